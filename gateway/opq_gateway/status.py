@@ -43,8 +43,10 @@ class BoxStatus:
     started: Log | None = None
     """The Box's log line of its newest start, with the cause; None: it started before the gateway. Intake."""
     silent_before: tuple[int, float] | None = None
-    """(boot id, for how long this gateway received no samples before that start, s): no setting of a clock
+    """(start_id, for how long this gateway received no samples before that start, s): no setting of a clock
     changes it. None: not known, as this machine started later. Intake."""
+    start_id: int | None = None
+    """The start of the Box whose samples come now; None before the first. Intake."""
     trial_end: Log | None = None
     """The Box's newest log line about the end of a firmware trial; intake."""
     sample_monotonic_s: float | None = None

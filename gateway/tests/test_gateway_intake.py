@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from intake_bench import HELLO, T0_NS, Bench, samples
 from structlog.testing import capture_logs
 
-from opq_gateway.blocks import SampleBlock
+from opq_gateway.blocks import SampleBlock, boot_id_of
 from opq_gateway.ring.lost import NOT_RESENT
 from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.segment import StatedFacts
 from opq_gateway.serial_side.last_heard import KEPT_S, LastHeard
 from opq_proto.link import payloads as link_payloads
 from opq_proto.link.box_losses import LOSS_WORDS
@@ -116,12 +117,15 @@ def test_a_gateway_that_starts_again_knows_for_how_long_nothing_came_whatever_cl
     again = Bench(tmp_path)
     again.now_s, again.off_ns = bench.now_s + 14.5, -3600 * 10**9  # somebody set the clock back meanwhile
     again.intake.accept_message(replace(HELLO, boot_id=6))
-    assert again.status.silent_before == (6, pytest.approx(14.5, abs=0.02))
     again.feed(0, 2400)
+    start_id = again.behind.blocks[0].start_id
+    assert boot_id_of(start_id) == 6
+    assert again.status.silent_before == (start_id, pytest.approx(14.5, abs=0.02))
     same = Bench(tmp_path)  # started again beside a Box that went on
     same.now_s = again.now_s + 2.0
     same.intake.accept_message(replace(HELLO, boot_id=6))
-    assert same.status.silent_before is None
+    same.feed(2400, 4800)
+    assert same.behind.blocks[0].start_id == start_id and same.status.silent_before is None
 
 
 def test_after_a_start_of_the_machine_its_monotonic_clock_tells_nothing(tmp_path: Path) -> None:
@@ -138,7 +142,7 @@ def test_after_a_start_of_the_machine_its_monotonic_clock_tells_nothing(tmp_path
     before = path.read_bytes()
     newest = ring.newest()
     assert newest is not None and LastHeard(path, "one").ended_s(newest) == 1000.0
-    other_start = replace(newest, boot_id=6)
+    other_start = replace(newest, facts=StatedFacts(6, 0.01))
     known = [
         LastHeard(path, "two").ended_s(newest),
         LastHeard(path, "").ended_s(newest),
@@ -158,8 +162,9 @@ def test_a_new_boot_is_a_new_stream(bench: Bench) -> None:
     bench.now_s += 14.5
     bench.off_ns = -3600 * 10**9  # somebody sets the clock meanwhile
     bench.intake.accept_message(replace(HELLO, boot_id=6))
-    assert bench.status.silent_before == (6, pytest.approx(14.5, abs=0.02))
     bench.feed(0, 24_400, t_ns=T0_NS + 10**10)
+    start_id = bench.behind.blocks[-1].start_id
+    assert bench.status.silent_before == (start_id, pytest.approx(14.5, abs=0.02))
     assert bench.counters["restarts"] == 1 and bench.counters["missing_samples"] == 0
     assert bench.counters["samples"] == 48_800
 
@@ -282,13 +287,15 @@ def test_a_boot_loaders_hello_is_refused_as_what_it_is_until_firmware_runs(bench
     assert bench.status.problem(0.0) == "no samples yet"
 
 
-def test_other_nominal_hertz_start_again_and_other_volts_do_not(bench: Bench) -> None:
+def test_other_nominal_values_count_from_then_on_in_the_same_start(bench: Bench) -> None:
     fifty = replace(HELLO, nominal_v=230.0, nominal_hz=50.0)
-    for hello in (fifty, replace(fifty, nominal_v=400.0), replace(fifty, nominal_hz=60.0)):
+    for at, hello in enumerate((fifty, replace(fifty, nominal_v=400.0), replace(fifty, nominal_hz=60.0))):
         bench.intake.accept_message(hello)
-    assert [hello.nominal_hz for hello in bench.behind.restarts] == [50.0, 60.0]
-    assert bench.status.hello is not None and bench.status.hello.nominal_hz == 60.0
-    assert bench.counters["restarts"] == 0
+        bench.feed(at * 1000, at * 1000 + 1000)
+    assert len(bench.behind.restarts) == 1 and bench.counters["restarts"] == 0
+    assert len({block.start_id for block in bench.behind.blocks}) == 1
+    stated = [(block.nominal_v, block.nominal_hz) for block in bench.behind.blocks]
+    assert stated == [(230.0, 50.0)] * 5 + [(400.0, 50.0)] * 5 + [(230.0, 60.0)] * 5
 
 
 @pytest.mark.parametrize(
@@ -364,18 +371,21 @@ def test_what_comes_together_is_taken_as_if_it_came_one_by_one(
             bench.ring.close()
         assert together.counters.snapshot() == alone.counters.snapshot()
         assert together.sent == alone.sent and together.behind.gaps == alone.behind.gaps
-        assert list(map(facts, together.behind.blocks)) == list(map(facts, alone.behind.blocks))
-        assert list(map(facts, together.ring.read_blocks(0, 2**62))) == list(
-            map(facts, alone.ring.read_blocks(0, 2**62))
+        assert facts(together.behind.blocks) == facts(alone.behind.blocks)
+        assert facts(together.ring.read_blocks(0, 2**62)) == facts(alone.ring.read_blocks(0, 2**62))
+
+
+def facts(blocks: list[SampleBlock]) -> list[tuple[object, ...]]:
+    """All of the blocks that can be compared; starts by their order, for their names are drawn."""
+    order = list(dict.fromkeys(block.start_id for block in blocks))
+    return [
+        (
+            order.index(block.start_id),
+            *(getattr(block, name) for name in SampleBlock.__slots__ if name not in ("counts", "start_id")),
+            block.counts.tobytes(),
         )
-
-
-def facts(block: SampleBlock) -> tuple[object, ...]:
-    """All of a block that can be compared."""
-    return (
-        *(getattr(block, name) for name in SampleBlock.__slots__ if name != "counts"),
-        block.counts.tobytes(),
-    )
+        for block in blocks
+    ]
 
 
 GOLDEN = Path(__file__).parents[2] / "proto" / "golden" / "link"

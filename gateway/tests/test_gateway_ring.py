@@ -71,7 +71,7 @@ def test_a_restart_of_box_or_gateway_begins_a_new_segment(tmp_path: Path) -> Non
     again = Ring(tmp_path, "1", 1.0)
     again.append(block(400, boot=8, t0_ns=T0_NS + 10**9))
     newest = again.newest()
-    assert newest is not None and (newest.boot_id, newest.end_sample) == (8, 600)
+    assert newest is not None and (newest.start_id, newest.end_sample) == (8, 600)
     wave = again.read(0, 2**62)  # two boots in the span: the longest is given
     assert wave is not None and np.array_equal(wave.counts, pattern(0, 600))
 

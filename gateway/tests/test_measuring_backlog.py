@@ -200,7 +200,7 @@ def test_figures_of_another_boot_stand_in_for_nothing() -> None:
     bench = Bench().feed(blocks_of(volts))
     bench.measuring.figures("1", box_figures(48_000, 12_000))
     bench.measuring.restart("1", replace(HELLO, boot_id=6))
-    bench.feed([replace(block, boot_id=6) for block in blocks_of(volts, first=60_000)]).end()
+    bench.feed([replace(block, start_id=6) for block in blocks_of(volts, first=60_000)]).end()
     assert bench.counters["fallback_measurements"] == 0
 
 

@@ -13,7 +13,7 @@ from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.inbox import MAX_S
 from opq_gateway.ring.lost import ENDED, NOT_RESENT, NOT_RUNNING, OVERRUN, STOOD_STILL
-from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.segment import Segment, StatedFacts
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import BoxMeasurement, Health, Log
 from opq_proto.messages import Gap, Measurement, TimeSource
@@ -150,7 +150,7 @@ def test_a_start_of_the_box_is_dark_only_if_its_supply_was_lost(
     bench.measuring.restart("1", replace(HELLO, boot_id=77))
     if not by_health:
         bench.status.started = Log(STARTED, 77, cause, 120)
-    again = [replace(block, boot_id=77, t_ns=block.t_ns + 30 * 10**9) for block in blocks]
+    again = [replace(block, start_id=77, t_ns=block.t_ns + 30 * 10**9) for block in blocks]
     bench.feed(again[:120])
     if by_health:  # it comes with the second second
         bench.status.hello = replace(HELLO, boot_id=77)
@@ -198,7 +198,7 @@ def test_a_clock_that_is_set_after_a_loss_of_supply_corrects_how_long_that_was(a
         part = cut(blocks, (0, first_s), (end_s, 99))
         bench.feed(
             [
-                replace(each, boot_id=77, t_ns=each.t_ns + round((4 + ahead_s) * 1e9), source=source)
+                replace(each, start_id=77, t_ns=each.t_ns + round((4 + ahead_s) * 1e9), source=source)
                 for each in part
             ]
         )
@@ -220,7 +220,7 @@ def test_a_clock_that_is_set_during_a_loss_of_supply_changes_not_how_long_that_w
     bench.feed([replace(each, source=source) for each in cut(blocks, (4, 99))])
     bench.measuring.restart("1", replace(HELLO, boot_id=77))
     bench.status.started, bench.status.silent_before = Log(STARTED, 77, 1, 120), (77, 14.5)
-    again = [replace(each, boot_id=77, source=source) for each in blocks]
+    again = [replace(each, start_id=77, source=source) for each in blocks]
     later = [replace(each, t_ns=each.t_ns + round((4 + 14.5 + ahead_s) * 1e9)) for each in again[:240]]
     bench.feed(later)
     bench.feed([replace(each, t_ns=each.t_ns + 10**15, source=TimeSource.GPS) for each in again[240:]])
@@ -234,7 +234,11 @@ def test_a_clock_that_is_set_during_a_loss_of_supply_changes_not_how_long_that_w
 def test_a_gateway_that_started_again_knows_where_its_ring_ended(boot_id: int) -> None:
     end_sample = 3 * RATE_HZ
     end = Segment(
-        Path("none"), boot_id, 0.01, end_sample=end_sample, end_ns=T0_NS + 3 * 10**9, start_ns=T0_NS
+        Path("none"),
+        StatedFacts(boot_id, 0.01),
+        end_sample=end_sample,
+        end_ns=T0_NS + 3 * 10**9,
+        start_ns=T0_NS,
     )
     bench = Bench(ring_end=lambda _: end)
     bench.status.started = Log(STARTED, 5, 1, 0)
@@ -253,7 +257,9 @@ def test_a_gateway_that_started_again_with_its_clock_set_back_measures_how_long_
 ) -> None:
     """Its ring ends hours ahead of its clock; where the machine was off, too, nobody knows the length."""
     end_ns = T0_NS + 8351 * 10**9
-    end = Segment(Path("none"), 6, 0.01, end_sample=3 * RATE_HZ, end_ns=end_ns, start_ns=end_ns - 3 * 10**9)
+    end = Segment(
+        Path("none"), StatedFacts(6, 0.01), end_sample=3 * RATE_HZ, end_ns=end_ns, start_ns=end_ns - 3 * 10**9
+    )
     bench = Bench(ring_end=lambda _: end)
     bench.status.started = Log(STARTED, 5, 1, 0)
     bench.status.silent_before = None if silent_s is None else (5, silent_s)

@@ -14,7 +14,7 @@ from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealing import seal
-from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.segment import Segment, StatedFacts
 from opq_gateway.ring.time_axes import TimeAxes
 from opq_gateway.status import BoxStatus
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource, Waveform
@@ -164,7 +164,8 @@ def test_a_step_forwards_begins_a_file_and_a_clock_that_jumps_with_each_block_do
 def test_a_clock_that_is_set_a_thousand_times_does_not_make_reads_slow(tmp_path: Path) -> None:
     """A day of a Box whose clock is set every minute and a half; the rest of the ring is not read."""
     segments = [
-        Segment(tmp_path, 7, 0.01, 1, T0_NS + at * 91 * S, T0_NS + (at * 91 + 90) * S) for at in range(1000)
+        Segment(tmp_path, StatedFacts(7, 0.01), 1, T0_NS + at * 91 * S, T0_NS + (at * 91 + 90) * S)
+        for at in range(1000)
     ]
     for at, segment in enumerate(segments):
         segment.first_sample, segment.end_sample = at * 90 * RATE, (at + 1) * 90 * RATE

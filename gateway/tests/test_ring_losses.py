@@ -30,11 +30,11 @@ def accounted(ring: Ring, end: int, boot: int = 7) -> bool:
     """Whether each of the samples 0 .. end - 1 of a boot is in the ring or in a loss, and in one of them."""
     seen = np.zeros(end, int)
     for one in ring.read_blocks(*ALL):
-        if one.boot_id == boot:
+        if one.start_id == boot:
             assert np.array_equal(one.counts, pattern(one.first_sample, len(one.counts)))
             seen[one.first_sample : one.end_sample] += 1
     for lost in ring.read_lost(*ALL):
-        if lost.boot_id == boot:
+        if lost.start_id == boot:
             assert lost.reason and lost.end_ns >= lost.start_ns
             seen[lost.first_sample : lost.end_sample] += 1
     return bool((seen == 1).all())
@@ -92,7 +92,7 @@ def test_a_start_of_the_box_does_not_mix_its_losses_with_those_before(tmp_path: 
     ring.append(block(400, boot=8, t0_ns=T0_NS + 10**9))
     ring.append(block(800, boot=8, t0_ns=T0_NS + 10**9))
     found = ring.read_lost(*ALL)
-    assert [(one.boot_id, one.first_sample, one.samples) for one in found] == [(8, 0, 400), (8, 600, 200)]
+    assert [(one.start_id, one.first_sample, one.samples) for one in found] == [(8, 0, 400), (8, 600, 200)]
     assert accounted(ring, 200) and accounted(ring, 1000, boot=8)
 
 

@@ -25,7 +25,7 @@ from opq_gateway.ring.lost import NOT_HELD, Lost
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.sealing import NotSealableError, seal
-from opq_gateway.ring.segment import ROW, RecordColumns
+from opq_gateway.ring.segment import ROW, RecordColumns, StatedFacts
 from opq_proto.messages import Gap, TimeSource
 
 ALL = (0, 2**62)
@@ -123,7 +123,7 @@ def test_a_sealed_segment_gives_every_block_and_loss_bit_for_bit(tmp_path: Path)
 )
 def test_rows_of_any_values_come_back_as_they_were(rows: list[tuple[int, ...]], reason: str) -> None:
     lost = (Lost(2**32 - 1, 2**62, 2**62, -5, 7, reason),) if reason else ()
-    part = RecordColumns(7, 1.0, np.array(rows, ROW), np.zeros(0, np.int16), lost)
+    part = RecordColumns(StatedFacts(7, 1.0), np.array(rows, ROW), np.zeros(0, np.int16), lost)
     again, losses = sealed.rows_of_bytes(sealed.rows_to_bytes(part))
     assert np.array_equal(again, part.rows) and losses == lost
 
@@ -151,10 +151,10 @@ def test_damage_in_a_sealed_file_costs_a_chunk_and_is_a_hole_with_a_reason(tmp_p
         hurt[at : at + 512] = os.urandom(len(hurt[at : at + 512]))
         path.write_bytes(hurt)
         for reader in (ring, Ring(tmp_path, "1", 24.0)):
-            found = [one for one in reader.read_blocks(*ALL) if one.boot_id == 7]
+            found = [one for one in reader.read_blocks(*ALL) if one.start_id == 7]
             assert len(found) >= 600 - 2 * chunk // 200, at
             assert all(np.array_equal(one.counts, stream[one.first_sample // 200].counts) for one in found)  # type: ignore[union-attr]
-            lost = [one for one in reader.read_lost(*ALL) if one.boot_id == 7]
+            lost = [one for one in reader.read_lost(*ALL) if one.start_id == 7]
             first_to_last = found[-1].end_sample - found[0].first_sample
             assert sum(one.samples for one in lost) == first_to_last - 200 * len(found)
             assert {one.reason for one in lost} <= {NOT_HELD}

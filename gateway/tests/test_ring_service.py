@@ -60,5 +60,5 @@ def test_an_old_segment_is_sealed_and_the_child_ends_with_the_gateway(
     assert not (folder / "000000000002.sealing").exists()
     again = Ring(folder, "1", 1.0)
     for boot, seconds in segments:
-        found = [one.counts for one in again.read_blocks(*ALL) if one.boot_id == boot]
+        found = [one.counts for one in again.read_blocks(*ALL) if one.start_id == boot]
         assert np.array_equal(np.concatenate(found), pattern(0, 12_000 * seconds))

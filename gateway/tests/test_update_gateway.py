@@ -220,7 +220,7 @@ class Hole:
 
 def holes_in_ring(folder: Path) -> list[Hole]:
     blocks = Ring(folder, "1", 24.0).read_blocks(0, LATEST_NS)
-    assert len({each.boot_id for each in blocks}) == 1
+    assert len({each.start_id for each in blocks}) == 1
     return [
         Hole(before.end_ns, after.t_ns, before.end_sample, after.first_sample)
         for before, after in pairwise(blocks)

@@ -48,6 +48,7 @@ def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_
     assert abs((recovered.start_ns - dip.start_ns) / 1e9 - 0.2) < 0.04  # 12 cycles, told by blocks of one
     # Makai compares index and time: it sees from this whether the Box's clock was set since an earlier dip
     assert dip.samples == 200 and dip.first_sample - own.first_sample < own.samples
+    assert dip.start_id == own.start_id and own.start_id is not None
     assert dip.source == own.source and dip.sequence is not None and not dip.backfilled
     numbers = [m.sequence for m in makai.decoded()]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))

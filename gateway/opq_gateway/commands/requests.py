@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from opq_gateway.ring.ring import RingSpan
-from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan
+from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan, SampleStamp
 from opq_proto.messages import Gap, Waveform
 from opq_proto.wire.frames import CYCLE_SAMPLES, Response, waveform_to_frames
 from opq_proto.wire.waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
@@ -27,6 +27,7 @@ MAX_FRAMES = 40_000
 """Most Cycles of an answer, whatever the configuration allows: 11 minutes at 12 kS/s, 30 MB."""
 BEFORE_RING = "older than the ring holds"
 NOTHING = "the gateway has no samples of this time"
+OF_NO_START = "the gateway has no samples of this start of the Box"
 
 
 class HeldSpan(Protocol):
@@ -61,7 +62,7 @@ class SampleStore(Protocol):
         start_ns: int,
         end_ns: int,
         place: AxisPlace | None = None,
-        stamp: tuple[int, int] | None = None,
+        stamp: SampleStamp | None = None,
     ) -> PlacedSpan:
         """The span with the times of the axis that stamps its samples best; see `Ring.placed`."""
         ...
@@ -90,8 +91,10 @@ class DataRequest:
     (docs/reference/opq-interop.md G.5)."""
     place: AxisPlace | None = None
     """The axis of the span's times; None: the one that is meant."""
-    stamp: tuple[int, int] | None = None
-    """A sample, and its time (ns) on the axis of the span's times, where the request names one."""
+    stamp: SampleStamp | None = None
+    """A sample, with its time on the axis of the span's times and its start, where the request names them."""
+    is_gone: bool = False
+    """Whether nothing is held of the start that the request names."""
     moved_ns: int = 0
     """What was added to the requested times, to have them on this axis."""
 
@@ -104,9 +107,18 @@ class DataRequest:
             start_ns=span.start_ns,
             end_ns=span.end_ns,
             place=span.axis,
-            stamp=self.stamp if span.axis is None else None,
+            stamp=self._stamp_on(span),
+            is_gone=span.is_gone,
             moved_ns=moved_ns,
         )
+
+    def _stamp_on(self, span: PlacedSpan) -> SampleStamp | None:
+        """What the stamp says when the request has this span's times: its start stays."""
+        stamp = self.stamp
+        if stamp is None or span.axis is None:
+            return stamp
+        moved_ns = span.start_ns - self.start_ns
+        return None if stamp.start_id is None else stamp._replace(t_ns=stamp.t_ns + moved_ns)
 
 
 def limited(request: DataRequest, span: RingSpan | None, longest_ns: int) -> DataRequest:
@@ -119,7 +131,7 @@ def limited(request: DataRequest, span: RingSpan | None, longest_ns: int) -> Dat
 
 def ready(ring: SampleStore, request: DataRequest) -> bool:
     """Whether the ring reaches far enough for the request."""
-    return ring.passed(request.end_ns + _cycle_ns(ring), request.place)
+    return request.is_gone or ring.passed(request.end_ns + _cycle_ns(ring), request.place)
 
 
 def answer(ring: SampleStore, request: DataRequest, now_ms: int) -> list[bytes]:
@@ -131,7 +143,7 @@ def answer(ring: SampleStore, request: DataRequest, now_ms: int) -> list[bytes]:
     span = ring.span()
     request = request.placed(ring)
     wave = None
-    if request.start_ns < request.end_ns:
+    if request.start_ns < request.end_ns and not request.is_gone:
         around = _cycle_ns(ring)
         found = ring.read(request.start_ns - around, request.end_ns + around, request.place)
         cut = cycles_that_end_inside if request.inside else whole_cycles
@@ -235,6 +247,8 @@ def _outer_gaps(
 def _nothing(ring: SampleStore, request: DataRequest, span: RingSpan | None) -> str:
     if span is None:
         return "the gateway has no samples of this Box yet"
+    if request.is_gone:
+        return OF_NO_START
     if request.end_ns <= request.start_ns:
         return "the span ends before it begins"
     if request.end_ns <= span.start_ns:

@@ -100,7 +100,7 @@ class RingBacklog:
     def covers(self, block: SampleBlock) -> bool:
         """Whether a block was returned already."""
         last = self._last
-        return last is not None and last.boot_id == block.boot_id and block.end_sample <= last.end_sample
+        return last is not None and last.start_id == block.start_id and block.end_sample <= last.end_sample
 
     def gaps_between(self, before: SampleBlock, block: SampleBlock) -> list[Gap]:
         """The recorded losses between two blocks of one start of the Box.
@@ -112,19 +112,19 @@ class RingBacklog:
         return [
             Gap(one.first_sample, one.samples, one.reason)
             for one in self._ring.read_lost(start_ns, end_ns + 1)
-            if one.boot_id == before.boot_id == block.boot_id
+            if one.start_id == before.start_id == block.start_id
             and before.end_sample <= one.first_sample
             and one.end_sample <= block.first_sample
         ]
 
     def holds(self, start_ns: int, end_ns: int) -> bool:
         """Whether a Measurement lies in one of `spans`."""
-        return any(start - BESIDE_NS <= start_ns and end_ns <= end for start, end in self.spans)
+        return any(start - BESIDE_NS <= start_ns and end_ns <= end + BESIDE_NS for start, end in self.spans)
 
 
 def _leads(before: Segment, first: Segment, start_ns: int) -> bool:
     """Whether a file belongs to the samples before the first cycle that counts."""
-    meets = abs(first.start_ns - before.end_ns) <= BESIDE_NS and before.boot_id == first.boot_id
+    meets = abs(first.start_ns - before.end_ns) <= BESIDE_NS and before.start_id == first.start_id
     return meets and before.end_ns > start_ns
 
 

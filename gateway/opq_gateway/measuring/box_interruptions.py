@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from opq_gateway.blocks import SampleBlock
-from opq_gateway.measuring.continuity import Continuity
+from opq_gateway.blocks import SampleBlock, boot_id_of
+from opq_gateway.measuring.continuity import Continuity, is_disciplined
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.status import BoxStatus
 from opq_proto.link.log_codes import RESET_CAUSES
@@ -40,8 +40,8 @@ class BoxInterruptions:
     def accept_break(self, meter: int, before: SampleBlock, block: SampleBlock) -> None:
         """Two blocks do not follow each other; `meter` is the number of the second one's."""
         supplied = self._supply.word not in (SupplyWord.ON_BATTERY, SupplyWord.FAILING) and not self._is_low()
-        boot_id, silent_s = self._status.silent_before or (None, None)
-        known_s = silent_s if boot_id == block.boot_id else None
+        start_id, silent_s = self._status.silent_before or (None, None)
+        known_s = silent_s if start_id == block.start_id else None
         self._continuity.accept_break(meter, before, block, supplied, known_s)
 
     def with_causes(self, measurement: Measurement) -> Measurement:
@@ -58,7 +58,7 @@ class BoxInterruptions:
     def with_gaps(self, measured: Measured, meter: int) -> Measurement:
         """The measurement, with what lies before it; after missing samples it is flagged."""
         measurement = measured.measurement
-        found = self._continuity.metrics(meter, measured.end_sample)
+        found = self._continuity.metrics(meter, measured.end_sample, is_disciplined(measurement))
         if not found:
             return measurement
         if missing_s(found):
@@ -71,8 +71,9 @@ class BoxInterruptions:
         health = self._status.health
         return health is not None and health.supply_v is not None and health.supply_v < SUPPLY_LOW_V
 
-    def _reason_of_start(self, boot_id: int) -> GapReason | None:
+    def _reason_of_start(self, start_id: int) -> GapReason | None:
         """Why the Box did not sample before this start, by its log or its health; None: not known (yet)."""
+        boot_id = boot_id_of(start_id)
         started, health = self._status.started, self._status.health
         if started is not None and started.a & BOOT_BITS == boot_id & BOOT_BITS:
             cause = RESET_CAUSES.get(started.b, "")

@@ -46,7 +46,7 @@ class BoxMeter:
     def __init__(self, plan: MeasuringPlan, sinks: Sinks, before: SampleBlock | None = None) -> None:
         """`before`: the Box's last block before this meter."""
         self._plan, self._sinks = plan, sinks
-        self.nominal_v = plan.nominal_v
+        self.nominal_v, self.nominal_hz = plan.nominal_v, plan.nominal_hz
         self.cutter = Windows(plan.nominal_hz)
         self._runs = Runs(sinks.broken, before)
         self._disturbances: Disturbances | None = None
@@ -195,7 +195,11 @@ class BoxMeter:
         for each in found:
             clock = self._runs.clock.over(each.start_sample, each.end_sample)
             self._sinks.edge(
-                edge_measurement(each, self._plan.box_id, window, clock, self.nominal_v), limited
+                replace(
+                    edge_measurement(each, self._plan.box_id, window, clock, self.nominal_v),
+                    start_id=self.measurements.start_id,
+                ),
+                limited,
             )
 
     def _end_run(self, rest: Window | None, missing: bool) -> None:

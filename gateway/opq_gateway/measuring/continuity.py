@@ -9,6 +9,7 @@ itself was too slow. Seconds of one reason add up until a Measurement reports th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import GAP_REASONS
@@ -18,6 +19,10 @@ from opq_proto.wire.continuity import CLOCK_SET, DARK_AFTER, GapReason, box_time
 
 LATE_S = 10.0
 """A gateway on a busy machine reads a line this late; up to it, clocks that know the time are better."""
+CORRECTED_S = 0.2
+"""A length that was reported is reported once more where the Box's receiver shows it to be so much wrong."""
+DISCIPLINED_NS = 100_000_000
+"""A receiver's time, or its holdover, is known to this: less than any length that is reported says."""
 CAUSE_WAITS = 10
 """Measurements that a start waits for its cause, which comes with the Box's health within seconds."""
 
@@ -34,9 +39,9 @@ class _Note:
 
 @dataclass(slots=True)
 class _Start:
-    """A start of the Box, with the time since the start before as the clocks show it."""
+    """A start of the Box, with the time since the samples of the start before."""
 
-    boot_id: int
+    start_id: int
     source: TimeSource
     """Of its first block."""
     seconds: float
@@ -46,15 +51,37 @@ class _Start:
     sample: int
     ran_s: float
     """For how long the Box had run before, by the index of its samples."""
+    stamped_s: float
+    """The same time as `seconds`, by the stamps on both sides and what was set since."""
+    was_disciplined: bool
+    """Whether a receiver gave the last stamp before."""
+    is_disciplined: bool
+    """Whether one gave the first stamp, or has given a later one: then `stamped_s` counts."""
     reported: bool = False
     waited: int = 0
+
+
+class _Timed(Protocol):
+    """What has a time: samples, or a Measurement."""
+
+    @property
+    def source(self) -> TimeSource: ...
+
+    @property
+    def uncertainty_ns(self) -> int | None: ...
+
+
+def is_disciplined(timed: _Timed) -> bool:
+    """Whether a receiver gave this time, or gave it until a while ago."""
+    known_ns = timed.uncertainty_ns
+    return timed.source >= TimeSource.HOLDOVER and known_ns is not None and known_ns <= DISCIPLINED_NS
 
 
 class Continuity:
     """Notes of one Box; a Measurement belongs to a meter by number, because sample indices begin again."""
 
     def __init__(self, reason_of_start: Callable[[int], GapReason | None]) -> None:
-        """`reason_of_start`: why the Box did not sample before the start with a boot id; None: not known."""
+        """`reason_of_start`: why the Box did not sample before the start of this id; None: not known."""
         self._reason_of_start = reason_of_start
         self._gaps: dict[GapReason, int] = {}
         self._notes: list[_Note] = []
@@ -80,15 +107,26 @@ class Continuity:
             silent_s: for how long the gateway received nothing before a start of the Box; None: not known.
         """
         gaps, self._gaps = self._gaps, {}
-        if before.boot_id != block.boot_id:
-            seconds = (block.t_ns - before.end_ns) / 1e9
+        if before.start_id != block.start_id:
+            seconds = stamped_s = (block.t_ns - before.end_ns) / 1e9
+            was, now = is_disciplined(before), is_disciplined(block)
             timed = before.source is not TimeSource.FREE and block.source is not TimeSource.FREE
-            measured = silent_s is not None and not (timed and abs(seconds - silent_s) <= LATE_S)
+            agrees = silent_s is not None and timed and abs(seconds - silent_s) <= LATE_S
+            measured = silent_s is not None and not agrees and not (was and now and seconds >= 0)
             if silent_s is not None and measured:
                 seconds = silent_s  # whatever the clocks were set to meanwhile
             ran_s = box_time_ns(before.end_sample, before.rate_millihz / 1000) / 1e9
             self._start = _Start(
-                block.boot_id, block.source, seconds, measured, meter, block.first_sample, ran_s
+                block.start_id,
+                block.source,
+                seconds,
+                measured,
+                meter,
+                block.first_sample,
+                ran_s,
+                stamped_s,
+                was,
+                now,
             )
             return
         missing = block.first_sample - before.end_sample
@@ -104,8 +142,11 @@ class Continuity:
             self._note(meter, block, None, off_ns / 1e9)
             self._correct_start(meter, block, off_ns / 1e9)
 
-    def metrics(self, meter: int, end_sample: float) -> dict[str, Metric]:
-        """Returns what a Measurement of a meter up to a sample has to report; each note once."""
+    def metrics(self, meter: int, end_sample: float, disciplined: bool = False) -> dict[str, Metric]:
+        """Returns what a Measurement of a meter up to a sample has to report; each note once.
+
+        `disciplined`: whether a receiver gave its times.
+        """
         found: dict[str, float] = {}
         due = [note for note in self._notes if (note.meter, note.sample) < (meter, end_sample)]
         for note in due:
@@ -113,8 +154,10 @@ class Continuity:
             name = CLOCK_SET if note.reason is None else note.reason.metric
             found[name] = found.get(name, 0.0) + note.seconds
         start = self._start
+        if start is not None and disciplined and meter >= start.meter:
+            self._discipline_start(start, meter, end_sample)
         if start is not None and not start.reported and (start.meter, start.sample) < (meter, end_sample):
-            reason = self._reason_of_start(start.boot_id)
+            reason = self._reason_of_start(start.start_id)
             start.waited += 1
             if reason is not None or start.waited >= CAUSE_WAITS:
                 start.reported = True
@@ -126,12 +169,26 @@ class Continuity:
     def _correct_start(self, meter: int, block: SampleBlock, by_s: float) -> None:
         """A better clock shows how much time really passed before this start: reports that, once more."""
         start = self._start
-        if start is None or start.boot_id != block.boot_id or start.measured:
+        if start is None or start.start_id != block.start_id:
+            return
+        start.stamped_s += by_s
+        if start.measured:
             return
         start.seconds += by_s
         if start.reported and block.source > start.source:
             start.reported, start.meter, start.sample = False, meter, block.first_sample
             start.source = block.source
+
+    def _discipline_start(self, start: _Start, meter: int, end_sample: float) -> None:
+        """The Box's receiver knows the time in this start, too. Where it knew it before, both stamps say how
+        long the Box was away, however late its gateway read the line."""
+        if start.is_disciplined or not start.was_disciplined or start.stamped_s < 0:
+            return
+        start.is_disciplined = True
+        off_s, start.seconds = start.stamped_s - start.seconds, start.stamped_s
+        start.measured = False
+        if start.reported and abs(off_s) > CORRECTED_S:
+            start.reported, start.meter, start.sample = False, meter, round(end_sample) - 1
 
     def _note(self, meter: int, block: SampleBlock, reason: GapReason | None, seconds: float) -> None:
         self._notes.append(_Note(meter, block.first_sample, reason, seconds))

@@ -22,7 +22,7 @@ MAX_ITEMS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class StreamRestart:
-    """Sample indices begin again, or the Box's nominal values changed."""
+    """A start of the Box begins."""
 
     hello: Hello
 

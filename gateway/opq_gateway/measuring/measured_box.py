@@ -36,6 +36,10 @@ OF_WINDOWS = ("window", "half")
 """Kinds that show up to where the ledger was written; the others cover longer intervals."""
 
 
+_Stated = tuple[int, float | None, float | None]
+_stated_by = attrgetter("start_id", "nominal_v", "nominal_hz")
+
+
 class MeasuredBox:
     """Measures one Box; `inbox` and `set_cycles` from any thread, the rest from the measuring one."""
 
@@ -59,7 +63,8 @@ class MeasuredBox:
         self._fallback = Fallback()
         self._meter: BoxMeter | None = None
         self._items: deque[Item] = deque()
-        self._boot_id: int | None = None
+        self._stated: _Stated | None = None
+        """What the present meter's samples state; None: it has none yet."""
         self._begun = False
         self._backlog: RingBacklog | None = None
         self._backfilled: RingBacklog | None = None
@@ -150,11 +155,27 @@ class MeasuredBox:
         if self._meter is None:
             self.counters.add("unmeasured_samples", sum(len(block.counts) for block in blocks))
             return
-        for boot_id, part in groupby(blocks, key=attrgetter("boot_id")):
-            if self._boot_id not in (None, boot_id):  # the ring holds no hellos
-                self._begin_meter(jobs)
-            self._boot_id = boot_id
+        for stated, part in groupby(blocks, key=_stated_by):
+            if stated != self._stated:
+                self._begin_samples(stated, jobs)
             self._meter.push_blocks(list(part))
+
+    def _begin_samples(self, stated: "_Stated", jobs: list[Job]) -> None:
+        """Samples of another start, or with other nominal values, follow: they are judged by their own."""
+        start_id, nominal_v, nominal_hz = stated
+        if nominal_v is not None and nominal_hz is not None:  # otherwise those of the hello stay
+            self.plan = replace(self.plan, nominal_v=nominal_v, nominal_hz=nominal_hz)
+        meter = self._meter
+        assert meter is not None
+        if self._stated is not None or (meter.nominal_v, meter.nominal_hz) != (
+            self.plan.nominal_v,
+            self.plan.nominal_hz,
+        ):
+            not_before_ns = meter.measurements.not_before_ns if self._stated is None else None
+            meter = self._begin_meter(jobs)
+            meter.measurements.not_before_ns = not_before_ns
+        self._stated = stated
+        meter.measurements.start_id = start_id or None
 
     def _broken(self, before: SampleBlock, block: SampleBlock) -> None:
         """Notes what lies between two blocks that do not follow each other."""
@@ -169,7 +190,6 @@ class MeasuredBox:
             self.plan,
             nominal_v=hello.nominal_v,
             nominal_hz=hello.nominal_hz,
-            cycles=self.status.measurement_cycles,
         )
         if not self._begun:
             self._begun = True
@@ -185,8 +205,9 @@ class MeasuredBox:
             jobs.append(Job(self._meter, over=True))
         self._crosscheck.restart()
         self._fallback.restart()
-        self._boot_id = None
+        self._stated = None
         self._meters += 1
+        self.plan = replace(self.plan, cycles=self.status.measurement_cycles)
         self._meter = BoxMeter(self.plan, self._sinks(self._meters), before)
         return self._meter
 

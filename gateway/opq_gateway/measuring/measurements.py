@@ -102,6 +102,8 @@ class Measurements:
     ) -> None:
         """`limits_v`: rms below the first is a dip, above the second a swell."""
         self.cycles = cycles
+        self.start_id: int | None = None
+        """The start of the Box in which its samples count."""
         self._least_v, self._most_v = limits_v
         self._box_id, self._nominal_v, self._nominal_hz = box_id, nominal_v, nominal_hz
         self._send = frozenset(send)
@@ -285,6 +287,7 @@ class Measurements:
             nominal_hz=self._nominal_hz,
             first_sample=int(way.first_sample),
             samples=int(way.end_sample) - int(way.first_sample),
+            start_id=self.start_id,
         )
         return [Measured(measurement, way.first_sample, way.end_sample)]
 

@@ -30,6 +30,7 @@ from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import MeasuredBox
 from opq_gateway.measuring.measurements import METRICS
 from opq_gateway.measuring.plan import MeasuringPlan, Outside
+from opq_gateway.ring.catalogue import clock_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
@@ -38,7 +39,7 @@ from opq_measure.events.limits import Limits
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource
+from opq_proto.messages import Gap, Measurement
 
 MIN_PIECE_S, MAX_PIECE_S = 0.2, 1.0
 PIECE_S_PER_BOX = 0.02
@@ -127,7 +128,7 @@ class Measuring:
         self._boxes[box_id].inbox.offer(gap)
 
     def restart(self, box_id: str, hello: Hello) -> None:
-        """Sample indices begin again, with these nominal values."""
+        """A start of the Box begins; the nominal values count for samples that state none."""
         self._boxes[box_id].inbox.offer(StreamRestart(hello))
 
     def figures(self, box_id: str, figures: BoxMeasurement) -> None:
@@ -317,5 +318,15 @@ def _end_block(
     end = ring_end(box_id)
     if end is None:
         return None
-    known = end.boot_id, end.v_per_lsb, end.end_sample, end.end_ns
-    return SampleBlock(*known, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, rate_millihz, np.empty(0, np.int16))
+    start_id, v_per_lsb, nominal_v, nominal_hz = end.facts
+    return SampleBlock(
+        start_id,
+        v_per_lsb,
+        end.end_sample,
+        end.end_ns,
+        *clock_of(end),
+        rate_millihz,
+        np.empty(0, np.int16),
+        nominal_v=nominal_v,
+        nominal_hz=nominal_hz,
+    )

@@ -103,8 +103,7 @@ def _follows(before: SampleBlock, block: SampleBlock, off_ns: int) -> bool:
     before."""
     return (
         before.first_sample + len(before.counts) == block.first_sample
-        and before.boot_id == block.boot_id
-        and before.v_per_lsb == block.v_per_lsb
+        and before.states_as(block)
         and (
             before.rate_millihz == block.rate_millihz
             or abs(block.rate_millihz / before.rate_millihz - 1) <= RATE_CHANGE

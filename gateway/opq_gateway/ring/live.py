@@ -15,7 +15,7 @@ from pathlib import Path
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring import raw, record
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.segment import Segment, StatedFacts
 from opq_gateway.ring.time_axes import CLOCK_STEP_NS
 from opq_proto.kit.whole_file import open_private
 
@@ -32,14 +32,15 @@ class LiveSegment:
     def __init__(
         self, path: Path, box_id: str, first: SampleBlock, capacity: int, records: int, lasting_ns: int
     ) -> None:
-        """Makes the file with room for `records`, for blocks with the boot and gain of `first`.
+        """Makes the file with room for `records`, for blocks that state what `first` states.
 
         It takes blocks that begin within `lasting_ns` after `first`.
 
         Raises:
             OSError: the disk refuses; no file is left.
         """
-        self.segment = Segment(path, first.boot_id, first.v_per_lsb, may_seal=True)
+        facts = StatedFacts.of_block(first)
+        self.segment = Segment(path, facts, may_seal=True)
         self.capacity = capacity
         self._until_ns = first.t_ns + lasting_ns
         self._stride = record.stride_bytes(capacity)
@@ -49,7 +50,7 @@ class LiveSegment:
         self._fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             self.records = self._allocated(records)
-            head = raw.head(capacity, self.records, self._epoch, first.boot_id, first.v_per_lsb, box_id)
+            head = raw.head(capacity, self.records, self._epoch, facts, box_id)
             _write(self._fd, head, 0)
             self.segment.file_bytes = raw.HEAD_BYTES + self.records * self._stride
         except OSError:
@@ -78,11 +79,11 @@ class LiveSegment:
         return self.records - self.segment.records
 
     def fits(self, block: SampleBlock) -> bool:
-        """Whether the block may follow what is written: same boot and gain, a later index and time."""
+        """Whether the block may follow what is written: the same stated facts, a later index and
+        time."""
         segment = self.segment
         return (
-            segment.boot_id == block.boot_id
-            and segment.v_per_lsb == block.v_per_lsb
+            segment.facts == StatedFacts.of_block(block)
             and len(block.counts) <= self.capacity
             and segment.records < self.records
             and (
@@ -95,12 +96,11 @@ class LiveSegment:
         )
 
     def broken_by(self, block: SampleBlock) -> bool:
-        """Whether a block that does not fit ends the segment early: other boot or gain, or an earlier index
+        """Whether a block that does not fit ends the segment early: other stated facts, or an earlier index
         or time."""
         segment = self.segment
         return (
-            segment.boot_id != block.boot_id
-            or segment.v_per_lsb != block.v_per_lsb
+            segment.facts != StatedFacts.of_block(block)
             or block.first_sample < segment.end_sample
             or block.t_ns <= segment.last_ns
         )
@@ -121,8 +121,7 @@ class LiveSegment:
         for block in blocks[1:most]:
             if (
                 block.first_sample != last.first_sample + len(last.counts)
-                or block.boot_id != last.boot_id
-                or block.v_per_lsb != last.v_per_lsb
+                or not block.states_as(last)
                 or len(block.counts) > self.capacity
                 or not last.t_ns < block.t_ns < self._until_ns
                 or not -CLOCK_STEP_NS <= block.t_ns - last.end_ns <= CLOCK_STEP_NS

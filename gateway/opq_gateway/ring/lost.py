@@ -21,14 +21,16 @@ STOOD_STILL = "lost between Box and gateway while the gateway stood still"
 NOT_HELD = "not on the disk: damaged, or not written back before a power cut"
 GAP_REASONS = {OVERRUN: GapReason.OVERRUN, NOT_RESENT: GapReason.LINE}
 """Where samples with a text were lost; with any other text the gateway lost them."""
-_PAYLOAD = struct.Struct("<IQqqH")
+_PAYLOAD = struct.Struct("<QQqqH")
+_OLD_PAYLOAD = struct.Struct("<IQqqH")
+"""Of files of gateways that named a start by the Box's boot id alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Samples first_sample .. end_sample - 1 of one boot; [start_ns, end_ns) is their time."""
+    """Samples first_sample .. end_sample - 1 of one start; [start_ns, end_ns) is their time."""
 
-    boot_id: int
+    start_id: int
     first_sample: int
     samples: int
     start_ns: int
@@ -50,18 +52,19 @@ def loss_to_bytes(lost: Lost, most_bytes: int) -> bytes:
     """A record's payload; the reason is cut where the payload would be longer than `most_bytes`."""
     reason = lost.reason.encode()[: most_bytes - _PAYLOAD.size]
     end_ns = max(lost.start_ns, lost.end_ns)
-    return _PAYLOAD.pack(lost.boot_id, lost.samples, lost.start_ns, end_ns, len(reason)) + reason
+    return _PAYLOAD.pack(lost.start_id, lost.samples, lost.start_ns, end_ns, len(reason)) + reason
 
 
-def loss_from_bytes(data: bytes, first_sample: int) -> Lost:
-    """The loss in the payload of a record whose head has `first_sample`.
+def loss_from_bytes(data: bytes, first_sample: int, old: bool = False) -> Lost:
+    """The loss in the payload of a record whose head has `first_sample`; `old`: of an older gateway's file.
 
     Raises:
         struct.error: too short to be one.
     """
-    boot_id, samples, start_ns, end_ns, length = _PAYLOAD.unpack_from(data)
-    reason = data[_PAYLOAD.size : _PAYLOAD.size + length].decode(errors="replace")
-    return Lost(boot_id, first_sample, samples, start_ns, end_ns, reason)
+    payload = _OLD_PAYLOAD if old else _PAYLOAD
+    start_id, samples, start_ns, end_ns, length = payload.unpack_from(data)
+    reason = data[payload.size : payload.size + length].decode(errors="replace")
+    return Lost(start_id, first_sample, samples, start_ns, end_ns, reason)
 
 
 def completed(position: int, end_sample: int, recorded: Iterable[Gap], reason: str) -> list[Gap]:

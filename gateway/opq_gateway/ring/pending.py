@@ -20,7 +20,7 @@ MAX_LOSSES = 64
 class _Position:
     """Everything up to here is accounted for: written, or among the losses."""
 
-    boot_id: int
+    start_id: int
     end_sample: int
     end_ns: int
 
@@ -62,15 +62,15 @@ class PendingLosses:
             self._gaps = []
             reason = f"the disk did not take them: {why}"
             lost = Lost(
-                block.boot_id, block.first_sample, len(block.counts), block.t_ns, block.end_ns, reason
+                block.start_id, block.first_sample, len(block.counts), block.t_ns, block.end_ns, reason
             )
             self._add(lost)
-            self._at = _Position(block.boot_id, block.end_sample, block.end_ns)
+            self._at = _Position(block.start_id, block.end_sample, block.end_ns)
             self._fresh = False
 
     def _add(self, lost: Lost) -> None:
         last = self._lost[-1] if self._lost else None
-        adjoins = last is not None and last.boot_id == lost.boot_id and last.end_sample == lost.first_sample
+        adjoins = last is not None and last.start_id == lost.start_id and last.end_sample == lost.first_sample
         if last is not None and adjoins and (last.reason == lost.reason or len(self._lost) >= MAX_LOSSES):
             self._lost[-1] = last.joined(lost)
         else:
@@ -79,7 +79,7 @@ class PendingLosses:
     def _hole(self, block: SampleBlock) -> list[Lost]:
         """The losses between the position and `block`, with the reasons given or guessed."""
         at = self._at
-        if at is not None and at.boot_id == block.boot_id:
+        if at is not None and at.start_id == block.start_id:
             position, start_ns = at.end_sample, at.end_ns
             reason = NOT_RUNNING if self._fresh else NOT_RESENT
         else:
@@ -91,5 +91,5 @@ class PendingLosses:
         for gap in completed(position, block.first_sample, self._gaps, reason):
             begin_ns = max(0, block.time_ns(gap.first_sample)) if start_ns is None else start_ns
             start_ns = max(begin_ns, block.time_ns(gap.first_sample + gap.samples))
-            found.append(Lost(block.boot_id, gap.first_sample, gap.samples, begin_ns, start_ns, gap.reason))
+            found.append(Lost(block.start_id, gap.first_sample, gap.samples, begin_ns, start_ns, gap.reason))
         return found

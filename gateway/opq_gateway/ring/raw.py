@@ -1,8 +1,11 @@
 """Raw segment: a file of records of one fixed stride, preallocated, written from front to back.
 
     file = head (64 bytes), records (record.py), then zeros where nothing was written yet
-    head = magic "OPQRING2", capacity u32 (samples per record), records u32 (room for this many), epoch u32,
-           boot_id u32, v_per_lsb f64, box id str (zero padded, 24), crc32 u32 over these 56 bytes
+    head = magic "OPQRING3", capacity u32 (samples per record), records u32 (room for this many), epoch u32,
+           start_id u64, v_per_lsb f64, nominal_v f32, nominal_hz f32 (0: not known), box id str (zero padded,
+           16), crc32 u32 over these 60 bytes
+    or   = magic "OPQRING2", capacity u32, records u32, epoch u32, boot_id u32, v_per_lsb f64, box id str
+           (24), crc32 u32 over these 56 bytes: of a gateway that named a start by the Box's boot id alone
 
 No byte is changed once written, so a disk sector that is older than its neighbours spoils only what was not
 yet written back. A reader checks each record's crc, and so may read while the writer writes. Unwritten parts
@@ -18,19 +21,21 @@ from pathlib import Path
 from typing import Final
 
 from opq_gateway.ring import record
-from opq_gateway.ring.segment import RecordColumns, Segment
+from opq_gateway.ring.segment import RecordColumns, Segment, StatedFacts
 from opq_proto.messages import TimeSource
 
 SUFFIX: Final = ".seg"
 """Suffix of every file of a ring. The newest, which a killed gateway was writing, is a raw one."""
-MAGIC: Final = b"OPQRING2"
+MAGIC: Final = b"OPQRING3"
+OLD_MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64
 MAX_CAPACITY: Final = 1 << 16
 READ_AHEAD_BYTES: Final = 1 << 20
 """A power cut may leave written records after unwritten ones: they are searched for this far (40 s)."""
 LOSSES_BEHIND: Final = 4
 """Records read after a span, since a loss that begins in it is recorded with the block after it."""
-_HEAD = struct.Struct("<8sIIIId24s")
+_HEAD = struct.Struct("<8sIIIQdff16s")
+_OLD_HEAD = struct.Struct("<8sIIIId24s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +53,39 @@ class RawLayout:
         return HEAD_BYTES + index * self.stride
 
 
-def head(capacity: int, records: int, epoch: int, boot_id: int, v_per_lsb: float, box: str) -> bytes:
+def head(capacity: int, records: int, epoch: int, facts: StatedFacts, box: str) -> bytes:
     """The first 64 bytes of a segment."""
-    data = _HEAD.pack(MAGIC, capacity, records, epoch, boot_id, v_per_lsb, box.encode()[:24])
+    start_id, v_per_lsb, nominal_v, nominal_hz = facts
+    nominal = nominal_v or 0.0, nominal_hz or 0.0
+    data = _HEAD.pack(MAGIC, capacity, records, epoch, start_id, v_per_lsb, *nominal, box.encode()[:16])
     return (data + struct.pack("<I", zlib.crc32(data))).ljust(HEAD_BYTES, b"\0")
 
 
 def box_id(data: bytes) -> str:
     """The Box whose samples a file holds, from its first 64 bytes."""
-    return data[36:60].rstrip(b"\0").decode(errors="replace")
+    form = _OLD_HEAD if data.startswith(OLD_MAGIC) else _HEAD
+    found: bytes = form.unpack_from(data)[-1]
+    return found.rstrip(b"\0").decode(errors="replace")
 
 
 def raw_layout(data: bytes) -> RawLayout | None:
     """The layout given by the first 64 bytes of a file; None where it is not a raw segment."""
     if len(data) < HEAD_BYTES:
         return None
-    magic, capacity, _, epoch, boot_id, v_per_lsb, _ = _HEAD.unpack_from(data)
-    checksum = int.from_bytes(data[_HEAD.size : _HEAD.size + 4], "little")
-    if magic != MAGIC or checksum != zlib.crc32(data[: _HEAD.size]) or not 0 < capacity <= MAX_CAPACITY:
+    old = data.startswith(OLD_MAGIC)
+    form = _OLD_HEAD if old else _HEAD
+    magic, capacity, _, epoch, start_id, v_per_lsb, *nominal, _ = form.unpack_from(data)
+    checksum = int.from_bytes(data[form.size : form.size + 4], "little")
+    known = old or magic == MAGIC
+    if not known or checksum != zlib.crc32(data[: form.size]) or not 0 < capacity <= MAX_CAPACITY:
         return None
+    facts = StatedFacts(start_id, v_per_lsb, *(each or None for each in nominal))
 
     def time_ns(one: bytes, index: int) -> int | None:
         return record.intact_time_ns(one, record.seed(epoch, index))
 
     def parse(many: bytes, first_index: int) -> RecordColumns:
-        return record.parse(many, capacity, epoch, first_index, boot_id, v_per_lsb)
+        return record.parse(many, capacity, epoch, first_index, facts, old)
 
     return RawLayout(record.stride_bytes(capacity), time_ns, parse)
 
@@ -92,8 +105,7 @@ def describe_raw(path: Path, fd: int, found: RawLayout) -> Segment | None:
     start, end = first.rows[0], last.rows[-1]
     return Segment(
         path,
-        last.boot_id,
-        last.v_per_lsb,
+        last.facts,
         records,
         int(start["t_ns"]),
         int(last.ends_ns[-1]),

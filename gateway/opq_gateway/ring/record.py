@@ -2,8 +2,9 @@
 
     record  = crc32 u32 over the rest, count u16, source u8, flags u8, first_sample u64, t_ns i64,
               uncertainty_ns u32, rate_millihz u32, payload (zero padded)         all little endian
-    payload = int16[count]; of a loss (flag 4, count 0): boot_id u32, samples u64, start_ns i64, end_ns i64,
-              length u16 of the reason, reason as UTF-8; `t_ns` is then that of the block after it
+    payload = int16[count]; of a loss (flag 4, count 0): start_id u64 (in OPQRING2: boot_id u32), samples u64,
+              start_ns i64, end_ns i64, length u16 of the reason, reason as UTF-8; `t_ns` is then that of the
+              block after it
 
 The crc starts not at 0 but at `seed(epoch, index)`. The epoch is drawn for each file, so that what an older
 file left in the same place of the disk, or a record in another place, is not accepted. A CRC-32 of the same
@@ -20,7 +21,7 @@ import numpy as np
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring import lost as losses
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.segment import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, ROW, RecordColumns
+from opq_gateway.ring.segment import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, ROW, RecordColumns, StatedFacts
 
 FLAG_LOST: Final = 4
 LITTLE: Final = sys.byteorder == "little"
@@ -79,9 +80,12 @@ def intact_time_ns(data: bytes, crc_seed: int) -> int | None:
 
 
 def parse(
-    data: bytes, capacity: int, epoch: int, first_index: int, boot_id: int, v_per_lsb: float
+    data: bytes, capacity: int, epoch: int, first_index: int, facts: StatedFacts, old: bool = False
 ) -> RecordColumns:
-    """Consecutive records, the first of them number `first_index`; damaged and unwritten ones left out."""
+    """Consecutive records, the first of them number `first_index`; damaged and unwritten ones left out.
+
+    `old`: of a file of an older gateway.
+    """
     stride = stride_bytes(capacity)
     table = np.frombuffer(data, _table(capacity), len(data) // stride)
     view = memoryview(data)
@@ -102,14 +106,14 @@ def parse(
     else:
         flat = counts[np.arange(capacity) < rows["count"][:, None]]
     lost = [
-        losses.loss_from_bytes(table["counts"][at].tobytes(), int(table["first_sample"][at]))
+        losses.loss_from_bytes(table["counts"][at].tobytes(), int(table["first_sample"][at]), old)
         for at in np.flatnonzero(good & lost_here)
     ]
     unwritten = sum(
         1 for at in np.flatnonzero(~good) if data[at * stride : at * stride + BEFORE_SAMPLES] == UNWRITTEN
     )
     bad = int(len(table) - np.count_nonzero(good)) - unwritten
-    return RecordColumns(boot_id, v_per_lsb, rows, flat.astype(np.int16, copy=False), tuple(lost), bad)
+    return RecordColumns(facts, rows, flat.astype(np.int16, copy=False), tuple(lost), bad)
 
 
 def _table(capacity: int) -> np.dtype[np.void]:

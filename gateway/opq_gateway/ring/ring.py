@@ -3,8 +3,8 @@
     append -> live segment (live.py) -> raw segment (raw.py) -> sealed segment (sealed.py) -> deleted
 
 One writer; any number of readers, in this process or another, which read by time while it writes. What is
-written is never changed: a start begins a new segment, and so does another boot, another gain or a step of
-the clock. A read by time gives the samples that are meant where several axes of time hold the span
+written is never changed: a start begins a new segment, and so does another gain, another nominal value or a
+step of the clock. A read by time gives the samples that are meant where several axes of time hold the span
 (time_axes.py). The oldest segment is deleted when the later ones hold the wanted hours, or when all take more
 than the wanted bytes (`catalogue.due`).
 
@@ -30,7 +30,14 @@ from opq_gateway.ring.pending import PendingLosses
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.segment import RecordColumns, Segment
-from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan, TimeAxes, TimeAxis
+from opq_gateway.ring.time_axes import (
+    SAME_STAMP_NS,
+    AxisPlace,
+    PlacedSpan,
+    SampleStamp,
+    TimeAxes,
+    TimeAxis,
+)
 from opq_gateway.ring.waveform import Holes, longest_waveform
 from opq_proto.kit.whole_file import private_folder
 from opq_proto.messages import Gap, Waveform
@@ -45,9 +52,9 @@ MAX_RECORDS = 1 << 16
 RETRY_S = 1.0
 """A disk that refused is tried again after this time."""
 MAX_BROKEN, BROKEN_S = 60, 60.0
-"""Most segments that begin early, for boot, gain or a step backwards, and the time in which they are counted.
-Otherwise a Box whose clock jumps to and fro would make 30 files a second, until there are too many for the
-disk and for the other Boxes."""
+"""Most segments that begin early, for a start, gain or a step backwards, and the time in which they are
+counted. Otherwise a Box whose clock jumps to and fro would make 30 files a second, until there are too many
+for the disk and for the other Boxes."""
 UNSTEADY_S = 10.0
 """The Box's samples are then refused for this time."""
 MAX_SET = 20
@@ -195,7 +202,7 @@ class Ring:
         """Counts a segment that ends early; raises OSError when there were too many."""
         now_s = self._monotonic_s()
         if len(self._broken_s) == MAX_BROKEN and now_s - self._broken_s[0] < BROKEN_S:
-            raise OSError(errno.EBUSY, "the Box's time, boot or gain changes with nearly every block")
+            raise OSError(errno.EBUSY, "the Box's time, start or gain changes with nearly every block")
         self._broken_s.append(now_s)
 
     def _has_room_for_axis(self) -> bool:
@@ -252,7 +259,7 @@ class Ring:
         return RingSpan(axes.start_ns(), axes.in_force.end_ns)
 
     def newest(self) -> Segment | None:
-        """The segment with the newest samples, which has boot, gain and last index; None when the ring is
+        """The segment with the newest samples, which has start, gain and last index; None when the ring is
         empty."""
         held = self._catalogue.held()
         return held[-1] if held else None
@@ -286,7 +293,7 @@ class Ring:
         """The blocks that touch [start_ns, end_ns) as one Waveform, with the gaps between them and why.
 
         The times are those of the axis that is meant, or of the given one: then the earlier samples of its
-        boot have its times too. Where the span still holds several boots of the Box or gains, the longest
+        start have its times too. Where the span still holds several starts of the Box or gains, the longest
         part is given: one Waveform has one axis. None when nothing is there.
         """
         axes = self._time_axes()
@@ -307,22 +314,30 @@ class Ring:
         start_ns: int,
         end_ns: int,
         place: AxisPlace | None = None,
-        stamp: tuple[int, int] | None = None,
+        stamp: SampleStamp | None = None,
     ) -> PlacedSpan:
         """The span with the times of the axis that stamps its samples best.
 
         Args:
             place: the axis of these times; None: the one that is meant.
-            stamp: a sample and its time on the axis of these times, where that is known.
+            stamp: a sample and its time on the axis of these times, where that is known. Where it names its
+                start, the span is of that start, whatever other one has these times.
         """
         axes = self._time_axes()
-        axis = axes.at(place)
+        axis, moved_ns = axes.at(place), 0
+        start_id = None if stamp is None else stamp.start_id
         if axis is None and stamp is not None:
-            axis = axes.stamping(*stamp)
+            axis = axes.stamping(stamp)
+            if axis is not None and place is None and start_id is not None:
+                off_ns = axis.t_ns(stamp.sample) - stamp.t_ns
+                moved_ns = off_ns if abs(off_ns) > SAME_STAMP_NS else 0  # its clock was set, and set again
+        if axis is None and start_id is not None:
+            return PlacedSpan(start_ns, end_ns, None, is_gone=True)
         if axis is None:
             axis = axes.meant(start_ns, end_ns)
         if axis is None:
             return PlacedSpan(start_ns, end_ns, None)
+        start_ns, end_ns = start_ns + moved_ns, end_ns + moved_ns
         first = axis.sample_at(start_ns)
         best = axis.best(first, axis.sample_at(end_ns))
         if best is axis:

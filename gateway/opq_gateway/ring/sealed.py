@@ -2,8 +2,11 @@
 alone.
 
     file  = index, chunks, index once more, length u32 of the index, magic "OPQSEAL4"
-    index = magic "OPQSEAL3", chunks u32, records u32, boot_id u32, v_per_lsb f64, start_ns i64, end_ns i64,
-            last_ns i64, first_sample i64, end_sample i64, box id str (24), one row per chunk, crc32 u32
+    index = magic "OPQSEAL5", chunks u32, records u32, start_id u64, v_per_lsb f64, nominal_v f32,
+            nominal_hz f32 (0: not known), start_ns i64, end_ns i64, last_ns i64, first_sample i64,
+            end_sample i64, box id str (24), one row per chunk, crc32 u32
+    or    = magic "OPQSEAL3", chunks u32, records u32, boot_id u32, v_per_lsb f64, start_ns ... as above: of a
+            gateway that named a start by the Box's boot id alone
     row   = offset u64, length u32, start_ns i64, end_ns i64
     chunk = crc32 u32 over the rest, length u32 of the records, records, samples
 
@@ -31,7 +34,7 @@ from numpy.typing import NDArray
 
 from opq_gateway.ring import lost as losses
 from opq_gateway.ring.lost import Lost
-from opq_gateway.ring.segment import ROW, RecordColumns, Segment
+from opq_gateway.ring.segment import ROW, UNKNOWN_FACTS, RecordColumns, Segment, StatedFacts
 
 MAX_ROWS = 1 << 20
 MAX_LOSSES_BYTES = 1 << 24
@@ -64,8 +67,8 @@ def rows_to_bytes(part: RecordColumns) -> bytes:
     )
 
 
-def rows_of_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
-    """The reverse of `rows_to_bytes`.
+def rows_of_bytes(data: bytes, old: bool = False) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
+    """The reverse of `rows_to_bytes`; `old`: in a file of an older gateway.
 
     Raises:
         ValueError: damaged.
@@ -78,7 +81,7 @@ def rows_of_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
         plain = zlib.decompressobj(_NO_FRAME).decompress(data[_ROWS_HEAD.size :], size + reasons_bytes + 1)
         if len(plain) != size + reasons_bytes:
             raise ValueError(f"{len(plain)} bytes for {count} rows")
-        lost = tuple(_losses(plain[size:]))
+        lost = tuple(_losses(plain[size:], old))
     except (struct.error, zlib.error) as error:
         raise ValueError(f"rows are damaged: {error}") from error
     planes = np.frombuffer(plain, np.uint8, size).reshape(8, -1)
@@ -112,18 +115,19 @@ def _loss(one: Lost) -> bytes:
     return _LOSS.pack(one.first_sample, len(payload)) + payload
 
 
-def _losses(data: bytes) -> list[Lost]:
+def _losses(data: bytes, old: bool) -> list[Lost]:
     found = []
     at = 0
     while at < len(data):
         first_sample, length = _LOSS.unpack_from(data, at)
         at += _LOSS.size
-        found.append(losses.loss_from_bytes(data[at : at + length], first_sample))
+        found.append(losses.loss_from_bytes(data[at : at + length], first_sample, old))
         at += length
     return found
 
 
-MAGIC: Final = b"OPQSEAL3"
+MAGIC: Final = b"OPQSEAL5"
+OLD_MAGIC: Final = b"OPQSEAL3"
 """OPQSEAL1 had another codec; no release wrote it, and it is no longer read."""
 END_MAGIC: Final = b"OPQSEAL4"
 CHUNK_SAMPLES: Final = 24_000
@@ -136,7 +140,8 @@ nearly twice the time of others to unpack, and have compression to spare (4 % of
 AT_ONCE: Final = 16
 """Most chunks unpacked together: the memory for that stays below 20 MB."""
 MAX_INDEX_BYTES: Final = 1 << 24
-_HEAD = struct.Struct("<8sIIIdqqqqq24s")
+_HEAD = struct.Struct("<8sIIQdffqqqqq24s")
+_OLD_HEAD = struct.Struct("<8sIIIdqqqqq24s")
 _END = struct.Struct("<I8s")
 _CHUNK = struct.Struct("<II")
 _ROW = np.dtype([("offset", "<u8"), ("length", "<u4"), ("start_ns", "<i8"), ("end_ns", "<i8")])
@@ -148,13 +153,14 @@ class SealedIndex:
 
     table: NDArray[np.void]
     records: int
-    boot_id: int
-    v_per_lsb: float
+    facts: StatedFacts
     start_ns: int
     end_ns: int
     last_ns: int
     first_sample: int
     end_sample: int
+    old: bool
+    """Whether an older gateway wrote it."""
 
 
 def next_chunk_samples(chunk_bytes: int, samples: int) -> int:
@@ -173,7 +179,7 @@ def chunk(part: RecordColumns) -> bytes:
     facts = rows_to_bytes(part)
     rest = struct.pack("<I", len(facts)) + facts + pack(part.counts)
     data = struct.pack("<I", zlib.crc32(rest)) + rest
-    (again,) = _opened([data], part.boot_id, part.v_per_lsb, True)
+    (again,) = _opened([data], part.facts, True)
     same = again is not None and np.array_equal(again.rows, part.rows) and again.lost == part.lost
     if again is None or not same or not np.array_equal(again.counts, part.counts):
         raise ValueError("the packed chunk does not give its samples back")
@@ -192,8 +198,10 @@ def sealed_file(segment: Segment, box_id: str, chunks: list[tuple[bytes, int, in
         MAGIC,
         len(chunks),
         segment.records,
-        segment.boot_id,
-        segment.v_per_lsb,
+        segment.start_id,
+        segment.facts.v_per_lsb,
+        segment.facts.nominal_v or 0.0,
+        segment.facts.nominal_hz or 0.0,
         segment.start_ns,
         segment.end_ns,
         segment.last_ns,
@@ -213,8 +221,7 @@ def describe_sealed(path: Path, fd: int) -> Segment | None:
         return None
     return Segment(
         path,
-        index.boot_id,
-        index.v_per_lsb,
+        index.facts,
         index.records,
         index.start_ns,
         index.end_ns,
@@ -230,18 +237,17 @@ def read_sealed(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Rec
     does a file of which neither index can be read."""
     index = _index(fd)
     if index is None:  # the index was readable when the ring opened the file
-        return RecordColumns(0, 0.0, np.zeros(0, ROW), np.zeros(0, np.int16), bad=1)
+        return RecordColumns(UNKNOWN_FACTS, np.zeros(0, ROW), np.zeros(0, np.int16), bad=1)
     wanted = np.flatnonzero((index.table["start_ns"] < end_ns) & (index.table["end_ns"] > start_ns))
     opened: list[RecordColumns | None] = []
     for at in range(0, len(wanted), AT_ONCE):
         rows = index.table[wanted[at : at + AT_ONCE]]
         chunks = [os.pread(fd, int(row["length"]), int(row["offset"])) for row in rows]
-        opened += _opened(chunks, index.boot_id, index.v_per_lsb, counts, end_ns)
+        opened += _opened(chunks, index.facts, counts, end_ns, index.old)
     parts = [part for part in opened if part is not None]
     empty = np.zeros(0, np.int16)
     found = RecordColumns(
-        index.boot_id,
-        index.v_per_lsb,
+        index.facts,
         np.concatenate([part.rows for part in parts]) if parts else np.zeros(0, ROW),
         np.concatenate([part.counts for part in parts]) if counts and parts else empty,
         tuple(one for part in parts for one in part.lost),
@@ -251,10 +257,14 @@ def read_sealed(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Rec
 
 
 def _opened(
-    chunks: Sequence[bytes], boot_id: int, v_per_lsb: float, counts: bool, end_ns: int | None = None
+    chunks: Sequence[bytes],
+    facts: StatedFacts,
+    counts: bool,
+    end_ns: int | None = None,
+    old: bool = False,
 ) -> list[RecordColumns | None]:
     """The chunks, unpacked together, only up to `end_ns` where it is given; None for a damaged one."""
-    readable = [_read_chunk(data, end_ns) for data in chunks]
+    readable = [_read_chunk(data, end_ns, old) for data in chunks]
     unpacked = iter(_unpacked([one for one in readable if one is not None and one.samples]) if counts else ())
     opened: list[RecordColumns | None] = []
     for one in readable:
@@ -265,7 +275,7 @@ def _opened(
         if samples is None or (counts and len(samples) != one.samples):
             opened.append(None)
         else:
-            opened.append(RecordColumns(boot_id, v_per_lsb, one.rows, samples, one.lost))
+            opened.append(RecordColumns(facts, one.rows, samples, one.lost))
     return opened
 
 
@@ -282,14 +292,14 @@ class _Chunk:
         return int(self.rows["count"].sum(dtype=np.int64))
 
 
-def _read_chunk(data: bytes, end_ns: int | None) -> _Chunk | None:
+def _read_chunk(data: bytes, end_ns: int | None, old: bool) -> _Chunk | None:
     if len(data) < _CHUNK.size:
         return None
     crc, length = _CHUNK.unpack_from(data)
     if zlib.crc32(memoryview(data)[4:]) != crc:
         return None
     try:
-        rows, lost = rows_of_bytes(data[_CHUNK.size : _CHUNK.size + length])
+        rows, lost = rows_of_bytes(data[_CHUNK.size : _CHUNK.size + length], old)
     except ValueError:
         return None  # content is checked as well as the crc; the caller counts it
     if end_ns is not None:
@@ -309,24 +319,37 @@ def _unpacked(chunks: Sequence[_Chunk]) -> list[NDArray[np.int16] | None]:
 
 def _index(fd: int) -> SealedIndex | None:
     head = os.pread(fd, _HEAD.size, 0)
-    if len(head) == _HEAD.size and head.startswith(MAGIC):
-        length = _HEAD.size + _HEAD.unpack(head)[1] * _ROW.itemsize + 4
+    form = _form(head)
+    if form is not None and len(head) == _HEAD.size:
+        length = form.size + form.unpack_from(head)[1] * _ROW.itemsize + 4
         found = _parsed(os.pread(fd, min(length, MAX_INDEX_BYTES), 0))
         if found is not None:
             return found
     size = os.fstat(fd).st_size
-    if size < _END.size + _HEAD.size:
+    if size < _END.size + _OLD_HEAD.size:
         return None
     length, magic = _END.unpack(os.pread(fd, _END.size, size - _END.size))
-    if magic != END_MAGIC or not _HEAD.size + 4 <= length <= min(size - _END.size, MAX_INDEX_BYTES):
+    if magic != END_MAGIC or not _OLD_HEAD.size + 4 <= length <= min(size - _END.size, MAX_INDEX_BYTES):
         return None
     return _parsed(os.pread(fd, length, size - _END.size - length))
 
 
 def _parsed(data: bytes) -> SealedIndex | None:
-    if len(data) < _HEAD.size + 4 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+    form = _form(data)
+    if form is None or len(data) < form.size + 4:
         return None
-    magic, chunks, *facts, _ = _HEAD.unpack_from(data)
-    if magic != MAGIC or len(data) != _HEAD.size + chunks * _ROW.itemsize + 4:
+    if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         return None
-    return SealedIndex(np.frombuffer(data, _ROW, chunks, _HEAD.size), *facts)
+    _, chunks, records, start_id, v_per_lsb, *rest, _ = form.unpack_from(data)
+    if len(data) != form.size + chunks * _ROW.itemsize + 4:
+        return None
+    *nominal, start_ns, end_ns, last_ns, first_sample, end_sample = rest
+    facts = StatedFacts(start_id, v_per_lsb, *(each or None for each in nominal))
+    table = np.frombuffer(data, _ROW, chunks, form.size)
+    old = form is _OLD_HEAD
+    return SealedIndex(table, records, facts, start_ns, end_ns, last_ns, first_sample, end_sample, old)
+
+
+def _form(data: bytes) -> struct.Struct | None:
+    """The form of the index that these bytes begin with; None: they are not one."""
+    return _HEAD if data.startswith(MAGIC) else _OLD_HEAD if data.startswith(OLD_MAGIC) else None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,34 @@ from opq_gateway.ring.lost import Lost
 from opq_proto.messages import TimeSource
 
 
+class StatedFacts(NamedTuple):
+    """What one file's head says of all its samples: the start of the Box, and what the Box stated."""
+
+    start_id: int
+    v_per_lsb: float
+    nominal_v: float | None = None
+    """None: an older gateway wrote the file."""
+    nominal_hz: float | None = None
+
+    @classmethod
+    def of_block(cls, block: SampleBlock) -> "StatedFacts":
+        """What is stated of a block's samples."""
+        return cls(block.start_id, block.v_per_lsb, block.nominal_v, block.nominal_hz)
+
+
+UNKNOWN_FACTS = StatedFacts(0, 0.0)
+
+
 @dataclass(slots=True, eq=False)
 class Segment:
     """What is known of one file; grows while the file is written.
 
-    `boot_id` and `v_per_lsb` are those of all its records: another boot or gain begins a new
-    segment. Times and indices rise from record to record.
+    `facts` are those of all its records: another start, gain or nominal value begins a new segment. Times and
+    indices rise from record to record.
     """
 
     path: Path
-    boot_id: int = 0
-    v_per_lsb: float = 0.0
+    facts: StatedFacts = UNKNOWN_FACTS
     records: int = 0
     start_ns: int = 0
     end_ns: int = 0
@@ -37,6 +55,10 @@ class Segment:
     """Whether this is a raw segment that is not sealed yet."""
     clock: tuple[int, TimeSource] | None = None
     """Uncertainty and source of its last block; None: not read yet (`catalogue.clock_of`)."""
+
+    @property
+    def start_id(self) -> int:
+        return self.facts.start_id
 
     @property
     def span_ns(self) -> int:
@@ -73,10 +95,9 @@ ROW = np.dtype(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordColumns:
-    """Neighbouring records of one boot and gain, in the order of writing."""
+    """Neighbouring records of one start, gain and nominal values, in the order of writing."""
 
-    boot_id: int
-    v_per_lsb: float
+    facts: StatedFacts
     rows: NDArray[np.void]
     """(n,) of ROW."""
     counts: NDArray[np.int16]
@@ -84,6 +105,10 @@ class RecordColumns:
     lost: tuple[Lost, ...] = ()
     bad: int = 0
     """Number of damaged records that were left out."""
+
+    @property
+    def start_id(self) -> int:
+        return self.facts.start_id
 
     @property
     def ends(self) -> NDArray[np.int64]:
@@ -117,11 +142,12 @@ class RecordColumns:
         """The blocks as they were appended."""
         found = []
         at = 0
+        start_id, v_per_lsb, nominal_v, nominal_hz = self.facts
         for first_sample, t_ns, uncertainty_ns, rate_millihz, count, source, flags in self.rows.tolist():
             found.append(
                 SampleBlock(
-                    self.boot_id,
-                    self.v_per_lsb,
+                    start_id,
+                    v_per_lsb,
                     first_sample,
                     t_ns,
                     uncertainty_ns,
@@ -130,6 +156,8 @@ class RecordColumns:
                     self.counts[at : at + count],
                     bool(flags & FLAG_OVERRUN_BEFORE),
                     bool(flags & FLAG_CLIPPED),
+                    nominal_v,
+                    nominal_hz,
                 )
             )
             at += count

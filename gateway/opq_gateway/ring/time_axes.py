@@ -1,9 +1,9 @@
 """The axes of time of a ring: which sample was taken when, also where a Box's clock was set.
 
-Within one boot the index of the samples goes on without a break; where the clock was set, another axis of
-time begins. So each axis of a boot gives every sample of it a time: its own samples the stored stamp, earlier
-ones the time that its rate gives them by their index, with a bound that grows. A read by time uses the axis
-that is meant (`meant`), and gives the samples the times of the best one (`best`):
+Within one start of the Box the index of the samples goes on without a break; where the clock was set,
+another axis of time begins. So each axis of a start gives every sample of it a time: its own samples the
+stored stamp, earlier ones the time that its rate gives them by their index, with a bound that grows. A read
+by time uses the axis that is meant (`meant`), and gives the samples the times of the best one (`best`):
 
     better source of the clock, then less uncertainty; of equals the axis that was written later
     a better axis stamps earlier samples too, as far back as its bound is the smaller one
@@ -43,21 +43,32 @@ REFUTED = -1
 class AxisPlace(NamedTuple):
     """Names an axis by one of its samples: it stays valid while files are added, joined or deleted."""
 
-    boot_id: int
+    start_id: int
     sample: int
 
 
+class SampleStamp(NamedTuple):
+    """A sample, and its time by the clock that is meant."""
+
+    sample: int
+    t_ns: int
+    start_id: int | None = None
+    """The start of the Box in which the sample counts; None: not said."""
+
+
 class PlacedSpan(NamedTuple):
-    """A span of time on an axis; None: the ring is empty."""
+    """A span of time on an axis; None: the ring is empty, or has nothing of the start that is meant."""
 
     start_ns: int
     end_ns: int
     axis: AxisPlace | None
+    is_gone: bool = False
+    """Whether the ring has nothing of the start that is meant."""
 
 
 @dataclass(eq=False, slots=True)
 class AxisRun:
-    """The axes of one boot over which the index rises, in the order of writing."""
+    """The axes of one start over which the index rises, in the order of writing."""
 
     axes: "list[TimeAxis]" = field(default_factory=list)
     _best: "dict[TimeAxis, tuple[int, int]]" = field(default_factory=dict)
@@ -87,7 +98,7 @@ class AxisRun:
 
 @dataclass(eq=False, slots=True)
 class TimeAxis:
-    """Adjoining files of one boot whose times agree with their indices; the last one may still grow."""
+    """Adjoining files of one start whose times agree with their indices; the last one may still grow."""
 
     segments: list[Segment]
     run: AxisRun
@@ -95,8 +106,8 @@ class TimeAxis:
     """Returns uncertainty and source of the last block of a file."""
 
     @property
-    def boot_id(self) -> int:
-        return self.segments[0].boot_id
+    def start_id(self) -> int:
+        return self.segments[0].start_id
 
     @property
     def first_sample(self) -> int:
@@ -116,7 +127,7 @@ class TimeAxis:
 
     @property
     def place(self) -> AxisPlace:
-        return AxisPlace(self.boot_id, self.end_sample - 1)
+        return AxisPlace(self.start_id, self.end_sample - 1)
 
     @property
     def best_from(self) -> int:
@@ -225,7 +236,7 @@ class TimeAxes:
                 continue
             follows = (
                 last is not None
-                and last.boot_id == segment.boot_id
+                and last.start_id == segment.start_id
                 and last.end_sample <= segment.first_sample
             )
             run = last.run if last is not None and follows else AxisRun()
@@ -246,14 +257,21 @@ class TimeAxes:
         """The axis of a place; None where its samples were deleted."""
         if place is None:
             return None
-        boot_id, sample = place
+        start_id, sample = place
         for axis in reversed(self.axes):
-            if axis.boot_id == boot_id and axis.first_sample <= sample < axis.end_sample:
+            if axis.start_id == start_id and axis.first_sample <= sample < axis.end_sample:
                 return axis
         return None
 
-    def stamping(self, sample: int, t_ns: int) -> TimeAxis | None:
-        """The axis by which this sample has about this time; None where there is none."""
+    def stamping(self, stamp: SampleStamp) -> TimeAxis | None:
+        """The axis by which this sample has about this time; None where there is none.
+
+        Where the start is said, an axis of it: the one by which the sample has the nearest time.
+        """
+        sample, t_ns, start_id = stamp
+        if start_id is not None:
+            of_start = [axis for axis in reversed(self.axes) if axis.start_id == start_id]
+            return min(of_start, key=lambda axis: abs(axis.t_ns(sample) - t_ns), default=None)
         near = [
             (abs(axis.t_ns(sample) - t_ns), -at, axis)
             for at, axis in enumerate(self.axes)
@@ -303,7 +321,7 @@ class TimeAxes:
 def _goes_on(before: Segment, after: Segment) -> bool:
     """Whether a file continues the time axis of the one before it."""
     missing = after.first_sample - before.end_sample
-    if before.boot_id != after.boot_id or missing < 0:
+    if before.start_id != after.start_id or missing < 0:
         return False
     period_ns = before.span_ns / max(1, before.end_sample - before.first_sample)
     return abs(before.end_ns + round(missing * period_ns) - after.start_ns) <= CLOCK_STEP_NS

@@ -1,7 +1,7 @@
 """Waveform and losses of stretches: the results for readers of the ring.
 
-One Waveform has one axis: where a span of time holds several boots of the Box, gains or settings of its
-clock, it is the longest part.
+One Waveform has one axis: where a span of time holds several starts of the Box, gains, nominal values or
+settings of its clock, it is the longest part.
 """
 
 from collections.abc import Iterable, Sequence
@@ -57,12 +57,11 @@ def _times_ns(samples: NDArray[np.int64], rate_millihz: NDArray[np.int64]) -> ND
 
 
 def _goes_on(before: RecordColumns, after: RecordColumns) -> bool:
-    """Whether `after` continues `before`: same boot and gain, a later index, and a time that agrees with
+    """Whether `after` continues `before`: same stated facts, a later index, and a time that agrees with
     it."""
     last, first = before.part(len(before.rows) - 1, len(before.rows)).blocks()[0], after.rows[0]
     return (
-        before.boot_id == after.boot_id
-        and before.v_per_lsb == after.v_per_lsb
+        before.facts == after.facts
         and last.end_sample <= int(first["first_sample"])
         and abs(last.time_ns(int(first["first_sample"])) - int(first["t_ns"])) <= CLOCK_STEP_NS
     )
@@ -72,8 +71,9 @@ def _joined(box_id: str, parts: list[RecordColumns], lost: list[Lost]) -> Wavefo
     rows = np.concatenate([part.rows for part in parts]) if len(parts) > 1 else parts[0].rows
     counts = [part.counts for part in parts]
     first, ends = rows["first_sample"], rows["first_sample"] + rows["count"]
+    facts = parts[0].facts
     gaps_known = [
-        Gap(one.first_sample, one.samples, one.reason) for one in lost if one.boot_id == parts[0].boot_id
+        Gap(one.first_sample, one.samples, one.reason) for one in lost if one.start_id == parts[0].start_id
     ]
     gaps: list[Gap] = []
     for at in np.flatnonzero(first[1:] > ends[:-1]):
@@ -84,10 +84,13 @@ def _joined(box_id: str, parts: list[RecordColumns], lost: list[Lost]) -> Wavefo
         uncertainty_ns=int(rows["uncertainty_ns"].max()),
         source=TimeSource(int(rows["source"].min())),
         rate_millihz=_rate_millihz(rows),
-        v_per_lsb=parts[0].v_per_lsb,
+        v_per_lsb=facts.v_per_lsb,
         first_sample=int(first[0]),
         counts=np.concatenate(counts) if len(counts) > 1 else counts[0],
         gaps=tuple(gaps),
+        start_id=facts.start_id or None,
+        nominal_v=facts.nominal_v,
+        nominal_hz=facts.nominal_hz,
     )
 
 
@@ -117,16 +120,16 @@ class Holes:
             return
         rows, ends, ends_ns = stretch.rows, stretch.ends, stretch.ends_ns
         before = self._before
-        if before is not None and before.boot_id == stretch.boot_id:
+        if before is not None and before.start_id == stretch.start_id:
             self._hole(before, int(rows["first_sample"][0]), int(rows["t_ns"][0]), stretch.lost)
         for at in np.flatnonzero(rows["first_sample"][1:] > ends[:-1]):
-            start = Lost(stretch.boot_id, int(ends[at]), 0, int(ends_ns[at]), int(ends_ns[at]), NOT_HELD)
+            start = Lost(stretch.start_id, int(ends[at]), 0, int(ends_ns[at]), int(ends_ns[at]), NOT_HELD)
             following = rows[at + 1]
             self._hole(start, int(following["first_sample"]), int(following["t_ns"]), stretch.lost)
-        self._before = Lost(stretch.boot_id, int(ends[-1]), 0, int(ends_ns[-1]), int(ends_ns[-1]), NOT_HELD)
+        self._before = Lost(stretch.start_id, int(ends[-1]), 0, int(ends_ns[-1]), int(ends_ns[-1]), NOT_HELD)
 
     def _hole(self, start: Lost, end_sample: int, end_ns: int, lost: Iterable[Lost]) -> None:
-        gaps_known = [Gap(o.first_sample, o.samples, "") for o in lost if o.boot_id == start.boot_id]
+        gaps_known = [Gap(o.first_sample, o.samples, "") for o in lost if o.start_id == start.start_id]
         for gap in completed(start.first_sample, end_sample, gaps_known, NOT_HELD):
             if gap.reason:
                 hole = replace(start, first_sample=gap.first_sample, samples=gap.samples)

@@ -54,7 +54,7 @@ class SampleTap:
 def piece_of(box_id: str, block: SampleBlock) -> WavePiece:
     return WavePiece(
         box_id,
-        block.boot_id,
+        block.start_id,
         block.first_sample,
         block.t_ns,
         block.uncertainty_ns,

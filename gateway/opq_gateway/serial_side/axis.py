@@ -1,14 +1,15 @@
 """Axis: one run of sample indices of a Box, from one start of the Box to the next.
 
-It gives each block its time, finds where the run begins (after a restart of the gateway: where the ring ends)
-and notices when the indices begin again. Pure; the clocks are handed in.
+It gives each block its time and the name of its start, finds where the run begins (after a restart of the
+gateway: where the ring ends) and notices when the indices begin again. Pure; the clocks are handed in.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from opq_gateway.blocks import SampleBlock
+from opq_gateway.blocks import SampleBlock, boot_id_of, drawn_start_id
+from opq_gateway.ring.catalogue import clock_of
 from opq_gateway.ring.lost import NOT_RESENT, NOT_RUNNING, STOOD_STILL
 from opq_gateway.ring.segment import Segment
 from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
@@ -19,8 +20,11 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 BACKWARD_BLOCKS = 3
 """A line keeps the order. So this many live blocks in a row from before the expected index mean that the
 indices began again, even if the hello was lost or the boot id is the same."""
-SAME_AXIS_NS = 1_000_000_000
-"""A restarted gateway continues the ring's axis when a block's time agrees with its index to within this."""
+SAME_START_NS = 1_000_000_000
+"""A restarted gateway continues the ring's start when a block's time agrees with its index to within this."""
+SAME_START_S = 60.0
+"""Where the Box knows no time: samples that come so much later than their index says are of another start. A
+gateway that starts on a busy machine reads them later than they came, and an emulated Box may be slower."""
 LONGEST_SILENCE_S = 20.0
 """Where the line brings no samples, blocks after a hole wait at most this long."""
 OWN_HOLES = 16
@@ -30,19 +34,42 @@ HELD_BLOCKS = 1024
 """Most blocks held while the run's time is not known yet (clock.START_S): 17 s."""
 
 
-class Axis:
-    """One run of indices: takes Samples, returns blocks in order and gaps."""
+@dataclass(frozen=True, slots=True)
+class _SamplesEnd:
+    """Where earlier samples end, and when the last of them came."""
 
-    def __init__(self, hello: Hello, ring: Segment | None, clocks: Clocks) -> None:
-        """`ring` is the ring's newest segment where its run may be this one."""
+    sample: int
+    t_ns: int
+    uncertainty_ns: int
+    source: TimeSource
+    heard_s: float | None
+    """By the monotonic clock; None: not known."""
+
+
+class Axis:
+    """One run of indices: takes Samples, returns blocks in order and gaps.
+
+    Attributes:
+        start_id: the start of the Box; None until its first block shows whether it is the ring's.
+    """
+
+    def __init__(
+        self, hello: Hello, ring: Segment | None, clocks: Clocks, ring_heard_s: float | None = None
+    ) -> None:
+        """`ring` is the ring's newest segment where its start may be this one; `ring_heard_s`: when its last
+        sample came, by the monotonic clock."""
         self._clocks = clocks
         self._hello = hello
-        self._ring = ring if ring is not None and ring.boot_id == hello.boot_id else None
+        self._ring = ring if ring is not None and boot_id_of(ring.start_id) == hello.boot_id else None
+        self._ring_heard_s = ring_heard_s
+        self.start_id = drawn_start_id(hello.boot_id) if self._ring is None else None
         before = None if self._ring is None else (self._ring.end_sample, self._ring.end_ns)
         self.clock = BoxClock(clocks, before, str(hello.box_id))
         self._held: list[Samples] = []
         self._backward = 0
         self._received_s = 0.0
+        self._newest: SampleBlock | None = None
+        self._reopened = False
         self.too_old = 0
         """Samples left out because they lie before the run's first."""
         self._own_holes: deque[tuple[int, int, str]] = deque(maxlen=OWN_HOLES)
@@ -56,10 +83,12 @@ class Axis:
         """
         line, stamp = self.line, self.clock.stamp
         expected = line.expected
-        if expected is None or line.waiting or self._held:
+        if expected is None or line.waiting or self._held or self._reopened:
             return []
-        now_s = self._clocks.monotonic_s()
-        boot_id, v_per_lsb = hello.boot_id, hello.v_per_lsb
+        now_s = self._received_s = self._clocks.monotonic_s()
+        start_id, v_per_lsb = self.start_id, hello.v_per_lsb
+        nominal_v, nominal_hz = hello.nominal_v, hello.nominal_hz
+        assert start_id is not None  # known since the first block
         blocks = []
         for samples in run:
             counts = samples.counts
@@ -69,7 +98,7 @@ class Axis:
             if stamped is None:
                 break
             block = SampleBlock(
-                boot_id,
+                start_id,
                 v_per_lsb,
                 expected,
                 stamped.t_ns,
@@ -77,11 +106,16 @@ class Axis:
                 stamped.source,
                 stamped.rate_millihz,
                 counts,
+                False,
+                False,
+                nominal_v,
+                nominal_hz,
             )
             blocks.append(block)
             expected += len(counts)
         if blocks:
             self._hello = hello
+            self._newest = blocks[-1]
             self._backward = 0
             line.passed(expected)
         return blocks
@@ -89,9 +123,15 @@ class Axis:
     def accept_samples(self, samples: Samples, hello: Hello) -> list[Output] | None:
         """Takes a block; returns what is in order now and what to request. None: the indices began again
         elsewhere."""
-        self._received_s = now_s = self._clocks.monotonic_s()
+        now_s = self._clocks.monotonic_s()
         self._hello = hello
         live = not samples.flags & FLAG_RESENT
+        if live and self._reopened and not self._goes_on(samples, now_s):
+            return None
+        self._received_s = now_s
+        if self._ring is not None and not self._may_continue(self._ring, samples, live, now_s):
+            self.too_old += len(samples.counts)
+            return []
         stamp = self.clock.stamp(samples, live, now_s)
         if stamp is None:
             return self._hold(samples)
@@ -100,6 +140,20 @@ class Axis:
             out = [each for one in held for each in self._again(one)]
             return out + (self._place(samples, stamp, live) or [])
         return self._place(samples, stamp, live)
+
+    def reopened(self) -> None:
+        """The port was opened again: the next samples may be of another start with the same boot id, as an
+        emulated Box of one seed has in each, that has sampled for longer than the one before."""
+        self._reopened = True
+
+    def _goes_on(self, samples: Samples, now_s: float) -> bool:
+        """Whether the first live block after the port was opened again is of the same start."""
+        self._reopened = False
+        last = self._newest
+        if last is None or samples.first_sample <= last.end_sample:
+            return True  # where indices fall, BACKWARD_BLOCKS show it
+        known = last.end_sample, last.end_ns, last.uncertainty_ns, last.source
+        return self._agrees(_SamplesEnd(*known, self._received_s), samples, now_s)
 
     def stalled(self, seconds: float) -> None:
         """The gateway stood still until now; holes after the newest sample are its own."""
@@ -164,26 +218,28 @@ class Axis:
         return self._place(samples, stamp, not samples.flags & FLAG_RESENT) or []
 
     def _place(self, samples: Samples, stamp: SampleTime | Samples, live: bool) -> list[Output] | None:
-        block = self._block(samples, stamp)
         line = self.line
         expected = line.expected
-        if expected == block.first_sample:
+        if expected == samples.first_sample:
             self._backward = 0
         elif expected is None:
-            if not self._begins_with(block, not live, stamp is samples):
-                self.too_old += len(block.counts)
+            if not self._begins_with(samples, live):
+                self.too_old += len(samples.counts)
                 return []
         elif live:
-            self._backward = self._backward + 1 if block.end_sample <= expected else 0
+            is_before = samples.first_sample + len(samples.counts) <= expected
+            self._backward = self._backward + 1 if is_before else 0
             if self._backward >= BACKWARD_BLOCKS:
                 return None
+        block = self._newest = self._block(samples, stamp)
         return self._explained(line.accept_block(block))
 
     def _block(self, samples: Samples, stamp: SampleTime | Samples) -> SampleBlock:
-        flags = samples.flags
+        flags, hello = samples.flags, self._hello
+        assert self.start_id is not None  # known since the first block
         return SampleBlock(
-            self._hello.boot_id,
-            self._hello.v_per_lsb,
+            self.start_id,
+            hello.v_per_lsb,
             samples.first_sample,
             stamp.t_ns,
             stamp.uncertainty_ns,
@@ -192,23 +248,53 @@ class Axis:
             samples.counts,
             bool(flags & FLAG_OVERRUN_BEFORE),
             bool(flags & FLAG_CLIPPED),
+            hello.nominal_v,
+            hello.nominal_hz,
         )
 
-    def _begins_with(self, block: SampleBlock, resent: bool, own_time: bool) -> bool:
+    def _may_continue(self, ring: Segment, samples: Samples, live: bool, now_s: float) -> bool:
+        """Decides by its first block whether the run continues the ring's start; False: the block is old.
+
+        The line may still hold what the Box sent again for the earlier gateway: that decides nothing. A run
+        that does not continue the ring's start gets a name and a clock of its own.
+        """
+        if not live and samples.first_sample + len(samples.counts) <= ring.end_sample:
+            return False
+        if self.start_id is None:
+            end_sample = samples.first_sample + len(samples.counts)
+            follows = ring.end_sample <= samples.first_sample if live else ring.end_sample < end_sample
+            end = _SamplesEnd(ring.end_sample, ring.end_ns, *clock_of(ring), self._ring_heard_s)
+            if follows and self._agrees(end, samples, now_s):
+                self.start_id = ring.start_id
+            else:
+                self._ring = None
+                self.start_id = drawn_start_id(self._hello.boot_id)
+                self.clock = BoxClock(self._clocks, None, str(self._hello.box_id))
+        return True
+
+    def _agrees(self, before: _SamplesEnd, samples: Samples, now_s: float) -> bool:
+        """Whether the time since earlier samples is that of the samples since.
+
+        Two stamps of a receiver show it. Another clock may have been set meanwhile, but the monotonic one was
+        not, if the machine did not start since. Where nothing shows it, boot id and index alone decide.
+        """
+        since_ns = (samples.first_sample - before.sample) * 10**12 // samples.rate_millihz
+        source = min(before.source, samples.source)
+        if before.heard_s is not None and source < TimeSource.HOLDOVER:
+            return now_s - before.heard_s - since_ns / 1e9 < SAME_START_S
+        if source is TimeSource.FREE:
+            return True
+        bounds_ns = before.uncertainty_ns + samples.uncertainty_ns
+        return abs(samples.t_ns - before.t_ns - since_ns) < SAME_START_NS + bounds_ns
+
+    def _begins_with(self, samples: Samples, live: bool) -> bool:
         """Whether the run may begin with this block, the first; False where it is old and has to be left out.
 
-        After a restart of the gateway, what the ring lacks is a hole if it is the same run. The Box's own
-        time shows that; where it has none, boot id and index alone do, for the system's clock may have been
-        set meanwhile. The line may still hold what the Box sent again for the earlier gateway.
+        After a restart of the gateway, what the ring lacks is a hole if it is the same start.
         """
-        ring = self._ring
-        if ring is not None and resent and block.end_sample <= ring.end_sample:
-            return False
-        self._ring = None
-        if ring is not None and ring.end_sample <= block.first_sample:
-            since_ns = (block.first_sample - ring.end_sample) * 10**12 // block.rate_millihz
-            if not own_time or abs(block.t_ns - ring.end_ns - since_ns) < SAME_AXIS_NS:
-                self.line.expect(ring.end_sample)
-                self._own_holes.append((ring.end_sample, block.first_sample, NOT_RUNNING))
-                return True
-        return not resent
+        ring, self._ring = self._ring, None
+        if ring is None:
+            return live
+        self.line.expect(ring.end_sample)
+        self._own_holes.append((ring.end_sample, samples.first_sample, NOT_RUNNING))
+        return True

@@ -78,6 +78,7 @@ class Intake:
         """The port was opened; requests a hello."""
         self.commands.opened()
         self._greeting.opened()
+        self._stream.reopened()
 
     def lost(self) -> None:
         """The port is gone."""
@@ -164,8 +165,6 @@ class Intake:
         self._limits.hello(hello)
         self._hello_of_stream = hello
         if before is not None and before.boot_id == hello.boot_id:
-            if before.nominal_hz != hello.nominal_hz:
-                self._restart(hello)
             return
         facts = {"hardware": hello.hardware, "firmware": hello.firmware, "v_per_lsb": hello.v_per_lsb}
         self._lines.info("box.hello", boot_id=hello.boot_id, **facts)
@@ -214,3 +213,4 @@ class Intake:
     def _unannounced(self) -> None:
         self._greeting.request_hello()
         self._time_for_gps.restart()
+        self._status.losses = self._status.health = self._status.reported_facts = None

@@ -31,7 +31,7 @@ class HeardSample:
 
     machine: str
     """Number of the machine's start."""
-    boot_id: int
+    start_id: int
     sample: int
     rate_millihz: int
     at_s: float
@@ -54,7 +54,7 @@ class LastHeard:
     def ended_s(self, ring: Segment | None) -> float | None:
         """When the last sample of a ring came, by the monotonic clock; None: not known."""
         kept = _read(self._path)
-        known = kept is not None and ring is not None and kept.boot_id == ring.boot_id
+        known = kept is not None and ring is not None and kept.start_id == ring.start_id
         if kept is None or ring is None or not known or not self._machine or kept.machine != self._machine:
             return None
         return kept.at_sample_s(ring.end_sample)
@@ -62,11 +62,11 @@ class LastHeard:
     def note_block(self, block: SampleBlock, now_s: float) -> None:
         """Notes the newest block, which came now; writes it where that is new."""
         kept = self._kept
-        if kept is not None and kept.boot_id == block.boot_id:
+        if kept is not None and kept.start_id == block.start_id:
             is_late = now_s > kept.at_sample_s(block.end_sample) - EARLIER_S
             if is_late and now_s < kept.at_s + KEPT_S:
                 return
-        self._kept = HeardSample(self._machine, block.boot_id, block.end_sample, block.rate_millihz, now_s)
+        self._kept = HeardSample(self._machine, block.start_id, block.end_sample, block.rate_millihz, now_s)
         if self._machine:
             _write(self._path, self._kept)
 
@@ -83,7 +83,7 @@ def _read(path: Path) -> HeardSample | None:
         found = json.loads(path.read_bytes())
         kept = HeardSample(
             str(found["machine"]),
-            int(found["boot_id"]),
+            int(found["start_id"] if "start_id" in found else found["boot_id"]),
             int(found["sample"]),
             int(found["rate_millihz"]),
             float(found["at_s"]),

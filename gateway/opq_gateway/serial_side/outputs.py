@@ -20,7 +20,7 @@ class Outputs(Protocol):
     """Receives the data of all Boxes; per Box in the order of its sample indices."""
 
     def restart(self, box_id: str, hello: Hello) -> None:
-        """Sample indices begin again, or the nominal values changed; blocks follow."""
+        """A start of the Box begins; blocks follow."""
         ...
 
     def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:

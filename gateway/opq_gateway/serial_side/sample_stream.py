@@ -68,6 +68,10 @@ class SampleStream:
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._counted = (0, 0, 0, 0)
         self._in_order: list[SampleBlock] = []
+        self._silent_s: float | None = None
+        """For how long nothing came before the present run's hello; None: not known."""
+        self._ring_start_id: int | None = None
+        """The start in which the ring ended when the gateway began."""
 
     @property
     def has_begun(self) -> bool:
@@ -96,13 +100,12 @@ class SampleStream:
             self._hand_on()
         else:
             newest = self._ring.newest()
-            if newest is None or newest.boot_id != hello.boot_id:
-                last_s = self._last_heard.ended_s(newest)
-        self._axis = Axis(hello, newest, self._clocks)
+            last_s = self._last_heard.ended_s(newest)
+        self._axis = Axis(hello, newest, self._clocks, last_s)
         self._counted = (0, 0, 0, 0)
-        if last_s is not None:
-            self._status.silent_before = hello.boot_id, self._clocks.monotonic_s() - last_s
-        self._status.sample_monotonic_s = None
+        self._silent_s = None if last_s is None else self._clocks.monotonic_s() - last_s
+        self._ring_start_id = None if newest is None else newest.start_id
+        self._status.sample_monotonic_s = self._status.start_id = None
         self._outputs.restart(self._status.box_id, hello)
 
     def accept_samples(self, run: list[Samples], hello: Hello) -> None:
@@ -129,6 +132,11 @@ class SampleStream:
     def stamped(self, crossing: Crossing) -> Crossing | None:
         """A crossing with its time in UTC; None: not known."""
         return None if self._axis is None else self._axis.stamped(crossing)
+
+    def reopened(self) -> None:
+        """The port was opened again."""
+        if self._axis is not None:
+            self._axis.reopened()
 
     def stalled(self, seconds: float) -> None:
         """The gateway stood still until now: what its ports lost meanwhile is not the line's fault."""
@@ -205,6 +213,7 @@ class SampleStream:
         self._in_order = []
         status = self._status
         if status.sample_monotonic_s is None:
+            self._begin_start(blocks[0].start_id)
             self._lines.info("box.sampling", first_sample=blocks[0].first_sample)
         status.sample_monotonic_s = self._clocks.monotonic_s()
         status.sample_ns = blocks[-1].end_ns
@@ -215,6 +224,13 @@ class SampleStream:
         self._last_heard.note_block(blocks[-1], status.sample_monotonic_s)
         self._ring_writer.store_blocks(blocks)
         self._outputs.accept_blocks(status.box_id, blocks)
+
+    def _begin_start(self, start_id: int) -> None:
+        """Notes the start of the Box whose first samples come; the ring's may go on."""
+        status, silent_s = self._status, self._silent_s
+        status.start_id = start_id
+        if silent_s is not None and start_id != self._ring_start_id:
+            status.silent_before = start_id, silent_s
 
     def _gap(self, gap: Gap) -> None:
         self._counters.add("gaps")

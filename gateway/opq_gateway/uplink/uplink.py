@@ -117,7 +117,8 @@ class Uplink:
         line = self._lines[box_id]
         hello = line.status.hello
         nominal = (None, None) if hello is None else (hello.nominal_v, hello.nominal_hz)
-        measurement = crossing_measurement(crossing, box_id, line.status.rate_hz, *nominal)
+        found = crossing_measurement(crossing, box_id, line.status.rate_hz, *nominal)
+        measurement = None if found is None else replace(found, start_id=line.status.start_id)
         if measurement is None:
             line.counters.add("crossings_unsent")
             return

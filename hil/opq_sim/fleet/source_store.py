@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_gateway.ring.ring import RingSpan
-from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan
+from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan, SampleStamp
 from opq_proto.messages import Gap, Waveform
 from opq_sim.box.box import BLOCK_SAMPLES
 from opq_sim.box.box_stamps import BoxStamps
@@ -70,7 +70,7 @@ class SourceStore:
         start_ns: int,
         end_ns: int,
         place: AxisPlace | None = None,
-        stamp: tuple[int, int] | None = None,
+        stamp: SampleStamp | None = None,
     ) -> PlacedSpan:
         """The span as it is: the clock of the run is never set."""
         return PlacedSpan(start_ns, end_ns, place)

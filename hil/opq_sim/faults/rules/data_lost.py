@@ -93,11 +93,11 @@ def stamps(box_id: str, blocks: Iterable[SampleBlock], expected_ns: Callable[[in
 
 def revised(box_id: str, before: Iterable[SampleBlock], after: Iterable[SampleBlock]) -> list[str]:
     """Problems where the ring now has another time for a block than it had earlier."""
-    now = {(block.boot_id, block.first_sample): (block.t_ns, block.uncertainty_ns) for block in after}
+    now = {(block.start_id, block.first_sample): (block.t_ns, block.uncertainty_ns) for block in after}
     off = [
         block.first_sample
         for block in before
-        if now.get((block.boot_id, block.first_sample), (block.t_ns, block.uncertainty_ns))
+        if now.get((block.start_id, block.first_sample), (block.t_ns, block.uncertainty_ns))
         != (block.t_ns, block.uncertainty_ns)
     ]
     return [f"Box {box_id}: stamps of {len(off)} blocks were revised, the first at {off[0]}"] if off else []
@@ -147,7 +147,7 @@ def overlaps(box_id: str, stored: Sequence[Measurement], slack_ns: int) -> list[
 def jumps(blocks: Sequence[SampleBlock]) -> int:
     """How often the time jumps between neighbouring samples; only a start may begin another time axis."""
     return sum(
-        before.boot_id == after.boot_id
+        before.start_id == after.start_id
         and before.end_sample == after.first_sample
         and abs(after.t_ns - before.end_ns) > JUMP_NS
         for before, after in pairwise(blocks)

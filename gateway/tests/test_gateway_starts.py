@@ -1,0 +1,353 @@
+"""A start of a Box has a name, and its samples keep what was stated in it: docs/identity.md."""
+
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from intake_bench import HELLO, T0_NS, Bench, samples
+from telling_blocks import blocks, ns
+from test_measuring_thread import Bench as MeasuringBench
+from test_measuring_thread import blocks_of
+
+from opq_gateway.blocks import SampleBlock, boot_id_of
+from opq_gateway.commands.requests import OF_NO_START, DataRequest, answer, ready
+from opq_gateway.measuring.backlog import RingBacklog
+from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.sealing import seal
+from opq_gateway.ring.time_axes import SampleStamp
+from opq_proto.link.log_codes import STARTED
+from opq_proto.link.messages import FLAG_RESENT, Log
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource, Waveform
+from opq_proto.wire.continuity import clock_set_s, missing_s
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire, waveform_from_frames
+from opq_sim.mains import mains
+
+ALL = (0, 2**62)
+FIRST, SECOND = 5 << 32 | 7, 9 << 32 | 7
+"""Two starts with one boot id, as an emulated Box of one seed has."""
+
+
+def starts_of(bench: Bench) -> list[int]:
+    return list(dict.fromkeys(block.start_id for block in bench.behind.blocks))
+
+
+# ---- the ring ----------------------------------------------------------------------------------------------
+
+
+def test_the_ring_keeps_the_start_and_its_nominal_values_live_closed_and_sealed(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 24.0)
+    first = blocks(0, 24_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0)
+    second = blocks(0, 24_000, boot=SECOND, t0_ns=ns(48_000), nominal_v=230.0, nominal_hz=50.0)
+    ring.append_all(first)
+    ring.append_all(second)
+    wanted = [FIRST, 120.0, 60.0], [SECOND, 230.0, 50.0]
+
+    def stated(reader: Ring) -> list[list[float | None]]:
+        waves = [reader.read(0, ns(24_000)), reader.read(ns(48_000), 2**62)]
+        return [[wave.start_id, wave.nominal_v, wave.nominal_hz] for wave in waves if wave is not None]
+
+    assert stated(ring) == list(wanted) == stated(Ring(tmp_path, "1", 24.0))
+    ring.close()
+    for segment in ring.unsealed():
+        made = seal(segment.path)
+        assert made is not None and ring.replace(segment, made)
+    again = Ring(tmp_path, "1", 24.0)
+    assert stated(ring) == list(wanted) == stated(again)
+    assert [each.start_id for each in again.segments()] == [FIRST, SECOND]
+
+
+def test_another_nominal_voltage_in_one_start_begins_a_file_and_loses_nothing(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 24.0)
+    ring.append_all(blocks(0, 12_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
+    ring.append_all(blocks(12_000, 24_000, boot=FIRST, nominal_v=230.0, nominal_hz=60.0))
+    ring.close()
+    assert [each.facts.nominal_v for each in ring.segments()] == [120.0, 230.0]
+    assert ring.read_lost(*ALL) == []
+    found = Ring(tmp_path, "1", 24.0).read_blocks(*ALL)
+    assert [each.nominal_v for each in found] == [120.0] * 60 + [230.0] * 60
+    assert {each.start_id for each in found} == {FIRST}
+
+
+def as_older_gateway(path: Path) -> bytes:
+    """A raw file of today in the form of a gateway that named a start by the boot id (OPQRING2)."""
+    data = path.read_bytes()
+    _, capacity, records, epoch, start_id, v_per_lsb, _, _, box = struct.unpack_from("<8sIIIQdff16s", data)
+    head = struct.pack(
+        "<8sIIIId24s", b"OPQRING2", capacity, records, epoch, boot_id_of(start_id), v_per_lsb, box
+    )
+    head += struct.pack("<I", zlib.crc32(head))
+    written, stride = [head.ljust(64, b"\0")], 32 + 2 * capacity
+    for index, at in enumerate(range(64, len(data) - stride + 1, stride)):
+        one = data[at : at + stride]
+        if one[7] & 4:
+            start, *rest = struct.unpack_from("<QQqqH", one, 32)
+            payload = struct.pack("<IQqqH", boot_id_of(start), *rest) + one[66:]
+            facts = (one[4:32] + payload).ljust(stride - 4, b"\0")
+            one = struct.pack("<I", zlib.crc32(facts, epoch ^ index)) + facts
+        written.append(one)
+    return b"".join(written)
+
+
+def test_files_of_an_older_gateway_have_the_boot_id_alone_and_no_nominal_values(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 24.0)
+    ring.append_all(blocks(0, 4000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
+    ring.gap(Gap(4000, 400, "a cat"))
+    ring.append_all(blocks(4400, 30_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
+    ring.close()
+    (segment,) = ring.segments()
+    before, lost = ring.read(*ALL), ring.read_lost(*ALL)
+    assert [(one.start_id, one.first_sample, one.samples) for one in lost] == [(FIRST, 4000, 400)]
+    segment.path.write_bytes(as_older_gateway(segment.path))
+
+    def check(older: Ring) -> Waveform:
+        (held,) = older.segments()
+        assert (held.start_id, held.facts.nominal_v, held.facts.nominal_hz) == (7, None, None)
+        assert older.read_lost(*ALL) == [replace(one, start_id=7) for one in lost]
+        wave = older.read(*ALL)
+        assert wave is not None and before is not None and np.array_equal(wave.counts, before.counts)
+        assert (wave.start_id, wave.nominal_v, wave.gaps) == (7, None, before.gaps)
+        return wave
+
+    older = Ring(tmp_path, "1", 24.0)
+    check(older)
+    older.append(replace(blocks(0, 200)[0], start_id=SECOND, t_ns=ns(60_000)))  # claims the folder
+    older.close()
+    made = seal(segment.path)
+    assert made is not None
+    made.replace(segment.path)  # sealed by this gateway, it says the same
+    (tmp_path / "000000000002.seg").unlink()
+    check(Ring(tmp_path, "1", 24.0))
+    segment.path.write_bytes(as_older_sealed(segment.path))
+    check(Ring(tmp_path, "1", 24.0))
+
+
+def as_older_sealed(path: Path) -> bytes:
+    """A sealed file of one chunk in the form of that gateway (OPQSEAL3)."""
+    data = path.read_bytes()
+    form, old = struct.Struct("<8sIIQdffqqqqq24s"), struct.Struct("<8sIIIdqqqqq24s")
+    _, chunks, records, start_id, v_per_lsb, _, _, *rest = form.unpack_from(data)
+    rows = np.frombuffer(
+        data, [("o", "<u8"), ("l", "<u4"), ("s", "<i8"), ("e", "<i8")], chunks, form.size
+    ).copy()
+    packed = []
+    at = old.size + rows.nbytes + 4
+    for row in rows:
+        packed.append(_older_chunk(data[int(row["o"]) : int(row["o"]) + int(row["l"])]))
+        row["o"], row["l"] = at, len(packed[-1])
+        at += len(packed[-1])
+    index = old.pack(b"OPQSEAL3", chunks, records, boot_id_of(start_id), v_per_lsb, *rest) + rows.tobytes()
+    index += struct.pack("<I", zlib.crc32(index))
+    return b"".join([index, *packed, index, struct.pack("<I8s", len(index), b"OPQSEAL4")])
+
+
+def _older_chunk(data: bytes) -> bytes:
+    (length,) = struct.unpack_from("<I", data, 4)
+    records, counts = data[8 : 8 + length], data[8 + length :]
+    rows, losses = struct.unpack_from("<II", records)
+    plain = zlib.decompress(records[8:], -zlib.MAX_WBITS)
+    table, rest, made = plain[: 56 * rows], plain[56 * rows :], b""
+    while rest:
+        first, size = struct.unpack_from("<QH", rest)
+        start, *facts = struct.unpack_from("<QQqqH", rest, 10)
+        made += struct.pack("<QH", first, size - 4) + struct.pack("<IQqqH", boot_id_of(start), *facts)
+        made += rest[10 + 34 : 10 + size]
+        rest = rest[10 + size :]
+    assert len(plain) == 56 * rows + losses
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    records = struct.pack("<II", rows, len(made)) + deflate.compress(table + made) + deflate.flush()
+    inner = struct.pack("<I", len(records)) + records + counts
+    return struct.pack("<I", zlib.crc32(inner)) + inner
+
+
+# ---- the serial side ---------------------------------------------------------------------------------------
+
+
+def test_each_start_gets_a_name_that_gives_the_boot_id_back(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for boot_id in (5, 6, 5, 0):
+        bench.intake.accept_message(replace(HELLO, boot_id=boot_id))
+        bench.feed(0, 2000)
+    found = starts_of(bench)
+    assert [boot_id_of(each) for each in found] == [5, 6, 5, 0]
+    assert all(0 < each >> 32 < 2**31 for each in found) and len(set(found)) == 4
+
+
+def test_numbers_that_fall_begin_another_start_though_the_boot_id_is_known(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 20_000)
+    bench.feed(0, 20_000)
+    first, second = starts_of(bench)
+    assert boot_id_of(first) == boot_id_of(second) == 5 and first != second
+    assert bench.status.start_id == second
+
+
+@pytest.mark.parametrize(
+    ("source", "begins_at", "clock_s", "monotonic_s", "goes_on"),
+    [
+        (TimeSource.GPS, 30_000, 0.0, 0.0, True),
+        (TimeSource.GPS, 30_000, 0.0, 500.0, True),  # an emulated Box that is slower than its clock
+        (TimeSource.GPS, 400, 70.0, 70.0, False),  # emulated-boots-alike: one boot id, lower numbers
+        (TimeSource.GPS, 30_000, 1000.0, 1000.0, False),  # and one that ran further before it was heard
+        (TimeSource.FREE, 30_000, 0.0, 0.0, True),
+        (TimeSource.FREE, 400, 0.0, 70.0, False),
+        (TimeSource.FREE, 30_000, 0.0, 1000.0, False),
+        (TimeSource.NTP, 30_000, 3600.0, 0.0, True),  # its clock was set
+        (TimeSource.NTP, 30_000, 0.0, 1000.0, False),
+    ],
+)
+def test_a_gateway_that_starts_again_goes_on_with_the_rings_start_only_where_it_can_show_it(
+    tmp_path: Path, source: TimeSource, begins_at: int, clock_s: float, monotonic_s: float, goes_on: bool
+) -> None:
+    known = {
+        "source": source,
+        "uncertainty_ns": UNKNOWN_UNCERTAINTY_NS if source is TimeSource.FREE else 1000,
+    }
+    before = Bench(tmp_path)
+    before.intake.accept_message(HELLO)
+    before.feed(0, 24_000, **known)
+    before.intake.close()
+    after = Bench(tmp_path)
+    after.now_s = before.now_s + max(0, begins_at - 24_000) / 12_000 + monotonic_s
+    after.intake.accept_message(HELLO)
+    for at in range(begins_at, begins_at + 36_000, 200):
+        t_ns = samples(at).t_ns + round(clock_s * 1e9)
+        after.intake.accept_message(replace(samples(at), t_ns=t_ns, **known))
+        after.now_s += 200 / 12_000
+        after.intake.tick()
+    after.intake.close()
+    (was,), (now,) = starts_of(before), starts_of(after)
+    assert (now == was) is goes_on and boot_id_of(now) == 5
+
+
+def test_a_port_that_was_away_may_bring_another_start_of_the_same_boot_id(tmp_path: Path) -> None:
+    """An emulated Box of one seed that ended, and began again with more samples than were heard before."""
+    bench = Bench(tmp_path)
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 24_000)
+    bench.intake.lost()
+    bench.now_s += 5.0
+    bench.intake.opened()
+    bench.intake.accept_message(HELLO)
+    bench.feed(84_000, 86_000)  # five seconds later by both: the plug was out
+    assert len(starts_of(bench)) == 1
+    bench.intake.lost()
+    bench.now_s += 100.0
+    bench.intake.opened()
+    bench.intake.accept_message(HELLO)
+    for at in range(120_000, 132_000, 200):
+        bench.intake.accept_message(replace(samples(at), t_ns=samples(at).t_ns + 97 * 10**9))
+    first, second = starts_of(bench)
+    assert first != second and bench.counters["restarts"] == 1
+
+
+def test_samples_sent_again_for_the_gateway_before_decide_nothing(tmp_path: Path) -> None:
+    before = Bench(tmp_path)
+    before.intake.accept_message(HELLO)
+    before.feed(0, 5000)
+    after = Bench(tmp_path)
+    after.intake.accept_message(HELLO)
+    after.intake.accept_message(replace(samples(1000), flags=FLAG_RESENT))
+    assert after.behind.blocks == []
+    after.intake.accept_message(samples(5000))
+    assert starts_of(after) == starts_of(before)
+
+
+# ---- measuring ---------------------------------------------------------------------------------------------
+
+
+def told(measurement: Measurement) -> Measurement:
+    """As the cloud reads it."""
+    return measurement_from_wire(measurement_to_wire(measurement))
+
+
+def stating(found: list[SampleBlock], start_id: int, nominal_v: float, hz: float) -> list[SampleBlock]:
+    return [replace(each, start_id=start_id, nominal_v=nominal_v, nominal_hz=hz) for each in found]
+
+
+def test_the_rings_samples_are_judged_by_the_nominal_voltage_of_their_own_start(tmp_path: Path) -> None:
+    """`up` with one nominal voltage, then with another: the end of the first is not a sag of the second."""
+    volts, _ = mains(8.0, 12_000, voltage_v=60.0, frequency_hz=60.0)
+    was = stating(blocks_of(volts), FIRST, 60.0, 60.0)
+    ring = Ring(tmp_path / "ring", "1", 24.0)
+    ring.append_all(was)
+    since_ns = T0_NS + 4 * 10**9
+    bench = MeasuringBench(
+        tmp_path / "ledger",
+        hello=replace(HELLO, nominal_v=150.0, nominal_hz=50.0),
+        backlog=lambda _: RingBacklog(ring, since_ns, ring.segments()),
+    )
+    volts, _ = mains(6.0, 12_000, voltage_v=150.0, frequency_hz=50.0)
+    bench.status.started = Log(STARTED, 7, 4, 120)
+    bench.feed(stating(blocks_of(volts, T0_NS + 60 * 10**9), SECOND, 150.0, 50.0)).end()
+    found = [told(each) for each in bench.measurements]
+    backfilled = [each for each in found if each.backfilled]
+    assert {(each.start_id, each.nominal_v, each.nominal_hz) for each in backfilled} == {(FIRST, 60.0, 60.0)}
+    live = [each for each in found if not each.backfilled]
+    assert {(each.start_id, each.nominal_v, each.nominal_hz) for each in live} == {(SECOND, 150.0, 50.0)}
+    assert min(each.start_ns or 0 for each in backfilled) >= since_ns - 2_000_000, "none is measured twice"
+    assert all(each.metrics["rms"].average == pytest.approx(each.nominal_v, rel=1e-3) for each in found)
+    assert not any("flagged" in each.metrics for each in backfilled[:-1]), "no dip and no swell"
+    assert bench.told_in.take_all() == []
+    starts = [each for each in live if missing_s(each.metrics)]
+    assert len(starts) == 1 and not any(clock_set_s(each.metrics) for each in found)
+
+
+def test_a_nominal_voltage_that_is_corrected_while_the_box_runs_counts_from_then_on() -> None:
+    volts, _ = mains(8.0, 12_000, voltage_v=150.0, frequency_hz=50.0)
+    wrong, right = blocks_of(volts)[:240], blocks_of(volts)[240:]
+    bench = MeasuringBench()
+    bench.feed(stating(wrong, FIRST, 120.0, 50.0) + stating(right, FIRST, 150.0, 50.0)).end()
+    found = [told(each) for each in bench.measurements]
+    assert {each.start_id for each in found} == {FIRST}
+    assert [each.nominal_v for each in found] == sorted(each.nominal_v or 0 for each in found)
+    assert {each.nominal_v for each in found} == {120.0, 150.0}
+    assert not any(missing_s(each.metrics) or clock_set_s(each.metrics) for each in found)
+
+
+def test_two_starts_with_one_boot_id_are_a_restart_and_no_clock_that_was_set() -> None:
+    volts, _ = mains(5.0, 12_000, voltage_v=120.0, frequency_hz=60.0)
+    bench = MeasuringBench()
+    first, again = blocks_of(volts), blocks_of(volts, T0_NS + 70 * 10**9)
+    bench.feed([replace(each, start_id=FIRST) for each in first])
+    bench.status.started = Log(STARTED, 7, 4, 120)
+    bench.feed([replace(each, start_id=SECOND) for each in again]).end()
+    reported = [missing_s(each.metrics) for each in bench.measurements if missing_s(each.metrics)]
+    assert [sum(each.values()) for each in reported] == [pytest.approx(65.0, abs=0.02)]
+    assert not any(clock_set_s(each.metrics) for each in bench.measurements)
+
+
+# ---- requests ----------------------------------------------------------------------------------------------
+
+
+def asked(ring: Ring, start_id: int | None, at: int, t_ns: int) -> tuple[Waveform | None, str]:
+    """The answer to a request of a second from a sample's time on."""
+    stamp = SampleStamp(at, t_ns, start_id)
+    request = DataRequest("1", 3, t_ns, t_ns + 10**9, stamp=stamp).placed(ring)
+    assert ready(ring, request)
+    frames = answer(ring, request, 1)
+    header, wave = waveform_from_frames(frames[0], frames[1:])
+    return wave, header.get_data_response.gap[0].reason if header.get_data_response.gap else ""
+
+
+def test_a_request_that_names_a_start_is_answered_from_it_or_says_that_it_is_gone(tmp_path: Path) -> None:
+    """Two starts with equal numbers at the same time: a clock was set back between them."""
+    ring = Ring(tmp_path, "1", 24.0)
+    ring.append_all(blocks(0, 48_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
+    ring.append_all(blocks(0, 48_000, boot=SECOND, nominal_v=230.0, nominal_hz=50.0))
+    for start_id, nominal_v in ((FIRST, 120.0), (SECOND, 230.0)):
+        wave, _ = asked(ring, start_id, 12_000, ns(12_000))
+        assert wave is not None and wave.numbered
+        assert (wave.start_id, wave.nominal_v, wave.first_sample) == (start_id, nominal_v, 12_000)
+    assert asked(ring, 99 << 32 | 7, 12_000, ns(12_000)) == (None, OF_NO_START)
+
+
+def test_a_request_is_answered_by_its_sample_where_the_start_has_no_such_time(tmp_path: Path) -> None:
+    """The clock by which the Box was measured then was replaced, and its file is gone."""
+    ring = Ring(tmp_path, "1", 24.0)
+    ring.append_all(blocks(0, 48_000, boot=FIRST))
+    wave, _ = asked(ring, FIRST, 12_000, ns(12_000) - 3600 * 10**9)
+    assert wave is not None and (wave.first_sample, len(wave.counts)) == (12_000, 12_000)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from opq_proto.errors import RecordingError
 from opq_recordings.exported import exported_channel, runs_between
 from opq_recordings.mat_file import mat_arrays
+from opq_recordings.quantity_names import quantity_named
 from opq_recordings.recording import Channel, Content, without_missing
-from opq_recordings.units import quantity_named
 
 MOST_COLUMNS = 64
 RATE_NAMES = ("rate_hz", "fs", "sample_rate", "samplerate", "sampling_rate", "sampling_frequency", "sr")

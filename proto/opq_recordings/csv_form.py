@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from opq_proto.errors import RecordingError
 from opq_recordings.moments import written_ns
-from opq_recordings.units import Quantity, quantity_named, seconds_of, unit_scale
+from opq_recordings.quantity_names import Quantity, quantity_named
+from opq_recordings.units import seconds_of, unit_scale
 
 SEPARATORS = (";", "\t", "|", ",")
 REMARKS = ("#", '"#', "%", "//", ";")

@@ -21,8 +21,8 @@ from opq_recordings.exported import exported_channel, runs_between
 from opq_recordings.moments import MAX_START_NS
 from opq_recordings.pqdif_elements import PqdifElement, records_of
 from opq_recordings.pqdif_tags import INCREMENT, SCALED, SECONDS, VOLTAGE, VOLTS, Meaning, Tag
+from opq_recordings.quantity_names import Quantity
 from opq_recordings.recording import Channel, Content, Run, without_missing
-from opq_recordings.units import Quantity
 
 CURRENT, AMPERES, CYCLES, TIMES = 2, 7, 3, 1
 PHASE_NAMES = ("", "AN", "BN", "CN", "NG", "AB", "BC", "CA", "residual", "net")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_measure.signal import SignalPiece
-from opq_recordings.units import Quantity
+from opq_recordings.quantity_names import Quantity
 
 PIECE_SAMPLES = 1 << 17
 """Samples handed on at once, 11 s at 12 kS/s: they fit in the cache."""

@@ -1,0 +1,82 @@
+"""Names of quantities: what a column or variable is called that holds a voltage, a current, or a time."""
+
+import re
+import unicodedata
+from typing import Literal
+
+Quantity = Literal["voltage", "current", "other"]
+CHINESE = 0x3000
+"""From here on letters are those of languages without blanks, mostly."""
+_VOLTAGE = re.compile(
+    r"(?i)^(volts?|voltage.*|.*\bvoltage\b.*|spannung.*|tension.*|u|v|vac|ampl(itude)?"
+    r"|[uv][_ ]?(l?\d|[abcnr]|an|bn|cn|ab|bc|ca|ln|rms|mains|grid|in|out)(?![a-z]).*)$"
+)
+_CURRENT = re.compile(r"(?i)^(amps?|current.*|.*\bcurrent\b.*|strom.*|i|i[_ ]?(l?\d|[abcn])(?![a-z]).*)$")
+_OTHER = re.compile(
+    r"(?i)^(freq.*|.*[_ ]freq(uency)?|frequenz.*|hz|rocof.*|((active|reactive|apparent|real)[_ ]?)?power.*"
+    r"|leistung.*|energy.*|watts?|temp|temperature.*|humidity.*|thd.*|cos[_ ]?phi.*|(phase[_ ]?)?angle.*)$"
+)
+
+
+def _beginning(words: str) -> re.Pattern[str]:
+    """Finds a name in which a word begins with one of these; those of Chinese stand without blanks."""
+    alone, within = list[str](), list[str]()
+    for word in words.split():
+        (within if ord(word[0]) >= CHINESE else alone).append(word)
+    return re.compile("|".join([rf"(?:^|[\W_\d])(?:{'|'.join(alone)})", *within]))
+
+
+_VOLTAGE_WORDS = _beginning(
+    "напряжени напруг напрежени напон napon napeti napatie napieci feszultseg gerilim jannite "
+    "spanning spenning spaending voltaj voltaje tensao tensione tensiune dien.ap 电压 電壓 "
+    "電圧 전압 ταση वोल्टेज जहद جهد فولتية ولتاژ מתח แรงดัน"
+)
+_CURRENT_WORDS = _beginning(
+    "corrente corriente courant curent stroom strøm virta prad proud prud struja akim "
+    "dong.dien струм струја 电流 電流 전류 ρευμα करंट धारा تيار جریان זרם กระแส"
+)
+_OTHER_WORDS = _beginning(
+    "частот мощност потужн температур энерги 频率 頻率 周波数 주파수 功率 電力 전력 温度 "
+    "frecuencia frequencia frequenza potencia puissance potenza czestotliwosc συχνοτητα "
+    r"moc(?!\w)"
+)
+_TIME_WORDS = _beginning(
+    "время час време vreme czas cas ido zaman tempo tijd tid aika timp thoi.gian 时间 時間 "
+    "时刻 時刻 日時 日時刻 시간 χρονος समय زمن وقت زمان זמן เวลา дата 日期 fecha datum "
+    "uhrzeit heure hora"
+)
+_RUSSIAN_CURRENT = re.compile(r"(?<!\w)ток(?:и|а)?(?!\w)")
+_TIME = re.compile(
+    r"(?i)^(x|t|x-axis|.*\b(time|times|timestamp|zeit|temps|tiempo|second|seconds|date|datetime)s?\b.*"
+    r"|time.*|zeit.*|datetime|timestamp.*)$"
+)
+
+
+def quantity_named(name: str) -> Quantity | None:
+    """The quantity that the name of a column or variable states; None where it states none."""
+    if _VOLTAGE.match(name):
+        return "voltage"
+    if _CURRENT.match(name):
+        return "current"
+    if _OTHER.match(name):
+        return "other"
+    plain = without_accents(name)
+    if _OTHER_WORDS.search(plain):
+        return "other"
+    if _VOLTAGE_WORDS.search(plain):
+        return "voltage"
+    return "current" if _CURRENT_WORDS.search(plain) or _RUSSIAN_CURRENT.search(plain) else None
+
+
+def time_named(name: str) -> bool:
+    """Whether a column of that name holds times."""
+    if _TIME.match(name):
+        return True
+    found = _TIME_WORDS.match(without_accents(name))
+    return found is not None and not name.strip()[found.end() : found.end() + 1].isalpha()
+
+
+def without_accents(text: str) -> str:
+    """In small letters, without accents of Latin and Greek, trimmed."""
+    split = unicodedata.normalize("NFKD", text.strip())
+    return unicodedata.normalize("NFC", re.sub(r"[\u0300-\u036f]", "", split)).lower()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,12 @@ def messages(source: Path) -> str:
         put_message(message, (file.MESSAGE_TYPE_FIELD_NUMBER, k))
     code = source.read_text(encoding="utf-8").rstrip()
     return "\n\n".join((*filter(None, text), f"## The file\n\n`````protobuf\n{code}\n`````\n"))
+
+
+def on_config(config: Any) -> Any:
+    """The foot of each page names the version that it describes."""
+    config.copyright = f"OPQ toolkit {version('opq-toolkit')}"
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:

@@ -71,7 +71,7 @@ def test_a_container_that_is_well_says_so_and_one_that_is_not_answers_one(house:
 
 
 @pytest.mark.skipif(not COMPOSE, reason="needs docker-compose: apt-get install docker-compose")
-@pytest.mark.parametrize("profile", ["compact", "apart"])
+@pytest.mark.parametrize("profile", ["compact", "apart", "update"])
 def test_compose_takes_the_file(profile: str) -> None:
     words = [str(COMPOSE), "-f", str(DEPLOY / "compose.yaml"), "--profile", profile, "config", "--quiet"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -94,9 +94,10 @@ def test_each_service_of_the_cloud_has_a_container_and_asks_its_own_health() -> 
 
 def test_the_image_copies_what_is_here() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
-    for source in re.findall(r"^COPY (?!--from)(\S+) ", text, re.M):
-        assert (ROOT / source).exists()
-    assert "\nUSER opq\n" in text and os.access(DEPLOY / "start", os.X_OK)
+    for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M):
+        assert all((ROOT / source).exists() for source in sources.split())
+    assert "\nUSER 10001\n" in text and "--uid 10001 " in text
+    assert all(os.access(DEPLOY / name, os.X_OK) for name in ("start", "without_source"))
 
 
 @pytest.mark.skipif(not PROMTOOL, reason="needs promtool: apt-get install prometheus")

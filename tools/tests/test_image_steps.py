@@ -37,7 +37,7 @@ for device in {DEVICES}; do mknod -m 666 "$root/dev/${{device%:*}}" c 1 "${{devi
 mkdir "$root/dev/shm" "$root/dev/pts"; mount -t tmpfs tmpfs "$root/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"; ln -s pts/ptmx "$root/dev/ptmx"
 """
-FROZEN = f"""ip link set lo up
+FROZEN = f"""ip link set lo up; ip route add 192.0.2.0/24 dev lo  # a container has a network
 mount -o remount,bind,ro "$root"; mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 for volume in {" ".join(VOLUMES)}; do mount --bind "$root.volumes$volume" "$root$volume"; done
 """

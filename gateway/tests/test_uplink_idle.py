@@ -49,6 +49,16 @@ def test_what_is_within_the_band_is_in_the_minimum_and_maximum_and_the_mean_is_b
     assert out[1].start_ns == window(1).start_ns and out[1].end_ns == long.end_ns
 
 
+def test_what_is_merged_has_the_samples_of_all_and_is_of_one_start() -> None:
+    rows = [replace(window(k), first_sample=12_000 * k, samples=12_000, start_id=7) for k in range(4)]
+    rows += [
+        replace(window(k), first_sample=12_000 * (k - 4), samples=12_000, start_id=8) for k in range(4, 7)
+    ]
+    out = sent(rows)
+    found = [(each.start_id, each.first_sample, each.samples) for each in out]
+    assert found == [(7, 0, 12_000), (7, 12_000, 36_000), (8, 0, 36_000)]
+
+
 def test_a_change_goes_at_once_alone_and_what_was_kept_back_goes_before_it() -> None:
     windows = [window(k) for k in range(10)]
     windows[5] = window(5, low_v=80.0)

@@ -11,6 +11,7 @@ Pure.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -129,10 +130,9 @@ class Arrivals:
         )
 
     def _left_ns(self) -> float:
-        """How late the bucket's earliest block may be, judged by the lateness of its others."""
+        """How late the bucket's earliest block may be."""
         assert self._low is not None
-        late_ns = float(median(np.array(self._late_ns))) - self._low[1]
-        return max(FIRST_NS, LEFT * late_ns) / len(self._late_ns)
+        return left_ns(self._late_ns, self._low[1])
 
     def _flat(self, sample: int, x: NDArray[np.float64], y: NDArray[np.float64], left_ns: float) -> Fit:
         """A line with the Box's own rate; its bound grows with time, as that rate may be wrong."""
@@ -147,6 +147,12 @@ class Arrivals:
             fitted=False,
             buckets=len(x),
         )
+
+
+def left_ns(reads_ns: Sequence[float], least_ns: float) -> float:
+    """How late the earliest of some blocks may be, judged by the lateness of the last block of each read."""
+    late_ns = float(median(np.array(reads_ns, np.float64))) - least_ns
+    return max(FIRST_NS, LEFT * late_ns) / len(reads_ns)
 
 
 def _lower_edge(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

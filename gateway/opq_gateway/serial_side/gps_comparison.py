@@ -8,6 +8,9 @@ system's clock is not part of it: setting that clock moves no stamp.
     one Box locked, or in its own holdover     followed; the bound includes the Box's own
     no such Box for STALE_S                    the last rate is held: source HOLDOVER, a growing bound
     such a Box is back, or another one agrees  followed again, by slewing
+    one that is late against the monotonic     not followed, and the last rate is held as above: it is read
+    clock, more than before (lateness.py)      late, or it is an emulated one that is slower than its time
+    one that comes earlier than ever           was late before: followed at its new time, at once
     several such Boxes                         the one followed so far, unless most of them contradict it
     one that contradicts                       logged, counted, not followed. When there is no other, it is
                                                followed after SETTLED_S; until then the bound covers both
@@ -22,6 +25,7 @@ from dataclasses import dataclass, replace
 
 from opq_gateway.serial_side.arrivals import Arrivals, Fit
 from opq_gateway.serial_side.clock_comparison import stepped
+from opq_gateway.serial_side.lateness import Lateness, Pace
 from opq_gateway.serial_side.system_time import SETTLED_S, ClockOffset, read_offset
 from opq_proto.kit import log
 from opq_proto.kit.clock import ClockState, system_clock
@@ -32,7 +36,13 @@ HALF_WAY_NS = 5_000_000
 """From a block's last sample to its earliest arrival: between nothing (a pty) and 10 ms (clock.DELAY_NS)."""
 S_NS = 1_000_000_000
 START_S = 2.0
-"""What waited in a buffer arrives late, so a Box is followed only after this time."""
+"""What waited in a buffer arrives late, so a Box is followed only after this time, when two windows of its
+lateness agree."""
+AWAITED_S = 6.0
+"""Another Box with GPS that may contradict is waited for so long; one that is late for longer is not."""
+BACKLOG_NS, BACKLOG_S = 3 * S_NS, 60.0
+"""No more than this waits for a gateway that reads late: a Box holds 3.2 s. What is later, or late for
+longer, is that Box alone."""
 STALE_S = 15.0
 ABSENT_S = 60.0
 """A Box that was away for longer is compared from the beginning."""
@@ -119,15 +129,22 @@ class _ComparedBox:
         self.box_id = box_id
         self.line: TimeLine | None = None
         self.contradicted = 0
+        self.was_late = False
+        """Whether its line before was late, as earlier blocks have shown."""
+        self._last: Samples | None = None
         self._begin(0.0)
 
     def _begin(self, now_s: float) -> None:
-        self._arrivals = Arrivals(10**12)  # its "samples" are nanoseconds of GPS time
-        self._began_s = now_s
+        self._forget_arrivals()
+        self.lateness = Lateness()
+        self.began_s = now_s
         self._stated_ns = 0
-        self._last: Samples | None = None
         self.end_ns = 0
         self.received_s = now_s
+
+    def _forget_arrivals(self) -> None:
+        self._arrivals = Arrivals(10**12)  # its "samples" are nanoseconds of GPS time
+        self.line = None
 
     def accept_block(self, samples: Samples, now_s: float) -> bool:
         """Adds a live block; True when `line` is new."""
@@ -139,13 +156,18 @@ class _ComparedBox:
             or (samples.source is TimeSource.GPS and self._stated_ns > COARSE_NS)
         ):
             self._begin(now_s)
-            self.line = None
         self._last, self.received_s = samples, now_s
         self._stated_ns = max(self._stated_ns, samples.uncertainty_ns)
         arrived_ns = round(now_s * 1e9)
         self.end_ns = samples.t_ns + len(samples.counts) * 10**12 // samples.rate_millihz
+        lateness = self.lateness
+        if lateness.add(self.end_ns, arrived_ns) and lateness.pace is Pace.EARLIER:
+            self._forget_arrivals()
+            self.was_late = True
+        if lateness.pace is Pace.LATE:
+            return False
         full = self._arrivals.add(self.end_ns, arrived_ns)
-        if not full and (self.line is not None or now_s - self._began_s < START_S):
+        if not lateness.is_settled or (self.line is not None and not full):
             return False
         fit = self._arrivals.fit()
         if fit is None:
@@ -185,7 +207,14 @@ class GpsComparison:
             if len(self._boxes) >= MAX_BOXES and not self._make_room(now_s):
                 return
             box = self._boxes[box_id] = _ComparedBox(box_id)
-        if box.accept_block(samples, now_s):
+        late_before = box.lateness.late_since_ns is not None
+        is_new = box.accept_block(samples, now_s)
+        if box.lateness.late_since_ns is not None and not late_before:
+            self._log.info("gps.late", box_id=box_id)
+        if is_new:
+            if box.was_late and self._followed is not None and self._followed.box_id == box_id:
+                self._followed, self._disagrees_s = None, None
+            box.was_late = False
             self._choose(round(now_s * 1e9))
 
     def reference(self, monotonic_ns: int) -> ClockOffset | None:
@@ -203,13 +232,25 @@ class GpsComparison:
             period_known=line.fitted,
         )
 
+    def awaits(self, now_s: float) -> bool:
+        """Whether a Box with GPS sends whose time is not known yet."""
+        return any(
+            box.line is None and now_s - box.received_s <= START_S and now_s - box.began_s <= AWAITED_S
+            for box in self._boxes.values()
+        )
+
     def late_ns(self, monotonic_ns: int) -> int:
-        """Returns how late blocks arrive now: the age of the followed Box's newest one; 0: not known."""
+        """Returns how late blocks arrive now: the age of the followed Box's newest one; 0: not known, or that
+        Box alone is late."""
         line = self._followed
         box = None if line is None else self._boxes.get(line.box_id)
         if line is None or box is None or monotonic_ns / 1e9 - box.received_s > STALE_S:
             return 0
-        return monotonic_ns + line.offset_ns(monotonic_ns) - box.end_ns - HALF_WAY_NS
+        late_ns = monotonic_ns + line.offset_ns(monotonic_ns) - box.end_ns - HALF_WAY_NS
+        since_ns = box.lateness.late_since_ns
+        if since_ns is not None and (late_ns > BACKLOG_NS or monotonic_ns - since_ns > BACKLOG_S * 1e9):
+            return 0
+        return late_ns
 
     def refresh_state(self) -> GpsComparisonState:
         """`state` as of now, even while no Box sends blocks."""
@@ -241,10 +282,7 @@ class GpsComparison:
             if box.line is not None and monotonic_ns - box.line.newest_ns <= STALE_S * 1e9
         ]
         witnesses = box_lines + self._system_line(monotonic_ns)
-        awaited = [box for box in self._boxes.values() if box.line is None]
-        if self._followed is None and any(
-            monotonic_ns - box.received_s * S_NS <= START_S * S_NS for box in awaited
-        ):
+        if self._followed is None and self.awaits(monotonic_ns / 1e9):
             return  # it may contradict the others
         elected, self._doubt_ns = self._elected(box_lines, witnesses, monotonic_ns)
         if elected is not None:

@@ -95,6 +95,7 @@ class DeadBands:
         return (
             apart_ns <= _length_ns(measurement) // 100
             and 0 < together_ns <= LONGEST_NS
+            and measurement.start_id == kept.start_id
             and measurement.backfilled == kept.backfilled
         )
 
@@ -131,9 +132,12 @@ def _added(kept: _Sum | None, measurement: Measurement) -> _Sum:
         )
         weights[key] = weights.get(key, 0.0) + kept.weights[key]
     uncertainties = [u for u in (before.uncertainty_ns, measurement.uncertainty_ns) if u is not None]
+    counts = before.samples, measurement.samples
     together = replace(
         measurement,
         start_ns=before.start_ns,
+        first_sample=before.first_sample,
+        samples=None if counts[0] is None or counts[1] is None else counts[0] + counts[1],
         metrics=metrics,
         uncertainty_ns=max(uncertainties, default=None),
     )

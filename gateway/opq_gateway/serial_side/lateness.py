@@ -1,0 +1,90 @@
+"""Lateness: whether a Box's blocks come as late, by its own receiver's time, as they came before.
+
+Against the monotonic clock a receiver's time drifts by this machine's crystal at most. Where it falls behind,
+blocks are read late, or the Box runs slower than its time says, as an emulated one does on a busy machine:
+neither says what time it is. Where blocks come earlier than a crystal allows, all those before came late.
+
+    the earliest block of each window, compared with the windows before; by more than LATE_NS, and by more
+    than the reads of a busy machine explain (arrivals.left_ns)
+
+Pure; one receiver.
+"""
+
+from collections import deque
+from enum import Enum, auto
+
+from opq_gateway.serial_side.arrivals import CRYSTAL, READ_NS, left_ns
+
+WINDOW_NS, LONGEST_NS, READS = 900_000_000, 3 * 10**9, 4
+"""Length of a window, and up to LONGEST_NS while it has fewer reads. Two of them fit into clock.START_S."""
+LATE_NS = 100_000_000
+WINDOWS = 600
+"""Ten minutes."""
+
+
+class Pace(Enum):
+    """How the last window compares with those before."""
+
+    STEADY = auto()
+    LATE = auto()
+    """Its blocks came later than before."""
+    EARLIER = auto()
+    """Its blocks came earlier: those before were late."""
+
+
+class Lateness:
+    """Takes the blocks of one run of a receiver's time."""
+
+    def __init__(self) -> None:
+        self._windows: deque[tuple[int, int, float]] = deque(maxlen=WINDOWS)
+        """Of steady windows: monotonic time, the least lateness, and by how much that may be late itself."""
+        self._zero_ns: int | None = None
+        self._began_ns = self._read_ns = 0
+        self._reads: list[int] = []
+        self._least_ns: int | None = None
+        self.pace = Pace.STEADY
+        self.late_since_ns: int | None = None
+        """When the blocks began to be late; None: they are not."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a window agrees with one before, so that the time is known."""
+        return len(self._windows) > 1
+
+    def add(self, end_ns: int, arrived_ns: int) -> bool:
+        """Adds a block that ends at `end_ns` by the receiver; True when a window is over, so that `pace` is
+        new."""
+        if self._zero_ns is None:
+            self._zero_ns = arrived_ns - end_ns
+        if not self._reads:
+            self._began_ns = arrived_ns
+        late_ns = arrived_ns - end_ns - self._zero_ns
+        self._least_ns = late_ns if self._least_ns is None else min(self._least_ns, late_ns)
+        if self._reads and arrived_ns - self._read_ns < READ_NS:
+            self._reads[-1] = late_ns
+        else:
+            self._reads.append(late_ns)
+        self._read_ns = arrived_ns
+        lasted_ns = arrived_ns - self._began_ns
+        if lasted_ns < WINDOW_NS or (len(self._reads) < READS and lasted_ns < LONGEST_NS):
+            return False
+        self._close(arrived_ns, self._least_ns)
+        self._reads, self._least_ns = [], None
+        return True
+
+    def _close(self, now_ns: int, least_ns: int) -> None:
+        own_left_ns = left_ns(self._reads, least_ns)
+        windows = [(at_ns, low_ns, low_left_ns) for at_ns, low_ns, low_left_ns in self._windows]
+        drifts_ns = [LATE_NS + 2 * CRYSTAL * (now_ns - at_ns) for at_ns, _, _ in windows]
+        lows = list(zip(windows, drifts_ns, strict=True))
+        if any(least_ns - own_left_ns > low_ns + drift_ns for (_, low_ns, _), drift_ns in lows):
+            self.pace = Pace.LATE
+            if self.late_since_ns is None:
+                self.late_since_ns = self._began_ns
+            return
+        self.late_since_ns = None
+        self.pace = Pace.STEADY
+        if windows and all(least_ns < low_ns - left - drift_ns for (_, low_ns, left), drift_ns in lows):
+            self.pace = Pace.EARLIER
+            self._windows.clear()
+        self._windows.append((now_ns, least_ns, own_left_ns))

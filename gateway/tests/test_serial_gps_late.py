@@ -1,0 +1,101 @@
+"""A Box whose GPS time is late against the gateway's monotonic clock is no reference for the Boxes beside it.
+
+An emulated Box on a busy machine is such a one.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from test_serial_gps_comparison import MS, Fleet, S
+
+from opq_gateway.serial_side.lateness import Lateness, Pace
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+Lag = Callable[[float], float]
+
+
+def play(fleet: Fleet, lag_s: Lag, seconds: float) -> Fleet:
+    """Box 1 has GPS and is so late; Box 2 knows no time, Box 3 follows the machine's clock, 250 ms ahead."""
+    until_s = fleet.t_s + seconds
+    while fleet.t_s < until_s:
+        fleet.delay_ns["1"] = max(0.0, lag_s(fleet.t_s)) * S
+        fleet.run(0.1, own="3")
+    return fleet
+
+
+SLOW: dict[str, Lag] = {
+    "a little slow": lambda t_s: 0.005 * t_s,
+    "slow, and then as fast as its time": lambda t_s: min(10.0, 0.1 * t_s),
+    "at half its speed for ever": lambda t_s: t_s,
+    "in time at first": lambda t_s: 0.0 if t_s < 20 else min(10.0, 0.2 * (t_s - 20)),
+    "late at its start": lambda t_s: max(0.0, 5 - 0.25 * t_s),
+    "late each two minutes": lambda t_s: 10 * max(0.0, 1 - abs(t_s % 120 - 60) / 30),
+}
+
+
+@pytest.mark.parametrize("how", SLOW)
+def test_a_slow_receiver_steps_no_box_beside_it_and_leaves_no_bound_unknown(how: str) -> None:
+    fleet = play(Fleet(), SLOW[how], 300)
+    for box_id in "23":
+        off, bounds = fleet.checked_ns(box_id)
+        assert fleet.clocks[box_id].steps == 0 and np.abs(off).max() < 300 * MS
+        known = bounds < UNKNOWN_UNCERTAINTY_NS
+        begins = int(np.argmax(known)) if known.any() else len(known)
+        assert known[begins:].all(), "a bound that was known stays known"
+        assert begins < len(known) or how == "at half its speed for ever"
+        assert known.any() == (fleet.gps.state.box_id == "1")
+
+
+def test_a_receiver_that_is_late_for_a_while_is_held_over_and_followed_again() -> None:
+    fleet = play(Fleet(), lambda _: 0.0, 60)
+    play(fleet, lambda t_s: 0.2 * (t_s - 60), 40)
+    held = fleet.stamps["2"][-1][1]
+    assert held.source is TimeSource.HOLDOVER and held.uncertainty_ns < 50 * MS
+    assert fleet.gps.refresh_state().held and not fleet.heard, "it contradicts nobody"
+    play(fleet, lambda t_s: 8 - 0.4 * (t_s - 100), 60)
+    again = fleet.stamps["2"][-1][1]
+    assert again.source is TimeSource.NTP and fleet.clocks["2"].steps == 0
+    fleet.checked_ns("2")
+
+
+def test_a_receiver_that_was_late_from_its_first_block_on_is_believed_at_once_when_it_is_in_time() -> None:
+    """Nothing shows a lateness that never changes; the first blocks that are earlier do."""
+    fleet = play(Fleet(), lambda t_s: 5.0 if t_s < 60 else max(0.0, 5 - 0.5 * (t_s - 60)), 100)
+    blocks, found = zip(*fleet.stamps["2"], strict=True)
+    off_s = [(each.t_ns - fleet.truth_ns(block)) / S for block, each in zip(blocks, found, strict=True)]
+    assert off_s[600] == pytest.approx(-5, abs=0.1) and off_s[-1] == pytest.approx(0, abs=0.05)
+    assert found[-1].uncertainty_ns < 100 * MS and found[-1].source is TimeSource.NTP
+
+
+def test_a_slow_receiver_does_not_keep_another_from_being_followed() -> None:
+    fleet = Fleet()
+    until_s = 30.0
+    while fleet.t_s < until_s:
+        fleet.delay_ns["1"] = 0.5 * fleet.t_s * S
+        fleet.run(0.1, gps="14")
+    assert fleet.gps.state.box_id == "4" and not fleet.gps.state.apart_ns
+    fleet.checked_ns("2")
+
+
+def test_a_box_first_heard_beside_a_slow_receiver_is_not_taken_for_late_itself() -> None:
+    fleet = Fleet()
+    while fleet.t_s < 60:
+        fleet.delay_ns["1"] = max(0.0, 0.2 * (fleet.t_s - 20)) * S
+        fleet.run(0.1, free="")
+    play(fleet, lambda t_s: 0.2 * (t_s - 20), 30)
+    _, bounds = fleet.checked_ns("2")
+    assert len(bounds) and bounds[-1] < 100 * MS
+
+
+def test_windows_of_a_busy_machine_are_steady_and_a_crystal_is_not_slow() -> None:
+    dice = np.random.default_rng(5)
+    for late_ms, ppm in ((0.5, 90), (30, -90), (300, 0)):
+        lateness, paces, arrived = Lateness(), [], 0.0
+        while arrived < 600e9:
+            arrived += 16e6 + dice.exponential(late_ms * 1e6)
+            end = round(arrived * (1 + ppm * 1e-6) - dice.exponential(late_ms * 1e6))
+            if lateness.add(end, round(arrived)):
+                paces.append(lateness.pace)
+        assert len(paces) > 190 and Pace.EARLIER not in paces and lateness.is_settled
+        assert paces.count(Pace.LATE) <= (0 if late_ms < 300 else len(paces) // 20)

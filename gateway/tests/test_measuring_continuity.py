@@ -16,7 +16,7 @@ from opq_gateway.ring.lost import ENDED, NOT_RESENT, NOT_RUNNING, OVERRUN, STOOD
 from opq_gateway.ring.segment import Segment, StatedFacts
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import BoxMeasurement, Health, Log
-from opq_proto.messages import Gap, Measurement, TimeSource
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource
 from opq_proto.wire.continuity import (
     DARK_AFTER,
     TOUCHES_EVENT,
@@ -228,6 +228,49 @@ def test_a_clock_that_is_set_during_a_loss_of_supply_changes_not_how_long_that_w
     wanted_s = 8.5 if source is TimeSource.NTP and ahead_s == -6.0 else 14.5  # a clock that knows the time
     assert [dark_s(row.metrics) for row in rows][:1] == pytest.approx([wanted_s], abs=0.02)
     assert len(rows) == 1 or wanted_s != 14.5, "the lock of the GPS corrects nothing that was measured"
+
+
+@pytest.mark.parametrize("read_late_s", [-30.0, -12.0, -0.5, 0.0, 8.0])
+@pytest.mark.parametrize("locks", ["at once", "after 3 s, in time", "after 3 s, by a step", "never"])
+@pytest.mark.parametrize("cause", [1, 4])
+def test_a_box_with_gps_was_away_as_long_as_its_two_stamps_say(
+    read_late_s: float, locks: str, cause: int
+) -> None:
+    """However late its gateway read the line: 40.2 s were reported as 28.2, 19.2 and 10.2 s."""
+    away_s = 40.2
+    bench, blocks = Bench(), blocks_of(VOLTS[: 20 * RATE_HZ])
+    bench.feed(cut(blocks, (4, 99)))
+    bench.measuring.restart("1", replace(HELLO, boot_id=77))
+    bench.status.started = Log(STARTED, 77, cause, 120)
+    bench.status.silent_before = 77, away_s + read_late_s
+    began = [replace(each, start_id=77, t_ns=each.t_ns + round((4 + away_s) * 1e9)) for each in blocks]
+    off_ns = round(-7.5e9) if locks == "after 3 s, by a step" else 0
+    lock_s = {"at once": 0.0, "never": 99.0}.get(locks, 3.0)
+    unlocked = [
+        replace(each, source=TimeSource.FREE, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, t_ns=each.t_ns + off_ns)
+        for each in cut(began, (4 + away_s + lock_s, 999))
+    ]
+    bench.feed(unlocked).feed(began[len(unlocked) :])
+    reason = GapReason.DARK if cause == 1 else GapReason.RESTART
+    found = [missing_s(row.metrics) for row in sent(bench)]
+    reported = [each[reason] for each in found if each]
+    assert all(set(each) <= {reason} for each in found)
+    if locks == "never":
+        assert reported == [pytest.approx(away_s + read_late_s, abs=0.02)]
+        return
+    assert reported[-1] == pytest.approx(away_s, abs=0.02)
+    off = locks != "at once" and abs(read_late_s) > 0.2
+    assert len(reported) == (2 if off else 1), "once more where another length was reported"
+
+
+@pytest.mark.parametrize("was", [TimeSource.FREE, TimeSource.NTP])
+def test_a_receiver_that_locks_later_says_nothing_where_none_gave_the_stamp_before(was: TimeSource) -> None:
+    bench, blocks = Bench(), blocks_of(VOLTS[: 16 * RATE_HZ])
+    bench.feed([replace(each, source=was) for each in cut(blocks, (4, 99))])
+    bench.measuring.restart("1", replace(HELLO, boot_id=77))
+    bench.status.started, bench.status.silent_before = Log(STARTED, 77, 1, 120), (77, 25.0)
+    bench.feed([replace(each, start_id=77, t_ns=each.t_ns + 3600 * 10**9) for each in blocks])
+    assert [dark_s(row.metrics) for row in sent(bench) if dark_s(row.metrics)] == [pytest.approx(25.0)]
 
 
 @pytest.mark.parametrize("boot_id", [5, 6])

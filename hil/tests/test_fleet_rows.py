@@ -10,6 +10,7 @@ from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_sim.fleet.measurement_rows import MeasurementRows, sequence_tail, sequence_tails
 
 IDS = ("1", "127", "128", "16384", "2000000000")
+START_ID = 5 << 32
 START_NS = 1_795_305_036_533_129_581
 
 
@@ -27,6 +28,7 @@ def ordinary(
         *clock,
         nominal_v=120.0,
         nominal_hz=60.0,
+        start_id=START_ID,
     )
     return WireMeasurement.FromString(measurement_to_wire(measurement)).SerializeToString(deterministic=True)
 
@@ -41,7 +43,7 @@ def test_the_bytes_are_those_of_protobuf(clock):
     metrics[4, 2] = np.nan  # unknown: absent
     start_ns = START_NS + chance.integers(0, 10**15, 5)
     end_ns = start_ns + 999_999_999
-    rows = MeasurementRows(IDS, np.full(5, 120.0), np.full(5, 60.0), *clock)
+    rows = MeasurementRows(IDS, np.full(5, 120.0), np.full(5, 60.0), *clock, START_ID)
     made = rows.bodies(np.arange(5), start_ns, end_ns, metrics)
     for at, (box_id, body) in enumerate(zip(IDS, made, strict=True)):
         expected = ordinary(box_id, int(start_ns[at]), int(end_ns[at]), metrics[at], clock)

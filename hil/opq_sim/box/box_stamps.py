@@ -33,6 +33,7 @@ class BoxStamps:
         """`locks_after_s`: when the Box's GPS locks; until then it counts from its start, without a time."""
         self._locks_at = None if locks_after_s is None else round(locks_after_s * source.rate_millihz / 1000)
         self._run, self._rate_millihz, self._offset_ns = run, source.rate_millihz, source.offset_ns
+        self._start_id = run.start_id
         self._own = source.timekeeping if isinstance(source, PowerSource) else None
         self.supply = source.supply if isinstance(source, PowerSource) else None
 
@@ -88,7 +89,7 @@ class BoxStamps:
         """A block of samples in the gateway's form."""
         stamp = self.stamp(first)
         return SampleBlock(
-            1,
+            self._start_id,
             source.v_per_lsb,
             first,
             stamp.t_ns,
@@ -96,6 +97,8 @@ class BoxStamps:
             stamp.source,
             stamp.rate_millihz,
             source.counts(first, count),
+            nominal_v=source.nominal_v,
+            nominal_hz=source.nominal_hz,
         )
 
     def end_of_silence(self, sample: int) -> int:

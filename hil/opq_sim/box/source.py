@@ -8,6 +8,7 @@ the system's clock later.
 import time
 from dataclasses import dataclass
 from typing import Protocol
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,15 @@ class RunClock:
         """A clock that starts now; NTP with the kernel's maximum error if that is synchronised, else FREE."""
         state = system_clock()
         return cls(time.monotonic_ns(), time.time_ns(), state.uncertainty_ns, state.source)
+
+    @property
+    def start_id(self) -> int:
+        """The name of the start in which the samples of this run count, for Boxes without a gateway.
+
+        Runs that begin at other moments have other names. A run under a virtual clock that is made again has
+        the same one, as it has the same samples.
+        """
+        return (crc32(f"{self.monotonic_ns} {self.start_ns}".encode()) >> 1 or 1) << 32
 
     def t_ns(self, sample: int, rate_millihz: int, offset_ns: int = 0) -> int:
         """UTC of a sample; `offset_ns` is the time of its stream's sample 0 after the start."""

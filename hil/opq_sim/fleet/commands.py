@@ -43,7 +43,7 @@ class FleetCommands:
 
         `at_once`: `set_cycles` is done when it returns; otherwise it changes the status itself, later.
         """
-        status = BoxStatus(outlet.box_id, cycles, hello=self.hello(source))
+        status = BoxStatus(outlet.box_id, cycles, hello=self.hello(source), start_id=clock.start_id)
 
         def set_and_note(wanted: int) -> None:
             set_cycles(wanted)

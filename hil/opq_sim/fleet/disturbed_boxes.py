@@ -101,6 +101,7 @@ class DisturbedBoxes:
         plan = MeasuringPlan(box_id, *numbers, flicker=False, detectors=True, local=False)
         meter = BoxMeter(plan, _sinks(measured, found, broken))
         meter.measurements.not_before_ns = begin_ns
+        meter.measurements.start_id = self._clock.start_id
         hop = round(source.rate_millihz / 1000 / source.nominal_hz / HOPS_PER_CYCLE)
         hops = round(window_s * source.rate_millihz / 1000 / hop) - HOPS_PER_CYCLE // 2
         first = max(0, hops * hop)  # half a cycle before, on the lattice of a run that began with sample 0

@@ -50,11 +50,13 @@ class MeasurementRows:
         nominal_hz: FloatArray,
         uncertainty_ns: int,
         source: TimeSource,
+        start_id: int = 0,
     ) -> None:
+        """`start_id`: the start of all these Boxes; 0: not named."""
         self._box_ids = tuple(box_ids)
         self._numbers = np.array([int(box_id) for box_id in box_ids], np.int64)
         self._nominal_v, self._nominal_hz = nominal_v, nominal_hz
-        self._uncertainty_ns, self._source = uncertainty_ns, source
+        self._uncertainty_ns, self._source, self._start_id = uncertainty_ns, source, start_id
         self._widths = np.array([len(varint(int(number))) for number in self._numbers])
 
     def bodies(
@@ -110,6 +112,8 @@ class MeasurementRows:
             parts.append(_key(1003, _VARINT) + varint(int(self._source)))
         for number, nominal in ((1008, self._nominal_v), (1009, self._nominal_hz)):
             parts += [_key(number, _FIXED32), nominal[which].astype(np.float32)]
+        if self._start_id:
+            parts.append(_key(1022, _VARINT) + varint(self._start_id))
         return _joined(parts, len(which))
 
     def _one(self, box: int, start_ns: int, end_ns: int, metrics: FloatArray) -> bytes:
@@ -127,6 +131,7 @@ class MeasurementRows:
                 self._source,
                 nominal_v=float(self._nominal_v[box]),
                 nominal_hz=float(self._nominal_hz[box]),
+                start_id=self._start_id or None,
             )
         )
 

@@ -4,6 +4,8 @@ The rms of the last nominal cycle after each block of 200 samples is compared wi
 gateway; each crossing leaves at once as a Measurement of its own.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,7 +59,7 @@ class SampleCrossings:
             for each in self.crossings_of(block)
             if each.t_ns >= from_ns
         )
-        return [each for each in made if each is not None]
+        return [replace(each, start_id=block.start_id) for each in made if each is not None]
 
     def _at(self, block: SampleBlock, sample: int, share: float) -> list[Crossing]:
         crossed = list(self._crossings.crossed_by(share))

@@ -46,7 +46,7 @@ class SourceStore:
     ) -> None:
         self._box_id, self._samples, self._rate_millihz = box_id, samples, rate_millihz
         self._monotonic_ns = monotonic_ns
-        self._stamps = BoxStamps(clock, samples())
+        self._stamps, self._start_id = BoxStamps(clock, samples()), clock.start_id
 
     def span(self) -> RingSpan | None:
         """From the oldest available sample to the newest; None before the first."""
@@ -72,8 +72,9 @@ class SourceStore:
         place: AxisPlace | None = None,
         stamp: SampleStamp | None = None,
     ) -> PlacedSpan:
-        """The span as it is: the clock of the run is never set."""
-        return PlacedSpan(start_ns, end_ns, place)
+        """The span as it is: the clock of the run is never set, and the run is one start."""
+        start_id = None if stamp is None else stamp.start_id
+        return PlacedSpan(start_ns, end_ns, place, is_gone=start_id not in (None, self._start_id))
 
     def passed(self, t_ns: int, place: AxisPlace | None) -> bool:
         """Whether the samples up to a time were taken."""
@@ -106,6 +107,9 @@ class SourceStore:
             first,
             counts,
             tuple(gaps),
+            start_id=self._start_id,
+            nominal_v=source.nominal_v,
+            nominal_hz=source.nominal_hz,
         )
 
     def _taken(self) -> int:

@@ -81,6 +81,7 @@ class FleetWorker:
             np.array([outlet.voltage.nominal_hz for outlet in outlets]),
             clock.uncertainty_ns,
             clock.source,
+            clock.start_id,
         )
         self.counters = BoxCounters()  # of all Boxes together
         self._commands = FleetCommands()

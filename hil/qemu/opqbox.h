@@ -82,6 +82,7 @@ struct OpqBox {
     QEMUTimer *event; /* next moment at which acquisition changes something by itself */
     bool running_chain, ended, reset_asked;
     bool boot0; /* level of the pin */
+    bool restarted; /* the run begins with a reset by software, not with power-on */
     int reset_cause;
 
     OpqRcc rcc;

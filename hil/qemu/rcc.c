@@ -195,7 +195,8 @@ void opq_rcc_leaves_rom(OpqBox *box)
 
 void opq_rcc_power_on(OpqBox *box)
 {
-    box->rcc.csr = 0x0E000000; /* 7.3.21: power, pin, brown-out */
+    /* 7.3.21: software and pin; or power, pin, brown-out */
+    box->rcc.csr = box->restarted ? 1u << OPQ_RESET_SOFTWARE | 1u << 26 : 0x0E000000;
     box->rcc.lse_on_ns = OPQ_NEVER;
     box->rcc.hclk_hz = HSI_HZ;
 }

@@ -181,6 +181,8 @@ static void do_cut_after(const Reader *reader)
 {
     opq_world_set_cut_after(reader->box, number(reader, 1, 1, INT64_MAX));
 }
+static void do_restarted(const Reader *reader) { reader->box->restarted = true; }
+
 static void do_seed(const Reader *reader) { opq_world_set_seed(reader->box, number(reader, 1, 0, INT64_MAX)); }
 static void do_end(const Reader *reader) { opq_world_add(reader->box, when(reader, 1), OPQ_END, 0, 0); }
 
@@ -200,7 +202,7 @@ static const struct { const char *word; guint count; void (*read)(const Reader *
     { "bytes_file", 3, do_bytes_file }, { "adc", 4, do_adc },       { "pin", 4, do_pin },
     { "pvd", 3, do_pvd },       { "cut", 2, do_cut },               { "cut_after", 2, do_cut_after },
     { "seed", 2, do_seed },     { "end", 2, do_end },               { "noise", 5, do_noise },
-    { "boot0", 3, do_boot0 },   { "go", 2, do_go },
+    { "boot0", 3, do_boot0 },   { "go", 2, do_go },               { "restarted", 1, do_restarted },
 };
 
 static void read_line(Reader *reader)

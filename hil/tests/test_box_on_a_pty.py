@@ -4,7 +4,9 @@ import os
 import select
 import time
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ from opq_proto.messages import TimeSource
 from opq_sim.box.box import RING_SAMPLES, Box
 from opq_sim.box.faults import HARDWARE, LineFaults
 from opq_sim.box.host import BoxHost
-from opq_sim.box.port import PtyPort
+from opq_sim.box.port import PortLink, PtyPort
 from opq_sim.box.ring import BoxRing
 from opq_sim.box.source import RunClock
 from opq_sim.mains.events import disturbance
@@ -318,6 +320,30 @@ def test_whatever_comes_the_box_answers_each_command_once_and_goes_on(things: li
     answered = [message.command_id for message in sent if isinstance(message, Acknowledgement)]
     assert answered == [thing.command_id for thing in things if isinstance(thing, Command)]
     assert any(isinstance(message, Samples) for message in sent)
+
+
+def test_a_link_leads_to_its_own_terminal_or_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "ports" / "box1"
+    master, slave = os.openpty()
+    with closing(PortLink(path, os.ttyname(slave))):
+        number = os.ttyname(slave)
+        assert os.path.realpath(path) == number
+        os.close(master)  # as when an emulator ends alone
+        os.close(slave)
+        new = os.openpty()
+        try:
+            assert os.ttyname(new[1]) == number
+            with pytest.raises(OSError, match="Input/output"):
+                os.open(path, os.O_RDWR | os.O_NOCTTY)
+            with closing(PortLink(path, os.ttyname(new[1]))):  # made again at the same place
+                again = os.open(path, os.O_RDWR | os.O_NOCTTY)
+                assert os.ttyname(again) == number
+                os.close(again)
+        finally:
+            os.close(new[0])
+            os.close(new[1])
+        assert not path.is_symlink()
+    assert list(path.parent.iterdir()) == []
 
 
 def test_two_boxes_with_one_id_are_refused():

@@ -1,6 +1,7 @@
 """The process `python -m opq_sim.box`: what users and `opq-tools up` start, stop and disturb."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -59,7 +60,7 @@ def lines_of(process: subprocess.Popen[str], last: str) -> list[dict]:
 def test_the_default_run_hosts_boxes_1_4_and_2_logs_their_dip_and_leaves_nothing(tmp_path: Path):
     with running(tmp_path, "--lead-s", "0.5") as process:
         wait_for(tmp_path / "box2")
-        targets = {name: str((tmp_path / name).readlink()) for name in ("box1", "box2", "box4")}
+        targets = {name: os.path.realpath(tmp_path / name) for name in ("box1", "box2", "box4")}
         assert len(set(targets.values())) == 3
         lines = lines_of(process, "box.event_sent")
     assert process.returncode == 0
@@ -119,9 +120,20 @@ def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(tm
 def test_what_a_killed_process_left_behind_is_taken_over(tmp_path: Path):
     with running(tmp_path, "--sim", "1") as process:
         wait_for(tmp_path / "box1")
+        device = os.path.realpath(tmp_path / "box1")
         process.send_signal(signal.SIGKILL)
         process.wait(60)
     assert (tmp_path / "control").exists()
+    assert (tmp_path / "box1").is_symlink()
+    new = [os.openpty() for _ in range(8)]  # one of them has the killed Box's number
+    try:
+        assert device in [os.ttyname(slave) for _, slave in new]
+        with pytest.raises(FileNotFoundError):
+            os.open(tmp_path / "box1", os.O_RDWR | os.O_NOCTTY)
+    finally:
+        for master, slave in new:
+            os.close(master)
+            os.close(slave)
     with running(tmp_path, "--sim", "1"):
         end = time.monotonic() + 60
         answer = None
@@ -130,7 +142,7 @@ def test_what_a_killed_process_left_behind_is_taken_over(tmp_path: Path):
                 answer = request_control(tmp_path, {"do": "list"})["boxes"].get("1")
             except OpqError:
                 time.sleep(0.05)
-        assert answer == str((tmp_path / "box1").readlink())
+        assert answer == os.path.realpath(tmp_path / "box1")
 
 
 def test_a_folder_deeper_than_a_socket_name_may_be_works(tmp_path: Path):

@@ -81,6 +81,8 @@ def test_a_program_finds_an_stm32f405_at_168_mhz(run: Callable[..., Ran]) -> Non
     }  # fmt: skip
     assert ran.report["end"] == "end"
     assert ran.report["unmodelled"] == ran.report["violations"] == []
+    again = run("boots", "restarted", f"end {S // 10}")
+    assert again.printed["causes"] == 0b10100  # RM0090 7.3.21: software, pin
 
 
 def test_pulses_are_captured_in_ticks_of_84_mhz_without_drift(run: Callable[..., Ran]) -> None:

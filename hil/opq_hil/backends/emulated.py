@@ -3,12 +3,12 @@
 The firmware is the real one; mains, GPS and supply come from a world with a dip every minute.
 """
 
-import contextlib
 import math
+import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -22,6 +22,7 @@ from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_sim.box.port import PortLink
 
 LEAD_S, EVERY_S = 30, 60
 """Seconds from power-on to the first dip (the clock is locked by then), and from one dip to the next."""
@@ -32,31 +33,24 @@ DIP_SHARE = 0.7
 DIP_CYCLES = 10
 NOMINAL_V, NOMINAL_HZ = 120.0, 60.0
 EMULATORS = ("qemu", "renode")
+MOST_SEED = 0x7FFF_FFFF
 TICK_S = 0.25
 
 
-def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int) -> World:
-    """Nominal mains with a dip to 70 % for 10 cycles at `lead_s`, and every `every_s` after that."""
+def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int, seed: int) -> World:
+    """Nominal mains with a dip to 70 % for 10 cycles at `lead_s`, and every `every_s` after that.
+
+    `seed`: what the chip's RAM holds, and so the number of this start (the boot id).
+    """
     at_s = np.arange(every_s * RATE_HZ) / RATE_HZ
     volts = NOMINAL_V * math.sqrt(2) * np.sin(2 * math.pi * NOMINAL_HZ * at_s)
     start_s = lead_s % every_s
     inside = (at_s >= start_s) & (at_s < start_s + DIP_CYCLES / NOMINAL_HZ)
     volts[inside] *= DIP_SHARE
     mains = Played(board.counts(volts), board.converter, RATE_HZ * 1000, loop=True)
-    return World(LONGEST_NS, mains=mains, gps=Gps(utc_start_ns=utc_ns, jitter_ns=20.0))
-
-
-@contextlib.contextmanager
-def linked(path: Path, port: Path) -> Iterator[None]:
-    """A symbolic link `path` to the emulator's pty, for as long as it runs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    path.symlink_to(port)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+    return World(
+        LONGEST_NS, mains=mains, gps=Gps(utc_start_ns=utc_ns, jitter_ns=20.0), seed=seed, restarted=True
+    )
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,8 +66,17 @@ def linked(path: Path, port: Path) -> Iterator[None]:
 @click.option(
     "--every-s", type=click.IntRange(5, 600), default=EVERY_S, show_default=True, help="From dip to dip."
 )
+@click.option("--seed", type=click.IntRange(0, MOST_SEED), help="Of the chip's RAM; else another each start.")
 def main(
-    box_id: str, name: str, board: str, flash: Path, port: Path, folder: Path, lead_s: float, every_s: int
+    box_id: str,
+    name: str,
+    board: str,
+    flash: Path,
+    port: Path,
+    folder: Path,
+    lead_s: float,
+    every_s: int,
+    seed: int | None,
 ) -> None:
     """Run one emulated Box until SIGTERM."""
     log.configure("boxes")
@@ -83,12 +86,14 @@ def main(
         with stopped_by_signals(stop):
             found = backend(name)
             # the Box's GPS is wrong by the rest of this, and by the delay of a slow emulator
-            plan = world(BOARDS[board], time.time_ns() + round(found.start_s * NS), lead_s, every_s)
+            utc_ns = time.time_ns() + round(found.start_s * NS)
+            ram = secrets.randbelow(MOST_SEED + 1) if seed is None else seed
+            plan = world(BOARDS[board], utc_ns, lead_s, every_s, ram)
             image = Image(board, flash, BOARDS[board].converter)
             flash_file = folder / "flash.bin"
             with (
                 found.live(image, plan, folder, flash=flash_file if flash_file.exists() else None) as box,
-                linked(port, box.port),
+                closing(PortLink(port, box.port)),
             ):
                 logger.info("box.started", port=str(port), emulator=found.version)
                 _serve(stop, box, lead_s % every_s, every_s, logger)

@@ -132,6 +132,9 @@ class World:
     rom_start: RomStart | None = None
     """None: BOOT0 is low."""
     seed: int = 1
+    """What memories hold at power-on, and with it the boot id; how flash tears."""
+    restarted: bool = False
+    """A program began the run while the supply was there: the chip reports a reset by software."""
 
     def write(self, folder: Path) -> Path:
         """Writes `world.txt`, and the files that it names, into `folder`."""
@@ -143,6 +146,8 @@ class World:
     def lines(self, folder: Path) -> Iterator[str]:
         """Yields the lines of the file, and writes the files that they name."""
         yield f"seed {self.seed}"
+        if self.restarted:
+            yield "restarted"
         if self.mains is not None:
             yield from self.mains.lines(folder)
         if self.gps is not None:

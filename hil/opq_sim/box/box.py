@@ -66,7 +66,7 @@ LOG_STARTED = 1
 """Log.code: the Box started; a is its boot_id, b the reset cause."""
 GPS_STATES = {TimeSource.GPS: GpsState.LOCKED, TimeSource.HOLDOVER: GpsState.HOLDOVER}
 """GPS state that a Box with a clock of its own reports, by its time source."""
-RESET_POWER, RESET_COMMAND = 1, 4
+RESET_POWER, RESET_SOFTWARE = 1, 4
 """Health.reset_cause: log_codes.RESET_CAUSES."""
 
 
@@ -106,7 +106,7 @@ class Box:
         self.clipped_samples = 0
         self.events_sent: deque[int] = deque(maxlen=1000)
         self._boot_id = boot_id
-        self._reset_cause = RESET_POWER
+        self._reset_cause = RESET_SOFTWARE  # a program starts it; its supply was there
         self._log = log.get(service="boxes", box_id=box_id)
         self._sequence = 0
         self._zero = 0  # stream index of the Box's sample 0; moves at a reset
@@ -241,7 +241,7 @@ class Box:
 
     def reset(self) -> None:
         """Starts as after a reset: new boot id, the next sample becomes sample 0, empty ring."""
-        self._restart(RESET_COMMAND)
+        self._restart(RESET_SOFTWARE)
 
     def _restart(self, cause: int) -> None:
         self._boot_id = (self._boot_id + 1) & 0xFFFF_FFFF

@@ -15,8 +15,40 @@ from opq_sim.box.faults import FaultyLine, LineFaults
 BUFFER_BYTES = 16_384
 """Limit of bytes that wait for a slow reader: 0.6 s of samples."""
 READ_BYTES = 4096
+OF_PROCESS = "/proc/{}/fd/{}"
 CATCH_UP_NS = 50_000_000
 """A real wire does not stop while this process waits for a core; the data of that time go at once."""
+
+
+class PortLink:
+    """A symbolic link that leads to a pty as long as this process has it, and to no other afterwards.
+
+    A number such as /dev/pts/3 is given to the next terminal as soon as it is free. So the link leads to this
+    process's own reference to the device: when the process has ended, however it ended, the link leads
+    nowhere, and when the pty has gone, opening the link fails. Without /proc it leads to the number.
+    """
+
+    def __init__(self, path: Path, device: Path | str) -> None:
+        """Makes the link in one step, whatever was there before."""
+        self._path = path
+        self._device: int | None = None
+        self._target = str(device)
+        if Path("/proc/self/fd").is_dir():
+            self._device = os.open(device, os.O_PATH | os.O_CLOEXEC)  # the device itself is not opened
+            self._target = OF_PROCESS.format(os.getpid(), self._device)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+        fresh.symlink_to(self._target)
+        fresh.replace(path)
+
+    def close(self) -> None:
+        """Removes the link if it is still this one."""
+        if self._path.is_symlink() and str(self._path.readlink()) == self._target:
+            self._path.unlink(missing_ok=True)
+        if self._device is not None:
+            os.close(self._device)
 
 
 class PtyPort:
@@ -41,7 +73,7 @@ class PtyPort:
         self.blocked = False  # the pty is full
         self._frames: deque[bytes] = deque()
         self._waiting_bytes = 0
-        self._link: Path | None = None
+        self._link: PortLink | None = None
         self._free_ns = 0  # when the wire is free again
         self._idle_ns: int | None = None  # when it last had nothing to carry
 
@@ -105,18 +137,13 @@ class PtyPort:
             return b""
 
     def link_as(self, path: Path) -> None:
-        """Makes the symbolic link `path` point here, in one step, whatever was there before."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
-        fresh.symlink_to(self.path)
-        fresh.replace(path)
-        self._link = path
+        """Makes the symbolic link `path` lead here."""
+        self._link = PortLink(path, self.path)
 
     def close(self) -> None:
-        """Closes the pty and removes its link if the link still points to it."""
-        if self._link is not None and self._link.is_symlink() and str(self._link.readlink()) == self.path:
-            self._link.unlink(missing_ok=True)
+        """Closes the pty and removes its link."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
         os.close(self._master)
         os.close(self._slave)

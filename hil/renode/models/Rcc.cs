@@ -39,6 +39,12 @@ namespace Antmicro.Renode.Peripherals.Opq
             pending = 0;
         }
 
+        // The run begins with a reset by software, not with power-on.
+        public void BeginRestarted()
+        {
+            causes = SoftwareReset | PinReset;
+        }
+
         // Whoever asks for a reset says so here first: the bit of RCC_CSR.
         public void ResetBecauseOf(int bit)
         {

@@ -27,6 +27,7 @@ namespace Antmicro.Renode.Peripherals.Opq
             this.link = link;
             this.gps = gps;
             this.pwr = pwr;
+            this.rcc = rcc;
             this.flashInterface = flashInterface;
             flashInterface.CutInOperation += delegate
             {
@@ -253,6 +254,9 @@ namespace Antmicro.Renode.Peripherals.Opq
             case "noise":
                 (words[1] == "usart1" ? link : gps).SetNoise(words[2] == "rx", (uint)Number(words, 3), (ulong)Number(words, 4));
                 break;
+            case "restarted":
+                rcc.BeginRestarted();
+                break;
             case "end":
                 Add(Number(words, 1), Kind.End, 0, 0);
                 break;
@@ -389,6 +393,7 @@ namespace Antmicro.Renode.Peripherals.Opq
         private readonly Usart link;
         private readonly Usart gps;
         private readonly Pwr pwr;
+        private readonly Rcc rcc;
         private readonly FlashInterface flashInterface;
         private readonly MappedMemory flash;
         private readonly MappedMemory sram;

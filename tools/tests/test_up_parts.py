@@ -103,6 +103,36 @@ def test_json_lines_of_a_child_become_facts_and_others_text(tmp_path: Path) -> N
     assert (tmp_path / "it.log").read_text().count("\n") == 2
 
 
+def test_links_of_a_killed_child_are_removed_before_it_starts_again(tmp_path: Path) -> None:
+    port = tmp_path / "box1"
+    lines: queue.Queue[ChildLine] = queue.Queue(9)
+    it = Child(
+        "it", [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "it.log", lines, [port]
+    )
+    it.start()
+    port.symlink_to("/dev/null")
+    assert it.tick() is None and port.is_symlink()
+    assert it.pid
+    os.kill(it.pid, signal.SIGKILL)
+    assert wait_for(lambda: it.tick() or not port.is_symlink())
+    assert not port.is_symlink() and it.restarts == 0
+    end_all([it])
+
+
+def test_the_gateway_of_a_run_finds_no_link_of_an_earlier_one(tmp_path: Path) -> None:
+    boxes = (HardwareBox("7", "qemu:7", "qemu"), HardwareBox("8", "/dev/null"))
+    plan = UpPlan(tmp_path, 0, None, boxes, {}, False)
+    assert plan.links("boxes") == plan.links("gateway") == plan.links("box8") == ()
+    (port,) = plan.links("box7")
+    port.parent.mkdir()
+    port.symlink_to("/dev/null")
+    session = UpSession(plan, "http://127.0.0.1:1")
+    session.children = [each for each in session.children if each.name == "box7"]
+    session.start()  # which starts no Box yet
+    session.stop()
+    assert not port.is_symlink()
+
+
 def test_lines_that_nobody_takes_are_counted(tmp_path: Path) -> None:
     lines: queue.Queue[ChildLine] = queue.Queue(2)
     code = "import sys; [print(n, file=sys.stderr) for n in range(5)]"

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -46,8 +46,17 @@ def ended_with_this(command: Sequence[str]) -> list[str]:
 class Child:
     """One process, its log file and its restarts; lines go to a bounded queue."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, lines: "queue.Queue[ChildLine]") -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        lines: "queue.Queue[ChildLine]",
+        links: Sequence[Path] = (),
+    ) -> None:
+        """`links`: links to its serial ports, which end with it."""
         self.name = name
+        self._links = links
         self.restarts = 0
         self.lost_lines = 0
         self._command = list(command)
@@ -95,6 +104,7 @@ class Child:
             return None
         now = time.monotonic()
         if self._restart_at is None:
+            self.remove_links()
             wait = self._waits.record_failure(ran_s=now - self._started)
             self._restart_at = now + wait
             why = f"; it says: {' '.join(self.last_words().split())}" if code in (1, 2) else ""
@@ -119,6 +129,12 @@ class Child:
                 return ": ".join(words).strip().splitlines()[-1]
             return text
         return "it printed nothing"
+
+    def remove_links(self) -> None:
+        """Removes what a killed process left: its link may lead to a terminal of somebody else by now."""
+        for link in self._links:
+            with suppress(OSError):
+                link.unlink(missing_ok=True)
 
     def terminate(self) -> None:
         if self._process and self._process.poll() is None:

@@ -171,6 +171,14 @@ class UpPlan:
                 found[f"box{box.box_id}"] = self._emulator(box)
         return found
 
+    def links(self, process: str) -> tuple[Path, ...]:
+        """The links to serial ports that a process of `commands` makes."""
+        if process == "boxes" and self.fleet:
+            return tuple(self._link(box_id) for box_id in self.fleet.box_ids)
+        return tuple(
+            self._link(box.box_id) for box in self.hardware if box.emulated and process == f"box{box.box_id}"
+        )
+
     def _emulator(self, box: HardwareBox) -> list[str]:
         folder = self.data_dir / "emulated" / f"box{box.box_id}"
         options = {

@@ -35,7 +35,7 @@ class UpSession:
         self._dropped_pages = 0
         self._slow = False
         self.children = [
-            Child(name, command, plan.data_dir / "log" / f"{name}.log", self.lines)
+            Child(name, command, plan.data_dir / "log" / f"{name}.log", self.lines, plan.links(name))
             for name, command in plan.commands().items()
         ]
         self.silence = SilenceWatch()
@@ -48,6 +48,8 @@ class UpSession:
     def start(self) -> None:
         """Starts cloud, gateway and feed; the Boxes follow when all ports are bound (`next_line` sees it)."""
         write_notice(self._folder, None)
+        for child in self.children:
+            child.remove_links()  # of a run that was killed: before the gateway opens them
         for child in self.children:
             if child.name in FIRST:
                 child.start()

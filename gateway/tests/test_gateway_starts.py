@@ -13,16 +13,25 @@ from test_measuring_thread import Bench as MeasuringBench
 from test_measuring_thread import blocks_of
 
 from opq_gateway.blocks import SampleBlock, boot_id_of
+from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.commands.requests import OF_NO_START, DataRequest, answer, ready
+from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealing import seal
 from opq_gateway.ring.time_axes import SampleStamp
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.queue import Queue
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import FLAG_RESENT, Log
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource, Waveform
 from opq_proto.wire.continuity import clock_set_s, missing_s
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire, waveform_from_frames
+from opq_proto.wire.frames import (
+    data_command,
+    measurement_from_wire,
+    measurement_to_wire,
+    waveform_from_frames,
+)
 from opq_sim.mains import mains
 
 ALL = (0, 2**62)
@@ -351,3 +360,32 @@ def test_a_request_is_answered_by_its_sample_where_the_start_has_no_such_time(tm
     ring.append_all(blocks(0, 48_000, boot=FIRST))
     wave, _ = asked(ring, FIRST, 12_000, ns(12_000) - 3600 * 10**9)
     assert wave is not None and (wave.first_sample, len(wave.counts)) == (12_000, 12_000)
+
+
+def test_a_command_names_the_start_on_the_wire_and_the_answer_says_it_again(tmp_path: Path) -> None:
+    ring = Ring(tmp_path, "1", 24.0)
+    ring.append_all(blocks(0, 48_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
+    ring.append_all(blocks(0, 48_000, boot=SECOND, nominal_v=230.0, nominal_hz=50.0))
+    answers: list[list[bytes]] = []
+    handler = CommandHandler(120.0, now_ns=lambda: ns(60_000))
+    desk = CommandedBox(BoxStatus("1", 60), ring, BoxCounters(), "key", lambda _: None, answers.append)
+    handler.add("1", desk)
+    for start_id in (FIRST, SECOND, 99 << 32):
+        stamp = 12_000, ns(12_000)
+        command = data_command("1", ns(12_000), ns(24_000), "data_t_i", stamp=stamp, start_id=start_id)
+        handler.handle_command("1", command)
+    found = [waveform_from_frames(frames[0], frames[1:]) for frames in answers]
+    stated = [None if wave is None else (wave.start_id, wave.nominal_v) for _, wave in found]
+    assert stated == [(FIRST, 120.0), (SECOND, 230.0), None]
+    assert found[2][0].get_data_response.gap[0].reason == OF_NO_START
+
+
+def test_a_measurement_keeps_its_start_in_the_queue_on_disk(tmp_path: Path) -> None:
+    row = Measurement("1", 2000, {}, 10**9, 2 * 10**9, first_sample=5, samples=9, start_id=SECOND)
+    queue = Queue(tmp_path / "queue.sqlite", {"1": BoxCounters()})
+    queue.store([("1", row)])
+    queue.close()
+    again = Queue(tmp_path / "queue.sqlite", {"1": BoxCounters()})
+    ((_, body),) = again.read("1", 0, 2**62, 10)
+    again.close()
+    assert measurement_from_wire(body).start_id == SECOND

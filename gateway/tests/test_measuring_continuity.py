@@ -263,6 +263,18 @@ def test_a_box_with_gps_was_away_as_long_as_its_two_stamps_say(
     assert len(reported) == (2 if off else 1), "once more where another length was reported"
 
 
+def test_each_of_several_short_starts_is_reported_though_its_cause_is_never_known() -> None:
+    bench, blocks = Bench(), blocks_of(VOLTS[: 4 * RATE_HZ])
+    for number in range(5):
+        off_ns = number * 24 * 10**9  # 20 s away each time
+        bench.feed([replace(each, start_id=70 + number, t_ns=each.t_ns + off_ns) for each in blocks])
+    more = blocks_of(VOLTS[4 * RATE_HZ :], first=4 * RATE_HZ)
+    bench.feed([replace(each, start_id=74, t_ns=each.t_ns + 96 * 10**9) for each in more])
+    found = [missing_s(row.metrics) for row in sent(bench)]
+    assert sum(each.get(GapReason.RESTART, 0.0) for each in found) == pytest.approx(80.0, abs=0.05)
+    assert all(set(each) <= {GapReason.RESTART} for each in found)
+
+
 @pytest.mark.parametrize("was", [TimeSource.FREE, TimeSource.NTP])
 def test_a_receiver_that_locks_later_says_nothing_where_none_gave_the_stamp_before(was: TimeSource) -> None:
     bench, blocks = Bench(), blocks_of(VOLTS[: 16 * RATE_HZ])

@@ -86,6 +86,8 @@ class Continuity:
         self._gaps: dict[GapReason, int] = {}
         self._notes: list[_Note] = []
         self._start: _Start | None = None
+        self._earlier: list[_Start] = []
+        """Starts that were over before their cause was known."""
 
     def accept_gap(self, gap: Gap) -> None:
         """Takes samples that are missing before the next block, with their reason."""
@@ -115,6 +117,8 @@ class Continuity:
             measured = silent_s is not None and not agrees and not (was and now and seconds >= 0)
             if silent_s is not None and measured:
                 seconds = silent_s  # whatever the clocks were set to meanwhile
+            if self._start is not None and not self._start.reported:
+                self._earlier.append(self._start)
             ran_s = box_time_ns(before.end_sample, before.rate_millihz / 1000) / 1e9
             self._start = _Start(
                 block.start_id,
@@ -156,14 +160,18 @@ class Continuity:
         start = self._start
         if start is not None and disciplined and meter >= start.meter:
             self._discipline_start(start, meter, end_sample)
-        if start is not None and not start.reported and (start.meter, start.sample) < (meter, end_sample):
-            reason = self._reason_of_start(start.start_id)
-            start.waited += 1
-            if reason is not None or start.waited >= CAUSE_WAITS:
-                start.reported = True
-                found[(reason or GapReason.RESTART).metric] = max(0.0, start.seconds)
+        for each in (*self._earlier, *(() if start is None or start.reported else (start,))):
+            if (each.meter, each.sample) >= (meter, end_sample):
+                continue
+            reason = self._reason_of_start(each.start_id)
+            each.waited += 1
+            if reason is not None or each.waited >= CAUSE_WAITS or each is not start:
+                each.reported = True
+                name = (reason or GapReason.RESTART).metric
+                found[name] = found.get(name, 0.0) + max(0.0, each.seconds)
                 if reason is GapReason.DARK:
-                    found[DARK_AFTER] = start.ran_s
+                    found[DARK_AFTER] = each.ran_s
+        self._earlier = [each for each in self._earlier if not each.reported]
         return {name: single(seconds) for name, seconds in found.items()}
 
     def _correct_start(self, meter: int, block: SampleBlock, by_s: float) -> None:

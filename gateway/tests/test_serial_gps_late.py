@@ -68,6 +68,25 @@ def test_a_receiver_that_was_late_from_its_first_block_on_is_believed_at_once_wh
     assert found[-1].uncertainty_ns < 100 * MS and found[-1].source is TimeSource.NTP
 
 
+@pytest.mark.parametrize("catches_up", [False, True])
+def test_a_receiver_that_locks_late_is_judged_by_the_samples_before(catches_up: bool) -> None:
+    """An emulator that is slow while it starts; its GPS locks after 20 s, when the machine has time."""
+    fleet = Fleet()
+
+    def lag_s(t_s: float) -> float:
+        since_s = max(0.0, t_s - 60) if catches_up else 0.0
+        return max(0.0, min(6.0, 0.4 * t_s) - 0.5 * since_s)
+
+    while fleet.t_s < 20:
+        fleet.delay_ns["1"] = lag_s(fleet.t_s) * S
+        fleet.run(0.1, gps="", free="12", own="3")
+    play(fleet, lag_s, 100)
+    for box_id in "23":
+        errors_s = [abs(each.t_ns - fleet.truth_ns(block)) / S for block, each in fleet.stamps[box_id]]
+        assert max(errors_s) < 0.3 and fleet.clocks[box_id].steps == 0
+    assert (fleet.gps.state.box_id == "1") is catches_up
+
+
 def test_a_slow_receiver_does_not_keep_another_from_being_followed() -> None:
     fleet = Fleet()
     until_s = 30.0

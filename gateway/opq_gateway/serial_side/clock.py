@@ -185,7 +185,7 @@ class BoxClock:
         """Handles a live block whose time the Box knows."""
         compared = self._clocks.gps
         if compared is not None and samples.source >= TimeSource.HOLDOVER:
-            compared.accept_block(self._box_id, samples, now_s)
+            compared.accept_block(self._box_id, samples, now_s, self._slow_ns(samples, now_s))
         last, self._last_timed = self._last_timed, samples
         if last is not None and self._arrivals is None:
             elapsed_ns = (samples.first_sample - last.first_sample) * 10**12 // last.rate_millihz
@@ -210,6 +210,15 @@ class BoxClock:
             gps.append((samples.first_sample, samples.t_ns))
             while samples.t_ns - gps[0][1] > RATE_S * 1e9:
                 gps.popleft()
+
+    def _slow_ns(self, samples: Samples, now_s: float) -> int:
+        """How late a block is by the arrivals of those before, which had no time: the Box is slower than its
+        samples say, if all that follow are as late. 0: no such block came."""
+        fit = None if self._arrivals is None else self._arrivals.fit()
+        if fit is None:
+            return 0
+        end_sample = samples.first_sample + len(samples.counts)
+        return max(0, round(now_s * 1e9 - fit.arrival_ns(end_sample) - fit.bound_ns))
 
     def _stepped(self, by_ns: int, reason: str) -> None:
         self.steps += 1

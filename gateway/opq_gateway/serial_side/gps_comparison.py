@@ -134,9 +134,9 @@ class _ComparedBox:
         self._last: Samples | None = None
         self._begin(0.0)
 
-    def _begin(self, now_s: float) -> None:
+    def _begin(self, now_s: float, late_ns: int = 0) -> None:
         self._forget_arrivals()
-        self.lateness = Lateness()
+        self.lateness = Lateness(late_ns)
         self.began_s = now_s
         self._stated_ns = 0
         self.end_ns = 0
@@ -146,8 +146,8 @@ class _ComparedBox:
         self._arrivals = Arrivals(10**12)  # its "samples" are nanoseconds of GPS time
         self.line = None
 
-    def accept_block(self, samples: Samples, now_s: float) -> bool:
-        """Adds a live block; True when `line` is new."""
+    def accept_block(self, samples: Samples, now_s: float, late_ns: int) -> bool:
+        """Adds a live block, which comes so late by the index of its samples; True when `line` is new."""
         last = self._last
         if (
             last is None
@@ -155,7 +155,7 @@ class _ComparedBox:
             or stepped(last, samples)
             or (samples.source is TimeSource.GPS and self._stated_ns > COARSE_NS)
         ):
-            self._begin(now_s)
+            self._begin(now_s, late_ns)
         self._last, self.received_s = samples, now_s
         self._stated_ns = max(self._stated_ns, samples.uncertainty_ns)
         arrived_ns = round(now_s * 1e9)
@@ -200,15 +200,18 @@ class GpsComparison:
         self.state = NOTHING
         """Replaced as a whole; any thread may read it."""
 
-    def accept_block(self, box_id: str, samples: Samples, now_s: float) -> None:
-        """Adds a live block with the receiver's time, which arrived at `now_s` (monotonic)."""
+    def accept_block(self, box_id: str, samples: Samples, now_s: float, late_ns: int = 0) -> None:
+        """Adds a live block with the receiver's time, which arrived at `now_s` (monotonic).
+
+        `late_ns`: how late it is by the arrivals of the Box's earlier blocks, which had no time.
+        """
         box = self._boxes.get(box_id)
         if box is None:
             if len(self._boxes) >= MAX_BOXES and not self._make_room(now_s):
                 return
             box = self._boxes[box_id] = _ComparedBox(box_id)
         late_before = box.lateness.late_since_ns is not None
-        is_new = box.accept_block(samples, now_s)
+        is_new = box.accept_block(samples, now_s, late_ns)
         if box.lateness.late_since_ns is not None and not late_before:
             self._log.info("gps.late", box_id=box_id)
         if is_new:

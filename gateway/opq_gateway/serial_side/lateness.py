@@ -35,7 +35,9 @@ class Pace(Enum):
 class Lateness:
     """Takes the blocks of one run of a receiver's time."""
 
-    def __init__(self) -> None:
+    def __init__(self, late_ns: int = 0) -> None:
+        """`late_ns`: how late the first block comes by those before it, which had no receiver's time."""
+        self._late_ns = late_ns if late_ns > LATE_NS else 0
         self._windows: deque[tuple[int, int, float]] = deque(maxlen=WINDOWS)
         """Of steady windows: monotonic time, the least lateness, and by how much that may be late itself."""
         self._zero_ns: int | None = None
@@ -56,6 +58,8 @@ class Lateness:
         new."""
         if self._zero_ns is None:
             self._zero_ns = arrived_ns - end_ns
+            if self._late_ns:
+                self._windows.append((arrived_ns, -self._late_ns, 0.0))
         if not self._reads:
             self._began_ns = arrived_ns
         late_ns = arrived_ns - end_ns - self._zero_ns

@@ -52,8 +52,10 @@ def page_of(found: Measured, limits: Limits, phases: Phases | None = None) -> st
     )
 
 
-def body_of(found: Measured, limits: Limits, phases: Phases | None = None) -> str:
-    """The page below its heading, as HTML."""
+def body_of(
+    found: Measured, limits: Limits, phases: Phases | None = None, no_phases: str | None = None
+) -> str:
+    """The page below its heading, as HTML; `no_phases` says why three voltages are not three phases."""
     contract = found.summary(str(found.recording.path))
     parts = [
         f"<p>{escape(_what(contract))}</p>",
@@ -63,6 +65,7 @@ def body_of(found: Measured, limits: Limits, phases: Phases | None = None) -> st
         "<h2>Events</h2>",
         _events(contract),
         "" if phases is None else f"<h2>Three phases</h2>{_phases(phases.entry())}",
+        f"<p>Not measured as three phases: {escape(no_phases)}</p>" if no_phases else "",
         "<h2>Figures</h2>",
         _figures(contract),
         "<h2>The file</h2>",

@@ -4,8 +4,8 @@ Source: IEC 61000-4-30:2015, 5.4.3 (polyphase dips and swells), 5.5.2 (interrupt
 """
 
 import heapq
+import itertools
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,16 +24,13 @@ from opq_measure.timebase.windows import Window
 from opq_proto.errors import RecordingError
 from opq_recordings.bridging import bridged_pieces, bridged_samples
 from opq_recordings.facts import RecordingFacts
+from opq_recordings.phase_names import phase_order
 from opq_recordings.reading import with_channel
-from opq_recordings.recording import Channel, Recording
+from opq_recordings.recording import Recording
 
 NS_PER_S = 10**9
-FAMILIES = ("ABC", "RST", "123", ("AB", "BC", "CA"), ("RS", "ST", "TR"), ("12", "23", "31"))
-_UNIT = re.compile(r"\s*[\[(][^\[(]*$")
-"""What a header has behind the name: ` [V]`."""
-_PHASE = re.compile(
-    r"^(?:U|V|E|VOLTAGE|LINE|PHASE)?[ _.-]*L?([ABC123RST])(?:[ _.-]?L?([ABC123RST]))?[ _.-]*N?$"
-)
+MOST_COMPARED = 60
+"""Voltages of a file among which phases that do not follow each other are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,54 +69,67 @@ class Phases:
         }
 
 
-def phase_channels(recording: Recording) -> tuple[str, ...]:
+def phase_channels(recording: Recording) -> tuple[tuple[str, ...], str | None]:
     """The names of three voltages of one file that are the phases of one supply, the chosen one among them.
 
-    They follow each other in the file, in any order, and have one rate, length and unit; else it is empty.
+    They follow each other in the file, in any order, or differ in nothing but the phase in their names; and
+    they have one rate, length, unit and start. Else the names are empty, and a sentence says why where the
+    file has three voltages.
     """
     voltages = [each for each in recording.channels if each.quantity == "voltage"]
     names = [each.name for each in voltages]
-    if recording.channel.name not in names or len(set(names)) < len(names):
-        return ()
+    if recording.channel.name not in names or len(voltages) < 3 or len(set(names)) < len(names):
+        return (), None
     at = names.index(recording.channel.name)
-    for first in (at, at - 1, at - 2):
-        three = voltages[first : first + 3] if first >= 0 else []
-        alike = {(each.samples, each.rate_hz, each.unit, each.start_ns) for each in three}
-        if len(three) == 3 and len(alike) == 1:
-            places = [_place(each) for each in three]
-            found = dict(zip(places, three, strict=True))
-            for family in {each[0] for each in places if each is not None}:
-                if {(family, k) for k in range(3)} == found.keys():
-                    return tuple(found[family, k].name for k in range(3))
-    return ()
+    why = None
+    nearby = [(first, first + 1, first + 2) for first in (at, at - 1, at - 2) if 0 <= first <= len(names) - 3]
+    first = max(0, at - MOST_COMPARED // 2)
+    others = [k for k in range(first, min(len(names), first + MOST_COMPARED)) if k != at]
+    apart = [(at, *pair) for pair in itertools.combinations(others, 2)]
+    for places, fields in [*((each, True) for each in nearby), *((each, False) for each in apart)]:
+        three = [voltages[k] for k in places]
+        found = phase_order(
+            [each.phase if fields else "" for each in three],
+            ["" if each.box_id else each.name for each in three],
+        )
+        why = why or found.why
+        if found.order is None:
+            continue
+        if len({(each.samples, each.rate_hz, each.unit, each.start_ns) for each in three}) == 1:
+            return tuple(three[k].name for k in found.order), None
+        why = why or f"{', '.join(each.name for each in three)} differ in rate, length, unit or start"
+    shown = ", ".join(names[max(0, at - 2) : at + 3])
+    return (), why or f"which of its {len(names)} voltages are three phases is not stated: {shown}"
 
 
-def phases_of(found: Measured, given: RecordingFacts, limits: Limits) -> Phases | None:
-    """What the three phases of a file are together, unless one channel is asked for; None without three.
+def phases_of(found: Measured, given: RecordingFacts, limits: Limits) -> tuple[Phases | None, str | None]:
+    """What the three phases of a file are together, unless one channel is asked for; and why they are not.
 
     Raises:
         RecordingError: as `measured_phases`.
     """
     recording = found.recording
     if given.channel is not None or len(recording.channels) < 3 or found.kind is not None:
-        return None
+        return None, None
     return measured_phases(recording, given, found.nominal, limits)
 
 
 def measured_phases(
     recording: Recording, given: RecordingFacts, nominal: Nominal, limits: Limits
-) -> Phases | None:
-    """Measures the three phases that the chosen channel belongs to; None where the file has none.
+) -> tuple[Phases | None, str | None]:
+    """Measures the three phases that the chosen channel belongs to; or says why the file has none.
 
     Raises:
         RecordingError: one of them has an infinite value, or no unit.
     """
-    names = phase_channels(recording)
-    if not names or nominal.volts is None:
-        return None
+    names, why = phase_channels(recording)
+    if not names:
+        return None, why
+    if nominal.volts is None:
+        return None, "the nominal voltage is not known"
     recordings = [replace(with_channel(recording, name, given), start_ns=0) for name in names]
     if len({each.samples for each in recordings}) > 1:
-        return None  # one begins or ends with missing samples, and its start is another
+        return None, f"one of {', '.join(names)} begins or ends with missing samples"
     group, unbalances = Group(), list[Unbalance]()
     shows_wave = recording.rate_hz >= WAVEFORM_SAMPLES * nominal.hz
 
@@ -148,7 +158,7 @@ def measured_phases(
         for name, analysis in zip(names, analyses, strict=True)
         for each in analysis.disturbances
     ]
-    return Phases(names, analyses, tuple(unbalances), group_events(events, names))
+    return Phases(names, analyses, tuple(unbalances), group_events(events, names)), None
 
 
 def _in_step(recordings: Sequence[Recording], nominal_hz: float) -> Iterator[tuple[int, SignalPiece, bool]]:
@@ -161,20 +171,6 @@ def _in_step(recordings: Sequence[Recording], nominal_hz: float) -> Iterator[tup
     streams = (pieces(phase, recording) for phase, recording in enumerate(recordings))
     for _, phase, piece, filled in heapq.merge(*streams, key=lambda each: each[:2]):
         yield phase, piece, filled
-
-
-def _place(channel: Channel) -> tuple[int, int] | None:
-    """(number of the family, place in it) of a phase: 1 of ABC for `B`, `Vb` or `UL2`; None for others."""
-    for text in (channel.phase, "" if channel.box_id else channel.name):
-        text = _UNIT.sub("", text)
-        found = _PHASE.match(text.strip().upper())
-        if found is None or text.strip().isdecimal():  # a number alone may be a Box
-            continue
-        token = found[1] + (found[2] or "")
-        for number, family in enumerate(FAMILIES):
-            if token in tuple(family):
-                return number, tuple(family).index(token)
-    return None
 
 
 def _mean_angle(angles_rad: Sequence[float]) -> float:

@@ -19,14 +19,13 @@ from opq_recordings.even_axis import (
     interpolated,
 )
 from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
-from opq_recordings.units import side_units, unit_scale
+from opq_recordings.units import measured_in, side_units, unit_scale
 
 MOST_TEXT = 16 << 20
 """Bytes of a .cfg; 10,000 channels have 1 MB."""
 PART = re.compile(
     rb"^\s*-{2,3}\s*file type\s*:?\s*(\w+)\s*(\w*)\s*(?::\s*(\d+))?\s*-{2,3}\s*?(\r\n|\n|\r)", re.I | re.M
 )
-NO_UNIT = ("none", "-", "n/a", "nil", "?")
 STAMP_FACTORS = (1.0, 1e-3, 1e3)
 """Recorders disagree whether stamps are in µs or ns; the rate decides."""
 
@@ -75,16 +74,15 @@ def content_of(path: Path, config: Configuration, rows: Rows) -> Content:
 def _channel(
     field: AnalogField, values: NDArray[np.generic], axis: EvenAxis, config: Configuration, form: str
 ) -> Channel:
-    unit, ratio = _unit_and_ratio(field)
-    known = unit_scale(unit)
-    factor = known[1] if known else 1.0
-    quantity = known[0] if known else ("other" if unit else None)
+    text, ratio = _unit_and_ratio(field)
+    unit, quantity, scale = measured_in(text)
+    factor = 1.0 if scale is None else scale
     whole = Channel(
         name=field.name,
         values=values,
-        scale=None if field.a is None else field.a * factor,
+        scale=None if field.a is None or scale is None else field.a * factor,
         offset=field.b * factor,
-        unit=unit or None,
+        unit=unit,
         quantity=quantity,
         phase=field.phase,
         rate_hz=axis.rate_hz,
@@ -109,7 +107,7 @@ def _mark(values: NDArray[np.generic], form: str) -> float | None:
 
 def _unit_and_ratio(field: AnalogField) -> tuple[str, tuple[float, str] | None]:
     """The unit of the values, and the ratio; a unit such as `V/kV` names those of both sides."""
-    unit, factor = field.unit if field.unit.lower() not in NO_UNIT else "", 1.0
+    unit, factor = field.unit, 1.0
     if pair := side_units(unit):
         unit = pair[1] if field.side == "P" else pair[0]
         scales = [unit_scale(each) for each in pair]

@@ -215,23 +215,55 @@ def _numbers(
 ) -> NDArray[np.float64]:
     """(rows, wanted) numbers; NaN for an empty cell. The last line of a file that breaks off is left out."""
     texts = [line for _, line in lines]
-    try:
-        return np.loadtxt(texts, delimiter=",", ndmin=2, comments=None, usecols=range(wanted))
-    except (ValueError, OverflowError, IndexError):
-        pass
+    if {line.removesuffix(",").count(",") for line in texts} == {whole - 1}:
+        try:
+            return np.loadtxt(texts, delimiter=",", ndmin=2, comments=None, usecols=range(wanted))
+        except (ValueError, OverflowError, IndexError):
+            pass
     rows = []
     for index, (number, line) in enumerate(lines):
-        cells = [each.strip() for each in (_CELLS.split(line) if "," in line else re.split(r"[;\t ]+", line))]
+        cells = _cells_of(line, whole)
         if len(cells) < wanted:
             if index == len(lines) - 1 and len(lines) < ROWS_AT_ONCE and first + index > 0:
                 problems.append(f"its last row, line {number}, is cut short")
                 break
             raise RecordingError(
-                f"{path}, line {number}: has {len(cells)} fields, want {whole}: sample number, time stamp, "
-                f"{wanted - 2} analogue and {whole - wanted} status values"
+                f"{path}, line {number}: has {len(cells)} fields, want {_fields(whole, wanted)}"
             )
+        if len(cells) != whole:
+            if any(each not in ("0", "1") for each in cells[whole:]):
+                raise RecordingError(
+                    f"{path}, line {number}: has {len(cells)} fields, want {_fields(whole, wanted)}; is its "
+                    "decimal mark a comma?"
+                )
+            said = f"has {len(cells)} fields, want {_fields(whole, wanted)}; status values differ"
+            if not any(said in each for each in problems):
+                problems.append(f"line {number} of its data {said}")
         rows.append([_cell(path, number, position, cell) for position, cell in enumerate(cells[:wanted])])
     return np.array(rows, dtype=np.float64).reshape(len(rows), wanted)
+
+
+def _fields(whole: int, wanted: int) -> str:
+    return f"{whole}: sample number, time stamp, {wanted - 2} analogue and {whole - wanted} status values"
+
+
+def _cells_of(line: str, whole: int) -> list[str]:
+    """The cells of a row, without empty ones beyond those that the .cfg makes.
+
+    Commas separate them; or semicolons, tabs or blanks, and then a comma is a decimal mark, but where only
+    all of these together make as many cells as the .cfg.
+    """
+    mark = next((each for each in ";\t" if each in line), "," if "," in line else " ")
+    cells = [each.strip() for each in (line.split(mark) if mark != " " else line.split())]
+    if mark in ";\t" and "," in line:
+        mixed = [each.strip() for each in _CELLS.split(line)]
+        if len(mixed) == whole != len(cells):
+            cells = mixed
+        elif not any("." in each and "," in each for each in cells):
+            cells = [each.replace(",", ".") for each in cells]
+    while len(cells) > whole and not cells[-1]:
+        cells.pop()
+    return cells
 
 
 def _cell(path: Path, line: int, position: int, text: str) -> float:

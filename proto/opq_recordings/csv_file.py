@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
 from opq_recordings.csv_export import EXPORTED, exported_content, remark_blocks
-from opq_recordings.csv_form import EMPTY, CsvForm, ValueColumn, csv_form, number, split_cells
+from opq_recordings.csv_form import CsvForm, ValueColumn, csv_form
+from opq_recordings.csv_numbers import EMPTY
 from opq_recordings.csv_times import RowTimes
 from opq_recordings.even_axis import EvenAxis, axis_of_times
 from opq_recordings.exported import stated_facts
@@ -27,13 +28,31 @@ AT_ONCE = 1 << 21
 BLANK = " \t\r\n\0\x1a"
 QUOTED_EMPTY = re.compile(r"""^[ \t]*["']["' \t]*$""", re.M)
 """A row that is one empty cell, of a table with one column; a blank line is no row."""
+QUOTED_COMMA = re.compile(r'"[^"\n]*,[^"\n]*"')
+BLANK_END = " \r\n\0\x1a"
+"""As BLANK, where a tab separates."""
+NO_ROWS = ("#", '"#', "%", "//")
+"""Remarks below the head of a table."""
+END = re.compile(
+    r"(?i)\W*(?:end|eof|fin|ende|конец)(?:[ _]?of[ _]?(?:file|data|records?|table|waveform))?\W*|[-=*_~]{3,}"
+)
+"""The last line of some instruments."""
+MOST_APART = 0.25
+"""Steps by which the times beside a row without one may be wider apart than its place."""
+MOST_UNREAD = 0.02
+"""Share of the rows whose times may be missing; those beside them place them."""
 HEAD_LINES = 2000
 LONGEST_LINE = 1 << 20
+_Row = tuple[int, str, list[str]]
+"""Number of the line, its text, and its cells."""
 
 
-def read_csv(path: Path, rate_hz: float | None = None) -> Content:
-    """Reads a table of volts over time; `rate_hz` counts rows where the times are unusable.
+def read_csv(path: Path, rate_hz: float | None = None, decimal: str | None = None) -> Content:
+    """Reads a table of volts over time.
 
+    Args:
+        rate_hz: counts rows where the times are unusable.
+        decimal: the decimal mark, where the table can be read in two ways.
     Raises:
         OSError: the file cannot be read, or there is no room for its numbers.
         RecordingError: no table, columns that are not understood, or times that are not even; with the line.
@@ -48,15 +67,14 @@ def read_csv(path: Path, rate_hz: float | None = None) -> Content:
     with path.open(encoding=encoding, errors="replace", newline=None) as file:
         head = [line.rstrip("\n") for line in islice(_lines(path, file), HEAD_LINES)]
         try:
-            form = csv_form(head)
+            form = csv_form(head, decimal)
         except RecordingError as error:
             raise RecordingError(f"{path}: {error}") from error
-        if [name.lower() for name in form.names] == EXPORTED:
-            file.seek(0)
-            lines = islice(enumerate(_lines(path, file), 1), form.first_line, None)
-            return exported_content(path, lines, form.separator, remark_blocks(head[: form.first_line]))
         file.seek(0)
         remarks = remark_blocks(head[: form.first_line])
+        if [name.lower() for name in form.names] == EXPORTED:
+            lines = islice(enumerate(_lines(path, file), 1), form.first_line, None)
+            return exported_content(path, lines, form.notation.separator, remarks)
         content = _table(path, file, form, rate_hz, assumed, remarks[0] if remarks else {})
         return replace(content, code_page=code_page)
 
@@ -96,18 +114,25 @@ def _table(
             seconds.add(numbers[:, -1])
     if times is None or not len(spooled[0]):
         raise RecordingError(f"{path}: is empty, no samples in it")
-    axis = _axis(path, seconds.array(), given_hz) if form.time is not None else None
-    if times.unit_assumed:
-        assumed.append("time_unit")
+    problems = [times.problem] if times.problem else []
+    arrays = [column.array() for column in spooled]
+    axis = None
+    if form.time is not None and _are_usable(path, len(arrays[0]), form, times, given_hz, problems):
+        placed = seconds.array()
+        if times.unread is not None:
+            placed, kept = _placed(placed)
+            placed, arrays = placed[kept], [each[kept] for each in arrays]
+        axis = _axis(path, placed, given_hz)
+    assumed += times.assumed
     rate_hz = axis.rate_hz if axis else form.rate_hz
-    count = len(spooled[0])
+    count = len(arrays[0])
     runs = axis.runs if axis else (Run(0, 0, count),)
     channels = tuple(
-        _channel(each, column.array(), runs, axis.samples if axis else count, rate_hz, times.start_ns)
-        for each, column in zip(form.values, spooled, strict=True)
+        _channel(each, values, runs, axis.samples if axis else count, rate_hz, times.start_ns)
+        for each, values in zip(form.values, arrays, strict=True)
     )
     channels = tuple(replace(each, **stated_facts(remarks)) for each in channels)
-    return Content("CSV", channels, tuple(assumed), axis.problems if axis else ())
+    return Content("CSV", channels, tuple(assumed), (*problems, *(axis.problems if axis else ())))
 
 
 def _channel(
@@ -121,14 +146,47 @@ def _channel(
     return without_missing(whole)
 
 
+def _are_usable(
+    path: Path, count: int, form: CsvForm, times: RowTimes, given_hz: float | None, problems: list[str]
+) -> bool:
+    """Whether the times place the rows: all but a few are understood. A RecordingError without a rate."""
+    if times.unread is None:
+        return True
+    line, cell = times.unread
+    few = times.unread_rows <= max(1, MOST_UNREAD * count) < count - 1
+    what = f"line {line}: its time {cell!r:.60} is not understood"
+    if not few and given_hz is None and form.rate_hz is None:
+        raise RecordingError(f"{path}, {what}; give --rate-hz to count rows instead")
+    more = f", and {times.unread_rows - 1} more are not" if times.unread_rows > 1 else ""
+    if not (times.problem and times.problem.startswith(what)):
+        problems.append(f"{what}{more}; {'the rows beside it were used' if few else 'rows were counted'}")
+    return few
+
+
 def _axis(path: Path, seconds: NDArray[np.float64], given_hz: float | None) -> EvenAxis | None:
-    """The axis by the times; None where they are unusable and rows are counted, as the user says."""
+    """The axis by the times; None where they are not even and rows are counted, by the rate that is given."""
     try:
         return axis_of_times(seconds, given_hz)
     except RecordingError as error:
         if given_hz is not None:
             return None
         raise RecordingError(f"{path}: {error}") from error
+
+
+def _placed(seconds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The times, and the rows to keep: one without a time is placed where its neighbours leave room."""
+    known = np.flatnonzero(np.isfinite(seconds))
+    steps_s = np.diff(seconds[known]) / np.diff(known)
+    step_s = float(np.median(steps_s)) if len(steps_s) else 0.0
+    rows = np.arange(len(seconds))
+    first, last = known[0], known[-1]
+    placed = np.interp(rows, known, seconds[known])
+    placed[:first] = seconds[first] + step_s * (rows[:first] - first)
+    placed[last + 1 :] = seconds[last] + step_s * (rows[last + 1 :] - last)
+    fits = np.abs(steps_s - step_s) * np.diff(known) <= MOST_APART * abs(step_s)
+    beside = np.clip(np.searchsorted(known, rows) - 1, 0, max(0, len(fits) - 1))
+    inside = (rows > first) & (rows < last) & ~np.isfinite(seconds)
+    return placed, ~inside | (fits[beside] if len(fits) else True)
 
 
 def _blocks(
@@ -141,24 +199,49 @@ def _blocks(
         pass
     number = form.first_line + 1
     times: RowTimes | None = None
+    held: list[_Row] = []
+    """Rows of empty cells after which another row may come."""
     for text in _whole_lines(path, file):
-        lines = text.split("\n") if times is None or not plain else []
-        times = times or _times_of(form, lines)
-        table = _fast(text, form, wanted, times) if plain and times else None
+        lines = text.split("\n") if times is None or not plain or held else []
+        times = times or _times_of(form, lines, number)
+        table = _fast(text, form, wanted, times) if plain and times and not held else None
         if table is None and times:
             lines = lines or text.split("\n")
-            rows = [(number + k, line.lstrip("\ufeff")) for k, line in enumerate(lines) if line.strip(BLANK)]
-            filled = "\n".join(line for _, line in rows)
-            table = _fast(filled, form, wanted, times) if plain and rows and filled != text else None
+            rows, held = _rows_of(form, held, lines, number)
+            if plain and rows and len(rows) < len(lines):
+                table = _fast("\n".join(line for _, line, _ in rows), form, wanted, times)
             table = _slow(path, rows, form, wanted, times) if table is None else table
         if times and table is not None and len(table):
             yield table, times
         number += text.count("\n") + 1
 
 
-def _times_of(form: CsvForm, lines: list[str]) -> RowTimes | None:
-    first = next((line for line in lines if line.strip(BLANK)), None)
-    return None if first is None else RowTimes(form, split_cells(first.lstrip("\ufeff"), form.separator))
+def _rows_of(form: CsvForm, held: list[_Row], lines: list[str], number: int) -> tuple[list[_Row], list[_Row]]:
+    """The rows among the lines, and those of empty cells at their end, which are rows if another one comes.
+
+    Empty cells beside a time that is empty too, remarks, a line above the table that comes again, and `END`
+    are not rows. In a table without times a row of empty cells is one without values.
+    """
+    rows = list(held)
+    for at, line in enumerate(lines, number):
+        text = line.lstrip("\ufeff").strip(BLANK)
+        if not text or text.startswith(NO_ROWS) or END.fullmatch(text):
+            continue
+        cells = form.notation.cells(text if form.notation.separator != "\t" else line.rstrip(BLANK_END))
+        empty = not any(cells)
+        if (empty and form.time is not None) or form.is_above(cells):
+            continue
+        rows.append((at, text if form.notation.separator != "\t" else line.rstrip(BLANK_END), cells))
+    last = len(rows)
+    if form.time is None:
+        while last and not any(rows[last - 1][2]) and '"' not in rows[last - 1][1]:
+            last -= 1
+    return rows[:last], rows[last:]
+
+
+def _times_of(form: CsvForm, lines: list[str], number: int) -> RowTimes | None:
+    rows, _ = _rows_of(form, [], lines, number)
+    return RowTimes(form, rows[0][2], rows[0][0]) if rows else None
 
 
 def _whole_lines(path: Path, file: IO[str]) -> Iterator[str]:
@@ -177,22 +260,27 @@ def _whole_lines(path: Path, file: IO[str]) -> Iterator[str]:
 
 def _fast(text: str, form: CsvForm, wanted: list[int], times: RowTimes) -> NDArray[np.float64] | None:
     """The numbers by NumPy's own reader; None where a cell is none, or there is no row."""
-    if form.separator == form.decimal or not text.strip():  # only quotes tell them apart
+    separator, decimal = form.notation.separator, form.notation.decimal
+    if separator in (decimal, form.notation.group) or not text.strip():  # only quotes tell them apart
         return None
-    if form.separator != " " and not _are_alike(text, form.separator):
+    if separator != " " and not _are_alike(text, separator):
         return None  # a row of other length is looked at
-    if form.decimal == ",":
+    if decimal == ",":
+        if "." in text:
+            return None  # a mark between thousands, or a second decimal mark
         text = text.replace(",", ".")
     if '"' in text or "'" in text:
-        if QUOTED_EMPTY.search(text):
-            return None  # a row with an empty cell, which would be left out
+        if QUOTED_EMPTY.search(text) or (separator == "," and QUOTED_COMMA.search(text)):
+            return None  # a row with an empty cell, which would be left out, or a comma within a cell
         text = text.replace('"', "").replace("'", "")
-    separator = None if form.separator == " " else form.separator
+    delimiter = None if separator == " " else separator
     try:
-        table = np.loadtxt(io.StringIO(text), delimiter=separator, ndmin=2, comments=None, usecols=wanted)
+        table = np.loadtxt(io.StringIO(text), delimiter=delimiter, ndmin=2, comments=None, usecols=wanted)
         if form.time is not None:
-            exact = times.of_column(io.StringIO(text), separator)
+            exact = times.of_column(io.StringIO(text), delimiter)
             table[:, -1] = table[:, -1] * times.unit_s if exact is None else exact
+            if not np.isfinite(table[:, -1]).all():
+                return None  # its line is named
         return table
     except (ValueError, IndexError, OverflowError):
         return None
@@ -208,12 +296,11 @@ def _are_alike(text: str, separator: str) -> bool:
 
 
 def _slow(
-    path: Path, rows: list[tuple[int, str]], form: CsvForm, wanted: list[int], times: RowTimes
+    path: Path, rows: list[_Row], form: CsvForm, wanted: list[int], times: RowTimes
 ) -> NDArray[np.float64]:
     """The same cell by cell: an empty one is NaN, and a fault is named with its line."""
     found = np.empty((len(rows), len(wanted)))
-    for row, (line, text) in enumerate(rows):
-        cells = split_cells(text, form.separator)
+    for row, (line, text, cells) in enumerate(rows):
         if any(cells[len(form.names) :]):
             raise RecordingError(
                 f"{path}, line {line}: has {len(cells)} cells under {len(form.names)} columns; is its "
@@ -222,16 +309,16 @@ def _slow(
         for position, column in enumerate(wanted):
             cell = cells[column] if column < len(cells) else ""
             if column == form.time:
-                second = times.seconds(cells)
-                if second is None:
+                second = times.seconds(cells, line)
+                if not math.isfinite(second) and np.isnan(found[row, :position]).all():
                     raise RecordingError(
-                        f"{path}, line {line}: its time is {cell!r:.40}; want one in every row"
+                        f"{path}, line {line}: {text.strip()!r:.60} is not a row of the table"
                     )
                 found[row, position] = second
             elif cell.lower() in EMPTY:
                 found[row, position] = math.nan
             else:
-                value = number(cell, form.decimal)
+                value = form.notation.number(cell)
                 if value is None:
                     raise RecordingError(
                         f"{path}, line {line}: {form.names[column] or f'column {column + 1}'} is "

@@ -1,49 +1,52 @@
-"""The form of a CSV by its beginning: separator, decimal mark, lines above the table, and its columns.
+"""The form of a CSV by its beginning: lines above the table, its columns, and what they hold.
 
-Instruments and spreadsheets agree on little. The separator is the one with which the rows become numbers; the
-column of times is known by its name, its unit or its contents; what no rule recognises is refused with the
-names of the columns, never guessed.
+Instruments and spreadsheets agree on little. The column of times is known by its name, its unit or its
+contents; what no rule recognises is refused with the names of the columns, never guessed.
 """
 
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opq_proto.errors import RecordingError
-from opq_recordings.moments import written_ns
-from opq_recordings.quantity_names import Quantity, quantity_named
-from opq_recordings.units import seconds_of, unit_scale
+from opq_recordings.csv_numbers import FEW, Notation, is_number_or_empty, notation_of, number
+from opq_recordings.phase_names import are_phases, is_phase, names_voltages
+from opq_recordings.quantity_names import Quantity, quantity_named, time_named
+from opq_recordings.units import Unit, measured_in, seconds_of, unit_scale
+from opq_recordings.written_times import written_time
 
-SEPARATORS = (";", "\t", "|", ",")
 REMARKS = ("#", '"#', "%", "//", ";")
-LOOKED_AT = 200
-FEW = 10
 NUMERIC = 0.8
 """Share of the rows looked at in which a column is a number, for it to be one."""
+DAYS_STEP_S = 2e-7
+"""Times that rise by less are not seconds but days, as spreadsheets count them."""
+SERIAL_DAYS = ((20_000.0, 80_000.0), (712_000.0, 780_000.0))
+"""Days since 1899-12-30 and since the year 0, of the years 1954 to 2119."""
 _PARTS = re.compile(
-    r"^(?P<name>.*?)\s*(?:[\[({]\s*(?P<unit>[^\])}]*)\s*[\])}]|[_/ ,:]\s*(?P<tail>[A-Za-zµμ]{1,6}))?\s*$"
+    r"^(?P<name>.*?)\s*(?:[\[({]\s*(?P<unit>[^\])}]*)\s*[\])}]|,\s*(?P<behind>[^,\[\](){}]{1,20})"
+    r"|[_/ :]\s*(?P<tail>[^\W\d_]{1,12}))?\s*$"
 )
 _UNIT_ALONE = re.compile(
     r"[numkµμ]?V(?:rms|ac|dc)?|[Vv]olts?|[Aa]mps?|[Aa]mperes?|[munµμ]?s|[mun]?sec|[Ss]econds?|VOLTS?"
 )
 """A unit without brackets: `Ua` is a voltage of phase A, no microampere."""
-_TIME = re.compile(
-    r"(?i)^(x|t|x-axis|.*\b(time|times|timestamp|zeit|temps|tiempo|second|seconds|date|datetime)s?\b.*|time.*|zeit.*|datetime|timestamp.*)$"
+_NOT_A_UNIT = re.compile(
+    r"(?i).*\d.*|r\.?m\.?s\.?|raw|avg|average|mean|min|max|peak|ac|dc|inst(antaneous)?|filtered|measured|value"
 )
+"""Behind a name, these say which value it is, and not in what unit."""
 _INDEX = re.compile(
     r"(?i)^(#|n|no\.?|nr\.?|id|index|idx|sample|samples|sample ?(no|number|nr)\.?|row|sequence|point|pts?)$"
 )
 _RATE = re.compile(
-    r"(?i)\b(?:sample\s?rate|sampling\s(?:rate|frequency)|sample\sfrequency|fs|rate_hz)\W{1,4}([\d.]+(?:e[+-]?\d+)?)\s*([kM]?)(?:Hz|S/s|Sa/s)?"
+    r"(?i)(?:\b(?:sample\s?rate|sampling\s(?:rate|frequency)|sample\sfrequency|fs|rate_hz|abtastrate)"
+    r"|частота\s(?:дискретизации|выборки)|采样率|采样频率|取樣率)\W{1,4}([\d.]+(?:e[+-]?\d+)?)\s*([^\W\d_]*)(?:/s)?"
 )
 _INTERVAL = re.compile(
     r"(?i)\b(?:(?:sampl(?:e|ing)|time)\s(?:interval|period|time|step)|dt)\W{1,12}(?:analog:)?"
     r"([\d.]+(?:e[+-]?\d+)?)\s*([numµμ]?s)?"
 )
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_CLOCK = re.compile(r"\d{1,2}:\d{2}:\d{2}([.,]\d*)?")
-EMPTY = ("", "nan", "null", "none", "n/a", "na", "-", "--", "1.#qnan", "-1.#ind")
+_LIKE_TIME = re.compile(r".*(\d:\d\d|\d{4}[-/.]\d|\d[-/.]\d{4}).*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +55,18 @@ class ValueColumn:
     name: str
     unit: str | None
     quantity: Quantity | None
-    scale: float
+    scale: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class CsvForm:
-    separator: str
-    decimal: str
+    notation: Notation
     first_line: int
     """Lines above the table."""
     time: int | None
     """The column of times; None where there is none."""
     time_s: float | None
-    """Seconds per unit of the times; None for ISO 8601 or a clock."""
+    """Seconds per unit of the times; None for written ones, a date or a clock."""
     time_stated: bool
     date: int | None
     """A column of dates beside one of clock times."""
@@ -72,32 +74,40 @@ class CsvForm:
     names: tuple[str, ...]
     rate_hz: float | None
     """From the lines above the table."""
+    above: frozenset[tuple[str, ...]]
+    """The lines above the table as cells, in small letters: where one comes again it is not a row."""
+
+    def is_above(self, cells: Sequence[str]) -> bool:
+        return _shown_cells(cells) in self.above
 
 
-def csv_form(lines: Sequence[str]) -> CsvForm:
+def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     """Finds the form by the first lines of a file.
 
+    Args:
+        decimal: the decimal mark that the user states.
     Raises:
         RecordingError: without the path: no table of numbers, or no column that may be a value.
     """
     table = [(number, line) for number, line in enumerate(lines) if line.strip() and not _is_remark(line)]
     if not table:
         raise RecordingError("holds no table: it has no lines but empty ones and remarks")
-    separator, decimal = _separator([line for _, line in table])
-    rows = [(number, _cells(line, separator)) for number, line in table]
-    body = _body(rows, decimal)
+    notation = notation_of([line for _, line in table], decimal)
+    rows = [(number, notation.cells(line)) for number, line in table]
+    body = _body(rows, notation)
     width = max(len(cells) for _, cells in body)
-    filled = [_share(body, column, decimal) for column in range(width)]
+    filled = [_share(body, column, notation) for column in range(width)]
     numeric = [column for column in range(width) if filled[column] >= NUMERIC]
     if not numeric:
         raise RecordingError(
             f"is no table of numbers: line {body[0][0] + 1} is {lines[body[0][0]].strip()[:60]!r}; want rows "
             "such as 0.0001,325.2 under time_s,volts"
         )
-    first = next(k for k, (_, cells) in enumerate(rows) if _is_data(cells, numeric, decimal))
-    names, units, more = _names(rows[:first], width)
+    first = next(k for k, (_, cells) in enumerate(rows) if _is_data(cells, numeric, notation))
+    above = [(number, _with_units(cells, width)) for number, cells in rows[:first]]
+    names, units, more = _names(above, width)
     started = rows[first][0]
-    titles = max((len(cells) for _, cells in rows[max(0, first - 2) : first]), default=0)
+    titles = max((len(cells) for _, cells in above[max(0, first - 2) :]), default=0)
     filled_cells = len([each for each in rows[first][1] if each])
     if titles > 1 and filled_cells > titles:
         raise RecordingError(
@@ -107,47 +117,38 @@ def csv_form(lines: Sequence[str]) -> CsvForm:
     names = names[: max(len(rows[first][1]), titles)]
     numeric = [column for column in numeric if column < len(names)]
     head = list(lines[:started])
-    date, time, time_s, stated = _time_column(rows[first:], numeric, names, units, decimal)
+    date, time, time_s, stated = _time_column(rows[first:], numeric, names, units, notation)
     values = tuple(
         _value(column, names[column], units[column])
         for column in numeric
         if column not in (time, date) and not _INDEX.match(names[column]) and names[column] not in more
     )
-    rate_hz = _rate_above(head, rows[:first], decimal)
+    values = _phases_named(values)
+    rate_hz = _rate_above(head, above, notation)
     if time is not None and (_INDEX.match(names[time]) or units[time].lower() == "sequence"):
         time, time_s = None, None
-    if not values and time is not None and len(numeric) == 1:
+    if not values and time is not None and len(numeric) == 1 and time == numeric[0]:
         values = (_value(time, names[time], units[time]),)
         time, time_s = None, None
     return CsvForm(
-        separator, decimal, started, time, time_s, stated, date, values, tuple(names), rate_hz
+        notation, started, time, time_s, stated, date, values, tuple(names), rate_hz,
+        frozenset(_shown_cells(cells) for _, cells in rows[:first]),
     )  # fmt: skip
 
 
-def _body(rows: Sequence[tuple[int, list[str]]], decimal: str) -> Sequence[tuple[int, list[str]]]:
+def _shown_cells(cells: Sequence[str]) -> tuple[str, ...]:
+    """In small letters, without empty cells at the end."""
+    shown = [each.lower() for each in cells]
+    while shown and not shown[-1]:
+        shown.pop()
+    return tuple(shown)
+
+
+def _body(rows: Sequence[tuple[int, list[str]]], notation: Notation) -> Sequence[tuple[int, list[str]]]:
     """The rows by which the columns are known: the later ones, without lines of text where rows are few."""
     if len(rows) >= FEW:
         return rows[len(rows) // 2 :]
-    return [row for row in rows if any(number(cell, decimal) is not None for cell in row[1])] or rows
-
-
-def number(text: str, decimal: str = ".") -> float | None:
-    """A number as the file writes it; None for anything else."""
-    plain = text.replace(",", ".") if decimal == "," else text
-    return float(plain) if _NUMBER.fullmatch(plain) else None
-
-
-def split_cells(line: str, separator: str) -> list[str]:
-    return _cells(line, separator)
-
-
-def _cells(line: str, separator: str) -> list[str]:
-    if separator == " ":
-        return line.replace('"', "").split()
-    if '"' in line:  # quotes protect the separator
-        line = re.sub(r'"([^"]*)"', lambda found: found[1].replace(separator, "\0"), line)
-        return [each.strip().strip("'").replace("\0", separator) for each in line.split(separator)]
-    return [each.strip().strip("'") for each in line.split(separator)]
+    return [row for row in rows if any(notation.number(cell) is not None for cell in row[1])] or rows
 
 
 def _is_remark(line: str) -> bool:
@@ -155,56 +156,38 @@ def _is_remark(line: str) -> bool:
     return text.startswith(REMARKS) and not (text.startswith(";") and re.match(r";\s*[-+\d]", text))
 
 
-def _separator(lines: Sequence[str]) -> tuple[str, str]:
-    """The separator and the decimal mark with which most cells of the rows are numbers."""
-    body = lines[len(lines) // 2 :][:LOOKED_AT] if len(lines) >= FEW else lines[-max(1, len(lines) - 1) :]
-    best, found = -1.0, (",", ".")
-    for separator in (*SEPARATORS, " "):
-        for decimal in (".", ","):
-            if separator == decimal and not all(line.count('"') >= 2 for line in body):
-                continue
-            score = 0.0
-            for line in body:
-                cells = [each for each in _cells(line, separator) if each]
-                good = sum(_is_number(each, decimal) or _is_time(each) for each in cells)
-                if cells and good == len(cells):
-                    score += 1 + 0.01 * min(good, 5)
-                elif cells:
-                    score += 0.5 * good / len(cells)
-            if score > best + 1e-9:
-                best, found = score, (separator, decimal)
-    first = next((line for line in lines if not _is_number(line.split(",")[0].strip(' "'), ".")), "")
-    if found == (",", ".") and first and "," not in first and all(line.count(",") == 1 for line in body):
-        return ";", ","  # one name above: one column with a decimal comma
-    return found
-
-
-def _is_number(text: str, decimal: str) -> bool:
-    return number(text, decimal) is not None or text.lower() in EMPTY
-
-
-def _is_time(text: str) -> bool:
-    return bool(_CLOCK.fullmatch(text)) or (len(text) >= 8 and written_ns(text) is not None)
-
-
-def _share(rows: Sequence[tuple[int, list[str]]], column: int, decimal: str) -> float:
+def _share(rows: Sequence[tuple[int, list[str]]], column: int, notation: Notation) -> float:
     """Share of the rows that have a number or a time in that column; an empty cell counts half against it."""
-    cells = [cells[column] if column < len(cells) else "" for _, cells in rows]
-    good = sum(number(each, decimal) is not None or _is_time(each) for each in cells)
-    marked = sum(each.lower() in EMPTY for each in cells)
-    return (good + marked) / len(cells) if good >= len(cells) / 2 else 0.0
+    cells = [cells[column] if column < len(cells) else "" for _, cells in rows if any(cells)]
+    good = sum(notation.number(each) is not None or written_time(each) is not None for each in cells)
+    marked = sum(notation.number(each) is None and is_number_or_empty(each, notation) for each in cells)
+    return (good + marked) / len(cells) if good >= len(cells) / 2 and cells else 0.0
 
 
-def _is_data(cells: list[str], numeric: Sequence[int], decimal: str) -> bool:
+def _is_data(cells: list[str], numeric: Sequence[int], notation: Notation) -> bool:
+    """Whether a line is a row: numbers and times, one of which may be a time that is not understood."""
     found = [cells[column] if column < len(cells) else "" for column in numeric]
-    return any(found) and all(_is_number(each, decimal) or _is_time(each) for each in found)
+    others = [each for each in found if not is_number_or_empty(each, notation) and written_time(each) is None]
+    numbers = any(notation.number(each) is not None for each in found)
+    return any(found) and (not others or (numbers and len(others) == 1 and _is_like_time(others[0])))
+
+
+def _is_like_time(text: str) -> bool:
+    return _LIKE_TIME.fullmatch(text) is not None
+
+
+def _with_units(cells: list[str], width: int) -> list[str]:
+    """The cells of a line above the table; `Time, s, Voltage, kV` above two columns are two names."""
+    if len(cells) == 2 * width and all(unit_scale(each) is not None for each in cells[1::2]):
+        return [f"{name} [{unit}]" for name, unit in zip(cells[::2], cells[1::2], strict=True)]
+    return cells
 
 
 def _names(above: Sequence[tuple[int, list[str]]], width: int) -> tuple[list[str], list[str], frozenset[str]]:
     """Names and units of the columns by the lines above the table, and the names of its settings."""
     names, units = [""] * width, [""] * width
     lines = [cells for _, cells in above[-4:]]
-    if lines and _are_units(lines[-1]):
+    if lines and _are_units(lines[-1], len(lines) > 1 and len(lines[-2]) == len(lines[-1])):
         units[: len(lines[-1])] = lines[-1][:width]
         lines.pop()
         if not lines:
@@ -213,34 +196,50 @@ def _names(above: Sequence[tuple[int, list[str]]], width: int) -> tuple[list[str
         named = next((cells for cells in reversed(lines) if len(cells) >= min(2, width)), lines[-1])
         names[: min(width, len(named))] = named[:width]
     settings = frozenset(each for each in names if each.lower() in ("start", "increment"))
-    for column, name in enumerate(names):
-        match = _PARTS.match(name)
-        if match is None or units[column]:
-            continue
-        tail = match["tail"] if match["name"] and _UNIT_ALONE.fullmatch(match["tail"] or "") else None
-        unit = match["unit"] or tail or ""
-        if seconds_of(unit) is not None or unit_scale(unit) is not None:
-            units[column] = unit
-        elif match["unit"]:
-            units[column] = match["unit"]
-        elif _UNIT_ALONE.fullmatch(name):
-            units[column] = name
+    parts = [_PARTS.match(name) for name in names]
+    letters = [part["unit"] or part["behind"] or part["tail"] or "" if part else "" for part in parts]
+    phases = are_phases([each for each in letters if len(each) == 1])
+    for column, (name, part) in enumerate(zip(names, parts, strict=True)):
+        if part is not None and not units[column] and not (phases and len(letters[column]) == 1):
+            units[column] = _unit_of(name, part)
     return names, units, settings
 
 
-def _are_units(cells: list[str]) -> bool:
+def _unit_of(name: str, part: re.Match[str]) -> str:
+    """The unit that a name has in brackets, behind a comma, or at its end; empty where it has none."""
+    text, behind, tail = part["unit"] or "", part["behind"] or "", part["tail"] or ""
+    if text or behind:
+        stated = (text or behind).strip()
+        phase = is_phase(stated) and quantity_named(part["name"]) == "voltage"
+        known = unit_scale(stated)
+        if known is not None and not (phase and behind):
+            return stated
+        if phase or known or _NOT_A_UNIT.fullmatch(stated) or (behind and " " in stated):
+            inner = _PARTS.match(part["name"])
+            return _unit_of(part["name"], inner) if inner is not None and part["name"] else ""
+        return stated
+    if not part["name"] or not tail:
+        return name if _UNIT_ALONE.fullmatch(name) else ""
+    if _UNIT_ALONE.fullmatch(tail):
+        return tail
+    known = None if tail.isascii() else unit_scale(tail)
+    if known is None or (is_phase(tail) and not _is_meant(part["name"], known)):
+        return ""
+    return tail
+
+
+def _is_meant(name: str, unit: Unit) -> bool:
+    """Whether a letter that is a unit and a phase too, such as `с` or `В`, is the unit of what is named."""
+    return time_named(name) if unit.si == "s" else unit.quantity == quantity_named(name) == "voltage"
+
+
+def _are_units(cells: list[str], named_above: bool) -> bool:
+    """Whether a line is that of the units: one of time among them, or names above it."""
     found = [each.strip("[](){} ") for each in cells if each.strip("[](){} ")]
     texts = [each for each in found if number(each) is None]
-    known = [
-        each
-        for each in texts
-        if seconds_of(each) is not None or unit_scale(each) is not None or each.lower() == "sequence"
-    ]
-    return (
-        len(texts) > 0
-        and len(known) == len(texts)
-        and any(seconds_of(each) is not None or each.lower() == "sequence" for each in texts)
-    )
+    known = [each for each in texts if unit_scale(each) is not None or each.lower() == "sequence"]
+    timed = any(seconds_of(each) is not None or each.lower() == "sequence" for each in texts)
+    return len(texts) > 0 and len(known) == len(texts) and (timed or (named_above and len(texts) > 1))
 
 
 def _time_column(
@@ -248,63 +247,97 @@ def _time_column(
     numeric: Sequence[int],
     names: Sequence[str],
     units: Sequence[str],
-    decimal: str,
+    notation: Notation,
 ) -> tuple[int | None, int | None, float | None, bool]:
     """(date, time, seconds per unit, whether its unit is stated)."""
     some = [cells for _, cells in rows[:20]]
 
     def written(column: int) -> str:
-        return next((cells[column] for cells in some if column < len(cells) and cells[column]), "")
+        filled = [cells[column] for cells in some if column < len(cells) and cells[column]]
+        known = (each for each in filled if notation.number(each) is not None or written_time(each))
+        return next(known, filled[0] if filled else "")
 
-    texts = {column: written(column) for column in numeric}
-    clocks = [column for column in numeric if _CLOCK.fullmatch(texts[column])]
-    dates = [
-        column for column in numeric if len(texts[column]) >= 8 and written_ns(texts[column]) is not None
-    ]
+    texts = {column: written(column) for column in range(len(names))}
+    times = {
+        column: found
+        for column in numeric
+        if notation.number(texts[column]) is None and (found := written_time(texts[column])) is not None
+    }
+    clocks = [column for column, found in times.items() if not found.dated]
+    dates = [column for column, found in times.items() if found.dated]
     if clocks:
-        date = next((column for column in dates if ":" not in texts[column]), None)
+        whole = [each for each in numeric if re.fullmatch(r"\d{8}", texts[each]) and time_named(names[each])]
+        date = next((column for column in (*dates, *whole) if ":" not in texts[column]), None)
         return date, clocks[0], None, True
-    if dates and not _NUMBER.fullmatch(texts[dates[0]]):
+    if dates:
         return None, dates[0], None, True
-    if len(numeric) == 1:
-        named = seconds_of(units[numeric[0]]) is not None or names[numeric[0]].lower().startswith("time")
-        return None, numeric[0] if named else None, seconds_of(units[numeric[0]]) or 1.0, named
-    for column in numeric:
+    for column in numeric if len(numeric) > 1 else ():
         if (unit_s := seconds_of(units[column])) is not None:
             return None, column, unit_s, True
+    unread = [
+        column
+        for column, text in texts.items()
+        if column not in numeric and text and (time_named(names[column]) or _is_like_time(text))
+    ]
+    if unread:
+        return None, unread[0], None, True
+    if len(numeric) == 1:
+        named = seconds_of(units[numeric[0]]) is not None or time_named(names[numeric[0]])
+        return None, numeric[0] if named else None, seconds_of(units[numeric[0]]) or 1.0, named
     for column in numeric:
-        if _TIME.match(names[column]) and unit_scale(units[column]) is None:
-            return None, column, 1.0, False
+        if time_named(names[column]) and unit_scale(units[column]) is None:
+            return None, column, _days_or_seconds(some, column, notation), False
     unnamed = not any(names[column] for column in numeric)
     first = numeric[0]
-    found = [number(cells[first], decimal) for cells in some if first < len(cells)]
-    rising = [each for each in found if each is not None]
+    numbers = [notation.number(cells[first]) for cells in some if first < len(cells)]
+    rising = [each for each in numbers if each is not None]
     if unnamed and len(rising) > 2 and all(a < b for a, b in itertools.pairwise(rising)):
-        return None, first, 1.0, False
+        return None, first, _days_or_seconds(some, first, notation), False
     return None, None, None, False
 
 
+def _days_or_seconds(some: Sequence[Sequence[str]], column: int, notation: Notation) -> float:
+    """Seconds per unit of times that state none: days where they are days of a spreadsheet's calendar."""
+    found = [notation.number(cells[column]) for cells in some if column < len(cells)]
+    times = [each for each in found if each is not None]
+    if len(times) > 2 and any(low <= times[0] < high for low, high in SERIAL_DAYS):
+        step = (times[-1] - times[0]) / (len(times) - 1)
+        return 86_400.0 if 0 < step < DAYS_STEP_S else 1.0
+    return 1.0
+
+
 def _value(column: int, name: str, unit: str) -> ValueColumn:
-    known = unit_scale(unit) if unit else None
-    shown = name or f"column {column + 1}"
-    if known is not None:
-        return ValueColumn(column, shown, unit, known[0], known[1])
-    quantity: Quantity | None = "other" if unit else quantity_named(name)
-    return ValueColumn(column, shown, unit or None, quantity, 1.0)
+    shown, quantity, scale = measured_in(unit, name)
+    return ValueColumn(column, name or f"column {column + 1}", shown, quantity, scale)
 
 
-def _rate_above(head: Sequence[str], above: Sequence[tuple[int, list[str]]], decimal: str) -> float | None:
+def _phases_named(values: tuple[ValueColumn, ...]) -> tuple[ValueColumn, ...]:
+    """The columns; three without a unit that are named as the phases of a voltage are voltages."""
+    found = list(values)
+    for at in range(len(values) - 2):
+        three = values[at : at + 3]
+        unknown = [each for each in three if each.unit is None and each.quantity is None]
+        if unknown and names_voltages([each.name for each in three]):
+            found[at : at + 3] = [replace(each, quantity=each.quantity or "voltage") for each in three]
+    return tuple(found)
+
+
+def _rate_above(
+    head: Sequence[str], above: Sequence[tuple[int, list[str]]], notation: Notation
+) -> float | None:
     """The rate where the lines above the table state one: a rate, an interval, or an Increment."""
     for line in head:
         if match := _RATE.search(line):
+            unit = unit_scale(match[2])
+            prefix = {"k": 1e3, "M": 1e6}.get(match[2][:1], 1.0)  # kS/s, MSa/s
             value = number(match[1]) or 0.0
-            return value * {"": 1.0, "k": 1e3, "M": 1e6}[match[2]] or None
+            return value * (unit.scale if unit is not None and unit.si == "Hz" else prefix) or None
         if match := _INTERVAL.search(line):
             value = (number(match[1]) or 0.0) * (seconds_of(match[2] or "s") or 1.0)
             return 1 / value if value > 0 else None
     for (_, cells), (_, below) in itertools.pairwise(above):
         lower = [each.lower() for each in cells]
         if "increment" in lower and (at := lower.index("increment")) < len(below):
-            step_s = number(below[at], decimal)
+            step_s = notation.number(below[at])
             return 1 / step_s if step_s and step_s > 0 else None
     return None

@@ -1,4 +1,8 @@
-"""The times of a CSV's rows: numbers of a unit, Unix times, dates or clocks; seconds since its first row."""
+"""The times of a CSV's rows: numbers of a unit, Unix times, days of a calendar, dates or clocks.
+
+Each row has its seconds since the first one. A time that is not understood is NaN, and the first such cell is
+named; the samples stay.
+"""
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
@@ -6,8 +10,14 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_recordings.csv_form import CsvForm, number
-from opq_recordings.moments import MAX_START_NS, epoch_ns, written_ns
+from opq_recordings.csv_form import SERIAL_DAYS, CsvForm
+from opq_recordings.moments import MAX_START_NS, NS, epoch_ns
+from opq_recordings.written_times import WrittenTime, written_time
+
+DAYS_TO_1970 = (25_569, 719_529)
+"""From 1899-12-30 and from the year 0, in the order of SERIAL_DAYS."""
+CALENDARS = ("1899-12-30", "the year 0")
+HALF_DAY_S, DAY_S = 43_200, 86_400
 
 
 class RowTimes:
@@ -15,40 +25,43 @@ class RowTimes:
 
     Attributes:
         start_ns: UTC of the first row, exactly as its digits say; None where it states no date.
-        unit_assumed: whether seconds are only assumed.
+        assumed: what the times rest on that the file does not state.
+        problem: why the start is not known though the first row has a time.
+        unread: line and cell of the first time that is not understood; how many are not.
     """
 
-    def __init__(self, form: CsvForm, first: Sequence[str]) -> None:
+    def __init__(self, form: CsvForm, first: Sequence[str], line: int) -> None:
         self._form = form
         self.start_ns: int | None = None
-        self.unit_assumed = False
+        self.assumed: list[str] = []
+        self.problem: str | None = None
+        self.unread: tuple[int, str] | None = None
+        self.unread_rows = 0
         self._unit_s = form.time_s or 1.0
-        self._zero_ns = 0
         self._zero = "0"
-        if form.time is None:
-            return
-        if form.time_s is None:
-            found = self._written(first)
-            if found is not None:
-                self._zero_ns = found[0]
-                self.start_ns = found[0] if found[1] else None
-            return
-        self._numbers(first[form.time] if form.time < len(first) else "")
+        self._zero_ns: int | None = None
+        self._by_utc = False
+        self._last_s, self._added_s, self._in_leap = 0.0, 0.0, False
+        if form.time is not None and form.time_s is None:
+            self._begin(self._written(first), self._cell(first), line)
+        elif form.time is not None:
+            self._numbers(self._cell(first))
 
-    def seconds(self, cells: Sequence[str]) -> float | None:
+    def seconds(self, cells: Sequence[str], line: int) -> float:
         """Seconds of a row since the first; since the file's zero where times are plain numbers."""
-        form = self._form
-        assert form.time is not None
-        if form.time_s is None:
+        cell = self._cell(cells)
+        if self._form.time_s is None:
             found = self._written(cells)
-            return None if found is None else (found[0] - self._zero_ns) / 1e9
-        cell = cells[form.time] if form.time < len(cells) else ""
-        if number(cell, form.decimal) is None:
-            return None
-        plain = cell.replace(",", ".") if form.decimal == "," else cell
-        if self._zero == "0":
-            return float(plain) * self._unit_s
-        return float((np.longdouble(plain) - np.longdouble(self._zero)) * np.longdouble(self._unit_s))
+            if found is not None:
+                return self._since_first(found)
+        elif self._form.notation.number(cell) is not None:
+            if self._zero == "0":
+                return (self._form.notation.number(cell) or 0.0) * self._unit_s
+            plain = cell.replace(",", ".") if self._form.notation.decimal == "," else cell
+            return float((np.longdouble(plain) - np.longdouble(self._zero)) * np.longdouble(self._unit_s))
+        self.unread = self.unread or (line, cell)
+        self.unread_rows += 1
+        return np.nan
 
     def of_column(self, lines: Iterable[str], separator: str | None) -> NDArray[np.float64] | None:
         """(n,) the same for many rows at once; None where the column was read well enough as float64."""
@@ -64,30 +77,70 @@ class RowTimes:
     def unit_s(self) -> float:
         return self._unit_s
 
+    def _cell(self, cells: Sequence[str]) -> str:
+        at = self._form.time
+        return cells[at] if at is not None and at < len(cells) else ""
+
     def _numbers(self, cell: str) -> None:
-        """Finds out whether numbers are Unix times; these stay exact, since float64 has steps of 0.24 µs."""
+        """Finds out whether numbers are times of a calendar; these stay exact, since float64 has 0.24 µs."""
         try:
-            digits = Decimal(cell.replace(",", ".") if self._form.decimal == "," else cell)
-            unit_ns = epoch_ns(float(digits))
+            digits = Decimal(cell.replace(",", ".") if self._form.notation.decimal == "," else cell)
+            size = float(digits)
         except (InvalidOperation, OverflowError, ValueError):
-            unit_ns = None
+            return
+        calendar = next((k for k, (low, high) in enumerate(SERIAL_DAYS) if low <= size < high), None)
+        if self._unit_s == DAY_S and calendar is not None:
+            self._zero = str(digits)
+            self.start_ns = self._within((digits - DAYS_TO_1970[calendar]) * DAY_S * NS)
+            self.assumed += ["time_zone"]
+            if not self._form.time_stated:
+                self.assumed.append(f"time_unit=days since {CALENDARS[calendar]}")
+            return
+        unit_ns = epoch_ns(size)
         if unit_ns is not None and self._form.time_stated and unit_ns != round(self._unit_s * 1e9):
             unit_ns = None
         if unit_ns is None:
-            self.unit_assumed = not self._form.time_stated
+            self.assumed += [] if self._form.time_stated else ["time_unit"]
             return
         self._unit_s = unit_ns / 1e9
         self._zero = str(digits)
-        found = int(digits * unit_ns)
-        self.start_ns = found if 0 <= found <= MAX_START_NS else None
+        self.start_ns = self._within(digits * unit_ns)
 
-    def _written(self, cells: Sequence[str]) -> tuple[int, bool] | None:
-        """Nanoseconds of a row's date and clock, or of its clock alone, and whether its date is certain."""
-        form = self._form
-        assert form.time is not None
-        cell = cells[form.time] if form.time < len(cells) else ""
-        if cell.find(":") not in (1, 2):
-            return written_ns(cell)
-        date = cells[form.date] if form.date is not None and form.date < len(cells) else ""
-        found = written_ns(f"{date or '2000-01-01'} {cell if cell.find(':') == 2 else '0' + cell}")
-        return None if found is None else (found[0], found[1] and bool(date))
+    @staticmethod
+    def _within(t_ns: Decimal) -> int | None:
+        return int(t_ns) if 0 <= t_ns <= MAX_START_NS else None
+
+    def _begin(self, found: WrittenTime | None, cell: str, line: int) -> None:
+        if found is None:
+            self.problem = f"line {line}: its time {cell!r:.60} is not understood, so its start is not known"
+            return
+        self.start_ns = found.t_ns
+        self._by_utc = found.zone and found.t_ns is not None
+        if found.t_ns is not None and not found.zone:
+            self.assumed.append("time_zone")
+        if found.problem:
+            self.problem = f"line {line}: of its time {cell!r:.60} {found.problem}, so its start is not known"
+
+    def _since_first(self, found: WrittenTime) -> float:
+        """Seconds since the first row; a clock that passes midnight, or a leap second, goes on."""
+        t_ns = found.t_ns if self._by_utc and found.t_ns is not None else found.clock_ns
+        if self._zero_ns is None:
+            self._zero_ns = t_ns
+        if self._in_leap and not found.leap:
+            self._added_s += 1.0
+        self._in_leap = found.leap
+        second = (t_ns - self._zero_ns) / 1e9 + self._added_s
+        if self._last_s - DAY_S <= second < self._last_s - HALF_DAY_S:
+            self._added_s += DAY_S
+            second += DAY_S
+        self._last_s = second
+        return second
+
+    def _written(self, cells: Sequence[str]) -> WrittenTime | None:
+        """The date and clock of a row, in one column or in two."""
+        cell = self._cell(cells)
+        found = written_time(cell)
+        at = self._form.date
+        if found is None or found.dated or at is None or at >= len(cells):
+            return found
+        return written_time(f"{cells[at]} {cell}")

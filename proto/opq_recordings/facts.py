@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from opq_proto.errors import RecordingError
-from opq_recordings.moments import MAX_START_NS, iso_ns
+from opq_recordings.moments import MAX_START_NS
 from opq_recordings.units import known_units, unit_scale
+from opq_recordings.written_times import written_time
 
 LARGEST_BYTES = 16 << 20
 
@@ -29,6 +30,8 @@ class RecordingFacts:
     """`primary` or `secondary`: the side of the transformer that the voltage is wanted of."""
     channel: str | None = None
     """Name of the channel, or its number from 1; None: the first voltage."""
+    decimal_mark: str | None = None
+    """`.` or `,`: the decimal mark of a text that can be read in two ways."""
 
     def before(self, other: "RecordingFacts") -> "RecordingFacts":
         """These facts; where one is None, the other's."""
@@ -86,7 +89,15 @@ def facts_of(path: Path, content: Mapping[str, object]) -> RecordingFacts:
         box_id=None if box_id is None else str(box_id),
         start_ns=_start_ns(path, content),
         unit=unit,
+        decimal_mark=_decimal_mark(path, content),
     )
+
+
+def _decimal_mark(path: Path, content: Mapping[str, object]) -> str | None:
+    value = content.get("decimal_mark")
+    if value is not None and value not in (".", ","):
+        raise RecordingError(f"{path}: decimal_mark is {value!r:.60}, want . or ,")
+    return value if isinstance(value, str) else None
 
 
 def _positive(path: Path, content: Mapping[str, object], key: str) -> float | None:
@@ -111,10 +122,11 @@ def _start_ns(path: Path, content: Mapping[str, object]) -> int | None:
         text = content.get(key)
         if text is None:
             continue
-        found = iso_ns(text) if isinstance(text, str) else None
+        found = written_time(text) if isinstance(text, str) else None
         if found is None or found.t_ns is None:
+            why = f" ({found.problem})" if found is not None and found.problem else ""
             raise RecordingError(
-                f"{path}: {key} is {text!r:.60}, want ISO 8601, such as 2026-11-20T16:09:40.25Z"
+                f"{path}: {key} is {text!r:.60}{why}, want ISO 8601, such as 2026-11-20T16:09:40.25Z"
             )
         return found.t_ns
     return None

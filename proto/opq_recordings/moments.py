@@ -24,7 +24,6 @@ _COMPACT = re.compile(
     r"(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})?(?:[.,](\d+))?(Z|[+-]\d{2}(?::?\d{2})?)?", re.I
 )
 _ZONE = re.compile(r"([+-]?)(\d{1,2})(?:[hH:](\d{2}))?")
-_CALENDAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})[/.-](\d{4})[ ,T]+(\d{1,2}:\d{2}:\d{2}(?:[.,]\d*)?)")
 EPOCH_UNITS = ((1e8, 4e9, NS), (1e11, 4e12, 10**6), (1e14, 4e15, 10**3), (1e17, 4e18, 1))
 """Unix times by their size: seconds, ms, µs or ns, from 1973 to 2096."""
 
@@ -52,24 +51,6 @@ def iso_ns(text: str) -> Moment | None:
         digits = zone[1:].replace(":", "")
         ahead = (int(digits[:2]) * 60 + int(digits[2:] or 0)) * (-1 if zone[0] == "-" else 1)
     return _bounded(found + _fraction_ns(fraction) - ahead * 60 * NS, zone is not None)
-
-
-def written_ns(text: str) -> tuple[int, bool] | None:
-    """A date with a time as spreadsheets write it, and whether its date is certain; None for anything else.
-
-    17.03.2024 is day first; of 03/17/2024 the number above 12 is the day, and 03/04/2024 is not certain.
-    """
-    found = iso_ns(text)
-    if found is not None:
-        return None if found.t_ns is None else (found.t_ns, True)
-    match = _CALENDAR.fullmatch(text.strip())
-    if match is None:
-        return None
-    a, mark, b, year = int(match[1]), match[2], int(match[3]), int(match[4])
-    day, month = (a, b) if mark == "." or a > 12 else (b, a)
-    moment = comtrade_moment(f"{day}/{month}/{year}", match[5], 1999)
-    certain = mark == "." or a > 12 or b > 12 or a == b
-    return None if moment.t_ns is None else (moment.t_ns, certain)
 
 
 def epoch_ns(number: float) -> int | None:

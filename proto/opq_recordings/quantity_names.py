@@ -9,7 +9,8 @@ CHINESE = 0x3000
 """From here on letters are those of languages without blanks, mostly."""
 _VOLTAGE = re.compile(
     r"(?i)^(volts?|voltage.*|.*\bvoltage\b.*|spannung.*|tension.*|u|v|vac|ampl(itude)?"
-    r"|[uv][_ ]?(l?\d|[abcnr]|an|bn|cn|ab|bc|ca|ln|rms|mains|grid|in|out)(?![a-z]).*)$"
+    r"|[uv][_ ]?(l?\d|[abcnrstuvwyαβγ]|[abcrst]n|ab|bc|ca|rs|st|tr|ry|yb|br|uv|vw|wu|ln|rms|mains|grid"
+    r"|in|out)(?![a-z]).*)$"
 )
 _CURRENT = re.compile(r"(?i)^(amps?|current.*|.*\bcurrent\b.*|strom.*|i|i[_ ]?(l?\d|[abcn])(?![a-z]).*)$")
 _OTHER = re.compile(
@@ -52,8 +53,14 @@ _TIME = re.compile(
 )
 
 
+CYRILLIC = str.maketrans("авсАВС", "abcABC")
+"""Phases in Cyrillic letters: `Uа`."""
+
+
 def quantity_named(name: str) -> Quantity | None:
     """The quantity that the name of a column or variable states; None where it states none."""
+    if name[:1].isascii() and len(name) <= 4:
+        name = name.translate(CYRILLIC)
     if _VOLTAGE.match(name):
         return "voltage"
     if _CURRENT.match(name):

@@ -15,6 +15,7 @@ Flags override the .json beside a file, and the .json overrides the file itself.
 Every fault of a file is a RecordingError of one line.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -28,14 +29,23 @@ from opq_recordings.comtrade import read_comtrade
 from opq_recordings.csv_file import read_csv
 from opq_recordings.facts import RecordingFacts, facts_of, read_facts
 from opq_recordings.json_file import read_json
+from opq_recordings.moments import NS
 from opq_recordings.packed import MOST_BYTES, unpacked
 from opq_recordings.pqdif_file import read_pqdif
 from opq_recordings.recording import PIECE_SAMPLES, Channel, Content, Recording, Run
 from opq_recordings.sound_file import read_sound
-from opq_recordings.units import known_units, unit_scale
+from opq_recordings.units import known_units, measured_in, unit_scale
 from opq_recordings.wav_file import read_wav
+from opq_recordings.written_times import shown as shown_time
 
 ASSUMED = {"time_zone": "UTC", "time_unit": "s"}
+DAY_NS = 86_400 * NS
+FROM_1904_S = 2_082_844_800
+"""From 1904 to 1970."""
+CLOCK_SET_1904_NS = 946_684_800 * NS
+"""2000; a reading before it is not likely."""
+CLOCK_SET_NS = 1_704_067_200 * NS
+"""2024; a machine whose clock shows less was never set."""
 MIN_RATE_HZ, MAX_RATE_HZ = 64.0, 1e7
 """Four samples per cycle of a railway's 16.7 Hz; more than any mains recorder, as windows of 0.2 s are held
 in memory."""
@@ -70,16 +80,17 @@ def read_recording(
             raise RecordingError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}")
         if not path.stat().st_size:
             raise RecordingError(f"{path}: is empty, no samples in it")
-        with unpacked(path, tuple(READERS), unpacked_bytes) as inside:
-            if inside is None:
-                content = _content(path, given)
-            else:
-                content = _joined([(each, _content(each, given)) for each in inside])
         beside, stated = (
             read_facts(path.with_suffix(".json"))
             if path.suffix.lower() not in (".json", ".jsonl")
             else (RecordingFacts(), {})
         )
+        known = given.before(beside)
+        with unpacked(path, tuple(READERS), unpacked_bytes) as inside:
+            if inside is None:
+                content = _content(path, known)
+            else:
+                content = _joined([(each, _content(each, known)) for each in inside])
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
@@ -98,7 +109,7 @@ def with_channel(recording: Recording, name: str, given: RecordingFacts) -> Reco
     return _recording(recording.path, content, replace(given, channel=name), facts, recording.facts)
 
 
-def _content(path: Path, given: RecordingFacts) -> Content:
+def _content(path: Path, known: RecordingFacts) -> Content:
     reader = READERS.get(path.suffix.lower())
     if reader is None and path.name.startswith("event_"):
         reader = read_i16  # the name of the original's GridFS files
@@ -107,7 +118,7 @@ def _content(path: Path, given: RecordingFacts) -> Content:
         raise RecordingError(
             f"{path}: {ending} is no known format; want one of {', '.join((*READERS, *PACKED))}"
         )
-    return read_csv(path, given.rate_hz) if reader is read_csv else reader(path)
+    return read_csv(path, known.rate_hz, known.decimal_mark) if reader is read_csv else reader(path)
 
 
 def _joined(contents: list[tuple[Path, Content]]) -> Content:
@@ -156,9 +167,8 @@ def _recording(
         problems.append(
             f"its own rate is {channel.rate_hz:.6g} Hz; {given.rate_hz:.6g} Hz was given and taken"
         )
-    if given.start_ns is not None or beside.start_ns is not None:
-        assumed = [each for each in assumed if each != "time_zone"]
-    if facts.start_ns is None:
+    start_ns = _past_start(facts, given, problems)
+    if given.start_ns is not None or beside.start_ns is not None or start_ns is None:
         assumed = [each for each in assumed if each != "time_zone"]
     return Recording(
         path=path,
@@ -166,16 +176,38 @@ def _recording(
         channel=channel,
         channels=content.channels,
         rate_hz=facts.rate_hz,
-        start_ns=None if facts.start_ns is None else facts.start_ns + round(trimmed_s * 1e9),
+        start_ns=None if start_ns is None else start_ns + round(trimmed_s * 1e9),
         nominal_v=facts.nominal_v,
         nominal_hz=facts.nominal_hz,
         hz_of_file=given.nominal_hz is None and beside.nominal_hz is None,
         volts_of_file=given.nominal_v is None and beside.nominal_v is None,
         box_id=facts.box_id,
-        assumed={name: _value_of(name, content, channel, facts) for name in dict.fromkeys(assumed)},
+        assumed={
+            name: value or _value_of(name, content, channel, facts)
+            for name, _, value in (each.partition("=") for each in dict.fromkeys(assumed))
+        },
         problems=tuple(problems),
         facts=stated,
     )
+
+
+def _past_start(facts: RecordingFacts, given: RecordingFacts, problems: list[str]) -> int | None:
+    """The start, if it can be: one that lies more than a day ahead of this machine's clock is not known.
+
+    A start that the user gives stays. A machine whose clock was never set cannot judge.
+    """
+    start_ns, now_ns = facts.start_ns, time.time_ns()
+    if start_ns is None or start_ns <= now_ns + DAY_NS or now_ns < CLOCK_SET_NS:
+        return start_ns
+    said = f"its start, {shown_time(start_ns)}, lies in the future"
+    if given.start_ns is not None:
+        problems.append(said)
+        return start_ns
+    since_1904_ns = start_ns - FROM_1904_S * NS
+    if CLOCK_SET_1904_NS < since_1904_ns <= now_ns + DAY_NS:
+        said += f" (it would be {shown_time(since_1904_ns)} if its times count seconds since 1904)"
+    problems.append(f"{said}, so it is not known; give --start")
+    return None
 
 
 def _told_apart(channels: Sequence[Channel]) -> tuple[Channel, ...]:
@@ -191,7 +223,7 @@ def _told_apart(channels: Sequence[Channel]) -> tuple[Channel, ...]:
 
 
 def _value_of(name: str, content: Content, channel: Channel, facts: RecordingFacts) -> object:
-    """The value that was taken for a fact that the file does not state."""
+    """The value that was taken for a fact that the file does not state; some have it with them."""
     taken = {
         "channel": channel.name,
         "unit": channel.unit,
@@ -258,8 +290,7 @@ def _measured_in(path: Path, channel: Channel, facts: RecordingFacts, assumed: l
         found = unit_scale(facts.unit)
         if found is None or found[0] != "voltage":
             raise RecordingError(f"--unit is {facts.unit!r:.40}, want {known_units()}")
-        known = unit_scale(channel.unit or "")
-        factor = found[1] / (known[1] if known else 1.0)
+        factor = found.scale / (measured_in(channel.unit)[2] or 1.0)
         channel = replace(
             channel, scale=None if channel.scale is None else channel.scale * factor,
             offset=channel.offset * factor, unit=facts.unit, quantity="voltage",

@@ -138,18 +138,18 @@ def command(
         wanted = Wanted(only, True if detail == "cycles" else None)
         recording = read_recording(file, given)
         found = measured_with_progress(recording, limits, wanted=wanted)
-        phases = phases_of(found, given, limits)
+        phases, no_phases = phases_of(found, given, limits)
     except KeyboardInterrupt as error:
         raise StoppedError(f"{file}: stopped before the end, there is no result") from error
     written = list(written_files(found, phases, limits, plot, report, intervals))
     warn_of(found)
     entry = None if phases is None else phases.entry()
     if as_json:
-        _print_json(found, str(file), entry)
+        _print_json(found, str(file), entry, no_phases)
         return
     from opq_tools.analyze.report import print_report
 
-    print_report(found, entry)
+    print_report(found, entry, no_phases)
     for path in written:
         click.echo(f"written: {path}")
 
@@ -171,10 +171,10 @@ def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler:
         raise RecordingError(f"{folder}: none of its {len(lines)} recordings could be analysed")
 
 
-def _print_json(found: Measured, file: str, phases: dict[str, object] | None) -> None:
+def _print_json(found: Measured, file: str, phases: dict[str, object] | None, no_phases: str | None) -> None:
     """Prints the contract's document; long lists are written some thousand rows at a time."""
     analysis = found.analysis
-    document = {**found.summary(file), "phases": phases}
+    document = {**found.summary(file), "phases": phases, "phases_because": no_phases}
     click.echo(json.dumps(document, allow_nan=False)[:-1], nl=False)
     for name, parts in (
         ("aggregates", analysis.aggregate_rows()),

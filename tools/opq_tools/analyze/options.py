@@ -63,6 +63,7 @@ def recording_options(command: Callable[..., None]) -> Callable[..., None]:
         unit: str | None,
         side: str | None,
         channel: str | None,
+        decimal_mark: str | None,
         **others: Any,
     ) -> None:
         given = RecordingFacts(
@@ -74,6 +75,7 @@ def recording_options(command: Callable[..., None]) -> Callable[..., None]:
             unit=unit,
             side=side,
             channel=channel,
+            decimal_mark=decimal_mark,
         )
         command(*arguments, given=given, **others)
 
@@ -87,6 +89,11 @@ def recording_options(command: Callable[..., None]) -> Callable[..., None]:
             "--side",
             type=click.Choice(["primary", "secondary"]),
             help="Side of the transformer to convert to, by the ratio in the file.  [default: as recorded]",
+        ),
+        click.option(
+            "--decimal-mark",
+            type=click.Choice([".", ","]),
+            help="Decimal mark of a CSV that can be read in two ways.  [default: by the file]",
         ),
         click.option("--unit", callback=_unit, help="Unit of the channel's values, e.g. kV."),
         click.option(

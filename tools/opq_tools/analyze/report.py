@@ -39,8 +39,10 @@ VERDICTS = {
 }
 
 
-def print_report(found: Measured, phases: Mapping[str, Any] | None = None) -> None:
-    """Prints the results for a person; `phases` is that key of the contract."""
+def print_report(
+    found: Measured, phases: Mapping[str, Any] | None = None, no_phases: str | None = None
+) -> None:
+    """Prints the results for a person; `phases` is that key of the contract, `no_phases` why it is null."""
     recording, analysis = found.recording, found.analysis
     console = Console(highlight=False)
     shown_width = console.width
@@ -53,7 +55,7 @@ def print_report(found: Measured, phases: Mapping[str, Any] | None = None) -> No
     )
     contract = found.summary(str(recording.path))
     console.print(_quantities(contract))
-    for line in (*_lines(contract), *_phase_lines(phases)):
+    for line in (*_lines(contract), *_phase_lines(phases, no_phases)):
         console.print(line, soft_wrap=True)
     if missing := missing_fundamental(analysis):
         console.print(missing, soft_wrap=True)
@@ -146,10 +148,10 @@ def _lines(contract: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _phase_lines(phases: Mapping[str, Any] | None) -> list[str]:
+def _phase_lines(phases: Mapping[str, Any] | None, no_phases: str | None) -> list[str]:
     """Three phases in words: rms and angle of each, unbalance, and the events of all together."""
     if phases is None:
-        return []
+        return [f"not measured as three phases: {escape(no_phases)}"] if no_phases else []
     rms_v, angles = phases["rms_v"], phases["angles_degrees"] or [None] * 3
     each = [
         f"{escape(name)} {_number(rms, '{:.2f}') or '-'} V{_number(angle, ' at {:.1f}°')}"

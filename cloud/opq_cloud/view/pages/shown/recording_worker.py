@@ -44,7 +44,7 @@ def examined(path: Path, given: RecordingFacts) -> dict[str, str]:
         with np.errstate(all="ignore"):
             recording = read_recording(path, given, FILE_BYTES)
             found = measured(recording, limits)
-            return {"body": body_of(found, limits, phases_of(found, given, limits))}
+            return {"body": body_of(found, limits, *phases_of(found, given, limits))}
     except OpqError as error:
         return {"refused": str(error)}
     except MemoryError:

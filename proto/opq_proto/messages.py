@@ -151,6 +151,8 @@ class Trigger:
     """When (UTC) the trigger decided."""
     half_cycles_ns: tuple[int, int] | None = None
     """[start, end) of a long dip or swell whose Urms(1/2) is requested; samples cover only its end."""
+    starts: tuple[tuple[str, int], ...] = ()
+    """(Box that is asked, its start then), where that is known (docs/identity.md)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,13 @@
-"""BoxStarts: with which Measurement each Box's present start began, by the index of its samples.
+"""BoxStarts: the start in which each Box's Measurements count, as they arrive.
 
-A Measurement does not name the start of the Box that its index belongs to. Where the index falls while the
-numbers rise, the Box has begun again. A file of its own: arrivals (`boxes`) and starts share no state.
+A gateway names the start (`start_id`). An older one does not: where the index of the samples falls while
+the numbers rise, its Box has begun again. A Box of the original has neither index nor number. The order of
+arrival is the fact there: a time before that of an earlier arrival shows that its clock was set back, and the
+arrival names what comes from then on. A file of its own: arrivals (`boxes`) and starts share no state.
 """
+
+import time
+from collections.abc import Callable, Iterable
 
 from opq_proto.wire.measurement_columns import NumberedColumns
 
@@ -13,24 +18,61 @@ NONE = (-1, -1)
 
 
 class BoxStarts:
-    """Belongs to the triggering service's loop; knows Boxes whose Measurements have number and index."""
+    """Belongs to the triggering service's loop; knows Boxes by their live Measurements."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._now_ns = now_ns
         self._newest: dict[str, tuple[int, int]] = {}
         """Box -> index of its first sample, and number, of its newest Measurement."""
         self._began: dict[str, int] = {}
+        self._present: dict[str, int] = {}
+        self._latest_ms: dict[str, int] = {}
+        """Box of the original -> time of its newest Measurement."""
 
     def began_with(self, box_id: str) -> int | None:
         """Returns the number of the first Measurement of the Box's present start; None: none before it."""
         return self._began.get(box_id)
 
+    def present(self, box_id: str) -> int | None:
+        """Returns `start_id` of the Box's present start.
+
+        For a Box of the original it is the arrival (ns, UTC) since which its clock was not set back.
+        None: the gateway names no start; the original's clock was not set back.
+        """
+        return self._present.get(box_id)
+
+    def present_of(self, box_ids: Iterable[str]) -> tuple[tuple[str, int], ...]:
+        """Returns (Box, `present`) of those that have one."""
+        known = self._present
+        return tuple((box_id, known[box_id]) for box_id in box_ids if box_id in known)
+
     def note_columns(self, columns: NumberedColumns) -> None:
         """Notes live Measurements, at most one of each Box."""
-        rows = zip(columns.ids, columns.samples[:, 0].tolist(), columns.sequence.tolist(), strict=True)
-        for box_id, first, number in rows:
+        rows = zip(
+            columns.ids,
+            columns.samples[:, 0].tolist(),
+            columns.sequence.tolist(),
+            columns.start_ids.tolist(),
+            columns.timestamp_ms.tolist(),
+            strict=True,
+        )
+        for box_id, first, number, start_id, timestamp_ms in rows:
+            if number < 0 and first < 0:
+                self._note_original(box_id, timestamp_ms)
+                continue
             known_first, known_number = self._newest.get(box_id, NONE)
             if first < 0 or number <= known_number:
                 continue
-            if known_first - first > FALLS_BY:
+            present = self._present.get(box_id)
+            if start_id:
+                if present not in (None, start_id):
+                    self._began[box_id] = number
+                self._present[box_id] = start_id
+            elif known_first - first > FALLS_BY:
                 self._began[box_id] = number
             self._newest[box_id] = first, number
+
+    def _note_original(self, box_id: str, timestamp_ms: int) -> None:
+        if timestamp_ms < self._latest_ms.get(box_id, timestamp_ms):
+            self._present[box_id] = self._now_ns()
+        self._latest_ms[box_id] = timestamp_ms

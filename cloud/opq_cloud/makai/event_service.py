@@ -402,8 +402,9 @@ class EventService:
         for event, box_id in due:
             identity = request_identity(event.token, event.instance or self._instance)
             try:
-                stamp = event.stamp_of(box_id)
-                command = data_command(box_id, *event.span_missing(box_id), identity, stamp=stamp)
+                stamp, start_id = event.stamp_of(box_id), event.start_id
+                span = event.span_missing(box_id)
+                command = data_command(box_id, *span, identity, stamp=stamp, start_id=start_id)
             except FrameError as error:  # a Box id in the store that does not fit the wire format
                 self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
                 continue

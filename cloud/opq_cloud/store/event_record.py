@@ -51,6 +51,9 @@ class EventRecord:
     half_cycles: dict[str, str] = field(default_factory=dict)
     """Box -> why it sent none; "" where it is stored (`CloudStore.half_cycles`)."""
 
+    starts: dict[str, int] = field(default_factory=dict)
+    """Box -> its start when it was asked; of the original, since which arrival its clock was not set back."""
+
     def span_of(self, box_id: str) -> NsSpan:
         """Returns the span for which a Box was asked last."""
         return self.owed.get(box_id, (self.start_ns, self.end_ns))

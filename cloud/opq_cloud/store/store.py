@@ -254,9 +254,13 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """
 
     def widen_event(
-        self, event_id: int, asked_as: Mapping[str, Sequence[str]], not_asked: Mapping[str, int]
+        self,
+        event_id: int,
+        asked_as: Mapping[str, Sequence[str]],
+        not_asked: Mapping[str, int],
+        starts: Mapping[str, int] | None = None,
     ) -> None:
-        """Adds Boxes that are asked, by reason, and replaces `not_asked`.
+        """Adds Boxes that are asked, by reason, with their starts, and replaces `not_asked`.
 
         Idempotent by Box. A Box that is new, or was missing, opens a finished event again. An expired event
         is not made again.

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+from opq_proto.messages import Gap, Waveform
 from opq_proto.wire.frames import CYCLE_SAMPLES
 
 NOT_RECEIVED = "not received"
@@ -30,7 +30,7 @@ def joined_waveform(held: Waveform, more: Waveform) -> Waveform:
     whose clock was set back, the one that came first, which holds what was asked for.
     """
     place = _place(held, more)
-    if place is None and is_unnumbered(held) and is_unnumbered(more):
+    if place is None and not held.numbered and not more.numbered:
         return held
     if place is None:
         return more if len(more.counts) > len(held.counts) else held
@@ -74,16 +74,15 @@ def _place(held: Waveform, more: Waveform) -> int | None:
     """Returns the index of the first sample of `more`, counted as in `held`; None if it is not known."""
     apart_ns = more.start_ns - held.start_ns
     expected = held.first_sample + round(apart_ns * held.rate_millihz / 10**12)
-    if is_unnumbered(held) and is_unnumbered(more):
+    if held.numbered is not more.numbered:
+        return None
+    if not held.numbered:
         return _matching_place(held, more, expected)
+    if held.start_id is not None and more.start_id is not None:
+        return more.first_sample if held.start_id == more.start_id else None
     tolerance_ns = AXES_AGREE_NS + held.uncertainty_ns + more.uncertainty_ns
     agrees = abs(more.first_sample - expected) * 10**12 <= tolerance_ns * held.rate_millihz
     return more.first_sample if agrees else None
-
-
-def is_unnumbered(wave: Waveform) -> bool:
-    """Whether an original Box sent it (`opq_proto.wire.waveforms`)."""
-    return wave.source is TimeSource.FREE and wave.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS
 
 
 def _matching_place(held: Waveform, more: Waveform, expected: int) -> int | None:

@@ -18,6 +18,10 @@ class WaveformPlace:
     rate_millihz: int
     stored_ns: int | None
     """When (UTC) it was stored; None: by an older version, or by the original."""
+    numbered: bool = True
+    """`Waveform.numbered`."""
+    start_id: int | None = None
+    """The start of the Box in which its samples count; None where not named."""
 
     @property
     def end_sample(self) -> int:

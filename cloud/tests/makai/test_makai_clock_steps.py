@@ -198,7 +198,7 @@ def test_a_dip_after_a_start_with_index_and_time_of_a_dip_before_it_is_an_event_
     """The clock was set back meanwhile: each dip comes 29 s after a start, and both at the same time."""
     starts = BoxStarts()
     known = EventSpan(7, 38 * S, 42 * S, {"1"}, stamps={"1": (348_000, 39 * S)}, numbers={"1": 500})
-    recent = RecentEvents(10, [known], starts.began_with)
+    recent = RecentEvents(10, [known], starts)
     dip = Measurement("1", 0, {}, 40 * S, 41 * S, sequence=501, first_sample=360_000, samples=RATE)
     starts.note_columns(batch(dip))
     assert recent.covering("1", 40 * S, 41 * S, measurement=dip) is known
@@ -264,3 +264,38 @@ def test_a_start_is_found_in_columns_too() -> None:
     note(8, 0, 912_000)
     note(9, 12_000, -1)  # an older gateway
     assert (starts.began_with("1"), starts.began_with("4")) == (8, None)
+
+
+def test_a_named_start_decides_whatever_index_and_time_say() -> None:
+    starts = BoxStarts()
+    dip = Measurement(
+        "1", 0, {}, 40 * S, 41 * S, sequence=501, first_sample=360_000, samples=RATE, start_id=7
+    )
+    starts.note_columns(batch(dip))
+    known = EventSpan(7, 38 * S, 42 * S, {"1"}, stamps={"1": (348_000, 39 * S)}, starts={"1": 7})
+    recent = RecentEvents(10, [known], starts)
+    assert recent.covering("1", 40 * S, 41 * S, measurement=dip) is known
+    again = replace(dip, sequence=601, start_id=8)  # the same index at the same time by its clock
+    starts.note_columns(batch(again))
+    assert (starts.present("1"), starts.began_with("1")) == (8, 601)
+    assert recent.covering("1", 40 * S, 41 * S, measurement=again) is None
+    assert recent.around(40 * S, 41 * S, False, again) is None
+    unnamed = replace(dip, sequence=602, start_id=None)
+    assert recent.covering("1", 40 * S, 41 * S, measurement=unnamed) is known, "an older gateway names none"
+
+
+def test_the_order_of_arrival_shows_that_the_clock_of_an_original_box_was_set_back() -> None:
+    arrivals = iter((11, 22))
+    starts = BoxStarts(lambda: next(arrivals))
+    first = Measurement("1", 40_000, {})
+    starts.note_columns(batch(first))
+    known = EventSpan(7, 38 * S, 42 * S, {"1", "2"})
+    recent = RecentEvents(10, [known], starts)
+    assert recent.covering("1", 39 * S, 40 * S, measurement=first) is known
+    for timestamp_ms, present in ((41_000, None), (39_900, 11), (40_900, 11), (30_000, 22)):
+        starts.note_columns(batch(replace(first, timestamp_ms=timestamp_ms)))
+        assert starts.present("1") == present
+    later = replace(first, timestamp_ms=41_900)
+    assert recent.covering("1", 40 * S, 41 * S, measurement=later) is None
+    assert recent.around(40 * S, 41 * S, False, later) is None
+    assert recent.covering("2", 40 * S, 41 * S, measurement=replace(later, box_id="2")) is known

@@ -48,10 +48,10 @@ class Grid:
         self.makai.wait_for(lambda: self.brokers.acquisition.counters.of("boxes_listening", box_id))
         return box
 
-    def window(self, box: Any, k: int, rms: float, late_ms: int = 0) -> None:
+    def window(self, box: Any, k: int, rms: float, late_ms: int = 0, **fields: Any) -> None:
         end_ms = self.begin_ms + (k + 1) * WINDOW_MS + late_ms
         start_ms = end_ms - WINDOW_MS
-        frames = box.measurement(rms, end_ms, start_ns=start_ms * 10**6, end_ns=end_ms * 10**6)
+        frames = box.measurement(rms, end_ms, start_ns=start_ms * 10**6, end_ns=end_ms * 10**6, **fields)
         box.pub.send_multipart(frames)
 
     def crossing(self, box: Any, at_ms: int, rms: float) -> None:
@@ -184,10 +184,10 @@ def test_a_repeated_measurement_of_the_recovery_asks_for_nothing_more(grid: Grid
         one = grid.box("1")
         grid.heard(one)
         for k in [*range(27), *range(20, 27)]:
-            grid.window(one, k, 70.0 if k < 25 else 120.0)
+            grid.window(one, k, 70.0 if k < 25 else 120.0, sequence=100 + k)
         assert len(data_commands(one, 2)) == 2
         for k in range(20, 27):
-            grid.window(one, k, 70.0 if k < 25 else 120.0)
+            grid.window(one, k, 70.0 if k < 25 else 120.0, sequence=100 + k)
         assert data_commands(one, 0) == []
 
 

@@ -1,5 +1,6 @@
 """A disturbance that several events hold, with times of different clocks, is one incident."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ NOMINAL = Nominal(120.0, 60.0)
 DIPS_S = {2.0: 0.4, 6.0: 0.55, 10.0: 0.7}
 """Begin -> residual, per unit; each lasts 0.1 s."""
 FIRST_SAMPLE = 70_000
+START_ID = 5 << 32 | 7
 
 
 def recording() -> np.ndarray:
@@ -50,7 +52,10 @@ def part(begin_s: float, end_s: float, ahead_s: float, numbered: bool = True) ->
         (TimeSource.NTP, 10**7) if numbered else (TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
     )
     index = FIRST_SAMPLE + first if numbered else 0
-    return Waveform("1", start_ns, uncertainty_ns, source, 12_000_000, 0.0068, index, SAMPLES[first:end])
+    return Waveform(
+        "1", start_ns, uncertainty_ns, source, 12_000_000, 0.0068, index, SAMPLES[first:end],
+        numbered=numbered, start_id=START_ID if numbered else None,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -150,3 +155,34 @@ def test_times_of_one_clock_stay_as_they_are(store: CloudStore) -> None:
     (result,) = analyse_stored(store, events[1:], load_analyses([("rms_voltage", {})]), NOMINAL)
     assert at_first_times(store, event, result.findings) == list(result.findings)
     assert {one.samples_began_ns for one in result.findings} == {START_NS - FIRST_SAMPLE * S // RATE_HZ}
+
+
+@pytest.mark.parametrize("start_id", [START_ID + 1, None])
+def test_equal_samples_of_another_start_are_other_samples(store: CloudStore, start_id: int | None) -> None:
+    """A simulated Box sends the same samples after each start; its dips are as many incidents."""
+    events = [
+        put(store, part(1.0, 3.5, 0.0)),
+        put(store, replace(part(1.0, 3.5, 60.0), start_id=start_id)),
+    ]
+    assert incidents_after(store, events) == [40, 40]
+    times = sorted(one.start_ns for one in store.incidents())
+    assert times[1] - times[0] == pytest.approx(60 * S, abs=1)
+
+
+def test_an_original_box_s_dips_that_are_alike_are_as_far_apart_as_their_answers(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = START_NS
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns)
+    events = []
+    for after_s in (0.0, 60.0, 120.0):
+        now_ns = START_NS + round((after_s + 4) * S)
+        events.append(put(store, part(1.0, 3.5, after_s, numbered=False)))
+    assert incidents_after(store, events) == [40, 40, 40]
+
+
+@pytest.mark.parametrize("source", [TimeSource.HOLDOVER, TimeSource.GPS])
+def test_two_stamps_of_a_receiver_refute_equal_samples(source: TimeSource) -> None:
+    first = replace(part(1.0, 3.5, 0.0), source=source, uncertainty_ns=300)
+    assert common_part(replace(part(1.0, 3.5, 60.0), source=source, uncertainty_ns=300), first) is None
+    assert common_part(part(1.0, 3.5, 60.0), first) is not None, "only NTP's was set"

@@ -1,5 +1,6 @@
 """Two disturbances of a Box with the same times, because its clock was set between them, stay two."""
 
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -73,7 +74,9 @@ def test_an_outage_and_a_waveform_of_one_start_began_at_one_moment() -> None:
     assert outage_began_ns(ended_ns, {}) is None
 
 
-@pytest.mark.parametrize("sample", [0, 104_600])
-def test_a_box_that_numbers_its_samples_is_known_without_any_clock(sample: int) -> None:
-    wave = Waveform("1", 10**18, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, 12_000_000, 0.0068, sample, [])
-    assert (wave_began_ns(wave) is None) == (sample == 0)
+def test_a_box_that_numbers_its_samples_is_known_without_any_clock() -> None:
+    wave = Waveform("1", 10**18, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, 12_000_000, 0.0068, 104_600, [])
+    assert wave_began_ns(wave) is not None
+    assert wave_began_ns(replace(wave, first_sample=0)) is None, "nobody named a start"
+    assert wave_began_ns(replace(wave, first_sample=0, start_id=7)) == wave.start_ns
+    assert wave_began_ns(replace(wave, numbered=False)) is None

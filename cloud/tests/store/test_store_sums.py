@@ -38,6 +38,9 @@ def test_a_store_of_schema_16_keeps_its_blocks_and_sums_those_that_follow(tmp_pa
         store.seal()
     with closing(sqlite3.connect(path)) as file:
         file.execute("ALTER TABLE blocks DROP COLUMN sum")
+        file.execute("DROP INDEX incidents_by_onset")
+        file.execute("CREATE INDEX incidents_by_onset ON incidents (start_ns)")
+        file.execute("ALTER TABLE incidents DROP COLUMN start_id")
         file.execute("PRAGMA user_version = 16")
     with closing(EmbeddedStore(path)) as store:
         before = stored_rows(first)

@@ -26,7 +26,7 @@ def original(first: int, last: int, stamp_error_ms: int = 0, counts: np.ndarray 
     start_ms = START_NS // 10**6 + first // 12 + stamp_error_ms
     return Waveform(
         "1", start_ms * 10**6, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, 12_000_000, 0.0066, 0,
-        counts[first:last],
+        counts[first:last], numbered=False,
     )  # fmt: skip
 
 

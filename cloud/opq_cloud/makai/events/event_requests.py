@@ -85,6 +85,8 @@ class OpenEvent:
     opened_by: str = ""
     stamp: tuple[int, int] | None = None
     """A sample of the Box that opened it, and its time by the clock of the event's times."""
+    start_id: int | None = None
+    """The start of that Box in which this sample counts."""
 
     def stamp_of(self, box_id: str) -> tuple[int, int] | None:
         """Returns the stamp that a request to this Box names; an analysis asks by the waveform's times."""
@@ -181,6 +183,7 @@ class OpenEvents:
                 owed=dict(record.owed),
                 opened_by=record.opened_by,
                 stamp=record.onset_stamp,
+                start_id=record.starts.get(record.opened_by),
             )
 
     def note_short(

@@ -22,6 +22,7 @@ from opq_proto.messages import Measurement, Trigger
 from opq_proto.wire.frames import data_command
 
 NO_STAMPS: Mapping[str, tuple[int, int]] = MappingProxyType({})
+NO_STARTS: Mapping[str, int] = MappingProxyType({})
 
 
 class BoxRequests:
@@ -101,6 +102,7 @@ class BoxRequests:
             box_ids=tuple(sorted(requested.box_ids, key=box_order)),
             asked_as=requested.by_reason,
             not_asked=tuple(sorted(not_asked.items())),
+            starts=self._boxes.starts.present_of(requested.box_ids),
         )
 
     def _count_not_asked(self, not_asked: Counter[str]) -> None:
@@ -119,14 +121,17 @@ class BoxRequests:
         end_ns: int,
         reasons: Mapping[str, int],
         stamps: Mapping[str, tuple[int, int]] = NO_STAMPS,
+        starts: Mapping[str, int] = NO_STARTS,
     ) -> None:
-        """Sends a command to each Box; `stamps` name the clocks of the Boxes that saw it."""
+        """Sends a command to each Box; `stamps` name the clocks of those that saw it, in their `starts`."""
         for reason, count in reasons.items():
             self._counters.add("boxes_asked", count, label=reason)
         self._counters.add("asked_bytes", len(box_ids) * bytes_of_span(start_ns, end_ns))
         identity = request_identity(token, self._instance)
         for box_id in box_ids:
-            command = data_command(box_id, start_ns, end_ns, identity, stamp=stamps.get(box_id))
+            command = data_command(
+                box_id, start_ns, end_ns, identity, stamp=stamps.get(box_id), start_id=starts.get(box_id)
+            )
             if not self._send(command):
                 # the acquisition broker is away for long; the event service asks again
                 self._counters.add("commands_dropped")

@@ -80,9 +80,11 @@ class EventJoins:
     ) -> bool:
         """Stores what `join` decided; called again where the store refuses."""
         box_id = measurement.box_id
+        start_id = self._boxes.starts.present(box_id)
+        starts = {} if start_id is None else {box_id: start_id}
         again = partial(self._widen, there, part, measurement, decision, stored)
         stored_now, _ = self._retries.attempt(
-            lambda: self._store.widen_event(there.event_id, {SAW: (box_id,)}, there.not_asked),
+            lambda: self._store.widen_event(there.event_id, {SAW: (box_id,)}, there.not_asked, starts),
             again,
             "event.not_widened",
             event_id=there.event_id,
@@ -99,11 +101,15 @@ class EventJoins:
             there.stamps[box_id] = stamp
         if measurement.sequence is not None:
             there.numbers[box_id] = measurement.sequence
+        if start_id is not None:
+            there.starts[box_id] = start_id
         if stored:
             self._accept(measurement)
         self._counters.add("triggers_joined", label=box_id)
         self._log.info("trigger.joined", box_id=box_id, event_id=there.event_id, because=decision.because)
-        self._requests.send((box_id,), there.token, there.start_ns, there.end_ns, {SAW: 1}, there.stamps)
+        self._requests.send(
+            (box_id,), there.token, there.start_ns, there.end_ns, {SAW: 1}, there.stamps, there.starts
+        )
         return stored
 
     def advance(self, now_s: float) -> None:

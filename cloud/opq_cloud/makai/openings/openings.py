@@ -69,7 +69,7 @@ class EventOpenings:
         self._joins.begin(store, accept)
         pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
         known = [span_of_record(each, pre_ns) for each in reversed(store.events(limit=LATEST_EVENTS))]
-        self._recent = RecentEvents(LATEST_EVENTS, known, self._boxes.starts.began_with)
+        self._recent = RecentEvents(LATEST_EVENTS, known, self._boxes.starts)
         self._completions = Completions(self._recent, pre_ns, post_ns, config.asking.most_boxes_of_event)
         self.growing.begin(store, self._requests.send, self._recent, self._completions)
 
@@ -232,7 +232,7 @@ class EventOpenings:
         reasons = {reason: len(boxes) for reason, boxes in trigger.asked_as}
         who_saw_first = sorted(trigger.box_ids, key=lambda box_id: box_id != trigger.opened_by)
         self._requests.send(
-            who_saw_first, trigger.token, trigger.start_ns, trigger.end_ns, reasons, span.stamps
+            who_saw_first, trigger.token, trigger.start_ns, trigger.end_ns, reasons, span.stamps, span.starts
         )
         self._log.info(
             "trigger.decided" if onset else "trigger.completes",

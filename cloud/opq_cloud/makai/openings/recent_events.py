@@ -1,13 +1,14 @@
 """The newest events, so that one disturbance seen twice is one event.
 
-Where a Box's clock was set since, another disturbance has the times of an earlier event: the index of its
-samples shows that, or a start of the Box since.
+Where a Box's clock was set since, another disturbance has the times of an earlier event: the start of the Box
+shows that, or within one start the index of its samples.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from opq_cloud.makai.box_starts import BoxStarts
 from opq_cloud.store.event_record import EventRecord
 from opq_proto.messages import Measurement, Trigger
 from opq_proto.wire.continuity import SET_NS
@@ -38,6 +39,19 @@ class EventSpan:
     """By Box that saw it: a sample and its time then."""
     numbers: dict[str, int] = field(default_factory=dict)
     """By Box that saw it: the number of its Measurement."""
+    starts: dict[str, int] = field(default_factory=dict)
+    """By Box that was asked: its start then (`BoxStarts.present`)."""
+
+    def is_other_start(self, box_id: str, start_id: int | None, original: bool) -> bool:
+        """Returns True if the Box was asked in another start than this one, so that the event has none of its
+        samples.
+
+        `original`: a Box of the original, whose start has a name only after its clock was set back.
+        """
+        if box_id not in self.box_ids:
+            return False
+        known = self.starts.get(box_id)
+        return known != start_id and (original or None not in (known, start_id))
 
     def is_before_setting(self, measurement: Measurement | None, began_with: int | None = None) -> bool:
         """Returns True if the Box's clock was set between its Measurement for this event and this one.
@@ -47,6 +61,9 @@ class EventSpan:
         """
         if measurement is None or measurement.first_sample is None or not measurement.samples:
             return False
+        known_start = self.starts.get(measurement.box_id)
+        if measurement.start_id is not None and measurement.start_id == known_start:
+            began_with = None
         stamp = self.stamps.get(measurement.box_id)
         start_ns, end_ns = measurement.start_ns, measurement.end_ns
         if stamp is None or start_ns is None or end_ns is None:
@@ -91,6 +108,7 @@ def span_of_record(record: EventRecord, pre_ns: int) -> EventSpan:
         {record.opened_by: onset_ns} if onset_ns is not None else {},
         dict(record.not_asked),
         stamps={} if record.onset_stamp is None else {record.opened_by: record.onset_stamp},
+        starts=dict(record.starts),
     )
     for box_id, span_ns in record.owed.items():
         known.extend((box_id,), *span_ns)
@@ -111,6 +129,7 @@ def span_of_trigger(event_id: int, trigger: Trigger, number: int | None, exact: 
         dict(trigger.not_asked),
         stamps={} if stamp is None else {trigger.opened_by: stamp},
         numbers={} if number is None else {trigger.opened_by: number},
+        starts=dict(trigger.starts),
     )
 
 
@@ -130,11 +149,10 @@ class RecentEvents:
         self,
         limit: int,
         spans: Iterable[EventSpan] = (),
-        began_with: Callable[[str], int | None] = lambda box_id: None,
+        box_starts: BoxStarts | None = None,
     ) -> None:
-        """`began_with`: as `BoxStarts.began_with`."""
         self._spans = deque(spans, maxlen=limit)
-        self._began_with = began_with
+        self._starts = BoxStarts() if box_starts is None else box_starts
 
     def add_event(self, span: EventSpan) -> None:
         self._spans.append(span)
@@ -203,5 +221,11 @@ class RecentEvents:
         return None
 
     def _is_before_setting(self, span: EventSpan, measurement: Measurement | None) -> bool:
-        began_with = None if measurement is None else self._began_with(measurement.box_id)
-        return span.is_before_setting(measurement, began_with)
+        if measurement is None:
+            return False
+        box_id = measurement.box_id
+        original = measurement.sequence is None and measurement.first_sample is None
+        start_id = self._starts.present(box_id) if original else measurement.start_id
+        if span.is_other_start(box_id, start_id, original):
+            return True
+        return span.is_before_setting(measurement, self._starts.began_with(box_id))

@@ -1,7 +1,7 @@
-"""When the samples of a Box began, by its clock: a clock that is set, and a new start, move that moment.
+"""Whether two disturbances of a Box are of one axis of time: of one start, and by one setting of its clock.
 
-Two disturbances of a Box may have the same times where its clock was set back between them. Their samples
-have not: index and time of each show a different beginning. Pure.
+Two disturbances of a Box may have the same times where its clock was set back between them. The start of
+their samples tells them apart, and within one start index and time, which show when its samples began. Pure.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,11 @@ OUTAGE_NS = 1_000_000_000
 
 
 def wave_began_ns(wave: Waveform) -> int | None:
-    """Returns when the samples of a waveform's Box began; None: the Box does not number them (all are 0)."""
-    if not wave.first_sample:
+    """Returns when the samples of a waveform's Box began.
+
+    None: the Box does not number them; an imported recording's are from 0, in no named start.
+    """
+    if not wave.numbered or (wave.start_id is None and not wave.first_sample):
         return None
     return wave.start_ns - box_time_ns(wave.first_sample, wave.rate_hz)
 
@@ -39,8 +42,12 @@ def is_other_axis(one: Finding | FindingOnset, other: Finding | FindingOnset) ->
     """
     earlier, later = sorted((one, other), key=lambda each: each.start_ns)
     was_ns, began_ns = earlier.samples_began_ns, later.samples_began_ns
+    if was_ns is None and began_ns is None:  # a Box of the original: its clock was set back between them
+        return one.start_id != other.start_id
     if was_ns is None or began_ns is None:
         return False
+    if one.start_id is not None and other.start_id is not None and one.start_id != other.start_id:
+        return not earlier.start_ns - SET_NS <= began_ns <= later.start_ns
     coarse_ns = OUTAGE_NS if "outage" in (one.kind, other.kind) else 0
     if abs(began_ns - was_ns) <= SET_NS + coarse_ns + (later.start_ns - earlier.start_ns) // 100:
         return False

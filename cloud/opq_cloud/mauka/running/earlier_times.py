@@ -2,6 +2,12 @@
 
 A clock that is set between two events gives the samples that both have other times. A finding has those of
 the first event that holds its samples; so it is one incident, however many later events reach back over it.
+
+Two events hold the same samples only if the Box did not start between them. Equal numbers and samples show
+something within one start only, because a simulated Box sends the same ones after each start. Where the
+gateway does not name the start, no samples are taken for the same. A Box of the original has neither start
+nor numbers: the order in which its answers came has to show that its clock was set, and equal windows show
+the place.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,9 +17,8 @@ import numpy as np
 
 from opq_cloud.mauka.measuring.sample_axis import wave_began_ns
 from opq_cloud.store.store import CloudStore
-from opq_cloud.store.waveform_parts import is_unnumbered
 from opq_cloud.store.waveform_place import WaveformPlace
-from opq_proto.messages import Event, Finding, Waveform
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Event, Finding, TimeSource, Waveform
 from opq_proto.wire.frames import CYCLE_SAMPLES
 
 EARLIER_EVENTS = 32
@@ -23,6 +28,9 @@ SET_NS = 1_000_000
 UNNUMBERED_NS = 300 * 10**9
 """Waveforms of a Box that does not number its samples are compared when stored within this of each other: its
 memory holds no more."""
+ANSWERED_NS = 5 * 10**9
+"""By the order of arrival a clock was set if the times of two answers differ by this much more or less than
+the time between them: an answer comes some seconds after its samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ def at_first_times(store: CloudStore, event: Event, findings: Iterable[Finding])
             continue
         if one.box_id not in known:
             known[one.box_id] = repeated_samples(store, event.event_id, wave)
-        one = replace(one, samples_began_ns=wave_began_ns(wave))
+        one = replace(one, samples_began_ns=wave_began_ns(wave), start_id=wave.start_id)
         found.append(_at_first_time(one, known[one.box_id]))
     return found
 
@@ -83,36 +91,63 @@ def repeated_samples(store: CloudStore, event_id: int, wave: Waveform) -> list[R
         return []
     own, found = places[0], []
     for place in reversed(places[1:]):
-        if not _may_repeat(own, place, is_unnumbered(wave)):
+        if not _may_repeat(own, place):
             continue
         held = store.waveform(place.event_id, wave.box_id)
         part = None if held is None else common_part(wave, held)
-        if part is not None and abs(part.by_ns) > SET_NS:
+        if part is None or abs(part.by_ns) <= SET_NS:
+            continue
+        if wave.numbered or _was_set_between(own, place, part.by_ns):
             found.append(part)
     return found
 
 
-def _may_repeat(own: WaveformPlace, place: WaveformPlace, unnumbered: bool) -> bool:
+def _may_repeat(own: WaveformPlace, place: WaveformPlace) -> bool:
     """Returns False if no samples can be in both, or if these have the same times."""
-    if unnumbered and own.stored_ns is not None and place.stored_ns is not None:
+    if not own.numbered or not place.numbered:
+        if own.numbered or place.numbered or own.stored_ns is None or place.stored_ns is None:
+            return False
         return abs(own.stored_ns - place.stored_ns) <= UNNUMBERED_NS
+    if own.start_id is None or own.start_id != place.start_id:
+        return False
     first = max(own.first_sample, place.first_sample)
     if first >= min(own.end_sample, place.end_sample):
         return False
     return abs(own.time_ns(first) - place.time_ns(first)) > SET_NS
 
 
+def _was_set_between(own: WaveformPlace, place: WaveformPlace, by_ns: int) -> bool:
+    """Returns True if the order of arrival shows that an original Box's clock was set between two answers.
+
+    `by_ns`: as in `RepeatedSamples`, if it was. Above 0: what came later has the earlier time. Below 0, and
+    the clock was not set: these are two disturbances, that much apart, and so are the answers.
+    """
+    assert own.stored_ns is not None and place.stored_ns is not None  # see _may_repeat
+    return by_ns > 0 or abs(own.stored_ns - place.stored_ns + by_ns) > ANSWERED_NS
+
+
 def common_part(wave: Waveform, held: Waveform) -> RepeatedSamples | None:
-    """Returns the samples of `wave` that `held` has too: of the same index and value, a cycle at least.
+    """Returns the samples of `wave` that `held` has too: of one start, index and value, a cycle at least.
 
     An original Box does not number its samples; it sends whole windows, and those that occur once in each of
     the two waveforms show the place. Samples that are all alike show nothing.
     """
-    found = _common_part(wave, held, 0)
-    if found is None and is_unnumbered(wave) and is_unnumbered(held):
-        shift = _window_shift(wave, held)
-        return None if shift is None else _common_part(wave, held, shift)
-    return found
+    if wave.numbered and held.numbered:
+        if wave.start_id is None or wave.start_id != held.start_id:
+            return None
+        found = _common_part(wave, held, 0)
+        return None if found is not None and _stamps_refute(wave, held, found.by_ns) else found
+    if wave.numbered or held.numbered:
+        return None
+    shift = _window_shift(wave, held)
+    return None if shift is None else _common_part(wave, held, shift)
+
+
+def _stamps_refute(wave: Waveform, held: Waveform, by_ns: int) -> bool:
+    """Returns True if receivers disciplined both clocks, and their times differ by more than their bounds."""
+    both = wave.uncertainty_ns + held.uncertainty_ns
+    is_disciplined = min(wave.source, held.source) >= TimeSource.HOLDOVER
+    return is_disciplined and both < UNKNOWN_UNCERTAINTY_NS and abs(by_ns) > both + SET_NS
 
 
 def _common_part(wave: Waveform, held: Waveform, shift: int) -> RepeatedSamples | None:

@@ -56,6 +56,7 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
         "asked_as": {reason: list(boxes) for reason, boxes in trigger.asked_as} or None,
         "not_asked": dict(trigger.not_asked) or None,
         "half_cycles_ns": None if trigger.half_cycles_ns is None else list(trigger.half_cycles_ns),
+        "starts": dict(trigger.starts) or None,
     }
     return {key: value for key, value in more.items() if value is not None} | {
         "event_id": event_id, "description": description,
@@ -102,6 +103,7 @@ def event_record(document: Document) -> EventRecord:
         owed={box_id: (int(span[0]), int(span[1])) for box_id, span in document.get("owed", {}).items()},
         half_cycles_ns=None if half_cycles_ns is None else (int(half_cycles_ns[0]), int(half_cycles_ns[1])),
         half_cycles={box_id: str(why) for box_id, why in document.get("half_cycles", {}).items()},
+        starts={box_id: int(each) for box_id, each in document.get("starts", {}).items()},
     )
 
 
@@ -186,7 +188,13 @@ def waveform_document(event_id: int, wave: Waveform, location: str) -> Document:
         "time_source": int(wave.source), "rate_millihz": wave.rate_millihz,
         "v_per_lsb": wave.v_per_lsb, "first_sample": wave.first_sample,
         "gaps": [asdict(gap) for gap in wave.gaps], **({} if wave.gain_known else {"gain_assumed": True}),
+        "numbered": wave.numbered, **_start_fields(wave),
     }  # fmt: skip
+
+
+def _start_fields(wave: Waveform) -> Document:
+    stated = {"start_id": wave.start_id, "nominal_v": wave.nominal_v, "nominal_hz": wave.nominal_hz}
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 def counts_to_bytes(wave: Waveform) -> bytes:
@@ -219,7 +227,21 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
             for gap in document.get("gaps", ())
         ),
         gain_known=gain_known,
+        numbered=is_numbered(document),
+        start_id=document.get("start_id"),
+        nominal_v=document.get("nominal_v"),
+        nominal_hz=document.get("nominal_hz"),
     )
+
+
+def is_numbered(document: Document) -> bool:
+    """Whether the Box numbers its samples.
+
+    Documents of the original, and of schema 17 and before, do not say: samples from index 0 without a known
+    uncertainty are those of a Box of the original there.
+    """
+    unknown = int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)) >= UNKNOWN_UNCERTAINTY_NS
+    return bool(document.get("numbered", bool(document.get("first_sample")) or not unknown))
 
 
 def waveform_place(document: Document) -> WaveformPlace:
@@ -232,6 +254,8 @@ def waveform_place(document: Document) -> WaveformPlace:
         end_ms=int(document.get("event_end_timestamp_ms", 0)),
         rate_millihz=int(document.get("rate_millihz", ORIGINAL_RATE_MILLIHZ)),
         stored_ns=None if stored_ns is None else int(stored_ns),
+        numbered=is_numbered(document),
+        start_id=document.get("start_id"),
     )
 
 

@@ -159,7 +159,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "settings_hash": finding.settings_hash, "severity": severity_of(finding),
         "alignment": None if finding.alignment is None else asdict(finding.alignment),
         "beside": list(finding.beside), "also_at": list(finding.also_at),
-        "samples_began_ns": finding.samples_began_ns,
+        "samples_began_ns": finding.samples_began_ns, "start_id": finding.start_id,
     }  # fmt: skip
 
 
@@ -196,6 +196,7 @@ def known_from_document(document: Document) -> KnownFinding:
         beside=tuple(document.get("beside", ())),
         also_at=tuple(document.get("also_at", ())),
         samples_began_ns=document.get("samples_began_ns"),
+        start_id=document.get("start_id"),
         severity=None if severity is None else float(severity),
     )
     return KnownFinding(

@@ -213,6 +213,13 @@ MIGRATIONS = (
     """
     ALTER TABLE blocks ADD COLUMN sum INTEGER;
     """,
+    """
+    ALTER TABLE incidents ADD COLUMN start_id INTEGER AS (json_extract(document, '$.start_id'));
+    DROP INDEX incidents_by_onset;
+    CREATE INDEX incidents_by_onset ON incidents
+        (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand,
+            samples_began_ns, start_id);
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

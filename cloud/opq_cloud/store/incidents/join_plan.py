@@ -62,6 +62,7 @@ class FindingOnset:
     leads: bool | None = None
     by_hand: bool = False
     samples_began_ns: int | None = None
+    start_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ def onset(known: KnownFinding) -> FindingOnset:
     one = known.finding
     return FindingOnset(
         known.finding_id, known.incident_id, one.box_id, one.kind, one.start_ns, one.end_ns,
-        one.uncertainty_ns, one.clock_id, known.leads, known.by_hand, one.samples_began_ns,
+        one.uncertainty_ns, one.clock_id, known.leads, known.by_hand, one.samples_began_ns, one.start_id,
     )  # fmt: skip
 
 

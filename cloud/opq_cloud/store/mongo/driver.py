@@ -32,7 +32,7 @@ OWN = frozenset({
 })  # fmt: skip
 """Collections that are no tables."""
 LONG_ENDINGS = ("_ns", "_ms")
-LONG_FIELDS = frozenset({"expire_at", "first_sample", "gateway_id", "clock_id", "worst_id"})
+LONG_FIELDS = frozenset({"expire_at", "first_sample", "gateway_id", "clock_id", "start_id", "worst_id"})
 """Whole numbers of these names have 64 bits, however small they are."""
 
 

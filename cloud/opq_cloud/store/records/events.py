@@ -61,12 +61,18 @@ class EventRecords(StorePart):
         return self._driver.write(job)
 
     def widen_event(
-        self, event_id: int, asked_as: Mapping[str, Sequence[str]], not_asked: Mapping[str, int]
+        self,
+        event_id: int,
+        asked_as: Mapping[str, Sequence[str]],
+        not_asked: Mapping[str, int],
+        starts: Mapping[str, int] | None = None,
     ) -> None:
         def changed(document: Fields | None) -> Fields | None:
             if document is None:
                 return None
             changes, owed = widened(document, asked_as, not_asked)
+            if starts:
+                changes["starts"] = document.get("starts", {}) | dict(starts)
             return document | changes | ({"finished": False} if owed else {})
 
         self._driver.write(lambda documents: documents.change(EVENTS, (event_id,), changed))

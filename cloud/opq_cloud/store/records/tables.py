@@ -58,7 +58,7 @@ INCIDENTS = Table(
     ("incident_id",),
     columns=_own("incident_id", "group_id", "start_ns", "end_ns", "expire_at"),
     derived={
-        **_own("box_id", "uncertainty_ns", "clock_id", "samples_began_ns", "leads", "by_hand"),
+        **_own("box_id", "uncertainty_ns", "clock_id", "samples_began_ns", "start_id", "leads", "by_hand"),
         "class": "kind",
     },
     large=("measurements",),

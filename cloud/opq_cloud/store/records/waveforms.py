@@ -6,6 +6,7 @@ between them, putting the waveform again completes them. A file has a sha256, ch
 
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 
 from opq_cloud.store.documents.boxes import box_from_document
 from opq_cloud.store.documents.events import (
@@ -170,6 +171,9 @@ def read_waveform(documents: Documents, part: Fields) -> Waveform:
 def _put_waveform(documents: Documents, event_id: int, wave: Waveform, data: bytes) -> bool:
     if not documents.atomic:  # else all is undone where there is no event
         require_event(documents, event_id)
+    if not wave.numbered and wave.start_id is None:  # the order of arrival is what is known of its start
+        starts = (documents.get(EVENTS, event_id) or {}).get("starts", {})
+        wave = replace(wave, start_id=starts.get(wave.box_id))
     new = None
     while new is None:  # another process may put a part at the same time
         new = _put_part(documents, event_id, wave, data)

@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from test_serial_gps_comparison import MS, Fleet, S
+from test_serial_gps_comparison import COUNTS, FREE, MS, RATE, T0_NS, Fleet, S
 
+from opq_gateway.serial_side.axis import Axis
+from opq_gateway.serial_side.clock import Clocks
+from opq_gateway.serial_side.gps_comparison import GpsComparison
 from opq_gateway.serial_side.lateness import Lateness, Pace
+from opq_proto.link.messages import Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 Lag = Callable[[float], float]
@@ -118,3 +122,17 @@ def test_windows_of_a_busy_machine_are_steady_and_a_crystal_is_not_slow() -> Non
                 paces.append(lateness.pace)
         assert len(paces) > 190 and Pace.EARLIER not in paces and lateness.is_settled
         assert paces.count(Pace.LATE) <= (0 if late_ms < 300 else len(paces) // 20)
+
+
+def test_boxes_without_a_number_of_their_own_are_compared_as_the_configured_ones() -> None:
+    now_s = [1000.0]
+    gps = GpsComparison(lambda: T0_NS, lambda: now_s[0], lambda: FREE)
+    clocks = Clocks(lambda: now_s[0], lambda: T0_NS, lambda: FREE, gps)
+    hello = Hello(1, 0, 5, RATE, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
+    axes = {box_id: Axis(box_id, hello, None, clocks) for box_id in "89"}
+    for block in range(1500):
+        now_s[0] = 1000.0 + block / 60
+        for box_id, axis in axes.items():
+            t_ns = T0_NS + block * 200 * 10**12 // RATE + (5 * S if box_id == "9" else 0)
+            axis.accept_samples(Samples(block * 200, t_ns, 100, TimeSource.GPS, RATE, 0, COUNTS), hello)
+    assert set(gps.state.apart_ns) == {"8", "9"} and gps.reference(round(now_s[0] * 1e9)) is None

@@ -30,7 +30,7 @@ def samples(first: int) -> Samples:
     ],
 )
 def test_a_hole_of_57_s(before_hole: tuple[float, ...], after_hole: tuple[float, ...], reason: str) -> None:
-    axis = Axis(HELLO, None, Clocks())
+    axis = Axis("1", HELLO, None, Clocks())
     axis.accept_samples(samples(0), HELLO)
     for seconds in before_hole:
         axis.stalled(seconds)
@@ -42,7 +42,7 @@ def test_a_hole_of_57_s(before_hole: tuple[float, ...], after_hole: tuple[float,
 
 
 def test_small_holes_of_a_gateway_that_reads_late_for_a_minute_are_all_its_own() -> None:
-    axis, found = Axis(HELLO, None, Clocks()), []
+    axis, found = Axis("1", HELLO, None, Clocks()), []
     for first in range(0, 60 * RATE_HZ, 800):
         found += axis.accept_samples(samples(first), HELLO) or []
         axis.stalled(0.1)

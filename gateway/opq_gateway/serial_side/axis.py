@@ -54,17 +54,22 @@ class Axis:
     """
 
     def __init__(
-        self, hello: Hello, ring: Segment | None, clocks: Clocks, ring_heard_s: float | None = None
+        self,
+        box_id: str,
+        hello: Hello,
+        ring: Segment | None,
+        clocks: Clocks,
+        ring_heard_s: float | None = None,
     ) -> None:
         """`ring` is the ring's newest segment where its start may be this one; `ring_heard_s`: when its last
         sample came, by the monotonic clock."""
-        self._clocks = clocks
+        self._box_id, self._clocks = box_id, clocks
         self._hello = hello
         self._ring = ring if ring is not None and boot_id_of(ring.start_id) == hello.boot_id else None
         self._ring_heard_s = ring_heard_s
         self.start_id = drawn_start_id(hello.boot_id) if self._ring is None else None
         before = None if self._ring is None else (self._ring.end_sample, self._ring.end_ns)
-        self.clock = BoxClock(clocks, before, str(hello.box_id))
+        self.clock = BoxClock(clocks, before, box_id)
         self._held: list[Samples] = []
         self._backward = 0
         self._received_s = 0.0
@@ -269,7 +274,7 @@ class Axis:
             else:
                 self._ring = None
                 self.start_id = drawn_start_id(self._hello.boot_id)
-                self.clock = BoxClock(self._clocks, None, str(self._hello.box_id))
+                self.clock = BoxClock(self._clocks, None, self._box_id)
         return True
 
     def _agrees(self, before: _SamplesEnd, samples: Samples, now_s: float) -> bool:

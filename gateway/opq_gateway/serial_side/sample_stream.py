@@ -101,7 +101,7 @@ class SampleStream:
         else:
             newest = self._ring.newest()
             last_s = self._last_heard.ended_s(newest)
-        self._axis = Axis(hello, newest, self._clocks, last_s)
+        self._axis = Axis(self._status.box_id, hello, newest, self._clocks, last_s)
         self._counted = (0, 0, 0, 0)
         self._silent_s = None if last_s is None else self._clocks.monotonic_s() - last_s
         self._ring_start_id = None if newest is None else newest.start_id

@@ -6,20 +6,41 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from opq_cloud.original.config import read_config
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import data_dir_option, mongo_option
-from opq_proto.kit.system_place import find_system
+from opq_proto.kit.system_place import UNITS_DATA_DIR, find_system
+
+UNITS_CONFIG = Path("/etc/opq/cloud.toml")
 
 
 class StoreMissingError(OpqError):
     """There is no store at that place."""
 
 
+def store_place(mongo_uri: str | None, data_dir: Path | None) -> tuple[str | None, Path]:
+    """The MongoDB and the folder of a command's system: as given, else as its configuration names them.
+
+    The configuration is that which `up` writes into the folder, or /etc/opq/cloud.toml of the units. One that
+    cannot be read names nothing: `opq-tools config check` says why.
+    """
+    folder, _ = find_system(data_dir, None)
+    of_units = [UNITS_CONFIG] if folder == UNITS_DATA_DIR else []
+    path = next((each for each in (folder / "config" / "cloud.toml", *of_units) if each.is_file()), None)
+    if mongo_uri is not None or path is None:
+        return mongo_uri, folder
+    try:
+        store = read_config([path], {}, notify=lambda _: None).store
+    except OpqError:
+        return None, folder
+    return store.mongo_uri, store.data_dir or folder
+
+
 @contextmanager
 def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = False) -> Iterator[CloudStore]:
     """Opens the store; a missing one is created only where `make` is set."""
-    folder, _ = find_system(data_dir, None)
+    mongo_uri, folder = store_place(mongo_uri, data_dir)
     if not make and mongo_uri is None and not (folder / FILE_NAME).exists():
         raise StoreMissingError(
             f"there is no store in {folder}; name its folder with --data-dir, or opq-tools restore a back-up"

@@ -14,6 +14,7 @@ from opq_cloud.store import open_store
 from opq_proto.messages import Finding
 from opq_tools.incidents.command import command
 from opq_tools.moment import moment_ns
+from opq_tools.opened_store import store_place
 
 S = 10**9
 ZERO_NS = 1_795_000_000 * S
@@ -54,6 +55,24 @@ def test_one_incident_is_shown_with_its_order_its_causes_and_its_findings(folder
     run(folder, "note", "--label", "1", "mains_signalling")
     assert "by hand; the analyses say sag" in run(folder, "show", "1")
     assert run(folder, "show", "9").startswith("error: there is no incident 9;")
+
+
+def test_the_store_is_the_one_that_the_folders_configuration_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "config").mkdir()
+    config = folder / "config" / "cloud.toml"
+    config.write_text(f'data_dir = "{folder}"\n')
+    assert json.loads(run(folder, "show", "1", "--json"))["id"] == 1
+    config.write_text('[store]\nmongo_uri = "mongodb://127.0.0.1:27117/opq"\n')
+    assert store_place(None, folder) == ("mongodb://127.0.0.1:27117/opq", folder)
+    assert store_place("mongodb://other/opq", folder) == ("mongodb://other/opq", folder)
+    opened = []
+    monkeypatch.setattr("opq_tools.opened_store.open_store", lambda *place: opened.append(place) or exit(7))
+    run(folder, "show")
+    assert opened == [("mongodb://127.0.0.1:27117/opq", folder)]
+    config.write_text("[store\n")
+    assert store_place(None, folder) == (None, folder)
 
 
 def test_the_list_has_the_label_and_what_the_analyses_say(folder: Path) -> None:

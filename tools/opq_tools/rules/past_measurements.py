@@ -61,10 +61,10 @@ def history(
     """
     from opq_cloud.export.selection import all_measurements
     from opq_cloud.store import FILE_NAME, open_store
-    from opq_proto.kit.system_place import find_system
     from opq_tools.export import LATEST_MS
+    from opq_tools.opened_store import store_place
 
-    folder, _ = find_system(data_dir, None)
+    mongo_uri, folder = store_place(mongo_uri, data_dir)
     if mongo_uri is None and not (folder / FILE_NAME).is_file():
         raise ServerRefusedError(
             f"{folder} has no {FILE_NAME}: want the store's --data-dir, or a --recording"

@@ -11,12 +11,12 @@ from rich.table import Table
 from opq_cloud.store import open_store
 from opq_proto.errors import ConfigError
 from opq_proto.kit.command_line import data_dir_option, json_option
-from opq_proto.kit.system_place import find_system
 from opq_proto.messages import Incident
 from opq_sim.score.figures import ScoreFigures, score
 from opq_sim.score.records import OPEN_NS, BoxSpan, FoundIncident
 from opq_sim.score.truth_file import read_truth
 from opq_tools.moment import from_option, to_option
+from opq_tools.opened_store import store_place
 
 BEFORE_NS = 60 * 10**9
 """Incidents that began earlier than this before the first true disturbance belong to an earlier run."""
@@ -54,7 +54,7 @@ def command(
         click.echo(f"opq-tools: {problem}", err=True)
     first_ns = min((span.start_ns for each in truth.disturbances for span in each.boxes.values()), default=0)
     from_ns = max(0, first_ns - BEFORE_NS) if start_ns is None else start_ns
-    stored = stored_incidents(mongo_uri, find_system(data_dir, None)[0])
+    stored = stored_incidents(*store_place(mongo_uri, data_dir))
     to_ns = OPEN_NS if end_ns is None else end_ns
     counted = [each for each in stored if from_ns <= _onset_ns(each) < to_ns]
     figures = score(truth.disturbances, counted)

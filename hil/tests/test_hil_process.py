@@ -198,3 +198,15 @@ def test_box_ids_come_from_the_metadata_else_the_smallest_free(tmp_path: Path):
         plan_fleet(replays=[made_recording(tmp_path, "c.i16", {"box_id": 1})], scenario="lightning_dip")
     with pytest.raises(RecordingError):
         plan_fleet(replays=[tmp_path / "none.i16"])
+
+
+def test_a_scenario_plays_as_often_as_it_says_or_as_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "often.toml"
+    box = '[[box]]\nid = "1"\n[[box.event]]\nkind = "sag"\ndepth = 0.4\ncycles = 10\n'
+    path.write_text(f"every_s = 15.0\n{box}")
+    own, told = plan_fleet(scenario=path), plan_fleet(scenario=path, replay_every_s=30.0)
+    assert own.announcement().endswith("the first dip comes 10 s after the Boxes start, then every 15 s")
+    assert "--replay-every-s" not in own.arguments()
+    assert told.announcement().endswith("then every 30 s")
+    recording = made_recording(tmp_path, "b.i16", {"box_id": 4})
+    assert "every" not in plan_fleet(replays=[recording], scenario=path).announcement()  # 60 s and 15 s

@@ -293,6 +293,21 @@ def test_a_box_in_renode_without_renode_is_one_clear_error(
     assert str(done.exception).startswith("backend renode cannot run here: no Renode here (RENODE, or")
 
 
+def test_how_often_a_scenario_plays_is_its_own_matter_unless_given() -> None:
+    (option,) = (each for each in command.params if each.name == "replay_every_s")
+    assert option.default is None
+
+
+@pytest.mark.parametrize("url", ["qemu:1", "renode:1", "1=/dev/a", "1=socket://host:4001"])
+def test_the_id_that_is_offered_instead_of_a_used_one_can_be_given(url: str) -> None:
+    taken = ["1", "2", "9"]
+    with pytest.raises(ConfigError) as refused:
+        hardware([url], taken)
+    offered = str(refused.value).rpartition("--box ")[2]
+    (box,) = hardware([offered], taken)
+    assert box.box_id == "3" and box.emulator == (url.partition(":")[0] if url[0] != "1" else "")
+
+
 @pytest.mark.parametrize(
     "url", ["qemu:1", "qemu:", "renode:0", "3=renode:3", "x=/dev/a", "0=/dev/a", "1=/dev/a", "3="]
 )

@@ -16,8 +16,9 @@ from opq_cloud.view.pages.machine_notice import read_notice
 from opq_proto.messages import Finding
 from opq_sim.box.fleet import plan_fleet
 from opq_tools.up.children import ChildLine
+from opq_tools.up.incident_lines import IncidentLines
 from opq_tools.up.live import SilenceWatch
-from opq_tools.up.machine_speed import SpeedWatch, counts_in, notice_between
+from opq_tools.up.machine_speed import SlowWindows, SpeedWatch, counts_in, notice_between
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.plan_store import newest_incident
 from opq_tools.up.run import STAGES, UpRun
@@ -138,6 +139,7 @@ def test_an_incident_is_one_line_on_the_terminal_unless_one_is_awaited(
         run._handle_line(line(name, 2, box_id="1", incident_id=3, event_id=1, boxes=["1"]))
     for _ in range(2):  # it grows
         run._handle_line(ChildLine(PAGE, {"incident": incident}))
+    run._print_incidents(settled_s=0.0)
     lines = told.getvalue().splitlines()
     at = next(
         number for number, each in enumerate(lines) if each.endswith(f"everything runs; the page: {url}")
@@ -184,6 +186,48 @@ def test_a_box_whose_data_come_later_and_later_is_late_with_the_number_and_never
     assert watch.changes(401 * 10**9) == ["Box 1 has fallen silent"], "nothing arrives any more"
 
 
+def said_by(watch: SilenceWatch, *news: tuple[int, dict[str, object]]) -> list[tuple[int, str]]:
+    """What is said in each second from the first to 60 s after the last of `news` (second, message)."""
+    said, waiting = [], sorted(news, key=lambda each: each[0])
+    for second in range(waiting[0][0], waiting[-1][0] + 60):
+        for _, facts in (each for each in waiting if each[0] == second):
+            watch.accept_measurement(facts, second * 10**9)
+        said += [(second, text) for text in watch.changes(second * 10**9)]
+    return said
+
+
+def late(seconds: int, known: bool = True, box_id: str = "1") -> dict[str, object]:
+    facts = {"box_id": box_id, "age_ms": 0, "silent_after_ms": 1_000_000, "late_ms": 1000 * seconds}
+    return facts | {"uncertainty_ns": 206 if known else None}
+
+
+def test_a_clock_that_is_behind_is_not_late_data_and_hides_none() -> None:
+    behind, on_time = late(10_803, known=False), late(75)
+    said = said_by(SilenceWatch(), (1, behind), (30, on_time), (200, late(12)), (300, late(0)))
+    assert [(second, text.partition(":")[0]) for second, text in said] == [
+        (1, "Box 1 is late by 3 h, by its clock"), (61, "Box 1 is late by 75 s"),
+        (200, "Box 1 is late by 12 s"), (300, "no Box is late any more"),
+    ]  # fmt: skip
+
+
+def test_a_late_box_that_falls_silent_does_not_end_the_lateness() -> None:
+    facts = late(40) | {"silent_after_ms": 10_000}
+    assert said_by(SilenceWatch(), (1, facts), (100, late(0, box_id="2"))) == [
+        (1, "Box 1 is late by 40 s: the data arrive so long after their time"),
+        (12, "Box 1 has fallen silent"),
+    ]
+
+
+def test_a_box_is_not_silent_before_this_run_has_heard_it() -> None:
+    watch = SilenceWatch(awaited=["1"])
+    old = {"box_id": "2", "age_ms": 60_000, "silent_after_ms": 10_000}  # the newest that the store has
+    young = {"box_id": "1", "age_ms": 4000, "silent_after_ms": 10_000}  # of the run before
+    assert said_by(watch, (1, old), (1, young)) == []
+    watch.watch("1")
+    said = said_by(watch, *((70, {**each, "age_ms": 0}) for each in (young, old)))
+    assert said == [(81, "Box 1 has fallen silent"), (81, "Box 2 has fallen silent")]
+
+
 def test_boxes_that_a_slow_machine_delays_together_are_one_line() -> None:
     watch, said = SilenceWatch(), []
     for second in range(1, 300):
@@ -196,6 +240,88 @@ def test_boxes_that_a_slow_machine_delays_together_are_one_line() -> None:
         "Box 12 is late by 11 s", "9 of 12 Boxes are late by up to 83 s",
         "9 of 12 Boxes are late by up to 167 s", "9 of 12 Boxes are late by up to 335 s",
     ]  # fmt: skip
+
+
+URL = "http://127.0.0.1:8888"
+
+
+def sag(percent: float, *box_ids: str, start_ms: float = 2e12) -> dict[str, object]:
+    return {
+        "id": 3, "class": "sag", "box_ids": list(box_ids), "residual_percent": percent, "start_ms": start_ms
+    }  # fmt: skip
+
+
+def test_an_incident_that_grows_is_printed_when_it_has_settled_and_corrected_later() -> None:
+    lines = IncidentLines(URL, began_ms=1e12)
+    lines.accept(sag(34.6, "2"), 10.0)
+    assert lines.lines(14.9) == []
+    lines.accept(sag(12.2, *map(str, range(1, 13))), 14.5)
+    assert lines.lines(19.0) == []
+    assert lines.lines(19.5) == [f"on the page: sag to 12.2 % at Boxes 1, 2, 3 and 9 more, {URL}/incidents/3"]
+    lines.accept(sag(12.2, *map(str, range(1, 13))), 30.0)
+    assert lines.lines(100.0) == []
+    lines.accept(sag(11.0, "1", "2"), 100.0)
+    assert lines.lines(105.0) == [f"incident 3 is now: sag to 11.0 % at Boxes 1, 2, {URL}/incidents/3"]
+
+
+def test_an_incident_that_is_gone_is_corrected_only_if_it_was_printed() -> None:
+    lines = IncidentLines(URL, began_ms=1e12)
+    lines.accept(sag(85.0, "1"), 0.0)
+    lines.accept_gone(3)
+    assert lines.lines(60.0) == []
+    lines.accept(sag(85.0, "1"), 60.0)
+    assert len(lines.lines(65.0)) == 1
+    lines.accept_gone(3)
+    (gone,) = lines.lines(65.0)
+    assert gone.startswith("no longer on the page: incident 3 (sag to 85.0 % at Box 1); ")
+    assert lines.lines(90.0) == []
+
+
+def test_an_incident_of_before_this_start_says_when_it_was() -> None:
+    lines = IncidentLines(URL, began_ms=1e12)
+    lines.accept(sag(85.0, "1", start_ms=1e12 - 60_000), 0.0)
+    (text,) = lines.lines(5.0)
+    assert "at Box 1, which began at 2001-09-09 01:45:40 UTC, before this start, http" in text
+
+
+def test_each_broker_reports_that_a_box_is_admitted_and_up_says_it_once(tmp_path: Path) -> None:
+    chatter = io.StringIO()
+    run = UpRun(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1", None, chatter)
+    for name in ("peer.revoked", "peer.revoked", "peer.admitted", "peer.admitted", "peer.revoked"):
+        run._handle_line(line(name, 1, box_id="1"))
+    words = [
+        text.rpartition("Box 1 is ")[2].partition(" ")[0].strip(";:")
+        for text in chatter.getvalue().splitlines()
+    ]
+    assert words == ["revoked", "admitted", "revoked"]
+
+
+def test_a_standstill_of_the_gateway_is_told_as_that_and_stands_on_the_page(tmp_path: Path) -> None:
+    chatter = io.StringIO()
+    run = UpRun(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1", None, chatter)
+    for seconds in (1.2, 8.0):
+        run._session.lines.put(line("gateway.stalled", 1, seconds=seconds))
+        news = run._session.next_line(1.0)
+        assert news is not None
+        run._handle_line(news)
+    words = "The gateway, or this whole machine, stood still for 8 s; samples of that time may be missing"
+    assert [text.partition("gateway  ")[2] for text in chatter.getvalue().splitlines()] == [words]
+    run._session._from_speed(None)  # the next windows are well
+    notice = read_notice(tmp_path)
+    assert notice is not None and notice.text == f"{words}."
+
+
+def test_one_window_of_lost_samples_is_not_a_slow_machine() -> None:
+    slow = SlowWindows()
+    measured = missing = 0
+    found = []
+    for lost in (0, 0, 96_000, 0, 0, 96_000, 96_000, 96_000, 96_000, 0):
+        measured, missing = measured + 240_000 - lost, missing + lost
+        found.append(slow.notice(counts_in(metrics(measured, missing))))
+    assert [notice is not None for notice in found] == [False] * 7 + [True, True, False]
+    assert found[7] is not None and found[7].share == pytest.approx(0.6)
+    slow.notice(counts_in(metrics(1000, 0)))  # another gateway counts from 0
+    assert slow.notice(counts_in(metrics(1000, 239_000))) is None
 
 
 def test_only_a_start_after_another_is_one_again() -> None:

@@ -148,7 +148,8 @@ class Fleet:
             every_s = every_s if self.replayed else 0.0
         elif self.scenario_config is not None and any(box.event for box in self.scenario_config.box):
             known.append(self.scenario_config.lead_s)
-            every_s = self.scenario_config.every_s
+            differs = self.replayed and self.scenario_config.every_s != every_s
+            every_s = 0.0 if differs else self.scenario_config.every_s
         return min((at for at in known if at is not None), default=None), every_s
 
     def _replays(self) -> tuple[Replay, ...]:

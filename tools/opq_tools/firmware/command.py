@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -65,7 +64,9 @@ def _three_numbers(_context: click.Context, _option: click.Parameter, version: s
     help="Version that the firmware reports, e.g. 1.2.3-rc1. Default: pyproject.toml's.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the results. Default: build/firmware."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the results. Default: build/firmware of this checkout.",
 )
 @micropython_option
 @click.option("--refresh", is_flag=True, help="Ask the mirror for a newer point release of the sources.")
@@ -180,4 +181,4 @@ def _show(built: list[Built], tools: Toolchain) -> None:
         kind = "this machine's development key" if each.images.development_key else "key"
         click.echo(f"signed by {kind} {each.images.key_fingerprint}")
         for name, digest in each.sha256.items():
-            click.echo(f"{digest}  {os.path.relpath(each.folder / name)}")
+            click.echo(f"{digest}  {each.folder / name}")

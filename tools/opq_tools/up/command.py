@@ -86,9 +86,8 @@ NOT_OF_UP = {
 @click.option(
     "--replay-every-s",
     type=click.FloatRange(min=15.0),
-    default=60.0,
-    show_default=True,
-    help="Seconds from the beginning of one replay to the next.",
+    default=None,
+    help="Seconds from the beginning of one replay to the next.  [default: 60, or the scenario's every_s]",
 )
 @click.option("--until-incident", is_flag=True, help="End when the first incident is over and on the page.")
 @click.option(
@@ -110,7 +109,7 @@ def command(
     data_dir: Path | None,
     port_offset: int | None,
     free_ports: bool,
-    replay_every_s: float,
+    replay_every_s: float | None,
     until_incident: bool,
     timeout_s: float,
     as_json: bool,

@@ -4,11 +4,12 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from opq_cloud.view.web.words import THIN, age
 from opq_proto.kit.own_thread import OwnThread
 
 READ_S = 20.0
@@ -98,6 +99,10 @@ MAX_BOXES = 1000
 
 
 LATENESS_EVERY_NS = 60 * 10**9
+LESS = 4
+"""A lateness that is so many times less than the one reported is reported, too."""
+MINUTES_MS = 600_000
+"""A lateness of this or more is not given in seconds."""
 
 
 @dataclass(slots=True)
@@ -108,20 +113,31 @@ class _BoxSilence:
     silent_after_ns: int
     late_ms: int = 0
     """How late its last Measurement came; 0 where it was not late."""
+    clock_known: bool = True
+    """Whether the error of its clock is known; otherwise that clock may be behind instead."""
     silent: bool = False
 
 
 class SilenceWatch:
     """Detects silent and late Boxes.
 
-    The feed's thread calls `accept_measurement`, the main loop `changes`.
+    The feed's thread calls `accept_measurement`, the main loop the rest. The feed begins with the newest
+    Measurement of each Box, however old: a Box is watched from its first one that is not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, awaited: Iterable[str] = ()) -> None:
+        """`awaited`: Boxes that this run starts; nothing is said of them before `watch`."""
         self._lock = threading.Lock()
         self._boxes: dict[str, _BoxSilence] = {}
-        self._late_reported_ms = 0
+        self._awaited = set(awaited)
+        self._late_reported_ms = {True: 0, False: 0}
+        """By `clock_known`: the largest lateness that was reported."""
         self._lateness_reported_ns = -LATENESS_EVERY_NS
+
+    def watch(self, box_id: str) -> None:
+        """A Box that was awaited is sampling."""
+        with self._lock:
+            self._awaited.discard(box_id)
 
     def accept_measurement(self, facts: Mapping[str, Any], moment_ns: int) -> None:
         """Notes a `measurement` of the live feed; ignores one without the required keys."""
@@ -134,11 +150,14 @@ class SilenceWatch:
         with self._lock:
             box = self._boxes.get(box_id)
             if box is None:
+                if box_id in self._awaited or age_ms > silent_after_ms:
+                    return
                 if len(self._boxes) >= MAX_BOXES:
                     return
                 box = self._boxes[box_id] = _BoxSilence(moment_ns - age_ms * 10**6, 0)
             box.last_ns = max(box.last_ns, moment_ns - age_ms * 10**6)
             box.silent_after_ns, box.late_ms = silent_after_ms * 10**6, late_ms
+            box.clock_known = facts.get("uncertainty_ns", 0) is not None
 
     def changes(self, now_ns: int) -> list[str]:
         """A line for each Box that fell silent or reports again, and one if they are later than before."""
@@ -149,20 +168,36 @@ class SilenceWatch:
         return [*lines, lateness] if lateness else lines
 
     def _lateness(self, now_ns: int) -> str:
-        """One line for all late Boxes, once a minute at most: a slow machine delays them together."""
-        late = {box_id: box.late_ms for box_id, box in self._boxes.items() if box.late_ms and not box.silent}
-        most_ms = max(late.values(), default=0)
-        grew, ended = most_ms > 2 * self._late_reported_ms, not late and self._late_reported_ms
-        if not (grew or ended) or now_ns - self._lateness_reported_ns < LATENESS_EVERY_NS:
+        """One line for all late Boxes, once a minute at most: a slow machine delays them together.
+
+        A clock whose error is not known may be behind by hours: such a lateness does not hide one by a known
+        clock. A silent Box is as late as it was to the last.
+        """
+        if now_ns - self._lateness_reported_ns < LATENESS_EVERY_NS:
             return ""
-        self._late_reported_ms, self._lateness_reported_ns = most_ms, now_ns
-        if ended:
+        late = {box_id: box for box_id, box in self._boxes.items() if box.late_ms}
+        if any(self._late_reported_ms.values()) and not late:
+            self._late_reported_ms, self._lateness_reported_ns = {True: 0, False: 0}, now_ns
             return "no Box is late any more"
-        who = (
-            f"Box {next(iter(late))} is" if len(late) == 1 else f"{len(late)} of {len(self._boxes)} Boxes are"
-        )
-        upto = "" if len(late) == 1 else "up to "
-        return f"{who} late by {upto}{most_ms / 1000:.0f} s: the data arrive so long after their time"
+        for known, reported_ms in self._late_reported_ms.items():
+            alike = {box_id: box.late_ms for box_id, box in late.items() if box.clock_known is known}
+            reporting = {box_id: late_ms for box_id, late_ms in alike.items() if not late[box_id].silent}
+            most_ms = max(reporting.values(), default=0)
+            if most_ms > 2 * reported_ms or 0 < LESS * most_ms < reported_ms:
+                self._late_reported_ms[known], self._lateness_reported_ns = most_ms, now_ns
+                return _lateness_words(list(reporting), len(self._boxes), most_ms, known)
+        return ""
+
+
+def _lateness_words(late: Sequence[str], count: int, most_ms: int, known: bool) -> str:
+    one = len(late) == 1
+    who = f"Box {late[0]} is" if one else f"{len(late)} of {count} Boxes are"
+    much = f"{most_ms / 1000:.0f} s" if most_ms < MINUTES_MS else age(most_ms // 1000).replace(THIN, " ")
+    said = f"{who} late by {'' if one else 'up to '}{much}"
+    if known:
+        return f"{said}: the data arrive so long after their time"
+    clock = "its clock" if one else "their clocks"
+    return f"{said}, by {clock}: the data arrive so late, or {clock} {'is' if one else 'are'} behind"
 
 
 def _change(box: _BoxSilence, now_ns: int) -> str:

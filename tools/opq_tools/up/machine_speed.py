@@ -1,7 +1,8 @@
 """Whether this machine is fast enough for its Boxes: samples measured against samples that real time brought.
 
 The gateway's counters say both. Each WINDOW_S they are compared; what a slow machine measured says how many
-Boxes would fit. The first window begins after the start, which is heavy.
+Boxes would fit. A machine is too slow where IN_A_ROW windows are: one standstill makes one or two. The first
+window begins after the start, which is heavy.
 """
 
 import urllib.request
@@ -12,6 +13,7 @@ from opq_cloud.view.pages.machine_notice import MachineNotice
 from opq_proto.kit.own_thread import OwnThread
 
 WINDOW_S = 20.0
+IN_A_ROW = 3
 TOO_SLOW = 0.95
 """A window with less than this share measured is too slow."""
 FIT = 0.9
@@ -52,6 +54,30 @@ def notice_between(before: SampleCounts, now: SampleCounts) -> MachineNotice | N
     return MachineNotice(now.boxes, share, int(now.boxes * share * FIT)) if share < TOO_SLOW else None
 
 
+class SlowWindows:
+    """The slow windows in a row up to now."""
+
+    def __init__(self) -> None:
+        self._before: SampleCounts | None = None
+        self._slow: list[tuple[SampleCounts, SampleCounts]] = []
+
+    def skip(self) -> None:
+        """A window without counts is neither slow nor well."""
+        self._before = None
+
+    def notice(self, now: SampleCounts) -> MachineNotice | None:
+        """The notice of the last IN_A_ROW windows, if each was slow."""
+        before, self._before = self._before, now
+        if before is None:
+            return None
+        self._slow = [*self._slow[1 - IN_A_ROW :], (before, now)] if notice_between(before, now) else []
+        if len(self._slow) < IN_A_ROW:
+            return None
+        lost = sum(after.missing - first.missing for first, after in self._slow)
+        measured = sum(after.measured - first.measured for first, after in self._slow)
+        return notice_between(SampleCounts(0, 0, 0), SampleCounts(now.boxes, measured, lost))
+
+
 class SpeedWatch(OwnThread):
     """Compares each WINDOW_S, and calls `on_window` with the notice, or None, in its own thread."""
 
@@ -67,17 +93,15 @@ class SpeedWatch(OwnThread):
         self._url, self._on_window, self._window_s = metrics_url, on_window, window_s
 
     def _run(self) -> None:
-        before: SampleCounts | None = None
+        windows = SlowWindows()
         while not self._stop.wait(self._window_s):
             try:
                 with opener().open(self._url, timeout=self._window_s) as answer:
                     now = counts_in(answer.read().decode("utf-8", "replace"))
             except (OSError, ValueError):
-                before = None  # the gateway is not there, or too slow to answer
+                windows.skip()  # the gateway is not there, or too slow to answer
                 continue
-            if before is not None:
-                self._on_window(notice_between(before, now))
-            before = now
+            self._on_window(windows.notice(now))
 
 
 def opener() -> urllib.request.OpenerDirector:

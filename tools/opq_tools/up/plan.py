@@ -227,6 +227,11 @@ def _is_box_id(name: str) -> bool:
         return False
 
 
+def free_id(used: Sequence[str]) -> str:
+    """The smallest Box id that is not used."""
+    return next(str(number) for number in range(1, len(used) + 2) if str(number) not in used)
+
+
 def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ...]:
     """Boxes of --box `[ID=]URL`; those without an id get the next free one.
 
@@ -255,10 +260,11 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ..
             if not _is_box_id(name):
                 raise ConfigError(f"--box {text}: {name!r} is no Box id; want a whole number from 1")
         else:
-            name = next(str(number) for number in range(1, len(used) + 2) if str(number) not in used)
+            name = free_id(used)
         if name in used:
+            other = f"{emulator}:{free_id(used)}" if emulator else f"{free_id(used)}={url}"
             raise ConfigError(
-                f"--box {text}: Box {name} is there already; give another id, e.g. --box 9={url}"
+                f"--box {text}: Box {name} is there already; give another id, e.g. --box {other}"
             )
         used.append(name)
         found.append(HardwareBox(name, url, emulator))

@@ -2,23 +2,22 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from opq_cloud.view.web.words import class_phrase
 from opq_hil.backends.backend import WARNINGS
 from opq_hil.backends.emulated import EVERY_S, LEAD_S
 from opq_tools.up.access import NO_ACCESS, PageAccess
 from opq_tools.up.children import ChildLine
+from opq_tools.up.incident_lines import SETTLED_S, IncidentLines
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.session import MACHINE, PAGE, UpSession
-from opq_tools.up.stages import BoxStarts, Newest, SeenIncident, stage_line, trouble
+from opq_tools.up.stages import BoxStarts, SeenIncident, stage_line, trouble
 
 START_S = 15.0
 """A process that ends this soon, or before the page is up, has reported why and is not restarted."""
 TICK_S = 0.05
-BOXES_NAMED = 3
 STAGES = {
     "box.event_sent",
     "event.finished",
@@ -72,7 +71,8 @@ class UpRun:
         self._first_admin_link = access.first_admin_link
         self._began = time.monotonic()
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
-        self._reported_pages: Newest[int, None] = Newest()
+        self._incidents = IncidentLines(view_url, time.time() * 1000)
+        self._admitted: dict[str, str] = {}
         self._counted = dict.fromkeys(COUNTED, 0)
         self._starts = BoxStarts()
         self._page_up = False
@@ -140,7 +140,10 @@ class UpRun:
 
     def _handle_line(self, line: ChildLine) -> None:
         if line.child == PAGE:
-            self._report_page(line.facts["incident"])
+            if "gone" in line.facts:
+                self._incidents.accept_gone(line.facts["gone"])
+            else:
+                self._incidents.accept(line.facts["incident"], time.monotonic())
             return
         if line.child == MACHINE:
             self._print("up", line.facts["slow"])
@@ -154,10 +157,16 @@ class UpRun:
             self._starts.accept_hello(line.facts)
         if name == "box.started" and "port" not in line.facts and not self._starts.is_again(line.facts):
             return
+        if name in ("peer.admitted", "peer.revoked"):
+            box_id = str(line.facts.get("box_id"))
+            if self._admitted.get(box_id) == name:
+                return  # each broker reports it
+            self._admitted[box_id] = name
         stage = stage_line(line)
         if stage:
             self._print(*stage)
             if name == "box.sampling":
+                self._session.silence.watch(str(line.facts.get("box_id")))
                 self._note_sampling(str(line.facts.get("box_id")))
         elif name == "serial.absent" and line.facts.get("port") in self._real_ports:
             self._print(
@@ -165,17 +174,6 @@ class UpRun:
             )
         elif line.facts.get("level") in ("error", "critical"):
             self._print(line.child, trouble(line.facts))
-
-    def _report_page(self, incident: Mapping[str, Any]) -> None:
-        incident_id = incident["id"]
-        if incident_id in self._reported_pages:
-            return
-        self._reported_pages.put(incident_id, None)
-        residual = incident.get("residual_percent")
-        much = f" to {residual:.1f} %" if isinstance(residual, int | float) else ""
-        where = f"{self._view_url}/incidents/{incident_id}"
-        kind, at = class_phrase(str(incident.get("class"))), boxes_at(incident.get("box_ids") or ())
-        self._print("view", f"on the page: {kind}{much}{at}, {where}")
 
     def _note_sampling(self, box_id: str) -> None:
         """Says again where the page is, after the last Box's first samples."""
@@ -193,10 +191,15 @@ class UpRun:
             news = child.tick()
             if news:
                 self._print("up", news)
+        self._print_incidents(SETTLED_S)
         if self._session.feed.connected.is_set():
             for line in self._session.silence.changes(time.monotonic_ns()):
                 self._print("view", line)
         return None
+
+    def _print_incidents(self, settled_s: float) -> None:
+        for line in self._incidents.lines(time.monotonic(), settled_s):
+            self._print("view", line)
 
     def _first_seen(self) -> SeenIncident | None:
         now_ns = time.monotonic_ns()
@@ -205,6 +208,7 @@ class UpRun:
         return next((seen for seen in ways if seen), None)
 
     def _done(self, seen: SeenIncident) -> UpOutcome:
+        self._print_incidents(0.0)
         incident = {key: value for key, value in seen.incident.items() if key != "show"}  # the page's wording
         return UpOutcome(
             {
@@ -232,12 +236,3 @@ class UpRun:
             self._chatter.flush()
         except (OSError, ValueError):
             self.stop.set()  # the reader has gone, e.g. a closed pipe
-
-
-def boxes_at(box_ids: Sequence[object]) -> str:
-    """` at Box 1`, ` at Boxes 1, 4 and 3 more`; empty without a Box."""
-    if not box_ids:
-        return ""
-    shown = ", ".join(map(str, box_ids[:BOXES_NAMED]))
-    more = f" and {len(box_ids) - BOXES_NAMED} more" if len(box_ids) > BOXES_NAMED else ""
-    return f" at Box{'es' if len(box_ids) > 1 else ''} {shown}{more}"

@@ -1,17 +1,18 @@
 """The processes of one run and the page's live feed, in one queue of lines."""
 
 import queue
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from opq_cloud.view.pages.machine_notice import MachineNotice, write_notice
+from opq_cloud.view.pages.machine_notice import SHOWN_S, MachineNotice, write_notice
 from opq_proto.kit.ports import GATEWAY_HEALTH
 from opq_tools.up.children import Child, ChildLine, end_all
 from opq_tools.up.live import LiveFeed, SilenceWatch
 from opq_tools.up.machine_speed import SpeedWatch
 from opq_tools.up.plan import UpPlan
-from opq_tools.up.stages import IncidentTrace, Newest, SeenIncident
+from opq_tools.up.stages import STOOD_STILL_S, IncidentTrace, Newest, SeenIncident
 
 LINES_LIMIT = 10_000
 FIRST = ("cloud", "gateway")
@@ -34,11 +35,12 @@ class UpSession:
         self.lines: queue.Queue[ChildLine] = queue.Queue(LINES_LIMIT)
         self._dropped_pages = 0
         self._slow = False
+        self._stood_until_s = 0.0
         self.children = [
             Child(name, command, plan.data_dir / "log" / f"{name}.log", self.lines, plan.links(name))
             for name, command in plan.commands().items()
         ]
-        self.silence = SilenceWatch()
+        self.silence = SilenceWatch(box.box_id for box in plan.boxes)
         self._folder = plan.data_dir
         gateway = GATEWAY_HEALTH + plan.port_offset
         self.speed = SpeedWatch(f"http://127.0.0.1:{gateway}/metrics", self._from_speed)
@@ -76,13 +78,17 @@ class UpSession:
             return None
         if line.child == MACHINE:
             return line
-        if line.child == PAGE:
+        if line.child == PAGE and "gone" in line.facts:
+            self._pages.pop(line.facts["gone"], None)
+        elif line.child == PAGE:
             incident = line.facts["incident"]  # its newest version, and the time of the first one
             _, first_ns = self._pages.get(incident["id"], (None, line.facts["monotonic_ns"]))
             self._pages.put(incident["id"], (incident, first_ns))
         else:
             if line.facts.get("event") == "cloud.ready":
                 self._start_boxes()
+            if line.facts.get("event") == "gateway.stalled":
+                self._note_standstill(line.facts.get("seconds"))
             self.trace.read_line(line)
         return line
 
@@ -108,6 +114,8 @@ class UpSession:
 
     def _from_speed(self, notice: MachineNotice | None) -> None:
         """Puts it onto the page, and once into the lines."""
+        if notice is None and time.monotonic() < self._stood_until_s:
+            return  # the page shows the standstill a while
         write_notice(self._folder, notice)
         if notice is None or self._slow:
             return
@@ -115,12 +123,19 @@ class UpSession:
         with suppress(queue.Full):
             self.lines.put_nowait(ChildLine(MACHINE, {"slow": notice.text}))
 
+    def _note_standstill(self, seconds: object) -> None:
+        """Puts a standstill of the gateway onto the page; its line in the log is the one on the terminal."""
+        if isinstance(seconds, int | float) and seconds >= STOOD_STILL_S and not self._slow:
+            write_notice(self._folder, MachineNotice(0, 0.0, 0, stood_still_s=float(seconds)))
+            self._stood_until_s = time.monotonic() + SHOWN_S
+
     def _from_page(self, name: str, data: dict[str, Any], moment_ns: int) -> None:
         if name == "measurement":
             self.silence.accept_measurement(data, moment_ns)
-        if name != "incident" or not isinstance(data.get("id"), int):
+        if name not in ("incident", "incident_gone") or not isinstance(data.get("id"), int):
             return
+        news = {"gone": data["id"]} if name == "incident_gone" else {"incident": data}
         try:
-            self.lines.put_nowait(ChildLine(PAGE, {"incident": data, "monotonic_ns": moment_ns}))
+            self.lines.put_nowait(ChildLine(PAGE, {**news, "monotonic_ns": moment_ns}))
         except queue.Full:
             self._dropped_pages += 1

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from opq_cloud.view.pages.machine_notice import standstill_words
 from opq_cloud.view.web.words import class_phrase
 from opq_tools.up.children import ChildLine
 
@@ -30,6 +31,8 @@ LATENCIES = (
 WAVEFORMS_KEPT = 1024
 """Number of an event's newest moments that are kept."""
 NS_PER_MS = 1e6
+STOOD_STILL_S = 2.0
+"""A standstill of the gateway that is reported; what a Box sent in a shorter one has mostly waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,11 @@ def stage_line(line: ChildLine) -> tuple[str, str] | None:
             return box, f"on {port}" if port else "has started again"
         case "box.sampling":
             return "gateway", f"{box} is sampling"
+        case "gateway.stalled":
+            seconds = facts.get("seconds")
+            if not isinstance(seconds, int | float) or seconds < STOOD_STILL_S:
+                return None
+            return "gateway", standstill_words(seconds)
         case "box.event_sent":
             return box, "the voltage leaves its limits (first such sample sent)"
         case "trigger.decided":
@@ -157,7 +165,7 @@ def stage_line(line: ChildLine) -> tuple[str, str] | None:
         case "peer.refused":
             return "makai", f"refused a peer: key {facts.get('public_key')} ({facts.get('reason')})"
         case "peer.admitted":
-            return "makai", f"{box} is admitted"
+            return "makai", f"{box} is admitted: its key is known again"
         case "peer.revoked":
             return "makai", f"{box} is revoked; its connections are ended"
     return None

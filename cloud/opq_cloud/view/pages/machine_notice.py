@@ -1,4 +1,5 @@
-"""That this machine is too slow for its Boxes: `opq-tools up` measures and writes it, pages show it.
+"""That this machine is too slow for its Boxes, or that its gateway stood still: `opq-tools up` measures and
+writes it, pages show it.
 
 It is a file in the folder of the store, because View has no other link to `up`. A notice that is not written
 again for SHOWN_S is not shown: what wrote it has ended, or the machine is fast enough again.
@@ -18,15 +19,19 @@ SHOWN_S = 90.0
 
 @dataclass(frozen=True, slots=True)
 class MachineNotice:
-    """How many Boxes run here, the share of their samples that was measured, and how many would fit."""
+    """How many Boxes run here, the share of their samples that was measured, and how many would fit; or for
+    how long the gateway stood still, which fewer Boxes would not change."""
 
     boxes: int
     share: float
     fit: int
+    stood_still_s: float = 0.0
 
     @property
     def text(self) -> str:
         """For pages, and for the terminal of `up`."""
+        if self.stood_still_s:
+            return f"{standstill_words(self.stood_still_s)}."
         whose = "the" if self.boxes == 1 else "their"
         slow = (
             f"This machine is too slow for {counted(self.boxes, 'Box', 'Boxes')}: "
@@ -35,6 +40,12 @@ class MachineNotice:
         if not self.fit:
             return f"{slow} It is too slow for one, too."
         return f"{slow} By what it measured, {counted(self.fit, 'Box', 'Boxes')} would not be too many."
+
+
+def standstill_words(seconds: float) -> str:
+    """For pages, and for the terminal of `up`."""
+    who = "The gateway, or this whole machine,"
+    return f"{who} stood still for {seconds:.0f} s; samples of that time may be missing"
 
 
 def write_notice(folder: Path, notice: MachineNotice | None) -> None:
@@ -59,6 +70,7 @@ def read_notice(folder: Path | None) -> MachineNotice | None:
         if time.time() - path.stat().st_mtime > SHOWN_S:
             return None
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return MachineNotice(int(facts["boxes"]), float(facts["share"]), int(facts["fit"]))
+        stood_still_s = float(facts.get("stood_still_s", 0.0))
+        return MachineNotice(int(facts["boxes"]), float(facts["share"]), int(facts["fit"]), stood_still_s)
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -1,0 +1,90 @@
+"""Lines about incidents: each is printed when what it says has settled, and each later change as well.
+
+An incident reaches the page with its first finding, and grows while further Boxes answer; two may become one.
+Separate from `run.py`, because it keeps what was printed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from opq_cloud.view.web.words import class_phrase
+from opq_tools.up.stages import Newest
+
+SETTLED_S = 5.0
+"""An incident whose words have not changed for this long is printed."""
+BOXES_NAMED = 3
+
+
+@dataclass(slots=True)
+class _Incident:
+    words: str
+    changed_s: float
+    printed: str = ""
+
+
+class IncidentLines:
+    """Belongs to the main loop; times are monotonic seconds."""
+
+    def __init__(self, view_url: str, began_ms: float) -> None:
+        """`began_ms`: when this run began, in milliseconds since 1970: an earlier incident says its time."""
+        self._view_url, self._began_ms = view_url, began_ms
+        self._known: Newest[int, _Incident] = Newest()
+        self._unsettled: set[int] = set()
+        self._gone: list[str] = []
+
+    def accept(self, incident: Mapping[str, Any], now_s: float) -> None:
+        """Takes a version of an incident that has reached the page."""
+        number, words = incident["id"], incident_words(incident, self._began_ms)
+        known = self._known.get(number)
+        if known is None:
+            self._known.put(number, _Incident(words, now_s))
+        elif known.words != words:
+            known.words, known.changed_s = words, now_s
+        else:
+            return
+        self._unsettled.add(number)
+
+    def accept_gone(self, number: int) -> None:
+        """Takes that an incident is no longer on the page."""
+        known = self._known.pop(number, None)
+        self._unsettled.discard(number)
+        if known is not None and known.printed:
+            why = "it is part of another incident, or was withdrawn"
+            self._gone.append(f"no longer on the page: incident {number} ({known.printed}); {why}")
+
+    def lines(self, now_s: float, settled_s: float = SETTLED_S) -> list[str]:
+        """What is to be printed now."""
+        found, self._gone = self._gone, []
+        for number in sorted(self._unsettled):
+            known = self._known.get(number)
+            if known is not None and now_s - known.changed_s < settled_s:
+                continue
+            self._unsettled.discard(number)
+            if known is None or known.words == known.printed:  # changed, and changed back
+                continue
+            what = f"incident {number} is now" if known.printed else "on the page"
+            found.append(f"{what}: {known.words}, {self._view_url}/incidents/{number}")
+            known.printed = known.words
+        return found
+
+
+def incident_words(incident: Mapping[str, Any], began_ms: float) -> str:
+    """`sag to 85.2 % at Box 1`; with its time where it began before a moment."""
+    residual, start_ms = incident.get("residual_percent"), incident.get("start_ms")
+    much = f" to {residual:.1f} %" if isinstance(residual, int | float) else ""
+    kind, at = class_phrase(str(incident.get("class"))), boxes_at(incident.get("box_ids") or ())
+    if not isinstance(start_ms, int | float) or start_ms >= began_ms:
+        return f"{kind}{much}{at}"
+    began = datetime.fromtimestamp(start_ms / 1000, UTC)
+    return f"{kind}{much}{at}, which began at {began:%Y-%m-%d %H:%M:%S} UTC, before this start"
+
+
+def boxes_at(box_ids: Sequence[object]) -> str:
+    """` at Box 1`, ` at Boxes 1, 4 and 3 more`; empty without a Box."""
+    if not box_ids:
+        return ""
+    shown = ", ".join(map(str, box_ids[:BOXES_NAMED]))
+    more = f" and {len(box_ids) - BOXES_NAMED} more" if len(box_ids) > BOXES_NAMED else ""
+    return f" at Box{'es' if len(box_ids) > 1 else ''} {shown}{more}"

@@ -196,7 +196,8 @@ class MqttSection(MqttBrokerSection):
     name: Annotated[
         str | None,
         Field(
-            description="name of this gateway in topics; without a value that of the host",
+            description="name of this gateway in topics, unique at the broker; without a value that of the "
+            "host, with letters of the machine",
             pattern="^[A-Za-z0-9_-]{1,64}$",
         ),
     ] = None

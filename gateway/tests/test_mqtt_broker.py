@@ -416,3 +416,30 @@ def _certificate(certificate_path: Path, key_path: Path) -> None:
             serialization.NoEncryption(),
         )
     )
+
+
+def test_two_gateways_of_one_host_stay_connected_under_their_names(broker: Broker, tmp_path: Path) -> None:
+    files = [tmp_path / each / "mqtt_topics.json" for each in "ab"]
+    with (
+        listening(broker) as listener,
+        living(section(broker, name=None), topics_file=files[0]) as a,
+        living(section(broker, name=None), topics_file=files[1]) as b,
+    ):
+        assert a.mqtt.name != b.mqtt.name and a.mqtt.name[:-7] == b.mqtt.name[:-7]
+        a.values("3s", 0, rms_v=230.0)
+        b.values("3s", 0, rms_v=120.0)
+        for house, volts in ((a, 230.0), (b, 120.0)):
+            assert listener.json(f"opq/{house.mqtt.name}/box3/3s")["rms_v"] == volts
+        assert (a.counters["mqtt_connected"], b.counters["mqtt_connected"]) == (1, 1)
+
+
+def test_a_take_over_by_another_client_is_said(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "another client has the name opq-gateway-attic: give this gateway a name of its own, [mqtt] name"
+    heard: list[str] = []
+
+    def is_said() -> bool:
+        heard.append("".join(capsys.readouterr()))
+        return said in "".join(heard)
+
+    with living(section(broker)), living(section(broker)):
+        wait_for(is_said)

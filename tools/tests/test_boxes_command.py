@@ -216,3 +216,29 @@ def test_what_is_said_of_a_box_stands_in_the_log_of_changes(tmp_path: Path) -> N
     assert named.after["name"] == "Cellar" and named.after["latitude"] == "21.31"
     assert (dict(feeder.before), dict(feeder.after)) == ({}, {"feeder": "f2"})
     assert retired.after["key"] == "revoked" and retired.after["unplugged"] == "yes"
+
+
+NAMES = [
+    "پست می\u200cرود",
+    "Werkstatt \U0001f469\u200d\U0001f527",
+    "क\u200dष",
+    "Haus \U0001f3f3\ufe0f\u200d\U0001f308",
+    "ほうか",
+]
+REFUSED_NAMES = {
+    "a\u202eb": "U+202E RIGHT-TO-LEFT OVERRIDE", "\u2066a": "U+2066 LEFT-TO-RIGHT ISOLATE", "a\nb": "U+000A",
+    "a \u200d b": "U+200D ZERO WIDTH JOINER", "\u200ca": "U+200C", "a\u200c": "U+200C", "a\u200bb": "U+200B",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_joiner_within_a_word_or_an_emoji_is_its_spelling(name: str, tmp_path: Path) -> None:
+    rows(tmp_path, "set", "1", "--name", name)
+    assert rows(tmp_path, "show")[0]["name"] == name
+
+
+@pytest.mark.parametrize("name", REFUSED_NAMES)
+def test_a_character_that_a_name_must_not_have_is_named(name: str, tmp_path: Path) -> None:
+    result = run(tmp_path, "set", "1", "--name", name)
+    assert result.exit_code == 2 and REFUSED_NAMES[name] in result.output
+    assert not list(tmp_path.iterdir())

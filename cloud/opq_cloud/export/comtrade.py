@@ -18,6 +18,7 @@ from opq_cloud.export.records import (
     WaveformRecord,
     axis_pieces,
 )
+from opq_proto.kit.plain_text import is_plain
 from opq_proto.messages import TimeSource, Waveform, known_uncertainty_ns
 
 DataForm = Literal["ascii", "binary", "binary32", "float32"]
@@ -155,7 +156,7 @@ def field_text(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return "".join(letter if is_plain(letter) else " " for letter in text)
 
 
 def _ascii_rows(piece: AxisPiece, stamps: list[int]) -> bytes:

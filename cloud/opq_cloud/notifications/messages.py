@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from opq_cloud.notifications.incident_news import shown_severity
 from opq_cloud.notifications.outage_news import HealthComponent
 from opq_cloud.store.records.notifications import NotificationEntry
+from opq_proto.kit.plain_text import is_plain
 from opq_proto.messages import Incident
 
 MAX_IN_A_MAIL = 100
@@ -106,4 +107,4 @@ def mail_of(
 
 def _one_line(text: str) -> str:
     """Replaces line ends and other control characters: a line end would begin another header."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return " ".join("".join(each if is_plain(each) else " " for each in text).split())

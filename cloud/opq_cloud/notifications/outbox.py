@@ -17,7 +17,6 @@ from opq_cloud.core.mail_server import MailServer
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.messages import mail_of
 from opq_cloud.notifications.mqtt_channel import MqttChannel
-from opq_cloud.notifications.send_time import zone_of
 from opq_cloud.notifications.webhook_channel import DeliveryRefusedError, WebhookChannel
 from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
@@ -25,6 +24,7 @@ from opq_cloud.store.records.seen import box_sight
 from opq_proto.errors import StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.backoff import doubling
+from opq_proto.kit.time_zone import zone_of
 
 log = logs.get(service="notifications")
 

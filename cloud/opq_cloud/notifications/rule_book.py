@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.incident_news import ReportedFindings
-from opq_cloud.notifications.send_time import send_time_ms, zone_of
+from opq_cloud.notifications.send_time import send_time_ms
 from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.records.notifications import (
     NotificationEntry,
@@ -24,6 +24,7 @@ from opq_cloud.store.records.notifications import (
 )
 from opq_cloud.store.records.seen import BoxSight, box_sight
 from opq_proto.kit import log as logs
+from opq_proto.kit.time_zone import zone_of
 
 log = logs.get(service="notifications")
 

@@ -5,17 +5,9 @@ day is later by the skipped span, and of a time that comes twice the next one co
 """
 
 from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from opq_cloud.store.records.notifications import NotificationRule, wall_time
-
-
-def zone_of(name: str) -> ZoneInfo:
-    """Returns the time zone of a name; UTC where this machine does not know the name."""
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, ZoneInfoNotFoundError):
-        return ZoneInfo("UTC")
 
 
 def send_time_ms(

@@ -5,8 +5,7 @@ channel and the topics are bounded and drop the oldest, counted; nothing else in
 Reconnecting uses growing waits with jitter.
 """
 
-import re
-import socket
+import math
 import ssl
 import threading
 import time
@@ -24,6 +23,7 @@ from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.mqtt.board import OFFLINE, ONLINE, MqttMessage, MqttTopics, place
 from opq_gateway.mqtt.discovery import Discovery
+from opq_gateway.mqtt.gateway_name import gateway_name
 from opq_gateway.mqtt.retained import RetainedTopics
 from opq_gateway.status import BoxStatus
 from opq_proto.kit import log
@@ -33,8 +33,14 @@ POLL_S = 0.2
 CHANNEL_ITEMS = 5000
 KEEPALIVE_S = 30
 AT_ONCE = 10
+TAKEN_OVER_S, TAKEN_OVER_TIMES = 60.0, 2
+"""A connection that ends so soon, so often in a row, was taken over by a client of the same name."""
 OFFLINE_S = 0.5
 """Time for saying that we leave; otherwise the broker publishes the will for us."""
+
+
+class ConnectionLostError(ConnectionError):
+    """The broker, or the network, ended a connection that was up."""
 
 
 class MqttPublisher:
@@ -63,7 +69,7 @@ class MqttPublisher:
         self._counters = counters
         self._waits = Backoff(doubling(*waits_s), steady_s=waits_s[1], jitter=0.5)
         self._timeout_s = timeout_s
-        self.name = section.name or _level(socket.gethostname())
+        self.name = section.name or gateway_name(section.topic, topics_file)
         base = f"{section.topic}/{self.name}"
         self._board = MqttTopics(base, boxes, section.every_s, shares)
         self._discovery = Discovery(section.discovery, self.name, base, boxes, groups)
@@ -74,6 +80,8 @@ class MqttPublisher:
         self._channel = feed.subscribe("mqtt", (Values, DisturbanceNotice), CHANNEL_ITEMS)
         self._dropped = 0
         self._connected = False
+        self._connected_s = -math.inf
+        self._ended_early = 0
         self._problem = ""
         self._log = log.get(service="gateway")
 
@@ -84,7 +92,7 @@ class MqttPublisher:
             try:
                 self._session(stop)
             except (OSError, ValueError) as error:
-                self._lost(error)
+                self._lost(self._because(error))
                 until_s = time.monotonic() + self._waits.record_failure(time.monotonic() - began_s)
                 while not stop.is_set() and time.monotonic() < until_s:
                     self._gather()
@@ -123,6 +131,7 @@ class MqttPublisher:
     def _session(self, stop: threading.Event) -> None:
         """Serves one connection from its beginning to its end. Raises OSError: it failed or was lost."""
         section = self._section
+        self._connected_s = -math.inf
         broker = _Broker(self._client(), section.host or "", section.port)
         try:
             until_s = time.monotonic() + self._timeout_s
@@ -132,8 +141,7 @@ class MqttPublisher:
                     raise TimeoutError(f"the broker did not answer within {self._timeout_s:g} s")
             if stop.is_set():
                 return
-            self._connected = True
-            self._problem = ""
+            self._connected, self._connected_s = True, time.monotonic()
             self._counters.add("mqtt_connected")
             self._log.info("mqtt.connected", host=section.host, port=section.port)
             self._board.repeat_all()
@@ -196,11 +204,24 @@ class MqttPublisher:
         except OSError as error:
             self._log.warning("mqtt.no_goodbye", reason=str(error))
 
-    def _lost(self, error: Exception) -> None:
+    def _because(self, error: Exception) -> str:
+        """The reason of a failure; a broker says of a take-over only that the connection ended."""
+        early = isinstance(error, ConnectionLostError) and time.monotonic() - self._connected_s < TAKEN_OVER_S
+        self._ended_early = self._ended_early + 1 if early else 0
+        if not early:
+            self._problem = self._problem if self._connected_s == -math.inf else ""
+        if self._ended_early < TAKEN_OVER_TIMES:
+            return str(error)
+        return (
+            f"{error}; it looks as if another client has the name opq-gateway-{self.name}: give this gateway "
+            "a name of its own, [mqtt] name"
+        )
+
+    def _lost(self, reason: str) -> None:
         """Counts a failure, and logs it when the reason is new."""
         self._counters.add("mqtt_failed")
-        if str(error) != self._problem:
-            self._problem = str(error)
+        if reason != self._problem:
+            self._problem = reason
             self._log.warning("mqtt.not_connected", host=self._section.host, reason=self._problem)
 
 
@@ -285,9 +306,4 @@ class _Broker:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        self._problem = self._problem or ConnectionError(f"the connection was lost: {reason}")
-
-
-def _level(name: str) -> str:
-    """A host's name, made fit for a level of a topic and for a part of an id."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "gateway"
+        self._problem = self._problem or ConnectionLostError(f"the connection was lost: {reason}")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
+from opq_proto.kit.plain_text import refused_letter
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -38,8 +39,10 @@ def _text(context: click.Context, parameter: click.Parameter, text: str | None) 
     if text is None:
         return None
     text = text.strip()
-    if len(text) > LONGEST_TEXT or not text.isprintable():
-        raise click.BadParameter(f"want one line of at most {LONGEST_TEXT} characters")
+    if len(text) > LONGEST_TEXT:
+        raise click.BadParameter(f"has {len(text)} characters, want one line of at most {LONGEST_TEXT}")
+    if (letter := refused_letter(text)) is not None:
+        raise click.BadParameter(f"has the character {letter}; want one line of letters and signs")
     return text
 
 

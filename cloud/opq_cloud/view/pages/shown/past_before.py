@@ -7,6 +7,7 @@ from fastapi import HTTPException
 from opq_cloud.actions.incident_past import COMPARED, IncidentPast, past_of
 from opq_cloud.view.pages.shown.local_weeks import read_zone
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_proto.kit.time_zone import zone_of
 from opq_proto.messages import Incident
 
 COMPARED_IN_PART = 50
@@ -22,9 +23,14 @@ def past_before(context: VisitorContext, incident: Incident) -> IncidentPast:
 
 
 def query_zone(context: VisitorContext, name: str) -> ZoneInfo:
-    """The zone of the address, or else of the account, or else UTC. Raises HTTPException 400 if unknown."""
+    """The zone of the address, or else of the account, or else UTC. Raises HTTPException 400 if unknown.
+
+    The zone of an account that this machine does not know is UTC, as everywhere: no visitor typed it here.
+    """
     account = context.visitor.account
+    if not name:
+        return zone_of(account.time_zone if account else "UTC")
     try:
-        return read_zone(name or (account.time_zone if account else "") or "UTC")
+        return read_zone(name)
     except ValueError as error:
         raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None

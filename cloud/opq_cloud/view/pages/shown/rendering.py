@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -16,6 +15,7 @@ from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_cloud.view.web import words
 from opq_cloud.view.web.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.web.visitors import Visitor
+from opq_proto.kit.time_zone import zone_of
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago",
@@ -76,13 +76,15 @@ def _request_words(request: Request | None) -> tuple[str, str, str]:
 
 
 def local_time(at_ms: int, visitor: Visitor) -> str:
-    """A time in the visitor's time zone, with the name of the zone: `2026-11-20 08:13 HST`."""
-    zone = visitor.account.time_zone if visitor.account else "UTC"
+    """A time in the visitor's time zone, with the name of the zone: `2026-11-20 08:13 HST`.
+
+    In UTC where this machine does not know the zone; a number that is not a time is shown as `-`.
+    """
+    zone = zone_of(visitor.account.time_zone) if visitor.account else UTC
     try:
-        moment = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
-    except (ValueError, OSError, KeyError, OverflowError):
-        moment = datetime.fromtimestamp(0, UTC)
-    return moment.strftime("%Y-%m-%d %H:%M %Z")
+        return datetime.fromtimestamp(at_ms / 1000, zone).strftime("%Y-%m-%d %H:%M %Z")
+    except (ValueError, OSError, OverflowError):
+        return "-"
 
 
 def marked_time(at_ms: int, visitor: Visitor) -> Markup:

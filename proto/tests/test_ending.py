@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT set the stop event, also in the middle of its own locked moments."""
+"""SIGTERM, SIGINT and SIGHUP set the stop event, also in the middle of its own locked moments."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from opq_proto.kit.ending import stopped_by_signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_sets_the_event_and_afterwards_the_old_handler_is_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     stop = threading.Event()
@@ -19,6 +19,16 @@ def test_a_signal_sets_the_event_and_afterwards_the_old_handler_is_back(number: 
         os.kill(os.getpid(), number)
         assert stop.wait(30)
     assert signal.getsignal(number) is before
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopped_by_signals(threading.Event()):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_main_thread_that_holds_the_events_lock_is_not_locked_out() -> None:

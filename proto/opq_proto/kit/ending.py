@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a stop event, without a lock taken inside a signal handler.
+"""SIGTERM, SIGINT and SIGHUP as a stop event, without a lock taken inside a signal handler.
 
 `Event.set` takes the event's lock; in a handler it would wait for ever if the interrupted main thread holds
 the lock. So the handler does nothing; the interpreter writes the signal's number into a socket
@@ -11,12 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""The last one comes where the terminal is closed; `nohup` ignores it, and so it stays."""
 
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """While the block runs, SIGTERM and SIGINT set `stop`; only in the main thread.
+    """While the block runs, these signals set `stop`, but for an ignored SIGHUP; only in the main thread.
 
     Raises:
         ValueError: not the main thread.
@@ -33,7 +34,8 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
     before_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS if number not in ignored}
     watcher.start()
     try:
         yield

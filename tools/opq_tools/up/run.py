@@ -100,7 +100,8 @@ class UpRun:
         fleet = self._plan.fleet
         parts = [fleet.announcement()] if fleet else []
         parts += [
-            f"Box {box.box_id}: its firmware in an emulator, a dip after {LEAD_S} s, then every {EVERY_S} s"
+            f"Box {box.box_id}: its firmware in an emulator, a dip after {LEAD_S} s, then every {EVERY_S} s, "
+            "by the emulator's time, which is slower than real time on a busy machine"
             if box.emulated
             else f"Box {box.box_id} on {box.port}"
             for box in self._plan.hardware
@@ -110,7 +111,7 @@ class UpRun:
         self._write(f"{'. '.join(sentences)}.\n")
         self._print("up", f"keys, data and logs in {self._plan.data_dir}")
         if self._first_admin_link:
-            self._print("up", f"no account yet; the first administrator: {self._first_admin_link}")
+            self._print("up", f"no account yet; make the first administrator's at {self._first_admin_link}")
         for path in self._plan.revoked:
             self._print("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
 

@@ -185,7 +185,8 @@ class BoxClock:
         """Handles a live block whose time the Box knows."""
         compared = self._clocks.gps
         if compared is not None and samples.source >= TimeSource.HOLDOVER:
-            compared.accept_block(self._box_id, samples, now_s, self._slow_ns(samples, now_s))
+            late_ns = 0 if self._arrivals is None else self._slow_ns(self._arrivals, samples, now_s)
+            compared.accept_block(self._box_id, samples, now_s, late_ns)
         last, self._last_timed = self._last_timed, samples
         if last is not None and self._arrivals is None:
             elapsed_ns = (samples.first_sample - last.first_sample) * 10**12 // last.rate_millihz
@@ -211,10 +212,11 @@ class BoxClock:
             while samples.t_ns - gps[0][1] > RATE_S * 1e9:
                 gps.popleft()
 
-    def _slow_ns(self, samples: Samples, now_s: float) -> int:
+    @staticmethod
+    def _slow_ns(arrivals: Arrivals, samples: Samples, now_s: float) -> int:
         """How late a block is by the arrivals of those before, which had no time: the Box is slower than its
-        samples say, if all that follow are as late. 0: no such block came."""
-        fit = None if self._arrivals is None else self._arrivals.fit()
+        samples say, if all that follow are as late."""
+        fit = arrivals.fit()
         if fit is None:
             return 0
         end_sample = samples.first_sample + len(samples.counts)

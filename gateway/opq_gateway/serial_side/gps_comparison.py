@@ -129,6 +129,7 @@ class _ComparedBox:
         self.box_id = box_id
         self.line: TimeLine | None = None
         self.contradicted = 0
+        self.logged_late = False
         self.was_late = False
         """Whether its line before was late, as earlier blocks have shown."""
         self._last: Samples | None = None
@@ -147,7 +148,8 @@ class _ComparedBox:
         self.line = None
 
     def accept_block(self, samples: Samples, now_s: float, late_ns: int) -> bool:
-        """Adds a live block, which comes so late by the index of its samples; True when `line` is new."""
+        """Adds a live block, which comes so late by the index of its samples; True when `line` is new, or a
+        window was late."""
         last = self._last
         if (
             last is None
@@ -161,11 +163,12 @@ class _ComparedBox:
         arrived_ns = round(now_s * 1e9)
         self.end_ns = samples.t_ns + len(samples.counts) * 10**12 // samples.rate_millihz
         lateness = self.lateness
-        if lateness.add(self.end_ns, arrived_ns) and lateness.pace is Pace.EARLIER:
+        is_over = lateness.add(self.end_ns, arrived_ns)
+        if lateness.pace is Pace.LATE:
+            return is_over
+        if is_over and lateness.pace is Pace.EARLIER:
             self._forget_arrivals()
             self.was_late = True
-        if lateness.pace is Pace.LATE:
-            return False
         full = self._arrivals.add(self.end_ns, arrived_ns)
         if not lateness.is_settled or (self.line is not None and not full):
             return False
@@ -210,11 +213,14 @@ class GpsComparison:
             if len(self._boxes) >= MAX_BOXES and not self._make_room(now_s):
                 return
             box = self._boxes[box_id] = _ComparedBox(box_id)
-        late_before = box.lateness.late_since_ns is not None
-        is_new = box.accept_block(samples, now_s, late_ns)
-        if box.lateness.late_since_ns is not None and not late_before:
-            self._log.info("gps.late", box_id=box_id)
-        if is_new:
+        if not box.accept_block(samples, now_s, late_ns):
+            return
+        if box.lateness.pace is Pace.LATE:
+            if not box.logged_late:
+                self._log.info("gps.late", box_id=box_id)
+            box.logged_late = True
+        else:
+            box.logged_late = False
             if box.was_late and self._followed is not None and self._followed.box_id == box_id:
                 self._followed, self._disagrees_s = None, None
             box.was_late = False

@@ -20,6 +20,7 @@ WINDOW_NS, LONGEST_NS, READS = 900_000_000, 3 * 10**9, 4
 LATE_NS = 100_000_000
 WINDOWS = 600
 """Ten minutes."""
+NO_BLOCK_NS = 2**62
 
 
 class Pace(Enum):
@@ -41,9 +42,9 @@ class Lateness:
         self._windows: deque[tuple[int, int, float]] = deque(maxlen=WINDOWS)
         """Of steady windows: monotonic time, the least lateness, and by how much that may be late itself."""
         self._zero_ns: int | None = None
-        self._began_ns = self._read_ns = 0
+        self._began_ns = self._due_ns = self._read_ns = 0
         self._reads: list[int] = []
-        self._least_ns: int | None = None
+        self._least_ns = NO_BLOCK_NS
         self.pace = Pace.STEADY
         self.late_since_ns: int | None = None
         """When the blocks began to be late; None: they are not."""
@@ -58,22 +59,23 @@ class Lateness:
         new."""
         if self._zero_ns is None:
             self._zero_ns = arrived_ns - end_ns
+            self._began_ns, self._due_ns = arrived_ns, arrived_ns + WINDOW_NS
             if self._late_ns:
                 self._windows.append((arrived_ns, -self._late_ns, 0.0))
-        if not self._reads:
-            self._began_ns = arrived_ns
         late_ns = arrived_ns - end_ns - self._zero_ns
-        self._least_ns = late_ns if self._least_ns is None else min(self._least_ns, late_ns)
-        if self._reads and arrived_ns - self._read_ns < READ_NS:
+        self._least_ns = min(self._least_ns, late_ns)
+        if arrived_ns - self._read_ns < READ_NS:
             self._reads[-1] = late_ns
         else:
             self._reads.append(late_ns)
-        self._read_ns = arrived_ns
-        lasted_ns = arrived_ns - self._began_ns
-        if lasted_ns < WINDOW_NS or (len(self._reads) < READS and lasted_ns < LONGEST_NS):
+            self._read_ns = arrived_ns
+        if arrived_ns < self._due_ns:
+            return False
+        if len(self._reads) < READS and arrived_ns - self._began_ns < LONGEST_NS:
             return False
         self._close(arrived_ns, self._least_ns)
-        self._reads, self._least_ns = [], None
+        self._reads, self._least_ns = [], NO_BLOCK_NS
+        self._read_ns, self._began_ns, self._due_ns = 0, arrived_ns, arrived_ns + WINDOW_NS
         return True
 
     def _close(self, now_ns: int, least_ns: int) -> None:

@@ -174,6 +174,35 @@ def test_a_gap_is_named_and_what_was_measured_is_a_share(store: CloudStore) -> N
     assert found.coverage == pytest.approx(90 / 120)
 
 
+def test_a_part_that_was_not_measured_has_its_reason_on_the_page(
+    store: CloudStore, client: TestClient
+) -> None:
+    for first, last, covered_ms in ((1, 30, MINUTE), (30, 31, 31_000), (31, 60, MINUTE)):
+        put_minutes(store, first, last, covered_ms=covered_ms)
+    whole = client.get("/boxes/1/history?from=now-1h").text
+    assert "not measured</summary>" not in whole, "its Measurements are not stored any more"
+    start_ms = NOW - 30 * MINUTE + 29_000
+    one = {"rms": Metric(119.0, 121.0, 120.0)}
+    rows = [
+        {"missing_restart_s": Metric(28.0, 28.0, 28.0), FLAGGED: Metric(1.0, 1.0, 1.0)},
+        {},
+        {"missing_line_s": Metric(0.5, 0.5, 0.5), "missing_gateway_s": Metric(0.01, 0.01, 0.01)},
+    ]
+    ends_ms = (start_ms + 1000 * number for number in range(1, 4))
+    store.append_measurements(
+        Measurement("1", at, {**one, **added}, (at - 1000) * 10**6, at * 10**6)
+        for at, added in zip(ends_ms, rows, strict=True)
+    )
+    page = client.get("/boxes/1/history?from=now-1h").text
+    assert "Why 2 parts were not measured" in page
+    listed = re.findall(r"<li><time datetime=\"([^\"]*)\">[^<]*</time>: ([^<]*)</li>", page)
+    assert [words for _, words in listed] == [
+        "0.5\u202fs before, lost between the Box and its gateway",
+        "28.0\u202fs before, restarted, with its supply there",
+    ]
+    assert listed[1][0].startswith("2026-01-01T04:30:29")
+
+
 def test_the_minute_that_no_store_has_yet_is_no_gap_but_silence_is(store: CloudStore) -> None:
     put_minutes(store, 3, 61)
     assert read_history(store, "1", span("now-1h"), NOW).gaps == ()

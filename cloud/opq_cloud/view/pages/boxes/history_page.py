@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from opq_cloud.view.pages.shown import history_chart as drawing
 from opq_cloud.view.pages.shown.box_history import BoxHistory, HistoryRow, first_span, read_history
+from opq_cloud.view.pages.shown.missing_words import missing_parts
 from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span
@@ -81,6 +82,7 @@ def history_values(
         "history_box": record.box_id,
         "history_charts": [each for each in charts if each["chart"] is not None],
         "history_gaps": axis.gaps(history.gaps),
+        "history_missing": missing_parts(context.store, record.box_id, history),
         "not_installed": axis.gaps(
             [(span.start_ms, history.first_heard_ms)] if history.first_heard_ms else ()
         ),

@@ -1,0 +1,58 @@
+"""Why something was not measured, in words: the Measurement after it reports how long and why.
+
+Trends do not keep that, so the Measurements of the rows that are not whole are read, the newest first; they
+are stored for a day. A network that failed is no reason: what it held up comes later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opq_cloud.store.store import ShownStore
+from opq_cloud.view.pages.shown.box_history import BoxHistory
+from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.wire.continuity import GapReason, missing_s
+
+WORDS = {
+    GapReason.OVERRUN: "lost in the Box",
+    GapReason.LINE: "lost between the Box and its gateway",
+    GapReason.GATEWAY: "lost in the gateway, which stood still, was not running, or was too slow",
+    GapReason.RESTART: "restarted, with its supply there",
+    GapReason.DARK: "the Box had no supply",
+}
+READ_MS = 3_000_000
+"""Length of what is read at most; a Box sends a Measurement a second."""
+REPORTED_MS = 15_000
+"""A start waits so long for its cause (the gateway's `CAUSE_WAITS`)."""
+WHOLE = 0.995
+LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class MissingPart:
+    """`seconds` that were not measured before a moment."""
+
+    until_ns: int
+    seconds: float
+    words: str
+
+
+def missing_parts(store: ShownStore, box_id: str, history: BoxHistory) -> Sequence[MissingPart]:
+    """What Measurements report as missing in the rows of a span that are not whole, the newest first."""
+    found: list[MissingPart] = []
+    left_ms, before_ms = READ_MS, history.span.end_ms
+    for row in reversed(history.rows):
+        start_ms, end_ms = row.start_ms, min(before_ms, row.start_ms + history.step_ms + REPORTED_MS)
+        if row.coverage >= WHOLE or start_ms >= end_ms:
+            continue
+        left_ms -= end_ms - start_ms
+        if left_ms < 0 or len(found) >= LISTED:
+            break
+        before_ms = start_ms
+        for each in reversed(store.measurements(box_id, start_ms, end_ms)):
+            until_ns = window_ns(each)[0] if each.start_ns is not None else each.timestamp_ms * NS_PER_MS
+            found += [
+                MissingPart(until_ns, seconds, WORDS[reason])
+                for reason, seconds in missing_s(each.metrics).items()
+                if seconds >= 0.05
+            ]
+    return found[:LISTED]

@@ -46,7 +46,9 @@ class Table:
         return [one for box_id in box_ids for one in self.findings_of_box(box_id, start_ns, end_ns)]
 
     def findings_of_incident(self, incident_id: int) -> list[KnownFinding]:
-        return [one for one in self.known.values() if one.incident_id == incident_id]
+        found = [one for one in self.known.values() if one.incident_id == incident_id]
+        self.read += len(found)
+        return found
 
     def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
         every = [onset(one) for one in self.known.values()]
@@ -61,7 +63,9 @@ class Table:
         return self._places.get(box_id, BoxPlace())
 
     def put(self, findings: list[Finding], event_id: int = 1) -> JoinPlan:
-        plan = plan_join(self, findings, event_id, self.place_of)
+        return self.carry_out(plan_join(self, findings, event_id, self.place_of))
+
+    def carry_out(self, plan: JoinPlan) -> JoinPlan:
         numbers = GivenNumbers(
             [next(self._findings) for _ in range(plan.new_findings())],
             [next(self._incidents) for _ in range(plan.new_incidents())],

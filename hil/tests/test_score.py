@@ -185,12 +185,24 @@ def test_the_incident_that_began_with_a_disturbance_stands_for_it() -> None:
         assert told["start_error_ms"]["median"] == 0.02
 
 
-def test_the_start_of_a_steady_state_is_the_median_of_its_boxes() -> None:
-    lamp = true("a", "flicker", 0, 9000, "1", "2", "3")
-    pairs = (("1", 0.5), ("2", 40), ("3", 30))
-    found = [stored(n, "flicker", at_ms, 9000, box_id) for n, (box_id, at_ms) in enumerate(pairs)]
-    again = stored(7, "flicker", 8000, 9000, "1")
-    assert score([lamp], [*found, again])["start_error_ms"]["median"] == 30.0
+def test_a_cause_has_one_incident_and_its_later_parts_name_it() -> None:
+    """Two Boxes of one state apart are two, and so is one that has another class at a Box, or is false."""
+    lamp, fault = true("a", "mains_signalling", 0, 9000, "1", "2"), true("b", "sag", 20_000, 60_000, "1")
+    whole = stored(1, "mains_signalling", 0, 9000, "1", "2")
+    dip, again = stored(2, "sag", 20_000, 20_200, "1"), stored(3, "sag", 22_000, 22_200, "1")
+
+    def figures(*found: FoundIncident) -> tuple[float | None, int, int]:
+        told = score([lamp, fault], found)
+        return told["incidents_per_cause"], told["later_parts"], told["wrongly_split"]
+
+    follows = replace(again, follows=2)
+    assert figures(whole, dip, follows) == (1.0, 1, 0)
+    assert figures(whole, dip, again) == (1.5, 0, 1)
+    each = [stored(number, "mains_signalling", 0, 9000, str(number - 3)) for number in (4, 5)]
+    assert figures(*each, dip) == (1.5, 0, 1)
+    assert figures(each[0], replace(each[1], kind="interharmonics"), dip) == (1.5, 0, 1)
+    assert figures(whole, dip, stored(9, "swell", 90_000, 91_000, "3")) == (1.5, 0, 0)
+    assert figures(stored(9, "swell", 90_000, 91_000, "3")) == (None, 0, 0)
 
 
 def test_a_transient_without_length_is_found_beside_a_long_one_although_its_stamp_is_late() -> None:
@@ -344,7 +356,7 @@ def test_what_the_rule_calls_several_incidents_is_not_wrongly_split() -> None:
 
     assert figures(at(1, "sag", 1), at(2, "sag", 3, follows=1)) == (1, 0)
     assert figures(at(1, "sag", 1), at(2, "sag", 3)) == (1, 1)
-    assert figures(at(1, "harmonics", 1), at(2, "harmonics", 1)) == (1, 0)
+    assert figures(at(1, "harmonics", 1), at(2, "harmonics", 1)) == (1, 1)
     other = at(5, "swell", 20, follows=1)  # of another disturbance, between two of the first
     assert figures(at(1, "sag", 1), other, at(3, "sag", 40, follows=5)) == (1, 0)
     assert figures(at(1, "sag", 1), other, at(3, "sag", 80, follows=5)) == (1, 1)  # long after

@@ -301,7 +301,7 @@ class Finding:
     beside: tuple[str, ...] = ()
     """Other Boxes that `because` and `figures` concern; only people who see all of them see these two."""
     also_at: tuple[str, ...] = ()
-    """For a steady state: other Boxes that showed the same, enough to tell how far it reaches."""
+    """Other Boxes of a steady state, where an older version stored it as an incident of each Box."""
     samples_began_ns: int | None = None
     """Time of the Box's sample 0 by the clock of `start_ns`: another one after the clock was set, or the Box
     started again; None where the Box does not number its samples."""

@@ -12,6 +12,7 @@ from joining_table import MS, Table, sag
 
 from opq_cloud.mauka.joining.clusters import same
 from opq_cloud.mauka.joining.onset_rule import REACH_NS, one_onset
+from opq_cloud.mauka.measuring.lines import same_line
 from opq_cloud.mauka.measuring.sightings import LATE_STEADY_NS, family, is_steady, kept
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incidents.join_plan import (
@@ -20,27 +21,34 @@ from opq_cloud.store.incidents.join_plan import (
     incident_of,
     onset,
 )
+from opq_measure.analysis.conditions import RISEN_FROM
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, WaveformAlignment
 
 CYCLE_NS = 20 * MS
 
 
+LINE_HZ = {"interharmonics": "interharmonic_hz", "mains_signalling": "signal_hz"}
 findings = st.builds(
-    lambda kind, box_id, start, length, uncertainty, percent, cycles, closed, seen, clock, by, began: replace(
-        sag(start, start + length, box_id, uncertainty),
-        kind=kind,
-        residual_percent=percent,
-        residual_v=None if percent is None else percent * 1.2,
-        duration_cycles=cycles,
-        closed=closed,
-        onset_seen=seen,
-        because=f"{percent}",
-        clock_id=clock,
-        uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if uncertainty > 1000 else uncertainty * MS,
-        alignment=by,
-        samples_began_ns=None if box_id in ("1", "4") else began * MS,  # those number no samples
+    lambda kind, box_id, start, length, uncertainty, percent, cycles, closed, seen, clock, by, began, hz: (
+        replace(
+            sag(start, start + length, box_id, uncertainty),
+            kind=kind,
+            figures=((LINE_HZ[kind], hz),) if kind in LINE_HZ else (),
+            residual_percent=percent,
+            residual_v=None if percent is None else percent * 1.2,
+            duration_cycles=cycles,
+            closed=closed,
+            onset_seen=seen,
+            because=f"{percent}",
+            clock_id=clock,
+            uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if uncertainty > 1000 else uncertainty * MS,
+            alignment=by,
+            samples_began_ns=None if box_id in ("1", "4") else began * MS,  # those number no samples
+        )
     ),
-    st.sampled_from(["sag", "interruption", "undervoltage", "swell", "phase_jump", "harmonics", "harmonics"]),
+    st.sampled_from(
+        ["sag", "interruption", "undervoltage", "swell", "phase_jump", "harmonics", "harmonics", *LINE_HZ]
+    ),
     st.sampled_from(["1", "2", "3", "4"]),
     st.integers(0, 30).map(lambda step: 97 * step) | st.integers(0, 70_000) | st.sampled_from([2000, 4000]),
     st.integers(0, 400) | st.integers(59_000, 61_000) | st.just(2000),
@@ -52,7 +60,24 @@ findings = st.builds(
     st.sampled_from([None, None, 7]),
     st.none() | st.sampled_from([1, 5 * MS]).map(lambda ns: WaveformAlignment("1", 0, ns, 0, 9, "compared")),
     st.sampled_from([-900_000, -900_000, -860_000]),
+    st.sampled_from([175.0, 175.2, 216.67]),
 )
+steady = st.builds(
+    lambda kind, hz, box_id, start, length, uncertainty, closed, seen, risen: Finding(
+        kind, box_id, start * MS, (start + length) * MS, uncertainty * MS, closed=closed, onset_seen=seen,
+        figures=((LINE_HZ[kind], hz),) if kind in LINE_HZ else ((RISEN_FROM, 9.0),) if risen else (),
+    ),
+    st.sampled_from(["harmonics", *LINE_HZ, *LINE_HZ]),
+    st.sampled_from([175.0, 175.2, 216.67]),
+    st.sampled_from(["1", "2", "3", "4"]),
+    st.integers(0, 40).map(lambda step: 97 * step) | st.integers(0, 70_000),
+    st.integers(0, 400) | st.integers(5_000, 40_000) | st.just(2000),
+    st.sampled_from([0, 0, 1, 30, 900]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([False, False, False, True]),
+)  # fmt: skip
+"""Parts of steady states: many that begin close to each other, and go on with each other."""
 PLACES = {
     "1": BoxPlace("1", "mill", "feeder1", "valley", 46.5, 7.25),
     "2": BoxPlace("1", "farm", "feeder1", "valley"),
@@ -88,8 +113,8 @@ def test_an_incident_whose_first_finding_lies_before_what_is_read_again_stays_as
     assert {len(group) for group in table.incidents()} == {1, 2}
 
 
-@given(st.lists(findings, max_size=10), st.randoms(use_true_random=False))
-@settings(max_examples=80, deadline=None)
+@given(st.lists(findings, max_size=10) | st.lists(steady, max_size=12), st.randoms(use_true_random=False))
+@settings(max_examples=160, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:
     together, in_parts = Table(PLACES), Table(PLACES)
     with patch("opq_cloud.mauka.joining.incident_facts.ARRIVALS", chance.choice([1, 2, 50])):
@@ -104,8 +129,8 @@ def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding],
     assert in_parts.contents() == together.contents()
 
 
-@given(st.lists(findings, min_size=1, max_size=10))
-@settings(max_examples=40, deadline=None)
+@given(st.lists(findings, min_size=1, max_size=10) | st.lists(steady, min_size=1, max_size=12))
+@settings(max_examples=80, deadline=None)
 def test_a_repeat_changes_nothing_and_gets_the_same_answer(items: list[Finding]) -> None:
     table = Table(PLACES)
     table.put(items)
@@ -115,8 +140,8 @@ def test_a_repeat_changes_nothing_and_gets_the_same_answer(items: list[Finding])
     assert table.answer.stored == first
 
 
-@given(st.lists(findings, min_size=1, max_size=8))
-@settings(max_examples=40, deadline=None)
+@given(st.lists(findings, min_size=1, max_size=8) | st.lists(steady, min_size=1, max_size=10))
+@settings(max_examples=80, deadline=None)
 def test_what_is_stored_is_apart_and_covers_what_was_put(items: list[Finding]) -> None:
     table = Table()
     for item in items:
@@ -126,9 +151,15 @@ def test_what_is_stored_is_apart_and_covers_what_was_put(items: list[Finding]) -
         for other in stored[place + 1 :]:
             assert not same(one.finding, other.finding)
             if one.incident_id == other.incident_id:
-                same_state = is_steady(one.finding.kind) and one.finding.box_id == other.finding.box_id
+                same_state = one.finding.kind == other.finding.kind and same_line(one.finding, other.finding)
                 near = abs(one.finding.start_ns - other.finding.start_ns) <= REACH_NS
                 assert same_state if is_steady(one.finding.kind) or is_steady(other.finding.kind) else near
+    for number, facts in table.facts.items():
+        begun: dict[str, int] = {}
+        for known in table.findings_of_incident(number):
+            one = known.finding
+            begun[one.box_id] = min(one.start_ns, begun.get(one.box_id, one.start_ns))
+        assert max(begun.values()) - facts.start_ns <= REACH_NS, "a Box that begins apart stays apart"
     for item in items:
         late_ns = LATE_STEADY_NS if is_steady(item.kind) and not item.onset_seen else CYCLE_NS
         holders = [

@@ -1,12 +1,23 @@
 """Steady states: which waveforms of one Box show the same one, and when it was over."""
 
 from dataclasses import replace
-from itertools import permutations
+from itertools import islice, permutations
 
 import pytest
 from joining_table import MS, Table
 
-from opq_proto.messages import Finding
+from opq_cloud.actions.incident_edits import plan_split
+from opq_cloud.mauka.reanalysis.replacing import ReplacedEvent, Replacement, plan_replacement
+from opq_cloud.store.box_place import BoxPlace
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
+
+PLACES = {
+    "1": BoxPlace(place="church", feeder="feeder1", region="island"),
+    "2": BoxPlace(place="church", feeder="feeder1", region="island"),
+    "3": BoxPlace(place="school", feeder="feeder1", region="island"),
+    "10": BoxPlace(place="mill", feeder="feeder2", region="island"),
+    "20": BoxPlace(grid="other"),
+}
 
 
 def state(start_s: int, end_s: int, closed: bool, onset_seen: bool, box_id: str = "1") -> Finding:
@@ -101,3 +112,136 @@ def test_parts_of_a_steady_state_that_were_placed_by_hand_stay_and_take_what_goe
     table.put([third])
     assert table.incidents() == {frozenset({first}), frozenset({second, third})}
     assert {known.incident_id for known in table.known.values()} == {1, 7}
+
+
+def line(box_id: str, start_ms: int, end_ms: int, hz: float = 216.67, percent: float = 2.0) -> Finding:
+    """A part of a telegram that ends within the first pulse."""
+    figures = (("interharmonic_hz", hz), ("interharmonic_percent_max", percent))
+    return Finding(
+        "interharmonics",
+        box_id,
+        start_ms * MS,
+        end_ms * MS,
+        100,
+        closed=False,
+        figures=figures,
+        because="2 %",
+    )
+
+
+def telegram(box_id: str, start_ms: int, end_ms: int, hz: float = 216.67, percent: float = 2.0) -> Finding:
+    figures = (("signal_hz", hz), ("signal_percent", percent))
+    return Finding("mains_signalling", box_id, start_ms * MS, end_ms * MS, 100, figures=figures)
+
+
+def classes(table: Table) -> dict[str, set[str]]:
+    """Box -> all that it is called."""
+    found: dict[str, set[str]] = {}
+    for known in table.known.values():
+        found.setdefault(known.finding.box_id, set()).add(known.finding.kind)
+    return found
+
+
+def test_one_state_at_several_boxes_of_a_grid_is_one_incident_with_scope_and_each_end() -> None:
+    parts = [replace(state(0, 5 + n, True, True, box_id), start_ns=n * MS) for n, box_id in enumerate(PLACES)]
+    for order in islice(permutations(parts), 0, None, 3):
+        table = Table(PLACES)
+        for one in order:
+            table.put([one])
+        assert table.incidents() == {frozenset(parts[:4]), frozenset(parts[4:])}, "another grid is apart"
+        facts = max(table.facts.values(), key=lambda each: each.boxes)
+        assert (facts.boxes, facts.scope, facts.end_ns) == (4, "region", 8000 * MS)
+        assert [each.box_id for each in facts.arrivals] == ["1", "2", "3", "10"]
+
+
+@pytest.mark.parametrize(
+    ("later", "incidents"),
+    [
+        (state(0, 5, True, True, "2"), 1),
+        (replace(state(0, 5, True, True, "2"), start_ns=300 * MS), 1),  # as finely as it is detected
+        (replace(state(0, 5, True, True, "2"), start_ns=301 * MS), 2),  # it began apart
+        (replace(state(0, 5, True, True, "2"), start_ns=301 * MS, uncertainty_ns=MS), 1),
+        (replace(state(0, 5, True, True, "2"), uncertainty_ns=UNKNOWN_UNCERTAINTY_NS), 2),
+        (state(2, 5, True, False, "2"), 1),  # its waveform begins later, and the other's lasts
+        (state(3, 5, True, False, "2"), 2),
+        (replace(state(0, 5, True, True, "2"), kind="noise"), 2),
+        (state(2, 5, True, False, "1"), 1),  # the same Box
+    ],
+)
+def test_a_box_that_begins_apart_or_shows_another_class_stays_apart(later: Finding, incidents: int) -> None:
+    for order in permutations([state(0, 4, True, True), later]):
+        table = Table()
+        for one in order:
+            table.put([one])
+        assert len(table.incidents()) == incidents
+
+
+def test_beginnings_do_not_chain_from_box_to_box() -> None:
+    parts = [replace(state(0, 5, True, True, str(n)), start_ns=200 * n * MS) for n in range(5)]
+    for order in permutations(parts):
+        table = Table()
+        for one in order:
+            table.put([one])
+        assert table.incidents() == {frozenset(parts[:2]), frozenset(parts[2:4]), frozenset(parts[4:])}
+
+
+def test_a_line_whose_neighbours_show_its_keying_is_a_telegram() -> None:
+    """And what has another frequency, or began apart, is neither in its incident nor called so."""
+    keyed = [telegram("1", 0, 6000), telegram("2", 1, 6000)]
+    lines = [line("1", 0, 1100), line("3", 0, 1100), line("10", 200, 1100)]
+    others = [line("2", 0, 1100, hz=175.0), line("3", 30_000, 31_000)]
+    seen = set()
+    for order in islice(permutations([*keyed, *lines, *others]), 0, None, 31):
+        table = Table(PLACES)
+        for number, one in enumerate(order[:2]):
+            table.put([one], number)
+        table.put(list(order[2:]), 3)
+        seen.add(frozenset(table.contents()))
+    assert len(seen) == 1
+    assert sorted(len({one.box_id for one in group}) for group in table.incidents()) == [1, 1, 4]
+    whole = max(table.facts.values(), key=lambda facts: facts.boxes)
+    assert (whole.kinds, whole.kind, whole.scope) == (("mains_signalling",), "mains_signalling", "region")
+    (third,) = (known for known in table.known.values() if known.finding.box_id == "10")
+    assert third.finding.figures == (("signal_hz", 216.67), ("signal_percent", 2.0))
+    assert third.finding.because == "2 %; another waveform shows that it is keyed"
+    assert not third.finding.closed, "its own end"
+    assert classes(table)["2"] == {"mains_signalling", "interharmonics"}, "two lines at one Box"
+
+
+def test_a_line_has_its_own_name_again_where_no_waveform_shows_the_keying_any_more() -> None:
+    table = Table()
+    table.put([line("1", 0, 1100), line("2", 0, 1100)], 1)
+    table.put([telegram("2", 0, 6000)], 2)
+    assert classes(table) == {"1": {"mains_signalling"}, "2": {"mains_signalling"}}
+    gone = ReplacedEvent(2, 0, 6000 * MS, ("2",), ())
+    plan, _ = plan_replacement(table, Replacement((gone,), frozenset(), True), table.place_of)
+    assert plan.removed == (), "the other event still shows a line at Box 2"
+    both = [ReplacedEvent(1, 0, 1100 * MS, ("1", "2"), (line("1", 0, 1100), line("2", 0, 1100))), gone]
+    plan, _ = plan_replacement(table, Replacement(tuple(both), frozenset(), True), table.place_of)
+    table.carry_out(plan)
+    assert classes(table) == {"1": {"interharmonics"}, "2": {"interharmonics"}}
+    assert table.incidents() == {frozenset({line("1", 0, 1100), line("2", 0, 1100)})}
+
+
+def test_a_state_that_a_person_split_stays_so_and_new_boxes_join_the_nearest() -> None:
+    table = Table(PLACES)
+    table.put([telegram("1", 0, 6000), telegram("2", 10, 6000), line("3", 10, 1100)])
+    (apart,) = (number for number, known in table.known.items() if known.finding.box_id == "1")
+    table.carry_out(plan_split(table, 1, [apart], table.place_of))
+    table.put([telegram("1", 0, 6000), telegram("2", 10, 6000), line("3", 10, 1100)], 2)
+    table.put([line("10", 11, 1100)], 3)
+    boxes = sorted(sorted(one.box_id for one in group) for group in table.incidents())
+    assert boxes == [["1"], ["10", "2", "3"]]
+    assert set().union(*classes(table).values()) == {"mains_signalling"}
+
+
+def test_a_state_of_many_boxes_grows_without_being_read() -> None:
+    table = Table()
+    table.put([state(0, 5, True, True, "0")])
+    for n in range(1, 300):
+        table.put([replace(state(0, 5, True, True, str(n)), start_ns=n % 150 * MS)])
+    table.read = 0
+    table.put([replace(state(0, 5, True, True, "late"), start_ns=77 * MS)])
+    (facts,) = table.facts.values()
+    assert facts.boxes == 301
+    assert table.read <= 1200, "the onsets, and not all findings"

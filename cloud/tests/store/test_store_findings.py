@@ -74,6 +74,34 @@ def test_the_same_findings_again_change_nothing(
     assert sorted(one.kind for one in before) == ["harmonics", "sag"]  # a steady state is one of its own
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_telegram_at_several_boxes_is_one_incident_by_one_name(store: CloudStore, turned: bool) -> None:
+    """Box 2's waveform ends within the first pulse; it is stored with what it shows and what it is."""
+    figures = (
+        ("onset_within_ms", 0.1),
+        ("interharmonic_hz", 175.0),
+        ("interharmonic_percent", 1.4),
+        ("interharmonic_percent_max", 1.5),
+    )
+    line = Finding("interharmonics", "2", SAG.start_ns, SAG.end_ns, 10, closed=False, figures=figures)
+    keyed = replace(line, kind="mains_signalling", box_id="1", end_ns=SAG.end_ns + 6 * SECOND_NS,
+                    figures=(("signal_hz", 175.01), ("signal_percent", 1.4)))  # fmt: skip
+    parts = [(1, line), (2, keyed)]
+    for event_id, one in reversed(parts) if turned else parts:
+        put_findings(store, event_id, [one])
+    (incident,) = store.incidents()
+    assert (incident.kind, incident.box_ids) == ("mains_signalling", ("1", "2"))
+    assert incident_json(incident)["classes"] == {"1": "mains_signalling", "2": "mains_signalling"}
+    (known,) = store.findings_of_box("2", SAG.start_ns, SAG.end_ns)
+    assert known.pieces == (line,)
+    assert known.finding.figures == (("onset_within_ms", 0.1), ("signal_hz", 175.0), ("signal_percent", 1.5))
+    ends_ns = {each.finding.box_id: each.finding.end_ns for each in incident.findings}
+    assert ends_ns == {"1": keyed.end_ns, "2": line.end_ns}
+    revision = store.join_revision()
+    assert put_findings(store, 1, [line])[0].finding == known.finding
+    assert (store.join_revision(), store.incidents()) == (revision, [incident])
+
+
 def test_a_finding_seen_by_a_second_event_is_widened(store: CloudStore) -> None:
     open_end = replace(SAG, closed=False)
     whole = replace(SAG, start_ns=SAG.start_ns + 50_000_000, end_ns=SAG.end_ns + 3 * SECOND_NS,

@@ -10,7 +10,7 @@ import numpy as np
 
 from opq_sim.power_system.map_places import distance_km
 from opq_sim.score.matching import ScoreMatch, match_incidents
-from opq_sim.score.records import COMPOUND_NS, FOLLOWS_NS, JOIN_NS, OPEN_NS, FoundIncident, TrueDisturbance
+from opq_sim.score.records import COMPOUND_NS, FOLLOWS_NS, JOIN_NS, LINES, FoundIncident, TrueDisturbance
 
 MISSED, NOTHING = "missed", "none"
 """Confusion matrix: a disturbance without an incident; the row of incidents without a disturbance."""
@@ -51,6 +51,8 @@ class ScoreFigures(TypedDict):
     wrongly_split: int
     joined: int
     wrongly_joined: int
+    later_parts: int
+    incidents_per_cause: float | None
     recall: float | None
     precision: float | None
     by_class: dict[str, ClassFigures]
@@ -70,9 +72,11 @@ class ScoreFigures(TypedDict):
 
 `truth`: disturbances; `found`: those with an incident, whatever its class; `false`: incidents without one;
 `split`: disturbances with several, `wrongly_split`: with more than the rule requires; `joined`: incidents of
-several, `wrongly_joined`: of several that the rule separates. `start_error_ms_sharp`: without steady states;
+several, `wrongly_joined`: of several that the rule separates. `later_parts`: incidents that follow another
+one of their disturbance and name it, as a reclosing does; `incidents_per_cause`: the others, false ones
+too, by found disturbances. `start_error_ms_sharp`: without steady states;
 `start_error_ms_by_class`: by true class. `scope_right`: of found ones whose incident
-has a scope; `scope_right_sharp`: without steady states, each of which is an incident of one Box by the rule.
+has a scope; `scope_right_sharp`: without steady states.
 `cause_right`: of found ones whose incident was judged, by the first cause that it names. `side_right`: of the
 `sides`, the Boxes of found ones for which the incident states whether they are downstream. `place_error_km`:
 an incident's centre is the mean of its Boxes, so its error depends on how dense they are.
@@ -85,6 +89,7 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
     seen = sum(1 for each in match.of_truth if each)
     false = sum(1 for each in match.of_found if not each)
     every = {each.number: each for each in found}
+    later = _later_parts(match, found, every)
     errors_ms = list(_start_errors_ms(truth, found, match))
     sharp_ms = [off for _, best, off in errors_ms if not best.steady]
     by_class_ms: dict[str, list[float]] = defaultdict(list)
@@ -104,6 +109,8 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
         ),
         "joined": sum(1 for each in match.of_found if len(each) > 1),
         "wrongly_joined": sum(1 for each in match.of_found if _wrongly_joined([truth[t] for t in each])),
+        "later_parts": later,
+        "incidents_per_cause": _share(len(found) - later, seen),
         "recall": _share(seen, len(truth)),
         "precision": _share(len(found) - false, len(found)),
         "by_class": _by_class(truth, found, match),
@@ -125,14 +132,25 @@ def _wrongly_split(
 ) -> bool:
     """True if one disturbance has more incidents than the rule requires.
 
-    The rule requires one per Box and class of a steady state, one for each part that follows another, and one
+    The rule requires one for each class of a steady state, one for each part that follows another, and one
     for Boxes that it reaches more than 200 ms after the others, such as phases that the breaker makes dead.
     """
-    begun = [each for each in incidents if not each.steady and not _follows(each, incidents, every)]
-    steady = [(each.kind, box_id) for each in incidents if each.steady for box_id in each.boxes]
-    onsets_ns = sorted(_true_onset_ns(one, each) for each in begun)
-    together = any(later - earlier <= JOIN_NS for earlier, later in pairwise(onsets_ns))
-    return together or len(set(steady)) < len(steady)
+    begun: dict[str, list[int]] = defaultdict(list)
+    for each in incidents:
+        if each.steady or not _follows(each, incidents, every):
+            name = "line" if each.kind in LINES else each.kind if each.steady else ""
+            begun[name].append(_true_onset_ns(one, each))
+    return any(
+        later - earlier <= JOIN_NS for each in begun.values() for earlier, later in pairwise(sorted(each))
+    )
+
+
+def _later_parts(
+    match: ScoreMatch, found: Sequence[FoundIncident], every: Mapping[int, FoundIncident]
+) -> int:
+    """Returns how many incidents follow another one of the same disturbance, and name it."""
+    of_truth = [[found[f] for f in each] for each in match.of_truth]
+    return len({one.number for own in of_truth for one in own if _follows(one, own, every)})
 
 
 def _true_onset_ns(one: TrueDisturbance, incident: FoundIncident) -> int:
@@ -228,30 +246,14 @@ def _confusion(
 def _start_errors_ms(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
 ) -> Iterator[tuple[TrueDisturbance, FoundIncident, float]]:
-    """For each found one: earliest stored onset less earliest arrival, on the Boxes that both have.
-
-    A steady state has an incident for each Box: the median over its Boxes of the first one's error.
-    """
+    """For each found one: earliest stored onset less earliest arrival, on the Boxes that both have."""
     for one, incidents in zip(truth, match.of_truth, strict=True):
         if not incidents:
             continue
         best = found[incidents[0]]
-        if best.steady:
-            yield one, best, float(np.median(list(_box_errors_ms(one, [found[f] for f in incidents]))))
-            continue
         shared = one.boxes.keys() & best.boxes.keys()
         first = min(one.boxes[box].start_ns for box in shared)
         yield one, best, abs(min(best.boxes[box].start_ns for box in shared) - first) / 1e6
-
-
-def _box_errors_ms(one: TrueDisturbance, incidents: Sequence[FoundIncident]) -> Iterator[float]:
-    """By Box of the steady state: the earliest stored onset less the arrival."""
-    first_ns: dict[str, int] = {}
-    for each in incidents:
-        for box_id in each.boxes.keys() & one.boxes.keys():
-            first_ns[box_id] = min(first_ns.get(box_id, OPEN_NS), each.boxes[box_id].start_ns)
-    for box_id, start_ns in first_ns.items():
-        yield abs(start_ns - one.boxes[box_id].start_ns) / 1e6
 
 
 def _start_error(errors_ms: Sequence[float]) -> StartError:

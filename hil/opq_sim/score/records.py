@@ -24,8 +24,10 @@ STEADY = frozenset(
         "mains_signalling", "unbalance",
     }
 )  # fmt: skip
-"""Classes of which each Box has an incident of its own (docs/reference/contracts.md, Findings and
-incidents)."""
+"""Classes that last: one that begins within another disturbance is an incident of its own
+(docs/reference/contracts.md, Findings and incidents)."""
+LINES = frozenset({"mains_signalling", "interharmonics"})
+"""A telegram, and what it is called where no waveform shows its keying."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,10 @@ def _show(figures: ScoreFigures, nothing: int) -> None:
         f"{figures['incidents']} incidents: {figures['false']} false, "
         f"{figures['joined']} joined, {figures['wrongly_joined']} of them wrongly"
     )
+    per_cause, later = figures["incidents_per_cause"], figures["later_parts"]
+    if per_cause is not None:
+        parts = f", without {later} later parts that name the one before" if later else ""
+        console.print(f"incidents per cause: {per_cause:.2f}{parts}")
     error = figures["start_error_ms"]
     if error["median"] is not None:
         sharp_within = _percent(figures["start_error_ms_sharp"]["within_1_ms"])

@@ -7,6 +7,7 @@ the finding that it becomes.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from opq_cloud.mauka.measuring.lines import as_telegram, same_line
 from opq_cloud.mauka.measuring.sample_axis import is_other_axis
 from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS, family, kept, reach, whole
 from opq_cloud.store.incidents.join_plan import KnownFinding
@@ -22,7 +23,7 @@ def same(one: Finding, other: Finding) -> bool:
     """Returns True if two findings are the same disturbance at the same Box."""
     if one.box_id != other.box_id or family(one.kind) != family(other.kind):
         return False
-    if is_other_axis(one, other):
+    if is_other_axis(one, other) or not same_line(one, other):
         return False
     return gap_ns(one, other) <= min(one.uncertainty_ns + other.uncertainty_ns, SAME_CLOCK_LIMIT_NS)
 
@@ -58,8 +59,10 @@ class Cluster:
     def become(self, finding_id: int) -> None:
         """Makes the finding with this number, at first in the incident that it was in."""
         finding = whole(self.sightings)
-        pieces = () if self.sightings == (finding,) else self.sightings
         first = min(self.known, key=lambda one: (not one.by_hand, one.finding_id), default=None)
+        if first is not None and first.finding == as_telegram(finding):
+            finding = first.finding  # the name that its neighbours gave it, until it is placed
+        pieces = () if self.sightings == (finding,) else self.sightings
         if first is None:
             self._place = KnownFinding(finding_id, 0, self.event_ids, finding, pieces)
         else:
@@ -107,4 +110,10 @@ def united(clusters: list[Cluster]) -> list[Cluster]:
 def holds(around: Finding, part: Finding) -> bool:
     """Returns True if `part` is of the same Box and family, within the span of `around`."""
     inside = around.start_ns <= part.start_ns and part.end_ns <= around.end_ns
-    return inside and around.box_id == part.box_id and family(around.kind) == family(part.kind)
+    alike = family(around.kind) == family(part.kind) and same_line(around, part)
+    return inside and alike and around.box_id == part.box_id
+
+
+def own_finding(known: KnownFinding) -> Finding:
+    """Returns a stored finding by the name that its own waveforms give it."""
+    return whole(known.pieces) if known.pieces else known.finding

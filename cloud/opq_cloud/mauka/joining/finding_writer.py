@@ -13,7 +13,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from opq_cloud.mauka.joining.planning import plan_join
-from opq_cloud.mauka.joining.steady_extent import with_extent
 from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS
 from opq_cloud.mauka.running.event_analysis import EventResult
 from opq_cloud.store.box_place import BoxPlace, box_place
@@ -71,7 +70,7 @@ class FindingWriter:
             return CarriedOut(())
         store = self._store()
         self._read_places(findings)
-        stamped = with_extent(map(self.with_clock, findings), self.place_of)
+        stamped = [self.with_clock(one) for one in findings]
         with _without_collections() if len(stamped) >= MANY_BOXES else nullcontext():
             done = carry_out_plan(store, lambda: plan_join(store, stamped, event_id, self.place_of))
         if done is None:

@@ -4,7 +4,7 @@ All of them are made of figures of bounded size that may be joined in any order 
 fifty, integer sums), so that adding one Box to an incident of 10,000 costs as much as one Box, and the result
 is the same as from all its findings at once.
 
-Scope, from what is known of the Boxes, and of those that showed the same steady state: one place is local;
+Scope, from what is known of the Boxes: one place is local;
 several of one feeder: feeder; several feeders: region; several regions, or a frequency that several feeders
 share: wide_area.
 """
@@ -19,7 +19,7 @@ from opq_cloud.mauka.causes.hypotheses import hypotheses_for
 from opq_cloud.mauka.causes.sides import sides_of
 from opq_cloud.mauka.causes.signs import shows_onset, signs_of
 from opq_cloud.mauka.measuring.onset_figures import WITHIN_MS
-from opq_cloud.mauka.measuring.sightings import is_steady
+from opq_cloud.mauka.measuring.sightings import family, is_steady
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incidents.join_plan import (
     LESS,
@@ -56,7 +56,7 @@ def _is_closed(findings: Sequence[Finding]) -> bool:
     if not all(is_steady(one.kind) for one in findings):
         return all(one.closed for one in findings)
     last = {
-        (one.box_id, one.kind): one.closed
+        (one.box_id, family(one.kind)): one.closed
         for one in sorted(findings, key=lambda one: (one.end_ns, not one.closed))
     }
     return all(last.values())
@@ -83,7 +83,6 @@ def _few_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) 
 
 def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
     rank, place = worst_rank(one), place_of(one.box_id)
-    reached = [place, *map(place_of, one.also_at)]
     weights = (0, 0, 0)
     if place.latitude is not None and place.longitude is not None:
         weight = 1 + round(max(severity_key(one)[0], 0.0))
@@ -94,9 +93,9 @@ def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
         severity=severity_of(one),
         arrivals=(_arrival(one),),
         worst=rank,
-        places=_few([[each.place or "" for each in reached]]),
-        feeders=_few([[each.feeder or "" for each in reached]]),
-        regions=_few([[each.region or "" for each in reached]]),
+        places=(place.place or "",),
+        feeders=(place.feeder or "",),
+        regions=(place.region or "",),
         frequency_alone=one.kind == "frequency_deviation", weights=weights,
         kinds=tuple(sorted(set(one.kind.split("+")))), witnesses=(_witness(one, place),),
     )  # fmt: skip

@@ -51,7 +51,7 @@ def onset_key(one: FindingOnset | Finding) -> OnsetKey:
     return one.start_ns, one.box_id, one.kind, one.end_ns, one.uncertainty_ns, one.samples_began_ns or 0
 
 
-def apart_ns(one: FindingOnset, other: FindingOnset) -> int | None:
+def apart_ns(one: FindingOnset | Finding, other: FindingOnset | Finding) -> int | None:
     """Returns the largest error between two Boxes' time stamps; None where it is unknown."""
     unknown = UNKNOWN_UNCERTAINTY_NS in (one.uncertainty_ns, other.uncertainty_ns)
     both = one.uncertainty_ns + other.uncertainty_ns

@@ -1,12 +1,12 @@
 """Joining: makes a plan of what to write from new findings. Pure; it reads the store through `JoinStore`.
 
 Findings of one Box and one family whose spans meet become one (`clusters.py`).
-Findings with a sharp onset are grouped by their onsets (`onset_rule.py`); a steady state of a Box is a
-separate incident, with all parts of it that were seen (`steady_placing.py`). The result depends on
-neither the order of arrival nor repetition, except for the numbers.
+Findings with a sharp onset are grouped by their onsets (`onset_rule.py`); a steady state is a separate
+incident, with all parts of it that were seen at the Boxes where it began at the same time (`steady_rule.py`).
+The result depends on neither the order of arrival nor repetition, except for the numbers.
 
-`placing.py` finds where onsets belong, `incident_facts.py` makes the facts of each incident that changes,
-`preceding.py` finds which one it follows.
+`placing.py` and `steady_placing.py` find where they belong, `incident_facts.py` makes the facts of each
+incident that changes, `preceding.py` finds which one it follows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of, grown
 from opq_cloud.mauka.joining.onset_rule import AROUND_NS, OnsetGroup, OnsetKey, onset_key
 from opq_cloud.mauka.joining.placing import PlacedOnset, place_onsets
 from opq_cloud.mauka.joining.preceding import PrecedingIncidents
-from opq_cloud.mauka.joining.steady_placing import place_steady
-from opq_cloud.mauka.measuring.sightings import is_steady
+from opq_cloud.mauka.joining.steady_placing import StatePlacing
+from opq_cloud.mauka.measuring.sightings import family, is_steady
 from opq_cloud.store.incidents.join_plan import (
     FindingMove,
     FindingOnset,
@@ -61,6 +61,10 @@ class JoinPlanning:
         self.since: dict[str, OnsetKey] = {}
         self._moved: dict[int, FindingMove] = {}
         """By number: findings that belong to another incident now."""
+        self._renamed: dict[int, KnownFinding] = {}
+        """By number: stored lines that have another name because of their neighbours."""
+        self._begun: set[int] = set()
+        """Numbers of new parts with which a Box comes to a steady state."""
         self._removed: set[int] = set()
         """Numbers of findings that will be no more."""
         self._gone: list[KnownFinding] = []
@@ -94,12 +98,13 @@ class JoinPlanning:
         of_box: dict[str, list[Cluster]] = {}
         for each in clusters:
             of_box.setdefault(each.reach.box_id, []).append(each)
-        facts, gone = self._facts_of_touched(touched, {each.place.finding_id: each.place for each in changed})
+        written = {each.place.finding_id: each.place for each in changed} | self._renamed
+        facts, gone = self._facts_of_touched(touched, written)
         return JoinPlan(
             revision,
             self._event_id,
             moved=tuple(self._moved.values()),
-            written=tuple(sorted((each.place for each in changed), key=lambda one: one.finding_id < 0)),
+            written=tuple(sorted(written.values(), key=lambda one: one.finding_id < 0)),
             removed=tuple(sorted(self._removed)),
             facts=facts,
             gone=gone,
@@ -166,48 +171,45 @@ class JoinPlanning:
                 continue
             assert move.group.incident_id is not None
             each_moved.place = replace(each_moved.place, incident_id=move.group.incident_id, leads=move.leads)
+        for number, one in self._renamed.items():
+            if (moved := self._moved.get(number)) is not None:
+                self._renamed[number] = replace(one, incident_id=moved.incident_id, leads=moved.leads)
 
     def _placed_steady(
         self, clusters: list[Cluster], groups: dict[int, tuple[OnsetGroup, bool]]
     ) -> list[PlacedOnset]:
         """Adds the incidents of these parts of steady states to `groups`; returns stored parts that move."""
-        before = [*self._gone, *(known for each in clusters for known in each.known)]
-        leaving = {one.finding_id for one in before}
-        states: dict[tuple[str, str], list[KnownFinding]] = {
-            (one.finding.box_id, one.finding.kind): [] for one in before if is_steady(one.finding.kind)
-        }
+        before: dict[str, list[KnownFinding]] = {}
+        for one in (*self._gone, *(known for each in clusters for known in each.known)):
+            if is_steady(one.finding.kind):
+                before.setdefault(family(one.finding.kind), []).append(one)
+        of_family: dict[str, list[Cluster]] = {name: [] for name in before}
         for each in clusters:
-            states.setdefault((each.place.finding.box_id, each.place.finding.kind), []).append(each.place)
+            of_family.setdefault(family(each.place.finding.kind), []).append(each)
         moved: list[PlacedOnset] = []
         used: set[int] = set()
-        for state, placed in states.items():
-            stored, beside = self._parts_of_state(state, {one.incident_id for one in placed})
-            parts = [*placed, *(one for one in stored if one.finding_id not in leaving)]
-            others = {one.incident_id for one in beside if one.finding_id not in leaving}
-            fresh = {one.finding_id for one in placed}
-            for one, group in place_steady(parts, others | used):
-                if group.incident_id is not None:
-                    used.add(group.incident_id)
-                if one.finding_id in fresh:
-                    groups[one.finding_id] = (group, False)
-                elif group.incident_id != one.incident_id:
-                    moved.append(PlacedOnset(onset(one), group, leads=False))
+        for name, own in of_family.items():
+            boxes = {each.reach.box_id for each in own}
+            near = [one for box_id in boxes for one in self.of_box[box_id].values()]
+            placing = StatePlacing(self._reader, self._members_of, lambda box_id: self._place_of(box_id).grid)
+            places = placing.place([each.place for each in own], before.get(name, ()), near, used)
+            numbers = {group.incident_id for _, group in (*places.placed, *places.moved)}
+            used.update(number for number in numbers if number is not None)
+            groups |= {one.finding_id: (group, False) for one, group in places.placed}
+            moved += [PlacedOnset(onset(one), group, leads=False) for one, group in places.moved]
+            self._begun |= places.begun
+            self._name_lines({each.place.finding_id: each for each in own}, places.named)
         return moved
 
-    def _parts_of_state(
-        self, state: tuple[str, str], numbers: set[int]
-    ) -> tuple[list[KnownFinding], list[KnownFinding]]:
-        """Returns (stored parts of this state in these incidents and those nearby, their other findings)."""
-        own = [one for one in self.of_box[state[0]].values() if one.finding.kind == state[1]]
-        every = {one.finding_id: one for one in own}
-        for number in numbers | {one.incident_id for one in own}:
-            if number > 0:
-                every |= self._members_of(number)
-        parts: list[KnownFinding] = []
-        others: list[KnownFinding] = []
-        for one in every.values():
-            (parts if (one.finding.box_id, one.finding.kind) == state else others).append(one)
-        return parts, others
+    def _name_lines(self, own: dict[int, Cluster], named: Iterable[tuple[KnownFinding, Finding]]) -> None:
+        for one, finding in named:
+            cluster = own.get(one.finding_id)
+            sightings = one.pieces or (one.finding,) if cluster is None else cluster.sightings
+            known = replace(one, finding=finding, pieces=() if sightings == (finding,) else sightings)
+            if cluster is not None:
+                cluster.place = known
+            elif known != one:
+                self._renamed[one.finding_id] = known
 
     # The findings that are read, and where they will be
 
@@ -302,12 +304,15 @@ class JoinPlanning:
             own = touched.setdefault(each.place.incident_id, _Touched())
             if not each.known:
                 own.added.append(each.place)
-                own.again |= is_steady(each.place.finding.kind)  # earlier open parts may be over now
+                goes_on = is_steady(each.place.finding.kind) and each.place.finding_id not in self._begun
+                own.again |= goes_on  # earlier open parts may be over now
             for known in each.known:
                 own.again = True
                 touched.setdefault(known.incident_id, _Touched()).again = True
         for gone in self._gone:
             touched.setdefault(gone.incident_id, _Touched()).again = True
+        for one in self._renamed.values():
+            touched.setdefault(one.incident_id, _Touched()).again = True
         if not self._moved:
             return touched
         before = {one.finding_id: one for own in self.of_box.values() for one in own.values()}

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from opq_cloud.mauka.measuring.lines import LINES, TELEGRAM, as_telegram, line_hz, same_line
 from opq_cloud.mauka.measuring.onset_figures import COMPARED
 from opq_measure.analysis.conditions import RISEN_FROM
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
@@ -34,12 +35,11 @@ TELEGRAM_PAUSE_NS = 10_000_000_000
 """A mains signal is recorded through its pauses (IEC 61000-4-30:2015, 5.10, up to 120 s after the first
 pulse); in a telegram of pulses of a second they are some seconds long.
 """
-SAME_LINE_HZ = 0.5
-"""Two interharmonics at most this far apart are one line: a second of samples tells lines no better apart."""
 
 LOW, HIGH = "low voltage", "high voltage"
 _FAMILY = {
     "sag": LOW, "interruption": LOW, "undervoltage": LOW, "swell": HIGH, "overvoltage": HIGH,
+    **dict.fromkeys(LINES, "line"),
 }  # fmt: skip
 
 
@@ -58,12 +58,13 @@ def is_steady(kind: str) -> bool:
 
 
 def family(kind: str) -> str:
-    """The family: the classes of a disturbance while it deepens and lasts (IEEE 1159-2019, table 2)."""
+    """The family: the classes of a disturbance while it deepens and lasts (IEEE 1159-2019, table 2), and
+    those of a line by what a waveform shows of it (`lines.py`)."""
     return _FAMILY.get(kind, kind)
 
 
 def goes_on(earlier: Finding, later: Finding) -> bool:
-    """Returns True if two parts of one Box and class are one steady state.
+    """Returns True if two parts of one Box and family, lines of one frequency, are one steady state.
 
     One that lasts to the end of its waveform continues at the beginning of a later waveform: no data exist
     between them. One that pauses for a moment, as a telegram does between its pulses, continues too,
@@ -72,16 +73,11 @@ def goes_on(earlier: Finding, later: Finding) -> bool:
     if any(name == RISEN_FROM for name, _ in later.figures):
         return False
     gap_ns = later.start_ns - earlier.end_ns
-    pulses = later.kind == "mains_signalling" or _same_line(earlier, later)
+    is_line = line_hz(later) is not None and same_line(earlier, later)
+    pulses = TELEGRAM in (earlier.kind, later.kind) or is_line
     if gap_ns <= (TELEGRAM_PAUSE_NS if pulses else PAUSE_NS):
         return True
     return not earlier.closed and not later.onset_seen and gap_ns <= UNSEEN_NS
-
-
-def _same_line(one: Finding, other: Finding) -> bool:
-    """Returns True if two interharmonics are one line of the spectrum."""
-    lines_hz = [dict(each.figures).get("interharmonic_hz", math.nan) for each in (one, other)]
-    return abs(lines_hz[0] - lines_hz[1]) <= SAME_LINE_HZ
 
 
 def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -125,6 +121,11 @@ def whole(sightings: Iterable[Finding]) -> Finding:
     every = tuple(sightings)
     if len(every) == 1:
         return every[0]
+    found = _whole(every)
+    return as_telegram(found) if any(one.kind == TELEGRAM for one in every) else found
+
+
+def _whole(every: tuple[Finding, ...]) -> Finding:
     span = reach(every)
     shown = _shown_starts(every, span.start_ns)
     span = replace(span, start_ns=min(shown, default=span.start_ns))
@@ -225,7 +226,6 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
         duration_cycles=None if hz is None else duration_s * hz,
         because=f"put together from {len(pieces)} overlapping waveforms, the longest: {longest.because}",
         beside=tuple(sorted({*worst.beside, *longest.beside})),
-        also_at=tuple(sorted({*worst.also_at, *longest.also_at})),
     )
     percent = worst.residual_percent
     if family(worst.kind) not in (LOW, HIGH) or percent is None or not 0 <= percent < float("inf"):
@@ -269,14 +269,15 @@ def _covers(one: Finding, other: Finding) -> bool:
 def _ranks(one: Finding) -> tuple[float, ...]:
     """Returns what a sighting has to show at least as well as another one to cover it."""
     clock = one.clock_id is not None, _certainty(one)
-    return -one.start_ns, one.end_ns, one.closed, one.onset_seen, one.uncertainty_ns, *clock, _compared(one)
+    shown = one.closed, one.onset_seen, one.kind == TELEGRAM
+    return -one.start_ns, one.end_ns, *shown, one.uncertainty_ns, *clock, _compared(one)
 
 
-def _order(finding: Finding) -> tuple[float, float, float, int, int, str]:
+def _order(finding: Finding) -> tuple[float, float, float, int, str]:
     """Returns a key for a total order with the worse finding last: further from 100 %, a dip before a swell.
 
     Two may differ only in what waveforms showed of the clock: then the one with the better known clock is
-    last, then the one that names more Boxes and has more figures, as the first analysis compares no Boxes.
+    last, then the one that has more figures, as the first analysis compares no Boxes.
     """
     percent = finding.residual_percent
     off = -1.0 if percent is None else abs(percent - 100.0)
@@ -284,7 +285,6 @@ def _order(finding: Finding) -> tuple[float, float, float, int, int, str]:
         off,
         -(percent or 0.0),
         _certainty(finding),
-        len(finding.also_at),
         len(finding.figures),
         repr(finding),
     )

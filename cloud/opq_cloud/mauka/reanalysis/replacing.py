@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from opq_cloud.mauka.joining.clusters import Cluster, gap_ns, same, united
 from opq_cloud.mauka.joining.incident_facts import PlaceOf
 from opq_cloud.mauka.joining.planning import JoinPlanning
-from opq_cloud.mauka.joining.steady_extent import with_extent
 from opq_cloud.mauka.measuring.sightings import is_steady
 from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS
 from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
@@ -58,10 +57,8 @@ def plan_replacement(
     Returns:
         The plan, and the findings that were not found again and stay because of a person.
     """
-    events = tuple(
-        replace(event, findings=tuple(with_extent(event.findings, place_of))) for event in replacement.events
-    )
-    planning = _Replacing(reader, replace(replacement, events=events), place_of)
+    events = replacement.events
+    planning = _Replacing(reader, replacement, place_of)
     plan = planning.plan([one for event in events for one in event.findings])
     more = tuple(event.event_id for event in replacement.events[1:])
     return replace(plan, more_events=more), planning.kept

@@ -5,7 +5,7 @@ The original's fields keep name and meaning; what the original does not have is 
 store has the same documents in a JSON column.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -153,7 +153,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "ieee1159": finding.ieee1159, "itic": finding.itic, "semi_f47": finding.semi_f47,
         "confidence": finding.confidence, "because": finding.because,
         "figures": dict(finding.figures),
-        "pieces": [asdict(piece) for piece in known.pieces],
+        "pieces": [{**asdict(piece), "figures": dict(piece.figures)} for piece in known.pieces],
         "clock_id": finding.clock_id, "leads": known.leads, "by_hand": known.by_hand,
         "analysis": finding.analysis, "analysis_version": finding.analysis_version,
         "settings_hash": finding.settings_hash, "severity": severity_of(finding),
@@ -208,7 +208,7 @@ def known_from_document(document: Document) -> KnownFinding:
             Finding(
                 **{
                     **piece,
-                    "figures": _pairs(piece.get("figures", ())),
+                    "figures": _piece_figures(piece),
                     "alignment": _alignment(piece),
                     "beside": tuple(piece.get("beside", ())),
                     "also_at": tuple(piece.get("also_at", ())),
@@ -229,6 +229,12 @@ def _kind_of_original(document: Document) -> str:
 def _alignment(document: Document) -> WaveformAlignment | None:
     fields = document.get("alignment")
     return None if fields is None else WaveformAlignment(**fields)
+
+
+def _piece_figures(piece: Document) -> tuple[tuple[str, float], ...]:
+    """Reads an object, or a list of lists of an older version: some MongoDB-like servers refuse those."""
+    figures = piece.get("figures", ())
+    return _pairs(figures.items() if isinstance(figures, Mapping) else figures)
 
 
 def _pairs(figures: Iterable[Sequence[Any]]) -> tuple[tuple[str, float], ...]:

@@ -89,6 +89,19 @@ def test_a_sag_still_open_says_so() -> None:
     assert "without an end" in words.outline(incident)
 
 
+def test_a_state_of_several_boxes_says_where_it_is_worst_and_lasts_until_its_last_part() -> None:
+    first = Finding("flicker", "1", START_NS, START_NS + 3_000_000, 100, because="Pst 1.2", severity=3.0)
+    worst = replace(first, box_id="4", end_ns=first.end_ns - 1, because="Pst 2.6", severity=6.0)
+    later = replace(first, start_ns=START_NS + 120_000_000, end_ns=START_NS + 150_000_000)
+    incident = _incident(first, worst, later, kind="flicker")
+    incident = replace(incident, box_ids=("1", "4"))
+    assert words.sentence(incident, 120.0) == (
+        f"Flicker at Boxes 1 and 4, for 150{THIN}ms, the most at Box 4: Pst 2.6."
+    )
+    alone = replace(_incident(first, kind="flicker"), box_ids=("1",))
+    assert words.sentence(alone, 120.0) == f"Flicker at Box 1, for 3.0{THIN}ms: Pst 1.2."
+
+
 def test_combined_classes_read_as_words() -> None:
     assert words.class_words("harmonics+sag") == "Harmonics and sag"
     assert words.class_words("dc_offset+sag") == "DC offset and sag"

@@ -9,7 +9,16 @@ from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.view.pages.incidents.facts_table import facts_of_whole
-from opq_cloud.view.web.words import F47_WORDS, ITIC_WORDS, class_phrase, headline, span_of, utc, worst
+from opq_cloud.view.web.words import (
+    F47_WORDS,
+    ITIC_WORDS,
+    class_phrase,
+    duration,
+    headline,
+    span_of,
+    utc,
+    worst,
+)
 from opq_proto.kit.plain_text import one_line
 from opq_proto.messages import Incident, StoredFinding
 
@@ -68,4 +77,6 @@ def _verdicts(incident: Incident) -> list[str]:
 def _finding_line(item: StoredFinding) -> str:
     one = item.finding
     sure = "" if one.confidence is None else f" ({one.confidence:.0%})"
-    return f"Box {one.box_id}: {class_phrase(one.kind)}{sure}: {one_line(one.because)}"
+    length = duration((one.end_ns - one.start_ns) / 1e9)
+    lasts = f" for {length}{'' if one.closed else ' and longer'}" if one.end_ns > one.start_ns else ""
+    return f"Box {one.box_id}: {class_phrase(one.kind)}{sure}{lasts}: {one_line(one.because)}"

@@ -63,8 +63,8 @@ class JoinPlanning:
         """By number: findings that belong to another incident now."""
         self._renamed: dict[int, KnownFinding] = {}
         """By number: stored lines that have another name because of their neighbours."""
-        self._begun: set[int] = set()
-        """Numbers of new parts with which a Box comes to a steady state."""
+        self._added: set[int] = set()
+        """Numbers of new parts of steady states that leave no earlier part's end to be judged."""
         self._removed: set[int] = set()
         """Numbers of findings that will be no more."""
         self._gone: list[KnownFinding] = []
@@ -197,7 +197,7 @@ class JoinPlanning:
             used.update(number for number in numbers if number is not None)
             groups |= {one.finding_id: (group, False) for one, group in places.placed}
             moved += [PlacedOnset(onset(one), group, leads=False) for one, group in places.moved]
-            self._begun |= places.begun
+            self._added |= places.added
             self._name_lines({each.place.finding_id: each for each in own}, places.named)
         return moved
 
@@ -304,8 +304,8 @@ class JoinPlanning:
             own = touched.setdefault(each.place.incident_id, _Touched())
             if not each.known:
                 own.added.append(each.place)
-                goes_on = is_steady(each.place.finding.kind) and each.place.finding_id not in self._begun
-                own.again |= goes_on  # earlier open parts may be over now
+                ends = is_steady(each.place.finding.kind) and each.place.finding_id not in self._added
+                own.again |= ends  # earlier open parts may be over now
             for known in each.known:
                 own.again = True
                 touched.setdefault(known.incident_id, _Touched()).again = True

@@ -31,8 +31,9 @@ class StatePlaces:
     moved: list[tuple[KnownFinding, OnsetGroup]] = field(default_factory=list)
     named: list[tuple[KnownFinding, Finding]] = field(default_factory=list)
     """Given and stored parts, with the finding that each one is from now on."""
-    begun: set[int] = field(default_factory=set)
-    """Numbers of new parts with which a Box comes to an incident, and that change nothing else."""
+    added: set[int] = field(default_factory=set)
+    """Numbers of new parts whose incident's facts follow from those before and their own: the first of a Box,
+    and one that is open."""
 
 
 class StatePlacing:
@@ -90,8 +91,9 @@ class StatePlacing:
             if self._changes_others(one, group, rows, known[at:]):
                 return None
             places.placed.append((one, group))
-            if len([each for each in group.members if each.box_id == one.finding.box_id]) == 1:
-                places.begun.add(one.finding_id)
+            is_first = [each.box_id for each in group.members].count(one.finding.box_id) == 1
+            if is_first or not one.finding.closed:
+                places.added.add(one.finding_id)
         for group, kinds in scan.kinds.items():
             if kinds >= LINES:
                 if any(one.finding_id > 0 and one.kind == LINE for one in group.members):

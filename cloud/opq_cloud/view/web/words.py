@@ -353,7 +353,13 @@ def named(box_id: str, names: Names) -> str:
 def worst(incident: Incident, box_id: str | None = None) -> StoredFinding | None:
     """The finding, of one Box or any, that names the incident or would if it were alone."""
     found = [item for item in incident.findings if box_id in (None, item.finding.box_id)]
+    if is_steady(incident.kind):  # at several Boxes, none with a residual
+        return max(found, key=_severity_rank, default=None)
     return max(found, key=lambda item: worst_rank(item.finding), default=None)
+
+
+def _severity_rank(item: StoredFinding) -> tuple[float, tuple[float, int, int, str]]:
+    return item.finding.severity or 0.0, worst_rank(item.finding)
 
 
 def headline(incident: Incident, names: Names = NO_NAMES) -> str:
@@ -400,7 +406,9 @@ def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> s
         what, where = class_words(incident.kind), boxes(incident.box_ids, names)
         if found is None or not found.finding.because:
             return f"{what} at {where}, {lasting}."
-        return f"{what} at {where}, {lasting}: {found.finding.because}."
+        many = is_steady(incident.kind) and len(incident.box_ids) > 1
+        most = f", the most at Box {named(found.finding.box_id, names)}" if many else ""
+        return f"{what} at {where}, {lasting}{most}: {found.finding.because}."
     finding = found.finding
     volts, percent = number(finding.residual_v, 1, "V"), number(finding.residual_percent, 1, "%")
     level = f"{volts}, {percent} of the nominal {plain(nominal_v, 'V')}"
@@ -416,9 +424,10 @@ def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> s
 
 
 def has_parts(incident: Incident) -> bool:
-    """Whether several findings of one Box, without a residual, are one that lasts from first to last."""
+    """Whether several findings of a Box, without a residual, are one that lasts from first to last."""
     parts = {(item.finding.box_id, item.finding.kind) for item in incident.findings}
-    return len(incident.findings) > len(parts) == 1 and incident.residual_percent is None
+    lasts = len(parts) == 1 or is_steady(incident.kind)
+    return len(incident.findings) > len(parts) and lasts and incident.residual_percent is None
 
 
 def _lasting(incident: Incident, found: StoredFinding | None) -> str:

@@ -211,7 +211,8 @@ def _no_waveform(context: VisitorContext, incident: Incident, records: Sequence[
     return "The event holds no samples of any Box."
 
 
-def _least_bad(item: StoredFinding) -> tuple[bool, float, int]:
-    """A sort key: furthest from nominal first; findings without a residual voltage last, by time."""
-    residual = item.finding.residual_percent
-    return residual is None, -abs((residual or 100.0) - 100.0), item.finding.start_ns
+def _least_bad(item: StoredFinding) -> tuple[bool, float, float, int]:
+    """A sort key: furthest from nominal first; those without a residual last, the most severe first."""
+    one = item.finding
+    off = abs((one.residual_percent or 100.0) - 100.0)
+    return one.residual_percent is None, -off, -(one.severity or 0.0), one.start_ns

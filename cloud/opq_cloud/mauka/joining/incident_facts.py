@@ -175,8 +175,8 @@ def _first(arrivals: Iterable[BoxArrival]) -> tuple[BoxArrival, ...]:
     return tuple(first.values())
 
 
-def _arrival_key(one: BoxArrival) -> tuple[int, str, int]:
-    return one.start_ns, one.box_id, one.uncertainty_ns
+def _arrival_key(one: BoxArrival) -> tuple[int, str, int, str]:
+    return one.start_ns, one.box_id, one.uncertainty_ns, one.aligned_to or ""
 
 
 def _judged(facts: IncidentFacts) -> IncidentFacts:

@@ -171,9 +171,9 @@ class JoinPlanning:
                 continue
             assert move.group.incident_id is not None
             each_moved.place = replace(each_moved.place, incident_id=move.group.incident_id, leads=move.leads)
-        for number, one in self._renamed.items():
+        for number, renamed in self._renamed.items():
             if (moved := self._moved.get(number)) is not None:
-                self._renamed[number] = replace(one, incident_id=moved.incident_id, leads=moved.leads)
+                self._renamed[number] = replace(renamed, incident_id=moved.incident_id, leads=moved.leads)
 
     def _placed_steady(
         self, clusters: list[Cluster], groups: dict[int, tuple[OnsetGroup, bool]]

@@ -51,6 +51,12 @@ Settings = dict[str, dict[str, object]]
     metavar="ADDRESS",
     help="Analyse on a Dask scheduler's workers: tcp://HOST:PORT, or local[:N] for N processes here.",
 )
+@click.option(
+    "--present-nominal",
+    is_flag=True,
+    help="Judge by the nominal values that each Box has now: a correction that counts for the past, too. "
+    "Without it, those that the start of the samples stated.",
+)
 @json_option
 @data_dir_option
 @mongo_option
@@ -62,6 +68,7 @@ def command(
     changed: tuple[str, ...],
     paths: tuple[Path, ...],
     scheduler: str | None,
+    present_nominal: bool,
     as_json: bool,
     data_dir: Path | None,
     mongo_uri: str | None,
@@ -83,7 +90,7 @@ def command(
     folder, _ = find_system(data_dir, None)
     store_of = replace(config.store, mongo_uri=mongo_uri, data_dir=folder)
     config = replace(config, store=store_of, data_dir=config.data_dir or folder)
-    order = ReanalysisOrder(start_ns, end_ns, dry_run, names, settings_of(changed))
+    order = ReanalysisOrder(start_ns, end_ns, dry_run, names, settings_of(changed), present_nominal)
     with opened_store(mongo_uri, data_dir) as store:
         try:
             report = run_reanalysis(

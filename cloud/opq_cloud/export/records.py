@@ -70,6 +70,11 @@ class WaveformRecord:
         """The number of samples on the time axis, gaps included."""
         return len(self.wave.counts) + sum(gap.samples for gap in self.wave.gaps)
 
+    def _nominal_from(self) -> str:
+        if self.judged_v is not None:
+            return "findings"
+        return "present record" if self.wave.nominal_v is None else "samples"
+
     def facts(self) -> dict[str, object]:
         """Provenance as JSON; unknown facts are None. The cloud does not know a gateway's firmware."""
         wave, box = self.wave, self.box
@@ -80,9 +85,10 @@ class WaveformRecord:
             "box_name": box.name,
             "phase": box.phase,
             "firmware": None,
-            "nominal_volts": self.judged_v or box.nominal_v,
-            "nominal_from": "present record" if self.judged_v is None else "findings",
-            "nominal_hz": box.nominal_hz,
+            "nominal_volts": self.judged_v or wave.nominal_v or box.nominal_v,
+            "nominal_from": self._nominal_from(),
+            "nominal_hz": wave.nominal_hz or box.nominal_hz,
+            "start_id": wave.start_id,
             "rate_hz": wave.rate_hz,
             "rate_millihz": wave.rate_millihz,
             "volts_per_lsb": wave.v_per_lsb if wave.gain_known else None,

@@ -1,11 +1,12 @@
 """The nominal voltage with which a Box was judged, from its findings: its record may have another one now."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import ShownStore
-from opq_proto.messages import Finding
+from opq_proto.messages import Finding, Waveform
 
 MIN_PERCENT = 5.0
 """With a smaller residual voltage the nominal voltage cannot be calculated well."""
@@ -16,9 +17,18 @@ SAME = 0.005
 class JudgedNominals:
     """The nominal voltages with which the Boxes of some findings, and those asked with them, were judged."""
 
-    def __init__(self, findings: Iterable[Finding], now_v: Callable[[str], float | None]) -> None:
-        """`now_v`: the nominal voltage in a Box's record now; None: it has none."""
+    def __init__(
+        self,
+        findings: Iterable[Finding],
+        now_v: Callable[[str], float | None],
+        stated_v: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """`now_v`: the nominal voltage in a Box's record now; None: it has none.
+
+        `stated_v`: Box -> the one that the start of its samples stated.
+        """
         self._now_v = cache(now_v)
+        self._stated_v = stated_v
         self._declared_v: dict[str, float] = {}
         for each in findings:
             volts = _declared_v(each)
@@ -26,11 +36,14 @@ class JudgedNominals:
                 self._declared_v.setdefault(each.box_id, volts)
 
     def volts(self, box_id: str) -> float | None:
-        """Returns the voltage from the Box's own findings, else from a Box with the same nominal voltage now.
+        """Returns the voltage from the Box's own findings, its samples' start, or a Box with the same
+        nominal voltage now.
 
-        None: neither has one; only the present one is known.
+        None: none of these is known; only the present one is.
         """
         now_v, declared_v = self._now_v(box_id), self._declared_v.get(box_id)
+        if declared_v is None:
+            declared_v = self._stated_v.get(box_id)
         first = next(iter(self._declared_v), None)
         if declared_v is None and first is not None and self._now_v(first) == now_v:
             declared_v = self._declared_v[first]
@@ -48,6 +61,11 @@ def judged_in_event(source: ShownStore, event: EventRecord) -> JudgedNominals:
 
     found = source.findings_of_boxes(event.boxes_received, event.start_ns, event.end_ns)
     return JudgedNominals((each.finding for each in found if event.event_id in each.event_ids), now_v)
+
+
+def stated_nominals(waves: Iterable[Waveform]) -> dict[str, float]:
+    """Returns Box -> nominal voltage that the start of its samples stated, of the waveforms that have one."""
+    return {wave.box_id: wave.nominal_v for wave in waves if wave.nominal_v is not None}
 
 
 def _declared_v(finding: Finding) -> float | None:

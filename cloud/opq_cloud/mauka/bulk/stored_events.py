@@ -37,7 +37,7 @@ class BulkWork:
 
     Attributes:
         data_dir: folder of an embedded store, a path that is the same for every worker.
-        ordered: as in `analyse_stored`.
+        ordered, present_nominal: as in `analyse_stored`.
     """
 
     mongo_uri: str | None
@@ -45,6 +45,7 @@ class BulkWork:
     setup: AnalysisSetup
     nominal: Nominal
     ordered: bool = False
+    present_nominal: bool = False
 
     @classmethod
     def of(
@@ -54,8 +55,10 @@ class BulkWork:
         entries: Sequence[tuple[str, Mapping[str, object]]],
         nominal: Nominal,
         ordered: bool = False,
+        present_nominal: bool = False,
     ) -> "BulkWork":
-        return cls(mongo_uri, str(data_dir.absolute()), AnalysisSetup.of(entries), nominal, ordered)
+        setup = AnalysisSetup.of(entries)
+        return cls(mongo_uri, str(data_dir.absolute()), setup, nominal, ordered, present_nominal)
 
 
 @lru_cache(maxsize=2)
@@ -70,7 +73,7 @@ def _opened(work: BulkWork) -> tuple[CloudStore, tuple[Analysis, ...]]:
 def analyse_events(work: BulkWork, event_ids: Sequence[int]) -> list[EventResult]:
     """Reads and analyses these events; runs in a worker."""
     store, analyses = _opened(work)
-    return list(analyse_stored(store, event_ids, analyses, work.nominal, work.ordered))
+    return list(analyse_stored(store, event_ids, analyses, work.nominal, work.ordered, work.present_nominal))
 
 
 def analyse_in_bulk(executor: Executor, work: BulkWork, event_ids: Sequence[int]) -> Iterator[EventResult]:

@@ -16,7 +16,7 @@ from opq_cloud.mauka.flow.event_findings import EventFindings
 from opq_cloud.mauka.measuring.clock_alignment import stamped
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.running.analysis_record import AnalysisRecord
-from opq_cloud.mauka.running.event_analysis import EventOutcome, alignments_of
+from opq_cloud.mauka.running.event_analysis import EventOutcome, NominalOf, alignments_of
 from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalysis
 from opq_cloud.mauka.running.installed_stage import AnalysedEvent, InstalledStage
@@ -24,7 +24,6 @@ from opq_cloud.mauka.running.sample_requester import SampleRequester
 from opq_cloud.mauka.running.waiting_events import WaitingEvents
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import Analysis
-from opq_proto.decision import Nominal
 from opq_proto.messages import Finding
 
 JOBS_WAIT_S = 0.02
@@ -45,7 +44,7 @@ class AnalysedEvents:
         findings: EventFindings,
         requester: SampleRequester,
         record: AnalysisRecord,
-        nominal_of: Callable[[str], Nominal],
+        nominal_of: NominalOf,
     ) -> None:
         self.findings, self.requester, self.record = findings, requester, record
         jobs.on_ended = record.note_ended

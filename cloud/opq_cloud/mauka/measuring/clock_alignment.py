@@ -41,7 +41,7 @@ def clock_alignments(
     event: Event,
     findings: Iterable[Finding],
     phase_of: Callable[[str], str | None],
-    nominal_of: Callable[[str], Nominal],
+    nominal_of: Callable[[Waveform], Nominal],
 ) -> Alignments:
     """Returns for each Box how far its clock is from the reference's.
 
@@ -56,12 +56,12 @@ def clock_alignments(
     if len(order) < 2:
         return {}
     reference, others = order[0], order[:0:-1]
-    hz = nominal_of(reference).hz
+    hz = nominal_of(waves[reference]).hz
     found: dict[str, WaveformAlignment] = {}
     tried = 0
     for box_id in others:
         floor_ns = _floor_ns(phase_of(reference), phase_of(box_id), hz)
-        if floor_ns is None or first[box_id].uncertainty_ns <= floor_ns or nominal_of(box_id).hz != hz:
+        if floor_ns is None or first[box_id].uncertainty_ns <= floor_ns or nominal_of(waves[box_id]).hz != hz:
             continue
         tried += 1
         if tried > MAX_PAIRS:

@@ -443,7 +443,8 @@ class OutageWatch:
         return low and self._is_dead(row, row.metrics["rms"].max)
 
     def _is_dead(self, row: Measurement, rms_v: float) -> bool:
-        return rms_v < DEAD_PERCENT / 100 * self._nominal_v(self._store(), row.box_id)
+        nominal_v = row.nominal_v or self._nominal_v(self._store(), row.box_id)
+        return rms_v < DEAD_PERCENT / 100 * nominal_v
 
     def _lit_again(self, store: CloudStore, was: Finding, since_ns: int, row: Measurement) -> OutageChange:
         """Ends the outage of a Box that sends again, at a row with a voltage; no dark row: it was none."""

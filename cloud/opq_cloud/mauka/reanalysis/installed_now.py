@@ -12,7 +12,7 @@ from opq_cloud.mauka.measuring.clock_alignment import stamped
 from opq_cloud.mauka.running.event_analysis import (
     EventResult,
     analyse_event,
-    nominal_of_box,
+    nominal_of_wave,
     place_of_box,
     with_wiring,
 )
@@ -98,6 +98,7 @@ def with_installed(
     store: CloudStore,
     installed: Sequence[AwaitedAnalysis],
     otherwise: Nominal,
+    present_nominal: bool = False,
 ) -> Iterator[EventResult]:
     """Yields the results of the workers with the findings of installed analyses added."""
     states: dict[Any, Any] = {}
@@ -108,7 +109,10 @@ def with_installed(
             continue
         event = with_wiring(event, partial(place_of_box, store))
         more = analyse_event(
-            event, installed, lambda box_id: nominal_of_box(store, box_id, otherwise), states
+            event,
+            installed,
+            lambda wave: nominal_of_wave(store, wave, otherwise, present_nominal),
+            states,
         )
         by = {one.box_id: one.alignment for one in result.findings if one.alignment is not None}
         yield replace(

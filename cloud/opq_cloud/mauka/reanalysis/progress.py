@@ -24,13 +24,21 @@ class ReanalysisProgress:
     dry run has a file of its own; a run that writes deletes it. One process at a time writes a file.
     """
 
-    def __init__(self, data_dir: Path, sources: Sequence[Provenance], dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        sources: Sequence[Provenance],
+        dry_run: bool = False,
+        present_nominal: bool = False,
+    ) -> None:
         """Opens the file of these analyses and deletes those of others.
 
         Raises:
             OSError: the folder cannot be made, or the file cannot be read.
         """
         named = {one.analysis: f"{one.version} {one.settings_hash}" for one in sources}
+        if present_nominal:
+            named["nominal"] = "present"
         kind = DRY_RUN if dry_run else ""
         self.path = data_dir / "mauka" / FOLDER / f"{kind}{settings_hash(named)}.jsonl"
         private_folder(self.path.parent)

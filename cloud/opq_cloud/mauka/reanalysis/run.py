@@ -40,6 +40,8 @@ class ReanalysisOrder:
         start_ns, end_ns: events of this span.
         names: only these analyses; empty: all that are built in or installed.
         changed: analysis -> settings that differ from the configuration's.
+        present_nominal: judge by the nominal values that each Box has now, instead of those that the start of
+            the samples stated.
     """
 
     start_ns: int
@@ -47,6 +49,7 @@ class ReanalysisOrder:
     dry_run: bool = True
     names: tuple[str, ...] = ()
     changed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    present_nominal: bool = False
 
 
 Entry = tuple[str, dict[str, object]]
@@ -126,7 +129,7 @@ def _run(
     data_dir = config.store.data_dir or config.data_dir or default_data_dir()
     analyses = load_analyses(entries) if entries else []
     sources = [*map(provenance_of, analyses), *(one.provenance for one in installed)]
-    progress = ReanalysisProgress(data_dir, sources, order.dry_run)
+    progress = ReanalysisProgress(data_dir, sources, order.dry_run, order.present_nominal)
     groups = events_to_replace(store, order.start_ns, order.end_ns, MAX_EVENTS, report)
     numbers = [[each.event_id for each in group] for group in groups]
     done = {number for each in numbers if progress.is_done(each) for number in each}
@@ -135,7 +138,8 @@ def _run(
     event_ids = [each.event_id for group in groups for each in group]
     ran = frozenset(one.analysis for one in sources)
     replacing = Reanalysis(store, ran, ran >= built_in(), report, order.dry_run)
-    work = BulkWork.of(config.store.mongo_uri, data_dir, entries, config.nominal)
+    present = order.present_nominal
+    work = BulkWork.of(config.store.mongo_uri, data_dir, entries, config.nominal, present_nominal=present)
 
     def on_replaced(numbers: Sequence[int], changes: ReanalysisReport) -> None:
         progress.note_done(numbers, report_json(changes, order.dry_run))
@@ -147,11 +151,11 @@ def _run(
 
         show(0)
         if not entries:
-            results = analyse_stored(store, event_ids, installed, config.nominal)
+            results = analyse_stored(store, event_ids, installed, config.nominal, present_nominal=present)
             replacing.replace_groups(groups, results, show, on_replaced)
         else:
             with chosen_executor(scheduler, config.mauka.workers) as executor:
                 built_in_found = analyse_in_bulk(executor, work, event_ids)
-                found = with_installed(built_in_found, store, installed, config.nominal)
+                found = with_installed(built_in_found, store, installed, config.nominal, present)
                 replacing.replace_groups(groups, found, show, on_replaced)
     progress.finish()

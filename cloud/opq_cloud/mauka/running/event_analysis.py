@@ -83,6 +83,19 @@ def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nomina
     return Nominal(box.nominal_v or otherwise.volts, box.nominal_hz or otherwise.hz)
 
 
+def nominal_of_wave(store: CloudStore, wave: Waveform, otherwise: Nominal, present: bool = False) -> Nominal:
+    """Returns the nominal values by which a waveform is judged: those that the start of its samples stated.
+
+    What it did not state is the Box's, from the store. `present`: the Box's come first, because a person
+    corrected them for the past, too.
+    """
+    stated = Nominal(wave.nominal_v or otherwise.volts, wave.nominal_hz or otherwise.hz)
+    if present or not (wave.nominal_v and wave.nominal_hz):
+        known = nominal_of_box(store, wave.box_id, stated)
+        return known if present else Nominal(wave.nominal_v or known.volts, wave.nominal_hz or known.hz)
+    return stated
+
+
 def place_of_box(store: CloudStore, box_id: str) -> BoxPlace:
     """Returns the place of a Box from its own record in the registry."""
     box = store.box(box_id)
@@ -98,11 +111,15 @@ def with_wiring(event: Event, place_of: Callable[[str], BoxPlace]) -> Event:
     )
 
 
-def by_nominal(event: Event, nominal_of: Callable[[str], Nominal]) -> dict[Nominal, Event]:
+NominalOf = Callable[[Waveform], Nominal]
+"""Waveform -> the nominal values by which it is judged."""
+
+
+def by_nominal(event: Event, nominal_of: NominalOf) -> dict[Nominal, Event]:
     """Returns the event in parts of Boxes with the same nominal volts and hertz: usually one part."""
     waves: dict[Nominal, list[Waveform]] = {}
     for wave in event.waveforms:
-        waves.setdefault(nominal_of(wave.box_id), []).append(wave)
+        waves.setdefault(nominal_of(wave), []).append(wave)
     return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
 
 
@@ -197,7 +214,7 @@ def run_analyses(
 def analyse_event(
     event: Event,
     analyses: Sequence[Analysis | InstalledOne],
-    nominal_of: Callable[[str], Nominal],
+    nominal_of: NominalOf,
     states: dict[Any, Any],
 ) -> EventResult:
     """Runs each analysis over an event; `states` as in `run_analyses`."""
@@ -206,9 +223,7 @@ def analyse_event(
     return EventResult(event.event_id, tuple(done.findings), box_ids, done.failed)
 
 
-def alignments_of(
-    event: Event, findings: Sequence[Finding], nominal_of: Callable[[str], Nominal]
-) -> Alignments:
+def alignments_of(event: Event, findings: Sequence[Finding], nominal_of: NominalOf) -> Alignments:
     """Returns how far each Box's clock is off, where the waveforms show it better than the clock does."""
     phases = {box_id: wiring.phase for box_id, wiring in event.wiring.items()}
     return clock_alignments(event, findings, phases.get, nominal_of)
@@ -275,17 +290,19 @@ def analyse_stored(
     analyses: Sequence[Analysis | InstalledOne],
     otherwise: Nominal,
     ordered: bool = False,
+    present_nominal: bool = False,
 ) -> Iterator[EventResult]:
     """Analyses stored events one after the other.
 
     Args:
         otherwise: nominal values of Boxes for which the store has none.
         ordered: with the `order` of each event, which is needed only where new findings are stored.
+        present_nominal: `present` of `nominal_of_wave`.
     """
     states: dict[Any, Any] = {}
 
-    def nominal_of(box_id: str) -> Nominal:
-        return nominal_of_box(store, box_id, otherwise)
+    def nominal_of(wave: Waveform) -> Nominal:
+        return nominal_of_wave(store, wave, otherwise, present_nominal)
 
     for event_id in event_ids:
         event = store.event(event_id)

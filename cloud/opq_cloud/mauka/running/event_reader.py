@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.mauka.measuring.unknown_gain import UnknownGains
-from opq_cloud.mauka.running.event_analysis import analysis_order, by_nominal, nominal_of_box, with_wiring
+from opq_cloud.mauka.running.event_analysis import analysis_order, by_nominal, nominal_of_wave, with_wiring
 from opq_cloud.mauka.running.event_jobs import AnalysisJob
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
+from opq_proto.messages import Waveform
 
 
 class EventReader:
@@ -40,8 +41,8 @@ class EventReader:
         order = analysis_order(event, record.opened_by)
         return AnalysisJob(event_id, event, parts, record, again, complete, left_out, order)
 
-    def nominal_of(self, box_id: str) -> Nominal:
-        return nominal_of_box(self._store(), box_id, self._nominal)
+    def nominal_of(self, wave: Waveform) -> Nominal:
+        return nominal_of_wave(self._store(), wave, self._nominal)
 
     def health(self) -> list[HealthReport]:
         """Reports Boxes whose volts are not judged."""

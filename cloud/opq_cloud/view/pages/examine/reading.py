@@ -1,7 +1,8 @@
 """What the page of an event reads from the store: signals of its Boxes, Measurements between them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.event_record import EventRecord
@@ -62,10 +63,10 @@ def read_signals(
     candidates = (*own, *sorted(received - {*own}, key=box_order))
     first = [*sorted(own, key=lambda box_id: -_deviation(incident, box_id)), *candidates[len(own) :]]
     wanted = [box_id for box_id in address.box_ids if box_id in received] or first[:most]
-    judged = judged_nominals(context, incident)
-    shown = tuple(judged_box(context, box_id, judged) for box_id in wanted)
     requested = [record for record in known if {*wanted} & {*record.boxes_received}]
     read = _most_telling(requested)
+    judged = judged_nominals(context, incident, cache.nominal_volts(read))
+    shown = tuple(judged_box(context, box_id, judged) for box_id in wanted)
     signals = cache.signals(read, {box.box_id: box.nominal_hz for box in shown})
     empty = {box.box_id: BoxSignal(box.box_id, ()) for box in shown}
     halves: dict[str, tuple[HalfCycleRms, ...]] = {}
@@ -77,10 +78,12 @@ def read_signals(
     return EventSignals(candidates, shown, empty | signals, halves, len(known) - len(read), judged)
 
 
-def judged_nominals(context: VisitorContext, incident: Incident) -> JudgedNominals:
-    """The nominal voltages by which the Boxes of an incident were judged."""
+def judged_nominals(
+    context: VisitorContext, incident: Incident, stated_v: Mapping[str, float] = MappingProxyType({})
+) -> JudgedNominals:
+    """The nominal voltages by which an incident's Boxes were judged. `stated_v`: as in JudgedNominals."""
     findings = (item.finding for item in incident.findings)
-    return JudgedNominals(findings, lambda box_id: context.box(box_id).nominal_v)
+    return JudgedNominals(findings, lambda box_id: context.box(box_id).nominal_v, stated_v)
 
 
 def judged_box(context: VisitorContext, box_id: str, judged: JudgedNominals) -> ShownBox:

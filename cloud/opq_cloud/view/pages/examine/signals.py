@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.judged_nominal import stated_nominals
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.shown.charts import MIN_SAMPLES_PER_CYCLE, FloatArray
 from opq_measure.rms import half_cycle_rms_v
@@ -174,6 +175,15 @@ class SignalCache:
             )
             for box_id, found in waves.items()
         }
+
+    def nominal_volts(self, records: Sequence[EventRecord]) -> dict[str, float]:
+        """Box -> nominal voltage that the start of its samples stated, of the Boxes in these events."""
+        found: dict[str, float] = {}
+        for record in records:
+            found |= stated_nominals(
+                self._waveforms(record.event_id, (record.revision, len(record.boxes_received)))
+            )
+        return found
 
     def _waveforms(self, event_id: int, revision: tuple[int, int]) -> Sequence[Waveform]:
         key = ("event", event_id, revision)

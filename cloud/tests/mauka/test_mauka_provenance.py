@@ -48,7 +48,7 @@ def test_what_a_finding_says_of_its_own_origin_does_not_count(recorded_event: Ev
 
 
 def test_boxes_of_other_nominal_values_are_a_part_of_their_own(recorded_event: Event) -> None:
-    parts = by_nominal(recorded_event, lambda box_id: Nominal(230.0 if box_id == "2" else 120.0, 60.0))
+    parts = by_nominal(recorded_event, lambda wave: Nominal(230.0 if wave.box_id == "2" else 120.0, 60.0))
     boxes = {nominal.volts: [wave.box_id for wave in part.waveforms] for nominal, part in parts.items()}
     assert boxes == {120.0: ["1"], 230.0: ["2"]}
 

@@ -139,7 +139,7 @@ def test_an_incident_is_one_line_on_the_terminal_unless_one_is_awaited(
         run._handle_line(line(name, 2, box_id="1", incident_id=3, event_id=1, boxes=["1"]))
     for _ in range(2):  # it grows
         run._handle_line(ChildLine(PAGE, {"incident": incident}))
-    run._print_incidents(settled_s=0.0)
+    run._print_incidents(all_of_it=True)
     lines = told.getvalue().splitlines()
     at = next(
         number for number, each in enumerate(lines) if each.endswith(f"everything runs; the page: {url}")
@@ -262,6 +262,21 @@ def test_an_incident_that_grows_is_printed_when_it_has_settled_and_corrected_lat
     assert lines.lines(100.0) == []
     lines.accept(sag(11.0, "1", "2"), 100.0)
     assert lines.lines(105.0) == [f"incident 3 is now: sag to 11.0 % at Boxes 1, 2, {URL}/incidents/3"]
+
+
+def test_an_incident_waits_while_an_event_is_analysed_but_not_for_ever() -> None:
+    lines = IncidentLines(URL, began_ms=1e12)
+    lines.note_event("trigger.decided", 7, 0.0)
+    lines.accept(sag(34.6, "2"), 10.0)
+    assert lines.lines(20.0) == []
+    lines.accept(sag(12.2, "1", "2"), 20.0)
+    lines.note_event("event.analysed", 7, 21.0)
+    lines.note_event("event.analysed", 6, 25.0)  # of an earlier run
+    assert lines.lines(25.0) == []
+    assert lines.lines(26.0) == [f"on the page: sag to 12.2 % at Boxes 1, 2, {URL}/incidents/3"]
+    lines.note_event("event.grows", 7, 30.0)  # whose analysis never ends
+    lines.accept(sag(11.0, "1", "2"), 40.0)
+    assert lines.lines(69.0) == [] and len(lines.lines(70.0)) == 1
 
 
 def test_an_incident_that_is_gone_is_corrected_only_if_it_was_printed() -> None:

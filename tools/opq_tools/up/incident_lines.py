@@ -13,7 +13,12 @@ from opq_cloud.view.web.words import class_phrase
 from opq_tools.up.stages import Newest
 
 SETTLED_S = 5.0
-"""An incident whose words have not changed for this long is printed."""
+"""An incident whose words have not changed for this long is printed, once no event is being analysed."""
+AT_MOST_S = 30.0
+"""An event that is still not analysed after this holds no incident back."""
+OPENED = ("trigger.decided", "trigger.completes", "trigger.joined", "event.grows")
+ANALYSED = "event.analysed"
+"""Log lines of the cloud between which further Boxes may be added to an incident."""
 BOXES_NAMED = 3
 
 
@@ -33,6 +38,16 @@ class IncidentLines:
         self._known: Newest[int, _Incident] = Newest()
         self._unsettled: set[int] = set()
         self._gone: list[str] = []
+        self._open_events: Newest[object, None] = Newest()
+        self._analysed_s = -SETTLED_S
+
+    def note_event(self, name: object, event_id: object, now_s: float) -> None:
+        """Takes a log line of OPENED, or ANALYSED, about an event."""
+        if name != ANALYSED:
+            self._open_events.put(event_id, None)
+        elif event_id in self._open_events:
+            del self._open_events[event_id]
+            self._analysed_s = now_s
 
     def accept(self, incident: Mapping[str, Any], now_s: float) -> None:
         """Takes a version of an incident that has reached the page."""
@@ -54,12 +69,12 @@ class IncidentLines:
             why = "it is part of another incident, or was withdrawn"
             self._gone.append(f"no longer on the page: incident {number} ({known.printed}); {why}")
 
-    def lines(self, now_s: float, settled_s: float = SETTLED_S) -> list[str]:
-        """What is to be printed now."""
+    def lines(self, now_s: float, all_of_it: bool = False) -> list[str]:
+        """What is to be printed now; `all_of_it`: also what has not settled."""
         found, self._gone = self._gone, []
         for number in sorted(self._unsettled):
             known = self._known.get(number)
-            if known is not None and now_s - known.changed_s < settled_s:
+            if known is not None and not all_of_it and not self._is_settled(known, now_s):
                 continue
             self._unsettled.discard(number)
             if known is None or known.words == known.printed:  # changed, and changed back
@@ -68,6 +83,11 @@ class IncidentLines:
             found.append(f"{what}: {known.words}, {self._view_url}/incidents/{number}")
             known.printed = known.words
         return found
+
+    def _is_settled(self, known: _Incident, now_s: float) -> bool:
+        if now_s - known.changed_s >= AT_MOST_S:
+            return True
+        return not self._open_events and now_s - max(known.changed_s, self._analysed_s) >= SETTLED_S
 
 
 def incident_words(incident: Mapping[str, Any], began_ms: float) -> str:

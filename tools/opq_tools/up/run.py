@@ -10,7 +10,7 @@ from opq_hil.backends.backend import WARNINGS
 from opq_hil.backends.emulated import EVERY_S, LEAD_S
 from opq_tools.up.access import NO_ACCESS, PageAccess
 from opq_tools.up.children import ChildLine
-from opq_tools.up.incident_lines import SETTLED_S, IncidentLines
+from opq_tools.up.incident_lines import ANALYSED, OPENED, IncidentLines
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.session import MACHINE, PAGE, UpSession
 from opq_tools.up.stages import BoxStarts, SeenIncident, stage_line, trouble
@@ -152,6 +152,8 @@ class UpRun:
         name = line.facts.get("event")
         if name in self._counted:
             self._counted[name] += 1
+        if name == ANALYSED or name in OPENED:
+            self._incidents.note_event(name, line.facts.get("event_id"), time.monotonic())
         if name in STAGES and self._timeout_s is None:
             return  # one line for an incident, when it is on the page; the logs have the others
         if name == "box.hello":
@@ -192,14 +194,14 @@ class UpRun:
             news = child.tick()
             if news:
                 self._print("up", news)
-        self._print_incidents(SETTLED_S)
+        self._print_incidents()
         if self._session.feed.connected.is_set():
             for line in self._session.silence.changes(time.monotonic_ns()):
                 self._print("view", line)
         return None
 
-    def _print_incidents(self, settled_s: float) -> None:
-        for line in self._incidents.lines(time.monotonic(), settled_s):
+    def _print_incidents(self, all_of_it: bool = False) -> None:
+        for line in self._incidents.lines(time.monotonic(), all_of_it):
             self._print("view", line)
 
     def _first_seen(self) -> SeenIncident | None:
@@ -209,7 +211,7 @@ class UpRun:
         return next((seen for seen in ways if seen), None)
 
     def _done(self, seen: SeenIncident) -> UpOutcome:
-        self._print_incidents(0.0)
+        self._print_incidents(all_of_it=True)
         incident = {key: value for key, value in seen.incident.items() if key != "show"}  # the page's wording
         return UpOutcome(
             {

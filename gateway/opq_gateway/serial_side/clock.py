@@ -48,6 +48,8 @@ ms, with USB and the Box's own work. Half of it is subtracted, and is the bound.
 START_S = 2.0
 """A run that needs the system's clock waits this long for its first stamp: what stood in a buffer came
 late."""
+AWAITED_S = 4.0
+"""So long where another Box's GPS is not known yet, and the ring has no time to continue."""
 LATE_NS, MAX_LATE_S = 50_000_000, 10.0
 """Where another Box's GPS shows that blocks arrive later than this, the first stamp waits until one does not;
 at most this long, as the Box's blocks are held meanwhile (axis.HELD_BLOCKS). Then the bound includes it."""
@@ -285,8 +287,9 @@ class BoxClock:
         if self._late_ns > LATE_NS:
             return lasted_s >= MAX_LATE_S
         gps = self._clocks.gps
-        if gps is not None and gps.reference(round(now_s * 1e9)) is None and gps.awaits(now_s):
-            return lasted_s >= MAX_LATE_S  # one more read of a busy machine, and another Box gives the time
+        if self._before is None and gps is not None and not full and gps.awaits(now_s):
+            # one more read of a busy machine, and another Box gives the time
+            return lasted_s >= AWAITED_S
         return full or lasted_s >= START_S
 
     def _steer(self, sample: int, only_as_before: bool = False) -> None:

@@ -242,8 +242,8 @@ class GpsComparison:
         )
 
     def awaits(self, now_s: float) -> bool:
-        """Whether a Box with GPS sends whose time is not known yet."""
-        return any(
+        """Whether no time is known yet, and a Box with GPS sends that will give one."""
+        return self._followed is None and any(
             box.line is None and now_s - box.received_s <= START_S and now_s - box.began_s <= AWAITED_S
             for box in self._boxes.values()
         )
@@ -291,7 +291,7 @@ class GpsComparison:
             if box.line is not None and monotonic_ns - box.line.newest_ns <= STALE_S * 1e9
         ]
         witnesses = box_lines + self._system_line(monotonic_ns)
-        if self._followed is None and self.awaits(monotonic_ns / 1e9):
+        if self.awaits(monotonic_ns / 1e9):
             return  # it may contradict the others
         elected, self._doubt_ns = self._elected(box_lines, witnesses, monotonic_ns)
         if elected is not None:

@@ -164,10 +164,27 @@ def test_a_box_that_falls_silent_is_reported_once_and_again_when_it_is_back() ->
     watch.accept_measurement({"box_id": "3"}, 10**9)
     watch.accept_measurement({"box_id": "1", "age_ms": 500, "silent_after_ms": 10_000}, 9 * 10**9)
     assert watch.changes(11 * 10**9) == []
-    assert watch.changes(12 * 10**9) == ["Box 2 has fallen silent"]
-    assert watch.changes(13 * 10**9) == []
-    watch.accept_measurement({"box_id": "2", "age_ms": 0, "silent_after_ms": 10_000}, 14 * 10**9)
-    assert watch.changes(14 * 10**9) == ["Box 2 reports again"]
+    assert watch.changes(12 * 10**9) == []
+    assert watch.changes(14 * 10**9) == ["Box 2 has fallen silent"]
+    assert watch.changes(15 * 10**9) == []
+    watch.accept_measurement({"box_id": "2", "age_ms": 0, "silent_after_ms": 10_000}, 16 * 10**9)
+    assert watch.changes(16 * 10**9) == []
+    assert watch.changes(18 * 10**9) == ["Box 2 reports again"]
+
+
+def test_boxes_that_fall_silent_together_are_one_line_and_a_short_silence_is_none() -> None:
+    watch = SilenceWatch()
+    young = {"age_ms": 0, "silent_after_ms": 10_000}
+    for number in range(1, 13):
+        watch.accept_measurement({"box_id": str(number), **young}, 10**9 + number * 10**8)
+    assert watch.changes(12 * 10**9) == []
+    for box_id in ("10", "11"):  # they were late by a second
+        watch.accept_measurement({"box_id": box_id, **young}, 13 * 10**9)
+    assert watch.changes(14 * 10**9) == ["Boxes 1, 2, 3 and 7 more have fallen silent"]
+    for number in range(1, 10):
+        watch.accept_measurement({"box_id": str(number), **young}, 15 * 10**9)
+    assert watch.changes(15 * 10**9) == []
+    assert watch.changes(17 * 10**9) == ["Boxes 1, 2, 3 and 6 more report again"]
 
 
 def test_a_box_whose_data_come_later_and_later_is_late_with_the_number_and_never_silent() -> None:
@@ -183,7 +200,8 @@ def test_a_box_whose_data_come_later_and_later_is_late_with_the_number_and_never
     ]  # fmt: skip
     watch.accept_measurement({"box_id": "1", "age_ms": 0, "silent_after_ms": 10, "late_ms": 0}, 400 * 10**9)
     assert watch.changes(400 * 10**9) == ["no Box is late any more"]
-    assert watch.changes(401 * 10**9) == ["Box 1 has fallen silent"], "nothing arrives any more"
+    assert watch.changes(401 * 10**9) == []
+    assert watch.changes(403 * 10**9) == ["Box 1 has fallen silent"], "nothing arrives any more"
 
 
 def said_by(watch: SilenceWatch, *news: tuple[int, dict[str, object]]) -> list[tuple[int, str]]:
@@ -214,7 +232,7 @@ def test_a_late_box_that_falls_silent_does_not_end_the_lateness() -> None:
     facts = late(40) | {"silent_after_ms": 10_000}
     assert said_by(SilenceWatch(), (1, facts), (100, late(0, box_id="2"))) == [
         (1, "Box 1 is late by 40 s: the data arrive so long after their time"),
-        (12, "Box 1 has fallen silent"),
+        (14, "Box 1 has fallen silent"),
     ]
 
 
@@ -225,7 +243,7 @@ def test_a_box_is_not_silent_before_this_run_has_heard_it() -> None:
     assert said_by(watch, (1, old), (1, young)) == []
     watch.watch("1")
     said = said_by(watch, *((70, {**each, "age_ms": 0}) for each in (young, old)))
-    assert said == [(81, "Box 1 has fallen silent"), (81, "Box 2 has fallen silent")]
+    assert said == [(83, "Boxes 1, 2 have fallen silent")]
 
 
 def test_boxes_that_a_slow_machine_delays_together_are_one_line() -> None:

@@ -108,12 +108,12 @@ class Child:
             wait = self._waits.record_failure(ran_s=now - self._started)
             self._restart_at = now + wait
             why = f"; it says: {' '.join(self.last_words().split())}" if code in (1, 2) else ""
-            return f"{self.name} ended ({ending(code)}){why}; it starts again in {wait:g} s"
+            return f"process {self.name} ended ({ending(code)}){why}; it starts again in {wait:g} s"
         if now < self._restart_at:
             return None
         self.restarts += 1
         self.start()
-        return f"{self.name} runs again (restart {self.restarts})"
+        return f"process {self.name} runs again (restart {self.restarts})"
 
     def last_words(self) -> str:
         """Why it ended: its last plain lines (one of a traceback), else the message of its last log line."""

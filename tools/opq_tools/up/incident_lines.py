@@ -103,8 +103,11 @@ def incident_words(incident: Mapping[str, Any], began_ms: float) -> str:
 
 def boxes_at(box_ids: Sequence[object]) -> str:
     """` at Box 1`, ` at Boxes 1, 4 and 3 more`; empty without a Box."""
-    if not box_ids:
-        return ""
+    return f" at {boxes_named(box_ids)}" if box_ids else ""
+
+
+def boxes_named(box_ids: Sequence[object]) -> str:
+    """`Box 1`, `Boxes 1, 4, 5 and 3 more`."""
     shown = ", ".join(map(str, box_ids[:BOXES_NAMED]))
     more = f" and {len(box_ids) - BOXES_NAMED} more" if len(box_ids) > BOXES_NAMED else ""
-    return f" at Box{'es' if len(box_ids) > 1 else ''} {shown}{more}"
+    return f"Box{'es' if len(box_ids) > 1 else ''} {shown}{more}"

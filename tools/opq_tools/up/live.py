@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from opq_cloud.view.web.words import THIN, age
 from opq_proto.kit.own_thread import OwnThread
+from opq_tools.up.incident_lines import boxes_named
 
 READ_S = 20.0
 """The page sends a comment every 15 s; a longer silence than this is a broken connection."""
@@ -99,6 +100,7 @@ MAX_BOXES = 1000
 
 
 LATENESS_EVERY_NS = 60 * 10**9
+TOGETHER_NS = 2 * 10**9
 LESS = 4
 """A lateness that is so many times less than the one reported is reported, too."""
 MINUTES_MS = 600_000
@@ -116,6 +118,7 @@ class _BoxSilence:
     clock_known: bool = True
     """Whether the error of its clock is known; otherwise that clock may be behind instead."""
     silent: bool = False
+    said_silent: bool = False
 
 
 class SilenceWatch:
@@ -133,6 +136,8 @@ class SilenceWatch:
         self._late_reported_ms = {True: 0, False: 0}
         """By `clock_known`: the largest lateness that was reported."""
         self._lateness_reported_ns = -LATENESS_EVERY_NS
+        self._turned_ns: int | None = None
+        """Since when a Box is silent, or reports again, and no line says so."""
 
     def watch(self, box_id: str) -> None:
         """A Box that was awaited is sampling."""
@@ -160,12 +165,33 @@ class SilenceWatch:
             box.clock_known = facts.get("uncertainty_ns", 0) is not None
 
     def changes(self, now_ns: int) -> list[str]:
-        """A line for each Box that fell silent or reports again, and one if they are later than before."""
+        """A line for the Boxes that fell silent or report again, and one if they are later than before."""
         with self._lock:
-            found = ((box_id, _change(box, now_ns)) for box_id, box in self._boxes.items())
-            lines = [f"Box {box_id} {words}" for box_id, words in found if words]
+            lines = self._silences(now_ns)
             lateness = self._lateness(now_ns)
         return [*lines, lateness] if lateness else lines
+
+    def _silences(self, now_ns: int) -> list[str]:
+        """Boxes that fall silent, or report again, within TOGETHER_NS are one line."""
+        for box in self._boxes.values():
+            box.silent = now_ns - box.last_ns > box.silent_after_ns
+        turned = {box_id: box for box_id, box in self._boxes.items() if box.silent != box.said_silent}
+        self._turned_ns = (now_ns if self._turned_ns is None else self._turned_ns) if turned else None
+        if self._turned_ns is None or now_ns - self._turned_ns < TOGETHER_NS:
+            return []
+        self._turned_ns = None
+        silent = sorted((box_id for box_id, box in turned.items() if box.silent), key=_by_number)
+        back = sorted((box_id for box_id, box in turned.items() if not box.silent), key=_by_number)
+        for box in turned.values():
+            box.said_silent = box.silent
+        lines = (
+            [f"{boxes_named(silent)} {'has' if len(silent) == 1 else 'have'} fallen silent"] if silent else []
+        )
+        return (
+            [*lines, f"{boxes_named(back)} {'reports' if len(back) == 1 else 'report'} again"]
+            if back
+            else lines
+        )
 
     def _lateness(self, now_ns: int) -> str:
         """One line for all late Boxes, once a minute at most: a slow machine delays them together.
@@ -200,9 +226,5 @@ def _lateness_words(late: Sequence[str], count: int, most_ms: int, known: bool) 
     return f"{said}, by {clock}: the data arrive so late, or {clock} {'is' if one else 'are'} behind"
 
 
-def _change(box: _BoxSilence, now_ns: int) -> str:
-    """Notes whether a Box is silent; returns words where that changed."""
-    was_silent, box.silent = box.silent, now_ns - box.last_ns > box.silent_after_ns
-    if box.silent == was_silent:
-        return ""
-    return "has fallen silent" if box.silent else "reports again"
+def _by_number(box_id: str) -> tuple[int, str]:
+    return len(box_id), box_id

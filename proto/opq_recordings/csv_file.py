@@ -240,8 +240,11 @@ def _rows_of(form: CsvForm, held: list[_Row], lines: list[str], number: int) -> 
 
 
 def _times_of(form: CsvForm, lines: list[str], number: int) -> RowTimes | None:
-    rows, _ = _rows_of(form, [], lines, number)
-    return RowTimes(form, rows[0][2], rows[0][0]) if rows else None
+    for at, line in enumerate(lines, number):
+        rows, _ = _rows_of(form, [], [line], at)
+        if rows:
+            return RowTimes(form, rows[0][2], rows[0][0])
+    return None
 
 
 def _whole_lines(path: Path, file: IO[str]) -> Iterator[str]:

@@ -43,10 +43,11 @@ _RATE = re.compile(
     r"|частота\s(?:дискретизации|выборки)|采样率|采样频率|取樣率)\W{1,4}([\d.]+(?:e[+-]?\d+)?)\s*([^\W\d_]*)(?:/s)?"
 )
 _INTERVAL = re.compile(
-    r"(?i)\b(?:(?:sampl(?:e|ing)|time)\s(?:interval|period|time|step)|dt)\W{1,12}(?:analog:)?"
+    r"(?i)\b(?:(?:sampl(?:e|ing)|time)\s(?:interval|period|time|step)|dt|clock)\W{1,12}(?:analog:)?"
     r"([\d.]+(?:e[+-]?\d+)?)\s*([numµμ]?s)?"
 )
-_LIKE_TIME = re.compile(r".*(\d:\d\d|\d{4}[-/.]\d|\d[-/.]\d{4}).*")
+_UNITS = re.compile(r"(?i)[\s#%\"]*(vertical|horizontal|x|y|time|values?|)[ _]?units?\"?\s*[,;:=\t]+\s*(.+)")
+_LIKE_TIME = re.compile(r".*(\d:\d\d|\d{4}[-/.]\d{1,2}[-/.]\d|\d[-/.]\d{1,2}[-/.]\d\d).*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +119,18 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     numeric = [column for column in numeric if column < len(names)]
     head = list(lines[:started])
     date, time, time_s, stated = _time_column(rows[first:], numeric, names, units, notation)
-    values = tuple(
-        _value(column, names[column], units[column])
+    columns = [
+        column
         for column in numeric
         if column not in (time, date) and not _INDEX.match(names[column]) and names[column] not in more
-    )
+    ]
+    of_values, of_times = _units_above(head)
+    if not any(units[column] for column in columns) and len(of_values) in (1, len(columns)):
+        for column, unit in zip(columns, of_values * len(columns), strict=False):
+            units[column] = unit
+    if time is not None and time_s == 1.0 and of_times and seconds_of(of_times[0]) == 1.0:
+        stated = True
+    values = tuple(_value(column, names[column], units[column]) for column in columns)
     values = _phases_named(values)
     rate_hz = _rate_above(head, above, notation)
     if time is not None and (_INDEX.match(names[time]) or units[time].lower() == "sequence"):
@@ -134,6 +142,17 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
         notation, started, time, time_s, stated, date, values, tuple(names), rate_hz,
         frozenset(_shown_cells(cells) for _, cells in rows[:first]),
     )  # fmt: skip
+
+
+def _units_above(head: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The units of values and of times that a line above the table states, as in `Vertical Units,V,A`."""
+    found: dict[bool, list[str]] = {}
+    for line in head:
+        if match := _UNITS.match(line):
+            cells = [re.sub(r"(?i)^ch\d:", "", each.strip(' "')) for each in re.split(r"[,;\t]", match[2])]
+            known = [each for each in cells if each and unit_scale(each) is not None]
+            found.setdefault(match[1].lower() in ("horizontal", "x", "time"), known)
+    return found.get(False, []), found.get(True, [])
 
 
 def _shown_cells(cells: Sequence[str]) -> tuple[str, ...]:
@@ -274,19 +293,21 @@ def _time_column(
     for column in numeric if len(numeric) > 1 else ():
         if (unit_s := seconds_of(units[column])) is not None:
             return None, column, unit_s, True
+    named_times = [
+        column for column in numeric if time_named(names[column]) and unit_scale(units[column]) is None
+    ]
     unread = [
         column
         for column, text in texts.items()
         if column not in numeric and text and (time_named(names[column]) or _is_like_time(text))
     ]
-    if unread:
+    if unread and (len(numeric) == 1 or not named_times):
         return None, unread[0], None, True
     if len(numeric) == 1:
         named = seconds_of(units[numeric[0]]) is not None or time_named(names[numeric[0]])
         return None, numeric[0] if named else None, seconds_of(units[numeric[0]]) or 1.0, named
-    for column in numeric:
-        if time_named(names[column]) and unit_scale(units[column]) is None:
-            return None, column, _days_or_seconds(some, column, notation), False
+    for column in named_times:
+        return None, column, _days_or_seconds(some, column, notation), False
     unnamed = not any(names[column] for column in numeric)
     first = numeric[0]
     numbers = [notation.number(cells[first]) for cells in some if first < len(cells)]

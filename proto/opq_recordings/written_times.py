@@ -47,6 +47,9 @@ _CLOCK = re.compile(
     r"(?P<rest>.*)",
     re.IGNORECASE,
 )
+_MAY_BE_CLOCK = re.compile(r"[:时時点點]|\dh\d|T\d{4}", re.IGNORECASE)
+_MAY_BE_DATE = re.compile(r"\d{1,4}\s?[-/.年]\s?\d{1,3}(?:[-/.月]\d|\b)|.*[^\W\d_]{3}")
+"""A clock has one of its marks; a date has three numbers, or a name of a month."""
 _ZONE_NAMES = re.compile(r"[a-z][a-z_+-]*(?:/[a-z0-9_+-]+)+", re.IGNORECASE)
 _WEEKDAY = re.compile(
     r"^(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|пн|вт|ср|чт|пт|сб|вс)[a-z]*[.,]?\s+(?=\S)",
@@ -84,6 +87,8 @@ def written_time(text: str) -> WrittenTime | None:
     plain = text.strip().strip('"').strip()
     if not 5 <= len(plain) <= 60 or sum(each.isdigit() for each in plain) < 3:
         return None
+    if not (_MAY_BE_CLOCK.search(plain) or _MAY_BE_DATE.match(plain)):
+        return None  # most texts that are asked for are numbers
     if not plain.isascii():
         plain = _without_accents(plain)
     if compact := _COMPACT.fullmatch(plain):

@@ -50,6 +50,9 @@ def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
     """Format -> (name, the bytes that are mutated, the files beside)."""
     short = counts()[:ROWS].tolist()
     in_ms = [f"{1000 * k / 1600:.3f};{v:.2f}" for k, v in enumerate(volts())]
+    written = [
+        f'03/17/2024 11:59:{59 + k / 1600:09.6f} AM,"{1000 * v:,.0f}",{k % 3}' for k, v in enumerate(volts())
+    ]
     binary, text = dat_bytes("BINARY", short), dat_bytes("ASCII", short)
     wide, real = dat_bytes("BINARY32", short), dat_bytes("FLOAT32", short)
     cfg = {
@@ -84,6 +87,7 @@ def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "cff": ("a.cff", cff % (cfg["BINARY"], len(binary), binary), {}),
         "csv": ("a.csv", ("time_s,volts\n" + "\n".join(LINES[:ROWS])).encode(), {}),
         "csv2": ("a.csv", b"Zeit [ms];U [V]\n" + "\n".join(in_ms[:ROWS]).encode(), {}),
+        "csv3": ("a.csv", b"time,u_mV,U_phase\n" + "\n".join(written[:ROWS]).encode() + b"\n,,\nEND\n", {}),
         "wav": ("a.wav", wav(data(16)[: 2 * ROWS]), {}),
         "wav24": ("a.wav", wav(data(24)[: 3 * ROWS], 24, extensible=True), {}),
         "rf64": ("a.wav", wav(data(16)[: 2 * ROWS], name=b"RF64", length=2**32 - 1, before=(

@@ -203,6 +203,34 @@ def test_counts_want_their_gain(tmp_path: Path) -> None:
     assert_same(read(path, volts_per_lsb=0.02))
 
 
+ABOVE = {
+    "scope": "Model,X1\nHorizontal Units,S\nSample Interval,0.000625\nVertical Units,mV\n\nTIME,CH1\n",
+    "with channels": "Vertical Units,CH1:mV,,\nHorizontal Units,s,,\nTIME,CH1\n",
+    "remarks": "#CHANNEL:CH1\n#UNITS:mV\n#Time units: s\nTime,CH1\n",
+}
+
+
+@pytest.mark.parametrize("name", ABOVE)
+def test_units_above_the_table_are_stated(name: str, tmp_path: Path) -> None:
+    found = read(written(tmp_path, table(lambda k, t, v: f"{t:.6f},{v * 1e3:.1f}", ABOVE[name])))
+    assert_same(found)
+    assert found.assumed == {} and found.channel.unit == "mV"
+
+
+def test_units_above_the_table_are_those_of_its_columns(tmp_path: Path) -> None:
+    head = "Vertical Units,A,kV\nTIME,CH1,CH2\n"
+    found = read(written(tmp_path, table(lambda k, t, v: f"{t:.6f},1,{v / 1e3:.6f}", head)))
+    assert_same(found)
+    assert [(each.name, each.unit) for each in found.channels] == [("CH1", "A"), ("CH2", "kV")]
+
+
+def test_a_clock_above_the_table_is_its_rate(tmp_path: Path) -> None:
+    head = "#CHANNEL:CH1\n#CLOCK=0.000625000S\n#SIZE=400\n#UNITS:V\n\n"
+    found = read(written(tmp_path, table(lambda k, t, v: f"{v:.2f}", head)))
+    assert_same(found)
+    assert found.assumed == {}
+
+
 @given(
     st.lists(st.floats(-1e6, 1e6).map(lambda value: round(value, 3)), min_size=12, max_size=40),
     st.sampled_from([(";", ".", ""), (";", ",", ""), ("\t", ".", ","), (";", ",", "."), (";", ".", "'")]),

@@ -51,7 +51,8 @@ def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
     short = counts()[:ROWS].tolist()
     in_ms = [f"{1000 * k / 1600:.3f};{v:.2f}" for k, v in enumerate(volts())]
     written = [
-        f'03/17/2024 11:59:{59 + k / 1600:09.6f} AM,"{1000 * v:,.0f}",{k % 3}' for k, v in enumerate(volts())
+        f'03/17/2024 11:59:{59 + k / 1600:09.6f} AM,"{1000 * v:,.0f}",{k % 3}.5'
+        for k, v in enumerate(volts())
     ]
     binary, text = dat_bytes("BINARY", short), dat_bytes("ASCII", short)
     wide, real = dat_bytes("BINARY32", short), dat_bytes("FLOAT32", short)

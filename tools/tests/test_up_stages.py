@@ -380,11 +380,14 @@ def test_up_prints_no_restart_at_a_first_start(tmp_path: Path) -> None:
         ("box.hello", {"box_id": "1", "boot_id": 8}),
         ("box.sampling", {"box_id": "1"}),
         ("box.started", {"box_id": "1", "boot_id": 5000, "reset_cause": "watchdog"}),
+        ("box.started", {"box_id": "1", "port": "/dev/pts/4"}),  # its process was killed, and runs again
+        ("box.started", {"box_id": "1", "boot_id": 90_000, "reset_cause": "software"}),
+        ("box.hello", {"box_id": "1", "boot_id": 90_001}),
     ):
         run._handle_line(line(name, 1, **facts))
     printed = chatter.getvalue().splitlines()
     assert [text.split("  ")[-1].strip() for text in printed] == [
-        "on /dev/pts/3", "Box 1 is sampling", "has started again",
+        "on /dev/pts/3", "Box 1 is sampling", "has started again", "on /dev/pts/4",
     ]  # fmt: skip
 
 

@@ -158,7 +158,9 @@ class UpRun:
             return  # one line for an incident, when it is on the page; the logs have the others
         if name == "box.hello":
             self._starts.accept_hello(line.facts)
-        if name == "box.started" and "port" not in line.facts and not self._starts.is_again(line.facts):
+        if name == "box.started" and "port" in line.facts:
+            self._starts.forget(str(line.facts.get("box_id")))
+        elif name == "box.started" and not self._starts.is_again(line.facts):
             return
         if name in ("peer.admitted", "peer.revoked"):
             box_id = str(line.facts.get("box_id"))

@@ -186,6 +186,10 @@ class BoxStarts:
         if isinstance(facts.get("boot_id"), int):
             self._greeted.setdefault(str(facts.get("box_id")), set()).add(facts["boot_id"])
 
+    def forget(self, box_id: str) -> None:
+        """Its process has started it, and says so: the number of its next start is not news."""
+        self._greeted.pop(box_id, None)
+
     def is_again(self, facts: Mapping[str, Any]) -> bool:
         """Whether the Box that reports a start has said hello in this run with another start's number."""
         boot_id = facts.get("boot_id")

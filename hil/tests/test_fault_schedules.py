@@ -8,6 +8,8 @@ import pytest
 
 from opq_sim.faults import runner
 from opq_sim.faults.draws import (
+    ALONE,
+    AMBIGUOUS_S,
     APART_S,
     AWAY_S,
     CLOCK_KINDS,
@@ -16,11 +18,15 @@ from opq_sim.faults.draws import (
     CLOUD_SPANS_S,
     GATEWAY_SPANS_S,
     LAST_END_S,
+    PAUSE_S,
+    RESTARTED,
     SHARED_S,
     SILENCE_SPANS_S,
+    TOGETHER,
     draw_clocks,
     draw_cloud,
     draw_gateway,
+    draw_restarts,
     draw_silences,
 )
 from opq_sim.faults.kinds import FAULTS
@@ -32,6 +38,7 @@ DRAWN_KINDS = {
     "cloud-faults": {*CLOUD_SPANS_S},
     "silence-faults": {*SILENCE_SPANS_S, *SHARED_S},
     "clock-faults": {*CLOCK_KINDS},
+    "restart-faults": {*TOGETHER, *ALONE},
 }
 
 
@@ -93,6 +100,25 @@ def test_clocks_are_set_by_small_and_large_steps_and_dips_are_known_apart() -> N
         if trial.dark is not None:
             begin_s, end_s = trial.dark[0], sum(trial.dark)
             assert not any(begin_s - AWAY_S[0] < at < end_s + AWAY_S[1] for at in moments)
+
+
+def test_restarts_have_each_end_each_box_both_stores_and_pauses_of_all_lengths() -> None:
+    schedules = [draw_restarts(seed) for seed in range(1, 25)]
+    assert sum(len(each.restarts) * len(each.boxes) for each in schedules) >= 300
+    ends = Counter((each.kind, schedule.store) for schedule in schedules for each in schedule.restarts)
+    assert ends.keys() == {(kind, store) for kind in (*TOGETHER, *ALONE) for store in ("sqlite", "ferretdb")}
+    together = [each for schedule in schedules for each in schedule.restarts if each.kind in TOGETHER]
+    pauses = [each.pause_s for each in together]
+    assert min(pauses) < 3 * PAUSE_S[0] and max(pauses) > PAUSE_S[1] / 3
+    assert not any(
+        AMBIGUOUS_S[0] < each.pause_s < AMBIGUOUS_S[1] for each in together if each.kind == "site_dark"
+    )
+    assert {each.ahead_s is None for each in together} == {True, False}
+    for schedule in schedules:
+        assert [each.kind for each in schedule.boxes] == list(RESTARTED)
+        assert len({each.residual_percent for each in schedule.boxes}) >= len(RESTARTED) - 1
+        cabled = [dip for each in schedule.boxes if each.gateway is not None for dip in each.dips_s]
+        assert min(b - a for a, b in pairwise(sorted(cabled))) > 1.5
 
 
 def test_a_trial_of_a_clock_is_made_of_single_faults() -> None:

@@ -111,20 +111,20 @@ def command() -> None:
 @click.option(
     "--seeds",
     type=click.IntRange(1),
-    help="For gateway-faults, cloud-faults, silence-faults and clock-faults: number of seeds.  [default: 12]",
+    help="For the schedules of faults by seed: number of seeds.  [default: 12]",
 )
-@click.option("--first", type=click.IntRange(0), help="For these four: the first seed.  [default: 1]")
+@click.option("--first", type=click.IntRange(0), help="For these: the first seed.  [default: 1]")
 @click.option(
     "--side-by-side",
     type=click.IntRange(1, 64),
-    help="For these four: seeds at once.  [default: 2; 4; 1; 1]",
+    help="For these: seeds at once.  [default: cloud-faults 4, gateway-faults 2, else 1]",
 )
 @click.option(
     "--log",
     "seed_log",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="For these four: file for a JSON line per finished seed; seeds in it are not played again.",
+    help="For these: file for a JSON line per finished seed; seeds in it are not played again.",
 )
 @click.option(
     "--at-least",
@@ -161,8 +161,8 @@ def run(
     """Play scenarios; without names, all except soaks. Exit code 1 if one failed.
 
     With --digests or --keep-digests the names are those of the short worlds (hil/README.md).
-    `gateway-faults`, `cloud-faults`, `silence-faults` and `clock-faults`, each alone, play schedules of
-    faults at a real gateway or cloud, without firmware.
+    `gateway-faults`, `cloud-faults`, `silence-faults`, `clock-faults` and `restart-faults`, each alone, play
+    schedules of faults by seed at a real gateway or cloud, without firmware.
 
     While hil/renode.lock has no checksum, --renode --fetch shows that of what came and asks whether to write
     it there.

@@ -17,6 +17,8 @@ from opq_sim.faults.schedule import (
     DrawnDip,
     Fault,
     FaultSchedule,
+    Restart,
+    RestartedBox,
     boxes_of,
 )
 
@@ -129,6 +131,117 @@ APART_S: Final = 4.0
 RESIDUALS_PERCENT: Final = (40.0, 50.0, 60.0, 70.0, 80.0)
 """Each dip of a schedule has its own, by which it is known again."""
 CLOCK_DIP_CYCLES: Final = (6, 12)
+
+RESTARTED: Final = {
+    "gps": 0,
+    "ntp": 0,
+    "replayed": 0,
+    "free": 1,
+    "quiet": 1,
+    "voltage": 1,
+    "cur": None,
+    "leg": None,
+}
+"""Kind of a Box that starts again -> its gateway; None: it is of the original, of that generation.
+
+replayed: plays a recording. free: does not even know the year. quiet: the same sine without noise, two equal
+dips in each start, and one boot id for ever. voltage: another nominal voltage in each start."""
+TOGETHER: Final = ("ctrl_c", "all_killed", "hung_up", "site_dark")
+"""Ends of everything that runs on the gateways' machine; their pause may be scaled. hung_up: by SIGHUP.
+site_dark: the machine and all Boxes lose their supply."""
+ALONE: Final = ("boxes_killed", "gateway_killed_alone", "cloud_killed_alone", "boxes_reset", "supply_lost")
+"""Ends of one part beside others that go on; their pause takes as long as it is."""
+PAUSE_S: Final = (1.0, 3600.0)
+PAUSED_S: Final = 1.0
+"""What a scaled pause takes."""
+ALONE_PAUSE_S: Final = (1.0, 6.0)
+SUPPLY_S: Final = (13.0, 16.0)
+AMBIGUOUS_S: Final = (6.0, 14.0)
+"""A loss of supply of about `[mauka.outages] silence_s` is not drawn."""
+ORIGINALS_SLOTS: Final = 2
+DIP_FIRST_S: Final = 6.0
+DIP_GAP_S: Final = 1.8
+START_S: Final = 8.0
+"""From one start to the earliest next end; the dips, which are waited for, take longer."""
+RESTART_STEP_S: Final = (1.0, 7200.0)
+RESTART_RESIDUALS: Final = (40.0, 45.0, 50.0, 55.0, 60.0, 65.0, 70.0, 75.0)
+RESTART_CYCLES: Final = (14, 20)
+"""So long that means of ten cycles show the dip."""
+
+
+def draw_restarts(
+    seed: int, restarts: int | None = None, kinds: tuple[str, ...] | None = None
+) -> FaultSchedule:
+    """Two or three ends and starts of a system with a Box of each kind. Every second seed has FerretDB.
+
+    Args:
+        restarts: how many; None: it is drawn.
+        kinds: of the Boxes; None: one of each.
+    """
+    chance = random.Random(seed)
+    count = restarts or chance.choice((2, 2, 3))
+    ends = (*TOGETHER, *ALONE)
+    chosen = [ends[(seed + 4 * each) % len(ends)] for each in range(count)]  # each as often as any other
+    wanted = tuple(RESTARTED) if kinds is None else kinds
+    in_order = [kind for kind in wanted if RESTARTED[kind] is None]
+    cabled = [kind for kind in wanted if RESTARTED[kind] is not None]
+    chance.shuffle(cabled)
+    boxes = _restarted_boxes(chance, in_order, cabled)
+    ahead_s = None if chance.random() < 0.4 else round(_of_size(chance, RESTART_STEP_S), 3)
+    found, at_s = [], START_S
+    for kind in chosen:
+        for_s, pause_s = _pause(chance, kind)
+        sets = ahead_s is not None and kind in TOGETHER and chance.random() < 0.6
+        ahead = round(_of_size(chance, RESTART_STEP_S), 3) if sets else None
+        found.append(Restart(kind, round(at_s, 3), for_s, pause_s, ahead))
+        at_s += for_s + START_S
+    return FaultSchedule(
+        seed,
+        tuple(found),
+        round(at_s, 3),
+        boxes=boxes,
+        store=("sqlite", "ferretdb")[seed % 2],
+        ahead_s=ahead_s,
+    )
+
+
+def _restarted_boxes(
+    chance: random.Random, originals: list[str], cabled: list[str]
+) -> tuple[RestartedBox, ...]:
+    """Ids by kind; each dip has a slot of its own, those of original Boxes the first ones."""
+    residuals = chance.sample(RESTART_RESIDUALS, len(RESTART_RESIDUALS))
+    twice = [kind for kind in cabled if kind == "quiet"]  # as far apart as it goes
+    slots = [*originals, *twice, *(kind for kind in cabled if kind not in twice), *twice]
+    found = []
+    for number, kind in enumerate(RESTARTED):
+        if kind not in slots:
+            continue
+        places = [place for place, one in enumerate(slots) if one == kind]
+        if kind in originals:
+            dips = tuple(round(0.6 + place * DIP_GAP_S, 3) for place in places)
+        else:
+            dips = tuple(round(DIP_FIRST_S + (place - len(originals)) * DIP_GAP_S, 3) for place in places)
+        residual = min(residuals[number], 55.0) if kind == "leg" else residuals[number]
+        cycles = chance.randint(*RESTART_CYCLES)
+        found.append(RestartedBox(str(number + 1), kind, RESTARTED[kind], dips, residual, cycles))
+    return tuple(found)
+
+
+def _pause(chance: random.Random, kind: str) -> tuple[float, float]:
+    """What the pause takes, and what it is by the clocks."""
+    if kind == "boxes_reset":
+        return 0.1, 0.1
+    if kind == "supply_lost":
+        for_s = round(chance.uniform(*SUPPLY_S), 3)
+        return for_s, for_s
+    if kind in ALONE:
+        for_s = round(chance.uniform(*ALONE_PAUSE_S), 3)
+        return for_s, for_s
+    lowest, highest = PAUSE_S
+    pause_s = lowest * math.exp(math.log(highest / lowest) * chance.random())
+    if kind == "site_dark" and AMBIGUOUS_S[0] < pause_s < AMBIGUOUS_S[1]:
+        pause_s = AMBIGUOUS_S[1] + pause_s
+    return PAUSED_S, round(max(pause_s, PAUSED_S), 3)
 
 
 def draw_gateway(seed: int) -> FaultSchedule:
@@ -257,7 +370,11 @@ def _clock_trial(chance: random.Random, kind: str, gateway: int) -> ClockTrial:
 
 
 def _by_s(chance: random.Random) -> float:
-    """As many small steps as large ones."""
-    lowest, highest = CLOCK_STEP_S
+    return round(_of_size(chance, CLOCK_STEP_S), 3)
+
+
+def _of_size(chance: random.Random, sizes_s: tuple[float, float]) -> float:
+    """Forward or back; as many small steps as large ones."""
+    lowest, highest = sizes_s
     size_s = lowest * math.exp(math.log(highest / lowest) * chance.random())
-    return round(size_s * chance.choice((-1, 1)), 3)
+    return size_s * chance.choice((-1, 1))

@@ -8,7 +8,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from opq_gateway.ring.ring import Ring
 from opq_proto.messages import Gap, Measurement, Metric
 from opq_sim.faults.parts.held_numbers import HeldNumbers
 from opq_sim.faults.parts.service import ServiceError
+from opq_sim.faults.parts.view_reader import ViewReader
 from opq_sim.score.records import TrueDisturbance
 
 FILE_NAME: Final = "opq.db"
@@ -88,6 +89,7 @@ class StoredFinding:
     because: str
     start_ns: int
     end_ns: int
+    uncertainty_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,39 @@ class Evidence:
     dip to come before or after the loss of supply as it should."""
     not_shown: set[tuple[str, float]] = field(default_factory=set)
     """(Box, `at_s` of a dip) where no figure that an original Box sends falls below the limit."""
+    shares: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """By Box, the measured share of the last hour that pages show, 0 to 1, and when it was new (true UTC)."""
+    incident_events: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    ahead_ns: dict[str, int] = field(default_factory=dict)
+    """By Box on a cable without a clock of its own, how far its gateway's is ahead at the end."""
+    measured: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """By Box, the span of each Measurement, by its own stamps."""
     problems: list[str] = field(default_factory=list)
     figures: dict[str, float | int | str] = field(default_factory=dict)
+
+    def read_view(self, view: ViewReader, box_ids: Sequence[str]) -> None:
+        """Reads what View says; raises OSError where it does not answer."""
+        self.findings = [
+            StoredFinding(
+                str(row["box_id"]), int(row["incident_id"]), str(row["class"]), row["residual_percent"],
+                (int(row["event_id"]),), str(row["because"]), int(row["start_ns"]), int(row["end_ns"]),
+                row["uncertainty_ns"],
+            )
+            for row in view.findings()
+        ]  # fmt: skip
+        self.events = [
+            StoredEvent(
+                int(row["id"]), int(row["start_ns"]), int(row["end_ns"]), tuple(map(str, row["received"])),
+                {str(box_id): str(why) for box_id, why in row["missing"].items()},
+                str(row["opened_by"]), str(row["because"]), bool(row["finished"]), bool(row["analysed"]),
+            )
+            for row in view.events()
+        ]  # fmt: skip
+        self.incident_events = {int(row["id"]): tuple(map(int, row["event_ids"])) for row in view.incidents()}
+        self.measured = {box_id: [] for box_id in box_ids}
+        for row in view.measurements(box_ids):
+            if not row["crossing"] and row["start_ns"] is not None and row["end_ns"] is not None:
+                self.measured[str(row["box_id"])].append((int(row["start_ns"]), int(row["end_ns"])))
 
     def read_store(self, data_dir: Path, other_dir: Path) -> None:
         """Reads what the cloud stored.

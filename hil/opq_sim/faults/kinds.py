@@ -10,10 +10,10 @@ from opq_sim.faults.parts.peers import REORDERED, HostileTraffic
 from opq_sim.faults.parts.service import ServiceProcess
 from opq_sim.faults.parts.stepped_clock import NOT_SYNCHRONISED, put_step_ns
 from opq_sim.faults.schedule import Fault
+from opq_sim.faults.world import restarts
 from opq_sim.faults.world.layout import SLOW
+from opq_sim.faults.world.processes import SYNCHRONISED_NS
 from opq_sim.faults.world.world import Act, FaultWorld
-
-SYNCHRONISED_NS: Final = 2_000_000
 
 
 def _once(act: Callable[[FaultWorld, Fault], object]) -> Act:
@@ -86,8 +86,8 @@ def _clock_stepped(world: FaultWorld, fault: Fault, begins: bool) -> None:
 
 def _gateway_clock(bound_ns: int) -> Act:
     return _once(
-        lambda world, fault: put_step_ns(
-            world.processes.clock(f"gateway{fault.gateway}"), round(fault.step_s * 1e9), bound_ns
+        lambda world, fault: world.processes.set_clock(
+            f"gateway{fault.gateway}", round(fault.step_s * 1e9), bound_ns
         )
     )
 
@@ -143,6 +143,13 @@ FAULTS: Final[Mapping[str, Act]] = {
     "box_has_gps": _box_clock(TimeSource.GPS),
     "box_has_ntp": _box_clock(TimeSource.NTP),
     "box_knows_no_time": _box_clock(TimeSource.FREE),
+    **dict.fromkeys(("ctrl_c", "all_killed", "hung_up", "site_dark"), restarts.together),
+    "boxes_killed": restarts.boxes_killed,
+    **dict.fromkeys(("gateway_killed_alone", "cloud_killed_alone"), restarts.processes_killed),
+    "boxes_reset": restarts.boxes_reset,
+    "supply_lost": restarts.supply_lost,
+    "free_clock_set": restarts.free_clock_set,
+    "originals_dip": _once(restarts.originals_dip),
     "original_clock_set": _once(
         lambda world, fault: world.around.originals[fault.boxes[0]].step_clock(fault.step_s)
     ),

@@ -43,6 +43,8 @@ class Fault:
     quota: float = 1.0
     """Share of the time in which a starved gateway may run."""
     dip: ClockDip | None = None
+    pause_s: float = 0.0
+    """How long a pause is by the clocks, where it is longer than it takes."""
 
     @property
     def end_s(self) -> float:
@@ -145,6 +147,47 @@ class ClockTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartedBox:
+    """A Box that starts again and again, with the same samples in each start."""
+
+    box_id: str
+    kind: str
+    """One of `draws.RESTARTED`."""
+    gateway: int | None
+    """None: a Box of the original, on the brokers."""
+    dips_s: tuple[float, ...]
+    """Seconds from its start, or from the point at which it goes on, to each dip."""
+    residual_percent: float
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """An end of parts of the system, a pause, and their next start; the trial of each Box."""
+
+    kind: str
+    at_s: float
+    """The end comes at this time or later, when the Boxes' dips are sampled."""
+    for_s: float
+    """What the pause takes."""
+    pause_s: float
+    """What it is by the clocks."""
+    ahead_s: float | None = None
+    """How far the clock of the gateway without GPS is ahead in the next start; None: it stays as it is."""
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        found = [Fault(self.kind, self.at_s, self.for_s, pause_s=self.pause_s)]
+        if self.ahead_s is not None:
+            found.append(Fault("free_clock_set", self.at_s + self.for_s / 2, step_s=self.ahead_s))
+        return tuple(found)
+
+    def document(self) -> dict[str, object]:
+        """The restart in JSON's types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class DrawnDip:
     """A dip of the mains, seen by some of the Boxes at one instant."""
 
@@ -160,15 +203,21 @@ class FaultSchedule:
     """Faults in the order of their start, or one of each gateway; and dips of the mains meanwhile."""
 
     seed: int
-    drawn: tuple[Fault | ClockTrial, ...]
+    drawn: tuple[Fault | ClockTrial | Restart, ...]
     length_s: float = 0.0
     """It lasts at least so long."""
     dips: tuple[DrawnDip, ...] = ()
+    boxes: tuple[RestartedBox, ...] = ()
+    store: str = "sqlite"
+    """Or ferretdb."""
+    ahead_s: float | None = None
+    """How far the clock of the gateway without GPS is ahead at the start; None: it is synchronised."""
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Every fault."""
-        return tuple(fault for each in self.drawn for fault in each.faults)
+        """Every fault; Boxes of the original see their first dips once the cloud hears them."""
+        first = (Fault("originals_dip", 0.0),) if self.boxes else ()
+        return (*first, *(fault for each in self.drawn for fault in each.faults))
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -179,10 +228,15 @@ class FaultSchedule:
     def clocks(self) -> tuple[ClockTrial, ...]:
         return tuple(each for each in self.drawn if isinstance(each, ClockTrial))
 
+    @property
+    def restarts(self) -> tuple[Restart, ...]:
+        return tuple(each for each in self.drawn if isinstance(each, Restart))
+
     def document(self) -> dict[str, object]:
         """The schedule in JSON's types."""
         dips = {"dips": [asdict(dip) for dip in self.dips]} if self.dips else {}
-        return {"seed": self.seed, "faults": [each.document() for each in self.drawn], **dips}
+        boxes = {"boxes": [asdict(box) for box in self.boxes], "store": self.store} if self.boxes else {}
+        return {"seed": self.seed, "faults": [each.document() for each in self.drawn], **dips, **boxes}
 
 
 def beginnings_and_ends(faults: Sequence[Fault]) -> list[tuple[float, Fault, bool]]:

@@ -101,6 +101,37 @@ def analysed(world: FaultWorld, still_s: float) -> Condition:
     return objection
 
 
+def told(world: FaultWorld, still_s: float) -> Condition:
+    """The same by what View says; and the measured share of each Box is new, and noted."""
+    view, box_ids = world.view, world.layout.on_cables
+    assert view is not None
+    moved_s, before, shares = time.monotonic(), None, dict[str, float]()
+
+    def objection() -> str | None:
+        nonlocal moved_s, before
+        try:
+            events, boxes = view.events(), view.boxes()
+        except OSError as error:
+            return f"View does not answer: {error}"
+        now = [(each["id"], each["finished"], each["analysed"]) for each in events]
+        if now != before:
+            moved_s, before = time.monotonic(), now
+        for box_id in box_ids:
+            share = boxes.get(box_id, {}).get("availability", {}).get("hour")
+            if share is not None and shares.setdefault(box_id, share) != share:
+                shares[box_id] = share
+                world.evidence.shares[box_id] = share, world.around.now_ns()
+        late = [each["id"] for each in events if not (each["finished"] and each["analysed"])]
+        if late:
+            return f"events {', '.join(map(str, late))} are not finished and analysed"
+        if time.monotonic() - moved_s < still_s:
+            return "something still moves"
+        old = [box_id for box_id in box_ids if box_id not in world.evidence.shares]
+        return f"the measured share of Boxes {', '.join(old)} is old" if old else None
+
+    return objection
+
+
 def delivered(world: FaultWorld) -> Condition:
     """Every Box on a cable is measured to this moment, and what its gateway had queued then acknowledged."""
     since_ns, gateways = time.time_ns(), world.layout.gateways

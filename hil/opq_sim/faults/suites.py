@@ -1,4 +1,4 @@
-"""The four suites: each is a draw, a layout, how it becomes quiet, and the accounts that are checked."""
+"""The five suites: each is a draw, a layout, how it becomes quiet, and the accounts that are checked."""
 
 import shutil
 import sqlite3
@@ -17,15 +17,18 @@ from opq_sim.faults.draws import (
     draw_clocks,
     draw_cloud,
     draw_gateway,
+    draw_restarts,
     draw_silences,
 )
 from opq_sim.faults.kinds import FAULTS
+from opq_sim.faults.parts import mongo_server
 from opq_sim.faults.schedule import FaultSchedule, boxes_of
 from opq_sim.faults.verdict import (
     ScheduleVerdict,
     judge_clocks,
     judge_cloud,
     judge_gateway,
+    judge_restarts,
     judge_silences,
 )
 from opq_sim.faults.world import layout as layouts
@@ -37,6 +40,8 @@ SETTLE_S: Final = 240.0
 CLOUD_SETTLE_S: Final = 40.0
 """Below 60 s: a Box without acknowledgements for that long takes the cloud for an original one."""
 CLOCK_SETTLE_S: Final = 120.0
+TOLD_EVERY_S: Final = 2.0
+"""FerretDB takes a third of a core for each question a second."""
 JUDGED_S: Final = 12.0
 """Mauka looks every 2 s, and what comes from a gateway's disk is judged within some seconds."""
 
@@ -130,6 +135,24 @@ def _of_clocks(schedule: FaultSchedule) -> Layout:
     )
 
 
+def _of_restarts(schedule: FaultSchedule) -> Layout:
+    cabled = [each for each in schedule.boxes if each.gateway is not None]
+    gateways = sorted({each.gateway for each in cabled if each.gateway is not None})
+    is_free = schedule.ahead_s is not None
+    return Layout(
+        gateways={n: tuple(each.box_id for each in cabled if each.gateway == n) for n in gateways},
+        gateway=layouts.WITHOUT_FLICKER,
+        services=("all",),
+        cloud=layouts.CLOUD_OF_MANY,
+        synchronised=frozenset({0} if is_free else {0, 1}),
+        ahead_s={} if schedule.ahead_s is None else {1: schedule.ahead_s},
+        original={each.box_id: each.kind for each in schedule.boxes if each.gateway is None},
+        by_seed=schedule.boxes,
+        has_view=True,
+        has_mongo=schedule.store == "ferretdb" and mongo_server.program().exists(),
+    )
+
+
 def _settle_gateway(world: FaultWorld) -> None:
     world.wait(settling.sampled_again(world), SETTLE_S, "the gateway takes samples again")
     world.run(1.5)  # nobody could see a gap at the very end of a stream
@@ -153,6 +176,17 @@ def _settle_clocks(world: FaultWorld) -> None:
     world.wait(world.newly_stored(), CLOCK_SETTLE_S, "all Boxes are measured again")
     world.run(JUDGED_S if any(trial.dark for trial in world.schedule.clocks) else 0.0)
     world.wait(settling.analysed(world, 8.0), CLOCK_SETTLE_S, "all events are analysed")
+
+
+def _settle_restarts(world: FaultWorld) -> None:
+    world.wait(world.around.unsampled, CLOCK_SETTLE_S, "all dips are sampled")
+    world.wait(settling.told(world, JUDGED_S), SETTLE_S, "all is told", TOLD_EVERY_S)
+    for box_id in world.layout.gateways.get(1, ()):
+        world.evidence.ahead_ns[box_id] = world.processes.ahead_ns("gateway1")
+    store = world.schedule.store
+    if world.processes.mongo is None and store != "sqlite":
+        store = f"sqlite, as {mongo_server.program()} is not built"
+    world.evidence.figures["store"] = store
 
 
 SUITES: Final[Mapping[str, Suite]] = {
@@ -202,5 +236,18 @@ SUITES: Final[Mapping[str, Suite]] = {
          "outages_found", "false", "clocks_set"),
         "{dips_found} + {dips_not_sampled} + {dips_not_shown} of {dips} dips found + not sampled + not shown"
         ", {outages_found} of {outages} outages, {false} false, {schedules_played} schedules",
+    ),
+    "restart-faults": Suite(
+        "Ends, pauses and starts by seed: each dip is told once, at its time, and no outage that was none.",
+        draw_restarts,
+        _of_restarts,
+        _settle_restarts,
+        lambda verdict, world: judge_restarts(verdict, world.evidence, world.around.restarted),
+        1,
+        ("trials", "disturbances", "told", "incidents", "missed", "merged", "doubled", "false", "outages",
+         "outages_told", "outages_false"),
+        "{trials} trials, {store}: {told} of {disturbances} dips told, {missed} missed, {merged} merged, "
+        "{doubled} doubled, {false} false; {outages_told} of {outages} outages, {outages_false} false; "
+        "share wrong by {share_error}",
     ),
 }  # fmt: skip

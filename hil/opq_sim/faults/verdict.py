@@ -8,6 +8,7 @@ from opq_sim.faults.draws import GATEWAY_BOXES
 from opq_sim.faults.evidence import Evidence
 from opq_sim.faults.parts.boxes import WatchedBox
 from opq_sim.faults.parts.peers import HOSTILE_ID
+from opq_sim.faults.parts.restarted_boxes import RestartedBoxes
 from opq_sim.faults.rules import data_lost
 from opq_sim.faults.rules.dips import (
     dips_of_box,
@@ -18,6 +19,7 @@ from opq_sim.faults.rules.dips import (
 )
 from opq_sim.faults.rules.gaps import gap_reasons, unexplained_gaps
 from opq_sim.faults.rules.outages import WITHDRAWN, outages_by_number, outages_by_time
+from opq_sim.faults.rules.restarts import RestartTruth, restarts
 from opq_sim.faults.schedule import FaultSchedule, boxes_of
 from opq_sim.faults.settling import UNMEASURED_NS
 from opq_sim.faults.world.surroundings import LONGEST_TURN
@@ -143,6 +145,31 @@ def judge_silences(verdict: ScheduleVerdict, evidence: Evidence) -> None:
     counts["outages_false"] += len(evidence.withdrawn)
     verdict.problems += [f"Box {box_id}: {WITHDRAWN}" for box_id in evidence.withdrawn]
     verdict.figures |= counts
+
+
+def judge_restarts(verdict: ScheduleVerdict, evidence: Evidence, boxes: RestartedBoxes) -> None:
+    """Each dip is one incident at its own time; outages are the real ones; the measured share is true."""
+    schedule = verdict.schedule
+    was_set = any(each.ahead_s is not None for each in schedule.restarts)
+    free = frozenset(each.box_id for each in schedule.boxes if each.gateway == 1)
+    truth = RestartTruth(boxes.dips, boxes.dark, boxes.spans_ns, free if was_set else frozenset())
+    account = restarts(truth, evidence)
+    verdict.problems += account.problems
+    verdict.figures |= {
+        "trials": len(schedule.restarts) * len(schedule.boxes),
+        "disturbances": account.dips,
+        "told": account.told,
+        "incidents": account.incidents,
+        "missed": account.missed,
+        "merged": account.merged,
+        "doubled": account.doubled,
+        "false": account.false,
+        "outages": account.outages,
+        "outages_told": account.outages_told,
+        "outages_false": account.outages_false,
+        "shares": account.shares,
+        "share_error": round(account.share_error, 4),
+    }
 
 
 def judge_clocks(verdict: ScheduleVerdict, evidence: Evidence) -> None:

@@ -15,7 +15,7 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_sim.box.box import Box
 from opq_sim.box.faults import FaultyLine, LineFaults
 from opq_sim.box.port import CATCH_UP_NS, PtyPort
-from opq_sim.box.source import RunClock
+from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.events import GridEvent, disturbance
 from opq_sim.mains.generator import Generator
 
@@ -61,10 +61,15 @@ class Cable(PtyPort):
             self.plugged = True
             self.disturb(self._noise)
 
-    def unplug(self) -> None:
-        """Closes the pty and removes its path; data on their way are lost."""
+    def unplug(self, leaves_path: bool = False) -> None:
+        """Closes the pty and removes its path; data on their way are lost.
+
+        `leaves_path`: as a process that is killed does.
+        """
         if self.plugged:
             self.plugged = False
+            if leaves_path:
+                self._link = None
             self.close()
 
     def disturb(self, noise: LineFaults) -> None:
@@ -96,8 +101,8 @@ class WatchedBox(Box):
 
     ended = False
 
-    def __init__(self, box_id: str) -> None:
-        super().__init__(box_id, measurements=False)
+    def __init__(self, box_id: str, source: SampleSource | None = None, boot_id: int = 1) -> None:
+        super().__init__(box_id, source, measurements=False, boot_id=boot_id)
         self.skips: list[tuple[int, int]] = []
 
     @property
@@ -159,6 +164,9 @@ class CabledBoxes(OwnThread):
             start_ns = IN_1970_NS if box_id in self._in_1970 else self._start_ns
             self.cables[box_id].plug()
             box.start(self.cables[box_id], RunClock(monotonic_ns, start_ns, UNCERTAINTY_NS[source], source))
+        self._begin_thread()
+
+    def _begin_thread(self) -> None:
         super().start()
 
     def close(self) -> None:

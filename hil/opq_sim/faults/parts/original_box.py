@@ -5,9 +5,11 @@ from typing import Final
 from opq_proto.keys.key_files import KeyFolder
 from opq_sim.foreign.generations import foreign_host
 from opq_sim.foreign.leg_box import lowest_mean
-from opq_sim.mains.events import GridEvent
-from opq_sim.mains.generator import Generator
+from opq_sim.foreign.window_buffer import WINDOW
+from opq_sim.mains.events import GridEvent, not_before
+from opq_sim.mains.generator import Generator, MainsSignal
 
+NOISE_V: Final = MainsSignal().noise_v
 DIP_WINDOWS: Final = 120
 """A dip is over within so many of its next windows."""
 DIP_SHARE: Final = 0.9
@@ -18,10 +20,14 @@ SHARE_WITHIN: Final = 0.0005
 class OriginalBox:
     """The Box for the `with` block."""
 
-    def __init__(self, box_id: str, generation: str, keys: KeyFolder, offset: int) -> None:
+    def __init__(
+        self, box_id: str, generation: str, keys: KeyFolder, offset: int, noise_v: float = NOISE_V
+    ) -> None:
         """`offset`: of the brokers' ports."""
         self._box_id, self._of_means = box_id, generation == "leg"
-        self._host = foreign_host(generation, {box_id: Generator(seed=int(box_id))}, keys, offset)
+        source = Generator(MainsSignal(noise_v=noise_v), seed=int(box_id))
+        self._host = foreign_host(generation, {box_id: source}, keys, offset)
+        self._source = source
 
     def __enter__(self) -> "OriginalBox":
         self._host.__enter__()
@@ -33,6 +39,17 @@ class OriginalBox:
     def step_clock(self, by_s: float) -> None:
         """Sets its clock forward or back."""
         self._host.step_clock(by_s)
+
+    def dip_in(self, after_s: float, dip: GridEvent) -> int:
+        """Makes a dip so many seconds after what the Box has sampled; returns its true time, UTC, by a clock
+        that was only set where all others were."""
+        box = self._host.boxes[self._box_id]
+        sampled_s = box.windows * WINDOW * 1000 / self._source.rate_millihz
+        placed = self._host.add_event(
+            self._box_id, not_before(dip, self._source.grid.cycles_at(sampled_s + after_s))
+        )
+        assert isinstance(placed, GridEvent)
+        return self._host.clock.start_ns + round(placed.start_cycles / self._source.nominal_hz * 1e9)
 
     def add_dip(self, dip: GridEvent) -> bool:
         """Makes a dip as soon as possible; False if no figure that the Box sends falls below the limit."""

@@ -49,6 +49,11 @@ class ServiceProcess:
         self._reader: threading.Thread | None = None
         self._again_s: float | None = None
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it was started and neither killed nor stopped since."""
+        return self._process is not None
+
     def start(self) -> None:
         """Starts it."""
         self._process = self._server.start(self._clock, self._arguments)
@@ -95,8 +100,8 @@ class ServiceProcess:
         elif now_s >= self._again_s:
             self.start()
 
-    def stop(self) -> float:
-        """Ends it with SIGTERM; returns the seconds until it had ended.
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """Ends it with a signal; returns the seconds until it had ended.
 
         Raises:
             ServiceError: it did not within STOP_S, and was killed.
@@ -105,7 +110,7 @@ class ServiceProcess:
         if process is None:
             return 0.0
         begin_s = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         in_time = process.ended(STOP_S)
         if not in_time:
             process.send_signal(signal.SIGKILL)
@@ -113,7 +118,7 @@ class ServiceProcess:
         if self._reader is not None:
             self._reader.join(1.0)
         if not in_time:
-            raise ServiceError(f"{self.name} did not end within {STOP_S:g} s of SIGTERM")
+            raise ServiceError(f"{self.name} did not end within {STOP_S:g} s of {number.name}")
         return time.monotonic() - begin_s
 
     def recovery_s(self, box_id: str) -> float:

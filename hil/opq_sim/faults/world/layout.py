@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import tomli_w
 
 from opq_proto.kit import ports
-from opq_sim.faults.schedule import DrawnDip
+from opq_sim.faults.schedule import DrawnDip, RestartedBox
 from opq_sim.foreign.host import CALIBRATION
 
 SERVICES: Final = ("triggering-broker", "acquisition-broker", "triggering-service", "event-service", "mauka")
@@ -34,6 +34,7 @@ MODULES: Final = (
     "opq_cloud.mauka.service",
 )
 """What a process of the cloud loads."""
+VIEW_MODULES: Final = ("opq_cloud.view.service", "opq_cloud.view.app", "opq_cloud.notifications.service")
 GATEWAY_MODULES: Final = ("opq_gateway.__main__", "opq_gateway.gateway")
 
 Settings = Mapping[str, Any]
@@ -60,6 +61,8 @@ class Layout:
     """Boxes on cables that know the time; that do not even know the year."""
     ahead_s: Mapping[int, float] = field(default_factory=dict)
     """Gateway -> how far its clock is ahead at the start; no time daemon synchronises it."""
+    synchronised: frozenset[int] = frozenset()
+    """Gateways whose clock a time daemon synchronises."""
     fleet: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Network -> ids of Boxes in closed form."""
     dips: tuple[DrawnDip, ...] = ()
@@ -73,6 +76,12 @@ class Layout:
     has_guests: bool = False
     boxes_first: bool = False
     """Boxes have processors of their own, however busy this machine is."""
+    by_seed: tuple[RestartedBox, ...] = ()
+    """Boxes on cables, and of the original, that start again and again with the same samples."""
+    has_view: bool = False
+    """What is stored is read from View's API, whatever the store is."""
+    has_mongo: bool = False
+    """The store is FerretDB."""
     every_sample: bool = False
     """At the end each sample of the Boxes on cables is accounted for."""
 
@@ -87,7 +96,8 @@ class Layout:
     @property
     def modules(self) -> tuple[str, ...]:
         """What its processes load."""
-        return (*MODULES, *(GATEWAY_MODULES if self.gateways else ()))
+        more = (GATEWAY_MODULES if self.gateways else (), VIEW_MODULES if self.has_view else ())
+        return (*MODULES, *more[0], *more[1])
 
 
 SCALED_GATEWAY: Final[Settings] = {

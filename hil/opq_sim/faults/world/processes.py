@@ -1,6 +1,8 @@
 """WorldProcesses: gateways, services of the cloud and second Makais, with keys, ports, clocks and disk."""
 
+import signal
 import threading
+import time
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +16,10 @@ from opq_sim.faults.parts import gauges
 from opq_sim.faults.parts.disk import FillableDisk
 from opq_sim.faults.parts.fork_server import ForkServer
 from opq_sim.faults.parts.free_ports import free_offset, held_ports
+from opq_sim.faults.parts.mongo_server import MongoServer
 from opq_sim.faults.parts.peers import HOSTILE_ID
 from opq_sim.faults.parts.service import ServiceError, ServiceProcess
-from opq_sim.faults.parts.stepped_clock import NOT_SYNCHRONISED, put_step_ns
+from opq_sim.faults.parts.stepped_clock import MACHINE, MACHINES_STATE, NOT_SYNCHRONISED, put_step_ns
 from opq_sim.faults.world.layout import (
     BROKERS,
     GUESTS,
@@ -30,6 +33,9 @@ from opq_sim.faults.world.layout import (
 
 HEALTH_TIMEOUT_S: Final = 2.0
 COUNTED: Final = ("samples", "missing_samples", "measurements")
+SYNCHRONISED_NS: Final = 2_000_000
+MACHINE_UP_NS: Final = 20 * 10**9
+"""What a machine's monotonic clock shows when its services start."""
 MAX_STOP_S: Final = 10.0
 """Limit for the end of a service; each promises to end within 5 s."""
 
@@ -56,11 +62,17 @@ class WorldProcesses:
         peers = (HOSTILE_ID,) if layout.has_peers else ()
         self.keys.create(True, [*layout.on_cables, *layout.in_fleet, *peers])
         self.disk = FillableDisk(folder / "disk", mounted) if layout.suffers else None
+        self.skipped_ns = 0
+        """What pauses were longer by the clocks than they took."""
+        self._ahead: dict[str, tuple[int, int]] = {}
+        self._monotonic_ns = 0
         self._server = ForkServer(layout.modules)
         self.gateways = {number: self._gateway(number) for number in layout.gateways}
         put_step_ns(self.clock("cloud"), 0)
+        self.mongo = MongoServer(folder / "mongo") if layout.has_mongo else None
+        cloud = layout.cloud if self.mongo is None else {**layout.cloud, "store": self.mongo.settings}
         self.services = {
-            name: self._process(name, "cloud", layout.cloud, ["opq_cloud", name]) for name in layout.services
+            name: self._process(name, "cloud", cloud, ["opq_cloud", name]) for name in layout.services
         }
         self.guests = {guest: self._guest(guest) for guest in (GUESTS if layout.has_guests else ())}
         self.kills = 0
@@ -114,6 +126,8 @@ class WorldProcesses:
         """Starts gateways and services."""
         opening.enter_context(self._held_ports)
         opening.enter_context(self._server)
+        if self.mongo is not None:
+            opening.enter_context(self.mongo)
         for process in self.all:
             opening.callback(process.kill)
         for process in self.kept_running:
@@ -131,6 +145,40 @@ class WorldProcesses:
         offsets = [self.offsets[each.name] for each in self.gateways.values()]
         readings = [gauges.read(ports.with_offset("gateway_health", offset)) for offset in offsets]
         return tuple(reading.total(name) for reading in readings if reading is not None for name in COUNTED)
+
+    def set_clock(self, name: str, ahead_ns: int, bound_ns: int) -> None:
+        """Sets the clock of `cloud` or of a gateway, with the state that a time daemon reports for it."""
+        self._ahead[name] = ahead_ns, bound_ns
+        put_step_ns(self.clock(name), self.skipped_ns + ahead_ns, bound_ns, self._monotonic_ns)
+
+    def ahead_ns(self, name: str) -> int:
+        """How far the clock of `cloud` or of a gateway is ahead of the true time."""
+        return self._ahead.get(name, (0, 0))[0]
+
+    def skip(self, by_ns: int, machine_was_off: bool) -> None:
+        """Makes the pause in which no process runs longer by all clocks.
+
+        `machine_was_off`: its monotonic clock begins again, and its start has another number.
+        """
+        self.skipped_ns += by_ns
+        self._monotonic_ns = (
+            MACHINE_UP_NS - time.monotonic_ns() if machine_was_off else self._monotonic_ns + by_ns
+        )
+        for name in ("cloud", *(f"gateway{number}" for number in self.gateways)):
+            if machine_was_off:
+                self.clock(name).with_suffix(MACHINE).write_text(f"{self.skipped_ns}-{time.monotonic_ns()}")
+            self.set_clock(name, *self._ahead.get(name, (0, MACHINES_STATE)))
+
+    def end_together(self, number: signal.Signals) -> None:
+        """Ends gateways and services, all at once, by a signal."""
+        self.kills += len(self.kept_running)
+        self._end(self.kept_running, None, number)
+
+    def start_together(self) -> None:
+        """Starts gateways and services that do not run."""
+        for process in self.kept_running:
+            if not process.is_up:
+                process.start()
 
     def fill_disk(self, full: bool) -> None:
         """Makes the disk full for those who have their data on it, or as large as before."""
@@ -157,12 +205,17 @@ class WorldProcesses:
         self._end([each for name, each in services if name in BROKERS], MAX_STOP_S)
         self.problems += [complaint for each in self.all for complaint in each.complaints]
 
-    def _end(self, processes: Sequence[ServiceProcess], limit_s: float | None) -> None:
+    def _end(
+        self,
+        processes: Sequence[ServiceProcess],
+        limit_s: float | None,
+        number: signal.Signals = signal.SIGTERM,
+    ) -> None:
         """Ends processes side by side."""
 
         def end(process: ServiceProcess) -> None:
             try:
-                took_s = process.stop()
+                took_s = process.stop(number)
             except ServiceError as error:
                 self.problems.append(str(error))
                 return
@@ -176,8 +229,10 @@ class WorldProcesses:
     def _gateway(self, number: int) -> ServiceProcess:
         name, ahead_s = f"gateway{number}", self._layout.ahead_s.get(number)
         put_step_ns(self.clock(name), 0)
-        if ahead_s is not None:
-            put_step_ns(self.clock(name), round(ahead_s * 1e9), NOT_SYNCHRONISED)
+        if number in self._layout.synchronised:
+            self.set_clock(name, 0, SYNCHRONISED_NS)
+        elif ahead_s is not None:
+            self.set_clock(name, round(ahead_s * 1e9), NOT_SYNCHRONISED)
         brokers = self.offsets[f"network{number}" if number in self._layout.networks else "cloud"]
         paths = {box_id: self.port_path(box_id) for box_id in self._layout.gateways[number]}
         settings = gateway_settings(self._layout.gateway, paths, brokers)

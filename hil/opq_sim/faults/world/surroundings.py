@@ -5,6 +5,7 @@ Boxes of a fleet ------> [slow network] --> [network 0] --^   <-- event-service 
 Boxes of the original, hostile peers, a second Makai ---------^        store lock, disk, clocks
 """
 
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
@@ -19,14 +20,17 @@ from opq_sim.faults.parts.dips import PlacedDip, placed_dips
 from opq_sim.faults.parts.fleet import FleetThread, fleet_clock, fleet_of
 from opq_sim.faults.parts.original_box import OriginalBox
 from opq_sim.faults.parts.peers import HOSTILE_ID, HostilePeers
+from opq_sim.faults.parts.restarted_boxes import RestartedBoxes, TrueDip
 from opq_sim.faults.parts.wire import FaultyRelay
-from opq_sim.faults.schedule import Fault
+from opq_sim.faults.schedule import Fault, RestartedBox
 from opq_sim.faults.world.layout import RELAYED, SLOW, Layout
 from opq_sim.faults.world.processes import WorldProcesses
 from opq_sim.mains.events import disturbance
 
 READY_S: Final = 4.0
 """Seconds after a fleet's start: on an idle machine every Box is connected and acknowledged by then."""
+ORIGINALS_LATE_S: Final = 3.0
+"""So long after its begin a dip of an original Box is over, and its waveform is asked for."""
 BESIDE: Final = 24_000
 """Samples around a dip that its event asks for, and some more."""
 LONGEST_TURN: Final = "longest_turn_s"
@@ -46,7 +50,12 @@ class Surroundings:
     def __init__(self, layout: Layout, processes: WorldProcesses, seed: int) -> None:
         self._layout, self._processes, self._seed = layout, processes, seed
         paths = {box_id: processes.port_path(box_id) for box_id in layout.on_cables}
-        self.boxes = CabledBoxes(paths, layout.with_gps, layout.in_1970)
+        self.restarted = RestartedBoxes(
+            paths, layout.by_seed, seed, self.now_ns, lambda number: processes.ahead_ns(f"gateway{number}")
+        )
+        self.boxes: CabledBoxes = self.restarted
+        if not layout.by_seed:
+            self.boxes = CabledBoxes(paths, layout.with_gps, layout.in_1970)
         self.wires = {number: self._wire(number) for number in sorted(layout.networks)}
         self.lock = DatabaseLock(processes.data_dir("cloud") / FILE_NAME)
         self.peers: HostilePeers | None = None
@@ -60,6 +69,10 @@ class Surroundings:
         self.dips: list[PlacedDip] = []
         self.not_shown: set[tuple[str, float]] = set()
         self._dipped: list[tuple[str, float, int]] = []  # (Box, the dip's `at_s`, its first sample)
+
+    def now_ns(self) -> int:
+        """The true time, which pauses make longer."""
+        return time.time_ns() + self._processes.skipped_ns
 
     def open(self, opening: ExitStack) -> None:
         """Opens everything but the Boxes."""
@@ -88,15 +101,49 @@ class Surroundings:
                 self._seed,
             )
             self.fleets.append(opening.enter_context(fleet))
-        for box_id, generation in self._layout.original.items():
-            box = OriginalBox(box_id, generation, processes.keys, processes.offsets["cloud"])
-            self.originals[box_id] = opening.enter_context(box)
+        opening.callback(self._end_originals)
+        self.start_originals()
         for box_id, ahead_s in self._layout.box_ahead_s.items():
             if box_id in self.originals:
                 self.originals[box_id].step_clock(ahead_s)
             else:
                 self.boxes.set_clock(box_id, TimeSource.NTP, ahead_s)
         return self.fleet_clock.monotonic_ns / 1e9 + (READY_S if self.fleets else 0.0)
+
+    def start_originals(self) -> None:
+        """Starts new Boxes of the original, on the true time; those of before end."""
+        self._end_originals()
+        noise = {"noise_v": 0.0} if self._layout.by_seed else {}
+        for box_id, generation in self._layout.original.items():
+            box = OriginalBox(
+                box_id, generation, self._processes.keys, self._processes.offsets["cloud"], **noise
+            )
+            self.originals[box_id] = box.__enter__()
+            if self._processes.skipped_ns:
+                box.step_clock(self._processes.skipped_ns / 1e9)
+
+    def dip_of_original(self, drawn: RestartedBox) -> None:
+        """Makes the dips of a Box of the original that starts again and again, and notes them."""
+        sag = disturbance("sag", 1.0 - drawn.residual_percent / 100.0, drawn.cycles)
+        for dip_s in drawn.dips_s:
+            at_ns = self.originals[drawn.box_id].dip_in(dip_s, sag)
+            number = sum(each.box_id == drawn.box_id for each in self.restarted.dips) // len(drawn.dips_s)
+            self.restarted.dips.append(
+                TrueDip(drawn.box_id, drawn.kind, number, at_ns, drawn.residual_percent)
+            )
+
+    def unsampled(self) -> str | None:
+        """Names the Boxes of `by_seed` that have not sampled their dips yet."""
+        due_ns = self.now_ns() - round(ORIGINALS_LATE_S * 1e9)
+        late = {each.box_id for each in self.restarted.dips if each.at_ns > due_ns} & self.originals.keys()
+        if late:
+            return f"the dips of the original Boxes {', '.join(sorted(late))} are not sampled"
+        return self.restarted.unsampled()
+
+    def _end_originals(self) -> None:
+        while self.originals:
+            _, box = self.originals.popitem()
+            box.__exit__()
 
     def dip(self, fault: Fault) -> None:
         """Makes a dip at Boxes on a cable, or of the original."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+from opq_proto.kit import ports
 from opq_sim.faults.evidence import (
     Evidence,
     backlog,
@@ -20,6 +21,7 @@ from opq_sim.faults.evidence import (
 from opq_sim.faults.parts.boxes import RATE_HZ
 from opq_sim.faults.parts.dips import true_dips
 from opq_sim.faults.parts.service import ServiceError, ServiceProcess
+from opq_sim.faults.parts.view_reader import ViewReader, newly_shown
 from opq_sim.faults.schedule import Fault, FaultSchedule, beginnings_and_ends
 from opq_sim.faults.world.layout import Layout
 from opq_sim.faults.world.processes import WorldProcesses
@@ -42,6 +44,8 @@ class FaultWorld:
 
     Attributes:
         starved: gateway -> share of the time in which it may run.
+        view: reads what View says; None in a world without one.
+        ended_s: when all of it ended, by the monotonic clock.
 
     Raises:
         ServiceError: it did not come up.
@@ -52,8 +56,11 @@ class FaultWorld:
         self.layout = layout
         self.processes: WorldProcesses = WorldProcesses(layout, schedule.seed, folder, mounted)
         self.around: Surroundings = Surroundings(layout, self.processes, schedule.seed)
+        view = ports.with_offset("view", self.processes.offsets["cloud"])
+        self.view: ViewReader | None = ViewReader(view) if layout.has_view else None
         self.evidence = Evidence()
         self.starved: dict[int, float] = {}
+        self.ended_s = 0.0
         self._opened = ExitStack()
 
     def __enter__(self) -> "FaultWorld":
@@ -85,6 +92,11 @@ class FaultWorld:
         except ServiceError as error:
             evidence.problems.append(str(error))
         evidence.figures["settled_s"] = round(time.monotonic() - begin_s, 1)
+        if self.view is not None:
+            try:
+                evidence.read_view(self.view, (*self.layout.on_cables, *self.layout.original))
+            except OSError as error:
+                evidence.problems.append(f"View cannot be read: {error}")
         self.processes.stop()
         for fleet in self.around.fleets:
             fleet.close()
@@ -121,8 +133,20 @@ class FaultWorld:
                 raise ServiceError(f"not within {timeout_s:g} s: {what}: {objection}{logged}")
             self.run(every_s)
 
+    def hold(self, condition: Condition, timeout_s: float, what: str) -> None:
+        """Waits for a fact while a schedule is played; the rest of it comes later by this. What is not there
+        in time is a problem."""
+        begin_s = time.monotonic()
+        try:
+            self.wait(condition, timeout_s, what)
+        except ServiceError as error:
+            self.evidence.problems.append(str(error))
+        self._begin_s += time.monotonic() - begin_s
+
     def newly_stored(self) -> Condition:
         """Makes a condition: something new of each Box is stored, of any time; a fleet is acknowledged."""
+        if self.view is not None:
+            return newly_shown(self.view, (*self.layout.on_cables, *self.layout.original))
         data_dir = self.processes.data_dir("cloud")
         before = newest_rows(data_dir)
         box_ids = (*self.layout.on_cables, *self.layout.original)
@@ -193,7 +217,9 @@ class FaultWorld:
             evidence.sent[box_id] = box.samples
             evidence.skipped_s[box_id] = sum(end - first for first, end in box.skips) / RATE_HZ
         evidence.dark_ns = around.boxes.dark_ns
-        evidence.not_sampled, evidence.not_shown = around.not_sampled, around.not_shown
+        if not self.layout.by_seed:
+            evidence.not_sampled, evidence.not_shown = around.not_sampled, around.not_shown
         evidence.truth = true_dips(around.dips, around.fleet_clock)
         evidence.withdrawn = withdrawn_outages(processes.folder / "mauka.log")
-        evidence.read_store(processes.data_dir("cloud"), processes.data_dir("other"))
+        if self.view is None:
+            evidence.read_store(processes.data_dir("cloud"), processes.data_dir("other"))

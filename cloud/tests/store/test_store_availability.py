@@ -90,6 +90,13 @@ def test_a_new_box_without_a_loss_has_all_and_its_first_minute_counts_from_its_f
     assert read(store) == BoxAvailability(1.0, 1.0)
 
 
+def test_a_hole_within_the_first_minute_of_a_box_is_one(store: CloudStore) -> None:
+    first, *others = minutes(2)
+    store.put_trends([Trend("1", first.start_ms, first.metrics, covered_ms=20_000), *others])
+    store.append_measurements(seconds(first.start_ms + 10_000, 5) + seconds(first.start_ms + 45_000, 15))
+    assert read(store).hour == pytest.approx(80 / 110, abs=0.001)
+
+
 def test_before_the_first_minute_is_stored_its_measurements_count(store: CloudStore) -> None:
     store.append_measurements(seconds(NOW_MS - 12_000, 5) + seconds(NOW_MS - 4000, 3))
     assert read(store).hour == pytest.approx(8 / 11, abs=0.001)

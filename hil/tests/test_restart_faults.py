@@ -1,12 +1,15 @@
 """Systems that end and start again with the same samples: each dip is told once, and no false outage."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from opq_sim.faults.draws import draw_restarts
 from opq_sim.faults.evidence import Evidence, StoredEvent, StoredFinding
 from opq_sim.faults.parts.restarted_boxes import TrueDark, TrueDip
 from opq_sim.faults.rules.restarts import RestartAccount, RestartTruth, restarts
+from opq_sim.faults.suites import SUITES
 
 S = 10**9
 AT = 1_000 * S
@@ -103,3 +106,14 @@ def test_a_time_of_unknown_uncertainty_is_that_of_the_gateways_clock_or_of_the_b
     assert told(-40 * S, None).problems == [] and told(0, None).problems == []
     assert told(-20 * S, None).told == 0
     assert told(-40 * S, 100).told == 0, "who states an uncertainty is within it"
+
+
+def test_a_system_that_ends_by_ctrl_c_and_starts_again_tells_each_dip_once(tmp_path: Path) -> None:
+    schedule = draw_restarts(54, restarts=1, kinds=("gps", "quiet", "voltage", "cur"))
+    (restart,) = schedule.restarts
+    assert (restart.kind, schedule.store, restart.ahead_s is not None) == ("ctrl_c", "sqlite", True)
+    verdict = SUITES["restart-faults"].play(schedule, tmp_path)
+    assert verdict.ok, "\n".join(verdict.problems)
+    figures = verdict.figures
+    assert (figures["trials"], figures["disturbances"], figures["told"]) == (4, 10, 10)
+    assert (figures["outages_false"], figures["merged"], figures["shares"]) == (0, 0, 1)

@@ -103,8 +103,10 @@ def analysed(world: FaultWorld, still_s: float) -> Condition:
 
 def told(world: FaultWorld, still_s: float) -> Condition:
     """The same by what View says; and the measured share of each Box is new, and noted."""
-    view, box_ids = world.view, world.layout.on_cables
+    view, layout = world.view, world.layout
     assert view is not None
+    # a time that its clock takes for the future has no share
+    box_ids = [each for number in layout.synchronised for each in layout.gateways.get(number, ())]
     moved_s, before, shares = time.monotonic(), None, dict[str, float]()
 
     def objection() -> str | None:

@@ -40,6 +40,8 @@ SETTLE_S: Final = 240.0
 CLOUD_SETTLE_S: Final = 40.0
 """Below 60 s: a Box without acknowledgements for that long takes the cloud for an original one."""
 CLOCK_SETTLE_S: Final = 120.0
+TOLD_S: Final = 540.0
+"""FerretDB takes ten seconds for each incident on a machine with a load of 30; SQLite none."""
 TOLD_EVERY_S: Final = 2.0
 """FerretDB takes a third of a core for each question a second."""
 JUDGED_S: Final = 12.0
@@ -180,7 +182,7 @@ def _settle_clocks(world: FaultWorld) -> None:
 
 def _settle_restarts(world: FaultWorld) -> None:
     world.wait(world.around.unsampled, CLOCK_SETTLE_S, "all dips are sampled")
-    world.wait(settling.told(world, JUDGED_S), SETTLE_S, "all is told", TOLD_EVERY_S)
+    world.wait(settling.told(world, JUDGED_S), TOLD_S, "all is told", TOLD_EVERY_S)
     for box_id in world.layout.gateways.get(1, ()):
         world.evidence.ahead_ns[box_id] = world.processes.ahead_ns("gateway1")
     store = world.schedule.store

@@ -141,11 +141,19 @@ RESTARTED: Final = {
     "voltage": 1,
     "cur": None,
     "leg": None,
+    "emulated": 2,
 }
 """Kind of a Box that starts again -> its gateway; None: it is of the original, of that generation.
 
 replayed: plays a recording. free: does not even know the year. quiet: the same sine without noise, two equal
-dips in each start, and one boot id for ever. voltage: another nominal voltage in each start."""
+dips in each start, and one boot id for ever. voltage: another nominal voltage in each start. emulated: the
+firmware in QEMU, in some seeds beside few others: it takes a core and comes late on a busy machine."""
+EMULATED_EVERY: Final = 12
+"""Seeds."""
+EMULATED_DIP_S: Final = 30.0
+EMULATED_RESIDUAL: Final = 70.0
+EMULATED_CYCLES: Final = 10
+"""What `opq_hil.backends.emulated` plays."""
 TOGETHER: Final = ("ctrl_c", "all_killed", "hung_up", "site_dark")
 """Ends of everything that runs on the gateways' machine; their pause may be scaled. hung_up: by SIGHUP.
 site_dark: the machine and all Boxes lose their supply."""
@@ -180,14 +188,20 @@ def draw_restarts(
         kinds: of the Boxes; None: one of each.
     """
     chance = random.Random(seed)
-    count = restarts or chance.choice((2, 2, 3))
+    emulated = kinds is None and seed % EMULATED_EVERY == 0
+    count = restarts or (2 if emulated else chance.choice((2, 2, 3)))
     ends = (*TOGETHER, *ALONE)
     chosen = [ends[(seed + 4 * each) % len(ends)] for each in range(count)]  # each as often as any other
-    wanted = tuple(RESTARTED) if kinds is None else kinds
+    wanted = kinds or tuple(kind for kind in RESTARTED if kind != "emulated")
+    if emulated:
+        chosen, wanted = ["ctrl_c", "boxes_killed"], ("quiet", "cur", "emulated")
     in_order = [kind for kind in wanted if RESTARTED[kind] is None]
-    cabled = [kind for kind in wanted if RESTARTED[kind] is not None]
+    cabled = [kind for kind in wanted if RESTARTED[kind] is not None and kind != "emulated"]
     chance.shuffle(cabled)
     boxes = _restarted_boxes(chance, in_order, cabled)
+    if "emulated" in wanted:
+        own = str(1 + list(RESTARTED).index("emulated")), "emulated", RESTARTED["emulated"]
+        boxes = (*boxes, RestartedBox(*own, (EMULATED_DIP_S,), EMULATED_RESIDUAL, EMULATED_CYCLES))
     ahead_s = None if chance.random() < 0.4 else round(_of_size(chance, RESTART_STEP_S), 3)
     found, at_s = [], START_S
     for kind in chosen:

@@ -106,7 +106,8 @@ def told(world: FaultWorld, still_s: float) -> Condition:
     view, layout = world.view, world.layout
     assert view is not None
     # a time that its clock takes for the future has no share
-    box_ids = [each for number in layout.synchronised for each in layout.gateways.get(number, ())]
+    known = [each for number in layout.synchronised for each in layout.gateways.get(number, ())]
+    box_ids = [box_id for box_id in known if box_id in world.around.boxes.boxes]
     moved_s, before, shares = time.monotonic(), None, dict[str, float]()
 
     def objection() -> str | None:
@@ -122,7 +123,7 @@ def told(world: FaultWorld, still_s: float) -> Condition:
             share = boxes.get(box_id, {}).get("availability", {}).get("hour")
             if share is not None and shares.setdefault(box_id, share) != share:
                 shares[box_id] = share
-                world.evidence.shares[box_id] = share, world.around.now_ns()
+                world.evidence.shares[box_id] = share, world.processes.now_ns()
         late = [each["id"] for each in events if not (each["finished"] and each["analysed"])]
         if late:
             return f"events {', '.join(map(str, late))} are not finished and analysed"

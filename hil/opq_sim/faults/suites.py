@@ -32,6 +32,7 @@ from opq_sim.faults.verdict import (
     judge_silences,
 )
 from opq_sim.faults.world import layout as layouts
+from opq_sim.faults.world import restarts
 from opq_sim.faults.world.layout import SLOW, Layout
 from opq_sim.faults.world.world import FaultWorld
 
@@ -146,7 +147,7 @@ def _of_restarts(schedule: FaultSchedule) -> Layout:
         gateway=layouts.WITHOUT_FLICKER,
         services=("all",),
         cloud=layouts.CLOUD_OF_MANY,
-        synchronised=frozenset({0} if is_free else {0, 1}),
+        synchronised=frozenset(gateways) - ({1} if is_free else frozenset()),
         ahead_s={} if schedule.ahead_s is None else {1: schedule.ahead_s},
         original={each.box_id: each.kind for each in schedule.boxes if each.gateway is None},
         by_seed=schedule.boxes,
@@ -181,7 +182,8 @@ def _settle_clocks(world: FaultWorld) -> None:
 
 
 def _settle_restarts(world: FaultWorld) -> None:
-    world.wait(world.around.unsampled, CLOCK_SETTLE_S, "all dips are sampled")
+    limit_s = restarts.EMULATED_S if world.processes.emulated else CLOCK_SETTLE_S
+    world.wait(world.around.unsampled, limit_s, "all dips are sampled")
     world.wait(settling.told(world, JUDGED_S), TOLD_S, "all is told", TOLD_EVERY_S)
     for box_id in world.layout.gateways.get(1, ()):
         world.evidence.ahead_ns[box_id] = world.processes.ahead_ns("gateway1")
@@ -189,6 +191,10 @@ def _settle_restarts(world: FaultWorld) -> None:
     if world.processes.mongo is None and store != "sqlite":
         store = f"sqlite, as {mongo_server.program()} is not built"
     world.evidence.figures["store"] = store
+    for emulated in world.processes.emulated:
+        world.around.restarted.dips += emulated.dips
+        if emulated.skipped:
+            world.evidence.figures["emulated"] = f"skipped: {emulated.skipped}"
 
 
 SUITES: Final[Mapping[str, Suite]] = {

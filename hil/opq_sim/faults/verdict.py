@@ -156,7 +156,7 @@ def judge_restarts(verdict: ScheduleVerdict, evidence: Evidence, boxes: Restarte
     account = restarts(truth, evidence)
     verdict.problems += account.problems
     verdict.figures |= {
-        "trials": len(schedule.restarts) * len(schedule.boxes),
+        "trials": len(schedule.restarts) * (len(schedule.boxes) - ("emulated" in verdict.figures)),
         "disturbances": account.dips,
         "told": account.told,
         "incidents": account.incidents,

@@ -47,6 +47,8 @@ class TrueDip:
     residual_percent: float
     ahead_ns: int = 0
     """How far the clock of its gateway was ahead."""
+    within_ns: int = 0
+    """How well the true time is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class RestartedBoxes(CabledBoxes):
     ) -> None:
         """`now_ns`: the true time; `ahead_ns`: by gateway, how far its clock is ahead."""
         super().__init__(paths)
-        self.drawn = {each.box_id: each for each in drawn if each.gateway is not None}
+        self.drawn = {each.box_id: each for each in drawn if each.box_id in paths}
         self.dips: list[TrueDip] = []
         self.dark: list[TrueDark] = []
         self.spans_ns: dict[str, list[list[int]]] = {box_id: [] for box_id in self.drawn}

@@ -54,6 +54,11 @@ class ServiceProcess:
         """Whether it was started and neither killed nor stopped since."""
         return self._process is not None
 
+    @property
+    def runs(self) -> bool:
+        """Whether its process has not ended."""
+        return self._process is not None and self._process.runs
+
     def start(self) -> None:
         """Starts it."""
         self._process = self._server.start(self._clock, self._arguments)

@@ -200,7 +200,7 @@ def _tells(finding: StoredFinding, dip: TrueDip) -> bool:
         return any(
             abs(finding.start_ns - dip.at_ns - ahead_ns) <= UNKNOWN_NS for ahead_ns in (0, dip.ahead_ns)
         )
-    return abs(finding.start_ns - dip.at_ns) <= finding.uncertainty_ns + RESOLVED_NS
+    return abs(finding.start_ns - dip.at_ns) <= finding.uncertainty_ns + RESOLVED_NS + dip.within_ns
 
 
 def _is_sag(finding: StoredFinding) -> bool:

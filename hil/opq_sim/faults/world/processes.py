@@ -14,12 +14,14 @@ from opq_proto.keys.key_files import KeyFolder, KeyPair, read_key_file, read_sec
 from opq_proto.kit import ports
 from opq_sim.faults.parts import gauges
 from opq_sim.faults.parts.disk import FillableDisk
+from opq_sim.faults.parts.emulated_box import EmulatedBox
 from opq_sim.faults.parts.fork_server import ForkServer
 from opq_sim.faults.parts.free_ports import free_offset, held_ports
 from opq_sim.faults.parts.mongo_server import MongoServer
 from opq_sim.faults.parts.peers import HOSTILE_ID
 from opq_sim.faults.parts.service import ServiceError, ServiceProcess
 from opq_sim.faults.parts.stepped_clock import MACHINE, MACHINES_STATE, NOT_SYNCHRONISED, put_step_ns
+from opq_sim.faults.schedule import RestartedBox
 from opq_sim.faults.world.layout import (
     BROKERS,
     GUESTS,
@@ -74,6 +76,7 @@ class WorldProcesses:
         self.services = {
             name: self._process(name, "cloud", cloud, ["opq_cloud", name]) for name in layout.services
         }
+        self.emulated = [self._emulated(each) for each in layout.by_seed if each.kind == "emulated"]
         self.guests = {guest: self._guest(guest) for guest in (GUESTS if layout.has_guests else ())}
         self.kills = 0
         self.problems: list[str] = []
@@ -88,7 +91,8 @@ class WorldProcesses:
     @property
     def all(self) -> tuple[ServiceProcess, ...]:
         """All processes."""
-        return (*self.kept_running, *(each for guest in self.guests.values() for each in guest))
+        guests = (each for guest in self.guests.values() for each in guest)
+        return (*self.kept_running, *guests, *(each.process for each in self.emulated))
 
     @property
     def figures(self) -> dict[str, float | int]:
@@ -150,6 +154,10 @@ class WorldProcesses:
         """Sets the clock of `cloud` or of a gateway, with the state that a time daemon reports for it."""
         self._ahead[name] = ahead_ns, bound_ns
         put_step_ns(self.clock(name), self.skipped_ns + ahead_ns, bound_ns, self._monotonic_ns)
+
+    def now_ns(self) -> int:
+        """The true time, which pauses make longer."""
+        return time.time_ns() + self.skipped_ns
 
     def ahead_ns(self, name: str) -> int:
         """How far the clock of `cloud` or of a gateway is ahead of the true time."""
@@ -237,6 +245,10 @@ class WorldProcesses:
         paths = {box_id: self.port_path(box_id) for box_id in self._layout.gateways[number]}
         settings = gateway_settings(self._layout.gateway, paths, brokers)
         return self._process(name, name, settings, ["opq_gateway", "run"])
+
+    def _emulated(self, drawn: RestartedBox) -> EmulatedBox:
+        folder, port = self.folder / "emulated", self.port_path(drawn.box_id)
+        return EmulatedBox(drawn, port, folder, self.clock("cloud"), self._server, self.now_ns)
 
     def _guest(self, guest: str) -> list[ServiceProcess]:
         settings = guest_settings(self._layout.cloud, self.offsets["cloud"])

@@ -11,6 +11,7 @@ from opq_sim.faults.world.world import FaultWorld
 
 HOLD_S: Final = 60.0
 """Limit of a wait for a fact; an idle machine needs a tenth of it."""
+EMULATED_S: Final = 300.0
 BACK_S: Final = 90.0
 FREE_GATEWAY: Final = "gateway1"
 END_SIGNALS: Final = {
@@ -40,12 +41,8 @@ def together(world: FaultWorld, fault: Fault, begins: bool) -> None:
     if begins:
         _sampled(world)
         number = END_SIGNALS[fault.kind]
-        if number == signal.SIGKILL:
-            processes.end_together(number)
-            boxes.end_program(killed=True)
-        else:
-            boxes.end_program(killed=False)
-            processes.end_together(number)
+        _end_boxes(world, killed=number == signal.SIGKILL)
+        processes.end_together(number)
         world.ended_s = time.monotonic()
         return
     by_ns = max(0, round((fault.pause_s - (time.monotonic() - world.ended_s)) * 1e9))
@@ -58,18 +55,17 @@ def together(world: FaultWorld, fault: Fault, begins: bool) -> None:
         for box in around.originals.values():
             box.step_clock(by_ns / 1e9)
     processes.start_together()
-    boxes.start_again(boxes.drawn, lost_supply=dark)
+    _start_boxes(world, dark)
     _wait_until_back(world)
 
 
 def boxes_killed(world: FaultWorld, _: Fault, begins: bool) -> None:
     """The Boxes' process alone; the Boxes of the original, which are others, reset."""
-    boxes = world.around.restarted
     if begins:
         _sampled(world)
-        boxes.end_program(killed=True)
+        _end_boxes(world, killed=True)
     else:
-        boxes.start_again(boxes.drawn)
+        _start_boxes(world)
         world.around.start_originals()
         originals_dip(world)
 
@@ -116,6 +112,20 @@ def free_clock_set(world: FaultWorld, fault: Fault, begins: bool) -> None:
         world.processes.set_clock(FREE_GATEWAY, round(fault.step_s * 1e9), NOT_SYNCHRONISED)
 
 
+def _end_boxes(world: FaultWorld, killed: bool) -> None:
+    """Ends the programs of all Boxes."""
+    world.around.restarted.end_program(killed)
+    for each in world.processes.emulated:
+        each.end(killed)
+
+
+def _start_boxes(world: FaultWorld, lost_supply: bool = False) -> None:
+    boxes = world.around.restarted
+    boxes.start_again(boxes.drawn, lost_supply)
+    for each in world.processes.emulated:
+        each.start()
+
+
 def _wait_until_back(world: FaultWorld) -> None:
     world.hold(world.processes.not_up, BACK_S, "gateways and cloud are up again")
     originals_dip(world)
@@ -123,4 +133,5 @@ def _wait_until_back(world: FaultWorld) -> None:
 
 def _sampled(world: FaultWorld) -> None:
     """Waits until every Box has sampled the dips of this start."""
-    world.hold(world.around.unsampled, HOLD_S, "all dips are sampled")
+    limit_s = EMULATED_S if world.processes.emulated else HOLD_S
+    world.hold(world.around.unsampled, limit_s, "all dips are sampled")

@@ -5,7 +5,6 @@ Boxes of a fleet ------> [slow network] --> [network 0] --^   <-- event-service 
 Boxes of the original, hostile peers, a second Makai ---------^        store lock, disk, clocks
 """
 
-import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
@@ -49,9 +48,15 @@ class Surroundings:
 
     def __init__(self, layout: Layout, processes: WorldProcesses, seed: int) -> None:
         self._layout, self._processes, self._seed = layout, processes, seed
-        paths = {box_id: processes.port_path(box_id) for box_id in layout.on_cables}
+        self._emulated = processes.emulated
+        emulated = {each.box_id for each in layout.by_seed if each.kind == "emulated"}
+        paths = {box_id: processes.port_path(box_id) for box_id in layout.on_cables if box_id not in emulated}
         self.restarted = RestartedBoxes(
-            paths, layout.by_seed, seed, self.now_ns, lambda number: processes.ahead_ns(f"gateway{number}")
+            paths,
+            layout.by_seed,
+            seed,
+            self._processes.now_ns,
+            lambda number: processes.ahead_ns(f"gateway{number}"),
         )
         self.boxes: CabledBoxes = self.restarted
         if not layout.by_seed:
@@ -70,10 +75,6 @@ class Surroundings:
         self.not_shown: set[tuple[str, float]] = set()
         self._dipped: list[tuple[str, float, int]] = []  # (Box, the dip's `at_s`, its first sample)
 
-    def now_ns(self) -> int:
-        """The true time, which pauses make longer."""
-        return time.time_ns() + self._processes.skipped_ns
-
     def open(self, opening: ExitStack) -> None:
         """Opens everything but the Boxes."""
         for part in (*self.wires.values(), self.lock, self.peers):
@@ -83,6 +84,8 @@ class Surroundings:
     def open_boxes(self, opening: ExitStack) -> float:
         """Starts the Boxes; returns the monotonic time at which the schedule may begin."""
         opening.enter_context(self.boxes)
+        for emulated in self._emulated:
+            emulated.start()
         processes = self._processes
         self.fleet_clock = fleet_clock()
         self.dips = placed_dips(self._layout.dips, READY_S)
@@ -134,11 +137,12 @@ class Surroundings:
 
     def unsampled(self) -> str | None:
         """Names the Boxes of `by_seed` that have not sampled their dips yet."""
-        due_ns = self.now_ns() - round(ORIGINALS_LATE_S * 1e9)
+        due_ns = self._processes.now_ns() - round(ORIGINALS_LATE_S * 1e9)
         late = {each.box_id for each in self.restarted.dips if each.at_ns > due_ns} & self.originals.keys()
         if late:
             return f"the dips of the original Boxes {', '.join(sorted(late))} are not sampled"
-        return self.restarted.unsampled()
+        emulated = [each.unsampled() for each in self._emulated]
+        return next(filter(None, emulated), self.restarted.unsampled())
 
     def _end_originals(self) -> None:
         while self.originals:

@@ -146,7 +146,7 @@ class FaultWorld:
     def newly_stored(self) -> Condition:
         """Makes a condition: something new of each Box is stored, of any time; a fleet is acknowledged."""
         if self.view is not None:
-            return newly_shown(self.view, (*self.layout.on_cables, *self.layout.original))
+            return newly_shown(self.view, (*self.around.boxes.boxes, *self.layout.original))
         data_dir = self.processes.data_dir("cloud")
         before = newest_rows(data_dir)
         box_ids = (*self.layout.on_cables, *self.layout.original)

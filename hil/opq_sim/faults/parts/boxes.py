@@ -110,6 +110,10 @@ class WatchedBox(Box):
         """Number of samples taken and sent so far."""
         return self._next
 
+    def own_number(self, sample: int) -> int:
+        """The number that the Box has given to a sample of the run since its last start."""
+        return sample - self._zero
+
     def own_time_ns(self, sample: int) -> int:
         """The time stamp that the Box gives to a sample."""
         return self.clock.t_ns(sample, self.source.rate_millihz)

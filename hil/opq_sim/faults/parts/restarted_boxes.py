@@ -13,6 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from opq_gateway.blocks import boot_id_of
+from opq_gateway.ring.segment import Segment
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import RESET_POWER
 from opq_sim.box.source import RunClock, SampleSource
@@ -31,6 +33,8 @@ NTP_WRONG_NS: Final = 2_000_000
 RECORDED_S: Final = 3.0
 RECORDED_DIP_S: Final = 1.0
 NEVER_AGAIN_S: Final = 300.0
+ON_DISK_SAMPLES: Final = 12_000
+"""The last second before an end need not be on the gateway's disk."""
 SAMPLED_AFTER_S: Final = 2.0
 """A dip is sampled when the Box has sent so much after its end."""
 
@@ -160,9 +164,19 @@ class RestartedBoxes(CabledBoxes):
             to_ns = from_ns + round(for_s * 1e9)
             self.dark.append(TrueDark(box_id, from_ns, to_ns, self._ahead_of(box_id)))
 
-    def unsampled(self) -> str | None:
-        """Names the Boxes that have not sampled their dips yet."""
-        late = [box_id for box_id, goal in self._goals.items() if self.boxes[box_id].samples < goal]
+    def unsampled(self, newest: Callable[[str], Segment | None]) -> str | None:
+        """Names the Boxes that have not sampled their dips yet, or whose gateway does not have them on disk.
+
+        `newest`: gives the end of a Box's ring.
+        """
+        late = []
+        for box_id, goal in self._goals.items():
+            box, hello = self.boxes[box_id], self.boxes[box_id].hello()
+            if box.samples < goal:
+                late.append(box_id)
+            elif hello.boot_id != ONE_BOOT_ID and (ring := newest(box_id)) is not None:
+                on_disk = ring.end_sample >= box.own_number(goal) - ON_DISK_SAMPLES
+                late += [] if boot_id_of(ring.start_id) == hello.boot_id and on_disk else [box_id]
         return f"the dips of Boxes {', '.join(late)} are not sampled" if late else None
 
     def _note_dips(self, drawn: RestartedBox, number: int, dips_s: Sequence[float]) -> None:

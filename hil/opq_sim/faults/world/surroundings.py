@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
+from opq_gateway.ring.segment import Segment
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.kit import ports
 from opq_proto.messages import TimeSource
-from opq_sim.faults.evidence import FILE_NAME
+from opq_sim.faults.evidence import FILE_NAME, ring_of
 from opq_sim.faults.parts.boxes import CabledBoxes
 from opq_sim.faults.parts.database_lock import DatabaseLock
 from opq_sim.faults.parts.dips import PlacedDip, placed_dips
@@ -142,7 +143,11 @@ class Surroundings:
         if late:
             return f"the dips of the original Boxes {', '.join(sorted(late))} are not sampled"
         emulated = [each.unsampled() for each in self._emulated]
-        return next(filter(None, emulated), self.restarted.unsampled())
+        return next(filter(None, emulated), self.restarted.unsampled(self._newest))
+
+    def _newest(self, box_id: str) -> Segment | None:
+        drawn = self.restarted.drawn[box_id]
+        return ring_of(self._processes.data_dir(f"gateway{drawn.gateway}"), box_id).newest()
 
     def _end_originals(self) -> None:
         while self.originals:

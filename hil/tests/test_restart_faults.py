@@ -90,6 +90,12 @@ def test_an_outage_as_long_as_its_two_stamps_say_and_a_true_share_are_right() ->
     assert account.shares == 1 and account.share_error == pytest.approx(0.001)
 
 
+def test_a_dip_that_its_box_skipped_is_counted_apart() -> None:
+    evidence = Evidence(findings=list(FOUND[:1]), incident_events={1: (1,)})
+    account = restarts(RestartTruth(DIPS, (), {}, not_sampled=frozenset({1})), evidence)
+    assert (account.problems, account.told, account.not_sampled) == ([], 1, 1)
+
+
 def test_a_short_loss_of_supply_may_be_told_and_need_not() -> None:
     short = replace(DARK, to_ns=DARK.from_ns + 5 * S)
     assert account_of(dark=(short,)).problems == []

@@ -150,6 +150,7 @@ def _of_restarts(schedule: FaultSchedule) -> Layout:
         synchronised=frozenset(gateways) - ({1} if is_free else frozenset()),
         ahead_s={} if schedule.ahead_s is None else {1: schedule.ahead_s},
         original={each.box_id: each.kind for each in schedule.boxes if each.gateway is None},
+        boxes_first=True,
         by_seed=schedule.boxes,
         has_view=True,
         has_mongo=schedule.store == "ferretdb" and mongo_server.program().exists(),
@@ -252,9 +253,9 @@ SUITES: Final[Mapping[str, Suite]] = {
         _settle_restarts,
         lambda verdict, world: judge_restarts(verdict, world.evidence, world.around.restarted),
         1,
-        ("trials", "disturbances", "told", "incidents", "missed", "merged", "doubled", "false", "outages",
+        ("trials", "disturbances", "told", "not_sampled", "incidents", "missed", "merged", "doubled", "false", "outages",
          "outages_told", "outages_false"),
-        "{trials} trials, {store}: {told} of {disturbances} dips told, {missed} missed, {merged} merged, "
+        "{trials} trials, {store}: {told} + {not_sampled} of {disturbances} dips told + not sampled, {missed} missed, {merged} merged, "
         "{doubled} doubled, {false} false; {outages_told} of {outages} outages, {outages_false} false; "
         "share wrong by {share_error}",
     ),

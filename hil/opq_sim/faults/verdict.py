@@ -152,13 +152,16 @@ def judge_restarts(verdict: ScheduleVerdict, evidence: Evidence, boxes: Restarte
     schedule = verdict.schedule
     was_set = any(each.ahead_s is not None for each in schedule.restarts)
     free = frozenset(each.box_id for each in schedule.boxes if each.gateway == 1)
-    truth = RestartTruth(boxes.dips, boxes.dark, boxes.spans_ns, free if was_set else frozenset())
+    truth = RestartTruth(
+        boxes.dips, boxes.dark, boxes.spans_ns, free if was_set else frozenset(), boxes.skipped
+    )
     account = restarts(truth, evidence)
     verdict.problems += account.problems
     verdict.figures |= {
         "trials": len(schedule.restarts) * (len(schedule.boxes) - ("emulated" in verdict.figures)),
         "disturbances": account.dips,
         "told": account.told,
+        "not_sampled": account.not_sampled,
         "incidents": account.incidents,
         "missed": account.missed,
         "merged": account.merged,

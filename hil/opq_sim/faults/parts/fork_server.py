@@ -122,6 +122,7 @@ def main() -> None:
     with socket.socket(fileno=int(descriptor)) as channel:
         clock, arguments, stderr = _serve(channel)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` has it ignored
     os.dup2(stderr, 2)
     os.close(stderr)
     step_clocks(clock)

@@ -92,6 +92,7 @@ class RestartedBoxes(CabledBoxes):
         self._chance = random.Random(seed)
         self._true_ns: dict[str, int] = {}
         self._goals: dict[str, int] = {}
+        self._taken: list[tuple[WatchedBox, float, int]] = []  # (Box, dip in seconds of its run, its place)
 
     def start(self) -> None:
         self.start_again(self.drawn)
@@ -164,6 +165,17 @@ class RestartedBoxes(CabledBoxes):
             to_ns = from_ns + round(for_s * 1e9)
             self.dark.append(TrueDark(box_id, from_ns, to_ns, self._ahead_of(box_id)))
 
+    @property
+    def skipped(self) -> frozenset[int]:
+        """Places in `dips` of those that their Box did not sample, because this machine was too busy."""
+        beside_s = SAMPLED_AFTER_S
+        return frozenset(
+            place
+            for box, dip_s, place in self._taken
+            for first, end in box.skips
+            if first / RATE_HZ < dip_s + beside_s and dip_s - beside_s < end / RATE_HZ
+        )
+
     def unsampled(self, newest: Callable[[str], Segment | None]) -> str | None:
         """Names the Boxes that have not sampled their dips yet, or whose gateway does not have them on disk.
 
@@ -180,6 +192,9 @@ class RestartedBoxes(CabledBoxes):
         return f"the dips of Boxes {', '.join(late)} are not sampled" if late else None
 
     def _note_dips(self, drawn: RestartedBox, number: int, dips_s: Sequence[float]) -> None:
+        self._taken += [
+            (self.boxes[drawn.box_id], dip_s, len(self.dips) + n) for n, dip_s in enumerate(dips_s)
+        ]
         for dip_s in dips_s:
             at_ns = self._true_ns[drawn.box_id] + round(dip_s * 1e9)
             self.dips.append(

@@ -36,6 +36,8 @@ class RestartTruth:
     """By Box on a cable, [begin, end] of each time in which it sampled; the last one is open."""
     clock_was_set: frozenset[str] = frozenset()
     """Boxes whose only clock is that of a gateway, which was set meanwhile."""
+    not_sampled: frozenset[int] = frozenset()
+    """Places in `dips` of those that their Box itself skipped."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class RestartAccount:
     dips: int = 0
     told: int = 0
     """Dips with one incident of their own, at their own time."""
+    not_sampled: int = 0
     missed: int = 0
     merged: int = 0
     doubled: int = 0
@@ -103,6 +106,9 @@ def _dips(truth: RestartTruth, evidence: Evidence, account: RestartAccount) -> d
                 account.problems.append(f"{_words(dip)}: one incident with {len(own) - 1} others")
             else:
                 account.told += 1
+            continue
+        if number in truth.not_sampled:
+            account.not_sampled += 1
             continue
         event = _event_of(dip, evidence)
         holders = [number for number, events in evidence.incident_events.items() if event in events]

@@ -16,6 +16,7 @@ from opq_proto.link import messages as link_messages
 from opq_proto.link import payloads as link_payloads
 from opq_proto.wire import supply_word
 from opq_sim.box import box, commands, faults
+from opq_sim.faults.parts import mongo_server
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = (ROOT / "tools/opq_tools/service/units/opq-gateway.service").read_text()
@@ -40,6 +41,11 @@ def test_simulated_boxes_hold_what_the_firmware_holds() -> None:
     assert box.RING_SAMPLES == box.Box("1").ring.samples == RING_SAMPLES
     assert f"return {RING_SAMPLES}" in (ROOT / "device/tests/fakes/opq/acquire.py").read_text()
     assert early_ports.REACH_SAMPLES >= RING_SAMPLES
+
+
+def test_the_store_of_the_restarts_is_the_one_that_the_tests_of_the_store_build() -> None:
+    text = (ROOT / "cloud" / "tests" / "store" / "ferretdb_build.py").read_text(encoding="utf-8")
+    assert f'VERSION = "{mongo_server.VERSION}"' in text
 
 
 def test_a_supply_is_low_where_the_firmware_says_so() -> None:

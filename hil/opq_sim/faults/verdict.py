@@ -153,7 +153,12 @@ def judge_restarts(verdict: ScheduleVerdict, evidence: Evidence, boxes: Restarte
     was_set = any(each.ahead_s is not None for each in schedule.restarts)
     free = frozenset(each.box_id for each in schedule.boxes if each.gateway == 1)
     truth = RestartTruth(
-        boxes.dips, boxes.dark, boxes.spans_ns, free if was_set else frozenset(), boxes.skipped
+        boxes.dips,
+        boxes.dark,
+        boxes.spans_ns,
+        free if was_set else frozenset(),
+        boxes.skipped,
+        round(boxes.longest_held_s * 1e9),
     )
     account = restarts(truth, evidence)
     verdict.problems += account.problems
@@ -172,6 +177,7 @@ def judge_restarts(verdict: ScheduleVerdict, evidence: Evidence, boxes: Restarte
         "outages_false": account.outages_false,
         "shares": account.shares,
         "share_error": round(account.share_error, 4),
+        "longest_held_s": round(boxes.longest_held_s, 2),
     }
 
 

@@ -139,10 +139,11 @@ class CabledBoxes(OwnThread):
     Attributes:
         held_up_s: how long, in all, this machine kept the Boxes from sending and answering. A wire makes up
             for `CATCH_UP_NS` of each pause; the data of the rest arrive later.
+        longest_held_s: the longest of these pauses.
         dark_ns: by Box, [from, to) without supply, UTC.
     """
 
-    held_up_s = 0.0
+    held_up_s = longest_held_s = 0.0
 
     def __init__(
         self,
@@ -239,7 +240,9 @@ class CabledBoxes(OwnThread):
         before_ns = time.monotonic_ns()
         while not self._stop.wait(TICK_S):
             now_ns = time.monotonic_ns()
-            self.held_up_s += max(0, now_ns - before_ns - CATCH_UP_NS) / 1e9
+            held_s = max(0, now_ns - before_ns - CATCH_UP_NS) / 1e9
+            self.held_up_s += held_s
+            self.longest_held_s = max(self.longest_held_s, held_s)
             before_ns = now_ns
             with self._lock:
                 for box_id, box in self.boxes.items():

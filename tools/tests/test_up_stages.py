@@ -20,7 +20,7 @@ from opq_tools.up.incident_lines import IncidentLines
 from opq_tools.up.live import SilenceWatch
 from opq_tools.up.machine_speed import SlowWindows, SpeedWatch, counts_in, notice_between
 from opq_tools.up.plan import UpPlan
-from opq_tools.up.plan_store import newest_incident
+from opq_tools.up.plan_store import earlier_incidents
 from opq_tools.up.run import STAGES, UpRun
 from opq_tools.up.session import PAGE
 from opq_tools.up.stages import KEPT, LATENCIES, BoxStarts, IncidentTrace, Newest, stage_line
@@ -73,12 +73,12 @@ def test_an_incident_without_a_trigger_of_this_run_has_no_way() -> None:
 def test_an_incident_of_an_earlier_run_that_grows_is_not_the_one_that_is_awaited(tmp_path: Path) -> None:
     plan = UpPlan(tmp_path, 0, None, (), {}, trace=False)
     plan.prepare()
-    assert newest_incident(plan) == 0
+    assert earlier_incidents(plan) == []
     with closing(open_store(None, tmp_path)) as store:
         put_findings(store, 1, [Finding("sag", "1", 10**18, 10**18 + 10**8, 1000)])
-    assert newest_incident(plan) == 1
+    assert [each["id"] for each in earlier_incidents(plan)] == [1]
     for known, awaited in ((3, None), (2, 3)):
-        run = UpRun(plan, "http://127.0.0.1:1", 60.0, io.StringIO(), after_incident=known)
+        run = UpRun(plan, "http://127.0.0.1:1", 60.0, io.StringIO(), earlier=[{"id": known}])
         run._session.trace = a_way()
         page = {"incident": {"id": 3, "end_ms": 1.0}, "monotonic_ns": 1820 * MS}
         run._session.lines.put(ChildLine(PAGE, page))
@@ -280,6 +280,15 @@ def test_an_incident_that_grows_is_printed_when_it_has_settled_and_corrected_lat
     assert lines.lines(100.0) == []
     lines.accept(sag(11.0, "1", "2"), 100.0)
     assert lines.lines(105.0) == [f"incident 3 is now: sag to 11.0 % at Boxes 1, 2, {URL}/incidents/3"]
+
+
+def test_an_incident_of_an_earlier_run_is_printed_only_where_it_changes() -> None:
+    lines = IncidentLines(URL, 1e12, earlier=[sag(85.0, "1", start_ms=1e12 - 60_000)])
+    lines.accept(sag(85.0, "1", start_ms=1e12 - 60_000), 10.0)
+    assert lines.lines(60.0) == []
+    lines.accept(sag(84.0, "1", "4", start_ms=1e12 - 60_000), 60.0)
+    (text,) = lines.lines(65.0)
+    assert text.startswith("incident 3 is now: sag to 84.0 % at Boxes 1, 4, which began at 2001-09-09")
 
 
 def test_an_incident_waits_while_an_event_is_analysed_but_not_for_ever() -> None:

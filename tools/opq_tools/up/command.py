@@ -19,7 +19,7 @@ from opq_tools.data_folder import in_use_by_this
 from opq_tools.up.access import page_access
 from opq_tools.up.box_places import write_simulated_places
 from opq_tools.up.plan import UpPlan, hardware, read_config
-from opq_tools.up.plan_store import newest_incident
+from opq_tools.up.plan_store import earlier_incidents
 from opq_tools.up.port_claims import claimed_ports
 from opq_tools.up.run import UpOutcome, UpRun
 
@@ -163,7 +163,7 @@ def command(
             timeout_s=timeout_s if until_incident else None,
             chatter=sys.stderr if as_json else sys.stdout,
             access=page_access(plan, view_url),
-            after_incident=newest_incident(plan) if until_incident else 0,
+            earlier=earlier_incidents(plan),
         )
         with stopped_by_signals(run.stop):
             opened = (lambda: webbrowser.open(view_url)) if open_page else None

@@ -4,7 +4,7 @@ An incident reaches the page with its first finding, and grows while further Box
 Separate from `run.py`, because it keeps what was printed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -32,14 +32,18 @@ class _Incident:
 class IncidentLines:
     """Belongs to the main loop; times are monotonic seconds."""
 
-    def __init__(self, view_url: str, began_ms: float) -> None:
-        """`began_ms`: when this run began, in milliseconds since 1970: an earlier incident says its time."""
+    def __init__(self, view_url: str, began_ms: float, earlier: Iterable[Mapping[str, Any]] = ()) -> None:
+        """`began_ms`: when this run began, in milliseconds since 1970: an earlier incident says its time.
+        `earlier`: incidents that are stored already; they are printed only where they change."""
         self._view_url, self._began_ms = view_url, began_ms
         self._known: Newest[int, _Incident] = Newest()
         self._unsettled: set[int] = set()
         self._gone: list[str] = []
         self._open_events: Newest[object, None] = Newest()
         self._analysed_s = -SETTLED_S
+        for each in earlier:
+            words = incident_words(each, began_ms)
+            self._known.put(each["id"], _Incident(words, 0.0, printed=words))
 
     def note_event(self, name: object, event_id: object, now_s: float) -> None:
         """Takes a log line of OPENED, or ANALYSED, about an event."""

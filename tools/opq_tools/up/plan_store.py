@@ -10,6 +10,8 @@ from opq_tools.up.plan import UpPlan
 if TYPE_CHECKING:
     from opq_cloud.store import CloudStore
 
+EARLIER = 100
+
 
 @contextmanager
 def store_of(plan: UpPlan) -> "Iterator[CloudStore]":
@@ -22,10 +24,12 @@ def store_of(plan: UpPlan) -> "Iterator[CloudStore]":
         yield store
 
 
-def newest_incident(plan: UpPlan) -> int:
-    """Returns the number of the newest incident of earlier runs; 0 where there is none, or no store opens."""
+def earlier_incidents(plan: UpPlan) -> list[dict[str, object]]:
+    """The newest incidents of earlier runs, as pages get them; none where no store opens."""
+    from opq_cloud.store.incidents.as_json import incident_json
+
     try:
         with store_of(plan) as store:
-            return max((each.incident_id for each in store.incidents(limit=1)), default=0)
+            return [incident_json(each) for each in store.incidents(limit=EARLIER)]
     except OpqError:  # the cloud logs why
-        return 0
+        return []

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -55,9 +55,9 @@ class UpRun:
         timeout_s: float | None,
         chatter: TextIO,
         access: PageAccess = NO_ACCESS,
-        after_incident: int = 0,
+        earlier: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """`after_incident`: number of the newest incident of earlier runs, which is none of this one.
+        """`earlier`: newest incidents of earlier runs, which are none of this one.
 
         Samples that an earlier run did not finish are sent and analysed first, and change its incidents.
         """
@@ -66,12 +66,12 @@ class UpRun:
         self._view_url = view_url
         self._timeout_s = timeout_s
         self._chatter = chatter
-        self._after_incident = after_incident
+        self._after_incident = max((each["id"] for each in earlier), default=0)
         self._session = UpSession(plan, view_url, access.token)
         self._first_admin_link = access.first_admin_link
         self._began = time.monotonic()
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
-        self._incidents = IncidentLines(view_url, time.time() * 1000)
+        self._incidents = IncidentLines(view_url, time.time() * 1000, earlier)
         self._admitted: dict[str, str] = {}
         self._counted = dict.fromkeys(COUNTED, 0)
         self._starts = BoxStarts()

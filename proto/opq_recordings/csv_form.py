@@ -27,6 +27,8 @@ _PARTS = re.compile(
     r"^(?P<name>.*?)\s*(?:[\[({]\s*(?P<unit>[^\])}]*)\s*[\])}]|,\s*(?P<behind>[^,\[\](){}]{1,20})"
     r"|[_/ :]\s*(?P<tail>[^\W\d_]{1,12}))?\s*$"
 )
+WIDE_BRACKETS = str.maketrans("［］（）【】，", "[]()[],")
+"""As Chinese and Japanese tables have them."""
 _UNIT_ALONE = re.compile(
     r"[numkµμ]?V(?:rms|ac|dc)?|[Vv]olts?|[Aa]mps?|[Aa]mperes?|[munµμ]?s|[mun]?sec|[Ss]econds?|VOLTS?"
 )
@@ -215,7 +217,7 @@ def _names(above: Sequence[tuple[int, list[str]]], width: int) -> tuple[list[str
         named = next((cells for cells in reversed(lines) if len(cells) >= min(2, width)), lines[-1])
         names[: min(width, len(named))] = named[:width]
     settings = frozenset(each for each in names if each.lower() in ("start", "increment"))
-    parts = [_PARTS.match(name) for name in names]
+    parts = [_PARTS.match(name.translate(WIDE_BRACKETS)) for name in names]
     letters = [part["unit"] or part["behind"] or part["tail"] or "" if part else "" for part in parts]
     phases = are_phases([each for each in letters if len(each) == 1])
     for column, (name, part) in enumerate(zip(names, parts, strict=True)):
@@ -231,8 +233,10 @@ def _unit_of(name: str, part: re.Match[str]) -> str:
         stated = (text or behind).strip()
         phase = is_phase(stated) and quantity_named(part["name"]) == "voltage"
         known = unit_scale(stated)
-        if known is not None and not (phase and behind):
+        if known is not None and not (phase and behind and known.quantity != "voltage"):
             return stated
+        if time_named(part["name"]) and seconds_of(stated.split()[0]) is not None:
+            return stated.split()[0]  # [ms since start]
         if phase or known or _NOT_A_UNIT.fullmatch(stated) or (behind and " " in stated):
             inner = _PARTS.match(part["name"])
             return _unit_of(part["name"], inner) if inner is not None and part["name"] else ""

@@ -4,6 +4,7 @@ Each row has its seconds since the first one. A time that is not understood is N
 named; the samples stay.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
@@ -17,6 +18,11 @@ from opq_recordings.written_times import WrittenTime, written_time
 DAYS_TO_1970 = (25_569, 719_529)
 """From 1899-12-30 and from the year 0, in the order of SERIAL_DAYS."""
 CALENDARS = ("1899-12-30", "the year 0")
+_ZONE_IN_NAME = re.compile(
+    r"[\[( _](UTC(?:[+-]\d{1,2}(?::?\d\d)?)?|GMT(?:[+-]\d{1,2})?|[A-Z][A-Za-z_]+/[A-Za-z_]+)[\])]?$"
+    r"|[\[(]([A-Z]{2,4}T|MES?Z|MSK|[Ll]ocal)[\])]$"
+)
+_FORM_OF_DATE = re.compile(r"[YMDHS]+")
 HALF_DAY_S, DAY_S = 43_200, 86_400
 
 
@@ -41,6 +47,7 @@ class RowTimes:
         self._zero = "0"
         self._zero_ns: int | None = None
         self._by_utc = False
+        self._zone = _zone_named([form.names[at] for at in (form.time, form.date) if at is not None])
         self._last_s, self._added_s, self._in_leap = 0.0, 0.0, False
         if form.time is not None and form.time_s is None:
             self._begin(self._written(first), self._cell(first), line)
@@ -137,10 +144,19 @@ class RowTimes:
         return second
 
     def _written(self, cells: Sequence[str]) -> WrittenTime | None:
-        """The date and clock of a row, in one column or in two."""
+        """The date and clock of a row, in one column or in two, and the zone that their names state."""
         cell = self._cell(cells)
         found = written_time(cell)
         at = self._form.date
-        if found is None or found.dated or at is None or at >= len(cells):
+        if found is not None and not found.dated and at is not None and at < len(cells):
+            cell = f"{cells[at]} {cell}"
+            found = written_time(cell)
+        if found is None or found.zone or not self._zone:
             return found
-        return written_time(f"{cells[at]} {cell}")
+        return written_time(f"{cell} {self._zone}") or found
+
+
+def _zone_named(names: Sequence[str]) -> str:
+    """The zone in the names of the columns of times, as in `Time [UTC]` or `Date (CET)`; empty for none."""
+    found = (match[1] or match[2] for name in names if (match := _ZONE_IN_NAME.search(name)))
+    return next((each for each in found if not _FORM_OF_DATE.fullmatch(each)), "")

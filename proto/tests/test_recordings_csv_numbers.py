@@ -158,7 +158,7 @@ UNITS = {
     "Chinese": "时间 (秒);电压 (千伏)", "Chinese, 2": "时间,秒;电压,千伏", "square": "时间[s];电压[㎸]",
     "Japanese": "時間 [秒];電圧 [キロボルト]", "Greek": "Χρόνος (s);Τάση (kV)",
     "Persian": "زمان (ثانیه);ولتاژ (کیلوولت)", "Ukrainian": "Час, с;Напруга, кВ",
-    "Polish": "Czas [s];Napięcie [kV]",
+    "Polish": "Czas [s];Napięcie [kV]", "wide": "時間［ｓ］;電圧（ｋＶ）", "one letter": "Time, s;U, kV",
 }  # fmt: skip
 
 
@@ -194,6 +194,13 @@ def test_units_beside_their_names_are_no_columns(tmp_path: Path) -> None:
             )
         )
     )
+
+
+def test_a_unit_of_time_may_say_since_when(tmp_path: Path) -> None:
+    text = table(lambda k, t, v: f"{t * 1e3:.3f};{v:.2f}", "Time (ms since start);U, V\n")
+    found = read(written(tmp_path, text))
+    assert_same(found)
+    assert found.assumed == {}
 
 
 def test_counts_want_their_gain(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from opq_analyze.measuring import Measured, measured
 from opq_analyze.nominal_values import consistent, nominal_of
-from opq_analyze.recorder_faults import faults_of
+from opq_analyze.recorder_faults import faults_of, stuck_parts
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import classification_of
 from opq_measure.classification.measured_signal import MeasuredSignal
@@ -28,12 +28,7 @@ def classified(
     """
     whole = consistent(whole)
     nominal = nominal_of(whole)
-    stuck = [
-        (each.first, each.stop)
-        for each in faults_of(whole, nominal)
-        if each.kind == "stuck" and not each.whole
-    ]
-    if stuck:
+    if stuck := stuck_parts(faults_of(whole, nominal)):
         whole = replace(whole, channel=without_spans(whole.channel, stuck))
     recording = without_gaps(whole, nominal.hz)
     if recording.samples > LONGEST_SAMPLES:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from opq_analyze.nominal_values import Nominal, consistent, nominal_of
-from opq_analyze.recorder_faults import RecorderFault, faults_of
+from opq_analyze.recorder_faults import RecorderFault, faults_of, stuck_parts
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import Analyser
 from opq_measure.analysis.quantities import GROUPS, NOT_ASKED
@@ -102,8 +102,7 @@ def measured(
     keeps_cycles = wanted.keeps_cycles_of(recording)
     nominal = nominal or nominal_of(recording)
     faults = faults_of(recording, nominal)
-    stuck = [(each.first, each.stop) for each in faults if each.kind == "stuck" and not each.whole]
-    if stuck:
+    if stuck := stuck_parts(faults):
         recording = replace(recording, channel=without_spans(recording.channel, stuck))
     reference_v = nominal.volts or nominal.median_rms_v or 0.0
     try:

@@ -1,6 +1,7 @@
 """What the recorder did to a recording: no mains in it, a stuck value, a clipping converter."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,8 +55,30 @@ def faults_of(recording: Recording, nominal: Nominal) -> tuple[RecorderFault, ..
         because = f"most cycles are cut flat at {clip_v:.6g} V; harmonics and peaks are the recorder's"
         found.append(RecorderFault("clipped", 0, recording.samples, because))
     if not any(each.whole for each in found):
-        found += _no_mains(recording, nominal)
+        found += _only_levels(recording, nominal, found) or _no_mains(recording, nominal)
     return tuple(found)
+
+
+def stuck_parts(faults: Sequence[RecorderFault]) -> list[tuple[int, int]]:
+    """[first, stop) of each stuck part; none where a fault concerns the whole, as nothing would be left."""
+    if any(each.whole for each in faults):
+        return []
+    return [(each.first, each.stop) for each in faults if each.kind == "stuck"]
+
+
+def _only_levels(
+    recording: Recording, nominal: Nominal, found: Sequence[RecorderFault]
+) -> list[RecorderFault]:
+    """A fault of the whole recording where less than a cycle is left beside its constant levels."""
+    levels = [each for each in found if each.kind == "stuck"]
+    stuck = sum(each.stop - each.first for each in levels)
+    there = sum(run.samples for run in recording.channel.runs)
+    if not levels or there - stuck >= recording.rate_hz / nominal.hz:
+        return []
+    sums = [float(np.sum(piece.volts, dtype=np.float64)) for piece in recording.pieces(FAULT_SAMPLES)]
+    mean_v = recording.v_per_lsb * sum(sums) / there
+    because = f"it consists of {len(levels)} constant levels; a mean of {mean_v:.4g} V"
+    return [RecorderFault("no_mains", 0, recording.samples, because, whole=True)]
 
 
 def _no_mains(recording: Recording, nominal: Nominal) -> list[RecorderFault]:

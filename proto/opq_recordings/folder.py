@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from opq_proto.errors import RecordingError
+from opq_recordings.packed import is_of_system
 from opq_recordings.reading import PACKED, READERS
 
 BESIDE = tuple(each for each in (*READERS, *PACKED) if each != ".json")
@@ -34,12 +35,12 @@ def recordings_of(paths: Iterable[Path]) -> list[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(each for each in folders if not is_of_system((each,)))
         here = {name.lower() for name in names}
         for name in sorted(names):
             path = Path(place, name)
             stem, suffix = path.stem.lower(), path.suffix.lower()
-            if name.startswith(".") or suffix not in (*READERS, *PACKED):
+            if is_of_system((name,)) or suffix not in (*READERS, *PACKED):
                 continue
             if suffix == ".dat" and stem + ".cfg" in here:
                 continue  # the .cfg opens both

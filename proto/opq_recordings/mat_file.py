@@ -23,6 +23,10 @@ from opq_proto.errors import RecordingError
 
 HEADER_BYTES = 128
 MATRIX, COMPRESSED = 14, 15
+STRUCTURE, TEXT = 2, 4
+"""Classes of arrays that are not numbers."""
+MOST_DEPTH, MOST_NAME = 8, 1024
+"""Structures within one another, and bytes of a field's name."""
 STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 """Type of an element -> its values."""
 CLASSES = {
@@ -39,7 +43,9 @@ MOST_DIMENSIONS = 32
 
 
 def mat_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Name -> array; what is not an array of real numbers (text, cells, structures) is left out.
+    """Name -> array; a field of a structure is `structure.field`, a text an array of one.
+
+    Cells, arrays of structures and complex numbers are left out.
 
     Raises:
         RecordingError: not a MATLAB file, or damaged.
@@ -51,8 +57,8 @@ def mat_arrays(path: Path) -> dict[str, NDArray[Any]]:
         order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
         if order is None:
             raise ValueError("without the mark of its byte order")
-        found = (_array(data, order) for data in _matrices(content, HEADER_BYTES, order))
-        return dict(each for each in found if each is not None)
+        found = (_arrays(data, order) for data in _matrices(content, HEADER_BYTES, order))
+        return dict(each for one in found for each in one)
     except (ValueError, struct.error, zlib.error, KeyError, IndexError) as error:
         raise RecordingError(f"{path}: is not a readable MATLAB file") from error
 
@@ -83,19 +89,44 @@ def _element(content: bytes, at: int, order: str) -> tuple[int, bytes, int]:
     return kind, content[begin : begin + size], end
 
 
-def _array(data: bytes, order: str) -> tuple[str, NDArray[Any]] | None:
+def _arrays(data: bytes, order: str, within: str = "", depth: int = 0) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The array of a matrix element, or those of its fields where it is a structure."""
     _, flags, at = _element(data, 0, order)
     (word,) = struct.unpack_from(f"{order}I", flags)
-    is_complex = bool(word & 0x0800)
-    if word & 0xFF not in CLASSES or is_complex:
-        return None
+    kind, is_complex = word & 0xFF, bool(word & 0x0800)
+    if (kind not in CLASSES and kind not in (STRUCTURE, TEXT)) or is_complex:
+        return
     _, sizes, at = _element(data, at, order)
     shape = np.frombuffer(sizes, f"{order}i4")
-    _, name, at = _element(data, at, order)
+    _, own_name, at = _element(data, at, order)
+    name = within or own_name.decode("ascii")
+    if kind == STRUCTURE:
+        if math.prod(shape.tolist()) == 1 and depth < MOST_DEPTH:
+            yield from _fields(data, at, order, name, depth)
+        return
     stored, values, _ = _element(data, at, order)
+    if kind == TEXT:
+        code = {16: "utf-8", 17: "utf-16-le" if order == "<" else "utf-16-be"}.get(stored, "latin-1")
+        text = values.decode(code, "replace")
+        yield name, np.array(text.replace("\0", ""))
+        return
     with np.errstate(invalid="ignore", over="ignore"):  # NaN or 1e300 of a damaged file
-        array = np.frombuffer(values, order + STORED[stored]).astype(CLASSES[word & 0xFF], copy=False)
-    return name.decode("ascii"), _shaped(array, shape.tolist())
+        array = np.frombuffer(values, order + STORED[stored]).astype(CLASSES[kind], copy=False)
+    yield name, _shaped(array, shape.tolist())
+
+
+def _fields(data: bytes, at: int, order: str, name: str, depth: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of the fields of one structure, whose names follow its own."""
+    _, length, at = _element(data, at, order)
+    (size,) = struct.unpack_from(f"{order}i", length)
+    _, names, at = _element(data, at, order)
+    if not 0 < size <= MOST_NAME:
+        raise ValueError(f"names of fields with {size} bytes")
+    for begin in range(0, len(names) - size + 1, size):
+        field = names[begin : begin + size].partition(b"\0")[0].decode("ascii")
+        kind, matrix, at = _element(data, at, order)
+        if kind == MATRIX and matrix:
+            yield from _arrays(matrix, order, f"{name}.{field}", depth + 1)
 
 
 def _level_4(content: bytes) -> Iterator[tuple[str, NDArray[Any]]]:

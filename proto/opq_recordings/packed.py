@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from opq_proto.errors import RecordingError
 
@@ -14,13 +14,27 @@ MOST_FILES = 1000
 PIECE = 1 << 20
 BESIDE = (".json", ".dat", ".hdr", ".inf")
 """Files that belong to another of the same name."""
+OF_MACOS = "__MACOSX"
+
+
+def is_of_system(parts: Sequence[str]) -> bool:
+    """Whether an operating system added a file with this path, such as `.DS_Store` or `__MACOSX/._a.csv`."""
+    return any(each == OF_MACOS or each.startswith(".") for each in parts)
+
+
+def member_path(name: str) -> PurePosixPath:
+    """The path of an archive's member below its top, whatever it begins with and whichever way it leads."""
+    parts = name.replace("\\", "/").replace("\0", "").split("/")
+    return PurePosixPath(*(each.replace(":", "_") for each in parts if each not in ("", ".", "..")))
 
 
 @contextmanager
 def unpacked(
     path: Path, suffixes: Sequence[str], most_bytes: int = MOST_BYTES
 ) -> Iterator[list[Path] | None]:
-    """The recordings inside a zip, one path each, sorted by name; None where the file is no zip.
+    """The recordings inside a zip, one path each, sorted by name; None where the file is not a zip.
+
+    A member is its whole path: two folders may have files of one name.
 
     Arrays that are mapped from these files stay valid when the folder is gone.
 
@@ -57,13 +71,19 @@ def _unpack(path: Path, folder: Path, suffixes: Sequence[str], most_bytes: int) 
     left = most_bytes
     made: list[Path] = []
     with zipfile.ZipFile(path) as packed:
-        members = [
-            each for each in packed.infolist() if Path(each.filename).suffix.lower() in (*suffixes, *BESIDE)
-        ]
+        members = {}
+        for member in packed.infolist():
+            place = member_path(member.filename)
+            if place.suffix.lower() not in (*suffixes, *BESIDE) or is_of_system(place.parts):
+                continue
+            if place in members:
+                raise RecordingError(f"{path}: holds {str(place)!r} twice; want each path once")
+            members[place] = member
         if len(members) > MOST_FILES:
             raise RecordingError(f"{path}: holds {len(members)} files, want at most {MOST_FILES}")
-        for member in members:
-            target = folder / Path(member.filename.replace("\\", "/")).name
+        for place, member in members.items():
+            target = folder / place
+            target.parent.mkdir(parents=True, exist_ok=True)
             with packed.open(member) as source, target.open("wb") as file:
                 while part := source.read(PIECE):
                     left -= len(part)
@@ -71,12 +91,13 @@ def _unpack(path: Path, folder: Path, suffixes: Sequence[str], most_bytes: int) 
                         raise RecordingError(f"{path}: unpacks to more than {most_bytes >> 20:,} MiB")
                     file.write(part)
             made.append(target)
-    stems = {each.stem for each in made if each.suffix.lower() not in BESIDE}
+    stems = {each.with_suffix("") for each in made if each.suffix.lower() not in BESIDE}
     return sorted(
         (
             each
             for each in made
-            if each.suffix.lower() not in BESIDE or (each.suffix == ".json" and each.stem not in stems)
+            if each.suffix.lower() not in BESIDE
+            or (each.suffix == ".json" and each.with_suffix("") not in stems)
         ),
-        key=lambda each: (len(each.name), each.name),
+        key=lambda each: (each.parent, len(each.name), each.name),
     )

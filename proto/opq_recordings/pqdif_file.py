@@ -7,8 +7,8 @@ export keeps its facts in the container's comments, so that gains, starts and ga
 
 import json
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from opq_recordings.recording import Channel, Content, Run, without_missing
 CURRENT, AMPERES, CYCLES, TIMES = 2, 7, 3, 1
 PHASE_NAMES = ("", "AN", "BN", "CN", "NG", "AB", "BC", "CA", "residual", "net")
 NEAR = 1e-12
+NOT_SCALED = "series have a scale or an offset, and their storage method does not say scaled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class _Source:
     tree: PqdifElement
     channels: tuple[PqdifElement, ...]
     nominal_hz: float | None = None
+    ratios: Mapping[int, float] = field(default_factory=dict)
+    """Channel definition -> system side over monitor side of its transducer."""
+    uses_transducer: bool = False
+    """Whether the ratio is to be applied, so that the values are those of the system."""
 
 
 def read_pqdif(path: Path) -> Content:
@@ -55,7 +60,12 @@ def read_pqdif(path: Path) -> Content:
             listed = record.member(Tag.CHANNEL_DEFINITIONS)
             source = _Source(record, tuple(listed.each(Tag.CHANNEL_DEFINITION)) if listed else ())
         elif record.tag == Tag.MONITOR_SETTINGS and source is not None:
-            source = replace(source, nominal_hz=record.number(Tag.NOMINAL_FREQUENCY))
+            source = replace(
+                source,
+                nominal_hz=record.number(Tag.NOMINAL_FREQUENCY),
+                ratios=_ratios(record),
+                uses_transducer=bool(record.whole(Tag.USE_TRANSDUCER)),
+            )
         elif record.tag == Tag.OBSERVATION and source is not None:
             found += _observation(path, record, source, left_out)
     if not found:
@@ -63,7 +73,11 @@ def read_pqdif(path: Path) -> Content:
         raise RecordingError(f"{path}: has no waveform; it has {what}")
     if facts and (own := _exported(found, facts)):
         return Content("PQDIF, of opq-tools export", own)
-    problems = tuple(f"{count} {name} are no waveforms and were left out" for name, count in left_out.items())
+    not_scaled = left_out.pop(NOT_SCALED, 0)
+    said = [f"{count} {name} are no waveforms and were left out" for name, count in left_out.items()]
+    if not_scaled:
+        said.append(f"{not_scaled} {NOT_SCALED}, so they were not applied")
+    problems = tuple(said)
     channels = tuple(found)
     zone_stated = source is not None and source.tree.text(Tag.TIME_ZONE).upper() in ("UTC", "GMT")
     assumed = () if zone_stated or all(each.start_ns is None for each in channels) else ("time_zone",)
@@ -90,7 +104,9 @@ def _observation(
             left_out["channels of other kinds"] = left_out.get("channels of other kinds", 0) + 1
             continue
         start_ns = record.time_ns(Tag.TIME_START)
-        channel = _channel(path, definition, series, k, start_ns, source)
+        channel = _channel(path, definition, series, k, start_ns, source, left_out)
+        if channel is not None and index is not None and (ratio := source.ratios.get(index)) is not None:
+            channel = _with_ratio(channel, ratio, source.uses_transducer)
         if channel is None:
             left_out["waveforms without times or values"] = (
                 left_out.get("waveforms without times or values", 0) + 1
@@ -107,7 +123,7 @@ def _series_of(instance: PqdifElement) -> list[PqdifElement]:
 
 def _channel(
     path: Path, definition: PqdifElement, all_series: Sequence[Sequence[PqdifElement]], index: int,
-    start_ns: int | None, source: _Source,
+    start_ns: int | None, source: _Source, told: dict[str, int],
 ) -> Channel | None:  # fmt: skip
     listed = definition.member(Tag.SERIES_DEFINITIONS)
     definitions = list(listed.each(Tag.SERIES_DEFINITION)) if listed is not None else []
@@ -126,8 +142,11 @@ def _channel(
             time = _times(numbers, method, factor, added)
         elif kind == Meaning.VALUE and values is None:
             values, unit = numbers, known.whole(Tag.QUANTITY_UNITS)
-            scale = factor if method & SCALED and factor is not None and factor != 0 else factor or 1.0
-            offset, nominal_v = added, series.number(Tag.SERIES_BASE)
+            nominal_v = series.number(Tag.SERIES_BASE)
+            if method & SCALED:
+                scale, offset = factor or 1.0, added
+            elif factor not in (None, 0.0, 1.0) or added:
+                told[NOT_SCALED] = told.get(NOT_SCALED, 0) + 1
     if time is None or values is None or not len(values):
         return None
     axis_runs, rate_hz, first_s, samples = _axis(path, time, len(values))
@@ -148,6 +167,27 @@ def _channel(
         runs=axis_runs, samples=samples,
     )  # fmt: skip
     return without_missing(whole)
+
+
+def _ratios(settings: PqdifElement) -> dict[int, float]:
+    """Channel definition -> ratio of its transducer, from the monitor settings."""
+    listed = settings.member(Tag.CHANNEL_SETTINGS)
+    found = {}
+    for each in listed.each(Tag.CHANNEL_SETTING) if listed is not None else ():
+        index = each.whole(Tag.CHANNEL_INDEX)
+        system, monitor = each.number(Tag.SYSTEM_SIDE_RATIO), each.number(Tag.MONITOR_SIDE_RATIO)
+        if index is not None and system and monitor and NEAR < abs(system / monitor) < 1 / NEAR:
+            found[index] = abs(system / monitor)
+    return found
+
+
+def _with_ratio(channel: Channel, ratio: float, applied: bool) -> Channel:
+    """The channel with its transducer's ratio: in values of the system where the file says to apply it."""
+    if not applied:
+        return replace(channel, ratio=(ratio, "S"))
+    return replace(
+        channel, scale=(channel.scale or 1.0) * ratio, offset=channel.offset * ratio, ratio=(ratio, "P")
+    )
 
 
 def _quantity(measured: int | None, unit: int | None) -> Quantity:

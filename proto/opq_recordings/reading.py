@@ -15,6 +15,7 @@ Flags override the .json beside a file, and the .json overrides the file itself.
 Every fault of a file is a RecordingError of one line.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from opq_proto.errors import RecordingError
-from opq_recordings.array_files import read_hdf5, read_i16, read_mat, read_npy
+from opq_recordings.array_files import read_hdf5, read_i16, read_mat, read_npy, read_npz
 from opq_recordings.comtrade import read_comtrade
 from opq_recordings.csv_file import read_csv
 from opq_recordings.facts import RecordingFacts, facts_of, read_facts
@@ -87,7 +88,10 @@ def read_recording(
         )
         known = given.before(beside)
         with unpacked(path, tuple(READERS), unpacked_bytes) as inside:
-            if inside is None:
+            arrays = read_npz(path, inside) if inside and path.suffix.lower() == ".npz" else None
+            if arrays is not None:
+                content = arrays
+            elif inside is None:
                 content = _content(path, known)
             else:
                 content = _joined([(each, _content(each, known)) for each in inside])
@@ -122,20 +126,27 @@ def _content(path: Path, known: RecordingFacts) -> Content:
 
 
 def _joined(contents: list[tuple[Path, Content]]) -> Content:
-    """The contents of a packed file as one: a channel is named by its Box, or by its file."""
+    """The contents of a packed file as one: a channel is named by its Box, or by its file.
+
+    Files of one name are named with the folders that tell them apart.
+    """
     if len(contents) == 1:
         return contents[0][1]
+    top = Path(os.path.commonpath([path.parent for path, _ in contents]))
+    names = {path: path.relative_to(top).with_suffix("").as_posix() for path, _ in contents}
+    boxes = Counter(each.box_id for _, content in contents for each in content.channels)
     channels = []
     for path, content in contents:
         for each in content.channels:
             one = len(content.channels) == 1
-            name = each.box_id or (path.stem if one else f"{path.stem}: {each.name}")
+            box_id = each.box_id if boxes[each.box_id] == 1 else None
+            name = box_id or (names[path] if one else f"{names[path]}: {each.name}")
             channels.append(replace(each, name=name))
     return Content(
         f"{len(contents)} files: {contents[0][1].form}",
         tuple(channels),
         tuple(dict.fromkeys(each for _, content in contents for each in content.assumed)),
-        tuple(f"{path.name}: {each}" for path, content in contents for each in content.problems),
+        tuple(f"{names[path]}: {each}" for path, content in contents for each in content.problems),
         next((content.code_page for _, content in contents if content.code_page), None),
     )
 

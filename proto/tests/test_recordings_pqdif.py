@@ -53,7 +53,7 @@ def vector(tag: UUID, physical: int, values: np.ndarray) -> Element:
     return Element(tag, VECTOR, physical, struct.pack("<i", len(values)) + values.tobytes())
 
 
-def channel(name: str, measured: int, units: int, kind: UUID) -> Element:
+def channel(name: str, measured: int, units: int, kind: UUID, method: int = 3) -> Element:
     def series(value_type: UUID, unit: int, method: int) -> Element:
         return collection(
             Tag.SERIES_DEFINITION, guid(Tag.VALUE_TYPE, value_type), uint4(Tag.QUANTITY_UNITS, unit),
@@ -63,12 +63,18 @@ def channel(name: str, measured: int, units: int, kind: UUID) -> Element:
     return collection(
         Tag.CHANNEL_DEFINITION, text(Tag.CHANNEL_NAME, name), uint4(Tag.PHASE, 1),
         guid(Tag.QUANTITY_TYPE, kind), uint4(Tag.QUANTITY_MEASURED, measured),
-        collection(Tag.SERIES_DEFINITIONS, series(Meaning.TIME, 2, 1), series(Meaning.VALUE, units, 3)),
+        collection(Tag.SERIES_DEFINITIONS, series(Meaning.TIME, 2, 1), series(Meaning.VALUE, units, method)),
     )  # fmt: skip
 
 
 def foreign_pqdif(
-    compressed: bool = True, waveform: UUID = Meaning.WAVEFORM, left_out: slice = slice(0, 0), events: int = 1
+    compressed: bool = True,
+    waveform: UUID = Meaning.WAVEFORM,
+    left_out: slice = slice(0, 0),
+    events: int = 1,
+    settings: tuple[Element, ...] = (),
+    scale: float = 1.0,
+    method: int = 3,
 ) -> bytes:
     """A current and a voltage with times as values, which the voltage shares with the current, as floats."""
     times_s = np.delete(np.arange(ROWS) / RATE_HZ, left_out)
@@ -96,15 +102,17 @@ def foreign_pqdif(
         collection(
             Tag.DATA_SOURCE, text(Tag.SOURCE_NAME, "meter"), text(Tag.TIME_ZONE, "UTC"),
             collection(
-                Tag.CHANNEL_DEFINITIONS, channel("I A", 2, 7, waveform), channel("V A", 1, 6, waveform),
+                Tag.CHANNEL_DEFINITIONS, channel("I A", 2, 7, waveform),
+                channel("V A", 1, 6, waveform, method),
             ),
         ),
+        *([collection(Tag.MONITOR_SETTINGS, *settings)] if settings else []),
         *(
             collection(
                 Tag.OBSERVATION, text(Tag.OBSERVATION_NAME, "dip"),
                 Element(Tag.TIME_START, SCALAR, TIMESTAMP, timestamp_bytes(START_NS + k * 60 * 10**9)),
                 collection(
-                    Tag.CHANNEL_INSTANCES, instance(0, series[0], 0.01), instance(1, series[1], 1.0),
+                    Tag.CHANNEL_INSTANCES, instance(0, series[0], 0.01), instance(1, series[1], scale),
                 ),
             )
             for k in range(events)
@@ -135,6 +143,34 @@ def test_pqdif_of_another_writer_is_read(compressed: bool, tmp_path: Path) -> No
     ]
     with pytest.raises(RecordingError, match="'I A' is in 'A'"):
         read(path, channel="I A")
+
+
+@pytest.mark.parametrize(("uses", "side", "factor"), [(1, "primary", 100.0), (0, "secondary", 1.0)])
+def test_the_ratio_of_a_transducer_is_applied_where_the_file_says_so(
+    tmp_path: Path, uses: int, side: str, factor: float
+) -> None:
+    ratio = collection(
+        Tag.CHANNEL_SETTING, uint4(Tag.CHANNEL_INDEX, 1), real8(Tag.SYSTEM_SIDE_RATIO, 11_000.0),
+        real8(Tag.MONITOR_SIDE_RATIO, 110.0),
+    )  # fmt: skip
+    settings = (uint4(Tag.USE_TRANSDUCER, uses), collection(Tag.CHANNEL_SETTINGS, ratio))
+    path = tmp_path / "meter.pqd"
+    path.write_bytes(foreign_pqdif(settings=settings))
+    found = read(path)
+    assert np.allclose(found.volts(0, found.samples), factor * volts(), rtol=1e-6)
+    assert found.provenance()["channels"][1] == {  # type: ignore[index]
+        "name": "V A", "unit": "V", "phase": "AN", "quantity": "voltage", "side": side, "ratio": 100.0,
+    }  # fmt: skip
+    other = read(path, side="primary")
+    assert np.allclose(other.volts(0, other.samples), 100.0 * volts(), rtol=1e-6)
+
+
+def test_a_scale_that_the_storage_method_does_not_ask_for_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "meter.pqd"
+    path.write_bytes(foreign_pqdif(scale=0.01, method=1))
+    found = read(path)
+    assert np.allclose(found.volts(0, found.samples), volts(), rtol=1e-6)
+    assert [each for each in found.problems if "does not say scaled" in each]
 
 
 def test_the_channels_of_several_events_are_told_apart(tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ OTHERS: dict[str, tuple[tuple[str, ...], list[tuple[float, float | None, float]]
     "wav-forms/bits24.wav": (("--volts-per-lsb", "0.000078125", *V230_50), [SAG]),
     "wav-length-unknown/pipe.wav": (("--volts-per-lsb", "0.02", *V230_50), [SAG]),
     "nominal-assumed/eu.csv": ((), []),
+    "hdf5-unit-of-values/millivolts.h5": (V230_50, [SAG]),
+    "mat-interval-of-oscilloscope/scope.mat": (V230_50, [SAG]),
+    "pqdif-scale-not-flagged/values.pqd": (V230_50, [SAG]),
+    "pqdif-transducer-ratio/ratio.pqd": ((), [SAG]),
+    "zip-of-macos/relay.zip": (V230_50, [SAG]),
+    "zip-of-macos-folder/mains.zip": (V230_50, [SAG]),
+    "zip-same-names/records.zip": (("--channel", "1", *V230_50), [SAG]),
     "comtrade-unit-names/empty.cfg": (("--channel", "1", "--unit", "V", *V230), [SAG]),
 }
 

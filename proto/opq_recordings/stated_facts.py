@@ -1,0 +1,172 @@
+"""What is stated beside an array of samples: rate, unit, factor, offset and the mark for "no value". Pure.
+
+One rule for the variables of NumPy (.npz) and MATLAB files and for the attributes of HDF5 and netCDF-4. Names
+are those of the conventions: CF/netCDF for units, scale_factor, add_offset, _FillValue and missing_value;
+oscilloscopes and scripts for the rate.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.errors import RecordingError
+from opq_recordings.even_axis import EvenAxis, axis_of_times
+from opq_recordings.recording import Channel, without_missing
+from opq_recordings.units import measured_in, seconds_of
+
+RATE_NAMES = {
+    "ratehz", "fs", "fsample", "samplerate", "samplingrate", "samplingfrequency", "samplefrequency",
+    "sampleratehz", "sr", "srate",
+}  # fmt: skip
+INTERVAL_NAMES = {
+    "tinterval", "dt", "ts", "deltat", "interval", "sampleinterval", "samplinginterval", "sampletime",
+    "samplingtime", "timestep", "xincrement", "xincr", "tsample",
+}  # fmt: skip
+TIME_NAMES = {
+    "t", "time", "times", "timestamp", "timestamps", "times_s", "time_s", "zeit", "tempo", "temps", "时间",
+    "время",
+}  # fmt: skip
+"""Of variables with the time of each sample."""
+UNIT_NAMES = ("units", "unit")
+MARK_NAMES = ("_fillvalue", "missingvalue")
+OF_VALUES = frozenset((*UNIT_NAMES, "scalefactor", "addoffset", "_fillvalue", "missingvalue", "phase"))
+"""What concerns the values of an array, and not when they were taken."""
+SAME_RATE = 1e-3
+"""Share by which two statements of one rate may differ: they are rounded."""
+MAINS_HZ, NEAR_MAINS_HZ = (50.0, 60.0), 2.5
+LOOKED_AT = 1 << 15
+"""Samples in which the file's own mains is looked for."""
+
+
+def plain(name: str) -> str:
+    """The last part of a name, in small letters without separators but the leading one of `_FillValue`."""
+    last = name.replace("/", ".").rpartition(".")[2].lower()
+    return last[:1] + last[1:].replace("_", "").replace("-", "").replace(" ", "")
+
+
+def number_of(value: object) -> float | None:
+    """A single finite number, of any dimension; None for anything else."""
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "iuf" or not np.isfinite(array.flat[0]):
+        return None
+    return float(array.flat[0])
+
+
+def text_of(value: object) -> str | None:
+    """A text, also as bytes or in an array of one; None for anything else."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.flat[0]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value) if isinstance(value, str) else None
+
+
+def is_time(name: str) -> bool:
+    """Whether a variable of this name has the times of the samples."""
+    return name.replace("/", ".").rpartition(".")[2].lower() in TIME_NAMES
+
+
+def stated_rates(facts: Mapping[str, object]) -> list[tuple[str, float]]:
+    """(what states it, Hz) of each rate and interval among these facts."""
+    found = []
+    for name, value in facts.items():
+        number = number_of(value)
+        if number is None or number <= 0:
+            continue
+        if plain(name) in RATE_NAMES:
+            found.append((f"{name} {number:.9g} Hz", number))
+        elif plain(name) in INTERVAL_NAMES:
+            found.append((f"{name} {number:.9g} s", 1 / number))
+    return found
+
+
+def axis_stated(times: NDArray[Any], unit: str | None) -> EvenAxis | None:
+    """The axis of a vector of times; None where it is not even, so that it is a signal of its own or nothing.
+
+    Args:
+        times: (n,) numbers.
+        unit: of the times, such as `ms` or `seconds since 2024-01-01`; None: seconds.
+    """
+    scale = 1.0 if unit is None else seconds_of(unit.split(" since ")[0])
+    if scale is None or len(times) < 3 or times.dtype.kind not in "iuf":
+        return None
+    try:
+        return axis_of_times(times.astype(np.float64) * scale)
+    except RecordingError:
+        return None
+
+
+def chosen_rate(
+    values: NDArray[Any], rates: Sequence[tuple[str, float]], problems: list[str]
+) -> float | None:
+    """The rate of these samples by what states it; of two that contradict, the one that their mains fits.
+
+    Args:
+        values: (n,) of one channel.
+        rates: (what states it, Hz), the nearest statement first.
+    """
+    if not rates:
+        return None
+    differing = [each for each in rates if abs(each[1] / rates[0][1] - 1) > SAME_RATE]
+    if not differing:
+        return rates[0][1]
+    said = " and ".join(name for name, _ in [rates[0], *differing])
+    cycles = _cycles_per_sample(values)
+    fitting = [
+        each
+        for each in [rates[0], *differing]
+        if cycles is not None and any(abs(cycles * each[1] - mains) <= NEAR_MAINS_HZ for mains in MAINS_HZ)
+    ]
+    taken = fitting[0] if len({rate for _, rate in fitting}) == 1 else rates[0]
+    why = ", under which its mains is 50 or 60 Hz" if taken in fitting else ""
+    problems.append(f"its rate is stated twice and differently, by {said}; {taken[1]:.9g} Hz was taken{why}")
+    return taken[1]
+
+
+def _cycles_per_sample(values: NDArray[Any]) -> float | None:
+    """The frequency of the largest tone, in cycles per sample; None for too few samples or a constant."""
+    part = values[:LOOKED_AT].astype(np.float64)
+    part = part[np.isfinite(part)]
+    if len(part) < 64 or np.ptp(part) == 0:
+        return None
+    spectrum = np.abs(np.fft.rfft((part - part.mean()) * np.hanning(len(part)), 8 * len(part)))
+    return float(np.argmax(spectrum) / (8 * len(part)))
+
+
+def with_stated(channel: Channel, facts: Mapping[str, object]) -> Channel:
+    """The channel with unit, factor, offset and mark for "no value" that are stated beside it.
+
+    Whole numbers without unit and factor stay counts of a converter, whose gain is not known.
+    """
+    named = {plain(name): value for name, value in facts.items()}
+    unit = next((text for name in UNIT_NAMES if (text := text_of(named.get(name))) is not None), None)
+    factor, added = number_of(named.get("scalefactor")), number_of(named.get("addoffset"))
+    shown, quantity, of_unit = measured_in(unit, channel.name)
+    scale = channel.scale
+    if factor is not None or (shown is not None and of_unit is not None):
+        scale = (1.0 if factor is None else factor) * (of_unit or 1.0)
+    if shown is not None and of_unit is None and factor is None:
+        scale = None
+    stated = replace(
+        channel,
+        scale=scale,
+        offset=(added or 0.0) * (of_unit or 1.0),
+        unit=shown,
+        quantity=quantity,
+        phase=channel.phase or text_of(named.get("phase")) or "",
+    )
+    for mark in _marks(named):
+        stated = without_missing(stated, mark)
+    return stated
+
+
+def _marks(named: Mapping[str, object]) -> Iterable[float]:
+    for name in MARK_NAMES:
+        value = named.get(name)
+        if value is not None:
+            array = np.asarray(value)
+            if array.dtype.kind in "iuf":
+                yield from (float(each) for each in array.flat[:4] if np.isfinite(each))

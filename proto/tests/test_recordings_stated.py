@@ -1,0 +1,157 @@
+"""What a file states of its values and its rate is applied or reported: units, factors, marks, members."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opq_analyze.classifying import classified
+from opq_proto.errors import RecordingError
+from opq_recordings.facts import RecordingFacts
+from opq_recordings.folder import recordings_of
+from opq_recordings.packed import member_path
+from opq_recordings.reading import read_recording
+from opq_recordings.recording import Recording
+
+RATE_HZ = 1600.0
+
+
+def sine(peak: float = 325.0, hz: float = 50.0, samples: int = 800) -> np.ndarray:
+    return peak * np.sin(2 * np.pi * hz * np.arange(samples) / RATE_HZ)
+
+
+def rms_v(found: Recording) -> float:
+    volts = found.volts(0, found.samples)
+    return float(np.sqrt(np.nanmean(volts**2)))
+
+
+def hdf5(path: Path, values: np.ndarray, attributes: dict[str, Any], group: str = "") -> Path:
+    with h5py.File(path, "w") as file:
+        place = file.create_group(group) if group else file
+        place.create_dataset("voltage", data=values).attrs.update(attributes)
+        file.attrs["sample_rate"] = RATE_HZ
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "attributes"),
+    [
+        (sine() * 1000, {"units": "mV"}),
+        (sine() / 1000, {"unit": b"kV"}),
+        (np.round(sine() / 0.02).astype("i2"), {"scale_factor": 0.02, "units": "V"}),
+        (np.round((sine() - 40) / 0.02).astype("i2"), {"scale_factor": 0.02, "add_offset": 40.0}),
+        (np.round(sine() * 1000).astype("i4"), {"units": np.array(["mV"], dtype=h5py.string_dtype())}),
+    ],
+)
+def test_unit_factor_and_offset_of_a_data_set_are_applied(
+    tmp_path: Path, values: np.ndarray, attributes: dict[str, Any]
+) -> None:
+    found = read_recording(hdf5(tmp_path / "a.h5", values, attributes))
+    assert rms_v(found) == pytest.approx(325 / np.sqrt(2), rel=1e-3)
+    assert float(np.nanmean(found.volts(0, 800))) == pytest.approx(0, abs=0.05)
+
+
+def test_a_unit_that_is_not_a_voltage_is_refused(tmp_path: Path) -> None:
+    for unit, said in (("A", r"voltage \(A\)"), ("furlong", r"\(furlong\)"), ("counts", "gain of its")):
+        with pytest.raises(RecordingError, match=said):
+            read_recording(hdf5(tmp_path / f"{unit}.h5", sine(), {"units": unit}))
+
+
+@pytest.mark.parametrize("name", ["_FillValue", "missing_value"])
+@pytest.mark.parametrize(("dtype", "mark"), [("f8", -9999.0), ("f4", 9.96921e36), ("i2", -32768)])
+def test_a_mark_for_no_value_is_a_gap(tmp_path: Path, name: str, dtype: str, mark: float) -> None:
+    values = sine().astype(dtype)
+    values[300:304] = mark
+    stated = {name: np.array(mark, dtype), "units": "V"}
+    found = read_recording(hdf5(tmp_path / "a.h5", values, stated, group="feeder/one"))
+    assert [(gap.first_sample, gap.samples, gap.reason) for gap in found.gaps] == [(300, 4, "no value")]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"Tinterval": 1 / RATE_HZ},
+        {"dt": np.float32(1 / RATE_HZ)},
+        {"Ts": np.array([1 / RATE_HZ])},
+        {"fs": np.array(RATE_HZ)},
+        {"t": np.arange(800) / RATE_HZ},
+        {"SampleRate": 1600},
+    ],
+)
+def test_the_rate_is_read_from_interval_scalar_and_times(tmp_path: Path, beside: dict[str, Any]) -> None:
+    np.savez(tmp_path / "a.npz", u=sine(), **beside)
+    scipy.io.savemat(tmp_path / "a.mat", {"u": sine(), **beside})
+    scipy.io.savemat(tmp_path / "structure.mat", {"scope": {"u": sine(), **beside, "note": "cellar"}})
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["u"] = sine()
+        for name, value in beside.items():
+            file[name] = value
+    for name in ("a.npz", "a.mat", "structure.mat", "a.h5"):
+        found = read_recording(tmp_path / name)
+        assert found.rate_hz == pytest.approx(RATE_HZ), name
+        assert rms_v(found) == pytest.approx(325 / np.sqrt(2), rel=1e-6), name
+
+
+def test_of_two_rates_the_one_that_the_mains_fits_is_taken_and_said(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", {"u": sine(), "fs": 16_000.0, "dt": 1 / RATE_HZ})
+    found = read_recording(tmp_path / "a.mat")
+    assert found.rate_hz == RATE_HZ
+    assert [each for each in found.problems if "stated twice" in each and "mains" in each]
+
+
+def packed(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return path
+
+
+def csv(peak: float) -> bytes:
+    rows = (f"{k / RATE_HZ:.6f},{value:.3f}" for k, value in enumerate(sine(peak)))
+    return "\n".join(("t_s,u_V", *rows)).encode()
+
+
+def test_members_of_one_name_in_two_folders_are_two_recordings(tmp_path: Path) -> None:
+    path = packed(tmp_path / "a.zip", {"17/event.csv": csv(325), "18/event.csv": csv(100)})
+    for channel, peak in (("17/event", 325), ("2", 100)):
+        found = read_recording(path, RecordingFacts(channel=channel))
+        assert rms_v(found) == pytest.approx(peak / np.sqrt(2), rel=1e-4)
+    assert [each.name for each in found.channels] == ["17/event", "18/event"]
+
+
+def test_files_of_an_operating_system_are_not_recordings(tmp_path: Path) -> None:
+    beside = {"__MACOSX/m/._a.csv": b"\0\5\26\7", "m/._a.csv": b"\0", ".DS_Store": b"x", "m/Thumbs.db": b"x"}
+    found = read_recording(packed(tmp_path / "a.zip", {"m/a.csv": csv(325), **beside}))
+    assert [each.name for each in found.channels] == ["u_V"]
+    for name, content in {"m/a.csv": csv(325), **beside}.items():
+        (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / name).write_bytes(content)
+    assert recordings_of([tmp_path / "d"]) == [tmp_path / "d/m/a.csv"]
+
+
+def test_a_path_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file, pytest.warns(UserWarning, match="Duplicate"):
+        file.writestr("a.csv", csv(325))
+        file.writestr("a.csv", csv(100))
+    with pytest.raises(RecordingError, match=r"holds 'a\.csv' twice"):
+        read_recording(tmp_path / "a.zip")
+
+
+@given(st.text(max_size=40))
+def test_no_member_leaves_its_folder(name: str) -> None:
+    found = member_path(name)
+    assert not found.is_absolute() and ".." not in found.parts and "\0" not in str(found)
+
+
+def test_a_recording_of_constant_levels_has_no_mains(tmp_path: Path) -> None:
+    rows = [f"{k / RATE_HZ},{12 if k < 200 else 24}" for k in range(400)]
+    (tmp_path / "a.csv").write_text("\n".join(("t_s,u_V", *rows)))
+    found, kind = classified(read_recording(tmp_path / "a.csv"))
+    assert kind.kind == "no_mains" and "2 constant levels" in kind.because
+    assert [each.kind for each in found.faults] == ["stuck", "stuck", "no_mains"]

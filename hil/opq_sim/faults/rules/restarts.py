@@ -82,7 +82,7 @@ def _dips(truth: RestartTruth, evidence: Evidence, account: RestartAccount) -> d
     """Incident -> the dips that it tells."""
     owners: dict[int, list[TrueDip]] = {}
     pairs = sorted(
-        (abs(each.start_ns - dip.at_ns - dip.ahead_ns), place, number)
+        (min(abs(each.start_ns - dip.at_ns - ahead_ns) for ahead_ns in (0, dip.ahead_ns)), place, number)
         for number, dip in enumerate(truth.dips)
         for place, each in enumerate(evidence.findings)
         if _tells(each, dip, truth.held_ns)

@@ -35,6 +35,7 @@ from opq_cloud.mauka.outages.judgement import (
     measured_s,
     possibly_measured_s,
 )
+from opq_cloud.mauka.outages.rows_before import row_before, row_before_dark
 from opq_cloud.mauka.outages.stored_spans import StoredSpans
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
@@ -76,6 +77,8 @@ LOOK_S = 2.0
 """Interval of checks."""
 LOOK_BACK_NS = 60 * S
 """Measurements are read for this time before, to find when the voltage went or came back."""
+HOUSE_BOXES = 200
+"""The cloud of a larger installation has not the same supply as its Boxes."""
 MAX_INCIDENTS = 1000
 COMPLETE_S = 900.0
 """Measurements from a gateway's disk are awaited for this long."""
@@ -190,7 +193,8 @@ class OutageWatch:
         for box_id, row in newest.items():
             known, end_ns = self._newest.get(box_id), _end_ns(row)
             if known is None:
-                first = self._first_since(row) if self._looked else self._last_before(box_id, row)
+                is_house = len(newest) <= HOUSE_BOXES
+                first = self._first_since(row) if self._looked else self._last_before(row, is_house)
                 self._newest[box_id] = known = _NewestMeasurement(
                     first, _end_ns(first), now_s, True, not self._looked, sequence=first.sequence
                 )
@@ -223,18 +227,12 @@ class OutageWatch:
         rows = self._store().measurements(row.box_id, 0, row.timestamp_ms, ROWS)
         return next((each for each in rows if not each.crossing), row)
 
-    def _last_before(self, box_id: str, row: Measurement) -> Measurement:
-        """Returns, at a start, the last Measurement before an open outage of the Box; else the row itself."""
-        found = self._open.get(box_id)
-        if found is None:
-            return row
-        at_ms = found.start_ns // NS_PER_MS
-        before = [
-            each
-            for each in self._store().measurements(box_id, at_ms - 10_000, at_ms + 2_000, ROWS)
-            if window_ns(each)[0] < found.start_ns and not each.crossing
-        ]
-        return before[-1] if before else row
+    def _last_before(self, row: Measurement, is_house: bool) -> Measurement:
+        """Returns, at a start, the last Measurement before an outage of the Box that is open, or (`is_house`)
+        from which it was back before this check; else the row itself."""
+        if (found := self._open.get(row.box_id)) is not None:
+            return row_before(self._store(), row.box_id, found.start_ns) or row
+        return (row_before_dark(self._store(), row) if is_house and not self._lossless else None) or row
 
     def _note_measurement(self, known: _NewestMeasurement, row: Measurement, now_s: float) -> None:
         known.end_ns, known.sequence = _end_ns(row), row.sequence

@@ -29,10 +29,17 @@ from queue import Empty, SimpleQueue
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.commands.half_cycles import LedgerReader, read_half_cycles
 from opq_gateway.commands.orders import BoxOrders
-from opq_gateway.commands.requests import MAX_FRAMES, DataRequest, SampleStore, answer, limited, ready
+from opq_gateway.commands.requests import (
+    MAX_FRAMES,
+    DataRequest,
+    SampleStore,
+    answer,
+    limited,
+    ready,
+    stamp_named,
+)
 from opq_gateway.config import MAX_CYCLES, MIN_CYCLES
 from opq_gateway.counters import BoxCounters
-from opq_gateway.ring.time_axes import SampleStamp
 from opq_gateway.serial_side.box_commands import BoxCommandLink
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
@@ -226,9 +233,7 @@ class CommandHandler:
         start_ns, end_ns = data.start_ms * 1_000_000, data.end_ms * 1_000_000
         rate_hz = desk.status.rate_hz
         longest_ns = min(self._longest_ns, round(MAX_FRAMES * CYCLE_SAMPLES / rate_hz * 1e9))
-        stamp = None
-        if data.HasField("sample_ns"):
-            stamp = SampleStamp(data.sample, data.sample_ns, data.start_id or None)
+        stamp = stamp_named(data)
         whole = DataRequest(
             desk.status.box_id, command.seq, start_ns, end_ns, inside=not data.wait, stamp=stamp
         )

@@ -16,6 +16,7 @@ from opq_gateway.ring.ring import RingSpan
 from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan, SampleStamp
 from opq_proto.messages import Gap, Waveform
 from opq_proto.wire.frames import CYCLE_SAMPLES, Response, waveform_to_frames
+from opq_proto.wire.opqbox3_pb2 import GetDataCommand
 from opq_proto.wire.waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
 
 CYCLE_NS = 40_000_000
@@ -74,6 +75,13 @@ class SampleStore(Protocol):
     def read(self, start_ns: int, end_ns: int, place: AxisPlace | None = None) -> Waveform | None:
         """The samples that touch [start_ns, end_ns), with their gaps; None when nothing is there."""
         ...
+
+
+def stamp_named(data: GetDataCommand) -> SampleStamp | None:
+    """The sample by which a request names the clock of its times, and the start; None where it names none."""
+    if not data.HasField("sample_ns"):
+        return None
+    return SampleStamp(data.sample, data.sample_ns, data.start_id or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,11 @@ GRID: Final = Grid(NOMINAL_HZ)
 """Steady, because these tests are about the cloud."""
 
 
+def sag_of(residual_percent: float, cycles: float) -> GridEvent:
+    """A sag that leaves this much of the voltage, from now on."""
+    return disturbance("sag", 1.0 - residual_percent / 100.0, cycles)
+
+
 @dataclass(frozen=True, slots=True)
 class PlacedDip:
     """A dip in the run's own time; it begins and ends with a cycle of the grid."""

@@ -9,14 +9,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
-from opq_gateway.ring.segment import Segment
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.kit import ports
 from opq_proto.messages import TimeSource
 from opq_sim.faults.evidence import FILE_NAME, ring_of
 from opq_sim.faults.parts.boxes import CabledBoxes
 from opq_sim.faults.parts.database_lock import DatabaseLock
-from opq_sim.faults.parts.dips import PlacedDip, placed_dips
+from opq_sim.faults.parts.dips import PlacedDip, placed_dips, sag_of
 from opq_sim.faults.parts.fleet import FleetThread, fleet_clock, fleet_of
 from opq_sim.faults.parts.original_box import OriginalBox
 from opq_sim.faults.parts.peers import HOSTILE_ID, HostilePeers
@@ -25,7 +24,6 @@ from opq_sim.faults.parts.wire import FaultyRelay
 from opq_sim.faults.schedule import Fault, RestartedBox
 from opq_sim.faults.world.layout import RELAYED, SLOW, Layout
 from opq_sim.faults.world.processes import WorldProcesses
-from opq_sim.mains.events import disturbance
 
 READY_S: Final = 4.0
 """Seconds after a fleet's start: on an idle machine every Box is connected and acknowledged by then."""
@@ -128,7 +126,7 @@ class Surroundings:
 
     def dip_of_original(self, drawn: RestartedBox) -> None:
         """Makes the dips of a Box of the original that starts again and again, and notes them."""
-        sag = disturbance("sag", 1.0 - drawn.residual_percent / 100.0, drawn.cycles)
+        sag = sag_of(drawn.residual_percent, drawn.cycles)
         for dip_s in drawn.dips_s:
             at_ns = self.originals[drawn.box_id].dip_in(dip_s, sag)
             number = sum(each.box_id == drawn.box_id for each in self.restarted.dips) // len(drawn.dips_s)
@@ -143,11 +141,11 @@ class Surroundings:
         if late:
             return f"the dips of the original Boxes {', '.join(sorted(late))} are not sampled"
         emulated = [each.unsampled() for each in self._emulated]
-        return next(filter(None, emulated), self.restarted.unsampled(self._newest))
-
-    def _newest(self, box_id: str) -> Segment | None:
-        drawn = self.restarted.drawn[box_id]
-        return ring_of(self._processes.data_dir(f"gateway{drawn.gateway}"), box_id).newest()
+        data_dir, drawn = self._processes.data_dir, self.restarted.drawn
+        late_in_ring = self.restarted.unsampled(
+            lambda box_id: ring_of(data_dir(f"gateway{drawn[box_id].gateway}"), box_id).newest()
+        )
+        return next(filter(None, emulated), late_in_ring)
 
     def _end_originals(self) -> None:
         while self.originals:
@@ -157,7 +155,7 @@ class Surroundings:
     def dip(self, fault: Fault) -> None:
         """Makes a dip at Boxes on a cable, or of the original."""
         assert fault.dip is not None
-        sag = disturbance("sag", 1.0 - fault.dip.residual_percent / 100.0, fault.dip.cycles)
+        sag = sag_of(fault.dip.residual_percent, fault.dip.cycles)
         for box_id in fault.boxes:
             if box_id not in self.originals:
                 self._dipped.append((box_id, fault.at_s, self.boxes.add_event(box_id, sag)))

@@ -256,7 +256,7 @@ SUITES: Final[Mapping[str, Suite]] = {
         ("trials", "disturbances", "told", "not_sampled", "incidents", "missed", "merged", "doubled", "false",
          "outages", "outages_told", "outages_false"),
         "{trials} trials, {store}: {told} + {not_sampled} of {disturbances} dips told + not sampled, "
-        "{missed} missed, {merged} merged, {doubled} doubled, {false} false; "
+        "{incidents} incidents, {missed} missed, {merged} merged, {doubled} doubled, {false} false; "
         "{outages_told} of {outages} outages, {outages_false} false; share wrong by {share_error}",
     ),
 }  # fmt: skip

@@ -138,14 +138,25 @@ def told(world: FaultWorld, still_s: float) -> Condition:
 def delivered(world: FaultWorld) -> Condition:
     """Every Box on a cable is measured to this moment, and what its gateway had queued then acknowledged."""
     since_ns, gateways = time.time_ns(), world.layout.gateways
-    waiting: dict[int, set[tuple[str, int]]] = {}
+    is_stored = stored(world)
 
     def objection() -> str | None:
         for number, box_ids in gateways.items():
             data_dir = world.processes.data_dir(f"gateway{number}")
             if late := [box_id for box_id in box_ids if queued_to_ns(data_dir, box_id) < since_ns]:
                 return f"nothing new of Boxes {', '.join(late)}"
-            queued = backlog(data_dir)
+        return is_stored()
+
+    return objection
+
+
+def stored(world: FaultWorld) -> Condition:
+    """What the gateways have queued at the first question is acknowledged."""
+    waiting: dict[int, set[tuple[str, int]]] = {}
+
+    def objection() -> str | None:
+        for number in world.layout.gateways:
+            queued = backlog(world.processes.data_dir(f"gateway{number}"))
             if queued is None:
                 return f"the queue of gateway{number} cannot be read"
             if left := waiting.setdefault(number, queued) & queued:

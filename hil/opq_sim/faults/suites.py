@@ -186,6 +186,7 @@ def _settle_restarts(world: FaultWorld) -> None:
     limit_s = restarts.EMULATED_S if world.processes.emulated else CLOCK_SETTLE_S
     world.wait(world.around.unsampled, limit_s, "all dips are sampled")
     world.wait(settling.told(world, JUDGED_S), TOLD_S, "all is told", TOLD_EVERY_S)
+    world.wait(settling.stored(world), SETTLE_S, "all that was measured by then is stored")
     for box_id in world.layout.gateways.get(1, ()):
         world.evidence.ahead_ns[box_id] = world.processes.ahead_ns("gateway1")
     store = world.schedule.store

@@ -39,6 +39,8 @@ class BoxRecord:
     """Number of the gateway that sends its Measurements (docs/reference/contracts.md, field 1013)."""
     retired_ms: int | None = None
     """When it was taken out of service for good; where it is put as 0, the Box is in service again."""
+    nominal_since_ms: int | None = None
+    """Since when its Measurements state these nominal values; None: they never stated others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """What triggers see again when they begin: the last minutes of each Box, read from the store in one pass."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from judged_triggers import batch
 
+from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.last_minutes import LastMinutes
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.decision import Nominal
@@ -43,3 +45,17 @@ def test_each_box_is_seen_once_from_the_store_and_from_what_waits(
         ones = [("1", at_s) for at_s in range(140, 201, 10)]
         twos = [("2", at_s) for at_s in range(0, 50, 10)]
         assert sorted(seen) == sorted([*ones, *twos, ("3", 7)])
+
+
+def test_what_a_box_measured_before_it_stated_other_nominal_values_is_not_seen(tmp_path: Path) -> None:
+    """120 V, then 230 V: 120 V of then would be a sag of 230 V, whose end is the first row at 230 V."""
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        nominals = BoxNominals(store)
+        for at_s in range(0, 50, 10):
+            volts, hz = (120.0, 60.0) if at_s < 30 else (230.0, 50.0)
+            row = replace(measured("1", at_s), nominal_v=volts, nominal_hz=hz)
+            store.append_measurements([row])
+            nominals.read(batch(row))
+        batches = LastMinutes(60.0).batches(store, lambda *_: Nominal(230.0, 50.0))
+        rows = [row for columns in batches for row in columns.measurements()]
+        assert [(row.timestamp_ms - NOW_MS) // S_MS for row in rows] == [30, 40]

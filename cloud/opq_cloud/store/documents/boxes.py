@@ -28,7 +28,7 @@ def box_document(box: BoxRecord) -> dict[str, Any]:
         "location": box.location, "calibration_constant": box.calibration_constant,
         "nominal_v": box.nominal_v, "nominal_hz": box.nominal_hz,
         "location_start_time_ms": box.location_start_time_ms, "retired_ms": box.retired_ms,
-        "gateway_id": box.gateway_id,
+        "gateway_id": box.gateway_id, "nominal_since_ms": box.nominal_since_ms,
         **{name: getattr(box, name) for name in _TEXTS},
     }  # fmt: skip
     if box.location_archive:
@@ -80,6 +80,7 @@ def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
             if isinstance(entry, Mapping) and entry.get("location")
         ),
         retired_ms=_whole(document.get("retired_ms")) or None,
+        nominal_since_ms=_whole(document.get("nominal_since_ms")),
         gateway_id=_whole(document.get("gateway_id")) or None,
         **{name: str(document.get(name) or "") or None for name in _TEXTS},
     )

@@ -15,7 +15,7 @@ from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import Nominal
+from opq_proto.decision import ORIGINAL_WINDOW_MS, Nominal
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import joined_numbered
 from opq_proto.wire.measurement_rows import batches_of
@@ -59,7 +59,8 @@ def test_what_people_wrote_of_a_box_stays(store: CloudStore) -> None:
     )
     store.put_box(written)
     read(BoxNominals(store), [says(230.0, 50.0)])
-    assert store.box("1") == replace(written, nominal_v=230.0, nominal_hz=50.0)
+    since_ms = 1000 - ORIGINAL_WINDOW_MS
+    assert store.box("1") == replace(written, nominal_v=230.0, nominal_hz=50.0, nominal_since_ms=since_ms)
 
 
 def test_half_a_saying_changes_half(store: CloudStore) -> None:

@@ -13,12 +13,17 @@ from opq_proto.kit.ending import stopped_by_signals
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_sets_the_event_and_afterwards_the_old_handler_is_back(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    stop = threading.Event()
-    with stopped_by_signals(stop):
-        os.kill(os.getpid(), number)
-        assert stop.wait(30)
-    assert signal.getsignal(number) is before
+    outside = signal.getsignal(number)
+    before = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL  # nohup ignores SIGHUP
+    signal.signal(number, before)
+    try:
+        stop = threading.Event()
+        with stopped_by_signals(stop):
+            os.kill(os.getpid(), number)
+            assert stop.wait(30)
+        assert signal.getsignal(number) is before
+    finally:
+        signal.signal(number, outside)
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:

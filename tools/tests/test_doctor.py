@@ -48,8 +48,9 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """A data folder, sound."""
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder, sound; the user's own is another, and empty."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     made = tmp_path / "D"
     KeyFolder(made / "curve").create(server=True, box_ids=("1",))
     (made / "config").mkdir()
@@ -251,7 +252,8 @@ def test_keys_that_both_are_missing_are_made_and_what_can_be_mended_is(data_dir:
 def test_a_serial_port_that_this_user_may_not_open_is_named(data_dir: Path, tmp_path: Path) -> None:
     port = tmp_path / "ttyUSB0"
     port.touch()
-    (data_dir / "config/gateway.toml").write_text(f'[[box]]\nid = "1"\nport = "{port}"\n')
+    box = f'data_dir = "{data_dir}"\n[[box]]\nid = "1"\nport = "{port}"\n'
+    (data_dir / "config/gateway.toml").write_text(box)
     assert folder(data_dir) == []
     may, allowed = os.access, False
     with mock.patch.object(

@@ -265,3 +265,16 @@ def test_a_dip_that_no_crossing_told_is_seen_by_its_window() -> None:
 def test_behind_a_clock_that_was_set_back_windows_count_again() -> None:
     told = [crossing(100.3, 60), crossing(101.3, 120), window(3, 60), window(4, 120)]
     assert onsets(loaded(), told) == [0, 2]
+
+
+def test_a_dip_of_one_start_does_not_end_in_the_next() -> None:
+    """The Box ended in a dip: when that was over nobody measured; a dip after its start is one of its own."""
+    one, two = {"start_id": 1}, {"start_id": 2}
+    values = [window(1, 60, **one), window(50, 120, 121, **two), window(51, 120, 121, **two)]
+    assert spans(loaded(), values) == []
+    assert onsets(loaded(), values) == [0]
+    values = [window(1, 60, **one), window(50, 60, **two), window(51, 60, **two), window(52, 120, **two)]
+    assert onsets(loaded(), values) == [0, 1]
+    assert spans(loaded(), values) == [(3, (50, 52))]
+    unknown = [window(1, 60), window(2, 60, **two), window(3, 120, **two)]
+    assert spans(loaded(), unknown) == [(2, (1, 3))]

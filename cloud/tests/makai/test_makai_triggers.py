@@ -67,6 +67,22 @@ def test_an_excursion_over_a_clock_that_is_set_has_the_length_of_its_samples(set
     assert "lasted at most 3.0 s" in over.because
 
 
+def test_an_excursion_holds_the_windows_of_one_start() -> None:
+    def row(k: int, start_id: int | None) -> Measurement:
+        return replace(window(k), start_id=start_id)
+
+    excursions, limit = Excursions(), WatchedLimit("test", "f", "Hz", 1.0, 0.5)
+    assert excursions.begin("f", row(5, 1), 2.0, limit) is not None
+    assert excursions.end("f", row(90, 2), limit) is None
+    excursions.begin("g", row(5, 1), 2.0, limit)
+    excursions.go_on("g", row(90, 2), 2.0)
+    over = excursions.end("g", row(93, 2), limit)
+    assert over is not None and over.span_ns == (90 * S, 93 * S)
+    excursions.begin("h", row(5, None), 2.0, limit)
+    over = excursions.end("h", row(8, 2), limit)
+    assert over is not None and over.span_ns == (5 * S, 8 * S)
+
+
 def test_every_class_has_a_trigger_that_is_on_or_is_in_the_table_with_the_reason() -> None:
     rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", TABLE.read_text(), re.MULTILINE)
     named = {kind: set(re.findall(r"`(\w+)`", triggers)) for kind, triggers in rows if kind in CLASSES}

@@ -57,6 +57,12 @@ class Excursion:
     reported: bool
     stamp: tuple[int, int] | None = None
     """A sample, and its time by the clock of these times."""
+    start_id: int | None = None
+    """The start of the Box in which its windows are; None where that is not known."""
+
+    def is_of_other_start(self, measurement: Measurement) -> bool:
+        """Whether its Box has started since: no event holds samples of both."""
+        return None not in (self.start_id, measurement.start_id) and self.start_id != measurement.start_id
 
     def follow_clock(self, measurement: Measurement) -> None:
         """Where the Box's clock was set since, gives all times those of its present clock."""
@@ -112,21 +118,33 @@ class Excursions:
         start_ns, end_ns = window_ns(measurement)
         reported = self._is_onset(key if pause_key is None else pause_key, start_ns)
         self.held += not reported
-        self.active[key] = Excursion(start_ns, start_ns, end_ns, value, reported, stamp_of(measurement))
+        stamp, start_id = stamp_of(measurement), measurement.start_id
+        self.active[key] = Excursion(start_ns, start_ns, end_ns, value, reported, stamp, start_id)
         return Decision(limit.metric, value, limit.enter, limit.because(value)) if reported else None
 
     def go_on(self, key: Hashable, measurement: Measurement, value: float) -> None:
-        """Continues an excursion: passed in this window too. `value`: further from the limit is larger."""
+        """Continues an excursion: passed in this window too. `value`: further from the limit is larger.
+
+        Where the Box has started meanwhile, it begins here once more, and its onset counts as reported.
+        """
         excursion = self.active[key]
-        excursion.follow_clock(measurement)
         start_ns, end_ns = window_ns(measurement)
+        if excursion.is_of_other_start(measurement):
+            stamp, start_id = stamp_of(measurement), measurement.start_id
+            self.active[key] = Excursion(
+                start_ns, start_ns, end_ns, value, excursion.reported, stamp, start_id
+            )
+            return
+        excursion.follow_clock(measurement)
         if end_ns > excursion.until_ns:
             excursion.last_ns, excursion.until_ns = start_ns, end_ns
         excursion.worst = max(excursion.worst, value)
 
     def end(self, key: Hashable, measurement: Measurement, limit: WatchedLimit) -> Decision | None:
-        """Ends an excursion: returns its span, or the two windows around its end."""
+        """Ends an excursion: returns its span, or the two windows around its end; None after a start."""
         excursion = self.active.pop(key)
+        if excursion.is_of_other_start(measurement):
+            return None
         excursion.follow_clock(measurement)
         start_ns, end_ns = window_ns(measurement)
         if not excursion.reported or not 0 <= start_ns - excursion.until_ns <= FORGOTTEN_NS:

@@ -99,6 +99,12 @@ class LimitExcursion:
     worst: float
     stamp: tuple[int, int] | None = None
     """A sample, and its time by the clock of these times."""
+    start_id: int | None = None
+    """The start of the Box in which its windows are; None where that is not known."""
+
+    def is_of_other_start(self, measurement: Measurement) -> bool:
+        """Whether its Box has started since: no event holds samples of both."""
+        return None not in (self.start_id, measurement.start_id) and self.start_id != measurement.start_id
 
     def follow_clock(self, measurement: Measurement) -> None:
         """Where the Box's clock was set since, gives both times those of its present clock."""
@@ -145,6 +151,9 @@ def _decide(
     limits = _limits_of(measurement.box_id, nominal, config, state)
     key = stream_of(measurement)
     passed = state.passed.get(key)
+    if passed and any(each.is_of_other_start(measurement) for each in passed.values()):
+        passed = None  # how it ended is not known; a limit that is passed now is passed anew
+        del state.passed[key]
     if passed is not None and not passed.keys() <= limits.keys():  # one was turned off meanwhile
         passed = state.passed[key] = {at: passed[at] for at in passed if at in limits}
     for excursion in () if passed is None else passed.values():
@@ -171,7 +180,8 @@ def _decide(
                 continue
             if passed is None:
                 passed = state.passed[key] = {}
-            passed[position] = LimitExcursion(*window_ns(measurement), value, stamp_of(measurement))
+            stamp, start_id = stamp_of(measurement), measurement.start_id
+            passed[position] = LimitExcursion(*window_ns(measurement), value, stamp, start_id)
             onset = onset or _decision(limit, value)
     if not passed or onset is not None:  # an end in this window is still there in the next one
         return onset

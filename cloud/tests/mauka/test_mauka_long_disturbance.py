@@ -161,6 +161,19 @@ def test_a_restart_in_between_changes_nothing(store: CloudStore) -> None:
     assert incident.closed and lasted_s(incident) == pytest.approx(290.3, abs=0.02)
 
 
+def test_a_dip_is_not_continued_by_rows_of_a_start_with_another_nominal_voltage(store: CloudStore) -> None:
+    """The Box stated others meanwhile, then the same again: what it measured in between is no dip's."""
+    dip = LongDip(store, begin_s=10.3, end_s=300.6)
+    dip.measure(0, 12)
+    dip.event(9.0, 12.0)
+    store.put_box(BoxRecord("1", "", nominal_v=NOMINAL_V, nominal_since_ms=ZERO_NS // 10**6 + 200_000))
+    dip.runner = dip.started()
+    dip.runner._open.find_again(ZERO_NS + 250 * S)
+    dip.measure(12, 250)
+    dip.idle()
+    assert lasted_s(dip.only()) == pytest.approx(12.0 - 10.3, abs=0.02)
+
+
 def test_parts_that_become_one_while_they_grow_are_over_together(store: CloudStore) -> None:
     dip = LongDip(store, begin_s=10.3, end_s=60.6)
     dip.event(30.0, 33.0)

@@ -95,6 +95,17 @@ def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store
     assert (finding.kind, finding.end_ns) == ("outage", ZERO_NS + 60 * S)
 
 
+def test_the_last_voltage_before_a_silence_is_of_the_present_nominal_voltage(store: CloudStore) -> None:
+    """Half of what the Box states now was no sag while it stated half."""
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    watch = grid.plugin.watch
+    assert watch._lowest_percent(store, "4", ZERO_NS, ZERO_NS + 20 * S) == pytest.approx(100.0, abs=1.0)
+    since_ms = ZERO_NS // 10**6 + 20_500
+    store.put_box(BoxRecord("4", "", nominal_v=2 * NOMINAL_V, nominal_since_ms=since_ms))
+    assert watch._lowest_percent(store, "4", ZERO_NS, ZERO_NS + 20 * S) is None
+
+
 def test_what_was_found_before_the_store_failed_is_put_after(
     store: CloudStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -561,13 +561,14 @@ class OutageWatch:
         return silent_s >= self._config.silence_s / 2 and abs(other.end_ns - at_ns) <= reach_ns
 
     def _lowest_percent(self, store: CloudStore, box_id: str, start_ns: int, end_ns: int) -> float | None:
-        rows = store.measurements(box_id, start_ns // NS_PER_MS, _after_ms(end_ns), 50)
+        """Returns its lowest voltage since it states its present nominal one: rows are stored without it."""
+        since_ms = ((box := store.box(box_id)) and box.nominal_since_ms) or 0
+        rows = store.measurements(box_id, max(since_ms, start_ns // NS_PER_MS), _after_ms(end_ns), 50)
         lowest_v = min((row.metrics["rms"].min for row in rows if "rms" in row.metrics), default=None)
         return None if lowest_v is None else 100 * lowest_v / self._nominal_v(store, box_id)
 
     def _nominal_v(self, store: CloudStore, box_id: str) -> float:
-        box = store.box(box_id)
-        return (box.nominal_v if box is not None else None) or self._nominal.volts
+        return ((box := store.box(box_id)) and box.nominal_v) or self._nominal.volts
 
     def _finding(
         self, box_id: str, before: Measurement, because: str, probability: float, end_ns: int | None

@@ -345,10 +345,13 @@ class OpenDisturbances:
         """Returns True if the store still has the nominal voltage that the finding was made with.
 
         A first event may be analysed before it is known: 230 V with a nominal 120 V is a swell without end.
+        Measurements are stored without one: a dip at 230 V is not continued by 120 V of a later start.
         """
         box = self._store().box(followed.finding.box_id)
         if box is None or not box.nominal_v:
             return True
+        if followed.reach_ns // NS_PER_MS < (box.nominal_since_ms or 0):
+            return False
         return abs(followed.nominal_v / box.nominal_v - 1) < SAME_NOMINAL
 
     def _is_over(self, finding_id: int, followed: FollowedFinding) -> bool:

@@ -102,6 +102,23 @@ def read_recording(
     return _recording(path, content, given, beside, stated)
 
 
+def recordings_in(path: Path, given: RecordingFacts) -> list[Recording]:
+    """All recordings of a file, such as the observations of PQDIF; the one of the channel that is given.
+
+    Raises:
+        RecordingError: as `read_recording`; or one start is given for several.
+    """
+    first = read_recording(path, given)
+    if not first.others:
+        return [first]
+    beside = facts_of(path.with_suffix(".json"), first.facts)
+    if given.start_ns is not None or beside.start_ns is not None:
+        raise RecordingError(
+            f"{path}: holds {1 + len(first.others)} recordings, and one start is given; choose with --channel"
+        )
+    return [with_channel(first, name, given) for name in (first.channel.name, *first.others)]
+
+
 def with_channel(recording: Recording, name: str, given: RecordingFacts) -> Recording:
     """Another channel of the file that a recording was read from, with the same facts beside it.
 
@@ -141,7 +158,7 @@ def _joined(contents: list[tuple[Path, Content]]) -> Content:
             one = len(content.channels) == 1
             box_id = each.box_id if boxes[each.box_id] == 1 else None
             name = box_id or (names[path] if one else f"{names[path]}: {each.name}")
-            channels.append(replace(each, name=name))
+            channels.append(replace(each, name=name, member=names[path]))
     return Content(
         f"{len(contents)} files: {contents[0][1].form}",
         tuple(channels),
@@ -179,6 +196,12 @@ def _recording(
             f"its own rate is {channel.rate_hz:.6g} Hz; {given.rate_hz:.6g} Hz was given and taken"
         )
     start_ns = _past_start(facts, given, problems)
+    others = () if given.channel is not None else _other_recordings(content.channels, channel)
+    if others:
+        problems.append(
+            f"it holds {1 + len(others)} recordings of different times or files; of these {channel.name} was "
+            f"taken and {_listed(others)} left out; choose with --channel"
+        )
     if given.start_ns is not None or beside.start_ns is not None or start_ns is None:
         assumed = [each for each in assumed if each != "time_zone"]
     return Recording(
@@ -199,7 +222,36 @@ def _recording(
         },
         problems=tuple(problems),
         facts=stated,
+        others=others,
     )
+
+
+def _other_recordings(channels: Sequence[Channel], chosen: Channel) -> tuple[str, ...]:
+    """The first channel of the chosen one's quantity of each further recording among these channels.
+
+    Channels whose times overlap are beside each other, also as files of an archive. Without a start, those of
+    one file are.
+    """
+    taken, found = [chosen], []
+    for each in channels:
+        if each.quantity == chosen.quantity and each.samples and not any(_beside(each, one) for one in taken):
+            taken.append(each)
+            found.append(each.name)
+    return tuple(found)
+
+
+def _beside(one: Channel, other: Channel) -> bool:
+    """Whether two channels are of one recording."""
+    if one.start_ns is None or other.start_ns is None or not one.rate_hz or not other.rate_hz:
+        return one.member == other.member and one.start_ns == other.start_ns
+    one_ends_ns = one.start_ns + one.samples / one.rate_hz * NS
+    other_ends_ns = other.start_ns + other.samples / other.rate_hz * NS
+    return one.start_ns < other_ends_ns and other.start_ns < one_ends_ns
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
 
 
 def _past_start(facts: RecordingFacts, given: RecordingFacts, problems: list[str]) -> int | None:

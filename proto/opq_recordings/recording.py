@@ -67,6 +67,8 @@ class Channel:
     box_id: str | None = None
     ratio: tuple[float, str] | None = None
     """Primary over secondary of its transformer, and which of them the values are: `P` or `S`."""
+    member: str = ""
+    """Of an archive: the file that the channel is of."""
     runs: tuple[Run, ...] = ()
     samples: int = 0
     """Length of the axis, gaps included, also those at its ends."""
@@ -128,6 +130,8 @@ class Recording:
     hz_of_file: bool = False
     volts_of_file: bool = False
     """Whether the nominal frequency and voltage are the file's own statement, and no person's."""
+    others: tuple[str, ...] = ()
+    """The first channel of each further recording of the file, where nobody chose one."""
 
     @property
     def samples(self) -> int:

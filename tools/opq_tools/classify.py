@@ -15,7 +15,7 @@ from opq_measure.classification.parts import Classification
 from opq_proto.kit.command_line import json_option
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
-from opq_tools.analyze.measuring import warn_of
+from opq_tools.analyze.measuring import check_complete, warn_of
 from opq_tools.analyze.options import recording_options
 from opq_tools.progress import shown_progress
 
@@ -55,6 +55,7 @@ def command(file: Path, as_json: bool, given: RecordingFacts) -> None:
         found, classification = classified(recording, show)
     warn_of(found)
     _print(classification, found, file, as_json)
+    check_complete(recording)
 
 
 def _print(found: Classification, measured_signal: Measured, file: Path, as_json: bool) -> None:

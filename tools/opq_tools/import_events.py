@@ -21,7 +21,7 @@ from opq_proto.kit.command_line import data_dir_option, json_option, mongo_optio
 from opq_proto.messages import Trigger
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.folder import recordings_of
-from opq_recordings.reading import read_recording
+from opq_recordings.reading import read_recording, recordings_in
 from opq_recordings.recording import Recording
 from opq_tools.analyze.options import recording_options
 from opq_tools.opened_store import opened_store
@@ -94,12 +94,15 @@ def event(
     paths = recordings_of(files)
     with opened_store(mongo_uri, data_dir, make=True) as store:
         for path in paths:
+            found: list[ImportedEvent] = []
             try:
-                found = import_recording(store, path, channels, given)
+                for each_of in _channels_of_each(path, channels, given):
+                    found += import_recording(store, path, each_of, given)
             except (OpqError, OSError) as error:
                 failed.append({"file": str(path), "why": _without(path, str(error))})
                 click.echo(f"opq-tools: {error}", err=True)
-                continue
+                if not found:
+                    continue
             imported += [{"file": str(path), **asdict(each)} for each in found]
             if not found:
                 nothing.append(str(path))
@@ -114,6 +117,25 @@ def event(
         click.echo(json.dumps({"imported": imported, "without_event": nothing, "failed": failed}, indent=1))
     if failed:
         raise RecordingError(f"{len(failed)} of {len(paths)} recordings were not imported")
+
+
+def _channels_of_each(
+    path: Path, channels: dict[str, str | None], given: RecordingFacts
+) -> list[dict[str, str | None]]:
+    """The channels of each recording of a file, as given where they are named.
+
+    Raises:
+        RecordingError: it cannot be read, or which Box has which of its recordings is not stated.
+    """
+    if None not in channels.values():
+        return [channels]
+    several = recordings_in(path, given)
+    if len(several) == 1:
+        return [channels]
+    if len(channels) > 1:
+        raise RecordingError(f"{path}: holds {len(several)} recordings; name the channel of each --box")
+    (box,) = channels
+    return [{box: each.channel.name} for each in several]
 
 
 def import_recording(

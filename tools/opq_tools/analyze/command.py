@@ -19,7 +19,7 @@ from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
 from opq_tools.analyze.files_beside import SUFFIXES, written_files
 from opq_tools.analyze.many import Order, analyse_many
-from opq_tools.analyze.measuring import measured_with_progress, warn_of
+from opq_tools.analyze.measuring import check_complete, measured_with_progress, warn_of
 from opq_tools.analyze.options import AnalyzeUsageError, recording_options
 
 
@@ -146,12 +146,14 @@ def command(
     entry = None if phases is None else phases.entry()
     if as_json:
         _print_json(found, str(file), entry, no_phases)
+        check_complete(recording)
         return
     from opq_tools.analyze.report import print_report
 
     print_report(found, entry, no_phases)
     for path in written:
         click.echo(f"written: {path}")
+    check_complete(recording)
 
 
 def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler: str | None) -> None:
@@ -169,6 +171,8 @@ def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler:
     click.echo(f"written: {out}")
     if all("error" in line for line in lines):
         raise RecordingError(f"{folder}: none of its {len(lines)} recordings could be analysed")
+    if count := sum("recordings" in (line.get("left_out") or {}) for line in lines):
+        raise RecordingError(f"{folder}: of {count} files only one of several recordings was analysed")
 
 
 def _print_json(found: Measured, file: str, phases: dict[str, object] | None, no_phases: str | None) -> None:

@@ -51,9 +51,12 @@ def line_of(path: Path, order: Order) -> Line:
     try:
         known = path.stat()
         made = {"bytes": known.st_size, "mtime_ns": known.st_mtime_ns, "options": order.mark}
-        found = measured(read_recording(path, order.given), order.limits, wanted=Wanted(order.only, False))
+        recording = read_recording(path, order.given)
+        found = measured(recording, order.limits, wanted=Wanted(order.only, False))
         document = found.summary(str(path)) | dict.fromkeys(LISTS)
         left_out = {**found.left_out, **dict.fromkeys(LISTS, ONE_LINE)}
+        if recording.others:
+            left_out["recordings"] = ", ".join(recording.others)
         return document | {"left_out": left_out, "made_of": made}
     except (OpqError, OSError) as error:
         why = str(error).removeprefix(f"{path}: ").removeprefix(str(path)).lstrip(", ")

@@ -13,7 +13,7 @@ import click
 from opq_proto.kit.command_line import data_dir_option, json_option
 from opq_proto.messages import Measurement
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.reading import read_recording
+from opq_recordings.reading import recordings_in
 from opq_rules.errors import RuleError
 from opq_rules.query.run import QueryCounters
 from opq_rules.streams.measurement_row import row_of
@@ -85,7 +85,8 @@ def command(
     last = 1 << 62 if end_ns is None else end_ns // 1_000_000
     measured: Iterable[Measurement]
     if recordings:
-        measured = (each for path in recordings for each in measurements_of(read_recording(path, given)))
+        read = (recording for path in recordings for recording in recordings_in(path, given))
+        measured = (each for recording in read for each in measurements_of(recording))
     else:
         measured = history(box_ids, first, last, data_dir, mongo_uri)
     rows = [row_of(each) for each in measured if first <= each.timestamp_ms < last]

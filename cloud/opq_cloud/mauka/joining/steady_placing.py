@@ -63,10 +63,11 @@ class StatePlacing:
             near: the stored findings of their Boxes that begin near them.
             taken: numbers of incidents that another family has in this plan.
         """
-        self._leaving = {one.finding_id for one in before}
+        # a stored part may be of this family only now: it is none of the family's parts before
+        self._leaving = {one.finding_id for one in (*before, *parts) if one.finding_id > 0}
         self._family = family(next(one.finding.kind for one in (*parts, *before)))
         placed = sorted(parts, key=_key)
-        joined = None if before else self._join_new(placed, [one for one in near if self._is_of(one)])
+        joined = None if self._leaving else self._join_new(placed, [one for one in near if self._is_of(one)])
         return joined or self._place_again(placed, before, taken)
 
     def _is_of(self, one: KnownFinding) -> bool:

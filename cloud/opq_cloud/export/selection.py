@@ -13,6 +13,7 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.judged_nominal import judged_in_event
+from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import ShownStore
 from opq_proto.messages import Incident, Measurement, StoredFinding, known_uncertainty_ns
 from opq_proto.wire.continuity import CONTINUITY_METRICS
@@ -30,6 +31,8 @@ MEASUREMENT_COLUMNS = (
     TableColumn("source", "text"),
     TableColumn("backfilled", "flag"),
     TableColumn("crossing", "flag"),
+    TableColumn("start_id", "whole"),
+    TableColumn("nominal_v", "number"),
 )
 FINDING_COLUMNS = (
     TableColumn("finding_id", "whole"),
@@ -149,7 +152,9 @@ def measurement_table(
 
     def each() -> Iterator[Measurement]:
         for box_id in box_ids:
-            yield from all_measurements(source, box_id, start_ms, end_ms)
+            box = source.box(box_id)
+            rows = all_measurements(source, box_id, start_ms, end_ms)
+            yield from of_their_starts(box.starts if box else (), rows)
 
     names = sorted({name for measurement in each() for name in measurement.metrics})
     columns = tuple(
@@ -219,6 +224,8 @@ def measurement_row(measurement: Measurement) -> JsonRow:
         "source": measurement.source.name.lower(),
         "backfilled": measurement.backfilled,
         "crossing": measurement.crossing,
+        "start_id": measurement.start_id,
+        "nominal_v": measurement.nominal_v,
         "metrics": {
             key: {"min": metric.min, "max": metric.max, "average": metric.average}
             for key, metric in sorted(measurement.metrics.items())

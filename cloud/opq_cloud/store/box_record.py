@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from opq_cloud.store.stated_starts import StatedStart
+
 
 @dataclass(frozen=True, slots=True)
 class BoxRecord:
@@ -39,8 +41,8 @@ class BoxRecord:
     """Number of the gateway that sends its Measurements (docs/reference/contracts.md, field 1013)."""
     retired_ms: int | None = None
     """When it was taken out of service for good; where it is put as 0, the Box is in service again."""
-    nominal_since_ms: int | None = None
-    """Since when its Measurements state these nominal values; None: they never stated others."""
+    starts: tuple[StatedStart, ...] = ()
+    """Its latest starts and what they stated, in order; where it is put empty, the stored value stays."""
 
 
 @dataclass(frozen=True, slots=True)

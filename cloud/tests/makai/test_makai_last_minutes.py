@@ -47,15 +47,18 @@ def test_each_box_is_seen_once_from_the_store_and_from_what_waits(
         assert sorted(seen) == sorted([*ones, *twos, ("3", 7)])
 
 
-def test_what_a_box_measured_before_it_stated_other_nominal_values_is_not_seen(tmp_path: Path) -> None:
+def test_what_a_box_measured_before_it_stated_other_nominal_values_is_judged_by_those_of_then(
+    tmp_path: Path,
+) -> None:
     """120 V, then 230 V: 120 V of then would be a sag of 230 V, whose end is the first row at 230 V."""
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         nominals = BoxNominals(store)
         for at_s in range(0, 50, 10):
             volts, hz = (120.0, 60.0) if at_s < 30 else (230.0, 50.0)
-            row = replace(measured("1", at_s), nominal_v=volts, nominal_hz=hz)
+            start_id = 1 if at_s < 30 else 2
+            row = replace(measured("1", at_s), nominal_v=volts, nominal_hz=hz, start_id=start_id)
             store.append_measurements([row])
             nominals.read(batch(row))
         batches = LastMinutes(60.0).batches(store, lambda *_: Nominal(230.0, 50.0))
         rows = [row for columns in batches for row in columns.measurements()]
-        assert [(row.timestamp_ms - NOW_MS) // S_MS for row in rows] == [30, 40]
+        assert [(row.start_id, row.nominal_v) for row in rows] == [*[(1, 120.0)] * 3, *[(2, 230.0)] * 2]

@@ -1,11 +1,14 @@
 """A Box's nominal values on their way from its Measurements into the store."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import EventServiceSection
@@ -14,8 +17,9 @@ from opq_cloud.makai.events.box_gains import BoxGains
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.stated_starts import StatedStart, of_their_starts, start_of, with_stated
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import ORIGINAL_WINDOW_MS, Nominal
+from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import joined_numbered
 from opq_proto.wire.measurement_rows import batches_of
@@ -59,8 +63,48 @@ def test_what_people_wrote_of_a_box_stays(store: CloudStore) -> None:
     )
     store.put_box(written)
     read(BoxNominals(store), [says(230.0, 50.0)])
-    since_ms = 1000 - ORIGINAL_WINDOW_MS
-    assert store.box("1") == replace(written, nominal_v=230.0, nominal_hz=50.0, nominal_since_ms=since_ms)
+    assert store.box("1") == replace(written, nominal_v=230.0, nominal_hz=50.0)
+
+
+def numbered(number: int, start_id: int, volts: float = 120.0, backfilled: bool = False) -> Measurement:
+    row = Measurement("1", 1000 * number, {}, backfilled=backfilled, nominal_v=volts, nominal_hz=60.0)
+    return replace(row, sequence=number, start_id=start_id)
+
+
+def test_each_start_and_what_it_stated_are_kept_by_number_also_where_it_comes_late(store: CloudStore) -> None:
+    nominals = BoxNominals(store)
+    assert read(nominals, [numbered(5, 7), numbered(6, 7), numbered(20, 9, 230.0)]) == 1
+    assert read(nominals, [numbered(21, 9, 230.0)] * 100) == 0
+    assert read(nominals, [numbered(k, 8, backfilled=True) for k in range(10, 14)]) == 1, "it was never live"
+    assert read(nominals, [numbered(k, 9, 230.0, backfilled=True) for k in range(15, 20)]) == 1
+    assert read(nominals, [numbered(7, 7, backfilled=True)]) == 0
+    record = store.box("1")
+    assert record is not None and record.nominal_v == 230.0
+    assert [(one.first_number, one.start_id, one.nominal_v) for one in record.starts] == [
+        (5, 7, 120.0), (10, 8, 120.0), (15, 9, 230.0),
+    ]  # fmt: skip
+    rows = [replace(numbered(k, 0), start_id=None, nominal_v=None) for k in (4, 9, 12, 15, 30)]
+    told = [(row.start_id, row.nominal_v) for row in of_their_starts(record.starts, rows)]
+    assert told == [(None, None), (7, 120.0), (8, 120.0), (9, 230.0), (9, 230.0)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.sampled_from([120.0, 230.0])), min_size=1, max_size=30),
+    st.randoms(),
+)
+def test_in_any_order_of_arrival_each_number_is_found_in_its_start(
+    stated: list[tuple[int, float]], order: random.Random
+) -> None:
+    rows = list(enumerate((start_id, volts, 60.0) for start_id, volts in sorted(stated)))
+    shuffled = order.sample(rows, len(rows))
+    starts: tuple[StatedStart, ...] = ()
+    for number, each in shuffled:
+        starts = with_stated(starts, number, each)
+    for number, each in rows:  # what came first may have been split since
+        starts = with_stated(starts, number, each)
+    found = [start_of(starts, number) for number, _ in rows]
+    assert [one and one.stated for one in found] == [each for _, each in rows]
+    assert [one.first_number for one in starts] == sorted({one.first_number for one in starts})
 
 
 def test_half_a_saying_changes_half(store: CloudStore) -> None:

@@ -12,6 +12,7 @@ from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.open_disturbances import PATIENCE_NS
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
+from opq_cloud.store.stated_starts import StatedStart
 from opq_cloud.view.web import words
 from opq_proto.errors import StoreError
 from opq_proto.messages import END_WITHIN_S, Incident, Measurement, Metric, TimeSource, Trigger, Waveform
@@ -38,6 +39,7 @@ class LongDip:
         back_v: float = NOMINAL_V,
     ) -> None:
         self.box_ids, self.back_v = box_ids, back_v
+        self.start_id: int | None = None
         self.store, self.begin_s, self.end_s, self.level_v = store, begin_s, end_s, level_v
         self.now_s = 0.0
         self.runner = self.started()
@@ -55,6 +57,7 @@ class LongDip:
         wave = Waveform(
             "1", start_ns, 1000, TimeSource.GPS, RATE_HZ * 1000, V_PER_LSB, round(start_s * RATE_HZ), counts
         )
+        wave = replace(wave, start_id=self.start_id)
         trigger = Trigger(f"t{start_s}", wave.start_ns, wave.end_ns, self.box_ids, "1", "a dip")
         event_id = self.store.open_event(trigger, "")
         for box_id in self.box_ids:
@@ -161,17 +164,28 @@ def test_a_restart_in_between_changes_nothing(store: CloudStore) -> None:
     assert incident.closed and lasted_s(incident) == pytest.approx(290.3, abs=0.02)
 
 
-def test_a_dip_is_not_continued_by_rows_of_a_start_with_another_nominal_voltage(store: CloudStore) -> None:
-    """The Box stated others meanwhile, then the same again: what it measured in between is no dip's."""
-    dip = LongDip(store, begin_s=10.3, end_s=300.6)
+@pytest.mark.parametrize("pause_s", [0, 5, 60])
+@pytest.mark.parametrize("back_v", [NOMINAL_V, 90.0])
+@pytest.mark.parametrize("again", [StatedStart(50, 8, 230.0, 50.0), StatedStart(50, 8, NOMINAL_V, 60.0)])
+def test_a_dip_that_is_open_when_its_box_starts_anew_ends_there(
+    store: CloudStore, again: StatedStart, back_v: float, pause_s: int
+) -> None:
+    """Nobody saw its end: it lies between the last row of its start and the first of the next."""
+    dip = LongDip(store, begin_s=10.3, end_s=50.0, back_v=back_v)
+    dip.start_id = 7
     dip.measure(0, 12)
     dip.event(9.0, 12.0)
-    store.put_box(BoxRecord("1", "", nominal_v=NOMINAL_V, nominal_since_ms=ZERO_NS // 10**6 + 200_000))
+    starts = StatedStart(0, 7, NOMINAL_V, 60.0), replace(again, first_number=50 + pause_s)
+    store.put_box(BoxRecord("1", "", nominal_v=again.nominal_v, starts=starts))
     dip.runner = dip.started()
     dip.runner._open.find_again(ZERO_NS + 250 * S)
-    dip.measure(12, 250)
+    dip.measure(12, 50)
+    dip.measure(50 + pause_s, 750)
     dip.idle()
-    assert lasted_s(dip.only()) == pytest.approx(12.0 - 10.3, abs=0.02)
+    incident = dip.only()
+    assert incident.closed and lasted_s(incident) == pytest.approx(50.0 - 10.3, abs=0.02)
+    figures = dict(incident.findings[0].finding.figures)
+    assert figures.get(END_WITHIN_S, 0.0) == pytest.approx(pause_s, abs=0.02)
 
 
 def test_parts_that_become_one_while_they_grow_are_over_together(store: CloudStore) -> None:

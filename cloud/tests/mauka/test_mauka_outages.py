@@ -12,11 +12,13 @@ from silent_grid import FEEDERS, NOMINAL_V, ZERO_NS, S, SilentGrid
 
 from opq_cloud.core.settings.mauka import OutageSection
 from opq_cloud.mauka.outages.judgement import NeighbourSight, SilenceSigns, judge_silence
+from opq_cloud.mauka.outages.rows_before import lowest_percent
 from opq_cloud.mauka.outages.watch import OutageWatch
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents.findings import classifications
 from opq_cloud.store.event_record import NO_EVENT
+from opq_cloud.store.stated_starts import StatedStart
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
 from opq_proto.link.log_codes import RESET_CAUSES
@@ -95,15 +97,22 @@ def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store
     assert (finding.kind, finding.end_ns) == ("outage", ZERO_NS + 60 * S)
 
 
-def test_the_last_voltage_before_a_silence_is_of_the_present_nominal_voltage(store: CloudStore) -> None:
+def test_the_last_voltage_before_a_silence_is_of_the_nominal_voltage_of_its_start(store: CloudStore) -> None:
     """Half of what the Box states now was no sag while it stated half."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
-    watch = grid.plugin.watch
-    assert watch._lowest_percent(store, "4", ZERO_NS, ZERO_NS + 20 * S) == pytest.approx(100.0, abs=1.0)
-    since_ms = ZERO_NS // 10**6 + 20_500
-    store.put_box(BoxRecord("4", "", nominal_v=2 * NOMINAL_V, nominal_since_ms=since_ms))
-    assert watch._lowest_percent(store, "4", ZERO_NS, ZERO_NS + 20 * S) is None
+    span_ns = ZERO_NS, ZERO_NS + 20 * S
+    default = Nominal(NOMINAL_V, 60.0)
+    assert lowest_percent(store, "4", *span_ns, default) == pytest.approx(100.0, abs=1.0)
+    rows = store.measurements("4", *(at_ns // 10**6 for at_ns in span_ns))
+    last = rows[-1].sequence
+    assert last is not None
+    starts = StatedStart(0, 1, NOMINAL_V, 60.0), StatedStart(last + 2, 2, 2 * NOMINAL_V, 60.0)
+    store.put_box(BoxRecord("4", "", nominal_v=2 * NOMINAL_V, starts=starts))
+    assert lowest_percent(store, "4", *span_ns, default) == pytest.approx(100.0, abs=1.0)
+    starts = (StatedStart(0, 2, 2 * NOMINAL_V, 60.0),)
+    store.put_box(BoxRecord("4", "", starts=starts))
+    assert lowest_percent(store, "4", *span_ns, default) == pytest.approx(50.0, abs=1.0)
 
 
 def test_what_was_found_before_the_store_failed_is_put_after(

@@ -1,53 +1,80 @@
-"""What Boxes declare of themselves with their Measurements, into the store: nominal values, their gateway."""
+"""What Boxes state with their Measurements, into the store: nominal values, their starts, their gateway."""
 
 from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.stated_starts import Stated, StatedStart, with_stated
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import NS_PER_MS
-from opq_proto.wire.measurement_columns import MeasurementColumns
+from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
-NONE = (0.0, 0.0)
-"""Of a Box that states no values."""
+NOTHING: Stated = (None, None, None)
+Starts = tuple[StatedStart, ...]
 
 
 class BoxNominals:
-    """Keeps `opq_boxes.nominal_v`, `nominal_hz` and `gateway_id` at what the Boxes send, for Mauka and View.
+    """Keeps nominal values, starts and gateway in `opq_boxes` at what the Boxes send, for Mauka and View.
 
     The store is written only when a Box's values are first seen or changed, not at every Measurement.
     """
 
     def __init__(self, store: CloudStore) -> None:
         self._store = store
-        self._known: dict[str, tuple[float, float]] = {}
+        self._stated: dict[str, Stated] = {}
+        """Box -> what its newest Measurement stated."""
+        self._starts: dict[str, Starts] = {}
         self._gateways: dict[str, int] = {}
 
     def read(self, columns: MeasurementColumns) -> int:
-        """Stores the newest values in these, where they are new; returns how many Boxes were written.
+        """Stores what is new in these; returns how many Boxes were written. Raises StoreError.
 
-        A Measurement from a Box's disk is from another time and is ignored. The record of a Box that
-        sends no values (the original) stays as it is.
+        A Measurement from a Box's disk is from another time: it may tell of a start, and of no present value.
+        The record of a Box that states no values (the original) stays as it is.
         """
-        if columns.backfilled:
-            return 0
-        for row in columns.others.values():
+        self._read_gateways(columns)
+        newest: dict[str, Stated] = {}
+        starts: dict[str, Starts] = {}
+        numbers = start_ids = [-1] * len(columns)
+        if isinstance(columns, NumberedColumns):
+            numbers, start_ids = columns.sequence.tolist(), columns.start_ids.tolist()
+        for box_id, number, start_id, (volts, hz) in zip(
+            columns.ids, numbers, start_ids, columns.declared_values(), strict=True
+        ):
+            stated = (start_id if start_id > 0 else None, volts or None, hz or None)
+            if stated == NOTHING:
+                continue
+            if not columns.backfilled:
+                if newest.get(box_id, self._stated.get(box_id)) == stated:
+                    continue
+                newest[box_id] = stated
+            if number >= 0:
+                before = starts.get(box_id) or self._starts_of(box_id)
+                after = with_stated(before, number, stated)
+                if after is not before:
+                    starts[box_id] = after
+        changed = [box_id for box_id in {**newest, **starts} if self._write(box_id, newest, starts)]
+        return len(changed)
+
+    def _read_gateways(self, columns: MeasurementColumns) -> None:
+        for row in () if columns.backfilled else columns.others.values():
             if row.gateway_id is not None and self._gateways.get(row.box_id) != row.gateway_id:
                 self._store.put_box(BoxRecord(row.box_id, "", gateway_id=row.gateway_id))
                 self._gateways[row.box_id] = row.gateway_id
-        known = self._known
-        begins_ms = (columns.start_ns // NS_PER_MS).tolist()
-        declared = dict(zip(columns.ids, zip(columns.declared_values(), begins_ms, strict=True), strict=True))
-        new = [each for each in declared.items() if each[1][0] != NONE and known.get(each[0]) != each[1][0]]
-        written = 0
-        for box_id, ((volts, hz), begin_ms) in new:
-            written += self._write(box_id, volts or None, hz or None, begin_ms)
-            known[box_id] = volts, hz
-        return written
 
-    def _write(self, box_id: str, volts: float | None, hz: float | None, begin_ms: int) -> bool:
+    def _starts_of(self, box_id: str) -> Starts:
+        if box_id not in self._starts:
+            record = self._store.box(box_id)
+            self._starts[box_id] = () if record is None else record.starts
+        return self._starts[box_id]
+
+    def _write(self, box_id: str, newest: dict[str, Stated], starts: dict[str, Starts]) -> bool:
+        _, volts, hz = newest.get(box_id, NOTHING)
         record = self._store.box(box_id)
-        if record is not None and volts in (None, record.nominal_v) and hz in (None, record.nominal_hz):
-            return False
-        others = record is not None and (record.nominal_v, record.nominal_hz) != (None, None)
-        since_ms = begin_ms if others else None
-        made = BoxRecord(box_id, "", nominal_v=volts, nominal_hz=hz, nominal_since_ms=since_ms)
-        self._store.put_box(made)  # the rest stays
-        return True
+        has_values = (
+            record is not None and volts in (None, record.nominal_v) and hz in (None, record.nominal_hz)
+        )
+        if not has_values or box_id in starts:  # the rest of the record stays
+            new_starts = starts.get(box_id, ())
+            self._store.put_box(BoxRecord(box_id, "", nominal_v=volts, nominal_hz=hz, starts=new_starts))
+        if box_id in newest:
+            self._stated[box_id] = newest[box_id]
+        if box_id in starts:
+            self._starts[box_id] = starts[box_id]
+        return not has_values or box_id in starts

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
+from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import NumberedColumns
@@ -48,16 +49,16 @@ class LastMinutes:
         """Yields the same, Box by Box.
 
         The store is read in one pass: a query for each Box costs five times as much, and nothing is judged
-        meanwhile. It keeps no nominal values with them: those of before the Box stated others are left out.
+        meanwhile. Each is judged by what its own start stated.
         """
         waiting: dict[str, list[Measurement]] = {}
         for row in (row for each in self._columns for row in each.measurements()):
             waiting.setdefault(row.box_id, []).append(row)
-        since_ms = {box.box_id: box.nominal_since_ms or 0 for box in store.boxes()}
+        starts = {box.box_id: box.starts for box in store.boxes()}
         for stored in store.last_minutes(self._back_ms, QUERY_ROWS):
             box_id = stored[0].box_id
-            judged = [row for row in stored if row.timestamp_ms > since_ms.get(box_id, 0)]
-            yield self._merged(judged, waiting.pop(box_id, ()))
+            known = list(of_their_starts(starts.get(box_id, ()), stored))
+            yield self._merged(known, waiting.pop(box_id, ()))
         for rows in waiting.values():
             yield self._merged((), rows)
 

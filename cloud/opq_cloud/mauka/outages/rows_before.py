@@ -1,7 +1,8 @@
-"""The last Measurement of a Box before its loss of supply, for a watch that begins after it."""
+"""What Measurements show of a Box before its loss of supply, also to a watch that begins after it."""
 
+from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.decision import NS_PER_MS, Nominal, window_ns
 from opq_proto.messages import Measurement
 from opq_proto.wire.continuity import dark_s
 
@@ -36,3 +37,17 @@ def row_before_dark(store: CloudStore, newest: Measurement) -> Measurement | Non
         if not any(one.finding.kind == "outage" for one in near):
             return row_before(store, newest.box_id, began_ns)
     return None
+
+
+def lowest_percent(
+    store: CloudStore, box_id: str, start_ns: int, end_ns: int, default: Nominal
+) -> float | None:
+    """Returns a Box's lowest voltage in a span, each row's in percent of what its start stated.
+
+    Rows whose start is not known are in percent of what the Box states now.
+    """
+    rows = store.measurements(box_id, start_ns // NS_PER_MS, end_ns // NS_PER_MS + 2, 50)
+    box = store.box(box_id)
+    now_v = (box and box.nominal_v) or default.volts
+    shown = [row for row in of_their_starts(box.starts if box else (), rows) if "rms" in row.metrics]
+    return min((100 * row.metrics["rms"].min / (row.nominal_v or now_v) for row in shown), default=None)

@@ -35,7 +35,7 @@ from opq_cloud.mauka.outages.judgement import (
     measured_s,
     possibly_measured_s,
 )
-from opq_cloud.mauka.outages.rows_before import row_before, row_before_dark
+from opq_cloud.mauka.outages.rows_before import lowest_percent, row_before, row_before_dark
 from opq_cloud.mauka.outages.stored_spans import StoredSpans
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
@@ -547,9 +547,10 @@ class OutageWatch:
             if place.grid != own.grid or not near:
                 others += not together and other.end_ns > at_ns + AROUND_NS
             elif len(neighbours) < MAX_NEIGHBOURS:
-                lowest = self._lowest_percent(store, other_id, at_ns - AROUND_NS, at_ns + AROUND_NS)
+                span = at_ns - AROUND_NS, at_ns + AROUND_NS
+                lowest = lowest_percent(store, other_id, *span, self._nominal)
                 neighbours.append(NeighbourSight(other_id, together, lowest))
-        last = self._lowest_percent(store, box_id, at_ns - AROUND_NS, at_ns + AROUND_NS // 2)
+        last = lowest_percent(store, box_id, at_ns - AROUND_NS, at_ns + AROUND_NS // 2, self._nominal)
         return last, neighbours, others
 
     def _together(self, other: _NewestMeasurement, at_ns: int) -> bool:
@@ -559,13 +560,6 @@ class OutageWatch:
             return True
         silent_s = self._clock() - other.at_s
         return silent_s >= self._config.silence_s / 2 and abs(other.end_ns - at_ns) <= reach_ns
-
-    def _lowest_percent(self, store: CloudStore, box_id: str, start_ns: int, end_ns: int) -> float | None:
-        """Returns its lowest voltage since it states its present nominal one: rows are stored without it."""
-        since_ms = ((box := store.box(box_id)) and box.nominal_since_ms) or 0
-        rows = store.measurements(box_id, max(since_ms, start_ns // NS_PER_MS), _after_ms(end_ns), 50)
-        lowest_v = min((row.metrics["rms"].min for row in rows if "rms" in row.metrics), default=None)
-        return None if lowest_v is None else 100 * lowest_v / self._nominal_v(store, box_id)
 
     def _nominal_v(self, store: CloudStore, box_id: str) -> float:
         return ((box := store.box(box_id)) and box.nominal_v) or self._nominal.volts

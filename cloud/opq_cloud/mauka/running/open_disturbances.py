@@ -23,6 +23,7 @@ import numpy as np
 
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS, VERSION, settings_hash
+from opq_cloud.store.stated_starts import StatedStart, of_their_starts
 from opq_cloud.store.store import CloudStore
 from opq_measure.events.limits import Limits
 from opq_plugins.sdk.modules import Analysis
@@ -110,7 +111,9 @@ class FollowedFinding:
                 hole = True
                 if not missing_s(row.metrics) and self.newest_ns - start_ns < LATE_NS:
                     return
-            if not (rms.max < self.leave_v(limits) if low else rms.min > self.leave_v(limits)):
+            if self._is_of_another_start(row):  # nobody saw its end, and what comes is no part of it
+                self.over, self.over_by_ns = True, start_ns
+            elif not (rms.max < self.leave_v(limits) if low else rms.min > self.leave_v(limits)):
                 self._lasted_for(within, low)
                 self.over = True
                 if hole:
@@ -128,6 +131,12 @@ class FollowedFinding:
                 within, hole = [], False
             if self.over:
                 return
+
+    def _is_of_another_start(self, row: Measurement) -> bool:
+        """Returns True if the row is of another start than the finding, or of another nominal voltage."""
+        if None not in (row.start_id, self.finding.start_id) and row.start_id != self.finding.start_id:
+            return True
+        return row.nominal_v is not None and abs(self.nominal_v / row.nominal_v - 1) >= SAME_NOMINAL
 
     def _lasted_for(self, rows: Iterable[Measurement], low: bool) -> None:
         for row in rows:
@@ -327,8 +336,9 @@ class OpenDisturbances:
             return []
         if half is not None:
             followed.accept_half_cycles(half, self._limits)
-        start_ms = followed.reach_ns // NS_PER_MS
-        rows = self._store().measurements(followed.finding.box_id, start_ms, LATEST_MS, ROWS)
+        box_id, start_ms = followed.finding.box_id, followed.reach_ns // NS_PER_MS
+        rows = self._store().measurements(box_id, start_ms, LATEST_MS, ROWS)
+        rows = list(of_their_starts(self._starts_of(box_id), rows))
         before_ns = followed.reach_ns
         followed.accept_measurements(rows, self._limits)
         silent = followed.reach_ns == before_ns and not followed.over
@@ -342,17 +352,21 @@ class OpenDisturbances:
         return [(followed.event_id, piece)]
 
     def _has_right_nominal(self, followed: FollowedFinding) -> bool:
-        """Returns True if the store still has the nominal voltage that the finding was made with.
+        """Returns True if the finding was made with the nominal voltage that its start stated.
 
         A first event may be analysed before it is known: 230 V with a nominal 120 V is a swell without end.
-        Measurements are stored without one: a dip at 230 V is not continued by 120 V of a later start.
         """
         box = self._store().box(followed.finding.box_id)
-        if box is None or not box.nominal_v:
-            return True
-        if followed.reach_ns // NS_PER_MS < (box.nominal_since_ms or 0):
-            return False
-        return abs(followed.nominal_v / box.nominal_v - 1) < SAME_NOMINAL
+        start_id = followed.finding.start_id
+        stated = (
+            [] if box is None or start_id is None else [one for one in box.starts if one.start_id == start_id]
+        )
+        known = {one.nominal_v for one in stated} or {None if box is None else box.nominal_v}
+        return any(not volts or abs(followed.nominal_v / volts - 1) < SAME_NOMINAL for volts in known)
+
+    def _starts_of(self, box_id: str) -> tuple[StatedStart, ...]:
+        box = self._store().box(box_id)
+        return () if box is None else box.starts
 
     def _is_over(self, finding_id: int, followed: FollowedFinding) -> bool:
         """Returns True if it was closed elsewhere, or is gone: part of another finding, or expired."""

@@ -2,15 +2,17 @@
 D.8).
 
 `opq_boxes`, `locations` and `regions` keep the original's fields; `nominal_*`, `region`, `feeder`, `phase`,
-`grid`, `gateway_id` and `retired_ms` of a Box are ours. Both stores use these functions: in MongoDB they make
-the documents, in the embedded store its JSON columns.
+`grid`, `gateway_id`, `retired_ms` and `starts` of a Box are ours. Both stores use these functions: in MongoDB
+they make the documents, in the embedded store its JSON columns.
 """
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
+from opq_cloud.store.stated_starts import StatedStart
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, nominal_or_none
 
 _TEXTS = ("description", "region", "feeder", "phase", "grid", "public_key")
@@ -28,11 +30,13 @@ def box_document(box: BoxRecord) -> dict[str, Any]:
         "location": box.location, "calibration_constant": box.calibration_constant,
         "nominal_v": box.nominal_v, "nominal_hz": box.nominal_hz,
         "location_start_time_ms": box.location_start_time_ms, "retired_ms": box.retired_ms,
-        "gateway_id": box.gateway_id, "nominal_since_ms": box.nominal_since_ms,
+        "gateway_id": box.gateway_id,
         **{name: getattr(box, name) for name in _TEXTS},
     }  # fmt: skip
     if box.location_archive:
         document["location_archive"] = [_archived(*entry) for entry in box.location_archive]
+    if box.starts:
+        document["starts"] = [asdict(start) for start in box.starts]
     return {key: value for key, value in document.items() if value is not None}
 
 
@@ -80,7 +84,16 @@ def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
             if isinstance(entry, Mapping) and entry.get("location")
         ),
         retired_ms=_whole(document.get("retired_ms")) or None,
-        nominal_since_ms=_whole(document.get("nominal_since_ms")),
+        starts=tuple(
+            StatedStart(
+                first_number,
+                _whole(entry.get("start_id")),
+                _nominal(entry.get("nominal_v"), NOMINAL_V),
+                _nominal(entry.get("nominal_hz"), NOMINAL_HZ),
+            )
+            for entry in document.get("starts") or ()
+            if isinstance(entry, Mapping) and (first_number := _whole(entry.get("first_number"))) is not None
+        ),
         gateway_id=_whole(document.get("gateway_id")) or None,
         **{name: str(document.get(name) or "") or None for name in _TEXTS},
     )

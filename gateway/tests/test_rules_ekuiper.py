@@ -39,7 +39,6 @@ OTHERWISE: dict[str, str] = {
     "functions of text take numbers and booleans as text": """
         function_arguments-031 function_arguments-032 function_arguments-033""",
     "an alias named as a column of an aggregate's argument means the column": "plan-010 aggregate-088",
-    "last_agg_hit_count is for rules with aggregates": "plan-018",
     "beyond the end of an array is null": "array-007",
     "repeat and sequence work": "array-050 array-052 array-053 array-058 array-059",
     "objects compare": "array-071",

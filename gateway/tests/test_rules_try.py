@@ -187,7 +187,7 @@ def test_analytic_calls_see_what_where_refuses() -> None:
         ("SELECT abs(changed_cols('c', true, a)) FROM s", 2101, "changed_cols"),
         ("SELECT a FROM s WHERE lag(sum(a)) > 1", 2101, "sum"),
         ("SELECT sum(lag(sum(a))) FROM s", 2101, "lag"),
-        ("SELECT last_hit_count(), count(*) FROM s", 2101, "last_hit_count"),
+        ("SELECT last_agg_hit_count(), v FROM s", 2101, "last_agg_hit_count"),
         ("SELECT 1/0 AS x FROM s", 2101, "division"),
         ("SELECT a FROM s WHERE 'text'", 2101, "condition"),
     ],

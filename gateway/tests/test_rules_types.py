@@ -275,7 +275,8 @@ def test_a_function_that_is_refused_never_works_and_gives_what_it_is_said_to_giv
     ("clause", "kind"), [("OVER (PARTITION BY s)", Analytic), ("FILTER (WHERE b)", AggregateFunction)]
 )
 def test_what_a_function_would_ignore_is_refused(clause: str, kind: type) -> None:
-    """`last_hit_time() OVER (PARTITION BY box)` was taken, its OVER ignored, and alarms were missed."""
+    """`row_number() OVER (PARTITION BY box)` would be taken and its OVER ignored."""
+    own = {"last_hit_time", "last_hit_count", "last_agg_hit_time", "last_agg_hit_count"}
     accepted, refused = set(), set()
     for name, found in built_in().items():
         for call in calls_of(name):
@@ -289,15 +290,20 @@ def test_what_a_function_would_ignore_is_refused(clause: str, kind: type) -> Non
             break
         if isinstance(found, kind) and name not in accepted:
             assert name not in refused, name
-    assert accepted and all(isinstance(built_in()[name], kind) for name in accepted)
-    assert {"last_hit_time", "last_hit_count", "row_number", "window_trigger"} <= refused
+    assert all(isinstance(built_in()[name], kind) for name in accepted - own) and accepted - own
+    assert {"row_number", "window_trigger"} <= refused
+    assert own <= (accepted if kind is Analytic else refused)
 
 
 def test_a_call_of_the_rules_own_values_with_over_says_why() -> None:
-    sql = "SELECT box, last_hit_time() OVER (PARTITION BY box) AS before FROM s"
+    sql = "SELECT box, row_number() OVER (PARTITION BY box) AS before FROM s"
     error = try_case({"sql": sql, "stream_ddl": BARE, "input": []})["error"]
-    assert error["message"] == "OVER after last_hit_time: the rule has one value for all partitions"
-    assert (error["code"], error["column"], error["hint"]) == (2101, 13, "OVER belongs to analytic functions")
+    assert error["message"] == "OVER after row_number: it has no partitions"
+    assert (error["code"], error["column"], error["hint"]) == (
+        2101,
+        13,
+        "OVER belongs to analytic functions and last_hit_*",
+    )
 
 
 def test_every_function_has_its_types() -> None:

@@ -92,6 +92,7 @@ class Emitter:
                 if not self._plan.gated:
                     found = self._put_groups(cut, groups)
                 elif any(self._lets_through(cut, groups, group) for group in groups.each()):
+                    self._context.hits.add("row", records[0].row, self._context, self._context.event_ms)
                     found = self._put_records(cut, records)
                 else:
                     found = []
@@ -126,9 +127,7 @@ class Emitter:
             except RowError as error:
                 raise RowError(f"Where: {error}") from None
             if holds:
-                if self._plan.uses_hits:
-                    context.where_hit_count += 1
-                    context.where_hit_ms = context.event_ms
+                context.hits.add("where", row, context, context.event_ms)
                 kept.append(Record(context.event_ms, 0, row, meta))
         return kept
 
@@ -177,9 +176,8 @@ class Emitter:
         rows = [self.project(row, context)] if self._spread is None else self._spread(row, context)
         if self._facts.send_meta and record.meta is not None and plan.grouping is None:
             rows = [each | {"__meta": record.meta} for each in rows]
-        if plan.uses_hits:
-            context.hit_count += 1
-            context.hit_ms = context.event_ms
+        if plan.hits and not plan.gated:
+            context.hits.add("row", row, context, context.event_ms)
         if not plan.order_by:
             return [([], rows)]
         found = []

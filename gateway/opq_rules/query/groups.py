@@ -187,7 +187,7 @@ class RecordGroups:
                 group.failures = (dict.fromkeys(range(len(group.accumulators)), failure),)
             for accumulator, each in zip(group.accumulators, kept, strict=True):
                 accumulator.restore(each)
-            self.by_key[_thawed_key(key)] = group
+            self.by_key[thawed_key(key)] = group
 
 
 @dataclass(slots=True, eq=False)
@@ -307,5 +307,6 @@ def hashable(value: Value) -> Value:
     return value
 
 
-def _thawed_key(key: Value) -> Value:
-    return tuple(_thawed_key(each) for each in key) if isinstance(key, list) else key
+def thawed_key(key: Value) -> Value:
+    """A key of `hashable` values from its JSON."""
+    return tuple(thawed_key(each) for each in key) if isinstance(key, list) else key

@@ -51,6 +51,18 @@ def query_window(
 
         return holds
 
+    def counted(holds: Callable[[Record], bool]) -> Callable[[Record], bool]:
+        def triggers(record: Record) -> bool:
+            if not holds(record):
+                return False
+            try:
+                context.hits.add("trigger", record.row, context, record.ms)
+            except RowError as error:
+                faults.defer(error)
+            return True
+
+        return triggers
+
     def partition(record: Record) -> str:
         if not plan.partition_by:
             return ""
@@ -68,7 +80,7 @@ def query_window(
     if grouping is not None and grouping.merges:
         part, again, merge = groups, quiet_groups, partial(merged_panes, fresh=groups)
     length_ms, empty = definition.length_ms or 0, facts.send_empty_window
-    triggers = None if plan.when is None else guarded(plan.when)
+    triggers = None if plan.when is None else counted(guarded(plan.when))
     window: Tumbling | Hopping
     match definition.kind:
         case "tumbling":

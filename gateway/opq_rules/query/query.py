@@ -11,6 +11,7 @@ from opq_rules.errors import RowError
 from opq_rules.query.emitting import Emitter, Plain
 from opq_rules.query.event_time import Watermark, event_times
 from opq_rules.query.groups import RecordGroups
+from opq_rules.query.hits import HitCounters
 from opq_rules.query.opening import query_window
 from opq_rules.query.planning.analysis import Analyses
 from opq_rules.query.planning.joins import Lookup, Scans
@@ -43,6 +44,7 @@ class Query:
         self._context = QueryContext(
             facts.rule_id, facts.start_ms, keyed_state={} if keyed_state is None else keyed_state
         )
+        self._context.hits = HitCounters(plan.hits)
         self._origins = {
             stream: tuple(origin.index for origin in plan.origins if origin.stream == stream)
             for stream in plan.streams
@@ -117,9 +119,10 @@ class Query:
 
     @property
     def forgotten(self) -> int:
-        """Partitions of analytic calls that were dropped for newer ones."""
+        """Partitions of analytic calls and of hit counters that were dropped for newer ones."""
         late = 0 if self._late is None else self._late.forgotten
-        return late + sum(each.forgotten for each in self._analyses.values())
+        early = sum(each.forgotten for each in self._analyses.values())
+        return early + late + int(self._context.hits.forgotten)
 
     def state(self) -> State:
         """The state as JSON: windows, watermark, analytic calls, tables, counters."""
@@ -131,7 +134,7 @@ class Query:
                 "analyses": {str(index): each.state() for index, each in self._analyses.items()},
                 "late": None if self._late is None else self._late.state(),
                 "scans": self._scans.state(),
-                "hits": self._context.hits(),
+                "hits": self._context.hits.state(),
                 "counters": self.counters.state(),
             }
         )
@@ -149,7 +152,7 @@ class Query:
         if self._late is not None:
             self._late.restore(state["late"])
         self._scans.restore(state["scans"])
-        self._context.restore_hits(state["hits"])
+        self._context.hits.restore(state["hits"])
         self.counters.restore(state["counters"])
 
     def _feed_now(self, batch: Batch) -> list[Emission]:
@@ -295,9 +298,8 @@ class Query:
                         return None
                 except RowError as error:
                     raise RowError(f"Where: {error}") from None
-                if plan.uses_hits and plan.after is None:
-                    context.where_hit_count += 1
-                    context.where_hit_ms = record.ms
+                if plan.hits and plan.after is None:
+                    context.hits.add("where", record.row, context, record.ms)
             if plan.filter is not None and not plan.filter(record.row, context):
                 return None
         except RowError as error:

@@ -1,7 +1,6 @@
 """The data of a running query: rule and options, the present record, counters, errors, state as JSON."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -59,12 +58,8 @@ class QueryContext(RunContext):
     """Values of the analytic calls over the aggregates of the present group."""
     kept: dict[str, Value] = field(default_factory=dict)
     """Values of volatile aliases for the present row."""
-    hit_count: int = 0
-    """Rows emitted so far; `hit_ms`: the time of the last."""
-    hit_ms: int = 0
-    where_hit_count: int = 0
-    """Records so far for which WHERE held; `where_hit_ms`: the time of the last."""
-    where_hit_ms: int = 0
+    hits: Value = None
+    """The query's HitCounters."""
 
     def __post_init__(self) -> None:
         self.now_ms = self.event_ms = self.rule_start_ms
@@ -73,13 +68,6 @@ class QueryContext(RunContext):
         """Sets the times of a window that has ended."""
         self.window_start_ms, self.window_end_ms = start_ms, end_ms
         self.window_trigger_ms = end_ms if trigger_ms is None else trigger_ms
-
-    def hits(self) -> list[int]:
-        """The counts and times of emitted rows and of WHERE, for the stored state."""
-        return [self.hit_count, self.hit_ms, self.where_hit_count, self.where_hit_ms]
-
-    def restore_hits(self, hits: Sequence[int]) -> None:
-        self.hit_count, self.hit_ms, self.where_hit_count, self.where_hit_ms = hits
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.inference import Inference
 from opq_rules.functions.registry import AggregateFunction, Analytic, Functions, Planned, Scalar, find
 from opq_rules.query.groups import AggregateCall
+from opq_rules.query.hits import HitCall, Match
 from opq_rules.query.planning.analysis import MARK, AnalyticCall
 from opq_rules.query.planning.origin import Origin, found_among, whole_row
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Select
@@ -29,6 +30,8 @@ class Clause:
     aggregates: bool = False
     analytic: bool = True
     row_number: bool = False
+    match: Match = "row"
+    """What last_hit_count() counts here."""
 
 
 SELECT = Clause("SELECT", aggregates=True, row_number=True)
@@ -36,6 +39,7 @@ GROUP_BY = Clause("GROUP BY")
 HAVING = Clause("HAVING", aggregates=True)
 ORDER_BY = Clause("ORDER BY", aggregates=True)
 IN_WINDOW = Clause("the window's condition")
+TRIGGER = Clause("OVER (WHEN ...)", match="trigger")
 
 
 class Names:
@@ -56,10 +60,12 @@ class Names:
         self.aggregates: list[AggregateCall] = []
         self.analytics: list[AnalyticCall] = []
         self.hit_calls: list[FunctionCall] = []
+        self.hits: list[HitCall] = []
         self.uses_kept = False
         self._known: dict[Value, int] = {}
         """Aggregates by what they compute, so that HAVING and SELECT share one."""
         self._known_analytic: dict[Value, AnalyticCall] = {}
+        self._known_hits: dict[Value, int] = {}
         self._slots = 0
         self._alias_origins: dict[str, set[int]] = {}
         self._alias_calls: dict[tuple[str, type], bool] = {}
@@ -164,6 +170,13 @@ class Names:
             found = self._known_analytic[key] = made
         return found
 
+    def known_hits(self, key: Value, make: Callable[[], HitCall]) -> int:
+        found = self._known_hits.get(key)
+        if found is None:
+            self.hits.append(make())
+            found = self._known_hits[key] = len(self.hits) - 1
+        return found
+
 
 @dataclass(slots=True)
 class NameScope:
@@ -208,7 +221,7 @@ def check_having(node: Expression, select: Select, names: Names) -> None:
         """Whether an aggregate is in the expression."""
         if isinstance(each, FunctionCall):
             found = find(each.name, names.functions)
-            if isinstance(found, AggregateFunction) or (isinstance(found, Planned) and "agg" in each.name):
+            if isinstance(found, AggregateFunction) or (isinstance(found, Planned) and "hit" in each.name):
                 return True
         if _key_signature(each) in keys:
             return False

@@ -8,9 +8,10 @@ from datetime import tzinfo
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.functions.registry import Functions
 from opq_rules.query.groups import Grouping
+from opq_rules.query.hits import HitCall
 from opq_rules.query.planning.analysis import AnalyticCall
 from opq_rules.query.planning.joins import JoinStep, join_step
-from opq_rules.query.planning.names import GROUP_BY, HAVING, IN_WINDOW, check_having
+from opq_rules.query.planning.names import GROUP_BY, HAVING, IN_WINDOW, TRIGGER, Clause, check_having
 from opq_rules.query.planning.origin import Origin
 from opq_rules.query.planning.projection import Projection, ordered_by, projection_of, used_columns
 from opq_rules.query.planning.resolver import Compiler
@@ -49,7 +50,8 @@ class QueryPlan:
     order_by: tuple[tuple[Evaluate, str | None, bool], ...]
     """(value, column of an unnested row, descending)"""
     limit: int | None
-    uses_hits: bool
+    hits: tuple[HitCall, ...]
+    """The counters of last_hit_count() and last_hit_time()."""
     uses_kept: bool
     used: Mapping[str, frozenset[str] | None]
     """For each stream and table the columns that are read, in lower case; None: all, by `*`."""
@@ -73,14 +75,14 @@ class QueryPlan:
             or self.order_by
             or self.limit is not None
             or self.projection.rows
-            or self.uses_hits
+            or self.hits
             or self.uses_kept
         )
 
     @property
     def shareable(self) -> bool:
         """Whether a later rule may join: the query keeps no state, or only the open window of a join."""
-        if self.analytics or self.uses_hits or self.uses_kept:
+        if self.analytics or self.hits or self.uses_kept:
             return False
         if self.window is not None and (not self.joined or self.window.kind in ("count", "state", "cycle")):
             return False
@@ -95,7 +97,7 @@ class QueryPlan:
             or self.joined
             or self.analytics
             or self.filter
-            or self.uses_hits
+            or self.hits
             or self.uses_kept
         )
 
@@ -160,22 +162,18 @@ def _plan(
     order_by = tuple((*ordered_by(key.expression, names), key.descending) for key in select.order_by)
     window = select.window
 
-    def condition(node: Expression | None) -> Evaluate | None:
-        return None if node is None else names.condition(node, IN_WINDOW)
+    def condition(node: Expression | None, clause: Clause = IN_WINDOW) -> Evaluate | None:
+        return None if node is None else names.condition(node, clause)
 
-    parts = (
-        [condition(each) for each in (window.filter, window.when, window.begin, window.end)]
-        if window
-        else [None] * 4
-    )
+    enters = condition(window.filter) if window else None
+    triggers = condition(window.when, TRIGGER) if window else None
+    begin, end = (condition(window.begin), condition(window.end)) if window else (None, None)
     partition_by = tuple(names.expression(each, IN_WINDOW) for each in window.partition_by) if window else ()
-    grouped = bool(select.group_by or names.aggregates)
+    grouped = bool(select.group_by or names.aggregates or select.having is not None)
     for call in names.hit_calls:
-        if grouped != call.name.startswith("last_agg"):
-            which = (
-                "last_agg_hit_count and last_agg_hit_time" if grouped else "last_hit_count and last_hit_time"
-            )
-            raise refused(call.at, f"{call.written} is not allowed here", f"this rule can use {which}")
+        if call.name.startswith("last_agg") and not (grouped or window):
+            hint = "this rule can use last_hit_count and last_hit_time"
+            raise refused(call.at, f"{call.written} is not allowed here", hint)
     if typed:
         check_types(select, names)
     return QueryPlan(
@@ -186,10 +184,10 @@ def _plan(
         before=before,
         after=after,
         window=window,
-        filter=parts[0],
-        when=parts[1],
-        begin=parts[2],
-        end=parts[3],
+        filter=enters,
+        when=triggers,
+        begin=begin,
+        end=end,
         partition_by=partition_by,
         analytics=tuple(names.analytics),
         grouping=Grouping(keys, tuple(names.aggregates)) if grouped else None,
@@ -198,7 +196,7 @@ def _plan(
         projection=projection,
         order_by=order_by,
         limit=select.limit,
-        uses_hits=bool(names.hit_calls),
+        hits=tuple(names.hits),
         uses_kept=names.uses_kept,
         used=used_columns(select, names),
         columns=columns,

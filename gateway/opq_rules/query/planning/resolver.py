@@ -18,10 +18,11 @@ from opq_rules.functions.registry import (
     find,
 )
 from opq_rules.query.groups import AggregateCall, Give, Take
+from opq_rules.query.hits import HitCall
 from opq_rules.query.planning.analysis import AnalyticCall
 from opq_rules.query.planning.names import Clause, Names, NameScope
 from opq_rules.query.planning.origin import Origin, column_of_joined, column_of_row, found_among
-from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Literal, MemberOf, Star
+from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Literal, MemberOf, Over, Star
 from opq_rules.sql.walk import tree_key, walk
 
 
@@ -229,37 +230,44 @@ class _Resolver:
         )
 
     def _planned(self, node: FunctionCall) -> Evaluate:
-        names, name = self.names, node.name
+        name = node.name
         if node.filter is not None:
             raise refused(node.at, f"FILTER after {node.written}", "FILTER belongs to aggregates")
+        if name in _HITS:
+            return self._hits(node)
         if node.over is not None:
-            known = "the rule has one value for all partitions" if name in _HITS else "it has no partitions"
             raise refused(
-                node.at, f"OVER after {node.written}: {known}", "OVER belongs to analytic functions"
+                node.at,
+                f"OVER after {node.written}: it has no partitions",
+                "OVER belongs to analytic functions and last_hit_*",
             )
         if name == "window_trigger":
             return lambda row, context: context.window_trigger_ms
-        if name == "row_number":
-            if not self.clause.row_number:
-                raise refused(node.at, f"{node.written} is allowed in SELECT alone")
-            return lambda row, context: context.row_number
+        if not self.clause.row_number:
+            raise refused(node.at, f"{node.written} is allowed in SELECT alone")
+        return lambda row, context: context.row_number
+
+    def _hits(self, node: FunctionCall) -> Evaluate:
+        names, name, over = self.names, node.name, node.over
+        clause, place = self.clause, _HITS[name]
         names.hit_calls.append(node)
-        attribute = _HITS.get(name)
-        if attribute is None:
-            raise refused(node.at, f"{node.written} is not supported")
-        if self.inside or (name.startswith("last_agg") and not self.clause.aggregates):
-            raise refused(node.at, f"{node.written} is not allowed in {self.inside or self.clause.title}")
-        if self.clause.title == "WHERE":
-            attribute = f"where_{attribute}"
-        return lambda row, context: getattr(context, attribute)
+        if self.inside or (name.startswith("last_agg") and not clause.aggregates):
+            raise refused(node.at, f"{node.written} is not allowed in {self.inside or clause.title}")
+        key = (clause.match, clause.aggregates, tree_key(over) if over else None, self.defining)
+        number = names.known_hits(key, lambda: self._hit_call(over))
+        return lambda row, context: context.hits.last(number, row, context)[place]
+
+    def _hit_call(self, over: Over | None) -> HitCall:
+        match, functions = self.clause.match, self.names.functions
+        if over is None:
+            return HitCall(match, (), None)
+        keys = tuple(compile_expression(each, self, functions) for each in over.partition_by)
+        when = None if over.when is None else compile_condition(over.when, self, functions)
+        return HitCall(match, keys, when)
 
 
-_HITS = {
-    "last_hit_count": "hit_count",
-    "last_hit_time": "hit_ms",
-    "last_agg_hit_count": "hit_count",
-    "last_agg_hit_time": "hit_ms",
-}
+_HITS = {"last_hit_count": 0, "last_hit_time": 1, "last_agg_hit_count": 0, "last_agg_hit_time": 1}
+"""Function -> its place in what `HitCounters.last` returns."""
 
 
 def _constant(node: Expression, functions: Functions | None) -> Value:

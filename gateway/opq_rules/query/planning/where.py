@@ -16,7 +16,7 @@ from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Literal, S
 from opq_rules.sql.walk import operands, walk
 from opq_rules.values import COMPARISONS, NUMBERS
 
-WHERE = Clause("WHERE")
+WHERE = Clause("WHERE", match="where")
 
 
 def split_where(select: Select, names: Compiler) -> tuple[dict[int, Evaluate], Evaluate | None]:

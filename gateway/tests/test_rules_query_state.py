@@ -54,7 +54,7 @@ RULES = [
     "SELECT s.k, count(*), lag(s.v) FROM s INNER JOIN r ON s.k = r.k GROUP BY s.k, SLIDINGWINDOW(ms, 200)",
     "SELECT s.v, tab.v AS w FROM s LEFT JOIN tab ON s.k = tab.k",
     "SELECT count(*) AS c FROM s GROUP BY COUNTWINDOW(2) HAVING last_agg_hit_count() < 3",
-    "SELECT v, last_hit_time() OVER (PARTITION BY k) AS l FROM s WHERE last_hit_count() OVER (WHEN k > 1) < 4",
+    "SELECT v, last_hit_time() OVER (PARTITION BY k) FROM s WHERE last_hit_count() OVER (WHEN k > 1) < 4",
     "SELECT k, count(*) FROM s GROUP BY k, COUNTWINDOW(3) HAVING last_hit_count() OVER (PARTITION BY k) < 2",
     "SELECT k, lag(sum(v)) OVER (PARTITION BY k) AS l FROM s GROUP BY k, COUNTWINDOW(2)",
     "SELECT v FROM s GROUP BY TUMBLINGWINDOW(ms, 300) HAVING count(*) > 1 AND lag(count(*)) > 1",

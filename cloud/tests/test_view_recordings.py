@@ -116,6 +116,18 @@ def test_a_recording_of_three_phases_is_shown_and_not_kept(eve: FormBrowser) -> 
     assert "Class <strong>sag</strong>" in eve.text and "nominal 240 V" in eve.text
 
 
+def test_of_several_recordings_one_is_shown_and_the_others_are_named(eve: FormBrowser) -> None:
+    content = io.BytesIO()
+    wave = 325 * np.sin(2 * np.pi * 50 * np.arange(3200) / RATE_HZ)
+    np.savez(content, v1=wave, v2=wave[:2000], fs=RATE_HZ)
+    assert send(eve, {"two.npz": content.getvalue()}) == 200, eve.text
+    assert "of these v1 was taken and v2 left out; choose with “Channel”" in eve.text
+    assert send(eve, {"two.npz": content.getvalue()}, channel="v2") == 200
+    assert "channel v2: 0.3125 s" in eve.text and "left out" not in eve.text
+    assert send(eve, {"a.npy": _npy(), "b.npy": _npy()}, rate_hz="6400") == 400
+    assert "a.npy, b.npy are 2 recordings; send one" in eve.text
+
+
 def test_what_is_stated_wrongly_or_missing_is_named_by_its_field(eve: FormBrowser) -> None:
     for fields, sentence in (
         ({"nominal_v": "high"}, "Nominal voltage, V is 'high'; want a positive number."),

@@ -1,5 +1,7 @@
 """Errors that a user can act on: their text says what is wrong, where, and what is allowed."""
 
+from opq_proto.visible_text import visible
+
 
 class OpqError(Exception):
     """Base of all errors of the toolkit that end a command with one clear line, without a traceback."""
@@ -26,7 +28,10 @@ class ForeignError(FrameError):
 
 
 class RecordingError(OpqError):
-    """A recording, or its metadata, cannot be read."""
+    """A recording, or its metadata, cannot be read. One line, whatever the name of its file has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(visible(text))
 
 
 class PortBusyError(OpqError):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from opq_proto.errors import RecordingError
+from opq_proto.visible_text import visible
 from opq_recordings.packed import is_of_system
 from opq_recordings.reading import PACKED, READERS
 
@@ -31,6 +32,11 @@ def recordings_of(paths: Iterable[Path]) -> list[Path]:
             )
         found |= dict.fromkeys(below)
     return list(found)
+
+
+def shown_path(path: Path) -> str:
+    """The path for a line of text."""
+    return visible(str(path))
 
 
 def _below(folder: Path) -> Iterator[Path]:

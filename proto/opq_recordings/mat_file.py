@@ -12,7 +12,7 @@ Source: MathWorks, "MAT-File Format" (R2024a), chapters 1 and 2.
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ HEADER_BYTES = 128
 MATRIX, COMPRESSED = 14, 15
 STRUCTURE, TEXT = 2, 4
 """Classes of arrays that are not numbers."""
-MOST_DEPTH, MOST_NAME = 8, 1024
-"""Structures within one another, and bytes of a field's name."""
+CELL = 1
+MOST_DEPTH, MOST_NAME, MOST_ELEMENTS = 8, 1024, 1000
+"""Structures within one another, bytes of a field's name, and elements of an array of structures or cells."""
 STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 """Type of an element -> its values."""
 CLASSES = {
@@ -45,7 +46,7 @@ MOST_DIMENSIONS = 32
 def mat_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Name -> array; a field of a structure is `structure.field`, a text an array of one.
 
-    Cells, arrays of structures and complex numbers are left out.
+    The second element of an array of structures or of cells is `name(2)`. Complex numbers are left out.
 
     Raises:
         RecordingError: not a MATLAB file, or damaged.
@@ -94,15 +95,17 @@ def _arrays(data: bytes, order: str, within: str = "", depth: int = 0) -> Iterat
     _, flags, at = _element(data, 0, order)
     (word,) = struct.unpack_from(f"{order}I", flags)
     kind, is_complex = word & 0xFF, bool(word & 0x0800)
-    if (kind not in CLASSES and kind not in (STRUCTURE, TEXT)) or is_complex:
+    if (kind not in CLASSES and kind not in (STRUCTURE, TEXT, CELL)) or is_complex:
         return
     _, sizes, at = _element(data, at, order)
     shape = np.frombuffer(sizes, f"{order}i4")
     _, own_name, at = _element(data, at, order)
     name = within or own_name.decode("ascii")
-    if kind == STRUCTURE:
-        if math.prod(shape.tolist()) == 1 and depth < MOST_DEPTH:
-            yield from _fields(data, at, order, name, depth)
+    if kind in (STRUCTURE, CELL):
+        count = math.prod(shape.tolist())
+        names = [name] if count == 1 else [f"{name}({k})" for k in range(1, min(count, MOST_ELEMENTS) + 1)]
+        if depth < MOST_DEPTH:
+            yield from (_fields if kind == STRUCTURE else _cells)(data, at, order, names, depth)
         return
     stored, values, _ = _element(data, at, order)
     if kind == TEXT:
@@ -115,18 +118,30 @@ def _arrays(data: bytes, order: str, within: str = "", depth: int = 0) -> Iterat
     yield name, _shaped(array, shape.tolist())
 
 
-def _fields(data: bytes, at: int, order: str, name: str, depth: int) -> Iterator[tuple[str, NDArray[Any]]]:
-    """The arrays of the fields of one structure, whose names follow its own."""
+def _fields(
+    data: bytes, at: int, order: str, elements: Sequence[str], depth: int
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of the fields of these structures; the fields' names come first, then element by element."""
     _, length, at = _element(data, at, order)
     (size,) = struct.unpack_from(f"{order}i", length)
     _, names, at = _element(data, at, order)
     if not 0 < size <= MOST_NAME:
         raise ValueError(f"names of fields with {size} bytes")
-    for begin in range(0, len(names) - size + 1, size):
-        field = names[begin : begin + size].partition(b"\0")[0].decode("ascii")
+    fields = [
+        names[begin : begin + size].partition(b"\0")[0].decode("ascii")
+        for begin in range(0, len(names) - size + 1, size)
+    ]
+    yield from _cells(data, at, order, [f"{name}.{each}" for name in elements for each in fields], depth)
+
+
+def _cells(
+    data: bytes, at: int, order: str, names: Sequence[str], depth: int
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays of matrices that follow each other, each with a name."""
+    for name in names:
         kind, matrix, at = _element(data, at, order)
         if kind == MATRIX and matrix:
-            yield from _arrays(matrix, order, f"{name}.{field}", depth + 1)
+            yield from _arrays(matrix, order, name, depth + 1)
 
 
 def _level_4(content: bytes) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -25,10 +25,12 @@ from pathlib import Path
 import numpy as np
 
 from opq_proto.errors import RecordingError
-from opq_recordings.array_files import read_hdf5, read_i16, read_mat, read_npy, read_npz
+from opq_proto.visible_text import visible
+from opq_recordings.array_files import read_i16, read_npy, read_npz
 from opq_recordings.comtrade import read_comtrade
 from opq_recordings.csv_file import read_csv
 from opq_recordings.facts import RecordingFacts, facts_of, read_facts
+from opq_recordings.hdf5_file import read_hdf5, read_mat
 from opq_recordings.json_file import read_json
 from opq_recordings.moments import NS
 from opq_recordings.packed import MOST_BYTES, unpacked
@@ -102,13 +104,17 @@ def read_recording(
     return _recording(path, content, given, beside, stated)
 
 
-def recordings_in(path: Path, given: RecordingFacts) -> list[Recording]:
+def recordings_in(
+    path: Path, given: RecordingFacts, unpacked_bytes: int = MOST_BYTES
+) -> list[Recording | RecordingError]:
     """All recordings of a file, such as the observations of PQDIF; the one of the channel that is given.
+
+    Of several, one that cannot be read is its fault in its place.
 
     Raises:
         RecordingError: as `read_recording`; or one start is given for several.
     """
-    first = read_recording(path, given)
+    first = read_recording(path, given, unpacked_bytes)
     if not first.others:
         return [first]
     beside = facts_of(path.with_suffix(".json"), first.facts)
@@ -116,7 +122,13 @@ def recordings_in(path: Path, given: RecordingFacts) -> list[Recording]:
         raise RecordingError(
             f"{path}: holds {1 + len(first.others)} recordings, and one start is given; choose with --channel"
         )
-    return [with_channel(first, name, given) for name in (first.channel.name, *first.others)]
+    found: list[Recording | RecordingError] = []
+    for name in (first.channel.name, *first.others):
+        try:
+            found.append(with_channel(first, name, given))
+        except RecordingError as error:
+            found.append(error)
+    return found
 
 
 def with_channel(recording: Recording, name: str, given: RecordingFacts) -> Recording:
@@ -125,7 +137,7 @@ def with_channel(recording: Recording, name: str, given: RecordingFacts) -> Reco
     Raises:
         RecordingError: as `read_recording`.
     """
-    content = Content(recording.form, recording.channels)
+    content = recording.content or Content(recording.form, recording.channels)
     facts = facts_of(recording.path.with_suffix(".json"), recording.facts)
     return _recording(recording.path, content, replace(given, channel=name), facts, recording.facts)
 
@@ -158,7 +170,7 @@ def _joined(contents: list[tuple[Path, Content]]) -> Content:
             one = len(content.channels) == 1
             box_id = each.box_id if boxes[each.box_id] == 1 else None
             name = box_id or (names[path] if one else f"{names[path]}: {each.name}")
-            channels.append(replace(each, name=name, member=names[path]))
+            channels.append(replace(each, name=name, member=f"{names[path]}: {each.member}"))
     return Content(
         f"{len(contents)} files: {contents[0][1].form}",
         tuple(channels),
@@ -223,6 +235,7 @@ def _recording(
         problems=tuple(problems),
         facts=stated,
         others=others,
+        content=content,
     )
 
 
@@ -275,6 +288,7 @@ def _past_start(facts: RecordingFacts, given: RecordingFacts, problems: list[str
 
 def _told_apart(channels: Sequence[Channel]) -> tuple[Channel, ...]:
     """The channels, numbered where they share a name, as those of several observations of PQDIF do."""
+    channels = [replace(each, name=visible(each.name)) for each in channels]
     total = Counter(each.name for each in channels)
     so_far: Counter[str] = Counter()
     named = []

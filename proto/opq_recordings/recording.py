@@ -68,7 +68,7 @@ class Channel:
     ratio: tuple[float, str] | None = None
     """Primary over secondary of its transformer, and which of them the values are: `P` or `S`."""
     member: str = ""
-    """Of an archive: the file that the channel is of."""
+    """Of an archive, the file that the channel is of; of a file of arrays, their length and rate."""
     runs: tuple[Run, ...] = ()
     samples: int = 0
     """Length of the axis, gaps included, also those at its ends."""
@@ -132,6 +132,8 @@ class Recording:
     """Whether the nominal frequency and voltage are the file's own statement, and no person's."""
     others: tuple[str, ...] = ()
     """The first channel of each further recording of the file, where nobody chose one."""
+    content: Content | None = None
+    """What the reader found in the file."""
 
     @property
     def samples(self) -> int:

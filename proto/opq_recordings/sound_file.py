@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_proto.errors import RecordingError
-from opq_recordings.array_files import library
+from opq_recordings.installed import library
 from opq_recordings.recording import Channel, Content
 from opq_recordings.spooled import SpooledColumn
 

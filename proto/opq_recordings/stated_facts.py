@@ -6,7 +6,7 @@ oscilloscopes and scripts for the rate.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
 from opq_recordings.even_axis import EvenAxis, axis_of_times
+from opq_recordings.moments import MAX_START_NS, NS, epoch_ns
 from opq_recordings.recording import Channel, without_missing
 from opq_recordings.units import measured_in, seconds_of
+from opq_recordings.written_times import written_time
 
 RATE_NAMES = {
     "ratehz", "fs", "fsample", "samplerate", "samplingrate", "samplingfrequency", "samplefrequency",
@@ -30,6 +32,11 @@ TIME_NAMES = {
     "время",
 }  # fmt: skip
 """Of variables with the time of each sample."""
+START_NAMES = {
+    "start", "starts", "startns", "startutc", "starttime", "starttimens", "starttimeutc", "startdate",
+    "startdatetime", "startedat", "begin", "begintime", "t0", "tstart", "timestamp", "timestampns",
+    "datetime", "time", "recordingstart", "recordstart", "firstsample", "firstsamplens", "wfstarttime",
+}  # fmt: skip
 UNIT_NAMES = ("units", "unit")
 MARK_NAMES = ("_fillvalue", "missingvalue")
 OF_VALUES = frozenset((*UNIT_NAMES, "scalefactor", "addoffset", "_fillvalue", "missingvalue", "phase"))
@@ -83,18 +90,89 @@ def stated_rates(facts: Mapping[str, object]) -> list[tuple[str, float]]:
     return found
 
 
-def axis_stated(times: NDArray[Any], unit: str | None) -> EvenAxis | None:
+@dataclass(frozen=True, slots=True)
+class StatedStart:
+    """A start that a file states."""
+
+    t_ns: int | None
+    """None where it is not understood; `problem` says so."""
+    zone: bool = True
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAxis:
+    """A vector of times: its rows, the axis on which they lie, and the start where they state it."""
+
+    rows: int
+    even: EvenAxis
+    start: StatedStart | None
+
+
+def stated_start(facts: Mapping[str, object]) -> StatedStart | None:
+    """The start among these facts: a text, a Unix time, or nanoseconds; None where none is stated."""
+    for name, value in facts.items():
+        if plain(name) not in START_NAMES:
+            continue
+        array = np.asarray(value)
+        if array.size == 1 and array.dtype.kind == "M":
+            return _of_unix(int(array.astype("datetime64[ns]").astype(np.int64).flat[0]), 1)
+        if array.size == 1 and array.dtype.kind in "iuf":
+            number = array.flat[0].item()
+            unit_ns = epoch_ns(number)
+            if unit_ns is not None:
+                return _of_unix(number, unit_ns)
+        elif (text := text_of(value)) is not None and text.strip():
+            return _written(name, text.strip(), facts)
+    return None
+
+
+def _written(name: str, text: str, facts: Mapping[str, object]) -> StatedStart:
+    found = written_time(text)
+    if found is not None and not found.dated:
+        day = next(
+            (day for key, value in facts.items() if plain(key) == "date" and (day := text_of(value))), ""
+        )
+        found = written_time(f"{day} {text}") if day else found
+    if found is None or found.t_ns is None:
+        why = f" ({found.problem})" if found is not None and found.problem else ""
+        return StatedStart(
+            None, problem=f"its {name}, {text!r:.60}, is not understood{why}, so its start is not known"
+        )
+    return StatedStart(found.t_ns, found.zone)
+
+
+def _of_unix(number: float, unit_ns: int) -> StatedStart:
+    t_ns = int(number) * unit_ns + round((number - int(number)) * unit_ns)
+    return StatedStart(t_ns if 0 <= t_ns <= MAX_START_NS else None)
+
+
+def axis_stated(times: NDArray[Any], unit: str | None) -> TimeAxis | None:
     """The axis of a vector of times; None where it is not even, so that it is a signal of its own or nothing.
 
     Args:
         times: (n,) numbers.
-        unit: of the times, such as `ms` or `seconds since 2024-01-01`; None: seconds.
+        unit: of the times, such as `ms` or `seconds since 2024-01-01`; None: seconds, or as long as Unix
+            times of that size are.
     """
-    scale = 1.0 if unit is None else seconds_of(unit.split(" since ")[0])
-    if scale is None or len(times) < 3 or times.dtype.kind not in "iuf":
+    of, _, since = (unit or "").partition(" since ")
+    if len(times) < 3 or times.dtype.kind not in "iuf" or not np.isfinite(times[0]):
         return None
+    first = times[0].item()
+    unit_ns = epoch_ns(first)
+    scale = seconds_of(of) if unit else (unit_ns or NS) / NS
+    if scale is None:
+        return None
+    start = None
+    if since:
+        zero = _written("time", since.strip(), {})
+        begins = None if zero.t_ns is None else zero.t_ns + round(first * scale * NS)
+        start = StatedStart(begins, zero.zone, zero.problem)
+    elif unit_ns is not None and abs(unit_ns / NS / scale - 1) < SAME_RATE:
+        start = _of_unix(first, unit_ns)
+    even = times - times[0] if times.dtype.kind == "i" else times
     try:
-        return axis_of_times(times.astype(np.float64) * scale)
+        return TimeAxis(len(times), axis_of_times(even.astype(np.float64) * scale), start)
     except RecordingError:
         return None
 
@@ -144,7 +222,7 @@ def with_stated(channel: Channel, facts: Mapping[str, object]) -> Channel:
     named = {plain(name): value for name, value in facts.items()}
     unit = next((text for name in UNIT_NAMES if (text := text_of(named.get(name))) is not None), None)
     factor, added = number_of(named.get("scalefactor")), number_of(named.get("addoffset"))
-    shown, quantity, of_unit = measured_in(unit, channel.name)
+    shown, quantity, of_unit = measured_in(unit, channel.name.rpartition("/")[2])
     scale = channel.scale
     if factor is not None or (shown is not None and of_unit is not None):
         scale = (1.0 if factor is None else factor) * (of_unit or 1.0)

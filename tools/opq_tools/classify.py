@@ -13,9 +13,10 @@ from opq_analyze.classifying import classified
 from opq_analyze.measuring import Measured
 from opq_measure.classification.parts import Classification
 from opq_proto.kit.command_line import json_option
+from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.reading import read_recording
-from opq_tools.analyze.measuring import check_complete, warn_of
+from opq_recordings.reading import recordings_in
+from opq_tools.analyze.measuring import check_complete, readable, title_of, warn_of
 from opq_tools.analyze.options import recording_options
 from opq_tools.progress import shown_progress
 
@@ -43,19 +44,23 @@ def command(file: Path, as_json: bool, given: RecordingFacts) -> None:
 
     FILE is what `analyze` reads; of a recording with gaps the longest part without one is classified.
     Several classes at once are joined by +; `none` says that nothing is beyond its limit, `unknown` that
-    nothing can be said.
+    nothing can be said. Several recordings of one file are classified each, with --json a line each.
 
     \b
     Example:
       opq-tools classify event_9354_box1.i16
       opq-tools classify mains.csv --nominal-volts 230 --nominal-hz 50 --json
     """
-    recording = read_recording(file, given)
-    with shown_progress(f"classifying {file.name}", recording.samples) as show:
-        found, classification = classified(recording, show)
-    warn_of(found)
-    _print(classification, found, file, as_json)
-    check_complete(recording)
+    all_in = recordings_in(file, given)
+    recordings = readable(all_in)
+    for number, recording in enumerate(recordings, 1):
+        with shown_progress(f"classifying {visible(file.name)}", recording.samples) as show:
+            found, classification = classified(recording, show)
+        warn_of(found)
+        if len(recordings) > 1 and not as_json:
+            click.echo(title_of(number, recordings))
+        _print(classification, found, file, as_json)
+    check_complete(file, all_in)
 
 
 def _print(found: Classification, measured_signal: Measured, file: Path, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from opq_cloud.export.selection import event_records, incident_records, known_in
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit.command_line import data_dir_option, mongo_option
 from opq_proto.kit.whole_file import write_whole_file
+from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts
 from opq_tools.analyze.options import recording_options
 from opq_tools.completion import values
@@ -105,4 +106,4 @@ def _stored(
 def write_pieces(pieces: Iterable[bytes], out: Path, kind: str = "") -> None:
     """Writes a file, complete or not at all, and says how long it is."""
     written = write_whole_file(out, pieces)
-    click.echo(f"{out}: {written} bytes{kind}", err=True)
+    click.echo(f"{visible(str(out))}: {written} bytes{kind}", err=True)

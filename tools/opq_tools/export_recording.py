@@ -10,6 +10,7 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_proto.errors import RecordingError
 from opq_proto.messages import Waveform
+from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording, with_channel
 from opq_recordings.recording import Recording
@@ -17,22 +18,22 @@ from opq_tools.recording_parts import RecordingPart, span_of, waveform_of
 
 
 def recording_records(path: Path, given: RecordingFacts, licence: str) -> list[WaveformRecord]:
-    """All voltages of a recording, or the channel that `given` names, to be exported as Boxes of their names.
+    """All voltages of a file, or the channel that `given` names, to be exported as Boxes of their names.
 
     Raises:
-        RecordingError: it cannot be read, or its start is not known.
+        RecordingError: it cannot be read, or the start of a voltage is not known.
     """
     first = read_recording(path, given)
-    if first.start_ns is None:
-        raise RecordingError(f"{path}: its start is not known; give --start")
     names = [each.name for each in first.channels if each.quantity == "voltage"]
     if given.channel is not None or first.channel.name not in names:
         names = [first.channel.name]
     files = _file_names(names)
-    return [
-        _record(first if name == first.channel.name else with_channel(first, name, given), file, licence)
-        for name, file in zip(names, files, strict=True)
-    ]
+    read = [first if name == first.channel.name else with_channel(first, name, given) for name in names]
+    for each in read:
+        if each.start_ns is None:
+            which = f" of {each.channel.name}" if len(read) > 1 else ""
+            raise RecordingError(f"{path}: its start{which} is not known; give --start")
+    return [_record(each, file, licence) for each, file in zip(read, files, strict=True)]
 
 
 def _record(recording: Recording, file: str, licence: str) -> WaveformRecord:
@@ -43,11 +44,11 @@ def _record(recording: Recording, file: str, licence: str) -> WaveformRecord:
     of = f"{recording.channel.name} of {len(recording.channels)} channels"
     changed = _changed(recording, wave)
     for each in changed:
-        click.echo(f"{recording.path}: {recording.channel.name}: {each}", err=True)
-    because = f"{recording.path.name} ({'; '.join((recording.form, of, *changed))})"
+        click.echo(f"{visible(str(recording.path))}: {recording.channel.name}: {each}", err=True)
+    because = f"{visible(recording.path.name)} ({'; '.join((recording.form, of, *changed))})"
     event = EventRecord(NO_EVENT, "", start_ns, wave.end_ns, (box,), (box,), {}, True, False, because)
     stated = BoxRecord(
-        box, recording.path.stem, phase=recording.channel.phase or None,
+        box, visible(recording.path.stem), phase=recording.channel.phase or None,
         nominal_v=recording.nominal_v, nominal_hz=recording.nominal_hz,
     )  # fmt: skip
     return WaveformRecord(wave, event, stated, licence, name=file)

@@ -6,6 +6,7 @@ next one that starts. Its time is the recording's own, and its reason says where
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from opq_proto.keys.key_files import checked_box_id
 from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
 from opq_proto.messages import Trigger
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.folder import recordings_of
+from opq_recordings.folder import recordings_of, shown_path
 from opq_recordings.reading import read_recording, recordings_in
 from opq_recordings.recording import Recording
 from opq_tools.analyze.options import recording_options
@@ -95,14 +96,23 @@ def event(
     with opened_store(mongo_uri, data_dir, make=True) as store:
         for path in paths:
             found: list[ImportedEvent] = []
+            several: Sequence[dict[str, str | None] | Exception]
             try:
-                for each_of in _channels_of_each(path, channels, given):
-                    found += import_recording(store, path, each_of, given)
+                several = _channels_of_each(path, channels, given)
             except (OpqError, OSError) as error:
-                failed.append({"file": str(path), "why": _without(path, str(error))})
-                click.echo(f"opq-tools: {error}", err=True)
-                if not found:
-                    continue
+                several = [error]
+            faults = 0
+            for each_of in several:
+                try:
+                    if isinstance(each_of, Exception):
+                        raise each_of
+                    found += import_recording(store, path, each_of, given)
+                except (OpqError, OSError) as error:
+                    faults += 1
+                    failed.append({"file": str(path), "why": _without(path, str(error))})
+                    click.echo(f"opq-tools: {error}", err=True)
+            if faults and not found:
+                continue
             imported += [{"file": str(path), **asdict(each)} for each in found]
             if not found:
                 nothing.append(str(path))
@@ -110,18 +120,24 @@ def event(
                 continue
             for each in found:
                 part = f", {each.part}" if each.part else ""
-                click.echo(f"event {each.event_id}: {path}{part}{'' if each.new else ' (was here already)'}")
+                here = "" if each.new else " (was here already)"
+                click.echo(f"event {each.event_id}: {shown_path(path)}{part}{here}")
             if not found:
-                click.echo(f"no event: {path}, longer than {LONGEST_S:g} s, and nothing is found in it")
+                nowhere = f"longer than {LONGEST_S:g} s, and nothing is found in it"
+                click.echo(f"no event: {shown_path(path)}, {nowhere}")
     if as_json:
         click.echo(json.dumps({"imported": imported, "without_event": nothing, "failed": failed}, indent=1))
     if failed:
-        raise RecordingError(f"{len(failed)} of {len(paths)} recordings were not imported")
+        raise RecordingError(
+            f"{len(failed)} recordings were not imported, of {len(paths)} files"
+            if len(failed) > len({each["file"] for each in failed})
+            else f"{len(failed)} of {len(paths)} recordings were not imported"
+        )
 
 
 def _channels_of_each(
     path: Path, channels: dict[str, str | None], given: RecordingFacts
-) -> list[dict[str, str | None]]:
+) -> Sequence[dict[str, str | None] | RecordingError]:
     """The channels of each recording of a file, as given where they are named.
 
     Raises:
@@ -135,7 +151,7 @@ def _channels_of_each(
     if len(channels) > 1:
         raise RecordingError(f"{path}: holds {len(several)} recordings; name the channel of each --box")
     (box,) = channels
-    return [{box: each.channel.name} for each in several]
+    return [each if isinstance(each, RecordingError) else {box: each.channel.name} for each in several]
 
 
 def import_recording(
@@ -175,7 +191,7 @@ def _put_event(
     found = {box: waveform_of(box, recording, part) for box, recording in read.items()}
     waves = {box: wave for box, wave in found.items() if wave is not None}
     what = f"{first.form}; {', '.join(names.values())} of {len(first.channels)} channels"
-    because = f"imported from {path.name} ({what}{f'; {part.words}' if part.words else ''})"
+    because = f"imported from {shown_path(Path(path.name))} ({what}{f'; {part.words}' if part.words else ''})"
     start_ns = min(each.start_ns for each in waves.values())
     token = f"recording-{_digest(path, names)}"
     if part.words:
@@ -247,4 +263,4 @@ def _digest(path: Path, names: dict[str, str]) -> str:
 
 
 def _without(path: Path, text: str) -> str:
-    return text.removeprefix(f"{path}: ")
+    return text.removeprefix(f"{shown_path(path)}: ")

@@ -100,18 +100,18 @@ def test_several_processes_find_what_one_finds(archive: Path, tmp_path: Path) ->
     assert one == two
 
 
-def dies_of_words(path: Path, order: Order) -> dict[str, Any]:
-    """As `line_of`, but for one recording the process is killed, as the kernel does without memory."""
+def dies_of_words(path: Path, order: Order) -> list[dict[str, Any]]:
+    """As `lines_of`, but for one recording the process is killed, as the kernel does without memory."""
     if path.name == "words.csv":
         os.kill(os.getpid(), signal.SIGKILL)
-    return many.line_of(path, order)
+    return many.lines_of(path, order)
 
 
 @pytest.mark.slow
 def test_a_recording_that_costs_its_process_does_not_cost_the_others(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(many, "line_of", dies_of_words)
+    monkeypatch.setattr(many, "lines_of", dies_of_words)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     lines, _ = analyse_many(recordings_of([archive]), ORDER, tmp_path / "out.jsonl", 2, None)
     assert [line.get("error") for line in lines] == [

@@ -18,8 +18,8 @@ from opq_cloud.export.records import (
     WaveformRecord,
     axis_pieces,
 )
-from opq_proto.kit.plain_text import is_plain
 from opq_proto.messages import TimeSource, Waveform, known_uncertainty_ns
+from opq_proto.visible_text import is_plain
 
 DataForm = Literal["ascii", "binary", "binary32", "float32"]
 DATA_FORMS: tuple[DataForm, ...] = get_args(DataForm)

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from opq_cloud.notifications.incident_news import shown_severity
 from opq_cloud.notifications.outage_news import HealthComponent
 from opq_cloud.store.records.notifications import NotificationEntry
-from opq_proto.kit.plain_text import is_plain
 from opq_proto.messages import Incident
+from opq_proto.visible_text import is_plain
 
 MAX_IN_A_MAIL = 100
 BOXES_NAMED = 5

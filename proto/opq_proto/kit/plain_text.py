@@ -5,8 +5,7 @@ A file of its own: messages on the wire, View's forms, notes and commands use it
 
 import unicodedata
 
-JOINERS = "\u200c\u200d"
-"""Part of the spelling: Persian has the first within words, emoji of several signs the second."""
+from opq_proto.visible_text import JOINERS
 
 _LINE_BREAKS = dict.fromkeys((*range(9, 14), 0x85, 0x2028, 0x2029), " ")
 _NO_CONTROL = dict.fromkeys(
@@ -19,11 +18,6 @@ _ONE_LINE = {**_NO_CONTROL, **_LINE_BREAKS}
 def one_line(text: str) -> str:
     """The text without control characters; line breaks and several spaces in a row are one space."""
     return " ".join(word for word in text.translate(_ONE_LINE).split(" ") if word).strip()
-
-
-def is_plain(letter: str) -> bool:
-    """Whether a character has a shape or belongs to the spelling of its neighbours."""
-    return letter.isprintable() or letter in JOINERS
 
 
 def refused_letter(text: str) -> str | None:

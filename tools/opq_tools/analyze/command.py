@@ -15,11 +15,12 @@ from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.limits import Limits
 from opq_proto.errors import OpqError, RecordingError
 from opq_proto.kit.command_line import json_option
+from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.reading import read_recording
+from opq_recordings.reading import recordings_in
 from opq_tools.analyze.files_beside import SUFFIXES, written_files
 from opq_tools.analyze.many import Order, analyse_many
-from opq_tools.analyze.measuring import check_complete, measured_with_progress, warn_of
+from opq_tools.analyze.measuring import check_complete, measured_with_progress, readable, title_of, warn_of
 from opq_tools.analyze.options import AnalyzeUsageError, recording_options
 
 
@@ -104,7 +105,7 @@ def command(
     and volts_per_lsb, or the flags). With --start, start_ns in the .json, or the file's own start, ten
     minutes are those of UTC. What is not stated is estimated, and said in the key `assumed`. Of a folder, all
     recordings below it are analysed, one line of JSON each; the table says what was found, and why the others
-    could not be read.
+    could not be read. Several recordings of one file are analysed each, with --json a line each.
 
     \b
     Example:
@@ -136,24 +137,32 @@ def command(
         raise AnalyzeUsageError(f"--jsonl, --jobs and --dask: of a folder only; {file} is none")
     try:
         wanted = Wanted(only, True if detail == "cycles" else None)
-        recording = read_recording(file, given)
-        found = measured_with_progress(recording, limits, wanted=wanted)
-        phases, no_phases = phases_of(found, given, limits)
+        all_in = recordings_in(file, given)
+        recordings = readable(all_in)
+        if len(all_in) > 1 and (plot or report or intervals):
+            raise AnalyzeUsageError(
+                f"{visible(str(file))}: holds {len(all_in)} recordings; --plot, --report and --intervals are "
+                "of one, choose it with --channel"
+            )
+        for number, recording in enumerate(recordings, 1):
+            found = measured_with_progress(recording, limits, wanted=wanted)
+            phases, no_phases = phases_of(found, given, limits)
+            written = list(written_files(found, phases, limits, plot, report, intervals))
+            warn_of(found)
+            entry = None if phases is None else phases.entry()
+            if as_json:
+                _print_json(found, str(file), entry, no_phases)
+                continue
+            from opq_tools.analyze.report import print_report
+
+            if len(recordings) > 1:
+                click.echo(title_of(number, recordings))
+            print_report(found, entry, no_phases)
+            for path in written:
+                click.echo(f"written: {visible(str(path))}")
     except KeyboardInterrupt as error:
         raise StoppedError(f"{file}: stopped before the end, there is no result") from error
-    written = list(written_files(found, phases, limits, plot, report, intervals))
-    warn_of(found)
-    entry = None if phases is None else phases.entry()
-    if as_json:
-        _print_json(found, str(file), entry, no_phases)
-        check_complete(recording)
-        return
-    from opq_tools.analyze.report import print_report
-
-    print_report(found, entry, no_phases)
-    for path in written:
-        click.echo(f"written: {path}")
-    check_complete(recording)
+    check_complete(file, all_in)
 
 
 def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler: str | None) -> None:
@@ -168,11 +177,11 @@ def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler:
         raise StoppedError(f"{folder}: stopped; the same command goes on from here, {out}") from error
     for text in report_lines(lines, folder, kept, out):
         click.echo(text)
-    click.echo(f"written: {out}")
+    click.echo(f"written: {visible(str(out))}")
     if all("error" in line for line in lines):
         raise RecordingError(f"{folder}: none of its {len(lines)} recordings could be analysed")
-    if count := sum("recordings" in (line.get("left_out") or {}) for line in lines):
-        raise RecordingError(f"{folder}: of {count} files only one of several recordings was analysed")
+    if count := sum("error" in line and "recordings" in (line["made_of"] or {}) for line in lines):
+        raise RecordingError(f"{folder}: {count} recordings of files that hold several could not be analysed")
 
 
 def _print_json(found: Measured, file: str, phases: dict[str, object] | None, no_phases: str | None) -> None:

@@ -18,6 +18,7 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 from opq_proto.kit.whole_file import whole_file
+from opq_proto.visible_text import visible
 from opq_recordings.recording import Recording
 from opq_tools.analyze.report import VERDICTS, missing_fundamental
 
@@ -40,7 +41,7 @@ def save_figure(path: Path, found: Measured, limits: Limits) -> None:
         FileNotWrittenError: the file cannot be written.
     """
     figure = _figure_of(found, limits)
-    figure.suptitle(f"{found.recording.path.name}: {_summary(found.analysis)}", fontsize="medium")
+    figure.suptitle(f"{visible(found.recording.path.name)}: {_summary(found.analysis)}", fontsize="medium")
     try:
         with whole_file(path) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=110)

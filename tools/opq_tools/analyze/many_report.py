@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from opq_proto.visible_text import visible
+
 ROWS = 200
 """Most rows of a part; the file of lines has all."""
 NAME_LETTERS = 48
@@ -49,7 +51,10 @@ def _row(line: dict[str, Any], root: Path) -> str:
 
 def _name(line: dict[str, Any], root: Path) -> str:
     path = Path(line["file"])
-    name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    name = visible(str(path.relative_to(root) if path.is_relative_to(root) else path))
+    made = line["made_of"] or {}
+    if "recordings" in made:
+        name += f" {line.get('channel', made['recording'])}"
     return f"…{name[1 - NAME_LETTERS :]}" if len(name) > NAME_LETTERS else f"{name:{NAME_LETTERS}}"
 
 

@@ -3,12 +3,16 @@
 Short, because `opq_analyze.measuring` measures; three commands share these functions.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import click
 
 from opq_analyze.measuring import Measured, Wanted, measured, warnings_of
 from opq_analyze.nominal_values import Nominal
 from opq_measure.events.limits import Limits
 from opq_proto.errors import RecordingError
+from opq_proto.visible_text import visible
 from opq_recordings.recording import Recording
 from opq_tools.progress import shown_progress
 
@@ -17,20 +21,30 @@ def measured_with_progress(
     recording: Recording, limits: Limits, nominal: Nominal | None = None, wanted: Wanted | None = None
 ) -> Measured:
     """As `opq_analyze.measuring.measured`, with its progress on a terminal."""
-    with shown_progress(f"measuring {recording.path.name}", recording.samples) as show:
+    with shown_progress(f"measuring {visible(recording.path.name)}", recording.samples) as show:
         return measured(recording, limits, nominal, wanted, show)
 
 
 def warn_of(found: Measured) -> None:
     """Says on stderr what was assumed and what was contradictory, a line each."""
     for text in warnings_of(found):
-        click.echo(f"opq-tools: {found.recording.path.name}: {text}", err=True)
+        click.echo(f"opq-tools: {visible(found.recording.path.name)}: {text}", err=True)
 
 
-def check_complete(recording: Recording) -> None:
-    """Raises RecordingError where further recordings of the file are left out."""
-    if recording.others:
-        count = len(recording.others)
-        raise RecordingError(
-            f"{recording.path}: {count} of {1 + count} recordings were left out; choose with --channel"
-        )
+def readable(recordings: Sequence[Recording | RecordingError]) -> list[Recording]:
+    """Those recordings of a file that can be read; the faults of the others are said on stderr."""
+    for each in recordings:
+        if isinstance(each, RecordingError):
+            click.echo(f"opq-tools: {each}", err=True)
+    return [each for each in recordings if isinstance(each, Recording)]
+
+
+def check_complete(path: Path, recordings: Sequence[Recording | RecordingError]) -> None:
+    """Raises RecordingError where a recording of the file could not be read."""
+    if left := sum(isinstance(each, RecordingError) for each in recordings):
+        raise RecordingError(f"{path}: {left} of its {len(recordings)} recordings could not be read")
+
+
+def title_of(number: int, recordings: Sequence[Recording]) -> str:
+    """The line above what is said of one of several recordings of a file."""
+    return f"recording {number} of {len(recordings)}: {recordings[number - 1].channel.name}"

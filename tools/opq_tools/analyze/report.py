@@ -19,6 +19,7 @@ from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.tracker import HIGHEST, LOWEST
+from opq_proto.visible_text import visible
 from opq_recordings.recording import Recording
 
 _Event = TypeVar("_Event")
@@ -48,7 +49,7 @@ def print_report(
     shown_width = console.width
     console.width = max(shown_width, TABLE_WIDTH)
     console.print(
-        f"[bold]{escape(recording.path.name)}[/bold]: {analysis.samples:,} samples, "
+        f"[bold]{escape(visible(recording.path.name))}[/bold]: {analysis.samples:,} samples, "
         f"{_span(analysis.duration_s)} at {analysis.rate_hz:,.10g} samples/s; "
         f"{_nominal(found)}{_since(analysis.start_ns)}",
         soft_wrap=True,

@@ -4,16 +4,18 @@ The rule's only stream stands for the Boxes' Measurements; its clock advances fr
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from opq_proto.errors import RecordingError
 from opq_proto.kit.command_line import data_dir_option, json_option
 from opq_proto.messages import Measurement
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import recordings_in
+from opq_recordings.recording import Recording
 from opq_rules.errors import RuleError
 from opq_rules.query.run import QueryCounters
 from opq_rules.streams.measurement_row import row_of
@@ -85,7 +87,7 @@ def command(
     last = 1 << 62 if end_ns is None else end_ns // 1_000_000
     measured: Iterable[Measurement]
     if recordings:
-        read = (recording for path in recordings for recording in recordings_in(path, given))
+        read = (recording for path in recordings for recording in _all_in(path, given))
         measured = (each for recording in read for each in measurements_of(recording))
     else:
         measured = history(box_ids, first, last, data_dir, mongo_uri)
@@ -110,6 +112,14 @@ def command(
     text += f"; {counted.late} were late" if counted.late else ""
     text += f"; {counted.errors} errors, the last: {counted.last_error}" if counted.errors else ""
     click.echo(text, err=True)
+
+
+def _all_in(path: Path, given: RecordingFacts) -> Iterator[Recording]:
+    """All recordings of a file. Raises RecordingError where one cannot be read."""
+    for each in recordings_in(path, given):
+        if isinstance(each, RecordingError):
+            raise each
+        yield each
 
 
 def _rule(given: str, is_file: bool, server: RuleServer) -> BacktestRule:

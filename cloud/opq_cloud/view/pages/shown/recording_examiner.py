@@ -119,8 +119,17 @@ class RecordingExaminer:
 
 
 def main_name(names: Sequence[str]) -> str:
-    """The file that is the recording: not one that belongs to another."""
-    return next((each for each in names if Path(each).suffix.lower() not in BESIDE), names[0])
+    """The file that is the recording: not one that belongs to another.
+
+    Raises:
+        NotExaminedError: several recordings were sent.
+    """
+    found = [each for each in names if Path(each).suffix.lower() not in BESIDE]
+    if len(found) > 1:
+        raise NotExaminedError(
+            f"{', '.join(found)} are {len(found)} recordings; send one, with the files that belong to it."
+        )
+    return found[0] if found else names[0]
 
 
 def checked_name(name: str) -> str:

@@ -84,6 +84,7 @@ def test_the_wheel_has_the_site_the_messages_and_the_man_pages(wheel: Path, tmp_
         file.extractall(tmp_path)
         names = set(file.namelist())
     assert {f"opq_proto/{name}.proto" for name in ("opq", "opqbox3", "mauka")} <= names
+    assert {"opq_tools/monitoring/alerts.yml", "opq_tools/monitoring/opq.json"} <= names
     assert not [name for name in names if name.endswith(".map")]
     manual = {Path(name).name for name in names if ".data/data/share/man/man1/" in name}
     assert {"opq-tools.1", "opq-tools-box-info.1", "opq-gateway.1", "opq-cloud-view.1"} <= manual

@@ -36,3 +36,17 @@ def test_docs_are_those_that_came_with_the_installation() -> None:
         assert done.stdout.strip() == Path(str(there)).as_uri()
     else:
         assert done.returncode == 1 and "without the documentation; it is in docs/" in done.stderr
+
+
+def test_alerts_and_dashboard_are_written_once(tmp_path: Path) -> None:
+    folder = tmp_path / "monitoring"
+    done = run_in_process("open", "grafana", "--write", str(folder), "--port-offset", "100", "--json")
+    said = json.loads(done.stdout)
+    assert said["written"] == [str(folder / "alerts.yml"), str(folder / "opq.json")]
+    assert said["scraped"] == ["127.0.0.1:9011", "127.0.0.1:8988", "127.0.0.1:9013"]
+    assert "OpqBoxSilent" in (folder / "alerts.yml").read_text()
+    assert json.loads((folder / "opq.json").read_text())["uid"] == "opq"
+    done = run_in_process("open", "grafana", "--write", str(folder))
+    assert done.returncode == 1 and "alerts.yml and " in done.stderr and "would be overwritten" in done.stderr
+    done = run_in_process("open", "page", "--write", str(tmp_path))
+    assert done.returncode == 2 and "--write belongs to grafana" in done.stderr

@@ -1,0 +1,426 @@
+"""Each rule of deploy/prometheus/alerts.yml fires by what /metrics prints under its fault, and names it.
+
+promtool's own unit tests evaluate the rules. The faults are made in a running system (two simulated Boxes,
+their gateway, the cloud), or where that takes too long in the service that counts them.
+"""
+
+import json
+import resource
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from free_ports import free_offset
+from house_under_test import ROOT, until
+from in_thread import in_thread
+from scraped_alerts import PROMTOOL, RULES, Alert, Scrapes, fired, scrape, scraped_under
+from store_cases import numbered
+
+from opq_cloud.core.runner import ServiceBoard, ServiceRunner
+from opq_cloud.core.service import CloudContext, ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.health.server import HealthService
+from opq_cloud.makai.measurements import measurement_writer
+from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
+from opq_cloud.store import open_store
+from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
+from opq_gateway.local.metrics import GatewayMetrics
+from opq_gateway.status import BoxStatus
+from opq_proto.kit import log
+from opq_proto.kit.ports import PORTS
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_sim.box.fleet import plan_fleet
+from opq_tools.up.plan import UpPlan
+
+pytestmark = [
+    pytest.mark.skipif(not PROMTOOL, reason="needs promtool: apt-get install prometheus"),
+    pytest.mark.timeout(900),
+]
+WHOLE, VIEW, GATEWAY = ("opq", "whole"), ("opq", "view"), ("gateways", "gateway")
+BY_CLOCK = "OpqTimeUncertain"
+"""Fires where this machine's own clock is not synchronised, with or without a fault."""
+
+
+class System:
+    """The processes of `opq-tools up`, each of which a test may stop, limit or kill."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.offset = folder, free_offset()
+        self.plan = UpPlan(folder, self.offset, plan_fleet(sim=2), (), {}, trace=False)
+        self.plan.prepare()
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        for name in self.plan.commands():
+            self.start(name)
+        self.wait_until_well()
+
+    def start(self, name: str) -> None:
+        self.processes[name] = subprocess.Popen(
+            self.plan.commands()[name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def scrape(self) -> dict[tuple[str, str], str | None]:
+        def url(port: str) -> str:
+            return f"http://127.0.0.1:{PORTS[port] + self.offset}/metrics"
+
+        return scrape({WHOLE: url("mauka_health"), VIEW: url("view"), GATEWAY: url("gateway_health")})
+
+    def wait_until_well(self) -> None:
+        """Measurements of both Boxes are stored and acknowledged."""
+
+        def well() -> bool:
+            texts = self.scrape()
+            gateway = texts[GATEWAY] or ""
+            whole = texts[WHOLE] or ""
+            return (
+                None not in texts.values()
+                and 'opq_gateway_box_acknowledging{box_id="1"} 1.0' in gateway
+                and 'opq_gateway_box_acknowledging{box_id="2"} 1.0' in gateway
+                and 'opq_measurements_lost_total{of="2"' in whole
+            )
+
+        until(well, 60, "a well system")
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    running = System(tmp_path_factory.mktemp("alerts") / "D")
+    yield running
+    running.end()
+
+
+@contextmanager
+def limited(process: subprocess.Popen[bytes], what: int, most: int) -> Iterator[None]:
+    before = resource.prlimit(process.pid, what)
+    resource.prlimit(process.pid, what, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(process.pid, what, before)
+
+
+def found_in(scrapes: Scrapes, minutes: float, folder: Path, *rising: str) -> list[Alert]:
+    """What fires, without what the state of this machine's clock adds."""
+    return [each for each in fired(scrapes, minutes, folder, rising) if each.name != BY_CLOCK]
+
+
+def board_text(board: ServiceBoard) -> Callable[[], Mapping[tuple[str, str], str | None]]:
+    health = HealthService("127.0.0.1:0", board, "opq")
+    return lambda: {WHOLE: health.reply("/metrics")[2].decode()}
+
+
+def test_a_system_that_is_well_fires_nothing(system: System, tmp_path: Path) -> None:
+    assert found_in(scraped_under(system.scrape), 6, tmp_path) == []
+
+
+def test_silent_boxes_are_named(system: System, tmp_path: Path) -> None:
+    scrapes = Scrapes()
+    scrapes.add(system.scrape())
+    system.processes["boxes"].send_signal(signal.SIGSTOP)
+    try:
+        until(
+            lambda: 'opq_gateway_box_ok{box_id="2"} 0.0' in (system.scrape()[GATEWAY] or ""), 30, "not well"
+        )
+        for _ in range(3):
+            scrapes.add(system.scrape())
+            time.sleep(1)
+    finally:
+        system.processes["boxes"].send_signal(signal.SIGCONT)
+    alerts = found_in(scrapes, 3, tmp_path, "opq_gateway_box_sample_age_seconds")
+    alerts = [each for each in alerts if each.name != "OpqNoMeasurements"]  # no Box sends any
+    assert [(each.name, each.labels) for each in alerts] == [
+        ("OpqBoxSilent", {"box_id": "1"}),
+        ("OpqBoxSilent", {"box_id": "2"}),
+    ]
+    assert alerts[0].summary.startswith("Box 1 has not sampled for ") and "Box 2 " in alerts[1].summary
+    system.wait_until_well()
+
+
+def test_a_locked_store_stores_nothing(system: System, tmp_path: Path) -> None:
+    lock = sqlite3.connect(system.folder / "opq.db", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    try:
+        time.sleep(2)  # what was on its way is stored
+        scrapes = scraped_under(system.scrape)
+    finally:
+        lock.execute("ROLLBACK")
+        lock.close()
+    names = {each.name for each in found_in(scrapes, 6, tmp_path)}
+    assert "OpqNoMeasurements" in names and names <= {"OpqNoMeasurements", "OpqQueueGrows"}
+
+
+def test_documents_that_cannot_be_read_are_named_by_their_collection(tmp_path: Path) -> None:
+    with closing(open_store(None, tmp_path / "store")) as store:
+        context = CloudContext(lambda: store)
+        read = board_text(ServiceBoard(context.unreadable))
+        assert context.store.boxes() == []
+        with closing(sqlite3.connect(tmp_path / "store/opq.db")) as other, other:
+            other.execute("INSERT INTO opq_boxes VALUES ('7', '{\"name\": \"no id\"}')")
+        scrapes = Scrapes()
+        scrapes.add(read())
+        for _ in range(2):
+            store.boxes()
+            scrapes.add(read())
+    (alert,) = found_in(scrapes, 1, tmp_path)
+    assert alert.name == "OpqUnreadable" and alert.labels == {"of": "opq_boxes", "service": "store"}
+    assert alert.summary.startswith("documents of opq_boxes in the store")
+
+
+def test_a_list_of_plug_ins_that_is_gone_is_reported(system: System, tmp_path: Path) -> None:
+    book = system.folder / "rules/plugins/installed.sqlite"
+    scrapes = Scrapes()
+    scrapes.add(system.scrape())
+    book.rename(book.with_name("kept"))
+    try:
+        never = 'opq_unreadable_now{of="",service="mauka.plugins"} 0.0'
+        until(lambda: never not in (system.scrape()[WHOLE] or never), 30, "a list that cannot be read")
+        for _ in range(3):
+            scrapes.add(system.scrape())
+            time.sleep(1.5)
+    finally:
+        book.with_name("kept").rename(book)
+    alerts = found_in(scrapes, 1, tmp_path, "opq_unreadable_now")
+    assert [(each.name, each.labels["service"]) for each in alerts] == [
+        ("OpqPluginsUnreadable", "mauka.plugins")
+    ]
+
+
+def test_a_process_short_of_descriptors_is_named(system: System, tmp_path: Path) -> None:
+    gateway = system.processes["gateway"]
+    open_now = len(list(Path(f"/proc/{gateway.pid}/fd").iterdir()))
+    with limited(gateway, resource.RLIMIT_NOFILE, open_now + 5):
+        scrapes = scraped_under(system.scrape)
+    (alert,) = found_in(scrapes, 3, tmp_path)
+    assert alert.name == "OpqDescriptorsShort" and alert.summary.startswith("gateway has 9")
+
+
+def test_messages_that_nobody_takes_wait(system: System, tmp_path: Path) -> None:
+    """They are due in an hour, so that nothing is sent meanwhile."""
+    with closing(open_store(None, system.folder)) as store:
+        account = store.people.add_account("root@example.org", "root", "admin", "no-hash")
+        assert account is not None
+        records, now_ms = NotificationRecords(store.people.documents), time.time_ns() // 1_000_000
+        for number in range(25):
+            records.add_entry(
+                NotificationEntry(
+                    f"{number:032d}", account.account_id, "incident", "incident", "mail", "test", "text",
+                    now_ms, now_ms + 3_600_000,
+                )
+            )  # fmt: skip
+    all_wait = 'opq_notifications_waiting_now{of="",service="notifications"} 25.0'
+    until(lambda: all_wait in (system.scrape()[WHOLE] or ""), 60, "waiting messages")
+    found = found_in(scraped_under(system.scrape), 8, tmp_path)
+    (alert,) = found
+    assert alert.name == "OpqNotificationsWait" and alert.summary.startswith("25 notifications wait")
+
+
+def test_a_ring_that_cannot_be_written_is_named(system: System, tmp_path: Path) -> None:
+    with limited(system.processes["gateway"], resource.RLIMIT_FSIZE, 1):
+        scrapes = scraped_under(system.scrape)
+    alerts = {(each.name, each.labels.get("box_id")): each for each in found_in(scrapes, 2, tmp_path)}
+    assert {("OpqRingFails", "1"), ("OpqRingFails", "2")} <= alerts.keys()
+    assert alerts["OpqRingFails", "1"].summary.startswith("the gateway of Box 1 cannot write its ring")
+
+
+def test_a_dead_cloud_is_silent_and_the_gateway_keeps_what_it_measures(
+    system: System, tmp_path: Path
+) -> None:
+    scrapes = Scrapes()
+    scrapes.add(system.scrape())
+    system.processes["cloud"].kill()
+    system.processes["cloud"].wait()
+    until(
+        lambda: (
+            (system.scrape()[GATEWAY] or "").count("_uplink_connected{box_id=") == 2
+            and 'opq_gateway_box_uplink_connected{box_id="1"} 0.0' in (system.scrape()[GATEWAY] or "")
+        ),
+        60,
+        "no uplink",
+    )
+    for _ in range(5):
+        scrapes.add(system.scrape())
+        time.sleep(1.5)
+    alerts = found_in(scrapes, 6, tmp_path, "opq_gateway_box_measurements_held")
+    found = {(each.name, each.labels.get("box_id", "")): each for each in alerts}
+    both = ("1", "2")
+    assert {("OpqServiceSilent", "")} | {("OpqBoxUplinkLost", box) for box in both} | {
+        ("OpqQueueGrows", box) for box in both
+    } == found.keys()
+    assert found["OpqBoxUplinkLost", "2"].summary == "the gateway of Box 2 does not reach the cloud"
+    assert found["OpqQueueGrows", "1"].summary.startswith("Box 1: ")
+    assert found["OpqServiceSilent", ""].summary in ("whole does not answer", "view does not answer")
+
+
+def test_a_box_that_never_sampled_is_named(tmp_path: Path) -> None:
+    status = BoxStatus("3", 60)
+    metrics = GatewayMetrics({"3": status}, {})
+    found = found_in(scraped_under(lambda: {GATEWAY: metrics.text().decode()}, 2, 0), 3, tmp_path)
+    assert {each.name: each.summary for each in found} == {
+        "OpqBoxNeverSampled": "Box 3 has not sampled since its gateway started",
+        "OpqBoxUplinkLost": "the gateway of Box 3 does not reach the cloud",
+    }
+
+
+@pytest.mark.parametrize(
+    ("uncertainty_ns", "source", "said"),
+    [
+        (
+            UNKNOWN_UNCERTAINTY_NS,
+            TimeSource.FREE,
+            "nothing says how far off its time is",
+        ),  # a Box without GPS
+        (30_000_000, TimeSource.NTP, "uncertain by 30ms"),
+        (5_000_000, TimeSource.NTP, None),
+        (2_000_000, TimeSource.HOLDOVER, "uncertain by 2ms"),  # its GPS lost the sky
+        (200, TimeSource.GPS, None),
+    ],
+)
+def test_uncertain_time_is_reported_by_its_source(
+    tmp_path: Path, uncertainty_ns: int, source: TimeSource, said: str | None
+) -> None:
+    status = BoxStatus("2", 60)
+    status.sample_uncertainty_ns, status.sample_source = uncertainty_ns, source
+    status.serial_open = status.connected = True
+
+    def text() -> dict[tuple[str, str], str | None]:
+        status.sample_monotonic_s = time.monotonic()
+        return {GATEWAY: GatewayMetrics({"2": status}, {}).text().decode()}
+
+    found = fired(scraped_under(text, 2, 0), 16, tmp_path)
+    assert [each.name for each in found] == ([] if said is None else [BY_CLOCK])
+    if said is not None:
+        assert found[0].labels == {"box_id": "2"} and said in found[0].summary
+
+
+class Failing:
+    """A service that ends with an error at once, each time."""
+
+    name = "shaky"
+
+    def __init__(self) -> None:
+        self.counters = ServiceCounters()
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        if ready is not None:
+            ready.set()
+        raise RuntimeError("boom")
+
+
+def test_a_service_that_fails_again_and_again_is_named(tmp_path: Path) -> None:
+    board = ServiceBoard()
+    read, runner = board_text(board), ServiceRunner(board)
+    assert runner.start([Failing()])
+    scrapes = Scrapes()
+    try:
+        for restarts in range(4):
+            until(lambda at_least=restarts: board.entries[0].restarts >= at_least, 60, "restarts")
+            until(lambda: not board.entries[0].up, 60, "it waits to be started again")
+            scrapes.add(read())
+    finally:
+        runner.stop.set()
+        runner.wait()
+    found = {each.name: each for each in found_in(scrapes, 2, tmp_path)}
+    assert found.keys() == {"OpqServiceDown", "OpqServiceRestarts"}
+    assert found["OpqServiceDown"].summary == "shaky does not run"
+    assert found["OpqServiceRestarts"].summary.startswith("shaky was started ")
+
+
+class Board(ServiceBoard):
+    """A board with the counters of one service."""
+
+    def __init__(self, name: str, counters: ServiceCounters) -> None:
+        super().__init__()
+        self._name, self._counters = name, counters
+
+    def counts(self) -> Iterator[tuple[str, str, str, float]]:
+        for counter, row in self._counters.snapshot().items():
+            for label, value in row.items():
+                yield self._name, counter, label, value
+
+
+def test_measurements_that_were_lost_or_dropped_are_counted_by_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurement_writer, "RETRY_S", 0.05)
+    counters = ServiceCounters()
+    counters.add("measurements_dropped", 0)
+    config = TriggeringServiceSection(queue_rows=100, ack_interval_s=0.1, batch_ms=10)
+    read = board_text(Board("triggering-service", counters))
+    with closing(open_store(None, tmp_path / "store")) as store:
+        writer = MeasurementWriter(store, config, counters, log.get(), lambda *_: None)
+        lost, dropped = Scrapes(), Scrapes()
+        with in_thread(writer.run):
+            writer.accept(numbered(1, 4))
+            until(
+                lambda: counters.snapshot().get("measurements_lost", {}).keys() >= {"1", "2", "3"},
+                30,
+                "acknowledged",
+            )
+            lost.add(read())
+            writer.accept(numbered(100, 1))  # Boxes 2 and 3 hold nothing older than 50
+            until(lambda: counters.snapshot()["measurements_lost"]["2"] > 40, 30, "lost")
+            lost.add(read())
+            lost.add(read())
+            dropped.add(read())
+            for _ in range(2):
+                for first in range(1000, 1400, 50):
+                    writer.accept(numbered(first, 50))
+                before = counters.total("measurements_dropped")
+                until(
+                    lambda least=before: counters.total("measurements_dropped") >= max(least, 1),
+                    30,
+                    "dropped",
+                )
+                dropped.add(read())
+    alerts = found_in(lost, 1, tmp_path)
+    assert {(each.name, each.labels["of"]) for each in alerts} >= {("OpqMeasurementsLost", "2")}
+    assert all(each.summary == f"Box {each.labels['of']}: Measurements never came" for each in alerts)
+    names = {each.name for each in found_in(dropped, 1, tmp_path)}
+    assert "OpqMeasurementsDropped" in names
+
+
+@pytest.mark.slow  # health judges a minute after its start; test_health_alerts.py plays it whole
+def test_what_is_ill_by_the_table_of_conditions_is_counted(system: System, tmp_path: Path) -> None:
+    none_ill = 'opq_ill_now{of="",service="health.collector"} 0.0'
+    system.start("cloud")
+    system.wait_until_well()
+    scrapes = Scrapes()
+    scrapes.add(system.scrape())
+    system.processes["boxes"].send_signal(signal.SIGSTOP)
+    try:
+        until(lambda: none_ill not in (system.scrape()[WHOLE] or none_ill), 90, "something that is ill")
+        scrapes.add(system.scrape())
+        scrapes.add(system.scrape())
+    finally:
+        system.processes["boxes"].send_signal(signal.SIGCONT)
+    found = {each.name: each for each in found_in(scrapes, 3, tmp_path)}
+    assert "OpqIll" in found and found["OpqIll"].summary.endswith("opq-tools status")
+
+
+def test_every_rule_is_named_by_a_test_of_this_file() -> None:
+    rules = {rule["alert"] for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]}
+    assert {name for name in rules if f'"{name}"' not in Path(__file__).read_text()} == set()
+
+
+def test_the_dashboard_takes_its_data_source_from_a_variable() -> None:
+    board = json.loads((ROOT / "deploy/grafana/dashboards/opq.json").read_text())
+    (variable,) = board["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
+    assert {panel["datasource"]["uid"] for panel in board["panels"]} == {"${" + variable["name"] + "}"}

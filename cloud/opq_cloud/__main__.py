@@ -4,6 +4,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from opq_cloud.core.backend.addresses import in_clear, missing_backend_keys, with_backend_keys
+from opq_cloud.core.meant_service import ONE_PER_STORE, meant_service, note_running
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
-from opq_cloud.core.service import CloudContext, CloudService, HealthReport, Retention
+from opq_cloud.core.service import CloudContext, CloudService, HealthReport, Retention, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.collector import HealthCollector
-from opq_cloud.health.neighbours import Neighbour, url_of
+from opq_cloud.health.neighbours import Neighbours
 from opq_cloud.health.readings import WHOLE
 from opq_cloud.health.server import HealthService
 from opq_cloud.notifications.log_command import notifications_log
@@ -31,8 +33,18 @@ from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.kit import log
 from opq_proto.kit.command_line import CommandGroup, data_dir_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.http_server import url_of
 from opq_proto.kit.ports import with_offset
 from opq_proto.kit.system_place import default_data_dir, find_system
+from opq_proto.kit.system_record import (
+    CLOUD,
+    GATEWAY,
+    MeantService,
+    SystemIdentity,
+    forget_after_ctrl_c,
+    identity_of,
+)
+from opq_proto.kit.system_verdict import VERDICT_NAMES
 from opq_proto.kit.whole_file import write_whole_file
 
 if TYPE_CHECKING:  # loaded by the commands that run them
@@ -128,9 +140,6 @@ MAKERS: dict[str, Make] = {
 }
 """In the order of their start in `all`: services that bind start before services that connect."""
 
-ONE_PER_STORE = ("event-service", "triggering-service", "mauka", "view", "notifications", "update")
-"""A second one on the same store is refused; the brokers have one address each instead."""
-
 HELP = {
     "all": "Every service in this process; health of the whole on 8911.",
     "triggering-broker": "Measurements from Boxes (9880, CURVE) to subscribers (9881).",
@@ -145,31 +154,22 @@ HELP = {
 }
 
 
-def _neighbours(command: str, config: CloudConfig) -> list[Neighbour]:
-    """Returns the services in other processes that health asks."""
-    own = [
-        ("triggering-broker", url_of(config.triggering_broker.health_endpoint)),
-        ("acquisition-broker", url_of(config.acquisition_broker.health_endpoint)),
-        ("makai", url_of(config.triggering_service.health_endpoint)),
-        ("event-service", url_of(config.event_service.health_endpoint)),
-        ("mauka", url_of(config.mauka.health_endpoint)),
-        ("view", url_of(config.view.http_endpoint, "/health")),
-        ("notifications", url_of(config.notifications.health_endpoint)),
-    ]
-    named = [(each.name, each.url) for each in config.health.services]
-    services = named if named or command == "all" else own
+def _elsewhere(config: CloudConfig) -> list[MeantService]:
+    """Returns the services in other folders and on other machines that health asks."""
+    found = [MeantService(each.name, each.url, here=False) for each in config.health.services]
     if config.health.gateway_endpoint:
-        services.append(("gateway", url_of(config.health.gateway_endpoint)))
-    return [Neighbour(name, url) for name, url in services]
+        found.append(MeantService(GATEWAY, url_of(config.health.gateway_endpoint), here=False))
+    return found
 
 
 def _collector(
     command: str, config: CloudConfig, shared: CloudContext, data_dir: Path, board: ServiceBoard
 ) -> HealthCollector:
+    own_name = CLOUD if command == "all" else command
     return HealthCollector(
         config.health,
         shared,
-        _neighbours(command, config),
+        Neighbours(own_name, identity_of(data_dir), _elsewhere(config), ServiceCounters()),
         config.store.data_dir or data_dir,
         CloudKeys(config.keys, data_dir).server_secret,
         config.view.public_url,
@@ -178,19 +178,23 @@ def _collector(
 
 
 def health_of(
-    command: str, config: CloudConfig, board: ServiceBoard, alerts: Callable[[], HealthReport] | None = None
+    command: str,
+    config: CloudConfig,
+    board: ServiceBoard,
+    alerts: Callable[[], HealthReport] | None = None,
+    system: SystemIdentity | None = None,
 ) -> HealthService | None:
     """Returns the HTTP health of the services that run; View and update alone have their own."""
-    if command == "all":
-        return HealthService(config.health.whole_endpoint, board, WHOLE, any_path=True, alerts=alerts)
     if command in ("view", "update"):
         return None
-    if command == "health":
-        return HealthService(config.health.http_endpoint, board, WHOLE, alerts=alerts)
-    if command == "triggering-service":
-        return HealthService(config.triggering_service.health_endpoint, board, "makai")
-    section = getattr(config, command.replace("-", "_"))
-    return HealthService(section.health_endpoint, board, command, any_path=command == "mauka")
+    if command == "all":
+        endpoint, name = config.health.whole_endpoint, WHOLE
+    elif command == "health":
+        endpoint, name = config.health.http_endpoint, WHOLE
+    else:
+        endpoint = getattr(config, command.replace("-", "_")).health_endpoint
+        name = VERDICT_NAMES.get(command, command)
+    return HealthService(endpoint, board, name, command in ("all", "mauka"), alerts, system)
 
 
 def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
@@ -215,13 +219,13 @@ def _locked(
     return locked_files(names, config.store.data_dir or data_dir)
 
 
-def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
-    """Runs until a signal; returns the error where it could not."""
+def run(command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0) -> OpqError | None:
+    """Runs until a signal; returns the error where it could not. `port_offset`: of `config`'s addresses."""
     for key, problem in missing_backend_keys(command, config):
         return KeyFileError(f"{key}: {problem}")
     keys = CloudKeys(config.keys, data_dir)
     private = data_dir, config.store.data_dir or data_dir, keys.root, keys.public_keys, keys.server_secret
-    shared = CloudContext(lambda: _opened_store(config, data_dir), private)
+    shared = CloudContext(lambda: _opened_store(config, data_dir), private, identity_of(data_dir))
     board = ServiceBoard(shared.unreadable)
     board.note = in_clear(command, config)
     if board.note is not None:
@@ -240,16 +244,24 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
             collector = _collector(command, config, shared, data_dir, board)
             services.append(collector)
             alerts = collector.alerts
-        health = health_of(command, config, board, alerts)
+        health = health_of(command, config, board, alerts, shared.system)
         if health is not None:
             services.append(health)
         single = [name for name in names if name in ONE_PER_STORE]
-        with stopped_by_signals(runner.stop), _locked(single, config, data_dir, shared, runner):
+        own = meant_service(command, config, port_offset)
+        with (
+            stopped_by_signals(runner.stop) as signals,
+            _locked(single, config, data_dir, shared, runner),
+        ):
             if runner.start(services):
+                note_running(own, data_dir)
                 log.get().info("cloud.ready", services=[service.name for service in services])
             gc.freeze()  # what the imports brought stays: no collection searches it, 40 ms each time
             gc.set_threshold(10_000, 20, 20)  # as in the gateway: Measurements and rows are no cycles
-            if not runner.wait():
+            ended = runner.wait()
+            if signal.SIGINT in signals:  # a person at the terminal: it is not meant to run any more
+                forget_after_ctrl_c(data_dir, own.name)
+            if not ended:
                 # a thread that hangs in a library would make the interpreter's own end undefined
                 os._exit(1 if runner.failure is None else runner.failure.exit_code)
     finally:
@@ -337,7 +349,8 @@ def _command(name: str) -> click.Command:
             config = with_backend_keys(config, where)
             if scheduler is not None:
                 sys.exit(importlib.import_module("opq_cloud.mauka.bulk.run").run_waiting(config, scheduler))
-            failure = print_first_admin(config, where) if first_admin else run(name, config, where)
+            offset = port_offset or 0
+            failure = print_first_admin(config, where) if first_admin else run(name, config, where, offset)
         except OpqError as error:
             failure = error
         if failure is not None:

@@ -21,17 +21,21 @@ from opq_cloud.health import collector as collector_module
 from opq_cloud.health import machine
 from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.machine import disk_reading, slow_readings
+from opq_cloud.health.neighbours import Neighbours
 from opq_cloud.health.readings import Answer
+from opq_cloud.health.server import HealthService
 from opq_cloud.store import open_store
 from opq_cloud.store.records.accounts import HEALTH
 from opq_proto.kit.http_server import HttpServer, ReplyHandler
+from opq_proto.kit.system_record import MeantService, identity_of, note_meant
 
 LIMIT_S = 30.0
 
 
 def collector_of(shared: CloudContext, folder: Path, **more: Any) -> HealthCollector:
     section = more.pop("section", HealthSection(interval_s=0.1))
-    return HealthCollector(section, shared, [], folder, folder / "key", None, **more)
+    neighbours = Neighbours("health", identity_of(folder), (), ServiceCounters())
+    return HealthCollector(section, shared, neighbours, folder, folder / "key", None, **more)
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -183,3 +187,27 @@ def test_a_certificate_that_is_not_trusted_is_ill_and_a_page_that_is_away_is_unk
     found = machine._certificate(f"https://localhost:{server.port}/")
     server.end()
     assert found.value == 0.0 and "self" in found.info
+
+
+def test_who_is_asked_stands_in_the_record_and_another_system_does_not_count(tmp_path: Path) -> None:
+    own, other = identity_of(tmp_path / "own"), identity_of(tmp_path / "other")
+    boards = {"mauka": own, "view": other, "gateway": other}
+    servers = []
+    for name, system in boards.items():
+        health = HealthService("127.0.0.1:0", ServiceBoard(), name, system=system)
+        servers.append(HttpServer(name, "127.0.0.1:0", health._handler()))
+        servers[-1].start()
+    mauka, view, gateway = (f"http://127.0.0.1:{each.port}/" for each in servers)
+    counters = ServiceCounters()
+    elsewhere = [MeantService("gateway", gateway, here=False)]
+    neighbours = Neighbours("health", own, elsewhere, counters)
+    assert [each.name for each in neighbours.read()] == ["gateway"], "nothing else is meant yet"
+    meant = [MeantService("mauka", mauka), MeantService("view", view), MeantService("health", "http://x/")]
+    note_meant(tmp_path / "own", meant)
+    found = {each.name: each for each in neighbours.read()}
+    for server in servers:
+        server.end()
+    assert found.keys() == {"gateway", "mauka", "view"}
+    assert found["mauka"].document is not None and found["gateway"].document is not None
+    assert found["view"].document is None and str(tmp_path / "other") in found["view"].problem
+    assert [counters.of("not_answered", name) for name in ("mauka", "view")] == [0, 1]

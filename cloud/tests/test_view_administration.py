@@ -22,7 +22,7 @@ from opq_cloud.view.pages.admin.box_facts import AdminBox
 from opq_cloud.view.pages.admin.front_page import concerns
 from opq_cloud.view.pages.admin.plugin_package import PackageFacts, read_package
 from opq_cloud.view.pages.shown.addresses import ServiceAddresses, health_url, reachable
-from opq_cloud.view.pages.shown.health_client import ServicesFound, read_services
+from opq_cloud.view.pages.shown.health_client import ServicesFound, ServiceState, read_services
 from opq_cloud.view.web.forms import NOT_A_FORM, read_form
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import RequestFacts, Visitors
@@ -295,11 +295,11 @@ def test_a_token_of_an_admin_and_a_view_that_asks_nobody_show_no_administration(
 
 def test_services_that_answer_alone_or_not_at_all_are_named(health: str) -> None:
     silent = "http://127.0.0.1:1"
-    found = read_services(ServiceAddresses(health=(("opq", silent), ("mauka", health), ("gateway", silent))))
+    found = read_services(ServiceAddresses(health=(("mauka", health), ("gateway", silent))))
     assert [(each.name, each.answers) for each in found.states if each.depth == 0] == [
         ("opq", True), ("gateway", False),
     ]  # fmt: skip
-    assert [each.name for each in found.troubles] == ["makai_config napali", "SagPlugin", "gateway"]
+    assert [each.name for each in found.troubles] == ["gateway", "makai_config napali", "SagPlugin"]
     assert found.urls == (health,)
     assert read_services(ServiceAddresses()).states == ()
 
@@ -325,6 +325,18 @@ def test_the_same_trouble_of_many_boxes_is_one_concern_and_others_are_named() ->
     misfit = "It measures 230 V, 50.0 Hz where 120 V, 60 Hz are nominal"
     (one,) = concerns([replace(free, clock_doubtful=False, misfit=misfit)], ServicesFound((), ()))
     assert (one.what, one.why, one.link) == ("Box 1", misfit, "/admin/boxes/1")
+
+
+def test_the_silence_of_boxes_behind_a_service_that_does_not_run_is_no_concern_of_its_own() -> None:
+    silent = AdminBox(
+        BoxRecord("1", ""), False, "Silent for 5 min", 300_000, "GPS", False, "", "none", None, None
+    )
+    dead = ServiceState("gateway", False, "does not run", answers=False)
+    found = concerns([silent], ServicesFound((dead,), ("http://x",), (dead,)))
+    assert [each.what for each in found] == ["gateway"]
+    other = ServiceState("notifications", False, "does not run", answers=False)
+    found = concerns([silent], ServicesFound((other,), ("http://x",), (other,)))
+    assert [each.what for each in found] == ["notifications", "Box 1"]
 
 
 def test_addresses_that_are_bound_are_asked_on_this_machine() -> None:

@@ -10,6 +10,7 @@ import ctypes
 import gc
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -192,10 +193,12 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         from opq_proto.link import frames as link  # noqa: F401
 
         early.allow_requests()
+        from opq_gateway.config import data_folder
         from opq_gateway.gateway import Gateway
         from opq_gateway.setup import saved
         from opq_gateway.setup.surroundings import refuse
         from opq_proto.kit import log
+        from opq_proto.kit.system_record import GATEWAY, forget_after_ctrl_c
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
         return 1
@@ -207,10 +210,12 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     try:
         config = saved.load_saved(config_path, data_dir, port_offset)  # before the signals: a pipe may wait
         refuse(config)
-        gateway = Gateway(config, early, on_trial)
+        gateway = Gateway(config, early, on_trial, port_offset)
         gc.set_threshold(10_000, 20, 20)  # cycles are rare: at 700, the default, it costs 2 % of the CPU
-        with stopped_by_signals(stop):
+        with stopped_by_signals(stop) as signals:
             gateway.run(stop)
+        if signal.SIGINT in signals:  # a person at the terminal: it is not meant to run any more
+            forget_after_ctrl_c(data_folder(config).parent, GATEWAY)
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         return error.exit_code

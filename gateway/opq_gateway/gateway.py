@@ -58,6 +58,8 @@ from opq_gateway.uplink.uplink import Uplink
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
 from opq_proto.kit import log
+from opq_proto.kit.http_server import url_of
+from opq_proto.kit.system_record import GATEWAY, MeantService, identity_of, note_meant
 from opq_proto.kit.watchdog import Heartbeats, Notifier, Watchdog
 from opq_proto.kit.whole_file import open_private, private_folder
 
@@ -79,14 +81,22 @@ class Gateway:
         counters, statuses: by Box id, live.
     """
 
-    def __init__(self, config: Config, early: EarlyPorts | None = None, on_trial: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        early: EarlyPorts | None = None,
+        on_trial: bool = False,
+        port_offset: int = 0,
+    ) -> None:
         """Reads the keys; nothing is opened yet, except `early` ports. `on_trial`: an update is tried.
+
+        `port_offset`: by which the addresses of `config` were moved.
 
         Raises:
             KeyFileError: a key file is missing or bad; the text names it and the command that makes it.
         """
         self.config = config
-        self._early, self._on_trial = early, on_trial
+        self._early, self._on_trial, self._port_offset = early, on_trial, port_offset
         keys = key_folder(config)
         _check_there(keys, [box.id for box in config.box])
         self._server_key = read_key_file(keys.server_public).public
@@ -114,7 +124,8 @@ class Gateway:
         assert self.config.health_endpoint is not None
         power = PowerFail(self.config.power, stop.set, report=self._report_power)
         with contextlib.ExitStack() as held:
-            held.callback(os.close, _lock(data_folder(self.config)))
+            folder = data_folder(self.config)
+            held.callback(os.close, _lock(folder))
             pages = pages_of(self.metrics, ledgers_of(self.config))
             health = HealthServer(
                 self.config.health_endpoint,
@@ -123,10 +134,11 @@ class Gateway:
                 self.claims,
                 self._gps,
                 self.counters[self.config.box[0].id],
+                identity_of(folder.parent),
             )
             held.callback(health.close)
-            folder = data_folder(self.config)
             held.callback(note_address(folder, health.port, self.config.health_endpoint))
+            self._note_meant(folder.parent, self.config.health_endpoint, health.port)
             readers = FeedReaders(self.config, self.feed, self.statuses, self.counters, self.shares)
             held.callback(readers.close)
             setup = self._setup(stop)
@@ -134,6 +146,13 @@ class Gateway:
             held.enter_context(power.signal_caught())
             self._serve(stop, ready, power, {**readers.runs, **setup.runs})
         power.after_end()
+
+    def _note_meant(self, data_dir: Path, endpoint: str, port: int) -> None:
+        own = MeantService(GATEWAY, url_of(endpoint, port=port), self._port_offset)
+        try:
+            note_meant(data_dir, [own])
+        except OSError as error:  # it serves all the same
+            self._log.warning("system.not_noted", error=str(error))
 
     def _setup(self, stop: threading.Event) -> SetupService:
         keys = {box_id: pair.public.decode() for box_id, pair in self._pairs.items()}

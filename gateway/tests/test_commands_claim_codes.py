@@ -14,10 +14,10 @@ from free_ports import free_port
 
 from opq_gateway.__main__ import main
 from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MAX_TRIES, ClaimCodes, as_digits
-from opq_gateway.local import health
 from opq_gateway.local.health import HealthServer
 from opq_gateway.local.running_gateway import note_address, status_words
 from opq_gateway.status import BoxStatus
+from opq_proto.kit import http_server
 
 
 class HandClock:
@@ -169,5 +169,5 @@ def test_another_address_of_a_gateway_that_listens_wider_is_shown_none(
     monkeypatch: pytest.MonkeyPatch, served: tuple[ClaimCodes, str]
 ) -> None:
     claims, address = served
-    monkeypatch.setattr(health, "ip_address", lambda _: __import__("ipaddress").ip_address("192.0.2.7"))
+    monkeypatch.setattr(http_server, "ip_address", lambda _: __import__("ipaddress").ip_address("192.0.2.7"))
     assert asked(address, "POST", "/claim-codes?box=1")[0] == 403 and claims.open_codes() == ()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -18,9 +19,11 @@ from opq_gateway.local.running_gateway import read_status, status_words
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ports import PORTS
-from opq_proto.kit.system_place import find_system, running_systems
+from opq_proto.kit.system_answers import read_system
+from opq_proto.kit.system_place import find_system
+from opq_proto.kit.system_record import CLOUD, GATEWAY, read_record
+from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict
 from opq_tools.boxes.command import box_rows
-from opq_tools.doctor.addresses import read_health
 
 INCIDENTS_SHOWN = 3
 BOXES_SHOWN = 20
@@ -28,32 +31,50 @@ SILENT_S = CONDITIONS["silence"].limit
 
 
 def system_status(folder: Path, offset: int) -> dict[str, Any]:
-    """What a data folder and the services at its ports say; what does not answer is None."""
-    whole = _health(offset)
-    try:
-        gateway: dict[str, Any] | None = read_status(f"127.0.0.1:{PORTS['gateway_health']}", offset)
-    except OpqError:
-        gateway = None
+    """What a data folder and its services say; what does not answer is None."""
+    verdict, disk, stored = read_system(read_record(folder), offset), _disk(folder), _stored(folder)
+    not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
+    if "store_problem" in stored:
+        not_ok.append({"name": "store", "info": stored["store_problem"]})
+    reported = any(each["name"].startswith("disk") for each in not_ok)
+    if (
+        disk is not None
+        and not reported
+        and 1 - disk["free_bytes"] / disk["bytes"] >= CONDITIONS["disk"].limit
+    ):
+        not_ok.append({"name": "disk", "info": f"{disk['free_bytes'] / 1e9:.2f} GB are free at {folder}"})
+    runs = {each.name: each for each in verdict.services if each.state is ServiceState.RUNS}
+    page = runs.get(CLOUD) or runs.get("view")
     return {
         "data_dir": str(folder),
         "port_offset": offset,
-        "page": f"http://127.0.0.1:{PORTS['view'] + offset}",
-        "runs": any(each.port_offset == offset for each in running_systems()) or whole is not None,
-        "cloud": whole,
-        "gateway": gateway,
-        **_stored(folder),
-        "disk": _disk(folder),
+        "page": None if page is None else _page(folder, offset),
+        "runs": verdict.runs,
+        "ok": verdict.ok and not not_ok,
+        "services": [
+            {"name": each.name, "meant": each.meant, "state": str(each.state), "url": each.url}
+            for each in verdict.services
+        ],
+        "not_ok": not_ok,
+        "others": [{"data_dir": other, "urls": list(urls)} for other, urls in verdict.others.items()],
+        "gateway": _gateway(runs.get(GATEWAY)),
+        **stored,
+        "disk": disk,
     }
 
 
-def _health(offset: int) -> dict[str, Any] | None:
-    try:
-        document = read_health("mauka_health", offset)
-    except (OSError, ValueError):
+def _page(folder: Path, offset: int) -> str:
+    view = next((each.health for each in read_record(folder).services if each.name == "view"), None)
+    return view.removesuffix("/health") if view else f"http://127.0.0.1:{PORTS['view'] + offset}"
+
+
+def _gateway(service: ServiceVerdict | None) -> dict[str, Any] | None:
+    if service is None:
         return None
-    parts = document.get("subcomponents") or []
-    wrong = {each["name"]: each.get("info") for each in parts if not each.get("ok")}
-    return {"ok": document.get("ok") is True, "parts": len(parts), "not_ok": wrong}
+    try:
+        return read_status(urlsplit(service.url).netloc, 0)
+    except OpqError:
+        return None
 
 
 def _stored(folder: Path) -> dict[str, Any]:
@@ -92,14 +113,18 @@ def status_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
 
 
 def _service_lines(status: Mapping[str, Any]) -> list[str]:
-    lines = [f"system      {status['data_dir']}" + ("" if status["runs"] else ": does not run")]
-    cloud = status["cloud"]
-    if cloud is not None:
+    meant = [each for each in status["services"] if each["meant"]]
+    words = "well" if status["ok"] else "not well" if meant else "nothing is meant to run here"
+    lines = [f"system      {status['data_dir']}: {words}"]
+    lines += [f"not well    {each['name']}: {each['info']}" for each in status["not_ok"]]
+    running = [each["name"] for each in status["services"] if each["state"] == ServiceState.RUNS]
+    if running:
+        lines.append(f"runs        {', '.join(running)}")
+    for other in status["others"]:
+        ports = ", ".join(str(urlsplit(url).port) for url in other["urls"])
+        lines.append(f"another     the system of {other['data_dir']} runs at {ports}")
+    if status["page"] is not None:
         lines.append(f"page        {status['page']}")
-        lines.append(f"cloud       {'well' if cloud['ok'] else 'not well'}: {cloud['parts']} parts")
-        lines += [f"            {name}: {info or 'not well'}" for name, info in cloud["not_ok"].items()]
-    elif status["runs"]:
-        lines.append("cloud       does not answer")
     if status["gateway"] is not None:
         first, *more = status_words(status["gateway"])
         lines += [f"gateway     {first}", *(f"            {line}" for line in more)]
@@ -129,8 +154,6 @@ def _box_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
 def _kept_lines(status: Mapping[str, Any]) -> list[str]:
     lines = [f"incidents   {'' if status['incidents'] else 'none'}".rstrip()]
     lines += [f"{each['id']:>6}  {_when(each['start_ms'])}  {each['what']}" for each in status["incidents"]]
-    if "store_problem" in status:
-        lines.append(f"store       {status['store_problem']}")
     disk = status["disk"]
     if disk is not None:
         lines.append(f"disk        {disk['free_bytes'] / 1e9:.1f} of {disk['bytes'] / 1e9:.0f} GB are free")
@@ -147,9 +170,9 @@ def _when(ms: int) -> str:
 @port_offset_option
 @json_option
 def command(watch: bool, data_dir: Path | None, port_offset: int | None, as_json: bool) -> None:
-    """What runs here, its Boxes, the last incidents and the disk, on one screen.
+    """What is meant to run here and does, its Boxes, the last incidents and the disk, on one screen.
 
-    Ends with 1 if a system runs and is not well; `opq-tools doctor` says what helps.
+    Ends with 0 only if all that is meant to run here is well; `opq-tools doctor` says what helps.
 
     Example: opq-tools status --watch
     """
@@ -161,7 +184,7 @@ def command(watch: bool, data_dir: Path | None, port_offset: int | None, as_json
         _watch(folder, offset)
     else:
         click.echo("\n".join(status_lines(status, time.time())))
-    if status["runs"] and not (status["cloud"] or {}).get("ok"):
+    if not status["ok"]:
         raise click.exceptions.Exit(1)
 
 

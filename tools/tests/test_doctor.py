@@ -9,11 +9,9 @@ import socket
 import sqlite3
 import subprocess
 import tarfile
-import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -23,9 +21,11 @@ from free_ports import free_offset
 
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.clock import ClockState
+from opq_proto.kit.http_server import HttpServer, ReplyHandler
 from opq_proto.kit.ports import PORTS
+from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService, forget_meant, identity_of, note_meant
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_tools.doctor.addresses import check_addresses
+from opq_tools.doctor.addresses import check_services
 from opq_tools.doctor.bundle import without_secrets, write_bundle
 from opq_tools.doctor.folder import check_folder
 from opq_tools.doctor.machine import UDEV_RULE, check_machine
@@ -280,44 +280,62 @@ def test_a_full_slow_or_unwritable_disk_is_named(data_dir: Path) -> None:
     assert "is not a folder" in found.text
 
 
-def test_a_port_that_another_program_holds_is_named_with_the_program() -> None:
+def test_a_port_that_another_program_holds_is_named_with_the_program(data_dir: Path) -> None:
     offset = free_offset()
-    assert list(check_addresses(offset, runs=False)) == []
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", PORTS["view"] + offset))
-        other.listen()
-        (found,) = check_addresses(offset, runs=False)
+    assert list(check_services(data_dir, offset)) == []
+    with socket.socket() as program:
+        program.bind(("127.0.0.1", PORTS["view"] + offset))
+        program.listen()
+        (found,) = check_services(data_dir, offset)
     assert found.what == "port" and f"(process {os.getpid()})" in found.text and "(view)" in found.text
+    assert found.fix.startswith("end that program")
 
 
-def test_a_service_that_is_not_well_or_silent_is_named() -> None:
-    offset = free_offset()
+@contextmanager
+def answering(folder: Path, port: int, *parts: dict[str, object], ok: bool = True) -> Iterator[None]:
+    """A cloud of that data folder, as its health address answers."""
+    body = {"name": "opq", "ok": ok, "system": identity_of(folder).as_json(), "subcomponents": parts}
 
-    class Answer(BaseHTTPRequestHandler):
+    class Cloud(ReplyHandler):
         def do_GET(self) -> None:
-            parts = [
-                {"name": "view", "ok": True},
-                {"name": "Box 3", "ok": False, "info": "last heard 90 s ago"},
-            ]
-            body = json.dumps({"name": "opq", "ok": False, "subcomponents": parts}).encode()
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body)
+            self.send_reply((200, "application/json", json.dumps(body).encode()))
 
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", PORTS["mauka_health"] + offset), Answer)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    server = HttpServer("cloud", f"127.0.0.1:{port}", Cloud)
+    server.start()
     try:
-        first, second = check_addresses(offset, runs=True)
+        yield
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    assert first.text == "Box 3 is not well: last heard 90 s ago"
-    assert f":{PORTS['gateway_health'] + offset}/ does not answer" in second.text
+        server.end()
+
+
+def test_a_service_that_is_not_well_or_does_not_run_is_named(data_dir: Path) -> None:
+    offset = free_offset()
+    port = PORTS["mauka_health"] + offset
+    gateway = f"http://127.0.0.1:{PORTS['gateway_health'] + offset}/"
+    note_meant(data_dir, [MeantService(CLOUD, f"http://127.0.0.1:{port}/"), MeantService(GATEWAY, gateway)])
+    silent = {"name": "3", "ok": False, "info": "last heard 90 s ago"}
+    with answering(data_dir, port, {"name": "view", "ok": True}, silent, ok=False):
+        first, second = check_services(data_dir, offset)
+    assert first.text == f"gateway does not run: nothing of ours answers at {gateway}"
+    assert f"rm {data_dir}/system/gateway.json" in first.fix and "end that program" not in first.fix
+    assert second.text == "Box 3 is not well: last heard 90 s ago"
+    forget_meant(data_dir, [GATEWAY])
+    with answering(data_dir, port):
+        assert list(check_services(data_dir, offset)) == [], "no gateway is meant here"
+
+
+def test_another_system_at_the_ports_is_named_and_its_faults_are_not(data_dir: Path, tmp_path: Path) -> None:
+    offset = free_offset()
+    port = PORTS["mauka_health"] + offset
+    silent = {"name": "3", "ok": False, "info": "last heard 90 s ago"}
+    with answering(tmp_path / "other", port, silent, ok=False):
+        (held,) = check_services(data_dir, offset)
+        note_meant(data_dir, [MeantService(CLOUD, f"http://127.0.0.1:{port}/")])
+        service, again = check_services(data_dir, offset)
+    assert held == again and held.what == "port"
+    assert held.text == f"{port} is held by the system of {tmp_path}/other, which may go on"
+    assert "--port-offset" in held.fix and "end that program" not in held.fix + service.fix
+    assert service.text.startswith(f"cloud does not run here: the system of {tmp_path}/other answers at ")
 
 
 def test_the_command_mends_says_so_and_ends_with_what_is_left(data_dir: Path, tmp_path: Path) -> None:

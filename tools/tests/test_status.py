@@ -26,14 +26,17 @@ def test_what_is_not_well_stands_first_and_a_long_list_is_cut() -> None:
     lines = status_lines(
         {
             "data_dir": "D", "port_offset": 0, "page": "http://127.0.0.1:8888", "runs": True,
-            "cloud": {"ok": False, "parts": 30, "not_ok": {"Box 98": "last heard 3600 s ago"}},
-            "gateway": None, "boxes": boxes, "disk": {"free_bytes": 5 * 10**9, "bytes": 10**11},
+            "ok": False, "not_ok": [{"name": "Box 98", "info": "last heard 3600 s ago"}],
+            "services": [{"name": "cloud", "meant": True, "state": "runs", "url": "http://127.0.0.1:8911/"}],
+            "others": [], "gateway": None, "boxes": boxes, "disk": {"free_bytes": 5 * 10**9, "bytes": 10**11},
             "incidents": [{"id": 7, "start_ms": round(NOW_S * 1000), "what": "Sag to 85.2 % at Box 1"}],
         },
         NOW_S,
     )  # fmt: skip
     text = "\n".join(lines)
-    assert "cloud       not well: 30 parts\n            Box 98: last heard 3600 s ago" in text
+    assert text.startswith(
+        "system      D: not well\nnot well    Box 98: last heard 3600 s ago\nruns        cloud\n"
+    )
     first = lines.index("Boxes       42, 39 of them measure") + 1
     assert [line.split()[0] for line in lines[first : first + 3]] == ["98", "99", "97"]
     assert "silent since" in lines[first] and "never heard" in text and "unplugged" in text
@@ -45,8 +48,9 @@ def test_what_is_not_well_stands_first_and_a_long_list_is_cut() -> None:
 def test_a_folder_that_nobody_uses_and_a_store_that_is_broken_say_so(tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path), "--port-offset", str(free_offset()))
     done = run_in_process("status", *where)
-    assert done.returncode == 0
-    assert done.stdout.startswith(f"system      {tmp_path}: does not run\nBoxes       none in the store\n")
+    assert done.returncode == 1, "nothing is meant to run here"
+    empty = f"system      {tmp_path}: nothing is meant to run here\nBoxes       none in the store\n"
+    assert done.stdout.startswith(empty)
     (tmp_path / "opq.db").write_bytes(b"no database" * 1000)
     found = json.loads(run_in_process("status", "--json", *where).stdout)
     assert "opq.db" in found["store_problem"] and not found["runs"]

@@ -54,6 +54,8 @@ QUEUES: Mapping[str, float] = {
     "measurements_held": 10,  # of a Box, in its gateway, that the cloud has not acknowledged
 }
 """Limits of queues, by the name in a service's `levels`."""
+UPSTREAM = ("triggering-broker", "triggering-service", "makai", "retention")
+"""Without these no Box is heard, and nothing is stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from opq_cloud.core.stage_times import StageTimes
 from opq_cloud.store.store import CloudStore
+from opq_proto.kit.system_record import SystemIdentity
 
 STALE_S = 20.0
 """The original's health calls a component down after this time without a sign (docs/reference/opq-interop.md
@@ -153,9 +154,14 @@ class StatusService(Protocol):
 class CloudContext:
     """Shared by the services of one process: the store, opened when first needed."""
 
-    def __init__(self, open_store: Callable[[], CloudStore], private: Sequence[Path] = ()) -> None:
-        """`private`: folders with data and keys."""
-        self.private = tuple(private)
+    def __init__(
+        self,
+        open_store: Callable[[], CloudStore],
+        private: Sequence[Path] = (),
+        system: SystemIdentity | None = None,
+    ) -> None:
+        """`private`: folders with data and keys; `system`: which system answers."""
+        self.private, self.system = tuple(private), system
         self._open_store = open_store
         self._lock = threading.Lock()
         self._store: CloudStore | None = None

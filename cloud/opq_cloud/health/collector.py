@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.core.conditions import CONDITIONS, HealthJudge, Reading, Verdict
-from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.core.service import CloudContext, HealthReport
 from opq_cloud.core.settings.config import HealthSection
 from opq_cloud.health.machine import disk_reading, slow_readings
-from opq_cloud.health.neighbours import Neighbour, Neighbours, report_of
+from opq_cloud.health.neighbours import Neighbours, report_of
 from opq_cloud.health.readings import WHOLE, Answer, AnswerReader, flat
 from opq_cloud.store.records.accounts import HEALTH
 from opq_cloud.store.store import CloudStore
@@ -53,14 +53,14 @@ class HealthCollector:
         self,
         section: HealthSection,
         shared: CloudContext,
-        neighbours: Sequence[Neighbour],
+        neighbours: Neighbours,
         folder: Path,
         server_key: Path,
         public_url: str | None,
         own: Callable[[], HealthReport] | None = None,
     ) -> None:
         """`folder`: the data folder; `own`: the health of this process, where it has the cloud's services."""
-        self.counters = ServiceCounters()
+        self.counters = neighbours.counters
         for counted in ("asked", "not_answered", "alerts", "recoveries"):
             self.counters.add(counted, 0)
         self._section, self._shared, self._folder = section, shared, folder
@@ -105,7 +105,7 @@ class HealthCollector:
         return report
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        neighbours = Neighbours(self._neighbours, self.counters)
+        neighbours = self._neighbours
         slow = ThreadPoolExecutor(4, "health.slow")
         try:
             while not stop.is_set():
@@ -114,7 +114,6 @@ class HealthCollector:
                     ready.set()
                 stop.wait(self._section.interval_s)
         finally:
-            neighbours.close()
             slow.shutdown(wait=False, cancel_futures=True)
 
     def _turn(self, answers: list[Answer], slow: ThreadPoolExecutor) -> None:

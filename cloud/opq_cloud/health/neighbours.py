@@ -5,57 +5,67 @@ down. Both differ from the original (docs/reference/opq-interop.md H.38), which 
 on a machine with much to do that is too short.
 """
 
-import json
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from opq_cloud.core.service import STALE_S, HealthReport, ServiceCounters
 from opq_cloud.health.readings import Answer
+from opq_proto.kit.system_answers import read_answer
+from opq_proto.kit.system_record import MeantService, SystemIdentity, read_record
+from opq_proto.kit.system_verdict import VERDICT_NAMES, ServiceState, service_verdict
 
 TIMEOUT_S = 4.0
-MAX_BYTES = 8_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A service in another process."""
-
-    name: str
-    url: str
+MOST_AT_ONCE = 32
 
 
 class Neighbours:
-    """Reads the health of services in other processes. Counters: `asked`, `not_answered`, by name."""
+    """Reads the health of services in other processes: those that the data folder's record says are meant to
+    run there, and those that the configuration names elsewhere.
 
-    def __init__(self, services: Sequence[Neighbour], counters: ServiceCounters) -> None:
+    Counters: `asked`, `not_answered`, by name.
+    """
+
+    def __init__(
+        self,
+        own_name: str,
+        own: SystemIdentity,
+        elsewhere: Sequence[MeantService],
+        counters: ServiceCounters,
+    ) -> None:
+        """`own_name`: the service that asks, as the record names it."""
         self.counters = counters
-        self._services = services
-        self._pool = ThreadPoolExecutor(max(1, len(services)), "neighbours")
+        self._own_name, self._own, self._elsewhere = own_name, own, elsewhere
+        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, "neighbours")
 
     def read(self) -> list[Answer]:
         """Asks all at once; takes at most TIMEOUT_S or a little longer."""
-        return list(self._pool.map(self._read, self._services))
+        return list(self._pool.map(self._read, self._services()))
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False)
+    def _services(self) -> list[MeantService]:
+        here = read_record(Path(self._own.data_dir)).services
+        found = {each.health: each for each in self._elsewhere}
+        found |= {each.health: each for each in here if each.name != self._own_name}
+        return list(found.values())
 
-    def _read(self, service: Neighbour) -> Answer:
-        self.counters.add("asked", label=service.name)
-        asked_s = time.time()
+    def _read(self, service: MeantService) -> Answer:
+        name = VERDICT_NAMES.get(service.name, service.name)
+        self.counters.add("asked", label=name)
+        answer = read_answer(service.health, self._own, TIMEOUT_S)
+        verdict, document = service_verdict(service, answer), answer.document
+        problem = answer.problem if document is None else verdict.text
         try:
-            with urllib.request.urlopen(service.url, timeout=TIMEOUT_S) as answer:
-                document = json.loads(answer.read(MAX_BYTES))
-            health_from_json(document)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            self.counters.add("not_answered", label=service.name)
-            late = isinstance(getattr(error, "reason", error), TimeoutError)
-            return Answer(service.name, None, f"{service.url}: {error}", is_late=late)
+            if document is not None:
+                health_from_json(document)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            document, problem = None, f"{service.health}: {error}"
+        if document is None or verdict.state is not ServiceState.RUNS:
+            self.counters.add("not_answered", label=name)
+            return Answer(name, None, problem, is_late=answer.is_late)
         is_gateway = document["name"] == "gateway"
-        return Answer(service.name, document, "", asked_s, time.time(), is_gateway)
+        return Answer(name, document, "", answer.asked_s, answer.answered_s, is_gateway)
 
 
 def report_of(answer: Answer) -> HealthReport:
@@ -84,9 +94,3 @@ def health_from_json(
         info = f"last heard {age_s} s ago"
     parts = tuple(health_from_json(part, None, now_s) for part in document.get("subcomponents") or ())
     return HealthReport(name or str(document["name"]), ok, timestamp_s, info, parts, received_s)
-
-
-def url_of(endpoint: str, path: str = "/") -> str:
-    """Where a service that binds `host:port` answers; one that binds all addresses does on loopback."""
-    host, _, port = endpoint.rpartition("://")[2].rpartition(":")
-    return f"http://{'127.0.0.1' if host in ('', '*', '0.0.0.0') else host}:{port}{path}"

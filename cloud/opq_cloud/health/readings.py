@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opq_cloud.core.backend.peer_watch import NOBODY
-from opq_cloud.core.conditions import QUEUES, Reading
+from opq_cloud.core.conditions import QUEUES, UPSTREAM, Reading
 from opq_cloud.core.service import STALE_S
 from opq_proto.errors import StoreError
 
 Document = Mapping[str, Any]
 
 WHOLE = "opq"
-UPSTREAM = ("triggering-broker", "triggering-service", "makai", "retention")
-"""Without these no Box is heard, and nothing is stored."""
 BEHIND_GATEWAY = (*UPSTREAM, "acquisition-broker")
 """Without these a gateway is not connected, or is not acknowledged what it sends."""
 STORING = ("triggering-service", "triggering-service of makai")

@@ -22,6 +22,7 @@ from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.core.stage_times import BOUNDS_S
 from opq_proto.errors import PortBusyError
 from opq_proto.kit.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler
+from opq_proto.kit.system_record import SystemIdentity
 
 STAGE_LABELS = ("service", "stage")
 LABELS = ("service", "of")
@@ -40,13 +41,16 @@ class HealthService:
         answers_as: str,
         any_path: bool = False,
         alerts: Callable[[], HealthReport] | None = None,
+        system: SystemIdentity | None = None,
     ) -> None:
-        """`answers_as`: the name in the answer. `any_path`: as the original's Mauka, else 404."""
+        """`answers_as`: the name in the answer. `any_path`: as the original's Mauka, else 404. `system` is
+        reported to this machine alone."""
         self.counters = ServiceCounters()
         self._endpoint = endpoint
         self._board = board
         self._name = answers_as
         self._any_path = any_path
+        self._system = {} if system is None else {"system": system.as_json()}
         self._alerts = alerts or (lambda: board.health(answers_as))
         self._registry = CollectorRegistry()
         self._registry.register(_BoardCollector(board))
@@ -68,10 +72,10 @@ class HealthService:
         finally:
             server.end()
 
-    def reply(self, path: str) -> Reply:
-        """Status, content type and body of a GET."""
+    def reply(self, path: str, local: bool = False) -> Reply:
+        """Status, content type and body of a GET; `local`: of this machine."""
         self.counters.add("requests")
-        path = path.partition("?")[0]
+        path, system = path.partition("?")[0], self._system if local else {}
         if path == "/metrics":
             return HTTPStatus.OK, METRICS_TYPE, generate_latest(self._registry)
         if path == "/status":
@@ -79,9 +83,14 @@ class HealthService:
         if path == "/connections":
             return HTTPStatus.OK, "application/json", json.dumps(self._board.connections()).encode()
         if path == "/alerts":
-            return HTTPStatus.OK, "application/json", json.dumps(self._alerts().as_json()).encode()
+            return (
+                HTTPStatus.OK,
+                "application/json",
+                json.dumps({**self._alerts().as_json(), **system}).encode(),
+            )
         if path in ("/", "/health") or self._any_path:
-            document = {**self._board.health(self._name).as_json(), "version": version("opq-toolkit")}
+            own = self._board.health(self._name).as_json()
+            document = {**own, "version": version("opq-toolkit"), **system}
             return HTTPStatus.OK, "application/json", json.dumps(document).encode()
         return HTTPStatus.NOT_FOUND, "text/plain", b"Resource not found."
 
@@ -90,7 +99,7 @@ class HealthService:
 
         class HealthHandler(ReplyHandler):
             def do_GET(self) -> None:
-                self.send_reply(reply(self.path))
+                self.send_reply(reply(self.path, self.from_this_machine))
 
         return HealthHandler
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from opq_cloud.core.service import HealthReport
 from opq_cloud.update.repository import ReleaseRepository
 from opq_proto.kit.http_server import Reply
+from opq_proto.kit.system_record import SystemIdentity
 
 TEXT, BYTES = "text/plain", "application/octet-stream"
 NOT_FOUND: Reply = (404, TEXT, b"Resource not found.")
@@ -32,14 +33,21 @@ class UpdatePages:
     """Answers by path; nothing outside the two folders is ever named."""
 
     def __init__(
-        self, repository: ReleaseRepository, packages: Path, problem: Callable[[], str | None]
+        self,
+        repository: ReleaseRepository,
+        packages: Path,
+        problem: Callable[[], str | None],
+        system: SystemIdentity | None = None,
     ) -> None:
-        """`packages`: the folder of the original's packages; it need not be there. `problem`: for health."""
+        """`packages`: the folder of the original's packages; it need not be there. `problem` and `system`:
+        for health."""
+        self._system = {} if system is None else {"system": system.as_json()}
         self._repository = repository
         self._packages = packages
         self._problem = problem
 
-    def answer(self, path: str) -> Answer:
+    def answer(self, path: str, local: bool = False) -> Answer:
+        """`local`: of this machine, which alone gets to know which system answers."""
         found = FILE.fullmatch(path)
         if found is not None:
             folder = self._repository.metadata if found[1] == "metadata" else self._repository.targets
@@ -51,7 +59,8 @@ class UpdatePages:
             case "/" | "/health":
                 problem = self._problem()
                 health = HealthReport("Box Update Server", problem is None, info=problem).as_json()
-                return Answer((200, "application/json", json.dumps(health).encode()))
+                document = {**health, **(self._system if local else {})}
+                return Answer((200, "application/json", json.dumps(document).encode()))
             case "/ls":
                 return Answer((200, TEXT, "\n".join(names).encode()))
             case "/version" if newest is not None:

@@ -60,7 +60,8 @@ class UpdateService:
         self._keys = CloudKeys(config.keys, data_dir)
         folder = data_dir / "updates"
         self._repository = ReleaseRepository(folder)
-        self._pages = UpdatePages(self._repository, folder / "box-updates", lambda: self._problem)
+        packages = folder / "box-updates"
+        self._pages = UpdatePages(self._repository, packages, lambda: self._problem, shared.system)
         self._online = folder / "online.pem"
         self._due = threading.Event()
         self._problem: str | None = None
@@ -146,7 +147,7 @@ class UpdateService:
         class UpdateHandler(ReplyHandler):
             def do_GET(self) -> None:
                 service.counters.add("requests")
-                answer = service._pages.answer(self.path.partition("?")[0])
+                answer = service._pages.answer(self.path.partition("?")[0], self.from_this_machine)
                 if answer.file is None:
                     self.send_reply(answer.reply, dict(answer.headers))
                 else:

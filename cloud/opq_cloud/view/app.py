@@ -28,7 +28,7 @@ from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_cloud.view.web.forms import SIGNED_OUT, see_other
 from opq_cloud.view.web.gate import VisitorGate
 from opq_cloud.view.web.guard import Scope
-from opq_cloud.view.web.visitors import UNKNOWN, VISITOR, Visitor
+from opq_cloud.view.web.visitors import UNKNOWN, VISITOR, RequestFacts, Visitor
 from opq_proto.errors import StoreError
 
 log = structlog.get_logger()
@@ -194,8 +194,12 @@ class StatusRoutes:
         router.add_api_route("/metrics", self.metrics)
         return router
 
-    def health(self) -> JSONResponse:
-        return JSONResponse(HealthReport("view", ok=True).as_json())
+    def health(self, request: Request) -> JSONResponse:
+        """Which system answers is reported to this machine alone."""
+        facts = RequestFacts(dict(request.headers), request.client.host if request.client else "")
+        system = self._services.addresses.system
+        named = {"system": system.as_json()} if system is not None and facts.from_this_machine else {}
+        return JSONResponse({**HealthReport("view", ok=True).as_json(), **named})
 
     def metrics(self) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

@@ -4,19 +4,23 @@ import json
 import threading
 from collections.abc import Iterable
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
-from opq_cloud.__main__ import _neighbours
+from opq_cloud.__main__ import HELP, _elsewhere
+from opq_cloud.core.meant_service import meant_service, note_running
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import MAX_LABELS, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.health.neighbours import Neighbour, Neighbours, health_from_json, report_of
+from opq_cloud.core.settings.endpoint_ports import with_port_offset
+from opq_cloud.health.neighbours import Neighbours, health_from_json, report_of
 from opq_cloud.health.server import HealthService
 from opq_proto.config.reading import build
 from opq_proto.errors import PortBusyError, StoreError
+from opq_proto.kit.system_record import MeantService, identity_of, note_meant, read_record
 
 
 class Flaky:
@@ -133,30 +137,53 @@ def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> Non
     ended(runner)
 
 
-def test_health_asks_the_services_of_the_cloud_and_a_gateway_only_where_one_is_configured() -> None:
+def test_health_asks_what_is_configured_beside_what_its_folder_means() -> None:
     def asked(**section: Any) -> list[str]:
         config = build(CloudConfig, {"health": section}, "cloud.toml")
-        return [each.name for each in _neighbours("health", config)]
+        return [each.name for each in _elsewhere(config)]
 
-    own = [
-        *("triggering-broker", "acquisition-broker", "makai", "event-service", "mauka", "view"),
-        "notifications",
-    ]
-    assert asked() == own
-    assert asked(gateway_endpoint="127.0.0.1:8913") == [*own, "gateway"]
+    assert asked() == []
+    assert asked(gateway_endpoint="127.0.0.1:8913") == ["gateway"]
     named = {"name": "makai", "url": "http://makai:8080"}
     assert asked(services=[named]) == ["makai"]
 
 
-def test_neighbours_are_asked_and_one_that_is_down_or_old_is_reported(makai: Any) -> None:
+def test_each_service_is_meant_at_the_address_of_its_health() -> None:
+    config = with_port_offset(CloudConfig(), 1000)
+    found = {name: meant_service(name, config, 1000).health for name in HELP}
+    assert len(set(found.values())) == len(HELP) - 1, "all answers where Mauka does alone"
+    assert found["view"] == "http://127.0.0.1:9888/health" and found["update"] == "http://127.0.0.1:9151/"
+    assert found["triggering-service"] == "http://127.0.0.1:9080/"
+
+
+def test_on_one_store_all_takes_the_place_of_services_apart_and_they_of_it(tmp_path: Path) -> None:
+    config = CloudConfig()
+
+    def noted(command: str) -> list[str]:
+        note_running(meant_service(command, config), tmp_path)
+        return [each.name for each in read_record(tmp_path).services]
+
+    note_meant(tmp_path, [MeantService("gateway", "http://127.0.0.1:8913/")])
+    assert noted("health") == ["gateway", "health"]
+    assert noted("view") == ["gateway", "health", "view"]
+    assert noted("all") == ["cloud", "gateway"]
+    assert noted("triggering-broker") == ["cloud", "gateway", "triggering-broker"]
+    assert noted("mauka") == ["gateway", "mauka", "triggering-broker"]
+    (tmp_path / "file").write_text("")
+    note_running(meant_service("view", config), tmp_path / "file")  # it serves all the same
+
+
+def test_neighbours_are_asked_and_one_that_is_down_or_old_is_reported(makai: Any, tmp_path: Path) -> None:
     there = ServiceBoard()
     runner = ServiceRunner(there)
     port, dead = makai.free_port(), f"http://127.0.0.1:{makai.free_port()}/"
     runner.start([Flaky("broker"), HealthService(f"127.0.0.1:{port}", there, "broker")])
-    asked = [Neighbour("good", f"http://127.0.0.1:{port}/"), Neighbour("gone", dead)]
-    neighbours = Neighbours(asked, ServiceCounters())
+    asked = [
+        MeantService("good", f"http://127.0.0.1:{port}/", here=False),
+        MeantService("gone", dead, here=False),
+    ]
+    neighbours = Neighbours("health", identity_of(tmp_path), asked, ServiceCounters())
     good, gone = map(report_of, neighbours.read())
-    neighbours.close()
     assert (good.name, good.ok, gone.ok) == ("good", True, False)
     assert [part.name for part in good.subcomponents] == ["broker", "health", "12"]
     assert not good.subcomponents[2].ok, "Box 12 was last heard in 1970"

@@ -16,8 +16,9 @@ from opq_gateway.status import BoxStatus
 from opq_proto.errors import PortBusyError
 from opq_proto.kit import log
 from opq_proto.kit.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler, target_of
-from opq_proto.kit.origin_guard import ip_address, page_refusal
+from opq_proto.kit.origin_guard import page_refusal
 from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.system_record import SystemIdentity
 from opq_proto.link.box_losses import losses_text
 from opq_proto.messages import known_uncertainty_ns
 
@@ -25,8 +26,6 @@ Query = Mapping[str, list[str]]
 Page = Callable[[Query], Reply]
 SOCKET_TIMEOUT_S = 5.0
 CLAIM_CODES = "/claim-codes"
-FORWARDED = ("forwarded", "x-forwarded-for")
-"""With one of these, a proxy on this machine forwards somebody else's request."""
 
 
 def health(
@@ -93,20 +92,20 @@ class HealthServer:
         claims: ClaimCodes | None = None,
         gps: GpsComparison | None = None,
         counters: BoxCounters | None = None,
+        system: SystemIdentity | None = None,
     ) -> None:
         """Binds; `/` is health, `pages` are the others by path; `counters` count requests that are not
-        served.
+        served; `system` is reported to this machine alone.
 
         Raises:
             PortBusyError: the address is in use, or not one of this machine's.
         """
 
-        def page(_: Query) -> Reply:
-            return (
-                200,
-                "application/json",
-                json.dumps(health(statuses, time.monotonic(), time.time(), gps)).encode(),
-            )
+        def page(local: bool) -> Reply:
+            document = health(statuses, time.monotonic(), time.time(), gps)
+            if local and system is not None:
+                document["system"] = system.as_json()
+            return _json(200, document)
 
         lines = RateLimitedLog(log.get(service="gateway"))
 
@@ -115,7 +114,7 @@ class HealthServer:
             if counters is not None:
                 counters.add("health_overflow")
 
-        handler = _handler({"/": page, **pages}, claims)
+        handler = _handler(page, pages, claims)
         try:
             self._server = HttpServer("health", endpoint, handler, on_refused=refused, on_late=refused)
         except PortBusyError as error:
@@ -169,7 +168,9 @@ def _json(status: int, document: object) -> Reply:
     return status, "application/json", json.dumps(document).encode()
 
 
-def _handler(pages: Mapping[str, Page], claims: ClaimCodes | None) -> type[ReplyHandler]:
+def _handler(
+    health_page: Callable[[bool], Reply], pages: Mapping[str, Page], claims: ClaimCodes | None
+) -> type[ReplyHandler]:
     class HealthRequestHandler(ReplyHandler):
         timeout = SOCKET_TIMEOUT_S
 
@@ -178,9 +179,13 @@ def _handler(pages: Mapping[str, Page], claims: ClaimCodes | None) -> type[Reply
             if claims is not None and target is not None and target[0] == CLAIM_CODES:
                 self._claim(claims, target[1], make=False)
                 return
+            if target is not None and target[0] == "/":
+                self.send_reply(health_page(self.from_this_machine))
+                return
             page = None if target is None else pages.get(target[0])
             if page is None or target is None:
-                self.send_reply((404, "text/plain", f"not found; there are {', '.join(pages)}\n".encode()))
+                found = ", ".join(("/", *pages))
+                self.send_reply((404, "text/plain", f"not found; there are {found}\n".encode()))
             else:
                 self.send_reply(page(target[1]))
 
@@ -193,8 +198,7 @@ def _handler(pages: Mapping[str, Page], claims: ClaimCodes | None) -> type[Reply
 
         def _claim(self, claims: ClaimCodes, query: Query, make: bool) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            address = ip_address(str(self.client_address[0]))
-            if address is None or not address.is_loopback or any(name in headers for name in FORWARDED):
+            if not self.from_this_machine:
                 reply = _json(403, {"error": "claim codes are shown on the gateway's own machine only"})
             elif (why := page_refusal(headers, on_loopback=True)) is not None:
                 reply = _json(403, {"error": why})

@@ -16,20 +16,24 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+def stopped_by_signals(stop: threading.Event) -> Iterator[list[int]]:
     """While the block runs, these signals set `stop`, but for an ignored SIGHUP; only in the main thread.
+
+    Yields the signals that came, in their order.
 
     Raises:
         ValueError: not the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         raise ValueError("signals reach the main thread only")
+    came: list[int] = []
     reader, writer = socket.socketpair()
     writer.setblocking(False)
 
     def watch() -> None:
         while number := reader.recv(1):
             if number[0] in SIGNALS:
+                came.append(number[0])
                 stop.set()
 
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
@@ -38,7 +42,7 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS if number not in ignored}
     watcher.start()
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.kit import log
+from opq_proto.kit.origin_guard import ip_address
 
 MAX_AT_ONCE = 16
 LONGEST_S = 60.0
@@ -31,6 +32,8 @@ MAX_FIELDS = 10
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Content-Type of Prometheus' text format."""
 ALL_ADDRESSES = ("", "*")
+FORWARDED = ("forwarded", "x-forwarded-for")
+"""Headers with which a proxy passes on the request of another machine."""
 
 Reply = tuple[int, str, bytes]
 """HTTP status, content type, body."""
@@ -50,6 +53,19 @@ def address_of(endpoint: str, key: str = "the address") -> tuple[str, int]:
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError(f"{key} is {endpoint!r}; want host:port, e.g. 127.0.0.1:8911")
     return ("0.0.0.0" if host in ALL_ADDRESSES else host.strip("[]")), int(port)
+
+
+def url_of(endpoint: str, path: str = "/", port: int | None = None) -> str:
+    """Where a service that binds `host:port` answers; one that binds all addresses does on loopback.
+
+    Args:
+        port: as it was bound, where `endpoint` leaves it open.
+    Raises:
+        ConfigError: as `address_of`.
+    """
+    host, named = address_of(endpoint)
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{named if port is None else port}{path}"
 
 
 def target_of(text: str) -> Target | None:
@@ -196,6 +212,12 @@ class ReplyHandler(BaseHTTPRequestHandler):
     timeout = SILENT_S
     server_version = "opq"
     sys_version = ""
+
+    @property
+    def from_this_machine(self) -> bool:
+        """Whether the request comes from loopback, and no proxy passes on somebody else's."""
+        peer = ip_address(str(self.client_address[0]))
+        return peer is not None and peer.is_loopback and not any(name in self.headers for name in FORWARDED)
 
     def send_reply(self, reply: Reply, headers: Mapping[str, str] | None = None) -> None:
         """Sends status, type, length, `headers` and body."""

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from opq_proto.errors import ConfigError, OpqError
+from opq_proto.kit.system_record import read_record
 from opq_proto.kit.whole_file import private_folder, write_whole_file
 
 UNITS = Path("/etc/systemd/system")
@@ -121,7 +122,7 @@ def find_system(data_dir: Path | None, port_offset: int | None) -> tuple[Path, i
     """Data folder and port offset of the system that a command is for, by what it was given.
 
     Given is what --data-dir and --port-offset say. What they leave open is that of the running system which
-    has the rest; without one it is the default.
+    has the rest; without one it is the default, and the offset of the services that are meant to run there.
 
     Raises:
         WhichSystemError: several run, none in the default folder, and nothing says which one.
@@ -131,12 +132,13 @@ def find_system(data_dir: Path | None, port_offset: int | None) -> tuple[Path, i
     running = running_systems()
     if data_dir is not None:
         own = (each for each in running if Path(each.data_dir).resolve() == data_dir.resolve())
-        return data_dir, next((each.port_offset for each in own), 0)
+        return data_dir, next((each.port_offset for each in own), _noted_offset(data_dir))
     if port_offset is not None:
         there = (Path(each.data_dir) for each in running if each.port_offset == port_offset)
         return next(there, None) or _usual_data_dir(), port_offset
     if not running:
-        return _usual_data_dir(), 0
+        usual_folder = _usual_data_dir()
+        return usual_folder, _noted_offset(usual_folder)
     if len(running) > 1:
         usual = [each for each in running if Path(each.data_dir) == default_data_dir()]
         if not usual:
@@ -144,6 +146,10 @@ def find_system(data_dir: Path | None, port_offset: int | None) -> tuple[Path, i
             raise WhichSystemError(f"{len(running)} systems run here; give {named}")
         running = usual
     return Path(running[0].data_dir), running[0].port_offset
+
+
+def _noted_offset(data_dir: Path) -> int:
+    return read_record(data_dir).port_offset or 0
 
 
 def start_of(pid: int) -> str:

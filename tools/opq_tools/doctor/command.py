@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
-from opq_proto.kit.system_place import find_system, running_systems
-from opq_tools.doctor.addresses import check_addresses
+from opq_proto.kit.system_place import find_system
+from opq_tools.doctor.addresses import check_services
 from opq_tools.doctor.bundle import write_bundle
 from opq_tools.doctor.folder import check_folder
 from opq_tools.doctor.machine import check_machine
@@ -39,8 +39,7 @@ def command(
     Example: opq-tools doctor --fix
     """
     folder, offset = find_system(data_dir, port_offset)
-    runs = any(each.port_offset == offset for each in running_systems())
-    problems = [*check_machine(), *check_folder(folder), *check_addresses(offset, runs)]
+    problems = [*check_machine(), *check_folder(folder), *check_services(folder, offset)]
     left = []
     for problem in problems:
         mended = False

@@ -13,14 +13,15 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import OpqError
+from opq_proto.kit import system_record
 from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.keep.archive import STORE_FILES, ArchiveWriter, Manifest, read_archive
 from opq_tools.progress import shown_progress
 
 SQLITE_HEAD = b"SQLite format 3\0"
-LEFT_OUT = frozenset({"exports", "log", "ports"})
-"""Of the data folder: what is made again."""
+LEFT_OUT = frozenset({"exports", "log", "ports", system_record.FOLDER})
+"""Of the data folder: what is made again; a restored folder is another system."""
 NUMBERS_RESERVED = ".numbers-reserved"
 """Marks that no number beyond those in the gateway's queue was used. After the copy some are, so that a
 gateway on the copy has to begin far behind them (`opq_gateway.uplink.sequence_numbers`)."""

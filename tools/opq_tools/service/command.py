@@ -6,20 +6,33 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
 import click
 
+from opq_proto.config.reading import read_document
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.command_line import json_option, text_table
+from opq_proto.kit.http_server import url_of
+from opq_proto.kit.ports import PORTS
+from opq_proto.kit.system_record import (
+    CLOUD,
+    GATEWAY,
+    MeantService,
+    forget_meant,
+    identity_of,
+    note_meant,
+)
+from opq_proto.kit.system_record import FOLDER as RECORD
 from opq_proto.kit.whole_file import write_whole_file
 
 UNITS = Path("etc/systemd/system")
 USER = "opq"
 DATA = Path("var/lib/opq")
-GATEWAY_CONFIG = Path("etc/opq/gateway.toml")
+GATEWAY_CONFIG, CLOUD_CONFIG = Path("etc/opq/gateway.toml"), Path("etc/opq/cloud.toml")
 USERS = Path("etc/sysusers.d/opq.conf")
 BOX_RULES, WIFI_RULES = (
     Path("etc/udev/rules.d/60-opq-box.rules"),
@@ -88,7 +101,7 @@ def _samples(names: Sequence[str]) -> Iterator[tuple[Path, str]]:
     if "gateway" in names:
         yield GATEWAY_CONFIG, GATEWAY_SAMPLE
     if set(names) - {"gateway"}:
-        yield Path("etc/opq/cloud.toml"), CLOUD_SAMPLE
+        yield CLOUD_CONFIG, CLOUD_SAMPLE
 
 
 def _run(*words: str) -> str:
@@ -138,6 +151,40 @@ def _point_link(root: Path, bin_dir: str) -> None:
     _own(root, root / DATA, link.parent.parent, link.parent, link)
 
 
+def meant(names: Sequence[str], root: Path) -> list[MeantService]:
+    """The services as the record of their data folder names them, by the configurations in /etc/opq.
+
+    Where a configuration cannot be read, an address is the default; the service corrects it at its start.
+    """
+    from opq_cloud.core.meant_service import meant_service
+    from opq_cloud.core.settings.config import CloudConfig
+    from opq_cloud.original.config import read_config
+
+    found = []
+    for name in names:
+        if name == GATEWAY:
+            endpoint = None
+            with suppress(OpqError, OSError):
+                endpoint = read_document(root / GATEWAY_CONFIG).get("health_endpoint")
+            at = endpoint if isinstance(endpoint, str) else f"127.0.0.1:{PORTS['gateway_health']}"
+            found.append(MeantService(GATEWAY, url_of(at)))
+            continue
+        try:
+            config = read_config([root / CLOUD_CONFIG], {}, notify=lambda _: None)
+        except OpqError:
+            config = CloudConfig()
+        found.append(meant_service("all" if name == CLOUD else name, config))
+    return found
+
+
+def _note(names: Sequence[str], root: Path) -> None:
+    """Notes that these services are meant to run, in the data folder of the units."""
+    folder = root / DATA
+    identity_of(folder)
+    note_meant(folder, meant(names, root))
+    _own(root, folder, folder / RECORD, *(folder / RECORD).iterdir())
+
+
 def install(names: Sequence[str], root: Path, wifi: bool) -> list[Path]:
     """Writes units, user, rules, and a configuration to fill in; enables and starts them on this machine.
 
@@ -169,6 +216,7 @@ def install(names: Sequence[str], root: Path, wifi: bool) -> list[Path]:
     if "gateway" in names:
         (root / DATA).mkdir(mode=0o750, parents=True, exist_ok=True)
         _point_link(root, bin_dir)
+    _note(names, root)
     units = [unit_of(name) for name in names]
     if root == Path("/"):
         _run("systemctl", "daemon-reload")
@@ -201,6 +249,7 @@ def remove(names: Sequence[str], root: Path) -> list[Path]:
     gone = [root / path for path in files if (root / path).exists()]
     for path in gone:
         path.unlink()
+    forget_meant(root / DATA, [CLOUD if name == "all" else name for name in names])
     if (root / USERS).exists() and not list((root / UNITS).glob("opq-*.service")):
         (root / USERS).unlink()
         gone.append(root / USERS)

@@ -4,6 +4,8 @@ import json
 import math
 import sys
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from opq_proto.kit.command_line import data_dir_option, json_option, port_offset
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_place import default_data_dir, noted
+from opq_proto.kit.system_record import forget_meant, identity_of, note_meant
 from opq_sim.box.fleet import Fleet, plan_fleet
 from opq_tools.completion import values
 from opq_tools.data_folder import in_use_by_this
@@ -165,10 +168,25 @@ def command(
             access=page_access(plan, view_url),
             earlier=earlier_incidents(plan),
         )
-        with stopped_by_signals(run.stop):
+        with stopped_by_signals(run.stop), meant_meanwhile(plan):
             opened = (lambda: webbrowser.open(view_url)) if open_page else None
             outcome = run.run(on_page=opened)
     finish(outcome, as_json)
+
+
+@contextmanager
+def meant_meanwhile(plan: UpPlan) -> Iterator[None]:
+    """Notes that gateway and cloud are meant to run until the end of `up`.
+
+    If `up` is killed, they still are.
+    """
+    identity_of(plan.data_dir)
+    services = plan.meant()
+    note_meant(plan.data_dir, services)
+    try:
+        yield
+    finally:
+        forget_meant(plan.data_dir, [each.name for each in services])
 
 
 def finish(outcome: UpOutcome, as_json: bool) -> None:

@@ -16,7 +16,9 @@ from opq_proto.errors import ConfigError
 from opq_proto.keys.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.keys.backend_keys import FOLDER as BACKEND
 from opq_proto.keys.key_files import KeyFolder
-from opq_proto.kit.ports import GATEWAY_HEALTH
+from opq_proto.kit.http_server import url_of
+from opq_proto.kit.ports import GATEWAY_HEALTH, MAUKA_HEALTH
+from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_sim.box.fleet import Fleet
 from opq_sim.box.simulated_places import three_phase_places
@@ -117,6 +119,13 @@ class UpPlan:
         """Where the gateway of this run reports its health."""
         own = self.config.get("gateway", {}).get("health_endpoint")
         return own if isinstance(own, str) else f"127.0.0.1:{GATEWAY_HEALTH + self.port_offset}"
+
+    def meant(self) -> tuple[MeantService, ...]:
+        """What `prepare` wrote configurations for, as the record of the data folder names it."""
+        whole = self.config.get("cloud", {}).get("health", {}).get("whole_endpoint")
+        cloud = whole if isinstance(whole, str) else f"127.0.0.1:{MAUKA_HEALTH + self.port_offset}"
+        places = {CLOUD: cloud, GATEWAY: self._gateway_health()}
+        return tuple(MeantService(name, url_of(at), self.port_offset) for name, at in places.items())
 
     def check(self) -> None:
         """Has both rooms check the files that `prepare` wrote, before anything starts.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.core.conditions import UPSTREAM
 from opq_cloud.store.records.audit import AuditFilter
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.audit_pages import audit_row
@@ -17,6 +18,7 @@ from opq_cloud.view.pages.shown.health_client import ServicesFound, read_service
 from opq_cloud.view.web import words
 from opq_cloud.view.web.words import names_of
 from opq_proto.errors import KeyFileError
+from opq_proto.kit.system_record import GATEWAY
 
 MAX_SHOWN = 20
 CHANGES_SHOWN = 5
@@ -105,7 +107,7 @@ class AdminFrontPage:
 
 
 def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
-    """The concerns about services, then those about Boxes: a Box may be silent because of a service."""
+    """The concerns about services, then those about Boxes, but for a silence that follows from a service."""
     names = {box.box_id for box in boxes}  # health has a part for each Box too
     found = [
         Concern(each.name, each.info or "It is not well", "/admin/system")
@@ -115,7 +117,13 @@ def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
     if services.states and _nobody_answers(services):
         found = [Concern("Services", "None of them answers at its health address", "/admin/system")]
     given = names_of(box.record for box in boxes)
-    troubles = {(box.box_id, each.kind): each for box in boxes for each in box.troubles}
+    unheard = any(each.name in (*UPSTREAM, GATEWAY) for each in services.troubles)
+    troubles = {
+        (box.box_id, each.kind): each
+        for box in boxes
+        for each in box.troubles
+        if not (unheard and each.words == box.state)
+    }
     for box_ids, kind in words.alike(troubles):
         link = f"/admin/boxes/{box_ids[0]}" if len(box_ids) == 1 else "/admin/boxes?show=attention"
         by_words = {each.words: each for each in (troubles[box_id, kind] for box_id in box_ids)}

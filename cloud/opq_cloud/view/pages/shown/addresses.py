@@ -9,7 +9,9 @@ from pathlib import Path
 
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.view.pages.shown.rule_engine import EngineAddress
+from opq_proto.kit.http_server import url_of
 from opq_proto.kit.system_place import default_data_dir
+from opq_proto.kit.system_record import GATEWAY, SystemIdentity, identity_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,9 @@ class ServiceAddresses:
     """Addresses of services; an empty one means that the service is not requested."""
 
     health: tuple[tuple[str, str], ...] = ()
-    """(name, URL of its health), the whole cloud first: where that answers, no other is requested."""
+    """(name, URL of its health) of services that are watched and are in no record of this machine's."""
+    system: SystemIdentity | None = None
+    """The data folder whose record says what is meant to run; None: only `health` is requested."""
     plugin_manager: str = ""
     """Mauka's endpoint for commands about plug-ins (ZeroMQ)."""
     bus: str = ""
@@ -33,26 +37,18 @@ class ServiceAddresses:
     """The folder of the embedded store; None where the store is not a folder of this machine."""
 
 
-WHOLE = "opq"
-
-
 def service_addresses(config: CloudConfig) -> ServiceAddresses:
     """The addresses of services, both in `opq-cloud all` and each in a process of its own."""
-    sections = (
-        (WHOLE, config.health.whole_endpoint),
-        ("triggering-broker", config.triggering_broker.health_endpoint),
-        ("acquisition-broker", config.acquisition_broker.health_endpoint),
-        ("makai", config.triggering_service.health_endpoint),
-        ("event-service", config.event_service.health_endpoint),
-        ("mauka", config.mauka.health_endpoint),
-        ("notifications", config.notifications.health_endpoint),
-        ("gateway", config.health.gateway_endpoint),
-    )
+    data_dir = config.data_dir or default_data_dir()
+    watched = [(each.name, each.url) for each in config.health.services]
+    if config.health.gateway_endpoint:
+        watched.append((GATEWAY, url_of(config.health.gateway_endpoint)))
     own = EngineAddress("makai", health_url(config.triggering_service.rules.http_endpoint))
     named = [EngineAddress(each.name, each.url, each.token_file) for each in config.view.rule_engines]
-    folder = config.store.data_dir or config.data_dir or default_data_dir()
+    folder = config.store.data_dir or data_dir
     return ServiceAddresses(
-        health=tuple((name, health_url(endpoint)) for name, endpoint in sections if endpoint),
+        health=tuple(watched),
+        system=identity_of(data_dir),
         plugin_manager=reachable(config.mauka.plugin_manager_endpoint),
         bus=reachable(config.mauka.bus_sub_endpoint),
         commands=reachable(config.acquisition_broker.request_endpoint),

@@ -1,21 +1,25 @@
 """Reads what the services report about themselves over HTTP, like any client: health and counters.
 
-The whole cloud (`opq-cloud all`, `up`) answers for all services; where it does not, each service is requested
-at its own address. A service that does not answer within TIMEOUT_S is shown as silent.
+The data folder's record says which services are meant to run, and the configuration which others are watched.
+What is wrong is judged as by `opq-tools status`.
 """
 
 import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from opq_cloud.view.pages.shown.addresses import WHOLE, ServiceAddresses
+from opq_cloud.view.pages.shown.addresses import ServiceAddresses
 from opq_proto.errors import OpqError
+from opq_proto.kit.system_answers import read_answers
+from opq_proto.kit.system_record import MeantService, SystemIdentity, SystemRecord, read_record
+from opq_proto.kit.system_verdict import ServiceState as State
+from opq_proto.kit.system_verdict import system_verdict
 
 TIMEOUT_S = 2.0
 MAX_BYTES = 8 * 2**20
@@ -54,51 +58,37 @@ class ServicesFound:
 
     states: tuple[ServiceState, ...]
     urls: tuple[str, ...]
-    """The addresses that answered."""
-
-    @property
-    def troubles(self) -> tuple[ServiceState, ...]:
-        """Only the deepest unhealthy parts: the parts above are unhealthy because of them."""
-        found = []
-        for place, state in enumerate(self.states):
-            below = self.states[place + 1] if place + 1 < len(self.states) else None
-            inner = below is not None and below.depth > state.depth
-            if not state.ok and not (inner and _any_below(self.states, place)):
-                found.append(state)
-        return tuple(found)
-
-
-def _any_below(states: Sequence[ServiceState], place: int) -> bool:
-    for state in states[place + 1 :]:
-        if state.depth <= states[place].depth:
-            return False
-        if not state.ok:
-            return True
-    return False
+    """The addresses that answered, without the path of health."""
+    troubles: tuple[ServiceState, ...] = ()
+    """What is wrong, and nothing that follows from another of these."""
 
 
 def read_services(addresses: ServiceAddresses) -> ServicesFound:
-    """The health of all services; a silent service has a state of its own."""
-    whole = [each for each in addresses.health if each[0] == WHOLE]
-    for name, url in whole:
+    """The health of all services; a service that does not answer has a state of its own."""
+    own = addresses.system
+    record = SystemRecord(SystemIdentity("", "")) if own is None else read_record(Path(own.data_dir))
+    known = {each.health for each in record.services}
+    watched = [MeantService(name, url, here=False) for name, url in addresses.health if url not in known]
+    record = replace(record, services=(*record.services, *watched))
+    answers = read_answers((each.health for each in record.services), record.identity, TIMEOUT_S)
+    verdict = system_verdict(record, answers)
+    states: list[ServiceState] = []
+    urls = []
+    for service in verdict.services:
+        document = answers[service.url].document
         try:
-            found = tuple(_states(read_json(url), name))
-        except ServiceSilentError:
-            continue
-        if found and found[0].name == WHOLE:
-            return ServicesFound(found, (url,))
-    alone = [each for each in addresses.health if each[0] != WHOLE]
-    with ThreadPoolExecutor(max(1, len(alone)), "admin.health") as pool:
-        answers = list(pool.map(lambda address: _one(*address), alone))
-    urls = tuple(url for (_, url), found in zip(alone, answers, strict=True) if found[0].answers)
-    return ServicesFound(tuple(state for found in answers for state in found), urls)
-
-
-def _one(name: str, url: str) -> tuple[ServiceState, ...]:
-    try:
-        return tuple(_states(read_json(url), name))
-    except ServiceSilentError as error:
-        return (ServiceState(name, False, str(error), answers=False),)
+            if document is None or service.state is not State.RUNS:
+                raise ServiceSilentError(service.text)
+            states += _states(document, service.name)
+            urls.append(service.url.removesuffix("/health").rstrip("/"))
+        except ServiceSilentError as error:
+            states.append(ServiceState(service.name, False, str(error), answers=False))
+    silent = {each.name for each in states if not each.answers}
+    troubles = (
+        ServiceState(each.name, False, each.info, answers=each.name not in silent)
+        for each in verdict.troubles
+    )
+    return ServicesFound(tuple(states), tuple(urls), tuple(troubles))
 
 
 def _states(document: object, name: str, depth: int = 0) -> Iterator[ServiceState]:

@@ -1,0 +1,72 @@
+"""Reads what health addresses answer, all at once; the verdict of the answers is `system_verdict.py`."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from typing import Any
+
+from opq_proto.kit.ports import PORTS
+from opq_proto.kit.system_record import SystemIdentity, SystemRecord, is_of
+from opq_proto.kit.system_verdict import WHOLE, ServiceAnswer, SystemVerdict, system_verdict
+
+TIMEOUT_S = 2.0
+MAX_BYTES = 10_000_000
+HEALTH_PORTS: Mapping[str, str] = {
+    "mauka_health": "/",
+    "health": "/",
+    "gateway_health": "/",
+    "triggering_broker_health": "/",
+    "acquisition_broker_health": "/",
+    "event_service_health": "/",
+    "triggering_service_health": "/",
+    "notifications_health": "/",
+    "view": "/health",
+    "update": "/",
+}
+"""Port -> path of its health."""
+
+
+def read_system(record: SystemRecord, port_offset: int, timeout_s: float = TIMEOUT_S) -> SystemVerdict:
+    """Judges a data folder now, by its record, its services' addresses and the usual ones at an offset."""
+    usual = (f"http://127.0.0.1:{PORTS[name] + port_offset}{path}" for name, path in HEALTH_PORTS.items())
+    urls = dict.fromkeys([*(each.health for each in record.services), *usual])
+    return system_verdict(record, read_answers(urls, record.identity, timeout_s))
+
+
+def read_answers(
+    urls: Iterable[str], own: SystemIdentity, timeout_s: float = TIMEOUT_S
+) -> dict[str, ServiceAnswer]:
+    """Asks all at once: URL -> its answer. `own`: the data folder for which they are asked."""
+    urls = list(urls)
+    with ThreadPoolExecutor(max(1, len(urls)), "health") as pool:
+        return dict(zip(urls, pool.map(lambda url: read_answer(url, own, timeout_s), urls), strict=True))
+
+
+def read_answer(url: str, own: SystemIdentity, timeout_s: float = TIMEOUT_S) -> ServiceAnswer:
+    """The answer of a health address; with the verdicts, where it is Health's."""
+    asked_s = time.time()
+    document, problem, is_late = _read(url, timeout_s)
+    alerts = None
+    if document is not None and document["name"] == WHOLE:
+        alerts = _read(f"{url.rstrip('/')}/alerts", timeout_s)[0]
+    ours = document is not None and is_of(document, own)
+    return ServiceAnswer(document, problem, is_late, ours, alerts, asked_s, time.time())
+
+
+def _read(url: str, timeout_s: float) -> tuple[Mapping[str, Any] | None, str, bool]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout_s) as answer:
+            document = json.loads(answer.read(MAX_BYTES))
+        if not isinstance(document, Mapping) or not isinstance(document.get("name"), str):
+            raise ValueError("it is no answer about health")
+    except urllib.error.HTTPError as error:
+        return None, f"{url}: {error}", False
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
+        reason = getattr(error, "reason", error)
+        return None, f"{url}: {reason}", isinstance(reason, TimeoutError)
+    return document, "", False

@@ -1,0 +1,156 @@
+"""Which system a data folder is, and what is meant to run there: the folder D/system.
+
+    D/system/id           random, made once; each answer of a health address carries it, with the folder
+    D/system/NAME.json    one for each service that is meant to run here, and where it answers
+
+A service writes its file once it runs, `up` those of its services before they start, `service install` those
+of its units. A file goes with Ctrl-C, with the end of `up`, with `service remove`, and when a service of
+another deployment took its place. It stays when a service is killed or crashes, and after SIGTERM, by which
+service managers end it. A back-up has none of this: a restored folder is another system.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
+
+FOLDER = "system"
+ID = "id"
+MAX_BYTES = 4096
+CLOUD = "cloud"
+"""`opq-cloud all`: every service of the cloud in one process."""
+GATEWAY = "gateway"
+HEALTH = "health"
+
+
+@dataclass(frozen=True, slots=True)
+class SystemIdentity:
+    """Which system answers: as `system` in the answers of its health addresses."""
+
+    id: str
+    """Empty where the folder could not be written; the folder alone says which system it is then."""
+    data_dir: str
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class MeantService:
+    """A service that is meant to run."""
+
+    name: str
+    """As in `opq-tools service install NAME`."""
+    health: str
+    """URL of its health."""
+    port_offset: int = 0
+    here: bool = True
+    """Whether it is one of this data folder; those of other folders and machines are watched only."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemRecord:
+    """What a data folder says."""
+
+    identity: SystemIdentity
+    services: tuple[MeantService, ...] = ()
+    problem: str = ""
+    """Why it cannot be read, or not all of it."""
+
+    @property
+    def port_offset(self) -> int | None:
+        """The offset of its services' ports; None where none is meant."""
+        return next((each.port_offset for each in self.services), None)
+
+
+def identity_of(data_dir: Path) -> SystemIdentity:
+    """The identity of a data folder, which gets one where it has none and can be written."""
+    file = data_dir / FOLDER / ID
+    try:
+        folder = private_folder(data_dir / FOLDER)
+        if not file.exists():
+            fresh = folder / f".{uuid.uuid4().hex}"
+            write_whole_file(fresh, [f"{uuid.uuid4().hex}\n".encode()], PRIVATE_MODE)
+            try:
+                os.link(fresh, file)  # of services that start together the first one makes it
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+    except OSError:
+        pass  # a full disk, or a folder of another user: the service says so where it writes its data
+    return _identity(data_dir)
+
+
+def _identity(data_dir: Path) -> SystemIdentity:
+    found = ""
+    with suppress(OSError, ValueError):
+        found = (data_dir / FOLDER / ID).read_text(encoding="ascii").strip()[:64]
+    return SystemIdentity(found, str(data_dir.absolute()))
+
+
+def read_record(data_dir: Path) -> SystemRecord:
+    """Reads what is meant to run; nothing is made."""
+    services, problems = [], []
+    try:
+        files = sorted(each for each in (data_dir / FOLDER).iterdir() if each.suffix == ".json")
+    except (FileNotFoundError, NotADirectoryError):
+        files = []
+    except OSError as error:
+        return SystemRecord(_identity(data_dir), (), f"{data_dir / FOLDER}: {error.strerror}")
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                found = json.loads(opened.read(MAX_BYTES))
+            services.append(MeantService(file.stem, str(found["health"]), int(found["port_offset"])))
+        except FileNotFoundError:
+            continue  # it went meanwhile
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            problems.append(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}")
+    return SystemRecord(_identity(data_dir), tuple(services), "; ".join(problems))
+
+
+def note_meant(data_dir: Path, services: Iterable[MeantService]) -> None:
+    """Writes that these services are meant to run here. Raises OSError."""
+    folder = private_folder(data_dir / FOLDER)
+    for each in services:
+        text = json.dumps({"health": each.health, "port_offset": each.port_offset})
+        write_whole_file(folder / f"{each.name}.json", [f"{text}\n".encode()], PRIVATE_MODE)
+
+
+def forget_meant(data_dir: Path, names: Collection[str]) -> None:
+    """Takes services out that are not meant to run here any more. Raises OSError."""
+    for name in names:
+        (data_dir / FOLDER / f"{name}.json").unlink(missing_ok=True)
+
+
+def forget_after_ctrl_c(data_dir: Path, name: str) -> None:
+    """Takes a service out that a person ended at the terminal; where that cannot be written it stays."""
+    with suppress(OSError):
+        forget_meant(data_dir, [name])
+
+
+def file_of(data_dir: Path, name: str) -> Path:
+    """The file that says that a service is meant to run."""
+    return data_dir / FOLDER / f"{name}.json"
+
+
+def is_of(document: Mapping[str, Any], own: SystemIdentity) -> bool:
+    """Whether an answer is of this data folder: a copied folder has the same id at another place."""
+    system = document.get("system")
+    if not isinstance(system, Mapping):
+        return False
+    theirs, folder = str(system.get("id") or ""), str(system.get("data_dir") or "")
+    if theirs and own.id and theirs != own.id:
+        return False
+    try:
+        same = Path(folder).samefile(own.data_dir)
+    except OSError:  # of another machine or container, which has this folder under another name
+        same = folder == own.data_dir or bool(theirs and theirs == own.id)
+    return same

@@ -1,0 +1,80 @@
+"""The record of a data folder: which system it is, and what is meant to run there."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from opq_proto.kit.system_place import find_system
+from opq_proto.kit.system_record import (
+    FOLDER,
+    MeantService,
+    SystemIdentity,
+    file_of,
+    forget_meant,
+    identity_of,
+    is_of,
+    note_meant,
+    read_record,
+)
+
+VIEW = MeantService("view", "http://127.0.0.1:9888/health", 1000)
+GATEWAY = MeantService("gateway", "http://127.0.0.1:9913/", 1000)
+
+
+def answer(identity: SystemIdentity) -> dict[str, object]:
+    return {"name": "view", "system": identity.as_json()}
+
+
+def test_a_folder_gets_one_identity_also_from_services_that_start_together(tmp_path: Path) -> None:
+    found: list[SystemIdentity] = []
+    threads = [threading.Thread(target=lambda: found.append(identity_of(tmp_path))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({each.id for each in found}) == 1 and found[0].id
+    assert identity_of(tmp_path) == found[0] == read_record(tmp_path).identity
+    assert [each.name for each in (tmp_path / FOLDER).iterdir()] == ["id"]
+    assert (tmp_path / FOLDER / "id").stat().st_mode & 0o077 == 0
+
+
+def test_what_is_meant_is_read_back_until_it_is_taken_out(tmp_path: Path) -> None:
+    assert read_record(tmp_path / "none").services == () and not (tmp_path / "none").exists()
+    note_meant(tmp_path, [VIEW, GATEWAY])
+    note_meant(tmp_path, [VIEW])
+    assert read_record(tmp_path).services == (GATEWAY, VIEW)
+    assert find_system(tmp_path, None) == (tmp_path, 1000)
+    forget_meant(tmp_path, ["view", "mauka"])
+    assert read_record(tmp_path).services == (GATEWAY,)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"health": "http://x/"}', '{"health": 1, "port_offset": "x"}']
+)
+def test_a_file_that_cannot_be_read_is_a_problem_and_no_silence(tmp_path: Path, text: str) -> None:
+    note_meant(tmp_path, [GATEWAY])
+    file_of(tmp_path, "view").write_text(text)
+    record = read_record(tmp_path)
+    assert record.services == (GATEWAY,) and str(file_of(tmp_path, "view")) in record.problem
+
+
+def test_a_copied_folder_and_another_one_are_other_systems(tmp_path: Path) -> None:
+    own, other = identity_of(tmp_path / "own"), identity_of(tmp_path / "other")
+    shutil.copytree(tmp_path / "own", tmp_path / "copy")
+    copy = identity_of(tmp_path / "copy")
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+    assert is_of(answer(own), own) and is_of(answer(identity_of(tmp_path / "link")), own)
+    assert not is_of(answer(other), own)
+    assert copy.id == own.id and not is_of(answer(copy), own)
+    of_container = SystemIdentity(own.id, "/not/of/this/machine")
+    assert is_of(answer(of_container), own) and not is_of({"name": "view"}, own)
+
+
+def test_a_folder_that_cannot_be_written_is_known_by_its_place(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_text("a file")
+    own = identity_of(tmp_path)
+    assert own.id == "" and is_of(answer(own), own)
+    assert not is_of(answer(identity_of(tmp_path / "other")), own)
+    assert read_record(tmp_path).services == ()

@@ -14,6 +14,8 @@ from opq_proto.kit.system_record import CLOUD, GATEWAY, file_of, read_record
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
 from opq_tools.doctor.problem import Problem
 
+OF_GATEWAY = {"gateway_health"}
+"""Ports that a gateway binds; the cloud binds the others."""
 LISTENS = "0A"
 OFFSET = "start this system with another --port-offset; opq-tools up --free-ports finds one"
 Holder = tuple[str, str]
@@ -35,8 +37,7 @@ def check_services(folder: Path, offset: int) -> Iterator[Problem]:
         if trouble.name not in named:
             text = f"{trouble.thing} is not well: {trouble.info}"
             yield Problem("service", text, f"what it says; {_log(trouble.name, folder)} has more")
-    if not all(each.state is ServiceState.RUNS for each in verdict.services) or not verdict.services:
-        yield from _ports(verdict, offset, holders)
+    yield from _ports(verdict, offset, holders)
 
 
 def _fix(service: ServiceVerdict, folder: Path, holders: dict[int, Holder]) -> str:
@@ -64,23 +65,27 @@ def _log(name: str, folder: Path) -> str:
 
 
 def _ports(verdict: SystemVerdict, offset: int, holders: dict[int, Holder]) -> Iterator[Problem]:
-    """Yields ports that something else holds: another system of ours, or another program."""
+    """Yields ports that others hold.
+
+    Where nothing is meant to run yet these are all of ours, else those of services that do not run. Another
+    system at such a port is named with the service.
+    """
+    stopped = {each.name for each in verdict.services if each.state is ServiceState.STOPPED}
+    held: dict[str, list[int]] = {}
     own = {holders.get(_port(each.url)) for each in verdict.services if each.state is ServiceState.RUNS}
     systems = {holders.get(_port(url)): other for other, urls in verdict.others.items() for url in urls}
-    held: dict[str, list[int]] = {}
     for name, port in sorted(PORTS.items(), key=lambda item: item[1]):
-        if _is_free(port + offset):
+        needed = stopped & {GATEWAY} if name in OF_GATEWAY else stopped - {GATEWAY}
+        if (verdict.services and not needed) or _is_free(port + offset):
             continue
         holder = holders.get(port + offset)
-        if holder in own:
-            continue
-        if other := systems.get(holder, ""):
-            held.setdefault(other, []).append(port + offset)
-        elif holder is not None or not verdict.services:
+        if holder is not None and holder in systems:
+            held.setdefault(systems[holder], []).append(port + offset)
+        elif holder not in own and (holder is not None or not verdict.services):
             program = "another program" if holder is None else f"{holder[0]} (process {holder[1]})"
             text = f"{port + offset} ({name}) is held by {program}"
             yield Problem("port", text, "end that program, or give all our commands --port-offset")
-    for other, ports in held.items():
+    for other, ports in held.items() if not verdict.services else ():
         verb = "is" if len(ports) == 1 else "are"
         text = f"{', '.join(map(str, ports))} {verb} held by the system of {other}, which may go on"
         yield Problem("port", text, OFFSET)

@@ -15,6 +15,8 @@ from opq_recordings.stated_facts import text_of
 
 MOST_LETTERS = 1000
 """Of a text in a data set."""
+REFERENCED = "/#refs#/"
+"""Where MATLAB keeps the elements of cells and of arrays of structures."""
 MOST_OBJECTS = 10_000
 """Data sets and groups that references lead to: they may lead in a circle."""
 
@@ -29,7 +31,7 @@ def read_hdf5(path: Path) -> Content:
         with h5py.File(path, "r") as file:
             walk = _Walk(h5py, file)
             walk.found.facts[""] = dict(file.attrs)
-            file.visititems(lambda name, item: None if name.startswith("#") else walk.add(name, item, 0))
+            file.visititems(lambda name, item: walk.add(name, item, 0) if name[0] != "#" else None)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise RecordingError(f"{path}: is no readable HDF5 file") from error
     if not walk.found.arrays:
@@ -84,6 +86,8 @@ class _Walk:
             if not reference or depth >= MOST_DEPTH or self._left <= 0:
                 continue
             target, place = self._file[reference], _element_name(name, number, item)
+            if not (target.name or "").startswith(REFERENCED):
+                continue  # it has a name of its own
             within = target.items() if isinstance(target, self._h5py.Group) else ()
             for key, each in (("", target), *within):
                 self._left -= 1

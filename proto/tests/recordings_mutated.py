@@ -26,7 +26,7 @@ from test_recordings_sound import data, wav
 
 from opq_proto.errors import RecordingError
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.reading import read_recording
+from opq_recordings.reading import recordings_in
 
 MOST_KB, MOST_S = 300 << 10, 10
 """The memory of the process, and the time of one file."""
@@ -72,6 +72,19 @@ def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
     with h5py.File(hdf5, "w") as file:
         file.create_dataset("u", data=volts()[:ROWS]).attrs["rate_hz"] = 1600.0
     scipy.io.savemat(matlab, {"u": volts()[:ROWS], "fs": 1600.0})
+    hdf5_events, matlab_events = io.BytesIO(), io.BytesIO()
+    two = np.zeros((1, 2), dtype=[("u", "O"), ("fs", "O"), ("start", "O")])
+    with h5py.File(hdf5_events, "w") as file:
+        for k, rows in enumerate((ROWS, ROWS + 8)):
+            two[0, k] = (volts()[:rows], 1600.0, f"2024-03-17 10:0{k}:00")
+            of = file.create_dataset(f"{k}/u", data=counts()[:rows])
+            of.attrs.update(scale_factor=GAIN, add_offset=0.5, units="V", _FillValue=np.int16(-7))
+            file[str(k)].attrs.update(dt=1 / 1600, start=f"2024-03-17 10:0{k}:00")
+            file[f"{k}/t"] = 1_710_669_600.0 + np.arange(rows) / 1600
+        circle = file.create_dataset("#refs#/a", (2,), dtype=h5py.ref_dtype)
+        circle[:] = [file["0/t"].ref, circle.ref]
+        file.create_dataset("cells", (2,), dtype=h5py.ref_dtype)[:] = [circle.ref, circle.ref]
+    scipy.io.savemat(matlab_events, {"event": two})
     document = {"box_id": "1", "rate_hz": 1600, "calibration_constant": 50.0, "counts": short}
     exported = {
         "format": "opq-event-1",
@@ -97,6 +110,8 @@ def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "npz": ("a.npz", arrays.getvalue(), {}),
         "hdf5": ("a.h5", hdf5.getvalue(), {}),
         "mat": ("a.mat", matlab.getvalue(), {}),
+        "hdf5-events": ("a.h5", hdf5_events.getvalue(), {}),
+        "mat-events": ("a.mat", matlab_events.getvalue(), {}),
         "npy": ("a.npy", array.getvalue(), {}),
         "json": ("a.json", json.dumps(document).encode(), {}),
         "export": ("a.json", json.dumps(exported).encode(), {}),
@@ -145,13 +160,13 @@ def outcomes(form: str, folder: Path, first: int, count: int) -> Iterator[tuple[
         path.write_bytes(mutated(original, number))
         began = time.monotonic()
         try:
-            found = read_recording(target, GIVEN.get(form))
-            wave = found.volts(0, min(found.samples, 1 << 20))
-            outcome = (
-                "read"
-                if len(wave) and math.isfinite(found.rate_hz) and found.rate_hz > 0
-                else "without a rate"
-            )
+            outcome = "read"
+            for found in recordings_in(target, GIVEN.get(form, RecordingFacts())):
+                if isinstance(found, RecordingError):
+                    raise found
+                wave = found.volts(0, min(found.samples, 1 << 20))
+                if not (len(wave) and math.isfinite(found.rate_hz) and found.rate_hz > 0):
+                    outcome = "without a rate"
         except RecordingError as error:
             outcome = "refused" if str(error).strip() and "\n" not in str(error) else f"lines: {error}"
         except Exception as error:

@@ -65,7 +65,7 @@ def class_of(found: Measured, limits: ClassLimits) -> Classification:
 def without_gaps(recording: Recording, nominal_hz: float) -> Recording:
     """The longest part without a gap, as a recording; which it is stands in `problems`.
 
-    Gaps of a thirty-second of a cycle do not part it (`opq_recordings.bridging`).
+    Gaps of an eighth of a cycle do not part it (`opq_recordings.bridging`).
     """
     most = bridged_samples(recording.rate_hz, nominal_hz)
     parts: list[list[Run]] = []

@@ -1,8 +1,11 @@
 """Pieces of a recording with its shortest gaps filled: one missing sample does not end all figures there.
 
-No figure crosses a gap; but a gap of a thirty-second of a cycle, such as one marked sample, hides nothing of
-a wave. It is filled by a cubic through the two samples on either side, it stays among the gaps, and what is
+No figure crosses a gap; but a gap of an eighth of a cycle, such as one or a few marked samples, hides little
+of a wave. It is filled by a cubic through two samples on either side, it stays among the gaps, and what is
 measured over it is flagged.
+
+Error: at most 0.5 % of the amplitude of the fundamental, at 32 samples per cycle and 4 missing. A figure beside
+an open gap is far worse, since the end of a sag or the frequency of a piece of a cycle is then guessed.
 """
 
 from collections.abc import Iterator
@@ -14,9 +17,11 @@ from numpy.typing import NDArray
 from opq_measure.signal import FloatArray, SignalPiece
 from opq_recordings.recording import Recording
 
-SHARE_OF_CYCLE = 1 / 32
+SHARE_OF_CYCLE = 1 / 8
 BESIDE = 2
-"""Samples on either side of the gap that the cubic goes through."""
+"""Least samples on either side of the gap. The cubic goes through the next one and through one further on."""
+FURTHER = 1 / 3
+"""Share of the gap by which that one lies further on: noise would turn a cubic through neighbours far off."""
 
 
 def bridged_samples(rate_hz: float, nominal_hz: float) -> int:
@@ -32,7 +37,8 @@ def bridged_pieces(recording: Recording, most: int) -> Iterator[tuple[SignalPiec
             missing = piece.first_sample - last.end_sample
             if 0 < missing <= most and len(last.volts) >= BESIDE and len(piece.volts) >= BESIDE:
                 first = last.end_sample
-                values = filled(last.volts[-BESIDE:], piece.volts[:BESIDE], missing)
+                reach = max(BESIDE, missing)
+                values = filled(last.volts[-reach:], piece.volts[:reach], missing)
                 yield (
                     SignalPiece(values, first, recording.rate_hz, recording.time_ns(first), last.v_per_lsb),
                     True,
@@ -50,16 +56,17 @@ def bridged_volts(volts: FloatArray, most: int) -> FloatArray:
     for gap in np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1):
         first, stop = int(gap[0]), int(gap[-1]) + 1
         if stop - first <= most and first >= BESIDE and stop + BESIDE <= len(volts):
-            found[first:stop] = filled(
-                volts[first - BESIDE : first], volts[stop : stop + BESIDE], stop - first
-            )
+            reach = max(BESIDE, stop - first)
+            before, after = volts[max(0, first - reach) : first], volts[stop : stop + reach]
+            found[first:stop] = filled(before, after, stop - first)
     return found
 
 
 def filled(before: NDArray[Any], after: NDArray[Any], missing: int) -> NDArray[Any]:
     """(missing,) values of the cubic through two samples before and two after, in the type of these."""
-    known = np.array([-2.0, -1.0, missing, missing + 1.0])
-    values = np.concatenate((before, after)).astype(np.float64)
+    beside = 1 + min(max(1, round(FURTHER * missing)), _known(before[::-1]) - 1, _known(after) - 1)
+    known = np.array([-beside, -1.0, missing, missing + beside - 1.0])
+    values = np.array([before[-beside], before[-1], after[0], after[beside - 1]], dtype=np.float64)
     at = np.arange(missing, dtype=np.float64)
     found = np.zeros(missing)
     for k, value in enumerate(values):
@@ -69,3 +76,9 @@ def filled(before: NDArray[Any], after: NDArray[Any], missing: int) -> NDArray[A
         return found.astype(before.dtype)
     limits = np.iinfo(before.dtype)
     return np.rint(np.clip(found, limits.min, limits.max)).astype(before.dtype)
+
+
+def _known(values: NDArray[Any]) -> int:
+    """How many values there are before the first that is not a number."""
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(0, dtype=np.bool_)
+    return int(np.argmax(missing)) if missing.any() else len(values)

@@ -4,8 +4,8 @@ No figure crosses a gap; but a gap of an eighth of a cycle, such as one or a few
 of a wave. It is filled by a cubic through two samples on either side, it stays among the gaps, and what is
 measured over it is flagged.
 
-Error: at most 0.5 % of the amplitude of the fundamental, at 32 samples per cycle and 4 missing. A figure beside
-an open gap is far worse, since the end of a sag or the frequency of a piece of a cycle is then guessed.
+Error: at most 0.5 % of the amplitude of the fundamental, at 32 samples per cycle and 4 missing. A figure
+beside an open gap is far worse, since the end of a sag and the frequency of a piece of a cycle are guessed.
 """
 
 from collections.abc import Iterator

@@ -12,6 +12,7 @@ from opq_recordings.comtrade_cfg import RATE_MATCH, TRACKED, AnalogField, Config
 from opq_recordings.comtrade_rows import MISSING, NO_STAMP, Rows, rows_of
 from opq_recordings.even_axis import (
     BLOCK,
+    RATE_TOLERANCE,
     EvenAxis,
     axis_of_rows,
     axis_of_times,
@@ -19,6 +20,7 @@ from opq_recordings.even_axis import (
     interpolated,
 )
 from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
+from opq_recordings.stated_facts import LOOKED_AT, chosen_rate
 from opq_recordings.units import measured_in, side_units, unit_scale
 
 MOST_TEXT = 16 << 20
@@ -136,12 +138,44 @@ def _axis(config: Configuration, rows: Rows, problems: list[str]) -> EvenAxis:
     segments = _segments(config, count)
     rates = [rate for rate, _, _ in segments]
     if stamps_s is not None and len(stamps_s) > 1:
+        if len(rates) == 1 and (by_stamps := _axis_of_stamps(config, rows, stamps_s, problems)) is not None:
+            return by_stamps
         stamps_s = stamps_s * _stamp_factor(stamps_s[: segments[0][2]], rates[0])
     if max(rates) - min(rates) <= RATE_MATCH * max(rates):
         mean_hz = count / sum(samples / rate for rate, _, samples in segments)
         edges = [row for _, row, _ in segments[1:]]
         return axis_of_rows(rows.numbers(), stamps_s, rates[0] if len(set(rates)) == 1 else mean_hz, edges)
     return _longest_rate(segments, problems)
+
+
+def _axis_of_stamps(
+    config: Configuration, rows: Rows, stamps_s: NDArray[np.float64], problems: list[str]
+) -> EvenAxis | None:
+    """The axis of even time stamps that contradict the rate of the .cfg, where only under theirs the first
+    voltage has a mains of 50 or 60 Hz; else None.
+    """
+    rate_hz = config.rates[0][0]
+    if _stamp_factor(stamps_s, rate_hz) != 1.0 or not np.isfinite(stamps_s).all():
+        return None
+    try:
+        axis = axis_of_times(stamps_s - stamps_s[0])
+    except RecordingError:
+        return None
+    if abs(axis.rate_hz / rate_hz - 1) <= RATE_TOLERANCE:
+        return None
+    voltage = next((k for k, each in enumerate(config.analog) if _is_voltage(each)), 0)
+    values = rows.values[voltage][:LOOKED_AT]
+    known = np.where(missing_rows(values, _mark(values, rows.form)), np.nan, values.astype(np.float64))
+    said: list[str] = []
+    rates = [(f"the .cfg {rate_hz:.9g} Hz", rate_hz), ("the time stamps", axis.rate_hz)]
+    if chosen_rate(known, rates, said, config.line_hz) == rate_hz:
+        return None
+    problems += [*said, *axis.problems]
+    return axis
+
+
+def _is_voltage(field: AnalogField) -> bool:
+    return field.a != 0 and measured_in(_unit_and_ratio(field)[0])[1] == "voltage"
 
 
 def _evened(config: Configuration, rows: Rows, problems: list[str]) -> Rows:

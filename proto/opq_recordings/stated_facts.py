@@ -43,7 +43,9 @@ OF_VALUES = frozenset((*UNIT_NAMES, "scalefactor", "addoffset", "_fillvalue", "m
 """What concerns the values of an array, and not when they were taken."""
 SAME_RATE = 1e-3
 """Share by which two statements of one rate may differ: they are rounded."""
-MAINS_HZ, NEAR_MAINS_HZ = (50.0, 60.0), 2.5
+MAINS_HZ = (50.0, 60.0)
+NEAR_MAINS_HZ = (0.5, 2.5)
+"""A mains is so near to its frequency; where no rate gives one of the first, the second is tried."""
 LOOKED_AT = 1 << 15
 """Samples in which the file's own mains is looked for."""
 
@@ -178,13 +180,17 @@ def axis_stated(times: NDArray[Any], unit: str | None) -> TimeAxis | None:
 
 
 def chosen_rate(
-    values: NDArray[Any], rates: Sequence[tuple[str, float]], problems: list[str]
+    values: NDArray[Any],
+    rates: Sequence[tuple[str, float]],
+    problems: list[str],
+    line_hz: float | None = None,
 ) -> float | None:
     """The rate of these samples by what states it; of two that contradict, the one that their mains fits.
 
     Args:
         values: (n,) of one channel.
         rates: (what states it, Hz), the nearest statement first.
+        line_hz: the frequency of the mains, where the file states it; of 50 and 60 Hz it is the one.
     """
     if not rates:
         return None
@@ -192,16 +198,20 @@ def chosen_rate(
     if not differing:
         return rates[0][1]
     said = " and ".join(name for name, _ in [rates[0], *differing])
-    cycles = _cycles_per_sample(values)
-    fitting = [
-        each
-        for each in [rates[0], *differing]
-        if cycles is not None and any(abs(cycles * each[1] - mains) <= NEAR_MAINS_HZ for mains in MAINS_HZ)
-    ]
+    cycles = _cycles_per_sample(values) or 0.0
+    fitting: list[tuple[str, float]] = []
+    for mains in ((line_hz,) if line_hz else (), MAINS_HZ):
+        for apart_hz in NEAR_MAINS_HZ:
+            near = (rate for rate in (rates[0], *differing) if _is_near(cycles * rate[1], mains, apart_hz))
+            fitting = fitting or list(near)
     taken = fitting[0] if len({rate for _, rate in fitting}) == 1 else rates[0]
     why = ", under which its mains is 50 or 60 Hz" if taken in fitting else ""
     problems.append(f"its rate is stated twice and differently, by {said}; {taken[1]:.9g} Hz was taken{why}")
     return taken[1]
+
+
+def _is_near(hz: float, mains: Sequence[float], apart_hz: float) -> bool:
+    return any(abs(hz - each) <= apart_hz for each in mains)
 
 
 def _cycles_per_sample(values: NDArray[Any]) -> float | None:

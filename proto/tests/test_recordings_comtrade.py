@@ -186,6 +186,30 @@ def test_optional_fields_may_be_empty(tmp_path: Path) -> None:
     assert found.nominal_hz is None
 
 
+@pytest.mark.parametrize("form", ["BINARY", "ASCII", "FLOAT32"])
+@pytest.mark.parametrize("rate", [16_000, 4800, 1920, 800, 1650])
+def test_of_two_rates_the_one_with_mains_is_taken(rate: int, form: str, tmp_path: Path) -> None:
+    found = read(comtrade(tmp_path, cfg_text(form=form, rates=f"1\r\n{rate},400"), dat_bytes(form)))
+    assert found.rate_hz == pytest.approx(1600, rel=1e-6) and found.gaps == ()
+    said = (
+        f"by the .cfg {rate} Hz and the time stamps; 1600 Hz was taken, under which its mains is 50 or 60 Hz"
+    )
+    assert len(found.problems) == 1 and said in found.problems[0]
+
+
+def test_a_gap_is_found_under_the_rate_of_the_stamps(tmp_path: Path) -> None:
+    keep = np.delete(np.arange(400), slice(100, 110))
+    data = dat_bytes(values=counts()[keep].tolist(), stamps=(keep * 625).tolist())
+    found = read(comtrade(tmp_path, cfg_text(rates="1\r\n3200,390"), data))
+    assert [(each.first_sample, each.samples) for each in found.gaps] == [(100, 10)]
+
+
+def test_where_neither_rate_has_mains_the_cfg_is_taken(tmp_path: Path) -> None:
+    noise = np.random.default_rng(2).integers(-9000, 9000, 400).tolist()
+    found = read(comtrade(tmp_path, cfg_text(rates="1\r\n4800,400"), dat_bytes(values=noise)))
+    assert found.rate_hz == 4800 and "4800 Hz, but its time stamps have 1600 Hz" in found.problems[0]
+
+
 @pytest.mark.parametrize("rates", ["0\r\n0,400", "1\r\n0,400", "0"])
 def test_without_a_rate_the_times_are_the_clock(rates: str, tmp_path: Path) -> None:
     assert_same(read(comtrade(tmp_path, cfg_text(rates=rates), dat_bytes())))

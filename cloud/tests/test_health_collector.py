@@ -1,13 +1,17 @@
 """The collector with real parts: a runner's services, HTTP, a store; its documents in both stores."""
 
+import io
+import json
 import ssl
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ from opq_cloud.store import open_store
 from opq_cloud.store.records.accounts import HEALTH
 from opq_proto.kit.http_server import HttpServer, ReplyHandler
 from opq_proto.kit.system_record import MeantService, identity_of, note_meant
+from opq_tools.keep.archive import ArchiveWriter
 
 LIMIT_S = 30.0
 
@@ -170,8 +175,21 @@ def test_disk_key_and_back_ups_are_read(tmp_path: Path, monkeypatch: pytest.Monk
     backups.mkdir()
     assert read()["backup"] == float("inf")
     (backups / "opq.tar").write_bytes(b"")
+    assert read()["backup"] == float("inf"), "it is not an archive"
+    for name, days in (("opq.tar", 30), ("newer.tar.gz", 9)):
+        made_at = datetime.now(UTC) - timedelta(days=days)
+        with (backups / name).open("wb") as out:
+            ArchiveWriter(out, made_at.isoformat(), "0.1.0", name.endswith("gz")).close()
     backup, key = read()["backup"], read()["keys"]
-    assert backup is not None and key is not None and 0 <= backup < 1 and 0 <= key < 1
+    assert backup == pytest.approx(9, abs=0.01), "its own time, not that of its file, which is new"
+    assert key is not None and 0 <= key < 1
+    made_at = datetime.now(UTC) - timedelta(days=2)
+    manifest = json.dumps({"made_at": made_at.isoformat()}).encode()
+    with tarfile.open(backups / "of-an-earlier-version.tar", "w") as tar:
+        member = tarfile.TarInfo("opq-backup.json")
+        member.size = len(manifest)
+        tar.addfile(member, io.BytesIO(manifest))
+    assert read()["backup"] == pytest.approx(2, abs=0.01)
 
 
 def test_a_certificate_that_is_not_trusted_is_ill_and_a_page_that_is_away_is_unknown(tmp_path: Path) -> None:

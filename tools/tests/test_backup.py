@@ -3,10 +3,12 @@
 import json
 import os
 import sqlite3
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from command_in_process import run_in_process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_tools.keep.archive import MANIFEST, ArchiveError, read_archive
+from opq_proto.kit.archive_time import MANIFEST, archive_made_s
+from opq_tools.keep.archive import ArchiveError, read_archive
 from opq_tools.keep.backup import back_up
 from opq_tools.keep.restore import RestoreError, restore
 
@@ -174,7 +177,31 @@ def test_the_commands_say_what_was_done_and_what_was_wrong(data_dir: Path, tmp_p
     assert again.stdout.startswith(f"{tmp_path / 'back'}: 3 files, ")
     inside = run_in_process("backup", str(data_dir / "copy.tar"), "--data-dir", str(data_dir))
     assert "is in the data folder itself" in inside.stderr and inside.returncode == 1
+    not_mounted = run_in_process("backup", str(tmp_path / "backups"), "--data-dir", str(data_dir))
+    assert not_mounted.returncode == 1 and "backups: there is no such folder" in not_mounted.stderr
+    below = run_in_process("backup", str(tmp_path / "backups/a.tar"), "--data-dir", str(data_dir))
+    assert below.returncode == 1 and f"there is no folder {tmp_path / 'backups'}" in below.stderr
+    assert not (tmp_path / "backups").exists()
     nowhere = run_in_process("backup", str(tmp_path), "--data-dir", str(tmp_path / "none"))
     assert "there is no such data folder" in nowhere.stderr
     missing = run_in_process("restore", str(tmp_path / "none.tar"), "--data-dir", str(tmp_path / "new"))
     assert "none.tar: No such file" in missing.stderr and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["copy.tar.gz", "copy.tgz"])
+def test_a_name_with_gz_is_compressed_and_restored(data_dir: Path, tmp_path: Path, name: str) -> None:
+    (data_dir / "notes.txt").write_text("equal lines\n" * 10_000)
+    plain, packed = tmp_path / "copy.tar", tmp_path / name
+    for path in (plain, packed):
+        done = run_in_process("backup", str(path), "--data-dir", str(data_dir))
+        assert done.returncode == 0, done.stderr
+    assert packed.read_bytes()[:2] == b"\x1f\x8b" and packed.stat().st_size < plain.stat().st_size / 2
+    subprocess.run(["gzip", "--test", str(packed)], check=True)
+    assert read_archive(packed).files == read_archive(plain).files
+    restore(packed, tmp_path / "back")
+    assert (tmp_path / "back/notes.txt").read_text() == "equal lines\n" * 10_000
+    made_s = datetime.fromisoformat(read_archive(packed).made_at).timestamp()
+    assert archive_made_s(packed) == made_s
+    packed.write_bytes(packed.read_bytes()[:-200])
+    with pytest.raises(ArchiveError, match="is not a whole archive"):
+        read_archive(packed)

@@ -11,12 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from opq_cloud.core.conditions import Reading
+from opq_proto.kit.archive_time import SUFFIXES, archive_made_s
 from opq_proto.kit.time_daemons import read_clock_state
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 DAY_S = 86_400.0
 CONNECT_S = 5.0
-ARCHIVES = "*.tar"
 
 
 def disk_reading(folder: Path) -> Reading:
@@ -47,13 +47,21 @@ def slow_readings(server_key: Path, backups: Path, public_url: str | None) -> It
 
 
 def _backup(folder: Path) -> Reading:
+    """By the time in the archives: the file of an old one is new where it was copied."""
+    newest_s, wrong = -math.inf, ""
     try:
-        newest_s = max((each.stat().st_mtime for each in folder.glob(ARCHIVES)), default=-math.inf)
-        days = (time.time() - newest_s) / DAY_S
-        info = f"the newest archive is {days:.1f} days old" if days < math.inf else "there is none"
+        for path in folder.iterdir():
+            if not path.name.endswith(SUFFIXES):
+                continue
+            try:
+                newest_s = max(newest_s, archive_made_s(path))
+            except ValueError:
+                wrong = f"; {path.name} is not a whole archive"
     except OSError as error:
-        days, info = math.inf, str(error.strerror)
-    return Reading("backup", "back-up", days, f"{folder}: {info}")
+        return Reading("backup", "back-up", math.inf, f"{folder}: {error.strerror}")
+    days = (time.time() - newest_s) / DAY_S
+    info = f"the newest archive is {days:.1f} days old" if days < math.inf else "there is none"
+    return Reading("backup", "back-up", days, f"{folder}: {info}{wrong}")
 
 
 def _certificate(public_url: str) -> Reading:

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from opq_proto.errors import OpqError
+from opq_proto.kit.archive_time import MADE_AT, MANIFEST, MAX_MANIFEST_BYTES
 
-MANIFEST = "opq-backup.json"
 FORMAT = 1
 PIECE = 1 << 20
-MAX_MANIFEST = 64 << 20
 STORE_FILES = ("opq.db", "accounts.db")
 """Of an embedded store, in the data folder."""
 
@@ -70,8 +69,13 @@ class _Summed:
 class ArchiveWriter:
     """Writes files into an archive; `close` ends it with its manifest."""
 
-    def __init__(self, out: IO[bytes], made_at: str, version: str) -> None:
-        self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - close() ends it
+    def __init__(self, out: IO[bytes], made_at: str, version: str, compressed: bool = False) -> None:
+        self._tar = tarfile.open(  # noqa: SIM115 - close() ends it
+            fileobj=out,
+            mode="w|gz" if compressed else "w|",
+            format=tarfile.PAX_FORMAT,
+            pax_headers={MADE_AT: made_at},
+        )
         self._made_at, self._version = made_at, version
         self._files: dict[str, ArchivedFile] = {}
 
@@ -129,7 +133,7 @@ def read_archive(path: Path, take: Callable[[str, int, IO[bytes]], None] | None 
             content = tar.extractfile(member)
             assert content is not None
             if member.name == MANIFEST:
-                manifest = _manifest(path, content.read(MAX_MANIFEST))
+                manifest = _manifest(path, content.read(MAX_MANIFEST_BYTES))
                 continue
             summed = _Summed(content)
             if take is not None:

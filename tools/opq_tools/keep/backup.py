@@ -14,6 +14,7 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit import system_record
+from opq_proto.kit.archive_time import SUFFIXES, is_compressed
 from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.keep.archive import STORE_FILES, ArchiveWriter, Manifest, read_archive
@@ -101,7 +102,7 @@ def back_up(data_dir: Path, to: Path, with_rings: bool = False, mongo_uri: str |
             os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as out,
             shown_progress("files", len(paths)) as show,
         ):
-            archive = ArchiveWriter(out, made_at, version("opq-toolkit"))
+            archive = ArchiveWriter(out, made_at, version("opq-toolkit"), is_compressed(to))
             for done, path in enumerate(paths):
                 show(done)
                 name = path.relative_to(data_dir).as_posix()
@@ -131,6 +132,22 @@ def back_up(data_dir: Path, to: Path, with_rings: bool = False, mongo_uri: str |
     return manifest
 
 
+def _named(to: Path) -> Path:
+    """The archive's path. Raises BackupError: it cannot be made there."""
+    if to.is_dir():
+        return to / f"opq-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{SUFFIXES[0]}"
+    if to.exists():
+        raise BackupError(f"{to}: is there already; give another name")
+    if not to.name.endswith(SUFFIXES):
+        raise BackupError(
+            f"{to}: there is no such folder; make or mount it, "
+            f"or name a file that ends with {', '.join(SUFFIXES)}"
+        )
+    if not to.parent.is_dir():
+        raise BackupError(f"{to}: there is no folder {to.parent}; make or mount it")
+    return to
+
+
 @click.command(short_help="Copy a system's data into one archive, while it runs.")
 @click.argument("to", type=click.Path(path_type=Path))
 @click.option(
@@ -146,18 +163,16 @@ def command(to: Path, rings: bool, data_dir: Path | None, mongo_uri: str | None,
     With --mongo-uri the store is copied from there, into the form of an embedded one, which
     `opq-tools restore` puts into either kind.
 
-    TO is a file that is made, or a folder, in which it gets a name with the time. It holds secret keys and is
-    readable by its owner only. docs/operating.md shows how to keep several, encrypted.
+    TO is a folder that is there, in which the archive gets a name with the time, or a file that is made. A
+    file ends with .tar; with .tar.gz or .tgz it is compressed. The archive holds secret keys and is readable
+    by its owner only. docs/operating.md shows how to keep several, encrypted.
 
     Example: opq-tools backup /mnt/backups
     """
     folder, _ = find_system(data_dir, None)
     if not folder.is_dir():
         raise BackupError(f"{folder}: there is no such data folder; give --data-dir")
-    if to.is_dir():
-        to = to / f"opq-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
-    if to.exists():
-        raise BackupError(f"{to}: is there already; give another name")
+    to = _named(to)
     if to.resolve().is_relative_to(folder.resolve()):
         raise BackupError(f"{to}: is in the data folder itself; give another place")
     try:

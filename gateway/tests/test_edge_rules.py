@@ -108,7 +108,13 @@ def _answers(rest: httpx.Client, gateway: "subprocess.Popen[bytes]") -> bool:
 def test_a_row_has_the_names_of_makai_and_its_own() -> None:
     clock = 400, TimeSource.GPS
     window = Values(
-        "1", "window", 10**18, 10**18 + 2 * 10**8, *clock, False, {"rms_v": 119.5, "harmonics_v": (1.0, 2.0)}
+        "1",
+        "window",
+        10**18,
+        10**18 + 2 * 10**8,
+        *clock,
+        False,
+        {"rms_v": 119.5, "urms_min_v": 80.0, "harmonics_v": (2.0, 1.0)},
     )
     began = DisturbanceNotice("1", "dip", 10**18 + 999_999, *clock, True, None)
     assert rows_of([window, began]) == [
@@ -123,7 +129,10 @@ def test_a_row_has_the_names_of_makai_and_its_own() -> None:
             "flagged": False,
             "rms_v": 119.5,
             "rms": 119.5,
-            "harmonics_v": [1.0, 2.0],
+            "urms_min_v": 80.0,
+            "rms_min": 80.0,
+            "harmonics_v": [2.0, 1.0],
+            "h2": 0.5,
         },
         {
             "box": "1",

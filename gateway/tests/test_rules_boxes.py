@@ -34,9 +34,9 @@ from opq_rules.local_feed import LocalFeed
 from opq_rules.sinks import request_waveform
 from opq_rules.sinks.request_waveform import Config as Asks
 from opq_rules.sinks.request_waveform import Request, request_of
-from opq_rules.sources import opqbox, opqwave, recording
+from opq_rules.sources import opqbox, opqcrossing, opqwave, recording
 from opq_rules.streams.columns import KnownColumns
-from opq_rules.streams.measurement_row import MEASUREMENT_COLUMNS
+from opq_rules.streams.measurement_row import MEASUREMENT_COLUMNS, row_of
 from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
 
 START_NS = 1_765_792_486_013_000_000
@@ -125,6 +125,48 @@ def test_opqbox_reads_what_is_offered_here_and_counts_what_it_could_not_take() -
         feed.offer({"box": "1", "k": k})
     feed.leave(channel)
     assert feed.dropped == 15
+
+
+def of_box(ms: int, **more: Any) -> dict[str, Any]:
+    return {"box": "1", "kind": "window", "timestamp_ms": ms} | more
+
+
+def test_rows_of_a_box_are_in_the_order_of_time_and_late_ones_are_reported() -> None:
+    feed: LocalFeed[dict[str, Any]] = LocalFeed("here", 100)
+    given_rows = [
+        of_box(20_000),
+        of_box(19_500, kind="crossing", rms=80.0),
+        of_box(19_000),  # late
+        of_box(19_000, box="2"),
+        of_box(3_000, backfilled=True),
+        of_box(19_400, kind="edge"),
+        of_box(19_900, kind="crossing", rms=120.0),
+        of_box(21_000),
+        of_box(9_000),  # its clock was set back
+        of_box(10_000),
+    ]
+    for source, properties, wanted in (
+        (opqbox.Source(feed, list), {}, [20_000, 19_000, 21_000, 9_000, 10_000]),
+        (opqbox.Source(feed, list), {"backfilled": True}, [20_000, 19_000, 3_000, 21_000, 9_000, 10_000]),
+        (opqcrossing.Source(feed, list), {}, [19_500, 19_400, 19_900]),
+    ):
+        source.configure("*", properties)
+        with opened(source) as whose:
+            wait_for(lambda: feed.wanted)
+            for row in given_rows:
+                feed.offer(row)
+            wait_for(lambda rows=whose.rows, last=wanted[-1]: bool(rows) and rows[-1]["timestamp_ms"] == last)
+        assert [row["timestamp_ms"] for row in whose.rows] == wanted
+        late = ["1 came after a later row of their Box, and were left out"]
+        assert whose.errors == ([] if isinstance(source, opqcrossing.Source) else late)
+
+
+def test_a_measurement_is_a_window_a_crossing_or_a_finding_at_the_edge() -> None:
+    volts = {"rms": Metric(1.0, 1.0, 1.0)}
+    assert row_of(Measurement("1", 1, volts))["kind"] == "window"
+    assert row_of(Measurement("1", 1, volts, crossing=True))["kind"] == "crossing"
+    found = {"edge_impulse": Metric(9.0, 9.0, 9.0)}
+    assert row_of(Measurement("1", 1, found, crossing=True))["kind"] == "edge"
 
 
 def test_opqbox_subscribes_over_curve(tmp_path: Path) -> None:
@@ -349,15 +391,15 @@ BOXES = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox")'
             {
                 "rms_mn": 'did you mean "rms_min"?',
                 "harmonics_v": "there are box, ",
-                "kind": "there are box",
+                "entering": "there are box",
             },
         ),
         (
             EDGE_COLUMNS,
-            "box kind rms rms_v harmonics_v[1] u2_ratio entering flagged",
+            "box kind rms rms_min rms_v harmonics_v[1] h5 rocof u2_ratio entering flagged",
             {
                 "harmonic_v": 'did you mean "harmonics_v"?',
-                "rms_max": "did you mean",
+                "rms_maxx": "did you mean",
                 "backfilled": "there are",
             },
         ),

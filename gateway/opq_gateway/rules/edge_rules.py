@@ -19,13 +19,12 @@ from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 try:
-    from opq_gateway.rules.streams import EDGE_COLUMNS, SampleTap, WavePublisher, rows_of
+    from opq_gateway.rules.streams import EDGE_COLUMNS, SampleTap, WavePublisher, crossing_rows, rows_of
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import RulesService
     from opq_rules.local_feed import LocalFeed
     from opq_rules.sinks.request_waveform import Request, Sink
-    from opq_rules.sources.opqbox import Source
-    from opq_rules.sources.opqwave import Source as WaveSource
+    from opq_rules.sources import opqbox, opqcrossing, opqwave
     from opq_rules.wave_windows import WavePiece
 except ImportError as error:
     raise ConfigError(
@@ -62,6 +61,7 @@ class EdgeRules:
         self._channel = feed.subscribe("rules", (Values, DisturbanceNotice), ITEMS)
         self._measured: LocalFeed[Item] = LocalFeed("rules")
         self._waves: LocalFeed[WavePiece] = LocalFeed("waves")
+        self._crossings: LocalFeed[Measurement] = LocalFeed("crossings")
         self._lost = self._refused = 0
         self._windows = (
             None if wanted.windows_endpoint is None else WavePublisher(wanted.windows_endpoint, self._waves)
@@ -77,8 +77,9 @@ class EdgeRules:
             )
         )
         own: dict[tuple[str, str], Callable[[], Any]] = {
-            ("source", "opqbox"): partial(Source, self._measured, rows_of, EDGE_COLUMNS),
-            ("source", "opqwave"): partial(WaveSource, self._waves),
+            ("source", "opqbox"): partial(opqbox.Source, self._measured, rows_of, EDGE_COLUMNS),
+            ("source", "opqcrossing"): partial(opqcrossing.Source, self._crossings, crossing_rows),
+            ("source", "opqwave"): partial(opqwave.Source, self._waves),
             ("sink", "request_waveform"): partial(Sink, self._request_waveform),
         }
         assert config.data_dir is not None
@@ -89,7 +90,7 @@ class EdgeRules:
 
     def with_samples_from(self, outputs: Outputs) -> Outputs:
         """The same outputs, which also pass raw samples to the rules."""
-        return SampleTap(outputs, self._waves)
+        return SampleTap(outputs, self._waves, self._crossings, self._statuses)
 
     def run(self, stop: threading.Event) -> None:
         """Passes measured items to the rules until `stop`."""
@@ -104,6 +105,7 @@ class EdgeRules:
                 self._counters.add("plugins_unconfined", refused - self._refused)
                 self._refused = refused
             lost = self._channel.dropped + self._measured.dropped + self._waves.dropped
+            lost += self._crossings.dropped
             if lost > self._lost:
                 self._counters.add("rules_dropped", lost - self._lost)
                 self._lost = lost

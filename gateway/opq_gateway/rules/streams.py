@@ -2,35 +2,47 @@
 
 A row of an interval (`kind` window, 3s, 10s, 10min, 2h): `box`, `kind`, `timestamp_ms` (its end), `start_ms`,
 `end_ms`, `uncertainty_ns`, `source`, `flagged`, each quantity by its name (`rms_v`, `harmonics_v` ...), and
-`rms`, `f`, `thd`, `trans` as in a Measurement, so that one rule runs here and in Makai. A row of a
+`rms`, `rms_min`, `rms_max`, `f`, `thd`, `trans`, `rocof` and `h2` to `h50` as in a Measurement, so that one
+rule runs here and in Makai. Crossings are those that go to Makai. A row of a
 disturbance (`kind` dip, swell, interruption): `entering`, `timestamp_ms`, `rms`. Unknown values are absent.
 
 On their way to measuring, pieces are also given to sources `opqwave` here and to subscribers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import zmq
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.serial_side.outputs import Outputs
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.box_uplink import crossing_measurement
+from opq_measure.harmonics.spectrum import ORDERS
 from opq_proto.errors import PortBusyError
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
-from opq_proto.messages import Gap, known_uncertainty_ns
+from opq_proto.messages import Gap, Measurement, known_uncertainty_ns
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
+from opq_rules.streams import measurement_row
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.wave_windows import WavePiece
 
 WAITING = 1000
+crossing_rows = measurement_row.rows_of
 
 
 class SampleTap:
-    """Passes all outputs on, with copies of the samples while somebody reads them; never waits."""
+    """Passes all outputs on, with copies of samples and crossings for the rules; never waits."""
 
-    def __init__(self, behind: Outputs, waves: LocalFeed[WavePiece]) -> None:
-        self._behind, self._waves = behind, waves
+    def __init__(
+        self,
+        behind: Outputs,
+        waves: LocalFeed[WavePiece],
+        crossings: LocalFeed[Measurement],
+        statuses: Mapping[str, BoxStatus],
+    ) -> None:
+        self._behind, self._waves, self._crossings, self._statuses = behind, waves, crossings, statuses
 
     def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         self._behind.accept_blocks(box_id, blocks)
@@ -49,6 +61,12 @@ class SampleTap:
 
     def crossing(self, box_id: str, crossing: Crossing) -> None:
         self._behind.crossing(box_id, crossing)
+        if self._crossings.wanted:
+            status = self._statuses[box_id]
+            nominal = (status.hello.nominal_v, status.hello.nominal_hz) if status.hello else (None, None)
+            found = crossing_measurement(crossing, box_id, status.rate_hz, *nominal)
+            if found is not None:
+                self._crossings.offer(found)
 
 
 def piece_of(box_id: str, block: SampleBlock) -> WavePiece:
@@ -95,14 +113,23 @@ NS_PER_MS = 1_000_000
 EDGE_COLUMNS = KnownColumns(
     (
         *("box", "kind", "timestamp_ms", "start_ms", "end_ms", "uncertainty_ns", "source", "flagged"),
-        *("entering", "rms", "f", "thd", "trans"),
+        *("entering", "rms", "rms_min", "rms_max", "f", "thd", "trans", "rocof"),
+        *(f"h{order}" for order in range(2, ORDERS + 1)),
         *("rms_v", "urms_min_v", "urms_max_v", "f_hz", "thd_ratio", "trans_v", "rocof_hz_per_s"),
         *("harmonics_v", "interharmonics_v", "rms_min_v", "rms_max_v", "f_min_hz", "f_max_hz"),
         *("thd_max_ratio", "under_ratio", "over_ratio", "coverage_ratio", "pst", "pinst_max", "plt"),
         *("u2_ratio", "u0_ratio", "positive_v", "clock_ratio"),
     )
 )
-AS_MEASUREMENT = {"rms_v": "rms", "f_hz": "f", "thd_ratio": "thd", "trans_v": "trans"}
+AS_MEASUREMENT = {
+    "rms_v": "rms",
+    "urms_min_v": "rms_min",
+    "urms_max_v": "rms_max",
+    "f_hz": "f",
+    "thd_ratio": "thd",
+    "trans_v": "trans",
+    "rocof_hz_per_s": "rocof",
+}
 
 
 def rows_of(items: Sequence[Values | PhasorReport | DisturbanceNotice]) -> list[Row]:
@@ -129,4 +156,6 @@ def _row(item: Values | DisturbanceNotice) -> Row:
         row[name] = list(value) if isinstance(value, tuple) else value
         if name in AS_MEASUREMENT:
             row[AS_MEASUREMENT[name]] = value
+        elif name == "harmonics_v" and isinstance(value, tuple) and value[0] > 0:
+            row |= {f"h{order}": volts / value[0] for order, volts in enumerate(value[1:], 2)}
     return row

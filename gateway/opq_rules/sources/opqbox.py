@@ -1,4 +1,8 @@
-"""opqbox: what Boxes measure, one row per Measurement. DATASOURCE: Boxes (`1,4`), or `*` for all.
+"""opqbox: what Boxes measure, one row per window. DATASOURCE: Boxes (`1,4`), or `*` for all.
+
+Each Box's rows of one kind are in the order of time. A row that comes after a later one is left out, and
+reported; so are rows that a gateway sends again from its disk, unless `backfilled` is set. What overtakes
+its window, a crossing, has a stream of its own: opqcrossing.py.
 
 Inside Makai and the gateway it gets the service's own Measurements, without a socket. With `url`, or outside
 of them, it subscribes to a triggering broker (PUB of the original: topic, protobuf), unencrypted or, with key
@@ -7,7 +11,7 @@ files, over CURVE. The columns: measurement_row.py; the gateway's own: `opq_gate
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import zmq
 
@@ -22,7 +26,7 @@ from opq_proto.wire.frames import measurement_from_frames, topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.streams.columns import KnownColumns
-from opq_rules.streams.measurement_row import MEASUREMENT_COLUMNS, row_of
+from opq_rules.streams.measurement_row import AT_ONCE, MEASUREMENT_COLUMNS, row_of
 
 ALL = "*"
 DEFAULT_URL = "tcp://127.0.0.1:9881"
@@ -31,6 +35,8 @@ MAX_MESSAGES = 1000
 """Records emitted at once."""
 LARGEST_BYTES = 1 << 20
 WAITING = 100_000
+SET_BACK_MS = 5_000
+"""A row that is older than the last one by more comes from a clock that was set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Config:
     url: str = field(default="", metadata={"help": f"of a triggering broker, e.g. {DEFAULT_URL}"})
     serverKey: str = field(default="", metadata={"help": "file with the broker's public key, for CURVE"})
     ownKey: str = field(default="", metadata={"help": "file with this subscriber's secret key"})
+    backfilled: bool = field(default=False, metadata={"help": "rows of the past too, out of order"})
     """Names in eKuiper's style, as for all sources."""
 
     def __post_init__(self) -> None:
@@ -57,7 +64,42 @@ def boxes_of(datasource: str) -> frozenset[str] | None:
     return frozenset(str(int(name)) for name in names)
 
 
+class RowsInOrder:
+    """Passes on rows, each Box's in the order of time. `kinds`: these; None: all but AT_ONCE."""
+
+    def __init__(
+        self, boxes: Collection[str] | None, kinds: Collection[str] | None, backfilled: bool = False
+    ) -> None:
+        self._boxes, self._kinds, self._backfilled = boxes, kinds, backfilled
+        self._last: dict[tuple[str, str], int] = {}
+        """Box and kind -> time of the last row, Unix ms."""
+        self.late = 0
+
+    def accept(self, rows: Iterable[Row]) -> list[Row]:
+        last, found = self._last, []
+        for row in rows:
+            box, kind = row["box"], row.get("kind", "window")
+            if self._boxes is not None and box not in self._boxes:
+                continue
+            if kind in AT_ONCE if self._kinds is None else kind not in self._kinds:
+                continue
+            if row.get("backfilled"):
+                if self._backfilled:
+                    found.append(row)
+                continue
+            ms, known_ms = row.get("timestamp_ms", 0), last.get((box, kind), 0)
+            if known_ms - SET_BACK_MS <= ms < known_ms:
+                self.late += 1
+                continue
+            last[box, kind] = ms
+            found.append(row)
+        return found
+
+
 class Source(SourceOfSdk):
+    KINDS: ClassVar[Collection[str] | None] = None
+    """Kinds of its rows; None: all but AT_ONCE."""
+
     def __init__(
         self,
         local: LocalFeed[Any] | None = None,
@@ -79,11 +121,12 @@ class Source(SourceOfSdk):
 
     def open(self, context: SourceContext) -> None:
         if self._local is not None and not self._config.url:
-            read_here(self._local, self._rows, self._boxes, context)
+            read_here(self._local, self._rows, self._order(context), context)
             return
+        in_order = self._order(context)
 
         def rows(frames: Sequence[bytes]) -> list[Row]:
-            return _of(self._boxes, [row_of(measurement_from_frames(frames))])
+            return in_order([row_of(measurement_from_frames(frames))])
 
         with zmq.Context() as own, own.socket(zmq.SUB) as socket:
             socket.setsockopt(zmq.RCVHWM, WAITING)
@@ -93,21 +136,33 @@ class Source(SourceOfSdk):
             subscribe(socket, address, topics_of(self._boxes))
             read_published(socket, "Measurement", rows, context)
 
+    def _order(self, context: SourceContext) -> Callable[[list[Row]], list[Row]]:
+        order = RowsInOrder(self._boxes, self.KINDS, self._config.backfilled)
+
+        def in_order(rows: list[Row]) -> list[Row]:
+            found = order.accept(rows)
+            if order.late:
+                context.emit_error(f"{order.late} came after a later row of their Box, and were left out")
+                order.late = 0
+            return found
+
+        return in_order
+
 
 def read_here(
     local: LocalFeed[Any],
     rows: Callable[[Sequence[Any]], list[Row]],
-    boxes: Collection[str] | None,
+    chosen: Callable[[list[Row]], list[Row]],
     context: SourceContext,
 ) -> None:
-    """Emits the items of `local` until the source has to end."""
+    """Emits the `chosen` rows of the items of `local` until the source has to end."""
     channel, reported = local.subscribe(), 0
     context.connected(True)
     try:
         while not context.stopped:
             items = channel.take_all(MAX_MESSAGES, POLL_S)
             if items:
-                context.emit_many(_of(boxes, rows(items)))
+                context.emit_many(chosen(rows(items)))
             if channel.dropped > reported:
                 context.emit_error(f"{channel.dropped - reported} were lost: the rules do not keep up")
                 reported = channel.dropped
@@ -147,10 +202,6 @@ def read_published(
                 context.emit_error(f"no {what}: {error}")
         context.connected(True)
         context.emit_many(found)
-
-
-def _of(boxes: Collection[str] | None, rows: list[Row]) -> list[Row]:
-    return rows if boxes is None else [row for row in rows if row["box"] in boxes]
 
 
 def _keys(config: Config) -> tuple[bytes, bytes, bytes] | None:

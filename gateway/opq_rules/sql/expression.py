@@ -88,6 +88,14 @@ def over(cursor: Cursor) -> syntax.Over | None:
     return syntax.Over(keys, when, at)
 
 
+def filtered_over(cursor: Cursor) -> tuple[syntax.Expression | None, syntax.Over | None]:
+    """FILTER and OVER, in either order."""
+    condition, following = filtered(cursor), over(cursor)
+    if condition is None and following is not None:
+        condition = filtered(cursor)
+    return condition, following
+
+
 def _expression(cursor: Cursor, least: int) -> syntax.Expression:
     """Parse as long as operators bind tighter than `least`."""
     cursor.depth += 1
@@ -240,7 +248,8 @@ def _call(cursor: Cursor, written: str, at: syntax.TextPlace) -> syntax.Function
         if cursor.is_word("AS") and written.upper() == "CAST":
             cursor.fail("CAST(x AS type) is not supported", 'write cast(x, "bigint")')
         cursor.want(")", "an operator, a comma or )")
-    return syntax.FunctionCall(written.lower(), tuple(arguments), filtered(cursor), over(cursor), written, at)
+    condition, following = filtered_over(cursor)
+    return syntax.FunctionCall(written.lower(), tuple(arguments), condition, following, written, at)
 
 
 def _argument(cursor: Cursor) -> syntax.Expression:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from opq_rules.sql import syntax
 from opq_rules.sql.cursor import Cursor
-from opq_rules.sql.expression import WINDOWS, expression, filtered, over, stream_star
+from opq_rules.sql.expression import WINDOWS, expression, filtered_over, stream_star
 
 _JOINS = ("INNER", "LEFT", "RIGHT", "FULL", "CROSS")
 
@@ -283,9 +283,9 @@ _READERS = {
 
 def _behind(cursor: Cursor, found: syntax.WindowClause) -> syntax.WindowClause:
     """After a window: FILTER for any, OVER (WHEN c) for sliding, OVER (PARTITION BY k) for state windows."""
-    found = replace(found, filter=filtered(cursor))
     at = cursor.at()
-    following = over(cursor)
+    condition, following = filtered_over(cursor)
+    found = replace(found, filter=condition)
     if following is None:
         return found
     if following.when is not None and found.kind != "sliding":

@@ -1,8 +1,8 @@
 """A Measurement as a row for rules: flat, in SI units and Unix ms; unknown values are left out.
 
-`box`, `timestamp_ms` (the end of its window), `start_ms`, `end_ms`, `uncertainty_ns`, `source`, `sequence`,
-`crossing`, `backfilled`, `nominal_v`, `nominal_hz`; for each metric (`rms` V, `f` Hz, `thd` ratio, `trans` V)
-its mean under its name, and its extremes as in `rms_min`, `rms_max`.
+`box`, `kind` (window, crossing, edge), `timestamp_ms` (the end of its window), `start_ms`, `end_ms`,
+`uncertainty_ns`, `source`, `sequence`, `crossing`, `backfilled`, `nominal_v`, `nominal_hz`; for each metric
+(`rms` V, `f` Hz, `thd` ratio, `trans` V) its mean under its name, and extremes as in `rms_min`, `rms_max`.
 """
 
 import re
@@ -30,7 +30,17 @@ METRICS = (
 _METRIC = rf"(?:{'|'.join(METRICS)}|h[0-9]{{1,2}}|(?:rule|edge)_\w+)"
 MEASUREMENT_COLUMNS = KnownColumns(
     (
-        *("box", "timestamp_ms", "start_ms", "end_ms", "uncertainty_ns", "source", "sequence", "crossing"),
+        *(
+            "box",
+            "kind",
+            "timestamp_ms",
+            "start_ms",
+            "end_ms",
+            "uncertainty_ns",
+            "source",
+            "sequence",
+            "crossing",
+        ),
         *("backfilled", "nominal_v", "nominal_hz"),
         *(f"{metric}{end}" for metric in METRICS for end in ("", "_min", "_max")),
     ),
@@ -38,9 +48,20 @@ MEASUREMENT_COLUMNS = KnownColumns(
 )
 
 
+AT_ONCE = frozenset({"crossing", "edge"})
+"""Kinds that overtake the window in which they lie."""
+
+
+def kind_of(measurement: Measurement) -> str:
+    if not measurement.crossing:
+        return "window"
+    return "crossing" if "rms" in measurement.metrics else "edge"
+
+
 def row_of(measurement: Measurement) -> Row:
     row: Row = {
         "box": measurement.box_id,
+        "kind": kind_of(measurement),
         "timestamp_ms": measurement.timestamp_ms,
         "source": measurement.source.name.lower(),
         "crossing": measurement.crossing,

@@ -1,15 +1,15 @@
 """Makes the window of a statement; a window condition that cannot be computed counts as false."""
 
-from collections.abc import Callable, Mapping
 from datetime import UTC
 from functools import partial
 
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.groups import RecordGroups, RunningGroups, hashable, merged_panes
+from opq_rules.query.hits import Match
 from opq_rules.query.planning.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts
-from opq_rules.query.window import Fresh, Merge, QueryWindow, Record, WindowRecords, joined_records
+from opq_rules.query.window import Fresh, Holds, Merge, QueryWindow, Record, WindowRecords, joined_records
 from opq_rules.query.windows.by_record import CountWindow, SessionWindow, StateWindow
 from opq_rules.query.windows.by_time import MINUTE_MS, Ends, Hopping, Tumbling
 from opq_rules.query.windows.sliding import Sliding, SlidingGroups
@@ -39,29 +39,28 @@ def query_window(
         assert grouping is not None
         return RunningGroups(grouping, context, faults.defer)
 
-    def guarded(condition: Evaluate | Mapping[int, Evaluate] | None) -> Callable[[Record], bool]:
+    def guarded(condition: Evaluate, match: Match | None = None) -> Holds:
         def holds(record: Record) -> bool:
-            evaluate = condition.get(record.source) if isinstance(condition, Mapping) else condition
             context.event_ms, context.meta = record.ms, record.meta
             try:
-                return evaluate is None or evaluate(record.row, context) is True
+                if condition(record.row, context) is not True:
+                    return False
+                if match is not None:
+                    context.hits.add(match, record.row, context, record.ms)
+                return True
             except RowError as error:
                 faults.defer(error)
                 return False
 
         return holds
 
-    def counted(holds: Callable[[Record], bool]) -> Callable[[Record], bool]:
-        def triggers(record: Record) -> bool:
-            if not holds(record):
-                return False
-            try:
-                context.hits.add("trigger", record.row, context, record.ms)
-            except RowError as error:
-                faults.defer(error)
-            return True
-
-        return triggers
+    def let_in() -> Holds | None:
+        """WHERE, where it chooses among the records that the window has seen."""
+        match: Match | None = "where" if plan.hits and plan.after is None else None
+        by_source = {source: guarded(condition, match) for source, condition in plan.before.items()}
+        if not by_source:
+            return None
+        return lambda record: record.source not in by_source or by_source[record.source](record)
 
     def partition(record: Record) -> str:
         if not plan.partition_by:
@@ -80,7 +79,7 @@ def query_window(
     if grouping is not None and grouping.merges:
         part, again, merge = groups, quiet_groups, partial(merged_panes, fresh=groups)
     length_ms, empty = definition.length_ms or 0, facts.send_empty_window
-    triggers = None if plan.when is None else counted(guarded(plan.when))
+    triggers = None if plan.when is None else guarded(plan.when, "trigger")
     window: Tumbling | Hopping
     match definition.kind:
         case "tumbling":
@@ -94,18 +93,19 @@ def query_window(
             hops = Ends.of(definition.unit, definition.hop_ms or length_ms, plan.zone)
             window = Hopping(hops, length_ms, part, merge, empty, faults.keep_left_out)
         case "sliding" if grouping is not None and grouping.removes and not definition.delay_ms:
-            return SlidingGroups(length_ms, triggers, running)
+            return SlidingGroups(length_ms, triggers, running, let_in())
         case "sliding":
-            return Sliding(length_ms, definition.delay_ms or 0, triggers, part, again, merge)
+            return Sliding(length_ms, definition.delay_ms or 0, triggers, part, again, merge, let_in())
         case "session":
             ticks = Ends.of(definition.unit, length_ms, plan.zone)
             return SessionWindow(ticks, definition.timeout_ms or 0, fresh)
         case "count":
             size = definition.count or 1
-            return CountWindow(size, definition.every or size, fresh, guarded(plan.before))
+            return CountWindow(size, definition.every or size, fresh, let_in())
         case "state":
+            assert plan.begin is not None
             ends = None if plan.end is None else guarded(plan.end)
-            return StateWindow(guarded(plan.begin), ends, partition, fresh)
+            return StateWindow(guarded(plan.begin), ends, partition, fresh, let_in())
     if empty and not facts.event_time:
         window.open(facts.start_ms)
     return window

@@ -291,7 +291,7 @@ class Query:
             analyses = self._analyses.get(record.source)
             if analyses is not None:
                 record = self._analysed(record, analyses)
-            if plan.window is None or plan.window.kind != "count":
+            if not plan.where_in_window:
                 where = plan.before.get(record.source)
                 try:
                     if where is not None and not where(record.row, context):

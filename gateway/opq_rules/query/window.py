@@ -29,6 +29,9 @@ class Record(NamedTuple):
     meta: Value = None
 
 
+Holds = Callable[[Record], bool]
+
+
 class WindowContent(Protocol):
     """The content of a window: its records (WindowRecords), or groups of aggregates (RecordGroups)."""
 

@@ -89,11 +89,16 @@ class QueryPlan:
         return not any(call.name in OF_ITS_RULE for call in calls_in(self.select))
 
     @property
+    def where_in_window(self) -> bool:
+        """Whether records control the window, so that it has to see those too that WHERE refuses."""
+        return self.window is not None and self.window.kind in ("count", "sliding", "state")
+
+    @property
     def window_alone(self) -> bool:
         """Whether only WHERE comes before the window."""
         return not (
             self.window is None
-            or self.window.kind == "count"
+            or (self.where_in_window and self.before)
             or self.joined
             or self.analytics
             or self.filter

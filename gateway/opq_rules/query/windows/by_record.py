@@ -1,7 +1,8 @@
 """Windows that records begin and end: count, state and session windows.
 
-Count: the last n records, each time that `every` records have arrived and there are n. WHERE is applied after
-the window is filled: a record that it refuses takes a place, but is no content.
+Count and state windows see every record; WHERE (`holds`) chooses which of them are content.
+
+Count: the last n records, each time that `every` records have arrived and there are n.
 
 State: from a record that begins it to one that ends it, per partition. With one condition, each record for
 which it holds ends a window and begins the next; with two, both the first and the last record are content.
@@ -18,6 +19,7 @@ from opq_rules.batch import State
 from opq_rules.query.window import (
     Cut,
     Fresh,
+    Holds,
     Record,
     WindowContent,
     WindowRecords,
@@ -28,9 +30,9 @@ from opq_rules.query.windows.by_time import Ends
 
 
 class CountWindow:
-    """`holds(record)`: WHERE. With every = n no two windows share a record: it need not be kept."""
+    """With every = n no two windows share a record: it need not be kept."""
 
-    def __init__(self, size: int, every: int, fresh: Fresh, holds: Callable[[Record], bool]) -> None:
+    def __init__(self, size: int, every: int, fresh: Fresh, holds: Holds | None = None) -> None:
         self._size = size
         self._every = every
         self._fresh = fresh
@@ -49,7 +51,7 @@ class CountWindow:
         if self._seen == 0:
             self._first_ms = record.ms
         self._seen += 1
-        if self._holds(record):
+        if self._holds is None or self._holds(record):
             self._content.add(record)
         if self._seen < self._size:
             return None
@@ -58,7 +60,7 @@ class CountWindow:
         return cut
 
     def _add_overlapping(self, record: Record) -> Cut | None:
-        self._overlapping.append((record, self._holds(record)))
+        self._overlapping.append((record, self._holds is None or self._holds(record)))
         self._seen += 1
         if self._seen < self._every:
             return None
@@ -92,15 +94,17 @@ class StateWindow:
 
     def __init__(
         self,
-        begin: Callable[[Record], bool],
-        end: Callable[[Record], bool] | None,
+        begin: Holds,
+        end: Holds | None,
         partition: Callable[[Record], str],
         fresh: Fresh,
+        holds: Holds | None = None,
     ) -> None:
         self._begin = begin
         self._end = end
         self._partition = partition
         self._fresh = fresh
+        self._holds = holds
         self._open: dict[str, tuple[int, WindowContent]] = {}
         """Partition -> (time of the first record, content)."""
         self.next_due_ms: int | None = None
@@ -120,9 +124,9 @@ class StateWindow:
                     cuts.append(Cut(content, start_ms, record.ms))
                     self._begin_with(key, record)
                 else:
-                    content.add(record)
+                    self._add(content, record)
                 continue
-            content.add(record)
+            self._add(content, record)
             if self._end(record):
                 cuts.append(Cut(content, start_ms, record.ms))
                 del self._open[key]
@@ -130,8 +134,12 @@ class StateWindow:
 
     def _begin_with(self, key: str, record: Record) -> None:
         content = self._fresh()
-        content.add(record)
+        self._add(content, record)
         self._open[key] = (record.ms, content)
+
+    def _add(self, content: WindowContent, record: Record) -> None:
+        if self._holds is None or self._holds(record):
+            content.add(record)
 
     def advance(self, ms: int) -> list[Cut]:
         return []

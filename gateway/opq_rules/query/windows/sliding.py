@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 
 from opq_rules.batch import State
 from opq_rules.query.groups import GroupEntry, RunningGroups
-from opq_rules.query.window import Cut, Fresh, Merge, Record, WindowContent, records_of
+from opq_rules.query.window import Cut, Fresh, Holds, Merge, Record, WindowContent, records_of
 
-Triggers = Callable[[Record], bool] | None
-"""The condition of OVER(WHEN); None: every record triggers."""
 BLOCK = 32
 """Records of one block."""
 
@@ -30,13 +28,21 @@ class RecordBlock:
 class Sliding:
     """Records of one time are added together and see each other.
 
+    `triggers`: OVER (WHEN); None: every record, also one that WHERE (`holds`) leaves out of the content.
     `again`: like `fresh`, for records that were in a content before: it does not report their errors again.
     """
 
     def __init__(
-        self, length_ms: int, delay_ms: int, triggers: Triggers, fresh: Fresh, again: Fresh, merge: Merge
+        self,
+        length_ms: int,
+        delay_ms: int,
+        triggers: Holds | None,
+        fresh: Fresh,
+        again: Fresh,
+        merge: Merge,
+        holds: Holds | None = None,
     ) -> None:
-        self._length_ms, self._delay_ms, self._triggers = length_ms, delay_ms, triggers
+        self._length_ms, self._delay_ms, self._triggers, self._holds = length_ms, delay_ms, triggers, holds
         self._fresh, self._again, self._merge = fresh, again, merge
         self._blocks: deque[RecordBlock] = deque()
         self._waiting: deque[int] = deque()
@@ -49,8 +55,8 @@ class Sliding:
     def add(self, records: Sequence[Record]) -> list[Cut]:
         now_ms = records[0].ms
         self._forget_before((self._waiting[0] if self._waiting else now_ms) - self._length_ms)
-        self._append(records)
-        triggers = self._triggers
+        holds, triggers = self._holds, self._triggers
+        self._append(records if holds is None else [record for record in records if holds(record)])
         times = [record.ms for record in records if triggers is None or triggers(record)]
         if self._delay_ms:
             self._waiting.extend(times)
@@ -112,9 +118,13 @@ class SlidingGroups:
     """`Sliding` with running groups; a cut holds these themselves: read them before the next record."""
 
     def __init__(
-        self, length_ms: int, triggers: Callable[[Record], bool] | None, fresh: Callable[[], RunningGroups]
+        self,
+        length_ms: int,
+        triggers: Holds | None,
+        fresh: Callable[[], RunningGroups],
+        holds: Holds | None = None,
     ) -> None:
-        self._length_ms, self._triggers, self._fresh = length_ms, triggers, fresh
+        self._length_ms, self._triggers, self._fresh, self._holds = length_ms, triggers, fresh, holds
         self._running = fresh()
         self._entries: deque[tuple[Record, GroupEntry | None]] = deque()
         self.next_due_ms: int | None = None
@@ -125,8 +135,10 @@ class SlidingGroups:
             _, entry = self._entries.popleft()
             if entry is not None:
                 self._running.take_out(entry)
-        self._entries.extend((record, self._running.add_record(record)) for record in records)
-        triggers = self._triggers
+        holds, triggers = self._holds, self._triggers
+        for record in records:
+            if holds is None or holds(record):
+                self._entries.append((record, self._running.add_record(record)))
         times = [record.ms for record in records if triggers is None or triggers(record)]
         if times:
             self._running.put_in_order()

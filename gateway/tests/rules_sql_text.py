@@ -233,4 +233,4 @@ def _name(name: str) -> str:
 
 
 def _path(name: str) -> str:
-    return "/".join(map(_name, name.split("/")))
+    return _name(name)

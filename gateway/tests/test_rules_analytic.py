@@ -108,7 +108,7 @@ def test_every_analytic_function_is_in_the_table_above() -> None:
         ("lag", (1, 1, None, "yes"), "is not a condition"),
         ("changed_col", (3, 1), "is not a condition"),
         ("acc_sum", ("x",), "want a number"),
-        ("acc_max", (True,), "do not compare"),
+        ("acc_max", ("x",), "want a number"),
         ("acc_sum", (1, 5, True), "is not a condition"),
         ("consecutive_count", (7,), "is not a condition"),
     ],

@@ -44,24 +44,24 @@ def test_streams_are_made_shown_replaced_and_dropped(house: House) -> None:
     assert house.ask("DELETE", "/streams/demo", code=404)["error"] == 1002
 
 
-def test_a_stream_of_an_old_name_has_its_paths_and_only_create_answers_201(house: House) -> None:
-    old = 'CREATE STREAM demo/x (v FLOAT) WITH (DATASOURCE="demo", TYPE="memory")'
-    house.ask("POST", "/streams", {"sql": old}, 201)
-    assert house.ask("GET", "/streams/demo/x")["Name"] == "demo/x"
-    assert house.ask("GET", "/streams/demo%2Fx/schema") == {"v": {"type": "float"}}
-    house.ask("PUT", "/streams/demo/x", {"sql": old})
-    assert house.http.get("/streams/", follow_redirects=True).json() == ["demo/x"]
-    assert house.http.get("/streams/demo/x/", follow_redirects=True).json()["Name"] == "demo/x"
-    assert house.ask("DELETE", "/streams/demo/x") == "Stream demo/x is dropped."
-    house.ask("POST", "/streams", {"sql": old}, 201)
-    for statement in (
-        "SHOW STREAMS",
-        "DESCRIBE STREAM demo/x",
-        "EXPLAIN STREAM demo/x",
-        "DROP STREAM demo/x",
-    ):
+def test_a_stream_has_its_paths_and_only_create_answers_201(house: House) -> None:
+    made = 'CREATE STREAM demo (v FLOAT) WITH (DATASOURCE="demo", TYPE="memory")'
+    house.ask("POST", "/streams", {"sql": made}, 201)
+    assert house.ask("GET", "/streams/demo/schema") == {"v": {"type": "float"}}
+    house.ask("PUT", "/streams/demo", {"sql": made})
+    assert house.http.get("/streams/", follow_redirects=True).json() == ["demo"]
+    assert house.http.get("/streams/demo/", follow_redirects=True).json()["Name"] == "demo"
+    for statement in ("SHOW STREAMS", "DESCRIBE STREAM demo", "EXPLAIN STREAM demo", "DROP STREAM demo"):
         house.ask("POST", "/streams", {"sql": statement}, 200)
     assert house.ask("GET", "/streams") == []
+
+
+def test_two_items_of_one_name_are_reported(house: House) -> None:
+    house.ask("POST", "/streams", {"sql": DEMO}, 201)
+    rule = {**RULE, "id": "twice", "sql": "SELECT *, v AS x, w AS x FROM demo"}
+    note = "several items are named x; the last one is sent"
+    assert house.ask("POST", "/rules", rule, 201).endswith(f" Note: {note}.")
+    assert note in house.ask("GET", "/rules/twice/explain")
 
 
 def test_tables_have_paths_of_their_own(house: House) -> None:

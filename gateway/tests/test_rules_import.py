@@ -80,28 +80,53 @@ def test_named_properties_come_along_and_are_used(house: House, tmp_path: Path) 
     written = {**data, "sinkConfig": {"sql": json.dumps(data["sinkConfig"]["sql"])}}  # as eKuiper writes it
     other = House(tmp_path / "other")
     try:
-        assert imported(other, written) == {"streams": 1, "tables": 0, "rules": 2}
+        answer = imported(other, written)
+        assert answer["made"] == {"streams": ["demo"], "tables": [], "rules": ["stored", "three"]}
         assert other.ask("POST", "/ruleset/export") == data
         assert other.ask("GET", "/rules/stored/status")["status"] == "running"
     finally:
         assert other.stop() == []
 
 
-def test_a_higher_version_replaces_and_any_other_one_stays(house: House, tmp_path: Path) -> None:
+def of(answer: Any, did: str) -> list[str]:
+    return [name for names in answer[did].values() for name in names]
+
+
+def test_what_exists_is_replaced_and_started_unless_it_is_older(house: House, tmp_path: Path) -> None:
     newer = {
         "streams": {"demo": DEMO.replace('"1"', '"2"').replace('DATASOURCE="demo"', 'DATASOURCE="new"')},
         "rules": {"three": json.dumps({**THREE, "sql": "SELECT v FROM demo", "version": "2"})},
     }
-    same = {"streams": {"demo": newer["streams"]["demo"].replace('"2"', '"1"')}, "rules": {}}
-    assert imported(house, same) == {"streams": 0, "tables": 0, "rules": 0}
-    assert imported(house, newer, path="/ruleset/import?dry=1") == {"streams": 1, "tables": 0, "rules": 1}
+    old = {"streams": {"demo": DEMO.replace('"1"', '"0"')}, "rules": {"three": json.dumps(THREE)}}
+    answer = imported(house, old)
+    assert answer["left"]["streams"] == {"demo": "version 0 is older than 1"}
+    assert answer["left"]["rules"] == {"three": "it is the same"} and not of(answer, "replaced")
+    house.ask("POST", "/rules/three/stop")
+    answer = imported(house, newer, path="/ruleset/import?dry=1")
+    assert sorted(of(answer, "replaced")) == ["demo", "three"]
     assert house.ask("GET", "/rules/three")["version"] == "1"
-    assert imported(house, newer) == {"streams": 1, "tables": 0, "rules": 1}
-    assert imported(house, newer) == {"streams": 0, "tables": 0, "rules": 0}
-    assert house.ask("GET", "/rules/three/status")["status"] == "running"
+    assert imported(house, newer) == answer
+    assert sorted(of(imported(house, newer), "left")) == ["demo", "three"]
+    wait_for(lambda: house.ask("GET", "/rules/three/status")["status"] == "running")
     house.service.engine.topics.publish("new", [{"v": 7}])
     wait_for(lambda: (tmp_path / "three.jsonl").exists() and (tmp_path / "three.jsonl").read_text())
     assert json.loads((tmp_path / "three.jsonl").read_text()) == {"v": 7}
+
+
+def test_another_definition_of_the_same_or_no_version_replaces(house: House) -> None:
+    other = {"streams": {"demo": DEMO.replace('DATASOURCE="demo"', 'DATASOURCE="new"')}, "rules": {}}
+    assert of(imported(house, other), "replaced") == ["demo"]
+    house.ask("POST", "/rules", {**THREE, "id": "plain", "version": ""}, 201)
+    changed = {**THREE, "id": "plain", "version": "", "sql": "SELECT v FROM demo"}
+    assert of(imported(house, {"streams": {}, "rules": {"plain": json.dumps(changed)}}), "replaced") == [
+        "plain"
+    ]
+    assert house.ask("GET", "/rules/plain")["sql"] == "SELECT v FROM demo"
+
+
+def test_an_import_refuses_a_parameter_that_it_does_not_have(house: House) -> None:
+    told = imported(house, {"streams": {}, "rules": {}}, 400, "/ruleset/import?partial=1")["message"]
+    assert told == "partial: unknown; an import is all or nothing, and takes dry=1 alone"
 
 
 def test_a_newer_stream_that_a_running_rule_cannot_read_is_not_imported(house: House) -> None:

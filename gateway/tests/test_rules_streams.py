@@ -106,8 +106,9 @@ def test_a_name_that_is_no_id_is_refused(name: str) -> None:
     assert error.code == STREAM and "cannot be used" in error.message
 
 
-def test_old_names_with_slashes_and_sources_that_find_nothing() -> None:
-    assert defined('CREATE STREAM a/b_c/`d-e` () WITH (DATASOURCE="x")').name == "a/b_c/d-e"
+def test_names_have_no_slash_and_some_sources_find_nothing() -> None:
+    with pytest.raises(RuleError, match="found /"):
+        defined('CREATE STREAM a/b () WITH (DATASOURCE="x")')
     assert defined('CREATE STREAM s () WITH (TYPE="mock")').datasource == ""
 
 

@@ -106,11 +106,17 @@ def test_a_sliding_window_with_delay_looks_ahead() -> None:
 
 def test_a_session_ends_a_timeout_behind_its_last_record() -> None:
     sql = f"SELECT {COLLECTED} FROM s GROUP BY SESSIONWINDOW(ss, 60, 1)"
-    out = emissions(sql, (100, {"v": 1}), (1_050, {"v": 2}), (2_050, {"v": 3}), (5_000, {"v": 4}))
+    out = emissions(sql, (100, {"v": 1}), (1_050, {"v": 2}), (2_051, {"v": 3}), (5_000, {"v": 4}))
     assert [(rows[0]["v"], rows[0]["a"] - START, rows[0]["z"] - START) for rows in out] == [
         ([1, 2], 100, 2_050),
-        ([3], 2_050, 3_050),
+        ([3], 2_051, 3_051),
     ]
+
+
+def test_a_gap_equal_to_the_timeout_goes_on() -> None:
+    sql = "SELECT collect(v) AS v, window_end() AS z FROM s GROUP BY SESSIONWINDOW(ss, 60, 1)"
+    out = emissions(sql, (0, {"v": 1}), (1_000, {"v": 2}), (2_001, {"v": 3}), end_ms=9_000)
+    assert [(rows[0]["v"], rows[0]["z"] - START) for rows in out] == [([1, 2], 2_000), ([3], 3_001)]
 
 
 def test_a_session_is_cut_at_a_tick_once_it_is_old_enough() -> None:
@@ -234,8 +240,8 @@ def test_event_time_sliding_windows_of_equal_times_see_each_other() -> None:
 
 def test_event_time_sessions() -> None:
     sql = "SELECT collect(n) AS n, window_end() AS z FROM s GROUP BY SESSIONWINDOW(ss, 60, 1)"
-    out = emissions(sql, *timed(0, 900, 400, 1_900, 4_000), ddl=(EVENT,), isEventTime=True, lateTolerance=500)
-    assert [(rows[0]["n"], rows[0]["z"] - START) for rows in out] == [([0, 2, 1], 1_900), ([3], 2_900)]
+    out = emissions(sql, *timed(0, 900, 400, 1_901, 4_000), ddl=(EVENT,), isEventTime=True, lateTolerance=500)
+    assert [(rows[0]["n"], rows[0]["z"] - START) for rows in out] == [([0, 2, 1], 1_900), ([3], 2_901)]
 
 
 @pytest.mark.parametrize(

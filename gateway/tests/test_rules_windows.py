@@ -96,14 +96,14 @@ def session(longest: int, timeout: int) -> Naive:
         waiting = deque(records)
         carried, quiet = 0, -1
         while waiting:
-            start = carried if waiting[0]["t"] < quiet else waiting[0]["t"]
+            start = carried if waiting[0]["t"] <= quiet else waiting[0]["t"]
             tick = -(-(start + longest) // longest) * longest
             held = [waiting.popleft()]
-            while waiting and waiting[0]["t"] < min(held[-1]["t"] + timeout, tick):
+            while waiting and waiting[0]["t"] <= held[-1]["t"] + timeout and waiting[0]["t"] < tick:
                 held.append(waiting.popleft())
             end = min(held[-1]["t"] + timeout, tick)
             carried, quiet = tick, held[-1]["t"] + timeout if end == tick else -1
-            if end <= watermark:
+            if min(held[-1]["t"] + timeout + 1, tick) <= watermark:
                 found.append((start, end, held))
         return found
 

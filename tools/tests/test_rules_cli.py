@@ -238,12 +238,20 @@ def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> Non
     engine.tools("rules", "delete", "deep")
     engine.tools("rules", "stream", "delete", "demo")
     file.write_text(file.read_text() + " " * (2 << 20))  # uploaded first
-    assert engine.tools("rules", "import", "-f", str(file)) == "1 streams, 0 tables, 1 rules\n"
+    assert engine.tools("rules", "import", "-f", str(file)) == "made: streams demo; rules deep\n"
     assert engine.tools("rules", "show") == "rule  state\ndeep  running\n"
     engine.tools("rules", "export", str(file))
     engine.tools("rules", "delete", "deep")
-    assert "1 rules" in engine.tools("rules", "import", "--dry", "-f", str(file))
+    said = engine.tools("rules", "import", "--dry", "-f", str(file))
+    assert said == "made: rules deep\nleft: demo (it is the same)\n"
     assert engine.tools("rules", "show") == "no rules\n"
+    nobody = f"127.0.0.1:{free_port()}"
+    pushed = run("rules", "push", str(file), "--to", f"127.0.0.1:{engine.port}", "--to", nobody)
+    assert pushed.returncode == 1
+    assert f"127.0.0.1:{engine.port}: made: rules deep; left: demo" in pushed.stdout
+    assert f"{nobody}: no rule engine answers" in pushed.stderr
+    assert "1 of 2 engines did not take" in pushed.stderr
+    assert engine.tools("rules", "show") == "rule  state\ndeep  running\n"
     assert "want NAME" in engine.tools("rules", "stream", "create", code=2)
 
 

@@ -1,6 +1,7 @@
 """Imports a set of streams, tables, rules and named properties into a running engine.
 
-What is new is made. What exists is replaced where its version in the set is higher, and stays otherwise.
+What is new is made. What exists is replaced, and started, unless its version in the set is older or its
+definition is the same.
 
 A set is read (sections.py), then rehearsed: every statement is planned, every source and sink configured
 against the engine as it will be. A failure there does not affect anything that runs. If the disk refuses
@@ -8,7 +9,7 @@ later, the import is undone. Source: docs/reference/rules.md, A.5.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,8 @@ from opq_rules.errors import RuleError
 from opq_rules.sql.parse import parse_create, parse_select
 from opq_rules.streams.definition import check_replacement, definition_of
 
+Answer = dict[str, dict[str, Any]]
+
 
 @dataclass(slots=True)
 class SetChanges:
@@ -27,21 +30,27 @@ class SetChanges:
 
     new: Sections = field(default_factory=lambda: {what: {} for what in DEFINED})
     newer: Sections = field(default_factory=lambda: {what: {} for what in DEFINED})
+    left: dict[str, dict[str, str]] = field(default_factory=lambda: {what: {} for what in DEFINED})
+    """What stays as it is, with the reason."""
 
-    def counts(self) -> dict[str, int]:
-        """How many are made or replaced."""
-        return {what: len(self.new[what]) + len(self.newer[what]) for what in DEFINED}
+    def answer(self) -> Answer:
+        """Names of what was made and replaced, and what was left and why."""
+        return {
+            "made": {what: sorted(self.new[what]) for what in DEFINED},
+            "replaced": {what: sorted(self.newer[what]) for what in DEFINED},
+            "left": self.left,
+        }
 
 
-def import_set(engine: Engine, plugins: Plugins, sections: Sections, dry: bool = False) -> dict[str, int]:
-    """Imports all of `sections`, or nothing where the engine refuses a part; returns how many changed.
+def import_set(engine: Engine, plugins: Plugins, sections: Sections, dry: bool = False) -> Answer:
+    """Imports all of `sections`, or nothing where the engine refuses a part; returns what changed.
 
     `dry`: only rehearses. Raises RuleError with all that is refused.
     """
     changes = _changes(engine, sections)
     _rehearse(engine, sections, changes)
     if dry:
-        return changes.counts()
+        return changes.answer()
     before = everything(engine, plugins)
     try:
         for kind, type_name, name, properties in _named(sections):
@@ -50,7 +59,7 @@ def import_set(engine: Engine, plugins: Plugins, sections: Sections, dry: bool =
     except RuleError:
         _undo(engine, sections, changes, before)
         raise
-    return changes.counts()
+    return changes.answer()
 
 
 def _changes(engine: Engine, sections: Sections) -> SetChanges:
@@ -59,16 +68,24 @@ def _changes(engine: Engine, sections: Sections) -> SetChanges:
         for name, each in sections[what].items():
             if name not in there[what]:
                 changes.new[what][name] = each
-            elif _version(what, name, each) > _version(what, name, there[what][name]):
+                continue
+            version, text = _known(what, name, each)
+            old_version, old_text = _known(what, name, there[what][name])
+            if text == old_text:
+                changes.left[what][name] = "it is the same"
+            elif version < old_version:  # as text, as in eKuiper; no version is the lowest
+                changes.left[what][name] = f"version {version or 'none'} is older than {old_version}"
+            else:
                 changes.newer[what][name] = each
     return changes
 
 
-def _version(what: str, name: str, given: Any) -> str:
-    """Compared as text, as in eKuiper; none is the smallest."""
+def _known(what: str, name: str, given: Any) -> tuple[str, str]:
+    """The version and the text of a definition."""
     if what == "rules":
-        return definition(body(name, given)).version
-    return definition_of(parse_create(given)).version
+        rule = definition(body(name, given))
+        return rule.version, rule.text
+    return definition_of(parse_create(given)).version, " ".join(given.split())
 
 
 def _rehearse(engine: Engine, sections: Sections, changes: SetChanges) -> None:
@@ -89,7 +106,7 @@ def _rehearse(engine: Engine, sections: Sections, changes: SetChanges) -> None:
 
     def replaced(name: str, sql: str) -> None:
         new = definition_of(parse_create(sql))
-        check_replacement(engine.catalogue.get(name, new.what), new)
+        check_replacement(replace(engine.catalogue.get(name, new.what), version=""), new)
         rehearsal.stream(new)
 
     for kind, type_name, name, properties in _named(sections):
@@ -119,7 +136,9 @@ def _make(engine: Engine, changes: SetChanges) -> None:
         for sql in changes.new[what].values():
             engine.execute(sql, what.removesuffix("s"))
         for name, sql in changes.newer[what].items():
-            engine.replace_stream(name, sql, what.removesuffix("s"))
+            engine.replace_stream(
+                name, sql, what.removesuffix("s"), back=True
+            )  # its version is compared above
     for rule_id, text in changes.newer["rules"].items():
         engine.replace_rule(rule_id, body(rule_id, text))
     problems = engine.create_rules([body(rule_id, text) for rule_id, text in changes.new["rules"].items()])

@@ -44,7 +44,8 @@ def _whole(routes: APIRouter, engine: Engine) -> None:
     @routes.post("/rules", status_code=201)
     def create(body: Rule) -> PlainTextResponse:
         rule_id = engine.create_rule(body)
-        return PlainTextResponse(f"Rule {rule_id} was created successfully.", 201)
+        notes = "".join(f" Note: {each}." for each in engine.views.notes(rule_id))
+        return PlainTextResponse(f"Rule {rule_id} was created successfully.{notes}", 201)
 
     @routes.post("/rules/validate")
     def validate(body: Rule) -> JsonObject:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from opq_plugins.host.plugins import Plugins
@@ -31,7 +31,10 @@ def router(engine: Engine, plugins: Plugins) -> APIRouter:
         return JSONResponse(msgspec.to_builtins(sections.everything(engine, plugins)), headers=headers)
 
     @routes.post("/ruleset/import")
-    def import_set(body: RuleSet, dry: Annotated[bool, Query()] = False) -> dict[str, int]:
+    def import_set(body: RuleSet, request: Request, dry: Annotated[bool, Query()] = False) -> exchange.Answer:
+        if unknown := sorted(set(request.query_params) - {"dry"}):
+            known = "an import is all or nothing, and takes dry=1 alone"
+            raise RuleError(f"{', '.join(unknown)}: unknown; {known}", CONFIGURATION)
         found = sections.read(_content(body, plugins.uploads))
         with one_at_a_time:
             return exchange.import_set(engine, plugins, found, dry)

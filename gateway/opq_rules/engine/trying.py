@@ -183,6 +183,8 @@ def _record(each: Value, number: int, streams: Mapping[str, Value]) -> Given:
         raise RuleError(f"{where}.data is {row!r}; want an object", CONFIGURATION)
     if meta is not None and not isinstance(meta, dict):
         raise RuleError(f"{where}.meta is {meta!r}; want an object", CONFIGURATION)
+    if meta is None and streams[stream].type == "mock":
+        meta = {"topic": "mock"}
     return Given(stream, ms, row, meta)
 
 

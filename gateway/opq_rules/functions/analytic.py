@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from opq_rules.batch import Value
 from opq_rules.functions.aggregates import CountAccumulator, Extreme
+from opq_rules.functions.arguments import number
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import Analytic, AnalyticState, Definition, KeepsState
 from opq_rules.values import condition, shown, whole_as_int
@@ -97,6 +98,15 @@ class RunningValue(KeepsState):
         return self._value(self._kept)
 
 
+class ExtremeNumber(Extreme):
+    """Extreme of numbers alone."""
+
+    __slots__ = ()
+
+    def add(self, value: Value) -> None:
+        super().add(value if value is None else number(value))
+
+
 class ConsecutiveCount(KeepsState):
     """consecutive_count(condition): how many records in a row hold, including this one."""
 
@@ -160,8 +170,8 @@ FUNCTIONS: tuple[Definition, ...] = (
     Analytic("latest", Latest, 1, 2),
     _running("sum", Sum, lambda kept: kept.total() or 0),
     _running("avg", Sum, _real_mean),
-    _running("min", lambda: Extreme("<"), lambda kept: kept.value()),
-    _running("max", lambda: Extreme(">"), lambda kept: kept.value()),
+    _running("min", lambda: ExtremeNumber("<"), lambda kept: kept.value()),
+    _running("max", lambda: ExtremeNumber(">"), lambda kept: kept.value()),
     _running("count", CountAccumulator, lambda kept: kept.value()),
     Analytic("consecutive_count", ConsecutiveCount, 1, 1),
     Analytic("consecutive_start", ConsecutiveStart, 2, 2),

@@ -41,8 +41,8 @@ def _last_position(of: Value, value: Value) -> int:
     return -1 if back < 0 else len(of) - 1 - back
 
 
-def _contains(of: Value, value: Value) -> bool | None:
-    return None if of is None else position(array(of), value) >= 0
+def _contains(of: Value, value: Value) -> bool:
+    return of is not None and position(array(of), value) >= 0
 
 
 def _contains_any(left: Value, right: Value) -> bool:
@@ -218,7 +218,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("element_at", _element_at, 2, 2),
     _loose("array_contains", _contains, 2, 2),
     _loose("array_contains_any", _contains_any, 2, 2),
-    _loose("array_create", lambda *values: list(values), 0, MANY),
+    _loose("array_create", lambda *values: [each for each in values if each is not None], 0, MANY),
     _loose("array_remove", _remove, 2, 2),
     Scalar("array_intersect", _intersect, 2, 2),
     _loose("array_union", _union, 2, 2),

@@ -9,9 +9,9 @@ from opq_rules.arithmetic import ARITHMETIC
 from opq_rules.batch import Value
 from opq_rules.functions.arguments import number, reads, whole
 from opq_rules.functions.registry import Definition, Scalar, renamed
-from opq_rules.values import shown
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_UNSIGNED, _SIGNED = 2**64 - 1, 2**63 - 1
 _MAX_DIGITS = 1_000
 
 
@@ -72,25 +72,35 @@ def _towards(work: Callable[[float], int]) -> Callable[[Value], Value]:
     return lambda value: value if type(number(value)) is int else float(work(value))
 
 
-def _conv(value: Value, source: Value, target: Value) -> str:
-    """The digits of a number converted from one base to another: conv(255, 10, 16) = "FF"."""
+def _conv(value: Value, source: Value, target: Value) -> str | None:
+    """The digits of a number converted from one base to another: conv(255, 10, 16) = "FF".
+
+    As in MySQL: the digits up to the first that the base does not have, as 64 bits; unsigned, with a negative
+    base signed. Null where a base is not 2 to 36.
+    """
     source, target = whole(source), whole(target)
-    for base in (source, target):
-        if not 2 <= base <= 36:
-            raise ValueError(f"base is {base}; want 2 to 36")
+    if not (2 <= abs(source) <= 36 and 2 <= abs(target) <= 36):
+        return None
     written = str(values.whole_as_int(value))
     if len(written) > _MAX_DIGITS:
         raise ValueError(f"{len(written)} digits; want at most {_MAX_DIGITS}")
-    try:
-        left = int(written, source)
-    except ValueError:
-        raise ValueError(f"{shown(value)} is no number to base {source}") from None
-    digits = "" if left else "0"
-    rest = abs(left)
+    written = written.strip()
+    negative, digits = written[:1] == "-", written.lstrip("+-").upper()
+    allowed = _DIGITS[: abs(source)]
+    kept = next((at for at, digit in enumerate(digits) if digit not in allowed), len(digits))
+    size = int(digits[:kept] or "0", abs(source))
+    if source < 0:
+        size = min(size, _SIGNED + 1 if negative else _SIGNED)
+    left = min(size, _UNSIGNED) * (-1 if negative else 1)
+    if target > 0:
+        left &= _UNSIGNED
+    elif left > _SIGNED:
+        left -= _UNSIGNED + 1
+    found, rest = "" if left else "0", abs(left)
     while rest:
-        rest, digit = divmod(rest, target)
-        digits = _DIGITS[digit] + digits
-    return f"-{digits}" if left < 0 else digits
+        rest, digit = divmod(rest, abs(target))
+        found = _DIGITS[digit] + found
+    return f"-{found}" if left < 0 else found
 
 
 def _sign(value: Value) -> int:

@@ -21,9 +21,7 @@ def _object(keys: Value, values: Value) -> dict[str, Value]:
 
 
 def _construct(*pairs: Value) -> dict[str, Value]:
-    """An object of the pairs; a pair whose value is null is left out."""
-    named = zip(pairs[::2], pairs[1::2], strict=True)
-    return {_key(key): value for key, value in named if value is not None}
+    return {_key(key): value for key, value in zip(pairs[::2], pairs[1::2], strict=True)}
 
 
 def _check_pairs(constants: Sequence[Value]) -> str:

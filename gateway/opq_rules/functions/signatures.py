@@ -203,7 +203,7 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("cardinality array_cardinality array_position array_last_position", "any", BIGINT),
     ("element_at", "nested written", _element),
     ("array_contains", "array any", BOOLEAN),
-    ("array_contains_any", "array", BOOLEAN),
+    ("array_contains_any", "array any", BOOLEAN),
     ("array_create", "any", _array),
     ("array_remove array_except", "array any", _same),
     ("array_intersect array_distinct array_sort", "array", _same),
@@ -213,7 +213,7 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("array_flatten array_concat", "array", ARRAY),
     ("array_map", "text array", ARRAY),
     ("array_join", "array written any", STRING),
-    ("repeat", "any whole", _array_of_first),
+    ("repeat", "any", _array_of_first),
     ("sequence", "whole", array_of(BIGINT)),
     ("kvpair_array_to_obj zip", "array", STRUCT),
     # objects

@@ -14,6 +14,7 @@ from opq_rules.functions.arrays import position
 from opq_rules.functions.mathematics import rounded
 from opq_rules.functions.patterns import pattern
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
+from opq_rules.values import shown
 
 _MAX_PLACES = 30
 
@@ -61,9 +62,21 @@ def _check_substring(constants: Sequence[Value]) -> str:
 
 def _split_value(value: Value, separator: Value, place: Value) -> str:
     parts = text(value).split(text(separator))
-    if not -len(parts) <= whole(place) < len(parts):
+    if not 0 <= whole(place) < len(parts):
         raise ValueError(f"part {place} of {len(parts)}")
     return parts[int(place)]
+
+
+def _check_split_value(constants: Sequence[Value]) -> str:
+    place = constants[2]
+    return f"part {place}; want a number from 0" if type(place) is int and place < 0 else ""
+
+
+def _check_concat(constants: Sequence[Value]) -> str:
+    for place, value in enumerate(constants, 1):
+        if type(value) in (bool, int, float):
+            return f'argument {place} is {shown(value)}; want a text, or cast(x, "string")'
+    return ""
 
 
 def _length(value: Value) -> int:
@@ -106,7 +119,7 @@ def _indexof(value: Value, part: Value) -> int:
 _PATTERN = reads(1, pattern)
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Scalar("concat", _concat, 1, MANY, null_in_null_out=False),
+    Scalar("concat", _concat, 1, MANY, null_in_null_out=False, check=_check_concat),
     Scalar("endswith", _ends, 2, 2, null_in_null_out=False),
     Scalar("startswith", _starts, 2, 2, null_in_null_out=False),
     Scalar("indexof", _indexof, 2, 2, null_in_null_out=False),
@@ -124,6 +137,6 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("regexp_matches", _matches, 2, 2, null_in_null_out=False, check=_PATTERN),
     Scalar("regexp_replace", _replace, 3, 3, check=_PATTERN),
     *renamed(Scalar("regexp_substring", _first, 2, 2, check=_PATTERN), "regexp_substr"),
-    Scalar("split_value", _split_value, 3, 3),
+    Scalar("split_value", _split_value, 3, 3, check=_check_split_value),
     Scalar("substring", _substring, 2, 3, check=_check_substring),
 )

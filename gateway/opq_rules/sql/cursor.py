@@ -98,11 +98,10 @@ class Cursor:
         return str(self.values[self.index - 1])
 
     def stream_name(self, allowed: str) -> str:
-        """A name, or the old style with slashes: `demo/box/1`'s parts all begin with a letter."""
-        parts = [self.name(allowed)]
-        while self.accept("/"):
-            parts.append(self.name("the rest of the stream's name"))
-        return "/".join(parts)
+        found = self.name(allowed)
+        if self.kinds[self.index] == "/":
+            self.fail("found /; a stream's name has letters, digits, _ and -", "name it without /")
+        return found
 
     def whole_number(self, allowed: str, least: int = 1) -> int:
         """A literal whole number of at least `least`."""

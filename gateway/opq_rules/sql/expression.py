@@ -52,6 +52,9 @@ def parenthesised(cursor: Cursor, allowed: str) -> tuple[syntax.Expression, ...]
     return tuple(found)
 
 
+UNITS_MS = {"DD": 86_400_000, "HH": 3_600_000, "MI": 60_000, "SS": 1_000, "MS": 1}
+
+
 def partition(cursor: Cursor) -> tuple[syntax.Expression, ...]:
     """`PARTITION BY a, b`, or nothing."""
     if not cursor.accept("PARTITION"):
@@ -255,11 +258,42 @@ def _call(cursor: Cursor, written: str, at: syntax.TextPlace) -> syntax.Function
 def _argument(cursor: Cursor) -> syntax.Expression:
     at = cursor.at()
     if cursor.accept("*"):
-        return syntax.Star(None, (), (), at)
+        return star(cursor, None, at)
     stream = stream_star(cursor)
     if stream is not None:
-        return syntax.Star(stream, (), (), at)
+        return star(cursor, stream, at)
+    if cursor.kinds[cursor.index] == "word" and cursor.kinds[cursor.index + 1] in (",", ")"):
+        word = str(cursor.values[cursor.index])
+        if word.upper() in UNITS_MS:
+            cursor.fail(f"{word} is a unit of windows, no argument", f"of a column write `{word}`")
     return _expression(cursor, 0)
+
+
+def star(cursor: Cursor, stream: str | None, at: syntax.TextPlace) -> syntax.Star:
+    """`*` is taken; `EXCEPT (a, b)`, `REPLACE (e AS a, ...)` may follow, in any order."""
+    leave_out: list[str] = []
+    replaced: list[tuple[syntax.Expression, str]] = []
+    while True:
+        if not leave_out and cursor.accept_word("EXCEPT"):
+            cursor.want("(", "( after EXCEPT")
+            leave_out.append(cursor.name("a column"))
+            while cursor.accept(","):
+                leave_out.append(cursor.name("a column"))
+            cursor.want(")", "a comma or )")
+        elif not replaced and cursor.accept_word("REPLACE"):
+            cursor.want("(", "( after REPLACE")
+            replaced.append(_replacement(cursor))
+            while cursor.accept(","):
+                replaced.append(_replacement(cursor))
+            cursor.want(")", "a comma or )")
+        else:
+            return syntax.Star(stream, tuple(leave_out), tuple(replaced), at)
+
+
+def _replacement(cursor: Cursor) -> tuple[syntax.Expression, str]:
+    found = _expression(cursor, 0)
+    cursor.want_word("AS", "an operator or AS; it is REPLACE (expression AS column)")
+    return found, cursor.name("a column")
 
 
 def stream_star(cursor: Cursor) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from opq_rules.sql import syntax
 from opq_rules.sql.cursor import Cursor
-from opq_rules.sql.expression import WINDOWS, expression, filtered_over, stream_star
+from opq_rules.sql.expression import UNITS_MS, WINDOWS, expression, filtered_over, star, stream_star
 
 _JOINS = ("INNER", "LEFT", "RIGHT", "FULL", "CROSS")
 
@@ -57,9 +57,6 @@ def _stream_names(cursor: Cursor) -> dict[str, str]:
             continue
         index += 1
         name = str(values[index])
-        while kinds[index + 1] == "/" and kinds[index + 2] in ("word", "name"):
-            index += 2
-            name += f"/{values[index]}"
         named = kinds[index + 1] == "word" and values[index + 1].upper() == "AS" and kinds[index + 2] != "end"
         own.append((name, str(values[index + 2]) if named else name))
     times = Counter(name for name, _ in own)
@@ -71,9 +68,9 @@ def _item(cursor: Cursor) -> syntax.Item:
     begun, at = cursor.index, cursor.at()
     found: syntax.Expression
     if cursor.accept("*"):
-        found = _star(cursor, None, at)
+        found = star(cursor, None, at)
     elif (stream := stream_star(cursor)) is not None:
-        found = _star(cursor, stream, at)
+        found = star(cursor, stream, at)
     else:
         found = expression(cursor)
     tokens = cursor.tokens
@@ -84,33 +81,6 @@ def _item(cursor: Cursor) -> syntax.Item:
         return syntax.Item(found, None, False, text, at)
     alias = cursor.name("a name after AS") if cursor.accept_word("AS") else None
     return syntax.Item(found, alias, cursor.accept_word("INVISIBLE"), text, at)
-
-
-def _star(cursor: Cursor, stream: str | None, at: syntax.TextPlace) -> syntax.Star:
-    """`*` is taken; `EXCEPT (a, b)`, `REPLACE (e AS a, ...)` may follow, in any order."""
-    leave_out: list[str] = []
-    replaced: list[tuple[syntax.Expression, str]] = []
-    while True:
-        if not leave_out and cursor.accept_word("EXCEPT"):
-            cursor.want("(", "( after EXCEPT")
-            leave_out.append(cursor.name("a column"))
-            while cursor.accept(","):
-                leave_out.append(cursor.name("a column"))
-            cursor.want(")", "a comma or )")
-        elif not replaced and cursor.accept_word("REPLACE"):
-            cursor.want("(", "( after REPLACE")
-            replaced.append(_replacement(cursor))
-            while cursor.accept(","):
-                replaced.append(_replacement(cursor))
-            cursor.want(")", "a comma or )")
-        else:
-            return syntax.Star(stream, tuple(leave_out), tuple(replaced), at)
-
-
-def _replacement(cursor: Cursor) -> tuple[syntax.Expression, str]:
-    found = expression(cursor)
-    cursor.want_word("AS", "an operator or AS; it is REPLACE (expression AS column)")
-    return found, cursor.name("a column")
 
 
 def _source(cursor: Cursor) -> syntax.FromItem:
@@ -185,7 +155,6 @@ def _order(cursor: Cursor) -> tuple[syntax.OrderKey, ...]:
             return tuple(keys)
 
 
-UNITS_MS = {"DD": 86_400_000, "HH": 3_600_000, "MI": 60_000, "SS": 1_000, "MS": 1}
 CYCLES = (10, 12, 150, 180)
 """IEC 61000-4-30: 10/12 cycles are its basic window, 150/180 its next; 50 and 60 Hz."""
 _FORMS = {

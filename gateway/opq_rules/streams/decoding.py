@@ -24,7 +24,7 @@ class Decoded(NamedTuple):
 class StreamDecoder:
     """The decoder of one stream. `used`: columns to check with STRICT_VALIDATION; None: all."""
 
-    __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "strict")
+    __slots__ = ("_conform", "_fields", "_json", "_name", "_of_text", "_read", "strict")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class StreamDecoder:
     ) -> None:
         self._name = definition.name
         self._json = definition.format == "json"
+        self._of_text = definition.format in ("delimited", "urlencoded") or definition.type == "file"
         self._read = reader_of(definition)
         self._fields, self.strict = definition.fields, definition.strict_validation
         self._conform: Conform | None
@@ -40,7 +41,7 @@ class StreamDecoder:
 
     def use_columns(self, used: Collection[str] | None) -> None:
         """Sets the columns that rules read, after the rules have changed."""
-        self._conform = conforming(self._fields, self.strict, used)
+        self._conform = conforming(self._fields, self.strict, used, self._of_text)
 
     def decode(self, payloads: Sequence[bytes], metas: Metas = None) -> Decoded:
         """Decodes payloads as they were received."""

@@ -21,6 +21,7 @@ PLACES = {
     "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
     "export": ("opq_tools.rules.ruleset:export", "All streams, tables and rules into a file."),
     "import": ("opq_tools.rules.ruleset:take", "All streams, tables and rules from a file."),
+    "push": ("opq_tools.rules.ruleset:push", "Import a file into many engines."),
 }
 """Commands that have files of their own."""
 _REMOVED = {

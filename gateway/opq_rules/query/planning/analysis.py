@@ -39,7 +39,7 @@ class AnalyticCall:
     when: Evaluate | None
     late: bool = False
 
-    def given(self, row: Value, own: dict[str, Value], context: QueryContext) -> list[Value]:
+    def given(self, row: Value, context: QueryContext) -> list[Value]:
         values = [argument(row, context) for argument in self.arguments]
         if not self.names:
             return values
@@ -47,7 +47,7 @@ class AnalyticCall:
         spread: dict[str, Value] = {}
         for name, value in zip(self.names, values[plain:], strict=True):
             if name is None:
-                spread.update((key, each) for key, each in own.items() if key[:1] != MARK)
+                spread.update(value)
             else:
                 spread[name] = value
         return [*values[:plain], spread]
@@ -66,7 +66,7 @@ class Analyses:
         for call, partitions in zip(self._calls, self._partitions, strict=True):
             try:
                 key = tuple([hashable(each(row, context)) for each in call.partition_by])
-                given = call.given(row, own, context)
+                given = call.given(row, context)
                 analysis = partitions.get(key)
                 if analysis is None:
                     if len(partitions) >= MAX_PARTITIONS:

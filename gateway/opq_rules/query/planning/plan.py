@@ -13,7 +13,7 @@ from opq_rules.query.planning.analysis import AnalyticCall
 from opq_rules.query.planning.joins import JoinStep, join_step
 from opq_rules.query.planning.names import GROUP_BY, HAVING, IN_WINDOW, TRIGGER, Clause, check_having
 from opq_rules.query.planning.origin import Origin
-from opq_rules.query.planning.projection import Projection, ordered_by, projection_of, used_columns
+from opq_rules.query.planning.projection import Projection, ordered_by, projection_of, titles, used_columns
 from opq_rules.query.planning.resolver import Compiler
 from opq_rules.query.planning.typing_pass import check_types
 from opq_rules.query.planning.where import split_where
@@ -105,6 +105,13 @@ class QueryPlan:
             or self.hits
             or self.uses_kept
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is valid but hardly meant: two items of one name."""
+        named = [name for name in titles(self.select.items) if not name.endswith("*")]
+        double = dict.fromkeys(name for name in named if named.count(name) > 1)
+        return tuple(f"several items are named {name}; the last one is sent" for name in double)
 
     @property
     def operators(self) -> tuple[str, ...]:
@@ -227,6 +234,8 @@ def _check_kinds(select: Select, origins: Sequence[Origin]) -> None:
         raise refused(
             at, f"{first.name} is a lookup table: it is asked, it sends nothing", "join it to a stream"
         )
+    if select.group_by and select.window is None:
+        raise refused(at, "GROUP BY without a window", "add e.g. TUMBLINGWINDOW(ss, 10) to GROUP BY")
     if first.kind == "scan" and others:
         raise refused(at, f"FROM {first.name} is a table", "write FROM the stream, JOIN the table")
     if select.window is not None and all(origin.kind != "stream" for origin in origins):

@@ -124,16 +124,16 @@ class Projection:
 
 
 def _star_alone(star: StarItem, send_nil: bool) -> Project:
+    """`SELECT *`: a null that came with the record is sent, as in eKuiper; a missing column is not."""
     if send_nil:
         return star.columns
     if star.bare and not star.leave_out:
         # keys that begin with NUL belong to analytic calls
-        return lambda row, context: {
-            name: value for name, value in row.items() if value is not None and name[:1] != MARK
-        }
+        return lambda row, context: {name: value for name, value in row.items() if name[:1] != MARK}
 
     def project(row: Value, context: Value) -> Row:
-        return {name: value for name, value in star.columns(row, context).items() if value is not None}
+        columns = star.columns(row, context)
+        return {name: value for name, value in columns.items() if value is not None or name in row}
 
     return project
 

@@ -1,6 +1,6 @@
 """Compiles expressions of each clause: aliases, aggregates and analytic calls (expressions.Resolver)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from opq_rules.batch import Value
@@ -215,7 +215,8 @@ class _Resolver:
         elif not found.star and any(isinstance(each, Star) for each in node.arguments):
             raise refused(node.at, f"{node.written}(*): want a value, not *")
         arguments = [
-            names.whole(each.stream) if isinstance(each, Star) else compiled(each) for each in node.arguments
+            self._star(each, compiled) if isinstance(each, Star) else compiled(each)
+            for each in node.arguments
         ]
         return AnalyticCall(
             slot,
@@ -228,6 +229,22 @@ class _Resolver:
             None if when is None else compile_condition(when, inner, names.functions),
             late,
         )
+
+    def _star(self, node: Star, compiled: Callable[[Expression], Evaluate]) -> Evaluate:
+        """`*` as an argument, with its EXCEPT and REPLACE."""
+        whole = self.names.whole(node.stream)
+        if not node.leave_out and not node.replace:
+            return whole
+        left_out = {name.lower() for name in node.leave_out}
+        replaced = [(name, compiled(each)) for each, name in node.replace]
+
+        def evaluate(row: Value, context: Value) -> Value:
+            found = {
+                name: value for name, value in whole(row, context).items() if name.lower() not in left_out
+            }
+            return found | {name: each(row, context) for name, each in replaced}
+
+        return evaluate
 
     def _planned(self, node: FunctionCall) -> Evaluate:
         name = node.name

@@ -7,7 +7,8 @@ Count: the last n records, each time that `every` records have arrived and there
 State: from a record that begins it to one that ends it, per partition. With one condition, each record for
 which it holds ends a window and begins the next; with two, both the first and the last record are content.
 
-Session: from the first record until none has arrived for the timeout (the end is last + timeout), or until
+Session: from the first record until none has arrived for longer than the timeout (the end is last + timeout;
+one at that time goes on, as in eKuiper), or until
 the first aligned tick at which the window is at least `longest` old; the next window starts at that tick if
 the session continues.
 """
@@ -166,12 +167,12 @@ class SessionWindow:
 
     @property
     def next_due_ms(self) -> int | None:
-        return None if self._content is None else min(self._quiet_ms, self._tick_ms)
+        return None if self._content is None else min(self._quiet_ms + 1, self._tick_ms)
 
     def add(self, records: Sequence[Record]) -> list[Cut]:
         for record in records:
             if self._content is None:
-                goes_on = self._carried_ms is not None and record.ms < self._quiet_ms
+                goes_on = self._carried_ms is not None and record.ms <= self._quiet_ms
                 self._start_ms = self._carried_ms if goes_on and self._carried_ms is not None else record.ms
                 self._carried_ms = None
                 self._content = self._fresh()
@@ -186,9 +187,10 @@ class SessionWindow:
         if due_ms is None or due_ms > ms:
             return []
         assert self._content is not None
-        cut = Cut(self._content, self._start_ms, due_ms)
+        end_ms = min(due_ms, self._quiet_ms)
+        cut = Cut(self._content, self._start_ms, end_ms)
         self._content = None
-        self._carried_ms = due_ms if due_ms < self._quiet_ms else None
+        self._carried_ms = end_ms if due_ms <= self._quiet_ms else None
         return [cut]
 
     def state(self) -> State:

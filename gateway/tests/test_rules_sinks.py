@@ -238,7 +238,7 @@ def test_memory_takes_rows_and_says_so() -> None:
     sink.configure({"topic": "t"})
     sink.collect(Context(), [])
     sink.collect(Context(), [{"v": 1}])
-    with pytest.raises(ValueError, match="memory wants rows, not str"):
+    with pytest.raises(ValueError, match="memory wants rows, and the text"):
         sink.collect(Context(), "text")
 
 

@@ -18,6 +18,8 @@ _OF_GO = re.compile(
     r"|\(*(?:and|eq|ge|gt|index|json|le|len|lt|ne|not|or|toJson)\s+(?:\(\w+\s+)*[.$].*",
     re.DOTALL,
 )
+_CALL = re.compile(r"(\w+)(?:\s+(?:-?[0-9.]+|\"[^\"]*\"))*\s+\(*[.$]\w")
+"""A call in Go's form, such as `add .v 1` or `printf "%d" .v`."""
 INSTEAD = "only {{.field}}, {{json .}} and {{range .}} of Go are read; write it in Jinja2, {% if v > 10 %}"
 
 
@@ -55,6 +57,8 @@ class _Reader:
             return "{% endfor %}"
         if _OF_GO.fullmatch(inner):
             raise ValueError(INSTEAD)
+        if called := _CALL.match(inner):
+            raise ValueError(f"the function {called[1]} is not read; {INSTEAD}")
         return written
 
     def _opened(self, place: str | None, row: str | None, path: str) -> str:

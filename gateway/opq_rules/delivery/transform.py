@@ -49,14 +49,19 @@ class SinkProperties:
     resourceId: str = ""
 
     def check_for(self, wants: str) -> None:
-        """Raises ValueError: no result for a sink that `wants` "rows", "text" (rows too), "" (bytes too)."""
+        """Raises ValueError: no result for a sink that `wants` rows, json (rows, their text), text, "" (all)."""
         made_bytes = ["encryption", "compression", *(["format"] if self.format == "protobuf" else [])]
         made_text = ["format"] if self.format == "delimited" else []
         if not self.dataField and not self.fields:  # those read the text as JSON
             made_text.append("dataTemplate")
-        refused = {"rows": made_bytes + made_text, "text": made_bytes}.get(wants, [])
+        refused = {
+            "rows": made_bytes + made_text,
+            "json": made_bytes + [name for name in made_text if name != "dataTemplate"],
+            "text": made_bytes,
+        }.get(wants, [])
         if by := next((name for name in refused if getattr(self, name)), None):
-            raise ValueError(f"{by}  gives no {wants}, which this sink wants; leave it out")
+            what = "rows" if wants == "json" else wants
+            raise ValueError(f"{by}  gives no {what}, which this sink wants; leave it out")
 
 
 NAMES = frozenset(each.name for each in fields(SinkProperties))

@@ -87,13 +87,17 @@ class StreamCatalogue:
         new = self._factory.with_columns(new)
         self._store_definition(new)
         self.definitions[name] = new
-        return f"{what.capitalize()} {name} is replaced."
+        return f"{what.capitalize()} {name} is replaced.{self._note(new)}"
 
     def drop(self, name: str, what: str) -> str:
         self.get(name, what)
         self._store.delete(what, [name])
         del self.definitions[name]
         return f"{what.capitalize()} {name} is dropped."
+
+    def _note(self, new: StreamDefinition) -> str:
+        found = self._factory.passed_over(new)
+        return f" Note: {found}." if found else ""
 
     def _made(self, new: StreamDefinition) -> str:
         if new.name in self.definitions:
@@ -102,7 +106,7 @@ class StreamCatalogue:
         new = self._factory.with_columns(new)
         self._store_definition(new)
         self.definitions[new.name] = new
-        return f"{new.what.capitalize()} {new.name} is created."
+        return f"{new.what.capitalize()} {new.name} is created.{self._note(new)}"
 
     def _store_definition(self, new: StreamDefinition) -> None:
         if not new.temp:

@@ -99,7 +99,7 @@ class RuleViews:
         planned = self._planner.plan(made.sql)
         lines = [made.sql.strip(), "  " + " -> ".join(planned.operators)]
         lines += [f"  {origin.kind} {origin.stream}" for origin in planned.origins]
-        lines += [f"  {note}" for note in planned.notes]
+        lines += [f"  {note}" for note in self.notes(rule_id)]
         types = self._planner.described(planned)
         if types.columns:
             lines.append("  gives " + ", ".join(f"{name} {kind}" for name, kind in types.columns.items()))
@@ -109,8 +109,9 @@ class RuleViews:
         return "\n".join(lines)
 
     def notes(self, rule_id: str) -> tuple[str, ...]:
-        """What is valid in the rule's statement, but hardly meant."""
-        return self._planner.plan(self._store.rule(rule_id).sql).notes
+        """What is valid in the rule, but hardly meant."""
+        made = self._store.rule(rule_id)
+        return (*self._planner.plan(made.sql).notes, *self._sinks.passed_over(made))
 
     def usage(self) -> dict[str, JsonObject]:
         """Per running rule: its share of the unit's CPU ms, `rules` in the unit, records, emissions."""

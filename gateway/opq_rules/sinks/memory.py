@@ -1,10 +1,13 @@
 """memory: sends rows to a topic of memory, for streams of TYPE memory; in the engine's thread, not encoded.
 
+The text of a dataTemplate is decoded as JSON, to an object or an array of them.
 `topic` may be a template of the row (`boxes/{{ box }}`): then each row goes to its own topic.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+import msgspec
 
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
@@ -24,7 +27,7 @@ class Config:
 class Sink(SinkOfSdk):
     """The engine passes in the topics."""
 
-    wants = "rows"
+    wants = "json"
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
@@ -37,6 +40,13 @@ class Sink(SinkOfSdk):
         self._of_row = compiled_template(config.topic) if "{{" in config.topic else None
 
     def collect(self, context: SinkContext, data: object) -> None:
+        if isinstance(data, str | bytes):  # what dataTemplate made
+            try:
+                data = msgspec.json.decode(data)
+            except msgspec.DecodeError as error:
+                raise ValueError(
+                    f"memory wants rows, and the text of dataTemplate is no JSON: {error}"
+                ) from None
         rows = rows_of("memory", data)
         if self._of_row is None:
             self._topics.publish(self._topic, rows)

@@ -1,4 +1,4 @@
-"""simulator: rows from a list, one every `interval`; DATASOURCE is not used. It can be rewound."""
+"""simulator: rows from a list (`data`, or two of its own), one every `interval`. It can be rewound."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +8,14 @@ from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
 
+DATA = ({"temperature": 10, "humidity": 20}, {"temperature": 30, "humidity": 20})
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    data: list[Any] = field(metadata={"help": "the rows, in order"})
+    data: list[Any] = field(
+        default_factory=lambda: [dict(row) for row in DATA], metadata={"help": "the rows, in order"}
+    )
     interval: int = field(default=10, metadata={"minimum": 0, "maximum": 86_400_000, "ms": True})
     loop: bool = True
 

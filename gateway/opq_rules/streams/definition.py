@@ -20,7 +20,7 @@ from opq_rules.types import of_column
 
 FORMATS = ("json", "binary", "delimited", "urlencoded", "protobuf")
 DEFAULT_TYPE, DEFAULT_FORMAT, DEFAULT_CONF_KEY = "mqtt", "json", "default"
-WITHOUT_DATASOURCE = frozenset({"mock", "simulator"})
+WITHOUT_DATASOURCE = frozenset({"mock", "simulator", "httppush", "file"})
 """Source types that need no DATASOURCE."""
 
 

@@ -16,6 +16,7 @@ from opq_rules.delivery.pipeline import discard
 from opq_rules.delivery.transform import SinkProperties, divided, transformer
 from opq_rules.engine.definitions.configurations import SINKS, SOURCES, Configurations
 from opq_rules.engine.definitions.definition import Action
+from opq_rules.engine.definitions.property_names import spelled
 from opq_rules.engine.definitions.type_registry import TypeRegistry
 from opq_rules.errors import CONFIGURATION, STREAM, RuleError
 from opq_rules.memory_topics import Topics
@@ -149,7 +150,16 @@ class EndpointFactory:
             named = "CONF_KEY" if kind == SOURCES else "resourceId"
             instead = f"give the connection's properties in the set that {named} names"
             raise RuleError(f"{kind} {type_name}: {SELECTOR} was removed; {instead}", CONFIGURATION)
-        return found
+        return spelled(kind.removesuffix("s"), type_name, found, REMOVED_OF_SOURCES)[0]
+
+    def passed_over(self, definition: StreamDefinition | Action) -> str:
+        """Says which properties have no effect; "" where all have one."""
+        kind, name = (SINKS, "resource") if isinstance(definition, Action) else (SOURCES, "conf_key")
+        own = definition.properties if isinstance(definition, Action) else definition.extra
+        found = self._configurations.resolved(kind, definition.type, getattr(definition, name), own)
+        keys = spelled(kind.removesuffix("s"), definition.type, found, (*REMOVED_OF_SOURCES, SELECTOR))[1]
+        one = kind.removesuffix("s")
+        return f"{one} {definition.type} has no {', '.join(keys)}; it is passed over" if keys else ""
 
     # -- sinks
 

@@ -248,6 +248,10 @@ class SinkPool:
         for action in rule.actions:
             self._factory.check_sink(action)
 
+    def passed_over(self, rule: RuleDefinition) -> list[str]:
+        """Says which properties of the rule's sinks have no effect."""
+        return [found for action in rule.actions if (found := self._factory.passed_over(action))]
+
     def of(self, rule: RuleDefinition) -> RuleSinks:
         """The sinks of a rule; equal ones are shared, unless they write to memory or collect batches."""
         shares = all(action.type != MEMORY and self._is_shared(action) for action in rule.actions)

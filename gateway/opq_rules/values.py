@@ -9,6 +9,7 @@ import operator
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
@@ -159,6 +160,23 @@ def in_bigint(value: Value) -> bool:
 def whole_as_int(value: Value) -> Value:
     """A float without a fraction as an int; anything else unchanged."""
     return int(value) if type(value) is float and value.is_integer() else value
+
+
+def text(value: Value) -> str:
+    """The text of a value as cast to string: 12.0 is `12`, true is `true`; an array or an object has none."""
+    if type(value) is str:
+        return value
+    if type(value) is bool:
+        return "true" if value else "false"
+    if type(value) is int:
+        return str(value)
+    if type(value) is float:
+        return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
+    if type(value) is datetime:
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if type(value) is bytes:
+        return value.decode("utf-8")  # UnicodeDecodeError is a ValueError
+    raise TypeError(f"want a text, not {shown(value)}")
 
 
 def put_out(value: Value) -> Value:

@@ -238,10 +238,10 @@ def test_a_rule_set_goes_from_one_house_to_another(house: House, tmp_path: Path)
     other = House(tmp_path / "other")
     try:
         counts = other.ask("POST", "/ruleset/import", {"content": json.dumps(exported)})
-        assert counts == {"streams": 1, "tables": 0, "rules": 1}
+        assert counts["made"] == {"streams": ["demo"], "tables": [], "rules": ["r1"]}
         assert other.ask("GET", "/rules/r1/status")["status"] == "running"
         again = other.ask("POST", "/ruleset/import", {"content": json.dumps(exported)})
-        assert again == {"streams": 0, "tables": 0, "rules": 0}
+        assert again["left"]["rules"] == {"r1": "it is the same"}
         other.ask("POST", "/ruleset/import", {}, 400)
     finally:
         assert other.stop() == []

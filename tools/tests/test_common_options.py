@@ -26,7 +26,7 @@ DONE = {
     "opq-tools inject", "opq-tools keygen", "opq-tools mauka", "opq-tools plugin install",
     "opq-tools plugin delete", "opq-tools plugin new", "opq-tools plugin pack",
     "opq-tools recordings get", "opq-tools release build", "opq-tools rules create",
-    "opq-tools rules delete", "opq-tools rules import", "opq-tools rules start",
+    "opq-tools rules delete", "opq-tools rules import", "opq-tools rules push", "opq-tools rules start",
     "opq-tools rules stop", "opq-tools rules stream create", "opq-tools rules stream delete",
     "opq-tools sim event",
     "opq-tools sim stop",

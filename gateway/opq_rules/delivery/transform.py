@@ -49,7 +49,7 @@ class SinkProperties:
     resourceId: str = ""
 
     def check_for(self, wants: str) -> None:
-        """Raises ValueError: no result for a sink that `wants` rows, json (rows, their text), text, "" (all)."""
+        """Raises ValueError: no result for a sink that `wants` rows, json (or text), text, "" (all)."""
         made_bytes = ["encryption", "compression", *(["format"] if self.format == "protobuf" else [])]
         made_text = ["format"] if self.format == "delimited" else []
         if not self.dataField and not self.fields:  # those read the text as JSON

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 
 from opq_rules.batch import Value
 from opq_rules.functions.registry import UNKNOWN
 from opq_rules.values import NUMBERS, moment, shown
+from opq_rules.values import text as text
 
 MAX_MADE = 1_000_000
 """Most characters or elements that one call may make (lpad, repeat, sequence): guards against typos."""
@@ -59,23 +59,6 @@ def boolean(value: Value) -> bool:
     if type(value) is not bool:
         raise TypeError(f"want true or false, not {shown(value)}")
     return value
-
-
-def text(value: Value) -> str:
-    """The text of a value as cast to string: 12.0 is `12`, true is `true`; an array or an object has none."""
-    if type(value) is str:
-        return value
-    if type(value) is bool:
-        return "true" if value else "false"
-    if type(value) is int:
-        return str(value)
-    if type(value) is float:
-        return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
-    if type(value) is datetime:
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if type(value) is bytes:
-        return value.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    raise TypeError(f"want a text, not {shown(value)}")
 
 
 def octets(value: Value) -> bytes:

@@ -96,7 +96,7 @@ def push(file: Path, hosts: tuple[str, ...], token_file: Path | None, dry: bool)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for said, done in pool.map(pushed, dict.fromkeys(hosts)):
-            click.echo(said, err=not done)
+            click.echo(said)
             failed += not done
     if failed:
         raise ServerRefusedError(f"{failed} of {len(set(hosts))} engines did not take {file}")

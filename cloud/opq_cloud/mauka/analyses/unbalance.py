@@ -16,7 +16,7 @@ import numpy as np
 from opq_cloud.mauka.measuring.phase_places import PhasePlace, PhaseSeries, phase_places, series_of
 from opq_cloud.mauka.measuring.results import NominalConfig
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
-from opq_measure.analysis.conditions import lasting, most_and_mean
+from opq_measure.analysis.conditions import MIN_CUT_S, lasting, most_and_mean, windows_in
 from opq_measure.analysis.occurrence import confidence_of
 from opq_measure.events.spans import Span
 from opq_proto.messages import Event, Finding
@@ -60,8 +60,9 @@ def unjudged(event: Event, config: Config) -> str:
 
 def _judged(place: PhasePlace, series: PhaseSeries, config: Config) -> tuple[list[Finding], str]:
     """Returns the findings, or why the place cannot be judged."""
-    if not np.isfinite(series.phasors).all(axis=1).any():
-        return [], "no window is in all three waveforms and free of dips and swells"
+    known = np.isfinite(series.phasors).all(axis=1)
+    if np.count_nonzero(known) < min(windows_in(MIN_CUT_S), max(1, len(known))):
+        return [], f"less than {MIN_CUT_S:g} s is in all three waveforms and free of dips and swells"
     if series.clock_percent > config.most_clock_percent:
         return _by_magnitudes(place, series, config), ""
     if why := series.wrong_angles():

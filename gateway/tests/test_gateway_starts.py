@@ -17,15 +17,16 @@ from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.commands.requests import OF_NO_START, DataRequest, answer, ready
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import RingBacklog
+from opq_gateway.measuring.box_interruptions import BoxInterruptions
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealing import seal
 from opq_gateway.ring.time_axes import SampleStamp
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.queue import Queue
 from opq_proto.link.log_codes import STARTED
-from opq_proto.link.messages import FLAG_RESENT, Log
+from opq_proto.link.messages import FLAG_RESENT, Command, Log, Operation
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource, Waveform
-from opq_proto.wire.continuity import clock_set_s, missing_s
+from opq_proto.wire.continuity import GapReason, clock_set_s, missing_s
 from opq_proto.wire.frames import (
     data_command,
     measurement_from_wire,
@@ -190,8 +191,43 @@ def test_numbers_that_fall_begin_another_start_though_the_boot_id_is_known(tmp_p
     bench.feed(0, 20_000)
     bench.feed(0, 20_000)
     first, second = starts_of(bench)
-    assert boot_id_of(first) == boot_id_of(second) == 5 and first != second
-    assert bench.status.start_id == second
+    assert (boot_id_of(first), boot_id_of(second)) == (5, 0), "nothing has stated it yet"
+    assert (bench.status.start_id, bench.status.boot_id) == (second, None)
+    bench.intake.accept_message(HELLO)
+    assert bench.status.boot_id == 5
+    bench.feed(20_000, 22_000)
+    assert starts_of(bench) == [first, second]
+
+
+@pytest.mark.parametrize(("cause", "reason"), [(1, GapReason.DARK), (3, GapReason.RESTART)])
+def test_a_hello_that_comes_after_the_first_samples_names_their_start(
+    tmp_path: Path, cause: int, reason: GapReason
+) -> None:
+    """The port was opened again while the Box came back: its hello was lost, and what it was lost by."""
+    bench = Bench(tmp_path)
+    bench.status.started = Log(STARTED, 5, 4 - cause, 3)
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 20_000)
+    interruptions = BoxInterruptions(bench.status)
+    bench.feed(4_400, 6_000)
+    second = starts_of(bench)[-1]
+    assert interruptions._reason_of_start(second) is None, "the line of the start before says nothing"
+    assert Command(1, Operation.HELLO) in bench.sent
+    for message in (replace(HELLO, boot_id=6), Log(STARTED, 6, cause, 3)):
+        bench.intake.accept_message(message)
+    bench.feed(6_000, 8_000)
+    assert interruptions._reason_of_start(second) is reason
+    assert starts_of(bench)[1:] == [second] and bench.counters["restarts"] == 1
+
+
+def test_a_hello_with_another_gain_begins_a_start_also_after_its_first_samples(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 20_000)
+    bench.feed(4_400, 6_000)
+    bench.intake.accept_message(replace(HELLO, boot_id=6, v_per_lsb=0.01))
+    bench.feed(6_000, 8_000)
+    assert [boot_id_of(each) for each in starts_of(bench)] == [5, 0, 6]
 
 
 @pytest.mark.parametrize(

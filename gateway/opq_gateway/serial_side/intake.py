@@ -165,10 +165,14 @@ class Intake:
         self._limits.hello(hello)
         self._hello_of_stream = hello
         if before is not None and before.boot_id == hello.boot_id:
+            self._stream.name(hello)
             return
         facts = {"hardware": hello.hardware, "firmware": hello.firmware, "v_per_lsb": hello.v_per_lsb}
         self._lines.info("box.hello", boot_id=hello.boot_id, **facts)
         if before is not None:
+            if self._stream.is_named_by(hello, before):
+                self._stream.name(hello)
+                return
             self._counters.add("restarts")
             self._status.losses = self._status.health = self._status.reported_facts = None
         self._restart(hello)

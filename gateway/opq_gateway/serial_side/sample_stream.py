@@ -7,6 +7,7 @@ Runs in the reader's thread.
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
@@ -101,12 +102,21 @@ class SampleStream:
         else:
             newest = self._ring.newest()
             last_s = self._last_heard.ended_s(newest)
+        self._status.boot_id = hello.boot_id
         self._axis = Axis(self._status.box_id, hello, newest, self._clocks, last_s)
         self._counted = (0, 0, 0, 0)
         self._silent_s = None if last_s is None else self._clocks.monotonic_s() - last_s
         self._ring_start_id = None if newest is None else newest.start_id
         self._status.sample_monotonic_s = self._status.start_id = None
         self._outputs.restart(self._status.box_id, hello)
+
+    def is_named_by(self, hello: Hello, before: Hello) -> bool:
+        """Returns True if the hello is of the present run, whose first samples came before any hello."""
+        return self._status.boot_id is None and replace(before, boot_id=hello.boot_id) == hello
+
+    def name(self, hello: Hello) -> None:
+        """A hello of the present run came."""
+        self._status.boot_id = hello.boot_id
 
     def accept_samples(self, run: list[Samples], hello: Hello) -> None:
         """Takes messages that came together, after a hello began the stream."""
@@ -189,7 +199,8 @@ class SampleStream:
             self._counters.add("restarts")
             self._lines.warning("box.restarted", reason="sample indices began again without a hello")
             self._unannounced()
-            self.restart(hello)
+            self.restart(replace(hello, boot_id=0))  # that of the hello is of the start before
+            self._status.boot_id = None
             outputs = (self._axis.accept_samples(samples, hello) if self._axis is not None else None) or []
         self._handle(outputs)
         self.count()

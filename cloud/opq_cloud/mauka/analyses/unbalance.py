@@ -61,7 +61,7 @@ def unjudged(event: Event, config: Config) -> str:
 def _judged(place: PhasePlace, series: PhaseSeries, config: Config) -> tuple[list[Finding], str]:
     """Returns the findings, or why the place cannot be judged."""
     known = np.isfinite(series.phasors).all(axis=1)
-    if np.count_nonzero(known) < min(windows_in(MIN_CUT_S), max(1, len(known))):
+    if np.count_nonzero(known) < min(windows_in(MIN_CUT_S), max(1, len(series.phasors))):
         return [], f"less than {MIN_CUT_S:g} s is in all three waveforms and free of dips and swells"
     if series.clock_percent > config.most_clock_percent:
         return _by_magnitudes(place, series, config), ""

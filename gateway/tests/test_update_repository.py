@@ -193,6 +193,10 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _last_bit_turned(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
 def _answer(world: World, end: str, answer: Callable[[Any], object]) -> None:
     world.server.answers[end] = answer
 
@@ -302,7 +306,7 @@ CASES: dict[str, tuple[Callable[[World], object], str]] = {
     ),
     "bundle shorter than signed": (lambda w: _cut(w.target()), OTHER),
     "bundle longer than signed": (lambda w: w.target().write_bytes(w.target().read_bytes() + b"x"), LONG),
-    "wrong hash": (lambda w: w.target().write_bytes(w.target().read_bytes()[:-1] + b"x"), OTHER),
+    "wrong hash": (lambda w: w.target().write_bytes(_last_bit_turned(w.target().read_bytes())), OTHER),
     "slow": (lambda w: _answer(w, BUNDLE, drip), SLOW),
     "silent": (lambda w: _answer(w, "timestamp.json", nothing), f"({FETCH}|{SLOW})"),
     "head byte by byte": (lambda w: _answer(w, "timestamp.json", drip_head), SLOW),

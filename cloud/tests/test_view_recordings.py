@@ -133,14 +133,16 @@ def test_what_is_stated_wrongly_or_missing_is_named_by_its_field(eve: FormBrowse
         ({"nominal_v": "high"}, "Nominal voltage, V is 'high'; want a positive number."),
         ({"unit": "A"}, "Unit is 'A'; want"),
         ({"start": "yesterday"}, "Start is 'yesterday'; want a time such as"),
+        ({"start": "2026-11-20 16:09 CET"}, "(its zone 'CET' is not known); want a time such as"),
         ({"side": "left"}, "primary or secondary"),
         ({}, "its rate is not known; put rate_hz into x.json or give “Samples per second”"),
     ):
         assert send(eve, {"x.npy": _npy()}, **fields) == 400
         assert sentence in eve.text
     assert send(eve, {}) == 400 and "Choose a recording" in eve.text
-    assert send(eve, {"x.npy": _npy()}, rate_hz="6400", start="2026-11-20T16:09:40.25Z") == 200
-    assert "from 2026-11-20 16:09:40 UTC" in eve.text
+    for start in ("2026-11-20T16:09:40.25Z", "20 Nov 2026 5:09:40 PM +01:00"):
+        assert send(eve, {"x.npy": _npy()}, rate_hz="6400", start=start) == 200
+        assert "from 2026-11-20 16:09:40 UTC" in eve.text
 
 
 def _npy() -> bytes:

@@ -14,8 +14,9 @@ import numpy as np
 from opq_proto.errors import RecordingError
 from opq_recordings.exported import exported_channel, runs_between
 from opq_recordings.facts import facts_of, json_fault
-from opq_recordings.moments import iso_ns
+from opq_recordings.moments import MAX_START_NS
 from opq_recordings.recording import Channel, Content, without_missing
+from opq_recordings.stated_facts import StatedStart, stated_start
 
 LARGEST_BYTES = 256 << 20
 SAMPLES = ("counts", "samples", "waveform", "volts", "data", "datapoints", "values", "raw_data")
@@ -25,7 +26,7 @@ RATES = ("rate_hz", "sample_rate_hz", "sample_rate", "sampling_rate", "fs")
 ORIGINAL_RATE_HZ = 12_000.0
 """Every Box of the original samples at this rate; its documents do not state it."""
 MOST_DOCUMENTS = 1000
-FACTS = ("rate_hz", "volts_per_lsb", "nominal_volts", "nominal_hz", "box_id", "start_ns")
+FACTS = ("rate_hz", "volts_per_lsb", "nominal_volts", "nominal_hz", "box_id")
 
 
 def read_json(path: Path) -> Content:
@@ -47,10 +48,11 @@ def read_json(path: Path) -> Content:
     if isinstance(content, dict) and content.get("format") == "opq-event-1":
         return Content("JSON of opq-tools export", tuple(_exported(path, content)))
     assumed: list[str] = []
+    problems: list[str] = []
     channels = []
     for place, document in enumerate(_documents(content), 1):
         plain = _plain(document)
-        channel = _channel(path, plain, place, assumed) if isinstance(plain, dict) else None
+        channel = _channel(path, plain, place, assumed, problems) if isinstance(plain, dict) else None
         if channel is not None:
             channels.append(channel)
     if not channels:
@@ -58,7 +60,7 @@ def read_json(path: Path) -> Content:
             f"{path}: has no list of numbers under {', '.join(SAMPLES[:4])} …; if it states the facts of "
             "another file, name that file"
         )
-    return Content("JSON", tuple(channels), tuple(dict.fromkeys(assumed)))
+    return Content("JSON", tuple(channels), tuple(dict.fromkeys(assumed)), tuple(dict.fromkeys(problems)))
 
 
 def _lines(path: Path, data: bytes, error: Exception) -> list[Any]:
@@ -84,7 +86,9 @@ def _documents(content: Any) -> Iterator[Mapping[str, Any]]:
                 yield from (one for one in each[:MOST_DOCUMENTS] if isinstance(one, dict))
 
 
-def _channel(path: Path, document: Mapping[str, Any], place: int, assumed: list[str]) -> Channel | None:
+def _channel(
+    path: Path, document: Mapping[str, Any], place: int, assumed: list[str], problems: list[str]
+) -> Channel | None:
     name = next((key for key in SAMPLES if isinstance(document.get(key), list) and document[key]), None)
     if name is not None:
         values = _array(path, document[name], name)
@@ -104,22 +108,32 @@ def _channel(path: Path, document: Mapping[str, Any], place: int, assumed: list[
     if rate_hz is None and {"event_id", "box_id"} <= document.keys():
         rate_hz = ORIGINAL_RATE_HZ
         assumed.append("rate_hz")
-    start_ns = facts.start_ns
-    written = next(
-        (document[key] for key in ("start_utc", "start") if isinstance(document.get(key), str)), ""
-    )
-    if start_ns is None and (moment := iso_ns(written)) is not None:
-        start_ns = moment.t_ns
-    if start_ns is None:
-        ms = next((document[key] for key in START_MS if _is_number(document.get(key))), None)
-        start_ns = int(ms) * 10**6 if ms is not None and 0 < ms < 4e12 else None
+    start = _start(document)
+    if start is not None:
+        assumed += [] if start.zone else ["time_zone"]
+        problems += [] if start.problem is None else [start.problem]
     channel = Channel.of(
         facts.box_id or str(document.get("name") or f"waveform {place}"), values,
         scale=1.0 if volts else gain, unit="V" if name == "volts" or gain is not None else None,
         quantity="voltage" if name == "volts" or gain is not None else None, rate_hz=rate_hz,
-        start_ns=start_ns, nominal_v=facts.nominal_v, nominal_hz=facts.nominal_hz, box_id=facts.box_id,
+        start_ns=None if start is None else start.t_ns, nominal_v=facts.nominal_v,
+        nominal_hz=facts.nominal_hz, box_id=facts.box_id,
     )  # fmt: skip
     return without_missing(channel)
+
+
+def _start(document: Mapping[str, Any]) -> StatedStart | None:
+    """The start of a document; what is not understood does not refuse its samples."""
+    start_ns = document.get("start_ns")
+    if isinstance(start_ns, int) and not isinstance(start_ns, bool) and 0 <= start_ns <= MAX_START_NS:
+        return StatedStart(start_ns)
+    if start_ns is not None:
+        return StatedStart(None, problem=f"its start_ns, {start_ns!r:.40}, is not a time from 1970 to 2115")
+    scalars = {key: each for key, each in document.items() if isinstance(each, str) or _is_number(each)}
+    if (found := stated_start(scalars)) is not None:
+        return found
+    ms = next((document[key] for key in START_MS if _is_number(document.get(key))), None)
+    return StatedStart(int(ms) * 10**6) if ms is not None and 0 < ms < 4e12 else None
 
 
 def _array(path: Path, values: list[Any], name: str) -> np.ndarray[Any, Any]:

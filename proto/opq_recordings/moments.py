@@ -1,4 +1,4 @@
-"""Times as files write them, to a nanosecond: ISO 8601, Unix time, and the date and time of COMTRADE.
+"""Times as files write them, to a nanosecond: Unix time, and the date and time of COMTRADE.
 
 What is not understood is None with a reason; nothing is taken for UTC because it cannot be read.
 """
@@ -15,14 +15,6 @@ CENTURY = 70
 MAX_ZONE_MINUTES = 15 * 60
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 _CLOCK = re.compile(r"(\d{1,2})[:.h](\d{1,2})[:.m](\d{1,2})(?:[.,:](\d*))?s?")
-_ISO = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?)?"
-    r"\s*(Z|[+-]\d{2}(?::?\d{2})?)?",
-    re.IGNORECASE,
-)
-_COMPACT = re.compile(
-    r"(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})?(?:[.,](\d+))?(Z|[+-]\d{2}(?::?\d{2})?)?", re.I
-)
 _ZONE = re.compile(r"([+-]?)(\d{1,2})(?:[hH:](\d{2}))?")
 EPOCH_UNITS = ((1e8, 4e9, NS), (1e11, 4e12, 10**6), (1e14, 4e15, 10**3), (1e17, 4e18, 1))
 """Unix times by their size: seconds, ms, µs or ns, from 1973 to 2096."""
@@ -35,22 +27,6 @@ class Moment:
     t_ns: int | None
     problem: str | None = None
     zone: bool = True
-
-
-def iso_ns(text: str) -> Moment | None:
-    """ISO 8601 to a nanosecond, UTC where no offset is written; None for anything else."""
-    match = _ISO.fullmatch(text.strip()) or _COMPACT.fullmatch(text.strip())
-    if match is None:
-        return None
-    year, month, day, hour, minute, second, fraction, zone = match.groups()
-    found = _whole_ns(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))
-    if found is None:
-        return None
-    ahead = 0
-    if zone and zone.upper() != "Z":
-        digits = zone[1:].replace(":", "")
-        ahead = (int(digits[:2]) * 60 + int(digits[2:] or 0)) * (-1 if zone[0] == "-" else 1)
-    return _bounded(found + _fraction_ns(fraction) - ahead * 60 * NS, zone is not None)
 
 
 def epoch_ns(number: float) -> int | None:

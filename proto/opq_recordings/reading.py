@@ -37,7 +37,7 @@ from opq_recordings.packed import MOST_BYTES, unpacked
 from opq_recordings.pqdif_file import read_pqdif
 from opq_recordings.recording import PIECE_SAMPLES, Channel, Content, Recording, Run
 from opq_recordings.sound_file import read_sound
-from opq_recordings.units import known_units, measured_in, unit_scale
+from opq_recordings.units import is_share, known_units, measured_in, unit_scale
 from opq_recordings.wav_file import read_wav
 from opq_recordings.written_times import shown as shown_time
 
@@ -346,6 +346,8 @@ def _chosen(path: Path, channels: tuple[Channel, ...], wanted: str | None, assum
     if len(unknown) == 1:
         return unknown[0]
     if not unknown:
+        if shares := [each for each in channels if is_share(each.unit)]:
+            raise RecordingError(f"{path}: {_of_share(shares[0])}")
         raise RecordingError(
             f"{path}: none of its {len(channels)} channels is a voltage: {names}; name one with "
             "--channel and say what it is, such as --unit V"
@@ -353,6 +355,14 @@ def _chosen(path: Path, channels: tuple[Channel, ...], wanted: str | None, assum
     raise RecordingError(
         f"{path}: which of its {len(unknown)} channels without a unit is the voltage is not stated; give "
         f"--channel: {', '.join(each.name for each in unknown[:20])}"
+    )
+
+
+def _of_share(channel: Channel) -> str:
+    return (
+        f"channel {channel.name!r} is in {channel.unit}, shares of a voltage that is not stated; to read "
+        f"them as they are, give --channel {channel.name!r} --unit V and --nominal-volts, 1 where 1 is the "
+        "rms, 0.7071 where it is the peak"
     )
 
 
@@ -396,6 +406,8 @@ def _measured_in(path: Path, channel: Channel, facts: RecordingFacts, assumed: l
         if channel.box_id is None:
             assumed.append("unit")
         return replace(channel, unit="V")
+    if channel.quantity != "voltage" and is_share(channel.unit):
+        raise RecordingError(f"{path}: {_of_share(channel)}")
     if channel.quantity != "voltage":
         raise RecordingError(
             f"{path}: channel {channel.name!r} is in {channel.unit!r:.40}, want {known_units()}; if it is a "

@@ -168,6 +168,12 @@ def measured_in(unit: str | None, name: str = "") -> tuple[str | None, Quantity 
     return shown, known.quantity, known.scale if known.quantity != "other" else 1.0
 
 
+def is_share(unit: str | None) -> bool:
+    """Whether values are in per unit (`pu`, `о.е.`)."""
+    known = None if unit is None else unit_scale(unit)
+    return known is not None and known.si == "1" and known.scale == 1.0
+
+
 def side_units(text: str) -> tuple[str, str] | None:
     """The units of the secondary and the primary side in `В/кВ`; None where it is not such a pair."""
     secondary, slash, primary = text.partition("/")

@@ -1,5 +1,6 @@
 """Times as people and loggers write them; what is not understood keeps the samples."""
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recordings_under_test import RATE_HZ, ROWS, START_NS, assert_same, read
+from recordings_under_test import RATE_HZ, ROWS, START_NS, assert_same, read, volts
 from test_recordings_csv import table
 
 from opq_proto.errors import RecordingError
+from opq_recordings.reading import read_recording
 from opq_recordings.written_times import written_time
 
 NS = 10**9
@@ -255,6 +257,30 @@ def test_a_machine_whose_clock_was_never_set_judges_no_start(
         written(tmp_path, table(lambda k, t, v: f"{START_NS // NS + t:.6f};{v:.2f}", "time_s;u_V\n"))
     )
     assert found.start_ns == START_NS and found.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("stated", "start_ns", "zone"),
+    [
+        ({"start": "17 Mar 2024 10:00:00 UTC"}, START_NS, True),
+        ({"start_utc": "2024-03-17T10:00:00.000000007"}, START_NS + 7, False),
+        ({"date": "17.03.2024", "time": "11:00:00 AM +01:00"}, START_NS, True),
+        ({"timestamp": 1_710_669_600.5}, START_NS + 500_000_000, True),
+        ({"start_ns": START_NS + 3, "start": "never"}, START_NS + 3, True),
+        ({"event_start_timestamp_ms": 1_710_669_600_000}, START_NS, True),
+        ({"start": "2024-03-17 10:00:00 CET"}, None, True),
+        ({"start": "03/04/2024 10:00:00"}, None, True),
+        ({"start_ns": "soon"}, None, True),
+    ],
+)
+def test_the_start_in_json_never_refuses_the_samples(
+    tmp_path: Path, stated: dict[str, object], start_ns: int | None, zone: bool
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"rate_hz": 1600, "volts": volts().tolist(), **stated}))
+    found = read_recording(tmp_path / "a.json")
+    assert found.start_ns == start_ns and found.samples == 400
+    assert ("time_zone" in found.assumed) == (not zone)
+    assert bool(found.problems) == (start_ns is None)
 
 
 def test_the_json_beside_a_file_may_write_its_start_in_words(tmp_path: Path) -> None:

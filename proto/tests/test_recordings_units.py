@@ -1,10 +1,16 @@
 """The table of units: symbols and words of several alphabets, and what is not understood."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opq_proto.errors import RecordingError
+from opq_recordings.facts import RecordingFacts
 from opq_recordings.quantity_names import quantity_named, time_named
+from opq_recordings.reading import read_recording
 from opq_recordings.units import measured_in, seconds_of, side_units, unit_scale
 
 VOLTS = {
@@ -107,3 +113,16 @@ def test_any_text_is_a_unit_or_none(text: str) -> None:
     assert shown is None or quantity is not None or scale is None
     if shown is not None and known is None:
         assert quantity == "other"
+
+
+@pytest.mark.parametrize("unit", ["pu", "p.u.", "о.е.", "PU"])
+def test_shares_are_refused_with_what_helps_and_then_read(tmp_path: Path, unit: str) -> None:
+    wave = np.sqrt(2) * np.sin(2 * np.pi * 50 * np.arange(400) / 1600)
+    rows = "".join(f"{k / 1600:.6f},{v:.6f}\n" for k, v in enumerate(wave))
+    (tmp_path / "a.csv").write_text(f"t_s,Ua ({unit})\n{rows}", encoding="utf-8")
+    said = r"shares of a voltage that is not stated.*--nominal-volts, 1"
+    for channel in (None, "1"):
+        with pytest.raises(RecordingError, match=said):
+            read_recording(tmp_path / "a.csv", RecordingFacts(channel=channel))
+    found = read_recording(tmp_path / "a.csv", RecordingFacts(channel="1", unit="V", nominal_v=1.0))
+    assert np.sqrt(np.mean(found.volts(0, 400) ** 2)) == pytest.approx(1.0, rel=1e-4)

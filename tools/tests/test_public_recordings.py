@@ -20,9 +20,9 @@ from opq_analyze.measuring import measured
 from opq_measure.events.limits import Limits
 from opq_proto.errors import RecordingError
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.moments import iso_ns
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Channel, Recording
+from opq_recordings.written_times import written_time
 from opq_tools.public_recordings import PublicRecording, read_list
 
 DOCS = Path(__file__).parents[2] / "docs" / "recordings.md"
@@ -69,7 +69,7 @@ def test_a_recording_is_read_as_it_is_known(listed: PublicRecording) -> None:
         facts["channel"], facts["samples"], facts.get("gaps", 0),
     )  # fmt: skip
     assert found.rate_hz == pytest.approx(facts["rate_hz"], rel=1e-6)
-    stated = iso_ns(str(facts["start"])) if "start" in facts else None
+    stated = written_time(str(facts["start"])) if "start" in facts else None
     assert found.start_ns == (stated.t_ns if stated else None)
     assert sorted(found.assumed) == facts.get("assumed", [])
 

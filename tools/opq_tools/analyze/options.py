@@ -9,8 +9,8 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.moments import iso_ns
 from opq_recordings.units import known_units, unit_scale
+from opq_recordings.written_times import written_time
 
 
 class AnalyzeUsageError(OpqError):
@@ -29,10 +29,11 @@ def positive_number(_context: click.Context, option: click.Parameter, value: flo
 def _utc(_context: click.Context, option: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
-    found = iso_ns(value)
+    found = written_time(value)
     if found is None or found.t_ns is None:
+        why = f" ({found.problem})" if found is not None and found.problem else ""
         raise AnalyzeUsageError(
-            f"{option.opts[0]} is {value!r:.60}, want ISO 8601 in UTC, such as 2026-11-20T16:09:40.25Z"
+            f"{option.opts[0]} is {value!r:.60}{why}, want ISO 8601 in UTC, such as 2026-11-20T16:09:40.25Z"
         )
     return found.t_ns
 

@@ -15,8 +15,8 @@ from opq_cloud.view.pages.shown.recording_examiner import NotExaminedError, Reco
 from opq_cloud.view.web.forms import MAX_FORM_BYTES, SentForm, form_route
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.moments import iso_ns
 from opq_recordings.units import known_units, unit_scale
+from opq_recordings.written_times import written_time
 
 NUMBERS = {
     "rate_hz": ("Samples per second", "--rate-hz"),
@@ -101,9 +101,10 @@ def facts_of(form: SentForm) -> RecordingFacts:
         raise NotExaminedError(f"Unit is {unit!r}; want {known_units()}.")
     if side not in ("", "primary", "secondary"):
         raise NotExaminedError("The side of the transformer is primary or secondary.")
-    moment = iso_ns(start) if start else None
+    moment = written_time(start) if start else None
     if start and (moment is None or moment.t_ns is None):
-        raise NotExaminedError(f"Start is {start!r}; want a time such as 2026-11-20T16:09:40.25Z.")
+        why = f" ({moment.problem})" if moment is not None and moment.problem else ""
+        raise NotExaminedError(f"Start is {start!r}{why}; want a time such as 2026-11-20T16:09:40.25Z.")
     return RecordingFacts(
         rate_hz=numbers.get("rate_hz"),
         volts_per_lsb=numbers.get("volts_per_lsb"),

@@ -210,6 +210,7 @@ class Gateway:
                 (secret, self._server_key),
                 stop.set,
             )
+            commands.look_for_updates = updater.look_now
             self._thread("update", first, partial(self._update, updater), stop)
         if self.config.ring.compress:
             outputs.append(self._thread("sealing", first, Sealer(rings, self.counters).run, stop))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_gateway.commands.orders import BoxOrders
+from opq_gateway.commands.orders import NO_UPDATES, BoxOrders
 from opq_gateway.serial_side.box_commands import BoxAnswer, Done
 from opq_gateway.status import BoxStatus
 from opq_proto.firmware.image import MAX_FILE_BYTES, Slot, make_image, pack_bundle
@@ -279,3 +279,15 @@ def test_no_message_breaks_an_update(message: str) -> None:
 @pytest.mark.parametrize("size", ["0", str(MAX_FILE_BYTES + 1), "99999999999", "-1", "x"])
 def test_a_size_that_cannot_be_is_refused(size: str) -> None:
     assert not Bench(Box()).order("opq-update", f"begin {size} {'0' * 64}")[0]
+
+
+def test_a_gateway_is_made_to_look_for_releases_now() -> None:
+    bench, asked = Bench(Box()), []
+
+    def look() -> tuple[bool, str]:
+        asked.append(True)
+        return True, "it looks now"
+
+    assert bench.order("opq-update", "look") == (False, NO_UPDATES), "it has no repository"
+    bench.orders = BoxOrders(bench.box, bench.later, lambda: 0, bench.known, look)
+    assert bench.order("opq-update", "look") == (True, "it looks now") and asked == [True]

@@ -6,13 +6,16 @@ import pytest
 
 from opq_gateway.update.decide import (
     IDLE,
+    LOOK_S,
     MOST_STARTS,
+    OPEN_LOOK_S,
     READY,
     TRYING,
     Journal,
     Role,
     at_start,
     failed,
+    is_open,
     missing,
     other_tree,
     put_off,
@@ -95,6 +98,25 @@ def test_a_trial_wants_what_was_well_before_and_nothing_more() -> None:
 )
 def test_why_a_version_is_not_installed(plan: Plan, journal: Journal, why: str) -> None:
     assert refusal(plan, "0.1.0", journal, "7", "homes") == why
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (Plan("gateway", "0.2.0", share=0), True),
+        (Plan("gateway", "0.2.0", share=0, groups=("homes",)), True),
+        (Plan("gateway", "0.2.0", share=0, groups=("pilot",)), False),
+        (Plan("gateway", "0.2.0", share=0, percent=0), False),
+        (Plan("gateway", "0.2.0", share=0, paused=True), False),
+        (Plan("gateway", "0.2.0", share=0, stopped="one failed"), False),
+    ],
+)
+def test_a_roll_out_is_open_for_whom_a_later_step_may_reach(plan: Plan, expected: bool) -> None:
+    assert is_open(plan, "7", "homes") is expected
+
+
+def test_an_open_roll_out_is_looked_at_within_a_minute() -> None:
+    assert OPEN_LOOK_S * 1.1 < 60 < LOOK_S
 
 
 def test_a_percentage_is_of_the_gateways_and_the_same_ones_stay_in_it() -> None:

@@ -7,10 +7,12 @@ import sys
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 from threading import Event
 from typing import Any
 
 import pytest
+from in_thread import in_thread
 from update_scene import Scene, WebServer, make_bundle, web_server
 
 from opq_gateway.update import decide, repository, updater
@@ -93,6 +95,31 @@ def test_without_room_nothing_is_fetched_and_at_the_next_look_there_may_be_some(
     assert state == "waiting" and "100 bytes are free, gateway-99.0-" in why and world.fetched() == 0
     monkeypatch.undo()
     assert world.look()[0] == "trying"
+
+
+def test_a_gateway_that_waits_for_its_turn_looks_again_soon_and_no_other(world: World) -> None:
+    bundle = make_bundle(world.bundles, NEW)
+    world.scene.add(bundle, NEW)
+    world.scene.roll_out(NEW, share=0)
+    assert world.updater.look(Event()) is True and world.reports[-1].reason == "it is not this gateway's turn"
+    world.scene.roll_out(NEW, share=0, paused=True)
+    assert world.updater.look(Event()) is False, "paused"
+    world.scene.add(make_bundle(world.bundles, "0.0.1"), "0.0.1")
+    world.scene.roll_out("0.0.1", share=0)
+    assert world.updater.look(Event()) is False, "an older version"
+
+
+def test_a_look_that_is_asked_for_comes_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: Queue[int] = Queue()
+    monkeypatch.setattr(world.updater, "look", lambda _: bool(looks.put(0)))
+    with in_thread(lambda stop: world.updater.run(stop, False)):
+        done, words = world.updater.look_now()  # the first look would come after 20 s, the next after an hour
+        assert done and world.server.url in words
+        looks.get(timeout=15)
+        world.updater.look_now()
+        looks.get(timeout=15)
+    world.updater._url = ""
+    assert world.updater.look_now()[0] is False
 
 
 FULL = """

@@ -28,7 +28,7 @@ from queue import Empty, SimpleQueue
 
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.commands.half_cycles import LedgerReader, read_half_cycles
-from opq_gateway.commands.orders import BoxOrders
+from opq_gateway.commands.orders import NO_UPDATES, BoxOrders
 from opq_gateway.commands.requests import (
     MAX_FRAMES,
     DataRequest,
@@ -121,6 +121,8 @@ class CommandHandler:
         """`software`: the gateway's version, for GetInfo; `claims`: None where no codes are shown."""
         self._software = software
         self._claims = claims
+        self.look_for_updates: Callable[[], tuple[bool, str]] = lambda: (False, NO_UPDATES)
+        """Makes the gateway look at its repository of releases now; set before `run`."""
         self._longest_ns = round(longest_request_s * 1e9)
         self._now_ns = now_ns
         self._monotonic_s = monotonic_s
@@ -136,7 +138,12 @@ class CommandHandler:
         self._desks[box_id] = desk
         if desk.line is not None:
             later = partial(self._later, box_id)
-            self._orders[box_id] = BoxOrders(desk.line, later, self._now_ns, desk.status)
+            self._orders[box_id] = BoxOrders(
+                desk.line, later, self._now_ns, desk.status, self._look_for_updates
+            )
+
+    def _look_for_updates(self) -> tuple[bool, str]:
+        return self.look_for_updates()
 
     def offer(self, box_id: str, data: bytes) -> None:
         """Takes a command frame that arrived on this Box's connection."""

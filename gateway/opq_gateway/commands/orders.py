@@ -4,6 +4,7 @@
     opq-time       "" or UTC in ms        take this time, or the gateway's; a Box with GPS keeps its own
     opq-settings   "" or key=value        all settings as a JSON object; or one of them changed, kept in flash
     opq-update     see update.py          firmware, by pieces, with progress
+    opq-update     look                   the gateway looks at its repository of releases now
 
 The answer has `ok`, and in `detail` (field 1000) the Box's answer or the reason of a failure. One BoxOrders
 per Box, owned by the command handler's thread: the Box's answers come back through `later`.
@@ -23,18 +24,29 @@ Later = Callable[[Callable[[], None]], bool]
 ANSWER_S = 3.0
 """A Box answers in milliseconds; this allows for a line that is busy with samples sent again."""
 LONGEST_ARGUMENT = 80
+LOOK = "look"
+NO_UPDATES = "this gateway has no [update] url, so it looks at no repository"
 
 
 class BoxOrders:
     """Carries out the orders for one Box."""
 
     def __init__(
-        self, line: BoxCommandLink, later: Later, now_ns: Callable[[], int], status: BoxStatus
+        self,
+        line: BoxCommandLink,
+        later: Later,
+        now_ns: Callable[[], int],
+        status: BoxStatus,
+        look_for_updates: Callable[[], tuple[bool, str]] = lambda: (False, NO_UPDATES),
     ) -> None:
-        """`later` runs a function in the handler's thread; it returns False when too many wait."""
+        """`later` runs a function in the handler's thread; it returns False when too many wait.
+
+        `look_for_updates`: see `Updater.look_now`.
+        """
         self._line = line
         self._later = later
         self._now_ns = now_ns
+        self._look_for_updates = look_for_updates
         self.update = FirmwareUpdate(line, later, status)
 
     def execute(self, plugin: str, message: str, reply: Reply) -> bool:
@@ -46,6 +58,8 @@ class BoxOrders:
                 self._time(message, reply)
             case "opq-settings":
                 self._settings(message, reply)
+            case "opq-update" if message == LOOK:
+                reply(*self._look_for_updates())
             case "opq-update":
                 reply(*self.update.execute(message))
             case _:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from opq_proto.release.plan import Plan, is_turn, version_key
+from opq_proto.release.plan import WHOLE, Plan, is_turn, version_key
 
 IDLE, READY, TRYING = "idle", "ready", "trying"
 STEPS = (IDLE, READY, TRYING)
@@ -13,6 +13,8 @@ FIRST_S = 20.0
 """From the start of the gateway to its first look at the repository."""
 LOOK_S = 3600.0
 """Interval of looks, more or less by a tenth, so that a fleet does not look at once."""
+OPEN_LOOK_S = 50.0
+"""The same while a roll-out is open for this gateway, which waits for its turn: less than a minute."""
 TRIAL_S = 60.0
 """Within this time all that was well before has to be well again."""
 STEADY_S = 3.0
@@ -94,6 +96,11 @@ def missing(journal: Journal, well: Collection[str], acknowledged: Collection[st
         f"nothing of Box {each} is acknowledged" for each in journal.acknowledged if each not in acknowledged
     ]
     return ", ".join(ill)
+
+
+def is_open(plan: Plan, gateway: str, group: str) -> bool:
+    """Whether a roll-out goes on that may come to this gateway, now or by a later step."""
+    return is_turn(replace(plan, share=WHOLE), gateway, group)
 
 
 def refusal(plan: Plan, running: str, journal: Journal, gateway: str, group: str) -> str:

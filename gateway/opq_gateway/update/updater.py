@@ -9,12 +9,13 @@ from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
+from opq_gateway.commands.orders import NO_UPDATES
 from opq_gateway.software_version import software_version
 from opq_gateway.update import decide
 from opq_gateway.update.journal import UpdateFolder
 from opq_gateway.update.trees import build, tree_tag
 from opq_proto.kit import log
-from opq_proto.release.plan import NoReleaseError, Plan, ReleaseError, is_turn
+from opq_proto.release.plan import NoReleaseError, Plan, ReleaseError, is_turn, version_key
 
 if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
@@ -67,6 +68,8 @@ class Updater:
         self._statuses, self._orders, self._keys, self._end = statuses, orders, keys, end
         self.judged = Event()
         """Set when nothing has to be written before the gateway ends: what else is cut off begins again."""
+        self._asked = Event()
+        """Set to look now."""
         self._firmware: dict[str, str] = {}
         self._tried = ""
         """The version of firmware that the Boxes in `_firmware` were tried with."""
@@ -80,9 +83,28 @@ class Updater:
         finally:
             self.judged.set()
         wait_s = decide.FIRST_S
-        while self._url and not stop.wait(wait_s):
-            self.look(stop)
-            wait_s = decide.LOOK_S * random.uniform(0.9, 1.1)
+        while self._url and not self._wait(stop, wait_s):
+            self._asked.clear()
+            is_open = self.look(stop)
+            wait_s = (decide.OPEN_LOOK_S if is_open else decide.LOOK_S) * random.uniform(0.9, 1.1)
+
+    def look_now(self) -> tuple[bool, str]:
+        """Ends the wait for the next look; returns whether there is one, and words. From any thread."""
+        if not self._url:
+            return False, NO_UPDATES
+        self._asked.set()
+        return True, f"it looks at {self._url} now, and reports there"
+
+    def _wait(self, stop: Stop, wait_s: float) -> bool:
+        """Until `stop` (True), the end of the wait, or `look_now`."""
+        until_s = time.monotonic() + wait_s
+        while not self._asked.is_set():
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                return stop.is_set()
+            if stop.wait(min(left_s, CHECK_S)):
+                return True
+        return stop.is_set()
 
     def _judge(self, stop: Stop) -> bool:
         """Whether this version has proved itself; it is then the one that the link names."""
@@ -119,15 +141,19 @@ class Updater:
         found = (each for each in self._statuses.values() if each.acknowledged_monotonic_s is not None)
         return tuple(each.box_id for each in found)
 
-    def look(self, stop: Stop) -> None:
-        """Looks at the repository once, does what is due, and reports."""
+    def look(self, stop: Stop) -> bool:
+        """Looks at the repository once, does what is due, and reports.
+
+        Returns whether a roll-out is open for this gateway, which waits for its turn.
+        """
         try:
             from opq_gateway.update.repository import Repository
             from opq_proto.release.report import Report
         except ModuleNotFoundError as error:
             why = f"this needs {error.name}: pip install 'opq-toolkit[update]'"
             self._log.error("update.not_installed", reason=why)
-            return
+            return False
+        is_open = False
         report = Report(self._gateway, software_version(), 0, group=self._group)
         try:
             repository = Repository(self._url, self.folder)
@@ -135,8 +161,11 @@ class Updater:
             plan = repository.plan("gateway")
             if plan is not None:
                 report = self._by_plan(repository, plan, report)
+                newer = version_key(plan.version) > version_key(report.version)
+                may_come = newer and decide.is_open(plan, self._gateway, self._group)
+                is_open = report.state == "waiting" and may_come
             if report.state != "trying" and (firmware := repository.plan("firmware")) is not None:
-                self._update_boxes(repository, firmware, stop)
+                is_open |= self._update_boxes(repository, firmware, stop)
         except (ReleaseError, OSError) as error:
             why = self._words(error)
             self._log.warning("update.refused", reason=why)
@@ -144,6 +173,7 @@ class Updater:
         self._send(report)
         if report.state == "trying":
             self._end()
+        return is_open
 
     def _by_plan(self, repository: "Repository", plan: Plan, report: "Report") -> "Report":
         """Installs the plan's version where that is due; returns what is to be reported."""
@@ -184,13 +214,15 @@ class Updater:
             return f"{error.filename or self.folder.path}: {error.strerror or error}"
         return str(error)
 
-    def _update_boxes(self, repository: "Repository", plan: Plan, stop: Stop) -> None:
+    def _update_boxes(self, repository: "Repository", plan: Plan, stop: Stop) -> bool:
+        """Updates Boxes where it is this gateway's turn; returns whether some wait for that."""
         from opq_gateway.update.box_firmware import due, update_box
 
         if self._tried != plan.version:
             self._tried, self._firmware = plan.version, {}
         if not is_turn(plan, self._gateway, self._group):
-            return
+            waiting = due(plan.version, self._statuses.values(), self._firmware)
+            return bool(list(waiting)) and decide.is_open(plan, self._gateway, self._group)
         for box_id, hardware in due(plan.version, self._statuses.values(), self._firmware):
             try:
                 release = repository.release("firmware", plan.version, hardware)
@@ -200,7 +232,7 @@ class Updater:
             if why := self.folder.read().refused.get(digest(release), ""):
                 self._firmware[box_id] = why
             if stop.is_set() or any("failed" in ended for ended in self._firmware.values()):
-                return
+                return False
             file = self.folder.path / "firmware.opqfw"
             repository.fetch(release, file)
             ended, not_kept = update_box(self._orders, box_id, file, plan.version)
@@ -209,6 +241,7 @@ class Updater:
             file.unlink()
             if not_kept:  # what did not arrive, or was not begun, is sent again after a start
                 self._refuse(release, ended)
+        return False
 
     def _refuse(self, release: "TargetFile", reason: str) -> None:
         """Notes that these bytes failed here, so that they are neither fetched nor tried again."""

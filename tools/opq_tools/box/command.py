@@ -162,15 +162,29 @@ def time(connection: Connection, box_id: str, utc_ms: int | None, as_json: bool)
 
 @command.command("update", short_help="Update its firmware while it samples.")
 @box_command
-@click.argument("file", type=click.Path(path_type=Path))
-def update_command(connection: Connection, box_id: str, file: Path, as_json: bool) -> None:
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--look", is_flag=True, help="No FILE: its gateway looks for releases now, not within the hour."
+)
+def update_command(connection: Connection, box_id: str, file: Path | None, look: bool, as_json: bool) -> None:
     """Update it to the firmware FILE (.opqfw) while it samples.
 
     The Box checks the signature itself and starts the new firmware on trial. If that does not become healthy,
     the Box returns to the old one by itself.
 
+    With --look the gateway of the Box looks at the repository of releases now: for itself, and for all of its
+    Boxes (docs/updates.md).
+
     Example: opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
+
+    Example: opq-tools box update 1 --look
     """
+    if look == (file is not None):
+        raise click.UsageError("want either a FILE of firmware or --look")
+    if file is None:
+        answer = _order(connection, box_id, "opq-update", "look")
+        _show({"box_id": box_id, "done": answer}, as_json)
+        return
     data = read_input(file)
     version = describe_firmware(data).version  # reports faults of the file before anything is sent
     with _command_client(connection) as (client, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:

@@ -21,6 +21,9 @@ PLACES = {
         "Sign firmware, a repository's file or any other; check signatures.",
     ),
 }
+LOOKS = (
+    "Gateways look within the hour, then each minute; `opq-tools box update BOX --look`: that of a Box now."
+)
 online_option = click.option(
     "--online-key", "online", type=click.Path(path_type=Path), required=True, metavar="KEY",
     help="The private key that signs time stamps and plans.",
@@ -142,6 +145,8 @@ def rollout(
     if plan is None:
         raise ReleaseError(f"{folder} has no plan for {kind}; name a VERSION and --online-key")
     click.echo(json.dumps(plan.fields(), indent=1) if as_json else _words(plan))
+    if online is not None and not as_json:
+        click.echo(LOOKS)
 
 
 def _changed(

@@ -15,7 +15,7 @@ from waiting import wait_for
 
 from opq_plugins.package.archive import pack
 from opq_plugins.policy import Policy, ProcessLimits
-from opq_proto.errors import PluginError
+from opq_plugins.sdk import PermanentError
 from opq_rules.rule_plugins import RulePlugins
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -78,6 +78,10 @@ def test_the_sink_of_the_guide_stores_rows(server: MariaDb, plugins: RulePlugins
     assert server.ask("SELECT * FROM guide ORDER BY id") == [(1, "a'); DROP TABLE guide; --"), (2, None)]
     with pytest.raises(ValueError, match="not a name of a table"):
         sink.collect(whose, [{"id`) VALUES (1); --": 1}])
+    with pytest.raises(PermanentError, match="Unknown column"):
+        sink.collect(whose, [{"id": 3}, {"nothing": 1}])
+    sink.collect(whose, [{"id": 4}])
+    assert server.ask("SELECT id FROM guide WHERE id > 2") == [(4,)], "of a refused call nothing is stored"
     with pytest.raises(ValueError, match=r"url  missing.*table  missing"):
         plugins.sink("mysql")().configure({})
 
@@ -99,7 +103,7 @@ def test_the_example_stores_each_row_once(server: MariaDb, plugins: RulePlugins)
         (2, None, "r:1/1"),
     ]
     whose.row_ids = ["r:2/0"]
-    with pytest.raises((ValueError, PluginError), match="Unknown column"):
+    with pytest.raises(PermanentError, match="Unknown column"):
         sink.collect(whose, [{"nothing": 1}])
     for url in ("nowhere", "mysql://h", f"postgres://u@127.0.0.1:{server.port}/opq"):
         with pytest.raises(ValueError, match="url  is not an address"):

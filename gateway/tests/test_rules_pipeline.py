@@ -1,6 +1,7 @@
 """What every sink has in common: batches, templates, order after a failure, nothing lost on disk."""
 
 import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 
-from opq_plugins.sdk import Context, Sink, SinkContext
+from opq_plugins.sdk import Context, PermanentError, Sink, SinkContext
+from opq_rules.delivery import dead_letters
+from opq_rules.delivery.dead_letters import DeadLetters
 from opq_rules.delivery.pipeline import Parcel, Pipeline, RefusedParcels
 from opq_rules.delivery.template import compiled_template
 from opq_rules.delivery.transform import divided, encoded, transformer
@@ -72,10 +75,87 @@ class Bench:
         self.sink, self.done, self.rule = Shelf(), [], Rule()
         shared, _ = divided(properties)
         kept = RefusedParcels(path, memory, disk)
-        self.pipeline = Pipeline(self.sink, self.rule, shared, kept, self.done.extend, lambda: self.now_s)
+        self.dead = None if path is None else path.parent / "dead-letters"
+        letters = None if self.dead is None else DeadLetters(self.dead, "shelf")
+        self.pipeline = Pipeline(
+            self.sink, self.rule, shared, kept, self.done.extend, lambda: self.now_s, letters
+        )
 
     def data(self) -> list[Any]:
         return [data for data, _ in self.sink.taken]
+
+
+class Picky(Shelf):
+    """Can never store rows with `bad`; `away`: how many calls from now on find no connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.away = 0, range(0)
+
+    def collect(self, context: SinkContext, data: Any) -> None:
+        self.calls += 1
+        if self.calls in self.away:
+            raise ConnectionError("away")
+        if any(row.get("bad") for row in data):
+            raise PermanentError("no column bad")
+        super().collect(context, data)
+
+
+def picky(path: Path, away: range = range(0)) -> Bench:
+    bench = Bench(path=path)
+    bench.sink = Picky()
+    bench.sink.away = away
+    bench.pipeline._sink = bench.sink
+    return bench
+
+
+def letters(bench: Bench, rule_id: str = "r") -> list[Any]:
+    assert bench.dead is not None
+    file = bench.dead / f"{rule_id}.jsonl"
+    assert file.stat().st_mode & 0o077 == 0
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_one_row_that_can_never_be_written_takes_no_other_with_it(tmp_path: Path) -> None:
+    bench = picky(tmp_path / "kept.sqlite3")
+    bench.pipeline.send([{"a": 1}, {"bad": 2}, {"a": 3}], "r:7")
+    bench.pipeline.send([{"a": 4}], "r:8")
+    assert bench.data() == [[{"a": 1}], [{"a": 3}], [{"a": 4}]]
+    assert bench.done == ["r:7", "r:8"] and bench.pipeline.waiting == 0
+    (letter,) = letters(bench)
+    assert (letter["row"], letter["row_id"], letter["sink"]) == ({"bad": 2}, "r:7/1", "shelf")
+    assert letter["why"] == "PermanentError: no column bad"
+    counters = bench.pipeline.counters
+    assert (counters.dead_letters_total, counters.lost_total) == (1, 1)
+
+
+def test_rows_that_are_sent_one_by_one_go_on_where_the_connection_was_lost(tmp_path: Path) -> None:
+    bench = picky(tmp_path / "kept.sqlite3", away=range(4, 6))  # call 1 is the whole, 4 the third row
+    bench.pipeline.send([{"a": 1}, {"bad": 2}, {"a": 3}, {"bad": 4}], "r:7")
+    assert bench.data() == [[{"a": 1}]] and bench.done == []
+    for _ in range(3):
+        bench.now_s += 60
+        bench.pipeline.tick()
+    assert bench.data() == [[{"a": 1}], [{"a": 3}]] and bench.done == ["r:7"]
+    assert [letter["row"] for letter in letters(bench)] == [{"bad": 2}, {"bad": 4}]
+
+
+def test_any_other_error_sends_the_whole_to_the_dead_letters(tmp_path: Path) -> None:
+    bench = Bench(path=tmp_path / "kept.sqlite3")
+    bench.sink.broken = ZeroDivisionError("a fault of its own")
+    bench.pipeline.send([{"a": 1}, {"a": 2}], "r:7")
+    assert [letter["row"] for letter in letters(bench)] == [{"a": 1}, {"a": 2}] and bench.done == ["r:7"]
+
+
+def test_a_full_file_of_dead_letters_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "LARGEST_BYTES", 200)
+    bench = picky(tmp_path / "kept.sqlite3")
+    for k in range(9):
+        bench.pipeline.send([{"bad": k + 1}], f"r:{k}")
+    assert bench.dead is not None
+    files = sorted(file.name for file in bench.dead.iterdir())
+    assert files[-1] == "r.jsonl.1" and all(file.stat().st_size < 400 for file in bench.dead.iterdir())
+    assert bench.pipeline.counters.dead_letters_total == 9
 
 
 def test_an_emission_goes_as_one_array_and_with_send_single_row_by_row() -> None:

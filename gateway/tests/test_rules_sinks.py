@@ -157,7 +157,7 @@ def test_sql_refuses_a_column_whose_name_is_a_statement(base: Path) -> None:
 
 def test_sql_says_what_will_not_pass_and_what_may(base: Path) -> None:
     sink = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}", table="nowhere")
-    with pytest.raises(ValueError, match="no such table"):
+    with pytest.raises(PermanentError, match="no such table"):
         sink.collect(Context(), [{"v": 1}])
     locked = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}?timeout=0.05", table="t")
     with sqlite3.connect(base, isolation_level=None) as other:

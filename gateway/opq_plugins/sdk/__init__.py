@@ -31,6 +31,15 @@ class RowError(OpqError):
     """One record cannot be computed (types clash, division by zero): counted, and the rule continues."""
 
 
+class PermanentError(OpqError):
+    """A sink can never write these rows (unknown column, a value that does not fit), however often it tries.
+
+    Raised by `collect`, which has then stored none of the rows of this call. Several rows are then given one
+    by one, and those for which it is raised again go to the dead-letter file. An error that passes (no
+    connection, a lock) is an OSError: all rows wait and come again.
+    """
+
+
 class Context(Protocol):
     """Identifies the caller. State is JSON, stored with the rule's checkpoint; the next version gets it."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from opq_plugins.package.manifest import PackageManifest, parse_manifest
-from opq_plugins.sdk import Source, Value
+from opq_plugins.sdk import PermanentError, Source, Value
 from opq_plugins.worker import wire as frames
 from opq_plugins.worker.context import LONGEST_TEXT, WorkerContext, context_at
 from opq_proto.errors import OpqError
@@ -35,7 +35,7 @@ LOADERS = {
     "lua": ("lua_script", "load_lua"),
     "c": ("c_library", "load_library"),
 }
-FAILURES = {OSError: "again", ValueError: "value", NotImplementedError: "cannot"}
+FAILURES = {PermanentError: "never", OSError: "again", ValueError: "value", NotImplementedError: "cannot"}
 """Exception of a method -> `failure` of its Answer."""
 
 

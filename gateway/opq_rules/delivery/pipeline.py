@@ -2,7 +2,9 @@
 
 It batches, transforms and sends. After an OSError of the sink the parcel is stored, everything after it
 waits, and all is sent again in order. The same happens when a sink cannot be opened, whatever it raises: the
-parcel is not at fault. Any other error drops the parcel, counted, because sending it again would not help.
+parcel is not at fault. Any other error drops the parcel, because sending it again would not help: its rows go
+to the dead-letter file. After a PermanentError of several rows each is sent by itself, so that one bad row
+takes no other with it.
 
 RefusedParcels: parcels that a sink could not take, in order, first in memory, then on disk. A kill loses
 nothing on disk: each parcel is a row of SQLite, written before it counts as stored.
@@ -17,9 +19,10 @@ from pathlib import Path
 
 import msgspec
 
-from opq_plugins.sdk import Context, Sink
+from opq_plugins.sdk import Context, PermanentError, Sink
 from opq_proto.kit.sqlite_file import SqliteFile
 from opq_rules.batch import Emission, Row
+from opq_rules.delivery.dead_letters import DeadLetters
 from opq_rules.delivery.transform import SinkProperties, transformer
 
 _MIGRATIONS = ("CREATE TABLE IF NOT EXISTS kept (n INTEGER PRIMARY KEY, parcel BLOB NOT NULL)",)
@@ -127,6 +130,8 @@ class SinkCounters:
     last_exception: str = ""
     last_exception_time: int = 0
     connection_status: int = 0
+    dead_letters_total: int = 0
+    """Rows in the dead-letter file."""
 
 
 @dataclass(slots=True)
@@ -175,10 +180,14 @@ class Pipeline:
         refused: RefusedParcels,
         done: Callable[[Sequence[str]], None],
         monotonic_s: Callable[[], float] = time.monotonic,
+        dead_letters: DeadLetters | None = None,
     ) -> None:
         self.counters = SinkCounters()
         self._sink, self._properties, self._refused, self._done = sink, properties, refused, done
         self._sending = SinkSending(context)
+        self._dead_letters = dead_letters
+        self._split: tuple[tuple[str, ...], int] = ((), 0)
+        """The rows of a parcel that is sent one by one, and how many of them are done."""
         self._transform = transformer(properties)
         self._batching = properties.batchSize > 1 or properties.lingerInterval > 0
         self._now_s = monotonic_s
@@ -308,14 +317,19 @@ class Pipeline:
                 self._is_open = True
         except Exception as error:  # code of a plug-in
             return self._out_of_reach(error)
+        if self._split[0] and self._split[0] == parcel.row_ids:
+            return self._sent_one_by_one(parcel)
         try:
             data = self._transform(parcel.rows[0] if parcel.single else parcel.rows)
             self._sink.collect(self._sending, data)
         except OSError as error:
             return self._out_of_reach(error)
         except Exception as error:  # a plug-in's code, any data: the parcel is dropped, the rule continues
+            if isinstance(error, PermanentError) and len(parcel.rows) > 1:
+                return self._sent_one_by_one(parcel)
             self._failed(error)
             self.counters.lost_total += 1
+            self._bury(parcel)
             self._log_dropped()
             return True
         if self.counters.connection_status < 0:
@@ -324,6 +338,30 @@ class Pipeline:
         self.counters.connection_status = 1
         self._failed_in_row = 0
         return True
+
+    def _sent_one_by_one(self, parcel: Parcel) -> bool:
+        """Sends the rows of a parcel each by itself; one that came as far as this before goes on there."""
+        done = self._split[1] if self._split[0] == parcel.row_ids else 0
+        last = len(parcel.rows) - 1
+        for k in range(done, last + 1):
+            ids = parcel.emission_ids if k == last else ()
+            if not self._sent(Parcel([parcel.rows[k]], (parcel.row_ids[k],), ids)):
+                self._split = parcel.row_ids, k
+                return False
+        self._split = (), 0
+        return True
+
+    def _bury(self, parcel: Parcel) -> None:
+        if self._dead_letters is None:
+            return
+        try:
+            self._dead_letters.add(
+                self._sending.rule_id, parcel.rows, parcel.row_ids, self.counters.last_exception
+            )
+        except OSError as error:
+            self._failed(error)
+            return
+        self.counters.dead_letters_total += len(parcel.rows)
 
     def _out_of_reach(self, error: Exception) -> bool:
         """Records the failure; returns whether the parcel was given up."""

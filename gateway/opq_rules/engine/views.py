@@ -272,6 +272,7 @@ def _sink_node(rule: Rule, runner: SinkRunner | None) -> JsonObject:
             "last_exception": counters.last_exception,
             "last_exception_time": counters.last_exception_time,
             "lost_total": counters.lost_total,
+            "dead_letters_total": counters.dead_letters_total,
             "connection_status": counters.connection_status,
         }
         node |= {f"{name}_total": count for name, count in pipeline.own_counts.items()}

@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from opq_plugins.sdk import Context, SinkContext
+from opq_plugins.sdk import Context, PermanentError, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.config.settings import configured
 from opq_proto.kit.file_roots import FileRoots
@@ -227,11 +227,11 @@ def _numbers(row_id: str) -> tuple[str, int, int]:
 
 
 def _sorted_out(error: DBAPIError) -> Exception:
-    """The error to raise, without values: ConnectionError if temporary, else (no such table) ValueError."""
+    """The error to raise, without values: ConnectionError if it passes, else PermanentError."""
     cause = error.orig
     text = f"{type(cause).__name__}: {cause}"
     number = cause.args[0] if cause is not None and cause.args else None
     passing = error.connection_invalidated or (isinstance(number, int) and number in _MYSQL_PASSING)
     if isinstance(number, str) and re.search(r"locked|unable to open|disk|readonly|refused|timeout", number):
         passing = True  # SQLite and PostgreSQL report it as text
-    return ConnectionError(text) if passing else ValueError(text)
+    return ConnectionError(text) if passing else PermanentError(text)

@@ -48,7 +48,7 @@ class Sink(sdk.Sink):
             self._disconnect()  # what was not committed is gone with it
             if (error.args and error.args[0] in PASSING) or isinstance(error, pymysql.err.InterfaceError):
                 raise ConnectionError(str(error)) from None  # comes again, in order
-            raise ValueError(str(error)) from None  # dropped and counted
+            raise sdk.PermanentError(str(error)) from None  # to the dead-letter file
 
     def close(self, context: sdk.Context) -> None:
         self._disconnect()

@@ -24,13 +24,14 @@ from opq_plugins.host.worker.worker_process import (
     WorkerProcess,
 )
 from opq_plugins.policy import Policy, worker_uid
-from opq_plugins.sdk import RowError, Value
+from opq_plugins.sdk import PermanentError, RowError, Value
 from opq_plugins.worker import wire as frames
 from opq_proto.errors import PluginError
 from opq_proto.kit.backoff import Backoff
 
 FAILURES: dict[str, type[Exception]] = {
     "again": ConnectionError,
+    "never": PermanentError,
     "value": ValueError,
     "cannot": NotImplementedError,
     "row": RowError,

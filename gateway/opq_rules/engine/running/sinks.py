@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from opq_plugins.sdk import Sink
 from opq_rules.batch import Emission
+from opq_rules.delivery.dead_letters import DeadLetters
 from opq_rules.delivery.pipeline import Pipeline, RefusedParcels
 from opq_rules.delivery.transform import SinkProperties
 from opq_rules.engine.clock import STOP_S, RuleClock, ended
@@ -325,7 +326,8 @@ class SinkPool:
                 path = self._cache_dir / f"{key}.sqlite3" if properties.enableCache else None
                 refused = RefusedParcels(path, properties.memoryCacheThreshold, properties.maxDiskCache)
             clock = self._giver.clock
-            return Pipeline(sink, runner, properties, refused, done, clock.monotonic_s)
+            dead_letters = DeadLetters(self._cache_dir.parent / "dead-letters", action.type)
+            return Pipeline(sink, runner, properties, refused, done, clock.monotonic_s, dead_letters)
 
         return SinkRunner(key, action, make, limit, self._giver, durable)
 

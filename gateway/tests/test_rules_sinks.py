@@ -20,7 +20,7 @@ from mosquitto_of_ones_own import MOSQUITTO, Broker
 from rules_engine import EVERYWHERE, running, stream
 from waiting import wait_for
 
-from opq_plugins.sdk import Sink
+from opq_plugins.sdk import PermanentError, Sink
 from opq_rules.errors import RuleError
 from opq_rules.memory_topics import Topics
 from opq_rules.sinks import file, memory, mqtt, rest, sql

@@ -168,6 +168,9 @@ AMBIGUOUS_S: Final = (6.0, 14.0)
 """A loss of supply of about `[mauka.outages] silence_s` is not drawn."""
 FERRETDB_EVERY: Final = 4
 """Seeds, because it takes several times as long."""
+FERRETDB_KINDS: Final = (("gps", "quiet", "voltage", "cur"), ("ntp", "replayed", "free", "leg"))
+"""Of the Boxes there, by turns: it reads a whole collection at each query, waveforms too, so that of eight
+it would take minutes longer than they run."""
 DIP_FIRST_S: Final = 6.0
 DIP_GAP_S: Final = 1.8
 START_S: Final = 8.0
@@ -185,14 +188,16 @@ def draw_restarts(
 
     Args:
         restarts: how many; None: it is drawn.
-        kinds: of the Boxes; None: one of each.
+        kinds: of the Boxes; None: one of each, or half of them with FerretDB.
     """
     chance = random.Random(seed)
     emulated = kinds is None and seed % EMULATED_EVERY == 0
     count = restarts or (2 if emulated else chance.choice((2, 2, 3)))
     ends = (*TOGETHER, *ALONE)
     chosen = [ends[(seed + 4 * each) % len(ends)] for each in range(count)]  # each as often as any other
-    wanted = kinds or tuple(kind for kind in RESTARTED if kind != "emulated")
+    has_ferretdb = seed % FERRETDB_EVERY == 1
+    few = FERRETDB_KINDS[seed // FERRETDB_EVERY % len(FERRETDB_KINDS)] if has_ferretdb else None
+    wanted = kinds or few or tuple(kind for kind in RESTARTED if kind != "emulated")
     if emulated:
         chosen, wanted = ["ctrl_c", "boxes_killed"], ("quiet", "cur", "emulated")
     in_order = [kind for kind in wanted if RESTARTED[kind] is None]
@@ -215,7 +220,7 @@ def draw_restarts(
         tuple(found),
         round(at_s, 3),
         boxes=boxes,
-        store="ferretdb" if seed % FERRETDB_EVERY == 1 else "sqlite",
+        store="ferretdb" if has_ferretdb else "sqlite",
         ahead_s=ahead_s,
     )
 

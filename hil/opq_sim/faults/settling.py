@@ -109,9 +109,11 @@ def told(world: FaultWorld, still_s: float) -> Condition:
     known = [each for number in layout.synchronised for each in layout.gateways.get(number, ())]
     box_ids = [box_id for box_id in known if box_id in world.around.boxes.boxes]
     moved_s, before, shares = time.monotonic(), None, dict[str, float]()
+    asked_ns = world.processes.now_ns()
 
     def objection() -> str | None:
-        nonlocal moved_s, before
+        nonlocal moved_s, before, asked_ns
+        since_ns, asked_ns = asked_ns, world.processes.now_ns()
         try:
             events, boxes = view.events(), view.boxes()
         except OSError as error:
@@ -123,7 +125,7 @@ def told(world: FaultWorld, still_s: float) -> Condition:
             share = boxes.get(box_id, {}).get("availability", {}).get("hour")
             if share is not None and shares.setdefault(box_id, share) != share:
                 shares[box_id] = share
-                world.evidence.shares[box_id] = share, world.processes.now_ns()
+                world.evidence.shares[box_id] = share, since_ns, world.processes.now_ns()
         late = [each["id"] for each in events if not (each["finished"] and each["analysed"])]
         if late:
             return f"events {', '.join(map(str, late))} are not finished and analysed"

@@ -180,7 +180,7 @@ def _outages(
 
 
 def _shares(truth: RestartTruth, evidence: Evidence, account: RestartAccount) -> None:
-    for box_id, (share, until_ns) in evidence.shares.items():
+    for box_id, (share, since_ns, until_ns) in evidence.shares.items():
         spans = truth.spans_ns.get(box_id)
         rows = evidence.measured.get(box_id, [])
         if spans is None or not rows:
@@ -194,7 +194,7 @@ def _shares(truth: RestartTruth, evidence: Evidence, account: RestartAccount) ->
             if start - ahead_ns < until_ns
         ]
         newest_ns = max(end for _, end in own)
-        ends_ns = [end for _, end in own if end > newest_ns - UNSEEN_NS]
+        ends_ns = [end for _, end in own if end > min(newest_ns, since_ns) - UNSEEN_NS]
         true = min((_share(own, end_ns) for end_ns in ends_ns), key=lambda each: abs(each - share))
         account.shares += 1
         account.share_error = max(account.share_error, abs(share - true))

@@ -1,10 +1,9 @@
-"""What is wrong with a data folder: disk, keys, configuration, store."""
+"""What is wrong with a data folder: disk, owners, keys, configuration; `stores.py` has its databases."""
 
 import contextlib
 import errno
 import os
 import shutil
-import sqlite3
 import statistics
 import time
 from collections.abc import Iterable, Iterator
@@ -16,64 +15,87 @@ from opq_proto.config.reading import read_document
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
 from opq_proto.kit.port_trouble import HINTS
+from opq_proto.kit.system_record import GATEWAY, read_record
+from opq_tools.doctor.owners import check_owners, chown, user_name
 from opq_tools.doctor.problem import Problem
+from opq_tools.doctor.stores import check_stores
 
 LEAST_FREE, LEAST_SHARE = 1 << 30, 1 - DISK_SHARE
 LEAST_FILES = 1000
 SLOW_S = 0.05
 TRIES = 5
-CHECKED_BYTES = 200 << 20
-"""A larger database is not read whole here: that would take longer than the rest."""
-LARGE_LOG = 1 << 30
-HEAD = b"SQLite format 3\0"
-STORES = ("opq.db", "accounts.db")
 CONFIGURATIONS = ("config/gateway.toml", "config/cloud.toml")
 KINDS = ("gateway", "cloud", "rules")
-RESTORE = "opq-tools restore ARCHIVE into an empty folder (docs/operating.md, Copies)"
-REPAIR = "opq-tools store repair saves what can be read, or opq-tools restore ARCHIVE into an empty folder"
+AS_OWNER = "run this as the owner of the data folder, or with sudo"
 
 
 def check_folder(data_dir: Path, etc: Path = Path("/etc/opq")) -> Iterator[Problem]:
     """Yields what is wrong with the data folder, and with configurations in it and in `etc`."""
-    if not data_dir.is_dir():
-        if data_dir.exists():
-            yield Problem("data folder", f"{data_dir} is not a folder", f"move {data_dir} away")
+    try:
+        if not data_dir.is_dir():
+            if data_dir.exists():
+                yield Problem("data folder", f"{data_dir} is not a folder", f"move {data_dir} away")
+            return
+    except OSError as error:  # a folder above it may not be entered
+        yield Problem("data folder", f"{data_dir}: {error.strerror}", AS_OWNER)
         return
     if not os.access(data_dir, os.W_OK | os.X_OK):
-        owner = data_dir.stat().st_uid
-        text = f"{data_dir} belongs to user {owner}, and this user, {os.geteuid()}, cannot write there"
-        yield Problem("data folder", text, f"run as that user, or: sudo chown -R {os.geteuid()} {data_dir}")
-        return
-    yield from _disk(data_dir)
-    yield from _keys(data_dir)
-    yield from _configurations(data_dir, etc)
-    yield from _stores(data_dir)
+        owner, own = data_dir.stat().st_uid, os.geteuid()
+        text = f"{data_dir} belongs to {user_name(owner)}, and {user_name(own)} cannot write there"
+        fix = f"run as that user (sudo -u {user_name(owner)} …), or: {chown(own, data_dir)}"
+        yield Problem("data folder", text, fix)
+        if not os.access(data_dir, os.R_OK | os.X_OK):
+            return
+    yield from _looked("disk", _disk(data_dir))
+    yield from _looked("owner", check_owners(data_dir))
+    yield from _looked("keys", _keys(data_dir))
+    yield from _looked("configuration", _configurations(data_dir, etc))
+    yield from _looked("store", check_stores(data_dir))
+
+
+def _looked(what: str, found: Iterator[Problem]) -> Iterator[Problem]:
+    """Yields what a check finds; where it may not read, that is a problem too, and the next check follows."""
+    try:
+        yield from found
+    except OSError as error:
+        text = f"{error.filename} cannot be read: {error.strerror or error}"
+        yield Problem(what, text, AS_OWNER)
 
 
 def _disk(data_dir: Path) -> Iterator[Problem]:
+    took_s, problem = _kept_pages(data_dir)
     space = shutil.disk_usage(data_dir)
-    if space.free < max(LEAST_FREE, LEAST_SHARE * space.total):
+    is_full = problem in (errno.ENOSPC, errno.EDQUOT)
+    if is_full or space.free < max(LEAST_FREE, LEAST_SHARE * space.total):
         text = f"{space.free / 1e9:.1f} GB of {space.total / 1e9:.0f} GB are free at {data_dir}"
+        text = f"the disk is full: {text}" if is_full else text
         fix = "delete what is not needed, or keep less: ring_hours of the gateway, [store] of the cloud"
         yield Problem("disk", text, fix)
     files = os.statvfs(data_dir)
     if files.f_files and files.f_favail < LEAST_FILES:
         text = f"{files.f_favail} more files fit on the disk of {data_dir}"
         yield Problem("disk", text, "delete small files that are not needed (df -i)")
-    probe = data_dir / f".doctor-{os.getpid()}"
+    if took_s > SLOW_S:
+        text = f"the disk of {data_dir} takes {took_s:.2f} s to keep a page"
+        yield Problem("disk", text, "an SSD, or a card that is not worn; nothing else that writes to it")
+    if problem and not is_full and problem != errno.EACCES:  # the owner is named by itself
+        text = f"{data_dir} cannot be written: {os.strerror(problem)}"
+        yield Problem("disk", text, "look at `dmesg` and `df`")
+
+
+def _kept_pages(data_dir: Path) -> tuple[float, int]:
+    """How long the disk takes to keep a page, s, and the number of the error with which it refuses."""
+    probe, took_s = data_dir / f".doctor-{os.getpid()}", []
     try:
-        took_s = []
         for _ in range(TRIES):
             begun_s = time.perf_counter()
             with probe.open("wb") as file:
                 file.write(bytes(4096))
                 os.fsync(file.fileno())
             took_s.append(time.perf_counter() - begun_s)
-        if statistics.median(took_s) > SLOW_S:
-            text = f"the disk of {data_dir} takes {statistics.median(took_s):.2f} s to keep a page"
-            yield Problem("disk", text, "an SSD, or a card that is not worn; nothing else that writes to it")
+        return statistics.median(took_s), 0
     except OSError as error:
-        yield Problem("disk", f"{data_dir} cannot be written: {error.strerror}", "look at `dmesg` and `df`")
+        return 0.0, error.errno or errno.EIO
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
@@ -84,6 +106,8 @@ def _keys(data_dir: Path) -> Iterator[Problem]:
     if not keys.server_public.parent.parent.exists():
         return  # nothing was ever set up here
     for path in sorted(keys.server_secret.parent.glob("*_secret")):
+        if not os.access(path, os.R_OK):
+            continue  # the owner is named by itself; a new key would be no help
         if path.stat().st_mode & 0o077:
             yield Problem(
                 "keys", f"{path} can be read by others", f"chmod 600 {path}", partial(path.chmod, 0o600)
@@ -111,11 +135,18 @@ def _keys(data_dir: Path) -> Iterator[Problem]:
                 text = f"{keys.server_public} does not belong to {keys.server_secret}: no Box is let in"
                 make = f"copy both files from one back-up, or {make} --force and give gateways the public key"
                 yield Problem("keys", text, make)
-    elif not (data_dir / "gateway").exists():  # a gateway has the server's public key alone
+    elif _has_cloud(data_dir):  # a gateway has the server's public key alone
         missing = keys.server_public if keys.server_secret.exists() else keys.server_secret
         if keys.server_secret.exists() or keys.server_public.exists():
             make = f"take both files from one back-up, or {make} --force and give gateways the new public key"
         yield Problem("keys", f"{missing} is missing", make)
+
+
+def _has_cloud(data_dir: Path) -> bool:
+    """Whether a cloud runs in the folder, or nothing that would show that a gateway alone does."""
+    meant = {each.name for each in read_record(data_dir).services} - {GATEWAY}
+    has_store = (data_dir / "opq.db").exists() or (data_dir / "config/cloud.toml").exists()
+    return bool(meant) or has_store or not (data_dir / "gateway").exists()
 
 
 def _configurations(data_dir: Path, etc: Path) -> Iterator[Problem]:
@@ -145,34 +176,3 @@ def _serial_ports(ports: Iterable[str]) -> Iterator[Problem]:
     for port in ports:
         if Path(port).exists() and not os.access(port, os.R_OK | os.W_OK):
             yield Problem("serial port", f"{port} cannot be opened by this user", HINTS[errno.EACCES])
-
-
-def _stores(data_dir: Path) -> Iterator[Problem]:
-    for name in STORES:
-        path = data_dir / name
-        if not path.exists():
-            if name == "opq.db" and (data_dir / "accounts.db").exists() and (data_dir / "mauka").exists():
-                yield Problem("store", f"{path} is gone", RESTORE)
-            continue
-        with path.open("rb") as file:
-            head = file.read(len(HEAD))
-        if head != HEAD:
-            what = "is empty" if not head else "is not an SQLite file"
-            yield Problem("store", f"{path} {what}", REPAIR if head else RESTORE)
-            continue
-        log = path.with_name(f"{name}-wal")
-        if log.exists() and log.stat().st_size > LARGE_LOG:
-            text = f"{log} has {log.stat().st_size / 1e9:.1f} GB: a program reads {name} and does not end"
-            yield Problem("store", text, f"end what holds it (fuser {path}), such as a forgotten sqlite3")
-        if path.stat().st_size <= CHECKED_BYTES:
-            yield from _read_whole(path)
-
-
-def _read_whole(path: Path) -> Iterator[Problem]:
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened:
-            (first, *_) = opened.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        first = str(error)
-    if first != "ok":
-        yield Problem("store", f"{path} is damaged: {first}", REPAIR)

@@ -1,0 +1,204 @@
+"""`opq-tools doctor` on a data folder with several faults: each is named, and it goes on after each."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.store import open_store
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService, note_meant
+from opq_tools.doctor.folder import check_folder
+from opq_tools.doctor.problem import Problem
+from opq_tools.doctor.stores import SCHEMAS
+
+OF_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to another user, or mount")
+OTHER_USER = 12_345
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data folder of a cloud and a gateway, with a store of the present schema; it is sound."""
+    made = tmp_path / "D"
+    fill(made)
+    assert found(made) == []
+    return made
+
+
+def fill(folder: Path) -> None:
+    KeyFolder(folder / "curve").create(server=True, box_ids=("1",))
+    open_store(None, folder).close()
+    (folder / "gateway").mkdir()
+
+
+def found(folder: Path) -> list[Problem]:
+    """All problems but those of this machine's disk, whose free space a test does not choose."""
+    return [
+        each
+        for each in check_folder(folder, folder / "etc")
+        if "GB are free" not in each.text or "full" in each.text
+    ]
+
+
+def change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as store, store:
+        store.execute(statement)
+
+
+def add_measurement(folder: Path, ahead_s: float) -> None:
+    """A sealed Measurement whose time is that much after now."""
+    end_ms = round((time.time() + ahead_s) * 1000)
+    change(folder / "opq.db", f"INSERT INTO segments VALUES (1, {end_ms - 1000}, {end_ms}, 1, 0)")
+
+
+def test_a_missing_secret_is_named_where_a_cloud_runs_beside_a_gateway(data_dir: Path) -> None:
+    secret = data_dir / "curve/private_keys/opqserver_secret"
+    secret.unlink()
+    (missing,) = found(data_dir)
+    assert missing.what == "keys" and missing.text == f"{secret} is missing"
+    (data_dir / "opq.db").unlink()
+    (data_dir / "accounts.db").unlink(missing_ok=True)
+    assert found(data_dir) == [], "a gateway alone has the public key only"
+    note_meant(data_dir, [MeantService(GATEWAY, "http://127.0.0.1:8913/")])
+    assert found(data_dir) == []
+    note_meant(data_dir, [MeantService(CLOUD, "http://127.0.0.1:8911/")])
+    assert [each.text for each in found(data_dir)] == [missing.text], "its store may be a MongoDB"
+
+
+def test_a_store_of_a_newer_version_is_named_and_the_rest_too(data_dir: Path) -> None:
+    newer = SCHEMAS["opq.db"] + 3
+    change(data_dir / "opq.db", f"PRAGMA user_version = {newer}")
+    add_measurement(data_dir, ahead_s=3600)
+    (data_dir / "curve/public_keys/opqserver.key").unlink()
+    (data_dir / "config").mkdir()
+    (data_dir / "config/cloud.toml").write_text("[view]\nport = 1\n")
+    problems = found(data_dir)
+    assert [each.what for each in problems] == ["keys", "configuration", "store", "clock"]
+    assert f"has schema {newer}, and this version reads schemas up to {newer - 3}" in problems[2].text
+    assert "damaged" not in "".join(each.text for each in problems)
+    assert "s before the newest Measurement" in problems[3].text
+
+
+@pytest.mark.parametrize(("ahead_s", "is_named"), [(-60, False), (1, False), (90, True)])
+def test_a_clock_before_the_newest_measurement_is_named(
+    data_dir: Path, ahead_s: float, is_named: bool
+) -> None:
+    add_measurement(data_dir, ahead_s)
+    assert [each.what for each in found(data_dir)] == (["clock"] if is_named else [])
+
+
+def test_the_clock_of_a_gateway_alone_is_compared_with_its_queue(data_dir: Path) -> None:
+    queue = data_dir / "gateway/queue.sqlite"
+    change(queue, "CREATE TABLE boxes (box INTEGER, last_end_ns INTEGER)")
+    assert found(data_dir) == []
+    change(queue, f"INSERT INTO boxes VALUES (1, {time.time_ns() + 600 * 10**9})")
+    (clock,) = found(data_dir)
+    assert clock.what == "clock" and str(queue) in clock.text
+
+
+def test_a_locked_store_is_not_a_damaged_one(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *named, **more: true_connect(*named, timeout=0.1, **more))
+    with closing(true_connect(data_dir / "opq.db", isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        (locked,) = found(data_dir)
+    assert locked.text == f"{data_dir}/opq.db is locked by another program"
+
+
+@OF_ROOT
+@pytest.mark.parametrize(
+    "which", ["curve/private_keys/opqserver_secret", "opq.db", "gateway", "curve", "system/id"]
+)
+def test_a_file_of_another_owner_is_named_with_the_chown_that_helps(data_dir: Path, which: str) -> None:
+    (data_dir / "system").mkdir()
+    (data_dir / "system/id").write_text("1")
+    for path in (data_dir, *data_dir.rglob("*")):
+        os.chown(path, OTHER_USER, OTHER_USER)
+    assert found(data_dir) == []
+    os.chown(data_dir / which, 0, 0)
+    (wrong,) = found(data_dir)
+    assert wrong.what == "owner" and f"{data_dir / which} belongs to root" in wrong.text
+    assert wrong.fix == f"sudo chown -R {OTHER_USER} {data_dir}"
+    subprocess.run(wrong.fix.removeprefix("sudo ").split(), check=True)
+    assert found(data_dir) == []
+
+
+@OF_ROOT
+def test_a_folder_of_root_with_files_of_the_services_is_named(data_dir: Path) -> None:
+    for path in data_dir.rglob("*"):
+        os.chown(path, OTHER_USER, OTHER_USER)
+    (wrong,) = found(data_dir)
+    assert f"{data_dir} belongs to root, and the services run as user {OTHER_USER}" in wrong.text
+
+
+@OF_ROOT
+def test_a_user_who_may_not_read_gets_the_same_help_and_a_new_key_is_none(open_place: Path) -> None:
+    """As the user of the services, after a command with sudo."""
+    data_dir = open_place / "D"
+    fill(data_dir)
+    for path in (data_dir, *data_dir.rglob("*")):
+        os.chown(path, OTHER_USER, OTHER_USER)
+    os.chown(data_dir / "curve/private_keys/opqserver_secret", 0, 0)
+    os.chown(data_dir / "opq.db", 0, 0)
+    os.setresuid(OTHER_USER, OTHER_USER, 0)
+    try:
+        problems = found(data_dir)
+    finally:
+        os.setresuid(0, 0, 0)
+    assert [each.what for each in problems] == ["owner", "store"]
+    assert problems[0].fix == f"sudo chown -R {OTHER_USER} {data_dir}"
+    assert "1 more belong to root" in problems[0].text and "opq.db cannot be read" in problems[1].text
+    assert not any("keygen" in each.fix for each in problems)
+    open_place.chmod(0o700)
+    os.setresuid(OTHER_USER, OTHER_USER, 0)
+    try:
+        (closed,) = found(data_dir)
+    finally:
+        os.setresuid(0, 0, 0)
+    assert closed.what == "data folder" and "Permission denied" in closed.text and "sudo" in closed.fix
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "opq", folder], check=False, capture_output=True
+    )
+    if not mounted or mounted.returncode != 0:
+        pytest.skip("no disk of its own can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@OF_ROOT
+def test_a_full_disk_is_a_full_disk_and_no_damaged_store(small_disk: Path) -> None:
+    data_dir = small_disk / "D"
+    fill(data_dir)
+    for name in ("opq.db", "accounts.db"):
+        assert not (data_dir / f"{name}-wal").exists()
+    with (small_disk / "filler").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(4096))
+    problems = found(data_dir)
+    disk = [each for each in problems if each.what == "disk"]
+    assert len(disk) == 1 and disk[0].text.startswith("the disk is full: 0.0 GB of 0 GB are free")
+    assert not any("damaged" in each.text for each in problems)
+    (small_disk / "filler").unlink()
+    assert [each for each in found(data_dir) if each.what != "disk"] == []

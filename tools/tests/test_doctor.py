@@ -19,6 +19,7 @@ import pytest
 from command_in_process import run_in_process
 from free_ports import free_offset
 
+from opq_cloud.store import BoxRecord, open_store
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.clock import ClockState
 from opq_proto.kit.http_server import HttpServer, ReplyHandler
@@ -32,6 +33,7 @@ from opq_tools.doctor.machine import UDEV_RULE, check_machine
 from opq_tools.doctor.problem import Problem
 from opq_tools.keep.backup import back_up
 
+BOXES = 100
 KEPT = ClockState(TimeSource.NTP, 2_000_000)
 
 
@@ -55,10 +57,12 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     KeyFolder(made / "curve").create(server=True, box_ids=("1",))
     (made / "config").mkdir()
     (made / "config/cloud.toml").write_text("")
-    for name in ("opq.db", "accounts.db"):
-        with closing(sqlite3.connect(made / name)) as store, store:
-            store.execute("CREATE TABLE rows (text TEXT)")
-            store.executemany("INSERT INTO rows VALUES (?)", [("x" * 500,)] * 300)
+    with closing(open_store(None, made)) as store:
+        for number in range(1, BOXES + 1):
+            store.put_box(BoxRecord(str(number), f"Box number {number}", description="x" * 500))
+        store.people.add_account("root@example.org", "root", "admin", "no-hash")
+    with closing(sqlite3.connect(made / "opq.db")) as file:
+        file.execute("VACUUM")  # no page has what another one has now
     return made
 
 
@@ -163,8 +167,10 @@ def _other_key(data_dir: Path) -> None:
 
 
 def _flip(data_dir: Path) -> None:
+    """Breaks the page of some Boxes."""
     content = bytearray((data_dir / "opq.db").read_bytes())
-    content[4096 * 2 : 4096 * 2 + 8] = bytes(8)
+    page = content.find(f"Box number {BOXES // 2}".encode()) // 4096
+    content[page * 4096 : page * 4096 + 8] = bytes(8)
     (data_dir / "opq.db").write_bytes(content)
 
 

@@ -1,6 +1,7 @@
 """Copies of a whole store, into the same and the other kind; one that was ended; back-ups of a MongoDB."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from store_cases import NOW_MS, numbered, stored_rows
 
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.upkeep.checking import check_store
 from opq_cloud.store.upkeep.copying import copy_store, read_store
 from opq_proto.errors import StoreError
@@ -197,6 +199,41 @@ def test_the_commands_say_what_was_copied_checked_and_saved(tmp_path: Path) -> N
     assert "saved 40 Measurements" in saved.stdout
     nothing = run_in_process("store", "check", "--data-dir", str(tmp_path / "none"))
     assert "has no opq.db" in nothing.stderr and "opq-tools restore" in nothing.stderr
+
+
+def test_a_mongodb_that_cannot_be_reached_is_no_damaged_store(tmp_path: Path) -> None:
+    nobody = "mongodb://user:secret@127.0.0.1:1/opq?serverSelectionTimeoutMS=200"
+    given = run_in_process("store", "check", "--mongo-uri", nobody)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/cloud.toml").write_text(f'[store]\nmongo_uri = "{nobody}"\n')
+    configured = run_in_process("store", "check", "--data-dir", str(tmp_path))
+    for done in (given, configured):
+        assert done.returncode == 1 and "mongodb://127.0.0.1:1/opq" in done.stderr
+        assert "was not checked: MongoDB: " in done.stderr and "Connection refused" in done.stderr
+        assert "secret" not in done.stderr and "repair" not in done.stderr and "copy" not in done.stderr
+
+
+@pytest.mark.parametrize(("table", "is_sealed"), [("blocks", True), ("parcels", False)])
+def test_a_repair_that_saves_no_measurement_ends_with_1_and_keeps_no_empty_store(
+    tmp_path: Path, table: str, is_sealed: bool
+) -> None:
+    with closing(EmbeddedStore(tmp_path / FILE_NAME)) as store:
+        store.append_columns(numbered(1000, 281, 3))
+        if is_sealed:
+            store.seal()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as file:
+        question = f"SELECT rootpage FROM sqlite_master WHERE name = '{table}'"
+        at = (file.execute(question).fetchone()[0] - 1) * 4096
+    data = bytearray((tmp_path / FILE_NAME).read_bytes())
+    data[at : at + 4096] = b"x" * 4096
+    (tmp_path / FILE_NAME).write_bytes(data)
+    new = tmp_path / "new"
+    done = run_in_process("store", "repair", "--data-dir", str(tmp_path), "--into", str(new))
+    assert done.returncode == 1 and "saved 0 Measurements" in done.stdout
+    assert f"table {table}: 1 pages" in done.stdout
+    assert is_sealed is ("843 of 843 Measurements" in done.stdout)
+    assert f"nothing is kept in {new}" in done.stderr and "opq-tools restore" in done.stderr
+    assert list(new.iterdir()) == []
 
 
 def test_an_archive_without_a_store_says_where_that_may_be(tmp_path: Path) -> None:

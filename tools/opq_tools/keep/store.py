@@ -1,6 +1,7 @@
 """`opq-tools store`: checks a store, saves what can be read of a damaged one, copies one into another."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.keep.archive import STORE_FILES
+from opq_tools.opened_store import store_place
 from opq_tools.progress import shown_progress
 
 SCHEMES = ("mongodb://", "mongodb+srv://")
@@ -24,6 +26,9 @@ NOUNS = {
     "opq_accounts": "accounts",
 }  # fmt: skip
 """Table -> what it has, in a summary."""
+
+
+RESTORE = "opq-tools restore puts a back-up in its place"
 
 
 class StoreNotWellError(OpqError):
@@ -53,17 +58,22 @@ def check(data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:
 
     Example: opq-tools store check --json
     """
-    folder = "" if mongo_uri else str(_existing(data_dir))
+    mongo_uri, place = store_place(mongo_uri, data_dir)
+    folder = "" if mongo_uri else str(_existing(place))
     problems, report = [], CheckReport()
     if folder:
         for name in STORE_FILES:
             path = Path(folder) / name
             problems += file_problems(path) if path.exists() else []
     try:
-        with closing(open_store(mongo_uri, Path(folder))) as store, shown_counts(store) as shown:
-            report = check_store(store, shown)
+        opened = open_store(mongo_uri, Path(folder))
     except OpqError as error:
+        if mongo_uri:  # nothing was read, so nothing is known of what is in it
+            raise StoreNotWellError(f"{shown_place(mongo_uri)} was not checked: {error}") from error
         problems.append(str(error))
+    else:
+        with closing(opened) as store, shown_counts(store) as shown:
+            report = check_store(store, shown)
     problems += report.problems
     if as_json:
         click.echo(
@@ -74,9 +84,8 @@ def check(data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:
             click.echo(line)
         click.echo(_counted(report.checked) + ("" if problems else ": all is well"))
     if problems:
-        helps = "opq-tools store repair saves the rest, opq-tools restore puts a back-up in its place"
-        if mongo_uri:
-            helps = "opq-tools store copy leaves it out, opq-tools restore puts a back-up in its place"
+        saves = "copy leaves it out" if mongo_uri else "repair saves the rest"
+        helps = f"opq-tools store {saves}, {RESTORE}"
         raise StoreNotWellError(f"{len(problems)} problems; {helps}")
 
 
@@ -89,14 +98,26 @@ def check(data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:
 def repair(into: Path, data_dir: Path | None, as_json: bool) -> None:
     """Save what can be read of a damaged opq.db and accounts.db into a new store, and name what cannot.
 
-    End the cloud first. The old files are not changed; move them away, put the two new ones in their place,
-    and start the cloud. For a MongoDB there is `mongod --repair`, and `opq-tools store copy`.
+    End the cloud first. The old files are not changed. Where something is lost, it is named, and at a
+    terminal you are asked whether to keep the rest. Then move the old files away, put the two new ones in
+    their place, and start the cloud. Ends with 1 if nothing of a kind could be saved. For a MongoDB there is
+    `mongod --repair`, and `opq-tools store copy`.
 
     Example: opq-tools store repair --data-dir /var/lib/opq --into /var/lib/opq-new
     """
     folder = _existing(data_dir)
     report = repair_store(folder, into, FILE_NAME)
     _print(report, f"{into / FILE_NAME}: saved", as_json)
+    counts = {name: each.count for name, each in report.copied.items()}
+    gone = [noun for name, noun in NOUNS.items() if name in report.lost and not counts.get(name)]
+    is_empty = not any(counts.get(name) for name in NOUNS)
+    asked = report.problems and not is_empty and not as_json and sys.stdin.isatty()
+    if (gone and is_empty) or (asked and not click.confirm("What is named above is lost. Keep the rest?")):
+        for name in STORE_FILES:
+            (into / name).unlink(missing_ok=True)
+        raise StoreNotWellError(f"nothing is kept in {into}; {folder} is as it was: {RESTORE}")
+    if gone:
+        raise StoreNotWellError(f"nothing was saved of the {', '.join(gone)}: {RESTORE}")
 
 
 @command.command("copy", short_help="Copy a whole store into an empty one of either kind.")

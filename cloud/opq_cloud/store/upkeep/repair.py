@@ -9,6 +9,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -16,15 +17,27 @@ from opq_cloud.store.embedded.accounts import ACCOUNTS_APPLICATION_ID, ACCOUNTS_
 from opq_cloud.store.embedded.schema import APPLICATION_ID, BOXES_PER_SEGMENT, MIGRATIONS
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.upkeep.checking import broken_references, lost_measurements
-from opq_cloud.store.upkeep.copying import CopyReport, Shown, copy_store
+from opq_cloud.store.upkeep.copying import FILES, MEASUREMENTS, TRENDS, CopyReport, Shown, copy_store
 from opq_cloud.store.upkeep.sqlite_pages import Row, SqlitePages
 from opq_proto.errors import StoreError
 
+HOLDS = {"blocks": MEASUREMENTS, "parcels": MEASUREMENTS, "trends_new": TRENDS, "chunks": FILES}
+"""Table of a file -> what its rows are part of, as the report names it."""
 VERSION_AT = 60
 """Where a file's schema number stands in its header."""
 
 
-def repair_store(folder: Path, into: Path, name: str, shown: Shown = lambda name, count: None) -> CopyReport:
+@dataclass
+class RepairReport(CopyReport):
+    """What was saved, and what was not."""
+
+    lost: set[str] = field(default_factory=set)
+    """Tables of which not all could be read."""
+
+
+def repair_store(
+    folder: Path, into: Path, name: str, shown: Shown = lambda name, count: None
+) -> RepairReport:
     """Makes a new store in `into` of what can be read of the one in `folder`, which is not changed.
 
     Args:
@@ -36,6 +49,7 @@ def repair_store(folder: Path, into: Path, name: str, shown: Shown = lambda name
         raise StoreError(f"{into / name}: is there already; give an empty folder")
     into.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines: list[str] = []
+    lost: set[str] = set()
     with tempfile.TemporaryDirectory(dir=into, prefix=".salvage-") as beside:
         saved = Path(beside) / "saved"
         saved.mkdir()
@@ -44,13 +58,16 @@ def repair_store(folder: Path, into: Path, name: str, shown: Shown = lambda name
             (ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS, ACCOUNTS_APPLICATION_ID),
         ):
             if (folder / file).exists():
-                lines += salvage(_with_log(folder / file, Path(beside)), saved / file, scripts, owner)
+                for table, line in salvage(
+                    _with_log(folder / file, Path(beside)), saved / file, scripts, owner
+                ):
+                    lost.add(HOLDS.get(table, table))
+                    lines.append(line)
         with closing(EmbeddedStore(saved / name)) as source, closing(EmbeddedStore(into / name)) as target:
             report = copy_store(source, target, str(folder), shown)
             with target.driver.read() as documents:
                 lines += broken_references(documents)
-    report.problems[:0] = lines
-    return report
+    return RepairReport(report.copied, [*lines, *report.problems], lost)
 
 
 def _with_log(path: Path, beside: Path) -> Path:
@@ -64,8 +81,8 @@ def _with_log(path: Path, beside: Path) -> Path:
     return copy
 
 
-def salvage(path: Path, to: Path, scripts: tuple[str, ...], owner: int) -> Iterator[str]:
-    """Copies all rows that can be read into a new file; yields a line for each table that lost some.
+def salvage(path: Path, to: Path, scripts: tuple[str, ...], owner: int) -> Iterator[tuple[str, str]]:
+    """Copies all rows that can be read into a new file; yields each table that lost some, with a line.
 
     Raises:
         StoreError: the page with the schema cannot be read.
@@ -88,7 +105,7 @@ def salvage(path: Path, to: Path, scripts: tuple[str, ...], owner: int) -> Itera
         for table, sql in made.execute(tables).fetchall():
             pages.lost_pages = pages.lost_rows = 0
             if table not in roots:
-                yield f"{path.name}: table {table} cannot be found"
+                yield table, f"{path.name}: table {table} cannot be found"
                 continue
             _insert(made, table, "WITHOUT ROWID" in sql, pages.rows(roots[table]))
             lost = pages.lost_pages, pages.lost_rows
@@ -96,8 +113,9 @@ def salvage(path: Path, to: Path, scripts: tuple[str, ...], owner: int) -> Itera
                 gone = made.execute(f"DELETE FROM {table} WHERE NOT json_valid(document)").rowcount
                 lost = lost[0], lost[1] + gone
             if any(lost):
-                yield f"{path.name}: table {table}: {lost[0]} pages and {lost[1]} more rows cannot be read"
-        yield from (f"{path.name}: {line}" for line in lost_measurements(made))
+                text = f"{lost[0]} pages and {lost[1]} more rows cannot be read"
+                yield table, f"{path.name}: table {table}: {text}"
+        yield from ((MEASUREMENTS, f"{path.name}: {line}") for line in lost_measurements(made))
         if owner == APPLICATION_ID:  # blocks whose segment was lost
             made.execute(
                 "INSERT OR IGNORE INTO segments "

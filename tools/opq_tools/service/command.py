@@ -12,11 +12,9 @@ from pathlib import Path
 
 import click
 
-from opq_proto.config.reading import read_document
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.command_line import json_option, text_table
-from opq_proto.kit.http_server import url_of
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_record import (
     CLOUD,
@@ -156,9 +154,8 @@ def meant(names: Sequence[str], root: Path) -> list[MeantService]:
 
     Where a configuration cannot be read, an address is the default; the service corrects it at its start.
     """
-    from opq_cloud.core.meant_service import meant_service
-    from opq_cloud.core.settings.config import CloudConfig
-    from opq_cloud.original.config import read_config
+    from opq_proto.config.reading import read_document
+    from opq_proto.kit.http_server import url_of
 
     found = []
     for name in names:
@@ -169,6 +166,10 @@ def meant(names: Sequence[str], root: Path) -> list[MeantService]:
             at = endpoint if isinstance(endpoint, str) else f"127.0.0.1:{PORTS['gateway_health']}"
             found.append(MeantService(GATEWAY, url_of(at)))
             continue
+        from opq_cloud.core.meant_service import meant_service  # a gateway may be without this room's extra
+        from opq_cloud.core.settings.config import CloudConfig
+        from opq_cloud.original.config import read_config
+
         try:
             config = read_config([root / CLOUD_CONFIG], {}, notify=lambda _: None)
         except OpqError:

@@ -27,6 +27,11 @@ def read_hdf5(path: Path) -> Content:
     Of MATLAB 7.3 also the elements of cells and of arrays of structures, and texts.
     """
     h5py = library("h5py", path)
+    with path.open("rb") as raw:
+        if raw.read(3) == b"CDF":
+            raise RecordingError(
+                f"{path}: is netCDF-3; save it as netCDF-4, such as nccopy -k nc4 in.nc out.nc"
+            )
     try:
         with h5py.File(path, "r") as file:
             walk = _Walk(h5py, file)

@@ -32,7 +32,7 @@ from opq_recordings.stated_facts import (
     with_stated,
 )
 
-MOST_COLUMNS = 64
+MOST_COLUMNS, LEAST_TIMES = 64, 16
 
 
 @dataclass(slots=True)
@@ -69,6 +69,8 @@ def channels_of_array(
 ) -> tuple[Channel, ...]:
     """A channel per column of an array; the longer side is time.
 
+    A first column that rises evenly has the times of the others, as Simulink writes them.
+
     Raises:
         RecordingError: not one- or two-dimensional, or neither whole numbers nor floats.
     """
@@ -77,8 +79,9 @@ def channels_of_array(
         if samples.shape[1] > MOST_COLUMNS:
             raise RecordingError(f"{path}: has {samples.shape[1]} columns, want at most {MOST_COLUMNS}")
         columns = [samples[:, k] for k in range(samples.shape[1])]
+        times = axis_stated(columns[0], None) if _rises(columns[0]) and len(columns) > 1 else None
     elif samples.ndim == 1:
-        columns = [samples]
+        columns, times = [samples], None
     else:
         raise RecordingError(f"{path}: has {samples.ndim} dimensions, want 1, or 2 with a column per channel")
     if samples.dtype.kind not in "iuf" or samples.dtype.itemsize > 8:
@@ -86,20 +89,29 @@ def channels_of_array(
             f"{path}: its values are {samples.dtype}, want whole numbers (counts) or floats (volts)"
         )
     volts = samples.dtype.kind == "f"
-    return tuple(
-        without_missing(channel)
-        for channel in (
-            Channel.of(
-                name if len(columns) == 1 and name else f"{name or 'column'} {k}".strip(),
-                column,
-                scale=1.0 if volts else None,
-                unit=None,
-                quantity=quantity_named(last_of(name)),
-                rate_hz=rate_hz,
-            )
-            for k, column in enumerate(columns, 1)
+    found = []
+    for k, column in enumerate(columns, 1):
+        if k == 1 and times is not None:
+            continue
+        channel = Channel.of(
+            name if len(columns) == 1 and name else f"{name or 'column'} {k}".strip(),
+            column,
+            scale=1.0 if volts else None,
+            unit=None,
+            quantity=quantity_named(last_of(name)),
+            rate_hz=rate_hz,
         )
-    )
+        if times is not None:
+            start_ns = None if times.start is None else times.start.t_ns
+            channel = replace(channel, rate_hz=rate_hz or times.even.rate_hz, start_ns=start_ns)
+            channel = _on_axis(channel, times.even)
+        found.append(without_missing(channel))
+    return tuple(found)
+
+
+def _rises(column: NDArray[Any]) -> bool:
+    """Whether a column may have the times of the others: these never fall, and a voltage does in a cycle."""
+    return column.dtype.kind == "f" and len(column) >= LEAST_TIMES and bool((np.diff(column) > 0).all())
 
 
 def content_of(path: Path, form: str, named: NamedArrays) -> Content:
@@ -133,6 +145,8 @@ def content_of(path: Path, form: str, named: NamedArrays) -> Content:
         if times is not None:
             rates.append((f"the times in {times[0]}", times[1].even.rate_hz))
             start = start or (None if times[1].start is None else (times[0], times[1].start))
+        own_hz = channels[0].rate_hz if channels else None
+        rates += [] if own_hz is None else [(f"the first column of {name}", own_hz)]
         rate_hz = chosen_rate(channels[0].values, rates, problems)
         own = {key: value for key, value in near.items() if plain(key) in OF_VALUES}
         if times is not None and rate_hz and abs(times[1].even.rate_hz / rate_hz - 1) <= SAME_RATE:
@@ -142,9 +156,8 @@ def content_of(path: Path, form: str, named: NamedArrays) -> Content:
             assumed += [] if start[1].zone else ["time_zone"]
             problems += [] if start[1].problem is None else [start[1].problem]
         for each in channels:
-            stated_channel = replace(
-                with_stated(each, own), rate_hz=rate_hz, start_ns=None if start is None else start[1].t_ns
-            )
+            start_ns = each.start_ns if start is None else start[1].t_ns
+            stated_channel = replace(with_stated(each, own), rate_hz=rate_hz, start_ns=start_ns)
             found.append(_Placed(stated_channel, None if start is None else start[0]))
     return Content(
         form,

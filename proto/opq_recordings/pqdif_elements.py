@@ -138,8 +138,8 @@ class _Body:
         return PqdifElement(tag, physical, self.data[at + 4 : at + 4 + count * size])
 
 
-def records_of(path: Path) -> Iterator[PqdifElement]:
-    """Yields the records of a file as trees, in order.
+def records_of(path: Path, problems: list[str]) -> Iterator[PqdifElement]:
+    """Yields the records of a file as trees, in order; what is doubtful about them is added to `problems`.
 
     Raises:
         RecordingError: no PQDIF, cut short, or compressed in a way that is not zlib.
@@ -176,7 +176,12 @@ def records_of(path: Path) -> Iterator[PqdifElement]:
             yield tree
             if following <= 0 or len(seen) > MOST_RECORDS:
                 return
-            if following in seen or following >= size:
+            if following == size:  # some writers lead the last record there, instead of to 0
+                problems.append(
+                    "its last record leads to the end of the file: if that was cut, more is missing"
+                )
+                return
+            if following in seen or following > size:
                 raise RecordingError(
                     f"{path}: is no readable PQDIF file: its record at byte {at} leads to byte {following}"
                 )

@@ -53,7 +53,8 @@ def read_pqdif(path: Path) -> Content:
     facts: list[dict[str, object]] = []
     found: list[Channel] = []
     left_out: dict[str, int] = {}
-    for record in records_of(path):
+    said: list[str] = []
+    for record in records_of(path, said):
         if record.tag == Tag.CONTAINER:
             facts = _own_facts(record)
         elif record.tag == Tag.DATA_SOURCE:
@@ -72,9 +73,9 @@ def read_pqdif(path: Path) -> Content:
         what = ", ".join(f"{count} {name}" for name, count in left_out.items()) or "no observations"
         raise RecordingError(f"{path}: has no waveform; it has {what}")
     if facts and (own := _exported(found, facts)):
-        return Content("PQDIF, of opq-tools export", own)
+        return Content("PQDIF, of opq-tools export", own, (), tuple(said))
     not_scaled = left_out.pop(NOT_SCALED, 0)
-    said = [f"{count} {name} are no waveforms and were left out" for name, count in left_out.items()]
+    said += [f"{count} {name} are no waveforms and were left out" for name, count in left_out.items()]
     if not_scaled:
         said.append(f"{not_scaled} {NOT_SCALED}, so they were not applied")
     problems = tuple(said)

@@ -8,7 +8,7 @@
 | .npy, .i16, .raw | NumPy; raw int16 |
 | .json, .jsonl | our own export, the original's documents |
 | .pqd, .pqdif | PQDIF |
-| .h5, .hdf5, .mat | HDF5, MATLAB |
+| .h5, .hdf5, .nc, .mat | HDF5, netCDF-4, MATLAB |
 | .zip, .npz | a file of these packed, as `export` writes several Boxes |
 
 Flags override the .json beside a file, and the .json overrides the file itself. Nothing is ever unpickled.
@@ -35,6 +35,7 @@ from opq_recordings.json_file import read_json
 from opq_recordings.moments import NS
 from opq_recordings.packed import MOST_BYTES, unpacked
 from opq_recordings.pqdif_file import read_pqdif
+from opq_recordings.quantity_names import quantity_named
 from opq_recordings.recording import PIECE_SAMPLES, Channel, Content, Recording, Run
 from opq_recordings.sound_file import read_sound
 from opq_recordings.units import is_share, known_units, measured_in, unit_scale
@@ -60,7 +61,7 @@ READERS: Mapping[str, Callable[[Path], Content]] = {
     ".npy": read_npy, ".i16": read_i16, ".raw": read_i16,
     ".json": read_json, ".jsonl": read_json,
     ".pqd": read_pqdif, ".pqdif": read_pqdif,
-    ".h5": read_hdf5, ".hdf5": read_hdf5, ".mat": read_mat,
+    ".h5": read_hdf5, ".hdf5": read_hdf5, ".nc": read_hdf5, ".nc4": read_hdf5, ".mat": read_mat,
 }  # fmt: skip
 PACKED = (".zip", ".npz")
 
@@ -346,7 +347,7 @@ def _chosen(path: Path, channels: tuple[Channel, ...], wanted: str | None, assum
     if len(unknown) == 1:
         return unknown[0]
     if not unknown:
-        if shares := [each for each in channels if is_share(each.unit)]:
+        if shares := [each for each in channels if _may_be_share(each)]:
             raise RecordingError(f"{path}: {_of_share(shares[0])}")
         raise RecordingError(
             f"{path}: none of its {len(channels)} channels is a voltage: {names}; name one with "
@@ -356,6 +357,11 @@ def _chosen(path: Path, channels: tuple[Channel, ...], wanted: str | None, assum
         f"{path}: which of its {len(unknown)} channels without a unit is the voltage is not stated; give "
         f"--channel: {', '.join(each.name for each in unknown[:20])}"
     )
+
+
+def _may_be_share(channel: Channel) -> bool:
+    """Whether a channel is in per unit and its name does not say that it is a current or the like."""
+    return is_share(channel.unit) and quantity_named(channel.name) in (None, "voltage")
 
 
 def _of_share(channel: Channel) -> str:
@@ -406,7 +412,7 @@ def _measured_in(path: Path, channel: Channel, facts: RecordingFacts, assumed: l
         if channel.box_id is None:
             assumed.append("unit")
         return replace(channel, unit="V")
-    if channel.quantity != "voltage" and is_share(channel.unit):
+    if channel.quantity != "voltage" and _may_be_share(channel):
         raise RecordingError(f"{path}: {_of_share(channel)}")
     if channel.quantity != "voltage":
         raise RecordingError(

@@ -39,7 +39,11 @@ START_NAMES = {
 }  # fmt: skip
 UNIT_NAMES = ("units", "unit")
 MARK_NAMES = ("_fillvalue", "missingvalue")
-OF_VALUES = frozenset((*UNIT_NAMES, "scalefactor", "addoffset", "_fillvalue", "missingvalue", "phase"))
+FACTOR_NAMES = ("scalefactor", "calibrationfactor", "voltsperlsb", "voltspercount", "lsb", "gain")
+OFFSET_NAMES = ("addoffset", "offset")
+"""The first of each is that of netCDF; the others are those of loggers that store counts, and of counts only:
+of volts a gain is that of the amplifier before."""
+OF_VALUES = frozenset((*UNIT_NAMES, *FACTOR_NAMES, *OFFSET_NAMES, "_fillvalue", "missingvalue", "phase"))
 """What concerns the values of an array, and not when they were taken."""
 SAME_RATE = 1e-3
 """Share by which two statements of one rate may differ: they are rounded."""
@@ -231,7 +235,9 @@ def with_stated(channel: Channel, facts: Mapping[str, object]) -> Channel:
     """
     named = {plain(name): value for name, value in facts.items()}
     unit = next((text for name in UNIT_NAMES if (text := text_of(named.get(name))) is not None), None)
-    factor, added = number_of(named.get("scalefactor")), number_of(named.get("addoffset"))
+    counts = channel.values.dtype.kind in "iu"
+    factor = _first_number(named, FACTOR_NAMES if counts else FACTOR_NAMES[:1])
+    added = _first_number(named, OFFSET_NAMES if counts and factor is not None else OFFSET_NAMES[:1])
     shown, quantity, of_unit = measured_in(unit, channel.name.rpartition("/")[2])
     scale = channel.scale
     if factor is not None or (shown is not None and of_unit is not None):
@@ -249,6 +255,10 @@ def with_stated(channel: Channel, facts: Mapping[str, object]) -> Channel:
     for mark in _marks(named):
         stated = without_missing(stated, mark)
     return stated
+
+
+def _first_number(named: Mapping[str, object], names: Sequence[str]) -> float | None:
+    return next((found for name in names if (found := number_of(named.get(name))) is not None), None)
 
 
 def _marks(named: Mapping[str, object]) -> Iterable[float]:

@@ -265,3 +265,18 @@ def test_json_without_samples_is_refused(text: str, why: str, tmp_path: Path) ->
     path.write_text(text)
     with pytest.raises(RecordingError, match=why):
         read(path)
+
+
+def test_a_last_record_that_leads_to_the_end_of_the_file_is_read_and_said(tmp_path: Path) -> None:
+    content = bytearray(foreign_pqdif())
+    at = 0
+    while (following := HEADER.unpack_from(content, at)[4]) > 0:
+        at = following
+    struct.pack_into("<i", content, at + 40, len(content))  # after signature, type and two sizes
+    (tmp_path / "a.pqd").write_bytes(content)
+    found = read(tmp_path / "a.pqd")
+    assert found.samples == ROWS and "leads to the end of the file" in found.problems[0]
+    struct.pack_into("<i", content, at + 40, len(content) + 1)
+    (tmp_path / "a.pqd").write_bytes(content)
+    with pytest.raises(RecordingError, match="leads to byte"):
+        read(tmp_path / "a.pqd")

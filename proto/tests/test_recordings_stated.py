@@ -98,6 +98,43 @@ def test_the_rate_is_read_from_interval_scalar_and_times(tmp_path: Path, beside:
         assert rms_v(found) == pytest.approx(325 / np.sqrt(2), rel=1e-6), name
 
 
+@pytest.mark.parametrize("name", ["calibration_factor", "gain", "volts_per_lsb"])
+def test_the_gain_beside_counts_is_applied_and_that_beside_volts_is_not(tmp_path: Path, name: str) -> None:
+    counts = np.round((sine() - 40) / 0.02).astype("i2")
+    found = read_recording(hdf5(tmp_path / "a.h5", counts, {name: 0.02, "offset": 40.0}))
+    assert rms_v(found) == pytest.approx(325 / np.sqrt(2), rel=1e-3)
+    assert float(np.mean(found.volts(0, 800))) == pytest.approx(0, abs=0.05)
+    of_volts = read_recording(hdf5(tmp_path / "b.h5", sine(), {name: 0.02, "offset": 40.0, "units": "V"}))
+    assert rms_v(of_volts) == pytest.approx(325 / np.sqrt(2), rel=1e-6)
+
+
+def test_netcdf_is_read_by_its_own_ending_and_the_old_form_is_named(tmp_path: Path) -> None:
+    found = read_recording(hdf5(tmp_path / "a.nc", sine(), {"units": "V"}))
+    assert found.rate_hz == RATE_HZ and rms_v(found) == pytest.approx(325 / np.sqrt(2), rel=1e-6)
+    (tmp_path / "b.nc").write_bytes(b"CDF\1" + bytes(100))
+    with pytest.raises(RecordingError, match="is netCDF-3; save it as netCDF-4"):
+        read_recording(tmp_path / "b.nc")
+
+
+@pytest.mark.parametrize("begins_s", [0.0, -0.1, 1_710_669_600.0])
+def test_a_first_column_of_times_is_the_clock_of_the_others(tmp_path: Path, begins_s: float) -> None:
+    """As Simulink's Scope and To Workspace write `Array`."""
+    at = np.arange(800) / RATE_HZ
+    table = np.stack([begins_s + at, sine(), sine(100)], axis=1)
+    scipy.io.savemat(tmp_path / "a.mat", {"ScopeData": table})
+    np.save(tmp_path / "a.npy", table)
+    for name, channel in (("a.mat", "ScopeData 2"), ("a.npy", "column 2")):
+        found = read_recording(tmp_path / name, RecordingFacts(channel=channel))
+        assert found.rate_hz == pytest.approx(RATE_HZ, rel=1e-6) and len(found.channels) == 2
+        assert np.array_equal(found.volts(0, 800), sine())
+        assert found.start_ns == (1_710_669_600 * 10**9 if begins_s > 1 else None)
+
+
+def test_columns_of_voltages_have_no_clock_among_them(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.stack([sine(), sine(100)], axis=1))
+    assert len(read_recording(tmp_path / "a.npy", RecordingFacts(1600.0, channel="1")).channels) == 2
+
+
 def test_of_two_rates_the_one_that_the_mains_fits_is_taken_and_said(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"u": sine(), "fs": 16_000.0, "dt": 1 / RATE_HZ})
     found = read_recording(tmp_path / "a.mat")

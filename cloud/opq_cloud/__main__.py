@@ -394,8 +394,9 @@ class _WithPart(click.Command):
 @click.command("graph")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@data_dir_option
 @port_offset_option
-def _graph(svg: Path | None, endpoint: str | None, port_offset: int | None) -> None:
+def _graph(svg: Path | None, endpoint: str | None, data_dir: Path | None, port_offset: int | None) -> None:
     """What runs in a running Mauka, what each plug-in takes and gives: text, or a drawing.
 
     Example: opq-cloud mauka graph --svg mauka.svg
@@ -404,7 +405,7 @@ def _graph(svg: Path | None, endpoint: str | None, port_offset: int | None) -> N
     from opq_cloud.mauka.operating.plugin_commands import query_manager
 
     try:
-        offset = find_system(None, port_offset)[1]
+        offset = find_system(data_dir, port_offset)[1]
         where = endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', offset)}"
         nodes = read_nodes(json.loads(query_manager("graph", where, wait_s=10.0)))
         if svg is not None:

@@ -214,3 +214,22 @@ def test_what_the_set_up_page_says_otherwise_is_a_note(tmp_path: Path, curve: Ke
     assert "measurement_cycles" not in told.stdout
     file.write_text("{")
     assert "left aside" in check(path).stdout
+
+
+def test_addresses_that_an_offset_does_not_move_are_named(tmp_path: Path, curve: KeyFolder) -> None:
+    more = '[uplink]\ntrigger_endpoint = "tcp://makai:9880"\n[update]\nurl = "http://makai:8151"\n'
+    told = json.loads(check("--json", "--port-offset", 100, gateway_file(tmp_path, more)).stdout)
+    assert {note["key"]: note["text"].partition(":  ")[0] for note in told["notes"]} == {
+        "uplink.trigger_endpoint": "tcp://makai:9880 stays at 9880: --port-offset does not move it",
+        "update.url": "http://makai:8151 stays at 8151: --port-offset does not move it",
+    }
+    assert json.loads(check("--json", gateway_file(tmp_path, more)).stdout)["notes"] == []
+    cloud = tmp_path / "cloud.toml"
+    cloud.write_text(
+        '[store]\nmongo_uri = "mongodb://127.0.0.1:27017/opq"\n[view]\nhttp_endpoint = "127.0.0.1:8888"\n'
+        '[triggering_broker]\nbackend_endpoint = "tcp://127.0.0.1:5000"\n'
+    )
+    told = json.loads(check("--json", "--port-offset", 100, cloud).stdout)
+    assert [note["key"] for note in told["notes"] if "does not move" in note["text"]] == [
+        "triggering_broker.backend_endpoint"
+    ]

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from opq_proto.config.reading import read_document
 from opq_proto.config.sample import sample_toml
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import data_dir_option, json_option
-from opq_tools.config_kinds import Checked, checked_file, kind_of
+from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
+from opq_tools.config_kinds import Checked, addresses_that_stay, checked_file, kind_of
 
 SAMPLES = ("gateway", "cloud", "rules")
 
@@ -35,6 +36,7 @@ def command() -> None:
     help="Program that the file is for.  [default: recognised by its keys]",
 )
 @data_dir_option
+@port_offset_option
 @json_option
 @click.option(
     "--sample",
@@ -44,14 +46,21 @@ def command() -> None:
     help="Print a file with every key, its meaning, range and default: gateway, cloud or rules.",
 )
 def check_command(
-    file: Path | None, kind: str | None, data_dir: Path | None, as_json: bool, sample: str | None
+    file: Path | None,
+    kind: str | None,
+    data_dir: Path | None,
+    port_offset: int | None,
+    as_json: bool,
+    sample: str | None,
 ) -> None:
     """Report everything that is wrong with FILE (TOML or JSON, ours or the original's); nothing is started.
 
     A file for `opq-tools up --config` has the tables [gateway] and [cloud]; each is checked.
 
     Checks keys and values, and what the machine must have: key files, ports, a folder to write
-    in. Exit code 0: correct; 1: correct, but this machine lacks something; 2: wrong.
+    in. With --port-offset it names the addresses in FILE that a start with that offset does not move.
+
+    Exit code 0: correct; 1: correct, but this machine lacks something; 2: wrong.
 
     Example: opq-tools config check gateway.toml; opq-tools config check --sample > gateway.toml
     """
@@ -66,6 +75,9 @@ def check_command(
         document = read_document(file)
         guessed = kind_of(document)
         checked = checked_file(file, document, kind or guessed, data_dir)
+        if port_offset:
+            stay = addresses_that_stay(document, checked.kind)
+            checked = replace(checked, notes=(*checked.notes, *stay))
     except ConfigError as error:
         _show_error(file, error, as_json)
         if guessed and not (kind or as_json):

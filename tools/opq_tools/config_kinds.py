@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from opq_cloud.core.settings.endpoint_ports import OURS, port_of
 from opq_gateway.setup.surroundings import Found
 from opq_proto.config.fields import fields_of
 from opq_proto.errors import ConfigError
@@ -153,6 +154,35 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
         tuple(Found(key, text, True) for key, text in missing),
         tuple(Found(key, text, False) for key, text in notes),
     )
+
+
+def addresses_that_stay(document: Mapping[str, Any], kind: str, path: str = "") -> tuple[Found, ...]:
+    """Addresses with a port in a file that `--port-offset` does not move.
+
+    The cloud moves the default ports of ours, wherever they stand; a gateway and the rule engine move only
+    addresses that their file does not have.
+    """
+    found: list[Found] = []
+    for key, value in document.items():
+        name = f"{path}{key}"
+        if isinstance(value, Mapping):
+            room = key if kind == UP and not path else kind
+            found += addresses_that_stay(value, room, f"{name}.")
+        elif isinstance(value, list):
+            for each in value:
+                if isinstance(each, Mapping):
+                    found += addresses_that_stay(each, kind, f"{name}.")
+        elif isinstance(value, str) and (port := _port_in(key, value)) is not None:
+            moves = (kind == "cloud" or kind.startswith("original ")) and key.endswith("_endpoint")
+            if not (moves and port in OURS):
+                found.append(Found(name, f"{value} stays at {port}: --port-offset does not move it", False))
+    return tuple(found)
+
+
+def _port_in(key: str, value: str) -> int | None:
+    """The port of an address of ours, by the setting's name or the number; else None, as of a MongoDB."""
+    port = port_of(value)
+    return port if key.endswith("endpoint") or ("://" in value and port in OURS) else None
 
 
 def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:

@@ -1,12 +1,13 @@
 """`opq-tools mauka`: sends commands about plug-ins to a running Mauka, one by one or at a prompt."""
 
 import sys
+from pathlib import Path
 
 import click
 
 from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import port_offset_option
+from opq_proto.kit.command_line import data_dir_option, port_offset_option
 from opq_tools.service_address import service_address
 
 PROMPT = "opq-mauka> "
@@ -15,8 +16,11 @@ PROMPT = "opq-mauka> "
 @click.command("mauka", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@data_dir_option
 @port_offset_option
-def command(words: tuple[str, ...], endpoint: str | None, port_offset: int | None) -> None:
+def command(
+    words: tuple[str, ...], endpoint: str | None, data_dir: Path | None, port_offset: int | None
+) -> None:
     """Send a command about plug-ins to Mauka; without WORDS, a prompt with completion.
 
     `opq-tools mauka help` lists the commands: list-plugins, status NAME, load-plugin, unload-plugin,
@@ -27,7 +31,7 @@ def command(words: tuple[str, ...], endpoint: str | None, port_offset: int | Non
              opq-tools mauka restart-plugin MyFancyPlugin
              opq-tools mauka
     """
-    where = manager_endpoint(endpoint, port_offset)
+    where = manager_endpoint(endpoint, port_offset, data_dir)
     if words:
         answer = query_manager(" ".join(words), where)
         click.echo(answer.rstrip("\n"))
@@ -35,9 +39,9 @@ def command(words: tuple[str, ...], endpoint: str | None, port_offset: int | Non
     run_prompt(where)
 
 
-def manager_endpoint(endpoint: str | None, port_offset: int | None) -> str:
+def manager_endpoint(endpoint: str | None, port_offset: int | None, data_dir: Path | None = None) -> str:
     """Address of Mauka's plug-in manager; raises click.UsageError where the offset gives no valid port."""
-    return endpoint or service_address("plugin_manager", port_offset)
+    return endpoint or service_address("plugin_manager", port_offset, data_dir)
 
 
 def run_prompt(where: str) -> None:

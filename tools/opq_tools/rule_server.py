@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -10,7 +12,7 @@ import httpx
 
 from opq_proto.errors import OpqError
 from opq_proto.keys.rest_token import named_token
-from opq_proto.kit.command_line import port_offset_option
+from opq_proto.kit.command_line import data_dir_option, port_offset_option
 from opq_proto.kit.origin_guard import is_loopback
 from opq_proto.kit.ports import with_offset
 from opq_proto.kit.system_place import find_system
@@ -46,10 +48,18 @@ class _EngineToken(httpx.Auth):
 class RuleServer:
     """REST client. `sql`, where a call has it: the text in which an error's place is shown."""
 
-    def __init__(self, url: str, token_file: Path | None) -> None:
-        self._url = url.rstrip("/")
-        token = None if token_file is None else read_input_text(token_file).strip()
-        self._http = httpx.Client(base_url=self._url, auth=_EngineToken(token), timeout=60.0, trust_env=False)
+    def __init__(self, url: Callable[[], str], token_file: Path | None) -> None:
+        """`url`: called at the first request; what needs no engine needs no running system."""
+        self._find_url, self._token_file = url, token_file
+
+    @cached_property
+    def _url(self) -> str:
+        return self._find_url().rstrip("/")
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        token = None if self._token_file is None else read_input_text(self._token_file).strip()
+        return httpx.Client(base_url=self._url, auth=_EngineToken(token), timeout=60.0, trust_env=False)
 
     def request(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
         """Sends a request; returns JSON as objects, anything else as text. Raises ServerRefusedError."""
@@ -123,8 +133,11 @@ def _refusal(answer: httpx.Response, sql: str | None) -> str:
 def server_command(function: _F) -> _F:
     """Decorator: adds the options of the address and the token, and passes a `RuleServer` first."""
 
+    has_folder = "data_dir" in signature(function).parameters
+
     def with_server(url: str | None, port_offset: int | None, token_file: Path | None, **others: Any) -> Any:
-        given = {"url": url, "port_offset": port_offset, "token_file": token_file}
+        folder = others["data_dir"] if has_folder else others.pop("data_dir")
+        given = {"url": url, "port_offset": port_offset, "token_file": token_file, "data_dir": folder}
         return function(server_of(given), **others)
 
     with_server.__name__, with_server.__doc__ = function.__name__, function.__doc__
@@ -144,19 +157,16 @@ def server_command(function: _F) -> _F:
         default=None,
         help="File with the access token.  [default: the one that an engine of this machine names]",
     )
-    return cast("_F", url(port_offset_option(token(with_server))))
+    decorated = port_offset_option(token(with_server))  # a command with data_dir has the option itself
+    return cast("_F", url(decorated if has_folder else data_dir_option(decorated)))
 
 
 def server_of(given: Mapping[str, Any]) -> RuleServer:
-    """The engine that the values of --url, --port-offset and --token-file name."""
-    address = _address(given.get("url"), given.get("port_offset"))
-    return RuleServer(address, given.get("token_file"))
-
-
-def _address(url: str | None, port_offset: int | None) -> str:
+    """The engine that the values of --url, --data-dir, --port-offset and --token-file name."""
+    url, port_offset, data_dir = (given.get(name) for name in ("url", "port_offset", "data_dir"))
     if url is not None and port_offset is not None:
         raise click.UsageError(f"--port-offset and --url (or OPQ_RULES_URL, {url}) are both given; want one")
-    return url or _at(find_system(None, port_offset)[1])
+    return RuleServer(lambda: url or _at(find_system(data_dir, port_offset)[1]), given.get("token_file"))
 
 
 def _at(port_offset: int) -> str:

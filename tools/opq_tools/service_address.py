@@ -15,13 +15,14 @@ KEYS_VARIABLE = "OPQ_BACKEND_KEYS"
 """Folder of `opq-tools keys add --backend`, where keys are required; `FOLDER&name=NAME` for another name."""
 
 
-def service_address(name: str, port_offset: int | None) -> str:
-    """The address of the port called `name`; without an offset it is that of the running system.
+def service_address(name: str, port_offset: int | None, data_dir: Path | None = None) -> str:
+    """The address of the port called `name`; without an offset it is that of the system in `data_dir`,
+    or of the only one.
 
     Raises:
         ConfigError: the variable names no folder of keys.
     """
-    plain = endpoint(name, find_system(None, port_offset)[1])
+    plain = endpoint(name, find_system(data_dir, port_offset)[1])
     folder, mark, more = os.environ.get(KEYS_VARIABLE, "").partition("&")
     if not folder:
         return plain

@@ -5,6 +5,7 @@ with its reason.
 """
 
 import difflib
+import re
 import sys
 from pathlib import Path
 
@@ -56,3 +57,15 @@ def test_the_command_that_a_failure_names_renews_the_text(
     assert "renewed  commands/opq-tools.txt" in said and "removed  commands/gone.txt" in said
     with pytest.raises(SystemExit, match="there are no contracts x; there are answers, commands, config"):
         main(["x"], tmp_path)
+
+
+def test_a_command_with_an_offset_takes_the_data_folder_beside_it() -> None:
+    """One that speaks to a running system is told which by either, after its own name."""
+    found = (GOLDEN / "commands" / "opq-tools.txt").read_text(encoding="utf-8")
+    commands = {
+        block.split("\n", 1)[0]: {line.split()[0] for line in block.splitlines()[1:] if line.strip()}
+        for block in re.split(r"\n(?=\S)", found)
+    }
+    with_offset = {name for name, options in commands.items() if "--port-offset" in options}
+    assert len(with_offset) > 30
+    assert {name for name in with_offset if "--data-dir" not in commands[name]} == set()

@@ -17,12 +17,14 @@ import httpx
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from command_in_process import run_in_process
 from engine_token import token_auth
 from free_ports import free_port
 
 from opq_cloud.store import open_store
 from opq_proto.errors import OpqError
 from opq_proto.keys.rest_token import named_token
+from opq_proto.kit import system_place
 from opq_proto.kit.ports import PORTS
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.opq_pb2 import DESCRIPTOR
@@ -342,6 +344,23 @@ def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
     assert len(seconds) >= 4
     assert all(2.0 < each <= 3.3 for each in seconds), seconds
     assert all(abs(each["rows"][0]["rms"] - 96) < 4 for each in told["emissions"])
+
+
+def test_a_backtest_of_a_recording_looks_for_no_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that run here were asked for --data-dir, though neither was needed."""
+    running = [system_place.RunningSystem(f"/srv/{number}", number, 1, "now") for number in (1, 2)]
+    monkeypatch.setattr(system_place, "running_systems", lambda: running)
+    file, start = tmp_path / "short.npy", "2026-11-20T10:00:00Z"
+    np.save(file, 170 * np.sin(2 * np.pi * 60 * np.arange(12_000) / 6000))
+    facts = ("--rate-hz", "6000", "--start", start, "--json")
+    words = ("rules", "backtest", "SELECT rms FROM boxes", "--recording", str(file), *facts)
+    done = run_in_process(*words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["emissions"]
+    named = run_in_process("rules", "backtest", "deep", "--recording", str(file), *facts)
+    assert named.returncode == 1 and "2 systems run here" in named.stderr
 
 
 def test_a_backtest_takes_the_options_of_a_recording(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_a_plug_ins_settings_come_from_the_toml_file(tmp_path: Path) -> None:
     assert (plugin.name, plugin.settings) == ("threshold", {"dip_percent": 95.0})
 
 
-def test_an_offset_moves_every_address_with_its_default_port_and_no_other(tmp_path: Path) -> None:
+def test_an_offset_moves_every_default_port_of_ours_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[triggering_broker]\nbox_endpoint = 'tcp://*:9880'\nbackend_endpoint = 'tcp://127.0.0.1:5000'\n"
@@ -264,6 +264,9 @@ def test_an_offset_moves_every_address_with_its_default_port_and_no_other(tmp_pa
     assert after.triggering_broker.box_endpoint == "tcp://*:9980"
     assert after.triggering_broker.backend_endpoint == "tcp://127.0.0.1:5000"
     assert after.health.whole_endpoint == "127.0.0.1:9011"
+    path.write_text("[notifications]\nwatched_endpoint = '127.0.0.1:8912'\n")
+    apart = with_port_offset(read_config([path]), 100)
+    assert apart.notifications.watched_endpoint == "127.0.0.1:9012", "of ours, though its default is 8911"
     moved = with_port_offset(CloudConfig(), 100)
     for name in ("triggering_broker", "acquisition_broker", "triggering_service", "event_service", "mauka"):
         for key, value in vars_of(getattr(CloudConfig(), name)).items():

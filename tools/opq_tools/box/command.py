@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -41,10 +42,18 @@ def box_command(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def connected(
-        *, commands: str | None, answers: str | None, port_offset: int | None, timeout_s: float, **named: Any
+        *,
+        commands: str | None,
+        answers: str | None,
+        data_dir: Path | None,
+        port_offset: int | None,
+        timeout_s: float,
+        **named: Any,
     ) -> None:
-        to = commands or service_address("command_backend", port_offset)
-        back = answers or service_address("response_backend", port_offset)
+        to = commands or service_address("command_backend", port_offset, data_dir)
+        back = answers or service_address("response_backend", port_offset, data_dir)
+        if "data_dir" in signature(function).parameters:
+            named["data_dir"] = data_dir
         function((to, back, timeout_s), **named)
 
     for option in (
@@ -57,6 +66,7 @@ def box_command(function: Callable[..., None]) -> Callable[..., None]:
             help="Longest wait for an answer, s.",
         ),
         port_offset_option,
+        data_dir_option,
         click.option("--answers", metavar="URL", help=f"Address for the broker's answers.  {_default(9899)}"),
         click.option(
             "--commands", metavar="URL", help=f"Address for the broker's commands.  {_default(9884)}"
@@ -277,7 +287,6 @@ def _fetch_half_cycles(
     type=click.IntRange(0),
     help="The other cloud's port offset.  [default: of the system that runs in CLOUD]",
 )
-@data_dir_option
 @click.option("--mongo-uri", help="URI of this cloud's store where it is a MongoDB, e.g. mongodb://host/opq.")
 def move(
     connection: Connection,

@@ -76,9 +76,12 @@ def command(
     if len(what) == 1 and _is_original(source):
         if zip_file is not None or downgrade or rollback:
             raise click.UsageError("--zip, --downgrade and --rollback are not for plug-ins of the original")
-        from opq_tools.plugin.original import install_original  # needs the extra "cloud"
+        from opq_tools.mauka import manager_endpoint  # both need the extra "cloud"
+        from opq_tools.plugin.original import install_original
 
-        install_original(source, watch, name, endpoint, click.get_current_context().params["port_offset"])
+        given = click.get_current_context().params
+        where = manager_endpoint(endpoint, given["port_offset"], given["data_dir"])
+        install_original(source, watch, name, where)
     elif watch or name is not None or endpoint is not None:
         raise click.UsageError("--watch, --name and --endpoint are for a folder of the original's form")
     elif len(what) == 1:

@@ -10,21 +10,17 @@ from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
 from opq_cloud.mauka.original.deployments import PluginDeployment, PluginDeployments
 from opq_plugins.original.layout import listed_plugins, plugin_files
 from opq_proto.errors import OpqError
-from opq_tools.mauka import manager_endpoint
 
 POLL_S = 0.3
 ANSWER_S = 5.0
 LOAD_S = 120.0
 
 
-def install_original(
-    folder: Path, watch: bool, name: str | None, endpoint: str | None, port_offset: int | None
-) -> None:
+def install_original(folder: Path, watch: bool, name: str | None, where: str) -> None:
     """Loads the plug-ins; with `watch`, again after each change, until Ctrl-C. Exit code 1 on failure.
 
     If a plug-in does not start, nothing is changed.
     """
-    where = manager_endpoint(endpoint, port_offset)
     folder = folder.resolve()
     seen = stamps(folder)  # before the push, so that files saved during it are pushed too
     pushed = push(folder, where, name)

@@ -3,6 +3,7 @@
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def push(file: Path, hosts: tuple[str, ...], token_file: Path | None, dry: bool)
 
     def pushed(host: str) -> tuple[str, bool]:
         try:
-            lines = _lines(_imported(RuleServer(_url(host), token_file), text, dry))
+            lines = _lines(_imported(RuleServer(partial(_url, host), token_file), text, dry))
         except OpqError as error:
             return f"{host}: {error}", False
         return f"{host}: {'; '.join(lines)}", True

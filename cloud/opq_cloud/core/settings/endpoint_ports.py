@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 from opq_proto.config.fields import fields_of, table_of
 from opq_proto.config.problems import Problem
 from opq_proto.errors import ConfigError
+from opq_proto.kit.ports import PORTS
 
 T = TypeVar("T")
+OURS = frozenset(PORTS.values())
 
 
 def port_of(endpoint: str) -> int | None:
@@ -41,7 +43,9 @@ def _names_a_port(address: str) -> bool:
 
 
 def with_port_offset(section: T, offset: int) -> T:
-    """Moves every address in `section` (and below it) that has its default port by `offset`.
+    """Moves every address in `section` (and below it) that has a default port of ours by `offset`.
+
+    A port of any other number stays: it was chosen. `opq-tools config check --port-offset` names these.
 
     Raises ConfigError when a port leaves 1 .. 65535.
     """
@@ -52,14 +56,10 @@ def with_port_offset(section: T, offset: int) -> T:
             changes[item.name] = with_port_offset(value, offset)
         elif item.name.endswith("_endpoint") and isinstance(value, str):
             port = port_of(value)
-            if port is not None and port == port_of(_default(section, item.name)):
+            if port is not None and port in OURS:
                 if not 1 <= port + offset <= 65535:
                     raise ConfigError(
                         f"port offset {offset}: {item.name} would have port {port + offset}; want 1 to 65535"
                     )
                 changes[item.name] = f"{value[: value.rindex(':')]}:{port + offset}"
     return replace(section, **changes)  # type: ignore[type-var]
-
-
-def _default(section: object, name: str) -> str:
-    return str(type(section).__dataclass_fields__[name].default)  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
 
-EVENTS, QUICK_EVENTS = 120, 40
+EVENTS, QUICK_EVENTS = 120, 12
 SECONDS = 3
 RATE_HZ = 12_000
 START_NS = 1_765_792_486_000_000_000
@@ -35,7 +35,7 @@ PLAIN, DASK = ("plain process", "plain processes"), ("Dask worker", "Dask worker
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes under a minute on free cores; `quick` has 40 events."""
+    """Takes under a minute on free cores; `quick` has 12 events."""
     count = QUICK_EVENTS if quick else EVENTS
     rows: list[BenchCase] = []
     rates: dict[tuple[str, int], float] = {}

@@ -27,7 +27,7 @@ from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_cloud.store import open_store
 
 BOXES, QUICK_BOXES = 64, 8
-DIPS, QUICK_DIPS = (100, 30), (4, 2)
+DIPS, QUICK_DIPS = (100, 30), (1, 1)
 """Number of dips at one Box, and at all."""
 APART_S = 4.37
 """Time from dip to dip: longer than an event's span, and not a whole number of windows."""

@@ -30,10 +30,9 @@ from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 LIMIT_MS = 150.0
 LATENCY_MS = 250.0
-EVENTS, QUICK_EVENTS = 60, 20
+EVENTS, QUICK_EVENTS = 60, 5
 ONE_BY_ONE = 1000
-WARM_EVENTS = 6
-IDLE_S = 5.0
+WARM_EVENTS, IDLE_S = 6, 5.0
 MEMORY_BYTES, CALL_S = 1 << 30, 60.0
 NOBODY = "tcp://127.0.0.1:9"
 END_S = 300.0

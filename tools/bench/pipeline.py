@@ -29,14 +29,15 @@ from opq_tools.up.plan import UpPlan
 from opq_tools.up.port_claims import free_offset
 from opq_tools.up.session import UpSession
 
-SAGS, QUICK_SAGS = 50, 8
+SAGS, QUICK_SAGS = 50, 2
 APART_S = 4.37
 """Time from sag to sag: longer than an event's span (1 s before, 1 s window, 1 s after), and not a whole
 number of windows, so that the sags fall on every moment of a window."""
 START_S = 30.0
 INCIDENT_S = 20.0
-MANY_BOXES, QUICK_MANY_BOXES = 12, 6
-SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 12.0
+MANY_BOXES, QUICK_MANY_BOXES = 12, 4
+SETTLE_S, QUICK_SETTLE_S = 8.0, 2.0
+WATCH_S, QUICK_WATCH_S = 30.0, 4.0
 HOPS = 500
 MESSAGE_BYTES = 106
 """Size of a Measurement with four metrics on the wire."""
@@ -105,11 +106,11 @@ def latencies(sags: int) -> dict[str, list[float]]:
     return found
 
 
-def cost(boxes: int, watch_s: float) -> dict[str, tuple[float, float]]:
+def cost(boxes: int, watch_s: float, settle_s: float = SETTLE_S) -> dict[str, tuple[float, float]]:
     """Process -> (CPU seconds per second, resident bytes) with `boxes` quiet Boxes."""
     with running(boxes, trace=False) as (session, _):
         watched = {child.name: child.pid or 0 for child in session.children if child.name in OURS}
-        _drain(session, SETTLE_S)
+        _drain(session, settle_s)
         before = {name: cpu_s(pid) for name, pid in watched.items()}
         began = time.monotonic()
         _drain(session, watch_s)
@@ -165,7 +166,7 @@ def bare_hop_ms(hops: int) -> list[float]:
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes about 6 minutes; `quick` about 2."""
+    """Takes about 6 minutes; `quick` half a minute on free cores."""
     sags = QUICK_SAGS if quick else SAGS
     many = QUICK_MANY_BOXES if quick else MANY_BOXES
     watch_s = QUICK_WATCH_S if quick else WATCH_S
@@ -177,7 +178,8 @@ def run(quick: bool) -> BenchResult:
         rows.append(case(f"{stage}.median", "ms", values))
         rows.append(case(f"{stage}.p99", "ms", values, percentile(values, 0.99)))
     click.echo(f"cost of 1 and of {many} Boxes ...", err=True)
-    one, all_of_them = cost(1, watch_s), cost(many, watch_s)
+    settle_s = QUICK_SETTLE_S if quick else SETTLE_S
+    one, all_of_them = (cost(boxes, watch_s, settle_s) for boxes in (1, many))
     for name in OURS:
         cpu = (all_of_them[name][0] - one[name][0]) / (many - 1) * 1e3
         memory = (all_of_them[name][1] - one[name][1]) / (many - 1) / 1e6

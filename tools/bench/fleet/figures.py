@@ -39,7 +39,7 @@ BOXES, QUICK_BOXES = 9900, 60
 """As many Boxes as a broker has descriptors for with a limit of 20,000."""
 PROCESSES, QUICK_PROCESSES = 6, 2
 FIRST_BOX = 10_001
-WATCH_S, QUICK_WATCH_S = 600.0, 20.0
+WATCH_S, QUICK_WATCH_S = 600.0, 12.0
 STAND_S = 1200.0
 """Longest wait until all Boxes are connected; then it measures with those that are."""
 SETTLED_S, MAX_SETTLE_S = 5.0, 120.0
@@ -54,7 +54,7 @@ OWN_FAULTS = ("expired", "not_held", "answers_dropped", "commands_overflow")
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes some 15 minutes; `quick`, with 60 Boxes for 20 s, about one."""
+    """Takes some 15 minutes; `quick`, with 60 Boxes for 12 s, less than one."""
     boxes, watch_s = (QUICK_BOXES, QUICK_WATCH_S) if quick else (BOXES, WATCH_S)
     with tempfile.TemporaryDirectory(prefix="opq-bench-") as name:
         folder = Path(name)

@@ -29,16 +29,18 @@ from opq_proto.wire.command_client import CommandClient
 from opq_proto.wire.frames import data_command
 from opq_tools.up.children import ChildLine
 
-BOXES, QUICK_BOXES = (1, 4, 16, 64), (1, 16)
-SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 10.0
+BOXES, QUICK_BOXES = (1, 4, 16, 64), (1, 8)
+SETTLE_S, QUICK_SETTLE_S = 8.0, 2.0
+WATCH_S, QUICK_WATCH_S = 30.0, 4.0
 APART_BOXES = 16
 """Number of Boxes for the cost of single features, switched on or off."""
-REQUESTS, QUICK_REQUESTS = 300, 40
-UPLINK_S, QUICK_UPLINK_S = 60.0, 30.0
+REQUESTS, QUICK_REQUESTS = 300, 10
+UPLINK_S, QUICK_UPLINK_S = 60.0, 5.0
 HEARTBEAT_S = 60.0
 """Heartbeat of the idle mode (config.Idle); its bytes are counted over whole heartbeats."""
-IDLE_S, QUICK_IDLE_S = 4 * HEARTBEAT_S, 2 * HEARTBEAT_S
-DISK_S, QUICK_DISK_S, READS = 300, 60, 200
+IDLE_S = 4 * HEARTBEAT_S
+DISK_S, QUICK_DISK_S = 300, 20
+READS, QUICK_READS = 200, 20
 SLOPE_MS = 2.5
 """Limit of CPU per Box and second: 400 Boxes on a core."""
 RESIDENT_MB, BOX_MB = 60.0, 2.0
@@ -51,9 +53,12 @@ PACE = 0.99
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes some 11 minutes; `quick` some 5."""
+    """Takes some 11 minutes; `quick` half a minute on free cores.
+
+    `quick` leaves out the features apart and the idle mode, whose heartbeats come once a minute.
+    """
     bare = bare_hop_ms(HOPS)
-    rows = [*_costs(quick), *_apart(quick), *_uplink(quick), *_disk(quick)]
+    rows = [*_costs(quick), *([] if quick else _apart()), *_uplink(quick), *_disk(quick)]
     click.echo("raw requests of 10 s ...", err=True)
     request_ms = requests_ms(QUICK_REQUESTS if quick else REQUESTS)
     rows.append(case("raw request of 10 s: median", "ms", request_ms))
@@ -71,7 +76,7 @@ def _costs(quick: bool) -> list[BenchCase]:
     for boxes in QUICK_BOXES if quick else BOXES:
         click.echo(f"CPU and memory, {boxes} ...", err=True)
         with house(boxes, config=PLAIN) as up:
-            up.rest(SETTLE_S)
+            up.rest(QUICK_SETTLE_S if quick else SETTLE_S)
             before, began = _samples(up), time.monotonic()
             cost = costs[boxes] = up.cost(watch_s)
             came, lost = (late - early for late, early in zip(_samples(up), before, strict=True))
@@ -99,13 +104,12 @@ def _samples(up: BenchHouse) -> tuple[float, float]:
     return up.counted("samples"), up.counted("missing_samples") + up.counted("unmeasured_samples")
 
 
-def _apart(quick: bool) -> list[BenchCase]:
+def _apart() -> list[BenchCase]:
     """Cost of single features per Box, as differences to the same setup without them."""
-    watch_s = QUICK_WATCH_S if quick else WATCH_S
     click.echo(f"parts apart, {APART_BOXES} Boxes ...", err=True)
-    plain = _cpu_ms(PLAIN, watch_s)
-    with_flicker = _cpu_ms(USUAL, watch_s)
-    with_phasors = _cpu_ms({**PLAIN, "phasors": {"endpoint": "127.0.0.1:0"}}, watch_s)
+    plain = _cpu_ms(PLAIN, WATCH_S)
+    with_flicker = _cpu_ms(USUAL, WATCH_S)
+    with_phasors = _cpu_ms({**PLAIN, "phasors": {"endpoint": "127.0.0.1:0"}}, WATCH_S)
     return [
         case("CPU per Box of flicker", "ms/s", [(with_flicker - plain) / APART_BOXES]),
         case("CPU per Box of phasors, 10 a second", "ms/s", [(with_phasors - plain) / APART_BOXES]),
@@ -121,13 +125,13 @@ def _cpu_ms(config: Mapping[str, Any], watch_s: float) -> float:
 def _uplink(quick: bool) -> list[BenchCase]:
     """Bytes of the uplink of one Box with a quiet voltage."""
     rows = []
-    watched_s = (QUICK_UPLINK_S, QUICK_IDLE_S) if quick else (UPLINK_S, IDLE_S)
-    for name, seconds in zip(("busy", "idle mode"), watched_s, strict=True):
+    watched_s = {"busy": QUICK_UPLINK_S} if quick else {"busy": UPLINK_S, "idle mode": IDLE_S}
+    for name, seconds in watched_s.items():
         idle = name != "busy"
         click.echo(f"uplink, {name}, {seconds:g} s ...", err=True)
         config = {"uplink": {"idle": idle}, "idle": {"heartbeat_s": HEARTBEAT_S}}
         with house(1, metered=True, config=config) as up:
-            up.rest(SETTLE_S)
+            up.rest(QUICK_SETTLE_S if quick else SETTLE_S)
             before = up.uplink_bytes
             up.rest(seconds)
             rate = [(late - early) / seconds for early, late in zip(before, up.uplink_bytes, strict=True)]
@@ -140,7 +144,8 @@ def _disk(quick: bool) -> list[BenchCase]:
     click.echo("ring and codec ...", err=True)
     seconds = QUICK_DISK_S if quick else DISK_S
     ring, coarse = (
-        disk.on_disk(counts, READS) for counts in (disk.noisy(seconds, 2.0), disk.eight_bits(seconds))
+        disk.on_disk(counts, QUICK_READS if quick else READS)
+        for counts in (disk.noisy(seconds, 2.0), disk.eight_bits(seconds))
     )
     rows = [
         case("ring, write: CPU per Box", "ms/s", [ring.write_ms_per_s]),

@@ -28,12 +28,12 @@ from opq_proto.kit.ports import PORTS
 from opq_sim.faults.parts.free_ports import free_offset
 
 RATES_HZ = (1.0, 6.0)
-BOXES, QUICK_BOXES = (100, 1000, 2000), (100, 400)
-LOAD_S, QUICK_LOAD_S = 20.0, 3.0
+BOXES, QUICK_BOXES = (100, 1000, 2000), (100,)
+LOAD_S, QUICK_LOAD_S = 20.0, 2.0
 CONNECT_S = 120.0
 SETTLE_S = 1.5
 """Wait for Measurements on their way into the store."""
-CROSSINGS, QUICK_CROSSINGS = 1000, 40
+CROSSINGS, QUICK_CROSSINGS = 1000, 10
 """Most crossings; one of each Box."""
 CROSSED_RATE_HZ, CROSSINGS_PER_S = 6.0, 5.0
 BARE_BOXES, BARE_RATE_HZ = 100, 6.0

@@ -30,7 +30,7 @@ from opq_proto.kit.ports import PORTS
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 LATENCY_MS = 250.0
-EVENTS, QUICK_EVENTS, WARM_EVENTS = 200, 10, 4
+EVENTS, QUICK_EVENTS, WARM_EVENTS = 200, 4, 4
 BOXES = 2
 END_S = 60.0
 

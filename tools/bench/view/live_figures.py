@@ -5,13 +5,13 @@ a second of each Box; this one has the pages open. Each page shows a hundred Box
 there are as many different pages as the Boxes fill. Then as many maps are sent their state by the live feed,
 and then as many ask for it each second, as those do that lost the feed, walls.
 The baseline is a bare Starlette under the same uvicorn that sends as many streams as many bytes each second.
-It takes some 130 s, with --quick 40; each wait has an end, so that a starved machine gives
+It takes some 130 s, with --quick 25; each wait has an end, so that a starved machine gives
 figures too, and how much of what was wanted never came. Each figure is written to stderr as it comes.
 Other sizes by the environment:
 
     OPQ_BENCH_LIVE_BOXES=10000        one number or several (1000,10000); with --quick 1000
     OPQ_BENCH_LIVE_VIEWERS=500        with --quick 50
-    OPQ_BENCH_LIVE_SECONDS=15         each of the five parts; with --quick 4
+    OPQ_BENCH_LIVE_SECONDS=15         each of the five parts; with --quick 2
 """
 
 import contextlib
@@ -40,7 +40,7 @@ MAP_EVERY_S = 1.0
 ROOM_LIMIT_S = 30.0
 MAP = "/live?values=&map="
 FULL = {"BOXES": "10000", "VIEWERS": "500", "SECONDS": "15"}
-QUICK = {"BOXES": "1000", "VIEWERS": "50", "SECONDS": "4"}
+QUICK = {"BOXES": "1000", "VIEWERS": "50", "SECONDS": "2"}
 
 
 def run(quick: bool) -> BenchResult:

@@ -1,0 +1,113 @@
+"""`opq-tools bench NAME --quick` ends within a minute: its waits and its work are bounded."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from bench import bulk, crossing, dips, hil, mauka, mauka_events, measure, pipeline
+from bench.fleet import figures as fleet
+from bench.gateway import figures as gateway
+from bench.gateway.house import GatewayCost
+from bench.makai import figures as makai
+from bench.sim import figures as sim
+from bench.view import churn_figures, incident_way, live_figures
+from opq_tools.bench import BENCHMARKS
+
+MOST_WAITED_S = 45.0
+"""Of the minute; the rest is for starts and CPU, on a machine of two cores that has little else to do."""
+WAITED_S: dict[str, Callable[[], float]] = {
+    "pipeline": lambda: (
+        3.0 + pipeline.QUICK_SAGS * pipeline.APART_S + 2 * (pipeline.QUICK_SETTLE_S + pipeline.QUICK_WATCH_S)
+    ),
+    "crossing": lambda: sum(
+        crossing.SETTLE_S + (dips + 3) * crossing.APART_S for dips in crossing.QUICK_DIPS
+    ),
+    "sim": lambda: 5.0 + 5 * sim.QUICK_WATCH_S + 2 * sim.ANSWERED_S,
+    "fleet": lambda: fleet.QUICK_WATCH_S + fleet.SETTLED_S,
+    "live": lambda: 5 * 2 * float(live_figures.QUICK["SECONDS"]) + 2 * float(live_figures.QUICK["SECONDS"]),
+    "churn": lambda: churn_figures.QUICK_SECONDS,
+    "makai": lambda: len(makai.QUICK_BOXES) * (6 * makai.QUICK_LOAD_S + 3 * makai.SETTLE_S),
+    "mauka": lambda: mauka_events.IDLE_S,
+}
+"""Seconds that a quick run waits for by design. Those that are not here wait for nothing but their work."""
+WORK: dict[str, tuple[int, int]] = {
+    "pipeline: sags": (pipeline.QUICK_SAGS, 3),
+    "pipeline: Boxes": (pipeline.QUICK_MANY_BOXES, 4),
+    "gateway: Boxes of all houses": (sum(gateway.QUICK_BOXES), 10),
+    "gateway: requests": (gateway.QUICK_REQUESTS, 10),
+    "gateway: seconds of samples on disk": (gateway.QUICK_DISK_S, 30),
+    "gateway: reads": (gateway.QUICK_READS, 20),
+    "crossing: Boxes": (crossing.QUICK_BOXES, 8),
+    "sim: Boxes": (sim.QUICK_BOXES, 200),
+    "sim: Boxes with samples": (sim.QUICK_SAMPLED, 16),
+    "sim: rounds": (sim.QUICK_ROUNDS, 4),
+    "sim: seconds of a history": (round(sim.QUICK_HISTORY_S), 240),
+    "sim: seconds until a part is left out": (round(sim.QUICK_ENDS_S), 60),
+    "fleet: Boxes": (fleet.QUICK_BOXES, 60),
+    "live: Boxes": (int(live_figures.QUICK["BOXES"]), 1000),
+    "live: pages": (int(live_figures.QUICK["VIEWERS"]), 50),
+    "makai: Boxes": (max(makai.QUICK_BOXES), 100),
+    "makai: crossings": (makai.QUICK_CROSSINGS, 10),
+    "mauka: Boxes of an incident": (mauka.QUICK_BOXES, 500),
+    "mauka: events": (mauka_events.QUICK_EVENTS, 6),
+    "mauka: events to a page": (incident_way.QUICK_EVENTS, 5),
+    "bulk: events": (bulk.QUICK_EVENTS, 12),
+    "measure: signals": (measure.QUICK_SIGNALS, 4),
+    "measure: dips": (dips.QUICK_DIPS, 10),
+    "hil: turns": (hil.QUICK_TURNS, 3),
+}
+"""Work of a quick run -> how much of it there is, and the most that fits into the minute."""
+
+
+@pytest.mark.parametrize("name", WAITED_S)
+def test_a_quick_run_waits_for_less_than_a_minute(name: str) -> None:
+    assert name in BENCHMARKS
+    assert 0 < WAITED_S[name]() <= MOST_WAITED_S
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_the_work_of_a_quick_run_is_bounded(name: str) -> None:
+    found, most = WORK[name]
+    assert name.partition(":")[0] in BENCHMARKS and 0 < found <= most
+
+
+def test_a_quick_run_of_the_gateway_waits_for_less_than_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its real course, with houses that only count the seconds for which they are asked to stand."""
+    waited: list[float] = []
+    starts: list[int] = []
+
+    class Counted:
+        uplink_bytes = (0, 0)
+
+        def rest(self, seconds: float) -> None:
+            waited.append(seconds)
+
+        def cost(self, seconds: float) -> GatewayCost:
+            waited.append(seconds)
+            return GatewayCost(1.0 + len(waited), 50_000_000 + len(waited))
+
+        def counted(self, name: str) -> float:
+            return 0.0
+
+    @contextmanager
+    def house(boxes: int, **more: Any) -> Iterator[Counted]:
+        starts.append(boxes)
+        yield Counted()
+
+    def requests_ms(count: int) -> list[float]:
+        starts.append(1)
+        waited.append(gateway.REQUEST_S + 5 + count * gateway.PAUSE_S)
+        return [1.0] * count
+
+    monkeypatch.setattr(gateway, "house", house)
+    monkeypatch.setattr(gateway, "requests_ms", requests_ms)
+    monkeypatch.setattr(gateway, "_disk", lambda quick: [])
+    monkeypatch.setattr(gateway, "bare_hop_ms", lambda hops: [0.1])
+    result = gateway.run(quick=True)
+    assert "idle mode" not in " ".join(row.case for row in result.results)
+    assert len(starts) == 4 and sum(waited) <= MOST_WAITED_S
+    waited.clear()
+    gateway.run(quick=False)
+    assert sum(waited) > 300, "the counting houses see what the whole run waits for"

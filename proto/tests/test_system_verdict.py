@@ -87,6 +87,11 @@ def test_healths_verdicts_leave_out_what_follows_from_another_fault() -> None:
     assert troubles(found) == [
         "triggering-broker: does not run: nothing of ours answers at http://127.0.0.1:8914/"
     ]
+    gateway["subcomponents"][0] |= {"sampling": True, "connected": False}
+    dead = verdict({CLOUD: SILENT, GATEWAY: ours(gateway)})
+    assert [line.partition(":")[0] for line in troubles(dead)] == ["cloud"], "no uplink follows from that"
+    assert [line.partition(":")[0] for line in troubles(verdict({GATEWAY: ours(gateway)}))] == ["Box 1"]
+    gateway["subcomponents"][0] |= {"sampling": False}
     answers[HEALTH] = SILENT
     assert [line.partition(":")[0] for line in troubles(verdict(answers))] == [
         "triggering-broker", "health", "Box 1",

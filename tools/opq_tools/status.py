@@ -24,6 +24,7 @@ from opq_proto.kit.system_place import find_system
 from opq_proto.kit.system_record import CLOUD, GATEWAY, read_record
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict
 from opq_tools.boxes.command import box_rows
+from opq_tools.doctor.stores import check_clock
 
 INCIDENTS_SHOWN = 3
 BOXES_SHOWN = 20
@@ -36,6 +37,7 @@ def system_status(folder: Path, offset: int) -> dict[str, Any]:
     not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
     if "store_problem" in stored:
         not_ok.append({"name": "store", "info": stored["store_problem"]})
+    not_ok += [{"name": each.what, "info": each.text} for each in check_clock(folder)]
     reported = any(each["name"].startswith("disk") for each in not_ok)
     if (
         disk is not None

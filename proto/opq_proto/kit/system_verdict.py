@@ -18,6 +18,8 @@ WHOLE = "opq"
 """As these two answer."""
 VERDICT_NAMES = {CLOUD: WHOLE, HEALTH: WHOLE, "triggering-service": "makai"}
 """Service -> its name in answers and verdicts, where that is another."""
+UPLINK = {CLOUD, "triggering-broker", "acquisition-broker"}
+"""Without these a gateway here has no uplink, which it reports of each Box that samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +146,16 @@ def system_verdict(record: SystemRecord, answers: Mapping[str, ServiceAnswer]) -
 def _troubles(services: list[ServiceVerdict], answers: Mapping[str, ServiceAnswer]) -> Iterator[Trouble]:
     """Yields what is wrong in services that run, and what Health reports of others."""
     running = [each for each in services if each.meant and each.state is ServiceState.RUNS]
-    named = {_verdict_name(each.name) for each in services if each.state is not ServiceState.RUNS}
+    down = {each.name for each in services if each.state is not ServiceState.RUNS}
+    named = set(map(_verdict_name, down))
     judges = (answers[each.url].alerts for each in running if each.name in JUDGES)
     alerts = next((each for each in judges if each is not None), None)
     judged = {} if alerts is None else {str(each["name"]): each for each in _parts(alerts)}
+    service_names = {_verdict_name(each.name): each.name for each in running}
     for name, part in judged.items():
         if part.get("ok") is not True and name not in named:
-            yield Trouble(name, str(part.get("info") or "was not well until just now"))
+            info = str(part.get("info") or "was not well until just now")
+            yield Trouble(service_names.get(name, name), info)
     for service in running:
         if service.name == HEALTH and alerts is not None:
             continue  # its parts are the others, whose answers are here
@@ -163,7 +168,8 @@ def _troubles(services: list[ServiceVerdict], answers: Mapping[str, ServiceAnswe
                 is_known = name in judged or f"Box {name} at {GATEWAY}" in judged
             else:
                 is_known = name.isdigit() or place in judged or part is document
-            if not (listed and is_known):
+            follows = bool(down & UPLINK) and part.get("sampling") and not part.get("connected")
+            if not (listed and is_known) and not follows:
                 yield Trouble(service.name if part is document else name, _info(part))
 
 

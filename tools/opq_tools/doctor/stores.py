@@ -59,7 +59,7 @@ def check_stores(data_dir: Path) -> Iterator[Problem]:
             yield Problem("store", text, f"end what holds it (fuser {path}), such as a forgotten sqlite3")
         if path.stat().st_size <= CHECKED_BYTES:
             yield from _read_whole(path)
-    yield from _clock(data_dir)
+    yield from check_clock(data_dir)
 
 
 def _read_whole(path: Path) -> Iterator[Problem]:
@@ -80,7 +80,7 @@ def _read_whole(path: Path) -> Iterator[Problem]:
         yield Problem("store", f"{path} is damaged: {first}", REPAIR)
 
 
-def _clock(data_dir: Path) -> Iterator[Problem]:
+def check_clock(data_dir: Path) -> Iterator[Problem]:
     """Yields a clock that is before what was measured: what comes now would be older than what is stored."""
     for name, question in NEWEST.items():
         path, newest_ms = data_dir / name, None

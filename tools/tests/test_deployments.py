@@ -1,0 +1,311 @@
+"""Six deployments and twelve faults: what `status`, `doctor`, Health and the page of administration say.
+
+All of them name each fault within 30 s, and nothing else; then all is well again. The whole takes some hours.
+The short forms are proto/tests/test_system_verdict.py and tools/tests/test_doctor_folder.py. Clock daemon,
+limits and packages are those of the test's machine, and are not judged.
+"""
+
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from deployed_system import APART, BOXES, DeployedSystem, of_the_system
+from house_under_test import processes_with, until
+
+from opq_proto.kit.system_record import CLOUD, GATEWAY, read_record
+from opq_proto.kit.system_verdict import VERDICT_NAMES
+from opq_sim.box.fleet import plan_fleet
+from opq_tools.up.plan import UpPlan
+
+NAMED_S, WELL_S = 30.0, 60.0
+DEPLOYMENTS = ("up", "all", "apart", "container", "gateway", "cloud")
+MODULES = {CLOUD: "opq_cloud", GATEWAY: "opq_gateway", BOXES: "opq_sim.box"}
+BOTH_BOXES = {"Box 1", "Box 2"}
+OF_THIS_FOLDER = {"store", "clock", "disk"}
+"""What `status` itself finds in the folder; the page shows the disk, and neither store nor clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault, and who names it how."""
+
+    name: str
+    begin: Callable[[], object]
+    end: Callable[[], object]
+    status: set[str]
+    doctor: tuple[str, ...]
+    """Texts, each in one of `doctor`'s lines, and one of them in each line."""
+
+
+class Deployment(DeployedSystem):
+    """A deployed system on which faults are played."""
+
+    @property
+    def services(self) -> list[str]:
+        """What can be killed and stays so, as `status` names it."""
+        here = {"gateway": [GATEWAY], "cloud": [CLOUD], "all": [CLOUD, GATEWAY]}
+        return here.get(self.deployment, [] if self.deployment == "up" else [*APART, GATEWAY])
+
+    @property
+    def has_view(self) -> bool:
+        return self.deployment != "gateway"
+
+    def pid(self, name: str) -> int:
+        """Process of a service, also where `up` started it."""
+        if name in self.processes:
+            return self.processes[name].pid
+        ours = set(processes_with(str(self.folder))) & set(processes_with(f"-m {MODULES[name]} "))
+        (found,) = ours - set(processes_with("ended_with_parent"))
+        return found
+
+    def signal(self, name: str, number: int) -> None:
+        os.kill(self.pid(name), number)
+
+    def named_by_page(self) -> set[str]:
+        """The concerns of the page, but for the clock and the last hour of the test's machine."""
+        names: set[str] = set()
+        for what, why in re.findall(r"<strong>(.*?)</strong> <span>(.*?)</span>", self.front_page()):
+            if why.startswith(("Clock:", "Measured:")) or what == "Disk":
+                continue
+            boxes = re.findall(r"\d+", what) if what.startswith("Box") else []
+            names |= {f"Box {number}" for number in boxes} or {what}
+        return names
+
+    def what_is_wrong(self, fault: Fault) -> list[object]:
+        """What is not as it should be during a fault; empty: all name it, and nothing else."""
+        shown, wrong = self.shown(), []
+        if shown.named != fault.status or shown.status_code != 1:
+            wrong.append(("status", shown.status["not_ok"], shown.status_code))
+        texts = [each["text"] for each in of_the_system(shown.doctor)]
+        missed = [wanted for wanted in fault.doctor if not any(wanted in text for text in texts)]
+        more = [text for text in texts if not any(wanted in text for wanted in fault.doctor)]
+        if missed or more or shown.doctor_code != 1:
+            wrong.append(("doctor", missed, more, shown.doctor_code))
+        dead = fault.status & {CLOUD, "health"}
+        ill = {VERDICT_NAMES.get(each, each.removeprefix("Box ")) for each in fault.status - OF_THIS_FOLDER}
+        if self.has_view and not dead and set(shown.alerts) != ill:
+            wrong.append(("alerts", shown.alerts))
+        page = fault.status - OF_THIS_FOLDER
+        if self.has_view and not fault.status & {CLOUD, "view"} and self.named_by_page() != page:
+            wrong.append(("page", self.named_by_page()))
+        return wrong
+
+    def wait_until_well(self) -> None:
+        last: list[object] = []
+
+        def well() -> bool:
+            shown = self.shown()
+            problems = of_the_system(shown.doctor)
+            page = self.named_by_page() if self.has_view else set()
+            last[:] = [shown.status["not_ok"], shown.status_code, problems, shown.alerts, page]
+            meant = {each["name"] for each in shown.status["services"] if each["meant"]}
+            is_whole = self.deployment == "up" or meant == set(self.services)
+            return is_whole and shown.status_code == 0 and not (problems or shown.alerts or page)
+
+        try:
+            until(well, WELL_S, "all is well")
+        except AssertionError as error:
+            raise AssertionError(f"{self.deployment}: {error}: {last}") from None
+
+    def play(self, fault: Fault) -> None:
+        """Waits until everything names the fault, and nothing else; then until all is well."""
+        last: list[object] = []
+
+        def named() -> bool:
+            last[:] = self.what_is_wrong(fault)
+            return not last
+
+        begun_s = time.monotonic()
+        fault.begin()
+        try:
+            until(named, NAMED_S, fault.name)
+            named_s = time.monotonic() - begun_s
+        except AssertionError as error:
+            raise AssertionError(f"{self.deployment}: {error}: {last}") from None
+        finally:
+            fault.end()
+        begun_s = time.monotonic()
+        self.wait_until_well()
+        well_s = time.monotonic() - begun_s
+        print(f"{self.deployment:<10} {fault.name}: {named_s:.0f} s, well {well_s:.0f} s", file=sys.stderr)
+
+    def end_process(self, name: str, number: int) -> None:
+        self.signal(name, number)
+        self.processes.pop(name).wait(60)
+
+    def start_again(self, name: str) -> None:
+        """A service that could not start has ended meanwhile."""
+        self.processes.pop(name).wait(60)
+        self.start(name)
+
+    def faults(self) -> Iterator[Fault]:
+        for name in self.services:
+            for words, number in (("killed", signal.SIGKILL), ("ended by SIGTERM", signal.SIGTERM)):
+                yield Fault(
+                    f"{name} {words}",
+                    lambda name=name, number=number: self.end_process(name, number),  # type: ignore[misc]
+                    lambda name=name: self.start(name),  # type: ignore[misc]
+                    {name},
+                    (f"{name} does not run: ",),
+                )
+        if self.deployment == "up":
+            begin = lambda: self.end_process("up", signal.SIGKILL)  # noqa: E731
+            texts = ("cloud does not run: ", "gateway does not run: ")
+            yield Fault("up killed", begin, lambda: self.start("up"), {CLOUD, GATEWAY}, texts)
+        for name in self.services or (CLOUD, GATEWAY):
+            yield self._frozen(name, {name}, (f"{name} does not answer: ",))
+        silent = tuple(f"{box} is not well: " for box in sorted(BOTH_BOXES))
+        yield self._frozen(BOXES, BOTH_BOXES, silent)
+        if self.deployment == "cloud":  # of which it is all that this machine notices
+            yield self._frozen(GATEWAY, BOTH_BOXES, silent)
+        if self.has_view:
+            yield from self._store_faults()
+        if os.path.ismount(self.folder):
+            yield self._full_disk()
+        yield from self._missing_key()
+        yield from self._another_system()
+
+    def _frozen(self, name: str, status: set[str], doctor: tuple[str, ...]) -> Fault:
+        begin, end = (lambda: self.signal(name, signal.SIGSTOP)), (lambda: self.signal(name, signal.SIGCONT))
+        return Fault(f"{name} stands still", begin, end, status, doctor)
+
+    def _store_faults(self) -> Iterator[Fault]:
+        lock = sqlite3.connect(self.folder / "opq.db", isolation_level=None)
+        yield Fault(
+            "store locked",
+            lambda: lock.execute("BEGIN IMMEDIATE"),
+            lambda: lock.execute("ROLLBACK"),
+            {"triggering-service"},
+            ("triggering-service is not well: ",),
+        )
+        lock.close()
+
+        def change(statement: str) -> None:
+            with closing(sqlite3.connect(self.folder / "opq.db", timeout=60)) as store, store:
+                store.execute(statement)
+
+        ahead_ms = (time.time_ns() // 10**6) + 3_600_000
+        yield Fault(
+            "clock off, by the store",
+            lambda: change(f"INSERT INTO segments VALUES (0, {ahead_ms}, {ahead_ms}, 0, 0)"),
+            lambda: change("DELETE FROM segments WHERE segment = 0"),
+            {"clock"},
+            ("before the newest Measurement",),
+        )
+        if not self.services:  # `up` starts its cloud again by itself, and says why it ends
+            return
+        name = CLOUD if CLOUD in self.services else "view"
+        with closing(sqlite3.connect(self.folder / "opq.db")) as store:
+            (schema,) = store.execute("PRAGMA user_version").fetchone()
+
+        def newer() -> None:
+            self.end_process(name, signal.SIGTERM)
+            change(f"PRAGMA user_version = {schema + 1}")
+            self.start(name)
+
+        def older() -> None:
+            change(f"PRAGMA user_version = {schema}")
+            self.start_again(name)
+
+        texts = (f"{name} does not run: ", f"has schema {schema + 1}")
+        yield Fault("store of a newer schema", newer, older, {name, "store"}, texts)
+
+    def _full_disk(self) -> Fault:
+        filler = self.folder / "filler"
+
+        def fill() -> None:
+            space = shutil.disk_usage(self.folder)
+            with filler.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, space.free - int(0.045 * space.total))
+
+        status = {"disk of the cloud"} if self.has_view else {"disk"}
+        texts = ("disk of the cloud is not well",) if self.has_view else ()
+        return Fault("disk full", fill, filler.unlink, status, texts)
+
+    def _missing_key(self) -> Iterator[Fault]:
+        """Not with `up`, which makes a key that is missing."""
+        if not self.services:
+            return
+        name = next(each for each in (CLOUD, "triggering-broker", GATEWAY) if each in self.services)
+        file = "opqbox1_secret" if name == GATEWAY else "opqserver_secret"
+        key = self.folder / "curve/private_keys" / file
+        away = key.with_name("away")
+
+        def begin() -> None:
+            self.end_process(name, signal.SIGTERM)
+            key.rename(away)
+            self.start(name)
+
+        def end() -> None:
+            away.rename(key)
+            self.start_again(name)
+
+        yield Fault("key missing", begin, end, {name}, (f"{name} does not run: ", file))
+
+    def _another_system(self) -> Iterator[Fault]:
+        """Not with `up`, which refuses busy ports before it starts."""
+        if not self.services:
+            return
+        name = GATEWAY if GATEWAY in self.services else CLOUD
+        other = self.root / "other"
+        plan = UpPlan(other, self.offset, plan_fleet(sim=2), (), {}, trace=False)
+        plan.prepare()
+        self.commands["other"] = plan.commands()[name]
+
+        def begin() -> None:
+            self.end_process(name, signal.SIGTERM)
+            self.start("other")
+
+        def end() -> None:
+            self.end_process("other", signal.SIGTERM)
+            self.start(name)
+
+        text = f"{name} does not run here: the system of {other} answers at "
+        yield Fault("another system in its place", begin, end, {name}, (text,))
+
+
+@contextmanager
+def disk_of_its_own(folder: Path) -> Iterator[None]:
+    """Where tests may mount; otherwise the folder is on the machine's disk, which is not filled."""
+    folder.mkdir(parents=True)
+    size = ["mount", "-t", "tmpfs", "-o", "size=400m", "opq", str(folder)]
+    mounted = (
+        os.geteuid() == 0 and shutil.which("mount") and subprocess.run(size, check=False).returncode == 0
+    )
+    try:
+        yield
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", folder], check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_each_fault_is_named_everywhere_and_nothing_else_is(deployment: str, tmp_path: Path) -> None:
+    with disk_of_its_own(tmp_path / "D"):
+        system = Deployment(tmp_path, deployment)
+        try:
+            system.start_all()
+            system.wait_until_well()
+            for fault in system.faults():
+                system.play(fault)
+            first = (system.services or ["up"])[0]
+            again = subprocess.run(system.commands[first], capture_output=True, timeout=120, check=False)
+            assert again.returncode != 0, "the same folder a second time"
+            system.wait_until_well()
+            meant = {each.name for each in read_record(system.folder).services}
+            for name in system.services or ["up"]:
+                system.end(name, signal.SIGINT)
+            assert meant and read_record(system.folder).services == (), "Ctrl-C: nothing is meant any more"
+        finally:
+            system.end_all()

@@ -76,6 +76,7 @@ class DeployedSystem:
             self._share_keys()
             moved = [CLOUD] if self.deployment == "gateway" else [GATEWAY, BOXES]
             found |= {name: other[name] for name in moved}
+            (self.folder / f"config/{moved[0]}.toml").unlink()  # what is not here has no configuration here
         if self.deployment in ("all", "gateway", "cloud"):
             return found
         del found[CLOUD]

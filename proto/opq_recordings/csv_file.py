@@ -42,6 +42,8 @@ MOST_APART = 0.25
 MOST_UNREAD = 0.02
 """Share of the rows whose times may be missing; those beside them place them."""
 HEAD_LINES = 2000
+FEW_LINES = 100
+"""Among which the first row mostly is: all lines of a block apart take five times its memory."""
 LONGEST_LINE = 1 << 20
 _Row = tuple[int, str, list[str]]
 """Number of the line, its text, and its cells."""
@@ -115,14 +117,15 @@ def _table(
     if times is None or not len(spooled[0]):
         raise RecordingError(f"{path}: is empty, no samples in it")
     problems = [times.problem] if times.problem else []
-    arrays = [column.array() for column in spooled]
-    axis = None
-    if form.time is not None and _are_usable(path, len(arrays[0]), form, times, given_hz, problems):
+    axis, kept = None, None
+    if form.time is not None and _are_usable(path, len(spooled[0]), form, times, given_hz, problems):
         placed = seconds.array()
         if times.unread is not None:
             placed, kept = _placed(placed)
-            placed, arrays = placed[kept], [each[kept] for each in arrays]
+            placed = placed[kept]
         axis = _axis(path, placed, given_hz)
+        del placed  # before the values come
+    arrays = [column.array() if kept is None else column.array()[kept] for column in spooled]
     assumed += times.assumed
     rate_hz = axis.rate_hz if axis else form.rate_hz
     count = len(arrays[0])
@@ -202,8 +205,11 @@ def _blocks(
     held: list[_Row] = []
     """Rows of empty cells after which another row may come."""
     for text in _whole_lines(path, file):
-        lines = text.split("\n") if times is None or not plain or held else []
-        times = times or _times_of(form, lines, number)
+        lines = text.split("\n") if not plain or held else []
+        times = times or _times_of(form, lines or text.split("\n", FEW_LINES)[:FEW_LINES], number)
+        if times is None:
+            lines = lines or text.split("\n")
+            times = _times_of(form, lines, number)
         table = _fast(text, form, wanted, times) if plain and times and not held else None
         if table is None and times:
             lines = lines or text.split("\n")

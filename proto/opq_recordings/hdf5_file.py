@@ -1,7 +1,8 @@
 """HDF5, netCDF-4 and MATLAB (7.3 is HDF5): arrays by name, and what is stated of them."""
 
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from opq_recordings.named_arrays import NamedArrays, content_of, content_of_vari
 from opq_recordings.recording import Content
 from opq_recordings.stated_facts import text_of
 
+PIECE = 1 << 20
+HEAP, HEAP_HEADER, HEAP_OBJECT = b"GCOL\1\0\0\0", struct.Struct("<8sQ"), struct.Struct("<H6xQ")
+LARGEST_HEAP = 1 << 26
 MOST_LETTERS = 1000
 """Of a text in a data set."""
 REFERENCED = "/#refs#/"
@@ -32,11 +36,13 @@ def read_hdf5(path: Path) -> Content:
             raise RecordingError(
                 f"{path}: is netCDF-3; save it as netCDF-4, such as nccopy -k nc4 in.nc out.nc"
             )
+        if _has_endless_heap(raw):
+            raise RecordingError(f"{path}: is no readable HDF5 file")
     try:
         with h5py.File(path, "r") as file:
             walk = _Walk(h5py, file)
-            walk.found.facts[""] = dict(file.attrs)
-            file.visititems(lambda name, item: walk.add(name, item, 0) if name[0] != "#" else None)
+            walk.found.facts[""] = _attributes(file)
+            file.visititems(walk.visit)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise RecordingError(f"{path}: is no readable HDF5 file") from error
     if not walk.found.arrays:
@@ -60,6 +66,39 @@ def read_mat(path: Path) -> Content:
     return found
 
 
+def _has_endless_heap(raw: BinaryIO) -> bool:
+    """Whether a heap of texts has free space of no size: the library (2.0.0) never comes to its end.
+
+    Source: HDF5 File Format Specification 3.0, III.E (Global Heap).
+    """
+    place, known = 0, b""
+    raw.seek(0)
+    while part := raw.read(PIECE):
+        known += part
+        at = known.find(HEAP)
+        while at >= 0:
+            raw.seek(place + at)
+            head = raw.read(HEAP_HEADER.size)
+            size = HEAP_HEADER.unpack(head)[1] if len(head) == HEAP_HEADER.size else 0
+            if _is_endless(raw.read(max(0, min(size, LARGEST_HEAP) - HEAP_HEADER.size))):
+                return True
+            at = known.find(HEAP, at + 1)
+        place, known = place + max(0, len(known) - len(HEAP)), known[-len(HEAP) :]
+        raw.seek(place + len(known))
+    return False
+
+
+def _is_endless(objects: bytes) -> bool:
+    at = 0
+    while at + HEAP_OBJECT.size <= len(objects):
+        index, size = HEAP_OBJECT.unpack_from(objects, at)
+        step = size if index == 0 else HEAP_OBJECT.size + -(-size // 8) * 8
+        if step == 0:
+            return True
+        at += step
+    return False
+
+
 class _Walk:
     """Goes through the objects of a file; `#refs#` is what references of MATLAB lead to."""
 
@@ -71,8 +110,12 @@ class _Walk:
         self._read: dict[str, NDArray[Any]] = {}
         """What was read already, since references may lead to one data set many times."""
 
+    def visit(self, name: str | bytes, item: Any) -> None:
+        if not _words(name).startswith("#"):
+            self.add(_words(name), item, 0)
+
     def add(self, name: str, item: Any, depth: int) -> None:
-        self.found.facts.setdefault(name, {}).update(item.attrs)
+        self.found.facts.setdefault(name, {}).update(_attributes(item))
         if not isinstance(item, self._h5py.Dataset):
             return
         if self._h5py.check_ref_dtype(item.dtype) is self._h5py.Reference:
@@ -91,12 +134,21 @@ class _Walk:
             if not reference or depth >= MOST_DEPTH or self._left <= 0:
                 continue
             target, place = self._file[reference], _element_name(name, number, item)
-            if not (target.name or "").startswith(REFERENCED):
+            if not _words(target.name or "").startswith(REFERENCED):
                 continue  # it has a name of its own
             within = target.items() if isinstance(target, self._h5py.Group) else ()
             for key, each in (("", target), *within):
                 self._left -= 1
-                self.add(f"{place}/{key}" if key else place, each, depth + 1)
+                self.add(f"{place}/{_words(key)}" if key else place, each, depth + 1)
+
+
+def _attributes(item: Any) -> dict[str, object]:
+    return {_words(name): value for name, value in item.attrs.items()}
+
+
+def _words(name: str | bytes) -> str:
+    """A name; h5py has bytes where these are no UTF-8."""
+    return name if isinstance(name, str) else name.decode("utf-8", "replace")
 
 
 def _element_name(name: str, number: int, item: Any) -> str:

@@ -192,3 +192,18 @@ def test_a_recording_of_constant_levels_has_no_mains(tmp_path: Path) -> None:
     found, kind = classified(read_recording(tmp_path / "a.csv"))
     assert kind.kind == "no_mains" and "2 constant levels" in kind.because
     assert [each.kind for each in found.faults] == ["stuck", "stuck", "no_mains"]
+
+
+def test_a_heap_whose_free_space_has_no_size_does_not_stop_the_reader(tmp_path: Path) -> None:
+    """libhdf5 2.0.0 reads the text attribute of such a file without end."""
+    path = hdf5(tmp_path / "a.h5", sine(), {"units": "V"})
+    content = bytearray(path.read_bytes())
+    first = content.index(b"GCOL") + 16
+    size = int.from_bytes(content[first + 8 : first + 16], "little")
+    free = first + 16 + -(-size // 8) * 8
+    assert content[free : free + 2] == b"\0\0"
+    assert read_recording(path).channel.unit == "V"
+    content[free + 8 : free + 16] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match="is no readable HDF5 file"):
+        read_recording(path)

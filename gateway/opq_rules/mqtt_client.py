@@ -8,11 +8,14 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+
+from opq_rules.mqtt_publish_reader import Published, PublishReader
 
 _VERSIONS = {"3.1": paho.MQTTv31, "3.1.1": paho.MQTTv311, "5": paho.MQTTv5}
 _SECURE = ("ssl", "tls", "mqtts")
@@ -43,12 +46,12 @@ class Login:
 
 
 class Client:
-    """`on_message(topic, payload, mid)` and `on_link(up, why)` are called on paho's thread."""
+    """`published` (PublishReader) and `on_link(up, why)` are called on paho's thread."""
 
     def __init__(
         self,
         login: Login,
-        on_message: Callable[[str, bytes, int], None] | None = None,
+        published: Published | None = None,
         on_link: Callable[[bool, str], None] | None = None,
         subscribe: tuple[str, int] | None = None,
     ) -> None:
@@ -56,7 +59,7 @@ class Client:
         secure = address.scheme in _SECURE
         self._host, self._port = address.hostname or "", address.port or (8883 if secure else 1883)
         self._server = f"{address.scheme}://{self._host}:{self._port}"  # for errors, without a password
-        self._client = paho.Client(
+        self._client: paho.Client = (paho.Client if published is None else partial(PublishReader, published))(
             CallbackAPIVersion.VERSION2,
             client_id=login.clientid or f"opq-{uuid.uuid4().hex[:16]}",
             protocol=_VERSIONS[login.protocolVersion],
@@ -78,10 +81,6 @@ class Client:
         self._client.on_connect = self._connected
         self._client.on_connect_fail = lambda *_: self._on_link(False, f"{login.server} is out of reach")
         self._client.on_disconnect = lambda *facts: self._refused(str(facts[3]))
-        if on_message is not None:
-            self._client.on_message = lambda _, __, message: on_message(
-                message.topic, bytes(message.payload), message.mid
-            )
 
     def start(self, timeout_s: float) -> None:
         """Connects. Raises ConnectionError where the broker cannot be reached, or refuses us."""

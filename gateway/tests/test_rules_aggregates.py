@@ -36,6 +36,8 @@ CASES: list[tuple[str, list[Any], tuple[Any, ...], Any]] = [
     ("count", [1, None, "x", False], (), 3),
     ("count", [None], (), 0),
     ("count", [], (), 0),
+    ("count_distinct", [1, 1.0, True, None, "x", "x", [1], [1.0]], (), 4),
+    ("count_distinct", [None], (), 0),
     ("sum", [1, 2, None], (), 3),
     ("sum", [1, 2.5], (), 3.5),
     ("sum", [None, None], (), None),

@@ -34,7 +34,7 @@ from opq_rules.local_feed import LocalFeed
 from opq_rules.sinks import request_waveform
 from opq_rules.sinks.request_waveform import Config as Asks
 from opq_rules.sinks.request_waveform import Request, request_of
-from opq_rules.sources import opqbox, opqcrossing, opqwave, recording
+from opq_rules.sources import opqbox, opqcrossing, opqsilence, opqwave, recording
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.streams.measurement_row import MEASUREMENT_COLUMNS, row_of
 from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
@@ -159,6 +159,44 @@ def test_rows_of_a_box_are_in_the_order_of_time_and_late_ones_are_reported() -> 
         assert [row["timestamp_ms"] for row in whose.rows] == wanted
         late = ["1 came after a later row of their Box, and were left out"]
         assert whose.errors == ([] if isinstance(source, opqcrossing.Source) else late)
+
+
+def test_silence_of_each_box_is_reported_once_and_its_return() -> None:
+    watch = opqsilence.SilenceWatch(frozenset("12"), 10.0, 0.0)
+    assert watch.accept([of_box(500)], 5.0, 5_000) == []
+    assert watch.accept([], 9.9, 9_900) == []
+    (never,) = watch.accept([], 10.0, 10_000)  # Box 2 was never heard
+    assert never == {"box": "2", "kind": "silent", "timestamp_ms": 10_000, "silent_s": 10.0}
+    (silent,) = watch.accept([of_box(90, backfilled=True)], 15.0, 15_000)
+    assert (silent["box"], silent["since_ms"], silent["silent_s"]) == ("1", 500, 10.0)
+    assert watch.accept([], 99.0, 99_000) == []
+    back = watch.accept([of_box(99_000), of_box(99_000, box="2"), of_box(99_000, box="3")], 100.0, 100_000)
+    assert [(row["box"], row["kind"], row["silent_s"]) for row in back] == [
+        ("1", "back", 95.0),
+        ("2", "back", 100.0),
+    ]
+    assert [row["box"] for row in watch.accept([], 110.0, 110_000)] == ["1", "2"]
+
+
+def test_silence_of_any_box_is_that_of_those_that_were_heard() -> None:
+    watch = opqsilence.SilenceWatch(None, 10.0, 0.0)
+    assert watch.accept([], 20.0, 20_000) == []
+    assert watch.accept([of_box(1), of_box(1, box="7")], 21.0, 21_000) == []
+    assert [row["box"] for row in watch.accept([of_box(2)], 31.0, 31_000)] == ["7"]
+
+
+def test_the_source_of_silence_has_a_clock_of_its_own() -> None:
+    feed: LocalFeed[dict[str, Any]] = LocalFeed("here", 100)
+    source = opqsilence.Source(feed, list)
+    source.configure("1,2", {"afterS": 0.3})
+    assert source.columns.has("since_ms") and not source.columns.has("rms")
+    with opened(source) as whose:
+        wait_for(lambda: len(whose.rows) == 2)
+        feed.offer(of_box(7))
+        wait_for(lambda: any(row["kind"] == "back" for row in whose.rows))
+    assert {row["box"] for row in whose.rows[:2]} == {"1", "2"}
+    with pytest.raises(ValueError, match="afterS"):
+        source.configure("*", {"afterS": 0})
 
 
 def test_a_measurement_is_a_window_a_crossing_or_a_finding_at_the_edge() -> None:

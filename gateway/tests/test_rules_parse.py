@@ -425,7 +425,7 @@ def test_a_word_is_not_told_to_mean_itself() -> None:
         ("WITH a AS (SELECT b FROM s) SELECT b FROM a", "WITH"),
         ("SELECT DISTINCT a FROM s", "DISTINCT"),
         ("SELECT DISTINCT * FROM s", "DISTINCT"),
-        ("SELECT count(DISTINCT a) FROM s", "DISTINCT"),
+        ("SELECT sum(DISTINCT a) FROM s", "DISTINCT"),
         ("SELECT a FROM (SELECT b FROM s)", "a SELECT within a SELECT"),
         ("SELECT a FROM s WHERE a IN (SELECT b FROM t)", "a SELECT within a SELECT"),
         ("SELECT (SELECT a FROM t) FROM s", "a SELECT within a SELECT"),

@@ -59,6 +59,8 @@ RULES = [
     "SELECT k, lag(sum(v)) OVER (PARTITION BY k) AS l FROM s GROUP BY k, COUNTWINDOW(2)",
     "SELECT v FROM s GROUP BY TUMBLINGWINDOW(ms, 300) HAVING count(*) > 1 AND lag(count(*)) > 1",
     "SELECT sum(k) AS t, count(*) AS c FROM s GROUP BY COUNTWINDOW(2)",
+    "SELECT count(DISTINCT v) AS c FROM s GROUP BY SLIDINGWINDOW(ms, 300)",
+    "SELECT k, count(DISTINCT v) AS c FROM s GROUP BY k, HOPPINGWINDOW(ms, 500, 200)",
 ]
 Given = tuple[str, int, dict[str, Any]]
 records_of = st.lists(

@@ -118,7 +118,7 @@ def test_httppush_does_not_wait_for_half_a_request(monkeypatch: pytest.MonkeyPat
     with running(made(httppush.Source(), "in", server=f"127.0.0.1:{port}"), stream):
         wait_for(lambda: stream.up)
         with socket.create_connection(("127.0.0.1", port), 20) as slow, suppress(ConnectionResetError):
-            slow.sendall(b"POST /in HTTP/1.1\r\nContent-Length: 10\r\n\r\n{")
+            slow.sendall(b"POST /in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{")
             assert slow.recv(1) == b""
         assert "cut" in stream.errors[0]
 

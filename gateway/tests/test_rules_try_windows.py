@@ -182,6 +182,13 @@ def test_a_record_without_a_group_is_told_once() -> None:
         assert sum("error" in rows[0] for rows in out) == 1, out
 
 
+def test_distinct_values_are_counted_while_they_are_in_the_window() -> None:
+    sql = "SELECT count(DISTINCT v) AS n, count(v) AS c FROM s GROUP BY SLIDINGWINDOW(ms, 250)"
+    out = emissions(sql, *values(1, 2, 1, None, 1.0, 3))
+    assert [rows[0]["n"] for rows in out] == [1, 2, 2, 2, 1, 2]
+    assert emissions("SELECT count(DISTINCT o) AS n FROM s", one({"o": {"a": 1}})) == [[{"n": 1}]]
+
+
 def test_filter_of_one_aggregate() -> None:
     sql = "SELECT count(*) AS c, count(*) FILTER (WHERE v > 2) AS big FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
     assert emissions(sql, *values(1, 2, 3, 4), end_ms=1_000) == [[{"c": 4, "big": 2}]]

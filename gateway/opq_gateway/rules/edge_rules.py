@@ -24,7 +24,7 @@ try:
     from opq_rules.api.service import RulesService
     from opq_rules.local_feed import LocalFeed
     from opq_rules.sinks.request_waveform import Request, Sink
-    from opq_rules.sources import opqbox, opqcrossing, opqwave
+    from opq_rules.sources import opqbox, opqcrossing, opqsilence, opqwave
     from opq_rules.wave_windows import WavePiece
 except ImportError as error:
     raise ConfigError(
@@ -79,6 +79,7 @@ class EdgeRules:
         own: dict[tuple[str, str], Callable[[], Any]] = {
             ("source", "opqbox"): partial(opqbox.Source, self._measured, rows_of, EDGE_COLUMNS),
             ("source", "opqcrossing"): partial(opqcrossing.Source, self._crossings, crossing_rows),
+            ("source", "opqsilence"): partial(opqsilence.Source, self._measured, rows_of, EDGE_COLUMNS),
             ("source", "opqwave"): partial(opqwave.Source, self._waves),
             ("sink", "request_waveform"): partial(Sink, self._request_waveform),
         }

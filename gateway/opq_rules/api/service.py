@@ -13,6 +13,7 @@ import uvicorn
 
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.rest_token import NAME, made_token
+from opq_proto.kit.http_server import bound_socket
 from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, access, address, folder, policy, tokens
 from opq_rules.api.guard import AllowedTokens, RequestGuard, connection_of_users
@@ -82,15 +83,9 @@ class RulesService:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio: TCP_NODELAY
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((host, port))
-        made.listen(128)  # early clients wait for the server's thread, and are not refused
+        return bound_socket(host, port)
     except OSError as error:
-        made.close()
         raise PortBusyError(
             f"stream rules: {host}:{port} cannot be used: {error.strerror or error}; give another `endpoint`"
         ) from error
-    return made

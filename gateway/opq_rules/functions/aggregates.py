@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from opq_rules.batch import Value
+from opq_rules.batch import State, Value
 from opq_rules.functions.exact import ExactMoments, Sum
 from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged
-from opq_rules.values import COMPARISONS, NUMBERS, compare
+from opq_rules.values import COMPARISONS, NUMBERS, compare, identity
 
 
 class CountAccumulator(KeepsState):
@@ -36,6 +36,44 @@ class CountAccumulator(KeepsState):
 
     def value(self) -> int:
         return self.count
+
+
+class DistinctCount:
+    """How many values differ; null is left out."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: dict[Value, list[Value]] = {}
+        """Identity -> the value, and how often it is there."""
+
+    def add(self, value: Value) -> None:
+        self._count(value, 1)
+
+    def remove(self, value: Value) -> None:
+        self._count(value, -1)
+
+    def merge(self, other: "DistinctCount") -> None:
+        for value, times in other._times.values():
+            self._count(value, times)
+
+    def _count(self, value: Value, times: int) -> None:
+        if value is None:
+            return
+        key = identity(value)
+        found = self._times.setdefault(key, [value, 0])
+        found[1] += times
+        if not found[1]:
+            del self._times[key]
+
+    def value(self) -> int:
+        return len(self._times)
+
+    def state(self) -> State:
+        return [list(each) for each in self._times.values()]
+
+    def restore(self, state: State) -> None:
+        self._times = {identity(value): [value, times] for value, times in state}
 
 
 class Total(Sum):
@@ -132,6 +170,7 @@ def _of_numbers(name: str, start: Callable[..., Accumulator]) -> AggregateFuncti
 
 FUNCTIONS: tuple[Definition, ...] = (
     AggregateFunction("count", CountAccumulator, 1, 1, merge=merged, remove=True, star=True),
+    AggregateFunction("count_distinct", DistinctCount, 1, 1, merge=merged, remove=True),
     _of_numbers("sum", Total),
     replace(_of_numbers("avg", Mean), uncut=UncutMean),
     AggregateFunction("max", lambda: Extreme(">"), 1, 1, merge=merged),

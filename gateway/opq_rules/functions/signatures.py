@@ -247,7 +247,7 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("row_number window_trigger", "", BIGINT),
     ("last_hit_count last_hit_time last_agg_hit_count last_agg_hit_time", "", BIGINT),
     # aggregates
-    ("count", "any", BIGINT),
+    ("count count_distinct", "any", BIGINT),
     ("sum avg", "number", _same),
     ("max min", "ranked", _same),
     ("stddev stddevs var vars median slope", "number", FLOAT),

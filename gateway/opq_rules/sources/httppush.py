@@ -1,28 +1,32 @@
 """httppush: receives POST or PUT at a path; the body is one record or an array, in the stream's FORMAT.
 
-All streams with the same `server` share one HTTP server. It answers when the records are in the stream's
-queue, so that a sender feels back pressure. A web page may not push: `opq_proto.kit.origin_guard`.
+All streams with the same `server` share one HTTP server (ASGI, one thread); a client may keep its connection.
+It answers when the records are in the stream's queue, so that a sender feels back pressure. A web page may
+not push: `opq_proto.kit.origin_guard`.
 """
 
+import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
-from typing import ClassVar, Literal
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, Literal
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
 from opq_proto.errors import PortBusyError
-from opq_proto.kit.http_server import HttpServer, ReplyHandler
+from opq_proto.kit.http_server import address_of, bound_socket
 from opq_proto.kit.origin_guard import is_loopback, page_refusal
 
 _LARGEST_BYTES = 16 << 20
 READ_S = 30.0
 """Longest time until a request has arrived completely."""
 MAX_CONNECTIONS = 100
-"""Connections at a time to one address, one thread each; more are closed at once."""
+"""Connections at a time to one address; more are closed at once."""
+_CLOSED_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +65,19 @@ class _PushServer:
         self.streams: dict[tuple[str, str], SourceContext] = {}
         self._address = address
         host = address.rpartition(":")[0].strip("[]")
-        self._server = HttpServer(
-            "httppush",
-            address,
-            _handler(self.streams, is_loopback(f"[{host}]" if ":" in host else host)),
-            on_refused=self._report,
-            on_late=self._report,
-            most_at_once=MAX_CONNECTIONS,
-            longest_s=READ_S,
+        self._socket = bound_socket(*address_of(address))
+        app = _PushApp(self.streams, is_loopback(f"[{host}]" if ":" in host else host))
+        settings = uvicorn.Config(
+            app,
+            http=_limited(self._report),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
         )
-        self._server.start()
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(target=self._serve, name="httppush", daemon=True)
+        self._thread.start()
 
     @classmethod
     def at(cls, address: str, path: tuple[str, str], context: SourceContext) -> "_PushServer":
@@ -89,46 +96,102 @@ class _PushServer:
             if self.streams:
                 return
             self._open.pop(self._address, None)
-        self._server.end()
+        self._server.should_exit = True
+        self._thread.join(_CLOSED_S)
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
 
     def _report(self, text: str) -> None:
         for context in list(self.streams.values()):
             context.emit_error(text)
 
 
-def _handler(
-    streams: Mapping[tuple[str, str], SourceContext], on_loopback: bool
-) -> type[BaseHTTPRequestHandler]:
-    class PushHandler(ReplyHandler):
-        server: HttpServer
+class _PushApp:
+    """The ASGI application."""
 
-        def do_POST(self) -> None:
-            self._read_body("POST")
+    def __init__(self, streams: Mapping[tuple[str, str], SourceContext], on_loopback: bool) -> None:
+        self._streams, self._on_loopback = streams, on_loopback
 
-        def do_PUT(self) -> None:
-            self._read_body("PUT")
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        status, text = await self._answer(scope, receive)
+        body = text.encode()
+        headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
+        if status in (411, 413):
+            headers.append((b"connection", b"close"))  # its body is not read
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-        def _read_body(self, method: str) -> None:
-            context = streams.get((method, urlsplit(self.path).path))
-            length = self.headers.get("Content-Length", "")
-            if context is None:
-                return self._answer(404, "no stream listens here")
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            if (foreign := page_refusal(headers, on_loopback)) is not None:
-                context.emit_error(f"refused: {foreign}")
-                return self._answer(403, foreign)
-            if not (length.isascii() and length.isdigit()):
-                return self._answer(411, "Content-Length is missing")
-            if int(length) > _LARGEST_BYTES:
-                return self._answer(413, f"at most {_LARGEST_BYTES} bytes")
-            body = self.rfile.read(int(length))
-            if len(body) < int(length):
-                return None
-            self.server.end_time_limit(self.request)  # the next call may wait for room in the queue
-            taken = context.emit_bytes([body], [{"path": self.path, "method": method}])
-            return self._answer(200, "ok") if taken else self._answer(503, "the stream is ending")
+    async def _answer(self, scope: Any, receive: Any) -> tuple[int, str]:
+        method, path = scope["method"], scope["path"]
+        context = self._streams.get((method, path))
+        if context is None:
+            return 404, "no stream listens here"
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if (foreign := page_refusal(headers, self._on_loopback)) is not None:
+            context.emit_error(f"refused: {foreign}")
+            return 403, foreign
+        length = headers.get("content-length", "")
+        if not (length.isascii() and length.isdigit()):
+            return 411, "Content-Length is missing"
+        if int(length) > _LARGEST_BYTES:
+            return 413, f"at most {_LARGEST_BYTES} bytes"
+        parts: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return 400, "the connection has ended"
+            parts.append(message["body"])
+            if not message["more_body"]:
+                break
+        body, meta = b"".join(parts), {"path": path, "method": method}
+        has_room = getattr(context, "has_room", None)
+        if has_room is not None and has_room(1, len(body)):
+            taken = context.emit_bytes([body], [meta])
+        else:  # it may wait until there is room
+            taken = await asyncio.to_thread(context.emit_bytes, [body], [meta])
+        return (200, "ok") if taken else (503, "the stream is ending")
 
-        def _answer(self, status: int, text: str) -> None:
-            self.send_reply((status, "text/plain", text.encode()))
 
-    return PushHandler
+def _limited(report: Any) -> type[H11Protocol]:
+    """uvicorn's protocol with a limit of connections, and of the time until a request is complete."""
+
+    class Limited(H11Protocol):
+        _late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > MAX_CONNECTIONS:
+                report(f"more than {MAX_CONNECTIONS} connections: one was refused")
+                transport.abort()
+                return
+            self._late = self.loop.call_later(READ_S, self._cut)
+
+        def data_received(self, data: bytes) -> None:
+            if self._late is None:  # the first byte of a further request
+                self._late = self.loop.call_later(READ_S, self._cut)
+            super().data_received(data)
+
+        def on_response_complete(self) -> None:
+            self._forget()
+            super().on_response_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget()
+            super().connection_lost(exc)
+
+        def _forget(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+        def _cut(self) -> None:
+            self._late = None
+            if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+                return  # it is complete, and waits for room in the queue
+            report(f"a request was not complete after {READ_S:g} s: it was cut off")
+            self.transport.abort()
+
+    return Limited

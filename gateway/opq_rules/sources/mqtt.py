@@ -1,9 +1,11 @@
 """mqtt: a topic of a broker, with + and #; each message is decoded by the stream's FORMAT.
 
+Messages that are there together are handed on as one batch.
+
 Metadata: `topic`, `messageid`. A full queue blocks paho's thread, and with it the broker (qos 1 and 2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,10 +34,11 @@ class Source(SourceOfSdk):
             ) from error
 
     def open(self, context: SourceContext) -> None:
-        def take(topic: str, payload: bytes, message_id: int) -> None:
-            context.emit_bytes([payload], [{"topic": topic, "messageid": message_id}])
+        def published(topics: Sequence[str], payloads: Sequence[bytes], ids: Sequence[int]) -> None:
+            found = zip(topics, ids, strict=True)
+            context.emit_bytes(payloads, [{"topic": topic, "messageid": number} for topic, number in found])
 
-        client = Client(self._config, take, context.connected, (self._topic, self._config.qos))
+        client = Client(self._config, published, context.connected, (self._topic, self._config.qos))
         client.start_later()
         while not context.wait(60.0):
             pass

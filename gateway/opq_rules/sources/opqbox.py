@@ -134,7 +134,7 @@ class Source(SourceOfSdk):
                 socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self._keys
             address = BackendAddress(self._config.url or DEFAULT_URL)
             subscribe(socket, address, topics_of(self._boxes))
-            read_published(socket, "Measurement", rows, context)
+            read_published(socket, "Measurement", rows, context, lambda: in_order([]))
 
     def _order(self, context: SourceContext) -> Callable[[list[Row]], list[Row]]:
         order = RowsInOrder(self._boxes, self.KINDS, self._config.backfilled)
@@ -155,14 +155,14 @@ def read_here(
     chosen: Callable[[list[Row]], list[Row]],
     context: SourceContext,
 ) -> None:
-    """Emits the `chosen` rows of the items of `local` until the source has to end."""
+    """Emits the `chosen` rows of the items of `local` until the source has to end, and asks each POLL_S."""
     channel, reported = local.subscribe(), 0
     context.connected(True)
     try:
         while not context.stopped:
             items = channel.take_all(MAX_MESSAGES, POLL_S)
-            if items:
-                context.emit_many(chosen(rows(items)))
+            if found := chosen(rows(items) if items else []):
+                context.emit_many(found)
             if channel.dropped > reported:
                 context.emit_error(f"{channel.dropped - reported} were lost: the rules do not keep up")
                 reported = channel.dropped
@@ -189,10 +189,16 @@ def read_published(
     what: str,
     rows: Callable[[Sequence[bytes]], list[Row]],
     context: SourceContext,
+    idle: Callable[[], list[Row]] = list,
 ) -> None:
-    """Emits received messages. `rows`: makes rows of a message's frames, or raises FrameError."""
+    """Emits received messages. `rows`: makes rows of a message's frames, or raises FrameError.
+
+    `idle`: rows where nothing was received for POLL_S.
+    """
     while not context.stopped:
         if not socket.poll(round(POLL_S * 1000)):
+            if quiet := idle():
+                context.emit_many(quiet)
             continue
         found: list[Row] = []
         for frames in waiting_messages(socket, MAX_MESSAGES):

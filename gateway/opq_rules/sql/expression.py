@@ -244,6 +244,10 @@ def _call(cursor: Cursor, written: str, at: syntax.TextPlace) -> syntax.Function
         cursor.fail(f"{written.upper()} stands only in GROUP BY, alone between commas")
     cursor.index += 1
     arguments: list[syntax.Expression] = []
+    name = written.lower()
+    if name == "count" and cursor.is_word("DISTINCT") and cursor.kinds[cursor.index + 1] in ("word", "name"):
+        cursor.index += 1
+        name = "count_distinct"
     if not cursor.accept(")"):
         arguments.append(_argument(cursor))
         while cursor.accept(","):
@@ -252,7 +256,7 @@ def _call(cursor: Cursor, written: str, at: syntax.TextPlace) -> syntax.Function
             cursor.fail("CAST(x AS type) is not supported", 'write cast(x, "bigint")')
         cursor.want(")", "an operator, a comma or )")
     condition, following = filtered_over(cursor)
-    return syntax.FunctionCall(written.lower(), tuple(arguments), condition, following, written, at)
+    return syntax.FunctionCall(name, tuple(arguments), condition, following, written, at)
 
 
 def _argument(cursor: Cursor) -> syntax.Expression:

@@ -79,7 +79,7 @@ def _option(name: str, read: Callable[[str], object], default: object = None) ->
 
 StreamKind = Literal["stream", "scan", "lookup"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(?:/[A-Za-z0-9_-]{1,128}){0,15}")
-OF_BOXES = frozenset({"opqbox", "opqcrossing", "opqwave", "recording"})
+OF_BOXES = frozenset({"opqbox", "opqcrossing", "opqsilence", "opqwave", "recording"})
 """Source types whose columns are known."""
 _TIMES = ("bigint", "float", "datetime", "string")
 """Types that a column of event time can have."""

@@ -85,6 +85,23 @@ def has_two_lengths(names: Collection[bytes]) -> bool:
     return b"content-length" in names and b"transfer-encoding" in names
 
 
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A listening socket for a server that takes one, such as uvicorn. Raises OSError.
+
+    Early clients wait for the server's thread, and are not refused.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio: TCP_NODELAY
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(128)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 class HttpServer(ThreadingHTTPServer):
     """A server that is bound at once; it serves in a thread of its own from `start` to `end`."""
 

@@ -23,7 +23,7 @@ try:
     from opq_rules.api.service import RulesService
     from opq_rules.local_feed import LocalFeed
     from opq_rules.sinks.request_waveform import Request, Sink
-    from opq_rules.sources import opqbox, opqcrossing, opqmauka
+    from opq_rules.sources import opqbox, opqcrossing, opqmauka, opqsilence
     from opq_rules.streams.measurement_row import rows_of
 except ImportError as error:
     raise ConfigError(
@@ -74,6 +74,7 @@ class RuleHost:
         own: dict[tuple[str, str], Callable[[], object]] = {
             ("source", "opqbox"): partial(opqbox.Source, self._feed, rows_of),
             ("source", "opqcrossing"): partial(opqcrossing.Source, self._feed, rows_of),
+            ("source", "opqsilence"): partial(opqsilence.Source, self._feed, rows_of),
             ("source", "opqmauka"): partial(opqmauka.Source, bus_endpoint or opqmauka.DEFAULT_URL),
             ("sink", "request_waveform"): partial(Sink, self._requests.offer),
         }

@@ -230,6 +230,10 @@ class SourceRunner(OperatorContext):
                 self._taker.wake(self)
         return True
 
+    def has_room(self, count: int, size: int) -> bool:
+        """Whether `emit_bytes` of so many records and bytes would not wait."""
+        return not self.blocks or not self.waiting or self._has_room(count, size)
+
     def _has_room(self, count: int, size: int) -> bool:
         return self.waiting + count <= self.limit and self._bytes + size <= MAX_BYTES
 

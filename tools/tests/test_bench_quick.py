@@ -12,6 +12,7 @@ from bench.gateway import figures as gateway
 from bench.gateway.house import GatewayCost
 from bench.makai import figures as makai
 from bench.sim import figures as sim
+from bench.sim.stages import SETTLE_ROUNDS
 from bench.view import churn_figures, incident_way, live_figures
 from opq_tools.bench import BENCHMARKS
 
@@ -42,7 +43,7 @@ WORK: dict[str, tuple[int, int]] = {
     "crossing: Boxes": (crossing.QUICK_BOXES, 8),
     "sim: Boxes": (sim.QUICK_BOXES, 200),
     "sim: Boxes with samples": (sim.QUICK_SAMPLED, 16),
-    "sim: rounds": (sim.QUICK_ROUNDS, 4),
+    "sim: rounds": (sim.QUICK_ROUNDS - SETTLE_ROUNDS, 4),
     "sim: seconds of a history": (round(sim.QUICK_HISTORY_S), 240),
     "sim: seconds until a part is left out": (round(sim.QUICK_ENDS_S), 60),
     "fleet: Boxes": (fleet.QUICK_BOXES, 60),

@@ -75,6 +75,11 @@ def folder(data_dir: Path) -> list[Problem]:
     return [each for each in check_folder(data_dir, data_dir / "etc") if each.what != "disk"]
 
 
+def test_a_system_of_32_bits_is_named(root: Path) -> None:
+    (found,) = [each for each in check_machine(root, KEPT, 32) if each.what != "packages"]
+    assert found.what == "system" and "32-bit system" in found.text and "64-bit" in found.fix
+
+
 def test_a_sound_machine_and_folder_have_no_problem(root: Path, data_dir: Path) -> None:
     assert machine(root) == folder(data_dir) == []
     assert list(check_folder(data_dir / "not there yet")) == []

@@ -31,7 +31,7 @@ from opq_proto.errors import OpqError
 PROCESSES = 6
 BOXES, QUICK_BOXES = 1667, 150
 SAMPLED, QUICK_SAMPLED = 64, 16
-TOGETHER, ROUNDS, QUICK_ROUNDS = 30, 20, 3
+TOGETHER, ROUNDS, QUICK_ROUNDS = 30, 20, 5
 """Boxes that are measured at once, a tenth of PER_CORE as in a fleet's process; seconds of signal."""
 PTY_BOXES, QUICK_PTY_BOXES = 16, 4
 WATCH_S, QUICK_WATCH_S = 30.0, 3.0

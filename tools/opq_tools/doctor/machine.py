@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import subprocess
+import sys
 import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,18 +28,31 @@ ZONE = "Pacific/Honolulu"
 COMMAND_S = 2.0
 
 
-def check_machine(root: Path = Path("/"), clock: ClockState | None = None) -> Iterator[Problem]:
+def check_machine(
+    root: Path = Path("/"), clock: ClockState | None = None, bits: int = sys.maxsize.bit_length() + 1
+) -> Iterator[Problem]:
     """Yields what is wrong.
 
     Args:
         root: where /proc, /sys and /etc are read.
         clock: the state of the system's clock; None: it is asked.
+        bits: of this Python's addresses.
     """
+    yield from _system(bits)
     yield from _clock(read_clock_state() if clock is None else clock)
     yield from _limits(root)
     yield from _packages()
     yield from _modem_manager(root)
     yield from _firewall(root)
+
+
+def _system(bits: int) -> Iterator[Problem]:
+    if bits < 64:
+        yield Problem(
+            "system",
+            f"this is a {bits}-bit system; packages that we need, NumPy among them, have no wheels for it",
+            "install the 64-bit system: on a Raspberry Pi 3 or newer, its OS (64-bit) or Debian arm64",
+        )
 
 
 def _clock(state: ClockState) -> Iterator[Problem]:

@@ -11,7 +11,6 @@ import sys
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +28,6 @@ APART = (
     *("notifications", "health"),
 )
 BOXES = "boxes"
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What an operator is shown of a data folder."""
-
-    status: dict[str, Any]
-    status_code: int
-    doctor: list[dict[str, Any]]
-    doctor_code: int
-    alerts: dict[str, str]
-    """What is ill, by Health; empty where none runs in this folder."""
-
-    @property
-    def named(self) -> set[str]:
-        """What `status` says is not well."""
-        return {each["name"] for each in self.status["not_ok"]}
 
 
 class DeployedSystem:
@@ -139,11 +121,16 @@ class DeployedSystem:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         return done.returncode, done.stdout
 
-    def shown(self) -> Shown:
-        status_code, status = self._tool("status", "--json")
-        doctor_code, doctor = self._tool("doctor", "--json")
-        problems = json.loads(doctor)["problems"]
-        return Shown(json.loads(status), status_code, problems, doctor_code, self.alerts())
+    def status(self) -> tuple[int, dict[str, Any]]:
+        """Exit code and document of `opq-tools status`."""
+        code, text = self._tool("status", "--json")
+        found: dict[str, Any] = json.loads(text)
+        return code, found
+
+    def doctor(self) -> tuple[int, list[str]]:
+        """Exit code and texts of `opq-tools doctor`, but for what is of the machine that runs the tests."""
+        code, text = self._tool("doctor", "--json")
+        return code, of_the_system(json.loads(text)["problems"])
 
     def alerts(self) -> dict[str, str]:
         """What Health says is ill."""
@@ -165,12 +152,12 @@ class DeployedSystem:
         return ""
 
 
-def of_the_system(problems: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def of_the_system(problems: Sequence[dict[str, Any]]) -> list[str]:
     """What `doctor` says but of the machine that runs the tests, and of the size of its disk."""
     machine = {"descriptors", "memory", "processes", "time zones", "packages", "firewall"}
     texts = ("GB are free", "no daemon keeps the clock", "the clock may be off")
     return [
-        each
+        str(each["text"])
         for each in problems
         if each["what"] not in machine and not any(text in each["text"] for text in texts)
     ]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from deployed_system import APART, BOXES, DeployedSystem, of_the_system
+from deployed_system import APART, BOXES, DeployedSystem
 from house_under_test import processes_with, until
 
 from opq_proto.kit.system_record import CLOUD, GATEWAY, read_record
@@ -83,34 +83,37 @@ class Deployment(DeployedSystem):
 
     def what_is_wrong(self, fault: Fault) -> list[object]:
         """What is not as it should be during a fault; empty: all name it, and nothing else."""
-        shown, wrong = self.shown(), []
-        if shown.named != fault.status or shown.status_code != 1:
-            wrong.append(("status", shown.status["not_ok"], shown.status_code))
-        texts = [each["text"] for each in of_the_system(shown.doctor)]
+        page = fault.status - OF_THIS_FOLDER
+        ill = {VERDICT_NAMES.get(each, each.removeprefix("Box ")) for each in page}
+        if self.has_view and not fault.status & {CLOUD, "health"} and set(self.alerts()) != ill:
+            return ["alerts", self.alerts()]
+        code, status = self.status()
+        if {each["name"] for each in status["not_ok"]} != fault.status or code != 1:
+            return ["status", status["not_ok"], code]
+        if self.has_view and not fault.status & {CLOUD, "view"} and self.named_by_page() != page:
+            return ["page", self.named_by_page()]
+        code, texts = self.doctor()
         missed = [wanted for wanted in fault.doctor if not any(wanted in text for text in texts)]
         more = [text for text in texts if not any(wanted in text for wanted in fault.doctor)]
-        if missed or more or shown.doctor_code != 1:
-            wrong.append(("doctor", missed, more, shown.doctor_code))
-        dead = fault.status & {CLOUD, "health"}
-        ill = {VERDICT_NAMES.get(each, each.removeprefix("Box ")) for each in fault.status - OF_THIS_FOLDER}
-        if self.has_view and not dead and set(shown.alerts) != ill:
-            wrong.append(("alerts", shown.alerts))
-        page = fault.status - OF_THIS_FOLDER
-        if self.has_view and not fault.status & {CLOUD, "view"} and self.named_by_page() != page:
-            wrong.append(("page", self.named_by_page()))
-        return wrong
+        return ["doctor", missed, more, code] if missed or more or code != 1 else []
+
+    def what_is_not_well(self) -> list[object]:
+        if self.has_view and (ill := self.alerts() or self.named_by_page()):
+            return ["alerts or page", ill]
+        code, status = self.status()
+        meant = {each["name"] for each in status["services"] if each["meant"]}
+        is_whole = self.deployment == "up" or meant == set(self.services)
+        if code != 0 or not is_whole:
+            return ["status", status["not_ok"], code, meant]
+        texts = self.doctor()[1]
+        return ["doctor", texts] if texts else []
 
     def wait_until_well(self) -> None:
         last: list[object] = []
 
         def well() -> bool:
-            shown = self.shown()
-            problems = of_the_system(shown.doctor)
-            page = self.named_by_page() if self.has_view else set()
-            last[:] = [shown.status["not_ok"], shown.status_code, problems, shown.alerts, page]
-            meant = {each["name"] for each in shown.status["services"] if each["meant"]}
-            is_whole = self.deployment == "up" or meant == set(self.services)
-            return is_whole and shown.status_code == 0 and not (problems or shown.alerts or page)
+            last[:] = self.what_is_not_well()
+            return not last
 
         try:
             until(well, WELL_S, "all is well")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from command_in_process import run_in_process
 
+from opq_proto.kit.system_record import read_record
 from opq_tools.service.command import file_of, packaged, unit_of
 
 ANALYZE = shutil.which("systemd-analyze")
@@ -80,6 +81,13 @@ def test_units_go_into_a_system_that_does_not_run_and_out_again(tmp_path: Path) 
         line for line in (tmp_path / "etc/passwd").read_text().splitlines() if line.startswith("opq:")
     )
     assert secret.stat().st_uid == int(user.split(":")[2]) and secret.stat().st_mode & 0o077 == 0
+    record = secret.parents[2] / "system"
+    meant = {each.name: each.health for each in read_record(record.parent).services}
+    assert meant == {
+        "gateway": "http://127.0.0.1:8913/", "cloud": "http://127.0.0.1:8911/",
+        "view": "http://127.0.0.1:8888/health",
+    }  # fmt: skip
+    assert {each.stat().st_uid for each in (record, *record.iterdir())} == {secret.stat().st_uid}
     made = run_in_process("keygen", "--out", str(secret.parents[1]), "--boxes", "1").stdout.split()
     assert [Path(path).stat().st_uid for path in made] == [secret.stat().st_uid] * 2
     (tmp_path / "etc/opq/cloud.toml").write_text("# filled in\n")
@@ -91,6 +99,7 @@ def test_units_go_into_a_system_that_does_not_run_and_out_again(tmp_path: Path) 
     run_in_process("service", "remove", "cloud", "gateway", "--root", str(tmp_path))
     assert [each.name for each in (tmp_path / "etc/systemd/system").glob("*.service")] == []
     assert secret.exists() and (tmp_path / "etc/opq/gateway.toml").exists()
+    assert read_record(record.parent).services == () and (record / "id").exists()
     assert not [each for each in (tmp_path / "etc").rglob("*opq*") if each != tmp_path / "etc/opq"]
 
 

@@ -17,6 +17,11 @@ from opq_recordings.stated_facts import text_of
 PIECE = 1 << 20
 HEAP, HEAP_HEADER, HEAP_OBJECT = b"GCOL\1\0\0\0", struct.Struct("<8sQ"), struct.Struct("<H6xQ")
 LARGEST_HEAP = 1 << 26
+CLASSES_READ = (
+    *("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
+    *("char", "cell", "struct", "logical"),
+)
+"""Of MATLAB; the numbers of another class are not values."""
 MOST_LETTERS = 1000
 """Of a text in a data set."""
 REFERENCED = "/#refs#/"
@@ -45,6 +50,11 @@ def read_hdf5(path: Path) -> Content:
             file.visititems(walk.visit)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise RecordingError(f"{path}: is no readable HDF5 file") from error
+    if not walk.found.arrays and walk.left_out:
+        raise RecordingError(
+            f"{path}: has objects of MATLAB ({', '.join(sorted(walk.left_out)[:5])}), which only MATLAB "
+            "reads; save times and values as arrays"
+        )
     if not walk.found.arrays:
         raise RecordingError(f"{path}: has no data set of numbers in one or two dimensions")
     return content_of(path, "HDF5", walk.found)
@@ -106,6 +116,8 @@ class _Walk:
         self.found = NamedArrays()
         self._h5py = h5py
         self._file = file
+        self.left_out: set[str] = set()
+        """Classes of MATLAB whose numbers are not values, such as `timeseries`."""
         self._left = MOST_OBJECTS
         self._read: dict[str, NDArray[Any]] = {}
         """What was read already, since references may lead to one data set many times."""
@@ -116,7 +128,11 @@ class _Walk:
 
     def add(self, name: str, item: Any, depth: int) -> None:
         self.found.facts.setdefault(name, {}).update(_attributes(item))
-        if not isinstance(item, self._h5py.Dataset):
+        if not isinstance(item, self._h5py.Dataset) or "MATLAB_empty" in item.attrs:
+            return
+        kind = text_of(item.attrs.get("MATLAB_class"))
+        if kind is not None and kind not in CLASSES_READ:
+            self.left_out.add(kind)
             return
         if self._h5py.check_ref_dtype(item.dtype) is self._h5py.Reference:
             if item.size <= MOST_ELEMENTS:

@@ -79,6 +79,13 @@ def read_recording(
             known; names the option that helps.
     """
     given = given or RecordingFacts()
+    return _recording(path, *_read(path, given, unpacked_bytes))
+
+
+def _read(
+    path: Path, given: RecordingFacts, unpacked_bytes: int
+) -> tuple[Content, RecordingFacts, RecordingFacts, dict[str, object]]:
+    """What the reader finds in a file, the facts that are given and those beside it, and the whole .json."""
     try:
         if not path.is_file():
             raise RecordingError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}")
@@ -102,7 +109,7 @@ def read_recording(
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
         raise RecordingError(f"{path}: states more samples than this machine's memory holds") from error
-    return _recording(path, content, given, beside, stated)
+    return content, given, beside, stated
 
 
 def recordings_in(
@@ -115,18 +122,22 @@ def recordings_in(
     Raises:
         RecordingError: as `read_recording`; or one start is given for several.
     """
-    first = read_recording(path, given, unpacked_bytes)
-    if not first.others:
-        return [first]
-    beside = facts_of(path.with_suffix(".json"), first.facts)
+    content, given, beside, stated = _read(path, given, unpacked_bytes)
+    channels = _told_apart(content.channels)
+    names = []
+    if given.channel is None:
+        first = _chosen(path, channels, None, [])
+        names = [first.name, *_other_recordings(channels, first)]
+    if len(names) < 2:
+        return [_recording(path, content, given, beside, stated)]
     if given.start_ns is not None or beside.start_ns is not None:
         raise RecordingError(
-            f"{path}: holds {1 + len(first.others)} recordings, and one start is given; choose with --channel"
+            f"{path}: holds {len(names)} recordings, and one start is given; choose with --channel"
         )
     found: list[Recording | RecordingError] = []
-    for name in (first.channel.name, *first.others):
+    for name in names:
         try:
-            found.append(with_channel(first, name, given))
+            found.append(_recording(path, content, replace(given, channel=name), beside, stated))
         except RecordingError as error:
             found.append(error)
     return found

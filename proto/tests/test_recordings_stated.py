@@ -207,3 +207,17 @@ def test_a_heap_whose_free_space_has_no_size_does_not_stop_the_reader(tmp_path: 
     path.write_bytes(content)
     with pytest.raises(RecordingError, match="is no readable HDF5 file"):
         read_recording(path)
+
+
+def test_an_object_of_matlab_has_no_values(tmp_path: Path) -> None:
+    """Simulink saves a `timeseries`, whose data set has numbers that lead to other places."""
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        for name in ("ans/voltage", "ans/current"):
+            file[name] = np.arange(6, dtype="u4")
+            file[name].attrs["MATLAB_class"] = np.bytes_("timeseries")
+        file["empty"] = np.zeros(2, "u8")
+        file["empty"].attrs.update(MATLAB_class=np.bytes_("double"), MATLAB_empty=np.uint8(1))
+    with pytest.raises(
+        RecordingError, match=r"has objects of MATLAB \(timeseries\), which only MATLAB reads"
+    ):
+        read_recording(tmp_path / "a.mat")

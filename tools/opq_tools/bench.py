@@ -88,6 +88,10 @@ BENCHMARKS = {
         "bench.rules.figures",
         "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",
     ),
+    "rules-transports": (
+        "bench.rules.transports",
+        "MQTT through mosquitto beside bare paho and a bare socket reader; POST to httppush (extra `rules`).",
+    ),
 }
 """Name -> (module with `run(quick: bool) -> BenchResult`, its line in the list)."""
 

@@ -9,5 +9,6 @@
     RuleStore: what is defined, and the one lock     RuleLifecycle: which rules run, their states in one table
     Planner: from a text to a QueryUnit              EndpointFactory: sources and sinks, configured
 
-`engine.Engine` is the only entry; nothing outside this folder calls anything else in it.
+`engine.Engine` is the only entry; nothing outside this folder calls anything else in it. All is drawn in
+docs/rules-inside.md.
 """

@@ -11,6 +11,7 @@ from bench.fleet import figures as fleet
 from bench.gateway import figures as gateway
 from bench.gateway.house import GatewayCost
 from bench.makai import figures as makai
+from bench.rules import transports
 from bench.sim import figures as sim
 from bench.sim.stages import SETTLE_ROUNDS
 from bench.view import churn_figures, incident_way, live_figures
@@ -58,6 +59,7 @@ WORK: dict[str, tuple[int, int]] = {
     "measure: signals": (measure.QUICK_SIGNALS, 4),
     "measure: dips": (dips.QUICK_DIPS, 10),
     "hil: turns": (hil.QUICK_TURNS, 3),
+    "rules-transports: messages": (transports.QUICK_MESSAGES, 30_000),
 }
 """Work of a quick run -> how much of it there is, and the most that fits into the minute."""
 

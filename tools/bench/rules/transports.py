@@ -30,6 +30,7 @@ from opq_rules.api.service import RulesService
 PAYLOAD = b'{"box":"1003","rms":119.52,"f":59.98,"thd":0.02,"t":1700000000}'
 AT_ONCE, PAUSE_S = 500, 0.004
 WAIT_S = 300.0
+QUICK_MESSAGES = 20_000
 _TOPIC = b"\x00\x03b/1"
 _CONNECT = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x03"
 _SUBSCRIBE = b"\x82\x08\x00\x01\x00\x03b/#\x00"
@@ -37,7 +38,7 @@ RULE = {"id": "r", "sql": "SELECT box, rms FROM s WHERE rms > 500", "actions": [
 
 
 def run(quick: bool) -> BenchResult:
-    count = 20_000 if quick else 100_000
+    count = QUICK_MESSAGES if quick else 100_000
     runs = 1 if quick else 3
     with _broker() as port:
         found = {

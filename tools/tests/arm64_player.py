@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +85,7 @@ def golden(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # so that nothing stays behind
     what, folder, *more = sys.argv[1:]
     found = {"measure": measure, "ring": ring, "golden": golden}[what](Path(folder), *more)  # type: ignore[operator]
     print(json.dumps({"machine": platform.machine(), "bits": 64 if sys.maxsize > 2**32 else 32, **found}))

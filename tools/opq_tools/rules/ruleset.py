@@ -60,7 +60,7 @@ def take(server: RuleServer, file: str, dry: bool) -> None:
         click.echo(line)
 
 
-@click.command("push")
+@click.command("push", short_help="Import FILE into many engines; each is all or nothing.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option(
     "--to",

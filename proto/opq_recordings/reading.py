@@ -64,6 +64,8 @@ READERS: Mapping[str, Callable[[Path], Content]] = {
     ".h5": read_hdf5, ".hdf5": read_hdf5, ".nc": read_hdf5, ".nc4": read_hdf5, ".mat": read_mat,
 }  # fmt: skip
 PACKED = (".zip", ".npz")
+NOTES = (".txt",)
+"""In an archive, a text that is not a table is a remark and not a recording that is missing."""
 
 
 def read_recording(
@@ -97,14 +99,14 @@ def _read(
             else (RecordingFacts(), {})
         )
         known = given.before(beside)
-        with unpacked(path, tuple(READERS), unpacked_bytes) as inside:
+        with unpacked(path, (*READERS, *PACKED), unpacked_bytes) as inside:
             arrays = read_npz(path, inside) if inside and path.suffix.lower() == ".npz" else None
             if arrays is not None:
                 content = arrays
             elif inside is None:
                 content = _content(path, known)
             else:
-                content = _joined([(each, _content(each, known)) for each in inside])
+                content = _joined(inside, known)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
@@ -128,8 +130,10 @@ def recordings_in(
     if given.channel is None:
         first = _chosen(path, channels, None, [])
         names = [first.name, *_other_recordings(channels, first)]
+    faults = () if given.channel is not None else content.broken
     if len(names) < 2:
-        return [_recording(path, content, given, beside, stated)]
+        whole = _recording(path, content, given, beside, stated)
+        return [whole, *(RecordingError(f"{path}, {each}") for each in faults)]
     if given.start_ns is not None or beside.start_ns is not None:
         raise RecordingError(
             f"{path}: holds {len(names)} recordings, and one start is given; choose with --channel"
@@ -140,7 +144,7 @@ def recordings_in(
             found.append(_recording(path, content, replace(given, channel=name), beside, stated))
         except RecordingError as error:
             found.append(error)
-    return found
+    return [*found, *(RecordingError(f"{path}, {each}") for each in faults)]
 
 
 def with_channel(recording: Recording, name: str, given: RecordingFacts) -> Recording:
@@ -156,6 +160,8 @@ def with_channel(recording: Recording, name: str, given: RecordingFacts) -> Reco
 
 def _content(path: Path, known: RecordingFacts) -> Content:
     reader = READERS.get(path.suffix.lower())
+    if path.suffix.lower() in PACKED:
+        raise RecordingError(f"{path}: is packed within another file; unpack that one")
     if reader is None and path.name.startswith("event_"):
         reader = read_i16  # the name of the original's GridFS files
     if reader is None:
@@ -166,13 +172,33 @@ def _content(path: Path, known: RecordingFacts) -> Content:
     return read_csv(path, known.rate_hz, known.decimal_mark) if reader is read_csv else reader(path)
 
 
-def _joined(contents: list[tuple[Path, Content]]) -> Content:
+def _joined(inside: Sequence[Path], known: RecordingFacts) -> Content:
     """The contents of a packed file as one: a channel is named by its Box, or by its file.
 
-    Files of one name are named with the folders that tell them apart.
+    Files of one name are named with the folders that tell them apart. A file that cannot be read is named.
+
+    Raises:
+        RecordingError: none of them can be read.
     """
+    contents: list[tuple[Path, Content]] = []
+    faults: dict[Path, RecordingError] = {}
+    for member in inside:
+        try:
+            contents.append((member, _content(member, known)))
+        except RecordingError as error:
+            faults[member] = error
+    if not contents:
+        raise next(iter(faults.values()))
+    above = Path(os.path.commonpath([path.parent for path in inside]))
+    said = {
+        path: str(fault).replace(visible(str(path)), visible(path.relative_to(above).as_posix()), 1)
+        for path, fault in faults.items()
+    }
+    left_out = [f"{each}; it was left out" for each in said.values()]
+    broken = tuple(each for path, each in said.items() if path.suffix.lower() not in NOTES)
     if len(contents) == 1:
-        return contents[0][1]
+        content = contents[0][1]
+        return replace(content, problems=(*content.problems, *left_out), broken=broken)
     top = Path(os.path.commonpath([path.parent for path, _ in contents]))
     names = {path: path.relative_to(top).with_suffix("").as_posix() for path, _ in contents}
     boxes = Counter(each.box_id for _, content in contents for each in content.channels)
@@ -187,8 +213,12 @@ def _joined(contents: list[tuple[Path, Content]]) -> Content:
         f"{len(contents)} files: {contents[0][1].form}",
         tuple(channels),
         tuple(dict.fromkeys(each for _, content in contents for each in content.assumed)),
-        tuple(f"{names[path]}: {each}" for path, content in contents for each in content.problems),
+        (
+            *(f"{names[path]}: {each}" for path, content in contents for each in content.problems),
+            *left_out,
+        ),
         next((content.code_page for _, content in contents if content.code_page), None),
+        broken,
     )
 
 

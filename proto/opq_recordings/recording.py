@@ -107,6 +107,8 @@ class Content:
     problems: tuple[str, ...] = ()
     code_page: str | None = None
     """The encoding of its text, where that was assumed."""
+    broken: tuple[str, ...] = ()
+    """Of an archive: each file that cannot be read, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,3 +329,24 @@ def test_names_of_imported_files_are_one_line(tmp_path: Path) -> None:
     arguments = ["event", str(path), "--box", "7", *VOLTS, "--data-dir", str(tmp_path / "data")]
     result = CliRunner().invoke(import_command, arguments)
     assert result.exit_code == 0 and len(result.output.splitlines()) == 1, result.output
+
+
+def test_what_cannot_be_read_in_an_archive_is_said_and_a_note_is_none(tmp_path: Path) -> None:
+    np.savez(tmp_path / "b.npz", v=wave(400), fs=1600.0)
+    path = tmp_path / "a.zip"
+    for inner, fault in (
+        ("d/broken.csv", "broken.csv: is no table"), ("d/b.npz", "b.npz: is packed within another file"),
+        ("d/README.txt", None),
+    ):  # fmt: skip
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("d/e/event.csv", record(0.6))
+            file.writestr(inner, (tmp_path / "b.npz").read_bytes() if "npz" in inner else "hello\n")
+        found = recordings_in(path, RecordingFacts())
+        assert isinstance(found[0], Recording) and "it was left out" in found[0].problems[-1]
+        assert [str(each) for each in found[1:] if fault and fault in str(each)] == [
+            str(e) for e in found[1:]
+        ]
+        assert len(found) == (2 if fault else 1)
+        result = CliRunner().invoke(analyze, [str(path), *VOLTS, "--json"])
+        assert bool(result.exit_code) == bool(fault) and "sag" in result.stdout
+        assert "opq-recording-" not in result.output

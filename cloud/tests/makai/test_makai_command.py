@@ -127,15 +127,24 @@ def test_each_service_runs_alone_with_its_health(
     assert (code, "Traceback" in text) == (0, False), text[-4000:]
 
 
-def test_health_alone_asks_the_services_of_other_processes(run: Any, data_dir: Path) -> None:
+def test_health_alone_asks_the_services_that_its_folder_means_to_run(run: Any, data_dir: Path) -> None:
     offset = free_offset()
-    run("triggering-broker", "--data-dir", str(data_dir), "--port-offset", str(offset))
+    broker = run("triggering-broker", "--data-dir", str(data_dir), "--port-offset", str(offset))
     answering(8914 + offset)
-    run("health", "--port-offset", str(offset))
-    health = json.loads(answering(8912 + offset))
-    neighbours = next(part for part in health["subcomponents"] if part["name"] == "neighbours")
-    up = {part["name"] for part in neighbours["subcomponents"] if part["ok"]}
-    assert (up, health["ok"]) == ({"triggering-broker"}, False)
+    run("health", "--data-dir", str(data_dir), "--port-offset", str(offset))
+
+    def neighbours() -> tuple[dict[str, bool], bool]:
+        health = json.loads(answering(8912 + offset))
+        found = next(part for part in health["subcomponents"] if part["name"] == "neighbours")
+        return {part["name"]: part["ok"] for part in found["subcomponents"]}, health["ok"]
+
+    assert neighbours() == ({"triggering-broker": True}, True)
+    broker.child.kill()
+    broker.child.wait()
+    until_s = time.monotonic() + 60
+    while neighbours() != ({"triggering-broker": False}, False):
+        assert time.monotonic() < until_s, neighbours()
+        time.sleep(0.1)
 
 
 def one_line(text: str) -> str:

@@ -19,12 +19,13 @@ from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 try:
-    from opq_gateway.rules.streams import EDGE_COLUMNS, SampleTap, WavePublisher, crossing_rows, rows_of
+    from opq_gateway.rules.streams import EDGE_COLUMNS, SampleTap, WavePublisher, rows_of
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import RulesService
+    from opq_rules.box_sources import box_sources
     from opq_rules.local_feed import LocalFeed
     from opq_rules.sinks.request_waveform import Request, Sink
-    from opq_rules.sources import opqbox, opqcrossing, opqsilence, opqwave
+    from opq_rules.sources import opqwave
     from opq_rules.wave_windows import WavePiece
 except ImportError as error:
     raise ConfigError(
@@ -77,9 +78,7 @@ class EdgeRules:
             )
         )
         own: dict[tuple[str, str], Callable[[], Any]] = {
-            ("source", "opqbox"): partial(opqbox.Source, self._measured, rows_of, EDGE_COLUMNS),
-            ("source", "opqcrossing"): partial(opqcrossing.Source, self._crossings, crossing_rows),
-            ("source", "opqsilence"): partial(opqsilence.Source, self._measured, rows_of, EDGE_COLUMNS),
+            **box_sources(self._measured, self._crossings, rows_of, EDGE_COLUMNS),
             ("source", "opqwave"): partial(opqwave.Source, self._waves),
             ("sink", "request_waveform"): partial(Sink, self._request_waveform),
         }

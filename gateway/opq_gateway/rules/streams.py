@@ -24,12 +24,10 @@ from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap, Measurement, known_uncertainty_ns
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
-from opq_rules.streams import measurement_row
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.wave_windows import WavePiece
 
 WAITING = 1000
-crossing_rows = measurement_row.rows_of
 
 
 class SampleTap:

@@ -21,10 +21,10 @@ from opq_proto.messages import Measurement
 try:
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import RulesService
+    from opq_rules.box_sources import box_sources
     from opq_rules.local_feed import LocalFeed
     from opq_rules.sinks.request_waveform import Request, Sink
-    from opq_rules.sources import opqbox, opqcrossing, opqmauka, opqsilence
-    from opq_rules.streams.measurement_row import rows_of
+    from opq_rules.sources import opqmauka
 except ImportError as error:
     raise ConfigError(
         f"triggering_service.rules.enabled needs packages that are not installed ({error.name});"
@@ -72,9 +72,7 @@ class RuleHost:
             )
         )
         own: dict[tuple[str, str], Callable[[], object]] = {
-            ("source", "opqbox"): partial(opqbox.Source, self._feed, rows_of),
-            ("source", "opqcrossing"): partial(opqcrossing.Source, self._feed, rows_of),
-            ("source", "opqsilence"): partial(opqsilence.Source, self._feed, rows_of),
+            **box_sources(self._feed),
             ("source", "opqmauka"): partial(opqmauka.Source, bus_endpoint or opqmauka.DEFAULT_URL),
             ("sink", "request_waveform"): partial(Sink, self._requests.offer),
         }

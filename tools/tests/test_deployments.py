@@ -31,6 +31,7 @@ NAMED_S, WELL_S = 30.0, 60.0
 DEPLOYMENTS = ("up", "all", "apart", "container", "gateway", "cloud")
 MODULES = {CLOUD: "opq_cloud", GATEWAY: "opq_gateway", BOXES: "opq_sim.box"}
 BOTH_BOXES = {"Box 1", "Box 2"}
+SERVICE_NAMES = {name: service for service, name in VERDICT_NAMES.items()}
 OF_THIS_FOLDER = {"store", "clock", "disk"}
 """What `status` itself finds in the folder; the page shows the disk, and neither store nor clock."""
 
@@ -84,9 +85,10 @@ class Deployment(DeployedSystem):
     def what_is_wrong(self, fault: Fault) -> list[object]:
         """What is not as it should be during a fault; empty: all name it, and nothing else."""
         page = fault.status - OF_THIS_FOLDER
-        ill = {VERDICT_NAMES.get(each, each.removeprefix("Box ")) for each in page}
-        if self.has_view and not fault.status & {CLOUD, "health"} and set(self.alerts()) != ill:
-            return ["alerts", self.alerts()]
+        alerts = self.alerts()
+        ill = {f"Box {each}" if each.isdigit() else SERVICE_NAMES.get(each, each) for each in alerts}
+        if self.has_view and not fault.status & {CLOUD, "health"} and ill != page:
+            return ["alerts", alerts]
         code, status = self.status()
         if {each["name"] for each in status["not_ok"]} != fault.status or code != 1:
             return ["status", status["not_ok"], code]
@@ -169,8 +171,8 @@ class Deployment(DeployedSystem):
             yield self._frozen(name, {name}, (f"{name} does not answer: ",))
         silent = tuple(f"{box} is not well: " for box in sorted(BOTH_BOXES))
         yield self._frozen(BOXES, BOTH_BOXES, silent)
-        if self.deployment == "cloud":  # of which it is all that this machine notices
-            yield self._frozen(GATEWAY, BOTH_BOXES, silent)
+        if self.deployment == "cloud":  # elsewhere, and watched by [health] gateway_endpoint
+            yield self._frozen(GATEWAY, {GATEWAY}, ("gateway is not well: ",))
         if self.has_view:
             yield from self._store_faults()
         if os.path.ismount(self.folder):

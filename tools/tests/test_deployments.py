@@ -202,8 +202,8 @@ class Deployment(DeployedSystem):
         ahead_ms = (time.time_ns() // 10**6) + 3_600_000
         yield Fault(
             "clock off, by the store",
-            lambda: change(f"INSERT INTO segments VALUES (0, {ahead_ms}, {ahead_ms}, 0, 0)"),
-            lambda: change("DELETE FROM segments WHERE segment = 0"),
+            lambda: change(f"INSERT INTO segments VALUES (-1, {ahead_ms}, {ahead_ms}, 0, {ahead_ms})"),
+            lambda: change("DELETE FROM segments WHERE segment = -1"),
             {"clock"},
             ("before the newest Measurement",),
         )

@@ -35,7 +35,7 @@ def system_status(folder: Path, offset: int) -> dict[str, Any]:
     """What a data folder and its services say; what does not answer is None."""
     verdict, disk, stored = read_system(read_record(folder), offset), _disk(folder), _stored(folder)
     not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
-    if "store_problem" in stored:
+    if "store_problem" in stored and stored["store_problem"] not in (each["info"] for each in not_ok):
         not_ok.append({"name": "store", "info": stored["store_problem"]})
     not_ok += [{"name": each.what, "info": each.text} for each in check_clock(folder)]
     reported = any(each["name"].startswith("disk") for each in not_ok)

@@ -157,6 +157,14 @@ def test_only_the_newest_entries_are_remembered() -> None:
     assert 2 not in newest and KEPT + 2 in newest
 
 
+def test_a_box_that_was_heard_before_this_run_alone_is_no_part_of_it() -> None:
+    watch = SilenceWatch((), since_ns=100 * 10**9)
+    watch.accept_measurement({"box_id": "4", "age_ms": 5000, "silent_after_ms": 10_000}, 104 * 10**9)
+    watch.accept_measurement({"box_id": "5", "age_ms": 500, "silent_after_ms": 10_000}, 104 * 10**9)
+    assert watch.changes(120 * 10**9) == []
+    assert watch.changes(123 * 10**9) == ["Box 5 has fallen silent"]
+
+
 def test_a_box_that_falls_silent_is_reported_once_and_again_when_it_is_back() -> None:
     watch = SilenceWatch()
     for box_id in ("1", "2"):

@@ -128,8 +128,12 @@ class SilenceWatch:
     Measurement of each Box, however old: a Box is watched from its first one that is not.
     """
 
-    def __init__(self, awaited: Iterable[str] = ()) -> None:
-        """`awaited`: Boxes that this run starts; nothing is said of them before `watch`."""
+    def __init__(self, awaited: Iterable[str] = (), since_ns: int = 0) -> None:
+        """`awaited`: Boxes that this run starts; nothing is said of them before `watch`.
+
+        `since_ns`: when the run began, by the monotonic clock; a Box that was heard before alone is no part.
+        """
+        self._since_ns = since_ns
         self._lock = threading.Lock()
         self._boxes: dict[str, _BoxSilence] = {}
         self._awaited = set(awaited)
@@ -153,14 +157,14 @@ class SilenceWatch:
         if not isinstance(late_ms, int):
             return
         with self._lock:
-            box = self._boxes.get(box_id)
+            box, heard_ns = self._boxes.get(box_id), moment_ns - age_ms * 10**6
             if box is None:
-                if box_id in self._awaited or age_ms > silent_after_ms:
+                if box_id in self._awaited or age_ms > silent_after_ms or heard_ns < self._since_ns:
                     return
                 if len(self._boxes) >= MAX_BOXES:
                     return
-                box = self._boxes[box_id] = _BoxSilence(moment_ns - age_ms * 10**6, 0)
-            box.last_ns = max(box.last_ns, moment_ns - age_ms * 10**6)
+                box = self._boxes[box_id] = _BoxSilence(heard_ns, 0)
+            box.last_ns = max(box.last_ns, heard_ns)
             box.silent_after_ns, box.late_ms = silent_after_ms * 10**6, late_ms
             box.clock_known = facts.get("uncertainty_ns", 0) is not None
 

@@ -40,7 +40,7 @@ class UpSession:
             Child(name, command, plan.data_dir / "log" / f"{name}.log", self.lines, plan.links(name))
             for name, command in plan.commands().items()
         ]
-        self.silence = SilenceWatch(box.box_id for box in plan.boxes)
+        self.silence = SilenceWatch((box.box_id for box in plan.boxes), time.monotonic_ns())
         self._folder = plan.data_dir
         gateway = GATEWAY_HEALTH + plan.port_offset
         self.speed = SpeedWatch(f"http://127.0.0.1:{gateway}/metrics", self._from_speed)

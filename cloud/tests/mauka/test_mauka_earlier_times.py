@@ -1,13 +1,16 @@
 """A disturbance that several events hold, with times of different clocks, is one incident."""
 
+import random
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
@@ -186,3 +189,27 @@ def test_two_stamps_of_a_receiver_refute_equal_samples(source: TimeSource) -> No
     first = replace(part(1.0, 3.5, 0.0), source=source, uncertainty_ns=300)
     assert common_part(replace(part(1.0, 3.5, 60.0), source=source, uncertainty_ns=300), first) is None
     assert common_part(part(1.0, 3.5, 60.0), first) is not None, "only NTP's was set"
+
+
+@settings(max_examples=12)
+@given(
+    st.lists(st.tuples(st.floats(-7200, 7200), st.booleans()), min_size=1, max_size=3),
+    st.randoms(use_true_random=False),
+)
+def test_each_dip_of_each_start_is_one_incident_in_whatever_order_its_events_are_analysed(
+    starts: list[tuple[float, bool]], order: random.Random
+) -> None:
+    """Each start has the same samples under the same numbers; in some a second event, by another clock,
+    reaches back over the dip of the first."""
+    with TemporaryDirectory() as folder, closing(open_store(None, Path(folder))) as store:
+        events, dips = [], 0
+        for number, (set_by_s, is_seen_again) in enumerate(starts):
+            at_s = 30_000.0 * number
+            waves = [part(1.0, 3.5, at_s)]
+            if is_seen_again:
+                waves.append(part(1.5, 7.5, at_s + set_by_s))
+            events += [put(store, replace(wave, start_id=START_ID + number)) for wave in waves]
+            dips += len(waves)
+        order.shuffle(events)
+        found = incidents_after(store, events)
+        assert len(found) == dips and found.count(40) == len(starts)

@@ -48,29 +48,25 @@ class BoxStarts:
 
     def note_columns(self, columns: NumberedColumns) -> None:
         """Notes live Measurements, at most one of each Box."""
-        rows = zip(
-            columns.ids,
-            columns.samples[:, 0].tolist(),
-            columns.sequence.tolist(),
-            columns.start_ids.tolist(),
-            columns.timestamp_ms.tolist(),
-            strict=True,
-        )
-        for box_id, first, number, start_id, timestamp_ms in rows:
-            if number < 0 and first < 0:
-                self._note_original(box_id, timestamp_ms)
+        firsts = columns.samples[:, 0].tolist()
+        rows = zip(columns.ids, firsts, columns.sequence.tolist(), columns.start_ids.tolist(), strict=True)
+        newest, present = self._newest, self._present
+        for at, (box_id, first, number, start_id) in enumerate(rows):
+            if first < 0:
+                if number < 0:
+                    self._note_original(box_id, int(columns.timestamp_ms[at]))
                 continue
-            known_first, known_number = self._newest.get(box_id, NONE)
-            if first < 0 or number <= known_number:
+            known_first, known_number = newest.get(box_id, NONE)
+            if number <= known_number:
                 continue
-            present = self._present.get(box_id)
+            newest[box_id] = first, number
             if start_id:
-                if present not in (None, start_id):
-                    self._began[box_id] = number
-                self._present[box_id] = start_id
+                if (before := present.get(box_id)) != start_id:
+                    present[box_id] = start_id
+                    if before is not None:
+                        self._began[box_id] = number
             elif known_first - first > FALLS_BY:
                 self._began[box_id] = number
-            self._newest[box_id] = first, number
 
     def _note_original(self, box_id: str, timestamp_ms: int) -> None:
         if timestamp_ms < self._latest_ms.get(box_id, timestamp_ms):

@@ -47,8 +47,6 @@ class BoxStatus:
     changes it. None: not known, as this machine started later. Intake."""
     start_id: int | None = None
     """The start of the Box whose samples come now; None before the first. Intake."""
-    boot_id: int | None = None
-    """What the Box states in that start; None while its samples came and no hello of it. Intake."""
     trial_end: Log | None = None
     """The Box's newest log line about the end of a firmware trial; intake."""
     sample_monotonic_s: float | None = None

@@ -174,9 +174,10 @@ def test_indices_that_start_again_without_a_hello_are_noticed(bench: Bench) -> N
     bench.feed(20_000, 30_000)
     for at in range(0, 10_000, 200):
         bench.intake.accept_message(replace(samples(at), t_ns=samples(30_000 + at).t_ns))
+    assert Command(1, Operation.HELLO) in bench.sent
+    bench.intake.accept_message(HELLO)
     assert bench.counters["restarts"] == 1
     assert bench.counters["samples"] == 10_000 + 10_000 - 2 * 200  # two blocks went before it was sure
-    assert Command(1, Operation.HELLO) in bench.sent
 
 
 def test_after_a_restart_the_stream_goes_on_where_the_ring_ends(tmp_path: Path) -> None:

@@ -74,14 +74,10 @@ class BoxInterruptions:
     def _reason_of_start(self, start_id: int) -> GapReason | None:
         """Why the Box did not sample before this start, by its log or its health; None: not known (yet)."""
         boot_id = boot_id_of(start_id)
-        started, health, hello = self._status.started, self._status.health, self._status.hello
-        if not boot_id and start_id == self._status.start_id:
-            if self._status.boot_id is None:
-                return None  # its first samples came before its hello
-            boot_id = self._status.boot_id
+        started, health = self._status.started, self._status.health
         if started is not None and started.a & BOOT_BITS == boot_id & BOOT_BITS:
             cause = RESET_CAUSES.get(started.b, "")
-        elif health is not None and hello is not None and hello.boot_id == boot_id:
+        elif health is not None and self._status.hello is not None and self._status.hello.boot_id == boot_id:
             cause = RESET_CAUSES.get(health.reset_cause, "")
         else:
             return None

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from opq_gateway.blocks import SampleBlock
+from opq_gateway.blocks import SampleBlock, drawn_start_id
 from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.lost import ENDED
 from opq_gateway.ring.ring import Ring
@@ -36,6 +36,8 @@ LATEST_NS = 4 * 10**18
 LATEST_SAMPLE = 2**62
 RATE_SHARE = 100
 """A rate further from the hello's than a hundredth is not a crystal's."""
+HELLO_WAIT_S = 2.0
+"""So long the first samples of a start wait for its hello, where that was lost and is requested."""
 MAX_RESTARTS, RESTARTS_S = 60, 60.0
 """A Box that restarts more often is ignored for a while: each restart costs a file and new filters."""
 
@@ -71,6 +73,8 @@ class SampleStream:
         self._in_order: list[SampleBlock] = []
         self._silent_s: float | None = None
         """For how long nothing came before the present run's hello; None: not known."""
+        self._unnamed_since_s: float | None = None
+        """Since when the present run waits for its hello, which comes after its first samples."""
         self._ring_start_id: int | None = None
         """The start in which the ring ended when the gateway began."""
 
@@ -96,13 +100,13 @@ class SampleStream:
     def restart(self, hello: Hello) -> None:
         """Begins a new axis; after a restart of the gateway it continues from the ring."""
         newest, last_s = None, self._status.sample_monotonic_s
+        self._unnamed_since_s = None
         if self._axis is not None:
             self._handle(self._axis.flush())
             self._hand_on()
         else:
             newest = self._ring.newest()
             last_s = self._last_heard.ended_s(newest)
-        self._status.boot_id = hello.boot_id
         self._axis = Axis(self._status.box_id, hello, newest, self._clocks, last_s)
         self._counted = (0, 0, 0, 0)
         self._silent_s = None if last_s is None else self._clocks.monotonic_s() - last_s
@@ -112,11 +116,18 @@ class SampleStream:
 
     def is_named_by(self, hello: Hello, before: Hello) -> bool:
         """Returns True if the hello is of the present run, whose first samples came before any hello."""
-        return self._status.boot_id is None and replace(before, boot_id=hello.boot_id) == hello
+        return self._unnamed_since_s is not None and replace(before, boot_id=hello.boot_id) == hello
 
     def name(self, hello: Hello) -> None:
-        """A hello of the present run came."""
-        self._status.boot_id = hello.boot_id
+        """A hello of the present run came: its samples leave, and name its start."""
+        axis = self._axis
+        if self._unnamed_since_s is None or axis is None:
+            return
+        self._unnamed_since_s = None
+        axis.start_id = drawn_start_id(hello.boot_id)
+        for block in self._in_order:
+            block.start_id = axis.start_id
+        self._hand_on()
 
     def accept_samples(self, run: list[Samples], hello: Hello) -> None:
         """Takes messages that came together, after a hello began the stream."""
@@ -156,7 +167,7 @@ class SampleStream:
     def tick(self) -> None:
         """Runs what is due by time."""
         outputs = [] if self._axis is None else self._axis.tick()
-        if outputs:
+        if outputs or self._unnamed_since_s is not None:
             self._handle(outputs)
             self.count()
             self._hand_on()
@@ -180,6 +191,7 @@ class SampleStream:
 
     def close(self) -> None:
         """The gateway ends; what waits after a hole still goes to the ring."""
+        self._unnamed_since_s = None
         if self._axis is not None:
             self._handle(self._axis.flush(ENDED))
             self._hand_on()
@@ -199,8 +211,8 @@ class SampleStream:
             self._counters.add("restarts")
             self._lines.warning("box.restarted", reason="sample indices began again without a hello")
             self._unannounced()
-            self.restart(replace(hello, boot_id=0))  # that of the hello is of the start before
-            self._status.boot_id = None
+            self.restart(hello)
+            self._unnamed_since_s = self._clocks.monotonic_s()
             outputs = (self._axis.accept_samples(samples, hello) if self._axis is not None else None) or []
         self._handle(outputs)
         self.count()
@@ -210,6 +222,7 @@ class SampleStream:
             if isinstance(output, SampleBlock):
                 self._in_order.append(output)
             elif isinstance(output, Gap):
+                self._unnamed_since_s = None
                 self._hand_on()
                 self._gap(output)
             else:
@@ -218,9 +231,10 @@ class SampleStream:
 
     def _hand_on(self) -> None:
         """Stores the blocks that are in order now, then passes them on."""
-        blocks = self._in_order
-        if not blocks:
+        blocks, since_s = self._in_order, self._unnamed_since_s
+        if not blocks or (since_s is not None and self._clocks.monotonic_s() - since_s < HELLO_WAIT_S):
             return
+        self._unnamed_since_s = None
         self._in_order = []
         status = self._status
         if status.sample_monotonic_s is None:

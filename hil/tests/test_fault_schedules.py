@@ -1,7 +1,7 @@
 """Schedules of faults of all suites: drawn by seed, made of kinds that the world knows, tallied alike."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from opq_sim.faults.draws import (
     CLOCK_STEP_S,
     CLOUD_BOXES,
     CLOUD_SPANS_S,
+    FERRETDB_KINDS,
     GATEWAY_SPANS_S,
     LAST_END_S,
     PAUSE_S,
@@ -115,9 +116,13 @@ def test_restarts_have_each_end_each_box_both_stores_and_pauses_of_all_lengths()
         AMBIGUOUS_S[0] < each.pause_s < AMBIGUOUS_S[1] for each in together if each.kind == "site_dark"
     )
     assert {each.ahead_s is None for each in together} == {True, False}
+    assert sorted(chain(*FERRETDB_KINDS)) == sorted(list(RESTARTED)[:-1])
     for schedule in schedules:
         kinds = [each.kind for each in schedule.boxes]
-        assert kinds == list(RESTARTED)[:-1] or kinds == ["quiet", "cur", "emulated"]
+        if schedule.store == "ferretdb":
+            assert tuple(kinds) in FERRETDB_KINDS
+        else:
+            assert kinds == list(RESTARTED)[:-1] or kinds == ["quiet", "cur", "emulated"]
         assert len({each.residual_percent for each in schedule.boxes}) >= len(kinds) - 1
         cabled = [dip for each in schedule.boxes if each.gateway is not None for dip in each.dips_s]
         assert min(b - a for a, b in pairwise(sorted(cabled))) > 1.5

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from opq_proto.errors import RecordingError
 from opq_proto.visible_text import visible
+from opq_recordings.forms import PACKED, READERS
 from opq_recordings.packed import is_of_system
-from opq_recordings.reading import PACKED, READERS
 
 BESIDE = tuple(each for each in (*READERS, *PACKED) if each != ".json")
 

@@ -1,24 +1,12 @@
-"""Reads a recording of any format, chooses its channel, and adds the facts beside it and those of the user.
+"""Reads a recording of any form (`forms.py`): chooses its channel, adds the facts beside it and the user's.
 
-| suffix | format |
-| --- | --- |
-| .cfg, .dat, .cff | COMTRADE 1991, 1999, 2013 |
-| .csv, .txt, .tsv | CSV of instruments and spreadsheets, and of `export` |
-| .wav, .rf64 | WAV, RF64; .flac and other sound files by `soundfile` |
-| .npy, .i16, .raw | NumPy; raw int16 |
-| .json, .jsonl | our own export, the original's documents |
-| .pqd, .pqdif | PQDIF |
-| .h5, .hdf5, .nc, .mat | HDF5, netCDF-4, MATLAB |
-| .zip, .npz | a file of these packed, as `export` writes several Boxes |
-
-Flags override the .json beside a file, and the .json overrides the file itself. Nothing is ever unpickled.
-Every fault of a file is a RecordingError of one line.
+Flags override the .json beside a file, and the .json overrides the file itself. Every fault of a file is a
+RecordingError of one line.
 """
 
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,20 +14,13 @@ import numpy as np
 
 from opq_proto.errors import RecordingError
 from opq_proto.visible_text import visible
-from opq_recordings.array_files import read_i16, read_npy, read_npz
-from opq_recordings.comtrade import read_comtrade
-from opq_recordings.csv_file import read_csv
 from opq_recordings.facts import RecordingFacts, facts_of, read_facts
-from opq_recordings.hdf5_file import read_hdf5, read_mat
-from opq_recordings.json_file import read_json
+from opq_recordings.forms import content_of
 from opq_recordings.moments import NS
-from opq_recordings.packed import MOST_BYTES, unpacked
-from opq_recordings.pqdif_file import read_pqdif
+from opq_recordings.packed import MOST_BYTES
 from opq_recordings.quantity_names import quantity_named
 from opq_recordings.recording import PIECE_SAMPLES, Channel, Content, Recording, Run
-from opq_recordings.sound_file import read_sound
 from opq_recordings.units import is_share, known_units, measured_in, unit_scale
-from opq_recordings.wav_file import read_wav
 from opq_recordings.written_times import shown as shown_time
 
 ASSUMED = {"time_zone": "UTC", "time_unit": "s"}
@@ -53,19 +34,6 @@ CLOCK_SET_NS = 1_704_067_200 * NS
 MIN_RATE_HZ, MAX_RATE_HZ = 64.0, 1e7
 """Four samples per cycle of a railway's 16.7 Hz; more than any mains recorder, as windows of 0.2 s are held
 in memory."""
-READERS: Mapping[str, Callable[[Path], Content]] = {
-    ".cfg": read_comtrade, ".dat": read_comtrade, ".cff": read_comtrade,
-    ".csv": read_csv, ".txt": read_csv, ".tsv": read_csv,
-    ".wav": read_wav, ".rf64": read_wav,
-    ".flac": read_sound, ".aiff": read_sound, ".aif": read_sound, ".w64": read_sound,
-    ".npy": read_npy, ".i16": read_i16, ".raw": read_i16,
-    ".json": read_json, ".jsonl": read_json,
-    ".pqd": read_pqdif, ".pqdif": read_pqdif,
-    ".h5": read_hdf5, ".hdf5": read_hdf5, ".nc": read_hdf5, ".nc4": read_hdf5, ".mat": read_mat,
-}  # fmt: skip
-PACKED = (".zip", ".npz")
-NOTES = (".txt",)
-"""In an archive, a text that is not a table is a remark and not a recording that is missing."""
 
 
 def read_recording(
@@ -98,15 +66,7 @@ def _read(
             if path.suffix.lower() not in (".json", ".jsonl")
             else (RecordingFacts(), {})
         )
-        known = given.before(beside)
-        with unpacked(path, (*READERS, *PACKED), unpacked_bytes) as inside:
-            arrays = read_npz(path, inside) if inside and path.suffix.lower() == ".npz" else None
-            if arrays is not None:
-                content = arrays
-            elif inside is None:
-                content = _content(path, known)
-            else:
-                content = _joined(inside, known)
+        content = content_of(path, given.before(beside), unpacked_bytes)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
@@ -156,70 +116,6 @@ def with_channel(recording: Recording, name: str, given: RecordingFacts) -> Reco
     content = recording.content or Content(recording.form, recording.channels)
     facts = facts_of(recording.path.with_suffix(".json"), recording.facts)
     return _recording(recording.path, content, replace(given, channel=name), facts, recording.facts)
-
-
-def _content(path: Path, known: RecordingFacts) -> Content:
-    reader = READERS.get(path.suffix.lower())
-    if path.suffix.lower() in PACKED:
-        raise RecordingError(f"{path}: is packed within another file; unpack that one")
-    if reader is None and path.name.startswith("event_"):
-        reader = read_i16  # the name of the original's GridFS files
-    if reader is None:
-        ending = f"the ending {path.suffix}" if path.suffix else "a name without an ending"
-        raise RecordingError(
-            f"{path}: {ending} is no known format; want one of {', '.join((*READERS, *PACKED))}"
-        )
-    return read_csv(path, known.rate_hz, known.decimal_mark) if reader is read_csv else reader(path)
-
-
-def _joined(inside: Sequence[Path], known: RecordingFacts) -> Content:
-    """The contents of a packed file as one: a channel is named by its Box, or by its file.
-
-    Files of one name are named with the folders that tell them apart. A file that cannot be read is named.
-
-    Raises:
-        RecordingError: none of them can be read.
-    """
-    contents: list[tuple[Path, Content]] = []
-    faults: dict[Path, RecordingError] = {}
-    for member in inside:
-        try:
-            contents.append((member, _content(member, known)))
-        except RecordingError as error:
-            faults[member] = error
-    if not contents:
-        raise next(iter(faults.values()))
-    above = Path(os.path.commonpath([path.parent for path in inside]))
-    said = {
-        path: str(fault).replace(visible(str(path)), visible(path.relative_to(above).as_posix()), 1)
-        for path, fault in faults.items()
-    }
-    left_out = [f"{each}; it was left out" for each in said.values()]
-    broken = tuple(each for path, each in said.items() if path.suffix.lower() not in NOTES)
-    if len(contents) == 1:
-        content = contents[0][1]
-        return replace(content, problems=(*content.problems, *left_out), broken=broken)
-    top = Path(os.path.commonpath([path.parent for path, _ in contents]))
-    names = {path: path.relative_to(top).with_suffix("").as_posix() for path, _ in contents}
-    boxes = Counter(each.box_id for _, content in contents for each in content.channels)
-    channels = []
-    for path, content in contents:
-        for each in content.channels:
-            one = len(content.channels) == 1
-            box_id = each.box_id if boxes[each.box_id] == 1 else None
-            name = box_id or (names[path] if one else f"{names[path]}: {each.name}")
-            channels.append(replace(each, name=name, member=f"{names[path]}: {each.member}"))
-    return Content(
-        f"{len(contents)} files: {contents[0][1].form}",
-        tuple(channels),
-        tuple(dict.fromkeys(each for _, content in contents for each in content.assumed)),
-        (
-            *(f"{names[path]}: {each}" for path, content in contents for each in content.problems),
-            *left_out,
-        ),
-        next((content.code_page for _, content in contents if content.code_page), None),
-        broken,
-    )
 
 
 def _recording(

@@ -59,6 +59,11 @@ class Wire:
     def close(self) -> None: ...
 
 
+def plug(reader: PublishReader, wire: Wire | None) -> None:
+    """Gives paho's client another socket, by paho's own name."""
+    vars(reader)["_sock"] = wire
+
+
 @given(messages=MESSAGES, cuts=st.lists(st.integers(1, 400)), v5=st.booleans())
 def test_messages_come_once_and_in_order_however_the_bytes_come(
     messages: list[Any], cuts: list[int], v5: bool
@@ -69,10 +74,18 @@ def test_messages_come_once_and_in_order_however_the_bytes_come(
     def published(topics: Sequence[str], payloads: Sequence[bytes], ids: Sequence[int]) -> None:
         got.extend(zip(topics, payloads, ids, strict=True))
 
-    reader = PublishReader(published, V2, client_id="x", protocol=paho.MQTTv5 if v5 else paho.MQTTv311)
     handled: list[int] = []
-    reader._packet_handle = lambda: handled.append(1) or 0  # type: ignore[method-assign,func-returns-value]
-    reader._packet_queue = lambda command, packet, *_: acknowledged.append(bytes(packet)) or 0  # type: ignore
+
+    class Reader(PublishReader):
+        def _packet_handle(self) -> Any:
+            handled.append(1)
+            return 0
+
+        def _packet_queue(self, command: Any, packet: Any, *_: Any) -> Any:
+            acknowledged.append(bytes(packet))
+            return 0
+
+    reader = Reader(published, V2, client_id="x", protocol=paho.MQTTv5 if v5 else paho.MQTTv311)
     whole, wanted = b"", []
     for number, message in enumerate(messages, 1):
         if message is None:
@@ -86,22 +99,22 @@ def test_messages_come_once_and_in_order_however_the_bytes_come(
         pieces.append(whole[:cut])
         whole = whole[cut:]
     wire = Wire([piece for piece in [*pieces, whole] if piece])
-    reader._sock = wire  # type: ignore[assignment]
+    plug(reader, wire)
     while wire.pieces:
         assert reader.loop_read() == 0
     assert got == wanted
     assert len(handled) == messages.count(None)
     ids = [number for _, _, number in wanted if number]
     assert b"".join(acknowledged) == b"".join(b"\x40\x02" + number.to_bytes(2, "big") for number in ids)
-    reader._sock = None
+    plug(reader, None)
 
 
 def test_a_length_of_five_bytes_ends_the_connection() -> None:
     reader = PublishReader(lambda *_: None, V2, client_id="x")
-    reader._sock = Wire([b"\x30\xff\xff\xff\xff\x01"])  # type: ignore[assignment]
+    plug(reader, Wire([b"\x30\xff\xff\xff\xff\x01"]))
     with pytest.raises(ConnectionError):
         reader._sock_recv(1)
-    reader._sock = None
+    plug(reader, None)
 
 
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed: apt install mosquitto")

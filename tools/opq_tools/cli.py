@@ -32,8 +32,10 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Look": {
         "status": ("opq_tools.status", "What runs here, Boxes, last incidents, disk: one screen."),
-        "open": ("opq_tools.opening", "The page of the running system, or Grafana, in the browser."),
-        "docs": ("opq_tools.opening:docs", "The documentation of this installation, in the browser."),
+        "open": (
+            "opq_tools.opening",
+            "Page of the system, Grafana or the documentation, in the browser.",
+        ),
         "logs": ("opq_tools.logs", "Log lines of all services in the order of time; --follow for new ones."),
         "incidents": ("opq_tools.incidents.command", "Find, show, note, label, split and merge incidents."),
         "events": (
@@ -99,6 +101,7 @@ ALIASES = {
     "ruleset": "rules",
     "stream": "rules stream",
     "query": "rules query",
+    "docs": "open docs",
     "sign": "release sign",
     "verify": "release sign --verify",
 }

@@ -1,4 +1,4 @@
-"""`opq-tools open` and `docs`: pages in the browser. (`open.py` would hide the built-in name.)"""
+"""`opq-tools open`: pages in the browser. (`open.py` would hide the built-in name.)"""
 
 import json
 import urllib.error
@@ -36,8 +36,8 @@ class NotOpenedError(OpqError):
     """There is nothing to open."""
 
 
-@click.command("open", short_help="The page of the running system, or Grafana, in the browser.")
-@click.argument("what", type=click.Choice([*PLACES, "grafana"]), default="page")
+@click.command("open", short_help="Page of the system, Grafana or the documentation, in the browser.")
+@click.argument("what", type=click.Choice([*PLACES, "grafana", "docs"]), default="page")
 @click.option("--print", "only_print", is_flag=True, help="Print the address only.")
 @click.option(
     "--write",
@@ -56,8 +56,8 @@ def command(
     data_dir: Path | None,
     port_offset: int | None,
 ) -> None:
-    """Open the page of the running system in the browser; WHAT is page, api, health, metrics or
-    grafana.
+    """Open the page of the running system in the browser; WHAT is page, api, health, metrics,
+    grafana, or docs: the documentation that came with this installation, which needs no network.
 
     Where there is no browser, open the printed address elsewhere.
 
@@ -105,14 +105,6 @@ def _monitoring_file(name: str, place: str) -> Path:
     raise NotOpenedError(f"this installation came without {name}; it is in deploy/ of the repository")
 
 
-@click.command("docs", short_help="The documentation of this installation, in the browser.")
-@click.option("--print", "only_print", is_flag=True, help="Print the address only.")
-@json_option
-def docs(only_print: bool, as_json: bool) -> None:
-    """Open the documentation that came with this installation in the browser; it needs no network."""
-    _show(_documentation(), only_print, as_json)
-
-
 def _show(address: str, only_print: bool, as_json: bool) -> None:
     click.echo(json.dumps({"address": address}) if as_json else address)
     if not only_print and not as_json and not webbrowser.open(address):
@@ -120,6 +112,8 @@ def _show(address: str, only_print: bool, as_json: bool) -> None:
 
 
 def _address(what: str, data_dir: Path | None, port_offset: int | None) -> str:
+    if what == "docs":
+        return _documentation()
     if what == "grafana":
         return _answering(GRAFANA, "start it with deploy/compose.yaml, or open yours by its own address")
     port, path = PLACES[what]

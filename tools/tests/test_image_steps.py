@@ -222,7 +222,7 @@ def test_the_image_runs_as_its_user_without_rights_and_shows_an_incident(image: 
         facts = container.run("sh", "-c", "id -un; grep CapEff /proc/1/status; touch /opt/opq/x /etc/x")
         assert facts.stdout.split() == ["opq", "CapEff:", "0" * 16]
         assert facts.stderr.count("Read-only file system") == 2
-        docs = container.run("opq-tools", "docs", "--print").stdout.strip()
+        docs = container.run("opq-tools", "open", "docs", "--print").stdout.strip()
         assert Path(f"{image}{docs.removeprefix('file://')}").is_file()
         words = ("opq-cloud", "view", "--first-admin", "--config", "/etc/opq/cloud.toml")
         assert "http" in container.run(*words, "--data-dir", VOLUMES[0]).stdout

@@ -30,7 +30,7 @@ def test_an_address_is_shown_where_something_answers(tmp_path: Path) -> None:
 
 
 def test_docs_are_those_that_came_with_the_installation() -> None:
-    done = run_in_process("docs", "--print")
+    done = run_in_process("open", "docs", "--print")
     there = resources.files("opq_tools").joinpath("site", "index.html")
     if there.is_file():
         assert done.stdout.strip() == Path(str(there)).as_uri()

@@ -14,17 +14,20 @@ from house_under_test import processes_with, until
 from pymongo import MongoClient
 from watched_system import ALERT_S, running
 
-from opq_cloud.core.service import CloudContext
+from opq_cloud.core.service import CloudContext, ServiceCounters
 from opq_cloud.core.settings.config import HealthSection
 from opq_cloud.health.collector import HealthCollector
+from opq_cloud.health.neighbours import Neighbours
 from opq_cloud.health.readings import Answer
 from opq_cloud.store import open_store
 from opq_cloud.store.records.accounts import HEALTH
+from opq_proto.kit.system_record import identity_of
 
 
 def recorded(shared: CloudContext, folder: Path) -> None:
     """One time, with an old document there."""
-    collector = HealthCollector(HealthSection(), shared, [], folder, folder / "key", None)
+    neighbours = Neighbours("health", identity_of(folder), [], ServiceCounters())
+    collector = HealthCollector(HealthSection(), shared, neighbours, folder, folder / "key", None)
     now = datetime.now(UTC)
     hours = int((now - timedelta(hours=2)).timestamp() * 1000)
     shared.store.people.documents.add_all(HEALTH, {f"{hours:013d}.0": {"service": "OLD"}}, "")

@@ -107,6 +107,8 @@ def sags_and_alarms(up: House, places: tuple[Place, ...]) -> None:
     """Sags of 500 ms at Box 1, 2, 1 and all three: each once in `sag`, and six alarms."""
     for place in places:
         until(lambda place=place: listens(place), 60, "the rules that listen")
+    log = up.data_dir / "log" / "gateway.log"  # a gateway withholds crossings until its broker acknowledges
+    until(lambda: log.read_text().count("uplink.acknowledges") >= len(BOXES), 60, "acknowledgements")
     seen = 0
     for boxes, pause in ((("1",), 3), (("2",), 9), (("1",), 12), (BOXES, 0)):
         event(up, "sag", *boxes, depth=0.5, cycles=30)
@@ -140,12 +142,9 @@ def three_at_once(up: House, places: tuple[Place, ...]) -> None:
 
 
 def listens(place: Place) -> bool:
-    """Whether both streams of Boxes are connected, and have heard ten seconds of all three: a crossing of the
-    first seconds may come later, from the gateway's disk, and is left out as what is backfilled."""
+    """Whether both streams of Boxes are connected: what came before is not heard."""
     status = json.loads(place.tool("status", "sag", "--json").stdout)
-    heard = json.loads(place.tool("status", "rocof", "--json").stdout)
-    is_connected = status.get("source_crossings_0_connection_status") == 1
-    return is_connected and heard.get("source_boxes_0_records_in_total", 0) >= 10 * len(BOXES)
+    return status.get("source_crossings_0_connection_status") == 1 and newest(place) > 0
 
 
 def newest(place: Place) -> int:
@@ -168,7 +167,10 @@ def the_others(up: House, places: tuple[Place, ...]) -> None:
         days = place.want("day", 6)
         assert {row["box"] for row in days} == {*BOXES}
         assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", row["day"]) for row in days)
-        assert all(row["least_v"] <= row["most_v"] and row["windows"] <= 51 for row in days)
+        assert all(row["least_v"] <= row["most_v"] for row in days)
+        for box in BOXES:  # what a busy machine passes on late counts in the next day
+            own = [row["windows"] for row in days if row["box"] == box]
+            assert sum(own) <= 51 * len(own), own
 
 
 def silence(up: House, places: tuple[Place, ...]) -> None:

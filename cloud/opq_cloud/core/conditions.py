@@ -97,7 +97,7 @@ class HealthJudge:
 
     @property
     def now_s(self) -> float:
-        """The time of the verdicts, which stands still while nothing is read."""
+        """The time by which it counts how long something is ill; it stops while nothing is read."""
         return self._clock_s
 
     @property

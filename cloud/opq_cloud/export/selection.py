@@ -78,7 +78,7 @@ INDEX_ROWS = 200
 def event_records(
     source: ShownStore, event_id: int, box_ids: Sequence[str] = (), licence: str = ""
 ) -> list[WaveformRecord]:
-    """The waveforms of an event: those of `box_ids`, or all where it is empty.
+    """The waveforms of an event: of these Boxes, or of all if no Box is named.
 
     Raises:
         ExportError: there is no such event, or it has no waveform of a requested Box.

@@ -65,7 +65,7 @@ def _backup(folder: Path) -> Reading:
 
 
 def _certificate(public_url: str) -> Reading:
-    """The certificate of the page, as a browser sees it; None where nobody answers."""
+    """How long the page's TLS certificate is still valid, as a browser would be shown it."""
     name, url = "certificate of the page", urlsplit(public_url)
     context = ssl.create_default_context()
     try:

@@ -1,4 +1,4 @@
-"""How services in other processes are, read from their health addresses.
+"""Reads whether services in other processes are well, from their health addresses.
 
 All are asked at once, so that a slow one delays nobody; a component whose time stamp is old is
 down. Both differ from the original (docs/reference/opq-interop.md H.38), which also waits for 2 s (A.11):
@@ -78,7 +78,7 @@ def report_of(answer: Answer) -> HealthReport:
 def health_from_json(
     document: Mapping[str, Any], name: str | None = None, now_s: float | None = None
 ) -> HealthReport:
-    """A HealthReport from the original's JSON; a time stamp of the future is not old.
+    """A HealthReport from the original's JSON. One that is too old is not ok; one of the future is not old.
 
     A Box is as old as its last arrival where its report has that: what comes late is not silent.
 

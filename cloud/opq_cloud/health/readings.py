@@ -120,7 +120,8 @@ class AnswerReader:
         return Reading("silence", name, value, _info(box), (*UPSTREAM, *gateways), report)
 
     def _box_clocks(self, boxes: Mapping[str, Document], now_s: float) -> Iterator[Reading]:
-        """Boxes whose Measurements come before or long after their time; a slow gateway is no clock."""
+        """This machine's clock beside the Boxes', and each Box whose clock is ahead. A Box may be late
+        because its gateway is slow; so its lateness shows no clock where a gateway names it."""
         late_s = {
             name: float(int(box["received"]) - int(box["timestamp"]))
             for name, box in boxes.items()

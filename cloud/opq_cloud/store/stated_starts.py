@@ -32,10 +32,13 @@ class StatedStart:
 
 def start_of(starts: tuple[StatedStart, ...], number: int | None) -> StatedStart | None:
     """Returns the start in which the Measurement with this number counts; None where that is not known."""
-    if number is None:
-        return None
-    at = bisect_right(starts, number, key=lambda each: each.first_number)
+    at = 0 if number is None else _begun_by(starts, number)
     return starts[at - 1] if at else None
+
+
+def _begun_by(starts: tuple[StatedStart, ...], number: int) -> int:
+    """Returns how many of the starts have begun at this number."""
+    return bisect_right(starts, number, key=lambda each: each.first_number)
 
 
 def with_stated(starts: tuple[StatedStart, ...], number: int, stated: Stated) -> tuple[StatedStart, ...]:
@@ -44,14 +47,11 @@ def with_stated(starts: tuple[StatedStart, ...], number: int, stated: Stated) ->
     What was held up may come later than what was measured later: then the start that it is of began earlier
     than was known, or is a further one between two.
     """
-    known = start_of(starts, number)
-    if known is not None and known.stated == stated:
+    at = _begun_by(starts, number)
+    if at and starts[at - 1].stated == stated:
         return starts
-    at = 0 if known is None else starts.index(known) + 1
-    following = starts[at:]
-    if following and following[0].stated == stated:
-        following = following[1:]
-    return (*starts[:at], StatedStart(number, *stated), *following)[-MOST:]
+    began_earlier = at < len(starts) and starts[at].stated == stated
+    return (*starts[:at], StatedStart(number, *stated), *starts[at + began_earlier :])[-MOST:]
 
 
 def of_their_starts(starts: tuple[StatedStart, ...], rows: Iterable[Measurement]) -> Iterator[Measurement]:

@@ -22,9 +22,9 @@ def row_before(store: CloudStore, box_id: str, at_ns: int) -> Measurement | None
 
 
 def row_before_dark(store: CloudStore, newest: Measurement) -> Measurement | None:
-    """Returns the last Measurement before a loss of supply that was reported shortly before a Box's newest.
+    """Returns a Box's last Measurement before the loss of supply that one of its last minute's reports.
 
-    None: there is none, or its outage is stored.
+    None: none reports one, or its outage is stored already.
     """
     end_ns = window_ns(newest)[1]
     rows = store.measurements(newest.box_id, (end_ns - BACK_NS) // NS_PER_MS, end_ns // NS_PER_MS + 2, ROWS)

@@ -23,7 +23,8 @@ import numpy as np
 
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS, VERSION, settings_hash
-from opq_cloud.store.stated_starts import StatedStart, of_their_starts
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import CloudStore
 from opq_measure.events.limits import Limits
 from opq_plugins.sdk.modules import Analysis
@@ -331,14 +332,15 @@ class OpenDisturbances:
     def _grown(
         self, finding_id: int, followed: FollowedFinding, least_ns: int, half: HalfCycleRms | None = None
     ) -> list[tuple[int, Finding]]:
-        if not self._has_right_nominal(followed):
+        box = self._store().box(followed.finding.box_id)
+        if not _has_right_nominal(box, followed):
             del self._followed[finding_id]
             return []
         if half is not None:
             followed.accept_half_cycles(half, self._limits)
         box_id, start_ms = followed.finding.box_id, followed.reach_ns // NS_PER_MS
         rows = self._store().measurements(box_id, start_ms, LATEST_MS, ROWS)
-        rows = list(of_their_starts(self._starts_of(box_id), rows))
+        rows = list(of_their_starts(() if box is None else box.starts, rows))
         before_ns = followed.reach_ns
         followed.accept_measurements(rows, self._limits)
         silent = followed.reach_ns == before_ns and not followed.over
@@ -350,23 +352,6 @@ class OpenDisturbances:
         if piece.closed:
             del self._followed[finding_id]
         return [(followed.event_id, piece)]
-
-    def _has_right_nominal(self, followed: FollowedFinding) -> bool:
-        """Returns True if the finding was made with the nominal voltage that its start stated.
-
-        A first event may be analysed before it is known: 230 V with a nominal 120 V is a swell without end.
-        """
-        box = self._store().box(followed.finding.box_id)
-        start_id = followed.finding.start_id
-        stated = (
-            [] if box is None or start_id is None else [one for one in box.starts if one.start_id == start_id]
-        )
-        known = {one.nominal_v for one in stated} or {None if box is None else box.nominal_v}
-        return any(not volts or abs(followed.nominal_v / volts - 1) < SAME_NOMINAL for volts in known)
-
-    def _starts_of(self, box_id: str) -> tuple[StatedStart, ...]:
-        box = self._store().box(box_id)
-        return () if box is None else box.starts
 
     def _is_over(self, finding_id: int, followed: FollowedFinding) -> bool:
         """Returns True if it was closed elsewhere, or is gone: part of another finding, or expired."""
@@ -402,3 +387,16 @@ class OpenDisturbances:
         self._followed[finding_id] = FollowedFinding(
             event_id, incident_id, finding, end_ns, end_ns, finding.residual_v, nominal_v
         )
+
+
+def _has_right_nominal(box: BoxRecord | None, followed: FollowedFinding) -> bool:
+    """Returns True if the finding was made with the nominal voltage that its start stated.
+
+    A first event may be analysed before it is known: 230 V with a nominal 120 V is a swell without end.
+    """
+    start_id = followed.finding.start_id
+    stated = (
+        [] if box is None or start_id is None else [one for one in box.starts if one.start_id == start_id]
+    )
+    known = {one.nominal_v for one in stated} or {None if box is None else box.nominal_v}
+    return any(not volts or abs(followed.nominal_v / volts - 1) < SAME_NOMINAL for volts in known)

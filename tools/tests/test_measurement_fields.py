@@ -1,0 +1,175 @@
+"""Lists of a Measurement's fields and metrics equal what `opq_proto.measurement.fields` says."""
+
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_cloud.export.selection import MEASUREMENT_COLUMNS as EXPORTED
+from opq_cloud.export.selection import measurement_row
+from opq_cloud.store import rows as store_rows
+from opq_cloud.store.mongo import store as mongo_store
+from opq_cloud.view.live.messages import measurement_json
+from opq_cloud.view.pages.boxes import history_page
+from opq_cloud.view.pages.shown import box_history
+from opq_gateway.config import UplinkSection
+from opq_gateway.measuring import measurements as measuring
+from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.mqtt import discovery
+from opq_gateway.rules import streams as edge
+from opq_gateway.setup import surroundings
+from opq_measure.harmonics.spectrum import ORDERS
+from opq_proto.measurement.fields import (
+    BY_KEY,
+    FIELDS,
+    HARMONICS,
+    LAST_HARMONIC,
+    METRIC_NAMES,
+    METRICS_WIRE,
+    ORIGINAL_FIELDS,
+    QUANTITIES,
+    REMARKS,
+    SENDABLE,
+    SPOILT,
+    USUAL,
+    remarks_about,
+)
+from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.trend_histogram import HISTOGRAM_METRICS
+from opq_proto.wire import continuity, flagged, measurement_columns, supply_word
+from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
+from opq_rules.streams import measurement_row as rules
+from opq_tools.client.remote_records import RemoteMeasurement, RemoteTrendRow
+
+LIVE_JS = Path(__file__).resolve().parents[2] / "cloud/opq_cloud/view/static/live.js"
+FULL = Measurement(
+    "7", 1_765_792_486_013, {each.key: Metric(1.0, 3.0, 2.0) for each in QUANTITIES},
+    1_765_792_485_013_000_000, 1_765_792_486_013_000_000, 1000, TimeSource.GPS, 12, 3, True, True,
+    120.0, 60.0, 5, 6, 7, 8, 9,
+)  # fmt: skip
+SHOWN = [each.shown for each in QUANTITIES if each.shown]
+EXPORTED_FIELDS = sorted((each for each in FIELDS if each.exported), key=lambda each: each.exported)
+
+
+def test_fields_are_those_of_the_noun() -> None:
+    known = [each for each in fields(Measurement) if each.name != "metrics"]
+    assert [each.name for each in known] == [each.name for each in FIELDS]
+    for ours, of_noun in zip(FIELDS, known, strict=True):
+        if of_noun.default is not MISSING:
+            assert ours.unknown == of_noun.default, ours.name
+
+
+def test_fields_are_those_of_the_wire() -> None:
+    wire = {each.number: each.name for each in WireMeasurement.DESCRIPTOR.fields}
+    assert wire == {METRICS_WIRE: "metrics", **{each.wire: each.stored_name for each in FIELDS}}
+
+
+def test_fields_have_each_place_once() -> None:
+    assert [each.exported for each in EXPORTED_FIELDS] == list(range(1, len(EXPORTED_FIELDS) + 1))
+    columns = [each.column for each in FIELDS if each.column]
+    assert len(set(columns)) == len(columns)
+    assert len({each.wire for each in FIELDS}) == len(FIELDS)
+    for each in FIELDS:
+        assert each.words and (not each.dtype or np.dtype(each.dtype))
+
+
+def test_quantities_have_each_name_once() -> None:
+    for names in (
+        [each.key for each in (*QUANTITIES, *REMARKS)] + list(HARMONICS),
+        [each.value for each in QUANTITIES if each.value],
+        [name for each in SHOWN for name in (each.name, *(each.limits or ()))],
+        [each.mqtt.key for each in QUANTITIES if each.mqtt],
+        [each.series for each in SHOWN if each.series is not None],
+    ):
+        assert len(set(names)) == len(names)
+
+
+def test_metrics_of_columns_histograms_and_flags() -> None:
+    assert measurement_columns.METRIC_NAMES == METRIC_NAMES
+    assert HISTOGRAM_METRICS == USUAL
+    assert flagged._SPOILT == SPOILT
+    assert LAST_HARMONIC == ORDERS
+
+
+def test_remarks_are_those_of_continuity_and_supplies() -> None:
+    assert remarks_about("continuity") == continuity.CONTINUITY_METRICS
+    assert remarks_about("supply") == supply_word.SUPPLY_METRICS
+    assert remarks_about("restart", "former") == {continuity.RESTART, continuity.FORMER_MISSING}
+
+
+def test_metrics_that_a_gateway_may_send() -> None:
+    assert measuring.METRICS == SENDABLE == surroundings.METRICS | surroundings.HARMONICS
+    assert UplinkSection.__dataclass_fields__["send"].default == USUAL == MeasuringPlan("1", 1.0, 1.0).send
+
+
+def test_columns_of_rules() -> None:
+    assert (*BY_KEY, *sorted(each.key for each in REMARKS)) == rules.METRICS
+    own = [each.column for each in FIELDS if each.column]
+    assert set(rules.MEASUREMENT_COLUMNS.names) == {
+        *own, "kind", *(f"{name}{end}" for name in rules.METRICS for end in ("", "_min", "_max"))
+    }  # fmt: skip
+    assert set(rules.row_of(FULL)) == {
+        *own, "kind", *(f"{name}{end}" for name in BY_KEY for end in ("", "_min", "_max"))
+    }  # fmt: skip
+
+
+def test_columns_of_rules_at_the_edge() -> None:
+    known = [each for each in QUANTITIES if each.value]
+    assert {
+        (name, column)
+        for each in known
+        for name, column in zip(
+            (each.value, *(each.limits or ())), (each.key, f"{each.key}_min", f"{each.key}_max"), strict=False
+        )
+    } == set(edge.AS_MEASUREMENT.items())
+    assert set(edge.AS_MEASUREMENT) | set(edge.AS_MEASUREMENT.values()) <= set(edge.EDGE_COLUMNS.names)
+
+
+def test_entities_of_mqtt() -> None:
+    found = {(each.key, each.topic, each.name, each.unit, each.device_class, each.digits)
+             for each in discovery.BOX}  # fmt: skip
+    wanted = {(one.key, one.topic, one.words, one.unit, one.device_class, one.digits)
+              for one in (each.mqtt for each in QUANTITIES) if one}  # fmt: skip
+    assert wanted <= found
+
+
+def test_columns_of_exports() -> None:
+    assert [each.name for each in EXPORTED] == [each.name for each in EXPORTED_FIELDS]
+    kinds = {"source": "text", "bound": "whole"}
+    assert [each.kind for each in EXPORTED] == [kinds.get(each.kind, each.kind) for each in EXPORTED_FIELDS]
+    assert list(measurement_row(FULL)) == [*(each.name for each in EXPORTED_FIELDS), "metrics"]
+
+
+def test_figures_of_view() -> None:
+    own = {"box_id", "timestamp_ms", "window_ms", "uncertainty_ns", "source", "flagged"}
+    named = {name for each in SHOWN for name in (each.name, *(each.limits or ()))}
+    assert set(measurement_json(FULL)) == own | named
+    drawn = [(each.name, each.words, each.unit, each.digits, each.series)
+             for each in SHOWN if each.series is not None]  # fmt: skip
+    assert list(history_page.METRICS) == drawn
+    assert {
+        each.shown.name: (each.key, each.shown.factor)
+        for each in QUANTITIES if each.shown and each.shown.series is not None
+    } == box_history.METRICS  # fmt: skip
+    digits = re.search(r"const DIGITS = \{(.*)\};", LIVE_JS.read_text("utf-8"))
+    assert digits is not None
+    assert digits[1].strip() == ", ".join(f"{each.name}: {each.digits}" for each in SHOWN)
+
+
+def test_records_of_the_client() -> None:
+    known = [each.name for each in fields(RemoteMeasurement) if each.name != "metrics"]
+    assert set(known) <= {each.name for each in EXPORTED_FIELDS}
+    trend = {each.name for each in fields(RemoteTrendRow)} - {"start_ms", "coverage"}
+    assert trend == {each.name for each in SHOWN if each.series is not None}
+
+
+@pytest.mark.parametrize("document", [
+    store_rows._document(FULL), mongo_store._document(FULL, mongo_store.Int64(0)),
+], ids=["embedded", "mongodb"])  # fmt: skip
+def test_documents_of_stores(document: dict[str, object]) -> None:
+    known = {each.wire_name or each.name for each in FIELDS if each.stored}
+    of_metrics = {"metrics", *ORIGINAL_FIELDS.values()}
+    assert set(document) - of_metrics - {"_id", "expire_at"} | {"box_id"} == known
+    assert store_rows.METRIC_FIELDS == ORIGINAL_FIELDS

@@ -12,7 +12,7 @@ from silent_grid import FEEDERS, NOMINAL_V, ZERO_NS, S, SilentGrid
 
 from opq_cloud.core.settings.mauka import OutageSection
 from opq_cloud.mauka.outages.judgement import NeighbourSight, SilenceSigns, judge_silence
-from opq_cloud.mauka.outages.rows_before import lowest_percent
+from opq_cloud.mauka.outages.stored_rows import lowest_percent
 from opq_cloud.mauka.outages.watch import OutageWatch
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
@@ -25,6 +25,8 @@ from opq_proto.link.log_codes import RESET_CAUSES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.continuity import GapReason
 from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns
+
+BY_POWER = next(code for code, word in RESET_CAUSES.items() if word == "power")
 
 
 @pytest.fixture
@@ -165,6 +167,40 @@ def test_boxes_that_are_back_before_mauka_looks_had_no_supply(store: CloudStore)
         (incident,) = grid.incidents()
         assert (incident.kind, set(incident.box_ids), incident.closed) == ("outage", set(FEEDERS), True)
         assert len(incident.findings) == len(FEEDERS)
+
+
+@pytest.mark.parametrize("delivered", [8, 13, 19], ids=["none near", "the last but some", "all but one"])
+@pytest.mark.parametrize("watched", [False, True], ids=["one supply with the cloud", "its own supply"])
+@pytest.mark.parametrize("after_s", [10, 50], ids=["before it is told", "after it was told"])
+@pytest.mark.parametrize("reported", [{"missing_dark_s": 80.0}, {"restart_cause": BY_POWER}], ids=str)
+def test_a_loss_of_supply_begins_with_the_last_measurement_though_that_comes_later(
+    store: CloudStore, delivered: int, watched: bool, after_s: int, reported: dict[str, float]
+) -> None:
+    """The last seconds before the loss were on the gateway's disk, and come after what is new."""
+    if not watched and (after_s > 30 or "restart_cause" in reported):
+        pytest.skip("a start knows the last minute only, and no loss whose length is not reported")
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, delivered)
+    held = [row for box_id in FEEDERS for row in grid.measure(box_id, delivered, 20)]
+    if watched:
+        grid.now_s += 100.0 - delivered
+        grid.pass_seconds(100, 103, back=tuple(FEEDERS), **reported)
+    else:
+        for box_id in FEEDERS:
+            store.append_measurements(grid.measure(box_id, 100, 101, **reported))
+            store.append_measurements(grid.measure(box_id, 101, 103))
+        grid.plugin = grid.started()
+    grid.pass_seconds(103, 103 + after_s)
+    at_once = delivered == 19 and "missing_dark_s" in reported
+    assert bool(grid.incidents()) == (after_s > 30 or at_once)
+    store.append_measurements(held)
+    grid.pass_seconds(103 + after_s, 243)
+    (incident,) = grid.incidents()
+    assert (incident.kind, set(incident.box_ids), incident.closed) == ("outage", set(FEEDERS), True)
+    assert len(incident.findings) == len(FEEDERS)
+    for each in incident.findings:
+        assert abs(each.finding.start_ns - (ZERO_NS + 20 * S)) <= each.finding.uncertainty_ns
+        assert each.finding.end_ns == ZERO_NS + 100 * S
 
 
 def test_a_box_whose_numbers_have_gone_on_had_no_network(store: CloudStore) -> None:

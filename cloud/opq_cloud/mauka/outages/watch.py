@@ -8,7 +8,8 @@ A silence that lasts is judged at each check. One that is over is judged once mo
 with the first Measurement after it, which decides. The stored Measurements of a Box that sends again are
 read, unless the caller that stored them has passed them to `note_stored`. Where numbers are missing between
 two of them, they may still come from the gateway's disk: then that silence is judged again, Measurement by
-Measurement, when they are there.
+Measurement, when they are there. A loss of supply that began after the last Measurement that is here waits
+for them for 30 s; what is told without them is corrected when they come.
 
 The order is that of the numbers, not of the times: a clock that is set moves the times of a Box that goes on
 measuring.
@@ -18,13 +19,13 @@ meanwhile, the cloud was down too, and there is no judgement: stopping a whole i
 supply.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from opq_cloud.core.settings.mauka import OutageSection
 from opq_cloud.mauka.measuring.sample_axis import outage_began_ns
+from opq_cloud.mauka.outages.heard_boxes import IncompleteSilence, NewestMeasurement, OutageChange
 from opq_cloud.mauka.outages.judgement import (
     DEAD_PERCENT,
     TOGETHER_S,
@@ -35,7 +36,15 @@ from opq_cloud.mauka.outages.judgement import (
     measured_s,
     possibly_measured_s,
 )
-from opq_cloud.mauka.outages.rows_before import lowest_percent, row_before, row_before_dark
+from opq_cloud.mauka.outages.stored_rows import (
+    NEXT_NS,
+    lowest_percent,
+    reported_loss,
+    row_before,
+    row_end_ns,
+    rows_between,
+    rows_since,
+)
 from opq_cloud.mauka.outages.stored_spans import StoredSpans
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
@@ -65,7 +74,7 @@ MAX_NEIGHBOURS = 12
 MAX_JUDGED = 50
 """Silences that one check judges: reading Measurements of some neighbours takes a millisecond each."""
 ROWS = 1000
-"""Measurements read at once for a Box that sends again."""
+"""Measurements read at once for a Box that is new."""
 BACK_NS = 7 * 86_400 * S
 """Open outages in the store are found again at a start, if they began within this time."""
 WELL_NS = 70 * S
@@ -80,60 +89,13 @@ LOOK_BACK_NS = 60 * S
 HOUSE_BOXES = 200
 """The cloud of a larger installation has not the same supply as its Boxes."""
 MAX_INCIDENTS = 1000
+SETTLE_S = 30.0
+"""A loss of supply is told after this time, though Measurements of before it may still come; then it is
+corrected."""
 COMPLETE_S = 900.0
 """Measurements from a gateway's disk are awaited for this long."""
 MAX_INCOMPLETE = 20
 """Silences of one Box that wait for them."""
-
-
-@dataclass(slots=True)
-class _NewestMeasurement:
-    """The newest Measurement of a Box, when it came, and when the Box was last silent."""
-
-    row: Measurement
-    end_ns: int
-    at_s: float
-    judged: bool
-    """It was silent before this watch began: no judgement until it sends again."""
-    of_old: bool = False
-    """It has sent nothing since the first check."""
-    silent_from_ns: int | None = None
-    """Beginning of its last silence that is over."""
-    pause_s: float = 0.0
-    """For how long nothing had come of it when its last silence ended, at `pause_end_s`."""
-    pause_end_s: float = -math.inf
-    sequence: int | None = None
-    """Number of its newest Measurement, crossings included."""
-    dark_before: Measurement | None = None
-    """The Measurement before its last loss of supply, for a clock that is set later."""
-    dark_measured_s: float | None = None
-    """For how much of that silence numbers were given."""
-    incomplete: list["_IncompleteSilence"] = field(default_factory=list)
-
-    def is_new(self, row: Measurement) -> bool:
-        """Whether a Measurement came after the newest one."""
-        if row.sequence is not None and self.sequence is not None:
-            return row.sequence > self.sequence
-        return _end_ns(row) != self.end_ns
-
-
-@dataclass(slots=True)
-class _IncompleteSilence:
-    """Two Measurements between which others may still come."""
-
-    before: Measurement
-    after: Measurement
-    since_s: float
-    due_s: float
-    """When the store is read again: after as long again as it has lasted."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutageChange:
-    """A finding that is new or has changed; `withdrawn`: it was no outage."""
-
-    finding: Finding
-    withdrawn: bool = False
 
 
 class OutageWatch:
@@ -152,9 +114,11 @@ class OutageWatch:
         self._store, self._config, self._nominal = store, config, nominal
         self._lossless, self._looked = lossless, False
         self._place_of, self._clock = place_of, clock
-        self._newest: dict[str, _NewestMeasurement] = {}
+        self._newest: dict[str, NewestMeasurement] = {}
         self._stored = StoredSpans()
         self._open: dict[str, Finding] = {}
+        self._awaited: dict[str, float] = {}
+        """When it was first seen, by Box that is not watched yet (`_begin`)."""
         self._dark: dict[str, Measurement] = {}
         """By Box without supply and voltage, by its last report: the last row before."""
         self.silences: dict[str, str] = {}
@@ -172,7 +136,7 @@ class OutageWatch:
         """Continues outages that are open in the store, at a start. Raises StoreError."""
         store = self._store()
         newest = store.latest_measurements()
-        since_ns = max((_end_ns(row) for row in newest.values()), default=0) - BACK_NS
+        since_ns = max((row_end_ns(row) for row in newest.values()), default=0) - BACK_NS
         for incident in store.incidents(start_ns=since_ns, limit=MAX_INCIDENTS):
             for one in incident.findings:
                 if one.finding.kind == "outage" and not one.finding.closed:
@@ -191,13 +155,12 @@ class OutageWatch:
         newest = store.latest_measurements()
         changes, back = self._changes, list[tuple[str, Measurement]]()
         for box_id, row in newest.items():
-            known, end_ns = self._newest.get(box_id), _end_ns(row)
+            known, end_ns = self._newest.get(box_id), row_end_ns(row)
             if known is None:
-                is_house = len(newest) <= HOUSE_BOXES
-                first = self._first_since(row) if self._looked else self._last_before(row, is_house)
-                self._newest[box_id] = known = _NewestMeasurement(
-                    first, _end_ns(first), now_s, True, not self._looked, sequence=first.sequence
-                )
+                known = self._begin(row, len(newest) <= HOUSE_BOXES, now_s)
+                if known is None:
+                    continue
+                self._newest[box_id] = known
             if not known.is_new(row):
                 continue
             was_silent = not 0 < end_ns - known.end_ns < self._config.silence_s * S
@@ -207,11 +170,11 @@ class OutageWatch:
             if self._is_dark(row):
                 self._dark.setdefault(box_id, known.row)
             if box_id in self._dark:
-                self._note_measurement(known, row, now_s)
+                known.note(row, now_s)
             elif box_id in self._open or (was_silent and not self._is_shown_whole(known, row)):
                 back.append((box_id, row))
             else:
-                self._note_measurement(known, row, now_s)
+                known.note(row, now_s)
         self._looked = True
         self._stored.clear()
         for box_id, row in back:
@@ -227,20 +190,28 @@ class OutageWatch:
         rows = self._store().measurements(row.box_id, 0, row.timestamp_ms, ROWS)
         return next((each for each in rows if not each.crossing), row)
 
-    def _last_before(self, row: Measurement, is_house: bool) -> Measurement:
-        """Returns, at a start, the last Measurement before an outage of the Box that is open, or (`is_house`)
-        from which it was back before this check; else the row itself."""
-        if (found := self._open.get(row.box_id)) is not None:
-            return row_before(self._store(), row.box_id, found.start_ns) or row
-        return (row_before_dark(self._store(), row) if is_house and not self._lossless else None) or row
+    def _begin(self, row: Measurement, is_house: bool, now_s: float) -> NewestMeasurement | None:
+        """Begins to watch a Box with this Measurement of it, or, at a start, with the last one before an
+        outage that is open or (`is_house`) from which the Box was back before this check.
 
-    def _note_measurement(self, known: _NewestMeasurement, row: Measurement, now_s: float) -> None:
-        known.end_ns, known.sequence = _end_ns(row), row.sequence
-        known.at_s, known.judged, known.of_old = now_s, False, False
-        if not row.crossing:
-            known.row = row
+        None: Measurements of before that outage are still on their way; the next check begins again.
+        """
+        box_id, store, first = row.box_id, self._store(), row
+        of_old = not self._looked or box_id in self._awaited
+        if not of_old:
+            first = self._first_since(row)
+        elif (found := self._open.get(box_id)) is not None:
+            first = row_before(store, box_id, found.start_ns) or row
+        elif is_house and not self._lossless and (loss := reported_loss(store, row)) is not None:
+            waited_s = now_s - self._awaited.setdefault(box_id, now_s)
+            if not loss.is_whole and waited_s < SETTLE_S:
+                return None
+            first = loss.before or row
+        self._awaited.pop(box_id, None)
+        end_ns = row_end_ns(first)
+        return NewestMeasurement(first, end_ns, now_s, True, of_old, sequence=first.sequence)
 
-    def _is_shown_whole(self, known: _NewestMeasurement, row: Measurement) -> bool:
+    def _is_shown_whole(self, known: NewestMeasurement, row: Measurement) -> bool:
         """Whether the noted rows reach from a Box's last Measurement to this one without a silence."""
         longest_ns = self._stored.longest_gap_ns(known.row, row)
         return longest_ns is not None and longest_ns < self._config.silence_s * S
@@ -250,16 +221,16 @@ class OutageWatch:
     ) -> Iterable[OutageChange]:
         """Judges each silence since the last check of a Box that sends again."""
         known = self._newest[box_id]
-        rows = self._rows_since(store, known.row, row)
+        rows = rows_since(store, known.row, row, self._config.longest_h)
         for before, after in pairwise(rows):
             if not is_next(before, after) and len(known.incomplete) < MAX_INCOMPLETE:
-                known.incomplete.append(_IncompleteSilence(before, after, now_s, now_s))
+                known.incomplete.append(IncompleteSilence(before, after, now_s, now_s))
         yield from self._judge_pairs(store, rows)
         if row.crossing:
             return  # its first whole window is still to come
-        self._note_measurement(known, row, now_s)
+        known.note(row, now_s)
         was = self._open.get(box_id)
-        if was is None or _end_ns(row) - was.start_ns < self._config.silence_s * S:
+        if was is None or row_end_ns(row) - was.start_ns < self._config.silence_s * S:
             return  # or the row is what its gateway kept of the window in which it fell silent
         yield self._lit_again(store, self._open.pop(box_id), was.start_ns, row)  # it measured on, or was dark
 
@@ -273,25 +244,51 @@ class OutageWatch:
         """Judges the silence between two Measurements, if there was one."""
         box_id, known = after.box_id, self._newest[after.box_id]
         measured: float | None = 0.0 if self._lossless else measured_s(before, after)
-        from_ns, to_ns = _end_ns(before), window_ns(after)[0]
+        from_ns, to_ns = row_end_ns(before), window_ns(after)[0]
         reported_s = self._dark_s(before, after)
+        incomplete = known.incomplete_within(before, after)
         if reported_s is not None and CLOCK_SET in after.metrics and known.dark_before is not None:
             before = known.dark_before  # the clock shows now how long the loss of supply was
             measured = known.dark_measured_s
-            from_ns = _end_ns(before)
+            from_ns = row_end_ns(before)
             to_ns = from_ns + round(reported_s * S)
+            incomplete = known.incomplete_after(before)
         elif goes_on(before, after):
             return
         elif reported_s is not None:
-            measured = possibly_measured_s(measured, self._passed_s(before, after), reported_s)
+            passed_s = self._passed_s(before, after)
+            if incomplete is not None and incomplete.waits:
+                passed_s = incomplete.passed_s
+            measured = possibly_measured_s(measured, passed_s, reported_s)
             if dark_s(after.metrics) is not None:
                 known.dark_before, known.dark_measured_s = before, measured
                 to_ns = from_ns + round(reported_s * S)  # whatever the clock was set to meanwhile
+            if incomplete is not None and incomplete.judged is None and box_id not in self._open:
+                incomplete.judged, incomplete.passed_s = (before, after), passed_s
+                incomplete.waits = self._begins_later(before, after, reported_s, passed_s)
+                if incomplete.waits:
+                    return
         if to_ns - from_ns < self._config.silence_s * S:
             return
         known.silent_from_ns = from_ns
         if to_ns - from_ns <= self._config.longest_h * 3600 * S or box_id in self._open:
-            yield from self._judge_over(store, before, after, to_ns, reported_s, measured)
+            changes = list(self._judge_over(store, before, after, to_ns, reported_s, measured))
+            if incomplete is not None:
+                incomplete.judged, incomplete.waits = incomplete.judged or (before, after), False
+                incomplete.told += [each.finding for each in changes if not each.withdrawn]
+            yield from changes
+
+    def _begins_later(
+        self, before: Measurement, after: Measurement, reported_s: float, passed_s: float
+    ) -> bool:
+        """Whether a loss of supply began later than the first of these Measurements ends, or may have.
+
+        Both the times and what passed by arrival have to say it: the clock may have been set meanwhile.
+        """
+        if self._lossless:
+            return False
+        later_ns = window_ns(after)[0] - round(reported_s * S) - row_end_ns(before)
+        return dark_s(after.metrics) is None or (later_ns > NEXT_NS and passed_s - reported_s > 2 * LOOK_S)
 
     def _passed_s(self, before: Measurement, after: Measurement) -> float:
         """How much time passed between two Measurements: by arrival, as clocks may have been set; what comes
@@ -299,13 +296,13 @@ class OutageWatch:
         known = self._newest[after.box_id]
         if not after.backfilled and self._clock() - known.pause_end_s <= self._config.silence_s:
             return known.pause_s
-        return (window_ns(after)[0] - _end_ns(before)) / S
+        return (window_ns(after)[0] - row_end_ns(before)) / S
 
     def _dark_s(self, before: Measurement, after: Measurement) -> float | None:
         """For how long the Box had no supply between two Measurements, as its gateway reports it; None: it
         does not. An older gateway reports only that the Box began again after its supply was lost."""
         if self._lossless:
-            return (window_ns(after)[0] - _end_ns(before)) / S
+            return (window_ns(after)[0] - row_end_ns(before)) / S
         reported_s = dark_s(after.metrics)
         if reported_s == 0.0 and not after.backfilled:  # its gateway's clock is behind where it ended
             known = self._newest[after.box_id]
@@ -313,55 +310,33 @@ class OutageWatch:
             return 0.0 if is_over else max(0.0, known.pause_s - LOOK_S)
         if reported_s is None and not missing_s(after.metrics) and CLOCK_SET not in after.metrics:
             by_power = restart_cause(after.metrics) in DARK_CAUSES
-            reported_s = (window_ns(after)[0] - _end_ns(before)) / S if by_power else None
+            reported_s = (window_ns(after)[0] - row_end_ns(before)) / S if by_power else None
         return reported_s
 
     def _judge_completed(self, store: CloudStore, now_s: float) -> Iterator[OutageChange]:
         """Judges what lies between two Measurements when those between them have come, or come no more."""
         for known in self._newest.values():
             for each in [one for one in known.incomplete if now_s >= one.due_s]:
-                rows = self._rows_since(store, each.before, each.after)
-                each.due_s = now_s + max(LOOK_S, now_s - each.since_s)
-                if all(is_next(*pair) for pair in pairwise(rows)) or now_s - each.since_s >= COMPLETE_S:
+                waited_s = now_s - each.since_s
+                rows = rows_since(store, *(each.judged or (each.before, each.after)), self._config.longest_h)
+                each.due_s = now_s + max(LOOK_S, waited_s)
+                if all(is_next(*pair) for pair in pairwise(rows)) or waited_s >= COMPLETE_S:
                     known.incomplete.remove(each)
-                    if len(rows) > 2:
-                        yield from self._judge_pairs(store, rows)
+                    if len(rows) > 2 or each.waits:
+                        yield from self._judge_again(store, rows, each.told)
+                elif each.waits and waited_s >= SETTLE_S:
+                    yield from self._judge_pairs(store, rows)
+                elif each.waits:
+                    each.due_s = now_s + LOOK_S
 
-    def _rows_since(self, store: CloudStore, first: Measurement, last: Measurement) -> Sequence[Measurement]:
-        """Returns a Box's Measurements from one to another, in the order of their numbers."""
-        length_ns = max(1, _end_ns(last) - window_ns(last)[0])
-        count = 2 if last.sequence is None or first.sequence is None else last.sequence - first.sequence
-        since_ns = max(0, _end_ns(last) - min(ROWS, count + 1) * length_ns)
-        passed_ns = _end_ns(last) - _end_ns(first)
-        found = list(self._rows_until(store, first, _end_ns(last))) if passed_ns > 0 else [first]
-        numbered = None not in (first.sequence, last.sequence)
-        if passed_ns <= 0 or (numbered and passed_ns < (count - 0.5) * length_ns):
-            # the clock was set back between them: the next ones may end before the first
-            rows = store.measurements(last.box_id, since_ns // NS_PER_MS, _after_ms(_end_ns(last)), ROWS)
-            if passed_ns <= 0 and last.sequence is not None:  # and what came before it was set
-                longest_ns = round(self._config.longest_h * 3600 * S)
-                from_ms, until_ms = _end_ns(first) // NS_PER_MS, _after_ms(_end_ns(first) + longest_ns)
-                rows = [*rows, *store.measurements(last.box_id, from_ms, until_ms, ROWS)]
-            found += [row for row in rows if row != first]
-        since, until = first.sequence, last.sequence
-        if since is None or until is None:
-            return found
-        numbers = [(row.sequence, row) for row in found if row.sequence is not None]
-        within = {number: row for number, row in numbers if since <= number <= until}
-        return [within[number] for number in sorted(within)]
-
-    def _rows_until(self, store: CloudStore, first: Measurement, end_ns: int) -> Iterator[Measurement]:
-        """Yields a Box's Measurements from one to a time, in time order."""
-        box_id = first.box_id
-        yield first
-        reached_ns = _end_ns(first)
-        while True:
-            rows = store.measurements(box_id, reached_ns // NS_PER_MS, _after_ms(end_ns), ROWS)
-            later = [row for row in rows if _end_ns(row) > reached_ns]
-            yield from later
-            if not later or len(rows) < ROWS:
-                return
-            reached_ns = _end_ns(later[-1])
+    def _judge_again(
+        self, store: CloudStore, rows: Sequence[Measurement], told: Sequence[Finding]
+    ) -> Iterator[OutageChange]:
+        """Judges Measurements that are whole now, and withdraws what was told when they were not."""
+        changes = list(self._judge_pairs(store, rows))
+        true_ns = {each.finding.start_ns for each in changes if not each.withdrawn}
+        yield from (OutageChange(each, withdrawn=True) for each in told if each.start_ns not in true_ns)
+        yield from changes
 
     def _judge_over(
         self,
@@ -377,7 +352,7 @@ class OutageWatch:
         was = self._open.pop(box_id, None)
         if was is None and not self._is_expected(store.box(box_id)):
             return
-        start_ns = _end_ns(before)
+        start_ns = row_end_ns(before)
         of_old = was is None and self._newest[box_id].of_old
         known = reported_s is not None  # a house whose cloud has the same supply is back with all of it
         if of_old and not known and not self._anybody_reported(store, box_id, start_ns, end_ns):
@@ -413,7 +388,7 @@ class OutageWatch:
         opened = 0
         for box_id, lit in list(self._dark.items()):
             known = self._newest[box_id]
-            unlit_s = (known.end_ns - _end_ns(lit)) / S
+            unlit_s = (known.end_ns - row_end_ns(lit)) / S
             if not self._is_dark(known.row):
                 del self._dark[box_id]
                 if (was := self._open.pop(box_id, None)) is not None:
@@ -421,7 +396,7 @@ class OutageWatch:
                     yield self._lit_again(store, was, since_ns, known.row)
             elif box_id not in self._open and unlit_s >= self._config.silence_s and opened < MAX_JUDGED:
                 opened += 1
-                before = self._rows_between(store, box_id, _end_ns(lit) - LOOK_BACK_NS, known.end_ns)
+                before = rows_between(store, box_id, row_end_ns(lit) - LOOK_BACK_NS, known.end_ns)
                 whole = [row for row in before if not self._is_dead(row, row.metrics["rms"].min)]
                 lit = self._dark[box_id] = whole[-1] if whole else lit
                 around = self._around(store, box_id, lit)
@@ -446,7 +421,7 @@ class OutageWatch:
 
     def _lit_again(self, store: CloudStore, was: Finding, since_ns: int, row: Measurement) -> OutageChange:
         """Ends the outage of a Box that sends again, at a row with a voltage; no dark row: it was none."""
-        rows = self._rows_between(store, was.box_id, since_ns, _end_ns(row))
+        rows = rows_between(store, was.box_id, since_ns, row_end_ns(row))
         if since_ns == was.start_ns and not any(map(self._is_dark, rows)):
             self.network_losses += 1
             return OutageChange(was, withdrawn=True)
@@ -456,13 +431,6 @@ class OutageWatch:
         end_ns = max(was.start_ns, window_ns(after[0] if after else row)[0])
         figures = (*was.figures, ("lost_s", (end_ns - was.start_ns) / S))
         return OutageChange(replace(was, end_ns=end_ns, closed=True, figures=figures))
-
-    def _rows_between(
-        self, store: CloudStore, box_id: str, start_ns: int, end_ns: int
-    ) -> Sequence[Measurement]:
-        """Returns whole Measurements with a voltage, at most ROWS."""
-        rows = store.measurements(box_id, max(0, start_ns) // NS_PER_MS, _after_ms(end_ns), ROWS)
-        return [each for each in rows if not each.crossing and "rms" in each.metrics]
 
     def _judge_silent(self, store: CloudStore, now_s: float) -> Iterator[OutageChange]:
         """Judges Boxes that are silent now; the one with the shortest silence first."""
@@ -497,7 +465,7 @@ class OutageWatch:
         last = self._newest[box_id].row
         if (word := supply_word(last.metrics)) is not None:
             return word
-        before = self._rows_between(store, box_id, _end_ns(last) - WELL_NS, _end_ns(last))
+        before = rows_between(store, box_id, row_end_ns(last) - WELL_NS, row_end_ns(last))
         return SupplyWord.WELL if SupplyWord.WELL in map(supply_word, (r.metrics for r in before)) else None
 
     def _gateways_together(self, store: CloudStore, row: Measurement) -> int:
@@ -534,7 +502,8 @@ class OutageWatch:
         self, store: CloudStore, box_id: str, before: Measurement
     ) -> tuple[float | None, Sequence[NeighbourSight], int]:
         """Returns its last voltage, its neighbours, and how many others sent after it fell silent."""
-        at_ns = max(_end_ns(before), self._newest[box_id].end_ns if before is self._newest[box_id].row else 0)
+        known = self._newest[box_id]
+        at_ns = max(row_end_ns(before), known.end_ns if before is known.row else 0)
         own = self._place_of(box_id)
         neighbours: list[NeighbourSight] = []
         others = 0
@@ -553,7 +522,7 @@ class OutageWatch:
         last = lowest_percent(store, box_id, at_ns - AROUND_NS, at_ns + AROUND_NS // 2, self._nominal)
         return last, neighbours, others
 
-    def _together(self, other: _NewestMeasurement, at_ns: int) -> bool:
+    def _together(self, other: NewestMeasurement, at_ns: int) -> bool:
         """Returns True if another Box fell silent at a moment and is silent for long enough, or was."""
         reach_ns = TOGETHER_S * S
         if other.silent_from_ns is not None and abs(other.silent_from_ns - at_ns) <= reach_ns:
@@ -583,12 +552,3 @@ class OutageWatch:
             "outage", box_id, start_ns, max(start_ns, end_ns or 0), uncertainty_ns, closed=end_ns is not None,
             confidence=probability, because=because, measurement_type="HEALTH", figures=tuple(figures),
         )  # fmt: skip
-
-
-def _after_ms(end_ns: int) -> int:
-    """Returns a bound that no row ending at `end_ns` reaches: the milliseconds of a row are rounded."""
-    return end_ns // NS_PER_MS + 2
-
-
-def _end_ns(row: Measurement) -> int:
-    return window_ns(row)[1]

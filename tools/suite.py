@@ -62,7 +62,9 @@ class Step:
 STEPS = (
     # The first two may take a minute and all cores, so they begin first; what they build is kept.
     Step(
-        "firmware", (PYTHON, "-m", "opq_tools.built_firmware"), "No firmware: TESTS THAT RUN IT ARE SKIPPED."
+        "firmware",
+        (PYTHON, "-m", "opq_tools.hil.built_firmware"),
+        "No firmware: TESTS THAT RUN IT ARE SKIPPED.",
     ),
     Step(
         "FerretDB, as a MongoDB for tests",

@@ -19,7 +19,7 @@ REPL_PIN = "C9"
 
 def firmware(board: str = "opqbox"):  # type: ignore[no-untyped-def]
     """The firmware of a board, and the backend that plays it; skips where either cannot be had."""
-    from opq_tools.built_firmware import firmware_for
+    from opq_tools.hil.built_firmware import firmware_for
 
     backend = Qemu(quiet=True)
     try:

@@ -56,7 +56,7 @@ SUPPLY, BATTERY = 11, 12
 @pytest.fixture(scope="session")
 def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     """Firmware built from this tree (cached) unless --hil-firmware or OPQ_FIRMWARE_DIR names some."""
-    from opq_tools.built_firmware import firmware_for
+    from opq_tools.hil.built_firmware import firmware_for
 
     try:
         return firmware_for(request.config.getoption("--hil-firmware"))

@@ -21,7 +21,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "gateway-health.md"
 """The page with the counters."""
 TEXT = "\n".join(page.read_text() for page in sorted(DOCS.glob("gateway*.md")))
-UNIT = Path(__file__).parents[2] / "tools/opq_tools/service/units/opq-gateway.service"
+UNIT = Path(__file__).parents[2] / "tools/opq_tools/system/service/units/opq-gateway.service"
 BEGIN, END = "<!-- counters -->\n", "<!-- end of counters -->"
 
 

@@ -19,7 +19,7 @@ from opq_sim.box.host import BoxHost
 PROBE = b"AT+GCAP\r"
 BUSY_S = 10.0
 ROOT = Path(__file__).parents[2]
-RULES = (ROOT / "tools" / "opq_tools" / "service" / "units" / "60-opq-box.rules").read_text()
+RULES = (ROOT / "tools" / "opq_tools" / "system" / "service" / "units" / "60-opq-box.rules").read_text()
 PAGE = (ROOT / "docs" / "gateway.md").read_text()
 
 

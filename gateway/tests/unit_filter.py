@@ -13,7 +13,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-UNIT = Path(__file__).parents[2] / "tools/opq_tools/service/units/opq-gateway.service"
+UNIT = Path(__file__).parents[2] / "tools/opq_tools/system/service/units/opq-gateway.service"
 ALLOW, EPERM = 0x7FFF0000, 0x00050001
 EQUAL, EQUAL_MASKED = 4, 7
 NEW_SPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80)

@@ -19,7 +19,7 @@ from opq_proto.errors import OpqError
 @pytest.fixture(scope="session")
 def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     """Firmware of both boards, built from this tree unless --hil-firmware or OPQ_FIRMWARE_DIR names some."""
-    from opq_tools.built_firmware import firmware_for
+    from opq_tools.hil.built_firmware import firmware_for
 
     try:
         return firmware_for(request.config.getoption("--hil-firmware"))

@@ -17,7 +17,7 @@ from opq_hil.backends.backend import Backend
 from opq_hil.backends.debugging import GDBS, debug_session, launch_document
 from opq_hil.backends.firmware import Firmware
 from opq_hil.backends.qemu import Qemu
-from opq_tools.hil_debug import command
+from opq_tools.hil.debug import command
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")

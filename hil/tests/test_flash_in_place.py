@@ -12,7 +12,7 @@ from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS, BitNoise, World
 from opq_proto.firmware.image import Slot, read_bundle
-from opq_tools.flash import in_place, protection
+from opq_tools.firmware.flash import in_place, protection
 
 pytestmark = pytest.mark.timeout(600)
 LONG_NS = 3600 * NS

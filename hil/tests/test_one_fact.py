@@ -19,7 +19,7 @@ from opq_sim.box import box, commands, faults
 from opq_sim.faults.parts import mongo_server
 
 ROOT = Path(__file__).resolve().parents[2]
-UNIT = (ROOT / "tools/opq_tools/service/units/opq-gateway.service").read_text()
+UNIT = (ROOT / "tools/opq_tools/system/service/units/opq-gateway.service").read_text()
 RATE_HZ = 12_000
 BACK_S = 2.0
 """A gateway that was killed reads again within this."""
@@ -61,7 +61,7 @@ def test_a_supply_is_low_where_the_firmware_says_so() -> None:
         "hil/README.md",
         "device/README.md",
         "device/cmodules/acquire/README.md",
-        "tools/opq_tools/service/units/opq-gateway.service",
+        "tools/opq_tools/system/service/units/opq-gateway.service",
         "gateway/opq_gateway/serial_side/early_ports.py",
         "gateway/opq_gateway/serial_side/station.py",
     ],

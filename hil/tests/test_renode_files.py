@@ -19,7 +19,7 @@ from opq_hil.backends.renode_archive import read_lock
 from opq_proto.link import frames as link
 from opq_proto.link.messages import Command, Health, Operation, Samples, Settings
 from opq_proto.messages import TimeSource
-from opq_tools.hil import run as hil_run
+from opq_tools.hil.command import run as hil_run
 from opq_tools.up.command import command as up
 
 HIL = Path(__file__).resolve().parents[1]

@@ -25,7 +25,7 @@ from opq_hil.world.line import printed, typed
 from opq_hil.world.world import INTERNAL, NS, Sine, World
 from opq_proto.errors import OpqError
 from opq_proto.link.messages import LINK_BAUD
-from opq_tools.built_firmware import firmware_for
+from opq_tools.hil.built_firmware import firmware_for
 
 STAGES = ("decimate", "stamp", "frame", "features", "receive", "resend", "total")
 """Names as in `pipeline.stage`; `total` is one run of PendSV, all stages but decimate."""
@@ -117,9 +117,9 @@ def link_s(bench: Bench, board: str) -> float:
     """Measured time of an update over the link by the command's own client, up to the new hello."""
     from opq_hil.suites.updates import BOOT_NS, CONFIRM_S, Versions
     from opq_proto.firmware.image import Slot, read_header
-    from opq_tools.flash.in_place import BoxLink, update_in_place
-    from opq_tools.flash.progress import FlashProgress
-    from opq_tools.flash.serial_line import SerialLine
+    from opq_tools.firmware.flash.in_place import BoxLink, update_in_place
+    from opq_tools.firmware.flash.progress import FlashProgress
+    from opq_tools.firmware.flash.serial_line import SerialLine
 
     flash = bench.prepared(board, seconds=CONFIRM_S, oversampling="1")
     images = {slot: Versions(bench.firmware(board)).image(slot) for slot in Slot}

@@ -22,7 +22,7 @@ from opq_hil.world.world import NS, World
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import PIECE_BYTES, Slot, read_bundle
 from opq_proto.link.messages import Resend
-from opq_tools.built_firmware import firmware_for
+from opq_tools.hil.built_firmware import firmware_for
 
 VARIABLE = "OPQ_BASELINE_FIRMWARE_DIR"
 END_NS = BOOT_NS + 7 * NS

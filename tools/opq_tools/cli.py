@@ -18,74 +18,113 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """Set before NumPy is imported: windows are small, and BLAS threads would only wait for each other."""
 HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
-        "up": ("opq_tools.up.command", "Boxes, gateway, cloud and the web page, on this machine."),
+        "up": ("up.command", "Boxes, gateway, cloud and the web page, on this machine."),
         "service": (
-            "opq_tools.service.command",
+            "system.service.command",
             "systemd units of a gateway and of cloud services: install, status, remove.",
         ),
         "doctor": (
-            "opq_tools.doctor.command",
+            "system.doctor.command",
             "What is wrong with this machine and the system on it, and what helps.",
         ),
-        "config": ("opq_tools.config", "Check configuration files; all problems at once."),
-        "completion": ("opq_tools.completion.command", "Completion with the tab key for bash, zsh and fish."),
+        "config": ("system.config", "Check configuration files; all problems at once."),
+        "completion": (
+            "system.completion",
+            "Completion with the tab key for bash, zsh and fish.",
+        ),
     },
     "Look": {
-        "status": ("opq_tools.status", "What runs here, Boxes, last incidents, disk: one screen."),
+        "status": ("system.status", "What runs here, Boxes, last incidents, disk: one screen."),
         "open": (
-            "opq_tools.opening",
+            "system.opening",
             "Page of the system, Grafana or the documentation, in the browser.",
         ),
-        "logs": ("opq_tools.logs", "Log lines of all services in the order of time; --follow for new ones."),
-        "incidents": ("opq_tools.incidents.command", "Find, show, note, label, split and merge incidents."),
+        "logs": (
+            "system.logs",
+            "Log lines of all services in the order of time; --follow for new ones.",
+        ),
+        "incidents": ("incidents.command", "Find, show, note, label, split and merge incidents."),
         "events": (
-            "opq_tools.events.command",
+            "events.command",
             "Events: which Boxes were asked, why, how long each step took.",
         ),
-        "analyze": ("opq_tools.analyze.command", "What the measurement core says of a recording."),
-        "classify": ("opq_tools.classify", "The class of a recording, with confidence and reasons."),
-        "recordings": ("opq_tools.recordings_get", "Fetch public recordings: of a real dip, and of others."),
+        "analyze": ("recordings.analyze.command", "What the measurement core says of a recording."),
+        "classify": (
+            "recordings.classify",
+            "The class of a recording, with confidence and reasons.",
+        ),
+        "recordings": ("recordings.get", "Fetch public recordings: of a real dip, and of others."),
     },
     "Boxes and keys": {
-        "boxes": ("opq_tools.boxes.command", "Names, places and gains of Boxes, in the store."),
-        "box": ("opq_tools.box", "Request from a Box: info, settings, reset, time, rate, firmware."),
-        "limits": ("opq_tools.limits", "Limits at which Makai triggers, live: for all Boxes or single ones."),
-        "calibrate": ("opq_tools.calibrate.command", "Gain, offset and phase of a Box against a reference."),
-        "keygen": ("opq_tools.keygen", "Make CURVE key pairs for the server and for Boxes."),
-        "keys": ("opq_tools.keys", "Keys of Boxes and services: list, add, revoke and exchange, live."),
+        "boxes": ("boxes.command", "Names, places and gains of Boxes, in the store."),
+        "box": ("boxes.box", "Request from a Box: info, settings, reset, time, rate, firmware."),
+        "limits": (
+            "boxes.limits",
+            "Limits at which Makai triggers, live: for all Boxes or single ones.",
+        ),
+        "calibrate": (
+            "boxes.calibrate.command",
+            "Gain, offset and phase of a Box against a reference.",
+        ),
+        "keygen": ("keys.keygen", "Make CURVE key pairs for the server and for Boxes."),
+        "keys": (
+            "keys.command",
+            "Keys of Boxes and services: list, add, revoke and exchange, live.",
+        ),
     },
     "Rules and plug-ins": {
-        "rules": ("opq_tools.rules.rule", "Rules, streams and tables: create, watch, try, export, import."),
-        "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
-        "mauka": ("opq_tools.mauka", "Plug-ins of a running Mauka: list, start, stop, replace, at a prompt."),
-        "inject": ("opq_tools.inject", "Publish a message or a stored event into Mauka."),
+        "rules": ("rules.rule", "Rules, streams and tables: create, watch, try, export, import."),
+        "plugin": (
+            "rules.plugin",
+            "Plug-ins of the rule engine: write, test, pack, install, replace.",
+        ),
+        "mauka": (
+            "mauka.command",
+            "Plug-ins of a running Mauka: list, start, stop, replace, at a prompt.",
+        ),
+        "inject": ("mauka.inject", "Publish a message or a stored event into Mauka."),
     },
     "Firmware": {
         "firmware": (
-            "opq_tools.firmware.command",
+            "firmware.command",
             "Build the Box's firmware: reproducible, checked against budgets.",
         ),
         "flash": (
-            "opq_tools.flash.command",
+            "firmware.flash.command",
             "Write firmware to a chip or a Box: by ROM, USB, probe, or in place.",
         ),
-        "release": ("opq_tools.release", "Releases for gateways and Boxes: build, sign, publish, roll out."),
-        "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
+        "release": (
+            "firmware.release",
+            "Releases for gateways and Boxes: build, sign, publish, roll out.",
+        ),
+        "hil": (
+            "hil.command",
+            "The real firmware in an emulator or on a board, scenario by scenario.",
+        ),
     },
     "Simulate": {
-        "sim": ("opq_tools.sim.command", "Simulated Boxes; disturbances on demand."),
-        "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
+        "sim": ("sim.command", "Simulated Boxes; disturbances on demand."),
+        "bench": ("sim.bench", "Measure speed and memory, beside a baseline."),
     },
     "Keep": {
-        "import": ("opq_tools.import_events", "Recordings of other instruments into the store, as events."),
-        "backup": ("opq_tools.keep.backup", "Copy a system's data into one archive, while it runs."),
-        "restore": ("opq_tools.keep.restore", "Put a back-up into an empty data folder."),
+        "import": (
+            "exporting.importing",
+            "Recordings of other instruments into the store, as events.",
+        ),
+        "backup": ("keep.backup", "Copy a system's data into one archive, while it runs."),
+        "restore": ("keep.restore", "Put a back-up into an empty data folder."),
         "store": (
-            "opq_tools.keep.store",
+            "keep.store",
             "Check a store, repair it, copy it into another.",
         ),
-        "export": ("opq_tools.export", "Export events, incidents and Measurements from the store."),
-        "reanalyse": ("opq_tools.reanalyse", "Analyse stored events again; show the changes, or make them."),
+        "export": (
+            "exporting.command",
+            "Export events, incidents and Measurements from the store.",
+        ),
+        "reanalyse": (
+            "mauka.reanalyse",
+            "Analyse stored events again; show the changes, or make them.",
+        ),
     },
 }
 """Heading in the list -> command -> (module that has the `command`, its line in the list)."""

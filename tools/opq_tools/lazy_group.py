@@ -22,7 +22,7 @@ class LazyGroup(CommandGroup):
     ) -> None:
         """
         Args:
-            places: name -> (module (its `command`) or `module:name`, line in the list).
+            places: name -> (module within opq_tools (its `command`) or `module:name`, line in the list).
             headings: heading in the list -> names below it; without them there is one list.
         """
         super().__init__(*args, **kwargs)
@@ -36,7 +36,7 @@ class LazyGroup(CommandGroup):
         if cmd_name not in self._places:
             return super().get_command(ctx, cmd_name)
         module, _, name = self._places[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), name or "command")
+        command = getattr(importlib.import_module(f"opq_tools.{module}"), name or "command")
         if not isinstance(command, click.Command):
             raise TypeError(f"{module}.{name or 'command'} is no click command")
         return command

@@ -14,8 +14,8 @@ from opq_measure.events.limits import Limits
 from opq_proto.errors import RecordingError
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.folder import recordings_of
-from opq_tools.analyze import many
-from opq_tools.analyze.many import Order, analyse_many
+from opq_tools.recordings.analyze import many
+from opq_tools.recordings.analyze.many import Order, analyse_many
 
 ORDER = Order(RecordingFacts(), Limits(), GROUPS)
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from opq_analyze.nominal_values import consistent, nominal_of
 from opq_measure.nominal import estimated_hz
 from opq_recordings.reading import read_recording
-from opq_tools.classify import command as classify
+from opq_tools.recordings.classify import command as classify
 
 FLAGS = ("--rate-hz", "12000")
 STATED = ("--nominal-volts", "230", "--nominal-hz", "50")

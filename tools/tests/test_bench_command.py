@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from bench.result import Baseline, BenchResult, case
 from opq_proto.kit import log
-from opq_tools import bench
+from opq_tools.sim import bench
 
 
 def _measured_code_that_logs(quick: bool) -> BenchResult:

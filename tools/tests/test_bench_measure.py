@@ -12,7 +12,7 @@ from bench.measure import errors_of, is_worse
 from bench.peer import NoPeerError, measured
 from bench.result import BenchCase, row_text
 from opq_sim.mains import MIX_3_PERCENT, mains
-from opq_tools import bench as bench_command
+from opq_tools.sim import bench as bench_command
 
 RATE_HZ = 12_000.0
 

@@ -15,7 +15,7 @@ from bench.rules import transports
 from bench.sim import figures as sim
 from bench.sim.stages import SETTLE_ROUNDS
 from bench.view import churn_figures, incident_way, live_figures
-from opq_tools.bench import BENCHMARKS
+from opq_tools.sim.bench import BENCHMARKS
 
 MOST_WAITED_S = 45.0
 """Of the minute; the rest is for starts and CPU, on a machine of two cores that has little else to do."""

@@ -18,7 +18,7 @@ from house_under_test import House, until
 from opq_cloud.makai.measurements.trends import trend_of
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.messages import Measurement, Metric, TimeSource, Trigger, Waveform
-from opq_tools.box.history import copy_history, not_copied
+from opq_tools.boxes.box.history import copy_history, not_copied
 
 PROGRAM = [sys.executable, "-m", "opq_tools.cli"]
 

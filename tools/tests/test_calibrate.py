@@ -15,9 +15,9 @@ from opq_proto.link.messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
-from opq_tools.calibrate import calibration
-from opq_tools.calibrate.calibration import CalibrationError, Correction
-from opq_tools.calibrate.command import CalibrationLink, command
+from opq_tools.boxes.calibrate import calibration
+from opq_tools.boxes.calibrate.calibration import CalibrationError, Correction
+from opq_tools.boxes.calibrate.command import CalibrationLink, command
 
 T0_NS = 1_700_000_000_000_000_000
 HELLO = Hello(1, 7, 5, 12_000_000, 0.01, 120.0, 60.0, 15.0, 200, 38_400, "test", "1")

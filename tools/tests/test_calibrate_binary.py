@@ -10,7 +10,7 @@ from opq_hil.backends.firmware import BOARDS, NO_FIRMWARE, Firmware
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS, Sine, World
 from opq_proto.errors import OpqError
-from opq_tools.calibrate.command import command
+from opq_tools.boxes.calibrate.command import command
 
 AMPLITUDE_LSB, OFFSET_LSB = 7891, 37
 
@@ -18,7 +18,7 @@ AMPLITUDE_LSB, OFFSET_LSB = 7891, 37
 @pytest.fixture(scope="session")
 def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     """Firmware built from this tree (cached) unless --hil-firmware or OPQ_FIRMWARE_DIR names some."""
-    from opq_tools.built_firmware import firmware_for
+    from opq_tools.hil.built_firmware import firmware_for
 
     try:
         return firmware_for(request.config.getoption("--hil-firmware"))

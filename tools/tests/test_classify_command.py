@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from opq_proto.errors import OpqError
-from opq_tools.analyze.options import AnalyzeUsageError
-from opq_tools.classify import command
+from opq_tools.recordings.analyze.options import AnalyzeUsageError
+from opq_tools.recordings.classify import command
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recordings"
 

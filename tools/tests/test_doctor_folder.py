@@ -15,9 +15,9 @@ import pytest
 from opq_cloud.store import open_store
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService, note_meant
-from opq_tools.doctor.folder import check_folder
-from opq_tools.doctor.problem import Problem
-from opq_tools.doctor.stores import SCHEMAS
+from opq_tools.system.doctor.folder import check_folder
+from opq_tools.system.doctor.problem import Problem
+from opq_tools.system.doctor.stores import SCHEMAS
 
 OF_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to another user, or mount")
 OTHER_USER = 12_345

@@ -22,7 +22,7 @@ from opq_proto.kit.whole_file import FileNotWrittenError, write_whole_file
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
-from opq_tools.export import command
+from opq_tools.exporting.command import command
 
 T_MS = 1_795_000_000_000
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from opq_tools.fact_line import fact_line
+from opq_tools.shared.fact_line import fact_line
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ from opq_rules.sinks import notify, request_waveform
 from opq_rules.sources import httppush
 from opq_sim.faults import evidence
 from opq_sim.score import records
-from opq_tools import keygen
-from opq_tools.box import waveform
+from opq_tools.boxes.box import waveform
 from opq_tools.client import calls
+from opq_tools.keys import keygen
 from opq_tools.up import plan
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -16,7 +16,7 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot
 from opq_sim.box.f405_memory import F405Memory
 from opq_sim.box.rom_boot_loader import RomBootLoader
-from opq_tools.flash.command import command
+from opq_tools.firmware.flash.command import command
 
 
 def memory(layout: Layout) -> F405Memory:
@@ -72,7 +72,7 @@ def test_a_protected_boot_loader_is_overwritten_only_when_told(tmp_path: Path) -
 def test_firmware_that_does_not_answer_is_written_and_not_protected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opq_tools.flash.in_place.HELLO_S", 0.3)
+    monkeypatch.setattr("opq_tools.firmware.flash.in_place.HELLO_S", 0.3)
     text = refused(flash(tmp_path, bundle(), memory(BOX), "--protect"))
     assert text.startswith(f"{len(image(Slot.A))} bytes are written and verified; not protected: ")
 

@@ -13,10 +13,10 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, pack_bundle
 from opq_proto.link.messages import LINK_BAUD, Operation
 from opq_sim.box.faults import LineFaults
-from opq_tools.flash import in_place
-from opq_tools.flash.command import command
-from opq_tools.flash.protection import offer_protection
-from opq_tools.flash.serial_line import SerialLine
+from opq_tools.firmware.flash import in_place
+from opq_tools.firmware.flash.command import command
+from opq_tools.firmware.flash.protection import offer_protection
+from opq_tools.firmware.flash.serial_line import SerialLine
 
 
 def flash(tmp_path: Path, box: UpdatingBox, data: bytes, *options: str) -> Result:
@@ -167,7 +167,7 @@ def test_protection_that_the_box_does_not_set_is_an_error(
     monkeypatch: pytest.MonkeyPatch, box: UpdatingBox, words: str
 ) -> None:
     monkeypatch.setattr(in_place, "ANSWER_S", 0.1)
-    monkeypatch.setattr("opq_tools.flash.protection.ANSWER_S", 0.3)
+    monkeypatch.setattr("opq_tools.firmware.flash.protection.ANSWER_S", 0.3)
     with box:
         assert words in refused(protect(box))
 

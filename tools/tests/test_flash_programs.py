@@ -15,7 +15,7 @@ from flash_under_test import Layout, boot_loader, bundle, image
 
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot
-from opq_tools.flash.command import command
+from opq_tools.firmware.flash.command import command
 
 STAND_IN = Path(__file__).with_name("stand_in_flasher.py")
 WAYS = {"dfu-util": ["--dfu"], "openocd": ["--probe", "openocd"], "pyocd": ["--probe", "pyocd"]}

@@ -10,14 +10,14 @@ import pytest
 from opq_sim.box.f405_memory import SYSTEM_ROM, F405Memory
 from opq_sim.box.faults import LineFaults
 from opq_sim.box.rom_boot_loader import EXTENDED_ERASE, GO, WRITE, BootLoaderFaults, RomBootLoader
-from opq_tools.flash.chip import Chip, FlashError, HalfWrittenError, LineError
-from opq_tools.flash.image import ImagePart
-from opq_tools.flash.judgement import Allowed
-from opq_tools.flash.progress import FlashProgress
-from opq_tools.flash.rom import RomLoader
-from opq_tools.flash.serial_line import SerialLine
-from opq_tools.flash.ways import FlashResult, open_sectors
-from opq_tools.flash.writing import sector_ranges, write_parts
+from opq_tools.firmware.flash.chip import Chip, FlashError, HalfWrittenError, LineError
+from opq_tools.firmware.flash.image import ImagePart
+from opq_tools.firmware.flash.judgement import Allowed
+from opq_tools.firmware.flash.progress import FlashProgress
+from opq_tools.firmware.flash.rom import RomLoader
+from opq_tools.firmware.flash.serial_line import SerialLine
+from opq_tools.firmware.flash.ways import FlashResult, open_sectors
+from opq_tools.firmware.flash.writing import sector_ranges, write_parts
 
 SLOT_A = 0x0802_0000
 FLASH = 0x0800_0000

@@ -13,7 +13,7 @@ from opq_proto.errors import ConfigError, OpqError
 from opq_sim.faults.draws import draw_cloud
 from opq_sim.faults.runner import SeedLog
 from opq_sim.faults.suites import SUITES
-from opq_tools.hil import command
+from opq_tools.hil.command import command
 
 
 def hil(*arguments: str | Path) -> Result:
@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_made_is_reported_before_anything_runs(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "module", ["opq_hil.backends.qemu_build", "opq_hil.backends.registers", "opq_tools.built_firmware"]
+    "module", ["opq_hil.backends.qemu_build", "opq_hil.backends.registers", "opq_tools.hil.built_firmware"]
 )
 def test_help_of_a_module_builds_nothing_and_has_an_example(module: str) -> None:
     line = [sys.executable, "-m", module]

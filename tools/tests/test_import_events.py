@@ -20,8 +20,8 @@ from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_tools import recording_parts
 from opq_tools.cli import tools
+from opq_tools.exporting import recording_parts
 
 START_NS = 1_710_669_600 * 10**9
 """2024-03-17T10:00:00Z."""

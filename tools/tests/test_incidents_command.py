@@ -13,8 +13,8 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding
 from opq_tools.incidents.command import command
-from opq_tools.moment import moment_ns
-from opq_tools.opened_store import store_place
+from opq_tools.shared.moment import moment_ns
+from opq_tools.shared.opened_store import store_place
 
 S = 10**9
 ZERO_NS = 1_795_000_000 * S
@@ -68,7 +68,9 @@ def test_the_store_is_the_one_that_the_folders_configuration_names(
     assert store_place(None, folder) == ("mongodb://127.0.0.1:27117/opq", folder)
     assert store_place("mongodb://other/opq", folder) == ("mongodb://other/opq", folder)
     opened = []
-    monkeypatch.setattr("opq_tools.opened_store.open_store", lambda *place: opened.append(place) or exit(7))
+    monkeypatch.setattr(
+        "opq_tools.shared.opened_store.open_store", lambda *place: opened.append(place) or exit(7)
+    )
     run(folder, "show")
     assert opened == [("mongodb://127.0.0.1:27117/opq", folder)]
     config.write_text("[store\n")

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from opq_tools.input_file import LARGEST_BYTES, InputFileError, read_input, read_input_text
+from opq_tools.shared.input_file import LARGEST_BYTES, InputFileError, read_input, read_input_text
 
 
 def test_a_device_that_never_ends_is_refused() -> None:

@@ -15,7 +15,8 @@ from opq_proto.keys.backend_keys import BackendKeyFolder
 from opq_proto.keys.key_files import KeyFolder, generate, read_key_file, read_secret_file
 from opq_proto.keys.register import key_fingerprint
 from opq_proto.messages import Measurement
-from opq_tools import config, keys
+from opq_tools.keys import command as keys
+from opq_tools.system import config
 
 PORT_OFFSET = 50_000
 """Nobody of ours listens at 58911 and 58914."""

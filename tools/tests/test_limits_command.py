@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from opq_cloud.store import open_store
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
-from opq_tools.limits import command
+from opq_tools.boxes.limits import command
 
 
 def run(folder: Path, *arguments: str) -> Result:

@@ -11,8 +11,8 @@ import pytest
 from command_in_process import run_in_process
 
 from opq_proto.kit import log
-from opq_tools.logs.line import LineFilter, line_words
-from opq_tools.logs.sources import LogFiles, LogsError, journal_lines
+from opq_tools.system.logs.line import LineFilter, line_words
+from opq_tools.system.logs.sources import LogFiles, LogsError, journal_lines
 from opq_tools.up.children import LogFile
 
 REMOTE = Path("/usr/lib/systemd/systemd-journal-remote")

@@ -21,8 +21,8 @@ from opq_plugins.package.archive import signature_bytes
 from opq_proto.errors import PluginError
 from opq_proto.keys.signing import firmware_public_key, new_key
 from opq_proto.kit.ports import PORTS
-from opq_tools.plugin import command
-from opq_tools.plugin.trial_data_set import TriedRecording, looked_for, score_of
+from opq_tools.rules.plugin import command
+from opq_tools.rules.plugin.trial_data_set import TriedRecording, looked_for, score_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
@@ -145,7 +145,9 @@ def test_the_guide_to_an_analysis_in_ten_minutes_walks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("opq_tools.plugin.trial_data_set.CLASSES", ("none", "sag", "swell", "interruption"))
+    monkeypatch.setattr(
+        "opq_tools.rules.plugin.trial_data_set.CLASSES", ("none", "sag", "swell", "interruption")
+    )
     heard = []
     for words in commands_of_guide("An analysis in ten minutes"):
         if words[0] == "sed":
@@ -164,7 +166,7 @@ def test_the_guide_to_an_analysis_in_ten_minutes_walks(
 def test_an_analysis_of_measurements_is_written_tested_and_scored_on_the_sim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opq_tools.plugin.trial_data_set.CLASSES", ("none", "interruption", "swell"))
+    monkeypatch.setattr("opq_tools.rules.plugin.trial_data_set.CLASSES", ("none", "interruption", "swell"))
     folder = tmp_path / "low"
     assert run("new", "analysis", "low_v", folder, "--takes", "Measurement")[0] == 0
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder / "tests"]

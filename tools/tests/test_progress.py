@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from opq_tools import progress
+from opq_tools.shared import progress
 
 
 def test_a_pipe_gets_a_line_now_and_then_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Channel, Recording
 from opq_recordings.written_times import written_time
-from opq_tools.public_recordings import PublicRecording, read_list
+from opq_tools.recordings.public import PublicRecording, read_list
 
 DOCS = Path(__file__).parents[2] / "docs" / "recordings.md"
 FOLDER = os.environ.get("OPQ_RECORDINGS", "")

@@ -19,8 +19,8 @@ from click.testing import CliRunner
 
 from opq_proto.errors import OpqError
 from opq_recordings.reading import read_recording
-from opq_tools.public_recordings import ListError, read_list
-from opq_tools.recordings_get import COMMIT, RECORDINGS, REPOSITORY, DownloadError, command, fetch
+from opq_tools.recordings.get import COMMIT, RECORDINGS, REPOSITORY, DownloadError, command, fetch
+from opq_tools.recordings.public import ListError, read_list
 
 
 class Server(http.server.BaseHTTPRequestHandler):

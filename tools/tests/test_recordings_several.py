@@ -17,10 +17,10 @@ from opq_proto.errors import RecordingError
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import recordings_in
 from opq_recordings.recording import Recording
-from opq_tools.analyze.command import command as analyze
-from opq_tools.classify import command as classify
-from opq_tools.export import command as export_command
-from opq_tools.import_events import command as import_command
+from opq_tools.exporting.command import command as export_command
+from opq_tools.exporting.importing import command as import_command
+from opq_tools.recordings.analyze.command import command as analyze
+from opq_tools.recordings.classify import command as classify
 
 RATE_HZ, SAMPLES = 1600, 400
 START_NS = 1_710_669_600_000_000_000

@@ -12,7 +12,7 @@ from command_in_process import run_in_process
 from opq_cloud.update.repository import ReleaseRepository
 from opq_gateway.update.journal import PROGRAM, UpdateFolder
 from opq_gateway.update.trees import build, tree_tag
-from opq_tools.release.build import read_facts, write_bundle
+from opq_tools.firmware.release.build import read_facts, write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,7 +16,7 @@ import pytest
 from command_in_process import run_in_process
 
 from opq_proto.kit.system_record import read_record
-from opq_tools.service.command import file_of, packaged, unit_of
+from opq_tools.system.service.command import file_of, packaged, unit_of
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(not ANALYZE, reason="needs systemd-analyze: apt-get install systemd")

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, make_image, pack_bundle, read_bundle, read_header
 from opq_proto.keys.signing import SigningError, development_key, firmware_key, new_key
-from opq_tools.release.sign import command as sign
+from opq_tools.firmware.release.sign import command as sign
 
 BODY = bytes.fromhex("00000220010202080102030405060708")
 """Stack at the end of SRAM, reset at slot A + 0x201: a sane vector table for slot A."""

@@ -21,7 +21,7 @@ from opq_sim.fleet.virtual_boxes import VirtualBoxes
 from opq_sim.power_system.power_scenario import load_power_scenario
 from opq_sim.score.figures import score
 from opq_sim.score.truth_file import read_truth
-from opq_tools.data_folder import in_use_by_this
+from opq_tools.shared.data_folder import in_use_by_this
 from opq_tools.sim.history.history_run import measured_to_s, run_history
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress
 from opq_tools.sim.score import stored_incidents

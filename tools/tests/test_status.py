@@ -6,7 +6,7 @@ from pathlib import Path
 from command_in_process import run_in_process
 from free_ports import free_offset
 
-from opq_tools.status import BOXES_SHOWN, status_lines
+from opq_tools.system.status import BOXES_SHOWN, status_lines
 
 NOW_S = 1_764_000_000.0
 

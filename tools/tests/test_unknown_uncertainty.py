@@ -34,8 +34,8 @@ from opq_proto.wire.half_cycles import HalfCycleRms
 from opq_proto.wire.opqbox3_pb2 import Response
 from opq_rules.streams.measurement_row import row_of
 from opq_rules.wave_windows import WavePiece, WaveWindows
-from opq_tools.box.half_cycles import facts_of
-from opq_tools.box.waveform import write_recording
+from opq_tools.boxes.box.half_cycles import facts_of
+from opq_tools.boxes.box.waveform import write_recording
 
 T_NS, UNKNOWN = 1_795_000_000 * 10**9, UNKNOWN_UNCERTAINTY_NS
 METRICS = {name: Metric(1.0, 1.0, 1.0) for name in ("rms", "f", "thd", "trans")}

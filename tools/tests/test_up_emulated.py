@@ -19,7 +19,7 @@ from opq_hil.backends.firmware import NO_FIRMWARE
 from opq_hil.suites.gateway_process import UNREAD_EMULATED_S, Kills, longest_s, recovery_since_s
 from opq_proto.errors import OpqError
 from opq_sim.faults.evidence import dips_percent
-from opq_tools.built_firmware import prepare
+from opq_tools.hil.built_firmware import prepare
 
 pytestmark = pytest.mark.timeout(900)
 

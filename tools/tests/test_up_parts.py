@@ -19,8 +19,8 @@ from free_ports import free_offset
 from opq_hil.backends.backend import BackendError
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys.backend_keys import BackendKeyFolder
-from opq_tools.data_folder import InUseError, in_use_by_this
-from opq_tools.keygen import box_ids
+from opq_tools.keys.keygen import box_ids
+from opq_tools.shared.data_folder import InUseError, in_use_by_this
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
 from opq_tools.up.command import command
 from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config

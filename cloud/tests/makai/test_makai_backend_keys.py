@@ -32,7 +32,7 @@ from opq_proto.keys.backend_keys import BackendAddress, BackendKeyFolder, backen
 from opq_proto.keys.key_files import KeyFolder, generate, read_secret_file
 from opq_proto.keys.register import KeyRegister
 from opq_proto.wire.frames import data_command
-from opq_tools import mauka
+from opq_tools.mauka import command as mauka
 
 WAIT_S = 60.0
 PORTS = {

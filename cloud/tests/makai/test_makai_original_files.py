@@ -24,7 +24,7 @@ from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.documents.retention import Ttls
 from opq_proto.errors import ConfigError, StoreError
 from opq_proto.keys.key_files import KeyFolder
-from opq_tools.config import command as config_command
+from opq_tools.system.config import command as config_command
 
 # docs/reference/opq-interop.md C.1 to C.3
 BROKER = {"interface": "tcp://*:9880", "backend": "tcp://*:9881", "metric_update_sec": 10}

@@ -18,7 +18,7 @@ from opq_proto.keys.backend_keys import BackendKeyFolder, backend_address
 from opq_proto.keys.key_files import KeyPair, read_secret_file, write_public
 from opq_proto.keys.register import KeyRegister
 from opq_proto.wire.opqbox3_pb2 import Measurement
-from opq_tools import keys as key_command
+from opq_tools.keys import command as key_command
 
 ROTATED = 1000
 STORM = 1500

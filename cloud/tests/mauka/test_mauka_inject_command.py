@@ -9,7 +9,7 @@ from opq_cloud.store import open_store
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Trigger
 from opq_proto.wire.mauka_pb2 import MaukaMessage
-from opq_tools.inject import command
+from opq_tools.mauka.inject import command
 
 
 @pytest.fixture

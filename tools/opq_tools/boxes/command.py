@@ -23,9 +23,9 @@ from opq_proto.kit.system_place import find_system
 from opq_proto.messages import known_uncertainty_ns
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
-from opq_tools.completion import values
-from opq_tools.fact_line import fact_line
-from opq_tools.opened_store import opened_store, store_command
+from opq_tools.shared import values
+from opq_tools.shared.fact_line import fact_line
+from opq_tools.shared.opened_store import opened_store, store_command
 
 
 class BoxNotKnownError(OpqError):

@@ -14,7 +14,7 @@ from opq_cloud.store.documents.boxes import box_from_document, location_from_doc
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys.key_files import checked_box_id, checked_public_key
 from opq_proto.messages import GAIN_V
-from opq_tools.input_file import InputFileError, read_input_text
+from opq_tools.shared.input_file import InputFileError, read_input_text
 
 T = TypeVar("T")
 LARGEST_BYTES = 256 * 2**20

@@ -17,11 +17,11 @@ from opq_cloud.store.sample_requests import request_json
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup, json_option, text_table
 from opq_proto.messages import Incident
-from opq_tools.completion import values
 from opq_tools.events.trace import step_rows, traced_steps
 from opq_tools.incidents.lines import echo_lines, past_lines
-from opq_tools.moment import from_option, to_option
-from opq_tools.opened_store import store_command
+from opq_tools.shared import values
+from opq_tools.shared.moment import from_option, to_option
+from opq_tools.shared.opened_store import store_command
 
 MAX_EVENTS = 10_000
 NEAR_EVENTS = 1000

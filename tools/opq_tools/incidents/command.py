@@ -15,10 +15,10 @@ from opq_cloud.view.web.words import CLASS_PHRASES, headline
 from opq_proto.kit.command_line import CommandGroup, json_option, text_table
 from opq_proto.kit.plain_text import one_line
 from opq_proto.messages import Incident
-from opq_tools.completion import values
 from opq_tools.incidents.lines import echo_lines, incident_lines
-from opq_tools.moment import from_option, to_option
-from opq_tools.opened_store import store_command
+from opq_tools.shared import values
+from opq_tools.shared.moment import from_option, to_option
+from opq_tools.shared.opened_store import store_command
 
 MAX_LISTED = 10_000
 incident_argument = click.argument(

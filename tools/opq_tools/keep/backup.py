@@ -18,7 +18,7 @@ from opq_proto.kit.archive_time import SUFFIXES, is_compressed
 from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.keep.archive import STORE_FILES, ArchiveWriter, Manifest, read_archive
-from opq_tools.progress import shown_progress
+from opq_tools.shared.progress import shown_progress
 
 SQLITE_HEAD = b"SQLite format 3\0"
 LEFT_OUT = frozenset({"exports", "log", "ports", system_record.FOLDER})

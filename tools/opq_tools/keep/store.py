@@ -16,8 +16,8 @@ from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.keep.archive import STORE_FILES
-from opq_tools.opened_store import store_place
-from opq_tools.progress import shown_progress
+from opq_tools.shared.opened_store import store_place
+from opq_tools.shared.progress import shown_progress
 
 SCHEMES = ("mongodb://", "mongodb+srv://")
 NOUNS = {

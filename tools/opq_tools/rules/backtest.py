@@ -19,13 +19,13 @@ from opq_recordings.recording import Recording
 from opq_rules.errors import RuleError
 from opq_rules.query.run import QueryCounters
 from opq_rules.streams.measurement_row import row_of
-from opq_tools.analyze.options import recording_options
-from opq_tools.completion import values
-from opq_tools.input_file import read_input_text
-from opq_tools.moment import from_option, to_option
-from opq_tools.rule_server import RuleServer, ServerRefusedError, server_command
+from opq_tools.recordings.analyze.options import recording_options
 from opq_tools.rules.past_measurements import history, measurements_of
 from opq_tools.rules.rule_replay import BacktestRule, fired
+from opq_tools.shared import values
+from opq_tools.shared.input_file import read_input_text
+from opq_tools.shared.moment import from_option, to_option
+from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_command
 
 
 @click.command("backtest", short_help="Show what a rule would have reported for a recording or history.")

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from opq_proto.kit.command_line import CommandGroup, json_option
-from opq_tools.completion import values
-from opq_tools.rule_server import RuleServer, server_command, text_of
+from opq_tools.shared import values
+from opq_tools.shared.rule_server import RuleServer, server_command, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
 _REMOVED = {"update": "give opq-tools rules stream create NAME … --replace"}

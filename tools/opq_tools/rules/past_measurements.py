@@ -9,14 +9,14 @@ import numpy as np
 from opq_measure.events.limits import Limits
 from opq_proto.messages import Measurement, Metric
 from opq_recordings.recording import Recording
-from opq_tools.rule_server import ServerRefusedError
+from opq_tools.shared.rule_server import ServerRefusedError
 
 NS_PER_S = 1_000_000_000
 
 
 def measurements_of(recording: Recording) -> Iterator[Measurement]:
     """A Measurement for each 10/12-cycle window, as the gateway makes them."""
-    from opq_tools.analyze.measuring import measured_with_progress, warn_of
+    from opq_tools.recordings.analyze.measuring import measured_with_progress, warn_of
 
     found = measured_with_progress(recording, Limits())
     warn_of(found)
@@ -61,8 +61,8 @@ def history(
     """
     from opq_cloud.export.selection import all_measurements
     from opq_cloud.store import FILE_NAME, open_store
-    from opq_tools.export import LATEST_MS
-    from opq_tools.opened_store import store_place
+    from opq_tools.exporting.command import LATEST_MS
+    from opq_tools.shared.opened_store import store_place
 
     mongo_uri, folder = store_place(mongo_uri, data_dir)
     if mongo_uri is None and not (folder / FILE_NAME).is_file():

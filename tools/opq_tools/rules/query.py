@@ -2,7 +2,7 @@
 
 import click
 
-from opq_tools.rule_server import RuleServer, ServerRefusedError, server_command
+from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_command
 
 
 @click.command("query")

@@ -7,21 +7,21 @@ from typing import Any
 import click
 
 from opq_proto.kit.command_line import json_option, text_table
-from opq_tools.completion import values
 from opq_tools.lazy_group import LazyGroup
-from opq_tools.rule_server import RuleServer, ServerRefusedError, server_command, text_of
+from opq_tools.shared import values
+from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_command, text_of
 
 PLACES = {
     "stream": (
-        "opq_tools.rules.definitions:stream_command",
+        "rules.definitions:stream_command",
         "Streams and tables: create, show, delete.",
     ),
-    "try": ("opq_tools.rules.trying", "What a rule makes of given records; needs no engine."),
-    "backtest": ("opq_tools.rules.backtest", "What a rule makes of recordings; needs no engine."),
-    "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
-    "export": ("opq_tools.rules.ruleset:export", "All streams, tables and rules into a file."),
-    "import": ("opq_tools.rules.ruleset:take", "All streams, tables and rules from a file."),
-    "push": ("opq_tools.rules.ruleset:push", "Import a file into many engines."),
+    "try": ("rules.trying", "What a rule makes of given records; needs no engine."),
+    "backtest": ("rules.backtest", "What a rule makes of recordings; needs no engine."),
+    "query": ("rules.query", "Rows of a SELECT, as they come."),
+    "export": ("rules.ruleset:export", "All streams, tables and rules into a file."),
+    "import": ("rules.ruleset:take", "All streams, tables and rules from a file."),
+    "push": ("rules.ruleset:push", "Import a file into many engines."),
 }
 """Commands that have files of their own."""
 _REMOVED = {

@@ -11,7 +11,7 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit.ports import PORTS
-from opq_tools.rule_server import RuleServer, ServerRefusedError, server_command, text_of
+from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_command, text_of
 
 _MAX_IN_BODY = 1 << 20
 """Characters; longer rule sets are uploaded, because a request's body has at most 4 MiB."""

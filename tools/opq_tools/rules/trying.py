@@ -3,8 +3,8 @@
 import click
 
 from opq_rules.errors import RuleError
-from opq_tools.input_file import read_input
-from opq_tools.rule_server import ServerRefusedError
+from opq_tools.shared.input_file import read_input
+from opq_tools.shared.rule_server import ServerRefusedError
 
 
 @click.command("try", short_help="Run rules on given records under a virtual clock; no server.")

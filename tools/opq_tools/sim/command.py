@@ -7,20 +7,20 @@ from typing import TypeVar
 import click
 
 from opq_proto.kit.system_place import find_system
-from opq_tools.completion import values
 from opq_tools.lazy_group import LazyGroup
+from opq_tools.shared import values
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 PLACES = {
-    "run": ("opq_tools.sim.run", "Run N Boxes, each on its own pty, until Ctrl-C."),
-    "event": ("opq_tools.sim.event", "Disturb a Box, or the network, of a running `sim` or `up` now."),
-    "show": ("opq_tools.sim.show", "Show what runs and what has happened, or draw a scenario."),
-    "stop": ("opq_tools.sim.stop", "End a running `sim`."),
-    "gen": ("opq_tools.sim.gen", "Samples of the original's simulator, on stdout."),
-    "score": ("opq_tools.sim.score", "Compare stored incidents with the truth of a run."),
-    "history": ("opq_tools.sim.history.command", "Simulate days of a grid within minutes, into a store."),
-    "fleet": ("opq_tools.sim.fleet", "Thousands of Boxes straight on CURVE, without serial lines."),
-    "dataset": ("opq_tools.sim.dataset", "Write labelled recordings of every class."),
+    "run": ("sim.run", "Run N Boxes, each on its own pty, until Ctrl-C."),
+    "event": ("sim.event", "Disturb a Box, or the network, of a running `sim` or `up` now."),
+    "show": ("sim.show", "Show what runs and what has happened, or draw a scenario."),
+    "stop": ("sim.stop", "End a running `sim`."),
+    "gen": ("sim.gen", "Samples of the original's simulator, on stdout."),
+    "score": ("sim.score", "Compare stored incidents with the truth of a run."),
+    "history": ("sim.history.command", "Simulate days of a grid within minutes, into a store."),
+    "fleet": ("sim.fleet", "Thousands of Boxes straight on CURVE, without serial lines."),
+    "dataset": ("sim.dataset", "Write labelled recordings of every class."),
 }
 """Subcommand -> (module that has the `command`, its line in the list)."""
 

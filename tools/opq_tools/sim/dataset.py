@@ -8,7 +8,7 @@ import click
 from opq_proto.kit.ending import stopped_by_signals
 from opq_sim.data_sets.folder import ALL_CLASSES, DataSetPlan, write_data_set
 from opq_sim.data_sets.kinds import DataSetError, checked_classes
-from opq_tools.progress import shown_progress
+from opq_tools.shared.progress import shown_progress
 
 MAX_PER_CLASS = 99_999
 

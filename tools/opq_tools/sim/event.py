@@ -8,7 +8,7 @@ from opq_proto.kit.command_line import data_dir_option
 from opq_sim.box.control import SUPPLY_LOST, request_control
 from opq_sim.mains.on_demand import KINDS
 from opq_sim.power_system.causes.catalogue import CAUSES, CauseValue
-from opq_tools.completion import values
+from opq_tools.shared import values
 from opq_tools.sim.command import ports_dir_option, ports_folder
 
 AT_A_BOX = (*KINDS, SUPPLY_LOST)

@@ -15,8 +15,8 @@ from opq_proto.messages import Incident
 from opq_sim.score.figures import ScoreFigures, score
 from opq_sim.score.records import OPEN_NS, BoxSpan, FoundIncident
 from opq_sim.score.truth_file import read_truth
-from opq_tools.moment import from_option, to_option
-from opq_tools.opened_store import store_place
+from opq_tools.shared.moment import from_option, to_option
+from opq_tools.shared.opened_store import store_place
 
 BEFORE_NS = 60 * 10**9
 """Incidents that began earlier than this before the first true disturbance belong to an earlier run."""

@@ -14,7 +14,7 @@ from opq_sim.box.control import request_control
 from opq_sim.mains.scenario import scenario_path
 from opq_sim.power_system.diagram import one_line_diagram
 from opq_sim.power_system.power_scenario import PowerScenario, has_network, load_power_scenario, power_network
-from opq_tools.completion import values
+from opq_tools.shared import values
 from opq_tools.sim.command import ports_dir_option, ports_folder
 
 

@@ -17,8 +17,8 @@ from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_place import default_data_dir, noted
 from opq_proto.kit.system_record import forget_meant, identity_of, note_meant
 from opq_sim.box.fleet import Fleet, plan_fleet
-from opq_tools.completion import values
-from opq_tools.data_folder import in_use_by_this
+from opq_tools.shared import values
+from opq_tools.shared.data_folder import in_use_by_this
 from opq_tools.up.access import page_access
 from opq_tools.up.box_places import write_simulated_places
 from opq_tools.up.plan import UpPlan, hardware, read_config
@@ -152,7 +152,7 @@ def command(
         plan = UpPlan(where, offset, fleet, real, config, trace=until_incident)
         emulators = {box.emulator for box in real if box.emulator}
         if emulators:
-            from opq_tools.built_firmware import prepare  # takes minutes at first use: after all checks
+            from opq_tools.hil.built_firmware import prepare  # takes minutes at first use: after all checks
 
             plan = replace(plan, flash=prepare(lambda text: click.echo(text, err=True), emulators))
         plan.prepare()

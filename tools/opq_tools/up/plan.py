@@ -22,7 +22,7 @@ from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_sim.box.fleet import Fleet
 from opq_sim.box.simulated_places import three_phase_places
-from opq_tools.keygen import box_ids
+from opq_tools.keys.keygen import box_ids
 
 ROOMS = ("gateway", "cloud")
 """Tables that a file of --config may hold: the configuration of each room."""

@@ -19,9 +19,9 @@ from opq_proto.kit.ending import stopped_by_signals
 from opq_sim.fleet.truth_witness import TruthWitness
 from opq_sim.fleet.virtual_boxes import VirtualBoxes
 from opq_sim.mains.scenario import scenario_path
-from opq_tools.data_folder import in_use_by_this
-from opq_tools.moment import moment_ns
-from opq_tools.progress import shown_progress
+from opq_tools.shared.data_folder import in_use_by_this
+from opq_tools.shared.moment import moment_ns
+from opq_tools.shared.progress import shown_progress
 from opq_tools.sim.command import outage_options, scenario_option
 from opq_tools.sim.history.history_boxes import (
     box_ids_of,

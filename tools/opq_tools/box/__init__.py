@@ -1,5 +1,0 @@
-"""`opq-tools box`: sends requests to a Box through Makai, as any client of the acquisition broker may."""
-
-from opq_tools.box.command import command
-
-__all__ = ["command"]

@@ -1,0 +1,278 @@
+"""`opq-tools calibrate PORT --reference-v V`: gain, offset and phase of a Box against a reference reading.
+
+The command uses the serial link itself, so no gateway may hold the port. It measures, shows changes, asks,
+writes the settings and measures again; if the second reading is off the reference, it restores the old ones.
+"""
+
+import json
+import math
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+import click
+import serial
+
+from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import json_option
+from opq_proto.kit.port_trouble import why_not_opened
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.messages import (
+    LINK_BAUD,
+    Acknowledgement,
+    Command,
+    Hello,
+    LinkMessage,
+    Operation,
+    Samples,
+    Settings,
+    Status,
+)
+from opq_tools.boxes.calibrate.calibration import (
+    CalibrationError,
+    CalibrationReading,
+    Correction,
+    correct,
+    read,
+)
+
+ANSWER_S = 2.0
+TRIES = 3
+CHECK_SHARE = 0.001
+"""Share by which the second reading may be off the reference, in addition to the source's own spread."""
+KEYS = ("gain", "offset_lsb", "phase_ns")
+
+
+class CalibrateUsageError(OpqError):
+    """An option is not valid; nothing was done."""
+
+    exit_code = 2
+
+
+class CalibrationLink:
+    """The gateway's end of the link during a calibration."""
+
+    def __init__(self, port: str) -> None:
+        try:
+            self._port = serial.serial_for_url(port, baudrate=LINK_BAUD, timeout=0.05, exclusive=True)
+        except (OSError, ValueError) as error:
+            raise CalibrationError(f"cannot open {port}: {why_not_opened(error)}") from error
+        self._name = port
+        self._decoder = Decoder()
+        self._sequence = 0
+        self._command_id = secrets.randbelow(0xFFFF)
+
+    def close(self) -> None:
+        self._port.close()
+
+    def hello(self) -> Hello:
+        """Requests the Box's present hello message."""
+        for _ in range(TRIES):
+            self._send(Operation.HELLO)
+            for message in self._messages(ANSWER_S):
+                if isinstance(message, Hello):
+                    return message
+        raise CalibrationError(f"no Box sends Hello on {self._name}; does a gateway hold the port?")
+
+    def settings(self) -> dict[str, str]:
+        for _ in range(TRIES):
+            self._send(Operation.GET_SETTINGS)
+            for message in self._messages(ANSWER_S):
+                if isinstance(message, Settings):
+                    return dict(message.values)
+        raise CalibrationError("the Box does not report its settings")
+
+    def write_setting(self, key: str, value: str) -> None:
+        """Writes a setting; raises CalibrationError when the Box refuses or does not answer."""
+        for _ in range(TRIES):
+            command_id = self._send(Operation.PUT_SETTING, f"{key}={value}")
+            for message in self._messages(ANSWER_S):
+                if not isinstance(message, Acknowledgement) or message.command_id != command_id:
+                    continue
+                if message.status is Status.DONE:
+                    return
+                raise CalibrationError(
+                    f"the Box refuses {key}={value}: {message.status.name.lower()} {message.detail}"
+                )
+        raise CalibrationError(f"the Box does not answer to {key}={value}")
+
+    def samples(self, seconds: float, progress: Callable[[float], None]) -> list[Samples]:
+        """Returns consecutive blocks that span `seconds`; starts again after a gap.
+
+        Raises:
+            CalibrationError: too many gaps, or no samples arrive.
+        """
+        blocks: list[Samples] = []
+        got_s = 0.0
+        self._port.reset_input_buffer()  # waiting bytes are old
+        self._decoder = Decoder()
+        for message in self._messages(TRIES * (seconds + ANSWER_S)):
+            if not isinstance(message, Samples) or not message.rate_millihz or not len(message.counts):
+                continue
+            if blocks and message.first_sample != blocks[-1].first_sample + len(blocks[-1].counts):
+                blocks.clear()
+                got_s = 0.0
+            blocks.append(message)
+            got_s += len(message.counts) * 1000 / message.rate_millihz
+            progress(got_s)
+            if got_s >= seconds:
+                return blocks
+        raise CalibrationError(
+            f"no {seconds:g} s of samples without a hole ({got_s:.1f} s at the end): check the line"
+        )
+
+    def _send(self, operation: Operation, argument: str = "") -> int:
+        self._command_id = (self._command_id + 1) & 0xFFFF
+        self._port.write(b"\0" + encode(Command(self._command_id, operation, argument), self._sequence))
+        self._sequence += 1
+        return self._command_id
+
+    def _messages(self, within_s: float) -> Iterator[LinkMessage]:
+        """Yields the Box's messages until the time is over."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            try:
+                data = self._port.read(max(1, self._port.in_waiting))
+            except (OSError, TypeError) as error:  # pyserial: TypeError when the port is closed under it
+                raise CalibrationError(f"{self._name} is gone: {error}") from error
+            for _, message in self._decoder.feed(data):
+                yield message
+
+
+def _positive(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise CalibrateUsageError(f"{option.opts[0]} is {value:g}, want a positive number")
+    return value
+
+
+@click.command()
+@click.argument("port")
+@click.option(
+    "--reference-v",
+    type=float,
+    required=True,
+    callback=_positive,
+    help="Reading of the reference voltmeter, V rms.",
+)
+@click.option(
+    "--reference-angle-deg",
+    type=float,
+    help="Also the phase: angle of the fundamental, as a cosine, at each whole second of UTC "
+    "(a source locked to GPS at a whole number of Hz, e.g. exactly 60).",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 600),
+    default=10.0,
+    show_default=True,
+    help="Length of the measurement, s.",
+)
+@click.option("--yes", is_flag=True, help="Write the settings without a question.")
+@json_option
+def command(
+    port: str, reference_v: float, reference_angle_deg: float | None, seconds: float, yes: bool, as_json: bool
+) -> None:
+    """Calibrate a Box: gain and offset against a reference voltmeter, phase against a reference source.
+
+    Connect the reference to the Box's own terminals, wait until both are warm (20 minutes), and stop the
+    gateway that uses PORT. The voltage has to be steady: a change of more than 0.2 % while it measures is
+    an error.
+
+    \b
+    Example:
+      opq-tools calibrate /dev/serial/by-id/usb-OPQ_Box --reference-v 120.02
+      opq-tools calibrate /dev/ttyUSB0 --reference-v 120.00 --reference-angle-deg -90 --yes --json
+    """
+    if as_json and not yes:
+        raise CalibrateUsageError("--json does not ask, so it needs --yes")
+    talk = CalibrationLink(port)
+    try:
+        result = _calibrate(talk, reference_v, reference_angle_deg, seconds, yes, as_json)
+    finally:
+        talk.close()
+    if as_json:
+        click.echo(json.dumps(result))
+
+
+def _calibrate(
+    talk: CalibrationLink,
+    reference_v: float,
+    reference_angle_deg: float | None,
+    seconds: float,
+    yes: bool,
+    quiet: bool,
+) -> dict[str, object]:
+    show = (lambda _: None) if quiet else click.echo
+    hello = talk.hello()
+    values = talk.settings()
+    missing = [key for key in KEYS if key not in values]
+    if missing:
+        raise CalibrationError(f"this Box ({hello.firmware}) has no setting {', '.join(missing)}")
+    old = Correction(float(values["gain"]), float(values["offset_lsb"]), float(values["phase_ns"]))
+    show(f"Box {hello.box_id}, {hello.hardware}, firmware {hello.firmware}: measuring {seconds:g} s")
+    before = read(_measured(talk, seconds, quiet), hello)
+    new = correct(old, before, reference_v, reference_angle_deg)
+    show(_table(old, new, before, reference_v))
+    if not yes and not click.confirm("Put these settings into the Box?"):
+        raise CalibrationError("nothing was changed")
+    try:
+        _put(talk, new, old)
+        show(f"measuring {seconds:g} s again")
+        after = read(_measured(talk, seconds, quiet), talk.hello())
+        off_v = after.rms_v - reference_v
+        allowed_v = CHECK_SHARE * reference_v + before.spread_v + after.spread_v
+        if abs(off_v) > allowed_v:
+            raise CalibrationError(f"the Box now reads {after.rms_v:.3f} V, {off_v:+.3f} V off the reference")
+    except (CalibrationError, KeyboardInterrupt) as error:
+        why = str(error) or "interrupted"
+        try:
+            _put(talk, old, new)
+        except CalibrationError as again:
+            settings = ", ".join(f"{key}={getattr(old, key):.7g}" for key in KEYS)
+            raise CalibrationError(f"{why}. Not put back ({again}): the Box had {settings}") from error
+        raise CalibrationError(f"{why}. The old settings are back; try again with a steady source") from error
+    show(f"done: the Box reads {after.rms_v:.3f} V, {off_v:+.3f} V off the reference")
+    return {
+        "box_id": hello.box_id,
+        "reference_v": reference_v,
+        "reference_angle_deg": reference_angle_deg,
+        "old": asdict(old),
+        "new": asdict(new),
+        "before": asdict(before),
+        "after": asdict(after),
+    }
+
+
+def _measured(talk: CalibrationLink, seconds: float, quiet: bool) -> list[Samples]:
+    if quiet or not sys.stderr.isatty():
+        return talk.samples(seconds, lambda _: None)
+    from rich.console import Console  # imported here: needed on a terminal only
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("samples", total=seconds)
+        return talk.samples(seconds, lambda got_s: progress.update(task, completed=got_s))
+
+
+def _put(talk: CalibrationLink, new: Correction, old: Correction) -> None:
+    """Writes the settings that differ; the Box rounds the offset to whole counts."""
+    for key in KEYS:
+        value, before = getattr(new, key), getattr(old, key)
+        if value != before:
+            talk.write_setting(key, f"{value:.7g}")
+
+
+def _table(old: Correction, new: Correction, reading: CalibrationReading, reference_v: float) -> str:
+    angle = "" if reading.angle_deg is None else f", {reading.angle_deg:+.2f} deg at the second"
+    source = f"reference {reference_v:.3f} V, {reading.f_hz:.3f} Hz{angle}"
+    return "\n".join(
+        (
+            f"  reads      {reading.rms_v:10.3f} V   {source}",
+            f"  spread     {reading.spread_v:10.3f} V   over {reading.seconds:.0f} s",
+            f"  gain       {old.gain:10.6f}     -> {new.gain:.6f}",
+            f"  offset     {old.offset_lsb:10.2f} LSB -> {new.offset_lsb:.2f} LSB",
+            f"  phase      {old.phase_ns:10.0f} ns  -> {new.phase_ns:.0f} ns",
+        )
+    )

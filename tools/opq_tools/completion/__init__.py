@@ -1,1 +1,0 @@
-"""Completion with the tab key: the script for a shell, and the values that a running system has."""

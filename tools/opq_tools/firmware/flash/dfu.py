@@ -1,0 +1,74 @@
+"""USB DFU: the ROM boot loader over the chip's USB socket, by dfu-util (ST's DfuSe variant, AN3156)."""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from opq_tools.firmware.flash import programs
+from opq_tools.firmware.flash.chip import DEV_ID, FLASH, Chip, FlashError
+
+USB_ID = "0483:df11"
+"""AN2606: ST's DFU boot loaders."""
+LAYOUTS = {"04*016Kg,01*064Kg,07*128Kg": 1024, "04*016Kg,01*064Kg,03*128Kg": 512}
+"""Flash layouts that the F405's ROM reports -> KiB. DFU reports no device id; any other layout is refused."""
+WAY_OUT = "its DFU loader is in ROM and is whole: set BOOT0 high, press reset and run the same command again"
+_FOUND = re.compile(
+    rf'\[{USB_ID}\].*alt=(\d+), name="@Internal Flash\s*/0x08000000/([^"]+?)\s*"(?:, serial="([^"]*)")?'
+)
+
+
+class Dfu(programs.Programmer):
+    """One chip in DFU mode."""
+
+    way_out = WAY_OUT
+
+    def __init__(self, serial: str = "") -> None:
+        self._program = programs.find_program("dfu-util")
+        self._which: tuple[str, ...] = ("-d", USB_ID)
+        self._serial = serial
+
+    def chip(self) -> Chip:
+        """The one chip that waits in DFU mode.
+
+        Raises:
+            FlashError: none, several, or the wrong one.
+        """
+        listing = programs.run_program(self._program, ["-l", "-d", USB_ID], doing="looking for a chip")
+        found = [match.groups() for match in map(_FOUND.search, listing.splitlines()) if match]
+        if self._serial:
+            found = [each for each in found if each[2] == self._serial]
+        if not found:
+            raise FlashError(
+                "no chip in DFU mode: set BOOT0 high, plug USB in, press reset; `dfu-util -l` must list "
+                f"[{USB_ID}] @Internal Flash (seen by root only: a udev rule is missing). "
+                "Nothing was written"
+            )
+        if len(found) > 1:
+            serials = ", ".join(each[2] or "?" for each in found)
+            raise FlashError(
+                f"{len(found)} chips in DFU mode: choose one with --serial ({serials}). Nothing was written"
+            )
+        alt, layout, serial = found[0]
+        if layout not in LAYOUTS:
+            raise FlashError(f"this chip's flash is {layout}, which is no STM32F405's. Nothing was written")
+        self._which = ("-d", USB_ID, "-a", alt, *(("-S", serial) if serial else ()))
+        return Chip(DEV_ID, LAYOUTS[layout], "")
+
+    def start(self) -> None:
+        """Leaves DFU mode and starts the program at the flash's beginning.
+
+        The chip vanishes from USB during dfu-util's last request, which then ends with exit code 74 or 251.
+        """
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            where, unused = f"0x{FLASH:08X}:4:leave", str(Path(folder) / "unused")
+            self._run("starting the firmware", "-s", where, "-U", unused, accept=(0, 74, 251))
+
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
+        self._run(doing, "-s", f"0x{address:08X}:{count}", "-U", str(file))
+
+    def _program_file(self, doing: str, address: int, file: Path) -> None:
+        self._run(doing, "-s", f"0x{address:08X}", "-D", str(file))
+
+    def _run(self, doing: str, *arguments: str, accept: Sequence[int] = (0,)) -> None:
+        programs.run_program(self._program, [*self._which, *arguments], doing=doing, accept=accept)

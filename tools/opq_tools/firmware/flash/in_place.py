@@ -1,0 +1,270 @@
+"""Update in place: sends a new image to the Box's free slot over the serial link while the Box runs.
+
+The Box (its app, or the boot loader's recovery) checks the image itself and starts it on trial; until it has
+verified the whole image, the old firmware stays the one that starts. A piece that is lost or damaged on the
+line costs one more answer, in which the Box states the offset that it expects next.
+"""
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from opq_proto.firmware.image import ERASE_S, PIECE_BYTES, ImageError, Slot, refusal_words, version_number
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
+from opq_proto.link.messages import (
+    Acknowledgement,
+    Command,
+    Hello,
+    LinkMessage,
+    Log,
+    Operation,
+    Status,
+    UpdateData,
+)
+from opq_tools.firmware.flash.chip import FlashError, LineError
+from opq_tools.firmware.flash.progress import FlashProgress
+from opq_tools.firmware.flash.serial_line import SerialLine
+
+ANSWER_S = 1.0
+TRIES = 10
+HELLO_S = 8.0
+"""A Box that receives commands sends hello every 5 s, even if the request is lost."""
+CONFIRM_S = 20.0
+"""The app confirms itself after 10 s of samples without a loss (device/app/updater.py)."""
+RESTART_S = 60.0
+"""Verify, reset, the boot loader's check of the signature, and the first hello."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateOutcome:
+    """Result of an update."""
+
+    before: Hello
+    after: Hello
+    slot: str
+    confirmed: bool
+    """The new firmware has reported health; until then it is on trial."""
+    still_recovery: bool
+    """The boot loader still waits in recovery because its jumper is set."""
+    resent_pieces: int
+    seconds: float
+
+
+class BoxLink:
+    """The gateway's end of a Box's link during an update.
+
+    Attributes:
+        resent: pieces and commands that had to be sent again.
+        logged: log codes that the Box sent during the update.
+    """
+
+    def __init__(self, line: SerialLine) -> None:
+        self._line = line
+        self._answer_s = ANSWER_S
+        self._decoder = Decoder()
+        self._received: deque[LinkMessage] = deque()
+        self._sequence = 0
+        self._command_id = secrets.randbelow(0xFFFF)
+        self.resent = 0
+        self.logged: set[int] = set()
+
+    def hello(self, within_s: float | None = None) -> Hello:
+        """Requests the Box's hello message.
+
+        Raises:
+            FlashError: nothing answers, or nothing that uses our link protocol.
+        """
+        within_s = HELLO_S if within_s is None else within_s
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            self._send(Command(self._next_id(), Operation.HELLO))
+            answer = self._wait(lambda message: isinstance(message, Hello), 1.0)
+            if isinstance(answer, Hello):
+                return answer
+        good, bad = self._decoder.frames, self._decoder.crc_errors
+        raise FlashError(
+            f"{self._line.name}: no Box sends Hello within {within_s:g} s ({good} good and {bad} bad frames "
+            "came). Nothing was written; without working firmware set its recovery jumper, "
+            "or --port for its ROM"
+        )
+
+    def command(self, operation: Operation, argument: str = "", *, within_s: float) -> Acknowledgement:
+        """Repeats a command until the Box's answer is not busy; the answer may be a refusal.
+
+        Raises:
+            LineError: no answer.
+        """
+        end = time.monotonic() + within_s
+        command_id = self._next_id()
+        last = "no answer"
+        while time.monotonic() < end:
+            answer = self._exchange(Command(command_id, operation, argument), command_id, self._answer_s)
+            if answer is None:
+                self.resent += 1
+                continue
+            if answer.status is not Status.BUSY:
+                return answer
+            last = f"busy ({answer.detail})"
+            command_id = self._next_id()
+            time.sleep(0.05)
+        raise LineError(f"{operation.name.lower()}: {last} within {within_s:g} s")
+
+    def send_image(self, image: bytes, steps: FlashProgress) -> None:
+        """Sends the image, each piece from the offset that the Box requests.
+
+        Raises:
+            LineError: the Box no longer answers.
+            FlashError: the Box refuses the image.
+        """
+        offset, failures, busy_until = 0, 0, time.monotonic() + ERASE_S
+        while offset < len(image):
+            command_id = self._next_id()
+            piece = UpdateData(command_id, offset, image[offset : offset + PIECE_BYTES])
+            answer = self._exchange(piece, command_id, self._answer_s)
+            if answer is None:
+                self.resent += 1
+                failures += 1
+                if failures > TRIES:
+                    raise LineError(f"no answer to byte {offset}, {TRIES} times")
+                continue
+            failures = 0
+            if answer.status is Status.BUSY:
+                if time.monotonic() > busy_until:
+                    raise LineError(f"busy erasing its flash for {ERASE_S:g} s, at byte {offset}")
+                time.sleep(0.05)
+                continue
+            if answer.status is not Status.DONE:
+                raise FlashError(f"the Box refuses the image at byte {offset}: {_refusal(answer)}")
+            busy_until = time.monotonic() + ERASE_S
+            wanted = _offset(answer, len(image))
+            if wanted > offset:
+                steps.done(wanted - offset)
+            offset = wanted
+
+    def _next_id(self) -> int:
+        self._command_id = (self._command_id + 1) & 0xFFFF
+        return self._command_id
+
+    def _send(self, message: LinkMessage) -> None:
+        self._line.write(encode(message, self._sequence))
+        self._sequence += 1
+
+    def _exchange(self, message: LinkMessage, command_id: int, within_s: float) -> Acknowledgement | None:
+        def answers(found: LinkMessage) -> bool:
+            return isinstance(found, Acknowledgement) and found.command_id == command_id
+
+        self._send(message)
+        found = self._wait(answers, within_s)
+        return found if isinstance(found, Acknowledgement) else None
+
+    def _wait(self, wanted: Callable[[LinkMessage], bool], within_s: float) -> LinkMessage | None:
+        """The first wanted message; skips samples and other messages, but notes log codes."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            if not self._received:
+                self._received.extend(message for _, message in self._decoder.feed(self._line.some()))
+            while self._received:
+                message = self._received.popleft()
+                if isinstance(message, Log):
+                    self.logged.add(message.code)
+                if wanted(message):
+                    return message
+        return None
+
+    def listen(self, code: int, within_s: float) -> bool:
+        """Whether the Box has sent this log code, or sends it within the time."""
+
+        def tells(found: LinkMessage) -> bool:
+            return isinstance(found, Log) and found.code == code
+
+        return code in self.logged or self._wait(tells, within_s) is not None
+
+
+def update_in_place(
+    box: BoxLink, images: Mapping[Slot, bytes], version: int, before: Hello, steps: FlashProgress
+) -> UpdateOutcome:
+    """Sends the image for the free slot; the Box verifies and starts it.
+
+    Raises:
+        FlashError: the Box does not run the new firmware; the text says what it runs.
+    """
+    started = time.monotonic()
+    largest = max(len(image) for image in images.values())
+    try:
+        begun = box.command(Operation.UPDATE_BEGIN, str(largest), within_s=ERASE_S)
+        if begun.status is not Status.DONE:
+            raise FlashError(f"the Box does not begin an update: {_refusal(begun)}")
+        slot = _slot(images, begun.detail)
+        steps.step(f"sending image {slot.name}", len(images[slot]))
+        box.send_image(images[slot], steps)
+        box.logged.clear()
+        ended = _end(box)
+        if ended is not None and ended.status is not Status.DONE:
+            raise FlashError(f"the Box refuses the image: {_refusal(ended)}")
+    except (LineError, FlashError) as error:
+        raise FlashError(
+            f"{error}. The update is incomplete, and the Box keeps the firmware that it has "
+            f"({before.firmware}); run the same command again"
+        ) from error
+    after = _new_start(box, before)
+    if box.listen(UPDATE_ROLLED_BACK, 0.5) or _version(after) not in (None, version):
+        raise FlashError(
+            f"the Box runs {after.firmware}: the new firmware did not report health and was rolled back"
+        )
+    confirmed = _version(after) is not None and box.listen(UPDATE_CONFIRMED, CONFIRM_S)
+    return UpdateOutcome(
+        before, after, slot.name, confirmed, _version(after) is None, box.resent, time.monotonic() - started
+    )
+
+
+def _version(hello: Hello) -> int | None:
+    try:
+        return version_number(hello.firmware)
+    except ImageError:  # the boot loader's recovery, or foreign firmware
+        return None
+
+
+def _end(box: BoxLink) -> Acknowledgement | None:
+    """Ends the update; None where the answer was lost, since the Box's next start shows the result."""
+    try:
+        return box.command(Operation.UPDATE_END, within_s=3 * ANSWER_S)
+    except LineError:
+        return None
+
+
+def _new_start(box: BoxLink, before: Hello) -> Hello:
+    """Waits for the first hello of a start other than `before`."""
+    end = time.monotonic() + RESTART_S
+    while time.monotonic() < end:
+        try:
+            found = box.hello(within_s=2.0)
+        except (FlashError, LineError):
+            continue
+        if found.boot_id != before.boot_id:
+            return found
+    raise FlashError(
+        f"the Box accepted the new firmware, but sent no Hello from it within {RESTART_S:g} s; its "
+        "boot loader goes back to the old one after three starts without health. Check it later with --who"
+    )
+
+
+def _slot(images: Mapping[Slot, bytes], detail: str) -> Slot:
+    """The slot whose image the Box wants, as named in its answer."""
+    if detail not in Slot.__members__:
+        raise FlashError(f"the Box did not name the slot whose image it wants; it answered {detail!r}")
+    if Slot[detail] not in images:
+        raise FlashError(f"the Box wants the image for slot {detail}, which the file does not have")
+    return Slot[detail]
+
+
+def _offset(answer: Acknowledgement, length: int) -> int:
+    if not answer.detail.isdecimal() or int(answer.detail) > length:
+        raise FlashError(f"the Box wants byte {answer.detail!r} of {length} next")
+    return int(answer.detail)
+
+
+def _refusal(answer: Acknowledgement) -> str:
+    return refusal_words(answer.status.name, answer.detail)

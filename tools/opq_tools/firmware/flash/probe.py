@@ -1,0 +1,148 @@
+"""Flashing by a debug probe on SWD with openocd or pyocd: finds the chip, writes, reads back, resets."""
+
+import re
+from abc import abstractmethod
+from pathlib import Path
+
+from opq_tools.firmware.flash import programs
+from opq_tools.firmware.flash.chip import FLASH_SIZE, UID, Chip, FlashError, check_dev_id
+
+IDCODE = 0xE004_2000
+"""DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
+INTERFACE = "interface/stlink.cfg"
+"""openocd's file for the most common probe; --interface names another, e.g. interface/cmsis-dap.cfg."""
+WAY_OUT = "a probe needs none of it: run the same command again, with reset pressed if it finds no chip"
+
+
+class Probe(programs.Programmer):
+    """One probe with one chip; each call is one run of the program."""
+
+    name: str
+    way_out = WAY_OUT
+
+    def __init__(self) -> None:
+        self._program = programs.find_program(self.name)
+
+    def chip(self) -> Chip:
+        """The chip at the probe.
+
+        Raises:
+            FlashError: no probe, no chip, or the wrong one.
+        """
+        words = self._words("looking for a chip", {IDCODE: 1, UID & ~3: 3, FLASH_SIZE & ~3: 1})
+        try:
+            check_dev_id(words[IDCODE] & 0xFFF)
+            kib = words[FLASH_SIZE & ~3] >> 16  # 0x1FFF7A22 is the upper half of its word
+            uid = b"".join(words[UID + 4 * at].to_bytes(4, "little") for at in range(3)).hex()
+        except KeyError as error:
+            raise FlashError(f"{self.name} did not report which chip it is. Nothing was written") from error
+        if kib not in (512, 1024):
+            raise FlashError(
+                f"the chip reports {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
+            )
+        return Chip(words[IDCODE] & 0xFFF, kib, uid)
+
+    @abstractmethod
+    def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
+        """Reads words: start address -> count of `wanted`; returns word by address."""
+
+
+class OpenOcd(Probe):
+    """openocd with ST-LINK or the given interface file."""
+
+    name = "openocd"
+    _NO_PROBE = re.compile(r"Error: (open failed|unable to (open|find) .*)$|no device found", re.IGNORECASE)
+    _WORDS = re.compile(r"^0x([0-9a-f]{8}): ((?:[0-9a-f]{8} ?)+)\s*$", re.MULTILINE)
+
+    def __init__(self, interface: str = INTERFACE) -> None:
+        super().__init__()
+        self._files = ("-f", interface, "-f", "target/stm32f4x.cfg")
+
+    def _run(self, doing: str, *commands: str, last: str = "shutdown") -> str:
+        script = "; ".join(("init", "reset halt", *commands, last))
+        return programs.run_program(self._program, [*self._files, "-c", script], doing=doing)
+
+    def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
+        try:
+            text = self._run(doing, *(f"mdw 0x{address:08X} {count}" for address, count in wanted.items()))
+        except FlashError as error:
+            if not self._NO_PROBE.search(str(error)):
+                raise
+            raise FlashError(
+                f"openocd finds no probe by {self._files[1]}: plug it in (seen by root only: a udev rule is "
+                "missing); another kind: --interface interface/cmsis-dap.cfg. Nothing was written"
+            ) from error
+        found = {}
+        for address, words in self._WORDS.findall(text):
+            for at, word in enumerate(words.split()):
+                found[int(address, 16) + 4 * at] = int(word, 16)
+        return found
+
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
+        self._run(doing, f"dump_image {{{file}}} 0x{address:08X} {count}")
+
+    def _program_file(self, doing: str, address: int, file: Path) -> None:
+        self._run(doing, f"flash write_image erase {{{file}}} 0x{address:08X} bin")
+
+    def start(self) -> None:
+        self._run("starting the firmware", "reset run")
+
+
+class PyOcd(Probe):
+    """pyocd with any CMSIS-DAP or ST-LINK probe; the target comes with ST's pack."""
+
+    name = "pyocd"
+    TARGET = "stm32f405rgtx"
+    _WORDS = re.compile(r"^([0-9a-f]{8}):\s+((?:[0-9a-f]{8}\s)+)", re.MULTILINE)
+
+    def _run(self, doing: str, subcommand: str, *arguments: str) -> str:
+        fixed = (subcommand, "--no-wait", "-t", self.TARGET)
+        return programs.run_program(self._program, [*fixed, *arguments], doing=doing)
+
+    def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
+        commands = [
+            part
+            for address, count in wanted.items()
+            for part in ("-c", f"read32 0x{address:08x} {4 * count}")
+        ]
+        found = {}
+        for address, words in self._WORDS.findall(self._run(doing, "commander", *commands)):
+            for at, word in enumerate(words.split()):
+                found[int(address, 16) + 4 * at] = int(word, 16)
+        return found
+
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
+        self._run(doing, "commander", "-c", f"savemem 0x{address:08x} {count} {file}")
+
+    def _program_file(self, doing: str, address: int, file: Path) -> None:
+        self._run(
+            doing,
+            "flash",
+            "--no-reset",
+            "-e",
+            "sector",
+            "-a",
+            f"0x{address:08x}",
+            "--format",
+            "bin",
+            str(file),
+        )
+
+    def start(self) -> None:
+        self._run("starting the firmware", "reset")
+
+
+def open_probe(which: str, interface: str | None) -> Probe:
+    """Opens the named program, or the first of the two that is installed."""
+    if which == "pyocd":
+        return PyOcd()
+    if which == "openocd":
+        return OpenOcd(interface or INTERFACE)
+    try:
+        return OpenOcd(interface or INTERFACE)
+    except FlashError:
+        try:
+            return PyOcd()
+        except FlashError as error:
+            ways = "; or ".join(programs.INSTALL[name] for name in ("openocd", "pyocd"))
+            raise FlashError(f"this needs openocd or pyocd, and neither is installed: {ways}") from error

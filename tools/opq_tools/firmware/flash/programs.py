@@ -1,0 +1,131 @@
+"""Runs external flashing programs from PATH (dfu-util, openocd, pyocd) and keeps their output."""
+
+import shutil
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from opq_tools.firmware.flash.chip import Chip, FlashError, HalfWrittenError
+from opq_tools.firmware.flash.image import ImagePart
+from opq_tools.firmware.flash.progress import FlashProgress
+
+TIMEOUT_S = 300.0
+INSTALL = {
+    "dfu-util": "sudo apt install dfu-util",
+    "openocd": "sudo apt install openocd",
+    "pyocd": "pip install pyocd && pyocd pack install stm32f405rgtx",
+}
+LINES_SHOWN = 6
+
+
+def find_program(name: str) -> str:
+    """Returns the program's path.
+
+    Raises:
+        FlashError: it is not installed; the text says how to install it.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise FlashError(f"this needs {name}, which is not installed: {INSTALL[name]}. Nothing was written")
+    return found
+
+
+def run_program(program: str, arguments: Sequence[str], *, doing: str, accept: Sequence[int] = (0,)) -> str:
+    """Runs a program; returns its standard output and error, joined.
+
+    Raises:
+        FlashError: it failed or took longer than TIMEOUT_S; the text has its last lines.
+    """
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FlashError(f"{doing}: {Path(program).name} took longer than {TIMEOUT_S:g} s") from error
+    except OSError as error:
+        raise FlashError(f"{doing}: {program} cannot be run: {error}") from error
+    text = done.stdout.decode("utf-8", "replace")
+    if done.returncode not in accept:
+        last = " | ".join([line.strip() for line in text.splitlines() if line.strip()][-LINES_SHOWN:])
+        raise FlashError(f"{doing}: {Path(program).name} ended with {done.returncode}: {last}")
+    return text
+
+
+def compare(name: str, path: Path, wanted: bytes) -> None:
+    """Compares the bytes read back with those to be written.
+
+    Raises:
+        FlashError: they differ; the text says where.
+    """
+    found = path.read_bytes() if path.exists() else b""
+    if found[: len(wanted)] == wanted:
+        return
+    where = next((at for at, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), len(found))
+    raise FlashError(
+        f"{name}: the flash differs from what was written, from byte {where} of {len(wanted)} on"
+    )
+
+
+class Programmer(ABC):
+    """A chip that an external program reads and writes by files; it erases the sectors that it writes."""
+
+    way_out: ClassVar[str]
+    """Advice for a chip that is half written."""
+
+    @abstractmethod
+    def chip(self) -> Chip:
+        """Finds the one connected chip.
+
+        Raises:
+            FlashError: none, several, or the wrong one.
+        """
+
+    @abstractmethod
+    def start(self) -> None:
+        """Starts the program on the chip."""
+
+    @abstractmethod
+    def _save(self, doing: str, address: int, count: int, file: Path) -> None:
+        """Saves bytes of the flash to a file."""
+
+    @abstractmethod
+    def _program_file(self, doing: str, address: int, file: Path) -> None:
+        """Writes a file to the flash."""
+
+    def read(self, address: int, count: int) -> bytes:
+        """Reads bytes of the flash; none when the program left no file."""
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            back = Path(folder) / "back.bin"
+            self._save(f"reading 0x{address:08X}", address, count, back)
+            return back.read_bytes() if back.exists() else b""
+
+    def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None:
+        """Writes each part and reads it back.
+
+        Raises:
+            HalfWrittenError: the chip does not hold all parts; the text has `way_out`.
+        """
+        with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
+            for number, part in enumerate(parts):
+                data = part.padded
+                steps.step(f"writing {part.name}", 2 * len(data))
+                file, back = Path(folder) / f"{number}.bin", Path(folder) / f"{number}.back"
+                file.write_bytes(data)
+                try:
+                    self._program_file(f"writing {part.name}", part.address, file)
+                    steps.done(len(data))
+                    self._save(f"reading {part.name} back", part.address, len(data), back)
+                    compare(part.name, back, data)
+                except FlashError as error:
+                    raise HalfWrittenError(
+                        f"{error}. The chip may be half-written; {self.way_out}"
+                    ) from error
+                steps.done(len(data))

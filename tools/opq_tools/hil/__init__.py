@@ -1,0 +1,1 @@
+"""`opq-tools hil`: the firmware in an emulator or on a board."""

@@ -1,0 +1,85 @@
+"""Firmware to run: from a named folder, or else built from this tree and kept in the cache.
+
+`python -m opq_tools.hil.built_firmware` builds it in advance, e.g. before tests.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from opq_hil.backends import qemu_build
+from opq_hil.backends.backend import backend
+from opq_hil.backends.debian_source import cache_folder
+from opq_hil.backends.firmware import OURS, VARIABLE, Firmware, board_firmware, read_firmware
+from opq_proto.errors import OpqError
+
+
+def firmware_for(
+    folder: Path | None = None,
+    boards: Sequence[str] = tuple(OURS),
+    report: Callable[[str], None] = lambda _: None,
+) -> Mapping[str, Firmware]:
+    """Board -> firmware: from `folder` or `OPQ_FIRMWARE_DIR` when given, or else built (20 s, later 2 s).
+
+    Raises:
+        OpqError: there is none, or it cannot be built here; the text has the command to type.
+    """
+    if folder is not None or os.environ.get(VARIABLE):
+        return read_firmware(folder)
+    # imported here: with a named folder neither compiler nor pyelftools is needed
+    from opq_proto.keys.signing import development_key
+    from opq_tools.firmware import build, toolchain
+    from opq_tools.firmware.toolchain import tree_version
+
+    tools = toolchain.find_toolchain()
+    out = cache_folder() / "firmware"
+    key = development_key(build.data_folder())
+    for board in boards:
+        if not (out / board).exists():
+            report(f"the firmware of {board} is built, once: half a minute")
+        build.build(board, tools, out=out, version=tree_version())
+    return {board: board_firmware(out, board, key) for board in boards}
+
+
+def main() -> int:
+    """Builds the firmware of our boards and prints a line for each slow step."""
+    argparse.ArgumentParser(
+        prog="python -m opq_tools.hil.built_firmware",
+        description="The firmware of our boards, built into the cache where tests and emulators look for it.",
+        epilog="Example: python -m opq_tools.hil.built_firmware",
+    ).parse_args()
+
+    def report(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        for board, firmware in firmware_for(report=report).items():
+            report(f"{board}: {firmware.image.flash.parent}")
+    except OpqError as error:
+        report(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+
+BOARD = "opqbox"
+
+
+def prepare(report: Callable[[str], None], emulators: Collection[str] = ("qemu",)) -> Path:
+    """File with the chip's flash contents; takes minutes at first use (`report` reports), later two seconds.
+
+    Raises:
+        OpqError: an emulator is missing, or something cannot be built; the text has the apt line.
+    """
+    for name in sorted(set(emulators) - {"qemu"}):
+        backend(name)  # found, not built
+    # first, for it takes half a minute: what it lacks is known before QEMU's minutes
+    flash = firmware_for(boards=(BOARD,), report=report)[BOARD].image.flash
+    if "qemu" in emulators:
+        qemu_build.find_qemu(report)
+    return flash

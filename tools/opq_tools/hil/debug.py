@@ -1,0 +1,118 @@
+"""`opq-tools hil debug`: GDB at the firmware. (A file of its own: hil.py is full.)"""
+
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from opq_hil.backends.backend import BackendError
+from opq_hil.backends.debugging import SERVERS, debug_session, launch_document
+from opq_hil.backends.firmware import BOARDS
+from opq_hil.backends.processes import end_group, ended_with_parent
+from opq_tools.hil.built_firmware import firmware_for
+
+PORT = 3399
+PACKAGES = {"st-util": "stlink-tools"}
+
+
+@click.command(
+    "debug",
+    short_help="Run GDB at the firmware in QEMU, in Renode or at a probe.",
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("server", type=click.Choice(list(SERVERS)))
+@click.option(
+    "--board", type=click.Choice(list(BOARDS)), default="opqbox", show_default=True, help="Kind of it."
+)
+@click.option(
+    "--firmware",
+    "firmware_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder with built boards; without it they are built. [$OPQ_FIRMWARE_DIR]",
+)
+@click.option(
+    "--slot",
+    type=click.Choice(["a", "b"]),
+    default="a",
+    show_default=True,
+    help="Slot that runs: its ELF is used.",
+)
+@click.option(
+    "--world",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="World file for an emulator.  [default: hil/renode/quiet.world]",
+)
+@click.option(
+    "--gdb-port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="Port of the server."
+)
+@click.option("--print", "only_print", is_flag=True, help="Print both commands; start nothing.")
+@click.option("--launch-json", is_flag=True, help="Print a launch.json for VS Code's cortex-debug.")
+@click.option(
+    "--svd", type=click.Path(path_type=Path, dir_okay=False), help="ST's SVD file, for --launch-json."
+)
+@click.argument("gdb_arguments", metavar="[-- GDB_ARGUMENT...]", nargs=-1, type=click.UNPROCESSED)
+def command(
+    server: str,
+    board: str,
+    firmware_dir: Path | None,
+    slot: str,
+    world: Path | None,
+    gdb_port: int,
+    only_print: bool,
+    launch_json: bool,
+    svd: Path | None,
+    gdb_arguments: tuple[str, ...],
+) -> None:
+    """Start a GDB server and GDB at the firmware; the server ends with GDB.
+
+    An emulator waits at the reset vector. A probe halts the chip, which runs what was flashed: give the
+    folder of that build. docs/debugging.md has a session.
+
+    Example: opq-tools hil debug qemu -- -ex "hbreak opq_acquire_on_half" -ex continue
+    """
+    firmware = firmware_for(firmware_dir, [board], report=lambda text: click.echo(text, err=True))
+    elf = firmware[board].image.flash.parent / f"firmware_{slot}.elf"
+    if not elf.exists():
+        raise BackendError(f"{elf} is not there: opq-tools firmware build keeps it")
+    if only_print or launch_json:
+        folder = Path(tempfile.mkdtemp(prefix="opq-debug-"))
+        session = debug_session(server, elf, folder, world=world, port=gdb_port, more=gdb_arguments)
+        if launch_json:
+            click.echo(json.dumps(launch_document(session, elf, gdb_port, svd), indent=4))
+        else:
+            click.echo(f"{shlex.join(session.server)}\n{shlex.join(session.gdb)}")
+        return
+    with tempfile.TemporaryDirectory(prefix="opq-debug-") as name:
+        session = debug_session(server, elf, Path(name), world=world, port=gdb_port, more=gdb_arguments)
+        sys.exit(_run(session.server, session.gdb))
+
+
+def _run(server: tuple[str, ...], gdb: tuple[str, ...]) -> int:
+    """Runs GDB in this terminal; GDB's exit code."""
+    if shutil.which(server[0]) is None:
+        raise BackendError(f"no {server[0]} here: apt install {PACKAGES.get(server[0], server[0])}")
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            ended_with_parent(server),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is GDB's: it stops the firmware
+        try:
+            code = subprocess.run(gdb, check=False).returncode
+            if process.poll():
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip().splitlines()
+                raise BackendError(f"{server[0]} ended with {process.returncode}: {said[-1] if said else ''}")
+            return code
+        finally:
+            signal.signal(signal.SIGINT, before)
+            end_group(process)

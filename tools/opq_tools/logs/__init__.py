@@ -1,5 +1,0 @@
-"""`opq-tools logs`: log lines of all services in the order of time."""
-
-from opq_tools.logs.command import command
-
-__all__ = ["command"]

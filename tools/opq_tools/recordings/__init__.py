@@ -1,0 +1,1 @@
+"""Recordings of any instrument: fetched, measured and classified."""

@@ -1,5 +1,0 @@
-"""`opq-tools release`: bundles and firmware into a repository, signatures, roll-outs (docs/updates.md)."""
-
-from opq_tools.release.command import command
-
-__all__ = ["command"]

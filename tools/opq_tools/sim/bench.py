@@ -1,0 +1,135 @@
+"""`opq-tools bench NAME`: measures speed and memory, with a baseline from the same run.
+
+The benchmarks are in `tools/bench` of the source tree; an installed wheel does not hold them.
+"""
+
+import importlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from opq_proto.errors import OpqError
+from opq_proto.kit import log
+from opq_proto.kit.command_line import json_option, text_table
+
+FOLDER = Path(__file__).resolve().parents[2] / "bench"
+BENCHMARKS = {
+    "measure": (
+        "bench.measure",
+        "Frequency, rms, harmonics, dips: error and CPU beside pqopen-lib (extra `bench`).",
+    ),
+    "pipeline": (
+        "bench.pipeline",
+        "Latency of each stage over 50 injected sags; CPU and memory per Box.",
+    ),
+    "firmware": (
+        "bench.firmware",
+        "Instructions per block of each stage, flash and RAM, link, time to flash; emulated, not silicon.",
+    ),
+    "hil": (
+        "bench.hil",
+        "CPU of the emulator while flash is erased, also beside OPQ_BASELINE_FIRMWARE_DIR, in one run.",
+    ),
+    "gateway": (
+        "bench.gateway.figures",
+        "CPU and memory per Box, ring and codec, uplink's bytes, raw requests.",
+    ),
+    "crossing": (
+        "bench.crossing",
+        "64 Boxes behind one gateway: a dip to its command, and to its stored waveforms.",
+    ),
+    "recordings": (
+        "bench.recordings",
+        "1 GB of int16, WAV, COMTRADE, CSV: MB/s and memory beside a NumPy read; analyze in times real time.",
+    ),
+    "compression": (
+        "bench.compression",
+        "Bits per sample of the ring's codec beside the noise's entropy, FLAC, zstd, lzma (extra `bench`).",
+    ),
+    "sim": (
+        "bench.sim.figures",
+        "CPU and memory per simulated Box at each depth: ptys, samples, closed form; waveforms a second.",
+    ),
+    "fleet": (
+        "bench.fleet.figures",
+        "9,900 Boxes for 10 minutes against Makai in processes of its own: what it takes, what is lost.",
+    ),
+    "view": (
+        "bench.view.figures",
+        "View over 10^5 incidents, 10,000 Boxes: first byte, whole page, CPU, bytes, beside a bare page.",
+    ),
+    "live": (
+        "bench.view.live_figures",
+        "View with 500 live pages and maps, 10,000 Boxes at 1/s: CPU, bytes, memory, delay of each.",
+    ),
+    "churn": (
+        "bench.view.churn_figures",
+        "View's memory while sessions and live pages begin and end for 15 minutes, 50 at once.",
+    ),
+    "store": (
+        "bench.store",
+        "A Measurement stored: CPU, bytes; any span of a Box to a year: rows and CPU beside raw trends.",
+    ),
+    "makai": (
+        "bench.makai.figures",
+        "Makai in processes of its own: CPU a Measurement, latency, memory a connection, handshakes.",
+    ),
+    "mauka": (
+        "bench.mauka",
+        "Joining: CPU per finding that comes to an incident of 10,000 Boxes, beside a small one.",
+    ),
+    "bulk": (
+        "bench.bulk",
+        "Stored events analysed on 1 and 2 Dask workers: events a second, CPU an event (extra `bulk`).",
+    ),
+    "rules": (
+        "bench.rules.figures",
+        "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",
+    ),
+    "rules-transports": (
+        "bench.rules.transports",
+        "MQTT through mosquitto beside bare paho and a bare socket reader; POST to httppush (extra `rules`).",
+    ),
+}
+"""Name -> (module with `run(quick: bool) -> BenchResult`, its line in the list)."""
+
+
+class NoBenchmarksError(OpqError):
+    """The program runs from a wheel, which holds no benchmarks."""
+
+
+@click.command("bench")
+@click.argument("name", required=False)
+@click.option("--list", "list_all", is_flag=True, help="List all benchmarks.")
+@click.option("--quick", is_flag=True, help="Make fewer runs, less than a minute.")
+@json_option
+def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> None:
+    """Run one benchmark and print the result next to its baseline.
+
+    Example: opq-tools bench pipeline --quick --json
+    """
+    if list_all:
+        rows = [(known, line) for known, (_, line) in BENCHMARKS.items()]
+        click.echo(text_table(("name", "what it measures"), rows))
+        return
+    if name not in BENCHMARKS:
+        problem = "name a benchmark" if name is None else f"no benchmark {name!r}"
+        raise click.UsageError(f"{problem}; there are: {', '.join(BENCHMARKS)}")
+    if not FOLDER.is_dir():
+        raise NoBenchmarksError(
+            "the benchmarks are not part of an installed opq-toolkit; clone the project, "
+            "run `tools/run --help` in the clone once, then `.venv/bin/opq-tools bench` there"
+        )
+    from bench.result import BenchResult, commit, machine, row_text
+
+    log.configure("bench", "warning")  # what is measured may log; stdout is for the result
+    result: BenchResult = importlib.import_module(BENCHMARKS[name][0]).run(quick)
+    if as_json:
+        click.echo(json.dumps({"bench": name, "machine": machine(), "commit": commit(), **asdict(result)}))
+        return
+    for row in result.results:
+        click.echo(row_text(row))
+    base = result.baseline
+    click.echo(f"{'baseline: ' + base.name:<48} {base.value:10.4g} {base.unit}; ratio {result.ratio:.3g}")

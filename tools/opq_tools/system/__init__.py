@@ -1,0 +1,1 @@
+"""The system on this machine: its configuration, services, state, logs and pages."""

@@ -1,0 +1,72 @@
+"""`opq-tools doctor`: what is wrong with this machine and the system on it, each with what helps."""
+
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
+from opq_proto.kit.system_place import find_system
+from opq_tools.system.doctor.addresses import check_services
+from opq_tools.system.doctor.bundle import write_bundle
+from opq_tools.system.doctor.folder import check_folder
+from opq_tools.system.doctor.machine import check_machine
+
+
+@click.command(short_help="What is wrong with this machine and the system on it, and what helps.")
+@click.option("--fix", is_flag=True, help="Mend what can be mended safely; say what was.")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write this .tar.gz for who helps: findings, logs, configurations, no secrets.",
+)
+@data_dir_option
+@port_offset_option
+@json_option
+def command(
+    fix: bool, bundle: Path | None, data_dir: Path | None, port_offset: int | None, as_json: bool
+) -> None:
+    """Say what is wrong with this machine and the system on it, each with what helps.
+
+    Ends with 1 if anything is wrong.
+
+    Looks at the clock, limits, packages, firewall, serial ports, disk, keys, configurations, store, ports and
+    services.
+
+    Example: opq-tools doctor --fix
+    """
+    folder, offset = find_system(data_dir, port_offset)
+    problems = [*check_machine(), *check_folder(folder), *check_services(folder, offset)]
+    left = []
+    for problem in problems:
+        mended = False
+        if fix and problem.mend is not None:
+            try:
+                problem.mend()
+                mended = True
+            except OSError as error:
+                click.echo(f"{problem.what}: not mended: {error.strerror}", err=True)
+        if not mended:
+            left.append(problem)
+        if not as_json:
+            click.echo(f"{problem.what}: {problem.text}")
+            click.echo(f"    {'mended: ' if mended else ''}{problem.fix}")
+    found = [
+        {"what": each.what, "text": each.text, "fix": each.fix, "mended": each not in left}
+        for each in problems
+    ]
+    if bundle is not None:
+        about = {
+            "version": version("opq-toolkit"),
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+        }
+        write_bundle(bundle, folder, {**about, "problems": found})
+    if as_json:
+        click.echo(json.dumps({"ok": not left, "data_dir": str(folder), "problems": found}))
+    elif not problems:
+        click.echo(f"{folder}: nothing is wrong")
+    sys.exit(1 if left else 0)

@@ -1,0 +1,5 @@
+"""`opq-tools logs`: log lines of all services in the order of time."""
+
+from opq_tools.system.logs.command import command
+
+__all__ = ["command"]

@@ -1,0 +1,90 @@
+"""`opq-tools logs`: the command; a source yields the lines, `LineFilter` chooses, this prints."""
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.system_place import find_system
+from opq_tools.shared.moment import from_option
+from opq_tools.system.logs.line import LEVELS, LineFilter, LogLine, line_words
+from opq_tools.system.logs.sources import LogFiles, journal_lines, runs_by_systemd
+
+MOST = 200
+
+
+@click.command("logs", short_help="Log lines of all services in the order of time.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines as they come, until Ctrl-C.")
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    help="Only lines of this service, e.g. gateway, mauka or view; repeatable.",
+)
+@click.option("--box", "box_id", default="", help="Only lines about this Box.")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    default="debug",
+    show_default=True,
+    help="Only lines of at least this level; error also shows what failed with which traceback.",
+)
+@from_option("Only lines from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-10m.")
+@click.option(
+    "--lines",
+    "most",
+    type=click.IntRange(0),
+    help=f"Print at most this many of the newest lines; 0 for all.  [default: {MOST}; all with --from]",
+)
+@json_option
+@data_dir_option
+def command(
+    follow: bool,
+    services: tuple[str, ...],
+    box_id: str,
+    level: str,
+    start_ns: int | None,
+    most: int | None,
+    as_json: bool,
+    data_dir: Path | None,
+) -> None:
+    """Show what the services logged, oldest first: of systemd's units, or of a system's data folder.
+
+    Where units of ours run and no --data-dir is given, the lines come from systemd's journal. Plain lines,
+    such as those of a traceback, are shown with the lines around them.
+
+    \b
+    Examples: opq-tools logs --follow --level warning
+              opq-tools logs --service mauka --box 1 --from now-1h
+    """
+    since = "" if start_ns is None else datetime.fromtimestamp(start_ns / 1e9, UTC).isoformat()[:26]
+    wanted = LineFilter(services, box_id, level, since)
+    newest = (0 if since else MOST) if most is None else most
+    try:
+        if data_dir is None and runs_by_systemd():
+            lines = journal_lines(since, newest if follow else 0, follow)
+            _print(filter(wanted.wants, lines) if follow else _newest(lines, wanted, newest), as_json)
+            return
+        files = LogFiles(find_system(data_dir, None)[0])
+        try:
+            _print(_newest(files.lines(), wanted, newest), as_json)
+            if follow:
+                _print(filter(wanted.wants, files.follow()), as_json)
+        finally:
+            files.close()
+    except KeyboardInterrupt:
+        return
+
+
+def _newest(lines: Iterable[LogLine], wanted: LineFilter, most: int) -> Iterator[LogLine]:
+    chosen = filter(wanted.wants, lines)
+    yield from deque(chosen, maxlen=most) if most else chosen
+
+
+def _print(lines: Iterable[LogLine], as_json: bool) -> None:
+    for line in lines:
+        click.echo(json.dumps({"source": line.source, **line.facts}) if as_json else line_words(line))

@@ -1,0 +1,204 @@
+"""`opq-tools status`: what runs here, its Boxes, the last incidents and the disk, on one screen."""
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from opq_cloud.core.conditions import CONDITIONS
+from opq_cloud.store import FILE_NAME, open_store
+from opq_cloud.view.web.words import headline
+from opq_gateway.local.running_gateway import read_status, status_words
+from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
+from opq_proto.kit.ports import PORTS
+from opq_proto.kit.system_answers import read_system
+from opq_proto.kit.system_place import find_system
+from opq_proto.kit.system_record import CLOUD, GATEWAY, read_record
+from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict
+from opq_tools.boxes.command import box_rows
+from opq_tools.system.doctor.stores import check_clock
+
+INCIDENTS_SHOWN = 3
+BOXES_SHOWN = 20
+SILENT_S = CONDITIONS["silence"].limit
+
+
+def system_status(folder: Path, offset: int) -> dict[str, Any]:
+    """What a data folder and its services say; what does not answer is None."""
+    verdict, disk, stored = read_system(read_record(folder), offset), _disk(folder), _stored(folder)
+    not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
+    if "store_problem" in stored and stored["store_problem"] not in (each["info"] for each in not_ok):
+        not_ok.append({"name": "store", "info": stored["store_problem"]})
+    not_ok += [{"name": each.what, "info": each.text} for each in check_clock(folder)]
+    reported = any(each["name"].startswith("disk") for each in not_ok)
+    if (
+        disk is not None
+        and not reported
+        and 1 - disk["free_bytes"] / disk["bytes"] >= CONDITIONS["disk"].limit
+    ):
+        not_ok.append({"name": "disk", "info": f"{disk['free_bytes'] / 1e9:.2f} GB are free at {folder}"})
+    runs = {each.name: each for each in verdict.services if each.state is ServiceState.RUNS}
+    page = runs.get(CLOUD) or runs.get("view")
+    return {
+        "data_dir": str(folder),
+        "port_offset": offset,
+        "page": None if page is None else _page(folder, offset),
+        "runs": verdict.runs,
+        "ok": verdict.ok and not not_ok,
+        "services": [
+            {"name": each.name, "meant": each.meant, "state": str(each.state), "url": each.url}
+            for each in verdict.services
+        ],
+        "not_ok": not_ok,
+        "others": [{"data_dir": other, "urls": list(urls)} for other, urls in verdict.others.items()],
+        "gateway": _gateway(runs.get(GATEWAY)),
+        **stored,
+        "disk": disk,
+    }
+
+
+def _page(folder: Path, offset: int) -> str:
+    view = next((each.health for each in read_record(folder).services if each.name == "view"), None)
+    return view.removesuffix("/health") if view else f"http://127.0.0.1:{PORTS['view'] + offset}"
+
+
+def _gateway(service: ServiceVerdict | None) -> dict[str, Any] | None:
+    if service is None:
+        return None
+    try:
+        return read_status(urlsplit(service.url).netloc, 0)
+    except OpqError:
+        return None
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    if not (folder / FILE_NAME).exists():
+        return {"boxes": [], "incidents": []}
+    try:
+        store = open_store(None, folder)
+    except (OpqError, sqlite3.Error) as error:
+        return {"boxes": [], "incidents": [], "store_problem": str(error)}
+    try:
+        rows = [row for row in box_rows(store) if row["retired_ms"] is None]
+        incidents = store.incidents(limit=INCIDENTS_SHOWN)
+    finally:
+        store.close()
+    named = ("box_id", "name", "unplugged", "last_seen_ms")
+    return {
+        "boxes": [{name: row[name] for name in named} for row in rows],
+        "incidents": [
+            {"id": each.incident_id, "start_ms": each.start_ns // 10**6, "what": headline(each)}
+            for each in incidents
+        ],
+    }
+
+
+def _disk(folder: Path) -> dict[str, int] | None:
+    try:
+        space = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    return {"free_bytes": space.free, "bytes": space.total}
+
+
+def status_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
+    """The status for a person."""
+    return [*_service_lines(status), *_box_lines(status, now_s), *_kept_lines(status)]
+
+
+def _service_lines(status: Mapping[str, Any]) -> list[str]:
+    meant = [each for each in status["services"] if each["meant"]]
+    words = "well" if status["ok"] else "not well" if meant else "nothing is meant to run here"
+    lines = [f"system      {status['data_dir']}: {words}"]
+    lines += [f"not well    {each['name']}: {each['info']}" for each in status["not_ok"]]
+    running = [each["name"] for each in status["services"] if each["state"] == ServiceState.RUNS]
+    if running:
+        lines.append(f"runs        {', '.join(running)}")
+    for other in status["others"]:
+        ports = ", ".join(str(urlsplit(url).port) for url in other["urls"])
+        lines.append(f"another     the system of {other['data_dir']} runs at {ports}")
+    if status["page"] is not None:
+        lines.append(f"page        {status['page']}")
+    if status["gateway"] is not None:
+        first, *more = status_words(status["gateway"])
+        lines += [f"gateway     {first}", *(f"            {line}" for line in more)]
+    return lines
+
+
+def _box_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
+    rows = []
+    for box in status["boxes"]:
+        seen_ms = box["last_seen_ms"]
+        age_s = None if seen_ms is None else now_s - seen_ms / 1000
+        if box["unplugged"]:
+            word = "unplugged"
+        elif age_s is None:
+            word = "never heard"
+        else:
+            word = "measures" if age_s <= SILENT_S else f"silent since {_when(seen_ms)}"
+        rows.append((word == "measures", f"{box['box_id']:>6}  {box['name']:<20}  {word}"))
+    rows.sort(key=lambda row: row[0])  # what is not well first
+    lines = [line for _, line in rows[:BOXES_SHOWN]]
+    if len(rows) > BOXES_SHOWN:
+        lines.append(f"        and {len(rows) - BOXES_SHOWN} more: opq-tools boxes show")
+    heading = f"Boxes       {len(rows)}, {sum(well for well, _ in rows)} of them measure"
+    return [heading, *lines] if rows else ["Boxes       none in the store"]
+
+
+def _kept_lines(status: Mapping[str, Any]) -> list[str]:
+    lines = [f"incidents   {'' if status['incidents'] else 'none'}".rstrip()]
+    lines += [f"{each['id']:>6}  {_when(each['start_ms'])}  {each['what']}" for each in status["incidents"]]
+    disk = status["disk"]
+    if disk is not None:
+        lines.append(f"disk        {disk['free_bytes'] / 1e9:.1f} of {disk['bytes'] / 1e9:.0f} GB are free")
+    return lines
+
+
+def _when(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@click.command(short_help="What runs here, Boxes, last incidents, disk: one screen.")
+@click.option("--watch", is_flag=True, help="Show it anew each two seconds, until Ctrl-C.")
+@data_dir_option
+@port_offset_option
+@json_option
+def command(watch: bool, data_dir: Path | None, port_offset: int | None, as_json: bool) -> None:
+    """What is meant to run here and does, its Boxes, the last incidents and the disk, on one screen.
+
+    Ends with 0 only if all that is meant to run here is well; `opq-tools doctor` says what helps.
+
+    Example: opq-tools status --watch
+    """
+    folder, offset = find_system(data_dir, port_offset)
+    status = system_status(folder, offset)
+    if as_json:
+        click.echo(json.dumps(status))
+    elif watch:
+        _watch(folder, offset)
+    else:
+        click.echo("\n".join(status_lines(status, time.time())))
+    if not status["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+def _watch(folder: Path, offset: int) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    try:
+        with Live(screen=True, auto_refresh=False) as live:
+            while True:
+                lines = status_lines(system_status(folder, offset), time.time())
+                live.update(Text("\n".join(lines)), refresh=True)
+                time.sleep(2.0)
+    except KeyboardInterrupt:
+        return

@@ -38,7 +38,7 @@ def account_of(
         events=[StoredEvent(n + 1, dip.at_ns - S, dip.at_ns + S, ("1",), {}) for n, dip in enumerate(dips)],
         incident_events={1: (1,), 2: (2,)} if incident_events is None else incident_events,
         measured={"1": [(AT, AT + 50 * S), (AT + 75 * S, AT + 100 * S)]},
-        shares={} if share is None else {"1": (share, AT + 100 * S, AT + 101 * S)},
+        shares={} if share is None else {"1": (share, AT + 100 * S)},
         withdrawn=list(withdrawn),
     )
     return restarts(RestartTruth(dips, dark, {"1": [[AT, AT + 50 * S]]}, frozenset(clock_was_set)), evidence)

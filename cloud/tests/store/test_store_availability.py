@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_a_new_box_without_a_loss_has_all_and_its_first_minute_counts_from_its_f
     half = Trend("1", first.start_ms, first.metrics, covered_ms=21_000)
     store.put_trends([half, *others])
     store.append_measurements(seconds(NOW_MS // MINUTE_MS * MINUTE_MS, 19))
-    assert read(store) == BoxAvailability(1.0, 1.0)
+    assert read(store) == BoxAvailability(1.0, 1.0, NOW_MS // MINUTE_MS * MINUTE_MS + 19_000)
 
 
 def test_a_hole_within_the_first_minute_of_a_box_is_one(store: CloudStore) -> None:
@@ -100,6 +101,21 @@ def test_a_hole_within_the_first_minute_of_a_box_is_one(store: CloudStore) -> No
 def test_before_the_first_minute_is_stored_its_measurements_count(store: CloudStore) -> None:
     store.append_measurements(seconds(NOW_MS - 12_000, 5) + seconds(NOW_MS - 4000, 3))
     assert read(store).hour == pytest.approx(8 / 11, abs=0.001)
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize("missing", [range(0), range(3, 8), range(1, 2)], ids=["none", "five", "the second"])
+def test_what_came_before_view_began_is_read_from_the_store(
+    store: CloudStore, numbered: bool, missing: range
+) -> None:
+    """View begins with the newest Measurement of before its start, and does not hear what comes meanwhile."""
+    store.put_trends(minutes(10))
+    rows = seconds(NOW_MS // MINUTE_MS * MINUTE_MS - 1000, 20)
+    rows = rows if numbered else [replace(row, sequence=None) for row in rows]
+    store.append_measurements(rows)
+    heard = [row for n, row in enumerate(rows) if n not in missing]
+    reader = AvailabilityReader(store, lambda: NOW_MS * 10**6, recent=lambda box_id: heard)
+    assert reader.of(("1",))["1"].hour == 1.0
 
 
 def test_a_silent_hour_is_a_hole_and_a_box_never_heard_has_no_share(store: CloudStore) -> None:
@@ -138,7 +154,8 @@ def test_figures_are_kept_for_a_while(store: CloudStore) -> None:
     store.put_trends(minutes(10))
     before = reader.of(("1",))["1"]
     now_ms[0] += 10 * MINUTE_MS  # and it was silent
-    assert reader.of(("1",))["1"] == before == BoxAvailability(1.0, 1.0)
+    assert reader.of(("1",))["1"] == before and before.shares == (("hour", 1.0), ("day", 1.0))
+    assert before.until_ms == minutes(10)[-1].start_ms + MINUTE_MS
     now_s[0] += 30
     assert reader.of(("1",))["1"].hour == pytest.approx(0.49, abs=0.01)
     assert reader.first_heard_ms("1") == minutes(10)[0].start_ms

@@ -146,12 +146,10 @@ class Evidence:
     dip to come before or after the loss of supply as it should."""
     not_shown: set[tuple[str, float]] = field(default_factory=set)
     """(Box, `at_s` of a dip) where no figure that an original Box sends falls below the limit."""
-    shares: dict[str, tuple[float, int, int]] = field(default_factory=dict)
-    """By Box, the measured share of the last hour that pages show, 0 to 1, and between which times (true UTC)
-    it became new."""
+    shares: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """By Box, the measured share of an hour that View shows, 0 to 1, and when that hour ends, ns, by its
+    own stamps."""
     incident_events: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    ahead_ns: dict[str, int] = field(default_factory=dict)
-    """By Box on a cable without a clock of its own, how far its gateway's is ahead at the end."""
     measured: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """By Box, the span of each Measurement, by its own stamps."""
     problems: list[str] = field(default_factory=list)

@@ -108,12 +108,11 @@ def told(world: FaultWorld, still_s: float) -> Condition:
     # a time that its clock takes for the future has no share
     known = [each for number in layout.synchronised for each in layout.gateways.get(number, ())]
     box_ids = [box_id for box_id in known if box_id in world.around.boxes.boxes]
-    moved_s, before, shares = time.monotonic(), None, dict[str, float]()
-    asked_ns = world.processes.now_ns()
+    moved_s, before = time.monotonic(), None
+    asked_ms = world.processes.now_ns() / 1e6
 
     def objection() -> str | None:
-        nonlocal moved_s, before, asked_ns
-        since_ns, asked_ns = asked_ns, world.processes.now_ns()
+        nonlocal moved_s, before
         try:
             events, boxes = view.events(), view.boxes()
         except OSError as error:
@@ -122,10 +121,9 @@ def told(world: FaultWorld, still_s: float) -> Condition:
         if now != before:
             moved_s, before = time.monotonic(), now
         for box_id in box_ids:
-            share = boxes.get(box_id, {}).get("availability", {}).get("hour")
-            if share is not None and shares.setdefault(box_id, share) != share:
-                shares[box_id] = share
-                world.evidence.shares[box_id] = share, since_ns, world.processes.now_ns()
+            shown = boxes.get(box_id, {}).get("availability", {})
+            if shown.get("hour") is not None and shown["until_ms"] > asked_ms:
+                world.evidence.shares[box_id] = shown["hour"], round(shown["until_ms"] * 1e6)
         late = [each["id"] for each in events if not (each["finished"] and each["analysed"])]
         if late:
             return f"events {', '.join(map(str, late))} are not finished and analysed"

@@ -187,8 +187,6 @@ def _settle_restarts(world: FaultWorld) -> None:
     world.wait(world.around.unsampled, limit_s, "all dips are sampled")
     world.wait(settling.told(world, JUDGED_S), TOLD_S, "all is told", TOLD_EVERY_S)
     world.wait(settling.stored(world), SETTLE_S, "all that was measured by then is stored")
-    for box_id in world.layout.gateways.get(1, ()):
-        world.evidence.ahead_ns[box_id] = world.processes.ahead_ns("gateway1")
     store = world.schedule.store
     if world.processes.mongo is None and store != "sqlite":
         store = f"sqlite, as {mongo_server.program()} is not built"

@@ -14,7 +14,8 @@ NEWEST: dict[str, Any] = {
 }  # fmt: skip
 BOX: dict[str, Any] = {
     "box_id": "1", "name": "Box 1, kitchen", "location": None, "region": None, "nominal_v": 120.0,
-    "nominal_hz": 60.0, "unplugged": False, "availability": {"hour": 0.9997, "day": 0.9912},
+    "nominal_hz": 60.0, "unplugged": False,
+    "availability": {"hour": 0.9997, "day": 0.9912, "until_ms": 1795000000000.0},
     "measurement": NEWEST,
 }  # fmt: skip
 INCIDENT: dict[str, Any] = {
@@ -64,7 +65,7 @@ class BoxShape(_Shape):
     nominal_hz: float
     unplugged: bool
     availability: dict[str, float | None] = Field(
-        description="Measured share of the last hour and day, from when the Box was first heard"
+        description="Measured share of the hour and day until `until_ms`, since the Box was first heard"
     )
     measurement: dict[str, Any] | None
 

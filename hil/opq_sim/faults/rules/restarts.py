@@ -25,8 +25,6 @@ BY_ARRIVAL: Final = frozenset({"free", "quiet", "voltage"})
 """Boxes whose samples get their time from their gateway."""
 BY_ARRIVAL_NS: Final = 6 * 10**9
 SHARE: Final = 0.01
-UNSEEN_NS: Final = 6 * 10**9
-"""What was measured so shortly before may not have been stored when the share was read."""
 HOUR_NS: Final = 3600 * 10**9
 
 
@@ -180,22 +178,13 @@ def _outages(
 
 
 def _shares(truth: RestartTruth, evidence: Evidence, account: RestartAccount) -> None:
-    for box_id, (share, since_ns, until_ns) in evidence.shares.items():
-        spans = truth.spans_ns.get(box_id)
+    for box_id, (share, until_ns) in evidence.shares.items():
         rows = evidence.measured.get(box_id, [])
-        if spans is None or not rows:
+        if box_id not in truth.spans_ns or not rows:
             continue
         if box_id in truth.clock_was_set:
             continue  # by its stamps nobody knows when it was
-        ahead_ns = evidence.ahead_ns.get(box_id, 0)
-        own = [
-            (start - ahead_ns, min(end - ahead_ns, until_ns))
-            for start, end in rows
-            if start - ahead_ns < until_ns
-        ]
-        newest_ns = max(end for _, end in own)
-        ends_ns = [end for _, end in own if end > min(newest_ns, since_ns) - UNSEEN_NS]
-        true = min((_share(own, end_ns) for end_ns in ends_ns), key=lambda each: abs(each - share))
+        true = _share(rows, until_ns)
         account.shares += 1
         account.share_error = max(account.share_error, abs(share - true))
         if abs(share - true) > SHARE:

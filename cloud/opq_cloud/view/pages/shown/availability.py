@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.trends.availability import (
@@ -38,9 +39,12 @@ class BoxAvailability:
 
     hour: float | None = None
     day: float | None = None
+    until_ms: float | None = None
+    """The end of that hour and day: the newest Measurement's, or when it was read where the Box is silent."""
 
     def as_json(self) -> dict[str, float | None]:
-        return {name: None if share is None else floored(share, 4) for name, share in self.shares}
+        shares = {name: None if share is None else floored(share, 4) for name, share in self.shares}
+        return {**shares, "until_ms": self.until_ms}
 
     @property
     def shares(self) -> tuple[tuple[str, float | None], ...]:
@@ -170,6 +174,7 @@ class AvailabilityReader:
         return BoxAvailability(
             measured_share(spans, until_ms - HOUR_MS, until_ms, since_ms),
             measured_share(spans, until_ms - DAY_MS, until_ms, since_ms),
+            until_ms,
         )
 
     def _hours_of(self, box_id: str, day_ms: int, hour_ms: int) -> list[Trend]:
@@ -183,7 +188,7 @@ class AvailabilityReader:
     def _rows_since(self, box_id: str, stored_ms: int, now_ms: int) -> list[Measurement]:
         """The Measurements after the last stored minute: those at hand, or the store's."""
         rows = self._recent(box_id)
-        if not rows or rows[0].timestamp_ms > stored_ms:
+        if not rows or rows[0].timestamp_ms > stored_ms or not _are_whole(rows, stored_ms):
             rows = self._store.measurements(box_id, stored_ms, now_ms + TREND_MS)
         return [row for row in rows if not row.crossing and row.timestamp_ms >= stored_ms]
 
@@ -215,6 +220,20 @@ class AvailabilityReader:
             return None
         self._since_ms[box_id] = found
         return found
+
+
+def _are_whole(rows: Sequence[Measurement], since_ms: float) -> bool:
+    """Whether no Measurement of after a time is missing between these: some come late, or before View began.
+
+    Where they have no numbers, none is missing if each window begins where the one before ends.
+    """
+    first = next((n for n in range(len(rows) - 1, -1, -1) if rows[n].timestamp_ms <= since_ms), 0)
+    rows = rows[first:]
+    numbers = {row.sequence for row in rows if row.sequence is not None}
+    if len(numbers) == len(rows):
+        return max(numbers) - min(numbers) == len(rows) - 1
+    windows = [covered_by_measurement(row) for row in rows if not row.crossing]
+    return all(after.start_ms - before.end_ms < before.covered_ms / 2 for before, after in pairwise(windows))
 
 
 def _apart(spans: Iterable[CoveredSpan]) -> list[CoveredSpan]:

@@ -8,7 +8,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +32,7 @@ from opq_cloud.store import open_store
 from opq_cloud.store.records.accounts import HEALTH
 from opq_proto.kit.http_server import HttpServer, ReplyHandler
 from opq_proto.kit.system_record import MeantService, identity_of, note_meant
+from opq_proto.messages import Measurement
 from opq_tools.keep.archive import ArchiveWriter
 
 LIMIT_S = 30.0
@@ -122,6 +123,38 @@ def test_a_box_that_is_heard_now_and_then_while_it_is_ill_is_silent_since_one_ti
     ):
         collector = collector_of(shared, tmp_path)
         assert [heard(True, 100), heard(False, 101), heard(False, 130)] == [100, 101, 101]
+
+
+def test_a_clock_that_went_back_is_one_alert_by_the_store_unless_a_clock_of_a_box_is_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = replace(conditions.CONDITIONS["clock"], for_s=0.0, well_s=0.0)
+    monkeypatch.setattr(conditions, "CONDITIONS", {**conditions.CONDITIONS, "clock": quick})
+    monkeypatch.setattr(conditions, "FIRST_S", 0.0)
+    monkeypatch.setattr(collector_module, "NEWEST_S", 0.0)
+    now_ms = time.time_ns() // 1_000_000
+
+    def ill(box_ahead_s: int) -> set[str]:
+        box = {"name": "7", "ok": True, "timestamp": now_ms // 1000 + box_ahead_s, "received": now_ms // 1000}
+        still = {"name": "8", "ok": True, "timestamp": now_ms // 1000, "received": now_ms // 1000}
+        document = {"name": "makai", "ok": True, "timestamp": now_ms // 1000, "subcomponents": [box, still]}
+        for _ in range(2):
+            collector._turn([Answer("makai", document)], slow)
+            wait(collector._busy.values())
+        collector._turn([Answer("makai", document)], slow)
+        clocks = (each for each in collector.alerts().subcomponents if not each.ok)
+        return {each.name for each in clocks if each.name.startswith("clock")}
+
+    with (
+        closing(CloudContext(lambda: open_store(None, tmp_path))) as shared,
+        ThreadPoolExecutor(1) as slow,
+    ):
+        collector = collector_of(shared, tmp_path)
+        shared.store.append_measurements([Measurement("7", now_ms, {}, sequence=1)])
+        assert ill(0) == set()
+        shared.store.append_measurements([Measurement("7", now_ms + 3_600_000, {}, sequence=2)])
+        assert ill(3600) == {"clock of Box 7"}
+        assert ill(0) == {"clock of the cloud, by the store"}
 
 
 def test_nobody_outside_is_pinged_while_notifications_cannot_be_sent(

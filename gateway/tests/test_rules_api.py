@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ from rules_house import House
 from waiting import wait_for
 
 from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.kit.system_answers import read_system
+from opq_proto.kit.system_record import RULES, file_of, read_record
+from opq_proto.kit.system_verdict import ServiceState
 from opq_rules.api import config as configuration
 from opq_rules.api import request_batch
 from opq_rules.api.service import RulesService
@@ -370,6 +376,24 @@ def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:
         ConfigError, match=r"did you mean \"endpoint\"[\s\S]*most_body_mb|most_body_mb[\s\S]*endpoint"
     ):
         configuration.load(config)
+
+
+def test_rules_alone_are_in_the_record_until_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "opq_gateway", "rules", "--data-dir", str(tmp_path), "--port", "0"]
+    for number, stays in ((signal.SIGTERM, True), (signal.SIGINT, False)):
+        file_of(tmp_path, RULES).unlink(missing_ok=True)
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: read_system(read_record(tmp_path), 0).ok, 60)
+            (service,) = (each for each in read_system(read_record(tmp_path), 0).services if each.meant)
+            assert (service.name, service.state) == (RULES, ServiceState.RUNS)
+            process.send_signal(number)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+        verdict = read_system(read_record(tmp_path), 0)
+        assert [each.thing for each in verdict.troubles] == (["rules"] if stays else []), service
 
 
 def test_an_address_or_a_folder_in_use_is_reported(house: House, tmp_path: Path) -> None:

@@ -72,6 +72,22 @@ def test_a_copied_folder_and_another_one_are_other_systems(tmp_path: Path) -> No
     assert is_of(answer(of_container), own) and not is_of({"name": "view"}, own)
 
 
+def test_the_system_is_shown_to_this_machine_and_to_who_knows_its_id(tmp_path: Path) -> None:
+    own = identity_of(tmp_path)
+    shown = {"system": {"id": own.id, "data_dir": str(tmp_path)}}
+    assert own.shown_to(True, None) == own.shown_to(False, own.id) == shown
+    for header in (None, "", "0" * 32, f"{own.id}0", "ü"):
+        assert own.shown_to(False, header) == {}
+    assert SystemIdentity("", str(tmp_path)).shown_to(False, "") == {}
+
+
+@pytest.mark.parametrize("text", ["", "a\nb", "a b", "../x"])
+def test_an_id_that_is_none_is_not_sent(tmp_path: Path, text: str) -> None:
+    identity_of(tmp_path)
+    (tmp_path / FOLDER / "id").write_text(text)
+    assert identity_of(tmp_path).id == ""
+
+
 def test_a_folder_that_cannot_be_written_is_known_by_its_place(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("a file")
     own = identity_of(tmp_path)

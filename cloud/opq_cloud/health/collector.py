@@ -20,7 +20,7 @@ from typing import Any
 from opq_cloud.core.conditions import CONDITIONS, HealthJudge, Reading, Verdict
 from opq_cloud.core.service import CloudContext, HealthReport
 from opq_cloud.core.settings.config import HealthSection
-from opq_cloud.health.machine import disk_reading, slow_readings
+from opq_cloud.health.machine import BY_STORE, disk_reading, newest_reading, slow_readings
 from opq_cloud.health.neighbours import Neighbours, report_of
 from opq_cloud.health.readings import WHOLE, Answer, AnswerReader, flat
 from opq_cloud.store.records.accounts import HEALTH
@@ -38,6 +38,8 @@ RECORD_S = 20.0
 """Interval of documents in `health`, as in the original (docs/reference/opq-interop.md A.11)."""
 KEPT_MS = HOUR_MS
 SLOW_S = 60.0
+NEWEST_S = 10.0
+"""Interval at which the newest Measurement is read: one query of MongoDB for each Box."""
 PING_TIMEOUT_S = 4.0
 NOTIFIER = "notifications"
 BACKUPS = "backups"
@@ -72,6 +74,7 @@ class HealthCollector:
         self._slow: Sequence[Reading] = ()
         self._shares: Mapping[str, float] = {}
         self._without: frozenset[str] = frozenset()
+        self._newest_ms: int | None = None
         self._busy: dict[str, Future[None]] = {}
         self._due_s: dict[str, float] = {}
         self._heard: dict[str, Mapping[str, int]] = {}
@@ -122,13 +125,15 @@ class HealthCollector:
         self._answers = answers
         now_s, wall_s = time.monotonic(), time.time()
         readings = self._reader.readings(answers, self._without, now_s, wall_s)
-        changed = self._judge.accept([*readings, disk_reading(self._folder), *self._slow], now_s)
+        others = [disk_reading(self._folder), *self._slow, self._newest()]
+        changed = self._judge.accept([*readings, *others], now_s)
         self._verdicts = {each.reading.name: each for each in self._judge.verdicts}
         for verdict in changed:
             self._note(verdict)
         self.counters.set("ill_now", sum(bool(each.ill) for each in self._verdicts.values()))
         self._begin(slow, "record", RECORD_S, lambda: self._record(answers))
         self._begin(slow, "store", SLOW_S, self._read_store)
+        self._begin(slow, "newest", NEWEST_S, self._read_newest)
         self._begin(slow, "machine", SLOW_S, self._read_machine)
         notifier = self._verdicts.get(NOTIFIER)
         can_notify = notifier is None or not (notifier.ill or notifier.reading.value)
@@ -203,6 +208,13 @@ class HealthCollector:
             each.box_id: _share(store, each.box_id) for each in boxes if each.box_id not in self._without
         }
         self._shares = {name: share for name, share in shares.items() if share is not None}
+
+    def _read_newest(self) -> None:
+        self._newest_ms = self._shared.store.newest_ms()
+
+    def _newest(self) -> Reading:
+        clocks = (each.reading for each in self._verdicts.values() if each.reading.condition == "clock")
+        return newest_reading(self._newest_ms, [each.name for each in clocks if each.name != BY_STORE])
 
     def _read_machine(self) -> None:
         now_s, verdicts = self._judge.now_s, self._verdicts

@@ -5,7 +5,7 @@ import shutil
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from opq_proto.kit.archive_time import SUFFIXES, archive_made_s
 from opq_proto.kit.time_daemons import read_clock_state
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
+BY_STORE = "clock of the cloud, by the store"
 DAY_S = 86_400.0
 CONNECT_S = 5.0
 
@@ -28,6 +29,16 @@ def disk_reading(folder: Path) -> Reading:
     share = 1 - space.free / space.total
     info = f"{share:.1%} of the disk of {folder} are used, {space.free / 1e9:.1f} GB are free"
     return Reading("disk", "disk of the cloud", share, info)
+
+
+def newest_reading(newest_ms: int | None, other_clocks: Collection[str]) -> Reading:
+    """How far this machine's clock is before the newest Measurement of the store.
+
+    `other_clocks`: readings of clocks that may be why; a Box whose clock is ahead is named by its own.
+    """
+    ahead_s = 0.0 if newest_ms is None else max(0.0, newest_ms / 1000 - time.time())
+    info = f"this machine's clock is {ahead_s:.0f} s before the newest Measurement in the store"
+    return Reading("clock", BY_STORE, ahead_s, info, other_clocks)
 
 
 def slow_readings(server_key: Path, backups: Path, public_url: str | None) -> Iterator[Reading]:

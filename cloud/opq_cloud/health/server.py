@@ -22,7 +22,7 @@ from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.core.stage_times import BOUNDS_S
 from opq_proto.errors import PortBusyError
 from opq_proto.kit.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler
-from opq_proto.kit.system_record import SystemIdentity
+from opq_proto.kit.system_record import ID_HEADER, SystemIdentity
 
 STAGE_LABELS = ("service", "stage")
 LABELS = ("service", "of")
@@ -43,14 +43,14 @@ class HealthService:
         alerts: Callable[[], HealthReport] | None = None,
         system: SystemIdentity | None = None,
     ) -> None:
-        """`answers_as`: the name in the answer. `any_path`: as the original's Mauka, else 404. `system` is
-        reported to this machine alone."""
+        """`answers_as`: the name in the answer. `any_path`: as the original's Mauka, else 404. `system`:
+        which system answers."""
         self.counters = ServiceCounters()
         self._endpoint = endpoint
         self._board = board
         self._name = answers_as
         self._any_path = any_path
-        self._system = {} if system is None else {"system": system.as_json()}
+        self._own = system
         self._alerts = alerts or (lambda: board.health(answers_as))
         self._registry = CollectorRegistry()
         self._registry.register(_BoardCollector(board))
@@ -72,10 +72,11 @@ class HealthService:
         finally:
             server.end()
 
-    def reply(self, path: str, local: bool = False) -> Reply:
-        """Status, content type and body of a GET; `local`: of this machine."""
+    def reply(self, path: str, local: bool = False, header: str | None = None) -> Reply:
+        """Status, content type and body of a GET; `local` and `header`: as `SystemIdentity.shown_to`."""
         self.counters.add("requests")
-        path, system = path.partition("?")[0], self._system if local else {}
+        path = path.partition("?")[0]
+        system = {} if self._own is None else self._own.shown_to(local, header)
         if path == "/metrics":
             return HTTPStatus.OK, METRICS_TYPE, generate_latest(self._registry)
         if path == "/status":
@@ -99,7 +100,7 @@ class HealthService:
 
         class HealthHandler(ReplyHandler):
             def do_GET(self) -> None:
-                self.send_reply(reply(self.path, self.from_this_machine))
+                self.send_reply(reply(self.path, self.from_this_machine, self.headers[ID_HEADER]))
 
         return HealthHandler
 

@@ -209,6 +209,9 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         After a clock was set back that is not the one with the latest time.
         """
 
+    def newest_ms(self) -> int | None:
+        """Returns the latest time of any Measurement, ms; None where there is none."""
+
     def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
         """Yields for each Box its Measurements of the last `length_ms` before its newest, oldest first.
 

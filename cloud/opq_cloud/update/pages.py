@@ -41,13 +41,13 @@ class UpdatePages:
     ) -> None:
         """`packages`: the folder of the original's packages; it need not be there. `problem` and `system`:
         for health."""
-        self._system = {} if system is None else {"system": system.as_json()}
+        self._system = system
         self._repository = repository
         self._packages = packages
         self._problem = problem
 
-    def answer(self, path: str, local: bool = False) -> Answer:
-        """`local`: of this machine, which alone gets to know which system answers."""
+    def answer(self, path: str, local: bool = False, header: str | None = None) -> Answer:
+        """`local` and `header`: as `SystemIdentity.shown_to`."""
         found = FILE.fullmatch(path)
         if found is not None:
             folder = self._repository.metadata if found[1] == "metadata" else self._repository.targets
@@ -59,7 +59,8 @@ class UpdatePages:
             case "/" | "/health":
                 problem = self._problem()
                 health = HealthReport("Box Update Server", problem is None, info=problem).as_json()
-                document = {**health, **(self._system if local else {})}
+                own = {} if self._system is None else self._system.shown_to(local, header)
+                document = {**health, **own}
                 return Answer((200, "application/json", json.dumps(document).encode()))
             case "/ls":
                 return Answer((200, TEXT, "\n".join(names).encode()))

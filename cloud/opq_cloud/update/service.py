@@ -26,6 +26,7 @@ from opq_proto.keys.signing import read_private
 from opq_proto.kit import log as logs
 from opq_proto.kit.http_server import HttpServer, Reply, ReplyHandler
 from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.system_record import ID_HEADER
 from opq_proto.release.plan import KINDS, ReleaseError
 from opq_proto.release.report import HEADER, MAX_BYTES, Report, report_key, unseal
 
@@ -147,7 +148,8 @@ class UpdateService:
         class UpdateHandler(ReplyHandler):
             def do_GET(self) -> None:
                 service.counters.add("requests")
-                answer = service._pages.answer(self.path.partition("?")[0], self.from_this_machine)
+                path, header = self.path.partition("?")[0], self.headers[ID_HEADER]
+                answer = service._pages.answer(path, self.from_this_machine, header)
                 if answer.file is None:
                     self.send_reply(answer.reply, dict(answer.headers))
                 else:

@@ -30,6 +30,7 @@ from opq_cloud.view.web.gate import VisitorGate
 from opq_cloud.view.web.guard import Scope
 from opq_cloud.view.web.visitors import UNKNOWN, VISITOR, RequestFacts, Visitor
 from opq_proto.errors import StoreError
+from opq_proto.kit.system_record import ID_HEADER
 
 log = structlog.get_logger()
 
@@ -195,10 +196,11 @@ class StatusRoutes:
         return router
 
     def health(self, request: Request) -> JSONResponse:
-        """Which system answers is reported to this machine alone."""
+        """Which system answers is reported to this machine, and to who knows its id."""
         facts = RequestFacts(dict(request.headers), request.client.host if request.client else "")
         system = self._services.addresses.system
-        named = {"system": system.as_json()} if system is not None and facts.from_this_machine else {}
+        header = request.headers.get(ID_HEADER)
+        named = {} if system is None else system.shown_to(facts.from_this_machine, header)
         return JSONResponse({**HealthReport("view", ok=True).as_json(), **named})
 
     def metrics(self) -> Response:

@@ -102,6 +102,7 @@ def use(store: CloudStore) -> None:
     store.boxes()
     store.box("1")
     store.latest_measurements()
+    store.newest_ms()
     store.measurements("1", NOW_MS, NOW_MS + 3_600_000)
     store.highest_sequence("1")
     store.sequences("1", 1, 5)

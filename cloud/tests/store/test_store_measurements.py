@@ -134,6 +134,17 @@ def test_after_a_step_back_the_latest_is_the_one_written_last(store: CloudStore)
     assert store.latest_measurements()["9"] == set_back(None, 102, "9"), "repeats change nothing"
 
 
+def test_the_newest_time_is_the_latest_whatever_was_written_last(store: CloudStore) -> None:
+    assert store.newest_ms() is None
+    store.append_measurements([set_back(7, 500), set_back(None, 300, "9"), set_back(8, 3)])
+    assert store.newest_ms() == set_back(7, 500).timestamp_ms
+    store.append_measurements([set_back(None, 700, "9"), set_back(None, 4, "9")], [numbered(98, 30)])
+    assert store.newest_ms() == set_back(None, 700, "9").timestamp_ms
+    if isinstance(store, EmbeddedStore):
+        store.seal()
+        assert store.newest_ms() == set_back(None, 700, "9").timestamp_ms, "in a block"
+
+
 def test_a_step_back_within_one_batch_is_found_at_the_first_question(store: CloudStore) -> None:
     store.append_measurements(
         [set_back(7, 500), set_back(None, 500, "9"), set_back(8, 3), set_back(None, 3, "9")]

@@ -8,7 +8,7 @@ INTERFACES = ("Documents", "Driver", "PeopleDriver", "TrendRows")
 """What each database implements by itself."""
 LOG = {
     "all_measurements", "append_columns", "append_measurements", "highest_sequence", "last_minutes",
-    "latest_measurements", "measurements", "sequences",
+    "latest_measurements", "measurements", "newest_ms", "sequences",
 }  # fmt: skip
 """The log of Measurements, which each database stores in its own form."""
 NOT_SHARED = {"seal"}

@@ -18,7 +18,7 @@ from opq_proto.kit import log
 from opq_proto.kit.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler, target_of
 from opq_proto.kit.origin_guard import page_refusal
 from opq_proto.kit.rate_limit import RateLimitedLog
-from opq_proto.kit.system_record import SystemIdentity
+from opq_proto.kit.system_record import ID_HEADER, SystemIdentity
 from opq_proto.link.box_losses import losses_text
 from opq_proto.messages import known_uncertainty_ns
 
@@ -95,17 +95,15 @@ class HealthServer:
         system: SystemIdentity | None = None,
     ) -> None:
         """Binds; `/` is health, `pages` are the others by path; `counters` count requests that are not
-        served; `system` is reported to this machine alone.
+        served; `system`: which system answers.
 
         Raises:
             PortBusyError: the address is in use, or not one of this machine's.
         """
 
-        def page(local: bool) -> Reply:
+        def page(local: bool, header: str | None) -> Reply:
             document = health(statuses, time.monotonic(), time.time(), gps)
-            if local and system is not None:
-                document["system"] = system.as_json()
-            return _json(200, document)
+            return _json(200, {**document, **({} if system is None else system.shown_to(local, header))})
 
         lines = RateLimitedLog(log.get(service="gateway"))
 
@@ -169,7 +167,7 @@ def _json(status: int, document: object) -> Reply:
 
 
 def _handler(
-    health_page: Callable[[bool], Reply], pages: Mapping[str, Page], claims: ClaimCodes | None
+    health_page: Callable[[bool, str | None], Reply], pages: Mapping[str, Page], claims: ClaimCodes | None
 ) -> type[ReplyHandler]:
     class HealthRequestHandler(ReplyHandler):
         timeout = SOCKET_TIMEOUT_S
@@ -180,7 +178,7 @@ def _handler(
                 self._claim(claims, target[1], make=False)
                 return
             if target is not None and target[0] == "/":
-                self.send_reply(health_page(self.from_this_machine))
+                self.send_reply(health_page(self.from_this_machine, self.headers[ID_HEADER]))
                 return
             page = None if target is None else pages.get(target[0])
             if page is None or target is None:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from opq_plugins.host.plugins import Plugins
 from opq_proto.kit import log
+from opq_proto.kit.system_record import SystemIdentity
 from opq_rules.api import configurations, queries, rules, server, sets, streams, uploads
 from opq_rules.api import plugins as plugin_routes
 from opq_rules.api.guard import App, Message, Receive, Send, TooLongError
@@ -42,13 +43,15 @@ def create_app(
     plugins: Plugins,
     stop: Callable[[], None] | None = None,
     refused: Callable[[], int] = lambda: 0,
+    system: SystemIdentity | None = None,
 ) -> FastAPI:
-    """The application. `stop` carries out POST /stop (None: refused); `refused` gives a count of refusals."""
+    """The application. `stop` carries out POST /stop (None: refused); `refused` gives a count of refusals;
+    `system`: which system answers."""
     app = FastAPI(title="OPQ stream rules", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     add_errors(app)
     app.add_middleware(JsonBodies)
     app.add_middleware(RequestLog)
-    app.include_router(server.router(app, engine, plugins, stop, refused))
+    app.include_router(server.router(app, engine, plugins, stop, refused, system))
     app.include_router(streams.router(engine))
     app.include_router(rules.router(engine))
     app.include_router(queries.router(engine))

@@ -1,6 +1,7 @@
 """`opq-gateway rules`: the rule engine as a process of its own."""
 
 import gc
+import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.command_line import data_dir_option, port_offset_option, usage_line
 from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.http_server import url_of
+from opq_proto.kit.system_record import RULES, MeantService, forget_after_ctrl_c, note_meant
 from opq_rules.api import config as configuration
 from opq_rules.api.service import RulesService
 
@@ -42,13 +45,16 @@ def run(
         port = configuration.DEFAULT_PORT + port_offset
     try:
         config = configuration.load(path, data_dir, host, port)
-        with stopped_by_signals(stop):
+        with stopped_by_signals(stop) as signals:
             service = RulesService(config, stop.set)
             gc.freeze()  # the imports' objects stay: each collection skips them, and saves 40 ms
             gc.set_threshold(10_000, 20, 20)  # as in the gateway: records and rows have no cycles
             service.start()
+            own = _note_meant(config, service.port, port_offset or 0)
             logger.info("rules.listening", address=configuration.address(config)[0], port=service.port)
             stop.wait()
+            if signal.SIGINT in signals:  # a person at the terminal: it is not meant to run any more
+                forget_after_ctrl_c(own, RULES)
             service.stop()
     except OpqError as error:
         click.echo(f"opq-gateway rules: {error}", err=True)
@@ -57,6 +63,16 @@ def run(
         click.echo(f"opq-gateway rules: {error}; give another folder by --data-dir", err=True)
         return 1
     return 0
+
+
+def _note_meant(config: configuration.Config, port: int, port_offset: int) -> Path:
+    """Notes that the rules are meant to run in their data folder; returns the folder."""
+    folder = configuration.data_folder(config)
+    try:
+        note_meant(folder, [MeantService(RULES, url_of(config.endpoint, "/health", port), port_offset)])
+    except OSError as error:  # they run all the same
+        log.get(service="rules").warning("system.not_noted", error=str(error))
+    return folder
 
 
 def main(arguments: Sequence[str]) -> int:

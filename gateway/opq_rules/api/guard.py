@@ -86,7 +86,7 @@ class RequestGuard:
             refusal = 400, ENCODING, "want a Content-Length or a Transfer-Encoding, not both"
         if refusal is not None:
             self.refused += 1
-            token_file = str(self._tokens.file) if refusal[0] == 401 and _is_local(scope, headers) else None
+            token_file = str(self._tokens.file) if refusal[0] == 401 and is_local(scope, headers) else None
             await _answer(send, *refusal, token_file=token_file)
             return
         received_bytes = 0
@@ -110,16 +110,16 @@ class RequestGuard:
             await _answer(send, 413, CONFIGURATION, too_long)
 
     def _refusal(self, scope: Message, headers: dict[bytes, str]) -> tuple[int, int, str] | None:
-        path, is_local = scope["path"], _is_local(scope, headers)
+        path, local = scope["path"], is_local(scope, headers)
         if not self._tokens.listed:
             if path not in OPEN and self._is_worker(scope.get("client"), scope.get("server")):
                 return 403, UNDEFINED, "a plug-in's process may not ask here; token_file and a token allow it"
             by_name = {name.decode("latin-1"): value for name, value in headers.items()}
             if (foreign := page_refusal(by_name, on_loopback=True)) is not None:
                 return 403, UNDEFINED, foreign
-        if path in OPEN or (path == METRICS and is_local) or self._knows(headers.get(b"authorization", "")):
+        if path in OPEN or (path == METRICS and local) or self._knows(headers.get(b"authorization", "")):
             return None
-        where = f"the token is in {self._tokens.file}" if is_local else "one of the tokens of token_file"
+        where = f"the token is in {self._tokens.file}" if local else "one of the tokens of token_file"
         return 401, UNDEFINED, f"want the header Authorization: Bearer TOKEN; {where}"
 
     def _knows(self, header: str) -> bool:
@@ -134,8 +134,11 @@ class TooLongError(Exception):
     """Raised in the application that reads a refused body; the RequestGuard then sends the answer."""
 
 
-def _is_local(scope: Message, headers: dict[bytes, str]) -> bool:
-    """Whether the request comes from this machine, and not through a proxy from another one."""
+def is_local(scope: Message, headers: Collection[bytes]) -> bool:
+    """Whether the request comes from this machine, and not through a proxy from another one.
+
+    `headers`: their names, in small letters.
+    """
     client = scope.get("client")
     peer = ip_address(str(client[0])) if client else None
     return peer is not None and peer.is_loopback and not any(name in headers for name in PROXY_HEADERS)

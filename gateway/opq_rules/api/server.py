@@ -24,7 +24,9 @@ from opq_plugins.host.plugins import Plugins
 from opq_proto.config.settings import configured
 from opq_proto.kit import log
 from opq_proto.kit.http_server import METRICS_TYPE
+from opq_proto.kit.system_record import ID_HEADER, SystemIdentity
 from opq_rules.api.bodies import Free, ProcessSettings, SingleRequest
+from opq_rules.api.guard import is_local
 from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
@@ -38,8 +40,10 @@ def router(
     plugins: Plugins,
     stop: Callable[[], None] | None,
     refused: Callable[[], int],
+    system: SystemIdentity | None,
 ) -> APIRouter:
-    """`stop`: ends the service; None where the engine is embedded in another service."""
+    """`stop`: ends the service; None where the engine is embedded in another service. `system`:
+    which system answers."""
     routes = APIRouter(tags=["server"])
     began_s = time.monotonic()
 
@@ -96,8 +100,10 @@ def router(
         return Response(generate_latest(registry), media_type=METRICS_TYPE)
 
     @routes.get("/health")
-    def health() -> JsonObject:
-        return health_of(engine, plugins.unconfined)
+    def health(request: Request) -> JsonObject:
+        local = is_local(request.scope, [name for name, _ in request.scope["headers"]])
+        own = {} if system is None else system.shown_to(local, request.headers.get(ID_HEADER))
+        return {**health_of(engine, plugins.unconfined), **own}
 
     return routes
 

@@ -14,8 +14,9 @@ import uvicorn
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.rest_token import NAME, made_token
 from opq_proto.kit.http_server import bound_socket
+from opq_proto.kit.system_record import SystemIdentity, identity_of
 from opq_rules.api.app import create_app
-from opq_rules.api.config import Config, access, address, folder, policy, tokens
+from opq_rules.api.config import Config, access, address, data_folder, folder, policy, tokens
 from opq_rules.api.guard import AllowedTokens, RequestGuard, connection_of_users
 from opq_rules.engine.clock import ended
 from opq_rules.engine.engine import Engine
@@ -31,11 +32,13 @@ class RulesService:
         stop: Callable[[], None] | None = None,
         own: Mapping[tuple[str, str], Callable[[], Any]] | None = None,
         private: Sequence[Path] = (),
+        system: SystemIdentity | None = None,
     ) -> None:
         """Opens everything; nothing runs yet.
 
         `own`: sources and sinks of the surrounding service, ("source" or "sink", type) -> factory.
         `private`: its folders with keys and data, in which no rule reads or writes.
+        `system`: which system answers; None: that of the rules' data folder.
 
         Raises:
             RuleError: the data folder cannot be used, or another engine uses it.
@@ -57,7 +60,8 @@ class RulesService:
             raise
         self.plugins.used_by = self.engine.users_of
         self.plugins.on_change = self.engine.plugin_changed
-        app = create_app(self.engine, self.plugins, stop, lambda: guard.refused)
+        system = system or identity_of(data_folder(config))
+        app = create_app(self.engine, self.plugins, stop, lambda: guard.refused, system)
         is_worker = connection_of_users(self.plugins.worker_uids)
         guard = RequestGuard(app, allowed_tokens, config.most_body_mb << 20, is_worker)
         settings = uvicorn.Config(

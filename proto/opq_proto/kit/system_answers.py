@@ -10,7 +10,7 @@ from http.client import HTTPException
 from typing import Any
 
 from opq_proto.kit.ports import PORTS
-from opq_proto.kit.system_record import SystemIdentity, SystemRecord, is_of
+from opq_proto.kit.system_record import ID_HEADER, SystemIdentity, SystemRecord, is_of
 from opq_proto.kit.system_verdict import WHOLE, ServiceAnswer, SystemVerdict, system_verdict
 
 TIMEOUT_S = 2.0
@@ -26,6 +26,7 @@ HEALTH_PORTS: Mapping[str, str] = {
     "notifications_health": "/",
     "view": "/health",
     "update": "/",
+    "rules": "/health",
 }
 """Port -> path of its health."""
 
@@ -49,18 +50,19 @@ def read_answers(
 def read_answer(url: str, own: SystemIdentity, timeout_s: float = TIMEOUT_S) -> ServiceAnswer:
     """The answer of a health address; with the verdicts, where it is Health's."""
     asked_s = time.time()
-    document, problem, is_late = _read(url, timeout_s)
+    document, problem, is_late = _read(url, own, timeout_s)
     alerts = None
     if document is not None and document["name"] == WHOLE:
-        alerts = _read(f"{url.rstrip('/')}/alerts", timeout_s)[0]
+        alerts = _read(f"{url.rstrip('/')}/alerts", own, timeout_s)[0]
     ours = document is not None and is_of(document, own)
     return ServiceAnswer(document, problem, is_late, ours, alerts, asked_s, time.time())
 
 
-def _read(url: str, timeout_s: float) -> tuple[Mapping[str, Any] | None, str, bool]:
+def _read(url: str, own: SystemIdentity, timeout_s: float) -> tuple[Mapping[str, Any] | None, str, bool]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=timeout_s) as answer:
+        request = urllib.request.Request(url, headers={ID_HEADER: own.id} if own.id else {})
+        with opener.open(request, timeout=timeout_s) as answer:
             document = json.loads(answer.read(MAX_BYTES))
         if not isinstance(document, Mapping) or not isinstance(document.get("name"), str):
             raise ValueError("it is no answer about health")

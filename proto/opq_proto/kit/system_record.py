@@ -9,6 +9,7 @@ another deployment took its place. It stays when a service is killed or crashes,
 service managers end it. A back-up has none of this: a restored folder is another system.
 """
 
+import hmac
 import json
 import os
 import uuid
@@ -22,11 +23,15 @@ from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_f
 
 FOLDER = "system"
 ID = "id"
+ID_HEADER = "OPQ-System"
+"""Header of a request about health: the id of the folder for which it asks."""
 MAX_BYTES = 4096
 CLOUD = "cloud"
 """`opq-cloud all`: every service of the cloud in one process."""
 GATEWAY = "gateway"
 HEALTH = "health"
+RULES = "rules"
+"""`opq-gateway rules`: the rule engine as a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,17 @@ class SystemIdentity:
 
     def as_json(self) -> dict[str, str]:
         return asdict(self)
+
+    def shown_to(self, local: bool, header: str | None) -> dict[str, dict[str, str]]:
+        """The part of an answer that says which system it is: for requests of this machine, and for those
+        that know the id, which stands in the folder alone (a service may answer at no loopback address).
+
+        `header`: the request's ID_HEADER.
+        """
+        knows = (
+            bool(self.id) and header is not None and hmac.compare_digest(header.encode(), self.id.encode())
+        )
+        return {"system": self.as_json()} if local or knows else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +108,7 @@ def _identity(data_dir: Path) -> SystemIdentity:
     found = ""
     with suppress(OSError, ValueError):
         found = (data_dir / FOLDER / ID).read_text(encoding="ascii").strip()[:64]
-    return SystemIdentity(found, str(data_dir.absolute()))
+    return SystemIdentity(found if found.isalnum() else "", str(data_dir.absolute()))
 
 
 def read_record(data_dir: Path) -> SystemRecord:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from opq_proto.kit.system_record import CLOUD, GATEWAY, HEALTH, MeantService, SystemRecord
+from opq_proto.kit.system_record import CLOUD, GATEWAY, HEALTH, RULES, MeantService, SystemRecord
 
 Document = Mapping[str, Any]
 JUDGES = (CLOUD, HEALTH)
@@ -131,7 +131,7 @@ def system_verdict(record: SystemRecord, answers: Mapping[str, ServiceAnswer]) -
         if url in known or answer.document is None:
             continue
         name = str(answer.document.get("name"))
-        if answer.ours and is_whole and name != GATEWAY:
+        if answer.ours and is_whole and name not in (GATEWAY, RULES):
             continue  # a part of it
         if answer.ours:
             services.append(ServiceVerdict(name, url, ServiceState.RUNS, meant=False))

@@ -37,7 +37,8 @@ def system_status(folder: Path, offset: int) -> dict[str, Any]:
     not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
     if "store_problem" in stored and stored["store_problem"] not in (each["info"] for each in not_ok):
         not_ok.append({"name": "store", "info": stored["store_problem"]})
-    not_ok += [{"name": each.what, "info": each.text} for each in check_clock(folder)]
+    if not any(each["name"].startswith("clock") for each in not_ok):
+        not_ok += [{"name": each.what, "info": each.text} for each in check_clock(folder)]
     reported = any(each["name"].startswith("disk") for each in not_ok)
     if (
         disk is not None

@@ -64,6 +64,11 @@ SEAL_ROWS = 50_000
 blocks of 50 rows fill a page; with 40 a quarter of it stays empty."""
 SINGLE_ROWS = 20_000
 """Rows in the append table after which sealing starts: a query reads them all (about 4 ms)."""
+NEWEST_MS = (
+    "SELECT max(end_ms) FROM (SELECT max(end_ms) AS end_ms FROM segments"
+    f" UNION ALL SELECT max(end_ms) FROM parcels WHERE {LIVE}"
+    " UNION ALL SELECT max(timestamp_ms) FROM measurements)"
+)
 SEAL_ROWS_PER_BOX = 10
 """Sealing waits for at least this many rows per Box; else blocks would be small at 10,000 Boxes."""
 
@@ -346,6 +351,11 @@ class MeasurementLog(StorePart):
             known = newest.get(latest.box_id)
             newest[latest.box_id] = latest if known is None else newest_written((known, latest))
         return newest
+
+    def newest_ms(self) -> int | None:
+        with self._database.read() as connection:
+            (found,) = connection.execute(NEWEST_MS).fetchone()
+        return None if found is None else int(found)
 
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
         return list(self._stored_sequences(box_id).between(first, last))

@@ -7,7 +7,7 @@ those of the incidents' index and those of accounts (`records.accounts.TABLES`).
 (D.1) alone; all else is written once, in `records/`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
@@ -112,17 +112,28 @@ class MongoStore(StoreRecords):
     def latest_measurements(self) -> dict[str, Measurement]:
         """Makes one indexed query per Box, from the last Box to the first."""
         newest: dict[str, Measurement] = {}
-        order = [("box_id", DESCENDING), ("timestamp_ms", DESCENDING)]
-        found = self._rows.find_one({"box_id": {"$gte": ""}}, sort=order)  # no id that is no text
-        while found is not None:
+        for found in self._latest_of_each():
             older = self._rows.find({"box_id": found["box_id"]}).sort("timestamp_ms", DESCENDING)
             every = chain([found], older.skip(1).limit(OLDER_ROWS))  # the others only if it cannot be read
             row = next(self._readable.read_all("measurements", measurement_from_document, every), None)
             if row is not None:
                 newest[row.box_id] = row
-            found = self._rows.find_one({"box_id": {"$lt": found["box_id"]}}, sort=order)
         self._use_order_of_writing(newest)
         return newest
+
+    def _latest_of_each(self, fields: Sequence[str] | None = None) -> Iterator[Document]:
+        """Yields the document of each Box that has the latest time, by one indexed query per Box."""
+        order = [("box_id", DESCENDING), ("timestamp_ms", DESCENDING)]
+        found = self._rows.find_one({"box_id": {"$gte": ""}}, fields, sort=order)  # no id that is no text
+        while found is not None:
+            yield found
+            found = self._rows.find_one({"box_id": {"$lt": found["box_id"]}}, fields, sort=order)
+
+    @store_errors
+    def newest_ms(self) -> int | None:
+        every = self._latest_of_each(("box_id", "timestamp_ms"))
+        times = (each.get("timestamp_ms") for each in every)
+        return max((int(each) for each in times if isinstance(each, int | float)), default=None)
 
     def _use_order_of_writing(self, newest: dict[str, Measurement]) -> None:
         """Replaces latest rows after which others with earlier times were written: the clock was set back.

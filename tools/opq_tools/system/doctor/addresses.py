@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_answers import read_system
 from opq_proto.kit.system_place import UNITS, UNITS_DATA_DIR
-from opq_proto.kit.system_record import CLOUD, GATEWAY, file_of, read_record
+from opq_proto.kit.system_record import CLOUD, GATEWAY, RULES, file_of, read_record
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
 from opq_tools.system.doctor.problem import Problem
 
-OF_GATEWAY = {"gateway_health"}
-"""Ports that a gateway binds; the cloud binds the others."""
+OWNERS = {"gateway_health": GATEWAY, "rules": RULES}
+"""Ports that another service than the cloud's binds."""
 LISTENS = "0A"
 OFFSET = "start this system with another --port-offset; opq-tools up --free-ports finds one"
 Holder = tuple[str, str]
@@ -54,7 +54,7 @@ def _fix(service: ServiceVerdict, folder: Path, holders: dict[int, Holder]) -> s
 
 def _unit(name: str, folder: Path) -> str:
     """The unit of a service; empty where it is none of systemd's."""
-    if folder != UNITS_DATA_DIR or not any(UNITS.glob("opq-*.service")):
+    if name == RULES or folder != UNITS_DATA_DIR or not any(UNITS.glob("opq-*.service")):
         return ""
     return "opq-gateway" if name == GATEWAY else f"opq-cloud@{'all' if name == CLOUD else name}"
 
@@ -75,7 +75,7 @@ def _ports(verdict: SystemVerdict, offset: int, holders: dict[int, Holder]) -> I
     own = {holders.get(_port(each.url)) for each in verdict.services if each.state is ServiceState.RUNS}
     systems = {holders.get(_port(url)): other for other, urls in verdict.others.items() for url in urls}
     for name, port in sorted(PORTS.items(), key=lambda item: item[1]):
-        needed = stopped & {GATEWAY} if name in OF_GATEWAY else stopped - {GATEWAY}
+        needed = stopped & {OWNERS[name]} if name in OWNERS else stopped - set(OWNERS.values())
         if (verdict.services and not needed) or _is_free(port + offset):
             continue
         holder = holders.get(port + offset)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from opq_cloud.core.conditions import CONDITIONS
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
+from opq_cloud.store.embedded.measurement_log import NEWEST_MS
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_tools.system.doctor.problem import Problem
 
@@ -23,10 +24,7 @@ SCHEMAS = {"opq.db": len(MIGRATIONS), ACCOUNTS_FILE: len(ACCOUNTS_MIGRATIONS)}
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 NEWEST = {
-    "opq.db": (
-        "SELECT max(end_ms) FROM (SELECT max(end_ms) AS end_ms FROM segments"
-        " UNION ALL SELECT max(end_ms) FROM parcels UNION ALL SELECT max(timestamp_ms) FROM measurements)"
-    ),
+    "opq.db": NEWEST_MS,
     "gateway/queue.sqlite": "SELECT max(last_end_ns) / 1000000 FROM boxes",
 }
 """File -> the time of its newest Measurement, ms."""

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,8 @@ MODULES = {CLOUD: "opq_cloud", GATEWAY: "opq_gateway", BOXES: "opq_sim.box"}
 BOTH_BOXES = {"Box 1", "Box 2"}
 SERVICE_NAMES = {name: service for service, name in VERDICT_NAMES.items()}
 OF_THIS_FOLDER = {"store", "clock", "disk"}
-"""What `status` itself finds in the folder; the page shows the disk, and neither store nor clock."""
+"""What `status` itself finds in the folder; a page has no part in it."""
+BY_STORE = "clock of the cloud, by the store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +83,31 @@ class Deployment(DeployedSystem):
             names |= {f"Box {number}" for number in boxes} or {what}
         return names
 
-    def what_is_wrong(self, fault: Fault) -> list[object]:
-        """What is not as it should be during a fault; empty: all name it, and nothing else."""
+    def what_is_wrong(self, fault: Fault, passed_s: Callable[[str], None]) -> list[object]:
+        """What is not as it should be during a fault; empty: all name it, and nothing else. Passes each
+        that does to `passed_s`."""
         page = fault.status - OF_THIS_FOLDER
         alerts = self.alerts()
         ill = {f"Box {each}" if each.isdigit() else SERVICE_NAMES.get(each, each) for each in alerts}
-        if self.has_view and not fault.status & {CLOUD, "health"} and ill != page:
-            return ["alerts", alerts]
+        if self.has_view and not fault.status & {CLOUD, "health"}:
+            if ill != page:
+                return ["alerts", alerts]
+            passed_s("alerts")
         code, status = self.status()
         if {each["name"] for each in status["not_ok"]} != fault.status or code != 1:
             return ["status", status["not_ok"], code]
-        if self.has_view and not fault.status & {CLOUD, "view"} and self.named_by_page() != page:
-            return ["page", self.named_by_page()]
+        passed_s("status")
+        if self.has_view and not fault.status & {CLOUD, "view"}:
+            if (named := self.named_by_page()) != page:
+                return ["page", named]
+            passed_s("page")
         code, texts = self.doctor()
         missed = [wanted for wanted in fault.doctor if not any(wanted in text for text in texts)]
         more = [text for text in texts if not any(wanted in text for wanted in fault.doctor)]
-        return ["doctor", missed, more, code] if missed or more or code != 1 else []
+        if missed or more or code != 1:
+            return ["doctor", missed, more, code]
+        passed_s("doctor")
+        return []
 
     def what_is_not_well(self) -> list[object]:
         if self.has_view and (ill := self.alerts() or self.named_by_page()):
@@ -126,15 +136,19 @@ class Deployment(DeployedSystem):
         """Waits until everything names the fault, and nothing else; then until all is well."""
         last: list[object] = []
 
+        named_s: dict[str, float] = {}
+        begun_s = time.monotonic()
+
+        def passed(who: str) -> None:
+            named_s.setdefault(who, time.monotonic() - begun_s)
+
         def named() -> bool:
-            last[:] = self.what_is_wrong(fault)
+            last[:] = self.what_is_wrong(fault, passed)
             return not last
 
-        begun_s = time.monotonic()
         fault.begin()
         try:
             until(named, NAMED_S, fault.name)
-            named_s = time.monotonic() - begun_s
         except AssertionError as error:
             raise AssertionError(f"{self.deployment}: {error}: {last}") from None
         finally:
@@ -142,7 +156,23 @@ class Deployment(DeployedSystem):
         begun_s = time.monotonic()
         self.wait_until_well()
         well_s = time.monotonic() - begun_s
-        print(f"{self.deployment:<10} {fault.name}: {named_s:.0f} s, well {well_s:.0f} s", file=sys.stderr)
+        names = ", ".join(f"{who} {after_s:.0f} s" for who, after_s in named_s.items())
+        load = os.getloadavg()[0]
+        text = f"{self.deployment:<10} {fault.name}: {names}; well {well_s:.0f} s; load {load:.0f}"
+        print(text, file=sys.stderr, flush=True)
+
+    def kill_what_up_starts_again(self) -> None:
+        """A killed process of `up` runs again before anybody could be told."""
+        for name in (CLOUD, GATEWAY, BOXES):
+            before = self.pid(name)
+            self.signal(name, signal.SIGKILL)
+            until(lambda name=name, before=before: self._runs_anew(name, before), WELL_S, f"{name} again")
+            self.wait_until_well()
+
+    def _runs_anew(self, name: str, before: int) -> bool:
+        with suppress(ValueError):  # none now, or still two
+            return self.pid(name) != before
+        return False
 
     def end_process(self, name: str, number: int) -> None:
         self.signal(name, number)
@@ -173,8 +203,7 @@ class Deployment(DeployedSystem):
         yield self._frozen(BOXES, BOTH_BOXES, silent)
         if self.deployment == "cloud":  # elsewhere, and watched by [health] gateway_endpoint
             yield self._frozen(GATEWAY, {GATEWAY}, ("gateway is not well: ",))
-        if self.has_view:
-            yield from self._store_faults()
+        yield from self._store_faults() if self.has_view else self._queue_faults()
         if os.path.ismount(self.folder):
             yield self._full_disk()
         yield from self._missing_key()
@@ -204,7 +233,7 @@ class Deployment(DeployedSystem):
             "clock off, by the store",
             lambda: change(f"INSERT INTO segments VALUES (-1, {ahead_ms}, {ahead_ms}, 0, {ahead_ms})"),
             lambda: change("DELETE FROM segments WHERE segment = -1"),
-            {"clock"},
+            {BY_STORE},
             ("before the newest Measurement",),
         )
         if not self.services:  # `up` starts its cloud again by itself, and says why it ends
@@ -224,6 +253,33 @@ class Deployment(DeployedSystem):
 
         texts = (f"{name} does not run: ", f"has schema {schema + 1}")
         yield Fault("store of a newer schema", newer, older, {name, "store"}, texts)
+
+    def _queue_faults(self) -> Iterator[Fault]:
+        """A gateway alone has no store; what it has measured is in its queue."""
+        path = self.folder / "gateway/queue.sqlite"
+
+        def change(statement: str) -> None:
+            with closing(sqlite3.connect(path, timeout=60)) as queue, queue:
+                queue.execute(statement)
+
+        lock = sqlite3.connect(path, isolation_level=None)
+        yield Fault(
+            "queue locked",
+            lambda: lock.execute("BEGIN IMMEDIATE"),
+            lambda: lock.execute("ROLLBACK"),
+            BOTH_BOXES,
+            tuple(f"{box} is not well: " for box in sorted(BOTH_BOXES)),
+        )
+        lock.close()
+        columns = "box, box_id, reserved, last_end_ns, acknowledging, settled, unsent"
+        values = f"999, '999', 0, {time.time_ns() + 3600 * 10**9}, 0, 0, ''"
+        yield Fault(
+            "clock off, by the queue",
+            lambda: change(f"INSERT INTO boxes ({columns}) VALUES ({values})"),
+            lambda: change("DELETE FROM boxes WHERE box = 999"),
+            {"clock"},
+            ("before the newest Measurement",),
+        )
 
     def _full_disk(self) -> Fault:
         filler = self.folder / "filler"
@@ -302,6 +358,8 @@ def test_each_fault_is_named_everywhere_and_nothing_else_is(deployment: str, tmp
         try:
             system.start_all()
             system.wait_until_well()
+            if deployment == "up":
+                system.kill_what_up_starts_again()
             for fault in system.faults():
                 system.play(fault)
             first = (system.services or ["up"])[0]

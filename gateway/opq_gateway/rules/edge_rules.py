@@ -16,7 +16,6 @@ from opq_gateway.measuring.feed import DisturbanceNotice, Item, MeasuredFeed, Va
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.status import BoxStatus
 from opq_proto.errors import ConfigError
-from opq_proto.kit.system_record import identity_of
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 try:
@@ -85,7 +84,7 @@ class EdgeRules:
         }
         assert config.data_dir is not None
         private = config.data_dir, key_folder(config).root
-        self._service = RulesService(settings, own=own, private=private, system=identity_of(config.data_dir))
+        self._service = RulesService(settings, own=own, private=private, system_dir=config.data_dir)
         self.port = self._service.port
         self._service.start()
 

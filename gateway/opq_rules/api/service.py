@@ -14,7 +14,7 @@ import uvicorn
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.rest_token import NAME, made_token
 from opq_proto.kit.http_server import bound_socket
-from opq_proto.kit.system_record import SystemIdentity, identity_of
+from opq_proto.kit.system_record import identity_of
 from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, access, address, data_folder, folder, policy, tokens
 from opq_rules.api.guard import AllowedTokens, RequestGuard, connection_of_users
@@ -32,13 +32,13 @@ class RulesService:
         stop: Callable[[], None] | None = None,
         own: Mapping[tuple[str, str], Callable[[], Any]] | None = None,
         private: Sequence[Path] = (),
-        system: SystemIdentity | None = None,
+        system_dir: Path | None = None,
     ) -> None:
         """Opens everything; nothing runs yet.
 
         `own`: sources and sinks of the surrounding service, ("source" or "sink", type) -> factory.
         `private`: its folders with keys and data, in which no rule reads or writes.
-        `system`: which system answers; None: that of the rules' data folder.
+        `system_dir`: the data folder of the system that answers; None: the rules' own.
 
         Raises:
             RuleError: the data folder cannot be used, or another engine uses it.
@@ -60,7 +60,7 @@ class RulesService:
             raise
         self.plugins.used_by = self.engine.users_of
         self.plugins.on_change = self.engine.plugin_changed
-        system = system or identity_of(data_folder(config))
+        system = identity_of(system_dir or data_folder(config))
         app = create_app(self.engine, self.plugins, stop, lambda: guard.refused, system)
         is_worker = connection_of_users(self.plugins.worker_uids)
         guard = RequestGuard(app, allowed_tokens, config.most_body_mb << 20, is_worker)

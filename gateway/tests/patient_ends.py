@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 MODULES = (
     "opq_rules.engine.clock",
-    "opq_rules.engine.running.sinks",
+    "opq_rules.engine.lifecycle.sink_pool",
 )
 PATIENCE_S = 60.0
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from opq_rules.engine.trying import try_cases
+from opq_rules.trying import try_cases
 
 S = 'CREATE STREAM s () WITH (DATASOURCE="s", TYPE="mock", FORMAT="json")'
 R = 'CREATE STREAM r () WITH (DATASOURCE="r", TYPE="mock", FORMAT="json")'

@@ -23,9 +23,9 @@ from opq_rules.api import config as configuration
 from opq_rules.api import queries
 from opq_rules.api.service import RulesService
 from opq_rules.delivery.transform import SinkProperties
-from opq_rules.engine import taps
-from opq_rules.engine.trying import try_case
+from opq_rules.engine.running import taps
 from opq_rules.secrets import with_secrets, without_secrets
+from opq_rules.trying import try_case
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
 RULE = {"id": "r1", "sql": "SELECT v FROM demo WHERE v > 126", "actions": [{"memory": {"topic": "out"}}]}

@@ -14,7 +14,8 @@ from waiting import wait_for
 
 from opq_rules.api.server import health_of
 from opq_rules.engine.definitions.rule_store import RuleStore
-from opq_rules.engine.running.checkpoint import PAGE, Outbox, packed, unpacked
+from opq_rules.engine.state.checkpoint import PAGE
+from opq_rules.engine.state.outbox import Outbox, packed, unpacked
 from opq_rules.errors import RuleError
 from opq_rules.memory_topics import Topics, matches
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from opq_rules.engine.trying import try_text
+from opq_rules.trying import try_text
 
 ROOT = Path(__file__).parents[2]
 PLACES = [parent / "shared" / "data" / "ekuiper" / "cases.json" for parent in list(ROOT.parents)[:2]]

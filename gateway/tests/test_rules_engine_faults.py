@@ -11,7 +11,7 @@ from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
 from opq_plugins.sdk import Context, Function
-from opq_rules.engine import lifecycle
+from opq_rules.engine.lifecycle import rule_lifecycle as lifecycle
 from opq_rules.errors import RuleError
 
 

@@ -7,7 +7,7 @@ import pytest
 from rules_engine import rule, running, stream
 from waiting import wait_for
 
-from opq_rules.engine.running import sinks
+from opq_rules.engine.lifecycle import sink_pool
 from opq_rules.errors import RuleError
 
 
@@ -78,7 +78,7 @@ def test_a_new_definition_of_a_stream_takes_its_rules_along(tmp_path: Path) -> N
 def test_a_rule_whose_sinks_do_not_return_goes_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sinks, "STOP_S", 0.5)  # they never end
+    monkeypatch.setattr(sink_pool, "STOP_S", 0.5)  # they never end
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         actions = [{"kept": {"name": str(k)}} for k in range(5)]

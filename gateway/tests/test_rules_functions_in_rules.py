@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from opq_rules.engine.trying import try_cases
+from opq_rules.trying import try_cases
 
 FIRST_MS = 1_765_792_486_013
 

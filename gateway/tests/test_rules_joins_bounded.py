@@ -1,6 +1,6 @@
 """A join has a bound: what is above it is an error of the window, and the rule goes on."""
 
-from opq_rules.engine.trying import run_case
+from opq_rules.trying import run_case
 
 DDL = 'CREATE STREAM {} () WITH (TYPE="memory", DATASOURCE="x", FORMAT="json")'
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from opq_rules.batch import Batch, Row
-from opq_rules.engine.definitions.definition import options
-from opq_rules.engine.trying import try_text
+from opq_rules.engine.definitions.rule_definition import options
 from opq_rules.query.planning.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
@@ -15,6 +14,7 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
+from opq_rules.trying import try_text
 from opq_rules.values import EXACT, put_out
 
 BARE = 'CREATE STREAM s () WITH (DATASOURCE="s", TYPE="mock")'

@@ -19,8 +19,8 @@ from opq_plugins import sdk
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.running import source_runner as feeds
-from opq_rules.engine.running.checkpoint import Checkpoint
 from opq_rules.engine.running.source_runner import SourceRunner
+from opq_rules.engine.state.checkpoint import Checkpoint
 
 
 def feed(blocks: bool) -> SourceRunner:

@@ -7,8 +7,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_rules.engine.trying import try_case
 from opq_rules.functions.registry import AggregateFunction, Analytic, Planned, Scalar, built_in
+from opq_rules.trying import try_case
 
 DDL = [
     'CREATE STREAM s () WITH (DATASOURCE="s", TYPE="mock", TIMESTAMP="t")',

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_rules.engine.running.thresholds import Comparison, SortedThresholds, split
+from opq_rules.engine.running.threshold_index import Comparison, SortedThresholds, split
 from opq_rules.sql.parse import parse, shape
 from opq_rules.sql.syntax import Select
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rules_try_cases import TABLE, R, S, case, emissions, one, refusal, values
 
-from opq_rules.engine.trying import try_cases, try_text
+from opq_rules.trying import try_cases, try_text
 
 
 @pytest.mark.parametrize(

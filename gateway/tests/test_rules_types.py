@@ -17,7 +17,6 @@ from rules_engine import rule, running
 from rules_sql_text import parse_expression
 from sql_evaluation import Facts, OneRecord
 
-from opq_rules.engine.trying import try_case
 from opq_rules.errors import RowError, RuleError
 from opq_rules.expressions import compile, inference
 from opq_rules.expressions.compile import compile_expression
@@ -30,6 +29,7 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Column, Create, Expression, FunctionCall, Select
 from opq_rules.sql.walk import walk
 from opq_rules.streams.definition import StreamDefinition, definition_of
+from opq_rules.trying import try_case
 from opq_rules.types import UNKNOWN_TYPE, ValueType, of_column
 from opq_rules.values import kind_of
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rules_try_cases import R, S, emissions
 
-from opq_rules.engine.trying import try_text
+from opq_rules.trying import try_text
 
 FAULT = Path(__file__).parents[3] / "shared" / "data" / "faults" / "rules-where-state-window" / "cases.json"
 ROWS = st.lists(

@@ -17,7 +17,7 @@ from free_ports import free_port
 from house_under_test import House, house, until
 
 from opq_proto.kit.ports import PORTS
-from opq_rules.engine.trying import try_text
+from opq_rules.trying import try_text
 
 pytestmark = pytest.mark.timeout(900)
 PAGE = Path(__file__).parents[2] / "docs" / "rules-boxes.md"

@@ -8,7 +8,7 @@ from fastapi.responses import PlainTextResponse
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api.bodies import Free
 from opq_rules.batch import JsonObject
-from opq_rules.engine.definitions.definition import checked_id
+from opq_rules.engine.definitions.rule_definition import checked_id
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api.sections import CONFIGURED, DEFINED, Sections, body, everything, rule_set
-from opq_rules.engine.definitions.definition import definition
+from opq_rules.engine.definitions.rule_definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
 from opq_rules.sql.parse import parse_create, parse_select

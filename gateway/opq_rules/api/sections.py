@@ -11,7 +11,7 @@ import msgspec
 from opq_plugins.host.plugins import Plugins
 from opq_rules.batch import JsonObject
 from opq_rules.engine.definitions.configurations import SINKS, SOURCES
-from opq_rules.engine.definitions.definition import definition
+from opq_rules.engine.definitions.rule_definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, RuleError
 from opq_rules.sql.parse import parse

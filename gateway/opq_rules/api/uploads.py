@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from opq_plugins.host.plugins import Plugins
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_rules.api.bodies import UploadText
-from opq_rules.engine.definitions.definition import checked_id
+from opq_rules.engine.definitions.rule_definition import checked_id
 from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
 
 LARGEST_BYTES = 64 << 20

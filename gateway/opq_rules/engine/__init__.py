@@ -1,14 +1,14 @@
 """The running rules: sources feed one thread, it runs the queries, sinks send on threads of their own.
 
-    source thread            engine thread                                          sink thread
-    SourceRunner, bounded -> EngineLoop: StreamInput, QueryUnit -> SinkRunner, bounded -> delivery.Pipeline
-                                  |
-                             qos >= 1: Checkpoint: offsets, states and emissions in one transaction
-                             of the Outbox, before any sink gets them
+    definitions/   what a rule is, as its user wrote it: checked, stored in rules.sqlite3; nothing here runs
+    types/         the sources, sinks and functions that there are; they are made here and not started
+    running/       a rule that runs: Rule and its five states, QueryUnit; a source, an input, a sink
+    state/         what survives a kill: Checkpoint collects it, the Outbox is its file
+    loop.py        the one thread that touches all of this, and needs no lock for it
+    lifecycle/     how a rule starts, stops, waits, fails and starts again, and what it shares with others
+    catalogue.py   streams and tables        rehearsal.py   checks before an import
+    views.py       answers about rules       engine.py      the one door
 
-    RuleStore: what is defined, and the one lock     RuleLifecycle: which rules run, their states in one table
-    Planner: from a text to a QueryUnit              EndpointFactory: sources and sinks, configured
-
-`engine.Engine` is the only entry; nothing outside this folder calls anything else in it. All is drawn in
-docs/rules-inside.md.
+A line imports from lines above it alone (a test holds it). `engine.Engine` is the only entry; nothing outside
+this folder calls anything else in it. All is drawn in docs/rules-inside.md.
 """

@@ -7,10 +7,9 @@ import msgspec
 
 from opq_proto.kit import log
 from opq_rules.batch import JsonObject, JsonValue
-from opq_rules.engine.definitions.definition import definition
-from opq_rules.engine.definitions.endpoints import EndpointFactory
+from opq_rules.engine.definitions.rule_definition import definition
 from opq_rules.engine.definitions.rule_store import ObjectStore, RuleStore
-from opq_rules.engine.planner import Planner
+from opq_rules.engine.types.endpoint_factory import EndpointFactory
 from opq_rules.errors import NOT_FOUND, STREAM, RuleError
 from opq_rules.sql.parse import parse, parse_create, parse_select
 from opq_rules.sql.syntax import Create, Named, Show
@@ -123,13 +122,8 @@ SHOWN = 5
 class UsageGraph:
     """Finds users. Callable from any thread; hold the engine's lock for a consistent answer."""
 
-    def __init__(
-        self,
-        store: RuleStore,
-        catalogue: StreamCatalogue,
-        planner: Planner,
-    ) -> None:
-        self._store, self._catalogue, self._planner = store, catalogue, planner
+    def __init__(self, store: RuleStore, catalogue: StreamCatalogue) -> None:
+        self._store, self._catalogue = store, catalogue
 
     def of_stream(self, name: str) -> list[str]:
         """Ids of the rules whose statement reads the stream."""

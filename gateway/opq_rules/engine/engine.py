@@ -11,23 +11,26 @@ import msgspec
 from opq_proto.kit import log
 from opq_rules.batch import JsonObject, JsonValue
 from opq_rules.engine.catalogue import StreamCatalogue, UsageGraph, first_users
-from opq_rules.engine.clock import DelayedCalls, RuleClock, SystemClock
+from opq_rules.engine.clock import RuleClock, SystemClock
 from opq_rules.engine.definitions.configurations import Configurations
-from opq_rules.engine.definitions.definition import RuleDefinition, definition
-from opq_rules.engine.definitions.endpoints import EndpointFactory
 from opq_rules.engine.definitions.keyed_values import KeyedValues
+from opq_rules.engine.definitions.rule_definition import RuleDefinition, definition
 from opq_rules.engine.definitions.rule_store import RuleStore, lock_folder
-from opq_rules.engine.definitions.type_registry import TypeRegistry, has_type
-from opq_rules.engine.lifecycle import RuleLifecycle
-from opq_rules.engine.planner import Planner
-from opq_rules.engine.plugin_functions import PluginFunctions
+from opq_rules.engine.lifecycle.delayed_calls import DelayedCalls
+from opq_rules.engine.lifecycle.lookup_tables import LookupTables
+from opq_rules.engine.lifecycle.planner import Planner
+from opq_rules.engine.lifecycle.rule_lifecycle import RuleLifecycle
+from opq_rules.engine.lifecycle.sink_pool import SinkPool
+from opq_rules.engine.lifecycle.stream_inputs import StreamInputs
+from opq_rules.engine.loop import EngineLoop
 from opq_rules.engine.rehearsal import Rehearsal
-from opq_rules.engine.running.checkpoint import Checkpoint, Outbox
-from opq_rules.engine.running.loop import EngineLoop
 from opq_rules.engine.running.rule import FAILED, Rule
-from opq_rules.engine.running.sinks import SinkPool
-from opq_rules.engine.running.streams import LookupTables, StreamInputs
-from opq_rules.engine.taps import Tap
+from opq_rules.engine.running.taps import Tap
+from opq_rules.engine.state.checkpoint import Checkpoint
+from opq_rules.engine.state.outbox import Outbox
+from opq_rules.engine.types.endpoint_factory import EndpointFactory
+from opq_rules.engine.types.plugin_functions import PluginFunctions
+from opq_rules.engine.types.type_registry import TypeRegistry, has_type
 from opq_rules.engine.views import RuleViews
 from opq_rules.errors import RULE, RuleError
 from opq_rules.memory_topics import Topics
@@ -66,7 +69,7 @@ class Engine:
         self._planner = planner = Planner(
             catalogue.definitions, self._functions, self._tables.lookup, self.keyed_values.values
         )
-        self._usage = UsageGraph(store, catalogue, planner)
+        self._usage = UsageGraph(store, catalogue)
         self._checkpoint = Checkpoint(Outbox(data_dir / "delivery.sqlite3"), self.clock)
         self._loop = loop = EngineLoop(self.clock, self._checkpoint)
         self._delayed = DelayedCalls(self.clock)

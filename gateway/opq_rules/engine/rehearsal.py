@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 
 from opq_rules.engine.definitions.configurations import Configurations
-from opq_rules.engine.definitions.definition import RuleDefinition
-from opq_rules.engine.definitions.endpoints import EndpointFactory
+from opq_rules.engine.definitions.rule_definition import RuleDefinition
 from opq_rules.engine.definitions.rule_store import Draft, ObjectStore
-from opq_rules.engine.definitions.type_registry import TypeRegistry
-from opq_rules.engine.planner import Planner
+from opq_rules.engine.lifecycle.planner import Planner
+from opq_rules.engine.types.endpoint_factory import EndpointFactory
+from opq_rules.engine.types.type_registry import TypeRegistry
 from opq_rules.errors import RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.memory_topics import Topics

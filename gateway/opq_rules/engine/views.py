@@ -8,12 +8,12 @@ import msgspec
 from opq_rules.batch import JsonObject, Row
 from opq_rules.engine.catalogue import StreamCatalogue
 from opq_rules.engine.definitions.rule_store import RuleStore
-from opq_rules.engine.lifecycle import RuleLifecycle
-from opq_rules.engine.planner import Planner
+from opq_rules.engine.lifecycle.lookup_tables import LookupTables
+from opq_rules.engine.lifecycle.planner import Planner
+from opq_rules.engine.lifecycle.rule_lifecycle import RuleLifecycle
 from opq_rules.engine.running.rule import FAILED, LOADED, RUNNING, Rule
-from opq_rules.engine.running.sinks import SinkRunner
+from opq_rules.engine.running.sink_runner import SinkRunner
 from opq_rules.engine.running.source_runner import SourceRunner
-from opq_rules.engine.running.streams import LookupTables
 from opq_rules.secrets import without_secrets
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opq_rules.batch import Batch, Emission, Row
-from opq_rules.engine.definitions.definition import options
+from opq_rules.engine.definitions.rule_definition import options
 from opq_rules.errors import RuleError
 from opq_rules.query.planning.plan import plan
 from opq_rules.query.query import Query

@@ -16,7 +16,7 @@ def command(cases: str) -> None:
 
     Example: opq-tools rules try cases.json
     """
-    from opq_rules.engine.trying import try_text
+    from opq_rules.trying import try_text
 
     try:
         answer = try_text(read_input(cases))

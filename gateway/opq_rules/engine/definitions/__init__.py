@@ -1,1 +1,1 @@
-"""What streams, rules and configurations are, and how they are stored."""
+"""What a rule is: its text, checked, with schedule and named properties, stored in rules.sqlite3."""

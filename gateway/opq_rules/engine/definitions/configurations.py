@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from opq_rules.batch import JsonObject
-from opq_rules.engine.definitions.definition import checked_id
+from opq_rules.engine.definitions.rule_definition import checked_id
 from opq_rules.engine.definitions.rule_store import ObjectStore
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.secrets import with_secrets, without_secrets

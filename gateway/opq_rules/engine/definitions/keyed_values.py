@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from opq_rules.engine.definitions.definition import checked_id
+from opq_rules.engine.definitions.rule_definition import checked_id
 from opq_rules.engine.definitions.rule_store import RuleStore
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 

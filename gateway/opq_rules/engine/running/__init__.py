@@ -1,1 +1,1 @@
-"""Rules while they run: sources, the loop, checkpoints, sinks."""
+"""What runs: a source on its thread, the query on the engine's, a sink on its thread."""

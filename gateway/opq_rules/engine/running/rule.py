@@ -1,4 +1,4 @@
-"""Rule and QueryUnit: one of very many rules, and the query that runs for all rules that share it.
+"""Rule and QueryUnit: one of very many rules, its five states, and the query of all rules that share it.
 
 Ten thousand rules are held in memory, so a rule has slots and shares what it can. A unit belongs to the
 engine's thread, and nothing in it blocks.
@@ -9,13 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from opq_rules.batch import Batch, Emission, JsonObject, Row
-from opq_rules.engine.running.sinks import RuleSinks
+from opq_rules.engine.running.sink_runner import RuleSinks
 from opq_rules.query.planning.plan import QueryPlan
 from opq_rules.query.query import Query
 
 LOADED, RUNNING, STOPPED = "loaded", "running", "stopped"
 FAILED = "stopped by error"
 WAITING = "stopped: waiting for next schedule."
+_ENDED = frozenset({STOPPED, FAILED, WAITING})
+TRANSITIONS: Mapping[str, frozenset[str]] = {
+    LOADED: _ENDED | {RUNNING},
+    RUNNING: _ENDED,  # by hand; by a fault, or because its stream went; by its schedule
+    STOPPED: _ENDED | {RUNNING},
+    FAILED: _ENDED | {RUNNING},  # by hand; by its restart strategy; because the missing type was installed
+    WAITING: _ENDED | {RUNNING},
+}
+"""State of a rule -> the states that may follow."""
 
 
 @dataclass(slots=True)
@@ -52,6 +61,11 @@ class Rule:
     joined_errors: int = 0
     start_ms: int = 0
     details: RuleDetails | None = None
+
+    def enter(self, status: str) -> None:
+        """Changes the state; a change that TRANSITIONS does not have is an error of this program."""
+        assert status in TRANSITIONS[self.status], f"{self.id}: {self.status} -> {status}"
+        self.status = status
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from opq_plugins.sdk import Arrivals, Messages, Source
 from opq_proto.kit.backoff import Backoff, doubling
 from opq_rules.batch import Metas, Row
 from opq_rules.engine.clock import RuleClock, ended
-from opq_rules.engine.context import OperatorContext
+from opq_rules.engine.types.operator_context import OperatorContext
 from opq_rules.sources.memory import Source as MemorySource
 
 WAITS_S = doubling(0.5, 30.0)

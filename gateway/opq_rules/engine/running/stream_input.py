@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from opq_rules.batch import Batch, Row
 from opq_rules.engine.running.rule import Deliver, QueryUnit
-from opq_rules.engine.running.sinks import SinkRunner
+from opq_rules.engine.running.sink_runner import SinkRunner
 from opq_rules.engine.running.source_runner import SourceEntry, SourceRunner
 from opq_rules.streams.decoding import StreamDecoder
 

@@ -4,8 +4,8 @@ from collections import ChainMap
 from collections.abc import Sequence
 
 from opq_plugins.sdk import Function
-from opq_rules.engine.context import OperatorContext
-from opq_rules.engine.definitions.type_registry import TypeRegistry
+from opq_rules.engine.types.operator_context import OperatorContext
+from opq_rules.engine.types.type_registry import TypeRegistry
 from opq_rules.errors import RowError
 from opq_rules.functions.registry import (
     MANY,

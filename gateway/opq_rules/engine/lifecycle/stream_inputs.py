@@ -1,19 +1,13 @@
-"""StreamInputs: running inputs, one for all rules of a SHARED stream. LookupTables: the open tables."""
+"""StreamInputs: the running inputs, one for all rules of a SHARED stream."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from opq_plugins.sdk import LookupSource
-from opq_rules.batch import Row
-from opq_rules.engine.context import OperatorContext
-from opq_rules.engine.definitions.definition import RuleDefinition
-from opq_rules.engine.definitions.endpoints import MEMORY, EndpointFactory
-from opq_rules.engine.running.loop import EngineLoop
+from opq_rules.engine.definitions.rule_definition import RuleDefinition
+from opq_rules.engine.loop import EngineLoop
 from opq_rules.engine.running.source_runner import SourceRunner
 from opq_rules.engine.running.stream_input import StreamInput
-from opq_rules.errors import RowError
-from opq_rules.query.planning.joins import Lookup
-from opq_rules.sources import memory
+from opq_rules.engine.types.endpoint_factory import MEMORY, EndpointFactory
 from opq_rules.streams.definition import StreamDefinition
 
 
@@ -111,50 +105,3 @@ class StreamInputs:
         if stored is not None:
             each.runner.state = stored["state"] or {}
         each.runner.start(stored["offset"] if stored is not None else None)
-
-
-class LookupTables:
-    """The open tables. Called under the engine's lock; `lookup`'s function runs in the engine's thread."""
-
-    def __init__(self, definitions: Mapping[str, StreamDefinition], factory: EndpointFactory) -> None:
-        self._definitions, self._factory = definitions, factory
-        self._open: dict[str, tuple[LookupSource, OperatorContext]] = {}
-        self._lost_by_closed = 0
-
-    @property
-    def rows_lost(self) -> int:
-        """Rows that full tables of memory have dropped. Callable from any thread."""
-        return self._lost_by_closed + sum(_lost(table) for table, _ in list(self._open.values()))
-
-    def lookup(self, name: str) -> Lookup:
-        """The lookup function of a table, which is opened where necessary."""
-        found = self._open.get(name)
-        if found is None:
-            made = self._factory.lookup_table(self._definitions[name])
-            context = OperatorContext("", f"source_{name}", {"function": f"source_{name}"})
-            made.open(context)
-            found = self._open[name] = made, context
-        table, own = found
-
-        def lookup(columns: Sequence[str], keys: Sequence[str], values: Sequence[object]) -> list[Row]:
-            try:
-                return table.lookup(own, columns, keys, values)
-            except Exception as error:  # a plug-in's table: foreign code, it may raise anything
-                raise RowError(f"lookup in {name}: {type(error).__name__}: {error}") from error
-
-        return lookup
-
-    def close_table(self, name: str) -> None:
-        """Closes a table that was dropped or redefined."""
-        found = self._open.pop(name, None)
-        if found is not None:
-            self._lost_by_closed += _lost(found[0])
-            found[0].close(found[1])
-
-    def close(self) -> None:
-        for name in list(self._open):
-            self.close_table(name)
-
-
-def _lost(table: LookupSource) -> int:
-    return table.lost if isinstance(table, memory.LookupSource) else 0

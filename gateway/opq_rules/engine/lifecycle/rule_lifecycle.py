@@ -6,21 +6,22 @@ call to the loop. Sources and sinks are started and joined here, so that none of
 
 import random
 import sqlite3
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 from opq_proto.kit import log
-from opq_rules.engine.clock import DelayedCalls, RuleClock
-from opq_rules.engine.definitions.definition import RestartStrategy, RuleDefinition, no_rule
+from opq_rules.engine.clock import RuleClock
+from opq_rules.engine.definitions.rule_definition import RestartStrategy, RuleDefinition, no_rule
 from opq_rules.engine.definitions.rule_store import RuleStore
 from opq_rules.engine.definitions.schedule import NEVER_MS
-from opq_rules.engine.planner import Choice, Planner
-from opq_rules.engine.running.loop import EngineLoop
-from opq_rules.engine.running.rule import FAILED, LOADED, RUNNING, STOPPED, WAITING, QueryUnit, Rule
-from opq_rules.engine.running.sinks import SinkPool
+from opq_rules.engine.lifecycle.delayed_calls import DelayedCalls
+from opq_rules.engine.lifecycle.planner import Choice, Planner
+from opq_rules.engine.lifecycle.sink_pool import SinkPool
+from opq_rules.engine.lifecycle.stream_inputs import StreamInputs
+from opq_rules.engine.loop import EngineLoop
+from opq_rules.engine.running.rule import FAILED, RUNNING, STOPPED, WAITING, QueryUnit, Rule
 from opq_rules.engine.running.stream_input import StreamInput
-from opq_rules.engine.running.streams import StreamInputs
 from opq_rules.errors import IO_ERROR, RuleError
 
 STEADY_S = 60.0
@@ -47,15 +48,6 @@ class RestartPolicy:
         self._failed.pop(rule_id, None)
 
 
-_ENDED = frozenset({STOPPED, FAILED, WAITING})
-TRANSITIONS: Mapping[str, frozenset[str]] = {
-    LOADED: _ENDED | {RUNNING},
-    RUNNING: _ENDED,  # by hand; by a fault, or because its stream went; by its schedule
-    STOPPED: _ENDED | {RUNNING},
-    FAILED: _ENDED | {RUNNING},  # by hand; by its restart strategy; because the missing type was installed
-    WAITING: _ENDED | {RUNNING},
-}
-"""State of a rule -> the states that may follow."""
 LONGEST_WAIT_S = 60.0
 """Longest time between two checks (0.3 ms each) of a schedule: the clock or summer time may change."""
 SHORTEST_CHECKPOINT_S = 0.02
@@ -128,7 +120,7 @@ class RuleLifecycle:
             if unit.durable:
                 checkpoint.open_sinks(rule.id, sinks.runners, new)
             rule.constants, rule.unit, rule.sinks, rule.start_ms = chosen.constants, unit, sinks, now_ms
-            self._enter(rule, RUNNING)
+            rule.enter(RUNNING)
             if rule.details is not None:
                 rule.details.message, rule.details.missing = "", ()  # the reason why it had stopped
             unit.add(rule)
@@ -179,7 +171,7 @@ class RuleLifecycle:
         """Stops a rule; its state is stored (qos >= 1). Waits up to 2 s each for its sources and sinks."""
         unit, sinks = rule.unit, rule.sinks
         if unit is None or sinks is None:
-            self._enter(rule, status)
+            rule.enter(status)
             return
         inputs = self.streams.running(list(unit.inputs.values()))
         if len(unit.rules()) == 1:
@@ -195,7 +187,7 @@ class RuleLifecycle:
             self.loop.leave(rule, unit, inputs)
             rule.more.message = message  # before the status: whoever reads that status wants the reason
             rule.unit = rule.sinks = None
-            self._enter(rule, status)
+            rule.enter(status)
 
         self.loop.call(end)
         rule.more.last_stop_ms = self._clock.now_ms()
@@ -267,7 +259,7 @@ class RuleLifecycle:
     def fail(self, rule: Rule, message: str) -> None:
         """Marks a rule as failed; `message` is the reason."""
         rule.more.message = message
-        self._enter(rule, FAILED)
+        rule.enter(FAILED)
 
     # -- schedules
 
@@ -298,8 +290,3 @@ class RuleLifecycle:
     def _follow_later(self, rule: Rule, made: RuleDefinition, turn: int, ran: bool) -> None:
         with self._store.changing():
             self._follow_schedule(rule, made, turn, ran)
-
-    @staticmethod
-    def _enter(rule: Rule, status: str) -> None:
-        assert status in TRANSITIONS[rule.status], f"{rule.id}: {rule.status} -> {status}"
-        rule.status = status

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from opq_rules.batch import Batch, Emission, Row, Value
-from opq_rules.engine.definitions.definition import options
+from opq_rules.engine.definitions.rule_definition import options
 from opq_rules.errors import CONFIGURATION, ENCODING, STREAM, RowError, RuleError
 from opq_rules.query.planning.joins import Lookup
 from opq_rules.query.planning.plan import QueryPlan, plan

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from opq_rules.batch import Value
-from opq_rules.engine.definitions.definition import RuleDefinition
+from opq_rules.engine.definitions.rule_definition import RuleDefinition
 from opq_rules.engine.running.rule import QueryUnit
-from opq_rules.engine.running.thresholds import Comparison, SplitStatement, ThresholdIndex, split
+from opq_rules.engine.running.threshold_index import Comparison, SplitStatement, ThresholdIndex, split
 from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.event_time import event_times

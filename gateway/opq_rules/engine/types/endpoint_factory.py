@@ -1,10 +1,13 @@
 """EndpointFactory makes configured sources, lookup tables and sinks, and starts none of them.
 
-A type's properties come from its named set and its own; properties that all types have
-(templates, batches) are handled here.
+A type's properties come from its named set and its own; properties that all types have (templates, batches)
+are handled here. Their names may be in any case of letters. A key that no type of ours has is passed over and
+reported, so that a rule of eKuiper runs unchanged; one that is close to a known key is refused by the type
+itself, with "did you mean".
 """
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 
 import msgspec
@@ -13,11 +16,10 @@ from opq_plugins.sdk import LookupSource, Sink, Source
 from opq_rules.batch import JsonObject
 from opq_rules.built_in import module_of, types_of
 from opq_rules.delivery.pipeline import discard
-from opq_rules.delivery.transform import SinkProperties, divided, transformer
+from opq_rules.delivery.transform import NAMES, SinkProperties, divided, transformer
 from opq_rules.engine.definitions.configurations import SINKS, SOURCES, Configurations
-from opq_rules.engine.definitions.definition import Action
-from opq_rules.engine.definitions.property_names import spelled
-from opq_rules.engine.definitions.type_registry import TypeRegistry
+from opq_rules.engine.definitions.rule_definition import Action
+from opq_rules.engine.types.type_registry import TypeRegistry
 from opq_rules.errors import CONFIGURATION, STREAM, RuleError
 from opq_rules.memory_topics import Topics
 from opq_rules.streams.columns import KnownColumns, near_column
@@ -42,6 +44,8 @@ SELECTOR = "connectionSelector"
 MEMORY = "memory"
 """The type of sources, tables and sinks that get the engine's topics."""
 MAX_CHECKED = 10_000
+NEAR = 0.75
+"""Likeness, 0 to 1, from which a key is a misspelt one."""
 
 
 def _refuse_removed(type_name: str, properties: Mapping[str, object]) -> None:
@@ -52,6 +56,33 @@ def _refuse_removed(type_name: str, properties: Mapping[str, object]) -> None:
     for name, instead in REMOVED_OF_SOURCES.items():
         if module is not None and name in properties and name not in own_names:
             raise ValueError(f"{name} was removed; {instead}")
+
+
+def _spelled(
+    kind: str, type_name: str, given: Mapping[str, object], keep: Collection[str] = ()
+) -> tuple[JsonObject, list[str]]:
+    """The properties under the names of the type, and the keys that are passed over; plug-ins get all.
+
+    `keep`: further keys that are not passed over.
+    """
+    module = module_of(kind, type_name)
+    if module is None:
+        return dict(given), []
+    own = {each.name for each in fields(module.Config)}
+    names = {name.lower(): name for name in (*(NAMES if kind == "sink" else ()), *own)}
+    found: JsonObject = {}
+    passed_over: list[str] = []
+    for key, value in given.items():
+        name = key if key in own or key in keep else names.get(key.lower(), key)
+        if name.lower() in names or name in keep or _is_near(key, names):
+            found[name] = value
+        else:
+            passed_over.append(key)
+    return found, passed_over
+
+
+def _is_near(key: str, names: Mapping[str, str]) -> bool:
+    return bool(difflib.get_close_matches(key.lower(), names, n=1, cutoff=NEAR))
 
 
 class EndpointFactory:
@@ -150,14 +181,14 @@ class EndpointFactory:
             named = "CONF_KEY" if kind == SOURCES else "resourceId"
             instead = f"give the connection's properties in the set that {named} names"
             raise RuleError(f"{kind} {type_name}: {SELECTOR} was removed; {instead}", CONFIGURATION)
-        return spelled(kind.removesuffix("s"), type_name, found, REMOVED_OF_SOURCES)[0]
+        return _spelled(kind.removesuffix("s"), type_name, found, REMOVED_OF_SOURCES)[0]
 
     def passed_over(self, definition: StreamDefinition | Action) -> str:
         """Says which properties have no effect; "" where all have one."""
         kind, name = (SINKS, "resource") if isinstance(definition, Action) else (SOURCES, "conf_key")
         own = definition.properties if isinstance(definition, Action) else definition.extra
         found = self._configurations.resolved(kind, definition.type, getattr(definition, name), own)
-        keys = spelled(kind.removesuffix("s"), definition.type, found, (*REMOVED_OF_SOURCES, SELECTOR))[1]
+        keys = _spelled(kind.removesuffix("s"), definition.type, found, (*REMOVED_OF_SOURCES, SELECTOR))[1]
         one = kind.removesuffix("s")
         return f"{one} {definition.type} has no {', '.join(keys)}; it is passed over" if keys else ""
 

@@ -1,0 +1,1 @@
+"""What survives a kill: offsets, states and unsent emissions, in delivery.sqlite3."""

@@ -1,0 +1,1 @@
+"""The sources, sinks and functions that there are, configured and not started."""

@@ -103,10 +103,16 @@ class IdleSection:
     heartbeat_s: Annotated[
         float, Field(ge=1, le=3600, description="interval of a Measurement without changes")
     ] = 60.0
-    rms_percent: Annotated[float, Field(ge=0, le=100, description="of nominal voltage")] = 0.5
-    f_hz: Annotated[float, Field(ge=0, le=10, description="hertz")] = 0.02
-    thd_percent: Annotated[float, Field(ge=0, le=100, description="percentage points")] = 0.5
-    trans_percent: Annotated[float, Field(ge=0, le=1000, description="of nominal voltage")] = 5.0
+    rms_percent: Annotated[
+        float, Field(ge=0, le=100, description="change of the rms, of nominal voltage")
+    ] = 0.5
+    f_hz: Annotated[float, Field(ge=0, le=10, description="change of the frequency, hertz")] = 0.02
+    thd_percent: Annotated[float, Field(ge=0, le=100, description="change of the THD, percentage points")] = (
+        0.5
+    )
+    trans_percent: Annotated[
+        float, Field(ge=0, le=1000, description="change of the largest transient, of nominal voltage")
+    ] = 5.0
 
 
 @configuration.section

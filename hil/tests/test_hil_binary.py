@@ -67,7 +67,7 @@ def test_the_digests_are_of_this_trees_firmware(hil_firmware: Mapping[str, Firmw
         pytest.skip(f"built by {compiler}; the digests' firmware by {COMPILER}")
     assert read_digests(DIGESTS)["firmware"] == firmware_identity(hil_firmware[BOARD]), (
         "the firmware has changed since its digests were made: look at what differs "
-        "(opq-tools hil run --digests hil/digests/qemu.json), then --keep-digests hil/digests/qemu.json"
+        "(opq-tools hil digests --against hil/digests/qemu.json), then --keep hil/digests/qemu.json"
     )
 
 

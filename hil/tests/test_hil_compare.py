@@ -1,4 +1,4 @@
-"""`hil run --compare` and the digests: what was changed in a kept run is reported, and nothing else."""
+"""`hil compare` and the digests: what was changed in a kept run is reported, and nothing else."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -159,11 +159,11 @@ def test_bytes_of_flash_are_named_by_their_area(tmp_path: Path) -> None:
 
 def test_the_command_ends_with_1_when_something_differs(tmp_path: Path) -> None:
     a, b = saved(tmp_path / "a", all_messages()), saved(tmp_path / "b", lost_line(all_messages()))
-    same = CliRunner().invoke(command, ["run", "--compare", str(a), str(a)])
+    same = CliRunner().invoke(command, ["compare", str(a), str(a)])
     assert same.exit_code == 0 and "DIFFERS" not in same.output
-    found = CliRunner().invoke(command, ["run", "--compare", str(a), str(b)])
+    found = CliRunner().invoke(command, ["compare", str(a), str(b)])
     assert found.exit_code == 1 and "log       DIFFERS  only in A: box.clock_state 0 1" in found.output
-    rows = json.loads(CliRunner().invoke(command, ["run", "--json", "--compare", str(a), str(b)]).output)
+    rows = json.loads(CliRunner().invoke(command, ["compare", "--json", str(a), str(b)]).output)
     assert {row["what"]: row["equal"] for row in rows}["log"] is False
 
 
@@ -263,5 +263,5 @@ def test_other_worlds_and_other_files_are_refused_with_the_names_there_are(tmp_p
     with pytest.raises(ConfigError, match="world storm: no digest; there are steady, drift"):
         scenarios(["storm"], None, {})
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(ConfigError, match="no digests; make them with `hil run --keep-digests FILE`"):
+    with pytest.raises(ConfigError, match="no digests; make them with `hil digests --keep FILE`"):
         read_digests(tmp_path / "other.json")

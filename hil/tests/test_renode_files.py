@@ -19,7 +19,8 @@ from opq_hil.backends.renode_archive import read_lock
 from opq_proto.link import frames as link
 from opq_proto.link.messages import Command, Health, Operation, Samples, Settings
 from opq_proto.messages import TimeSource
-from opq_tools.hil.command import run as hil_run
+from opq_tools.hil.digests import command as hil_digests
+from opq_tools.hil.scenarios import run as hil_run
 from opq_tools.up.command import command as up
 
 HIL = Path(__file__).resolve().parents[1]
@@ -418,7 +419,7 @@ def test_the_commands_of_the_page_have_options_and_files_that_exist(
     with pytest.raises(SystemExit):
         renode_robot.main(["--help"])
     options = {"opq_hil.backends.renode_robot": set(re.findall(r"--[a-z-]+", capsys.readouterr().out))}
-    for name, found in (("hil run", hil_run), ("up", up)):
+    for name, found in (("hil run", hil_run), ("hil digests", hil_digests), ("up", up)):
         options[f"opq-tools {name}"] = {option for each in found.params for option in each.opts}
     checked = 0
     for line in re.findall(r"^    (.*)$", page, re.MULTILINE):

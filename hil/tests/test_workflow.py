@@ -17,7 +17,7 @@ WORKFLOW: dict[str, Any] = yaml.safe_load(TEXT)
 JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
 RECORDED = {"dip", "live_gateway"}
 """Scenarios with the recorded dip, which a machine may not have."""
-PLAYS = re.compile(r"hil run (?!--renode)|tools/test|renode_robot")
+PLAYS = re.compile(r"hil run|tools/test|renode_robot")
 
 
 def commands(job: dict[str, Any]) -> str:
@@ -111,5 +111,5 @@ def test_git_lists_the_files_of_a_checkout_that_belongs_to_the_runners_user(name
 def test_renode_waits_for_a_checksum_with_a_notice_and_is_fetched_by_our_command() -> None:
     assert JOBS["renode"]["if"] == "needs.firmware.outputs.renode == 'known'"
     assert "::notice file=hil/renode.lock::" in commands(JOBS["firmware"])
-    assert "opq-tools hil run --renode --fetch" in commands(JOBS["renode"])
+    assert "opq-tools hil renode --fetch" in commands(JOBS["renode"])
     assert "github.com/renode" not in TEXT  # where it comes from stands in hil/renode.lock alone

@@ -32,9 +32,10 @@ def rows(folder: Path, *arguments: str) -> Any:
 
 
 def test_a_name_and_a_place_are_said_and_listed(tmp_path: Path) -> None:
+    rows(tmp_path, "place", "1", "--lat", "21.31", "--lon", "-157.81", "--region", "oahu")
     said = rows(
-        tmp_path, "set", "1", "--name", "Cellar", "--lat", "21.31", "--lon", "-157.81", "--region", "oahu",
-        "--feeder", "f2", "--phase", "L1", "--grid", "2", "--nominal-v", "120", "--nominal-hz", "60",
+        tmp_path, "set", "1", "--name", "Cellar", "--feeder", "f2", "--phase", "L1", "--grid", "2",
+        "--nominal-v", "120", "--nominal-hz", "60",
     )  # fmt: skip
     (row,) = rows(tmp_path, "show")
     assert row == said
@@ -68,16 +69,16 @@ def test_a_store_that_another_process_holds_is_changed_too(tmp_path: Path) -> No
 
 
 def test_a_box_that_moves_keeps_where_it_stood(tmp_path: Path) -> None:
-    first = rows(tmp_path, "set", "1", "--lat", "1", "--lon", "2", "--region", "north")
+    first = rows(tmp_path, "place", "1", "--lat", "1", "--lon", "2", "--region", "north")
     assert first["location_slug"] == "box-1"
-    assert rows(tmp_path, "set", "1", "--lat", "1", "--lon", "2")["location_archive"] == []
-    moved = rows(tmp_path, "set", "1", "--lat", "3", "--lon", "4")
+    assert rows(tmp_path, "place", "1", "--lat", "1", "--lon", "2")["location_archive"] == []
+    moved = rows(tmp_path, "place", "1", "--lat", "3", "--lon", "4")
     assert moved["location_slug"] == "box-1-2"
     assert [entry["location"] for entry in moved["location_archive"]] == ["box-1"]
     assert moved["region"] is None
-    back = rows(tmp_path, "set", "1", "--location", "box-1")
+    back = rows(tmp_path, "place", "1", "--location", "box-1")
     assert (back["region"], back["location"]) == ("north", {"lat": 1.0, "lon": 2.0})
-    shared = rows(tmp_path, "set", "2", "--location", "box-1")
+    shared = rows(tmp_path, "place", "2", "--location", "box-1")
     assert (shared["region"], shared["location"]) == ("north", {"lat": 1.0, "lon": 2.0})
 
 
@@ -94,10 +95,10 @@ def test_a_gain_is_volts_per_count_or_the_originals_counts_per_volt(tmp_path: Pa
     ("arguments", "said"),
     [
         (["set", "1"], "at least one"),
-        (["set", "1", "--lat", "1"], "give both"),
-        (["set", "1", "--lat", "91", "--lon", "0"], "no number from -90 to 90"),
-        (["set", "1", "--lat", "nan", "--lon", "0"], "no number from -90 to 90"),
-        (["set", "1", "--location", "nowhere"], "is not known"),
+        (["place", "1", "--lat", "1"], "give both"),
+        (["place", "1", "--lat", "91", "--lon", "0"], "no number from -90 to 90"),
+        (["place", "1", "--lat", "nan", "--lon", "0"], "no number from -90 to 90"),
+        (["place", "1", "--location", "nowhere"], "is not known"),
         (["set", "1", "--nominal-v", "0"], "no number from 1 to"),
         (["set", "1", "--v-per-lsb", "-1"], "no number from"),
         (["set", "1", "--name", ""], "needs a name"),
@@ -120,14 +121,14 @@ def test_no_store_and_no_such_box_are_one_line(tmp_path: Path) -> None:
     assert "there is no store" in str(run(tmp_path, "show").exception)
     rows(tmp_path, "set", "9", "--name", "Roof")
     assert "Box 4 is not known; known: 9" in str(run(tmp_path, "show", "4").exception)
-    assert "Box 4 is not known" in str(run(tmp_path, "set", "4", "--retire").exception)
+    assert "Box 4 is not known" in str(run(tmp_path, "retire", "4").exception)
 
 
 def test_a_retired_box_is_unplugged_unlisted_and_shut_out(tmp_path: Path) -> None:
     folder = KeyFolder(tmp_path / "curve")
     folder.create(True, ["4"])
     rows(tmp_path, "set", "4", "--name", "Attic")
-    row = rows(tmp_path, "set", "4", "--retire")
+    row = rows(tmp_path, "retire", "4")
     assert row["unplugged"]
     assert row["retired_ms"] > 1_700_000_000_000
     assert rows(tmp_path, "show") == []
@@ -205,15 +206,15 @@ def test_an_import_leaves_what_the_file_does_not_have(tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_a_box_stands_in_the_log_of_changes(tmp_path: Path) -> None:
-    rows(tmp_path, "set", "1", "--name", "Cellar", "--lat", "21.31", "--lon", "-157.81")
+    rows(tmp_path, "place", "1", "--lat", "21.31", "--lon", "-157.81")
     rows(tmp_path, "set", "1", "--feeder", "f2")
     KeyRegister(KeyFolder(tmp_path / "curve")).add("1", KEY.encode())
-    rows(tmp_path, "set", "1", "--retire")
+    rows(tmp_path, "retire", "1")
     store = open_store(None, tmp_path)
-    retired, feeder, named = store.people.changes.entries()
+    retired, feeder, placed = store.people.changes.entries()
     store.close()
-    assert (named.subject, named.by, dict(named.before)) == ("box 1", "command line", {})
-    assert named.after["name"] == "Cellar" and named.after["latitude"] == "21.31"
+    assert (placed.subject, placed.by, dict(placed.before)) == ("box 1", "command line", {})
+    assert placed.after["latitude"] == "21.31"
     assert (dict(feeder.before), dict(feeder.after)) == ({}, {"feeder": "f2"})
     assert retired.after["key"] == "revoked" and retired.after["unplugged"] == "yes"
 

@@ -25,7 +25,7 @@ NOT_RUN = {
     r"opq-cloud (all|view|mauka|notifications)(?! graph| log)\b": "a service, runs until ended; cloud/tests",
     r".*\]": "a summary of options in brackets",
     r"opq-tools (flash|calibrate)\b": "needs a Box; test_flash_*.py, test_calibrate.py",
-    r"opq-tools hil (run (?!--list)|debug)": "builds firmware and emulator, takes minutes; hil/tests",
+    r"opq-tools hil (run|digests|faults|debug)": "builds firmware and emulator, takes minutes; hil/tests",
     r"opq-tools firmware build": "needs the ARM compiler, takes minutes; test_firmware_build.py",
     r"opq-tools bench measure": "takes a minute; test_bench_measure.py",
     r"opq-tools sim (\d|fleet|history)": "runs until Ctrl-C, or for hours of simulated time; hil/tests",

@@ -21,15 +21,19 @@ def hil(*arguments: str | Path) -> Result:
 
 
 def test_the_list_as_json_is_one_document_with_every_scenario() -> None:
-    rows = json.loads(hil("run", "--list", "--json").stdout)
+    rows = json.loads(hil("list", "--json").stdout)
     assert [row["name"] for row in rows] == [*SCENARIOS, *SUITES]
     assert all(row["suite"] in "AB" and row["shows"] for row in rows)
 
 
-def test_faults_by_seed_are_played_alone_and_their_options_are_theirs() -> None:
-    assert "cannot be combined" in hil("run", "gateway-faults", "cold_start").output
-    assert "cannot be combined" in hil("run", "cold_start", "cloud-faults").output
-    assert "belong to gateway-faults and cloud-faults" in hil("run", "cold_start", "--seeds", "3").output
+def test_run_names_the_command_that_plays_faults_by_seed() -> None:
+    done = hil("run", "cold_start", "cloud-faults")
+    assert done.exit_code == 2 and "opq-tools hil faults cloud-faults" in done.output
+
+
+def test_digests_want_a_file() -> None:
+    done = hil("digests", "line_noise")
+    assert done.exit_code == 2 and "Give --against FILE or --keep FILE" in done.output
 
 
 def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:
@@ -40,7 +44,18 @@ def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:
     ]
     whole = "".join(json.dumps(each) + "\n" for each in verdicts)
     log.write_text(whole + '{"seed": 9, "fau')  # a kill came while this was written
-    asked = ("run", "cloud-faults", "--first", "7", "--seeds", "2", "--log", log, "--out", tmp_path / "out")
+    asked = (
+        "faults",
+        "cloud-faults",
+        "--first",
+        "7",
+        "--seeds",
+        "2",
+        "--log",
+        log,
+        "--out",
+        tmp_path / "out",
+    )
     done = hil(*asked, "--json")
     told = json.loads(done.stdout)
     assert (done.exit_code, told["tally"]["failed_seeds"], told["tally"]["made"]) == (1, [8], 10)

@@ -53,7 +53,7 @@ def lock(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def run(lock: Path, *words: str, typed: str = "") -> Result:
-    return CliRunner().invoke(command, ["run", "--renode", *words, "--lock", str(lock)], input=typed)
+    return CliRunner().invoke(command, ["renode", *words, "--lock", str(lock)], input=typed)
 
 
 def sha256(archive: Path) -> str:
@@ -107,6 +107,6 @@ def test_a_lock_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_ours_says_that_it_has_no_checksum_yet_or_which() -> None:
-    done = CliRunner().invoke(command, ["run", "--renode"])
+    done = CliRunner().invoke(command, ["renode"])
     assert done.exit_code == 0
     assert "Renode 1." in done.stdout and "sha256 " in done.stdout

@@ -47,7 +47,7 @@ def renode_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[st
     """Renode with our models, started once GDB says `monitor start`."""
     binary = find_renode()
     if binary is None:
-        raise BackendError("no Renode here: opq-tools hil run --renode --fetch, or renode on PATH")
+        raise BackendError("no Renode here: opq-tools hil renode --fetch, or renode on PATH")
     script = f"$firmware=@{flash}; $world=@{world}; include @{SCRIPT}; machine StartGdbServer {port}"
     return (str(binary), "--console", "--disable-gui", "-e", script)
 

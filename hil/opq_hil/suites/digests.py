@@ -1,6 +1,6 @@
 """Eight short worlds whose runs give the same result on every emulator, and the file with that result.
 
-`opq-tools hil run --keep-digests FILE` writes it; `--digests FILE` compares a run with it. `run_digest` makes
+`opq-tools hil digests --keep FILE` writes it; `--against FILE` compares a run with it. `run_digest` makes
 its content.
 """
 
@@ -228,4 +228,4 @@ def read_digests(path: Path) -> Digest:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{path}: no digests; make them with `hil run --keep-digests FILE`") from None
+        raise ConfigError(f"{path}: no digests; make them with `hil digests --keep FILE`") from None

@@ -21,7 +21,7 @@ from opq_proto.keys.key_files import KeyFolder, checked_box_id
 from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option, text_table
 from opq_proto.kit.system_place import find_system
 from opq_proto.messages import known_uncertainty_ns
-from opq_tools.boxes.facts import box_facts, fact_options, put_place
+from opq_tools.boxes.facts import box_facts, fact_options, place_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
 from opq_tools.shared import values
 from opq_tools.shared.fact_line import fact_line
@@ -48,7 +48,6 @@ box_or_all = click.argument(
 @click.group(
     "boxes",
     cls=CommandGroup,
-    removed={"retire": "give opq-tools boxes set BOX --retire"},
     aliases={"list": "show"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,7 +55,8 @@ def command() -> None:
     """Names, places, gains and duties of Boxes, in the store of a running or a stopped cloud.
 
     \b
-    Examples: opq-tools boxes set 1 --name Cellar --lat 21.31 --lon -157.81 --feeder f2 --phase L1
+    Examples: opq-tools boxes set 1 --name Cellar --feeder f2 --phase L1
+              opq-tools boxes place 1 --lat 21.31 --lon -157.81
               opq-tools boxes show
     """
 
@@ -102,39 +102,51 @@ def _show_one(store: CloudStore, box_id: str, as_json: bool) -> None:
     _echo(row, as_json)
 
 
-@command.command("set", short_help="Set name, place, gain and nominal values of a Box.")
+@command.command("set", short_help="Set name, feeder, gain and nominal values of a Box.")
 @box_argument
 @fact_options
-@click.option("--retire", is_flag=True, help="Take it out of service for good; its data stays.")
 @json_option
 @data_dir_option
 @mongo_option
-def set_facts(
-    box_id: str, retire: bool, as_json: bool, data_dir: Path | None, mongo_uri: str | None, **given: Any
-) -> None:
+def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, **given: Any) -> None:
     """Set facts of a Box. Facts that are not given stay as they are; "" removes a text.
 
-    A Box that moves to another location keeps its former one in its archive. A gain that the Box states
-    itself replaces the one given here when its next waveform arrives.
-
-    A retired Box is unplugged, no longer listed without --all, and its key is revoked where the key folder
-    has one. --plugged-in takes it into service again; then it needs a key: `keys add BOX`.
+    A gain that the Box states itself replaces the one given here when its next waveform arrives. Its place is
+    set by `boxes place`. --plugged-in takes a retired Box into service again; then it needs a key: `keys add
+    BOX`.
 
     \b
-    Examples: opq-tools boxes set 1 --name Cellar --lat 21.31 --lon -157.81
-              opq-tools boxes set 1 --location kailua --feeder f2 --phase L1
+    Examples: opq-tools boxes set 1 --name Cellar --feeder f2 --phase L1
               opq-tools boxes set 7 --v-per-lsb 0.006557
-              opq-tools boxes set 4 --retire
     """
-    if retire:
-        if any(value is not None for value in given.values()):
-            raise click.UsageError("--retire takes no other fact")
-        _retire(box_id, as_json, data_dir, mongo_uri)
-        return
+    _put_facts(box_id, as_json, data_dir, mongo_uri, given)
+
+
+@command.command("place", short_help="Set where a Box is: its position, location and region.")
+@box_argument
+@place_options
+@json_option
+@data_dir_option
+@mongo_option
+def set_place(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, **given: Any) -> None:
+    """Set where a Box is. What is not given stays as it is; "" removes a text.
+
+    A Box that moves to another location keeps its former one in its archive.
+
+    \b
+    Examples: opq-tools boxes place 1 --lat 21.31 --lon -157.81
+              opq-tools boxes place 1 --location kailua
+    """
+    _put_facts(box_id, as_json, data_dir, mongo_uri, given)
+
+
+def _put_facts(
+    box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, given: dict[str, Any]
+) -> None:
     if all(value is None for value in given.values()):
         raise click.UsageError("nothing to set: give at least one of the options")
     with opened_store(mongo_uri, data_dir, make=True) as store:
-        place = given.pop("latitude"), given.pop("longitude"), given.pop("location")
+        place = (given.pop(name, None) for name in ("latitude", "longitude", "location"))
         location = put_place(store, box_id, *place)
         facts = box_facts(box_id, location, **given)
         _refuse_a_name_twice(store, facts)
@@ -147,8 +159,19 @@ def set_facts(
     _echo(row, as_json)
 
 
-def _retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
-    """Retires a Box: unplugged, not listed without --all, its key revoked where the folder has one."""
+@command.command("retire", short_help="Take a Box out of service for good; its data stays.")
+@box_argument
+@json_option
+@data_dir_option
+@mongo_option
+def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """Take a Box out of service for good; its data stays.
+
+    It is unplugged, no longer listed without --all, and its key is revoked where the key folder has one.
+    `boxes set BOX --plugged-in` takes it into service again.
+
+    Example: opq-tools boxes retire 4
+    """
     with opened_store(mongo_uri, data_dir) as store:
         if store.box(box_id) is None and box_id not in store.latest_measurements():
             raise _not_known(store, box_id)

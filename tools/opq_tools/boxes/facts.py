@@ -1,7 +1,7 @@
-"""Options of `boxes set`, their limits, and the slug of a place."""
+"""Options of `boxes set` and `boxes place`, their limits, and the slug of a place."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -56,28 +56,6 @@ def _name(context: click.Context, parameter: click.Parameter, text: str | None) 
 _FACTS = (
     click.option("--name", callback=_name, help="Name, shown on pages next to the Box's number."),
     click.option("--description", callback=_text, help="Description, one line."),
-    click.option(
-        "--lat",
-        "latitude",
-        metavar="NUMBER",
-        callback=_between(-90, 90),
-        help="Latitude of its place, degrees north (WGS 84).",
-    ),
-    click.option(
-        "--lon",
-        "longitude",
-        metavar="NUMBER",
-        callback=_between(-180, 180),
-        help="Longitude of its place, degrees east.",
-    ),
-    click.option(
-        "--location",
-        callback=_text,
-        help="Short name of its place: a known one, or a new one together with --lat and --lon.",
-    ),
-    click.option(
-        "--region", callback=_text, help="Short name of its region; its location is put into the same region."
-    ),
     click.option("--feeder", callback=_text, help="Name of the feeder that it is connected to."),
     click.option("--phase", callback=_text, help="Phase that it measures, e.g. L1."),
     click.option(
@@ -108,11 +86,44 @@ _FACTS = (
         help="Gain as in the original: counts per volt, 1 / v_per_lsb.",
     ),
 )
+_PLACE = (
+    click.option(
+        "--lat",
+        "latitude",
+        metavar="NUMBER",
+        callback=_between(-90, 90),
+        help="Latitude of its place, degrees north (WGS 84).",
+    ),
+    click.option(
+        "--lon",
+        "longitude",
+        metavar="NUMBER",
+        callback=_between(-180, 180),
+        help="Longitude of its place, degrees east.",
+    ),
+    click.option(
+        "--location",
+        callback=_text,
+        help="Short name of its place: a known one, or a new one together with --lat and --lon.",
+    ),
+    click.option(
+        "--region", callback=_text, help="Short name of its region; its location is put into the same region."
+    ),
+)
 
 
 def fact_options(command: F) -> F:
     """Adds all options of `boxes set`, named like the parameters of `box_facts`."""
-    for option in reversed(_FACTS):
+    return _with(_FACTS, command)
+
+
+def place_options(command: F) -> F:
+    """Adds all options of `boxes place`, named like the parameters of `put_place` and `box_facts`."""
+    return _with(_PLACE, command)
+
+
+def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
+    for option in reversed(options):
         command = option(command)
     return command
 

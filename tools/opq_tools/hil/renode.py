@@ -1,4 +1,4 @@
-"""`opq-tools hil run --renode`: the Renode that hil/renode.lock names. (Not in hil.py, which is full.)"""
+"""`opq-tools hil renode`: the Renode that hil/renode.lock names."""
 
 import json
 from pathlib import Path
@@ -6,17 +6,30 @@ from pathlib import Path
 import click
 
 from opq_hil.backends.renode_archive import LOCK, fetch_renode, read_lock
+from opq_proto.kit.command_line import json_option
 
 
-def show_renode(lock_file: Path | None, fetch: bool, as_json: bool) -> None:
-    """Prints which Renode the workflow runs; with `fetch`, the folder that it is in after a download."""
+@click.command("renode", short_help="Show or fetch the Renode that hil/renode.lock names.")
+@click.option("--fetch", is_flag=True, help="Download and unpack it; print its folder.")
+@click.option(
+    "--lock",
+    "lock_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Another file with version, url and sha256.",
+)
+@json_option
+def command(fetch: bool, lock_file: Path | None, as_json: bool) -> None:
+    """Show which Renode the workflow runs; with --fetch, the folder that it is in after a download.
+
+    While hil/renode.lock has no checksum, --fetch shows that of what came and asks whether to write it there.
+    """
     lock = read_lock(lock_file or LOCK)
     if not fetch:
         if as_json:
             click.echo(json.dumps({"version": lock.version, "url": lock.url, "sha256": lock.sha256 or None}))
             return
         click.echo(f"Renode {lock.version}, {lock.url}")
-        click.echo(f"sha256 {lock.sha256 or 'not known yet: opq-tools hil run --renode --fetch'}")
+        click.echo(f"sha256 {lock.sha256 or 'not known yet: opq-tools hil renode --fetch'}")
         return
 
     def accept(sha256: str, size: int) -> bool:

@@ -103,7 +103,7 @@ class StoreSection:
 class WatchedService:
     """One `[[health.services]]`."""
 
-    name: str
+    name: Annotated[str, Field(description="name on the page and in the log")]
     url: Annotated[
         str,
         Field(pattern="^https?://", description="address whose answer has the form of the original's health"),
@@ -168,7 +168,9 @@ class CloudConfig:
     nominal_v: Annotated[
         float, Field(gt=0, le=1e6, description="nominal voltage of a Box that does not report one")
     ] = DEFAULT_NOMINAL.volts
-    nominal_hz: Annotated[float, Field(gt=0, le=1000)] = DEFAULT_NOMINAL.hz
+    nominal_hz: Annotated[
+        float, Field(gt=0, le=1000, description="nominal frequency of a Box that does not report one")
+    ] = DEFAULT_NOMINAL.hz
     keys: CloudKeysSection = Field(default_factory=CloudKeysSection)
     backend_keys: BackendKeysSection = Field(default_factory=BackendKeysSection)
     store: StoreSection = Field(default_factory=StoreSection)

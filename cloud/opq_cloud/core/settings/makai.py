@@ -38,7 +38,9 @@ class TriggeringBrokerSection:
     metrics_interval_s: Annotated[
         float, Field(ge=0, le=86_400, description="interval of the traffic figures in makai_metrics; 0: none")
     ] = 0.0
-    health_endpoint: str = "127.0.0.1:8914"
+    health_endpoint: Annotated[str, Field(description="/health and /metrics of this service")] = (
+        "127.0.0.1:8914"
+    )
 
 
 @section
@@ -57,7 +59,9 @@ class AcquisitionBrokerSection:
     metrics_interval_s: Annotated[
         float, Field(ge=0, le=86_400, description="interval of the traffic figures in makai_metrics; 0: none")
     ] = 0.0
-    health_endpoint: str = "127.0.0.1:8915"
+    health_endpoint: Annotated[str, Field(description="/health and /metrics of this service")] = (
+        "127.0.0.1:8915"
+    )
 
 
 DEFAULT_TRIGGERS = (
@@ -147,8 +151,12 @@ class TriggeringServiceSection:
         "batch_rows": "give batch_ms; 1,000 waiting rows are stored earlier",
     }
 
-    measurement_endpoint: str = "tcp://127.0.0.1:9881"
-    request_endpoint: str = "tcp://127.0.0.1:9884"
+    measurement_endpoint: Annotated[str, Field(description="the broker's backend_endpoint")] = (
+        "tcp://127.0.0.1:9881"
+    )
+    request_endpoint: Annotated[str, Field(description="the acquisition broker's address of this name")] = (
+        "tcp://127.0.0.1:9884"
+    )
     identity: Annotated[
         str | None, Field(pattern="^[^_]+$", description="name of this instance; none: random")
     ] = None
@@ -180,15 +188,21 @@ class TriggeringServiceSection:
     queue_rows: Annotated[
         int, Field(ge=1, le=10_000_000, description="most measurements that wait for the store")
     ] = 100_000
-    health_endpoint: str = "127.0.0.1:8080"
+    health_endpoint: Annotated[str, Field(description="/health and /metrics of this service")] = (
+        "127.0.0.1:8080"
+    )
 
 
 @section
 class EventServiceSection:
     REMOVED: ClassVar = {"most_requested": "take the key away; 20 requested events may wait for their Boxes"}
 
-    answer_endpoint: str = "tcp://127.0.0.1:9899"
-    request_endpoint: str = "tcp://127.0.0.1:9884"
+    answer_endpoint: Annotated[str, Field(description="the acquisition broker's address of this name")] = (
+        "tcp://127.0.0.1:9899"
+    )
+    request_endpoint: Annotated[str, Field(description="the acquisition broker's address of this name")] = (
+        "tcp://127.0.0.1:9884"
+    )
     event_endpoint: Annotated[str, Field(description="PUB: [instance, event id]")] = "tcp://127.0.0.1:10000"
     event_id_endpoint: Annotated[str, Field(description="REP: event ids")] = "tcp://127.0.0.1:10001"
     answer_timeout_s: Annotated[
@@ -215,4 +229,6 @@ class EventServiceSection:
     noted_per_min: Annotated[
         int, Field(ge=1, le=100_000, description="most requested events without data for one Box")
     ] = 60
-    health_endpoint: str = "127.0.0.1:8916"
+    health_endpoint: Annotated[str, Field(description="/health and /metrics of this service")] = (
+        "127.0.0.1:8916"
+    )

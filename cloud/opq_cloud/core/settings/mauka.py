@@ -123,4 +123,6 @@ class MaukaSection:
     payloads: Annotated[
         bool, Field(description="put waveforms on the bus, for plug-ins of the original form")
     ] = True
-    health_endpoint: str = "127.0.0.1:8911"
+    health_endpoint: Annotated[str, Field(description="/health and /metrics of this service")] = (
+        "127.0.0.1:8911"
+    )

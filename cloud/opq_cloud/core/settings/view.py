@@ -44,9 +44,13 @@ class ViewSection:
         "openid": "put a proxy that signs in by OpenID Connect before View; accounts keep their passwords",
         "languages": "take the key away, for pages are English; a browser translates them",
     }
-    http_endpoint: str = "127.0.0.1:8888"
-    measurement_endpoint: str = "tcp://127.0.0.1:9881"
-    bus_endpoint: str = "tcp://127.0.0.1:9883"
+    http_endpoint: Annotated[
+        str, Field(description="the pages and REST; beyond 127.0.0.1 for other machines")
+    ] = "127.0.0.1:8888"
+    measurement_endpoint: Annotated[str, Field(description="the triggering broker's backend_endpoint")] = (
+        "tcp://127.0.0.1:9881"
+    )
+    bus_endpoint: Annotated[str, Field(description="Mauka's bus, topic incident")] = "tcp://127.0.0.1:9883"
     poll_s: Annotated[
         float, Field(gt=0, le=60, description="interval at which the store is read, in addition to the bus")
     ] = 1.0

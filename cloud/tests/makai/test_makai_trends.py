@@ -12,7 +12,7 @@ from judged_triggers import batch
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
-from opq_cloud.makai.measurements import trends
+from opq_cloud.makai.measurements import measurement_writer, trends
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.trends.availability import covered_by_trend, measured_share
@@ -197,3 +197,32 @@ def test_the_time_that_a_clock_jumped_over_is_no_hole_once_its_minute_is_stored(
     spans = [covered_by_trend(trends.trend_of("1", start_ms, own)[0]) for start_ms, own in minutes.items()]
     share = measured_share(spans, zero_ms, zero_ms + 3_600_000, zero_ms)
     assert share is not None and share >= 0.99
+
+
+def test_a_minute_that_was_open_at_a_kill_gets_its_trend_after_the_next_start(
+    makai: Any, store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also an hour-old one that was backfilled, and that of a Box which is silent since."""
+    monkeypatch.setattr(trends, "LATE_S", 0.0)
+    monkeypatch.setattr(measurement_writer, "SILENT_S", 0.0)
+    stored = seconds(30, [1.0 + n for n in range(50)], 100.0, TimeSource.NTP)
+    late = seconds(0, [-3530.0 + n for n in range(30)], 90.0, TimeSource.NTP)
+    store.append_measurements([*stored, *late, *(replace(row, box_id="2") for row in stored)])
+    store.put_trends([Trend("1", MINUTE_MS - 60_000, {"rms": (99.0, 101.0, 100.0)}, covered_ms=60_000)])
+    counters = ServiceCounters()
+    config = Config(batch_ms=20, ack_interval_s=0.1)
+    writer = MeasurementWriter(store, config, counters, log.get(), lambda box_id, text: None)
+    found: dict[str, list[tuple[int, int, float]]] = {}
+
+    def missing() -> bool:
+        for box_id in ("1", "2"):
+            rows = store.trends(box_id, 0, MINUTE_MS + 60_000)
+            found[box_id] = [(row.start_ms, row.time_ms, row.metrics["rms"][2]) for row in rows]
+        return [len(found[box_id]) for box_id in ("1", "2")] != [3, 1]
+
+    with in_thread(writer.run):
+        writer.accept(batch(*seconds(80, [130.0, 131.0], 120.0, TimeSource.NTP)))
+        makai.wait_for(lambda: not missing())
+    an_hour_ago = (MINUTE_MS - 3540_000, 30_000, 90.0)
+    assert found["1"][0] == an_hour_ago and found["1"][2] == (MINUTE_MS, 50_000, 100.0)
+    assert found["2"] == [(MINUTE_MS, 50_000, 100.0)]

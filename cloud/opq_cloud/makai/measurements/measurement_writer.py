@@ -16,8 +16,9 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
+from opq_cloud.makai.measurements.missed_minutes import MissedMinutes
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
-from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, Trends, trend_of
+from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, SILENT_S, Trends, trend_of
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.kit.log import BoundLogger
@@ -32,7 +33,7 @@ BATCH_ROWS = 1000
 """So many are stored at once, before `batch_ms` are over."""
 """Interval of the checks where nothing arrives."""
 CORRECTING_S = 0.1
-"""Time per `ack_interval_s` for minutes that came in two parts, or twice."""
+"""Time per `ack_interval_s` for minutes that came in two parts, or twice, or were open at a kill."""
 HALVES_KEPT = 100_000
 PRIME_LIMIT = 200_000
 """Stored numbers of a Box that are read after a restart."""
@@ -60,6 +61,9 @@ class MeasurementWriter:
         self._nominals = BoxNominals(store)
         self._trends = Trends()
         self._halves: dict[tuple[str, int], None] = {}
+        self._missed = MissedMinutes(store)
+        self._began_missed_s: float | None = None
+        """When `_missed` began, monotonic; None: the store could not be read yet."""
         self._batch: list[NumberedColumns] = []
         self._again: dict[str, int] = {}
         """Boxes that sent stored Measurements again and need an acknowledgement; each with the oldest
@@ -109,6 +113,7 @@ class MeasurementWriter:
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop`; then stores waiting Measurements and the open minutes too."""
         next_acknowledgement = time.monotonic() + self._config.ack_interval_s
+        self._put_trends(time.monotonic())
         while not stop.is_set():
             self._gather(stop)
             self._began_s = time.monotonic()
@@ -169,6 +174,7 @@ class MeasurementWriter:
         self._counters.add("measurements_stored", new)
         self._counters.add("measurements_doubled", count - new)
         for columns in self._batch:
+            self._missed.note_heard(columns)
             if not columns.backfilled:
                 self._counters.stages.add_array("measurement_stored", (now_ns - columns.end_ns) / 1e9)
             new_rows = self._track(columns)  # one that was sent again counts once in its minute
@@ -240,9 +246,26 @@ class MeasurementWriter:
         if widened is not None:
             halves = {(trend.box_id, trend.start_ms) for trend, partial in over if partial} | widened
             self._halves |= dict.fromkeys(islice(halves, max(0, HALVES_KEPT - len(self._halves))))
+        if everything:
+            return
         until = time.monotonic() + CORRECTING_S
-        while self._halves and not everything and time.monotonic() < until:
-            self._correct(*self._halves.popitem()[0])
+        while time.monotonic() < until and (minute := self._next_minute(now)) is not None:
+            self._correct(*minute)
+
+    def _next_minute(self, now: float) -> tuple[str, int] | None:
+        """Returns a minute whose trend is to be made of what is stored; None: there is none, for now."""
+        if self._halves:
+            return self._halves.popitem()[0]
+        try:
+            if self._began_missed_s is None:
+                self._missed.begin()
+                self._began_missed_s = now
+            elif now - self._began_missed_s > SILENT_S:
+                self._missed.note_silent()
+            return self._missed.next()
+        except StoreError:
+            self._counters.add("store_errors")
+            return None
 
     def _correct(self, box_id: str, start_ms: int) -> None:
         """Makes a minute again that came in two parts, or twice: the store has all its Measurements."""

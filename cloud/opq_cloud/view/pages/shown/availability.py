@@ -1,6 +1,6 @@
 """How much of the last hour and day each Box measured: read from the store, kept for FRESH_S for all pages.
 
-Minutes and hours come from the trends; the minute that no trend has yet comes from Measurements.
+Minutes and hours come from the trends, the newest minute or two from Measurements.
 """
 
 import math
@@ -31,6 +31,8 @@ READ_S = 0.5
 NEWEST_MS = 5000.0
 """A Box's newest Measurement is at most this late, beyond three of its windows; later it is silent."""
 LONG_AGO_MS = 0.0
+SETTLED_MS = 15_000
+"""After its end a minute may still have a trend of a part, or none: then its Measurements are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +163,9 @@ class AvailabilityReader:
         store, now_ms = self._store, self._now_ns() // 1_000_000
         day_ms, hour_ms = now_ms - DAY_MS, (now_ms - HOUR_MS) // HOUR_MS * HOUR_MS
         hours = self._hours_of(box_id, day_ms, hour_ms)
-        minutes = [
-            row for row in store.trend_rows(box_id, hour_ms, now_ms, TREND_MS) if row.length_ms == TREND_MS
-        ]
+        over_ms = now_ms - SETTLED_MS - TREND_MS
+        found = store.trend_rows(box_id, hour_ms, now_ms, TREND_MS)
+        minutes = [row for row in found if row.length_ms == TREND_MS and row.start_ms <= over_ms]
         stored_ms = minutes[-1].start_ms + TREND_MS if minutes else now_ms - TEN_MINUTES_MS
         newest = [covered_by_measurement(row) for row in self._rows_since(box_id, int(stored_ms), now_ms)]
         spans = [*map(covered_by_trend, hours), *map(covered_by_trend, minutes), *_apart(newest)]

@@ -1,0 +1,88 @@
+"""MissedMinutes: minutes of which a kill of the service left the Measurements in the store, and no trend.
+
+Open minutes are in memory for up to a minute, those of a Box that is backfilled for longer. A Box does not
+send again what is stored, so after a start they are found by the Measurements that the store holds: first the
+last minutes of each Box, then the rest of its last day.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+from opq_cloud.store.store import CloudStore
+from opq_proto.messages import TREND_MS
+from opq_proto.wire.measurement_columns import NumberedColumns
+
+LAST_MS = 3 * TREND_MS
+"""The minutes that may have been open when the service was killed."""
+DAY_MS = 86_400_000
+"""Measurements are kept for so long at least."""
+WHOLE_MS = TREND_MS - 2_000
+"""A trend that covers less may be of a part of its minute."""
+
+
+class MissedMinutes:
+    """Belongs to one thread. `begin` and `next` raise StoreError, and may be called again."""
+
+    def __init__(self, store: CloudStore) -> None:
+        self._store = store
+        self._newest_ms: dict[str, int] = {}
+        """By Box that has not been heard since the start: its newest stored Measurement."""
+        self._spans: deque[tuple[str, int, int]] = deque()
+        self._days: deque[tuple[str, int, int]] = deque()
+        self._found: deque[tuple[str, int]] = deque()
+
+    def begin(self) -> None:
+        """Notes what is stored of each Box."""
+        newest = self._store.latest_measurements()
+        self._newest_ms = {box_id: row.timestamp_ms for box_id, row in newest.items()}
+
+    def note_heard(self, columns: NumberedColumns) -> None:
+        """Notes Boxes that are heard: their minutes before the open one are over."""
+        if not self._newest_ms or columns.backfilled:
+            return
+        for box_id, at_ms in zip(columns.ids, columns.timestamp_ms.tolist(), strict=True):
+            if box_id in self._newest_ms:
+                self._end(box_id, at_ms // TREND_MS * TREND_MS)
+
+    def note_silent(self) -> None:
+        """Notes that the others are not heard: their last minutes are over, too."""
+        for box_id in list(self._newest_ms):
+            self._end(box_id, None)
+
+    def _end(self, box_id: str, open_ms: int | None) -> None:
+        last_ms = self._newest_ms.pop(box_id) // TREND_MS * TREND_MS
+        end_ms = last_ms if last_ms == open_ms else last_ms + TREND_MS
+        self._spans.append((box_id, end_ms - LAST_MS, end_ms))
+        self._days.append((box_id, end_ms - DAY_MS, end_ms - LAST_MS))
+
+    def next(self) -> tuple[str, int] | None:
+        """Returns (Box, start) of a minute whose trend is not stored, or of a part; None: all are found."""
+        while not self._found and (spans := self._spans or self._days):
+            self._found.extend(self._within(*spans[0]))
+            spans.popleft()
+        return self._found.popleft() if self._found else None
+
+    def _within(self, box_id: str, start_ms: int, end_ms: int) -> Iterator[tuple[str, int]]:
+        rows = self._store.trend_rows(box_id, start_ms, end_ms, TREND_MS)
+        whole = {row.start_ms for row in rows if row.length_ms == TREND_MS and row.time_ms >= WHOLE_MS}
+        known = {row.start_ms for row in rows if row.length_ms == TREND_MS}
+        is_last = end_ms - start_ms == LAST_MS
+        missing_ms: int | None = None
+        for minute_ms in range(start_ms, end_ms + TREND_MS, TREND_MS):
+            if minute_ms < end_ms and minute_ms not in (whole if is_last else known):
+                missing_ms = minute_ms if missing_ms is None else missing_ms
+            elif missing_ms is not None:
+                yield from self._measured(box_id, missing_ms, minute_ms)
+                missing_ms = None
+
+    def _measured(self, box_id: str, start_ms: int, end_ms: int) -> Iterator[tuple[str, int]]:
+        """Yields the minutes of a span that have a Measurement; reads one for each, and one for the end."""
+        while start_ms < end_ms:
+            rows = self._store.measurements(box_id, start_ms, end_ms, 1)
+            if not rows:
+                return
+            minute_ms = rows[0].timestamp_ms // TREND_MS * TREND_MS
+            if minute_ms >= end_ms:
+                return
+            yield box_id, minute_ms
+            start_ms = minute_ms + TREND_MS

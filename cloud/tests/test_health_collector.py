@@ -194,6 +194,18 @@ def test_nobody_outside_is_pinged_while_notifications_cannot_be_sent(
     outside.end()
 
 
+def test_back_ups_are_looked_for_in_the_configured_folder(tmp_path: Path) -> None:
+    elsewhere, data = tmp_path / "elsewhere", tmp_path / "D"
+    elsewhere.mkdir()
+    data.mkdir()
+    with closing(CloudContext(lambda: open_store(None, data))) as shared:
+        for section, found in ((HealthSection(backups=elsewhere), [elsewhere]), (HealthSection(), [])):
+            collector = collector_of(shared, data, section=section)
+            collector._read_machine()
+            infos = [each.info for each in collector._slow if each.condition == "backup"]
+            assert infos == [f"{folder}: there is none" for folder in found]
+
+
 def test_disk_key_and_back_ups_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     share = disk_reading(tmp_path).value
     assert share is not None and 0 < share < 1

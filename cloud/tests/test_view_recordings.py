@@ -14,7 +14,9 @@ import pytest
 from account_scene import FormBrowser, add_people
 
 from opq_cloud.view.pages.shown import recording_examiner
+from opq_cloud.view.web.forms import SentFile
 from opq_cloud.view.web.sign_in import SignIn
+from opq_recordings.facts import RecordingFacts
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -174,6 +176,13 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(eve: FormBrowser)
     eve.get("/examine")
     headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": str(2 << 30)}
     assert eve.send("POST", "/examine", "--b\r\n", headers) == 413 and "bytes that are allowed" in eve.text
+
+
+def test_what_a_process_may_take_is_by_the_largest_recording() -> None:
+    bomb = SentFile("bomb.npz", io.BytesIO(zip_bomb()))
+    examiner = recording_examiner.RecordingExaminer()
+    with pytest.raises(recording_examiner.NotExaminedError, match="unpacks to more than 16 MiB"):
+        examiner.examine([bomb], RecordingFacts(), 2)
 
 
 def test_without_a_session_there_is_no_form(scene: demo.Scene) -> None:

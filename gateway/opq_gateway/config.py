@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -30,8 +30,6 @@ MAX_ID = 2**31 - 1
 @configuration.section
 class UplinkSection:
     """Where Makai listens; without a value: the original's port on loopback, plus --port-offset."""
-
-    REMOVED: ClassVar = {"reconnect_most_s": "take the key away; a broker is tried again after 8 s at most"}
 
     trigger_endpoint: Annotated[
         str | None, Field(description="address of the triggering broker, e.g. tcp://makai:9880", **AT_MAKAI)

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from opq_proto.kit.command_line import CommandGroup, port_offset_option, text_table
 
 
-@click.group(cls=CommandGroup, removed={"down": "end `tool up` with Ctrl-C"})
+@click.group(cls=CommandGroup)
 def tool() -> None:
     """Several commands."""
 
@@ -62,7 +62,6 @@ def list_(limit: int, out: str) -> None: ...
         ("up 1 --simm 3", "tool up: there is no option --simm; did you mean --sim? (tool up --help)"),
         ("up 1 2", "tool up: '2' is more than this command takes (tool up --help)"),
         ("up", "tool up: BOX is missing; want a whole number (tool up --help)"),
-        ("down 3", "tool: down was removed; end `tool up` with Ctrl-C (tool --help)"),
         ("--zzz", "tool: there is no option --zzz (tool --help)"),
         (
             "inner list --timeout 3",

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -150,16 +150,6 @@ def test_each_mistake_is_named_with_what_was_found_and_what_is_wanted(
 ) -> None:
     [line] = problems({**GOOD, **change})
     assert line.startswith(says)
-
-
-def test_a_key_of_an_earlier_version_says_what_to_do_instead() -> None:
-    @section
-    class Kept:
-        limit: int = 3
-        REMOVED: ClassVar = {"limits": "give one limit as limit"}
-
-    with pytest.raises(ConfigError, match=r"limits +was removed; give one limit as limit$"):
-        build(Kept, {"limits": [3]})
 
 
 def test_long_values_are_cut() -> None:

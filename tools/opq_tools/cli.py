@@ -129,30 +129,12 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 }
 """Heading in the list -> command -> (module that has the `command`, its line in the list)."""
 COMMANDS = {name: place for places in HEADINGS.values() for name, place in places.items()}
-REMOVED = {
-    "plan": "the table and the formula for many Boxes are in docs/plan.md",
-    "table": "give --table to opq-tools rules stream",
-    "schema": "name a built-in message in SCHEMAID, or send JSON",
-}
-"""Name of a command of an earlier version -> what to do instead."""
-ALIASES = {
-    "rule": "rules",
-    "ruleset": "rules",
-    "stream": "rules stream",
-    "query": "rules query",
-    "docs": "open docs",
-    "sign": "release sign",
-    "verify": "release sign --verify",
-}
-"""Name of a command of an earlier version -> its words now; it works in this version, and is not listed."""
 
 
 @click.group(
     cls=LazyGroup,
     places=COMMANDS,
     headings=HEADINGS,
-    removed=REMOVED,
-    aliases=ALIASES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="opq-toolkit", prog_name="opq-tools")
@@ -187,8 +169,7 @@ def main() -> None:
         click.echo(f"opq-tools: {error.object[:60]!r} is no UTF-8 text", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        words = (ALIASES.get(word, word).partition(" ")[0] for word in sys.argv[1:])
-        command = next((word for word in words if word in COMMANDS), "")
+        command = next((word for word in sys.argv[1:] if word in COMMANDS), "")
         extras = ",".join(extras_for(command, (error.name or "").partition(".")[0]))
         if not extras:
             raise

@@ -90,7 +90,6 @@ OFFERED = {
     "opq-tools logs --lev": ["--level"],
     "opq-tools logs --level wa": ["warning"],
     "opq-tools up --scenario village_": ["village_random"],
-    "opq-tools incidents list ": [],  # a name of an earlier version; there are none in this store
     "opq-tools rules show ": [],  # no rule engine runs
 }
 """Line -> what is offered at its end."""

@@ -125,10 +125,3 @@ def test_an_event_that_is_not_there_is_named_with_the_newest(tmp_path: Path) -> 
     failed = asked(tmp_path, "show", "7")
     assert failed.exit_code == 1
     assert str(failed.exception) == "event 7 is not in the store; the newest is 2"
-
-
-def test_the_name_of_an_earlier_version_says_what_to_do_instead(tmp_path: Path) -> None:
-    failed = asked(tmp_path, "trace", "1")
-    assert (
-        failed.exit_code == 2 and "trace was removed; give opq-tools events show ID --trace" in failed.output
-    )

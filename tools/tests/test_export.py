@@ -201,13 +201,6 @@ def test_waveforms_are_of_one_event_or_one_incident(
     assert done.exit_code == 2 and "want the ID of an event, the FILE" in done.output
 
 
-def test_the_former_names_lead_to_the_new_ones(scene: Path, tmp_path: Path) -> None:
-    out = tmp_path / "dip.pqd"
-    done = ran("event", "1", "--format", "pqdif", "--out", str(out), "--data-dir", str(scene))
-    assert done.exit_code == 0 and out.exists() and "event is now" in done.output
-    assert "incident was removed; give opq-tools export events --incident ID" in ran("incident", "1").output
-
-
 def test_incidents_as_a_file_say_where_they_come_from(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "incidents.json"
     options = ("incidents", "--out", str(out), "--data-dir", str(scene), "--licence", "CC0-1.0")

@@ -82,7 +82,6 @@ def test_the_list_has_the_label_and_what_the_analyses_say(folder: Path) -> None:
     told = {row["id"]: row for row in json.loads(run(folder, "show", "--json"))}
     assert (told[1]["class"], told[1]["machine_class"]) == ("mains_signalling", "sag")
     assert told[2]["machine_class"] is None
-    assert "labels was removed; opq-tools incidents show --json" in run(folder, "labels")
 
 
 def test_incidents_are_found_by_their_span(folder: Path) -> None:
@@ -129,9 +128,8 @@ def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
     kinds = [each["kind"] for each in json.loads(run(folder, "note", "1", "--json"))]
     assert kinds == ["note", "label", "split", "split", "merge"]
     assert "the crane again" in run(folder, "note", "1")
-    assert "notes was removed; opq-tools incidents note ID" in run(folder, "notes", "1")
     assert "(analyses:" not in run(folder, "note", "--label", "1")
-    assert "Swell" in run(folder, "label", "1", "swell") and "Swell" in run(folder, "list")  # earlier names
+    assert "Swell" in run(folder, "note", "--label", "1", "swell") and "Swell" in run(folder, "show")
 
 
 @pytest.mark.parametrize(

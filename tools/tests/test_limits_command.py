@@ -113,7 +113,6 @@ def test_settings_of_a_trigger_alone_set_no_limits(folder: Path) -> None:
             "windows  is 1; want from 2 to 60",
         ),
         (("set", "--trigger", "flicker", "--box", "4", "windows=4"), "give one of the two"),
-        (("remove", "--box", "4"), "remove was removed; give opq-tools limits set NAME=default"),
         (("set", "default", "ref_v=230"), "give it alone, or NAME=default"),
         (("set", "dip=default"), "dip: no such limit"),
         (("set", "ref_v=default", "ref_hz=50"), "ref_v: there is no default for all Boxes"),

@@ -75,11 +75,6 @@ def test_what_cannot_be_published_is_one_sentence(tmp_path: Path, keys: dict[str
         )
 
 
-def test_the_old_name_of_sign_works(tmp_path: Path) -> None:
-    done = run_in_process("sign", "--new-key", str(tmp_path / "k.pem"))
-    assert done.returncode == 0 and "opq-tools sign is now opq-tools release sign" in done.stderr
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_real_wheel_is_built_published_and_installed_without_internet(

@@ -223,14 +223,6 @@ def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> 
     assert "other" in engine.tools("rules", "create", "ruleTest", '{"id":"other"}', code=2)
 
 
-@pytest.mark.parametrize("words", [("update",), ("validate",), ("stream", "update")])
-def test_a_command_that_is_gone_says_the_option_of_create(words: tuple[str, ...]) -> None:
-    refused = run("rules", *words, "demo")
-    option = "--dry-run" if words == ("validate",) else "--replace"
-    assert refused.returncode == 2
-    assert f"{words[-1]} was removed; give opq-tools rules" in refused.stderr and option in refused.stderr
-
-
 def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> None:
     simulated(engine)
     engine.tools("rules", "create", "deep", "SELECT v FROM demo WHERE v > 126")
@@ -422,9 +414,6 @@ def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_pat
     assert engine.tools("plugin", "show", "udf") == "twice\n"
     assert engine.tools("plugin", "show") == "plug-in  version  has\ntwice    1.0.0    functions: twice\n"
     assert engine.json("plugin", "show", "udf", "twice") == {"name": "twice", "plugin": "twice"}
-    assert "opq-tools plugin install registers" in engine.tools(
-        "plugin", "register", "twice", "twice", code=2
-    )
 
 
 def test_a_folder_is_packed_installed_and_replaced_by_a_higher_version(
@@ -454,16 +443,15 @@ def test_commands_of_an_earlier_version_do_what_they_did_and_name_their_successo
     run("plugin", "new", "function", "twice", str(tmp_path / "twice"))
     run("plugin", "pack", str(tmp_path / "twice"), "--out", str(tmp_path / "twice.zip"))
     package = ("function", "twice", "-z", str(tmp_path / "twice.zip"))
-    assert "twice is created" in engine.tools("plugin", "create", *package)
-    assert engine.tools("plugin", "list", "function") == "twice\n"
-    assert "installed already" in engine.tools("plugin", "update", *package, code=1)
+    assert "twice is created" in engine.tools("plugin", "install", *package)
+    assert engine.tools("plugin", "show", "function") == "twice\n"
+    assert "installed already" in engine.tools("plugin", "install", *package, code=1)
     engine.tools("rules", "stream", "create", "demo", '() WITH (DATASOURCE="demo", TYPE="memory")')
     engine.tools("rules", "create", "deep", "SELECT v FROM demo WHERE v > 126")
-    assert "filter" in engine.tools("rules", "explain", "deep")
-    assert engine.tools("rules", "stream", "list") == "demo\n"
-    done = run_in_shell("rules", "list", url=engine.url)
+    assert "filter" in engine.tools("rules", "show", "deep", "--plan")
+    assert engine.tools("rules", "stream", "show") == "demo\n"
+    done = run_in_shell("rules", "show", url=engine.url)
     assert done.stdout == "rule  state\ndeep  running\n"
-    assert "opq-tools rules list is now opq-tools rules show; the old name goes" in done.stderr
 
 
 def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp_path: Path) -> None:
@@ -509,29 +497,3 @@ def test_the_token_is_read_where_the_engine_names_it_or_from_a_file(engine: Engi
     for path in (str(wrong), "rules/rest_token", "/etc/passwd", 3):
         assert named_token(json.dumps({"token_file": path}).encode()) is None
     assert named_token(b"[" * 100_000) is None and named_token(b"") is None
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("rule", "rules"), ("ruleset", "rules"), ("stream", "rules stream")],
-)
-def test_a_name_of_an_earlier_version_works_and_says_the_new_one(old: str, new: str) -> None:
-    done, wanted = run(old, "--help"), run(*new.split(), "--help")
-    assert (done.returncode, done.stdout) == (0, wanted.stdout)
-    assert done.stderr == f"tools {old} is now tools {new}; the old name goes with the next version\n"
-    assert wanted.stderr == "" and f"\n  {old} " not in run("--help").stdout
-
-
-def test_what_became_an_option_says_so() -> None:
-    for words in (("table",), ("rules", "table")):
-        done = run(*words, "list")
-        assert done.returncode == 2
-        assert "table was removed; give --table to opq-tools rules stream" in done.stderr
-    assert (
-        "restart was removed; give opq-tools rules start NAME --again" in run("rules", "restart", "r").stderr
-    )
-
-
-def test_what_was_merged_into_explain_says_so() -> None:
-    done = run("rule", "topo", "deep")
-    assert done.returncode == 2 and "topo was removed; opq-tools rules show NAME --plan --json" in done.stderr

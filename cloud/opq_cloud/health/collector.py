@@ -43,7 +43,7 @@ NEWEST_S = 10.0
 PING_TIMEOUT_S = 4.0
 NOTIFIER = "notifications"
 BACKUPS = "backups"
-"""Archives are looked for in this folder of the data folder, where it is there (it may be a link)."""
+"""Without `health.backups`, archives are looked for in this folder of the data folder, if it exists."""
 
 
 class HealthCollector:
@@ -66,6 +66,7 @@ class HealthCollector:
         for counted in ("asked", "not_answered", "alerts", "recoveries"):
             self.counters.add(counted, 0)
         self._section, self._shared, self._folder = section, shared, folder
+        self._backups = section.backups or folder / BACKUPS
         self._server_key, self._public_url, self._own = server_key, public_url, own
         self._neighbours = neighbours
         self._judge, self._reader = HealthJudge(), AnswerReader(version("opq-toolkit"))
@@ -218,7 +219,7 @@ class HealthCollector:
 
     def _read_machine(self) -> None:
         now_s, verdicts = self._judge.now_s, self._verdicts
-        found = list(slow_readings(self._server_key, self._folder / BACKUPS, self._public_url))
+        found = list(slow_readings(self._server_key, self._backups, self._public_url))
         for name, share in self._shares.items():
             heard = verdicts.get(name)  # a silence of the last hour was an alert of its own
             if heard is not None and heard.ill is False and now_s - heard.since_s > HOUR_MS / 1000:

@@ -199,33 +199,6 @@ def test_all_problems_of_a_toml_file_are_reported_at_once(tmp_path: Path) -> Non
     assert "answer_timeout_s" in text
 
 
-@pytest.mark.parametrize(
-    ("section", "key", "instead"),
-    [
-        ("[further_brokers]", "measurement_endpoint", "let all gateways of this store send to its one"),
-        (
-            "backend_keys",
-            "clear_ports",
-            "leave backend_keys.enabled off, and write ?curve=",
-        ),
-        ("store", "shared", "one instance of each service works on a store"),
-        ("triggering_service", "share", "one triggering service judges all Boxes of a store"),
-        ("triggering_service", "share_endpoint", "one triggering service judges all Boxes of a store"),
-    ],
-)
-def test_a_key_of_an_earlier_version_is_refused_with_what_to_do_instead(
-    tmp_path: Path, section: str, key: str, instead: str
-) -> None:
-    path = tmp_path / "cloud.toml"
-    path.write_text(f'[{section}]\n{key} = "1/2"\n')
-    with pytest.raises(ConfigError) as refused:
-        read_config([path])
-    (line,) = str(refused.value).splitlines()[1:]
-    name = "further_brokers" if section == "[further_brokers]" else f"{section}.{key}"
-    assert line.split(maxsplit=1)[0] == name and f"was removed; {instead}" in line
-    assert "(docs/" in line
-
-
 def test_an_address_without_a_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
     path = tmp_path / "cloud.toml"
     path.write_text(

@@ -302,9 +302,6 @@ def test_config_check_says_what_the_start_would_say(tmp_path: Path) -> None:
     ours.write_text(f'[view.mail]\nserver = "127.0.0.1:25"\npassword_file = "{tmp_path}/none"\n')
     told = checked(ours)
     assert told.exit_code == 1 and f"{tmp_path}/none is not there, or may not be read" in told.output
-    ours.write_text('[view]\nlanguages = "/etc/opq/translations"\n')
-    told = checked(ours)
-    assert told.exit_code == 2 and "view.languages" in told.output and "was removed" in told.output
 
 
 def test_every_address_of_an_original_file_is_ours() -> None:

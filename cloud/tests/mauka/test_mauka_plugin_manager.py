@@ -142,8 +142,6 @@ def test_install_watch_runs_each_save(mauka, tmp_path, until):
         "install",
         str(folder),
         "--watch",
-        "--into",
-        "sim",
     ]
     process = subprocess.Popen(
         [*command, "--port-offset", str(mauka.offset)],

@@ -14,7 +14,6 @@ one line of help; `opq_proto.config.sample` prints the sample file from them.
         uplink: Uplink  # required, since a key in it is
         clock: Clock = Clock()  # a frozen default is shared safely
         box: tuple[Box, ...] = ()  # [[box]]
-        REMOVED: ClassVar = {"proxy": "give the proxy's address as uplink.endpoint"}
 """
 
 import dataclasses
@@ -126,7 +125,7 @@ def _known(
     kept: dict[str, Any] = {}
     for key, value in table.items():
         if key not in fields:
-            problems.append(Problem((*path, key), _unknown(cls, key, fields)))
+            problems.append(Problem((*path, key), _unknown(key, fields)))
             continue
         inner = table_of(fields[key].annotation)
         item = item_of(fields[key].annotation)
@@ -141,11 +140,8 @@ def _known(
     return kept
 
 
-def _unknown(cls: type[Any], key: str, fields: Fields) -> str:
-    """Returns the text for a key that `cls` does not have, or had in an earlier version."""
-    instead = getattr(cls, "REMOVED", {}).get(key)
-    if instead:
-        return f"was removed; {instead}"
+def _unknown(key: str, fields: Fields) -> str:
+    """Returns the text for a key that a section does not have."""
     import difflib  # for a key that is misspelt; no running service needs it
 
     near = difflib.get_close_matches(key, fields, n=1)

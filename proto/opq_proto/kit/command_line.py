@@ -32,22 +32,6 @@ _EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
 class CommandGroup(click.Group):
     """A `click.Group`; wrong use of it, or of any command in it, ends with code 2 and one line."""
 
-    def __init__(
-        self,
-        *args: Any,
-        removed: Mapping[str, str] | None = None,
-        aliases: Mapping[str, str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """
-        Args:
-            removed: name of a command of an earlier version -> the sentence that says what to do instead.
-            aliases: name of an earlier version -> its words now; not listed; stderr names the words.
-        """
-        super().__init__(*args, **kwargs)
-        self.removed = removed or {}
-        self.aliases = aliases or {}
-
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
@@ -55,17 +39,6 @@ class CommandGroup(click.Group):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
             raise _one_line(error, info_name or "") from error
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        words = self.aliases.get(args[0])
-        if words is not None:
-            if not ctx.resilient_parsing:  # a shell that completes shows no remark
-                old, new = f"{ctx.command_path} {args[0]}", f"{ctx.command_path} {words}"
-                click.echo(f"{old} is now {new}; the old name goes with the next version", err=True)
-            args = [*words.split(), *args[1:]]
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -172,9 +145,6 @@ def _words(error: click.UsageError) -> str:
         return _parameter_words(error)
     unknown = _NO_COMMAND.match(error.message)
     if unknown and error.ctx is not None and isinstance(error.ctx.command, click.Group):
-        instead = getattr(error.ctx.command, "removed", {}).get(unknown[1])
-        if instead:
-            return f"{unknown[1]} was removed; {instead}"
         names = error.ctx.command.list_commands(error.ctx)
         near = _nearest(unknown[1], names)
         hint = f"did you mean {near}?" if near else f"there are {', '.join(names)}"

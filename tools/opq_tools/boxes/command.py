@@ -48,7 +48,6 @@ box_or_all = click.argument(
 @click.group(
     "boxes",
     cls=CommandGroup,
-    aliases={"list": "show"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:

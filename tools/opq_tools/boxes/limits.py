@@ -81,10 +81,6 @@ _trigger_option = click.option(
 @click.group(
     "limits",
     cls=CommandGroup,
-    removed={
-        "triggers": "give opq-tools limits list --allowed",
-        "remove": "give opq-tools limits set NAME=default, or set default for all of them",
-    },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:

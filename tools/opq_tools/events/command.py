@@ -36,8 +36,6 @@ class EventNotKnownError(OpqError):
 @click.group(
     "events",
     cls=CommandGroup,
-    removed={"trace": "give opq-tools events show ID --trace"},
-    aliases={"list": "show"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:

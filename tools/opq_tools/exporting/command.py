@@ -33,11 +33,6 @@ Decorated = Callable[..., None]
 @click.group(
     "export",
     cls=CommandGroup,
-    removed={
-        "findings": "give opq-tools export incidents --findings",
-        "incident": "give opq-tools export events --incident ID; findings: export incidents",
-    },
-    aliases={"event": "events"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:

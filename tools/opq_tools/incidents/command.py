@@ -30,11 +30,6 @@ class_type = click.Choice(tuple(CLASS_PHRASES))
 @click.group(
     "incidents",
     cls=CommandGroup,
-    removed={
-        "labels": "opq-tools incidents show --json has class and machine_class of each",
-        "notes": "opq-tools incidents note ID without a text lists them",
-    },
-    aliases={"list": "show", "label": "note --label"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:

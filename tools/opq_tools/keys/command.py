@@ -89,10 +89,6 @@ _public = click.option(
 @click.group(
     "keys",
     cls=CommandGroup,
-    removed={
-        "backend": "give --backend to opq-tools keys list, add and revoke",
-        "server": "give opq-tools keys rotate --server",
-    },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:

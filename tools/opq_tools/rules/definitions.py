@@ -11,13 +11,12 @@ from opq_tools.shared import values
 from opq_tools.shared.rule_server import RuleServer, server_command, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
-_REMOVED = {"update": "give opq-tools rules stream create NAME … --replace"}
 table_option = click.option(
     "--table", "what", flag_value="table", default="stream", help="A table instead of a stream."
 )
 
 
-@click.group("stream", cls=CommandGroup, removed=_REMOVED, aliases={"list": "show"})
+@click.group("stream", cls=CommandGroup)
 def stream_command() -> None:
     """Define, list and drop streams and tables of a running rule engine.
 

@@ -24,19 +24,9 @@ PLACES = {
     "push": ("rules.ruleset:push", "Import a file into many engines."),
 }
 """Commands that have files of their own."""
-_REMOVED = {
-    "restart": "give opq-tools rules start NAME --again",
-    "table": "give --table to opq-tools rules stream",
-    "trace": "give a record and the rule to opq-tools rules try",
-    "topo": "opq-tools rules show NAME --plan --json shows the nodes",
-    "update": "give opq-tools rules create NAME … --replace",
-    "validate": "give opq-tools rules create NAME … --dry-run",
-}
-
-_ALIASES = {"list": "show", "status": "show --status", "explain": "show --plan"}
 
 
-@click.group("rules", cls=LazyGroup, places=PLACES, removed=_REMOVED, aliases=_ALIASES)
+@click.group("rules", cls=LazyGroup, places=PLACES)
 def command() -> None:
     """Streams, tables and rules of a running engine: create, watch, try, export and import.
 

@@ -29,11 +29,7 @@ class SimGroup(LazyGroup):
     """Reads `sim N …` as `sim run N …`: a first word that is no subcommand starts Boxes."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if (
-            args
-            and args[0] not in (*self.list_commands(ctx), *self.aliases)
-            and args[0] not in ("-h", "--help")
-        ):
+        if args and args[0] not in self.list_commands(ctx) and args[0] not in ("-h", "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -74,7 +70,7 @@ def outage_options(function: Decorated) -> Decorated:
     return every(lasts(function))
 
 
-@click.group("sim", cls=SimGroup, places=PLACES, aliases={"status": "show"})
+@click.group("sim", cls=SimGroup, places=PLACES)
 def command() -> None:
     """Simulated Boxes on a simulated grid, and disturbances on demand.
 

@@ -6,7 +6,7 @@ otherwise; `endpoint_ports.py` checks and moves their ports.
 """
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from opq_cloud.core.settings.makai import (
     AcquisitionBrokerSection,
@@ -50,11 +50,6 @@ class CloudKeysSection:
 class BackendKeysSection:
     """Where services meet: 9881 to 9884, 9899, 9777, 10000, 10001, 12000 (docs/backend-keys.md)."""
 
-    REMOVED: ClassVar = {
-        "clear_ports": "leave backend_keys.enabled off, and write ?curve=FOLDER&name=NAME after each "
-        "address that has keys (docs/backend-keys.md)"
-    }
-
     enabled: Annotated[
         bool, Field(description="these addresses require CURVE keys; false: in clear, as in the original")
     ] = False
@@ -71,11 +66,6 @@ class BackendKeysSection:
 @section
 class StoreSection:
     """Where measurements, events and incidents are kept."""
-
-    REMOVED: ClassVar = {
-        "shared": "one instance of each service works on a store; for more Boxes run a cloud for each "
-        "region, with a store of its own (docs/plan.md)"
-    }
 
     mongo_uri: Annotated[str | None, Field(description="mongodb://…; none: embedded in data_dir")] = None
     data_dir: Annotated[
@@ -135,6 +125,13 @@ class HealthSection:
             "notifications run; none: no request",
         ),
     ] = None
+    backups: Annotated[
+        Path | None,
+        Field(
+            description="folder of the archives of `opq-tools backup`, whose age is checked; none: backups "
+            "in the data folder, if it exists"
+        ),
+    ] = None
     services: Annotated[
         tuple[WatchedService, ...],
         Field(
@@ -156,11 +153,6 @@ class UpdateSection:
 @section
 class CloudConfig:
     """Everything `opq-cloud` reads."""
-
-    REMOVED: ClassVar = {
-        "further_brokers": "let all gateways of this store send to its one triggering broker, or run a cloud "
-        "for each region, with a store of its own (docs/plan.md)"
-    }
 
     data_dir: Annotated[
         Path | None, Field(description="D, the data folder; none: ${XDG_DATA_HOME:-~/.local/share}/opq")

@@ -1,7 +1,7 @@
 """Sections of Makai: both brokers, the triggering service with its rules, the event service."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_plugins.policy_section import RuleEngineSection
@@ -10,10 +10,6 @@ from opq_proto.config.reading import Field, section
 
 @section
 class TriggeringBrokerSection:
-    REMOVED: ClassVar = {
-        "send_queue_messages": "take the key away; 10,000 messages wait for each subscriber (cloud/README.md)"
-    }
-
     box_endpoint: Annotated[str, Field(description="Boxes send measurements here (CURVE)")] = (
         "tcp://127.0.0.1:9880"
     )
@@ -45,11 +41,6 @@ class TriggeringBrokerSection:
 
 @section
 class AcquisitionBrokerSection:
-    REMOVED: ClassVar = {
-        "pending_s": "take the key away; a command waits 120 s for its answer",
-        "pending_commands": "take the key away; 100,000 commands may wait for an answer",
-    }
-
     command_endpoint: Annotated[str, Field(description="Boxes read commands here (CURVE)")] = (
         "tcp://127.0.0.1:8194"
     )
@@ -93,18 +84,12 @@ class CloudRulesSection(RuleEngineSection):
     ] = 10_000
 
 
-ONE_SERVICE = (
-    "one triggering service judges all Boxes of a store; for more of them run a cloud for each region, with "
-    "a store of its own (docs/plan.md)"
-)
 Budget = Annotated[int, Field(ge=100_000, le=10**12)]
 
 
 @section
 class AskingSection:
     """Which Boxes a decision asks, and for how much: `docs/makai.md`."""
-
-    REMOVED: ClassVar = {"most_joining_of_feeder": "take the key away; most_boxes_of_event limits them all"}
 
     most_boxes: Annotated[
         int, Field(ge=1, le=1000, description="most Boxes requested by a decision, with the one that saw it")
@@ -143,14 +128,6 @@ class AskingSection:
 
 @section
 class TriggeringServiceSection:
-    REMOVED: ClassVar = {
-        "share": ONE_SERVICE,
-        "share_endpoint": ONE_SERVICE,
-        "see_again_s": "take the key away; triggers read the last 120 s again at a start",
-        "merge_events": "take the key away; a trigger may be merged into the latest 200 events",
-        "batch_rows": "give batch_ms; 1,000 waiting rows are stored earlier",
-    }
-
     measurement_endpoint: Annotated[str, Field(description="the broker's backend_endpoint")] = (
         "tcp://127.0.0.1:9881"
     )
@@ -195,8 +172,6 @@ class TriggeringServiceSection:
 
 @section
 class EventServiceSection:
-    REMOVED: ClassVar = {"most_requested": "take the key away; 20 requested events may wait for their Boxes"}
-
     answer_endpoint: Annotated[str, Field(description="the acquisition broker's address of this name")] = (
         "tcp://127.0.0.1:9899"
     )

@@ -1,7 +1,7 @@
 """Sections of Mauka: `[mauka]`, and below it installed analyses, processes, outages, asking, statistics."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_plugins.policy_section import PluginProcesses
@@ -38,8 +38,6 @@ class AnalysisWorkersSection:
 @section
 class OutageSection:
     """Silent Boxes: whether they lost their supply or only their network: docs/mauka-cases.md, "Outages"."""
-
-    REMOVED: ClassVar = {"look_s": "take the key away; Boxes are checked every 2 s"}
 
     enabled: Annotated[bool, Field(description="look for outages")] = True
     silence_s: Annotated[float, Field(ge=2, le=86_400, description="shortest silence that counts")] = 10.0

@@ -1,7 +1,7 @@
 """Sections of View: `[view]`, and below it mail, rule engines to administer."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from opq_proto.config.reading import Field, section
 
@@ -39,11 +39,6 @@ class RuleEngineEntry:
 
 @section
 class ViewSection:
-    REMOVED: ClassVar = {
-        "embed_in": "link to /map; no page of View can be framed",
-        "openid": "put a proxy that signs in by OpenID Connect before View; accounts keep their passwords",
-        "languages": "take the key away, for pages are English; a browser translates them",
-    }
     http_endpoint: Annotated[
         str, Field(description="the pages and REST; beyond 127.0.0.1 for other machines")
     ] = "127.0.0.1:8888"
@@ -91,6 +86,15 @@ class ViewSection:
     tile_attribution: Annotated[
         str, Field(max_length=200, description="credit of the tiles' owner, shown below the map")
     ] = ""
+    recording_mb: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1_000,
+            description="largest recording that a visitor may send to /examine, MB; its process may take 48 "
+            "MB of memory for each of them, 3 GB at least",
+        ),
+    ] = 64
     mail: MailSection = Field(default_factory=MailSection)
     rule_engines: Annotated[
         tuple[RuleEngineEntry, ...],

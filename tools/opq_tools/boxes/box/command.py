@@ -87,7 +87,7 @@ def _number(context: click.Context, parameter: click.Parameter, text: str) -> st
     return str(int(text))
 
 
-@click.group("box", cls=CommandGroup, aliases={"half-cycles": "waveform --half-cycles"})
+@click.group("box", cls=CommandGroup)
 def command() -> None:
     """Send a request to a Box, through Makai and its gateway.
 

@@ -17,16 +17,8 @@ COMMANDS = {
 }
 """Name -> (module (its `command`) or `module:name`, line in the list)."""
 
-REMOVED = {
-    "status": "opq-tools plugin show has it",
-    "register": "opq-tools plugin install registers the functions of the plug-in",
-    "rollback": "give opq-tools plugin install KIND NAME --rollback",
-}
-"""Name of a command of an earlier version -> what to do instead."""
-ALIASES = {"create": "install", "update": "install", "push": "install", "list": "show"}
 
-
-@click.group("plugin", cls=LazyGroup, places=COMMANDS, removed=REMOVED, aliases=ALIASES)
+@click.group("plugin", cls=LazyGroup, places=COMMANDS)
 def command() -> None:
     """Write, test, pack and install plug-ins.
 

@@ -39,9 +39,6 @@ from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_
     "--endpoint",
     help="Of the original's form: address of Mauka's plug-in manager.  [default: tcp://127.0.0.1:12000]",
 )
-@click.option(
-    "--into", type=click.Choice(["up", "sim"]), hidden=True, help="Without effect; for old scripts."
-)
 @server_command
 def command(
     server: RuleServer,
@@ -52,7 +49,6 @@ def command(
     watch: bool,
     name: str | None,
     endpoint: str | None,
-    into: str | None,
 ) -> None:
     """Install a plug-in in a running system; a higher version replaces the running one while rules run.
 

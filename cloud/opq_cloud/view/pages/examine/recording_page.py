@@ -33,8 +33,6 @@ TEXTS = {
 """Field of the form -> its label, and the option of `opq-tools analyze` that states the same."""
 LABELS = {option: label for label, option in (*NUMBERS.values(), *TEXTS.values())}
 OPTION = re.compile(r"--[a-z-]+")
-LARGEST_MB = 64
-"""Largest recording."""
 
 
 class RecordingPages:
@@ -43,11 +41,12 @@ class RecordingPages:
     def __init__(self, accounts: AccountContext, examiner: RecordingExaminer) -> None:
         self._accounts = accounts
         self._examiner = examiner
+        self._largest_mb = accounts.visitors.config.recording_mb
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/examine", self.form_page, response_class=HTMLResponse)
-        examine = form_route(self.examine, file_bytes=LARGEST_MB * 1_000_000, empty_files=True)
+        examine = form_route(self.examine, file_bytes=self._largest_mb * 1_000_000, empty_files=True)
         router.add_api_route("/examine", examine, methods=["POST"])
         return router
 
@@ -62,7 +61,7 @@ class RecordingPages:
             if not files:
                 raise NotExaminedError("Choose a recording; of COMTRADE its .cfg and its .dat together.")
             given = facts_of(form)
-            body = self._examiner.examine(files, given)
+            body = self._examiner.examine(files, given, self._largest_mb)
         except NotExaminedError as error:
             return self._page(form.fields, for_people(str(error)), error.status)
         name = " and ".join(each.name for each in files)
@@ -75,7 +74,7 @@ class RecordingPages:
             "recording.html", "incidents", code,
             typed=typed, problem=problem, name=name, body=body,
             fields=[(field, label) for field, (label, _) in {**NUMBERS, **TEXTS}.items() if field != "side"],
-            largest_mb=LARGEST_MB, largest_bytes=LARGEST_MB * 1_000_000 - MAX_FORM_BYTES,
+            largest_mb=self._largest_mb, largest_bytes=self._largest_mb * 1_000_000 - MAX_FORM_BYTES,
         )  # fmt: skip
         if code == 503:
             made.headers["Retry-After"] = "60"

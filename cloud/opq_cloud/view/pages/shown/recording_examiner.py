@@ -47,11 +47,12 @@ class RecordingExaminer:
         """Ends what runs."""
         self._closing.set()
 
-    def examine(self, files: Sequence[SentFile], given: RecordingFacts) -> str:
+    def examine(self, files: Sequence[SentFile], given: RecordingFacts, largest_mb: int) -> str:
         """The page of the recording as HTML. Blocks for as long as it takes, at most `LONGEST_S`.
 
         Args:
             files: the recording, with the files that belong to it.
+            largest_mb: what its process may take is by this.
         Raises:
             NotExaminedError: it cannot be read or measured, or no place is free.
         """
@@ -66,7 +67,7 @@ class RecordingExaminer:
                     each.file.seek(0)
                     with (folder / "sent" / sent_name).open("wb") as file:
                         shutil.copyfileobj(each.file, file, 1 << 20)
-                order = {"file": main_name(names), "facts": asdict(given)}
+                order = {"file": main_name(names), "facts": asdict(given), "largest_mb": largest_mb}
                 (folder / "order.json").write_text(json.dumps(order))
                 return self._answer_of(folder)
         except OSError as error:

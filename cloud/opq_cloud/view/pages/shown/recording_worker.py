@@ -21,28 +21,30 @@ from opq_proto.errors import OpqError
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
 
-MEMORY_BYTES = 3 << 30
-"""Of addresses, the mapped files and libraries among them; a recording of 64 MB takes half of it."""
-FILE_BYTES = 1 << 29
-"""Most that a zip may unpack to, and the largest file."""
+MEMORY_BYTES, MEMORY_BYTES_FOR_MB = 3 << 30, 48 << 20
+"""At least, and for each MB of the largest recording: addresses, the mapped files and libraries among them. A
+recording of 64 MB takes half of it."""
+UNPACKED_BYTES_FOR_MB = 8 << 20
+"""Most that a zip may unpack to, and the largest file, for each MB of the largest recording."""
 CPU_S, OPEN_FILES = 100, 256
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     order = json.loads((folder / "order.json").read_text())
-    confine(folder)
+    largest_mb = int(order["largest_mb"])
+    confine(folder, largest_mb)
     os.chdir(folder / "sent")
-    answer = examined(Path(order["file"]), RecordingFacts(**order["facts"]))
+    answer = examined(Path(order["file"]), RecordingFacts(**order["facts"]), largest_mb)
     (folder / "answer.json").write_text(json.dumps(answer))
 
 
-def examined(path: Path, given: RecordingFacts) -> dict[str, str]:
+def examined(path: Path, given: RecordingFacts, largest_mb: int) -> dict[str, str]:
     """`body`, the page of the recording as HTML, or `refused`, one sentence."""
     limits = Limits()
     try:
         with np.errstate(all="ignore"):
-            recording = read_recording(path, given, FILE_BYTES)
+            recording = read_recording(path, given, UNPACKED_BYTES_FOR_MB * largest_mb)
             found = measured(recording, limits)
             return {"body": body_of(found, limits, *phases_of(found, given, limits))}
     except OpqError as error:
@@ -55,11 +57,12 @@ def examined(path: Path, given: RecordingFacts) -> dict[str, str]:
         return {"refused": f"{path}: cannot be read: {error.strerror or error}"}
 
 
-def confine(folder: Path) -> None:
+def confine(folder: Path, largest_mb: int) -> None:
     """Gives up for good what reading a file does not need; what this kernel does not have is left out."""
     protection.first_to_go()
     os.nice(10)
-    protection.limit(MEMORY_BYTES, CPU_S, FILE_BYTES, OPEN_FILES, 0)
+    memory_bytes = max(MEMORY_BYTES, MEMORY_BYTES_FOR_MB * largest_mb)
+    protection.limit(memory_bytes, CPU_S, UNPACKED_BYTES_FOR_MB * largest_mb, OPEN_FILES, 0)
     protection.end_with_parent()
     protection.no_new_privileges()
     version = landlock.version()

@@ -59,6 +59,15 @@ class Scrapes:
     def _put(self, number: int, name: str, labels: Mapping[str, str], value: float) -> None:
         self.values.setdefault((name, tuple(sorted(labels.items()))), {})[number] = value
 
+    def under(self, name: str, **labels: str) -> list[float]:
+        """The values of the first series that has these labels, in the scrapes under the fault."""
+        found = next(
+            values
+            for (known, own), values in self.values.items()
+            if known == name and labels.items() <= set(own)
+        )
+        return [value for number, value in sorted(found.items()) if number > 0]
+
     def values_of(self, name: str, labels: Labels, goes_on: bool) -> str:
         """In promtool's notation: the first scrape, held; those under the fault, and what follows."""
         found = self.values[name, labels]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.store import open_store
+from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.mongo import server
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.system_record import CLOUD, GATEWAY, MeantService, note_meant
+from opq_tools.system.doctor import stores
 from opq_tools.system.doctor.folder import check_folder
 from opq_tools.system.doctor.problem import Problem
 from opq_tools.system.doctor.stores import SCHEMAS
@@ -101,6 +103,27 @@ def test_the_clock_of_a_gateway_alone_is_compared_with_its_queue(data_dir: Path)
     change(queue, f"INSERT INTO boxes VALUES (1, {time.time_ns() + 600 * 10**9})")
     (clock,) = found(data_dir)
     assert clock.what == "clock" and str(queue) in clock.text
+
+
+def test_a_mongodb_of_the_configuration_is_out_of_reach_or_shows_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ANSWER_MS", 200)
+    KeyFolder(tmp_path / "curve").create(server=True, box_ids=())
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/cloud.toml").write_text('[store]\nmongo_uri = "mongodb://u:secret@127.0.0.1:1/opq"\n')
+    (away,) = found(tmp_path)
+    assert away.what == "store" and "127.0.0.1:1" in away.text and "secret" not in away.text
+
+    def opened(uri: str, folder: Path, untouched: bool) -> CloudStore:
+        assert uri.endswith("127.0.0.1:1/opq") and untouched
+        return open_store(None, tmp_path / "instead")
+
+    monkeypatch.setattr(stores, "open_store", opened)
+    assert found(tmp_path) == []
+    add_measurement(tmp_path / "instead", 90)
+    (clock,) = found(tmp_path)
+    assert clock.what == "clock" and "the MongoDB of the configuration" in clock.text
 
 
 def test_a_locked_store_is_not_a_damaged_one(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from clean_root import in_root, run_step
 from house_under_test import ROOT, until
 
 NEEDED = ("debootstrap", "unshare", "nsenter", "setpriv", "git")
@@ -28,15 +29,7 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"cannot make a clean root here: no {', '.join(MISSING)}"),
 ]
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
-INDEX_CERTIFICATES = os.environ.get("PIP_CERT", "")
-DEVICES = "null:3 zero:5 full:7 random:8 urandom:9"
 VOLUMES = ("/var/lib/opq", "/var/lib/opq-backups")
-ENTER = f"""set -e; root=$1; shift; mount --bind "$root" "$root"
-mount -t proc proc "$root/proc"; mount -t tmpfs -o mode=755 tmpfs "$root/dev"
-for device in {DEVICES}; do mknod -m 666 "$root/dev/${{device%:*}}" c 1 "${{device#*:}}"; done
-mkdir "$root/dev/shm" "$root/dev/pts"; mount -t tmpfs tmpfs "$root/dev/shm"
-mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"; ln -s pts/ptmx "$root/dev/ptmx"
-"""
 FROZEN = f"""ip link set lo up; ip route add 192.0.2.0/24 dev lo  # a container has a network
 mount -o remount,bind,ro "$root"; mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 for volume in {" ".join(VOLUMES)}; do mount --bind "$root.volumes$volume" "$root$volume"; done
@@ -85,40 +78,6 @@ def rest_of(word: str) -> str:
     """What the image says last of a word, such as ENTRYPOINT."""
     steps = [step for stage in needed_stages() for step in stage.steps]
     return next(rest for name, rest in reversed(steps) if name == word)
-
-
-def in_root(root: Path, setup: str, *command: str) -> list[str]:
-    """The words that run a command in a root, in name spaces of its own."""
-    spaces = ("--mount", "--pid", "--fork", "--kill-child", "--propagation=private")
-    network = ("--net",) if setup else ()
-    return [
-        "unshare",
-        *spaces,
-        *network,
-        "sh",
-        "-c",
-        f'{ENTER}{setup}exec chroot "$root" "$@"',
-        "sh",
-        str(root),
-        *command,
-    ]
-
-
-def run_step(root: Path, step: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-    environment.pop("PIP_FIND_LINKS", None)
-    environment |= {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "DEBIAN_FRONTEND": "noninteractive",
-    }
-    if INDEX_CERTIFICATES:
-        shutil.copy(INDEX_CERTIFICATES, root / "tmp/index.crt")
-        environment |= {"PIP_CERT": "/tmp/index.crt"}
-    done = subprocess.run(
-        in_root(root, "", "sh", "-c", step), env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{step}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
 def copy_into(root: Path, rest: str, stage_roots: Path) -> None:

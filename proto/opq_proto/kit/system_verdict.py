@@ -131,8 +131,8 @@ def system_verdict(record: SystemRecord, answers: Mapping[str, ServiceAnswer]) -
         if url in known or answer.document is None:
             continue
         name = str(answer.document.get("name"))
-        if answer.ours and is_whole and name not in (GATEWAY, RULES):
-            continue  # a part of it
+        if answer.ours and (name == RULES or (is_whole and name != GATEWAY)):
+            continue  # a part of another: rules that run alone are in the record
         if answer.ours:
             services.append(ServiceVerdict(name, url, ServiceState.RUNS, meant=False))
         elif other := _folder(answer.document):

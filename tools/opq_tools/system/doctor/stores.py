@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from opq_cloud.core.conditions import CONDITIONS
+from opq_cloud.store import open_store
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
 from opq_cloud.store.embedded.measurement_log import NEWEST_MS
 from opq_cloud.store.embedded.schema import MIGRATIONS
+from opq_proto.errors import StoreError
+from opq_tools.shared.opened_store import store_place
 from opq_tools.system.doctor.problem import Problem
 
 CHECKED_BYTES = 200 << 20
@@ -58,6 +61,21 @@ def check_stores(data_dir: Path) -> Iterator[Problem]:
         if path.stat().st_size <= CHECKED_BYTES:
             yield from _read_whole(path)
     yield from check_clock(data_dir)
+    yield from _check_mongo(data_dir)
+
+
+def _check_mongo(data_dir: Path) -> Iterator[Problem]:
+    """Yields that the MongoDB of the cloud's configuration is out of reach, and a clock that is before it."""
+    mongo_uri, folder = store_place(None, data_dir)
+    if mongo_uri is None:
+        return
+    try:
+        with contextlib.closing(open_store(mongo_uri, folder, untouched=True)) as store:
+            newest_ms = store.newest_ms()
+    except StoreError as error:
+        yield Problem("store", str(error), "start it, or correct [store] mongo_uri of the cloud")
+        return
+    yield from _compared(newest_ms, "the MongoDB of the configuration")
 
 
 def _read_whole(path: Path) -> Iterator[Problem]:
@@ -88,11 +106,15 @@ def check_clock(data_dir: Path) -> Iterator[Problem]:
                 _opened(path) as opened,
             ):  # an older schema, or named above
                 (newest_ms,) = opened.execute(question).fetchone()
-        ahead_s = 0.0 if newest_ms is None else newest_ms / 1000 - time.time()
-        if newest_ms is not None and ahead_s > CONDITIONS["clock"].limit:
-            at = datetime.fromtimestamp(newest_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-            text = f"this machine's clock is {ahead_s:.0f} s before the newest Measurement in {path}, of {at}"
-            yield Problem("clock", text, "set the clock (timedatectl), and let a daemon keep it: chrony")
+        yield from _compared(newest_ms, str(path))
+
+
+def _compared(newest_ms: int | None, where: str) -> Iterator[Problem]:
+    ahead_s = 0.0 if newest_ms is None else newest_ms / 1000 - time.time()
+    if newest_ms is not None and ahead_s > CONDITIONS["clock"].limit:
+        at = datetime.fromtimestamp(newest_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        text = f"this machine's clock is {ahead_s:.0f} s before the newest Measurement in {where}, of {at}"
+        yield Problem("clock", text, "set the clock (timedatectl), and let a daemon keep it: chrony")
 
 
 @contextlib.contextmanager

@@ -60,6 +60,14 @@ GATEWAY_SAMPLE = """# The gateway of this machine; `opq-tools config check --sam
 CLOUD_SAMPLE = """# The cloud of this machine; `opq-tools config check --sample` prints every key.
 # [store]
 # mongo_uri = "mongodb://127.0.0.1/opq"
+# For gateways on other machines; without these the addresses are on loopback.
+# [triggering_broker]
+# box_endpoint = "tcp://*:9880"
+# [acquisition_broker]
+# command_endpoint = "tcp://*:8194"
+# response_endpoint = "tcp://*:8196"
+# [health]
+# gateway_endpoint = "gateway.example:8913"  # watched, where health_endpoint of its gateway.toml is that
 """
 
 

@@ -1,0 +1,330 @@
+"""A cloud alone on Debian 13 and a gateway alone on Ubuntu 24.04, from the wheel: well, then each fault.
+
+Each machine's `status` and `doctor` judge what is meant there, and end with 0; then each fault is named by
+whom it concerns, and nothing else; then all is well again. OPQ_CLEAN_ROOTS names a folder in which the roots
+stay for the next run. systemd does not run in them: what its units start, the test starts as they say.
+"""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from house_under_test import until
+from two_machines import ADDRESS, AS_OPQ, DATA, OPQ, SUITES, Machine, machines, make_root, make_wheel
+
+NEEDED = ("debootstrap", "unshare", "nsenter", "setpriv", "ip")
+MISSING = [name for name in NEEDED if not shutil.which(name)] + ["root"] * (os.geteuid() != 0)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3 * 3600),
+    pytest.mark.skipif(bool(MISSING), reason=f"cannot make clean roots here: no {', '.join(MISSING)}"),
+]
+NAMED_S, WELL_S = 30.0, 60.0
+BOXES = {"Box 1", "Box 2"}
+CLOUD_CONFIG = f"""
+[triggering_broker]
+box_endpoint = "tcp://*:9880"
+[acquisition_broker]
+command_endpoint = "tcp://*:8194"
+response_endpoint = "tcp://*:8196"
+[health]
+gateway_endpoint = "{ADDRESS["gateway"]}:8913"
+"""
+GATEWAY_CONFIG = f"""health_endpoint = "{ADDRESS["gateway"]}:8913"
+[[box]]
+id = "1"
+port = "/run/boxes/box1"
+[[box]]
+id = "2"
+port = "/run/boxes/box2"
+[uplink]
+trigger_endpoint = "tcp://{ADDRESS["cloud"]}:9880"
+command_endpoint = "tcp://{ADDRESS["cloud"]}:8194"
+response_endpoint = "tcp://{ADDRESS["cloud"]}:8196"
+"""
+CLOCKS = {
+    "cloud": "local stratum 8\nallow 192.0.2.0/24\n",
+    "gateway": f"server {ADDRESS['cloud']} iburst minpoll 2 maxpoll 3\n",
+}
+"""Of chrony: the gateway's machine has its time from the cloud's; neither sets the clock of this machine."""
+NOT_SET = "makestep 0 0\ndriftfile /run/chrony.drift\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`status`: machine -> what its `status` names, and each line of its `doctor` with it."""
+
+    name: str
+    begin: Callable[[], object]
+    end: Callable[[], object]
+    status: dict[str, set[str]] = field(default_factory=dict)
+    doctor: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Texts that `doctor` has beside the names."""
+
+
+class Pair:
+    """The two machines as docs/operating.md and docs/gateway.md set them up."""
+
+    def __init__(self, both: dict[str, Machine]) -> None:
+        self.cloud, self.gateway = both["cloud"], both["gateway"]
+        self.both = both
+
+    def install(self) -> None:
+        for name, machine in self.both.items():
+            machine.run("mkdir", "-p", "/image")
+            machine.run("mount", "--rbind", "/", "/image")  # the root as a folder: no running system
+            machine.run(f"{OPQ}/opq-tools", "service", "install", name, "--root", "/image")
+            machine.run("umount", "-l", "/image")
+            machine.write("/etc/chrony/chrony.conf", CLOCKS[name] + NOT_SET)
+            machine.run("mkdir", "-p", "/run/chrony")
+            machine.start("chronyd", "chronyd", "-x", "-d", user=False)
+        self.cloud.write("/etc/opq/cloud.toml", CLOUD_CONFIG)
+        self.gateway.write("/etc/opq/gateway.toml", GATEWAY_CONFIG)
+        keygen = (f"{OPQ}/opq-tools", "keygen", "--out", f"{DATA}/curve", "--boxes", "1,2")
+        self.cloud.run(*keygen)
+        there, here = self.cloud.data / "curve", self.gateway.data / "curve"
+        folders = [DATA, *(f"{DATA}/curve{each}" for each in ("", "/private_keys", "/public_keys"))]
+        self.gateway.run("install", "-d", "-o", "opq", "-g", "opq", "-m", "700", *folders)
+        for box_id in ("1", "2"):
+            name = f"private_keys/opqbox{box_id}_secret"
+            (here / name).write_bytes((there / name).read_bytes())
+            (there / name).unlink()
+        (here / "public_keys/opqserver.key").write_bytes((there / "public_keys/opqserver.key").read_bytes())
+        self.gateway.run("sh", "-c", f"chown -R opq:opq {DATA}; chmod 600 {DATA}/curve/private_keys/*")
+
+    def start(self) -> None:
+        self.gateway.run("install", "-d", "-o", "opq", "/run/boxes")
+        words = ("-m", "opq_sim.box", "--ports-dir", "/run/boxes", "--sim", "2")
+        self.gateway.start("boxes", f"{OPQ}/python", *words)
+        self.cloud.start_unit("cloud")
+        self.gateway.start_unit("gateway")
+
+    def ill(self) -> dict[str, object]:
+        """What is not well, by machine; empty: `status` and `doctor` end with 0 on both."""
+        found: dict[str, object] = {}
+        for name, machine in self.both.items():
+            code, not_ok = machine.status()
+            if code or not_ok:
+                found[name] = code, not_ok
+                continue
+            code, texts = machine.doctor()
+            if code or texts:
+                found[name] = code, texts
+        return found
+
+    def wait_until_well(self) -> None:
+        last: dict[str, object] = {}
+
+        def well() -> bool:
+            last.clear()
+            last.update(self.ill())
+            return not last
+
+        try:
+            until(well, WELL_S, "both machines are well")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {last}") from None
+
+    def wrong(self, fault: Fault) -> list[object]:
+        """What is not as it should be during a fault."""
+        for name, machine in self.both.items():
+            wanted = fault.status.get(name, set())
+            code, not_ok = machine.status()
+            if set(not_ok) != wanted or code != bool(wanted):
+                return [name, "status", code, not_ok]
+            more_texts = fault.doctor.get(name, ())
+            code, texts = machine.doctor()
+            words = (*(f"{each} " for each in wanted), *more_texts)
+            unknown = [text for text in texts if not any(word in text for word in words)]
+            missed = [word for word in words if word != "disk " and not any(word in text for text in texts)]
+            if unknown or missed or code != bool(wanted):
+                return [name, "doctor", code, unknown, missed]
+        return []
+
+    def play(self, fault: Fault) -> None:
+        last: list[object] = []
+
+        def named() -> bool:
+            last[:] = self.wrong(fault)
+            return not last
+
+        begun_s = time.monotonic()
+        fault.begin()
+        try:
+            until(named, NAMED_S, fault.name)
+            named_s = time.monotonic() - begun_s
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {last}") from None
+        finally:
+            fault.end()
+        begun_s = time.monotonic()
+        self.wait_until_well()
+        text = f"{fault.name}: {named_s:.0f} s, well {time.monotonic() - begun_s:.0f} s"
+        print(f"two machines: {text}; load {os.getloadavg()[0]:.0f}", file=sys.stderr, flush=True)
+
+    def faults(self) -> Iterator[Fault]:
+        no_uplink = {"gateway": BOXES}
+        for machine, name, status in (
+            (self.cloud, "cloud", {"cloud": {"cloud"}, **no_uplink}),
+            (self.gateway, "gateway", {"cloud": {"gateway"}, "gateway": {"gateway"}}),
+        ):
+            for words, number in (("killed", signal.SIGKILL), ("ended by SIGTERM", signal.SIGTERM)):
+                yield Fault(
+                    f"{name} {words}",
+                    lambda m=machine, n=name, s=number: m.end(n, s),  # type: ignore[misc]
+                    lambda m=machine, n=name: m.start_unit(n),  # type: ignore[misc]
+                    status,
+                )
+            yield Fault(
+                f"{name} stands still",
+                lambda m=machine, n=name: m.send_signal(n, signal.SIGSTOP),  # type: ignore[misc]
+                lambda m=machine, n=name: m.send_signal(n, signal.SIGCONT),  # type: ignore[misc]
+                status,
+            )
+            yield self._key_missing(machine, name, status)
+        yield Fault(
+            "Boxes silent",
+            lambda: self.gateway.send_signal("boxes", signal.SIGSTOP),
+            lambda: self.gateway.send_signal("boxes", signal.SIGCONT),
+            {"cloud": BOXES, "gateway": BOXES},
+        )
+        yield Fault(
+            "cable cut",
+            lambda: self.gateway.cable("down"),
+            lambda: self.gateway.cable("up"),
+            {"cloud": {"gateway"}, **no_uplink},
+        )
+        for name, machine in self.both.items():
+            yield self._full_disk(name, machine)
+        yield from self._store_faults()
+        yield self._another_system()
+
+    def _key_missing(self, machine: Machine, name: str, status: dict[str, set[str]]) -> Fault:
+        file = "opqbox1_secret" if name == "gateway" else "opqserver_secret"
+        key = machine.data / "curve/private_keys" / file
+
+        def begin() -> None:
+            machine.end(name)
+            key.rename(key.with_name("away"))
+            machine.start_unit(name)
+
+        def end() -> None:
+            key.with_name("away").rename(key)
+            machine.end_started(name)
+            machine.start_unit(name)
+
+        return Fault(f"key of the {name} missing", begin, end, status, {name: (file,)})
+
+    def _full_disk(self, name: str, machine: Machine) -> Fault:
+        filler = machine.data / "filler"
+
+        def fill() -> None:
+            space = os.statvfs(machine.data)
+            size = space.f_bfree * space.f_frsize - int(0.045 * space.f_blocks * space.f_frsize)
+            with filler.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+
+        what = {"cloud": "disk of the cloud", "gateway": "disk"}[name]
+        return Fault(
+            f"disk of the {name}'s machine full", fill, filler.unlink, {name: {what}}, {name: ("GB",)}
+        )
+
+    def _store_faults(self) -> Iterator[Fault]:
+        store = self.cloud.data / "opq.db"
+        lock = sqlite3.connect(store, isolation_level=None)
+        yield Fault(
+            "store locked",
+            lambda: lock.execute("BEGIN IMMEDIATE"),
+            lambda: lock.execute("ROLLBACK"),
+            {"cloud": {"triggering-service"}},
+        )
+        lock.close()
+
+        def change(path: Path, statement: str) -> None:
+            with closing(sqlite3.connect(path, timeout=60)) as opened, opened:
+                opened.execute(statement)
+
+        ahead_ms = (time.time_ns() // 10**6) + 3_600_000
+        row = f"(-1, {ahead_ms}, {ahead_ms}, 0, {ahead_ms})"
+        yield Fault(
+            "clock of the cloud's machine off",
+            lambda: change(store, f"INSERT INTO segments VALUES {row}"),
+            lambda: change(store, "DELETE FROM segments WHERE segment = -1"),
+            {"cloud": {"clock of the cloud, by the store"}},
+            {"cloud": ("before the newest Measurement",)},
+        )
+        queue = self.gateway.data / "gateway/queue.sqlite"
+        columns = "box, box_id, reserved, last_end_ns, acknowledging, settled, unsent"
+        yield Fault(
+            "clock of the gateway's machine off",
+            lambda: change(
+                queue,
+                f"INSERT INTO boxes ({columns}) VALUES (999, '999', 0, {ahead_ms * 10**6}, 0, 0, '')",
+            ),
+            lambda: change(queue, "DELETE FROM boxes WHERE box = 999"),
+            {"gateway": {"clock"}},
+            {"gateway": ("before the newest Measurement",)},
+        )
+
+    def _another_system(self) -> Fault:
+        other = "/srv/other"
+
+        def begin() -> None:
+            self.cloud.end("cloud")
+            self.cloud.run("install", "-d", "-o", "opq", other)
+            keygen = (f"{OPQ}/opq-tools", "keygen", "--out", f"{other}/curve", "--server")
+            if self.cloud.run("test", "-e", f"{other}/curve", check=False).returncode:
+                self.cloud.run(*AS_OPQ, *keygen)
+            words = (f"{OPQ}/opq-cloud", "all", "--config", "/etc/opq/cloud.toml", "--data-dir", other)
+            self.cloud.start("other", *words)
+
+        def end() -> None:
+            self.cloud.end("other")
+            self.cloud.start_unit("cloud")
+
+        return Fault(
+            "another system in the cloud's place",
+            begin,
+            end,
+            {"cloud": {"cloud"}, "gateway": BOXES},
+            {"cloud": (f"the system of {other} answers",)},
+        )
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    wheel = make_wheel(tmp_path_factory.mktemp("wheel"))
+    folder = Path(os.environ.get("OPQ_CLEAN_ROOTS") or tmp_path_factory.mktemp("roots"))
+    for name in SUITES:
+        make_root(folder / name, name, wheel)
+    return {name: folder / name for name in SUITES}
+
+
+@pytest.fixture
+def pair(roots: dict[str, Path], tmp_path: Path) -> Iterator[Pair]:
+    probe = subprocess.run(
+        ("ip", "netns", "add", f"opq-{os.getpid()}-probe"), capture_output=True, check=False
+    )
+    if probe.returncode != 0:
+        pytest.skip(f"the kernel makes no network name spaces here: {probe.stderr.decode().strip()}")
+    subprocess.run(("ip", "netns", "del", f"opq-{os.getpid()}-probe"), check=True)
+    places = {"cloud": roots["debian13"], "gateway": roots["ubuntu2404"]}
+    with machines(places, tmp_path / "log") as both:
+        yield Pair(both)
+
+
+def test_two_machines_are_well_and_each_fault_is_named_where_it_is(pair: Pair) -> None:
+    pair.install()
+    pair.start()
+    pair.wait_until_well()
+    for fault in pair.faults():
+        pair.play(fault)

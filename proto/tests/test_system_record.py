@@ -68,6 +68,7 @@ def test_a_copied_folder_and_another_one_are_other_systems(tmp_path: Path) -> No
     assert is_of(answer(own), own) and is_of(answer(identity_of(tmp_path / "link")), own)
     assert not is_of(answer(other), own)
     assert copy.id == own.id and not is_of(answer(copy), own)
+    assert not is_of(answer(SystemIdentity("", own.data_dir)), own), "it states the folder, and has no id"
     of_container = SystemIdentity(own.id, "/not/of/this/machine")
     assert is_of(answer(of_container), own) and not is_of({"name": "view"}, own)
 
@@ -75,8 +76,9 @@ def test_a_copied_folder_and_another_one_are_other_systems(tmp_path: Path) -> No
 def test_the_system_is_shown_to_this_machine_and_to_who_knows_its_id(tmp_path: Path) -> None:
     own = identity_of(tmp_path)
     shown = {"system": {"id": own.id, "data_dir": str(tmp_path)}}
-    assert own.shown_to(True, None) == own.shown_to(False, own.id) == shown
-    for header in (None, "", "0" * 32, f"{own.id}0", "ü"):
+    assert own.shown_to(True, None) == own.shown_to(False, own.digest) == shown
+    assert own.id not in own.digest
+    for header in (None, "", own.id, "0" * 64, f"{own.digest}0", "ü"):
         assert own.shown_to(False, header) == {}
     assert SystemIdentity("", str(tmp_path)).shown_to(False, "") == {}
 

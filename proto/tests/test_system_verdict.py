@@ -120,7 +120,7 @@ def test_a_service_that_runs_without_being_meant_is_named_and_no_fault() -> None
     whole = verdict({CLOUD: ours(part("opq"), part("opq"))}, ("http://v/health", ours(part("view"))))
     assert [each.name for each in whole.services] == ["cloud"], "View is a part of it"
     rules = verdict({GATEWAY: ours(part("gateway"))}, ("http://r/health", ours(part("rules"))))
-    assert [each.name for each in rules.services] == ["gateway"], "the gateway's; alone they are in the record"
+    assert [each.name for each in rules.services] == ["gateway"], "they are the gateway's"
 
 
 def test_a_record_that_cannot_be_read_is_not_well() -> None:

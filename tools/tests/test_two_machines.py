@@ -6,6 +6,7 @@ stay for the next run. systemd does not run in them: what its units start, the t
 """
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from house_under_test import until
+from house_under_test import ROOT, until
 from two_machines import ADDRESS, AS_OPQ, DATA, OPQ, SUITES, Machine, machines, make_root, make_wheel
 
 NEEDED = ("debootstrap", "unshare", "nsenter", "setpriv", "ip")
@@ -57,6 +58,12 @@ CLOCKS = {
 }
 """Of chrony: the gateway's machine has its time from the cloud's; neither sets the clock of this machine."""
 NOT_SET = "makestep 0 0\ndriftfile /run/chrony.drift\n"
+
+
+CRON_LINE = re.compile(r"^    \*/5 (\* \* \* \* root /opt/opq/.*)$", re.M)
+"""Of units, in docs/operating.md; here it runs each minute."""
+MAIL = "/run/mail"
+SENDMAIL = f"#!/bin/sh\ncat >> {MAIL}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,24 @@ class Pair:
         words = ("-m", "opq_sim.box", "--ports-dir", "/run/boxes", "--sim", "2")
         self.gateway.start("boxes", f"{OPQ}/python", *words)
         self.cloud.start_unit("cloud")
+        self.gateway.start_unit("gateway")
+
+    def use_cron(self) -> None:
+        """The documented line: no mail while all is well; then one that names the fault."""
+        (line,) = CRON_LINE.findall((ROOT / "docs/operating.md").read_text())
+        for machine in self.both.values():
+            machine.write("/etc/cron.d/opq", f"* {line}\n")
+            machine.write("/usr/sbin/sendmail", SENDMAIL)
+            machine.run("chmod", "755", "/usr/sbin/sendmail")
+            machine.run("rm", "-f", MAIL, "/run/opq-status")
+            machine.start("cron", "cron", "-f", user=False)
+        every = list(self.both.values())
+        until(lambda: all(": well" in each.read("/run/opq-status") for each in every), 120.0, "cron")
+        assert [each.read(MAIL) for each in every] == ["", ""]
+        self.gateway.end("gateway", signal.SIGKILL)
+        until(lambda: all("not well    gateway: " in each.read(MAIL) for each in every), 120.0, "mails")
+        for machine in every:
+            machine.end("cron")
         self.gateway.start_unit("gateway")
 
     def ill(self) -> dict[str, object]:
@@ -325,6 +350,8 @@ def pair(roots: dict[str, Path], tmp_path: Path) -> Iterator[Pair]:
 def test_two_machines_are_well_and_each_fault_is_named_where_it_is(pair: Pair) -> None:
     pair.install()
     pair.start()
+    pair.wait_until_well()
+    pair.use_cron()
     pair.wait_until_well()
     for fault in pair.faults():
         pair.play(fault)

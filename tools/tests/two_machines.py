@@ -15,7 +15,7 @@ from clean_root import ENTER, INSIDE, run_step
 from deployed_system import of_the_system
 from house_under_test import ROOT, until
 
-PACKAGES = "python3,python3-venv,ca-certificates,systemd,tzdata,chrony"
+PACKAGES = "python3,python3-venv,ca-certificates,systemd,tzdata,chrony,cron"
 SUITES = {
     "debian13": ("trixie", "http://deb.debian.org/debian", ""),
     "ubuntu2404": ("noble", "http://archive.ubuntu.com/ubuntu", "gutsy"),
@@ -33,7 +33,7 @@ ADDRESS = {"cloud": "192.0.2.1", "gateway": "192.0.2.2"}
 def make_root(root: Path, name: str, wheel: Path) -> None:
     """A root with the wheel of this clone, as docs/operating.md says; what is there already stays."""
     suite, mirror, script = SUITES[name]
-    if not (root / "usr/sbin/chronyd").exists():
+    if not (root / "usr/sbin/cron").exists():
         options = ["--variant=minbase", "--components=main,universe" if script else "--components=main"]
         options += ["--no-check-gpg"] if script else []  # Debian has no keys of Ubuntu
         words = ["debootstrap", *options, f"--include={PACKAGES}", suite, str(root), mirror]
@@ -123,6 +123,12 @@ class Machine:
 
     def cable(self, state: str) -> None:
         subprocess.run(["ip", "-n", self.network, "link", "set", "eth0", state], check=True)
+
+    def read(self, path: str) -> str:
+        """The text of a file; empty where there is none."""
+        with suppress(FileNotFoundError):
+            return (self._inside() / path[1:]).read_text()
+        return ""
 
     def status(self) -> tuple[int, dict[str, str]]:
         done = self.run(f"{OPQ}/opq-tools", "status", "--json", "--data-dir", DATA, check=False)

@@ -61,7 +61,7 @@ def read_answer(url: str, own: SystemIdentity, timeout_s: float = TIMEOUT_S) -> 
 def _read(url: str, own: SystemIdentity, timeout_s: float) -> tuple[Mapping[str, Any] | None, str, bool]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        request = urllib.request.Request(url, headers={ID_HEADER: own.id} if own.id else {})
+        request = urllib.request.Request(url, headers={ID_HEADER: own.digest} if own.id else {})
         with opener.open(request, timeout=timeout_s) as answer:
             document = json.loads(answer.read(MAX_BYTES))
         if not isinstance(document, Mapping) or not isinstance(document.get("name"), str):

@@ -9,6 +9,7 @@ another deployment took its place. It stays when a service is killed or crashes,
 service managers end it. A back-up has none of this: a restored folder is another system.
 """
 
+import hashlib
 import hmac
 import json
 import os
@@ -24,7 +25,7 @@ from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_f
 FOLDER = "system"
 ID = "id"
 ID_HEADER = "OPQ-System"
-"""Header of a request about health: the id of the folder for which it asks."""
+"""Header of a request about health: `SystemIdentity.digest` of the folder for which it asks."""
 MAX_BYTES = 4096
 CLOUD = "cloud"
 """`opq-cloud all`: every service of the cloud in one process."""
@@ -45,16 +46,19 @@ class SystemIdentity:
     def as_json(self) -> dict[str, str]:
         return asdict(self)
 
+    @property
+    def digest(self) -> str:
+        """Shows who is asked that the asker knows the id, which a program in its place does not learn so."""
+        return hashlib.sha256(self.id.encode()).hexdigest() if self.id else ""
+
     def shown_to(self, local: bool, header: str | None) -> dict[str, dict[str, str]]:
         """The part of an answer that says which system it is: for requests of this machine, and for those
         that know the id, which stands in the folder alone (a service may answer at no loopback address).
 
         `header`: the request's ID_HEADER.
         """
-        knows = (
-            bool(self.id) and header is not None and hmac.compare_digest(header.encode(), self.id.encode())
-        )
-        return {"system": self.as_json()} if local or knows else {}
+        knows_id = bool(self.id) and hmac.compare_digest((header or "").encode(), self.digest.encode())
+        return {"system": self.as_json()} if local or knows_id else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,7 @@ def is_of(document: Mapping[str, Any], own: SystemIdentity) -> bool:
     if not isinstance(system, Mapping):
         return False
     theirs, folder = str(system.get("id") or ""), str(system.get("data_dir") or "")
-    if theirs and own.id and theirs != own.id:
+    if own.id and theirs != own.id:  # a program that states the folder alone need not be of it
         return False
     try:
         same = Path(folder).samefile(own.data_dir)

@@ -45,6 +45,18 @@ def test_what_is_not_well_stands_first_and_a_long_list_is_cut() -> None:
     assert lines[-1] == "disk        5.0 of 100 GB are free"
 
 
+def test_a_gateway_alone_has_no_store_to_list() -> None:
+    lines = status_lines(
+        {
+            "data_dir": "D", "port_offset": 0, "page": None, "runs": True, "ok": True, "not_ok": [],
+            "services": [{"name": "gateway", "meant": True, "state": "runs", "url": "http://127.0.0.1:8913/"}],
+            "others": [], "gateway": None, "boxes": [], "incidents": [], "disk": None,
+        },
+        NOW_S,
+    )  # fmt: skip
+    assert lines == ["system      D: well", "runs        gateway"]
+
+
 def test_a_folder_that_nobody_uses_and_a_store_that_is_broken_say_so(tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path), "--port-offset", str(free_offset()))
     done = run_in_process("status", *where)

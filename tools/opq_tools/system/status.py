@@ -21,7 +21,7 @@ from opq_proto.kit.command_line import data_dir_option, json_option, port_offset
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_answers import read_system
 from opq_proto.kit.system_place import find_system
-from opq_proto.kit.system_record import CLOUD, GATEWAY, read_record
+from opq_proto.kit.system_record import CLOUD, GATEWAY, RULES, read_record
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict
 from opq_tools.boxes.command import box_rows
 from opq_tools.system.doctor.stores import check_clock
@@ -112,7 +112,14 @@ def _disk(folder: Path) -> dict[str, int] | None:
 
 def status_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
     """The status for a person."""
-    return [*_service_lines(status), *_box_lines(status, now_s), *_kept_lines(status)]
+    stored = [] if _is_gateway_alone(status) else [*_box_lines(status, now_s), *_incident_lines(status)]
+    return [*_service_lines(status), *stored, *_disk_lines(status)]
+
+
+def _is_gateway_alone(status: Mapping[str, Any]) -> bool:
+    """Whether nothing here has a store, so that a list of what is in it would say nothing."""
+    names = {each["name"] for each in status["services"]}
+    return bool(names) and names <= {GATEWAY, RULES} and not status["boxes"] and not status["incidents"]
 
 
 def _service_lines(status: Mapping[str, Any]) -> list[str]:
@@ -154,13 +161,17 @@ def _box_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
     return [heading, *lines] if rows else ["Boxes       none in the store"]
 
 
-def _kept_lines(status: Mapping[str, Any]) -> list[str]:
+def _incident_lines(status: Mapping[str, Any]) -> list[str]:
     lines = [f"incidents   {'' if status['incidents'] else 'none'}".rstrip()]
     lines += [f"{each['id']:>6}  {_when(each['start_ms'])}  {each['what']}" for each in status["incidents"]]
-    disk = status["disk"]
-    if disk is not None:
-        lines.append(f"disk        {disk['free_bytes'] / 1e9:.1f} of {disk['bytes'] / 1e9:.0f} GB are free")
     return lines
+
+
+def _disk_lines(status: Mapping[str, Any]) -> list[str]:
+    disk = status["disk"]
+    if disk is None:
+        return []
+    return [f"disk        {disk['free_bytes'] / 1e9:.1f} of {disk['bytes'] / 1e9:.0f} GB are free"]
 
 
 def _when(ms: int) -> str:

@@ -202,6 +202,23 @@ def test_a_machine_that_stood_still_has_not_seen_that_anything_was_ill() -> None
         assert judge.accept([Reading("hang", "mauka", value)], at_s) == []
 
 
+def test_who_stood_still_hears_for_20_s_before_a_box_is_silent() -> None:
+    reader, judge = AnswerReader("1"), HealthJudge()
+
+    def ill(at_s: float, heard_s: float) -> bool:
+        box = {"name": "1", "ok": at_s - heard_s < 20, "timestamp": heard_s, "received": heard_s}
+        whole = {"name": "opq", "ok": True, "timestamp": at_s, "subcomponents": [box]}
+        judge.accept(reader.readings([Answer("opq", whole)], (), at_s, at_s), at_s)
+        return bool(next(each.ill for each in judge.verdicts if each.reading.name == "1"))
+
+    for at_s in range(0, 100, 2):
+        assert not ill(at_s, at_s)
+    assert not ill(300, 98) and not ill(302, 98), "nobody could hear it"
+    assert not ill(304, 303)
+    assert [ill(at_s, 98) for at_s in (312, 318, 320, 322)] == [False, False, True, True], "it is silent"
+    assert [ill(at_s, at_s) for at_s in (330, 336, 340)] == [True, True, False], "and well again"
+
+
 def test_a_box_that_is_unplugged_is_not_judged() -> None:
     reader = AnswerReader("0.1.0")
     names = {each.name for each in reader.readings(list(apart(START_S).values()), ("1",), 0, START_S)}

@@ -111,6 +111,8 @@ class Machine:
 
     def send_signal(self, name: str, number: int) -> None:
         self.run("sh", "-c", f"kill -{number} $(cat /run/{name}.pid)")
+        if number == signal.SIGCONT:
+            self._services[name].send_signal(number)  # nsenter stops with what it started
 
     def end(self, name: str, number: int = signal.SIGTERM) -> None:
         self.send_signal(name, number)

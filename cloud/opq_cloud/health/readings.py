@@ -4,13 +4,14 @@ A document is the original's (docs/reference/opq-interop.md F.4). Ours have more
 `levels` (lengths of queues, descriptors) and `version`.
 """
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from opq_cloud.core.backend.peer_watch import NOBODY
-from opq_cloud.core.conditions import QUEUES, UPSTREAM, Reading
+from opq_cloud.core.conditions import LONGEST_TURN_S, QUEUES, UPSTREAM, Reading
 from opq_cloud.core.service import STALE_S
 from opq_proto.errors import StoreError
 
@@ -61,6 +62,10 @@ class AnswerReader:
     _boxes: dict[str, set[str]] = field(default_factory=dict)
     """Gateway -> its Boxes."""
     _common: deque[tuple[float, float]] = field(default_factory=deque)
+    _read_s: tuple[float, float] | None = None
+    """`now_s` and `wall_s` of the last readings."""
+    _awake_s: float = -math.inf
+    """Since when this process goes on after it, or its machine, stood still."""
 
     def readings(
         self, answers: Sequence[Answer], without: Collection[str], now_s: float, wall_s: float
@@ -72,6 +77,10 @@ class AnswerReader:
             now_s: any clock that does not jump.
             wall_s: Unix time.
         """
+        if self._read_s is not None:
+            passed_s = max(now_s - self._read_s[0], wall_s - self._read_s[1])
+            self._awake_s = now_s if passed_s > LONGEST_TURN_S else self._awake_s
+        self._read_s = now_s, wall_s
         for answer in answers:
             if answer.is_gateway and answer.document is not None:
                 self._boxes[answer.name] = {name for name, _ in _boxes_in(answer.document)}
@@ -80,7 +89,8 @@ class AnswerReader:
         boxes = {
             name: box for each in clouds for name, box in _boxes_in(each.document) if name not in without
         }
-        found += [self._silence(name, box, wall_s) for name, box in boxes.items()]
+        may_hear = now_s - self._awake_s >= STALE_S
+        found += [self._silence(name, box, wall_s, may_hear) for name, box in boxes.items()]
         found += self._box_clocks(boxes, now_s)
         for answer in answers:
             if answer.document is not None:
@@ -110,14 +120,16 @@ class AnswerReader:
         for name in gone:
             yield Reading("service", name, 0.0)
 
-    def _silence(self, name: str, box: Document, wall_s: float) -> Reading:
+    def _silence(self, name: str, box: Document, wall_s: float, may_hear: bool) -> Reading:
+        """`may_hear`: whether this process has run for long enough to hear a Box that sends."""
         heard_s = int(box["timestamp"] if box.get("received") is None else box["received"])
         report = {"timestamp": int(box["timestamp"]), "received": heard_s}
         gateways = [each for each, boxes in self._boxes.items() if name in boxes]
         value = max(0.0, wall_s - heard_s)
         if box.get("received") is not None:  # ours, which knows how often each Box sends
             value = 0.0 if box.get("ok") is True else max(value, STALE_S)
-        return Reading("silence", name, value, _info(box), (*UPSTREAM, *gateways), report)
+        known = value if may_hear or not value else None
+        return Reading("silence", name, known, _info(box), (*UPSTREAM, *gateways), report)
 
     def _box_clocks(self, boxes: Mapping[str, Document], now_s: float) -> Iterator[Reading]:
         """This machine's clock beside the Boxes', and each Box whose clock is ahead. A Box may be late

@@ -29,6 +29,8 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"cannot make a clean root here: no {', '.join(MISSING)}"),
 ]
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
+CRON_LINE = re.compile(r"docker exec deploy-opq-1 (.*?) >")
+"""What cron has a container do, in docs/operating.md."""
 VOLUMES = ("/var/lib/opq", "/var/lib/opq-backups")
 FROZEN = f"""ip link set lo up; ip route add 192.0.2.0/24 dev lo  # a container has a network
 mount -o remount,bind,ro "$root"; mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
@@ -181,6 +183,8 @@ def test_the_image_runs_as_its_user_without_rights_and_shows_an_incident(image: 
         facts = container.run("sh", "-c", "id -un; grep CapEff /proc/1/status; touch /opt/opq/x /etc/x")
         assert facts.stdout.split() == ["opq", "CapEff:", "0" * 16]
         assert facts.stderr.count("Read-only file system") == 2
+        (by_cron,) = CRON_LINE.findall((ROOT / "docs/operating.md").read_text())
+        until(lambda: container.run(*by_cron.split()).returncode == 0, 30.0, "status by cron's line is 0")
         docs = container.run("opq-tools", "open", "docs", "--print").stdout.strip()
         assert Path(f"{image}{docs.removeprefix('file://')}").is_file()
         words = ("opq-cloud", "view", "--first-admin", "--config", "/etc/opq/cloud.toml")

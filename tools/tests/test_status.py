@@ -1,12 +1,16 @@
 """`opq-tools status`: what is not well stands first, and a folder that nobody uses says so."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from command_in_process import run_in_process
 from free_ports import free_offset
 
-from opq_tools.system.status import BOXES_SHOWN, status_lines
+from opq_cloud.store import open_store
+from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
+from opq_tools.system.status import BOXES_SHOWN, LOCKED, is_named, status_lines
 
 NOW_S = 1_764_000_000.0
 
@@ -66,3 +70,22 @@ def test_a_folder_that_nobody_uses_and_a_store_that_is_broken_say_so(tmp_path: P
     (tmp_path / "opq.db").write_bytes(b"no database" * 1000)
     found = json.loads(run_in_process("status", "--json", *where).stdout)
     assert "opq.db" in found["store_problem"] and not found["runs"]
+
+
+def test_a_locked_store_is_not_waited_for_and_named_by_who_writes_it(tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path), "--port-offset", str(free_offset()))
+    open_store(None, tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "opq.db", isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        found = json.loads(run_in_process("status", "--json", *where).stdout)
+        text = run_in_process("status", *where).stdout
+    assert [each["name"] for each in found["not_ok"]] == ["store"]
+    assert LOCKED in found["store_problem"] and "Boxes       not known: " in text
+    assert "incidents   not known" in text
+    writer = ServiceVerdict("triggering-service", "http://127.0.0.1:8080/", ServiceState.RUNS)
+    assert is_named(found["store_problem"], SystemVerdict((writer,), ())), (
+        "it reports that, or it is over soon"
+    )
+    gateway = ServiceVerdict("gateway", "http://127.0.0.1:8913/", ServiceState.RUNS)
+    assert not is_named(found["store_problem"], SystemVerdict((gateway,), ()))
+    assert not is_named("it is damaged", SystemVerdict((writer,), ()))

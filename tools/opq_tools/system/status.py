@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import click
 
 from opq_cloud.core.conditions import CONDITIONS
-from opq_cloud.store import FILE_NAME, open_store
+from opq_cloud.store import FILE_NAME
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.view.web.words import headline
 from opq_gateway.local.running_gateway import read_status, status_words
 from opq_proto.errors import OpqError
@@ -22,11 +23,15 @@ from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_answers import read_system
 from opq_proto.kit.system_place import find_system
 from opq_proto.kit.system_record import CLOUD, GATEWAY, RULES, read_record
-from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict
+from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
 from opq_tools.boxes.command import box_rows
 from opq_tools.system.doctor.stores import check_clock
 
 INCIDENTS_SHOWN = 3
+LOCKED = "database is locked"
+"""SQLite's words."""
+BUSY_S = 1.0
+"""A store that is locked for longer is not waited for."""
 BOXES_SHOWN = 20
 SILENT_S = CONDITIONS["silence"].limit
 
@@ -35,7 +40,7 @@ def system_status(folder: Path, offset: int) -> dict[str, Any]:
     """What a data folder and its services say; what does not answer is None."""
     verdict, disk, stored = read_system(read_record(folder), offset), _disk(folder), _stored(folder)
     not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
-    if "store_problem" in stored and stored["store_problem"] not in (each["info"] for each in not_ok):
+    if "store_problem" in stored and not is_named(stored["store_problem"], verdict):
         not_ok.append({"name": "store", "info": stored["store_problem"]})
     if not any(each["name"].startswith("clock") for each in not_ok):
         not_ok += [{"name": each.what, "info": each.text} for each in check_clock(folder)]
@@ -66,6 +71,15 @@ def system_status(folder: Path, offset: int) -> dict[str, Any]:
     }
 
 
+def is_named(problem: str, verdict: SystemVerdict) -> bool:
+    """Whether others name a problem of the store: a lock lasts for seconds, or its writer reports it."""
+    writes = any(
+        each.name in (CLOUD, "triggering-service") and each.state is ServiceState.RUNS
+        for each in verdict.services
+    )
+    return (LOCKED in problem and writes) or problem in (each.info for each in verdict.troubles)
+
+
 def _page(folder: Path, offset: int) -> str:
     view = next((each.health for each in read_record(folder).services if each.name == "view"), None)
     return view.removesuffix("/health") if view else f"http://127.0.0.1:{PORTS['view'] + offset}"
@@ -84,7 +98,7 @@ def _stored(folder: Path) -> dict[str, Any]:
     if not (folder / FILE_NAME).exists():
         return {"boxes": [], "incidents": []}
     try:
-        store = open_store(None, folder)
+        store = EmbeddedStore(folder / FILE_NAME, busy_s=BUSY_S)
     except (OpqError, sqlite3.Error) as error:
         return {"boxes": [], "incidents": [], "store_problem": str(error)}
     try:
@@ -157,12 +171,15 @@ def _box_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
     lines = [line for _, line in rows[:BOXES_SHOWN]]
     if len(rows) > BOXES_SHOWN:
         lines.append(f"        and {len(rows) - BOXES_SHOWN} more: opq-tools boxes show")
+    if "store_problem" in status:
+        return [f"Boxes       not known: {status['store_problem']}"]
     heading = f"Boxes       {len(rows)}, {sum(well for well, _ in rows)} of them measure"
     return [heading, *lines] if rows else ["Boxes       none in the store"]
 
 
 def _incident_lines(status: Mapping[str, Any]) -> list[str]:
-    lines = [f"incidents   {'' if status['incidents'] else 'none'}".rstrip()]
+    none = "not known" if "store_problem" in status else "none"
+    lines = [f"incidents   {'' if status['incidents'] else none}".rstrip()]
     lines += [f"{each['id']:>6}  {_when(each['start_ms'])}  {each['what']}" for each in status["incidents"]]
     return lines
 

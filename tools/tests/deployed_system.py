@@ -155,7 +155,7 @@ class DeployedSystem:
 def of_the_system(problems: Sequence[dict[str, Any]]) -> list[str]:
     """What `doctor` says but of the machine that runs the tests, and of the size of its disk."""
     machine = {"descriptors", "memory", "processes", "time zones", "packages", "firewall"}
-    texts = ("GB are free at ", "no daemon keeps the clock", "the clock may be off")
+    texts = ("GB are free at ", "to keep a page", "no daemon keeps the clock", "the clock may be off")
     return [
         str(each["text"])
         for each in problems

@@ -41,11 +41,11 @@ def fill(folder: Path) -> None:
 
 
 def found(folder: Path) -> list[Problem]:
-    """All problems but those of this machine's disk, whose free space a test does not choose."""
+    """All problems but those of this machine's disk, whose free space and speed a test does not choose."""
     return [
         each
         for each in check_folder(folder, folder / "etc")
-        if "GB are free" not in each.text or "full" in each.text
+        if "to keep a page" not in each.text and ("GB are free" not in each.text or "full" in each.text)
     ]
 
 

@@ -83,9 +83,7 @@ def test_a_locked_store_is_not_waited_for_and_named_by_who_writes_it(tmp_path: P
     assert LOCKED in found["store_problem"] and "Boxes       not known: " in text
     assert "incidents   not known" in text
     writer = ServiceVerdict("triggering-service", "http://127.0.0.1:8080/", ServiceState.RUNS)
-    assert is_named(found["store_problem"], SystemVerdict((writer,), ())), (
-        "it reports that, or it is over soon"
-    )
+    assert is_named(found["store_problem"], SystemVerdict((writer,), ())), "or it is soon over"
     gateway = ServiceVerdict("gateway", "http://127.0.0.1:8913/", ServiceState.RUNS)
     assert not is_named(found["store_problem"], SystemVerdict((gateway,), ()))
     assert not is_named("it is damaged", SystemVerdict((writer,), ()))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from clean_root import ENTER, INSIDE, run_step
-from deployed_system import of_the_system
 from house_under_test import ROOT, until
 
 PACKAGES = "python3,python3-venv,ca-certificates,systemd,tzdata,chrony,cron"
@@ -22,7 +21,10 @@ SUITES = {
 }
 """Root -> suite, its mirror, and the script of debootstrap where it has none of that name."""
 DATA = "/var/lib/opq"
-DISK = f'mkdir -p "$root{DATA}"; mount -t tmpfs -o mode=750,size=3g opq "$root{DATA}"; '
+DISK = (
+    f'mount -t tmpfs -o mode=755 tmpfs "$root/run"; mkdir -p "$root{DATA}"; '
+    f'mount -t tmpfs -o mode=750,size=3g opq "$root{DATA}"; '
+)
 """A disk of its own, which a test can fill; larger than what `doctor` wants to be free."""
 OPQ = "/opt/opq/bin"
 AS_OPQ = ("setpriv", "--reuid=opq", "--regid=opq", "--init-groups", "--no-new-privs")
@@ -139,8 +141,7 @@ class Machine:
 
     def doctor(self) -> tuple[int, list[str]]:
         done = self.run(f"{OPQ}/opq-tools", "doctor", "--json", "--data-dir", DATA, check=False)
-        problems = json.loads(done.stdout)["problems"]
-        return done.returncode, of_the_system(problems) if problems else []
+        return done.returncode, [each["text"] for each in json.loads(done.stdout)["problems"]]
 
     def alerts(self) -> set[str]:
         program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode())"

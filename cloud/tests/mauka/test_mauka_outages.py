@@ -1,6 +1,7 @@
 """Outages: a Box without supply is told apart from one without network, stored, joined, named, withdrawn."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -201,6 +202,35 @@ def test_a_loss_of_supply_begins_with_the_last_measurement_though_that_comes_lat
     for each in incident.findings:
         assert abs(each.finding.start_ns - (ZERO_NS + 20 * S)) <= each.finding.uncertainty_ns
         assert each.finding.end_ns == ZERO_NS + 100 * S
+
+
+@pytest.mark.parametrize("cloud", ["started again", "went on"])
+def test_a_loss_that_comes_late_from_a_gateway_that_skipped_numbers_is_told_when_no_more_comes(
+    store: CloudStore, cloud: str
+) -> None:
+    """Each Measurement states the lowest number that its gateway still holds."""
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 100, silent=tuple(FEEDERS))
+    if cloud == "started again":
+        grid.plugin = grid.started()
+    grid.pass_seconds(100, 104, silent=tuple(FEEDERS))
+    for box_id in FEEDERS:
+        grid.next[box_id] += 40
+    held = [row for box_id in FEEDERS for row in grid.measure(box_id, 100, 101, missing_dark_s=80.0)]
+    held += [row for box_id in FEEDERS for row in grid.measure(box_id, 101, 104)]
+    lowest = held[0].sequence
+    for second in range(104, 124):
+        rows = [row for box_id in FEEDERS for row in grid.measure(box_id, second, second + 1)]
+        oldest = lowest if second < 114 else rows[0].sequence
+        store.append_measurements(replace(row, oldest_sequence=oldest) for row in rows)
+        grid.now_s += 1.0
+        grid.plugin.on_idle()
+        if second == 106:
+            store.append_measurements(held)
+    (incident,) = grid.incidents()
+    assert (incident.kind, set(incident.box_ids), incident.closed) == ("outage", set(FEEDERS), True)
+    assert {each.finding.end_ns for each in incident.findings} == {ZERO_NS + 100 * S}
 
 
 def test_a_box_whose_numbers_have_gone_on_had_no_network(store: CloudStore) -> None:

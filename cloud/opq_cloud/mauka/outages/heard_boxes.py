@@ -44,6 +44,12 @@ class NewestMeasurement:
         if not row.crossing:
             self.row = row
 
+    def holds_none_before(self, row: Measurement) -> bool:
+        """Whether the Box states that what is missing before a Measurement comes no more: a gateway that was
+        killed skips numbers."""
+        oldest = self.row.oldest_sequence
+        return oldest is not None and row.sequence is not None and oldest >= row.sequence
+
     def incomplete_within(self, before: Measurement, after: Measurement) -> "IncompleteSilence | None":
         """Returns what is incomplete between two Measurements, or None."""
         return next((each for each in self.incomplete if each.is_within(before, after)), None)

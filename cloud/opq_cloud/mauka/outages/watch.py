@@ -320,7 +320,8 @@ class OutageWatch:
                 waited_s = now_s - each.since_s
                 rows = rows_since(store, *(each.judged or (each.before, each.after)), self._config.longest_h)
                 each.due_s = now_s + max(LOOK_S, waited_s)
-                if all(is_next(*pair) for pair in pairwise(rows)) or waited_s >= COMPLETE_S:
+                whole = known.holds_none_before(each.after) or all(is_next(*pair) for pair in pairwise(rows))
+                if whole or waited_s >= COMPLETE_S:
                     known.incomplete.remove(each)
                     if len(rows) > 2 or each.waits:
                         yield from self._judge_again(store, rows, each.told)

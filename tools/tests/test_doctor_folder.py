@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from command_in_process import run_in_process
 
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.mongo import server
@@ -187,6 +188,28 @@ def test_a_user_who_may_not_read_gets_the_same_help_and_a_new_key_is_none(open_p
     finally:
         os.setresuid(0, 0, 0)
     assert closed.what == "data folder" and "Permission denied" in closed.text and "sudo" in closed.fix
+
+
+@OF_ROOT
+def test_who_may_not_read_the_folder_is_told_by_both_commands_what_helps(open_place: Path) -> None:
+    data_dir = open_place / "D"
+    fill(data_dir)
+    note_meant(data_dir, [MeantService(CLOUD, "http://127.0.0.1:9/")])
+    data_dir.chmod(0o700)
+    where = ("--data-dir", str(data_dir), "--port-offset", "40000")
+    os.setresuid(OTHER_USER, OTHER_USER, 0)
+    try:
+        status, doctor = run_in_process("status", *where), run_in_process("doctor", *where)
+    finally:
+        os.setresuid(0, 0, 0)
+    assert (status.returncode, doctor.returncode) == (1, 1)
+    lines = status.stdout.splitlines()
+    assert lines[:2] == [
+        f"system      {data_dir}: not well",
+        f"not well    record: {data_dir}/system: Permission denied",
+    ]
+    assert f"{data_dir} belongs to root, and user {OTHER_USER} cannot write there" in doctor.stdout
+    assert "sudo -u root" in doctor.stdout and f"chown -R {OTHER_USER} {data_dir}" in doctor.stdout
 
 
 @pytest.fixture

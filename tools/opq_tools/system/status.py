@@ -1,6 +1,7 @@
 """`opq-tools status`: what runs here, its Boxes, the last incidents and the disk, on one screen."""
 
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -18,7 +19,7 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.view.web.words import headline
 from opq_gateway.local.running_gateway import read_status, status_words
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
+from opq_proto.kit.command_line import any_data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_answers import read_system
 from opq_proto.kit.system_place import find_system
@@ -38,11 +39,13 @@ SILENT_S = CONDITIONS["silence"].limit
 
 def system_status(folder: Path, offset: int) -> dict[str, Any]:
     """What a data folder and its services say; what does not answer is None."""
-    verdict, disk, stored = read_system(read_record(folder), offset), _disk(folder), _stored(folder)
+    verdict, disk = read_system(read_record(folder), offset), _disk(folder)
+    may_read = not folder.exists() or os.access(folder, os.R_OK | os.X_OK)
+    stored = _stored(folder) if may_read else _not_stored(f"{folder} cannot be read by this user")
     not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
-    if "store_problem" in stored and not is_named(stored["store_problem"], verdict):
+    if may_read and "store_problem" in stored and not is_named(stored["store_problem"], verdict):
         not_ok.append({"name": "store", "info": stored["store_problem"]})
-    if not any(each["name"].startswith("clock") for each in not_ok):
+    if may_read and not any(each["name"].startswith("clock") for each in not_ok):
         not_ok += [{"name": each.what, "info": each.text} for each in check_clock(folder)]
     reported = any(each["name"].startswith("disk") for each in not_ok)
     if (
@@ -94,13 +97,17 @@ def _gateway(service: ServiceVerdict | None) -> dict[str, Any] | None:
         return None
 
 
+def _not_stored(problem: str) -> dict[str, Any]:
+    return {"boxes": [], "incidents": [], "store_problem": problem}
+
+
 def _stored(folder: Path) -> dict[str, Any]:
     if not (folder / FILE_NAME).exists():
         return {"boxes": [], "incidents": []}
     try:
         store = EmbeddedStore(folder / FILE_NAME, busy_s=BUSY_S)
     except (OpqError, sqlite3.Error) as error:
-        return {"boxes": [], "incidents": [], "store_problem": str(error)}
+        return _not_stored(str(error))
     try:
         rows = [row for row in box_rows(store) if row["retired_ms"] is None]
         incidents = store.incidents(limit=INCIDENTS_SHOWN)
@@ -138,7 +145,8 @@ def _is_gateway_alone(status: Mapping[str, Any]) -> bool:
 
 def _service_lines(status: Mapping[str, Any]) -> list[str]:
     meant = [each for each in status["services"] if each["meant"]]
-    words = "well" if status["ok"] else "not well" if meant else "nothing is meant to run here"
+    is_ill = meant or status["not_ok"]
+    words = "well" if status["ok"] else "not well" if is_ill else "nothing is meant to run here"
     lines = [f"system      {status['data_dir']}: {words}"]
     lines += [f"not well    {each['name']}: {each['info']}" for each in status["not_ok"]]
     running = [each["name"] for each in status["services"] if each["state"] == ServiceState.RUNS]
@@ -197,7 +205,7 @@ def _when(ms: int) -> str:
 
 @click.command(short_help="What runs here, Boxes, last incidents, disk: one screen.")
 @click.option("--watch", is_flag=True, help="Show it anew each two seconds, until Ctrl-C.")
-@data_dir_option
+@any_data_dir_option
 @port_offset_option
 @json_option
 def command(watch: bool, data_dir: Path | None, port_offset: int | None, as_json: bool) -> None:

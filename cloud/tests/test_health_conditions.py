@@ -120,7 +120,7 @@ def judged(change: Change, jitter: random.Random | None = None) -> Iterator[tupl
     [
         *((kill(name), name) for name in ("triggering-broker", "makai", "mauka", "notifications", "gateway")),
         (broker_dies, "triggering-broker"),
-        (store_away, "triggering-service of makai"),
+        (store_away, "makai"),
         (silent, "1"),
         (clock_off, "clock of gateway"),
         (cloud_clock_off, "clock of the cloud"),

@@ -14,13 +14,13 @@ from opq_cloud.core.backend.peer_watch import NOBODY
 from opq_cloud.core.conditions import LONGEST_TURN_S, QUEUES, UPSTREAM, Reading
 from opq_cloud.core.service import STALE_S
 from opq_proto.errors import StoreError
+from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE
 
 Document = Mapping[str, Any]
 
-WHOLE = "opq"
 BEHIND_GATEWAY = (*UPSTREAM, "acquisition-broker")
 """Without these a gateway is not connected, or is not acknowledged what it sends."""
-STORING = ("triggering-service", "triggering-service of makai")
+STORING = ("triggering-service", "makai")
 """It writes each second, so it is ill first where the store fails."""
 BINDING = ("triggering-broker", "acquisition-broker", "event-service", "mauka", "mauka.bus")
 """Others connect to these; where nobody is there, one of these is ill first."""
@@ -108,7 +108,7 @@ class AnswerReader:
             for each in document.get("subcomponents") or ()
             if not _is_box(each)
         }
-        own = parts.pop(answer.name, document)
+        own = parts.pop(_own_part(answer.name), document)
         inner = any(each.get("ok") is not True for each in document.get("subcomponents") or ())
         whole_ok = own.get("ok") is True or (own is document and inner)
         if answer.name != WHOLE:
@@ -215,6 +215,11 @@ def flat(document: Document) -> Iterator[Document]:
         yield from flat(part)
 
 
+def _own_part(service: str) -> str:
+    """The part of a service's answer that is the service itself; some answer by another name."""
+    return next((part for part, name in VERDICT_NAMES.items() if name == service != WHOLE), service)
+
+
 def _is_box(part: Document) -> bool:
     return str(part["name"]).isdigit()
 
@@ -226,7 +231,11 @@ def _boxes_in(document: Document | None) -> list[tuple[str, Document]]:
 
 def _part_name(service: str, part: Document) -> str:
     name = str(part["name"])
-    return name if service in (WHOLE, name) or name.startswith(f"{service}.") else f"{name} of {service}"
+    return (
+        name
+        if service in (WHOLE, name) or name == _own_part(service) or name.startswith(f"{service}.")
+        else f"{name} of {service}"
+    )
 
 
 def _info(part: Document) -> str:

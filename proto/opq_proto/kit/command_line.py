@@ -82,7 +82,7 @@ _COMMON: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "--data-dir": (
         "data_dir",
         {
-            "type": click.Path(path_type=Path, file_okay=False),
+            "type": click.Path(path_type=Path, file_okay=False, readable=False),  # a command says what helps
             "help": "Folder of keys, rings, store and logs.  [default: ${XDG_DATA_HOME:-~/.local/share}/opq; "
             "of a command about a running system: its folder]",
         },
@@ -106,15 +106,11 @@ _COMMON: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 def common_option(name: str, **attributes: Any) -> Callable[[FC], FC]:
     """Returns one of the options that mean the same in every command; its value is None where not given."""
     parameter, common = _COMMON[name]
-    return click.option(name, parameter, **{**common, **attributes})
+    return click.option(name, parameter, **common, **attributes)
 
 
 json_option = common_option("--json")
 data_dir_option = common_option("--data-dir")
-any_data_dir_option = common_option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False, readable=False)
-)
-"""Also one that this user may not read, of which the command says what helps."""
 mongo_option = common_option("--mongo-uri")
 port_offset_option = common_option("--port-offset")
 

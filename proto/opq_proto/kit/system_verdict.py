@@ -162,15 +162,16 @@ def _troubles(services: list[ServiceVerdict], answers: Mapping[str, ServiceAnswe
         document, own_name = answers[service.url].document, _verdict_name(service.name)
         listed = alerts is not None and (own_name in judged or own_name == WHOLE)
         for part in () if document is None else _deepest(document):
-            name = str(part["name"]) if part is not document else own_name
+            name = str(part["name"])
+            name = own_name if part is document or name == service.name else name
             place = name if own_name == WHOLE else part_name(own_name, name)
             if name.isdigit() and own_name == GATEWAY:
                 is_known = name in judged or f"Box {name} at {GATEWAY}" in judged
             else:
-                is_known = name.isdigit() or place in judged or part is document
+                is_known = name.isdigit() or place in judged or name == own_name
             follows = bool(down & UPLINK) and part.get("sampling") and not part.get("connected")
             if not (listed and is_known) and not follows:
-                yield Trouble(service.name if part is document else name, _info(part))
+                yield Trouble(service.name if name == own_name else name, _info(part))
 
 
 def _deepest(document: Document) -> Iterator[Document]:

@@ -19,7 +19,7 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.view.web.words import headline
 from opq_gateway.local.running_gateway import read_status, status_words
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import any_data_dir_option, json_option, port_offset_option
+from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_answers import read_system
 from opq_proto.kit.system_place import find_system
@@ -205,7 +205,7 @@ def _when(ms: int) -> str:
 
 @click.command(short_help="What runs here, Boxes, last incidents, disk: one screen.")
 @click.option("--watch", is_flag=True, help="Show it anew each two seconds, until Ctrl-C.")
-@any_data_dir_option
+@data_dir_option
 @port_offset_option
 @json_option
 def command(watch: bool, data_dir: Path | None, port_offset: int | None, as_json: bool) -> None:

@@ -231,11 +231,8 @@ def _boxes_in(document: Document | None) -> list[tuple[str, Document]]:
 
 def _part_name(service: str, part: Document) -> str:
     name = str(part["name"])
-    return (
-        name
-        if service in (WHOLE, name) or name == _own_part(service) or name.startswith(f"{service}.")
-        else f"{name} of {service}"
-    )
+    is_own = name in (service, _own_part(service)) or name.startswith(f"{service}.")
+    return name if is_own or service == WHOLE else f"{name} of {service}"
 
 
 def _info(part: Document) -> str:

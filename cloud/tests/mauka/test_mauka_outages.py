@@ -204,9 +204,10 @@ def test_a_loss_of_supply_begins_with_the_last_measurement_though_that_comes_lat
         assert each.finding.end_ns == ZERO_NS + 100 * S
 
 
-@pytest.mark.parametrize("cloud", ["started again", "went on"])
+@pytest.mark.parametrize("cloud", ["started again", "starts after the first", "went on"])
+@pytest.mark.parametrize("skipped", [0, 40])
 def test_a_loss_that_comes_late_from_a_gateway_that_skipped_numbers_is_told_when_no_more_comes(
-    store: CloudStore, cloud: str
+    store: CloudStore, cloud: str, skipped: int
 ) -> None:
     """Each Measurement states the lowest number that its gateway still holds."""
     grid = SilentGrid(store, FEEDERS)
@@ -216,7 +217,7 @@ def test_a_loss_that_comes_late_from_a_gateway_that_skipped_numbers_is_told_when
         grid.plugin = grid.started()
     grid.pass_seconds(100, 104, silent=tuple(FEEDERS))
     for box_id in FEEDERS:
-        grid.next[box_id] += 40
+        grid.next[box_id] += skipped
     held = [row for box_id in FEEDERS for row in grid.measure(box_id, 100, 101, missing_dark_s=80.0)]
     held += [row for box_id in FEEDERS for row in grid.measure(box_id, 101, 104)]
     lowest = held[0].sequence
@@ -225,6 +226,8 @@ def test_a_loss_that_comes_late_from_a_gateway_that_skipped_numbers_is_told_when
         oldest = lowest if second < 114 else rows[0].sequence
         store.append_measurements(replace(row, oldest_sequence=oldest) for row in rows)
         grid.now_s += 1.0
+        if cloud == "starts after the first" and second == 104:
+            grid.plugin = grid.started()
         grid.plugin.on_idle()
         if second == 106:
             store.append_measurements(held)

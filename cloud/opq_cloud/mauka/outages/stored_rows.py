@@ -12,6 +12,7 @@ from opq_proto.wire.continuity import dark_s
 S = 10**9
 BACK_NS = 60 * S
 """The Boxes of a house whose cloud has the same supply may be back so long before the watch begins."""
+LONGEST_BACK_NS = 2 * 3600 * S
 AROUND_NS = 2 * S
 NEXT_NS = 2 * S
 """The last Measurement before a loss of supply ends at most this long before: the next never came."""
@@ -62,6 +63,31 @@ def reported_loss(store: CloudStore, newest: Measurement) -> ReportedLoss | None
         near = store.findings_of_boxes((newest.box_id,), began_ns - AROUND_NS, began_ns + AROUND_NS)
         if not any(one.finding.kind == "outage" for one in near):
             return ReportedLoss(began_ns, row_before(store, newest.box_id, began_ns))
+    return None
+
+
+def row_before_missing(store: CloudStore, newest: Measurement) -> Measurement | None:
+    """Returns a Box's last whole Measurement before the numbers that its gateway holds and has not sent yet.
+
+    None: none is missing, or what is stored before is more than two hours old.
+    """
+    number, oldest = newest.sequence, newest.oldest_sequence
+    if number is None or oldest is None:
+        return None
+    until_ns, back_ns = row_end_ns(newest), BACK_NS
+    while back_ns <= LONGEST_BACK_NS:
+        since_ms = max(0, until_ns - back_ns) // NS_PER_MS
+        rows = {row.sequence: row for row in store.measurements(newest.box_id, since_ms, after_ms(until_ns))}
+        while number in rows:
+            number -= 1
+        if number < oldest:
+            return None
+        before = [
+            each for each, row in rows.items() if each is not None and each < number and not row.crossing
+        ]
+        if before:
+            return rows[max(before)]
+        back_ns *= 2
     return None
 
 

@@ -41,6 +41,7 @@ from opq_cloud.mauka.outages.stored_rows import (
     lowest_percent,
     reported_loss,
     row_before,
+    row_before_missing,
     row_end_ns,
     rows_between,
     rows_since,
@@ -202,11 +203,12 @@ class OutageWatch:
             first = self._first_since(row)
         elif (found := self._open.get(box_id)) is not None:
             first = row_before(store, box_id, found.start_ns) or row
-        elif is_house and not self._lossless and (loss := reported_loss(store, row)) is not None:
-            waited_s = now_s - self._awaited.setdefault(box_id, now_s)
-            if not loss.is_whole and waited_s < SETTLE_S:
+        elif is_house and not self._lossless:
+            loss = reported_loss(store, row)
+            waited_s = 0.0 if loss is None else now_s - self._awaited.setdefault(box_id, now_s)
+            if loss is not None and not loss.is_whole and waited_s < SETTLE_S:
                 return None
-            first = loss.before or row
+            first = (row_before_missing(store, row) if loss is None else loss.before) or row
         self._awaited.pop(box_id, None)
         end_ns = row_end_ns(first)
         return NewestMeasurement(first, end_ns, now_s, True, of_old, sequence=first.sequence)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from opq_gateway.ring.segment import Segment
+from opq_sim.faults.parts.boxes import RATE_HZ
 from opq_sim.faults.parts.fork_server import ForkServer
 from opq_sim.faults.parts.restarted_boxes import TrueDip
 from opq_sim.faults.parts.service import ServiceProcess
@@ -45,6 +47,7 @@ class EmulatedBox:
         now_ns: Callable[[], int],
     ) -> None:
         folder.mkdir(parents=True)
+        self.box_id = drawn.box_id
         self._drawn, self._log, self._now_ns = drawn, folder / "log", now_ns
         options = {
             "box-id": drawn.box_id, "flash": flash(), "port": port, "folder": folder,
@@ -55,6 +58,8 @@ class EmulatedBox:
         self.dips: list[TrueDip] = []
         self.skipped = "" if flash().exists() else f"{flash()} is not built"
         self._from_ns = 0
+        self._starts: list[int] = []
+        """The starts whose dip is in the ring."""
 
     def start(self) -> None:
         """Starts it, with a new seed of its RAM."""
@@ -67,8 +72,11 @@ class EmulatedBox:
         if not self.skipped:
             self.process.kill() if killed else self.process.stop(signal.SIGTERM)
 
-    def unsampled(self) -> str | None:
-        """Says so where it has not had the dip of this start; notes the time of the start meanwhile."""
+    def unsampled(self, newest: Segment | None) -> str | None:
+        """Says so where it has not had the dip of this start; notes the time of the start meanwhile.
+
+        `newest`: the end of its ring, because the emulator reports a dip when it begins.
+        """
         if self.skipped:
             return None
         seen = self._seen()
@@ -86,7 +94,15 @@ class EmulatedBox:
         if not self.process.runs and not seen.count(STARTED):
             self.skipped = self.process.last_words or "it ended"
             return None
-        return None if seen.count(DIPPED) >= starts else "the emulated Box has not had its dip"
+        if seen.count(DIPPED) < starts:
+            return "the emulated Box has not had its dip"
+        if len(self._starts) < starts:
+            # its samples begin two seconds after its start
+            goal = self._drawn.dips_s[0] * RATE_HZ
+            if newest is None or newest.start_id in self._starts or newest.end_sample < goal:
+                return "the gateway does not have the dip of the emulated Box on disk"
+            self._starts.append(newest.start_id)
+        return None
 
     def _seen(self) -> list[str]:
         if not self._log.exists():

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
+from opq_gateway.ring.segment import Segment
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.kit import ports
 from opq_proto.messages import TimeSource
@@ -140,12 +141,14 @@ class Surroundings:
         late = {each.box_id for each in self.restarted.dips if each.at_ns > due_ns} & self.originals.keys()
         if late:
             return f"the dips of the original Boxes {', '.join(sorted(late))} are not sampled"
-        emulated = [each.unsampled() for each in self._emulated]
-        data_dir, drawn = self._processes.data_dir, self.restarted.drawn
-        late_in_ring = self.restarted.unsampled(
-            lambda box_id: ring_of(data_dir(f"gateway{drawn[box_id].gateway}"), box_id).newest()
-        )
-        return next(filter(None, emulated), late_in_ring)
+        gateways = {each.box_id: f"gateway{each.gateway}" for each in self._layout.by_seed}
+        data_dir = self._processes.data_dir
+
+        def newest(box_id: str) -> Segment | None:
+            return ring_of(data_dir(gateways[box_id]), box_id).newest()
+
+        emulated = [each.unsampled(newest(each.box_id)) for each in self._emulated]
+        return next(filter(None, emulated), self.restarted.unsampled(newest))
 
     def _end_originals(self) -> None:
         while self.originals:

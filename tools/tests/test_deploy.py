@@ -5,8 +5,10 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -135,6 +137,15 @@ def test_the_image_copies_what_is_here() -> None:
         assert all((ROOT / source).exists() for source in sources.split())
     assert "\nUSER 10001\n" in text and "--uid 10001 " in text
     assert all(os.access(DEPLOY / name, os.X_OK) for name in ("start", "without_source"))
+
+
+def test_the_libraries_of_the_image_have_all_that_the_wheel_is_made_of(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "LICENSE", "deploy/without_source"):
+        shutil.copy(ROOT / name, tmp_path)
+    subprocess.run([tmp_path / "without_source"], check=True)
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = [*wheel["force-include"], *(f"{each}/__init__.py" for each in wheel["packages"])]
+    assert len(needed) > 10 and [each for each in needed if not (tmp_path / each).is_file()] == []
 
 
 @pytest.mark.skipif(not PROMTOOL, reason="needs promtool: apt-get install prometheus")

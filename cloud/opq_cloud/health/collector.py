@@ -22,7 +22,7 @@ from opq_cloud.core.service import CloudContext, HealthReport
 from opq_cloud.core.settings.config import HealthSection
 from opq_cloud.health.machine import BY_STORE, disk_reading, newest_reading, slow_readings
 from opq_cloud.health.neighbours import Neighbours, report_of
-from opq_cloud.health.readings import WHOLE, Answer, AnswerReader, flat
+from opq_cloud.health.readings import Answer, AnswerReader, flat
 from opq_cloud.store.records.accounts import HEALTH
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.trends.availability import covered_by_trend, measured_share
@@ -30,6 +30,7 @@ from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.errors import StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.system_verdict import WHOLE
 from opq_proto.messages import TREND_MS
 
 log = logs.get(service="health")

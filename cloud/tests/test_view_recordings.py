@@ -153,6 +153,29 @@ def _npy() -> bytes:
     return content.getvalue()
 
 
+def _hdf5() -> bytes:
+    h5py = pytest.importorskip("h5py", reason="the extra `recordings` is not installed")
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        wave = 325 * np.sin(2 * np.pi * 50 * np.arange(3200) / RATE_HZ)
+        file.create_dataset("u", data=wave).attrs.update(units="V", rate_hz=float(RATE_HZ))
+    return content.getvalue()
+
+
+def endless_hdf5() -> bytes:
+    """Free space without a size among its texts, which libhdf5 2.0.0 reads without end."""
+    content = bytearray(_hdf5())
+    first = content.index(b"GCOL") + 16
+    free = first + 16 + -(-int.from_bytes(content[first + 8 : first + 16], "little") // 8) * 8
+    content[free + 8 : free + 16] = bytes(8)
+    return bytes(content)
+
+
+def test_a_file_that_a_library_reads_is_shown(eve: FormBrowser) -> None:
+    assert send(eve, {"a.h5": _hdf5()}) == 200, eve.text
+    assert "HDF5, channel u: 0.5 s at 6,400 samples/s" in eve.text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -160,6 +183,7 @@ def _npy() -> bytes:
         ("bomb.npz", zip_bomb, "bomb.npz: unpacks to more than 512 MiB"),
         ("claims.npy", claiming, "claims.npy: is no readable .npy file"),
         ("deep.json", lambda: b"[" * 100_000, "deep.json: is not JSON"),
+        ("endless.h5", endless_hdf5, "endless.h5: is damaged; reading it does not come to an end"),
         ("noise.pqd", lambda: bytes(range(256)) * 40, "noise.pqd: is no readable PQDIF file"),
         ("..", lambda: b"x", "is not a name for a file"),
     ],

@@ -205,7 +205,7 @@ def test_a_heap_whose_free_space_has_no_size_does_not_stop_the_reader(tmp_path: 
     assert read_recording(path).channel.unit == "V"
     content[free + 8 : free + 16] = bytes(8)
     path.write_bytes(content)
-    with pytest.raises(RecordingError, match="is no readable HDF5 file"):
+    with pytest.raises(RecordingError, match="reading it does not come to an end"):
         read_recording(path)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,7 +99,8 @@ class RecordingExaminer:
                 pass
         finally:
             late = process.poll() is None
-            process.kill()
+            if late:
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
             process.wait()
         if late:
             raise NotExaminedError(

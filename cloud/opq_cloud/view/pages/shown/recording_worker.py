@@ -19,6 +19,7 @@ from opq_measure.events.limits import Limits
 from opq_plugins.sandbox import landlock, protection, system_calls
 from opq_proto.errors import OpqError
 from opq_recordings.facts import RecordingFacts
+from opq_recordings.guarded import guard_by_this_process
 from opq_recordings.reading import read_recording
 
 MEMORY_BYTES, MEMORY_BYTES_FOR_MB = 3 << 30, 48 << 20
@@ -34,6 +35,7 @@ def main() -> None:
     order = json.loads((folder / "order.json").read_text())
     largest_mb = int(order["largest_mb"])
     confine(folder, largest_mb)
+    guard_by_this_process()
     os.chdir(folder / "sent")
     answer = examined(Path(order["file"]), RecordingFacts(**order["facts"]), largest_mb)
     (folder / "answer.json").write_text(json.dumps(answer))

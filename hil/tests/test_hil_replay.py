@@ -207,6 +207,13 @@ def test_a_recording_with_a_gap_is_not_played(tmp_path: Path):
         read_replay(tmp_path / "a.npy")
 
 
+def test_a_file_of_several_recordings_is_not_played(tmp_path: Path):
+    volts = recording(cycles=60).volts
+    np.savez(tmp_path / "a.npz", u=volts, v=volts[:9000], fs=12000.0)
+    with pytest.raises(RecordingError, match=r"holds 2 recordings, and a Box plays one; .* --channel u "):
+        read_replay(tmp_path / "a.npz")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path):
     path = write(tmp_path, b"", GOOD)
     path.unlink()

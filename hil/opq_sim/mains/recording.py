@@ -6,6 +6,7 @@ to the counts of a 16-bit converter.
 
 import hashlib
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,12 +55,18 @@ def read_replay(path: Path | str) -> ReplayedRecording:
     """Reads a recording for replay; of .i16 also the further keys of its .json.
 
     Raises:
-        RecordingError: which file, what is wrong with it, what is allowed; also for one with gaps.
+        RecordingError: which file, what is wrong with it, what is allowed; also for gaps, or several in one.
     """
     path = Path(path)
     if path.is_file() and path.stat().st_size > LARGEST_BYTES:
         raise RecordingError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB; cut the event out")
     found = read_recording(path, RecordingFacts())
+    if found.others:
+        raise RecordingError(
+            f"{path}: holds {1 + len(found.others)} recordings, and a Box plays one; write it out, such as "
+            f"opq-tools export events {shlex.quote(str(path))} --channel {shlex.quote(found.channel.name)} "
+            "--format csv --out one.csv"
+        )
     if found.gaps:
         raise RecordingError(f"{path}: has {len(found.gaps)} gaps, which a Box cannot play; cut a part out")
     meta, meta_path = found.facts, path.with_suffix(".json")

@@ -45,7 +45,8 @@ _RATE = re.compile(
     r"|частота\s(?:дискретизации|выборки)|采样率|采样频率|取樣率)\W{1,4}([\d.]+(?:e[+-]?\d+)?)\s*([^\W\d_]*)(?:/s)?"
 )
 _INTERVAL = re.compile(
-    r"(?i)\b(?:(?:sampl(?:e|ing)|time)\s(?:interval|period|time|step)|dt|clock)\W{1,12}(?:analog:)?"
+    r"(?i)(?:\b(?:(?:sampl(?:e|ing)|time)\s(?:interval|period|time|step)|dt|clock)"
+    r"|^\W*(?:interval|ts|x\s?incr(?:ement)?))\W{1,12}(?:analog:)?"
     r"([\d.]+(?:e[+-]?\d+)?)\s*([numµμ]?s)?"
 )
 _UNITS = re.compile(r"(?i)[\s#%\"]*(vertical|horizontal|x|y|time|values?|)[ _]?units?\"?\s*[,;:=\t]+\s*(.+)")

@@ -119,16 +119,17 @@ def content_of(path: Path, form: str, named: NamedArrays) -> Content:
     problems: list[str] = []
     assumed: list[str] = []
     facts = named.facts
+    arrays = {name: _as_vector(array) for name, array in named.arrays.items()}
     axes = {
         name: axis
-        for name, array in named.arrays.items()
+        for name, array in arrays.items()
         if is_time(name)
-        and len(named.arrays) > 1
+        and len(arrays) > 1
         and array.ndim == 1
         and (axis := axis_stated(array, text_of(facts.get(name, {}).get("units")))) is not None
     }
     found: list[_Placed] = []
-    for name, array in named.arrays.items():
+    for name, array in arrays.items():
         if name in axes:
             continue
         near: dict[str, object] = {}
@@ -165,6 +166,11 @@ def content_of(path: Path, form: str, named: NamedArrays) -> Content:
         tuple(dict.fromkeys(assumed)),
         tuple(dict.fromkeys(problems)),
     )
+
+
+def _as_vector(array: NDArray[Any]) -> NDArray[Any]:
+    """A column or row of a matrix, as MATLAB 7.3 stores each vector, without its dimension of one."""
+    return array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
 
 
 def content_of_variables(path: Path, form: str, named: Mapping[str, NDArray[Any]]) -> Content | None:

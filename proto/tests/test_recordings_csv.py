@@ -49,6 +49,7 @@ KNOWN: dict[str, str | bytes] = {
         "MAKER,Waveform\nSegments,1,SegmentSize,400\n#1,17-Mar-2024 10:00:00,0\nTime,Ampl\n",
     ),
     "rate above": table(lambda k, t, v: f"{v:.5f}", "; Samplerate: 1.6 kHz\n; Channels (1/1): CH1\nCH1\n"),
+    "interval alone above": table(lambda k, t, v: f"{v:.5f}", "Interval: 0.625 ms\nVolt\n"),
     "interval above": table(lambda k, t, v: f"{v:.5f}", "Sample Interval,0.000625\nVolt\n"),
     "interval below settings": table(
         lambda k, t, v: f"{k},{v * 1e3:.2f}",

@@ -209,6 +209,15 @@ def test_a_heap_whose_free_space_has_no_size_does_not_stop_the_reader(tmp_path: 
         read_recording(path)
 
 
+def test_a_vector_of_matlab_7_3_has_a_dimension_of_one(tmp_path: Path) -> None:
+    for shape in ((1, -1), (-1, 1)):
+        with h5py.File(tmp_path / "a.mat", "w") as file:
+            file["u"] = sine().reshape(shape)
+            file["t"] = (5 + np.arange(len(sine())) / RATE_HZ).reshape(shape)
+        found = read_recording(tmp_path / "a.mat")
+        assert found.rate_hz == pytest.approx(RATE_HZ) and found.samples == len(sine())
+
+
 def test_an_object_of_matlab_has_no_values(tmp_path: Path) -> None:
     """Simulink saves a `timeseries`, whose data set has numbers that lead to other places."""
     with h5py.File(tmp_path / "a.mat", "w") as file:

@@ -12,7 +12,6 @@ from itertools import count, pairwise
 import numpy as np
 import pytest
 
-from bench.crossing import crossing_times
 from bench.gateway import disk
 from bench.gateway.boxes import SAG_CYCLES, PlainBox, RepeatedSource
 from bench.gateway.figures import requests_ms
@@ -125,13 +124,6 @@ def test_a_house_of_two_boxes_loses_nothing_and_answers() -> None:
         assert 0 < cost.cpu_ms_per_s < 1000 and cost.resident_bytes > 1e7
         assert up.counted("missing_samples") == 0
     assert len(requests_ms(5)) == 5
-
-
-@pytest.mark.soak
-def test_a_dip_at_two_boxes_is_requested_and_stored() -> None:
-    times = crossing_times(2, 2, 1)
-    assert (times.crossings, len(times.command_ms), times.events, times.missing) == (2, 2, 1, 0)
-    assert len(times.stored_ms) == 2
 
 
 def test_a_bare_relay_ends_with_its_block() -> None:

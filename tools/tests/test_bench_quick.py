@@ -6,15 +6,11 @@ from typing import Any
 
 import pytest
 
-from bench import bulk, crossing, dips, hil, mauka, mauka_events, measure, pipeline
-from bench.fleet import figures as fleet
+from bench import dips, mauka, mauka_events, measure, pipeline
 from bench.gateway import figures as gateway
 from bench.gateway.house import GatewayCost
 from bench.makai import figures as makai
-from bench.rules import transports
-from bench.sim import figures as sim
-from bench.sim.stages import SETTLE_ROUNDS
-from bench.view import churn_figures, incident_way, live_figures
+from bench.view import incident_way
 from opq_tools.sim.bench import BENCHMARKS
 
 MOST_WAITED_S = 45.0
@@ -25,13 +21,6 @@ WAITED_S: dict[str, Callable[[], float]] = {
     "pipeline": lambda: (
         3.0 + pipeline.QUICK_SAGS * pipeline.APART_S + 2 * (pipeline.QUICK_SETTLE_S + pipeline.QUICK_WATCH_S)
     ),
-    "crossing": lambda: sum(
-        crossing.SETTLE_S + (dips + 3) * crossing.APART_S for dips in crossing.QUICK_DIPS
-    ),
-    "sim": lambda: 5.0 + 5 * sim.QUICK_WATCH_S + 2 * sim.ANSWERED_S,
-    "fleet": lambda: fleet.QUICK_WATCH_S + fleet.SETTLED_S,
-    "live": lambda: 5 * 2 * float(live_figures.QUICK["SECONDS"]) + 2 * float(live_figures.QUICK["SECONDS"]),
-    "churn": lambda: churn_figures.QUICK_SECONDS,
     "makai": lambda: len(makai.QUICK_BOXES) * (6 * makai.QUICK_LOAD_S + 3 * makai.SETTLE_S),
     "mauka": lambda: mauka_events.IDLE_S,
 }
@@ -43,25 +32,13 @@ WORK: dict[str, tuple[int, int]] = {
     "gateway: requests": (gateway.QUICK_REQUESTS, 10),
     "gateway: seconds of samples on disk": (gateway.QUICK_DISK_S, 30),
     "gateway: reads": (gateway.QUICK_READS, 20),
-    "crossing: Boxes": (crossing.QUICK_BOXES, 8),
-    "sim: Boxes": (sim.QUICK_BOXES, 200),
-    "sim: Boxes with samples": (sim.QUICK_SAMPLED, 16),
-    "sim: rounds": (sim.QUICK_ROUNDS - SETTLE_ROUNDS, 4),
-    "sim: seconds of a history": (round(sim.QUICK_HISTORY_S), 240),
-    "sim: seconds until a part is left out": (round(sim.QUICK_ENDS_S), 60),
-    "fleet: Boxes": (fleet.QUICK_BOXES, 60),
-    "live: Boxes": (int(live_figures.QUICK["BOXES"]), 1000),
-    "live: pages": (int(live_figures.QUICK["VIEWERS"]), 50),
     "makai: Boxes": (max(makai.QUICK_BOXES), 100),
     "makai: crossings": (makai.QUICK_CROSSINGS, 10),
     "mauka: Boxes of an incident": (mauka.QUICK_BOXES, 500),
     "mauka: events": (mauka_events.QUICK_EVENTS, 6),
     "mauka: events to a page": (incident_way.QUICK_EVENTS, 5),
-    "bulk: events": (bulk.QUICK_EVENTS, 12),
     "measure: signals": (measure.QUICK_SIGNALS, 4),
     "measure: dips": (dips.QUICK_DIPS, 10),
-    "hil: turns": (hil.QUICK_TURNS, 3),
-    "rules-transports: messages": (transports.QUICK_MESSAGES, 30_000),
 }
 """Work of a quick run -> how much of it there is, and the most that fits into the minute."""
 

@@ -33,25 +33,6 @@ uvicorn.run(Starlette(routes=[Route("/", page)]), host="127.0.0.1", port=int(sys
 """
 
 
-STREAMING = """
-import asyncio, sys, uvicorn
-from starlette.applications import Starlette
-from starlette.responses import StreamingResponse
-from starlette.routing import Route
-text = b"x" * int(sys.argv[2])
-async def seconds():
-    while True:
-        yield text
-        await asyncio.sleep(1)
-async def page(request):
-    return StreamingResponse(seconds(), media_type="text/event-stream")
-async def ready(request):
-    return StreamingResponse(iter((b"ready",)))
-app = Starlette(routes=[Route("/", page), Route("/ready", ready)])
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class PageFigures:
     """Figures of one page, requested many times: milliseconds, and bytes on the wire."""
@@ -112,15 +93,6 @@ def bare_server() -> Iterator[Server]:
     with held_offset() as offset:
         port = PORTS["view"] + offset
         with _running([sys.executable, "-c", BARE, str(port)], port) as server:
-            yield server
-
-
-@contextmanager
-def streaming_server(size: int) -> Iterator[Server]:
-    """Runs a bare Starlette whose `/` streams `size` bytes each second."""
-    with held_offset() as offset:
-        port = PORTS["view"] + offset
-        with _running([sys.executable, "-c", STREAMING, str(port), str(size)], port, "/ready") as server:
             yield server
 
 

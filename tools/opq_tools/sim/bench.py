@@ -24,21 +24,9 @@ BENCHMARKS = {
         "bench.pipeline",
         "Latency of each stage over 50 injected sags; CPU and memory per Box.",
     ),
-    "firmware": (
-        "bench.firmware",
-        "Instructions per block of each stage, flash and RAM, link, time to flash; emulated, not silicon.",
-    ),
-    "hil": (
-        "bench.hil",
-        "CPU of the emulator while flash is erased, also beside OPQ_BASELINE_FIRMWARE_DIR, in one run.",
-    ),
     "gateway": (
         "bench.gateway.figures",
         "CPU and memory per Box, ring and codec, uplink's bytes, raw requests.",
-    ),
-    "crossing": (
-        "bench.crossing",
-        "64 Boxes behind one gateway: a dip to its command, and to its stored waveforms.",
     ),
     "recordings": (
         "bench.recordings",
@@ -48,25 +36,9 @@ BENCHMARKS = {
         "bench.compression",
         "Bits per sample of the ring's codec beside the noise's entropy, FLAC, zstd, lzma (extra `bench`).",
     ),
-    "sim": (
-        "bench.sim.figures",
-        "CPU and memory per simulated Box at each depth: ptys, samples, closed form; waveforms a second.",
-    ),
-    "fleet": (
-        "bench.fleet.figures",
-        "9,900 Boxes for 10 minutes against Makai in processes of its own: what it takes, what is lost.",
-    ),
     "view": (
         "bench.view.figures",
         "View over 10^5 incidents, 10,000 Boxes: first byte, whole page, CPU, bytes, beside a bare page.",
-    ),
-    "live": (
-        "bench.view.live_figures",
-        "View with 500 live pages and maps, 10,000 Boxes at 1/s: CPU, bytes, memory, delay of each.",
-    ),
-    "churn": (
-        "bench.view.churn_figures",
-        "View's memory while sessions and live pages begin and end for 15 minutes, 50 at once.",
     ),
     "store": (
         "bench.store",
@@ -80,17 +52,9 @@ BENCHMARKS = {
         "bench.mauka",
         "Joining: CPU per finding that comes to an incident of 10,000 Boxes, beside a small one.",
     ),
-    "bulk": (
-        "bench.bulk",
-        "Stored events analysed on 1 and 2 Dask workers: events a second, CPU an event (extra `bulk`).",
-    ),
     "rules": (
         "bench.rules.figures",
         "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",
-    ),
-    "rules-transports": (
-        "bench.rules.transports",
-        "MQTT through mosquitto beside bare paho and a bare socket reader; POST to httppush (extra `rules`).",
     ),
 }
 """Name -> (module with `run(quick: bool) -> BenchResult`, its line in the list)."""

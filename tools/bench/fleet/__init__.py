@@ -1,1 +1,0 @@
-"""A fleet against Makai's services, each a process of its own."""

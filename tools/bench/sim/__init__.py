@@ -1,1 +1,0 @@
-"""`bench sim`: cost of a simulated Box at each depth."""

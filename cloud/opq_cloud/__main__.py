@@ -31,10 +31,11 @@ from opq_cloud.store import CloudStore, open_store, opened_people
 from opq_cloud.store.service_lock import locked_documents, locked_files
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import CommandGroup, data_dir_option, port_offset_option
+from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.http_server import url_of
 from opq_proto.kit.ports import with_offset
+from opq_proto.kit.shared_options import configs_option, data_dir_option, port_offset_option
 from opq_proto.kit.system_place import default_data_dir, find_system
 from opq_proto.kit.system_record import (
     CLOUD,
@@ -311,13 +312,7 @@ def _command(name: str) -> click.Command:
         help=f"{HELP[name]}\n\n{WITHOUT_FILES}\n\nExample: opq-cloud {name} --data-dir D",
     )
     @click.argument("files", type=click.Path(path_type=Path), nargs=-1)
-    @click.option(
-        "--config",
-        "paths",
-        type=click.Path(path_type=Path),
-        multiple=True,
-        help="Configuration file: TOML, or the original's JSON; repeatable.",
-    )
+    @configs_option
     @data_dir_option
     @port_offset_option
     @click.option(

@@ -21,8 +21,9 @@ import click
 from opq_gateway.serial_side.early_ports import early_ports
 from opq_gateway.update.starting import start_by_journal
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, port_offset_option
+from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.shared_options import config_option, data_dir_option, json_option, port_offset_option
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """Set before NumPy is imported: windows are small, and BLAS threads would only wait for each other."""
@@ -37,9 +38,7 @@ RETRY_S = 5.0
 @click.group(
     cls=CommandGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.option(
-    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="The same as for `run`."
-)
+@config_option
 @data_dir_option
 @port_offset_option
 @click.pass_context
@@ -55,12 +54,7 @@ def main(
 
 
 @main.command()
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file, TOML or JSON.",
-)
+@config_option
 @data_dir_option
 @port_offset_option
 @click.pass_obj

@@ -4,7 +4,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from opq_proto.kit.command_line import CommandGroup, port_offset_option, text_table
+from opq_proto.kit.command_line import CommandGroup, text_table
+from opq_proto.kit.shared_options import port_offset_option
 
 
 @click.group(cls=CommandGroup)

@@ -32,9 +32,9 @@ class LazyGroup(CommandGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self._places, *super().list_commands(ctx)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def find_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._places:
-            return super().get_command(ctx, cmd_name)
+            return super().find_command(ctx, cmd_name)
         module, _, name = self._places[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(f"opq_tools.{module}"), name or "command")
         if not isinstance(command, click.Command):

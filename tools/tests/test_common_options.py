@@ -1,4 +1,4 @@
-"""`--data-dir`, `--port-offset` and `--json` are the same in each command of the three programs."""
+"""`--config`, `--data-dir`, `--port-offset` and `--json` are the same in each command."""
 
 import importlib
 from collections.abc import Iterator
@@ -7,7 +7,10 @@ import click
 import pytest
 from contract_snapshot import SCRIPTS
 
-NAMES = ("--data-dir", "--port-offset", "--json")
+from opq_proto.kit.shared_options import SharedOption
+
+NAMES = {"--config": 14, "--data-dir": 20, "--port-offset": 20, "--json": 20}
+"""Option -> the least number of commands that have it."""
 SERVICES = {
     "opq-cloud acquisition-broker", "opq-cloud all", "opq-cloud event-service", "opq-cloud health",
     "opq-cloud mauka", "opq-cloud notifications", "opq-cloud triggering-broker",
@@ -64,7 +67,18 @@ def test_an_option_has_one_type_default_and_help(name: str) -> None:
                 facts = option.to_info_dict()
                 kind = sorted(facts["type"].items(), key=str)
                 found.setdefault((str(kind), option.is_flag, option.help, facts["default"]), []).append(path)
-    assert len(found) == 1 and sum(map(len, found.values())) > 20, found
+    assert len(found) == 1 and sum(map(len, found.values())) > NAMES[name], found
+
+
+def test_shared_options_come_last_and_in_one_order() -> None:
+    order = ["--config", "--data-dir", "--mongo-uri", "--port-offset", "--json"]
+    for path, command in everything():
+        if len(path.split()) == 1:  # a program itself: no group hands it out
+            continue
+        shared = [isinstance(each, SharedOption) for each in command.params]
+        assert shared == sorted(shared), path
+        names = [each.opts[0] for each in command.params if isinstance(each, SharedOption)]
+        assert names == [name for name in order if name in names], path
 
 
 def test_a_command_that_prints_facts_prints_them_as_json() -> None:

@@ -12,14 +12,13 @@ from opq_cloud.original.config import read_config
 from opq_cloud.store import opened_people
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import data_dir_option, json_option, text_table
+from opq_proto.kit.command_line import text_table
+from opq_proto.kit.shared_options import configs_option, data_dir_option, json_option
 from opq_proto.kit.system_place import find_system
 
 
 @click.command("log")
-@click.option(
-    "--config", "paths", type=click.Path(path_type=Path), multiple=True, help="Says where the store is."
-)
+@configs_option
 @data_dir_option
 @click.option("--account", default="", help="E-mail of one account.  [default: all]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))

@@ -10,9 +10,10 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import data_dir_option, port_offset_option, usage_line
+from opq_proto.kit.command_line import usage_line
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.http_server import url_of
+from opq_proto.kit.shared_options import common_option, data_dir_option, port_offset_option
 from opq_proto.kit.system_record import RULES, MeantService, forget_after_ctrl_c, note_meant
 from opq_rules.api import config as configuration
 from opq_rules.api.service import RulesService
@@ -20,16 +21,11 @@ from opq_rules.api.service import RulesService
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file, TOML or JSON.",
-)
-@data_dir_option
-@click.option(
     "--host", default=None, help="Address for REST (default 127.0.0.1); beyond loopback it needs token_file."
 )
 @click.option("--port", type=click.IntRange(0, 65_535), default=None, help="Port of REST (default 9081).")
+@common_option("--config", "path")
+@data_dir_option
 @port_offset_option
 def run(
     path: Path | None, data_dir: Path | None, host: str | None, port: int | None, port_offset: int | None

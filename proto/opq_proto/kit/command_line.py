@@ -1,4 +1,4 @@
-"""What all commands share: one-line errors that name what is allowed, options with one meaning, lists.
+"""What all commands share: one-line errors that name what is allowed, the place of their options, lists.
 
 Click reports a wrong option in four lines and a range as `0<=x<=200`. All commands of the toolkit are in a
 CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number from 0 to 200`.
@@ -7,18 +7,13 @@ CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number fro
 import importlib
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import click
 
-from opq_proto.kit.ports import PORTS
+from opq_proto.kit.shared_options import shared_last
 
-FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
-"""What a decorator for an option can be used on."""
-MAX_OFFSET = 65_535 - max(PORTS.values())
-"""The largest `--port-offset` with which every port number is valid."""
 _REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']*'\.$)")
 """How click's own types report a value."""
 _NO_COMMAND = re.compile(r"(?s)No such command '(.*?)'\.")
@@ -39,6 +34,17 @@ class CommandGroup(click.Group):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
             raise _one_line(error, info_name or "") from error
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns a command whose shared options come last in its help, in one order."""
+        found = self.find_command(ctx, cmd_name)
+        if found is not None:
+            shared_last(found)
+        return found
+
+    def find_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns the command of this name; a group that loads its commands late has its own."""
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -75,44 +81,6 @@ def text_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str
         right = any(below) and all(_NUMBER.fullmatch(cell) or not cell for cell in below)
         shown.append([cell.rjust(width) if right else cell.ljust(width) for cell in (heading, *below)])
     return "\n".join("  ".join(line).rstrip() for line in zip(*shown, strict=True))
-
-
-_COMMON: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "--json": ("as_json", {"is_flag": True, "help": "Print one JSON document on stdout."}),
-    "--data-dir": (
-        "data_dir",
-        {
-            "type": click.Path(path_type=Path, file_okay=False, readable=False),  # a command says what helps
-            "help": "Folder of keys, rings, store and logs.  [default: ${XDG_DATA_HOME:-~/.local/share}/opq; "
-            "of a command about a running system: its folder]",
-        },
-    ),
-    "--mongo-uri": (
-        "mongo_uri",
-        {"help": "URI of the store where it is a MongoDB, e.g. mongodb://host/opq."},
-    ),
-    "--port-offset": (
-        "port_offset",
-        {
-            "type": click.IntRange(0, MAX_OFFSET),
-            "help": "Number that the system adds to every port.  [default: 0; of a command about a running "
-            "system: its number]",
-        },
-    ),
-}
-"""Options that mean the same in every command -> (parameter, attributes)."""
-
-
-def common_option(name: str, **attributes: Any) -> Callable[[FC], FC]:
-    """Returns one of the options that mean the same in every command; its value is None where not given."""
-    parameter, common = _COMMON[name]
-    return click.option(name, parameter, **common, **attributes)
-
-
-json_option = common_option("--json")
-data_dir_option = common_option("--data-dir")
-mongo_option = common_option("--mongo-uri")
-port_offset_option = common_option("--port-offset")
 
 
 class _UsageLine(click.UsageError):

@@ -18,7 +18,8 @@ from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder, checked_box_id
-from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option, text_table
+from opq_proto.kit.command_line import CommandGroup, text_table
+from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_proto.messages import known_uncertainty_ns
 from opq_tools.boxes.facts import box_facts, fact_options, place_options, put_place

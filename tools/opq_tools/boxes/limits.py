@@ -31,7 +31,8 @@ from opq_cloud.store.documents.makai import (
 )
 from opq_proto.errors import OpqError, PluginError
 from opq_proto.keys.key_files import checked_box_id
-from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option, text_table
+from opq_proto.kit.command_line import CommandGroup, text_table
+from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_tools.shared import values
 from opq_tools.shared.opened_store import opened_store
 

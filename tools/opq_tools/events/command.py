@@ -15,7 +15,8 @@ from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.sample_requests import request_json
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import CommandGroup, json_option, text_table
+from opq_proto.kit.command_line import CommandGroup, text_table
+from opq_proto.kit.shared_options import json_option
 from opq_proto.messages import Incident
 from opq_tools.events.trace import step_rows, traced_steps
 from opq_tools.incidents.lines import echo_lines, past_lines

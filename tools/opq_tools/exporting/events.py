@@ -10,7 +10,7 @@ from opq_cloud.export.event_files import WAVEFORM_FORMS, ZIP, WaveformForm, even
 from opq_cloud.export.records import ExportError, WaveformRecord, safe_name
 from opq_cloud.export.selection import event_records, incident_records, known_incident
 from opq_cloud.store.store import CloudStore
-from opq_proto.kit.command_line import data_dir_option, mongo_option
+from opq_proto.kit.shared_options import data_dir_option, mongo_option
 from opq_proto.kit.whole_file import write_whole_file
 from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts

@@ -18,7 +18,8 @@ from opq_cloud.store.store import CloudStore
 from opq_measure.signal import LEAST_SAMPLES
 from opq_proto.errors import OpqError, RecordingError
 from opq_proto.keys.key_files import checked_box_id
-from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
+from opq_proto.kit.command_line import CommandGroup
+from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.messages import Trigger
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.folder import recordings_of, shown_path
@@ -45,7 +46,7 @@ class ImportedEvent:
     """Which part of a long recording, and what was found there; empty where it is all."""
 
 
-@click.group("import")
+@click.group("import", cls=CommandGroup)
 def command() -> None:
     """Recordings of other instruments into the store, as events of a Box.
 

@@ -12,14 +12,15 @@ from rich.table import Table
 
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import version_number
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import CommandGroup
+from opq_proto.kit.shared_options import json_option
 from opq_tools.firmware.build import Built, boards, build
 from opq_tools.firmware.source_options import micropython_option
 from opq_tools.firmware.toolchain import ROOT, Toolchain, find_toolchain, tree_version
 from opq_tools.firmware.where import code_places, fitting_build, kept_builds
 
 
-@click.group("firmware")
+@click.group("firmware", cls=CommandGroup)
 def command() -> None:
     """The Box's firmware from source.
 

@@ -12,7 +12,8 @@ from opq_hil.suites.comparison import compare, read_saved_run
 from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests, scenarios
 from opq_hil.suites.run_digest import Digest
 from opq_hil.suites.updates import BOARD
-from opq_proto.kit.command_line import json_option, text_table
+from opq_proto.kit.command_line import text_table
+from opq_proto.kit.shared_options import json_option
 from opq_tools.hil.playing import EMULATORS, backend_option, bench, built_options, out_option
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.shared_options import json_option
 from opq_sim.faults import runner
 from opq_sim.faults.runner import Document, SeedLog
 from opq_sim.faults.suites import SUITES

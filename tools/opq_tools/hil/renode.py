@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from opq_hil.backends.renode_archive import LOCK, fetch_renode, read_lock
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.shared_options import json_option
 
 
 @click.command("renode", short_help="Show or fetch the Renode that hil/renode.lock names.")

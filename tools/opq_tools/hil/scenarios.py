@@ -8,7 +8,8 @@ import click
 from opq_hil.backends.backend import BACKENDS
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites.catalogue import SCENARIOS, chosen
-from opq_proto.kit.command_line import json_option, text_table
+from opq_proto.kit.command_line import text_table
+from opq_proto.kit.shared_options import json_option
 from opq_sim.faults.suites import SUITES
 from opq_tools.hil.playing import backend_option, bench, built_options, out_option
 

@@ -12,8 +12,9 @@ from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
 from opq_cloud.view.web.words import CLASS_PHRASES, headline
-from opq_proto.kit.command_line import CommandGroup, json_option, text_table
+from opq_proto.kit.command_line import CommandGroup, text_table
 from opq_proto.kit.plain_text import one_line
+from opq_proto.kit.shared_options import json_option
 from opq_proto.messages import Incident
 from opq_tools.incidents.lines import echo_lines, incident_lines
 from opq_tools.shared import values

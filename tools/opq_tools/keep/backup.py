@@ -15,7 +15,7 @@ import click
 from opq_proto.errors import OpqError
 from opq_proto.kit import system_record
 from opq_proto.kit.archive_time import SUFFIXES, is_compressed
-from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
+from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.keep.archive import STORE_FILES, ArchiveWriter, Manifest, read_archive
 from opq_tools.shared.progress import shown_progress

@@ -10,7 +10,7 @@ from typing import IO
 import click
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
+from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import default_data_dir
 from opq_tools.keep.archive import PIECE, STORE_FILES, Manifest, read_archive
 

@@ -13,7 +13,8 @@ from opq_cloud.store.upkeep.checking import CheckReport, check_store, file_probl
 from opq_cloud.store.upkeep.copying import CopyReport, Shown, copy_store, read_store
 from opq_cloud.store.upkeep.repair import repair_store
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option
+from opq_proto.kit.command_line import CommandGroup
+from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.keep.archive import STORE_FILES
 from opq_tools.shared.opened_store import store_place

@@ -20,8 +20,9 @@ from opq_cloud.store import FILE_NAME, open_store
 from opq_proto.errors import KeyFileError
 from opq_proto.keys.key_files import KeyFolder, checked_public_key, read_key_file
 from opq_proto.keys.register import KeyRegister, key_fingerprint
-from opq_proto.kit.command_line import CommandGroup, port_offset_option, text_table
+from opq_proto.kit.command_line import CommandGroup, text_table
 from opq_proto.kit.ports import with_offset
+from opq_proto.kit.shared_options import port_offset_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.keys.backend import add_service, list_names, revoke_service
 from opq_tools.keys.keygen import box_ids

@@ -13,7 +13,7 @@ import click
 from opq_cloud.actions.command_audit import key_values, note_in_store
 from opq_proto.errors import KeyFileError, StoreError
 from opq_proto.keys.register import KeyRegister
-from opq_proto.kit.command_line import common_option
+from opq_proto.kit.shared_options import common_option
 from opq_proto.kit.system_place import find_system
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])

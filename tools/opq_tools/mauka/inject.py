@@ -13,7 +13,7 @@ from opq_cloud.mauka.plugin import PUB_KEY
 from opq_cloud.store import FILE_NAME, open_store
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import ConfigError
-from opq_proto.kit.command_line import data_dir_option, port_offset_option
+from opq_proto.kit.shared_options import data_dir_option, port_offset_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.shared.input_file import read_input
 from opq_tools.shared.moment import from_option, to_option

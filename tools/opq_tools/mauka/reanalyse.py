@@ -14,7 +14,7 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
 from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, ReanalysisOrder, run_reanalysis
 from opq_cloud.original.config import read_config
-from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
+from opq_proto.kit.shared_options import configs_option, data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.shared.moment import from_option, to_option
 from opq_tools.shared.opened_store import opened_store
@@ -39,13 +39,7 @@ Settings = dict[str, dict[str, object]]
     metavar="NAME.FIELD=VALUE",
     help="Setting of an analysis, e.g. rms_voltage.sag_percent=85; repeatable.",
 )
-@click.option(
-    "--config",
-    "paths",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    multiple=True,
-    help="The cloud's configuration file, for its [[mauka.analyses]] and nominal values.",
-)
+@configs_option
 @click.option(
     "--scheduler",
     metavar="ADDRESS",

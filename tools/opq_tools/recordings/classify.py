@@ -12,7 +12,7 @@ import click
 from opq_analyze.classifying import classified
 from opq_analyze.measuring import Measured
 from opq_measure.classification.parts import Classification
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.shared_options import json_option
 from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import recordings_in

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import click
 
 from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.whole_file import write_whole_file
 from opq_tools.recordings.public import LARGEST, LIST, read_list
 
@@ -72,7 +73,7 @@ class DownloadError(OpqError):
     """A recording cannot be downloaded, or is another file; nothing of it was kept."""
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def command() -> None:
     """Public recordings: of a real dip in the mains, seen by two Boxes, and of other instruments.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import RecordingError
-from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.shared_options import data_dir_option, json_option
 from opq_proto.messages import Measurement
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import recordings_in

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from opq_proto.kit.command_line import CommandGroup, json_option
+from opq_proto.kit.command_line import CommandGroup
+from opq_proto.kit.shared_options import json_option
 from opq_tools.shared import values
 from opq_tools.shared.rule_server import RuleServer, server_command, text_of
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from opq_proto.kit.command_line import json_option, text_table
+from opq_proto.kit.command_line import text_table
+from opq_proto.kit.shared_options import json_option
 from opq_tools.lazy_group import LazyGroup
 from opq_tools.shared import values
 from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_command, text_of

@@ -9,7 +9,7 @@ from typing import Any
 from opq_cloud.original.config import read_config
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import data_dir_option, mongo_option
+from opq_proto.kit.shared_options import data_dir_option, mongo_option
 from opq_proto.kit.system_place import UNITS_DATA_DIR, find_system
 
 UNITS_CONFIG = Path("/etc/opq/cloud.toml")

@@ -12,9 +12,9 @@ import httpx
 
 from opq_proto.errors import OpqError
 from opq_proto.keys.rest_token import named_token
-from opq_proto.kit.command_line import data_dir_option, port_offset_option
 from opq_proto.kit.origin_guard import is_loopback
 from opq_proto.kit.ports import with_offset
+from opq_proto.kit.shared_options import data_dir_option, port_offset_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.shared.input_file import read_input, read_input_text
 

@@ -12,7 +12,8 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import json_option, text_table
+from opq_proto.kit.command_line import text_table
+from opq_proto.kit.shared_options import json_option
 
 FOLDER = Path(__file__).resolve().parents[2] / "bench"
 BENCHMARKS = {

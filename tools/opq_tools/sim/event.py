@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.kit.command_line import data_dir_option
+from opq_proto.kit.shared_options import data_dir_option
 from opq_sim.box.control import SUPPLY_LOST, request_control
 from opq_sim.mains.on_demand import KINDS
 from opq_sim.power_system.causes.catalogue import CAUSES, CauseValue

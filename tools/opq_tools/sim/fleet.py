@@ -8,8 +8,8 @@ import click
 
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_place import find_system
 from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet
 from opq_sim.mains.scenario import scenario_path

@@ -10,8 +10,8 @@ import click
 
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import data_dir_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.shared_options import data_dir_option, port_offset_option
 from opq_proto.kit.system_place import default_data_dir, find_system
 from opq_sim.box.box import Box
 from opq_sim.box.control import serve, truth_written

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from opq_cloud.store import open_store
 from opq_proto.errors import ConfigError
-from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.shared_options import data_dir_option, json_option
 from opq_proto.messages import Incident
 from opq_sim.score.figures import ScoreFigures, score
 from opq_sim.score.records import OPEN_NS, BoxSpan, FoundIncident

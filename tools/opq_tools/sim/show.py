@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import ConfigError
-from opq_proto.kit.command_line import data_dir_option, json_option, text_table
+from opq_proto.kit.command_line import text_table
+from opq_proto.kit.shared_options import data_dir_option, json_option
 from opq_sim.box.control import request_control
 from opq_sim.mains.scenario import scenario_path
 from opq_sim.power_system.diagram import one_line_diagram

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.kit.command_line import data_dir_option
+from opq_proto.kit.shared_options import data_dir_option
 from opq_sim.box.control import request_control
 from opq_tools.sim.command import ports_dir_option, ports_folder
 

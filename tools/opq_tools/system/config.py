@@ -14,13 +14,14 @@ from opq_proto.config.reading import read_document
 from opq_proto.config.sample import sample_toml
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
+from opq_proto.kit.command_line import CommandGroup
+from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_tools.system.config_kinds import Checked, addresses_that_stay, checked_file, kind_of
 
 SAMPLES = ("gateway", "cloud", "rules")
 
 
-@click.group("config")
+@click.group("config", cls=CommandGroup)
 def command() -> None:
     """Configuration files of gateway, cloud and rule engine.
 

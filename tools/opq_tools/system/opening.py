@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ports import with_offset
+from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_place import find_system
 
 PLACES = {

@@ -19,8 +19,8 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.view.web.words import headline
 from opq_gateway.local.running_gateway import read_status, status_words
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ports import PORTS
+from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_answers import read_system
 from opq_proto.kit.system_place import find_system
 from opq_proto.kit.system_record import CLOUD, GATEWAY, RULES, read_record

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.ports import PORTS
+from opq_proto.kit.shared_options import config_option, data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_place import default_data_dir, noted
 from opq_proto.kit.system_record import forget_meant, identity_of, note_meant
 from opq_sim.box.fleet import Fleet, plan_fleet
@@ -76,13 +76,7 @@ NOT_OF_UP = {
     metavar="DIR",
     help="Folder for the true disturbances (truth.jsonl), of a scenario that has a network.",
 )
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="TOML file with tables [gateway] and [cloud]; its values replace the defaults.",
-)
+@config_option
 @data_dir_option
 @port_offset_option
 @click.option("--free-ports", is_flag=True, help="Take the first port offset at which all ports are free.")

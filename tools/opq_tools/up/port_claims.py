@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from opq_proto.errors import PortBusyError
-from opq_proto.kit.command_line import MAX_OFFSET
+from opq_proto.kit.shared_options import MAX_OFFSET
 
 OFFSET_STEP = 100
 

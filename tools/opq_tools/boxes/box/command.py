@@ -13,7 +13,8 @@ import click
 
 from opq_proto.firmware.image import describe_firmware
 from opq_proto.firmware.transfer import follow_update, send_firmware
-from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, port_offset_option
+from opq_proto.kit.command_line import CommandGroup
+from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.wire.command_client import CommandClient
 from opq_proto.wire.frames import info_command, rate_command
 from opq_tools.boxes.box.half_cycles import facts_of, fetch_half_cycles, write_table

@@ -16,8 +16,8 @@ import click
 import serial
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import json_option
 from opq_proto.kit.port_trouble import why_not_opened
+from opq_proto.kit.shared_options import json_option
 from opq_proto.link.frames import Decoder, encode
 from opq_proto.link.messages import (
     LINK_BAUD,

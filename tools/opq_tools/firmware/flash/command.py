@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.shared_options import json_option
 from opq_proto.link.messages import LINK_BAUD
 from opq_tools.firmware.flash import in_place, progress
 from opq_tools.firmware.flash.chip import FlashError, LineError

@@ -10,7 +10,7 @@ import click
 
 from opq_proto.firmware.image import ImageError, read_bundle, read_header, version_text
 from opq_proto.keys.signing import read_private, read_public
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.shared_options import json_option
 from opq_proto.release.plan import KINDS, WHOLE, Plan, ReleaseError, target_name
 from opq_tools.lazy_group import LazyGroup
 

@@ -38,7 +38,7 @@ from opq_proto.keys.signing import (
     read_private,
     read_public,
 )
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.shared_options import json_option
 from opq_proto.kit.whole_file import write_whole_file
 
 FIRMWARE = (b"OPQF", b"OPQW")

@@ -14,7 +14,7 @@ from opq_analyze.phases import phases_of
 from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.limits import Limits
 from opq_proto.errors import OpqError, RecordingError
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.shared_options import json_option
 from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import recordings_in

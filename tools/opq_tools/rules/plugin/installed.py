@@ -6,7 +6,8 @@ import click
 
 from opq_plugins.package.manifest import FOLDERS, PACKAGE
 from opq_plugins.package.manifest import REST_KINDS as KINDS
-from opq_proto.kit.command_line import json_option, text_table
+from opq_proto.kit.command_line import text_table
+from opq_proto.kit.shared_options import json_option
 from opq_tools.shared import values
 from opq_tools.shared.rule_server import RuleServer, server_command, show_answer
 

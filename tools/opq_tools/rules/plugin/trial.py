@@ -17,7 +17,7 @@ from opq_plugins.policy import NETWORK, Policy
 from opq_plugins.sandbox.landlock import why_not
 from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.shared_options import json_option
 from opq_tools.rules.plugin.trial_context import TrialContext
 from opq_tools.shared.input_file import read_input
 

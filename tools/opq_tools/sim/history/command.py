@@ -14,8 +14,8 @@ from opq_cloud.store import FILE_NAME as STORE_NAME
 from opq_cloud.store import open_store
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import json_option
 from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.shared_options import json_option
 from opq_sim.fleet.truth_witness import TruthWitness
 from opq_sim.fleet.virtual_boxes import VirtualBoxes
 from opq_sim.mains.scenario import scenario_path

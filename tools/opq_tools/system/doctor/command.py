@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
+from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.system.doctor.addresses import check_services
 from opq_tools.system.doctor.bundle import write_bundle

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.shared_options import data_dir_option, json_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.shared.moment import from_option
 from opq_tools.system.logs.line import LEVELS, LineFilter, LogLine, line_words

@@ -14,8 +14,9 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
-from opq_proto.kit.command_line import json_option, text_table
+from opq_proto.kit.command_line import text_table
 from opq_proto.kit.ports import PORTS
+from opq_proto.kit.shared_options import json_option
 from opq_proto.kit.system_record import (
     CLOUD,
     GATEWAY,

@@ -1,0 +1,77 @@
+"""The options that mean the same in every command of the three programs."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from opq_proto.kit.ports import PORTS
+
+FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
+"""What a decorator for an option can be used on."""
+MAX_OFFSET = 65_535 - max(PORTS.values())
+"""The largest `--port-offset` with which every port number is valid."""
+_SHARED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "--config": (
+        "config_path",
+        {
+            "type": click.Path(path_type=Path),
+            "help": "Configuration file: TOML, or the original's JSON (docs/configuration.md).",
+        },
+    ),
+    "--data-dir": (
+        "data_dir",
+        {
+            "type": click.Path(path_type=Path, file_okay=False, readable=False),  # a command says what helps
+            "help": "Folder of keys, rings, store and logs.  [default: ${XDG_DATA_HOME:-~/.local/share}/opq; "
+            "of a command about a running system: its folder]",
+        },
+    ),
+    "--mongo-uri": (
+        "mongo_uri",
+        {"help": "URI of the store where it is a MongoDB, e.g. mongodb://host/opq."},
+    ),
+    "--port-offset": (
+        "port_offset",
+        {
+            "type": click.IntRange(0, MAX_OFFSET),
+            "help": "Number that the system adds to every port.  [default: 0; of a command about a running "
+            "system: its number]",
+        },
+    ),
+    "--json": ("as_json", {"is_flag": True, "help": "Print one JSON document on stdout."}),
+}
+"""Options that mean the same in every command -> (parameter, attributes), in the order of a help text."""
+
+
+class SharedOption(click.Option):
+    """An option that is learnt once: same name, words and place in every command."""
+
+
+def shared_last(command: click.Command) -> None:
+    """Puts the shared options of a command behind its own, in the order of this module."""
+    order = {name: place for place, name in enumerate(_SHARED, 1)}
+
+    def place(parameter: click.Parameter) -> int:
+        return order.get(parameter.opts[0], 0) if isinstance(parameter, SharedOption) else 0
+
+    command.params.sort(key=place)
+
+
+def common_option(name: str, parameter: str = "", **attributes: Any) -> Callable[[FC], FC]:
+    """Returns one of the options that mean the same in every command; its value is None where not given.
+
+    Args:
+        parameter: the command's parameter, where it is not the usual one.
+    """
+    usual, common = _SHARED[name]
+    return click.option(name, parameter or usual, cls=SharedOption, **{**common, **attributes})
+
+
+config_option = common_option("--config")
+configs_option = common_option("--config", "paths", multiple=True)
+json_option = common_option("--json")
+data_dir_option = common_option("--data-dir")
+mongo_option = common_option("--mongo-uri")
+port_offset_option = common_option("--port-offset")

@@ -89,15 +89,11 @@ def _address(
 
     Raises OpqError: no gateway has this data folder.
     """
-    from opq_gateway.local.running_gateway import address_in
-    from opq_proto.kit.system_place import find_system
+    from opq_gateway.local.running_gateway import found_address
 
     _, outer_dir, outer_offset = context.obj
     offset = outer_offset if port_offset is None else port_offset
-    folder = data_dir or outer_dir
-    if endpoint is None and folder is not None:
-        return address_in(folder), 0  # as it was bound, moved already
-    return endpoint or DEFAULT_ENDPOINT, find_system(None, offset)[1] if endpoint is None else offset or 0
+    return found_address(endpoint, data_dir or outer_dir, offset, DEFAULT_ENDPOINT)
 
 
 @main.command("claim-code", short_help="Show a code by which its owner claims BOX in View.")

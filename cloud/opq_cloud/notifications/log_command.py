@@ -18,10 +18,10 @@ from opq_proto.kit.system_place import find_system
 
 
 @click.command("log")
-@configs_option
-@data_dir_option
 @click.option("--account", default="", help="E-mail of one account.  [default: all]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
+@configs_option
+@data_dir_option
 @json_option
 def notifications_log(
     paths: tuple[Path, ...], data_dir: Path | None, account: str, limit: int, as_json: bool

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from opq_proto.errors import OpqError
 from opq_proto.kit.http_server import address_of
+from opq_proto.kit.system_place import find_system
 from opq_proto.kit.whole_file import write_whole_file
 
 ADDRESS_FILE = "health_address"
@@ -34,6 +35,18 @@ def note_address(folder: Path, port: int, endpoint: str) -> Callable[[], None]:
             file.unlink()
 
     return remove
+
+
+def found_address(
+    endpoint: str | None, folder: Path | None, offset: int | None, standard: str
+) -> tuple[str, int]:
+    """The address of a running gateway, and the port offset that is to be added to it.
+
+    Raises OpqError: no gateway has this data folder.
+    """
+    if endpoint is None and folder is not None:
+        return address_in(folder), 0  # as it was bound, moved already
+    return endpoint or standard, find_system(None, offset)[1] if endpoint is None else offset or 0
 
 
 def address_in(data_dir: Path) -> str:

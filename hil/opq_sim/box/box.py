@@ -43,7 +43,7 @@ from opq_sim.power_system.power_source import PowerSource
 
 BLOCK_SAMPLES = 200
 RING_SAMPLES = 38_400
-"""Ring size of the firmware: OPQ_RING_SAMPLES of device/cmodules/acquire/acquire.h (test_one_fact.py)."""
+"""Ring size of the firmware: OPQ_RING_SAMPLES of acquire.h (test_device_constants.py)."""
 STALL_S = 10
 """The longest standstill of the process, in seconds, after which the Box still catches up. Samples of a
 longer one are missing.

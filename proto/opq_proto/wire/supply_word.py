@@ -17,7 +17,7 @@ SUPPLY_METRICS = frozenset((SUPPLY, BATTERY, GATEWAY))
 WELL_EVERY_NS = 60 * 10**9
 """Interval of Measurements that report the supply of a Box with a battery; all do so while it is low."""
 SUPPLY_LOW_V = 4.4
-"""The firmware's `supply_low_v` (test_one_fact.py)."""
+"""The firmware's `supply_low_v` (test_device_constants.py)."""
 
 
 class SupplyWord(StrEnum):

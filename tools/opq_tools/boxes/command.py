@@ -17,33 +17,26 @@ from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order
 from opq_proto.errors import OpqError
-from opq_proto.keys.key_files import KeyFolder, checked_box_id
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.command_line import CommandGroup, text_table
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_proto.messages import known_uncertainty_ns
-from opq_tools.boxes.facts import box_facts, fact_options, place_options, put_place
+from opq_tools.boxes.facts import (
+    box_argument,
+    box_facts,
+    box_or_all,
+    fact_options,
+    place_options,
+    put_place,
+)
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
-from opq_tools.shared import values
 from opq_tools.shared.fact_line import fact_line
 from opq_tools.shared.opened_store import opened_store, store_command
 
 
 class BoxNotKnownError(OpqError):
     """The store has no such Box."""
-
-
-def _box_id(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
-    try:
-        return None if text is None else checked_box_id(text)
-    except OpqError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-box_argument = click.argument("box_id", metavar="BOX", callback=_box_id, shell_complete=values.boxes)
-box_or_all = click.argument(
-    "box_id", metavar="[BOX]", required=False, callback=_box_id, shell_complete=values.boxes
-)
 
 
 @click.group(

@@ -1,4 +1,4 @@
-"""Options of `boxes set` and `boxes place`, their limits, and the slug of a place."""
+"""Arguments and options of `boxes`, their limits, and the slug of a place."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,14 +7,28 @@ from typing import Any, TypeVar
 import click
 
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
+from opq_proto.errors import OpqError
+from opq_proto.keys.key_files import checked_box_id
 from opq_proto.kit.plain_text import refused_letter
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V
+from opq_tools.shared import values
 
 F = TypeVar("F", bound=Callable[..., object])
 LONGEST_TEXT = 200
 PLACES_TRIED = 1000
 
 
+def _box_id(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    try:
+        return None if text is None else checked_box_id(text)
+    except OpqError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+box_argument = click.argument("box_id", metavar="BOX", callback=_box_id, shell_complete=values.boxes)
+box_or_all = click.argument(
+    "box_id", metavar="[BOX]", required=False, callback=_box_id, shell_complete=values.boxes
+)
 Reader = Callable[[click.Context, click.Parameter, str | None], float | None]
 
 

@@ -18,7 +18,6 @@ from opq_cloud.store.store import CloudStore
 from opq_measure.signal import LEAST_SAMPLES
 from opq_proto.errors import OpqError, RecordingError
 from opq_proto.keys.key_files import checked_box_id
-from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.messages import Trigger
 from opq_recordings.facts import RecordingFacts
@@ -46,7 +45,7 @@ class ImportedEvent:
     """Which part of a long recording, and what was found there; empty where it is all."""
 
 
-@click.group("import", cls=CommandGroup)
+@click.group("import")
 def command() -> None:
     """Recordings of other instruments into the store, as events of a Box.
 
@@ -65,10 +64,10 @@ def command() -> None:
     help="The Box that the recordings are of, with the channel that is its voltage; repeatable, as for three "
     "phases.  [channel: the first voltage]",
 )
-@json_option
 @recording_options
 @data_dir_option
 @mongo_option
+@json_option
 def event(
     files: tuple[Path, ...],
     boxes: tuple[str, ...],

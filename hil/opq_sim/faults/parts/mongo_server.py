@@ -12,7 +12,7 @@ from opq_sim.faults.parts.service import ServiceError
 from opq_sim.parent import end_with
 
 VERSION: Final = "1.24.2"
-"""That of cloud/tests/store/ferretdb_build.py (test_one_fact.py)."""
+"""That of cloud/tests/store/ferretdb_build.py (test_device_constants.py)."""
 START_S: Final = 60.0
 
 

@@ -16,7 +16,7 @@ from opq_sim.faults.parts.fork_server import ForkedProcess, ForkServer
 STOP_S = 60.0
 RESTART_S = 0.1
 """Pause between its end and its next start: RestartSec of opq-gateway.service, in
-tools/opq_tools/system/service/units (test_one_fact.py).
+tools/opq_tools/system/service/units (test_device_constants.py).
 """
 OPENED, LOST = '"event": "serial.opened"', '"event": "serial.lost"'
 BAD = ("thread.failed", "Traceback (most recent call last)")

@@ -22,7 +22,6 @@ from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.neighbours import Neighbours
-from opq_cloud.health.readings import WHOLE
 from opq_cloud.health.server import HealthService
 from opq_cloud.notifications.log_command import notifications_log
 from opq_cloud.original.config import read_config
@@ -45,7 +44,7 @@ from opq_proto.kit.system_record import (
     forget_after_ctrl_c,
     identity_of,
 )
-from opq_proto.kit.system_verdict import VERDICT_NAMES
+from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE
 from opq_proto.kit.whole_file import write_whole_file
 
 if TYPE_CHECKING:  # loaded by the commands that run them

@@ -14,6 +14,7 @@ from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import ports
 from opq_proto.kit.system_place import default_data_dir
 from opq_proto.link.messages import LINK_BAUD
+from opq_proto.measurement.fields import BY_KEY, HARMONICS, USUAL
 
 HOST_PORT: dict[str, Any] = {"pattern": r"^[^/]+:\d+$", "examples": ["127.0.0.1:8888"]}
 AT_MAKAI: dict[str, Any] = {
@@ -80,8 +81,11 @@ class UplinkSection:
     ] = None
     send: Annotated[
         tuple[str, ...],
-        Field(description="metrics of a Measurement: rms f thd trans, and h2 .. h50, rocof, pst, unbalance"),
-    ] = ("rms", "f", "thd", "trans")
+        Field(
+            description=f"metrics of a Measurement: {' '.join(USUAL)}, and {HARMONICS[0]} .. {HARMONICS[-1]}"
+            + "".join(f", {key}" for key in BY_KEY if key not in USUAL)
+        ),
+    ] = USUAL
     crossings: Annotated[
         str,
         Field(

@@ -21,10 +21,10 @@ from waiting import wait_for
 from opq_gateway.measuring import intervals
 from opq_gateway.measuring.figures import QUANTITIES
 from opq_gateway.measuring.intervals import _known_statistics
-from opq_gateway.measuring.measurements import METRICS
 from opq_gateway.rules.streams import EDGE_COLUMNS
 from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
+from opq_proto.measurement.fields import SENDABLE
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.frames import measurement_to_wire, topic
 from opq_rules.api import config as rules_config
@@ -472,7 +472,7 @@ def test_a_column_that_no_row_can_have_is_refused(
 
 
 def test_every_metric_and_quantity_of_a_gateway_is_a_known_column() -> None:
-    assert all(MEASUREMENT_COLUMNS.has(f"{name}{end}") for name in METRICS for end in ("", "_min", "_max"))
+    assert all(MEASUREMENT_COLUMNS.has(f"{name}{end}") for name in SENDABLE for end in ("", "_min", "_max"))
     statistics = {each.name: SimpleNamespace(mean=1.0, min=1.0, max=1.0) for each in QUANTITIES}
     names = {*_known_statistics(statistics, 120.0), *intervals._NAMES}
     assert names <= {*EDGE_COLUMNS.names}

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
-from opq_proto.wire.measurement_columns import METRIC_NAMES
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_sim.fleet.measurement_rows import MeasurementRows, sequence_tail, sequence_tails
 

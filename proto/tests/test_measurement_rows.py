@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from opq_proto.decision import Nominal, window_ns
 from opq_proto.errors import FrameError
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement
 from opq_proto.wire.frames import measurement_from_frames
-from opq_proto.wire.measurement_columns import METRIC_NAMES
 from opq_proto.wire.measurement_rows import batches_from_wire
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 

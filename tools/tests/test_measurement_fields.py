@@ -14,33 +14,22 @@ from opq_cloud.store.mongo import store as mongo_store
 from opq_cloud.view.live.messages import measurement_json
 from opq_cloud.view.pages.boxes import history_page
 from opq_cloud.view.pages.shown import box_history
-from opq_gateway.config import UplinkSection
-from opq_gateway.measuring import measurements as measuring
-from opq_gateway.measuring.plan import MeasuringPlan
-from opq_gateway.mqtt import discovery
-from opq_gateway.rules import streams as edge
-from opq_gateway.setup import surroundings
 from opq_measure.harmonics.spectrum import ORDERS
 from opq_proto.measurement.fields import (
     BY_KEY,
     FIELDS,
     HARMONICS,
     LAST_HARMONIC,
-    METRIC_NAMES,
     METRICS_WIRE,
     ORIGINAL_FIELDS,
     QUANTITIES,
     REMARKS,
-    SENDABLE,
-    SPOILT,
-    USUAL,
     remarks_about,
 )
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.trend_histogram import HISTOGRAM_METRICS
-from opq_proto.wire import continuity, flagged, measurement_columns, supply_word
+from opq_proto.wire import continuity, supply_word
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
-from opq_rules.streams import measurement_row as rules
+from opq_rules.streams.measurement_row import row_of
 from opq_tools.client.remote_records import RemoteMeasurement, RemoteTrendRow
 
 LIVE_JS = Path(__file__).resolve().parents[2] / "cloud/opq_cloud/view/static/live.js"
@@ -86,53 +75,22 @@ def test_quantities_have_each_name_once() -> None:
         assert len(set(names)) == len(names)
 
 
-def test_metrics_of_columns_histograms_and_flags() -> None:
-    assert measurement_columns.METRIC_NAMES == METRIC_NAMES
-    assert HISTOGRAM_METRICS == USUAL
-    assert flagged._SPOILT == SPOILT
+def test_last_harmonic_is_the_spectrums() -> None:
     assert LAST_HARMONIC == ORDERS
 
 
 def test_remarks_are_those_of_continuity_and_supplies() -> None:
-    assert remarks_about("continuity") == continuity.CONTINUITY_METRICS
-    assert remarks_about("supply") == supply_word.SUPPLY_METRICS
+    known = {continuity.CLOCK_SET, continuity.DARK_AFTER, continuity.FLAGGED}
+    assert remarks_about("continuity") == known | {reason.metric for reason in continuity.GapReason}
+    assert remarks_about("supply") == {supply_word.SUPPLY, supply_word.BATTERY, supply_word.GATEWAY}
     assert remarks_about("restart", "former") == {continuity.RESTART, continuity.FORMER_MISSING}
 
 
-def test_metrics_that_a_gateway_may_send() -> None:
-    assert measuring.METRICS == SENDABLE == surroundings.METRICS | surroundings.HARMONICS
-    assert UplinkSection.__dataclass_fields__["send"].default == USUAL == MeasuringPlan("1", 1.0, 1.0).send
-
-
-def test_columns_of_rules() -> None:
-    assert (*BY_KEY, *sorted(each.key for each in REMARKS)) == rules.METRICS
-    own = [each.column for each in FIELDS if each.column]
-    assert set(rules.MEASUREMENT_COLUMNS.names) == {
-        *own, "kind", *(f"{name}{end}" for name in rules.METRICS for end in ("", "_min", "_max"))
+def test_a_row_of_rules_has_each_column() -> None:
+    columns = {each.column for each in FIELDS if each.column}
+    assert set(row_of(FULL)) == {
+        *columns, "kind", *(f"{name}{end}" for name in BY_KEY for end in ("", "_min", "_max"))
     }  # fmt: skip
-    assert set(rules.row_of(FULL)) == {
-        *own, "kind", *(f"{name}{end}" for name in BY_KEY for end in ("", "_min", "_max"))
-    }  # fmt: skip
-
-
-def test_columns_of_rules_at_the_edge() -> None:
-    known = [each for each in QUANTITIES if each.value]
-    assert {
-        (name, column)
-        for each in known
-        for name, column in zip(
-            (each.value, *(each.limits or ())), (each.key, f"{each.key}_min", f"{each.key}_max"), strict=False
-        )
-    } == set(edge.AS_MEASUREMENT.items())
-    assert set(edge.AS_MEASUREMENT) | set(edge.AS_MEASUREMENT.values()) <= set(edge.EDGE_COLUMNS.names)
-
-
-def test_entities_of_mqtt() -> None:
-    found = {(each.key, each.topic, each.name, each.unit, each.device_class, each.digits)
-             for each in discovery.BOX}  # fmt: skip
-    wanted = {(one.key, one.topic, one.words, one.unit, one.device_class, one.digits)
-              for one in (each.mqtt for each in QUANTITIES) if one}  # fmt: skip
-    assert wanted <= found
 
 
 def test_columns_of_exports() -> None:

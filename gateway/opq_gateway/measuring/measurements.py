@@ -29,25 +29,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from opq_gateway.measuring.figures import WindowFigures
-from opq_measure.harmonics.spectrum import ORDERS
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window
+from opq_proto.measurement.fields import HARMONICS
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.continuity import FLAGGED, TOUCHES_EVENT, TOUCHES_GAP, single
 
-METRICS = frozenset(
-    (
-        "rms",
-        "f",
-        "thd",
-        "trans",
-        "rocof",
-        "pst",
-        "unbalance",
-        *(f"h{order}" for order in range(2, ORDERS + 1)),
-    )
-)
-"""Metrics that can be sent."""
 ON_TIME_NS = 2_000_000
 """A cycle that begins this close to the last Measurement's end continues from it: an eighth of a cycle."""
 Clock = Callable[[float, float], tuple[int, TimeSource]]
@@ -107,7 +94,7 @@ class Measurements:
         self._least_v, self._most_v = limits_v
         self._box_id, self._nominal_v, self._nominal_hz = box_id, nominal_v, nominal_hz
         self._send = frozenset(send)
-        self._orders = [int(name[1:]) for name in sorted(self._send & METRICS) if name[0] == "h"]
+        self._orders = [int(name[1:]) for name in HARMONICS if name in self._send]
         self._clock = clock
         self._under_way: _UnderWay | None = None
         self._over_tick: WindowFigures | None = None

@@ -28,7 +28,6 @@ from opq_gateway.measuring.groups import GroupMeters
 from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import MeasuredBox
-from opq_gateway.measuring.measurements import METRICS
 from opq_gateway.measuring.plan import MeasuringPlan, Outside
 from opq_gateway.ring.catalogue import clock_of
 from opq_gateway.ring.ring import Ring
@@ -39,6 +38,7 @@ from opq_measure.events.limits import Limits
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
+from opq_proto.measurement.fields import SENDABLE
 from opq_proto.messages import Gap, Measurement
 
 MIN_PIECE_S, MAX_PIECE_S = 0.2, 1.0
@@ -260,7 +260,7 @@ def measuring_of(
         from opq_measure.synchrophasor.filter import PmuClass
 
         phasors = PhasorPlan(section.reports_per_s, PmuClass(section.pmu_class))
-    unknown = sorted(set(config.uplink.send) - METRICS)
+    unknown = sorted(set(config.uplink.send) - SENDABLE)
     if unknown:
         allowed = "there are rms f thd trans h2 .. h50 rocof pst unbalance"
         raise ConfigError(f"uplink.send: {', '.join(unknown)}: not known; {allowed}, nothing was started")

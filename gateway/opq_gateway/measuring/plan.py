@@ -10,6 +10,7 @@ from opq_gateway.measuring.measurements import Measured
 from opq_gateway.measuring.runs import Broken
 from opq_measure.events.limits import Limits
 from opq_measure.timebase.window import Window
+from opq_proto.measurement.fields import USUAL
 from opq_proto.messages import Measurement, TimeSource
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class MeasuringPlan:
     nominal_v: float
     nominal_hz: float
     cycles: int = 60
-    send: tuple[str, ...] = ("rms", "f", "thd", "trans")
+    send: tuple[str, ...] = USUAL
     limits: Limits = field(default_factory=Limits)
     flicker: bool = True
     phasors: "PhasorPlan | None" = None

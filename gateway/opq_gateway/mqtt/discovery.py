@@ -13,6 +13,7 @@ import msgspec
 from opq_gateway.mqtt.board import MqttMessage, place
 from opq_gateway.status import BoxStatus
 from opq_proto.link.messages import Hello
+from opq_proto.measurement.fields import QUANTITIES, MqttEntity
 
 MAKER = "Open Power Quality"
 
@@ -52,11 +53,13 @@ def _value(name: str, factor: str = "") -> str:
     return f"{{{{ value_json.{name}{factor} if value_json.{name} is defined else None }}}}"
 
 
+def _entity(value: str, shown: MqttEntity) -> Entity:
+    template = _value(value, " * 100" if shown.percent else "")
+    return Entity(shown.key, shown.words, shown.topic, template, shown.unit, shown.device_class, shown.digits)
+
+
 BOX = (
-    Entity("rms_v", "Voltage", "3s", _value("rms_v"), "V", "voltage", 2),
-    Entity("f_hz", "Frequency", "10s", _value("f_hz"), "Hz", "frequency", 4),
-    Entity("thd", "Total harmonic distortion", "3s", _value("thd_ratio", " * 100"), "%", None, 2),
-    Entity("pst", "Flicker Pst", "10min_flicker", _value("pst"), None, None, 3),
+    *(_entity(each.value, each.mqtt) for each in QUANTITIES if each.value and each.mqtt),
     Entity("plt", "Flicker Plt", "2h_flicker", _value("plt"), None, None, 3),
     Entity(
         "disturbance",

@@ -18,9 +18,9 @@ from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.box_uplink import crossing_measurement
-from opq_measure.harmonics.spectrum import ORDERS
 from opq_proto.errors import PortBusyError
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
+from opq_proto.measurement.fields import HARMONICS, edge_columns
 from opq_proto.messages import Gap, Measurement, known_uncertainty_ns
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
@@ -108,26 +108,18 @@ class WavePublisher:
 
 
 NS_PER_MS = 1_000_000
+AS_MEASUREMENT = edge_columns()
+"""Name of a value -> the column that a Measurement has for it."""
 EDGE_COLUMNS = KnownColumns(
     (
         *("box", "kind", "timestamp_ms", "start_ms", "end_ms", "uncertainty_ns", "source", "flagged"),
-        *("entering", "rms", "rms_min", "rms_max", "f", "thd", "trans", "rocof"),
-        *(f"h{order}" for order in range(2, ORDERS + 1)),
-        *("rms_v", "urms_min_v", "urms_max_v", "f_hz", "thd_ratio", "trans_v", "rocof_hz_per_s"),
+        *("entering", *AS_MEASUREMENT.values(), *HARMONICS),
+        *(name for name, column in AS_MEASUREMENT.items() if name != column),
         *("harmonics_v", "interharmonics_v", "rms_min_v", "rms_max_v", "f_min_hz", "f_max_hz"),
-        *("thd_max_ratio", "under_ratio", "over_ratio", "coverage_ratio", "pst", "pinst_max", "plt"),
+        *("thd_max_ratio", "under_ratio", "over_ratio", "coverage_ratio", "pinst_max", "plt"),
         *("u2_ratio", "u0_ratio", "positive_v", "clock_ratio"),
     )
 )
-AS_MEASUREMENT = {
-    "rms_v": "rms",
-    "urms_min_v": "rms_min",
-    "urms_max_v": "rms_max",
-    "f_hz": "f",
-    "thd_ratio": "thd",
-    "trans_v": "trans",
-    "rocof_hz_per_s": "rocof",
-}
 
 
 def rows_of(items: Sequence[Values | PhasorReport | DisturbanceNotice]) -> list[Row]:

@@ -13,9 +13,8 @@ from opq_measure.events.limits import Limits
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys.key_files import read_key_file, read_secret_file
 from opq_proto.kit import log
+from opq_proto.measurement.fields import BY_KEY, HARMONICS, SENDABLE
 
-METRICS = frozenset({"rms", "f", "thd", "trans", "rocof", "pst", "unbalance"})
-HARMONICS = frozenset(f"h{order}" for order in range(2, 51))
 WPA_LENGTHS = range(8, 64)
 """Lengths of a passphrase (IEEE 802.11, J.4.1): the set-up password is also that of the access point."""
 
@@ -122,9 +121,10 @@ def _boxes(config: Config) -> Iterator[Found]:
             yield Found(f"group[{index}].boxes", f"no [[box]] has the id {', '.join(strangers)}", True)
         if len(set(group.boxes)) < len(group.boxes):
             yield Found(f"group[{index}].boxes", "names a Box twice; want three", True)
-    unknown = sorted(set(config.uplink.send) - METRICS - HARMONICS)
+    unknown = sorted(set(config.uplink.send) - SENDABLE)
     if unknown:
-        text = f"{', '.join(unknown)}: no such metric; there are {', '.join(sorted(METRICS))}, h2 .. h50"
+        known = f"{', '.join(sorted(BY_KEY))}, {HARMONICS[0]} .. {HARMONICS[-1]}"
+        text = f"{', '.join(unknown)}: no such metric; there are {known}"
         yield Found("uplink.send", text, True)
 
 

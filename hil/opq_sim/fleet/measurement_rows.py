@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.frames import measurement_to_wire
-from opq_proto.wire.measurement_columns import METRIC_NAMES
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire.packed_counts import varint
 from opq_sim.mains.profiles import FloatArray

@@ -219,7 +219,7 @@ QUANTITIES = (
         value="rocof_hz_per_s",
     ),
     Quantity(
-        key="pst", unit="", words="short-term flicker severity, of ten minutes",
+        key="pst", unit="", words="short-term flicker severity, of ten minutes", value="pst",
         mqtt=MqttEntity(key="pst", topic="10min_flicker", words="Flicker Pst", unit=None, digits=3),
     ),
     Quantity(key="unbalance", unit="", words="negative to positive sequence, of a group of three Boxes"),
@@ -268,6 +268,17 @@ REMARKS = (
     Remark(key="missing_s", unit="s", about="former", words="missing, of gateways before the reasons"),
 )
 """What `wire.continuity` and `wire.supply_word` read and write."""
+
+
+def edge_columns() -> dict[str, str]:
+    """Returns the gateway's names of values -> the columns in rules that a Measurement has for the same."""
+    found = {}
+    for each in QUANTITIES:
+        columns = each.key, f"{each.key}_min", f"{each.key}_max"
+        for name, column in zip((each.value, *(each.limits or ())), columns, strict=False):
+            if name is not None:
+                found[name] = column
+    return found
 
 
 def remarks_about(*about: str) -> frozenset[str]:

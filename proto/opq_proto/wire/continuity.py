@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from opq_proto.link.log_codes import RESET_CAUSES
+from opq_proto.measurement.fields import remarks_about
 from opq_proto.messages import Measurement, Metric
 
 CLOCK_SET = "clock_set_s"
@@ -54,7 +55,7 @@ class GapReason(StrEnum):
         return f"missing_{self.value}_s"
 
 
-CONTINUITY_METRICS = frozenset((CLOCK_SET, DARK_AFTER, FLAGGED, *(reason.metric for reason in GapReason)))
+CONTINUITY_METRICS = remarks_about("continuity")
 
 
 NOMINAL_RATES_HZ = 50

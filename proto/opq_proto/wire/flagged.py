@@ -5,11 +5,9 @@ A module of its own: `continuity` has the bits, which the gateway sets; only the
 
 from collections.abc import Mapping
 
+from opq_proto.measurement.fields import SPOILT
 from opq_proto.messages import Metric
 from opq_proto.wire.continuity import FLAGGED, TOUCHES_GAP
-
-_SPOILT = frozenset({"f", "thd", "rocof", "pst", "unbalance", *(f"h{order}" for order in range(2, 51))})
-"""Metrics that a dip, swell or interruption makes wrong. Its rms and transients are what a trend shows."""
 
 
 def flags_of(metrics: Mapping[str, Metric]) -> int:
@@ -29,4 +27,4 @@ def _bits(value: float) -> int:
 
 def widens_limits(flags: int, key: str) -> bool:
     """Whether a Measurement with these flags may widen the minimum and maximum of a metric."""
-    return not flags or key == FLAGGED or not (flags & TOUCHES_GAP or key in _SPOILT)
+    return not flags or key == FLAGGED or not (flags & TOUCHES_GAP or key in SPOILT)

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.decision import NS_PER_MS, Nominal
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 _SOURCES = tuple(TimeSource)
 
 ALONE = 4
 """So many rows are made to objects alone, which costs as much as ten of all."""
-METRIC_NAMES = ("f", "rms", "thd", "trans")
-"""Names of the metrics, in the order of the arrays and of the bytes on the wire."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS, Nominal, window_ns
 from opq_proto.errors import ForeignError, FrameError
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Measurement, TimeSource
 from opq_proto.wire.frames import LARGEST, TOPIC_BYTES, checked_message, measurement_of
-from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasuredBoxes, NumberedColumns
+from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 NominalOf = Callable[[str, float | None, float | None], Nominal]

@@ -10,10 +10,11 @@ cloud use it.
 from collections.abc import Mapping
 from enum import StrEnum
 
+from opq_proto.measurement.fields import remarks_about
 from opq_proto.messages import Metric
 
 SUPPLY, BATTERY, GATEWAY = "supply_v", "battery_v", "gateway_supply"
-SUPPLY_METRICS = frozenset((SUPPLY, BATTERY, GATEWAY))
+SUPPLY_METRICS = remarks_about("supply")
 WELL_EVERY_NS = 60 * 10**9
 """Interval of Measurements that report the supply of a Box with a battery; all do so while it is low."""
 SUPPLY_LOW_V = 4.4

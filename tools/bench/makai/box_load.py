@@ -18,9 +18,9 @@ import numpy as np
 
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.frames import ACK_PLUGIN, command_from_wire, measurement_to_wire, topic
-from opq_proto.wire.measurement_columns import METRIC_NAMES
 from opq_sim.fleet.connections import FleetConnections
 from opq_sim.fleet.measurement_rows import MeasurementRows, sequence_tails
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.excursions import DEAD_PU, DIP_PU, STANDS_PU, SWELL_PU, backfilled_stream
 from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasurementColumns
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 _PLACES = {metric: place for place, metric in enumerate(METRIC_NAMES)}
 KEPT = 2

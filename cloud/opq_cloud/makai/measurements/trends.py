@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import TREND_MS, Measurement, Trend
 from opq_proto.wire.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED, FORMER_MISSING, RESTART
 from opq_proto.wire.counted_once import counted_once
 from opq_proto.wire.flagged import flags_of, widens_limits
-from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasurementColumns
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 LATE_S = 5.0
 """After the Box's next minute began, its last one stays open this long."""

@@ -27,8 +27,9 @@ from opq_cloud.makai.judging.batch_rows import (
 )
 from opq_cloud.makai.judging.excursions import SHORT_NS, Excursions, WatchedLimit, is_flagged
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasurementColumns
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "statistical"
 kind = "trigger"

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 
 from opq_proto.errors import ForeignError, FrameError
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.frames import checked_message, measurement_of
-from opq_proto.wire.measurement_columns import METRIC_NAMES
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 _ONE, _THREE, _ALL = struct.Struct("=f"), struct.Struct("=3f"), struct.Struct("=12f")

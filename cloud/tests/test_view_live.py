@@ -157,7 +157,7 @@ def test_a_crossing_with_rms_alone_keeps_the_other_values() -> None:
     hub.accept_measurement(_measurement("1", 1000))
     crossing = replace(_measurement("1", 1500, 102.0), crossing=True)
     hub.accept_measurement(replace(crossing, metrics={"rms": crossing.metrics["rms"]}))
-    shown = live_messages.measurement_json(hub.latest()["1"])
+    shown = live_messages.newest_json(hub.latest()["1"])
     assert (shown["rms_v"], shown["f_hz"]) == (102.0, 60.0)
 
 
@@ -177,7 +177,7 @@ def test_a_window_that_a_crossing_overtook_is_reported_and_kept_in_its_place() -
     told = [json.loads(message.data) for message in hub.waiting_messages(page)]
     assert [(each["timestamp_ms"], each["f_hz"]) for each in told] == [(1000, 60), (2050, 60), (2000, 61)]
     assert [each.timestamp_ms for each in hub.recent("1")] == [1000, 2000, 2050]
-    shown = live_messages.measurement_json(hub.latest()["1"])
+    shown = live_messages.newest_json(hub.latest()["1"])
     assert (shown["timestamp_ms"], shown["rms_v"], shown["f_hz"]) == (2050, 102.0, 61.0)
     hub.accept_measurement(crossing)
     hub.accept_measurement(_window(2000))
@@ -294,7 +294,7 @@ def test_a_page_that_opens_is_told_how_old_a_value_is() -> None:
 
 def test_unknown_and_not_finite_numbers_are_null_on_the_page() -> None:
     nan = float("nan")
-    shown = live_messages.measurement_json(Measurement("1", 1, {"rms": Metric(nan, float("inf"), 120.0)}))
+    shown = live_messages.newest_json(Measurement("1", 1, {"rms": Metric(nan, float("inf"), 120.0)}))
     assert (shown["rms_min_v"], shown["rms_max_v"], shown["rms_v"]) == (None, None, 120.0)
     assert shown["f_hz"] is None
     json.dumps(shown, allow_nan=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.live.messages import LiveMessage, measurement_json
+from opq_cloud.view.live.messages import LiveMessage, newest_json
 from opq_cloud.view.live.page_feed import BATCHES_KEPT, NEWEST_BOXES, ROWS_OF_A_BOX, BoxIndex
 from opq_cloud.view.live.streams import PageStream
 from opq_proto.messages import Incident, Measurement, Metric
@@ -192,7 +192,7 @@ def test_both_ways_of_writing_a_measurement_say_the_same() -> None:
 
     one = measured("1", 1234, 119.12345)
     state = {"age_ms": 7, "silent_after_ms": 10_000, "late_ms": 40_000, "newest_ms": 1300}
-    assert json.loads(_finite_text(one, *state.values())) == {**measurement_json(one), **state}
+    assert json.loads(_finite_text(one, *state.values())) == {**newest_json(one), **state}
     nan = Measurement("1", 1, {**one.metrics, "f": Metric(0, 0, float("nan"))})
     assert _finite_text(nan, 0, 0, 0, 0) == "" == _finite_text(Measurement("1", 1, {}), 0, 0, 0, 0)
     assert LiveMessage("measurement", "{}").wire == b"event: measurement\ndata: {}\n\n"

@@ -1,22 +1,20 @@
 """Lists of a Measurement's fields and metrics equal what `opq_proto.measurement.fields` says."""
 
-import re
+import json
 from dataclasses import MISSING, fields
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from opq_cloud.export.selection import MEASUREMENT_COLUMNS as EXPORTED
-from opq_cloud.export.selection import measurement_row
 from opq_cloud.store import rows as store_rows
 from opq_cloud.store.mongo import store as mongo_store
-from opq_cloud.view.live.messages import measurement_json
-from opq_cloud.view.pages.boxes import history_page
-from opq_cloud.view.pages.shown import box_history
+from opq_cloud.view.api import shapes
+from opq_cloud.view.live.messages import newest_json
 from opq_measure.harmonics.spectrum import ORDERS
 from opq_proto.measurement.fields import (
     BY_KEY,
+    DRAWN,
+    DRAWN_KEYS,
     FIELDS,
     HARMONICS,
     LAST_HARMONIC,
@@ -24,22 +22,22 @@ from opq_proto.measurement.fields import (
     ORIGINAL_FIELDS,
     QUANTITIES,
     REMARKS,
+    USUAL,
     remarks_about,
 )
+from opq_proto.measurement.text import EXPORTED, FIGURES_TEXT, figures_json, figures_values, measurement_json
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire import continuity, supply_word
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_rules.streams.measurement_row import row_of
 from opq_tools.client.remote_records import RemoteMeasurement, RemoteTrendRow
 
-LIVE_JS = Path(__file__).resolve().parents[2] / "cloud/opq_cloud/view/static/live.js"
 FULL = Measurement(
     "7", 1_765_792_486_013, {each.key: Metric(1.0, 3.0, 2.0) for each in QUANTITIES},
     1_765_792_485_013_000_000, 1_765_792_486_013_000_000, 1000, TimeSource.GPS, 12, 3, True, True,
     120.0, 60.0, 5, 6, 7, 8, 9,
 )  # fmt: skip
 SHOWN = [each.shown for each in QUANTITIES if each.shown]
-EXPORTED_FIELDS = sorted((each for each in FIELDS if each.exported), key=lambda each: each.exported)
 
 
 def test_fields_are_those_of_the_noun() -> None:
@@ -56,7 +54,7 @@ def test_fields_are_those_of_the_wire() -> None:
 
 
 def test_fields_have_each_place_once() -> None:
-    assert [each.exported for each in EXPORTED_FIELDS] == list(range(1, len(EXPORTED_FIELDS) + 1))
+    assert [each.exported for each in EXPORTED] == list(range(1, len(EXPORTED) + 1))
     columns = [each.column for each in FIELDS if each.column]
     assert len(set(columns)) == len(columns)
     assert len({each.wire for each in FIELDS}) == len(FIELDS)
@@ -94,33 +92,32 @@ def test_a_row_of_rules_has_each_column() -> None:
 
 
 def test_columns_of_exports() -> None:
-    assert [each.name for each in EXPORTED] == [each.name for each in EXPORTED_FIELDS]
-    kinds = {"source": "text", "bound": "whole"}
-    assert [each.kind for each in EXPORTED] == [kinds.get(each.kind, each.kind) for each in EXPORTED_FIELDS]
-    assert list(measurement_row(FULL)) == [*(each.name for each in EXPORTED_FIELDS), "metrics"]
+    assert list(measurement_json(FULL)) == [*(each.name for each in EXPORTED), "metrics"]
+    assert list(shapes.MEASUREMENT) == [
+        *(each.name for each in EXPORTED if each.name not in ("start_id", "nominal_v")), "metrics"
+    ]  # fmt: skip
 
 
 def test_figures_of_view() -> None:
-    own = {"box_id", "timestamp_ms", "window_ms", "uncertainty_ns", "source", "flagged"}
-    named = {name for each in SHOWN for name in (each.name, *(each.limits or ()))}
-    assert set(measurement_json(FULL)) == own | named
-    drawn = [(each.name, each.words, each.unit, each.digits, each.series)
-             for each in SHOWN if each.series is not None]  # fmt: skip
-    assert list(history_page.METRICS) == drawn
-    assert {
-        each.shown.name: (each.key, each.shown.factor)
-        for each in QUANTITIES if each.shown and each.shown.series is not None
-    } == box_history.METRICS  # fmt: skip
-    digits = re.search(r"const DIGITS = \{(.*)\};", LIVE_JS.read_text("utf-8"))
-    assert digits is not None
-    assert digits[1].strip() == ", ".join(f"{each.name}: {each.digits}" for each in SHOWN)
+    assert set(newest_json(FULL)) == set(shapes.NEWEST)
+    assert list(DRAWN_KEYS) == [each.name for each in DRAWN] == list(shapes.TrendRowShape.model_fields)[3:]
+
+
+def test_text_of_figures_is_their_json() -> None:
+    metrics = {each.key: Metric(1.25, 3.5, 2.125) for each in QUANTITIES}
+    for known in (metrics, {key: metrics[key] for key in USUAL}):
+        text = FIGURES_TEXT % tuple(figures_values(known))
+        assert json.loads(f"{{{text}}}") == figures_json(known)
+    assert not figures_values(metrics | {"f": Metric(1.0, 1.0, float("inf"))})
+    assert not figures_values(metrics | {"rms": Metric(float("nan"), 1.0, 1.0)})
+    assert not figures_values({key: metrics[key] for key in USUAL[1:]})
 
 
 def test_records_of_the_client() -> None:
     known = [each.name for each in fields(RemoteMeasurement) if each.name != "metrics"]
-    assert set(known) <= {each.name for each in EXPORTED_FIELDS}
+    assert set(known) <= {each.name for each in EXPORTED}
     trend = {each.name for each in fields(RemoteTrendRow)} - {"start_ms", "coverage"}
-    assert trend == {each.name for each in SHOWN if each.series is not None}
+    assert trend == set(DRAWN_KEYS)
 
 
 @pytest.mark.parametrize("document", [

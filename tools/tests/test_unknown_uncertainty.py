@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from opq_cloud.export.records import WaveformRecord
-from opq_cloud.export.selection import finding_row, measurement_row
+from opq_cloud.export.selection import finding_row
 from opq_cloud.store import BoxRecord, EventRecord
-from opq_cloud.view.live.messages import measurement_json, measurement_message
+from opq_cloud.view.live.messages import measurement_message, newest_json
 from opq_cloud.view.live.recent import NewestMeasurement
 from opq_gateway.local.health import health
 from opq_gateway.local.measured import _row as measured_row
@@ -19,6 +19,7 @@ from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.mqtt.board import MqttTopics
 from opq_gateway.rules.streams import rows_of
 from opq_gateway.status import BoxStatus
+from opq_proto.measurement.text import measurement_json
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Finding,
@@ -67,12 +68,12 @@ PLACES = {
     "MQTT": lambda _: mqtt_payloads(),
     "rows of a gateway": lambda _: rows_of([VALUES, NOTICE]),
     "windows of samples": lambda _: WaveWindows(1, volts=False).push_piece(PIECE),
-    "REST, Measurement": lambda _: [measurement_json(MEASUREMENT)],
+    "REST, newest": lambda _: [newest_json(MEASUREMENT)],
     "live feed": lambda _: [
         json.loads(measurement_message(MEASUREMENT, NewestMeasurement(MEASUREMENT, 0, 0), 0).data)
     ],
     "waveform of REST and exports": lambda _: [WaveformRecord(WAVE, EVENT, BoxRecord("1", "Box 1")).facts()],
-    "export, Measurement": lambda _: [measurement_row(MEASUREMENT)],
+    "export and REST, Measurement": lambda _: [measurement_json(MEASUREMENT)],
     "export, finding": lambda _: [finding_row(FINDING)],
     "box waveform": lambda tmp_path: [recording(tmp_path)],
     "box waveform --half-cycles": lambda _: [facts_of([HALF])],

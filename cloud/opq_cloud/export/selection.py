@@ -4,36 +4,29 @@ The store is any `ShownStore`; View passes one that returns only what its visito
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from opq_cloud.export.records import ExportError, WaveformRecord, software_name
-from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
+from opq_cloud.export.tables import ColumnKind, ExportTable, JsonRow, TableColumn
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.judged_nominal import judged_in_event
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import ShownStore
+from opq_proto.measurement.fields import Kind
+from opq_proto.measurement.text import EXPORTED, measurement_json
 from opq_proto.messages import Incident, Measurement, StoredFinding, known_uncertainty_ns
 from opq_proto.wire.continuity import CONTINUITY_METRICS
 
 PAGE_ROWS = 5000
 """Measurements held in memory at once."""
 METRIC_PARTS = ("min", "max", "average")
-MEASUREMENT_COLUMNS = (
-    TableColumn("box_id", "text"),
-    TableColumn("sequence", "whole"),
-    TableColumn("timestamp_ms", "whole"),
-    TableColumn("start_ns", "whole"),
-    TableColumn("end_ns", "whole"),
-    TableColumn("uncertainty_ns", "whole"),
-    TableColumn("source", "text"),
-    TableColumn("backfilled", "flag"),
-    TableColumn("crossing", "flag"),
-    TableColumn("start_id", "whole"),
-    TableColumn("nominal_v", "number"),
-)
+_COLUMN_KINDS: Mapping[Kind, ColumnKind] = {
+    "text": "text", "source": "text", "whole": "whole", "bound": "whole", "number": "number", "flag": "flag",
+}  # fmt: skip
+MEASUREMENT_COLUMNS = tuple(TableColumn(each.name, _COLUMN_KINDS[each.kind]) for each in EXPORTED)
 FINDING_COLUMNS = (
     TableColumn("finding_id", "whole"),
     TableColumn("incident_id", "whole"),
@@ -167,7 +160,7 @@ def measurement_table(
         TableColumn(name, "number", ("metrics", name, "max")) for name in names if name in CONTINUITY_METRICS
     )
     facts = _facts(licence, box_ids=list(box_ids), start_ms=start_ms, end_ms=end_ms)
-    return ExportTable("measurements", MEASUREMENT_COLUMNS + columns, map(measurement_row, each()), facts)
+    return ExportTable("measurements", MEASUREMENT_COLUMNS + columns, map(measurement_json, each()), facts)
 
 
 def incident_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
@@ -210,27 +203,6 @@ def all_measurements(
             raise ExportError(f"Box {box_id}: {page_rows} Measurements in the one ms {last_ms}")
         yield from (each for each in page if each.timestamp_ms < last_ms)
         start_ms = last_ms
-
-
-def measurement_row(measurement: Measurement) -> JsonRow:
-    """One Measurement as JSON; unknown values are null."""
-    return {
-        "box_id": measurement.box_id,
-        "sequence": measurement.sequence,
-        "timestamp_ms": measurement.timestamp_ms,
-        "start_ns": measurement.start_ns,
-        "end_ns": measurement.end_ns,
-        "uncertainty_ns": known_uncertainty_ns(measurement.uncertainty_ns),
-        "source": measurement.source.name.lower(),
-        "backfilled": measurement.backfilled,
-        "crossing": measurement.crossing,
-        "start_id": measurement.start_id,
-        "nominal_v": measurement.nominal_v,
-        "metrics": {
-            key: {"min": metric.min, "max": metric.max, "average": metric.average}
-            for key, metric in sorted(measurement.metrics.items())
-        },
-    }
 
 
 def finding_row(item: StoredFinding) -> JsonRow:

@@ -45,12 +45,15 @@ def written_forms() -> dict[TableForm, str]:
     return {form: text for form, text in FORM_WORDS.items() if form not in without}
 
 
+ColumnKind = Literal["whole", "number", "text", "flag"]
+
+
 @dataclass(frozen=True, slots=True)
 class TableColumn:
     """A column of a table and the path of its value in a row."""
 
     name: str
-    kind: Literal["whole", "number", "text", "flag"]
+    kind: ColumnKind
     path: tuple[str, ...] = ()
     """Keys from the outermost in; empty means the name itself. A list is joined by blanks."""
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.measurement_columns import METRIC_NAMES
 
 METRIC_FIELDS = {"rms": "voltage", "f": "frequency", "thd": "thd", "trans": "transient"}
 """Wire key -> field of the original's documents (docs/reference/opq-interop.md, D.1 and D.2)."""

@@ -229,6 +229,14 @@ LAST_HARMONIC = 50
 HARMONICS = tuple(f"h{order}" for order in range(2, LAST_HARMONIC + 1))
 """Subgroup of an order, as a ratio to the fundamental."""
 
+DRAWN = tuple(each.shown for each in QUANTITIES if each.shown and each.shown.series is not None)
+"""Quantities with a line over time, in the order of pages; the first is the voltage."""
+DRAWN_KEYS = {
+    each.shown.name: (each.key, each.shown.factor)
+    for each in QUANTITIES
+    if each.shown and each.shown.series is not None
+}
+"""Name in JSON -> key on the wire, and the factor of its values, of DRAWN."""
 BY_KEY = {each.key: each for each in QUANTITIES}
 USUAL = tuple(each.key for each in QUANTITIES if each.original is not None)
 """The original's four, which each window has."""

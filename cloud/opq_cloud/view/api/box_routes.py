@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from opq_cloud.export.selection import measurement_row
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
 from opq_cloud.view.api.problems import RestProblemError
-from opq_cloud.view.live.messages import LARGEST_ID, measurement_json
+from opq_cloud.view.live.messages import LARGEST_ID, newest_json
 from opq_cloud.view.pages.shown.availability import NOT_KNOWN, BoxAvailability
-from opq_cloud.view.pages.shown.box_history import METRICS
 from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_proto.decision import NS_PER_MS
+from opq_proto.measurement.fields import DRAWN_KEYS
+from opq_proto.measurement.text import measurement_json
 from opq_proto.messages import TREND_MS, Measurement, Trend
 from opq_proto.wire.flagged import flags_of_trend
 
@@ -90,7 +90,7 @@ class BoxRoutes:
             else:
                 found = [each for each in found if each.timestamp_ms < last_ms]
             following = cursor_text("measurements", last_ms)
-        return json_answer(request, {"items": [measurement_row(each) for each in found], "next": following})
+        return json_answer(request, {"items": [measurement_json(each) for each in found], "next": following})
 
     def trend(
         self,
@@ -131,13 +131,13 @@ class BoxRoutes:
             "nominal_hz": box.nominal_hz,
             "unplugged": box.unplugged,
             "availability": (share or NOT_KNOWN).as_json(),
-            "measurement": None if newest is None else measurement_json(newest),
+            "measurement": None if newest is None else newest_json(newest),
         }
 
 
 def _trend_json(trend: Trend) -> dict[str, object]:
     values: dict[str, list[float] | None] = {}
-    for name, (key, scale) in METRICS.items():
+    for name, (key, scale) in DRAWN_KEYS.items():
         three = trend.metrics.get(key)
         values[name] = None if three is None else [three[0] * scale, three[2] * scale, three[1] * scale]
     flagged = flags_of_trend(trend.metrics)

@@ -1,6 +1,5 @@
 """Values of Boxes ready to draw: the charts of pages read them, and programs that draw the same."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,8 +10,9 @@ from opq_cloud.view.api.box_routes import BoxId, From, To
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.pages.boxes.sparkline import spark_steps
 from opq_cloud.view.pages.shown.availability import together
-from opq_cloud.view.pages.shown.box_history import METRICS, read_history
+from opq_cloud.view.pages.shown.box_history import read_history
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_proto.measurement.fields import DRAWN_KEYS
 
 BUCKET_MS = 10_000
 MAX_MINUTES = 24 * 60
@@ -78,7 +78,16 @@ class ChartedRoutes:
             "box_id": box_id,
             "bucket_ms": width_ms,
             "first_heard_ms": self._context.first_heard_ms(box_id),
-            "rows": [asdict(row) for row in found],
+            "rows": [
+                {
+                    "start_ms": row.start_ms,
+                    "windows": row.windows,
+                    **row.values,
+                    "coverage": row.coverage,
+                    "flagged": row.flagged,
+                }
+                for row in found
+            ],
         }
         return json_answer(request, facts)
 
@@ -108,7 +117,7 @@ class ChartedRoutes:
                     "start_ms": row.start_ms,
                     "coverage": round(row.coverage, 4),
                     "flagged": row.flagged,
-                    **{name: row.values.get(name) for name in METRICS},
+                    **{name: row.values.get(name) for name in DRAWN_KEYS},
                 }
                 for row in history.rows
             ],

@@ -3,11 +3,12 @@
 import json
 import zlib
 from dataclasses import dataclass, field
-from math import isfinite
 
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.view.live.recent import NewestMeasurement, window_ms
 from opq_cloud.view.web.words import Names, class_tone, class_words, headline, is_steady, outline
+from opq_proto.measurement.fields import USUAL
+from opq_proto.measurement.text import FIGURES_TEXT, figures_json, figures_values
 from opq_proto.messages import Incident, Measurement, known_uncertainty_ns
 from opq_proto.wire.flagged import flags_of
 
@@ -35,19 +36,13 @@ class LiveMessage:
         object.__setattr__(self, "wire", wire)
 
 
-def measurement_json(measurement: Measurement) -> dict[str, object]:
+def newest_json(measurement: Measurement) -> dict[str, object]:
     """A Measurement as the page and `/api/v1/boxes` show it; unknown is None."""
-    rms, f, thd, trans = (measurement.metrics.get(key) for key in ("rms", "f", "thd", "trans"))
     return {
         "box_id": measurement.box_id,
         "timestamp_ms": measurement.timestamp_ms,
-        "rms_v": _rounded(rms.average, 3) if rms else None,
-        "rms_min_v": _rounded(rms.min, 3) if rms else None,
-        "rms_max_v": _rounded(rms.max, 3) if rms else None,
-        "f_hz": _rounded(f.average, 4) if f else None,
-        "thd_percent": _rounded(thd.average * 100, 3) if thd else None,
-        "trans_v": _rounded(trans.max, 2) if trans else None,
-        "window_ms": _rounded(window_ms(measurement), 1),
+        **figures_json(measurement.metrics),
+        "window_ms": round(window_ms(measurement), 1),
         "uncertainty_ns": known_uncertainty_ns(measurement.uncertainty_ns),
         "source": measurement.source.name.lower(),
         "flagged": flags_of(measurement.metrics),
@@ -59,14 +54,9 @@ def fingerprint(incident: Incident) -> str:
     return f"{zlib.crc32(repr(incident).encode()):08x}"
 
 
-def _rounded(value: float, digits: int) -> float | None:
-    return round(value, digits) if abs(value) < float("inf") else None  # a NaN compares false
-
-
 _FINITE_TEXT = (
-    '{"box_id": %s, "timestamp_ms": %d, "rms_v": %.3f, "rms_min_v": %.3f, "rms_max_v": %.3f, "f_hz": %.4f, '
-    '"thd_percent": %.3f, "trans_v": %.2f, "window_ms": %.1f, "uncertainty_ns": %s, "source": "%s", '
-    '"flagged": %d, "age_ms": %d, "silent_after_ms": %d, "late_ms": %d, "newest_ms": %d}'
+    f'{{"box_id": %s, "timestamp_ms": %d, {FIGURES_TEXT}, "window_ms": %.1f, "uncertainty_ns": %s, '
+    '"source": "%s", "flagged": %d, "age_ms": %d, "silent_after_ms": %d, "late_ms": %d, "newest_ms": %d}'
 )
 
 
@@ -80,7 +70,7 @@ def measurement_message(measurement: Measurement, newest: NewestMeasurement, now
     }
     return LiveMessage(
         "measurement",
-        _finite_text(measurement, *state.values()) or json.dumps({**measurement_json(measurement), **state}),
+        _finite_text(measurement, *state.values()) or json.dumps({**newest_json(measurement), **state}),
         box_id=measurement.box_id,
     )
 
@@ -88,21 +78,17 @@ def measurement_message(measurement: Measurement, newest: NewestMeasurement, now
 def _finite_text(
     measurement: Measurement, age_ms: int, silent_after_ms: int, late_ms: int, newest_ms: int
 ) -> str:
-    """The text of `measurement_json` in a quarter of the time, where all values are known; else empty."""
-    metrics, length_ms = measurement.metrics, window_ms(measurement)
-    try:
-        rms, f, thd, trans = metrics["rms"], metrics["f"], metrics["thd"], metrics["trans"]
-    except KeyError:
+    """The text of `newest_json` in a quarter of the time, where all values are known; else empty."""
+    metrics = measurement.metrics
+    figures = figures_values(metrics)
+    if not figures:
         return ""
-    if length_ms is None or not isfinite(
-        rms.average + rms.min + rms.max + f.average + thd.average + trans.max + length_ms
-    ):
-        return ""
+    flags = flags_of(metrics) if len(metrics) > len(USUAL) else 0
     uncertainty = known_uncertainty_ns(measurement.uncertainty_ns)
     return _FINITE_TEXT % (
-        json.dumps(measurement.box_id), measurement.timestamp_ms, rms.average, rms.min, rms.max, f.average,
-        thd.average * 100, trans.max, length_ms, "null" if uncertainty is None else uncertainty,
-        measurement.source.name.lower(), flags_of(metrics), age_ms, silent_after_ms, late_ms, newest_ms,
+        json.dumps(measurement.box_id), measurement.timestamp_ms, *figures, window_ms(measurement),
+        "null" if uncertainty is None else uncertainty, measurement.source.name.lower(), flags,
+        age_ms, silent_after_ms, late_ms, newest_ms,
     )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ const SHOWN_PERCENT = [0, 200]; // and reaches no further
 const SPARK_MARGIN = 0.05;
 const TOGETHER_MS = 3000; // steady states that began within this are one row
 const LISTED_MS = 10_000; // the span of the list to which such a row leads
-const DIGITS = { rms_v: 2, f_hz: 3, thd_percent: 2, trans_v: 1 };
 
 document.documentElement.classList.add("scripted");
 const after = document.querySelector("script[data-after]").dataset.after;
@@ -92,10 +91,9 @@ function showMeasurement(measurement) {
   const clockKnown = (measurement.uncertainty_ns ?? UNKNOWN_UNCERTAINTY_NS) < UNKNOWN_UNCERTAINTY_NS;
   heard.set(measurement.box_id, { at: performance.now() - ageMs, told: performance.now(), silentAfterMs, newestMs, lateMs, clockKnown });
   for (const box of boxes) {
-    for (const [key, digits] of Object.entries(DIGITS)) {
-      if (overtaken && key === "rms_v") continue;
-      const place = box.querySelector(`[data-value="${key}"]`);
-      if (place) place.textContent = fixed(measurement[key], digits);
+    for (const place of box.querySelectorAll("[data-value][data-digits]")) {
+      const { value: name, digits } = place.dataset;
+      if (!(overtaken && name === "rms_v")) place.textContent = fixed(measurement[name], Number(digits));
     }
     const percent = box.querySelector('[data-value="percent"]');
     if (percent && !overtaken) percent.textContent = fixed(measurement.rms_v === null ? null : (measurement.rms_v / Number(box.dataset.nominalV)) * 100, 1);

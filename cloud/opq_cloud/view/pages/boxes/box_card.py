@@ -1,15 +1,16 @@
 """A Box as its card and its own page show it: values, state, clock, line of the last minutes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from opq_cloud.view.live.messages import measurement_json
 from opq_cloud.view.live.recent import FRESH_MS
 from opq_cloud.view.pages.boxes.sparkline import Sparkline, SparkScale, SparkStep, sparkline
 from opq_cloud.view.pages.shown.availability import BoxAvailability
 from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
+from opq_proto.measurement.fields import QUANTITIES, ShownQuantity
+from opq_proto.measurement.text import figures_json
 from opq_proto.messages import Measurement
 
 
@@ -26,15 +27,24 @@ class Card:
     time_words: str
     time_ns: int | None
     clock_words: str
-    rms_v: float | None
-    f_hz: float | None
-    thd_percent: float | None
-    trans_v: float | None
+    values: Mapping[str, float | None]
+    """By name in JSON."""
     spark: Sparkline | None
     spark_span: str
     measured: BoxAvailability | None
     """None for a Box that is not expected to send."""
     late: bool = False
+
+    @property
+    def figures(self) -> list[tuple[ShownQuantity, float | None, str]]:
+        """Quantity, value and second line of each figure of its page: the usual ones, and what it reports."""
+        volts, hertz = words.plain(self.nominal_v, "V"), words.plain(self.nominal_hz, "Hz")
+        return [
+            (each.shown, value, each.shown.about.format(volts=volts, hertz=hertz))
+            for each in QUANTITIES
+            if each.shown
+            and ((value := self.values.get(each.shown.name)) is not None or each.original is not None)
+        ]
 
     @property
     def state_class(self) -> str:
@@ -59,7 +69,6 @@ def box_card(
     hub = context.hub
     latest = hub.newest(record.box_id)
     newest = latest.measurement if latest else None
-    values = measurement_json(newest) if newest else {}
     age_ms = max(0, context.now_ns() // 1_000_000 - latest.received_ms) if latest else 0
     live = latest is not None and age_ms < latest.silent_after_ms
     spark = sparkline(steps, record.nominal_v, scale) if scale else None
@@ -76,10 +85,7 @@ def box_card(
         time_words=words.utc(newest.timestamp_ms * 1_000_000, 0) if newest else words.UNKNOWN,
         time_ns=newest.timestamp_ms * 1_000_000 if newest else None,
         clock_words=_clock_words(newest),
-        rms_v=_float(values.get("rms_v")),
-        f_hz=_float(values.get("f_hz")),
-        thd_percent=_float(values.get("thd_percent")),
-        trans_v=_float(values.get("trans_v")),
+        values=figures_json(newest.metrics if newest else {}),
         spark=spark,
         spark_span=words.span(spark.seconds) if spark else "",
         measured=measured,
@@ -96,7 +102,3 @@ def _clock_words(newest: Measurement | None) -> str:
     if newest is None:
         return "nothing heard yet"
     return f"time by {words.source(newest.source)}, {words.uncertainty(newest.uncertainty_ns)}"
-
-
-def _float(value: object) -> float | None:
-    return value if isinstance(value, float) else None

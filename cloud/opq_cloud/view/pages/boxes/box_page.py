@@ -79,7 +79,7 @@ class BoxPages:
             not_asked=not_asked,
             silent_words=(
                 "When its gateway sends again, the values above move and this chart begins."
-                if card.rms_v is not None
+                if card.values["rms_v"] is not None
                 else "It has never been heard. When its gateway connects, its values appear here."
             ),
             incidents=mine[:ON_BOX_PAGE],

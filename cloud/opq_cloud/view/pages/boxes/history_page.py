@@ -14,6 +14,7 @@ from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span
 from opq_cloud.view.web.words import THIN, number, utc, utc_attribute
+from opq_proto.measurement.fields import DRAWN
 from opq_proto.messages import Incident
 
 ROWS_DRAWN = 750
@@ -23,12 +24,6 @@ BOXES_CHECKED = 6
 INCIDENTS_LISTED = 20
 From = Annotated[str, Query(alias="from", max_length=40)]
 To = Annotated[str, Query(alias="to", max_length=40)]
-METRICS = (
-    ("rms_v", "Voltage", "V", 2, 0),
-    ("f_hz", "Frequency", "Hz", 3, 2),
-    ("thd_percent", "THD", "%", 2, 1),
-)
-"""Name in JSON, words, unit, digits, colour of the series."""
 _UNKNOWN = (None, None, None)
 
 
@@ -68,12 +63,14 @@ def history_values(
     voltage_unit = "%" if in_percent else "V"
     charts = [
         {
-            "chart": drawing.history_chart(drawn, name, nominal.get(name)),
-            "name": name, "words": words, "unit": voltage_unit if name == "rms_v" else unit,
-            "digits": digits, "series": series,
-            "percentiles": drawn.percentiles.get(name), "factor": factor if name == "rms_v" else 1.0,
+            "chart": drawing.history_chart(drawn, each.name, nominal.get(each.name)),
+            "name": each.name, "words": each.words,
+            "unit": voltage_unit if each.name == "rms_v" else each.unit,
+            "digits": each.digits, "series": each.series,
+            "percentiles": drawn.percentiles.get(each.name),
+            "factor": factor if each.name == "rms_v" else 1.0,
         }
-        for name, words, unit, digits, series in METRICS
+        for each in DRAWN
     ]  # fmt: skip
     axis = drawing.ChartTimeAxis(span.start_ms, span.end_ms)
     marks = [axis.mark(each.start_ns / 1e6, each.kind) for each in history.incidents]
@@ -99,6 +96,7 @@ def history_values(
         "coverage_words": number(history.coverage * 100, 1, "%"),
         "summary": _summary(drawn, voltage_unit),
         "voltage_unit": voltage_unit,
+        "beside_voltage": DRAWN[1:],
         "voltage_factor": factor,
         "presets": [(preset(name), words, span.is_preset(name)) for name, words in PRESET_WORDS.items()],
         "steps": (
@@ -140,8 +138,7 @@ def row_lines(rows: Iterable[HistoryRow]) -> Markup:
         volts = known.get("rms_v", _UNKNOWN)
         cells = (
             *(number(value, 2) for value in volts),
-            number(known.get("f_hz", _UNKNOWN)[1], 3),
-            number(known.get("thd_percent", _UNKNOWN)[1], 2),
+            *(number(known.get(each.name, _UNKNOWN)[1], each.digits) for each in DRAWN[1:]),
             number(row.coverage * 100, 1),
         )
         head = f'<tr><th scope="row"><time datetime="{utc_attribute(t_ns)}">{utc(t_ns, 0)}</time></th>'

@@ -11,17 +11,18 @@ from zoneinfo import ZoneInfo
 
 from fastapi import HTTPException
 
-from opq_cloud.view.pages.boxes.history_page import METRICS, chosen_span
+from opq_cloud.view.pages.boxes.history_page import chosen_span
 from opq_cloud.view.pages.past.box_choice import BoxChoice, GroupNames, read_box_choice
 from opq_cloud.view.pages.shown.past_before import query_zone
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import TimeSpan
+from opq_proto.measurement.fields import DRAWN
 
 MAX_SERIES = 6
 """The number of distinguishable colours; more Boxes become one series."""
 MAX_WEEKS = MAX_SERIES - 1
 FIELDS = ("box", "region", "feeder", "metric", "y", "together", "weeks", "tz", "from", "to")
-METRIC_NAMES = tuple(each[0] for each in METRICS)
+METRIC_NAMES = tuple(each.name for each in DRAWN)
 
 
 @dataclass(frozen=True, slots=True)

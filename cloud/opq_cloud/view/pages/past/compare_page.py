@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.view.pages.boxes.history_page import INCIDENTS_LISTED, METRICS, step_words
+from opq_cloud.view.pages.boxes.history_page import INCIDENTS_LISTED, step_words
 from opq_cloud.view.pages.past.box_choice import BoxChoice, GroupNames, read_groups
 from opq_cloud.view.pages.past.compare_address import (
     MAX_SERIES,
@@ -33,6 +33,7 @@ from opq_cloud.view.pages.shown.rendering import PageMaker
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import PRESET_WORDS, input_words
+from opq_proto.measurement.fields import DRAWN
 from opq_proto.messages import Measurement
 
 BOXES_OFFERED = 24
@@ -122,7 +123,7 @@ class ComparePages:
             summary=_summary(series, unit, digits),
             step_words=step_words(series[0].step_ms) if series else "",
             read=read,
-            metrics=[(each[0], each[1]) for each in METRICS],
+            metrics=[(each.name, each.words) for each in DRAWN],
             box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
 
             groups=groups,
@@ -250,8 +251,8 @@ def _week_words(back: int, monday: str) -> str:
 
 def _metric_words(address: CompareAddress) -> tuple[str, str, int]:
     """The metric's name, unit and digits."""
-    name, unit, digits = next(each[1:4] for each in METRICS if each[0] == address.metric)
-    return (name, "%", 2) if address.percent else (name, unit, digits)
+    shown = next(each for each in DRAWN if each.name == address.metric)
+    return (shown.words, "%", 2) if address.percent else (shown.words, shown.unit, shown.digits)
 
 
 def _clock_words(measurement: Measurement) -> str:

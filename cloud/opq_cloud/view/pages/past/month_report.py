@@ -29,6 +29,7 @@ from opq_cloud.view.pages.past.day_quality import (
 from opq_cloud.view.pages.past.past_series import Factors, PastFigures, PastSeries, rows_together
 from opq_cloud.view.pages.shown.box_history import missing_spans
 from opq_cloud.view.pages.shown.local_weeks import midnight_ms
+from opq_proto.measurement.fields import DRAWN
 from opq_proto.messages import Trend
 
 BANDS = (2.0, 4.0, 6.0, 8.0)
@@ -177,7 +178,7 @@ def read_month_report(
         tuple(with_incidents(days, entries)),
         _coverage(trends, month.start_ms, min(month.end_ms, now_ms - LATE_MS), len(percent)),
         _voltage(words, trends, volts, month.start_ms, min(month.end_ms, now_ms - LATE_MS)),
-        {name: rows_together(trends, plain, name, lambda _: 0)[1] for name in ("f_hz", "thd_percent")},
+        {each.name: rows_together(trends, plain, each.name, lambda _: 0)[1] for each in DRAWN[1:]},
         summary_of(entries),
         tuple(entries),
         len(entries) < MAX_INCIDENTS,

@@ -16,7 +16,6 @@ from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS, TEN_MINUT
 from opq_cloud.view.pages.shown.box_history import (
     MEASURED_MS,
     MEASURED_STEP_MS,
-    METRICS,
     SHARES,
     measured_rows,
     missing_spans,
@@ -29,6 +28,7 @@ from opq_cloud.view.pages.shown.local_weeks import (
     whole_hours,
 )
 from opq_cloud.view.web.time_span import TimeSpan
+from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import bin_middle, bin_of
 from opq_proto.wire.continuity import FLAGGED
@@ -190,7 +190,7 @@ def step_for(store: ShownStore, box_ids: Sequence[str], span: TimeSpan) -> int:
 
 def _trends_measured(store: ShownStore, box_id: str, metric: str, span: TimeSpan) -> list[Trend]:
     """The rows of Measurements as trends."""
-    key, scale = METRICS[metric]
+    key, scale = DRAWN_KEYS[metric]
     return [
         Trend(
             box_id, row.start_ms,
@@ -205,7 +205,7 @@ def _trends_measured(store: ShownStore, box_id: str, metric: str, span: TimeSpan
 
 def _covered_ms(trends: Mapping[str, Iterable[Trend]], metric: str, start_ms: int, until_ms: int) -> float:
     """The measured time; a row that has not ended, or began before the span, counts with its part."""
-    key = METRICS[metric][0]
+    key = DRAWN_KEYS[metric][0]
     covered_ms = 0.0
     for rows in trends.values():
         for row in rows:
@@ -230,7 +230,7 @@ class _Place:
 def rows_together(
     trends: Mapping[str, Sequence[Trend]], factors: Factors, metric: str, place_of: Callable[[int], int]
 ) -> tuple[tuple[PastRow, ...], PastFigures | None]:
-    key, scale = METRICS[metric]
+    key, scale = DRAWN_KEYS[metric]
     places: dict[int, _Place] = {}
     counts: dict[int, dict[float, int]] = {}
     lengths: dict[int, set[int]] = {}

@@ -39,6 +39,7 @@ from opq_cloud.view.pages.shown.shown_box import BOXES_A_PAGE, pages_of_boxes
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import input_words
+from opq_proto.measurement.fields import DRAWN
 
 BOXES_READ = 5
 """Boxes of a group whose rows are read: a month has 744 hours of each."""
@@ -46,7 +47,6 @@ MONTHS_LISTED = 12
 WORST_LISTED = 5
 MAX_EXPORTED = 50
 """Boxes of one export of Measurements."""
-FIGURE_ROWS = (("f_hz", "Frequency", "Hz", 3), ("thd_percent", "THD", "%", 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class ReportPages:
             marks=[each for each in marks if each is not None],
             unit=unit, nominal=nominal,
             figure_rows=[("Voltage", unit, digits, found.voltage.figures)]
-            + [(name, of, places, found.figures[key]) for key, name, of, places in FIGURE_ROWS],
+            + [(each.words, each.unit, each.digits, found.figures[each.name]) for each in DRAWN[1:]],
             bands=_band_rows(found.incidents),
             clock=clock_words(context, found.until_ms, [box.box_id for box in boxes]),
             read=len(boxes), software=software_name(),

@@ -13,6 +13,7 @@ from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS
 from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.shown.charts import Bucket, Spread, buckets
 from opq_cloud.view.web.time_span import DEFAULT, PRESETS, TimeSpan, read_span
+from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import bin_of, quantile
 from opq_proto.wire.counted_once import counted_once
@@ -25,8 +26,6 @@ INCIDENTS_SHOWN = 200
 SHARES = (0.05, 0.5, 0.95)
 MINUTES_READ_MS = 6 * HOUR_MS
 """The longest of PRESETS below DEFAULT: within it, a Box's first data is searched by the minute."""
-METRICS = {"rms_v": ("rms", 1.0), "f_hz": ("f", 1.0), "thd_percent": ("thd", 100.0)}
-"""Name in our JSON -> wire key, and the factor of its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class HistoryRow:
     start_ms: int
     coverage: float
     values: dict[str, Spread]
-    """By the names of METRICS; unknown metrics are absent."""
+    """By the names of DRAWN_KEYS; unknown metrics are absent."""
     flagged: int = 0
     """The highest `continuity.FLAGGED` of its Measurements; 0: none is flagged."""
 
@@ -126,7 +125,7 @@ def first_span(store: ShownStore, box_id: str, now_ms: int) -> TimeSpan:
 
 def _row(trend: Trend) -> HistoryRow:
     values = {}
-    for name, (key, scale) in METRICS.items():
+    for name, (key, scale) in DRAWN_KEYS.items():
         if (three := trend.metrics.get(key)) is not None:
             values[name] = (three[0] * scale, three[2] * scale, three[1] * scale)
     return HistoryRow(trend.start_ms, trend.coverage, values, flags_of_trend(trend.metrics))
@@ -155,10 +154,10 @@ def measured_rows(store: ShownStore, box_id: str, span: TimeSpan) -> tuple[Histo
 
 
 def _percentiles_of_rows(rows: Iterable[HistoryRow]) -> dict[str, tuple[float, float, float]]:
-    counts: dict[str, dict[int, int]] = {name: {} for name in METRICS}
+    counts: dict[str, dict[int, int]] = {name: {} for name in DRAWN_KEYS}
     for row in rows:
         for name, (_, mean, _) in row.values.items():
-            key, scale = METRICS[name]
+            key, scale = DRAWN_KEYS[name]
             _count(counts[name], bin_of(key, mean / scale), 1)
     return _quantiles(counts)
 
@@ -177,8 +176,7 @@ def _held_to_rows(
 
 
 def _values(bucket: Bucket) -> dict[str, Spread]:
-    known = {"rms_v": bucket.rms_v, "f_hz": bucket.f_hz, "thd_percent": bucket.thd_percent}
-    return {name: spread for name, spread in known.items() if spread is not None}
+    return {name: spread for name, spread in bucket.values.items() if spread is not None}
 
 
 def _count(counts: dict[int, int], place: int | None, seconds: int) -> None:
@@ -187,9 +185,9 @@ def _count(counts: dict[int, int], place: int | None, seconds: int) -> None:
 
 
 def _percentiles(trends: Iterable[Trend]) -> dict[str, tuple[float, float, float]]:
-    counts: dict[str, dict[int, int]] = {name: {} for name in METRICS}
+    counts: dict[str, dict[int, int]] = {name: {} for name in DRAWN_KEYS}
     for trend in trends:
-        for name, (key, _) in METRICS.items():
+        for name, (key, _) in DRAWN_KEYS.items():
             histogram = trend.histograms.get(key)
             if histogram is not None:
                 histogram.add_to(counts[name])
@@ -200,7 +198,7 @@ def _percentiles(trends: Iterable[Trend]) -> dict[str, tuple[float, float, float
 
 def _quantiles(counts: dict[str, dict[int, int]]) -> dict[str, tuple[float, float, float]]:
     found = {}
-    for name, (key, scale) in METRICS.items():
+    for name, (key, scale) in DRAWN_KEYS.items():
         values = [quantile(key, counts[name], share) for share in SHARES]
         if None not in values:
             low, middle, high = (scale * value for value in values if value is not None)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.recent import window_ms
 from opq_proto.decision import NS_PER_MS
+from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.counted_once import counted_once
 from opq_proto.wire.flagged import flags_of, widens_limits
@@ -79,13 +80,12 @@ class HalfCycle:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Measurements of one stretch of time: (min, mean, max); None where no Measurement has the metric."""
+    """Measurements of one stretch of time."""
 
     start_ms: int
     windows: int
-    rms_v: Spread | None
-    f_hz: Spread | None
-    thd_percent: Spread | None
+    values: dict[str, Spread | None]
+    """(min, mean, max) by the names of DRAWN_KEYS; None where no Measurement has the metric."""
     coverage: float = 1.0
     """The share of the stretch that its Measurements cover."""
     flagged: int = 0
@@ -110,9 +110,7 @@ def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket,
         Bucket(
             start_ms,
             len(rows),
-            _spread(rows, "rms"),
-            _spread(rows, "f"),
-            _spread(rows, "thd", 100.0),
+            {name: _spread(rows, key, factor) for name, (key, factor) in DRAWN_KEYS.items()},
             round(min(1.0, covered_ms.get(start_ms, 0.0) / width_ms), 4),
             max(flags_of(item.metrics) for item, _ in rows),
         )
@@ -146,7 +144,7 @@ def known_metric(measurement: Measurement, key: str) -> Metric | None:
     return metric
 
 
-def _spread(rows: Sequence[tuple[Measurement, float]], key: str, scale: float = 1.0) -> Spread | None:
+def _spread(rows: Sequence[tuple[Measurement, float]], key: str, scale: float) -> Spread | None:
     known = [(row, metric, weight) for row, weight in rows if (metric := known_metric(row, key))]
     if not known:
         return None

@@ -127,4 +127,3 @@ def test_documents_of_stores(document: dict[str, object]) -> None:
     known = {each.wire_name or each.name for each in FIELDS if each.stored}
     of_metrics = {"metrics", *ORIGINAL_FIELDS.values()}
     assert set(document) - of_metrics - {"_id", "expire_at"} | {"box_id"} == known
-    assert store_rows.METRIC_FIELDS == ORIGINAL_FIELDS

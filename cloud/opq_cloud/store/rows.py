@@ -14,15 +14,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.measurement.fields import METRIC_NAMES
+from opq_proto.measurement.fields import METRIC_NAMES, ORIGINAL_FIELDS, STORED
 from opq_proto.messages import Measurement, Metric, TimeSource
 
-METRIC_FIELDS = {"rms": "voltage", "f": "frequency", "thd": "thd", "trans": "transient"}
-"""Wire key -> field of the original's documents (docs/reference/opq-interop.md, D.1 and D.2)."""
-METRIC_ORDER = [METRIC_NAMES.index(name) for name in METRIC_FIELDS]
-"""A batch's columns for the metrics, in the order of METRIC_FIELDS."""
+METRIC_ORDER = [METRIC_NAMES.index(name) for name in ORIGINAL_FIELDS]
+"""A batch's columns for the metrics, in the order of ORIGINAL_FIELDS."""
 
-_KEYS = tuple(METRIC_FIELDS)
+_KEYS = tuple(ORIGINAL_FIELDS)
 _MORE = struct.Struct("<HiqII8f")  # flags, end offset, duration, uncertainty, back, 4 x (min, max)
 _REST = struct.Struct("<HiqII")  # the same without its floats
 _FLOATS = struct.Struct("<12f")  # 4 averages, then 4 x (min, max)
@@ -45,7 +43,7 @@ FIXED_ROW = np.dtype(
         ("ends", "<f4", (8,)),
     ]
 )  # fmt: skip
-"""_PACKED as the element of an array; metrics in the order of METRIC_FIELDS."""
+"""_PACKED as the element of an array; metrics in the order of ORIGINAL_FIELDS."""
 CLOCKED_ROW = np.dtype([*((name, FIXED_ROW[name]) for name in FIXED_ROW.names or ()), ("clock_id", "<u8")])
 """FIXED_ROW with the id of its clock; 0 if the clock has no id."""
 _CLOCKED_ROW = struct.Struct("<Iq4fHiqII8fQ")
@@ -333,19 +331,19 @@ def unpack_block(box_id: str, packed: bytes, start_ms: int, end_ms: int) -> Iter
             )
 
 
+_OF_DOCUMENT = [each for each in STORED if each.name not in ("box_id", "timestamp_ms")]
+
+
 def _document(m: Measurement) -> dict[str, object]:
     return {
         "timestamp_ms": m.timestamp_ms,
         "metrics": {key: [metric.min, metric.max, metric.average] for key, metric in m.metrics.items()},
-        "start_ns": m.start_ns, "end_ns": m.end_ns, "uncertainty_ns": m.uncertainty_ns,
-        "time_source": int(m.source), "sequence": m.sequence, "oldest_sequence": m.oldest_sequence,
-        "backfilled": m.backfilled, "crossing": m.crossing, "clock_id": m.clock_id,
-    }  # fmt: skip
+        **{each.stored_name: getattr(m, each.name) for each in _OF_DOCUMENT},
+    }
 
 
 def _from_document(box_id: str, d: dict[str, Any]) -> Measurement:
-    return Measurement(
-        box_id, d["timestamp_ms"], {key: Metric(*three) for key, three in d["metrics"].items()},
-        d["start_ns"], d["end_ns"], d["uncertainty_ns"], TimeSource(d["time_source"]),
-        d["sequence"], d["oldest_sequence"], d["backfilled"], d["crossing"], clock_id=d.get("clock_id"),
-    )  # fmt: skip
+    """Reads a document; one of an older version lacks newer fields."""
+    metrics = {key: Metric(*three) for key, three in d["metrics"].items()}
+    known: dict[str, Any] = {each.name: d.get(each.stored_name, each.unknown) for each in _OF_DOCUMENT}
+    return Measurement(box_id, d["timestamp_ms"], metrics, **known | {"source": TimeSource(known["source"])})

@@ -113,6 +113,8 @@ FIELDS = (
 )  # fmt: skip
 """In the order of `messages.Measurement`; its `metrics` (3 on the wire) are QUANTITIES and REMARKS."""
 METRICS_WIRE = 3
+STORED = tuple(each for each in FIELDS if each.stored)
+"""Fields that both stores keep with each Measurement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,12 @@ import numpy as np
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.documents import Document
 from opq_cloud.store.event_record import EventRecord
-from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.unknown_gain import DRAWN_V_PER_LSB
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError, StoreError
+from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Gap,
@@ -40,7 +40,7 @@ def measurement_fields(measurement: Measurement) -> Document:
         "timestamp_ms": measurement.timestamp_ms,
         **{
             field: float(measurement.metrics[key].average)
-            for key, field in METRIC_FIELDS.items()
+            for key, field in ORIGINAL_FIELDS.items()
             if key in measurement.metrics
         },
     }

@@ -12,7 +12,6 @@ import struct
 from collections.abc import Sequence
 
 from opq_cloud.store.driver import TrendPlace
-from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.trends.pyramid import (
     HOUR_MS,
     LEVELS_MS,
@@ -20,10 +19,11 @@ from opq_cloud.store.trends.pyramid import (
     kept_s,
     merged,
 )
+from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram
 
-_COLUMNS = [f"{field}_{part}" for field in METRIC_FIELDS.values() for part in ("min", "max", "average")]
+_COLUMNS = [f"{field}_{part}" for field in ORIGINAL_FIELDS.values() for part in ("min", "max", "average")]
 _MINUTE = f"start_ms, length_ms, covered_ms, {', '.join(_COLUMNS)}, other"
 _ALL_MINUTES = (
     "(SELECT 1 FROM trends UNION ALL SELECT 1 FROM trends_new AS new WHERE NOT EXISTS "
@@ -86,7 +86,7 @@ class SqliteTrendRows:
         return known is not None
 
     def _put(self, row: Trend, location: str) -> None:
-        values = [value for key in METRIC_FIELDS for value in row.metrics.get(key, (None, None, None))]
+        values = [value for key in ORIGINAL_FIELDS for value in row.metrics.get(key, (None, None, None))]
         head = row.box_id, location, row.start_ms, row.length_ms, row.covered_ms
         table = "trends_new" if row.length_ms == TREND_MS else "trends"
         self._run(_PUT.format(table), (*head, *values, _other_metrics(row)))
@@ -202,7 +202,7 @@ def _minute(
     box_id: str, start_ms: int, length_ms: int, covered_ms: int | None, *values: float | str | None
 ) -> Trend:
     metrics: dict[str, Three] = {}
-    for place, key in enumerate(METRIC_FIELDS):
+    for place, key in enumerate(ORIGINAL_FIELDS):
         low, high, average = values[3 * place : 3 * place + 3]
         if isinstance(low, float) and isinstance(high, float) and isinstance(average, float):
             metrics[key] = (low, high, average)
@@ -213,7 +213,7 @@ def _minute(
 
 def _other_metrics(row: Trend) -> str | None:
     """Returns the metrics other than the original's four as JSON; None where there are none."""
-    other = {key: three for key, three in row.metrics.items() if key not in METRIC_FIELDS}
+    other = {key: three for key, three in row.metrics.items() if key not in ORIGINAL_FIELDS}
     return json.dumps(other) if other else None
 
 

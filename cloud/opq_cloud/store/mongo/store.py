@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
+from typing import Any
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
@@ -25,8 +26,8 @@ from opq_cloud.store.mongo.server import MongoServer, expire, explain, store_err
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.store_records import StoreRecords
-from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import QUERY_ROWS, LogPlace
+from opq_proto.measurement.fields import ORIGINAL_FIELDS, STORED
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
@@ -34,8 +35,12 @@ DUPLICATE_KEY = 11000
 COPIED_ROWS = 1000
 OLDER_ROWS = 10
 """Rows of a Box that are tried for its latest Measurement, where the newest one cannot be read."""
-NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
+NO_METRICS = dict.fromkeys(ORIGINAL_FIELDS.values())
 """The original's get_event_data.py reads all four from each row; a crossing Measurement has only `rms`."""
+
+WHOLE = tuple(each.name for each in STORED if each.kind in ("whole", "bound") and each.name != "timestamp_ms")
+FLAGS = tuple(each.name for each in STORED if each.kind == "flag")
+"""Fields of a Measurement that a document has where they are known, or set."""
 
 
 class MongoStore(StoreRecords):
@@ -236,10 +241,10 @@ def _document(row: Measurement, expire_at: Int64) -> Document:
         "time_source": int(row.source),
     }
     document["timestamp_ms"] = Int64(row.timestamp_ms)
-    for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence", "clock_id"):
+    for name in WHOLE:
         if (value := getattr(row, name)) is not None:
             document[name] = Int64(value)
-    for name in ("backfilled", "crossing"):
+    for name in FLAGS:
         if getattr(row, name):
             document[name] = True
     return document
@@ -252,19 +257,17 @@ def measurement_from_document(document: Document) -> Measurement:
         for key, three in document.get("metrics", {}).items()
     }
     if "metrics" not in document:
-        for key, field in METRIC_FIELDS.items():
+        for key, field in ORIGINAL_FIELDS.items():
             if (average := document.get(field)) is not None:
                 metrics[key] = Metric(float(average), float(average), float(average))
-    whole = {
-        name: None if document.get(name) is None else int(document[name])
-        for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence", "clock_id")
+    known: dict[str, Any] = {
+        name: None if document.get(name) is None else int(document[name]) for name in WHOLE
     }
+    known |= {name: bool(document.get(name, False)) for name in FLAGS}
     return Measurement(
         box_id=str(document["box_id"]),
         timestamp_ms=int(document["timestamp_ms"]),
         metrics=metrics,
         source=TimeSource(int(document.get("time_source", 0))),
-        backfilled=bool(document.get("backfilled", False)),
-        crossing=bool(document.get("crossing", False)),
-        **whole,
+        **known,
     )

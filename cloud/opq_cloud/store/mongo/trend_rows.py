@@ -9,7 +9,7 @@ from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.driver import Fields, TrendPlace
 from opq_cloud.store.mongo.server import ROLLUPS_FILL, MongoServer, expire, upsert
-from opq_cloud.store.rows import METRIC_FIELDS
+from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import TrendHistogram
 
@@ -119,7 +119,7 @@ def _widening(row: Trend) -> Fields:
     """Returns the operators that widen a minute."""
     lowest, highest, mean = {}, {}, {}
     for key, (low, high, average) in row.metrics.items():
-        field = METRIC_FIELDS.get(key, f"other.{key}")
+        field = ORIGINAL_FIELDS.get(key, f"other.{key}")
         lowest[f"{field}.min"], highest[f"{field}.max"] = float(low), float(high)
         mean[f"{field}.average"] = float(average)
     if row.covered_ms is not None:
@@ -132,7 +132,7 @@ def _replacing(row: Trend) -> Fields:
     values = _values(row)
     if row.covered_ms is not None:
         values["covered_ms"] = Int64(row.covered_ms)
-    gone = dict.fromkeys({*METRIC_FIELDS.values(), "other", "covered_ms"} - values.keys(), "")
+    gone = dict.fromkeys({*ORIGINAL_FIELDS.values(), "other", "covered_ms"} - values.keys(), "")
     return {op: part for op, part in (("$set", values), ("$unset", gone)) if part}
 
 
@@ -142,8 +142,8 @@ def _values(row: Trend) -> Fields:
         three: Fields = {"min": float(low), "max": float(high), "average": float(average)}
         if key in row.histograms:
             three["histogram"] = Binary(row.histograms[key].packed)
-        if key in METRIC_FIELDS:
-            values[METRIC_FIELDS[key]] = three
+        if key in ORIGINAL_FIELDS:
+            values[ORIGINAL_FIELDS[key]] = three
         else:
             values.setdefault("other", {})[key] = three
     return values
@@ -170,13 +170,13 @@ def _rollup(document: Fields) -> Trend:
         int(document["covered_ms"]),
         {
             key: TrendHistogram(bytes(document[field]["histogram"]))
-            for key, field in METRIC_FIELDS.items()
+            for key, field in ORIGINAL_FIELDS.items()
             if "histogram" in document.get(field, {})
         },
     )
 
 
 def _metrics(document: Fields) -> dict[str, tuple[float, float, float]]:
-    parts = {key: document[field] for key, field in METRIC_FIELDS.items() if document.get(field)}
+    parts = {key: document[field] for key, field in ORIGINAL_FIELDS.items() if document.get(field)}
     parts.update(document.get("other", {}))
     return {k: (float(p["min"]), float(p["max"]), float(p["average"])) for k, p in parts.items()}

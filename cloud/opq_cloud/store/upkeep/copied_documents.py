@@ -13,7 +13,8 @@ from opq_cloud.store.driver import Fields, Table
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.tables import BOX_EVENTS, DUE, EVENTS, INCIDENTS, TRAFFIC
 from opq_cloud.store.records.waveforms import file_names
-from opq_proto.messages import TREND_MS, Measurement, Trend
+from opq_proto.measurement.fields import STORED
+from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
 
 TEXT_FIELDS = frozenset({"box_id", "slug", "locationSlug", "regionSlug", "_key"})
 """Fields of keys that are texts; the others are whole numbers."""
@@ -86,10 +87,8 @@ def document_sum(table: Table, document: Fields) -> int:
 
 def measurement_sum(row: Measurement) -> int:
     metrics = sorted((key, float(m.min), float(m.max), float(m.average)) for key, m in row.metrics.items())
-    facts = (
-        row.box_id, row.timestamp_ms, row.start_ns, row.end_ns, row.uncertainty_ns, int(row.source),
-        row.sequence, row.oldest_sequence, bool(row.backfilled), bool(row.crossing), row.clock_id,
-    )  # fmt: skip
+    values = (getattr(row, each.name) for each in STORED)
+    facts = tuple(int(value) if isinstance(value, TimeSource) else value for value in values)
     return sum_of(repr((facts, metrics)).encode())
 
 

@@ -32,11 +32,15 @@ QUANTITIES = (
     Quantity("interharmonics_v", ORDERS),
 )
 """The columns of a row. `under_v`, `over_v`: rms, limited to at most or at least the declared voltage;
-harmonics are subgroups of order 1 .. 50, interharmonics the centred subgroups above order 0 .. 49."""
+harmonics are subgroups of order 1 .. 50, interharmonics the centred subgroups above order 0 .. 49. A column
+before `under_v` is among the Values of each interval, and a metric of Measurements if
+`opq_proto.measurement.fields` has one for it."""
 ROW_FLOATS = sum(quantity.width for quantity in QUANTITIES)
-THD = 4
-HARMONICS = slice(7, 7 + ORDERS)
-INTERHARMONICS = slice(7 + ORDERS, ROW_FLOATS)
+PLACES = {each.name: at for at, each in enumerate(QUANTITIES) if each.width == 1}
+"""Column -> its place in a row; the wide ones come last."""
+THD = PLACES["thd_ratio"]
+HARMONICS = slice(len(PLACES), len(PLACES) + ORDERS)
+INTERHARMONICS = slice(len(PLACES) + ORDERS, ROW_FLOATS)
 
 
 @dataclass(slots=True)
@@ -99,13 +103,17 @@ def _alike(windows: list[Window], nominals_v: FloatArray) -> list[WindowFigures]
     urms_v, rms_v, extents, trans_v = _in_time(windows, half_edges)
     spectrum = spectrum_of(windows, len(windows[0].edges) - 1)
     rows = np.empty((len(windows), ROW_FLOATS))
-    rows[:, 0] = rms_v
-    rows[:, 1] = [extent.least_v for extent in extents]
-    rows[:, 2] = [extent.most_v for extent in extents]
-    rows[:, 3] = [window.frequency_hz for window in windows]
-    rows[:, THD] = spectrum.thd()
-    rows[:, 5] = np.minimum(rms_v, nominals_v)
-    rows[:, 6] = np.maximum(rms_v, nominals_v)
+    columns: dict[str, FloatArray | list[float]] = {
+        "rms_v": rms_v,
+        "urms_min_v": [extent.least_v for extent in extents],
+        "urms_max_v": [extent.most_v for extent in extents],
+        "f_hz": [window.frequency_hz for window in windows],
+        "thd_ratio": spectrum.thd(),
+        "under_v": np.minimum(rms_v, nominals_v),
+        "over_v": np.maximum(rms_v, nominals_v),
+    }
+    for name, place in PLACES.items():
+        rows[:, place] = columns[name]
     rows[:, HARMONICS] = spectrum.subgroups()
     rows[:, INTERHARMONICS] = interharmonic_subgroups(spectrum)
     for row, window in zip(rows, windows, strict=True):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from opq_gateway.measuring.feed import Values
-from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, QUANTITIES, WindowFigures
+from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, PLACES, QUANTITIES, WindowFigures
 from opq_measure.aggregation.aggregate import (
     Aggregate,
     Statistics,
@@ -128,7 +128,8 @@ def _of_row(row: list[float]) -> dict[str, float | tuple[float, ...]]:
     return found
 
 
-_NAMES = ("rms_v", "urms_min_v", "urms_max_v", "f_hz", "thd_ratio")
+_NAMES = tuple(PLACES)[: PLACES["under_v"]]
+"""Columns of a row that are Values; the others are only for aggregates, or wide."""
 
 
 def _add_row(found: dict[str, float | tuple[float, ...]], name: str, row: list[float]) -> None:
@@ -143,16 +144,13 @@ def _known_statistics(
     statistics: Mapping[str, Statistics], nominal_v: float
 ) -> dict[str, float | FloatArray]:
     rms, hertz = statistics["rms_v"], statistics["f_hz"]
-    return {
-        "rms_v": rms.mean,
+    return {name: statistics[name].mean for name in _NAMES} | {
         "rms_min_v": rms.min,
         "rms_max_v": rms.max,
         "urms_min_v": statistics["urms_min_v"].min,
         "urms_max_v": statistics["urms_max_v"].max,
-        "f_hz": hertz.mean,
         "f_min_hz": hertz.min,
         "f_max_hz": hertz.max,
-        "thd_ratio": statistics["thd_ratio"].mean,
         "thd_max_ratio": statistics["thd_ratio"].max,
         "under_ratio": underdeviation_percent(float(statistics["under_v"].mean), nominal_v) / 100,
         "over_ratio": overdeviation_percent(float(statistics["over_v"].mean), nominal_v) / 100,

@@ -28,13 +28,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from opq_gateway.measuring.figures import WindowFigures
+from opq_gateway.measuring.figures import PLACES, WindowFigures
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window
-from opq_proto.measurement.fields import HARMONICS
+from opq_proto.measurement.fields import HARMONICS, QUANTITIES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.continuity import FLAGGED, TOUCHES_EVENT, TOUCHES_GAP, single
 
+_OF_WINDOWS = [
+    (each.key, PLACES[each.value])
+    for each in QUANTITIES
+    if each.value in PLACES and each.key not in ("rms", "f")
+]
+"""Metrics that a window has as a column; `rms` is of cycles, and `f` is known of the rest of a run too."""
 ON_TIME_NS = 2_000_000
 """A cycle that begins this close to the last Measurement's end continues from it: an eighth of a cycle."""
 Clock = Callable[[float, float], tuple[int, TimeSource]]
@@ -94,6 +100,7 @@ class Measurements:
         self._least_v, self._most_v = limits_v
         self._box_id, self._nominal_v, self._nominal_hz = box_id, nominal_v, nominal_hz
         self._send = frozenset(send)
+        self._columns = [(key, place) for key, place in _OF_WINDOWS if key in self._send]
         self._orders = [int(name[1:]) for name in HARMONICS if name in self._send]
         self._clock = clock
         self._under_way: _UnderWay | None = None
@@ -174,7 +181,8 @@ class Measurements:
             self._beside.append((since_ns, name, value))
 
     def _per_window(self, figures: WindowFigures, rocof_hz_s: float) -> dict[str, float]:
-        found = {"f": figures.window.frequency_hz, "thd": figures.thd_ratio}
+        found = {"f": figures.window.frequency_hz}
+        found |= {key: float(figures.row[place]) for key, place in self._columns}
         if "rocof" in self._send:
             found["rocof"] = rocof_hz_s
         if self._orders:

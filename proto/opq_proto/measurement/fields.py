@@ -117,6 +117,11 @@ STORED = tuple(each for each in FIELDS if each.stored)
 """Fields that both stores keep with each Measurement."""
 
 
+def titled(words: str, unit: str) -> str:
+    """Returns `Voltage, V`; a ratio has no unit."""
+    return f"{words}, {unit}" if unit else words
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownQuantity:
     """A quantity in View: on its pages, its live feed and `/api/v1/boxes`."""
@@ -138,6 +143,11 @@ class ShownQuantity:
     """Colour of its line over time (`--series-<n>`); None: no line, and not in `/history`."""
     about: str
     """Second line of its figure on a Box's page; {volts} and {hertz} stand for the Box's nominal values."""
+
+    @property
+    def title(self) -> str:
+        """Words and unit, for the head of a column or chart."""
+        return titled(self.words, self.unit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

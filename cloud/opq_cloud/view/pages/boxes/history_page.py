@@ -14,7 +14,7 @@ from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span
 from opq_cloud.view.web.words import THIN, number, utc, utc_attribute
-from opq_proto.measurement.fields import DRAWN
+from opq_proto.measurement.fields import DRAWN, titled
 from opq_proto.messages import Incident
 
 ROWS_DRAWN = 750
@@ -65,6 +65,7 @@ def history_values(
         {
             "chart": drawing.history_chart(drawn, each.name, nominal.get(each.name)),
             "name": each.name, "words": each.words,
+            "title": titled(each.words, voltage_unit) if each.name == "rms_v" else each.title,
             "unit": voltage_unit if each.name == "rms_v" else each.unit,
             "digits": each.digits, "series": each.series,
             "percentiles": drawn.percentiles.get(each.name),

@@ -16,13 +16,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import exp, floor, isfinite, log
 
-from opq_proto.measurement.fields import USUAL
-
 _FREQUENCY_HZ = 0.005
 _RATIO_LOGS = {"rms": log(1.002), "thd": log(1.02), "trans": log(1.05)}
 _MIN_VALUE = 1e-6
 """Volts or ratio; smaller values count as this."""
-HISTOGRAM_METRICS = USUAL
+HISTOGRAM_METRICS = ("rms", "f", "thd", "trans")
 """Part of the stored form of a trend, in this order."""
 
 

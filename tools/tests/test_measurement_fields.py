@@ -27,6 +27,7 @@ from opq_proto.measurement.fields import (
 )
 from opq_proto.measurement.text import EXPORTED, FIGURES_TEXT, figures_json, figures_values, measurement_json
 from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.trend_histogram import HISTOGRAM_METRICS
 from opq_proto.wire import continuity, supply_word
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_rules.streams.measurement_row import row_of
@@ -73,8 +74,9 @@ def test_quantities_have_each_name_once() -> None:
         assert len(set(names)) == len(names)
 
 
-def test_last_harmonic_is_the_spectrums() -> None:
+def test_last_harmonic_and_histograms() -> None:
     assert LAST_HARMONIC == ORDERS
+    assert HISTOGRAM_METRICS == USUAL, "the stored form of a trend"
 
 
 def test_remarks_are_those_of_continuity_and_supplies() -> None:

@@ -22,7 +22,8 @@ MAX_SERIES = 6
 """The number of distinguishable colours; more Boxes become one series."""
 MAX_WEEKS = MAX_SERIES - 1
 FIELDS = ("box", "region", "feeder", "metric", "y", "together", "weeks", "tz", "from", "to")
-METRIC_NAMES = tuple(each.name for each in DRAWN)
+QUANTITIES = {each.name: each for each in DRAWN}
+"""By the name in the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,9 @@ def read_compare_address(
     context: VisitorContext, params: Mapping[str, str], boxes: list[str], groups: GroupNames
 ) -> CompareAddress:
     """Reads the address. Raises HTTPException 404 or 400 in words for people."""
-    metric = params.get("metric", "") or METRIC_NAMES[0]
-    if metric not in METRIC_NAMES:
-        raise HTTPException(404, f"There is no such metric; there are {', '.join(METRIC_NAMES)}.")
+    metric = params.get("metric", "") or DRAWN[0].name
+    if metric not in QUANTITIES:
+        raise HTTPException(404, f"There is no such metric; there are {', '.join(QUANTITIES)}.")
     weeks = params.get("weeks", "") or "0"
     if weeks not in {str(count) for count in range(MAX_WEEKS + 1)}:
         raise HTTPException(

@@ -13,6 +13,7 @@ from opq_cloud.view.pages.past.box_choice import BoxChoice, GroupNames, read_gro
 from opq_cloud.view.pages.past.compare_address import (
     MAX_SERIES,
     MAX_WEEKS,
+    QUANTITIES,
     CompareAddress,
     read_compare_address,
 )
@@ -33,7 +34,6 @@ from opq_cloud.view.pages.shown.rendering import PageMaker
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import PRESET_WORDS, input_words
-from opq_proto.measurement.fields import DRAWN
 from opq_proto.messages import Measurement
 
 BOXES_OFFERED = 24
@@ -123,7 +123,7 @@ class ComparePages:
             summary=_summary(series, unit, digits),
             step_words=step_words(series[0].step_ms) if series else "",
             read=read,
-            metrics=[(each.name, each.words) for each in DRAWN],
+            metrics=[(name, each.words) for name, each in QUANTITIES.items()],
             box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
 
             groups=groups,
@@ -251,7 +251,7 @@ def _week_words(back: int, monday: str) -> str:
 
 def _metric_words(address: CompareAddress) -> tuple[str, str, int]:
     """The metric's name, unit and digits."""
-    shown = next(each for each in DRAWN if each.name == address.metric)
+    shown = QUANTITIES[address.metric]
     return (shown.words, "%", 2) if address.percent else (shown.words, shown.unit, shown.digits)
 
 

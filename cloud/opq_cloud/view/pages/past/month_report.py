@@ -32,6 +32,8 @@ from opq_cloud.view.pages.shown.local_weeks import midnight_ms
 from opq_proto.measurement.fields import DRAWN
 from opq_proto.messages import Trend
 
+FIGURE_ROWS = DRAWN[1:]
+"""Quantities of the table of figures, without the voltage, which has its own row."""
 BANDS = (2.0, 4.0, 6.0, 8.0)
 """Where the second to the last band of severity begin."""
 MAX_LISTED, MAX_COUNTED = 5_000, 1_000_000
@@ -178,7 +180,7 @@ def read_month_report(
         tuple(with_incidents(days, entries)),
         _coverage(trends, month.start_ms, min(month.end_ms, now_ms - LATE_MS), len(percent)),
         _voltage(words, trends, volts, month.start_ms, min(month.end_ms, now_ms - LATE_MS)),
-        {each.name: rows_together(trends, plain, each.name, lambda _: 0)[1] for each in DRAWN[1:]},
+        {each.name: rows_together(trends, plain, each.name, lambda _: 0)[1] for each in FIGURE_ROWS},
         summary_of(entries),
         tuple(entries),
         len(entries) < MAX_INCIDENTS,

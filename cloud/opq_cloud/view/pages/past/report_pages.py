@@ -20,6 +20,7 @@ from opq_cloud.view.pages.past.calendar_page import month_of_address
 from opq_cloud.view.pages.past.compare_page import BOXES_OFFERED, clock_words
 from opq_cloud.view.pages.past.month_report import (
     BANDS,
+    FIGURE_ROWS,
     IncidentSummary,
     LocalMonth,
     month_after,
@@ -39,7 +40,6 @@ from opq_cloud.view.pages.shown.shown_box import BOXES_A_PAGE, pages_of_boxes
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import input_words
-from opq_proto.measurement.fields import DRAWN
 
 BOXES_READ = 5
 """Boxes of a group whose rows are read: a month has 744 hours of each."""
@@ -161,7 +161,7 @@ class ReportPages:
             marks=[each for each in marks if each is not None],
             unit=unit, nominal=nominal,
             figure_rows=[("Voltage", unit, digits, found.voltage.figures)]
-            + [(each.words, each.unit, each.digits, found.figures[each.name]) for each in DRAWN[1:]],
+            + [(each.words, each.unit, each.digits, found.figures[each.name]) for each in FIGURE_ROWS],
             bands=_band_rows(found.incidents),
             clock=clock_words(context, found.until_ms, [box.box_id for box in boxes]),
             read=len(boxes), software=software_name(),

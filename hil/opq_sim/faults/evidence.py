@@ -8,7 +8,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.segment import Segment
 from opq_proto.messages import Gap, Measurement, Metric
 from opq_sim.faults.parts.held_numbers import HeldNumbers
 from opq_sim.faults.parts.service import ServiceError
@@ -195,6 +196,15 @@ class Evidence:
 def ring_of(data_dir: Path, box_id: str) -> Ring:
     """The ring of a gateway's Box; its writer, if there is one, is not disturbed."""
     return Ring(data_dir / "gateway" / f"box{box_id}" / "ring", box_id, HOURS)
+
+
+def newest_in(folders: Mapping[str, Path]) -> Callable[[str], Segment | None]:
+    """Returns what reads the newest segment of a Box's ring, in the data folder of its gateway."""
+
+    def newest(box_id: str) -> Segment | None:
+        return ring_of(folders[box_id], box_id).newest()
+
+    return newest
 
 
 def ring_contents(data_dir: Path, box_id: str) -> RingContents:

@@ -9,11 +9,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
-from opq_gateway.ring.segment import Segment
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.kit import ports
 from opq_proto.messages import TimeSource
-from opq_sim.faults.evidence import FILE_NAME, ring_of
+from opq_sim.faults.evidence import FILE_NAME, newest_in
 from opq_sim.faults.parts.boxes import CabledBoxes
 from opq_sim.faults.parts.database_lock import DatabaseLock
 from opq_sim.faults.parts.dips import PlacedDip, placed_dips, sag_of
@@ -141,12 +140,8 @@ class Surroundings:
         late = {each.box_id for each in self.restarted.dips if each.at_ns > due_ns} & self.originals.keys()
         if late:
             return f"the dips of the original Boxes {', '.join(sorted(late))} are not sampled"
-        gateways = {each.box_id: f"gateway{each.gateway}" for each in self._layout.by_seed}
         data_dir = self._processes.data_dir
-
-        def newest(box_id: str) -> Segment | None:
-            return ring_of(data_dir(gateways[box_id]), box_id).newest()
-
+        newest = newest_in({each.box_id: data_dir(f"gateway{each.gateway}") for each in self._layout.by_seed})
         emulated = [each.unsampled(newest(each.box_id)) for each in self._emulated]
         return next(filter(None, emulated), self.restarted.unsampled(newest))
 

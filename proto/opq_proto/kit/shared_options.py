@@ -1,5 +1,6 @@
 """The options that mean the same in every command of the three programs."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,14 @@ FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
 """What a decorator for an option can be used on."""
 MAX_OFFSET = 65_535 - max(PORTS.values())
 """The largest `--port-offset` with which every port number is valid."""
+
+
+def _readable(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
+    if folder is not None and os.access(folder, os.F_OK) and not os.access(folder, os.R_OK | os.X_OK):
+        raise click.BadParameter(f"Directory {str(folder)!r} is not readable")
+    return folder
+
+
 _SHARED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "--config": (
         "config_path",
@@ -23,7 +32,8 @@ _SHARED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "--data-dir": (
         "data_dir",
         {
-            "type": click.Path(path_type=Path, file_okay=False, readable=False),  # a command says what helps
+            "type": click.Path(path_type=Path, file_okay=False, readable=False),
+            "callback": _readable,
             "help": "Folder of keys, rings, store and logs.  [default: ${XDG_DATA_HOME:-~/.local/share}/opq; "
             "of a command about a running system: its folder]",
         },
@@ -73,5 +83,7 @@ config_option = common_option("--config")
 configs_option = common_option("--config", "paths", multiple=True)
 json_option = common_option("--json")
 data_dir_option = common_option("--data-dir")
+any_data_dir_option = common_option("--data-dir", callback=None)
+"""Also a folder that this user may not read: the command says what helps."""
 mongo_option = common_option("--mongo-uri")
 port_offset_option = common_option("--port-offset")

@@ -20,7 +20,7 @@ from opq_cloud.view.web.words import headline
 from opq_gateway.local.running_gateway import read_status, status_words
 from opq_proto.errors import OpqError
 from opq_proto.kit.ports import PORTS
-from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
+from opq_proto.kit.shared_options import any_data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_answers import read_system
 from opq_proto.kit.system_place import find_system
 from opq_proto.kit.system_record import CLOUD, GATEWAY, RULES, read_record
@@ -40,7 +40,8 @@ SILENT_S = CONDITIONS["silence"].limit
 def system_status(folder: Path, offset: int) -> dict[str, Any]:
     """What a data folder and its services say; what does not answer is None."""
     verdict, disk = read_system(read_record(folder), offset), _disk(folder)
-    may_read = not folder.exists() or os.access(folder, os.R_OK | os.X_OK)
+    is_closed = any(each.name == "record" for each in verdict.troubles)
+    may_read = not is_closed or os.access(folder, os.R_OK | os.X_OK)
     stored = _stored(folder) if may_read else _not_stored(f"{folder} cannot be read by this user")
     not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
     if may_read and "store_problem" in stored and not is_named(stored["store_problem"], verdict):
@@ -205,7 +206,7 @@ def _when(ms: int) -> str:
 
 @click.command(short_help="What runs here, Boxes, last incidents, disk: one screen.")
 @click.option("--watch", is_flag=True, help="Show it anew each two seconds, until Ctrl-C.")
-@data_dir_option
+@any_data_dir_option
 @port_offset_option
 @json_option
 def command(watch: bool, data_dir: Path | None, port_offset: int | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.kit.shared_options import data_dir_option, json_option, port_offset_option
+from opq_proto.kit.shared_options import any_data_dir_option, json_option, port_offset_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.system.doctor.addresses import check_services
 from opq_tools.system.doctor.bundle import write_bundle
@@ -23,7 +23,7 @@ from opq_tools.system.doctor.machine import check_machine
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write this .tar.gz for who helps: findings, logs, configurations, no secrets.",
 )
-@data_dir_option
+@any_data_dir_option
 @port_offset_option
 @json_option
 def command(

@@ -89,6 +89,14 @@ def test_a_store_of_a_newer_version_is_named_and_the_rest_too(data_dir: Path) ->
     assert "s before the newest Measurement" in problems[3].text
 
 
+def test_a_newer_schema_is_named_while_it_is_in_the_write_ahead_log_only(data_dir: Path) -> None:
+    newer = SCHEMAS["opq.db"] + 1
+    with closing(open_store(None, data_dir)):  # another service has it open, so nothing is moved to the file
+        change(data_dir / "opq.db", f"PRAGMA user_version = {newer}")
+        (problem,) = found(data_dir)
+    assert problem.what == "store" and f"opq.db has schema {newer}" in problem.text
+
+
 @pytest.mark.parametrize(("ahead_s", "is_named"), [(-60, False), (1, False), (90, True)])
 def test_a_clock_before_the_newest_measurement_is_named(
     data_dir: Path, ahead_s: float, is_named: bool
@@ -197,6 +205,8 @@ def test_who_may_not_read_the_folder_is_told_by_both_commands_what_helps(open_pl
     note_meant(data_dir, [MeantService(CLOUD, "http://127.0.0.1:9/")])
     data_dir.chmod(0o700)
     where = ("--data-dir", str(data_dir), "--port-offset", "40000")
+    for command in ("status", "doctor"):  # this Python may be root's alone: all of it is imported first
+        run_in_process(command, *where)
     os.setresuid(OTHER_USER, OTHER_USER, 0)
     try:
         status, doctor = run_in_process("status", *where), run_in_process("doctor", *where)

@@ -50,6 +50,8 @@ def check_stores(data_dir: Path) -> Iterator[Problem]:
             yield Problem("store", f"{path} {what}", REPAIR if head else RESTORE)
             continue
         schema = int.from_bytes(head[VERSION_AT : VERSION_AT + 4], "big")
+        with contextlib.suppress(sqlite3.Error), _opened(path) as opened:  # it may be in the log still
+            (schema,) = opened.execute("PRAGMA user_version").fetchone()
         if schema > newest_schema:
             text = f"{path} has schema {schema}, and this version reads schemas up to {newest_schema}"
             fix = "install the opq-toolkit that wrote it, or restore an archive of before into another folder"

@@ -84,16 +84,19 @@ class DeployedSystem:
         for name in self.commands:
             self.start(name)
 
-    def start(self, name: str) -> None:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "OPQ_DATA": str(self.folder),
             "OPQ_CONFIG": str(self.folder / "config/cloud.toml"),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
+
+    def start(self, name: str) -> None:
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                self.commands[name], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self.commands[name], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
     def end(self, name: str, number: int = signal.SIGTERM) -> None:

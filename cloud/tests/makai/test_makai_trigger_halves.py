@@ -1,0 +1,120 @@
+"""Each trigger's batch half leaves out only rows on which its scalar rule would decide nothing.
+
+A trigger computes from the arrays of a batch which rows its rule has to see. Here a second instance sees all
+rows: its masks are made true, and both have to decide the same, on any sequence of Measurements.
+"""
+
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import opq_cloud.makai as makai_room
+from opq_cloud.makai.judging import batch_rows
+from opq_plugins.package.built_in import available, load
+from opq_plugins.sdk.modules import TriggerModule
+from opq_proto.decision import Nominal
+from opq_proto.measurement.fields import USUAL
+from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.wire.continuity import GapReason, single
+from opq_proto.wire.measurement_columns import MeasurementColumns
+from opq_proto.wire.measurement_rows import batches_of
+
+TRIGGERS = Path(makai_room.__file__).parent / "triggers"
+S = 10**9
+START_NS = 1_765_792_486_000_000_000
+NOMINALS = {"1": Nominal(120.0, 60.0), "2": Nominal(230.0, 50.0)}
+BY_STATE = ("flicker", "frequency", "statistical", "steady_state", "threshold", "transient")
+"""Their masks have rows of what is under way by `in_any`; with it true, they see every row."""
+BY_MASK = ("edge_rule", "silence")
+"""Their masks are handed to `look_closely`."""
+WITHOUT_HALVES = {"baseline", "coincidence", "lua", "napali", "rapid_change", "sql"}
+"""They see every row, decide by the mask alone (`coincidence`: which rows swing), or keep their state in the
+batch half, so that the rule knows only rows that left it (`rapid_change`: the steady level)."""
+SETTINGS = {
+    "statistical": {"warm_up_windows": 20},
+    "threshold": {"low_hz": 59.9, "high_hz": 60.1, "thd_ratio": 0.08, "trans_v": 4.0},
+}
+
+percents = st.one_of(
+    st.floats(97, 103), st.floats(0, 130), st.sampled_from([90.0, 92.0, 95.0, 105.0, 108.0, 110.0])
+)
+spreads = st.sampled_from([0.0, 0.0, 0.1, 0.5, 2.0, 8.0])
+LEFT_OUT = st.sampled_from([None, None, None, None, *USUAL])
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> list[list[Measurement]]:
+    """Windows of two Boxes in order of time, with gaps, crossings, and Boxes that state no time."""
+    states, at_ns, found = draw(st.booleans()), START_NS, []
+    for number in range(draw(st.integers(2, 14))):
+        at_ns += draw(st.sampled_from([S, S, S, S, 3 * S, 40 * S]))
+        rows = []
+        for box_id, nominal in NOMINALS.items():
+            level, spread = draw(percents), draw(spreads)
+            hertz = nominal.hz + draw(st.sampled_from([0.0, 0.0, 0.01, -0.05, 0.2, -0.7]))
+            thd = draw(st.sampled_from([0.02, 0.02, 0.05, 0.09, 0.2]))
+            trans = nominal.volts * draw(st.sampled_from([0.01, 0.01, 0.03, 0.2, 0.8]))
+            rms = [nominal.volts * (level + off * spread) / 100 for off in (-1, 1, 0)]
+            metrics = {
+                "rms": Metric(max(0.0, rms[0]), max(0.0, rms[1]), max(0.0, rms[2])),
+                "f": Metric(hertz - spread / 100, hertz + spread / 100, hertz),
+                "thd": Metric(thd, thd * (1 + spread / 10), thd),
+                "trans": Metric(trans / 2, trans, trans * 0.75),
+            }
+            metrics.pop(draw(LEFT_OUT) or "", None)
+            if draw(st.integers(0, 9)) == 0:
+                metrics[GapReason.DARK.metric] = single(draw(st.sampled_from([1.0, 30.0, 7200.0])))
+            crossing = draw(st.integers(0, 9)) == 0
+            rows.append(
+                Measurement(
+                    box_id, at_ns // 1_000_000, metrics, at_ns - S if states else None,
+                    at_ns if states else None, 1000 if states else None, TimeSource.GPS, number,
+                    crossing=crossing,
+                )
+            )  # fmt: skip
+        found.append(rows)
+    return found
+
+
+def steady(number: int) -> list[Measurement]:
+    """A window of each Box before all others, with a little noise, by which `statistical` learns."""
+    at_ns, found = START_NS - (40 - number) * S, []
+    for box_id, nominal in NOMINALS.items():
+        off = number % 5 * 1e-3
+        metrics = {
+            name: Metric(value * (1 - off), value * (1 + off), value)
+            for name, value in (("rms", nominal.volts), ("f", nominal.hz), ("thd", 0.02), ("trans", 1.0))
+        }
+        found.append(Measurement(box_id, at_ns // 1_000_000, metrics, at_ns - S, at_ns, 1000, TimeSource.GPS))
+    return found
+
+
+def every_row(columns: MeasurementColumns, *_: object) -> NDArray[np.bool_]:
+    return np.ones(len(columns), np.bool_)
+
+
+def test_each_trigger_is_compared_or_named() -> None:
+    assert available([TRIGGERS]).keys() == {*BY_STATE, *BY_MASK, *WITHOUT_HALVES}
+
+
+@pytest.mark.parametrize("name", [*BY_STATE, *BY_MASK])
+@settings(max_examples=20, deadline=None)
+@given(sequence=windows())
+def test_a_rule_that_sees_all_rows_decides_the_same(name: str, sequence: list[list[Measurement]]) -> None:
+    plugin = load("trigger", name, SETTINGS.get(name, {}), [TRIGGERS])
+    quick, whole = (TriggerModule(plugin.module, plugin.config) for _ in range(2))
+
+    def closely(columns: MeasurementColumns, _: object, decide: object) -> object:
+        return batch_rows.look_closely(columns, every_row(columns), decide)  # type: ignore[arg-type]
+
+    seam = ("in_any", every_row) if name in BY_STATE else ("look_closely", closely)
+    for rows in [*map(steady, range(30)), *sequence]:
+        for columns in batches_of(rows, lambda box_id, *_: NOMINALS[box_id]):
+            decided = quick.judge(columns)
+            with patch.object(plugin.module, *seam):
+                assert whole.judge(columns) == decided

@@ -217,7 +217,6 @@ ARRAYS = [
     ("array_max(a)", 3),
     ("array_min(array_create(missing, 2, 1.5))", 1.5),
     ("array_max(array_create())", None),
-    ("array_avg(a)", 1.75),
     ("array_flatten(array_create(array_create(1, 4), array_create(2, 3), 5))", [1, 4, 2, 3, 5]),
     ("array_distinct(a)", [3, 1, 2]),
     ('array_map("ceil", array_create(1.2, missing, 2.7))', [2.0, 3.0]),

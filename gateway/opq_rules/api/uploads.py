@@ -4,13 +4,14 @@ curl -F uploadFile=@mysqlSink.zip http://127.0.0.1:9081/config/uploads
 """
 
 from dataclasses import dataclass
-from email import message_from_bytes, policy
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 
 from opq_plugins.host.plugins import Plugins
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
@@ -34,11 +35,10 @@ class Uploaded:
 
 async def uploaded(request: Request) -> Uploaded:
     """Reads an upload. Raises RuleError, or RequestValidationError where the JSON has a wrong form."""
-    content, kind = await request.body(), request.headers.get("content-type", "")
-    if kind.lower().startswith("multipart/"):
-        return Uploaded(*of_form(kind, content))
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        return await _of_form(request)
     try:
-        read = UploadText.model_validate_json(content)
+        read = UploadText.model_validate_json(await request.body())
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
     if (read.content is None) == (read.file is None):
@@ -46,14 +46,16 @@ async def uploaded(request: Request) -> Uploaded:
     return Uploaded(read.name, (read.content or "").encode(), read.file)
 
 
-def of_form(kind: str, content: bytes, field: str = FIELD) -> tuple[str, bytes]:
+async def _of_form(request: Request) -> Uploaded:
     """The file in a multipart body, as bytes that browsers and curl send unchanged."""
-    head = f"Content-Type: {kind}\r\n\r\n".encode("latin-1", "replace")
-    for part in message_from_bytes(head + content, policy=policy.HTTP).iter_parts():
-        if part.get_param("name", header="content-disposition") == field and part.get_filename():
-            body = part.get_payload(decode=True)
-            return str(part.get_filename()), body if isinstance(body, bytes) else b""
-    raise RuleError(f"the form has no file {field}; want curl -F {field}=@FILE", CONFIGURATION)
+    try:
+        async with request.form(max_files=1) as form:
+            file = form.get(FIELD)
+            if isinstance(file, UploadFile):
+                return Uploaded(file.filename or "", await file.read())
+    except HTTPException as error:
+        raise RuleError(f"the form cannot be read: {error.detail}", CONFIGURATION) from error
+    raise RuleError(f"the form has no file {FIELD}; want curl -F {FIELD}=@FILE", CONFIGURATION)
 
 
 def router(plugins: Plugins) -> APIRouter:

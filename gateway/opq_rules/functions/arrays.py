@@ -13,7 +13,6 @@ from opq_rules.functions.arguments import (
     array,
     bounded,
     counted,
-    number,
     reads,
     struct,
     text,
@@ -95,11 +94,6 @@ def _extreme(sign: str, of: Value) -> Value:
         if each is not None and (best is None or compare(sign, each, best)):
             best = each
     return best
-
-
-def _average(of: Value) -> float | None:
-    values = [number(each) for each in array(of) if each is not None]
-    return sum(values) / len(values) if values else None
 
 
 def _flatten(of: Value) -> list[Value]:
@@ -225,7 +219,6 @@ FUNCTIONS: tuple[Definition, ...] = (
     _loose("array_except", _except, 2, 2),
     Scalar("array_max", lambda of: _extreme(">", of), 1, 1),
     Scalar("array_min", lambda of: _extreme("<", of), 1, 1),
-    Scalar("array_avg", _average, 1, 1),
     Scalar("array_flatten", _flatten, 1, 1),
     Scalar("array_distinct", lambda of: _distinct(array(of)), 1, 1),
     Scalar("array_map", _map, 2, 2, check=reads(0, _mapped)),

@@ -209,7 +209,6 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("array_intersect array_distinct array_sort", "array", _same),
     ("array_union", "any", ARRAY),
     ("array_max array_min", "array", _element),
-    ("array_avg", "array", FLOAT),
     ("array_flatten array_concat", "array", ARRAY),
     ("array_map", "text array", ARRAY),
     ("array_join", "array written any", STRING),

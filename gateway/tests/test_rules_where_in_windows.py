@@ -89,3 +89,15 @@ def test_an_error_of_where_is_reported_once_and_leaves_the_record_out() -> None:
 def test_hits_of_where_are_counted_in_windows_too() -> None:
     sql = "SELECT count(*) AS n FROM s WHERE last_hit_count() < 3 GROUP BY COUNTWINDOW(4)"
     assert emissions(sql, *[(n, {"v": n}) for n in range(8)]) == [[{"n": 3}]]
+
+
+@pytest.mark.parametrize(("event_time", "sessions"), [(False, [[5], [6]]), (True, [[5, 6]])])
+def test_a_refused_record_prolongs_a_session_of_event_time_only(
+    event_time: bool, sessions: list[list[int]]
+) -> None:
+    ddl = 'CREATE STREAM s () WITH (TYPE="mock", FORMAT="json", TIMESTAMP="t")'
+    sql = "SELECT collect(v) AS c FROM s WHERE v > 4 GROUP BY SESSIONWINDOW(ss, 60, 1)"
+    records = [(ms, {"t": ms, "v": v}) for ms, v in ((0, 5), (900, 1), (1_800, 6), (9_000, 1), (20_000, 1))]
+    options = {"isEventTime": True, "lateTolerance": 0} if event_time else {}
+    out = emissions(sql, *records, ddl=(ddl,), **options)
+    assert [rows[0]["c"] for rows in out] == sessions

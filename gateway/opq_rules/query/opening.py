@@ -98,7 +98,8 @@ def query_window(
             return Sliding(length_ms, definition.delay_ms or 0, triggers, part, again, merge, let_in())
         case "session":
             ticks = Ends.of(definition.unit, length_ms, plan.zone)
-            return SessionWindow(ticks, definition.timeout_ms or 0, fresh)
+            holds = let_in() if plan.where_in_window(facts.event_time) else None
+            return SessionWindow(ticks, definition.timeout_ms or 0, fresh, holds)
         case "count":
             size = definition.count or 1
             return CountWindow(size, definition.every or size, fresh, let_in())

@@ -291,7 +291,7 @@ class Query:
             analyses = self._analyses.get(record.source)
             if analyses is not None:
                 record = self._analysed(record, analyses)
-            if not plan.where_in_window:
+            if not plan.where_in_window(self.facts.event_time):
                 where = plan.before.get(record.source)
                 try:
                     if where is not None and not where(record.row, context):

@@ -88,17 +88,23 @@ class QueryPlan:
             return False
         return not any(call.name in OF_ITS_RULE for call in calls_in(self.select))
 
-    @property
-    def where_in_window(self) -> bool:
-        """Whether records control the window, so that it has to see those too that WHERE refuses."""
-        return self.window is not None and self.window.kind in ("count", "sliding", "state")
+    def where_in_window(self, event_time: bool) -> bool:
+        """Whether records control the window, so that it has to see those too that WHERE refuses.
+
+        A session of event time does as well, one of the clock does not: both as in eKuiper.
+        """
+        if self.window is None:
+            return False
+        return self.window.kind in ("count", "sliding", "state") or (
+            self.window.kind == "session" and event_time
+        )
 
     @property
     def window_alone(self) -> bool:
-        """Whether only WHERE comes before the window."""
+        """Whether only WHERE comes before the window, by the clock."""
         return not (
             self.window is None
-            or (self.where_in_window and self.before)
+            or (self.where_in_window(event_time=False) and self.before)
             or self.joined
             or self.analytics
             or self.filter

@@ -1,6 +1,7 @@
 """Windows that records begin and end: count, state and session windows.
 
-Count and state windows see every record; WHERE (`holds`) chooses which of them are content.
+Count and state windows, and sessions of event time, see every record; WHERE (`holds`) chooses which of them
+are content. Before a session of the clock WHERE comes first.
 
 Count: the last n records, each time that `every` records have arrived and there are n.
 
@@ -153,8 +154,8 @@ class StateWindow:
 
 
 class SessionWindow:
-    def __init__(self, ticks: Ends, timeout_ms: int, fresh: Fresh) -> None:
-        self._ticks = ticks
+    def __init__(self, ticks: Ends, timeout_ms: int, fresh: Fresh, holds: Holds | None = None) -> None:
+        self._ticks, self._holds = ticks, holds
         self._timeout_ms = timeout_ms
         self._fresh = fresh
         self._content: WindowContent | None = None
@@ -178,7 +179,8 @@ class SessionWindow:
                 self._content = self._fresh()
                 oldest_ms = self._start_ms + self._ticks.length_ms
                 self._tick_ms = self._ticks.after(oldest_ms - 1)
-            self._content.add(record)
+            if self._holds is None or self._holds(record):
+                self._content.add(record)
             self._quiet_ms = record.ms + self._timeout_ms
         return []
 

@@ -159,6 +159,7 @@ def status(
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def rules(arguments: tuple[str, ...]) -> None:
     """Run stream rules as a separate process; see `opq-gateway rules --help`."""
+    _use_one_heap()
     try:
         from opq_rules.api.command import main as rules_main
     except ImportError as error:

@@ -15,8 +15,7 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 from opq_rules.streams.decoding import Decoded, StreamDecoder
 from opq_rules.streams.definition import definition_of
-from opq_rules.streams.formats import protobuf_reader
-from opq_rules.streams.schemas import MESSAGES, message_class
+from opq_rules.streams.protobuf import MESSAGES, message_class, protobuf_reader
 
 
 def decoder(columns: str = "", options: str = "", used: list[str] | None = None) -> StreamDecoder:

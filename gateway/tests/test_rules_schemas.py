@@ -15,8 +15,7 @@ from rules_house import House
 from opq_proto.wire import opqbox3_pb2
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.transform import divided, transformer
-from opq_rules.streams.formats import protobuf_reader
-from opq_rules.streams.schemas import MESSAGES, message_class
+from opq_rules.streams.protobuf import MESSAGES, message_class, protobuf_reader
 
 MEASUREMENT = message_class("opqbox3.Measurement")
 

@@ -14,7 +14,7 @@ from opq_rules.streams.definition import (
     detail_json,
     schema_json,
 )
-from opq_rules.streams.schemas import MESSAGES, message_class
+from opq_rules.streams.protobuf import MESSAGES, message_class
 
 
 def defined(text: str) -> StreamDefinition:

@@ -17,8 +17,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from opq_plugins.host.plugins import Plugins
 from opq_proto.config.settings import configured
@@ -94,6 +92,8 @@ def router(
 
     @routes.get("/metrics")
     def metrics() -> Response:
+        from prometheus_client import CollectorRegistry, generate_latest  # 5 MB, where nobody may ask for it
+
         registry = CollectorRegistry(auto_describe=False)
         counts = {"rest_refused_total": refused(), "plugins_unconfined_total": plugins.unconfined_refused}
         registry.register(_Totals(engine, counts))
@@ -137,6 +137,8 @@ class _Totals:
         self._engine, self._counts = engine, counts
 
     def collect(self) -> Any:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         totals = {**self._engine.views.totals(), **self._counts}
         for name, value in totals.items():
             make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily

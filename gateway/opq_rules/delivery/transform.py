@@ -12,10 +12,8 @@ import msgspec
 
 from opq_proto.config.settings import configured
 from opq_rules.batch import JsonObject, Row
-from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.template import compiled_template
 from opq_rules.functions.conversion import compressor
-from opq_rules.streams.schemas import message_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +105,9 @@ def transformer(properties: SinkProperties) -> Callable[[object], object]:
     if properties.format == "delimited":
         steps.append(lambda data: delimited(data, properties.delimiter, properties.fields))
     if properties.format == "protobuf":
+        from opq_rules.delivery.protobuf import writer
+        from opq_rules.streams.protobuf import message_class
+
         steps.append(writer(message_class(properties.schemaId)))
     if properties.compression:
         compress = compressor(properties.compression)

@@ -7,13 +7,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-import numpy as np
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import DecodeError, Message
 
-from opq_rules.batch import JsonObject, Row
+from opq_rules.batch import Row
 from opq_rules.streams.definition import StreamDefinition
-from opq_rules.streams.schemas import message_class
 
 ReadOne = Callable[[bytes], list[Row]]
 SELF = "self"
@@ -39,6 +35,8 @@ def reader_of(definition: StreamDefinition) -> ReadOne:
         case "urlencoded":
             return _urlencoded
         case "protobuf":
+            from opq_rules.streams.protobuf import message_class, protobuf_reader
+
             read = protobuf_reader(message_class(definition.schema_id or ""))
             return lambda payload: [read(payload)]
         case _:
@@ -114,82 +112,3 @@ def _kind(value: object) -> str:
     return {str: "a text", list: "an array", type(None): "null", bool: "a boolean"}.get(
         type(value), "a number"
     )
-
-
-Read = Callable[[Any], Any]
-
-
-def protobuf_reader(message_class: type[Message]) -> Callable[[bytes], JsonObject]:
-    """A function payload -> record. It raises ValueError where that is no such message."""
-    descriptor: Any = message_class.DESCRIPTOR
-    name = descriptor.full_name
-    to_row = _message(descriptor, {})
-
-    def read(payload: bytes) -> JsonObject:
-        message: Any = message_class()
-        try:
-            message.ParseFromString(payload)
-            if not message.IsInitialized():
-                missing = ", ".join(message.FindInitializationErrors())
-                raise ValueError(f"no {name}: {missing} missing")
-            row: JsonObject = to_row(message)
-        except DecodeError as error:
-            raise ValueError(f"no {name}: {error}") from None
-        except RecursionError:
-            raise ValueError(f"no {name}: too many nested messages") from None
-        return row
-
-    return read
-
-
-def _message(descriptor: Descriptor, made: dict[str, Read]) -> Read:
-    """`made`: readers by the message's name; a recursive message finds the unfinished one there."""
-    name = descriptor.full_name
-    if name in made:
-        return made[name]
-
-    def later(message: Any) -> object:
-        return made[name](message)
-
-    made[name] = later
-    fields = [(field.name, field.has_presence, _field(field, made)) for field in descriptor.fields]
-
-    def read(message: Any) -> JsonObject:
-        return {
-            name: to_value(getattr(message, name))
-            for name, can_lack, to_value in fields
-            if not can_lack or message.HasField(name)
-        }
-
-    made[name] = read
-    return read
-
-
-def _field(field: FieldDescriptor, made: dict[str, Read]) -> Read:
-    kind = field.message_type
-    if kind is not None and kind.GetOptions().map_entry:
-        key, value = _value(kind.fields_by_name["key"], made), _value(kind.fields_by_name["value"], made)
-        return lambda found: {str(key(name)): value(found[name]) for name in found}
-    one = _value(field, made)
-    if field.is_repeated:
-        return lambda found: [one(each) for each in found]
-    return one
-
-
-def _value(field: FieldDescriptor, made: dict[str, Read]) -> Read:
-    if field.message_type is not None:
-        return _message(field.message_type, made)
-    if field.enum_type is not None:
-        names = {value.number: value.name for value in field.enum_type.values}
-        return lambda number: names.get(number, number)
-    if field.type == FieldDescriptor.TYPE_FLOAT:
-        return _shortest
-    return _same
-
-
-def _shortest(value: float) -> float:
-    return float(str(np.float32(value)))
-
-
-def _same(value: object) -> object:
-    return value

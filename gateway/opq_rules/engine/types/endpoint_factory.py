@@ -25,7 +25,6 @@ from opq_rules.memory_topics import Topics
 from opq_rules.streams.columns import KnownColumns, near_column
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import OF_BOXES, StreamDefinition
-from opq_rules.streams.schemas import message_class
 
 _PAYLOAD = "send the content as columns, or read JSON in a column with parse_json"
 _SAMPLING = "take the last record with last_value(column, true) in a TUMBLINGWINDOW"
@@ -100,6 +99,8 @@ class EndpointFactory:
 
     def check_stream(self, definition: StreamDefinition) -> None:
         if definition.schema_id is not None and definition.format == "protobuf":
+            from opq_rules.streams.protobuf import message_class
+
             try:
                 message_class(definition.schema_id)
             except ValueError as error:

@@ -179,6 +179,21 @@ def test_a_statement_with_a_window_decides_when_the_window_ends() -> None:
     assert [k for k, fired in enumerate(decisions(sql, values)) if fired] == [10]
 
 
+def test_a_statement_reads_windows_or_crossings_and_never_both_mixed() -> None:
+    """A sag from 1,000,450 to 1,000,850: its crossings come before the windows in which they lie."""
+
+    def crossing(ms: int, volts: float) -> Measurement:
+        return Measurement("1", ms, {"rms": Metric(volts, volts, volts)}, crossing=True)
+
+    values = [seen(k, 0.01 * k) for k in range(7)]
+    values.insert(3, crossing(1_000_450, 80.0))
+    values.insert(6, crossing(1_000_850, 119.0))
+    sag = "SELECT count(*) AS n FROM crossings GROUP BY STATEWINDOW(rms_min < 108, rms_min >= 108)"
+    assert [k for k, fired in enumerate(decisions(sag, values)) if fired] == [6]
+    step = "SELECT thd - lag(thd) AS step FROM boxes WHERE thd - lag(thd) > 0.005"
+    assert [k for k, fired in enumerate(decisions(step, values)) if not fired] == [0, 3, 6]
+
+
 def test_rows_that_a_statement_cannot_compute_are_counted_and_reported_in_health() -> None:
     counters = ServiceCounters()
     sql = "SELECT box, thd FROM boxes WHERE abs(box) > 0 AND thd > 0.05"

@@ -1,6 +1,7 @@
 """SQL: one statement of the stream rules as a trigger; a row that it gives opens an event.
 
-In: Measurement, as a row of the stream `boxes`.  Out: at most one Decision.  State: the statement's
+In: Measurement, as a row of the stream `boxes` (windows) or `crossings` (what a Box reports at once, which
+overtakes the window in which it lies), as for rules.  Out: at most one Decision.  State: the statement's
 windows. Time is that of the Measurements; those that a Box sends again from its disk are from another time
 and ignored. For rules that can be changed while Makai runs: [triggering_service.rules].
 """
@@ -16,13 +17,14 @@ from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
-from opq_rules.streams.definition import definition_of
-from opq_rules.streams.measurement_row import MEASUREMENT_COLUMNS, row_of
+from opq_rules.streams.definition import StreamDefinition, definition_of
+from opq_rules.streams.measurement_row import AT_ONCE, MEASUREMENT_COLUMNS, kind_of, row_of
 
 name = "sql"
 kind = "trigger"
 
-STREAM = "boxes"
+STREAMS = {"boxes": "opqbox", "crossings": "opqcrossing"}
+"""Name in the statement -> type of its source: each has the Measurements of a Box in the order of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,16 @@ class Config:
 
 def planned(sql: str) -> QueryPlan:
     """Plans the statement. Raises RuleError: no SELECT, or one that cannot run."""
-    stream = parse(f'CREATE STREAM {STREAM} () WITH (DATASOURCE="*", TYPE="opqbox")')
     select = parse(sql)
-    assert isinstance(stream, Create)
     if not isinstance(select, Select):
         raise RuleError("want a SELECT")
-    return plan(select, {STREAM: replace(definition_of(stream), known=MEASUREMENT_COLUMNS)})
+    return plan(select, {stream: _definition(stream, kind) for stream, kind in STREAMS.items()})
+
+
+def _definition(stream: str, kind: str) -> StreamDefinition:
+    created = parse(f'CREATE STREAM {stream} () WITH (DATASOURCE="*", TYPE="{kind}")')
+    assert isinstance(created, Create)
+    return replace(definition_of(created), known=MEASUREMENT_COLUMNS)
 
 
 def begin(config: Config) -> Query | None:
@@ -63,7 +69,9 @@ def decide(
     now_ms = measurement.timestamp_ms
     query = state or Query(planned(config.sql), RuleFacts.of(name, now_ms, {}))
     emissions = query.advance(now_ms)
-    emissions += query.feed(Batch(STREAM, [row_of(measurement)], now_ms))
+    stream = "crossings" if kind_of(measurement) in AT_ONCE else "boxes"
+    if stream in query.plan.streams:
+        emissions += query.feed(Batch(stream, [row_of(measurement)], now_ms))
     row = next((row for emission in emissions for row in emission), None)
     return None if row is None else _decision(row, config), query
 

@@ -355,7 +355,8 @@ def test_events_and_measurements_cross_whole() -> None:
 
 
 def test_the_examples_of_the_guide_work(plugins: Plugins) -> None:
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "plugins-analyses.md").read_text()
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    guide = "".join((docs / f"plugins-{each}.md").read_text() for each in ("triggers", "analyses"))
     blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     loud = next(block for block in blocks if block.startswith('"""loud:'))
     peak = next(block for block in blocks if block.startswith('"""peak:'))

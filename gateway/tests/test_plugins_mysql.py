@@ -1,4 +1,4 @@
-"""The sinks of docs/plugins-sink.md and docs/examples/mysql-sink against a real MariaDB server."""
+"""The sinks of docs/plugins-write.md and docs/examples/mysql-sink against a real MariaDB server."""
 
 import re
 import threading
@@ -64,7 +64,7 @@ def kept_on(sink: Any, whose: Whose, rows: list[Any]) -> None:
 
 
 def test_the_sink_of_the_guide_stores_rows(server: MariaDb, plugins: RulePlugins) -> None:
-    text = (DOCS / "plugins-sink.md").read_text(encoding="utf-8")
+    text = (DOCS / "plugins-write.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     properties = next(
         block for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "table" in block

@@ -121,7 +121,8 @@ def test_a_trigger_or_analysis_that_judges_otherwise_is_reported(tmp_path: Path)
 def test_the_guide_s_triggers_and_analyses_pass_its_samples(
     tmp_path: Path, kind: str, name: str, file: str
 ) -> None:
-    guide = (EXAMPLES.parent / "plugins-analyses.md").read_text(encoding="utf-8")
+    page = "plugins-triggers.md" if kind == "trigger" else "plugins-analyses.md"
+    guide = (EXAMPLES.parent / page).read_text(encoding="utf-8")
     run("new", kind, name, tmp_path)
     (code,) = re.findall(rf'```python\n("""{name}:.*?)```', guide, re.DOTALL)
     (tmp_path / file).write_text(code)

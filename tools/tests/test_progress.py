@@ -1,6 +1,7 @@
 """Progress where nobody looks at a terminal: lines on stderr while the work goes on."""
 
 import io
+import re
 import sys
 import time
 
@@ -24,3 +25,20 @@ def test_a_pipe_gets_a_line_now_and_then_where_that_is_asked(monkeypatch: pytest
     with progress.shown_progress("again", 79) as show:
         show(5)
     assert pipe.getvalue() == written and "\x1b" not in written
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_step_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, pipe = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress.shown_step("uploading 3 KiB"):
+        assert "3 KiB: " not in terminal.getvalue()
+    assert re.search(r"uploading 3 KiB: \d+\.\d s", terminal.getvalue())
+    monkeypatch.setattr(sys, "stderr", pipe)
+    with progress.shown_step("uploading 3 KiB"):
+        pass
+    assert pipe.getvalue() == ""

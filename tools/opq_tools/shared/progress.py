@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on the terminal; elsewhere nothing, or a line now and then."""
+"""Progress of long work: a bar or the step on the terminal; elsewhere nothing, or a line now and then."""
 
 import sys
 import time
@@ -29,6 +29,20 @@ def shown_progress(what: str, total: int, lines: bool = False) -> Iterator[Calla
         yield bar.show
     finally:
         bar.close()
+
+
+@contextmanager
+def shown_step(text: str) -> Iterator[None]:
+    """Shows a step whose length is not known, and then how long it took; on a terminal only."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    console, began_s = Console(stderr=True, highlight=False), time.monotonic()
+    with console.status(text):
+        yield
+    console.print(f"{text}: {time.monotonic() - began_s:.1f} s", markup=False)
 
 
 def _show_nothing(_done: int) -> None:

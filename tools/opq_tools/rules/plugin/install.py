@@ -13,6 +13,7 @@ from opq_plugins.package.manifest import MANIFEST, PACKAGE, parse_manifest
 from opq_plugins.package.manifest import REST_KINDS as KINDS
 from opq_plugins.policy import Policy
 from opq_tools.shared.input_file import read_input
+from opq_tools.shared.progress import shown_step
 from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_command, show_answer
 
 
@@ -83,7 +84,8 @@ def command(
     elif len(what) == 1:
         if zip_file is not None or rollback:
             raise click.UsageError("--zip and --rollback need KIND NAME")
-        its, data = _read_source(source)
+        with shown_step(f"reading {source}"):
+            its, data = _read_source(source)
         with _uploaded(server, data) as place:
             _install(server, PACKAGE, {"name": its, "file": place}, downgrade)
     else:
@@ -128,7 +130,8 @@ def _install_named(
 @contextmanager
 def _uploaded(server: RuleServer, data: bytes) -> Iterator[str]:
     """Uploads a zip for the duration of an installation; yields its URL at the engine."""
-    place = server.upload_bytes(data, f"plugin-{uuid4().hex}.zip")
+    with shown_step(f"uploading {max(1, len(data) >> 10)} KiB"):
+        place = server.upload_bytes(data, f"plugin-{uuid4().hex}.zip")
     try:
         yield f"file://{place}"
     finally:
@@ -150,7 +153,9 @@ def _body(name: str, given: str) -> dict[str, object]:
 
 
 def _install(server: RuleServer, kind: str, body: dict[str, object], downgrade: bool) -> None:
-    if downgrade:
-        show_answer(server.request("PUT", f"/plugins/{KINDS[kind]}/{body['name']}?downgrade=true", body))
-    else:
-        show_answer(server.request("POST", f"/plugins/{KINDS[kind]}", body))
+    with shown_step(f"installing {body['name']}: the server checks it, starts it and replaces what runs"):
+        if downgrade:
+            answer = server.request("PUT", f"/plugins/{KINDS[kind]}/{body['name']}?downgrade=true", body)
+        else:
+            answer = server.request("POST", f"/plugins/{KINDS[kind]}", body)
+    show_answer(answer)

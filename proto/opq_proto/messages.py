@@ -8,13 +8,12 @@ travel with the time they belong to. The wire forms are in `opq_proto.wire.frame
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_proto.trend_histogram import TrendHistogram
-
-if TYPE_CHECKING:  # whoever makes samples has NumPy; stream rules need not load its 20 MB for the names alone
-    import numpy as np
-    from numpy.typing import NDArray
 
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
 """The largest value of the 32-bit wire fields: saturated, or not known."""
@@ -180,7 +179,7 @@ class Waveform:
     rate_millihz: int
     v_per_lsb: float
     first_sample: int
-    counts: "NDArray[np.int16]"
+    counts: NDArray[np.int16]
     gaps: tuple[Gap, ...] = ()
     gain_known: bool = True
     """False: nobody stated the gain; `v_per_lsb` is assumed, and nothing may be judged by volts."""
@@ -199,9 +198,9 @@ class Waveform:
         return self.rate_millihz / 1000.0
 
     @property
-    def volts(self) -> "NDArray[np.float64]":
+    def volts(self) -> NDArray[np.float64]:
         """(n,) float64, volts at the terminals."""
-        return self.counts.astype("float64") * self.v_per_lsb
+        return self.counts.astype(np.float64) * self.v_per_lsb
 
     @property
     def end_ns(self) -> int:
@@ -226,7 +225,7 @@ class Waveform:
         if taken < len(self.counts):
             yield self._run(position, self.counts[taken:])
 
-    def _run(self, first_sample: int, counts: "NDArray[np.int16]") -> "Waveform":
+    def _run(self, first_sample: int, counts: NDArray[np.int16]) -> "Waveform":
         start_ns = self.time_ns(first_sample - self.first_sample)
         return replace(self, start_ns=start_ns, first_sample=first_sample, counts=counts, gaps=())
 

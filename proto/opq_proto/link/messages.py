@@ -7,13 +7,12 @@ frames around it are in `opq_proto.link.frames`.
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_proto.messages import TimeSource
-
-if TYPE_CHECKING:  # as in `opq_proto.messages`
-    import numpy as np
-    from numpy.typing import NDArray
 
 PROTOCOL = 1
 """Version of the link's messages; a Box sends its own in Hello."""
@@ -113,12 +112,12 @@ class Samples:
     source: TimeSource
     rate_millihz: int
     flags: int
-    counts: "NDArray[np.int16]"
+    counts: NDArray[np.int16]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Samples):
             return NotImplemented
-        return self._facts() == other._facts() and bool((self.counts == other.counts).all())
+        return self._facts() == other._facts() and np.array_equal(self.counts, other.counts)
 
     def __hash__(self) -> int:
         return hash(self._facts())

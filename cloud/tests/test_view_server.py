@@ -66,7 +66,7 @@ def test_the_front_page_shows_boxes_and_the_newest_incident(full: demo.Scene) ->
     assert status == 200
     assert "3 Boxes" in page
     assert "Box 2, workshop" in page
-    assert re.search(r'data-value="rms_v">12[12]\.\d\d<', page)
+    assert re.search(r'data-value="rms_v" data-digits="2">12[12]\.\d\d<', page)
     assert "to 85.2" in page
     assert re.search(r'class="spark-line" d="M0.0,', page)
 

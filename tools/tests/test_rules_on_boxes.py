@@ -94,7 +94,7 @@ def test_ten_rules_hold_against_the_sim(tmp_path: Path) -> None:
         the_others(up, places)
         silence(up, places)
         for place in places:
-            status = json.loads(place.tool("status", "waveform", "--json").stdout)
+            status = json.loads(place.tool("show", "waveform", "--status", "--json").stdout)
             sink = {
                 key.split("_")[-2] + "_total": value
                 for key, value in status.items()
@@ -143,13 +143,15 @@ def three_at_once(up: House, places: tuple[Place, ...]) -> None:
 
 def listens(place: Place) -> bool:
     """Whether both streams of Boxes are connected: what came before is not heard."""
-    status = json.loads(place.tool("status", "sag", "--json").stdout)
+    status = json.loads(place.tool("show", "sag", "--status", "--json").stdout)
     return status.get("source_crossings_0_connection_status") == 1 and newest(place) > 0
 
 
 def newest(place: Place) -> int:
     """When the engine got its newest window, Unix ms."""
-    return int(json.loads(place.tool("status", "rocof", "--json").stdout)["source_boxes_0_last_invocation"])
+    return int(
+        json.loads(place.tool("show", "rocof", "--status", "--json").stdout)["source_boxes_0_last_invocation"]
+    )
 
 
 def the_others(up: House, places: tuple[Place, ...]) -> None:

@@ -129,8 +129,10 @@ def test_setup_run_by_hand_says_what_it_is_for(start: tuple[str, ...], checkout:
 def test_lint_ends_with_1_where_style_or_format_is_wrong(
     text: str, code: int, said: str, checkout: Path
 ) -> None:
-    shutil.copy(ROOT / "tools" / "lint", checkout / "tools" / "lint")
-    (checkout / "pyproject.toml").write_text("[tool.ruff]\n")
+    for name in ("lint", "plain_words.py"):
+        shutil.copy(ROOT / "tools" / name, checkout / "tools" / name)
+    subprocess.run(["git", "init", "-q", checkout], check=True)
+    (checkout / "pyproject.toml").write_text("[tool.ruff]\nline-length = 110\n")
     (checkout / "tools" / "setup.sh").write_text(
         f'root={checkout}\nvenv_python={sys.executable}\ninstall() {{ :; }}\nsay() {{ echo "$*" >&2; }}\n'
     )

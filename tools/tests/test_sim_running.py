@@ -32,7 +32,7 @@ def test_status_counts_what_happened_in_the_network_and_stop_ends_the_run(tmp_pa
         asked("event", "fault", "--at", "feeder2/3.1km", "--ports-dir", str(tmp_path))
         system = host.boxes["1"].source.system
         system.before(20.0)
-        lines = asked("status", "--ports-dir", str(tmp_path)).splitlines()
+        lines = asked("show", "--ports-dir", str(tmp_path)).splitlines()
         assert [line for line in lines if line.startswith(("box 1 /dev/pts/", "network: 2 disturbances in "))]
         assert "the last, 2: LL fault at feeder2/3.1km, cleared after 120 ms" in lines
         assert f"Boxes 1, 2 in {tmp_path} end" in asked("stop", "--ports-dir", str(tmp_path)).splitlines()

@@ -31,7 +31,7 @@ def test_a_rule_asks_for_a_waveform_that_no_trigger_asked_for(tmp_path: Path) ->
         assert made.returncode == 0, made.stderr
 
         def event() -> object:
-            found = json.loads(tool("rules", "status", "steady", "--json").stdout)
+            found = json.loads(tool("rules", "show", "steady", "--status", "--json").stdout)
             if not found["sink_request_waveform_0_0_records_out_total"]:
                 return None
             try:
@@ -42,7 +42,7 @@ def test_a_rule_asks_for_a_waveform_that_no_trigger_asked_for(tmp_path: Path) ->
         until(event, 90, "an event")
         until(lambda: get_json(f"{up.view}/api/v1/events/1")["received"] == ["1"], 60, "its waveform")
         said = json.dumps(get_json(f"{up.view}/api/v1/events/1"))
-        status = json.loads(tool("rules", "status", "steady", "--json").stdout)
+        status = json.loads(tool("rules", "show", "steady", "--status", "--json").stdout)
         waveform = get_json(f"{up.view}/api/v1/events/1/waveforms/1")
     assert "rule steady: f " in said, said
     assert status["sink_request_waveform_0_0_exceptions_total"] == 0

@@ -116,7 +116,7 @@ COMPARABLE: Mapping[str, str] = {
 }
 """Key of the original's plug-ins -> the corresponding setting here, or why there is none."""
 PLUGINS_WITHOUT_EFFECT = {
-    "print": "opq-tools top and the log show what comes",
+    "print": "opq-tools status and the log show what comes",
     "ketos": "a script in Scheme; a script_path that ends in .lua runs, else write a rule or a plug-in in "
     "Python or C: docs/plugins.md",
 }

@@ -71,10 +71,10 @@ INDEX_ROWS = 200
 def event_records(
     source: ShownStore, event_id: int, box_ids: Sequence[str] = (), licence: str = ""
 ) -> list[WaveformRecord]:
-    """The waveforms of an event: of these Boxes, or of all if no Box is named.
+    """Returns the waveforms of an event from these Boxes; without `box_ids`, from every Box.
 
     Raises:
-        ExportError: there is no such event, or it has no waveform of a requested Box.
+        ExportError: the event does not exist, or a requested Box has no waveform in it.
     """
     event, record = source.event(event_id), source.event_record(event_id)
     if event is None or record is None:

@@ -109,9 +109,9 @@ def comment_lines(facts: JsonRow) -> bytes:
 
 
 def guarded(text: str) -> str:
-    """The text, after an apostrophe where a spreadsheet would take it for a formula.
+    """Returns the text, with an apostrophe before it where a spreadsheet would calculate it as a formula.
 
-    Whole numbers with blanks between, such as the ids of events (-1: an outage has none), are no formula.
+    A list of whole numbers stays as it is: ids of events may begin with -1, which stands for no event.
     """
     if _WHOLE_NUMBERS.fullmatch(text):
         return text

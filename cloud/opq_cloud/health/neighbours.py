@@ -1,8 +1,8 @@
-"""Reads whether services in other processes are well, from their health addresses.
+"""Asks services in other processes for their health.
 
-All are asked at once, so that a slow one delays nobody; a component whose time stamp is old is
-down. Both differ from the original (docs/reference/opq-interop.md H.38), which also waits for 2 s (A.11):
-on a machine with much to do that is too short.
+All are asked at once, so that a slow one does not delay the others. A component with an old time stamp counts
+as down. The original does neither (docs/reference/opq-interop.md H.38), and waits for only 2 s (A.11), which
+a busy machine may exceed.
 """
 
 import time
@@ -78,11 +78,13 @@ def report_of(answer: Answer) -> HealthReport:
 def health_from_json(
     document: Mapping[str, Any], name: str | None = None, now_s: float | None = None
 ) -> HealthReport:
-    """A HealthReport from the original's JSON. One that is too old is not ok; one of the future is not old.
+    """Returns the HealthReport in a document of the original's form.
 
-    A Box is as old as its last arrival where its report has that: what comes late is not silent.
+    A report older than STALE_S is not ok. The age of a Box counts from `received` where the document has it,
+    because a Box whose data arrive late is not silent, else from `timestamp`. A time in the future is new.
 
-    Raises KeyError, TypeError or ValueError when it is no such document.
+    Raises:
+        KeyError, TypeError, ValueError: the document has another form.
     """
     now_s = time.time() if now_s is None else now_s
     timestamp_s = int(document["timestamp"])

@@ -13,7 +13,7 @@ from opq_cloud.mauka.plugin import PUB_KEY
 from opq_cloud.store import FILE_NAME, open_store
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import ConfigError
-from opq_proto.kit.shared_options import data_dir_option, port_offset_option
+from opq_proto.kit.shared_options import data_dir_option, mongo_option, port_offset_option
 from opq_proto.kit.system_place import find_system
 from opq_tools.shared.input_file import read_input
 from opq_tools.shared.moment import from_option, to_option
@@ -41,7 +41,7 @@ MAX_EVENTS = 100_000
 @from_option("All stored events from this time on (UTC).")
 @to_option("All stored events before this time (UTC).")
 @data_dir_option
-@click.option("--mongo-uri", help="URI of the store where it is a MongoDB.")
+@mongo_option
 @click.option(
     "--endpoint", help="Address of the bus where plug-ins publish.  [default: tcp://127.0.0.1:9882]"
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import RecordingError
-from opq_proto.kit.shared_options import data_dir_option, json_option
+from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.messages import Measurement
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import recordings_in
@@ -51,7 +51,7 @@ from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_
 @from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.")
 @to_option("Only data before this time (UTC).")
 @data_dir_option
-@click.option("--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq.")
+@mongo_option
 @json_option
 @server_command
 def command(

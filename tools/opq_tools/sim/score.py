@@ -10,7 +10,7 @@ from rich.table import Table
 
 from opq_cloud.store import open_store
 from opq_proto.errors import ConfigError
-from opq_proto.kit.shared_options import data_dir_option, json_option
+from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.messages import Incident
 from opq_sim.score.figures import ScoreFigures, score
 from opq_sim.score.records import OPEN_NS, BoxSpan, FoundIncident
@@ -28,7 +28,7 @@ MAX_INCIDENTS = 1_000_000
     "--truth", "folder", required=True, type=click.Path(path_type=Path), help="Folder with truth.jsonl."
 )
 @data_dir_option
-@click.option("--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq.")
+@mongo_option
 @from_option("Only incidents from this time on (UTC).")
 @to_option("Only incidents before this time (UTC).")
 @json_option

@@ -253,7 +253,10 @@ class MeasurementWriter:
             self._correct(*minute)
 
     def _next_minute(self, now: float) -> tuple[str, int] | None:
-        """Returns a minute whose trend is to be made of what is stored; None: there is none, for now."""
+        """Returns (Box, start) of the next minute whose trend is made again from its stored Measurements.
+
+        None: no such minute is known now, or the store cannot be read.
+        """
         if self._halves:
             return self._halves.popitem()[0]
         try:

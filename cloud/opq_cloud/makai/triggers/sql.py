@@ -77,8 +77,8 @@ def decide(
 
 
 def problems(state: Query | None) -> tuple[int, str]:
-    """Returns the number of rows that could not be computed (missing column, text that is no number), and
-    the last error.
+    """Returns how many rows the statement failed on, and the last error: a missing column, or a text where it
+    needs a number.
     """
     return (0, "") if state is None else (state.counters.errors, state.counters.last_error)
 

@@ -1,4 +1,4 @@
-"""What the outage watch keeps of each Box it hears, and what it tells."""
+"""What the outage watch remembers about each Box, and the changes that it reports."""
 
 import math
 from dataclasses import dataclass, field
@@ -45,8 +45,10 @@ class NewestMeasurement:
             self.row = row
 
     def holds_none_before(self, row: Measurement) -> bool:
-        """Whether the Box states that what is missing before a Measurement comes no more: a gateway that was
-        killed skips numbers."""
+        """Whether the gateway holds no unsent Measurement before this one.
+
+        Numbers that are still missing were never used: a gateway that is killed skips some.
+        """
         oldest = self.row.oldest_sequence
         return oldest is not None and row.sequence is not None and oldest >= row.sequence
 
@@ -72,7 +74,7 @@ class IncompleteSilence:
     judged: tuple[Measurement, Measurement] | None = None
     """The whole Measurements about it that were judged, or wait for judgement."""
     waits: bool = False
-    """It waits: what the gateway reports says that the supply was lost later than at the first of them."""
+    """Its judgement waits: the gateway reports a loss of supply that began after the first of them."""
     passed_s: float = 0.0
     """How much time passed between them, as it was known when the later one came."""
     told: list[Finding] = field(default_factory=list)
@@ -87,7 +89,7 @@ class IncompleteSilence:
 
 @dataclass(frozen=True, slots=True)
 class OutageChange:
-    """A finding that is new or has changed; `withdrawn`: it was no outage."""
+    """A finding to store, or, if `withdrawn`, one to remove because the silence was not an outage."""
 
     finding: Finding
     withdrawn: bool = False

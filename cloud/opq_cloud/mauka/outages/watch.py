@@ -1,22 +1,21 @@
-"""OutageWatch: finds silent Boxes and judges each silence; its owner's clock decides when it reads the store.
+"""OutageWatch finds silent Boxes and decides whether each lost its supply or only its network.
 
     Measurements --> which Box is silent, since when --> signs --> judgement --> finding `outage`
-                                                                             \\--> withdrawn: it was the
-                                                                                 network
+                                                                             \\--> withdrawn: only the
+                                                                                 network was lost
 
-A silence that lasts is judged at each check. One that is over is judged once more by what its gateway reports
-with the first Measurement after it, which decides. The stored Measurements of a Box that sends again are
-read, unless the caller that stored them has passed them to `note_stored`. Where numbers are missing between
-two of them, they may still come from the gateway's disk: then that silence is judged again, Measurement by
-Measurement, when they are there. A loss of supply that began after the last Measurement that is here waits
-for them for 30 s; what is told without them is corrected when they come.
+Its owner calls `find_changes` at each check. A silence that lasts is judged at every check. When the Box
+sends again, it is judged once more: what the gateway reports with the first Measurement after it decides.
 
-The order is that of the numbers, not of the times: a clock that is set moves the times of a Box that goes on
-measuring.
+The watch reads the stored Measurements of that Box, unless its caller passed them to `note_stored`. Numbers
+that are missing between two of them may still come from the gateway's disk. Then the silence is judged again
+when they have come. If the gateway reports that the supply was lost after the last stored Measurement, the
+judgement waits for the rest, at most SETTLE_S; an outage that was reported without them is corrected later.
 
-A Box that was silent before the first check is judged when it sends again. Where no Box sent anything
-meanwhile, the cloud was down too, and there is no judgement: stopping a whole installation is no loss of
-supply.
+Measurements are put in the order of their numbers, because a clock that is set moves their times.
+
+A Box that was silent before the first check is judged when it sends again. If no Box at all sent meanwhile,
+the cloud was stopped too, and the silence is not judged: a whole installation that is stopped lost no supply.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -156,12 +155,11 @@ class OutageWatch:
         newest = store.latest_measurements()
         changes, back = self._changes, list[tuple[str, Measurement]]()
         for box_id, row in newest.items():
-            known, end_ns = self._newest.get(box_id), row_end_ns(row)
+            end_ns = row_end_ns(row)
+            known = self._newest.get(box_id) or self._begin(row, len(newest) <= HOUSE_BOXES, now_s)
             if known is None:
-                known = self._begin(row, len(newest) <= HOUSE_BOXES, now_s)
-                if known is None:
-                    continue
-                self._newest[box_id] = known
+                continue
+            self._newest[box_id] = known
             if not known.is_new(row):
                 continue
             was_silent = not 0 < end_ns - known.end_ns < self._config.silence_s * S

@@ -29,9 +29,9 @@ class MeasurementField:
     """Value where the sender states none."""
     exported: int = 0
     """Place among the columns of an export and the keys of REST; 0: not there."""
-    stored: bool = False
-    """Whether both stores keep it with each Measurement. The others are facts of a Box's start, or of the
-    sending."""
+    stored: int = 0
+    """First version of the packed block (`packed.py`) that has it; 0: no store keeps it with each
+    Measurement, because it is a fact of a Box's start, or of the sending."""
     column: str | None = None
     """Column in rules."""
     unit: str = ""
@@ -45,43 +45,43 @@ class MeasurementField:
 
 FIELDS = (
     MeasurementField(
-        name="box_id", wire=1, kind="text", dtype="", unknown=None, exported=1, stored=True,
+        name="box_id", wire=1, kind="text", dtype="", unknown=None, exported=1, stored=5,
         column="box", words="the Box",
     ),
     MeasurementField(
-        name="timestamp_ms", wire=2, kind="whole", dtype="i8", exported=3, stored=True,
+        name="timestamp_ms", wire=2, kind="whole", dtype="i8", exported=3, stored=5,
         column="timestamp_ms", unit="ms", words="end of the window, rounded",
     ),
     MeasurementField(
-        name="start_ns", wire=1000, kind="whole", dtype="i8", exported=4, stored=True,
+        name="start_ns", wire=1000, kind="whole", dtype="i8", exported=4, stored=5,
         column="start_ms", unit="ns", words="beginning of the window, UTC",
     ),
     MeasurementField(
-        name="end_ns", wire=1001, kind="whole", dtype="i8", exported=5, stored=True,
+        name="end_ns", wire=1001, kind="whole", dtype="i8", exported=5, stored=5,
         column="end_ms", unit="ns", words="end of the window, UTC",
     ),
     MeasurementField(
-        name="uncertainty_ns", wire=1002, kind="bound", dtype="i8", exported=6, stored=True,
+        name="uncertainty_ns", wire=1002, kind="bound", dtype="i8", exported=6, stored=5,
         column="uncertainty_ns", unit="ns", words="uncertainty of its times",
     ),
     MeasurementField(
         name="source", wire=1003, wire_name="time_source", kind="source", dtype="i8", unknown=0, exported=7,
-        stored=True, column="source", words="source of its times: gps, holdover, ntp, free",
+        stored=5, column="source", words="source of its times: gps, holdover, ntp, free",
     ),
     MeasurementField(
-        name="sequence", wire=1004, kind="whole", dtype="i8", exported=2, stored=True,
+        name="sequence", wire=1004, kind="whole", dtype="i8", exported=2, stored=5,
         column="sequence", words="number of the Measurement, per Box",
     ),
     MeasurementField(
-        name="oldest_sequence", wire=1007, kind="whole", dtype="i8", stored=True,
+        name="oldest_sequence", wire=1007, kind="whole", dtype="i8", stored=5,
         words="lowest number that the Box still holds",
     ),
     MeasurementField(
-        name="backfilled", wire=1005, kind="flag", dtype="", unknown=False, exported=8, stored=True,
+        name="backfilled", wire=1005, kind="flag", dtype="", unknown=False, exported=8, stored=5,
         column="backfilled", words="whether it was sent later, or again",
     ),
     MeasurementField(
-        name="crossing", wire=1006, kind="flag", dtype="", unknown=False, exported=9, stored=True,
+        name="crossing", wire=1006, kind="flag", dtype="", unknown=False, exported=9, stored=5,
         column="crossing", words="whether it was sent at once, because a limit was crossed",
     ),
     MeasurementField(
@@ -93,7 +93,7 @@ FIELDS = (
         column="nominal_hz", unit="Hz", words="nominal frequency of the Box",
     ),
     MeasurementField(
-        name="clock_id", wire=1012, kind="whole", dtype="i8", stored=True,
+        name="clock_id", wire=1012, kind="whole", dtype="i8", stored=5,
         words="clock of its times, where that is not GPS",
     ),
     MeasurementField(

@@ -1,0 +1,513 @@
+"""Packed block: Measurements as bytes on disk, exact both ways, in one form with a version.
+
+    version u1 | flags u1 | rows u4 | sizes u1 of each number | bases | body
+
+The body has the rows column by column, and each column byte by byte, so that equal values compress to hardly
+any bytes: first the numbers less their base, in as few bytes as all rows need, then marks, what is known, and
+metrics. The base of a number is its least value. Where RISING, that of times and sequence numbers is their
+first value, and the rest are steps. The low half of a size is the length of the base, the high half the
+number of byte columns. The body is deflated where DEFLATED. At its end, where EXTRA, are further metrics, and
+rows that no column holds.
+
+The columns are those of `fields.STORED` and `fields.METRIC_NAMES`. A later field names the version that has
+it first: older blocks are read without it. Blocks of versions before FIRST_VERSION were other forms, of the
+embedded store alone (`opq_cloud.store.embedded.packed_before`).
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import repeat
+from operator import attrgetter
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.decision import NS_PER_MS
+from opq_proto.errors import StoreError
+from opq_proto.measurement.fields import FIELDS, METRIC_NAMES, STORED, MeasurementField
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+FIRST_VERSION: Final = 5
+"""0 to 4 were the forms of before."""
+VERSION: Final = max(each.stored for each in STORED)
+"""Version that is written."""
+DEFLATED, RISING, EXTRA = 1, 2, 4
+"""Flags of a block."""
+RAISED: Final = ("timestamp_ms", "sequence", "oldest_sequence")
+"""Numbers that rise from row to row of one Box, which are differences of neighbours where RISING."""
+EXPECTED: Final = {
+    "end_ns": ("timestamp_ms", NS_PER_MS),
+    "start_ns": ("end_ns", 1),
+    "oldest_sequence": ("sequence", 1),
+}
+"""Number -> what is subtracted from it: another number times a factor, which is near it."""
+_HEAD: Final = struct.Struct("<BBI")
+_EXTRA_HEAD: Final = struct.Struct("<I")
+_LEVEL, _WINDOW_BITS, _MEMORY = 1, -13, 6
+"""Settings of zlib: blocks are small, and clearing its default memory costs more than compressing them."""
+_SOURCES: Final = tuple(TimeSource)
+_METRICS: Final = 3 * len(METRIC_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns of one version, in the order of their bytes."""
+
+    numbers: tuple[str, ...]
+    marks: tuple[str, ...]
+    """Each one byte: a source or a flag."""
+    ahead: int
+    """Bytes of the numbers in `dtype`, which has them first."""
+    bits: Mapping[str, int]
+    """Metric, or number that may be unknown -> its bit of `known`."""
+    dtype: np.dtype[np.void]
+
+
+def _columns(fields: Iterable[MeasurementField]) -> _Columns:
+    kept = sorted(fields, key=lambda each: (each.stored, each.name not in RAISED))
+    numbers = tuple(each.name for each in kept if each.kind in ("whole", "bound"))
+    marks = tuple(each.name for each in kept if each.kind in ("source", "flag"))
+    unknown = [name for name in numbers if name != "timestamp_ms"]
+    dtype = [(name, "<i8") for name in numbers] + [(name, "u1") for name in marks]
+    return _Columns(
+        numbers,
+        marks,
+        8 * len(numbers),
+        {name: 1 << bit for bit, name in enumerate((*METRIC_NAMES, *unknown))},
+        np.dtype([*dtype, ("known", "<u2"), ("metrics", "<f4", (len(METRIC_NAMES), 3))]),
+    )
+
+
+@lru_cache
+def _of_version(version: int) -> _Columns:
+    return _columns(each for each in STORED if each.stored <= version)
+
+
+_NOW: Final = _columns(STORED)
+ROW: Final = _NOW.dtype
+"""A Measurement as the element of an array. A number is meaningless where its bit of `known` is 0; metrics
+are minimum, maximum and mean in the order of METRIC_NAMES, 0 where unknown."""
+BITS: Final = _NOW.bits
+ALL_KNOWN: Final = sum(_NOW.bits.values())
+_RECORD: Final = struct.Struct(f"<{len(_NOW.numbers)}q{len(_NOW.marks)}BH{_METRICS}f")
+_NUMBERS: Final = struct.Struct(f"<{len(_NOW.numbers)}q")
+_FLOATS: Final = struct.Struct(f"<{_METRICS}f")
+_THREE: Final = struct.Struct("<3f")
+_given = attrgetter(*_NOW.numbers, *_NOW.marks)
+_three = attrgetter("min", "max", "average")
+_ALL_METRICS: Final = sum(BITS[name] for name in METRIC_NAMES)
+_ALL_NUMBERS: Final = ALL_KNOWN - _ALL_METRICS
+_RAISED: Final = len(RAISED)
+"""They are the first of the numbers."""
+_NUMBER_BITS: Final = [BITS.get(name, 0) for name in _NOW.numbers]
+_KNOWN_AT: Final = _NOW.ahead + len(_NOW.marks)
+_EXPECTED: Final = [
+    (_NOW.numbers.index(name), _NOW.numbers.index(base), by) for name, (base, by) in EXPECTED.items()
+]
+assert _RECORD.size == ROW.itemsize
+
+Rows = NDArray[np.void]
+Three = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedRows:
+    """n Measurements of a Box, or of several that a caller keeps beside them."""
+
+    table: Rows
+    """(n,) ROW."""
+    further: Mapping[str, Three] = field(default_factory=dict)
+    """Further metric -> (n, 3); NaN where a row has none."""
+    others: Mapping[int, Measurement] = field(default_factory=dict)
+    """Row -> Measurement, where the arrays cannot hold it: a double, NaN. `table` has its time and number."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def numbered(self) -> NDArray[np.bool_]:
+        """(n,) whether each has a sequence number."""
+        found: NDArray[np.bool_] = (self.table["known"] & BITS["sequence"]) != 0
+        return found
+
+    def part(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "PackedRows":
+        """Returns these rows, in this order."""
+        others: dict[int, Measurement] = {}
+        if self.others:
+            places = np.arange(len(self))[rows].tolist()
+            others = {at: self.others[row] for at, row in enumerate(places) if row in self.others}
+        return PackedRows(self.table[rows], {name: each[rows] for name, each in self.further.items()}, others)
+
+    def within(self, start_ms: int, end_ms: int) -> "PackedRows":
+        """Returns the rows in [start_ms, end_ms)."""
+        inside = (self.table["timestamp_ms"] >= start_ms) & (self.table["timestamp_ms"] < end_ms)
+        return self if inside.all() else self.part(inside)
+
+    def measurements(self, box_ids: str | Sequence[str]) -> list[Measurement]:
+        """Returns the Measurements of one Box, or with a Box each."""
+        table, known = self.table, self.table["known"]
+        values: dict[str, Iterable[Any]] = {each.name: repeat(each.unknown) for each in FIELDS}
+        values["box_id"] = repeat(box_ids) if isinstance(box_ids, str) else box_ids
+        for each in STORED:
+            if each.kind == "source":
+                values[each.name] = map(_SOURCES.__getitem__, (table[each.name] % len(_SOURCES)).tolist())
+            elif each.kind == "flag":
+                values[each.name] = (table[each.name] != 0).tolist()
+            elif each.kind != "text":
+                values[each.name] = _or_none(table[each.name], known, BITS.get(each.name, 0))
+        columns = list(values.values())
+        columns.insert(2, self._metrics())  # the third of a Measurement
+        found = list(map(Measurement, *columns))
+        for at, row in self.others.items():
+            found[at] = row
+        return found
+
+    def _metrics(self) -> list[dict[str, Metric]]:
+        values = self.table["metrics"].astype(np.float64)
+        known = self.table["known"]
+        if ((known & _ALL_METRICS) == _ALL_METRICS).all():
+            found = [
+                {name: Metric(*each) for name, each in zip(METRIC_NAMES, row, strict=True)}
+                for row in values.tolist()
+            ]
+        else:
+            found = [
+                {
+                    name: Metric(*each)
+                    for name, each in zip(METRIC_NAMES, row, strict=True)
+                    if bits & BITS[name]
+                }
+                for row, bits in zip(values.tolist(), known.tolist(), strict=True)
+            ]
+        for name, three in self.further.items():
+            for at in np.flatnonzero(~np.isnan(three[:, 0])).tolist():
+                found[at][name] = Metric(*three[at].tolist())
+        return found
+
+
+def _or_none(values: NDArray[Any], known: NDArray[Any], bit: int) -> list[int | None]:
+    found: list[int | None] = values.tolist()
+    if bit and not ((known & bit) != 0).all():
+        return [value if bits & bit else None for value, bits in zip(found, known.tolist(), strict=True)]
+    return found
+
+
+def packed_rows(rows: Sequence[Measurement]) -> PackedRows:
+    """Returns Measurements as rows; without their nominal values and what else `fields.STORED` has not."""
+    records, others = [], {}
+    further: dict[str, dict[int, Metric]] = {}
+    for at, row in enumerate(rows):
+        record = _record(row, row.metrics)
+        if record is None:
+            more = {name: each for name, each in row.metrics.items() if name not in BITS}
+            if more and all(map(_is_single, more.values())):
+                record = _record(
+                    row, {name: row.metrics[name] for name in METRIC_NAMES if name in row.metrics}
+                )
+            if record is None:
+                others[at] = _stored_part(row)
+                record = _bare_record(row)
+            else:
+                for name, each in more.items():
+                    further.setdefault(name, {})[at] = each
+        records.append(record)
+    arrays = {name: _spread(values, len(rows)) for name, values in further.items()}
+    return PackedRows(np.frombuffer(b"".join(records), ROW), arrays, others)
+
+
+def _record(row: Measurement, metrics: Mapping[str, Metric]) -> bytes | None:
+    """Returns the bytes of a ROW; None where it does not say everything exactly."""
+    given: tuple[Any, ...] = _given(row)
+    known = ALL_KNOWN
+    if None in given:
+        for name, value in zip(_NOW.numbers, given, strict=False):
+            if value is None:
+                known ^= BITS[name]
+        given = tuple(0 if value is None else value for value in given)
+    values: tuple[float, ...] = ()
+    count = 0
+    for name in METRIC_NAMES:
+        metric = metrics.get(name)
+        if metric is None:
+            known ^= BITS[name]
+            values += 0.0, 0.0, 0.0
+        else:
+            count += 1
+            values += metric.min, metric.max, metric.average
+    if count != len(metrics):
+        return None
+    try:
+        packed = _FLOATS.pack(*values)
+        if _FLOATS.unpack(packed) != values:  # also for NaN
+            return None
+        return _RECORD.pack(*given, known, *values)
+    except (struct.error, OverflowError):  # a number beyond its column
+        return None
+
+
+def _bare_record(row: Measurement) -> bytes:
+    """Returns a ROW with time and sequence number alone."""
+    bare = Measurement(row.box_id, row.timestamp_ms, {}, sequence=row.sequence)
+    record = _record(bare, {})
+    if record is None:
+        raise StoreError(
+            f"Box {row.box_id}: time {row.timestamp_ms} ms or number {row.sequence} is beyond 64 bits"
+        )
+    return record
+
+
+def _stored_part(row: Measurement) -> Measurement:
+    kept: dict[str, Any] = {each.name: getattr(row, each.name) for each in STORED}
+    return Measurement(metrics=dict(row.metrics), **kept)
+
+
+def _is_single(metric: Metric) -> bool:
+    """Whether all its numbers are singles, and not NaN."""
+    values = _three(metric)
+    try:
+        return _THREE.unpack(_THREE.pack(*values)) == values
+    except OverflowError:
+        return False
+
+
+def _spread(values: Mapping[int, Metric], count: int) -> Three:
+    found = np.full((count, 3), np.nan, np.float32)
+    found[list(values)] = [_three(each) for each in values.values()]
+    return found
+
+
+def joined(parts: Sequence[PackedRows]) -> PackedRows:
+    """Returns all rows, one part after the other; at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    others: dict[int, Measurement] = {}
+    begin = 0
+    for each in parts:
+        others |= {begin + at: row for at, row in each.others.items()}
+        begin += len(each)
+    names = dict.fromkeys(name for each in parts for name in each.further)
+    further = {
+        name: np.concatenate(
+            [each.further.get(name, np.full((len(each), 3), np.nan, "f4")) for each in parts]
+        )
+        for name in names
+    }
+    return PackedRows(np.concatenate([each.table for each in parts]), further, others)
+
+
+def pack(rows: PackedRows, rising: bool = True, deflated: bool = True) -> bytes:
+    """Packs at least one row; `rising`: they are of one Box, and in time order."""
+    count = len(rows)
+    whole = np.ascontiguousarray(rows.table).view(np.uint8).reshape(count, ROW.itemsize)
+    numbers = whole[:, : _NOW.ahead].T.reshape(-1, 8, count).transpose(0, 2, 1)
+    lines = _lines(np.array(numbers, order="C"), rows.table["known"])
+    bases = lines.min(axis=1)
+    if rising:
+        raised = lines[:_RAISED]
+        bases[:_RAISED] = raised[:, 0]
+        raised[:, 1:] -= raised[:, :-1].copy()
+        raised[:, 0] = 0
+        lines[_RAISED:] -= bases[_RAISED:, None]
+    else:
+        lines -= bases[:, None]
+    head, parts = _shortened(bases.tolist(), lines)
+    parts.append(whole[:, _NOW.ahead :].T.tobytes())
+    flags = RISING if rising else 0
+    if rows.further or rows.others:
+        flags |= EXTRA
+        parts.append(_extra(rows))
+    body = b"".join(parts)
+    if deflated and count > 1:
+        flags |= DEFLATED
+        squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS, _MEMORY)
+        body = squeeze.compress(body) + squeeze.flush()
+    return _HEAD.pack(VERSION, flags, count) + head + body
+
+
+def pack_one(row: Measurement) -> bytes:
+    """Returns `pack` of one Measurement, in a quarter of the time."""
+    record = _record(row, row.metrics)
+    if record is None:
+        return pack(packed_rows([row]))
+    numbers: list[int] = list(_NUMBERS.unpack_from(record))
+    exact = numbers.copy()
+    known = int.from_bytes(record[_KNOWN_AT : _KNOWN_AT + 2], "little")
+    for at, base, factor in _EXPECTED:
+        expected = exact[base] * factor
+        if known & _NUMBER_BITS[at]:
+            numbers[at] = _wrapped(exact[at] - expected)
+        else:
+            exact[at] = _wrapped(expected)
+    small = _small(numbers)
+    return _HEAD.pack(VERSION, RISING, 1) + bytes(map(len, small)) + b"".join(small) + record[_NOW.ahead :]
+
+
+def _wrapped(number: int) -> int:
+    """Returns a number as 64 bits hold it."""
+    return number if -(1 << 63) <= number < 1 << 63 else (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _small(numbers: Iterable[int]) -> list[bytes]:
+    """Returns each in as few bytes as hold it."""
+    return [each.to_bytes((each.bit_length() + 8) // 8, "little", signed=True) for each in numbers]
+
+
+def _shortened(bases: list[int], lines: NDArray[np.int64]) -> tuple[bytes, list[bytes]]:
+    """Returns the bases, each in as few bytes as hold it, and the lines by byte columns, as few as hold all.
+
+    The bases begin with a byte each: its length, and 16 times the number of byte columns of its line.
+    """
+    small = _small(bases)
+    widths, columns = [], []
+    for line, low, high in zip(lines, lines.min(axis=1).tolist(), lines.max(axis=1).tolist(), strict=True):
+        width = min(8, (max(low.bit_length(), high.bit_length()) + 8) // 8) if low or high else 0
+        widths.append(width)
+        if width:
+            columns.append(line.view(np.uint8).reshape(-1, 8)[:, :width].T.tobytes())
+    sizes = bytes(len(each) | width << 4 for each, width in zip(small, widths, strict=True))
+    return sizes + b"".join(small), columns
+
+
+def _lines(numbers: Rows, known: NDArray[Any]) -> NDArray[np.int64]:
+    """Returns (numbers, n), each less what is expected of it; 0 where it is unknown."""
+    lines = numbers.view(np.int64).reshape(len(_NOW.numbers), -1)
+    if np.bitwise_and.reduce(known) & _ALL_NUMBERS == _ALL_NUMBERS:
+        for at, base, factor in reversed(_EXPECTED):
+            lines[at] -= lines[base] if factor == 1 else lines[base] * factor
+        return lines
+    for line, bit in zip(lines, _NUMBER_BITS, strict=True):
+        if bit:
+            line[(known & bit) == 0] = 0
+    exact = lines.copy()
+    for at, base, factor in _EXPECTED:
+        expected = exact[base] * factor
+        unknown = (known & _NUMBER_BITS[at]) == 0
+        exact[at, unknown] = expected[unknown]
+        lines[at] = exact[at] - expected
+    return lines
+
+
+def _byte_columns(values: NDArray[Any]) -> bytes:
+    """Returns (columns, n, 1) numbers byte column by byte column."""
+    return values.view(np.uint8).transpose(0, 2, 1).tobytes()
+
+
+def _extra(rows: PackedRows) -> bytes:
+    others = [
+        [
+            at,
+            {"metrics": {key: _three(each) for key, each in row.metrics.items()}}
+            | {each.stored_name: getattr(row, each.name) for each in STORED},
+        ]
+        for at, row in rows.others.items()
+    ]
+    text = json.dumps([list(rows.further), others], separators=(",", ":")).encode()
+    three = b"".join(_byte_columns(each[None]) for each in rows.further.values())
+    return _EXTRA_HEAD.pack(len(text)) + text + three
+
+
+def unpack_all(blocks: Iterable[bytes]) -> PackedRows:
+    """Returns the rows of blocks, one after the other; raises as `unpack` does. At least one block."""
+    parts: list[PackedRows] = []
+    records: list[bytes] = []
+    for block in blocks:
+        record = _record_of(block)
+        if record is not None:
+            records.append(record)
+            continue
+        if records:
+            parts.append(PackedRows(np.frombuffer(b"".join(records), ROW)))
+            records = []
+        parts.append(unpack(block))
+    if records:
+        parts.append(PackedRows(np.frombuffer(b"".join(records), ROW)))
+    return joined(parts)
+
+
+def _record_of(block: bytes) -> bytes | None:
+    """Returns a block of one row as the bytes of a ROW, faster than `unpack`; None: it is another."""
+    version, flags, count = _HEAD.unpack_from(block)
+    if count != 1 or version != VERSION or flags & ~RISING:
+        return None
+    at = _HEAD.size + len(_NUMBER_BITS)
+    numbers = []
+    for length in block[_HEAD.size : at]:
+        numbers.append(int.from_bytes(block[at : at + length], "little", signed=True))
+        at += length
+    for place, base, factor in _EXPECTED:
+        numbers[place] = _wrapped(numbers[place] + numbers[base] * factor)
+    record = _NUMBERS.pack(*numbers) + block[at:]
+    if len(record) != ROW.itemsize:
+        raise ValueError(f"a block of one row has {len(block)} bytes")
+    return record
+
+
+def unpack(block: bytes) -> PackedRows:
+    """Returns the rows of a block.
+
+    Raises:
+        StoreError: a later version wrote it.
+        ValueError, struct.error, zlib.error, KeyError, TypeError: it is damaged.
+    """
+    version, flags, count = _HEAD.unpack_from(block)
+    if not FIRST_VERSION <= version <= VERSION:
+        raise StoreError(
+            f"a block of Measurements has version {version}; this program reads {FIRST_VERSION} to {VERSION}"
+        )
+    columns = _of_version(version)
+    sizes = block[_HEAD.size : _HEAD.size + len(columns.numbers)]
+    at = _HEAD.size + len(sizes)
+    table = np.empty(count, columns.dtype)
+    whole = table.view(np.uint8).reshape(count, columns.dtype.itemsize)
+    bases = []
+    for size in sizes:
+        bases.append(int.from_bytes(block[at : at + (size & 15)], "little", signed=True))
+        at += size & 15
+    body = zlib.decompress(memoryview(block)[at:], _WINDOW_BITS) if flags & DEFLATED else block[at:]
+    at = 0
+    for number, first, size in zip(columns.numbers, bases, sizes, strict=True):
+        width = size >> 4
+        if not width:
+            table[number] = first
+            continue
+        line = np.zeros((count, 8), np.uint8)
+        line[:, 8 - width :] = np.frombuffer(body, np.uint8, width * count, at).reshape(width, count).T
+        values = line.view("<i8").reshape(count) >> (64 - 8 * width)  # with its sign
+        if flags & RISING and number in RAISED:
+            np.cumsum(values, out=values)
+        table[number] = values + first
+        at += width * count
+    behind = columns.dtype.itemsize - columns.ahead
+    whole[:, columns.ahead :] = np.frombuffer(body, np.uint8, behind * count, at).reshape(behind, count).T
+    at += behind * count
+    for name, (base, factor) in EXPECTED.items():
+        table[name] += table[base] * factor
+    if version < VERSION:
+        older, table = table, np.zeros(count, ROW)
+        for column in columns.dtype.names or ():
+            table[column] = older[column]
+    if not flags & EXTRA:
+        return PackedRows(table)
+    return PackedRows(table, *_read_extra(body, at, count))
+
+
+def _read_extra(body: bytes, at: int, count: int) -> tuple[dict[str, Three], dict[int, Measurement]]:
+    (length,) = _EXTRA_HEAD.unpack_from(body, at)
+    at += _EXTRA_HEAD.size
+    names, documents = json.loads(body[at : at + length])
+    three = np.frombuffer(body, np.uint8, len(names) * 12 * count, at + length).reshape(len(names), 12, count)
+    values = np.ascontiguousarray(three.transpose(0, 2, 1)).view("<f4")
+    others = {row: from_document(document) for row, document in documents}
+    return dict(zip(names, values, strict=True)), others
+
+
+def from_document(document: Mapping[str, Any], **given: Any) -> Measurement:
+    """Reads the document of a row; one of an older version lacks newer fields."""
+    known = {each.name: document.get(each.stored_name, each.unknown) for each in STORED} | given
+    metrics = {key: Metric(*three) for key, three in document["metrics"].items()}
+    return Measurement(metrics=metrics, **known | {"source": TimeSource(known["source"])})

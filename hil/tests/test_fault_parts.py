@@ -3,6 +3,8 @@
 import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -119,6 +121,15 @@ def test_ports_that_a_world_holds_are_taken_for_others_and_free_for_its_own_serv
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", port))
+
+
+def test_an_offset_that_a_process_took_is_not_free_for_another() -> None:
+    (offset,) = free_offset(6, 1)
+    program = "import sys; from opq_sim.faults.parts.free_ports import claim; print(claim(int(sys.argv[1])))"
+    words = [sys.executable, "-c", program]
+    other = subprocess.run([*words, str(offset)], capture_output=True, text=True, check=True)
+    assert other.stdout == "False\n", "although nothing listens there yet"
+    assert offset not in free_offset(6, 3)
 
 
 def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from opq_proto.kit.ports import PORTS
-from opq_sim.faults.parts.free_ports import OFFSETS
+from opq_sim.faults.parts.free_ports import OFFSETS, claim
 
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS
@@ -46,8 +46,9 @@ def free_endpoint() -> str:
 
 
 def free_offset() -> int:
-    """A `--port-offset` at which every default port is free."""
-    return next(offset for offset in _offsets if _free([port + offset for port in PORTS.values()]))
+    """A `--port-offset` at which every default port is free, and which no other test run takes meanwhile."""
+    free = (offset for offset in _offsets if _free([port + offset for port in PORTS.values()]))
+    return next(offset for offset in free if claim(offset))
 
 
 def _free(ports: Sequence[int]) -> bool:

@@ -28,12 +28,13 @@ START_S = 60.0
 class Process:
     """One `opq-cloud`."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, umask: int = -1) -> None:
         self.child = subprocess.Popen(
             [sys.executable, "-m", "opq_cloud", *arguments],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
+            umask=umask,
         )
 
     def ended(self, seconds: float = START_S) -> tuple[int, str]:
@@ -54,8 +55,8 @@ class Process:
 def run() -> Iterator[Any]:
     started: list[Process] = []
 
-    def start(*arguments: str) -> Process:
-        started.append(process := Process(*arguments))
+    def start(*arguments: str, umask: int = -1) -> Process:
+        started.append(process := Process(*arguments, umask=umask))
         return process
 
     yield start
@@ -75,12 +76,15 @@ def fetch(port: int, path: str = "/") -> bytes:
         return body
 
 
-def answering(port: int, path: str = "/") -> bytes:
+def answering(port: int, path: str = "/", process: Process | None = None) -> bytes:
+    """The first answer of an address; fails at once with what `process` said, if that has ended."""
     until = time.monotonic() + START_S
     while True:
         try:
             return fetch(port, path)
         except OSError:
+            if process is not None and process.child.poll() is not None:
+                pytest.fail(f"it ended with {process.ended()}")
             if time.monotonic() > until:
                 raise
             time.sleep(0.05)
@@ -90,7 +94,7 @@ def answering(port: int, path: str = "/") -> bytes:
 def test_all_runs_answers_for_the_whole_and_ends_on_a_signal(run: Any, data_dir: Path, number: int) -> None:
     offset = free_offset()
     process = run("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
-    health = json.loads(answering(8911 + offset))
+    health = json.loads(answering(8911 + offset, process=process))
     down = [part for part in health["subcomponents"] if not part["ok"]]
     assert (health["name"], health["ok"], down) == ("opq", True, [])
     names = {part["name"] for part in health["subcomponents"]}
@@ -251,21 +255,19 @@ def test_an_event_survives_a_kill_between_trigger_and_answer_and_is_one(
         store.close()
 
 
-def test_store_rules_and_accounts_are_for_their_user_alone(tmp_path: Path) -> None:
+def test_store_rules_and_accounts_are_for_their_user_alone(run: Any, tmp_path: Path) -> None:
     """By the program, not by the umask of its process."""
     offset, data_dir = free_offset(), tmp_path / "D"
     KeyFolder(data_dir / "curve").create(True, ["1"])
     data_dir.chmod(0o700)
     config = tmp_path / "cloud.toml"
     config.write_text("[triggering_service.rules]\nenabled = true\n")
-    arguments = ["all", "--config", str(config), "--data-dir", str(data_dir), "--port-offset", str(offset)]
-    command = [sys.executable, "-m", "opq_cloud", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, umask=0) as cloud:
-        try:
-            answering(9081 + offset, "/health")
-            answering(8911 + offset)
-        finally:
-            cloud.send_signal(signal.SIGTERM)
-            assert cloud.wait(START_S) == 0
+    arguments = ["--config", str(config), "--data-dir", str(data_dir), "--port-offset", str(offset)]
+    cloud = run("all", *arguments, umask=0)
+    answering(9081 + offset, "/health", cloud)
+    answering(8911 + offset, "/", cloud)
+    cloud.child.send_signal(signal.SIGTERM)
+    code, text = cloud.ended()
+    assert code == 0, text[-4000:]
     assert open_to_others(data_dir) == []
     assert {"rules.sqlite3", "rest_token"} <= {each.name for each in data_dir.rglob("*")}

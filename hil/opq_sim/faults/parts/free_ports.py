@@ -3,6 +3,8 @@
 import contextlib
 import os
 import socket
+import sys
+from collections import deque
 from collections.abc import Iterable
 
 from opq_proto.errors import PortBusyError
@@ -13,10 +15,15 @@ OFFSETS = range(4_000, 20_000, 66)
 
 No two default ports have the same remainder by the step: two offsets never have a port in common.
 """
+CLAIMS = 8
+"""A process keeps the offsets that it took last; its services have bound their ports by then."""
+_claims = deque[socket.socket]()
 
 
 def free_offset(number: int, count: int = 2) -> list[int]:
     """`--port-offset`s at which every default port is free; other worlds on this machine begin elsewhere.
+
+    No other process gets one of them meanwhile, although nothing listens there yet: `claim`.
 
     Raises:
         PortBusyError: there are none.
@@ -24,11 +31,31 @@ def free_offset(number: int, count: int = 2) -> list[int]:
     start = (os.getpid() * 97 + number * 31) % len(OFFSETS)
     found = []
     for offset in [*OFFSETS[start:], *OFFSETS[:start]]:
-        if _free([port + offset for port in ports.PORTS.values()]):
+        if _free([port + offset for port in ports.PORTS.values()]) and claim(offset):
             found.append(offset)
         if len(found) == count:
             return found
     raise PortBusyError("no free ports for a world of brokers; end programs that listen on 127.0.0.1")
+
+
+def claim(offset: int) -> bool:
+    """Takes an offset for this process; False: a process has it, this one or another.
+
+    A service binds its port seconds after its start, and until then the port looks free to others. The claim
+    is a name of the kernel (an abstract socket), which ends with its process.
+    """
+    if sys.platform != "linux":
+        return True
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(f"\0opq-offset-{offset}")
+    except OSError:
+        name.close()
+        return False
+    _claims.append(name)
+    if len(_claims) > CLAIMS:
+        _claims.popleft().close()
+    return True
 
 
 def held_ports(offsets: Iterable[int]) -> contextlib.ExitStack:

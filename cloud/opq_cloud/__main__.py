@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from opq_cloud.core.backend.addresses import in_clear, missing_backend_keys, with_backend_keys
-from opq_cloud.core.meant_service import ONE_PER_STORE, meant_service, note_running
+from opq_cloud.core.meant_service import ONE_PER_FOLDER, ONE_PER_STORE, meant_service, note_running
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
 from opq_cloud.core.service import CloudContext, CloudService, HealthReport, Retention, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
@@ -27,7 +27,7 @@ from opq_cloud.notifications.log_command import notifications_log
 from opq_cloud.original.config import read_config
 from opq_cloud.original.places import broker_sources, original_sources
 from opq_cloud.store import CloudStore, open_store, opened_people
-from opq_cloud.store.service_lock import locked_documents, locked_files
+from opq_cloud.store.service_lock import locked_documents, locked_files, locked_in_folder
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.kit import log
 from opq_proto.kit.command_line import CommandGroup
@@ -248,9 +248,11 @@ def run(command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0)
         if health is not None:
             services.append(health)
         single = [name for name in names if name in ONE_PER_STORE]
+        apart = [name for name in names or [command] if name in ONE_PER_FOLDER]
         own = meant_service(command, config, port_offset)
         with (
             stopped_by_signals(runner.stop) as signals,
+            locked_in_folder(apart, data_dir),
             _locked(single, config, data_dir, shared, runner),
         ):
             if runner.start(services):

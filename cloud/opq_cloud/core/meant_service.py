@@ -8,8 +8,10 @@ from opq_proto.kit.http_server import url_of
 from opq_proto.kit.system_record import CLOUD, HEALTH, MeantService, forget_meant, note_meant
 
 ONE_PER_STORE = ("event-service", "triggering-service", "mauka", "view", "notifications", "update")
-"""A second one on the same store is refused; the brokers have one address each instead."""
-APART = ("triggering-broker", "acquisition-broker", *ONE_PER_STORE, HEALTH)
+"""A second one on the same store is refused."""
+ONE_PER_FOLDER = ("triggering-broker", "acquisition-broker", HEALTH)
+"""They need no store; a second one in the same data folder is refused."""
+APART = (*ONE_PER_FOLDER, *ONE_PER_STORE)
 """What runs in one process as `opq-cloud all`."""
 
 

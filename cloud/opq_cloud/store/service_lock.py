@@ -1,8 +1,12 @@
-"""One instance of each service works on a store; a second one is refused, by the name of the first.
+"""One instance of each service works on a store, and one of each other service in a data folder.
 
-    embedded   a locked file beside the store, `mauka.lock`; the kernel unlocks it when its process ends
-    MongoDB    a document in `opq_leases`, renewed every RENEWED_S; free again once nobody has renewed it for
-               FREE_S, by the monotonic clock of the process that waits for it: no two clocks are compared
+A second one is refused, by the name of the first:
+
+    embedded     a locked file beside the store, `mauka.lock`; the kernel unlocks it when its process ends
+    MongoDB      a document in `opq_leases`, renewed every RENEWED_S; free again once nobody has renewed it
+                 for FREE_S, by the monotonic clock of the process that waits for it: no two clocks are
+                 compared
+    data folder  a locked file, `triggering-broker.lock`, for services that use no store
 
 Not part of `store/__init__.py`, which opens the store for commands too: they work beside the services.
 """
@@ -27,6 +31,27 @@ RENEWED_S = 2.0
 FREE_S = 10.0
 """A holder that ended without releasing its document, or cannot reach the store, is gone after this time."""
 LOOK_S = 0.5
+STORE = "on this store", "a store of its own"
+"""Where a service runs already, and what a second one needs instead."""
+
+
+@contextmanager
+def locked_in_folder(names: Sequence[str], data_dir: Path) -> Iterator[None]:
+    """Holds the locks of these services in a data folder, whose record has one entry for each. A folder that
+    cannot be written has no record, and no lock.
+
+    Raises:
+        StoreError: another process has one of them.
+    """
+    own = "in this data folder", "a --data-dir of its own"
+    with ExitStack() as held:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name in names:
+                held.enter_context(_locked_file(name, data_dir / f"{name}.lock", own))
+        except OSError as error:
+            log.get().warning("service_lock.not_held", folder=str(data_dir), error=error.strerror)
+        yield
 
 
 @contextmanager
@@ -47,14 +72,14 @@ def locked_files(names: Sequence[str], folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked_file(name: str, path: Path) -> Iterator[None]:
+def _locked_file(name: str, path: Path, where: tuple[str, str] = STORE) -> Iterator[None]:
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             host, _, pid = os.read(lock, 200).decode(errors="replace").partition(" ")
-            raise _runs_already(name, host or "this machine", pid or "unknown") from error
+            raise _runs_already(name, host or "this machine", pid or "unknown", where) from error
         with suppress(OSError):  # a full disk: the lock holds without the name of its holder
             os.ftruncate(lock, 0)
             os.write(lock, f"{socket.gethostname()} {os.getpid()}".encode())
@@ -172,8 +197,8 @@ def _holder(document: Fields) -> tuple[str, str]:
     return str(document.get("host", "unknown")), str(document.get("pid", "unknown"))
 
 
-def _runs_already(name: str, host: str, pid: str) -> StoreError:
+def _runs_already(name: str, host: str, pid: str, where: tuple[str, str] = STORE) -> StoreError:
+    place, other = where
     return StoreError(
-        f"{name} runs already on this store, on {host} as process {pid}; end that one, or give this one a "
-        "store of its own"
+        f"{name} runs already {place}, on {host} as process {pid}; end that one, or give this one {other}"
     )

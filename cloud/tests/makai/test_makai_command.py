@@ -20,6 +20,7 @@ from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.core.settings.makai import AcquisitionBrokerSection, TriggeringBrokerSection
 from opq_cloud.store import open_store
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
+from opq_proto.kit.system_record import read_record
 
 START_S = 60.0
 """Ends a wait that will never end; a busy machine takes long to start a process."""
@@ -129,6 +130,27 @@ def test_each_service_runs_alone_with_its_health(
     process.child.send_signal(signal.SIGTERM)
     code, text = process.ended()
     assert (code, "Traceback" in text) == (0, False), text[-4000:]
+
+
+@pytest.mark.parametrize("command", ["triggering-broker", "acquisition-broker", "health"])
+def test_a_second_one_in_a_data_folder_is_refused_at_any_offset(
+    run: Any, data_dir: Path, command: str
+) -> None:
+    port = {"triggering-broker": 8914, "acquisition-broker": 8915, "health": 8912}[command]
+    where, offset = ("--data-dir", str(data_dir), "--port-offset"), free_offset()
+    first = run(command, *where, str(offset))
+    answering(port + offset, process=first)
+    noted = read_record(data_dir).services
+    code, text = run(command, *where, str(free_offset())).ended()
+    wanted = (
+        f"{command} runs already in this data folder, on {socket.gethostname()} as process {first.child.pid}"
+    )
+    assert code == 1 and f"{wanted}; end that one, or give this one a --data-dir of its own" in text
+    assert [(each.name, each.port_offset) for each in noted] == [(command, offset)]
+    assert read_record(data_dir).services == noted
+    first.child.kill()  # its place is free at once
+    first.ended()
+    answering(port + offset, process=run(command, *where, str(offset)))
 
 
 def test_health_alone_asks_the_services_that_its_folder_means_to_run(run: Any, data_dir: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,12 @@ SILENT_S = CONDITIONS["silence"].limit
 
 def system_status(folder: Path, offset: int) -> dict[str, Any]:
     """What a data folder and its services say; what does not answer is None."""
-    verdict, disk = read_system(read_record(folder), offset), _disk(folder)
-    is_closed = any(each.name == "record" for each in verdict.troubles)
-    may_read = not is_closed or os.access(folder, os.R_OK | os.X_OK)
-    stored = _stored(folder) if may_read else _not_stored(f"{folder} cannot be read by this user")
+    record, disk = read_record(folder), _disk(folder)
+    may_read = not record.problem or os.access(folder, os.R_OK | os.X_OK)
+    with ThreadPoolExecutor(1) as pool:  # a service that hangs is waited for, and the store read meanwhile
+        answered = pool.submit(read_system, record, offset)
+        stored = _stored(folder) if may_read else _not_stored(f"{folder} cannot be read by this user")
+        verdict = answered.result()
     not_ok = [{"name": each.thing, "info": each.info} for each in verdict.troubles]
     if may_read and "store_problem" in stored and not is_named(stored["store_problem"], verdict):
         not_ok.append({"name": "store", "info": stored["store_problem"]})

@@ -3,6 +3,7 @@
 import json
 import platform
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def command(
     Example: opq-tools doctor --fix
     """
     folder, offset = find_system(data_dir, port_offset)
-    problems = [*check_machine(), *check_folder(folder), *check_services(folder, offset)]
+    with ThreadPoolExecutor(1) as pool:  # a service that hangs is waited for meanwhile
+        of_services = pool.submit(lambda: list(check_services(folder, offset)))
+        problems = [*check_machine(), *check_folder(folder), *of_services.result()]
     left = []
     for problem in problems:
         mended = False

@@ -252,7 +252,7 @@ def test_messages_that_nobody_takes_wait(system: System, tmp_path: Path) -> None
 def test_a_ring_that_cannot_be_written_is_named(system: System, tmp_path: Path) -> None:
     with limited(system.processes["gateway"], resource.RLIMIT_FSIZE, 1):
         scrapes = scraped_under(system.scrape)
-    # A ring that the disk refused tries again after some seconds; what comes until then counts as failed, too.
+    # A ring that the disk refused tries again a second later; until then all counts as failed.
     before = ring_blocks(system)
 
     def are_written_again() -> bool:

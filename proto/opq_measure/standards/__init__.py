@@ -1,0 +1,1 @@
+"""What a standard asks of a week's values: shares within limits, percentiles, tables of events, indices."""

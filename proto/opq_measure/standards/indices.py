@@ -1,0 +1,156 @@
+"""Indices of a span: supply and data of Boxes, and the frequency of a grid."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.signal import FloatArray
+
+SUSTAINED_S = 60.0
+"""A longer interruption is sustained (IEEE 1159). Each standard's file of limits has its own value, such as
+3 minutes for the long interruptions of EN 50160."""
+
+
+@dataclass(frozen=True, slots=True)
+class SupplyIndex:
+    """The supply at one place over a span."""
+
+    sustained: int
+    """Interruptions that lasted longer than the limit, and began in the span or before it."""
+    minutes: float
+    """Minutes of the span in such interruptions."""
+    short: int
+    """Interruptions that lasted at most that long."""
+    supplied_percent: float
+    """Share of the span that was not in a sustained interruption."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSupply:
+    """Means over the places of a feeder or of all, as SAIFI and SAIDI are, with a Box as a customer."""
+
+    boxes: int
+    interruptions_per_box: float
+    minutes_per_box: float
+    supplied_percent: float
+
+
+def supply_of(
+    interruptions: Iterable[tuple[int, int | None]], start_ns: int, end_ns: int,
+    sustained_s: float = SUSTAINED_S,
+) -> SupplyIndex:  # fmt: skip
+    """The supply in [start_ns, end_ns) of a place with these interruptions (start, end or None)."""
+    sustained = short = 0
+    spans: list[tuple[int, int]] = []
+    for begin_ns, until_ns in interruptions:
+        until_ns = end_ns if until_ns is None else until_ns
+        if until_ns <= start_ns or begin_ns >= end_ns:
+            continue
+        if (until_ns - begin_ns) / 1e9 > sustained_s:
+            sustained += 1
+            spans.append((max(begin_ns, start_ns), min(until_ns, end_ns)))
+        else:
+            short += 1
+    lost_ns = _union_ns(spans)
+    return SupplyIndex(sustained, lost_ns / 60e9, short, 100 * (1 - lost_ns / (end_ns - start_ns)))
+
+
+def fleet_supply(places: Sequence[SupplyIndex]) -> FleetSupply | None:
+    """The means; None without a place."""
+    if not places:
+        return None
+    count = len(places)
+    return FleetSupply(
+        count,
+        sum(each.sustained for each in places) / count,
+        sum(each.minutes for each in places) / count,
+        sum(each.supplied_percent for each in places) / count,
+    )
+
+
+def weighted_median(values: FloatArray, weights: FloatArray) -> float:
+    """The value at which half of the weight is reached; NaN without a known value of positive weight.
+
+    Where exactly half lies on either side it is the mean of the two middle values.
+    """
+    known = ~np.isnan(values) & (weights > 0)
+    if not known.any():
+        return math.nan
+    order = np.argsort(values[known], kind="stable")
+    sorted_values, sums = values[known][order], np.cumsum(weights[known][order])
+    half = sums[-1] / 2
+    place = int(np.searchsorted(sums, half * (1 - 1e-12)))
+    if math.isclose(sums[place], half, rel_tol=1e-12) and place + 1 < len(sums):
+        return float((sorted_values[place] + sorted_values[place + 1]) / 2)
+    return float(sorted_values[place])
+
+
+def grid_frequency(by_box: Mapping[str, FloatArray], uncertainty_hz: Mapping[str, float]) -> FloatArray:
+    """(n,) frequency of a grid: in each interval the median over its Boxes, weighted by 1 / uncertainty^2.
+
+    Args:
+        by_box: Box -> (n,) hertz in the same intervals; NaN where it has no value.
+        uncertainty_hz: Box -> standard uncertainty; a Box without one, or with 0, is left out.
+    """
+    chosen = [box for box in by_box if uncertainty_hz.get(box, 0.0) > 0]
+    if not chosen:
+        return np.full(max((len(each) for each in by_box.values()), default=0), math.nan)
+    values = np.stack([by_box[box] for box in chosen], axis=1)
+    weights = np.array([uncertainty_hz[box] ** -2 for box in chosen])
+    return np.array([weighted_median(row, weights) for row in values])
+
+
+@dataclass(frozen=True, slots=True)
+class FrequencyIndex:
+    """The course of a grid's frequency; NaN and None where nothing is known."""
+
+    median_hz: float
+    nadir_hz: float
+    nadir_at: int | None
+    """Place of the nadir in the intervals."""
+    zenith_hz: float
+    spread_hz: float
+    """Half of the distance of the 5 and 95 % values."""
+    steepest_hz_per_s: float
+    """Largest change from one interval to the next, over the distance of their middles, with its sign."""
+    steepest_at: int | None
+
+
+def frequency_index(middles_s: FloatArray, hertz: FloatArray) -> FrequencyIndex:
+    """The index of (n,) values at the middles of their intervals, in time order.
+
+    The rate of change is that between means of whole intervals, so it is a lower bound of the ROCOF that
+    windows of 10/12 cycles would show; no change is taken across an unknown value.
+    """
+    known = np.flatnonzero(~np.isnan(hertz))
+    if len(known) == 0:
+        return FrequencyIndex(math.nan, math.nan, None, math.nan, math.nan, math.nan, None)
+    found = hertz[known]
+    low, high = np.quantile(found, (0.05, 0.95))
+    steepest, steepest_at = math.nan, None
+    pairs = known[:-1][np.diff(known) == 1]
+    if len(pairs):
+        rates = (hertz[pairs + 1] - hertz[pairs]) / (middles_s[pairs + 1] - middles_s[pairs])
+        place = int(np.argmax(np.abs(rates)))
+        steepest, steepest_at = float(rates[place]), int(pairs[place])
+    return FrequencyIndex(
+        float(np.median(found)),
+        float(found.min()),
+        int(known[int(found.argmin())]),
+        float(found.max()),
+        float(high - low) / 2,
+        steepest,
+        steepest_at,
+    )
+
+
+def _union_ns(spans: Iterable[tuple[int, int]]) -> int:
+    """The time in at least one of the spans."""
+    total, reached = 0, -1
+    for begin_ns, until_ns in sorted(spans):
+        begin_ns = max(begin_ns, reached)
+        total += max(0, until_ns - begin_ns)
+        reached = max(reached, until_ns)
+    return total

@@ -1,0 +1,1 @@
+"""What the supply was like in a week, by a standard: limits, verdicts, reports."""

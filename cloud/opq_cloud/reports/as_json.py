@@ -1,0 +1,177 @@
+"""A report as JSON and as rows of a table. Unknown is null."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from opq_cloud.export.records import software_name
+from opq_cloud.export.tables import ExportTable, TableColumn
+from opq_cloud.reports.sentences import sentences
+from opq_cloud.reports.verdicts import INTERVAL_WORDS, VerdictRow
+from opq_cloud.reports.week_report import WeekReport
+
+COLUMNS = (
+    TableColumn("site", "text"),
+    TableColumn("box_id", "text"),
+    TableColumn("phase", "text"),
+    TableColumn("week", "text"),
+    TableColumn("quantity", "text"),
+    TableColumn("clause", "text"),
+    TableColumn("limit", "text"),
+    TableColumn("unit", "text"),
+    TableColumn("value", "number"),
+    TableColumn("lowest", "number"),
+    TableColumn("highest", "number"),
+    TableColumn("share_percent", "number"),
+    TableColumn("verdict", "text"),
+    TableColumn("interval", "text"),
+    TableColumn("count", "whole"),
+    TableColumn("outside", "whole"),
+    TableColumn("coverage_percent", "number"),
+    TableColumn("flagged_percent", "number"),
+    TableColumn("first_outside_ns", "whole"),
+    TableColumn("last_outside_ns", "whole"),
+    TableColumn("confirmed", "flag"),
+    TableColumn("why", "text"),
+)
+
+
+def report_json(report: WeekReport) -> dict[str, Any]:
+    """The contract's keys, and what else the page shows."""
+    week, table = report.week, report.table
+    boxes = [phase.box.box_id for phase in report.phases]
+    complete = [phase.complete_percent for phase in report.phases]
+    return {
+        "standard": table.standard,
+        "title": table.title,
+        "box_id": boxes[0] if report.place.site is None and boxes else None,
+        "site": report.place.site,
+        "box_ids": boxes,
+        "week": week.name,
+        "zone": week.zone.key,
+        "hours": week.hours,
+        "from": week.start_ns,
+        "to": week.end_ns,
+        "coverage": _number(sum(complete) / len(complete) / 100) if complete else None,
+        "verdict": report.verdict,
+        "sentences": list(sentences(report)),
+        "rows": list(verdict_rows(report)),
+        "boxes": [
+            {
+                "box_id": phase.box.box_id,
+                "phase": phase.box.phase,
+                "nominal_v": phase.box.week.nominal_v,
+                "nominal_hz": phase.box.week.nominal_hz,
+                "complete_percent": _number(phase.complete_percent),
+                "flagged_percent": _number(phase.flagged_percent),
+                "interruptions": phase.supply.sustained,
+                "interrupted_minutes": _number(phase.supply.minutes),
+                "short_interruptions": phase.supply.short,
+                "supplied_percent": _number(phase.supply.supplied_percent),
+            }
+            for phase in report.phases
+        ],
+        "events": [
+            {
+                "class": each.kind,
+                "start_ns": each.start_ns,
+                "duration_s": _number(each.duration_s),
+                "residual_percent": _number(each.residual_percent),
+                "box_ids": list(each.channels),
+            }
+            for each in report.events
+        ],
+        "event_tables": [
+            {
+                "name": form.name,
+                "rows": list(form.row_words),
+                "columns": list(form.column_words),
+                "counts": [list(row) for row in counts],
+            }
+            for form, counts in report.tables
+        ],
+        "ieee1159": dict(report.names),
+        "sarfi": {
+            **{f"{percent:g}": count for percent, count in report.sarfi.beyond},
+            "itic": report.sarfi.itic,
+            "semi_f47": report.sarfi.semi_f47,
+        },
+        "frequency": {
+            "of": report.frequency_of or None,
+            "median_hz": _number(report.frequency.median_hz),
+            "nadir_hz": _number(report.frequency.nadir_hz),
+            "nadir_ns": report.nadir_ns,
+            "zenith_hz": _number(report.frequency.zenith_hz),
+            "steepest_hz_per_s": _number(report.frequency.steepest_hz_per_s),
+        },
+        "magnitude_unbalance_percent": _number(report.magnitude_unbalance),
+        "not_judged": [
+            {"quantity": each.name, "clause": each.clause, "why": each.why} for each in table.not_judged
+        ],
+        "not_confirmed": [*unconfirmed(report)],
+        "software": software_name(),
+    }
+
+
+def report_table(reports: list[WeekReport]) -> ExportTable:
+    """The verdicts of reports as one table, a row for each limit and Box."""
+    facts = {"software": software_name(), "time": "UTC"}
+    if reports:
+        facts |= {"standard": reports[0].table.title, "week": reports[0].week.name,
+                  "zone": reports[0].week.zone.key}  # fmt: skip
+    rows = [
+        {"site": report.place.site, "week": report.week.name, **row}
+        for report in reports
+        for row in verdict_rows(report)
+    ]
+    return ExportTable("verdicts", COLUMNS, rows, facts)
+
+
+def verdict_rows(report: WeekReport) -> Iterator[dict[str, Any]]:
+    """The verdicts, in the order of the standard at each Box."""
+    phases = {phase.box.box_id: phase.box.phase for phase in report.phases}
+    for row in report.rows:
+        yield _row(row, phases.get(row.box_id))
+
+
+def unconfirmed(report: WeekReport) -> list[str]:
+    """What could not be confirmed by two sources, in words, once each."""
+    found: dict[str, None] = {}
+    for limit in report.table.limits:
+        if not limit.confirmed:
+            of = (
+                f"{limit.name}, {limit.requirement.percent:g} % of {INTERVAL_WORDS[limit.interval_ms]} values"
+            )
+            said = "one source says it" if limit.sources else "no source was found"
+            found[f"{of} (clause {limit.clause}): {said}"] = None
+    return list(found)
+
+
+def _row(row: VerdictRow, phase: str | None) -> dict[str, Any]:
+    limit, found = row.limit, row.judgement
+    return {
+        "box_id": row.box_id or None,
+        "phase": phase,
+        "quantity": limit.words,
+        "clause": limit.clause,
+        "limit": limit.limit_words,
+        "unit": limit.unit,
+        "value": _number(found.value),
+        "lowest": _number(found.lowest),
+        "highest": _number(found.highest),
+        "share_percent": _number(found.share_percent),
+        "verdict": row.verdict,
+        "interval": INTERVAL_WORDS[limit.interval_ms],
+        "count": found.count,
+        "outside": row.outside,
+        "coverage_percent": _number(row.coverage_percent),
+        "flagged_percent": _number(row.flagged_percent),
+        "first_outside_ns": row.first_outside_ns,
+        "last_outside_ns": row.last_outside_ns,
+        "confirmed": limit.confirmed,
+        "why": row.why,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 6)

@@ -1,0 +1,179 @@
+"""Verdicts of a week: each limit of a standard judged by the intervals of one Box. Pure."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.reports.limit_table import Limit
+from opq_cloud.reports.week import ReportWeek
+from opq_measure.standards.requirements import Judgement, inside, judge
+from opq_proto.measurement.intervals import IntervalColumns
+
+TEN_MINUTES_MS, TEN_SECONDS_MS, THREE_SECONDS_MS = 600_000, 10_000, 3_000
+FloatArray = NDArray[np.float64]
+Verdict = Literal["pass", "fail", "not_assessed"]
+EXTREMES: Final = {"f_hz": ("f_min_hz", "f_max_hz"), "thd_ratio": ("thd_ratio", "thd_max_ratio")}
+"""Quantity -> the lowest and highest windows of its ten minutes. A mean over any part of the ten minutes lies
+between them, so they can show that a limit is met, and never that it is not."""
+INTERVAL_WORDS: Final = {3_000: "3 s", 10_000: "10 s", 600_000: "10 min", 7_200_000: "2 h"}
+
+
+@dataclass(frozen=True, slots=True)
+class BoxWeek:
+    """What is stored of one Box in a week."""
+
+    box_id: str
+    nominal_v: float
+    nominal_hz: float
+    intervals: Mapping[int, IntervalColumns]
+    """Length in ms -> the intervals that begin in the week."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """One limit at one Box. Percentages are of the basis that the limit names."""
+
+    limit: Limit
+    box_id: str
+    verdict: Verdict
+    judgement: Judgement
+    expected: int
+    """Intervals that the week has."""
+    flagged: int
+    """Known values that a dip, swell, interruption or gap touches."""
+    first_outside_ns: int | None = None
+    last_outside_ns: int | None = None
+    days_failed: tuple[int, ...] = ()
+    """Of a daily limit: the days of the week that fail, 0 for Monday."""
+    why: str = ""
+    """Why it was not assessed, or from what else than its own intervals it was concluded."""
+
+    @property
+    def outside(self) -> int:
+        return self.judgement.count - self.judgement.inside
+
+    @property
+    def coverage_percent(self) -> float:
+        """Intervals with a value that was judged, of those that the week has."""
+        return 100 * self.judgement.count / self.expected if self.expected else math.nan
+
+    @property
+    def flagged_percent(self) -> float:
+        """Flagged ones, of the intervals that the week has."""
+        return 100 * self.flagged / self.expected if self.expected else math.nan
+
+
+NOTHING = Judgement(0, 0, math.nan, math.nan, math.nan, None)
+
+
+def expected_intervals(start_ns: int, end_ns: int, length_ms: int) -> int:
+    """How many intervals of UTC's grid begin in [start_ns, end_ns)."""
+    length_ns = length_ms * 10**6
+    return -(-end_ns // length_ns) + start_ns // -length_ns
+
+
+def judge_limit(limit: Limit, box: BoxWeek, week: ReportWeek) -> VerdictRow:
+    """The verdict of a limit; flagged values count where the limit says so."""
+    expected = expected_intervals(week.start_ns, week.end_ns, limit.interval_ms)
+    row = VerdictRow(limit, box.box_id, "not_assessed", NOTHING, expected, 0)
+    columns = box.intervals.get(limit.interval_ms)
+    values = None if columns is None else values_of(limit, columns, box)
+    if columns is None or values is None or np.isnan(values).all():
+        return _by_extremes(row, box)
+    known = ~np.isnan(values)
+    flagged = int(np.count_nonzero(known & columns.flagged))
+    judged = known if limit.keeps_flagged else known & ~columns.flagged
+    starts_ns = columns.start_ns[judged]
+    row = replace(row, flagged=flagged)
+    if limit.daily:
+        return _daily(row, starts_ns, values[judged], week)
+    return _weekly(row, starts_ns, values[judged])
+
+
+def values_of(limit: Limit, columns: IntervalColumns, box: BoxWeek) -> FloatArray | None:
+    """(n,) values in percent of the limit's basis, or as they are for `one`; None where there are none."""
+    stored = columns.values.get(limit.quantity)
+    if stored is None:
+        return None
+    found = np.asarray(stored, dtype=np.float64)
+    basis = {"nominal_v": box.nominal_v, "nominal_hz": box.nominal_hz}.get(limit.basis, 1.0)
+    if limit.order is not None:
+        if found.ndim != 2 or found.shape[1] < limit.order:
+            return None
+        wanted = found[:, limit.order - 1]
+        if limit.basis == "fundamental":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.where(found[:, 0] > 0, 100 * wanted / found[:, 0], np.nan)
+        return 100 * wanted / basis
+    return found if limit.basis == "one" else 100 * found / basis
+
+
+def _weekly(row: VerdictRow, starts_ns: NDArray[np.int64], values: FloatArray) -> VerdictRow:
+    found = judge(values, row.limit.requirement)
+    if found.met is None:
+        return replace(row, why="Each interval is flagged.")
+    outside = starts_ns[~inside(values, row.limit.requirement)]
+    return replace(
+        row,
+        verdict="pass" if found.met else "fail",
+        judgement=found,
+        first_outside_ns=int(outside[0]) if len(outside) else None,
+        last_outside_ns=int(outside[-1]) if len(outside) else None,
+    )
+
+
+def _daily(row: VerdictRow, starts_ns: NDArray[np.int64], values: FloatArray, week: ReportWeek) -> VerdictRow:
+    """Each local day is judged by itself; the row states the worst day's value and the counts of all."""
+    found = _weekly(row, starts_ns, values)
+    edges = np.searchsorted(starts_ns, week.day_starts_ns)
+    days = [judge(values[first:last], row.limit.requirement) for first, last in pairwise(edges)]
+    judged = [each for each in days if each.met is not None]
+    if not judged:
+        return found
+    failed = tuple(number for number, each in enumerate(days) if each.met is False)
+    worst = max(judged, key=lambda each: each.value)
+    return replace(
+        found,
+        verdict="fail" if failed else "pass",
+        judgement=replace(found.judgement, value=worst.value, met=not failed),
+        days_failed=failed,
+    )
+
+
+def _by_extremes(row: VerdictRow, box: BoxWeek) -> VerdictRow:
+    """What the extremes of ten minutes show where the limit's own intervals are not stored."""
+    limit = row.limit
+    stored = INTERVAL_WORDS[limit.interval_ms]
+    nothing = replace(row, why=f"No values of {stored} are stored.")
+    names = EXTREMES.get(limit.quantity)
+    ten = box.intervals.get(TEN_MINUTES_MS)
+    if names is None or ten is None or limit.interval_ms >= TEN_MINUTES_MS:
+        return nothing
+    low, high = (values_of(replace(limit, quantity=name), ten, box) for name in names)
+    if low is None or high is None:
+        return nothing
+    known = ~(np.isnan(low) | np.isnan(high)) & ~(ten.flagged & (not limit.keeps_flagged))
+    low, high = low[known], high[known]
+    if not len(low):
+        return nothing
+    within = inside(low, limit.requirement) & inside(high, limit.requirement)
+    per_ten = TEN_MINUTES_MS // limit.interval_ms
+    good, count = int(np.count_nonzero(within)) * per_ten, len(low) * per_ten
+    if good < limit.requirement.percent / 100 * count:
+        return replace(
+            row, why=f"No values of {stored} are stored, and the extremes of ten minutes are not all within."
+        )
+    most, least = float(high.max()), float(low.min())
+    nearest = most if limit.requirement.high - most <= least - limit.requirement.low else least
+    return replace(
+        row,
+        verdict="pass",
+        judgement=Judgement(count, good, nearest if within.all() else math.nan, least, most, True),
+        flagged=int(np.count_nonzero(ten.flagged)) * per_ten,
+        why=f"Shown by the extremes of ten minutes: no values of {stored} are stored.",
+    )

@@ -1,0 +1,87 @@
+"""Weeks from Monday by the local clock of a zone: 167, 168 or 169 hours. Pure."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from opq_proto.errors import OpqError
+
+_WEEK = re.compile(r"(\d{4})-?W(\d{2})")
+DAYS = 7
+
+
+class WeekError(OpqError):
+    """A week or a zone that does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportWeek:
+    """A week of ISO 8601 in a zone: [start_ns, end_ns) in UTC."""
+
+    monday: date
+    zone: ZoneInfo
+
+    @property
+    def name(self) -> str:
+        """`2026-W47`."""
+        year, week, _ = self.monday.isocalendar()
+        return f"{year}-W{week:02d}"
+
+    @property
+    def day_starts_ns(self) -> tuple[int, ...]:
+        """The beginnings of its days, and its end."""
+        return tuple(_midnight_ns(self.monday + timedelta(days=day), self.zone) for day in range(DAYS + 1))
+
+    @property
+    def start_ns(self) -> int:
+        return _midnight_ns(self.monday, self.zone)
+
+    @property
+    def end_ns(self) -> int:
+        return _midnight_ns(self.monday + timedelta(days=DAYS), self.zone)
+
+    @property
+    def hours(self) -> int:
+        return round((self.end_ns - self.start_ns) / 3600e9)
+
+    def before(self, weeks: int = 1) -> "ReportWeek":
+        return ReportWeek(self.monday - timedelta(weeks=weeks), self.zone)
+
+    def moment_words(self, moment_ns: int) -> str:
+        """`Tue 2026-11-17 10:20`, by the clock of the zone."""
+        return local_moment(moment_ns, self.zone).strftime("%a %Y-%m-%d %H:%M")
+
+
+def week_of(text: str, zone_name: str, now_ns: int) -> ReportWeek:
+    """The week of `2026-W47`, or of `last`, the latest that is over.
+
+    Raises:
+        WeekError: the week or the zone does not exist.
+    """
+    try:
+        zone = ZoneInfo(zone_name)
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        raise WeekError(f"zone is {zone_name[:40]!r}; want a zone such as Pacific/Honolulu, or UTC") from None
+    if text == "last":
+        today = local_moment(now_ns, zone).date()
+        return ReportWeek(today - timedelta(days=today.weekday() + DAYS), zone)
+    found = _WEEK.fullmatch(text)
+    try:
+        if found is None:
+            raise ValueError
+        monday = date.fromisocalendar(int(found[1]), int(found[2]), 1)
+        if not 1970 < monday.year < 9999:
+            raise ValueError
+    except ValueError:
+        raise WeekError(f"week is {text[:40]!r}; want one such as 2026-W47, or last") from None
+    return ReportWeek(monday, zone)
+
+
+def local_moment(moment_ns: int, zone: ZoneInfo) -> datetime:
+    return datetime.fromtimestamp(moment_ns // 10**9, UTC).astimezone(zone)
+
+
+def _midnight_ns(day: date, zone: ZoneInfo) -> int:
+    """The beginning of a local day in UTC; where midnight is skipped, the first moment after it."""
+    return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 10**9

@@ -15,7 +15,7 @@ from opq_tools.boxes.command import command
 
 CONTRACT = [
     "box_id", "name", "location", "region", "feeder", "phase", "grid", "nominal_v", "nominal_hz", "unplugged",
-    "last_seen_ms",
+    "last_seen_ms", "site",
 ]  # fmt: skip
 KEY = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
 """From RFC 26: a valid Z85 key."""
@@ -34,8 +34,8 @@ def rows(folder: Path, *arguments: str) -> Any:
 def test_a_name_and_a_place_are_said_and_listed(tmp_path: Path) -> None:
     rows(tmp_path, "place", "1", "--lat", "21.31", "--lon", "-157.81", "--region", "oahu")
     said = rows(
-        tmp_path, "set", "1", "--name", "Cellar", "--feeder", "f2", "--phase", "L1", "--grid", "2",
-        "--nominal-v", "120", "--nominal-hz", "60",
+        tmp_path, "set", "1", "--name", "Cellar", "--feeder", "f2", "--site", "mill", "--phase", "L1",
+        "--grid", "2", "--nominal-v", "120", "--nominal-hz", "60",
     )  # fmt: skip
     (row,) = rows(tmp_path, "show")
     assert row == said
@@ -43,7 +43,7 @@ def test_a_name_and_a_place_are_said_and_listed(tmp_path: Path) -> None:
     assert {key: row[key] for key in CONTRACT} == {
         "box_id": "1", "name": "Cellar", "location": {"lat": 21.31, "lon": -157.81}, "region": "oahu",
         "feeder": "f2", "phase": "L1", "grid": "2", "nominal_v": 120.0, "nominal_hz": 60.0,
-        "unplugged": False, "last_seen_ms": None,
+        "unplugged": False, "last_seen_ms": None, "site": "mill",
     }  # fmt: skip
     assert "Cellar" in run(tmp_path, "show").stdout
     assert "feeder" in run(tmp_path, "show", "1").stdout

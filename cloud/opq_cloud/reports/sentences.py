@@ -1,7 +1,7 @@
 """The report in sentences: what failed, where, by how much, since when; then data and events. Pure."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from opq_cloud.reports.verdicts import INTERVAL_WORDS, VerdictRow
 from opq_cloud.reports.week_report import PhaseReport, WeekReport
@@ -41,10 +41,10 @@ def failed_limits(rows: Iterable[VerdictRow]) -> list[VerdictRow]:
 def sentences(report: WeekReport) -> tuple[str, ...]:
     """Everything that a reader needs before the tables, the failures first."""
     found = [heading(report)]
-    found += [_failed(row, report) for row in report.rows if row.verdict == "fail"]
-    found += [_data(phase, report) for phase in report.phases]
+    found += [_failed(row, report) for row in failed_limits(report.rows)]
+    found += _alike(report.phases, lambda phase: _data(phase, report))
     found.append(_events(report))
-    found += [line for phase in report.phases if (line := _supply(phase, report))]
+    found += _alike(report.phases, lambda phase: _supply(phase, report))
     if unjudged := _not_assessed(report):
         found.append(unjudged)
     return tuple(found)
@@ -71,8 +71,12 @@ def _failed(row: VerdictRow, report: WeekReport) -> str:
     name = limit.words[0].upper() + limit.words[1:]
     span = limit.limit_words.split(" for ")[0]
     share = 100 * row.outside / found.count
+    also = [each for each in report.rows if each.limit == limit and each.verdict == "fail"]
+    where = place_words(row, report)
+    if len(also) > 1:
+        where += f" (the worst of {len(also)} phases that fail)"
     text = (
-        f"{name} at {place_words(row, report)}: {row.outside} of {found.count} values of "
+        f"{name} at {where}: {row.outside} of {found.count} values of "
         f"{INTERVAL_WORDS[limit.interval_ms]} ({share:.3g} %) were not {span}"
     )
     allowed = "none" if percent == 100 else f"{100 - percent:g} %"
@@ -87,24 +91,31 @@ def _failed(row: VerdictRow, report: WeekReport) -> str:
     text += "." if percent == 100 else f", the {percent:g} % value {number_words(found.value, unit)}."
     if row.first_outside_ns is not None and row.last_outside_ns is not None:
         first, last = week.moment_words(row.first_outside_ns), week.moment_words(row.last_outside_ns)
-        text += f" It began on {first}" + ("." if first == last else f" and was last so on {last}.")
+        text += f" First so on {first}" + ("." if first == last else f", last on {last}.")
     if row.days_failed:
         text += f" Days that fail: {_listed([DAYS[day] for day in row.days_failed])}."
     return text
 
 
+def _alike(phases: Sequence[PhaseReport], said: Callable[[PhaseReport], str]) -> list[str]:
+    """One sentence for all Boxes of which the same is said; "" says nothing."""
+    boxes: dict[str, list[str]] = {}
+    for phase in phases:
+        boxes.setdefault(said(phase), []).append(phase.box.label)
+    return [f"{_listed(labels)} {text}" for text, labels in boxes.items() if text]
+
+
 def _data(phase: PhaseReport, report: WeekReport) -> str:
-    label = phase.box.label
     if phase.complete_percent >= WHOLE_PERCENT:
-        text = f"{label} measured the whole week of {report.week.hours} h"
+        text = f"measured the whole week of {report.week.hours} h"
     else:
         missing_h = (1 - phase.complete_percent / 100) * report.week.hours
         text = (
-            f"{label} measured {phase.complete_percent:.1f} % of the week of {report.week.hours} h, "
+            f"measured {phase.complete_percent:.1f} % of the week of {report.week.hours} h, "
             f"and {missing_h:.1f} h are missing: the verdicts are on what was measured"
         )
     if phase.flagged_percent:
-        text += f"; {phase.flagged_percent:.1f} % of its ten-minute intervals are flagged"
+        text += f"; {phase.flagged_percent:.1f} % of the ten-minute intervals are flagged"
         if not all(row.limit.keeps_flagged for row in phase.rows):
             text += " and left out"
     return text + "."
@@ -131,7 +142,7 @@ def _supply(phase: PhaseReport, report: WeekReport) -> str:
         return ""
     counted = _counted(supply.sustained, "interruption")
     return (
-        f"{phase.box.label} had {counted} longer than {report.table.long_interruption_s:g} s, "
+        f"had {counted} longer than {report.table.long_interruption_s:g} s, "
         f"{supply.minutes:.1f} minutes in all."
     )
 

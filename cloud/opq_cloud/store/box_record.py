@@ -28,6 +28,8 @@ class BoxRecord:
     region: str | None = None
     """The Box's own region; without it the region of its location holds (`box_place.box_place`)."""
     feeder: str | None = None
+    site: str | None = None
+    """Boxes of one site are on the phases of one supply; it is stated, never concluded."""
     phase: str | None = None
     grid: str | None = None
     """Boxes of one grid have one frequency; unknown is grid "1" (docs/reference/contracts.md, Findings and

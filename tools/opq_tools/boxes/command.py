@@ -48,7 +48,7 @@ def command() -> None:
     """Names, places, gains and duties of Boxes, in the store of a running or a stopped cloud.
 
     \b
-    Examples: opq-tools boxes set 1 --name Cellar --feeder f2 --phase L1
+    Examples: opq-tools boxes set 1 --name Cellar --feeder f2 --site mill --phase L1
               opq-tools boxes place 1 --lat 21.31 --lon -157.81
               opq-tools boxes show
     """
@@ -258,6 +258,7 @@ def box_rows(store: CloudStore) -> list[dict[str, Any]]:
                 "nominal_hz": record.nominal_hz,
                 "unplugged": bool(record.unplugged),
                 "last_seen_ms": last_ms.get(record.box_id),
+                "site": record.site,
                 "description": record.description,
                 "location_slug": record.location,
                 "location_start_time_ms": record.location_start_time_ms,

@@ -71,6 +71,7 @@ _FACTS = (
     click.option("--name", callback=_name, help="Name, shown on pages next to the Box's number."),
     click.option("--description", callback=_text, help="Description, one line."),
     click.option("--feeder", callback=_text, help="Name of the feeder that it is connected to."),
+    click.option("--site", callback=_text, help="Site: Boxes on the phases of one supply have one."),
     click.option("--phase", callback=_text, help="Phase that it measures, e.g. L1."),
     click.option(
         "--grid", callback=_text, help="Name of its grid; Boxes of one grid have one frequency.  [default: 1]"

@@ -1,8 +1,8 @@
 """Converts Boxes and their locations to the original's documents and back (docs/reference/opq-interop.md,
 D.8).
 
-`opq_boxes`, `locations` and `regions` keep the original's fields; `nominal_*`, `region`, `feeder`, `phase`,
-`grid`, `gateway_id`, `retired_ms` and `starts` of a Box are ours. Both stores use these functions: in MongoDB
+`opq_boxes`, `locations` and `regions` keep the original's fields; `nominal_*`, `region`, `feeder`, `site`,
+`phase`, `grid`, `gateway_id`, `retired_ms` and `starts` of a Box are ours. Both stores use these functions: in MongoDB
 they make the documents, in the embedded store its JSON columns.
 """
 
@@ -15,7 +15,7 @@ from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.stated_starts import StatedStart
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, nominal_or_none
 
-_TEXTS = ("description", "region", "feeder", "phase", "grid", "public_key")
+_TEXTS = ("description", "region", "feeder", "site", "phase", "grid", "public_key")
 """Fields that are a text, or "" where the text was removed."""
 LARGEST_LATITUDE = 90.0
 LARGEST_LONGITUDE = 180.0

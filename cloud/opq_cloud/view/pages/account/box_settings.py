@@ -42,7 +42,7 @@ PRIVACY_WORDS = {
 }
 CLAIMERS = ("admin", "owner")
 OWNERS_FIELDS = (
-    "name", "region", "latitude", "longitude", "nominal_v", "nominal_hz", "privacy", "public_waveforms",
+    "name", "region", "site", "phase", "latitude", "longitude", "nominal_v", "nominal_hz", "privacy", "public_waveforms",
 )  # fmt: skip
 """The keys of `box_values` that the owner's form holds."""
 
@@ -221,7 +221,8 @@ class BoxSettingsPages:
             return self._settings_page(box_id, text, code=400, typed=form.fields)
         if place is None and stands is not None:
             forget_place(store, box_id, stands)
-        store.put_box(nominal)
+        site, phase = (form.text(name, 60) if name in form.fields else None for name in ("site", "phase"))
+        store.put_box(replace(nominal, site=site, phase=phase))
         waveforms = form.checked("public_waveforms")
         self._context.people.change_access(
             box_id, lambda was: replace(was, privacy=privacy, public_waveforms=waveforms)
@@ -305,7 +306,9 @@ def forget_box(context: AccountContext, box_id: str) -> None:
         return
     own_place = box.location == place_of(box_id)
     location = "" if own_place else None
-    context.store.put_box(BoxRecord(box_id, f"Box {box_id}", location=location, region="", description=""))
+    context.store.put_box(
+        BoxRecord(box_id, f"Box {box_id}", location=location, region="", site="", description="")
+    )
     context.store.remove_location(place_of(box_id))
 
 
@@ -334,6 +337,7 @@ def box_values(context: AccountContext, box_id: str) -> dict[str, object]:
         "latitude": place.latitude if place else None,
         "longitude": place.longitude if place else None,
         "feeder": box.feeder or None,
+        "site": box.site or None,
         "phase": box.phase or None,
         "grid": box.grid or None,
         "nominal_v": box.nominal_v,

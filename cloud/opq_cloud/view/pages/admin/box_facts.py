@@ -20,7 +20,7 @@ from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, TimeSource
 
 DOUBTFUL_CLOCK_NS = 8_000_000
 """Half a cycle of 60 Hz: beyond it the order in which two Boxes saw a disturbance is unknown."""
-TEXTS = ("description", "region", "feeder", "phase", "grid")
+TEXTS = ("description", "region", "feeder", "site", "phase", "grid")
 KEY_WORDS = {
     "admitted": "admitted",
     "revoked": "revoked",
@@ -198,6 +198,7 @@ def read_box_form(form: SentForm, box_id: str) -> WantedBox:
         "",
         description=texts["description"],
         feeder=texts["feeder"],
+        site=texts["site"],
         phase=texts["phase"],
         grid=texts["grid"],
         nominal_v=read_number(form, "nominal_v", "The nominal voltage", NOMINAL_V, "V"),

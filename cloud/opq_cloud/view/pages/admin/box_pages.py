@@ -42,7 +42,7 @@ from opq_proto.errors import KeyFileError
 from opq_proto.keys.register import KeyEntry
 
 PER_PAGE = 100
-FIELDS = (*OWNERS_FIELDS, "description", "feeder", "phase", "grid", "unplugged")
+FIELDS = (*OWNERS_FIELDS, "description", "feeder", "site", "phase", "grid", "unplugged")
 CHANGES_SHOWN = 10
 
 

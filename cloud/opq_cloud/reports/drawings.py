@@ -1,0 +1,278 @@
+"""The drawings of a report as SVG paths and places: the week's voltage, harmonics, events. Pure.
+
+A drawing is stretched to its place, so it has areas and no lines, whose width would be stretched too; words
+and dots stand above it at places in percent. So it reads alike on a phone, on a screen and on paper.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.reports.verdicts import TEN_MINUTES_MS, FloatArray
+from opq_cloud.reports.week import ReportWeek, local_moment
+from opq_cloud.reports.week_report import PhaseReport, WeekReport
+from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
+from opq_proto.kit.round_levels import round_levels
+
+WIDTH, HEIGHT = 1000, 300
+LINE = 1.6
+"""Height of a drawn level, in units of HEIGHT."""
+MOST_PERCENT = 160.0
+SHORTEST_S, LONGEST_S = 0.005, 600.0
+EVENT_TIMES: Final = ((0.01, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s"), (100.0, "100 s"))
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Words at a place, in percent from the left or from the top."""
+
+    percent: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A path over WIDTH x HEIGHT; `tone` names its colour."""
+
+    tone: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    x: float
+    y: float
+    tone: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One drawing: areas in the order of painting, words beside its axes, dots."""
+
+    title: str
+    summary: str
+    areas: tuple[Area, ...]
+    x_labels: tuple[Label, ...]
+    y_labels: tuple[Label, ...]
+    dots: tuple[Dot, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def x(self, value: float) -> float:
+        return WIDTH * min(1.0, max(0.0, (value - self.left) / (self.right - self.left)))
+
+    def y(self, value: float) -> float:
+        return HEIGHT * min(1.0, max(0.0, (self.top - value) / (self.top - self.bottom)))
+
+    def level(self, value: float) -> str:
+        """A thin area over the whole width; empty outside the frame."""
+        if not self.bottom < value < self.top:
+            return ""
+        return f"M0,{self.y(value) - LINE / 2:.1f}H{WIDTH}v{LINE}H0Z"
+
+    def labels(self) -> tuple[Label, ...]:
+        found = round_levels(self.bottom, self.top)
+        places = [(self.y(value) / HEIGHT * 100, words) for value, words in found]
+        return tuple(Label(round(percent, 2), words) for percent, words in places if 3 < percent < 97)
+
+
+def voltage_drawing(phase: PhaseReport, report: WeekReport) -> Drawing | None:
+    """The ten minutes of a week in percent of nominal; None without any."""
+    box, week = phase.box.week, report.week
+    ten = box.intervals.get(TEN_MINUTES_MS)
+    if ten is None or "rms_v" not in ten.values or np.isnan(ten.values["rms_v"]).all():
+        return None
+    scale = 100 / box.nominal_v
+    mean = np.asarray(ten.values["rms_v"], np.float64) * scale
+    low = np.asarray(ten.values.get("rms_min_v", ten.values["rms_v"]), np.float64) * scale
+    high = np.asarray(ten.values.get("rms_max_v", ten.values["rms_v"]), np.float64) * scale
+    limits = sorted(
+        {
+            value
+            for row in phase.rows
+            if row.limit.quantity == "rms_v"
+            for value in (row.limit.requirement.low, row.limit.requirement.high)
+            if math.isfinite(value)
+        }
+    )
+    bottom = min([88.0, float(np.nanmin(low)) - 1, *(each - 1 for each in limits)])
+    top = max([112.0, float(np.nanmax(high)) + 1, *(each + 1 for each in limits)])
+    frame = _Frame(week.start_ns, week.end_ns, bottom, top)
+    shown = ~np.isnan(mean)
+    areas = (
+        Area("missing", _missing(ten.start_ns, ten.end_ns, shown, week, frame)),
+        Area("flagged", _columns(ten.start_ns, ten.end_ns, ten.flagged & shown, frame)),
+        Area("band", _bars(ten.start_ns, ten.end_ns, low, high, shown, frame, 0.0)),
+        Area("series", _bars(ten.start_ns, ten.end_ns, mean, mean, shown, frame, 3.0)),
+        Area("limit", "".join(frame.level(each) for each in limits)),
+        Area("nominal", frame.level(100.0)),
+    )
+    summary = (
+        f"Ten-minute values from {np.nanmin(mean):.1f} to {np.nanmax(mean):.1f} % of {box.nominal_v:g} V"
+    )
+    return Drawing(
+        f"Voltage, % of {box.nominal_v:g} V", summary, tuple(each for each in areas if each.path),
+        _day_labels(week), frame.labels(),
+    )  # fmt: skip
+
+
+def harmonics_drawing(report: WeekReport) -> Drawing | None:
+    """The percentile of each order beside its limit, the worst phase; None where none was judged."""
+    rows = [row for row in report.rows if row.limit.order is not None and row.judgement.count]
+    weekly = [row for row in rows if row.limit.interval_ms == TEN_MINUTES_MS]
+    if not weekly:
+        return None
+    worst: dict[int, float] = {}
+    limits: dict[int, float] = {}
+    for row in weekly:
+        order = row.limit.order or 0
+        worst[order] = max(worst.get(order, 0.0), row.judgement.value)
+        limits[order] = row.limit.requirement.high
+    last = max(worst)
+    frame = _Frame(1.5, last + 0.5, 0.0, 1.1 * max(*limits.values(), *worst.values()))
+    good, bad, marks = [], [], []
+    for order, value in sorted(worst.items()):
+        bar = _box(frame, order - 0.3, order + 0.3, 0.0, value)
+        (bad if value > limits[order] else good).append(bar)
+        y = frame.y(limits[order])
+        first, end = frame.x(order - 0.45), frame.x(order + 0.45)
+        marks.append(f"M{first:.1f},{y - 1.5:.1f}H{end:.1f}v3H{first:.1f}Z")
+    step = 2 if last <= 25 else 5
+    orders = list(range(3 if step == 2 else 5, last + 1, step))
+    percent = weekly[0].limit.requirement.percent
+    return Drawing(
+        f"Harmonics by order, {percent:g} % value, %",
+        "The table of harmonics has its figures",
+        tuple(
+            Area(tone, "".join(parts))
+            for tone, parts in (("series", good), ("bad", bad), ("limit", marks))
+            if parts
+        ),
+        tuple(Label(round(frame.x(order) / WIDTH * 100, 2), str(order)) for order in orders),
+        frame.labels(),
+    )
+
+
+def events_drawing(report: WeekReport) -> Drawing | None:
+    """Duration and residual voltage of each ended event, with the lines of ITIC and SEMI F47."""
+    ended = [each for each in report.events if each.duration_s is not None]
+    if not ended:
+        return None
+    dots = tuple(
+        Dot(
+            _time_x(each.duration_s or 0.0), _percent_y(each.residual_percent), each.kind,
+            f"{each.kind}, {each.residual_percent:.1f} %, {each.duration_s:.3g} s",
+        )
+        for each in ended
+    )  # fmt: skip
+    return Drawing(
+        "Residual voltage, %, and duration",
+        f"{len(ended)} events",
+        (
+            Area("above", _region(ITIC_HIGH, above=True)),
+            Area("below", _region(ITIC_LOW, above=False)),
+            Area("limit", _steps(SEMI_F47)),
+        ),
+        tuple(Label(_time_x(seconds), words) for seconds, words in EVENT_TIMES),
+        tuple(Label(_percent_y(each), f"{each:g}") for each in (40.0, 70.0, 90.0, 110.0, 140.0)),
+        dots,
+    )
+
+
+def _day_labels(week: ReportWeek) -> tuple[Label, ...]:
+    length = week.end_ns - week.start_ns
+    return tuple(
+        Label(round(100 * (start - week.start_ns) / length, 2), local_moment(start, week.zone).strftime("%a"))
+        for start in week.day_starts_ns[:-1]
+    )
+
+
+def _missing(
+    starts: IntArray, ends: IntArray, shown: NDArray[np.bool_], week: ReportWeek, frame: _Frame
+) -> str:
+    """The stretches of the week without a value, in one path."""
+    found, reached = [], week.start_ns
+    slack_ns = TEN_MINUTES_MS * 10**6
+    for start, end in zip(starts[shown].tolist(), ends[shown].tolist(), strict=True):
+        if start - reached >= slack_ns:
+            found.append((reached, start))
+        reached = max(reached, end)
+    if week.end_ns - reached >= slack_ns:
+        found.append((reached, week.end_ns))
+    return "".join(f"M{frame.x(a):.1f},0H{frame.x(b):.1f}V{HEIGHT}H{frame.x(a):.1f}Z" for a, b in found)
+
+
+def _columns(starts: IntArray, ends: IntArray, chosen: NDArray[np.bool_], frame: _Frame) -> str:
+    spans = zip(starts[chosen].tolist(), ends[chosen].tolist(), strict=True)
+    return "".join(f"M{frame.x(a):.1f},0H{frame.x(b):.1f}V{HEIGHT}H{frame.x(a):.1f}Z" for a, b in spans)
+
+
+def _bars(
+    starts: IntArray, ends: IntArray, low: FloatArray, high: FloatArray, shown: NDArray[np.bool_],
+    frame: _Frame, least: float,
+) -> str:  # fmt: skip
+    """An area from the lowest to the highest value of each interval, at least `least` high."""
+    parts = []
+    for a, b, bottom, top in zip(
+        starts[shown].tolist(), ends[shown].tolist(), low[shown].tolist(), high[shown].tolist(), strict=True
+    ):
+        if math.isnan(bottom) or math.isnan(top):
+            continue
+        upper, lower = frame.y(top), frame.y(bottom)
+        if lower - upper < least:
+            middle = (upper + lower) / 2
+            upper, lower = middle - least / 2, middle + least / 2
+        x, end = frame.x(a), frame.x(b)
+        parts.append(f"M{x:.1f},{upper:.1f}H{end:.1f}V{lower:.1f}H{x:.1f}Z")
+    return "".join(parts)
+
+
+def _box(frame: _Frame, left: float, right: float, bottom: float, top: float) -> str:
+    x, end = frame.x(left), frame.x(right)
+    return f"M{x:.1f},{frame.y(top):.1f}H{end:.1f}V{frame.y(bottom):.1f}H{x:.1f}Z"
+
+
+def _time_x(seconds: float) -> float:
+    """Percent from the left, by the logarithm of time."""
+    within = min(LONGEST_S, max(SHORTEST_S, seconds))
+    return round(100 * math.log(within / SHORTEST_S) / math.log(LONGEST_S / SHORTEST_S), 2)
+
+
+def _percent_y(percent: float) -> float:
+    return round(100 * (1 - min(MOST_PERCENT, max(0.0, percent)) / MOST_PERCENT), 2)
+
+
+def _region(steps: Sequence[tuple[float, float]], above: bool) -> str:
+    """The area above or below a line of steps (until s, percent)."""
+    edge = 0 if above else HEIGHT
+    path, first = f"M0,{edge}", 0.0
+    for until_s, percent in steps:
+        last = WIDTH * _time_x(until_s) / 100
+        y = HEIGHT * _percent_y(percent) / 100
+        path += f"L{first:.1f},{y:.1f}L{last:.1f},{y:.1f}"
+        first = last
+    return path + f"L{WIDTH},{edge}Z"
+
+
+def _steps(steps: Sequence[tuple[float, float]]) -> str:
+    """A line of steps as thin areas, from 50 ms on."""
+    path, first, before = "", WIDTH * _time_x(0.05) / 100, None
+    for until_s, percent in steps:
+        last, y = WIDTH * _time_x(until_s) / 100, HEIGHT * _percent_y(percent) / 100
+        path += f"M{first:.1f},{y - 1.2:.1f}H{last:.1f}v2.4H{first:.1f}Z"
+        if before is not None:
+            path += f"M{first - 0.8:.1f},{min(y, before):.1f}h1.6V{max(y, before):.1f}h-1.6Z"
+        first, before = last, y
+    return path

@@ -1,0 +1,148 @@
+"""The report as one HTML file that needs nothing beside it, and as PDF.
+
+Colours and type are those of View: its stylesheet names the tokens. For paper they are put in as values,
+because a printed drawing knows no variables.
+"""
+
+import math
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import opq_cloud
+from opq_cloud.export.records import software_name
+from opq_cloud.reports.as_json import unconfirmed
+from opq_cloud.reports.drawings import HEIGHT, WIDTH, events_drawing, harmonics_drawing, voltage_drawing
+from opq_cloud.reports.fleet import FleetReport
+from opq_cloud.reports.limit_table import Limit
+from opq_cloud.reports.sentences import number_words, sentences
+from opq_cloud.reports.verdicts import INTERVAL_WORDS, VerdictRow
+from opq_cloud.reports.week_report import WeekReport
+from opq_proto.errors import OpqError
+
+FOLDER = Path(__file__).parent / "templates"
+VIEW_CSS = Path(opq_cloud.__file__).parent / "view" / "static" / "view.css"
+VERDICT_WORDS = {"pass": "met", "fail": "not met", "not_assessed": "not assessed"}
+EVENTS_LISTED = 40
+_ROOT = re.compile(r":root \{(.*?)\n\}", re.DOTALL)
+_DARK = re.compile(r"@media \(prefers-color-scheme: dark\) \{\n  :root \{.*?\n  \}\n\}", re.DOTALL)
+_TOKEN = re.compile(r"(--[\w-]+): ([^;]+);")
+_VAR = re.compile(r"var\((--[\w-]+)\)")
+
+
+class PdfMissingError(OpqError):
+    """WeasyPrint is not installed."""
+
+
+def report_html(fleet: FleetReport, now_words: str, for_paper: bool = False) -> str:
+    """All reports as one page; `now_words` is the time of making, as it is shown."""
+    light, dark = _tokens()
+    style = (FOLDER / "report.css").read_text(encoding="utf-8")
+    page = _environment().get_template("week.html").render(
+        fleet=fleet,
+        reports=[_shown(each) for each in fleet.reports],
+        style=style if for_paper else f"{light}\n{dark}\n{style}",
+        software=software_name(),
+        now=now_words,
+        width=WIDTH, height=HEIGHT,
+    )  # fmt: skip
+    return _with_values(page) if for_paper else page
+
+
+def report_pdf(fleet: FleetReport, now_words: str) -> bytes:
+    """The same as PDF, on A4.
+
+    Raises:
+        PdfMissingError: WeasyPrint is not installed.
+    """
+    try:
+        from weasyprint import HTML
+    except (ModuleNotFoundError, OSError) as error:  # OSError: a library of the system is missing
+        raise PdfMissingError(
+            f"PDF needs WeasyPrint ({str(error)[:80]}): pip install 'opq-toolkit[report]'"
+        ) from error
+    made = HTML(string=report_html(fleet, now_words, for_paper=True)).write_pdf()
+    return bytes(made or b"")
+
+
+def _shown(report: WeekReport) -> dict[str, Any]:
+    """What the template needs of one report."""
+    first, *rest = sentences(report)
+    by_limit: dict[Limit, dict[str, VerdictRow]] = {}
+    for row in report.rows:
+        by_limit.setdefault(row.limit, {})[row.box_id] = row
+    families: dict[str, list[tuple[Limit, dict[str, VerdictRow]]]] = {}
+    for limit, rows in by_limit.items():
+        if limit.order is not None and any(row.judgement.count for row in rows.values()):
+            of = "each day" if limit.daily else "the week"
+            name = f"{limit.requirement.percent:g} % values of {INTERVAL_WORDS[limit.interval_ms]} over {of}"
+            families.setdefault(name, []).append((limit, rows))
+    return {
+        "report": report,
+        "heading": first,
+        "sentences": rest,
+        "limits": [(limit, rows) for limit, rows in by_limit.items() if limit.order is None]
+        + [_harmonics_line(by_limit)],
+        "families": families,
+        "voltages": [(phase, voltage_drawing(phase, report)) for phase in report.phases],
+        "harmonics": harmonics_drawing(report),
+        "events_drawing": events_drawing(report),
+        "events": report.events[:EVENTS_LISTED],
+        "unconfirmed": unconfirmed(report),
+        "least": min((phase.complete_percent for phase in report.phases), default=math.nan),
+        "most_minutes": max((phase.supply.minutes for phase in report.phases), default=math.nan),
+        "labels": {phase.box.box_id: phase.box.label for phase in report.phases},
+    }
+
+
+def _harmonics_line(by_limit: dict[Limit, dict[str, VerdictRow]]) -> tuple[None, dict[str, tuple[int, int]]]:
+    """Box -> (orders that fail, orders that were judged), for one line of the table of verdicts."""
+    found: dict[str, tuple[int, int]] = {}
+    for limit, rows in by_limit.items():
+        if limit.order is None:
+            continue
+        for box_id, row in rows.items():
+            failed, judged = found.get(box_id, (0, 0))
+            found[box_id] = failed + (row.verdict == "fail"), judged + (row.verdict != "not_assessed")
+    return None, found
+
+
+def tenths(value: float, unit: str = "%") -> str:
+    """`99.6 %`; a dash for an unknown value."""
+    return "–" if math.isnan(value) else f"{value:.1f} {unit}".rstrip()
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters["number"] = number_words
+    made.filters["tenths"] = tenths
+    made.globals["verdict_words"] = VERDICT_WORDS
+    made.globals["interval_words"] = INTERVAL_WORDS
+    return made
+
+
+@cache
+def _tokens() -> tuple[str, str]:
+    """The colours of View: the light ones, and the block that replaces them in the dark."""
+    sheet = VIEW_CSS.read_text(encoding="utf-8")
+    light, dark = _ROOT.search(sheet), _DARK.search(sheet)
+    if light is None or dark is None:
+        raise OpqError(f"{VIEW_CSS}: it names no colours")
+    return light[0], dark[0]
+
+
+@cache
+def _values() -> dict[str, str]:
+    return dict(_TOKEN.findall(_tokens()[0]))
+
+
+def _with_values(page: str) -> str:
+    """The page with the value of each token in its place."""
+    return _VAR.sub(lambda found: _values().get(found[1], "inherit"), page)

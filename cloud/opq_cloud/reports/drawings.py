@@ -142,7 +142,9 @@ def harmonics_drawing(report: WeekReport) -> Drawing | None:
         limits[order] = row.limit.requirement.high
     last = max(worst)
     frame = _Frame(1.5, last + 0.5, 0.0, 1.1 * max(*limits.values(), *worst.values()))
-    good, bad, marks = [], [], []
+    good: list[str] = []
+    bad: list[str] = []
+    marks: list[str] = []
     for order, value in sorted(worst.items()):
         bar = _box(frame, order - 0.3, order + 0.3, 0.0, value)
         (bad if value > limits[order] else good).append(bar)

@@ -11,6 +11,7 @@ from opq_cloud.reports.limit_table import Limit, LimitTable
 from opq_cloud.reports.verdicts import (
     TEN_MINUTES_MS,
     TEN_SECONDS_MS,
+    THREE_SECONDS_MS,
     BoxWeek,
     FloatArray,
     Verdict,
@@ -108,6 +109,20 @@ class WeekReport:
     @property
     def rows(self) -> tuple[VerdictRow, ...]:
         return tuple(row for phase in self.phases for row in phase.rows) + self.together
+
+    def without_short(self) -> "WeekReport":
+        """The same without the values of 3 s, which are many, and are only judged."""
+        phases = []
+        for phase in self.phases:
+            kept = {
+                length: each
+                for length, each in phase.box.week.intervals.items()
+                if length != THREE_SECONDS_MS
+            }
+            box = replace(phase.box, week=replace(phase.box.week, intervals=kept))
+            phases.append(replace(phase, box=box))
+        place = replace(self.place, boxes=tuple(phase.box for phase in phases))
+        return replace(self, phases=tuple(phases), place=place)
 
     @property
     def verdict(self) -> Verdict:

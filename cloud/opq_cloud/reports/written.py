@@ -1,0 +1,79 @@
+"""A report in one of its forms, for the command, the schedule and View."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from opq_cloud.export.tables import table_pieces
+from opq_cloud.reports.as_json import report_json, report_table
+from opq_cloud.reports.fleet import FleetReport
+from opq_cloud.reports.page import report_html, report_pdf
+
+ReportForm = Literal["html", "pdf", "json", "csv"]
+FORMS: Final = ("html", "pdf", "json", "csv")
+MEDIA_TYPES: Final[Mapping[ReportForm, str]] = {
+    "html": "text/html; charset=utf-8",
+    "pdf": "application/pdf",
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+}
+
+
+def written(fleet: FleetReport, form: ReportForm, now_ns: int) -> bytes:
+    """The bytes of a report.
+
+    Raises:
+        PdfMissingError: PDF without WeasyPrint.
+    """
+    if form == "csv":
+        return b"".join(table_pieces(report_table(list(fleet.reports)), "csv"))
+    if form == "json":
+        return json.dumps(fleet_json(fleet), indent=1, ensure_ascii=False).encode() + b"\n"
+    now = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return report_pdf(fleet, now) if form == "pdf" else report_html(fleet, now).encode()
+
+
+def fleet_json(fleet: FleetReport) -> dict[str, Any]:
+    """The report of the only place, or of several with what is said of them together."""
+    documents = [report_json(each) for each in fleet.reports]
+    if len(documents) == 1:
+        return documents[0]
+    return {
+        "standard": fleet.table.standard,
+        "of": fleet.words,
+        "week": fleet.week.name,
+        "zone": fleet.week.zone.key,
+        "from": fleet.week.start_ns,
+        "to": fleet.week.end_ns,
+        "failed": [each.place.name for each in fleet.failed],
+        **indices_json(fleet),
+        "reports": documents,
+    }
+
+
+def indices_json(fleet: FleetReport) -> dict[str, Any]:
+    """Supply, data and frequency of all places together; unknown is null."""
+    supply, frequency = fleet.supply, fleet.frequency
+    return {
+        "boxes": 0 if supply is None else supply.boxes,
+        "interruptions_per_box": None if supply is None else supply.interruptions_per_box,
+        "interrupted_minutes_per_box": None if supply is None else supply.minutes_per_box,
+        "supplied_percent": None if supply is None else supply.supplied_percent,
+        "long_interruption_s": fleet.table.long_interruption_s,
+        "complete_percent": known(fleet.complete_percent),
+        "sarfi": {f"{percent:g}": mean for percent, mean in fleet.sarfi},
+        "frequency": {
+            "boxes": fleet.frequency_boxes,
+            "median_hz": known(frequency.median_hz),
+            "nadir_hz": known(frequency.nadir_hz),
+            "nadir_ns": fleet.nadir_ns,
+            "zenith_hz": known(frequency.zenith_hz),
+            "spread_hz": known(frequency.spread_hz),
+            "steepest_hz_per_s": known(frequency.steepest_hz_per_s),
+        },
+    }
+
+
+def known(value: float) -> float | None:
+    return None if value != value else value

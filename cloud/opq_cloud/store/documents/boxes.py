@@ -2,8 +2,8 @@
 D.8).
 
 `opq_boxes`, `locations` and `regions` keep the original's fields; `nominal_*`, `region`, `feeder`, `site`,
-`phase`, `grid`, `gateway_id`, `retired_ms` and `starts` of a Box are ours. Both stores use these functions: in MongoDB
-they make the documents, in the embedded store its JSON columns.
+`phase`, `grid`, `gateway_id`, `retired_ms` and `starts` of a Box are ours. Both stores use these functions:
+in MongoDB they make the documents, in the embedded store its JSON columns.
 """
 
 import math

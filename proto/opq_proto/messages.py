@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_proto.measurement.intervals import Disturbance, Interval
 from opq_proto.trend_histogram import TrendHistogram
 
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
@@ -88,6 +89,14 @@ class Measurement:
     """Number of samples from `start_ns` to `end_ns`: the next Measurement's index where none is missing."""
     start_id: int | None = None
     """The start of the Box in which `first_sample` counts (docs/identity.md); None where not named."""
+    interval: Interval | None = None
+    disturbance: Disturbance | None = None
+    """With one of these two it has no metrics, and no reader takes it for a window of the signal."""
+
+    @property
+    def is_window(self) -> bool:
+        """Whether it says what was measured in a window: it is neither an interval nor a disturbance."""
+        return self.interval is None and self.disturbance is None
 
 
 TREND_MS = 60_000

@@ -42,6 +42,7 @@ from opq_proto.errors import ForeignError, StoreError
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import try_send
+from opq_proto.messages import Measurement
 from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
 from opq_proto.wire.measurement_columns import NumberedColumns
 from opq_proto.wire.measurement_rows import batches_from_wire, batches_of
@@ -63,6 +64,8 @@ COUNTED_FROM_0 = (
     "measurements_stored",
     "measurements_doubled",
     "measurements_lost",
+    "intervals_stored",
+    "intervals_doubled",
     "backfilled",
     "triggers",
 )
@@ -236,7 +239,8 @@ class TriggeringService:
         self, messages: list[list[bytes]], writer: MeasurementWriter, woken_s: float
     ) -> None:
         """Reads and judges Measurements. `woken_s`: when those that came together were there, monotonic."""
-        batches, malformed = batches_from_wire(messages, self._boxes.nominal)
+        intervals: list[Measurement] = []
+        batches, malformed = batches_from_wire(messages, self._boxes.nominal, intervals)
         for error in malformed:
             what = "foreign" if isinstance(error, ForeignError) else "malformed"
             self.counters.add(what)
@@ -247,6 +251,8 @@ class TriggeringService:
                 columns = writer.without_stored(columns)
             for each in self._order.accept(columns, woken_s) if len(columns) else ():
                 self._judge_columns(each, writer, woken_s)
+        if intervals:
+            writer.accept_intervals(intervals)
 
     def _judge_columns(self, columns: NumberedColumns, writer: MeasurementWriter, woken_s: float) -> None:
         if self._rules is not None and self._rules.wants_measurements:

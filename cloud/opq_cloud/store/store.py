@@ -25,6 +25,7 @@ from opq_cloud.store.incidents.join_plan import (
 )
 from opq_cloud.store.incidents.parts import IndexedParts
 from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.messages import Event, Incident, Measurement, Trend, Trigger, Waveform
@@ -123,6 +124,10 @@ class CloudStore(ShownStore, JoinStore, Protocol):
     """The whole store, as the module's docstring describes; `close` writes what is not yet on disk."""
 
     @property
+    def intervals(self) -> IntervalRecords:
+        """Intervals and disturbances of class A."""
+
+    @property
     def people(self) -> AccountRecords:
         """Accounts, sessions, who may see which Box, and the log of changes."""
 
@@ -219,9 +224,11 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """
 
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
-        """Returns the stored sequence numbers of a Box in [first, last], rising."""
+        """Returns the stored sequence numbers of a Box in [first, last], rising: without those of intervals
+        and disturbances, which `intervals` has."""
 
-    def highest_sequence(self, box_id: str) -> int | None: ...
+    def highest_sequence(self, box_id: str) -> int | None:
+        """Returns the highest of them; None without any."""
 
     def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> set[tuple[str, int]]:
         """Inserts minutes, or widens existing ones, by (box_id, start_ms); their roll-up is then due again.
@@ -240,7 +247,9 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """Returns minutes, and hours where minutes are no longer kept."""
 
     def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
-        """Makes a slice of the due rows of the pyramids; returns how many (0 where nothing is due).
+        """Makes a slice of the due rows of the pyramids, and of the blocks of intervals; returns how many.
+
+        0: nothing is due.
 
         Trends stored by a version without roll-ups are rolled up too, in steps; after a stop it continues
         there.

@@ -126,7 +126,8 @@ class Source(SourceOfSdk):
         in_order = self._order(context)
 
         def rows(frames: Sequence[bytes]) -> list[Row]:
-            return in_order([row_of(measurement_from_frames(frames))])
+            measurement = measurement_from_frames(frames)
+            return in_order([row_of(measurement)] if measurement.is_window else [])
 
         with zmq.Context() as own, own.socket(zmq.SUB) as socket:
             socket.setsockopt(zmq.RCVHWM, WAITING)

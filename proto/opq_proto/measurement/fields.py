@@ -8,9 +8,10 @@ MQTT and the client use these names. This file imports nothing of ours.
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "whole", "number", "flag", "source", "bound"]
+Kind = Literal["text", "whole", "number", "flag", "source", "bound", "message"]
 """Kind of a field's values. `source` is a TimeSource: a word in JSON and a number in a store. `bound` is a
-whole number that saturates, and is unknown in JSON then."""
+whole number that saturates, and is unknown in JSON then. `message` has fields of its own, and stands in a
+Measurement without metrics, which only the store of intervals reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,13 @@ FIELDS = (
     MeasurementField(
         name="start_id", wire=1022, kind="whole", dtype="i8", exported=10,
         words="start of the Box in which its samples count",
+    ),
+    MeasurementField(
+        name="interval", wire=1010, kind="message", dtype="",
+        words="an interval of class A: 3 s, 10 s, 10 min or 2 h",
+    ),
+    MeasurementField(
+        name="disturbance", wire=1011, kind="message", dtype="", words="a dip, swell or interruption",
     ),
 )  # fmt: skip
 """In the order of `messages.Measurement`; its `metrics` (3 on the wire) are QUANTITIES and REMARKS."""

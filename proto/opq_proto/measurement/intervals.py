@@ -16,6 +16,19 @@ LENGTHS_MS = (3_000, 10_000, 600_000, 7_200_000)
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """One interval of class A, as a Measurement without metrics carries it; that has its Box and times."""
+
+    length_ms: int
+    """One of LENGTHS_MS."""
+    flagged: bool
+    coverage: float | None
+    """Share of its time that was measured, 0 .. 1; None: unknown, as for flicker, which says it by `pst`."""
+    values: Mapping[str, float | tuple[float, ...]]
+    """Quantity -> value, or one for each order; unknown ones are absent."""
+
+
+@dataclass(frozen=True, slots=True)
 class IntervalColumns:
     """The intervals of one length of one Box, in time order, each once."""
 

@@ -20,6 +20,12 @@ from opq_proto.messages import (
     Metric,
     nominal_or_none,
 )
+from opq_proto.wire.interval_message import (
+    read_disturbance,
+    read_interval,
+    write_disturbance,
+    write_interval,
+)
 from opq_proto.wire.opqbox3_pb2 import Command, Response
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire.waveforms import (
@@ -119,6 +125,10 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
             message.samples = measurement.samples
         if measurement.start_id:
             message.start_id = measurement.start_id
+        if measurement.interval is not None:
+            write_interval(message.interval, measurement.interval)
+        if measurement.disturbance is not None:
+            write_disturbance(message.disturbance, measurement.disturbance)
         return message.SerializeToString()
     except (ValueError, TypeError, EncodeError) as error:
         raise FrameError(f"Box {measurement.box_id}: measurement does not fit the wire: {error}") from error
@@ -144,12 +154,17 @@ def checked_message(data: bytes) -> WireMeasurement:
         message.timestamp_ms not in _TIMES_MS
         or start_ns not in _TIMES_NS  # absent reads as 0
         or end_ns not in _TIMES_NS
-        or (end_ns - start_ns > MAX_WINDOW_NS and message.HasField("start_ns"))
+        or (end_ns - start_ns > MAX_WINDOW_NS and message.HasField("start_ns") and is_window(message))
         or message.sequence > LARGEST
         or message.oldest_sequence > LARGEST
     ):
         raise FrameError(f"Box {message.box_id}: measurement with an impossible time or sequence")
     return message
+
+
+def is_window(message: WireMeasurement) -> bool:
+    """Whether it says what was measured in a window: it is neither an interval nor a disturbance."""
+    return not (message.HasField("interval") or message.HasField("disturbance"))
 
 
 def measurement_of(message: WireMeasurement, metrics: Mapping[str, Metric] | None = None) -> Measurement:
@@ -186,6 +201,16 @@ def measurement_of(message: WireMeasurement, metrics: Mapping[str, Metric] | Non
         message.first_sample if has("first_sample") and message.first_sample <= LARGEST else None,
         message.samples if has("samples") else None,
         message.start_id if 0 < message.start_id <= LARGEST else None,
+        read_interval(message.interval) if has("interval") else None,
+        read_disturbance(
+            message.disturbance,
+            str(message.box_id),
+            message.start_ns,
+            message.end_ns,
+            message.uncertainty_ns if has("uncertainty_ns") else UNKNOWN_UNCERTAINTY_NS,
+        )
+        if has("disturbance")
+        else None,
     )
 
 

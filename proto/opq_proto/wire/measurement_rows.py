@@ -15,7 +15,7 @@ from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS, Nominal, window_ns
 from opq_proto.errors import ForeignError, FrameError
 from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Measurement, TimeSource
-from opq_proto.wire.frames import LARGEST, TOPIC_BYTES, checked_message, measurement_of
+from opq_proto.wire.frames import LARGEST, TOPIC_BYTES, checked_message, is_window, measurement_of
 from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
@@ -63,6 +63,8 @@ class MeasurementRows:
     """Gathers rows, and returns them as batches."""
 
     def __init__(self) -> None:
+        self.intervals: list[Measurement] = []
+        """Intervals and disturbances, which are not rows of a batch."""
         self._batches: list[_Batch] = []
         self._next: dict[str, int] = {}
         """Box -> the first batch that has none of its rows, nor any earlier one."""
@@ -78,7 +80,9 @@ class MeasurementRows:
         box = message.box_id
         if frames[0] != b"%04d" % box and frames[0].lstrip(b"0") != str(box or "").encode():
             raise ForeignError(f"Box {box} in a message of {frames[0][:TOPIC_BYTES]!r}")
-        if not self._add_regular(message):
+        if not is_window(message):
+            self.intervals.append(measurement_of(message))
+        elif not self._add_regular(message):
             self.add(measurement_of(message))
 
     def _add_regular(self, message: WireMeasurement) -> bool:
@@ -169,13 +173,18 @@ def batches_of(rows: Iterable[Measurement], nominal_of: NominalOf) -> list[Numbe
 
 
 def batches_from_wire(
-    messages: Iterable[Sequence[bytes]], nominal_of: NominalOf
+    messages: Iterable[Sequence[bytes]], nominal_of: NominalOf, intervals: list[Measurement] | None = None
 ) -> tuple[list[NumberedColumns], list[FrameError]]:
-    """Returns Measurements with their topics as batches, and why messages could not be read."""
+    """Returns Measurements with their topics as batches, and why messages could not be read.
+
+    Intervals and disturbances, which have no metrics, are added to `intervals`, or left out.
+    """
     made, malformed = MeasurementRows(), []
     for frames in messages:
         try:
             made.add_frames(frames)
         except FrameError as error:
             malformed.append(error)
+    if intervals is not None:
+        intervals += made.intervals
     return made.batches(nominal_of), malformed

@@ -28,8 +28,37 @@ class Metric(_message.Message):
     average: float
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., average: _Optional[float] = ...) -> None: ...
 
+class Interval(_message.Message):
+    __slots__ = ("length_ms", "flagged", "coverage", "names", "averages", "least", "most")
+    LENGTH_MS_FIELD_NUMBER: _ClassVar[int]
+    FLAGGED_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    AVERAGES_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    length_ms: int
+    flagged: bool
+    coverage: float
+    names: _containers.RepeatedScalarFieldContainer[str]
+    averages: _containers.RepeatedScalarFieldContainer[float]
+    least: _containers.RepeatedScalarFieldContainer[float]
+    most: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, length_ms: _Optional[int] = ..., flagged: _Optional[bool] = ..., coverage: _Optional[float] = ..., names: _Optional[_Iterable[str]] = ..., averages: _Optional[_Iterable[float]] = ..., least: _Optional[_Iterable[float]] = ..., most: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Disturbance(_message.Message):
+    __slots__ = ("closed", "residual_v", "polyphase_group")
+    CLASS_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_V_FIELD_NUMBER: _ClassVar[int]
+    POLYPHASE_GROUP_FIELD_NUMBER: _ClassVar[int]
+    closed: bool
+    residual_v: float
+    polyphase_group: int
+    def __init__(self, closed: _Optional[bool] = ..., residual_v: _Optional[float] = ..., polyphase_group: _Optional[int] = ..., **kwargs) -> None: ...
+
 class Measurement(_message.Message):
-    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence", "nominal_v", "nominal_hz", "clock_id", "gateway_id", "first_sample", "samples", "start_id")
+    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence", "nominal_v", "nominal_hz", "interval", "disturbance", "clock_id", "gateway_id", "first_sample", "samples", "start_id")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +79,8 @@ class Measurement(_message.Message):
     OLDEST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     NOMINAL_V_FIELD_NUMBER: _ClassVar[int]
     NOMINAL_HZ_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    DISTURBANCE_FIELD_NUMBER: _ClassVar[int]
     CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     FIRST_SAMPLE_FIELD_NUMBER: _ClassVar[int]
@@ -68,12 +99,14 @@ class Measurement(_message.Message):
     oldest_sequence: int
     nominal_v: float
     nominal_hz: float
+    interval: Interval
+    disturbance: Disturbance
     clock_id: int
     gateway_id: int
     first_sample: int
     samples: int
     start_id: int
-    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ..., clock_id: _Optional[int] = ..., gateway_id: _Optional[int] = ..., first_sample: _Optional[int] = ..., samples: _Optional[int] = ..., start_id: _Optional[int] = ...) -> None: ...
+    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ..., interval: _Optional[_Union[Interval, _Mapping]] = ..., disturbance: _Optional[_Union[Disturbance, _Mapping]] = ..., clock_id: _Optional[int] = ..., gateway_id: _Optional[int] = ..., first_sample: _Optional[int] = ..., samples: _Optional[int] = ..., start_id: _Optional[int] = ...) -> None: ...
 
 class GetInfoCommand(_message.Message):
     __slots__ = ()

@@ -6,7 +6,8 @@ a Measurement without room was never acknowledged, and its Box sends it again.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from heapq import merge
 from itertools import islice
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
+from opq_cloud.makai.measurements.interval_queue import IntervalQueue
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
 from opq_cloud.makai.measurements.missed_minutes import MissedMinutes
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
@@ -22,7 +24,7 @@ from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, SILENT_S, Trends, 
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.kit.log import BoundLogger
-from opq_proto.messages import TREND_MS, Trend
+from opq_proto.messages import TREND_MS, Measurement, Trend
 from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
 
 RETRY_S = 1.0
@@ -51,6 +53,7 @@ class MeasurementWriter:
         acknowledge: Callable[[str, str], None],
     ) -> None:
         self._waiting = MeasurementQueue(config.queue_rows)
+        self._intervals = IntervalQueue(counters)
         self._store = store
         self._config = config
         self._counters = counters
@@ -87,6 +90,10 @@ class MeasurementWriter:
         """Accepts a batch of Measurements; never blocks; from any thread."""
         self._waiting.offer(columns)
 
+    def accept_intervals(self, rows: Sequence[Measurement]) -> None:
+        """Accepts intervals and disturbances; never blocks; from any thread."""
+        self._intervals.offer(rows)
+
     def without_stored(self, columns: NumberedColumns) -> NumberedColumns:
         """Returns rows that were sent again without those that are stored, which need not be judged and are
         counted. From any thread.
@@ -117,7 +124,7 @@ class MeasurementWriter:
         while not stop.is_set():
             self._gather(stop)
             self._began_s = time.monotonic()
-            stored = self._flush()
+            stored = self._flush() and self._flush_intervals()
             now = time.monotonic()
             if now >= next_acknowledgement:
                 next_acknowledgement = now + self._config.ack_interval_s
@@ -128,7 +135,7 @@ class MeasurementWriter:
             if not stored:
                 stop.wait(RETRY_S)
         self._receive(None, 1, 0.0)
-        if self._flush():
+        if self._flush() and self._flush_intervals():
             self._put_trends(time.monotonic(), everything=True)
             self._acknowledge_all()
 
@@ -182,6 +189,28 @@ class MeasurementWriter:
         self._batch = []
         return True
 
+    def _flush_intervals(self) -> bool:
+        """Stores waiting intervals and disturbances; False: the store refused them, and they are kept."""
+        while rows := self._intervals.first(BATCH_ROWS):
+            try:
+                self._know((row.box_id, row.sequence, row.oldest_sequence) for row in rows)
+                new = self._store.intervals.append(rows)
+            except StoreError as error:
+                self._counters.add("store_errors")
+                if self._refused is None:
+                    self._log.error("store.failing", error=str(error), waiting=len(rows))
+                self._refused = str(error)
+                return False
+            self._refused = None
+            self._counters.add("intervals_stored", new)
+            self._counters.add("intervals_doubled", len(rows) - new)
+            self._intervals.remove(len(rows))
+            for row in rows:
+                if row.sequence is not None:
+                    self._trackers[row.box_id].add(row.sequence, row.oldest_sequence)
+                    self._to_acknowledge.add(row.box_id)
+        return True
+
     def _drop_stored(self) -> int:
         """Drops rows that were sent again and stored while they waited; returns how many rows are left."""
         left = (self.without_stored(each) if each.backfilled else each for each in self._batch)
@@ -205,26 +234,33 @@ class MeasurementWriter:
         )
 
     def _know_boxes(self) -> None:
-        """Reads the stored numbers of new Boxes. Raises StoreError: they could not be read."""
-        firsts: dict[str, tuple[int | None, int | None]] = {}
+        """Reads the stored numbers of the batch's new Boxes. Raises StoreError: they could not be read."""
         for columns in self._batch:
-            for at, box_id in enumerate(columns.ids):
-                if box_id not in self._trackers and box_id not in firsts:
-                    sequence, oldest = int(columns.sequence[at]), int(columns.oldest[at])
-                    firsts[box_id] = None if sequence < 0 else sequence, None if oldest < 0 else oldest
-        for box_id, numbers in firsts.items():
-            self._trackers[box_id] = self._prime(box_id, *numbers)
+            rows = zip(columns.ids, columns.sequence.tolist(), columns.oldest.tolist(), strict=True)
+            self._know(
+                (box_id, None if sequence < 0 else sequence, None if oldest < 0 else oldest)
+                for box_id, sequence, oldest in rows
+            )
+
+    def _know(self, rows: Iterable[tuple[str, int | None, int | None]]) -> None:
+        """Reads the stored numbers of new Boxes: each with its first number, and the oldest that it holds."""
+        for box_id, sequence, oldest in rows:
+            if box_id not in self._trackers:
+                self._trackers[box_id] = self._prime(box_id, sequence, oldest)
 
     def _prime(self, box_id: str, sequence: int | None, oldest: int | None) -> SequenceTracker:
         """Returns the stored numbers of a Box, from its oldest one on."""
         if sequence is None:
             return SequenceTracker()
-        highest = self._store.highest_sequence(box_id)
+        found = self._store.highest_sequence(box_id), self._store.intervals.highest_sequence(box_id)
+        highest = max((each for each in found if each is not None), default=None)
         if highest is None:
             return SequenceTracker()
         first = oldest if oldest is not None else highest
         first = max(min(first, highest), highest - PRIME_LIMIT)
-        return SequenceTracker(self._store.sequences(box_id, first, highest), first)
+        stored = self._store.sequences(box_id, first, highest)
+        of_intervals = self._store.intervals.sequences(box_id, first, highest)
+        return SequenceTracker(merge(stored, of_intervals), first)
 
     def _acknowledge_all(self) -> None:
         while self._again:

@@ -86,8 +86,9 @@ class MeasurementFeed:
         self._connections.check()
         for row in found:
             self._note_sequence(row)
-        self._counters.add("measurements", len(found))
-        return found
+        windows = [row for row in found if row.is_window]
+        self._counters.add("measurements", len(windows))
+        return windows
 
     def _note_sequence(self, row: Measurement) -> None:
         if row.sequence is None or row.backfilled:

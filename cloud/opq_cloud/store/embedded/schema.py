@@ -220,6 +220,28 @@ MIGRATIONS = (
         (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand,
             samples_began_ns, start_id);
     """,
+    """
+    CREATE TABLE intervals_new (
+        box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, start_ns INTEGER NOT NULL,
+        sequence INTEGER NOT NULL, body BLOB NOT NULL,
+        PRIMARY KEY (box_id, length_ms, start_ns, sequence)) WITHOUT ROWID;
+    CREATE TABLE intervals_due (
+        start_ms INTEGER NOT NULL, length_ms INTEGER NOT NULL, box_id TEXT NOT NULL,
+        PRIMARY KEY (start_ms, length_ms, box_id)) WITHOUT ROWID;
+    CREATE TABLE interval_numbers (
+        box_id TEXT NOT NULL, sequence INTEGER NOT NULL, expire_at INTEGER NOT NULL,
+        PRIMARY KEY (box_id, sequence));
+    CREATE INDEX interval_numbers_expire ON interval_numbers (expire_at);
+    CREATE TABLE interval_blocks (
+        box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, level INTEGER NOT NULL, start_ms INTEGER NOT NULL,
+        packed BLOB NOT NULL, PRIMARY KEY (box_id, length_ms, level, start_ms));
+    CREATE INDEX interval_blocks_by_start ON interval_blocks (start_ms);
+    CREATE TABLE disturbances (
+        box_id TEXT NOT NULL, family TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
+        closed INTEGER NOT NULL, kind TEXT NOT NULL, uncertainty_ns INTEGER NOT NULL, residual_v REAL,
+        polyphase_group INTEGER NOT NULL, PRIMARY KEY (box_id, family, start_ns));
+    CREATE INDEX disturbances_by_start ON disturbances (start_ns);
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

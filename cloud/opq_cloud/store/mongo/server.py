@@ -177,6 +177,17 @@ class MongoServer:
         db.opq_incident_boxes.create_index(by_start)
         db.opq_incident_boxes.create_index([("box_id", ASCENDING), *by_start])
         self._index(db.opq_boxes, "box_id", unique=True)
+        for name, fields in (
+            ("opq_intervals_new", ("box_id", "length_ms", "start_ns")),
+            ("opq_intervals_due", ("start_ms", "length_ms", "box_id")),
+            ("opq_interval_numbers", ("box_id", "sequence")),
+            ("opq_interval_numbers", ("expire_at",)),
+            ("opq_interval_blocks", ("box_id", "length_ms", "level", "start_ms")),
+            ("opq_interval_blocks", ("start_ms",)),
+            ("opq_disturbances", ("box_id", "start_ns")),
+            ("opq_disturbances", ("start_ns",)),
+        ):
+            db[name].create_index([(field, ASCENDING) for field in fields])
 
     def _unique_sequences(self) -> None:
         """Makes the index of `sequences`, unique as a second guard after `_id`; old rows have no sequence."""

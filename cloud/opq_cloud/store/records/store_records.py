@@ -9,6 +9,7 @@ from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.boxes import BoxRecords
 from opq_cloud.store.records.events import EventRecords
 from opq_cloud.store.records.findings import FindingRecords
+from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.records.makai import MakaiRecords
 from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS
 from opq_cloud.store.records.trends import TrendRecords
@@ -22,6 +23,7 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(driver)
+        self.intervals = IntervalRecords(driver)
         self._expired: dict[str, int] = {}
         self._expired_lock = Lock()
 
@@ -57,6 +59,7 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
         gone = {
             "measurements": self._expire_log(now_s, slice_rows),
             "trends": self._expire_trends(now_s, slice_rows),
+            "intervals": self.intervals.expire(now_s, slice_rows),
         }
         gone |= self._driver.write(job)
         with self._expired_lock:
@@ -74,6 +77,10 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
             for table in (EVENTS, BOX_EVENTS, INCIDENTS, BOXES):
                 counts[table.name] = documents.count(table)
             return {**counts, "fs.files": documents.count_files()}
+
+    def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
+        made = super().roll_up(now_ms, slice_rows)
+        return made or self.intervals.settle(now_ms, slice_rows)
 
     def sizes(self) -> dict[str, int]:
         counts = self.counts()

@@ -118,3 +118,61 @@ HEIRS = Table(
     id_field="incident_id",
     versioned=False,
 )
+INTERVALS_NEW = Table(
+    "intervals_new",
+    ("box_id", "length_ms", "start_ns", "sequence"),
+    "opq_intervals_new",
+    columns=_own("box_id", "length_ms", "start_ns", "sequence", "body"),
+    in_columns=True,
+    identity=lambda one: f"{one['box_id']}/{one['length_ms']}/{one['start_ns']}/{one['sequence']}",
+    wide=True,
+    versioned=False,
+)
+INTERVAL_BLOCKS = Table(
+    "interval_blocks",
+    ("box_id", "length_ms", "level", "start_ms"),
+    "opq_interval_blocks",
+    columns=_own("box_id", "length_ms", "level", "start_ms", "packed"),
+    in_columns=True,
+    identity=lambda one: f"{one['box_id']}/{one['length_ms']}/{one['level']}/{one['start_ms']}",
+    versioned=False,
+)
+INTERVALS_DUE = Table(
+    "intervals_due",
+    ("start_ms", "length_ms", "box_id"),
+    "opq_intervals_due",
+    columns=_own("start_ms", "length_ms", "box_id"),
+    in_columns=True,
+    identity=lambda one: f"{one['box_id']}/{one['length_ms']}/{one['start_ms']}",
+    versioned=False,
+)
+INTERVAL_NUMBERS = Table(
+    "interval_numbers",
+    ("box_id", "sequence"),
+    "opq_interval_numbers",
+    columns=_own("box_id", "sequence", "expire_at"),
+    in_columns=True,
+    identity=lambda one: f"{one['box_id']}:{one['sequence']}",
+    wide=True,
+    versioned=False,
+)
+DISTURBANCES = Table(
+    "disturbances",
+    ("box_id", "family", "start_ns"),
+    "opq_disturbances",
+    columns=_own(
+        "box_id",
+        "family",
+        "start_ns",
+        "end_ns",
+        "closed",
+        "kind",
+        "uncertainty_ns",
+        "residual_v",
+        "polyphase_group",
+    ),
+    in_columns=True,
+    identity=lambda one: f"{one['box_id']}/{one['family']}/{one['start_ns']}",
+    wide=True,
+    versioned=False,
+)

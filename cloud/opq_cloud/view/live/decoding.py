@@ -7,7 +7,7 @@ from math import isfinite
 from opq_proto.errors import ForeignError, FrameError
 from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.frames import checked_message, measurement_of
+from opq_proto.wire.frames import checked_message, is_window, measurement_of
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 _ONE, _THREE, _ALL = struct.Struct("=f"), struct.Struct("=3f"), struct.Struct("=12f")
@@ -26,7 +26,8 @@ def decoded(messages: Sequence[Sequence[bytes]]) -> tuple[list[Measurement], lis
             message = checked_message(frames[-1])
             if frames[0].lstrip(b"0") != str(message.box_id or "").encode():
                 raise ForeignError(f"Box {message.box_id} in a message of {frames[0]!r}")
-            found.append(measurement_of(message, _packed(message)))
+            if is_window(message):  # an interval or a disturbance shows nothing live
+                found.append(measurement_of(message, _packed(message)))
         except FrameError as error:
             malformed.append(error)
     return found, malformed

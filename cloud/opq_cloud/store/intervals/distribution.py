@@ -1,0 +1,229 @@
+"""Distributions that can be added: how many intervals had a value in each of fixed bins. Pure.
+
+The bins never change and have one width for each unit, so that the distribution of a year is the sum of those
+of its days, in any order. A quantile is the middle of its bin, so it is off by half a width at most:
+
+| unit | width | half of it |
+| --- | --- | --- |
+| V | 0.05 | 0.025 V: 0.011 % of 230 V, 0.021 % of 120 V |
+| Hz | 0.001 | 0.5 mHz |
+| ratio | 0.0002 | 0.01 % |
+| Pst, Plt, Pinst | 0.005 | 0.0025 |
+| Hz/s | 0.01 | 0.005 Hz/s |
+
+Intervals that are flagged are counted apart, because a standard may leave them out.
+"""
+
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.errors import StoreError
+from opq_proto.measurement.intervals import IntervalColumns
+
+WIDTHS = {"_v": 0.05, "_hz": 0.001, "_ratio": 0.0002, "_per_s": 0.01}
+OTHER_WIDTH = 0.005
+_MOST_BINS = 2**40
+"""A value of more bins counts in the last one."""
+
+
+def bin_width(name: str) -> float:
+    """Returns the width of the bins of a quantity."""
+    return next((width for end, width in WIDTHS.items() if name.endswith(end)), OTHER_WIDTH)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Distribution:
+    """How often each value was measured."""
+
+    width: float
+    bins: NDArray[np.int64]
+    """(b,) rising; a bin is floor(value / width)."""
+    counts: NDArray[np.int64]
+    """(b,) intervals."""
+    least: float
+    most: float
+    total: float
+    """Sum of the values; least and most are NaN where there is none."""
+
+    @property
+    def count(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def mean(self) -> float | None:
+        count = self.count
+        return self.total / count if count else None
+
+    def quantile(self, share: float) -> float | None:
+        """Returns the value that `share` (0 to 1) of the intervals do not exceed; None without any."""
+        if not len(self.bins):
+            return None
+        passed = np.cumsum(self.counts)
+        at = int(np.searchsorted(passed, share * passed[-1] * (1 - 1e-12)))
+        middle = (float(self.bins[min(at, len(self.bins) - 1)]) + 0.5) * self.width
+        return min(max(middle, self.least), self.most)
+
+    def share_above(self, limit: float) -> float | None:
+        """Returns the share of intervals in bins whose middle is above a limit; None without any."""
+        count = self.count
+        if not count:
+            return None
+        above = (self.bins + 0.5) * self.width > limit
+        return float(self.counts[above].sum()) / count
+
+
+def distribution_of(name: str, values: NDArray[np.float32]) -> Distribution:
+    """Returns the distribution of values; NaN is left out."""
+    width = bin_width(name)
+    known = values[~np.isnan(values)].astype(np.float64)
+    if not len(known):
+        nothing = np.empty(0, np.int64)
+        return Distribution(width, nothing, nothing, math.nan, math.nan, 0.0)
+    places = np.clip(np.floor(known / width), -_MOST_BINS, _MOST_BINS).astype(np.int64)
+    bins, counts = np.unique(places, return_counts=True)
+    return Distribution(
+        width, bins, counts, float(known.min()), float(known.max()), math.fsum(known.tolist())
+    )
+
+
+def added(parts: Sequence[Distribution]) -> Distribution:
+    """Returns the sum of distributions with bins of one width; at least one."""
+    if len(parts) == 1:
+        return parts[0]
+    places, where = np.unique(np.concatenate([part.bins for part in parts]), return_inverse=True)
+    counts = np.zeros(len(places), np.int64)
+    np.add.at(counts, where, np.concatenate([part.counts for part in parts]))
+    known = [part for part in parts if len(part.bins)]
+    return Distribution(
+        parts[0].width,
+        places,
+        counts,
+        min((part.least for part in known), default=math.nan),
+        max((part.most for part in known), default=math.nan),
+        math.fsum(part.total for part in known),
+    )
+
+
+Key = tuple[str, int, bool]
+"""Quantity, place of the order in its row (0 where it has one value), whether flagged."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalSummary:
+    """What the intervals of one length of a Box were like over a span."""
+
+    intervals: int = 0
+    flagged: int = 0
+    covered: float = 0.0
+    """Sum of their coverage; an unknown one counts as 0."""
+    parts: Mapping[Key, Distribution] = field(default_factory=dict)
+
+    def distribution(self, name: str, place: int = 0, flagged: bool = True) -> Distribution:
+        """Returns the distribution of a quantity, or of one order of it.
+
+        Args:
+            place: 0 is the first order: the fundamental of `harmonics_v`.
+            flagged: whether flagged intervals count, too.
+        """
+        keys = [(name, place, False), *([(name, place, True)] if flagged else [])]
+        found = [self.parts[key] for key in keys if key in self.parts]
+        return added(found) if found else distribution_of(name, np.empty(0, np.float32))
+
+    def orders(self, name: str) -> int:
+        """Returns the number of orders of a quantity: 1 where it has one value, 0 where it is not known."""
+        return max((place + 1 for each, place, _ in self.parts if each == name), default=0)
+
+    @property
+    def names(self) -> list[str]:
+        return sorted({name for name, _, _ in self.parts})
+
+
+def summary_of(columns: IntervalColumns) -> IntervalSummary:
+    """Returns the summary of intervals."""
+    flagged = columns.flagged
+    parts: dict[Key, Distribution] = {}
+    for name, value in columns.values.items():
+        rows = value if value.ndim > 1 else value[:, np.newaxis]
+        for place in range(rows.shape[1]):
+            for mark, chosen in ((False, ~flagged), (True, flagged)):
+                found = distribution_of(name, rows[chosen, place])
+                if len(found.bins):
+                    parts[name, place, mark] = found
+    covered = columns.coverage[~np.isnan(columns.coverage)].astype(np.float64)
+    return IntervalSummary(len(flagged), int(flagged.sum()), math.fsum(covered.tolist()), parts)
+
+
+def summed(found: Iterable[IntervalSummary]) -> IntervalSummary:
+    """Returns the sum of summaries."""
+    every = list(found)
+    if len(every) == 1:
+        return every[0]
+    by_key: dict[Key, list[Distribution]] = {}
+    for each in every:
+        for key, part in each.parts.items():
+            by_key.setdefault(key, []).append(part)
+    return IntervalSummary(
+        sum(each.intervals for each in every),
+        sum(each.flagged for each in every),
+        math.fsum(each.covered for each in every),
+        {key: added(parts) for key, parts in by_key.items()},
+    )
+
+
+class _Packed(msgspec.Struct, array_like=True):
+    intervals: int
+    flagged: int
+    covered: float
+    keys: list[tuple[str, int, bool, int]]
+    """A key, and the number of its bins; these and their counts follow each other in `bins` and `counts`."""
+    data: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Packed).decode
+
+
+def pack_summary(summary: IntervalSummary) -> bytes:
+    """Packs a summary with a checksum (CRC-32, the first four bytes)."""
+    parts = list(summary.parts.values())
+    keys = [(*key, len(part.bins)) for key, part in summary.parts.items()]
+    arrays = [
+        np.concatenate([np.diff(part.bins, prepend=np.int64(0)) for part in parts] or [np.empty(0, np.int64)])
+        .astype("<i8").view(np.uint8).reshape(-1, 8).T.tobytes(),
+        np.concatenate([part.counts for part in parts] or [np.empty(0, np.int64)])
+        .astype("<i8").view(np.uint8).reshape(-1, 8).T.tobytes(),
+        np.array([(part.least, part.most, part.total) for part in parts], "<f8").T.tobytes(),
+    ]  # fmt: skip
+    data = zlib.compress(b"".join(arrays), 1)
+    body = zlib.compress(_encode(_Packed(summary.intervals, summary.flagged, summary.covered, keys, data)), 1)
+    return zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def unpack_summary(packed: bytes) -> IntervalSummary:
+    """Raises StoreError: the bytes are not those that were packed."""
+    try:
+        if zlib.crc32(memoryview(packed)[4:]) != int.from_bytes(packed[:4], "little"):
+            raise ValueError("its checksum differs")
+        head = _decode(zlib.decompress(packed[4:]))
+        data = zlib.decompress(head.data)
+        bins = sum(count for *_, count in head.keys)
+        pairs = np.frombuffer(data, np.uint8, 16 * bins).reshape(2, 8, bins).transpose(0, 2, 1)
+        steps, counts = np.ascontiguousarray(pairs).view("<i8").reshape(2, bins)
+        facts = np.frombuffer(data, "<f8", offset=16 * bins).reshape(3, len(head.keys)).T.tolist()
+    except (zlib.error, msgspec.DecodeError, ValueError) as error:
+        raise StoreError(f"a summary of intervals is damaged ({error})") from error
+    parts: dict[Key, Distribution] = {}
+    at = 0
+    for (name, place, flagged, count), (least, most, total) in zip(head.keys, facts, strict=True):
+        until = at + count
+        parts[name, place, flagged] = Distribution(
+            bin_width(name), np.cumsum(steps[at:until]), counts[at:until], least, most, total
+        )
+        at = until
+    return IntervalSummary(head.intervals, head.flagged, head.covered, parts)

@@ -1,0 +1,194 @@
+"""Rows of intervals as columns, each interval once: what came in parts is one row. Pure.
+
+An interval comes in two messages: what the windows gave, which has a coverage, and flicker (FLICKER). A Box
+that started again within ten minutes sends two parts of them. The part with the greater coverage counts as a
+whole, and the flicker with the greater values. So the result does not depend on the order of arrival, and a
+repeat changes nothing.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.messages import Measurement
+
+FLICKER = ("pst", "plt", "pinst_max")
+"""Quantities of the flickermeter, in the order in which they decide which part counts."""
+Values = dict[str, tuple[float, ...]]
+"""Quantity -> one value, or one for each order, in single precision."""
+_Rank = tuple[Any, ...]
+
+
+class IntervalRow:
+    """One interval: the best of the parts that came so far."""
+
+    __slots__ = ("coverage", "end_ns", "flagged", "flicker", "flicker_flagged", "start_ns", "values")
+
+    def __init__(self, start_ns: int, end_ns: int) -> None:
+        self.start_ns, self.end_ns = start_ns, end_ns
+        self.coverage = math.nan
+        self.flagged = self.flicker_flagged = False
+        self.values: Values = {}
+        self.flicker: Values = {}
+
+    def add(self, end_ns: int, flagged: bool, coverage: float, values: Values) -> None:
+        """Adds a part. `coverage` NaN: unknown."""
+        self.end_ns = max(self.end_ns, end_ns)
+        flicker = {name: values[name] for name in FLICKER if name in values}
+        others = {name: value for name, value in values.items() if name not in FLICKER}
+        if (others or not math.isnan(coverage)) and _rank(coverage, flagged, others) > _rank(
+            self.coverage, self.flagged, self.values
+        ):
+            self.coverage, self.flagged, self.values = coverage, flagged, others
+        if flicker and _flicker_rank(flicker) > _flicker_rank(self.flicker):
+            self.flicker, self.flicker_flagged = flicker, flagged
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether the windows' part is flagged; the flicker's says so only where that is all there is."""
+        return self.flagged if self.values or not math.isnan(self.coverage) else self.flicker_flagged
+
+
+def _rank(coverage: float, flagged: bool, values: Values) -> _Rank:
+    known = -1.0 if math.isnan(coverage) else coverage
+    return known, len(values), not flagged, sorted(values.items())
+
+
+def _flicker_rank(flicker: Values) -> _Rank:
+    return tuple(flicker.get(name, ()) for name in FLICKER)
+
+
+def rows_of_measurements(found: Iterable[Measurement]) -> dict[int, IntervalRow]:
+    """Returns start -> row of the intervals of one Box and length; others are passed over."""
+    rows: dict[int, IntervalRow] = {}
+    for each in found:
+        if each.interval is None or each.start_ns is None or each.end_ns is None:
+            continue
+        given = {
+            name: value if isinstance(value, tuple) else (value,)
+            for name, value in each.interval.values.items()
+        }
+        coverage = math.nan if each.interval.coverage is None else each.interval.coverage
+        row = rows.get(each.start_ns)
+        if row is None:
+            row = rows[each.start_ns] = IntervalRow(each.start_ns, each.end_ns)
+        row.add(each.end_ns, each.interval.flagged, coverage, given)
+    return rows
+
+
+def add_columns(rows: dict[int, IntervalRow], columns: IntervalColumns) -> None:
+    """Adds rows that are columns."""
+    lists = {name: value.tolist() for name, value in columns.values.items()}
+    facts = zip(
+        columns.start_ns.tolist(),
+        columns.end_ns.tolist(),
+        columns.flagged.tolist(),
+        columns.coverage.tolist(),
+        strict=True,
+    )
+    for at, (start_ns, end_ns, flagged, coverage) in enumerate(facts):
+        values: Values = {}
+        for name, column in lists.items():
+            each = column[at]
+            if isinstance(each, list):
+                known = tuple(each[: _known_orders(each)])
+                if known:
+                    values[name] = known
+            elif not math.isnan(each):
+                values[name] = (each,)
+        row = rows.get(start_ns)
+        if row is None:
+            row = rows[start_ns] = IntervalRow(start_ns, end_ns)
+        row.add(end_ns, flagged, coverage, values)
+
+
+def _known_orders(row: Sequence[float]) -> int:
+    return next((at for at, each in enumerate(row) if math.isnan(each)), len(row))
+
+
+def columns_of(box_id: str, length_ms: int, rows: Mapping[int, IntervalRow]) -> IntervalColumns:
+    """Returns rows as columns, in time order."""
+    found = [rows[start_ns] for start_ns in sorted(rows)]
+    widths: dict[str, int] = {}
+    for row in found:
+        for part in (row.values, row.flicker):
+            for name, value in part.items():
+                widths[name] = max(widths.get(name, 0), len(value))
+    values: dict[str, NDArray[np.float32]] = {}
+    for name in sorted(widths):
+        width = widths[name]
+        flicker = name in FLICKER
+        column = [(row.flicker if flicker else row.values).get(name, ()) for row in found]
+        if all(len(value) == width for value in column):
+            filled = np.array(column, np.float32)
+        else:
+            filled = np.full((len(found), width), np.nan, np.float32)
+            for at, value in enumerate(column):
+                filled[at, : len(value)] = value
+        values[name] = filled[:, 0] if width == 1 and name not in WIDE else filled
+    return IntervalColumns(
+        box_id,
+        length_ms,
+        np.array([row.start_ns for row in found], np.int64),
+        np.array([row.end_ns for row in found], np.int64),
+        np.array([row.is_flagged for row in found], np.bool_),
+        np.array([row.coverage for row in found], np.float32),
+        values,
+    )
+
+
+WIDE = ("harmonics_v", "interharmonics_v")
+"""Quantities with a value for each order, also where one order is all that is known."""
+
+
+def joined(box_id: str, length_ms: int, parts: Sequence[IntervalColumns]) -> IntervalColumns:
+    """Joins columns that follow each other in time, without an interval in two of them."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return columns_of(box_id, length_ms, {})
+    count = sum(len(part.start_ns) for part in parts)
+    widths: dict[str, tuple[int, ...]] = {}
+    for part in parts:
+        for name, value in part.values.items():
+            widths[name] = max(widths.get(name, ()), value.shape[1:])
+    values = {name: np.full((count, *shape), np.nan, np.float32) for name, shape in widths.items()}
+    at = 0
+    for part in parts:
+        until = at + len(part.start_ns)
+        for name, value in part.values.items():
+            if value.ndim == 1:
+                values[name][at:until] = value
+            else:
+                values[name][at:until, : value.shape[1]] = value
+        at = until
+    return IntervalColumns(
+        box_id,
+        length_ms,
+        np.concatenate([part.start_ns for part in parts]),
+        np.concatenate([part.end_ns for part in parts]),
+        np.concatenate([part.flagged for part in parts]),
+        np.concatenate([part.coverage for part in parts]),
+        values,
+    )
+
+
+def within(columns: IntervalColumns, start_ns: int, end_ns: int) -> IntervalColumns:
+    """Returns the intervals that begin in [start_ns, end_ns)."""
+    first, last = np.searchsorted(columns.start_ns, (start_ns, end_ns)).tolist()
+    if first == 0 and last == len(columns.start_ns):
+        return columns
+    part = slice(first, last)
+    return IntervalColumns(
+        columns.box_id,
+        columns.length_ms,
+        columns.start_ns[part],
+        columns.end_ns[part],
+        columns.flagged[part],
+        columns.coverage[part],
+        {name: value[part] for name, value in columns.values.items()},
+    )

@@ -1,0 +1,556 @@
+"""Intervals and disturbances of class A, as Boxes send them in fields 1010 and 1011 of a Measurement.
+
+    append -> NEW, a row each; DUE, a mark of its block
+    settle -> BLOCKS, level ROWS: a day's intervals as columns, all in order, each once (`interval_block`)
+              BLOCKS, levels DAY and MONTH: how its values are distributed (`distribution`)
+
+A reader sees the rows of NEW and of the blocks as one. A row that comes late makes its block, day and month
+again. Each step of a job is atomic: rows are put before the mark, the mark before their numbers, the block
+before its rows are removed; so a process that is killed leaves nothing undone that a repeat does not do.
+"""
+
+import calendar
+import math
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from opq_cloud.store.driver import Documents, Driver, Fields
+from opq_cloud.store.intervals.distribution import (
+    IntervalSummary,
+    pack_summary,
+    summary_of,
+    summed,
+    unpack_summary,
+)
+from opq_cloud.store.intervals.interval_block import DAY_NS, pack_block, unpack_block
+from opq_cloud.store.intervals.interval_rows import (
+    IntervalRow,
+    add_columns,
+    columns_of,
+    joined,
+    within,
+)
+from opq_cloud.store.records.tables import DISTURBANCES, INTERVAL_BLOCKS, INTERVAL_NUMBERS, INTERVALS_DUE
+from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
+from opq_proto.measurement.intervals import LENGTHS_MS, Disturbance, Interval, IntervalColumns
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
+
+ROWS, DAY, MONTH = 0, 1, 2
+"""Levels of INTERVAL_BLOCKS."""
+DAY_MS = DAY_NS // 1_000_000
+HOUR_MS = 3_600_000
+BLOCK_MS = {3_000: HOUR_MS, 10_000: HOUR_MS}
+"""Length of interval -> time that a block spans; the others span a day."""
+SETTLE_MS = 30 * 60_000
+"""A block is made this long after its time is over, so that it is made once."""
+NUMBERS_KEPT_S = 90 * 86_400
+"""Numbers of stored rows are known for this long: a gateway's queue is shorter. A later repeat changes
+nothing either, but is counted as new."""
+KEPT_DAYS = 3653
+"""Ten years."""
+KINDS = ("dip", "swell", "interruption")
+"""Disturbances that are stored; a dip that becomes an interruption is one of them."""
+_FAMILY = {"dip": "low", "interruption": "low", "swell": "high"}
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRow:
+    """How the intervals of a day or month were distributed."""
+
+    start_ms: int
+    end_ms: int
+    summary: IntervalSummary
+
+
+class _Body(msgspec.Struct, array_like=True):
+    end_ns: int
+    flagged: bool
+    coverage: float
+    values: dict[str, float | bytes]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Body).decode
+
+
+class IntervalRecords:
+    """The store's intervals and disturbances; from any thread. Raises StoreError as the store does."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._kept_days = KEPT_DAYS
+        self._swept_hour: int | None = None
+
+    def keep(self, days: int) -> None:
+        """Sets how long intervals and disturbances are kept; 0: for ever."""
+        self._kept_days = days
+
+    def append(self, rows: Iterable[Measurement]) -> int:
+        """Stores the intervals and disturbances of these Measurements; returns how many are new.
+
+        Unique by (box_id, sequence). On disk when it returns. Other Measurements, and lengths and kinds that
+        are not stored, only have their number noted.
+        """
+        wanted = list(rows)
+        if not wanted:
+            return 0
+        expire_at = int(time.time()) + NUMBERS_KEPT_S
+
+        def job(documents: Documents) -> int:
+            fresh = _without_known(documents, wanted)
+            new = [document for each in fresh if (document := _new_row(each)) is not None]
+            documents.put(NEW, new)
+            documents.put(INTERVALS_DUE, _marks(new))
+            for each in fresh:
+                if each.disturbance is not None and each.disturbance.kind in KINDS:
+                    _put_disturbance(documents, each.disturbance, each.end_ns or 0)
+            documents.put(
+                INTERVAL_NUMBERS,
+                [
+                    {"box_id": each.box_id, "sequence": each.sequence, "expire_at": expire_at}
+                    for each in fresh
+                    if each.sequence is not None
+                ],
+            )
+            return len(fresh)
+
+        return self._driver.write(job)
+
+    def sequences(self, box_id: str, first: int, last: int) -> list[int]:
+        """Returns the numbers of stored rows of a Box in [first, last], rising."""
+        span = [("box_id", "=", box_id), ("sequence", ">=", first), ("sequence", "<=", last)]
+        with self._driver.read() as documents:
+            found = documents.find(INTERVAL_NUMBERS, span, sort=("sequence",), fields=("sequence",))
+            return [int(each["sequence"]) for each in found]
+
+    def highest_sequence(self, box_id: str) -> int | None:
+        with self._driver.read() as documents:
+            of_box = [("box_id", "=", box_id)]
+            found = documents.find(
+                INTERVAL_NUMBERS, of_box, sort=("-sequence",), limit=1, fields=("sequence",)
+            )
+            return next((int(each["sequence"]) for each in found), None)
+
+    # Reading
+    def read(
+        self,
+        box_id: str,
+        length_ms: int,
+        start_ns: int,
+        end_ns: int,
+        names: Collection[str] | None = None,
+    ) -> IntervalColumns:
+        """Returns the intervals of a Box that begin in [start_ns, end_ns), in time order, each once.
+
+        Args:
+            length_ms: one of LENGTHS_MS.
+            names: quantities that are wanted; None: all. One that no interval has is not in the columns.
+        Raises:
+            ValueError: the length is not one of LENGTHS_MS.
+        """
+        if length_ms not in LENGTHS_MS:
+            raise ValueError(f"{length_ms} ms is not a length of intervals; want one of {LENGTHS_MS}")
+        with self._driver.read() as documents:
+            return _read(documents, box_id, length_ms, start_ns, end_ns, names)
+
+    def newest_ns(self, box_id: str, length_ms: int) -> int | None:
+        """Returns the start of the newest interval of a Box; None without any."""
+        of_box: list[Any] = [("box_id", "=", box_id), ("length_ms", "=", length_ms)]
+        with self._driver.read() as documents:
+            new = documents.find(NEW, of_box, sort=("-start_ns",), limit=1, fields=("start_ns",))
+            found = [int(each["start_ns"]) for each in new]
+            rows = [*of_box, ("level", "=", ROWS)]
+            for block in documents.find(INTERVAL_BLOCKS, rows, sort=("-start_ms",), limit=1):
+                columns = unpack_block(box_id, length_ms, block["packed"], ())
+                found.append(int(columns.start_ns[-1]))
+        return max(found, default=None)
+
+    def box_ids(self) -> list[str]:
+        """Returns the Boxes of which intervals are stored."""
+        with self._driver.read() as documents:
+            found = set(documents.tally(INTERVAL_BLOCKS, [("level", "=", MONTH)], "box_id"))
+            return sorted(found | set(documents.tally(INTERVALS_DUE, (), "box_id")))
+
+    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
+        """Returns disturbances that begin in [start_ns, end_ns), by time and Box; None: of all Boxes."""
+        where: list[Any] = [("start_ns", ">=", start_ns), ("start_ns", "<", end_ns)]
+        if box_id is not None:
+            where = [("box_id", "=", box_id), *where]
+        with self._driver.read() as documents:
+            found = [_disturbance(each) for each in documents.find(DISTURBANCES, where)]
+        return sorted(found, key=lambda each: (each.start_ns, each.box_id, each.kind))
+
+    def summary(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalSummary:
+        """Returns how the intervals that begin in [start_ns, end_ns) are distributed.
+
+        Whole months and days (UTC) are read from their summaries, the rest from the intervals.
+        """
+        with self._driver.read() as documents:
+            return summed(_summaries(documents, box_id, length_ms, start_ns, end_ns))
+
+    def days(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> list[SummaryRow]:
+        """Returns a summary for each day (UTC) that begins in [start_ns, end_ns) and has intervals."""
+        with self._driver.read() as documents:
+            first, last = _days(start_ns), _days(end_ns)
+            unsettled = _unsettled_days(documents, box_id, length_ms, first * DAY_NS, last * DAY_NS)
+            rows = _stored_summaries(documents, box_id, length_ms, DAY, first * DAY_MS, last * DAY_MS)
+            for day in unsettled:
+                columns = _read(documents, box_id, length_ms, day * DAY_NS, (day + 1) * DAY_NS, None)
+                rows[day * DAY_MS] = summary_of(columns)
+        return [SummaryRow(at_ms, at_ms + DAY_MS, rows[at_ms]) for at_ms in sorted(rows)]
+
+    # Upkeep
+    def settle(self, now_ms: int, limit: int = 50) -> int:
+        """Makes blocks, and their days and months, of rows whose time is over; returns how many blocks."""
+        over = now_ms - SETTLE_MS
+        with self._driver.read() as documents:
+            due = _due(documents, over, limit)
+        for mark in due:
+            self._driver.write(lambda documents, mark=mark: _settle(documents, mark))  # type: ignore[misc]
+        return len(due)
+
+    def expire(self, now_s: int, limit: int) -> int:
+        """Removes a slice of what is too old, once an hour; returns how much."""
+        if self._swept_hour == now_s // 3600:
+            return 0
+        kept_ms = (now_s - self._kept_days * 86_400) * 1000 if self._kept_days else None
+
+        def job(documents: Documents) -> int:
+            gone = documents.remove(INTERVAL_NUMBERS, [("expire_at", "<", now_s)], limit)
+            if kept_ms is not None:
+                whole = _month_of(kept_ms)
+                for level, before in ((ROWS, kept_ms - DAY_MS), (DAY, kept_ms - DAY_MS), (MONTH, whole)):
+                    old: list[Any] = [("start_ms", "<", before), ("level", "=", level)]
+                    gone += documents.remove(INTERVAL_BLOCKS, old, limit)
+                gone += documents.remove(DISTURBANCES, [("start_ns", "<", kept_ms * 1_000_000)], limit)
+            return gone
+
+        gone = self._driver.write(job)
+        if not gone:
+            self._swept_hour = now_s // 3600
+        return gone
+
+    def counts(self) -> dict[str, int]:
+        """Returns the number of documents by table."""
+        with self._driver.read() as documents:
+            return {table.name: documents.count(table) for table in (NEW, INTERVAL_BLOCKS, DISTURBANCES)}
+
+
+def _new_row(measurement: Measurement) -> Fields | None:
+    interval, start_ns, end_ns = measurement.interval, measurement.start_ns, measurement.end_ns
+    if interval is None or start_ns is None or end_ns is None or interval.length_ms not in LENGTHS_MS:
+        return None
+    return {
+        "box_id": measurement.box_id,
+        "length_ms": interval.length_ms,
+        "start_ns": start_ns,
+        "sequence": -1 if measurement.sequence is None else measurement.sequence,
+        "body": _body(interval, end_ns),
+    }
+
+
+def _body(interval: Interval, end_ns: int) -> bytes:
+    values: dict[str, float | bytes] = {
+        name: np.array(value, "<f4").tobytes() if isinstance(value, tuple) else float(np.float32(value))
+        for name, value in interval.values.items()
+    }
+    coverage = math.nan if interval.coverage is None else float(np.float32(interval.coverage))
+    return _encode(_Body(end_ns, interval.flagged, coverage, values))
+
+
+def _add_body(rows: dict[int, IntervalRow], start_ns: int, packed: bytes) -> None:
+    body = _decode(packed)
+    values = {
+        name: tuple(np.frombuffer(value, "<f4").tolist()) if isinstance(value, bytes) else (value,)
+        for name, value in body.values.items()
+    }
+    row = rows.get(start_ns)
+    if row is None:
+        row = rows[start_ns] = IntervalRow(start_ns, body.end_ns)
+    row.add(body.end_ns, body.flagged, body.coverage, values)
+
+
+def _without_known(documents: Documents, wanted: Sequence[Measurement]) -> list[Measurement]:
+    """Returns those whose number is not stored yet, each once."""
+    by_box: dict[str, set[int]] = {}
+    for each in wanted:
+        if each.sequence is not None:
+            by_box.setdefault(each.box_id, set()).add(each.sequence)
+    known: set[tuple[str, int]] = set()
+    for box_id, numbers in by_box.items():
+        span: list[Any] = [("box_id", "=", box_id), ("sequence", "in", sorted(numbers))]
+        known |= {
+            (box_id, int(each["sequence"]))
+            for each in documents.find(INTERVAL_NUMBERS, span, fields=("sequence",))
+        }
+    fresh = []
+    for each in wanted:
+        if each.sequence is not None:
+            if (each.box_id, each.sequence) in known:
+                continue
+            known.add((each.box_id, each.sequence))
+        fresh.append(each)
+    return fresh
+
+
+def _marks(rows: Iterable[Fields]) -> list[Fields]:
+    places = {
+        (_block_ms(each["length_ms"], each["start_ns"]), each["length_ms"], each["box_id"]) for each in rows
+    }
+    return [
+        {"start_ms": start_ms, "length_ms": length_ms, "box_id": box_id}
+        for start_ms, length_ms, box_id in sorted(places)
+    ]
+
+
+def _block_ms(length_ms: int, start_ns: int) -> int:
+    """Start of the block of an interval."""
+    span_ms = BLOCK_MS.get(length_ms, DAY_MS)
+    return start_ns // 1_000_000 // span_ms * span_ms
+
+
+def _due(documents: Documents, over_ms: int, limit: int) -> list[Fields]:
+    """Returns marks of blocks that end before a moment; the shorter ones end earlier."""
+    found: list[Fields] = []
+    for span_ms, lengths in ((HOUR_MS, [*BLOCK_MS]), (DAY_MS, [n for n in LENGTHS_MS if n not in BLOCK_MS])):
+        where: list[Any] = [("start_ms", "<=", over_ms - span_ms), ("length_ms", "in", lengths)]
+        found += documents.find(INTERVALS_DUE, where, limit=limit)
+    return found[:limit]
+
+
+def _settle(documents: Documents, mark: Fields) -> None:
+    """Makes the block of a mark, its day and its month."""
+    box_id, length_ms, start_ms = str(mark["box_id"]), int(mark["length_ms"]), int(mark["start_ms"])
+    end_ms = start_ms + BLOCK_MS.get(length_ms, DAY_MS)
+    new = _new_rows(documents, box_id, length_ms, start_ms * 1_000_000, end_ms * 1_000_000)
+    place = {"box_id": box_id, "length_ms": length_ms}
+    if new:
+        rows = _block_rows(documents, box_id, length_ms, start_ms, new)
+        block = pack_block(columns_of(box_id, length_ms, rows))
+        documents.put(INTERVAL_BLOCKS, [{**place, "level": ROWS, "start_ms": start_ms, "packed": block}])
+    day_ms = start_ms // DAY_MS * DAY_MS
+    day = summary_of(
+        _blocks(documents, box_id, length_ms, day_ms * 1_000_000, day_ms * 1_000_000 + DAY_NS, None)
+    )
+    documents.put(INTERVAL_BLOCKS, [{**place, "level": DAY, "start_ms": day_ms, "packed": pack_summary(day)}])
+    month_ms = _month_of(day_ms)
+    days = _stored_summaries(documents, box_id, length_ms, DAY, month_ms, _month_after(month_ms))
+    month = pack_summary(summed(days.values()))
+    documents.put(INTERVAL_BLOCKS, [{**place, "level": MONTH, "start_ms": month_ms, "packed": month}])
+    for each in new:
+        key = [(name, "=", each[name]) for name in NEW.key]
+        documents.remove(NEW, key)
+    key = [(name, "=", mark[name]) for name in INTERVALS_DUE.key]
+    documents.remove(INTERVALS_DUE, key)
+    if not documents.atomic and _new_rows(
+        documents, box_id, length_ms, start_ms * 1_000_000, end_ms * 1_000_000
+    ):
+        documents.put(INTERVALS_DUE, [mark])  # a row came while the block was made
+
+
+def _new_rows(documents: Documents, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> list[Fields]:
+    where: list[Any] = [
+        ("box_id", "=", box_id), ("length_ms", "=", length_ms),
+        ("start_ns", ">=", start_ns), ("start_ns", "<", end_ns),
+    ]  # fmt: skip
+    return list(documents.find(NEW, where))
+
+
+def _block_rows(
+    documents: Documents, box_id: str, length_ms: int, start_ms: int, new: Iterable[Fields]
+) -> dict[int, IntervalRow]:
+    rows: dict[int, IntervalRow] = {}
+    block = documents.get(INTERVAL_BLOCKS, box_id, length_ms, ROWS, start_ms)
+    if block is not None:
+        add_columns(rows, unpack_block(box_id, length_ms, block["packed"]))
+    for each in new:
+        _add_body(rows, int(each["start_ns"]), each["body"])
+    return rows
+
+
+def _read(
+    documents: Documents,
+    box_id: str,
+    length_ms: int,
+    start_ns: int,
+    end_ns: int,
+    names: Collection[str] | None,
+) -> IntervalColumns:
+    span_ns = BLOCK_MS.get(length_ms, DAY_MS) * 1_000_000
+    first_ns = start_ns // span_ns * span_ns
+    by_block: dict[int, list[Fields]] = {}
+    # before the blocks: what becomes part of one meanwhile is read twice, and counts once
+    for each in _new_rows(documents, box_id, length_ms, first_ns, -(-end_ns // span_ns) * span_ns):
+        by_block.setdefault(_block_ms(length_ms, int(each["start_ns"])), []).append(each)
+    if not by_block:
+        return within(_blocks(documents, box_id, length_ms, first_ns, end_ns, names), start_ns, end_ns)
+    parts, at_ns = [], first_ns
+    for block_ms, new in sorted(by_block.items()):
+        parts.append(_blocks(documents, box_id, length_ms, at_ns, block_ms * 1_000_000, names))
+        rows = _block_rows(documents, box_id, length_ms, block_ms, new)
+        parts.append(_chosen(columns_of(box_id, length_ms, rows), names))
+        at_ns = block_ms * 1_000_000 + span_ns
+    parts.append(_blocks(documents, box_id, length_ms, at_ns, end_ns, names))
+    parts = [part for part in parts if len(part.start_ns)]
+    return within(joined(box_id, length_ms, parts), start_ns, end_ns)
+
+
+def _chosen(columns: IntervalColumns, names: Collection[str] | None) -> IntervalColumns:
+    if names is None:
+        return columns
+    values = {name: value for name, value in columns.values.items() if name in names}
+    return IntervalColumns(
+        columns.box_id, columns.length_ms, columns.start_ns, columns.end_ns, columns.flagged,
+        columns.coverage, values,
+    )  # fmt: skip
+
+
+def _blocks(
+    documents: Documents,
+    box_id: str,
+    length_ms: int,
+    start_ns: int,
+    end_ns: int,
+    names: Collection[str] | None,
+) -> IntervalColumns:
+    """Returns the rows of whole blocks that begin in a span."""
+    where: list[Any] = [
+        ("box_id", "=", box_id), ("length_ms", "=", length_ms), ("level", "=", ROWS),
+        ("start_ms", ">=", start_ns // 1_000_000), ("start_ms", "<", -(-end_ns // 1_000_000)),
+    ]  # fmt: skip
+    found = documents.find(INTERVAL_BLOCKS, where, sort=("start_ms",))
+    parts = [unpack_block(box_id, length_ms, each["packed"], names) for each in found]
+    return joined(box_id, length_ms, parts)
+
+
+def _stored_summaries(
+    documents: Documents, box_id: str, length_ms: int, level: int, start_ms: int, end_ms: int
+) -> dict[int, IntervalSummary]:
+    """Returns start -> summary of a level that begins in [start_ms, end_ms)."""
+    where: list[Any] = [
+        ("box_id", "=", box_id), ("length_ms", "=", length_ms), ("level", "=", level),
+        ("start_ms", ">=", start_ms), ("start_ms", "<", end_ms),
+    ]  # fmt: skip
+    found = documents.find(INTERVAL_BLOCKS, where, sort=("start_ms",))
+    return {int(each["start_ms"]): unpack_summary(each["packed"]) for each in found}
+
+
+def _unsettled_days(
+    documents: Documents, box_id: str, length_ms: int, start_ns: int, end_ns: int
+) -> list[int]:
+    """Returns the days, from 1970, of which rows are not in a block yet."""
+    where: list[Any] = [
+        ("box_id", "=", box_id), ("length_ms", "=", length_ms),
+        ("start_ms", ">=", start_ns // 1_000_000), ("start_ms", "<", -(-end_ns // 1_000_000)),
+    ]  # fmt: skip
+    found = documents.find(INTERVALS_DUE, where, fields=("start_ms",))
+    return sorted({int(each["start_ms"]) // DAY_MS for each in found})
+
+
+def _days(at_ns: int) -> int:
+    """Number of the first day, from 1970, that begins at or after a moment."""
+    return -(-at_ns // DAY_NS)
+
+
+def _summaries(
+    documents: Documents, box_id: str, length_ms: int, start_ns: int, end_ns: int
+) -> list[IntervalSummary]:
+    first, last = _days(start_ns), end_ns // DAY_NS
+
+    def raw(begin_ns: int, until_ns: int) -> IntervalSummary:
+        return summary_of(_read(documents, box_id, length_ms, begin_ns, until_ns, None))
+
+    if first >= last:
+        return [raw(start_ns, end_ns)]
+    found = []
+    if start_ns < first * DAY_NS:
+        found.append(raw(start_ns, first * DAY_NS))
+    if last * DAY_NS < end_ns:
+        found.append(raw(last * DAY_NS, end_ns))
+    unsettled = _unsettled_days(documents, box_id, length_ms, first * DAY_NS, last * DAY_NS)
+    found += [raw(day * DAY_NS, (day + 1) * DAY_NS) for day in unsettled]
+    first_ms, last_ms = first * DAY_MS, last * DAY_MS
+    months = _whole_months(first_ms, last_ms, {_month_of(day * DAY_MS) for day in unsettled})
+    for month_ms in months:
+        found += _stored_summaries(documents, box_id, length_ms, MONTH, month_ms, month_ms + 1).values()
+    for begin_ms, until_ms in _between(first_ms, last_ms, months):
+        days = _stored_summaries(documents, box_id, length_ms, DAY, begin_ms, until_ms)
+        found += [each for at_ms, each in days.items() if at_ms // DAY_MS not in unsettled]
+    return found
+
+
+def _whole_months(first_ms: int, last_ms: int, without: Collection[int]) -> list[int]:
+    """Returns the months that lie wholly in a span of days."""
+    month_ms, found = _month_of(first_ms), []
+    while (after_ms := _month_after(month_ms)) <= last_ms:
+        if month_ms >= first_ms and month_ms not in without:
+            found.append(month_ms)
+        month_ms = after_ms
+    return found
+
+
+def _between(first_ms: int, last_ms: int, months: Iterable[int]) -> list[tuple[int, int]]:
+    """Returns the parts of a span that these months leave."""
+    found, at_ms = [], first_ms
+    for month_ms in months:
+        if at_ms < month_ms:
+            found.append((at_ms, month_ms))
+        at_ms = _month_after(month_ms)
+    return [*found, (at_ms, last_ms)] if at_ms < last_ms else found
+
+
+def _month_of(at_ms: int) -> int:
+    year, month, *_ = time.gmtime(at_ms // 1000)
+    return calendar.timegm((year, month, 1, 0, 0, 0)) * 1000
+
+
+def _month_after(month_ms: int) -> int:
+    return _month_of(month_ms + 32 * DAY_MS)
+
+
+def _put_disturbance(documents: Documents, found: Disturbance, seen_ns: int) -> None:
+    """Stores a disturbance, or what is newer of a stored one: its end comes after its beginning."""
+    closed = found.end_ns is not None
+    new: Fields = {
+        "box_id": found.box_id,
+        "family": _FAMILY[found.kind],
+        "start_ns": found.start_ns,
+        "end_ns": found.end_ns if found.end_ns is not None else seen_ns,
+        "closed": int(closed),
+        "kind": found.kind,
+        "uncertainty_ns": min(found.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS),
+        "residual_v": None if math.isnan(found.residual_v) else float(found.residual_v),
+        "polyphase_group": found.polyphase_group,
+    }
+
+    def changed(known: Fields | None) -> Fields | None:
+        return new if known is None or _newness(known) < _newness(new) else None
+
+    documents.change(DISTURBANCES, tuple(new[name] for name in DISTURBANCES.key), changed)
+
+
+def _newness(document: Mapping[str, Any]) -> tuple[Any, ...]:
+    residual_v = document["residual_v"]
+    known = residual_v is not None
+    return (
+        int(document["closed"]), int(document["end_ns"]), known, document["kind"] == "interruption",
+        residual_v if known else 0.0, int(document["polyphase_group"]), int(document["uncertainty_ns"]),
+    )  # fmt: skip
+
+
+def _disturbance(document: Fields) -> Disturbance:
+    residual_v = document["residual_v"]
+    return Disturbance(
+        str(document["box_id"]),
+        str(document["kind"]),
+        int(document["start_ns"]),
+        int(document["end_ns"]) if document["closed"] else None,
+        int(document["uncertainty_ns"]),
+        math.nan if residual_v is None else float(residual_v),
+        int(document["polyphase_group"]),
+    )

@@ -146,6 +146,13 @@ class MeasuringSection:
         bool,
         Field(description="find transients, notches, phase jumps, rapid changes, telegrams"),
     ] = True
+    intervals: Annotated[
+        tuple[str, ...],
+        Field(
+            description="what goes up beside Measurements, to a cloud that acknowledges: 3s, 10s, 10min, 2h, "
+            "disturbances; 3s costs 400 B/s per Box, 10s 12, the others 3 together"
+        ),
+    ] = ("10min", "2h", "disturbances")
     values_days: Annotated[
         float, Field(gt=0, le=3660, description="how long values of 3 s, 10 s, 10 min and 2 h are kept")
     ] = 30.0

@@ -69,6 +69,8 @@ MEANING = MappingProxyType(
         "backfilled_samples": "samples measured from the ring after a restart",
         "ledger_dropped": "rows of measured values dropped: the disk was too slow for minutes",
         "ledger_failed": "times the disk did not take measured values",
+        "ledger_unreadable": "times the disk did not return measured values for the cloud",
+        "intervals_queued": "intervals and disturbances of the ledger that were numbered for the cloud",
         "half_cycles_deleted": "bytes of Urms(1/2) deleted from the ledger: too old, or more than is kept",
         "sequences_failed": "measurements without a number: the disk lets none be reserved",
         "edges_found": "transients, phase jumps, notches, rapid changes, telegrams that the detectors found",

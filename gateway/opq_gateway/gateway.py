@@ -35,6 +35,7 @@ from opq_gateway.local.power import PowerFail
 from opq_gateway.local.running_gateway import note_address
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
+from opq_gateway.measuring.ledger_rows import ledger_reader_of
 from opq_gateway.measuring.measuring import Measuring, measuring_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
@@ -183,6 +184,9 @@ class Gateway:
             self._box(box, uplink, measuring, outputs_of_serial, commands, reader, rings, clocks)
             for box in self.config.box
         ]
+        intervals = ledger_reader_of(self.config, queue, self.counters)
+        for box_id, rows in intervals.rows.items():
+            uplink.send_rows(box_id, rows)
         measuring_stop = threading.Event()  # stopped after the reader, so that what it has read is measured
         outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
         first = self.config.box[0].id
@@ -192,6 +196,7 @@ class Gateway:
             self._thread("commands", first, commands.run, outputs_stop),
             self._thread("uplink", first, uplink.run, outputs_stop),
             self._thread("ledger", first, measuring.ledgers.run, outputs_stop),
+            self._thread("intervals", first, intervals.run, outputs_stop),
             self._thread(
                 "syncing", first, Syncing(rings, self.counters, self.config.ring.sync_s).run, outputs_stop
             ),

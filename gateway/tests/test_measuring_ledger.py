@@ -113,7 +113,7 @@ def test_windows_that_are_not_kept_are_not_written(tmp_path: Path) -> None:
     for kind in KINDS:
         ledger.append(row(0, kind))
     ledger.flush()
-    assert [len(list(ledger.read(kind, 0, 2**62))) for kind in KINDS] == [0, 1, 1, 1, 1, 1]
+    assert [len(list(ledger.read(kind, 0, 2**62))) for kind in KINDS] == [0] + [1] * (len(KINDS) - 1)
 
 
 def test_a_disk_that_takes_nothing_is_reported_and_the_next_flush_goes_on(tmp_path: Path) -> None:

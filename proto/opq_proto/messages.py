@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.measurement.intervals import Disturbance, Interval
 from opq_proto.trend_histogram import TrendHistogram
 
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
@@ -55,6 +54,36 @@ class Metric:
     min: float
     max: float
     average: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One interval of class A, as a Measurement without metrics carries it; that has its Box and times."""
+
+    length_ms: int
+    """One of `measurement.intervals.LENGTHS_MS`."""
+    flagged: bool
+    coverage: float | None
+    """Share of its time that was measured, 0 .. 1; None: unknown, as for flicker, which says it by `pst`."""
+    values: Mapping[str, float | tuple[float, ...]]
+    """Quantity -> value, or one for each order; unknown ones are absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """A dip, swell or interruption at one Box (IEC 61000-4-30, 5.4 and 5.5)."""
+
+    box_id: str
+    kind: str
+    """One of dip, swell and interruption."""
+    start_ns: int
+    end_ns: int | None
+    """None: it has not ended, or its end is unknown."""
+    uncertainty_ns: int
+    residual_v: float
+    """Least Urms(1/2) of a dip or interruption, most of a swell."""
+    polyphase_group: int = 0
+    """Number of the polyphase disturbance to which it belongs; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

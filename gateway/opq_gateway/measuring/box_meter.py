@@ -219,6 +219,9 @@ class BoxMeter:
     def _report(self, notices: Sequence[DisturbanceNotice], settled: Sequence[tuple[Window, bool]]) -> None:
         for each in notices:
             self._sinks.notice(each)
+        if self._disturbances is not None:
+            for ended in self._disturbances.take_ended():
+                self._sinks.values(ended)
         for window, flagged in settled:
             figures, rocof, clock = self._unsettled.popleft()
             assert figures.window is window

@@ -8,7 +8,7 @@ An interruption is a dip below the interruption threshold: it is reported separa
 
 from collections.abc import Iterable
 
-from opq_gateway.measuring.feed import DisturbanceNotice
+from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_measure.events.detector import Detector, Notice, Onset
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.flagging import Flagging
@@ -18,6 +18,7 @@ from opq_measure.timebase.window import Window
 from opq_proto.messages import TimeSource
 
 KIND = {"sag": "dip", "undervoltage": "dip", "interruption": "dip", "swell": "swell", "overvoltage": "swell"}
+INTERRUPTION = "interruption"
 
 
 class Disturbances:
@@ -30,6 +31,7 @@ class Disturbances:
         self._detector = Detector(rate_hz, nominal_v, nominal_hz, limits)
         self._flagging = Flagging()
         self._open: set[str] = set()
+        self._ended: list[Values] = []
 
     def accept_window(
         self, window: Window, extent: Extent, clock: tuple[int, TimeSource]
@@ -40,6 +42,12 @@ class Disturbances:
         if "dip" in self._open:
             found += self._interruption(window, extent, clock)
         return found, self._flagging.push_window(window, notices)
+
+    def take_ended(self) -> list[Values]:
+        """Returns the disturbances that ended since the last call, each once: one that went below the
+        interruption threshold is an interruption, and no dip."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def end(
         self, rest: Window | None, last: Window | None, clock: tuple[int, TimeSource]
@@ -67,10 +75,13 @@ class Disturbances:
             elif isinstance(notice, Disturbance):
                 end_ns = _time_ns(window, notice.end_sample)
                 residual_v = notice.residual_v
+                kind = INTERRUPTION if notice.kind == INTERRUPTION else KIND[notice.kind]
+                values = {"residual_v": residual_v, "closed_ratio": 0.0 if notice.open else 1.0}
+                start_ns = _time_ns(window, notice.start_sample)
+                self._ended.append(Values(self._box_id, kind, start_ns, end_ns, *clock, False, values))
                 if (
                     notice.kind == "interruption" and "interruption" not in self._open
                 ):  # shorter than a window
-                    start_ns = _time_ns(window, notice.start_sample)
                     found.append(self._notice("interruption", start_ns, True, residual_v, clock))
                 if "interruption" in self._open:
                     found.append(self._notice("interruption", end_ns, False, residual_v, clock))

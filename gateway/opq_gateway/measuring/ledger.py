@@ -16,7 +16,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -126,6 +126,43 @@ class Ledger:
         for begin_ns, path in self._files(series):
             if start_ns - length_ns - LONGEST_NS < begin_ns < end_ns + length_ns:
                 yield from self._read(path, number, start_ns, end_ns)
+
+    def records_after(
+        self, places: Mapping[int, int], kinds: Collection[str]
+    ) -> Iterator[tuple[int, int, list[Values]]]:
+        """Yields the records of these kinds of longer intervals that lie after these places, in the order of
+        writing: file, place after the record, rows.
+
+        Args:
+            places: file -> byte; a file that is not in it is read from its beginning.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        for number, path in self._files("v"):
+            at = places.get(number, 0)
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                continue  # deleted meanwhile as too old
+            with file:
+                file.seek(at)
+                while len(head := file.read(HEAD.size)) == HEAD.size:
+                    magic, kind, length, _, _, crc = HEAD.unpack(head)
+                    at += HEAD.size + length
+                    if magic != MAGIC or kind >= len(KINDS):
+                        break
+                    if KINDS[kind] not in kinds:
+                        file.seek(length, os.SEEK_CUR)
+                        continue
+                    rows = file.read(length)
+                    if len(rows) < length or _crc(head, rows) != crc:
+                        break
+                    yield number, at, [_values(self._box_id, KINDS[kind], row) for row in _unpack(rows)]
+
+    def file_numbers(self) -> list[int]:
+        """Returns the files of longer intervals that are on disk, as in `records_after`."""
+        return [number for number, _ in self._files("v")]
 
     def newest_ns(self, kind: str = "window") -> int | None:
         """End of the newest rows on disk; None without any."""

@@ -20,6 +20,7 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement, ResendBacklog
 from opq_gateway.uplink.connection import UplinkConnection, UplinkPlace
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
+from opq_gateway.uplink.queue_rows import QueueRows
 from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.sequence_numbers import Queued, numbered_frames
 from opq_gateway.uplink.store_acknowledgements import StoreAcknowledgements
@@ -75,6 +76,7 @@ class BoxUplink:
     dead_bands: DeadBands | None = None
     crossings: str = "auto"
     """The option `uplink.crossings`."""
+    intervals: QueueRows | None = None
     offered_bytes: int = 0
     """Bytes of answers handed in; written by the command handler."""
     taken_bytes: int = 0
@@ -128,6 +130,28 @@ class BoxUplink:
         """Whether older Measurements have to be sent, and can be."""
         stands = self.connection is not None and self.connection.stands
         return bool(self.backlog) and stands and not self.queue.holds_back
+
+    @property
+    def takes_intervals(self) -> bool:
+        """Whether rows of the ledger can be numbered and sent: the cloud acknowledges, and the disk takes
+        them."""
+        stands = self.connection is not None and self.connection.stands
+        return self.intervals is not None and self.acknowledging and stands and not self.queue.problem
+
+    def send_rows(self, now_s: float) -> int:
+        """Numbers and sends the rows of the ledger's next record; returns how many."""
+        record = None if self.intervals is None else self.intervals.take()
+        if self.intervals is None or record is None:
+            return 0
+        queued = self.queue.store_rows(self.box_id, record.rows, record.places)
+        if not queued or self.queue.problem or queued[0].sequence is None:
+            self.intervals.put_back(record)
+            return 0
+        self.remember()
+        for each in queued:
+            self.send(each, now_s)
+        self.counters.add("intervals_queued", len(queued))
+        return len(queued)
 
     def allowed(self, most: int, now_s: float) -> int:
         """How many of `most` older Measurements may be sent now."""

@@ -11,7 +11,7 @@ logged and made again. One thread; `last_end_ns` from any.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from opq_gateway.uplink.sequence_numbers import HeldMeasurements, Queued, Reserv
 from opq_proto.errors import FrameError
 from opq_proto.kit import log
 from opq_proto.messages import Measurement
-from opq_proto.wire.frames import measurement_to_wire
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
 
 BEYOND = 2**62
 """No Box that began at the present time reaches this number; a database holds up to 2**63 - 1."""
@@ -71,6 +71,8 @@ class Queue:
         start = int(time.time() * 1000) if now_ms is None else now_ms
         self._starts = {box_id: max(start, (before or {}).get(box_id, 0)) for box_id in counters}
         self._boxes: dict[str, HeldMeasurements] = {}
+        self._places: dict[tuple[int, int], int] = {}
+        """Places in ledgers that wait for the next transaction."""
         self._wrote_s = self._ticked_s = monotonic_s()
         self._hold_s = hold_s
         self._taking = SequenceNumbers(
@@ -121,8 +123,33 @@ class Queue:
             row.acknowledging, row.settled, row.unsent, row.stores = new
             held.changed = True
 
-    def store(self, measurements: list[tuple[str, Measurement]]) -> list[Queued]:
-        """Numbers and commits them together; counts and leaves out those that do not fit the wire format."""
+    def ledger_places(self, box_id: str) -> dict[int, int]:
+        """File of the Box's ledger -> place after the last row that was stored here."""
+        held = self._boxes.get(box_id)
+        found = None if held is None else self._disk.query(lambda file: file.places(held.row.box))
+        return {} if found is None else found
+
+    def store_rows(self, box_id: str, rows: Sequence[Measurement], places: Mapping[int, int]) -> list[Queued]:
+        """Numbers and commits rows of a Box's ledger, and in the same transaction the places after them.
+
+        Returns nothing, and has stored nothing, where no numbers can be had.
+
+        Args:
+            places: file of the ledger -> place; -1: the file is gone.
+        """
+        held = self._boxes.get(box_id)
+        if held is None or self.problem:
+            return []
+        by_box = {(held.row.box, number): place for number, place in places.items()}
+        return self.store([(box_id, row) for row in rows], by_box)
+
+    def store(
+        self, measurements: list[tuple[str, Measurement]], places: Mapping[tuple[int, int], int] | None = None
+    ) -> list[Queued]:
+        """Numbers and commits them together; counts and leaves out those that do not fit the wire format.
+
+        `places`: by box and file of its ledger, written with them where all of them have numbers.
+        """
         queued: list[Queued] = []
         new: list[tuple[HeldMeasurements, Stored]] = []
         for box_id, measurement in measurements:
@@ -138,13 +165,17 @@ class Queue:
                 self._counters[box_id].add("sequences_failed")
             else:
                 end_ns = measurement.end_ns or measurement.timestamp_ms * 1_000_000
-                new.append((held, Stored(held.row.box, sequence, held.age(end_ns, self._pause_ns), body)))
-                if not measurement.crossing and _goes_on(held.row.last_end_ns, end_ns):
+                window = measurement.is_window  # an interval comes long after its time: it ages as from now
+                age = held.age(end_ns, self._pause_ns) if window else held.aged_ns
+                new.append((held, Stored(held.row.box, sequence, age, body)))
+                if window and not measurement.crossing and _goes_on(held.row.last_end_ns, end_ns):
                     held.row.last_end_ns = end_ns
                 held.changed = True
                 if held.oldest is None:
                     held.oldest = sequence
             queued.append(Queued(box_id, sequence, body, measurement))
+        if places and all(each.sequence is not None for each in queued):
+            self._places.update(places)
         if not self._write([stored for _, stored in new]):
             for held, stored in new:
                 held.unsaved[stored.sequence] = stored
@@ -181,7 +212,7 @@ class Queue:
 
     def write(self) -> None:
         """Writes now what waits: the state of sending, acknowledgements, and unsaved Measurements."""
-        if self.problem or any(held.waits for held in self._boxes.values()):
+        if self.problem or self._places or any(held.waits for held in self._boxes.values()):
             self._write([])
 
     def tick(self) -> None:
@@ -191,7 +222,9 @@ class Queue:
             self.write()
         if now_s - self._ticked_s >= TICK_S:
             self._ticked_s = now_s
-            self._disk.query(self._expire)
+            again = self._disk.query(self._expire)
+            if again:
+                self.store(again)  # an interval is not lost because the queue is full
             self.write()
 
     def checkpoint(self) -> None:
@@ -240,7 +273,8 @@ class Queue:
             boxes = self._boxes.values()
             unsaved = [stored for held in boxes for stored in held.unsaved.values()]
             upto = {held.row.box: held.upto for held in boxes if held.upto is not None}
-            file.write([*unsaved, *rows], [held.row for held in boxes if held.changed], upto)
+            changed = [held.row for held in boxes if held.changed]
+            file.write([*unsaved, *rows], changed, upto, self._places)
             return True
 
         if not self._disk.query(wrote):
@@ -248,6 +282,7 @@ class Queue:
         self._wrote_s = self._monotonic_s()
         for held in self._boxes.values():
             held.written()
+        self._places = {}
         self._disk.record_success()
         return True
 
@@ -267,16 +302,24 @@ class Queue:
         unknown = upto + 1 if upto + 1 < held.next else None
         held.oldest = held.lowest(unknown if ends is None else ends[0])
 
-    def _expire(self, file: QueueFile) -> None:
-        """Drops Measurements that are too old, compared with the Box's newest, or above the size limit."""
+    def _expire(self, file: QueueFile) -> list[tuple[str, Measurement]]:
+        """Drops Measurements that are too old, compared with the Box's newest, or above the size limit.
+
+        Returns the intervals and disturbances among them, which have to be stored again.
+        """
+        again: list[tuple[str, Measurement]] = []
         share = FULL_SHARE if file.used_bytes() > self._most_bytes else 0.0
         for box_id, held in self._boxes.items():
             if held.oldest is None:
                 continue
             upto = file.excess(held.row.box, held.aged_ns - self._age_ns, share)
             if upto is not None and upto >= held.oldest:
-                self._counters[box_id].add("measurements_expired", file.count(held.row.box, upto))
+                kept = [measurement_from_wire(body) for body in file.intervals(held.row.box, upto)]
+                kept = [each for each in kept if not each.is_window]
+                again += ((box_id, each) for each in kept)
+                self._counters[box_id].add("measurements_expired", file.count(held.row.box, upto) - len(kept))
                 self._remove_upto(held, upto)
+        return again
 
 
 def _goes_on(last_ns: int | None, end_ns: int) -> bool:

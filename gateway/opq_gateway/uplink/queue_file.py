@@ -6,7 +6,7 @@ checkpoint), but never breaks the file. Numbers that must not be used twice are 
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,12 @@ CREATE TABLE IF NOT EXISTS measurements (
     box INTEGER NOT NULL, sequence INTEGER NOT NULL, end_ns INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (box, sequence)) WITHOUT ROWID;
 """
+WITH_PLACES = """
+CREATE TABLE IF NOT EXISTS ledger_places (
+    box INTEGER NOT NULL, file INTEGER NOT NULL, place INTEGER NOT NULL,
+    PRIMARY KEY (box, file)) WITHOUT ROWID;
+"""
+"""Up to where the rows of each Box's ledger were put into the queue."""
 WITH_STORES = "ALTER TABLE boxes ADD COLUMN stores TEXT NOT NULL DEFAULT '';"
 WAL_PAGES = 16_384
 """64 MB: beyond it a writer moves the log itself, in case the checkpoint thread has died."""
@@ -66,7 +72,7 @@ class QueueFile:
         """Opens or makes the file; `boxes` are ids, each with the first number for a new Box."""
         pragmas = (f"wal_autocheckpoint={WAL_PAGES}",)
         self._file = SqliteFile(
-            path, (SCHEMA, WITH_STORES), synchronous="NORMAL", busy_s=BUSY_S, pragmas=pragmas
+            path, (SCHEMA, WITH_STORES, WITH_PLACES), synchronous="NORMAL", busy_s=BUSY_S, pragmas=pragmas
         )
         try:
             self._file.execute_many(
@@ -87,9 +93,19 @@ class QueueFile:
             for box, box_id, reserved, last_end_ns, acknowledging, settled, unsent, stores in found
         ]
 
-    def write(self, rows: list[Stored], boxes: list[BoxRow], upto: dict[int, int]) -> None:
-        """One transaction: stores `rows` and `boxes`, deletes what is acknowledged (`upto`: box to
-        sequence)."""
+    def places(self, box: int) -> dict[int, int]:
+        """File of the Box's ledger -> place after the last row that was put into the queue."""
+        return dict(self._file.query("SELECT file, place FROM ledger_places WHERE box=?", (box,)))
+
+    def write(
+        self,
+        rows: list[Stored],
+        boxes: list[BoxRow],
+        upto: dict[int, int],
+        places: Mapping[tuple[int, int], int],
+    ) -> None:
+        """One transaction: stores `rows` and `boxes`, deletes what is acknowledged (`upto`: box to sequence),
+        and notes places by box and file; a place of -1 is forgotten."""
         with self._file.transaction() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO measurements VALUES (?, ?, ?, ?)",
@@ -100,6 +116,14 @@ class QueueFile:
                 [(b.last_end_ns, b.acknowledging, b.settled, b.unsent, b.stores, b.box) for b in boxes],
             )
             db.executemany("DELETE FROM measurements WHERE box=? AND sequence<=?", list(upto.items()))
+            db.executemany(
+                "INSERT OR REPLACE INTO ledger_places VALUES (?, ?, ?)",
+                [(*key, place) for key, place in places.items() if place >= 0],
+            )
+            db.executemany(
+                "DELETE FROM ledger_places WHERE box=? AND file=?",
+                [key for key, place in places.items() if place < 0],
+            )
 
     def reserve(self, numbers: dict[int, int]) -> bool:
         """Writes the reserved number of each box so that it survives a power cut; returns True."""
@@ -150,6 +174,15 @@ class QueueFile:
             (box, int(self.count(box, 2**63 - 1) * share)),
         )
         return max((n for n in (old, None if many is None else many[0]) if n is not None), default=None)
+
+    def intervals(self, box: int, upto: int) -> list[bytes]:
+        """Bodies up to `upto` that may be intervals or disturbances: those with a tag of their fields."""
+        found = self._file.query(
+            "SELECT body FROM measurements WHERE box=? AND sequence<=? "
+            "AND (instr(body, x'923F') OR instr(body, x'9A3F')) ORDER BY sequence",
+            (box, upto),
+        )
+        return [bytes(body) for (body,) in found]
 
     def used_bytes(self) -> int:
         """Bytes of the pages in use; freed pages are used again before the file grows."""

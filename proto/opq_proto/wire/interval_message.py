@@ -8,7 +8,7 @@ single precision, so that a value of the ledger in double precision arrives roun
 import math
 from collections.abc import Mapping
 
-from opq_proto.measurement.intervals import Disturbance, Interval
+from opq_proto.messages import Disturbance, Interval
 from opq_proto.wire.opqbox3_pb2 import Disturbance as WireDisturbance
 from opq_proto.wire.opqbox3_pb2 import Interval as WireInterval
 

@@ -8,14 +8,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from bson.int64 import Int64
 from gridfs.errors import CorruptGridFile, NoFile
 from gridfs.grid_file import GridOut
-from pymongo import ASCENDING, DESCENDING
+from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
@@ -26,6 +27,8 @@ from opq_proto.errors import StoreError
 
 T = TypeVar("T")
 REVISION = "_revision"
+PUT_TOGETHER = 100
+"""Documents that one request puts."""
 OWN = frozenset({
     "measurements", "trends", "opq_rollups", "opq_counters", "opq_locks", "opq_set_back", "fs.files",
     "fs.chunks", "system.views", "system.profile",
@@ -104,18 +107,28 @@ class MongoDocuments:
         return True
 
     def put(self, table: Table, documents: Iterable[Fields]) -> None:
+        changes: list[tuple[Fields, Fields]] = []
         for document in documents:
-            self.beat()
             stored = _stored(table, document)
             identity = stored.pop("_id", None)
             values = {name: value for name, value in stored.items() if name not in (*table.kept, REVISION)}
             first = {name: stored[name] for name in table.kept if name in stored}
             change: Fields = {"$set": values} | ({"$setOnInsert": first} if first else {})
             where = _key(table, [document[name] for name in table.key])
-            self._upsert(table, where if identity is None else {"_id": identity, **where}, change)
+            changes.append((where if identity is None else {"_id": identity, **where}, change))
+        for first_at in range(0, len(changes), PUT_TOGETHER):
+            self.beat()
+            self._upsert(table, changes[first_at : first_at + PUT_TOGETHER])
 
-    def _upsert(self, table: Table, where: Fields, change: Fields) -> None:
-        upsert(lambda: self._of(table).update_one(where, change, upsert=True))
+    def _upsert(self, table: Table, changes: Sequence[tuple[Fields, Fields]]) -> None:
+        """Upserts in one request; where another process inserts one of them meanwhile, one by one."""
+        collection = self._of(table)
+        if len(changes) > 1:
+            with suppress(BulkWriteError):
+                collection.bulk_write([UpdateOne(*each, upsert=True) for each in changes])
+                return
+        for where, change in changes:
+            upsert(partial(collection.update_one, where, change, upsert=True))
 
     def change(self, table: Table, key: Key, changed: Changed) -> bool:
         collection, where = self._of(table), _key(table, key)

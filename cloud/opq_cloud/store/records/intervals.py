@@ -37,8 +37,8 @@ from opq_cloud.store.intervals.interval_rows import (
 )
 from opq_cloud.store.records.tables import DISTURBANCES, INTERVAL_BLOCKS, INTERVAL_NUMBERS, INTERVALS_DUE
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
-from opq_proto.measurement.intervals import LENGTHS_MS, Disturbance, Interval, IntervalColumns
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
+from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Disturbance, Interval, Measurement
 
 ROWS, DAY, MONTH = 0, 1, 2
 """Levels of INTERVAL_BLOCKS."""

@@ -14,8 +14,7 @@ from opq_gateway.config import Config, box_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import DISTURBANCES, Values
 from opq_gateway.measuring.ledger import Ledger
-from opq_gateway.uplink.queue import Queue
-from opq_gateway.uplink.queue_rows import LedgerRecord
+from opq_gateway.uplink.queue import LedgerRecord, Queue
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
 from opq_proto.kit.channel import Channel

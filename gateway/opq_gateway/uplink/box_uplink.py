@@ -19,8 +19,7 @@ from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, ResendBacklog
 from opq_gateway.uplink.connection import UplinkConnection, UplinkPlace
 from opq_gateway.uplink.idle import DeadBands
-from opq_gateway.uplink.queue import Queue
-from opq_gateway.uplink.queue_rows import QueueRows
+from opq_gateway.uplink.queue import Queue, QueueRows
 from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.sequence_numbers import Queued, numbered_frames
 from opq_gateway.uplink.store_acknowledgements import StoreAcknowledgements

@@ -12,8 +12,9 @@ logged and made again. One thread; `last_end_ns` from any.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink.disk import QueueDisk
@@ -41,6 +42,27 @@ SET_BACK_NS = 60 * 10**9
 came late."""
 WRITE_S = 1.0
 """Acknowledgements alone are written at this period."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRecord:
+    """Rows that were written together, and what is known to be handed over with them."""
+
+    rows: list[Measurement]
+    places: dict[int, int]
+    """File of the ledger -> place after these rows; -1: the file is gone."""
+
+
+class QueueRows(Protocol):
+    """The rows of one Box that are not numbered yet; in the uplink's thread."""
+
+    def take(self) -> LedgerRecord | None:
+        """Returns the next record; None: none waits."""
+        ...
+
+    def put_back(self, record: LedgerRecord) -> None:
+        """Takes a record back that could not be stored; it is the next one again."""
+        ...
 
 
 class Queue:

@@ -28,8 +28,7 @@ from opq_gateway.uplink.clock_ids import ClockIds
 from opq_gateway.uplink.connection import Timing, UplinkPlaces, place_from_text
 from opq_gateway.uplink.connections import UplinkConnections, UplinkPoller
 from opq_gateway.uplink.idle import DeadBands
-from opq_gateway.uplink.queue import Queue
-from opq_gateway.uplink.queue_rows import QueueRows
+from opq_gateway.uplink.queue import Queue, QueueRows
 from opq_proto.keys.key_files import KeyPair
 from opq_proto.kit import log
 from opq_proto.kit.own_thread import PeriodicCall

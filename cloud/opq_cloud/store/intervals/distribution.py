@@ -18,6 +18,8 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -28,10 +30,11 @@ from opq_proto.measurement.intervals import IntervalColumns
 
 WIDTHS = {"_v": 0.05, "_hz": 0.001, "_ratio": 0.0002, "_per_s": 0.01}
 OTHER_WIDTH = 0.005
-_MOST_BINS = 2**40
+_MOST_BINS = 2**30
 """A value of more bins counts in the last one."""
 
 
+@lru_cache(500)
 def bin_width(name: str) -> float:
     """Returns the width of the bins of a quantity."""
     return next((width for end, width in WIDTHS.items() if name.endswith(end)), OTHER_WIDTH)
@@ -147,16 +150,62 @@ class IntervalSummary:
 def summary_of(columns: IntervalColumns) -> IntervalSummary:
     """Returns the summary of intervals."""
     flagged = columns.flagged
-    parts: dict[Key, Distribution] = {}
+    keys: list[tuple[str, int]] = []
+    wide: list[NDArray[np.float32]] = []
     for name, value in columns.values.items():
         rows = value if value.ndim > 1 else value[:, np.newaxis]
-        for place in range(rows.shape[1]):
-            for mark, chosen in ((False, ~flagged), (True, flagged)):
-                found = distribution_of(name, rows[chosen, place])
-                if len(found.bins):
-                    parts[name, place, mark] = found
+        keys += ((name, place) for place in range(rows.shape[1]))
+        wide.append(rows)
+    parts: dict[Key, Distribution] = {}
+    if wide and len(flagged):
+        matrix = np.concatenate(wide, axis=1).astype(np.float64)
+        widths = np.array([bin_width(name) for name, _ in keys])
+        for mark in (False, True):
+            parts |= _distributions(keys, matrix[flagged == mark], widths, mark)
     covered = columns.coverage[~np.isnan(columns.coverage)].astype(np.float64)
     return IntervalSummary(len(flagged), int(flagged.sum()), math.fsum(covered.tolist()), parts)
+
+
+def _distributions(
+    keys: Sequence[tuple[str, int]], matrix: NDArray[np.float64], widths: NDArray[np.float64], mark: bool
+) -> dict[Key, Distribution]:
+    """Returns the distributions of the columns of a matrix, without those of which nothing is known."""
+    known = ~np.isnan(matrix)
+    chosen = np.flatnonzero(known.any(axis=0))
+    if not len(chosen):
+        return {}
+    matrix, known = matrix[:, chosen], known[:, chosen]
+    scaled = np.floor(np.where(known, matrix, 0.0) / widths[chosen])
+    bins = np.clip(scaled, -_MOST_BINS, _MOST_BINS).astype(np.int64)
+    owners = np.broadcast_to(np.arange(len(chosen)), bins.shape)
+    ones = np.ones(int(known.sum()), np.int64)
+    found = _counted(owners[known], bins[known], ones, len(chosen))
+    facts = zip(
+        np.nanmin(matrix, axis=0).tolist(),
+        np.nanmax(matrix, axis=0).tolist(),
+        np.nansum(matrix, axis=0).tolist(),
+        strict=True,
+    )
+    return {
+        (*keys[column], mark): Distribution(float(widths[column]), *part, *each)
+        for column, part, each in zip(chosen.tolist(), found, facts, strict=True)
+    }
+
+
+_OWNER = 2 * _MOST_BINS + 2
+"""Numbers of an owner and a bin as one: bins are within _MOST_BINS of 0."""
+
+
+def _counted(
+    owners: NDArray[np.int64], bins: NDArray[np.int64], counts: NDArray[np.int64], many: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Returns for each owner its bins, rising, and how often each was counted."""
+    places, where = np.unique(owners * _OWNER + (bins + _MOST_BINS), return_inverse=True)
+    sums = np.bincount(where, weights=counts, minlength=len(places)).astype(np.int64)
+    of, rest = np.divmod(places, _OWNER)
+    edges = np.searchsorted(of, np.arange(many + 1)).tolist()
+    rest -= _MOST_BINS
+    return [(rest[first:last], sums[first:last]) for first, last in pairwise(edges)]
 
 
 def summed(found: Iterable[IntervalSummary]) -> IntervalSummary:
@@ -168,11 +217,28 @@ def summed(found: Iterable[IntervalSummary]) -> IntervalSummary:
     for each in every:
         for key, part in each.parts.items():
             by_key.setdefault(key, []).append(part)
+    parts: dict[Key, Distribution] = {}
+    if by_key:
+        flat = [part for own in by_key.values() for part in own]
+        lengths = [len(part.bins) for part in flat]
+        numbers = [at for at, own in enumerate(by_key.values()) for _ in own]
+        bins = np.concatenate([part.bins for part in flat])
+        counts = np.concatenate([part.counts for part in flat])
+        merged = _counted(np.repeat(np.array(numbers), lengths), bins, counts, len(by_key))
+        for (key, own), (places, sums) in zip(by_key.items(), merged, strict=True):
+            parts[key] = Distribution(
+                own[0].width,
+                places,
+                sums,
+                min(each.least for each in own),
+                max(each.most for each in own),
+                math.fsum(each.total for each in own),
+            )
     return IntervalSummary(
         sum(each.intervals for each in every),
         sum(each.flagged for each in every),
         math.fsum(each.covered for each in every),
-        {key: added(parts) for key, parts in by_key.items()},
+        parts,
     )
 
 
@@ -216,6 +282,11 @@ def unpack_summary(packed: bytes) -> IntervalSummary:
         pairs = np.frombuffer(data, np.uint8, 16 * bins).reshape(2, 8, bins).transpose(0, 2, 1)
         steps, counts = np.ascontiguousarray(pairs).view("<i8").reshape(2, bins)
         facts = np.frombuffer(data, "<f8", offset=16 * bins).reshape(3, len(head.keys)).T.tolist()
+        lengths = np.array([count for *_, count in head.keys], np.int64)
+        firsts = np.cumsum(lengths) - lengths
+        totals = np.cumsum(steps)
+        before = np.concatenate(([0], totals))[firsts]
+        places = totals - np.repeat(before, lengths)
     except (zlib.error, msgspec.DecodeError, ValueError) as error:
         raise StoreError(f"a summary of intervals is damaged ({error})") from error
     parts: dict[Key, Distribution] = {}
@@ -223,7 +294,7 @@ def unpack_summary(packed: bytes) -> IntervalSummary:
     for (name, place, flagged, count), (least, most, total) in zip(head.keys, facts, strict=True):
         until = at + count
         parts[name, place, flagged] = Distribution(
-            bin_width(name), np.cumsum(steps[at:until]), counts[at:until], least, most, total
+            bin_width(name), places[at:until], counts[at:until], least, most, total
         )
         at = until
     return IntervalSummary(head.intervals, head.flagged, head.covered, parts)

@@ -11,9 +11,11 @@ before its rows are removed; so a process that is killed leaves nothing undone t
 
 import calendar
 import math
+import struct
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -263,10 +265,15 @@ def _body(interval: Interval, end_ns: int) -> bytes:
     return _encode(_Body(end_ns, interval.flagged, coverage, values))
 
 
+@lru_cache
+def _floats(size: int) -> struct.Struct:
+    return struct.Struct(f"<{size // 4}f")
+
+
 def _add_body(rows: dict[int, IntervalRow], start_ns: int, packed: bytes) -> None:
     body = _decode(packed)
     values = {
-        name: tuple(np.frombuffer(value, "<f4").tolist()) if isinstance(value, bytes) else (value,)
+        name: _floats(len(value)).unpack(value) if isinstance(value, bytes) else (value,)
         for name, value in body.values.items()
     }
     row = rows.get(start_ns)

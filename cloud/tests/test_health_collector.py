@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,6 +67,33 @@ class Breakable:
         while not stop.wait(0.02):
             if self.broken.is_set():
                 raise ValueError("broken")
+
+
+@pytest.mark.parametrize(("turn_s", "pause_s"), [(0.5, 1.5), (4.0, collector_module.LEAST_PAUSE_S)])
+def test_a_service_that_hangs_does_not_make_the_interval_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn_s: float, pause_s: float
+) -> None:
+    now_s, pauses = [100.0], list[float | None]()
+
+    class Slow(Neighbours):
+        def read(self) -> list[Answer]:
+            now_s[0] += turn_s
+            return []
+
+    class Once(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout)
+            self.set()
+            return True
+
+    clock = SimpleNamespace(monotonic=lambda: now_s[0], time=time.time, time_ns=time.time_ns)
+    monkeypatch.setattr(collector_module, "time", clock)
+    neighbours = Slow("health", identity_of(tmp_path), (), ServiceCounters())
+    with closing(open_store(None, tmp_path / "store")) as store:
+        shared = CloudContext(lambda: store)
+        section = HealthSection(interval_s=2.0)
+        HealthCollector(section, shared, neighbours, tmp_path, tmp_path / "key", None).run(Once())
+    assert pauses == [pytest.approx(pause_s)]
 
 
 def test_a_service_of_the_compact_cloud_that_fails_again_and_again_gives_one_alert_and_one_recovery(

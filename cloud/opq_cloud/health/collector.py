@@ -42,6 +42,8 @@ SLOW_S = 60.0
 NEWEST_S = 10.0
 """Interval at which the newest Measurement is read: one query of MongoDB for each Box."""
 PING_TIMEOUT_S = 4.0
+LEAST_PAUSE_S = 0.2
+"""Between two turns, where one takes longer than the interval."""
 NOTIFIER = "notifications"
 BACKUPS = "backups"
 """Without `health.backups`, archives are looked for in this folder of the data folder, if it exists."""
@@ -114,10 +116,12 @@ class HealthCollector:
         slow = ThreadPoolExecutor(4, "health.slow")
         try:
             while not stop.is_set():
+                due_s = time.monotonic() + self._section.interval_s
                 self._turn(neighbours.read(), slow)
                 if ready is not None:
                     ready.set()
-                stop.wait(self._section.interval_s)
+                # A service that hangs delays a turn, and with it the time after which it is ill.
+                stop.wait(max(LEAST_PAUSE_S, due_s - time.monotonic()))
         finally:
             slow.shutdown(wait=False, cancel_futures=True)
 

@@ -16,10 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FORMS = (
     (
-        re.compile(r"\b(?:is|are|was|were) no (?!longer|more|less|fewer|other|later|earlier)(?=[A-Za-z])"),
+        re.compile(
+            r"(?<!there )(?<!There )\b(?:is|are|was|were) no "
+            r"(?!longer|more|less|fewer|other|later|earlier)(?=[A-Za-z])"
+        ),
         "is not a X; has no X",
     ),
-    (re.compile(r"\b(?:is|are|was|were) none\b"), "name what does not exist"),
+    (re.compile(r"(?<!there )(?<!There )\b(?:is|are|was|were) none\b"), "name what does not exist"),
     (re.compile(r"\b[Nn]obody\b"), "name who does not, or say not"),
     (re.compile(r"\banew\b"), "again"),
     (re.compile(r"\b(?:whence|wherefrom|thereof)\b"), "where from; of it"),

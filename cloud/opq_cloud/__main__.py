@@ -259,7 +259,7 @@ def run(command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0)
                 note_running(own, data_dir)
                 log.get().info("cloud.ready", services=[service.name for service in services])
             gc.freeze()  # what the imports brought stays: no collection searches it, 40 ms each time
-            gc.set_threshold(10_000, 20, 20)  # as in the gateway: Measurements and rows are no cycles
+            gc.set_threshold(10_000, 20, 20)  # as in the gateway: Measurements and rows are not cycles
             ended = runner.wait()
             if signal.SIGINT in signals:  # a person at the terminal: it is not meant to run any more
                 forget_after_ctrl_c(data_dir, own.name)

@@ -109,7 +109,7 @@ def test_rows_are_read_as_they_are_written(form: TableForm) -> None:
 
 
 def test_what_has_one_value_is_one_column(tmp_path: Path) -> None:
-    """A flagged Measurement, and one after a gap: their rare metrics are named, and are no quantities."""
+    """A flagged Measurement, and one after a gap: their rare metrics are named, and are not quantities."""
     one = Metric(1.0, 1.0, 1.0)
     rms = {"rms": Metric(119.0, 121.0, 120.0)}
     store = open_store(None, tmp_path)

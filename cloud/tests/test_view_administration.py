@@ -424,8 +424,8 @@ def test_the_system_page_says_what_waits_and_was_lost_and_who_does_not_answer(ad
     ("files", "why"),
     [
         ({}, "no plugin.json"),
-        ({"plugin.json": "[]"}, "no JSON object"),
-        ({"plugin.json": "{"}, "no JSON object"),
+        ({"plugin.json": "[]"}, "not a JSON object"),
+        ({"plugin.json": "{"}, "not a JSON object"),
         ({"plugin.json": '{"name": "../x", "kind": "trigger"}'}, "wants a name"),
         ({"plugin.json": '{"name": "x", "kind": "kernel"}'}, "wants a name"),
         ({"plugin.json": "{}"}, "wants a name"),
@@ -446,7 +446,7 @@ def test_a_package_says_what_it_is() -> None:
     )
     assert read_package(both).kind == "package"
     for content in (b"", b"PK", _zip({"plugin.json": "{}"})[:-10]):
-        with pytest.raises(ValueError, match="no zip file"):
+        with pytest.raises(ValueError, match="not a zip file"):
             read_package(content)
 
 

@@ -271,7 +271,7 @@ def test_counters_are_for_this_machine_or_with_a_session(
 
 
 def test_a_request_with_two_lengths_ends_its_connection(scene: demo.Scene) -> None:
-    """What follows its body for a proxy that believes the Content-Length is no second request for us."""
+    """What follows its body for a proxy that believes the Content-Length is not a second request for us."""
     parts = urlsplit(scene.url)
     smuggled = b"0\r\n\r\nGET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     head = b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
@@ -405,7 +405,7 @@ def test_a_part_of_an_incident_follows_none_that_may_be_hidden() -> None:
     "text", ["'}_@[|^.b", "(*?=@).a", "a@b", "a@b..c", "a@.b", "a b@c.d", "a:@b.c", "a@b.c\n", "@b.c"]
 )
 def test_what_breaks_a_mails_header_is_no_email(text: str) -> None:
-    with pytest.raises(HTTPException, match="no e-mail address"):
+    with pytest.raises(HTTPException, match="not an e-mail address"):
         checked_email(text)
 
 

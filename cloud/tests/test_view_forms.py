@@ -87,7 +87,7 @@ def test_a_place_that_was_typed_can_be_taken_away(scene: demo.Scene, ids: dict[s
     store.put_box(BoxRecord("1", "", location="kailua"))
     where = {"latitude": "21.4", "longitude": "-157.7"}
     assert eve.post(SETTINGS, SETTINGS, name="Cellar", privacy="nothing", **where) == 303
-    assert store.box("1").location == "kailua", "what was not changed is no move"
+    assert store.box("1").location == "kailua", "what was not changed is not a move"
     assert eve.post(SETTINGS, SETTINGS, name="Cellar", privacy="nothing") == 303
     assert not store.box("1").location and "kailua" in store.locations(), "others may stand there"
 

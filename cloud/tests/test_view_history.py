@@ -125,7 +125,7 @@ def test_a_span_is_what_its_address_says(from_words: str, to_words: str, start_m
         ("yesterday", "now", "from is 'yesterday'; want now, now-24h"),
         ("now-24h", "now+1h", "to is 'now\\+1h'; want now"),
         ("now", "now", "from must be 10 s to 1999 days before to"),
-        ("now", "now-1h", "no span that can be shown"),
+        ("now", "now-1h", "not a span that can be shown"),
         ("now-20y", "now", "10 s to 1999 days"),
         ("0001-01-01", "99999-01-01", "want now"),
         ("９", "now", "from is '９'"),

@@ -84,7 +84,7 @@ def test_a_class_by_hand_is_shown_with_what_the_analyses_say_and_can_be_taken_ba
     found = json.loads(rita.text)
     assert (found["class"], found["machine_class"]) == ("mains_signalling", "sag")
     assert rita.post(f"{page}/label", page, **{"class": "magic"}) == 400
-    assert "is no class" in rita.text
+    assert "is not a class" in rita.text
     assert rita.post(f"{page}/label", page, **{"class": ""}) == 303
     rita.get(f"/api/v1/incidents/{number}")
     assert (json.loads(rita.text)["class"], json.loads(rita.text)["machine_class"]) == ("sag", None)

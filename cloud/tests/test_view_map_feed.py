@@ -222,10 +222,10 @@ def test_one_map_too_many_is_not_sent_until_another_is_left(
 @pytest.mark.parametrize(
     ("addresses", "why"),
     [
-        (["at=91,0&km=50"], "no place"),
-        (["at=21,-157&km=x"], "no width"),
-        (["zoom=3"], "no window"),
-        (["at"], "no window"),
+        (["at=91,0&km=50"], "not a place"),
+        (["at=21,-157&km=x"], "not a width"),
+        (["zoom=3"], "not a window"),
+        (["at"], "not a window"),
         (["a" * 65], "65 characters"),
         ([f"at=2{n},0&km=50" for n in range(5)], "5 times"),
     ],

@@ -87,8 +87,8 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"channel": "pigeon"}, "pigeon is no way to send"),
-        ({"channel": ""}, "Nothing is no way to send"),
+        ({"channel": "pigeon"}, "pigeon is not a way to send"),
+        ({"channel": ""}, "Nothing is not a way to send"),
         ({"box_ids": "1, 2"}, "You see no Box 2."),
         ({"box_ids": "99"}, "You see no Box 99."),
         ({"channel": "webhook", "url": "javascript:alert(1)"}, "write an address such as"),
@@ -97,10 +97,10 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
         ({"channel": "webhook", "url": "http://example.org:99999/"}, "URL: "),
         ({"quiet_from": "22:00"}, "Quiet hours need a beginning and an end"),
         ({"quiet_from": "22:00", "quiet_to": "25:00"}, "hour must be in 0..23"),
-        ({"digest": "weekly"}, "weekly is no digest"),
-        ({"digest_at": "noon"}, "noon is no time of day"),
-        ({"least_severity": "nan"}, "nan is no number from 0 to 10"),
-        ({"loud_severity": "11"}, "11 is no number from 0 to 10"),
+        ({"digest": "weekly"}, "weekly is not a digest"),
+        ({"digest_at": "noon"}, "noon is not a time of day"),
+        ({"least_severity": "nan"}, "nan is not a number from 0 to 10"),
+        ({"loud_severity": "11"}, "11 is not a number from 0 to 10"),
     ],
 )
 def test_a_wrong_field_is_said_and_nothing_is_stored(

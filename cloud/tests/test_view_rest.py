@@ -147,7 +147,7 @@ def test_an_etag_saves_the_answer(client: httpx.Client) -> None:
         ("/events/1/waveforms/77", 404, "it has 1, 2, 4"),
         ("/events/1/export?format=pdf", 400, "comtrade"),
         ("/exports/measurements", 400, "query.box"),
-        ("/exports/measurements?box==1", 400, "no id of a Box"),
+        ("/exports/measurements?box==1", 400, "not an id of a Box"),
         ("/live?rate=1000", 400, "query.rate"),
         ("/nothing", 404, "nothing at this address"),
     ],

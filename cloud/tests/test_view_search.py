@@ -42,7 +42,7 @@ def found(services: ViewServices, text: str) -> list[str]:
 
 
 def test_a_box_is_found_by_number_name_place_region_and_feeder(services: ViewServices) -> None:
-    assert found(services, "1") == ["Box 1", "Box 12"]  # 21 is no answer to 1
+    assert found(services, "1") == ["Box 1", "Box 12"]  # 21 is not an answer to 1
     assert found(services, "box 2")[0] == "Box 2, Cellar"
     for text in ("cellar", "CELL", "hale mahina", "kailua", "f7"):
         assert found(services, text) == ["Box 2, Cellar"], text

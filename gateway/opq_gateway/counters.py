@@ -54,7 +54,7 @@ MEANING = MappingProxyType(
         "ring_bad_records": "records with a wrong checksum, skipped while reading",
         "ring_deleted_segments": "old ring segments deleted",
         "ring_lost_records": "losses recorded in the ring: holes in the samples, each with its reason",
-        "ring_unreadable_files": "files of the ring that are no segment or lost their head, until deleted",
+        "ring_unreadable_files": "files of the ring that are not segments or lost their head, until deleted",
         "ring_sync_failed": "times the disk failed to sync written data",
         "ring_sealed_segments": "ring segments compressed",
         "ring_saved_bytes": "bytes of the disk that this saved",
@@ -123,7 +123,7 @@ MEANING = MappingProxyType(
         "phasor_clients_refused": "PMU clients beyond the most at once",
         "phasor_clients_too_slow": "PMU clients cut off: they read too slowly",
         "phasor_orders_ignored": "frames of PMU clients that ask for nothing known, or of another stream",
-        "phasor_orders_malformed": "runs of bytes from PMU clients that are no frame",
+        "phasor_orders_malformed": "runs of bytes from PMU clients that are not a frame",
         # MQTT; counted with the first Box
         "mqtt_connected": "connections to the MQTT broker",
         "mqtt_failed": "connections to the MQTT broker that failed or were lost",

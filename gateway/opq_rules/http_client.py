@@ -16,7 +16,7 @@ _AGAIN = frozenset({408, 425, 429})
 
 
 def check_url(url: str, hosts: AddressGuard | None = None) -> None:
-    """Raises ValueError where it is no HTTP address, or names an address that `hosts` refuses."""
+    """Raises ValueError where it is not an HTTP address, or names an address that `hosts` refuses."""
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url  is {url!r}; want http://... or https://...")
     if hosts is None:

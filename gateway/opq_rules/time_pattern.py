@@ -46,7 +46,7 @@ def _seconds(zone: str) -> int:
     if zone[0] not in "+-":
         if zone.lower() in ZONES:
             return ZONES[zone.lower()]
-        raise ValueError(f"{shown(zone)} is no certain zone; write an offset such as +01:00, by XXX")
+        raise ValueError(f"{shown(zone)} is not a certain zone; write an offset such as +01:00, by XXX")
     digits = zone[1:].replace(":", "")
     offset = 3600 * int(digits[:2]) + 60 * int(digits[2:] or 0)
     return -offset if zone[0] == "-" else offset

@@ -38,7 +38,7 @@ def try_text(text: str | bytes) -> bytes:
     try:
         cases = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise RuleError(f"the cases are no JSON: {error}", ENCODING) from None
+        raise RuleError(f"the cases are not JSON: {error}", ENCODING) from None
     return msgspec.json.encode(try_cases(cases))
 
 

@@ -89,7 +89,7 @@ def moment(value: Value) -> datetime:
         try:
             return _EPOCH + timedelta(milliseconds=value)
         except OverflowError:
-            raise ValueError(f"{shown(value)} ms is no time; years go from 1 to 9999") from None
+            raise ValueError(f"{shown(value)} ms is not a time; years go from 1 to 9999") from None
     if type(value) is str:
         return time_of_text(value)
     raise TypeError(f"want a time, not {shown(value)}")
@@ -148,7 +148,7 @@ def time_of_text(text: str) -> datetime:
             except ValueError:
                 continue
         else:
-            raise ValueError(f"{shown(text)} is no time; want for example 2026-01-31T12:00:00Z") from None
+            raise ValueError(f"{shown(text)} is not a time; want for example 2026-01-31T12:00:00Z") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

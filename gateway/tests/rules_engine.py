@@ -28,7 +28,7 @@ class Hand(Source):
 
     def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
         if "wrong" in properties:
-            raise ValueError("wrong  is no property")
+            raise ValueError("wrong  is not a property")
 
     def rewind(self, offset: Any) -> None:
         self._hands.rewound.append(offset)

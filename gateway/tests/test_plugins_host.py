@@ -115,7 +115,7 @@ def test_what_is_no_plug_in_name_is_not_offered(folder: Path) -> None:
 
 
 def test_an_unknown_kind_is_reported(folder: Path) -> None:
-    assert "no kind of plug-in" in problems(folder, kind="gadget")
+    assert "not a kind of plug-in" in problems(folder, kind="gadget")
 
 
 def test_the_host_imports_nothing_of_the_rules_extra() -> None:

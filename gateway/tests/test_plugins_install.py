@@ -208,7 +208,7 @@ def test_requirements_are_checked_and_wheels_unpacked(plugins: RulePlugins, tmp_
     assert "1.2 is installed" in refusal(plugins.create, "sink", "w", url(["little-library>1,<1.2"], a=wheel))
     assert "want a name" in refusal(plugins.create, "sink", "w", url(["git+https://x"]))
     assert "want a name" in refusal(plugins.create, "sink", "w", url(["x @ https://x/x.whl"]))
-    assert "no wheel" in refusal(plugins.create, "sink", "w", url([], a=b"no"))
+    assert "not a wheel" in refusal(plugins.create, "sink", "w", url([], a=b"no"))
     evil = zipped({"../../evil.py": ""})
     assert "folder" in refusal(plugins.create, "sink", "w", url([], a=evil))
     for own in ("lib", "lib/own.py"):
@@ -274,7 +274,7 @@ def test_wheels_are_unpacked_within_one_bound_and_a_broken_one_is_refused(tmp_pa
         archive.writestr("x/data.bin", bytes(2 << 20))
     wheel = buffer.getvalue()
     files: dict[str, str | bytes] = {"plugin.json": manifest("w"), "sinks/w.py": SINK}
-    for names, told in ((("a", "b", "c"), "unpacked it has"), (("a",), "is no wheel")):
+    for names, told in ((("a", "b", "c"), "unpacked it has"), (("a",), "is not a wheel")):
         raw = wheel if len(names) > 1 else wheel[:60] + b"\xff" * 40 + wheel[100:]
         many = files | {f"wheels/{name}.whl": raw for name in names}
         url = stored(plugins.uploads, zipped(many), "w.zip")

@@ -31,7 +31,7 @@ MODES = ("process", "inproc")
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
-    """A machine that stands still for two seconds is no trigger that hangs."""
+    """A machine that stands still for two seconds is not a trigger that hangs."""
     for name in ("DECIDE_S", "BEGIN_S"):
         monkeypatch.setattr(remote, name, 60.0)
     patient = Policy(
@@ -328,7 +328,7 @@ def test_a_finding_at_a_time_that_no_store_can_hold_with_its_surroundings_is_ref
 def test_figures_and_times_that_would_spoil_other_findings_are_refused(
     field: str, value: Any, why: str
 ) -> None:
-    """A mean of 1e308 twice is no number, and a sag from 1970 on would take in each later one."""
+    """A mean of 1e308 twice is not a number, and a sag from 1970 on would take in each later one."""
     good = Finding("sag", "4", 10**18, 10**18 + 5, 0, residual_percent=50.0, confidence=1.0)
     assert nouns.findings_of_event([good], heard()) == (good,)
     with pytest.raises(ValueError, match=why):

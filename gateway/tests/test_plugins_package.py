@@ -41,7 +41,7 @@ def refused(tmp_path: Path, raw: bytes, name: str | None = "m", policy: Policy =
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     raw = zipped({"plugin.json": manifest("m"), "sinks/m.py": SINK, name: "evil"})
     told = refused(tmp_path, raw)
-    assert "folder" in told or "no readable zip" in told
+    assert "folder" in told or "not a readable zip" in told
 
 
 def test_links_doubled_names_and_lies_about_size_are_refused(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_links_doubled_names_and_lies_about_size_are_refused(tmp_path: Path) -> 
     assert "both a file and a folder" in refused(tmp_path, zipped({**base, "a": "1", "a/b": "2"}))
     assert "entries" in refused(tmp_path, zipped({**base, **{f"f{k}": "" for k in range(30)}}))
     assert "unpacked" in refused(tmp_path, zipped({**base, "big": b"0" * 200_000}))
-    assert "no readable zip" in refused(tmp_path, b"no zip at all")
-    assert "no readable zip" in refused(tmp_path, zipped(base)[:-30])
+    assert "not a readable zip" in refused(tmp_path, b"no zip at all")
+    assert "not a readable zip" in refused(tmp_path, zipped(base)[:-30])
 
 
 def test_a_million_names_are_refused_before_they_are_read(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_broken_lzma_is_refused(tmp_path: Path) -> None:
         made.writestr("plugin.json", b"{}" * 100)
     raw = path.read_bytes()
     at = raw.index(b"plugin.json") + len("plugin.json") + 9
-    assert "no readable zip" in refused(tmp_path, raw[:at] + b"\xff" * 8 + raw[at + 8 :])
+    assert "not a readable zip" in refused(tmp_path, raw[:at] + b"\xff" * 8 + raw[at + 8 :])
 
 
 def test_a_missing_or_wrong_manifest_says_what_is_wanted(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_any_file_of_properties_is_read_or_refused(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"limits": {"memory_bytes": 0.5}}, "whole numbers"),  # 0 is no limit at all
+        ({"limits": {"memory_bytes": 0.5}}, "whole numbers"),  # 0 is not a limit at all
         ({"limits": {"processes": 0.1}}, "whole numbers"),
         ({"limits": {"cpu_s": float("inf")}}, "limits.cpu_s"),
         ({"limits": {"call_s": float("nan")}}, "limits.call_s"),

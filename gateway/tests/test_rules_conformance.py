@@ -194,7 +194,7 @@ def test_an_import_with_one_bad_rule_changes_nothing(house: House) -> None:
 @pytest.mark.parametrize(
     ("sent", "code", "part"),
     [
-        (b"{", 1004, "no JSON"),
+        (b"{", 1004, "not JSON"),
         (b"\xff", 1004, "JSON"),
         (b"[" * 100_000, 1004, "JSON"),
         (b"{}", 4000, "id"),

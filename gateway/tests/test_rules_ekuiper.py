@@ -104,7 +104,7 @@ def in_any_order(emissions: list[Any]) -> list[Any]:
 
 
 def test_all_cases_but_those_that_are_listed_are_answered_as_by_ekuiper() -> None:
-    """Cases with `quirk` are no model: eKuiper's answer is a fault or an oddity."""
+    """Cases with `quirk` are not a model: eKuiper's answer is a fault or an oddity."""
     listed, removed = (" ".join(each.values()).split() for each in (OTHERWISE, REMOVED))
     assert len(cases()) >= 706 and len(listed) <= MOST
     models = {name: case for name, case in cases().items() if "quirk" not in case}

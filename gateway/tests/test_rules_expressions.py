@@ -146,7 +146,7 @@ ROW_ERRORS = [
     ("a = a", "array [1, 2, 3] = array [1, 2, 3]: these do not compare"),
     ("o != o", "do not compare"),
     ('ts > cast("2020-01-01", "string")', "do not compare"),
-    ('cast(ts, "datetime") > "yesterday"', "is no time"),
+    ('cast(ts, "datetime") > "yesterday"', "is not a time"),
     ("i IN (s)", "do not compare"),
     ("i IN s", "want an array"),
     ('i LIKE "7"', "want texts"),

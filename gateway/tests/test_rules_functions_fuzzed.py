@@ -49,7 +49,7 @@ def test_a_scalar_gives_a_value_or_an_error_of_the_record(name: str, data: some.
     try:
         evaluate = compile_expression(parse_expression(f"{name}({', '.join(row)})"), OneRecord())
     except RuleError as error:
-        assert "pairs" in str(error)  # the one check of what is no constant: of a count
+        assert "pairs" in str(error)  # the one check of what is not a constant: of a count
         return
     try:
         evaluate(row, Facts())

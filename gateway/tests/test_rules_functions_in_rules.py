@@ -79,7 +79,7 @@ def test_a_function_does_its_work_in_a_rule(
         ("SELECT change_to(v, 1, 'x') FROM s", 8, "true or false"),
         ("SELECT change_capture(v, v, 1, 5) FROM s", 8, "true or false"),
         ("SELECT round(v, 301) FROM s", 8, "want -300 to 300"),
-        ("SELECT convert_tz(v, 'Mars') FROM s", 8, 'string "Mars" is no time zone'),
+        ("SELECT convert_tz(v, 'Mars') FROM s", 8, 'string "Mars" is not a time zone'),
         ("SELECT lag(v, v) FROM s", 8, "a constant"),
         ("SELECT v FROM s WHERE v > 1 / 0", 29, "division by zero"),
     ],

@@ -325,7 +325,7 @@ def test_the_small_statements() -> None:
         ("SELECT * AS x FROM s", 1, 10, "* cannot be followed by AS"),
         ("SELECT * + 1 FROM s", 1, 10, "found +, want"),
         ("SELECT a + * FROM s", 1, 12, "* stands alone"),
-        ("SELECT t.* FROM s", 1, 8, "t is no stream of FROM"),
+        ("SELECT t.* FROM s", 1, 8, "t is not a stream of FROM"),
         ("SELECT a FROM", 1, 14, "found the end, want the name of a stream"),
         ("SELECT a FROM 'demo'", 1, 15, "quotes make a text"),
         ("SELECT order FROM s", 1, 8, "found order, want a column"),

@@ -319,7 +319,7 @@ def test_file_with_ids_writes_once_what_is_sent_again_after_a_restart(tmp_path: 
 
 def test_file_does_not_wait_at_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="no plain file"):
+    with pytest.raises(OSError, match="not a plain file"):
         opened(file.Sink(EVERYWHERE), path=str(tmp_path / "pipe"))
 
 

@@ -175,11 +175,11 @@ def test_httppull_with_response_type_body_wants_a_code_of_success_in_the_answer(
     ):
         wait_for(lambda: last in stream.payloads)
     assert stream.payloads[:3] == [*good, last]
-    assert [re.sub(r"(no JSON): .*", r"\1", error.removeprefix(f"{url}: ")) for error in stream.errors] == [
+    assert [re.sub(r"(not JSON): .*", r"\1", error.removeprefix(f"{url}: ")) for error in stream.errors] == [
         "answered with code 503 in its body; want a number from 200 to 299",
         "answered with code None in its body; want a number from 200 to 299",
         "answered with code '200' in its body; want a number from 200 to 299",
-        "no JSON",
+        "not JSON",
     ]
 
 

@@ -182,7 +182,7 @@ CONSTANTS = {
     "last_value": ["false"],
     "get_keyed_state": ["'bigint', 5"],
 }
-"""Arguments behind the first that are no columns."""
+"""Arguments behind the first that are not columns."""
 OF_EACH_KIND = [
     {
         "i": 5,

@@ -1,4 +1,4 @@
-"""A Box whose GPS time is late against the gateway's monotonic clock is no reference for the Boxes beside it.
+"""A Box whose GPS time is late by the gateway's monotonic clock is not a reference for other Boxes.
 
 An emulated Box on a busy machine is such a one.
 """

@@ -218,7 +218,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path):
     path = write(tmp_path, b"", GOOD)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(RecordingError, match="is no file"):
+    with pytest.raises(RecordingError, match="is not a file"):
         read_replay(path)
 
 

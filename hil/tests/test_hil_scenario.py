@@ -125,7 +125,7 @@ def test_an_unknown_scenario_names_one_that_exists():
 
 
 def test_the_european_scenario_has_the_sag_that_it_says():
-    """65 % of 230 V left for ten cycles of 49.985 Hz at Box 1, 93 % at Box 2, where it is no sag."""
+    """65 % of 230 V left for ten cycles of 49.985 Hz at Box 1, 93 % at Box 2, where it is not a sag."""
     made = generators(load_scenario("sag_230v_50hz"))
     assert {(one.nominal_v, one.nominal_hz) for one in made.values()} == {(230.0, 50.0)}
     volts = {box_id: one.counts(0, 12 * 12_000) * one.v_per_lsb for box_id, one in made.items()}

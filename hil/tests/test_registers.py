@@ -13,7 +13,7 @@ def test_no_register_that_the_firmware_uses_is_missing_anywhere() -> None:
 
 
 def test_the_table_is_up_to_date() -> None:
-    """Rows, not the lists of files: another file that uses a known register is no reason to fail."""
+    """Rows, not the lists of files: another file that uses a known register is not a reason to fail."""
 
     def rows(text: str) -> list[tuple[str, ...]]:
         found = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]

@@ -291,7 +291,7 @@ def test_truth_is_read_as_the_contract_has_it(tmp_path: Path) -> None:
     ("line", "why"),
     [
         ("{", "Expecting"),
-        ("[1]", "no object"),
+        ("[1]", "not an object"),
         (json.dumps({**GOOD, "boxes": {}}), "want an object with one Box"),
         (json.dumps({**GOOD, "boxes": {"1": 5}}), "boxes: '1' is 5"),
         (json.dumps({**GOOD, "boxes": {"1": BOX}, "class": 3}), "class is 3"),

@@ -37,7 +37,7 @@ class RecorderFault:
 
 
 def faults_of(recording: Recording, nominal: Nominal) -> tuple[RecorderFault, ...]:
-    """What the recorder did wrong, or that there is no mains in the channel. Exact zeros are no fault."""
+    """What the recorder did wrong, or that there is no mains in the channel. Exact zeros are not a fault."""
     found = []
     gain = recording.v_per_lsb
     clip_v: float | None = None

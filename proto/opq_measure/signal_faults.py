@@ -1,7 +1,7 @@
 """What a recorder did to a signal: no mains in it, a value that got stuck, a converter that clipped. Pure.
 
-A figure relative to the fundamental means nothing without one, and a stuck value is no sag. Exact zeros are
-not stuck: an interruption in a simulation or a digital source has them.
+A figure relative to the fundamental means nothing without one, and a stuck value is not a sag. Exact zeros
+are not stuck: an interruption in a simulation or a digital source has them.
 """
 
 import math

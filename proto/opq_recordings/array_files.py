@@ -34,7 +34,7 @@ def read_npy(path: Path) -> Content:
         samples = np.lib.format.open_memmap(path, mode="r")  # never unpickles: refuses objects
     except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, TokenError) as error:
         raise RecordingError(
-            f"{path}: is no readable .npy file; want one array of numbers, saved by numpy.save"
+            f"{path}: is not a readable .npy file; want one array of numbers, saved by numpy.save"
         ) from error
     facts = _export_beside(path)
     if facts and samples.ndim == 1 and samples.dtype.kind == "i":

@@ -158,8 +158,8 @@ class _Parser:
             cells = [cells[0], ",".join(cells[1 : len(cells) - 11]), *cells[len(cells) - 11 :]]
         if len(cells) < 6:
             raise RecordingError(
-                f"{self._where}, line {self._line()}: {','.join(cells)!r:.60} is no analogue channel; want "
-                "number, name, phase, component, unit, a, b, …"
+                f"{self._where}, line {self._line()}: {','.join(cells)!r:.60} is not an analogue channel; "
+                "want number, name, phase, component, unit, a, b, …"
             )
         cells += [""] * (13 - len(cells))
         a = self._factor(cells[5], "a", cells[1])
@@ -202,7 +202,7 @@ class _Parser:
             rate, last = _number(cells[0]), _number(cells[1])
             if rate is None or last is None or rate < 0 or last < 0:
                 raise RecordingError(
-                    f"{self._where}, line {number}: {','.join(cells)!r:.60} is no rate; want samples per "
+                    f"{self._where}, line {number}: {','.join(cells)!r:.60} is not a rate; want samples per "
                     "second and the last row, such as 12000,24000"
                 )
             segments.append((rate, int(last)))
@@ -236,7 +236,8 @@ class _Parser:
         form = FORMS.get(line.strip(", ").upper())
         if form is None:
             raise RecordingError(
-                f"{self._where}, line {number}: {line!r:.60} is no form of the data; want {', '.join(FORMS)}"
+                f"{self._where}, line {number}: {line!r:.60} is not a form of the data; "
+                f"want {', '.join(FORMS)}"
             )
         return form, [line for _, line in self._lines[at + 1 :]]
 

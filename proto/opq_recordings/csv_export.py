@@ -56,7 +56,7 @@ def exported_content(
                 raise ValueError
         except (ValueError, IndexError, csv.Error) as error:
             raise RecordingError(
-                f"{path}, line {number}: {line.strip()[:60]!r} is no row of an export; want "
+                f"{path}, line {number}: {line.strip()[:60]!r} is not a row of an export; want "
                 f"{separator.join(EXPORTED)}"
             ) from error
         if not found or found[-1].box_id != box or sample <= found[-1].last:

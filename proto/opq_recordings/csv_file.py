@@ -27,7 +27,7 @@ AT_ONCE = 1 << 21
 """Letters."""
 BLANK = " \t\r\n\0\x1a"
 QUOTED_EMPTY = re.compile(r"""^[ \t]*["']["' \t]*$""", re.M)
-"""A row that is one empty cell, of a table with one column; a blank line is no row."""
+"""A row that is one empty cell, of a table with one column; a blank line is not a row."""
 QUOTED_COMMA = re.compile(r'"[^"\n]*,[^"\n]*"')
 BLANK_END = " \r\n\0\x1a"
 """As BLANK, where a tab separates."""
@@ -63,7 +63,7 @@ def read_csv(path: Path, rate_hz: float | None = None, decimal: str | None = Non
         beginning = raw.read(1 << 16)
         encoding = encoding_of(beginning)
     if b"\0\0\0" in beginning and not encoding.startswith("utf-32"):
-        raise RecordingError(f"{path}: is no text; want rows such as 0.0001,325.2 under time_s,volts")
+        raise RecordingError(f"{path}: is not text; want rows such as 0.0001,325.2 under time_s,volts")
     code_page = None if encoding in STATED else encoding
     assumed = ["encoding"] if code_page else []
     with path.open(encoding=encoding, errors="replace", newline=None) as file:

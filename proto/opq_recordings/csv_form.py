@@ -104,8 +104,8 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     numeric = [column for column in range(width) if filled[column] >= NUMERIC]
     if not numeric:
         raise RecordingError(
-            f"is no table of numbers: line {body[0][0] + 1} is {lines[body[0][0]].strip()[:60]!r}; want rows "
-            "such as 0.0001,325.2 under time_s,volts"
+            f"is not a table of numbers: line {body[0][0] + 1} is {lines[body[0][0]].strip()[:60]!r}; want "
+            "rows such as 0.0001,325.2 under time_s,volts"
         )
     first = next(k for k, (_, cells) in enumerate(rows) if _is_data(cells, numeric, notation))
     above = [(number, _with_units(cells, width)) for number, cells in rows[:first]]

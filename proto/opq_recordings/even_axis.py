@@ -18,9 +18,9 @@ from opq_recordings.recording import Run, release_pages
 UNEVEN_STEPS = 0.5
 """Steps that a time may lie off its even place; less is rounding in the file."""
 JITTER_STEPS = 0.25
-"""Steps that few times may be off; where many are, they are no clock."""
+"""Steps that few times may be off; where many are, they are not a clock."""
 MOST_UNEVEN = 0.02
-"""Share of steps that may be no even step (gaps); with more, the times are no clock of an even axis."""
+"""Share of steps that may be no even step (gaps); with more, the times are not a clock of an even axis."""
 RATE_TOLERANCE = 0.005
 BLOCK = 1 << 17
 """Times looked at together, so that memory does not grow with a long column."""
@@ -177,7 +177,7 @@ def axis_of_rows(
 def counted_throughout(numbers: NDArray[Any], stamps: NDArray[Any], step: float, no_stamp: int) -> bool:
     """Whether a long column counts row by row, and its stamps rise by nearly one `step` each, or are absent.
 
-    Block by block, so that memory does not grow. False is no verdict: `axis_of_rows` then looks closely.
+    Block by block, so that memory does not grow. False is not a verdict: `axis_of_rows` then looks closely.
     """
     factor, risen = 1.0, 0.0
     for at in range(0, len(numbers), BLOCK):
@@ -244,7 +244,7 @@ def _number_gaps(numbers: NDArray[np.int64] | None, problems: list[str]) -> NDAr
 def _time_gaps(
     times_s: NDArray[np.float64] | None, rate_hz: float, problems: list[str]
 ) -> NDArray[np.int64] | None:
-    """(n - 1,) missing samples by the stamps; None where these are no clock of this rate."""
+    """(n - 1,) missing samples by the stamps; None where these are not a clock of this rate."""
     if times_s is None or len(times_s) < 2 or not np.isfinite(times_s).all():
         return None
     steps_s = np.diff(times_s)

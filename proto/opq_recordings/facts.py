@@ -49,7 +49,7 @@ def read_facts(path: Path) -> tuple[RecordingFacts, dict[str, object]]:
     """
     try:
         if not path.is_file() and path.exists():  # a pipe might never end
-            raise RecordingError(f"{path}: is no file")
+            raise RecordingError(f"{path}: is not a file")
         if path.stat().st_size > LARGEST_BYTES:
             raise RecordingError(f"{path}: has {path.stat().st_size:,} bytes, want the facts of a recording")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -69,7 +69,7 @@ def json_fault(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"line {error.lineno}, column {error.colno}"
     return (
-        "it is no text in UTF-8"
+        "it is not text in UTF-8"
         if isinstance(error, UnicodeDecodeError)
         else "its values are too deep or long"
     )

@@ -74,7 +74,7 @@ def _content(path: Path, known: RecordingFacts) -> Content:
     if reader is None:
         ending = f"the ending {path.suffix}" if path.suffix else "a name without an ending"
         raise RecordingError(
-            f"{path}: {ending} is no known format; want one of {', '.join((*READERS, *PACKED))}"
+            f"{path}: {ending} is not a known format; want one of {', '.join((*READERS, *PACKED))}"
         )
     return read_csv(path, known.rate_hz, known.decimal_mark) if reader is read_csv else reader(path)
 

@@ -45,7 +45,7 @@ def read(path: Path, writer: ArrayWriter) -> object:
             walk.stated.facts[""] = _attributes(file)
             file.visititems(walk.visit)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise RecordingError(f"{path}: is no readable HDF5 file") from error
+        raise RecordingError(f"{path}: is not a readable HDF5 file") from error
     facts = {
         place: {name: _plain(value) for name, value in here.items()}
         for place, here in walk.stated.facts.items()
@@ -143,7 +143,7 @@ def _plain(value: object) -> object:
 
 
 def _words(name: str | bytes) -> str:
-    """A name; h5py has bytes where these are no UTF-8."""
+    """A name; h5py has bytes where these are not UTF-8."""
     return name if isinstance(name, str) else name.decode("utf-8", "replace")
 
 

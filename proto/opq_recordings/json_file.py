@@ -170,7 +170,7 @@ def _exported(path: Path, content: Mapping[str, Any]) -> Iterator[Channel]:
             continue
         values = _array(path, document["counts"], "counts")
         if values.dtype.kind != "i":
-            raise RecordingError(f"{path}: its counts are no whole numbers")
+            raise RecordingError(f"{path}: its counts are not whole numbers")
         stated = document.get("samples")
         if isinstance(stated, int) and stated != len(values):
             raise RecordingError(f"{path}: states {stated} samples, but {len(values)} are there")

@@ -30,7 +30,7 @@ class Moment:
 
 
 def epoch_ns(number: float) -> int | None:
-    """Nanoseconds per unit of a Unix time of this size; None where it is no time since 1973."""
+    """Nanoseconds per unit of a Unix time of this size; None where it is not a time since 1973."""
     for low, high, unit_ns in EPOCH_UNITS:
         if low <= number < high:
             return unit_ns

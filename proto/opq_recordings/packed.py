@@ -43,7 +43,7 @@ def unpacked(
     """
     if not zipfile.is_zipfile(path):
         if path.suffix.lower() in (".zip", ".npz"):
-            raise RecordingError(f"{path}: is no readable zip")
+            raise RecordingError(f"{path}: is not a readable zip")
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="opq-recording-", ignore_cleanup_errors=True) as name:
@@ -58,7 +58,7 @@ def unpacked(
             EOFError,
             ValueError,
         ) as error:
-            raise RecordingError(f"{path}: is no readable zip, or it is encrypted") from error
+            raise RecordingError(f"{path}: is not a readable zip, or it is encrypted") from error
         if not found:
             raise RecordingError(f"{path}: is a zip without a recording; want one of {', '.join(suffixes)}")
         try:

@@ -101,11 +101,15 @@ class _Body:
 
     def collection(self, tag: UUID, at: int, depth: int) -> PqdifElement:
         if depth > DEEPEST or not 0 <= at <= len(self.data) - 4:
-            raise RecordingError(f"{self.path}: is no readable PQDIF file: an element lies beyond its record")
+            raise RecordingError(
+                f"{self.path}: is not a readable PQDIF file: an element lies beyond its record"
+            )
         (count,) = struct.unpack_from("<i", self.data, at)
         self.left -= count
         if count < 0 or at + 4 + count * ENTRY.size > len(self.data) or self.left < 0:
-            raise RecordingError(f"{self.path}: is no readable PQDIF file: a collection has {count} elements")
+            raise RecordingError(
+                f"{self.path}: is not a readable PQDIF file: a collection has {count} elements"
+            )
         members = []
         for k in range(count):
             where = at + 4 + k * ENTRY.size
@@ -123,17 +127,17 @@ class _Body:
             return self.collection(tag, at, depth + 1)
         if kind not in (SCALAR, VECTOR) or not 0 <= at <= len(self.data):
             raise RecordingError(
-                f"{self.path}: is no readable PQDIF file: an element of kind {kind} at byte {at}"
+                f"{self.path}: is not a readable PQDIF file: an element of kind {kind} at byte {at}"
             )
         if kind == SCALAR:
             return PqdifElement(tag, physical, self.data[at : at + 16])
         if at + 4 > len(self.data):
-            raise RecordingError(f"{self.path}: is no readable PQDIF file: a list begins at its end")
+            raise RecordingError(f"{self.path}: is not a readable PQDIF file: a list begins at its end")
         (count,) = struct.unpack_from("<i", self.data, at)
         size = np.dtype(TYPES[physical]).itemsize if physical in TYPES else 12 if physical == 50 else 16
         if count < 0 or at + 4 + count * size > len(self.data):
             raise RecordingError(
-                f"{self.path}: is no readable PQDIF file: a list of {count} values is cut short"
+                f"{self.path}: is not a readable PQDIF file: a list of {count} values is cut short"
             )
         return PqdifElement(tag, physical, self.data[at + 4 : at + 4 + count * size])
 
@@ -155,7 +159,7 @@ def records_of(path: Path, problems: list[str]) -> Iterator[PqdifElement]:
                 what = (
                     "begins with other bytes than PQDIF" if at == 0 else f"its record at byte {at} is broken"
                 )
-                raise RecordingError(f"{path}: is no readable PQDIF file: {what}")
+                raise RecordingError(f"{path}: is not a readable PQDIF file: {what}")
             _, kind, header_bytes, body_bytes, following, _ = HEADER.unpack(head)
             seen.add(at)
             begin = at + max(header_bytes, HEADER.size)
@@ -183,7 +187,7 @@ def records_of(path: Path, problems: list[str]) -> Iterator[PqdifElement]:
                 return
             if following in seen or following > size:
                 raise RecordingError(
-                    f"{path}: is no readable PQDIF file: its record at byte {at} leads to byte {following}"
+                    f"{path}: is not a readable PQDIF file: its record at byte {at} leads to byte {following}"
                 )
             at = following
 
@@ -202,7 +206,9 @@ def _unpacked(path: Path, stored: bytes, style: int, algorithm: int) -> bytes:
     except zlib.error as error:
         if stored[:1] != b"\x78":  # some writers state a compression and leave records as they are
             return stored
-        raise RecordingError(f"{path}: is no readable PQDIF file: a compressed record is broken") from error
+        raise RecordingError(
+            f"{path}: is not a readable PQDIF file: a compressed record is broken"
+        ) from error
     if packed.unconsumed_tail:
         raise RecordingError(f"{path}: a record has more than {MOST_BYTES >> 20} MiB")
     return body

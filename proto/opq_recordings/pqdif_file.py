@@ -1,8 +1,8 @@
 """PQDIF (IEEE 1159.3): the waveforms of a file, as channels of voltages and currents.
 
 A data source defines channels, an observation has instances of them: times (values, or counts of even steps)
-and values with a scale. Trends, phasors and spectra are no waveforms and are left out, which is said. Our own
-export keeps its facts in the container's comments, so that gains, starts and gaps come back exactly.
+and values with a scale. Trends, phasors and spectra are not waveforms and are left out, which is said. Our
+own export keeps its facts in the container's comments, so that gains, starts and gaps come back exactly.
 """
 
 import json
@@ -75,7 +75,7 @@ def read_pqdif(path: Path) -> Content:
     if facts and (own := _exported(found, facts)):
         return Content("PQDIF, of opq-tools export", own, (), tuple(said))
     not_scaled = left_out.pop(NOT_SCALED, 0)
-    said += [f"{count} {name} are no waveforms and were left out" for name, count in left_out.items()]
+    said += [f"{count} {name} are not waveforms and were left out" for name, count in left_out.items()]
     if not_scaled:
         said.append(f"{not_scaled} {NOT_SCALED}, so they were not applied")
     problems = tuple(said)

@@ -58,7 +58,7 @@ def _read(
     """What the reader finds in a file, the facts that are given and those beside it, and the whole .json."""
     try:
         if not path.is_file():
-            raise RecordingError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}")
+            raise RecordingError(f"{path}: {'is not a file' if path.exists() else 'there is no such file'}")
         if not path.stat().st_size:
             raise RecordingError(f"{path}: is empty, no samples in it")
         beside, stated = (

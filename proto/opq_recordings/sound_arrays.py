@@ -42,7 +42,7 @@ def read(path: Path, writer: ArrayWriter) -> object:
             writer.add("rows", dtype, (file.channels,), _blocks(file, dtype, WHOLE.get(file.subtype, 0)))
             return [f"{file.format}, {file.subtype}", file.samplerate, file.frames]
     except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError) as error:
-        raise RecordingError(f"{path}: is no readable sound file") from error
+        raise RecordingError(f"{path}: is not a readable sound file") from error
 
 
 def _blocks(file: Any, dtype: np.dtype[Any], raised_bits: int) -> Iterator[NDArray[Any]]:

@@ -68,7 +68,9 @@ def _header(path: Path, file: IO[bytes], size: int) -> tuple[_Header, list[str]]
     lead = file.read(12)
     if len(lead) < 12 or lead[:4] not in (b"RIFF", b"RF64", b"BW64") or lead[8:] != b"WAVE":
         found = "RIFX, with the highest byte first" if lead[:4] == b"RIFX" else f"{lead[:4]!r}"
-        raise RecordingError(f"{path}: is no readable .wav file: it begins with {found}, want RIFF or RF64")
+        raise RecordingError(
+            f"{path}: is not a readable .wav file: it begins with {found}, want RIFF or RF64"
+        )
     header = _Header()
     problems: list[str] = []
     data_64: int | None = None
@@ -93,7 +95,7 @@ def _header(path: Path, file: IO[bytes], size: int) -> tuple[_Header, list[str]]
             break
     if header.channels == 0 or header.first is None:
         raise RecordingError(
-            f"{path}: is no readable .wav file: it has no {'fmt' if not header.channels else 'data'} part"
+            f"{path}: is not a readable .wav file: it has no {'fmt' if not header.channels else 'data'} part"
         )
     if header.length < header.frame_bytes:
         raise RecordingError(f"{path}: is empty, no samples in it")
@@ -102,7 +104,9 @@ def _header(path: Path, file: IO[bytes], size: int) -> tuple[_Header, list[str]]
 
 def _format(path: Path, body: bytes, header: _Header) -> None:
     if len(body) < 16:
-        raise RecordingError(f"{path}: is no readable .wav file: its fmt part has {len(body)} bytes, want 16")
+        raise RecordingError(
+            f"{path}: is not a readable .wav file: its fmt part has {len(body)} bytes, want 16"
+        )
     form, channels, rate_hz, _, frame_bytes, bits = struct.unpack("<HHIIHH", body[:16])
     if form == EXTENSIBLE and len(body) >= 26:
         form = int.from_bytes(body[24:26], "little")
@@ -125,7 +129,7 @@ def _format(path: Path, body: bytes, header: _Header) -> None:
             "8, 16, 24 or 32 bits, or floats of 32 or 64"
         )
     if rate_hz == 0:
-        raise RecordingError(f"{path}: is no readable .wav file: its rate is 0 Hz")
+        raise RecordingError(f"{path}: is not a readable .wav file: its rate is 0 Hz")
     header.form, header.channels, header.rate_hz = form, channels, rate_hz
     header.bits, header.frame_bytes = 8 * width, frame_bytes
 
@@ -135,7 +139,7 @@ def _data_length(
 ) -> tuple[int, list[str]]:
     """Bytes of samples: what is stated, or all that is there where a pipe left no length."""
     if header.channels == 0:
-        raise RecordingError(f"{path}: is no readable .wav file: its samples come before their form")
+        raise RecordingError(f"{path}: is not a readable .wav file: its samples come before their form")
     if stated == 0xFFFF_FFFF and stated_64 not in (None, 0, 2**64 - 1):
         stated = int(stated_64 or 0)
         if stated <= there:

@@ -29,7 +29,7 @@ class LabelScore:
 
 
 def class_scores(judged: Sequence[Judged]) -> dict[str, LabelScore]:
-    """Scores by label, in the order of first recordings. An answer that is no label lowers only recall."""
+    """Scores by label, in the order of first recordings. An answer that is not a label lowers only recall."""
     truths = Counter(one.truth for one in judged)
     answers = Counter(one.found for one in judged)
     right = Counter(one.truth for one in judged if one.found == one.truth)

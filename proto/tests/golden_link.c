@@ -31,7 +31,7 @@ static uint32_t crc32(const uint8_t *data, size_t length) {
     return ~crc;
 }
 
-// Returns the number of bytes, or -1 when `data` is no COBS.
+// Returns the number of bytes, or -1 when `data` is not COBS.
 static long cobs_decode(const uint8_t *data, size_t length, uint8_t *out) {
     size_t in = 0;
     size_t made = 0;

@@ -25,7 +25,7 @@ def crc32(data):
 
 
 def cobs_decode(data):
-    """The bytes, or None when `data` is no COBS."""
+    """The bytes, or None when `data` is not COBS."""
     out = bytearray()
     at = 0
     while at < len(data):

@@ -74,7 +74,7 @@ LOWEST_SAG, HIGHEST_SAG = 0.12, 0.88
 """Residual of a sag; the limits are 0.1 and 0.9. With harmonics, its rms is the highest at most."""
 FOREVER_S = 10.0
 NEAR_HARMONIC_HZ = 8.0
-"""A harmonic's subgroup includes the bins beside it, 7.5 Hz (61000-4-7); a line in it is no interharmonic."""
+"""A harmonic's subgroup includes the bins beside it, 7.5 Hz (61000-4-7); a line there is one."""
 REDRAWN = 1_000_000
 
 

@@ -29,13 +29,13 @@ def test_json_is_read_by_name_or_by_look(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.toml", b"y = 1\nx = ]", "a.toml: is no TOML: .*line 2"),
-        ("a.json", b'{"x": ', "a.json: is no JSON: .*line 1"),
+        ("a.toml", b"y = 1\nx = ]", "a.toml: is not TOML: .*line 2"),
+        ("a.json", b'{"x": ', "a.json: is not JSON: .*line 1"),
         ("a.json", b"[1, 2]", "want a table of keys"),
-        ("a.json", b"[" * 100_000, "a.json: is no JSON"),
+        ("a.json", b"[" * 100_000, "a.json: is not JSON"),
         ("a.toml", b"x = '\xff'", "byte 5 is not UTF-8"),
-        ("a.toml", b"\0", "is no TOML"),
-        ("a.toml", b"a = 1\na = 2", "is no TOML"),
+        ("a.toml", b"\0", "is not TOML"),
+        ("a.toml", b"a = 1\na = 2", "is not TOML"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_reported_in_one_line(

@@ -149,7 +149,7 @@ def test_data_of_another_box_or_of_another_length_is_refused() -> None:
             response_from_leg(resp, "3", [message.SerializeToString()])
     with pytest.raises(FrameError, match="DataMessage of Box 3"):
         response_from_leg(resp, "4", [whole.SerializeToString()])
-    with pytest.raises(FrameError, match="no DataMessage"):
+    with pytest.raises(FrameError, match="not a DataMessage"):
         response_from_leg(resp, "3", [b"\xff"])
     with pytest.raises(FrameError, match="more than 7200 cycles"):
         response_from_leg(resp, "3", [one.SerializeToString()] * 7201)

@@ -379,7 +379,7 @@ def test_a_voltage_is_converted_to_the_other_side_of_its_transformer(tmp_path: P
     [
         ({"counts": "hello"}, "line 2: 'hello' states no number of analogue channels"),
         ({"counts": "9999999,9999999A,0D"}, "line 2: 9999999 analogue"),
-        ({"channels": "1,Ua"}, "line 3: '1,Ua' is no analogue channel"),
+        ({"channels": "1,Ua"}, "line 3: '1,Ua' is not an analogue channel"),
         ({"channels": "1,Ua,A,,V,x,0,0,-9,9,1,1,S"}, "line 3: a of channel 'Ua' is 'x', want a number"),
         (
             {"channels": "1,Ua,A,,V,0,0,0,-9,9,1,1,S"},
@@ -387,8 +387,8 @@ def test_a_voltage_is_converted_to_the_other_side_of_its_transformer(tmp_path: P
         ),
         ({"channels": "1,Ua,A,,V,0.02,y,0,-9,9,1,1,S"}, "line 3: b of channel 'Ua' is 'y'"),
         ({"channels": "1,Ua,A,,V,,0,0,-9,9,1,1,S"}, "give --volts-per-lsb"),
-        ({"rates": "1\r\nfast,400"}, "line 6: 'fast,400' is no rate"),
-        ({"form": "WORDS"}, "line 9: 'WORDS' is no form of the data"),
+        ({"rates": "1\r\nfast,400"}, "line 6: 'fast,400' is not a rate"),
+        ({"form": "WORDS"}, "line 9: 'WORDS' is not a form of the data"),
     ],
 )
 def test_what_is_needed_for_volts_is_refused_with_line_and_field(

@@ -46,7 +46,7 @@ def test_one_name_is_one_column_with_a_decimal_comma(tmp_path: Path) -> None:
 
 
 def test_numbers_that_no_whole_number_looks_like_are_one_column(tmp_path: Path) -> None:
-    text = "".join(f"{comma(v, '.4f')}\n" for v in volts())  # -0,3251 and 325,0269 are no two whole numbers
+    text = "".join(f"{comma(v, '.4f')}\n" for v in volts())  # -0,3251 and 325,0269 are not two whole numbers
     assert_same(read(written(tmp_path, text), rate_hz=RATE_HZ))
 
 

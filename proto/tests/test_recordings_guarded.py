@@ -197,5 +197,5 @@ def test_a_sound_file_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
     path.write_bytes(originals()["flac"][1])
     assert read_sound(path).channels[0].samples == 40
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(RecordingError, match="is no readable sound file"):
+    with pytest.raises(RecordingError, match="is not a readable sound file"):
         read_sound(path)

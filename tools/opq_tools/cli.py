@@ -163,10 +163,10 @@ def main() -> None:
         )
         click.echo(f"opq-tools: {where}{error.strerror or error}{rights}", err=True)
         sys.exit(1)
-    except UnicodeEncodeError as error:  # an argument that is no UTF-8, where it is no file's name
+    except UnicodeEncodeError as error:  # an argument that is not UTF-8, where it is not a file's name
         if not any("\udc80" <= letter <= "\udcff" for letter in str(error.object)):
             raise
-        click.echo(f"opq-tools: {error.object[:60]!r} is no UTF-8 text", err=True)
+        click.echo(f"opq-tools: {error.object[:60]!r} is not UTF-8 text", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
         command = next((word for word in sys.argv[1:] if word in COMMANDS), "")

@@ -38,7 +38,7 @@ class LazyGroup(CommandGroup):
         module, _, name = self._places[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(f"opq_tools.{module}"), name or "command")
         if not isinstance(command, click.Command):
-            raise TypeError(f"{module}.{name or 'command'} is no click command")
+            raise TypeError(f"{module}.{name or 'command'} is not a click command")
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

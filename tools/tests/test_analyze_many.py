@@ -22,7 +22,7 @@ ORDER = Order(RecordingFacts(), Limits(), GROUPS)
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """A dip, a swell in a folder below, a table without numbers, and a file that is no recording."""
+    """A dip, a swell in a folder below, a table without numbers, and a file that is not a recording."""
     folder = tmp_path / "archive"
     (folder / "2024").mkdir(parents=True)
     dip, swell = mains(0.5), mains(0.5)
@@ -47,7 +47,9 @@ def test_a_folder_gives_a_line_for_each_recording_and_a_table(archive: Path, tmp
     assert list(map(str, lines)) == ["mains.i16", "words.csv", "2024/mains.i16"]
     assert [each["class"] for each in lines[Path("mains.i16")]["events"]] == ["sag"]
     assert [each["class"] for each in lines[Path("2024/mains.i16")]["events"]] == ["swell"]
-    assert lines[Path("words.csv")]["error"].startswith("is no table of numbers: line 1 is 'no numbers here'")
+    assert lines[Path("words.csv")]["error"].startswith(
+        "is not a table of numbers: line 1 is 'no numbers here'"
+    )
     assert lines[Path("mains.i16")]["cycles"] is None and "cycles" in lines[Path("mains.i16")]["left_out"]
     assert "3 recordings: 2 analysed, 1 could not be" in result.stdout
     assert "in all: 1 sag, 1 swell" in result.stdout
@@ -88,7 +90,7 @@ def test_a_line_that_a_killed_run_cut_short_is_made_again(archive: Path, tmp_pat
 def test_a_file_of_other_lines_is_not_touched(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text('{"a": 1}\n')
-    with pytest.raises(RecordingError, match="is no file of opq-tools analyze --jsonl"):
+    with pytest.raises(RecordingError, match="is not a file of opq-tools analyze --jsonl"):
         analyse_many(recordings_of([archive]), ORDER, out, 1, None)
     assert out.read_text() == '{"a": 1}\n'
 

@@ -244,8 +244,8 @@ def test_a_file_that_breaks_off_is_not_there(tmp_path: Path) -> None:
     ("words", "why"),
     [
         (("export", "measurements", "--out", ""), "a file without a name"),
-        (("incidents", "show", "--words", "n\udcff"), "'n\\udcff' is no UTF-8 text"),
-        (("export", "incidents", "--mongo-uri", "["), "mongo_uri is no address"),
+        (("incidents", "show", "--words", "n\udcff"), "'n\\udcff' is not UTF-8 text"),
+        (("export", "incidents", "--mongo-uri", "["), "mongo_uri is not an address"),
         (("keys", "add", "1" * 5000), "want rising ids from 1 to 2147483647"),
     ],
 )

@@ -121,7 +121,7 @@ def test_dfu_asks_for_the_internal_flash_of_the_one_chip(bench: Bench) -> None:
 @pytest.mark.parametrize("program", ["dfu-util"])
 def test_dfu_refuses_another_chip_and_a_choice_that_nobody_made(bench: Bench) -> None:
     bench.set(layout="04*016Kg,01*064Kg,01*128Kg")
-    assert "no STM32F405" in refused(bench.flash(bundle(), "--dfu"))
+    assert "not an STM32F405" in refused(bench.flash(bundle(), "--dfu"))
     bench.set(serials="AAA BBB")
     assert "--serial (AAA, BBB)" in refused(bench.flash(bundle(), "--dfu"))
     assert bench.flash(bundle(), "--dfu", "--serial", "BBB").exit_code == 0

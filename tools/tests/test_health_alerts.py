@@ -58,7 +58,9 @@ def test_what_becomes_ill_in_the_compact_cloud_gives_one_alert_and_one_recovery(
                 lambda: system.clock.write_text("+0s"),
                 "clock of gateway",
             )
-        lock = sqlite3.connect(folder / "opq.db", isolation_level=None)  # what waits for it is no alert more
+        lock = sqlite3.connect(
+            folder / "opq.db", isolation_level=None
+        )  # what waits for it is not an alert more
         system.fault(
             lambda: lock.execute("BEGIN IMMEDIATE"), lambda: lock.execute("ROLLBACK"), "triggering-service"
         )

@@ -63,7 +63,7 @@ def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:
     log.write_text(json.dumps({**verdicts[0], "faults": []}) + "\n")
     assert "seed 7 has other faults now" in str(hil(*asked).exception)
     log.write_text("what is this\n")
-    assert "line 1: this is no verdict" in str(hil(*asked).exception)
+    assert "line 1: this is not a verdict" in str(hil(*asked).exception)
 
 
 def test_a_verdict_is_a_line_as_soon_as_its_seed_ends(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
         (["note", "9", "x"], "there is no incident 9"),
         (["split", "1", "--box", "1", "--box", "4"], "choose some, not all"),
         (["merge", "1"], "want 2 to 50"),
-        (["note", "--label", "1", "magic"], "'magic' is no class"),
+        (["note", "--label", "1", "magic"], "'magic' is not a class"),
         (["show", "--class", "magic"], "want sag, swell"),
     ],
 )

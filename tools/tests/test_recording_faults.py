@@ -51,7 +51,7 @@ OTHERS: dict[str, tuple[tuple[str, ...], list[tuple[float, float | None, float]]
 def there(name: str) -> Path:
     path = FAULTS / name
     if not path.exists():
-        pytest.skip(f"{path} is not here; it is no part of the project")
+        pytest.skip(f"{path} is not here; it is not part of the project")
     return path
 
 

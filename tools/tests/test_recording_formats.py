@@ -194,7 +194,7 @@ BROKEN: list[tuple[str, bytes, list[str], str]] = [
     ("what.doc", b"1\n2\n", FLAGS, "format"),
     ("noname", b"1\n2\n", FLAGS, "format"),
     ("empty.csv", b"", FLAGS, "empty"),
-    ("header.csv", b"time_s,volts\n", FLAGS, "no table of numbers"),
+    ("header.csv", b"time_s,volts\n", FLAGS, "not a table of numbers"),
     ("nothing.csv", b"time_s,volts\n0,nan\n0.1,nan\n", FLAGS, "none of its 1 channels"),
     (
         "text.csv",
@@ -315,11 +315,11 @@ def test_a_comtrade_record_that_promises_more_than_memory_is_read_as_far_as_it_g
 
 def test_a_pipe_is_no_recording_and_no_metadata(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.i16")
-    assert "is no file" in assert_refused(tmp_path / "pipe.i16", *FLAGS)
+    assert "is not a file" in assert_refused(tmp_path / "pipe.i16", *FLAGS)
     path = as_i16(tmp_path, mains())
     path.with_suffix(".json").unlink()
     os.mkfifo(path.with_suffix(".json"))
-    assert "is no file" in assert_refused(path, *FLAGS)
+    assert "is not a file" in assert_refused(path, *FLAGS)
 
 
 def test_a_byte_order_mark_windows_line_ends_and_quotes_do_no_harm(tmp_path: Path) -> None:

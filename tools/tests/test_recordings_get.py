@@ -242,7 +242,7 @@ def test_a_file_that_cannot_be_had_does_not_stop_the_others(server: str, bare: P
     ("text", "why"),
     [
         ("", "has no [[recording]]"),
-        ("[[recording", "is no TOML"),
+        ("[[recording", "is not TOML"),
         ("[[recording]]\nrepository = 'x'", "repository is 'x', want owner/name"),
         ("[[recording]]\nrepository = 'a/b'\ncommit = 'main'", "commit is 'main', want 40"),
         (f"[[recording]]\nrepository = 'a/b'\ncommit = '{COMMIT}'", "has no files"),

@@ -335,7 +335,7 @@ def test_what_cannot_be_read_in_an_archive_is_said_and_a_note_is_none(tmp_path: 
     np.savez(tmp_path / "b.npz", v=wave(400), fs=1600.0)
     path = tmp_path / "a.zip"
     for inner, fault in (
-        ("d/broken.csv", "broken.csv: is no table"), ("d/b.npz", "b.npz: is packed within another file"),
+        ("d/broken.csv", "broken.csv: is not a table"), ("d/b.npz", "b.npz: is packed within another file"),
         ("d/README.txt", None),
     ):  # fmt: skip
         with zipfile.ZipFile(path, "w") as file:

@@ -145,6 +145,6 @@ def test_gen_prints_samples_of_a_file_or_a_candidate(
     assert len(printed) == 51 and (printed[0], printed[50]) == (0, 15_200)
     command.main(["gen", "swell_0_400_1.4", "3"], standalone_mode=False)
     assert len(capsys.readouterr().out.splitlines()) == 3
-    for config, wanted in (("nothing", "nor is it a candidate"), ("sag_1_1_2.0", "is no sag")):
+    for config, wanted in (("nothing", "nor is it a candidate"), ("sag_1_1_2.0", "is not a sag")):
         with pytest.raises(OpqError, match=wanted):
             command.main(["gen", config, "3"], standalone_mode=False)

@@ -37,7 +37,7 @@ def test_a_sag_of_a_230_v_scenario_is_reported_in_percent_of_230_v(tmp_path: Pat
         for box_id in ("1", "2"):
             record = store.box(box_id)
             assert record is not None and (record.nominal_v, record.nominal_hz) == (230.0, 50.0)
-        (opened,) = store.events()  # nothing else triggered: 230 V is no swell of 120 V
+        (opened,) = store.events()  # nothing else triggered: 230 V is not a swell of 120 V
         assert opened.because.endswith("below 207")
         event = store.event(1)
         assert event is not None and [wave.box_id for wave in event.waveforms] == ["1", "2"]

@@ -139,7 +139,7 @@ def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
         (["--replay", "{odd}"], 1, "odd.i16"),
         (["--scenario", "{odd}"], 2, "odd.i16"),
         (["--config", "{wrong}"], 2, "triggering_brokr"),
-        (["--box", "qemu:one"], 2, "no Box id"),
+        (["--box", "qemu:one"], 2, "not a Box id"),
         (["--json"], 2, "--until-incident"),
         (["--sim", "many"], 2, "--sim"),
         (["--until-incident", "--timeout-s", "nan"], 2, "--timeout-s"),

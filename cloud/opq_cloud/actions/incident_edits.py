@@ -63,7 +63,7 @@ class IncidentEditor:
         parts = sorted({*kind.split("+")}) if kind else []
         unknown = [part for part in parts if part not in allowed]
         if unknown or len(parts) > CLASS_PARTS:
-            raise IncidentEditError(f"{kind[:80]!r} is no class; there are {', '.join(sorted(allowed))}")
+            raise IncidentEditError(f"{kind[:80]!r} is not a class; there are {', '.join(sorted(allowed))}")
         self._note(number, account_id, "label", "+".join(parts))
         self._announcements.add_changed(BY_HAND, number)
 

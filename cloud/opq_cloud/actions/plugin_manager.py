@@ -49,7 +49,7 @@ class PluginManager:
         from opq_cloud.mauka.operating.plugin_commands import succeeded
 
         if not NAME.fullmatch(name):
-            raise PluginManagerError(f"{name[:80]} is no name of a plug-in")
+            raise PluginManagerError(f"{name[:80]} is not a name of a plug-in")
         answer = self._answer_to(f"{VERBS[verb]} {name}", COMMAND_S)
         text = COLOURED.sub("", answer)
         if not succeeded(answer):

@@ -17,7 +17,7 @@ def backend_findings(config: CloudConfig) -> tuple[list[tuple[str, str]], list[t
     """Returns (key, text) of missing keys that would end services at a start, and of notes.
 
     Where only the server's private key is missing, the folder may be that of another machine, which binds
-    nothing: that is no problem yet.
+    nothing: that is not a problem yet.
     """
     folder = config.data_dir or default_data_dir()
     with_keys = with_backend_keys(config, folder)
@@ -46,7 +46,7 @@ def missing_keys(config: CloudConfig, data_dir_named: bool) -> Iterator[tuple[st
     if not keys.public_keys.is_dir():
         yield (
             "keys.public_keys",
-            f"{keys.public_keys} is no folder: no Box would be admitted until it is there",
+            f"{keys.public_keys} is not a folder: no Box would be admitted until it is there",
         )
 
 

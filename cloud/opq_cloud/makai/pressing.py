@@ -20,7 +20,7 @@ _ENDS = struct.Struct("<fxf")
 
 
 def is_pressing(body: bytes) -> bool:
-    """Returns True if this may begin an event, or is no regular Measurement.
+    """Returns True if this may begin an event, or is not a regular Measurement.
 
     body: an encoded Measurement. Any other message counts as pressing, so that it is refused at once.
     """

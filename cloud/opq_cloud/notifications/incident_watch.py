@@ -165,7 +165,7 @@ class IncidentWatch:
             found = json.loads(message.incident_json)
             kind, number = found["kind"], found["incident"]["id"]
             if type(number) is not int or not 0 < number < 2**63:
-                raise TypeError("the id is no number of an incident")
+                raise TypeError("the id is not a number of an incident")
             by = found.get("by", BY_ANALYSIS)
         except (DecodeError, ValueError, TypeError, KeyError, RecursionError):
             self._counters.add("malformed")

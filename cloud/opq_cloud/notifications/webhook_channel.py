@@ -78,7 +78,7 @@ class WebhookChannel:
                 connection.request("POST", target, body, headers)
                 status = connection.getresponse().status
             except http.client.HTTPException as error:
-                raise ConnectionError(f"the answer is no HTTP: {type(error).__name__}") from error
+                raise ConnectionError(f"the answer is not HTTP: {type(error).__name__}") from error
             finally:
                 cut.cancel()
         if status in RETRY_STATUSES or status >= RETRY_FROM_STATUS:

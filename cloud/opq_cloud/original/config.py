@@ -226,7 +226,7 @@ def _mauka(document: Document, found: Values) -> None:
     _put(found, "store.mongo_uri", f"mongodb://{host}:{port}/{document.get('mongo.db', 'opq')}")
     if settings := analysis_settings(document):
         _put(found, "mauka.analysis_settings", settings)
-    if "plugins.StatusPlugin.port" in document:  # a port alone is no address: it stays on loopback
+    if "plugins.StatusPlugin.port" in document:  # a port alone is not an address: it stays on loopback
         _put(found, "mauka.health_endpoint", f"127.0.0.1:{document['plugins.StatusPlugin.port']}")
 
 

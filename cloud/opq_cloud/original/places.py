@@ -82,7 +82,7 @@ def _from_text(variable: str, text: str) -> Mapping[str, object]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"${variable}: is no JSON: {error}, nothing was started") from error
+        raise ConfigError(f"${variable}: is not JSON: {error}, nothing was started") from error
     if not isinstance(document, dict):
         raise ConfigError(f"${variable}: want a table of keys at the top, nothing was started")
     return document

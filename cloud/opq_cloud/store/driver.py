@@ -275,7 +275,7 @@ class Driver(Protocol):
 
     @property
     def lost_file(self) -> str | None:
-        """What happened to the database's file while it is open; None: nothing, or it is no file."""
+        """What happened to the database's file while it is open; None: nothing, or it is not a file."""
 
     @property
     def foreign_numbers(self) -> str | None:

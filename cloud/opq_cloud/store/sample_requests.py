@@ -20,7 +20,7 @@ REQUESTS_READ = 100
 BY_MAKAI = "makai"
 """`analysis` of a request that Makai makes itself: its disturbance ended just after the event."""
 MANY_ROUNDS = 1 << 30
-"""Its requests are limited by the disturbances; they are no rounds of the analyses."""
+"""Its requests are limited by the disturbances; they are not part of the rounds of the analyses."""
 ANALYSIS_ASKED = "analysis"
 """The reason in the event's `asked_as` for Boxes that are asked because of a request."""
 LONGER = "a longer span is asked for"

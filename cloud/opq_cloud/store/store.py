@@ -141,7 +141,7 @@ class CloudStore(ShownStore, JoinStore, Protocol):
 
     @property
     def problem(self) -> str | None:
-        """What happened to the store's file while it is open; None: nothing, or it is no file."""
+        """What happened to the store's file while it is open; None: nothing, or it is not a file."""
 
     def close(self) -> None: ...
 

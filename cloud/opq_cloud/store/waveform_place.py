@@ -1,6 +1,6 @@
 """Where a stored waveform lies, by index and by time, without its samples: this is read for many events.
 
-It is no part of `event_record.py`, because a record is of an event and this of one Box in it.
+It is not part of `event_record.py`, because a record is of an event and this of one Box in it.
 """
 
 from dataclasses import dataclass

@@ -415,7 +415,7 @@ def test_our_box_says_whether_asking_again_helps(reason: str) -> None:
     assert reach.ours
     assert reach.short == (None if reason.startswith("older") else reason)
     whole = replace(wave, gaps=(Gap(5_000_100, 10, "lost"),)) if wave is not None else None
-    assert reach_of(response, whole, *SPAN_NS).short == reach.short, "a hole is no reason"
+    assert reach_of(response, whole, *SPAN_NS).short == reach.short, "a hole is not a reason"
 
 
 @settings(max_examples=60, deadline=None)

@@ -301,7 +301,7 @@ def test_what_waits_for_one_span_is_one_read_and_a_ping_follows_silence() -> Non
 
 
 def test_a_box_that_speaks_leg_without_being_one_is_malformed(makai: Any) -> None:
-    """A CUR Box, subscribed to its own id: its Response without a one-of is no LEG answer."""
+    """A CUR Box, subscribed to its own id: its Response without a one-of is not an LEG answer."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         box = makai.box(brokers, "4")

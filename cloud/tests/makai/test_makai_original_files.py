@@ -102,7 +102,7 @@ def test_a_variable_holds_the_whole_text_and_wins_over_the_file(tmp_path: Path) 
     assert config.event_service.event_endpoint == "tcp://*:5003"
     assert config.mauka.bus_sub_endpoint == "tcp://*:5004"
     assert config.health.interval_s == 30.0
-    with pytest.raises(ConfigError, match=r"\$MAKAI_SETTINGS: is no JSON"):
+    with pytest.raises(ConfigError, match=r"\$MAKAI_SETTINGS: is not JSON"):
         original_sources("all", {"MAKAI_SETTINGS": "{"})
     with pytest.raises(ConfigError, match="want a table of keys"):
         original_sources("all", {"MAKAI_SETTINGS": "[]"})
@@ -118,7 +118,7 @@ def test_a_service_takes_a_positional_file_and_names_what_is_wrong_in_it(
     monkeypatch.setenv("TRIGGERING_BROKER_SETTINGS", "{")  # not read where a file is named
     assert "tb.json" in CliRunner().invoke(cloud, ["triggering-broker", str(path)]).output
     told = CliRunner().invoke(cloud, ["triggering-broker"])
-    assert told.exit_code == 2 and "$TRIGGERING_BROKER_SETTINGS: is no JSON" in told.output
+    assert told.exit_code == 2 and "$TRIGGERING_BROKER_SETTINGS: is not JSON" in told.output
 
 
 def test_the_guides_acquisition_endpoint_is_put_right_and_its_script_named(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_broker_that_comes_back_makes_it_well_again(makai: Any, context: Cloud
 
 
 def test_a_loop_that_did_not_read_its_monitor_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long start is no missing peer: what the monitor holds is read first."""
+    """A long start is not a missing peer: what the monitor holds is read first."""
     with service_context() as context:
         listener, sender = context.socket(zmq.PULL), context.socket(zmq.PUSH)
         connections, endpoint = WatchedConnections(), free_endpoint()

@@ -182,7 +182,7 @@ def test_the_manager_is_one_that_speaks_the_originals_text(manager: str) -> None
     assert [each["name"] for each in asked.plugins()] == ["flicker", "sag"]
     assert "stopped" in asked.command("stop", "sag")
     for name in ("sag x", "a" * 90, "sag\nstop-all-plugins", ""):
-        with pytest.raises(PluginManagerError, match="no name of a plug-in"):
+        with pytest.raises(PluginManagerError, match="not a name of a plug-in"):
             asked.command("stop", name)
     with pytest.raises(PluginManagerError, match="is so already"):
         asked.command("stop", "sag")

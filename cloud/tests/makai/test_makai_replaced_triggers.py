@@ -54,7 +54,7 @@ STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="tr
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stands still for two seconds is no trigger that hangs."""
+    """A machine that stands still for two seconds is not a trigger that hangs."""
     for name in ("DECIDE_S", "BEGIN_S"):
         monkeypatch.setattr(remote, name, 60.0)
     long = replace(Policy(), trial_s=120.0, limits=ProcessLimits(call_s=60.0, start_s=60.0))

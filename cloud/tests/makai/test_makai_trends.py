@@ -166,7 +166,9 @@ def test_what_happened_before_a_measurement_is_no_quantity_of_a_trend() -> None:
     open_minutes = trends.Trends()
     open_minutes.add(batch(replace(row, metrics={**row.metrics, **rare})), 0.0)
     (trend,) = open_minutes.due(1e3)
-    assert set(trend.metrics) == {"rms", "f", FLAGGED, CLOCK_SET}, "the time that was jumped over is no hole"
+    assert set(trend.metrics) == {"rms", "f", FLAGGED, CLOCK_SET}, (
+        "the time that was jumped over is not a hole"
+    )
 
 
 def test_the_time_of_a_minute_is_never_longer_than_the_minute() -> None:

@@ -17,7 +17,7 @@ from opq_plugins.policy import Policy
 from opq_proto.errors import ConfigError, PluginError
 
 ODD_NAME = os.fsdecode(b"b\xff.py")
-"""Name of a file that is no UTF-8."""
+"""Name of a file that is not UTF-8."""
 
 
 class Wire:
@@ -79,7 +79,7 @@ def test_a_variable_that_is_no_number_is_not_shown(tmp_path, monkeypatch):
     path = tmp_path / "mauka.config.json"
     path.write_text('{"mongo.port": "!OPQ_SECRET"}')
     said = answered(f"load-config {path}".encode())
-    assert "OPQ_SECRET in the environment is no whole number" in said and "hunter2" not in said
+    assert "OPQ_SECRET in the environment is not a whole number" in said and "hunter2" not in said
 
 
 def test_a_topic_on_the_bus_that_begins_like_ours_ends_nothing(tmp_path):

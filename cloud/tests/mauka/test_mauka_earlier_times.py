@@ -111,7 +111,7 @@ def test_an_onset_that_reaches_back_over_an_earlier_dip_is_compared_too(store: C
 
 
 def test_another_start_of_the_box_numbers_other_samples(store: CloudStore) -> None:
-    """The same index is no sign: the numbers begin again with each start, and the times are hours apart."""
+    """The same index proves nothing: numbers begin again with each start, and the times differ by hours."""
     later = part(4.0, 7.5, 7200.0)
     events = [put(store, part(1.0, 3.5, 0.0)), put(store, replace(later, first_sample=FIRST_SAMPLE + 12_000))]
     assert incidents_after(store, events) == [40, 55]

@@ -101,7 +101,7 @@ def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store
 
 
 def test_the_last_voltage_before_a_silence_is_of_the_nominal_voltage_of_its_start(store: CloudStore) -> None:
-    """Half of what the Box states now was no sag while it stated half."""
+    """Half of what the Box states now was not a sag while it stated half."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     span_ns = ZERO_NS, ZERO_NS + 20 * S

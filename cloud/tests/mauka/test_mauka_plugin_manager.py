@@ -297,7 +297,7 @@ def test_a_deployment_is_whole_or_not_there_and_old_ones_go(tmp_path):
         deployments.add(folder)
     assert deployments.current("mine").number == 5
     assert list((tmp_path / "plugins").glob(".new-*")) == []
-    with pytest.raises(PluginError, match=r"'\.\./x' is no name"):
+    with pytest.raises(PluginError, match=r"'\.\./x' is not a name"):
         deployments.add(folder, "../x")
 
 

@@ -105,11 +105,11 @@ def test_one_that_does_not_start_leaves_what_it_found_and_is_named(cloud: Cloud)
     cloud.again()
     with pytest.raises(AnalysisChoiceError, match=r"'marks' is installed and does not run: .*no_such"):
         cloud.again(False, "marks", no_such=1)
-    with pytest.raises(AnalysisChoiceError, match=r"'mark' is no analysis .* flicker, .*, marks, "):
+    with pytest.raises(AnalysisChoiceError, match=r"'mark' is not an analysis .* flicker, .*, marks, "):
         cloud.again(False, "mark")
     order = ReanalysisOrder(ZERO_NS - 10**9, None, False)
     code = next((cloud.config.data_dir or Path()).glob("rules/plugins/**/marks.py"))
-    code.write_text("this is no Python")
+    code.write_text("this is not Python")
     report = run_reanalysis(cloud.config, cloud.store, order)
     assert list(report.not_run) == ["marks"] and report.counts()["gone"] == 0
     assert any("what marks found stays as it was" in line for line in report_lines(report, False, 10))

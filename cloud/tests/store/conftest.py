@@ -40,7 +40,7 @@ _notes: list[str] = []
 
 
 def _load(name: str) -> ModuleType:
-    """A module of this folder: the tests are no package."""
+    """A module of this folder: the tests are not a package."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -70,7 +70,7 @@ def test_a_mongodb_that_does_not_answer_is_in_the_verdicts_and_ends_the_pings(
     port = urlsplit(mongo_uri).port
     servers = processes_with(f"127.0.0.1:{port}") or processes_with(f"--port {port} ")
     if not servers:
-        pytest.skip("OPQ_TEST_MONGO_URI is no process of this machine, which could be stopped")
+        pytest.skip("OPQ_TEST_MONGO_URI is not a process of this machine, which could be stopped")
     with running(tmp_path, apart=False, mongo_uri=mongo_uri) as system:
         with MongoClient[dict[str, Any]](mongo_uri) as client:
             database = client.get_default_database()

@@ -235,7 +235,7 @@ def test_what_cannot_be_split_or_merged_is_said(store: CloudStore) -> None:
         (lambda: editor.split_incident(99, [1]), "there is no incident 99"),
         (lambda: editor.merge_incidents([number]), "want 2 to 50"),
         (lambda: editor.merge_incidents([number, 99]), "there is no incident 99"),
-        (lambda: editor.label_incident(number, "magic", CLASSES), "is no class"),
+        (lambda: editor.label_incident(number, "magic", CLASSES), "is not a class"),
         (lambda: editor.note_incident(number, "  "), "want 1 to 2000"),
     ):
         with pytest.raises(IncidentEditError, match=said):

@@ -57,7 +57,7 @@ def test_what_is_said_is_added_once_and_claimed_by_one(store: CloudStore, open_a
 
 
 def test_of_many_that_claim_at_once_one_gets_it(tmp_path: Path) -> None:
-    """Not of FerretDB 1, whose update is no one step: its readers are answered before its writers."""
+    """Not of FerretDB 1, whose update is not one step: its readers are answered before its writers."""
     stores = [EmbeddedStore(tmp_path / "opq.db") for _ in range(2)]
     records = [NotificationRecords(each.people.documents) for each in stores]
     records[0].add_entry(entry("e"))

@@ -169,7 +169,7 @@ def test_a_metric_that_is_not_of_the_original_is_in_each_level(store: CloudStore
 
 
 def test_a_length_that_is_no_level_is_refused(store: CloudStore) -> None:
-    with pytest.raises(ValueError, match="90000 ms is no level of the trends; want one of 60000, 600000"):
+    with pytest.raises(ValueError, match="90000 ms is not a level of the trends; want one of 60000, 600000"):
         store.trend_rows("1", DAY, DAY + 1, 90_000)
 
 

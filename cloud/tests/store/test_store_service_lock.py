@@ -120,7 +120,7 @@ def test_a_file_is_held_by_one_and_says_by_whom(tmp_path: Path) -> None:
         pass
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="locks cannot be written"), locked_files(NAMES, tmp_path / "file"):
-        pytest.fail("it is no folder")
+        pytest.fail("it is not a folder")
 
 
 @pytest.mark.timeout(120)

@@ -55,7 +55,7 @@ def test_an_index_begins_with_each_shard_key_and_no_unique_one_with_another(
 def test_a_mongos_has_the_collections_sharded_by_the_page(mongo_uri: str) -> None:
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         if not is_sharded(client):
-            pytest.skip("OPQ_TEST_MONGO_URI is no mongos, so collections cannot be sharded here")
+            pytest.skip("OPQ_TEST_MONGO_URI is not a mongos, so collections cannot be sharded here")
         database = client.get_default_database().name
         found = client.config.collections.find({"_id": {"$regex": f"^{re.escape(database)}\\\\."}})
         keys = {each["_id"].partition(".")[2]: tuple(each["key"]) for each in found}

@@ -84,7 +84,7 @@ def test_metrics_count_them_by_collection(store: MongoStore) -> None:
 
 
 def test_the_latest_measurement_is_the_newest_that_can_be_read(store: MongoStore) -> None:
-    """One of a Box whose id is no text comes first in the order of MongoDB."""
+    """One of a Box whose id is not text comes first in the order of MongoDB."""
     (row,) = store.latest_measurements().values()
     assert (row.box_id, row.timestamp_ms) == ("1", T_MS)
     assert store.unreadable["measurements"] == 1

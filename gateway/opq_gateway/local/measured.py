@@ -86,7 +86,7 @@ def _ns(text: str) -> int:
         aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
         return round(aware.timestamp() * 1e6) * 1000
     if not 0 <= seconds < 2**33:
-        raise ValueError(f"{text} is no time; want Unix seconds such as 1764000000")
+        raise ValueError(f"{text} is not a time; want Unix seconds such as 1764000000")
     return round(seconds * 1e9)
 
 

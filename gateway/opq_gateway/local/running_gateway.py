@@ -99,7 +99,7 @@ def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, o
     if status != 201 or not isinstance(answer, dict) or not {"box_id", "code", "valid_s"} <= set(answer):
         why = answer.get("error") if isinstance(answer, dict) else None
         raise OpqError(
-            str(why or f"{gateway.address} answers {status}; it is no gateway, or one of an older version")
+            str(why or f"{gateway.address} answers {status}; it is not a gateway, or one of an older version")
         )
     return answer
 
@@ -127,7 +127,7 @@ def read_status(endpoint: str, port_offset: int) -> dict[str, Any]:
     gateway = RunningGateway(endpoint, port_offset)
     (_, health), (_, codes) = (gateway.request("GET", path) for path in ("/", "/claim-codes"))
     if not isinstance(health, dict) or health.get("name") != "gateway":
-        raise OpqError(f"{gateway.address} answers, but is no gateway")
+        raise OpqError(f"{gateway.address} answers, but is not a gateway")
     return {
         "boxes": health.get("subcomponents") or [],
         "gps_comparison": health.get("gps_comparison"),

@@ -10,7 +10,7 @@
 
 Each as minimum, maximum and mean. A Measurement has N cycles from edge to edge and begins where the last
 ended; its f and thd are those of the 10/12-cycle windows of its cycles, weighted by the number of cycles: a
-window that two Measurements share, where N is no multiple of 10 or 12, counts in both. At a UTC tick of ten
+window that two Measurements share, where 10 or 12 does not divide N, counts in both. At a UTC tick of ten
 minutes the windows begin again (61000-4-30, 4.5) and Measurements with them: the one before the tick is
 shorter, as is the last before a gap. One that ends at a gap, or has a window with a dip, swell or
 interruption, is flagged (61000-4-30, 4.7; `opq_proto.wire.continuity`).

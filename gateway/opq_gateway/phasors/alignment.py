@@ -67,7 +67,7 @@ class Alignment:
             self._count("phasors_off_axis", box_id)
             return
         if self._left_ns is not None and axis_ns < self._left_ns - AXIS_NS:
-            self._pending.clear()  # the axis was set back, so the last instant is no limit
+            self._pending.clear()  # the axis was set back, so the last instant is not a limit
             self._left_ns = None
         self._expected.add(box_id)
         if self._left_ns is not None and phasor.t_ns <= self._left_ns:

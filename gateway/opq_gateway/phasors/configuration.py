@@ -115,7 +115,7 @@ def configuration(stream: PmuStream, kind: FrameKind, stamp: FrameTime) -> Frame
     if kind in (FrameKind.CONFIGURATION_1, FrameKind.CONFIGURATION_2):
         stations = [_station_2(stream, station) for station in stream.stations]
         return Frame(kind, stream.id_code, stamp, _body(stream, stations))
-    raise ValueError(f"{kind.name} is no configuration")
+    raise ValueError(f"{kind.name} is not a configuration")
 
 
 def header(stream: PmuStream, stamp: FrameTime) -> Frame:

@@ -97,7 +97,7 @@ class SetupPage:
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
-            return error("the body is no JSON")
+            return error("the body is not JSON")
         if not isinstance(document, dict):
             return error("want a JSON object")
         return action(document)
@@ -165,7 +165,7 @@ def _policy(page: str) -> str:
 
 
 def _listed(network: Network) -> list[object]:
-    """A network's row; its name as text, with bytes that are no UTF-8 as lone surrogates, which JSON returns
+    """A network's row; its name as text, with bytes that are not UTF-8 as lone surrogates, which JSON returns
     unchanged."""
     name = network.ssid.decode("utf-8", "surrogateescape")
     return [name, network.signal_percent, network.security, network.in_use]

@@ -26,7 +26,7 @@ def queue_of(config: Config, counters: Mapping[str, BoxCounters]) -> Queue:
 
 def _reserved_before(path: Path) -> int:
     """The Box's numbers that an earlier gateway, without this queue, had reserved; 0 where there was none.
-    The time alone is no safe start on a machine without a clock."""
+    The time alone is not a safe start on a machine without a clock."""
     try:
         number = int(path.read_text())
     except (OSError, ValueError):

@@ -60,7 +60,7 @@ class HostedPlugin:
         self._publish_outside = publish
 
     def configure(self, settings: Mapping[str, Value]) -> None:
-        """Imports and makes the plug-in. Raises whatever that raises, PluginError where it is no plug-in."""
+        """Imports and makes the plug-in. Raises what that raises, PluginError where it is not a plug-in."""
         plugin = self._made(settings)
         if not isinstance(plugin, base.MaukaPlugin):
             raise PluginError(f"plugins.{self._path} made a {type(plugin).__name__}; want a MaukaPlugin")
@@ -75,7 +75,7 @@ class HostedPlugin:
         return [plugin.name, [str(each) for each in plugin.subscriptions]]
 
     def handle(self, topic: str, body: bytes) -> Value:
-        """Handles one message; gives [topic, body] of each that it produced; None: it is no MaukaMessage."""
+        """Handles one message; gives [topic, body] of each that it made; None: it is not a MaukaMessage."""
         plugin = self._running()
         message: object
         if plugin.as_messages:

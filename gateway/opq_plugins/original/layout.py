@@ -19,7 +19,7 @@ from opq_proto.errors import PluginError
 LISTS = ("OpqMauka.py", "opq_mauka.py")
 BASES = ("base", "base_plugin", "__init__")
 SERVICES = frozenset({"broker", "manager", "mock", "history", "routes"})
-"""Modules of the original's `plugins/` that are no plug-ins."""
+"""Modules of the original's `plugins/` that are not plug-ins."""
 MAX_FILES, MAX_BYTES, MAX_PLUGINS = 500, 16 << 20, 100
 MISPRINT = re.compile(r"\s*def\s+(\w+)\(\s*plugins\.base")
 
@@ -46,7 +46,7 @@ def listed_plugins(folder: Path) -> dict[str, str]:
         if not (package / f"{first}.py").is_file() and not (package / first / "__init__.py").is_file():
             raise PluginError(f"{where} lists plugins.{path}, and there is no plugins/{first}.py")
         if not SYMBOL.fullmatch(name):
-            raise PluginError(f"{where}: {name!r} is no name of a plug-in; want letters, digits and _")
+            raise PluginError(f"{where}: {name!r} is not a name of a plug-in; want letters, digits and _")
         if name in found:
             raise PluginError(f"{where} lists {name} twice")
         found[name] = path

@@ -64,7 +64,7 @@ def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
     if size > policy.max_zip_bytes:
         raise PluginError(f"the zip has {size} bytes; the limit is {policy.max_zip_bytes}")
     zipped = path.read_bytes()
-    files = zip_contents(zipped, policy, "no readable zip")
+    files = zip_contents(zipped, policy, "not a readable zip")
     if MANIFEST not in files:
         raise PluginError(_why_no_manifest(files))
     raw = files[MANIFEST]
@@ -157,7 +157,7 @@ def _check_name(entry: zipfile.ZipInfo) -> None:
         raise PluginError(f"{name[:80]!r} leaves the plug-in's folder, or is too deep")
     for part in parts:
         if part in (".", "..") or not PART.fullmatch(part):
-            raise PluginError(f"{name[:80]!r} is no name of a file inside the plug-in's folder")
+            raise PluginError(f"{name[:80]!r} is not a name of a file inside the plug-in's folder")
     if entry.orig_filename.split("\x00")[0] != entry.orig_filename:
         raise PluginError(f"{name[:80]!r} has a zero byte in its name")
 

@@ -59,7 +59,7 @@ def available(folders: Sequence[Path]) -> dict[str, Path]:
 def load(kind: str, name: str, settings: Mapping[str, Value], folders: Sequence[Path]) -> Plugin:
     """The plug-in `name` of `kind` from the first of `folders`. PluginError has every problem."""
     if kind not in KINDS:
-        raise PluginError(f"{kind!r} is no kind of plug-in; want one of {', '.join(KINDS)}")
+        raise PluginError(f"{kind!r} is not a kind of plug-in; want one of {', '.join(KINDS)}")
     files = available(folders)
     path = files.get(name)
     if path is None:
@@ -86,7 +86,7 @@ def _module(kind: str, name: str, path: Path) -> ModuleType:
     full_name = f"opq_plugin_{kind}_{name}"
     spec = importlib.util.spec_from_file_location(full_name, path)
     if spec is None or spec.loader is None:
-        raise PluginError(f"{kind} plug-in {name!r}: {path} is no Python file")
+        raise PluginError(f"{kind} plug-in {name!r}: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[full_name] = module  # dataclasses look their module up there
     try:

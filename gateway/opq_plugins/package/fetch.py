@@ -51,7 +51,7 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise PluginError(f"{url[:120]!r} is no URL") from None
+        raise PluginError(f"{url[:120]!r} is not a URL") from None
     if parts.scheme not in ("http", "https", "file") or (parts.scheme != "file" and not parts.hostname):
         raise PluginError(f"{url[:120]!r}; want http://…, https://… or file:///…")
     if not url.isascii():

@@ -142,7 +142,7 @@ def _wheels(files: Mapping[str, bytes], policy: Policy) -> dict[str, bytes]:
         if not name.startswith("wheels/") or not name.endswith(".whl"):
             continue
         left = policy.max_unpacked_bytes - sum(map(len, found.values()))
-        inside = zip_contents(data, replace(policy, max_unpacked_bytes=left), f"{name} is no wheel")
+        inside = zip_contents(data, replace(policy, max_unpacked_bytes=left), f"{name} is not a wheel")
         for path, content in inside.items():
             head, _, rest = path.partition("/")
             if head.endswith(".data"):  # its scripts and data are left out
@@ -189,7 +189,7 @@ def _check_requirements(manifest: PackageManifest, libraries: Mapping[str, bytes
 def _is_within(have: str, wanted: Requirement) -> bool:
     try:
         return wanted.specifier.contains(have, prereleases=True)
-    except InvalidVersion:  # the installed package's version is no valid one
+    except InvalidVersion:  # the installed package's version is not a valid one
         return not wanted.specifier
 
 

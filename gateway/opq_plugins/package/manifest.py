@@ -59,7 +59,7 @@ class Version:
 
 
 def parse_version(text: str) -> Version:
-    """Raises PluginError where it is no version."""
+    """Raises PluginError where it is not a version."""
     match = FORM.fullmatch(text)
     if match is None or not text.isascii():
         raise PluginError(f"version {text[:80]!r}; want three numbers as in 1.0.0")
@@ -187,7 +187,7 @@ def parse_manifest(raw: bytes) -> PackageManifest:
             raise PluginError(f"{MANIFEST} is {type(facts).__name__}; want an object")
         written, problems = checked_config(_Written, _known(facts))
     except (ValueError, RecursionError):
-        raise PluginError(f"{MANIFEST} is no JSON") from None
+        raise PluginError(f"{MANIFEST} is not JSON") from None
     problems += [f"{key!r} is unknown" for key in facts if key not in _KEYS]
     if facts.get("language") == "go":
         problems.append("a Go plug-in is a program of eKuiper's; write it in Python or against the C ABI")

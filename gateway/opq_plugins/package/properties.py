@@ -49,7 +49,7 @@ def parse_properties(raw: bytes, file_name: str) -> Properties:
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):
-        raise PluginError(f"{file_name} is no JSON") from None
+        raise PluginError(f"{file_name} is not JSON") from None
     given = document.get("properties", {}) if isinstance(document, dict) else None
     if not isinstance(given, dict) or "default" in document:
         raise PluginError(f"{file_name}: want {FORM}")

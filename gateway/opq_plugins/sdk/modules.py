@@ -175,7 +175,7 @@ class Analysis:
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, State]) -> tuple[Finding, ...]:
         """Its findings in `event`; an analysis with memory keeps its state in `states`, per nominal values.
 
-        Raises whatever it raises, and TypeError or ValueError where these are no findings of this event.
+        Raises whatever it raises, and TypeError or ValueError where these are not findings of this event.
         """
         config = self.for_nominal(nominal)
         if self.begin is None:

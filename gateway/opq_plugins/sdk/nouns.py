@@ -89,7 +89,7 @@ def to_plain(value: object) -> Value:
 
 
 def from_plain(plain: Value, noun: type[Noun]) -> Noun:
-    """The inverse of `to_plain`. Raises msgspec.ValidationError, a ValueError: it is no such noun."""
+    """The inverse of `to_plain`. Raises msgspec.ValidationError, a ValueError: it is not such a noun."""
     return msgspec.convert(plain, noun, dec_hook=_counts)
 
 
@@ -193,7 +193,7 @@ def checked_messages(messages: Iterable[object], boxes: Collection[str]) -> tupl
         try:
             size = len(json.dumps(dict(message.values), allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"it gave a Message with values that are no JSON: {error}") from None
+            raise ValueError(f"it gave a Message with values that are not JSON: {error}") from None
         if size > MAX_MESSAGE:
             raise ValueError(f"it gave a Message of {size} bytes; at most {MAX_MESSAGE}")
         found.append(message)

@@ -58,7 +58,7 @@ def _target(
     module_name = module_name or f"{FOLDERS[kind]}.{name}"
     where = f"{manifest.name} {manifest.version}: {kind} {name!r}"
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", module_name):
-        raise PluginError(f"{where}: {module_name!r} is no name of a module")
+        raise PluginError(f"{where}: {module_name!r} is not a name of a module")
     root = ModuleType(package_name(manifest))
     root.__path__ = [str(folder)]
     sys.modules.setdefault(root.__name__, root)

@@ -76,7 +76,7 @@ def add_errors(app: FastAPI) -> None:
         place = ".".join(str(each) for each in first["loc"] if each != "body") or "body"
         if first["type"] == "json_invalid":
             why = first.get("ctx", {}).get("error", first["msg"])
-            text = f"the body is no JSON: {why} at character {place}"
+            text = f"the body is not JSON: {why} at character {place}"
             return JSONResponse({"error": ENCODING, "message": text}, 400)
         found = f"; found {str(first.get('input'))[:100]!r}" if first["type"] != "missing" else ""
         return JSONResponse({"error": CONFIGURATION, "message": f"{place}: {first['msg']}{found}"}, 400)

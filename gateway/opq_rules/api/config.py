@@ -65,7 +65,7 @@ def address(config: Config) -> tuple[str, int]:
 
 
 def tokens(config: Config) -> list[str]:
-    """The hashes of the tokens. Raises ConfigError: the file cannot be read, or a line is no SHA-256."""
+    """The hashes of the tokens. Raises ConfigError: the file cannot be read, or a line is not SHA-256."""
     if config.token_file is None:
         return []
     try:
@@ -79,7 +79,7 @@ def tokens(config: Config) -> list[str]:
     for number, text in enumerate(found, 1):
         if not _HASH.fullmatch(text):
             raise ConfigError(
-                f"token_file  {config.token_file}: entry {number} is no SHA-256 (64 hex digits)"
+                f"token_file  {config.token_file}: entry {number} is not SHA-256 (64 hex digits)"
             )
     return found
 

@@ -50,7 +50,7 @@ def read(text: str | bytes) -> Sections:
     try:
         document = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise RuleError(f"content is no JSON: {error}", ENCODING) from error
+        raise RuleError(f"content is not JSON: {error}", ENCODING) from error
     if not isinstance(document, dict):
         raise RuleError("content: want an object", CONFIGURATION)
     problems = [

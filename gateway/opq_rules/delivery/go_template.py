@@ -45,7 +45,7 @@ class _Reader:
         self._open: list[tuple[str, dict[str, str]]] = []
 
     def tag(self, inner: str, written: str) -> str:
-        """The tag for Jinja2; `written` unchanged where it is no tag of Go's."""
+        """The tag for Jinja2; `written` unchanged where it is not a tag of Go's."""
         if inner.startswith((".", "$")) and _PATH.fullmatch(inner):
             return "{{ " + self._path(inner) + " }}"
         if found := _JSON.fullmatch(inner):
@@ -74,6 +74,6 @@ class _Reader:
         """Translates `.a.b` and `$x.a` to access by key, so that a column may be named `items`."""
         head, *keys = written.split(".")
         if head[1:] not in self._names:
-            raise ValueError(f"{written} is no column and no variable")
+            raise ValueError(f"{written} is not a column and no variable")
         start = self._names[head[1:]] if head else self._dot
         return start + "".join(f"[{json.dumps(key)}]" for key in keys if key)

@@ -169,7 +169,7 @@ def records(
 def _of_lines(
     some: Iterator[bytes | None], lines: Lines, path: Path, taken: int, report: Report
 ) -> Iterator[Record]:
-    """Records of the JSON lines `some` of `lines`; empty lines are no records."""
+    """Records of the JSON lines `some` of `lines`; empty lines are not records."""
     decode = msgspec.json.Decoder().decode
     for line in some:
         if line is not None and not line.strip(b"\r"):

@@ -120,7 +120,7 @@ def _mapped(name: str) -> Scalar:
     if function is None:
         raise ValueError(f"function {name} not found; {near(name)}".rstrip("; "))
     if not isinstance(function, Scalar) or function.context or function.path or function.spread:
-        raise ValueError(f"{name} is no function of one value")
+        raise ValueError(f"{name} is not a function of one value")
     if not function.least <= 1 <= function.most:
         raise ValueError(f"{name} takes no single argument")
     return function

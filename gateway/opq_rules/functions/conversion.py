@@ -35,7 +35,7 @@ def _to_bigint(value: Value) -> int:
             return found
         raise ValueError(f"{shown(value)} does not fit into 64 bits")
     hint = "; cast to float first" if type(value) is str and _NUMBER.fullmatch(value) else ""
-    raise TypeError(f"{shown(value)} is no bigint{hint}")
+    raise TypeError(f"{shown(value)} is not a bigint{hint}")
 
 
 def _to_float(value: Value) -> float:
@@ -47,7 +47,7 @@ def _to_float(value: Value) -> float:
         found = float(value)
         if abs(found) < float("inf"):
             return found
-    raise TypeError(f"{shown(value)} is no float")
+    raise TypeError(f"{shown(value)} is not a float")
 
 
 def _to_boolean(value: Value) -> bool:
@@ -55,7 +55,7 @@ def _to_boolean(value: Value) -> bool:
         return bool(value)
     if type(value) is str and value.lower() in _TRUE | _FALSE:
         return value.lower() in _TRUE
-    raise TypeError(f"{shown(value)} is no boolean")
+    raise TypeError(f"{shown(value)} is not a boolean")
 
 
 def _to_bytea(value: Value) -> bytes:
@@ -64,7 +64,7 @@ def _to_bytea(value: Value) -> bytes:
         return value
     if type(value) is str:
         return _of_base64(value)
-    raise TypeError(f"{shown(value)} is no bytea")
+    raise TypeError(f"{shown(value)} is not bytea")
 
 
 _CASTS: dict[str, Callable[[Value], Value]] = {
@@ -101,7 +101,7 @@ def _dec2hex(value: Value) -> str:
 def _hex2dec(value: Value) -> int:
     digits = text(value)
     if not _HEXADECIMAL.fullmatch(digits):
-        raise ValueError(f"{shown(value)} is no hexadecimal number")
+        raise ValueError(f"{shown(value)} is not a hexadecimal number")
     return int(digits, 16)
 
 
@@ -130,7 +130,7 @@ def _of_base64(value: str) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except ValueError as error:
-        raise ValueError(f"{shown(value)} is no base 64: {error}") from None
+        raise ValueError(f"{shown(value)} is not base 64: {error}") from None
 
 
 def _base64_alone(form: Value) -> None:
@@ -200,7 +200,7 @@ def _zone(name: Value) -> ZoneInfo:
     try:
         return ZoneInfo(text(name))
     except (KeyError, OSError, ValueError):
-        raise ValueError(f"{shown(name)} is no time zone; want for example Pacific/Honolulu") from None
+        raise ValueError(f"{shown(name)} is not a time zone; want for example Pacific/Honolulu") from None
 
 
 _METHODS = one_of(1, "zlib", "gzip", "flate", "zstd")

@@ -72,7 +72,7 @@ def _parse(value: Value) -> Value:
     try:
         return msgspec.json.decode(value if type(value) is bytes else text(value).encode())
     except msgspec.MsgspecError as error:
-        raise ValueError(f"no JSON: {error}") from None
+        raise ValueError(f"not JSON: {error}") from None
 
 
 _CHECK = reads(1, _path)

@@ -3,7 +3,7 @@
 Python's `re` is faster and has no limit. It is used on texts that are not long, if the form of the expression
 bounds its cost (one `*`, `+`, `?` or `{n,m}`, which is not in a repeated group, or a few `|`). Everything
 else is searched by the package `regex`, which is 7 us slower, for at most MAX_S. Without that package there
-is no limit.
+is not a limit.
 """
 
 import re

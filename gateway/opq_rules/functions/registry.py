@@ -49,7 +49,7 @@ class Scalar:
     `run` may raise errors.RowError, ValueError, TypeError, ZeroDivisionError, OverflowError: all of them
     are RowErrors of the record.
     `volatile`: other answers for the same arguments, never folded (so is what takes the context).
-    `path`: its first argument names a place (`meta(device->id)`) and is no value: `run` gets it as a tuple
+    `path`: its first argument names a place (`meta(device->id)`) and is not a value: `run` gets it as a tuple
     `(stream or None, name, name, ...)`.
     `spread`: SELECT only, by itself. "rows": a list, one row of output for each, objects spread as columns
     and win over columns of the same name, others under the alias; "columns": an object, its keys as columns.

@@ -1,7 +1,7 @@
 """Which kinds the functions take and return, for the planner, which refuses what no record could compute.
 
 The kinds of an argument are all those of which some value is accepted: length(3) is 1, so length takes
-anything, and null is no clash. The types of functions that are not listed are unknown.
+anything, and null does not clash. The types of functions that are not listed are unknown.
 """
 
 from collections.abc import Callable, Sequence

@@ -56,7 +56,7 @@ class Sink(Guarded, SinkOfSdk):
             _parquet()
         self.wants = "rows" if config.idField or config.fileType in ("csv", "parquet") else "text"
         self._config, self._path = config, self.access.files.checked(config.path)
-        self.access.files.checked(str(self._path.parent))  # a root itself is no file
+        self.access.files.checked(str(self._path.parent))  # a root itself is not a file
         self._rolled_ms = 0
 
     def open(self, context: Context) -> None:
@@ -94,7 +94,7 @@ class Sink(Guarded, SinkOfSdk):
         file = os.open(self._path.name, flags, 0o600, dir_fd=self._folder)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):  # a pipe without a reader would block for ever
-                raise OSError(errno.EINVAL, "is no plain file", str(self._path))
+                raise OSError(errno.EINVAL, "is not a plain file", str(self._path))
             size = os.fstat(file).st_size
             tail = os.pread(file, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
             if tail and not tail.endswith(b"\n"):  # a power cut left half a line: it stays a line

@@ -45,7 +45,7 @@ class Sink(SinkOfSdk):
                 data = msgspec.json.decode(data)
             except msgspec.DecodeError as error:
                 raise ValueError(
-                    f"memory wants rows, and the text of dataTemplate is no JSON: {error}"
+                    f"memory wants rows, and the text of dataTemplate is not JSON: {error}"
                 ) from None
         rows = rows_of("memory", data)
         if self._of_row is None:

@@ -41,7 +41,7 @@ class Sink(Guarded, SinkOfSdk):
         self._hosts = self.access.hosts.allowing(LOOPBACK_NAMES) if of_cloud else self.access.hosts
         check_url(self._config.url, self._hosts)
         if not self._config.token.startswith("opq_"):
-            raise ValueError("token  is no token; want opq_..., made in View under Notifications")
+            raise ValueError("token  is not a token; want opq_..., made in View under Notifications")
         self._text = per_row(self._config.text)
 
     def open(self, context: Context) -> None:

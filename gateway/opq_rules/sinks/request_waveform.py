@@ -129,7 +129,7 @@ def request_of(row: object, rule_id: str, config: Config) -> Request:
         raise ValueError(f"{config.start}, {config.end} are {times!r}; want Unix ms")
     start_ms, end_ms = round(times[0]) - config.beforeMs, round(times[1]) + config.afterMs
     if not 0 <= start_ms <= end_ms <= min(start_ms + LONGEST_MS, MAX_MS):
-        raise ValueError(f"{start_ms} to {end_ms} ms is no span of at most {LONGEST_MS} ms")
+        raise ValueError(f"{start_ms} to {end_ms} ms is not a span of at most {LONGEST_MS} ms")
     metric, value = _reported(row, config)
     return Request(rule_id, str(int(box)), start_ms * NS_PER_MS, end_ms * NS_PER_MS, metric, value)
 

@@ -156,7 +156,7 @@ def address_of(text: str) -> sqlalchemy.URL:
     try:
         return sqlalchemy.make_url(url_of(text))
     except (SQLAlchemyError, ValueError) as error:
-        raise ValueError(f"url  is no database's address: {type(error).__name__}") from None
+        raise ValueError(f"url  is not a database's address: {type(error).__name__}") from None
 
 
 def allowed_address(text: str, files: FileRoots) -> sqlalchemy.URL:

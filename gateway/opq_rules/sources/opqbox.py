@@ -55,7 +55,7 @@ class Config:
 
 
 def boxes_of(datasource: str) -> frozenset[str] | None:
-    """The Boxes' numbers; None: all. Raises ValueError where a name is no Box."""
+    """The Boxes' numbers; None: all. Raises ValueError where a name is not a Box."""
     if datasource.strip() == ALL:
         return None
     names = [name.strip() for name in datasource.split(",")]

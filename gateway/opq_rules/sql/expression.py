@@ -307,6 +307,6 @@ def stream_star(cursor: Cursor) -> str | None:
         return None
     stream = cursor.streams.get(cursor.values[index])
     if stream is None:
-        cursor.fail(f"{cursor.values[index]} is no stream of FROM or JOIN")
+        cursor.fail(f"{cursor.values[index]} is not a stream of FROM or JOIN")
     cursor.index += 3
     return stream

@@ -131,7 +131,7 @@ def stream_or_table(cursor: Cursor) -> str:
 
 
 def _fields(cursor: Cursor, nesting: int) -> tuple[Field, ...]:
-    """`name TYPE [DEFAULT v], ...)`, the opening one is taken; a comma at the end is no harm."""
+    """`name TYPE [DEFAULT v], ...)`, the opening one is taken; a comma at the end does no harm."""
     fields: list[Field] = []
     names: set[str] = set()
     while not cursor.accept(")"):

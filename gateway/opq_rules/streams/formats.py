@@ -48,7 +48,7 @@ def json_rows(payload: bytes) -> list[Row]:
     try:
         found = _decode_json(payload)
     except JSON_ERRORS as error:
-        raise ValueError(f"no JSON: {error}") from None
+        raise ValueError(f"not JSON: {error}") from None
     rows = found if type(found) is list else [found]
     for row in rows:
         if type(row) is not dict:
@@ -105,7 +105,7 @@ def _text(payload: bytes) -> str:
     try:
         return bytes(payload).decode()
     except UnicodeError as error:
-        raise ValueError(f"no UTF-8 text: {error}") from None
+        raise ValueError(f"not UTF-8 text: {error}") from None
 
 
 def _kind(value: object) -> str:

@@ -34,7 +34,7 @@ def message_class(schema_id: str) -> type[Message]:
 
 
 def protobuf_reader(message_class: type[Message]) -> Callable[[bytes], JsonObject]:
-    """A function payload -> record. It raises ValueError where that is no such message."""
+    """A function payload -> record. It raises ValueError if it is not such a message."""
     descriptor: Any = message_class.DESCRIPTOR
     name = descriptor.full_name
     to_row = _message(descriptor, {})

@@ -3,7 +3,7 @@
 Values convert as eKuiper's do: 5 in a FLOAT column is 5.0, 5.0 in BIGINT is 5, 4 in STRING is "4", 1 in
 BOOLEAN is true, base64 text in BYTEA is bytes, text in DATETIME a datetime. Any other value makes the record
 an error. With STRICT_VALIDATION so does a missing column without DEFAULT (null passes in ARRAY and STRUCT).
-Without it numbers, and texts that are no time, stay in DATETIME. Columns that are not declared stay.
+Without it numbers, and texts that are not a time, stay in DATETIME. Columns that are not declared stay.
 Source: docs/reference/rules.md, Measured.
 
 Records are never changed, because other rules may use them too: a converted record is a new one.

@@ -73,7 +73,7 @@ def _unpacked(pinned: Pinned, archive: Path, origin: str, sources: Path) -> Sour
 
 
 def _clean_commit(path: Path) -> str:
-    """The commit that is checked out; empty where this is no checkout, or something in it is changed."""
+    """The commit that is checked out; empty where this is not a checkout, or something in it is changed."""
     git = shutil.which("git")
     if git is None or not (path / ".git").exists():
         return ""

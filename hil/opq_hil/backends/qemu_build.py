@@ -112,7 +112,7 @@ def _has_machine(binary: Path) -> bool:
     """Whether there is such a binary, and it has our machine.
 
     Raises:
-        BuildError: it does not answer, which on a busy machine is no reason to build it again.
+        BuildError: it does not answer, which on a busy machine is not a reason to build it again.
     """
     try:
         return binary.exists() and _names_machine(_answer(binary, "-machine", "help"))
@@ -156,7 +156,7 @@ def _source(cache: Path, build: bool) -> SourceTree:
 
 
 def qemu_version(path: Path) -> str | None:
-    """The version of a source tree, such as `10.0.3`; None: it is no QEMU."""
+    """The version of a source tree, such as `10.0.3`; None: it is not a QEMU."""
     version = path / "VERSION"
     is_qemu = version.is_file() and (path / "configure").is_file() and (path / "hw").is_dir()
     return version.read_text().strip() if is_qemu else None

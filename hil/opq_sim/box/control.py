@@ -304,7 +304,7 @@ def request_control(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     try:
         answer = json.loads(line)
     except ValueError as error:
-        raise OpqError(f"{folder / NAME}: the answer is no JSON") from error
+        raise OpqError(f"{folder / NAME}: the answer is not JSON") from error
     if not isinstance(answer, dict) or not answer.get("ok"):
         raise OpqError(str(answer.get("error")) if isinstance(answer, dict) else "no answer")
     return answer

@@ -76,7 +76,7 @@ SLOT_S: Final = 2.2
 """There is one dip in each slot."""
 DIPS: Final = 5
 DIP_AT_S: Final = (0.6, 1.0)
-"""Time within its slot: two dips are so far apart that they are no compound disturbance (1 s)."""
+"""Time within its slot: two dips are so far apart that they are not one compound disturbance (1 s)."""
 DEPTHS: Final = (0.2, 0.5)
 """Share of the voltage that is lost."""
 CLOUD_DIP_CYCLES: Final = (6, 18)

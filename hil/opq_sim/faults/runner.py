@@ -140,7 +140,7 @@ class SeedLog:
         """`name`: of the suite.
 
         Raises:
-            ConfigError: a line is no verdict, or its seed has another schedule now.
+            ConfigError: a line is not a verdict, or its seed has another schedule now.
             OpqError: the file cannot be read or written.
         """
         self.played: dict[int, Document] = {}
@@ -157,7 +157,7 @@ class SeedLog:
                 document = json.loads(line)
                 seed, faults, _ = int(document["seed"]), document["faults"], document["ok"]
             except (ValueError, KeyError, TypeError) as error:
-                raise ConfigError(f"{path}, line {number}: this is no verdict of a seed") from error
+                raise ConfigError(f"{path}, line {number}: this is not a verdict of a seed") from error
             if faults != json.loads(json.dumps(SUITES[name].draw(seed).document()["faults"])):
                 raise ConfigError(
                     f"{path}, line {number}: seed {seed} has other faults now; use another file"

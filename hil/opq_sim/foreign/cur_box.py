@@ -30,7 +30,7 @@ class CurBox:
         calibration: counts per volt.
         public_key: Z85, part of the answer to an info command.
     Raises:
-        ForeignBoxError: the id is no number of the wire.
+        ForeignBoxError: the id is not a number of the wire.
     """
 
     def __init__(

@@ -117,7 +117,7 @@ def read_cur_command(data: bytes) -> CurCommand:
     Buffers.
 
     Raises:
-        ProtobufError: it is no Command.
+        ProtobufError: it is not a Command.
     """
     seq = box_id = kind = 0
     body = b""
@@ -138,6 +138,6 @@ def read_cur_command(data: bytes) -> CurCommand:
         try:
             name = message_bytes(inside.get(1, b"")).decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ProtobufError("plugin_name is no UTF-8") from error
+            raise ProtobufError("plugin_name is not UTF-8") from error
         return CurCommand(seq, box_id, kind, plugin_name=name)
     return CurCommand(seq, box_id, kind)

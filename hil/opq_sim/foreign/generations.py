@@ -24,7 +24,7 @@ def foreign_peer(generation: str, box_id: str, calibration: float, pair: KeyPair
     """One Box; `calibration` in counts per volt.
 
     Raises:
-        ForeignBoxError: no such generation, or the id is no number of the wire.
+        ForeignBoxError: no such generation, or the id is not a number of the wire.
     """
     if generation == "cur":
         return CurBox(box_id, calibration, pair.public)

@@ -40,7 +40,7 @@ class LegBox:
     Args:
         calibration: counts per volt.
     Raises:
-        ForeignBoxError: the id is no number of the wire.
+        ForeignBoxError: the id is not a number of the wire.
     """
 
     def __init__(self, box_id: str, calibration: float) -> None:

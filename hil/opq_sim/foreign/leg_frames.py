@@ -87,7 +87,7 @@ def read_leg_request(data: bytes) -> LegRequest | None:
     """Reads a RequestDataMessage; None if a required field is missing, as proto2 refuses it.
 
     Raises:
-        ProtobufError: it is no message.
+        ProtobufError: it is not a message.
     """
     found = dict(read_fields(data))
     if 1 not in found or 2 not in found:

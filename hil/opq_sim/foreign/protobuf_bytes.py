@@ -16,7 +16,7 @@ _MASK64 = 2**64 - 1
 
 
 class ProtobufError(ValueError):
-    """Bytes that are no message."""
+    """Bytes that are not a message."""
 
 
 def varint(value: int) -> bytes:

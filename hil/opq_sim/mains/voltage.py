@@ -33,7 +33,7 @@ class Mains:
 
     Raises:
         ValueError: a rate or frequency that is not positive, a frequency beyond half the rate, a voltage or
-            noise that is no number from 0, DC or a phase that is no number.
+            noise that is not a number from 0, DC or a phase that is not a number.
     """
 
     rate_hz: float = 12_000.0

@@ -31,7 +31,7 @@ class Harmonic:
 
 @dataclass(frozen=True, slots=True)
 class MainsTone:
-    """A steady tone that is no multiple of the fundamental: sin(2 pi hz t + phase_deg), t from sample 0."""
+    """A steady tone, not a multiple of the fundamental: sin(2 pi hz t + phase_deg), t = 0 at sample 0."""
 
     hz: float
     percent: float

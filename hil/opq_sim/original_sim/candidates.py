@@ -21,11 +21,11 @@ def candidate_request(name: str) -> dict[str, Any]:
     back.
 
     Raises:
-        OriginalSimError: it is no such name, or has sag for a rise or swell for a fall.
+        OriginalSimError: it is not such a name, or has sag for a rise or swell for a fall.
     """
     found = CANDIDATE.fullmatch(name)
     if found is None:
-        raise OriginalSimError(f"{name!r} is no candidate; want e.g. sag_1200_30000_0.5")
+        raise OriginalSimError(f"{name!r} is not a candidate; want e.g. sag_1200_30000_0.5")
     kind, pad, length, text = found.groups()
     share = float(text)
     if (share < 1.0) != (kind == "sag"):

@@ -61,7 +61,7 @@ class OriginalSim:
         """Handles a POST: `state`, `filters` with `does_repeat`, `reset`; first the reset, the filters last.
 
         Raises:
-            OriginalSimError: it is no object, or a filter is none; nothing was changed.
+            OriginalSimError: it is not an object, or a filter is none; nothing was changed.
         """
         if not isinstance(request, dict):
             raise OriginalSimError("want a JSON object with state, filters or reset")
@@ -151,7 +151,7 @@ def _filters(filters: object) -> list[SimFilter]:
         if one["name"] == VRMS and (
             isinstance(target, bool)
             or not isinstance(target, int | float)
-            or not abs(target) <= 1e6  # also rejects what is no number
+            or not abs(target) <= 1e6  # also rejects what is not a number
         ):
             raise OriginalSimError(f"filters[{number}]: target_vrms is {target!r:.40}; want volts")
         found.append(SimFilter(None if target is None else float(target), delay))

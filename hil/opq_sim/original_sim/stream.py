@@ -91,7 +91,7 @@ class OriginalSimControl:
         fifo: path for the frames, 60 a second; made if it is missing, and then removed at the end.
     Raises:
         PortBusyError: another process has the port.
-        OpqError: `fifo` exists and is no FIFO, or cannot be made.
+        OpqError: `fifo` exists and is not a FIFO, or cannot be made.
 
     Attributes:
         frames_written: frames that the FIFO took.

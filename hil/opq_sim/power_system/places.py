@@ -32,7 +32,7 @@ class Place:
         """
         match = PATTERN.fullmatch(text.strip())
         if match is None:
-            raise PlaceError(f"{text!r} is no place; write a bus such as mv, or feeder2/3.1km")
+            raise PlaceError(f"{text!r} is not a place; write a bus such as mv, or feeder2/3.1km")
         return cls(match[1], None if match[2] is None else float(match[2]))
 
     def __str__(self) -> str:

@@ -127,7 +127,7 @@ def _cause_problems(
     try:
         cause_of(kind, at, given)
     except ValueError as error:
-        return [Problem((*path, "kind" if "is no cause" in str(error) else "values"), str(error))]
+        return [Problem((*path, "kind" if "is not a cause" in str(error) else "values"), str(error))]
     return []
 
 

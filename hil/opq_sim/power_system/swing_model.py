@@ -126,5 +126,5 @@ def swing_model(preset: str) -> SwingModel:
         ValueError: no such preset.
     """
     if preset not in PRESETS:
-        raise ValueError(f"{preset!r} is no power system; want one of {', '.join(PRESETS)}")
+        raise ValueError(f"{preset!r} is not a power system; want one of {', '.join(PRESETS)}")
     return PRESETS[preset]

@@ -65,7 +65,7 @@ def _disturbance(line: object, number: str) -> TrueDisturbance | None:
         ValueError: what is wrong with the line.
     """
     if not isinstance(line, dict):
-        raise ValueError("is no object of keys")
+        raise ValueError("is not an object of keys")
     kind = _text(line, "class")
     if kind == "none":
         return None

@@ -98,7 +98,7 @@ class Pieces:
         quarter = round(self._rate_hz / wave.hz / 4)
         shown = wave.volts(first, stop + quarter)
         swing = self._swing_of(wave)[1] or self._followed(wave, seen)
-        if swing is not None:  # the end of a swing is no level
+        if swing is not None:  # the end of a swing is not a level
             shown *= swing.values(np.arange(first, stop + quarter, dtype=np.float64), self._rate_hz)
         left = self._volts[first:stop] - shown[:-quarter]
         ahead = shown[quarter:]

@@ -65,7 +65,7 @@ def _read(url: str, own: SystemIdentity, timeout_s: float) -> tuple[Mapping[str,
         with opener.open(request, timeout=timeout_s) as answer:
             document = json.loads(answer.read(MAX_BYTES))
         if not isinstance(document, Mapping) or not isinstance(document.get("name"), str):
-            raise ValueError("it is no answer about health")
+            raise ValueError("it is not an answer about health")
     except urllib.error.HTTPError as error:
         return None, f"{url}: {error}", False
     except (OSError, HTTPException, ValueError, RecursionError) as error:

@@ -79,7 +79,7 @@ def measurement_from_trigger(data: bytes) -> bytes:
     """
     trigger = _parsed(TriggerMessage, data)
     if trigger is None:
-        raise FrameError("the frame is no TriggerMessage")
+        raise FrameError("the frame is not a TriggerMessage")
     if trigger.id < 0 or not 0 <= trigger.time < LARGEST_TIME_MS:
         raise FrameError(f"TriggerMessage of Box {trigger.id} with an impossible id or time")
     made = Measurement(box_id=trigger.id, timestamp_ms=trigger.time)
@@ -176,7 +176,7 @@ def response_from_leg(answer: LegAnswer, box_id: str, frames: Sequence[bytes]) -
     for frame in frames if answer.kind == RequestDataMessage.RESP else ():
         message = _parsed(DataMessage, frame)
         if message is None:
-            raise FrameError(f"Box {box_id}: a frame that is no DataMessage")
+            raise FrameError(f"Box {box_id}: a frame that is not a DataMessage")
         if str(message.id) != box_id:
             raise FrameError(f"Box {box_id}: DataMessage of Box {message.id}")
         if len(cycles) + len(message.cycles) > MAX_CYCLES:

@@ -147,7 +147,7 @@ def waveform_from_frames(
     Args:
         v_per_lsb_fallback: gain of a Box that does not say its own, or says one that cannot be true.
     Raises:
-        FrameError: a frame is no Response or no Cycle, a sample is outside int16, our time
+        FrameError: a frame is not a Response or no Cycle, a sample is outside int16, our time
             fields are on some Cycles only, a time, rate or index is impossible, or the gain is
             not known.
     """

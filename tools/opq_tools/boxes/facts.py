@@ -43,7 +43,7 @@ def _between(least: float, most: float) -> Reader:
         except ValueError:
             number = math.nan
         if not least <= number <= most:
-            raise click.BadParameter(f"{text!r} is no number from {least:g} to {most:g}")
+            raise click.BadParameter(f"{text!r} is not a number from {least:g} to {most:g}")
         return number
 
     return read

@@ -67,7 +67,7 @@ def _documents(path: Path) -> list[dict[str, Any]]:
         else:
             documents = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no JSON as mongoexport writes it: {error}") from error
+        raise ConfigError(f"{path} is not JSON as mongoexport writes it: {error}") from error
     plain = [_plain(document) for document in documents]
     if not plain or not all(isinstance(document, dict) for document in plain):
         raise ConfigError(f"{path} has no documents; want one a line, or one array of them")

@@ -68,7 +68,9 @@ def list_call(path: str, kind: type[T], **values: str | int | float | None) -> R
 
     def read(answer: object) -> ListPage[T]:
         if not isinstance(answer, Mapping) or not isinstance(answer.get("items"), list):
-            raise AnswerNotReadError("the answer is no list of items; check that a View runs at this address")
+            raise AnswerNotReadError(
+                "the answer is not a list of items; check that a View runs at this address"
+            )
         following = answer.get("next")
         items = tuple(read_record(kind, each) for each in answer["items"])
         return ListPage(items, following if isinstance(following, str) else None)
@@ -83,7 +85,7 @@ def one_call(path: str, kind: type[T]) -> RestCall[T]:
 def trend_call(box_id: str, start: str, end: str, level: str) -> RestCall[tuple[RemoteTrendRow, ...]]:
     def read(answer: object) -> tuple[RemoteTrendRow, ...]:
         if not isinstance(answer, Mapping) or not isinstance(answer.get("rows"), list):
-            raise AnswerNotReadError("the answer is no trend; check that a View runs at this address")
+            raise AnswerNotReadError("the answer is not a trend; check that a View runs at this address")
         return tuple(read_record(RemoteTrendRow, each) for each in answer["rows"])
 
     return RestCall(
@@ -98,7 +100,7 @@ def read_answer(answer: httpx.Response, call: RestCall[T]) -> T:
         found: object = answer.json()
     except ValueError:
         raise AnswerNotReadError(
-            f"{answer.url}: the answer is no JSON; check that a View runs there"
+            f"{answer.url}: the answer is not JSON; check that a View runs there"
         ) from None
     return call.read(found)
 

@@ -15,7 +15,7 @@ NAMES_IN_JSON = {"kind": "class"}
 
 
 class AnswerNotReadError(OpqError):
-    """An answer lacks a required field: the server is no View, or one of another version."""
+    """An answer lacks a required field: the server is not a View, or one of another version."""
 
 
 @dataclass(frozen=True, slots=True)

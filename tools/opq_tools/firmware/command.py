@@ -33,7 +33,7 @@ def _known_boards(
 ) -> tuple[str, ...]:
     for board in chosen:
         if board not in boards():
-            there = ", ".join(boards()) or "none: this is no source tree"
+            there = ", ".join(boards()) or "none: this is not a source tree"
             raise click.BadParameter(f"no board {board!r}; there are {there}")
     return chosen
 

@@ -24,7 +24,7 @@ def box_ids(text: str) -> tuple[str, ...]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         first, dash, last = part.partition("-")
         if not all(each.isascii() and each.isdigit() for each in ((first, last) if dash else (first,))):
-            raise click.BadParameter(f"{part!r} is no Box id or range; want e.g. 1,2,5-9")
+            raise click.BadParameter(f"{part!r} is not a Box id or range; want e.g. 1,2,5-9")
         low, high = int(first[:DIGITS]), int((last or first)[:DIGITS])
         if not 1 <= low <= high <= MAX_BOX_ID or high - low >= MAX_BOXES:
             raise click.BadParameter(f"{part!r}: want rising ids from 1 to {MAX_BOX_ID}, {MAX_BOXES} at most")

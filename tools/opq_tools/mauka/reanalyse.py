@@ -116,7 +116,7 @@ def settings_of(changed: Sequence[str]) -> Settings:
         path, equals, value = text.partition("=")
         name, dot, field = path.partition(".")
         if not (name and dot and field and equals):
-            raise click.UsageError(f"{text!r} is no setting; want e.g. rms_voltage.sag_percent=85")
+            raise click.UsageError(f"{text!r} is not a setting; want e.g. rms_voltage.sag_percent=85")
         try:
             found.setdefault(name, {})[field] = json.loads(value)
         except ValueError:

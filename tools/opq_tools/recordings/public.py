@@ -53,7 +53,7 @@ def read_list(path: Path = LIST) -> tuple[PublicRecording, ...]:
     except OSError as error:
         raise ListError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise ListError(f"{path}: is no TOML: {error}") from error
+        raise ListError(f"{path}: is not TOML: {error}") from error
     if not isinstance(entries, list) or not entries:
         raise ListError(f"{path}: has no [[recording]]")
     return tuple(_recording(path, number, entry) for number, entry in enumerate(entries, 1))
@@ -62,7 +62,7 @@ def read_list(path: Path = LIST) -> tuple[PublicRecording, ...]:
 def _recording(path: Path, number: int, entry: object) -> PublicRecording:
     where = f"{path}, recording {number}"
     if not isinstance(entry, dict):
-        raise ListError(f"{where}: is no table")
+        raise ListError(f"{where}: is not a table")
     facts = dict(entry)
     repository, commit = facts.pop("repository", None), facts.pop("commit", None)
     if not isinstance(repository, str) or not _REPOSITORY.fullmatch(repository):

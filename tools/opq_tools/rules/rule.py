@@ -176,7 +176,7 @@ def _object(text: str, what: str) -> dict[str, Any]:
     try:
         found = read(text)
     except ValueError as error:
-        raise ServerRefusedError(f"{what} is no JSON: {error}") from error
+        raise ServerRefusedError(f"{what} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise ServerRefusedError(f"{what} is {type(found).__name__}; want an object")
     return found

@@ -114,7 +114,7 @@ def _checked(file: str) -> str:
     try:
         json.loads(text)
     except ValueError as error:
-        raise ServerRefusedError(f"{file} is no JSON: {error}") from error
+        raise ServerRefusedError(f"{file} is not JSON: {error}") from error
     return text
 
 

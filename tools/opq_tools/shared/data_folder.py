@@ -29,7 +29,7 @@ def in_use_by_this(data_dir: Path, option: str = "--data-dir", beside: str = "")
         str(data_dir).encode("utf-8")
     except UnicodeEncodeError as error:  # configuration files could not name it
         raise InUseError(
-            f"the data folder {str(data_dir)!r} cannot be used: its name is no UTF-8; "
+            f"the data folder {str(data_dir)!r} cannot be used: its name is not UTF-8; "
             f"give another by {option}"
         ) from error
     try:

@@ -24,7 +24,7 @@ def moment_ns(ctx: click.Context, param: click.Parameter, text: str | None) -> i
         moment = typed_ns(text, time.time_ns() // 1000 * 1000)
     except ValueError as error:
         raise click.BadParameter(
-            f"{text!r} is no time; want e.g. 2026-11-20, 2026-11-20T08:30:00 or now-24h (s, m, h, d, w, y)"
+            f"{text!r} is not a time; want e.g. 2026-11-20, 2026-11-20T08:30:00 or now-24h (s, m, h, d, w, y)"
         ) from error
     if not 0 <= moment <= LATEST_NS:
         raise click.BadParameter(f"{text!r} is not between 1970 and 2200")

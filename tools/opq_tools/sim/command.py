@@ -26,7 +26,7 @@ PLACES = {
 
 
 class SimGroup(LazyGroup):
-    """Reads `sim N …` as `sim run N …`: a first word that is no subcommand starts Boxes."""
+    """Reads `sim N …` as `sim run N …`: a first word that is not a subcommand starts Boxes."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.list_commands(ctx) and args[0] not in ("-h", "--help"):

@@ -43,4 +43,4 @@ def _request(config: str) -> object:
             f"{path}: {error.strerror or error}; nor is it a candidate's name, such as sag_1200_30000_0.5"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is no JSON: {error}") from error
+        raise ConfigError(f"{path}: is not JSON: {error}") from error

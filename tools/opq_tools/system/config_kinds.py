@@ -147,7 +147,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     backend_keys, findings = backend_findings(config)
     missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
     if config.store.mongo_uri and not config.store.mongo_uri.startswith(MONGO_SCHEMES):
-        missing.append(("store.mongo_uri", "is no address; want mongodb://host:port/database"))
+        missing.append(("store.mongo_uri", "is not an address; want mongodb://host:port/database"))
     notes = [*((each.key, each.text) for each in notices), *findings]
     return Checked(
         kind,

@@ -36,7 +36,7 @@ NOT_OF_UP = {
     "triggering_service_health",
     "update",
 }
-"""Ports of opq_proto.kit.ports that `up` does not bind, so that e.g. a web server on 8080 is no conflict."""
+"""Ports of opq_proto.kit.ports that `up` does not bind, so that e.g. a web server may use 8080."""
 
 
 @click.command("up")
@@ -120,7 +120,7 @@ def command(
     Example: opq-tools up --replay event_9354_box1.i16 --replay event_9354_box4.i16
     """
     if math.isnan(timeout_s):
-        raise click.BadParameter("nan is no time", param_hint="--timeout-s")
+        raise click.BadParameter("nan is not a time", param_hint="--timeout-s")
     if as_json and not until_incident:
         raise click.UsageError("--json needs --until-incident: it prints the incident and ends")
     if free_ports and port_offset is not None:

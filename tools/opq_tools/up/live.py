@@ -131,7 +131,7 @@ class SilenceWatch:
     def __init__(self, awaited: Iterable[str] = (), since_ns: int = 0) -> None:
         """`awaited`: Boxes that this run starts; nothing is said of them before `watch`.
 
-        `since_ns`: when the run began, by the monotonic clock; a Box that was heard before alone is no part.
+        `since_ns`: when the run began, by the monotonic clock; a Box heard only before it does not count.
         """
         self._since_ns = since_ns
         self._lock = threading.Lock()

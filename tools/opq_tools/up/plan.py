@@ -267,7 +267,7 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ..
             )
         if name or emulator:
             if not _is_box_id(name):
-                raise ConfigError(f"--box {text}: {name!r} is no Box id; want a whole number from 1")
+                raise ConfigError(f"--box {text}: {name!r} is not a Box id; want a whole number from 1")
         else:
             name = free_id(used)
         if name in used:

@@ -24,7 +24,7 @@ EVENTS = (
 )
 NOBODY = "nobody is there"
 OTHER_KIND = "another kind of socket is there; is it the address of another service?"
-REFUSED = "it refuses the connection: one of both has keys or other keys, or it is no address of ZeroMQ"
+REFUSED = "it refuses the connection: one of both has keys or other keys, or it is not an address of ZeroMQ"
 
 
 class PeerWatch:

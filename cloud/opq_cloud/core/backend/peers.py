@@ -36,7 +36,7 @@ from opq_proto.wire.measurement_turns import is_unpadded, subscribed_topics
 
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 WITHOUT_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-"""A peer in clear, with another server's key, or without ZeroMQ. Their value is no descriptor."""
+"""A peer in clear, with another server's key, or without ZeroMQ. Their value is not a descriptor."""
 SUBSCRIPTIONS_AT_ONCE = 1000
 CHECK_S = 0.1
 MAX_CONNECTIONS = 256

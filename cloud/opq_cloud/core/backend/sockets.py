@@ -105,7 +105,7 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
     An address with keys admits nobody unless a `BackendAdmission` answers in the socket's context.
     Raises:
         PortBusyError: the address is in use, or not allowed.
-        ConfigError: it is no address.
+        ConfigError: it is not an address.
         KeyFileError: it has keys, and the server's is not there.
     """
     address = backend_address(endpoint)
@@ -130,7 +130,7 @@ def connect(socket: Socket, endpoint: str, key: str) -> None:
     """Connects, with the keys that the address names.
 
     Raises:
-        ConfigError: it is no address.
+        ConfigError: it is not an address.
         KeyFileError: it has keys, and ours or the server's is not there.
     """
     address = backend_address(connectable(endpoint))

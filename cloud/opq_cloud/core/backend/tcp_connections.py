@@ -22,7 +22,7 @@ _TCP, _TCP_INFO = int(tcp.IPPROTO_TCP), int(tcp.TCP_INFO)
 
 
 def remote_address(number: int) -> object:
-    """Returns the address that the descriptor is connected to; None when it is no connection."""
+    """Returns the address that the descriptor is connected to; None when it is not a connection."""
     try:
         with closing(tcp.socket(fileno=os.dup(number))) as twin:
             return twin.getpeername()
@@ -43,7 +43,7 @@ def shut_down(number: int, address: object) -> bool:
 
 
 def tcp_info(number: int) -> bytes:
-    """Returns the kernel's struct tcp_info; empty when the descriptor is no TCP connection."""
+    """Returns the kernel's struct tcp_info; empty when the descriptor is not a TCP connection."""
     try:
         # borrowed, not duplicated: a number that is closed meanwhile only makes the call fail
         borrowed = tcp.SocketType(_INET, _STREAM, 0, number)

@@ -99,7 +99,7 @@ class LegBoxes:
             yield leg_ping(self._next_number())
 
     def answer_of(self, box_id: str, frames: list[bytes]) -> LegAnswer | None:
-        """Reads the first frame as a LEG Box's answer; None: this Box is not LEG, or that is no answer."""
+        """Reads the first frame as a LEG Box's answer; None: not a LEG Box, or not an answer."""
         answer = read_leg_answer(frames[0]) if self._is_leg.get(box_id, False) is not False else None
         if answer is not None:
             self._is_leg[box_id] = True

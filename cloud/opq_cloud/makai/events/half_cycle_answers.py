@@ -65,7 +65,7 @@ class HalfCycleAnswers:
         """Stores half cycles.
 
         Raises:
-            FrameError: it is no answer.
+            FrameError: it is not an answer.
             StoreError: it was not stored.
         """
         token = parse_half_cycle_identity(identity)

@@ -110,6 +110,6 @@ def half_cycle_identity(token: str, instance: str) -> str:
 
 
 def parse_half_cycle_identity(text: str) -> str | None:
-    """Returns the token; None when it is no such identity."""
+    """Returns the token; None if it is not such an identity."""
     parts = text.split("_")
     return parts[1] if len(parts) == 3 and parts[0] == PREFIX[:-1] and parts[1] and parts[2] else None

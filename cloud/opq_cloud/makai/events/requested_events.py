@@ -67,7 +67,7 @@ class RequestedEvents:
         """
         request = read_event_request(data)
         if request is None:
-            raise FrameError("the message is no RequestEventMessage")
+            raise FrameError("the message is not a RequestEventMessage")
         boxes = request.box_ids or _reporting(store, now_ms)
         if self._begun is None or self._begun[0] != data:
             self._open = {token for token in self._open if is_open(token)}

@@ -205,7 +205,7 @@ class TriggersInUse:
 def split_switches(
     tables: Mapping[str, Mapping[str, SettingValue]],
 ) -> tuple[dict[str, dict[str, SettingValue]], dict[str, bool], dict[str, str]]:
-    """Settings by trigger without `enabled`, the switches, and those `enabled` that are no yes or no."""
+    """Settings by trigger without `enabled`, the switches, and those `enabled` that are not yes or no."""
     switches: dict[str, bool] = {}
     wrong: dict[str, str] = {}
     for name, table in tables.items():
@@ -223,7 +223,7 @@ def split_switches(
 def configured_triggers(config: TriggeringServiceSection) -> list[PluginEntry]:
     """Returns `plugins`, changed by the tables `triggers.NAME`: set, turned off or added.
 
-    Raises ConfigError: `enabled` is no yes or no.
+    Raises ConfigError: `enabled` is not a yes or no.
     """
     tables = {name: dict(table) for name, table in config.triggers.items()}
     enabled = {name: table.pop("enabled", True) for name, table in tables.items()}

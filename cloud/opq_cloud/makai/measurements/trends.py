@@ -31,7 +31,7 @@ MAX_OPEN = 10_000
 """Open minutes beyond two of each Box."""
 OF_ONE_MOMENT = (CONTINUITY_METRICS | {RESTART, FORMER_MISSING}) - {FLAGGED, CLOCK_SET}
 """Metrics that report what happened before a Measurement; they have no mean over a minute. A clock that was
-set stays: the time that it jumped over is no hole (`store/trends/availability.py`)."""
+set stays: the time that it jumped over is not a hole (`store/trends/availability.py`)."""
 OVERFULL_NS = 62 * 10**9
 """A minute with more has some seconds twice, or a long window of idle mode: it is made again."""
 NEIGHBOUR_MS = 2_000

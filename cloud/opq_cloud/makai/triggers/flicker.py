@@ -1,4 +1,4 @@
-"""Flicker: the rms swings within each second, for some seconds, and is no step.
+"""Flicker: the rms swings within each second, for some seconds, and is not a step.
 
 In: Measurement.  Out: at most one Decision.  State: per Box, how many windows in a row. Pst is known only
 after ten minutes (trigger `steady_state` judges it where it is sent); this sees the swing at once.

@@ -1,4 +1,4 @@
-"""Rapid voltage change: the rms leaves the mean of the second before by more than a step, and is no dip.
+"""Rapid voltage change: the rms leaves the mean of the second before by more than a step, and is not a dip.
 
 In: Measurement.  Out: at most one Decision.  State: per Box, the mean of its last steady Measurement.
 A step that stays is the new level after `settle_s`; one that goes back is requested whole. A window with a
@@ -28,7 +28,7 @@ name = "rapid_change"
 kind = "trigger"
 
 LONGEST_WINDOW_NS = 5 * 10**9
-"""The mean of a longer Measurement is no steady second."""
+"""The mean of a longer Measurement is not a steady second."""
 
 
 @dataclass(frozen=True, slots=True)

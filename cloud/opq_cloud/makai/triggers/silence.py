@@ -3,7 +3,7 @@
 In: Measurement.  Out: at most one Decision, a span that is over.  State: none. The gateway reports with the
 first Measurement after a gap why samples are missing, and for how long (`opq_proto.wire.continuity`). Only
 `missing_dark_s` counts here: samples that were lost on the way, a gateway that stood still, a network that
-was away and a clock that was set are no loss of supply. A Box of the original reports nothing of this, so
+was away and a clock that was set are not a loss of supply. A Box of the original reports nothing of this, so
 its silence is not followed up here.
 """
 

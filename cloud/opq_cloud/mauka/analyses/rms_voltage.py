@@ -65,7 +65,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
 
     A gap ends a piece of waveform: a disturbance that lasts over the gap is found on both sides. Nothing can
     be found in a piece shorter than two cycles. What `classify` takes for the effect of a phase jump or of
-    noise is no finding. Raises ValueError when a waveform cannot be measured.
+    noise is not a finding. Raises ValueError when a waveform cannot be measured.
     """
     if config.compat:
         return original_voltages(event)

@@ -109,7 +109,7 @@ def dask_client(scheduler: str) -> Iterator["Client"]:
     name, _, count = scheduler.partition(":")
     if name == LOCAL:
         if count and not (count.isdecimal() and int(count) > 0):
-            raise BulkError(f"{scheduler!r} is no scheduler; want tcp://HOST:PORT, local or local:2")
+            raise BulkError(f"{scheduler!r} is not a scheduler; want tcp://HOST:PORT, local or local:2")
         workers = int(count) if count else None
         with (
             dask_config.set(QUIET),

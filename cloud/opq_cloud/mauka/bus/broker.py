@@ -266,7 +266,7 @@ class EventBridge:
 
 
 def read_notification(frames: list[bytes]) -> int:
-    """Returns the event id of a notification; raises FrameError when it is no notification."""
+    """Returns the event id of a notification; raises FrameError when it is not a notification."""
     if len(frames) != 2:
         raise FrameError(f"an event notification of {len(frames)} frames; want instance and event id")
     digits = frames[1]

@@ -117,4 +117,4 @@ def read_body(body: bytes) -> MaukaMessage:
     try:
         return MaukaMessage.FromString(body)
     except DecodeError as error:
-        raise FrameError(f"{len(body)} bytes on the bus are no MaukaMessage") from error
+        raise FrameError(f"{len(body)} bytes on the bus are not a MaukaMessage") from error

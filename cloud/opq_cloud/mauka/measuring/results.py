@@ -242,7 +242,7 @@ def shows_onset(found: Disturbance | Occurrence, run: Waveform, nominal_hz: floa
 
 
 def finding_of(part: ClassifiedPart, run: Waveform, measurement_type: str = "VOLTAGE") -> Finding:
-    """Makes a finding of a part that is no dip or swell: with its figures, without residual and verdict."""
+    """The finding of a part that is not a dip or swell: with figures, without residual and verdict."""
     each = part.found
     if isinstance(each, Disturbance):
         raise ValueError(f"{each.kind} is found by rms_voltage, not here")

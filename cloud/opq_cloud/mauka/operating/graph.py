@@ -50,7 +50,7 @@ class GraphEdge:
 
 
 def read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[GraphNode]:
-    """Returns the nodes in the answer to `graph`, and the ends that are no plug-ins.
+    """Returns the nodes in the answer to `graph`, and the ends that are not plug-ins.
 
     StreamRunner takes and gives the nouns that an analysis takes which runs.
     """

@@ -74,7 +74,7 @@ class PluginDeployments:
         """
         name = name or source.resolve().name
         if not NAME.fullmatch(name):
-            raise PluginError(f"{name!r} is no name of a folder of plug-ins; want letters, digits, _ . -")
+            raise PluginError(f"{name!r} is not a name of a folder of plug-ins; want letters, digits, _ . -")
         listed_plugins(source)
         place = self.folder / name
         for each in (self.folder, place):

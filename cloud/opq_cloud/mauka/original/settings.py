@@ -78,7 +78,7 @@ def network_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def read_settings(path: Path) -> dict[str, Any]:
     """Returns the keys of a mauka.config.json; "?NAME" and "!NAME" are read from the environment.
 
-    Raises ConfigError: it cannot be read, or is no object of JSON.
+    Raises ConfigError: it cannot be read, or is not an object of JSON.
     """
     try:
         if not path.is_file():  # a device or a pipe could be read endlessly
@@ -104,4 +104,4 @@ def _with_environment(key: str, value: Any) -> Any:
     try:
         return int(text)
     except ValueError:
-        raise ConfigError(f"{key}: {value[1:]} in the environment is no whole number") from None
+        raise ConfigError(f"{key}: {value[1:]} in the environment is not a whole number") from None

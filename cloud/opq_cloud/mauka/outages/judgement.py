@@ -68,7 +68,7 @@ class SilenceSigns:
     """Its lowest rms of the last two seconds before, in percent of nominal."""
     neighbours: Sequence[NeighbourSight]
     others_report: int
-    """Number of Boxes that are no neighbours and sent Measurements after it began."""
+    """Number of Boxes that are not neighbours and sent Measurements after it began."""
     lost: tuple[tuple[GapReason, float], ...] = ()
     """Seconds of samples that are missing for other reasons."""
     gateways: int = 0

@@ -99,7 +99,7 @@ MAX_INCOMPLETE = 20
 
 
 class OutageWatch:
-    """Belongs to one thread. `network_losses`, `box_restarts`: silences that were no outages."""
+    """Belongs to one thread. `network_losses`, `box_restarts`: silences that were not outages."""
 
     def __init__(
         self,

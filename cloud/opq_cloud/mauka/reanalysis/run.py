@@ -58,7 +58,7 @@ Showing = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 
 class AnalysisChoiceError(OpqError):
-    """A name that is no analysis, or one that is installed and does not run."""
+    """A name that is not an analysis, or one that is installed and does not run."""
 
 
 def run_reanalysis(
@@ -113,7 +113,7 @@ def _check(order: ReanalysisOrder, own: frozenset[str], installed: InstalledNow)
         if name in installed.not_run:
             raise AnalysisChoiceError(f"{name!r} is installed and does not run: {installed.not_run[name]}")
         known = ", ".join(sorted({*running, *installed.names}))
-        raise AnalysisChoiceError(f"{name!r} is no analysis of this version; there are {known}")
+        raise AnalysisChoiceError(f"{name!r} is not an analysis of this version; there are {known}")
 
 
 def _run(

@@ -264,7 +264,7 @@ def _start_ns(document: Document) -> int:
 
 
 def meets(part: EventRecord | Incident, start_ns: int | None, end_ns: int | None) -> bool:
-    """Whether an event or incident overlaps [start_ns, end_ns); None is no limit."""
+    """Whether an event or incident overlaps [start_ns, end_ns); None is not a limit."""
     return (start_ns is None or part.end_ns > start_ns) and (end_ns is None or part.start_ns < end_ns)
 
 

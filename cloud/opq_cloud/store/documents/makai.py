@@ -169,7 +169,7 @@ def _triggers(found: object, problems: list[str]) -> dict[str, dict[str, Setting
             if value is None or isinstance(value, bool | int | float | str)
         }
         wrong = [str(key) for key in settings if str(key) not in triggers[str(name)]]
-        problems.extend(f"triggers: {name}: {key} is no number, text or yes and no" for key in wrong)
+        problems.extend(f"triggers: {name}: {key} is not a number, text or yes and no" for key in wrong)
     return triggers
 
 

@@ -345,7 +345,7 @@ def _row(table: Table, document: Fields) -> tuple[object, ...]:
 
 
 def _text(table: Table, document: Fields) -> str:
-    """Returns the JSON of a document, without a key that is no field."""
+    """Returns the JSON of a document, without a key that is not a field."""
     if table.key and table.key[0].startswith("_"):
         document = {name: each for name, each in document.items() if name != table.key[0]}
     return to_json(document)

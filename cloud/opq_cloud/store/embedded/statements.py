@@ -24,7 +24,7 @@ def _plain(value: object) -> float:
     """NumPy's float64 is a float, but msgspec takes only float itself."""
     if isinstance(value, float):
         return float(value)
-    raise TypeError(f"{type(value).__name__} is no value of JSON")
+    raise TypeError(f"{type(value).__name__} is not a value of JSON")
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)

@@ -33,7 +33,7 @@ OWN = frozenset({
     "measurements", "trends", "opq_rollups", "opq_counters", "opq_locks", "opq_set_back", "fs.files",
     "fs.chunks", "system.views", "system.profile",
 })  # fmt: skip
-"""Collections that are no tables."""
+"""Collections that are not tables."""
 LONG_ENDINGS = ("_ns", "_ms")
 LONG_FIELDS = frozenset({"expire_at", "first_sample", "gateway_id", "clock_id", "start_id", "worst_id"})
 """Whole numbers of these names have 64 bits, however small they are."""
@@ -280,7 +280,7 @@ class MongoDriver:
 
     @property
     def lost_file(self) -> str | None:
-        """Returns None: it is no file of this machine, and each call reports what fails."""
+        """Returns None: it is not a file of this machine, and each call reports what fails."""
         return None
 
     @property

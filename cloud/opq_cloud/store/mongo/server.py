@@ -84,7 +84,7 @@ def explain(error: PyMongoError) -> StoreError:
     if isinstance(error, ConnectionFailure):
         return StoreError(f"MongoDB: {text[:200]}: start the server, or correct mongo_uri")
     if isinstance(error, InvalidURI):
-        return StoreError("MongoDB: mongo_uri is no address; want mongodb://host:port/database")
+        return StoreError("MongoDB: mongo_uri is not an address; want mongodb://host:port/database")
     if isinstance(error, OperationFailure) and error.code in (13, 18):
         return StoreError(f"MongoDB: {text[:200]}: check user and password in mongo_uri")
     return StoreError(f"MongoDB: {text[:300]}")
@@ -104,14 +104,14 @@ class MongoServer:
         """Connects, and creates missing indexes, counters and `laha_config`, unless `untouched`.
 
         Raises:
-            StoreError: no server answers, it refuses the connection, or `uri` is no address.
+            StoreError: no server answers, it refuses the connection, or `uri` is not an address.
         """
         patience: Document = {"serverSelectionTimeoutMS": ANSWER_MS}
         if "serverselectiontimeoutms" in uri.lower():
             patience = {}  # the address sets it itself
         try:
             self.client: MongoClient[Document] = MongoClient(uri, appname="opq", **patience)
-        except ValueError as error:  # pymongo's own parser lets some through: "[", a port that is no number
+        except ValueError as error:  # pymongo's own parser lets through: "[", a port that is not a number
             raise InvalidURI(str(error)) from error
         try:
             chosen = self.client.get_default_database(DEFAULT_DATABASE)
@@ -272,7 +272,7 @@ class MongoServer:
         return 0 if found is None else int(found[field])
 
     def delete_files(self, where: Document, keep: object = None) -> None:
-        """Deletes these files of GridFS and their chunks, except `keep`. A missing file is no error."""
+        """Deletes these files of GridFS and their chunks, except `keep`. A missing file is not an error."""
         files, chunks = self.db["fs.files"], self.db["fs.chunks"]
         for file in list(files.find(where)):
             if file["_id"] == keep:

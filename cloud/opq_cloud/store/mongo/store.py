@@ -129,7 +129,7 @@ class MongoStore(StoreRecords):
     def _latest_of_each(self, fields: Sequence[str] | None = None) -> Iterator[Document]:
         """Yields the document of each Box that has the latest time, by one indexed query per Box."""
         order = [("box_id", DESCENDING), ("timestamp_ms", DESCENDING)]
-        found = self._rows.find_one({"box_id": {"$gte": ""}}, fields, sort=order)  # no id that is no text
+        found = self._rows.find_one({"box_id": {"$gte": ""}}, fields, sort=order)  # no id that is not text
         while found is not None:
             yield found
             found = self._rows.find_one({"box_id": {"$lt": found["box_id"]}}, fields, sort=order)

@@ -91,7 +91,7 @@ def wall_time(text: str) -> time:
     """The time in a text such as `07:30`. Raises ValueError for any other text."""
     hour, separator, minute = text.partition(":")
     if not (separator and len(hour) == len(minute) == 2 and text.isascii() and (hour + minute).isdigit()):
-        raise ValueError(f"{text} is no time of day; write one such as 07:30")
+        raise ValueError(f"{text} is not a time of day; write one such as 07:30")
     return time(int(hour), int(minute))
 
 

@@ -1,7 +1,7 @@
 """The share of samples that were measured in a span of time. Pure.
 
-The expected time begins where the Box was first heard: before that it was not installed yet, which is no
-hole. Time that a Box's axis jumped over when its clock was set (`clock_set_s`) was no time, and is no hole.
+The expected time begins where the Box was first heard: before that it was not installed yet, which is
+not a hole. Nor is time that a Box's axis jumped over when its clock was set (`clock_set_s`).
 """
 
 from collections.abc import Iterable

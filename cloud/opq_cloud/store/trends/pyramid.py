@@ -67,7 +67,7 @@ def level_below(length_ms: int) -> int:
 
 
 def level_above(length_ms: int) -> int | None:
-    """Returns the next longer level; None above the day. Raises ValueError where `length_ms` is no level."""
+    """The next longer level; None above the day. Raises ValueError where `length_ms` is not a level."""
     place = _place(length_ms) + 1
     return LEVELS_MS[place] if place < len(LEVELS_MS) else None
 
@@ -75,7 +75,7 @@ def level_above(length_ms: int) -> int | None:
 def _place(length_ms: int) -> int:
     if length_ms not in LEVELS_MS:
         allowed = ", ".join(map(str, LEVELS_MS))
-        raise ValueError(f"{length_ms} ms is no level of the trends; want one of {allowed}")
+        raise ValueError(f"{length_ms} ms is not a level of the trends; want one of {allowed}")
     return LEVELS_MS.index(length_ms)
 
 

@@ -164,7 +164,7 @@ def _box_ids(boxes: Sequence[str] | None) -> list[str]:
     for box_id in boxes or ():
         if not BOX_ID.fullmatch(box_id):
             raise RestProblemError(
-                400, f"{box_id[:40]!r} is no id of a Box; allowed are 1 to 32 letters, digits, _ . and -"
+                400, f"{box_id[:40]!r} is not an id of a Box; allowed are 1 to 32 letters, digits, _ . and -"
             )
     return list(dict.fromkeys(boxes or ()))
 

@@ -169,7 +169,7 @@ class LiveReader:
         """Accepts a notice of Mauka on topic `incident` (`mauka/incident_notice.py`)."""
         number = notice["incident"]["id"]
         if type(number) is not int or not 0 < number <= LARGEST_ID:
-            raise ValueError("the id is no number of an incident")
+            raise ValueError("the id is not a number of an incident")
         if notice["kind"] == "incident_gone":
             self._hub.drop_incident(number)
         elif number > max(known, default=0) - INCIDENTS_COMPARED:

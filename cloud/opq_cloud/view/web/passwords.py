@@ -93,7 +93,7 @@ def original_password_fits(stored: str | None, password: str) -> bool:
     compared = HASHERS.submit(bcrypt.checkpw, digest, (stored or _nobodys_bcrypt()).encode())
     try:
         return bool(compared.result()) and stored is not None
-    except ValueError:  # the stored text is no bcrypt hash
+    except ValueError:  # the stored text is not a bcrypt hash
         return False
 
 

@@ -76,7 +76,7 @@ def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
     start_ms, end_ms = read_time_ms("from", from_words, now_ms), read_time_ms("to", to_words, now_ms)
     if not SHORTEST_MS <= end_ms - start_ms <= LONGEST_MS:
         raise ValueError(
-            f"from {from_words} to {to_words} is no span that can be shown; from must be 10 s "
+            f"from {from_words} to {to_words} is not a span that can be shown; from must be 10 s "
             f"to {LONGEST_MS // UNITS_MS['d']} days before to"
         )
     if start_ms < 0 or end_ms > LATEST_MS:

@@ -97,7 +97,7 @@ def unpack_all(chunks: Sequence[bytes], most: Sequence[int | None]) -> list[NDAr
 def _parted(data: bytes) -> tuple[int, int, bytes]:
     """Method, number of samples, and body."""
     if len(data) < HEAD_BYTES:
-        raise ValueError(f"{len(data)} bytes are no chunk")
+        raise ValueError(f"{len(data)} bytes are not a chunk")
     crc, method, samples = _HEAD.unpack_from(data)
     if zlib.crc32(memoryview(data)[4:]) != crc:
         raise ValueError("chunk is damaged: its crc does not fit")

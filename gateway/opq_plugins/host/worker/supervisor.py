@@ -299,7 +299,7 @@ class WorkerSupervisor:
             case frames.Ready() if process.ready is None:
                 self._accept_handshake(process, frame)
             case frames.Heartbeat():
-                self._sending.count_unasked()  # unrequested ones: ten a second are no problem
+                self._sending.count_unasked()  # unrequested ones: ten a second are not a problem
             case _:
                 raise ValueError("the plug-in sent a second handshake")
 

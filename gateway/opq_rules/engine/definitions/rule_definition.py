@@ -101,7 +101,7 @@ _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}", re.ASCII)
 
 
 def checked_id(what: str, name: object, code: int = UNDEFINED) -> str:
-    """Returns `name`; raises RuleError 400 where it is no valid id."""
+    """Returns `name`; raises RuleError 400 where it is not a valid id."""
     if isinstance(name, str) and _ID.fullmatch(name):
         return name
     wanted = f"want 1 to {LONGEST} letters, digits, '_' or '-'"
@@ -211,5 +211,5 @@ def _actions(text: bytes) -> tuple[Action, ...]:
 
 
 def no_rule(rule_id: str) -> RuleError:
-    """The RuleError 404 for this id; raises RuleError 400 where it is no valid id."""
+    """The RuleError 404 for this id; raises RuleError 400 where it is not a valid id."""
     return RuleError(f"rule {checked_id('rule', rule_id, RULE)} is not found", NOT_FOUND, 404)

@@ -73,7 +73,7 @@ def found_among(origins: Sequence[Origin], node: Column) -> list[Origin]:
     if node.stream is not None:
         named = [origin for origin in origins if origin.name == node.stream]
         if not named:
-            raise refused(node.at, f"{node.stream} is no stream of FROM or JOIN")
+            raise refused(node.at, f"{node.stream} is not a stream of FROM or JOIN")
     else:
         named = list(origins)
     found = [origin for origin in named if origin.has(node.name)]

@@ -39,7 +39,7 @@ class ServiceProcess:
         self.starts = 0
         self.complaints: list[str] = []
         self.last_words = ""
-        """Its last line that is no log line: the reason why it ended."""
+        """Its last line that is not a log line: the reason why it ended."""
         self._server, self._arguments, self._clock, self._log = server, arguments, clock, log
         self._deaf: list[tuple[float, str, bool]] = []  # (when, Box or "" for all, whether it is read then)
         self._written: dict[tuple[float, str], float] = {}

@@ -48,7 +48,7 @@ def cause_of(name: str, at: str, values: Mapping[str, CauseValue]) -> Cause:
     """
     kind = CAUSES.get(name)
     if kind is None:
-        raise ValueError(f"{name!r} is no cause; want one of {', '.join(CAUSES)}")
+        raise ValueError(f"{name!r} is not a cause; want one of {', '.join(CAUSES)}")
     types = typing.get_type_hints(kind)
     settable = [each.name for each in dataclasses.fields(kind) if each.name != "at"]
     checked: dict[str, CauseValue] = {}

@@ -33,7 +33,7 @@ class TapChange(Cause):
         transformers = {each.id: each for each in site.network.config.transformer}
         if self.at not in transformers:
             known = ", ".join(transformers) or "none is defined"
-            raise PlaceError(f"{self.at!r} is no transformer of the network; want one of {known}")
+            raise PlaceError(f"{self.at!r} is not a transformer of the network; want one of {known}")
         count = round(abs(self.steps))
         if not count:
             raise ValueError("tap_change: steps is 0; want at least one up or down")

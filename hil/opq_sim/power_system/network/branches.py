@@ -123,7 +123,7 @@ def _two_port(impedance_ohm: complex, ratio: complex) -> ComplexArray:
 def _windings(vector_group: str) -> tuple[str, str, int]:
     match = re.fullmatch(r"([A-Z]+)([a-z]+)(\d+)", vector_group)
     if match is None:
-        raise ValueError(f"{vector_group!r} is no vector group; want one such as Dyn11")
+        raise ValueError(f"{vector_group!r} is not a vector group; want one such as Dyn11")
     return match[1], match[2].upper(), int(match[3])
 
 

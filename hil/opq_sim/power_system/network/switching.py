@@ -63,7 +63,7 @@ class Switching:
         for name, tap in self.taps_pu:
             if name not in transformers:
                 known = ", ".join(transformers) or "none is defined"
-                raise PlaceError(f"{name!r} is no transformer of the network; want one of {known}")
+                raise PlaceError(f"{name!r} is not a transformer of the network; want one of {known}")
             if not 0.5 <= tap <= 1.5:
                 raise ValueError(f"the tap of {name} is {tap}; want 0.5 to 1.5 of nominal")
         names = frozenset(place.name for place in places if not place.km)

@@ -136,12 +136,12 @@ class Topology:
                         f"{place.name!r} is a feeder of {line.km:g} km; want a point of it, such as {point}"
                     )
                 known = ", ".join([*self._bus_v, *(f"{name}/1.5km" for name in self._feeders)][:12])
-                raise PlaceError(f"{place.name!r} is no bus of the network; want one of {known}")
+                raise PlaceError(f"{place.name!r} is not a bus of the network; want one of {known}")
             return place
         feeder = self._feeders.get(place.name)
         if feeder is None:
             known = ", ".join(self._feeders) or "none is defined"
-            raise PlaceError(f"{place.name!r} in {place} is no feeder of the network; want one of {known}")
+            raise PlaceError(f"{place.name!r} in {place} is not a feeder of the network; want one of {known}")
         if place.km > feeder.km + SAME_KM:
             raise PlaceError(f"{place} lies beyond the end; {feeder.id} is {feeder.km:g} km long")
         if place.km < SAME_KM:

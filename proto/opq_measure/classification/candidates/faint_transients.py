@@ -89,7 +89,7 @@ def faint_transient(
 class RingingTest:
     """Energy of a decaying sine of each frequency and any phase in a line, in that of the noise.
 
-    With less than some turns before it has decayed its sine and cosine are no equals: the power of the line
+    With less than some turns before it has decayed its sine and cosine are not equals: the power of the line
     alone would count what an impulse has of one of them twice.
     """
 

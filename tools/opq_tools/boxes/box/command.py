@@ -84,7 +84,7 @@ def _default(port: int) -> str:
 
 def _number(context: click.Context, parameter: click.Parameter, text: str) -> str:
     if not (text.isascii() and text.isdigit()) or int(text[:11]) >= 2**31:
-        raise click.BadParameter(f"{text!r} is no Box; want its number, 0 to {2**31 - 1}")
+        raise click.BadParameter(f"{text!r} is not a Box; want its number, 0 to {2**31 - 1}")
     return str(int(text))
 
 

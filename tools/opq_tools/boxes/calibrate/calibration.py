@@ -26,7 +26,7 @@ STEADY_SHARE = 0.002
 GAIN = (0.5, 2.0)
 """Range that the Box accepts; outside it, the divider is not the board's."""
 NEAR = 0.1
-"""A reading below this share of the reference is no signal; otherwise it may be off by a factor of GAIN."""
+"""A reading below this share of the reference is not a signal; else it may be off by a factor of GAIN."""
 WHOLE_HZ = 0.002
 """Most deviation from a whole number of Hz for a source that is locked to GPS."""
 ANGLE_UNCERTAINTY_NS = 20_000

@@ -51,7 +51,9 @@ class Dfu(programs.Programmer):
             )
         alt, layout, serial = found[0]
         if layout not in LAYOUTS:
-            raise FlashError(f"this chip's flash is {layout}, which is no STM32F405's. Nothing was written")
+            raise FlashError(
+                f"this chip's flash is {layout}, which is not an STM32F405's. Nothing was written"
+            )
         self._which = ("-d", USB_ID, "-a", alt, *(("-S", serial) if serial else ()))
         return Chip(DEV_ID, LAYOUTS[layout], "")
 

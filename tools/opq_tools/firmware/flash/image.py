@@ -168,7 +168,7 @@ def check_vectors(name: str, data: bytes) -> None:
     in_ram = any(low < stack <= high for low, high in (RAM, CCM))
     if not (in_ram and reset & 1 and FLASH < reset < FLASH + (1 << 20)):
         raise FlashError(
-            f"{name} is no firmware of an STM32F405 for 0x{FLASH:08X}: its first words are "
+            f"{name} is not a firmware of an STM32F405 for 0x{FLASH:08X}: its first words are "
             f"0x{stack:08X} (stack) and 0x{reset:08X} (reset handler). A part for "
             "another place needs --address. Nothing was written"
         )
@@ -202,7 +202,7 @@ def load_segments(name: str, data: bytes) -> list[tuple[int, bytes]]:
                     raise FlashError(f"{name} is cut short: a segment ends after the file does")
                 found.append((address, data[offset : offset + in_file]))
     except struct.error as error:
-        raise FlashError(f"{name} is no whole ELF file: {error}") from error
+        raise FlashError(f"{name} is not a whole ELF file: {error}") from error
     return joined(sorted(found))
 
 

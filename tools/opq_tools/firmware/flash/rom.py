@@ -41,7 +41,7 @@ LATE_S = 0.5
 """Longest silence that is waited for while answers of before may still arrive."""
 FILLER = 0xFF
 """Byte that completes a command that lost bytes. As data it changes no flash cell, as a sector number it is
-invalid, and a pair of it is no command, so the chip answers NACK in any state."""
+invalid, and a pair of it is not a command, so the chip answers NACK in any state."""
 MAX_FILLERS = 700
 """More than twice the longest command (Write Memory, 263 bytes)."""
 

@@ -167,7 +167,9 @@ def _beside(pubkey: Path, file: Path, data: bytes, sig: Path | None) -> str:
     """Verifies the signature in a file of its own."""
     beside = sig or file.with_name(file.name + ".sig")
     if sig is None and not beside.exists():
-        raise SigningError(f"{file} is no firmware file, and no signature of it is beside it ({beside.name})")
+        raise SigningError(
+            f"{file} is not a firmware file, and no signature of it is beside it ({beside.name})"
+        )
     good = is_signed(read_public(pubkey), data, from_text(_read(beside)))
     return VERDICT_WORDS[Verdict.GOOD] if good else f"NOT signed by {pubkey}, or changed since"
 

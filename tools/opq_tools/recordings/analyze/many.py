@@ -132,7 +132,7 @@ def _lines_kept(out: Path, order: Order) -> dict[str, dict[int, Line]]:
                 if not text.endswith(b"\n"):
                     break  # the run was killed while it wrote
                 raise RecordingError(
-                    f"{out}: is no file of opq-tools analyze --jsonl; name another"
+                    f"{out}: is not a file of opq-tools analyze --jsonl; name another"
                 ) from error
             whole += len(text)
             if isinstance(made, dict) and made.get("options") == order.mark:

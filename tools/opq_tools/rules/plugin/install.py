@@ -146,7 +146,7 @@ def _body(name: str, given: str) -> dict[str, object]:
     try:
         body: dict[str, object] = json.loads(given)
     except ValueError as error:
-        raise ServerRefusedError(f"the plug-in is no JSON: {error}") from error
+        raise ServerRefusedError(f"the plug-in is not JSON: {error}") from error
     if body.setdefault("name", name) != name:
         raise click.UsageError(f"the JSON is for {body['name']!r}, not of {name!r}")
     return body

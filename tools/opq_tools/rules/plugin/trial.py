@@ -267,7 +267,7 @@ def _samples(given: Path | None, folder: Path) -> dict[str, Any]:
     try:
         contents = json.loads(read_input(path))
     except ValueError as error:
-        raise PluginError(f"{path.name} is no JSON: {error}") from None
+        raise PluginError(f"{path.name} is not JSON: {error}") from None
     if not isinstance(contents, dict):
         raise PluginError(f"{path.name}: want an object")
     return contents

@@ -110,9 +110,9 @@ class AccountContext:
 
 
 def checked_email(text: str) -> str:
-    """The address in lower case. Raises HTTPException 400 where it is no e-mail address."""
+    """The address in lower case. Raises HTTPException 400 where it is not an e-mail address."""
     if len(text) > EMAIL_CHARACTERS or not EMAIL.fullmatch(text):
-        raise HTTPException(400, "This is no e-mail address; write one such as ada@example.org.")
+        raise HTTPException(400, "This is not an e-mail address; write one such as ada@example.org.")
     return text.lower()
 
 

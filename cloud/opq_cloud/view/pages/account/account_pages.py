@@ -93,11 +93,11 @@ class AccountPages:
         name, theme = form.text("name", 80) or account.email, form.text("theme")
         zone, unit = form.text("time_zone", 64) or "UTC", form.text("voltage_unit") or account.voltage_unit
         if theme not in THEMES:
-            raise HTTPException(400, f"{theme} is no theme; there are {', '.join(THEMES)}.")
+            raise HTTPException(400, f"{theme} is not a theme; there are {', '.join(THEMES)}.")
         if unit not in VOLTAGE_UNITS:
             raise HTTPException(
                 400,
-                f"{unit} is no unit of voltages; there are {', '.join(VOLTAGE_UNITS)}.",
+                f"{unit} is not a unit of voltages; there are {', '.join(VOLTAGE_UNITS)}.",
             )
 
         def changed(was: Account) -> Account:
@@ -105,7 +105,7 @@ class AccountPages:
 
         after = {"theme": theme, "time_zone": zone, "voltage_unit": unit}
         if not _is_zone(zone):
-            problem = f"{zone} is no time zone; write one such as Pacific/Honolulu, or UTC."
+            problem = f"{zone} is not a time zone; write one such as Pacific/Honolulu, or UTC."
             return self._page(changed(account), problem=problem, code=400)
         self._change(visitor, changed)
         before = {field: getattr(account, field) for field in after}
@@ -164,7 +164,7 @@ class AccountPages:
         account = own_account(visitor)
         secret = form.text("secret", 64).upper()
         if not (len(secret) in (16, 32, 64) and set(secret) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")):
-            raise HTTPException(400, "This is no secret of a second factor. Begin again.")
+            raise HTTPException(400, "This is not a secret of a second factor. Begin again.")
         if not proved(self._context, visitor, form):
             return self._second_factor_page(account, secret, WRONG_PASSWORD, 403)
         step = totp_step_of(secret, form.text("code").replace(" ", ""), 0)

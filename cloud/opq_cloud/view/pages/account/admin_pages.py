@@ -142,5 +142,5 @@ class AdminPages:
 def _role(form: SentForm) -> str:
     role = form.text("role")
     if role not in ROLES:
-        raise HTTPException(400, f"{role} is no role; there are {', '.join(ROLES)}.")
+        raise HTTPException(400, f"{role} is not a role; there are {', '.join(ROLES)}.")
     return role

@@ -394,7 +394,7 @@ def forget_place(store: CloudStore, box_id: str, stands: LocationRecord) -> None
 
 
 def read_place(form: SentForm, box_id: str) -> LocationRecord | None:
-    """The typed place; None where nothing was typed. Raises ValueError where the text is no place."""
+    """The typed place; None where nothing was typed. Raises ValueError where the text is not a place."""
     texts = form.text("latitude", 20), form.text("longitude", 20)
     if not any(texts):
         return None

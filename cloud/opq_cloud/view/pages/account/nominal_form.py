@@ -24,7 +24,7 @@ MAX_DEVIATION_HZ = 5.0
 def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxRecord:
     """The values of a form as a record for the store; an empty field leaves the stored value.
 
-    Raises ValueError with a sentence where a value is no number, or does not fit Box or grid.
+    Raises ValueError with a sentence where a value is not a number, or does not fit Box or grid.
     """
     volts = read_number(form, "nominal_v", "The nominal voltage", NOMINAL_V, "V")
     hertz = read_number(form, "nominal_hz", "The nominal frequency", NOMINAL_HZ, "Hz")

@@ -61,9 +61,9 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
     problems: list[str] = []
     channel, digest = form.text("channel"), form.text("digest") or "none"
     if channel not in CHANNEL_WORDS:
-        problems.append(f"{channel or 'Nothing'} is no way to send; there are {', '.join(CHANNEL_WORDS)}.")
+        problems.append(f"{channel or 'Nothing'} is not a way to send; there are {', '.join(CHANNEL_WORDS)}.")
     if digest not in DIGEST_WORDS:
-        problems.append(f"{digest} is no digest; there are {', '.join(DIGEST_WORDS)}.")
+        problems.append(f"{digest} is not a digest; there are {', '.join(DIGEST_WORDS)}.")
     box_ids = tuple(dict.fromkeys(form.text("box_ids", 1000).replace(",", " ").split()))
     unseen = [each for each in box_ids if not BOX_ID.fullmatch(each) or not visitor.sees(each)]
     if unseen or len(box_ids) > MAX_BOXES:
@@ -135,6 +135,6 @@ def _number(text: str, name: str, least: float, most: float, problems: list[str]
     except ValueError:
         value = float("nan")
     if not least <= value <= most:
-        problems.append(f"{name}: {text} is no number from {least:g} to {most:g}.")
+        problems.append(f"{name}: {text} is not a number from {least:g} to {most:g}.")
         return least
     return value

@@ -141,7 +141,7 @@ def _day(text: str) -> datetime | None:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        raise HTTPException(400, f"{text} is no day; write it as 2026-11-22.") from None
+        raise HTTPException(400, f"{text} is not a day; write it as 2026-11-22.") from None
 
 
 def audit_row(entry: AuditEntry, names: Mapping[str, str]) -> AuditRow:

@@ -32,7 +32,7 @@ def read_package(content: bytes) -> PackageFacts:
             with packed.open(MANIFEST) as opened:
                 text = opened.read(MANIFEST_BYTES + 1)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError("This is no zip file; `opq-tools plugin pack` makes a package.") from error
+        raise ValueError("This is not a zip file; `opq-tools plugin pack` makes a package.") from error
     if len(text) > MANIFEST_BYTES:
         raise ValueError(f"{MANIFEST} has more than {MANIFEST_BYTES} bytes.")
     try:
@@ -40,7 +40,7 @@ def read_package(content: bytes) -> PackageFacts:
     except (ValueError, RecursionError):
         manifest = None
     if not isinstance(manifest, dict):
-        raise ValueError(f"{MANIFEST} is no JSON object.")
+        raise ValueError(f"{MANIFEST} is not a JSON object.")
     name, kind = str(manifest.get("name") or ""), str(manifest.get("kind") or PACKAGE)
     if not NAME.fullmatch(name) or kind not in REST_KINDS:
         raise ValueError(

@@ -152,7 +152,7 @@ def _seconds(form: SentForm, name: str, before: int | None) -> int:
         days = -1.0
     if not 1 / 24 <= days <= MAX_DAYS:
         raise ValueError(
-            f"{KEPT_WORDS[name]}: {text or 'nothing'} is no number of days from 0.042 to {MAX_DAYS}."
+            f"{KEPT_WORDS[name]}: {text or 'nothing'} is not a number of days from 0.042 to {MAX_DAYS}."
         )
     return round(days * DAY_S)
 

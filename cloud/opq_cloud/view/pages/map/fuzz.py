@@ -39,7 +39,7 @@ def fuzzed_place(at: Place, salt: bytes, radius_km: float) -> Place:
     """
     latitude, longitude = at
     if not (abs(latitude) <= 90.0 and abs(longitude) <= 180.0):
-        raise ValueError(f"{latitude}, {longitude} is no latitude and longitude in degrees")
+        raise ValueError(f"{latitude}, {longitude} is not a latitude and longitude in degrees")
     if not radius_km > 0:
         raise ValueError(f"a radius of {radius_km} km hides nothing; want more than 0")
     if len(salt) < SALT_BYTES:

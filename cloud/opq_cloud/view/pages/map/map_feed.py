@@ -118,7 +118,7 @@ class MapFeeds:
             unknown = sorted(set(parts) - {"at", "km"})
             if unknown or (address and not parts):
                 raise ValueError(
-                    f"map={address[:30]} is no window; write at and km, or nothing for the whole map"
+                    f"map={address[:30]} is not a window; write at and km, or nothing for the whole map"
                 )
             found[address] = parse_frame(parts.get("at", [""])[-1], parts.get("km", [""])[-1])
         if len(found) > MAPS_OF_A_PAGE:

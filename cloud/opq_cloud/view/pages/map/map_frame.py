@@ -143,11 +143,11 @@ def parse_frame(at: str, km: str) -> MapFrame | None:
         return None
     found = _AT.fullmatch(at)
     if found is None or abs(float(found[1])) > 90 or abs(float(found[2])) > 180:
-        raise ValueError(f"at={at[:30]} is no place; write latitude and longitude such as at=21.3,-157.8")
+        raise ValueError(f"at={at[:30]} is not a place; write latitude and longitude such as at=21.3,-157.8")
     try:
         wide_km = float(km)
     except ValueError:
         wide_km = 0.0
     if not MIN_KM <= wide_km <= MAX_KM:
-        raise ValueError(f"km={km[:12]} is no width; write {MIN_KM:g} to {MAX_KM:g} kilometres")
+        raise ValueError(f"km={km[:12]} is not a width; write {MIN_KM:g} to {MAX_KM:g} kilometres")
     return frame_at((float(found[1]), float(found[2])), wide_km)

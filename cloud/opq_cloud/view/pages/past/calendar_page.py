@@ -200,7 +200,7 @@ class CalendarPages:
 
 
 def month_of_address(name: str, given: str) -> date:
-    """The first day of a month of an address. Raises HTTPException 400 where it is no month."""
+    """The first day of a month of an address. Raises HTTPException 400 where it is not a month."""
     return _date(name, given, r"\d{4}-\d{2}", f"{given}-01")
 
 

@@ -1,7 +1,7 @@
 """Why something was not measured, in words: the Measurement after it reports how long and why.
 
 Trends do not keep that, so the Measurements of the rows that are not whole are read, the newest first; they
-are stored for a day. A network that failed is no reason: what it held up comes later.
+are stored for a day. A network that failed is not a reason: what it held up comes later.
 """
 
 from collections.abc import Sequence

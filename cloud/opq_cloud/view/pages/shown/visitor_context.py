@@ -207,6 +207,6 @@ def whole_id(text: str, noun: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= LARGEST_ID):
         raise HTTPException(
             404,
-            f"{NOUNS[noun]} are numbered 1, 2, 3 and so on; this is no such number.",
+            f"{NOUNS[noun]} are numbered 1, 2, 3 and so on; this is not such a number.",
         )
     return int(text)

@@ -29,7 +29,7 @@ FORMS = (
     (re.compile(r"\btells\b"), "reports, logs, notifies"),
 )
 """Form -> what to say. Only what a pattern finds with few false alarms is here."""
-MOST = {"cloud": 490, "device": 20, "docs": 80, "gateway": 240, "hil": 150, "proto": 170, "tools": 150}
+MOST = {"cloud": 200, "device": 7, "docs": 40, "gateway": 90, "hil": 50, "proto": 36, "tools": 34}
 """Room -> how many places are left."""
 LEFT_OUT = ("docs/history/", "tools/plain_words.py", "tools/tests/test_plain_words.py", "CONTRIBUTING.md")
 """A log of the past, and the files that list the forms."""

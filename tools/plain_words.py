@@ -29,7 +29,7 @@ FORMS = (
     (re.compile(r"\btells\b"), "reports, logs, notifies"),
 )
 """Form -> what to say. Only what a pattern finds with few false alarms is here."""
-MOST = {"cloud": 200, "device": 7, "docs": 40, "gateway": 90, "hil": 50, "proto": 36, "tools": 34}
+MOST = {"cloud": 172, "docs": 2, "gateway": 85, "hil": 14, "proto": 3, "tools": 31}
 """Room -> how many places are left."""
 LEFT_OUT = ("docs/history/", "tools/plain_words.py", "tools/tests/test_plain_words.py", "CONTRIBUTING.md")
 """A log of the past, and the files that list the forms."""
@@ -44,7 +44,7 @@ def places(path: Path) -> Iterator[tuple[int, str, str]]:
         tokens = tokenize.generate_tokens(io.StringIO(text).readline)
         parts = [(token.start[0], token.string) for token in tokens if token.type in kinds]
     else:
-        parts = [(1, text)]
+        parts = [(1, re.sub(r"{[{%].*?[}%]}", lambda code: " " * len(code[0]), text))]
     for first, part in parts:
         for form, instead in FORMS:
             for found in form.finditer(part):

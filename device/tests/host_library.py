@@ -1,7 +1,7 @@
 """C of the firmware built for the PC: the same files, the same warnings, plus a sanitizer.
 
 `library` gives a ctypes library, `program` an executable. Both are built once per content of the firmware's
-C and kept in the cache beside the firmware, for every checkout; what nobody used for two weeks is removed.
+C and kept in the cache beside the firmware, for every checkout; what was not used for two weeks is removed.
 """
 
 import contextlib

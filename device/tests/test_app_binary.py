@@ -351,7 +351,7 @@ def test_floods_at_the_lines_full_rate_cost_no_sample_and_no_answer_and_the_next
         10_000, abs=20
     )  # the noise costs those beside it
     blocks = capture.of(Samples)
-    starts = [block.first_sample for block in blocks].index(0, 1)  # the refused setting began sampling anew
+    starts = [block.first_sample for block in blocks].index(0, 1)  # the refused setting began sampling again
     for part in (blocks[:starts], blocks[starts:]):
         assert [block.first_sample for block in part] == [200 * n for n in range(len(part))]
     assert run.report["resets"] == []

@@ -1,4 +1,4 @@
-"""Random disturbances: the Box tells the crossings that opq_measure's Urms(1/2) has, within half a cycle.
+"""Random disturbances: the Box reports the crossings that opq_measure's Urms(1/2) has, within half a cycle.
 
 A tenth in CI; all with -m soak.
 """

@@ -23,7 +23,7 @@ SECTOR_A, SECTOR_B, SECTOR_BYTES = 0x8000, 0xC000, 0x4000
 
 
 class Box:
-    """Settings over a flash; `restart` loads them anew."""
+    """Settings over a flash; `restart` loads them again."""
 
     def __init__(self) -> None:
         self.c = library("settings_probe", (*SOURCES, HERE / "settings_probe.c"))

@@ -142,7 +142,7 @@ class Releases:
 
     @contextmanager
     def gateway(self, ports: Mapping[str, str | Path]) -> Iterator[Gateway]:
-        """A gateway of these Boxes; its uplink reaches nobody."""
+        """A gateway of these Boxes; its uplink reaches no broker."""
         data = self.folder / "D"
         KeyFolder(data / "curve").ensure(list(ports))
         self.scene.trust(UpdateFolder(data / "gateway").path)

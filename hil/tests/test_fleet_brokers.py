@@ -80,7 +80,7 @@ def test_twenty_boxes_are_stored_acknowledged_and_answer_and_lose_nothing_when_b
                 assert response.message_rate_reponse.old_rate_cycles == 12
         made = worker.delivery.counts.made
         wait_for(lambda: not worker.lines.stands.any(), "every Box sees that the broker went")
-        wait_for(lambda: worker.delivery.counts.made > made + 200, "Measurements while nobody listens")
+        wait_for(lambda: worker.delivery.counts.made > made + 200, "Measurements without a subscriber")
         with cloud.running():
             wait_for(worker.lines.stands.all, "every Box is back")
             made_ns = worker.held.next.copy()

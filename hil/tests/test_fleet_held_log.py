@@ -32,7 +32,7 @@ def everything(held: HeldLog) -> list[tuple[int, int, str]]:
 def test_numbers_go_on_after_a_kill_and_bodies_are_there(tmp_path):
     held = log_in(tmp_path)
     append(held, 5)
-    again = log_in(tmp_path, now_ms=NOW_MS + 99)  # nobody closed the first
+    again = log_in(tmp_path, now_ms=NOW_MS + 99)  # the first was not closed
     assert again.next.tolist() == [NOW_MS + 5] * 3
     found = everything(again)
     assert len(found) == 15

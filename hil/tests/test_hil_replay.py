@@ -171,7 +171,7 @@ def test_a_broken_recording_says_what_is_wrong(tmp_path: Path, data: bytes, meta
 
 @pytest.mark.parametrize("suffix", [".csv", ".npy", ".cfg"])
 def test_any_recording_can_be_played(suffix: str, tmp_path: Path):
-    """Volts become counts of 16 bits; the nominal values are estimated where nobody states them."""
+    """Volts become counts of 16 bits; the nominal values are estimated where they are not stated."""
     path = tmp_path / f"mains{suffix}"
     counts = recording(cycles=60, dip=(30, 35)).counts
     volts = counts * 0.0068

@@ -76,7 +76,7 @@ def processes_of(bench: Path) -> list[psutil.Process]:
 
 
 def alive(pid: int) -> bool:
-    """No zombie either: nobody may be there to reap it."""
+    """No zombie either: there may be no process to reap it."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
@@ -143,7 +143,7 @@ def test_a_renode_that_ends_with_0_and_without_a_word_is_reported_with_the_reaso
 def test_nothing_connects_to_a_port_before_renode_listens_on_it(
     bench: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection to a local port on which nobody listens may become one with itself, and hold the port."""
+    """A connection to a local port without a listener may become one with itself, and hold the port."""
     (bench / "start_s").write_text("1")
     (bench / "speed").write_text("50")
     connected = []

@@ -35,7 +35,7 @@ class Nominal:
 
     @property
     def assumed(self) -> dict[str, float | None]:
-        """The keys of the contract whose value nobody stated, with what was taken."""
+        """The keys of the contract whose value is not stated, with what was taken."""
         volts = {} if self.volts_from == "stated" else {"nominal_volts": self.volts}
         return volts | ({} if self.hz_from == "stated" else {"nominal_hz": self.hz})
 

@@ -220,7 +220,7 @@ class Waveform:
     counts: NDArray[np.int16]
     gaps: tuple[Gap, ...] = ()
     gain_known: bool = True
-    """False: nobody stated the gain; `v_per_lsb` is assumed, and nothing may be judged by volts."""
+    """False: the gain is not stated; `v_per_lsb` is assumed, and nothing may be judged by volts."""
     numbered: bool = True
     """False: a Box of the original sent it, which does not number its samples; `first_sample` is then a
     place in this waveform only."""

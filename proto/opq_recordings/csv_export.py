@@ -41,7 +41,7 @@ def exported_content(
     """Reads the rows of the table.
 
     Raises:
-        RecordingError: a row that is none of ours, with its line.
+        RecordingError: a row that is not ours, with its line.
     """
     found: list[_Waveform] = []
     for number, line in lines:

@@ -268,7 +268,7 @@ def _whole_lines(path: Path, file: IO[str]) -> Iterator[str]:
 
 
 def _fast(text: str, form: CsvForm, wanted: list[int], times: RowTimes) -> NDArray[np.float64] | None:
-    """The numbers by NumPy's own reader; None where a cell is none, or there is no row."""
+    """The numbers by NumPy's own reader; None where a cell is not a number, or there is no row."""
     separator, decimal = form.notation.separator, form.notation.decimal
     if separator in (decimal, form.notation.group) or not text.strip():  # only quotes tell them apart
         return None

@@ -61,7 +61,7 @@ def _reader(name: str) -> Reader:
 
 
 def _exit_code(process: int, line: socket.socket) -> int:
-    """Waits for a process; it is killed when nobody waits for the answer any more."""
+    """Waits for a process; it is killed when the answer is not awaited any more."""
     ended = os.pidfd_open(process)
     try:
         if ended not in select.select([ended, line.fileno()], [], [])[0]:

@@ -156,7 +156,7 @@ def _element_name(name: str, number: int, item: Any) -> str:
 
 
 def _text_in(item: Any) -> str | None:
-    """The text of a data set, also of MATLAB's, which are numbers of letters; None where it is none."""
+    """The text of a data set, also of MATLAB's, which are numbers of letters; None where it is not one."""
     if item.dtype.kind in "SO" and item.size == 1:
         return text_of(np.asarray(item[()]).flat[0])
     if _is(item, "char") and item.dtype.kind == "u":

@@ -84,7 +84,7 @@ class PqdifElement:
         return t_ns
 
     def values(self) -> NDArray[Any] | None:
-        """(n,) the numbers; None where they are none."""
+        """(n,) the numbers; None where they are not numbers."""
         if self.physical not in TYPES or self.physical in (10, 42, 43):
             return None
         dtype = np.dtype(TYPES[self.physical])

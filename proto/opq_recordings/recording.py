@@ -133,7 +133,7 @@ class Recording:
     volts_of_file: bool = False
     """Whether the nominal frequency and voltage are the file's own statement, and no person's."""
     others: tuple[str, ...] = ()
-    """The first channel of each further recording of the file, where nobody chose one."""
+    """The first channel of each further recording of the file, where none was chosen."""
     content: Content | None = None
     """What the reader found in the file."""
 

@@ -79,7 +79,7 @@ def _high(word: bytes) -> bytes:
 def _enclosed(words: list[bytes], letters: int) -> bool:
     """Whether the letters stand within words of ASCII, as in `Größe`, or are single ones, as in `à`.
 
-    A single letter that fills a field is none of these: `,В,` is a unit.
+    A single letter that fills a field is not one of these: `,В,` is a unit.
     """
     within = 0
     for word in words:

@@ -23,7 +23,7 @@ class Unit(NamedTuple):
 
 
 PREFIXES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
-"""`MV` is a megavolt and `mV` a millivolt, but nobody writes kelvin-volts for `KV`."""
+"""`MV` is a megavolt and `mV` a millivolt, but `KV` never means kelvin-volts."""
 PREFIX_WORDS = {
     "n": "nano нано 纳 納 ナノ 나노 ναν νανο नैनो نانو ננו นาโน",
     "u": "micro mikro микро мікро 微 マイクロ 마이크로 μικρο माइक्रो ميكرو میکرو מיקרו ไมโคร",
@@ -144,7 +144,7 @@ def unit_scale(text: str) -> Unit | None:
         quantity, si, scale = _OF_WORDS[found["base"]]
         prefix = _PREFIX_OF_WORD.get(found["prefix"]) or symbol[: len(found["prefix"])]
         if prefix and scale != 1.0:
-            return None  # nobody has kilohours
+            return None  # kilohours are not used
         return Unit(quantity, scale * PREFIXES[prefix], si)
     return None
 
@@ -153,7 +153,7 @@ def measured_in(unit: str | None, name: str = "") -> tuple[str | None, Quantity 
     """What the values of a channel are, by the unit that its file states and by its name.
 
     Returns:
-        The unit as it is shown, None where the file states none; the quantity, None where nobody knows
+        The unit as it is shown, None where the file states none; the quantity, None where it is not known
         it; and the scale to volts or amperes, None for counts of a converter, whose gain is not known.
         A unit that is there and is not understood is of another quantity, whatever the name says.
     """
@@ -189,7 +189,7 @@ def known_units() -> str:
 
 
 def seconds_of(text: str) -> float | None:
-    """Seconds of a unit of time; None where it is none."""
+    """Seconds of a unit of time; None where it is not one."""
     known = unit_scale(text)
     return known.scale if known is not None and known.si == "s" else None
 

@@ -77,7 +77,7 @@ class WrittenTime:
 def written_time(text: str) -> WrittenTime | None:
     """A date, a clock, or both, to a nanosecond; None for anything else.
 
-    17.03.2024 is day first; of 03/17/2024 the number above 12 is the day, and of 03/04/2024 nobody knows
+    17.03.2024 is day first; of 03/17/2024 the number above 12 is the day, and 03/04/2024 does not say
     which one it is. Second 60 is a leap second, 24:00:00 is the next midnight.
     """
     if match := _ISO.fullmatch(text):

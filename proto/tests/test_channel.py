@@ -1,4 +1,4 @@
-"""Channels: bounded, what they drop is counted, nobody waits for ever."""
+"""Channels: bounded, what they drop is counted, no call waits for ever."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The system clock's source as the kernel tells it."""
+"""The system clock's source as the kernel states it."""
 
 from opq_proto.kit.clock import STA_UNSYNC, TIME_ERROR, from_kernel, system_clock
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource

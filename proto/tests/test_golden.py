@@ -1,4 +1,4 @@
-"""Golden vectors: made anew they are the same; opq_proto, C and MicroPython all agree with them."""
+"""Golden vectors: made again they are the same; opq_proto, C and MicroPython all agree with them."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Notches of known place, width and depth; what is none: harmonics, impulses, dips, noise, clipped tops."""
+"""Notches of known place, width and depth; none of harmonics, impulses, dips, noise, clipped tops."""
 
 import math
 

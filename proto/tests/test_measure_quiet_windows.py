@@ -1,4 +1,4 @@
-"""A detector that leaves quiet windows out tells what one tells that looks at all of them."""
+"""A detector that leaves quiet windows out reports what one reports that looks at all of them."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Transients against impulses and ringings of closed form; what is none: harmonics, notches, dips, noise."""
+"""Transients against impulses and ringings of closed form; none of harmonics, notches, dips, noise."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""How a CSV writes numbers: separators, decimal marks, thousands, and rows that are none."""
+"""How a CSV writes numbers: separators, decimal marks, thousands, and rows to leave out."""
 
 from pathlib import Path
 

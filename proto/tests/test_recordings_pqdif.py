@@ -1,4 +1,4 @@
-"""PQDIF of other writers, and JSON of the original: what is stated is read, what is none is said."""
+"""PQDIF of other writers, and JSON of the original: what is stated is read, what is missing is said."""
 
 import json
 import struct

@@ -34,7 +34,7 @@ def own_source(
         read_version: folder -> version such as `10.0.3`; None: it is not this package.
 
     Raises:
-        SourceError: it is not the package, or of another series, or its checksum is none that we know.
+        SourceError: it is not the package, or of another series, or its checksum is not known.
     """
     path = path.expanduser().resolve()
     if path.is_file():

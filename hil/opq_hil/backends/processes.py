@@ -1,7 +1,7 @@
 """An emulator's process: in a group of its own, ended completely, even when our process is killed.
 
 Both emulators use it. QEMU is one process and ends in order at SIGTERM. Renode is a script that waits for
-another process, which ignores SIGTERM while it writes to a pty that nobody reads.
+another process, which ignores SIGTERM while it writes to a pty that no process reads.
 """
 
 import contextlib

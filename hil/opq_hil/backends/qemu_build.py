@@ -58,7 +58,7 @@ ANSWER_LIMIT_S = 120.0
 """For a binary to name its machines; it needs 0.03 s."""
 KEPT_BINARIES = 8
 FAILED = 3
-"""Exit code after a build that failed: a fault of ours, while a missing tool is none."""
+"""Exit code after a build that failed: a fault of ours; a missing tool is not a fault."""
 
 
 class MissingToolError(BuildError):

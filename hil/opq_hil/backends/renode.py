@@ -93,7 +93,7 @@ class Renode:
     def why_not(self, world: World | None) -> str | None:
         """The reason why nothing can be played: mostly that Renode is not installed."""
         if find_renode() is None:
-            return f"no Renode here ({VARIABLE}, or renode on PATH); hil/renode/README.md says whence"
+            return f"no Renode here ({VARIABLE}, or renode on PATH); to install it see hil/renode/README.md"
         if not SCRIPT.exists():
             return f"{SCRIPT} is not found: run from a checkout of the project"
         if world is not None and world.rom_start is not None:

@@ -66,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     program = find_renode_test()
     if program is None:
-        print("no renode-test here (RENODE, or PATH): hil/renode/README.md says whence", file=sys.stderr)
+        print(
+            "no renode-test here (RENODE, or PATH): to install it see hil/renode/README.md", file=sys.stderr
+        )
         return NO_RENODE
     if options.firmware is None or not (options.firmware / "opqbox" / "flash.bin").exists():
         parser.error("--firmware: want the folder that `opq-tools firmware build` makes")

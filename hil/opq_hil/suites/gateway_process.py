@@ -1,7 +1,7 @@
 """A real gateway process, the content of its rings, and the cost of kills: for suites that end at the
 gateway.
 
-It reaches no cloud: its uplink points to sockets in its own folder where nobody listens.
+It reaches no cloud: its uplink points to sockets in its own folder on which nothing listens.
 """
 
 import json

@@ -15,7 +15,7 @@ OPTION_BYTES = 0x1FFF_C000
 UID, FLASH_SIZE = 0x1FFF_7A10, 0x1FFF_7A22
 RAM, RAM_BYTES = 0x2000_0000, 128 * 1024
 ROM_LOADER_RAM_BYTES = 0x2000
-"""AN2606, STM32F40xxx: RAM of the boot loader's own variables, which nobody else may write."""
+"""AN2606, STM32F40xxx: RAM of the boot loader's own variables, which no other code may write."""
 DEV_ID = 0x413
 """RM0090 38.6.1: STM32F405/407/415/417."""
 

@@ -60,7 +60,7 @@ class BoxHost:
         return {box_id: port.path for box_id, port in self._ports.items()}
 
     def lost_bytes(self, box_id: str) -> int:
-        """Bytes that the Box lost because nobody read them."""
+        """Bytes that the Box lost because no program read them."""
         return self._ports[box_id].lost_bytes
 
     def add_event(self, box_id: str, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:

@@ -1,6 +1,6 @@
 """The Box's end of the serial link: the master side of a pty that behaves like a UART.
 
-While nobody reads, the oldest bytes are lost and counted. The Box holds the slave side open too, so
+While no program reads, the oldest bytes are lost and counted. The Box holds the slave side open too, so
 that a gateway may disconnect and connect again without a hang-up of the pty.
 """
 
@@ -57,7 +57,7 @@ class PtyPort:
     Attributes:
         path: device the gateway opens.
         sent_bytes: bytes given to the pty.
-        lost_bytes: bytes lost because nobody read them in time.
+        lost_bytes: bytes lost because no program read them in time.
     """
 
     def __init__(self, faults: LineFaults | None = None) -> None:

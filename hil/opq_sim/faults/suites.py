@@ -159,7 +159,7 @@ def _of_restarts(schedule: FaultSchedule) -> Layout:
 
 def _settle_gateway(world: FaultWorld) -> None:
     world.wait(settling.sampled_again(world), SETTLE_S, "the gateway takes samples again")
-    world.run(1.5)  # nobody could see a gap at the very end of a stream
+    world.run(1.5)  # a gap at the very end of a stream cannot be seen
     world.around.boxes.end()
     what = "all samples are in and all Measurements acknowledged"
     world.wait(settling.measured_to_the_end(world), SETTLE_S, what)
@@ -204,7 +204,7 @@ SUITES: Final[Mapping[str, Suite]] = {
         _of_gateway,
         _settle_gateway,
         lambda verdict, world: judge_gateway(verdict, world.evidence, world.around.boxes.boxes),
-        2,  # a world takes 0.4 of a core; late threads on a busy machine would act as faults nobody drew
+        2,  # a world takes 0.4 of a core; late threads on a busy machine would act as further faults
         ("samples_sent", "samples_in_ring", "samples_in_gaps", "received", "stored", "copies",
          "repeated_by_duplicate"),
         "{samples_in_ring} + {samples_in_gaps} of {samples_sent} samples in ring + gaps, "
@@ -246,7 +246,7 @@ SUITES: Final[Mapping[str, Suite]] = {
         ", {outages_found} of {outages} outages, {false} false, {schedules_played} schedules",
     ),
     "restart-faults": Suite(
-        "Ends, pauses and starts by seed: each dip is told once, at its time, and no outage that was none.",
+        "Ends, pauses and starts by seed: each dip is told once, at its time, and no false outage.",
         draw_restarts,
         _of_restarts,
         _settle_restarts,

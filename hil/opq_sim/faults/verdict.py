@@ -101,7 +101,7 @@ def judge_cloud(verdict: ScheduleVerdict, evidence: Evidence) -> None:
         )
         verdict.problems += data_lost.held_or_stored(box_id, held, stored, elsewhere)
     incidents = [joined_incident(*each) for each in incidents_of(evidence.findings).items()]
-    # the cloud believes a Box that reports 0 V of itself and is then silent; nobody else is named with it
+    # the cloud believes a Box that reports 0 V of itself and is then silent; no other Box is named with it
     of_others = [each for each in incidents if (each.kind, set(each.boxes)) != ("outage", {HOSTILE_ID})]
     account = shared_dips(evidence.truth, of_others, evidence.events)
     verdict.problems += account.problems

@@ -203,7 +203,7 @@ class FleetConnections:
         return bool(found)
 
     def publish(self, box: int, topic: bytes, body: bytes) -> bool:
-        """Sends a Measurement; False if nobody subscribes, or the queue is full."""
+        """Sends a Measurement; False if there is no subscriber, or the queue is full."""
         sockets = self._sockets[box]
         if sockets is None or not self.stands[box]:
             return False

@@ -216,7 +216,7 @@ class ForeignHost:
                     read_ns = clock.t_ns(end, RATE_MILLIHZ) + FRAME_LATENCY_NS
                     message = box.peer.accept_window(box.next_window(), read_ns)
                     if message is not None and box.pub is not None:
-                        try_send(box.pub, message)  # PUB drops what nobody receives, as the original does
+                        try_send(box.pub, message)  # PUB drops without a subscriber, as the original does
                 next_ns = min(next_ns, clock.due_ns((box.windows + 1) * WINDOW, RATE_MILLIHZ))
         return next_ns
 

@@ -67,7 +67,7 @@ def read_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yields (number, value) of each field in its order: a whole number below 2**64, or raw bytes.
 
     Raises:
-        ProtobufError: the bytes end within a field, or a wire type is none of the four.
+        ProtobufError: the bytes end within a field, or a wire type is not one of the four.
     """
     at = 0
     while at < len(data):

@@ -61,7 +61,7 @@ class OriginalSim:
         """Handles a POST: `state`, `filters` with `does_repeat`, `reset`; first the reset, the filters last.
 
         Raises:
-            OriginalSimError: it is not an object, or a filter is none; nothing was changed.
+            OriginalSimError: it or a filter is not an object; nothing was changed.
         """
         if not isinstance(request, dict):
             raise OriginalSimError("want a JSON object with state, filters or reset")

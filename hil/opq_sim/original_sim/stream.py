@@ -48,7 +48,7 @@ class OriginalSimStream:
         self._lock = threading.Lock()
 
     def accept_request(self, request: object) -> None:
-        """As `OriginalSim.accept_request`; it acts from the next frame on that nobody has read yet."""
+        """As `OriginalSim.accept_request`; it acts from the next unread frame on."""
         with self._lock:
             self.sim.accept_request(request)
 
@@ -95,7 +95,7 @@ class OriginalSimControl:
 
     Attributes:
         frames_written: frames that the FIFO took.
-        frames_dropped: frames dropped because nobody read the FIFO, or too slowly.
+        frames_dropped: frames dropped because the FIFO was not read, or too slowly.
     """
 
     def __init__(self, stream: OriginalSimStream, port: int = CONTROL_PORT, fifo: Path | None = None) -> None:
@@ -151,7 +151,7 @@ class OriginalSimControl:
             if wait_s > 0 and self._stop.wait(wait_s):
                 break
             if descriptor < 0 and number % 6 == 0:
-                with contextlib.suppress(OSError):  # ENXIO: nobody reads
+                with contextlib.suppress(OSError):  # ENXIO: no reader
                     descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
             data = sim_frame(self._stream.frame(number))
             number += 1

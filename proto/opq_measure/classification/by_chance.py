@@ -3,8 +3,9 @@
 A waveform was fetched because something triggered. So where it has nothing else, nothing at all and a faint
 disturbance (an impulse, a ringing or flicker) are taken as equally probable: each of the three has odds of 1
 to 3 against nothing. A disturbance that lasts from end to end explains the trigger in part, a sudden one
-wholly: a second one that has nothing to do with it would be a coincidence. Flicker beside harmonics is none:
-an arc furnace or a welder causes both. Nor is a transient at the edge of a dip, with a flashover or a switch.
+wholly: a second one that has nothing to do with it would be a coincidence. Flicker beside harmonics is
+not one: an arc furnace or a welder causes both. Nor is a transient at the edge of a dip, with a flashover or
+a switch.
 
 With sizes spread evenly in their logarithm over a factor of ten, a share of 1 / (t log 10) of them stands out
 of the noise by t sigma, per sigma. Noise does so with the density t times the chance that it exceeds t

@@ -7,7 +7,7 @@ distance from nominal and 0.4 on the logarithm of the duration from 10 ms to 100
 phase jump 10 at 60 degrees, an outage 10.
 
 Source: ITI (CBEMA) Application Note of 2000 for the bands; the limits are those of docs/classes.md (EN
-50160:2010 for THD, frequency, flicker). The slopes are ours, and were compared with nobody's judgement.
+50160:2010 for THD, frequency, flicker). The slopes are ours, and were not compared with a person's judgement.
 """
 
 import math

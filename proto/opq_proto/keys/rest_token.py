@@ -1,7 +1,7 @@
 """The token of a rule engine's REST, which engine, pages and commands need: three rooms, hence a file here.
 
 The engine makes it at its first start, in its own folder, with mode 0600. Its refusals on this machine name
-the file; a program that may read it uses it, so nobody has to type it.
+the file; a program that may read it uses it, so it need not be typed.
 """
 
 import json

@@ -35,7 +35,7 @@ _ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 
 
 class AddressRefusedError(OpqError, OSError):
-    """The host is on this machine or in a private network that nobody has allowed."""
+    """The host is on this machine or in a private network that is not allowed."""
 
 
 def public_address(text: str) -> bool:
@@ -64,7 +64,7 @@ def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
 
 
 def networks_of(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Networks such as 192.168.1.0/24, fd00::/8, or one address. ValueError: one is none."""
+    """Networks such as 192.168.1.0/24, fd00::/8, or one address. ValueError: one is neither."""
     try:
         return tuple(ipaddress.ip_network(each) for each in texts)
     except ValueError as error:

@@ -88,7 +88,7 @@ class SqliteFile:
         """A further connection to the file.
 
         A write-ahead log on a read-only file system is read where SQLite can share it with its writer.
-        Without one nobody writes the file, and it is read as it is.
+        Without one no process writes the file, and it is read as it is.
         Source: sqlite.org/wal.html, read-only databases.
         """
         address = str(self.path)

@@ -101,7 +101,7 @@ def _system_of_units() -> list[RunningSystem]:
 
 
 def running_systems() -> list[RunningSystem]:
-    """The systems that run now, by their port offsets; notes that cannot be read are none."""
+    """The systems that run now, by their port offsets; notes that cannot be read are left out."""
     found = _system_of_units()
     try:
         notes = sorted(notes_folder().glob("*.json"))

@@ -232,12 +232,12 @@ def measurement_from_frames(frames: Sequence[bytes]) -> Measurement:
 
 
 def command_from_wire(data: bytes) -> Command:
-    """The protobuf Command; FrameError when it is none."""
+    """The protobuf Command; FrameError if it is not one."""
     return read_message(Command, data)
 
 
 def response_from_wire(data: bytes) -> Response:
-    """The protobuf Response (a response's first frame); FrameError when it is none."""
+    """The protobuf Response (a response's first frame); FrameError if it is not one."""
     return read_message(Response, data)
 
 

@@ -118,7 +118,7 @@ def main() -> None:
         if module.endswith(".__main__"):
             del sys.modules[module]  # it runs as `__main__`
     gc.freeze()  # a collection in one of the processes would copy every page
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for ended processes
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended processes need no wait
     with socket.socket(fileno=int(descriptor)) as channel:
         clock, arguments, stderr = _serve(channel)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

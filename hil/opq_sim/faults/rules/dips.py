@@ -1,7 +1,7 @@
 """Dips: one incident each.
 
 Of many Boxes, with the Boxes that saw it (`shared_dips`); for one that is not in it, some event has the
-reason. Of one Box whose clock is set (`dips_of_box`), with the waveform that shows it: its depth tells which
+reason. Of one Box whose clock is set (`dips_of_box`), with the waveform that shows it: its depth shows which
 dip it is.
 """
 

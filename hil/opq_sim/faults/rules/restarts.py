@@ -12,7 +12,7 @@ from opq_sim.score.records import FAMILIES
 RESOLVED_NS: Final = 30_000_000
 """A dip begins within a cycle and a half of what Urms(1/2) shows."""
 UNKNOWN_NS: Final = 3 * 10**9
-"""Where nobody states how good a time is, it is that of the gateway's clock, or of the Box, within this."""
+"""Where a time's quality is not stated, it is that of the gateway's clock, or of the Box, within this."""
 JOINED_NS: Final = 2 * 10**9
 """Dips of several Boxes that begin so near to each other may be one incident."""
 BESIDE_NS: Final = 3 * 10**9
@@ -77,7 +77,7 @@ def restarts(truth: RestartTruth, evidence: Evidence) -> RestartAccount:
 
 
 def _dips(truth: RestartTruth, evidence: Evidence, account: RestartAccount) -> dict[int, list[TrueDip]]:
-    """Incident -> the dips that it tells."""
+    """Incident -> the dips that it reports."""
     owners: dict[int, list[TrueDip]] = {}
     pairs = sorted(
         (min(abs(each.start_ns - dip.at_ns - ahead_ns) for ahead_ns in (0, dip.ahead_ns)), place, number)
@@ -183,7 +183,7 @@ def _shares(truth: RestartTruth, evidence: Evidence, account: RestartAccount) ->
         if box_id not in truth.spans_ns or not rows:
             continue
         if box_id in truth.clock_was_set:
-            continue  # by its stamps nobody knows when it was
+            continue  # its stamps do not say when it was
         true = _share(rows, until_ns)
         account.shares += 1
         account.share_error = max(account.share_error, abs(share - true))

@@ -311,8 +311,8 @@ def test_a_request_names_box_span_and_what_the_rule_saw() -> None:
     assert request_of(no_number, "r", Asks()).because == "rule r"
     assert request_of({**no_number, "d": 2}, "r", Asks()).because == "rule r: d 2"
     for wrong, why in (
-        ({**row, "end_ms": 500}, "no span"),
-        ({**row, "end_ms": 200_000}, "no span"),
+        ({**row, "end_ms": 500}, "not a span"),
+        ({**row, "end_ms": 200_000}, "not a span"),
         ({**row, "box": "kitchen"}, "number of a Box"),
         ({**row, "start_ms": True}, "Unix ms"),
         ({**row, "start_ms": 2**63 - 1, "end_ms": 2**63 - 1}, "Unix ms"),

@@ -29,7 +29,7 @@ FORMS = (
     (re.compile(r"\btells\b"), "reports, logs, notifies"),
 )
 """Form -> what to say. Only what a pattern finds with few false alarms is here."""
-MOST = {"cloud": 172, "docs": 2, "gateway": 85, "hil": 14, "proto": 3, "tools": 31}
+MOST = {"cloud": 180, "docs": 6, "gateway": 90, "hil": 16, "proto": 8, "tools": 36}
 """Room -> how many places are left."""
 LEFT_OUT = ("docs/history/", "tools/plain_words.py", "tools/tests/test_plain_words.py", "CONTRIBUTING.md")
 """A log of the past, and the files that list the forms."""

@@ -280,7 +280,7 @@ def _check_finite(given: object, names: Iterable[str]) -> None:
 
 
 def _whole_ns(finding: Finding, name: str) -> int:
-    """The time as a plain number; raises TypeError, ValueError. NumPy's integers are no `int`."""
+    """The time as a plain number; raises TypeError, ValueError. NumPy's integers are not `int`."""
     value: object = getattr(finding, name)
     if not isinstance(value, Integral):
         raise TypeError(

@@ -88,7 +88,7 @@ def read_document(path: Path | str) -> dict[str, Any]:
         document = json.loads(text) if as_json else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         kind = "JSON" if as_json else "TOML"
-        raise ConfigError(f"{path.name}: is no {kind}: {error}, nothing was started") from error
+        raise ConfigError(f"{path.name}: is not {kind}: {error}, nothing was started") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path.name}: want a table of keys at the top, nothing was started")
     return document

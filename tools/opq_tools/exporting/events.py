@@ -64,7 +64,7 @@ def events(
 
     COMTRADE and NPY come in a zip. CFF and WAV are one file for one Box, a zip for several. CSV, JSON and
     PQDIF have all Boxes in one file. FILE is a recording of any format that `analyze` reads: its voltages are
-    written as Boxes of their names, and no store is opened. Values that are no 16-bit counts are rounded to
+    written as Boxes of their names, and no store is opened. Values that are not 16-bit counts are rounded to
     such, which stderr and the file say.
 
     \b

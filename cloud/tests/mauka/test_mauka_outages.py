@@ -13,8 +13,9 @@ from silent_grid import FEEDERS, NOMINAL_V, ZERO_NS, S, SilentGrid
 
 from opq_cloud.core.settings.mauka import OutageSection
 from opq_cloud.mauka.outages.judgement import NeighbourSight, SilenceSigns, judge_silence
+from opq_cloud.mauka.outages.states import Fact, State
 from opq_cloud.mauka.outages.stored_rows import lowest_percent
-from opq_cloud.mauka.outages.watch import OutageWatch
+from opq_cloud.mauka.outages.watch import COLUMNS, OutageWatch
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents.findings import classifications
@@ -35,6 +36,12 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
     made = open_store(None, tmp_path / "store")
     yield made
     made.close()
+
+
+def test_each_fact_has_an_action_for_each_state(store: CloudStore) -> None:
+    table = SilentGrid(store, FEEDERS).plugin.watch._table
+    assert list(table) == list(Fact) and list(COLUMNS) == list(State)
+    assert {len(cells) for cells in table.values()} == {len(State)}
 
 
 def test_a_box_whose_gateway_reports_that_it_had_no_supply_is_an_outage(store: CloudStore) -> None:
@@ -127,7 +134,7 @@ def test_what_was_found_before_the_store_failed_is_put_after(
     watch, box, refusals = grid.plugin.watch, store.box, [StoreError("the database is away")]
 
     def refusing(box_id: str) -> BoxRecord | None:
-        if box_id == "1" and refusals and watch._newest["4"].end_ns > ZERO_NS + 60 * S:
+        if box_id == "1" and refusals and watch._boxes.known["4"].end_ns > ZERO_NS + 60 * S:
             raise refusals.pop()
         return box(box_id)
 

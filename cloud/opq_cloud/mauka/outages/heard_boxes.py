@@ -1,14 +1,23 @@
 """What the outage watch remembers about each Box, and the changes that it reports."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from opq_cloud.mauka.outages.judgement import TOGETHER_S, SilenceJudgement
+from opq_cloud.mauka.outages.states import State
 from opq_cloud.mauka.outages.stored_rows import row_end_ns
-from opq_proto.messages import Finding, Measurement
+from opq_proto.decision import window_ns
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
+
+S = 10**9
+RETURNED_S = 15.0
+"""A Box that sends again is read for this time after: its first Measurement is the one that the loss of
+supply cut short, and how long it was dark comes with a later one, within ten (gateway's `CAUSE_WAITS`)."""
 
 
 @dataclass(slots=True)
-class NewestMeasurement:
+class HeardBox:
     """The newest Measurement of a Box, when it came, and when the Box was last silent."""
 
     row: Measurement
@@ -30,6 +39,10 @@ class NewestMeasurement:
     dark_measured_s: float | None = None
     """For how much of that silence numbers were given."""
     incomplete: list["IncompleteSilence"] = field(default_factory=list)
+
+    @property
+    def box_id(self) -> str:
+        return self.row.box_id
 
     def is_new(self, row: Measurement) -> bool:
         """Whether a Measurement came after the newest one."""
@@ -78,7 +91,7 @@ class IncompleteSilence:
     passed_s: float = 0.0
     """How much time passed between them, as it was known when the later one came."""
     told: list[Finding] = field(default_factory=list)
-    """What was told before the others came."""
+    """What was reported before the others came."""
 
     def is_within(self, before: Measurement, after: Measurement) -> bool:
         """Whether it lies between two Measurements, by their numbers."""
@@ -87,9 +100,70 @@ class IncompleteSilence:
         return len(known) == len(numbers) and known == sorted(known)
 
 
+class HeardBoxes:
+    """What is remembered of all Boxes, and the state of each that follows from it."""
+
+    def __init__(self, silence_s: float, clock: Callable[[], float]) -> None:
+        self._silence_s, self._clock = silence_s, clock
+        self.known: dict[str, HeardBox] = {}
+        self.open: dict[str, Finding] = {}
+        """Outages that last, by Box; at a start also of Boxes that have not sent since."""
+        self.lit: dict[str, Measurement] = {}
+        """Box on battery without voltage -> its last Measurement before."""
+
+    def state(self, box_id: str, now_s: float) -> State:
+        """Returns the state of a Box that is known."""
+        if box_id in self.lit:  # before LOST and SILENT: what it reports is newer than its outage
+            return State.DARK_LOST if box_id in self.open else State.DARK
+        if box_id in self.open:
+            return State.LOST
+        box = self.known[box_id]
+        if now_s - box.at_s >= self._silence_s:
+            return State.SILENT
+        return State.BACK if now_s - box.pause_end_s <= RETURNED_S else State.HEARD
+
+    def fell_silent(self, other: HeardBox, at_ns: int) -> bool:
+        """Whether another Box fell silent at a moment and is silent for long enough, or was."""
+        reach_ns = TOGETHER_S * S
+        if other.silent_from_ns is not None and abs(other.silent_from_ns - at_ns) <= reach_ns:
+            return True
+        silent_s = self._clock() - other.at_s
+        return silent_s >= self._silence_s / 2 and abs(other.end_ns - at_ns) <= reach_ns
+
+
 @dataclass(frozen=True, slots=True)
 class OutageChange:
     """A finding to store, or, if `withdrawn`, one to remove because the silence was not an outage."""
 
     finding: Finding
     withdrawn: bool = False
+
+
+def outage_finding(
+    before: Measurement, judged: SilenceJudgement, end_ns: int | None = None, because: str = ""
+) -> Finding:
+    """Makes the finding: the supply was lost in the window that never came, in its middle +- half.
+
+    `end_ns`: None while it lasts. `because`: said if no evidence speaks for a lost supply.
+    """
+    began_ns, last_ns = window_ns(before)
+    half_ns = (last_ns - began_ns) // 2
+    start_ns = last_ns + half_ns
+    uncertainty_ns, clock_ns = UNKNOWN_UNCERTAINTY_NS, before.uncertainty_ns
+    if clock_ns is not None and clock_ns < UNKNOWN_UNCERTAINTY_NS:
+        uncertainty_ns = min(half_ns + clock_ns, UNKNOWN_UNCERTAINTY_NS)
+    figures = [("probability", judged.probability)]
+    if end_ns is not None:
+        figures.append(("silent_s", (end_ns - last_ns) / S))
+    return Finding(
+        "outage",
+        before.box_id,
+        start_ns,
+        max(start_ns, end_ns or 0),
+        uncertainty_ns,
+        closed=end_ns is not None,
+        confidence=judged.probability,
+        because=judged.because or because,
+        measurement_type="HEALTH",
+        figures=tuple(figures),
+    )

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from opq_cloud.core.settings.mauka import OutageSection
 from opq_cloud.mauka.joining.finding_publisher import FindingPublisher
 from opq_cloud.mauka.joining.withdrawal import plan_withdrawal
+from opq_cloud.mauka.outages.gaps import LOOK_S
 from opq_cloud.mauka.outages.heard_boxes import OutageChange
-from opq_cloud.mauka.outages.watch import LOOK_S, OutageWatch
+from opq_cloud.mauka.outages.watch import OutageWatch
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.provenance import VERSION, Provenance, settings_hash
 from opq_cloud.store.event_record import NO_EVENT

@@ -6,18 +6,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from opq_cloud.core.backend.addresses import in_clear, missing_backend_keys, with_backend_keys
 from opq_cloud.core.meant_service import ONE_PER_FOLDER, ONE_PER_STORE, meant_service, note_running
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
-from opq_cloud.core.service import CloudContext, CloudService, HealthReport, Retention, ServiceCounters
+from opq_cloud.core.service import CloudContext, CloudService, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.collector import HealthCollector
@@ -47,98 +47,31 @@ from opq_proto.kit.system_record import (
 from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE
 from opq_proto.kit.whole_file import write_whole_file
 
-if TYPE_CHECKING:  # loaded by the commands that run them
-    from opq_cloud.makai.acquisition_broker import AcquisitionBroker
-    from opq_cloud.makai.triggering_broker import TriggeringBroker
-
-Make = Callable[[CloudConfig, CloudContext, Path], Sequence[CloudService]]
-
-
-def _triggering_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
-    from opq_cloud.makai.triggering_broker import TriggeringBroker
-
-    keys, registry = CloudKeys(config.keys, data_dir), _registry(config, shared)
-    broker = TriggeringBroker(config.triggering_broker, keys, registry)
-    names = {"bytes": "passed_bytes"}
-    return [broker, *_traffic(broker, "tb", names, config.triggering_broker.metrics_interval_s, shared)]
-
-
-def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
-    from opq_cloud.makai.acquisition_broker import AcquisitionBroker
-    from opq_cloud.makai.brokers.command_numbers import FILE_NAME, CommandNumbers
-
-    numbers = CommandNumbers(data_dir / FILE_NAME)
-    keys, registry = CloudKeys(config.keys, data_dir), _registry(config, shared)
-    broker = AcquisitionBroker(config.acquisition_broker, keys, numbers, registry)
-    names = {"sent": "sent_bytes", "recv": "received_bytes"}
-    return [broker, *_traffic(broker, "ab", names, config.acquisition_broker.metrics_interval_s, shared)]
-
-
-def _registry(config: CloudConfig, shared: CloudContext) -> Callable[[], CloudStore] | None:
-    """Returns the store whose Boxes' keys are admitted, if configured."""
-    return (lambda: shared.store) if config.keys.white_list else None
-
-
-def _traffic(
-    broker: "TriggeringBroker | AcquisitionBroker",
-    row_name: str,
-    names: Mapping[str, str],
-    interval_s: float,
-    shared: CloudContext,
-) -> list[CloudService]:
-    """Returns the service that records the broker's traffic in `makai_metrics`, if configured."""
-    from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
-
-    if not interval_s:
-        return []
-    return [TrafficRecorder(broker.name, row_name, broker.counters, names, interval_s, shared)]
-
-
-def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
-    from opq_cloud.makai.triggering_service import TriggeringService
-
-    own, bus = config.triggering_service, config.mauka.bus_pub_endpoint
-    return [TriggeringService(own, shared, config.nominal, data_dir, bus)]
-
-
-def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
-    from opq_cloud.makai.event_service import EventService
-
-    return [EventService(config.event_service, shared), Retention(shared)]
-
-
-def _update(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
-    """Returns the update server; none where there is nothing to serve: it needs the extra `update`."""
-    if not (data_dir / "updates").is_dir():
-        return []
-    try:
-        from opq_cloud.update.service import UpdateService
-    except ModuleNotFoundError as error:
-        raise OpqError(f"update needs {error.name}: pip install 'opq-toolkit[update]'") from error
-    return [UpdateService(config, shared, data_dir)]
-
-
-def _room(module: str) -> Make:
-    """Returns the maker of a room that names its services itself: Mauka, View and notifications."""
-
-    def make(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
-        found: Sequence[CloudService] = importlib.import_module(module).services(config, shared)
-        return found
-
-    return make
-
-
-MAKERS: dict[str, Make] = {
-    "triggering-broker": _triggering_broker,
-    "acquisition-broker": _acquisition_broker,
-    "event-service": _event_service,
-    "triggering-service": _triggering_service,
-    "mauka": _room("opq_cloud.mauka.service"),
-    "view": _room("opq_cloud.view.service"),
-    "notifications": _room("opq_cloud.notifications.service"),
-    "update": _update,
+ROOMS: Mapping[str, Sequence[str]] = {
+    "opq_cloud.makai.service": (
+        "triggering-broker",
+        "acquisition-broker",
+        "event-service",
+        "triggering-service",
+    ),
+    "opq_cloud.mauka.service": ("mauka",),
+    "opq_cloud.view.service": ("view",),
+    "opq_cloud.notifications.service": ("notifications",),
+    "opq_cloud.update.service": ("update",),
 }
-"""In the order of their start in `all`: services that bind start before services that connect."""
+"""Module with the function `services` -> the names of what it makes, in the order of their start in `all`."""
+
+
+def _made_services(
+    names: Collection[str], config: CloudConfig, shared: CloudContext
+) -> Iterator[CloudService]:
+    """Makes the services of these names, each by its room, which is loaded now."""
+    for module, own in ROOMS.items():
+        wanted = [name for name in own if name in names]
+        some = [wanted] if 0 < len(wanted) < len(own) else []
+        if wanted:
+            yield from importlib.import_module(module).services(config, shared, *some)
+
 
 HELP = {
     "all": "Every service in this process; health of the whole on 8911.",
@@ -232,11 +165,9 @@ def run(command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0)
         log.get().warning("backend.in_clear", note=board.note)
     runner = ServiceRunner(board)
     raise_descriptor_limit()
-    names = list(MAKERS) if command == "all" else [name for name in MAKERS if name == command]
+    names = [name for own in ROOMS.values() for name in own if command in ("all", name)]
     try:
-        services: list[CloudService] = [
-            service for name in names for service in MAKERS[name](config, shared, data_dir)
-        ]
+        services = list(_made_services(names, config, shared))
         if not services and command == "update":
             return OpqError(f"{data_dir / 'updates'} is not there; `opq-tools release publish` makes it")
         alerts = None

@@ -1,0 +1,296 @@
+"""Live pages of View in a real browser: values, states and incidents come without a reload."""
+
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import demo
+import pytest
+from browser_pages import NewPage, filled_scene, opened_pages
+
+from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_proto.messages import Measurement, Metric
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+CONNECTED = "() => /^(Live|Connected)/.test(document.getElementById('feed').textContent)"
+"""The feed is there. Whether it says Live depends on how old the last measurement is by then."""
+AGED = """(before) =>
+  document.querySelector('[data-box="1"] [data-state]').textContent !== before"""
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    yield from filled_scene(tmp_path_factory.mktemp("view"), minutes=6)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[demo.Scene]:
+    """A scene of its own, for tests that change it; its pages are closed before it ends."""
+    yield from filled_scene(tmp_path, minutes=1)
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Iterator[demo.Scene]:
+    """Its gateway sends a minute in one; the last came 20 s ago."""
+    running = demo.Scene(tmp_path, poll_s=0.2)
+    last_ms = time.time_ns() // 1_000_000 - 20_000
+    rows = [
+        demo.measurement_of(demo.OUTLETS[0], last_ms - 60_000 * back, 10 - back) for back in range(5, -1, -1)
+    ]
+    running.store.append_measurements(replace(row, start_ns=row.end_ns - 60 * 10**9) for row in rows)
+    with running:
+        yield running
+
+
+@pytest.fixture
+def open_page(browser: "sync_api.Browser") -> Iterator[NewPage]:
+    yield from opened_pages(browser)
+
+
+def _publish_until_heard(scene: demo.Scene, page: "sync_api.Page", measurement: Measurement) -> None:
+    """A PUB drops what it sends before its subscriber has joined."""
+    heard = scene.view.counters.total("measurements")
+    end_s = time.monotonic() + 60
+    while scene.view.counters.total("measurements") == heard and time.monotonic() < end_s:
+        scene.publish(measurement)
+        page.wait_for_timeout(50)
+
+
+def test_live_values_change_in_place_and_a_new_box_appears(fresh: demo.Scene, open_page: NewPage) -> None:
+    page = open_page(390)
+    page.goto(fresh.url)
+    page.get_by_text("Live", exact=True).first.wait_for(state="attached")
+    value = page.locator('[data-box="1"] [data-value="rms_v"]')
+    before = value.text_content()
+    shape = page.locator('[data-box="1"] .spark-line')
+    for k in range(1200):  # a PUB drops what it sends before its subscriber has joined
+        now_ms = time.time_ns() // 1_000_000
+        fresh.publish(demo.measurement_of(demo.OUTLETS[0], now_ms, 10**6 + k, low_v=101.0))
+        page.wait_for_timeout(50)
+        if value.text_content() != before:
+            break
+    assert value.text_content() != before
+    assert shape.count() == 1
+    page.wait_for_function(  # all have one scale: Box 1 at 101 V narrows what is shaded at Box 2
+        "() => document.querySelector('[data-box=\"2\"] .spark-normal').getAttribute('height') < 34"
+    )
+    assert page.locator('[data-box="1"] [data-state]').text_content() == "Live"
+    stranger = demo.DemoOutlet("9", "Box 9", 118.0, 0.02, ())
+    fresh.publish(demo.measurement_of(stranger, time.time_ns() // 1_000_000, 1))
+    page.locator('[data-box="9"]').wait_for()
+
+
+def test_a_crossing_that_overtakes_its_window_blanks_nothing_and_loses_nothing(
+    fresh: demo.Scene, open_page: NewPage
+) -> None:
+    front, one = open_page(), open_page()
+    front.goto(fresh.url)
+    one.goto(fresh.url + "/boxes/1")
+    for page in (front, one):
+        page.wait_for_function(CONNECTED)
+    now_ms = time.time_ns() // 1_000_000
+    window = demo.measurement_of(demo.OUTLETS[0], now_ms + 1000, 10**6 + 1)
+    cycle = Metric(101.5, 101.5, 101.5)
+    crossing = replace(window, timestamp_ms=now_ms + 1050, metrics={"rms": cycle}, crossing=True)
+    late = replace(window, metrics={**window.metrics, "f": Metric(59.5, 59.5, 59.5)})
+    _publish_until_heard(fresh, front, crossing)
+    for page in (front, one):
+        value = '[data-box="1"] [data-value="{}"]'
+        page.wait_for_function(
+            "place => document.querySelector(place).textContent === '101.50'", arg=value.format("rms_v")
+        )
+        assert "\u2013" not in page.locator(value.format("f_hz")).text_content()
+        assert "\u2013" not in page.locator(value.format("thd_percent")).text_content()
+    fresh.publish(late)
+    for page in (front, one):
+        page.locator(value.format("f_hz")).get_by_text("59.500").wait_for()
+        assert page.locator(value.format("rms_v")).text_content() == "101.50"
+    path = front.locator('[data-box="1"] .spark-line').get_attribute("d")
+    xs = [float(number) for number in re.findall("[MLH]([0-9.]+)", path)]
+    assert xs == sorted(xs)
+
+
+def test_a_page_goes_on_after_a_step_back_and_says_how_late_data_come(
+    fresh: demo.Scene, open_page: NewPage
+) -> None:
+    """The clock was 10 s ahead; then the data come 40 s after their time, and later by an unknown clock."""
+    page = open_page()
+    page.goto(fresh.url)
+    page.wait_for_function(CONNECTED)
+    state = page.locator('[data-box="1"] [data-state]')
+    now_ms = time.time_ns() // 1_000_000
+    ahead = demo.measurement_of(demo.OUTLETS[0], now_ms + 10_000, 10**6)
+    _publish_until_heard(fresh, page, ahead)
+    volts = "volts => document.querySelector('[data-box=\"1\"] [data-value=rms_v]').textContent === volts"
+    places = (1, 0, 101.5, ""), (2, 40_000, 102.5, "Late by 4"), (3, 600_000, 103.5, ", by its clock")
+    for number, back_ms, rms_v, words in places:
+        row = demo.measurement_of(demo.OUTLETS[0], now_ms - back_ms, 10**6 + number)
+        bound_ns = None if words.startswith(",") else 1000
+        fresh.publish(replace(row, metrics={"rms": Metric(rms_v, rms_v, rms_v)}, uncertainty_ns=bound_ns))
+        page.wait_for_function(volts, arg=f"{rms_v:.2f}")
+        assert words in state.text_content()
+        assert "state-live" in state.get_attribute("class")
+        assert ("state-late" in state.get_attribute("class")) is bool(words)
+    path = page.locator('[data-box="1"] .spark-line').get_attribute("d")
+    xs = [float(number) for number in re.findall("[MLH]([0-9.]+)", path)]
+    assert xs == sorted(xs), "seconds that came again were replaced"
+    page.reload()
+    assert "Late by 10\u202fmin, by its clock" in state.text_content()
+
+
+def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_is_missing(
+    idle: demo.Scene, open_page: NewPage
+) -> None:
+    page = open_page(390)
+    state = page.locator('[data-box="1"] [data-state]')
+    page.clock.install()
+    page.goto(idle.url)
+    page.wait_for_function(CONNECTED)
+    page.wait_for_function(AGED, arg=state.text_content())  # its last value has come, within a second
+    page.clock.run_for(1000)
+    assert re.fullmatch(r"Live, [2-7]\d\u202fs old", state.text_content())  # a page may take its time
+    assert "state-live" in state.get_attribute("class")
+    page.clock.run_for(60_000)
+    assert re.fullmatch(r"Silent for (8\d\u202fs|[12]\u202fmin)", state.text_content())
+    assert "state-silent" in state.get_attribute("class")
+    assert page.locator("#feed").text_content() == "No Box reports"
+    assert "none of them reporting now" in page.locator("#summary").text_content()
+
+
+def test_without_a_connection_a_page_says_how_old_it_is_and_not_who_reports(
+    tmp_path: Path, open_page: NewPage
+) -> None:
+    page = open_page(390)
+    state, summary = page.locator('[data-box="1"] [data-state]'), page.locator("#summary")
+    page.clock.install()
+    lost = demo.Scene(tmp_path, poll_s=0.2)
+    demo.fill(lost.store, time.time_ns(), minutes=1)
+    with lost:
+        url = lost.url
+        page.goto(url)
+        page.wait_for_function(CONNECTED)
+        page.wait_for_function(AGED, arg=state.text_content())  # its last value has come
+    page.locator("#feed", has_text="Connection lost").wait_for()
+    page.clock.run_for(120_000)
+    assert re.fullmatch(r"(1\d\d\u202fs|[2-9]\u202fmin) old", state.text_content())
+    assert page.locator(".state-live, .state-silent").count() == 0
+    assert "without a connection it is not known which report" in summary.text_content()
+    assert "what stands here is" in page.locator("#stale").text_content()
+    with demo.Scene(tmp_path, http_endpoint=url.removeprefix("http://"), poll_s=0.2):
+        page.locator("#summary", has_text="none of them reporting now").wait_for()  # now it is known
+        assert page.locator('[data-box="1"] .state-silent').count() == 1
+
+
+def test_scripts_that_come_late_know_the_servers_time(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page()
+    held: list[sync_api.Route] = []
+    page.route("**/words.js", lambda route, _request: held.append(route))
+    page.goto(scene.url + "/wall", wait_until="commit")
+    page.wait_for_function("() => performance.now() > 4000")
+    held[0].continue_()
+    lead_ms = page.evaluate("import('/static/words.js').then((words) => words.serverNowMs() - Date.now())")
+    assert -3000 < lead_ms < 1000
+
+
+def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> None:
+    first = open_page(390)
+    tabs = [first, *(first.context.new_page() for _ in range(11))]
+    for tab in tabs:
+        tab.goto(fresh.url)
+    values = [tab.locator('[data-box="1"] [data-value="rms_v"]') for tab in tabs]
+    before = values[0].text_content() or ""
+    stop_s = time.monotonic() + 180
+    number = 10**6
+
+    def all_live() -> bool:
+        feeds = [tab.locator("#feed").text_content() for tab in tabs]
+        return set(feeds) == {"Live"} and before not in [value.text_content() for value in values]
+
+    while not all_live() and time.monotonic() < stop_s:
+        number += 1  # a PUB drops what nobody hears yet; a Box that says nothing while pages load is silent
+        now_ms = time.time_ns() // 1_000_000
+        fresh.publish(demo.measurement_of(demo.OUTLETS[0], now_ms, number, low_v=101.0))
+        first.wait_for_timeout(100)
+    assert all_live()
+    tabs[0].close()
+    demo.put_event(fresh.store, [demo.waveform_of(demo.OUTLETS[0], time.time_ns())], "another")
+    for tab in tabs[1:]:
+        tab.locator('#incidents li[data-incident="2"]').wait_for()
+    assert fresh.view.counters.snapshot()["clients_now"] == {"": 1}  # one stream for all of them
+
+
+def test_pages_are_compressed_and_the_feed_is_not(scene: demo.Scene) -> None:
+    asked = {"Accept-Encoding": "gzip"}
+    for path, encoding in (("/", "gzip"), ("/static/live.js", "gzip"), ("/live", None)):
+        with urllib.request.urlopen(
+            urllib.request.Request(scene.url + path, headers=asked), timeout=30
+        ) as got:
+            assert got.headers["Content-Encoding"] == encoding, path
+
+
+def test_a_new_incident_appears_on_every_open_page_without_a_reload(
+    fresh: demo.Scene, open_page: NewPage
+) -> None:
+    front, listing, shown = open_page(), open_page(), open_page()
+    front.goto(fresh.url)
+    listing.goto(fresh.url + "/incidents")
+    shown.goto(fresh.url + "/incidents/1")
+    for page in (front, listing, shown):
+        page.wait_for_function(CONNECTED)
+    page_changed = shown.locator("#changed")
+    assert page_changed.is_hidden()
+    waves = [demo.waveform_of(demo.OUTLETS[0], time.time_ns())]
+    demo.put_event(fresh.store, waves, "another")
+    first = fresh.store.incident(1)
+    assert first
+    finding = first.findings[0].finding
+    joined = replace(finding, box_id="4", residual_percent=89.0, residual_v=106.8)
+    put_findings(fresh.store, 1, [joined])
+    row = front.locator('#incidents li[data-incident="2"]')
+    row.wait_for()
+    assert "at Box 1" in (row.text_content() or "")
+    assert front.locator("#incidents li").first.get_attribute("data-incident") == "2"
+    listing.locator("#news").wait_for()
+    page_changed.wait_for()
+    front.get_by_text("at Boxes 1 and 4").wait_for()
+    row.locator("a").click()
+    assert "Sag to 85.2" in (front.locator("h1").text_content() or "")
+
+
+def test_steady_states_that_begin_together_are_one_row_of_an_open_page(
+    fresh: demo.Scene, open_page: NewPage
+) -> None:
+    page = open_page()
+    page.goto(fresh.url)
+    page.wait_for_function(CONNECTED)
+    first = fresh.store.incident(1)
+    assert first
+    now_ns = time.time_ns()
+    dip = first.findings[0].finding
+
+    def flickers(box_id: str, after_s: int) -> None:
+        """A second apart: too far for one incident, near enough for one row."""
+        no_level = {"residual_percent": None, "residual_v": None}
+        start_ns = now_ns + after_s * 10**9
+        lasting = {"start_ns": start_ns, "end_ns": start_ns + 10**9}
+        put_findings(fresh.store, 1, [replace(dip, kind="flicker", box_id=box_id, **no_level, **lasting)])
+
+    flickers("1", 0)
+    row = page.locator("#incidents li", has_text="Flicker")
+    row.wait_for()
+    assert row.locator("a").get_attribute("href") == "/incidents/2"
+    flickers("2", 1)
+    page.get_by_text("and 1 like it").wait_for()
+    flickers("4", 2)
+    page.get_by_text("and 2 like it").wait_for()
+    assert page.locator("#incidents li").count() == 2
+    live = row.inner_text(), row.locator("a").get_attribute("href")
+    page.goto(fresh.url)  # as the server makes it: it leads with the newest
+    assert "for 1.00" in row.inner_text() and "at Box 4 and 2 like it" in row.inner_text()
+    assert "at Box 1 and 2 like it" in live[0] and live[1] is not None and "class=flicker" in live[1]
+    row.locator("a").click()
+    page.wait_for_url("**/incidents?class=flicker&from=*")
+    page.get_by_text("3 incidents").wait_for()

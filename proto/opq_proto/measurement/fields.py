@@ -151,6 +151,8 @@ class ShownQuantity:
     """Colour of its line over time (`--series-<n>`); None: no line, and not in `/history`."""
     about: str
     """Second line of its figure on a Box's page; {volts} and {hertz} stand for the Box's nominal values."""
+    examples: tuple[float, ...]
+    """Its value in the documentation of REST, and those of `limits`."""
 
     @property
     def title(self) -> str:
@@ -201,7 +203,7 @@ QUANTITIES = (
         limits=("urms_min_v", "urms_max_v"), spoilt=False,
         shown=ShownQuantity(
             name="rms_v", words="Voltage", unit="V", rounded=3, digits=2, series=0,
-            limits=("rms_min_v", "rms_max_v"), about="rms, {volts} nominal",
+            limits=("rms_min_v", "rms_max_v"), about="rms, {volts} nominal", examples=(119.87, 119.7, 120.0),
         ),
         mqtt=MqttEntity(key="rms_v", topic="3s", words="Voltage", unit="V", device_class="voltage", digits=2),
     ),
@@ -209,7 +211,7 @@ QUANTITIES = (
         key="f", unit="Hz", words="frequency of 10/12 cycles", original="frequency", value="f_hz",
         shown=ShownQuantity(
             name="f_hz", words="Frequency", unit="Hz", rounded=4, digits=3, series=2,
-            about="{hertz} nominal",
+            about="{hertz} nominal", examples=(59.983,),
         ),
         mqtt=MqttEntity(
             key="f_hz", topic="10s", words="Frequency", unit="Hz", device_class="frequency", digits=4
@@ -220,7 +222,7 @@ QUANTITIES = (
         value="thd_ratio",
         shown=ShownQuantity(
             name="thd_percent", words="THD", unit="%", factor=100.0, rounded=3, digits=2, series=1,
-            about="total harmonic distortion",
+            about="total harmonic distortion", examples=(2.98,),
         ),
         mqtt=MqttEntity(
             key="thd", topic="3s", words="Total harmonic distortion", unit="%", percent=True, digits=2
@@ -231,7 +233,7 @@ QUANTITIES = (
         spoilt=False,
         shown=ShownQuantity(
             name="trans_v", words="Transients", unit="V", part="max", rounded=2, digits=1,
-            about="peak above 400\u202fHz",
+            about="peak above 400\u202fHz", examples=(1.6,),
         ),
     ),
     Quantity(
@@ -257,6 +259,13 @@ DRAWN_KEYS = {
     if each.shown and each.shown.series is not None
 }
 """Name in JSON -> key on the wire, and the factor of its values, of DRAWN."""
+SHOWN_EXAMPLES = {
+    name: value
+    for each in QUANTITIES
+    if (shown := each.shown) is not None
+    for name, value in zip((shown.name, *(shown.limits or ())), shown.examples, strict=True)
+}
+"""Name in JSON -> an example, of the quantities in View."""
 BY_KEY = {each.key: each for each in QUANTITIES}
 USUAL = tuple(each.key for each in QUANTITIES if each.original is not None)
 """The original's four, which each window has."""

@@ -1,13 +1,14 @@
 """Answers of `/api/v1` as frozen values. Unknown is None; fields that a newer View adds are ignored."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import TypeVar
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import OpqError
+from opq_proto.measurement.fields import DRAWN_KEYS
 
 R = TypeVar("R")
 Facts = Mapping[str, object]
@@ -49,14 +50,28 @@ class RemoteMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteTrendRow:
-    """(min, mean, max) of each metric over one row; None where not known."""
-
+class _TrendRow:
     start_ms: int
     coverage: float
-    rms_v: tuple[float, float, float] | None = None
-    f_hz: tuple[float, float, float] | None = None
-    thd_percent: tuple[float, float, float] | None = None
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> tuple[float, float, float] | None:
+            """`rms_v`, `f_hz` and the other quantities of `opq_proto.measurement.fields.DRAWN`."""
+
+
+if TYPE_CHECKING:
+    RemoteTrendRow = _TrendRow
+else:
+    RemoteTrendRow = make_dataclass(
+        "RemoteTrendRow",
+        [(name, tuple[float, float, float] | None, None) for name in DRAWN_KEYS],
+        bases=(_TrendRow,),
+        namespace={"__doc__": "(min, mean, max) of each quantity over one row; None where not known."},
+        frozen=True,
+        slots=True,
+    )
+    RemoteTrendRow.__module__ = __name__
 
 
 @dataclass(frozen=True, slots=True)

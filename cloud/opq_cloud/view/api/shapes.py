@@ -1,16 +1,19 @@
-"""The JSON of `/api/v1` for OpenAPI: fields, units, examples. docs/api.md describes the same in words."""
+"""The JSON of `/api/v1` for OpenAPI: fields, units, examples. docs/api.md describes the same in words.
 
-from typing import Any, Literal
+Quantities are those of the table of a Measurement (`opq_proto.measurement.fields`).
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_proto.measurement.fields import DRAWN_KEYS, SHOWN_EXAMPLES
 
 BOX_PATTERN = f"^{BOX_ID.pattern}$"
 NEWEST: dict[str, Any] = {
-    "box_id": "1", "timestamp_ms": 1795000000000, "rms_v": 119.87, "rms_min_v": 119.7, "rms_max_v": 120.0,
-    "f_hz": 59.983, "thd_percent": 2.98, "trans_v": 1.6, "window_ms": 1000.0, "uncertainty_ns": 1200000,
-    "source": "ntp", "flagged": 0,
+    "box_id": "1", "timestamp_ms": 1795000000000, **SHOWN_EXAMPLES, "window_ms": 1000.0,
+    "uncertainty_ns": 1200000, "source": "ntp", "flagged": 0,
 }  # fmt: skip
 BOX: dict[str, Any] = {
     "box_id": "1", "name": "Box 1, kitchen", "location": None, "region": None, "nominal_v": 120.0,
@@ -156,15 +159,21 @@ class WaveformShape(_Shape):
     counts: list[int]
 
 
-class TrendRowShape(_Shape):
-    """[min, mean, max] of each metric over one row."""
-
+class _TrendRow(_Shape):
     start_ms: int
     coverage: float
     flagged: int
-    rms_v: list[float] | None
-    f_hz: list[float] | None
-    thd_percent: list[float] | None
+
+
+if TYPE_CHECKING:
+    TrendRowShape = _TrendRow
+else:
+    TrendRowShape = create_model(
+        "TrendRowShape",
+        __base__=_TrendRow,
+        __doc__="[min, mean, max] of each metric over one row.",
+        **dict.fromkeys(DRAWN_KEYS, (list[float] | None, ...)),
+    )
 
 
 class TrendShape(_Shape):

@@ -10,10 +10,12 @@ import demo
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people, meteors_hash
 
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.store.records.accounts import BoxAccess, secret_hash
 from opq_cloud.store.records.keyed_documents import OriginalUser
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
 from opq_cloud.view.pages.account import notification_pages
+from opq_cloud.view.pages.shown.addresses import service_addresses
 from opq_cloud.view.web.passwords import hash_password
 from opq_cloud.view.web.sign_in import SignIn, original_rules
 from opq_cloud.view.web.visitors import SESSION_COOKIE
@@ -24,7 +26,8 @@ pytestmark = pytest.mark.usefixtures("cheap_argon2")
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, cheap_argon2: None) -> Iterator[demo.Scene]:
-    running = demo.Scene(tmp_path_factory.mktemp("notifications"), poll_s=5.0)
+    addresses = service_addresses(CloudConfig())
+    running = demo.Scene(tmp_path_factory.mktemp("notifications"), poll_s=5.0, addresses=addresses)
     with running:
         yield running
 
@@ -57,7 +60,7 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
     fields |= {"quiet_from": "22:00", "quiet_to": "07:00", "digest": "daily", "digest_at": "06:30"}
     browser.get(new)
     assert "(no mail server is set here yet)" in browser.text
-    assert "MQTT (no broker is set here yet)" in browser.text
+    assert "MQTT (no broker is set here yet)" in browser.text and "ntfy (telephone)</label>" in browser.text
     assert browser.post(f"{PAGE}/new", new, **fields, loud_severity="8", updates="on") == 303
     (rule,) = records(scene).rules(ids["ada"])
     assert browser.headers["location"] == f"{PAGE}/{rule.rule_id}"

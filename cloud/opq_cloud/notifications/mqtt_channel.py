@@ -11,9 +11,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.notifications import NotificationMqttSection
-from opq_cloud.notifications.webhook_channel import DeliveryRefusedError
-from opq_cloud.store.records.notifications import NotificationEntry, NotificationRule
+from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
+from opq_cloud.store.records.notifications import NotificationRule
 
 if TYPE_CHECKING:
     import paho.mqtt.client as paho
@@ -24,8 +25,8 @@ TIMEOUT_S = 10.0
 EVENT_TYPES = ("incident", "incident_changed", "health", "rule", "test")
 
 
-class MqttChannel:
-    """Publishes one message after the other; may be used from any thread."""
+class MqttChannel(SendingChannel):
+    """Publishes one message after the other."""
 
     def __init__(self, section: NotificationMqttSection) -> None:
         self._section = section
@@ -33,39 +34,27 @@ class MqttChannel:
         self._client: paho.Client | None = None
         self._discovered: dict[str, bytes] = {}
 
-    @property
-    def ready(self) -> bool:
-        """Whether the configuration names a broker."""
-        return bool(self._section.host)
-
-    def publish(self, entry: NotificationEntry, link: str) -> None:
-        """Publishes a notification; returns when the broker has acknowledged it.
-
-        Raises:
-            DeliveryRefusedError: no broker is set.
-            OSError: the broker is out of reach, refuses the connection or does not answer.
-        """
-        if not self.ready:
+    def deliver(self, delivery: Delivery) -> None:
+        """Publishes a notification; returns when the broker has acknowledged it."""
+        if not self._section.host:
             raise DeliveryRefusedError("no broker is set; an administrator sets it in [notifications.mqtt]")
+        entry = delivery.entries[0]
         payload = {
             "event_type": entry.kind,
             "id": entry.entry_id,
             "headline": entry.headline,
             "made_ms": entry.made_ms,
             **json.loads(entry.content),
-            "url": link,
+            "url": delivery.links[0],
         }
         topic = self._topic(entry.account_id, entry.rule_id)
         with self._lock:
             self._send(topic, json.dumps(payload).encode(), retain=False)
 
-    def discover(self, rules: Iterable[NotificationRule]) -> int:
-        """Announces new and renamed rules and withdraws deleted ones; returns the number of messages.
-
-        Raises OSError: the next call sends the rest.
-        """
-        if not (self.ready and self._section.discovery):
-            return 0
+    def announce(self, rules: Iterable[NotificationRule]) -> None:
+        """Announces new and renamed rules to Home Assistant, and withdraws deleted ones."""
+        if not (self._section.host and self._section.discovery):
+            return
         wanted = {each.rule_id: self._announcement(each) for each in rules}
         gone = {number: b"" for number in self._discovered if number not in wanted}
         changed = {number: text for number, text in wanted.items() if self._discovered.get(number) != text}
@@ -76,7 +65,6 @@ class MqttChannel:
                     self._discovered[number] = text
                 else:
                     del self._discovered[number]
-        return len(gone) + len(changed)
 
     def close(self) -> None:
         with self._lock:
@@ -162,3 +150,7 @@ class MqttChannel:
         if client is not None:
             client.disconnect()
             client.loop_stop()
+
+
+def made_channel(config: CloudConfig) -> MqttChannel:
+    return MqttChannel(config.notifications.mqtt)

@@ -11,20 +11,15 @@ import smtplib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from opq_cloud.core.mail_server import MailServer
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.notifications.messages import mail_of
-from opq_cloud.notifications.mqtt_channel import MqttChannel
-from opq_cloud.notifications.webhook_channel import DeliveryRefusedError, WebhookChannel
+from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
 from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
 from opq_cloud.store.records.seen import box_sight
 from opq_proto.errors import StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.backoff import doubling
-from opq_proto.kit.time_zone import zone_of
 
 log = logs.get(service="notifications")
 
@@ -43,34 +38,25 @@ Group = tuple[str, str, str]
 """Account, channel, rule."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendingChannels:
-    """The channels by which an outbox sends."""
-
-    mail: MailServer
-    webhook: WebhookChannel
-    mqtt: MqttChannel
-    view_url: str
-    """Start of the links, without a slash at the end."""
-
-
 class NotificationOutbox:
-    """Sends notifications; `send_due` is called from one thread.
+    """Sends notifications by `channels`, by name; `send_due` is called from one thread.
 
+    `view_url`: beginning of the links, without a slash at the end.
     Counters: `sent`, `failed`, `retried`, `dropped`, each by channel.
     """
 
     def __init__(
         self,
         people: AccountRecords,
-        channels: SendingChannels,
+        channels: Mapping[str, SendingChannel],
+        view_url: str,
         counters: ServiceCounters,
         claim_s: float,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._people = people
         self._records = NotificationRecords(people.documents)
-        self._channels = channels
+        self._channels, self._view_url = channels, view_url
         self._counters = counters
         self._claim_ms = round(claim_s * 1000)
         self._now_ms = now_ms
@@ -134,6 +120,7 @@ class NotificationOutbox:
 
     def _send(self, key: Group, entries: Sequence[NotificationEntry]) -> None:
         account_id, channel, rule_id = key
+        together = channel in self._channels and self._channels[channel].together
         account, rule = self._people.account(account_id), self._records.rule(rule_id)
         due = []
         for entry in entries:
@@ -144,11 +131,11 @@ class NotificationOutbox:
             claimed = self._records.claim(entry.entry_id, self._now_ms(), self._claim_ms)
             if claimed is not None:
                 due.append(claimed)
-                if channel != "mail":  # one at a time: a claim lasts only for one try
+                if not together:  # one at a time: a claim lasts only for one try
                     assert account is not None and rule is not None
                     if not self._try([claimed], account, rule):
                         return
-        if due and channel == "mail":
+        if due and together:
             assert account is not None and rule is not None
             self._try(due, account, rule)
 
@@ -185,34 +172,18 @@ class NotificationOutbox:
     def _deliver(
         self, entries: Sequence[NotificationEntry], account: Account, rule: NotificationRule
     ) -> None:
-        links = [self._link(entry) for entry in entries]
-        match rule.channel:
-            case "mail":
-                if not self._channels.mail.ready:
-                    raise DeliveryRefusedError(
-                        "no mail server is set; an administrator sets it in [view.mail]"
-                    )
-                message = mail_of(
-                    list(zip(entries, links, strict=True)),
-                    account.email,
-                    self._channels.mail.sender,
-                    zone_of(account.time_zone),
-                    f"{self._channels.view_url}/account/notifications",
-                )
-                self._channels.mail.deliver(message)
-            case "webhook":
-                self._channels.webhook.post(entries[0], rule.url, rule.secret, links[0])
-            case "mqtt":
-                self._channels.mqtt.publish(entries[0], links[0])
-            case other:
-                raise DeliveryRefusedError(f"there is no channel {other}")
+        channel = self._channels.get(rule.channel)
+        if channel is None:
+            raise DeliveryRefusedError(f"there is no channel {rule.channel}")
+        links, settings_url = list(map(self._link, entries)), f"{self._view_url}/account/notifications"
+        channel.deliver(Delivery(entries, links, account, rule, settings_url))
 
     def _link(self, entry: NotificationEntry) -> str:
         number = entry.subject.removeprefix("incident ")
         if number != entry.subject and number.isdigit():
-            return f"{self._channels.view_url}/incidents/{number}"
+            return f"{self._view_url}/incidents/{number}"
         if len(entry.box_ids) == 1:
-            return f"{self._channels.view_url}/boxes/{entry.box_ids[0]}"
+            return f"{self._view_url}/boxes/{entry.box_ids[0]}"
         return ""
 
     def _postpone(self, entries: Sequence[NotificationEntry], why: str) -> None:

@@ -2,26 +2,23 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 
 import zmq
 
 from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
-from opq_cloud.core.mail_server import MailServer
 from opq_cloud.core.service import CloudContext, CloudService, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.notifications.health_watch import HealthWatch
 from opq_cloud.notifications.incident_watch import TOPIC, IncidentWatch
-from opq_cloud.notifications.mqtt_channel import MqttChannel
-from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
+from opq_cloud.notifications.outbox import NotificationOutbox
 from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
-from opq_cloud.notifications.webhook_channel import WebhookChannel
+from opq_cloud.notifications.sending import SendingChannel, made_channels
 from opq_proto.errors import StoreError
 from opq_proto.kit import log as logs
-from opq_proto.kit.address_guard import AddressGuard
 from opq_proto.kit.http_server import HttpServer
 from opq_proto.kit.own_thread import OwnThread
 from opq_proto.kit.rate_limit import RateLimitedLog
@@ -29,8 +26,7 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 log = logs.get(service="notifications")
 
 EXPIRE_EVERY_S = 3600.0
-ALLOW_BY = "; an administrator may allow it by name in [notifications] private_hosts"
-DISCOVERY_AGAIN_S = 30.0
+ANNOUNCED_AGAIN_S = 30.0
 BUS_MESSAGES = 10_000
 """Messages that may wait on the bus; beyond that the newest are lost, but the store has their incidents."""
 
@@ -64,12 +60,11 @@ class Notifications:
         book = RuleBook(store.people, self.counters)
         view_url = self._config.view.public_url or f"http://{self._config.view.http_endpoint}"
         with ExitStack() as opened:
-            mqtt = opened.enter_context(closing(MqttChannel(section.mqtt)))
-            webhook = WebhookChannel(AddressGuard(section.private_hosts, advice=ALLOW_BY))
-            channels = SendingChannels(MailServer(self._config.view.mail), webhook, mqtt, view_url)
-            outbox = opened.enter_context(
-                closing(NotificationOutbox(store.people, channels, self.counters, section.claim_s))
-            )
+            channels = made_channels(self._config)
+            for each in channels.values():
+                opened.enter_context(closing(each))
+            outbox = NotificationOutbox(store.people, channels, view_url, self.counters, section.claim_s)
+            opened.enter_context(closing(outbox))
             rows = RowsEndpoint(store.people, book, self.counters)
             server = HttpServer("notifications", section.http_endpoint, rows.handler())
             server.start()
@@ -78,7 +73,7 @@ class Notifications:
             bus = self._bus(opened.enter_context(service_context()), opened)
             watch = IncidentWatch(store, book, self.counters)
             health = HealthWatch(f"http://{section.watched_endpoint}/", store, book, self.counters)
-            opened.enter_context(_PeerThread(health, mqtt, book, section.health_s, self.counters))
+            opened.enter_context(_PeerThread(health, channels, book, section.health_s, self.counters))
             if ready is not None:
                 ready.set()
             self._loop(stop, bus, watch, book, outbox)
@@ -133,7 +128,7 @@ class Notifications:
 
 
 class _PeerThread(OwnThread):
-    """Reads health and announces the rules to the MQTT broker.
+    """Reads health and announces the rules to the channels.
 
     So a peer that does not answer delays no incident; a request that hangs ends by its own time limit.
     """
@@ -143,14 +138,14 @@ class _PeerThread(OwnThread):
     def __init__(
         self,
         health: HealthWatch,
-        mqtt: MqttChannel,
+        channels: Mapping[str, SendingChannel],
         book: RuleBook,
         every_s: float,
         counters: ServiceCounters,
     ) -> None:
         super().__init__("notifications.beside")
         self._health = health
-        self._mqtt = mqtt
+        self._channels = channels
         self._book = book
         self._every_s = every_s
         self._counters = counters
@@ -158,20 +153,20 @@ class _PeerThread(OwnThread):
 
     def _run(self) -> None:
         health_s = time.monotonic() + self._every_s
-        discover_s = 0.0
+        announce_s = 0.0
         while not self._stop.wait(min(1.0, self._every_s)):
             try:
                 if time.monotonic() >= health_s:
                     health_s = time.monotonic() + self._every_s
                     self._health.check_health()
-                if self._mqtt.ready and time.monotonic() >= discover_s:
-                    self._mqtt.discover(
-                        each.rule for each in self._book.rules() if each.rule.channel == "mqtt"
-                    )
+                if time.monotonic() >= announce_s:
+                    rules = [each.rule for each in self._book.rules()]
+                    for name, channel in self._channels.items():
+                        channel.announce(rule for rule in rules if rule.channel == name)
             except StoreError:
                 self._counters.add("store_errors")
             except OSError as error:
-                discover_s = time.monotonic() + DISCOVERY_AGAIN_S
+                announce_s = time.monotonic() + ANNOUNCED_AGAIN_S
                 self._limited.warning("notifications.broker_away", why=str(error)[:200])
 
 

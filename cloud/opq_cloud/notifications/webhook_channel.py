@@ -13,12 +13,14 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.webhook_address import checked_url
+from opq_cloud.notifications.sending import Delivery, DeliveryRefusedError, SendingChannel
 from opq_cloud.store.records.notifications import NotificationEntry
-from opq_proto.errors import OpqError
 from opq_proto.kit.address_guard import AddressGuard, AddressRefusedError
 
 CONNECT_S = 10.0
@@ -28,10 +30,7 @@ RETRY_FROM_STATUS = 500
 RETRY_STATUSES = frozenset({408, 425, 429})
 """Answers after which the request is tried again, in addition to those from RETRY_FROM_STATUS on."""
 SIGNATURE = "Opq-Signature"
-
-
-class DeliveryRefusedError(OpqError):
-    """The notification cannot be delivered; another try would fail too."""
+ALLOW_BY = "; an administrator may allow it by name in [notifications] private_hosts"
 
 
 def signature(secret: str, at_s: int, body: bytes) -> str:
@@ -47,44 +46,52 @@ def webhook_body(entry: NotificationEntry, sent_ms: int, url: str) -> bytes:
     return json.dumps({**fixed, **json.loads(entry.content), "url": url}).encode()
 
 
-class WebhookChannel:
-    """Posts notifications; may be used from any thread."""
+class WebhookChannel(SendingChannel):
+    """Posts to the address of the rule."""
 
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
 
-    def post(self, entry: NotificationEntry, to: str, secret: str, link: str) -> None:
-        """Posts one notification; returns when the receiver has accepted it.
+    def deliver(self, delivery: Delivery) -> None:
+        now_s, rule = time.time(), delivery.rule
+        body = webhook_body(delivery.entries[0], int(now_s * 1000), delivery.links[0])
+        post_body(self._guard, rule.url, body, {SIGNATURE: signature(rule.secret, int(now_s), body)})
 
-        Raises:
-            DeliveryRefusedError: the receiver refuses it for good, or its address is not allowed.
-            OSError: the receiver is out of reach, or its answer allows another try.
-        """
-        now_s = time.time()
-        body = webhook_body(entry, int(now_s * 1000), link)
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "opq-notifications",
-            "Connection": "close",
-            SIGNATURE: signature(secret, int(now_s), body),
-        }
-        parts = urlsplit(to)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        with closing(opened(self._guard, to, CONNECT_S)) as connection:
-            cut = threading.Timer(WHOLE_S, _cut, (connection.sock,))
-            cut.daemon = True
-            cut.start()
-            try:
-                connection.request("POST", target, body, headers)
-                status = connection.getresponse().status
-            except http.client.HTTPException as error:
-                raise ConnectionError(f"the answer is not HTTP: {type(error).__name__}") from error
-            finally:
-                cut.cancel()
-        if status in RETRY_STATUSES or status >= RETRY_FROM_STATUS:
-            raise ConnectionError(f"answered {status}")
-        if not 200 <= status < 300:
-            raise DeliveryRefusedError(f"answered {status}")
+
+def made_channel(config: CloudConfig) -> WebhookChannel:
+    return WebhookChannel(guard_of(config))
+
+
+def guard_of(config: CloudConfig) -> AddressGuard:
+    """Returns what refuses private addresses that the configuration does not allow."""
+    return AddressGuard(config.notifications.private_hosts, advice=ALLOW_BY)
+
+
+def post_body(guard: AddressGuard, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    """Posts JSON; returns when the receiver has accepted it.
+
+    Raises:
+        DeliveryRefusedError: the receiver refuses it for good, or its address is not allowed.
+        OSError: the receiver is out of reach, or its answer allows another try.
+    """
+    usual = {"Content-Type": "application/json", "User-Agent": "opq-notifications", "Connection": "close"}
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    with closing(opened(guard, url, CONNECT_S)) as connection:
+        cut = threading.Timer(WHOLE_S, _cut, (connection.sock,))
+        cut.daemon = True
+        cut.start()
+        try:
+            connection.request("POST", target, body, {**usual, **headers})
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"the answer is not HTTP: {type(error).__name__}") from error
+        finally:
+            cut.cancel()
+    if status in RETRY_STATUSES or status >= RETRY_FROM_STATUS:
+        raise ConnectionError(f"answered {status}")
+    if not 200 <= status < 300:
+        raise DeliveryRefusedError(f"answered {status}")
 
 
 def opened(guard: AddressGuard, url: str, timeout_s: float) -> http.client.HTTPConnection:

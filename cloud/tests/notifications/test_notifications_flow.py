@@ -23,19 +23,19 @@ from notification_scene import (
 )
 from waiting import wait_for
 
-from opq_cloud.core.mail_server import MailServer
+from opq_cloud.core.notification_channels import CHANNELS
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.notifications import NotificationMqttSection
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.settings.notifications import NotificationMqttSection, NotificationsSection
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.notifications.incident_watch import IncidentWatch
-from opq_cloud.notifications.mqtt_channel import MqttChannel
-from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
+from opq_cloud.notifications.outbox import NotificationOutbox
 from opq_cloud.notifications.rule_book import RuleBook
-from opq_cloud.notifications.webhook_channel import SIGNATURE, WebhookChannel, signature
+from opq_cloud.notifications.sending import made_channels
+from opq_cloud.notifications.webhook_channel import SIGNATURE, signature
 from opq_cloud.store import open_store
 from opq_cloud.store.records.notifications import NotificationEntry
 from opq_proto.errors import StoreError
-from opq_proto.kit.address_guard import AddressGuard
 
 SECOND_NS = 10**9
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "notifications.md"
@@ -203,10 +203,36 @@ def outbox_of(
     scene: NotificationScene, now_ms: int = 1_000_000
 ) -> tuple[NotificationOutbox, ServiceCounters]:
     counters = ServiceCounters()
-    webhook = WebhookChannel(AddressGuard(("127.0.0.1",)))
-    mqtt = MqttChannel(NotificationMqttSection())
-    channels = SendingChannels(MailServer(MailSection()), webhook, mqtt, "https://pq.example.org")
-    return NotificationOutbox(scene.store.people, channels, counters, 60.0, lambda: now_ms), counters
+    channels = made_channels(CloudConfig(notifications=NotificationsSection(private_hosts=("127.0.0.1",))))
+    people, view_url = scene.store.people, "https://pq.example.org"
+    return NotificationOutbox(people, channels, view_url, counters, 60.0, lambda: now_ms), counters
+
+
+@pytest.mark.parametrize(("level", "priority"), [(0, 3), (1, 4), (2, 5), (3, 5)])
+def test_ntfy_gets_topic_text_priority_and_link(
+    tmp_path: Path, hook: HookReceiver, level: int, priority: int
+) -> None:
+    """The form that ntfy documents as "Publish as JSON"; letters beyond ASCII arrive."""
+    with notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", "admin")
+        url = hook.url.replace("/hook?from=opq", "/alarms/opq?auth=x")
+        rule = scene.add_rule(ada, "ntfy", url=url)
+        outbox, counters = outbox_of(scene)
+        waiting = replace(entry_of(rule.rule_id, ada), channel="ntfy", subject="incident 12")
+        scene.records.add_entry(replace(waiting, headline="Sag · Kūhiō", level=level))
+        outbox.send_due(scene.records.unsent())
+        wait_for(lambda: outbox.sending == 0)
+        (line,) = scene.records.entries(ada)
+    assert (line.state, line.why, counters.of("sent", "ntfy")) == ("sent", "", 1)
+    assert [path for path, _, _ in hook.requests] == ["/alarms/?auth=x"]
+    assert hook.bodies == [
+        {"topic": "opq", "title": rule.name, "message": "Sag · Kūhiō", "priority": priority,
+         "click": "https://pq.example.org/incidents/12"}
+    ]  # fmt: skip
+
+
+def test_each_channel_is_made_by_its_module() -> None:
+    assert list(made_channels(CloudConfig())) == list(CHANNELS)
 
 
 def test_what_was_claimed_by_a_process_that_died_is_sent_once_after_its_claim(

@@ -68,7 +68,7 @@ def page_router(parts: PageParts) -> APIRouter:
             mailer=services.mailer,
             keys=services.keys,
             render=render,
-            mqtt_ready=bool(services.addresses.mqtt_broker),
+            unset_channels=services.addresses.unset_channels,
         )
         for made in (
             EntryPages(accounts, FormPlaces(services.counters)),

@@ -34,8 +34,8 @@ class AccountContext:
     mailer: Mailer
     keys: KeyFolder | None
     render: PageMaker
-    mqtt_ready: bool = False
-    """Whether notifications have an MQTT broker."""
+    unset_channels: frozenset[str] = frozenset()
+    """Channels of notifications for which nothing is configured."""
 
     @property
     def people(self) -> AccountRecords:

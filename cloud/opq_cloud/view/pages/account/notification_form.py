@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from opq_cloud.core.notification_channels import CHANNELS
 from opq_cloud.core.webhook_address import checked_url
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule, wall_time
@@ -23,7 +24,6 @@ ABOUT_WORDS = {
     "health": "Services that are not well",
     "stream_rule": "Rows of stream rules",
 }
-CHANNEL_WORDS = {"mail": "Mail", "webhook": "Webhook", "mqtt": "MQTT"}
 SCOPE_WORDS = {
     "local": "Local",
     "feeder": "One feeder",
@@ -60,8 +60,9 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
     """The rule that the form describes, and its problems. Raises HTTPException 400 for a text too long."""
     problems: list[str] = []
     channel, digest = form.text("channel"), form.text("digest") or "none"
-    if channel not in CHANNEL_WORDS:
-        problems.append(f"{channel or 'Nothing'} is not a way to send; there are {', '.join(CHANNEL_WORDS)}.")
+    by = CHANNELS.get(channel)
+    if by is None:
+        problems.append(f"{channel or 'Nothing'} is not a way to send; there are {', '.join(CHANNELS)}.")
     if digest not in DIGEST_WORDS:
         problems.append(f"{digest} is not a digest; there are {', '.join(DIGEST_WORDS)}.")
     box_ids = tuple(dict.fromkeys(form.text("box_ids", 1000).replace(",", " ").split()))
@@ -69,7 +70,8 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
     if unseen or len(box_ids) > MAX_BOXES:
         problems.append(f"You see no Box {unseen[0]}." if unseen else f"{MAX_BOXES} Boxes at most.")
     url = form.text("url", 1000)
-    if channel == "webhook":
+    takes_url, signed = by is not None and by.takes_url, by is not None and by.signed
+    if takes_url:
         try:
             checked_url(url)
         except ValueError as error:
@@ -103,8 +105,8 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
         quiet_from=quiet_from,
         quiet_to=quiet_to,
         loud_severity=_number(loud, "Severity", 0, 10, problems) if loud else None,
-        url=url if channel == "webhook" else "",
-        secret=(was.secret or secrets.token_urlsafe(32)) if channel == "webhook" else "",
+        url=url if takes_url else "",
+        secret=(was.secret or secrets.token_urlsafe(32)) if signed else "",
     )
     return rule, problems
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.core.notification_channels import CHANNELS
 from opq_cloud.store.records.notifications import (
     MAX_RULES,
     UNSENT,
@@ -20,7 +21,6 @@ from opq_cloud.store.records.notifications import (
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.account.account_pages import DAY_S, MAX_TOKENS, TOKEN_DAYS, own_account
 from opq_cloud.view.pages.account.notification_form import (
-    CHANNEL_WORDS,
     DIGEST_WORDS,
     SCOPE_WORDS,
     STATE_WORDS,
@@ -83,17 +83,12 @@ class NotificationPages:
             rules=[(each, rule_words(each)) for each in self._records.rules(account.account_id)],
             lines=self._records.entries(account.account_id, LINES_SHOWN),
             about_words=may_be_about(visitor),
-            channel_words=CHANNEL_WORDS,
+            channels=CHANNELS,
             state_words=STATE_WORDS,
-            missing_words=self._missing_words(),
+            unset=self._context.unset_channels,
             tokens=self._context.people.tickets("notify", account.account_id),
             token_days=TOKEN_DAYS,
         )
-
-    def _missing_words(self) -> dict[str, str]:
-        """Channel -> what it lacks here; complete channels are left out."""
-        lacks = {} if self._context.mailer.ready else {"mail": "no mail server is set here yet"}
-        return lacks | ({} if self._context.mqtt_ready else {"mqtt": "no broker is set here yet"})
 
     # Rules
     def new_page(self, about: str = "incident") -> Response:
@@ -117,11 +112,11 @@ class NotificationPages:
             problem=" ".join(problems or ()),
             account=own_account(VISITOR.get()),
             about_words=may_be_about(VISITOR.get()),
-            channel_words=CHANNEL_WORDS,
+            channels=CHANNELS,
             digest_words=DIGEST_WORDS,
             class_words=class_choices(),
             scope_words=SCOPE_WORDS,
-            missing_words=self._missing_words(),
+            unset=self._context.unset_channels,
         )
 
     def add(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -135,7 +130,7 @@ class NotificationPages:
         self._records.put_rule(rule)
         added = rule_values(rule)
         self._context.note(visitor, "added a notification rule", account.account_id, after=added)
-        return see_other(f"{PAGE}/{rule.rule_id}" if rule.channel == "webhook" else PAGE)
+        return see_other(f"{PAGE}/{rule.rule_id}" if CHANNELS[rule.channel].signed else PAGE)
 
     def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         before = self._own(request.path_params["rule_id"])

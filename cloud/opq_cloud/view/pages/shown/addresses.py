@@ -7,6 +7,7 @@ matter.
 from dataclasses import dataclass
 from pathlib import Path
 
+from opq_cloud.core.notification_channels import CHANNELS
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.view.pages.shown.rule_engine import EngineAddress
 from opq_proto.kit.http_server import url_of
@@ -31,8 +32,8 @@ class ServiceAddresses:
     answers: str = ""
     engines: tuple[EngineAddress, ...] = ()
     """Rule engines, by name."""
-    mqtt_broker: str = ""
-    """The host of the broker that receives notifications; empty where none is configured."""
+    unset_channels: frozenset[str] = frozenset()
+    """Channels of notifications for which nothing is configured (`core/notification_channels.py`)."""
     folder: Path | None = None
     """The folder of the embedded store; None where the store is not a folder of this machine."""
 
@@ -54,7 +55,7 @@ def service_addresses(config: CloudConfig) -> ServiceAddresses:
         commands=reachable(config.acquisition_broker.request_endpoint),
         answers=reachable(config.acquisition_broker.answer_endpoint),
         engines=tuple(named) or (own,),
-        mqtt_broker=config.notifications.mqtt.host or "",
+        unset_channels=frozenset(name for name, each in CHANNELS.items() if not each.is_set(config)),
         folder=None if config.store.mongo_uri else folder,
     )
 

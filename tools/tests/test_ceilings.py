@@ -13,7 +13,6 @@ PUT_TOGETHER = {
     "cloud/opq_cloud/makai/event_service.py",
     "cloud/opq_cloud/makai/triggering_service.py",
     "cloud/opq_cloud/mauka/service.py",
-    "cloud/opq_cloud/notifications/service.py",
     "cloud/opq_cloud/view/pages/routes.py",
     "gateway/opq_gateway/gateway.py",
     "gateway/opq_gateway/measuring/measuring.py",

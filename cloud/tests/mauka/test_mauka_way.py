@@ -1,10 +1,10 @@
 """The way of an event in docs/mauka-running.md is the one that an event takes, without a step back."""
 
 import re
-import threading
 from pathlib import Path
 
 from sag_events import put_events
+from way_tracer import WayTracer
 
 import opq_cloud
 from opq_cloud.core.settings.mauka import MaukaSection
@@ -24,30 +24,22 @@ def test_an_event_passes_each_file_of_the_page_once_and_in_this_order(
 ):
     stays = STAY.findall(PAGE.read_text())
     assert len(stays) <= 15 and len(set(stays)) == len(stays)
-    wanted, passed = {(str(CLOUD / path), name): (path, name) for path, name in stays}, []
-
-    def note(frame, what, _):
-        if what == "call" and (stay := wanted.get((frame.f_code.co_filename, frame.f_code.co_name))):
-            passed.append(stay)
-
+    trace = WayTracer(CLOUD, only=stays)
     monkeypatch.setattr(waiting_events, "ANNOUNCED_NS", 60 * 10**9)  # it is not found in the store meanwhile
     store, endpoint = open_store(None, tmp_path), free_endpoint()
     events = wire.bound_publisher(endpoint)
     runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([("rms_voltage", {})]))
-    threading.setprofile(note)
-    try:
+    with trace:
         running.start(runner)
         running.start(EventBridge(MaukaSection(event_endpoint=endpoint, bus_sub_endpoint=bus.sub)))
-    finally:
-        threading.setprofile(None)
     wire.joined(events)
     assert until(lambda: not runner.flow.waiting._first_poll)
-    del passed[:]
+    trace.clear()
     put_events(store, 1)
     events.send_multipart([b"instance", b"1"])
     assert until(lambda: store.event_record(1).analysed)
     running.end()
     running.threads.clear()
     assert len(store.incidents()) == 1
-    assert passed == stays
+    assert trace.calls == stays
     store.close()

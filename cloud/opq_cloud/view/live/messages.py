@@ -16,7 +16,7 @@ LARGEST_ID = 2**31 - 1
 """The highest number of an event or incident."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LiveMessage:
     """One server-sent event; `event_id` only where a client may request what followed it."""
 
@@ -32,8 +32,7 @@ class LiveMessage:
 
     def __post_init__(self) -> None:
         head = f"id: {self.event_id}\n" if self.event_id else ""
-        wire = f"{head}event: {self.event}\ndata: {self.data}\n\n".encode()
-        object.__setattr__(self, "wire", wire)
+        self.wire = f"{head}event: {self.event}\ndata: {self.data}\n\n".encode()
 
 
 def newest_json(measurement: Measurement) -> dict[str, object]:

@@ -24,11 +24,11 @@ FEWEST_REGIONAL = 3
 NEAR_PERCENT, LIMIT_PERCENT = 5.0, 10.0
 """Percent off nominal; 10 % is the limit of EN 50160:2010, 4.2.2 for the supply voltage."""
 TONES = {
-    "normal": "within 5 % of nominal",
-    "low": "5 to 10 % below nominal",
-    "high": "5 to 10 % above nominal",
-    "too-low": "more than 10 % below nominal",
-    "too-high": "more than 10 % above nominal",
+    "normal": f"within {NEAR_PERCENT:g} % of nominal",
+    "low": f"{NEAR_PERCENT:g} to {LIMIT_PERCENT:g} % below nominal",
+    "high": f"{NEAR_PERCENT:g} to {LIMIT_PERCENT:g} % above nominal",
+    "too-low": f"more than {LIMIT_PERCENT:g} % below nominal",
+    "too-high": f"more than {LIMIT_PERCENT:g} % above nominal",
     "silent": "silent",
 }
 """Roughly by rising importance; silence is last, as the most important state of a Box."""
@@ -94,15 +94,18 @@ def state_of(tone: str, reporting: int, u_percent: float | None) -> str:
     return "too few report for a figure" if reporting and u_percent is None else TONES[tone]
 
 
+def tone_ranks(u_percent: Floats) -> Whole:
+    """Returns the tone of each voltage as its index in BY_LOUDNESS; that of silence where it is NaN."""
+    off = np.abs(u_percent - 100.0)
+    low = np.where(off <= LIMIT_PERCENT, LOUDEST["low"], LOUDEST["too-low"])
+    high = np.where(off <= LIMIT_PERCENT, LOUDEST["high"], LOUDEST["too-high"])
+    tones = np.where(off <= NEAR_PERCENT, LOUDEST["normal"], np.where(u_percent < 100.0, low, high))
+    return np.where(np.isnan(u_percent), LOUDEST["silent"], tones).astype(np.int64)
+
+
 def tone_of(u_percent: float | None) -> str:
     """The tone of a voltage, a key of TONES."""
-    if u_percent is None:
-        return "silent"
-    off = u_percent - 100.0
-    if abs(off) <= NEAR_PERCENT:
-        return "normal"
-    side = "low" if off < 0 else "high"
-    return side if abs(off) <= LIMIT_PERCENT else f"too-{side}"
+    return BY_LOUDNESS[int(tone_ranks(np.array([u_percent], np.float64))[0])]  # None becomes NaN
 
 
 def countable(boxes: Iterable[BoxNow]) -> list[BoxNow]:
@@ -185,11 +188,7 @@ class BoxesNow:
     @cached_property
     def loudness(self) -> Whole:
         """(boxes,) index of the Box's tone in BY_LOUDNESS."""
-        off = np.abs(self.u_percent - 100.0)
-        low = np.where(off <= LIMIT_PERCENT, LOUDEST["low"], LOUDEST["too-low"])
-        high = np.where(off <= LIMIT_PERCENT, LOUDEST["high"], LOUDEST["too-high"])
-        tones = np.where(off <= NEAR_PERCENT, LOUDEST["normal"], np.where(self.u_percent < 100.0, low, high))
-        return np.where(self.silent | np.isnan(self.u_percent), LOUDEST["silent"], tones).astype(np.int64)
+        return np.where(self.silent, LOUDEST["silent"], tone_ranks(self.u_percent))
 
 
 Boxes = BoxesNow | Sequence[BoxNow]

@@ -23,7 +23,7 @@ from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyFolder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ViewServices:
     """One per View."""
 
@@ -44,11 +44,10 @@ class ViewServices:
     examiner: RecordingExaminer = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "registry", RegistryReader(self.store))
-        shares = AvailabilityReader(self.store, self.now_ns, recent=self.hub.recent)
-        object.__setattr__(self, "availability", shares)
-        object.__setattr__(self, "firmware", FirmwareJobs(self.addresses, self.store))
-        object.__setattr__(self, "examiner", RecordingExaminer())
+        self.registry = RegistryReader(self.store)
+        self.availability = AvailabilityReader(self.store, self.now_ns, recent=self.hub.recent)
+        self.firmware = FirmwareJobs(self.addresses, self.store)
+        self.examiner = RecordingExaminer()
 
     @property
     def visitor(self) -> Visitor:

@@ -1,7 +1,6 @@
 """What every page and every answer of the API reads, as its visitor may see it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from fastapi import HTTPException
 
@@ -14,7 +13,7 @@ from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.pages.shown.availability import BoxAvailability
 from opq_cloud.view.pages.shown.charts import Bucket, BucketCache
 from opq_cloud.view.pages.shown.registry import BOX_ID, natural_order
-from opq_cloud.view.pages.shown.seen import SeenHub, SeenLists, SeenStore, seen_lists
+from opq_cloud.view.pages.shown.seen import SeenHub, SeenStore, seen_lists
 from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_cloud.view.web.visitors import Visitor
@@ -26,17 +25,12 @@ NO_BOX = "No Box with this id is known."
 UNSEEN_BOX = "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
 
 
-@dataclass(frozen=True, slots=True)
 class VisitorContext:
     """The store, the live data and the Boxes as the visitor of the present request may see them."""
 
-    _services: ViewServices
-    _charts: BucketCache = field(init=False)
-    _seen: SeenLists = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_charts", BucketCache(self._services.store))
-        object.__setattr__(self, "_seen", seen_lists())
+    def __init__(self, services: ViewServices) -> None:
+        self._services = services
+        self._charts, self._seen = BucketCache(services.store), seen_lists()
 
     @property
     def visitor(self) -> Visitor:

@@ -27,7 +27,7 @@ Rotation = Literal["abc", "acb"]
 ComplexArray = NDArray[np.complex128]
 
 TURN: Final = cmath.exp(2j * math.pi / 3)
-FAINT = 0.05
+LEAST_POSITIVE_SHARE = 0.05
 """Positive sequence, as a share of the phases' rms, below which no rotating system is recognised."""
 ROW = 64
 """Samples in a row of `_turned_sum`, about the square root of a window's length."""
@@ -112,7 +112,7 @@ def unbalance(phasors: ComplexArray, start_ns: int = 0, end_ns: int = 0) -> Unba
     zero, forward, backward = np.abs(symmetrical_components(phasors)).tolist()
     positive, negative = max(forward, backward), min(forward, backward)
     level = float(np.sqrt(np.mean(np.abs(phasors) ** 2)))
-    if not positive > FAINT * level:  # also NaN
+    if not positive > LEAST_POSITIVE_SHARE * level:  # also NaN
         return Unbalance(start_ns, end_ns, math.nan, math.nan, None, positive, negative, zero)
     rotation: Rotation = "abc" if forward >= backward else "acb"
     u2, u0 = 100 * negative / positive, 100 * zero / positive

@@ -19,8 +19,8 @@ from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.pieces import Pieces
 from opq_measure.waveform.steady import FREE_CYCLES, Steady
 
-FAINT = 0.1
-"""Share of the largest wave below which a piece shows no frequency."""
+FAINT_SHARE = 0.1
+"""A piece whose wave is below this share of the largest shows no frequency."""
 ENOUGH_CYCLES, LEAST_CYCLES = 3.0, 2.0
 """With so many cycles beside the levels, what lies within them is not used."""
 
@@ -117,7 +117,7 @@ def frequency_of(waves: Sequence[Steady]) -> tuple[float, float] | None:
     free = [
         each
         for each in waves
-        if each.amplitude > FAINT * largest
+        if each.amplitude > FAINT_SHARE * largest
         and (each.stop - each.start) * each.hz >= FREE_CYCLES * each.rate_hz
     ]
     if not free:

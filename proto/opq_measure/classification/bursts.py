@@ -22,6 +22,7 @@ from opq_measure.waveform.oscillation import Oscillation, oscillation
 from opq_measure.waveform.pulse import MIN_HALF_WAVES, lobes_of
 
 WINDOWS_S = (0.0003, 0.001, 0.005)
+"""A burst is searched with windows of these lengths: an impulse, a ringing, a longer one."""
 STANDS_OUT = 5.0
 """Scatters of the mean power of noise over a window: by chance in one of 10^5 records."""
 ENDS = 2.5
@@ -41,9 +42,11 @@ MAINS_CYCLES = 0.3
 PARTLY = 0.6
 """Of a half wave that is cut where the ringing begins or fades."""
 LOBE_SIGMAS = 4.0
+"""A half wave of a burst stands out of the noise by so many sigma."""
 HIDDEN_S, HIDDEN_UNKNOWNS = 0.01, 25.0
 """Noise may hide all of a ringing but its first half wave: length in which the rest is searched."""
 MOST_ONSETS = 3
+"""So many samples are tried as its beginning."""
 UNKNOWNS = 10.0
 """Energy in sigma^2 by which a ringing has to explain more than an impulse: it has more unknowns."""
 DECAYS_S = np.geomspace(5e-5, 2e-3, 8)

@@ -23,6 +23,7 @@ CHANCE = 0.01
 ODDS_ALONE, ODDS_LASTING, ODDS_SUDDEN, ODDS_AT_EDGE = 1 / 3, 1 / 10, 1 / 100, 1 / 16
 """Of one class of faint disturbances against nothing, before the signal is seen."""
 SIZES = 10.0
+"""A size is as likely to be anywhere within this ratio: what is found by chance competes with all of it."""
 LEVEL_SIGMAS = 2.0
 """A level of noise measured in few bins counts as higher than expected only beyond so much of its scatter."""
 ALONE_FROM_PU = 0.05

@@ -19,11 +19,13 @@ from opq_measure.flicker.lamps import lamp_for
 from opq_measure.signal import BoolArray, FloatArray
 
 MIN_S = 1.0
+"""A shorter record shows no flicker of its envelope."""
 MIN_PLACED_S = 5.0
 """In a shorter stretch, flicker is taken to last from end to end."""
 MIN_PERIODS = 3.0
 """Least number of periods of a line in the envelope: a slower swing may be a step or a ramp."""
 SLOWEST_HZ = 1.5
+"""Slower swings of the envelope are changes of the level."""
 MIN_MEDIAN = 0.5
 """Least median of the swing over its rms: 1 for a sine, 0.67 for noise, little for one dip in calm."""
 HIGHEST_HZ_SHARE, QUIET_HZ_SHARE = 0.8, 0.45

@@ -16,11 +16,13 @@ from opq_measure.signal import BoolArray, FloatArray, IndexArray
 SIDE_CYCLES = 6
 """Cycles that are fitted on each side."""
 MIN_CYCLES = 4
+"""Each side of a jump has at least so many usable cycles."""
 SMEARED_CYCLES = 1
 """Cycles left out on either side of a jump, as the tracker's window covers both sides."""
 ACROSS_CYCLES = 12
 """Cycles fitted on each side of a dip: the further apart the sides are, the more of them show the slope."""
 SIGMAS = 6.0
+"""A jump stands out of the scatter of its cycles by so many sigma."""
 
 
 @dataclass(frozen=True, slots=True)

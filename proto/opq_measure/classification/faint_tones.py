@@ -17,7 +17,9 @@ import numpy as np
 from opq_measure.signal import BoolArray, FloatArray
 
 MIN_HZ, MAX_HZ = 20.0, 3000.0
+"""A tone is searched between these frequencies."""
 CHANCE = 1e-5
+"""Noise alone shows such a tone in this share of records."""
 AROUND_HZ = 300.0
 """Range around a line whose median gives its noise."""
 POWER_S, HOP_S = 0.08, 0.02
@@ -35,6 +37,7 @@ KEYED = 0.35
 MIN_ON_SHARE = 0.25
 """Least share of the time that a telegram is on."""
 MIN_S = 0.3
+"""A shorter record is not searched."""
 MIN_SHARE = 0.2
 """Share of a signal that has to be usable, as beside a long dip: some tenths of a second show a line."""
 BETWEEN = 0.6

@@ -41,21 +41,22 @@ CYCLES_BEFORE = 9
 LINE_FIGURES = {"mains_signalling": "signal_percent", "interharmonics": "interharmonic_percent"}
 """Class of a line that is found in the whole signal, where its beginning may be -> the figure of its size.
 Notches of the mean cycle are another class of which that is so, and flicker is one, as the meter settles."""
-FAINT = 0.3
-"""Share of a line that is left in the wave before its beginning at most."""
-SWINGS_FIRST = 0.1
-"""Least share of the largest swing of a cycle or two that flicker has in its first half cycle."""
+LEFT_BEFORE_SHARE = 0.3
+"""The wave before the beginning of a line has at most this share of it."""
+FIRST_SWING_SHARE = 0.1
+"""The first half cycle of flicker has at least this share of the largest swing of a cycle or two."""
 UNSTEADY, PASSES_CYCLES, MAX_BEGINNINGS = 2.0, 2, 3
 """Flicker leaves this many times as much of a fitted wave as before it; cycles in which something shorter,
 as a ringing, passes; beginnings that are tried at most."""
 STEADIER = 4.0
 """The range of Urms(1/2) during flicker over that before it, at least; a line's beat swings all the time."""
-CLEARER, SIDE_CYCLES = 0.5, 4
+CLEARER_SHARE, SIDE_CYCLES = 0.5, 4
 """The wave before notches has at most this share of the distortion of that after; cycles on each side."""
 MEAN_HALF_CYCLES, FIT_HALF_CYCLES = 10, 7
 """Half cycles whose mean frequency shows where the limit is passed, and that a cubic is fitted to on either
 side of this place."""
 NEARLY_REAL = 1e-6
+"""A root of the cubic counts as real below this imaginary part: rounding."""
 
 
 def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits) -> Found:
@@ -73,8 +74,9 @@ def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits)
     if found.open_at_start:
         span = CYCLES_BEFORE * signal.cycle, found.end_sample
         if found.kind in LINE_FIGURES:
-            most_rest_v = FAINT * found.figures[LINE_FIGURES[found.kind]] / 100 * signal.usual_rms_v
-    abrupt = SWINGS_FIRST if found.kind == "flicker" else ABRUPT
+            line_percent = found.figures[LINE_FIGURES[found.kind]]
+            most_rest_v = LEFT_BEFORE_SHARE * line_percent / 100 * signal.usual_rms_v
+    abrupt = FIRST_SWING_SHARE if found.kind == "flicker" else ABRUPT
     hz = _hz_before(signal, span[0])
     at = None if hz is None else departure_in(signal.volts, found.rate_hz, hz, *span, most_rest_v, abrupt)
     if found.kind == "flicker" and hz is not None:
@@ -101,7 +103,7 @@ def _unsteady_from(at: float, found: Occurrence, signal: MeasuredSignal, hz: flo
         if late.rest > most_rest_v:
             break
         first = behind + size + signal.cycle
-        later = departure_in(signal.volts, rates, hz, first, found.end_sample, most_rest_v, SWINGS_FIRST)
+        later = departure_in(signal.volts, rates, hz, first, found.end_sample, most_rest_v, FIRST_SWING_SHARE)
         if later is None:
             break
         at = later
@@ -138,7 +140,7 @@ def _is_clearer_before(signal: MeasuredSignal, at: float, hz: float | None) -> b
     first, second = (
         math.hypot(each.thd, math.sqrt(2) * each.rest / each.amplitude) for each in (early, late)
     )
-    return first <= CLEARER * second
+    return first <= CLEARER_SHARE * second
 
 
 def _from_passing(found: Occurrence, signal: MeasuredSignal, limit_percent: float) -> Occurrence:

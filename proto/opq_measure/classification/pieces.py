@@ -36,7 +36,9 @@ and a millisecond is left out, in which a sampler's filter rings."""
 REFINES_CYCLES = 1.2
 """The edge lies so near to where Urms(1/2) passes the limit."""
 FIRST_ORDERS = 7
+"""The first fit of a piece has harmonics up to this order: it is short."""
 TRIMS, TRIM_CYCLES, TRIMMED_CYCLES = 3, 3.0, 2.0
+"""The ends of a piece are trimmed so often, by so many cycles at most; at least so many are left."""
 OWN_CYCLES = 2.0
 """A shorter piece has the wave that is known best, at its own level."""
 LEAST_SCALED = 0.4
@@ -50,7 +52,9 @@ SWING_ENERGY = 25.0
 """Energy in sigma^2 that a swing explains of a piece, or of one beside it: noise of 30 dB alone swings by 1 %
 of a small residual in six cycles."""
 ROUNDS = 6
+"""The borders of pieces are refined so often at most."""
 MIN_CYCLES = LEAST_CYCLES + 0.02
+"""A piece has a little more than the shortest wave that can be fitted."""
 MOST_OFF = 0.08
 """Share of the record's frequency by which that of a piece may differ; otherwise it is not one wave of mains,
 as half a cycle with nothing after it is not."""

@@ -16,12 +16,18 @@ from collections.abc import Mapping
 OF_VOLTAGE = frozenset({"sag", "interruption", "undervoltage", "swell", "overvoltage"})
 BANDS = {"no_interruption_in_function": (0.0, 4.0), "no_damage": (4.0, 8.0), "prohibited": (7.0, 10.0)}
 SHORT_S, DECADES = 0.01, 4.0
+"""Severity within a band of the ITIC curve rises with the logarithm of the duration, from the first on and
+over so many decades."""
 BY_DEPTH = 0.6
+"""Share of the depth in the severity within a band; the rest is the duration."""
 AT_LIMIT, PER_DOUBLING = 2.0, 3.0
+"""Severity of a figure at its limit, and how much it rises each time the figure is doubled."""
 PER_PEAK, PER_DEGREE = 5.0, 1 / 6
+"""Severity of a transient per nominal peak, and of a phase jump per degree."""
 MIDDLING = 2.0
 """Severity of a class without a known figure."""
 MAX_SEVERITY = 10.0
+"""The scale ends here."""
 DEVIATION_SHARE = 0.01
 """Limit of a frequency deviation, as a share of nominal."""
 LASTING: Mapping[str, tuple[tuple[str, ...], float]] = {

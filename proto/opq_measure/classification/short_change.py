@@ -18,6 +18,7 @@ from opq_measure.events.steps import change_at
 from opq_measure.signal import BoolArray, FloatArray
 
 STEADY_S = 0.33
+"""The voltage is steady for so long around a change."""
 TOGETHER = 5
 """Number of Urms(1/2) values that are averaged: three cycles."""
 MAX_SCATTER = 0.25

@@ -18,11 +18,13 @@ MIN_SWINGS = 2.4
 SLOWEST_HZ, FASTEST = 4.0, 0.6
 """Frequencies that are tried, the highest as a share of the mains frequency."""
 TRIED_PER_SWING = 8
+"""So many frequencies are tried for each swing that the record can hold."""
 EXPLAINED = 0.75
 """Least share of the course's variance that the sine explains."""
 LEAST, MOST = 0.005, 0.4
 """Amplitude of a swing, a share of the mean; a larger one is a level."""
 MIN_VALUES = 6
+"""Fewer values show no swing."""
 
 
 @dataclass(frozen=True, slots=True)

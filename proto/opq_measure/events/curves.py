@@ -35,8 +35,11 @@ LINE_WIDTH: Final = 1e-9
 """Width of a line in time, relative: far below any measurement, far above rounding."""
 
 MIN_CYCLES: Final = 0.5
+"""A change that is shorter is a transient (IEEE 1159-2019, table 2)."""
 INSTANTANEOUS_CYCLES: Final = 30.0
+"""A longer change is momentary (IEEE 1159-2019, table 2)."""
 MOMENTARY_S: Final = 3.0
+"""A longer change is temporary (IEEE 1159-2019, table 2)."""
 TEMPORARY_S: Final = 60.0
 """Limits of duration; IEEE 1159-2019, table 2 (short and long duration rms variations)."""
 

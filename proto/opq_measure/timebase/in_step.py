@@ -24,7 +24,7 @@ from opq_measure.timebase.hops import (
 from opq_measure.timebase.phasors import hop_phasors
 from opq_measure.timebase.tracker import (
     CONTEXT,
-    FAINT,
+    FAINT_SHARE,
     FORGOTTEN,
     HIGHEST,
     LOWEST,
@@ -122,7 +122,7 @@ def _usual(size: FloatArray, share: FloatArray, before: FloatArray) -> tuple[Flo
     upper = 9 * size.shape[1] // 10
     level = np.partition(size, upper, axis=1)[:, upper]
     usual = np.maximum(level, before + FORGOTTEN * (level - before))
-    seen = (share > SHARE) & (size > 0) & (size > FAINT * usual[:, np.newaxis])
+    seen = (share > SHARE) & (size > 0) & (size > FAINT_SHARE * usual[:, np.newaxis])
     return usual, np.logical_and.reduce(seen, axis=1)
 
 

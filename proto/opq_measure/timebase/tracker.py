@@ -46,7 +46,7 @@ BIN = 0.002
 MISTUNED = 0.0025
 """Mistuning from which a chunk is processed again with a better kernel; above BIN / 2, so that this ends."""
 PASSES = 4
-FAINT = 0.02
+FAINT_SHARE = 0.02
 """Below this share of the signal's usual fundamental its phase counts as unknown: noise and crosstalk."""
 FORGOTTEN = 1 / 3000
 """Share by which the usual level follows a fall of the fundamental per chunk: ten minutes."""
@@ -217,7 +217,7 @@ class Tracker:
         looked[1:4] = hop_phasors(blocks[np.newaxis], last - first, tuned)[:, 0]
         clear = (looked[3] > SHARE) & (looked[2] > 0)
         usual = self._usual_size(looked[2][clear])
-        looked[3] = clear & (looked[2] > FAINT * usual)
+        looked[3] = clear & (looked[2] > FAINT_SHARE * usual)
         looked[4] = TURN * self._tuned_hz / self._like_hz
         return looked, usual
 

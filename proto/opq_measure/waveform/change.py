@@ -48,9 +48,9 @@ TWO_STEPS = 0.35
 """A difference from the cycle before lasts a cycle after a step; when longer by this, there were two."""
 FAR_OFF = 5
 """Cycles from a jump at which the median of nine has none of the cycles that the jump spoils."""
-SEEN = 0.4
-"""Share of the least step that the fundamental of one cycle has to differ by from that of the cycle before,
-or nothing is fitted there: notches and noise differ from cycle to cycle, too."""
+MOVED_SHARE = 0.4
+"""A cycle is examined only if its fundamental moved by this share of the smallest step: notches and noise
+move it a little from cycle to cycle, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +308,7 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
         return near
     moved = _fundamental_steps(part, size, period)
     usual = np.interp(near, tracked.positions, tracked.amplitude)
-    wanted = SEEN * least * np.maximum(usual, 0.1 * loudest)
+    wanted = MOVED_SHARE * least * np.maximum(usual, 0.1 * loudest)
     reach = 3 * size // 2
     lows = np.clip(np.array(near).astype(np.int64) - size - reach, 0, len(moved) - 1)
     return [

@@ -39,6 +39,7 @@ BORDER_SHARE = 2 / 3
 BORDER_BOXES = 4
 """Number of Boxes with the shallowest dips, furthest from its place: their neighbours are requested."""
 NEIGHBOURS = 6
+"""So many Boxes are asked for their samples at most."""
 
 
 @dataclass(frozen=True, slots=True)

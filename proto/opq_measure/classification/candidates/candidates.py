@@ -40,8 +40,9 @@ OF_JUMP = 0.5
 """Share of the least jump by which the waves of the pieces beside it differ at least."""
 SEARCHED_S = 0.5
 """From this length on, transients in much noise are searched in the whole signal, nearer to the bound."""
-SEEN, OVER_NOISE = 0.5, 2.0
-"""Share of such a transient that lies in pieces, and its power there over the noise's, both at least."""
+SEEN_SHARE, OVER_NOISE = 0.5, 2.0
+"""Such a transient is kept if at least this share of it lies in pieces, and its power there is so many times
+that of the noise."""
 LONGEST_PIECES_S = 1.5
 """In a longer record, windows are clear of what happens in it."""
 
@@ -160,7 +161,7 @@ def _stands_out(each: Occurrence, pieces: Pieces) -> bool:
         return False  # a wave that swings is not the wave that was fitted there
     left = pieces.residual[round(each.start_sample) : round(each.end_sample) + 1]
     seen = left[np.isfinite(left)]
-    if len(seen) < SEEN * len(left):
+    if len(seen) < SEEN_SHARE * len(left):
         return True
     sigma = min(one.rest for one in pieces.steady)
     return float(np.mean(seen**2)) > OVER_NOISE * sigma**2

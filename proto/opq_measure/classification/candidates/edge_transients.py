@@ -43,13 +43,17 @@ TURNED_RAD = math.radians(10.0)
 FUNDAMENTAL = [0, 13]
 """Columns of the fundamental's cosine and sine."""
 FIT_CYCLES = 5.0
+"""The waves on both sides of an edge are fitted over so many cycles at most."""
 MIN_CYCLES = 1.5
+"""There is nothing to fit with fewer cycles beside the edge."""
 ORDERS = np.arange(1, 14)
 """Harmonics of the waves on both sides."""
 DEAD_CYCLES = 1.0
 """An interruption with less to fit after its edge is assumed to leave nothing."""
 STEP_SAMPLES = 3
+"""A ringing is tried at every so many samples around the edge."""
 SWITCHED_SAMPLES = 16
+"""The ringing is compared with what follows so many samples after the edge, when the switch is through."""
 LATER_POWER = 3.0
 """A phase that jumps some samples beside the edge leaves a block there and nothing later. So a ringing needs
 this multiple of the noise's power, at its frequency, after these samples; noise has it in one of twenty."""

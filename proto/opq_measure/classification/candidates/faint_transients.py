@@ -22,11 +22,16 @@ from opq_measure.waveform.transients import CUTOFF_HZ
 ComplexArray = NDArray[np.complexfloating[Any, Any]]
 
 RING_DECAY_S = 0.0025
+"""Decay of the ringing that is searched."""
 IMPULSE_DECAY_S = 0.0002
+"""Decay of the impulse that is searched."""
 FRAME_S = 0.0105
+"""Length of the searched frame: the ringing has decayed to a hundredth."""
 STEP_S = 0.0007
 """Time between the tried beginnings: that of a ringing is off by half of it at most."""
 FINE_CELLS, FINE_SAMPLES, FINER = 8, 2, 4
+"""The best cells of the coarse search are searched again, each so many samples, with frequencies so many
+times as close."""
 FINE_DECAYS_S = (0.0016, 0.0036)
 """So many of the strongest cells of the coarse grid are searched again at each second sample, at four
 frequencies per bin and with these decays."""

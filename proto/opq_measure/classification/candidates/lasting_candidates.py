@@ -71,6 +71,9 @@ def _is_of_transient(line: Occurrence, pieces: Pieces, sudden: list[Occurrence])
 
 
 LONGEST_S, BESIDE_S, LEAST_S, LEFT = 1.0, 0.01, 0.02, 0.5
+"""A line that is no longer than the first may be the trace of something short. It is judged by what lies
+outside of that and so far beside it, if that is at least so long, and is a trace if less than this share of
+the line is left there."""
 
 
 def harmonics_of(

@@ -1,0 +1,100 @@
+"""The page of all thresholds of the classification, made of the constants and their docstrings.
+
+python proto/tests/threshold_table.py > docs/classes-thresholds.md
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = "proto/opq_measure/classification", "proto/opq_measure/events", "cloud/opq_cloud/mauka/analyses"
+UNITS = {
+    "S": "s", "MS": "ms", "NS": "ns", "HZ": "Hz", "V": "V", "PU": "of nominal", "PERCENT": "%",
+    "SHARE": "share",
+    "CYCLES": "cycles", "SAMPLES": "samples", "SIGMAS": "sigma", "SIGMA": "sigma", "HOPS": "hops",
+    "POWER": "times, power", "ENERGY": "times, energy", "PERIODS": "periods", "SWINGS": "swings",
+}  # fmt: skip
+HEAD = """# Thresholds of the classification
+
+Written by `python proto/tests/threshold_table.py > docs/classes-thresholds.md`; a test compares the page with
+the code. Limits that an operator sets are in [the settings](makai-settings.md) and
+[limits](reference/limits.md). Without a unit it is a number or a ratio.
+"""
+COLUMNS = "| constant | value | unit | what it decides, and why | file |\n| --- | --- | --- | --- | --- |"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """One constant, or several that are decided together."""
+
+    file: str
+    names: tuple[str, ...]
+    values: tuple[str, ...]
+    about: str
+    """What it decides, and why: its docstring."""
+
+    @property
+    def unit(self) -> str:
+        found = [UNITS.get(name.rpartition("_")[2], "") for name in self.names]
+        return found[0] if len(set(found)) == 1 else ", ".join(each or "-" for each in found)
+
+
+def thresholds() -> Iterator[Threshold]:
+    """Yields the numeric constants of the classification's modules, by file."""
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            for at, node in enumerate(body):
+                if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                    continue
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                names = tuple(map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target]))
+                one = len(names) == 1
+                values = node.value.elts if isinstance(node.value, ast.Tuple) and not one else [node.value]
+                if all(name.isupper() for name in names) and all(map(_is_number, values)):
+                    after = body[at + 1] if at + 1 < len(body) else node
+                    yield Threshold(
+                        str(path.relative_to(ROOT / folder)),
+                        names,
+                        tuple(map(ast.unparse, values)),
+                        _text(after),
+                    )
+
+
+def _is_number(value: ast.expr) -> bool:
+    parts = value.elts if isinstance(value, ast.Tuple) else [value]
+    numbers = (ast.Constant, ast.BinOp, ast.UnaryOp)
+    return all(isinstance(each, numbers) and not _is_text(each) for each in parts)
+
+
+def _is_text(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and not isinstance(value.value, int | float)
+
+
+def _text(node: ast.stmt) -> str:
+    if (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    ):
+        return " ".join(node.value.value.split()).replace("|", "\\|")
+    return ""
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [
+        HEAD,
+        "| constant | value | unit | what it decides, and why | file |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for each in thresholds():
+        names, values = " ".join(f"`{name}`" for name in each.names), ", ".join(each.values)
+        lines.append(f"| {names} | {values} | {each.unit} | {each.about} | `{each.file}` |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

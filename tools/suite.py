@@ -197,7 +197,7 @@ def with_tests(
                     if step is EMULATOR:
                         emulator.unlink(missing_ok=True)
             finally:
-                emulator.unlink(missing_ok=True)  # no test waits for what nobody builds
+                emulator.unlink(missing_ok=True)  # no test waits for what is not built
 
         steps = threading.Thread(target=run, name="beside", daemon=True)
         steps.start()

@@ -29,7 +29,7 @@ def boot_id_of(start_id: int) -> int:
 
 @dataclass(slots=True)
 class SampleBlock:
-    """`counts` are samples first_sample .. end_sample - 1 of one start of a Box; nobody may change one.
+    """`counts` are samples first_sample .. end_sample - 1 of one start of a Box; they must not be changed.
 
     Not `frozen`, which costs 0.8 us per object, and there are 60 of them per Box and second.
     """

@@ -21,7 +21,7 @@ AT_MAKAI: dict[str, Any] = {
     "pattern": r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$",
     "examples": ["tcp://makai.example:9880"],
 }
-"""libzmq cannot connect to other values; that would end the uplink, and nobody would see why."""
+"""libzmq cannot connect to other values; that would end the uplink without a visible reason."""
 MIN_CYCLES, MAX_CYCLES = 1, 600
 """Mains cycles per Measurement."""
 MAX_ID = 2**31 - 1

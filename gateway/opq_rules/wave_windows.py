@@ -76,7 +76,7 @@ class WavePiece(PieceHead):
 
 
 def piece_of(frames: Sequence[bytes]) -> WavePiece:
-    """Reads a piece. Raises FrameError where the frames are none."""
+    """Reads a piece. Raises FrameError where the frames are not one."""
     if len(frames) != 3 or not frames[2] or len(frames[2]) % 2:
         raise FrameError(f"{len(frames)} frames; want a topic, a header and whole samples")
     try:

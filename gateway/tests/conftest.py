@@ -16,7 +16,7 @@ from opq_proto.messages import Measurement
 from opq_proto.wire.frames import measurement_from_wire
 
 UNHEARD_S = 0.5
-"""A command for which nobody has subscribed so long goes out all the same."""
+"""A command without a subscriber for so long goes out all the same."""
 
 
 class Makai:

@@ -2,7 +2,7 @@
 hour of the day or after an interval.
 
 Pages, API and `opq-tools incidents show` give the same
-result. It reads through the same interface as View's visitors, so that nobody sees an incident without the
+result. It reads through the same interface as View's visitors, so that none sees an incident without the
 right to it.
 """
 

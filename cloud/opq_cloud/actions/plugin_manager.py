@@ -83,7 +83,7 @@ class PluginManager:
 
 
 def publish_on_bus(endpoint: str, topic: str, body: bytes) -> None:
-    """Publishes any message on Mauka's bus, as it is; raises PluginManagerError where nobody listens."""
+    """Publishes any message on Mauka's bus, as it is; PluginManagerError without a listener."""
     _publish([(topic, body)], endpoint)
 
 

@@ -109,7 +109,7 @@ def hdr_text(record: WaveformRecord) -> str:
         f"First sample {facts['start_utc']}, clock {facts['time_source']}, "
         + ("uncertainty not known" if doubt is None else f"uncertain by {doubt / 1e6:g} ms"),
         f"{record.wave.v_per_lsb} V per count, {facts['rate_hz']} Hz as measured",
-        *(() if record.wave.gain_known else ("The gain is assumed: nobody stated it",)),
+        *(() if record.wave.gain_known else ("The gain is assumed: it is not stated",)),
         f"Written by {facts['software']}; licence: {facts['licence'] or 'not stated'}",
     )
     return "".join(f"{_one_line(line)}\r\n" for line in lines)

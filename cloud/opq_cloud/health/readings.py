@@ -23,7 +23,7 @@ BEHIND_GATEWAY = (*UPSTREAM, "acquisition-broker")
 STORING = ("triggering-service", "makai")
 """It writes each second, so it is ill first where the store fails."""
 BINDING = ("triggering-broker", "acquisition-broker", "event-service", "mauka", "mauka.bus")
-"""Others connect to these; where nobody is there, one of these is ill first."""
+"""Others connect to these; where none answers, one of these is ill first."""
 STEADY_S = 10.0
 """Boxes that are late by the same for this time have another clock; those that catch up are late by less
 and less."""

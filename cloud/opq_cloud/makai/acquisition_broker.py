@@ -225,7 +225,7 @@ class AcquisitionBroker:
         data = frames[0]
         wanted = data[1:]
         if data[:1] != b"\x01":
-            # the peer that sent it; nobody if that is gone
+            # the peer that sent it; none if that is gone
             commands.socket.setsockopt(zmq.UNSUBSCRIBE, wanted)
             return
         box_id = commands.sender(first, wanted)

@@ -118,7 +118,7 @@ class EventService:
             self._loop(stop, answers)
 
     def _send_command(self, command: bytes) -> bool:
-        """Sends a command; False where nobody takes it now."""
+        """Sends a command; False where no broker takes it now."""
         return try_send(self._requests, [command])
 
     def _resume(self) -> None:
@@ -241,7 +241,7 @@ class EventService:
         """Reads an answer to a data command.
 
         Raises:
-            FrameError, UnicodeDecodeError: the frames are no such answer.
+            FrameError, UnicodeDecodeError: the frames are not such an answer.
             StoreError: the gain of the Box cannot be read.
         """
         parsed = parse_identity(frames[0].decode("utf-8"))

@@ -134,7 +134,7 @@ class LockDocuments:
                     documents.remove(LEASES, name)
 
     def _renewed(self) -> list[str]:
-        """Renews what is held, and takes what nobody holds; returns the others."""
+        """Renews what is held, and takes what is free; returns the others."""
         documents = self._documents()
         self._renewals += 1
         own = {**self._own, "renewals": self._renewals}

@@ -1,4 +1,4 @@
-"""Waveforms whose gain nobody stated: what is assumed to draw them, and the sentence that says what to do.
+"""Waveforms whose gain is not stated: what is assumed to draw them, and the sentence that says what to do.
 
 Short: Makai writes it, Mauka judges by it, View shows it, and these do not import each other.
 """

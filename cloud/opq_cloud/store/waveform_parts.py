@@ -2,7 +2,7 @@
 
 A Box of this project numbers its samples, which gives the parts their places. An original Box does not: its
 answers are whole windows of 200 samples from one buffer (docs/reference/opq-interop.md G.5). A part's place
-is where both have the same samples; its time stamp only tells near which window to search. Pure: no database,
+is where both have the same samples; its time stamp only shows near which window to search. Pure: no database,
 no clock.
 """
 

@@ -14,7 +14,7 @@ from opq_proto.release.report import Report
 LOST_MS = 1_800_000
 """A gateway that has not reported for so long after it began to try counts as failed."""
 GONE_MS = 4 * 3_600_000
-"""Nobody waits for a gateway that has not reported for so long; gateways report each hour."""
+"""No roll-out waits for a gateway that has not reported for so long; gateways report each hour."""
 DONE, FAILED, TRYING, WAITING, WELL = "done", "failed", "trying", "waiting", "well"
 
 

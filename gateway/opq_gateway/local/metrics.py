@@ -272,7 +272,7 @@ def show_feed(metrics: GatewayMetrics, feed: MeasuredFeed) -> None:
     )
     metrics.add(
         "feed_dropped",
-        "values that this reader was too slow for; of the set-up page it means nobody looked",
+        "values that this reader was too slow for; of the set-up page it means that it was not looked at",
         lambda: {channel.name: float(channel.dropped) for channel in feed.channels},
         "reader",
     )

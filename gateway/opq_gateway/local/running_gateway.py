@@ -71,7 +71,7 @@ class RunningGateway:
         """The HTTP status and the document of an answer; the document is None where it is not JSON.
 
         Raises:
-            OpqError: nobody answers there.
+            OpqError: there is no answer.
         """
         try:
             with closing(http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_S)) as connection:
@@ -92,7 +92,7 @@ def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, o
 
     Raises:
         ConfigError: the endpoint is not an address.
-        OpqError: nobody answers there, or the gateway refuses; with its text.
+        OpqError: there is no answer, or the gateway refuses; with its text.
     """
     gateway = RunningGateway(endpoint, port_offset)
     status, answer = gateway.request("POST", f"/claim-codes?box={quote(box_id, safe='')}")
@@ -122,7 +122,7 @@ def read_status(endpoint: str, port_offset: int) -> dict[str, Any]:
 
     Raises:
         ConfigError: the endpoint is not an address.
-        OpqError: nobody answers there, or it is not a gateway.
+        OpqError: there is no answer, or it is not a gateway.
     """
     gateway = RunningGateway(endpoint, port_offset)
     (_, health), (_, codes) = (gateway.request("GET", path) for path in ("/", "/claim-codes"))

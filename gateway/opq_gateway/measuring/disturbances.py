@@ -52,7 +52,7 @@ class Disturbances:
     def end(
         self, rest: Window | None, last: Window | None, clock: tuple[int, TimeSource]
     ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
-        """Ends the run; reports what is under way as ended, since nobody sees how it continues."""
+        """Ends the run; reports what is under way as ended, since its end cannot be seen."""
         notices: list[Notice] = []
         if rest is not None:
             notices += self._detector.push_window(rest)

@@ -1,7 +1,7 @@
 """MeasuredFeed: measured items (Values, phasors, notices) for their readers on this machine: MQTT, C37.118,
 page.
 
-A slow reader loses its oldest items, counted in its channel, and delays nobody.
+A slow reader loses its oldest items, counted in its channel, and delays no other.
 """
 
 import threading
@@ -16,7 +16,7 @@ from opq_proto.messages import TimeSource
 class Values:
     """Quantities of one interval of one Box, or of a group of three; unknown ones are absent.
 
-    Not `frozen`, which costs 1.3 us per object; nobody may change one.
+    Not `frozen`, which costs 1.3 us per object; they must not be changed.
 
     `kind` is one of KINDS. Names of `values` carry their unit (`rms_v`, `f_hz`, `thd_ratio`, `harmonics_v`).
     """
@@ -37,7 +37,7 @@ DISTURBANCES = ("dip", "swell", "interruption")
 KINDS = ("window", "3s", "10s", "10min", "2h", "half", *DISTURBANCES)
 """Window: 10/12 cycles; 3s: 150/180 cycles; 10s: frequency; 10 minutes; 2 hours; half: the half cycles of a
 flagged window, with `urms_v` and `at_s`, the middle of each cycle after `start_ns`. 61000-4-30, 4.4, 5.1,
-5.4. A disturbance that has ended has `residual_v` and `closed_ratio`, 0 where nobody saw its end. The order
+5.4. A disturbance that has ended has `residual_v` and `closed_ratio`, 0 where its end was not seen. The order
 is that of the ledger's files."""
 
 

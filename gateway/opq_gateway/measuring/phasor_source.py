@@ -32,7 +32,7 @@ class PhasorSource:
         self._pmu = Pmu(nominal_hz, plan.reports_per_s, plan.pmu_class)
 
     def reports_of(self, piece: SignalPiece, clock: tuple[int, TimeSource]) -> list[PhasorReport]:
-        """The reports that a piece completes; none while nobody reads them."""
+        """The reports that a piece completes; none without a reader."""
         if not self._wanted():
             return []
         return [

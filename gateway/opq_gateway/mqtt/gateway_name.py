@@ -30,7 +30,7 @@ def gateway_name(topic: str, topics_file: Path | None, machine: str | None = Non
     Args:
         topic: the prefix of its topics.
         topics_file: what it has published; its name is kept beside it. None: nothing is kept.
-        machine: what tells this machine from another; None: it is read.
+        machine: what distinguishes this machine from another; None: it is read.
     """
     machine = machine_mark() if machine is None else machine
     host = _level(socket.gethostname())
@@ -56,7 +56,7 @@ def gateway_name(topic: str, topics_file: Path | None, machine: str | None = Non
 
 
 def machine_mark() -> str:
-    """What tells this machine from others, without giving its id away; empty where nothing does."""
+    """What distinguishes this machine from others, without giving its id away; empty where nothing does."""
     found = [text for path in MACHINE_FILES if (text := _text(path))]
     return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if found else ""
 

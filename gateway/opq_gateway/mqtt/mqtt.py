@@ -226,7 +226,7 @@ class MqttPublisher:
 
 
 class _Broker:
-    """One connection, made by a thread that nobody waits for: name look-up and connecting take as long as the
+    """One connection, made by its own thread: name look-up and connecting take as long as the
     network needs, and the gateway ends within 2 s."""
 
     def __init__(self, client: paho.Client, host: str, port: int) -> None:

@@ -2,7 +2,7 @@
 
     python -m opq_gateway.ring.sealing       paths in, one a line; answers out, one JSON object a line
 
-The child takes only the processor time and disk access that nobody else wants, and ends when its stdin does:
+The child takes only the processor time and disk access that no other wants, and ends when its stdin does:
 with its parent. It makes files next to the raw ones and replaces none; that is left to the ring's writer,
 which also deletes.
 """

@@ -114,7 +114,7 @@ class Holes:
     """End of the last stretch, as a loss of no samples."""
 
     def accept_records(self, stretch: RecordColumns) -> None:
-        """Adds a stretch's recorded losses, and the holes that nobody recorded."""
+        """Adds a stretch's recorded losses, and the holes that were not recorded."""
         self.found += stretch.lost
         if not len(stretch.rows):
             return

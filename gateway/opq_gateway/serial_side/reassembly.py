@@ -1,6 +1,6 @@
 """Reassembly: takes blocks as they arrive, returns blocks in order and marked gaps.
 
-A hole in the sample indices is requested by Resend and waited for; a hole that nobody fills is marked as a
+A hole in the sample indices is requested by Resend and waited for; a hole that is not filled is marked as a
 gap, never closed up. Pure: the caller carries out what is returned. One Reassembly per Box and index axis.
 
 The only clock is the Box's own samples. A line keeps the order, so once a sample has arrived, the Box can no

@@ -21,7 +21,7 @@ WPA_LENGTHS = range(8, 64)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A finding about a key of the configuration; `fatal`: the gateway cannot start, or serves nobody."""
+    """A finding about a key of the configuration; `fatal`: the gateway cannot start, or serves no Box."""
 
     key: str
     text: str
@@ -44,7 +44,7 @@ def check(config: Config) -> tuple[Found, ...]:
 
 
 def refuse(config: Config) -> None:
-    """Runs before a start: logs warnings, and raises where the gateway would serve nobody.
+    """Runs before a start: logs warnings, and raises where the gateway would serve no Box.
 
     Key files and the data folder are left out: the gateway itself reports what to do about them.
 
@@ -161,7 +161,7 @@ def _addresses(config: Config) -> Iterator[Found]:
 
 
 def _saved(config: Config) -> Iterator[Found]:
-    """Settings from the set-up page that override `config`: nobody would look for them there."""
+    """Settings from the set-up page that override `config`, where they are easily overlooked."""
     file = saved.path_of(config)
     try:
         held = saved.with_settings(config, json.loads(file.read_bytes()))
@@ -181,7 +181,7 @@ def _setup(config: Config) -> Iterator[Found]:
     setup = config.setup
     if setup.endpoint is None:
         if setup.wifi:
-            yield Found("setup.wifi", "without setup.endpoint nobody could use the access point", True)
+            yield Found("setup.wifi", "without setup.endpoint the access point cannot be used", True)
         return
     if setup.password_file is None:
         host = setup.endpoint.rpartition(":")[0]

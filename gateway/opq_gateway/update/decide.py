@@ -85,7 +85,7 @@ def put_off(journal: Journal) -> Journal:
 
 
 def other_tree(linked: str) -> str:
-    """The tree that does not serve, and may be built anew."""
+    """The tree that does not serve, and may be built again."""
     return TREES[1] if linked == TREES[0] else TREES[0]
 
 

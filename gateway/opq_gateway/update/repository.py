@@ -34,7 +34,7 @@ MOST_BYTES = 1_000_000_000
 ROOM = 6
 """A bundle, its wheels and the tree made of them: so many times its bytes."""
 WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (tuf.ExpiredMetadataError, "it is out of date (frozen, nobody signs it again, or this clock is wrong)"),
+    (tuf.ExpiredMetadataError, "it is out of date (frozen, it is not signed again, or this clock is wrong)"),
     (tuf.BadVersionNumberError, "it is older than what was seen before (rolled back), or mixed"),
     (tuf.UnsignedMetadataError, "it is not signed by enough of the keys that are trusted"),
     (tuf.LengthOrHashMismatchError, "a file is not the one that was signed"),
@@ -88,7 +88,7 @@ class Repository:
         return target
 
     def fetch(self, target: TargetFile, to: Path) -> None:
-        """Fetches a release into a file, flushed to the disk by nobody. Raises ReleaseError, OSError."""
+        """Fetches a release into a file, not flushed to the disk. Raises ReleaseError, OSError."""
         free = shutil.disk_usage(to.parent).free
         if free < (needed := ROOM * target.length):
             raise OSError(ENOSPC, f"{free} bytes are free, {target.path} needs {needed}")
@@ -104,7 +104,7 @@ class Repository:
         except (tuf.RepositoryError, tuf.DownloadError) as caught:
             error: Exception = caught
             words = next(text for kind, text in WORDS if isinstance(error, kind))
-        except (ValueError, KeyError, RecursionError) as caught:  # a name or a number nobody thought of
+        except (ValueError, KeyError, RecursionError) as caught:  # an unexpected name or number
             words, error = "a file is not valid", caught
         cause = "" if error.__cause__ is None else f": {error.__cause__}"
         detail = " ".join(f"{error}{cause}".split())[:200]

@@ -5,7 +5,7 @@
     PUSH -> acquisition broker (8196)     answers
 
 An original Box publishes with PUB. XPUB is the same on the wire, and shows whether somebody subscribes, so
-that what nobody receives is counted. All of it belongs to the uplink's thread.
+that what is not received is counted. All of it belongs to the uplink's thread.
 
 They go to the configured cloud, or to one that the Box was moved to: `opq-tools box move` sends the plug-in
 command `opq-uplink` with the new place. The uplink tries it; once the new cloud has admitted the Box, the

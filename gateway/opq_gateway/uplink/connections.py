@@ -58,7 +58,7 @@ class UplinkPoller:
         return {self._names[file] for file in found if file in self._names}
 
     def close(self) -> None:
-        """Closes the poller, when nobody calls `wake` any more."""
+        """Closes the poller, when `wake` is not called any more."""
         self._poll.close()
         os.close(self._read)
         os.close(self._write)

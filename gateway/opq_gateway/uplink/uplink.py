@@ -209,7 +209,7 @@ class Uplink:
             checkpoints.close()
 
     def close(self) -> None:
-        """Closes it, after `run` has ended and nobody calls `publish` any more."""
+        """Closes it, after `run` has ended and `publish` is not called any more."""
         self._waking.close()
 
     def _run_once(self) -> None:

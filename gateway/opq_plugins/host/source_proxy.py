@@ -76,7 +76,7 @@ class PluginSource(Proxy, sdk.Source):
         with self._swapping:
             with self._lock:
                 gate, old = self._gate, (self._inside, self._runtime)
-                if gate is None:  # not open: nobody reads from it
+                if gate is None:  # not open: it is not read
                     self._hand_over(self._inside, inside)
                     self._inside, self._runtime = inside, runtime
                     self._rewind(inside)

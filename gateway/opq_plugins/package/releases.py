@@ -86,7 +86,7 @@ class ReleaseStore:
         return {row[1]: Release(*row) for row in rows}
 
     def add(self, release: Release) -> None:
-        """Adds a version that is on disk; nobody uses it yet."""
+        """Adds a version that is on disk; it is not used yet."""
         self._file.execute("INSERT OR REPLACE INTO version VALUES (?, ?, ?, ?, ?, ?)", astuple(release))
 
     def switch(self, name: str, version: str, previous: str | None) -> None:

@@ -94,7 +94,7 @@ def policy(config: Config) -> Policy:
 
 
 def networks(config: Config) -> tuple[Network, ...]:
-    """The networks of `private_networks`. Raises ConfigError: one is none."""
+    """The networks of `private_networks`. Raises ConfigError: one is neither."""
     try:
         return networks_of(config.private_networks)
     except ValueError as error:

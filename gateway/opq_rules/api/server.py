@@ -92,7 +92,7 @@ def router(
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        from prometheus_client import CollectorRegistry, generate_latest  # 5 MB, where nobody may ask for it
+        from prometheus_client import CollectorRegistry, generate_latest  # 5 MB, which may never be needed
 
         registry = CollectorRegistry(auto_describe=False)
         counts = {"rest_refused_total": refused(), "plugins_unconfined_total": plugins.unconfined_refused}

@@ -63,7 +63,7 @@ def _family(routes: APIRouter, engine: Engine, what: str) -> None:
     def one(name: str) -> JsonObject:
         return engine.catalogue.described(name, what)
 
-    @routes.put(path + "/{name:name}", tags=tags, name=f"define a {what} anew")
+    @routes.put(path + "/{name:name}", tags=tags, name=f"define a {what} again")
     def replace(name: str, body: Statement) -> PlainTextResponse:
         return PlainTextResponse(engine.replace_stream(name, body.sql, what))
 

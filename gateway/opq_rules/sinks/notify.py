@@ -2,7 +2,7 @@
 
 Each row is posted with the token of an account, made in View under Notifications; the account's rules for
 rows of stream rules determine how people are notified. A retry has the same row id: one notification.
-The cloud on this machine may always be reached: the path /notify belongs to nobody else.
+The cloud on this machine may always be reached: the path /notify belongs to no other service.
 """
 
 from collections.abc import Mapping

@@ -36,7 +36,7 @@ class Config:
     end: str = field(default="end_ms", metadata={"help": "column, Unix ms"})
     beforeMs: int = field(default=0, metadata={**_PAD, "help": "more than the server's own pre_ms"})
     afterMs: int = field(default=0, metadata={**_PAD, "help": "more than the server's own post_ms"})
-    value: str = field(default="", metadata={"help": "column that the event tells; else the first number"})
+    value: str = field(default="", metadata={"help": "column that the event reports; else the first number"})
     atMostPerMinute: int = field(
         default=6,
         metadata={"minimum": 0, "maximum": 6_000, "help": "of one Box, after 150 at once; 0: without limit"},

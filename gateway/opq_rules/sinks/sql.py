@@ -152,7 +152,7 @@ class Sink(Guarded, SinkOfSdk):
 
 
 def address_of(text: str) -> sqlalchemy.URL:
-    """The address. Raises ValueError where it is none."""
+    """The address. Raises ValueError where it is not one."""
     try:
         return sqlalchemy.make_url(url_of(text))
     except (SQLAlchemyError, ValueError) as error:

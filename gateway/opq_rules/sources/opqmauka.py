@@ -1,7 +1,7 @@
 """opqmauka: what Mauka publishes as JSON, one row per message. DATASOURCE: the topic.
 
 `incident`: each incident that is new or has changed. `analysis.NAME`: the messages of an analysis. Mauka's
-bus is PUB/SUB: what is published while nobody reads it is in the store, and reaches no rule.
+bus is PUB/SUB: what is published without a reader is in the store, and reaches no rule.
 """
 
 import json

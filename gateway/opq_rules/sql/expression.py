@@ -37,7 +37,7 @@ def expression(cursor: Cursor) -> syntax.Expression:
     if cursor.index - begun > MAX_HEIGHT and depth(tree) > MAX_HEIGHT:
         cursor.fail(
             f"the expression is more than {MAX_HEIGHT} operators deep",
-            "x IN (...) tells many choices",
+            "x IN (...) is for many choices",
             cursor.tokens.place(begun),
         )
     return tree

@@ -29,7 +29,7 @@ class StatementShape:
 
 
 def shape(text: str) -> StatementShape:
-    """The shape of any text; `parse` tells whether it is a statement. Raises RuleError."""
+    """The shape of any text; `parse` decides whether it is a statement. Raises RuleError."""
     check_text(text)
     pieces = _PIECE.split(text)
     if len(pieces) == 1:

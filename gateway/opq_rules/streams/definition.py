@@ -182,7 +182,7 @@ def check_replacement(old: StreamDefinition, new: StreamDefinition) -> None:
     for name, before, after in (("SHARED", old.shared, new.shared), ("TEMP", old.temp, new.temp)):
         if before != after:
             change = f"{name} cannot change from {str(before).lower()} to {str(after).lower()}"
-            raise RuleError(f"{old.what} {old.name}: {change}", STREAM, hint="drop it and create it anew")
+            raise RuleError(f"{old.what} {old.name}: {change}", STREAM, hint="drop it and create it again")
     if old.version and new.version <= old.version:
         wanted = f"VERSION is {new.version!r}; want a greater one than {old.version!r}"
         raise RuleError(f"{old.what} {old.name}: {wanted}", STREAM)

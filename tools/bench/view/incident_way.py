@@ -114,7 +114,7 @@ def _bus(context: Context, port: int) -> Iterator[Publisher]:
     with closing(Publisher(context, 1000, ServiceCounters())) as bus:
         bus.connect(f"tcp://127.0.0.1:{port}")
         if not bus.wait_subscribed(END_S):
-            raise RuntimeError(f"nobody listens on {port}")
+            raise RuntimeError(f"no listener on {port}")
         yield bus
 
 

@@ -1,6 +1,6 @@
 """`opq-tools import event`: recordings of other instruments into the store, as events of a Box.
 
-Each becomes a finished event that nobody analysed yet: a running Mauka analyses it within a second, else the
+Each becomes a finished event that was not analysed yet: a running Mauka analyses it within a second, else the
 next one that starts. Its time is the recording's own, and its reason says where it comes from.
 """
 

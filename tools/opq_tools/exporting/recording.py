@@ -40,7 +40,7 @@ def _record(recording: Recording, file: str, licence: str) -> WaveformRecord:
     box = recording.box_id or recording.channel.name
     start_ns, end_ns = span_of(recording)
     wave = waveform_of(box, recording, RecordingPart(start_ns, end_ns))
-    assert wave is not None  # a recording without a sample is none
+    assert wave is not None  # a recording has samples
     of = f"{recording.channel.name} of {len(recording.channels)} channels"
     changed = _changed(recording, wave)
     for each in changed:

@@ -16,7 +16,7 @@ from opq_tools.keep.store import shown_counts
 
 
 def copy_from_mongo(mongo_uri: str, folder: Path) -> list[Path]:
-    """Copies a MongoDB into an embedded store in `folder`; returns its files, which nobody has open."""
+    """Copies a MongoDB into an embedded store in `folder`; returns its files, which no process has open."""
     _copy(mongo_uri, None, folder, "back-up")
     return [folder / name for name in STORE_FILES if (folder / name).exists()]
 

@@ -76,7 +76,7 @@ def add_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None)
 
 
 def revoke_service(place: KeyPlace, names: tuple[str, ...]) -> None:
-    """Revokes the keys of names: their connections end within a second, and nobody else's."""
+    """Revokes the keys of names: their connections end within a second, and no others."""
     register = KeyRegister(_keys(place))
     before = _entries(register)
     log = KeyLog(place, register, "revoked the key of services", "services")

@@ -190,7 +190,7 @@ def add(place: KeyPlace, who: tuple[str, ...], of_backend: bool, public_key: str
 @mongo_option()
 @pass_place
 def revoke(place: KeyPlace, who: tuple[str, ...], of_backend: bool) -> None:
-    """Revoke the keys of WHO: their connections end within a second, and nobody else's.
+    """Revoke the keys of WHO: their connections end within a second, and no others.
 
     \b
     Examples: opq-tools keys revoke 4
@@ -236,7 +236,7 @@ def rotate(
     Copy each private file to its gateway and restart the gateway. The first frame with the new key makes the
     old one invalid. Until then `keys list` shows `rotating`.
 
-    With --server the pair is replaced from the next start of the services that bind, and nobody can connect
+    With --server the pair is replaced from the next start of the services that bind, and none can connect
     with the old public key: refused while Boxes are admitted, and with --backend while a name is admitted
     whose private file is on another machine.
 

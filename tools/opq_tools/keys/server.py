@@ -24,7 +24,7 @@ AGAIN = {
 def rotate_server(place: KeyPlace, of_backend: bool, force: bool) -> None:
     """Replaces the server's pair, from the next start of the services that bind.
 
-    After that start, nobody can connect with the old public key. A Box has one server key, which its gateway
+    After it, none can connect with the old public key. A Box has one server key, which its gateway
     reads at its start: refused while Boxes are admitted. For services it is refused while a name is admitted
     whose private file is on another machine.
     """

@@ -11,7 +11,7 @@ LOCK_NAME = "up.lock"
 
 
 class InUseError(OpqError):
-    """Another command writes to the same data folder, or nobody can."""
+    """Another command writes to the same data folder, or none can."""
 
 
 @contextmanager

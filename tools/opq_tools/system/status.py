@@ -208,7 +208,7 @@ def _when(ms: int) -> str:
 
 
 @click.command(short_help="What runs here, Boxes, last incidents, disk: one screen.")
-@click.option("--watch", is_flag=True, help="Show it anew each two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show it again each two seconds, until Ctrl-C.")
 @any_data_dir_option
 @port_offset_option
 @json_option

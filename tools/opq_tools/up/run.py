@@ -57,7 +57,7 @@ class UpRun:
         access: PageAccess = NO_ACCESS,
         earlier: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """`earlier`: newest incidents of earlier runs, which are none of this one.
+        """`earlier`: newest incidents of earlier runs, which are not of this one.
 
         Samples that an earlier run did not finish are sent and analysed first, and change its incidents.
         """

@@ -50,7 +50,7 @@ class BackendAdmission(OwnThread):
 
     @property
     def alive(self) -> bool:
-        """False: nobody is admitted or revoked any more."""
+        """False: no key is admitted or revoked any more."""
         return super().alive and self._allowed.alive
 
     @property

@@ -1,6 +1,6 @@
 """Connections to other services, and whether each has its peer: libzmq itself reports no error.
 
-A PUSH queues what nobody reads; after a handshake with another kind of socket libzmq does not even try again.
+A PUSH queues what is not read; after a handshake with another kind of socket libzmq does not even try again.
 """
 
 import time

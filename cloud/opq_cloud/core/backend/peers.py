@@ -98,7 +98,7 @@ class BackendPeers:
         if socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB):
             socket.setsockopt(zmq.TCP_MAXRT, round(UNREAD_S * 1000))
         if turns:
-            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nobody gets what it cannot read
+            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # no peer gets what it cannot read
         self._monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class BackendPeers:
         for first, frames in receive(self._socket, limit):
             if self._admission is not None and not self._note_key(_descriptor(first), first):
                 if self._socket.getsockopt(zmq.TYPE) == zmq.REP:
-                    self._socket.send(b"")  # before the next request, and to nobody
+                    self._socket.send(b"")  # before the next request, and to no peer
                 continue
             yield frames
 

@@ -87,7 +87,7 @@ def open_monitor(context: Context, socket: Socket, name: str, events: int) -> So
 
 
 def curve_server(socket: Socket, pair: KeyPair, domain: str = ZAP_DOMAIN) -> None:
-    """Makes `socket` a CURVE server; a ZAP handler must admit its clients: without one nobody is admitted."""
+    """Makes `socket` a CURVE server; a ZAP handler must admit its clients: else none is admitted."""
     if pair.secret is None:
         raise ConfigError("the server's key pair has no secret key")
     socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -102,7 +102,7 @@ def curve_server(socket: Socket, pair: KeyPair, domain: str = ZAP_DOMAIN) -> Non
 def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
     """Binds; `key` is the configuration's name of the address.
 
-    An address with keys admits nobody unless a `BackendAdmission` answers in the socket's context.
+    An address with keys admits no client unless a `BackendAdmission` answers in the socket's context.
     Raises:
         PortBusyError: the address is in use, or not allowed.
         ConfigError: it is not an address.

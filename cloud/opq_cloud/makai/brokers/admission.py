@@ -79,7 +79,7 @@ class ZapHandler:
         log: BoundLogger,
         registered: RegisteredKeys | None = None,
     ) -> None:
-        """`registered`: keys that the store admits in addition to the folder; None: it admits nobody."""
+        """`registered`: keys that the store admits in addition to the folder; None: no others."""
         self.peers: list[Peers] = []
         self._context = context
         self._pair = read_secret_file(folder.server_secret)

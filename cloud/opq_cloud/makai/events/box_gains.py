@@ -35,7 +35,7 @@ class BoxGains:
     def v_per_lsb(self, box_id: str) -> float | None:
         """The gain of a Box that does not send it: from the store's calibration, else the configured one.
 
-        None: nobody stated it.
+        None: it is not stated.
         """
         record = self._store().box(box_id)
         if record is not None and record.calibration_constant:

@@ -144,7 +144,7 @@ class OpenEvents:
 
         A Box can answer once the range has ended; from then on its time counts. `first_s`: when Boxes are
         first asked again; None: as late as `ask_again_s`, because their trigger has just asked them. For a
-        person's request nobody has asked the Box yet: it is asked at once, or when the range has been
+        person's request the Box was not asked yet: it is asked at once, or when the range has been
         sampled. An event whose Boxes Mauka asks itself is added where Mauka has not finished it MAUKA_NS
         after it was opened.
         """

@@ -28,7 +28,7 @@ class HalfCycleAnswers:
     def __init__(
         self, store: CloudStore, send: Callable[[bytes], bool], instance: str, counters: ServiceCounters
     ) -> None:
-        """`send`: sends a command to a Box; False where nobody takes it now."""
+        """`send`: sends a command to a Box; False where no broker takes it now."""
         self._store = store
         self._send = send
         self._instance = instance

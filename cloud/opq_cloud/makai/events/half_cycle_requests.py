@@ -97,7 +97,7 @@ class HalfCycleRequests:
         return due_now, give_up
 
     def find(self, token: str, box_id: str) -> HalfCycleRequest | None:
-        """Returns the question that an answer belongs to; None: nobody waits for it."""
+        """Returns the question that an answer belongs to; None: it is not awaited."""
         return self._waiting.get((token, box_id))
 
     def answered(self, token: str, box_id: str) -> None:

@@ -43,7 +43,7 @@ class RequestedEvents:
         Args:
             most_open: events that wait for their Boxes; another is refused: a client in clear may ask
                 without end.
-            noted_per_min: events without data of one Box; they wait for nobody, and would fill the disk.
+            noted_per_min: events without data of one Box; they wait for no answer, and would fill the disk.
         """
         self._most_open, self._noted_per_min = most_open, noted_per_min
         self._noted = TokenBuckets(noted_per_min, noted_per_min / 60, KNOWN_BOXES, monotonic_s)

@@ -6,7 +6,7 @@
 
 A trigger compares a window with the one before, so a window of the dip that comes after that of the recovery
 would be a second disturbance. The number of a Measurement, where it has one, shows better than its time
-whether one is missing: a hole in the samples is none in the numbers. Crossings overtake, and do not wait.
+whether one is missing: a hole in the samples is not one in the numbers. Crossings overtake, and do not wait.
 """
 
 from collections.abc import Iterable, Iterator

@@ -37,7 +37,7 @@ class BoxRequests:
         self._limited = RateLimitedLog(log.get(service="triggering-service"))
 
     def begin(self, send: Callable[[bytes], bool]) -> None:
-        """Begins; `send` sends a command to a Box, and returns False when nobody takes it now."""
+        """Begins; `send` sends a command to a Box, and returns False where no broker takes it now."""
         self._send = send
 
     def health(self) -> HealthReport:

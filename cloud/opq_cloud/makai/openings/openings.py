@@ -60,7 +60,7 @@ class EventOpenings:
         """Begins; called at each start of the service.
 
         Args:
-            send: sends a command to a Box; False when nobody takes it now.
+            send: sends a command to a Box; False where no broker takes it now.
             accept: takes the Measurement whose event is on disk.
         """
         config = self._config

@@ -24,7 +24,7 @@ class Config:
     """The silences that count."""
 
     silence_s: float = field(
-        default=10.0, metadata={"minimum": 1, "maximum": 86_400, "help": "shorter is none"}
+        default=10.0, metadata={"minimum": 1, "maximum": 86_400, "help": "a shorter one does not count"}
     )
     longest_h: float = field(
         default=24.0, metadata={"minimum": 0.01, "maximum": 1000, "help": "after longer nothing is asked for"}

@@ -152,7 +152,7 @@ def _decide(
     key = stream_of(measurement)
     passed = state.passed.get(key)
     if passed and any(each.is_of_other_start(measurement) for each in passed.values()):
-        passed = None  # how it ended is not known; a limit that is passed now is passed anew
+        passed = None  # how it ended is not known; a limit that is passed now is passed again
         del state.passed[key]
     if passed is not None and not passed.keys() <= limits.keys():  # one was turned off meanwhile
         passed = state.passed[key] = {at: passed[at] for at in passed if at in limits}

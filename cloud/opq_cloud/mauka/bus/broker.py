@@ -66,7 +66,7 @@ def subscriber(context: Context, hwm: int, topics: Iterable[str]) -> Socket:
 class Publisher:
     """Publishes to one bound peer (`connect`) or to all that connect (`bind`); from any thread.
 
-    Counters: `published`, `published_bytes`; `unheard`, sent while nobody had subscribed to
+    Counters: `published`, `published_bytes`; `unheard`, sent while there was no subscriber to
     anything. With one peer, each message that it has no room for is counted in `dropped`. With many, the
     others still get it; libzmq then leaves the full one out until it has read half of its
     queue and does not report how much it missed: `subscriber_full` counts how often that began.

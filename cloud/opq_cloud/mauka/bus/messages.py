@@ -113,7 +113,7 @@ def read_topic(frames: Sequence[bytes]) -> tuple[str, bytes]:
 
 
 def read_body(body: bytes) -> MaukaMessage:
-    """Returns the message of a body; `FrameError` when the bytes are none."""
+    """Returns the message of a body; `FrameError` if the bytes are not one."""
     try:
         return MaukaMessage.FromString(body)
     except DecodeError as error:

@@ -69,7 +69,7 @@ class BoxCommandPlugin(MaukaPlugin):
                 self._requests = self._answers = self._command_context = None
 
     def send_command(self, command: bytes) -> bool:
-        """Returns False where nobody takes the command now; counts either outcome."""
+        """Returns False where no broker takes the command now; counts either outcome."""
         sent = self._requests is not None and try_send(self._requests, [command])
         self.counters.add("commands_sent" if sent else "commands_dropped")
         return sent

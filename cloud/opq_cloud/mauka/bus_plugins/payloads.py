@@ -52,7 +52,7 @@ class MakaiEventPlugin(MaukaPlugin):
         self._originals = OriginalEvents(store, self.counters)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """Queues an event; one that is not in the store yet is an original event service's, or nobody's."""
+        """Queues an event; one that is not in the store yet is an original event service's, or unknown."""
         event_id = mauka_message.makai_event.event_id
         record = self._store().event_record(event_id)
         if record is None or record.original:

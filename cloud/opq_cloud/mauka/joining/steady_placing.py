@@ -63,7 +63,7 @@ class StatePlacing:
             near: the stored findings of their Boxes that begin near them.
             taken: numbers of incidents that another family has in this plan.
         """
-        # a stored part may be of this family only now: it is none of the family's parts before
+        # a stored part may be of this family only now: it is not one of the family's parts before
         self._leaving = {one.finding_id for one in (*before, *parts) if one.finding_id > 0}
         self._family = family(next(one.finding.kind for one in (*parts, *before)))
         placed = sorted(parts, key=_key)

@@ -12,7 +12,7 @@ from opq_proto.messages import Finding
 TELEGRAM, LINE = "mains_signalling", "interharmonics"
 LINES = frozenset({TELEGRAM, LINE})
 SAME_LINE_HZ = 0.5
-"""Two lines at most this far apart are one: a second of samples tells lines no better apart."""
+"""Two lines at most this far apart are one: a second of samples cannot distinguish nearer lines."""
 _FIGURES = {"interharmonic_hz": "signal_hz", "interharmonic_percent_max": "signal_percent"}
 _HZ = frozenset(name for each in _FIGURES.items() for name in each if name.endswith("_hz"))
 

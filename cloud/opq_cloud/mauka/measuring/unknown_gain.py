@@ -23,7 +23,7 @@ USUAL_PERCENT = 90
 
 
 def unknown_gains(event: Event) -> frozenset[str]:
-    """Returns the Boxes of the event whose gain nobody stated."""
+    """Returns the Boxes of the event whose gain is not stated."""
     return frozenset(wave.box_id for wave in event.waveforms if not wave.gain_known)
 
 

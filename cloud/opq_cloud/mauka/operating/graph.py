@@ -1,6 +1,6 @@
 """What runs in Mauka and what flows where: the graph, as text and as SVG. Pure; the caller brings the rows.
 
-A plug-in that gives a topic is joined to each that takes it; a topic that nobody takes ends at the bus. Nouns
+A plug-in that gives a topic is joined to each that takes it; a topic that none takes ends at the bus. Nouns
 go from where they are made to the runner that reads them, from there to the analyses that take them, and
 findings from these to the store.
 """

@@ -1,7 +1,7 @@
 """Folders with plug-ins of the original, as they were deployed: `<data>/mauka/plugins/<folder>/<number>/`.
 
 A folder is copied to a temporary one and renamed in one step, under a number above all others of its name;
-the highest is the current one. Whoever may write into Mauka's data folder may deploy; nobody else.
+the highest is the current one. Whoever may write into Mauka's data folder may deploy, and no other.
 """
 
 import os

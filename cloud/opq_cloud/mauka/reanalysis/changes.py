@@ -356,6 +356,6 @@ def _finding_change(before: KnownFinding | None, after: KnownFinding) -> str:
 
 
 def _label(store: CloudStore, number: int) -> str | None:
-    """Returns the class that a person gave an incident; None: nobody did."""
+    """Returns the class that a person gave an incident; None: no person did."""
     incident = store.incident(number)
     return None if incident is None or incident.machine_kind is None else incident.kind

@@ -1,6 +1,6 @@
 """Where the items of analyses come from that do not take Events: the brokers, and the store.
 
-Measurements are a stream: what is published while nobody reads is given to no analysis. Trends, findings and
+Measurements are a stream: what is published without a reader is given to no analysis. Trends, findings and
 incidents are in the store, which is read again at a start, so each is given at least once.
 """
 

@@ -112,7 +112,7 @@ class FollowedFinding:
                 hole = True
                 if not missing_s(row.metrics) and self.newest_ns - start_ns < LATE_NS:
                     return
-            if self._is_of_another_start(row):  # nobody saw its end, and what comes is not part of it
+            if self._is_of_another_start(row):  # its end was not seen, and what comes is not part of it
                 self.over, self.over_by_ns = True, start_ns
             elif not (rms.max < self.leave_v(limits) if low else rms.min > self.leave_v(limits)):
                 self._lasted_for(within, low)

@@ -228,7 +228,7 @@ class SqliteDocuments:
         return self.number(name) or 0
 
     def put_file(self, name: str, data: bytes, metadata: Fields) -> object:
-        """Replaces a file of this name: nobody sees it before the transaction ends."""
+        """Replaces a file of this name: it is not seen before the transaction ends."""
         self.delete_files(name)
         digest = hashlib.sha256(data).hexdigest()
         file = self._run(

@@ -160,7 +160,7 @@ def words_of(notes: Iterable[IncidentNote]) -> str:
 
 
 def label_of(notes: Sequence[IncidentNote]) -> str | None:
-    """Returns the class that a person gave last; None where nobody did, or the label was removed."""
+    """Returns the class that a person gave last; None where no person did, or the label was removed."""
     labels = [note.text for note in notes if note.kind == "label"]
     return (labels[-1] or None) if labels else None
 

@@ -368,7 +368,7 @@ def _plain(table: Table, found: Fields | None) -> Fields | None:
 
 
 def _same(table: Table, found: Fields, changed: Sequence[str]) -> Fields:
-    """Returns the filter that finds a document only where nobody changed it meanwhile.
+    """Returns the filter that finds a document only if it was not changed meanwhile.
 
     A document without a revision is compared by the texts and numbers that change.
     """

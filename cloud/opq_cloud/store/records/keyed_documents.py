@@ -38,7 +38,7 @@ class OriginalUsers(Protocol):
         """Whether there are users, who may sign in with their passwords."""
 
     def named(self, name: str) -> OriginalUser | None:
-        """Returns a user by name or e-mail; None where nobody has it."""
+        """Returns a user by name or e-mail; None where there is none."""
 
     def delete(self, name: str) -> None:
         """Deletes a user, with profile, Box ownership and notifications."""

@@ -144,7 +144,7 @@ class MeasurementShape(_Shape):
 
 
 class WaveformShape(_Shape):
-    """Converter counts with gain and time: volts = counts x volts_per_lsb; null: nobody stated the gain, and
+    """Converter counts with gain and time: volts = counts x volts_per_lsb; null: the gain is not stated, and
     `problem` says what to do."""
 
     event_id: int

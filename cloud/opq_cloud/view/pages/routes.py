@@ -73,7 +73,7 @@ def page_router(parts: PageParts) -> APIRouter:
         for made in (
             EntryPages(accounts, FormPlaces(services.counters)),
             AccountPages(accounts),
-            # a client of its own: a Box that is away keeps nobody from claiming another
+            # a client of its own: a Box that is away does not delay the claim of another
             BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code),
             AdminPages(accounts),
             NotificationPages(accounts),

@@ -79,7 +79,7 @@ class AnswerCache(Generic[T]):
         return old[1] if old is not None and age_s < enough_s else await asyncio.shield(task)
 
     def _end_task(self, key: Hashable, done: "asyncio.Future[T]") -> None:
-        """Reads the exception too: perhaps nobody waited for it, and the next caller gets one of its own."""
+        """Reads the exception too: perhaps no caller waited for it, and the next one gets one of its own."""
         self._tasks.pop(key, None)
         if not done.cancelled():
             done.exception()

@@ -193,7 +193,7 @@ def form_route(
     """The endpoint of a POST: reads the form, checks its token, then runs `handler` in a thread.
 
     With `places`, visitors who are not signed in may send the form; with None they are refused. The form may
-    bring files of `file_bytes` in total; one without a byte is none, unless `empty_files`.
+    bring files of `file_bytes` in total; one without a byte does not count, unless `empty_files`.
     """
 
     async def endpoint(request: Request) -> Response:

@@ -52,9 +52,9 @@ def password_problem(password: str, email: str = "") -> str | None:
     if len(password) > MAX_CHARACTERS:
         return f"The password has {len(password)} characters; want {MAX_CHARACTERS} or fewer."
     if len(set(password)) < 4:
-        return "The password repeats the same few characters; want one that nobody guesses."
+        return "The password repeats the same few characters; want one that is hard to guess."
     if email and password.lower() in (email.lower(), email.partition("@")[0].lower()):
-        return "The password is the e-mail; want one that nobody guesses."
+        return "The password is the e-mail; want one that is hard to guess."
     return None
 
 

@@ -40,7 +40,7 @@ class GuessLimits:
     """Limits how often passwords may be tried; a right one does not count.
 
     For one e-mail from one address 5 at once, then one a minute; for one e-mail from anywhere 30, then one in
-    30 s (a flood delays its owner, but locks nobody out for good); from one address 30, then two a minute. An
+    30 s (a flood delays its owner, but does not lock the account); from one address 30, then two a minute. An
     IPv6 address counts as its /64, because one household has the whole /64.
     """
 

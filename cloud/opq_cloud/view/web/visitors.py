@@ -26,7 +26,7 @@ SESSION_COOKIE = "opq_session"
 FORM_COOKIE = "opq_form"
 """The cookie that binds the forms of a browser that is not signed in."""
 IDLE_S = 14 * 86_400
-"""A session ends when nobody has used it for this time."""
+"""A session ends when it was not used for this time."""
 SEEN_EVERY_MS = 300_000
 """The list of sessions states with this precision when each was last used."""
 CACHED_S = 1.0

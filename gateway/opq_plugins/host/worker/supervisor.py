@@ -42,7 +42,7 @@ KILLED = "killed by an operator"
 
 
 class UnconfinedError(PluginError):
-    """A plug-in that nobody trusts was not started, because this machine cannot confine it."""
+    """A plug-in that is not trusted was not started, because this machine cannot confine it."""
 
 
 class WorkerEndedError(ConnectionError):

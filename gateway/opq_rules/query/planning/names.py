@@ -229,7 +229,9 @@ def check_having(node: Expression, select: Select, names: Names) -> None:
             item = names.aliases.get(each.name.lower()) if each.stream is None else None
             if item is not None and each.name.lower() not in seen:
                 return check(item.expression, (*seen, each.name.lower()))
-            raise refused(each.at, f"HAVING takes aggregates, {each.name} is none", "WHERE filters records")
+            raise refused(
+                each.at, f"HAVING takes aggregates, {each.name} is not one", "WHERE filters records"
+            )
         inner = [check(below, seen) for below in children(each)]  # a list, so that all are checked
         return any(inner)
 

@@ -91,7 +91,7 @@ def read_firmware(path: Path, address: int | None = None) -> FlashImage:
 
     Raises:
         InputFileError: the file cannot be read.
-        FlashError: the file is none of them.
+        FlashError: the file is not one of them.
     """
     data = read_input(path)
     if data[:4] in (b"OPQW", b"OPQF"):

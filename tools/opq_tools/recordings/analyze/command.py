@@ -140,7 +140,7 @@ def command(
         _analyse_folder(file, Order(given, limits, only), out, jobs or 1, scheduler)
         return
     if jsonl is not None or jobs is not None or scheduler is not None:
-        raise AnalyzeUsageError(f"--jsonl, --jobs and --dask: of a folder only; {file} is none")
+        raise AnalyzeUsageError(f"--jsonl, --jobs and --dask: of a folder only; {file} is not one")
     try:
         wanted = Wanted(only, True if detail == "cycles" else None)
         all_in = recordings_in(file, given)

@@ -97,7 +97,7 @@ def _print_some(
 
 
 def _nominal(found: Measured) -> str:
-    """The nominal values in words; what nobody stated is in brackets."""
+    """The nominal values in words; what is not stated is in brackets."""
     nominal = found.nominal
     volts = "unknown V" if nominal.volts is None else f"{nominal.volts:g} V"
     shown = [

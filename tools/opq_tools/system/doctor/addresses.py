@@ -53,7 +53,7 @@ def _fix(service: ServiceVerdict, folder: Path, holders: dict[int, Holder]) -> s
 
 
 def _unit(name: str, folder: Path) -> str:
-    """The unit of a service; empty where it is none of systemd's."""
+    """The unit of a service; empty where it is not one of systemd's."""
     if name == RULES or folder != UNITS_DATA_DIR or not any(UNITS.glob("opq-*.service")):
         return ""
     return "opq-gateway" if name == GATEWAY else f"opq-cloud@{'all' if name == CLOUD else name}"

@@ -201,7 +201,7 @@ class BoxSettingsPages:
         name = form.text("name", 60)
         store, record = self._context.store, self._record(box_id)
         other = box_of_name(store, name, but=box_id) if name != record.name else None
-        if other is not None and visitor.sees(other):  # nobody learns the name of a hidden Box
+        if other is not None and visitor.sees(other):  # the name of a hidden Box stays hidden
             text = "Another Box has this name; names are unique."
             return self._settings_page(box_id, text, code=400, typed=form.fields)
         before = box_values(self._context, box_id)
@@ -247,7 +247,7 @@ class BoxSettingsPages:
             raise HTTPException(429, TOO_OFTEN)
         account = self._context.people.account_of(checked_email(form.text("email")))
         if account is None:
-            problem = "Nobody has an account with this e-mail. An administrator can invite them."
+            problem = "There is no account with this e-mail. An administrator can invite them."
             return self._settings_page(box_id, problem, code=404)
         limits.give_back(f"share {visitor.session_hash}", visitor.address)
         before = self._shared(box_id)
@@ -271,7 +271,7 @@ class BoxSettingsPages:
         return self._settings_page(box_id, code_made=secret)
 
     def release(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Releases the Box: it has no owner, name or place, and nobody sees it."""
+        """Releases the Box: it has no owner, name or place, and no visitor sees it."""
         box_id = self._own(request.path_params["box_id"])
         before = self._public(box_id)
         forget_box(self._context, box_id)

@@ -210,7 +210,7 @@ class EntryPages:
         whose = account.account_id if account is not None and known else ""
         code = make_ticket(
             self._context.people, "reset", RESET_S, account_id=whose
-        )  # made for nobody too, so that the answer takes as long
+        )  # made for an unknown name too, so that the answer takes as long
         if account is not None and known and self._context.sends_links:
             link = f"{self._context.base_url(request)}/reset/new?code={code}"
             self._context.mailer.send(

@@ -79,7 +79,7 @@ class AdminBox:
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
-        """What needs attention; empty for a Box that nobody expects to report."""
+        """What needs attention; empty for a Box that is not expected to report."""
         if self.retired or self.record.unplugged:
             return ()
         found = []

@@ -154,7 +154,7 @@ def request_state(record: EventRecord, box_id: str, now_ns: int) -> RequestState
         return RequestState("queued", f"Queued: it is sampled for {ahead_s:.0f} s more")
     opened_ns = max(record.end_ns, record.decided_ns or 0)
     if now_ns - opened_ns > UNANSWERED_S * NS:
-        return RequestState("unanswered", "Nobody has taken it up; does Makai's event service run?")
+        return RequestState("unanswered", "It was not taken up; does Makai's event service run?")
     return RequestState("asked", f"Asked; no answer for {max(0, now_ns - opened_ns) / NS:.0f} s")
 
 

@@ -33,7 +33,7 @@ def fuzzed_place(at: Place, salt: bytes, radius_km: float) -> Place:
     """The public place of a Box at `at`: at least `radius_km` away, at most MAX_RADII times that.
 
     Args:
-        salt: SALT_BYTES that nobody outside knows; another salt gives other places.
+        salt: SALT_BYTES, a secret; another salt gives other places.
     Raises:
         ValueError: the place is not valid, the radius is not above 0, or the salt is too short to be secret.
     """
@@ -65,7 +65,7 @@ def distance_km(first: Place, second: Place) -> float:
 
 
 def _shares(salt: bytes, what: bytes) -> tuple[float, float]:
-    """Two numbers in [0, 1) that nobody can predict without the salt."""
+    """Two numbers in [0, 1) that cannot be predicted without the salt."""
     digest = hmac.new(salt, what, hashlib.sha256).digest()
     return int.from_bytes(digest[:7], "big") / 2**56, int.from_bytes(digest[8:15], "big") / 2**56
 

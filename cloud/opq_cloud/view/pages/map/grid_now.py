@@ -173,7 +173,7 @@ class BoxesNow:
     silent: NDArray[np.bool_]
     late_s: Floats
     hour_share: Floats | None = None
-    """(boxes,) measured share of the last hour; NaN where unknown. None where nobody has read it."""
+    """(boxes,) measured share of the last hour; NaN where unknown. None where it was not read."""
 
     @cached_property
     def measured(self) -> Floats:

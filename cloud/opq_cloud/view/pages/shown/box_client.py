@@ -101,7 +101,7 @@ class BoxClient:
         """Reads the rate, sets it, reads it again: a Box that refuses answers like one that obeys.
 
         Raises:
-            BoxClientError: nobody answers. Where its text says so, the rate may have been set all the same.
+            BoxClientError: no answer. Where its text says so, the rate may have been set all the same.
         """
         with self._connection() as client:
             before = _read_report(client, box_id).cycles

@@ -30,7 +30,7 @@ from opq_tools.up.plan import UpPlan
 
 NAMED_S, WELL_S = 30.0, 60.0
 """The first one holds on a machine that has nothing else to do; it is judged at the end of each table."""
-PAUSE_S = 0.5
+PAUSE_S = 1.0
 DEPLOYMENTS = ("up", "all", "apart", "container", "gateway", "cloud")
 MODULES = {CLOUD: "opq_cloud", GATEWAY: "opq_gateway", BOXES: "opq_sim.box"}
 BOTH_BOXES = {"Box 1", "Box 2"}

@@ -14,7 +14,10 @@ from typing import Any
 from clean_root import ENTER, INSIDE, run_step
 from house_under_test import ROOT, until
 
-PACKAGES = "python3,python3-venv,ca-certificates,systemd,tzdata,chrony,cron"
+PACKAGES = "python3,python3-venv,ca-certificates,tzdata"
+SERVICES = "systemd chrony cron"
+"""apt installs them: debootstrap unpacks systemd of Debian 13 before what that has to find configured."""
+APT = "apt-get -q -o Acquire::Check-Valid-Until=false"
 SUITES = {
     "debian13": ("trixie", "http://deb.debian.org/debian", ""),
     "ubuntu2404": ("noble", "http://archive.ubuntu.com/ubuntu", "gutsy"),
@@ -28,6 +31,15 @@ DISK = (
 """A disk of its own, which a test can fill; larger than what `doctor` wants to be free."""
 OPQ = "/opt/opq/bin"
 AS_OPQ = ("setpriv", "--reuid=opq", "--regid=opq", "--init-groups", "--no-new-privs")
+CHANGE = (
+    "import sqlite3, sys; opened = sqlite3.connect(sys.argv[1], timeout=60); "
+    "opened.execute(sys.argv[2]); opened.commit()"
+)
+LOCK = (
+    "import signal, sqlite3, sys; opened = sqlite3.connect(sys.argv[1], isolation_level=None); "
+    "opened.execute('BEGIN IMMEDIATE'); signal.pause()"
+)
+"""Inside the machine: from outside SQLite resolves the machine's own root to a folder of this one."""
 NO_START = "#!/bin/sh\nexit 101\n"
 ADDRESS = {"cloud": "192.0.2.1", "gateway": "192.0.2.2"}
 
@@ -40,8 +52,10 @@ def make_root(root: Path, name: str, wheel: Path) -> None:
         options += ["--no-check-gpg"] if script else []  # Debian has no keys of Ubuntu
         words = ["debootstrap", *options, f"--include={PACKAGES}", suite, str(root), mirror]
         subprocess.run([*words, script] if script else words, check=True, stdout=subprocess.DEVNULL)
-    (root / "usr/sbin/policy-rc.d").write_text(NO_START)
-    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+        (root / "usr/sbin/policy-rc.d").write_text(NO_START)
+        (root / "usr/sbin/policy-rc.d").chmod(0o755)
+        shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+        run_step(root, f"{APT} update && {APT} install -y --no-install-recommends {SERVICES}")
     shutil.copy(wheel, root / "tmp" / wheel.name)
     if not (root / "opt/opq/bin/pip").exists():
         run_step(root, "python3 -m venv /opt/opq")
@@ -125,6 +139,14 @@ class Machine:
         self.run("sh", "-c", f"kill $(cat /run/{name}.pid)", check=False)
         self._services.pop(name).wait(60)
 
+    def change(self, path: str, statement: str) -> None:
+        """Changes an SQLite file, as the user opq."""
+        self.run(*AS_OPQ, f"{OPQ}/python", "-c", CHANGE, path, statement)
+
+    def lock(self, path: str) -> None:
+        """Locks an SQLite file against writers until `end("lock")`."""
+        self.start("lock", f"{OPQ}/python", "-c", LOCK, path)
+
     def cable(self, state: str) -> None:
         subprocess.run(["ip", "-n", self.network, "link", "set", "eth0", state], check=True)
 
@@ -143,12 +165,10 @@ class Machine:
         done = self.run(f"{OPQ}/opq-tools", "doctor", "--json", "--data-dir", DATA, check=False)
         return done.returncode, [each["text"] for each in json.loads(done.stdout)["problems"]]
 
-    def alerts(self) -> set[str]:
-        program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode())"
-        url = "http://127.0.0.1:8911/alerts"
-        done = self.run(f"{OPQ}/python", "-c", program, url, check=False)
-        parts = json.loads(done.stdout)["subcomponents"] if done.returncode == 0 else ()
-        return {each["name"] for each in parts or () if not each["ok"]}
+    def answers(self) -> bool:
+        """Whether a cloud answers for the whole."""
+        program = "import urllib.request as u; u.urlopen('http://127.0.0.1:8911/', timeout=5).read()"
+        return self.run(f"{OPQ}/python", "-c", program, check=False).returncode == 0
 
     def close(self) -> None:
         self._first.kill()  # and with the first process of its name space all others

@@ -275,7 +275,7 @@ class Gateway:
         run."""
         if not self.config.rules.enabled:
             return None
-        from opq_gateway.rules.edge_rules import EdgeRules  # FastAPI and more: only where wanted
+        from opq_gateway.rules.edge_rules import EdgeRules  # Starlette and more: only where wanted
 
         first = self.counters[self.config.box[0].id]
         return EdgeRules(self.config, self.feed, self.statuses, first, uplink.publish_at_once)

@@ -36,7 +36,8 @@ from opq_rules.sinks.request_waveform import Config as Asks
 from opq_rules.sinks.request_waveform import Request, request_of
 from opq_rules.sources import opqbox, opqcrossing, opqsilence, opqwave, recording
 from opq_rules.streams.columns import KnownColumns
-from opq_rules.streams.measurement_row import MEASUREMENT_COLUMNS, row_of
+from opq_rules.streams.measurement_columns import MEASUREMENT_COLUMNS
+from opq_rules.streams.measurement_row import row_of
 from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
 
 START_NS = 1_765_792_486_013_000_000

@@ -85,12 +85,17 @@ def test_nothing_in_a_batch_ends_the_server(house: House, path: str) -> None:
     house.ask("GET", "/ping")
 
 
-@pytest.mark.parametrize("path", ["/\0", "a" * 70_000, "/\ud800", "//other.example:99999999/"])
+@pytest.mark.parametrize("path", ["/\0", "a" * 70_000, "//other.example:99999999/"])
 def test_a_path_that_is_none_costs_a_batch_one_answer(house: House, path: str) -> None:
     wanted = [{"method": "GET", "path": path}, {"method": "GET", "path": "/streams"}]
     told = house.ask("POST", "/batch/req", wanted)
     assert told[0]["code"] in (400, 404)
     assert told[1] == {"code": 200, "response": '["demo"]'}
+
+
+def test_half_a_character_makes_a_batch_not_json(house: House) -> None:
+    told = house.ask("POST", "/batch/req", [{"method": "GET", "path": "/\ud800"}], code=400)
+    assert told["error"] == 1004 and "not JSON" in told["message"]
 
 
 def test_a_page_of_another_site_ends_nothing_with_an_image(house: House) -> None:
@@ -196,7 +201,8 @@ def test_an_import_with_one_bad_rule_changes_nothing(house: House) -> None:
     [
         (b"{", 1004, "not JSON"),
         (b"\xff", 1004, "JSON"),
-        (b"[" * 100_000, 1004, "JSON"),
+        (b'{"a":' * 100_000, 1004, "JSON"),
+        (b"[" * 100_000, 5000, "Expected object, got array"),
         (b"{}", 4000, "id"),
         (b'{"id": "x"}', 4000, "sql is missing"),
         (b'{"id": "x", "sql": "SELECT * FROM demo"}', 4000, "actions is missing"),

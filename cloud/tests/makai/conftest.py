@@ -386,7 +386,7 @@ class House:
 
 @pytest.fixture
 def makai_with(makai: Any, tmp_path: Path) -> Iterator[Callable[..., House]]:
-    importlib.import_module("opq_cloud.makai.judging.rules")  # FastAPI takes long: not in a test's time
+    importlib.import_module("opq_cloud.makai.judging.rules")  # its imports take long: not in a test's time
     with ExitStack() as running:
 
         def made(*plugins: PluginEntry, **host: Any) -> House:

@@ -94,7 +94,7 @@ def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callab
 
 
 def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Path) -> None:
-    importlib.import_module("opq_cloud.makai.judging.rules")  # FastAPI takes long: not while it gets ready
+    importlib.import_module("opq_cloud.makai.judging.rules")  # its imports take long: not while it gets ready
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
     forwarded = brokers.triggering.counters

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import msgspec
 
 Free = dict[str, Any]
 """A rule, or a set of properties: the engine checks it."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    """A body; it has no other members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,9 @@ class ProcessSettings:
 
 
 class Statement(_Body):
-    sql: Annotated[str, Field(examples=['CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="mqtt")'])]
+    sql: Annotated[
+        str, msgspec.Meta(examples=['CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="mqtt")'])
+    ]
 
 
 class SingleRequest(_Body):
@@ -43,7 +45,7 @@ class TagKeys(_Body):
     keys: list[str]
 
 
-class ResetState(_Body):
+class ResetState(_Body, kw_only=True):
     """`params`: `{"streamName", "input": {offset}}`."""
 
     type: int = 1
@@ -60,7 +62,7 @@ class PackagePlace(_Body):
 
 
 class FunctionNames(_Body):
-    functions: Annotated[list[str], Field(min_length=1)]
+    functions: Annotated[list[str], msgspec.Meta(min_length=1)]
 
 
 class UploadText(_Body):

@@ -2,11 +2,9 @@
 
 from typing import Literal
 
-from fastapi import APIRouter
-from fastapi.responses import PlainTextResponse
-
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api.bodies import Free
+from opq_rules.api.routing import Routes
 from opq_rules.batch import JsonObject
 from opq_rules.engine.definitions.rule_definition import checked_id
 from opq_rules.engine.engine import Engine
@@ -15,8 +13,8 @@ from opq_rules.errors import CONFIGURATION
 Kinds = Literal["sources", "sinks"]
 
 
-def router(engine: Engine, plugins: Plugins) -> APIRouter:
-    routes = APIRouter(tags=["configurations"])
+def routes_of(engine: Engine, plugins: Plugins) -> Routes:
+    routes = Routes("configurations")
 
     @routes.get("/metadata/{kinds}")
     def types(kinds: Kinds) -> list[dict[str, str]]:
@@ -28,13 +26,13 @@ def router(engine: Engine, plugins: Plugins) -> APIRouter:
         return engine.configurations.all(kinds, type_name)
 
     @routes.put("/metadata/{kinds}/{type_name}/confKeys/{name}")
-    def put(kinds: Kinds, type_name: str, name: str, body: Free) -> PlainTextResponse:
+    def put(kinds: Kinds, type_name: str, name: str, body: Free) -> str:
         engine.configurations.put(kinds, type_name, name, body)
-        return PlainTextResponse("ok")
+        return "ok"
 
     @routes.delete("/metadata/{kinds}/{type_name}/confKeys/{name}")
-    def delete(kinds: Kinds, type_name: str, name: str) -> PlainTextResponse:
+    def delete(kinds: Kinds, type_name: str, name: str) -> str:
         engine.configurations.delete(kinds, type_name, name)
-        return PlainTextResponse("ok")
+        return "ok"
 
     return routes

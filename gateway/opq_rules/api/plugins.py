@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.manifest import REST_KINDS
 from opq_rules.api.bodies import FunctionNames, PackagePlace
+from opq_rules.api.routing import Json, Routes
 from opq_rules.batch import JsonObject
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
@@ -16,9 +16,9 @@ REMOVED = {"portables": "plug-ins of any kinds are below /plugins/packages"}
 """Parts of the path of an earlier version -> what to do instead."""
 
 
-def router(plugins: Plugins) -> APIRouter:
+def routes_of(plugins: Plugins) -> Routes:
     """The routes. A POST of a higher version replaces the running one, as a PUT does; else it is refused."""
-    routes = APIRouter(prefix="/plugins", tags=["plugins"])
+    routes = Routes("plugins", "/plugins")
 
     @routes.get("/udfs")
     def functions() -> list[str]:
@@ -32,20 +32,20 @@ def router(plugins: Plugins) -> APIRouter:
         return {"name": name, "plugin": owner}
 
     @routes.post("/functions/{name}/register")
-    def register(name: str, body: FunctionNames) -> PlainTextResponse:
+    def register(name: str, body: FunctionNames) -> str:
         plugins.describe("function", name)
         missing = sorted(set(body.functions) - set(plugins.functions()))
         if missing:
             raise RuleError(f"{name} has no function {', '.join(missing)[:200]}")
-        return PlainTextResponse(f"functions of {name} are registered, as its manifest says")
+        return f"functions of {name} are registered, as its manifest says"
 
-    @routes.post("/{kinds}", status_code=201)
+    @routes.post("/{kinds}", 201)
     def create(kinds: str, body: PackagePlace) -> Response:
         kind = _kind(kinds)
         done = plugins.create(kind, body.name, body.file, functions=body.functions)
         if done is None:
             return PlainTextResponse(f"{kind} plugin {body.name} is created", 201)
-        return JSONResponse(done.as_json(), 201)
+        return Json(done.as_json(), 201)
 
     @routes.put("/{kinds}/{name}")
     def replace(kinds: str, name: str, body: PackagePlace, downgrade: bool = False) -> Response:
@@ -55,7 +55,7 @@ def router(plugins: Plugins) -> APIRouter:
         done = plugins.create(kind, name, body.file, downgrade=downgrade)
         if done is None:
             return PlainTextResponse(f"{kind} plugin {name} is created")
-        return JSONResponse(done.as_json())
+        return Json(done.as_json())
 
     @routes.post("/{kinds}/{name}/rollback")
     def rollback(kinds: str, name: str) -> JsonObject:
@@ -76,10 +76,10 @@ def router(plugins: Plugins) -> APIRouter:
         return plugins.status(name)
 
     @routes.delete("/{kinds}/{name}")
-    def delete(kinds: str, name: str, force: bool = False) -> PlainTextResponse:
+    def delete(kinds: str, name: str, force: bool = False) -> str:
         kind = _kind(kinds)
         plugins.delete(kind, name, force=force)
-        return PlainTextResponse(f"{kind} plugin {name} is deleted")
+        return f"{kind} plugin {name} is deleted"
 
     return routes
 

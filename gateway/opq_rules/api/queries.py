@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import msgspec
 from anyio import CancelScope, to_thread
-from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
+from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from opq_rules.api.bodies import QueryText
+from opq_rules.api.routing import Routes
 from opq_rules.batch import Emission, JsonObject, Row
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
@@ -102,8 +102,8 @@ class _Rows:
         return "".join(taken)
 
 
-def router(engine: Engine) -> APIRouter:
-    routes = APIRouter(tags=["rules"])
+def routes_of(engine: Engine) -> Routes:
+    routes = Routes("rules")
 
     @routes.post("/query")
     def query(body: QueryText) -> StreamingResponse:

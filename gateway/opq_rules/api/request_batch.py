@@ -4,7 +4,7 @@ It is not in `server`, because httpx takes 6 MB and no other route needs it.
 """
 
 import httpx
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from opq_rules.api.bodies import SingleRequest
 from opq_rules.batch import JsonObject
@@ -15,7 +15,7 @@ _NOT_IN_BATCH = ("batch", "stop", "query")
 """Batches in batches, the end of the server, and requests whose answers take minutes or do not end."""
 
 
-async def answers_of(app: FastAPI, requests: list[SingleRequest]) -> list[JsonObject]:
+async def answers_of(app: Starlette, requests: list[SingleRequest]) -> list[JsonObject]:
     """The code and the text of each answer, in order."""
     answers: list[JsonObject] = []
     characters = 0

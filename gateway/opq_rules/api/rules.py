@@ -2,17 +2,17 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
-from fastapi.responses import PlainTextResponse
+import msgspec
 
 from opq_rules.api.bodies import Free, ResetState, TagKeys, Tags
+from opq_rules.api.routing import Routes
 from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 
 Rule = Annotated[
     Free,
-    Body(
+    msgspec.Meta(
         examples=[
             {
                 "id": "deep_dips",
@@ -25,8 +25,8 @@ Rule = Annotated[
 ]
 
 
-def router(engine: Engine) -> APIRouter:
-    routes = APIRouter(tags=["rules"])
+def routes_of(engine: Engine) -> Routes:
+    routes = Routes("rules")
     _whole(routes, engine)
     _one(routes, engine)
     _add_reads(routes, engine)
@@ -38,14 +38,14 @@ def router(engine: Engine) -> APIRouter:
 # Methods of the engine and its views whose arguments are the path's are routes themselves.
 
 
-def _whole(routes: APIRouter, engine: Engine) -> None:
+def _whole(routes: Routes, engine: Engine) -> None:
     """Adds paths that concern several rules; they come before /rules/{id}."""
 
-    @routes.post("/rules", status_code=201)
-    def create(body: Rule) -> PlainTextResponse:
+    @routes.post("/rules", 201)
+    def create(body: Rule) -> str:
         rule_id = engine.create_rule(body)
         notes = "".join(f" Note: {each}." for each in engine.views.notes(rule_id))
-        return PlainTextResponse(f"Rule {rule_id} was created successfully.{notes}", 201)
+        return f"Rule {rule_id} was created successfully.{notes}"
 
     @routes.post("/rules/validate")
     def validate(body: Rule) -> JsonObject:
@@ -68,54 +68,54 @@ def _whole(routes: APIRouter, engine: Engine) -> None:
         return [_tried(engine.stop_rule, rule_id) for rule_id in engine.views.tagged(body.tags)]
 
 
-def _one(routes: APIRouter, engine: Engine) -> None:
+def _one(routes: Routes, engine: Engine) -> None:
     @routes.put("/rules/{rule_id}")
-    def replace(rule_id: str, body: Rule) -> PlainTextResponse:
+    def replace(rule_id: str, body: Rule) -> str:
         engine.replace_rule(rule_id, body)
-        return PlainTextResponse(f"Rule {rule_id} was updated successfully.")
+        return f"Rule {rule_id} was updated successfully."
 
-    routes.delete("/rules/{rule_id}", response_class=PlainTextResponse)(engine.delete_rule)
-    routes.post("/rules/{rule_id}/start", response_class=PlainTextResponse)(engine.start_rule)
-    routes.post("/rules/{rule_id}/stop", response_class=PlainTextResponse)(engine.stop_rule)
-    routes.post("/rules/{rule_id}/restart", response_class=PlainTextResponse)(engine.restart_rule)
+    routes.delete("/rules/{rule_id}")(engine.delete_rule)
+    routes.post("/rules/{rule_id}/start")(engine.start_rule)
+    routes.post("/rules/{rule_id}/stop")(engine.stop_rule)
+    routes.post("/rules/{rule_id}/restart")(engine.restart_rule)
 
     @routes.put("/rules/{rule_id}/reset_state")
-    def reset(rule_id: str, body: ResetState) -> PlainTextResponse:
+    def reset(rule_id: str, body: ResetState) -> str:
         stream = body.params.get("streamName")
         if not isinstance(stream, str) or "input" not in body.params:
             raise RuleError("params: want streamName and input, the offset to go on after", CONFIGURATION)
-        return PlainTextResponse(engine.reset_state(rule_id, stream, body.params["input"]))
+        return engine.reset_state(rule_id, stream, body.params["input"])
 
 
-def _add_reads(routes: APIRouter, engine: Engine) -> None:
+def _add_reads(routes: Routes, engine: Engine) -> None:
     views = engine.views
     routes.get("/rules/{rule_id}")(views.rule)
     routes.get("/rules/{rule_id}/status")(views.rule_status)
     routes.get("/v2/rules/{rule_id}/status")(views.rule_status)
     routes.get("/rules/{rule_id}/topo")(views.topo)
-    routes.get("/rules/{rule_id}/explain", response_class=PlainTextResponse)(views.explain)
+    routes.get("/rules/{rule_id}/explain")(views.explain)
     routes.get("/rules/{rule_id}/schema")(views.schema)
     routes.get("/rules/{rule_id}/scantables")(views.scan_tables)
 
 
-def _tagged(routes: APIRouter, engine: Engine) -> None:
+def _tagged(routes: Routes, engine: Engine) -> None:
     @routes.put("/rules/{rule_id}/tags")
-    def whole(rule_id: str, body: Tags) -> PlainTextResponse:
+    def whole(rule_id: str, body: Tags) -> str:
         engine.set_tags(rule_id, body.tags, whole=True)
-        return PlainTextResponse("success")
+        return "success"
 
     @routes.patch("/rules/{rule_id}/tags")
-    def more(rule_id: str, body: Tags) -> PlainTextResponse:
+    def more(rule_id: str, body: Tags) -> str:
         engine.set_tags(rule_id, body.tags)
-        return PlainTextResponse("success")
+        return "success"
 
     @routes.delete("/rules/{rule_id}/tags")
-    def fewer(rule_id: str, body: TagKeys) -> PlainTextResponse:
+    def fewer(rule_id: str, body: TagKeys) -> str:
         engine.set_tags(rule_id, (), body.keys)
-        return PlainTextResponse("success")
+        return "success"
 
 
-def _keyed(routes: APIRouter, engine: Engine) -> None:
+def _keyed(routes: Routes, engine: Engine) -> None:
     """Adds the paths of /keyed_state, which `get_keyed_state` reads."""
 
     @routes.get("/keyed_state")
@@ -123,14 +123,14 @@ def _keyed(routes: APIRouter, engine: Engine) -> None:
         return dict(engine.keyed_values.values)
 
     @routes.put("/keyed_state/{key}")
-    def put(key: str, body: Annotated[Any, Body(examples=[108.0])]) -> PlainTextResponse:
+    def put(key: str, body: Annotated[Any, msgspec.Meta(examples=[108.0])]) -> str:
         engine.keyed_values.put(key, body)
-        return PlainTextResponse(f"Key {key} is set.")
+        return f"Key {key} is set."
 
     @routes.delete("/keyed_state/{key}")
-    def delete_key(key: str) -> PlainTextResponse:
+    def delete_key(key: str) -> str:
         engine.keyed_values.delete(key)
-        return PlainTextResponse(f"Key {key} is deleted.")
+        return f"Key {key} is deleted."
 
 
 def _tried(do: Any, rule_id: str) -> JsonObject:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import PlainTextResponse, Response
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 
 from opq_plugins.host.plugins import Plugins
 from opq_proto.config.settings import configured
@@ -25,6 +26,7 @@ from opq_proto.kit.http_server import METRICS_TYPE
 from opq_proto.kit.system_record import ID_HEADER, SystemIdentity
 from opq_rules.api.bodies import Free, ProcessSettings, SingleRequest
 from opq_rules.api.guard import is_local
+from opq_rules.api.routing import Routes
 from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
@@ -32,17 +34,17 @@ from opq_rules.errors import CONFIGURATION, RuleError
 MAX_IN_BATCH = 10_000
 
 
-def router(
-    app: FastAPI,
+def routes_of(
+    app: Starlette,
     engine: Engine,
     plugins: Plugins,
     stop: Callable[[], None] | None,
     refused: Callable[[], int],
     system: SystemIdentity | None,
-) -> APIRouter:
+) -> Routes:
     """`stop`: ends the service; None where the engine is embedded in another service. `system`:
     which system answers."""
-    routes = APIRouter(tags=["server"])
+    routes = Routes("server")
     began_s = time.monotonic()
 
     @routes.get("/")
@@ -64,13 +66,13 @@ def router(
 
     @routes.get("/stop")
     @routes.post("/stop")
-    def end() -> PlainTextResponse:
+    def end() -> str:
         if stop is None:
             raise RuleError("this engine is part of another service; stop that service", CONFIGURATION)
         stop()
-        return PlainTextResponse("the server is stopping")
+        return "the server is stopping"
 
-    @routes.patch("/configs", status_code=204)
+    @routes.patch("/configs", 204)
     def change(body: Free) -> Response:
         wanted = _process_settings(body)
         if body and stop is None:

@@ -5,15 +5,14 @@ Source: docs/reference/rules.md, A.5.
 
 import threading
 from pathlib import Path
-from typing import Annotated
 
-import msgspec
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api import exchange, sections
 from opq_rules.api.bodies import RuleSet
+from opq_rules.api.routing import Json, Routes
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, IO_ERROR, RuleError
 
@@ -21,17 +20,17 @@ MAX_FILE_BYTES = 16 << 20
 """Limit of an uploaded set."""
 
 
-def router(engine: Engine, plugins: Plugins) -> APIRouter:
-    routes = APIRouter(tags=["sets"])
+def routes_of(engine: Engine, plugins: Plugins) -> Routes:
+    routes = Routes("sets")
     one_at_a_time = threading.Lock()
 
     @routes.post("/ruleset/export")
     def export_set() -> Response:
         headers = {"Content-Disposition": 'attachment; filename="rules.json"'}
-        return JSONResponse(msgspec.to_builtins(sections.everything(engine, plugins)), headers=headers)
+        return Json(sections.everything(engine, plugins), headers=headers)
 
     @routes.post("/ruleset/import")
-    def import_set(body: RuleSet, request: Request, dry: Annotated[bool, Query()] = False) -> exchange.Answer:
+    def import_set(body: RuleSet, request: Request, dry: bool = False) -> exchange.Answer:
         if unknown := sorted(set(request.query_params) - {"dry"}):
             known = "an import is all or nothing, and takes dry=1 alone"
             raise RuleError(f"{', '.join(unknown)}: unknown; {known}", CONFIGURATION)

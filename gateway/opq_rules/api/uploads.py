@@ -4,24 +4,23 @@ curl -F uploadFile=@mysqlSink.zip http://127.0.0.1:9081/config/uploads
 """
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
-from pydantic import ValidationError
+import msgspec
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from opq_plugins.host.plugins import Plugins
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_rules.api.bodies import UploadText
+from opq_rules.api.routing import Routes, read_json
 from opq_rules.engine.definitions.rule_definition import checked_id
 from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
 
 LARGEST_BYTES = 64 << 20
 """Limit of a fetched file; an uploaded one is limited as a request's body."""
 FIELD = "uploadFile"
+_TEXT = msgspec.json.Decoder(UploadText)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +33,10 @@ class Uploaded:
 
 
 async def uploaded(request: Request) -> Uploaded:
-    """Reads an upload. Raises RuleError, or RequestValidationError where the JSON has a wrong form."""
+    """Reads an upload. Raises RuleError."""
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         return await _of_form(request)
-    try:
-        read = UploadText.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise RequestValidationError(error.errors()) from error
+    read = read_json(await request.body(), _TEXT)
     if (read.content is None) == (read.file is None):
         raise RuleError("want either content or file", CONFIGURATION)
     return Uploaded(read.name, (read.content or "").encode(), read.file)
@@ -58,12 +54,12 @@ async def _of_form(request: Request) -> Uploaded:
     raise RuleError(f"the form has no file {FIELD}; want curl -F {FIELD}=@FILE", CONFIGURATION)
 
 
-def router(plugins: Plugins) -> APIRouter:
-    routes = APIRouter(tags=["uploads"])
+def routes_of(plugins: Plugins) -> Routes:
+    routes = Routes("uploads")
     folder = plugins.uploads
 
-    @routes.post("/config/uploads", status_code=201)
-    def upload(body: Annotated[Uploaded, Depends(uploaded)]) -> PlainTextResponse:
+    @routes.post("/config/uploads", 201, read=uploaded)
+    def upload(body: Uploaded) -> str:
         path = folder / _file_name(body.name)
         content = plugins.fetched(body.file, LARGEST_BYTES) if body.file is not None else body.content
         try:
@@ -71,19 +67,19 @@ def router(plugins: Plugins) -> APIRouter:
             write_whole_file(path, [content], PRIVATE_MODE)
         except OSError as error:
             raise RuleError(f"{path.name} cannot be stored: {error.strerror or error}", IO_ERROR) from error
-        return PlainTextResponse(str(path), 201)
+        return str(path)
 
     @routes.get("/config/uploads")
     def uploads() -> list[str]:
         return sorted(str(path) for path in folder.glob("[!.]*") if path.is_file()) if folder.is_dir() else []
 
     @routes.delete("/config/uploads/{name}")
-    def delete(name: str) -> PlainTextResponse:
+    def delete(name: str) -> str:
         path = folder / _file_name(name)
         if not path.is_file():
             raise RuleError(f"upload {name[:80]!r} is not found", NOT_FOUND, 404)
         path.unlink()
-        return PlainTextResponse("ok")
+        return "ok"
 
     return routes
 

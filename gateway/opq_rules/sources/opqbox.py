@@ -6,7 +6,7 @@ its window, a crossing, has a stream of its own: opqcrossing.py.
 
 Inside Makai and the gateway it gets the service's own Measurements, without a socket. With `url`, or outside
 of them, it subscribes to a triggering broker (PUB of the original: topic, protobuf), unencrypted or, with key
-files, over CURVE. The columns: measurement_row.py; the gateway's own: `opq_gateway/rules`.
+files, over CURVE. The columns: measurement_columns.py; the gateway's own: `opq_gateway/rules`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -26,7 +26,8 @@ from opq_proto.wire.frames import measurement_from_frames, topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.streams.columns import KnownColumns
-from opq_rules.streams.measurement_row import AT_ONCE, MEASUREMENT_COLUMNS, row_of
+from opq_rules.streams.measurement_columns import AT_ONCE, MEASUREMENT_COLUMNS
+from opq_rules.streams.measurement_row import row_of
 
 ALL = "*"
 DEFAULT_URL = "tcp://127.0.0.1:9881"

@@ -8,7 +8,7 @@ there requests (`rule_<id>`).
 
 from opq_rules.sources import opqbox
 from opq_rules.sources.opqbox import Config as Config
-from opq_rules.streams.measurement_row import AT_ONCE
+from opq_rules.streams.measurement_columns import AT_ONCE
 
 
 class Source(opqbox.Source):

@@ -15,7 +15,7 @@ from opq_rules.errors import SQL_SYNTAX, STREAM, RuleError
 from opq_rules.secrets import without_secrets
 from opq_rules.sql.syntax import ColumnType, Create, Field, TextPlace, Type
 from opq_rules.streams.columns import KnownColumns
-from opq_rules.streams.measurement_row import WHOLE_COLUMNS
+from opq_rules.streams.measurement_columns import WHOLE_COLUMNS
 from opq_rules.types import of_column
 
 FORMATS = ("json", "binary", "delimited", "urlencoded", "protobuf")

@@ -4,40 +4,19 @@
 and for each metric its mean under its name, and extremes as in `rms_min`, `rms_max`.
 """
 
-import re
 from collections.abc import Iterable
 from operator import attrgetter
 
-from opq_proto.measurement.fields import BY_KEY, FIELDS, HARMONICS, REMARKS
+from opq_proto.measurement.fields import HARMONICS
 from opq_proto.messages import Measurement, known_uncertainty_ns
 from opq_rules.batch import Row
-from opq_rules.streams.columns import KnownColumns
+from opq_rules.streams.measurement_columns import FIELD_COLUMNS, METRICS
 
 NS_PER_MS = 1_000_000
-_FIELDS = {each.column: each for each in FIELDS if each.column is not None}
-WHOLE_COLUMNS = frozenset(name for name, each in _FIELDS.items() if each.kind in ("whole", "bound")) | {
-    *("start_ns", "first_sample", "samples"),
-}
-"""Columns of opqbox, opqwave and recording that are BIGINT; their other numbers are FLOAT."""
-
-METRICS = (*BY_KEY, *sorted(each.key for each in REMARKS))
-"""Metrics that a gateway of ours may send; `h2` to `h50`, `rule_<id>` and `edge_<class>` too."""
-_METRIC = rf"(?:{'|'.join(METRICS)}|h[0-9]{{1,2}}|(?:rule|edge)_\w+)"
-MEASUREMENT_COLUMNS = KnownColumns(
-    (
-        *(*_FIELDS, "kind"),
-        *(f"{metric}{end}" for metric in METRICS for end in ("", "_min", "_max")),
-    ),
-    re.compile(rf"{_METRIC}(?:_min|_max)?"),
-)
-
-
-AT_ONCE = frozenset({"crossing", "edge"})
-"""Kinds that overtake the window in which they lie."""
 _CONVERTED = frozenset({"source", "start_ms", "end_ms", "uncertainty_ns"})
 """Columns that `row_of` makes itself; the others have the field's value."""
-_COLUMNS = tuple(name for name in _FIELDS if name not in _CONVERTED)
-_VALUES = attrgetter(*(_FIELDS[name].name for name in _COLUMNS))
+_COLUMNS = tuple(name for name in FIELD_COLUMNS if name not in _CONVERTED)
+_VALUES = attrgetter(*(FIELD_COLUMNS[name].name for name in _COLUMNS))
 _EXTREMES = {key: (f"{key}_min", f"{key}_max") for key in (*METRICS, *HARMONICS)}
 
 

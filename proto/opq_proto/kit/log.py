@@ -29,7 +29,7 @@ def _without(name: str) -> Iterator[None]:
         del sys.modules[name]
 
 
-with _without("rich"):  # 90 modules at each start, for tracebacks that are not used here (`configure`)
+with _without("rich"), _without("greenlet"):  # 11 MB for tracebacks and threads that are not used here
     import structlog
 
 LEVELS = {

@@ -28,7 +28,7 @@ ROOMS = ("gateway", "cloud")
 """Tables that a file of --config may hold: the configuration of each room."""
 
 
-OF_RULES = ("cronsim", "fastapi", "jinja2", "msgspec", "uvicorn")
+OF_RULES = ("cronsim", "jinja2", "msgspec", "starlette", "uvicorn")
 """Modules that the rule engine needs; without the extra `rules` Makai runs without the engine."""
 EMULATORS = ("qemu", "renode")
 """A Box given as qemu:ID or renode:ID runs its firmware in an emulator."""

@@ -18,7 +18,8 @@ from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import StreamDefinition, definition_of
-from opq_rules.streams.measurement_row import AT_ONCE, MEASUREMENT_COLUMNS, kind_of, row_of
+from opq_rules.streams.measurement_columns import AT_ONCE, MEASUREMENT_COLUMNS
+from opq_rules.streams.measurement_row import kind_of, row_of
 
 name = "sql"
 kind = "trigger"

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import paho.mqtt.client as paho
 import pytest
 from free_ports import free_port
@@ -121,6 +122,19 @@ def test_httppush_does_not_wait_for_half_a_request(monkeypatch: pytest.MonkeyPat
             slow.sendall(b"POST /in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{")
             assert slow.recv(1) == b""
         assert "cut" in stream.errors[0]
+
+
+def test_httppush_ends_a_connection_with_an_endless_head() -> None:
+    port, stream = free_port(), Stream()
+    with running(made(httppush.Source(), "in", server=f"127.0.0.1:{port}"), stream):
+        wait_for(lambda: stream.up)
+        with socket.create_connection(("127.0.0.1", port), 20) as endless, suppress(OSError):
+            endless.sendall(b"POST /in HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            for _ in range(10_000):
+                endless.sendall(b"X-More: " + b"x" * 1000 + b"\r\n")
+            pytest.fail("10 MB of headers were taken")
+        answer = httpx.post(f"http://127.0.0.1:{port}/in", content=b"{}", headers={"X": "x" * 30_000})
+        assert answer.status_code == 200
 
 
 @contextmanager

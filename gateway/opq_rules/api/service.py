@@ -65,7 +65,13 @@ class RulesService:
         is_worker = connection_of_users(self.plugins.worker_uids)
         guard = RequestGuard(app, allowed_tokens, config.most_body_mb << 20, is_worker)
         settings = uvicorn.Config(
-            guard, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            guard,
+            http="h11",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(target=self._serve, name="rules-rest", daemon=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
@@ -21,9 +20,16 @@ from opq_proto.errors import PortBusyError
 from opq_proto.kit.http_server import address_of, bound_socket
 from opq_proto.kit.origin_guard import is_loopback, page_refusal
 
+try:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as _HttpProtocol
+except ImportError:  # without this library in C a request costs 100 us more
+    from uvicorn.protocols.http.h11_impl import H11Protocol as _HttpProtocol  # type: ignore[assignment]
+
 _LARGEST_BYTES = 16 << 20
 READ_S = 30.0
 """Longest time until a request has arrived completely."""
+MAX_HEAD_BYTES = 64 << 10
+"""Longest request without its body, as far as it has arrived."""
 MAX_CONNECTIONS = 100
 """Connections at a time to one address; more are closed at once."""
 _CLOSED_S = 5.0
@@ -155,11 +161,12 @@ class _PushApp:
         return (200, "ok") if taken else (503, "the stream is ending")
 
 
-def _limited(report: Any) -> type[H11Protocol]:
-    """uvicorn's protocol with a limit of connections, and of the time until a request is complete."""
+def _limited(report: Any) -> type[_HttpProtocol]:
+    """uvicorn's protocol with limits of connections, of a request's head, and of the time that it takes."""
 
-    class Limited(H11Protocol):
+    class Limited(_HttpProtocol):
         _late: asyncio.TimerHandle | None = None
+        _head_bytes = 0
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -173,8 +180,16 @@ def _limited(report: Any) -> type[H11Protocol]:
             if self._late is None:  # the first byte of a further request
                 self._late = self.loop.call_later(READ_S, self._cut)
             super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._head_bytes = 0
+                return
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                report(f"the head of a request has more than {MAX_HEAD_BYTES} bytes: it was cut off")
+                self.transport.abort()
 
         def on_response_complete(self) -> None:
+            self._head_bytes = 0
             self._forget()
             super().on_response_complete()
 

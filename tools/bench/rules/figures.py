@@ -1,4 +1,5 @@
-"""The rule engine on one core: filter, windows, fan-out, thresholds; bytes, creation and latency of rules.
+"""The rule engine on one core: filter, windows, fan-out, thresholds; bytes, creation and latency of rules;
+then its transports (transports.py).
 
 CPU is that of the whole process, from JSON bytes to the sink, all threads; its limit is the target's
 inverse (>= 1 M events/s/core: <= 1 us). The baseline is a loop that decodes, compares, encodes.
@@ -14,6 +15,7 @@ import msgspec
 
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.rules.flow import CountingSink, FlowRun, PayloadLoad, PayloadSource, engine, flowed, payloads, rule
+from bench.rules.transports import transport_rows
 from opq_plugins.sdk import Sink, SinkContext, Source, SourceContext
 from opq_proto.kit import log
 
@@ -171,6 +173,7 @@ def run(quick: bool) -> BenchResult:
     rows += birth_rows(10_000)
     rows += latency_rows(2.0 if quick else 10.0, 0, 5.0)
     rows += latency_rows(2.0 if quick else 10.0, 1, None)
+    rows += transport_rows(quick)
     base_us = sorted(baseline)[len(baseline) // 2]
     loop = Baseline(
         "a plain Python loop: decode, compare, encode; ratio: filter rule to it", base_us, "us/event"

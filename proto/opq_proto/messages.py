@@ -47,6 +47,10 @@ class TimeSource(IntEnum):
     GPS = 3
 
 
+SOURCE_WORDS = tuple(each.name.lower() for each in TimeSource)
+"""The word of each TimeSource by its number: what people and scripts read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """Minimum, maximum and mean of one quantity over a measurement window."""

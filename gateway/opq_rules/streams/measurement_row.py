@@ -4,19 +4,19 @@
 and for each metric its mean under its name, and extremes as in `rms_min`, `rms_max`.
 """
 
-from collections.abc import Iterable
-from operator import attrgetter
+from collections.abc import Callable, Iterable
 
 from opq_proto.measurement.fields import HARMONICS
-from opq_proto.messages import Measurement, known_uncertainty_ns
+from opq_proto.messages import SOURCE_WORDS, Measurement, known_uncertainty_ns
 from opq_rules.batch import Row
 from opq_rules.streams.measurement_columns import FIELD_COLUMNS, METRICS
 
 NS_PER_MS = 1_000_000
 _CONVERTED = frozenset({"source", "start_ms", "end_ms", "uncertainty_ns"})
 """Columns that `row_of` makes itself; the others have the field's value."""
-_COLUMNS = tuple(name for name in FIELD_COLUMNS if name not in _CONVERTED)
-_VALUES = attrgetter(*(FIELD_COLUMNS[name].name for name in _COLUMNS))
+_MEMBERS = ", ".join(f'"{k}": item.{each.name}' for k, each in FIELD_COLUMNS.items() if k not in _CONVERTED)
+_plain_columns: Callable[[Measurement], Row] = eval(f"lambda item: {{{_MEMBERS}}}")
+"""The other columns, as a line that is written by hand: a loop over the table takes 0.3 us more."""
 _EXTREMES = {key: (f"{key}_min", f"{key}_max") for key in (*METRICS, *HARMONICS)}
 
 
@@ -27,13 +27,15 @@ def kind_of(measurement: Measurement) -> str:
 
 
 def row_of(measurement: Measurement) -> Row:
-    values = zip(_COLUMNS, _VALUES(measurement), strict=True)
-    row: Row = {name: value for name, value in values if value is not None}
-    row["kind"], row["source"] = kind_of(measurement), measurement.source.name.lower()
-    if measurement.start_ns is not None:
-        row["start_ms"] = measurement.start_ns // NS_PER_MS
-    if measurement.end_ns is not None:
-        row["end_ms"] = measurement.end_ns // NS_PER_MS
+    row = _plain_columns(measurement)
+    if None in row.values():
+        row = {name: value for name, value in row.items() if value is not None}
+    row["kind"] = kind_of(measurement) if measurement.crossing else "window"
+    row["source"] = SOURCE_WORDS[measurement.source]
+    if (start_ns := measurement.start_ns) is not None:
+        row["start_ms"] = start_ns // NS_PER_MS
+    if (end_ns := measurement.end_ns) is not None:
+        row["end_ms"] = end_ns // NS_PER_MS
     if (bound_ns := known_uncertainty_ns(measurement.uncertainty_ns)) is not None:
         row["uncertainty_ns"] = bound_ns
     for name, metric in measurement.metrics.items():

@@ -9,7 +9,7 @@ from opq_cloud.view.live.recent import NewestMeasurement, window_ms
 from opq_cloud.view.web.words import Names, class_tone, class_words, headline, is_steady, outline
 from opq_proto.measurement.fields import USUAL
 from opq_proto.measurement.text import FIGURES_TEXT, figures_json, figures_values
-from opq_proto.messages import Incident, Measurement, known_uncertainty_ns
+from opq_proto.messages import SOURCE_WORDS, Incident, Measurement, known_uncertainty_ns
 from opq_proto.wire.flagged import flags_of
 
 LARGEST_ID = 2**31 - 1
@@ -43,7 +43,7 @@ def newest_json(measurement: Measurement) -> dict[str, object]:
         **figures_json(measurement.metrics),
         "window_ms": round(window_ms(measurement), 1),
         "uncertainty_ns": known_uncertainty_ns(measurement.uncertainty_ns),
-        "source": measurement.source.name.lower(),
+        "source": SOURCE_WORDS[measurement.source],
         "flagged": flags_of(measurement.metrics),
     }
 
@@ -53,6 +53,7 @@ def fingerprint(incident: Incident) -> str:
     return f"{zlib.crc32(repr(incident).encode()):08x}"
 
 
+_text = json.JSONEncoder().encode
 _FINITE_TEXT = (
     f'{{"box_id": %s, "timestamp_ms": %d, {FIGURES_TEXT}, "window_ms": %.1f, "uncertainty_ns": %s, '
     '"source": "%s", "flagged": %d, "age_ms": %d, "silent_after_ms": %d, "late_ms": %d, "newest_ms": %d}'
@@ -85,8 +86,8 @@ def _finite_text(
     flags = flags_of(metrics) if len(metrics) > len(USUAL) else 0
     uncertainty = known_uncertainty_ns(measurement.uncertainty_ns)
     return _FINITE_TEXT % (
-        json.dumps(measurement.box_id), measurement.timestamp_ms, *figures, window_ms(measurement),
-        "null" if uncertainty is None else uncertainty, measurement.source.name.lower(), flags,
+        _text(measurement.box_id), measurement.timestamp_ms, *figures, window_ms(measurement),
+        "null" if uncertainty is None else uncertainty, SOURCE_WORDS[measurement.source], flags,
         age_ms, silent_after_ms, late_ms, newest_ms,
     )  # fmt: skip
 

@@ -237,12 +237,12 @@ def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> Non
     engine.tools("rules", "export", str(file))
     engine.tools("rules", "delete", "deep")
     said = engine.tools("rules", "import", "--dry", "-f", str(file))
-    assert said == "made: rules deep\nleft: demo (it is the same)\n"
+    assert said == "made: rules deep\nleft, it is the same: demo\n"
     assert engine.tools("rules", "show") == "no rules\n"
     nobody = f"127.0.0.1:{free_port()}"
     pushed = run("rules", "push", str(file), "--to", f"127.0.0.1:{engine.port}", "--to", nobody)
     assert pushed.returncode == 1
-    assert f"127.0.0.1:{engine.port}: made: rules deep; left: demo" in pushed.stdout
+    assert f"127.0.0.1:{engine.port}: made: rules deep; left, it is the same: demo" in pushed.stdout
     assert f"{nobody}: no rule engine answers" in pushed.stdout
     assert "1 of 2 engines did not take" in pushed.stderr
     assert engine.tools("rules", "show") == "rule  state\ndeep  running\n"

@@ -1,6 +1,7 @@
 """`opq-tools rules export`, `import` and `push`: streams, tables, rules and named properties, and a file."""
 
 import json
+import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +19,8 @@ _MAX_IN_BODY = 1 << 20
 
 AT_ONCE = 16
 """Engines to which `push` sends at the same time."""
+NAMED = 5
+"""Definitions of a kind that `push` names for each engine; it counts the others."""
 
 
 @click.command("export")
@@ -90,7 +93,7 @@ def push(file: Path, hosts: tuple[str, ...], token_file: Path | None, dry: bool)
 
     def pushed(host: str) -> tuple[str, bool]:
         try:
-            lines = _lines(_imported(RuleServer(partial(_url, host), token_file), text, dry))
+            lines = _lines(_imported(RuleServer(partial(_url, host), token_file), text, dry), NAMED)
         except OpqError as error:
             return f"{host}: {error}", False
         return f"{host}: {'; '.join(lines)}", True
@@ -133,12 +136,21 @@ def _imported(server: RuleServer, text: str, dry: bool) -> dict[str, dict[str, A
     return found
 
 
-def _lines(answer: dict[str, dict[str, Any]]) -> list[str]:
-    """What was made, replaced and left, such as `replaced: rules sag, thd`."""
+def _lines(answer: dict[str, dict[str, Any]], most: int = sys.maxsize) -> list[str]:
+    """What was made, replaced and left, such as `replaced: rules sag, thd`; `most` names of each kind."""
     found = []
     for did in ("made", "replaced"):
-        parts = [f"{what} {', '.join(names)}" for what, names in answer[did].items() if names]
+        parts = [f"{what} {_named(names, most)}" for what, names in answer[did].items() if names]
         if parts:
             found.append(f"{did}: {'; '.join(parts)}")
-    left = [f"{name} ({why})" for each in answer["left"].values() for name, why in each.items()]
-    return [*found, f"left: {', '.join(left)}"] if left else found or ["nothing to import"]
+    left: dict[str, list[str]] = {}
+    for each in answer["left"].values():
+        for name, why in each.items():
+            left.setdefault(why, []).append(name)
+    found += [f"left, {why}: {_named(names, most)}" for why, names in left.items()]
+    return found or ["nothing to import"]
+
+
+def _named(names: list[str], most: int) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -32,7 +32,12 @@ STREAMS = {"boxes": "opqbox", "crossings": "opqcrossing"}
 class Config:
     """`value`: the column whose value the event states; without one the first number of the row."""
 
-    sql: str = field(metadata={"help": 'e.g. "SELECT box, thd FROM boxes WHERE thd > 0.08"'})
+    sql: str = field(
+        metadata={
+            "help": 'e.g. "SELECT box, thd FROM boxes WHERE thd > 0.08"; boxes has windows alone,'
+            " crossings what a Box reports at once"
+        }
+    )
     value: str = ""
 
     def __post_init__(self) -> None:

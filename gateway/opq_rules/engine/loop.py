@@ -82,8 +82,8 @@ class EngineLoop:
         self._direct: deque[SourceRunner] = deque()
         self._timers = UnitTimers()
         self._held: set[SourceRunner] = set()
-        self._napping: list[SourceRunner] = []
-        """Sources that gave a few records, and do not wake this thread before it has paused."""
+        self._napping: deque[SourceRunner] = deque()
+        """Sources that gave a few records: this thread looks there at its next turn, without being woken."""
         self._waits = False
         """The present records come from a source that waits for its sinks."""
         self._stop = threading.Event()
@@ -194,7 +194,9 @@ class EngineLoop:
     def run_once(self, wait_s: float) -> None:
         """Does what is to be done; waits up to `wait_s` for something to do. Tests call it too."""
         item: SourceRunner | Callable[[], None] | None = None
-        if self._direct:
+        for _ in range(len(self._napping)):  # before calls, which came later than their records
+            self._drain(self._napping.popleft())
+        if self._direct or self._napping:
             wait_s = 0.0  # rules that feed each other in a ring never end: calls must have their turn too
         with contextlib.suppress(queue.Empty):
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
@@ -219,17 +221,8 @@ class EngineLoop:
         due_s = self.checkpoint.due_in_s
         if due_s is not None and due_s <= 0:
             self.commit()
-        self._nap()
-
-    def _nap(self) -> None:
-        """Pauses where nothing is to be done, and takes from the sources of `_napping` again."""
-        if not self._napping:
-            return
-        if self._inbox.empty() and not self._direct:
+        if self._napping and self._inbox.empty() and not self._direct:
             time.sleep(NAP_S)
-        for runner in self._napping:
-            runner.rest()
-        self._napping.clear()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -16,6 +16,7 @@ from opq_cloud.core.settings.makai import (
 )
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.core.settings.notifications import NotificationsSection
+from opq_cloud.core.settings.reports import ReportsSection
 from opq_cloud.core.settings.view import ViewSection
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config.reading import Field, section
@@ -173,6 +174,7 @@ class CloudConfig:
     mauka: MaukaSection = Field(default_factory=MaukaSection)
     view: ViewSection = Field(default_factory=ViewSection)
     notifications: NotificationsSection = Field(default_factory=NotificationsSection)
+    reports: ReportsSection = Field(default_factory=ReportsSection)
     health: HealthSection = Field(default_factory=HealthSection)
     update: UpdateSection = Field(default_factory=UpdateSection)
 

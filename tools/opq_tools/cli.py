@@ -48,6 +48,10 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "events.command",
             "Events: which Boxes were asked, why, how long each step took.",
         ),
+        "report": (
+            "reports.command",
+            "What the supply was like in a week, by EN 50160, IEC 61000-2-2 or IEEE 519.",
+        ),
         "analyze": ("recordings.analyze.command", "What the measurement core says of a recording."),
         "classify": (
             "recordings.classify",
@@ -200,6 +204,7 @@ EXTRAS_OF_COMMAND = {
     "inject": ("cloud",),
     "mauka": ("cloud",),
     "export": ("cloud",),
+    "report": ("cloud", "report"),
     "import": ("cloud",),
     "store": ("cloud",),
     "firmware": ("firmware",),
@@ -254,6 +259,7 @@ EXTRA_OF_MODULE = {
     "tomli_w": "hil",
     "uvicorn": "cloud",
     "watchfiles": "cloud",
+    "weasyprint": "report",
     "yaml": "rules",
 }
 """Module that an optional part imports -> the extra that brings it."""

@@ -22,7 +22,7 @@ SERVICES = {
 DATA = {
     "opq-tools export events", "opq-tools export incidents", "opq-tools export measurements",
     "opq-tools rules export", "opq-tools rules query", "opq-tools rules try", "opq-tools sim gen",
-    "opq-tools sim dataset", "opq-tools completion",
+    "opq-tools sim dataset", "opq-tools completion", "opq-tools report",
 }  # fmt: skip
 """Their output is a file, or JSON whatever is given."""
 DONE = {

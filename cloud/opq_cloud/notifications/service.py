@@ -10,6 +10,7 @@ import zmq
 
 from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
+from opq_cloud.core.mail_server import MailServer
 from opq_cloud.core.service import CloudContext, CloudService, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.notifications.health_watch import HealthWatch

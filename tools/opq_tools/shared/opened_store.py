@@ -6,8 +6,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.original.config import read_config
 from opq_cloud.store import FILE_NAME, CloudStore, open_store
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
+from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
 from opq_proto.kit.shared_options import data_dir_option, mongo_option
 from opq_proto.kit.system_place import UNITS_DATA_DIR, find_system
@@ -25,16 +28,27 @@ def store_place(mongo_uri: str | None, data_dir: Path | None) -> tuple[str | Non
     The configuration is that which `up` writes into the folder, or /etc/opq/cloud.toml of the units. One that
     cannot be read names nothing: `opq-tools config check` says why.
     """
+    folder, config = _system(data_dir)
+    if mongo_uri is not None or config is None:
+        return mongo_uri, folder
+    return config.store.mongo_uri, config.store.data_dir or folder
+
+
+def stated_nominal(data_dir: Path | None) -> Nominal:
+    """The nominal values that the system's configuration states for a Box that states none."""
+    _, config = _system(data_dir)
+    return DEFAULT_NOMINAL if config is None else config.nominal
+
+
+def _system(data_dir: Path | None) -> tuple[Path, CloudConfig | None]:
+    """The folder of a command's system, and its configuration; None where there is none to be read."""
     folder, _ = find_system(data_dir, None)
     of_units = [UNITS_CONFIG] if folder == UNITS_DATA_DIR else []
     path = next((each for each in (folder / "config" / "cloud.toml", *of_units) if each.is_file()), None)
-    if mongo_uri is not None or path is None:
-        return mongo_uri, folder
     try:
-        store = read_config([path], {}, notify=lambda _: None).store
+        return folder, None if path is None else read_config([path], {}, notify=lambda _: None)
     except OpqError:
-        return None, folder
-    return store.mongo_uri, store.data_dir or folder
+        return folder, None
 
 
 @contextmanager

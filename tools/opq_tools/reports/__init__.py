@@ -1,0 +1,1 @@
+"""`opq-tools report`."""

@@ -1,0 +1,81 @@
+"""`opq-tools report`: what the supply was like in a week, by a standard."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from opq_cloud.export.records import ExportError
+from opq_cloud.reports.limit_table import known_standards, limit_table
+from opq_cloud.reports.reading import PlaceChoice, read_fleet
+from opq_cloud.reports.week import week_of
+from opq_cloud.reports.written import FORMS, ReportForm, written
+from opq_proto.kit.shared_options import data_dir_option, mongo_option
+from opq_tools.exporting.events import write_pieces
+from opq_tools.shared import values
+from opq_tools.shared.opened_store import opened_store, stated_nominal
+
+
+@click.command("report", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--box", "box_id", default="", shell_complete=values.boxes, help="Only this Box.")
+@click.option("--site", default="", help="Only this site: its phases side by side.")
+@click.option("--feeder", default="", help="Every place of this feeder.  [default: every place]")
+@click.option(
+    "--week",
+    default="last",
+    show_default=True,
+    help="Week of ISO 8601, such as 2026-W47, from Monday; or last.",
+)
+@click.option("--zone", default="UTC", show_default=True, help="Zone whose clock the week follows.")
+@click.option(
+    "--standard",
+    default="en50160",
+    show_default=True,
+    help=f"Limits: {', '.join(known_standards())}, or a file of a country's own that ends in .toml.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    default="html",
+    show_default=True,
+    help="Format of the report.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write, complete or not at all.  [default: stdout]",
+)
+@data_dir_option
+@mongo_option
+def command(
+    box_id: str, site: str, feeder: str, week: str, zone: str, standard: str, form: ReportForm,
+    out: Path | None, data_dir: Path | None, mongo_uri: str | None,
+) -> None:  # fmt: skip
+    """Report a week of a Box, a site, a feeder or of all places by a standard.
+
+    It says first what failed, where, by how much and since when; each figure has its clause, limit, coverage
+    and share of flagged intervals.
+
+    \b
+    Examples: opq-tools report --site mill --week 2026-W47 --standard en50160 --format pdf --out mill.pdf
+              opq-tools report --feeder f2 --zone Europe/Berlin --format json
+    """
+    given = [(kind, name) for kind, name in (("box", box_id), ("site", site), ("feeder", feeder)) if name]
+    if len(given) > 1:
+        raise click.UsageError(
+            "--box, --site and --feeder exclude each other; give one of them, or none for all"
+        )
+    if form == "pdf" and out is None:
+        raise ExportError("PDF is a file, not text: name it with --out FILE")
+    now_ns = time.time_ns()
+    table, span = limit_table(standard), week_of(week, zone, now_ns)
+    choice = PlaceChoice(*given[0]) if given else PlaceChoice()  # type: ignore[arg-type]
+    with opened_store(mongo_uri, data_dir) as store:
+        fleet = read_fleet(store, table, span, choice, stated_nominal(data_dir))
+    made = written(fleet, form, now_ns)
+    if out is not None:
+        write_pieces([made], out)
+        return
+    sys.stdout.buffer.write(made)

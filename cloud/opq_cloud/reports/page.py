@@ -4,6 +4,7 @@ Colours and type are those of View: its stylesheet names the tokens. For paper t
 because a printed drawing knows no variables.
 """
 
+import logging
 import math
 import re
 from functools import cache
@@ -64,6 +65,8 @@ def report_pdf(fleet: FleetReport, now_words: str) -> bytes:
         raise PdfMissingError(
             f"PDF needs WeasyPrint ({str(error)[:80]}): pip install 'opq-toolkit[report]'"
         ) from error
+    # It warns of each property that only screens and drawings have, and draws what it should all the same.
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)
     made = HTML(string=report_html(fleet, now_words, for_paper=True)).write_pdf()
     return bytes(made or b"")
 

@@ -53,6 +53,10 @@ BENCHMARKS = {
         "bench.mauka",
         "Joining: CPU per finding that comes to an incident of 10,000 Boxes, beside a small one.",
     ),
+    "reports": (
+        "bench.reports",
+        "100 weekly reports out of a store, in each form: CPU beside the percentiles alone (extra `report`).",
+    ),
     "rules": (
         "bench.rules.figures",
         "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",

@@ -54,7 +54,11 @@ def second(number: int, **changes: Any) -> Measurement:
 
 def same(first: list[Measurement], second: list[Measurement]) -> bool:
     """Equal, and NaN where the other has it."""
-    return repr(first) == repr(second)
+    return [_text(row) for row in first] == [_text(row) for row in second]
+
+
+def _text(row: Measurement) -> str:
+    return repr(replace(row, metrics=dict(sorted(row.metrics.items()))))
 
 
 @given(st.lists(measurements, min_size=1, max_size=6), st.booleans(), st.booleans())
@@ -75,6 +79,22 @@ def test_rows_packed_one_by_one_are_the_same_bytes(rows: list[Measurement]) -> N
     assert same(parts.measurements(["1"] * len(rows)), rows)
     back = np.arange(len(rows))[::-1]
     assert same(parts.part(back).measurements("1"), rows[::-1])
+
+
+@given(st.lists(measurements, min_size=1, max_size=6), st.booleans(), st.integers(0, 6), st.integers(0, 6))
+@settings(max_examples=100, deadline=None)
+def test_a_run_of_a_block_is_a_run_of_its_rows(rows: list[Measurement], rising: bool, a: int, b: int) -> None:
+    first, stop = sorted(min(each, len(rows)) for each in (a, b))
+    block = pack(packed_rows(rows), rising)
+    assert same(unpack(block, first, stop).measurements("1"), rows[first:stop])
+    assert same(unpack(block).run(first, stop).measurements("1"), rows[first:stop])
+
+
+def test_a_damaged_number_of_rows_is_an_error() -> None:
+    """And takes no memory for them."""
+    block = pack(packed_rows([second(0), second(1)]))
+    with pytest.raises(ValueError, match="rows has"):
+        unpack(block[:2] + b"\xff\xff\xff\xff" + block[6:])
 
 
 def test_packing_leaves_the_rows_alone() -> None:

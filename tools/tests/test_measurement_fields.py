@@ -4,9 +4,7 @@ import json
 from dataclasses import MISSING, fields
 
 import numpy as np
-import pytest
 
-from opq_cloud.store import rows as store_rows
 from opq_cloud.store.mongo import store as mongo_store
 from opq_cloud.view.api import shapes
 from opq_cloud.view.live.messages import newest_json
@@ -122,10 +120,8 @@ def test_records_of_the_client() -> None:
     assert trend == set(DRAWN_KEYS)
 
 
-@pytest.mark.parametrize("document", [
-    store_rows._document(FULL), mongo_store._document(FULL, mongo_store.Int64(0)),
-], ids=["embedded", "mongodb"])  # fmt: skip
-def test_documents_of_stores(document: dict[str, object]) -> None:
+def test_documents_of_mongodb() -> None:
+    document = mongo_store._document(FULL, mongo_store.Int64(0))
     known = {each.wire_name or each.name for each in FIELDS if each.stored}
     of_metrics = {"metrics", *ORIGINAL_FIELDS.values()}
     assert set(document) - of_metrics - {"_id", "expire_at"} | {"box_id"} == known

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_cloud.core.service import CloudContext, Retention
@@ -23,15 +23,9 @@ from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.sequence_runs import RUN_LIMIT, SequenceRuns
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.join_plan import KnownFinding
-from opq_cloud.store.rows import (
-    MeasurementRow,
-    measurement_from_row,
-    pack_block,
-    row_from_measurement,
-    unpack_block,
-)
 from opq_cloud.view.web.links import make_ticket
 from opq_proto.errors import StoreError
+from opq_proto.measurement.packed import pack_one
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trend, Trigger, Waveform
 
 NOW_MS = 1_765_792_486_013
@@ -126,44 +120,6 @@ def test_rows_that_nothing_follows_expire_too(path: Path) -> None:
     assert store.counts()["measurements"] == 0
     assert store.append_measurements([row("1", 3)]) == 0, "stored once, and acknowledged: it stays known"
     store.close()
-
-
-metric = st.builds(Metric, *(st.floats(width=32, allow_nan=False) for _ in range(3))) | st.builds(
-    Metric, *(st.floats(allow_nan=False) for _ in range(3))
-)
-whole = st.none() | st.integers(0, 2**40)
-measurements = st.builds(
-    Measurement,
-    box_id=st.just("1"),
-    timestamp_ms=st.integers(0, 2**45),
-    metrics=st.dictionaries(st.sampled_from(["rms", "f", "thd", "trans", "x"]), metric),
-    start_ns=st.none() | st.integers(0, 2**62),
-    end_ns=st.none() | st.integers(0, 2**62),
-    uncertainty_ns=st.none() | st.integers(0, 2**32 - 1),
-    source=st.sampled_from(TimeSource),
-    sequence=whole,
-    oldest_sequence=whole,
-    backfilled=st.booleans(),
-    crossing=st.booleans(),
-    clock_id=st.none() | st.integers(1, 3) | st.integers(1, 2**63 - 1),
-)
-
-
-@given(st.lists(measurements, min_size=1, max_size=5))
-@settings(max_examples=200, deadline=None)
-def test_any_measurement_survives_its_row_and_its_block(rows: list[Measurement]) -> None:
-    packed = [row_from_measurement(measurement) for measurement in rows]
-    assert [measurement_from_row("1", one) for one in packed] == rows
-    assert list(unpack_block("1", pack_block(packed), -(2**62), 2**62)) == rows
-
-
-def test_a_row_of_the_wire_is_small() -> None:
-    at_ns = NOW_MS * 1_000_000
-    metrics = dict.fromkeys(("rms", "f", "thd", "trans"), Metric(1.5, 2.5, 2.0))
-    one = Measurement("1", NOW_MS, metrics, at_ns - 10**9, at_ns, 1000, TimeSource.GPS, 70_000, 69_000)
-    packed = row_from_measurement(one)
-    assert isinstance(packed, MeasurementRow) and len(packed.more) == 54
-    assert len(pack_block([packed] * 10)) <= 10 * 82 + 32
 
 
 @given(st.lists(st.integers(0, 60)))
@@ -393,6 +349,7 @@ import numpy as np
 from opq_cloud.store.documents.findings import incident_document
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.errors import StoreError
+from opq_proto.measurement.packed import pack_one
 from opq_proto.messages import TimeSource, Trigger, Waveform
 store = EmbeddedStore(Path(sys.argv[1]))
 event_id = store.open_event(Trigger("t", 0, 1, ("1",), "1", "x"), "x")
@@ -464,10 +421,11 @@ def test_a_job_that_fails_does_not_take_its_neighbours_with_it(path: Path) -> No
 def test_a_failed_append_is_not_remembered_as_stored(path: Path) -> None:
     store = EmbeddedStore(path)
     store.append_measurements([row("1", 1)])
-    wanted = [(row("1", 2), row_from_measurement(row("1", 2)))]
+    key: tuple[str, int, int | None] = "1", row("1", 2).timestamp_ms, 2
+    wanted = [(key, pack_one(row("1", 2)))]
 
     def torn(connection: sqlite3.Connection) -> None:
-        store._append(connection, wanted, [])
+        store._append(connection, wanted, [], None)
         raise StoreError("the power went")
 
     with pytest.raises(StoreError, match="power"):

@@ -17,6 +17,7 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LEVELS_MS, MINUTES_KEPT_S, TEN_MINUTES_MS
 from opq_proto.errors import StoreError
+from opq_proto.kit.sqlite_file import run_migration
 from opq_proto.messages import TREND_MS, Measurement, Metric, Trend
 
 NOW_S = int(time.time())
@@ -135,7 +136,7 @@ def old_store(path: Path) -> None:
     """A file of the schema before pyramids, with trends of two Boxes, one of them an hour long."""
     with sqlite3.connect(path) as connection:
         for number, script in enumerate(MIGRATIONS[:2], 1):
-            connection.executescript(script)
+            run_migration(connection, script)
             connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("PRAGMA application_id = 0x4F505153")
         put = (

@@ -13,6 +13,7 @@ from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, ACCOUNTS_MIGRATIONS
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.mongo.store import MongoStore
+from opq_proto.kit.sqlite_file import run_migration
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "schema.md"
 SERVERS_OWN = ("fs.chunks", "fs.files")
@@ -29,8 +30,8 @@ def embedded_schema() -> str:
         parts.append(f"### {file_name}, schema {len(migrations)}\n")
         parts.append("| table | columns (bold: key) | indexes |\n| --- | --- | --- |")
         with closing(sqlite3.connect(":memory:")) as connection:
-            for script in migrations:
-                connection.executescript(script)
+            for each in migrations:
+                run_migration(connection, each)
             parts.append("\n".join(_rows(connection)) + "\n")
     return "\n".join(parts)
 

@@ -41,6 +41,14 @@ def test_a_store_of_schema_16_keeps_its_blocks_and_sums_those_that_follow(tmp_pa
         file.execute("DROP INDEX incidents_by_onset")
         file.execute("CREATE INDEX incidents_by_onset ON incidents (start_ns)")
         file.execute("ALTER TABLE incidents DROP COLUMN start_id")
+        for later in (
+            "intervals_new",
+            "intervals_due",
+            "interval_numbers",
+            "interval_blocks",
+            "disturbances",
+        ):
+            file.execute(f"DROP TABLE {later}")
         file.execute("PRAGMA user_version = 16")
     with closing(EmbeddedStore(path)) as store:
         before = stored_rows(first)

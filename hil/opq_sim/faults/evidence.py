@@ -41,7 +41,7 @@ AFTER_LOSS_NS: Final = 10**9
 _NEWEST: Final = "SELECT box, max(id) FROM measurements GROUP BY box"
 _MARKS: Final = "SELECT box, box_id FROM box_marks"
 _PARCELS: Final = "SELECT parcel, boxes FROM parcels WHERE boxes IS NOT NULL ORDER BY parcel DESC LIMIT 2000"
-_PARCEL_HEAD, _STRETCH_ROWS = struct.Struct("<?II"), 200
+_PARCEL_HEAD, _STRETCH_ROWS = struct.Struct("<BII"), 200
 """As `opq_cloud.store.embedded.parcels`, which a world outside of the cloud does not import."""
 _EVENTS: Final = "SELECT document, finished, analysed FROM events ORDER BY event_id"
 _FINDINGS: Final = "SELECT document FROM incidents ORDER BY incident_id"
@@ -259,7 +259,7 @@ def _boxes_of(packed: bytes) -> list[int]:
     """The numbers of the Boxes that have rows in a parcel."""
     wide, first, rows = _PARCEL_HEAD.unpack_from(packed)
     at = _PARCEL_HEAD.size + 4 * -(-rows // _STRETCH_ROWS)
-    steps = np.frombuffer(packed, "<u4" if wide else "u1", rows - 1, at)
+    steps = np.frombuffer(packed, "<u4" if wide & 1 else "u1", rows - 1, at)
     return sorted({first, *(first + np.cumsum(steps, dtype=np.int64)).tolist()})
 
 

@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -27,6 +27,8 @@ WAL_LIMIT_BYTES = 64 << 20
 """A write-ahead log that grew beyond this is cut to this size."""
 
 Row = tuple[Any, ...]
+Migration = str | Callable[[sqlite3.Connection], None]
+"""A script of SQL, or what a script cannot do."""
 Synchronous = Literal["NORMAL", "FULL"]
 """FULL: what is committed survives a power cut. NORMAL: it survives the process, and a power cut may take
 the last seconds, but never breaks the file."""
@@ -43,7 +45,7 @@ class SqliteFile:
     def __init__(
         self,
         path: Path,
-        migrations: Sequence[str],
+        migrations: Sequence[Migration],
         *,
         application_id: int = 0,
         synchronous: Synchronous = "FULL",
@@ -53,7 +55,7 @@ class SqliteFile:
         """Open or create `path`, and bring it to the present schema.
 
         Args:
-            migrations: script k changes schema k to k + 1; a published one is never changed. Where files
+            migrations: number k changes schema k to k + 1; a published one is never changed. Where files
                 existed before schema numbers, the first script has CREATE TABLE IF NOT EXISTS.
             application_id: marks this program's files; a file with another one is refused.
             pragmas: further ones, e.g. `cache_size=-16000`.
@@ -160,10 +162,20 @@ class SqliteFile:
             self.connection.close()
 
 
+def run_migration(connection: sqlite3.Connection, migration: Migration) -> None:
+    """Runs one migration, in the caller's transaction."""
+    if callable(migration):
+        migration(connection)
+        return
+    for statement in migration.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+
+
 def migrate(
     connection: sqlite3.Connection,
     path: Path,
-    migrations: Sequence[str],
+    migrations: Sequence[Migration],
     application_id: int = 0,
     read_only: bool = False,
 ) -> None:
@@ -198,10 +210,8 @@ def migrate(
             )
         if version < len(migrations):
             connection.execute(f"PRAGMA application_id = {application_id}")
-            for script in migrations[version:]:
-                for statement in script.split(";"):
-                    if statement.strip():
-                        connection.execute(statement)
+            for migration in migrations[version:]:
+                run_migration(connection, migration)
             connection.execute(f"PRAGMA user_version = {len(migrations)}")
         connection.execute("COMMIT")
     finally:

@@ -18,7 +18,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
-from opq_proto.measurement.fields import FIELDS, METRIC_NAMES, STORED, MeasurementField
+from opq_proto.measurement.fields import FIELDS, METRIC_NAMES, STORED, USUAL, MeasurementField
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 FIRST_VERSION: Final = 5
@@ -50,6 +50,7 @@ _HEAD: Final = struct.Struct("<BBI")
 _EXTRA_HEAD: Final = struct.Struct("<I")
 _LEVEL, _WINDOW_BITS, _MEMORY = 1, -13, 6
 """Settings of zlib: blocks are small, and clearing its default memory costs more than compressing them."""
+_DOCUMENTED: Final = [each for each in STORED if each.kind != "text"]
 _SOURCES: Final = tuple(TimeSource)
 _METRICS: Final = 3 * len(METRIC_NAMES)
 
@@ -98,6 +99,7 @@ _RECORD: Final = struct.Struct(f"<{len(_NOW.numbers)}q{len(_NOW.marks)}BH{_METRI
 _NUMBERS: Final = struct.Struct(f"<{len(_NOW.numbers)}q")
 _FLOATS: Final = struct.Struct(f"<{_METRICS}f")
 _THREE: Final = struct.Struct("<3f")
+_PLACES: Final = [(name, METRIC_NAMES.index(name)) for name in USUAL]
 _given = attrgetter(*_NOW.numbers, *_NOW.marks)
 _three = attrgetter("min", "max", "average")
 _ALL_METRICS: Final = sum(BITS[name] for name in METRIC_NAMES)
@@ -109,6 +111,7 @@ _KNOWN_AT: Final = _NOW.ahead + len(_NOW.marks)
 _EXPECTED: Final = [
     (_NOW.numbers.index(name), _NOW.numbers.index(base), by) for name, (base, by) in EXPECTED.items()
 ]
+_BYTES: Final = np.dtype((np.void, ROW.itemsize))
 assert _RECORD.size == ROW.itemsize
 
 Rows = NDArray[np.void]
@@ -148,6 +151,12 @@ class PackedRows:
         inside = (self.table["timestamp_ms"] >= start_ms) & (self.table["timestamp_ms"] < end_ms)
         return self if inside.all() else self.part(inside)
 
+    def run(self, first: int, stop: int) -> "PackedRows":
+        """Returns the rows first to stop."""
+        if not self.further and not self.others:
+            return PackedRows(self.table[first:stop])
+        return self.part(np.arange(first, min(stop, len(self))))
+
     def measurements(self, box_ids: str | Sequence[str]) -> list[Measurement]:
         """Returns the Measurements of one Box, or with a Box each."""
         table, known = self.table, self.table["known"]
@@ -164,24 +173,17 @@ class PackedRows:
         columns.insert(2, self._metrics())  # the third of a Measurement
         found = list(map(Measurement, *columns))
         for at, row in self.others.items():
-            found[at] = row
+            found[at] = replace(row, box_id=found[at].box_id)
         return found
 
     def _metrics(self) -> list[dict[str, Metric]]:
         values = self.table["metrics"].astype(np.float64)
         known = self.table["known"]
         if ((known & _ALL_METRICS) == _ALL_METRICS).all():
-            found = [
-                {name: Metric(*each) for name, each in zip(METRIC_NAMES, row, strict=True)}
-                for row in values.tolist()
-            ]
+            found = [{name: Metric(*row[at]) for name, at in _PLACES} for row in values.tolist()]
         else:
             found = [
-                {
-                    name: Metric(*each)
-                    for name, each in zip(METRIC_NAMES, row, strict=True)
-                    if bits & BITS[name]
-                }
+                {name: Metric(*row[at]) for name, at in _PLACES if bits & BITS[name]}
                 for row, bits in zip(values.tolist(), known.tolist(), strict=True)
             ]
         for name, three in self.further.items():
@@ -283,6 +285,7 @@ def _spread(values: Mapping[int, Metric], count: int) -> Three:
 
 def joined(parts: Sequence[PackedRows]) -> PackedRows:
     """Returns all rows, one part after the other; at least one part."""
+    parts = [each for each in parts if len(each)] or parts[:1]
     if len(parts) == 1:
         return parts[0]
     others: dict[int, Measurement] = {}
@@ -297,7 +300,8 @@ def joined(parts: Sequence[PackedRows]) -> PackedRows:
         )
         for name in names
     }
-    return PackedRows(np.concatenate([each.table for each in parts]), further, others)
+    plain = [each.table.view(_BYTES) for each in parts]  # else NumPy compares the dtypes field by field
+    return PackedRows(np.concatenate(plain).view(ROW), further, others)
 
 
 def pack(rows: PackedRows, rising: bool = True, deflated: bool = True) -> bytes:
@@ -318,9 +322,9 @@ def pack(rows: PackedRows, rising: bool = True, deflated: bool = True) -> bytes:
     head, parts = _shortened(bases.tolist(), lines)
     parts.append(whole[:, _NOW.ahead :].T.tobytes())
     flags = RISING if rising else 0
-    if rows.further or rows.others:
+    if extra := _extra(rows):
         flags |= EXTRA
-        parts.append(_extra(rows))
+        parts.append(extra)
     body = b"".join(parts)
     if deflated and count > 1:
         flags |= DEFLATED
@@ -332,8 +336,17 @@ def pack(rows: PackedRows, rising: bool = True, deflated: bool = True) -> bytes:
 def pack_one(row: Measurement) -> bytes:
     """Returns `pack` of one Measurement, in a quarter of the time."""
     record = _record(row, row.metrics)
-    if record is None:
-        return pack(packed_rows([row]))
+    return pack(packed_rows([row])) if record is None else _packed_record(record)
+
+
+def pack_row(rows: PackedRows, at: int) -> bytes:
+    """Returns `pack` of one of these rows, in a quarter of the time."""
+    if rows.further or rows.others:
+        return pack(rows.part(np.array([at])))
+    return _packed_record(rows.table[at].tobytes())
+
+
+def _packed_record(record: bytes) -> bytes:
     numbers: list[int] = list(_NUMBERS.unpack_from(record))
     exact = numbers.copy()
     known = int.from_bytes(record[_KNOWN_AT : _KNOWN_AT + 2], "little")
@@ -342,7 +355,7 @@ def pack_one(row: Measurement) -> bytes:
         if known & _NUMBER_BITS[at]:
             numbers[at] = _wrapped(exact[at] - expected)
         else:
-            exact[at] = _wrapped(expected)
+            numbers[at], exact[at] = 0, _wrapped(expected)
     small = _small(numbers)
     return _HEAD.pack(VERSION, RISING, 1) + bytes(map(len, small)) + b"".join(small) + record[_NOW.ahead :]
 
@@ -392,23 +405,26 @@ def _lines(numbers: Rows, known: NDArray[Any]) -> NDArray[np.int64]:
     return lines
 
 
-def _byte_columns(values: NDArray[Any]) -> bytes:
-    """Returns (columns, n, 1) numbers byte column by byte column."""
-    return values.view(np.uint8).transpose(0, 2, 1).tobytes()
-
-
 def _extra(rows: PackedRows) -> bytes:
+    """Returns further metrics and rows that no column holds; empty where there are none."""
+    further = {name: each for name, each in rows.further.items() if not np.isnan(each[:, 0]).all()}
+    if not further and not rows.others:
+        return b""
     others = [
         [
             at,
             {"metrics": {key: _three(each) for key, each in row.metrics.items()}}
-            | {each.stored_name: getattr(row, each.name) for each in STORED},
+            | {each.stored_name: getattr(row, each.name) for each in _DOCUMENTED},
         ]
         for at, row in rows.others.items()
     ]
-    text = json.dumps([list(rows.further), others], separators=(",", ":")).encode()
-    three = b"".join(_byte_columns(each[None]) for each in rows.further.values())
-    return _EXTRA_HEAD.pack(len(text)) + text + three
+    text = json.dumps([list(further), others], separators=(",", ":")).encode()
+    return _EXTRA_HEAD.pack(len(text)) + text + b"".join(_byte_columns(each) for each in further.values())
+
+
+def _byte_columns(values: NDArray[Any]) -> bytes:
+    """Returns the rows of an array byte column by byte column."""
+    return np.ascontiguousarray(values).view(np.uint8).T.tobytes()
 
 
 def unpack_all(blocks: Iterable[bytes]) -> PackedRows:
@@ -447,8 +463,8 @@ def _record_of(block: bytes) -> bytes | None:
     return record
 
 
-def unpack(block: bytes) -> PackedRows:
-    """Returns the rows of a block.
+def unpack(block: bytes, first: int = 0, stop: int | None = None) -> PackedRows:
+    """Returns the rows of a block, or first to stop of them.
 
     Raises:
         StoreError: a later version wrote it.
@@ -459,41 +475,52 @@ def unpack(block: bytes) -> PackedRows:
         raise StoreError(
             f"a block of Measurements has version {version}; this program reads {FIRST_VERSION} to {VERSION}"
         )
+    if flags & (RISING | EXTRA) and (first or stop is not None):
+        return unpack(block).run(first, count if stop is None else stop)
     columns = _of_version(version)
     sizes = block[_HEAD.size : _HEAD.size + len(columns.numbers)]
     at = _HEAD.size + len(sizes)
-    table = np.empty(count, columns.dtype)
-    whole = table.view(np.uint8).reshape(count, columns.dtype.itemsize)
     bases = []
     for size in sizes:
         bases.append(int.from_bytes(block[at : at + (size & 15)], "little", signed=True))
         at += size & 15
     body = zlib.decompress(memoryview(block)[at:], _WINDOW_BITS) if flags & DEFLATED else block[at:]
+    behind = columns.dtype.itemsize - columns.ahead
+    if len(body) < behind * count:
+        raise ValueError(f"a block of {count} rows has {len(body)} bytes")
+    wanted = slice(first, count if stop is None else stop)
+    rows = wanted.stop - first
+    table = np.empty(rows, columns.dtype)
     at = 0
-    for number, first, size in zip(columns.numbers, bases, sizes, strict=True):
+    for number, base, size in zip(columns.numbers, bases, sizes, strict=True):
         width = size >> 4
         if not width:
-            table[number] = first
+            table[number] = base
             continue
-        line = np.zeros((count, 8), np.uint8)
-        line[:, 8 - width :] = np.frombuffer(body, np.uint8, width * count, at).reshape(width, count).T
-        values = line.view("<i8").reshape(count) >> (64 - 8 * width)  # with its sign
+        line = np.zeros((rows, 8), np.uint8)
+        line[:, 8 - width :] = _byte_rows(body, at, width, count, wanted)
+        values = line.view("<i8").reshape(rows) >> (64 - 8 * width)  # with its sign
         if flags & RISING and number in RAISED:
             np.cumsum(values, out=values)
-        table[number] = values + first
+        table[number] = values + base
         at += width * count
-    behind = columns.dtype.itemsize - columns.ahead
-    whole[:, columns.ahead :] = np.frombuffer(body, np.uint8, behind * count, at).reshape(behind, count).T
+    whole = table.view(np.uint8).reshape(rows, columns.dtype.itemsize)
+    whole[:, columns.ahead :] = _byte_rows(body, at, behind, count, wanted)
     at += behind * count
-    for name, (base, factor) in EXPECTED.items():
-        table[name] += table[base] * factor
+    for name, (near, factor) in EXPECTED.items():
+        table[name] += table[near] * factor
     if version < VERSION:
-        older, table = table, np.zeros(count, ROW)
+        older, table = table, np.zeros(rows, ROW)
         for column in columns.dtype.names or ():
             table[column] = older[column]
     if not flags & EXTRA:
         return PackedRows(table)
     return PackedRows(table, *_read_extra(body, at, count))
+
+
+def _byte_rows(body: bytes, at: int, width: int, count: int, wanted: slice) -> NDArray[np.uint8]:
+    """Returns these rows, (rows, width), of bytes that are column by column."""
+    return np.frombuffer(body, np.uint8, width * count, at).reshape(width, count)[:, wanted].T
 
 
 def _read_extra(body: bytes, at: int, count: int) -> tuple[dict[str, Three], dict[int, Measurement]]:
@@ -506,8 +533,8 @@ def _read_extra(body: bytes, at: int, count: int) -> tuple[dict[str, Three], dic
     return dict(zip(names, values, strict=True)), others
 
 
-def from_document(document: Mapping[str, Any], **given: Any) -> Measurement:
-    """Reads the document of a row; one of an older version lacks newer fields."""
-    known = {each.name: document.get(each.stored_name, each.unknown) for each in STORED} | given
+def from_document(document: Mapping[str, Any]) -> Measurement:
+    """Reads the document of a row, which has no Box; one of an older version lacks newer fields."""
+    known = {each.name: document.get(each.stored_name, each.unknown) for each in _DOCUMENTED}
     metrics = {key: Metric(*three) for key, three in document["metrics"].items()}
-    return Measurement(metrics=metrics, **known | {"source": TimeSource(known["source"])})
+    return Measurement("", metrics=metrics, **known | {"source": TimeSource(known["source"])})

@@ -13,13 +13,12 @@ import numpy as np
 
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, next_number
 from opq_cloud.store.embedded.sealing import newer_block, put_blocks
-from opq_cloud.store.rows import FIXED_FLAGS, FIXED_ROW, METRIC_ORDER, fixed_head
+from opq_proto.measurement.packed import ALL_KNOWN, BITS, ROW, PackedRows, pack, pack_row
 from opq_proto.wire.measurement_columns import MeasurementColumns
 
 MIN_ROWS = 30
 """Least rows per Box: a smaller block costs more in every query than sealing its rows."""
-MAX_OFFSET = 1 << 32
-"""Limit of a row's offset from the block's first row, ms."""
+_KNOWN = ALL_KNOWN - BITS["sequence"] - BITS["oldest_sequence"] - BITS["clock_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +35,8 @@ class ColumnBlock:
 
 
 def column_blocks(columns: MeasurementColumns) -> list[ColumnBlock] | None:
-    """Makes a block per Box; None where rows are too few, not in order of time, or not of the fixed form."""
-    length_ns = columns.end_ns - columns.start_ns
-    if not columns.finite or not (0 <= columns.uncertainty_ns < 1 << 32):
+    """Makes a block per Box; None where rows are too few, not in order of time, or a metric is unknown."""
+    if not columns.finite or columns.uncertainty_ns < 0:
         return None
     order = np.argsort(columns.which, kind="stable")
     box, timestamp_ms = columns.which[order], columns.timestamp_ms[order]
@@ -47,37 +45,24 @@ def column_blocks(columns: MeasurementColumns) -> list[ColumnBlock] | None:
         return None
     later = np.diff(timestamp_ms) > 0
     later[begins[1:] - 1] = True
-    first_ms = timestamp_ms[begins].repeat(np.diff(begins, append=len(box)))
-    if not later.all() or int((timestamp_ms - first_ms).max()) >= MAX_OFFSET:
+    if not later.all():
         return None
-    rows = np.zeros(len(columns), FIXED_ROW)
-    metrics = columns.metrics[order][:, METRIC_ORDER]
-    rows["offset_ms"] = timestamp_ms - first_ms
-    rows["averages"] = metrics[:, :, 2]
-    rows["flags"] = FIXED_FLAGS | int(columns.source) << 4
-    rows["end_offset_ns"] = columns.end_ns[order] - timestamp_ms * 1_000_000
-    rows["duration_ns"] = length_ns[order]
-    rows["uncertainty_ns"] = columns.uncertainty_ns
-    rows["ends"] = metrics[:, :, :2].reshape(len(rows), -1)
-    return list(
-        _blocks(columns, box[begins].tolist(), begins.tolist(), timestamp_ms.tolist(), rows.tobytes())
-    )
+    table = np.zeros(len(columns), ROW)
+    table["timestamp_ms"], table["metrics"] = timestamp_ms, columns.metrics[order]
+    table["start_ns"], table["end_ns"] = columns.start_ns[order], columns.end_ns[order]
+    table["uncertainty_ns"], table["source"] = columns.uncertainty_ns, int(columns.source)
+    table["known"] = _KNOWN
+    return list(_blocks(columns, box[begins].tolist(), begins.tolist(), PackedRows(table)))
 
 
 def _blocks(
-    columns: MeasurementColumns, boxes: list[int], begins: list[int], timestamp_ms: list[int], data: bytes
+    columns: MeasurementColumns, boxes: list[int], begins: list[int], rows: PackedRows
 ) -> Iterator[ColumnBlock]:
-    size = FIXED_ROW.itemsize
-    for box, begin, end in zip(boxes, begins, [*begins[1:], len(timestamp_ms)], strict=True):
-        last = b"\0\0\0\0" + data[(end - 1) * size + 4 : end * size]  # at offset 0 of its own block
-        yield ColumnBlock(
-            columns.boxes.ids[box],
-            timestamp_ms[begin],
-            timestamp_ms[end - 1],
-            end - begin,
-            fixed_head(timestamp_ms[begin], end - begin) + data[begin * size : end * size],
-            fixed_head(timestamp_ms[end - 1], 1) + last,
-        )
+    for box, begin, end in zip(boxes, begins, [*begins[1:], len(rows)], strict=True):
+        mine = PackedRows(rows.table[begin:end])
+        first_ms, last_ms = mine.table["timestamp_ms"][[0, -1]].tolist()
+        box_id = columns.boxes.ids[box]
+        yield ColumnBlock(box_id, first_ms, last_ms, end - begin, pack(mine), pack_row(mine, end - begin - 1))
 
 
 def put_column_blocks(

@@ -9,56 +9,43 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import numpy as np
 
+from opq_cloud.store.embedded.block_rows import newest_of_each, unpack_blocks
 from opq_cloud.store.embedded.column_blocks import ColumnBlock, column_blocks, put_column_blocks
 from opq_cloud.store.embedded.driver import SqliteDriver
 from opq_cloud.store.embedded.parcel_slots import LIVE, ParcelSlots
 from opq_cloud.store.embedded.parcels import (
     MIN_ROWS,
-    PARCEL_ROW,
     ParcelRows,
-    fitting,
-    measurements_of,
-    newest_by_box,
     pack_parcel,
-    parcel_row,
-    parcel_rows,
-    rows_of_box,
+    rows_of_columns,
     unpack_parcel,
-    within,
 )
-from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT
 from opq_cloud.store.embedded.sealing import (
-    COLUMNS,
-    EVER,
     SEAL_AFTER_S,
     UnsealedRows,
+    box_rows,
     counter,
     expire,
     last_minutes,
+    parcel_rows,
     seal,
     set_counter,
 )
 from opq_cloud.store.embedded.sequence_runs import SequenceRuns
 from opq_cloud.store.records.part import StorePart
-from opq_cloud.store.rows import (
-    MeasurementRow,
-    measurement_from_row,
-    newest_written,
-    row_from_measurement,
-    unpack_block,
-    unpacked_measurement,
-)
 from opq_cloud.store.store import QUERY_ROWS
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.kit.sqlite_database import SqliteDatabase
+from opq_proto.measurement.packed import PackedRows, joined, pack_one, packed_rows
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
+Numbered = tuple[str, int, int | None]
+"""Box, time in ms and sequence number of a row, by which it is stored once."""
 SEAL_ROWS = 50_000
 """Unsealed rows after which sealing starts: a query of one Box also reads past the parcels of the others. Two
 blocks of 50 rows fill a page; with 40 a quarter of it stays empty."""
@@ -123,20 +110,25 @@ class MeasurementLog(StorePart):
     ) -> int:
         single, parcel = list(rows), []
         for each in columns:
-            fits = fitting(each)
-            single += [] if fits.all() else each.part(~fits).measurements()
-            if fits.any():
-                parcel.append(each if fits.all() else each.part(fits))
-        if sum(map(len, parcel)) < MIN_ROWS:
+            numbered = each.sequence >= 0
+            single += [] if numbered.all() else each.part(~numbered).measurements()
+            if numbered.any():
+                parcel.append(each if numbered.all() else each.part(numbered))
+        whole = [row for row in single if row.sequence is not None]
+        if len(whole) + sum(map(len, parcel)) < MIN_ROWS:
             single += [measurement for each in parcel for measurement in each.measurements()]
-            parcel = []
-        wanted = [(measurement, row_from_measurement(measurement)) for measurement in single]
-        if not wanted and not parcel:
+            ids, packed = [], None
+        else:
+            single = [row for row in single if row.sequence is None]
+            ids = [row.box_id for row in whole] + [box_id for each in parcel for box_id in _ids(each)]
+            packed = joined([*([packed_rows(whole)] if whole else []), *map(rows_of_columns, parcel)])
+        wanted = [((row.box_id, row.timestamp_ms, row.sequence), pack_one(row)) for row in single]
+        if not wanted and packed is None:
             return 0
 
         def job(connection: sqlite3.Connection) -> tuple[int, int, int]:
             self._catch_up(connection)
-            new = self._append(connection, wanted, parcel)
+            new = self._append(connection, wanted, ids, packed)
             return new, self._last_id - self._first_id, self._parcel_rows
 
         new, single_rows, of_parcels = self._database.write(job)
@@ -174,64 +166,55 @@ class MeasurementLog(StorePart):
     def _append(
         self,
         connection: sqlite3.Connection,
-        wanted: list[tuple[Measurement, MeasurementRow]],
-        columns: list[NumberedColumns],
+        wanted: list[tuple[Numbered, bytes]],
+        ids: list[str],
+        parcel: PackedRows | None,
     ) -> int:
-        """Appends rows and returns how many were new.
-
-        Rows that came one by one go into the parcel too, if one is made or there are enough of them.
-        """
-        fresh: list[tuple[int, MeasurementRow]] = []
-        plain: set[tuple[int, int]] = set()
-        for measurement, row in wanted:
-            box = self._boxes.get(measurement.box_id) or self._box(connection, measurement.box_id)
-            if measurement.sequence is not None:
-                if not box.spans.add(measurement.sequence):
-                    continue
-            else:
-                known = (box.box, row.timestamp_ms) in plain
-                if known or self._has_plain(connection, measurement.box_id, box, row.timestamp_ms):
-                    continue
-                plain.add((box.box, row.timestamp_ms))
-                box.note(row.timestamp_ms, None)
-            fresh.append((box.box, row))
-        parts = [part for each in columns if len(part := self._new_of(connection, each))]
-        if parts or len(fresh) >= MIN_ROWS:
-            packed = [parcel_row(number, row) for number, row in fresh]
-            fitting_rows = b"".join(each for each in packed if each is not None)
-            if fitting_rows:
-                parts.append(np.frombuffer(fitting_rows, PARCEL_ROW))
-            single = [each for each, inner in zip(fresh, packed, strict=True) if inner is None]
-        else:
-            single = fresh
-        if fresh or parts:
+        """Appends rows, and a parcel with a Box for each of its rows; returns how many rows were new."""
+        boxes = self._fresh(connection, [row for row, _ in wanted])
+        single = [
+            (box.box, timestamp_ms, sequence, packed)
+            for box, ((_, timestamp_ms, sequence), packed) in zip(boxes, wanted, strict=True)
+            if box is not None
+        ]
+        fresh: ParcelRows | None = None
+        if parcel is not None:
+            table = parcel.table
+            times = zip(ids, table["timestamp_ms"].tolist(), table["sequence"].tolist(), strict=True)
+            numbers = np.array([0 if box is None else box.box for box in self._fresh(connection, times)])
+            if numbers.any():
+                fresh = ParcelRows(numbers[numbers > 0], parcel.part(numbers > 0))
+        if single or fresh:
             self._begin_tail(connection)
-        connection.executemany(
-            f"INSERT INTO measurements (box, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(number, *row) for number, row in single],
-        )
+        insert = "INSERT INTO measurements (box, timestamp_ms, sequence, packed) VALUES (?, ?, ?, ?)"
+        connection.executemany(insert, single)
         self._last_id += len(single)
-        return len(single) + (self._append_parcel(connection, np.concatenate(parts)) if parts else 0)
+        return len(single) + (self._append_parcel(connection, fresh) if fresh else 0)
 
-    def _new_of(self, connection: sqlite3.Connection, columns: NumberedColumns) -> ParcelRows:
-        """Returns those rows that are new."""
-        boxes = {
-            box: self._boxes.get(box_id) or self._box(connection, box_id)
-            for box, box_id in ((box, columns.boxes.ids[box]) for box in np.unique(columns.which).tolist())
-        }
-        rows = zip(columns.which.tolist(), columns.sequence.tolist(), strict=True)
-        fresh = np.array([boxes[box].spans.add(sequence) for box, sequence in rows], np.bool_)
-        numbers = np.array([boxes[box].box for box in columns.which.tolist()], np.int64)
-        found: ParcelRows = parcel_rows(columns, numbers)[fresh]
+    def _fresh(self, connection: sqlite3.Connection, rows: Iterable[Numbered]) -> list[_Box | None]:
+        """Returns the Box of each row that is new, and notes it as stored; None for the others."""
+        found: list[_Box | None] = []
+        plain: set[tuple[int, int]] = set()
+        for box_id, timestamp_ms, sequence in rows:
+            box = self._boxes.get(box_id) or self._box(connection, box_id)
+            if sequence is not None:
+                new = box.spans.add(sequence)
+            else:
+                known = (box.box, timestamp_ms) in plain
+                new = not known and not self._has_plain(connection, box_id, box, timestamp_ms)
+                if new:
+                    plain.add((box.box, timestamp_ms))
+                    box.note(timestamp_ms, None)
+            found.append(box if new else None)
         return found
 
     def _append_parcel(self, connection: sqlite3.Connection, parcel: ParcelRows) -> int:
-        timestamp_ms = parcel["timestamp_ms"]
+        timestamp_ms = parcel.rows.table["timestamp_ms"]
         self._last_parcel += 1
-        span = int(timestamp_ms.min()), int(timestamp_ms.max()), len(parcel)
+        span = int(timestamp_ms.min()), int(timestamp_ms.max()), len(timestamp_ms)
         self._slots.store(connection, self._last_parcel, span, *pack_parcel(parcel))
-        self._parcel_rows += len(parcel)
-        return len(parcel)
+        self._parcel_rows += len(timestamp_ms)
+        return len(timestamp_ms)
 
     def _begin_tail(self, connection: sqlite3.Connection) -> None:
         if self._last_id == self._first_id and not self._parcel_rows:
@@ -263,9 +246,9 @@ class MeasurementLog(StorePart):
             "SELECT parcel, boxes, packed FROM parcels WHERE parcel > ? ORDER BY parcel", (self._last_parcel,)
         )
         for parcel, boxes, packed in newer.fetchall():
-            rows = unpack_parcel(boxes, packed)
+            whose, rows = unpack_parcel(boxes, packed)
             self._last_parcel, self._parcel_rows = parcel, self._parcel_rows + len(rows)
-            for number, sequence in zip(rows["box"].tolist(), rows["row"]["sequence"].tolist(), strict=True):
+            for number, sequence in zip(whose.tolist(), rows.table["sequence"].tolist(), strict=True):
                 self._numbered(connection, number).spans.add(sequence)
 
     def _numbered(self, connection: sqlite3.Connection, number: int) -> _Box:
@@ -284,8 +267,8 @@ class MeasurementLog(StorePart):
     def _has_plain(self, connection: sqlite3.Connection, box_id: str, box: _Box, timestamp_ms: int) -> bool:
         if box.plain_high_ms is None or timestamp_ms > box.plain_high_ms:
             return False
-        near = _query(connection, box.box, box_id, timestamp_ms, timestamp_ms + 1, None)
-        return any(measurement.sequence is None for measurement in near)
+        near = box_rows(connection, box.box, timestamp_ms, timestamp_ms + 1, None)
+        return not near.numbered.all()
 
     def _start_sealing(self) -> None:
         if self._sealing.acquire(blocking=False):
@@ -320,37 +303,35 @@ class MeasurementLog(StorePart):
             number = _number(connection, box_id)
             if number is None:
                 return []
-            found = _query(connection, number, box_id, start_ms, end_ms, self._unsealed)
-        return found[:limit]
+            found = box_rows(connection, number, start_ms, end_ms, self._unsealed)
+        return found.run(0, limit).measurements(box_id)
 
     def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
         with self._database.read() as connection:
             yield from last_minutes(connection, length_ms, limit)
 
     def latest_measurements(self) -> dict[str, Measurement]:
-        newest: dict[str, Measurement] = {}
         with self._database.read() as connection:
-            names = {}
-            for number, box_id, packed in connection.execute("SELECT box, box_id, newest FROM box_marks"):
-                names[number] = box_id
-                if packed is not None:
-                    newest[box_id] = next(unpack_block(box_id, packed, -EVER, EVER))
+            marks = connection.execute("SELECT box, box_id, newest FROM box_marks").fetchall()
             tail = connection.execute(  # with max(), SQLite takes the other columns from its row
-                f"SELECT box, max(coalesce(sequence, id)), {COLUMNS} FROM measurements "
+                "SELECT box, packed, max(coalesce(sequence, id)) FROM measurements "
                 "GROUP BY box, sequence IS NULL"
-            )
-            for number, _, *columns in tail:
-                latest = measurement_from_row(names[number], MeasurementRow(*columns))
-                known = newest.get(latest.box_id)
-                newest[latest.box_id] = latest if known is None else newest_written((known, latest))
+            ).fetchall()
             parcels = connection.execute(
                 f"SELECT boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel"
             ).fetchall()
-        for number, timestamp_ms, row in newest_by_box(parcels):
-            latest = unpacked_measurement(names[number], timestamp_ms, row[1], row)
-            known = newest.get(latest.box_id)
-            newest[latest.box_id] = latest if known is None else newest_written((known, latest))
-        return newest
+        names = {number: box_id for number, box_id, _ in marks}
+        single = [(number, newest) for number, _, newest in marks if newest is not None]
+        single += [(number, packed) for number, packed, _ in tail]
+        alone = ParcelRows(
+            np.array([each[0] for each in single], np.int64), unpack_blocks(each[1] for each in single)
+        )
+        parts = [alone, *(unpack_parcel(*each) for each in parcels)]
+        rows = joined([each.rows for each in parts])
+        newest = newest_of_each(np.concatenate([each.boxes for each in parts]), rows)
+        found = rows.part(np.array(list(newest.values()), np.int64))
+        ids = [names[number] for number in newest]
+        return dict(zip(ids, found.measurements(ids), strict=True))
 
     def newest_ms(self) -> int | None:
         with self._database.read() as connection:
@@ -377,8 +358,8 @@ class MeasurementLog(StorePart):
             )
             for (sequence,) in tail:
                 spans.add(sequence)
-            for rows in _parcels(connection, row[0]):
-                for sequence in rows["row"]["sequence"].tolist():
+            for rows in parcel_rows(connection, row[0]):
+                for sequence in rows.table["sequence"].tolist():
                     spans.add(sequence)
         return spans
 
@@ -404,50 +385,13 @@ class MeasurementLog(StorePart):
         return self._database.write(lambda connection: expire(connection, now_s, slice_rows))
 
 
-def _query(
-    connection: sqlite3.Connection,
-    number: int,
-    box_id: str,
-    start_ms: int,
-    end_ms: int,
-    unsealed: UnsealedRows | None,
-) -> list[Measurement]:
-    """Returns a Box's Measurements in time order; without `unsealed` all unsealed rows are read."""
-    blocks = connection.execute(
-        f"SELECT packed FROM segments CROSS JOIN blocks ON block = segment * {BOXES_PER_SEGMENT} + ? "
-        "WHERE segments.end_ms >= ? AND segments.start_ms < ? AND blocks.end_ms >= ? AND blocks.start_ms < ?",
-        (number, start_ms, end_ms, start_ms, end_ms),
-    )
-    found = [m for (packed,) in blocks for m in unpack_block(box_id, packed, start_ms, end_ms)]
-    which = "box = ?" if unsealed is None else "id IN (SELECT value FROM json_each(?))"
-    tail = connection.execute(
-        f"SELECT {COLUMNS} FROM measurements WHERE {which} AND timestamp_ms >= ? AND timestamp_ms < ?",
-        (number if unsealed is None else str(unsealed.ids(connection, number)), start_ms, end_ms),
-    )
-    found.extend(measurement_from_row(box_id, MeasurementRow(*columns)) for columns in tail)
-    for rows in _parcels(connection, number, start_ms, end_ms):
-        found.extend(measurements_of(box_id, within(rows, start_ms, end_ms)))
-    found.sort(key=lambda measurement: measurement.timestamp_ms)
-    return found
-
-
-def _parcels(
-    connection: sqlite3.Connection, number: int, start_ms: int = -EVER, end_ms: int = EVER
-) -> Iterator[ParcelRows]:
-    """Yields a Box's rows of each parcel that overlaps [start_ms, end_ms), in the order of storing."""
-    found = connection.execute(
-        f"SELECT slot, boxes FROM parcels WHERE {LIVE} AND end_ms >= ? AND start_ms < ? ORDER BY parcel",
-        (start_ms, end_ms),
-    ).fetchall()
-    for slot, boxes in found:
-        rows = rows_of_box(boxes, partial(_packed, connection, slot), number)
-        if len(rows):
-            yield rows
-
-
-def _packed(connection: sqlite3.Connection, slot: int) -> bytes:
-    (packed,) = connection.execute("SELECT packed FROM parcels WHERE slot = ?", (slot,)).fetchone()
-    return bytes(packed)
+def _ids(columns: NumberedColumns) -> list[str]:
+    """Returns the Box of each row of `rows_of_columns`."""
+    others = columns.irregular
+    if not others.any():
+        return columns.ids
+    ids = np.array(columns.ids)
+    return [*ids[~others].tolist(), *ids[others].tolist()]
 
 
 def _number(connection: sqlite3.Connection, box_id: str) -> int | None:

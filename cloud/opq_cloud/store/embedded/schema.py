@@ -1,12 +1,13 @@
 """Tables of the embedded store, its schema number, and the migrations from older ones.
 
 Measurements are stored in two steps. First they are appended: `parcels` has the rows of many Boxes that one
-commit brings, `measurements` the rows that no parcel can hold, in the order they come and with no index (113
-B written per row against 5,089 B with a (box, time) key at 10,000 Boxes). Then a sealing pass moves them to
-`blocks`, one packed blob per Box, in Box order. All tables are written front to back. Minutes of trends are
-stored likewise: `trends_new` takes those of all Boxes as they come, and they are copied to each Box's place
-in `trends` an hour at a time. Documents have the original's field names (docs/reference/opq-interop.md, part
-D).
+commit brings, `measurements` those of small commits and those without a sequence number, in the order they
+come and with no index (113 B written per row against 5,089 B with a (box, time) key at 10,000 Boxes). Then a
+sealing pass moves them to `blocks`, one per Box, in Box order. All three have packed blocks
+(`opq_proto.measurement.packed`), of a row each in `measurements`. All tables are written front to back.
+Minutes of trends are stored likewise: `trends_new` takes those of all Boxes as they come, and they are copied
+to each Box's place in `trends` an hour at a time. Documents have the original's field names
+(docs/reference/opq-interop.md, part D).
 """
 
 import sqlite3
@@ -14,7 +15,13 @@ import struct
 import zlib
 from pathlib import Path
 
+from opq_cloud.store.documents.readable import READ_ERRORS
+from opq_cloud.store.embedded.packed_before import row_before
+from opq_proto.errors import StoreError
+from opq_proto.kit import log
 from opq_proto.kit.sqlite_database import SqliteDatabase
+from opq_proto.kit.sqlite_file import Migration
+from opq_proto.measurement.packed import pack_one
 
 APPLICATION_ID = 0x4F50_5153
 """`OPQS`: distinguishes these files from other SQLite databases."""
@@ -31,7 +38,30 @@ DAMAGED = (
     "opq-tools restore puts a back-up in its place"
 )
 
-MIGRATIONS = (
+
+def _pack_appended(connection: sqlite3.Connection) -> None:
+    """Packs the rows of the append table, which had a column for each of their four means.
+
+    A damaged row is left out and logged: it would stop each sealing from then on.
+    """
+    connection.execute("ALTER TABLE measurements RENAME TO measurements_before")
+    connection.execute(
+        "CREATE TABLE measurements (id INTEGER PRIMARY KEY, box INTEGER NOT NULL, "
+        "timestamp_ms INTEGER NOT NULL, sequence INTEGER, packed BLOB NOT NULL)"
+    )
+    rows = connection.execute("SELECT * FROM measurements_before ORDER BY id")
+    for number, box, *row in rows:
+        try:
+            packed = pack_one(row_before(*row))
+        except (*READ_ERRORS, StoreError, struct.error) as error:
+            log.get().error("store.row_damaged", id=number, box=box, timestamp_ms=row[0], why=repr(error))
+        else:
+            values = number, box, *row[:2], packed
+            connection.execute("INSERT INTO measurements VALUES (?, ?, ?, ?, ?)", values)
+    connection.execute("DROP TABLE measurements_before")
+
+
+MIGRATIONS: tuple[Migration, ...] = (
     """
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE opq_boxes (box_id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
@@ -242,6 +272,7 @@ MIGRATIONS = (
         polyphase_group INTEGER NOT NULL, PRIMARY KEY (box_id, family, start_ns));
     CREATE INDEX disturbances_by_start ON disturbances (start_ns);
     """,
+    _pack_appended,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

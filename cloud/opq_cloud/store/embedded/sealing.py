@@ -3,7 +3,8 @@
 A pass reads and packs outside the write lock and writes blocks in slices. Queries do not see these yet,
 because they find blocks through their row in `segments`; a last, short job adds that row and deletes the
 moved rows. A pass that was killed, or that another process overtook, leaves only such unseen blocks, which
-`sweep` deletes. `UnsealedRows` finds the rows of a Box before sealing.
+`sweep` deletes. `box_rows` reads a Box's rows wherever they are, and `UnsealedRows` finds those of the append
+table.
 """
 
 import sqlite3
@@ -17,33 +18,19 @@ from operator import itemgetter
 
 import numpy as np
 
+from opq_cloud.store.embedded.block_rows import NO_ROWS, by_time, newest_written, unpack_blocks
 from opq_cloud.store.embedded.parcel_slots import LIVE, seal_parcels
-from opq_cloud.store.embedded.parcels import (
-    ParcelRows,
-    measurements_of,
-    newest_of,
-    parcel_block,
-    rows_by_box,
-    within,
-)
+from opq_cloud.store.embedded.parcels import rows_by_box, rows_of_box
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, block_sum, next_number
 from opq_cloud.store.embedded.sequence_runs import SequenceRuns
-from opq_cloud.store.rows import (
-    MeasurementRow,
-    measurement_from_row,
-    newest_written,
-    pack_block,
-    row_from_measurement,
-    unpack_block,
-)
 from opq_proto.kit.sqlite_database import SqliteDatabase
+from opq_proto.measurement.packed import PackedRows, joined, pack, pack_row
 from opq_proto.messages import Measurement
 
 SEAL_AFTER_S = 3600
 """Rows are sealed after this time even if few follow, so that they expire."""
 SLICE_BLOCKS = 500
 """Blocks that one job writes: about 5 ms."""
-COLUMNS = "timestamp_ms, sequence, voltage, frequency, thd, transient, more"
 EVER = 2**62
 
 Block = tuple[int, int, int, int, bytes]
@@ -90,11 +77,7 @@ def seal(
             box: rest
             for box, *rest in connection.execute("SELECT box, spans, plain_high_ms, newest FROM box_marks")
         }
-        tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, id")
-        single = {
-            box: [MeasurementRow(*columns) for _, *columns in group]
-            for box, group in groupby(tail, key=itemgetter(0))
-        }
+        single = _appended(connection)
         parcels = connection.execute(
             f"SELECT parcel, boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel"
         ).fetchall()
@@ -102,7 +85,7 @@ def seal(
         of_boxes = rows_by_box([(boxes, packed) for _, boxes, packed in parcels])
         parcel_rows = sum(map(len, of_boxes.values()))
         for box in sorted(single.keys() | of_boxes.keys()):
-            made = _block(single.get(box, []), of_boxes.get(box))
+            made = _block(joined([single.get(box, NO_ROWS), of_boxes.get(box, NO_ROWS)]))
             start_ms, end_ms = min(start_ms, made.first_ms), max(end_ms, made.last_ms)
             rows += made.rows
             block = segment * BOXES_PER_SEGMENT + box
@@ -154,28 +137,27 @@ def put_blocks(connection: sqlite3.Connection, blocks: Iterable[Block]) -> None:
     connection.executemany(insert, ((*each, block_sum(*each)) for each in blocks))
 
 
-def _block(single: list[MeasurementRow], of_parcels: ParcelRows | None) -> BoxBlock:
-    """Makes the block of one Box from rows of the append table, in the order of writing, and of parcels."""
-    if of_parcels is not None and not single:
-        packed, newest = parcel_block(of_parcels), parcel_block(newest_of(of_parcels))
-        if packed is not None and newest is not None:
-            timestamp_ms, sequences = of_parcels["timestamp_ms"], of_parcels["row"]["sequence"].tolist()
-            return BoxBlock(
-                int(timestamp_ms[0]), int(timestamp_ms[-1]), len(of_parcels), packed, newest, sequences, None
-            )
-    if of_parcels is not None:
-        single = [*single, *map(row_from_measurement, measurements_of("", of_parcels))]
-    newest_row = newest_written(single)
-    single = sorted(single, key=lambda row: row.timestamp_ms)
-    plain = [row.timestamp_ms for row in single if row.sequence is None]
+def _appended(connection: sqlite3.Connection) -> dict[int, PackedRows]:
+    """Returns Box -> its rows in the append table, in the order of writing."""
+    tail = connection.execute("SELECT box, packed FROM measurements ORDER BY box, id")
+    return {
+        box: unpack_blocks(packed for _, packed in group) for box, group in groupby(tail, key=itemgetter(0))
+    }
+
+
+def _block(rows: PackedRows) -> BoxBlock:
+    """Makes the block of one Box, from rows of the append table in the order of writing, and of parcels."""
+    newest, rising = newest_written(rows), by_time(rows)
+    table, numbered = rising.table, rising.numbered
+    plain_ms = table["timestamp_ms"][~numbered]
     return BoxBlock(
-        single[0].timestamp_ms,
-        single[-1].timestamp_ms,
-        len(single),
-        pack_block(single),
-        pack_block([newest_row]),
-        [row.sequence for row in single if row.sequence is not None],
-        max(plain, default=None),
+        int(table["timestamp_ms"][0]),
+        int(table["timestamp_ms"][-1]),
+        len(rows),
+        pack(rising),
+        pack_row(rows, newest),
+        table["sequence"][numbered].tolist(),
+        int(plain_ms[-1]) if len(plain_ms) else None,
     )
 
 
@@ -193,8 +175,7 @@ def newer_block(known: bytes | None, made: bytes) -> bytes:
     """Returns which of two blocks of one row each, the second packed later, has the row written last."""
     if known is None:
         return made
-    rows = [next(unpack_block("", each, -EVER, EVER)) for each in (known, made)]
-    return known if newest_written(rows) is rows[0] else made
+    return known if newest_written(unpack_blocks((known, made))) == 0 else made
 
 
 def expire(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
@@ -275,47 +256,69 @@ class UnsealedRows:
             return found
 
 
+def box_rows(
+    connection: sqlite3.Connection, number: int, start_ms: int, end_ms: int, unsealed: UnsealedRows | None
+) -> PackedRows:
+    """Returns a Box's rows in time order; without `unsealed` the whole append table is read."""
+    blocks = connection.execute(
+        f"SELECT packed FROM segments CROSS JOIN blocks ON block = segment * {BOXES_PER_SEGMENT} + ? "
+        "WHERE segments.end_ms >= ? AND segments.start_ms < ? AND blocks.end_ms >= ? AND blocks.start_ms < ?",
+        (number, start_ms, end_ms, start_ms, end_ms),
+    )
+    which = "box = ?" if unsealed is None else "id IN (SELECT value FROM json_each(?))"
+    tail = connection.execute(
+        f"SELECT packed FROM measurements WHERE {which} AND timestamp_ms >= ? AND timestamp_ms < ?",
+        (number if unsealed is None else str(unsealed.ids(connection, number)), start_ms, end_ms),
+    )
+    found = unpack_blocks(packed for (packed,) in (*blocks, *tail))
+    rows = joined([found, *parcel_rows(connection, number, start_ms, end_ms)])
+    return by_time(rows.within(start_ms, end_ms))
+
+
+def parcel_rows(
+    connection: sqlite3.Connection, number: int, start_ms: int = -EVER, end_ms: int = EVER
+) -> Iterator[PackedRows]:
+    """Yields a Box's rows of each parcel that overlaps [start_ms, end_ms), in the order of storing."""
+    found = connection.execute(
+        f"SELECT slot, boxes FROM parcels WHERE {LIVE} AND end_ms >= ? AND start_ms < ? ORDER BY parcel",
+        (start_ms, end_ms),
+    ).fetchall()
+    for slot, boxes in found:
+        rows = rows_of_box(boxes, partial(_packed, connection, slot), number)
+        if len(rows):
+            yield rows
+
+
+def _packed(connection: sqlite3.Connection, slot: int) -> bytes:
+    (packed,) = connection.execute("SELECT packed FROM parcels WHERE slot = ?", (slot,)).fetchone()
+    return bytes(packed)
+
+
 def last_minutes(connection: sqlite3.Connection, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
     """Does `CloudStore.last_minutes` in one pass over the unsealed rows; reads only the needed blocks."""
     segments = connection.execute("SELECT segment, start_ms, end_ms FROM segments ORDER BY end_ms").fetchall()
     starts_ms = np.array([each[1] for each in segments], np.int64)
     ends_ms = np.array([each[2] for each in segments], np.int64)
     marks = connection.execute("SELECT box, box_id, newest FROM box_marks ORDER BY box").fetchall()
-    tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, id")
-    groups = groupby(tail, key=itemgetter(0))
-    waiting = next(groups, None)
+    single = _appended(connection)
     of_parcels = rows_by_box(
         connection.execute(f"SELECT boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel").fetchall()
     )
-    for number, box_id, packed in marks:
-        newest = [] if packed is None else [next(unpack_block(box_id, packed, -EVER, EVER))]
-        single: list[MeasurementRow] = []
-        if waiting is not None and waiting[0] == number:
-            single = [MeasurementRow._make(columns) for _, *columns in waiting[1]]
-            newest.append(measurement_from_row(box_id, newest_written(single)))
-            waiting = next(groups, None)
-        if number in of_parcels:
-            newest.extend(measurements_of(box_id, newest_of(of_parcels[number])))
-        if not newest:
+    for number, box_id, newest in marks:
+        unsealed = joined([single.get(number, NO_ROWS), of_parcels.get(number, NO_ROWS)])
+        known = unsealed if newest is None else joined([unpack_blocks([newest]), unsealed])
+        if not len(known):
             continue
-        newest_ms = newest_written(newest).timestamp_ms
+        newest_ms = int(known.table["timestamp_ms"][newest_written(known)])
         start_ms = newest_ms - length_ms
-        single = [each for each in single if start_ms <= each.timestamp_ms <= newest_ms]
-        single.sort(key=lambda each: each.timestamp_ms)
-        rows = [measurement_from_row(box_id, each) for each in single[-limit:]]
-        if number in of_parcels:
-            near_rows = within(of_parcels[number], start_ms, newest_ms + 1)
-            rows.extend(measurements_of(box_id, near_rows[-limit:]))
-            rows.sort(key=lambda each: each.timestamp_ms)
+        rows = by_time(unsealed.within(start_ms, newest_ms + 1))
         near = np.flatnonzero((ends_ms >= start_ms) & (starts_ms <= newest_ms))
         for place in near[::-1]:
-            if len(rows) >= limit and ends_ms[place] < rows[-limit].timestamp_ms:
+            if len(rows) >= limit and ends_ms[place] < rows.table["timestamp_ms"][-limit]:
                 break
             key = segments[place][0] * BOXES_PER_SEGMENT + number
             block = connection.execute("SELECT packed FROM blocks WHERE block = ?", (key,)).fetchone()
             if block is not None:
-                rows.extend(unpack_block(box_id, block[0], start_ms, newest_ms + 1))
-                rows.sort(key=lambda each: each.timestamp_ms)
-        kept = [each for each in rows[-limit:] if each.timestamp_ms >= start_ms]
-        if kept:
-            yield kept
+                rows = by_time(joined([rows, unpack_blocks(block).within(start_ms, newest_ms + 1)]))
+        if len(rows):
+            yield rows.run(max(0, len(rows) - limit), len(rows)).measurements(box_id)

@@ -14,15 +14,15 @@ from itertools import groupby
 from operator import itemgetter
 
 from opq_cloud.store.documents.readable import READ_ERRORS
+from opq_cloud.store.embedded.block_rows import by_time, unpack_blocks
 from opq_cloud.store.embedded.parcel_slots import LIVE
-from opq_cloud.store.embedded.parcels import measurements_of, rows_by_box
+from opq_cloud.store.embedded.parcels import rows_by_box
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, block_sum
-from opq_cloud.store.embedded.sealing import COLUMNS, EVER
-from opq_cloud.store.rows import MeasurementRow, measurement_from_row, unpack_block
+from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement
 
 SLICE_BLOCKS = 200
-DECODE_ERRORS = (*READ_ERRORS, zlib.error, struct.error)
+DECODE_ERRORS = (*READ_ERRORS, StoreError, zlib.error, struct.error)
 Damaged = Callable[[str], None]
 
 
@@ -72,7 +72,7 @@ def _sealed(
         damaged(f"{what}: cannot be read without it")
     else:
         try:
-            found = list(unpack_block(box_id, packed, -EVER, EVER))
+            found = unpack_blocks([packed]).measurements(box_id)
         except DECODE_ERRORS as error:
             damaged(f"{what}: cannot be read ({type(error).__name__})")
         else:
@@ -88,12 +88,12 @@ def _sealed(
 def _unsealed(
     connection: sqlite3.Connection, names: dict[int, str], damaged: Damaged
 ) -> Iterator[list[Measurement]]:
-    single = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, id")
+    single = connection.execute("SELECT box, packed FROM measurements ORDER BY box, id")
     for box, group in groupby(single, key=itemgetter(0)):
         found = []
-        for _, *columns in group:
+        for _, packed in group:
             try:
-                found.append(measurement_from_row(names[box], MeasurementRow(*columns)))
+                found += unpack_blocks([packed]).measurements(names[box])
             except DECODE_ERRORS as error:
                 damaged(f"a Measurement that is not sealed: cannot be read ({type(error).__name__})")
         yield found
@@ -101,7 +101,7 @@ def _unsealed(
     for parcel, boxes, packed in parcels.fetchall():
         try:
             of_boxes = rows_by_box([(boxes, packed)])
-            found_rows = [list(measurements_of(names[box], rows)) for box, rows in of_boxes.items()]
+            found_rows = [by_time(rows).measurements(names[box]) for box, rows in of_boxes.items()]
         except DECODE_ERRORS as error:
             damaged(f"parcel {parcel}, which is not sealed: cannot be read ({type(error).__name__})")
         else:

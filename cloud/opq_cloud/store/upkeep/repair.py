@@ -7,7 +7,7 @@ is copied, which leaves out what its sums show to be damaged, and makes counters
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
@@ -20,6 +20,7 @@ from opq_cloud.store.upkeep.checking import broken_references, lost_measurements
 from opq_cloud.store.upkeep.copying import FILES, MEASUREMENTS, TRENDS, CopyReport, Shown, copy_store
 from opq_cloud.store.upkeep.sqlite_pages import Row, SqlitePages
 from opq_proto.errors import StoreError
+from opq_proto.kit.sqlite_file import Migration, run_migration
 
 HOLDS = {"blocks": MEASUREMENTS, "parcels": MEASUREMENTS, "trends_new": TRENDS, "chunks": FILES}
 """Table of a file -> what its rows are part of, as the report names it."""
@@ -81,7 +82,7 @@ def _with_log(path: Path, beside: Path) -> Path:
     return copy
 
 
-def salvage(path: Path, to: Path, scripts: tuple[str, ...], owner: int) -> Iterator[tuple[str, str]]:
+def salvage(path: Path, to: Path, scripts: Sequence[Migration], owner: int) -> Iterator[tuple[str, str]]:
     """Copies all rows that can be read into a new file; yields each table that lost some, with a line.
 
     Raises:
@@ -97,8 +98,8 @@ def salvage(path: Path, to: Path, scripts: tuple[str, ...], owner: int) -> Itera
     version = version if 0 < version <= len(scripts) else len(scripts)
     with closing(sqlite3.connect(to)) as made, made:
         made.execute("PRAGMA synchronous = OFF")  # it is copied once more
-        for script in scripts[:version]:
-            made.executescript(script)
+        for each in scripts[:version]:
+            run_migration(made, each)
         made.execute(f"PRAGMA application_id = {owner}")
         made.execute(f"PRAGMA user_version = {version}")
         tables = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"

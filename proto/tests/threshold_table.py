@@ -19,8 +19,8 @@ UNITS = {
 HEAD = """# Thresholds of the classification
 
 Written by `python proto/tests/threshold_table.py > docs/classes-thresholds.md`; a test compares the page with
-the code. Limits that an operator sets are in [the settings](makai-settings.md) and
-[limits](reference/limits.md). Without a unit it is a number or a ratio.
+the code. Limits that an operator sets are in [the settings](./makai-settings.md) and
+[limits](./reference/limits.md). Without a unit it is a number or a ratio.
 """
 COLUMNS = "| constant | value | unit | what it decides, and why | file |\n| --- | --- | --- | --- | --- |"
 

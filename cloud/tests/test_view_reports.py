@@ -187,7 +187,7 @@ def test_incidents_are_summed_by_class_and_severity() -> None:
 
 def test_the_list_leads_to_what_a_report_needs(client: TestClient) -> None:
     text = client.get("/reports?box=1&tz=Europe/Berlin").text
-    assert "are not made yet" in words_of(client, "/reports")
+    assert "limits of a standard" in words_of(client, "/reports")
     span = "from=2026-02-28T23%3A00%3A00&amp;to=2026-03-31T22%3A00%3A00"
     for address in (
         "/reports/month?box=1&amp;month=2026-03&amp;tz=Europe%2FBerlin",
@@ -216,7 +216,7 @@ def test_a_report_states_its_span_in_both_times_and_where_it_comes_from(client: 
     words = words_of(client, "/reports/month?box=1&month=2026-03&tz=Europe/Berlin")
     assert "2026-03-01 00:00 UTC+01:00 to 2026-04-01 00:00 UTC+02:00 , Europe/Berlin" in words
     assert "2026-02-28 23:00:00 to 2026-03-31 22:00:00 UTC" in words
-    assert "opq-toolkit" in words and "2026-04-02 12:00:00 UTC" in words and "are not made yet" in words
+    assert "opq-toolkit" in words and "2026-04-02 12:00:00 UTC" in words and "limits of a standard" in words
     assert "Voltage, V 118.00" in words and "Sag 1 100 ms 70.0" in words and "Nominal: 120 V" in words
     assert "that other Boxes saw too counts with its figures at all of them" in words
     assert "other Boxes saw too" not in words_of(client, "/reports/month?month=2026-03")

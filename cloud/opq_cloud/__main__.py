@@ -138,6 +138,7 @@ def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
         store.put_ttls(replace(ttls, measurements=kept_s))
         log.get().info("laha_config.changed", measurements_s=kept_s, before_s=ttls.measurements)
     store.keep_minutes(config.store.minutes_days)
+    store.intervals.keep(config.store.intervals_days)
     return store
 
 

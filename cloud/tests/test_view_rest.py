@@ -22,6 +22,7 @@ from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.kit.rate_limit import TokenBuckets
+from opq_proto.messages import Disturbance, Interval, Measurement
 
 V1 = "/api/v1"
 PROBLEM = "application/problem+json"
@@ -65,6 +66,33 @@ def test_boxes_measurements_and_trends(client: httpx.Client) -> None:
     assert len(whole) == 60 and items(client, "/boxes/1/measurements", limit=7) == whole
     trend = client.get("/boxes/1/trend", params={"from": "now-7d", "level": "1h"}).json()
     assert trend["step_ms"] == 3_600_000 and "rows" in trend
+
+
+def test_intervals_and_disturbances_page_by_page(scene: demo.Scene, client: httpx.Client) -> None:
+    ten_ns = 600 * 10**9
+    first_ns = time.time_ns() // ten_ns * ten_ns - 10 * ten_ns
+    rows = [
+        Measurement(
+            "1", 1, {}, first_ns + at * ten_ns, first_ns + (at + 1) * ten_ns, 5, sequence=10**6 + at,
+            interval=Interval(600_000, at == 2, 1.0, {"rms_v": 120.0 + at, "harmonics_v": (120.0, 0.5)}),
+        )
+        for at in range(7)
+    ]  # fmt: skip
+    dips = [Disturbance("1", "dip", first_ns + at, first_ns + at + 10**8, 5, 80.0) for at in range(3)]
+    rows += [
+        Measurement("1", 1, {}, each.start_ns, each.end_ns, 5, sequence=2 * 10**6 + at, disturbance=each)
+        for at, each in enumerate(dips)
+    ]
+    scene.store.intervals.append(rows)
+    whole = items(client, "/boxes/1/intervals")
+    assert [row["rms_v"] for row in whole] == [120.0 + at for at in range(7)]
+    assert [row["flagged"] for row in whole].index(True) == 2 and whole[0]["h2_v"] == 0.5
+    assert items(client, "/boxes/1/intervals", limit=3) == whole
+    assert items(client, "/boxes/1/intervals", length="2h") == items(client, "/boxes/2/intervals") == []
+    found = items(client, "/boxes/1/disturbances")
+    assert [row["start_ns"] for row in found] == [each.start_ns for each in dips]
+    assert items(client, "/boxes/1/disturbances", limit=1) == found and found[0]["class"] == "dip"
+    assert client.get("/boxes/1/intervals?length=1h").status_code == 400
 
 
 def test_pages_stay_where_they_are_when_new_ones_come(scene: demo.Scene, client: httpx.Client) -> None:

@@ -218,3 +218,36 @@ def test_a_ring_that_cannot_be_read_is_reported_once_and_live_samples_are_measur
     bench.feed(blocks_of(volts)).end()
     assert bench.counters["failures"] == 1
     assert bench.measurements and (bench.measurements[-1].end_ns or 0) - T0_NS > 3.9e9
+
+
+def test_ten_minutes_under_way_at_a_kill_are_completed_from_the_ring(tmp_path: Path) -> None:
+    tick_ns = (T0_NS // (600 * 10**9) + 1) * 600 * 10**9
+    dip = Sag(start_s=180.0, cycles=30, depth=0.3)
+    volts, _ = mains(710, RATE_HZ, frequency_hz=60.02, disturbances=[dip])
+    blocks = blocks_of(volts, t0_ns=tick_ns - 100 * 10**9)  # 60 a second
+    never = Bench(tmp_path / "never").feed(blocks).end()
+    killed = Bench(tmp_path / "ledger").feed(blocks[: 300 * 60])
+    killed.measuring.ledgers.write()
+    last_ns = killed.measurements[-1].end_ns or 0
+    ring = ring_of(tmp_path / "ring", blocks[: 301 * 60])
+
+    def backlog(box_id: str) -> RingBacklog:
+        return RingBacklog(ring, last_ns, ring.segments())
+
+    after = Bench(tmp_path / "ledger", backlog=backlog).feed(blocks[301 * 60 :]).end()
+    assert never.ledger is not None and after.ledger is not None
+    for kind in ("10min", "dip"):
+        span = tick_ns, tick_ns + 600 * 10**9
+        wanted, found = list(never.ledger.read(kind, *span)), list(after.ledger.read(kind, *span))
+        assert [each.start_ns for each in found] == [each.start_ns for each in wanted]
+        for one, other in zip(wanted, found, strict=True):
+            assert (one.end_ns, one.flagged, one.values.keys()) == (
+                other.end_ns, other.flagged, other.values.keys(),
+            )  # fmt: skip
+            for name, value in one.values.items():
+                close = 1e-3 if name in ("pst", "pinst_max") else 1e-6
+                assert other.values[name] == pytest.approx(value, rel=close, abs=1e-6), name
+    (ten,) = [each for each in after.ledger.read("10min", *span) if "rms_v" in each.values]
+    assert ten.values["coverage_ratio"] == 1.0 and ten.flagged
+    told = [each.t_ns for each in after.told_in.take_all() if not isinstance(each, Values)]
+    assert all(at_ns >= last_ns for at_ns in told)  # the dip before the kill is not told again

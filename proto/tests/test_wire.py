@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from opq_proto.decision import Nominal
 from opq_proto.errors import FrameError
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric, TimeSource, Waveform
+from opq_proto.messages import (
+    UNKNOWN_UNCERTAINTY_NS,
+    Disturbance,
+    Interval,
+    Measurement,
+    Metric,
+    TimeSource,
+    Waveform,
+)
 from opq_proto.wire import frames as wire
 from opq_proto.wire import opqbox3_pb2 as pb
 from opq_proto.wire.measurement_rows import batches_from_wire
@@ -86,6 +94,40 @@ def test_an_original_reader_reads_our_measurement_and_skips_our_fields(original:
     assert read.metrics["rms"].average == 120.0
     handed_on = wire.measurement_from_wire(read.SerializeToString())
     assert (handed_on.sequence, handed_on.nominal_v, handed_on.nominal_hz) == (7, 230.0, 50.0)
+
+
+def interval_body(**fields: Any) -> bytes:
+    interval = Interval(600_000, True, 0.5, {"rms_v": 120.5, "harmonics_v": (120.0, 0.25)})
+    return wire.measurement_to_wire(
+        Measurement("7", 1, {}, NS - 600 * 10**9, NS, 5, sequence=9, interval=interval, **fields)
+    )
+
+
+def test_original_readers_pass_over_intervals_and_disturbances(original: dict[str, Any]) -> None:
+    dip = Disturbance("7", "dip", NS - 10**9, NS, 5, 80.0)
+    of_dip = wire.measurement_to_wire(Measurement("7", 1, {}, dip.start_ns, NS, 5, disturbance=dip))
+    for data in (interval_body(), of_dip):
+        read = original["Measurement"].FromString(data)
+        assert (read.box_id, dict(read.metrics)) == (7, {})
+        assert wire.measurement_from_wire(read.SerializeToString()) == wire.measurement_from_wire(data)
+
+
+def test_an_interval_is_no_row_of_measurements() -> None:
+    intervals: list[Measurement] = []
+    window = wire.measurement_to_wire(Measurement("7", 1, {"rms": Metric(1.0, 1.0, 1.0)}))
+    messages = [[b"0007", interval_body()], [b"0007", window], [b"0008", interval_body()]]
+    batches, malformed = batches_from_wire(messages, lambda *_: Nominal(120.0, 60.0), intervals)
+    assert [len(each) for each in batches] == [1] and len(malformed) == 1
+    assert [each.sequence for each in intervals] == [9] and not intervals[0].is_window
+    assert len(batches_from_wire(messages[:1], lambda *_: Nominal(120.0, 60.0))[0]) == 0
+
+
+def test_a_window_of_two_hours_is_refused_and_an_interval_of_two_hours_is_not() -> None:
+    interval = Interval(7_200_000, False, None, {"plt": 0.5})
+    sent = Measurement("7", 1, {}, NS - 7200 * 10**9, NS, 5, interval=interval)
+    assert wire.measurement_from_wire(wire.measurement_to_wire(sent)) == sent
+    with pytest.raises(FrameError):
+        wire.measurement_from_wire(wire.measurement_to_wire(replace(sent, interval=None)))
 
 
 def test_a_measurement_of_an_original_box_has_no_fields_of_ours(original: dict[str, Any]) -> None:

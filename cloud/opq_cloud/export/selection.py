@@ -159,18 +159,18 @@ def measurement_table(
     columns += tuple(  # each has one value
         TableColumn(name, "number", ("metrics", name, "max")) for name in names if name in CONTINUITY_METRICS
     )
-    facts = _facts(licence, box_ids=list(box_ids), start_ms=start_ms, end_ms=end_ms)
+    facts = facts_of(licence, box_ids=list(box_ids), start_ms=start_ms, end_ms=end_ms)
     return ExportTable("measurements", MEASUREMENT_COLUMNS + columns, map(measurement_json, each()), facts)
 
 
 def incident_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
     rows = (incident_json(incident) for incident in incidents)
-    return ExportTable("incidents", INCIDENT_COLUMNS, rows, _facts(licence))
+    return ExportTable("incidents", INCIDENT_COLUMNS, rows, facts_of(licence))
 
 
 def finding_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
     rows = (finding_row(each) for incident in incidents for each in incident.findings)
-    return ExportTable("findings", FINDING_COLUMNS, rows, _facts(licence))
+    return ExportTable("findings", FINDING_COLUMNS, rows, facts_of(licence))
 
 
 def all_incidents(source: ShownStore, wanted: IncidentFilter = EVERY_INCIDENT) -> Iterator[Incident]:
@@ -217,5 +217,5 @@ def finding_row(item: StoredFinding) -> JsonRow:
     }  # fmt: skip
 
 
-def _facts(licence: str, **more: object) -> JsonRow:
+def facts_of(licence: str, **more: object) -> JsonRow:
     return {"software": software_name(), "licence": licence or None, "time": "UTC", **more}

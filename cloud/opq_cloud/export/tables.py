@@ -11,16 +11,18 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from opq_cloud.export.pieces import PieceSink
 from opq_cloud.export.records import ExportError
 
 TableForm = Literal["csv", "json", "parquet"]
+StreamForm = Literal["csv", "jsonl", "parquet", "arrow"]
+"""Forms of long tables, which other programs read while they are written."""
 JsonRow = Mapping[str, object]
 Cell = str | int | float | bool | None
 ROWS_AT_ONCE = 1000
@@ -80,17 +82,19 @@ class ExportTable:
     facts: JsonRow
 
 
-def table_pieces(table: ExportTable, form: TableForm, bare: bool = False) -> Iterator[bytes]:
+def table_pieces(table: ExportTable, form: TableForm | StreamForm, bare: bool = False) -> Iterator[bytes]:
     """The table in that form.
 
     Args:
         bare: writes the rows alone, without the facts about the table (CSV, JSON).
     Raises:
-        ExportError: Parquet without pyarrow.
+        ExportError: Parquet or Arrow without pyarrow.
     """
     if form == "csv":
         return _csv_pieces(table, bare)
-    return _json_pieces(table, bare) if form == "json" else _parquet_pieces(table)
+    if form == "jsonl":
+        return _line_pieces(table)
+    return _json_pieces(table, bare) if form == "json" else _arrow_pieces(table, form)
 
 
 def comment_lines(facts: JsonRow) -> bytes:
@@ -154,18 +158,25 @@ def _json_pieces(table: ExportTable, bare: bool) -> Iterator[bytes]:
     yield (b"[" if before == b"[" else b"\n") + (b"]\n" if bare else b"]}\n")
 
 
-def _parquet_pieces(table: ExportTable) -> Iterator[bytes]:
+def _line_pieces(table: ExportTable) -> Iterator[bytes]:
+    """A JSON object a line, without the facts: each line is a row."""
+    for rows in _batches(iter(table.rows), ROWS_AT_ONCE):
+        yield b"".join(json.dumps(known_numbers(row)).encode() + b"\n" for row in rows)
+
+
+def _arrow_pieces(table: ExportTable, form: TableForm | StreamForm) -> Iterator[bytes]:
+    words = "Arrow" if form == "arrow" else "Parquet"
     try:
         import pyarrow
-        from pyarrow import parquet
+        from pyarrow import ipc, parquet
     except ModuleNotFoundError as error:
         raise ExportError(
-            "Parquet needs pyarrow, which is not installed: pip install 'opq-toolkit[parquet]'"
+            f"{words} needs pyarrow, which is not installed: pip install 'opq-toolkit[parquet]'"
         ) from error
-    return _parquet_groups(table, pyarrow, parquet)
+    return _record_pieces(table, pyarrow, ipc.new_file if form == "arrow" else parquet.ParquetWriter)
 
 
-def _parquet_groups(table: ExportTable, pyarrow: ModuleType, parquet: ModuleType) -> Iterator[bytes]:
+def _record_pieces(table: ExportTable, pyarrow: ModuleType, writer_of: Callable[..., Any]) -> Iterator[bytes]:
     types = {
         "whole": pyarrow.int64(),
         "number": pyarrow.float64(),
@@ -176,7 +187,7 @@ def _parquet_groups(table: ExportTable, pyarrow: ModuleType, parquet: ModuleType
     fields = [(column.name, types[column.kind]) for column in table.columns]
     schema = pyarrow.schema(fields, metadata=facts_json)
     sink = PieceSink()
-    with parquet.ParquetWriter(pyarrow.PythonFile(sink, mode="w"), schema) as writer:
+    with writer_of(pyarrow.PythonFile(sink, mode="w"), schema) as writer:
         for rows in _batches(iter(table.rows), ROWS_OF_A_GROUP):
             cells = {column.name: [_typed(column, row) for row in rows] for column in table.columns}
             writer.write_table(pyarrow.table(cells, schema=schema))

@@ -62,6 +62,9 @@ class ShownStore(Protocol):
             ValueError: `length_ms` is not one of `pyramid.LEVELS_MS`.
         """
 
+    def seen_intervals(self, box_id: str) -> IntervalRecords | None:
+        """Returns the intervals and disturbances, for those of this Box; None where it may not be seen."""
+
     def event(self, event_id: int) -> Event | None:
         """Returns an event with its waveforms, sorted by box id; None if there is no such event."""
 

@@ -19,13 +19,33 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.upkeep.checking import check_store
 from opq_cloud.store.upkeep.copying import copy_store, read_store
 from opq_proto.errors import StoreError
-from opq_proto.messages import Trend
+from opq_proto.messages import Disturbance, Interval, Measurement, Trend
 from opq_tools.keep.archive import STORE_FILES
 from opq_tools.keep.backup import back_up
 from opq_tools.keep.restore import restore
 
 HOUR_MS = 3_600_000
 LENGTHS_MS = (60_000, 600_000, HOUR_MS, 24 * HOUR_MS)
+
+
+INTERVAL_NS = NOW_MS * 10**6 // 86_400_000_000_000 * 86_400_000_000_000
+
+
+def interval(at: int) -> Measurement:
+    start_ns = INTERVAL_NS + at * 600 * 10**9
+    values = {"rms_v": 120.0 + at, "harmonics_v": tuple(float(at + k) for k in range(50))}
+    return Measurement(
+        "1", start_ns // 10**6, {}, start_ns, start_ns + 600 * 10**9, 1000, sequence=9000 + at,
+        interval=Interval(600_000, at % 3 == 0, 1.0, values),
+    )  # fmt: skip
+
+
+INTERVALS = [interval(at) for at in range(135, 150)]
+DIP = Disturbance("1", "dip", INTERVAL_NS + 5, INTERVAL_NS + 10**9, 1000, 88.0)
+LATE_INTERVALS = [
+    interval(150),
+    Measurement("1", NOW_MS, {}, DIP.start_ns, DIP.end_ns, 1000, sequence=9999, disturbance=DIP),
+]
 
 
 @contextmanager
@@ -44,6 +64,9 @@ def mongo(mongo_uri: str) -> Iterator[Any]:
 def filled(store: CloudStore) -> dict[str, object]:
     """Fills a store, with old minutes that became hours in SQLite; returns what is in it."""
     fill(store)
+    store.intervals.append(INTERVALS)
+    store.intervals.settle(INTERVAL_NS // 10**6 + 100 * 86_400_000)
+    store.intervals.append(LATE_INTERVALS)
     store.append_columns(numbered(100, 60))
     old_ms = NOW_MS // HOUR_MS * HOUR_MS - 200 * 86_400_000
     minutes = [Trend("4", old_ms + k * 60_000, {"rms": (1.0, 3.0, 2.0 + k)}) for k in range(60)]
@@ -57,7 +80,16 @@ def filled(store: CloudStore) -> dict[str, object]:
 def contents(store: CloudStore) -> dict[str, object]:
     rows = [row for box_id in "123" for row in store.measurements(box_id, NOW_MS, NOW_MS + 10**6)]
     levels = [store.trend_rows(box_id, 0, 2 * NOW_MS, each) for box_id in "14" for each in LENGTHS_MS]
-    return {**described(store), "rows": rows, "levels": levels}
+    span = INTERVAL_NS - 10**12, INTERVAL_NS + 10**16
+    found = store.intervals.read("1", 600_000, *span)
+    intervals = {
+        "times": found.start_ns.tolist(), "flagged": found.flagged.tolist(),
+        "harmonics": found.values["harmonics_v"].tolist(), "rms": found.values["rms_v"].tolist(),
+        "disturbances": store.intervals.disturbances(None, *span),
+        "numbers": store.intervals.sequences("1", 0, 2**40),
+        "quantile": store.intervals.summary("1", 600_000, *span).distribution("rms_v").quantile(0.95),
+    }  # fmt: skip
+    return {**described(store), "rows": rows, "levels": levels, "intervals": intervals}
 
 
 def assert_same(found: dict[str, object], holds: dict[str, object]) -> None:

@@ -18,6 +18,10 @@ from opq_proto.messages import Gap
 
 LEAD_NS = 1_000_000_000
 """Samples before the first cycle that counts: three windows for tracking the phase."""
+INTERVAL_LEAD_NS = 30 * 10**9
+"""Samples before ten minutes that are measured again: the flickermeter's slowest filter settles in them."""
+LONGEST_UNDER_WAY_NS = 1200 * 10**9
+"""Intervals that began longer ago are not completed."""
 MAX_BEHIND_NS = 10 * 10**9
 """The ledger of a killed gateway is up to 2 s behind; one that is further behind was not written."""
 SLICE_NS = 10 * 10**9
@@ -65,6 +69,12 @@ class RingBacklog:
         behind_ns = min(self.since_ns - end_ns, MAX_BEHIND_NS)
         if behind_ns > 0:
             self._read_from(self.since_ns - behind_ns - LEAD_NS)
+
+    def note_interval(self, start_ns: int) -> None:
+        """Also reads what belongs to the intervals that began at `start_ns` and were under way; call it
+        after `note_ledger`."""
+        if 0 <= self.since_ns - start_ns <= LONGEST_UNDER_WAY_NS:
+            self._read_from(start_ns - INTERVAL_LEAD_NS)
 
     def _read_from(self, start_ns: int) -> None:
         """Reads from `start_ns` on, including earlier files as far as they adjoin."""

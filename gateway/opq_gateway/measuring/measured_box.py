@@ -18,7 +18,7 @@ from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_figures import CrossCheck, Fallback
 from opq_gateway.measuring.box_interruptions import BoxInterruptions
 from opq_gateway.measuring.box_meter import BoxMeter, Job
-from opq_gateway.measuring.feed import KINDS, PhasorReport, Values
+from opq_gateway.measuring.feed import KINDS, DisturbanceNotice, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures
 from opq_gateway.measuring.inbox import Inbox, Item, StreamRestart
 from opq_gateway.measuring.ledger import Ledger
@@ -32,6 +32,7 @@ BACKLOG_INBOX_S = 300.0
 """Most live samples that wait while those of the ring are measured: 7 MB."""
 BESIDE_NS = 1_000_000
 """Rows that begin this little before the newest on disk count as after it."""
+TEN_MINUTES_NS = 600 * 10**9
 OF_WINDOWS = ("window", "half")
 """Kinds that show up to where the ledger was written; the others cover longer intervals."""
 
@@ -226,6 +227,26 @@ class MeasuredBox:
             written = [self._stored_to_ns[kind] for kind in OF_WINDOWS if kind in self._stored_to_ns]
             if written:
                 backlog.note_ledger(max(written))
+            if (began_ns := self._began_ns(self.ledger, backlog.since_ns)) is not None:
+                backlog.note_interval(began_ns)
+
+    def _began_ns(self, ledger: Ledger, since_ns: int) -> int | None:
+        """Start of the ten minutes under way at `since_ns`; None where none of this Box are on disk.
+
+        They follow the newest ones on disk. Where these lack their windows or their flicker, because the
+        gateway was killed between the two, they are measured again.
+        """
+        end_ns = self._stored_to_ns.get("10min")
+        if end_ns is None or end_ns > since_ns:
+            return None
+        parts = [values.values.keys() for values in ledger.read("10min", end_ns - 1, end_ns)]
+        whole = any("rms_v" in names for names in parts)
+        if self.plan.flicker:
+            whole = whole and any("pinst_max" in names for names in parts)
+        if not whole:
+            end_ns -= TEN_MINUTES_NS
+            self._stored_to_ns["10min"] = end_ns
+        return end_ns
 
     def _measure_backlog(self, backlog: RingBacklog, jobs: list[Job]) -> None:
         blocks = backlog.next()
@@ -244,7 +265,7 @@ class MeasuredBox:
             measured=partial(self._measured, meter),
             broken=self._broken,
             values=self._values,
-            notice=outside.feed.offer,
+            notice=self._notice,
             edge=self._edge,
             window=lambda window, uncertainty_ns, source: outside.window(
                 self.plan.box_id, window, uncertainty_ns, source
@@ -253,7 +274,13 @@ class MeasuredBox:
             phasors_wanted=lambda: self._backlog is None and outside.feed.wanted(PhasorReport),
         )
 
+    def _notice(self, notice: DisturbanceNotice) -> None:
+        if self._backlog is None or notice.t_ns >= self._backlog.since_ns - BESIDE_NS:
+            self._outside.feed.offer(notice)
+
     def _edge(self, found: Measurement, limited: int) -> None:
+        if self._backlog is not None and (found.start_ns or 0) < self._backlog.since_ns - BESIDE_NS:
+            return  # it was found before the gateway's restart
         self.counters.add("edges_found")
         self.counters.set("edges_limited", limited)
         self._outside.edge(

@@ -117,6 +117,8 @@ class OpqClient:
     events = _iterating(AsyncOpqClient.events)
     waveform = _blocking(AsyncOpqClient.waveform)
     measurements = _iterating(AsyncOpqClient.measurements)
+    intervals = _iterating(AsyncOpqClient.intervals)
+    disturbances = _iterating(AsyncOpqClient.disturbances)
     trend = _blocking(AsyncOpqClient.trend)
     save = _blocking(AsyncOpqClient.save)
     live = _iterating(AsyncOpqClient.live)

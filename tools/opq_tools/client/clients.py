@@ -14,9 +14,11 @@ from opq_tools.client.calls import NewsReader, RestCall, ViewUnreachableError
 from opq_tools.client.remote_records import (
     LiveNews,
     RemoteBox,
+    RemoteDisturbance,
     RemoteEvent,
     RemoteFinding,
     RemoteIncident,
+    RemoteInterval,
     RemoteMeasurement,
     RemoteTrendRow,
     RemoteWaveform,
@@ -86,6 +88,20 @@ class AsyncOpqClient:
         """Measurements of a Box, oldest first."""
         path = f"/boxes/{quote(box_id, safe='')}/measurements"
         return self._pages(path, RemoteMeasurement, from_=start, to=end, limit=1000)
+
+    def intervals(
+        self, box_id: str, start: str = "now-24h", end: str = "now", length: str = "10min"
+    ) -> AsyncIterator[RemoteInterval]:
+        """Class A intervals of a Box of 3s, 10s, 10min or 2h, oldest first."""
+        path = f"/boxes/{quote(box_id, safe='')}/intervals"
+        return self._pages(path, RemoteInterval, from_=start, to=end, length=length, limit=1000)
+
+    def disturbances(
+        self, box_id: str, start: str = "now-30d", end: str = "now"
+    ) -> AsyncIterator[RemoteDisturbance]:
+        """Dips, swells and interruptions of a Box, oldest first."""
+        path = f"/boxes/{quote(box_id, safe='')}/disturbances"
+        return self._pages(path, RemoteDisturbance, from_=start, to=end, limit=1000)
 
     async def trend(
         self, box_id: str, start: str = "now-24h", end: str = "now", level: str = "auto"

@@ -50,6 +50,32 @@ class RemoteMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteInterval:
+    """An interval of class A: `values["rms_v"]`, `values["h5_v"]`; None or absent where not known."""
+
+    box_id: str
+    length_ms: int
+    start_ns: int
+    end_ns: int
+    flagged: bool
+    coverage: float | None
+    values: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteDisturbance:
+    """A dip, swell or interruption; `end_ns` None: it has not ended, or its end is not known."""
+
+    box_id: str
+    kind: str
+    start_ns: int
+    end_ns: int | None = None
+    uncertainty_ns: int | None = None
+    residual_v: float | None = None
+    polyphase_group: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _TrendRow:
     start_ms: int
     coverage: float
@@ -186,6 +212,9 @@ def read_record(kind: type[R], facts: object) -> R:
     if not isinstance(facts, Mapping):
         raise AnswerNotReadError(f"the answer is no {kind.__name__} but {str(facts)[:60]!r}")
     values: dict[str, object] = {}
+    if kind is RemoteInterval:
+        own = {each.name for each in fields(RemoteInterval)}
+        values["values"] = {name: value for name, value in facts.items() if name not in own}
     for each in fields(kind):  # type: ignore[arg-type]
         name = NAMES_IN_JSON.get(each.name, each.name)
         if name in facts:

@@ -20,6 +20,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.web.words import CLASS_PHRASES
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.messages import Incident
+from opq_tools.exporting.class_a import disturbances, intervals, trends
 from opq_tools.exporting.events import NUMBER, boxes_option, events, licence_option, write_pieces
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
@@ -36,7 +37,7 @@ Decorated = Callable[..., None]
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
-    """Export events, incidents, findings and Measurements from the store into files.
+    """Export events, incidents, Measurements, trends and class A values from the store into files.
 
     \b
     Examples: opq-tools export events 17 --format comtrade --out event-17.zip
@@ -45,6 +46,9 @@ def command() -> None:
 
 
 command.add_command(events)
+command.add_command(intervals)
+command.add_command(disturbances)
+command.add_command(trends)
 
 
 def table_options(decorated: Decorated) -> Decorated:

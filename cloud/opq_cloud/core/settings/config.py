@@ -88,6 +88,14 @@ class StoreSection:
             description="one-minute trends of the embedded store become hours after this time; 0: never",
         ),
     ] = 90
+    intervals_days: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=36_500,
+            description="class A intervals and disturbances are kept for this time, ten years; 0: for ever",
+        ),
+    ] = 3653
 
 
 @section

@@ -39,6 +39,7 @@ from opq_cloud.store.intervals.interval_rows import (
 )
 from opq_cloud.store.records.tables import DISTURBANCES, INTERVAL_BLOCKS, INTERVAL_NUMBERS, INTERVALS_DUE
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
+from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Disturbance, Interval, Measurement
 
@@ -162,15 +163,22 @@ class IntervalRecords:
 
     def newest_ns(self, box_id: str, length_ms: int) -> int | None:
         """Returns the start of the newest interval of a Box; None without any."""
+        span = self.span_ns(box_id, length_ms)
+        return None if span is None else span[1]
+
+    def span_ns(self, box_id: str, length_ms: int) -> tuple[int, int] | None:
+        """Returns the starts of the first and of the newest interval of a Box; None without any."""
         of_box: list[Any] = [("box_id", "=", box_id), ("length_ms", "=", length_ms)]
+        blocks = [*of_box, ("level", "=", ROWS)]
+        found: list[int] = []
         with self._driver.read() as documents:
-            new = documents.find(NEW, of_box, sort=("-start_ns",), limit=1, fields=("start_ns",))
-            found = [int(each["start_ns"]) for each in new]
-            rows = [*of_box, ("level", "=", ROWS)]
-            for block in documents.find(INTERVAL_BLOCKS, rows, sort=("-start_ms",), limit=1):
-                columns = unpack_block(box_id, length_ms, block["packed"], ())
-                found.append(int(columns.start_ns[-1]))
-        return max(found, default=None)
+            for turn in ("", "-"):
+                new = documents.find(NEW, of_box, sort=(f"{turn}start_ns",), limit=1, fields=("start_ns",))
+                found += (int(each["start_ns"]) for each in new)
+                for each in documents.find(INTERVAL_BLOCKS, blocks, sort=(f"{turn}start_ms",), limit=1):
+                    starts = unpack_block(box_id, length_ms, each["packed"], ()).start_ns
+                    found += (int(starts[0]), int(starts[-1]))
+        return (min(found), max(found)) if found else None
 
     def box_ids(self) -> list[str]:
         """Returns the Boxes of which intervals are stored."""
@@ -241,6 +249,17 @@ class IntervalRecords:
         """Returns the number of documents by table."""
         with self._driver.read() as documents:
             return {table.name: documents.count(table) for table in (NEW, INTERVAL_BLOCKS, DISTURBANCES)}
+
+
+def check_block(level: int, packed: bytes) -> None:
+    """Raises ValueError: a block or summary is not what was packed."""
+    try:
+        if level == ROWS:
+            unpack_block("", 0, packed, ())
+        else:
+            unpack_summary(packed)
+    except StoreError as error:
+        raise ValueError(str(error)) from error
 
 
 def _new_row(measurement: Measurement) -> Fields | None:
@@ -372,7 +391,7 @@ def _block_rows(
     documents: Documents, box_id: str, length_ms: int, start_ms: int, new: Iterable[Fields]
 ) -> dict[int, IntervalRow]:
     rows: dict[int, IntervalRow] = {}
-    block = documents.get(INTERVAL_BLOCKS, box_id, length_ms, ROWS, start_ms)
+    block = documents.get(INTERVAL_BLOCKS, start_ms, box_id, length_ms, ROWS)
     if block is not None:
         add_columns(rows, unpack_block(box_id, length_ms, block["packed"]))
     for each in new:

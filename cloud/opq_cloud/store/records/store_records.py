@@ -27,6 +27,9 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
         self._expired: dict[str, int] = {}
         self._expired_lock = Lock()
 
+    def seen_intervals(self, box_id: str) -> IntervalRecords | None:
+        return self.intervals
+
     @property
     def driver(self) -> Driver:
         return self._driver

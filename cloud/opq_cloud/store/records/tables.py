@@ -120,7 +120,7 @@ HEIRS = Table(
 )
 INTERVALS_NEW = Table(
     "intervals_new",
-    ("box_id", "length_ms", "start_ns", "sequence"),
+    ("start_ns", "box_id", "length_ms", "sequence"),
     "opq_intervals_new",
     columns=_own("box_id", "length_ms", "start_ns", "sequence", "body"),
     in_columns=True,
@@ -130,7 +130,7 @@ INTERVALS_NEW = Table(
 )
 INTERVAL_BLOCKS = Table(
     "interval_blocks",
-    ("box_id", "length_ms", "level", "start_ms"),
+    ("start_ms", "box_id", "length_ms", "level"),
     "opq_interval_blocks",
     columns=_own("box_id", "length_ms", "level", "start_ms", "packed"),
     in_columns=True,
@@ -158,7 +158,7 @@ INTERVAL_NUMBERS = Table(
 )
 DISTURBANCES = Table(
     "disturbances",
-    ("box_id", "family", "start_ns"),
+    ("start_ns", "box_id", "family"),
     "opq_disturbances",
     columns=_own(
         "box_id",

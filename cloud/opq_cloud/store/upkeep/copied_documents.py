@@ -10,13 +10,14 @@ from opq_cloud.store.documents.events import event_record, file_name, half_cycle
 from opq_cloud.store.documents.findings import incident_document, known_from_document
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.driver import Fields, Table
+from opq_cloud.store.records.intervals import check_block
 from opq_cloud.store.records.part import expires
-from opq_cloud.store.records.tables import BOX_EVENTS, DUE, EVENTS, INCIDENTS, TRAFFIC
+from opq_cloud.store.records.tables import BOX_EVENTS, DUE, EVENTS, INCIDENTS, INTERVAL_BLOCKS, TRAFFIC
 from opq_cloud.store.records.waveforms import file_names
 from opq_proto.measurement.fields import STORED
 from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
 
-TEXT_FIELDS = frozenset({"box_id", "slug", "locationSlug", "regionSlug", "_key"})
+TEXT_FIELDS = frozenset({"box_id", "slug", "locationSlug", "regionSlug", "_key", "family"})
 """Fields of keys that are texts; the others are whole numbers."""
 OF_ONE_STORE = frozenset({"_id", "data_fs_id", "gridfs_filename", "measurements", "puts"})
 """Fields that a store makes for itself."""
@@ -61,6 +62,8 @@ def copied_document(table: Table, document: Fields) -> Fields:
         new["expire_at"] = int(new.get("expire_at") or expires(Ttls().measurements))
     elif table is DUE:
         new["puts"] = 1
+    elif table is INTERVAL_BLOCKS:
+        check_block(new["level"], new["packed"])
     return new
 
 
@@ -121,7 +124,7 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)  # pymongo has a type of its own for 64 bits
-    return value if value is None or isinstance(value, bool | float | str) else str(value)
+    return value if value is None or isinstance(value, bool | float | str | bytes) else str(value)
 
 
 def _comparable(value: Any) -> Any:
@@ -130,6 +133,8 @@ def _comparable(value: Any) -> Any:
         return {name: _comparable(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_comparable(each) for each in value]
+    if isinstance(value, bytes):
+        return hashlib.blake2b(value, digest_size=16).hexdigest()
     if isinstance(value, float):
         return None if value != value else int(value) if value.is_integer() else value
     return int(value) if isinstance(value, bool) else value

@@ -21,11 +21,16 @@ from opq_cloud.store.records.accounts import LEASES
 from opq_cloud.store.records.tables import (
     BOX_EVENTS,
     BOXES,
+    DISTURBANCES,
     DUE,
     EVENTS,
     FACTS,
     HEIRS,
     INCIDENTS,
+    INTERVAL_BLOCKS,
+    INTERVAL_NUMBERS,
+    INTERVALS_DUE,
+    INTERVALS_NEW,
     LOCATIONS,
     MAKAI_CONFIG,
     NOTES,
@@ -49,7 +54,7 @@ from opq_proto.messages import TREND_MS, Measurement
 
 TABLES = (
     RETENTION, MAKAI_CONFIG, BOXES, LOCATIONS, REGIONS, TRAFFIC, EVENTS, BOX_EVENTS, INCIDENTS, FACTS, HEIRS,
-    NOTES, DUE,
+    NOTES, DUE, INTERVALS_NEW, INTERVALS_DUE, INTERVAL_BLOCKS, INTERVAL_NUMBERS, DISTURBANCES,
 )  # fmt: skip
 NUMBERED = ((EVENTS, "event_id"), (INCIDENTS, "incident_id"), (INCIDENTS, "group_id"), (NOTES, "note_id"))
 """Tables and fields whose numbers a counter of the field's name gives."""

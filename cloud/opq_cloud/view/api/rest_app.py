@@ -15,6 +15,7 @@ from opq_cloud.view.api.charted import ChartedRoutes
 from opq_cloud.view.api.event_routes import EventRoutes
 from opq_cloud.view.api.exporting import ExportRoutes
 from opq_cloud.view.api.incident_routes import IncidentRoutes
+from opq_cloud.view.api.interval_routes import IntervalRoutes
 from opq_cloud.view.api.ordering import InjectionRoutes, RequestRoutes
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError, add_problems
 from opq_cloud.view.api.shapes import ProblemShape
@@ -62,6 +63,7 @@ def create_rest(
         root_path_in_servers=False,
     )
     app.include_router(BoxRoutes(context).router())
+    app.include_router(IntervalRoutes(context).router())
     app.include_router(EventRoutes(context, services).router())
     app.include_router(IncidentRoutes(context).router())
     app.include_router(ChartedRoutes(context).router())

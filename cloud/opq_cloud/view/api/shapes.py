@@ -51,6 +51,16 @@ MEASUREMENT: dict[str, Any] = {
     "crossing": False, "metrics": {"rms": {"min": 119.7, "max": 120.0, "average": 119.87}},
 }  # fmt: skip
 
+INTERVAL: dict[str, Any] = {
+    "box_id": "1", "length_ms": 600000, "start_ns": 1795000200000000000, "end_ns": 1795000800000000000,
+    "flagged": False, "coverage": 1.0, "rms_v": 119.9, "rms_min_v": 119.1, "rms_max_v": 120.4,
+    "f_hz": 59.99, "thd_ratio": 0.021, "pst": 0.31, "h1_v": 119.9, "h5_v": 1.9,
+}  # fmt: skip
+DISTURBANCE: dict[str, Any] = {
+    "box_id": "1", "class": "dip", "start_ns": 1795000000123456789, "end_ns": 1795000000281100000,
+    "uncertainty_ns": 250, "residual_v": 102.2, "polyphase_group": None,
+}  # fmt: skip
+
 
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="allow")
@@ -143,6 +153,31 @@ class MeasurementShape(_Shape):
     source: Literal["gps", "holdover", "ntp", "free"]
 
 
+class IntervalShape(_Shape):
+    """An interval of IEC 61000-4-30, class A; a value that is not known is null or absent."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": INTERVAL})
+    box_id: str
+    length_ms: int
+    start_ns: int
+    end_ns: int
+    flagged: bool
+    coverage: float | None
+
+
+class DisturbanceShape(_Shape):
+    """A dip, swell or interruption at one Box; `end_ns` null: it has not ended, or its end is not known."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": DISTURBANCE})
+    box_id: str
+    class_: str = Field(alias="class")
+    start_ns: int
+    end_ns: int | None
+    uncertainty_ns: int | None
+    residual_v: float | None
+    polyphase_group: int | None
+
+
 class WaveformShape(_Shape):
     """Converter counts with gain and time: volts = counts x volts_per_lsb; null: the gain is not stated, and
     `problem` says what to do."""
@@ -208,6 +243,16 @@ class EventList(BaseModel):
 
 class MeasurementList(BaseModel):
     items: list[MeasurementShape]
+    next: str | None
+
+
+class IntervalList(BaseModel):
+    items: list[IntervalShape]
+    next: str | None
+
+
+class DisturbanceList(BaseModel):
+    items: list[DisturbanceShape]
     next: str | None
 
 

@@ -16,6 +16,7 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
+from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_cloud.view.live.hub import LiveHub, newest_of
 from opq_cloud.view.live.messages import LiveMessage
@@ -94,6 +95,9 @@ class SeenStore:
         if not self._visitor.sees(box_id):
             return []
         return self._store.trend_rows(box_id, start_ms, end_ms, length_ms)
+
+    def seen_intervals(self, box_id: str) -> IntervalRecords | None:
+        return self._store.intervals if self._visitor.sees(box_id) else None
 
     def event(self, event_id: int) -> Event | None:
         """The event with the waveforms that the visitor may see; None where there are none."""

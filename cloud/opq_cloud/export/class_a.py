@@ -1,0 +1,196 @@
+"""Intervals and disturbances of class A, and trends, as tables: read a month of a Box at a time."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from opq_cloud.export.selection import facts_of
+from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
+from opq_cloud.store.intervals.distribution import IntervalSummary
+from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.messages import Disturbance, Trend, known_uncertainty_ns
+
+MONTH_NS = 31 * 86_400 * 10**9
+TREND_ROWS = 5000
+"""Rows of trends that are read at once."""
+ORDERED = {"harmonics_v": ("h", 1), "interharmonics_v": ("i", 0)}
+"""Quantity with a value for each order -> letter of its columns, first order: `h1_v`, `i0_v`."""
+INTERVAL_COLUMNS = (
+    TableColumn("box_id", "text"),
+    TableColumn("length_ms", "whole"),
+    TableColumn("start_ns", "whole"),
+    TableColumn("end_ns", "whole"),
+    TableColumn("flagged", "flag"),
+    TableColumn("coverage", "number"),
+)
+DISTURBANCE_COLUMNS = (
+    TableColumn("box_id", "text"),
+    TableColumn("class", "text"),
+    TableColumn("start_ns", "whole"),
+    TableColumn("end_ns", "whole"),
+    TableColumn("uncertainty_ns", "whole"),
+    TableColumn("residual_v", "number"),
+    TableColumn("polyphase_group", "whole"),
+)
+TREND_PARTS = ("min", "max", "average")
+
+
+class IntervalReader(Protocol):
+    """What is read of a store's intervals; View has one for what a visitor sees."""
+
+    def read(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalColumns: ...
+
+    def span_ns(self, box_id: str, length_ms: int) -> tuple[int, int] | None: ...
+
+    def summary(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalSummary: ...
+
+    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]: ...
+
+
+class TrendReader(Protocol):
+    def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]: ...
+
+
+def interval_rows(columns: IntervalColumns) -> Iterator[dict[str, object]]:
+    """Yields a row for each interval: times, flag, coverage and its known values, null where not known."""
+    values = {
+        name: found.tolist()
+        for quantity, value in columns.values.items()
+        for name, found in (
+            ((quantity, value),)
+            if value.ndim == 1
+            else ((name, value[:, at]) for at, name in enumerate(_names(quantity, value.shape[1])))
+        )
+    }
+    times = zip(
+        columns.start_ns.tolist(),
+        columns.end_ns.tolist(),
+        columns.flagged.tolist(),
+        columns.coverage.tolist(),
+        strict=True,
+    )
+    for at, (start_ns, end_ns, flagged, coverage) in enumerate(times):
+        row: dict[str, object] = {
+            "box_id": columns.box_id,
+            "length_ms": columns.length_ms,
+            "start_ns": start_ns,
+            "end_ns": end_ns,
+            "flagged": flagged,
+            "coverage": None if math.isnan(coverage) else coverage,
+        }
+        for name, column in values.items():
+            row[name] = None if math.isnan(column[at]) else column[at]
+        yield row
+
+
+def _names(quantity: str, orders: int) -> list[str]:
+    letter, first = ORDERED.get(quantity, (f"{quantity}_", 0))
+    return [f"{letter}{first + at}_v" for at in range(orders)]
+
+
+def interval_table(
+    reader: IntervalReader,
+    box_ids: Sequence[str],
+    length_ms: int,
+    start_ns: int,
+    end_ns: int,
+    licence: str = "",
+) -> ExportTable:
+    """Every interval of one length that begins in [start_ns, end_ns), in time order per Box."""
+    spans: dict[str, tuple[int, int]] = {}
+    names: dict[str, int] = {}
+    for box_id in box_ids:
+        known = reader.span_ns(box_id, length_ms)
+        if known is None:
+            continue
+        spans[box_id] = max(start_ns, known[0]), min(end_ns, known[1] + 1)
+        summary = reader.summary(box_id, length_ms, *spans[box_id])
+        for name in summary.names:
+            names[name] = max(names.get(name, 0), summary.orders(name))
+    columns = [
+        TableColumn(column, "number")
+        for name, orders in sorted(names.items(), key=lambda each: (each[0] in ORDERED, each[0]))
+        for column in (_names(name, orders) if name in ORDERED else [name])
+    ]
+
+    def rows() -> Iterator[JsonRow]:
+        for box_id, (first_ns, last_ns) in spans.items():
+            for at_ns in range(first_ns, last_ns, MONTH_NS):
+                until_ns = min(at_ns + MONTH_NS, last_ns)
+                yield from interval_rows(reader.read(box_id, length_ms, at_ns, until_ns))
+
+    facts = facts_of(licence, box_ids=list(box_ids), length_ms=length_ms, start_ns=start_ns, end_ns=end_ns)
+    return ExportTable("intervals", (*INTERVAL_COLUMNS, *columns), rows(), facts)
+
+
+def disturbance_json(found: Disturbance) -> dict[str, object]:
+    """A disturbance in the keys of the contract; `end_ns` null: it has not ended, or its end is not known."""
+    return {
+        "box_id": found.box_id,
+        "class": found.kind,
+        "start_ns": found.start_ns,
+        "end_ns": found.end_ns,
+        "uncertainty_ns": known_uncertainty_ns(found.uncertainty_ns),
+        "residual_v": None if math.isnan(found.residual_v) else found.residual_v,
+        "polyphase_group": found.polyphase_group or None,
+    }
+
+
+def disturbance_table(
+    reader: IntervalReader, box_ids: Sequence[str], start_ns: int, end_ns: int, licence: str = ""
+) -> ExportTable:
+    """Every dip, swell and interruption that begins in [start_ns, end_ns), in time order per Box.
+
+    Without `box_ids` those of all Boxes, in time order.
+    """
+
+    def rows() -> Iterator[JsonRow]:
+        for box_id in box_ids or (None,):
+            yield from map(disturbance_json, reader.disturbances(box_id, start_ns, end_ns))
+
+    facts = facts_of(licence, box_ids=list(box_ids), start_ns=start_ns, end_ns=end_ns)
+    return ExportTable("disturbances", DISTURBANCE_COLUMNS, rows(), facts)
+
+
+def trend_table(
+    reader: TrendReader,
+    spans: Mapping[str, tuple[int, int]],
+    length_ms: int,
+    metrics: Sequence[str],
+    licence: str = "",
+) -> ExportTable:
+    """Rows of one level of the trends, in time order per Box.
+
+    `spans`: Box -> [start_ms, end_ms).
+    """
+
+    def rows() -> Iterator[JsonRow]:
+        for box_id, (start_ms, end_ms) in spans.items():
+            first_ms = start_ms // length_ms * length_ms
+            for at_ms in range(first_ms, end_ms, TREND_ROWS * length_ms):
+                until_ms = min(at_ms + TREND_ROWS * length_ms, end_ms)
+                yield from map(_trend_json, reader.trend_rows(box_id, at_ms, until_ms, length_ms))
+
+    columns = (
+        TableColumn("box_id", "text"),
+        TableColumn("start_ms", "whole"),
+        TableColumn("length_ms", "whole"),
+        TableColumn("coverage", "number"),
+        *(TableColumn(f"{name}_{part}", "number") for name in metrics for part in TREND_PARTS),
+    )
+    return ExportTable("trends", columns, rows(), facts_of(licence, box_ids=list(spans), length_ms=length_ms))
+
+
+def _trend_json(trend: Trend) -> dict[str, object]:
+    parts = {
+        f"{name}_{part}": value
+        for name, three in trend.metrics.items()
+        for part, value in zip(TREND_PARTS, three, strict=True)
+    }
+    return {
+        "box_id": trend.box_id,
+        "start_ms": trend.start_ms,
+        "length_ms": trend.length_ms,
+        "coverage": trend.coverage,
+        **parts,
+    }

@@ -1,0 +1,79 @@
+"""What `/api/v1` says of a Box by class A: its intervals, and its dips, swells and interruptions."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from opq_cloud.export.class_a import disturbance_json, interval_rows
+from opq_cloud.view.api import shapes
+from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
+from opq_cloud.view.api.box_routes import BoxId, Cursor, From, To
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+
+LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
+MAX_INTERVALS, MAX_DISTURBANCES = 1000, 1000
+SPAN_NS = 10**6
+
+
+class IntervalRoutes:
+    """Only GET; every answer is JSON with an ETag."""
+
+    def __init__(self, context: VisitorContext) -> None:
+        self._context = context
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        for path, route, shape in (
+            ("/boxes/{box_id}/intervals", self.intervals, shapes.IntervalList),
+            ("/boxes/{box_id}/disturbances", self.disturbances, shapes.DisturbanceList),
+        ):
+            router.add_api_route(path, route, response_model=shape)
+        return router
+
+    def intervals(
+        self,
+        request: Request,
+        box_id: BoxId,
+        start: From = "now-24h",
+        end: To = "now",
+        length: Literal["3s", "10s", "10min", "2h"] = "10min",
+        limit: Annotated[int, Query(ge=1, le=MAX_INTERVALS)] = 500,
+        cursor: Cursor = None,
+    ) -> Response:
+        """Intervals of one length that begin in a span, oldest first; harmonics are `h1_v` to `h50_v`."""
+        length_ms = LENGTHS_MS[length]
+        span = rest_span(start, end, self._context.now_ns())
+        place = cursor_place("intervals", cursor)
+        at_ns = span.start_ms * SPAN_NS if place is None else max(place[0], span.start_ms * SPAN_NS)
+        end_ns, items = span.end_ms * SPAN_NS, list[dict[str, object]]()
+        seen = self._context.store.seen_intervals(box_id)
+        known = None if seen is None else seen.span_ns(box_id, length_ms)
+        if seen is not None and known is not None:
+            at_ns, end_ns = max(at_ns, known[0]), min(end_ns, known[1] + 1)
+            while at_ns < end_ns and len(items) <= limit:  # a page of rows at a time
+                until_ns = min(at_ns + (limit + 1) * length_ms * SPAN_NS, end_ns)
+                items += interval_rows(seen.read(box_id, length_ms, at_ns, until_ns))
+                at_ns = until_ns
+        following = None
+        if len(items) > limit:
+            following = cursor_text("intervals", int(str(items[limit]["start_ns"])))
+        return json_answer(request, {"items": items[:limit], "next": following})
+
+    def disturbances(
+        self,
+        request: Request,
+        box_id: BoxId,
+        start: From = "now-30d",
+        end: To = "now",
+        limit: Annotated[int, Query(ge=1, le=MAX_DISTURBANCES)] = 500,
+        cursor: Cursor = None,
+    ) -> Response:
+        """Dips, swells and interruptions that begin in a span, oldest first."""
+        span = rest_span(start, end, self._context.now_ns())
+        place = cursor_place("disturbances", cursor)
+        at_ns = span.start_ms * SPAN_NS if place is None else max(place[0], span.start_ms * SPAN_NS)
+        seen = self._context.store.seen_intervals(box_id)
+        found = [] if seen is None else seen.disturbances(box_id, at_ns, span.end_ms * SPAN_NS)
+        following = cursor_text("disturbances", found[limit].start_ns) if len(found) > limit else None
+        items = [disturbance_json(each) for each in found[:limit]]
+        return json_answer(request, {"items": items, "next": following})

@@ -1,0 +1,123 @@
+"""Tables of intervals, disturbances and trends: what was stored, in each form, read by other readers."""
+
+import csv
+import io
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+from click.testing import CliRunner
+from pyarrow import parquet
+
+from opq_cloud.export.class_a import disturbance_table, interval_table
+from opq_cloud.export.tables import table_pieces
+from opq_cloud.store import CloudStore, open_store
+from opq_proto.messages import Disturbance, Interval, Measurement, Trend
+from opq_tools.exporting.command import command
+
+TEN_NS = 600 * 10**9
+T0_NS = 1_767_225_600 * 10**9
+EVER = (0, 4 * 10**18)
+
+
+def interval(at: int, box_id: str) -> Measurement:
+    start_ns = T0_NS + at * TEN_NS
+    harmonics = tuple(float(np.float32(120 / order + at)) for order in range(1, 51))
+    values: dict[str, float | tuple[float, ...]] = {
+        "rms_v": float(np.float32(120 + at / 7)), "harmonics_v": harmonics,
+    }  # fmt: skip
+    if at % 2:
+        values["interharmonics_v"] = harmonics[:3]
+    return Measurement(
+        box_id, 1, {}, start_ns, start_ns + TEN_NS, 5, sequence=at + 1,
+        interval=Interval(600_000, at == 3, 1.0 if at else None, values),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[CloudStore]:
+    made = open_store(None, tmp_path)
+    made.intervals.append([interval(at, box_id) for box_id in ("1", "2") for at in range(5)])
+    dip = Disturbance("1", "dip", T0_NS + 7, None, 2**32 - 1, float("nan"))
+    made.intervals.append([Measurement("1", 1, {}, dip.start_ns, dip.start_ns, sequence=99, disturbance=dip)])
+    made.put_trends([Trend("1", T0_NS // 10**6, {"rms": (1.0, 3.0, 2.0)})])
+    yield made
+    made.close()
+
+
+def whole(store: CloudStore, form: str) -> bytes:
+    table = interval_table(store.intervals, ["1", "2", "9"], 600_000, *EVER)
+    return b"".join(table_pieces(table, form, bare=True))  # type: ignore[arg-type]
+
+
+def wanted(name: str) -> list[float | None]:
+    found: list[float | None] = []
+    for at in [*range(5)] * 2:
+        row = interval(at, "1").interval
+        assert row is not None
+        value = row.values.get({"r": "rms_v", "h": "harmonics_v", "i": "interharmonics_v"}[name[0]])
+        if isinstance(value, tuple):
+            found.append(value[int(name[1:-2]) - (name[0] == "h")])
+        else:
+            found.append(value)
+    return found
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "arrow"])
+def test_intervals_are_in_each_form_as_they_were_stored(store: CloudStore, form: str) -> None:
+    data = whole(store, form)
+    if form == "csv":
+        text = list(csv.DictReader(io.StringIO(data.decode())))
+        rows = [{name: float(value) if value else None for name, value in row.items()
+                 if name not in ("flagged",)} for row in text]  # fmt: skip
+    elif form == "jsonl":
+        rows = [json.loads(line) for line in data.splitlines()]
+    elif form == "arrow":
+        rows = pyarrow.ipc.open_file(data).read_all().to_pylist()
+    else:
+        rows = parquet.read_table(io.BytesIO(data)).to_pylist()
+    assert len(rows) == 10
+    for name in ("rms_v", "h1_v", "h50_v", "i0_v", "i2_v"):
+        assert [row.get(name) for row in rows] == wanted(name), name
+    assert [row["start_ns"] for row in rows][:5] == [T0_NS + at * TEN_NS for at in range(5)]
+    assert rows[0]["coverage"] is None and rows[1]["coverage"] == 1.0
+
+
+def test_a_disturbance_without_end_and_residual_has_none(store: CloudStore) -> None:
+    table = disturbance_table(store.intervals, ["1", "2"], *EVER)
+    (row,) = table.rows
+    assert row["class"] == "dip" and row["end_ns"] is None and row["residual_v"] is None
+    assert row["uncertainty_ns"] is None and row["polyphase_group"] is None
+
+
+def test_the_command_writes_intervals_disturbances_and_trends(store: CloudStore, tmp_path: Path) -> None:
+    def run(*words: str) -> str:
+        result = CliRunner().invoke(command, [*words, "--data-dir", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    out = tmp_path / "x.parquet"
+    run("intervals", "--box", "2", "--format", "parquet", "--out", str(out))
+    assert set(parquet.read_table(out)["box_id"].to_pylist()) == {"2"}
+    assert [json.loads(line)["class"] for line in run("disturbances", "--format", "jsonl").splitlines()] == [
+        "dip"
+    ]
+    (row,) = csv.DictReader(io.StringIO(run("trends", "--level", "1m")))
+    assert (row["rms_min"], row["rms_max"], row["rms_average"], row["thd_min"]) == ("1.0", "3.0", "2.0", "")
+
+
+def test_duckdb_reads_an_export_as_it_is(store: CloudStore, tmp_path: Path) -> None:
+    pytest.importorskip("duckdb", reason="duckdb is not installed")
+    path = Path(__file__).parents[2] / "docs" / "examples" / "intervals" / "intervals.py"
+    example: dict[str, Any] = runpy.run_path(str(path))
+    out = tmp_path / "x.parquet"
+    out.write_bytes(whole(store, "parquet"))
+    found = example["percentiles"](str(out))
+    clean = [value for value, at in zip(wanted("h5_v"), [*range(5)] * 2, strict=True) if at != 3]
+    assert found["h5_v"] == float(np.quantile(clean, 0.95, method="inverted_cdf"))
+    assert len(found) == 50

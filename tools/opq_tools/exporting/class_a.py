@@ -1,0 +1,131 @@
+"""`opq-tools export intervals|disturbances|trends`: what was measured over months and years, as tables."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from opq_cloud.export.class_a import disturbance_table, interval_table, trend_table
+from opq_cloud.export.records import ExportError
+from opq_cloud.export.tables import ExportTable, StreamForm, table_pieces
+from opq_cloud.store.box_record import box_order
+from opq_cloud.store.store import CloudStore
+from opq_proto.measurement.fields import USUAL
+from opq_tools.exporting.events import boxes_option, licence_option, write_pieces
+from opq_tools.shared.moment import from_option, to_option
+from opq_tools.shared.opened_store import store_command
+
+LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
+LEVELS_MS = {"1m": 60_000, "10m": 600_000, "1h": 3_600_000, "1d": 86_400_000}
+LATEST_NS = 4 * 10**18
+"""The year 2096."""
+Decorated = Callable[..., None]
+
+
+def stream_options(decorated: Decorated) -> Decorated:
+    """Adds the options of commands that write a long table, and the store."""
+    for option in (
+        store_command,
+        licence_option,
+        click.option(
+            "--out",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="File to write, complete or not at all.  [default: stdout]",
+        ),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["csv", "jsonl", "parquet", "arrow"]),
+            default="csv",
+            show_default=True,
+            help="Format of the file; DuckDB and pandas read each of them as it is.",
+        ),
+        to_option("Only data before this time (UTC)."),
+        from_option("Only data from this time on (UTC), e.g. 2026-11-01 or now-7d."),
+        boxes_option,
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+@click.command("intervals", short_help="Export the class A intervals of a span of time.")
+@click.option(
+    "--length",
+    type=click.Choice(list(LENGTHS_MS)),
+    default="10min",
+    show_default=True,
+    help="Length of the intervals.",
+)
+@stream_options
+def intervals(
+    store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,
+    form: StreamForm, out: Path | None, licence: str, length: str,
+) -> None:  # fmt: skip
+    """Export the intervals of one length, in time order per Box: a column for each quantity and order.
+
+    \b
+    Examples: opq-tools export intervals --box 1 --from 2026-11-01 --format parquet --out november.parquet
+              opq-tools export intervals --length 2h > years.csv
+    """
+    boxes = sorted(box_ids or store.intervals.box_ids(), key=box_order)
+    table = interval_table(
+        store.intervals, boxes, LENGTHS_MS[length], start_ns or 0, end_ns or LATEST_NS, licence
+    )
+    write_table(table, form, out)
+
+
+@click.command("disturbances", short_help="Export the dips, swells and interruptions of a span of time.")
+@stream_options
+def disturbances(
+    store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,
+    form: StreamForm, out: Path | None, licence: str,
+) -> None:  # fmt: skip
+    """Export the disturbances that gateways found by IEC 61000-4-30, in time order per Box.
+
+    Example: opq-tools export disturbances --from 2026-01-01 --format jsonl
+    """
+    boxes = sorted(box_ids, key=box_order)
+    write_table(
+        disturbance_table(store.intervals, boxes, start_ns or 0, end_ns or LATEST_NS, licence), form, out
+    )
+
+
+@click.command("trends", short_help="Export the trends of a span of time.")
+@click.option(
+    "--level",
+    type=click.Choice(list(LEVELS_MS)),
+    default="10m",
+    show_default=True,
+    help="Length of the rows.",
+)
+@stream_options
+def trends(
+    store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,
+    form: StreamForm, out: Path | None, licence: str, level: str,
+) -> None:  # fmt: skip
+    """Export minimum, maximum and mean of voltage, frequency, distortion and transients.
+
+    Example: opq-tools export trends --level 1d --format parquet --out days.parquet
+    """
+    length_ms = LEVELS_MS[level]
+    first_ms, last_ms = (start_ns or 0) // 10**6, (end_ns or time.time_ns()) // 10**6
+    with store.driver.read() as documents:
+        stored = documents.trends.spans(length_ms)
+    spans = {
+        box_id: (max(first_ms, stored[box_id][0]), min(last_ms, stored[box_id][1] + length_ms))
+        for box_id in sorted(stored, key=box_order)
+        if not box_ids or box_id in box_ids
+    }
+    write_table(trend_table(store, spans, length_ms, USUAL, licence), form, out)
+
+
+def write_table(table: ExportTable, form: StreamForm, out: Path | None) -> None:
+    """Writes a table; stdout gets only the rows."""
+    if out is not None:
+        write_pieces(table_pieces(table, form), out)
+        return
+    if form in ("parquet", "arrow"):
+        raise ExportError(f"{form} is a file, not text: name it with --out FILE")
+    for piece in table_pieces(table, form, bare=True):
+        click.echo(piece, nl=False)

@@ -20,7 +20,8 @@ SERVICES = {
 }  # fmt: skip
 """They run until they are ended."""
 DATA = {
-    "opq-tools export events", "opq-tools export incidents", "opq-tools export measurements",
+    "opq-tools export disturbances", "opq-tools export events", "opq-tools export incidents",
+    "opq-tools export intervals", "opq-tools export measurements", "opq-tools export trends",
     "opq-tools rules export", "opq-tools rules query", "opq-tools rules try", "opq-tools sim gen",
     "opq-tools sim dataset", "opq-tools completion", "opq-tools report",
 }  # fmt: skip

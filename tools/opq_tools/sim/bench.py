@@ -45,6 +45,10 @@ BENCHMARKS = {
         "bench.store",
         "A Measurement stored: CPU, bytes; any span of a Box to a year: rows and CPU beside raw trends.",
     ),
+    "history": (
+        "bench.history",
+        "Class A intervals: bytes, storing, a year's chart, a week's percentiles beside reading intervals.",
+    ),
     "makai": (
         "bench.makai.figures",
         "Makai in processes of its own: CPU a Measurement, latency, memory a connection, handshakes.",

@@ -16,7 +16,7 @@ Intervals that are flagged are counted apart, because a standard may leave them 
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -271,8 +271,12 @@ def pack_summary(summary: IntervalSummary) -> bytes:
     return zlib.crc32(body).to_bytes(4, "little") + body
 
 
-def unpack_summary(packed: bytes) -> IntervalSummary:
-    """Raises StoreError: the bytes are not those that were packed."""
+def unpack_summary(packed: bytes, names: Collection[str] | None = None) -> IntervalSummary:
+    """Unpacks a summary, or these quantities of it.
+
+    Raises:
+        StoreError: the bytes are not those that were packed.
+    """
     try:
         if zlib.crc32(memoryview(packed)[4:]) != int.from_bytes(packed[:4], "little"):
             raise ValueError("its checksum differs")
@@ -293,6 +297,9 @@ def unpack_summary(packed: bytes) -> IntervalSummary:
     at = 0
     for (name, place, flagged, count), (least, most, total) in zip(head.keys, facts, strict=True):
         until = at + count
+        if names is not None and name not in names:
+            at = until
+            continue
         parts[name, place, flagged] = Distribution(
             bin_width(name), places[at:until], counts[at:until], least, most, total
         )

@@ -2,7 +2,8 @@
 
     append -> NEW, a row each; DUE, a mark of its block
     settle -> BLOCKS, level ROWS: a day's intervals as columns, all in order, each once (`interval_block`)
-              BLOCKS, levels DAY and MONTH: how its values are distributed (`distribution`)
+              BLOCKS, levels DAY and MONTH: how its values are distributed (`distribution`);
+              a month that is not over has none, and is read from its days
 
 A reader sees the rows of NEW and of the blocks as one. A row that comes late makes its block, day and month
 again. Each step of a job is atomic: rows are put before the mark, the mark before their numbers, the block
@@ -183,7 +184,7 @@ class IntervalRecords:
     def box_ids(self) -> list[str]:
         """Returns the Boxes of which intervals are stored."""
         with self._driver.read() as documents:
-            found = set(documents.tally(INTERVAL_BLOCKS, [("level", "=", MONTH)], "box_id"))
+            found = set(documents.tally(INTERVAL_BLOCKS, [("level", "=", DAY)], "box_id"))
             return sorted(found | set(documents.tally(INTERVALS_DUE, (), "box_id")))
 
     def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
@@ -195,22 +196,37 @@ class IntervalRecords:
             found = [_disturbance(each) for each in documents.find(DISTURBANCES, where)]
         return sorted(found, key=lambda each: (each.start_ns, each.box_id, each.kind))
 
-    def summary(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalSummary:
-        """Returns how the intervals that begin in [start_ns, end_ns) are distributed.
+    def summary(
+        self,
+        box_id: str,
+        length_ms: int,
+        start_ns: int,
+        end_ns: int,
+        names: Collection[str] | None = None,
+    ) -> IntervalSummary:
+        """Returns how the intervals that begin in [start_ns, end_ns) are distributed; `names` as in `read`.
 
         Whole months and days (UTC) are read from their summaries, the rest from the intervals.
         """
         with self._driver.read() as documents:
-            return summed(_summaries(documents, box_id, length_ms, start_ns, end_ns))
+            return summed(_summaries(documents, box_id, length_ms, start_ns, end_ns, names))
 
-    def days(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> list[SummaryRow]:
+    def days(
+        self,
+        box_id: str,
+        length_ms: int,
+        start_ns: int,
+        end_ns: int,
+        names: Collection[str] | None = None,
+    ) -> list[SummaryRow]:
         """Returns a summary for each day (UTC) that begins in [start_ns, end_ns) and has intervals."""
         with self._driver.read() as documents:
             first, last = _days(start_ns), _days(end_ns)
             unsettled = _unsettled_days(documents, box_id, length_ms, first * DAY_NS, last * DAY_NS)
-            rows = _stored_summaries(documents, box_id, length_ms, DAY, first * DAY_MS, last * DAY_MS)
+            span = first * DAY_MS, last * DAY_MS
+            rows = _stored_summaries(documents, box_id, length_ms, DAY, *span, names)
             for day in unsettled:
-                columns = _read(documents, box_id, length_ms, day * DAY_NS, (day + 1) * DAY_NS, None)
+                columns = _read(documents, box_id, length_ms, day * DAY_NS, (day + 1) * DAY_NS, names)
                 rows[day * DAY_MS] = summary_of(columns)
         return [SummaryRow(at_ms, at_ms + DAY_MS, rows[at_ms]) for at_ms in sorted(rows)]
 
@@ -221,7 +237,7 @@ class IntervalRecords:
         with self._driver.read() as documents:
             due = _due(documents, over, limit)
         for mark in due:
-            self._driver.write(lambda documents, mark=mark: _settle(documents, mark))  # type: ignore[misc]
+            self._driver.write(lambda documents, mark=mark: _settle(documents, mark, over))  # type: ignore[misc]
         return len(due)
 
     def expire(self, now_s: int, limit: int) -> int:
@@ -349,8 +365,9 @@ def _due(documents: Documents, over_ms: int, limit: int) -> list[Fields]:
     return found[:limit]
 
 
-def _settle(documents: Documents, mark: Fields) -> None:
-    """Makes the block of a mark, its day and its month."""
+def _settle(documents: Documents, mark: Fields, over_ms: int) -> None:
+    """Makes the block of a mark, its day, and its month where that ended before `over_ms`: until then its
+    days are read."""
     box_id, length_ms, start_ms = str(mark["box_id"]), int(mark["length_ms"]), int(mark["start_ms"])
     end_ms = start_ms + BLOCK_MS.get(length_ms, DAY_MS)
     new = _new_rows(documents, box_id, length_ms, start_ms * 1_000_000, end_ms * 1_000_000)
@@ -365,9 +382,10 @@ def _settle(documents: Documents, mark: Fields) -> None:
     )
     documents.put(INTERVAL_BLOCKS, [{**place, "level": DAY, "start_ms": day_ms, "packed": pack_summary(day)}])
     month_ms = _month_of(day_ms)
-    days = _stored_summaries(documents, box_id, length_ms, DAY, month_ms, _month_after(month_ms))
-    month = pack_summary(summed(days.values()))
-    documents.put(INTERVAL_BLOCKS, [{**place, "level": MONTH, "start_ms": month_ms, "packed": month}])
+    if _month_after(month_ms) <= over_ms:
+        days = _stored_summaries(documents, box_id, length_ms, DAY, month_ms, _month_after(month_ms))
+        month = pack_summary(summed(days.values()))
+        documents.put(INTERVAL_BLOCKS, [{**place, "level": MONTH, "start_ms": month_ms, "packed": month}])
     for each in new:
         key = [(name, "=", each[name]) for name in NEW.key]
         documents.remove(NEW, key)
@@ -455,7 +473,13 @@ def _blocks(
 
 
 def _stored_summaries(
-    documents: Documents, box_id: str, length_ms: int, level: int, start_ms: int, end_ms: int
+    documents: Documents,
+    box_id: str,
+    length_ms: int,
+    level: int,
+    start_ms: int,
+    end_ms: int,
+    names: Collection[str] | None = None,
 ) -> dict[int, IntervalSummary]:
     """Returns start -> summary of a level that begins in [start_ms, end_ms)."""
     where: list[Any] = [
@@ -463,7 +487,7 @@ def _stored_summaries(
         ("start_ms", ">=", start_ms), ("start_ms", "<", end_ms),
     ]  # fmt: skip
     found = documents.find(INTERVAL_BLOCKS, where, sort=("start_ms",))
-    return {int(each["start_ms"]): unpack_summary(each["packed"]) for each in found}
+    return {int(each["start_ms"]): unpack_summary(each["packed"], names) for each in found}
 
 
 def _unsettled_days(
@@ -484,12 +508,17 @@ def _days(at_ns: int) -> int:
 
 
 def _summaries(
-    documents: Documents, box_id: str, length_ms: int, start_ns: int, end_ns: int
+    documents: Documents,
+    box_id: str,
+    length_ms: int,
+    start_ns: int,
+    end_ns: int,
+    names: Collection[str] | None,
 ) -> list[IntervalSummary]:
     first, last = _days(start_ns), end_ns // DAY_NS
 
     def raw(begin_ns: int, until_ns: int) -> IntervalSummary:
-        return summary_of(_read(documents, box_id, length_ms, begin_ns, until_ns, None))
+        return summary_of(_read(documents, box_id, length_ms, begin_ns, until_ns, names))
 
     if first >= last:
         return [raw(start_ns, end_ns)]
@@ -501,11 +530,12 @@ def _summaries(
     unsettled = _unsettled_days(documents, box_id, length_ms, first * DAY_NS, last * DAY_NS)
     found += [raw(day * DAY_NS, (day + 1) * DAY_NS) for day in unsettled]
     first_ms, last_ms = first * DAY_MS, last * DAY_MS
-    months = _whole_months(first_ms, last_ms, {_month_of(day * DAY_MS) for day in unsettled})
-    for month_ms in months:
-        found += _stored_summaries(documents, box_id, length_ms, MONTH, month_ms, month_ms + 1).values()
+    whole = _whole_months(first_ms, last_ms, {_month_of(day * DAY_MS) for day in unsettled})
+    stored = _stored_summaries(documents, box_id, length_ms, MONTH, first_ms, last_ms, names) if whole else {}
+    months = [month_ms for month_ms in whole if month_ms in stored]
+    found += (stored[month_ms] for month_ms in months)
     for begin_ms, until_ms in _between(first_ms, last_ms, months):
-        days = _stored_summaries(documents, box_id, length_ms, DAY, begin_ms, until_ms)
+        days = _stored_summaries(documents, box_id, length_ms, DAY, begin_ms, until_ms, names)
         found += [each for at_ms, each in days.items() if at_ms // DAY_MS not in unsettled]
     return found
 

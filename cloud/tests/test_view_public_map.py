@@ -81,8 +81,8 @@ def test_cells_give_no_direction_away() -> None:
 @pytest.mark.parametrize(
     ("at", "salt", "radius_km", "named"),
     [
-        ((91.0, 0.0), SALT, 1.0, "no latitude"),
-        ((float("nan"), 0.0), SALT, 1.0, "no latitude"),
+        ((91.0, 0.0), SALT, 1.0, "not a latitude"),
+        ((float("nan"), 0.0), SALT, 1.0, "not a latitude"),
         (HONOLULU, b"short", 1.0, "5 bytes"),
         (HONOLULU, SALT, 0.0, "more than 0"),
         (HONOLULU, SALT, float("nan"), "more than 0"),

@@ -118,7 +118,7 @@ class _Receiver:
     """An engine in whose folder one rule reads one stream."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="opq-bench-rules-"))
+        self.folder = Path(tempfile.mkdtemp())
         self.service = RulesService(Config(data_dir=self.folder, endpoint="127.0.0.1:0"))
         self.service.start()
         self.engine = self.service.engine

@@ -103,13 +103,16 @@ def free_port() -> int:
 def measured(what: str, port: int, count: int, send: Send) -> tuple[float, float]:
     """CPU and wall us a message of a process that receives `count` of them."""
     code = f"from bench.rules.receivers import receive; receive({what!r}, {port}, {count})"
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    ) as process:
+    with (
+        tempfile.TemporaryDirectory(prefix="opq-bench-rules-") as folder,
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": ":".join(sys.path), "TMPDIR": folder},
+        ) as process,
+    ):
         assert process.stdin is not None and process.stdout is not None
         try:
             if process.stdout.readline() != "ready\n":

@@ -162,6 +162,8 @@ class HostilePeers(OwnThread):
             measurement = measurement_from_wire(frames[-1])
         except FrameError:
             return
+        if not measurement.is_window:
+            return
         self.copies += 1
         box_id, sequence = measurement.box_id, measurement.sequence
         if sequence is None:

@@ -51,7 +51,8 @@ class Made:
         bodies = [body for _, body in self._makai.measurements[self._read :]]
         self._read += len(bodies)
         came = [measurement_from_wire(body) for body in bodies]
-        self._once |= {each.sequence: each for each in came if not each.crossing}
+        windows = (each for each in came if each.is_window and not each.crossing)
+        self._once |= {each.sequence: each for each in windows}
         return sorted(self._once.values(), key=lambda each: each.start_ns or 0)
 
 

@@ -60,7 +60,10 @@ LINES = {
         "GET /api/v1/incidents/{incident_id}/findings", "GET /api/v1/incidents/{incident_id}/findings/export",
     ),
     "public box": ("GET /share/incidents/{incident_id}",),
-    "items seen": ("GET /api/v1/boxes/{box_id}/measurements", "GET /api/v1/boxes/{box_id}/trend"),
+    "items seen": (
+        "GET /api/v1/boxes/{box_id}/measurements", "GET /api/v1/boxes/{box_id}/trend",
+        "GET /api/v1/boxes/{box_id}/intervals", "GET /api/v1/boxes/{box_id}/disturbances",
+    ),
     "named Box": ("GET /api/v1/exports/measurements",),
     "rows seen": ("GET /api/v1/boxes/{box_id}/minutes",),
     "trend seen": ("GET /api/v1/boxes/{box_id}/history",),

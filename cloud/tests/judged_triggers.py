@@ -14,6 +14,7 @@ from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.store import open_store
 from opq_plugins.package.built_in import Plugin
+from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.kit import log
 from opq_proto.messages import Measurement
@@ -63,9 +64,8 @@ def note_heard(
 
 def decisions_of(plugin: Plugin, rows: Iterable[Measurement], nominal: Nominal) -> dict[int, Decision]:
     """Place of a row -> what a built-in trigger decides on it, one after the other."""
-    state = plugin.module.begin(plugin.config)
-    batches = (batch(row, nominal) for row in rows)
-    found = (plugin.module.judge(columns, plugin.config, state) for columns in batches)
+    trigger = TriggerModule(plugin.module, plugin.config)
+    found = (trigger.judge(batch(row, nominal)) for row in rows)
     return {at: one for at, decisions in enumerate(found) for _, one in decisions}
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from judged_triggers import batch, decisions_of
+from judged_triggers import decisions_of
 
 import opq_cloud.makai as makai_room
 from opq_plugins.package.built_in import Plugin, load
@@ -156,7 +156,7 @@ def test_a_box_whose_nominal_never_stays_does_not_grow_the_memory() -> None:
     plugin = loaded()
     state = plugin.module.begin(plugin.config)
     for k in range(2500):
-        plugin.module.judge(batch(rms(60), Nominal(100.0 + k, 50.0)), plugin.config, state)
+        plugin.module.decide(rms(60), Nominal(100.0 + k, 50.0), plugin.config, state)
     assert len(state.limits) <= 1000
 
 

@@ -71,21 +71,25 @@ class TriggerModule:
         self.about = about(module)
         self.says_problems = hasattr(module, "problems")
         """Whether `problems` can ever be other than (0, "")."""
-        self.judges_batches = hasattr(module, "judge")
+        self.enters_batches = hasattr(module, "enters")
 
     def configure(self, settings: Mapping[str, Value]) -> None:
         """Raises ValueError with all that is wrong, or whatever its `begin` raises."""
         self.config = configured(self._module.Config, settings)
         self._begin()
 
-    def judge(self, columns: MeasurementColumns) -> list[tuple[int, Decision]]:
-        """The decisions on these rows, of a module that `judges_batches`."""
+    def judge(self, batch: MeasurementColumns) -> list[tuple[int, Decision]]:
+        """Rows with a decision, of a module that `enters_batches`: its `decide` sees the rows of its mask."""
         if not self._begun:
             self._begin()
         self._begun = False
-        found = self._module.judge(columns, self.config, self._state)
-        self._begun = True
-        return [(at, checked) for at, decision in found if (checked := self._check(decision)) is not None]
+        found, state, decide = [], self._state, self._module.decide
+        for at in self._module.enters(batch, self.config, state).nonzero()[0].tolist():
+            decision, state = decide(batch.measurement(at), batch.nominal(at), self.config, state)
+            if decision is not None and (checked := self._check(decision)) is not None:
+                found.append((at, checked))
+        self._state, self._begun = state, True
+        return found
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         if not self._begun:

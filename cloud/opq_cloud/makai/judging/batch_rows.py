@@ -4,24 +4,19 @@ Separate from `MeasurementColumns`, which knows nothing of triggers. All trigger
 other, so their common results are computed once and kept until the next.
 """
 
-from collections.abc import Callable, Container, Hashable
+from collections.abc import Container, Hashable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.excursions import DEAD_PU, DIP_PU, STANDS_PU, SWELL_PU, backfilled_stream
-from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement.fields import METRIC_NAMES
-from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
 
 _PLACES = {metric: place for place, metric in enumerate(METRIC_NAMES)}
 KEPT = 2
 """Batches whose results are remembered."""
-
-Found = list[tuple[int, Decision]]
-"""What a trigger returns for a batch: rows, and the decision on each; a row has one at most."""
 
 
 @lru_cache(maxsize=KEPT)
@@ -65,14 +60,6 @@ def unflagged(columns: MeasurementColumns) -> NDArray[np.bool_]:
     return within | stands
 
 
-def swings_by(columns: MeasurementColumns, percent: float) -> NDArray[np.bool_]:
-    """Returns (n,) whether the rms of each swings by more than this share of its nominal."""
-    least_v, most_v, _ = values_of(columns, "rms")
-    volts, _ = nominals_of(columns)
-    swings: NDArray[np.bool_] = most_v - least_v > volts * percent / 100
-    return swings
-
-
 @lru_cache(maxsize=KEPT)
 def none_of(columns: MeasurementColumns) -> NDArray[np.bool_]:
     """Returns (n,) False; not to be changed."""
@@ -98,15 +85,3 @@ def may_show_dip(columns: MeasurementColumns, flagged: Container[str]) -> NDArra
         return none_of(columns)
     found: NDArray[np.bool_] = ~columns.stated & (~unflagged(columns) | in_any(columns, flagged))
     return found
-
-
-def look_closely(
-    columns: MeasurementColumns,
-    rows: NDArray[np.bool_],
-    decide: Callable[[Measurement, Nominal], Decision | None],
-) -> Found:
-    """Returns the decisions of `decide` on these rows, which it is called for in order."""
-    decided = (
-        (at, decide(columns.measurement(at), columns.nominal(at))) for at in rows.nonzero()[0].tolist()
-    )
-    return [(at, decision) for at, decision in decided if decision is not None]

@@ -11,6 +11,10 @@ first ones come at once. Time is that of the Measurements.
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement, Metric
@@ -27,18 +31,34 @@ NEXT_WINDOW_NS = 1_500_000_000
 FORGOTTEN_NS = 3600 * 10**9
 """After a longer silence of the Box the end of its excursion is not known, and no gateway has it."""
 
+Level = TypeVar("Level", float, NDArray[np.float64])
+"""A value of one Measurement, or (n,) of a batch."""
+
 
 @dataclass(frozen=True, slots=True)
-class WatchedLimit:
-    """A limit in the unit of its metric; it is left again at `leave`."""
+class WatchedLimit(Generic[Level]):
+    """A limit in the unit of its metric; it is left again at `leave`.
+
+    With arrays it is the limit of each row of a batch, by which a trigger finds the rows to decide on.
+    """
 
     trigger: str
     metric: str
     unit: str
-    enter: float
-    leave: float
+    enter: Level
+    leave: Level
     what: str = ""
     """Name in words, where it is not the metric itself that is compared."""
+
+    @overload
+    def passed(self: "WatchedLimit[float]", value: float) -> bool: ...
+    @overload
+    def passed(
+        self: "WatchedLimit[NDArray[np.float64]]", value: NDArray[np.float64]
+    ) -> NDArray[np.bool_]: ...
+    def passed(self, value: float | NDArray[np.float64]) -> bool | NDArray[np.bool_]:
+        """Whether a value is beyond it; NaN never is."""
+        return value > self.enter
 
     def because(self, value: float) -> str:
         """Returns one sentence for an onset."""
@@ -108,7 +128,7 @@ class Excursions:
         key: Hashable,
         measurement: Measurement,
         value: float,
-        limit: WatchedLimit,
+        limit: WatchedLimit[float],
         pause_key: Hashable = None,
     ) -> Decision | None:
         """Begins an excursion: the limit was passed in this window and not before.
@@ -140,7 +160,7 @@ class Excursions:
             excursion.last_ns, excursion.until_ns = start_ns, end_ns
         excursion.worst = max(excursion.worst, value)
 
-    def end(self, key: Hashable, measurement: Measurement, limit: WatchedLimit) -> Decision | None:
+    def end(self, key: Hashable, measurement: Measurement, limit: WatchedLimit[float]) -> Decision | None:
         """Ends an excursion: returns its span, or the two windows around its end; None after a start."""
         excursion = self.active.pop(key)
         if excursion.is_of_other_start(measurement):
@@ -166,7 +186,7 @@ class Excursions:
         key: Hashable,
         measurement: Measurement,
         value: float,
-        limit: WatchedLimit,
+        limit: WatchedLimit[float],
         pause_key: Hashable = None,
     ) -> Decision | None:
         """Begins, continues or ends by the value alone; NaN is ignored."""
@@ -178,10 +198,10 @@ class Excursions:
             if value > (limit.leave if self.with_tail else limit.enter):
                 self.go_on(key, measurement, value)
             return None
-        return self.begin(key, measurement, value, limit, pause_key) if value > limit.enter else None
+        return self.begin(key, measurement, value, limit, pause_key) if limit.passed(value) else None
 
     def _rise(
-        self, key: Hashable, measurement: Measurement, value: float, limit: WatchedLimit
+        self, key: Hashable, measurement: Measurement, value: float, limit: WatchedLimit[float]
     ) -> Decision | None:
         """Works as `begin`, with a separate pause; a lasting excursion has its end as before."""
         excursion = self.active[key]
@@ -256,6 +276,12 @@ class FlaggedWindows:
             return True
         del self.ends_ns[key]
         return False
+
+
+def window_metric(measurement: Measurement, metric: str) -> Metric | None:
+    """Returns a metric of a window; None where it is unknown, and of a crossing, which is no window."""
+    found = None if measurement.crossing else measurement.metrics.get(metric)
+    return None if found is None or found.average != found.average else found
 
 
 def stream_of(measurement: Measurement) -> str:

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.judging.batch_rows import Found
-from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
+from opq_cloud.makai.judging.trigger_plugins import Found, TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_proto.decision import Decision
 from opq_proto.messages import Measurement

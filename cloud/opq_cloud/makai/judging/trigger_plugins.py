@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_cloud.makai.judging.batch_rows import Found
 from opq_plugins.host.guard import CrashGuard
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.config.settings import configured
@@ -39,7 +38,8 @@ SHARE = 0.3
 MAX_S = 20.0
 """Time available at once after a quiet period: the last minutes of many Boxes, shown to one that begins."""
 
-
+Found = list[tuple[int, Decision]]
+"""What a trigger decides on a batch: rows, and the decision on each; a row has one at most."""
 Judging = Measurement | MeasurementColumns
 
 
@@ -77,7 +77,7 @@ class TriggerPlugin:
         """Not shown again: an onset in them has no event, so the next Measurement has to be one."""
         self._shown_s = -SHOWN_AGAIN_S
         self._problems, self._problem = 0, ""
-        batches = isinstance(trigger, TriggerModule) and trigger.judges_batches
+        batches = isinstance(trigger, TriggerModule) and trigger.enters_batches
         self._batches = trigger if isinstance(trigger, TriggerModule) and batches else None
         """The same trigger, where it judges batches."""
         self._limited = RateLimitedLog(self._log, 60.0)

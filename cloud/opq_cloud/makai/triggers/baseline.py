@@ -7,9 +7,11 @@ The first is due an hour after the first Measurement at the earliest, so that a 
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.batch_rows import Found
-from opq_proto.decision import Decision
+from opq_cloud.makai.judging.batch_rows import none_of
+from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "baseline"
@@ -38,19 +40,23 @@ def begin(config: Config) -> NextSnapshot:
     return NextSnapshot()
 
 
-def judge(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> Found:
+def enters(batch: MeasurementColumns, config: Config, state: NextSnapshot) -> NDArray[np.bool_]:
+    """Returns (n,) the windows after the hour."""
+    return none_of(batch) if batch.backfilled else (batch.end_ns >= state.due_ns) & ~batch.crossing
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: NextSnapshot
+) -> tuple[Decision | None, NextSnapshot]:
     """Decides on the first Measurement after the hour."""
-    if columns.backfilled:
-        return []
-    found: Found = []
-    for at in np.flatnonzero((columns.end_ns >= state.due_ns) & ~columns.crossing).tolist():
-        if (end_ns := int(columns.end_ns[at])) < state.due_ns:
-            continue
-        first, state.due_ns = not state.due_ns, _next_ns(end_ns + HOUR_NS, config)
-        if not first:
-            because = f"{name}: scheduled every {config.every_h} h at {config.at_utc_h:g} h UTC"
-            found.append((at, Decision(name, float(config.every_h), 0.0, because)))
-    return found
+    end_ns = window_ns(measurement)[1]
+    if measurement.backfilled or measurement.crossing or end_ns < state.due_ns:
+        return None, state
+    first, state.due_ns = not state.due_ns, _next_ns(end_ns + HOUR_NS, config)
+    if first:
+        return None, state
+    because = f"{name}: scheduled every {config.every_h} h at {config.at_utc_h:g} h UTC"
+    return Decision(name, float(config.every_h), 0.0, because), state
 
 
 def _next_ns(after_ns: int, config: Config) -> int:

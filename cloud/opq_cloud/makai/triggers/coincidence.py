@@ -10,9 +10,12 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from opq_cloud.makai.judging.batch_rows import Found, look_closely, swings_by
-from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit
-from opq_proto.decision import Decision, window_ns
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.makai.judging.batch_rows import nominals_of, none_of, values_of
+from opq_cloud.makai.judging.excursions import Excursions, Level, WatchedLimit, window_metric
+from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
 
@@ -66,15 +69,31 @@ def begin(config: Config) -> CoincidenceState:
     return CoincidenceState()
 
 
-def judge(columns: MeasurementColumns, config: Config, state: CoincidenceState) -> Found:
+def enters(batch: MeasurementColumns, config: Config, state: CoincidenceState) -> NDArray[np.bool_]:
+    """Returns (n,) the windows with a small change."""
+    if batch.backfilled:
+        return none_of(batch)
+    least_v, most_v, _ = values_of(batch, "rms")
+    return _small(nominals_of(batch)[0], config).passed(most_v - least_v) & batch.stated & ~batch.crossing
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: CoincidenceState
+) -> tuple[Decision | None, CoincidenceState]:
     """Decides at the Box that completes the number, its own or that of a change near it."""
-    if columns.backfilled:
-        return []
-    close = swings_by(columns, config.change_percent) & columns.stated & ~columns.crossing
-    return look_closely(columns, close, lambda row, _: _decide(row, config, state))
+    rms = None if measurement.backfilled else window_metric(measurement, "rms")
+    if rms is None or not _small(nominal.volts, config).passed(rms.max - rms.min):
+        return None, state
+    return _decision(measurement, config, state), state
 
 
-def _decide(measurement: Measurement, config: Config, state: CoincidenceState) -> Decision | None:
+def _small(volts: Level, config: Config) -> WatchedLimit[Level]:
+    """Returns the limit of a small change, for these nominal volts."""
+    enter_v = volts * config.change_percent / 100
+    return WatchedLimit(name, "rms", "V", enter_v, enter_v)
+
+
+def _decision(measurement: Measurement, config: Config, state: CoincidenceState) -> Decision | None:
     start_ns, end_ns = window_ns(measurement)
     uncertainty_ns = measurement.uncertainty_ns
     if uncertainty_ns is None or uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS:
@@ -90,7 +109,8 @@ def _decide(measurement: Measurement, config: Config, state: CoincidenceState) -
         count = max(_together(each, state.changes, way_ns) for each in near)
     if count < config.boxes:
         return None
-    limit = WatchedLimit(name, "rms", "Boxes", config.boxes, config.boxes, "the rms changed at")
+    least = float(config.boxes)
+    limit = WatchedLimit(name, "rms", "Boxes", least, least, "the rms changed at")
     if _goes_on(state, start_ns, end_ns) and WHOLE in state.excursions.active:
         state.excursions.go_on(WHOLE, measurement, float(count))
         return None

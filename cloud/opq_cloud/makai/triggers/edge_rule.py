@@ -7,12 +7,13 @@ In: Measurement.  Out: at most one Decision.  State: none.
 Readers of the original skip an unknown metric.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opq_cloud.makai.judging.batch_rows import Found, look_closely
-from opq_proto.decision import Decision
-from opq_proto.messages import Metric
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.decision import Decision, Nominal
+from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "edge_rule"
@@ -39,15 +40,18 @@ def begin(config: Config) -> None:
     """Returns None: there is no state."""
 
 
-def judge(columns: MeasurementColumns, config: Config, state: None) -> Found:
+def enters(batch: MeasurementColumns, config: Config, state: None) -> NDArray[np.bool_]:
+    """Returns (n,) the crossings."""
+    return batch.crossing
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: None
+) -> tuple[Decision | None, None]:
     """Decides on the first metric of a rule or detector, also late: a gateway has the samples."""
-    return look_closely(columns, columns.crossing, lambda row, _: _decision(row.metrics))
-
-
-def _decision(metrics: Mapping[str, Metric]) -> Decision | None:
-    for key, metric in metrics.items():
+    for key, metric in measurement.metrics.items() if measurement.crossing else ():
         if (who := WHO.get(key[:5])) is not None:
             named = key[5:] if who == "rule" else key[5:].replace("_", " ")
             because = f"{who} {named} at the gateway: {metric.average:.6g}{UNITS.get(key, '')}"
-            return Decision(key, metric.average, 0.0, because)
-    return None
+            return Decision(key, metric.average, 0.0, because), None
+    return None, None

@@ -8,8 +8,11 @@ Measurements shorter than a second show only a part of a slow swing. Source: IEC
 
 from dataclasses import dataclass, field
 
-from opq_cloud.makai.judging.batch_rows import Found, in_any, look_closely, swings_by, windows_with
-from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, stream_of
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.makai.judging.batch_rows import in_any, nominals_of, values_of, windows_with
+from opq_cloud.makai.judging.excursions import Excursions, Level, WatchedLimit, stream_of, window_metric
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
@@ -45,29 +48,34 @@ def begin(config: Config) -> FlickerState:
     return FlickerState()
 
 
-def judge(columns: MeasurementColumns, config: Config, state: FlickerState) -> Found:
-    """Decides at the window that makes the row long enough, and at the end of the row."""
-    swings = swings_by(columns, config.swing_percent) | in_any(columns, state.in_a_row)
-    if not swings.any():
-        return []
-    close = swings & windows_with(columns, "rms")
-    return look_closely(columns, close, lambda row, nominal: _decide(row, nominal, config, state))
+def enters(batch: MeasurementColumns, config: Config, state: FlickerState) -> NDArray[np.bool_]:
+    """Returns (n,) the windows that swing, and those after one that did."""
+    least_v, most_v, _ = values_of(batch, "rms")
+    swings = _limit(nominals_of(batch)[0], config).passed(most_v - least_v) | in_any(batch, state.in_a_row)
+    return swings & windows_with(batch, "rms") if swings.any() else swings
 
 
-def _decide(
+def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: FlickerState
-) -> Decision | None:
-    rms, key = measurement.metrics["rms"], stream_of(measurement)
-    swing_v = rms.max - rms.min
-    enter_v = nominal.volts * config.swing_percent / 100
+) -> tuple[Decision | None, FlickerState]:
+    """Decides at the window that makes the row long enough, and at the end of the row."""
+    rms, key = window_metric(measurement, "rms"), stream_of(measurement)
+    if rms is None:
+        return None, state
+    swing_v, limit = rms.max - rms.min, _limit(nominal.volts, config)
     row = state.in_a_row.pop(key, 0)
-    limit = WatchedLimit(name, name, "V", enter_v, enter_v, f"swings in {config.windows} windows, by")
     is_active = key in state.excursions.active
-    if not enter_v < swing_v <= nominal.volts * config.most_percent / 100:
-        return state.excursions.end(key, measurement, limit) if is_active else None
+    if not limit.passed(swing_v) or swing_v > nominal.volts * config.most_percent / 100:
+        return (state.excursions.end(key, measurement, limit) if is_active else None), state
     state.in_a_row[key] = row + 1
     if is_active:
         state.excursions.go_on(key, measurement, swing_v)
     elif row + 1 >= config.windows:
-        return state.excursions.begin(key, measurement, swing_v, limit)
-    return None
+        return state.excursions.begin(key, measurement, swing_v, limit), state
+    return None, state
+
+
+def _limit(volts: Level, config: Config) -> WatchedLimit[Level]:
+    """Returns the limit of the swing, for these nominal volts."""
+    enter_v = volts * config.swing_percent / 100
+    return WatchedLimit(name, name, "V", enter_v, enter_v, f"swings in {config.windows} windows, by")

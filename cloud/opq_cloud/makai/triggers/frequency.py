@@ -11,20 +11,18 @@ during dips). ROCOF has no limit there: ours, seven times the change by an islan
 
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import (
-    Found,
     in_any,
     may_show_dip,
     nominals_of,
     streams_of,
     values_of,
 )
-from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, WatchedLimit, stream_of
+from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, Level, WatchedLimit, stream_of
 from opq_cloud.makai.openings.brief_onsets import RATE_METRIC
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
@@ -32,8 +30,6 @@ from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "frequency"
 kind = "trigger"
-
-Hertz = TypeVar("Hertz", float, NDArray[np.float64])
 
 LONGEST_STEP_NS = 5 * 10**9
 """An older mean is not used: it does not show how fast the frequency changed."""
@@ -76,49 +72,46 @@ def begin(config: Config) -> FrequencyState:
     return FrequencyState()
 
 
-def judge(columns: MeasurementColumns, config: Config, state: FrequencyState) -> Found:
-    """Decides where the frequency is beyond its limits or changes fast; the former first, as one event."""
-    least_hz, most_hz, mean_hz = values_of(columns, "f")
-    streams, known = streams_of(columns), state.last
-    lasts = [known.get(stream) for stream in streams]
-    rows = zip(lasts, mean_hz.tolist(), columns.end_ns.tolist(), strict=True)
-    before_hz = [
-        last[0] if last and end_ns - last[1] < LONGEST_STEP_NS else own_hz for last, own_hz, end_ns in rows
-    ]
+def enters(batch: MeasurementColumns, config: Config, state: FrequencyState) -> NDArray[np.bool_]:
+    """Returns (n,) which are beyond a limit, change fast, or may have a rate; the others' means are kept."""
+    least_hz, most_hz, mean_hz = values_of(batch, "f")
+    streams, known = streams_of(batch), state.last
+    rows = zip(map(known.get, streams), mean_hz.tolist(), batch.end_ns.tolist(), strict=True)
+    before_hz = [_before_hz(last, own_hz, end_ns) for last, own_hz, end_ns in rows]
     most_hz, least_hz = np.maximum(most_hz, before_hz), np.minimum(least_hz, before_hz)
-    hz = nominals_of(columns)[1]
-    low_hz, high_hz = _limits_hz(hz, config)
-    changes = ~(most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S)
-    close = changes | (low_hz > least_hz) | (most_hz > high_hz)
-    close |= in_any(columns, state.deviations.active, state.rates.active)
-    close |= may_show_dip(columns, state.flagged.ends_ns)
-    close |= columns.irregular  # it may have a rate
+    low_hz, high_hz = _limits_hz(nominals_of(batch)[1], config)
+    close: NDArray[np.bool_] = most_hz - least_hz > config.rocof_hz_per_s * SHORTEST_S
+    close |= (low_hz > least_hz) | (most_hz > high_hz) | batch.irregular
+    close |= in_any(batch, state.deviations.active, state.rates.active)
+    close |= may_show_dip(batch, state.flagged.ends_ns)
     there = ~np.isnan(mean_hz)
-    means = zip(streams, zip(mean_hz.tolist(), columns.end_ns.tolist(), strict=True), strict=True)
-    known.update(means if there.all() else compress(means, there.tolist()))
-    found: Found = []
-    for at in (close & there).nonzero()[0].tolist():
-        span_hz = float(most_hz[at] - least_hz[at])
-        row, nominal = columns.measurement(at), columns.nominal(at)
-        decision = _decide(row, nominal, config, state, lasts[at], span_hz)
-        if decision is not None:
-            found.append((at, decision))
-    return found
+    means = zip(streams, zip(mean_hz.tolist(), batch.end_ns.tolist(), strict=True), strict=True)
+    quiet = there & ~close
+    known.update(means if quiet.all() else compress(means, quiet.tolist()))
+    close &= there
+    return close
 
 
-def _decide(
-    measurement: Measurement,
-    nominal: Nominal,
-    config: Config,
-    state: FrequencyState,
-    last: tuple[float, int] | None,
-    span_hz: float,
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: FrequencyState
+) -> tuple[Decision | None, FrequencyState]:
+    """Decides where the frequency is beyond its limits or changes fast; the former first, as one event."""
+    return _decision(measurement, nominal, config, state), state
+
+
+def _decision(
+    measurement: Measurement, nominal: Nominal, config: Config, state: FrequencyState
 ) -> Decision | None:
-    """`span_hz`: of the windows of this Measurement and the mean of the `last` one."""
-    f, key = measurement.metrics["f"], stream_of(measurement)
+    f, key = measurement.metrics.get("f"), stream_of(measurement)
+    if f is None or f.average != f.average:
+        return None
+    last, end_ns = state.last.get(key), window_ns(measurement)[1]
+    state.last[key] = f.average, end_ns
     if state.flagged.covers(key, measurement, nominal):
         del state.last[key]  # the window after it begins again
         return None
+    before_hz = _before_hz(last, f.average, end_ns)
+    span_hz = max(f.max, before_hz) - min(f.min, before_hz)
     low_hz, high_hz = _limits_hz(nominal.hz, config)
     rate_hz_s = span_hz / max(SHORTEST_S, _length_s(measurement, last))
     if (sent := measurement.metrics.get(RATE_METRIC)) is not None:
@@ -140,7 +133,12 @@ def _decide(
     return changed if changed is not None and changed.span_ns is None else decided or changed
 
 
-def _limits_hz(hz: Hertz, config: Config) -> tuple[Hertz | float, Hertz | float]:
+def _before_hz(last: tuple[float, int] | None, own_hz: float, end_ns: int) -> float:
+    """Returns the mean of the Measurement before; this one's where that is too old."""
+    return last[0] if last and end_ns - last[1] < LONGEST_STEP_NS else own_hz
+
+
+def _limits_hz(hz: Level, config: Config) -> tuple[Level | float, Level | float]:
     """Returns the lower and the upper limit for these nominal values."""
     off_hz = hz * config.deviation_percent / 100
     return (

@@ -11,7 +11,10 @@ stamp lost.
 
 from dataclasses import dataclass, field
 
-from opq_cloud.makai.judging.batch_rows import Found, look_closely
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.makai.judging.batch_rows import none_of
 from opq_proto.decision import NS_PER_MS, Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
@@ -65,14 +68,21 @@ def begin(config: Config) -> NapaliState:
     return NapaliState()
 
 
-def judge(columns: MeasurementColumns, config: Config, state: NapaliState) -> Found:
+def enters(batch: MeasurementColumns, config: Config, state: NapaliState) -> NDArray[np.bool_]:
+    """Returns (n,) the live windows: each changes the mean of its Box."""
+    return none_of(batch) if batch.backfilled else ~batch.crossing
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: NapaliState
+) -> tuple[Decision | None, NapaliState]:
     """Decides at the Box that makes it an event."""
-    if columns.backfilled:
-        return []
-    return look_closely(columns, ~columns.crossing, lambda row, nominal: _decide(row, nominal, config, state))
+    if measurement.backfilled or measurement.crossing:
+        return None, state
+    return _decision(measurement, nominal, config, state), state
 
 
-def _decide(
+def _decision(
     measurement: Measurement, nominal: Nominal, config: Config, state: NapaliState
 ) -> Decision | None:
     found = None

@@ -10,16 +10,23 @@ dip); EN 50160:2010, 4.2.3.1 (generally at most 5 % of nominal).
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import (
-    Found,
-    look_closely,
     nominals_of,
     streams_of,
+    unflagged,
     values_of,
     windows_with,
 )
-from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_cloud.makai.judging.excursions import (
+    Excursions,
+    Level,
+    WatchedLimit,
+    is_flagged,
+    stream_of,
+    window_metric,
+)
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
@@ -74,29 +81,38 @@ def begin(config: Config) -> ChangeState:
     return ChangeState()
 
 
-def judge(columns: MeasurementColumns, config: Config, state: ChangeState) -> Found:
-    """Decides on a step away from the level before, and on the end of one that went back."""
-    least_v, most_v, mean_v = values_of(columns, "rms")
-    levels = list(map(state.levels.get, streams_of(columns)))
+def enters(batch: MeasurementColumns, config: Config, state: ChangeState) -> NDArray[np.bool_]:
+    """Returns (n,) the windows that are not near a known level; the others set their Box's level."""
+    least_v, most_v, mean_v = values_of(batch, "rms")
+    levels = list(map(state.levels.get, streams_of(batch)))
     level_v = np.array(
-        [np.nan if level is None else np.inf if level.left_ns else level.volts for level in levels]
-    )  # infinite: it is not near a level that it has left
-    step_v = nominals_of(columns)[0] * config.change_percent / 100
-    there = windows_with(columns, "rms")
-    near = there & (most_v - level_v <= step_v) & (level_v - least_v <= step_v)
-    rows = zip(levels, near.tolist(), mean_v.tolist(), columns.end_ns.tolist(), strict=True)
+        [np.nan if level is None or level.left_ns else level.volts for level in levels]
+    )  # NaN: none, or one that it has left
+    change_v = np.maximum(most_v - level_v, level_v - least_v)
+    near: NDArray[np.bool_] = ~_limit(nominals_of(batch)[0], config).passed(change_v) & ~np.isnan(level_v)
+    there = windows_with(batch, "rms")
+    near &= there & unflagged(batch) & (batch.end_ns - batch.start_ns <= LONGEST_WINDOW_NS)
+    rows = zip(levels, near.tolist(), mean_v.tolist(), batch.end_ns.tolist(), strict=True)
     for level, is_near, volts, end_ns in rows:
         if level is not None and is_near:
             level.volts, level.end_ns = volts, end_ns
-    return look_closely(
-        columns, there & ~near, lambda row, nominal: _changed(row, nominal, config, state, stream_of(row))
-    )
+    return there & ~near
 
 
-def _changed(
-    measurement: Measurement, nominal: Nominal, config: Config, state: ChangeState, key: str
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: ChangeState
+) -> tuple[Decision | None, ChangeState]:
+    """Decides on a step away from the level before, and on the end of one that went back."""
+    return _decision(measurement, nominal, config, state), state
+
+
+def _decision(
+    measurement: Measurement, nominal: Nominal, config: Config, state: ChangeState
 ) -> Decision | None:
-    rms, level = measurement.metrics["rms"], state.levels.get(key)
+    rms, key = window_metric(measurement, "rms"), stream_of(measurement)
+    if rms is None:
+        return None
+    level = state.levels.get(key)
     start_ns, end_ns = window_ns(measurement)
     if is_flagged(rms, nominal) or end_ns - start_ns > LONGEST_WINDOW_NS:
         state.levels.pop(key, None)  # the level after a dip is not known before the next steady second
@@ -108,8 +124,11 @@ def _changed(
         return None
     level.end_ns = end_ns
     change_v = max(rms.max - level.volts, level.volts - rms.min)
-    limit = _limit(nominal, config)
+    limit = _limit(nominal.volts, config)
     if key not in state.excursions.active:
+        if not limit.passed(change_v):
+            level.volts = rms.average
+            return None
         level.left_ns = start_ns
         return state.excursions.begin(key, measurement, change_v, limit)
     settled = end_ns - level.left_ns > config.settle_s * 1e9
@@ -123,7 +142,8 @@ def _changed(
     return None
 
 
-def _limit(nominal: Nominal, config: Config) -> WatchedLimit:
-    enter_v = nominal.volts * config.change_percent / 100
-    leave_v = nominal.volts * min(config.hysteresis_percent, config.change_percent) / 100
+def _limit(volts: Level, config: Config) -> WatchedLimit[Level]:
+    """Returns the limit of a change, for these nominal volts."""
+    enter_v = volts * config.change_percent / 100
+    leave_v = volts * min(config.hysteresis_percent, config.change_percent) / 100
     return WatchedLimit(name, "rms", "V", enter_v, leave_v, "rms changed by")

@@ -9,8 +9,11 @@ its silence is not followed up here.
 
 from dataclasses import dataclass, field
 
-from opq_cloud.makai.judging.batch_rows import Found, look_closely
-from opq_proto.decision import Decision, window_ns
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.makai.judging.batch_rows import none_of
+from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
 from opq_proto.wire.continuity import CLOCK_SET, dark_s
 from opq_proto.wire.measurement_columns import MeasurementColumns
@@ -38,25 +41,25 @@ def begin(config: Config) -> None:
     """Begins without a state."""
 
 
-def judge(columns: MeasurementColumns, config: Config, state: None) -> Found:
-    """Decides at the first window after a loss of supply."""
-    if columns.backfilled:
-        return []
-    return look_closely(columns, columns.irregular, lambda row, _: _decision(row, config))
+def enters(batch: MeasurementColumns, config: Config, state: None) -> NDArray[np.bool_]:
+    """Returns (n,) which may state a loss of supply: those that say more than the usual."""
+    return none_of(batch) if batch.backfilled else batch.irregular
 
 
-def _decision(measurement: Measurement, config: Config) -> Decision | None:
-    """Returns the span before a loss of supply.
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: None
+) -> tuple[Decision | None, None]:
+    """Decides at the first window after a loss of supply, with the span before the loss.
 
     A window that corrects the duration after the clock was set comes again, and is left out: its times before
     the loss are those of another clock.
     """
-    silent_s = dark_s(measurement.metrics)
+    silent_s = None if measurement.backfilled else dark_s(measurement.metrics)
     if silent_s is None or CLOCK_SET in measurement.metrics:
-        return None
+        return None, None
     if not config.silence_s <= silent_s <= config.longest_h * 3600:
-        return None
+        return None, None
     before_ns = window_ns(measurement)[0] - round(silent_s * 1e9)
     span_ns = max(0, before_ns - round(config.before_s * 1e9)), max(0, before_ns)
     because = f"{name}: the Box had no supply for {silent_s:.1f} s; this came before"
-    return Decision(name, silent_s, config.silence_s, because, span_ns)
+    return Decision(name, silent_s, config.silence_s, because, span_ns), None

@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import (
-    Found,
     in_any,
-    look_closely,
+    none_of,
     unflagged,
     windows_with,
 )
-from opq_cloud.makai.judging.excursions import SHORT_NS, Excursions, WatchedLimit, is_flagged
+from opq_cloud.makai.judging.excursions import SHORT_NS, Excursions, WatchedLimit, is_flagged, window_metric
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement
@@ -95,33 +94,42 @@ def begin(config: Config) -> StatisticalState:
     return StatisticalState()
 
 
-def judge(columns: MeasurementColumns, config: Config, state: StatisticalState) -> Found:
-    """Decides on the figure that is furthest outside, and on its end."""
-    if columns.backfilled:
-        return []
-    known, boxes = state.boxes, []
-    there = windows_with(columns, *METRIC_NAMES)
-    for box_id, counts in zip(columns.ids, there.tolist(), strict=True):
-        usual = known.get(box_id)
-        if usual is None:
-            usual = known[box_id] = UsualFigures()
-        usual.count += counts
-        boxes.append(usual)
-    figures = _figures_of(columns)
+def enters(batch: MeasurementColumns, config: Config, state: StatisticalState) -> NDArray[np.bool_]:
+    """Returns (n,) the windows with an unusual figure, or after one; the usual figures follow the others."""
+    if batch.backfilled:
+        return none_of(batch)
+    there = windows_with(batch, *METRIC_NAMES)
+    boxes = [_usual_of(box_id, state) for box_id in batch.ids]
+    figures = _figures_of(batch)
     of_all = chain.from_iterable(usual.limits for usual in boxes)
-    limits = np.fromiter(of_all, np.float64, len(columns) * len(FIGURES)).reshape(-1, len(FIGURES))
-    close = in_any(columns, state.excursions.active, state.steps_ns) | ~unflagged(columns)
+    limits = np.fromiter(of_all, np.float64, len(batch) * len(FIGURES)).reshape(-1, len(FIGURES))
+    close = in_any(batch, state.excursions.active, state.steps_ns) | ~unflagged(batch)
     close |= ~np.logical_and.reduce(figures <= limits, axis=1)
     warm = config.warm_up_windows - 1
-    rows = zip(boxes, (there & ~close).tolist(), figures.tolist(), columns.end_ns.tolist(), strict=True)
+    rows = zip(boxes, (there & ~close).tolist(), figures.tolist(), batch.end_ns.tolist(), strict=True)
     for at, (usual, quiet, own, end_ns) in enumerate(rows):
         if not quiet:
             continue
+        usual.count += 1
         if usual.low is UNKNOWN and len(usual.seen) < warm:  # the same as `_update_limits`, at once
             usual.seen.append(tuple(own))
         elif usual.low is UNKNOWN or usual.count % EVERY == 0:
-            _update_limits(usual, tuple(own), config, _floors(columns.nominal(at)), end_ns)
-    return look_closely(columns, close & there, lambda row, nominal: _decide(row, nominal, config, state))
+            _update_limits(usual, tuple(own), config, _floors(batch.nominal(at)), end_ns)
+    return close & there
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: StatisticalState
+) -> tuple[Decision | None, StatisticalState]:
+    """Decides on the figure that is furthest outside, and on its end."""
+    return None if measurement.backfilled else _decision(measurement, nominal, config, state), state
+
+
+def _usual_of(box_id: str, state: StatisticalState) -> UsualFigures:
+    usual = state.boxes.get(box_id)
+    if usual is None:
+        usual = state.boxes[box_id] = UsualFigures()
+    return usual
 
 
 def _figures_of(columns: MeasurementColumns) -> NDArray[np.float64]:
@@ -132,11 +140,14 @@ def _figures_of(columns: MeasurementColumns) -> NDArray[np.float64]:
     return figures
 
 
-def _decide(
+def _decision(
     measurement: Measurement, nominal: Nominal, config: Config, state: StatisticalState
 ) -> Decision | None:
-    rms, f, thd, trans = (measurement.metrics[metric] for metric, _ in FIGURES)
-    usual = state.boxes[measurement.box_id]
+    usual = _usual_of(measurement.box_id, state)
+    rms, f, thd, trans = (window_metric(measurement, metric) for metric, _ in FIGURES)
+    if rms is None or f is None or thd is None or trans is None:
+        return None
+    usual.count += 1
     if is_flagged(rms, nominal):
         if usual.limits is not UNKNOWN:
             state.steps_ns[measurement.box_id] = window_ns(measurement)[1]
@@ -161,6 +172,7 @@ def _judged(
         return None
     scales = _scales(usual, floors)
     far = [(each - high) / scale for each, high, scale in zip(figures, usual.high, scales, strict=True)]
+    is_unusual = any(each > limit for each, limit in zip(figures, usual.limits, strict=True))
     if usual.count % EVERY == 0:
         _update_limits(usual, figures, config, floors, end_ns)
     worst = max(range(len(far)), key=far.__getitem__)
@@ -171,6 +183,8 @@ def _judged(
                 return None
         else:
             del state.steps_ns[box_id]
+    if not is_unusual and not is_active:
+        return None
     metric, unit = FIGURES[worst]
     value = f"{metric}{' range' if worst < 2 else ''} {figures[worst]:.4g} {unit}".rstrip()
     limit = WatchedLimit(name, metric, "", config.z, config.z / LEAVE, f"{value}, unusual by z =")

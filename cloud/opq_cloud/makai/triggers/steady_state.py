@@ -14,8 +14,9 @@ docs/sim-data-sets.md draws.
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.batch_rows import Found, in_any, look_closely, values_of
+from opq_cloud.makai.judging.batch_rows import in_any, values_of
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
@@ -24,8 +25,6 @@ from opq_proto.wire.measurement_columns import MeasurementColumns
 name = "steady_state"
 kind = "trigger"
 
-USUAL = ("rms", "f", "thd", "trans")
-"""Sent by every Box; THD among them is judged separately."""
 DEFAULT_HARMONICS_PERCENT = {
     2: 2.0, 3: 5.0, 4: 1.0, 5: 6.0, 6: 0.5, 7: 5.0, 8: 0.5, 9: 1.5, 10: 0.5, 11: 3.5, 12: 0.5, 13: 3.0,
     14: 0.5, 15: 0.5, 16: 0.5, 17: 2.0, 18: 0.5, 19: 1.5, 20: 0.5, 21: 0.5, 22: 0.5, 23: 1.5, 24: 0.5,
@@ -60,7 +59,7 @@ class SteadyStates:
 
     config: Config
     """The Config that the limits below are made from."""
-    limits: dict[str, WatchedLimit]
+    limits: dict[str, WatchedLimit[float]]
     excursions: Excursions = field(default_factory=lambda: Excursions(rises=True))
     busy: set[str] = field(default_factory=set)
     """Streams with a passed limit."""
@@ -71,23 +70,32 @@ def begin(config: Config) -> SteadyStates:
     return SteadyStates(config, dict(_limits(config)))
 
 
-def judge(columns: MeasurementColumns, config: Config, state: SteadyStates) -> Found:
+def enters(batch: MeasurementColumns, config: Config, state: SteadyStates) -> NDArray[np.bool_]:
+    """Returns (n,) which have too much THD, a limit that is passed, or other quantities."""
+    _use(config, state)
+    close = in_any(batch, state.busy) | batch.irregular
+    thd = state.limits.get("thd")
+    return close if thd is None else close | (values_of(batch, "thd")[2] > thd.enter)
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: SteadyStates
+) -> tuple[Decision | None, SteadyStates]:
     """Decides on the first quantity that passes its limit; otherwise on one that is over."""
-    if state.config is not config:  # other settings; passed limits stay passed
+    _use(config, state)
+    rms = measurement.metrics.get("rms")
+    flagged = rms is not None and is_flagged(rms, nominal)
+    return None if flagged else _decision(measurement, nominal, state), state
+
+
+def _use(config: Config, state: SteadyStates) -> None:
+    """Applies other settings; passed limits stay passed."""
+    if state.config is not config:
         state.config, state.limits = config, dict(_limits(config))
-    most = np.inf if config.thd_percent is None else config.thd_percent / 100
-    close = (values_of(columns, "thd")[2] > most) | in_any(columns, state.busy) | columns.irregular
-    return look_closely(columns, close, lambda row, nominal: _judged(row, nominal, state))
 
 
-def _judged(measurement: Measurement, nominal: Nominal, state: SteadyStates) -> Decision | None:
+def _decision(measurement: Measurement, nominal: Nominal, state: SteadyStates) -> Decision | None:
     stream, metrics = stream_of(measurement), measurement.metrics
-    thd, rms = metrics.get("thd"), metrics.get("rms")
-    passes = thd is not None and "thd" in state.limits and thd.average > state.limits["thd"].enter
-    if not passes and stream not in state.busy and len(metrics) <= len(USUAL):
-        return None
-    if rms is not None and is_flagged(rms, nominal):
-        return None
     onset: Decision | None = None
     over: Decision | None = None
     for metric, found in metrics.items():
@@ -101,18 +109,19 @@ def _judged(measurement: Measurement, nominal: Nominal, state: SteadyStates) -> 
         else:
             over = over or decision
     active = state.excursions.active
-    (state.busy.add if any((stream, each) in active for each in metrics) else state.busy.discard)(stream)
+    is_busy = any((stream, each) in active for each in (*state.limits, "dc"))
+    (state.busy.add if is_busy else state.busy.discard)(stream)
     return onset or over
 
 
-def _dc_limit(nominal: Nominal, state: SteadyStates) -> WatchedLimit | None:
+def _dc_limit(nominal: Nominal, state: SteadyStates) -> WatchedLimit[float] | None:
     if state.config.dc_percent is None:
         return None
     enter_v = state.config.dc_percent / 100 * nominal.volts
     return WatchedLimit(name, "dc", "V", enter_v, enter_v * LEAVE, "direct voltage")
 
 
-def _limits(config: Config) -> list[tuple[str, WatchedLimit]]:
+def _limits(config: Config) -> list[tuple[str, WatchedLimit[float]]]:
     percents = {"thd": config.thd_percent, "ihd": config.interharmonics_percent}
     percents["unbalance"] = config.unbalance_percent
     if config.harmonics:

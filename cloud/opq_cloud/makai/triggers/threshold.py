@@ -11,14 +11,15 @@ onset).
 Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of nominal).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Generic, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.batch_rows import Found, in_any, look_closely, nominals_of, values_of
-from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, stamp_of, stream_of
+from opq_cloud.makai.judging.batch_rows import in_any, nominals_of, values_of
+from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, Level, stamp_of, stream_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
 from opq_proto.wire.continuity import clock_moved_ns
@@ -80,14 +81,29 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
-class ThresholdLimit:
-    """One limit in the unit of its metric; it is left again at `leave`."""
+class ThresholdLimit(Generic[Level]):
+    """One limit in the unit of its metric; it is left again at `leave`.
+
+    With arrays it is the limit of each row of a batch.
+    """
 
     metric: str
     unit: str
     above: bool
-    enter: float
-    leave: float
+    enter: Level
+    leave: Level
+
+    @overload
+    def passed(self: "ThresholdLimit[float]", least: float, most: float) -> bool: ...
+    @overload
+    def passed(
+        self: "ThresholdLimit[NDArray[np.float64]]", least: NDArray[np.float64], most: NDArray[np.float64]
+    ) -> NDArray[np.bool_]: ...
+    def passed(
+        self, least: float | NDArray[np.float64], most: float | NDArray[np.float64]
+    ) -> bool | NDArray[np.bool_]:
+        """Whether a window with this minimum and maximum is beyond it; NaN never is."""
+        return most > self.enter if self.above else least < self.enter
 
 
 @dataclass(slots=True)
@@ -118,7 +134,7 @@ class ThresholdState:
     """Limits per nominal (computed once), and which a Box has passed; owned by the runner."""
 
     def __init__(self) -> None:
-        self.limits: dict[tuple[Nominal, str], dict[int, ThresholdLimit]] = {}
+        self.limits: dict[tuple[Nominal, str], dict[int, ThresholdLimit[float]]] = {}
         """By nominal values and Box; "" for a Box without limits of its own."""
         self.config: Config | None = None
         """The Config that these limits are from."""
@@ -135,14 +151,21 @@ def begin(config: Config) -> ThresholdState:
     return ThresholdState()
 
 
-def judge(columns: MeasurementColumns, config: Config, state: ThresholdState) -> Found:
+def enters(batch: MeasurementColumns, config: Config, state: ThresholdState) -> NDArray[np.bool_]:
+    """Returns (n,) which pass a limit, and those whose Box has passed one."""
+    close = in_any(batch, state.passed)
+    for limit in _limits_of_rows(batch, config, state):
+        if limit is not None:
+            least, most, _ = values_of(batch, limit.metric)
+            close = close | limit.passed(least, most)
+    return close
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: ThresholdState
+) -> tuple[Decision | None, ThresholdState]:
     """Decides on the first limit passed in this window and not in the one before; otherwise on an end."""
-    close = in_any(columns, state.passed)
-    for (metric, above), enter in zip(LIMITS, _enters(columns, config, state), strict=True):
-        if enter is not None:
-            least, most, _ = values_of(columns, metric)
-            close = close | (most > enter if above else least < enter)
-    return look_closely(columns, close, lambda row, nominal: _decide(row, nominal, config, state))
+    return _decide(measurement, nominal, config, state), state
 
 
 def _decide(
@@ -175,7 +198,7 @@ def _decide(
                 excursion = passed[position]
                 excursion.until_ns = max(excursion.until_ns, window_ns(measurement)[1])
                 excursion.worst = (max if limit.above else min)(excursion.worst, value)
-        elif value > limit.enter if limit.above else value < limit.enter:
+        elif limit.passed(metric.min, metric.max):
             if _from_before(measurement, state.recovered.get(measurement.box_id, {}).get(position)):
                 continue
             if passed is None:
@@ -195,29 +218,25 @@ def _decide(
     return whole
 
 
-def _enters(
-    columns: MeasurementColumns, config: Config, state: ThresholdState
-) -> list[NDArray[np.float64] | float | None]:
-    """Returns the six limits: of each row (n,), NaN where it is off, or one of all; None where it is off."""
-    if config.boxes:
-        limits = [
-            _limits_of(box_id, columns.nominal(at), config, state) for at, box_id in enumerate(columns.ids)
-        ]
-        return [
-            np.array([limit.enter if (limit := each.get(at)) else np.nan for each in limits])
-            for at in range(len(LIMITS))
-        ]
-    volts = nominals_of(columns)[0]
-    dip, swell = config.dip_percent, config.swell_percent
-    return [
-        None if dip is None else volts * dip / 100, None if swell is None else volts * swell / 100,
-        config.low_hz, config.high_hz, config.thd_ratio, config.trans_v,
-    ]  # fmt: skip
+def _limits_of_rows(
+    batch: MeasurementColumns, config: Config, state: ThresholdState
+) -> Iterable[ThresholdLimit[NDArray[np.float64]] | None]:
+    """Returns the six limits, each of all rows; NaN where it is off for one."""
+    if not config.boxes:
+        return _limits(nominals_of(batch)[0], config)
+    limits = [_limits_of(box_id, batch.nominal(at), config, state) for at, box_id in enumerate(batch.ids)]
+    return (_of_rows(at, limits) for at in range(len(LIMITS)))
+
+
+def _of_rows(at: int, limits: list[dict[int, ThresholdLimit[float]]]) -> ThresholdLimit[NDArray[np.float64]]:
+    metric, above = LIMITS[at]
+    enter = np.array([limit.enter if (limit := each.get(at)) else np.nan for each in limits])
+    return ThresholdLimit(metric, "", above, enter, enter)
 
 
 def _limits_of(
     box_id: str, nominal: Nominal, config: Config, state: ThresholdState
-) -> dict[int, ThresholdLimit]:
+) -> dict[int, ThresholdLimit[float]]:
     """The limits, each at its own position whatever the Config, so that passed ones survive its exchange."""
     if config is not state.config:
         state.limits.clear()
@@ -228,7 +247,7 @@ def _limits_of(
         if len(state.limits) >= NOMINALS_KEPT:  # a Box may state other values each time
             state.limits.clear()
         found = config.boxes.get(own)
-        made = _limits(nominal, config) if found is None else _box_limits(found, nominal, config)
+        made = _limits(nominal.volts, config) if found is None else _box_limits(found, nominal, config)
         limits = state.limits[nominal, own] = {
             position: limit for position, limit in enumerate(made) if limit is not None
         }
@@ -245,7 +264,7 @@ def _from_before(measurement: Measurement, known_ns: int | None) -> bool:
 
 def _whole(
     measurement: Measurement,
-    limits: dict[int, ThresholdLimit],
+    limits: dict[int, ThresholdLimit[float]],
     passed: dict[int, LimitExcursion],
     left: list[int],
     longest_ns: int,
@@ -275,18 +294,23 @@ def _whole(
     return replace(decision, span_ns=(begin_ns, end_ns), since_ns=since_ns if since_ns < begin_ns else None)
 
 
-def _limits(nominal: Nominal, config: Config) -> Iterator[ThresholdLimit | None]:
+def _limits(volts: Level, config: Config) -> Iterator[ThresholdLimit[Level] | None]:
     """Yields dip, swell, frequency low and high, THD, transient; None: off."""
-    step_v = nominal.volts * config.hysteresis_percent / 100
-    yield _limit("rms", "V", False, _share(nominal.volts, config.dip_percent), step_v)
-    yield _limit("rms", "V", True, _share(nominal.volts, config.swell_percent), step_v)
-    yield _limit("f", "Hz", False, config.low_hz, config.hysteresis_hz)
-    yield _limit("f", "Hz", True, config.high_hz, config.hysteresis_hz)
-    yield _limit("thd", "", True, config.thd_ratio, config.hysteresis_ratio)
-    yield _limit("trans", "V", True, config.trans_v, 0.0)
+    step_v, same = volts * config.hysteresis_percent / 100, volts * 0
+    yield _limit("rms", "V", False, _share(volts, config.dip_percent), step_v)
+    yield _limit("rms", "V", True, _share(volts, config.swell_percent), step_v)
+    for metric, unit, above, enter, step in (
+        ("f", "Hz", False, config.low_hz, config.hysteresis_hz),
+        ("f", "Hz", True, config.high_hz, config.hysteresis_hz),
+        ("thd", "", True, config.thd_ratio, config.hysteresis_ratio),
+        ("trans", "V", True, config.trans_v, 0.0),
+    ):
+        yield _limit(metric, unit, above, None if enter is None else same + enter, step)
 
 
-def _box_limits(found: dict[str, float], nominal: Nominal, config: Config) -> Iterator[ThresholdLimit | None]:
+def _box_limits(
+    found: dict[str, float], nominal: Nominal, config: Config
+) -> Iterator[ThresholdLimit[float] | None]:
     """Yields the same for one Box: narrow limits keep half of the way back to nominal."""
     volts, hz = found.get("nominal_v", nominal.volts), found.get("nominal_hz", nominal.hz)
     step_v = volts * config.hysteresis_percent / 100
@@ -302,23 +326,25 @@ def _box_limits(found: dict[str, float], nominal: Nominal, config: Config) -> It
     yield _limit("trans", "V", True, config.trans_v, 0.0)
 
 
-def _share(volts: float, percent: float | None) -> float | None:
+def _share(volts: Level, percent: float | None) -> Level | None:
     return None if percent is None else volts * percent / 100
 
 
-def _limit(metric: str, unit: str, above: bool, enter: float | None, step: float) -> ThresholdLimit | None:
+def _limit(
+    metric: str, unit: str, above: bool, enter: Level | None, step: Level | float
+) -> ThresholdLimit[Level] | None:
     if enter is None:
         return None
     return ThresholdLimit(metric, unit, above, enter, enter - step if above else enter + step)
 
 
-def _decision(limit: ThresholdLimit, value: float) -> Decision:
+def _decision(limit: ThresholdLimit[float], value: float) -> Decision:
     side = "above" if limit.above else "below"
     because = f"{name}: {limit.metric} {value:.4g} {limit.unit}".rstrip() + f" {side} {limit.enter:.4g}"
     return Decision(limit.metric, value, limit.enter, because)
 
 
-def _over(limit: ThresholdLimit, excursion: LimitExcursion, end_ns: int, long: bool) -> Decision:
+def _over(limit: ThresholdLimit[float], excursion: LimitExcursion, end_ns: int, long: bool) -> Decision:
     side = "above" if limit.above else "below"
     seconds = (end_ns - excursion.since_ns) / 1e9
     because = f"lasted at most {seconds:.1f} s{', this is its end' if long else ''}"

@@ -10,30 +10,32 @@ crossing (trigger `edge_rule`). Source: the metric is the original's; 5 % of nom
 import math
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import (
-    Found,
     in_any,
-    look_closely,
     may_show_dip,
     nominals_of,
     streams_of,
     values_of,
     windows_with,
 )
-from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, WatchedLimit, stream_of
+from opq_cloud.makai.judging.excursions import (
+    Excursions,
+    FlaggedWindows,
+    Level,
+    WatchedLimit,
+    stream_of,
+    window_metric,
+)
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "transient"
 kind = "trigger"
-
-Volts = TypeVar("Volts", float, NDArray[np.float64])
 
 FOLLOWS = 1 / 32
 """Share of the difference by which the usual value follows each Measurement: a minute at one a second."""
@@ -63,36 +65,42 @@ def begin(config: Config) -> TransientState:
     return TransientState()
 
 
-def judge(columns: MeasurementColumns, config: Config, state: TransientState) -> Found:
-    """Decides on a window with a transient, when the one before had none."""
-    least_v, most_v, mean_v = values_of(columns, "trans")
-    streams, known = streams_of(columns), state.usual_v
+def enters(batch: MeasurementColumns, config: Config, state: TransientState) -> NDArray[np.bool_]:
+    """Returns (n,) the windows with a transient, or after one; the usual values follow the others."""
+    least_v, most_v, mean_v = values_of(batch, "trans")
+    streams, known = streams_of(batch), state.usual_v
     usual_v = np.array([known.get(key, low) for key, low in zip(streams, least_v.tolist(), strict=True)])
-    there = windows_with(columns, "trans")
-    follows = zip(streams, (usual_v + FOLLOWS * (mean_v - usual_v)).tolist(), strict=True)
-    known.update(follows if there.all() else compress(follows, there.tolist()))
-    above_v = most_v - usual_v
-    close = ~(above_v <= _rises_v(nominals_of(columns)[0], config)) | in_any(columns, state.excursions.active)
-    close |= may_show_dip(columns, state.flagged.ends_ns)
-    above = dict(zip(streams, above_v.tolist(), strict=True))
-    return look_closely(
-        columns,
-        close & there,
-        lambda row, nominal: _decide(row, nominal, config, state, above[stream_of(row)]),
-    )
+    there = windows_with(batch, "trans")
+    close = _limit(nominals_of(batch)[0], config).passed(most_v - usual_v)
+    close |= in_any(batch, state.excursions.active) | may_show_dip(batch, state.flagged.ends_ns)
+    follows = zip(streams, _followed(usual_v, mean_v).tolist(), strict=True)
+    quiet = there & ~close
+    known.update(follows if quiet.all() else compress(follows, quiet.tolist()))
+    return there & close
 
 
-def _decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: TransientState, above_v: float
-) -> Decision | None:
-    key = stream_of(measurement)
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: TransientState
+) -> tuple[Decision | None, TransientState]:
+    """Decides on a window with a transient, when the one before had none."""
+    trans, key = window_metric(measurement, "trans"), stream_of(measurement)
+    if trans is None:
+        return None, state
+    usual_v = state.usual_v.get(key, trans.min)
+    state.usual_v[key] = _followed(usual_v, trans.average)
     if state.flagged.covers(key, measurement, nominal):
-        return None
-    rise_v = _rises_v(nominal.volts, config)
-    limit = WatchedLimit(name, "trans", "V", rise_v, 0.7 * rise_v, "above 400 Hz, more than usual by")
-    return state.excursions.follow(key, measurement, above_v, limit)
+        return None, state
+    limit = _limit(nominal.volts, config)
+    return state.excursions.follow(key, measurement, trans.max - usual_v, limit), state
 
 
-def _rises_v(volts: Volts, config: Config) -> Volts | float:
-    """Returns the rise that counts, for these nominal volts."""
-    return volts * math.sqrt(2) * config.rise_percent / 100 if config.trans_v is None else config.trans_v
+def _followed(usual_v: Level, mean_v: Level) -> Level:
+    return usual_v + FOLLOWS * (mean_v - usual_v)
+
+
+def _limit(volts: Level, config: Config) -> WatchedLimit[Level]:
+    """Returns the limit of the rise, for these nominal volts."""
+    rise_v = volts * math.sqrt(2) * config.rise_percent / 100
+    if config.trans_v is not None:
+        rise_v = volts * 0 + config.trans_v
+    return WatchedLimit(name, "trans", "V", rise_v, 0.7 * rise_v, "above 400 Hz, more than usual by")

@@ -1,23 +1,21 @@
-"""Each trigger's batch half leaves out only rows on which its scalar rule would decide nothing.
+"""Each trigger's mask leaves out only rows on which its rule decides nothing.
 
-A trigger computes from the arrays of a batch which rows its rule has to see. Here a second instance sees all
-rows: its masks are made true, and both have to decide the same, on any sequence of Measurements.
+A trigger computes from the arrays of a batch which rows its rule has to see (`enters`), and notes the others
+as the rule does. Here a second rule sees every row: both have to decide the same on any sequence of
+Measurements, and know the same after it.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 import opq_cloud.makai as makai_room
-from opq_cloud.makai.judging import batch_rows
 from opq_plugins.package.built_in import available, load
-from opq_plugins.sdk.modules import TriggerModule
-from opq_proto.decision import Nominal
+from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement.fields import USUAL
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.continuity import GapReason, single
@@ -28,13 +26,12 @@ TRIGGERS = Path(makai_room.__file__).parent / "triggers"
 S = 10**9
 START_NS = 1_765_792_486_000_000_000
 NOMINALS = {"1": Nominal(120.0, 60.0), "2": Nominal(230.0, 50.0)}
-BY_STATE = ("flicker", "frequency", "statistical", "steady_state", "threshold", "transient")
-"""Their masks have rows of what is under way by `in_any`; with it true, they see every row."""
-BY_MASK = ("edge_rule", "silence")
-"""Their masks are handed to `look_closely`."""
-WITHOUT_HALVES = {"baseline", "coincidence", "lua", "napali", "rapid_change", "sql"}
-"""They see every row, decide by the mask alone (`coincidence`: which rows swing), or keep their state in the
-batch half, so that the rule knows only rows that left it (`rapid_change`: the steady level)."""
+WITH_MASK = (
+    "baseline", "coincidence", "edge_rule", "flicker", "frequency", "napali", "rapid_change", "silence",
+    "statistical", "steady_state", "threshold", "transient",
+)  # fmt: skip
+WITHOUT_MASK = ("lua", "sql")
+"""They see every row."""
 SETTINGS = {
     "statistical": {"warm_up_windows": 20},
     "threshold": {"low_hz": 59.9, "high_hz": 60.1, "thd_ratio": 0.08, "trans_v": 4.0},
@@ -94,27 +91,39 @@ def steady(number: int) -> list[Measurement]:
     return found
 
 
-def every_row(columns: MeasurementColumns, *_: object) -> NDArray[np.bool_]:
-    return np.ones(len(columns), np.bool_)
-
-
 def test_each_trigger_is_compared_or_named() -> None:
-    assert available([TRIGGERS]).keys() == {*BY_STATE, *BY_MASK, *WITHOUT_HALVES}
+    assert available([TRIGGERS]).keys() == {*WITH_MASK, *WITHOUT_MASK}
+    for name in WITH_MASK:
+        assert hasattr(load("trigger", name, {}, [TRIGGERS]).module, "enters")
 
 
-@pytest.mark.parametrize("name", [*BY_STATE, *BY_MASK])
+@pytest.mark.parametrize("name", WITH_MASK)
 @settings(max_examples=20, deadline=None)
 @given(sequence=windows())
 def test_a_rule_that_sees_all_rows_decides_the_same(name: str, sequence: list[list[Measurement]]) -> None:
     plugin = load("trigger", name, SETTINGS.get(name, {}), [TRIGGERS])
-    quick, whole = (TriggerModule(plugin.module, plugin.config) for _ in range(2))
-
-    def closely(columns: MeasurementColumns, _: object, decide: object) -> object:
-        return batch_rows.look_closely(columns, every_row(columns), decide)  # type: ignore[arg-type]
-
-    seam = ("in_any", every_row) if name in BY_STATE else ("look_closely", closely)
+    module, config = plugin.module, plugin.config
+    masked, whole = module.begin(config), module.begin(config)
     for rows in [*map(steady, range(30)), *sequence]:
-        for columns in batches_of(rows, lambda box_id, *_: NOMINALS[box_id]):
-            decided = quick.judge(columns)
-            with patch.object(plugin.module, *seam):
-                assert whole.judge(columns) == decided
+        for batch in batches_of(rows, lambda box_id, *_: NOMINALS[box_id]):
+            seen = module.enters(batch, config, masked).nonzero()[0].tolist()
+            quick, masked = decisions(module, batch, seen, config, masked)
+            slow, whole = decisions(module, batch, range(len(batch)), config, whole)
+            assert quick == slow
+            assert known(masked) == known(whole), "what it knows of the rows that it does not see"
+
+
+def decisions(
+    module: Any, batch: MeasurementColumns, rows: Iterable[int], config: object, state: object
+) -> tuple[dict[int, Decision], object]:
+    found = {}
+    for at in rows:
+        decision, state = module.decide(batch.measurement(at), batch.nominal(at), config, state)
+        if decision is not None:
+            found[at] = decision
+    return found, state
+
+
+def known(state: Any) -> object:
+    """What must be equal: not the limits that `threshold` keeps by nominal values as it needs them."""
+    return (state.passed, state.recovered) if hasattr(state, "recovered") else state

@@ -25,6 +25,7 @@ from opq_cloud.view.service import View
 from opq_measure.events.disturbances import find_disturbances
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
+from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import (
     Finding,
     Incident,
@@ -251,7 +252,7 @@ class Scene:
     def publish(self, *measurements: Measurement) -> None:
         """Sends Measurements like the triggering broker on 9881."""
         for item in measurements:
-            self._measurements.send_multipart([wire.topic(item.box_id), wire.measurement_to_wire(item)])
+            self._measurements.send_multipart([wire.topic(item.box_id), measurement_to_wire(item)])
 
     def publish_frames(self, frames: list[bytes]) -> None:
         """Sends any frames on the measurements' socket."""

@@ -17,9 +17,9 @@ from opq_plugins.package.built_in import Plugin
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.kit import log
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
-from opq_proto.wire.measurement_rows import batches_of
 
 PRIMED_WINDOWS = 200
 """Windows before a trial, so that triggers know the usual values (statistical: 120 windows)."""
@@ -41,7 +41,7 @@ def default_triggers() -> TriggersInUse:
 AT_120 = Nominal(120.0, 60.0)
 
 
-def batch(row: Measurement, nominal: Nominal = AT_120) -> NumberedColumns:
+def batch(row: Measurement, nominal: Nominal = AT_120) -> Measurements:
     """One Measurement as a batch."""
     return batches_of([row], lambda *_: nominal)[0]
 
@@ -131,10 +131,10 @@ class CountedJudge:
         self._openings.begin(self._store, lambda command: True, lambda measurement: None)
         self._judge = MeasurementJudge(boxes, triggers, self._openings, lambda: self._now_s)
 
-    def judge(self, columns: MeasurementColumns | None, rows: Sequence[Measurement], now_s: float) -> None:
+    def judge(self, columns: Measurements | None, rows: Sequence[Measurement], now_s: float) -> None:
         """Judges the Measurements of one moment, as a history does; `now_s`: seconds of the run."""
         self._now_s = now_s
-        batches: list[MeasurementColumns] = [] if columns is None else [columns]
+        batches: list[Measurements] = [] if columns is None else [columns]
         for each in [*batches, *batches_of(rows, self._boxes.nominal)]:
             self._judge.judge(each)
         self.advance(now_s)

@@ -16,9 +16,9 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.makai.judging.window_order import WindowOrder
 from opq_cloud.store import CloudStore, open_store
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, Waveform
-from opq_proto.wire.frames import measurement_from_wire
-from opq_proto.wire.measurement_columns import NumberedColumns
 from opq_proto.wire.opqbox3_pb2 import Command
 from opq_proto.wire.waveforms import waveform_from_frames
 from opq_sim.foreign.cur_box import CurBox
@@ -87,12 +87,12 @@ def in_order(arrivals: Iterable[tuple[float, Measurement]]) -> Iterable[tuple[fl
     now_s, at = 0.0, 0
     while now_s < SECONDS + 20:
         now_s = round(now_s + STEP_S, 3)
-        ready: list[NumberedColumns] = []
+        ready: list[Measurements] = []
         while at < len(waiting) and waiting[at][0] <= now_s:
             ready += order.accept(batch(waiting[at][1]), now_s)
             at += 1
         ready += order.due(now_s)
-        yield now_s, [row for columns in ready for row in columns.measurements()]
+        yield now_s, [row for columns in ready for row in columns.rows()]
 
 
 def played(scene: Scene, arrivals: Sequence[tuple[float, Measurement]], folder: Path) -> CloudStore:

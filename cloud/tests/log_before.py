@@ -1,7 +1,8 @@
 """Logs of Measurements that older versions wrote: the rows of their tables, as JSON.
 
 `store/data/log_before.json` has one of each of the commits 34c8c576, dc1b2a16 and 6c3805e0. Each was made in
-a checkout of that commit, by a copy of this file: `python log_before.py FOLDER`.
+a checkout of that commit, by a copy of this file with that commit's class for `minute`:
+`python log_before.py FOLDER`.
 """
 
 import json
@@ -17,12 +18,8 @@ import numpy as np
 
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement, Metric, TimeSource
-
-try:
-    from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns
-except ImportError:  # 34c8c576
-    from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns  # type: ignore
 
 DATA = Path(__file__).parent / "store" / "data" / "log_before.json"
 MS = 1_790_000_000_000
@@ -55,13 +52,15 @@ def odd(box_id: str, first: int) -> list[Measurement]:
     return [numbered(box_id, first + at, **each) for at, each in enumerate(changes)]
 
 
-def minute(first: int) -> MeasurementColumns:
+def minute(first: int) -> Measurements:
     """Columns without numbers, of Boxes 1 and 2, which are blocks at once."""
     which = np.tile(np.arange(2), 40)
     end_ns = (MS + 1000 * (first + np.arange(80) // 2)) * 10**6 + 17
     metrics = (100 + np.arange(80 * 12).reshape(80, 4, 3) / 8).astype(np.float32)
-    boxes = MeasuredBoxes(("1", "2"), (Nominal(120.0, 60.0),) * 2)
-    return MeasurementColumns(boxes, which, end_ns - S, end_ns, metrics, 100, TimeSource.GPS)
+    nominals = (Nominal(120.0, 60.0),) * 2
+    return Measurements.of_windows(
+        ("1", "2"), nominals, which, end_ns - S, end_ns, metrics, 100, TimeSource.GPS
+    )
 
 
 PARCEL = [numbered(box_id, number) for number in range(200, 215) for box_id in ("3", "300")]
@@ -71,7 +70,7 @@ LATER = [numbered(box_id, number) for number in range(215, 230) for box_id in ("
 
 def held() -> dict[str, list[Measurement]]:
     """Returns what each Box has in the store, in time order."""
-    plain = [replace(row, nominal_v=None, nominal_hz=None) for row in minute(0).measurements()]
+    plain = [replace(row, nominal_v=None, nominal_hz=None) for row in minute(0).rows()]
     found: dict[str, list[Measurement]] = {}
     for row in [*plain, *PARCEL, *ALONE, *odd("5", 100), *LATER, *odd("5", 300)]:
         found.setdefault(row.box_id, []).append(row)

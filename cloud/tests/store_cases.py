@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
-from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
 
 NOW_MS = 1_765_792_486_013
 NOW_NS = NOW_MS * 1_000_000
@@ -36,7 +36,7 @@ def wave(box_id: str = "1", samples: int = 2400, **changes: object) -> Waveform:
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
-def numbered(first: int, count: int, boxes: int = 3) -> NumberedColumns:
+def numbered(first: int, count: int, boxes: int = 3) -> Measurements:
     """Numbers from `first` on, `count` of each Box, turn by turn."""
     ids = tuple(str(1 + number) for number in range(boxes))
     which = np.tile(np.arange(boxes), count)
@@ -46,14 +46,21 @@ def numbered(first: int, count: int, boxes: int = 3) -> NumberedColumns:
         100 + np.arange(12).reshape(4, 3) + which[:, None, None] + sequence[:, None, None] / 64
     ).astype("f4")
     end_ns = told_ms * 1_000_000 - 123_456 + which
-    return NumberedColumns(
-        MeasuredBoxes(ids, (Nominal(120.0, 60.0),) * boxes), which, end_ns - SECOND_NS, end_ns, metrics, 0,
-        TimeSource.FREE, told_ms, sequence, np.where(which > 0, sequence // 2, -1), 1000 + which, which % 4,
-        np.where(which > 1, 77_000_000_000, 0), np.full((len(which), 2), -1),
-        np.tile(np.array([120.0, 60.0], "f4"), (len(which), 1)), np.zeros(len(which), np.int64),
-    )  # fmt: skip
+    nominals = (Nominal(120.0, 60.0),) * boxes
+    plain = Measurements.of_windows(
+        ids, nominals, which, end_ns - SECOND_NS, end_ns, metrics, 0, TimeSource.FREE
+    )
+    return replace(
+        plain,
+        timestamp_ms=told_ms,
+        sequence=sequence,
+        oldest_sequence=np.where(which > 0, sequence // 2, -1),
+        uncertainty_ns=1000 + which,
+        source=which % 4,
+        clock_id=np.where(which > 1, 77_000_000_000, 0),
+    )
 
 
-def stored_rows(columns: NumberedColumns) -> list[Measurement]:
+def stored_rows(columns: Measurements) -> list[Measurement]:
     """A store keeps no nominal values: they are the Box's."""
-    return [replace(row, nominal_v=None, nominal_hz=None) for row in columns.measurements()]
+    return [replace(row, nominal_v=None, nominal_hz=None) for row in columns.rows()]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.shown import charts
 from opq_cloud.view.pages.shown.charts import BucketCache
+from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.messages import Measurement, Metric, TimeSource, Waveform
-from opq_proto.wire.continuity import FLAGGED
 
 START_NS = 1_795_164_307_000_000_000
 

@@ -10,8 +10,9 @@ from opq_cloud.view.live.recent import (
     RecentMeasurements,
     kept_of_each,
 )
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire, topic
+from opq_proto.wire.frames import topic
 
 
 def measured(box: int, second: int) -> Measurement:

@@ -20,8 +20,8 @@ from opq_cloud.view.pages.shown.seen import SeenStore
 from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_cloud.view.web.time_span import PRESETS, TimeSpan, read_span, read_time_ms
 from opq_cloud.view.web.visitors import Visitor
+from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
-from opq_proto.wire.continuity import FLAGGED
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 NOW = 1_767_225_600_000 + 5 * HOUR

@@ -12,8 +12,8 @@ from free_ports import free_port
 from patient_ends import end_patiently
 
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
+from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement
-from opq_proto.wire.frames import measurement_from_wire
 
 UNHEARD_S = 0.5
 """A command without a subscriber for so long goes out all the same."""

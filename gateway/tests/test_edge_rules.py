@@ -17,8 +17,8 @@ from opq_gateway.config import load
 from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.rules.streams import rows_of
 from opq_proto.errors import ConfigError
+from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire.frames import measurement_from_wire
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 

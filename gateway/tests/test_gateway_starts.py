@@ -26,14 +26,10 @@ from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.queue import Queue
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import FLAG_RESENT, Command, Log, Operation
+from opq_proto.measurement.continuity import GapReason, clock_set_s, missing_s
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource, Waveform
-from opq_proto.wire.continuity import GapReason, clock_set_s, missing_s
-from opq_proto.wire.frames import (
-    data_command,
-    measurement_from_wire,
-    measurement_to_wire,
-    waveform_from_frames,
-)
+from opq_proto.wire.frames import data_command, waveform_from_frames
 from opq_sim.mains import mains
 
 ALL = (0, 2**62)

@@ -16,8 +16,7 @@ from opq_gateway.ring.lost import ENDED, NOT_RESENT, NOT_RUNNING, OVERRUN, STOOD
 from opq_gateway.ring.segment import Segment, StatedFacts
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import BoxMeasurement, Health, Log
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource
-from opq_proto.wire.continuity import (
+from opq_proto.measurement.continuity import (
     DARK_AFTER,
     TOUCHES_EVENT,
     TOUCHES_GAP,
@@ -28,7 +27,8 @@ from opq_proto.wire.continuity import (
     is_flagged,
     missing_s,
 )
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource
 from opq_sim.mains import mains
 
 BLOCK_S = 200 / RATE_HZ

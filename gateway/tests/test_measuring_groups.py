@@ -16,11 +16,10 @@ from opq_gateway.status import BoxStatus
 from opq_proto.decision import Nominal
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import Health, Log
+from opq_proto.measurement.continuity import RESTART
+from opq_proto.measurement.supply_word import SupplyWord, supply_word
+from opq_proto.measurement.wire import batches_of, measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement
-from opq_proto.wire.continuity import RESTART
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
-from opq_proto.wire.measurement_rows import batches_of
-from opq_proto.wire.supply_word import SupplyWord, supply_word
 from opq_sim.mains import mains
 
 SEND = ("rms", "unbalance")

@@ -11,8 +11,9 @@ from typing import Any
 from waiting import wait_for
 
 from opq_gateway.measuring.ledger import Ledger
+from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement
-from opq_proto.wire.frames import ACK_PLUGIN, measurement_from_wire, plugin_command
+from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 

@@ -25,8 +25,9 @@ from opq_gateway.rules.streams import EDGE_COLUMNS
 from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
 from opq_proto.measurement.fields import SENDABLE
+from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.frames import measurement_to_wire, topic
+from opq_proto.wire.frames import topic
 from opq_rules.api import config as rules_config
 from opq_rules.api.service import RulesService
 from opq_rules.errors import RuleError

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.frames import measurement_to_wire
 from opq_proto.wire.opq_pb2 import TriggerMessage
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create

@@ -9,8 +9,8 @@ from uplink_bench import measurement
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.clock_ids import LARGEST, ClockIds
 from opq_proto.errors import FrameError
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from opq_gateway.config import IdleSection
 from opq_gateway.uplink.idle import DeadBands
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
 
 SECOND_NS = 10**9
 

@@ -17,8 +17,8 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.queue import Queue
 from opq_proto.errors import ConfigError
 from opq_proto.keys.key_files import KeyFolder
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
 
 T0_NS = 1_800_000_000 * SECOND_NS // (600 * SECOND_NS) * 600 * SECOND_NS
 KINDS = kinds_of(("10min", "2h", "disturbances"))

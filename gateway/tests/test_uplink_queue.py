@@ -18,8 +18,8 @@ from opq_gateway.uplink import queue_file
 from opq_gateway.uplink.configured_uplink import queue_of
 from opq_gateway.uplink.queue import HOLD_S, Queue
 from opq_gateway.uplink.sequence_numbers import CHUNK, STRETCH
+from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.frames import measurement_from_wire
 
 SECOND_NS = 10**9
 T0_NS = 1_800_000_000 * SECOND_NS

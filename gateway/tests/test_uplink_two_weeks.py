@@ -16,10 +16,9 @@ from opq_gateway.uplink import uplink as uplink_module
 from opq_gateway.uplink.connection import Endpoints, UplinkConnection, UplinkPlace, UplinkPlaces
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import INTERVALS_PER_S, Uplink
-from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyPair
-from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire.measurement_rows import batches_from_wire
+from opq_proto.measurement.wire import MeasurementReader
+from opq_proto.messages import TimeSource
 
 TEN_NS = 600 * 10**9
 T0_NS = 1_800_000_000 * 10**9 // (144 * TEN_NS) * 144 * TEN_NS
@@ -104,9 +103,10 @@ def test_two_weeks_arrive_in_order_at_the_stated_rate_and_are_stored_bit_for_bit
     most_in_a_record = 36 * 2
     assert max(rate) <= INTERVALS_PER_S + most_in_a_record
     assert len(connection.frames) == len(rows) and len(rate) > 40
-    intervals: list[Measurement] = []
-    batches, malformed = batches_from_wire(connection.frames, lambda *_: Nominal(120.0, 60.0), intervals)
-    assert batches == [] and malformed == []
+    reader = MeasurementReader()
+    reader.read(connection.frames)
+    intervals = reader.intervals
+    assert len(intervals) == len(connection.frames)
     numbers = [each.sequence or 0 for each in intervals]
     assert numbers == sorted(set(numbers))
     for kind, length_ms in LENGTHS_MS.items():

@@ -14,7 +14,7 @@ from opq_hil.world.world import EXTERNAL
 from opq_proto.link import frames as link
 from opq_proto.link import messages as link_messages
 from opq_proto.link import payloads as link_payloads
-from opq_proto.wire import supply_word
+from opq_proto.measurement import supply_word
 from opq_sim.box import box, commands, faults
 from opq_sim.faults.parts import mongo_server
 

@@ -15,13 +15,8 @@ from fleet_cloud import FleetCloud, wait_for
 from in_thread import in_thread
 from measured_by_gateway import by_gateway
 
-from opq_proto.wire.frames import (
-    data_command,
-    info_command,
-    measurement_from_wire,
-    measurement_to_wire,
-    rate_command,
-)
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.frames import data_command, info_command, rate_command
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.gateway_boxes import GatewayBoxes
 from opq_sim.fleet.network_outages import NetworkOutages

@@ -11,8 +11,8 @@ from measured_by_gateway import by_gateway
 
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.keys.key_files import generate
+from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire.frames import measurement_from_wire
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid, plain_grid
 from opq_sim.fleet.plan import FleetPlan

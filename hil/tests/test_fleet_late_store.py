@@ -13,8 +13,8 @@ from in_thread import in_thread
 
 from opq_cloud.core.service import CloudContext
 from opq_cloud.store import open_store
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import NumberedColumns
 from opq_sim.box.source import RunClock
 from opq_sim.fleet import delivery
 from opq_sim.fleet.outlets import plain_grid
@@ -37,9 +37,7 @@ class SlowStore:
         self._rows_per_s = rows_per_s
         self._store = open_store(None, folder)
 
-    def append_measurements(
-        self, rows: Sequence[Measurement], columns: Sequence[NumberedColumns] = ()
-    ) -> int:
+    def append_measurements(self, rows: Sequence[Measurement], columns: Sequence[Measurements] = ()) -> int:
         self.quick.wait((len(rows) + sum(map(len, columns))) / self._rows_per_s)
         return self._store.append_measurements(rows, columns)
 

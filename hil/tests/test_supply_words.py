@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from opq_proto.measurement.supply_word import SupplyWord, supply_word
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire.supply_word import SupplyWord, supply_word
 from opq_sim.box.box import Box
 from opq_sim.box.control import Control, truth_written
 from opq_sim.box.host import BoxHost
@@ -45,7 +45,7 @@ def test_a_fleets_box_says_at_both_depths_that_its_battery_carries_it(tmp_path: 
     boxes, rows = VirtualBoxes(grid, START_NS), list[Measurement]()
     for at_s in range(1, 15):
         columns, some = boxes.measured(float(at_s))
-        rows += [*some, *(columns.measurements() if columns is not None else ())]
+        rows += [*some, *(columns.rows() if columns is not None else ())]
     reported = {
         box_id: [
             (row.end_ns / S - START_NS / S, supply_word(row.metrics))
@@ -74,7 +74,7 @@ def test_what_was_measured_while_a_network_was_out_comes_afterwards() -> None:
         boxes, rows = VirtualBoxes(plain_grid(ids), START_NS, outages=outages), list[Measurement]()
         for at_s in range(1, 121):
             columns, some = boxes.measured(float(at_s))
-            came = [*some, *(columns.measurements() if columns is not None else ())]
+            came = [*some, *(columns.rows() if columns is not None else ())]
             late = [each for each in came if (each.end_ns or 0) < START_NS + (at_s - 2) * S]
             assert all(each.backfilled for each in late)
             if boxes.waveform("1", START_NS + (at_s - 1) * S, START_NS + at_s * S) is None:

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import pytest
 
+from opq_proto.measurement.continuity import FLAGGED
+from opq_proto.measurement.flagged import flags_of, flags_of_trend, widens_limits
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.continuity import FLAGGED
 from opq_proto.wire.counted_once import counted_once
-from opq_proto.wire.flagged import flags_of, flags_of_trend, widens_limits
 
 S = 10**9
 NOW_NS = 1_765_792_486 * S

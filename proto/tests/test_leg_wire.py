@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from opq_proto.errors import FrameError
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire import leg as leg_wire
-from opq_proto.wire.frames import data_command, measurement_from_wire, measurement_to_wire
+from opq_proto.wire.frames import data_command
 from opq_proto.wire.leg import (
     is_new_event,
     is_trigger_message,

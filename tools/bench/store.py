@@ -7,6 +7,7 @@ baseline is the longest span by reading one-minute trends, as every chart would 
 import random
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.trends.pyramid import DAY_MS
 from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
-from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
-from opq_proto.wire.measurement_rows import batches_of
 
 BOXES = 300
 MANY, COMMITS_PER_S = 1000, 5
@@ -94,7 +95,7 @@ def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
     Each Box has a clock of its own, as if on a gateway of its own: the most expensive case.
     """
     draw = np.random.default_rng(1)
-    boxes = MeasuredBoxes(tuple(map(str, range(MANY))), (Nominal(120.0, 60.0),) * MANY)
+    boxes, nominals = tuple(map(str, range(MANY))), (Nominal(120.0, 60.0),) * MANY
     clocks, phase_ns = draw.integers(1, 1 << 62, MANY), draw.integers(0, 10**9, MANY)
     at_once = [np.sort(each) for each in np.array_split(np.argsort(phase_ns), COMMITS_PER_S)]
     store, making_s = EmbeddedStore(path), 0.0
@@ -105,14 +106,17 @@ def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
             end_ns = (NOW_MS + second * 1000) * 10**6 + phase_ns[which]
             mean = MIDDLE + SPREAD * draw.normal(size=(len(which), 4))
             swing = np.abs(SPREAD * draw.normal(size=(len(which), 4)))
-            columns = NumberedColumns(
-                boxes, which, end_ns - 10**9, end_ns,
-                np.stack((mean - swing, mean + swing, mean), axis=2).astype(np.float32), 0, TimeSource.FREE,
-                (end_ns + 500_000) // 10**6, np.full(len(which), second + 1), np.ones(len(which), np.int64),
-                np.full(len(which), 1000), np.full(len(which), int(TimeSource.NTP)), clocks[which],
-                np.full((len(which), 2), -1),
-                np.full((len(which), 2), (120.0, 60.0), np.float32), np.full(len(which), 77),
-            )  # fmt: skip
+            values = np.stack((mean - swing, mean + swing, mean), axis=2).astype(np.float32)
+            plain = Measurements.of_windows(
+                boxes, nominals, which, end_ns - 10**9, end_ns, values, 1000, TimeSource.NTP
+            )
+            columns = replace(
+                plain,
+                sequence=np.full(len(which), second + 1),
+                oldest_sequence=np.ones(len(which), np.int64),
+                clock_id=clocks[which],
+                start_id=np.full(len(which), 77),
+            )
             making_s += time.process_time() - making
             store.append_measurements((), (columns,))
     count = minutes * 60 * MANY

@@ -11,24 +11,22 @@ import pytest
 from judged_triggers import batch, judge_without_store
 
 from bench.makai import figures
-from bench.makai.box_load import STEADY
+from bench.makai.box_load import STEADY, steady
 from bench.makai.makai_processes import BENCH_FOLDER, ProcessFigures, stage_quantile_s
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.stage_times import BOUNDS_S
-from opq_proto.messages import TimeSource
-from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.measurement.wire import bodies_of, measurement_from_wire
 from opq_sim.faults.parts.free_ports import free_offset
-from opq_sim.fleet.measurement_rows import MeasurementRows
 
 END_NS = 1_735_689_600 * 10**9
 
 
 def test_the_load_is_steady_mains_of_which_no_trigger_asks() -> None:
-    rows = MeasurementRows(["1000"], np.full(1, 120.0), np.full(1, 60.0), 1000, TimeSource.GPS)
     judge = judge_without_store(CloudConfig())
     for second in range(200):
         end_ns = np.array([END_NS + second * 10**9])
-        (body,) = rows.bodies(np.array([0]), end_ns - 10**9, end_ns, STEADY[np.newaxis])
+        values = STEADY[np.newaxis].astype(np.float32)
+        (body,) = bodies_of(steady(("1000",), np.array([0]), end_ns - 10**9, end_ns, values))
         measurement = measurement_from_wire(body)
         assert measurement.metrics["rms"].average == 120.0 and measurement.metrics["f"].average == 60.0
         assert not judge.judge(batch(measurement)).any(), "an onset would fail: there is no store"

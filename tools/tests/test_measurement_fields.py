@@ -9,6 +9,7 @@ from opq_cloud.store.mongo import store as mongo_store
 from opq_cloud.view.api import shapes
 from opq_cloud.view.live.messages import newest_json
 from opq_measure.harmonics.spectrum import ORDERS
+from opq_proto.measurement import continuity, supply_word
 from opq_proto.measurement.fields import (
     BY_KEY,
     DRAWN,
@@ -26,7 +27,6 @@ from opq_proto.measurement.fields import (
 from opq_proto.measurement.text import EXPORTED, FIGURES_TEXT, figures_json, figures_values, measurement_json
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.trend_histogram import HISTOGRAM_METRICS
-from opq_proto.wire import continuity, supply_word
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_rules.streams.measurement_row import row_of
 from opq_tools.client.remote_records import RemoteMeasurement, RemoteTrendRow

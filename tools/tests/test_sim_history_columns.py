@@ -9,8 +9,8 @@ from test_sim_history import STREET
 
 from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 from opq_sim.fleet.outlets import network_grid
 from opq_sim.fleet.virtual_boxes import VirtualBoxes
 from opq_sim.power_system.power_scenario import load_power_scenario
@@ -37,9 +37,9 @@ values = { steps = 2 }
 class JudgedOneByOne(VirtualBoxes):
     """The same Boxes, without arrays."""
 
-    def measured(self, until_s: float) -> tuple[MeasurementColumns | None, list[Measurement]]:
+    def measured(self, until_s: float) -> tuple[Measurements | None, list[Measurement]]:
         columns, rows = super().measured(until_s)
-        return None, [*columns.measurements(), *rows] if columns is not None else rows
+        return None, [*columns.rows(), *rows] if columns is not None else rows
 
 
 def street(folder: Path) -> Path:

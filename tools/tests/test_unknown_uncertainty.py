@@ -20,6 +20,7 @@ from opq_gateway.mqtt.board import MqttTopics
 from opq_gateway.rules.streams import rows_of
 from opq_gateway.status import BoxStatus
 from opq_proto.measurement.text import measurement_json
+from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Finding,
@@ -30,7 +31,6 @@ from opq_proto.messages import (
     Waveform,
     known_uncertainty_ns,
 )
-from opq_proto.wire.frames import measurement_to_wire
 from opq_proto.wire.half_cycles import HalfCycleRms
 from opq_proto.wire.opqbox3_pb2 import Response
 from opq_rules.streams.measurement_row import row_of

@@ -17,7 +17,7 @@ from house_under_test import House, get_json, house, until
 from opq_cloud.store import open_store
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.ports import COMMAND_BOX, RESPONSE_BOX, TRIGGERING_BOX
-from opq_proto.wire.supply_word import SupplyWord, supply_word
+from opq_proto.measurement.supply_word import SupplyWord, supply_word
 from opq_sim.faults.parts.wire import FaultyRelay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

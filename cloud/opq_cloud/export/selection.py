@@ -15,10 +15,10 @@ from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.judged_nominal import judged_in_event
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import ShownStore
+from opq_proto.measurement.continuity import CONTINUITY_METRICS
 from opq_proto.measurement.fields import Kind
 from opq_proto.measurement.text import EXPORTED, measurement_json
 from opq_proto.messages import Incident, Measurement, StoredFinding, known_uncertainty_ns
-from opq_proto.wire.continuity import CONTINUITY_METRICS
 
 PAGE_ROWS = 5000
 """Measurements held in memory at once."""

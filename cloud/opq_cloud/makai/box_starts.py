@@ -9,7 +9,7 @@ arrival names what comes from then on. A file of its own: arrivals (`boxes`) and
 import time
 from collections.abc import Callable, Iterable
 
-from opq_proto.wire.measurement_columns import NumberedColumns
+from opq_proto.measurement.batch import Measurements
 
 FALLS_BY = 60_000
 """Samples, 5 s at 12 kS/s. A crossing overtakes the windows before it, and a gateway that was started again
@@ -46,10 +46,15 @@ class BoxStarts:
         known = self._present
         return tuple((box_id, known[box_id]) for box_id in box_ids if box_id in known)
 
-    def note_columns(self, columns: NumberedColumns) -> None:
+    def note_columns(self, columns: Measurements) -> None:
         """Notes live Measurements, at most one of each Box."""
-        firsts = columns.samples[:, 0].tolist()
-        rows = zip(columns.ids, firsts, columns.sequence.tolist(), columns.start_ids.tolist(), strict=True)
+        rows = zip(
+            columns.ids,
+            columns.first_sample.tolist(),
+            columns.sequence.tolist(),
+            columns.start_id.tolist(),
+            strict=True,
+        )
         newest, present = self._newest, self._present
         for at, (box_id, first, number, start_id) in enumerate(rows):
             if first < 0:

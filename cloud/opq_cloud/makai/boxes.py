@@ -12,7 +12,7 @@ from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal
-from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
+from opq_proto.measurement.batch import Measurements
 
 RHYTHM_HALVES_S = 300.0
 """The remembered longest window halves in this time: a change in idle mode is a second at a time, for
@@ -59,13 +59,12 @@ class BoxRegister:
         """Returns the time of the monotonic clock that was passed in."""
         return self._now()
 
-    def note_columns(self, columns: MeasurementColumns) -> None:
+    def note_columns(self, columns: Measurements) -> None:
         """Notes that each of these arrived now, at most one of each Box, with its window.
 
         The span of a crossing is not noted: it is not the usual length.
         """
-        if isinstance(columns, NumberedColumns):
-            self.starts.note_columns(columns)
+        self.starts.note_columns(columns)
         ids, timestamps_ms = columns.ids, columns.timestamp_ms.tolist()
         if not self._alive.keys() >= set(ids):
             self._alive_found = (0.0, -math.inf)

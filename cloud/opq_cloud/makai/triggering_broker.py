@@ -25,7 +25,8 @@ from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
-from opq_proto.wire.frames import TOPIC_BYTES, measurement_from_wire, topic
+from opq_proto.measurement.wire import measurement_from_wire
+from opq_proto.wire.frames import TOPIC_BYTES, topic
 from opq_proto.wire.leg import LARGEST_TRIGGER_BYTES, is_trigger_message, measurement_from_trigger
 
 GATHER_S = 0.01

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,19 +34,17 @@ from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.judging.window_order import WindowOrder
 from opq_cloud.makai.measurements.last_minutes import SEE_AGAIN_S, LastMinutes
-from opq_cloud.makai.measurements.measurement_gatherer import Frames, MeasurementGatherer
+from opq_cloud.makai.measurements.measurement_gatherer import MeasurementGatherer
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.store.documents.makai import MakaiConfig
 from opq_proto.decision import Nominal
-from opq_proto.errors import ForeignError, StoreError
+from opq_proto.errors import ForeignError, FrameError, StoreError
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import try_send
-from opq_proto.messages import Measurement
+from opq_proto.measurement.batch import Measurements
 from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
-from opq_proto.wire.measurement_columns import NumberedColumns
-from opq_proto.wire.measurement_rows import batches_from_wire, batches_of
 from opq_proto.wire.measurement_turns import request_turns
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ class TriggeringService:
             self._openings.begin(
                 store,
                 lambda command: try_send(requests, [command]),
-                lambda row: writer.accept(*batches_of([row], self._boxes.nominal)),
+                partial(writer.accept_row, nominal_of=self._boxes.nominal),
             )
             self._follower.start(store)
             opened.callback(self._follower.close)
@@ -184,23 +183,26 @@ class TriggeringService:
         while not stop.is_set():
             began_s = time.monotonic()
             there = measurements.poll(pace.wait_ms(there))
-            received, woken_s = 0, time.monotonic()
+            woken_s = time.monotonic()
             self._triggers.note_idle(woken_s - began_s)
-            parts: list[list[Frames]] = [[]]
+            read = None
             if there:
                 self._watch.note_turn()
-                parts, woken_s = measurements.gather(turn_s + GATHER_S, woken_s)
+                read, woken_s = measurements.gather(turn_s + GATHER_S, woken_s)
             turn_s = time.monotonic()
             self._connections.check()
-            for messages in filter(None, parts):
-                received += len(messages)
-                self._read_measurements(messages, writer, woken_s)
+            if read is not None:
+                self._note_malformed(read.malformed)
+                for columns in self._order.accept_read(read, woken_s, writer.without_stored):
+                    self._judge_columns(columns, writer, woken_s)
+                if read.intervals:
+                    writer.accept_intervals(read.intervals)
             self._use_limits()
             now_s = time.monotonic()
             for columns in self._order.due(now_s):
                 self._judge_columns(columns, writer, now_s)
-            if received:
-                self.counters.add("received", received)
+            if read is not None:
+                self.counters.add("received", read.count)
             if self._rules is not None:
                 for seen, decision in self._rules.decisions():  # handled as a plug-in's decision
                     self._openings.open_at_onset(seen, decision, stored=False)
@@ -235,28 +237,15 @@ class TriggeringService:
             self.counters.add("store_errors")
             self._limited.warning("nominals.not_read", error=str(error))
 
-    def _read_measurements(
-        self, messages: list[list[bytes]], writer: MeasurementWriter, woken_s: float
-    ) -> None:
-        """Reads and judges Measurements. `woken_s`: when those that came together were there, monotonic."""
-        intervals: list[Measurement] = []
-        batches, malformed = batches_from_wire(messages, self._boxes.nominal, intervals)
-        for error in malformed:
+    def _note_malformed(self, errors: Iterable[FrameError]) -> None:
+        for error in errors:
             what = "foreign" if isinstance(error, ForeignError) else "malformed"
             self.counters.add(what)
             self._limited.warning(f"measurement.{what}", key=what, error=str(error))
-        for columns in batches:
-            if columns.backfilled:
-                self.counters.add("backfilled", len(columns))
-                columns = writer.without_stored(columns)
-            for each in self._order.accept(columns, woken_s) if len(columns) else ():
-                self._judge_columns(each, writer, woken_s)
-        if intervals:
-            writer.accept_intervals(intervals)
 
-    def _judge_columns(self, columns: NumberedColumns, writer: MeasurementWriter, woken_s: float) -> None:
+    def _judge_columns(self, columns: Measurements, writer: MeasurementWriter, woken_s: float) -> None:
         if self._rules is not None and self._rules.wants_measurements:
-            for row in columns.measurements():
+            for row in columns.rows():
                 self._rules.offer_measurement(row)
         self._show_new_triggers()
         opened = self._judge.judge(columns)

@@ -28,9 +28,9 @@ from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_cloud.store.waveform_place import WaveformPlace
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Event, Incident, Measurement, Trend, Trigger, Waveform
 from opq_proto.wire.half_cycles import HalfCycleRms
-from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 QUERY_ROWS = 100_000
 """Most Measurements that one query returns, unless its `limit` is higher."""
@@ -198,9 +198,7 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """Returns slug of a location -> its regions, sorted by name."""
 
     # Measurements and trends
-    def append_measurements(
-        self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
-    ) -> int:
+    def append_measurements(self, rows: Iterable[Measurement], columns: Iterable[Measurements] = ()) -> int:
         """Appends rows, unique by (box_id, sequence), else by (box_id, timestamp_ms); returns how many were
         new.
 
@@ -208,7 +206,7 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         caller makes batches, every 200 ms or 1,000 rows.
         """
 
-    def append_columns(self, columns: MeasurementColumns) -> int:
+    def append_columns(self, columns: Measurements) -> int:
         """Appends these Measurements likewise; for a minute or so of its Boxes it costs a tenth."""
 
     def latest_measurements(self) -> dict[str, Measurement]:

@@ -15,7 +15,7 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringBrokerSection as TriggeringConfig
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_proto.errors import ForeignError, FrameError, PortBusyError
-from opq_proto.wire.frames import measurement_from_frames
+from opq_proto.measurement.wire import measurement_from_frames
 from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 from opq_proto.wire.opqbox3_pb2 import Command, Measurement
 

@@ -20,9 +20,9 @@ from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement, TimeSource, Waveform
 from opq_proto.wire.frames import response_from_wire, waveform_from_frames, waveform_to_frames
-from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.wire.opqbox3_pb2 import Command
 from opq_proto.wire.waveforms import NOT_SAMPLED_YET
 
@@ -248,17 +248,14 @@ def test_a_triggering_service_opens_an_event_for_a_dip_after_a_start_with_a_cloc
 
 
 def test_a_start_is_found_in_columns_too() -> None:
-    starts, both = BoxStarts(), MeasuredBoxes(("1", "4"), (Nominal(120.0, 60.0),) * 2)
+    starts, both, zeros = BoxStarts(), (Nominal(120.0, 60.0),) * 2, np.zeros(2, np.int64)
+    values = np.ones((2, 4, 3), np.float32)
+    plain = Measurements.of_windows(
+        ("1", "4"), both, np.arange(2), zeros, zeros + S, values, 0, TimeSource.FREE
+    )
 
     def note(number: int, *firsts: int) -> None:
-        zeros, indices = np.zeros(2, np.int64), np.array([[first, RATE] for first in firsts], np.int64)
-        values, none = np.ones((2, 4, 3), np.float32), np.zeros((2, 2), np.float32)
-        starts.note_columns(
-            NumberedColumns(
-                both, np.arange(2), zeros, zeros + S, values, 0, TimeSource.FREE, zeros, zeros + number,
-                zeros, zeros, zeros, zeros, indices, none, zeros,
-            )
-        )  # fmt: skip
+        starts.note_columns(replace(plain, sequence=zeros + number, first_sample=np.array(firsts)))
 
     note(7, 340_000, 900_000)
     note(8, 0, 912_000)

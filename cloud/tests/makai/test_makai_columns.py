@@ -18,25 +18,25 @@ from opq_cloud.makai.measurements.trends import Trends
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import Measurements, joined
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
 
 TRIGGERS = Path(makai_room.__file__).parent / "triggers"
 S = 10**9
 START_NS = 1_765_792_486_013_456_789
-BOXES = MeasuredBoxes(("1", "2", "30"), (Nominal(120.0, 60.0), Nominal(120.0, 60.0), Nominal(230.0, 50.0)))
+BOXES, NOMINALS = ("1", "2", "30"), (Nominal(120.0, 60.0), Nominal(120.0, 60.0), Nominal(230.0, 50.0))
 
 
-def second(number: int, percent: list[float] | None = None, seed: int = 0) -> MeasurementColumns:
+def second(number: int, percent: list[float] | None = None, seed: int = 0) -> Measurements:
     """A Measurement of each of three Boxes, its rms so many percent of nominal."""
     draw = np.random.default_rng((seed, number))
-    nominal = np.array([[each.hz, each.volts, 1.0, each.volts] for each in BOXES.nominals])
+    nominal = np.array([[each.hz, each.volts, 1.0, each.volts] for each in NOMINALS])
     level = np.array([[1.0, (percent or [100.0] * 3)[box] / 100, 0.02, 0.01] for box in range(3)])
     spread = np.array([-1e-4, 1e-4, 0.0]) * draw.uniform(0, 1, (3, 4, 1))
     metrics = ((nominal * level)[:, :, np.newaxis] * (1 + spread)).astype(np.float32)
     end_ns = START_NS + number * S + draw.integers(0, 20_000_000, 3)
-    return MeasurementColumns(
-        BOXES, np.arange(3, dtype=np.int64), end_ns - S + 5, end_ns, metrics, 100, TimeSource.GPS
+    return Measurements.of_windows(
+        BOXES, NOMINALS, np.arange(3, dtype=np.int64), end_ns - S + 5, end_ns, metrics, 100, TimeSource.GPS
     )
 
 
@@ -84,10 +84,10 @@ def test_a_voltage_that_stands_beyond_a_limit_is_not_flagged_one_by_one_or_in_co
     for first in (0, 3):
         metrics = second(0).metrics.copy()
         for box, (low, high) in enumerate(percent[first : first + 3]):
-            volts = BOXES.nominals[box].volts
+            volts = NOMINALS[box].volts
             metrics[box, 1] = low / 100 * volts, high / 100 * volts, (low + high) / 200 * volts
         columns = replace(second(0), metrics=metrics)
-        rows = zip(columns.measurements(), BOXES.nominals, strict=True)
+        rows = zip(columns.rows(), NOMINALS, strict=True)
         told = [not is_flagged(row.metrics["rms"], nominal) for row, nominal in rows]
         assert told == ([True, False, True] if first == 0 else [False, True, False])
         assert unflagged(columns).tolist() == told
@@ -97,13 +97,13 @@ def test_a_calm_second_is_looked_at_by_no_default_trigger_and_a_dip_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked: list[int] = []
-    one = MeasurementColumns.measurement
+    one = Measurements.row
 
-    def looked_at(self: MeasurementColumns, at: int) -> Measurement:
+    def looked_at(self: Measurements, at: int) -> Measurement:
         looked.append(at)
         return one(self, at)
 
-    monkeypatch.setattr(MeasurementColumns, "measurement", looked_at)
+    monkeypatch.setattr(Measurements, "row", looked_at)
     for entry in TriggeringServiceSection().plugins:
         plugin = load("trigger", entry.name, entry.settings, [TRIGGERS])
         trigger = TriggerModule(plugin.module, plugin.config)
@@ -127,7 +127,7 @@ def test_boxes_of_columns_are_heard_with_their_windows() -> None:
 
 def test_columns_give_every_field_of_their_measurements() -> None:
     columns = second(3)
-    first = columns.measurements()[2]
+    first = columns.rows()[2]
     assert isinstance(first, Measurement)
     assert (first.box_id, first.nominal_v, first.nominal_hz) == ("30", 230.0, 50.0)
     assert first.end_ns == int(columns.end_ns[2]) and first.start_ns == int(columns.start_ns[2])
@@ -146,12 +146,14 @@ def test_minutes_that_come_again_are_found_whatever_comes_together(steps_s: list
         at_s += step_s
         one = second(number, seed=3)
         shift_ns = round((at_s - number) * S)
-        parts.append(replace(one, start_ns=one.start_ns + shift_ns, end_ns=one.end_ns + shift_ns))
+        end_ns = one.end_ns + shift_ns
+        moved = replace(one, start_ns=one.start_ns + shift_ns, end_ns=end_ns)
+        parts.append(replace(moved, timestamp_ms=(end_ns + 500_000) // 1_000_000))
     for part in parts:
         of_rounds.add(part, 1.0)
         for at in range(len(part)):
             of_rows.add(part.part(np.array([at])), 1.0)
-    at_once.add(joined_columns(parts), 1.0)
+    at_once.add(*joined(parts), 1.0)
     found = [
         sorted(each.over(1e3), key=lambda pair: (pair[0].box_id, pair[0].start_ms))
         for each in (of_rows, of_rounds, at_once)

@@ -17,12 +17,17 @@ from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_proto.decision import Decision, Nominal
-from opq_proto.errors import ForeignError
+from opq_proto.errors import ForeignError, FrameError
 from opq_proto.kit import log
+from opq_proto.measurement.batch import Measurements, joined
+from opq_proto.measurement.wire import (
+    MeasurementReader,
+    NominalOf,
+    measurement_from_wire,
+    measurement_to_wire,
+)
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire, topic
-from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
-from opq_proto.wire.measurement_rows import batches_from_wire
+from opq_proto.wire.frames import topic
 
 S = 10**9
 START_NS = 1_765_792_486_000_000_000
@@ -45,6 +50,12 @@ def row(box: int, number: int, percent: float = 100.0, swing: float = 0.01, **ch
 
 def frames(rows: list[Measurement]) -> list[list[bytes]]:
     return [[topic(each.box_id), measurement_to_wire(each)] for each in rows]
+
+
+def read(messages: list[list[bytes]], nominal_of: NominalOf) -> tuple[list[Measurements], list[FrameError]]:
+    reader = MeasurementReader()
+    reader.read(messages)
+    return reader.batches(nominal_of), reader.malformed
 
 
 class Recorded(EventOpenings):
@@ -95,8 +106,8 @@ def test_what_comes_together_is_decided_as_one_by_one(seed: int) -> None:
             rows += [row(box, number + 1) for box in range(1, 4)]
         messages = frames(rows)
         for each in messages:
-            single.judge.judge(*batches_from_wire([each], single.boxes.nominal)[0])
-        batches, _ = batches_from_wire(messages, together.boxes.nominal)
+            single.judge.judge(*read([each], single.boxes.nominal)[0])
+        batches, _ = read(messages, together.boxes.nominal)
         again += sum(len(columns) for columns in batches if columns.backfilled)
         for columns in batches:
             together.judge.judge(columns)
@@ -132,9 +143,9 @@ def test_each_boxs_measurements_keep_their_order_and_none_is_lost() -> None:
         messages.insert(draw.randrange(len(messages)), [b"0001", b"\xff"])
         messages.append([b"0001"])
         messages.append([b"0002", frames([row(3, 1)])[0][1]])
-        batches, malformed = batches_from_wire(messages, BoxRegister(NOMINAL).nominal)
+        batches, malformed = read(messages, BoxRegister(NOMINAL).nominal)
         assert list(map(type, malformed)).count(ForeignError) == 1 and len(malformed) == 3
-        found = [each for columns in batches for each in columns.measurements()]
+        found = [each for columns in batches for each in columns.rows()]
         for box_id in ("1", "2", "3", "400"):
             assert [each for each in found if each.box_id == box_id] == [
                 measurement_from_wire(body)
@@ -145,8 +156,8 @@ def test_each_boxs_measurements_keep_their_order_and_none_is_lost() -> None:
             assert len(set(columns.which.tolist())) == len(columns)
 
 
-def columns_of(rows: list[Measurement]) -> list[NumberedColumns]:
-    return batches_from_wire(frames(rows), BoxRegister(NOMINAL).nominal)[0]
+def columns_of(rows: list[Measurement]) -> list[Measurements]:
+    return read(frames(rows), BoxRegister(NOMINAL).nominal)[0]
 
 
 def test_what_many_turns_brought_is_joined_and_taken_apart_again() -> None:
@@ -155,16 +166,16 @@ def test_what_many_turns_brought_is_joined_and_taken_apart_again() -> None:
     again = replace(first, backfilled=True)
     (other,) = columns_of([row(box, 1) for box in (7, 8, 9)])
     parts = [first, *more, again, other]
-    joined = joined_numbered(parts)
-    assert [len(each) for each in joined] == [8, 3, 3] and joined[1] is again and joined[2] is other
-    assert joined[0].boxes.ids == ("1", "2", "3")
-    assert [each for part in joined for each in part.measurements()] == [
-        each for part in parts for each in part.measurements()
+    whole = joined(parts)
+    assert [len(each) for each in whole] == [8, 3, 3] and whole[1] is again and whole[2] is other
+    assert whole[0].box_ids == ("1", "2", "3")
+    assert [each for part in whole for each in part.rows()] == [
+        each for part in parts for each in part.rows()
     ]
-    rounds = joined[0].rounds()
+    rounds = whole[0].rounds()
     assert [each.which.tolist() for each in rounds] == [[0, 1, 2], [0, 1, 2], [2, 0]]
-    assert [each for part in rounds for each in part.measurements()] == joined[0].measurements()
-    assert first.rounds() == [first] and joined_numbered([]) == []
+    assert [each for part in rounds for each in part.rows()] == whole[0].rows()
+    assert first.rounds() == [first] and joined([]) == []
 
 
 def test_what_boxes_say_is_noted_once_from_columns(makai: Any, tmp_path: Any) -> None:

@@ -14,13 +14,12 @@ from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
 from opq_cloud.makai.measurements import interval_queue
 from opq_cloud.makai.measurements.interval_queue import IntervalQueue
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
-from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.view.live.decoding import decoded
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
+from opq_proto.measurement.wire import MeasurementReader, measurement_to_wire
 from opq_proto.messages import Disturbance, Interval, Measurement
-from opq_proto.wire.frames import measurement_to_wire
 
 T0_NS = 1_800_000_000_000_000_000
 
@@ -35,7 +34,7 @@ def interval(sequence: int, oldest: int | None = None) -> Measurement:
 
 
 def window(sequence: int) -> Any:
-    (row,) = numbered(sequence, 1, 1).measurements()
+    (row,) = numbered(sequence, 1, 1).rows()
     return batch(replace(row, oldest_sequence=7))
 
 
@@ -102,9 +101,9 @@ def test_neither_judging_nor_the_live_pages_see_them() -> None:
     dip = Disturbance("1", "dip", T0_NS, T0_NS + 10**8, 5, 80.0)
     of_dip = Measurement("1", 1, {}, T0_NS, T0_NS + 10**8, 5, disturbance=dip)
     bodies = [measurement_to_wire(each) for each in (interval(7), of_dip)]
-    assert not any(map(is_pressing, bodies))
+    reader = MeasurementReader()
+    reader.read([[b"0001", body] for body in bodies])
+    assert not reader.pressing and len(reader.intervals) == 2
     assert decoded([[b"0001", body] for body in bodies]) == ([], [])
-    windows, _ = decoded(
-        [[b"0001", measurement_to_wire(numbered(7, 1, 1).measurements()[0])], [b"0001", bodies[0]]]
-    )
+    windows, _ = decoded([[b"0001", measurement_to_wire(numbered(7, 1, 1).rows()[0])], [b"0001", bodies[0]]])
     assert [row.sequence for row in windows] == [7]

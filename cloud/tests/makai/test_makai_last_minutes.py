@@ -40,7 +40,7 @@ def test_each_box_is_seen_once_from_the_store_and_from_what_waits(
         minutes.add(batch(measured("2", 20, backfilled=True)))
         minutes.add(batch(measured("3", 7)))
         batches = minutes.batches(store, lambda *_: Nominal(120.0, 60.0))
-        rows = [row for columns in batches for row in columns.measurements()]
+        rows = [row for columns in batches for row in columns.rows()]
         seen = [(row.box_id, (row.timestamp_ms - NOW_MS) // S_MS) for row in rows]
         ones = [("1", at_s) for at_s in range(140, 201, 10)]
         twos = [("2", at_s) for at_s in range(0, 50, 10)]
@@ -60,5 +60,5 @@ def test_what_a_box_measured_before_it_stated_other_nominal_values_is_judged_by_
             store.append_measurements([row])
             nominals.read(batch(row))
         batches = LastMinutes(60.0).batches(store, lambda *_: Nominal(230.0, 50.0))
-        rows = [row for columns in batches for row in columns.measurements()]
+        rows = [row for columns in batches for row in columns.rows()]
         assert [(row.start_id, row.nominal_v) for row in rows] == [*[(1, 120.0)] * 3, *[(2, 230.0)] * 2]

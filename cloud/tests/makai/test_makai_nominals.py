@@ -20,9 +20,9 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.stated_starts import StatedStart, of_their_starts, start_of, with_stated
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import joined
+from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import joined_numbered
-from opq_proto.wire.measurement_rows import batches_of
 from opq_proto.wire.opqbox3_pb2 import Response
 
 
@@ -39,7 +39,7 @@ def says(volts: float | None, hz: float | None, box_id: str = "1", backfilled: b
 
 def read(nominals: BoxNominals, rows: list[Measurement]) -> int:
     """Boxes that were written for these rows, stored together."""
-    return sum(map(nominals.read, joined_numbered(batches_of(rows, lambda *_: Nominal(0.0, 0.0)))))
+    return sum(map(nominals.read, joined(batches_of(rows, lambda *_: Nominal(0.0, 0.0)))))
 
 
 def stored(store: CloudStore, box_id: str = "1") -> tuple[float | None, float | None] | None:

@@ -18,8 +18,8 @@ from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.measurements.sequence_tracker import MAX_RANGES, SequenceTracker
 from opq_cloud.store import open_store
 from opq_proto.kit import log
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import NumberedColumns
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80))
@@ -106,7 +106,7 @@ def test_only_what_was_stored_is_said_to_be(rows: list[tuple[int, int]]) -> None
 
 
 def test_what_is_stored_is_not_judged_again_but_acknowledged_again(makai: Any, tmp_path: Path) -> None:
-    def columns(*sequences: int) -> NumberedColumns:
+    def columns(*sequences: int) -> Measurements:
         return replace(
             numbered(sequences[0], len(sequences), 1), backfilled=True, sequence=np.array(sequences)
         )
@@ -138,10 +138,10 @@ def test_numbers_that_were_never_used_do_not_hold_up_the_acknowledgement_of_what
     writer = MeasurementWriter(store, config, ServiceCounters(), log.get(), lambda _, text: told.append(text))
     with in_thread(writer.run):
         for sequence in (7, 8, 12, 13):
-            (row,) = numbered(sequence, 1, 1).measurements()
+            (row,) = numbered(sequence, 1, 1).rows()
             writer.accept(batch(replace(row, oldest_sequence=7)))
         makai.wait_for(lambda: told[-1:] == ["8,9-11,14-13"])
-        again = replace(numbered(12, 2, 1), backfilled=True, oldest=np.array([12, 12]))
+        again = replace(numbered(12, 2, 1), backfilled=True, oldest_sequence=np.array([12, 12]))
         assert not len(writer.without_stored(again))
         makai.wait_for(lambda: told[-1:] == ["13"])
     store.close()
@@ -162,7 +162,7 @@ def test_what_was_stored_while_its_copies_waited_is_not_written_again(
     counters, told = ServiceCounters(), list[str]()
     config = Config(batch_ms=20, ack_interval_s=0.1)
     writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
-    rows = [replace(row, backfilled=True) for row in numbered(7, 2, 1).measurements()]
+    rows = [replace(row, backfilled=True) for row in numbered(7, 2, 1).rows()]
     with in_thread(writer.run):
         writer.accept(batch(rows[0]))
         makai.wait_for(lambda: told[-1:] == ["7"])

@@ -25,7 +25,7 @@ from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
-from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.measurement.wire import measurement_from_wire
 
 
 class AwayStore:

@@ -18,9 +18,9 @@ from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.trends.availability import covered_by_trend, measured_share
 from opq_cloud.store.trends.pyramid import merged
 from opq_proto.kit import log
+from opq_proto.measurement.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED
+from opq_proto.measurement.flagged import flags_of_trend
 from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
-from opq_proto.wire.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED
-from opq_proto.wire.flagged import flags_of_trend
 
 MINUTE_MS = 7_200_000
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 import opq_cloud.makai as makai_room
 from opq_plugins.package.built_in import available, load
 from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.continuity import GapReason, single
 from opq_proto.measurement.fields import USUAL
+from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.continuity import GapReason, single
-from opq_proto.wire.measurement_columns import MeasurementColumns
-from opq_proto.wire.measurement_rows import batches_of
 
 TRIGGERS = Path(makai_room.__file__).parent / "triggers"
 S = 10**9
@@ -114,11 +114,11 @@ def test_a_rule_that_sees_all_rows_decides_the_same(name: str, sequence: list[li
 
 
 def decisions(
-    module: Any, batch: MeasurementColumns, rows: Iterable[int], config: object, state: object
+    module: Any, batch: Measurements, rows: Iterable[int], config: object, state: object
 ) -> tuple[dict[int, Decision], object]:
     found = {}
     for at in rows:
-        decision, state = module.decide(batch.measurement(at), batch.nominal(at), config, state)
+        decision, state = module.decide(batch.row(at), batch.nominal(at), config, state)
         if decision is not None:
             found[at] = decision
     return found, state

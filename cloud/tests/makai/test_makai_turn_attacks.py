@@ -21,8 +21,9 @@ from opq_cloud.store import open_store
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.reader import LiveReader
 from opq_proto.decision import Nominal
+from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.frames import measurement_to_wire, topic
+from opq_proto.wire.frames import topic
 from opq_proto.wire.measurement_turns import TURN, request_turns, turn_message, waiting_measurements
 
 S = 10**9

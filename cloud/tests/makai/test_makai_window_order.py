@@ -12,9 +12,9 @@ from judged_triggers import AT_120, batch
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.judging.window_order import MAX_WAITING, WAIT_S, WindowOrder
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.measurement_columns import NumberedColumns
-from opq_proto.wire.measurement_rows import batches_of
 
 S, MS = 10**9, 10**6
 START_NS = 1_795_000_000 * S
@@ -39,8 +39,8 @@ class Order(WindowOrder):
         return rows_of(self.due(now_s))
 
 
-def rows_of(batches: list[NumberedColumns]) -> list[Measurement]:
-    return [row for columns in batches for row in columns.measurements()]
+def rows_of(batches: list[Measurements]) -> list[Measurement]:
+    return [row for columns in batches for row in columns.rows()]
 
 
 def judged(order: WindowOrder, arrivals: Iterable[tuple[float, Measurement]]) -> list[tuple[str, int]]:
@@ -121,7 +121,7 @@ def test_what_waits_is_bounded() -> None:
 def test_what_follows_in_a_batch_is_judged_at_once_and_the_others_wait() -> None:
     rows = [window(k, box_id, sequence=100 + k) for box_id in ("1", "2", "3", "4") for k in (0, 1, 3)]
 
-    def columns(*chosen: Measurement) -> NumberedColumns:
+    def columns(*chosen: Measurement) -> Measurements:
         return batches_of(chosen, lambda *_: AT_120)[0]
 
     order = Order(ServiceCounters())

@@ -15,8 +15,8 @@ from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
 from opq_cloud.store.stated_starts import StatedStart
 from opq_cloud.view.web import words
 from opq_proto.errors import StoreError
+from opq_proto.measurement.continuity import GapReason, single
 from opq_proto.messages import END_WITHIN_S, Incident, Measurement, Metric, TimeSource, Trigger, Waveform
-from opq_proto.wire.continuity import GapReason, single
 from opq_proto.wire.half_cycles import HalfCycleRms
 
 S = 10**9

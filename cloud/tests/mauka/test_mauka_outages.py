@@ -24,9 +24,9 @@ from opq_cloud.store.stated_starts import StatedStart
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
 from opq_proto.link.log_codes import RESET_CAUSES
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.continuity import GapReason
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.continuity import GapReason
-from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns
 
 BY_POWER = next(code for code, word in RESET_CAUSES.items() if word == "power")
 
@@ -431,16 +431,17 @@ def test_signs_are_weighed(signs: SilenceSigns, likely: bool) -> None:
     assert "Box 2" not in judged.because, "who sees the silent Box need not see that one"
 
 
-HISTORY = MeasuredBoxes(("1", "2"), (Nominal(NOMINAL_V, 50.0),) * 2)
+HISTORY = ("1", "2")
 spans = st.lists(st.tuples(st.integers(1, 25), st.booleans()), min_size=1, max_size=6)
 """Seconds, and whether a Box is heard in them."""
 
 
-def as_columns(rows: list[Measurement]) -> MeasurementColumns:
+def as_columns(rows: list[Measurement]) -> Measurements:
     """The same Measurements, as a history makes them."""
-    return MeasurementColumns(
+    return Measurements.of_windows(
         HISTORY,
-        np.array([HISTORY.ids.index(row.box_id) for row in rows], np.int64),
+        (Nominal(NOMINAL_V, 50.0),) * 2,
+        np.array([HISTORY.index(row.box_id) for row in rows], np.int64),
         np.array([row.start_ns for row in rows], np.int64),
         np.array([row.end_ns for row in rows], np.int64),
         np.full((len(rows), 4, 3), NOMINAL_V, np.float32),
@@ -485,7 +486,7 @@ def test_what_was_shown_is_judged_as_if_it_were_read(
                     crossing=k in crossings and box_id == "1",
                 )
                 for k in range(now_s, now_s + length)
-                for box_id, own in zip(HISTORY.ids, of_box, strict=True)
+                for box_id, own in zip(HISTORY, of_box, strict=True)
                 if own[k % len(own)]
             ]  # fmt: skip
             store.append_measurements(rows)
@@ -512,7 +513,7 @@ def test_a_minute_that_was_shown_whole_is_not_read(
         lambda: grid.now_s,
     )
     for begin in (0, 60, 120):
-        rows = [row for box_id in HISTORY.ids for row in grid.measure(box_id, begin, begin + 60)]
+        rows = [row for box_id in HISTORY for row in grid.measure(box_id, begin, begin + 60)]
         store.append_measurements(rows)
         watch.note_stored(as_columns(rows))
         with monkeypatch.context() as patched:

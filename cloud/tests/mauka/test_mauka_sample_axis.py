@@ -10,8 +10,8 @@ from joining_table import MS, Table, sag
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.measuring.sample_axis import outage_began_ns, wave_began_ns
 from opq_cloud.store import open_store
+from opq_proto.measurement.continuity import DARK_AFTER, single
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, TimeSource, Waveform
-from opq_proto.wire.continuity import DARK_AFTER, single
 
 BEGAN = -20_000 * MS
 """The Box had run for 20 s at the time 0."""

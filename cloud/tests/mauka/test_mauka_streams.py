@@ -19,8 +19,9 @@ from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk.nouns import ItemBatch
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
+from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import TREND_MS, Finding, Measurement, Metric, TimeSource, Trend
-from opq_proto.wire.frames import measurement_to_wire, topic
+from opq_proto.wire.frames import topic
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 START_MS = 1_700_000_040_000

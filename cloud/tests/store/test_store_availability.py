@@ -17,8 +17,8 @@ from opq_cloud.view.pages.shown.availability import (
     together,
     tone_of,
 )
+from opq_proto.measurement.continuity import CLOCK_SET
 from opq_proto.messages import Measurement, Metric, Trend
-from opq_proto.wire.continuity import CLOCK_SET
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 NOW_MS = 1_795_000_040_000

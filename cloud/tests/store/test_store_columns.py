@@ -11,38 +11,44 @@ import pytest
 from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import OF_ROWS, Measurements, joined
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.measurement_columns import (
-    MeasuredBoxes,
-    MeasurementColumns,
-    NumberedColumns,
-    joined_columns,
-)
 
 START_NS = 1_765_792_486_013_456_789
 S = 10**9
-ARRAYS = ("which", "start_ns", "end_ns", "metrics")
-BOXES = MeasuredBoxes(("1", "20", "3"), (Nominal(120.0, 60.0), Nominal(230.0, 50.0), Nominal(120.0, 60.0)))
+BOXES = ("1", "20", "3")
+NOMINALS = (Nominal(120.0, 60.0), Nominal(230.0, 50.0), Nominal(120.0, 60.0))
 
 
-def columns(first: int = 0, seconds: int = 40, boxes: tuple[int, ...] = (0, 1, 2)) -> MeasurementColumns:
+def columns(
+    first: int = 0, seconds: int = 40, boxes: tuple[int, ...] = (0, 1, 2), ids: tuple[str, ...] = BOXES
+) -> Measurements:
     """One Measurement a second of each Box, second by second."""
     which = np.tile(np.array(boxes, np.int64), seconds)
     second = np.arange(first, first + seconds, dtype=np.int64).repeat(len(boxes))
     start_ns = START_NS + second * S + 1_234_567 * which
     draw = np.random.default_rng(first)
     metrics = draw.uniform(0.01, 240, (len(which), 4, 3)).astype(np.float32)
-    return MeasurementColumns(BOXES, which, start_ns, start_ns + S + 17 * which, metrics, 100, TimeSource.GPS)
+    nominals = NOMINALS * (len(ids) // len(NOMINALS) + 1)
+    return Measurements.of_windows(
+        ids, nominals[: len(ids)], which, start_ns, start_ns + S + 17 * which, metrics, 100, TimeSource.GPS
+    )
+
+
+def timed(plain: Measurements, start_ns: np.ndarray, end_ns: np.ndarray) -> Measurements:
+    """The same at other times."""
+    timestamp_ms = (end_ns + 500_000) // 1_000_000
+    return replace(plain, start_ns=start_ns, end_ns=end_ns, timestamp_ms=timestamp_ms)
 
 
 def stored(store: CloudStore) -> list[list[Measurement]]:
-    return [store.measurements(box_id, 0, 2**42) for box_id in BOXES.ids]
+    return [store.measurements(box_id, 0, 2**42) for box_id in BOXES]
 
 
-def wanted(*parts: MeasurementColumns) -> list[list[Measurement]]:
+def wanted(*parts: Measurements) -> list[list[Measurement]]:
     """As the store gives them back: without nominal values, which are their Box's."""
-    rows = [replace(row, nominal_v=None, nominal_hz=None) for part in parts for row in part.measurements()]
-    return [sorted((row for row in rows if row.box_id == each), key=_time) for each in BOXES.ids]
+    rows = [replace(row, nominal_v=None, nominal_hz=None) for part in parts for row in part.rows()]
+    return [sorted((row for row in rows if row.box_id == each), key=_time) for each in BOXES]
 
 
 def _time(row: Measurement) -> int:
@@ -64,7 +70,7 @@ def segments(store: EmbeddedStore) -> int:
 
 def test_columns_come_back_as_their_measurements_and_once(store: CloudStore) -> None:
     whole = columns(0, 4)
-    first = replace(whole, **{name: getattr(whole, name)[:9] for name in ARRAYS})
+    first = replace(whole, **{name: getattr(whole, name)[:9] for name in OF_ROWS})
     assert store.append_columns(first) == 9
     assert store.append_columns(whole) == 3
     assert stored(store) == wanted(whole)
@@ -82,7 +88,7 @@ def test_columns_of_a_minute_are_blocks_at_once(embedded: EmbeddedStore) -> None
 
 
 def test_columns_that_overlap_what_is_stored_add_what_is_new(embedded: EmbeddedStore) -> None:
-    embedded.append_measurements(columns(0, 45).measurements())
+    embedded.append_measurements(columns(0, 45).rows())
     assert embedded.append_columns(columns(40, 40)) == 120 - 15
     assert embedded.append_columns(columns(10, 70)) == 0
     assert [len(rows) for rows in stored(embedded)] == [80, 80, 80]
@@ -92,11 +98,11 @@ def test_columns_that_overlap_what_is_stored_add_what_is_new(embedded: EmbeddedS
 def test_what_is_no_plain_block_is_stored_one_by_one(embedded: EmbeddedStore, what: str) -> None:
     told = columns(0, 40, (1,))
     if what == "backwards":
-        told = replace(told, start_ns=told.start_ns[::-1], end_ns=told.end_ns[::-1])
+        told = timed(told, told.start_ns[::-1], told.end_ns[::-1])
     if what == "not finite":
         told.metrics[7, 2, 1] = np.inf
     if what == "twice":
-        told = joined_columns([told, told])
+        (told,) = joined([told, told])
     assert embedded.append_columns(told) == 40
     assert segments(embedded) == 0
     assert stored(embedded) == wanted(columns(0, 40, (1,)) if what == "twice" else told)
@@ -105,7 +111,7 @@ def test_what_is_no_plain_block_is_stored_one_by_one(embedded: EmbeddedStore, wh
 def test_a_block_may_span_months(embedded: EmbeddedStore) -> None:
     told = columns(0, 40, (1,))
     days = np.arange(40) * 2 * 86_400 * S
-    told = replace(told, start_ns=told.start_ns + days, end_ns=told.end_ns + days)
+    told = timed(told, told.start_ns + days, told.end_ns + days)
     assert embedded.append_columns(told) == 40
     assert segments(embedded) == 1
     assert stored(embedded) == wanted(told)
@@ -115,12 +121,12 @@ def test_columns_and_rows_that_are_sealed_aside_are_all_there(tmp_path: Path) ->
     store = EmbeddedStore(tmp_path / "opq.db", seal_rows=30)
     for number in range(0, 400, 80):
         store.append_columns(columns(number, 40))
-        store.append_measurements(columns(number + 40, 40).measurements())
+        store.append_measurements(columns(number + 40, 40).rows())
     store.seal()
     assert [len(rows) for rows in stored(store)] == [400] * 3
     store.close()
     again = EmbeddedStore(tmp_path / "opq.db")
-    assert again.append_measurements(columns(0, 40).measurements()) == 0
+    assert again.append_measurements(columns(0, 40).rows()) == 0
     assert again.append_columns(columns(400, 40)) == 120
     assert again.latest_measurements()["3"].timestamp_ms == int(columns(439, 1).timestamp_ms[2])
     again.close()
@@ -128,10 +134,10 @@ def test_columns_and_rows_that_are_sealed_aside_are_all_there(tmp_path: Path) ->
 
 def test_another_process_knows_what_came_as_columns(embedded: EmbeddedStore, tmp_path: Path) -> None:
     other = EmbeddedStore(tmp_path / "opq.db")
-    other.append_measurements(columns(0, 5).measurements())
+    other.append_measurements(columns(0, 5).rows())
     assert embedded.append_columns(columns(5, 40)) == 120
     assert segments(embedded) == 1
-    assert other.append_measurements(columns(0, 50).measurements()) == 15
+    assert other.append_measurements(columns(0, 50).rows()) == 15
     assert other.append_columns(columns(50, 40)) == 120
     assert embedded.append_columns(columns(50, 40)) == 0
     other.close()
@@ -156,16 +162,23 @@ def test_blocks_of_columns_expire_a_day_after_they_came(embedded: EmbeddedStore)
     assert stored(embedded) == [[], [], []]
 
 
-def numbered(first: int = 0, seconds: int = 40, boxes: tuple[int, ...] = (0, 1, 2)) -> NumberedColumns:
+def numbered(
+    first: int = 0, seconds: int = 40, boxes: tuple[int, ...] = (0, 1, 2), ids: tuple[str, ...] = BOXES
+) -> Measurements:
     """As `columns`, with the seconds as sequence numbers and what else comes from the wire."""
-    plain = columns(first, seconds, boxes)
+    plain = columns(first, seconds, boxes, ids)
     sequence = np.arange(first, first + seconds, dtype=np.int64).repeat(len(boxes))
-    return NumberedColumns(
-        plain.boxes, plain.which, plain.start_ns, plain.end_ns, plain.metrics, 0, TimeSource.FREE,
-        plain.timestamp_ms, sequence, np.where(plain.which > 0, sequence // 2, -1), 1000 * plain.which,
-        plain.which + 1, np.where(sequence % 7 > 3, 9_000_000_000 + plain.which, 0),
-        np.full((len(plain), 2), -1), np.zeros((len(plain), 2), np.float32), np.zeros(len(plain), np.int64),
-    )  # fmt: skip
+    none = np.zeros(len(plain), np.float32)
+    return replace(
+        plain,
+        sequence=sequence,
+        oldest_sequence=np.where(plain.which > 0, sequence // 2, -1),
+        uncertainty_ns=1000 * plain.which,
+        source=plain.which + 1,
+        clock_id=np.where(sequence % 7 > 3, 9_000_000_000 + plain.which, 0),
+        nominal_v=none,
+        nominal_hz=none,
+    )
 
 
 def test_parcels_are_sealed_into_blocks_with_what_waits_beside_them(
@@ -174,7 +187,7 @@ def test_parcels_are_sealed_into_blocks_with_what_waits_beside_them(
     both = numbered(0, 20), numbered(30, 20)
     between = numbered(20, 10)
     assert embedded.append_measurements((), [both[0]]) == 60
-    assert embedded.append_measurements(between.measurements(), [both[1]]) == 90
+    assert embedded.append_measurements(between.rows(), [both[1]]) == 90
     everything = wanted(both[0], between, both[1])
     assert stored(embedded) == everything
     assert embedded.seal() == 150 and embedded.seal() == 0
@@ -194,7 +207,7 @@ def test_parcels_are_sealed_into_blocks_with_what_waits_beside_them(
 
 def test_what_no_parcel_holds_is_stored_all_the_same(embedded: EmbeddedStore) -> None:
     one = numbered(0, 4)
-    one.sequence[0], one.timestamps_ms[1], one.oldest[4] = -1, 5, 3
+    one.sequence[0], one.timestamp_ms[1], one.oldest_sequence[4] = -1, 5, 3
     assert embedded.append_measurements((), [one]) == 12
     assert embedded.append_measurements((), [one]) == 0
     assert stored(embedded) == wanted(one)
@@ -203,17 +216,17 @@ def test_what_no_parcel_holds_is_stored_all_the_same(embedded: EmbeddedStore) ->
     assert embedded.append_columns(one) == 0
 
 
-MANY = MeasuredBoxes(tuple(map(str, range(1, 1001))), (Nominal(120.0, 60.0),) * 1000)
+MANY = tuple(map(str, range(1, 1001)))
 
 
-def second_of(number: int, boxes: tuple[int, ...]) -> NumberedColumns:
+def second_of(number: int, boxes: tuple[int, ...]) -> Measurements:
     """One Measurement of each of these of MANY."""
-    made = numbered(number, 1, boxes)
-    return replace(made, boxes=MANY, sources=made.which % 3 + 1)
+    made = numbered(number, 1, boxes, MANY)
+    return replace(made, source=made.which % 3 + 1)
 
 
-def of_box(box_id: str, *parts: NumberedColumns) -> list[Measurement]:
-    rows = [replace(row, nominal_v=None, nominal_hz=None) for part in parts for row in part.measurements()]
+def of_box(box_id: str, *parts: Measurements) -> list[Measurement]:
+    rows = [replace(row, nominal_v=None, nominal_hz=None) for part in parts for row in part.rows()]
     return sorted((row for row in rows if row.box_id == box_id), key=_time)
 
 
@@ -282,7 +295,7 @@ def test_a_place_that_is_much_too_long_is_left_for_a_longer_parcel(embedded: Emb
 
 def odd_rows(count: int) -> list[Measurement]:
     """What comes one by one: whole and in parts, sent again, of a crossing, without a number, as doubles."""
-    rows = [replace(row, nominal_v=None, nominal_hz=None) for row in numbered(0, count, (1,)).measurements()]
+    rows = [replace(row, nominal_v=None, nominal_hz=None) for row in numbered(0, count, (1,)).rows()]
     two = {"rms": Metric(118.5, 121.25, 120.125), "thd": Metric(0.25, 0.5, 0.375)}
     changes: tuple[dict[str, Any], ...] = (
         {}, {"metrics": two}, {"backfilled": True}, {"crossing": True}, {"clock_id": 2**64 - 1},

@@ -8,7 +8,8 @@ from store_cases import NOW_MS, measured, numbered, stored_rows
 
 from opq_cloud.store.embedded.schema import MIGRATIONS, block_sum
 from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_proto.wire.measurement_columns import MeasurementColumns
+from opq_proto.measurement.batch import Measurements
+from opq_proto.messages import TimeSource
 
 SEALED = "SELECT block, start_ms, end_ms, rows, packed, sum FROM blocks ORDER BY block"
 
@@ -19,8 +20,9 @@ def test_a_block_has_the_checksum_of_all_its_columns_however_it_is_made(tmp_path
         store.append_measurements([measured(number, "9") for number in range(5)])
         store.seal()
         minute = numbered(1000, 60)
-        columns = (minute.boxes, minute.which, minute.start_ns, minute.end_ns, minute.metrics)
-        store.append_columns(MeasurementColumns(*columns, 900, minute.source))
+        windows = minute.which, minute.start_ns, minute.end_ns, minute.metrics
+        plain = Measurements.of_windows(minute.box_ids, minute.nominals, *windows, 900, TimeSource.GPS)
+        store.append_columns(plain)
     with closing(sqlite3.connect(tmp_path / "opq.db")) as file:
         found = file.execute(SEALED).fetchall()
     assert len(found) == 4 + 3

@@ -16,8 +16,8 @@ from typing import Protocol
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.ring.lost import GAP_REASONS
 from opq_proto.link.messages import BoxMeasurement
+from opq_proto.measurement.continuity import FLAGGED, TOUCHES_GAP, GapReason, single
 from opq_proto.messages import Gap, Measurement, Metric
-from opq_proto.wire.continuity import FLAGGED, TOUCHES_GAP, GapReason, single
 
 KEPT = 64
 """Most figures that wait for a gap to be known: a minute."""

@@ -8,9 +8,17 @@ from opq_gateway.measuring.measurements import Measured
 from opq_gateway.status import BoxStatus
 from opq_proto.link.log_codes import RESET_CAUSES
 from opq_proto.link.messages import Log
+from opq_proto.measurement.continuity import (
+    DARK_CAUSES,
+    FLAGGED,
+    RESTART,
+    TOUCHES_GAP,
+    GapReason,
+    missing_s,
+    single,
+)
+from opq_proto.measurement.supply_word import SUPPLY_LOW_V, SupplyTeller, SupplyWord
 from opq_proto.messages import Gap, Measurement
-from opq_proto.wire.continuity import DARK_CAUSES, FLAGGED, RESTART, TOUCHES_GAP, GapReason, missing_s, single
-from opq_proto.wire.supply_word import SUPPLY_LOW_V, SupplyTeller, SupplyWord
 
 RESTART_SAID = 5
 """Measurements after a start that report its cause: the last ones from before it come among them."""

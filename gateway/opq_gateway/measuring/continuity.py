@@ -1,4 +1,4 @@
-"""Continuity: what lies between the samples of one Box's Measurements, for `wire.continuity`'s metrics.
+"""Continuity: what lies between the samples of one Box's Measurements, as `measurement.continuity` names it.
 
     gaps of the serial side or the ring --+
     two blocks that do not follow --------+--> notes --> metrics of the first Measurement after
@@ -14,8 +14,8 @@ from typing import Protocol
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import GAP_REASONS
 from opq_gateway.ring.time_axes import CLOCK_STEP_NS
+from opq_proto.measurement.continuity import CLOCK_SET, DARK_AFTER, GapReason, box_time_ns, single
 from opq_proto.messages import Gap, Metric, TimeSource
-from opq_proto.wire.continuity import CLOCK_SET, DARK_AFTER, GapReason, box_time_ns, single
 
 LATE_S = 10.0
 """A gateway on a busy machine reads a line this late; up to it, clocks that know the time are better."""

@@ -13,7 +13,7 @@ ended; its f and thd are those of the 10/12-cycle windows of its cycles, weighte
 window that two Measurements share, where 10 or 12 does not divide N, counts in both. At a UTC tick of ten
 minutes the windows begin again (61000-4-30, 4.5) and Measurements with them: the one before the tick is
 shorter, as is the last before a gap. One that ends at a gap, or has a window with a dip, swell or
-interruption, is flagged (61000-4-30, 4.7; `opq_proto.wire.continuity`).
+interruption, is flagged (61000-4-30, 4.7; `opq_proto.measurement.continuity`).
 
 With `prompt`, a Measurement may not wait until its last window is tracked: it is made as soon as its samples
 are there, its last cycles by evenly continued edges (`accept_untracked`). Their window comes later and adds
@@ -31,9 +31,9 @@ import numpy as np
 from opq_gateway.measuring.figures import PLACES, WindowFigures
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window
+from opq_proto.measurement.continuity import FLAGGED, TOUCHES_EVENT, TOUCHES_GAP, single
 from opq_proto.measurement.fields import HARMONICS, QUANTITIES
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.continuity import FLAGGED, TOUCHES_EVENT, TOUCHES_GAP, single
 
 _OF_WINDOWS = [
     (each.key, PLACES[each.value])

@@ -9,8 +9,8 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from opq_proto.measurement.continuity import GapReason
 from opq_proto.messages import Gap
-from opq_proto.wire.continuity import GapReason
 
 NOT_RUNNING = "the gateway was not running, or ended before it could keep them"
 BEFORE_CONTACT = "sampled before the gateway heard this start of the Box"

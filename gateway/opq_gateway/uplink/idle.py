@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from opq_gateway.config import IdleSection
+from opq_proto.measurement.supply_word import SUPPLY_METRICS, SupplyWord, supply_word
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.supply_word import SUPPLY_METRICS, SupplyWord, supply_word
 
 LONGEST_NS = 100 * 10**9
-"""The wire refuses a Measurement of more than 120 s (opq_proto.wire.frames.MAX_WINDOW_NS)."""
+"""The wire refuses a Measurement of more than 120 s (opq_proto.measurement.wire.MAX_WINDOW_NS)."""
 NOMINAL_V = 120.0
 """Used where the Box does not report its nominal voltage."""
 

@@ -22,8 +22,8 @@ from opq_gateway.uplink.queue_file import BoxRow, QueueFile, Stored
 from opq_gateway.uplink.sequence_numbers import HeldMeasurements, Queued, ReservationMarker, SequenceNumbers
 from opq_proto.errors import FrameError
 from opq_proto.kit import log
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
 
 BEYOND = 2**62
 """No Box that began at the present time reaches this number; a database holds up to 2**63 - 1."""

@@ -17,9 +17,9 @@ from pathlib import Path
 from opq_gateway.uplink.disk import QueueDisk
 from opq_gateway.uplink.queue_file import BoxRow, Stored
 from opq_proto.kit.whole_file import PRIVATE_MODE, flush_to_disk
+from opq_proto.measurement.wire import sequence_tail
 from opq_proto.messages import Measurement
 from opq_proto.wire.frames import topic
-from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,7 @@ def numbered_frames(
     """
     if sequence is not None:
         oldest = sequence if held is None else min(sequence, held[0])
-        # concatenated protobuf messages are merged: this adds the fields to the body
-        numbers = WireMeasurement(sequence=sequence, oldest_sequence=oldest, backfilled=backfilled)
-        body += numbers.SerializeToString()
+        body += sequence_tail(sequence, oldest, backfilled)
     return [topic(box_id), body]
 
 

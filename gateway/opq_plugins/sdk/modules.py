@@ -36,8 +36,8 @@ from opq_plugins.sdk.nouns import (
 )
 from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Event, Finding, Measurement, Message, SampleRequest
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 DEFAULT_NOMINAL = Nominal(120.0, 60.0)
 DERIVING = ("Finding", "Incident")
@@ -78,14 +78,14 @@ class TriggerModule:
         self.config = configured(self._module.Config, settings)
         self._begin()
 
-    def judge(self, batch: MeasurementColumns) -> list[tuple[int, Decision]]:
+    def judge(self, batch: Measurements) -> list[tuple[int, Decision]]:
         """Rows with a decision, of a module that `enters_batches`: its `decide` sees the rows of its mask."""
         if not self._begun:
             self._begin()
         self._begun = False
         found, state, decide = [], self._state, self._module.decide
         for at in self._module.enters(batch, self.config, state).nonzero()[0].tolist():
-            decision, state = decide(batch.measurement(at), batch.nominal(at), self.config, state)
+            decision, state = decide(batch.row(at), batch.nominal(at), self.config, state)
             if decision is not None and (checked := self._check(decision)) is not None:
                 found.append((at, checked))
         self._state, self._begun = state, True

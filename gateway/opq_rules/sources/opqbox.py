@@ -22,7 +22,8 @@ from opq_proto.errors import FrameError, KeyFileError
 from opq_proto.keys.backend_keys import BackendAddress
 from opq_proto.keys.key_files import read_key_file, read_secret_file
 from opq_proto.kit.zmq_inbox import waiting_messages
-from opq_proto.wire.frames import measurement_from_frames, topic
+from opq_proto.measurement.wire import measurement_from_frames
+from opq_proto.wire.frames import topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.streams.columns import KnownColumns

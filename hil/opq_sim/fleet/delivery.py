@@ -21,10 +21,11 @@ from opq_gateway.uplink.backlog import IN_FLIGHT_S, CloudAcknowledgement
 from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S, StoreAcknowledgements
 from opq_proto.kit import log
+from opq_proto.measurement.wire import sequence_tail
 from opq_proto.wire.frames import topic
 from opq_sim.fleet.connections import FleetConnections
 from opq_sim.fleet.held_log import FlagArray, HeldLog, HeldRow
-from opq_sim.fleet.measurement_rows import IndexArray, sequence_tail, sequence_tails
+from opq_sim.mains.profiles import IndexArray
 
 MARK_S = 1.0
 UNACKNOWLEDGED_S = 60.0
@@ -98,7 +99,9 @@ class Delivery:
     def deliver(self, which: IndexArray, bodies: Sequence[bytes]) -> None:
         """Stores new Measurements of different Boxes on disk, then sends them."""
         sequences = self._held.append(which, bodies)
-        tails = sequence_tails(sequences, np.minimum(self._held.floor[which], sequences))
+        oldest = np.minimum(self._held.floor[which], sequences)
+        numbers = zip(sequences.tolist(), oldest.tolist(), strict=True)
+        tails = [sequence_tail(*each, False) for each in numbers]
         publish, topics, sent = self._lines.publish, self._topics, 0
         for box, body, tail in zip(which.tolist(), bodies, tails, strict=True):
             if publish(box, topics[box], body + tail):

@@ -20,9 +20,9 @@ from opq_gateway.measuring.measurements import Measured
 from opq_gateway.measuring.plan import MeasuringPlan, Sinks
 from opq_measure.timebase.hops import HOPS_PER_CYCLE
 from opq_measure.timebase.window import Window
+from opq_proto.measurement.continuity import GapReason
+from opq_proto.measurement.supply_word import SupplyTeller
 from opq_proto.messages import Measurement
-from opq_proto.wire.continuity import GapReason
-from opq_proto.wire.supply_word import SupplyTeller
 from opq_sim.box.box_stamps import BoxStamps
 from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.fleet.sample_crossings import SampleCrossings

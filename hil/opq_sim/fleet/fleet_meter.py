@@ -15,16 +15,17 @@ from functools import partial
 import numpy as np
 
 from opq_measure.frequency.per_window import cycles_per_window
+from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.disturbed_boxes import DisturbedBoxes, first_window_s
-from opq_sim.fleet.measurement_rows import IndexArray
 from opq_sim.fleet.outlets import FleetGrid
 from opq_sim.fleet.phase_table import PhaseTable
 from opq_sim.fleet.quiet_figures import QuietFigures
 from opq_sim.fleet.quiet_outlets import BESIDE_S, QuietOutlets
 from opq_sim.fleet.quiet_schedule import QuietSchedule
-from opq_sim.mains.profiles import FloatArray
+from opq_sim.mains.profiles import FloatArray, IndexArray
 
 ASKED_AT_ONCE = 50
 STEADY_S = 1.0
@@ -42,6 +43,11 @@ class QuietMeasurements:
     """(n,) UTC, by the Boxes' own clocks."""
     metrics: FloatArray
     """(n, 4, 3) of METRIC_NAMES: minimum, maximum, mean."""
+
+    def batch(self, box_ids: tuple[str, ...], nominals: tuple[Nominal, ...], clock: RunClock) -> Measurements:
+        """Returns them with the wire's precision: numbers of 32 bits."""
+        windows = self.which, self.start_ns, self.end_ns, self.metrics.astype(np.float32)
+        return Measurements.of_windows(box_ids, nominals, *windows, clock.uncertainty_ns, clock.source)
 
 
 class FleetMeter:

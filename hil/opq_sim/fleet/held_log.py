@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_sim.fleet.log_segment import LogSegment, RowArray, segment_numbers
+from opq_sim.mains.profiles import IndexArray
 
 SEGMENT_S = 10.0
 SEGMENT_BYTES = 8_000_000
@@ -29,7 +30,6 @@ MAX_BYTES = 1_000_000_000
 ROWS_AT_ONCE = 2000
 NUMBERS = "numbers.json"
 FlagArray = NDArray[np.bool_]
-IndexArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

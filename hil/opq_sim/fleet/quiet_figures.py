@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.measurement.fields import METRIC_NAMES
-from opq_sim.fleet.measurement_rows import IndexArray
-from opq_sim.mains.profiles import FloatArray
+from opq_sim.mains.profiles import FloatArray, IndexArray
 from opq_sim.power_system.box_voltage import SteadyVoltage
 
 RATE_HZ: Final = 12_000.0

@@ -11,9 +11,8 @@ import numpy as np
 
 from opq_measure.frequency.per_window import cycles_per_window
 from opq_measure.timebase.time_axis import TICK_NS
-from opq_sim.fleet.measurement_rows import IndexArray
 from opq_sim.fleet.phase_table import PhaseTable
-from opq_sim.mains.profiles import FloatArray
+from opq_sim.mains.profiles import FloatArray, IndexArray
 
 CONTEXT_S = 0.15
 """Samples after a window's end that its filters need: the gateway's Measurement is not ready earlier."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import Measurements, joined
 from opq_proto.messages import Measurement, TimeSource, Waveform
-from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.fleet_meter import FleetMeter, QuietMeasurements
 from opq_sim.fleet.network_outages import NetworkOutages
@@ -57,11 +57,11 @@ class VirtualBoxes:
         self._outlets = grid.outlets
         self._clock = RunClock(0, start_ns, UNCERTAINTY_NS, TimeSource.GPS)
         self._now_s = self._forgot_s = 0.0
-        self._boxes = MeasuredBoxes(
-            tuple(each.box_id for each in grid.outlets),
-            tuple(Nominal(each.voltage.nominal_v, each.voltage.nominal_hz) for each in grid.outlets),
+        self._box_ids = tuple(each.box_id for each in grid.outlets)
+        self._nominals = tuple(
+            Nominal(each.voltage.nominal_v, each.voltage.nominal_hz) for each in grid.outlets
         )
-        cycles = round(MEASUREMENT_S * self._boxes.nominals[0].hz)
+        cycles = round(MEASUREMENT_S * self._nominals[0].hz)
         self._meter = FleetMeter(grid, self._clock, cycles, seed)
         for box, outlet in enumerate(grid.outlets):
             ended_s = begins_s.get(outlet.box_id, 0.0)
@@ -73,7 +73,7 @@ class VirtualBoxes:
             for each in grid.outlets
         }
 
-    def measured(self, until_s: float) -> tuple[MeasurementColumns | None, list[Measurement]]:
+    def measured(self, until_s: float) -> tuple[Measurements | None, list[Measurement]]:
         """Measurements completed by then and not returned before: from steady spans, and from samples.
 
         Both are in time order for each Box.
@@ -88,12 +88,12 @@ class VirtualBoxes:
         if until_s - self._forgot_s >= FORGET_S:
             self._forgot_s = until_s
             self._meter.discard_old()
-        columns = [self._columns(quiet) for quiet in rounds]
-        return self._delivered(joined_columns(columns) if columns else None, rows)
+        columns = [quiet.batch(self._box_ids, self._nominals, self._clock) for quiet in rounds]
+        return self._delivered(joined(columns)[0] if columns else None, rows)
 
     def _delivered(
-        self, columns: MeasurementColumns | None, rows: list[Measurement]
-    ) -> tuple[MeasurementColumns | None, list[Measurement]]:
+        self, columns: Measurements | None, rows: list[Measurement]
+    ) -> tuple[Measurements | None, list[Measurement]]:
         """Holds back Measurements of Boxes whose network is out; adds those held before, marked as such."""
         late: list[Measurement] = []
         for box, out in self._outages.changes(self._now_s) if self._outages is not None else ():
@@ -106,7 +106,7 @@ class VirtualBoxes:
             rows = [each for each in rows if self._index[each.box_id] not in self._held]
             if columns is not None:
                 out_now = np.isin(columns.which, list(self._held))
-                held += columns.part(out_now).measurements()
+                held += columns.part(out_now).rows()
                 columns = None if out_now.all() else columns.part(~out_now)
             for each in held:
                 box_held = self._held[self._index[each.box_id]]
@@ -123,15 +123,3 @@ class VirtualBoxes:
 
     def _monotonic_ns(self) -> int:
         return round(self._now_s * 1e9)
-
-    def _columns(self, quiet: QuietMeasurements) -> MeasurementColumns:
-        """The values with the wire's precision: numbers of 32 bits."""
-        return MeasurementColumns(
-            self._boxes,
-            quiet.which,
-            quiet.start_ns,
-            quiet.end_ns,
-            quiet.metrics.astype(np.float32),
-            UNCERTAINTY_NS,
-            TimeSource.GPS,
-        )

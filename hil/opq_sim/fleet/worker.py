@@ -10,15 +10,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink.backlog import CloudAcknowledgement
+from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyPair
-from opq_proto.wire.frames import measurement_to_wire
+from opq_proto.measurement.wire import bodies_of, measurement_to_wire
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.commands import FleetCommands
 from opq_sim.fleet.connections import FleetConnections
@@ -26,7 +27,6 @@ from opq_sim.fleet.delivery import Delivery
 from opq_sim.fleet.disturbed_boxes import ordered
 from opq_sim.fleet.fleet_meter import FleetMeter
 from opq_sim.fleet.held_log import HeldLog
-from opq_sim.fleet.measurement_rows import MeasurementRows
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import FleetGrid
 from opq_sim.fleet.plan import FleetPlan
@@ -75,14 +75,7 @@ class FleetWorker:
         self.held = HeldLog(plan.folder, self._ids, time.time_ns() // 1_000_000, plan.queue_bytes)
         self.delivery = Delivery(self._ids, self.held, self.lines, plan.in_flight_s, plan.store_forgotten_s)
         self.meter = FleetMeter(grid, clock, plan.cycles, plan.seed)
-        self._rows = MeasurementRows(
-            self._ids,
-            np.array([outlet.voltage.nominal_v for outlet in outlets]),
-            np.array([outlet.voltage.nominal_hz for outlet in outlets]),
-            clock.uncertainty_ns,
-            clock.source,
-            clock.start_id,
-        )
+        self._nominals = tuple(Nominal(each.voltage.nominal_v, each.voltage.nominal_hz) for each in outlets)
         self.counters = BoxCounters()  # of all Boxes together
         self._commands = FleetCommands()
         self._answers: deque[tuple[int, list[bytes]]] = deque()
@@ -187,8 +180,9 @@ class FleetWorker:
             found = self.meter.measure_quiet(t_s)
             if found is None:
                 return True
-            bodies = self._rows.bodies(found.which, found.start_ns, found.end_ns, found.metrics)
-            self.delivery.deliver(found.which, bodies)
+            batch = found.batch(tuple(self._ids), self._nominals, self._clock)
+            batch = replace(batch, start_id=np.full(len(batch), self._clock.start_id))
+            self.delivery.deliver(found.which, bodies_of(batch))
         return False
 
     def _measure_samples(self, t_s: float) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int64]
 
 EDGE_S = 1e-9
 """A sample this little before a step counts as on it: 1e-5 of a sample, far above the rounding of times."""

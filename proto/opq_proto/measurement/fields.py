@@ -304,7 +304,7 @@ REMARKS = (
     Remark(key="gateway_supply", about="supply", words="0 while the gateway's supply fails"),
     Remark(key="missing_s", unit="s", about="former", words="missing, of gateways before the reasons"),
 )
-"""What `wire.continuity` and `wire.supply_word` read and write."""
+"""What `measurement.continuity` and `measurement.supply_word` read and write."""
 
 
 def edge_columns() -> dict[str, str]:

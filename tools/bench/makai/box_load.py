@@ -11,24 +11,28 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_gateway.uplink.connection import Endpoints
+from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
+from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.fields import METRIC_NAMES
+from opq_proto.measurement.wire import bodies_of, measurement_to_wire
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.frames import ACK_PLUGIN, command_from_wire, measurement_to_wire, topic
+from opq_proto.wire.frames import ACK_PLUGIN, command_from_wire, topic
 from opq_sim.fleet.connections import FleetConnections
-from opq_sim.fleet.measurement_rows import MeasurementRows, sequence_tails
 
 NOMINAL_V, NOMINAL_HZ = 120.0, 60.0
 STEADY_METRICS = {
     "f": (59.99, 60.01, 60.0), "rms": (119.9, 120.1, 120.0), "thd": (0.019, 0.021, 0.02),
     "trans": (0.9, 1.1, 1.0),
 }  # fmt: skip
+Indices = NDArray[np.int64]
 STEADY = np.array([STEADY_METRICS[name] for name in METRIC_NAMES])
 """Least, most, mean of each metric; values that no trigger reacts to."""
 TICK_S = 0.02
@@ -51,6 +55,14 @@ class CrossedBox:
     requested_s: float = 0.0
 
 
+def steady(
+    ids: tuple[str, ...], which: Indices, start_ns: Indices, end_ns: Indices, values: NDArray[np.float32]
+) -> Measurements:
+    """Windows of Boxes with GPS, of these values."""
+    nominals = (Nominal(NOMINAL_V, NOMINAL_HZ),) * len(ids)
+    return Measurements.of_windows(ids, nominals, which, start_ns, end_ns, values, 1000, TimeSource.GPS)
+
+
 class BoxLoad:
     """All Boxes of the process, in one thread."""
 
@@ -61,8 +73,6 @@ class BoxLoad:
         server = read_secret_file(keys.server_secret).public
         self._crossed = CrossedBox()
         self.lines = FleetConnections(self._ids, pairs, server, endpoints, self._command)
-        volts, hertz = np.full(boxes, NOMINAL_V), np.full(boxes, NOMINAL_HZ)
-        self._rows = MeasurementRows(self._ids, volts, hertz, 1000, TimeSource.GPS)
         self._topics = [topic(box_id) for box_id in self._ids]
         self._sequences = np.full(boxes, time.time_ns() // 1_000_000)
         self._draw = np.random.default_rng(1)
@@ -154,15 +164,16 @@ class BoxLoad:
         self.lines.publish(box, self._topics[box], body)
         return began_s
 
-    def _bodies(self, which: "np.ndarray[tuple[int], np.dtype[np.int64]]", rate_hz: float) -> list[bytes]:
+    def _bodies(self, which: Indices, rate_hz: float) -> list[bytes]:
         if not len(which):
             return []
         end_ns = np.full(len(which), time.time_ns())
         noise = 1 + 1e-6 * self._draw.standard_normal((len(which), 1, 1))
-        bodies = self._rows.bodies(which, end_ns - round(1e9 / rate_hz), end_ns, STEADY * noise)
         self._sequences[which] += 1
-        tails = sequence_tails(self._sequences[which], self._sequences[which])
-        return [body + tail for body, tail in zip(bodies, tails, strict=True)]
+        values = (STEADY * noise).astype(np.float32)
+        batch = steady(tuple(self._ids), which, end_ns - round(1e9 / rate_hz), end_ns, values)
+        numbers = self._sequences[which]
+        return bodies_of(replace(batch, sequence=numbers, oldest_sequence=numbers))
 
     def _crossing(self, box: int, end_ns: int) -> bytes:
         """The Measurement of a dip of one cycle; dips are half a minute apart, so that no event has two."""

@@ -14,8 +14,8 @@ from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
 from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.trends.pyramid import DAY_MS
 from opq_proto.decision import Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import TREND_MS, Finding, Measurement, Metric, TimeSource, Trend, Trigger
-from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns
 
 PLAN_SIZE = 500
 """Number of incidents written at once."""
@@ -47,22 +47,23 @@ def fill_measurements(store: CloudStore, boxes: int, count: int, now_ms: int) ->
     """Stores one Measurement a second of each Box, up to now; at least `count` in total."""
     seconds = max(1, ceil(count / boxes))
     blocks = max(0, seconds - NEWEST_S) // BLOCK_S
-    measured = MeasuredBoxes(tuple(str(box) for box in range(1, boxes + 1)), (NOMINAL,) * boxes)
+    box_ids = tuple(str(box) for box in range(1, boxes + 1))
     for block in range(blocks):
         first_ms = now_ms - (seconds - block * BLOCK_S) * 1000
         for begin in range(0, boxes, BOXES_AT_ONCE):
             which = range(begin, min(boxes, begin + BOXES_AT_ONCE))
-            store.append_columns(_columns(measured, which, first_ms))
+            store.append_columns(_columns(box_ids, which, first_ms))
     for second in range(blocks * BLOCK_S, seconds):
         store.append_measurements(_second(boxes, now_ms - (seconds - second) * 1000, second + 1))
 
 
-def _columns(measured: MeasuredBoxes, which: range, first_ms: int) -> MeasurementColumns:
+def _columns(box_ids: tuple[str, ...], which: range, first_ms: int) -> Measurements:
     begins = np.tile(np.arange(BLOCK_S, dtype=np.int64), len(which)) * 1000 + first_ms
     f, rms, thd = [59.99, 60.01, 60.0], [119.5, 120.5, 120.0], [0.02, 0.03, 0.025]
     of_box = np.array([f, rms, thd, [0.0, 0.0, 0.0]], np.float32)
-    return MeasurementColumns(
-        measured,
+    return Measurements.of_windows(
+        box_ids,
+        (NOMINAL,) * len(box_ids),
         np.repeat(np.arange(which.start, which.stop, dtype=np.int64), BLOCK_S),
         (begins - 1000) * 1_000_000,
         begins * 1_000_000,

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement.continuity import clock_moved_ns
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.continuity import clock_moved_ns
 
 DIP_PU, SWELL_PU = 0.9, 1.1
 """IEC 61000-4-30:2015, 5.4, as in the trigger `threshold`."""

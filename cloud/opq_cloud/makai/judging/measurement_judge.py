@@ -15,8 +15,8 @@ from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.trigger_plugins import Found, TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_proto.decision import Decision
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 
 class Openings(Protocol):
@@ -41,7 +41,7 @@ class MeasurementJudge:
         self._openings = openings
         self._now = monotonic_s
 
-    def see_again(self, columns: MeasurementColumns, triggers: Sequence[TriggerPlugin]) -> None:
+    def see_again(self, columns: Measurements, triggers: Sequence[TriggerPlugin]) -> None:
         """Shows triggers Measurements that were judged before.
 
         Onsets among the rows have their events. Ends are noted, because not all of the span may have been
@@ -49,9 +49,9 @@ class MeasurementJudge:
         """
         for at, ends, _ in _by_row(plugin.see_again(columns) for plugin in triggers):
             for decision in ends:
-                self._openings.note_end(columns.measurement(at).box_id, decision, self._now())
+                self._openings.note_end(columns.row(at).box_id, decision, self._now())
 
-    def judge(self, columns: MeasurementColumns) -> NDArray[np.bool_]:
+    def judge(self, columns: Measurements) -> NDArray[np.bool_]:
         """Judges a batch of Measurements, at most one of each Box.
 
         Returns (n,) whether an event was opened for each: the part that stores the event accepts the
@@ -61,7 +61,7 @@ class MeasurementJudge:
             self._boxes.note_columns(columns)
         opened = np.zeros(len(columns), np.bool_)
         for at, ends, onset in _by_row(plugin.judge(columns) for plugin in self._triggers.all):
-            row = columns.measurement(at)
+            row = columns.row(at)
             for decision in ends:
                 self._openings.note_end(row.box_id, decision, self._now())
             opened[at] = onset is not None and self._openings.open_at_onset(row, onset, stored=True)

@@ -22,8 +22,8 @@ from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal
 from opq_proto.kit.log import BoundLogger
 from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 if TYPE_CHECKING:  # the host comes with the extra "rules"
     from opq_plugins.host.proxy import PluginTrigger
@@ -40,7 +40,7 @@ MAX_S = 20.0
 
 Found = list[tuple[int, Decision]]
 """What a trigger decides on a batch: rows, and the decision on each; a row has one at most."""
-Judging = Measurement | MeasurementColumns
+Judging = Measurement | Measurements
 
 
 class RunnableTrigger(Protocol):
@@ -89,12 +89,10 @@ class TriggerPlugin:
             return False
         return self._now() - self._shown_s >= SHOWN_AGAIN_S and not self._guard.paused
 
-    def judge(self, columns: MeasurementColumns) -> Found:
+    def judge(self, columns: Measurements) -> Found:
         """Returns rows with a decision. Counts `not_judged` where it failed or is paused."""
         if self._batches is None:
-            decided = (
-                (at, self._decide(columns.measurement(at), columns.nominal(at))) for at in range(len(columns))
-            )
+            decided = ((at, self._decide(columns.row(at), columns.nominal(at))) for at in range(len(columns)))
             return [(at, decision) for at, decision in decided if decision is not None]
         self._judging = columns
         well, found = self._guard.call(self._batches.judge, columns)
@@ -147,13 +145,13 @@ class TriggerPlugin:
             self._lost, self._shown_s = False, self._now()
         self._guard.call(self._trigger.forget)
 
-    def see_again(self, columns: MeasurementColumns) -> Found:
+    def see_again(self, columns: Measurements) -> Found:
         """Works as `judge` for rows that were judged before; skips those that must not be shown again."""
-        hidden = self._unjudged and [_key(row) in self._unjudged for row in columns.measurements()]
+        hidden = self._unjudged and [_key(row) in self._unjudged for row in columns.rows()]
         left = np.flatnonzero(~np.array(hidden)) if hidden and any(hidden) else None
         shown = columns if left is None else columns.part(left)
         if self._batches is None:
-            rows = enumerate(shown.measurements())
+            rows = enumerate(shown.rows())
             found = [
                 (at, decision)
                 for at, row in rows
@@ -297,7 +295,7 @@ class InstalledTrigger(TriggerPlugin):
 
 
 def _rows_of(judging: Judging) -> Sequence[Measurement]:
-    return (judging,) if isinstance(judging, Measurement) else judging.measurements()
+    return (judging,) if isinstance(judging, Measurement) else judging.rows()
 
 
 def _key(measurement: Measurement) -> tuple[object, ...]:

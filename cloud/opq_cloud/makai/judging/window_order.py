@@ -9,7 +9,7 @@ would be a second disturbance. The number of a Measurement, where it has one, sh
 whether one is missing: a hole in the samples is not one in the numbers. Crossings overtake, and do not wait.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from opq_cloud.core.service import ServiceCounters
 from opq_proto.decision import window_ns
+from opq_proto.measurement.batch import Measurements, split
+from opq_proto.measurement.wire import MeasurementReader, NominalOf, batches_of
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import NumberedColumns
-from opq_proto.wire.measurement_rows import NominalOf, batches_of
 
 WAIT_S = 2.0
 """Longest wait for a missing window, of all windows behind it together."""
@@ -53,7 +53,24 @@ class WindowOrder:
         """Original Box -> the time from the end of one window to the next, which it does not state."""
         self._waiting: dict[str, WaitingWindows] = {}
 
-    def accept(self, columns: NumberedColumns, now_s: float) -> list[NumberedColumns]:
+    def accept_read(
+        self, read: MeasurementReader, now_s: float, without_stored: Callable[[Measurements], Measurements]
+    ) -> list[Measurements]:
+        """Returns the batches of what was read that are to be judged now.
+
+        The Boxes with a Measurement that may begin an event come first. `without_stored` leaves out rows that
+        were sent again and are stored.
+        """
+        ready: list[Measurements] = []
+        for columns in split(read.batches(self._nominal_of), read.pressing):
+            if columns.backfilled:
+                self._counters.add("backfilled", len(columns))
+                columns = without_stored(columns)
+            if len(columns):
+                ready += self.accept(columns, now_s)
+        return ready
+
+    def accept(self, columns: Measurements, now_s: float) -> list[Measurements]:
         """Returns the batches that are to be judged now, in this order; not what waits.
 
         columns: at most one row of each Box.
@@ -65,15 +82,15 @@ class WindowOrder:
             return [columns]
         ready = [columns.part(free)] if free.any() else []
         return ready + self._batches(
-            each for row in columns.part(~free).measurements() for each in self._accept(row, now_s)
+            each for row in columns.part(~free).rows() for each in self._accept(row, now_s)
         )
 
-    def due(self, now_s: float) -> list[NumberedColumns]:
+    def due(self, now_s: float) -> list[Measurements]:
         """Returns the windows that have waited long enough; a Box's in the order of time."""
         late = [box_id for box_id, each in self._waiting.items() if now_s >= each.due_s]
         return self._batches(row for box_id in late for row in self._all_of(box_id)) if late else []
 
-    def _batches(self, rows: Iterable[Measurement]) -> list[NumberedColumns]:
+    def _batches(self, rows: Iterable[Measurement]) -> list[Measurements]:
         return batches_of(rows, self._nominal_of)
 
     def _accept(self, row: Measurement, now_s: float) -> list[Measurement]:
@@ -92,7 +109,7 @@ class WindowOrder:
         waiting.rows.sort(key=lambda each: window_ns(each)[1])
         return self._all_of(row.box_id) if len(waiting.rows) > MAX_WAITING else []
 
-    def _in_order(self, columns: NumberedColumns) -> NDArray[np.bool_]:
+    def _in_order(self, columns: Measurements) -> NDArray[np.bool_]:
         """Returns (n,) which of these may be judged now, and notes those."""
         last, waiting, free = self._last, self._waiting, []
         rows = zip(
@@ -101,7 +118,7 @@ class WindowOrder:
         )  # fmt: skip
         for at, (box_id, start_ns, end_ns, number, stated) in enumerate(rows):
             known_ns, known = last.get(box_id, _NONE)
-            if at in columns.others and columns.others[at].crossing:
+            if at in columns.extra and columns.extra[at].crossing:
                 free.append(True)
                 if known_ns:
                     last[box_id] = known_ns, max(known, number)

@@ -3,7 +3,7 @@
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.stated_starts import Stated, StatedStart, with_stated
 from opq_cloud.store.store import CloudStore
-from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
+from opq_proto.measurement.batch import Measurements
 
 NOTHING: Stated = (None, None, None)
 Starts = tuple[StatedStart, ...]
@@ -22,7 +22,7 @@ class BoxNominals:
         self._starts: dict[str, Starts] = {}
         self._gateways: dict[str, int] = {}
 
-    def read(self, columns: MeasurementColumns) -> int:
+    def read(self, columns: Measurements) -> int:
         """Stores what is new in these; returns how many Boxes were written. Raises StoreError.
 
         A Measurement from a Box's disk is from another time: it may tell of a start, and of no present value.
@@ -31,13 +31,12 @@ class BoxNominals:
         self._read_gateways(columns)
         newest: dict[str, Stated] = {}
         starts: dict[str, Starts] = {}
-        numbers = start_ids = [-1] * len(columns)
-        if isinstance(columns, NumberedColumns):
-            numbers, start_ids = columns.sequence.tolist(), columns.start_ids.tolist()
-        for box_id, number, start_id, (volts, hz) in zip(
-            columns.ids, numbers, start_ids, columns.declared_values(), strict=True
-        ):
-            stated = (start_id if start_id > 0 else None, volts or None, hz or None)
+        rows = zip(
+            columns.ids, columns.sequence.tolist(), columns.start_id.tolist(),
+            columns.nominal_v.tolist(), columns.nominal_hz.tolist(), strict=True,
+        )  # fmt: skip
+        for box_id, number, start_id, volts, hz in rows:
+            stated = (start_id or None, volts or None, hz or None)
             if stated == NOTHING:
                 continue
             if not columns.backfilled:
@@ -52,8 +51,8 @@ class BoxNominals:
         changed = [box_id for box_id in {**newest, **starts} if self._write(box_id, newest, starts)]
         return len(changed)
 
-    def _read_gateways(self, columns: MeasurementColumns) -> None:
-        for row in () if columns.backfilled else columns.others.values():
+    def _read_gateways(self, columns: Measurements) -> None:
+        for row in () if columns.backfilled else columns.extra.values():
             if row.gateway_id is not None and self._gateways.get(row.box_id) != row.gateway_id:
                 self._store.put_box(BoxRecord(row.box_id, "", gateway_id=row.gateway_id))
                 self._gateways[row.box_id] = row.gateway_id

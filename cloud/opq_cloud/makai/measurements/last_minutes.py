@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.wire import MeasurementReader, NominalOf
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import NumberedColumns
-from opq_proto.wire.measurement_rows import MeasurementRows, NominalOf
 
 SEE_AGAIN_S = 120.0
 """Age of stored Measurements that triggers read again at a start."""
@@ -22,27 +22,27 @@ class LastMinutes:
 
     def __init__(self, seconds: float) -> None:
         self._back_ms = round(seconds * 1000)
-        self._columns: deque[NumberedColumns] = deque()
+        self._columns: deque[Measurements] = deque()
         self._waiting = 0
         """Rows in `_columns`."""
 
-    def add(self, columns: NumberedColumns) -> None:
+    def add(self, columns: Measurements) -> None:
         """Adds Measurements that the triggers have judged."""
         self._columns.append(columns)
         self._waiting += len(columns)
         while self._waiting - len(self._columns[0]) >= LAST_MEASUREMENTS:
             self._waiting -= len(self._columns.popleft())
 
-    def batches(self, store: CloudStore, nominal_of: NominalOf) -> Iterator[NumberedColumns]:
+    def batches(self, store: CloudStore, nominal_of: NominalOf) -> Iterator[Measurements]:
         """Yields Measurements, each once, a Box's in the order of time. Raises StoreError."""
-        made, count = MeasurementRows(), 0
+        made, count = MeasurementReader(), 0
         for rows in self._rows_by_box(store):
             for row in rows:
                 made.add(row)
             count += len(rows)
             if count >= SHOWN_TOGETHER:
                 yield from made.batches(nominal_of)
-                made, count = MeasurementRows(), 0
+                made, count = MeasurementReader(), 0
         yield from made.batches(nominal_of)
 
     def _rows_by_box(self, store: CloudStore) -> Iterator[list[Measurement]]:
@@ -52,7 +52,7 @@ class LastMinutes:
         meanwhile. Each is judged by what its own start stated.
         """
         waiting: dict[str, list[Measurement]] = {}
-        for row in (row for each in self._columns for row in each.measurements()):
+        for row in (row for each in self._columns for row in each.rows()):
             waiting.setdefault(row.box_id, []).append(row)
         starts = {box.box_id: box.starts for box in store.boxes()}
         for stored in store.last_minutes(self._back_ms, QUERY_ROWS):

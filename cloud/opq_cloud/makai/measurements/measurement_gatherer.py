@@ -1,4 +1,8 @@
-"""Reads Measurements of a triggering broker in turns, gathered until a pressing one comes."""
+"""Reads Measurements of a triggering broker in turns, gathered until one comes that may begin an event.
+
+Starting a turn costs as much as handling fifty Measurements, so turns are kept apart; but a Measurement that
+may begin an event cannot wait for the next turn.
+"""
 
 import math
 import time
@@ -6,15 +10,16 @@ import time
 import zmq
 
 from opq_cloud.core.backend.sockets import BURST, Socket
-from opq_cloud.makai.pressing import is_pressing
+from opq_proto.measurement.wire import MeasurementReader
 from opq_proto.wire.measurement_turns import waiting_measurements
 
 GATHERED = 1000
 """This many Measurements are judged without further waiting."""
 STEP_S = 0.005
 """Looks for a pressing one are at least so far apart: an original broker sends each Measurement by itself."""
-
-Frames = list[bytes]
+PRESSING_SWING = 0.05
+"""Share of the largest rms of a window. Where the rms moves by more, a dip or a swell may begin: an original
+Box reports no crossings."""
 
 
 class MeasurementGatherer:
@@ -29,29 +34,21 @@ class MeasurementGatherer:
         """Waits; returns whether a Measurement is there."""
         return bool(self._waiting.poll(timeout_ms))
 
-    def gather(self, until_s: float, came_s: float) -> tuple[list[list[Frames]], float]:
-        """Reads messages until `until_s` (monotonic), or a pressing one.
+    def gather(self, until_s: float, came_s: float) -> tuple[MeasurementReader, float]:
+        """Reads messages until `until_s` (monotonic), or one that may begin an event.
 
-        came_s: when the first was there. Returns the messages of Boxes with a pressing one, and the others;
-        and since when they wait: the first, or the pressing one.
+        came_s: when the first was there. Returns what was read, and since when it waits: the first, or the
+        one that may begin an event.
         """
-        messages, pressing = self._receive()
+        read = MeasurementReader(PRESSING_SWING)
+        read.read(waiting_measurements(self._socket, BURST))
         looked_s = new_s = came_s
-        while not pressing and len(messages) < GATHERED and (left_s := until_s - time.monotonic()) > 0:
+        while not read.pressing and read.count < GATHERED and (left_s := until_s - time.monotonic()) > 0:
             if not self.poll(math.ceil(left_s * 1e3)):
                 break
             new_s = time.monotonic()
             if (early_s := looked_s + STEP_S - new_s) > 0:
                 time.sleep(early_s)
             looked_s = time.monotonic()
-            new, pressing = self._receive()
-            messages += new
-        if not pressing:
-            return [messages], came_s
-        own = [frames for frames in messages if frames[0] in pressing]
-        return [own, [frames for frames in messages if frames[0] not in pressing]], new_s
-
-    def _receive(self) -> tuple[list[Frames], set[bytes]]:
-        """Returns waiting messages, about BURST at most, and topics with a pressing one."""
-        messages = waiting_measurements(self._socket, BURST)
-        return messages, {frames[0] for frames in messages if is_pressing(frames[-1])}
+            read.read(waiting_measurements(self._socket, BURST))
+        return read, new_s if read.pressing else came_s

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 
-from opq_proto.wire.measurement_columns import NumberedColumns
+from opq_proto.measurement.batch import Measurements
 
 
 class MeasurementQueue:
@@ -21,7 +21,7 @@ class MeasurementQueue:
         self.dropped = 0
         self._limit = limit_rows
         self._rows = 0
-        self._items: deque[NumberedColumns] = deque()
+        self._items: deque[Measurements] = deque()
         self._wanted = 1
         """Rows that the waiting reader wants."""
         self._changed = threading.Condition()
@@ -30,7 +30,7 @@ class MeasurementQueue:
         """Number of rows."""
         return self._rows
 
-    def offer(self, item: NumberedColumns) -> None:
+    def offer(self, item: Measurements) -> None:
         """Adds an item; the oldest are dropped where there is no room."""
         with self._changed:
             self._items.append(item)
@@ -44,10 +44,10 @@ class MeasurementQueue:
 
     def receive(
         self, limit_rows: int | None = None, least_rows: int = 1, timeout_s: float = 0.0
-    ) -> list[NumberedColumns]:
+    ) -> list[Measurements]:
         """Takes the oldest items, some `limit_rows` at most; waits up to `timeout_s` for `least_rows`."""
         until_s = time.monotonic() + timeout_s
-        taken: list[NumberedColumns] = []
+        taken: list[Measurements] = []
         with self._changed:
             self._wanted = least_rows
             while self._rows < least_rows and (left_s := until_s - time.monotonic()) > 0:

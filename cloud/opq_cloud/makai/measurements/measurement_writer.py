@@ -24,8 +24,9 @@ from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, SILENT_S, Trends, 
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.kit.log import BoundLogger
+from opq_proto.measurement.batch import Measurements, joined
+from opq_proto.measurement.wire import NominalOf, batches_of
 from opq_proto.messages import TREND_MS, Measurement, Trend
-from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
 
 RETRY_S = 1.0
 SLOW_STORE_S = 5.0
@@ -67,7 +68,7 @@ class MeasurementWriter:
         self._missed = MissedMinutes(store)
         self._began_missed_s: float | None = None
         """When `_missed` began, monotonic; None: the store could not be read yet."""
-        self._batch: list[NumberedColumns] = []
+        self._batch: list[Measurements] = []
         self._again: dict[str, int] = {}
         """Boxes that sent stored Measurements again and need an acknowledgement; each with the oldest
         number that it holds. Any thread adds, the writer's takes.
@@ -86,7 +87,7 @@ class MeasurementWriter:
             return f"the store has not answered for {waited_s:.0f} s"
         return self._refused
 
-    def accept(self, columns: NumberedColumns) -> None:
+    def accept(self, columns: Measurements) -> None:
         """Accepts a batch of Measurements; never blocks; from any thread."""
         self._waiting.offer(columns)
 
@@ -94,7 +95,11 @@ class MeasurementWriter:
         """Accepts intervals and disturbances; never blocks; from any thread."""
         self._intervals.offer(rows)
 
-    def without_stored(self, columns: NumberedColumns) -> NumberedColumns:
+    def accept_row(self, row: Measurement, nominal_of: NominalOf) -> None:
+        """Accepts one Measurement, as `accept`."""
+        self.accept(*batches_of([row], nominal_of))
+
+    def without_stored(self, columns: Measurements) -> Measurements:
         """Returns rows that were sent again without those that are stored, which need not be judged and are
         counted. From any thread.
         """
@@ -112,7 +117,7 @@ class MeasurementWriter:
         self._counters.add("measurements_doubled", int(stored.sum()))
         again = columns.part(stored)
         for box_id, sequence, oldest in zip(
-            again.ids, again.sequence.tolist(), again.oldest.tolist(), strict=True
+            again.ids, again.sequence.tolist(), again.oldest_sequence.tolist(), strict=True
         ):
             self._again[box_id] = max(self._again.get(box_id, 0), min(oldest, sequence))
         return columns.part(~stored)
@@ -162,7 +167,7 @@ class MeasurementWriter:
         count = self._rows
         if not count:
             return True
-        self._batch = joined_numbered(self._batch)  # rows of many turns cost as much as those of one
+        self._batch = joined(self._batch)  # rows of many turns cost as much as those of one
         try:
             self._know_boxes()
             count = self._drop_stored()
@@ -217,11 +222,11 @@ class MeasurementWriter:
         self._batch = [each for each in left if len(each)]
         return self._rows
 
-    def _track(self, columns: NumberedColumns) -> NDArray[np.bool_]:
+    def _track(self, columns: Measurements) -> NDArray[np.bool_]:
         """Returns (n,) whether each is new."""
         ids, trackers = columns.ids, self._trackers
         numbers = columns.sequence.tolist()
-        rows = zip(ids, numbers, columns.oldest.tolist(), strict=True)
+        rows = zip(ids, numbers, columns.oldest_sequence.tolist(), strict=True)
         self._to_acknowledge.update(
             box_id for box_id, number in zip(ids, numbers, strict=True) if number >= 0
         )
@@ -236,7 +241,7 @@ class MeasurementWriter:
     def _know_boxes(self) -> None:
         """Reads the stored numbers of the batch's new Boxes. Raises StoreError: they could not be read."""
         for columns in self._batch:
-            rows = zip(columns.ids, columns.sequence.tolist(), columns.oldest.tolist(), strict=True)
+            rows = zip(columns.ids, columns.sequence.tolist(), columns.oldest_sequence.tolist(), strict=True)
             self._know(
                 (box_id, None if sequence < 0 else sequence, None if oldest < 0 else oldest)
                 for box_id, sequence, oldest in rows

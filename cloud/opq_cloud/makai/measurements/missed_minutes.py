@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from opq_cloud.store.store import CloudStore
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import TREND_MS
-from opq_proto.wire.measurement_columns import NumberedColumns
 
 LAST_MS = 3 * TREND_MS
 """The minutes that may have been open when the service was killed."""
@@ -36,7 +36,7 @@ class MissedMinutes:
         newest = self._store.latest_measurements()
         self._newest_ms = {box_id: row.timestamp_ms for box_id, row in newest.items()}
 
-    def note_heard(self, columns: NumberedColumns) -> None:
+    def note_heard(self, columns: Measurements) -> None:
         """Notes Boxes that are heard: their minutes before the open one are over."""
         if not self._newest_ms or columns.backfilled:
             return

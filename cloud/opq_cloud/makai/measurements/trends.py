@@ -2,11 +2,11 @@
 
 Pure, as arrays with a row for each open minute of a Box. Each measurement counts in its own minute, also
 when it comes late (the store widens a minute that it has). A mean is weighted by the time that each covers:
-in idle mode one is a second, the next a minute. A flagged one widens no limits (`wire.flagged`); a metric of
-which all are flagged has its mean as both. Where a Box's clock was set back, so that seconds come again, the
-minute is a part: once it is over, `trend_of` makes it of the stored ones, each second once. The original
-loses a maximum that comes with a new minimum (docs/reference/opq-interop.md H.15), and the last minute of a
-Box that stops (H.16).
+in idle mode one is a second, the next a minute. A flagged one widens no limits (`measurement.flagged`); a
+metric of which all are flagged has its mean as both. Where a Box's clock was set back, so that seconds come
+again, the minute is a part: once it is over, `trend_of` makes it of the stored ones, each second once. The
+original loses a maximum that comes with a new minimum (docs/reference/opq-interop.md H.15), and the last
+minute of a Box that stops (H.16).
 """
 
 from collections.abc import Collection, Sequence
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED, FORMER_MISSING, RESTART
 from opq_proto.measurement.fields import METRIC_NAMES
+from opq_proto.measurement.flagged import flags_of, widens_limits
 from opq_proto.messages import TREND_MS, Measurement, Trend
-from opq_proto.wire.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED, FORMER_MISSING, RESTART
 from opq_proto.wire.counted_once import counted_once
-from opq_proto.wire.flagged import flags_of, widens_limits
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 LATE_S = 5.0
 """After the Box's next minute began, its last one stays open this long."""
@@ -66,20 +66,20 @@ class Trends:
         self._others: dict[int, OpenMetrics] = {}
         """Row -> metrics that not every Measurement has."""
 
-    def add(self, columns: MeasurementColumns, now_s: float) -> None:
+    def add(self, columns: Measurements, now_s: float) -> None:
         """Adds these, which come at `now_s` (monotonic), but for crossings: their windows repeat them."""
         windows = columns.part(~columns.crossing) if columns.crossing.any() else columns
         for each in windows.rounds():
             if len(each):
                 self._add(each, now_s)
 
-    def _add(self, columns: MeasurementColumns, now_s: float) -> None:
+    def _add(self, columns: Measurements, now_s: float) -> None:
         starts_ms = (columns.timestamp_ms // TREND_MS * TREND_MS).tolist()
         keys = zip(columns.ids, starts_ms, strict=True)
         rows = [self._touched_row(key, now_s) for key in keys]
         at = np.array(rows)
         low, high, mean = columns.values.transpose(1, 2, 0).copy()
-        for place, row in columns.others.items():
+        for place, row in columns.extra.items():
             _add_metrics(self._others.setdefault(rows[place], {}), row, METRIC_NAMES)
             if flags := flags_of(row.metrics):
                 spoilt = [not widens_limits(flags, name) for name in METRIC_NAMES]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from opq_cloud.makai.box_starts import BoxStarts
 from opq_cloud.store.event_record import EventRecord
+from opq_proto.measurement.continuity import SET_NS
 from opq_proto.messages import Measurement, Trigger
-from opq_proto.wire.continuity import SET_NS
 
 
 @dataclass(slots=True)

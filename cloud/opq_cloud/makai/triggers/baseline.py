@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import none_of
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "baseline"
 kind = "trigger"
@@ -40,7 +40,7 @@ def begin(config: Config) -> NextSnapshot:
     return NextSnapshot()
 
 
-def enters(batch: MeasurementColumns, config: Config, state: NextSnapshot) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: NextSnapshot) -> NDArray[np.bool_]:
     """Returns (n,) the windows after the hour."""
     return none_of(batch) if batch.backfilled else (batch.end_ns >= state.due_ns) & ~batch.crossing
 

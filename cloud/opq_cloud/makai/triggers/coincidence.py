@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.batch_rows import nominals_of, none_of, values_of
+from opq_cloud.makai.judging.batch_rows import none_of, values_of
 from opq_cloud.makai.judging.excursions import Excursions, Level, WatchedLimit, window_metric
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "coincidence"
 kind = "trigger"
@@ -69,12 +69,12 @@ def begin(config: Config) -> CoincidenceState:
     return CoincidenceState()
 
 
-def enters(batch: MeasurementColumns, config: Config, state: CoincidenceState) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: CoincidenceState) -> NDArray[np.bool_]:
     """Returns (n,) the windows with a small change."""
     if batch.backfilled:
         return none_of(batch)
     least_v, most_v, _ = values_of(batch, "rms")
-    return _small(nominals_of(batch)[0], config).passed(most_v - least_v) & batch.stated & ~batch.crossing
+    return _small(batch.nominal_values[0], config).passed(most_v - least_v) & batch.stated & ~batch.crossing
 
 
 def decide(

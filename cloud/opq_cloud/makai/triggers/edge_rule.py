@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "edge_rule"
 kind = "trigger"
@@ -40,7 +40,7 @@ def begin(config: Config) -> None:
     """Returns None: there is no state."""
 
 
-def enters(batch: MeasurementColumns, config: Config, state: None) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: None) -> NDArray[np.bool_]:
     """Returns (n,) the crossings."""
     return batch.crossing
 

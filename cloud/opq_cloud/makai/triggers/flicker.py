@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.batch_rows import in_any, nominals_of, values_of, windows_with
+from opq_cloud.makai.judging.batch_rows import in_any, values_of, windows_with
 from opq_cloud.makai.judging.excursions import Excursions, Level, WatchedLimit, stream_of, window_metric
 from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "flicker"
 kind = "trigger"
@@ -48,10 +48,10 @@ def begin(config: Config) -> FlickerState:
     return FlickerState()
 
 
-def enters(batch: MeasurementColumns, config: Config, state: FlickerState) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: FlickerState) -> NDArray[np.bool_]:
     """Returns (n,) the windows that swing, and those after one that did."""
     least_v, most_v, _ = values_of(batch, "rms")
-    swings = _limit(nominals_of(batch)[0], config).passed(most_v - least_v) | in_any(batch, state.in_a_row)
+    swings = _limit(batch.nominal_values[0], config).passed(most_v - least_v) | in_any(batch, state.in_a_row)
     return swings & windows_with(batch, "rms") if swings.any() else swings
 
 

@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 from opq_cloud.makai.judging.batch_rows import (
     in_any,
     may_show_dip,
-    nominals_of,
     streams_of,
     values_of,
 )
 from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, Level, WatchedLimit, stream_of
 from opq_cloud.makai.openings.brief_onsets import RATE_METRIC
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "frequency"
 kind = "trigger"
@@ -72,14 +71,14 @@ def begin(config: Config) -> FrequencyState:
     return FrequencyState()
 
 
-def enters(batch: MeasurementColumns, config: Config, state: FrequencyState) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: FrequencyState) -> NDArray[np.bool_]:
     """Returns (n,) which are beyond a limit, change fast, or may have a rate; the others' means are kept."""
     least_hz, most_hz, mean_hz = values_of(batch, "f")
     streams, known = streams_of(batch), state.last
     rows = zip(map(known.get, streams), mean_hz.tolist(), batch.end_ns.tolist(), strict=True)
     before_hz = [_before_hz(last, own_hz, end_ns) for last, own_hz, end_ns in rows]
     most_hz, least_hz = np.maximum(most_hz, before_hz), np.minimum(least_hz, before_hz)
-    low_hz, high_hz = _limits_hz(nominals_of(batch)[1], config)
+    low_hz, high_hz = _limits_hz(batch.nominal_values[1], config)
     close: NDArray[np.bool_] = most_hz - least_hz > config.rocof_hz_per_s * SHORTEST_S
     close |= (low_hz > least_hz) | (most_hz > high_hz) | batch.irregular
     close |= in_any(batch, state.deviations.active, state.rates.active)

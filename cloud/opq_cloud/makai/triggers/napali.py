@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import none_of
 from opq_proto.decision import NS_PER_MS, Decision, Nominal, window_ns
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "napali"
 kind = "trigger"
@@ -68,7 +68,7 @@ def begin(config: Config) -> NapaliState:
     return NapaliState()
 
 
-def enters(batch: MeasurementColumns, config: Config, state: NapaliState) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: NapaliState) -> NDArray[np.bool_]:
     """Returns (n,) the live windows: each changes the mean of its Box."""
     return none_of(batch) if batch.backfilled else ~batch.crossing
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import (
-    nominals_of,
     streams_of,
     unflagged,
     values_of,
@@ -28,8 +27,8 @@ from opq_cloud.makai.judging.excursions import (
     window_metric,
 )
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "rapid_change"
 kind = "trigger"
@@ -81,7 +80,7 @@ def begin(config: Config) -> ChangeState:
     return ChangeState()
 
 
-def enters(batch: MeasurementColumns, config: Config, state: ChangeState) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: ChangeState) -> NDArray[np.bool_]:
     """Returns (n,) the windows that are not near a known level; the others set their Box's level."""
     least_v, most_v, mean_v = values_of(batch, "rms")
     levels = list(map(state.levels.get, streams_of(batch)))
@@ -89,7 +88,7 @@ def enters(batch: MeasurementColumns, config: Config, state: ChangeState) -> NDA
         [np.nan if level is None or level.left_ns else level.volts for level in levels]
     )  # NaN: none, or one that it has left
     change_v = np.maximum(most_v - level_v, level_v - least_v)
-    near: NDArray[np.bool_] = ~_limit(nominals_of(batch)[0], config).passed(change_v) & ~np.isnan(level_v)
+    near: NDArray[np.bool_] = ~_limit(batch.nominal_values[0], config).passed(change_v) & ~np.isnan(level_v)
     there = windows_with(batch, "rms")
     near &= there & unflagged(batch) & (batch.end_ns - batch.start_ns <= LONGEST_WINDOW_NS)
     rows = zip(levels, near.tolist(), mean_v.tolist(), batch.end_ns.tolist(), strict=True)

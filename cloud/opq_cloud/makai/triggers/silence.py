@@ -1,7 +1,7 @@
 """Silence: a Box that had no supply is back; the time before its supply was lost is requested.
 
 In: Measurement.  Out: at most one Decision, a span that is over.  State: none. The gateway reports with the
-first Measurement after a gap why samples are missing, and for how long (`opq_proto.wire.continuity`). Only
+first Measurement after a gap why samples are missing, and for how long (`measurement.continuity`). Only
 `missing_dark_s` counts here: samples that were lost on the way, a gateway that stood still, a network that
 was away and a clock that was set are not a loss of supply. A Box of the original reports nothing of this, so
 its silence is not followed up here.
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.batch_rows import none_of
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.continuity import CLOCK_SET, dark_s
 from opq_proto.messages import Measurement
-from opq_proto.wire.continuity import CLOCK_SET, dark_s
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "silence"
 kind = "trigger"
@@ -41,7 +41,7 @@ def begin(config: Config) -> None:
     """Begins without a state."""
 
 
-def enters(batch: MeasurementColumns, config: Config, state: None) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: None) -> NDArray[np.bool_]:
     """Returns (n,) which may state a loss of supply: those that say more than the usual."""
     return none_of(batch) if batch.backfilled else batch.irregular
 

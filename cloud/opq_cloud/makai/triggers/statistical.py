@@ -26,9 +26,9 @@ from opq_cloud.makai.judging.batch_rows import (
 )
 from opq_cloud.makai.judging.excursions import SHORT_NS, Excursions, WatchedLimit, is_flagged, window_metric
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.fields import METRIC_NAMES
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "statistical"
 kind = "trigger"
@@ -94,7 +94,7 @@ def begin(config: Config) -> StatisticalState:
     return StatisticalState()
 
 
-def enters(batch: MeasurementColumns, config: Config, state: StatisticalState) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: StatisticalState) -> NDArray[np.bool_]:
     """Returns (n,) the windows with an unusual figure, or after one; the usual figures follow the others."""
     if batch.backfilled:
         return none_of(batch)
@@ -132,7 +132,7 @@ def _usual_of(box_id: str, state: StatisticalState) -> UsualFigures:
     return usual
 
 
-def _figures_of(columns: MeasurementColumns) -> NDArray[np.float64]:
+def _figures_of(columns: Measurements) -> NDArray[np.float64]:
     """Returns (n, 4) figures of each Measurement."""
     least, most, _ = columns.values[PLACES].transpose(1, 0, 2)
     most[:2] -= least[:2]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from opq_cloud.makai.judging.batch_rows import in_any, values_of
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
 from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "steady_state"
 kind = "trigger"
@@ -70,7 +70,7 @@ def begin(config: Config) -> SteadyStates:
     return SteadyStates(config, dict(_limits(config)))
 
 
-def enters(batch: MeasurementColumns, config: Config, state: SteadyStates) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: SteadyStates) -> NDArray[np.bool_]:
     """Returns (n,) which have too much THD, a limit that is passed, or other quantities."""
     _use(config, state)
     close = in_any(batch, state.busy) | batch.irregular

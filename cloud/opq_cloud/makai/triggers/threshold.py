@@ -18,12 +18,12 @@ from typing import Generic, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.batch_rows import in_any, nominals_of, values_of
+from opq_cloud.makai.judging.batch_rows import in_any, values_of
 from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, Level, stamp_of, stream_of
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.continuity import clock_moved_ns
 from opq_proto.messages import Measurement
-from opq_proto.wire.continuity import clock_moved_ns
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "threshold"
 kind = "trigger"
@@ -151,7 +151,7 @@ def begin(config: Config) -> ThresholdState:
     return ThresholdState()
 
 
-def enters(batch: MeasurementColumns, config: Config, state: ThresholdState) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: ThresholdState) -> NDArray[np.bool_]:
     """Returns (n,) which pass a limit, and those whose Box has passed one."""
     close = in_any(batch, state.passed)
     for limit in _limits_of_rows(batch, config, state):
@@ -219,11 +219,11 @@ def _decide(
 
 
 def _limits_of_rows(
-    batch: MeasurementColumns, config: Config, state: ThresholdState
+    batch: Measurements, config: Config, state: ThresholdState
 ) -> Iterable[ThresholdLimit[NDArray[np.float64]] | None]:
     """Returns the six limits, each of all rows; NaN where it is off for one."""
     if not config.boxes:
-        return _limits(nominals_of(batch)[0], config)
+        return _limits(batch.nominal_values[0], config)
     limits = [_limits_of(box_id, batch.nominal(at), config, state) for at, box_id in enumerate(batch.ids)]
     return (_of_rows(at, limits) for at in range(len(LIMITS)))
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from opq_cloud.makai.judging.batch_rows import (
     in_any,
     may_show_dip,
-    nominals_of,
     streams_of,
     values_of,
     windows_with,
@@ -31,8 +30,8 @@ from opq_cloud.makai.judging.excursions import (
     window_metric,
 )
 from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "transient"
 kind = "trigger"
@@ -65,13 +64,13 @@ def begin(config: Config) -> TransientState:
     return TransientState()
 
 
-def enters(batch: MeasurementColumns, config: Config, state: TransientState) -> NDArray[np.bool_]:
+def enters(batch: Measurements, config: Config, state: TransientState) -> NDArray[np.bool_]:
     """Returns (n,) the windows with a transient, or after one; the usual values follow the others."""
     least_v, most_v, mean_v = values_of(batch, "trans")
     streams, known = streams_of(batch), state.usual_v
     usual_v = np.array([known.get(key, low) for key, low in zip(streams, least_v.tolist(), strict=True)])
     there = windows_with(batch, "trans")
-    close = _limit(nominals_of(batch)[0], config).passed(most_v - usual_v)
+    close = _limit(batch.nominal_values[0], config).passed(most_v - usual_v)
     close |= in_any(batch, state.excursions.active) | may_show_dip(batch, state.flagged.ends_ns)
     follows = zip(streams, _followed(usual_v, mean_v).tolist(), strict=True)
     quiet = there & ~close

@@ -7,8 +7,8 @@ their samples separates them, and within one start index and time, which show wh
 from collections.abc import Mapping
 
 from opq_cloud.store.incidents.join_plan import FindingOnset
+from opq_proto.measurement.continuity import DARK_AFTER, SET_NS, box_time_ns
 from opq_proto.messages import Finding, Metric, Waveform
-from opq_proto.wire.continuity import DARK_AFTER, SET_NS, box_time_ns
 
 OUTAGE_NS = 1_000_000_000
 """An outage begins within a Measurement that never came, and its gateway counts in 32-bit seconds."""

@@ -20,8 +20,7 @@ from opq_cloud.mauka.outages.states import Fact
 from opq_cloud.mauka.outages.stored_rows import NEXT_NS, row_end_ns
 from opq_cloud.mauka.outages.surroundings import Surroundings
 from opq_proto.decision import window_ns
-from opq_proto.messages import Finding, Measurement
-from opq_proto.wire.continuity import (
+from opq_proto.measurement.continuity import (
     CLOCK_SET,
     DARK_CAUSES,
     GapReason,
@@ -31,7 +30,8 @@ from opq_proto.wire.continuity import (
     restart_cause,
     supplied_restart,
 )
-from opq_proto.wire.supply_word import supply_word
+from opq_proto.measurement.supply_word import supply_word
+from opq_proto.messages import Finding, Measurement
 
 S = 10**9
 ORIGINAL_S = 60.0

@@ -1,7 +1,7 @@
 """Whether a silent Box has lost its supply, or only its network: a probability with its evidence. Pure.
 
 A silence that is over is judged by what the gateway reports with the first Measurement after it: whether
-samples are missing, and why (`wire.continuity`). One that lasts is judged by what came before it, by
+samples are missing, and why (`measurement.continuity`). One that lasts is judged by what came before it, by
 the last report of its battery and of its gateway's supply, and by the Boxes around it. Without any sign
 that the Box had no supply there is no outage: a gateway that stands still, a cable, a network and a busy
 machine make silences, too. Such a sign is the gateway's report, the Box's own voltage or its report of its
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_proto.decision import window_ns
+from opq_proto.measurement.continuity import GapReason
+from opq_proto.measurement.supply_word import SupplyWord
 from opq_proto.messages import CauseEvidence, Measurement
-from opq_proto.wire.continuity import GapReason
-from opq_proto.wire.supply_word import SupplyWord
 
 PRIOR = -1.0
 """Networks of Boxes fail more often than their supply."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal, window_ns
+from opq_proto.measurement.continuity import dark_s
 from opq_proto.messages import Measurement
-from opq_proto.wire.continuity import dark_s
 
 S = 10**9
 BACK_NS = 60 * S

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_proto.decision import window_ns
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class StoredSpans:
     def __init__(self) -> None:
         self._spans: dict[str, _StoredSpan] = {}
 
-    def note(self, rows: Sequence[Measurement] | MeasurementColumns) -> None:
+    def note(self, rows: Sequence[Measurement] | Measurements) -> None:
         """Adds rows that come after those noted before, each Box's in time order."""
         for box_id, span in _stored_spans(rows):
             before = self._spans.get(box_id)
@@ -51,9 +51,9 @@ class StoredSpans:
         self._spans.clear()
 
 
-def _stored_spans(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[tuple[str, _StoredSpan]]:
+def _stored_spans(rows: Sequence[Measurement] | Measurements) -> Iterator[tuple[str, _StoredSpan]]:
     """Yields stretches with their Box: one per row for objects, one per Box for columns."""
-    if not isinstance(rows, MeasurementColumns):
+    if not isinstance(rows, Measurements):
         for row in rows:
             if not row.crossing:
                 yield row.box_id, _StoredSpan(*window_ns(row), 0)
@@ -75,4 +75,4 @@ def _stored_spans(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[
         strict=True,
     )
     for box, *span in found:
-        yield rows.boxes.ids[box], _StoredSpan(*span)
+        yield rows.box_ids[box], _StoredSpan(*span)

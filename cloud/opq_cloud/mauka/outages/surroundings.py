@@ -9,8 +9,8 @@ from opq_cloud.mauka.outages.stored_rows import lowest_percent, row_end_ns, rows
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal
+from opq_proto.measurement.supply_word import SUPPLY, SupplyWord, supply_word
 from opq_proto.messages import Measurement
-from opq_proto.wire.supply_word import SUPPLY, SupplyWord, supply_word
 
 S = 10**9
 AROUND_NS = 2 * S

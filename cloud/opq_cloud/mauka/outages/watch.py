@@ -46,9 +46,9 @@ from opq_cloud.mauka.outages.surroundings import Surroundings
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal, window_ns
+from opq_proto.measurement.batch import Measurements
+from opq_proto.measurement.supply_word import supply_word
 from opq_proto.messages import Finding, Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
-from opq_proto.wire.supply_word import supply_word
 
 S = 10**9
 MAX_JUDGED = 50
@@ -162,7 +162,7 @@ class OutageWatch:
                 if one.finding.kind == "outage" and not one.finding.closed:
                     self._boxes.open[one.finding.box_id] = one.finding
 
-    def note_stored(self, rows: Sequence[Measurement] | MeasurementColumns) -> None:
+    def note_stored(self, rows: Sequence[Measurement] | Measurements) -> None:
         """Notes rows stored since the last check, each Box's in time order: they need not be read again.
 
         For a caller that stores a minute at once (a history): otherwise each Box would be read at each check.

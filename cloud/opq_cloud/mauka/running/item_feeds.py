@@ -16,8 +16,8 @@ from opq_cloud.core.backend.sockets import BURST, Socket, open_socket, service_c
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
+from opq_proto.measurement.wire import measurement_from_frames
 from opq_proto.messages import TREND_MS, Finding, Incident, Measurement, StoredFinding, Trend
-from opq_proto.wire.frames import measurement_from_frames
 from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 
 TURNS = 1000

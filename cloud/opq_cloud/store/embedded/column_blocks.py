@@ -13,8 +13,8 @@ import numpy as np
 
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, next_number
 from opq_cloud.store.embedded.sealing import newer_block, put_blocks
+from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.packed import ALL_KNOWN, BITS, ROW, PackedRows, pack, pack_row
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 MIN_ROWS = 30
 """Least rows per Box: a smaller block costs more in every query than sealing its rows."""
@@ -34,9 +34,10 @@ class ColumnBlock:
     """The last row, as a block of its own."""
 
 
-def column_blocks(columns: MeasurementColumns) -> list[ColumnBlock] | None:
+def column_blocks(columns: Measurements) -> list[ColumnBlock] | None:
     """Makes a block per Box; None where rows are too few, not in order of time, or a metric is unknown."""
-    if not columns.finite or columns.uncertainty_ns < 0:
+    plain = columns.finite and not columns.extra and columns.all_stated and not columns.backfilled
+    if not plain or columns.clock_id.any():
         return None
     order = np.argsort(columns.which, kind="stable")
     box, timestamp_ms = columns.which[order], columns.timestamp_ms[order]
@@ -50,18 +51,18 @@ def column_blocks(columns: MeasurementColumns) -> list[ColumnBlock] | None:
     table = np.zeros(len(columns), ROW)
     table["timestamp_ms"], table["metrics"] = timestamp_ms, columns.metrics[order]
     table["start_ns"], table["end_ns"] = columns.start_ns[order], columns.end_ns[order]
-    table["uncertainty_ns"], table["source"] = columns.uncertainty_ns, int(columns.source)
+    table["uncertainty_ns"], table["source"] = columns.uncertainty_ns[order], columns.source[order]
     table["known"] = _KNOWN
     return list(_blocks(columns, box[begins].tolist(), begins.tolist(), PackedRows(table)))
 
 
 def _blocks(
-    columns: MeasurementColumns, boxes: list[int], begins: list[int], rows: PackedRows
+    columns: Measurements, boxes: list[int], begins: list[int], rows: PackedRows
 ) -> Iterator[ColumnBlock]:
     for box, begin, end in zip(boxes, begins, [*begins[1:], len(rows)], strict=True):
         mine = PackedRows(rows.table[begin:end])
         first_ms, last_ms = mine.table["timestamp_ms"][[0, -1]].tolist()
-        box_id = columns.boxes.ids[box]
+        box_id = columns.box_ids[box]
         packed = pack(mine, deflated=False)  # deflating doubles the time, and saves no page
         yield ColumnBlock(box_id, first_ms, last_ms, end - begin, packed, pack_row(mine, end - begin - 1))
 

@@ -40,9 +40,9 @@ from opq_cloud.store.store import QUERY_ROWS
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.kit.sqlite_database import SqliteDatabase
+from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.packed import PackedRows, joined, pack_one, packed_rows
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 Numbered = tuple[str, int, int | None]
 """Box, time in ms and sequence number of a row, by which it is stored once."""
@@ -105,18 +105,16 @@ class MeasurementLog(StorePart):
         if sealer is not None:
             sealer.join()
 
-    def append_measurements(
-        self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
-    ) -> int:
+    def append_measurements(self, rows: Iterable[Measurement], columns: Iterable[Measurements] = ()) -> int:
         single, parcel = list(rows), []
         for each in columns:
             numbered = each.sequence >= 0
-            single += [] if numbered.all() else each.part(~numbered).measurements()
+            single += [] if numbered.all() else each.part(~numbered).rows()
             if numbered.any():
                 parcel.append(each if numbered.all() else each.part(numbered))
         whole = [row for row in single if row.sequence is not None]
         if len(whole) + sum(map(len, parcel)) < MIN_ROWS:
-            single += [measurement for each in parcel for measurement in each.measurements()]
+            single += [measurement for each in parcel for measurement in each.rows()]
             ids, packed = [], None
         else:
             single = [row for row in single if row.sequence is None]
@@ -139,15 +137,15 @@ class MeasurementLog(StorePart):
             self._start_sealing()
         return new
 
-    def append_columns(self, columns: MeasurementColumns) -> int:
-        if isinstance(columns, NumberedColumns):
+    def append_columns(self, columns: Measurements) -> int:
+        if (columns.sequence >= 0).any():
             return self.append_measurements((), (columns,))
         blocks = column_blocks(columns)
         if blocks is not None:
             with self._sealing:  # else a running pass would find another generation at its end, and give up
                 if self._database.write(lambda connection: self._append_blocks(connection, blocks)):
                     return len(columns)
-        return self.append_measurements(columns.measurements())
+        return self.append_measurements(columns.rows())
 
     def _append_blocks(self, connection: sqlite3.Connection, blocks: list[ColumnBlock]) -> bool:
         """Writes the blocks; False, with nothing written, where a Box may have some of these rows already."""
@@ -385,7 +383,7 @@ class MeasurementLog(StorePart):
         return self._database.write(lambda connection: expire(connection, now_s, slice_rows))
 
 
-def _ids(columns: NumberedColumns) -> list[str]:
+def _ids(columns: Measurements) -> list[str]:
     """Returns the Box of each row of `rows_of_columns`."""
     others = columns.irregular
     if not others.any():

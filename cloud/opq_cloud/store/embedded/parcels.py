@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.embedded.block_rows import NO_ROWS
 from opq_cloud.store.embedded.packed_before import parcel_before
+from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.packed import ALL_KNOWN, BITS, ROW, PackedRows, joined, pack, packed_rows, unpack
-from opq_proto.wire.measurement_columns import NumberedColumns
 
 MIN_ROWS = 20
 """Fewer rows go into the append table: a parcel takes at least a page."""
@@ -43,25 +43,25 @@ class ParcelRows(NamedTuple):
     rows: PackedRows
 
 
-def rows_of_columns(columns: NumberedColumns) -> PackedRows:
+def rows_of_columns(columns: Measurements) -> PackedRows:
     """Returns columns as rows; those that the columns do not say whole come last."""
     others = columns.irregular
     if others.any():
         rest = rows_of_columns(columns.part(~others))
-        return joined([rest, packed_rows([columns.others[at] for at in np.flatnonzero(others).tolist()])])
+        return joined([rest, packed_rows([columns.extra[at] for at in np.flatnonzero(others).tolist()])])
     table = np.empty(len(columns), ROW)
     table["timestamp_ms"], table["sequence"] = columns.timestamp_ms, columns.sequence
     table["start_ns"], table["end_ns"] = columns.start_ns, columns.end_ns
-    table["uncertainty_ns"], table["oldest_sequence"] = columns.uncertainties_ns, columns.oldest
-    table["clock_id"], table["source"] = columns.clock_ids, columns.sources
+    table["uncertainty_ns"], table["oldest_sequence"] = columns.uncertainty_ns, columns.oldest_sequence
+    table["clock_id"], table["source"] = columns.clock_id, columns.source
     table["backfilled"], table["crossing"] = columns.backfilled, False
     table["metrics"] = columns.metrics
     table["known"] = ALL_KNOWN
     for names, unknown in (
         (("start_ns", "end_ns", "uncertainty_ns"), ~columns.stated),
         (("sequence",), columns.sequence < 0),
-        (("oldest_sequence",), columns.oldest < 0),
-        (("clock_id",), columns.clock_ids == 0),
+        (("oldest_sequence",), columns.oldest_sequence < 0),
+        (("clock_id",), columns.clock_id == 0),
     ):
         if unknown.any():
             table["known"][unknown] -= sum(BITS[name] for name in names)

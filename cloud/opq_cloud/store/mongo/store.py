@@ -27,9 +27,9 @@ from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.store_records import StoreRecords
 from opq_cloud.store.store import QUERY_ROWS, LogPlace
+from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.fields import ORIGINAL_FIELDS, STORED
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 DUPLICATE_KEY = 11000
 COPIED_ROWS = 1000
@@ -59,11 +59,9 @@ class MongoStore(StoreRecords):
         self.people = AccountRecords(MongoAccountsDriver(server), MongoOriginalUsers(server))
 
     @store_errors
-    def append_measurements(
-        self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
-    ) -> int:
+    def append_measurements(self, rows: Iterable[Measurement], columns: Iterable[Measurements] = ()) -> int:
         expire_at = Int64(expires(self._ttls.measurements))
-        all_rows = chain(rows, *(each.measurements() for each in columns))
+        all_rows = chain(rows, *(each.rows() for each in columns))
         fresh = {d["_id"]: d for d in (_document(row, expire_at) for row in all_rows)}
         set_back = self._drop_repeated(fresh)
         if not fresh:
@@ -103,8 +101,8 @@ class MongoStore(StoreRecords):
     def _has(self, wanted: Document) -> bool:
         return self._rows.find_one(wanted, {"_id": 1}) is not None
 
-    def append_columns(self, columns: MeasurementColumns) -> int:
-        return self.append_measurements(columns.measurements())
+    def append_columns(self, columns: Measurements) -> int:
+        return self.append_measurements(columns.rows())
 
     @store_errors
     def measurements(

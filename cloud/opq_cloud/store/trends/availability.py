@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.measurement.continuity import CLOCK_SET, clock_set_s
 from opq_proto.messages import Measurement, Trend
-from opq_proto.wire.continuity import CLOCK_SET, clock_set_s
 
 LOW_SHARE, BAD_SHARE = 0.99, 0.90
 """Below these a share is shown in amber and in red."""

@@ -17,9 +17,9 @@ from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement.fields import DRAWN_KEYS
+from opq_proto.measurement.flagged import flags_of_trend
 from opq_proto.measurement.text import measurement_json
 from opq_proto.messages import TREND_MS, Measurement, Trend
-from opq_proto.wire.flagged import flags_of_trend
 
 LEVELS_MS = {"1m": TREND_MS, "10m": TEN_MINUTES_MS, "1h": HOUR_MS, "1d": DAY_MS}
 MAX_MEASUREMENTS = 1000

@@ -6,8 +6,8 @@ from math import isfinite
 
 from opq_proto.errors import ForeignError, FrameError
 from opq_proto.measurement.fields import METRIC_NAMES
+from opq_proto.measurement.wire import checked_message, is_window, measurement_of
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.frames import checked_message, is_window, measurement_of
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 _ONE, _THREE, _ALL = struct.Struct("=f"), struct.Struct("=3f"), struct.Struct("=12f")

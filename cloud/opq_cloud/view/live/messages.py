@@ -8,9 +8,9 @@ from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.view.live.recent import NewestMeasurement, window_ms
 from opq_cloud.view.web.words import Names, class_tone, class_words, headline, is_steady, outline
 from opq_proto.measurement.fields import USUAL
+from opq_proto.measurement.flagged import flags_of
 from opq_proto.measurement.text import FIGURES_TEXT, figures_json, figures_values
 from opq_proto.messages import SOURCE_WORDS, Incident, Measurement, known_uncertainty_ns
-from opq_proto.wire.flagged import flags_of
 
 LARGEST_ID = 2**31 - 1
 """The highest number of an event or incident."""

@@ -18,8 +18,9 @@ from opq_gateway.uplink.connection import Endpoints
 from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyPair
 from opq_proto.kit.own_thread import OwnThread
+from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire, topic
+from opq_proto.wire.frames import topic
 from opq_proto.wire.leg import LEG_TOPIC
 
 HOSTILE_ID: Final = "90"

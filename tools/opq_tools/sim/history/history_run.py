@@ -13,8 +13,8 @@ from typing import Protocol
 
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.store.store import CloudStore
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement, Waveform
-from opq_proto.wire.measurement_columns import MeasurementColumns
 from opq_tools.sim.history.progress_file import HistoryProgress, write_progress
 from opq_tools.sim.history.virtual_cloud import VirtualCloud
 
@@ -29,7 +29,7 @@ LATE_S = 1.0
 class HistoryBoxes(Protocol):
     """Boxes whose time is passed in."""
 
-    def measured(self, until_s: float) -> tuple[MeasurementColumns | None, Sequence[Measurement]]:
+    def measured(self, until_s: float) -> tuple[Measurements | None, Sequence[Measurement]]:
         """New complete Measurements up to then: those of steady spans as columns, the others one by one."""
         ...
 

@@ -20,9 +20,9 @@ from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit import log
+from opq_proto.measurement.batch import Measurements, joined
+from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns, joined_columns
-from opq_proto.wire.measurement_rows import batches_of
 from opq_tools.sim.history.virtual_mauka import VirtualMauka, WaveformAnswer
 
 INSTANCE = "history"
@@ -58,8 +58,8 @@ class VirtualCloud:
         self._trends = Trends()
         self._mauka = VirtualMauka(config, store, answer, lambda: self._now_s)
         self.runner = self._mauka.runner
-        self._waiting: list[MeasurementColumns] = []
-        self._accepted: list[Sequence[Measurement] | MeasurementColumns] = []
+        self._waiting: list[Measurements] = []
+        self._accepted: list[Sequence[Measurement] | Measurements] = []
 
     def resume(self, now_s: float) -> None:
         """Resumes a history: triggers see the last minutes again, and open events are answered."""
@@ -68,13 +68,13 @@ class VirtualCloud:
             self._judge.see_again(columns, self._triggers.all)
         self._mauka.resume()
 
-    def accept(self, columns: MeasurementColumns | None, rows: Sequence[Measurement], now_s: float) -> None:
+    def accept(self, columns: Measurements | None, rows: Sequence[Measurement], now_s: float) -> None:
         """Accepts all Boxes' Measurements that are complete at about `now_s` (monotonic seconds of the run).
 
         With rows beside the columns, all of this moment are judged in the order of time.
         """
         if rows or columns is None:
-            beside = [] if columns is None else columns.measurements()
+            beside = [] if columns is None else columns.rows()
             self.accept_measurements(sorted([*beside, *rows], key=_order), now_s)
             return
         self._now_s = now_s
@@ -92,7 +92,7 @@ class VirtualCloud:
         self._accepted.append(rows)
         self._openings.advance(now_s)
 
-    def _judge_batch(self, columns: MeasurementColumns) -> None:
+    def _judge_batch(self, columns: Measurements) -> None:
         self._judge.judge(columns)
         self._trends.add(columns, self._now_s)
 
@@ -101,7 +101,7 @@ class VirtualCloud:
         self._join_waiting()
         rows: list[Measurement] = []
         for each in self._accepted:
-            if isinstance(each, MeasurementColumns):
+            if isinstance(each, Measurements):
                 self._store.append_measurements(rows)
                 rows = []
                 self._nominals.read(each)
@@ -116,7 +116,7 @@ class VirtualCloud:
     def _join_waiting(self) -> None:
         """Joins the columns that came since the last rows: the store takes many at once."""
         if self._waiting:
-            self._accepted.append(joined_columns(self._waiting))
+            self._accepted += joined(self._waiting)
             self._waiting = []
 
     def answer_events(self, before_ns: int) -> None:

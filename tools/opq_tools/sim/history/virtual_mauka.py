@@ -11,8 +11,8 @@ from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import ConfigError
+from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement, Waveform
-from opq_proto.wire.measurement_columns import MeasurementColumns
 
 NOT_THERE = "no samples of this span"
 
@@ -60,7 +60,7 @@ class VirtualMauka:
         self.has_requests = True
         return True
 
-    def note_stored(self, accepted: Iterable[Sequence[Measurement] | MeasurementColumns]) -> None:
+    def note_stored(self, accepted: Iterable[Sequence[Measurement] | Measurements]) -> None:
         """Checks for Boxes that fell silent, and extends open disturbances, by Measurements just stored."""
         for each in accepted:
             self._outages.watch.note_stored(each)

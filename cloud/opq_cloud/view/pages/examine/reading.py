@@ -15,9 +15,9 @@ from opq_cloud.view.pages.shown.charts import known_metric
 from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.words import worst
+from opq_proto.measurement.flagged import flags_of, widens_limits
 from opq_proto.messages import Incident
 from opq_proto.wire.counted_once import counted_once
-from opq_proto.wire.flagged import flags_of, widens_limits
 from opq_proto.wire.half_cycles import HalfCycleRms
 
 EVENTS_LISTED = 100

@@ -28,11 +28,11 @@ from opq_cloud.view.pages.shown.local_weeks import (
     whole_hours,
 )
 from opq_cloud.view.web.time_span import TimeSpan
+from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.measurement.fields import DRAWN_KEYS
+from opq_proto.measurement.flagged import flags_of_trend
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import bin_middle, bin_of
-from opq_proto.wire.continuity import FLAGGED
-from opq_proto.wire.flagged import flags_of_trend
 
 ROWS_DRAWN = 750
 """Rows of one Box."""

@@ -14,10 +14,10 @@ from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.shown.charts import Bucket, Spread, buckets
 from opq_cloud.view.web.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 from opq_proto.measurement.fields import DRAWN_KEYS
+from opq_proto.measurement.flagged import flags_of_trend
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import bin_of, quantile
 from opq_proto.wire.counted_once import counted_once
-from opq_proto.wire.flagged import flags_of_trend
 
 MEASURED_MS = 600_000
 """Spans up to this are drawn from Measurements, which are stored for a day."""

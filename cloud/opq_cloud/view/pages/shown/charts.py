@@ -18,10 +18,10 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.recent import window_ms
 from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement.fields import DRAWN_KEYS
+from opq_proto.measurement.flagged import flags_of, widens_limits
+from opq_proto.measurement.wire import MAX_WINDOW_NS
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.counted_once import counted_once
-from opq_proto.wire.flagged import flags_of, widens_limits
-from opq_proto.wire.frames import MAX_WINDOW_NS
 
 FloatArray = NDArray[np.float64]
 Spread = tuple[float, float, float]

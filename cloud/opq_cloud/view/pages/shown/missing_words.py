@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.shown.box_history import BoxHistory
 from opq_proto.decision import NS_PER_MS, window_ns
-from opq_proto.wire.continuity import GapReason, missing_s
+from opq_proto.measurement.continuity import GapReason, missing_s
 
 WORDS = {
     GapReason.OVERRUN: "lost in the Box",

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from opq_proto.decision import Nominal, window_ns
 from opq_proto.errors import FrameError
+from opq_proto.measurement.batch import Measurements, split
 from opq_proto.measurement.fields import METRIC_NAMES
+from opq_proto.measurement.wire import MeasurementReader, bodies_of, measurement_from_frames, sequence_tail
 from opq_proto.messages import Measurement
-from opq_proto.wire.frames import measurement_from_frames
-from opq_proto.wire.measurement_rows import batches_from_wire
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
+from opq_proto.wire.packed_counts import varint
 
 END_NS = 1_767_225_600_123_456_789
 
@@ -41,23 +42,30 @@ def body(
     return head + entries + WireMeasurement(**given).SerializeToString()  # type: ignore[arg-type]
 
 
+def read(messages: list[list[bytes]]) -> tuple[list[Measurements], list[FrameError]]:
+    reader = MeasurementReader()
+    reader.read(messages)
+    assert reader.count == len(messages)
+    return reader.batches(lambda *_: Nominal(120.0, 60.0)), reader.malformed
+
+
 def read_twice(bodies: list[bytes]) -> int:
     """By both ways; how many rows the arrays hold all of."""
     messages = [[b"%d" % box_of(each), each] for each in bodies]
-    batches, malformed = batches_from_wire(messages, lambda *_: Nominal(120.0, 60.0))
+    batches, malformed = read(messages)
     wanted: list[str] = []
     for frames in messages:
         try:
             wanted.append(repr(in_order(measurement_from_frames(frames))))
         except FrameError:
             continue
-    found = [repr(in_order(row)) for columns in batches for row in columns.measurements()]
+    found = [repr(in_order(row)) for columns in batches for row in columns.rows()]
     assert sorted(found) == sorted(wanted) and len(malformed) == len(bodies) - len(found)
     for columns in batches:
         assert len(set(columns.ids)) == len(columns)
-        for at, row in columns.others.items():
+        for at, row in columns.extra.items():
             assert tuple(int(each[at]) for each in (columns.start_ns, columns.end_ns)) == window_ns(row)
-    return sum(len(columns) - len(columns.others) for columns in batches)
+    return sum(len(columns) - len(columns.extra) for columns in batches)
 
 
 def box_of(data: bytes) -> int:
@@ -138,6 +146,91 @@ def test_a_boxs_rows_come_in_order_and_apart_from_those_sent_again() -> None:
     messages = [
         [b"%04d" % box, body(box, END_NS + at, backfilled=late)] for at, (box, late) in enumerate(rows)
     ]
-    batches, _ = batches_from_wire(messages, lambda *_: Nominal(120.0, 60.0))
+    batches, _ = read(messages)
     found = [(columns.backfilled, columns.ids) for columns in batches]
     assert found == [(False, ["1", "2"]), (True, ["1", "2"]), (False, ["1"]), (True, ["1"])]
+
+
+def pressing(*bodies: bytes) -> list[bool]:
+    """Whether each may begin an event, read alone."""
+    found = []
+    for each in bodies:
+        reader = MeasurementReader(0.05)
+        reader.read([[b"%04d" % box_of(each), each]])
+        found.append(bool(reader.pressing))
+        assert reader.pressing <= {str(box_of(each))}
+    return found
+
+
+def swinging(low_v: float, high_v: float, names: tuple[str, ...] = METRIC_NAMES) -> bytes:
+    message = WireMeasurement.FromString(body(names=names))
+    message.metrics["rms"].min, message.metrics["rms"].max = low_v, high_v
+    return message.SerializeToString()
+
+
+def test_a_crossing_a_swing_and_no_rms_may_begin_an_event() -> None:
+    few = ("rms", "thd")
+    steady = [swinging(115.0, 120.0), swinging(60.0, 60.5), swinging(115.0, 120.0, few)]
+    assert pressing(*steady) == [False] * 3
+    assert pressing(swinging(113.0, 120.0), swinging(60.0, 120.0, few)) == [True, True]
+    original = WireMeasurement.FromString(swinging(60.0, 120.0))
+    for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence"):
+        original.ClearField(name)
+    assert pressing(original.SerializeToString(), body(names=("f", "thd"))) == [True, True]
+    crossing = WireMeasurement.FromString(steady[0])
+    crossing.crossing = True
+    assert pressing(crossing.SerializeToString()) == [True]
+    assert pressing(b"", b"\x0a\x03rms\x12\x0f\x0d") == [False, False], "what cannot be read begins none"
+
+
+def test_boxes_that_press_come_first_in_their_order() -> None:
+    rows = [(1, False), (2, False), (3, True), (2, False), (1, False), (2, True)]
+    messages = [
+        [b"%04d" % box, body(box, END_NS + at, backfilled=late)] for at, (box, late) in enumerate(rows)
+    ]
+    batches, _ = read(messages)
+    found = [(batch.ids, batch.end_ns.tolist()) for batch in split(batches, {"2"})]
+    assert found == [
+        (["2"], [END_NS + 1]), (["2"], [END_NS + 3]), (["2"], [END_NS + 5]),
+        (["1"], [END_NS]), (["3"], [END_NS + 2]), (["1"], [END_NS + 4]),
+    ]  # fmt: skip
+    assert list(split(batches, ())) == batches
+
+
+unknown_fields = st.lists(st.tuples(st.integers(1100, 2000), st.integers(0, 2**63 - 1)), max_size=3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(added=unknown_fields, values=st.lists(st.floats(0, 1e4, width=32), min_size=4, max_size=4))
+def test_unknown_fields_are_skipped_and_values_round_as_the_original_sends_them(
+    added: list[tuple[int, int]], values: list[float]
+) -> None:
+    """An original Box sends float32 of two decimal places, no times and no numbers."""
+    message = WireMeasurement(box_id=7, timestamp_ms=5)
+    for name, value in zip(METRIC_NAMES, values, strict=True):
+        metric = message.metrics[name]
+        metric.min = metric.max = metric.average = round(value, 2)
+    plain = message.SerializeToString()
+    more = b"".join(varint(number << 3) + varint(value) for number, value in added)
+    assert read_twice([plain]) == read_twice([plain + more]) == 1
+    (batch,), _ = read([[b"0007", plain + more]])
+    assert batch.row(0) == in_order(measurement_from_frames([b"7", plain]))
+    assert (batch.stated.tolist(), batch.sequence.tolist(), batch.row(0).start_ns) == ([False], [-1], None)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_what_is_read_is_sent_on_as_it_was(seed: int) -> None:
+    bodies = [strange(random.Random(seed + number)) for number in range(5)]
+    batches, _ = read([[b"%d" % box_of(each), each] for each in bodies if box_of(each) < 2**31])
+    for batch in batches:
+        again, malformed = read([[b"%d" % box_of(each), each] for each in bodies_of(batch)])
+        assert not malformed
+        rows = [in_order(row) for each in again for row in each.rows()]
+        assert sorted(map(repr, rows)) == sorted(repr(in_order(row)) for row in batch.rows())
+
+
+def test_numbers_follow_a_body() -> None:
+    sent = body(sequence=0, oldest_sequence=0) + sequence_tail(9, 3, True)
+    (batch,), _ = read([[b"1001", sent]])
+    assert (batch.row(0).sequence, batch.row(0).oldest_sequence, batch.backfilled) == (9, 3, True)

@@ -5,9 +5,9 @@ A module of its own: `continuity` has the bits, which the gateway sets; only the
 
 from collections.abc import Mapping
 
+from opq_proto.measurement.continuity import FLAGGED, TOUCHES_GAP
 from opq_proto.measurement.fields import SPOILT
 from opq_proto.messages import Metric
-from opq_proto.wire.continuity import FLAGGED, TOUCHES_GAP
 
 
 def flags_of(metrics: Mapping[str, Metric]) -> int:

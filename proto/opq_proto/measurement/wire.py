@@ -1,0 +1,384 @@
+"""Measurements on the wire: one at a time, and many into arrays.
+
+Milliseconds exist only on the original's wire; fields from 1000 on are additions of this project
+(proto/opqbox3.proto). Unreadable bytes raise FrameError and nothing else.
+
+    messages --> batches: at most one row of each Box, all live or all sent again; a Box's rows stay in order
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite, nan
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import EncodeError
+from numpy.typing import NDArray
+
+from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS, Nominal, window_ns
+from opq_proto.errors import ForeignError, FrameError
+from opq_proto.measurement.batch import NOT_STATED, Measurements
+from opq_proto.measurement.fields import FIELDS, METRIC_NAMES
+from opq_proto.messages import (
+    NOMINAL_HZ,
+    NOMINAL_V,
+    UNKNOWN_UNCERTAINTY_NS,
+    Measurement,
+    Metric,
+    TimeSource,
+    nominal_or_none,
+)
+from opq_proto.wire.frames import TOPIC_BYTES
+from opq_proto.wire.interval_message import (
+    read_disturbance,
+    read_interval,
+    write_disturbance,
+    write_interval,
+)
+from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
+from opq_proto.wire.waveforms import box_number, read_message, time_source
+
+NominalOf = Callable[[str, float | None, float | None], Nominal]
+"""(Box, volts and hertz that it states) -> its nominal values."""
+LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
+_TIMES_NS = range(2**62)  # 1970 to 2116: a second before or after still is an int64
+_TIMES_MS = range(2**62 // 1_000_000)
+MAX_WINDOW_NS = 120 * 10**9
+"""600 cycles, the longest window, take 60 s at 10 Hz. One of years would make every disturbance in
+it a part of that one event."""
+_USUAL, _SOURCES = len(METRIC_NAMES), len(TimeSource)
+_LEAST, _MOST = np.array([NOMINAL_V, NOMINAL_HZ], np.float32).T
+"""Volts and hertz that are believed."""
+_NUMBERS = tuple(each.name for each in FIELDS if each.dtype == "i8")
+_WINDOW_NS = ORIGINAL_WINDOW_MS * NS_PER_MS
+
+
+def measurement_to_wire(measurement: Measurement) -> bytes:
+    """Makes a protobuf Measurement, without values that are not finite and impossible nominal values.
+
+    Raises:
+        FrameError: the box id or a time does not fit the wire.
+    """
+    try:
+        message = WireMeasurement(
+            box_id=box_number(measurement.box_id), timestamp_ms=measurement.timestamp_ms
+        )
+        for key, metric in measurement.metrics.items():
+            if isfinite(metric.min) and isfinite(metric.max) and isfinite(metric.average):
+                entry = message.metrics[key]
+                entry.min, entry.max, entry.average = metric.min, metric.max, metric.average
+        if measurement.start_ns is not None:
+            message.start_ns = measurement.start_ns
+        if measurement.end_ns is not None:
+            message.end_ns = measurement.end_ns
+        if measurement.uncertainty_ns is not None:
+            message.uncertainty_ns = min(measurement.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS)
+        message.time_source = int(measurement.source)  # type: ignore[assignment]
+        if measurement.sequence is not None:
+            message.sequence = measurement.sequence
+        if measurement.oldest_sequence is not None:
+            message.oldest_sequence = measurement.oldest_sequence
+        message.backfilled = measurement.backfilled
+        message.crossing = measurement.crossing
+        if measurement.nominal_v is not None and nominal_or_none(measurement.nominal_v, NOMINAL_V):
+            message.nominal_v = measurement.nominal_v
+        if measurement.nominal_hz is not None and nominal_or_none(measurement.nominal_hz, NOMINAL_HZ):
+            message.nominal_hz = measurement.nominal_hz
+        if measurement.clock_id:
+            message.clock_id = measurement.clock_id
+        if measurement.gateway_id:
+            message.gateway_id = measurement.gateway_id
+        if measurement.first_sample is not None:
+            message.first_sample = measurement.first_sample
+        if measurement.samples is not None:
+            message.samples = measurement.samples
+        if measurement.start_id:
+            message.start_id = measurement.start_id
+        if measurement.interval is not None:
+            write_interval(message.interval, measurement.interval)
+        if measurement.disturbance is not None:
+            write_disturbance(message.disturbance, measurement.disturbance)
+        return message.SerializeToString()
+    except (ValueError, TypeError, EncodeError) as error:
+        raise FrameError(f"Box {measurement.box_id}: measurement does not fit the wire: {error}") from error
+
+
+def measurement_from_wire(data: bytes) -> Measurement:
+    """Reads a protobuf Measurement, the original's or this project's. Raises FrameError."""
+    return measurement_of(checked_message(data))
+
+
+def checked_message(data: bytes) -> WireMeasurement:
+    """Parses a protobuf Measurement.
+
+    Raises:
+        FrameError: not a Measurement, empty, a time before 1970 or after 2116, a window longer than
+            MAX_WINDOW_NS or a sequence beyond 2**63 - 1.
+    """
+    if not data:
+        raise FrameError("empty measurement")
+    message = read_message(WireMeasurement, data)
+    start_ns, end_ns = message.start_ns, message.end_ns
+    if (
+        message.timestamp_ms not in _TIMES_MS
+        or start_ns not in _TIMES_NS  # absent reads as 0
+        or end_ns not in _TIMES_NS
+        or (end_ns - start_ns > MAX_WINDOW_NS and message.HasField("start_ns") and is_window(message))
+        or message.sequence > LARGEST
+        or message.oldest_sequence > LARGEST
+    ):
+        raise FrameError(f"Box {message.box_id}: measurement with an impossible time or sequence")
+    return message
+
+
+def is_window(message: WireMeasurement) -> bool:
+    """Whether it says what was measured in a window: it is neither an interval nor a disturbance."""
+    return not (message.HasField("interval") or message.HasField("disturbance"))
+
+
+def measurement_of(message: WireMeasurement, metrics: Mapping[str, Metric] | None = None) -> Measurement:
+    """Returns what a checked message says. `metrics`: its metrics, where they are read already.
+
+    Metrics that are not finite, impossible nominal values and a clock_id, gateway_id, start_id or
+    first_sample beyond 2**63 - 1 are left out; an unknown time source counts as FREE.
+    """
+    has = message.HasField
+    sequence, oldest = message.sequence, message.oldest_sequence
+    if metrics is None:
+        metrics = found = {}
+        for key, entry in message.metrics.items():
+            low, high, average = entry.min, entry.max, entry.average
+            # the sum is not finite if one of them is not; nearly always this one check is enough
+            if isfinite(low + high + average) or (isfinite(low) and isfinite(high) and isfinite(average)):
+                found[key] = Metric(low, high, average)
+    return Measurement(
+        str(message.box_id),
+        message.timestamp_ms,
+        metrics,
+        message.start_ns if has("start_ns") else None,
+        message.end_ns if has("end_ns") else None,
+        message.uncertainty_ns if has("uncertainty_ns") else None,
+        time_source(message.time_source),
+        sequence if sequence or has("sequence") else None,
+        oldest if oldest or has("oldest_sequence") else None,
+        message.backfilled,
+        message.crossing,
+        nominal_or_none(message.nominal_v, NOMINAL_V),  # absent reads as 0, not believed
+        nominal_or_none(message.nominal_hz, NOMINAL_HZ),
+        message.clock_id if 0 < message.clock_id <= LARGEST else None,
+        message.gateway_id if 0 < message.gateway_id <= LARGEST else None,
+        message.first_sample if has("first_sample") and message.first_sample <= LARGEST else None,
+        message.samples if has("samples") else None,
+        message.start_id if 0 < message.start_id <= LARGEST else None,
+        read_interval(message.interval) if has("interval") else None,
+        read_disturbance(
+            message.disturbance,
+            str(message.box_id),
+            message.start_ns,
+            message.end_ns,
+            message.uncertainty_ns if has("uncertainty_ns") else UNKNOWN_UNCERTAINTY_NS,
+        )
+        if has("disturbance")
+        else None,
+    )
+
+
+def measurement_from_frames(frames: Sequence[bytes]) -> Measurement:
+    """Reads topic and Measurement as a broker sends them; further frames are ignored.
+
+    A broker compares the sender's key with the topic only.
+
+    Raises:
+        FrameError: as `measurement_from_wire`.
+        ForeignError: the topic is another Box's.
+    """
+    return measurement_of(_message_of(frames))
+
+
+def sequence_tail(sequence: int, oldest: int, backfilled: bool) -> bytes:
+    """Returns the bytes that give a Measurement its numbers when it is sent, new or again.
+
+    Concatenated protobuf messages are merged: they follow the body.
+    """
+    return WireMeasurement(
+        sequence=sequence, oldest_sequence=oldest, backfilled=backfilled
+    ).SerializeToString()
+
+
+def bodies_of(batch: Measurements) -> list[bytes]:
+    """Returns each of them as `measurement_to_wire`."""
+    return list(map(measurement_to_wire, batch.rows()))
+
+
+def _message_of(frames: Sequence[bytes]) -> WireMeasurement:
+    if len(frames) < 2:
+        raise FrameError(f"{len(frames)} frames; want a topic and a Measurement")
+    message = checked_message(frames[1])
+    box = message.box_id
+    if frames[0] != b"%04d" % box and frames[0].lstrip(b"0") != str(box or "").encode():
+        raise ForeignError(f"Box {box} in a message of {frames[0][:TOPIC_BYTES]!r}")
+    return message
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows of one batch as lists."""
+
+    backfilled: bool
+    ids: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    metrics: list[float] = field(default_factory=list)
+    declared: list[float] = field(default_factory=list)
+    extra: dict[int, Measurement] = field(default_factory=dict)
+    exact: bool = False
+    """Whether its metrics may be no float32: they are not from the wire."""
+
+    def columns(self, nominal_of: NominalOf) -> Measurements:
+        count = len(self.ids)
+        dtype = np.float64 if self.exact else np.float32
+        declared: NDArray[Any] = np.array(self.declared, dtype).reshape(count, 2)
+        declared[~((declared >= _LEAST) & (declared <= _MOST))] = 0
+        nominals = tuple(
+            nominal_of(box_id, volts or None, hz or None)
+            for box_id, (volts, hz) in zip(self.ids, declared.tolist(), strict=True)
+        )
+        numbers = np.array(self.numbers, np.int64).reshape(count, -1).T.copy()
+        metrics: NDArray[Any] = np.array(self.metrics, dtype)
+        return Measurements(
+            box_ids=tuple(self.ids), nominals=nominals, which=np.arange(count),
+            metrics=metrics.reshape(count, _USUAL, 3), nominal_v=declared[:, 0], nominal_hz=declared[:, 1],
+            backfilled=self.backfilled, extra=self.extra, **dict(zip(_NUMBERS, numbers, strict=True)),
+        )  # fmt: skip
+
+
+class MeasurementReader:
+    """Reads messages and Measurements, and returns them as batches.
+
+    Attributes:
+        count: messages that were read.
+        malformed: why some of them are not Measurements.
+        intervals: intervals and disturbances, which are not rows of a batch.
+        pressing: Boxes with a Measurement that may begin an event.
+    """
+
+    def __init__(self, swing: float = inf) -> None:
+        """`swing`: share of the largest rms; where the rms moves by more, a dip or a swell may begin.
+
+        A crossing, or one without rms, may begin an event too.
+        """
+        self._swing = swing
+        self._batches: list[_Batch] = []
+        self._next: dict[str, int] = {}
+        """Box -> the first batch that has none of its rows, nor any earlier one."""
+        self.count = 0
+        self.malformed: list[FrameError] = []
+        self.intervals: list[Measurement] = []
+        self.pressing: set[str] = set()
+
+    def batches(self, nominal_of: NominalOf) -> list[Measurements]:
+        return [each.columns(nominal_of) for each in self._batches]
+
+    def read(self, messages: Iterable[Sequence[bytes]]) -> None:
+        """Reads a topic and a Measurement each, as `measurement_from_frames`."""
+        for frames in messages:
+            self.count += 1
+            try:
+                message = _message_of(frames)
+            except FrameError as error:
+                self.malformed.append(error)
+                continue
+            if not is_window(message):
+                self.intervals.append(measurement_of(message))
+            elif not self._add_regular(message):
+                self.add(measurement_of(message))
+
+    def _add_regular(self, message: WireMeasurement) -> bool:
+        """Adds a message whose arrays say all of it; False: there is more in it, or less."""
+        metrics, has = message.metrics, message.HasField
+        if len(metrics) != _USUAL or message.crossing or message.gateway_id:
+            return False
+        if not ("f" in metrics and "rms" in metrics and "thd" in metrics and "trans" in metrics):
+            return False  # the map would add a name that is not in it
+        f, rms, thd, trans = metrics["f"], metrics["rms"], metrics["thd"], metrics["trans"]
+        values = (
+            f.min, f.max, f.average, rms.min, rms.max, rms.average,
+            thd.min, thd.max, thd.average, trans.min, trans.max, trans.average,
+        )  # fmt: skip
+        start_ns, end_ns, uncertainty_ns = message.start_ns, message.end_ns, message.uncertainty_ns
+        if not start_ns and not (has("start_ns") or has("end_ns") or has("uncertainty_ns")):
+            end_ns = message.timestamp_ms * NS_PER_MS
+            start_ns, uncertainty_ns = end_ns - _WINDOW_NS, NOT_STATED
+        elif not (start_ns and end_ns and (uncertainty_ns or has("uncertainty_ns"))):
+            return False
+        source, clock_id, first_sample = message.time_source, message.clock_id, message.first_sample
+        start_id = message.start_id
+        if not isfinite(sum(values)) or start_ns > end_ns or max(clock_id, first_sample, start_id) > LARGEST:
+            return False
+        box_id = str(message.box_id)
+        if rms.max - rms.min > self._swing * rms.max:
+            self.pressing.add(box_id)
+        batch = self._batch_of(box_id, message.backfilled)
+        batch.numbers += (
+            message.timestamp_ms, start_ns, end_ns, uncertainty_ns,
+            source if 0 <= source < _SOURCES else TimeSource.FREE,
+            message.sequence or (0 if has("sequence") else NOT_STATED),
+            message.oldest_sequence or (0 if has("oldest_sequence") else NOT_STATED), clock_id,
+            first_sample or (0 if has("first_sample") else NOT_STATED),
+            message.samples or (0 if has("samples") else NOT_STATED), start_id,
+        )  # fmt: skip
+        batch.metrics += values
+        batch.declared += message.nominal_v, message.nominal_hz
+        return True
+
+    def add(self, row: Measurement) -> None:
+        """Adds a Measurement, exactly."""
+        rms = row.metrics.get("rms")
+        if row.crossing or rms is None or not rms.max - rms.min <= self._swing * rms.max:
+            self.pressing.add(row.box_id)
+        batch = self._batch_of(row.box_id, row.backfilled)
+        batch.exact = True
+        known = [row.metrics.get(name) for name in METRIC_NAMES]
+        values = [
+            value
+            for each in known
+            for value in ((nan, nan, nan) if each is None else (each.min, each.max, each.average))
+        ]
+        start_ns, end_ns, uncertainty_ns = row.start_ns, row.end_ns, row.uncertainty_ns
+        if start_ns is None or end_ns is None or uncertainty_ns is None:
+            regular = start_ns is end_ns is uncertainty_ns
+        else:
+            regular = start_ns <= end_ns
+        if (
+            not regular
+            or len(row.metrics) != _USUAL
+            or row.crossing
+            or row.gateway_id is not None
+            or not row.is_window
+            or not isfinite(sum(values))
+        ):  # the arrays do not say all of it
+            batch.extra[len(batch.ids) - 1] = row
+        numbers = (
+            row.timestamp_ms, *window_ns(row), uncertainty_ns, int(row.source), row.sequence,
+            row.oldest_sequence, row.clock_id or 0, row.first_sample, row.samples, row.start_id or 0,
+        )  # fmt: skip
+        batch.numbers += (NOT_STATED if each is None else each for each in numbers)
+        batch.metrics += values
+        batch.declared += row.nominal_v or 0.0, row.nominal_hz or 0.0
+
+    def _batch_of(self, box_id: str, backfilled: bool) -> _Batch:
+        at, batches = self._next.get(box_id, 0), self._batches
+        while at < len(batches) and batches[at].backfilled != backfilled:
+            at += 1
+        if at == len(batches):
+            batches.append(_Batch(backfilled))
+        self._next[box_id] = at + 1
+        batches[at].ids.append(box_id)
+        return batches[at]
+
+
+def batches_of(rows: Iterable[Measurement], nominal_of: NominalOf) -> list[Measurements]:
+    """Returns these Measurements as batches."""
+    made = MeasurementReader()
+    for row in rows:
+        made.add(row)
+    return made.batches(nominal_of)

@@ -19,6 +19,7 @@ from opq_cloud.makai.judging.batch_rows import (
     in_any,
     may_show_dip,
     streams_of,
+    unflagged,
     values_of,
 )
 from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, Level, WatchedLimit, stream_of
@@ -82,7 +83,7 @@ def enters(batch: Measurements, config: Config, state: FrequencyState) -> NDArra
     close: NDArray[np.bool_] = most_hz - least_hz > config.rocof_hz_per_s * SHORTEST_S
     close |= (low_hz > least_hz) | (most_hz > high_hz) | batch.irregular
     close |= in_any(batch, state.deviations.active, state.rates.active)
-    close |= may_show_dip(batch, state.flagged.ends_ns)
+    close |= may_show_dip(batch, state.flagged.ends_ns) | ~unflagged(batch)
     there = ~np.isnan(mean_hz)
     means = zip(streams, zip(mean_hz.tolist(), batch.end_ns.tolist(), strict=True), strict=True)
     quiet = there & ~close

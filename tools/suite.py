@@ -32,10 +32,25 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 << 30
 """Free memory from which on the tests' files are kept in it; they take a tenth of this."""
 PYTEST = (
-    PYTHON, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder",
-    "--hypothesis-profile", "ci", "--durations", "20", "--durations-min", "1", "--reruns", "1",
-    "-o", "tmp_path_retention_policy=failed",
-)  # fmt: skip
+    PYTHON,
+    "-m",
+    "pytest",
+    "-n",
+    str(WORKERS),
+    "--dist",
+    "loadfile",
+    "--no-loadscope-reorder",
+    "--hypothesis-profile",
+    "ci",
+    "--durations",
+    "20",
+    "--durations-min",
+    "1",
+    "--reruns",
+    "1",
+    "-o",
+    "tmp_path_retention_policy=failed",
+)
 FAILED_STEPS = "OPQ_FAILED_STEPS"
 """File with the names of the steps that failed, for conftest.py; it may grow while the tests run."""
 EMULATOR_STEP = "OPQ_EMULATOR_STEP"

@@ -111,10 +111,18 @@ def put_travelling_sag(
         for number, each in enumerate(findings, start=1)
     )
     facts = IncidentFacts(
-        -1, "sag", findings[0].residual_percent, start_ns, end_ns, True, len(findings), scope, 6.0,
+        -1,
+        "sag",
+        findings[0].residual_percent,
+        start_ns,
+        end_ns,
+        True,
+        len(findings),
+        scope,
+        6.0,
         arrivals=tuple(BoxArrival(each.box_id, each.start_ns, each.uncertainty_ns) for each in findings),
         worst=(38.0, 180_000_000, -start_ns, box_ids[0]),
-    )  # fmt: skip
+    )
     while True:
         plan = JoinPlan(store.join_revision(), event_id, written=known, facts=(facts,), answer=known)
         done = store.carry_out(plan)

@@ -84,9 +84,14 @@ def place_of(
 
 
 def disturbance(
-    week: ReportWeek, kind: str, at_s: float, seconds: float | None, residual_percent: float,
-    box_id: str = "1", group: int = 0,
-) -> Disturbance:  # fmt: skip
+    week: ReportWeek,
+    kind: str,
+    at_s: float,
+    seconds: float | None,
+    residual_percent: float,
+    box_id: str = "1",
+    group: int = 0,
+) -> Disturbance:
     start_ns = week.start_ns + round(at_s * 1e9)
     end_ns = None if seconds is None else start_ns + round(seconds * 1e9)
     return Disturbance(box_id, kind, start_ns, end_ns, 1000, 2.3 * residual_percent, group)

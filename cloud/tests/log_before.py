@@ -34,9 +34,17 @@ def numbered(box_id: str, number: int, **changes: Any) -> Measurement:
         for name, middle in (("rms", 120.125), ("f", 60.0), ("thd", 0.625), ("trans", 1.5))
     }
     row = Measurement(
-        box_id, at_ms, metrics, at_ms * 10**6 - S + 17, at_ms * 10**6 + 333 * number, 1500, TimeSource.NTP,
-        number, number // 2, clock_id=2**61 + int(box_id),
-    )  # fmt: skip
+        box_id,
+        at_ms,
+        metrics,
+        at_ms * 10**6 - S + 17,
+        at_ms * 10**6 + 333 * number,
+        1500,
+        TimeSource.NTP,
+        number,
+        number // 2,
+        clock_id=2**61 + int(box_id),
+    )
     return replace(row, **changes)
 
 
@@ -44,11 +52,17 @@ def odd(box_id: str, first: int) -> list[Measurement]:
     """A double, a remark, a part of the metrics, no times, no number, sent again, a crossing."""
     usual = numbered(box_id, 1).metrics
     changes: list[dict[str, Any]] = [
-        {"metrics": {"rms": Metric(0.1, 0.3, 0.2)}}, {"metrics": {**usual, "flagged": Metric(1.0, 1.0, 1.0)}},
-        {"metrics": {"thd": usual["thd"]}}, {"start_ns": None, "end_ns": None, "uncertainty_ns": None},
-        {"sequence": None, "oldest_sequence": None}, {"backfilled": True}, {"crossing": True},
-        {"clock_id": None}, {"oldest_sequence": None}, {},
-    ]  # fmt: skip
+        {"metrics": {"rms": Metric(0.1, 0.3, 0.2)}},
+        {"metrics": {**usual, "flagged": Metric(1.0, 1.0, 1.0)}},
+        {"metrics": {"thd": usual["thd"]}},
+        {"start_ns": None, "end_ns": None, "uncertainty_ns": None},
+        {"sequence": None, "oldest_sequence": None},
+        {"backfilled": True},
+        {"crossing": True},
+        {"clock_id": None},
+        {"oldest_sequence": None},
+        {},
+    ]
     return [numbered(box_id, first + at, **each) for at, each in enumerate(changes)]
 
 

@@ -216,9 +216,15 @@ def notification_scene(folder: Path, **sections: Any) -> Iterator[NotificationSc
 
 def sag_at(box_id: str, start_ns: int, percent: float = 60.0) -> Finding:
     return Finding(
-        "sag", box_id, start_ns, start_ns + 158_000_000, 1_000_000,
-        residual_v=1.2 * percent, residual_percent=percent, itic="no_damage",
-    )  # fmt: skip
+        "sag",
+        box_id,
+        start_ns,
+        start_ns + 158_000_000,
+        1_000_000,
+        residual_v=1.2 * percent,
+        residual_percent=percent,
+        itic="no_damage",
+    )
 
 
 Wait = Callable[[Callable[[], Any]], Any]

@@ -47,11 +47,17 @@ class SilentGrid:
             end_ns = ZERO_NS + (k + 1) * S
             rows.append(
                 Measurement(
-                    box_id, (end_ns + 500_000) // 10**6, {**rms, **said}, end_ns - S, end_ns,
-                    uncertainty_ns=self.uncertainty_ns, source=TimeSource.GPS,
-                    sequence=self.next[box_id], clock_id=self.clock_id,
+                    box_id,
+                    (end_ns + 500_000) // 10**6,
+                    {**rms, **said},
+                    end_ns - S,
+                    end_ns,
+                    uncertainty_ns=self.uncertainty_ns,
+                    source=TimeSource.GPS,
+                    sequence=self.next[box_id],
+                    clock_id=self.clock_id,
                 )
-            )  # fmt: skip
+            )
             self.next[box_id] += 1
         return rows
 

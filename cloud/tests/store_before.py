@@ -99,9 +99,12 @@ def _put_events(store: CloudStore) -> None:
     store.put_note(IncidentNote(0, gone, MS, "ada", "note", "Ümläut on the second floor"))
     store.put_note(IncidentNote(0, 1, MS, "ada", "label", "interruption"))
     plan = JoinPlan(
-        store.join_revision(), second, (FindingMove(moved.finding_id, heir, False),),
-        facts=(replace(facts, end_ns=moved.finding.end_ns),), gone=(gone,),
-    )  # fmt: skip
+        store.join_revision(),
+        second,
+        (FindingMove(moved.finding_id, heir, False),),
+        facts=(replace(facts, end_ns=moved.finding.end_ns),),
+        gone=(gone,),
+    )
     assert store.carry_out(plan) is not None
 
 
@@ -163,16 +166,21 @@ def described(store: CloudStore) -> dict[str, Any]:
         "owner": people.access("1").owner_id == ada.account_id,
         "log": [(each.what, each.subject, dict(each.after)) for each in people.changes.entries()],
         "identity": store.identity(),
-    }  # fmt: skip
+    }
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain
 
 
 LISTS: dict[str, dict[str, Any]] = {
-    "all": {}, "class": {"kind": "swell"}, "label": {"kind": "interruption"}, "Box": {"box_id": "4"},
-    "words": {"words": "second floor"}, "severe": {"order": "severe"}, "long": {"order": "long"},
+    "all": {},
+    "class": {"kind": "swell"},
+    "label": {"kind": "interruption"},
+    "Box": {"box_id": "4"},
+    "words": {"words": "second floor"},
+    "severe": {"order": "severe"},
+    "long": {"order": "long"},
     "since": {"start_ns": NS + 1000 * S},
-}  # fmt: skip
+}
 
 
 def _limits(store: CloudStore) -> list[object]:
@@ -187,10 +195,20 @@ def _event(store: CloudStore, event_id: int) -> list[object]:
     waves = [(each.box_id, each.start_ns, int(each.counts.sum()), each.v_per_lsb) for each in event.waveforms]
     halves = {box_id: each.least_v.tolist() for box_id, each in store.half_cycles(event_id).items()}
     return [
-        event_id, record.token, record.boxes_triggered, record.boxes_received, record.missing,
-        record.finished, record.analysed, record.revision, record.asked_as, record.not_asked,
-        len(record.more), waves, halves,
-    ]  # fmt: skip
+        event_id,
+        record.token,
+        record.boxes_triggered,
+        record.boxes_received,
+        record.missing,
+        record.finished,
+        record.analysed,
+        record.revision,
+        record.asked_as,
+        record.not_asked,
+        len(record.more),
+        waves,
+        halves,
+    ]
 
 
 def dumped_files(folder: Path) -> dict[str, str]:
@@ -198,8 +216,10 @@ def dumped_files(folder: Path) -> dict[str, str]:
     texts = {}
     for name in FILES:
         with closing(sqlite3.connect(folder / name)) as database:
-            marks = [f"PRAGMA {mark} = {database.execute(f'PRAGMA {mark}').fetchone()[0]};"
-                     for mark in ("application_id", "user_version")]  # fmt: skip
+            marks = [
+                f"PRAGMA {mark} = {database.execute(f'PRAGMA {mark}').fetchone()[0]};"
+                for mark in ("application_id", "user_version")
+            ]
             texts[name] = "\n".join([*database.iterdump(), *marks])
     return texts
 

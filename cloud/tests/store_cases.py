@@ -13,20 +13,38 @@ NOW_NS = NOW_MS * 1_000_000
 SECOND_NS = 10**9
 TRIGGER = Trigger("a" * 30, NOW_NS, NOW_NS + SECOND_NS, ("1", "4"), "1", "threshold: rms 80 V below 114 V")
 SAG = Finding(
-    "sag", "1", NOW_NS, NOW_NS + 100_000_000, 1_000_000, True, 84.1, 70.08333333333333, 6.0,
-    "instantaneous sag", "no_interruption_in_function", "pass", 0.9, "residual 70.1% for 6 cycles",
+    "sag",
+    "1",
+    NOW_NS,
+    NOW_NS + 100_000_000,
+    1_000_000,
+    True,
+    84.1,
+    70.08333333333333,
+    6.0,
+    "instantaneous sag",
+    "no_interruption_in_function",
+    "pass",
+    0.9,
+    "residual 70.1% for 6 cycles",
     samples_began_ns=NOW_NS - 3_600_000_000_017,
-)  # fmt: skip
+)
 
 
 def measured(sequence: int | None, box_id: str = "1", **changes: object) -> Measurement:
     at_ms = NOW_MS + 1000 * (sequence or 0)
     rms_v = Metric(118.5, 121.25, 120.125)
     row = Measurement(
-        box_id, at_ms, {"rms": rms_v, "f": Metric(59.5, 60.5, 60.0), "thd": Metric(0.0, 0.5, 0.25)},
-        at_ms * 1_000_000 - SECOND_NS, at_ms * 1_000_000 + 77, 1500, TimeSource.GPS, sequence,
+        box_id,
+        at_ms,
+        {"rms": rms_v, "f": Metric(59.5, 60.5, 60.0), "thd": Metric(0.0, 0.5, 0.25)},
+        at_ms * 1_000_000 - SECOND_NS,
+        at_ms * 1_000_000 + 77,
+        1500,
+        TimeSource.GPS,
+        sequence,
         None if sequence is None else 0,
-    )  # fmt: skip
+    )
     return replace(row, **changes)  # type: ignore[arg-type]
 
 

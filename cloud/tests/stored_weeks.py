@@ -26,18 +26,29 @@ class WeeksInMemory:
         found = self.columns.get((box_id, length_ms))
         if found is None:
             nothing = np.zeros(0, np.int64)
-            return IntervalColumns(box_id, length_ms, nothing, nothing, nothing.astype(bool),
-                                   nothing.astype(np.float32), {})  # fmt: skip
+            return IntervalColumns(
+                box_id, length_ms, nothing, nothing, nothing.astype(bool), nothing.astype(np.float32), {}
+            )
         kept = (found.start_ns >= start_ns) & (found.start_ns < end_ns)
         values: Mapping[str, np.ndarray] = {
             name: each[kept] for name, each in found.values.items() if names is None or name in names
         }
-        return IntervalColumns(box_id, length_ms, found.start_ns[kept], found.end_ns[kept],
-                               found.flagged[kept], found.coverage[kept], values)  # fmt: skip
+        return IntervalColumns(
+            box_id,
+            length_ms,
+            found.start_ns[kept],
+            found.end_ns[kept],
+            found.flagged[kept],
+            found.coverage[kept],
+            values,
+        )
 
     def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
-        return [each for each in self.events
-                if box_id in (None, each.box_id) and start_ns <= each.start_ns < end_ns]  # fmt: skip
+        return [
+            each
+            for each in self.events
+            if box_id in (None, each.box_id) and start_ns <= each.start_ns < end_ns
+        ]
 
 
 @dataclass
@@ -51,5 +62,6 @@ class StoreInMemory:
 
     def find_incidents(self, wanted: IncidentFilter, limit: int) -> list[IndexedIncident]:
         assert wanted.kind == "outage" and wanted.start_ns is not None and wanted.end_ns is not None
-        return [each for each in self.outages
-                if each.end_ns > wanted.start_ns and each.start_ns < wanted.end_ns][:limit]  # fmt: skip
+        return [
+            each for each in self.outages if each.end_ns > wanted.start_ns and each.start_ns < wanted.end_ns
+        ][:limit]

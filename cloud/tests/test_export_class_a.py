@@ -29,14 +29,21 @@ def interval(at: int, box_id: str) -> Measurement:
     start_ns = T0_NS + at * TEN_NS
     harmonics = tuple(float(np.float32(120 / order + at)) for order in range(1, 51))
     values: dict[str, float | tuple[float, ...]] = {
-        "rms_v": float(np.float32(120 + at / 7)), "harmonics_v": harmonics,
-    }  # fmt: skip
+        "rms_v": float(np.float32(120 + at / 7)),
+        "harmonics_v": harmonics,
+    }
     if at % 2:
         values["interharmonics_v"] = harmonics[:3]
     return Measurement(
-        box_id, 1, {}, start_ns, start_ns + TEN_NS, 5, sequence=at + 1,
+        box_id,
+        1,
+        {},
+        start_ns,
+        start_ns + TEN_NS,
+        5,
+        sequence=at + 1,
         interval=Interval(600_000, at == 3, 1.0 if at else None, values),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -73,8 +80,10 @@ def test_intervals_are_in_each_form_as_they_were_stored(store: CloudStore, form:
     data = whole(store, form)
     if form == "csv":
         text = list(csv.DictReader(io.StringIO(data.decode())))
-        rows = [{name: float(value) if value else None for name, value in row.items()
-                 if name not in ("flagged",)} for row in text]  # fmt: skip
+        rows = [
+            {name: float(value) if value else None for name, value in row.items() if name not in ("flagged",)}
+            for row in text
+        ]
     elif form == "jsonl":
         rows = [json.loads(line) for line in data.splitlines()]
     elif form == "arrow":

@@ -29,9 +29,19 @@ START_NS = 1_795_000_000_123_456_789
 COUNTS = np.arange(-1500, 1500, dtype=np.int16)
 WAVE = Waveform("1", START_NS, 250, TimeSource.GPS, 12_000_123, 0.0068, 500, COUNTS)
 EVENT = EventRecord(
-    17, "t", START_NS, WAVE.end_ns, ("1",), ("1",), {}, True, True, "rms below 90 %, Box 1",
-    onset_ns=(START_NS + 10**8, START_NS + 2 * 10**8), opened_by="1",
-)  # fmt: skip
+    17,
+    "t",
+    START_NS,
+    WAVE.end_ns,
+    ("1",),
+    ("1",),
+    {},
+    True,
+    True,
+    "rms below 90 %, Box 1",
+    onset_ns=(START_NS + 10**8, START_NS + 2 * 10**8),
+    opened_by="1",
+)
 BOX = BoxRecord("1", "Küche, left\n", nominal_v=120.0, nominal_hz=60.0, phase="L2")
 
 SIZES = {3: 4, 10: 1, 21: 2, 32: 4, 40: 4, 41: 8, 50: 12, 60: 16}
@@ -211,8 +221,11 @@ def test_the_first_bytes_are_those_of_the_description() -> None:
 def test_a_waveform_is_read_as_it_was_stored() -> None:
     file = content(recorded())
     assert [each.kind for each in read_pqdif(file)] == [
-        "container", "data source", "monitor settings", "observation",
-    ]  # fmt: skip
+        "container",
+        "data source",
+        "monitor settings",
+        "observation",
+    ]
     (observation,) = of_kind(file, "observation")
     times, values = samples_of(observation)
     assert np.array_equal(values["values"], COUNTS) and values["values"].dtype == np.int16

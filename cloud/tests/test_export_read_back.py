@@ -36,9 +36,16 @@ FORMS = {
 def record(number: int, gaps: tuple[Gap, ...]) -> WaveformRecord:
     counts = RNG.integers(-20_000, 20_000, 3000 + number, dtype=np.int16)
     wave = Waveform(
-        str(number), START_NS + 1_000_003 * number, 250, TimeSource.GPS, 12_000_123 + number,
-        0.0068 + number / 3e5, 500, counts, gaps,
-    )  # fmt: skip
+        str(number),
+        START_NS + 1_000_003 * number,
+        250,
+        TimeSource.GPS,
+        12_000_123 + number,
+        0.0068 + number / 3e5,
+        500,
+        counts,
+        gaps,
+    )
     event = EventRecord(
         17, "t", START_NS, wave.end_ns, ("1",), ("1",), {}, True, True, "rms below 90 %, Box 1"
     )

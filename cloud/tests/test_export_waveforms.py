@@ -33,9 +33,18 @@ START_NS = 1_795_000_000_123_456_789
 COUNTS = np.arange(-1500, 1500, dtype=np.int16)
 WAVE = Waveform("1", START_NS, 250, TimeSource.GPS, 12_000_123, 0.0068, 500, COUNTS)
 EVENT = EventRecord(
-    17, "t", START_NS, WAVE.end_ns, ("1",), ("1",), {}, True, True, "rms below 90 %, Box 1",
+    17,
+    "t",
+    START_NS,
+    WAVE.end_ns,
+    ("1",),
+    ("1",),
+    {},
+    True,
+    True,
+    "rms below 90 %, Box 1",
     onset_ns=(START_NS + 10**8, START_NS + 2 * 10**8),
-)  # fmt: skip
+)
 BOX = BoxRecord("1", "Cellar, left\n", nominal_v=120.0, nominal_hz=60.0, phase="L1")
 
 
@@ -119,11 +128,16 @@ def test_the_configuration_says_time_to_the_nanosecond_and_how_good_the_clock_is
 @pytest.mark.parametrize(
     ("source", "uncertainty_ns", "quality"),
     [
-        (TimeSource.GPS, 250, "0"), (TimeSource.GPS, 5000, "5"), (TimeSource.NTP, 1_200_000, "8"),
-        (TimeSource.NTP, 1, "1"), (TimeSource.HOLDOVER, 1000, "4"), (TimeSource.FREE, 10**9, "A"),
-        (TimeSource.FREE, 4 * 10**9, "B"), (TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS, "F"),
+        (TimeSource.GPS, 250, "0"),
+        (TimeSource.GPS, 5000, "5"),
+        (TimeSource.NTP, 1_200_000, "8"),
+        (TimeSource.NTP, 1, "1"),
+        (TimeSource.HOLDOVER, 1000, "4"),
+        (TimeSource.FREE, 10**9, "A"),
+        (TimeSource.FREE, 4 * 10**9, "B"),
+        (TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS, "F"),
     ],
-)  # fmt: skip
+)
 def test_time_quality(source: TimeSource, uncertainty_ns: int, quality: str) -> None:
     assert time_quality(replace(WAVE, source=source, uncertainty_ns=uncertainty_ns)) == quality
 
@@ -184,10 +198,16 @@ def test_json_holds_every_box() -> None:
 
 
 HALF_CYCLES = HalfCycleRms(
-    "1", START_NS, START_NS + 10**10, START_NS + np.array([0, 10**9, 3 * 10**9]),
-    np.array([72.5, 71.25, 118.0], np.float32), np.array([73.0, 72.0, 119.0], np.float32), 4, 900,
+    "1",
+    START_NS,
+    START_NS + 10**10,
+    START_NS + np.array([0, 10**9, 3 * 10**9]),
+    np.array([72.5, 71.25, 118.0], np.float32),
+    np.array([73.0, 72.0, 119.0], np.float32),
+    4,
+    900,
     TimeSource.GPS,
-)  # fmt: skip
+)
 
 
 def test_half_cycles_are_a_table_of_their_own_and_in_json() -> None:

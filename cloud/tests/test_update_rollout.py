@@ -88,8 +88,13 @@ def test_other_groups_do_not_count() -> None:
 
 @pytest.mark.parametrize(
     ("firmware", "state"),
-    [({}, "done"), ({"1": "1.3.0"}, "waiting"), ({"1": "1.4.0", "2": "1.4.0 confirmed"}, "done"),
-     ({"1": "1.4.0", "2": "1.4.0 failed: rolled back"}, "failed"), ({"1": "sim"}, "done")],
-)  # fmt: skip
+    [
+        ({}, "done"),
+        ({"1": "1.3.0"}, "waiting"),
+        ({"1": "1.4.0", "2": "1.4.0 confirmed"}, "done"),
+        ({"1": "1.4.0", "2": "1.4.0 failed: rolled back"}, "failed"),
+        ({"1": "sim"}, "done"),
+    ],
+)
 def test_firmware_counts_by_the_boxes(firmware: dict[str, str], state: str) -> None:
     assert standing(Plan("firmware", "1.4.0"), Report("1", OLD, 0, firmware=firmware), 0) == state

@@ -15,9 +15,17 @@ from opq_cloud.view.web.sign_in import SignIn
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 PAGES = (
-    "/sign-in", "/account", "/account/boxes", "/account/second-factor", "/boxes/1/settings", "/boxes/1?ask=1",
-    "/account/notifications", "/account/notifications/new", "/admin/accounts", "/admin/changes",
-)  # fmt: skip
+    "/sign-in",
+    "/account",
+    "/account/boxes",
+    "/account/second-factor",
+    "/boxes/1/settings",
+    "/boxes/1?ask=1",
+    "/account/notifications",
+    "/account/notifications/new",
+    "/admin/accounts",
+    "/admin/changes",
+)
 SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, select, summary')].filter(item => {
   const box = item.getBoundingClientRect();
   return box.width > 0 && box.height < 24 && !item.matches('.skip');

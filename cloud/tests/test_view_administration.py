@@ -31,16 +31,26 @@ from opq_proto.keys.register import KeyRegister
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 HEALTH = {
-    "name": "opq", "ok": False, "timestamp": 0, "info": "not ok: mauka",
+    "name": "opq",
+    "ok": False,
+    "timestamp": 0,
+    "info": "not ok: mauka",
     "subcomponents": [
         {"name": "plugin threshold", "ok": True, "timestamp": 0, "info": "12 decided", "subcomponents": None},
         {"name": "plugin napali", "ok": True, "timestamp": 0, "info": "off", "subcomponents": None},
         {"name": "makai_config napali", "ok": False, "timestamp": 0, "info": "far <i>", "subcomponents": []},
         {"name": "view", "ok": True, "timestamp": 0, "info": None, "subcomponents": None},
-        {"name": "mauka", "ok": False, "timestamp": 0, "info": None, "subcomponents": [
-            {"name": "SagPlugin", "ok": False, "timestamp": 0, "info": "hangs <b>", "subcomponents": None}]},
+        {
+            "name": "mauka",
+            "ok": False,
+            "timestamp": 0,
+            "info": None,
+            "subcomponents": [
+                {"name": "SagPlugin", "ok": False, "timestamp": 0, "info": "hangs <b>", "subcomponents": None}
+            ],
+        },
     ],
-}  # fmt: skip
+}
 METRICS = (
     'opq_measurements_total{of="1",service="makai"} 12345.0\n'
     'opq_measurements_total{of="2",service="makai"} 7.0\nopq_late_total{of="1",service="makai"} 3.0\n'
@@ -92,9 +102,15 @@ def scene(tmp_path_factory: pytest.TempPathFactory, health: str) -> Iterator[dem
 def ids(scene: demo.Scene) -> dict[str, str]:
     opened = FormBrowser(scene.url)
     for path in (
-        "/admin", "/admin/boxes", "/admin/boxes/1", "/admin/keys", "/admin/audit", "/admin/plugins",
-        "/admin/system", "/admin/rules",
-    ):  # fmt: skip
+        "/admin",
+        "/admin/boxes",
+        "/admin/boxes/1",
+        "/admin/keys",
+        "/admin/audit",
+        "/admin/plugins",
+        "/admin/system",
+        "/admin/rules",
+    ):
         assert opened.get(path) == 200, path  # no account yet: open to this machine, and to look alone
         assert '<form method="post"' not in opened.text and "first administrator" in opened.text
     assert opened.get("/admin/accounts") == 404
@@ -138,8 +154,12 @@ def _upload(
 
 def _last(scene: demo.Scene) -> dict[str, object]:
     entry = scene.store.people.changes.entries(limit=1)[0]
-    return {"what": entry.what, "subject": entry.subject, **{f"-{k}": v for k, v in entry.before.items()},
-            **{f"+{k}": v for k, v in entry.after.items()}}  # fmt: skip
+    return {
+        "what": entry.what,
+        "subject": entry.subject,
+        **{f"-{k}": v for k, v in entry.before.items()},
+        **{f"+{k}": v for k, v in entry.after.items()},
+    }
 
 
 def test_facts_of_a_box_are_changed_and_the_log_says_from_what_to_what(
@@ -159,16 +179,23 @@ def test_facts_of_a_box_are_changed_and_the_log_says_from_what_to_what(
     record = scene.store.box("1")
     assert dict(entry.before) == {"name": "Box 1", "privacy": "nothing"}
     assert dict(entry.after) == {
-        "name": "Cellar", "region": "oahu", "feeder": "f2", "nominal_v": "230.0", "privacy": "region",
-    }  # fmt: skip
+        "name": "Cellar",
+        "region": "oahu",
+        "feeder": "f2",
+        "nominal_v": "230.0",
+        "privacy": "region",
+    }
     assert (entry.account_id, entry.address, entry.by) == (ids["ada"], "127.0.0.1", "page")
     for path in ("/admin", "/admin/audit", box):
         ada.get(path)
         assert "set facts of a Box" in ada.text and "Cellar" in ada.text and "Ada" in ada.text
     for wrong in (
-        {"nominal_v": "nan"}, {"nominal_hz": "1e9"}, {"latitude": "91", "longitude": "0"},
-        {"name": "workshop"}, {"privacy": "all of it"},
-    ):  # fmt: skip
+        {"nominal_v": "nan"},
+        {"nominal_hz": "1e9"},
+        {"latitude": "91", "longitude": "0"},
+        {"name": "workshop"},
+        {"privacy": "all of it"},
+    ):
         assert ada.post(f"{box}/facts", box, **{"name": "Cellar", "privacy": "nothing", **wrong}) == 400, (
             wrong
         )
@@ -297,8 +324,9 @@ def test_services_that_answer_alone_or_not_at_all_are_named(health: str) -> None
     silent = "http://127.0.0.1:1"
     found = read_services(ServiceAddresses(health=(("mauka", health), ("gateway", silent))))
     assert [(each.name, each.answers) for each in found.states if each.depth == 0] == [
-        ("opq", True), ("gateway", False),
-    ]  # fmt: skip
+        ("opq", True),
+        ("gateway", False),
+    ]
     assert [each.name for each in found.troubles] == ["gateway", "makai_config napali", "SagPlugin"]
     assert found.urls == (health,)
     assert read_services(ServiceAddresses()).states == ()
@@ -319,9 +347,10 @@ def test_the_same_trouble_of_many_boxes_is_one_concern_and_others_are_named() ->
     boxes[4] = replace(free, record=BoxRecord("5", ""), live=False, state="Not heard yet")
     found = concerns(boxes, ServicesFound((), ()))
     assert [(each.what, each.why) for each in found] == [
-        ("Box 5", "Not heard yet"), ("Boxes 3 and 7 (Cellar)", "Silent for 5 min at most"),
+        ("Box 5", "Not heard yet"),
+        ("Boxes 3 and 7 (Cellar)", "Silent for 5 min at most"),
         ("9 Boxes", "Clock: free-running"),
-    ], "silence of other lengths is one line"  # fmt: skip
+    ], "silence of other lengths is one line"
     misfit = "It measures 230 V, 50.0 Hz where 120 V, 60 Hz are nominal"
     (one,) = concerns([replace(free, clock_doubtful=False, misfit=misfit)], ServicesFound((), ()))
     assert (one.what, one.why, one.link) == ("Box 1", misfit, "/admin/boxes/1")
@@ -382,9 +411,11 @@ def test_a_trigger_is_switched_off_and_logged_and_the_page_says_what_makai_makes
     assert config is not None and config.limited and config.default == limits
     assert config.triggers == {"threshold": {"swell_percent": 120, "enabled": False}}
     assert _last(scene) == {
-        "what": "switched a trigger off", "subject": "trigger threshold",
-        "-enabled": "yes", "+enabled": "no",
-    }  # fmt: skip
+        "what": "switched a trigger off",
+        "subject": "trigger threshold",
+        "-enabled": "yes",
+        "+enabled": "no",
+    }
     assert ada.get(page) == 200  # this Makai does not follow
     assert "is being switched off" in ada.text and "Switch threshold on" in ada.text
     assert ada.post(f"{path}/napali", page, do="on") == 303
@@ -400,9 +431,11 @@ def test_how_long_things_are_kept_is_changed_and_logged(scene: demo.Scene, ada: 
     assert ada.post(path, page, **wanted) == 303
     assert scene.store.ttls().measurements == 2 * 86_400 and scene.store.ttls().trends is None
     assert _last(scene) == {
-        "what": "set how long things are kept", "subject": "retention",
-        "-measurements_s": "86400", "+measurements_s": "172800",
-    }  # fmt: skip
+        "what": "set how long things are kept",
+        "subject": "retention",
+        "-measurements_s": "86400",
+        "+measurements_s": "172800",
+    }
     for wrong in ({"events": "-1"}, {"incidents": "nan"}, {"measurements": ""}, {"trends": "1e9"}):
         assert ada.post(path, page, **{**wanted, **wrong}) == 400, wrong
     assert scene.store.ttls().events == 30 * 86_400

@@ -30,8 +30,11 @@ def test_steady_states_that_began_within_seconds_are_one_row_in_the_place_of_the
         9,
     )
     assert [(row.first.incident_id, [each.incident_id for each in row.others]) for row in rows] == [
-        (9, []), (8, [6]), (7, []), (5, []),
-    ]  # fmt: skip
+        (9, []),
+        (8, [6]),
+        (7, []),
+        (5, []),
+    ]
     assert [row.words for row in rows] == ["", "and 1 like it", "", ""]
 
 

@@ -235,14 +235,33 @@ def test_numbers_of_others_lead_nowhere(scene: demo.Scene, ada: FormBrowser) -> 
 @pytest.mark.parametrize(
     "wanted",
     [
-        "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example",
-        "/%0d%0aSet-Cookie:x=1\r\nx", "/\t/evil.example", "evil.example", "", "///evil.example",
-        "/" + "x" * 2000, "javascript:alert(1)", "/%0d%0aSet-Cookie:x=1", "/%2fevil.example",
-        "/%2F/evil.example", "/%5cevil.example", "/%5C%5Cevil.example", "/%252fevil.example",
-        "/%25255cevil.example", "/a/%2f%2fevil", "/%00", "/%1b[2J", "/incidents?box=1%0a", "/%7f",
-        "/\x85/evil.example", "/\u2028/evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "https://evil.example",
+        "/%0d%0aSet-Cookie:x=1\r\nx",
+        "/\t/evil.example",
+        "evil.example",
+        "",
+        "///evil.example",
+        "/" + "x" * 2000,
+        "javascript:alert(1)",
+        "/%0d%0aSet-Cookie:x=1",
+        "/%2fevil.example",
+        "/%2F/evil.example",
+        "/%5cevil.example",
+        "/%5C%5Cevil.example",
+        "/%252fevil.example",
+        "/%25255cevil.example",
+        "/a/%2f%2fevil",
+        "/%00",
+        "/%1b[2J",
+        "/incidents?box=1%0a",
+        "/%7f",
+        "/\x85/evil.example",
+        "/\u2028/evil.example",
     ],
-)  # fmt: skip
+)
 def test_signing_in_leads_to_our_own_pages_only(wanted: str) -> None:
     assert own_path(wanted) == "/"
 
@@ -255,11 +274,15 @@ def test_a_path_of_our_own_is_kept(wanted: str) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"X-Forwarded-For": "203.0.113.7"}, {"X-Forwarded-For": "127.0.0.1, 203.0.113.7"},
-        {"X-Real-IP": "203.0.113.7"}, {"Forwarded": 'for="[2001:db8::7]:4711"'}, {"Forwarded": "proto=https"},
-        {"Forwarded": "for=127.0.0.1, for=203.0.113.7"}, {"X-Forwarded-For": "unknown"},
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"X-Forwarded-For": "127.0.0.1, 203.0.113.7"},
+        {"X-Real-IP": "203.0.113.7"},
+        {"Forwarded": 'for="[2001:db8::7]:4711"'},
+        {"Forwarded": "proto=https"},
+        {"Forwarded": "for=127.0.0.1, for=203.0.113.7"},
+        {"X-Forwarded-For": "unknown"},
     ],
-)  # fmt: skip
+)
 def test_counters_are_for_this_machine_or_with_a_session(
     scene: demo.Scene, ada: FormBrowser, headers: dict[str, str]
 ) -> None:

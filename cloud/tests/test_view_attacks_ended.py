@@ -36,9 +36,14 @@ class HeldRequest:
 def held_post(scene: demo.Scene, path: str, body: bytes, *headers: str) -> Iterator[HeldRequest]:
     parts = urlsplit(scene.url)
     lines = (
-        f"POST {path} HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(body)}",
-        "Expect: 100-continue", *headers, "", "",
-    )  # fmt: skip
+        f"POST {path} HTTP/1.1",
+        f"Host: {parts.netloc}",
+        f"Content-Length: {len(body)}",
+        "Expect: 100-continue",
+        *headers,
+        "",
+        "",
+    )
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as connection:
         connection.sendall("\r\n".join(lines).encode())
         wanted = b"HTTP/1.1 100 Continue\r\n\r\n"  # sent when the route begins to read

@@ -247,13 +247,21 @@ def test_the_hour_that_comes_twice_is_told_apart(scene: demo.Scene, open_page: N
           const { timeBeside } = await import('/static/times.js');
           return moments.map((each) => timeBeside(new Date(each)).replaceAll('\u00a0', ' '));
         }""",
-        ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z",
-         "2026-07-01T22:30:00Z"],
-    )  # fmt: skip
+        [
+            "2026-10-25T00:30:00Z",
+            "2026-10-25T01:30:00Z",
+            "2026-03-29T00:59:59Z",
+            "2026-03-29T01:00:00Z",
+            "2026-07-01T22:30:00Z",
+        ],
+    )
     assert found == [
-        "02:30:00 GMT+02:00", "02:30:00 GMT+01:00", "01:59:59 GMT+01:00", "03:00:00 GMT+02:00",
+        "02:30:00 GMT+02:00",
+        "02:30:00 GMT+01:00",
+        "01:59:59 GMT+01:00",
+        "03:00:00 GMT+02:00",
         "2026-07-02 00:30:00 GMT+02:00",
-    ]  # fmt: skip
+    ]
 
 
 def test_every_page_can_be_read_without_javascript(scene: demo.Scene, open_page: NewPage) -> None:

@@ -36,8 +36,22 @@ def put_hours(store: CloudStore, first_ms: int, last_ms: int, rms_v: float, shar
 def put_sag(store: CloudStore, at: datetime, residual: float, box_id: str = "1") -> None:
     start_ns = round(at.timestamp()) * 10**9
     trigger = Trigger(f"t{start_ns}-{box_id}", start_ns, start_ns + 10**9, (box_id,), box_id, "x")
-    sag = Finding("sag", box_id, start_ns, start_ns + 10**8, 0, True, residual * 1.2, residual, 6.0,
-                  None, None, None, 0.9, "")  # fmt: skip
+    sag = Finding(
+        "sag",
+        box_id,
+        start_ns,
+        start_ns + 10**8,
+        0,
+        True,
+        residual * 1.2,
+        residual,
+        6.0,
+        None,
+        None,
+        None,
+        0.9,
+        "",
+    )
     put_findings(store, store.open_event(trigger, "x"), [sag])
 
 

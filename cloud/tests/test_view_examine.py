@@ -41,9 +41,15 @@ RATE_HZ, V_PER_LSB = 12_000, 0.01
 def wave_of(volts: FloatArray, start_s: float = 0.0, box_id: str = "1") -> Waveform:
     counts = np.rint(volts / V_PER_LSB).astype(np.int16)
     return Waveform(
-        box_id, ZERO_NS + round(start_s * S), 1000, TimeSource.GPS, RATE_HZ * 1000, V_PER_LSB,
-        round(start_s * RATE_HZ), counts,
-    )  # fmt: skip
+        box_id,
+        ZERO_NS + round(start_s * S),
+        1000,
+        TimeSource.GPS,
+        RATE_HZ * 1000,
+        V_PER_LSB,
+        round(start_s * RATE_HZ),
+        counts,
+    )
 
 
 def sine(seconds: float, volts: float = 120.0, hz: float = 60.0, start_s: float = 0.0) -> FloatArray:
@@ -307,10 +313,16 @@ def put_long_dip(store: CloudStore, now_ns: int, length_s: int = 600) -> int:
         )
         (stored,) = put_findings(store, event_id, [finding])
     store.append_measurements(
-        Measurement("1", (start_ns + k * S) // 10**6, {"rms": Metric(89.5, 90.5, 90.0)},
-                    start_ns + (k - 1) * S, start_ns + k * S, sequence=k)
+        Measurement(
+            "1",
+            (start_ns + k * S) // 10**6,
+            {"rms": Metric(89.5, 90.5, 90.0)},
+            start_ns + (k - 1) * S,
+            start_ns + k * S,
+            sequence=k,
+        )
         for k in range(1, length_s)
-    )  # fmt: skip
+    )
     return stored.incident_id
 
 

@@ -17,8 +17,10 @@ from opq_proto.wire.frames import topic
 
 def measured(box: int, second: int) -> Measurement:
     t_ns = (1_700_000_000 + second) * 10**9
-    metrics = {name: Metric(value - 1, value + 1, value + box / 8)
-               for name, value in (("f", 60.0), ("rms", 120.0), ("thd", 0.5), ("trans", 2.0))}  # fmt: skip
+    metrics = {
+        name: Metric(value - 1, value + 1, value + box / 8)
+        for name, value in (("f", 60.0), ("rms", 120.0), ("thd", 0.5), ("trans", 2.0))
+    }
     return Measurement(
         str(box), t_ns // 10**6 + 1000, metrics, t_ns, t_ns + 10**9, 1000, TimeSource.GPS, second + 1, 1
     )

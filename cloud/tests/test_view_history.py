@@ -34,10 +34,14 @@ def put_minutes(
 ) -> None:
     """Minutes [first, last) before NOW, counted back."""
     store.put_trends(
-        Trend(box_id, NOW - k * MINUTE, {"rms": (119.0, 121.0, 120.0 + k % 3 / 10), "f": (59.9, 60.1, 60.0)},
-              covered_ms=covered_ms)
+        Trend(
+            box_id,
+            NOW - k * MINUTE,
+            {"rms": (119.0, 121.0, 120.0 + k % 3 / 10), "f": (59.9, 60.1, 60.0)},
+            covered_ms=covered_ms,
+        )
         for k in range(first, last)
-    )  # fmt: skip
+    )
 
 
 def roll_up(store: CloudStore) -> None:
@@ -153,9 +157,13 @@ def test_steps_move_by_half_and_zoom_by_two_and_stay_live_at_the_end() -> None:
 
 @pytest.mark.parametrize(
     ("from_words", "to_words"),
-    [("9999-12-01", "9999-12-31"), ("2300-01-01", "2300-01-02"), ("99999900000000", "99999999999999"),
-     ("now-999999y", "now-999998y")],
-)  # fmt: skip
+    [
+        ("9999-12-01", "9999-12-31"),
+        ("2300-01-01", "2300-01-02"),
+        ("99999900000000", "99999999999999"),
+        ("now-999999y", "now-999998y"),
+    ],
+)
 def test_a_span_that_no_store_can_compare_with_is_refused(from_words: str, to_words: str) -> None:
     with pytest.raises(ValueError, match="1970 and 2200"):
         span(from_words, to_words)

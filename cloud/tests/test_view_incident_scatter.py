@@ -39,9 +39,10 @@ def test_a_dot_lies_where_its_incident_does_and_a_field_is_a_filter() -> None:
     assert (low.tone, high.tone, low.incident_id) == ("down", "up", 7)
     assert low.x < high.x and low.y > high.y
     inside = [
-        each for each in found.fields
+        each
+        for each in found.fields
         if each.x <= low.x < each.x + each.width and each.y <= low.y < each.y + each.height
-    ]  # fmt: skip
+    ]
     assert [(each.chosen, each.query) for each in inside] == [(True, "cell=")], "chosen again, it is given up"
     assert sum(each.width * each.height for each in found.fields) == pytest.approx(WIDTH * HEIGHT, rel=0.01)
     assert found.fields[COLUMNS].query == f"cell={COLUMNS}"

@@ -43,9 +43,15 @@ def test_what_is_kept_of_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("header", "packed"),
-    [("gzip, deflate, br", True), ("br;q=1.0, GZIP ; q=0.5", True), ("gzip;q=0", False), ("", False),
-     ("identity", False), ("x-gzip-no", False)],
-)  # fmt: skip
+    [
+        ("gzip, deflate, br", True),
+        ("br;q=1.0, GZIP ; q=0.5", True),
+        ("gzip;q=0", False),
+        ("", False),
+        ("identity", False),
+        ("x-gzip-no", False),
+    ],
+)
 def test_who_does_not_ask_for_gzip_gets_plain_text(header: str, packed: bool) -> None:
     assert accepts_gzip(header) is packed
 

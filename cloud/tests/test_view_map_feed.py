@@ -134,8 +134,10 @@ def test_a_map_that_is_sent_changes_shows_what_one_that_asks_is_answered(maps: M
 
 
 def test_a_map_says_no_more_than_its_visitor_may_know(maps: Maps) -> None:
-    texts = {who: maps.take(who, visitor).decode() for who, visitor in
-             {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}.items()}  # fmt: skip
+    texts = {
+        who: maps.take(who, visitor).decode()
+        for who, visitor in {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}.items()
+    }
     named = {who: {n for n in "123456" if f"room {n}" in text} for who, text in texts.items()}
     assert named == {"everything": set("123456"), "owner": set("12"), "stranger": set("1")}
     assert "region north u" in texts["stranger"]

@@ -187,9 +187,18 @@ def test_the_log_says_why_and_shows_nobody_elses(scene: demo.Scene, ids: dict[st
     at_ms = 1_800_000_000_000
     for owner, what in (("ada", "Sag & more at Box 1"), ("eve", "Sag of eve")):
         entry = NotificationEntry(
-            f"log-{owner}", ids[owner], "r", "rule", "mail", "incident", what, at_ms, at_ms, "failed",
+            f"log-{owner}",
+            ids[owner],
+            "r",
+            "rule",
+            "mail",
+            "incident",
+            what,
+            at_ms,
+            at_ms,
+            "failed",
             "given up after 13 tries: answered 503",
-        )  # fmt: skip
+        )
         records(scene).add_entry(entry)
     browser = browser_of(scene, ids["ada"])
     browser.get(PAGE)
@@ -237,16 +246,28 @@ def test_all_data_holds_rules_without_secrets_and_deletion_takes_them(
         ({}, True, []),
         (None, True, []),
         ({"email": True, "notification_types": None}, True, []),
-        ({"email": True, "max_per_day": "once an hour", "notification_types": ["new incident"]}, False,
-         [("incident", True, "hourly")]),
-        ({"email": True, "max_per_day": "once a day", "notification_types": ["system service down"]}, True,
-         [("silence", True, "daily"), ("health", True, "daily")]),
-        ({"email": True, "max_per_day": "never", "notification_types": ["system service down"]}, False,
-         [("silence", False, "none")]),
-        ({"text": True, "email": False, "notification_types": ["new incident", 7]}, False,
-         [("incident", False, "none")]),
+        (
+            {"email": True, "max_per_day": "once an hour", "notification_types": ["new incident"]},
+            False,
+            [("incident", True, "hourly")],
+        ),
+        (
+            {"email": True, "max_per_day": "once a day", "notification_types": ["system service down"]},
+            True,
+            [("silence", True, "daily"), ("health", True, "daily")],
+        ),
+        (
+            {"email": True, "max_per_day": "never", "notification_types": ["system service down"]},
+            False,
+            [("silence", False, "none")],
+        ),
+        (
+            {"text": True, "email": False, "notification_types": ["new incident", 7]},
+            False,
+            [("incident", False, "none")],
+        ),
     ],
-)  # fmt: skip
+)
 def test_preferences_of_the_originals_view_are_rules(
     preferences: dict[str, object] | None, admin: bool, rules: list[tuple[str, bool, str]]
 ) -> None:

@@ -215,8 +215,11 @@ def test_before_a_box_was_first_heard_there_is_no_gap_and_nothing_is_missing(sto
 
 def test_rows_are_few_whatever_the_span_and_the_boxes(store: CloudStore) -> None:
     for words, boxes, step_ms in (
-        ("now-24h", 1, 10 * MINUTE), ("now-7d", 3, HOUR_MS), ("now-5y", 50, DAY), ("now-1h", 50, MINUTE)
-    ):  # fmt: skip
+        ("now-24h", 1, 10 * MINUTE),
+        ("now-7d", 3, HOUR_MS),
+        ("now-5y", 50, DAY),
+        ("now-1h", 50, MINUTE),
+    ):
         assert step_for(store, ["1"] * boxes, read_span(words, "now", NOW)) == step_ms
 
 

@@ -252,10 +252,19 @@ def test_figures_are_medians_of_boxes_that_report() -> None:
 @pytest.mark.parametrize(
     ("u_percent", "tone"),
     [
-        (100.0, "normal"), (95.0, "normal"), (105.0, "normal"), (94.9, "low"), (90.0, "low"), (105.1, "high"),
-        (110.0, "high"), (89.9, "too-low"), (110.1, "too-high"), (0.0, "too-low"), (None, "silent"),
+        (100.0, "normal"),
+        (95.0, "normal"),
+        (105.0, "normal"),
+        (94.9, "low"),
+        (90.0, "low"),
+        (105.1, "high"),
+        (110.0, "high"),
+        (89.9, "too-low"),
+        (110.1, "too-high"),
+        (0.0, "too-low"),
+        (None, "silent"),
     ],
-)  # fmt: skip
+)
 def test_tones_change_at_5_and_10_percent_off_nominal(u_percent: float | None, tone: str) -> None:
     assert tone_of(u_percent) == tone
 

@@ -152,10 +152,17 @@ def test_another_installation_shows_the_same_boxes_elsewhere(view: PublicView, t
 
 
 EVERY_PAGE = (
-    "/map", "/map/state", "/grid", "/wall", "/feeds/incidents.atom",
-    "/share/incidents/1", "/incidents/1", "/api/v1/incidents/1", "/incidents",
+    "/map",
+    "/map/state",
+    "/grid",
+    "/wall",
+    "/feeds/incidents.atom",
+    "/share/incidents/1",
+    "/incidents/1",
+    "/api/v1/incidents/1",
+    "/incidents",
     "/api/v1/incidents",
-)  # fmt: skip
+)
 
 
 def test_no_page_says_more_of_a_box_than_its_owner_shows(view: PublicView) -> None:

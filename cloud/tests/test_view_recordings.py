@@ -109,9 +109,14 @@ def test_a_recording_of_three_phases_is_shown_and_not_kept(eve: FormBrowser) -> 
     assert send(eve, three_phases()) == 200, eve.text
     for words in (
         "COMTRADE 1999, ascii, channel UA: 0.5 s at 6,400 samples/s, from 2026-11-20 16:09:40 UTC",
-        "Class <strong>none</strong>", "Waveform, V", "Urms(1/2), V", "Spectrum", "Three phases",
-        "Not stated, assumed: nominal_volts = 230", "relay.cfg and relay.dat",
-    ):  # fmt: skip
+        "Class <strong>none</strong>",
+        "Waveform, V",
+        "Urms(1/2), V",
+        "Spectrum",
+        "Three phases",
+        "Not stated, assumed: nominal_volts = 230",
+        "relay.cfg and relay.dat",
+    ):
         assert words in eve.text, words
     assert "<td>sag</td>" in eve.text and "UB" in eve.text  # of the three together
     assert send(eve, three_phases(), channel="ub", nominal_v="240") == 200

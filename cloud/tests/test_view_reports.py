@@ -29,10 +29,12 @@ from opq_proto.messages import Finding, Trend, Trigger
 BERLIN, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 NOW = round(datetime(2026, 4, 2, 12, tzinfo=UTC).timestamp() * 1000)
-SAGS = (("1", datetime(2026, 3, 31, 22, 30, tzinfo=UTC), 40.0, 3.0),
-        ("1", datetime(2026, 3, 5, tzinfo=UTC), 70.0, 0.1),
-        ("2", datetime(2026, 3, 6, tzinfo=UTC), 20.0, 0.2),
-        ("1", datetime(2025, 12, 1, tzinfo=UTC), 60.0, 0.2))  # fmt: skip
+SAGS = (
+    ("1", datetime(2026, 3, 31, 22, 30, tzinfo=UTC), 40.0, 3.0),
+    ("1", datetime(2026, 3, 5, tzinfo=UTC), 70.0, 0.1),
+    ("2", datetime(2026, 3, 6, tzinfo=UTC), 20.0, 0.2),
+    ("1", datetime(2025, 12, 1, tzinfo=UTC), 60.0, 0.2),
+)
 """Box, start, residual in percent, seconds; the first begins in April by Berlin's clock."""
 
 
@@ -53,8 +55,17 @@ def put_hours(store: CloudStore, box_id: str, first_ms: int, last_ms: int, rms_v
 def put_sag(store: CloudStore, box_id: str, at: datetime, residual: float, seconds: float) -> None:
     start_ns = round(at.timestamp()) * 10**9
     trigger = Trigger(f"t{start_ns}", start_ns, start_ns + 10**9, (box_id,), box_id, "x")
-    sag = Finding("sag", box_id, start_ns, start_ns + round(seconds * 1e9), 0, True, residual * 1.2,
-                  residual, seconds * 60.0)  # fmt: skip
+    sag = Finding(
+        "sag",
+        box_id,
+        start_ns,
+        start_ns + round(seconds * 1e9),
+        0,
+        True,
+        residual * 1.2,
+        residual,
+        seconds * 60.0,
+    )
     put_findings(store, store.open_event(trigger, "x"), [sag])
 
 
@@ -141,8 +152,9 @@ def test_the_figures_of_a_month_are_those_of_its_rows(store: CloudStore) -> None
     found = read_month_report(store, "Box 1", {"1": 1.0}, {"1": 100 / 120}, ("1",), month, UTC_ZONE, NOW)
     assert found.coverage == found.voltage.coverage == pytest.approx(10 / 31)
     assert found.voltage.gaps == (
-        (ms(2026, 3, 1), ms(2026, 3, 2)), (ms(2026, 3, 12), ms(2026, 4, 1)),
-    )  # fmt: skip
+        (ms(2026, 3, 1), ms(2026, 3, 2)),
+        (ms(2026, 3, 12), ms(2026, 4, 1)),
+    )
     assert found.voltage.figures is not None
     figures = found.voltage.figures
     assert (figures.least, figures.most, figures.mean) == (118.0, 128.0, pytest.approx(123.0))
@@ -176,8 +188,10 @@ def test_incidents_are_summed_by_class_and_severity() -> None:
     ]
     found = summary_of(rows)
     assert [(each.kind, each.count, each.longest_s, each.furthest) for each in found.classes] == [
-        ("sag", 2, 2.0, 30.0), ("phase_jump", 1, 9.0, None), ("swell", 1, 1.0, 130.0),
-    ]  # fmt: skip
+        ("sag", 2, 2.0, 30.0),
+        ("phase_jump", 1, 9.0, None),
+        ("swell", 1, 1.0, 130.0),
+    ]
     assert found.bands == (1, 1, 0, 0, 1) and found.count == 4
     assert found.longest is rows[3] and found.deepest is rows[1]
 
@@ -192,10 +206,13 @@ def test_the_list_leads_to_what_a_report_needs(client: TestClient) -> None:
     for address in (
         "/reports/month?box=1&amp;month=2026-03&amp;tz=Europe%2FBerlin",
         "/calendar?box=1&amp;month=2026-03&amp;tz=Europe%2FBerlin",
-        f"/incidents?box=1&amp;{span}", f"/boxes/1?{span}#past",
-        *(f"/api/v1/exports/{table}?box=1&amp;{span}&amp;format=csv" for table in
-          ("incidents", "findings", "measurements")),
-    ):  # fmt: skip
+        f"/incidents?box=1&amp;{span}",
+        f"/boxes/1?{span}#past",
+        *(
+            f"/api/v1/exports/{table}?box=1&amp;{span}&amp;format=csv"
+            for table in ("incidents", "findings", "measurements")
+        ),
+    ):
         assert f'href="{address}"' in text, address
         assert client.get(unescape(address)).status_code == 200, address
     exported = client.get(unescape(f"/api/v1/exports/incidents?box=1&amp;{span}&amp;format=csv")).text
@@ -232,12 +249,16 @@ def test_boxes_of_different_nominal_voltages_are_in_percent(client: TestClient) 
 @pytest.mark.parametrize(
     ("path", "code"),
     [
-        ("/reports?until=2026", 400), ("/reports/month?month=2026-13", 400),
+        ("/reports?until=2026", 400),
+        ("/reports/month?month=2026-13", 400),
         ("/reports/month?month=1969-01", 400),
-        ("/reports?box=77", 404), ("/reports/month?box=../1", 404), ("/reports?region=nowhere", 404),
-        ("/reports?page=2", 404), ("/reports?tz=Nowhere/Land", 400),
+        ("/reports?box=77", 404),
+        ("/reports/month?box=../1", 404),
+        ("/reports?region=nowhere", 404),
+        ("/reports?page=2", 404),
+        ("/reports?tz=Nowhere/Land", 400),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_report_is_refused(client: TestClient, path: str, code: int) -> None:
     assert client.get(path).status_code == code
 
@@ -245,9 +266,12 @@ def test_what_is_no_report_is_refused(client: TestClient, path: str, code: int) 
 def test_a_visitor_sees_the_part_of_their_boxes_alone(store: CloudStore) -> None:
     counters = ServiceCounters()
     services = ViewServices(
-        store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000,
+        store,
+        LiveHub(counters),
+        counters,
+        now_ns=lambda: NOW * 1_000_000,
         visitors=Visitors(store.people, ViewSection()),
-    )  # fmt: skip
+    )
     token = VISITOR.set(Visitor(everything=False, accounts_in_use=True, public=frozenset("2")))
     try:
         pages = ReportPages(VisitorContext(services), lambda *_, **values: values)  # type: ignore[arg-type,return-value]

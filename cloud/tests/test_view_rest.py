@@ -73,11 +73,17 @@ def test_intervals_and_disturbances_page_by_page(scene: demo.Scene, client: http
     first_ns = time.time_ns() // ten_ns * ten_ns - 10 * ten_ns
     rows = [
         Measurement(
-            "1", 1, {}, first_ns + at * ten_ns, first_ns + (at + 1) * ten_ns, 5, sequence=10**6 + at,
+            "1",
+            1,
+            {},
+            first_ns + at * ten_ns,
+            first_ns + (at + 1) * ten_ns,
+            5,
+            sequence=10**6 + at,
             interval=Interval(600_000, at == 2, 1.0, {"rms_v": 120.0 + at, "harmonics_v": (120.0, 0.5)}),
         )
         for at in range(7)
-    ]  # fmt: skip
+    ]
     dips = [Disturbance("1", "dip", first_ns + at, first_ns + at + 10**8, 5, 80.0) for at in range(3)]
     rows += [
         Measurement("1", 1, {}, each.start_ns, each.end_ns, 5, sequence=2 * 10**6 + at, disturbance=each)

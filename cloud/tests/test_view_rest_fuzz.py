@@ -12,9 +12,13 @@ import pytest
 from opq_cloud.view.web.links import make_ticket
 
 CHECKS = (
-    "not_a_server_error", "status_code_conformance", "content_type_conformance",
-    "response_schema_conformance", "negative_data_rejection", "unsupported_method",
-)  # fmt: skip
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "unsupported_method",
+)
 """Not `positive_data_acceptance`: that `from` is before `to`, or a cursor ours, no schema says."""
 CASES = 30
 """Per route and phase; about 1,100 requests in all."""
@@ -36,14 +40,32 @@ def test_no_request_ends_in_a_fault_of_ours(tmp_path: Path, without_rest_limits:
     with running:
         done = subprocess.run(
             [
-                sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
-                "run", f"{running.url}/api/v1/openapi.json", "--checks", ",".join(CHECKS),
-                "--phases", "examples,coverage,fuzzing", "--max-examples", str(CASES),
-                "--exclude-path", "/live", "--no-color",
-                "-H", f"Authorization: Bearer {token}", "--seed", "1", "--continue-on-failure",
+                sys.executable,
+                "-c",
+                "from schemathesis.cli import schemathesis; schemathesis()",
+                "run",
+                f"{running.url}/api/v1/openapi.json",
+                "--checks",
+                ",".join(CHECKS),
+                "--phases",
+                "examples,coverage,fuzzing",
+                "--max-examples",
+                str(CASES),
+                "--exclude-path",
+                "/live",
+                "--no-color",
+                "-H",
+                f"Authorization: Bearer {token}",
+                "--seed",
+                "1",
+                "--continue-on-failure",
             ],
-            cwd=tmp_path, capture_output=True, text=True, timeout=1700, check=False,
-        )  # fmt: skip
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=1700,
+            check=False,
+        )
         failed = running.view.counters.total("requests_failed")
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
     assert failed == 0

@@ -46,9 +46,11 @@ def test_a_picture_of_each_page(
     scene: demo.Scene, browser: "Browser", folder: Path, name: str, width: int, scheme: str
 ) -> None:
     context = browser.new_context(
-        viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme, reduced_motion="reduce",
+        viewport={"width": width, "height": WIDTHS[width]},
+        color_scheme=scheme,
+        reduced_motion="reduce",
         bypass_csp=True,
-    )  # fmt: skip
+    )
     page = context.new_page()
     page.goto(scene.url + PAGES[name])
     page.add_style_tag(content="html { scrollbar-gutter: auto !important; }")  # no bar is drawn

@@ -17,11 +17,14 @@ from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor
 @pytest.mark.parametrize(
     ("wanted", "text", "fit"),
     [
-        ("map", "Map", WHOLE), ("cal", "Calendar", START), ("now", "Grid now", WORD),
+        ("map", "Map", WHOLE),
+        ("cal", "Calendar", START),
+        ("now", "Grid now", WORD),
         ("rid", "Grid now", INSIDE),
-        ("now grid", "Grid now", WORD), ("wind", "Grid now", NOT),
+        ("now grid", "Grid now", WORD),
+        ("wind", "Grid now", NOT),
     ],
-)  # fmt: skip
+)
 def test_how_well_a_text_fits(wanted: str, text: str, fit: int) -> None:
     assert fit_of(wanted, text) == fit
 

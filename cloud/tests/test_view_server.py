@@ -196,9 +196,14 @@ def test_a_box_of_230_v_is_shown_against_230_v(tmp_path: Path) -> None:
         scene.store.put_waveform(event_id, wave)
         scene.store.finish_event(event_id)
         sag = Finding(
-            kind="sag", box_id="1", start_ns=now_ns + 10**9, end_ns=now_ns + 1_200_000_000,
-            uncertainty_ns=5, residual_v=161.0, residual_percent=70.0,
-        )  # fmt: skip
+            kind="sag",
+            box_id="1",
+            start_ns=now_ns + 10**9,
+            end_ns=now_ns + 1_200_000_000,
+            uncertainty_ns=5,
+            residual_v=161.0,
+            residual_percent=70.0,
+        )
         put_findings(scene.store, event_id, [sag])
         page = _get(scene, "/incidents/1")[1]
         text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")
@@ -464,8 +469,9 @@ def test_a_page_says_scope_severity_order_of_arrival_and_what_it_follows(tmp_pat
         assert (told["scope"], told["follows"], told["classes"]) == ("feeder", None, {"1": "sag", "2": "sag"})
         assert told["cause"]["name"] == "fault" and 4 <= told["severity"] <= 8
         assert [(each["box_id"], each["after_ms"], each["disciplined"]) for each in told["arrivals"]] == [
-            ("1", 0.0, True), ("2", 2.5, False),
-        ]  # fmt: skip
+            ("1", 0.0, True),
+            ("2", 2.5, False),
+        ]
         text = _get(scene, "/incidents/1")[1]
         assert 'id="why"' in text and "Perhaps a short circuit" in text
         assert "several places of one feeder" in text and f"2.5{THIN}ms later" in text

@@ -79,9 +79,12 @@ def newcomer(scene: demo.Scene) -> FormBrowser:
 def test_every_page_is_in_the_list(empty: demo.Scene) -> None:
     counters = ServiceCounters()
     services = ViewServices(
-        empty.store, LiveHub(counters), counters,
-        visitors=Visitors(empty.store.people, empty.config), mailer=Mailer(MailSection(), counters),
-    )  # fmt: skip
+        empty.store,
+        LiveHub(counters),
+        counters,
+        visitors=Visitors(empty.store.people, empty.config),
+        mailer=Mailer(MailSection(), counters),
+    )
     found = html_routes(create_app(services).routes, app_routes)
     assert found - set(PAGES) - WITHOUT_STATES == set(), "a new page: say in view_states.py how it is tried"
     assert set(PAGES) - found == set()

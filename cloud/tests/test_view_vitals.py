@@ -53,8 +53,11 @@ PATHS = (
 )
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
 PHONE = {
-    "viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True,
-}  # fmt: skip
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 3,
+    "is_mobile": True,
+    "has_touch": True,
+}
 SLOWER = 4
 """How many times a phone's processor is slower, as Lighthouse has it."""
 OBSERVE = """
@@ -160,12 +163,16 @@ def scores(url: str, session: str, device: str, folder: Path) -> dict[str, float
     """What Lighthouse says of one page, each category 0 to 1, and the layout shift."""
     path = folder / "report.json"
     command = [
-        str(LIGHTHOUSE), url, "--quiet", "--output=json", f"--output-path={path}",
+        str(LIGHTHOUSE),
+        url,
+        "--quiet",
+        "--output=json",
+        f"--output-path={path}",
         f"--only-categories=performance,{','.join(MIN_SCORES)}",
         "--chrome-flags=--headless=new --no-sandbox --disable-gpu",
         "--extra-headers=" + json.dumps({"Cookie": f"{SESSION_COOKIE}={session}"}),
         *(["--preset=desktop"] if device == "desktop" else []),
-    ]  # fmt: skip
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:  # a busy machine may cost Lighthouse its trace (NO_NAVSTART): a run that says nothing
         print(f"{url}: {done.stderr[-300:]}")

@@ -29,9 +29,19 @@ from opq_cloud.view.web.visitors import SESSION_COOKIE
 NOW = 1_767_225_600 * NS
 """2026-01-01, UTC."""
 RECORD = EventRecord(
-    7, "t", NOW - 3 * NS, NOW - NS, ("1",), (), {}, False, False, "", asked_as={PERSON_ASKED: ("1",)},
+    7,
+    "t",
+    NOW - 3 * NS,
+    NOW - NS,
+    ("1",),
+    (),
+    {},
+    False,
+    False,
+    "",
+    asked_as={PERSON_ASKED: ("1",)},
     decided_ns=NOW - 2 * NS,
-)  # fmt: skip
+)
 
 
 def test_a_span_is_what_was_written_and_bounded() -> None:
@@ -64,7 +74,7 @@ def test_a_span_is_what_was_written_and_bounded() -> None:
         ({"boxes_received": ("1",), "short": {"1": "gap"}, "finished": True}, "arrived", "in part: gap"),
         ({"boxes_received": ("1",), "finished": True}, "arrived", "Arrived"),
     ],
-)  # fmt: skip
+)
 def test_what_became_of_it_is_said(changes: dict[str, object], name: str, said: str) -> None:
     found = request_state(replace(RECORD, **changes), "1", NOW)  # type: ignore[arg-type]
     assert found.name == name and said in found.words

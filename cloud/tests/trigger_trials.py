@@ -137,9 +137,15 @@ def measured(
     rate_millihz = RATE_HZ * 1000
     for first in range(0, len(counts), RATE_HZ):
         block = SampleBlock(
-            1, v_per_lsb, first, start_ns + first * 10**12 // rate_millihz, UNCERTAINTY_NS,
-            TimeSource.GPS, rate_millihz, counts[first : first + RATE_HZ],
-        )  # fmt: skip
+            1,
+            v_per_lsb,
+            first,
+            start_ns + first * 10**12 // rate_millihz,
+            UNCERTAINTY_NS,
+            TimeSource.GPS,
+            rate_millihz,
+            counts[first : first + RATE_HZ],
+        )
         for crossing in crossings.crossings_of(block):
             measurement = crossing_measurement(crossing, "1", RATE_HZ, nominal_v, nominal_hz)
             made += [] if measurement is None else [measurement]

@@ -10,77 +10,121 @@ from opq_cloud.store import CloudStore
 from opq_proto.errors import StoreError
 
 PAGES = {
-    "/": "/", "/incidents": "/incidents", "/incidents/{incident_id}": "/incidents/1",
+    "/": "/",
+    "/incidents": "/incidents",
+    "/incidents/{incident_id}": "/incidents/1",
     "/incidents/{incident_id}/examine": "/incidents/1/examine",
     "/incidents/{incident_id}/examine/part": "/incidents/1/examine/part",
     "/incidents/{incident_id}/examine/charts": "/incidents/1/examine/charts",
-    "/share/incidents/{incident_id}": "/share/incidents/1", "/boxes/{box_id}": "/boxes/1",
-    "/boxes/{box_id}/history": "/boxes/1/history", "/boxes/{box_id}/settings": "/boxes/1/settings",
-    "/boxes/{box_id}/waveforms": "/boxes/1/waveforms", "/events/{event_id}": "/events/1",
-    "/compare": "/compare", "/calendar": "/calendar",
-    "/reports": "/reports", "/reports/month": "/reports/month?box=1",
-    "/map": "/map", "/grid": "/grid", "/wall": "/wall",
+    "/share/incidents/{incident_id}": "/share/incidents/1",
+    "/boxes/{box_id}": "/boxes/1",
+    "/boxes/{box_id}/history": "/boxes/1/history",
+    "/boxes/{box_id}/settings": "/boxes/1/settings",
+    "/boxes/{box_id}/waveforms": "/boxes/1/waveforms",
+    "/events/{event_id}": "/events/1",
+    "/compare": "/compare",
+    "/calendar": "/calendar",
+    "/reports": "/reports",
+    "/reports/month": "/reports/month?box=1",
+    "/map": "/map",
+    "/grid": "/grid",
+    "/wall": "/wall",
     "/search": "/search?q=box",
-    "/account": "/account", "/account/boxes": "/account/boxes",
-    "/account/second-factor": "/account/second-factor", "/account/notifications": "/account/notifications",
+    "/account": "/account",
+    "/account/boxes": "/account/boxes",
+    "/account/second-factor": "/account/second-factor",
+    "/account/notifications": "/account/notifications",
     "/account/notifications/new": "/account/notifications/new?about=incident",
     "/account/notifications/{rule_id}": "/account/notifications/0123456789abcdef",
-    "/admin": "/admin", "/admin/boxes": "/admin/boxes", "/admin/boxes/{box_id}": "/admin/boxes/1",
+    "/admin": "/admin",
+    "/admin/boxes": "/admin/boxes",
+    "/admin/boxes/{box_id}": "/admin/boxes/1",
     "/admin/boxes/{box_id}/firmware": "/admin/boxes/1/firmware",
-    "/admin/keys": "/admin/keys", "/admin/plugins": "/admin/plugins", "/admin/rules": "/admin/rules",
+    "/admin/keys": "/admin/keys",
+    "/admin/plugins": "/admin/plugins",
+    "/admin/rules": "/admin/rules",
     "/admin/system": "/admin/system",
-    "/admin/audit": "/admin/audit", "/admin/accounts": "/admin/accounts",
-}  # fmt: skip
+    "/admin/audit": "/admin/audit",
+    "/admin/accounts": "/admin/accounts",
+}
 """Route -> an address of it that has something to show in the filled scene."""
 PARTS = {"/incidents/1/examine/part", "/incidents/1/examine/charts", "/boxes/1/history"}
 """Parts that a script puts into a page: no documents of their own."""
 WITHOUT_STATES = {
-    "/sign-in", "/first-admin", "/register", "/reset", "/reset/new", "/admin/changes",
-    "/search/found", "/examine",
-}  # fmt: skip
+    "/sign-in",
+    "/first-admin",
+    "/register",
+    "/reset",
+    "/reset/new",
+    "/admin/changes",
+    "/search/found",
+    "/examine",
+}
 """Forms before signing in, a redirect, a frame that is not set, a part of a page, a form for
 recordings, which reads no store."""
 
 NEW = {
-    "/": "No Box has been heard yet.", "/incidents": "Nothing has happened yet.",
-    "/compare": "No Box can be chosen yet.", "/calendar": "No Box can be chosen yet.",
-    "/reports": "No Box can be chosen yet.", "/reports/month": "No Box can be chosen yet.",
-    "/map": "No Box has a mark here.", "/grid": "No Box counts here yet.",
-    "/wall": "Nothing has happened lately.", "/admin": "No Box is known yet",
-    "/admin/boxes": "No Box is known yet.", "/admin/keys": "This View knows no key folder.",
-    "/admin/plugins": "This View knows no rule engine.", "/admin/rules": "This View knows no rule engine.",
-    "/admin/system": "This View knows no service.", "/admin/audit": "Nothing was changed yet.",
-}  # fmt: skip
+    "/": "No Box has been heard yet.",
+    "/incidents": "Nothing has happened yet.",
+    "/compare": "No Box can be chosen yet.",
+    "/calendar": "No Box can be chosen yet.",
+    "/reports": "No Box can be chosen yet.",
+    "/reports/month": "No Box can be chosen yet.",
+    "/map": "No Box has a mark here.",
+    "/grid": "No Box counts here yet.",
+    "/wall": "Nothing has happened lately.",
+    "/admin": "No Box is known yet",
+    "/admin/boxes": "No Box is known yet.",
+    "/admin/keys": "This View knows no key folder.",
+    "/admin/plugins": "This View knows no rule engine.",
+    "/admin/rules": "This View knows no rule engine.",
+    "/admin/system": "This View knows no service.",
+    "/admin/audit": "Nothing was changed yet.",
+}
 """On its own machine, without Box, incident and account: why it is empty, and what changes that."""
 
 NEW_OWNER = {
-    "/": "You see no Box yet.", "/incidents": "Nothing has happened yet.", "/compare": "You see no Box yet",
-    "/calendar": "You see no Box yet", "/reports": "You see no Box yet",
-    "/reports/month": "You see no Box yet", "/map": "You see your own Boxes",
+    "/": "You see no Box yet.",
+    "/incidents": "Nothing has happened yet.",
+    "/compare": "You see no Box yet",
+    "/calendar": "You see no Box yet",
+    "/reports": "You see no Box yet",
+    "/reports/month": "You see no Box yet",
+    "/map": "You see your own Boxes",
     "/grid": "No Box counts here yet.",
-    "/account": "None yet.", "/account/boxes": "No Box is yours yet.",
+    "/account": "None yet.",
+    "/account/boxes": "No Box is yours yet.",
     "/account/notifications": "You are told of nothing yet.",
-}  # fmt: skip
+}
 """Signed in, and nothing is shared with them."""
 
 STALE = {
-    "/": "No Box reports now.", "/boxes/1": "No Box reports now.", "/map": "none of them reporting now",
-    "/grid": "none of them reporting now", "/wall": "none of them reporting now",
-}  # fmt: skip
+    "/": "No Box reports now.",
+    "/boxes/1": "No Box reports now.",
+    "/map": "none of them reporting now",
+    "/grid": "none of them reporting now",
+    "/wall": "none of them reporting now",
+}
 """The newest value of all Boxes is ten minutes old."""
 
 FORBIDDEN = {
-    "/boxes/1": (404, "shared with you"), "/boxes/1/settings": (404, "shared with you"),
-    "/boxes/1/waveforms": (404, "shared with you"), "/incidents/1": (404, "shared with you"),
-    "/incidents/1/examine": (404, "shared with you"), "/events/1": (404, "shared with you"),
-    "/admin": (404, "administrator"), "/admin/audit": (404, "administrator"),
+    "/boxes/1": (404, "shared with you"),
+    "/boxes/1/settings": (404, "shared with you"),
+    "/boxes/1/waveforms": (404, "shared with you"),
+    "/incidents/1": (404, "shared with you"),
+    "/incidents/1/examine": (404, "shared with you"),
+    "/events/1": (404, "shared with you"),
+    "/admin": (404, "administrator"),
+    "/admin/audit": (404, "administrator"),
     "/nothing/here": (404, "There is no page at this address."),
-    "/boxes/%2e%2e": (404, "is shown to you"), "/incidents/zero": (404, "numbered 1, 2, 3"),
+    "/boxes/%2e%2e": (404, "is shown to you"),
+    "/incidents/zero": (404, "numbered 1, 2, 3"),
     "/reports?box=1": (404, "shared with you"),
     "/reports/month?region=north": (404, "No region of this name"),
     "/incidents?class=storm": (404, "There is no such class"),
-    "/incidents?from=then": (400, "cannot be used"), "/?page=99": (404, "There is no page 99"),
-}  # fmt: skip
+    "/incidents?from=then": (400, "cannot be used"),
+    "/?page=99": (404, "There is no page 99"),
+}
 """Asked by an owner without a Box: what one may do, and never whether it exists."""
 
 

@@ -351,12 +351,20 @@ def surges(parts: Parts) -> Iterator[Result]:
     for name, impulse in IMPULSE_V.items():
         found = surge(parts, impulse)
         pulses = 10_000 if name == FREQUENT_SURGES else 1
-        yield Result(f"F1: I2t of an impulse, {name}, {pulses:,} times", found.i2t * 1000,
-                     PULSE_SHARE[pulses] * melting_i2t(fuse) * 1000, "mA2s")  # fmt: skip
+        yield Result(
+            f"F1: I2t of an impulse, {name}, {pulses:,} times",
+            found.i2t * 1000,
+            PULSE_SHARE[pulses] * melting_i2t(fuse) * 1000,
+            "mA2s",
+        )
         yield Result(f"RV1: current, {name}", found.peak_amps, varistor["clamp_amps"], "A")
         yield Result(f"RV1: energy, {name}", found.varistor_joules, 0.1 * varistor["joules"], "J")
-        yield Result(f"RS1: energy, {name}", found.i2t * resistor.value,
-                     0.1 * resistor["overload_watts"] * resistor["overload_s"], "J")  # fmt: skip
+        yield Result(
+            f"RS1: energy, {name}",
+            found.i2t * resistor.value,
+            0.1 * resistor["overload_watts"] * resistor["overload_s"],
+            "J",
+        )
     at_input = varistor["clamp_volts"] / ratio(parts)
     yield Result("U1: input while the varistor clamps", at_input, parts["U1"]["most_volts"], "V")
     each = varistor["clamp_volts"] * parts["R1"].value / (ratio(parts) * parts["R5"].value)
@@ -378,8 +386,12 @@ def shorted_varistor(parts: Parts) -> Iterator[Result]:
     )  # the less current, the more energy before it opens
     seconds = opening_s(fuse, amps)
     yield Result("F1: longest time to open, varistor shorted", seconds, 5.0, "s")
-    yield Result("RS1: energy until then", amps**2 * resistor.value * seconds,
-                 resistor["overload_watts"] * resistor["overload_s"], "J")  # fmt: skip
+    yield Result(
+        "RS1: energy until then",
+        amps**2 * resistor.value * seconds,
+        resistor["overload_watts"] * resistor["overload_s"],
+        "J",
+    )
     yield Result("F1: volts", DECLARED_V, fuse["volts_rms"], "V")
     most = DECLARED_V / ohms if ohms else math.inf
     yield Result("F1: breaks a shorted varistor", most, fuse["breaking_amps"], "A")

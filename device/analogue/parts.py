@@ -62,9 +62,15 @@ def read_bom(path: Path = HERE / "bom.csv") -> dict[str, Part]:
                 if ref in parts:
                     raise ValueError(f"{ref} stands twice in {path.name}")
                 parts[ref] = Part(
-                    ref, row["value"], row["part"], row["maker"], row["side"], figures, row["sheet"],
+                    ref,
+                    row["value"],
+                    row["part"],
+                    row["maker"],
+                    row["side"],
+                    figures,
+                    row["sheet"],
                     row["compared"],
-                )  # fmt: skip
+                )
     return parts
 
 

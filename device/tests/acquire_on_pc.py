@@ -21,17 +21,24 @@ OVERSAMPLINGS = (1, 2, 4, 5, 7, 8, 10)
 
 class CBlock(ctypes.Structure):
     _fields_ = [
-        ("first_sample", ctypes.c_uint64), ("first_tick", ctypes.c_int64), ("count", ctypes.c_uint16),
-        ("clipped", ctypes.c_bool), ("overrun_before", ctypes.c_bool),
+        ("first_sample", ctypes.c_uint64),
+        ("first_tick", ctypes.c_int64),
+        ("count", ctypes.c_uint16),
+        ("clipped", ctypes.c_bool),
+        ("overrun_before", ctypes.c_bool),
         ("counts", ctypes.POINTER(ctypes.c_int16)),
-    ]  # fmt: skip
+    ]
 
 
 class Counters(ctypes.Structure):
     _fields_ = [
-        ("samples", ctypes.c_uint64), ("missing", ctypes.c_uint64), ("clipped", ctypes.c_uint64),
-        ("overruns", ctypes.c_uint32), ("reader_overruns", ctypes.c_uint32), ("grid_errors", ctypes.c_uint32),
-    ]  # fmt: skip
+        ("samples", ctypes.c_uint64),
+        ("missing", ctypes.c_uint64),
+        ("clipped", ctypes.c_uint64),
+        ("overruns", ctypes.c_uint32),
+        ("reader_overruns", ctypes.c_uint32),
+        ("grid_errors", ctypes.c_uint32),
+    ]
 
 
 @dataclass(frozen=True)

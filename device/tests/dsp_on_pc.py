@@ -20,34 +20,48 @@ WINDOWS, CROSSINGS, HALF_CYCLES = 4096, 256, 65536
 
 class Window(ctypes.Structure):
     _fields_ = [
-        ("first_sample", ctypes.c_uint64), ("samples", ctypes.c_uint32), ("rms_v", ctypes.c_float),
-        ("f_hz", ctypes.c_float), ("thd", ctypes.c_float), ("trans_v", ctypes.c_float),
-        ("half_cycle_min_v", ctypes.c_float), ("half_cycle_max_v", ctypes.c_float),
+        ("first_sample", ctypes.c_uint64),
+        ("samples", ctypes.c_uint32),
+        ("rms_v", ctypes.c_float),
+        ("f_hz", ctypes.c_float),
+        ("thd", ctypes.c_float),
+        ("trans_v", ctypes.c_float),
+        ("half_cycle_min_v", ctypes.c_float),
+        ("half_cycle_max_v", ctypes.c_float),
         ("clipped", ctypes.c_bool),
-    ]  # fmt: skip
+    ]
 
 
 class Crossing(ctypes.Structure):
     _fields_ = [
-        ("sample", ctypes.c_uint64), ("kind", ctypes.c_uint8), ("entering", ctypes.c_bool),
-        ("rms_v", ctypes.c_float), ("limit_v", ctypes.c_float),
-    ]  # fmt: skip
+        ("sample", ctypes.c_uint64),
+        ("kind", ctypes.c_uint8),
+        ("entering", ctypes.c_bool),
+        ("rms_v", ctypes.c_float),
+        ("limit_v", ctypes.c_float),
+    ]
 
 
 class HalfCycle(ctypes.Structure):
     _fields_ = [
-        ("sample", ctypes.c_uint64), ("begin", ctypes.c_float), ("cycle_samples", ctypes.c_float),
+        ("sample", ctypes.c_uint64),
+        ("begin", ctypes.c_float),
+        ("cycle_samples", ctypes.c_float),
         ("rms_v", ctypes.c_float),
-    ]  # fmt: skip
+    ]
 
 
 class Results(ctypes.Structure):
     _fields_ = [
-        ("windows", ctypes.c_uint32), ("crossings", ctypes.c_uint32), ("half_cycles", ctypes.c_uint32),
-        ("window", Window * WINDOWS), ("crossing", Crossing * CROSSINGS),
-        ("half_cycle", HalfCycle * HALF_CYCLES), ("crossing_known_at", ctypes.c_uint64 * CROSSINGS),
+        ("windows", ctypes.c_uint32),
+        ("crossings", ctypes.c_uint32),
+        ("half_cycles", ctypes.c_uint32),
+        ("window", Window * WINDOWS),
+        ("crossing", Crossing * CROSSINGS),
+        ("half_cycle", HalfCycle * HALF_CYCLES),
+        ("crossing_known_at", ctypes.c_uint64 * CROSSINGS),
         ("lost", ctypes.c_uint32),
-    ]  # fmt: skip
+    ]
 
 
 @dataclass
@@ -84,9 +98,13 @@ class Dsp:
     ) -> None:
         self._c = library("dsp", SOURCES)
         self._c.host_push.argtypes = [
-            ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_size_t,
+            ctypes.c_uint64,
+            ctypes.c_int,
             ctypes.POINTER(Results),
-        ]  # fmt: skip
+        ]
         self._c.host_begin.argtypes = [ctypes.c_float] * 6
         self._c.host_rate.argtypes = [ctypes.c_float]
         assert self._c.host_results_size() == ctypes.sizeof(Results)

@@ -53,11 +53,19 @@ def test_the_taps_in_c_are_what_their_design_gives() -> None:
 
 class Converter(ctypes.Structure):
     _fields_ = [
-        ("name", ctypes.c_char_p), ("part", ctypes.c_char_p), ("bits", ctypes.c_uint8),
-        ("class_a", ctypes.c_bool), ("enob", ctypes.c_float), ("front_end_lsb", ctypes.c_float),
-        ("v_per_lsb", ctypes.c_float), ("shift", ctypes.c_uint8), ("flip", ctypes.c_uint16),
-        ("low", ctypes.c_int16), ("high", ctypes.c_int16), ("rest", ctypes.c_uint8 * 64),
-    ]  # fmt: skip
+        ("name", ctypes.c_char_p),
+        ("part", ctypes.c_char_p),
+        ("bits", ctypes.c_uint8),
+        ("class_a", ctypes.c_bool),
+        ("enob", ctypes.c_float),
+        ("front_end_lsb", ctypes.c_float),
+        ("v_per_lsb", ctypes.c_float),
+        ("shift", ctypes.c_uint8),
+        ("flip", ctypes.c_uint16),
+        ("low", ctypes.c_int16),
+        ("high", ctypes.c_int16),
+        ("rest", ctypes.c_uint8 * 64),
+    ]
 
 
 def effective_bits(converter: Converter, oversampling: int) -> float:

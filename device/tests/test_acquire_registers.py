@@ -139,8 +139,11 @@ def test_an_overrun_is_left_behind_by_a_restart_and_counted(
 ) -> None:
     found = registers(converter, oversampling)
     assert found["halves"]["counters"] == {
-        "samples": 9 * 40 - skipped, "missing": 0, "overruns": 0, "grid_errors": 0,
-    }  # fmt: skip
+        "samples": 9 * 40 - skipped,
+        "missing": 0,
+        "overruns": 0,
+        "grid_errors": 0,
+    }
     after = found["restart"]["counters"]
     assert after["overruns"] == 1
     assert skipped <= after["missing"] <= skipped + 2

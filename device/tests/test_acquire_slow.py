@@ -11,15 +11,20 @@ SUPPLY, BATTERY, TEMPERATURE, VREFINT = range(4)
 
 class Counts(ctypes.Structure):
     _fields_ = [
-        ("readings", ctypes.c_uint32), ("newest", ctypes.c_uint16 * 4), ("mean_q8", ctypes.c_uint32 * 4)
-    ]  # fmt: skip
+        ("readings", ctypes.c_uint32),
+        ("newest", ctypes.c_uint16 * 4),
+        ("mean_q8", ctypes.c_uint32 * 4),
+    ]
 
 
 class Scale(ctypes.Structure):
     _fields_ = [
-        ("vrefint_cal", ctypes.c_uint16), ("ts_cal1", ctypes.c_uint16), ("ts_cal2", ctypes.c_uint16),
-        ("supply_divider", ctypes.c_float), ("battery_divider", ctypes.c_float),
-    ]  # fmt: skip
+        ("vrefint_cal", ctypes.c_uint16),
+        ("ts_cal1", ctypes.c_uint16),
+        ("ts_cal2", ctypes.c_uint16),
+        ("supply_divider", ctypes.c_float),
+        ("battery_divider", ctypes.c_float),
+    ]
 
 
 class Values(ctypes.Structure):

@@ -259,9 +259,12 @@ def test_protection_is_set_while_it_samples_reported_and_outlives_a_reset(hil_be
     run = hil_bench.run(World(at(9), gps=None, messages=messages))
     answers = [(answer.status, answer.detail) for answer in run.capture.of(Acknowledgement)]
     assert answers == [
-        (Status.DONE, "0 0"), (Status.DONE, "3 3"), (Status.FAILED, "not set"),
-        (Status.DONE, ""), (Status.DONE, "3 3"),
-    ]  # fmt: skip
+        (Status.DONE, "0 0"),
+        (Status.DONE, "3 3"),
+        (Status.FAILED, "not set"),
+        (Status.DONE, ""),
+        (Status.DONE, "3 3"),
+    ]
     assert run.report["flash"]["option_writes"] == 1 and run.report["violations"] == []
     facts = [box_facts(found) for found in run.capture.of(BoxFacts)]
     assert [found["brown_out_level"] for found in facts] == ["off", "2.70 V", "2.70 V"]

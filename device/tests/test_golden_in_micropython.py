@@ -41,10 +41,16 @@ def micropython_of_the_box(cache: Path) -> Path:
         return binary
     folder.mkdir(parents=True, exist_ok=True)
     command = (
-        tools.make, "-C", str(tools.micropython.path / "ports/unix"), "-j2", f"VARIANT_DIR={UNIX}",
-        "VARIANT=opq", f"BUILD={folder / 'build'}", f"USER_C_MODULES={CMODULES}",
+        tools.make,
+        "-C",
+        str(tools.micropython.path / "ports/unix"),
+        "-j2",
+        f"VARIANT_DIR={UNIX}",
+        "VARIANT=opq",
+        f"BUILD={folder / 'build'}",
+        f"USER_C_MODULES={CMODULES}",
         "FROZEN_MANIFEST=",
-    )  # fmt: skip
+    )
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return binary

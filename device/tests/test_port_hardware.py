@@ -45,10 +45,14 @@ def test_a_pll_that_does_not_lock_leaves_16_mhz_and_lines_that_still_talk() -> N
 @pytest.mark.parametrize(
     ("revision", "on"),
     [
-        (0x10006413, "0"), (0x10002411, "0"), (0x10016413, "1"), (0x10036413, "1"), (0x10076413, "1"),
+        (0x10006413, "0"),
+        (0x10002411, "0"),
+        (0x10016413, "1"),
+        (0x10036413, "1"),
+        (0x10076413, "1"),
         (0x10006419, "1"),
     ],
-)  # fmt: skip
+)
 def test_the_prefetch_stays_off_in_revision_a_of_an_f405_alone(revision: int, on: str) -> None:
     assert probe("prefetch", revision=revision) == on
 
@@ -61,10 +65,16 @@ def test_option_bytes_are_set_for_the_boot_loaders_sectors_only_and_the_rest_of_
 @pytest.mark.parametrize(
     ("hz", "bypass", "good"),
     [
-        (8_000_000, 0, True), (12_000_000, 1, True), (25_000_000, 0, True), (16_000_000, 0, True),
-        (12_288_000, 1, False), (1_000_000, 1, False), (27_000_000, 0, False), (3_000_000, 0, False),
+        (8_000_000, 0, True),
+        (12_000_000, 1, True),
+        (25_000_000, 0, True),
+        (16_000_000, 0, True),
+        (12_288_000, 1, False),
+        (1_000_000, 1, False),
+        (27_000_000, 0, False),
+        (3_000_000, 0, False),
     ],
-)  # fmt: skip
+)
 def test_a_board_whose_crystal_does_not_give_168_and_48_mhz_does_not_build(
     tmp_path: Path, hz: int, bypass: int, good: bool
 ) -> None:

@@ -107,10 +107,20 @@ def test_a_value_outside_of_its_limits_or_kind_is_refused_and_changes_nothing(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("box_id", "2147483647"), ("gain", "0.5"), ("gain", "2"), ("gain", "9.98e-1"), ("gain", "1.00234567"),
-     ("offset_lsb", "-32768"), ("converter", "external"), ("nominal_hz", "50."), ("nominal_hz", "45"),
-     ("dip_pu", ".9"), ("label_offset_s", "-1")],
-)  # fmt: skip
+    [
+        ("box_id", "2147483647"),
+        ("gain", "0.5"),
+        ("gain", "2"),
+        ("gain", "9.98e-1"),
+        ("gain", "1.00234567"),
+        ("offset_lsb", "-32768"),
+        ("converter", "external"),
+        ("nominal_hz", "50."),
+        ("nominal_hz", "45"),
+        ("dip_pu", ".9"),
+        ("label_offset_s", "-1"),
+    ],
+)
 def test_a_value_at_its_limits_is_taken(box: Box, key: str, value: str) -> None:
     assert box.put(key, value) == OK
     assert box.save() == OK

@@ -7,11 +7,23 @@ import pytest
 
 DEVICE = Path(__file__).resolve().parent.parent
 WORDS = {
-    "LINK_TX": "link TX", "LINK_RX": "link TX", "GPS_TX": "GPS TX", "GPS_RX": "GPS TX", "PPS": "PPS",
-    "MAINS": "mains", "SUPPLY": "supply", "BATTERY": "battery", "CNV": "CNV", "SCK": "SCK", "SDO": "SDO",
-    "LED_STATUS": "LED status", "LED_TIME": "LED status", "LED_FAULT": "LED status", "RECOVERY": "recovery",
+    "LINK_TX": "link TX",
+    "LINK_RX": "link TX",
+    "GPS_TX": "GPS TX",
+    "GPS_RX": "GPS TX",
+    "PPS": "PPS",
+    "MAINS": "mains",
+    "SUPPLY": "supply",
+    "BATTERY": "battery",
+    "CNV": "CNV",
+    "SCK": "SCK",
+    "SDO": "SDO",
+    "LED_STATUS": "LED status",
+    "LED_TIME": "LED status",
+    "LED_FAULT": "LED status",
+    "RECOVERY": "recovery",
     "REPL": "REPL",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

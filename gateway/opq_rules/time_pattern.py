@@ -69,7 +69,9 @@ _FIELDS: Mapping[str, _Field] = {
         lambda at: calendar.month_name[at.month], "month", _choice(MONTHS), lambda text: MONTHS[text.lower()]
     ),
     "MMM": _Field(
-        lambda at: calendar.month_abbr[at.month], "month", _choice(SHORT_MONTHS),
+        lambda at: calendar.month_abbr[at.month],
+        "month",
+        _choice(SHORT_MONTHS),
         lambda text: SHORT_MONTHS[text.lower()],
     ),
     "MM": _Field(lambda at: f"{at.month:02d}", "month", r"\d{1,2}"),
@@ -96,7 +98,7 @@ _FIELDS: Mapping[str, _Field] = {
     "XX": _Field(lambda at: _offset(at, 2), "zone", _OFFSET, _seconds),
     "X": _Field(lambda at: _offset(at, 1), "zone", _OFFSET, _seconds),
     "x": _Field(lambda at: at.strftime("%z")[:3], "zone", _OFFSET, _seconds),
-}  # fmt: skip
+}
 
 
 def written_time(at: datetime, pattern: str) -> str:
@@ -144,16 +146,23 @@ def reader(pattern: str) -> Callable[[str], datetime]:
         if "half" in known:
             hour = hour % 12 + 12 * known["half"]
         return datetime(
-            known.get("year", 1), known.get("month", 1), known.get("day", 1), hour, known.get("minute", 0),
-            known.get("second", 0), known.get("fraction", 0) // 1000,
+            known.get("year", 1),
+            known.get("month", 1),
+            known.get("day", 1),
+            hour,
+            known.get("minute", 0),
+            known.get("second", 0),
+            known.get("fraction", 0) // 1000,
             tzinfo=timezone(timedelta(seconds=known["zone"])) if known.get("zone") else UTC,
-        )  # fmt: skip
+        )
 
     return read
 
 
 def _fraction(digits: int) -> _Field:
     return _Field(
-        lambda at: f"{at.microsecond * 1_000:09d}"[:digits], "fraction", r"\d{1,9}",
+        lambda at: f"{at.microsecond * 1_000:09d}"[:digits],
+        "fraction",
+        r"\d{1,9}",
         lambda text: int(text.ljust(9, "0")),
-    )  # fmt: skip
+    )

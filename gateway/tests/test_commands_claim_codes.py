@@ -135,9 +135,13 @@ def test_status_uses_the_data_folder_wherever_the_option_stands(
 
 def test_status_says_whose_gps_the_machine_follows_and_who_contradicts() -> None:
     gps = {
-        "box_id": "3", "held": True, "uncertainty_ns": 1_234_000, "system_clock_off_ns": -250_000_000,
-        "drift_ppm": 50.0, "apart_ns": {"4": 2_000_000},
-    }  # fmt: skip
+        "box_id": "3",
+        "held": True,
+        "uncertainty_ns": 1_234_000,
+        "system_clock_off_ns": -250_000_000,
+        "drift_ppm": 50.0,
+        "apart_ns": {"4": 2_000_000},
+    }
     box = {"name": "3", "info": None, "time_source": "ntp", "uncertainty_ns": 800}
     assert status_words({"boxes": [box], "gps_comparison": gps, "claim_codes": []})[:3] == [
         "Box 3: well; time by another clock \u00b1 800 ns",

@@ -420,9 +420,11 @@ def test_what_a_box_says_of_its_chip_is_kept_until_it_starts_again(bench: Bench)
     assert bench.status.facts == {}  # an older Box says nothing
     bench.intake.accept_messages(Decoder().feed(golden_bytes("box_facts")))
     assert bench.status.facts == {
-        "brown_out_level": "2.70 V", "protected_sectors": "sectors 0, 1",
-        "chip_revision": "1", "time_label": "UBX",
-    }  # fmt: skip
+        "brown_out_level": "2.70 V",
+        "protected_sectors": "sectors 0, 1",
+        "chip_revision": "1",
+        "time_label": "UBX",
+    }
     bench.intake.accept_messages(Decoder().feed(golden_bytes("box_facts_more")))  # a newer Box
     assert bench.status.facts["brown_out_level"] == "off" and len(bench.status.facts) == 4
     bench.intake.accept_message(replace(HELLO, boot_id=6))
@@ -437,8 +439,9 @@ def test_the_record_of_a_crash_is_logged_once_with_its_registers_and_stack(bench
             bench.now_s += 60
     told = [line for line in log if line["event"] == "box.crash_record"]
     assert [(line["kind"], line["count"]) for line in told] == [
-        ("processor fault", 2), ("the crystal or TCXO stopped", 1),
-    ]  # fmt: skip
+        ("processor fault", 2),
+        ("the crystal or TCXO stopped", 1),
+    ]
     assert (told[0]["pc"], told[0]["r3"], told[0]["bfar"]) == ("0x08035F0C", "0x00000003", "0x60000000")
     stack = told[0]["stack"].split()
     assert (len(stack), stack[0], stack[-1]) == (64, "0x08020200", "0x0802023F")

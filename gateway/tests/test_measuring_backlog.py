@@ -242,8 +242,10 @@ def test_ten_minutes_under_way_at_a_kill_are_completed_from_the_ring(tmp_path: P
         assert [each.start_ns for each in found] == [each.start_ns for each in wanted]
         for one, other in zip(wanted, found, strict=True):
             assert (one.end_ns, one.flagged, one.values.keys()) == (
-                other.end_ns, other.flagged, other.values.keys(),
-            )  # fmt: skip
+                other.end_ns,
+                other.flagged,
+                other.values.keys(),
+            )
             for name, value in one.values.items():
                 close = 1e-3 if name in ("pst", "pinst_max") else 1e-6
                 assert other.values[name] == pytest.approx(value, rel=close, abs=1e-6), name

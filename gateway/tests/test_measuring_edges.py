@@ -100,9 +100,13 @@ def test_a_telegram_is_found_once_with_its_first_pulse(signal_hz: float, nominal
         start_s=AT_S, seconds=6.0, signal_hz=signal_hz, percent=1.5, bits="101100101101", bit_s=0.5
     )
     volts, _ = mains(
-        10.0, RATE_HZ, frequency_hz=nominal_hz + 0.02, harmonics=MIX_3_PERCENT, noise_db=50,
+        10.0,
+        RATE_HZ,
+        frequency_hz=nominal_hz + 0.02,
+        harmonics=MIX_3_PERCENT,
+        noise_db=50,
         disturbances=[telegram],
-    )  # fmt: skip
+    )
     found, detectors = found_in(volts, nominal_hz)
     assert [each.kind for each in found] == ["mains_signalling"] and detectors.limited >= 1
     assert found[0].start_sample / RATE_HZ == pytest.approx(AT_S, abs=0.2)

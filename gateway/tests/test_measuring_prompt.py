@@ -81,11 +81,13 @@ def test_every_windows_frequency_and_thd_is_in_one_of_them() -> None:
             made = bench.end().measurements
             extremes.append(
                 [
-                    (min(each.metrics[name].min for each in made if name in each.metrics),
-                     max(each.metrics[name].max for each in made if name in each.metrics))
+                    (
+                        min(each.metrics[name].min for each in made if name in each.metrics),
+                        max(each.metrics[name].max for each in made if name in each.metrics),
+                    )
                     for name in ("f", "thd")
                 ]
-            )  # fmt: skip
+            )
         assert np.allclose(extremes[0], extremes[1], rtol=1e-6), cycles
 
 

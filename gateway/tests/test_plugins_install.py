@@ -84,8 +84,12 @@ def test_versions_only_go_up_unless_asked(plugins: RulePlugins) -> None:
     replaced = plugins.create("sink", "m", inproc(plugins, "1.0.0"), downgrade=True)
     assert replaced is not None and replaced.as_json()["to"] == "1.0.0"
     assert plugins.rollback("m").as_json() == {
-        "name": "m", "from": "1.0.0", "to": "1.1.0", "rules": 0, "pause_ms": {"p50": 0.0, "max": 0.0}
-    }  # fmt: skip
+        "name": "m",
+        "from": "1.0.0",
+        "to": "1.1.0",
+        "rules": 0,
+        "pause_ms": {"p50": 0.0, "max": 0.0},
+    }
     assert "no version before" in refusal(plugins.rollback, "m")
 
 

@@ -52,8 +52,11 @@ class Server:
         program = Path(__file__).with_name("sandbox_server.py")
         self._process = subprocess.Popen(
             [sys.executable, str(program), json.dumps(facts)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/",
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+        )
         assert self._process.stdout is not None
         self.answer: dict[str, Any] = {}
         if line := self._process.stdout.readline():

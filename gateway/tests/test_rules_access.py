@@ -45,9 +45,15 @@ def published(house: House, row: dict[str, Any]) -> None:
 
 
 PATHS = [
-    "{D}/curve/public_keys/opqbox7.key", "../curve/public_keys/opqbox7.key", "{D}/exports/../curve/x",
-    "{D}/rules/x", "{D}/opq.sqlite3", "/etc/cron.d/opq", "{D}", "{D}/exports/link/opqbox7.key",
-]  # fmt: skip
+    "{D}/curve/public_keys/opqbox7.key",
+    "../curve/public_keys/opqbox7.key",
+    "{D}/exports/../curve/x",
+    "{D}/rules/x",
+    "{D}/opq.sqlite3",
+    "/etc/cron.d/opq",
+    "{D}",
+    "{D}/exports/link/opqbox7.key",
+]
 
 
 def test_a_file_sink_writes_no_key_and_nothing_outside_of_its_roots(house: House) -> None:
@@ -203,9 +209,19 @@ def server() -> Iterator[Server]:
 
 
 HOSTS = [
-    "127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "[::127.0.0.1]", "[::ffff:127.0.0.1]",
-    "[fec0::1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2001:0:7f00:1::1]",
-]  # fmt: skip
+    "127.0.0.1",
+    "localhost",
+    "10.0.0.1",
+    "169.254.169.254",
+    "[::1]",
+    "[::127.0.0.1]",
+    "[::ffff:127.0.0.1]",
+    "[fec0::1]",
+    "[64:ff9b::7f00:1]",
+    "[64:ff9b:1::7f00:1]",
+    "[2002:7f00:1::]",
+    "[2001:0:7f00:1::1]",
+]
 
 
 def test_private_addresses_are_refused_when_a_rule_or_stream_names_them(house: House) -> None:

@@ -79,8 +79,12 @@ CASES: list[tuple[str, list[Any], tuple[Any, ...], Any]] = [
     ("last_value", [1, 2, None], (False,), None),
     ("first_value", [None, 1, 2], (), 1),
     ("first_value", [None, 1, 2], (False,), None),
-    ("deduplicate", [({"k": 1, "n": 1}, 1), ({"k": 2}, 2), ({"k": 1, "n": 3}, 1)], (True,),
-     [{"k": 1, "n": 1}, {"k": 2}]),
+    (
+        "deduplicate",
+        [({"k": 1, "n": 1}, 1), ({"k": 2}, 2), ({"k": 1, "n": 3}, 1)],
+        (True,),
+        [{"k": 1, "n": 1}, {"k": 2}],
+    ),
     ("deduplicate", [({"k": 1}, 1), ({"k": 2}, 2)], (False,), {"k": 2}),
     ("deduplicate", [({"k": 1}, 1), ({"k": 1}, 1)], (False,), None),
     ("argmax", [("a", 1), ("b", 3), ("c", None), ("d", 3)], (), "b"),
@@ -93,7 +97,7 @@ CASES: list[tuple[str, list[Any], tuple[Any, ...], Any]] = [
     ("rms", [3, -4, None], (), math.sqrt(12.5)),
     ("rms", [[3, -4], [5]], (), math.sqrt(50 / 3)),
     ("rms", [None], (), None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "values", "constants", "answer"), CASES)
@@ -163,9 +167,12 @@ def test_constants_stand_behind_what_is_taken_per_record() -> None:
     assert aggregate("argmax").split(["a", "b"]) == (["a", "b"], [])
 
 
-NUMBERS = some.none() | some.integers(-(2**53), 2**53) | some.floats(-1e15, 1e15) | some.sampled_from(
-    [5e-324, 1e-30, 0.1, 126.4, -0.0]
-)  # fmt: skip
+NUMBERS = (
+    some.none()
+    | some.integers(-(2**53), 2**53)
+    | some.floats(-1e15, 1e15)
+    | some.sampled_from([5e-324, 1e-30, 0.1, 126.4, -0.0])
+)
 SINGLE = [
     *("count", "sum", "avg", "max", "min", "var", "vars", "stddev", "stddevs", "median", "percentile_cont"),
     *("percentile_disc", "collect", "first_value", "last_value", "histogram", "slope", "rms"),

@@ -42,9 +42,23 @@ def test_integers_of_any_size_stay_whole() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"{", b"5", b'"text"', b"null", b"[1]", b'[{"a":1},2]', b'{"a":NaN}', b"\xff", b'{"a":1e999}',
-     b'{"a":"\\ud800"}', b"{} {}", b"[" * 100_000, b'{"a":' * 5_000 + b"1" + b"}" * 5_000],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"5",
+        b'"text"',
+        b"null",
+        b"[1]",
+        b'[{"a":1},2]',
+        b'{"a":NaN}',
+        b"\xff",
+        b'{"a":1e999}',
+        b'{"a":"\\ud800"}',
+        b"{} {}",
+        b"[" * 100_000,
+        b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    ],
+)
 def test_what_is_no_record_is_counted_and_the_others_pass(payload: bytes) -> None:
     found = decoder().decode([b'{"a":1}', payload, b'{"a":2}'], [{"n": 0}, {"n": 1}, {"n": 2}])
     assert found.rows == [{"a": 1}, {"a": 2}] and found.metas == [{"n": 0}, {"n": 2}]
@@ -226,8 +240,13 @@ def test_the_records_of_others_are_not_changed() -> None:
     assert decoder("v FLOAT, t ARRAY(FLOAT)").conform([right]).rows[0] is right
 
 
-FORMATS = ['FORMAT="json"', 'FORMAT="binary"', 'FORMAT="delimited"', 'FORMAT="urlencoded"',
-           'FORMAT="protobuf", SCHEMAID="opqbox3.Measurement"']  # fmt: skip
+FORMATS = [
+    'FORMAT="json"',
+    'FORMAT="binary"',
+    'FORMAT="delimited"',
+    'FORMAT="urlencoded"',
+    'FORMAT="protobuf", SCHEMAID="opqbox3.Measurement"',
+]
 
 
 @settings(max_examples=200, deadline=None)

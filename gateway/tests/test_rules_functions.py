@@ -305,8 +305,15 @@ OTHER = [
 ]
 
 CASES: list[tuple[str, Any]] = [
-    *MATHEMATICS, *TEXT, *CONVERSION, *JSON, *ARRAYS, *OBJECTS, *DATES, *OTHER,
-]  # fmt: skip
+    *MATHEMATICS,
+    *TEXT,
+    *CONVERSION,
+    *JSON,
+    *ARRAYS,
+    *OBJECTS,
+    *DATES,
+    *OTHER,
+]
 
 
 @pytest.mark.parametrize(("text", "answer"), CASES, ids=[text for text, _ in CASES])
@@ -342,7 +349,7 @@ ROW_ERRORS = [
     ("sequence(0, i * 1000000)", "at most"),
     ("sequence(0, 1, i - 7)", "step is 0"),
     ("repeat(repeat(i, 1000000), 1000)", "at most"),
-    ('repeat(lpad(s, 1000000), 1000)', "at most"),
+    ("repeat(lpad(s, 1000000), 1000)", "at most"),
     ('array_join(repeat(lpad(s, 10000), 1600), "----")', "at most"),
     ('regexp_replace(lpad(s, 10000), " ", lpad(s, 10000))', "at most"),
     ("concat(" + ", ".join(["lpad(s, 1000000)"] * 17) + ")", "at most"),
@@ -375,7 +382,7 @@ ROW_ERRORS = [
     ("array_sort(friends)", "does not sort"),
     ("hour(yes)", "want a time"),
     ("hour(i * 1e300)", "hour(float 7e+300)"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "words"), ROW_ERRORS, ids=[text for text, _ in ROW_ERRORS])

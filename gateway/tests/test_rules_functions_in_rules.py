@@ -27,31 +27,55 @@ CASES: list[tuple[str, list[dict[str, Any]], list[list[dict[str, Any]]]]] = [
     ("SELECT max(rms(w)) AS r FROM s GROUP BY COUNTWINDOW(2)", of([3, -3], [5, 5], key="w"), [[{"r": 5.0}]]),
     ("SELECT rms(w) AS r FROM s GROUP BY COUNTWINDOW(2)", of([3], [3, 3, 3], key="w"), [[{"r": 3.0}]]),
     ("SELECT avg(v) AS a, sum(v) AS b FROM s GROUP BY COUNTWINDOW(2)", of(1, 2), [[{"a": 1.5, "b": 3}]]),
-    ("SELECT percentile_cont(v, 0.5) AS p FROM s GROUP BY COUNTWINDOW(3)", of(100, 150, 200),
-     [[{"p": 150.0}]]),
-    ("SELECT last_value(v, false) AS a, last_value(v) AS b FROM s GROUP BY COUNTWINDOW(2)", of(1, None),
-     [[{"b": 1}]]),
-    ("SELECT deduplicate(v, true) AS d FROM s GROUP BY COUNTWINDOW(3)", of(1, 2, 1),
-     [[{"d": [{"v": 1}, {"v": 2}]}]]),
-    ("SELECT collect(*)[1]->v AS a, merge_agg(*) AS m FROM s GROUP BY COUNTWINDOW(2)", of(1, 2),
-     [[{"a": 2, "m": {"v": 2}}]]),
+    (
+        "SELECT percentile_cont(v, 0.5) AS p FROM s GROUP BY COUNTWINDOW(3)",
+        of(100, 150, 200),
+        [[{"p": 150.0}]],
+    ),
+    (
+        "SELECT last_value(v, false) AS a, last_value(v) AS b FROM s GROUP BY COUNTWINDOW(2)",
+        of(1, None),
+        [[{"b": 1}]],
+    ),
+    (
+        "SELECT deduplicate(v, true) AS d FROM s GROUP BY COUNTWINDOW(3)",
+        of(1, 2, 1),
+        [[{"d": [{"v": 1}, {"v": 2}]}]],
+    ),
+    (
+        "SELECT collect(*)[1]->v AS a, merge_agg(*) AS m FROM s GROUP BY COUNTWINDOW(2)",
+        of(1, 2),
+        [[{"a": 2, "m": {"v": 2}}]],
+    ),
     ("SELECT slope(v, event_time()) AS p FROM s GROUP BY COUNTWINDOW(3)", of(1, 2, 3), [[{"p": 0.01}]]),
-    ("SELECT sum(v) AS b FROM s GROUP BY COUNTWINDOW(2) HAVING round(avg(v)) > 2", of(1, 2, 3, 4),
-     [[{"b": 7}]]),
+    (
+        "SELECT sum(v) AS b FROM s GROUP BY COUNTWINDOW(2) HAVING round(avg(v)) > 2",
+        of(1, 2, 3, 4),
+        [[{"b": 7}]],
+    ),
     ("SELECT lag(v) AS l, v FROM s", of(1, 2), [[{"v": 1}], [{"l": 1, "v": 2}]]),
     ("SELECT had_changed(true, *) AS h FROM s", of(1, 1, 2), [[{"h": True}], [{"h": False}], [{"h": True}]]),
     ("SELECT v FROM s WHERE consecutive_count(v > 1) >= 2", of(1, 2, 3), [[{"v": 3}]]),
-    ("SELECT acc_sum(v, v > 1, v > 2) AS p FROM s", of(1, 2, 3, 1),
-     [[{"p": 0}], [{"p": 2}], [{"p": 5}], [{"p": 0}]]),
+    (
+        "SELECT acc_sum(v, v > 1, v > 2) AS p FROM s",
+        of(1, 2, 3, 1),
+        [[{"p": 0}], [{"p": 2}], [{"p": 5}], [{"p": 0}]],
+    ),
     ("SELECT changed_cols('c_', true, *) FROM s", of(1, 2), [[{"c_v": 1}], [{"c_v": 2}]]),
     ("SELECT unnest(v) AS u FROM s", of([1, {"b": 5}]), [[{"u": 1}, {"b": 5}]]),
     ("SELECT extract(v), 1 AS one FROM s", of({"x": 1}), [[{"x": 1, "one": 1}]]),
-    ("SELECT now() AS n, tstamp() AS t, rule_id() AS r FROM s", of(1),
-     [[{"n": "2025-12-15 09:54:46", "t": FIRST_MS, "r": "t"}]]),
+    (
+        "SELECT now() AS n, tstamp() AS t, rule_id() AS r FROM s",
+        of(1),
+        [[{"n": "2025-12-15 09:54:46", "t": FIRST_MS, "r": "t"}]],
+    ),
     ("SELECT row_number() AS n FROM s GROUP BY COUNTWINDOW(2)", of(1, 2), [[{"n": 1}, {"n": 2}]]),
-    ("SELECT itic(v, 0.3) AS i, f47(v, 0.3) AS f FROM s WHERE sag_depth(v, 100) > 10", of(95, 60),
-     [[{"i": "no_damage", "f": "fail"}]]),
-]  # fmt: skip
+    (
+        "SELECT itic(v, 0.3) AS i, f47(v, 0.3) AS f FROM s WHERE sag_depth(v, 100) > 10",
+        of(95, 60),
+        [[{"i": "no_damage", "f": "fail"}]],
+    ),
+]
 
 
 @pytest.mark.parametrize(("sql", "rows", "emissions"), CASES, ids=[sql for sql, *_ in CASES])

@@ -177,5 +177,7 @@ def test_an_upload_can_be_fetched_and_reads_no_file_elsewhere(house: House, tmp_
     house.ask("POST", "/config/uploads", {"name": "d.txt", "file": f"file://{path}", "content": "x"}, 400)
     house.ask("POST", "/config/uploads", {"name": "../d", "file": f"file://{path}"}, 400)
     assert sorted(Path(each).name for each in house.ask("GET", "/config/uploads")) == [
-        "a.txt", "b.txt", "c.txt"
-    ]  # fmt: skip
+        "a.txt",
+        "b.txt",
+        "c.txt",
+    ]

@@ -49,8 +49,14 @@ def expected(records: list[dict[str, int]]) -> dict[str, Rows]:
 def tables(path: Path) -> None:
     database = sqlite3.connect(path)
     database.execute("PRAGMA journal_mode=WAL")
-    columns = {"plain": "n, v", "shared": "n, v", "shared_too": "n, v", "counted": "c, s",
-               "timed": "began, c, s", "changes": "n, before"}  # fmt: skip
+    columns = {
+        "plain": "n, v",
+        "shared": "n, v",
+        "shared_too": "n, v",
+        "counted": "c, s",
+        "timed": "began, c, s",
+        "changes": "n, before",
+    }
     for name, each in columns.items():
         database.execute(f"CREATE TABLE {name} ({each})")
     database.commit()

@@ -125,8 +125,10 @@ def test_a_real_broker_gives_all_of_every_qos_and_reconnects(tmp_path: Path, ver
     with Broker(tmp_path) as broker:
         reader = PublishReader(
             lambda topics, payloads, ids: got.extend(zip(topics, payloads, strict=True)),
-            V2, client_id="reader", protocol=version,
-        )  # fmt: skip
+            V2,
+            client_id="reader",
+            protocol=version,
+        )
         reader.reconnect_delay_set(1, 1)
         reader.on_connect = lambda client, *_: client.subscribe("t/#", 2)
         reader.on_subscribe = lambda *_: linked.set()

@@ -19,9 +19,28 @@ from opq_rules.delivery.template import compiled_template
 from opq_rules.delivery.transform import divided, encoded, transformer
 
 GO = [
-    "if", "else", "else if", "end", "range", "with", "eq", "index", "json", "len", ".", ".a", "$", "$x", ":=",
-    ",", "|", "(", ")", "1", '"a"',
-]  # fmt: skip
+    "if",
+    "else",
+    "else if",
+    "end",
+    "range",
+    "with",
+    "eq",
+    "index",
+    "json",
+    "len",
+    ".",
+    ".a",
+    "$",
+    "$x",
+    ":=",
+    ",",
+    "|",
+    "(",
+    ")",
+    "1",
+    '"a"',
+]
 
 
 class Rule:

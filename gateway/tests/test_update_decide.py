@@ -49,12 +49,18 @@ ENDED = "it ended by itself in its trial"
         (TRIED, "b", "b", "first", Role.SERVE, settled(TRIED)),  # cut between link and journal
         (TRIED, "a", "a", "first", Role.SERVE, failed(TRIED, ENDED)),
         (TRIED, "a", "a", "second", Role.TRY, replace(TRIED, starts=2, boot_id="second")),  # a power failure
-        (replace(TRIED, starts=MOST_STARTS), "a", "a", "second", Role.SERVE,
-         failed(TRIED, f"{MOST_STARTS} starts brought no verdict")),
+        (
+            replace(TRIED, starts=MOST_STARTS),
+            "a",
+            "a",
+            "second",
+            Role.SERVE,
+            failed(TRIED, f"{MOST_STARTS} starts brought no verdict"),
+        ),
         (put_off(TRIED), "a", "a", "first", Role.TRY, replace(TRIED, starts=2)),
         (TRIED, "a", "b", "first", Role.SERVE, TRIED),
     ],
-)  # fmt: skip
+)
 def test_the_role_of_a_start(
     journal: Journal, own: str, linked: str, boot_id: str, role: Role, after: Journal
 ) -> None:

@@ -33,11 +33,23 @@ def ten(at: int) -> Values:
     harmonics = tuple(f4(120 / (order * (1 + at))) for order in range(1, 51))
     values: dict[str, float | tuple[float, ...]] = {
         name: f4(100 + at + place / 7)
-        for place, name in enumerate((
-            "rms_v", "rms_min_v", "rms_max_v", "urms_min_v", "urms_max_v", "f_hz", "f_min_hz", "f_max_hz",
-            "thd_ratio", "thd_max_ratio", "under_ratio", "over_ratio",
-        ))
-    }  # fmt: skip
+        for place, name in enumerate(
+            (
+                "rms_v",
+                "rms_min_v",
+                "rms_max_v",
+                "urms_min_v",
+                "urms_max_v",
+                "f_hz",
+                "f_min_hz",
+                "f_max_hz",
+                "thd_ratio",
+                "thd_max_ratio",
+                "under_ratio",
+                "over_ratio",
+            )
+        )
+    }
     values |= {"coverage_ratio": f4(1 - at % 4 / 10), "harmonics_v": harmonics, "interharmonics_v": harmonics}
     start_ns = T0_NS + at * 600 * SECOND_NS
     return Values(
@@ -209,5 +221,8 @@ def test_intervals_go_up_only_to_a_cloud_that_acknowledges_each_once_and_in_orde
     for found, expected in zip(sent, wanted, strict=True):
         assert (found.interval, found.disturbance) == (expected.interval, expected.disturbance)
         assert (found.start_ns, found.end_ns, found.uncertainty_ns, found.source) == (
-            expected.start_ns, expected.end_ns, expected.uncertainty_ns, expected.source,
-        )  # fmt: skip
+            expected.start_ns,
+            expected.end_ns,
+            expected.uncertainty_ns,
+            expected.source,
+        )

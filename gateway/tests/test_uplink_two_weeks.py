@@ -51,10 +51,14 @@ def ledger_of(folder: Path, days: int) -> list[Values]:
     for at in range(days * 144):
         harmonics = tuple(rng.random(50, np.float32).tolist())
         values: dict[str, float | tuple[float, ...]] = {
-            "rms_v": 120 + rng.normal(), "rms_min_v": 118.0, "rms_max_v": 122.0,
+            "rms_v": 120 + rng.normal(),
+            "rms_min_v": 118.0,
+            "rms_max_v": 122.0,
             "f_hz": 60 + rng.normal() / 50,
-            "thd_ratio": 0.02, "harmonics_v": harmonics, "interharmonics_v": harmonics,
-        }  # fmt: skip
+            "thd_ratio": 0.02,
+            "harmonics_v": harmonics,
+            "interharmonics_v": harmonics,
+        }
         rows.append(row("10min", at, TEN_NS, {**values, "coverage_ratio": 1.0 - at % 3 / 8}))
         rows.append(row("10min", at, TEN_NS, {"pst": 0.2 + rng.random(), "pinst_max": 1.0}))
         if at % 12 == 11:

@@ -74,9 +74,12 @@ class Scene:
         self.roots = [Ed25519PrivateKey.generate() for _ in range(2)]
         self.release, self.online, self.foreign = (Ed25519PrivateKey.generate() for _ in range(3))
         self.repository.stage_root(
-            [each.public_key() for each in self.roots], [self.release.public_key()],
-            self.online.public_key(), 2, 1,
-        )  # fmt: skip
+            [each.public_key() for each in self.roots],
+            [self.release.public_key()],
+            self.online.public_key(),
+            2,
+            1,
+        )
         self.publish()
 
     def publish(self) -> None:

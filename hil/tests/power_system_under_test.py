@@ -28,8 +28,15 @@ DOCUMENT = {
         {"id": "lv2", "nominal_kv": 0.4},
     ],
     "transformer": [
-        {"id": "t0", "from_bus": "hv", "to_bus": "mv", "rating_kva": 16_000.0, "uk_percent": 11.0,
-         "x_r": 20.0, "vector_group": "Dyn11"},
+        {
+            "id": "t0",
+            "from_bus": "hv",
+            "to_bus": "mv",
+            "rating_kva": 16_000.0,
+            "uk_percent": 11.0,
+            "x_r": 20.0,
+            "vector_group": "Dyn11",
+        },
         {"id": "t1", "from_bus": "end1", "to_bus": "lv1", "rating_kva": 400.0},
         {"id": "t2", "from_bus": "end2", "to_bus": "lv2", "rating_kva": 400.0},
     ],
@@ -42,7 +49,7 @@ DOCUMENT = {
         {"bus": "lv2", "kw": 80.0, "kvar": 20.0},
         {"bus": "lv2", "kw": 40.0, "kvar": 8.0, "phases": "a"},
     ],
-}  # fmt: skip
+}
 HARMONICS = (Harmonic(3, 1.0, 30.0), Harmonic(5, 1.5, 160.0))
 OUTLETS = (
     Outlet("1", "lv1", 0, NOMINAL_V, 50.0, HARMONICS),

@@ -14,9 +14,19 @@ from opq_hil.backends.qemu_build import find_qemu
 PROGRAMS = Path(__file__).parent / "qemu_programs"
 HEADERS = Path(__file__).parents[2] / "device" / "port"
 FLAGS = (
-    "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-O2", "-std=c11", "-Wall",
-    "-Wextra", "-Werror", "-Wno-array-bounds", "-ffreestanding", "-nostartfiles",
-)  # fmt: skip
+    "-mcpu=cortex-m4",
+    "-mthumb",
+    "-mfpu=fpv4-sp-d16",
+    "-mfloat-abi=hard",
+    "-O2",
+    "-std=c11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-array-bounds",
+    "-ffreestanding",
+    "-nostartfiles",
+)
 
 
 def our_qemu() -> Path:

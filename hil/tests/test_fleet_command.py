@@ -64,12 +64,28 @@ def test_a_fault_of_the_truth_is_in_the_stored_measurements_of_each_box(
         with cloud.running():
             running = subprocess.Popen(
                 [
-                    sys.executable, "-m", "opq_tools.cli", "sim", "fleet", "--boxes", "2", "--data-dir",
-                    str(tmp_path), "--scenario", str(tmp_path / "street.toml"), "--truth", str(truth),
-                    "--port-offset", str(cloud.offset), "--json", *more,
+                    sys.executable,
+                    "-m",
+                    "opq_tools.cli",
+                    "sim",
+                    "fleet",
+                    "--boxes",
+                    "2",
+                    "--data-dir",
+                    str(tmp_path),
+                    "--scenario",
+                    str(tmp_path / "street.toml"),
+                    "--truth",
+                    str(truth),
+                    "--port-offset",
+                    str(cloud.offset),
+                    "--json",
+                    *more,
                 ],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            )  # fmt: skip
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
 
             agreed: set[str] = set()
 

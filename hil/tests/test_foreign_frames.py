@@ -106,13 +106,20 @@ def test_commands_are_read_as_the_reference_says() -> None:
 
 
 MESSAGES = {
-    "cur_measurement": "opqbox3.Measurement", "cur_cycle": "opqbox3.Cycle", "cur_commands": "opqbox3.Command",
-    "cur_answer_data": "opqbox3.Response", "cur_answer_nothing": "opqbox3.Response",
-    "cur_answer_rate": "opqbox3.Response", "cur_answer_plugin": "opqbox3.Response",
-    "cur_answer_info": "opqbox3.Response", "leg_trigger": "proto.TriggerMessage",
-    "leg_trigger_start": "proto.TriggerMessage", "leg_requests": "proto.RequestDataMessage",
-    "leg_answers": "proto.RequestDataMessage", "leg_data": "proto.DataMessage",
-}  # fmt: skip
+    "cur_measurement": "opqbox3.Measurement",
+    "cur_cycle": "opqbox3.Cycle",
+    "cur_commands": "opqbox3.Command",
+    "cur_answer_data": "opqbox3.Response",
+    "cur_answer_nothing": "opqbox3.Response",
+    "cur_answer_rate": "opqbox3.Response",
+    "cur_answer_plugin": "opqbox3.Response",
+    "cur_answer_info": "opqbox3.Response",
+    "leg_trigger": "proto.TriggerMessage",
+    "leg_trigger_start": "proto.TriggerMessage",
+    "leg_requests": "proto.RequestDataMessage",
+    "leg_answers": "proto.RequestDataMessage",
+    "leg_data": "proto.DataMessage",
+}
 
 
 def bodies(name: str) -> list[bytes]:

@@ -54,9 +54,10 @@ def test_samples_are_the_filtered_conversions_bit_for_bit(
     expected = filtered((wide << 4) - 32_768 if internal else wide, oversampling)
     first = received.counts[:40].astype(np.int64)
     places = [
-        at for at in np.flatnonzero(expected == first[0])
+        at
+        for at in np.flatnonzero(expected == first[0])
         if np.array_equal(expected[at : at + 40 * oversampling : oversampling], first)
-    ]  # fmt: skip
+    ]
     assert len(places) == 1, "the first 40 samples are nowhere among the filtered conversions"
     ours = expected[places[0] :: oversampling][: len(received.counts)]
     assert np.array_equal(ours, received.counts)

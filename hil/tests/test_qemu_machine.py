@@ -51,16 +51,34 @@ def run(qemu: Path, program: Callable[[str], Path], tmp_path: Path) -> Callable[
         (tmp_path / "flash.bin").write_bytes(flash)
         machine = f"opqbox,world=world.txt,report=report.json,uart1-log=uart1.log,flash=flash.bin{options}"
         command = [
-            str(qemu), "-M", machine, "-icount", "shift=3,sleep=off", "-display", "none", "-monitor", "none",
-            "-nodefaults", "-serial", "file:usart1.bin", "-serial", "null", "-kernel", str(program(name)),
-        ]  # fmt: skip
+            str(qemu),
+            "-M",
+            machine,
+            "-icount",
+            "shift=3,sleep=off",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-nodefaults",
+            "-serial",
+            "file:usart1.bin",
+            "-serial",
+            "null",
+            "-kernel",
+            str(program(name)),
+        ]
         subprocess.run(command, cwd=tmp_path, timeout=WALL_LIMIT_S, check=False, capture_output=True)
         text = (tmp_path / "usart1.bin").read_bytes().decode("latin-1")
         order = [(name, int(value)) for name, value in re.findall(r"(\w+)=(\d+)\n", text)]
         return Ran(
-            dict(order), order, text, json.loads((tmp_path / "report.json").read_text()),
-            (tmp_path / "uart1.log").read_text(), (tmp_path / "flash.bin").read_bytes(),
-        )  # fmt: skip
+            dict(order),
+            order,
+            text,
+            json.loads((tmp_path / "report.json").read_text()),
+            (tmp_path / "uart1.log").read_text(),
+            (tmp_path / "flash.bin").read_bytes(),
+        )
 
     return play
 
@@ -73,12 +91,21 @@ def counts(path: Path, values: range) -> Path:
 def test_a_program_finds_an_stm32f405_at_168_mhz(run: Callable[..., Ran]) -> None:
     ran = run("boots", f"end {S // 10}", options=",uid=0102030405060708090a0b0c")
     assert ran.printed == {
-        "causes": 0b1110, "idcode": 0x413, "revision": 0x1007,
-        "uid0": 0x04030201, "uid2": 0x0C0B0A09, "flash_kb": 1024,
-        "data": 1, "ccm": 1, "alias": 1, "bitband": 1, "fpu": 1_000_000,
-        "cycles_per_tick_x1000": pytest.approx(2000, abs=1), "ten_ms_in_us": pytest.approx(10_000, abs=1),
+        "causes": 0b1110,
+        "idcode": 0x413,
+        "revision": 0x1007,
+        "uid0": 0x04030201,
+        "uid2": 0x0C0B0A09,
+        "flash_kb": 1024,
+        "data": 1,
+        "ccm": 1,
+        "alias": 1,
+        "bitband": 1,
+        "fpu": 1_000_000,
+        "cycles_per_tick_x1000": pytest.approx(2000, abs=1),
+        "ten_ms_in_us": pytest.approx(10_000, abs=1),
         "done": 1,
-    }  # fmt: skip
+    }
     assert ran.report["end"] == "end"
     assert ran.report["unmodelled"] == ran.report["violations"] == []
     again = run("boots", "restarted", f"end {S // 10}")
@@ -110,9 +137,15 @@ def test_the_internal_converter_takes_every_count_of_a_staircase(
         "internal", f"mains adc1 {stairs} 60000000 0 1", "adc 11 0 2500", "adc 16 0 940", f"end {6 * S // 5}"
     )
     assert ran.printed == {
-        "bad": 0, "late": 0, "overrun": 1, "injected_done": 1, "supply": 2500, "temperature": 940,
-        "stopped_says_so": 1, "done": 1,
-    }  # fmt: skip
+        "bad": 0,
+        "late": 0,
+        "overrun": 1,
+        "injected_done": 1,
+        "supply": 2500,
+        "temperature": 940,
+        "stopped_says_so": 1,
+        "done": 1,
+    }
     assert ran.order[2] == ("overrun", 0)  # while DMA ran
     assert ran.report["adc1"]["overruns"] == 1
     assert ran.report["dma2_stream0"]["unserviced"] == 0
@@ -241,9 +274,19 @@ def test_the_log_of_the_link_has_the_time_of_each_last_byte(run: Callable[..., R
 def test_flash_obeys_keys_sectors_and_one_to_zero(run: Callable[..., Ran]) -> None:
     ran = run("flash", f"end {3 * S}")
     assert ran.printed == {
-        "before": 255, "locked": 1, "open": 1, "erase_ms": 250, "erased": 1, "program_us": 16,
-        "programmed": 1, "only_down": 1, "wrong_size": 1, "shut": 1, "wrong_key_shuts": 1, "done": 1,
-    }  # fmt: skip
+        "before": 255,
+        "locked": 1,
+        "open": 1,
+        "erase_ms": 250,
+        "erased": 1,
+        "program_us": 16,
+        "programmed": 1,
+        "only_down": 1,
+        "wrong_size": 1,
+        "shut": 1,
+        "wrong_key_shuts": 1,
+        "done": 1,
+    }
     words = struct.unpack("<64I", ran.flash[0x8000 : 0x8000 + 256])
     assert words == (0xF0F0F0F0 & 0x0FF00FF0, *range(1, 64))
     assert ran.report["flash"]["operations"] == 66
@@ -257,10 +300,17 @@ def test_option_bytes_count_once_they_are_programmed_and_outlive_reset_and_run(
     found = {name: [value for what, value in ran.order if what == name] for name, _ in ran.order}
     factory, set_now = 0x0FFFAAED, 0x0FFBAAE1  # RM0090 3.9.10; BOR_LEV 0, nWRP2 0
     assert found == {
-        "optcr": [factory, set_now], "user": [0xAAEF, 0xAAE3, 0xAAE3], "nwrp": [0xFFF, 0xFFB, 0xFFB],
-        "refused": [0, 1], "locked": [1], "stored_only": [0], "programmed_ms": [250], "now": [1],
-        "others": [0], "done": [1],
-    }  # fmt: skip
+        "optcr": [factory, set_now],
+        "user": [0xAAEF, 0xAAE3, 0xAAE3],
+        "nwrp": [0xFFF, 0xFFB, 0xFFB],
+        "refused": [0, 1],
+        "locked": [1],
+        "stored_only": [0],
+        "programmed_ms": [250],
+        "now": [1],
+        "others": [0],
+        "done": [1],
+    }
     assert ran.report["flash"]["option_writes"] == 1
     assert [entry["what"] for entry in ran.report["violations"]] == ["FLASH_OPTCR written while locked"]
     assert (tmp_path / "options.bin").read_bytes()[8:10] == b"\xfb\x0f"

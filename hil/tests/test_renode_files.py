@@ -31,12 +31,23 @@ MODELS = sorted((FOLDER / "models").glob("*.cs"))
 CODE = {path.stem: path.read_text() for path in MODELS}
 RESERVED = {"none", "empty", "new", "init", "reset", "local", "as", "using", "true", "false"}
 STOCK = {
-    "IRQControllers.NVIC", "CPU.CortexM", "Miscellaneous.DWT", "Memory.MappedMemory", "Miscellaneous.LED",
-}  # fmt: skip
+    "IRQControllers.NVIC",
+    "CPU.CortexM",
+    "Miscellaneous.DWT",
+    "Memory.MappedMemory",
+    "Miscellaneous.LED",
+}
 IRQS = {  # RM0090 12.2, table 61
-    "tim2": 28, "tim3": 29, "tim4": 30, "tim5": 50, "adc1": 18, "spi2": 36, "usart1": 37, "usart2": 38,
+    "tim2": 28,
+    "tim3": 29,
+    "tim4": 30,
+    "tim5": 50,
+    "adc1": 18,
+    "spi2": 36,
+    "usart1": 37,
+    "usart2": 38,
     "exti": 1,
-}  # fmt: skip
+}
 ENTRY = re.compile(r"^(\w+): ([\w.]+) @ (.*)$")
 
 

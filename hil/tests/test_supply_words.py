@@ -131,8 +131,11 @@ def test_a_supply_is_lost_on_demand_and_stands_in_the_truth(tmp_path: Path) -> N
     assert outage.boxes["1"].start_ns == pytest.approx(start_ns, abs=1000)
     lines = [json.loads(line) for line in (tmp_path / "truth" / "boxes.jsonl").read_text().splitlines()]
     assert [(each["box"], each["what"]) for each in lines] == [
-        ("1", "supply_lost"), ("1", "silent"), ("2", "supply_lost"), ("2", "supply_lost"),
-    ]  # fmt: skip
+        ("1", "supply_lost"),
+        ("1", "silent"),
+        ("2", "supply_lost"),
+        ("2", "supply_lost"),
+    ]
 
 
 def test_a_box_without_a_network_is_silent_and_boots_again() -> None:

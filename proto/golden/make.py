@@ -27,11 +27,17 @@ def plain_cases() -> dict[str, str]:
     crc = {"nothing": b"", "check": b"123456789", "zero": b"\0", "ones": b"\xff" * 4}
     crc["all"] = bytes(range(256))
     plain = {
-        "nothing": b"", "zero": b"\0", "two_zeros": b"\0\0", "zero_in_middle": bytes.fromhex("11220033"),
-        "no_zero": bytes.fromhex("11223344"), "ends_in_zeros": bytes.fromhex("11000000"),
-        "full_block": bytes(range(1, 255)), "full_block_and_zero_first": bytes(range(255)),
-        "full_block_and_one": bytes(range(1, 256)), "full_block_and_zero_last": [*range(2, 256), 0],
-    }  # fmt: skip
+        "nothing": b"",
+        "zero": b"\0",
+        "two_zeros": b"\0\0",
+        "zero_in_middle": bytes.fromhex("11220033"),
+        "no_zero": bytes.fromhex("11223344"),
+        "ends_in_zeros": bytes.fromhex("11000000"),
+        "full_block": bytes(range(1, 255)),
+        "full_block_and_zero_first": bytes(range(255)),
+        "full_block_and_one": bytes(range(1, 256)),
+        "full_block_and_zero_last": [*range(2, 256), 0],
+    }
     z85 = {"hello_world": bytes.fromhex("864fd26fb559f75b"), "zeros": bytes(4), "ones": b"\xff" * 4}
     z85["server_public"] = bytes.fromhex("54fcba24e93249969316fb617c872bb0c1d1ff14800427c594cbfacf1bc2d652")
     cases = {}

@@ -92,7 +92,10 @@ SIGNALS = {
     "ringing": Signal(
         "a 1,250 Hz burst of 50 V for 10 ms, whole half waves, in the third window",
         (fundamental(60.0), Tone(1250.0, 5000.0, 0.0, 6000, 6120)),
-        settled=4000, until=8000, expect={"f_hz": (60.0, 0.02)}, burst=True,
+        settled=4000,
+        until=8000,
+        expect={"f_hz": (60.0, 0.02)},
+        burst=True,
     ),
     "dip": Signal("to 70 % for ten cycles", (fundamental(60.0),), scales=((6037, 8037, 700),), settled=9000),
     "swell": Signal(
@@ -100,7 +103,10 @@ SIGNALS = {
     ),
     "interruption": Signal(
         "nothing at all for 30 cycles",
-        (fundamental(60.0),), samples=24_000, scales=((6011, 12011, 0),), settled=14_400,
+        (fundamental(60.0),),
+        samples=24_000,
+        scales=((6011, 12011, 0),),
+        settled=14_400,
     ),
     "no_mains": Signal(
         "no fundamental, only 50 counts elsewhere", (Tone(211.0, 40.0), Tone(1777.0, 30.0)), no_windows=True
@@ -109,7 +115,7 @@ SIGNALS = {
         "peaks cut at 85 %", (fundamental(60.0),), clip_lsb=14424, expect={"f_hz": (60.0, 0.0002)}
     ),
     "gap": Signal("37 samples missing", (fundamental(59.97),), gap=(7000, 37)),
-}  # fmt: skip
+}
 
 
 def cut_sine(share: float) -> tuple[float, float]:

@@ -15,9 +15,19 @@ Point = tuple[int, int, int, int]  # extended homogeneous coordinates
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 OTHER = bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
 VERDICTS = (
-    "good", "no_magic", "header_unknown", "wrong_hardware", "wrong_address", "bad_length", "downgrade",
-    "unsigned", "bad_signature", "truncated", "bad_hash", "bad_vectors",
-)  # fmt: skip
+    "good",
+    "no_magic",
+    "header_unknown",
+    "wrong_hardware",
+    "wrong_address",
+    "bad_length",
+    "downgrade",
+    "unsigned",
+    "bad_signature",
+    "truncated",
+    "bad_hash",
+    "bad_vectors",
+)
 ADDRESS = {"A": 0x0802_0000, "B": 0x0808_0000}
 VERSION, MAX_BODY = 0x0102_0003, 0x6_0000 - 512 - 1024
 
@@ -82,16 +92,30 @@ def vectors(slot: str, stack: int = 0x2002_0000, reset: int = 0x201 + 8) -> byte
 
 
 def image(
-    slot: str = "A", body: bytes | None = None, *, secret: bytes | None = SECRET, length: int | None = None,
-    hardware: bytes = b"opqbox", version: int = VERSION, header: tuple[bytes, int, int] = (b"OPQF", 1, 512),
-    label: bytes = b"1.2.3-rc1", change: Callable[[bytearray], None] = lambda data: None,
-) -> bytes:  # fmt: skip
+    slot: str = "A",
+    body: bytes | None = None,
+    *,
+    secret: bytes | None = SECRET,
+    length: int | None = None,
+    hardware: bytes = b"opqbox",
+    version: int = VERSION,
+    header: tuple[bytes, int, int] = (b"OPQF", 1, 512),
+    label: bytes = b"1.2.3-rc1",
+    change: Callable[[bytearray], None] = lambda data: None,
+) -> bytes:
     """A whole image; `change` is done after signing."""
     body = vectors(slot) if body is None else body
     head = struct.pack(
-        "<4sHH16sIIII32s40s", *header, hardware, version, ADDRESS[slot],
-        len(body) if length is None else length, 0, hashlib.sha256(body).digest(), label,
-    ).ljust(448, b"\0")  # fmt: skip
+        "<4sHH16sIIII32s40s",
+        *header,
+        hardware,
+        version,
+        ADDRESS[slot],
+        len(body) if length is None else length,
+        0,
+        hashlib.sha256(body).digest(),
+        label,
+    ).ljust(448, b"\0")
     data = bytearray(head + (sign(secret, head) if secret else bytes(64)) + body)
     change(data)
     return bytes(data)
@@ -159,7 +183,7 @@ def _cases() -> dict[str, tuple[str, bytes, str]]:
         "reset_in_header": ("bad_vectors", image(body=vectors("A", reset=0x1FF)), "before the body"),
         "reset_behind": ("bad_vectors", image(body=vectors("A", reset=0x211)), "behind the body"),
         "reset_other_slot": ("bad_vectors", image(body=vectors("B")), "linked for B, header for A"),
-    }  # fmt: skip
+    }
 
 
 def image_cases() -> dict[str, str]:

@@ -84,6 +84,8 @@ def without_gaps(recording: Recording, nominal_hz: float) -> Recording:
         f"{first / recording.rate_hz:.4f} to {end / recording.rate_hz:.4f} s"
     )
     return replace(
-        recording, channel=replace(recording.channel, runs=runs, samples=end - first),
-        start_ns=recording.time_ns(first), problems=(*recording.problems, problem),
-    )  # fmt: skip
+        recording,
+        channel=replace(recording.channel, runs=runs, samples=end - first),
+        start_ns=recording.time_ns(first),
+        problems=(*recording.problems, problem),
+    )

@@ -107,10 +107,20 @@ class _Parser:
         if zone_assumed:
             assumed.append("time_zone")
         return Configuration(
-            station, revision, analog, status_count, line_hz, rates, rows, start, form,
-            base_s * (factor if factor and factor > 0 else 1.0), tuple(assumed), tuple(self._problems),
+            station,
+            revision,
+            analog,
+            status_count,
+            line_hz,
+            rates,
+            rows,
+            start,
+            form,
+            base_s * (factor if factor and factor > 0 else 1.0),
+            tuple(assumed),
+            tuple(self._problems),
             self._code_page,
-        )  # fmt: skip
+        )
 
     def _fields(self, what: str) -> list[str]:
         if self._at >= len(self._lines):
@@ -166,9 +176,15 @@ class _Parser:
         b = self._factor(cells[6], "b", cells[1]) or 0.0
         side = cells[12].upper() if revision >= 1999 else ""
         return AnalogField(
-            cells[1] or cells[0], cells[2], cells[4], a, b, _number(cells[10]), _number(cells[11]),
+            cells[1] or cells[0],
+            cells[2],
+            cells[4],
+            a,
+            b,
+            _number(cells[10]),
+            _number(cells[11]),
             side if side in ("P", "S") else "",
-        )  # fmt: skip
+        )
 
     def _factor(self, text: str, name: str, channel: str) -> float | None:
         if not text:

@@ -139,13 +139,25 @@ def _table(
 
 
 def _channel(
-    column: ValueColumn, values: NDArray[np.float64], runs: tuple[Run, ...], samples: int,
-    rate_hz: float | None, start_ns: int | None,
-) -> Channel:  # fmt: skip
+    column: ValueColumn,
+    values: NDArray[np.float64],
+    runs: tuple[Run, ...],
+    samples: int,
+    rate_hz: float | None,
+    start_ns: int | None,
+) -> Channel:
     whole = Channel(
-        column.name, values, column.scale, 0.0, column.unit, column.quantity,
-        rate_hz=rate_hz, start_ns=start_ns, runs=runs, samples=samples,
-    )  # fmt: skip
+        column.name,
+        values,
+        column.scale,
+        0.0,
+        column.unit,
+        column.quantity,
+        rate_hz=rate_hz,
+        start_ns=start_ns,
+        runs=runs,
+        samples=samples,
+    )
     return without_missing(whole)
 
 

@@ -142,9 +142,17 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
         values = (_value(time, names[time], units[time]),)
         time, time_s = None, None
     return CsvForm(
-        notation, started, time, time_s, stated, date, values, tuple(names), rate_hz,
+        notation,
+        started,
+        time,
+        time_s,
+        stated,
+        date,
+        values,
+        tuple(names),
+        rate_hz,
         frozenset(_shown_cells(cells) for _, cells in rows[:first]),
-    )  # fmt: skip
+    )
 
 
 def _units_above(head: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -21,11 +21,14 @@ def exported_channel(
     length = facts.get("axis_samples")
     end = max((run.first_sample + run.samples for run in runs), default=0)
     return Channel(
-        box, values, float(gain) if isinstance(gain, int | float) and gain > 0 else None,
-        phase=str(facts.get("phase") or ""), runs=runs,
+        box,
+        values,
+        float(gain) if isinstance(gain, int | float) and gain > 0 else None,
+        phase=str(facts.get("phase") or ""),
+        runs=runs,
         samples=length if isinstance(length, int) and length >= end else end,
         **{**stated, "box_id": box},
-    )  # fmt: skip
+    )
 
 
 def stated_facts(remarks: dict[str, object]) -> dict[str, Any]:

@@ -35,15 +35,31 @@ from opq_recordings.sound_file import read_sound
 from opq_recordings.wav_file import read_wav
 
 READERS: Mapping[str, Callable[[Path], Content]] = {
-    ".cfg": read_comtrade, ".dat": read_comtrade, ".cff": read_comtrade,
-    ".csv": read_csv, ".txt": read_csv, ".tsv": read_csv,
-    ".wav": read_wav, ".rf64": read_wav,
-    ".flac": read_sound, ".aiff": read_sound, ".aif": read_sound, ".w64": read_sound,
-    ".npy": read_npy, ".i16": read_i16, ".raw": read_i16,
-    ".json": read_json, ".jsonl": read_json,
-    ".pqd": read_pqdif, ".pqdif": read_pqdif,
-    ".h5": read_hdf5, ".hdf5": read_hdf5, ".nc": read_hdf5, ".nc4": read_hdf5, ".mat": read_mat,
-}  # fmt: skip
+    ".cfg": read_comtrade,
+    ".dat": read_comtrade,
+    ".cff": read_comtrade,
+    ".csv": read_csv,
+    ".txt": read_csv,
+    ".tsv": read_csv,
+    ".wav": read_wav,
+    ".rf64": read_wav,
+    ".flac": read_sound,
+    ".aiff": read_sound,
+    ".aif": read_sound,
+    ".w64": read_sound,
+    ".npy": read_npy,
+    ".i16": read_i16,
+    ".raw": read_i16,
+    ".json": read_json,
+    ".jsonl": read_json,
+    ".pqd": read_pqdif,
+    ".pqdif": read_pqdif,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+    ".nc": read_hdf5,
+    ".nc4": read_hdf5,
+    ".mat": read_mat,
+}
 PACKED = (".zip", ".npz")
 NOTES = (".txt",)
 """In an archive, a text that is not a table is a remark and not a recording that is missing."""

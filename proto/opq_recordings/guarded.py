@@ -70,10 +70,13 @@ class _Guard:
         with other:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", GUARD, str(other.fileno())],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
-                pass_fds=[other.fileno()], start_new_session=True,
-            )  # fmt: skip
+                pass_fds=[other.fileno()],
+                start_new_session=True,
+            )
         self._owner = os.getpid()
 
     def _end(self) -> None:

@@ -113,12 +113,17 @@ def _channel(
         assumed += [] if start.zone else ["time_zone"]
         problems += [] if start.problem is None else [start.problem]
     channel = Channel.of(
-        facts.box_id or str(document.get("name") or f"waveform {place}"), values,
-        scale=1.0 if volts else gain, unit="V" if name == "volts" or gain is not None else None,
-        quantity="voltage" if name == "volts" or gain is not None else None, rate_hz=rate_hz,
-        start_ns=None if start is None else start.t_ns, nominal_v=facts.nominal_v,
-        nominal_hz=facts.nominal_hz, box_id=facts.box_id,
-    )  # fmt: skip
+        facts.box_id or str(document.get("name") or f"waveform {place}"),
+        values,
+        scale=1.0 if volts else gain,
+        unit="V" if name == "volts" or gain is not None else None,
+        quantity="voltage" if name == "volts" or gain is not None else None,
+        rate_hz=rate_hz,
+        start_ns=None if start is None else start.t_ns,
+        nominal_v=facts.nominal_v,
+        nominal_hz=facts.nominal_hz,
+        box_id=facts.box_id,
+    )
     return without_missing(channel)
 
 

@@ -11,10 +11,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FAMILIES: tuple[tuple[str, str, str], ...] = (
-    ("A", "B", "C"), ("R", "S", "T"), ("R", "Y", "B"), ("R", "W", "B"), ("U", "V", "W"), ("1", "2", "3"),
-    ("A", "Б", "B"), ("A", "B", "Γ"), ("甲", "乙", "丙"), ("黄", "绿", "红"), ("Ж", "З", "К"),
-    ("RED", "YELLOW", "BLUE"), ("RED", "WHITE", "BLUE"), ("ROT", "GELB", "BLAU"),
-)  # fmt: skip
+    ("A", "B", "C"),
+    ("R", "S", "T"),
+    ("R", "Y", "B"),
+    ("R", "W", "B"),
+    ("U", "V", "W"),
+    ("1", "2", "3"),
+    ("A", "Б", "B"),
+    ("A", "B", "Γ"),
+    ("甲", "乙", "丙"),
+    ("黄", "绿", "红"),
+    ("Ж", "З", "К"),
+    ("RED", "YELLOW", "BLUE"),
+    ("RED", "WHITE", "BLUE"),
+    ("ROT", "GELB", "BLAU"),
+)
 """In the order of the rotation abc; letters as `_letters` leaves them."""
 LINES = ((0, 1), (1, 2), (2, 0))
 LOOK_ALIKES = str.maketrans("АВСЕТΑΒΕΤ", "ABCETABET")

@@ -25,9 +25,22 @@ from opq_recordings.pqdif_tags import (
 )
 
 TYPES = {
-    1: "u1", 2: "<u2", 3: "<u4", 10: "S1", 11: "<u2", 20: "i1", 21: "<i2", 22: "<i4", 30: "u1", 31: "<u2",
-    32: "<u4", 40: "<f4", 41: "<f8", 42: "<c8", 43: "<c16",
-}  # fmt: skip
+    1: "u1",
+    2: "<u2",
+    3: "<u4",
+    10: "S1",
+    11: "<u2",
+    20: "i1",
+    21: "<i2",
+    22: "<i4",
+    30: "u1",
+    31: "<u2",
+    32: "<u4",
+    40: "<f4",
+    41: "<f8",
+    42: "<c8",
+    43: "<c16",
+}
 """Physical types of numbers; a time stamp is 50, a GUID 60."""
 MOST_BYTES = 1 << 28
 """Bytes of one record when it is unpacked, and of all records that are kept together."""

@@ -123,9 +123,14 @@ def _series_of(instance: PqdifElement) -> list[PqdifElement]:
 
 
 def _channel(
-    path: Path, definition: PqdifElement, all_series: Sequence[Sequence[PqdifElement]], index: int,
-    start_ns: int | None, source: _Source, told: dict[str, int],
-) -> Channel | None:  # fmt: skip
+    path: Path,
+    definition: PqdifElement,
+    all_series: Sequence[Sequence[PqdifElement]],
+    index: int,
+    start_ns: int | None,
+    source: _Source,
+    told: dict[str, int],
+) -> Channel | None:
     listed = definition.member(Tag.SERIES_DEFINITIONS)
     definitions = list(listed.each(Tag.SERIES_DEFINITION)) if listed is not None else []
     time = values = None
@@ -157,7 +162,9 @@ def _channel(
     phase_name = PHASE_NAMES[phase] if 0 <= phase < len(PHASE_NAMES) else ""
     whole = Channel(
         definition.text(Tag.CHANNEL_NAME) or phase_name or f"channel {index + 1}",
-        values, scale, offset,
+        values,
+        scale,
+        offset,
         unit={VOLTS: "V", AMPERES: "A"}.get(unit if unit is not None else -1),
         quantity=quantity,
         phase=phase_name,
@@ -165,8 +172,9 @@ def _channel(
         start_ns=begin_ns if begin_ns is not None and 0 <= begin_ns <= MAX_START_NS else None,
         nominal_v=nominal_v if nominal_v and nominal_v > 0 else None,
         nominal_hz=source.nominal_hz if source.nominal_hz and source.nominal_hz > 0 else None,
-        runs=axis_runs, samples=samples,
-    )  # fmt: skip
+        runs=axis_runs,
+        samples=samples,
+    )
     return without_missing(whole)
 
 

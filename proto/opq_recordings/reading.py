@@ -322,9 +322,12 @@ def _measured_in(path: Path, channel: Channel, facts: RecordingFacts, assumed: l
             raise RecordingError(f"--unit is {facts.unit!r:.40}, want {known_units()}")
         factor = found.scale / (measured_in(channel.unit)[2] or 1.0)
         channel = replace(
-            channel, scale=None if channel.scale is None else channel.scale * factor,
-            offset=channel.offset * factor, unit=facts.unit, quantity="voltage",
-        )  # fmt: skip
+            channel,
+            scale=None if channel.scale is None else channel.scale * factor,
+            offset=channel.offset * factor,
+            unit=facts.unit,
+            quantity="voltage",
+        )
     if channel.scale is None or facts.volts_per_lsb is not None:
         counts = channel.scale is None or channel.values.dtype.kind in "iu"
         if channel.scale is None and facts.volts_per_lsb is None:
@@ -372,9 +375,11 @@ def _on_side(path: Path, channel: Channel, side: str | None) -> Channel:
         return channel
     factor = ratio if side == "primary" else 1 / ratio
     return replace(
-        channel, scale=(channel.scale or 1.0) * factor, offset=channel.offset * factor,
+        channel,
+        scale=(channel.scale or 1.0) * factor,
+        offset=channel.offset * factor,
         ratio=(ratio, side[0].upper()),
-    )  # fmt: skip
+    )
 
 
 def _trimmed(channel: Channel, rate_hz: float | None, problems: list[str]) -> tuple[Channel, float]:

@@ -20,23 +20,72 @@ from opq_recordings.units import measured_in, seconds_of
 from opq_recordings.written_times import written_time
 
 RATE_NAMES = {
-    "ratehz", "fs", "fsample", "samplerate", "samplingrate", "samplingfrequency", "samplefrequency",
-    "sampleratehz", "sr", "srate",
-}  # fmt: skip
+    "ratehz",
+    "fs",
+    "fsample",
+    "samplerate",
+    "samplingrate",
+    "samplingfrequency",
+    "samplefrequency",
+    "sampleratehz",
+    "sr",
+    "srate",
+}
 INTERVAL_NAMES = {
-    "tinterval", "dt", "ts", "deltat", "interval", "sampleinterval", "samplinginterval", "sampletime",
-    "samplingtime", "timestep", "xincrement", "xincr", "tsample",
-}  # fmt: skip
+    "tinterval",
+    "dt",
+    "ts",
+    "deltat",
+    "interval",
+    "sampleinterval",
+    "samplinginterval",
+    "sampletime",
+    "samplingtime",
+    "timestep",
+    "xincrement",
+    "xincr",
+    "tsample",
+}
 TIME_NAMES = {
-    "t", "time", "times", "timestamp", "timestamps", "times_s", "time_s", "zeit", "tempo", "temps", "时间",
+    "t",
+    "time",
+    "times",
+    "timestamp",
+    "timestamps",
+    "times_s",
+    "time_s",
+    "zeit",
+    "tempo",
+    "temps",
+    "时间",
     "время",
-}  # fmt: skip
+}
 """Of variables with the time of each sample."""
 START_NAMES = {
-    "start", "starts", "startns", "startutc", "starttime", "starttimens", "starttimeutc", "startdate",
-    "startdatetime", "startedat", "begin", "begintime", "t0", "tstart", "timestamp", "timestampns",
-    "datetime", "time", "recordingstart", "recordstart", "firstsample", "firstsamplens", "wfstarttime",
-}  # fmt: skip
+    "start",
+    "starts",
+    "startns",
+    "startutc",
+    "starttime",
+    "starttimens",
+    "starttimeutc",
+    "startdate",
+    "startdatetime",
+    "startedat",
+    "begin",
+    "begintime",
+    "t0",
+    "tstart",
+    "timestamp",
+    "timestampns",
+    "datetime",
+    "time",
+    "recordingstart",
+    "recordstart",
+    "firstsample",
+    "firstsamplens",
+    "wfstarttime",
+}
 UNIT_NAMES = ("units", "unit")
 MARK_NAMES = ("_fillvalue", "missingvalue")
 FACTOR_NAMES = ("scalefactor", "calibrationfactor", "voltsperlsb", "voltspercount", "lsb", "gain")

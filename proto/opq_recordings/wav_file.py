@@ -56,8 +56,12 @@ def read_wav(path: Path) -> Content:
         return Content(f"WAV, {form}, of opq-tools export", (_exported(values[:, 0], header, facts),))
     middle = -128.0 if header.form == PCM and header.bits == 8 else 0.0
     facts_of_each: dict[str, Any] = {
-        "scale": None, "offset": middle, "unit": None, "quantity": None, "rate_hz": float(header.rate_hz),
-    }  # fmt: skip
+        "scale": None,
+        "offset": middle,
+        "unit": None,
+        "quantity": None,
+        "rate_hz": float(header.rate_hz),
+    }
     channels = tuple(
         Channel.of(f"channel {k + 1}", values[:, k], **facts_of_each) for k in range(header.channels)
     )

@@ -119,9 +119,15 @@ def written_time(text: str) -> WrittenTime | None:
 
 
 def _time(
-    days: int | None, hour: int, minute: int, second: str | None, fraction: str | None, zone: str,
-    certain: bool, dated: bool = True,
-) -> WrittenTime | None:  # fmt: skip
+    days: int | None,
+    hour: int,
+    minute: int,
+    second: str | None,
+    fraction: str | None,
+    zone: str,
+    certain: bool,
+    dated: bool = True,
+) -> WrittenTime | None:
     seconds = int(second or 0)
     midnight = (hour, minute, seconds) == (24, 0, 0)
     if (dated and days is None) or not (hour <= 23 or midnight) or minute > 59 or seconds > 60:

@@ -187,8 +187,10 @@ def reliability_table(by_length: dict[str, list[Answer]]) -> Iterator[str]:
     yield "| confidence | " + " | ".join(by_length) + " |"
     yield "|---|" + "---|" * len(by_length)
     for low, high in itertools.pairwise(BINS):
-        cells = [_reliability([each for each in found if low <= each.confidence < high])
-                 for found in by_length.values()]  # fmt: skip
+        cells = [
+            _reliability([each for each in found if low <= each.confidence < high])
+            for found in by_length.values()
+        ]
         yield f"| {low:g} to {min(high, 1.0):g} | " + " | ".join(cells) + " |"
     yield "| all | " + " | ".join(_reliability(found) for found in by_length.values()) + " |"
 

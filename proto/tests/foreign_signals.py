@@ -291,9 +291,14 @@ def _model_parts(names: tuple[str, ...], rng: np.random.Generator, hz: int, cycl
 
 
 def _finished(
-    name: str, names: tuple[str, ...], parts: Parts, rng: np.random.Generator, rate_hz: float, hz: int,
+    name: str,
+    names: tuple[str, ...],
+    parts: Parts,
+    rng: np.random.Generator,
+    rate_hz: float,
+    hz: int,
     snr_db: float,
-) -> ForeignSignal:  # fmt: skip
+) -> ForeignSignal:
     label, apart = standard_label(names, parts, rate_hz, hz)
     noise = 10 ** (-snr_db / 20) * rng.standard_normal(len(parts.clean))
     volts = NOMINAL_V[hz] * (math.sqrt(2) * parts.clean + noise)

@@ -104,8 +104,16 @@ def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "csv3": ("a.csv", b"time,u_mV,U_phase\n" + "\n".join(written[:ROWS]).encode() + b"\n,,\nEND\n", {}),
         "wav": ("a.wav", wav(data(16)[: 2 * ROWS]), {}),
         "wav24": ("a.wav", wav(data(24)[: 3 * ROWS], 24, extensible=True), {}),
-        "rf64": ("a.wav", wav(data(16)[: 2 * ROWS], name=b"RF64", length=2**32 - 1, before=(
-            b"ds64" + struct.pack("<IQQQI", 28, 2 * ROWS + 72, 2 * ROWS, ROWS, 0))), {}),
+        "rf64": (
+            "a.wav",
+            wav(
+                data(16)[: 2 * ROWS],
+                name=b"RF64",
+                length=2**32 - 1,
+                before=(b"ds64" + struct.pack("<IQQQI", 28, 2 * ROWS + 72, 2 * ROWS, ROWS, 0)),
+            ),
+            {},
+        ),
         "flac": ("a.flac", flac.getvalue(), {}),
         "npz": ("a.npz", arrays.getvalue(), {}),
         "hdf5": ("a.h5", hdf5.getvalue(), {}),
@@ -117,9 +125,12 @@ def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "export": ("a.json", json.dumps(exported).encode(), {}),
         "pqdif": ("a.pqd", foreign_pqdif(compressed=False), {}),
         "zip": ("a.zip", packed.getvalue(), {}),
-        "facts": ("a.json", b'{"rate_hz": 1600, "volts_per_lsb": 0.02, "start": "2024-03-17T10:00:00Z"}', {
-            "a.i16": counts()[:ROWS].tobytes()}),
-    }  # fmt: skip
+        "facts": (
+            "a.json",
+            b'{"rate_hz": 1600, "volts_per_lsb": 0.02, "start": "2024-03-17T10:00:00Z"}',
+            {"a.i16": counts()[:ROWS].tobytes()},
+        ),
+    }
 
 
 def mutated(original: bytes, number: int) -> bytes:

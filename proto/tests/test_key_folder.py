@@ -64,8 +64,10 @@ def test_ensure_makes_what_is_missing_and_keeps_the_rest(tmp_path: Path) -> None
     before = {path: path.read_bytes() for path in folder.root.rglob("opq*") if path.is_file()}
     folder.server_public.unlink()
     assert folder.ensure(["1", "2", "3"]) == [
-        folder.server_public, folder.box_secret("3"), folder.box_public("3"),
-    ]  # fmt: skip
+        folder.server_public,
+        folder.box_secret("3"),
+        folder.box_public("3"),
+    ]
     assert {path: path.read_bytes() for path in before} == before
 
 

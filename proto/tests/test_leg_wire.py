@@ -67,10 +67,15 @@ def test_a_measurement_is_no_trigger_message() -> None:
 
 def requested(**changes: object) -> bytes:
     values: dict[str, object] = {
-        "start_timestamp_ms_utc": T_MS, "end_timestamp_ms_utc": T_MS + 2000,
-        "trigger_type": RequestEventMessage.VOLTAGE_SAG, "percent_magnitude": 12.5, "box_ids": [3, 4, 3],
-        "requestee": "mauka", "description": "a \x1bdip", "request_data": True,
-    }  # fmt: skip
+        "start_timestamp_ms_utc": T_MS,
+        "end_timestamp_ms_utc": T_MS + 2000,
+        "trigger_type": RequestEventMessage.VOLTAGE_SAG,
+        "percent_magnitude": 12.5,
+        "box_ids": [3, 4, 3],
+        "requestee": "mauka",
+        "description": "a \x1bdip",
+        "request_data": True,
+    }
     return RequestEventMessage(**{**values, **changes}).SerializeToString()  # type: ignore[arg-type]
 
 
@@ -144,8 +149,10 @@ def test_data_of_another_box_or_of_another_length_is_refused() -> None:
     loud = DataMessage.FromString(frames("leg_data")[0])
     loud.cycles[0].data[0] = 40_000
     for message, why in (
-        (short, "a cycle of 199 counts"), (late, "impossible time"), (loud, "want 200 of 16 bits"),
-    ):  # fmt: skip
+        (short, "a cycle of 199 counts"),
+        (late, "impossible time"),
+        (loud, "want 200 of 16 bits"),
+    ):
         with pytest.raises(FrameError, match=why):
             response_from_leg(resp, "3", [message.SerializeToString()])
     with pytest.raises(FrameError, match="DataMessage of Box 3"):

@@ -21,8 +21,15 @@ from class_a.steady import (
 
 Quantity = Callable[[], Iterator[TestPoint]]
 QUANTITIES: tuple[Quantity, ...] = (
-    frequency, magnitude, events, unbalance, harmonics, interharmonics, rapid_changes, deviation,
-)  # fmt: skip
+    frequency,
+    magnitude,
+    events,
+    unbalance,
+    harmonics,
+    interharmonics,
+    rapid_changes,
+    deviation,
+)
 """Quantities in the order of the standard's clauses."""
 BOUNDS = {
     ("frequency, 10 s", "mHz"): 0.0005,

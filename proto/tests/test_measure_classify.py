@@ -77,21 +77,29 @@ def test_classes_at_once_are_joined_in_alphabetical_order() -> None:
     ],
 )
 def test_one_scale_of_severity_for_all_classes(
-    kind: str, figures: dict[str, float], residual: float | None, itic: str | None, seconds: float,
+    kind: str,
+    figures: dict[str, float],
+    residual: float | None,
+    itic: str | None,
+    seconds: float,
     severity: float,
-) -> None:  # fmt: skip
+) -> None:
     assert severity_of_part(kind, figures, residual, itic, seconds, 60.0) == pytest.approx(severity)
 
 
 def test_the_scale_has_the_limits_of_the_classes() -> None:
     limits = ClassLimits()
     assert {kind: limit for kind, (_, limit) in LASTING.items()} == {
-        "harmonics": limits.thd_percent, "interharmonics": limits.line_percent,
-        "mains_signalling": limits.signal_percent, "rapid_voltage_change": limits.change_percent,
-        "periodic_notching": limits.notch_pu, "dc_offset": limits.dc.most_percent,
-        "noise": limits.noise.most_percent, "flicker": limits.pst,
+        "harmonics": limits.thd_percent,
+        "interharmonics": limits.line_percent,
+        "mains_signalling": limits.signal_percent,
+        "rapid_voltage_change": limits.change_percent,
+        "periodic_notching": limits.notch_pu,
+        "dc_offset": limits.dc.most_percent,
+        "noise": limits.noise.most_percent,
+        "flicker": limits.pst,
         "unbalance": 2.0,  # Mauka's: test_mauka_unbalance.py
-    }  # fmt: skip
+    }
     assert limits.deviation_percent / 100 == DEVIATION_SHARE
 
 
@@ -145,9 +153,15 @@ def test_a_rapid_change_does_not_begin_at_a_step_after_its_end() -> None:
     signal = MeasuredSignal(volts, analyze(volts, RATE_HZ))
     figures = {"steady_change_percent": -7.0, "largest_change_percent": -7.0}
     change = Occurrence(
-        kind="rapid_voltage_change", start_sample=18_100.0, end_sample=18_300.0, rate_hz=RATE_HZ,
-        nominal_hz=60.0, confidence=1.0, because="", figures=figures,
-    )  # fmt: skip
+        kind="rapid_voltage_change",
+        start_sample=18_100.0,
+        end_sample=18_300.0,
+        rate_hz=RATE_HZ,
+        nominal_hz=60.0,
+        confidence=1.0,
+        because="",
+        figures=figures,
+    )
     assert begun_at_step(change, signal).start_sample == pytest.approx(18_000, abs=2)
     early = replace(change, start_sample=17_950.0, end_sample=17_990.0)
     assert begun_at_step(early, signal) == early
@@ -336,8 +350,11 @@ def test_a_part_is_one_json_object() -> None:
     assert entry["class"] == "dc_offset" and entry["file"] == "f"
     (part,) = entry["parts"] if isinstance(entry["parts"], list) else ()
     assert part["end_s"] is None and part["reasons"][0] == {
-        "name": "dc_percent", "value": pytest.approx(100 * 4 / 120, rel=0.02), "unit": "%", "limit": 1.5,
-    }  # fmt: skip
+        "name": "dc_percent",
+        "value": pytest.approx(100 * 4 / 120, rel=0.02),
+        "unit": "%",
+        "limit": 1.5,
+    }
 
 
 def noisy(seconds: float, seed: int, hz: float = 60.0) -> Floats:

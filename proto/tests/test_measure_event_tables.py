@@ -34,8 +34,16 @@ def event(residual: float, seconds: float | None, at_s: float = 0.0) -> SiteEven
 
 
 def test_each_dip_is_in_its_cell_and_a_limit_is_in_the_milder_one() -> None:
-    dips = [event(85, 0.1), event(80, 0.2), event(79.9, 0.2), event(70, 0.5), event(40, 1.0), event(5, 60.0),
-            event(0, 61.0), event(60, None)]  # fmt: skip
+    dips = [
+        event(85, 0.1),
+        event(80, 0.2),
+        event(79.9, 0.2),
+        event(70, 0.5),
+        event(40, 1.0),
+        event(5, 60.0),
+        event(0, 61.0),
+        event(60, None),
+    ]
     assert table_of(dips, EN50160_DIPS) == (
         (2, 0, 0, 0, 0, 0, 0),
         (1, 1, 0, 0, 0, 0, 0),
@@ -45,8 +53,9 @@ def test_each_dip_is_in_its_cell_and_a_limit_is_in_the_milder_one() -> None:
     )
     assert EN50160_DIPS.row_words[0] == "u ≥ 80 %" and EN50160_DIPS.row_words[-1] == "u < 5 %"
     assert EN50160_DIPS.column_words[0] == "t ≤ 200 ms" and EN50160_DIPS.column_words[-2:] == (
-        "t > 60 s", "not ended",
-    )  # fmt: skip
+        "t > 60 s",
+        "not ended",
+    )
 
 
 def test_swells_have_a_table_of_their_own() -> None:
@@ -88,8 +97,13 @@ def test_no_two_aggregated_events_begin_within_a_minute_of_a_group(events: list[
 
 
 def test_sarfi_counts_reclosing_once_and_no_long_event() -> None:
-    events = [event(60, 0.1, 0), event(40, 0.1, 30), event(85, 0.1, 100), event(0, 600, 1000),
-              event(125, 0.2, 2000)]  # fmt: skip
+    events = [
+        event(60, 0.1, 0),
+        event(40, 0.1, 30),
+        event(85, 0.1, 100),
+        event(0, 600, 1000),
+        event(125, 0.2, 2000),
+    ]
     found = sarfi_of(events)
     assert dict(found.beyond) == {140: 0, 120: 1, 110: 1, 90: 2, 80: 1, 70: 1, 50: 1, 10: 0}
     assert (found.itic, found.semi_f47) == (2, 1)  # 40 % for 100 ms and 125 %; F47 wants 50 % to 200 ms
@@ -97,14 +111,27 @@ def test_sarfi_counts_reclosing_once_and_no_long_event() -> None:
 
 def test_names_of_ieee_1159() -> None:
     assert ieee1159_names([event(60, 0.1), event(60, 1.0), event(5, 90.0), event(60, None)], 50.0) == {
-        "instantaneous sag": 1, "momentary sag": 1, "not ended": 1, "sustained interruption": 1,
-    }  # fmt: skip
+        "instantaneous sag": 1,
+        "momentary sag": 1,
+        "not ended": 1,
+        "sustained interruption": 1,
+    }
 
 
 def test_supply_counts_what_lies_within_the_span_once() -> None:
     week = 0, 1000 * S
-    found = supply_of([(-100 * S, 50 * S), (100 * S, 110 * S), (200 * S, 300 * S), (250 * S, 400 * S),
-                       (950 * S, None), (2000 * S, 3000 * S)], *week, sustained_s=30.0)  # fmt: skip
+    found = supply_of(
+        [
+            (-100 * S, 50 * S),
+            (100 * S, 110 * S),
+            (200 * S, 300 * S),
+            (250 * S, 400 * S),
+            (950 * S, None),
+            (2000 * S, 3000 * S),
+        ],
+        *week,
+        sustained_s=30.0,
+    )
     assert (found.sustained, found.short) == (4, 1)
     assert found.minutes == pytest.approx((50 + 200 + 50) / 60)
     assert found.supplied_percent == pytest.approx(70.0)

@@ -19,9 +19,11 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 
 NOW_MS = 1_765_792_486_013
 USUAL = {
-    "f": Metric(59.5, 60.5, 60.0), "rms": Metric(118.5, 121.25, 120.125), "thd": Metric(0.25, 0.5, 0.375),
+    "f": Metric(59.5, 60.5, 60.0),
+    "rms": Metric(118.5, 121.25, 120.125),
+    "thd": Metric(0.25, 0.5, 0.375),
     "trans": Metric(1.0, 3.0, 2.0),
-}  # fmt: skip
+}
 single = st.floats(width=32)
 metric = st.builds(Metric, single, single, single) | st.builds(Metric, *3 * (st.floats(),))
 whole = st.none() | st.integers(0, 2**40) | st.integers(-(2**63), 2**63 - 1)
@@ -46,9 +48,17 @@ measurements = st.builds(
 def second(number: int, **changes: Any) -> Measurement:
     at_ms = NOW_MS + 1000 * number
     row = Measurement(
-        "1", at_ms, USUAL, at_ms * 10**6 - 10**9 + 17, at_ms * 10**6 + 77, 1500, TimeSource.NTP, 900 + number,
-        870, clock_id=2**62 + 12345,
-    )  # fmt: skip
+        "1",
+        at_ms,
+        USUAL,
+        at_ms * 10**6 - 10**9 + 17,
+        at_ms * 10**6 + 77,
+        1500,
+        TimeSource.NTP,
+        900 + number,
+        870,
+        clock_id=2**62 + 12345,
+    )
     return replace(row, **changes)
 
 
@@ -170,9 +180,12 @@ def test_a_block_of_before_a_field_is_read_without_it(monkeypatch: pytest.Monkey
     assert {name: columns.bits[name] for name in packed.BITS} == packed.BITS, "bits never move"
     monkeypatch.setattr(packed, "STORED", fields)
     for name, value in {
-        "VERSION": 6, "_NOW": columns, "ROW": columns.dtype, "BITS": columns.bits,
+        "VERSION": 6,
+        "_NOW": columns,
+        "ROW": columns.dtype,
+        "BITS": columns.bits,
         "_NUMBER_BITS": [columns.bits.get(each, 0) for each in columns.numbers],
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setattr(packed, name, value)
     packed._of_version.cache_clear()
     try:

@@ -52,10 +52,16 @@ def test_what_only_looks_like_a_turn_is_one_message_that_nobody_can_read(ends: t
     assert whole == TURN + count + length + sizes + rest
     many, few = struct.pack("<I", 2**32 - 1), struct.pack("<I", 2)
     for wrong in (
-        TURN, whole[:8], whole[:20], whole[:-1], TURN + many + length + sizes + rest,
-        TURN + count + many + sizes + rest, TURN + few + length + sizes[4:] + rest,
-        whole + b"x", TURN + bytes(8),
-    ):  # fmt: skip
+        TURN,
+        whole[:8],
+        whole[:20],
+        whole[:-1],
+        TURN + many + length + sizes + rest,
+        TURN + count + many + sizes + rest,
+        TURN + few + length + sizes[4:] + rest,
+        whole + b"x",
+        TURN + bytes(8),
+    ):
         sent.send(wrong)
         assert waiting_measurements(came, 99) == [[wrong[:5]]], wrong
 

@@ -135,9 +135,13 @@ def test_regular_measurements_are_arrays_in_the_form_of_the_original_too() -> No
 
 def test_what_says_more_or_less_is_kept_as_an_object() -> None:
     for each in (
-        body(crossing=True), body(names=METRIC_NAMES[:3]), body(names=(*METRIC_NAMES, "pst")),
-        body(value=float("nan")), body(start_ns=END_NS + 1), body(gateway_id=3),
-    ):  # fmt: skip
+        body(crossing=True),
+        body(names=METRIC_NAMES[:3]),
+        body(names=(*METRIC_NAMES, "pst")),
+        body(value=float("nan")),
+        body(start_ns=END_NS + 1),
+        body(gateway_id=3),
+    ):
         assert read_twice([each]) == 0
 
 
@@ -191,9 +195,13 @@ def test_boxes_that_press_come_first_in_their_order() -> None:
     batches, _ = read(messages)
     found = [(batch.ids, batch.end_ns.tolist()) for batch in split(batches, {"2"})]
     assert found == [
-        (["2"], [END_NS + 1]), (["2"], [END_NS + 3]), (["2"], [END_NS + 5]),
-        (["1"], [END_NS]), (["3"], [END_NS + 2]), (["1"], [END_NS + 4]),
-    ]  # fmt: skip
+        (["2"], [END_NS + 1]),
+        (["2"], [END_NS + 3]),
+        (["2"], [END_NS + 5]),
+        (["1"], [END_NS]),
+        (["3"], [END_NS + 2]),
+        (["1"], [END_NS + 4]),
+    ]
     assert list(split(batches, ())) == batches
 
 

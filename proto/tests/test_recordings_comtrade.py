@@ -165,10 +165,15 @@ def test_a_rate_that_the_times_contradict_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "mark"),
     [
-        ("BINARY", -(2**15)), ("BINARY32", -(2**31)), ("FLOAT32", float("nan")),
-        ("FLOAT32", float(np.finfo(np.float32).min)), ("ASCII", 99999), ("ASCII", None), ("ASCII", "NaN"),
+        ("BINARY", -(2**15)),
+        ("BINARY32", -(2**31)),
+        ("FLOAT32", float("nan")),
+        ("FLOAT32", float(np.finfo(np.float32).min)),
+        ("ASCII", 99999),
+        ("ASCII", None),
+        ("ASCII", "NaN"),
     ],
-)  # fmt: skip
+)
 def test_a_sample_that_is_marked_as_missing_is_a_gap(form: str, mark: float | None, tmp_path: Path) -> None:
     values = counts().tolist()
     values[300] = values[301] = values[20] = mark
@@ -315,9 +320,19 @@ def test_a_time_that_is_not_understood_is_unknown_and_the_samples_are_read(
 
 @pytest.mark.parametrize(
     ("code", "hours"),
-    [("0", 0), ("-4", -4), ("+5h30", 5.5), ("5h30", 5.5), ("+5:30", 5.5), ("-10h30", -10.5), ("5.5", None),
-     ("x", None), ("CET", None), ("+99", None)],
-)  # fmt: skip
+    [
+        ("0", 0),
+        ("-4", -4),
+        ("+5h30", 5.5),
+        ("5h30", 5.5),
+        ("+5:30", 5.5),
+        ("-10h30", -10.5),
+        ("5.5", None),
+        ("x", None),
+        ("CET", None),
+        ("+99", None),
+    ],
+)
 def test_a_time_code_that_is_not_understood_is_no_utc(code: str, hours: float | None, tmp_path: Path) -> None:
     text = cfg_text([f"{code},{code}", "0,0"], station="Station,REC1,2013")
     found = read(comtrade(tmp_path, text, dat_bytes()))
@@ -327,9 +342,22 @@ def test_a_time_code_that_is_not_understood_is_no_utc(code: str, hours: float | 
 
 @pytest.mark.parametrize(
     ("unit", "scale"),
-    [("V", 1.0), ("Volt", 1.0), ("VOLTS", 1.0), ("Vrms", 1.0), ("mV", 1e-3), ("uV", 1e-6), ("µV", 1e-6),
-     ("kV", 1e3), ("KV", 1e3), ("kv", 1e3), ("MV", 1e6), ("V ", 1.0), ("[V]", 1.0)],
-)  # fmt: skip
+    [
+        ("V", 1.0),
+        ("Volt", 1.0),
+        ("VOLTS", 1.0),
+        ("Vrms", 1.0),
+        ("mV", 1e-3),
+        ("uV", 1e-6),
+        ("µV", 1e-6),
+        ("kV", 1e3),
+        ("KV", 1e3),
+        ("kv", 1e3),
+        ("MV", 1e6),
+        ("V ", 1.0),
+        ("[V]", 1.0),
+    ],
+)
 def test_units_are_read_as_recorders_write_them(unit: str, scale: float, tmp_path: Path) -> None:
     text = cfg_text(channels=f"1,Ua,A,,{unit},{GAIN / scale!r},0,0,-32767,32767,1,1,S")
     assert_same(read(comtrade(tmp_path, text, dat_bytes())))

@@ -116,10 +116,20 @@ def test_a_second_mark_far_below_names_its_line(tmp_path: Path) -> None:
 
 
 NO_ROWS = {
-    "separators": ",", "many": ",,,", "spaces": " , ", "END": "END", "EOF": "[EOF]", "text": "End of data,",
-    "remark": "# end", "0x1A": "\x1a", "unit row": "s,V", "header": "Time,U", "header, quoted": '"Time","U"',
-    "line": "-----", "blank": "   ",
-}  # fmt: skip
+    "separators": ",",
+    "many": ",,,",
+    "spaces": " , ",
+    "END": "END",
+    "EOF": "[EOF]",
+    "text": "End of data,",
+    "remark": "# end",
+    "0x1A": "\x1a",
+    "unit row": "s,V",
+    "header": "Time,U",
+    "header, quoted": '"Time","U"',
+    "line": "-----",
+    "blank": "   ",
+}
 
 
 @pytest.mark.parametrize("at", [200, ROWS])
@@ -153,13 +163,21 @@ def test_empty_cells_within_a_table_without_times_are_a_gap(tmp_path: Path) -> N
 
 
 UNITS = {
-    "comma": "Время, с;Напряжение, кВ", "bracket": "Время [с];Напряжение [кВ]",
-    "blank": "Время с;Напряжение кВ", "words": "Время (секунды);Напряжение (киловольт)",
-    "Chinese": "时间 (秒);电压 (千伏)", "Chinese, 2": "时间,秒;电压,千伏", "square": "时间[s];电压[㎸]",
-    "Japanese": "時間 [秒];電圧 [キロボルト]", "Greek": "Χρόνος (s);Τάση (kV)",
-    "Persian": "زمان (ثانیه);ولتاژ (کیلوولت)", "Ukrainian": "Час, с;Напруга, кВ",
-    "Polish": "Czas [s];Napięcie [kV]", "wide": "時間［ｓ］;電圧（ｋＶ）", "one letter": "Time, s;U, kV",
-}  # fmt: skip
+    "comma": "Время, с;Напряжение, кВ",
+    "bracket": "Время [с];Напряжение [кВ]",
+    "blank": "Время с;Напряжение кВ",
+    "words": "Время (секунды);Напряжение (киловольт)",
+    "Chinese": "时间 (秒);电压 (千伏)",
+    "Chinese, 2": "时间,秒;电压,千伏",
+    "square": "时间[s];电压[㎸]",
+    "Japanese": "時間 [秒];電圧 [キロボルト]",
+    "Greek": "Χρόνος (s);Τάση (kV)",
+    "Persian": "زمان (ثانیه);ولتاژ (کیلوولت)",
+    "Ukrainian": "Час, с;Напруга, кВ",
+    "Polish": "Czas [s];Napięcie [kV]",
+    "wide": "時間［ｓ］;電圧（ｋＶ）",
+    "one letter": "Time, s;U, kV",
+}
 
 
 @pytest.mark.parametrize("name", UNITS)

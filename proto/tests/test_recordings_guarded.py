@@ -177,8 +177,10 @@ def test_large_data_sets_are_the_same_in_every_layout(dtype: str, userblock: int
     values = np.resize(np.rint(100 * volts()), LARGE).astype(dtype)
     with h5py.File(tmp_path / "a.h5", "w", userblock_size=userblock) as file:
         layouts: dict[str, dict[str, object]] = {
-            "one_piece": {}, "chunks": {"chunks": (100_000,)}, "packed": {"compression": "gzip"},
-        }  # fmt: skip
+            "one_piece": {},
+            "chunks": {"chunks": (100_000,)},
+            "packed": {"compression": "gzip"},
+        }
         for name, layout in layouts.items():
             of = file.create_dataset(name, data=values, **layout)
             of.attrs.update(rate_hz=RATE_HZ, units="V")

@@ -26,9 +26,11 @@ FAULTS: dict[str, Callable[[bytes], bytes]] = {
     "64 bytes missing": lambda whole: whole[: len(whole) * 2 // 3] + whole[len(whole) * 2 // 3 + 64 :],
 }
 NOT_KNOWABLE = {
-    ("csv", "cut in half"), ("csv", "last byte missing"), ("csv2", "last byte missing"),
+    ("csv", "cut in half"),
+    ("csv", "last byte missing"),
+    ("csv2", "last byte missing"),
     ("csv3", "cut in half"),
-}  # fmt: skip
+}
 """A CSV states no length, and its last row here has no line end anyway."""
 
 

@@ -9,21 +9,57 @@ from hypothesis import strategies as st
 from opq_recordings.phase_names import FAMILIES, is_phase, names_voltages, phase_order
 
 NAMES = [
-    "Ua Ub Uc", "VR VY VB", "UU UV UW", "VR VS VT", "U1 U2 U3", "UL1 UL2 UL3", "V_L1 V_L2 V_L3",
-    "VAN VBN VCN", "U12 U23 U31", "Uab Ubc Uca", "VRY VYB VBR", "UUV UVW UWU", "L1-L2 L2-L3 L3-L1",
-    "A B C", "R Y B", "va vb vc", "Red Yellow Blue", "Uа Uб Uв", "UА UВ UС", "Uα Uβ Uγ",
-    "A相电压 B相电压 C相电压", "220kV母线_Ua 220kV母线_Ub 220kV母线_Uc",
-    "MODAQ_Va_V MODAQ_Vb_V MODAQ_Vc_V", "HCSA HCSB HCSC", "VA_G1 VB_G1 VC_G1", "F5-VA F5-VB F5-VC",
-    "U1N U2N U3N", "Bus,VA Bus,VB Bus,VC", "Phase,U Phase,V Phase,W",
-    "Spannung,L1 Spannung,L2 Spannung,L3", "u1(t) u2(t) u3(t)", "Фаза,А Фаза,В Фаза,С",
-    "Напряжение,А Напряжение,В Напряжение,С", "SBUS,A,,V-node SBUS,B,,V-node SBUS,C,,V-node",
-    "VA,[V] VB,[V] VC,[V]", "W,VAB,(1,of,20) W,VBC,(1,of,20) W,VCA,(1,of,20)",
-]  # fmt: skip
+    "Ua Ub Uc",
+    "VR VY VB",
+    "UU UV UW",
+    "VR VS VT",
+    "U1 U2 U3",
+    "UL1 UL2 UL3",
+    "V_L1 V_L2 V_L3",
+    "VAN VBN VCN",
+    "U12 U23 U31",
+    "Uab Ubc Uca",
+    "VRY VYB VBR",
+    "UUV UVW UWU",
+    "L1-L2 L2-L3 L3-L1",
+    "A B C",
+    "R Y B",
+    "va vb vc",
+    "Red Yellow Blue",
+    "Uа Uб Uв",
+    "UА UВ UС",
+    "Uα Uβ Uγ",
+    "A相电压 B相电压 C相电压",
+    "220kV母线_Ua 220kV母线_Ub 220kV母线_Uc",
+    "MODAQ_Va_V MODAQ_Vb_V MODAQ_Vc_V",
+    "HCSA HCSB HCSC",
+    "VA_G1 VB_G1 VC_G1",
+    "F5-VA F5-VB F5-VC",
+    "U1N U2N U3N",
+    "Bus,VA Bus,VB Bus,VC",
+    "Phase,U Phase,V Phase,W",
+    "Spannung,L1 Spannung,L2 Spannung,L3",
+    "u1(t) u2(t) u3(t)",
+    "Фаза,А Фаза,В Фаза,С",
+    "Напряжение,А Напряжение,В Напряжение,С",
+    "SBUS,A,,V-node SBUS,B,,V-node SBUS,C,,V-node",
+    "VA,[V] VB,[V] VC,[V]",
+    "W,VAB,(1,of,20) W,VBC,(1,of,20) W,VCA,(1,of,20)",
+]
 """Blanks are commas here."""
 NOT_PHASES = [
-    "CH1 CH2 CH3", "Channel,A Channel,B Channel,C", "Bus,A Bus,B Bus,C", "1 2 3", "Ua Ub Ia", "U U U",
-    "Ua Ub Ud", "V10 V20 V30", "Column,1 Column,2 Column,3", "Ualpha Ubeta Uzero", "U1 U2 U4",
-]  # fmt: skip
+    "CH1 CH2 CH3",
+    "Channel,A Channel,B Channel,C",
+    "Bus,A Bus,B Bus,C",
+    "1 2 3",
+    "Ua Ub Ia",
+    "U U U",
+    "Ua Ub Ud",
+    "V10 V20 V30",
+    "Column,1 Column,2 Column,3",
+    "Ualpha Ubeta Uzero",
+    "U1 U2 U4",
+]
 
 
 def split(text: str) -> list[str]:
@@ -45,9 +81,21 @@ def test_other_names_are_not_phases(text: str) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    ["A B C", "R Y B", "U V W", "L1 L2 L3", "1 2 3", "AN BN CN", "A-N B-N C-N",
-     "A-B B-C C-A", "А В С", "А Б В", "r s t", "L1-N L2-N L3-N"],
-)  # fmt: skip
+    [
+        "A B C",
+        "R Y B",
+        "U V W",
+        "L1 L2 L3",
+        "1 2 3",
+        "AN BN CN",
+        "A-N B-N C-N",
+        "A-B B-C C-A",
+        "А В С",
+        "А Б В",
+        "r s t",
+        "L1-N L2-N L3-N",
+    ],
+)
 def test_the_phase_field_goes_before_the_names(fields: str) -> None:
     names = ["Uc", "Ua", "Ub"]
     assert phase_order(fields.split(), names).order == (0, 1, 2)
@@ -71,11 +119,12 @@ def test_a_phase_alone_is_one() -> None:
 
 
 @given(
-    st.sampled_from([family for family in FAMILIES if not family[0].isdigit()]), st.permutations(range(3)),
+    st.sampled_from([family for family in FAMILIES if not family[0].isdigit()]),
+    st.permutations(range(3)),
     st.sampled_from(["U", "V", "Bus V", "10kV U_", "x-", ""]),
     st.sampled_from(["", "N", " 2", "_kV", " [V]"]),
     st.booleans(),
-)  # fmt: skip
+)
 def test_every_family_has_its_order(
     family: tuple[str, str, str], order: list[int], before: str, after: str, line: bool
 ) -> None:

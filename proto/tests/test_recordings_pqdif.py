@@ -56,15 +56,20 @@ def vector(tag: UUID, physical: int, values: np.ndarray) -> Element:
 def channel(name: str, measured: int, units: int, kind: UUID, method: int = 3) -> Element:
     def series(value_type: UUID, unit: int, method: int) -> Element:
         return collection(
-            Tag.SERIES_DEFINITION, guid(Tag.VALUE_TYPE, value_type), uint4(Tag.QUANTITY_UNITS, unit),
+            Tag.SERIES_DEFINITION,
+            guid(Tag.VALUE_TYPE, value_type),
+            uint4(Tag.QUANTITY_UNITS, unit),
             uint4(Tag.STORAGE_METHOD, method),
-        )  # fmt: skip
+        )
 
     return collection(
-        Tag.CHANNEL_DEFINITION, text(Tag.CHANNEL_NAME, name), uint4(Tag.PHASE, 1),
-        guid(Tag.QUANTITY_TYPE, kind), uint4(Tag.QUANTITY_MEASURED, measured),
+        Tag.CHANNEL_DEFINITION,
+        text(Tag.CHANNEL_NAME, name),
+        uint4(Tag.PHASE, 1),
+        guid(Tag.QUANTITY_TYPE, kind),
+        uint4(Tag.QUANTITY_MEASURED, measured),
         collection(Tag.SERIES_DEFINITIONS, series(Meaning.TIME, 2, 1), series(Meaning.VALUE, units, method)),
-    )  # fmt: skip
+    )
 
 
 def foreign_pqdif(
@@ -86,9 +91,11 @@ def foreign_pqdif(
 
     def instance(index: int, time: Element, scale: float) -> Element:
         value = collection(
-            Tag.SERIES_INSTANCE, real8(Tag.SERIES_SCALE, scale), real8(Tag.SERIES_OFFSET, 0.0),
+            Tag.SERIES_INSTANCE,
+            real8(Tag.SERIES_SCALE, scale),
+            real8(Tag.SERIES_OFFSET, 0.0),
             vector(Tag.SERIES_VALUES, REAL4, values),
-        )  # fmt: skip
+        )
         return collection(
             Tag.CHANNEL_INSTANCE,
             uint4(Tag.CHANNEL_INDEX, index),
@@ -97,36 +104,47 @@ def foreign_pqdif(
 
     records = (
         collection(
-            Tag.CONTAINER, uint4(Tag.COMPRESSION_STYLE, 2 * compressed), uint4(Tag.COMPRESSION_ALGORITHM, 1),
+            Tag.CONTAINER,
+            uint4(Tag.COMPRESSION_STYLE, 2 * compressed),
+            uint4(Tag.COMPRESSION_ALGORITHM, 1),
         ),
         collection(
-            Tag.DATA_SOURCE, text(Tag.SOURCE_NAME, "meter"), text(Tag.TIME_ZONE, "UTC"),
+            Tag.DATA_SOURCE,
+            text(Tag.SOURCE_NAME, "meter"),
+            text(Tag.TIME_ZONE, "UTC"),
             collection(
-                Tag.CHANNEL_DEFINITIONS, channel("I A", 2, 7, waveform),
+                Tag.CHANNEL_DEFINITIONS,
+                channel("I A", 2, 7, waveform),
                 channel("V A", 1, 6, waveform, method),
             ),
         ),
         *([collection(Tag.MONITOR_SETTINGS, *settings)] if settings else []),
         *(
             collection(
-                Tag.OBSERVATION, text(Tag.OBSERVATION_NAME, "dip"),
+                Tag.OBSERVATION,
+                text(Tag.OBSERVATION_NAME, "dip"),
                 Element(Tag.TIME_START, SCALAR, TIMESTAMP, timestamp_bytes(START_NS + k * 60 * 10**9)),
                 collection(
-                    Tag.CHANNEL_INSTANCES, instance(0, series[0], 0.01), instance(1, series[1], scale),
+                    Tag.CHANNEL_INSTANCES,
+                    instance(0, series[0], 0.01),
+                    instance(1, series[1], scale),
                 ),
             )
             for k in range(events)
         ),
-    )  # fmt: skip
+    )
     whole = b""
     for k, tree in enumerate(records):
         body = collection_bytes(tree.members)
         body = zlib.compress(body) if k and compressed else body
         end = len(whole) + HEADER.size + len(body)
         following = end if k < len(records) - 1 else 0
-        whole += HEADER.pack(
-            SIGNATURE.bytes_le, tree.tag.bytes_le, HEADER.size, len(body), following, zlib.adler32(body)
-        ) + body  # fmt: skip
+        whole += (
+            HEADER.pack(
+                SIGNATURE.bytes_le, tree.tag.bytes_le, HEADER.size, len(body), following, zlib.adler32(body)
+            )
+            + body
+        )
     return whole
 
 
@@ -150,17 +168,24 @@ def test_the_ratio_of_a_transducer_is_applied_where_the_file_says_so(
     tmp_path: Path, uses: int, side: str, factor: float
 ) -> None:
     ratio = collection(
-        Tag.CHANNEL_SETTING, uint4(Tag.CHANNEL_INDEX, 1), real8(Tag.SYSTEM_SIDE_RATIO, 11_000.0),
+        Tag.CHANNEL_SETTING,
+        uint4(Tag.CHANNEL_INDEX, 1),
+        real8(Tag.SYSTEM_SIDE_RATIO, 11_000.0),
         real8(Tag.MONITOR_SIDE_RATIO, 110.0),
-    )  # fmt: skip
+    )
     settings = (uint4(Tag.USE_TRANSDUCER, uses), collection(Tag.CHANNEL_SETTINGS, ratio))
     path = tmp_path / "meter.pqd"
     path.write_bytes(foreign_pqdif(settings=settings))
     found = read(path)
     assert np.allclose(found.volts(0, found.samples), factor * volts(), rtol=1e-6)
     assert found.provenance()["channels"][1] == {  # type: ignore[index]
-        "name": "V A", "unit": "V", "phase": "AN", "quantity": "voltage", "side": side, "ratio": 100.0,
-    }  # fmt: skip
+        "name": "V A",
+        "unit": "V",
+        "phase": "AN",
+        "quantity": "voltage",
+        "side": side,
+        "ratio": 100.0,
+    }
     other = read(path, side="primary")
     assert np.allclose(other.volts(0, other.samples), 100.0 * volts(), rtol=1e-6)
 
@@ -206,20 +231,27 @@ def test_what_is_no_waveform_is_said(tmp_path: Path) -> None:
 
 DOCUMENTS = {
     "plain": {
-        "rate_hz": 1600, "volts_per_lsb": GAIN, "counts": counts().tolist(), "start": "2024-03-17T10:00:00Z",
+        "rate_hz": 1600,
+        "volts_per_lsb": GAIN,
+        "counts": counts().tolist(),
+        "start": "2024-03-17T10:00:00Z",
     },
     "volts": {"sample_rate": 1600, "volts": volts().tolist(), "start_ns": START_NS},
     "mongo": {
-        "event_id": {"$numberInt": "9354"}, "box_id": "1001",
+        "event_id": {"$numberInt": "9354"},
+        "box_id": "1001",
         "calibration_constant": {"$numberDouble": "50.0"},
-        "sample_rate_hz": 1600, "event_start_timestamp_ms": {"$numberLong": str(START_NS // 10**6)},
+        "sample_rate_hz": 1600,
+        "event_start_timestamp_ms": {"$numberLong": str(START_NS // 10**6)},
         "data": [{"$numberInt": str(each)} for each in counts().tolist()],
     },
     "frames": {
-        "fs": 1600, "calibration": 50.0, "timestamp_ms": START_NS // 10**6,
+        "fs": 1600,
+        "calibration": 50.0,
+        "timestamp_ms": START_NS // 10**6,
         "datapoints": counts().reshape(10, 40).tolist(),
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -255,11 +287,14 @@ def test_a_document_of_mongo_names_its_file_of_samples(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("{", "is not JSON: line 1"), ("{}", "has no list of numbers under"),
-     ('{"counts": [1, "x"]}', r"counts\[1\] is 'x'"),
-     ('{"rate_hz": 1600, "volts_per_lsb": 0.02}', "name that file"),
-     ('{"counts": [1, 2]}', "rate is not known")],
-)  # fmt: skip
+    [
+        ("{", "is not JSON: line 1"),
+        ("{}", "has no list of numbers under"),
+        ('{"counts": [1, "x"]}', r"counts\[1\] is 'x'"),
+        ('{"rate_hz": 1600, "volts_per_lsb": 0.02}', "name that file"),
+        ('{"counts": [1, 2]}', "rate is not known"),
+    ],
+)
 def test_json_without_samples_is_refused(text: str, why: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)

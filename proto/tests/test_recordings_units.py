@@ -52,11 +52,22 @@ def test_units_of_time_have_their_seconds(scale: float) -> None:
 @pytest.mark.parametrize(
     ("text", "scale", "si"),
     [
-        ("Hz", 1.0, "Hz"), ("кГц", 1e3, "Hz"), ("㎑", 1e3, "Hz"), ("mHz", 1e-3, "Hz"), ("%", 0.01, "1"),
-        ("p.u.", 1.0, "1"), ("о.е.", 1.0, "1"), ("kVA", 1e3, "VA"), ("ВА", 1.0, "VA"), ("кВт", 1e3, "W"),
-        ("°", 1.0, "degree"), ("counts", 1.0, "counts"), ("kΩ", 1e3, "ohm"), ("MW", 1e6, "W"),
+        ("Hz", 1.0, "Hz"),
+        ("кГц", 1e3, "Hz"),
+        ("㎑", 1e3, "Hz"),
+        ("mHz", 1e-3, "Hz"),
+        ("%", 0.01, "1"),
+        ("p.u.", 1.0, "1"),
+        ("о.е.", 1.0, "1"),
+        ("kVA", 1e3, "VA"),
+        ("ВА", 1.0, "VA"),
+        ("кВт", 1e3, "W"),
+        ("°", 1.0, "degree"),
+        ("counts", 1.0, "counts"),
+        ("kΩ", 1e3, "ohm"),
+        ("MW", 1e6, "W"),
     ],
-)  # fmt: skip
+)
 def test_other_units_are_known_and_no_voltage(text: str, scale: float, si: str) -> None:
     assert unit_scale(text) == ("other", pytest.approx(scale), si)
 
@@ -72,14 +83,17 @@ def test_what_is_not_understood_is_unknown(text: str) -> None:
 @pytest.mark.parametrize(
     ("unit", "name", "wanted"),
     [
-        (None, "Ua", (None, "voltage", 1.0)), ("", "", (None, None, 1.0)),
+        (None, "Ua", (None, "voltage", 1.0)),
+        ("", "", (None, None, 1.0)),
         ("none", "Ua", (None, "voltage", 1.0)),
-        ("кВ", "x", ("кВ", "voltage", 1e3)), ("A", "Ua", ("A", "current", 1.0)),
+        ("кВ", "x", ("кВ", "voltage", 1e3)),
+        ("A", "Ua", ("A", "current", 1.0)),
         ("%", "Ua", ("%", "other", 1.0)),
-        ("counts", "Ua", ("counts", "voltage", None)), ("kHz", "Ua", ("kHz", "other", 1.0)),
+        ("counts", "Ua", ("counts", "voltage", None)),
+        ("kHz", "Ua", ("kHz", "other", 1.0)),
         ("V\0\0", "x", ("V", "voltage", 1.0)),
     ],
-)  # fmt: skip
+)
 def test_a_stated_unit_outweighs_the_name(unit: str | None, name: str, wanted: object) -> None:
     assert measured_in(unit, name) == wanted
 

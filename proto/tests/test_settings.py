@@ -33,10 +33,16 @@ def test_every_problem_is_reported_at_once() -> None:
     config, problems = checked_config(
         Config,
         {
-            "retris": 1, "share": 2, "retries": True, "timeout": "soon", "method": "GET", "topics": "a",
-            "headers": 1, "note": 5,
+            "retris": 1,
+            "share": 2,
+            "retries": True,
+            "timeout": "soon",
+            "method": "GET",
+            "topics": "a",
+            "headers": 1,
+            "note": 5,
         },
-    )  # fmt: skip
+    )
     assert config is None
     assert problems == [
         'retris  unknown key; did you mean "retries"?',

@@ -133,8 +133,10 @@ def test_jobs_of_one_commit_that_fails_are_run_again_each_on_its_own(tmp_path: P
 
     first = database.submit(wait)
     assert begun.wait(60)
-    answers = [database.submit(lambda c, n=n: c.execute("INSERT INTO numbers VALUES (?)", (n,)).rowcount)
-               for n in (1, 2, 2, 3)]  # fmt: skip
+    answers = [
+        database.submit(lambda c, n=n: c.execute("INSERT INTO numbers VALUES (?)", (n,)).rowcount)
+        for n in (1, 2, 2, 3)
+    ]
     hold.set()
     assert first.result(10) is None
     assert [answer.exception(10) is None for answer in answers] == [True, True, False, True]

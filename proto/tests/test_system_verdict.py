@@ -77,12 +77,21 @@ def test_another_system_at_the_port_is_named_with_its_folder() -> None:
 def test_healths_verdicts_leave_out_what_follows_from_another_fault() -> None:
     """The broker is dead: the gateway reports its uplink, and Health neither that nor the broker again."""
     gateway = part("gateway", False, None, part("1", False, "no uplink"))
-    alerts = part("opq", False, "ill", part("triggering-broker", False, "refused"), part("gateway"),
-                  part("makai"), part("Box 1 at gateway"))  # fmt: skip
+    alerts = part(
+        "opq",
+        False,
+        "ill",
+        part("triggering-broker", False, "refused"),
+        part("gateway"),
+        part("makai"),
+        part("Box 1 at gateway"),
+    )
     answers = {
-        BROKER: SILENT, HEALTH: ours(part("opq", False, "down"), alerts), MAKAI: ours(part("makai")),
+        BROKER: SILENT,
+        HEALTH: ours(part("opq", False, "down"), alerts),
+        MAKAI: ours(part("makai")),
         GATEWAY: ours(gateway),
-    }  # fmt: skip
+    }
     found = verdict(answers)
     assert troubles(found) == [
         "triggering-broker: does not run: nothing of ours answers at http://127.0.0.1:8914/"
@@ -94,29 +103,41 @@ def test_healths_verdicts_leave_out_what_follows_from_another_fault() -> None:
     gateway["subcomponents"][0] |= {"sampling": False}
     answers[HEALTH] = SILENT
     assert [line.partition(":")[0] for line in troubles(verdict(answers))] == [
-        "triggering-broker", "health", "Box 1",
-    ], "without Health each answer counts"  # fmt: skip
+        "triggering-broker",
+        "health",
+        "Box 1",
+    ], "without Health each answer counts"
 
 
 def test_what_health_finds_ill_is_named_and_what_it_does_not_know_yet_too() -> None:
-    alerts = part("opq", False, "ill", part("1", False, "last heard 30 s ago"), part("gateway"),
-                  part("disk of the cloud", False, "99 % are used"), part("makai"))  # fmt: skip
+    alerts = part(
+        "opq",
+        False,
+        "ill",
+        part("1", False, "last heard 30 s ago"),
+        part("gateway"),
+        part("disk of the cloud", False, "99 % are used"),
+        part("makai"),
+    )
     whole = part(
         "opq", False, None, part("1", False, "last heard 30 s ago"), part("mauka", False, "restarts: 1")
     )
     gateway = part("gateway", False, None, part("1", False, "no samples"), part("2", False, "no samples yet"))
     found = verdict({CLOUD: ours(whole, alerts), GATEWAY: ours(gateway)})
     assert troubles(found) == [
-        "Box 1: last heard 30 s ago", "disk of the cloud: 99 % are used", "mauka: restarts: 1",
+        "Box 1: last heard 30 s ago",
+        "disk of the cloud: 99 % are used",
+        "mauka: restarts: 1",
         "Box 2: no samples yet",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_service_that_runs_without_being_meant_is_named_and_no_fault() -> None:
     found = verdict({GATEWAY: ours(part("gateway"))}, (CLOUD.health, ours(part("mauka"))))
     assert found.ok and [(each.name, each.meant) for each in found.services] == [
-        ("gateway", True), ("mauka", False),
-    ]  # fmt: skip
+        ("gateway", True),
+        ("mauka", False),
+    ]
     whole = verdict({CLOUD: ours(part("opq"), part("opq"))}, ("http://v/health", ours(part("view"))))
     assert [each.name for each in whole.services] == ["cloud"], "View is a part of it"
     rules = verdict({GATEWAY: ours(part("gateway"))}, ("http://r/health", ours(part("rules"))))

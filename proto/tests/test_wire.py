@@ -87,11 +87,21 @@ def test_an_original_reader_reads_our_measurement_and_skips_our_fields(original:
     metrics = {"rms": Metric(119.5, 120.5, 120.0)}
     data = measurement_to_wire(
         Measurement(
-            "1003", 1_700_000_000_000, metrics, start_ns=NS - 10**9, end_ns=NS, uncertainty_ns=5,
-            source=TimeSource.GPS, sequence=7, oldest_sequence=3, backfilled=True, crossing=True,
-            nominal_v=230.0, nominal_hz=50.0,
+            "1003",
+            1_700_000_000_000,
+            metrics,
+            start_ns=NS - 10**9,
+            end_ns=NS,
+            uncertainty_ns=5,
+            source=TimeSource.GPS,
+            sequence=7,
+            oldest_sequence=3,
+            backfilled=True,
+            crossing=True,
+            nominal_v=230.0,
+            nominal_hz=50.0,
         )
-    )  # fmt: skip
+    )
     kind = original["Measurement"]
     assert {field.number for field in kind.DESCRIPTOR.fields} == {1, 2, 3}
     read = kind.FromString(data)
@@ -177,14 +187,19 @@ def test_a_time_source_from_the_future_counts_as_free() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xff", b"\x08", b"\x0a\x05ab",
-     pb.Measurement(box_id=1, timestamp_ms=2**62 // 10**6).SerializeToString(),
-     pb.Measurement(box_id=1, start_ns=-1).SerializeToString(),
-     pb.Measurement(box_id=1, end_ns=2**62).SerializeToString(),
-     pb.Measurement(box_id=1, start_ns=NS, end_ns=NS + MAX_WINDOW_NS + 1).SerializeToString(),
-     pb.Measurement(box_id=1, sequence=2**64 - 1).SerializeToString()],
+    [
+        b"",
+        b"\xff",
+        b"\x08",
+        b"\x0a\x05ab",
+        pb.Measurement(box_id=1, timestamp_ms=2**62 // 10**6).SerializeToString(),
+        pb.Measurement(box_id=1, start_ns=-1).SerializeToString(),
+        pb.Measurement(box_id=1, end_ns=2**62).SerializeToString(),
+        pb.Measurement(box_id=1, start_ns=NS, end_ns=NS + MAX_WINDOW_NS + 1).SerializeToString(),
+        pb.Measurement(box_id=1, sequence=2**64 - 1).SerializeToString(),
+    ],
     ids=["empty", "bad_tag", "cut", "cut_block", "time", "start", "end", "window_of_years", "sequence"],
-)  # fmt: skip
+)
 def test_bytes_that_are_no_measurement_raise_a_frame_error(data: bytes) -> None:
     with pytest.raises(FrameError):
         measurement_from_wire(data)

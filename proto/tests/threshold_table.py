@@ -11,11 +11,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = "proto/opq_measure/classification", "proto/opq_measure/events", "cloud/opq_cloud/mauka/analyses"
 UNITS = {
-    "S": "s", "MS": "ms", "NS": "ns", "HZ": "Hz", "V": "V", "PU": "of nominal", "PERCENT": "%",
+    "S": "s",
+    "MS": "ms",
+    "NS": "ns",
+    "HZ": "Hz",
+    "V": "V",
+    "PU": "of nominal",
+    "PERCENT": "%",
     "SHARE": "share",
-    "CYCLES": "cycles", "SAMPLES": "samples", "SIGMAS": "sigma", "SIGMA": "sigma", "HOPS": "hops",
-    "POWER": "times, power", "ENERGY": "times, energy", "PERIODS": "periods", "SWINGS": "swings",
-}  # fmt: skip
+    "CYCLES": "cycles",
+    "SAMPLES": "samples",
+    "SIGMAS": "sigma",
+    "SIGMA": "sigma",
+    "HOPS": "hops",
+    "POWER": "times, power",
+    "ENERGY": "times, energy",
+    "PERIODS": "periods",
+    "SWINGS": "swings",
+}
 HEAD = """# Thresholds of the classification
 
 Written by `python proto/tests/threshold_table.py > docs/classes-thresholds.md`; a test compares the page with

@@ -22,8 +22,21 @@ TEN_NS, DAY_NS = 600 * 10**9, 86_400 * 10**9
 T0_NS = 20_454 * DAY_NS
 """2026-01-01."""
 DIPS_PER_DAY = 3
-SINGLE = ("rms_v", "rms_min_v", "rms_max_v", "urms_min_v", "urms_max_v", "f_hz", "f_min_hz", "f_max_hz",
-          "thd_ratio", "thd_max_ratio", "under_ratio", "over_ratio", "pst")  # fmt: skip
+SINGLE = (
+    "rms_v",
+    "rms_min_v",
+    "rms_max_v",
+    "urms_min_v",
+    "urms_max_v",
+    "f_hz",
+    "f_min_hz",
+    "f_max_hz",
+    "thd_ratio",
+    "thd_max_ratio",
+    "under_ratio",
+    "over_ratio",
+    "pst",
+)
 RUNS = 20
 
 
@@ -133,6 +146,13 @@ def _row(
     box_id: str, start_ns: int, end_ns: int, sequence: int, interval: Interval | None, dip: Disturbance | None
 ) -> Measurement:
     return Measurement(
-        box_id, end_ns // 10**6, {}, start_ns, end_ns, 1000, sequence=sequence, interval=interval,
+        box_id,
+        end_ns // 10**6,
+        {},
+        start_ns,
+        end_ns,
+        1000,
+        sequence=sequence,
+        interval=interval,
         disturbance=dip,
-    )  # fmt: skip
+    )

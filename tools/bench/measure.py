@@ -137,9 +137,16 @@ def _case(name: str, row: MeasureRow, mine: FloatArray, peers: FloatArray | None
     theirs = None if peers is None else row.scale * FIGURES[row.figure](peers)
     size = np.abs(mine) * row.scale
     found = BenchCase(
-        name, value, row.unit, float(np.median(size)), float(size.min()), float(size.max()), len(mine),
-        row.limit, theirs,
-    )  # fmt: skip
+        name,
+        value,
+        row.unit,
+        float(np.median(size)),
+        float(size.min()),
+        float(size.max()),
+        len(mine),
+        row.limit,
+        theirs,
+    )
     return replace(found, because=row.because or "reason unknown") if is_worse(found) else found
 
 

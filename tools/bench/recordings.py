@@ -150,9 +150,16 @@ def _wav(folder: Path, size: int) -> Path:
 def _comtrade(folder: Path, size: int) -> Path:
     path, rows = folder / "mains.cfg", size // ROW.itemsize
     lines = (
-        "bench,1,1999", "1,1A,0D", f"1,Ua,A,,V,{GAIN},0,0,-32767,32767,1,1,S", "60", "1",
-        f"{RATE_HZ},{rows}", *["17/03/2024,10:00:00.000000"] * 2, "BINARY", "1",
-    )  # fmt: skip
+        "bench,1,1999",
+        "1,1A,0D",
+        f"1,Ua,A,,V,{GAIN},0,0,-32767,32767,1,1,S",
+        "60",
+        "1",
+        f"{RATE_HZ},{rows}",
+        *["17/03/2024,10:00:00.000000"] * 2,
+        "BINARY",
+        "1",
+    )
     path.write_text("\r\n".join(lines) + "\r\n")
     with (folder / "mains.dat").open("wb") as file:
         for first, counts in _counts(rows):

@@ -38,17 +38,20 @@ def run(quick: bool) -> BenchResult:
         scale = BOXES / boxes
         results = [
             case(
-                f"100 reports, {form}", "s of CPU",
-                [scale * _reports(store, table, week, boxes, form)], limit=MOST_S,
+                f"100 reports, {form}",
+                "s of CPU",
+                [scale * _reports(store, table, week, boxes, form)],
+                limit=MOST_S,
             )
             for form in ("html", "json", "csv")
-        ]  # fmt: skip
+        ]
         results.append(_pdf(store, table, week))
         least_s = scale * _percentiles(store, week, boxes)
     return BenchResult(
-        tuple(results), Baseline("percentiles of 50 harmonics alone", least_s, "s of CPU"),
+        tuple(results),
+        Baseline("percentiles of 50 harmonics alone", least_s, "s of CPU"),
         results[0].value / least_s,
-    )  # fmt: skip
+    )
 
 
 def _reports(store: CloudStore, table: LimitTable, week: ReportWeek, boxes: int, form: ReportForm) -> float:
@@ -104,9 +107,16 @@ def _week(box_id: str, week: ReportWeek, rng: np.random.Generator) -> list[Measu
     rows = []
     for at, (rms_v, others) in enumerate(zip(volts, harmonics, strict=True)):
         values = {
-            "rms_v": rms_v, "rms_min_v": rms_v - 1, "rms_max_v": rms_v + 1, "f_hz": 50.0, "f_min_hz": 49.95,
-            "f_max_hz": 50.05, "thd_ratio": 0.03, "thd_max_ratio": 0.04, "harmonics_v": (rms_v, *others),
-        }  # fmt: skip
+            "rms_v": rms_v,
+            "rms_min_v": rms_v - 1,
+            "rms_max_v": rms_v + 1,
+            "f_hz": 50.0,
+            "f_min_hz": 49.95,
+            "f_max_hz": 50.05,
+            "thd_ratio": 0.03,
+            "thd_max_ratio": 0.04,
+            "harmonics_v": (rms_v, *others),
+        }
         start_ns = -(-week.start_ns // TEN_NS) * TEN_NS + at * TEN_NS
         rows.append(_sent(box_id, start_ns, TEN_NS, Interval(600_000, False, 1.0, values), next(numbers)))
     for at in range(84):

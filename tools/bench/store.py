@@ -64,11 +64,19 @@ def measurement_cost(path: Path, minutes: int) -> list[BenchCase]:
         at_ms = NOW_MS + second * 1000
         batch = [
             Measurement(
-                str(box), at_ms, pool[(box * 7 + second) % 500], (at_ms - 1000) * 10**6, at_ms * 10**6, 1000,
-                TimeSource.NTP, second + 1, 1, clock_id=77,
+                str(box),
+                at_ms,
+                pool[(box * 7 + second) % 500],
+                (at_ms - 1000) * 10**6,
+                at_ms * 10**6,
+                1000,
+                TimeSource.NTP,
+                second + 1,
+                1,
+                clock_id=77,
             )
             for box in range(1, BOXES + 1)
-        ]  # fmt: skip
+        ]
         making_s += time.process_time() - making
         store.append_measurements(batch)
         count += len(batch)

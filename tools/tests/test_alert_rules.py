@@ -238,10 +238,17 @@ def test_messages_that_nobody_takes_wait(system: System, tmp_path: Path) -> None
         for number in range(25):
             records.add_entry(
                 NotificationEntry(
-                    f"{number:032d}", account.account_id, "incident", "incident", "mail", "test", "text",
-                    now_ms, now_ms + 3_600_000,
+                    f"{number:032d}",
+                    account.account_id,
+                    "incident",
+                    "incident",
+                    "mail",
+                    "test",
+                    "text",
+                    now_ms,
+                    now_ms + 3_600_000,
                 )
-            )  # fmt: skip
+            )
     all_wait = 'opq_notifications_waiting_now{of="",service="notifications"} 25.0'
     until(lambda: all_wait in (system.scrape()[WHOLE] or ""), 60, "waiting messages")
     found = found_in(scraped_under(system.scrape), 8, tmp_path)

@@ -38,9 +38,18 @@ def test_the_document_has_every_key_of_the_contract(tmp_path: Path) -> None:
     assert set(answer["half_cycles"][0]) == {"index", "start_s", "rms_v"}
     (event,) = answer["events"]
     wanted = {
-        "class", "ieee1159", "start_s", "end_s", "open", "duration_cycles", "residual_v", "residual_percent",
-        "itic", "semi_f47", "confidence",
-    }  # fmt: skip
+        "class",
+        "ieee1159",
+        "start_s",
+        "end_s",
+        "open",
+        "duration_cycles",
+        "residual_v",
+        "residual_percent",
+        "itic",
+        "semi_f47",
+        "confidence",
+    }
     assert wanted <= set(event)
     assert (event["class"], event["ieee1159"], event["open"]) == ("sag", "instantaneous sag", False)
     assert (event["itic"], event["semi_f47"]) == ("no_interruption_in_function", "pass")
@@ -108,10 +117,23 @@ def test_figures_of_a_clean_signal(
 
 
 CLASSES = {
-    "sag", "swell", "interruption", "undervoltage", "overvoltage", "impulsive_transient",
-    "oscillatory_transient", "periodic_notching", "harmonics", "interharmonics", "flicker",
-    "frequency_deviation", "phase_jump", "dc_offset", "noise", "rapid_voltage_change",
-}  # fmt: skip
+    "sag",
+    "swell",
+    "interruption",
+    "undervoltage",
+    "overvoltage",
+    "impulsive_transient",
+    "oscillatory_transient",
+    "periodic_notching",
+    "harmonics",
+    "interharmonics",
+    "flicker",
+    "frequency_deviation",
+    "phase_jump",
+    "dc_offset",
+    "noise",
+    "rapid_voltage_change",
+}
 """The classes that the contract has."""
 
 

@@ -117,8 +117,10 @@ def test_a_recording_that_costs_its_process_does_not_cost_the_others(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     lines, _ = analyse_many(recordings_of([archive]), ORDER, tmp_path / "out.jsonl", 2, None)
     assert [line.get("error") for line in lines] == [
-        None, "its process was lost; is there enough memory for it?", None,
-    ]  # fmt: skip
+        None,
+        "its process was lost; is there enough memory for it?",
+        None,
+    ]
 
 
 @pytest.mark.parametrize("words", [("--json",), ("--plot", "a.png"), ("--detail", "cycles")])

@@ -70,9 +70,18 @@ class Machine:
 
 def make_root(root: Path) -> None:
     subprocess.run(
-        ["debootstrap", "--foreign", "--arch=arm64", "--variant=minbase", f"--include={PACKAGES}",
-         SUITE, str(root), MIRROR], check=True,
-    )  # fmt: skip
+        [
+            "debootstrap",
+            "--foreign",
+            "--arch=arm64",
+            "--variant=minbase",
+            f"--include={PACKAGES}",
+            SUITE,
+            str(root),
+            MIRROR,
+        ],
+        check=True,
+    )
     for package in sorted((root / "var/cache/apt/archives").glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", str(package), str(root)], check=True)
     certificates = (root / "usr/share/ca-certificates/mozilla").glob("*.crt")  # what its postinst does

@@ -14,9 +14,19 @@ from opq_proto.messages import Measurement, Metric
 from opq_tools.boxes.command import command
 
 CONTRACT = [
-    "box_id", "name", "location", "region", "feeder", "phase", "grid", "nominal_v", "nominal_hz", "unplugged",
-    "last_seen_ms", "site",
-]  # fmt: skip
+    "box_id",
+    "name",
+    "location",
+    "region",
+    "feeder",
+    "phase",
+    "grid",
+    "nominal_v",
+    "nominal_hz",
+    "unplugged",
+    "last_seen_ms",
+    "site",
+]
 KEY = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
 """From RFC 26: a valid Z85 key."""
 
@@ -34,17 +44,41 @@ def rows(folder: Path, *arguments: str) -> Any:
 def test_a_name_and_a_place_are_said_and_listed(tmp_path: Path) -> None:
     rows(tmp_path, "place", "1", "--lat", "21.31", "--lon", "-157.81", "--region", "oahu")
     said = rows(
-        tmp_path, "set", "1", "--name", "Cellar", "--feeder", "f2", "--site", "mill", "--phase", "L1",
-        "--grid", "2", "--nominal-v", "120", "--nominal-hz", "60",
-    )  # fmt: skip
+        tmp_path,
+        "set",
+        "1",
+        "--name",
+        "Cellar",
+        "--feeder",
+        "f2",
+        "--site",
+        "mill",
+        "--phase",
+        "L1",
+        "--grid",
+        "2",
+        "--nominal-v",
+        "120",
+        "--nominal-hz",
+        "60",
+    )
     (row,) = rows(tmp_path, "show")
     assert row == said
     assert list(row)[: len(CONTRACT)] == CONTRACT
     assert {key: row[key] for key in CONTRACT} == {
-        "box_id": "1", "name": "Cellar", "location": {"lat": 21.31, "lon": -157.81}, "region": "oahu",
-        "feeder": "f2", "phase": "L1", "grid": "2", "nominal_v": 120.0, "nominal_hz": 60.0,
-        "unplugged": False, "last_seen_ms": None, "site": "mill",
-    }  # fmt: skip
+        "box_id": "1",
+        "name": "Cellar",
+        "location": {"lat": 21.31, "lon": -157.81},
+        "region": "oahu",
+        "feeder": "f2",
+        "phase": "L1",
+        "grid": "2",
+        "nominal_v": 120.0,
+        "nominal_hz": 60.0,
+        "unplugged": False,
+        "last_seen_ms": None,
+        "site": "mill",
+    }
     assert "Cellar" in run(tmp_path, "show").stdout
     assert "feeder" in run(tmp_path, "show", "1").stdout
 
@@ -156,9 +190,14 @@ def test_the_originals_export_is_taken_over(tmp_path: Path, array: bool) -> None
     (tmp_path / "regions.json").write_text('{"regionSlug": "oahu", "locationSlug": "uhm"}\n')
     rows(tmp_path, "set", "1000", "--feeder", "f2")
     first, second = rows(
-        tmp_path, "import", str(tmp_path / "boxes.json"), "--locations", str(tmp_path / "locations.json"),
-        "--regions", str(tmp_path / "regions.json"),
-    )  # fmt: skip
+        tmp_path,
+        "import",
+        str(tmp_path / "boxes.json"),
+        "--locations",
+        str(tmp_path / "locations.json"),
+        "--regions",
+        str(tmp_path / "regions.json"),
+    )
     assert (first["box_id"], first["unplugged"]) == ("2", True)
     assert (second["name"], second["calibration_constant"], second["feeder"]) == ("Box 1000", 152.1, "f2")
     assert (second["location"], second["region"]) == ({"lat": 21.3, "lon": -157.8}, "oahu")
@@ -227,9 +266,14 @@ NAMES = [
     "ほうか",
 ]
 REFUSED_NAMES = {
-    "a\u202eb": "U+202E RIGHT-TO-LEFT OVERRIDE", "\u2066a": "U+2066 LEFT-TO-RIGHT ISOLATE", "a\nb": "U+000A",
-    "a \u200d b": "U+200D ZERO WIDTH JOINER", "\u200ca": "U+200C", "a\u200c": "U+200C", "a\u200bb": "U+200B",
-}  # fmt: skip
+    "a\u202eb": "U+202E RIGHT-TO-LEFT OVERRIDE",
+    "\u2066a": "U+2066 LEFT-TO-RIGHT ISOLATE",
+    "a\nb": "U+000A",
+    "a \u200d b": "U+200D ZERO WIDTH JOINER",
+    "\u200ca": "U+200C",
+    "a\u200c": "U+200C",
+    "a\u200bb": "U+200B",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -84,19 +84,30 @@ def test_both_clients_read_the_same(scene: demo.Scene, tmp_path: Path) -> None:
         async with AsyncOpqClient(f"{scene.url}/api/v1/") as opq:
             size = await opq.save("/incidents/1/export", tmp_path / "async.cff", format="csv")
             return (
-                await opq.boxes(), [each async for each in opq.incidents()], await opq.incident(1),
-                [each async for each in opq.findings(box="1")], [each async for each in opq.events()],
-                len([each async for each in opq.measurements("1")]), await opq.trend("1", level="1h"),
-                (await opq.waveform(1, "4")).counts, size,
-            )  # fmt: skip
+                await opq.boxes(),
+                [each async for each in opq.incidents()],
+                await opq.incident(1),
+                [each async for each in opq.findings(box="1")],
+                [each async for each in opq.events()],
+                len([each async for each in opq.measurements("1")]),
+                await opq.trend("1", level="1h"),
+                (await opq.waveform(1, "4")).counts,
+                size,
+            )
 
     with OpqClient(scene.url) as opq:
         size = opq.save("/incidents/1/export", str(tmp_path / "sync.cff"), format="csv")
         one = (
-            opq.boxes(), list(opq.incidents()), opq.incident(1), list(opq.findings(box="1")),
-            list(opq.events()), len(list(opq.measurements("1"))), opq.trend("1", level="1h"),
-            opq.waveform(1, "4").counts, size,
-        )  # fmt: skip
+            opq.boxes(),
+            list(opq.incidents()),
+            opq.incident(1),
+            list(opq.findings(box="1")),
+            list(opq.events()),
+            len(list(opq.measurements("1"))),
+            opq.trend("1", level="1h"),
+            opq.waveform(1, "4").counts,
+            size,
+        )
     other = asyncio.run(by_asyncio())
     assert [box.box_id for box in one[0]] == ["1", "2", "4"] and one[5] == 60
     assert one[1:] == other[1:]

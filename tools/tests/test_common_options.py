@@ -12,29 +12,59 @@ from opq_proto.kit.shared_options import SharedOption
 NAMES = {"--config": 14, "--data-dir": 20, "--port-offset": 20, "--json": 20}
 """Option -> the least number of commands that have it."""
 SERVICES = {
-    "opq-cloud acquisition-broker", "opq-cloud all", "opq-cloud event-service", "opq-cloud health",
-    "opq-cloud mauka", "opq-cloud notifications", "opq-cloud triggering-broker",
-    "opq-cloud triggering-service", "opq-cloud update", "opq-cloud view", "opq-gateway rules",
+    "opq-cloud acquisition-broker",
+    "opq-cloud all",
+    "opq-cloud event-service",
+    "opq-cloud health",
+    "opq-cloud mauka",
+    "opq-cloud notifications",
+    "opq-cloud triggering-broker",
+    "opq-cloud triggering-service",
+    "opq-cloud update",
+    "opq-cloud view",
+    "opq-gateway rules",
     "opq-gateway run",
-    "opq-tools hil debug", "opq-tools sim run",
-}  # fmt: skip
+    "opq-tools hil debug",
+    "opq-tools sim run",
+}
 """They run until they are ended."""
 DATA = {
-    "opq-tools export disturbances", "opq-tools export events", "opq-tools export incidents",
-    "opq-tools export intervals", "opq-tools export measurements", "opq-tools export trends",
-    "opq-tools rules export", "opq-tools rules query", "opq-tools rules try", "opq-tools sim gen",
-    "opq-tools sim dataset", "opq-tools completion", "opq-tools report",
-}  # fmt: skip
+    "opq-tools export disturbances",
+    "opq-tools export events",
+    "opq-tools export incidents",
+    "opq-tools export intervals",
+    "opq-tools export measurements",
+    "opq-tools export trends",
+    "opq-tools rules export",
+    "opq-tools rules query",
+    "opq-tools rules try",
+    "opq-tools sim gen",
+    "opq-tools sim dataset",
+    "opq-tools completion",
+    "opq-tools report",
+}
 """Their output is a file, or JSON whatever is given."""
 DONE = {
-    "opq-tools inject", "opq-tools keygen", "opq-tools mauka", "opq-tools plugin install",
-    "opq-tools plugin delete", "opq-tools plugin new", "opq-tools plugin pack",
-    "opq-tools recordings get", "opq-tools release build", "opq-tools rules create",
-    "opq-tools rules delete", "opq-tools rules import", "opq-tools rules push", "opq-tools rules start",
-    "opq-tools rules stop", "opq-tools rules stream create", "opq-tools rules stream delete",
+    "opq-tools inject",
+    "opq-tools keygen",
+    "opq-tools mauka",
+    "opq-tools plugin install",
+    "opq-tools plugin delete",
+    "opq-tools plugin new",
+    "opq-tools plugin pack",
+    "opq-tools recordings get",
+    "opq-tools release build",
+    "opq-tools rules create",
+    "opq-tools rules delete",
+    "opq-tools rules import",
+    "opq-tools rules push",
+    "opq-tools rules start",
+    "opq-tools rules stop",
+    "opq-tools rules stream create",
+    "opq-tools rules stream delete",
     "opq-tools sim event",
     "opq-tools sim stop",
-}  # fmt: skip
+}
 """They print that something is done, what the other program answered, or the names of written files."""
 
 

@@ -117,7 +117,7 @@ def _modem_manager(root: Path) -> None:
         (lambda r: (r / MAX_PIDS).write_text("40\n"), "processes", "40 processes", (MAX_PIDS, "max")),
         (_ufw, "firewall", "lets no Box reach 9880, 8194, 8196", ("etc/ufw/user.rules", UFW_ALLOWS)),
     ],
-)  # fmt: skip
+)
 def test_a_fault_of_the_machine_is_named_and_its_fix_works(
     root: Path, plant: Callable[[Path], None], what: str, says: str, fix: tuple[str, str]
 ) -> None:
@@ -236,7 +236,7 @@ def _repair(data_dir: Path, fix: str) -> None:
         (_flip, "store", "is damaged", _repair),
         (lambda d: ((d / "mauka").mkdir(), (d / "opq.db").unlink()), "store", "opq.db is gone", _restore),
     ],
-)  # fmt: skip
+)
 def test_a_fault_of_the_data_folder_is_named_and_its_fix_works(
     data_dir: Path, plant: Callable[[Path], None], what: str, says: str, fix: Fix
 ) -> None:

@@ -20,10 +20,17 @@ def stored(folder: Path) -> None:
     """Event 1 with an incident, asked of three Boxes of which one is missing; event 2 completes it."""
     store = open_store(None, folder)
     onset = Trigger(
-        "a" * 30, ZERO_NS, ZERO_NS + 3 * S, ("1", "2", "10"), "1", "Box 1, threshold: rms 80 V below 108",
-        asked_as=(("saw", ("1",)), ("feeder", ("2", "10"))), not_asked=(("bound", 4),),
-        onset_ns=(ZERO_NS + S, ZERO_NS + 2 * S), decided_ns=ZERO_NS + 2 * S + 5_000_000,
-    )  # fmt: skip
+        "a" * 30,
+        ZERO_NS,
+        ZERO_NS + 3 * S,
+        ("1", "2", "10"),
+        "1",
+        "Box 1, threshold: rms 80 V below 108",
+        asked_as=(("saw", ("1",)), ("feeder", ("2", "10"))),
+        not_asked=(("bound", 4),),
+        onset_ns=(ZERO_NS + S, ZERO_NS + 2 * S),
+        decided_ns=ZERO_NS + 2 * S + 5_000_000,
+    )
     event_id = store.open_event(onset, "Makai id x")
     for box_id in ("1", "2"):
         counts = np.zeros(1200, np.int16)
@@ -48,8 +55,9 @@ def test_events_are_listed_newest_first_and_by_box(tmp_path: Path) -> None:
     stored(tmp_path)
     rows = json.loads(asked(tmp_path, "show", "--json").stdout)
     assert [(row["event_id"], row["finished"], row["completes"]) for row in rows] == [
-        (2, False, 1), (1, True, None)
-    ]  # fmt: skip
+        (2, False, 1),
+        (1, True, None),
+    ]
     only = json.loads(asked(tmp_path, "show", "--box", "10", "--json").stdout)
     assert [row["event_id"] for row in only] == [1]
     assert json.loads(asked(tmp_path, "show", "--to", "2020-01-01", "--json").stdout) == []
@@ -68,10 +76,13 @@ def test_one_event_says_whom_it_asked_and_why(tmp_path: Path) -> None:
     text = asked(tmp_path, "show", "1").stdout
     assert "found by 1           rms_voltage 0.1 (settings 5f3a, 1 finding)" in text
     for line in (
-        "asked                3 Boxes: 1, 2, 10", "asked because        saw: 1; feeder: 2, 10",
-        "not asked            bound: 4", "answered             2 of 3",
-        "missing              Box 10: no answer within 20 s", "incidents            1",
-    ):  # fmt: skip
+        "asked                3 Boxes: 1, 2, 10",
+        "asked because        saw: 1; feeder: 2, 10",
+        "not asked            bound: 4",
+        "answered             2 of 3",
+        "missing              Box 10: no answer within 20 s",
+        "incidents            1",
+    ):
         assert line in text
     assert "[" not in text and "{" not in text
 
@@ -80,10 +91,18 @@ def test_a_trace_goes_from_the_crossing_to_the_incident(tmp_path: Path) -> None:
     stored(tmp_path)
     steps = json.loads(asked(tmp_path, "show", "1", "--trace", "--json").stdout)["steps"]
     assert [(step["step"], step["box_id"]) for step in steps] == [
-        ("measured", "1"), ("decided", None), ("asked", None), ("sampled", None), ("stored", "1"),
-        ("stored", "2"), ("missing", "10"), ("finished", None), ("analysed", None), ("incident", None),
+        ("measured", "1"),
+        ("decided", None),
+        ("asked", None),
+        ("sampled", None),
+        ("stored", "1"),
+        ("stored", "2"),
+        ("missing", "10"),
+        ("finished", None),
+        ("analysed", None),
+        ("incident", None),
         ("completed", None),
-    ]  # fmt: skip
+    ]
     assert [step["after_ms"] for step in steps[:4]] == [0.0, 5.0, 5.0, 1000.0]
     times = [step["t_ns"] for step in steps[4:-1]]
     assert times == sorted(times) and None not in times, "the store's own clock, in the order of the work"
@@ -105,11 +124,16 @@ def test_what_an_analysis_asked_for_and_makais_answer_are_shown(tmp_path: Path) 
     store.close()
     (row,) = json.loads(asked(tmp_path, "show", "1", "--json").stdout)["requests"]
     assert (row["analysis"], row["box_ids"], row["state"], row["asked"]) == (
-        "rms_voltage", ["1", "2"], "asked", ["1"]
-    )  # fmt: skip
+        "rms_voltage",
+        ["1", "2"],
+        "asked",
+        ["1"],
+    )
     assert (row["start_ms"], row["end_ms"], row["refused"]) == (
-        span[0] / 1e6, span[1] / 1e6, {"budget_of_box": 1}
-    )  # fmt: skip
+        span[0] / 1e6,
+        span[1] / 1e6,
+        {"budget_of_box": 1},
+    )
     steps = json.loads(asked(tmp_path, "show", "1", "--trace", "--json").stdout)["steps"]
     told = {step["step"]: step["what"] for step in steps if step["step"] in ("wanted", "answered")}
     assert told == {

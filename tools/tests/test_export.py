@@ -118,9 +118,11 @@ def relay(folder: Path, names: tuple[str, ...]) -> Path:
     rows, rng = 3000, np.random.default_rng(9)
     channels = [f"{k},{name},A,,V,0.0{k}37,0,0,-32767,32767,1,1,S" for k, name in enumerate(names, 1)]
     cfg = cfg_text(
-        counts=f"{len(names)},{len(names)}A,0D", channels="\r\n".join(channels),
-        rates=f"1\r\n3200.125,{rows}", start="17/03/2024,10:00:00.123456789",
-    )  # fmt: skip
+        counts=f"{len(names)},{len(names)}A,0D",
+        channels="\r\n".join(channels),
+        rates=f"1\r\n3200.125,{rows}",
+        start="17/03/2024,10:00:00.123456789",
+    )
     table = np.zeros(rows, [("n", "<u4"), ("t", "<u4"), ("values", "<i2", len(names))])
     table["n"] = np.arange(1, rows + 1)
     table["t"] = np.rint(np.arange(rows) * 1e6 / 3200.125)

@@ -390,11 +390,18 @@ def test_cppcheck_has_nothing_to_say() -> None:
         pytest.skip("cppcheck is not here: apt install cppcheck")
     rooms = [*DEVICE.glob("cmodules/*/"), DEVICE / "port", DEVICE / "port/boards" / BOARD, DEVICE / "boot"]
     command = [
-        "cppcheck", "--quiet", "--std=c11", "--enable=warning,performance,portability", "--inline-suppr",
-        "--error-exitcode=1", "--suppress=missingInclude", "-D__arm__",
+        "cppcheck",
+        "--quiet",
+        "--std=c11",
+        "--enable=warning,performance,portability",
+        "--inline-suppr",
+        "--error-exitcode=1",
+        "--suppress=missingInclude",
+        "-D__arm__",
         "--suppress=uninitvar:*/clock/seconds.c",  # an insertion sort: [k - 1] was written the round before
         "--suppress=comparePointers",  # of a linker's symbols, which are addresses and no objects
-        *(f"-I{room}" for room in rooms), *(str(DEVICE / room) for room in ("cmodules", "port", "boot")),
-    ]  # fmt: skip
+        *(f"-I{room}" for room in rooms),
+        *(str(DEVICE / room) for room in ("cmodules", "port", "boot")),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert not done.stderr and done.returncode == 0, done.stderr

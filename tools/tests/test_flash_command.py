@@ -194,10 +194,15 @@ def test_who_only_asks() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["x"], ["x", "--dfu", "--port", "p"], ["--dfu"], ["x", "--who", "--dfu"], ["--who"],
-        ["x", "--dfu", "--protect"], ["--protect", "--port", "p"],
+        ["x"],
+        ["x", "--dfu", "--port", "p"],
+        ["--dfu"],
+        ["x", "--who", "--dfu"],
+        ["--who"],
+        ["x", "--dfu", "--protect"],
+        ["--protect", "--port", "p"],
     ],
-)  # fmt: skip
+)
 def test_a_wrong_use_ends_with_two(arguments: list[str]) -> None:
     assert CliRunner().invoke(command, arguments).exit_code == 2
 

@@ -47,8 +47,16 @@ def test_one_incident_is_shown_with_its_order_its_causes_and_its_findings(folder
     assert lines[0] == "incident             1: Sag to 70.0\u202f% at Boxes 1 and 4"
     names = [line.split("  ")[0] for line in lines if line[0] != " "]
     assert names == [
-        "incident", "start", "scope", "severity", "order of arrival", "why", "found by", "events", "findings"
-    ]  # fmt: skip
+        "incident",
+        "start",
+        "scope",
+        "severity",
+        "order of arrival",
+        "why",
+        "found by",
+        "events",
+        "findings",
+    ]
     assert (
         lines[4].endswith("Box 1: first, \u00b1\u202f1.0\u202f\u00b5s") and "10.0\u202fms later" in lines[5]
     )

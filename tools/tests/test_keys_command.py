@@ -43,8 +43,11 @@ def test_keys_are_listed_with_their_state(tmp_path: Path, folder: KeyFolder) -> 
     first, second = listed(tmp_path)
     assert list(first)[:6] == ["box_id", "public_key", "state", "since_ms", "connected", "last_seen_ms"]
     assert (first["box_id"], first["state"], first["connected"], first["last_seen_ms"]) == (
-        "1", "admitted", None, None,
-    )  # fmt: skip
+        "1",
+        "admitted",
+        None,
+        None,
+    )
     assert second["public_key"] == read_secret_file(folder.box_secret("4")).public.decode()
     headings, row, _ = run(tmp_path, "list", "--port-offset", str(PORT_OFFSET)).stdout.splitlines()
     assert headings.split() == ["box", "state", "since", "(UTC)", "connected", "public", "key", "fingerprint"]
@@ -59,8 +62,10 @@ def test_an_exchange_has_both_keys_until_the_new_one_is_through(tmp_path: Path, 
     assert folder.box_secret("1").stat().st_mode & 0o777 == 0o600
     row = listed(tmp_path)[0]
     assert (row["state"], row["public_key"], row["next_public_key"]) == (
-        "rotating", old.public.decode(), new.public.decode(),
-    )  # fmt: skip
+        "rotating",
+        old.public.decode(),
+        new.public.decode(),
+    )
     assert set(folder.admitted()[0]) >= {old.public, new.public}
     assert folder.incoming() == {new.public: "1"}
     again = run(tmp_path, "rotate", "1")
@@ -188,12 +193,15 @@ def test_what_is_done_to_keys_stands_in_the_log_of_changes_of_their_store(
     entries = store.people.changes.entries()
     store.close()
     assert [(each.what, each.subject) for each in entries[:2]] == [
-        ("admitted a Box by its key", "box 8"), ("admitted a Box by its key", "box 7"),
-    ]  # fmt: skip
+        ("admitted a Box by its key", "box 8"),
+        ("admitted a Box by its key", "box 7"),
+    ]
     exchanged = entries[2]
     assert (exchanged.by, exchanged.before["key"], exchanged.after["key"]) == (
-        "command line", "admitted", "rotating",
-    )  # fmt: skip
+        "command line",
+        "admitted",
+        "rotating",
+    )
     assert exchanged.address.startswith("user ")
 
 
@@ -283,8 +291,9 @@ def test_config_check_says_which_keys_of_services_a_start_would_miss(tmp_path: P
     missing = check()
     assert not missing["ok"] and missing["notes"] == []
     assert [each["key"] for each in missing["problems"]] == [
-        "triggering_broker.backend_endpoint", "triggering_service.measurement_endpoint",
-    ]  # fmt: skip
+        "triggering_broker.backend_endpoint",
+        "triggering_service.measurement_endpoint",
+    ]
     assert all("make it with opq-tools keys add --backend" in each["text"] for each in missing["problems"])
     made = CliRunner().invoke(keys.command, ["add", "--backend", "cloud", "--data-dir", str(tmp_path)])
     assert made.exit_code == 0 and check()["problems"] == [] == check()["notes"]

@@ -32,10 +32,25 @@ from opq_rules.streams.measurement_row import row_of
 from opq_tools.client.remote_records import RemoteMeasurement, RemoteTrendRow
 
 FULL = Measurement(
-    "7", 1_765_792_486_013, {each.key: Metric(1.0, 3.0, 2.0) for each in QUANTITIES},
-    1_765_792_485_013_000_000, 1_765_792_486_013_000_000, 1000, TimeSource.GPS, 12, 3, True, True,
-    120.0, 60.0, 5, 6, 7, 8, 9,
-)  # fmt: skip
+    "7",
+    1_765_792_486_013,
+    {each.key: Metric(1.0, 3.0, 2.0) for each in QUANTITIES},
+    1_765_792_485_013_000_000,
+    1_765_792_486_013_000_000,
+    1000,
+    TimeSource.GPS,
+    12,
+    3,
+    True,
+    True,
+    120.0,
+    60.0,
+    5,
+    6,
+    7,
+    8,
+    9,
+)
 SHOWN = [each.shown for each in QUANTITIES if each.shown]
 
 
@@ -87,15 +102,18 @@ def test_remarks_are_those_of_continuity_and_supplies() -> None:
 def test_a_row_of_rules_has_each_column() -> None:
     columns = {each.column for each in FIELDS if each.column}
     assert set(row_of(FULL)) == {
-        *columns, "kind", *(f"{name}{end}" for name in BY_KEY for end in ("", "_min", "_max"))
-    }  # fmt: skip
+        *columns,
+        "kind",
+        *(f"{name}{end}" for name in BY_KEY for end in ("", "_min", "_max")),
+    }
 
 
 def test_columns_of_exports() -> None:
     assert list(measurement_json(FULL)) == [*(each.name for each in EXPORTED), "metrics"]
     assert list(shapes.MEASUREMENT) == [
-        *(each.name for each in EXPORTED if each.name not in ("start_id", "nominal_v")), "metrics"
-    ]  # fmt: skip
+        *(each.name for each in EXPORTED if each.name not in ("start_id", "nominal_v")),
+        "metrics",
+    ]
 
 
 def test_figures_of_view() -> None:

@@ -247,9 +247,12 @@ def test_the_guide_s_analysis_runs_in_a_running_system_and_finds_a_dip(tmp_path:
 def test_a_data_set_counts_what_is_right_wrong_and_missed() -> None:
     found, nothing = frozenset({"mine"}), frozenset[str]()
     tried = [
-        TriedRecording("sag", found), TriedRecording("sag", nothing), TriedRecording("harmonics+sag", found),
-        TriedRecording("swell", found), TriedRecording("none", nothing),
-    ]  # fmt: skip
+        TriedRecording("sag", found),
+        TriedRecording("sag", nothing),
+        TriedRecording("harmonics+sag", found),
+        TriedRecording("swell", found),
+        TriedRecording("none", nothing),
+    ]
     score = score_of(tried, ["sag"])
     assert (score.right, score.wrong, score.missed, score.recordings) == (2, 1, 1, 5)
     assert (score.precision, score.recall) == (2 / 3, 2 / 3)

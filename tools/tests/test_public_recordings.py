@@ -66,8 +66,10 @@ def test_a_recording_is_read_as_it_is_known(listed: PublicRecording) -> None:
     found, facts = read(listed), listed.facts
     assert (found.form, len(found.channels)) == (facts["read"], facts["channels"])
     assert (found.channel.name, found.samples, len(found.gaps)) == (
-        facts["channel"], facts["samples"], facts.get("gaps", 0),
-    )  # fmt: skip
+        facts["channel"],
+        facts["samples"],
+        facts.get("gaps", 0),
+    )
     assert found.rate_hz == pytest.approx(facts["rate_hz"], rel=1e-6)
     stated = written_time(str(facts["start"])) if "start" in facts else None
     assert found.start_ns == (stated.t_ns if stated else None)

@@ -123,8 +123,10 @@ def test_ctrl_c_ends_a_dry_run_and_again_it_goes_on(folder: Path) -> None:
     words = ("reanalyse", "--from", "2026-11-01", "--dry-run", "--data-dir", str(folder))
     process = subprocess.Popen(
         [sys.executable, "-c", "from opq_tools.cli import tools; tools()", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     notes = folder / "mauka" / "reanalysis"
     while not any(each.stat().st_size for each in notes.glob("dry-run-*.jsonl")):
         assert process.poll() is None, process.communicate()

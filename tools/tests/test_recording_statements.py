@@ -24,10 +24,12 @@ def no_doubt(answer: dict[str, Any], **assumed: object) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "row-of-empty-cells/tail.csv", "thousands-separators/quoted.csv",
-        "unit-in-other-letters/kilovolts.csv", "unit-in-other-letters/russian.csv",
+        "row-of-empty-cells/tail.csv",
+        "thousands-separators/quoted.csv",
+        "unit-in-other-letters/kilovolts.csv",
+        "unit-in-other-letters/russian.csv",
     ],
-)  # fmt: skip
+)
 def test_a_table_states_unit_marks_and_end(name: str) -> None:
     answer = told(there(f"csv-{name}"), *V230_50)
     no_doubt(answer)

@@ -121,8 +121,9 @@ def test_a_folder_has_a_line_for_each_and_a_second_run_makes_none(archive: Path,
         lines, said = lines_of_folder(archive.parent, tmp_path / "lines.jsonl")
         assert [each["channel"] for each in lines] == ["2024-03-17/event", "2024-03-18/event"]
         assert [(each["made_of"]["recording"], each["made_of"]["recordings"]) for each in lines] == [
-            (1, 2), (2, 2),
-        ]  # fmt: skip
+            (1, 2),
+            (2, 2),
+        ]
         assert [[one["class"] for one in each["events"]] for each in lines] == [[], ["sag"]]
         assert "2 recordings: 2 analysed" in said and ("of them were done before" in said) == bool(
             done_before
@@ -184,10 +185,14 @@ def several_arrays(folder: Path) -> dict[str, tuple[str, str]]:
             timed[f"event_{k}"].attrs.update(fs=1600.0, start=f"2024-03-17T10:0{k}:00Z")
     matlab_7_3(folder / "new.mat")
     return {
-        "lengths.npz": ("v1", "v2"), "folders.npz": ("a/v", "b/v"), "structures.mat": ("one/v", "two/v"),
-        "array.mat": ("event(1)/v", "event(2)/v"), "new.mat": ("event(1)/v", "event(2)/v"),
-        "groups.h5": ("event_0/v", "event_1/v"), "starts.h5": ("event_0/v", "event_1/v"),
-    }  # fmt: skip
+        "lengths.npz": ("v1", "v2"),
+        "folders.npz": ("a/v", "b/v"),
+        "structures.mat": ("one/v", "two/v"),
+        "array.mat": ("event(1)/v", "event(2)/v"),
+        "new.mat": ("event(1)/v", "event(2)/v"),
+        "groups.h5": ("event_0/v", "event_1/v"),
+        "starts.h5": ("event_0/v", "event_1/v"),
+    }
 
 
 def matlab_7_3(path: Path) -> None:
@@ -276,8 +281,15 @@ def test_export_has_all_of_them_at_their_times(archive: Path, tmp_path: Path) ->
 
 def test_all_are_imported_each_once(archive: Path, tmp_path: Path) -> None:
     arguments = [
-        "event", str(archive), "--box", "7", *VOLTS, "--data-dir", str(tmp_path / "data"), "--json",
-    ]  # fmt: skip
+        "event",
+        str(archive),
+        "--box",
+        "7",
+        *VOLTS,
+        "--data-dir",
+        str(tmp_path / "data"),
+        "--json",
+    ]
     for new in (True, False):
         result = CliRunner().invoke(import_command, arguments)
         assert result.exit_code == 0, (result.output, result.exception)
@@ -335,9 +347,10 @@ def test_what_cannot_be_read_in_an_archive_is_said_and_a_note_is_none(tmp_path: 
     np.savez(tmp_path / "b.npz", v=wave(400), fs=1600.0)
     path = tmp_path / "a.zip"
     for inner, fault in (
-        ("d/broken.csv", "broken.csv: is not a table"), ("d/b.npz", "b.npz: is packed within another file"),
+        ("d/broken.csv", "broken.csv: is not a table"),
+        ("d/b.npz", "b.npz: is packed within another file"),
         ("d/README.txt", None),
-    ):  # fmt: skip
+    ):
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("d/e/event.csv", record(0.6))
             file.writestr(inner, (tmp_path / "b.npz").read_bytes() if "npz" in inner else "hello\n")

@@ -81,9 +81,11 @@ def test_a_site_is_reported_with_its_phases(folder: Path) -> None:
     )
     rows = [row for row in found["rows"] if row["quantity"] == "voltage"]  # type: ignore[attr-defined]
     assert [(row["box_id"], row["phase"], row["verdict"], row["count"], row["outside"]) for row in rows] == [
-        ("1", "a", "pass", 1008, 0), ("1", "a", "pass", 1008, 0),
-        ("2", "b", "fail", 998, 51), ("2", "b", "pass", 998, 0),
-    ]  # fmt: skip
+        ("1", "a", "pass", 1008, 0),
+        ("1", "a", "pass", 1008, 0),
+        ("2", "b", "fail", 998, 51),
+        ("2", "b", "pass", 998, 0),
+    ]
     (event,) = found["events"]  # type: ignore[misc]
     assert event["residual_percent"] == pytest.approx(100 * 140 / 230, abs=1e-4)
     assert sum(map(sum, found["event_tables"][0]["counts"])) == 1  # type: ignore[index]

@@ -26,8 +26,12 @@ def test_what_passes_the_second_time_is_named_and_what_fails_twice_has_failed(tm
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml")]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "--reruns", "1", str(tests)],
-        check=False, cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 1
     assert "1 failed, 1 passed, 2 rerun" in done.stdout
     named = [line for line in done.stdout.splitlines() if "::test_unsteady: " in line]

@@ -84,9 +84,10 @@ def test_units_go_into_a_system_that_does_not_run_and_out_again(tmp_path: Path) 
     record = secret.parents[2] / "system"
     meant = {each.name: each.health for each in read_record(record.parent).services}
     assert meant == {
-        "gateway": "http://127.0.0.1:8913/", "cloud": "http://127.0.0.1:8911/",
+        "gateway": "http://127.0.0.1:8913/",
+        "cloud": "http://127.0.0.1:8911/",
         "view": "http://127.0.0.1:8888/health",
-    }  # fmt: skip
+    }
     assert {each.stat().st_uid for each in (record, *record.iterdir())} == {secret.stat().st_uid}
     made = run_in_process("keygen", "--out", str(secret.parents[1]), "--boxes", "1").stdout.split()
     assert [Path(path).stat().st_uid for path in made] == [secret.stat().st_uid] * 2

@@ -61,7 +61,7 @@ def firmware(folder: Path, signing: Path | None) -> Path:
             body, hardware="opqbox", version=0x01020003, slot=slot, label="1.2.3-rc1", sign=sign_with
         )
         for slot, body in ((Slot.A, BODY), (Slot.B, BODY_B))
-    }  # fmt: skip
+    }
     path = folder / "firmware.opqfw"
     path.write_bytes(pack_bundle(images))
     return path

@@ -61,21 +61,46 @@ def history(folder: Path, *options: str) -> "subprocess.Popen[str]":
     scenario.write_text(STREET)
     return subprocess.Popen(
         [
-            sys.executable, "-m", "opq_tools.cli", "sim", "history", "--scenario", str(scenario),
-            "--days", str(DAYS), "--into", str(folder / "data"), "--end", END, "--json", *options,
+            sys.executable,
+            "-m",
+            "opq_tools.cli",
+            "sim",
+            "history",
+            "--scenario",
+            str(scenario),
+            "--days",
+            str(DAYS),
+            "--into",
+            str(folder / "data"),
+            "--end",
+            END,
+            "--json",
+            *options,
         ],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def scored(folder: Path) -> dict[str, object]:
     done = subprocess.run(
         [
-            sys.executable, "-m", "opq_tools.cli", "sim", "score", "--truth", str(folder / "truth"),
-            "--data-dir", str(folder / "data"), "--json",
+            sys.executable,
+            "-m",
+            "opq_tools.cli",
+            "sim",
+            "score",
+            "--truth",
+            str(folder / "truth"),
+            "--data-dir",
+            str(folder / "data"),
+            "--json",
         ],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found: dict[str, object] = json.loads(done.stdout)
     return found
 

@@ -27,9 +27,14 @@ def line(number: int, kind: str, start_s: float, length_s: float, *boxes: str) -
         "side": None,
     }
     return {
-        "id": number, "cause": "fault", "class": kind, "scope": "local", "start_ns": start_ns,
-        "end_ns": start_ns + round(length_s * 1e9), "boxes": dict.fromkeys(boxes, told),
-    }  # fmt: skip
+        "id": number,
+        "cause": "fault",
+        "class": kind,
+        "scope": "local",
+        "start_ns": start_ns,
+        "end_ns": start_ns + round(length_s * 1e9),
+        "boxes": dict.fromkeys(boxes, told),
+    }
 
 
 def finding(kind: str, box_id: str, start_s: float, length_s: float) -> Finding:

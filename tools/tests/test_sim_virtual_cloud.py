@@ -47,10 +47,17 @@ def second(number: int, dip_s: int = 1) -> list[Measurement]:
         metrics = {"rms": Metric(low_v, high_v, high_v), "f": Metric(60.0, 60.0, 60.0)}
         rows.append(
             Measurement(
-                box_id, end_ns // 10**6, metrics, end_ns - 10**9, end_ns, 1000, TimeSource.GPS,
-                nominal_v=120.0, nominal_hz=60.0,
+                box_id,
+                end_ns // 10**6,
+                metrics,
+                end_ns - 10**9,
+                end_ns,
+                1000,
+                TimeSource.GPS,
+                nominal_v=120.0,
+                nominal_hz=60.0,
             )
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -29,14 +29,21 @@ def test_what_is_not_well_stands_first_and_a_long_list_is_cut() -> None:
     ]
     lines = status_lines(
         {
-            "data_dir": "D", "port_offset": 0, "page": "http://127.0.0.1:8888", "runs": True,
-            "ok": False, "not_ok": [{"name": "Box 98", "info": "last heard 3600 s ago"}],
+            "data_dir": "D",
+            "port_offset": 0,
+            "page": "http://127.0.0.1:8888",
+            "runs": True,
+            "ok": False,
+            "not_ok": [{"name": "Box 98", "info": "last heard 3600 s ago"}],
             "services": [{"name": "cloud", "meant": True, "state": "runs", "url": "http://127.0.0.1:8911/"}],
-            "others": [], "gateway": None, "boxes": boxes, "disk": {"free_bytes": 5 * 10**9, "bytes": 10**11},
+            "others": [],
+            "gateway": None,
+            "boxes": boxes,
+            "disk": {"free_bytes": 5 * 10**9, "bytes": 10**11},
             "incidents": [{"id": 7, "start_ms": round(NOW_S * 1000), "what": "Sag to 85.2 % at Box 1"}],
         },
         NOW_S,
-    )  # fmt: skip
+    )
     text = "\n".join(lines)
     assert text.startswith(
         "system      D: not well\nnot well    Box 98: last heard 3600 s ago\nruns        cloud\n"
@@ -52,12 +59,23 @@ def test_what_is_not_well_stands_first_and_a_long_list_is_cut() -> None:
 def test_a_gateway_alone_has_no_store_to_list() -> None:
     lines = status_lines(
         {
-            "data_dir": "D", "port_offset": 0, "page": None, "runs": True, "ok": True, "not_ok": [],
-            "services": [{"name": "gateway", "meant": True, "state": "runs", "url": "http://127.0.0.1:8913/"}],
-            "others": [], "gateway": None, "boxes": [], "incidents": [], "disk": None,
+            "data_dir": "D",
+            "port_offset": 0,
+            "page": None,
+            "runs": True,
+            "ok": True,
+            "not_ok": [],
+            "services": [
+                {"name": "gateway", "meant": True, "state": "runs", "url": "http://127.0.0.1:8913/"}
+            ],
+            "others": [],
+            "gateway": None,
+            "boxes": [],
+            "incidents": [],
+            "disk": None,
         },
         NOW_S,
-    )  # fmt: skip
+    )
     assert lines == ["system      D: well", "runs        gateway"]
 
 

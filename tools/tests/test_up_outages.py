@@ -129,8 +129,11 @@ def test_each_silence_has_its_verdict(tmp_path: Path) -> None:
         found = outages()
         incidents = get_json(f"{up.view}/api/v1/incidents")["items"]
     assert [[each["event"] for each in found[box_id]] for box_id in "1234"] == [
-        ["outage.begun", "outage.over"], ["outage.over"], [], [],
-    ]  # fmt: skip
+        ["outage.begun", "outage.over"],
+        ["outage.over"],
+        [],
+        [],
+    ]
     assert "its gateway reports that it had no supply for" in found["2"][-1]["because"]
     assert cut.startswith("its network, or the Box itself (9") and "its supply is well" in cut
     assert "Box 3 beside it went on at a normal voltage" in cut

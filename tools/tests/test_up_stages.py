@@ -204,8 +204,11 @@ def test_a_box_whose_data_come_later_and_later_is_late_with_the_number_and_never
         watch.accept_measurement({"box_id": "1", **facts}, second * 10**9)
         said += watch.changes(second * 10**9)
     assert [line.partition(":")[0] for line in said] == [
-        "Box 1 is late by 10 s", "Box 1 is late by 58 s", "Box 1 is late by 117 s", "Box 1 is late by 233 s",
-    ]  # fmt: skip
+        "Box 1 is late by 10 s",
+        "Box 1 is late by 58 s",
+        "Box 1 is late by 117 s",
+        "Box 1 is late by 233 s",
+    ]
     watch.accept_measurement({"box_id": "1", "age_ms": 0, "silent_after_ms": 10, "late_ms": 0}, 400 * 10**9)
     assert watch.changes(400 * 10**9) == ["no Box is late any more"]
     assert watch.changes(401 * 10**9) == []
@@ -231,9 +234,11 @@ def test_a_clock_that_is_behind_is_not_late_data_and_hides_none() -> None:
     behind, on_time = late(10_803, known=False), late(75)
     said = said_by(SilenceWatch(), (1, behind), (30, on_time), (200, late(12)), (300, late(0)))
     assert [(second, text.partition(":")[0]) for second, text in said] == [
-        (1, "Box 1 is late by 3 h, by its clock"), (61, "Box 1 is late by 75 s"),
-        (200, "Box 1 is late by 12 s"), (300, "no Box is late any more"),
-    ]  # fmt: skip
+        (1, "Box 1 is late by 3 h, by its clock"),
+        (61, "Box 1 is late by 75 s"),
+        (200, "Box 1 is late by 12 s"),
+        (300, "no Box is late any more"),
+    ]
 
 
 def test_a_late_box_that_falls_silent_does_not_end_the_lateness() -> None:
@@ -263,9 +268,11 @@ def test_boxes_that_a_slow_machine_delays_together_are_one_line() -> None:
             watch.accept_measurement({"box_id": str(box_id), **facts}, second * 10**9)
         said += watch.changes(second * 10**9)
     assert [line.partition(":")[0] for line in said] == [
-        "Box 12 is late by 11 s", "9 of 12 Boxes are late by up to 83 s",
-        "9 of 12 Boxes are late by up to 167 s", "9 of 12 Boxes are late by up to 335 s",
-    ]  # fmt: skip
+        "Box 12 is late by 11 s",
+        "9 of 12 Boxes are late by up to 83 s",
+        "9 of 12 Boxes are late by up to 167 s",
+        "9 of 12 Boxes are late by up to 335 s",
+    ]
 
 
 URL = "http://127.0.0.1:8888"
@@ -273,8 +280,12 @@ URL = "http://127.0.0.1:8888"
 
 def sag(percent: float, *box_ids: str, start_ms: float = 2e12) -> dict[str, object]:
     return {
-        "id": 3, "class": "sag", "box_ids": list(box_ids), "residual_percent": percent, "start_ms": start_ms
-    }  # fmt: skip
+        "id": 3,
+        "class": "sag",
+        "box_ids": list(box_ids),
+        "residual_percent": percent,
+        "start_ms": start_ms,
+    }
 
 
 def test_an_incident_that_grows_is_printed_when_it_has_settled_and_corrected_later() -> None:
@@ -404,8 +415,11 @@ def test_up_prints_no_restart_at_a_first_start(tmp_path: Path) -> None:
         run._handle_line(line(name, 1, **facts))
     printed = chatter.getvalue().splitlines()
     assert [text.split("  ")[-1].strip() for text in printed] == [
-        "on /dev/pts/3", "Box 1 is sampling", "has started again", "on /dev/pts/4",
-    ]  # fmt: skip
+        "on /dev/pts/3",
+        "Box 1 is sampling",
+        "has started again",
+        "on /dev/pts/4",
+    ]
 
 
 def metrics(measured: int, missing: int, boxes: int = 53) -> str:

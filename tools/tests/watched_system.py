@@ -78,9 +78,11 @@ class WatchedSystem:
         environment = dict(os.environ)
         if name == "gateway" and FAKETIME is not None and "cloud" in self.commands:
             environment |= {
-                "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self.clock),
-                "FAKETIME_CACHE_DURATION": "2", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }  # fmt: skip
+                "LD_PRELOAD": str(FAKETIME),
+                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+                "FAKETIME_CACHE_DURATION": "2",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
         with (self.folder.parent / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 self.commands[name], env=environment, stderr=log, stdout=log
@@ -162,10 +164,18 @@ class WatchedSystem:
         for about, to in (("silence", url), ("health", url), ("incident", f"{url}/deaf")):
             records.put_rule(
                 NotificationRule(
-                    about, account.account_id, about, about, "webhook", 0, after_s=0, updates=True, url=to,
+                    about,
+                    account.account_id,
+                    about,
+                    about,
+                    "webhook",
+                    0,
+                    after_s=0,
+                    updates=True,
+                    url=to,
                     secret="secret",
                 )
-            )  # fmt: skip
+            )
         self.account_id = account.account_id
         store.close()
 
@@ -177,10 +187,17 @@ class WatchedSystem:
         for number in range(10):
             records.add_entry(
                 NotificationEntry(
-                    f"{number:032d}", self.account_id, "incident", "incident", "webhook", "test", "text",
-                    due_ms, due_ms,
+                    f"{number:032d}",
+                    self.account_id,
+                    "incident",
+                    "incident",
+                    "webhook",
+                    "test",
+                    "text",
+                    due_ms,
+                    due_ms,
                 )
-            )  # fmt: skip
+            )
         store.close()
 
     def _handler(self) -> type[ReplyHandler]:

@@ -47,7 +47,7 @@ from opq_recordings.pqdif_tags import (
     ZLIB,
     Meaning,
     Tag,
-)  # fmt: skip
+)
 
 LONGEST_FILE = 2**31 - 1
 """Links between records are signed 32-bit numbers."""

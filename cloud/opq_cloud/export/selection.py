@@ -24,8 +24,13 @@ PAGE_ROWS = 5000
 """Measurements held in memory at once."""
 METRIC_PARTS = ("min", "max", "average")
 _COLUMN_KINDS: Mapping[Kind, ColumnKind] = {
-    "text": "text", "source": "text", "whole": "whole", "bound": "whole", "number": "number", "flag": "flag",
-}  # fmt: skip
+    "text": "text",
+    "source": "text",
+    "whole": "whole",
+    "bound": "whole",
+    "number": "number",
+    "flag": "flag",
+}
 MEASUREMENT_COLUMNS = tuple(TableColumn(each.name, _COLUMN_KINDS[each.kind]) for each in EXPORTED)
 FINDING_COLUMNS = (
     TableColumn("finding_id", "whole"),
@@ -213,8 +218,11 @@ def finding_row(item: StoredFinding) -> JsonRow:
     facts["figures"] = dict(item.finding.figures)
     facts["uncertainty_ns"] = known_uncertainty_ns(item.finding.uncertainty_ns)
     return {
-        "finding_id": item.finding_id, "incident_id": item.incident_id, "event_id": item.event_id, **facts,
-    }  # fmt: skip
+        "finding_id": item.finding_id,
+        "incident_id": item.incident_id,
+        "event_id": item.event_id,
+        **facts,
+    }
 
 
 def facts_of(licence: str, **more: object) -> JsonRow:

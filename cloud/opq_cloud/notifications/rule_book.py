@@ -173,9 +173,17 @@ class RuleBook:
         self.records.add_entry(
             NotificationEntry(
                 entry_id(rule.account_id, "full", now_ms // HOUR_MS),
-                rule.account_id, rule.rule_id, rule.name, rule.channel, "health",
-                "More came than can wait", now_ms, now_ms, "dropped",
-                f"{MAX_WAITING} wait already; what comes in this hour may be missing", settled_ms=now_ms,
+                rule.account_id,
+                rule.rule_id,
+                rule.name,
+                rule.channel,
+                "health",
+                "More came than can wait",
+                now_ms,
+                now_ms,
+                "dropped",
+                f"{MAX_WAITING} wait already; what comes in this hour may be missing",
+                settled_ms=now_ms,
                 content='{"health": {"ok": true}}',
             )
-        )  # fmt: skip
+        )

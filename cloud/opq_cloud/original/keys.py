@@ -59,17 +59,32 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "triggering_broker": ("server_cert", "interface", "backend"),
     "acquisition_broker": ("server_cert", "box_pub", "box_pull", "backend_pull", "backend_pub"),
     "makai": (
-        "zmq_trigger_endpoint", "zmq_acquisition_endpoint", "zmq_data_endpoint", "zmq_event_endpoint",
+        "zmq_trigger_endpoint",
+        "zmq_acquisition_endpoint",
+        "zmq_data_endpoint",
+        "zmq_event_endpoint",
         "zmq_event_id_endpoint",
     ),
     "mauka": ("zmq.event.interface", *KNOWN_BY["mauka"]),
-}  # fmt: skip
+}
 """Keys without which the original does not start."""
 OBEYED = (
-    "mongo_uri", "mongo_host", "mongo_port", "server_cert", "client_certs", "white_list", "identity",
-    "plugins", "services", "mongo.host", "mongo.port", "mongo.db", "plugins.StatusPlugin.port",
-    "mongo_trends_update_interval_seconds", "mongo_measurement_expiration_seconds",
-)  # fmt: skip
+    "mongo_uri",
+    "mongo_host",
+    "mongo_port",
+    "server_cert",
+    "client_certs",
+    "white_list",
+    "identity",
+    "plugins",
+    "services",
+    "mongo.host",
+    "mongo.port",
+    "mongo.db",
+    "plugins.StatusPlugin.port",
+    "mongo_trends_update_interval_seconds",
+    "mongo_measurement_expiration_seconds",
+)
 """Keys that `original_config` reads one by one."""
 _BROKER = {
     "pub_key": "the keys come from server_cert, as in the original",
@@ -123,15 +138,27 @@ PLUGINS_WITHOUT_EFFECT = {
 """Part of a shared library's name -> what to use instead."""
 KNOWN_PLUGINS = ("threshold", "napali", "health")
 NAPALI_KEYS = (
-    "alpha", "f_min", "f_max", "rms_min", "rms_max", "thd_max", "trans_max", "grace_time_ms",
-    "trigger_local", "debug",
-)  # fmt: skip
+    "alpha",
+    "f_min",
+    "f_max",
+    "rms_min",
+    "rms_max",
+    "thd_max",
+    "trans_max",
+    "grace_time_ms",
+    "trigger_local",
+    "debug",
+)
 """The keys of its entry among the plug-ins (C.3), which our trigger has too."""
 LIMITS_ELSEWHERE = (
-    "reference_frequency", "frequency_threshold_percent_low", "frequency_threshold_percent_high",
-    "reference_voltage", "voltage_threshold_percent_low", "voltage_threshold_percent_high",
+    "reference_frequency",
+    "frequency_threshold_percent_low",
+    "frequency_threshold_percent_high",
+    "reference_voltage",
+    "voltage_threshold_percent_low",
+    "voltage_threshold_percent_high",
     "thd_threshold_high",
-)  # fmt: skip
+)
 """Keys of the threshold plug-in's entry: the original ignores them too, and reads makai_config."""
 
 
@@ -139,8 +166,9 @@ def why_without_effect(kind: str, key: str) -> str | None:
     """Returns why a key of such a file has no effect; None: it has one, or is unknown."""
     if is_obeyed(kind, key):
         return None
-    if kind == "mauka" and key.startswith(("plugins.", "zmq.mauka.plugin.management.req", "zmq.triggering",
-                                           "zmq.makai")):  # fmt: skip
+    if kind == "mauka" and key.startswith(
+        ("plugins.", "zmq.mauka.plugin.management.req", "zmq.triggering", "zmq.makai")
+    ):
         return COMPARABLE.get(key, ORIGINAL_ANALYSES)
     return WITHOUT_EFFECT.get(kind, {}).get(key)
 

@@ -117,8 +117,11 @@ def report_table(reports: list[WeekReport]) -> ExportTable:
     """The verdicts of reports as one table, a row for each limit and Box."""
     facts = {"software": software_name(), "time": "UTC"}
     if reports:
-        facts |= {"standard": reports[0].table.title, "week": reports[0].week.name,
-                  "zone": reports[0].week.zone.key}  # fmt: skip
+        facts |= {
+            "standard": reports[0].table.title,
+            "week": reports[0].week.name,
+            "zone": reports[0].week.zone.key,
+        }
     rows = [
         {"site": report.place.site, "week": report.week.name, **row}
         for report in reports

@@ -123,9 +123,12 @@ def voltage_drawing(phase: PhaseReport, report: WeekReport) -> Drawing | None:
         f"Ten-minute values from {np.nanmin(mean):.1f} to {np.nanmax(mean):.1f} % of {box.nominal_v:g} V"
     )
     return Drawing(
-        f"Voltage, % of {box.nominal_v:g} V", summary, tuple(each for each in areas if each.path),
-        _day_labels(week), frame.labels(),
-    )  # fmt: skip
+        f"Voltage, % of {box.nominal_v:g} V",
+        summary,
+        tuple(each for each in areas if each.path),
+        _day_labels(week),
+        frame.labels(),
+    )
 
 
 def harmonics_drawing(report: WeekReport) -> Drawing | None:
@@ -174,11 +177,13 @@ def events_drawing(report: WeekReport) -> Drawing | None:
         return None
     dots = tuple(
         Dot(
-            _time_x(each.duration_s or 0.0), _percent_y(each.residual_percent), each.kind,
+            _time_x(each.duration_s or 0.0),
+            _percent_y(each.residual_percent),
+            each.kind,
             f"{each.kind}, {each.residual_percent:.1f} %, {each.duration_s:.3g} s",
         )
         for each in ended
-    )  # fmt: skip
+    )
     return Drawing(
         "Residual voltage, %, and duration",
         f"{len(ended)} events",
@@ -222,9 +227,14 @@ def _columns(starts: IntArray, ends: IntArray, chosen: NDArray[np.bool_], frame:
 
 
 def _bars(
-    starts: IntArray, ends: IntArray, low: FloatArray, high: FloatArray, shown: NDArray[np.bool_],
-    frame: _Frame, least: float,
-) -> str:  # fmt: skip
+    starts: IntArray,
+    ends: IntArray,
+    low: FloatArray,
+    high: FloatArray,
+    shown: NDArray[np.bool_],
+    frame: _Frame,
+    least: float,
+) -> str:
     """An area from the lowest to the highest value of each interval, at least `least` high."""
     parts = []
     for a, b, bottom, top in zip(

@@ -58,16 +58,22 @@ def fleet_report(
     index = frequency_index(starts_ns / 1e9, hertz)
     complete = [phase.complete_percent for phase in phases]
     return FleetReport(
-        table, week, words, tuple(reports),
+        table,
+        week,
+        words,
+        tuple(reports),
         fleet_supply([phase.supply for phase in phases]),
         tuple(
             (percent, sum(dict(each.sarfi.beyond)[percent] for each in reports) / len(reports))
             for percent in SARFI_PERCENTS
-        ) if reports else (),
+        )
+        if reports
+        else (),
         sum(complete) / len(complete) if complete else math.nan,
-        index, count,
+        index,
+        count,
         None if index.nadir_at is None else int(starts_ns[index.nadir_at]),
-    )  # fmt: skip
+    )
 
 
 def spread_hz(by_box: dict[str, FloatArray]) -> dict[str, float]:

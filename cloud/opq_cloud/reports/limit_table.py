@@ -24,9 +24,22 @@ TABLES: Final[Mapping[str, tuple[TableForm, ...]]] = {
 }
 """Names of `dips` -> tables of events; the names of IEEE 1159 are counted in every report."""
 _LIMIT_KEYS: Final = {
-    "name", "quantity", "of", "interval_ms", "period", "clause", "percent", "low", "high", "orders",
-    "first_order", "last_order", "flagged", "sources", "note",
-}  # fmt: skip
+    "name",
+    "quantity",
+    "of",
+    "interval_ms",
+    "period",
+    "clause",
+    "percent",
+    "low",
+    "high",
+    "orders",
+    "first_order",
+    "last_order",
+    "flagged",
+    "sources",
+    "note",
+}
 MOST_ORDER = 50
 
 
@@ -182,10 +195,18 @@ def _limits(entry: Mapping[str, Any], known: Mapping[str, str]) -> Iterator[Limi
         except ValueError as error:
             raise ValueError(f"limit {name}: {error}") from error
         yield Limit(
-            name, str(entry["quantity"]), entry["of"], int(entry["interval_ms"]), str(entry["clause"]),
-            requirement, order, entry.get("period") == "day", entry.get("flagged") == "kept", sources,
+            name,
+            str(entry["quantity"]),
+            entry["of"],
+            int(entry["interval_ms"]),
+            str(entry["clause"]),
+            requirement,
+            order,
+            entry.get("period") == "day",
+            entry.get("flagged") == "kept",
+            sources,
             str(entry.get("note", "")),
-        )  # fmt: skip
+        )
 
 
 def _spans(name: str, entry: Mapping[str, Any]) -> Iterator[tuple[int | None, float, float]]:

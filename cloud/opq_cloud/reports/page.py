@@ -42,14 +42,19 @@ def report_html(fleet: FleetReport, now_words: str, for_paper: bool = False) -> 
     """All reports as one page; `now_words` is the time of making, as it is shown."""
     light, dark = _tokens()
     style = (FOLDER / "report.css").read_text(encoding="utf-8")
-    page = _environment().get_template("week.html").render(
-        fleet=fleet,
-        reports=[_shown(each) for each in fleet.reports],
-        style=style if for_paper else f"{light}\n{dark}\n{style}",
-        software=software_name(),
-        now=now_words,
-        width=WIDTH, height=HEIGHT,
-    )  # fmt: skip
+    page = (
+        _environment()
+        .get_template("week.html")
+        .render(
+            fleet=fleet,
+            reports=[_shown(each) for each in fleet.reports],
+            style=style if for_paper else f"{light}\n{dark}\n{style}",
+            software=software_name(),
+            now=now_words,
+            width=WIDTH,
+            height=HEIGHT,
+        )
+    )
     return _with_values(page) if for_paper else page
 
 
@@ -121,9 +126,12 @@ def tenths(value: float, unit: str = "%") -> str:
 @cache
 def _environment() -> Environment:
     made = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters["number"] = number_words
     made.filters["tenths"] = tenths
     made.globals["verdict_words"] = VERDICT_WORDS

@@ -154,8 +154,10 @@ def _not_assessed(report: WeekReport) -> str:
             names = reasons.setdefault(row.why, [])
             if row.limit.name not in names:
                 names.append(row.limit.name)
-    parts = [f"{_listed(names)} ({why.rstrip('.').lower()})" if why else _listed(names)
-             for why, names in reasons.items()]  # fmt: skip
+    parts = [
+        f"{_listed(names)} ({why.rstrip('.').lower()})" if why else _listed(names)
+        for why, names in reasons.items()
+    ]
     return f"Not assessed: {'; '.join(parts)}." if parts else ""
 
 

@@ -139,15 +139,20 @@ def week_report(table: LimitTable, week: ReportWeek, place: Place) -> WeekReport
     nominal_hz = place.boxes[0].week.nominal_hz if place.boxes else 50.0
     frequency, of, nadir_ns = _frequency(place.boxes)
     return WeekReport(
-        table, week, place, phases,
+        table,
+        week,
+        place,
+        phases,
         tuple(_together(limit, place, week) for limit in table.limits if limit.quantity in OF_ALL_PHASES),
         events,
         tuple((form, table_of(events, form)) for form in table.event_tables),
         ieee1159_names(events, nominal_hz),
         sarfi_of(events),
-        frequency, of, nadir_ns,
+        frequency,
+        of,
+        nadir_ns,
         _magnitude_unbalance(place.boxes),
-    )  # fmt: skip
+    )
 
 
 def _phase(table: LimitTable, limits: Sequence[Limit], week: ReportWeek, box: PlacedBox) -> PhaseReport:

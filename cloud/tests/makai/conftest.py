@@ -221,9 +221,14 @@ class HoldingBox:
         end_ns = time.time_ns() if end_ns is None else end_ns
         self.sequence += 1
         _, data = self.plain.measurement(
-            rms, end_ns // 10**6, start_ns=end_ns - 10**9, end_ns=end_ns, uncertainty_ns=1000,
-            sequence=self.sequence, oldest_sequence=min([*self._held, self.sequence]),
-        )  # fmt: skip
+            rms,
+            end_ns // 10**6,
+            start_ns=end_ns - 10**9,
+            end_ns=end_ns,
+            uncertainty_ns=1000,
+            sequence=self.sequence,
+            oldest_sequence=min([*self._held, self.sequence]),
+        )
         body = Measurement.FromString(data)
         if least is not None:
             body.metrics["rms"].min = least

@@ -17,10 +17,18 @@ from opq_proto.keys.register import KeyRegister
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 PAGES = (
-    "/admin", "/admin/boxes", "/admin/boxes?show=attention", "/admin/boxes/1", "/admin/keys", "/admin/audit",
-    "/admin/audit?words=nothing-like-it", "/admin/accounts", "/admin/plugins", "/admin/rules",
+    "/admin",
+    "/admin/boxes",
+    "/admin/boxes?show=attention",
+    "/admin/boxes/1",
+    "/admin/keys",
+    "/admin/audit",
+    "/admin/audit?words=nothing-like-it",
+    "/admin/accounts",
+    "/admin/plugins",
+    "/admin/rules",
     "/admin/system",
-)  # fmt: skip
+)
 SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, select, summary')].filter(item => {
   const box = item.getBoundingClientRect();
   return box.width > 0 && box.height < 24 && !item.matches('.skip');

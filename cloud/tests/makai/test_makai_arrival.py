@@ -74,12 +74,18 @@ def test_a_decision_depends_on_the_samples_time_and_not_on_the_order_of_arrival(
 
 def incidents(store: CloudStore) -> list[tuple[object, ...]]:
     return sorted(
-        (each.start_ns, each.end_ns, each.kind, each.box_ids, [
-            (one.finding.box_id, one.finding.kind) for one in
-            sorted(each.findings, key=lambda one: (one.finding.box_id, one.finding.kind))
-        ])
+        (
+            each.start_ns,
+            each.end_ns,
+            each.kind,
+            each.box_ids,
+            [
+                (one.finding.box_id, one.finding.kind)
+                for one in sorted(each.findings, key=lambda one: (one.finding.box_id, one.finding.kind))
+            ],
+        )
         for each in store.incidents()
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("phases", PHASES[:3])

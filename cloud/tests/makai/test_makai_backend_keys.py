@@ -222,9 +222,13 @@ def test_a_whole_chain_from_measurement_to_finding(cloud: Cloud, makai: Any, cli
         for number, volts in enumerate((120.0, 72.0, 120.0), 1):
             at_ns = onset_ns + (number - 2) * 10**9
             frames = plain.measurement(
-                volts, at_ns // 10**6 + 1000, sequence=number, oldest_sequence=1,
-                start_ns=at_ns, end_ns=at_ns + 10**9,
-            )  # fmt: skip
+                volts,
+                at_ns // 10**6 + 1000,
+                sequence=number,
+                oldest_sequence=1,
+                start_ns=at_ns,
+                end_ns=at_ns + 10**9,
+            )
 
             def stored(frames: list[bytes] = frames, at_ms: int = at_ns // 10**6 + 1000) -> bool:
                 plain.pub.send_multipart(frames)

@@ -72,8 +72,12 @@ def test_an_id_that_begins_another_is_found_in_the_list_of_the_time() -> None:
     beginnings = SharedBeginnings()
     some = frozenset(("1", "4", "19", "190"))
     assert [beginnings.begins_another(box_id, some) for box_id in ("1", "4", "19", "190", "9")] == [
-        True, False, True, False, False,
-    ]  # fmt: skip
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert not beginnings.begins_another("19", frozenset(("1", "19")))
     assert beginnings.begins_another("4", some | {"40"})
 
@@ -105,9 +109,17 @@ def test_without_a_file_numbers_do_not_start_at_the_same_place() -> None:
 
 def record(token: str = "t", boxes: tuple[str, ...] = ("1", "4"), **fields: object) -> EventRecord:
     values: dict[str, object] = {
-        "event_id": 1, "token": token, "start_ns": 0, "end_ns": 1, "boxes_triggered": boxes,
-        "boxes_received": (), "missing": {}, "finished": False, "analysed": False, "because": "",
-    }  # fmt: skip
+        "event_id": 1,
+        "token": token,
+        "start_ns": 0,
+        "end_ns": 1,
+        "boxes_triggered": boxes,
+        "boxes_received": (),
+        "missing": {},
+        "finished": False,
+        "analysed": False,
+        "because": "",
+    }
     return EventRecord(**{**values, **fields})  # type: ignore[arg-type]
 
 

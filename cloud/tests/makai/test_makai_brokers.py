@@ -45,8 +45,10 @@ def test_a_legacy_box_with_an_unpadded_topic_and_a_trigger_message_is_translated
         heard = Measurement.FromString(translated)
         assert (topic, heard.box_id, heard.timestamp_ms) == (b"0001", 1, 123)
         assert {key: metric.average for key, metric in heard.metrics.items()} == {
-            "f": 60.0, "rms": 120.0, "thd": pytest.approx(0.02),
-        }  # fmt: skip
+            "f": 60.0,
+            "rms": 120.0,
+            "thd": pytest.approx(0.02),
+        }
 
 
 @pytest.mark.parametrize("frames", [[b"0001"], [b"one", b"\x08\x01"], [b"\xb2", b"\x08\x01"], [b""]])

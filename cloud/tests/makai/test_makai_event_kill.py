@@ -120,9 +120,14 @@ def test_an_event_whose_boxes_were_not_asked_is_asked_for_and_stays_one(installa
         for sequence, rms in enumerate((120.0, 72.0, 120.0), start=1):
             end_ns = began_ns + sequence * S
             frames = plain.measurement(
-                rms, end_ns // 10**6, start_ns=end_ns - S, end_ns=end_ns, uncertainty_ns=1000,
-                sequence=sequence, oldest_sequence=1,
-            )  # fmt: skip
+                rms,
+                end_ns // 10**6,
+                start_ns=end_ns - S,
+                end_ns=end_ns,
+                uncertainty_ns=1000,
+                sequence=sequence,
+                oldest_sequence=1,
+            )
             plain.pub.send_multipart(frames)
 
     def stored() -> list[int | None]:

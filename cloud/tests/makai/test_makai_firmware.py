@@ -40,12 +40,16 @@ class FirmwareHouse:
             commands=acquisition.request_endpoint, answers=acquisition.answer_endpoint
         )
         lines = [
-            f'data_dir = "{makai.folder}"', 'health_endpoint = "127.0.0.1:0"', "[uplink]",
+            f'data_dir = "{makai.folder}"',
+            'health_endpoint = "127.0.0.1:0"',
+            "[uplink]",
             f'trigger_endpoint = "{self.brokers.triggering_config.box_endpoint}"',
             f'command_endpoint = "{acquisition.command_endpoint}"',
             f'response_endpoint = "{acquisition.response_endpoint}"',
-            "[[box]]", 'id = "1"', f'port = "{box.path}"',
-        ]  # fmt: skip
+            "[[box]]",
+            'id = "1"',
+            f'port = "{box.path}"',
+        ]
         self.file = makai.folder / "gateway.toml"
         self.file.write_text("\n".join(lines))
 

@@ -114,8 +114,10 @@ class Processes:
         with (self.folder / f"{who}.stderr").open("ab") as lines:
             process = subprocess.Popen(
                 [sys.executable, "-c", SCRIPT, who, mode, str(self.folder), self._facts],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=lines,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=lines,
+            )
         self._running.append(process)
         return process
 

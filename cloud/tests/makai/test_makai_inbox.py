@@ -38,13 +38,24 @@ def row(box: int, number: int, percent: float = 100.0, swing: float = 0.01, **ch
     end_ns = START_NS + number * S + box
     volts = 1.2 * percent
     metrics = {
-        "rms": Metric(volts - 1.2 * swing, volts + 1.2 * swing, volts), "f": Metric(59.99, 60.01, 60.0),
-        "thd": Metric(0.01, 0.03, 0.02), "trans": Metric(0.5, 1.5, 1.0),
-    }  # fmt: skip
+        "rms": Metric(volts - 1.2 * swing, volts + 1.2 * swing, volts),
+        "f": Metric(59.99, 60.01, 60.0),
+        "thd": Metric(0.01, 0.03, 0.02),
+        "trans": Metric(0.5, 1.5, 1.0),
+    }
     made = Measurement(
-        str(box), (end_ns + 500_000) // 10**6, metrics, end_ns - S, end_ns, 1000, TimeSource.GPS, number, 1,
-        nominal_v=120.0, nominal_hz=60.0,
-    )  # fmt: skip
+        str(box),
+        (end_ns + 500_000) // 10**6,
+        metrics,
+        end_ns - S,
+        end_ns,
+        1000,
+        TimeSource.GPS,
+        number,
+        1,
+        nominal_v=120.0,
+        nominal_hz=60.0,
+    )
     return replace(made, **changes)
 
 

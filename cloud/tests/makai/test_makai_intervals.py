@@ -28,9 +28,16 @@ def interval(sequence: int, oldest: int | None = None) -> Measurement:
     start_ns = T0_NS + sequence * 600 * 10**9
     values = {"rms_v": 120.0 + sequence}
     return Measurement(
-        "1", 1, {}, start_ns, start_ns + 600 * 10**9, 5, sequence=sequence, oldest_sequence=oldest,
+        "1",
+        1,
+        {},
+        start_ns,
+        start_ns + 600 * 10**9,
+        5,
+        sequence=sequence,
+        oldest_sequence=oldest,
         interval=Interval(600_000, False, 1.0, values),
-    )  # fmt: skip
+    )
 
 
 def window(sequence: int) -> Any:

@@ -22,9 +22,20 @@ def measured(box_id: str, at_s: int, backfilled: bool = False) -> Measurement:
     metrics = {name: Metric(1.0, 2.0, 1.5) for name in ("f", "rms", "thd", "trans")}
     end_ns = end_ms * 10**6
     return Measurement(
-        box_id, end_ms, metrics, end_ns - 10**9, end_ns, 1000, TimeSource.GPS,
-        end_ms, end_ms, backfilled, False, 120.0, 60.0,
-    )  # fmt: skip
+        box_id,
+        end_ms,
+        metrics,
+        end_ns - 10**9,
+        end_ns,
+        1000,
+        TimeSource.GPS,
+        end_ms,
+        end_ms,
+        backfilled,
+        False,
+        120.0,
+        60.0,
+    )
 
 
 def test_each_box_is_seen_once_from_the_store_and_from_what_waits(

@@ -68,9 +68,15 @@ class OurBox:
             asked = command.data_command
             counts = np.arange(12 * (asked.end_ms - asked.start_ms)) % 1000
             wave = Waveform(
-                self._box.box_id, asked.start_ms * 10**6, 100, TimeSource.GPS, 12_000_000, 0.01, 0,
+                self._box.box_id,
+                asked.start_ms * 10**6,
+                100,
+                TimeSource.GPS,
+                12_000_000,
+                0.01,
+                0,
                 counts.astype(np.int16),
-            )  # fmt: skip
+            )
             now_ms = time.time_ns() // 1_000_000
             self._box.push.send_multipart(waveform_to_frames(wave, self._box.box_id, command.seq, now_ms))
 
@@ -84,23 +90,30 @@ def running(makai: Any, tmp_path: Path) -> Iterator[tuple[Any, Any, CloudStore, 
         stack.callback(shared.close)
         endpoints = brokers.acquisition_config
         events = EventConfig(
-            answer_endpoint=endpoints.answer_endpoint, request_endpoint=endpoints.request_endpoint,
-            event_endpoint=makai.free_endpoint(), event_id_endpoint=makai.free_endpoint(), ask_again_s=0.5,
-        )  # fmt: skip
+            answer_endpoint=endpoints.answer_endpoint,
+            request_endpoint=endpoints.request_endpoint,
+            event_endpoint=makai.free_endpoint(),
+            event_id_endpoint=makai.free_endpoint(),
+            ask_again_s=0.5,
+        )
         triggering = TriggeringConfig(
             measurement_endpoint=brokers.triggering_config.backend_endpoint,
             request_endpoint=endpoints.request_endpoint,
             batch_ms=20,
         )
         for service in (
-            brokers.triggering, brokers.acquisition, EventService(events, shared),
+            brokers.triggering,
+            brokers.acquisition,
+            EventService(events, shared),
             TriggeringService(triggering, shared, Nominal(120.0, 60.0)),
-        ):  # fmt: skip
+        ):
             stack.enter_context(makai.running(service))
         where = ForeignEndpoints(
-            brokers.triggering_config.box_endpoint, endpoints.command_endpoint,
-            endpoints.response_endpoint, brokers.server.public,
-        )  # fmt: skip
+            brokers.triggering_config.box_endpoint,
+            endpoints.command_endpoint,
+            endpoints.response_endpoint,
+            brokers.server.public,
+        )
         boxes = [connected(brokers, box_id) for box_id in (LEG, CUR)]
         host = stack.enter_context(ForeignHost(where, boxes))
         client = makai.client(brokers)
@@ -131,10 +144,15 @@ def sampled(row: np.ndarray, box_id: str) -> bool:
 
 def request(box_ids: list[int], start_ms: int, end_ms: int, data: bool = True) -> bytes:
     return RequestEventMessage(
-        start_timestamp_ms_utc=start_ms, end_timestamp_ms_utc=end_ms,
-        trigger_type=RequestEventMessage.VOLTAGE_SAG, percent_magnitude=12.5, box_ids=box_ids,
-        requestee="mauka", description="a dip", request_data=data,
-    ).SerializeToString()  # fmt: skip
+        start_timestamp_ms_utc=start_ms,
+        end_timestamp_ms_utc=end_ms,
+        trigger_type=RequestEventMessage.VOLTAGE_SAG,
+        percent_magnitude=12.5,
+        box_ids=box_ids,
+        requestee="mauka",
+        description="a dip",
+        request_data=data,
+    ).SerializeToString()
 
 
 def test_a_leg_box_a_cur_box_and_ours_are_in_one_event(makai: Any, running: Any) -> None:

@@ -72,10 +72,13 @@ class Grid:
     def spans(self) -> list[tuple[int, int, tuple[str, ...]]]:
         """The events, oldest first: ms from the grid's begin, and who was asked."""
         return [
-            (event.start_ns // 10**6 - self.begin_ms, event.end_ns // 10**6 - self.begin_ms,
-             event.boxes_triggered)
+            (
+                event.start_ns // 10**6 - self.begin_ms,
+                event.end_ns // 10**6 - self.begin_ms,
+                event.boxes_triggered,
+            )
             for event in reversed(self.shared.store.events())
-        ]  # fmt: skip
+        ]
 
 
 @pytest.fixture

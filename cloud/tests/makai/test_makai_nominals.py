@@ -81,8 +81,10 @@ def test_each_start_and_what_it_stated_are_kept_by_number_also_where_it_comes_la
     record = store.box("1")
     assert record is not None and record.nominal_v == 230.0
     assert [(one.first_number, one.start_id, one.nominal_v) for one in record.starts] == [
-        (5, 7, 120.0), (10, 8, 120.0), (15, 9, 230.0),
-    ]  # fmt: skip
+        (5, 7, 120.0),
+        (10, 8, 120.0),
+        (15, 9, 230.0),
+    ]
     rows = [replace(numbered(k, 0), start_id=None, nominal_v=None) for k in (4, 9, 12, 15, 30)]
     told = [(row.start_id, row.nominal_v) for row in of_their_starts(record.starts, rows)]
     assert told == [(None, None), (7, 120.0), (8, 120.0), (9, 230.0), (9, 230.0)]

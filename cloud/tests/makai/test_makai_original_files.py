@@ -282,8 +282,15 @@ def test_config_check_says_what_the_start_would_say(tmp_path: Path) -> None:
     told = checked(path)
     assert told.exit_code == 0 and "fine (original makai)" in told.output
     assert "commands go to 9884" in told.output and "Scheme" in told.output
-    path.write_text(json.dumps(MAKAI | {"zmq_acquisition_endpoint": "tcp://localhost:9899",
-                                        "zmq_data_endpoint": "tcp://localhost:9884"}))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            MAKAI
+            | {
+                "zmq_acquisition_endpoint": "tcp://localhost:9899",
+                "zmq_data_endpoint": "tcp://localhost:9884",
+            }
+        )
+    )
     told = checked("--json", path)
     notes = {note["key"]: note["text"] for note in json.loads(told.stdout)["notes"]}
     assert "swapped" in notes["zmq_acquisition_endpoint"]

@@ -93,9 +93,13 @@ def test_a_package_is_installed_replaced_and_rolled_back_and_mauka_obeys(
         page.get_by_role("link", name="Log of changes", exact=True).click()
         log = page.locator("table.audit").inner_text()
         for text in (
-            "installed a plug-in", "replaced a plug-in", "1.0.0 → 1.1.0", "rolled a plug-in back",
-            "plug-in stopped", "deleted a plug-in",
-        ):  # fmt: skip
+            "installed a plug-in",
+            "replaced a plug-in",
+            "1.0.0 → 1.1.0",
+            "rolled a plug-in back",
+            "plug-in stopped",
+            "deleted a plug-in",
+        ):
             assert text in log, text
         page.context.close()
 

@@ -161,13 +161,20 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize(
     "kind",
-    ["inproc", pytest.param("process", marks=pytest.mark.slow), pytest.param("lua", marks=pytest.mark.slow),
-     pytest.param("c", marks=pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler"))],
-)  # fmt: skip
+    [
+        "inproc",
+        pytest.param("process", marks=pytest.mark.slow),
+        pytest.param("lua", marks=pytest.mark.slow),
+        pytest.param("c", marks=pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")),
+    ],
+)
 def test_an_installed_trigger(
-    makai_with: Callable[..., Any], onsets: list[tuple[int, str]], kind: str, count: int,
+    makai_with: Callable[..., Any],
+    onsets: list[tuple[int, str]],
+    kind: str,
+    count: int,
     request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
+) -> None:
     house = makai_with(trusted=("loud",) if kind == "inproc" else ())
     code = request.getfixturevalue("library") if kind == "c" else b""
 
@@ -181,8 +188,14 @@ def test_an_installed_trigger(
                 "triggers/loud.lua": LUA.replace("vXXXX", metric),
             }
         else:
-            told = manifest("loud", number, kind="trigger", language="c", executable="libloud.so",
-                            symbols={"triggers": ["loud"]})  # fmt: skip
+            told = manifest(
+                "loud",
+                number,
+                kind="trigger",
+                language="c",
+                executable="libloud.so",
+                symbols={"triggers": ["loud"]},
+            )
             files = {"plugin.json": told, "libloud.so": code.replace(b"vXXXX", metric.encode())}
         return stored(house.uploads, zipped(files), f"loud{number}.zip")
 

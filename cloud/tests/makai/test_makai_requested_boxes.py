@@ -30,12 +30,14 @@ def grid_of(feeders: int, boxes: int) -> dict[str, BoxPlace]:
     """Feeders in a line 2 km apart, their Boxes 10 m apart; ten feeders are a region."""
     return {
         str(1000 + feeder * boxes + k): BoxPlace(
-            feeder=f"f{feeder}", region=f"r{feeder // 10}",
-            latitude=21.0 + feeder * 0.018 + k * 9e-5, longitude=-157.8,
+            feeder=f"f{feeder}",
+            region=f"r{feeder // 10}",
+            latitude=21.0 + feeder * 0.018 + k * 9e-5,
+            longitude=-157.8,
         )
         for feeder in range(feeders)
         for k in range(boxes)
-    }  # fmt: skip
+    }
 
 
 class JudgedGrid:
@@ -95,17 +97,27 @@ def test_neighbours_come_by_feeder_distance_and_region_and_witnesses_from_elsewh
 
     places = BoxPlaces(
         {
-            "1": at("f1", "r1", 0), "2": at("f1", "r1", 9), "3": at("f1", "r1", 7), "4": at("f2", "r2", 1),
-            "5": at("f3", "r1", 30), "6": at("f4", "r3", 40), "7": at("f5", "r3", 50),
-            "8": at("f6", "r4", 90), "9": at("f1", "r1", 0, grid="2"),
+            "1": at("f1", "r1", 0),
+            "2": at("f1", "r1", 9),
+            "3": at("f1", "r1", 7),
+            "4": at("f2", "r2", 1),
+            "5": at("f3", "r1", 30),
+            "6": at("f4", "r3", 40),
+            "7": at("f5", "r3", 50),
+            "8": at("f6", "r4", 90),
+            "9": at("f1", "r1", 0, grid="2"),
         }
-    )  # fmt: skip
+    )
     heard = [str(k) for k in range(1, 12)]
     asked = places.requested_boxes("1", heard, LIMITS)
     assert dict(asked.by_reason) == {
-        "saw": ("1",), "feeder": ("3", "2"), "near": ("4",), "region": ("5",), "no_place": ("10", "11"),
+        "saw": ("1",),
+        "feeder": ("3", "2"),
+        "near": ("4",),
+        "region": ("5",),
+        "no_place": ("10", "11"),
         "witness": ("6", "8", "7", "9"),
-    }  # fmt: skip
+    }
     few = places.requested_boxes("1", heard, replace(LIMITS, most_boxes=5, most_witnesses=2))
     assert dict(few.by_reason) == {"saw": ("1",), "feeder": ("3", "2"), "witness": ("6", "8")}
     assert few.left_out == 6
@@ -191,9 +203,12 @@ def test_a_class_is_asked_for_as_long_as_it_needs(store: CloudStore, metric: str
 def test_a_box_that_flaps_is_asked_alone_then_not_at_all_and_starves_nobody(store: CloudStore) -> None:
     size = round(3.1 * BYTES_PER_S)
     grid = JudgedGrid(
-        store, grid_of(1, 10), bytes_per_min_by_box=20 * size, bytes_per_min_of_box=12 * size,
+        store,
+        grid_of(1, 10),
+        bytes_per_min_by_box=20 * size,
+        bytes_per_min_of_box=12 * size,
         bytes_per_min=400 * size,
-    )  # fmt: skip
+    )
     asked = []
     for k in range(14):
         before = len(grid.commands)

@@ -50,9 +50,11 @@ def test_the_old_key_holds_until_the_new_one_has_spoken(makai: Any) -> None:
         makai.wait_for(lambda: key_of(brokers, "1") == new_pair.public.decode())
         assert not makai.arrives(old, client, seconds=0.3, timestamp_ms=4)
         assert makai.arrives(new, client, timestamp_ms=5)
-        assert brokers.triggering.counters.of("rotations", "1") + brokers.acquisition.counters.of(
-            "rotations", "1"
-        ) == 1  # fmt: skip
+        assert (
+            brokers.triggering.counters.of("rotations", "1")
+            + brokers.acquisition.counters.of("rotations", "1")
+            == 1
+        )
         assert makai.ends(stays) == 0
         assert register.entries()[0][0].state == "admitted"
 

@@ -134,8 +134,12 @@ def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> Non
     assert isinstance(document["timestamp"], int)
     assert [part["name"] for part in document["subcomponents"]] == ["broker", "12"]
     assert document["subcomponents"][1] == {
-        "name": "12", "ok": True, "timestamp": 7, "info": None, "subcomponents": None,
-    }  # fmt: skip
+        "name": "12",
+        "ok": True,
+        "timestamp": 7,
+        "info": None,
+        "subcomponents": None,
+    }
     text = health.reply("/metrics")[2].decode()
     assert r'opq_refused_total{of="key \"with\nodd\\ letters",service="broker"} 3.0' in text
     assert 'opq_pending_now{of="",service="broker"} 2.0' in text

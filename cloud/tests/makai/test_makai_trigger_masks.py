@@ -27,9 +27,19 @@ S = 10**9
 START_NS = 1_765_792_486_000_000_000
 NOMINALS = {"1": Nominal(120.0, 60.0), "2": Nominal(230.0, 50.0)}
 WITH_MASK = (
-    "baseline", "coincidence", "edge_rule", "flicker", "frequency", "napali", "rapid_change", "silence",
-    "statistical", "steady_state", "threshold", "transient",
-)  # fmt: skip
+    "baseline",
+    "coincidence",
+    "edge_rule",
+    "flicker",
+    "frequency",
+    "napali",
+    "rapid_change",
+    "silence",
+    "statistical",
+    "steady_state",
+    "threshold",
+    "transient",
+)
 WITHOUT_MASK = ("lua", "sql")
 """They see every row."""
 SETTINGS = {
@@ -69,11 +79,17 @@ def windows(draw: st.DrawFn) -> list[list[Measurement]]:
             crossing = draw(st.integers(0, 9)) == 0
             rows.append(
                 Measurement(
-                    box_id, at_ns // 1_000_000, metrics, at_ns - S if states else None,
-                    at_ns if states else None, 1000 if states else None, TimeSource.GPS, number,
+                    box_id,
+                    at_ns // 1_000_000,
+                    metrics,
+                    at_ns - S if states else None,
+                    at_ns if states else None,
+                    1000 if states else None,
+                    TimeSource.GPS,
+                    number,
                     crossing=crossing,
                 )
-            )  # fmt: skip
+            )
         found.append(rows)
     return found
 

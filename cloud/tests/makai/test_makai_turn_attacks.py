@@ -34,9 +34,7 @@ STEADY = {"f": 60.0, "rms": 120.0, "thd": 0.02, "trans": 1.0}
 def measured(box_id: str, sequence: int) -> list[bytes]:
     end_ns = time.time_ns()
     metrics = {name: Metric(value, value, value) for name, value in STEADY.items()}
-    row = Measurement(
-        box_id, end_ns // 10**6, metrics, end_ns - S, end_ns, 1000, TimeSource.GPS, sequence, 1
-    )  # fmt: skip
+    row = Measurement(box_id, end_ns // 10**6, metrics, end_ns - S, end_ns, 1000, TimeSource.GPS, sequence, 1)
     return [topic(box_id), measurement_to_wire(row)]
 
 

@@ -76,9 +76,10 @@ def test_the_store_is_what_the_live_path_makes_of_it(
     seen: list[tuple[int, int]] = []
     with dask_client(cluster) as client:
         done = analyse_waiting(
-            bulk, lambda ids: analyse_in_bulk(DaskWorkers(client), rms_alone(tmp_path / "bulk"), ids),
+            bulk,
+            lambda ids: analyse_in_bulk(DaskWorkers(client), rms_alone(tmp_path / "bulk"), ids),
             lambda count, of: seen.append((count, of)),
-        )  # fmt: skip
+        )
     assert done == (6, 0) and seen == [(n, 6) for n in range(1, 7)]
     assert len(bulk.incidents()) == 4
     assert bulk.incidents(limit=99) == live.incidents(limit=99), "numbers too"

@@ -53,16 +53,35 @@ STEP = {"change_percent": 1.5, "change_degrees": 0.1, "fading_percent": 100.0, "
 CASES: dict[str, tuple[IncidentWitness, ...]] = {
     "fault": (witness(**DIP), witness("2", **DIP)),
     "motor_start": (
-        witness(kind="rapid_voltage_change", residual=None, change_percent=-8.0, change_degrees=-0.3,
-                lasting_s=0.8, recovery_cycles=5.0, fading_percent=99.0, after_percent=-0.3),
+        witness(
+            kind="rapid_voltage_change",
+            residual=None,
+            change_percent=-8.0,
+            change_degrees=-0.3,
+            lasting_s=0.8,
+            recovery_cycles=5.0,
+            fading_percent=99.0,
+            after_percent=-0.3,
+        ),
     ),
     "transformer_energising": (
-        witness(change_percent=-11.0, change_degrees=-1.0, fading_percent=45.0, second_percent=3.0,
-                second_later_percent=1.0),
+        witness(
+            change_percent=-11.0,
+            change_degrees=-1.0,
+            fading_percent=45.0,
+            second_percent=3.0,
+            second_later_percent=1.0,
+        ),
     ),
     "capacitor_switching": (
-        witness(kind="oscillatory_transient", residual=None, change_percent=1.0, after_percent=0.9,
-                ringing_pu=0.8, ringing_hz=530.0),
+        witness(
+            kind="oscillatory_transient",
+            residual=None,
+            change_percent=1.0,
+            after_percent=0.9,
+            ringing_pu=0.8,
+            ringing_hz=530.0,
+        ),
     ),
     "lightning": tuple(
         witness(str(n), "impulsive_transient", None, change_percent=0.0, impulse_pu=0.6) for n in (1, 2, 3)
@@ -85,10 +104,16 @@ CASES: dict[str, tuple[IncidentWitness, ...]] = {
     "uneven_load": (uneven(u2_percent=2.9, u0_percent=0.1, u2_before_percent=0.2),),
     "lost_phase": (uneven(u2_percent=17.0, u0_percent=3.0),),
     "load": (
-        witness(kind="rapid_voltage_change", residual=None, change_percent=-6.0, change_degrees=-0.5,
-                fading_percent=100.0, after_percent=-6.0),
+        witness(
+            kind="rapid_voltage_change",
+            residual=None,
+            change_percent=-6.0,
+            change_degrees=-0.5,
+            fading_percent=100.0,
+            after_percent=-6.0,
+        ),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("cause", sorted(CASES))
@@ -300,9 +325,12 @@ def test_the_deepest_places_of_the_deepest_feeder_are_behind_the_fault() -> None
         at("5", "f3", -99),
     )
     assert {each.box_id: (each.side, each.probability >= 0.7) for each in sides_of(network)} == {
-        "1": ("upstream", True), "2": ("upstream", True), "3": ("upstream", True),
-        "4": ("downstream", True), "5": ("downstream", True),
-    }  # fmt: skip
+        "1": ("upstream", True),
+        "2": ("upstream", True),
+        "3": ("upstream", True),
+        "4": ("downstream", True),
+        "5": ("downstream", True),
+    }
 
 
 def turned(one: IncidentWitness, phasor: complex) -> IncidentWitness:
@@ -318,8 +346,12 @@ def test_a_place_off_the_line_from_the_busbar_to_the_deepest_is_behind_the_fault
         for box_id, phasor in phasors.items()
     )
     assert {each.box_id: each.side for each in sides_of(network)} == {
-        "1": "upstream", "2": "upstream", "3": "upstream", "4": "downstream", "5": "downstream",
-    }  # fmt: skip
+        "1": "upstream",
+        "2": "upstream",
+        "3": "upstream",
+        "4": "downstream",
+        "5": "downstream",
+    }
 
 
 def side_by_box(*network: tuple[str, str, complex, str]) -> dict[str, str]:
@@ -453,8 +485,13 @@ def test_many_boxes_at_one_place_leave_room_for_those_behind_it() -> None:
         assert heaviest((*heaviest(every[:cut]), *heaviest(every[cut:]))) == found
 
 
-STARTED = {"onset_change_percent": -5.6, "onset_change_degrees": -0.5, "onset_lasting_s": 0.8,
-           "onset_recovery_cycles": 5.0, "onset_fading_percent": 99.0}  # fmt: skip
+STARTED = {
+    "onset_change_percent": -5.6,
+    "onset_change_degrees": -0.5,
+    "onset_lasting_s": 0.8,
+    "onset_recovery_cycles": 5.0,
+    "onset_fading_percent": 99.0,
+}
 
 
 def seen_by(box_id: str, kind: str, start_s: float, residual: float | None, **figures: float) -> Finding:

@@ -24,11 +24,23 @@ from opq_sim.data_sets.labelled import NOMINAL_V, LabelledRecording, labelled_re
 
 RECORDINGS = Path(__file__).parents[4] / "shared" / "data" / "recordings"
 ONSET_S = {
-    "sag": 0.02, "swell": 0.02, "interruption": 0.02, "impulsive_transient": 0.002,
-    "oscillatory_transient": 0.002, "phase_jump": 0.002, "rapid_voltage_change": 0.03,
-    "harmonics": 0.3, "interharmonics": 0.3, "mains_signalling": 0.5, "dc_offset": 0.3, "noise": 0.3,
-    "frequency_deviation": 1.0, "flicker": 0.5, "periodic_notching": 0.9, "none": 0.0,
-}  # fmt: skip
+    "sag": 0.02,
+    "swell": 0.02,
+    "interruption": 0.02,
+    "impulsive_transient": 0.002,
+    "oscillatory_transient": 0.002,
+    "phase_jump": 0.002,
+    "rapid_voltage_change": 0.03,
+    "harmonics": 0.3,
+    "interharmonics": 0.3,
+    "mains_signalling": 0.5,
+    "dc_offset": 0.3,
+    "noise": 0.3,
+    "frequency_deviation": 1.0,
+    "flicker": 0.5,
+    "periodic_notching": 0.9,
+    "none": 0.0,
+}
 """Class -> how near the beginning has to be: edges are samples, windows 0.2 s, a ramp of frequency 1 s."""
 CASES = [(kind, hz) for kind in ONSET_S for hz in (50, 60)]
 
@@ -57,9 +69,15 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Told
         box_id = str(hz)
         store.put_box(BoxRecord(box_id, box_id, nominal_v=NOMINAL_V[hz], nominal_hz=float(hz)))
         wave = Waveform(
-            box_id, made.facts["start_ns"], 1_000_000, TimeSource.NTP, 12_000_000,
-            made.facts["volts_per_lsb"], 0, made.counts,
-        )  # fmt: skip
+            box_id,
+            made.facts["start_ns"],
+            1_000_000,
+            TimeSource.NTP,
+            12_000_000,
+            made.facts["volts_per_lsb"],
+            0,
+            made.counts,
+        )
         trigger = Trigger(f"t{number}", wave.start_ns, wave.end_ns, (box_id,), box_id, "test")
         event_id = store.open_event(trigger, "test")
         store.put_waveform(event_id, wave)
@@ -121,9 +139,15 @@ def test_the_recordings_have_the_dip_that_analyze_has_and_nothing_else(tmp_path:
     for number, path in enumerate(sorted(RECORDINGS.glob("*.i16")), start=1):
         facts = json.loads(path.with_suffix(".json").read_text())
         wave = Waveform(
-            str(number), 10**18, 1_000_000, TimeSource.NTP, round(1000 * facts["rate_hz"]),
-            facts["volts_per_lsb"], 0, np.fromfile(path, "<i2"),
-        )  # fmt: skip
+            str(number),
+            10**18,
+            1_000_000,
+            TimeSource.NTP,
+            round(1000 * facts["rate_hz"]),
+            facts["volts_per_lsb"],
+            0,
+            np.fromfile(path, "<i2"),
+        )
         event_id = store.open_event(
             Trigger(f"t{number}", wave.start_ns, wave.end_ns, (wave.box_id,), wave.box_id, "test"), "test"
         )

@@ -187,9 +187,14 @@ def test_an_impulse_has_the_originals_metadata() -> None:
     metadata = compat_metadata(found)
     assert classifications(found) == ["IMPULSIVE_TRANSIENT"] and found.measurement_type == "TRANSIENT"
     assert metadata == {
-        "Polarity": "Negative", "Peak_Voltage": pytest.approx(-18.2, abs=0.5), "Rise_Time": 0.0,
-        "Decay_Time": 1 / 12_000, "Start_Index": 0, "Peak_Index": 0, "End_Index": 1,
-    }  # fmt: skip
+        "Polarity": "Negative",
+        "Peak_Voltage": pytest.approx(-18.2, abs=0.5),
+        "Rise_Time": 0.0,
+        "Decay_Time": 1 / 12_000,
+        "Start_Index": 0,
+        "Peak_Index": 0,
+        "End_Index": 1,
+    }
     assert deviation_from_nominal(found) == -metadata["Peak_Voltage"]
     assert found.start_ns == START_NS + CREST * 10**9 // 12_000
 
@@ -217,12 +222,17 @@ def test_settings_of_the_originals_file_reach_the_analyses() -> None:
     }
     found = analysis_settings(file)
     assert found["frequency_deviation"] == {
-        "deviation_percent": 1.666667, "low_hz": 59.0, "least_cycles": 4,
-    }  # fmt: skip
+        "deviation_percent": 1.666667,
+        "low_hz": 59.0,
+        "least_cycles": 4,
+    }
     assert found["transient"] == {
-        "least_peak_percent": 11.785113, "noise_floor_v": 20.0, "max_lull_ms": 1.5,
-        "oscillatory_crossings": 5, "filter_order": 8,
-    }  # fmt: skip
+        "least_peak_percent": 11.785113,
+        "noise_floor_v": 20.0,
+        "max_lull_ms": 1.5,
+        "oscillatory_crossings": 5,
+        "filter_order": 8,
+    }
     load_analyses(list(found.items()))  # all are fields of the analyses, in their bounds
     assert findings("transient", ringing(1000.0, 15.0), **found["transient"]) == ()
 

@@ -56,9 +56,17 @@ def part(begin_s: float, end_s: float, ahead_s: float, numbered: bool = True) ->
     )
     index = FIRST_SAMPLE + first if numbered else 0
     return Waveform(
-        "1", start_ns, uncertainty_ns, source, 12_000_000, 0.0068, index, SAMPLES[first:end],
-        numbered=numbered, start_id=START_ID if numbered else None,
-    )  # fmt: skip
+        "1",
+        start_ns,
+        uncertainty_ns,
+        source,
+        12_000_000,
+        0.0068,
+        index,
+        SAMPLES[first:end],
+        numbered=numbered,
+        start_id=START_ID if numbered else None,
+    )
 
 
 @pytest.fixture

@@ -67,8 +67,10 @@ def test_messages_go_out_as_they_are_and_events_as_the_bridge_announces_them(bus
         topic, body = reader.recv_multipart()
         message = MaukaMessage.FromString(body)
         assert (topic, message.makai_event.event_id, message.source) == (
-            b"MakaiEvent", newest, "makai_event_bridge",
-        )  # fmt: skip
+            b"MakaiEvent",
+            newest,
+            "makai_event_bridge",
+        )
         assert admin.post("/injections", json={"event_ids": [newest, newest - 1]}).json()["published"] == 2
     changes = people.scene.store.people.changes
     assert wait_for(lambda: len(list(changes.entries(limit=9))) >= 4)

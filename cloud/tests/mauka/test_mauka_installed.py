@@ -151,8 +151,13 @@ def test_it_runs_once_installed_is_replaced_rolled_back_and_deleted(house, mauka
     assert house.marks() == [(2, "1", "one", "120 V")]
     (row,) = runner.status()["analyses"]
     assert {key: row[key] for key in ("name", "version", "runs", "calls", "failures", "trouble")} == {
-        "name": "marks", "version": "1.0.0", "runs": where, "calls": 1, "failures": 0, "trouble": None,
-    }  # fmt: skip
+        "name": "marks",
+        "version": "1.0.0",
+        "runs": where,
+        "calls": 1,
+        "failures": 0,
+        "trouble": None,
+    }
     assert row["handled_ms_longest"] > 0
     assert (row["memory_mb"] is not None and row["memory_mb"] > 1) is (where == "worker")
     house.install("1.0.1", code("two"))
@@ -367,9 +372,12 @@ def test_the_host_says_what_runs_here_and_why_it_is_not_the_installed_version(ho
     assert until(lambda: told() == ("1.0.2", "1.0.2", "running"))
 
 
-MEMORY = code("VERSION").replace("def analyse(event, config):", "def analyse(event, config, state):").replace(
-    "return found", 'return [replace(one, because=f"{state}") for one in found], state + 1'
-).replace("import dataclass", "import dataclass, replace") + """
+MEMORY = (
+    code("VERSION")
+    .replace("def analyse(event, config):", "def analyse(event, config, state):")
+    .replace("return found", 'return [replace(one, because=f"{state}") for one in found], state + 1')
+    .replace("import dataclass", "import dataclass, replace")
+    + """
 
 def begin(config):
     return 0
@@ -381,7 +389,8 @@ def export_state(state):
 
 def import_state(version, data, config):
     return data
-"""  # fmt: skip
+"""
+)
 
 
 @pytest.mark.parametrize("policy", [{}, INSIDE], ids=["worker", "inside"])

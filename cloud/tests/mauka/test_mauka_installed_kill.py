@@ -92,8 +92,11 @@ def start(folder):
     with (folder / "stderr").open("ab") as lines:
         return subprocess.Popen(
             [sys.executable, "-c", MAUKA, str(folder)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=lines, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=lines,
+            text=True,
+        )
 
 
 def end(process):

@@ -64,7 +64,13 @@ findings = st.builds(
 )
 steady = st.builds(
     lambda kind, hz, box_id, start, length, uncertainty, closed, seen, risen: Finding(
-        kind, box_id, start * MS, (start + length) * MS, uncertainty * MS, closed=closed, onset_seen=seen,
+        kind,
+        box_id,
+        start * MS,
+        (start + length) * MS,
+        uncertainty * MS,
+        closed=closed,
+        onset_seen=seen,
         figures=((LINE_HZ[kind], hz),) if kind in LINE_HZ else ((RISEN_FROM, 9.0),) if risen else (),
     ),
     st.sampled_from(["harmonics", *LINE_HZ, *LINE_HZ]),
@@ -76,7 +82,7 @@ steady = st.builds(
     st.booleans(),
     st.booleans(),
     st.sampled_from([False, False, False, True]),
-)  # fmt: skip
+)
 """Parts of steady states: many that begin close to each other, and go on with each other."""
 PLACES = {
     "1": BoxPlace("1", "mill", "feeder1", "valley", 46.5, 7.25),
@@ -163,11 +169,13 @@ def test_what_is_stored_is_apart_and_covers_what_was_put(items: list[Finding]) -
     for item in items:
         late_ns = LATE_STEADY_NS if is_steady(item.kind) and not item.onset_seen else CYCLE_NS
         holders = [
-            known for known in stored
-            if known.finding.box_id == item.box_id and family(known.finding.kind) == family(item.kind)
+            known
+            for known in stored
+            if known.finding.box_id == item.box_id
+            and family(known.finding.kind) == family(item.kind)
             and known.finding.start_ns - late_ns <= item.start_ns
             and item.end_ns <= known.finding.end_ns + CYCLE_NS
-        ]  # fmt: skip
+        ]
         assert len(holders) >= 1
 
 
@@ -306,8 +314,10 @@ def test_an_early_one_that_comes_late_takes_the_others_with_it() -> None:
     assert len(table.incidents()) == 1
     table.put([sag(0, 100, "1")])
     assert {known.finding.box_id: known.incident_id for known in table.known.values()} == {
-        "1": 1, "2": 1, "3": 2,
-    }  # fmt: skip
+        "1": 1,
+        "2": 1,
+        "3": 2,
+    }
 
 
 def test_what_was_placed_by_hand_stays_and_takes_others_with_it() -> None:
@@ -417,8 +427,10 @@ def test_the_order_of_arrival_says_whose_clock_is_poor() -> None:
     table.put([sag(5, 100, "2"), sag(0, 100, "3"), sag(9, 100, "1", uncertainty_ms=500)])
     (facts,) = table.facts.values()
     assert [(each.box_id, each.disciplined) for each in facts.arrivals] == [
-        ("3", True), ("2", True), ("1", False),
-    ]  # fmt: skip
+        ("3", True),
+        ("2", True),
+        ("1", False),
+    ]
     assert facts.centre == pytest.approx((46.625, 7.375))
 
 

@@ -65,8 +65,10 @@ def start(folder, mode="normal"):
     with (folder / "stderr").open("wb") as lines:
         return subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-c", MAUKA, str(folder), mode],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=lines,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=lines,
+        )
 
 
 def finish(folder, store):

@@ -481,14 +481,19 @@ def test_what_was_shown_is_judged_as_if_it_were_read(
         for length, form in zip(looks, forms, strict=False):
             rows = [
                 Measurement(
-                    box_id, ZERO_NS // 10**6 + 1000 * (k + 1), {"rms": Metric(*[NOMINAL_V] * 3)},
-                    ZERO_NS + k * S, ZERO_NS + (k + 1) * S, 1000, TimeSource.GPS,
+                    box_id,
+                    ZERO_NS // 10**6 + 1000 * (k + 1),
+                    {"rms": Metric(*[NOMINAL_V] * 3)},
+                    ZERO_NS + k * S,
+                    ZERO_NS + (k + 1) * S,
+                    1000,
+                    TimeSource.GPS,
                     crossing=k in crossings and box_id == "1",
                 )
                 for k in range(now_s, now_s + length)
                 for box_id, own in zip(HISTORY, of_box, strict=True)
                 if own[k % len(own)]
-            ]  # fmt: skip
+            ]
             store.append_measurements(rows)
             whole = [row for row in rows if not row.crossing]
             if form == "columns":

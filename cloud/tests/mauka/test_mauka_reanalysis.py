@@ -81,11 +81,13 @@ def said_of_incidents(store: CloudStore) -> list[object]:
     known = sorted(store.incidents(limit=1000), key=lambda each: (each.start_ns, each.box_ids))
     return [
         replace(
-            each, incident_id=0, follows=each.follows and 1,
+            each,
+            incident_id=0,
+            follows=each.follows and 1,
             findings=tuple(replace(one, finding_id=0, incident_id=0) for one in each.findings),
         )
         for each in known
-    ]  # fmt: skip
+    ]
 
 
 def seven_events(store: CloudStore) -> None:
@@ -120,8 +122,9 @@ def test_a_dry_run_shows_what_the_run_then_does_and_the_store_is_as_if_it_was_al
     done = report_json(real, False)
     assert {**done, "dry_run": True} == dry
     assert real.counts() == {"added": 0, "gone": 2, "class": 0, "figures": 0, "origin": 0} | {
-        "figures": real.counts()["figures"], "origin": real.counts()["origin"]
-    }  # fmt: skip
+        "figures": real.counts()["figures"],
+        "origin": real.counts()["origin"],
+    }
     numbers = {number for number, _ in before}
     assert {number for number, _ in all_findings(store)} < numbers, "what is still found keeps its number"
     assert report_json(again(store, 80.0), False)["finding_changes"] == [], "once"
@@ -176,7 +179,7 @@ def test_what_a_person_labelled_or_placed_stays_when_it_is_found_no_more(store: 
 def test_what_other_analyses_and_measurements_found_stays(store: CloudStore) -> None:
     event_id = put_event(store, sine("1", 0, (2.0, 4.0, 0.5)))
     analyse(store)
-    (number, dip), = all_findings(store)  # fmt: skip
+    ((number, dip),) = all_findings(store)
     grown = replace(
         dip, start_ns=dip.end_ns - 1, end_ns=dip.end_ns + 60 * S, closed=True, analysis=GROWN_BY_MEASUREMENTS
     )

@@ -159,10 +159,20 @@ def test_limits_come_from_the_settings_and_impossible_ones_are_reported():
 
 def test_all_built_in_analyses_load_with_their_defaults():
     assert [analysis.name for analysis in load_analyses([])] == [
-        "dc_offset", "flicker", "frequency_deviation", "harmonics", "interharmonics", "mains_signalling",
-        "noise", "periodic_notching", "phase_jump", "rapid_voltage_change", "rms_voltage", "transient",
+        "dc_offset",
+        "flicker",
+        "frequency_deviation",
+        "harmonics",
+        "interharmonics",
+        "mains_signalling",
+        "noise",
+        "periodic_notching",
+        "phase_jump",
+        "rapid_voltage_change",
+        "rms_voltage",
+        "transient",
         "unbalance",
-    ]  # fmt: skip
+    ]
 
 
 def test_an_analysis_that_takes_something_else_is_refused(tmp_path):

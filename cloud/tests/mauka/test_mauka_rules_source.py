@@ -54,9 +54,12 @@ def test_a_rule_selects_incidents_over_curve(running, wire, until, tmp_path):
         until(arrived)
         rows = [json.loads(line) for line in out.read_text().splitlines()[:2]]
         assert rows[0] == {
-            "id": 1, "kind": "interruption", "severity": 7.5, "change": "incident_changed",
+            "id": 1,
+            "kind": "interruption",
+            "severity": 7.5,
+            "change": "incident_changed",
             "box_ids": ["1", "4"],
-        }  # fmt: skip
+        }
         assert (rows[1]["id"], rows[1]["change"]) == (2, "incident_gone")
         until(lambda: house.ask("GET", "/rules/grave/status")["source_incidents_0_exceptions_total"])
     finally:

@@ -338,9 +338,13 @@ def test_a_shorter_last_window_counts_as_a_value():
 
 def test_the_services_of_a_configuration_work_together(tmp_path, store, running, free_endpoint, wire, until):
     mauka = MaukaSection(
-        event_endpoint=free_endpoint(), bus_sub_endpoint=free_endpoint(), bus_pub_endpoint=free_endpoint(),
-        incident_id_endpoint=free_endpoint(), plugin_manager_endpoint=free_endpoint(), heartbeat_s=0.1,
-    )  # fmt: skip
+        event_endpoint=free_endpoint(),
+        bus_sub_endpoint=free_endpoint(),
+        bus_pub_endpoint=free_endpoint(),
+        incident_id_endpoint=free_endpoint(),
+        plugin_manager_endpoint=free_endpoint(),
+        heartbeat_s=0.1,
+    )
     events = wire.bound_publisher(mauka.event_endpoint)
     made = services(CloudConfig(mauka=mauka, data_dir=tmp_path), CloudContext(lambda: store))
     for service in made:

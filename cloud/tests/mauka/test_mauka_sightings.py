@@ -9,15 +9,27 @@ from opq_cloud.mauka.measuring.sightings import whole
 from opq_proto.messages import Finding
 
 PART = {
-    "kind": "sag", "residual_percent": 70.0, "residual_v": 84.0, "duration_cycles": 60.0,
-    "ieee1159": "momentary sag", "itic": "no_damage", "semi_f47": "pass", "because": "the onset",
+    "kind": "sag",
+    "residual_percent": 70.0,
+    "residual_v": 84.0,
+    "duration_cycles": 60.0,
+    "ieee1159": "momentary sag",
+    "itic": "no_damage",
+    "semi_f47": "pass",
+    "because": "the onset",
     "closed": False,
-}  # fmt: skip
+}
 WHOLE = {
-    "kind": "interruption", "residual_percent": 2.0, "residual_v": 2.4, "duration_cycles": 300.0,
-    "ieee1159": "temporary interruption", "itic": "no_damage", "semi_f47": "not_applicable",
-    "because": "all of it", "closed": True,
-}  # fmt: skip
+    "kind": "interruption",
+    "residual_percent": 2.0,
+    "residual_v": 2.4,
+    "duration_cycles": 300.0,
+    "ieee1159": "temporary interruption",
+    "itic": "no_damage",
+    "semi_f47": "not_applicable",
+    "because": "all of it",
+    "closed": True,
+}
 
 
 @pytest.mark.parametrize("onset_first", [True, False])
@@ -81,10 +93,27 @@ def test_a_telegram_begins_where_a_waveform_shows_it_not_with_one_that_begins_ju
 
 
 def test_pieces_that_nobody_saw_whole_get_the_figures_of_their_common_span() -> None:
-    first = sag(0, 1000, closed=False, residual_percent=40.0, residual_v=48.0, duration_cycles=50.0,
-                ieee1159="momentary sag", itic="no_damage", semi_f47="fail")  # fmt: skip
-    last = sag(800, 4000, residual_percent=75.0, residual_v=90.0, duration_cycles=160.0,
-               ieee1159="temporary sag", itic="no_damage", semi_f47="not_applicable")  # fmt: skip
+    first = sag(
+        0,
+        1000,
+        closed=False,
+        residual_percent=40.0,
+        residual_v=48.0,
+        duration_cycles=50.0,
+        ieee1159="momentary sag",
+        itic="no_damage",
+        semi_f47="fail",
+    )
+    last = sag(
+        800,
+        4000,
+        residual_percent=75.0,
+        residual_v=90.0,
+        duration_cycles=160.0,
+        ieee1159="temporary sag",
+        itic="no_damage",
+        semi_f47="not_applicable",
+    )
     table = Table()
     table.put([first], 1)
     table.put([last], 2)

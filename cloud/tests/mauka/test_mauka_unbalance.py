@@ -78,10 +78,15 @@ def put_boxes(store: CloudStore, phases: Mapping[str, str], place: str = "cellar
     for box_id, phase in phases.items():
         store.put_box(
             BoxRecord(
-                box_id, f"Box {box_id}", location=place, feeder="f2", phase=phase, nominal_v=230.0,
+                box_id,
+                f"Box {box_id}",
+                location=place,
+                feeder="f2",
+                phase=phase,
+                nominal_v=230.0,
                 nominal_hz=50.0,
             )
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture

@@ -187,8 +187,9 @@ def test_a_row_is_added_once_for_the_account_of_its_token(posted: tuple) -> None
     }
     answers = [endpoint.reply(f"Bearer {token}", json.dumps(row).encode()) for _ in range(2)]
     assert [(status, json.loads(body)) for status, _, body in answers] == [
-        (202, {"accepted": 1}), (202, {"accepted": 0}),
-    ]  # fmt: skip
+        (202, {"accepted": 1}),
+        (202, {"accepted": 0}),
+    ]
     (made,) = scene.records.entries(ada)
     assert (made.kind, made.headline, made.box_ids) == ("rule", "THD 9 % at Box 3", ("3",))
     assert json.loads(made.content) == {"rule": "r1", "row": {"thd": 9}, "severity": 5}
@@ -199,11 +200,16 @@ def test_a_row_is_added_once_for_the_account_of_its_token(posted: tuple) -> None
 @pytest.mark.parametrize(
     ("change", "status"),
     [
-        ({"box_id": "4"}, 403), ({"text": ""}, 400), ({"text": 5}, 400), ({"severity": "high"}, 400),
-        ({"severity": 11}, 400), ({"severity": True}, 400), ({"id": "x" * 201}, 400),
+        ({"box_id": "4"}, 403),
+        ({"text": ""}, 400),
+        ({"text": 5}, 400),
+        ({"severity": "high"}, 400),
+        ({"severity": 11}, 400),
+        ({"severity": True}, 400),
+        ({"id": "x" * 201}, 400),
         ({"text": "x" * 301}, 400),
     ],
-)  # fmt: skip
+)
 def test_a_row_that_is_none_is_refused(posted: tuple, change: dict, status: int) -> None:
     scene, endpoint, token, ada = posted
     answer = endpoint.reply(f"Bearer {token}", json.dumps({"text": "row", **change}).encode())
@@ -252,8 +258,9 @@ def test_the_sink_of_a_stream_rule_reaches_people(tmp_path: Path) -> None:
         said = sorted((each["kind"], each["rule"], each["row"]["thd"]) for each in hook.bodies)
         assert said == [("rule", "r", 9.5), ("rule", "r", 10.0)]
         assert {each.headline for each in scene.records.entries(ada)} == {
-            "THD 9.5 at Box 3", "THD 10.0 at Box 3.0",
-        }  # fmt: skip
+            "THD 9.5 at Box 3",
+            "THD 10.0 at Box 3.0",
+        }
 
 
 class SinkFacts:
@@ -320,8 +327,9 @@ def test_silence_is_told_to_who_sees_the_box_and_its_end_where_asked_over_a_rest
                 late.accept_reports(back)
         assert [late.accept_reports(back) for _ in range(2)] == [1, 0]
         assert [each.headline for each in reversed(scene.records.entries(ada))] == [
-            "Box 3 is silent since 2027-01-15 08:00:00 UTC", "Box 3 reports again",
-        ]  # fmt: skip
+            "Box 3 is silent since 2027-01-15 08:00:00 UTC",
+            "Box 3 reports again",
+        ]
         early._now_ms = lambda: at_ms + 700_000
         assert early.accept_reports([makai]) == 1
         assert [each.headline[:22] for each in scene.records.entries(root)] == ["Service makai is not w"]

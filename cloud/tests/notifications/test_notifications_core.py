@@ -162,12 +162,17 @@ QUIET = replace(RULE, quiet_from="22:00", quiet_to="07:00")
         (replace(QUIET, digest="hourly"), HONOLULU, "2026-11-22T21:20", "2026-11-23T07:00", "quiet hours"),
         (replace(RULE, digest="daily"), HONOLULU, "2026-11-22T07:00", "2026-11-23T07:00", "daily digest"),
         # the clock goes from 2:00 to 3:00: 2:30 does not exist, and comes an hour later
-        (replace(RULE, digest="daily", digest_at="02:30"), BERLIN, "2026-03-29T00:00", "2026-03-29T03:30",
-         "daily digest"),
+        (
+            replace(RULE, digest="daily", digest_at="02:30"),
+            BERLIN,
+            "2026-03-29T00:00",
+            "2026-03-29T03:30",
+            "daily digest",
+        ),
         # and from 3:00 back to 2:00: the first 2:30 counts
         (replace(QUIET, quiet_to="02:30"), BERLIN, "2026-10-25T01:00", "2026-10-25T02:30", "quiet hours"),
     ],
-)  # fmt: skip
+)
 def test_when_it_is_sent(rule: NotificationRule, zone: ZoneInfo, now: str, due: str, why: str) -> None:
     assert send_time_ms(rule, zone, ms(now, zone)) == (ms(due, zone), why)
 

@@ -162,9 +162,11 @@ def test_edits_by_hand_are_reported_only_where_they_are_news(tmp_path: Path, hoo
             scene.edit(lambda editor: editor.merge_incidents([incident.incident_id, fresh]))
             old = min(each.incident_id for each in scene.store.incidents())
             for number in (old, incident.incident_id):
-                scene.edit(lambda editor, number=number: editor.label_incident(
-                    number, "interruption", ["interruption"]
-                ))  # fmt: skip
+                scene.edit(
+                    lambda editor, number=number: editor.label_incident(
+                        number, "interruption", ["interruption"]
+                    )
+                )
             assert wait_for(lambda: len(hook.requests) == 2, LIMIT_S), "the rule for interruptions"
             assert wait_for(lambda: service.counters.total("incidents_heard") == heard + 6, LIMIT_S)
         assert [each["incident"]["class"] for each in hook.bodies] == ["sag", "interruption"]
@@ -188,9 +190,10 @@ def test_a_webhook_is_tried_again_under_the_same_id_until_it_is_taken(
             (line,) = scene.records.entries(ada)
             states.append((line.state, line.why))
     assert states == [
-        ("waiting", "ConnectionError: answered 503"), ("waiting", "ConnectionError: answered 429"),
+        ("waiting", "ConnectionError: answered 503"),
+        ("waiting", "ConnectionError: answered 429"),
         ("sent", ""),
-    ]  # fmt: skip
+    ]
     assert {each["id"] for each in hook.bodies} == {"an-id"} and len(hook.bodies) == 3
     assert (counters.total("retried"), counters.total("sent")) == (2, 1)
 
@@ -226,9 +229,14 @@ def test_ntfy_gets_topic_text_priority_and_link(
     assert (line.state, line.why, counters.of("sent", "ntfy")) == ("sent", "", 1)
     assert [path for path, _, _ in hook.requests] == ["/alarms/?auth=x"]
     assert hook.bodies == [
-        {"topic": "opq", "title": rule.name, "message": "Sag · Kūhiō", "priority": priority,
-         "click": "https://pq.example.org/incidents/12"}
-    ]  # fmt: skip
+        {
+            "topic": "opq",
+            "title": rule.name,
+            "message": "Sag · Kūhiō",
+            "priority": priority,
+            "click": "https://pq.example.org/incidents/12",
+        }
+    ]
 
 
 def test_each_channel_is_made_by_its_module() -> None:

@@ -31,8 +31,12 @@ sources = ["law"]
 
 def test_every_standard_of_the_package_is_read() -> None:
     assert known_standards() == (
-        "en50160", "iec61000-2-2", "iec61000-2-4-class2", "iec61000-2-4-class3", "ieee519",
-    )  # fmt: skip
+        "en50160",
+        "iec61000-2-2",
+        "iec61000-2-4-class2",
+        "iec61000-2-4-class3",
+        "ieee519",
+    )
     for name in known_standards():
         table = limit_table(name)
         assert table.standard == name and table.limits

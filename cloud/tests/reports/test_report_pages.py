@@ -44,9 +44,14 @@ def stored(week: ReportWeek) -> StoreInMemory:
         if box_id == "2":
             volts[300:360] = 200.0
         values = {
-            "rms_v": volts, "f_hz": 50.0 + 0.001 * number, "f_min_hz": 49.9, "f_max_hz": 50.1,
-            "thd_ratio": 0.03, "thd_max_ratio": 0.04, "harmonics_v": harmonics(len(starts), 230.0, h5=3.0),
-        }  # fmt: skip
+            "rms_v": volts,
+            "f_hz": 50.0 + 0.001 * number,
+            "f_min_hz": 49.9,
+            "f_max_hz": 50.1,
+            "thd_ratio": 0.03,
+            "thd_max_ratio": 0.04,
+            "harmonics_v": harmonics(len(starts), 230.0, h5=3.0),
+        }
         weeks.columns[box_id, TEN_MS] = columns(starts, TEN_MS, values, box_id=box_id)
         weeks.columns[box_id, TWO_HOURS_MS] = columns(
             starts_of(week, TWO_HOURS_MS), TWO_HOURS_MS, {"plt": 0.5}, box_id=box_id
@@ -63,8 +68,10 @@ def stored(week: ReportWeek) -> StoreInMemory:
 def test_places_are_sites_and_boxes_without_one() -> None:
     found = chosen_places(RECORDS, PlaceChoice())
     assert [(each.site, [box.box_id for box in each.records]) for each in found] == [
-        ("mill", ["1", "2", "3"]), (None, ["4"]), (None, ["10"]),
-    ]  # fmt: skip
+        ("mill", ["1", "2", "3"]),
+        (None, ["4"]),
+        (None, ["10"]),
+    ]
     assert [each.name for each in chosen_places(RECORDS, PlaceChoice("feeder", "F1"))] == [
         "Site mill",
         "Box 4",
@@ -85,8 +92,13 @@ def test_a_site_has_its_phases_side_by_side() -> None:
     assert fleet.words == "Site mill" and report.verdict == "fail"
     assert [phase.box.phase for phase in report.phases] == ["a", "b", "c"]
     assert [(row.box_id, row.verdict) for row in report.rows if row.limit.name == "voltage"] == [
-        ("1", "pass"), ("1", "pass"), ("2", "fail"), ("2", "pass"), ("3", "pass"), ("3", "pass"),
-    ]  # fmt: skip
+        ("1", "pass"),
+        ("1", "pass"),
+        ("2", "fail"),
+        ("2", "pass"),
+        ("3", "pass"),
+        ("3", "pass"),
+    ]
     assert report.together[0].verdict == "pass"
     (event,) = report.events
     assert event.channels == ("1", "2", "3")

@@ -239,13 +239,16 @@ def test_a_site_joins_the_events_of_its_phases() -> None:
         lasting = 0.1 + 0.05 * number
         alone = place_of(
             columns(starts, TEN_MS, {"rms_v": volts}, box_id=box_id),
-            disturbances=[disturbance(week, "dip", 1000.0 + 0.02 * number, lasting, 60 + number, box_id),
-                          *([disturbance(week, "dip", 5000.0, 0.2, 80, box_id)] if number == 2 else [])],
-        ).boxes[0]  # fmt: skip
+            disturbances=[
+                disturbance(week, "dip", 1000.0 + 0.02 * number, lasting, 60 + number, box_id),
+                *([disturbance(week, "dip", 5000.0, 0.2, 80, box_id)] if number == 2 else []),
+            ],
+        ).boxes[0]
         boxes.append(
-            PlacedBox(box_id, f"Box {box_id}", "abc"[number], replace(alone.week, box_id=box_id),
-                      alone.disturbances)
-        )  # fmt: skip
+            PlacedBox(
+                box_id, f"Box {box_id}", "abc"[number], replace(alone.week, box_id=box_id), alone.disturbances
+            )
+        )
     ratio = np.full(1008, 0.015)
     ratio[:51] = 0.021
     group = columns(starts, TEN_MS, {"u2_ratio": ratio}, box_id="mill")
@@ -273,8 +276,9 @@ def test_a_verdict_is_that_of_a_naive_recount(data: st.DataObject) -> None:
     week = golden_week(data.draw(st.sampled_from([167, 168, 169])))
     starts = starts_of(week, TEN_MS)
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    volts = random.choice([150.0, 200.0, 230.0, 253.0, 260.0, math.nan], len(starts),
-                          p=[0.01, 0.04, 0.6, 0.2, 0.05, 0.1])  # fmt: skip
+    volts = random.choice(
+        [150.0, 200.0, 230.0, 253.0, 260.0, math.nan], len(starts), p=[0.01, 0.04, 0.6, 0.2, 0.05, 0.1]
+    )
     flagged = np.flatnonzero(random.random(len(starts)) < 0.1)
     missing = np.flatnonzero(random.random(len(starts)) < data.draw(st.sampled_from([0.0, 0.3])))
     given_ = columns(starts, TEN_MS, {"rms_v": volts}, flagged.tolist(), missing.tolist())

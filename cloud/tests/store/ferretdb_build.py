@@ -52,13 +52,21 @@ def _built(go: str, source: Path, until: float, told: Callable[[str], None]) -> 
         shutil.copy(file, source / file.name)
     made = program().with_suffix(f".{os.getpid()}")
     environment = {
-        **os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod -buildvcs=false", "CGO_ENABLED": "0",
-    }  # fmt: skip
+        **os.environ,
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-mod=mod -buildvcs=false",
+        "CGO_ENABLED": "0",
+    }
     begun = time.monotonic()
     compiling = subprocess.Popen(
-        [go, "build", "-o", str(made), "."], cwd=source, env=environment, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        [go, "build", "-o", str(made), "."],
+        cwd=source,
+        env=environment,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         _, errors = compiling.communicate(timeout=max(1.0, until - time.monotonic()))
     except subprocess.TimeoutExpired:

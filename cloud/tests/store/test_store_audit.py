@@ -54,7 +54,7 @@ def test_before_and_after_hold_what_differs_and_survive_the_store(store: CloudSt
         (AuditFilter(to_ms=1000), []),
         (AuditFilter(from_ms=2**50), []),
     ],
-)  # fmt: skip
+)
 def test_entries_are_filtered_newest_first(store: CloudStore, wanted: AuditFilter, found: list[str]) -> None:
     _fill(store)
     assert _whats(store.people.changes.entries(wanted)) == found

@@ -43,11 +43,15 @@ def minutes(count: int, covered_ms: int = MINUTE_MS, until_ms: int = NOW_MS) -> 
 def seconds(first_ms: int, count: int) -> list[Measurement]:
     return [
         Measurement(
-            "1", first_ms + (k + 1) * 1000, {"rms": Metric(119.0, 121.0, 120.0)},
-            (first_ms + k * 1000) * 10**6, (first_ms + (k + 1) * 1000) * 10**6, sequence=first_ms // 1000 + k,
+            "1",
+            first_ms + (k + 1) * 1000,
+            {"rms": Metric(119.0, 121.0, 120.0)},
+            (first_ms + k * 1000) * 10**6,
+            (first_ms + (k + 1) * 1000) * 10**6,
+            sequence=first_ms // 1000 + k,
         )
         for k in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def read(store: CloudStore, now_ms: int = NOW_MS) -> BoxAvailability:

@@ -33,11 +33,24 @@ def test_what_is_unknown_of_a_box_leaves_what_was_known(store: CloudStore) -> No
 
 def test_every_fact_of_a_box_comes_back_and_a_text_is_taken_away_by_an_empty_one(store: CloudStore) -> None:
     box = BoxRecord(
-        "7", "Roof", "kailua", 146.8, 120.0, 60.0, unplugged=True, description="above the stairs",
-        region="oahu", feeder="f2", site="mill", phase="L1", grid="2", public_key="k" * 40,
-        location_start_time_ms=NOW_MS, location_archive=(("manoa", NOW_MS - 5), ("lihue", None)),
+        "7",
+        "Roof",
+        "kailua",
+        146.8,
+        120.0,
+        60.0,
+        unplugged=True,
+        description="above the stairs",
+        region="oahu",
+        feeder="f2",
+        site="mill",
+        phase="L1",
+        grid="2",
+        public_key="k" * 40,
+        location_start_time_ms=NOW_MS,
+        location_archive=(("manoa", NOW_MS - 5), ("lihue", None)),
         retired_ms=NOW_MS + 1,
-    )  # fmt: skip
+    )
     store.put_box(box)
     assert store.box("7") == box
     store.put_box(BoxRecord("7", "", feeder="", site="", phase="", grid="", description="", retired_ms=0))

@@ -298,11 +298,18 @@ def odd_rows(count: int) -> list[Measurement]:
     rows = [replace(row, nominal_v=None, nominal_hz=None) for row in numbered(0, count, (1,)).rows()]
     two = {"rms": Metric(118.5, 121.25, 120.125), "thd": Metric(0.25, 0.5, 0.375)}
     changes: tuple[dict[str, Any], ...] = (
-        {}, {"metrics": two}, {"backfilled": True}, {"crossing": True}, {"clock_id": 2**64 - 1},
-        {"sequence": None, "oldest_sequence": None}, {"metrics": {"rms": Metric(0.1, 0.3, 0.2)}},
-        {"start_ns": None, "end_ns": None}, {"uncertainty_ns": None}, {"oldest_sequence": None},
+        {},
+        {"metrics": two},
+        {"backfilled": True},
+        {"crossing": True},
+        {"clock_id": 2**64 - 1},
+        {"sequence": None, "oldest_sequence": None},
+        {"metrics": {"rms": Metric(0.1, 0.3, 0.2)}},
+        {"start_ns": None, "end_ns": None},
+        {"uncertainty_ns": None},
+        {"oldest_sequence": None},
         {"metrics": {"odd": Metric(1.0, 2.0, 1.5)}},
-    )  # fmt: skip
+    )
     return [replace(row, **changes[at % len(changes)]) for at, row in enumerate(rows)]
 
 

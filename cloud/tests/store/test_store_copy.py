@@ -35,9 +35,15 @@ def interval(at: int) -> Measurement:
     start_ns = INTERVAL_NS + at * 600 * 10**9
     values = {"rms_v": 120.0 + at, "harmonics_v": tuple(float(at + k) for k in range(50))}
     return Measurement(
-        "1", start_ns // 10**6, {}, start_ns, start_ns + 600 * 10**9, 1000, sequence=9000 + at,
+        "1",
+        start_ns // 10**6,
+        {},
+        start_ns,
+        start_ns + 600 * 10**9,
+        1000,
+        sequence=9000 + at,
         interval=Interval(600_000, at % 3 == 0, 1.0, values),
-    )  # fmt: skip
+    )
 
 
 INTERVALS = [interval(at) for at in range(135, 150)]
@@ -83,12 +89,14 @@ def contents(store: CloudStore) -> dict[str, object]:
     span = INTERVAL_NS - 10**12, INTERVAL_NS + 10**16
     found = store.intervals.read("1", 600_000, *span)
     intervals = {
-        "times": found.start_ns.tolist(), "flagged": found.flagged.tolist(),
-        "harmonics": found.values["harmonics_v"].tolist(), "rms": found.values["rms_v"].tolist(),
+        "times": found.start_ns.tolist(),
+        "flagged": found.flagged.tolist(),
+        "harmonics": found.values["harmonics_v"].tolist(),
+        "rms": found.values["rms_v"].tolist(),
         "disturbances": store.intervals.disturbances(None, *span),
         "numbers": store.intervals.sequences("1", 0, 2**40),
         "quantile": store.intervals.summary("1", 600_000, *span).distribution("rms_v").quantile(0.95),
-    }  # fmt: skip
+    }
     return {**described(store), "rows": rows, "levels": levels, "intervals": intervals}
 
 

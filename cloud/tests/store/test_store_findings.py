@@ -26,8 +26,14 @@ from opq_proto.messages import Finding
 
 
 def test_one_disturbance_at_two_boxes_is_one_incident(store: CloudStore) -> None:
-    milder = replace(SAG, box_id="4", start_ns=SAG.start_ns + 150_000_000, end_ns=SAG.end_ns + 180_000_000,
-                     residual_v=110.0, residual_percent=91.0)  # fmt: skip
+    milder = replace(
+        SAG,
+        box_id="4",
+        start_ns=SAG.start_ns + 150_000_000,
+        end_ns=SAG.end_ns + 180_000_000,
+        residual_v=110.0,
+        residual_percent=91.0,
+    )
     event_id = store.open_event(TRIGGER, "x")
     first, second = put_findings(store, event_id, [SAG, milder])
     assert (first.finding_id, second.finding_id) == (1, 2)
@@ -84,8 +90,13 @@ def test_a_telegram_at_several_boxes_is_one_incident_by_one_name(store: CloudSto
         ("interharmonic_percent_max", 1.5),
     )
     line = Finding("interharmonics", "2", SAG.start_ns, SAG.end_ns, 10, closed=False, figures=figures)
-    keyed = replace(line, kind="mains_signalling", box_id="1", end_ns=SAG.end_ns + 6 * SECOND_NS,
-                    figures=(("signal_hz", 175.01), ("signal_percent", 1.4)))  # fmt: skip
+    keyed = replace(
+        line,
+        kind="mains_signalling",
+        box_id="1",
+        end_ns=SAG.end_ns + 6 * SECOND_NS,
+        figures=(("signal_hz", 175.01), ("signal_percent", 1.4)),
+    )
     parts = [(1, line), (2, keyed)]
     for event_id, one in reversed(parts) if turned else parts:
         put_findings(store, event_id, [one])
@@ -104,8 +115,13 @@ def test_a_telegram_at_several_boxes_is_one_incident_by_one_name(store: CloudSto
 
 def test_a_finding_seen_by_a_second_event_is_widened(store: CloudStore) -> None:
     open_end = replace(SAG, closed=False)
-    whole = replace(SAG, start_ns=SAG.start_ns + 50_000_000, end_ns=SAG.end_ns + 3 * SECOND_NS,
-                    residual_percent=60.0, residual_v=72.0)  # fmt: skip
+    whole = replace(
+        SAG,
+        start_ns=SAG.start_ns + 50_000_000,
+        end_ns=SAG.end_ns + 3 * SECOND_NS,
+        residual_percent=60.0,
+        residual_v=72.0,
+    )
     put_findings(store, 1, [open_end])
     (known,) = put_findings(store, 2, [whole])
     assert (known.finding_id, known.incident_id) == (1, 1)
@@ -158,7 +174,7 @@ def test_what_is_found_again_takes_the_place_of_what_was_found(store: CloudStore
             )
         ),
         frozenset({"rms_voltage"}),
-    )  # fmt: skip
+    )
     for _ in range(2):
         plan, kept = plan_replacement(store, replaced, lambda box_id: BoxPlace())
         assert kept == []
@@ -253,14 +269,16 @@ def test_what_is_said_of_an_incident_comes_back_with_it(store: CloudStore) -> No
     (incident,) = store.incidents()
     assert (incident.scope, incident.follows, incident.centre) == ("region", None, (46.5, 7.25))
     assert [(one.box_id, one.start_ns) for one in incident.arrivals] == [
-        ("1", SAG.start_ns), ("4", late.start_ns),
-    ]  # fmt: skip
+        ("1", SAG.start_ns),
+        ("4", late.start_ns),
+    ]
     assert incident.severity is not None and 0 < incident.severity <= 10
     facts = store.incident_facts(1)
     assert facts is not None and facts.boxes == 2
     assert {one.box_id: (one.leads, one.incident_id) for one in store.onsets(0, 2**62)} == {
-        "1": (True, 1), "4": (False, 1),
-    }  # fmt: skip
+        "1": (True, 1),
+        "4": (False, 1),
+    }
     assert [one.box_id for one in store.onsets(0, 2**62, leading=True)] == ["1"]
     assert {one.samples_began_ns for one in store.onsets(0, 2**62)} == {SAG.samples_began_ns}
     assert [one.finding for one in store.findings_of_box("4", late.end_ns, 2**62)] == [late]
@@ -281,8 +299,10 @@ def test_findings_of_many_boxes_are_stored_as_those_of_few(tmp_path: Path) -> No
         assert sorted(one.finding_id for one in stored) == list(range(1, len(boxes) + 1))
         assert {one.incident_id for one in stored} == {1}
         assert [writer.place_of(box_id).feeder for box_id in (boxes[0], boxes[1], boxes[-1])] == [
-            "feeder1", None, f"feeder{boxes[-1]}",
-        ]  # fmt: skip
+            "feeder1",
+            None,
+            f"feeder{boxes[-1]}",
+        ]
         later = replace(SAG, box_id="new", start_ns=SAG.start_ns + 1, end_ns=SAG.end_ns + 1)
         (one,) = put_findings(store, 2, [later])
         assert (one.finding_id, one.incident_id) == (len(boxes) + 1, 1)
@@ -291,8 +311,9 @@ def test_findings_of_many_boxes_are_stored_as_those_of_few(tmp_path: Path) -> No
         assert [each.incident_id for each in store.find_incidents(IncidentFilter(box_id=boxes[-1]), 5)] == [1]
         (part,) = store.incident_parts({boxes[5]}, IncidentFilter())
         assert (part.boxes, [each.worst_id for each in part.parts]) == (
-            len(boxes) + 1, [stored[5].finding_id],
-        )  # fmt: skip
+            len(boxes) + 1,
+            [stored[5].finding_id],
+        )
 
 
 def test_why_it_happened_is_stored_with_an_incident(store: CloudStore) -> None:
@@ -308,9 +329,11 @@ def test_why_it_happened_is_stored_with_an_incident(store: CloudStore) -> None:
     assert dict(facts.witnesses[0].figures) == figures
     told = incident_json(incident)
     assert told["cause"] == {
-        "name": "fault", "probability": first.probability, "sentence": cause_sentence(first),
+        "name": "fault",
+        "probability": first.probability,
+        "sentence": cause_sentence(first),
         "clearing_ms": 100.0,
-    }  # fmt: skip
+    }
 
 
 def test_the_side_of_each_box_is_stored_with_an_incident(store: CloudStore) -> None:
@@ -321,8 +344,10 @@ def test_the_side_of_each_box_is_stored_with_an_incident(store: CloudStore) -> N
     put_findings(store, 1, found)
     (incident,) = store.incidents()
     assert {each.box_id: each.side for each in incident.sides} == {
-        "1": "upstream", "4": "upstream", "5": "downstream",
-    }  # fmt: skip
+        "1": "upstream",
+        "4": "upstream",
+        "5": "downstream",
+    }
     facts = store.incident_facts(incident.incident_id)
     assert facts is not None and facts.sides == incident.sides
     part = incident_at(incident, lambda box_id: box_id != "1")

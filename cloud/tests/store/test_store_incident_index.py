@@ -41,9 +41,15 @@ def finding(
 ) -> Finding:
     start_ns = ZERO_NS + round(at_s * S)
     return Finding(
-        kind, box_id, start_ns, start_ns + round(length_s * S), 1000, True, residual_percent=percent,
+        kind,
+        box_id,
+        start_ns,
+        start_ns + round(length_s * S),
+        1000,
+        True,
+        residual_percent=percent,
         itic=None if percent is None else "no_interruption_in_function",
-    )  # fmt: skip
+    )
 
 
 def put(store: CloudStore, *findings: Finding) -> list[int]:

@@ -45,10 +45,12 @@ def ten(
     rng = np.random.default_rng((at, draw))
     volts = 120 + rng.normal()
     values = {
-        "rms_v": f4(volts), "rms_min_v": f4(volts - 1), "f_hz": f4(60 + rng.normal() / 100),
+        "rms_v": f4(volts),
+        "rms_min_v": f4(volts - 1),
+        "f_hz": f4(60 + rng.normal() / 100),
         "thd_ratio": f4(rng.random() / 20),
         "harmonics_v": tuple(f4(each) for each in (volts, *rng.random(49))),
-    }  # fmt: skip
+    }
     length_ns = length_ms * 10**6
     start_ns = T0 + at * length_ns
     known = None if coverage is None else f4(coverage)
@@ -71,9 +73,16 @@ def sent(
     sequence: int | None = None,
 ) -> Measurement:
     return Measurement(
-        box_id, end_ns // 10**6, {}, start_ns, end_ns, 1000,
-        sequence=next(numbers) if sequence is None else sequence, interval=interval, disturbance=disturbance,
-    )  # fmt: skip
+        box_id,
+        end_ns // 10**6,
+        {},
+        start_ns,
+        end_ns,
+        1000,
+        sequence=next(numbers) if sequence is None else sequence,
+        interval=interval,
+        disturbance=disturbance,
+    )
 
 
 def settle(store: CloudStore, now_ms: int = LATER_MS) -> None:
@@ -200,9 +209,17 @@ def test_any_history_is_read_as_a_naive_list_of_it(
     box_id = f"h{next(numbers)}"
     sent_rows = []
     for batch in batches:
-        mine = [Measurement(box_id, *[getattr(row, name) for name in ("timestamp_ms", "metrics")],
-                            row.start_ns, row.end_ns, sequence=row.sequence, interval=row.interval)
-                for row in batch]  # fmt: skip
+        mine = [
+            Measurement(
+                box_id,
+                *[getattr(row, name) for name in ("timestamp_ms", "metrics")],
+                row.start_ns,
+                row.end_ns,
+                sequence=row.sequence,
+                interval=row.interval,
+            )
+            for row in batch
+        ]
         sent_rows += mine
         store.intervals.append(mine)
         if len(mine) % 2:
@@ -275,8 +292,10 @@ def test_a_disturbance_is_one_from_its_beginning_to_its_end(store: CloudStore) -
     begun = Disturbance("1", "dip", T0 + 5, None, 1000, 96.0)
     ended = Disturbance("1", "interruption", T0 + 5, T0 + 10**9, 1000, 3.0, 7)
     other = Disturbance("2", "swell", T0 + 4, T0 + 10**8, 20, 140.0)
-    rows = {each: sent(each.box_id, each.start_ns, each.end_ns or each.start_ns, disturbance=each)
-            for each in (begun, ended, other)}  # fmt: skip
+    rows = {
+        each: sent(each.box_id, each.start_ns, each.end_ns or each.start_ns, disturbance=each)
+        for each in (begun, ended, other)
+    }
     store.intervals.append([rows[begun], rows[other]])
     assert store.intervals.disturbances("1", T0, T0 + DAY_NS) == [begun]
     store.intervals.append([rows[ended]])
@@ -318,8 +337,18 @@ def test_a_job_killed_after_any_step_is_completed_by_a_repeat(
     for steps in range(12):
         documents = store.driver._documents  # type: ignore[attr-defined]
         box_id = f"k{steps}"
-        mine = [Measurement(box_id, row.timestamp_ms, {}, row.start_ns, row.end_ns, sequence=row.sequence,
-                            interval=row.interval) for row in (*rows, late)]  # fmt: skip
+        mine = [
+            Measurement(
+                box_id,
+                row.timestamp_ms,
+                {},
+                row.start_ns,
+                row.end_ns,
+                sequence=row.sequence,
+                interval=row.interval,
+            )
+            for row in (*rows, late)
+        ]
         left = [steps]
 
         def counted(name: str, left: list[int] = left, of: object = documents) -> Callable[..., object]:

@@ -26,9 +26,15 @@ from opq_proto.wire.mauka_pb2 import MEASUREMENTS, PHENOMENA, MaukaMessage
 SUMMARY = {"min", "max", "mean", "var", "cnt", "start_timestamp_s", "end_timestamp_s"}
 STORED = {"ttl", "count", "size_bytes"}
 LIMITS = {
-    "box_id", "ref_f", "ref_v", "threshold_percent_f_low", "threshold_percent_f_high",
-    "threshold_percent_v_low", "threshold_percent_v_high", "threshold_percent_thd_high",
-}  # fmt: skip
+    "box_id",
+    "ref_f",
+    "ref_v",
+    "threshold_percent_f_low",
+    "threshold_percent_f_high",
+    "threshold_percent_v_low",
+    "threshold_percent_v_high",
+    "threshold_percent_thd_high",
+}
 
 
 def gc_stat(domain: Any, count: int) -> MaukaMessage:
@@ -79,10 +85,13 @@ def test_a_document_has_every_key_of_the_originals_readers(store: CloudStore, tm
     assert machine["memory_use_bytes"]["cnt"] == 3 and machine["memory_use_bytes"]["min"] > 1e6
     laha = found["laha_stats"]
     stored = [
-        laha["instantaneous_measurements_stats"]["box_samples"], laha["detections_stats"]["events"],
-        laha["aggregate_measurements_stats"]["measurements"], laha["aggregate_measurements_stats"]["trends"],
-        laha["incidents_stats"]["incidents"], laha["phenomena_stats"]["phenomena"],
-    ]  # fmt: skip
+        laha["instantaneous_measurements_stats"]["box_samples"],
+        laha["detections_stats"]["events"],
+        laha["aggregate_measurements_stats"]["measurements"],
+        laha["aggregate_measurements_stats"]["trends"],
+        laha["incidents_stats"]["incidents"],
+        laha["phenomena_stats"]["phenomena"],
+    ]
     assert all(each.keys() == STORED for each in stored)
     assert stored[2]["count"] == 2 and stored[2]["ttl"] == store.ttls().measurements
     nothing_gone = dict.fromkeys(("samples", "trends", "events", "incidents"), 0)
@@ -130,9 +139,13 @@ def test_sizes_of_the_embedded_store_are_near_those_that_sqlite_counts(tmp_path:
             put_findings(store, event_id, [SAG])
         sizes = store.sizes()
     tables = {
-        "measurements": ("blocks",), "trends": ("trends", "trends_new"), "events": ("events",),
-        "box_events": ("box_events",), "incidents": ("incidents",), "fs.chunks": ("chunks",),
-    }  # fmt: skip
+        "measurements": ("blocks",),
+        "trends": ("trends", "trends_new"),
+        "events": ("events",),
+        "box_events": ("box_events",),
+        "incidents": ("incidents",),
+        "fs.chunks": ("chunks",),
+    }
     with closing(sqlite3.connect(tmp_path / "opq.db")) as file:
         try:
             counted = dict(file.execute("SELECT name, sum(payload) FROM dbstat GROUP BY name"))

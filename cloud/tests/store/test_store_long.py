@@ -17,13 +17,37 @@ from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 NOW_NS = 1_765_792_486_013_000_000
 SECOND_NS = 10**9
 ONSET = Finding(
-    "sag", "1", NOW_NS, NOW_NS + 2 * SECOND_NS, 1_000_000, False, 84.0, 70.0, 120.0,
-    "momentary sag", "no_damage", "not_applicable", 0.9, "the onset, still open",
-)  # fmt: skip
+    "sag",
+    "1",
+    NOW_NS,
+    NOW_NS + 2 * SECOND_NS,
+    1_000_000,
+    False,
+    84.0,
+    70.0,
+    120.0,
+    "momentary sag",
+    "no_damage",
+    "not_applicable",
+    0.9,
+    "the onset, still open",
+)
 ALL = Finding(
-    "interruption", "1", NOW_NS + 30_000, NOW_NS + 5 * SECOND_NS, 1_000_000, True, 1.2, 1.0, 300.0,
-    "temporary interruption", "no_damage", "not_applicable", 1.0, "all of it",
-)  # fmt: skip
+    "interruption",
+    "1",
+    NOW_NS + 30_000,
+    NOW_NS + 5 * SECOND_NS,
+    1_000_000,
+    True,
+    1.2,
+    1.0,
+    300.0,
+    "temporary interruption",
+    "no_damage",
+    "not_applicable",
+    1.0,
+    "all of it",
+)
 
 
 def test_the_event_that_saw_all_gives_class_figures_and_verdicts(store: CloudStore) -> None:

@@ -24,17 +24,27 @@ CONFIG = MakaiConfig(
 # docs/reference/opq-interop.md D.7, with the figures of its test fixture
 ORIGINAL: dict[str, Any] = {
     "triggering": {
-        "default_ref_f": 60, "default_ref_v": 120,
-        "default_threshold_percent_f_low": 0.5, "default_threshold_percent_f_high": 0.5,
-        "default_threshold_percent_v_low": 2.5, "default_threshold_percent_v_high": 2.5,
+        "default_ref_f": 60,
+        "default_ref_v": 120,
+        "default_threshold_percent_f_low": 0.5,
+        "default_threshold_percent_f_high": 0.5,
+        "default_threshold_percent_v_low": 2.5,
+        "default_threshold_percent_v_high": 2.5,
         "default_threshold_percent_thd_high": 3,
         "triggering_overrides": [
-            {"box_id": "1000", "ref_f": 60.0, "ref_v": 120.0, "threshold_percent_f_low": 0.5,
-             "threshold_percent_f_high": 0.5, "threshold_percent_v_low": 5.0,
-             "threshold_percent_v_high": 2.5, "threshold_percent_thd_high": 3.0},
+            {
+                "box_id": "1000",
+                "ref_f": 60.0,
+                "ref_v": 120.0,
+                "threshold_percent_f_low": 0.5,
+                "threshold_percent_f_high": 0.5,
+                "threshold_percent_v_low": 5.0,
+                "threshold_percent_v_high": 2.5,
+                "threshold_percent_thd_high": 3.0,
+            },
         ],
     },
-}  # fmt: skip
+}
 
 
 def test_there_is_no_makai_config_until_somebody_puts_one_and_it_goes_again(store: CloudStore) -> None:
@@ -98,10 +108,12 @@ def test_the_originals_document_is_read_and_written_as_it_is() -> None:
 def test_what_is_no_limit_is_named_and_the_default_holds() -> None:
     document = {
         "triggering": {
-            "default_ref_v": "230", "default_threshold_percent_v_low": float("nan"), "default_ref_f": 50,
+            "default_ref_v": "230",
+            "default_threshold_percent_v_low": float("nan"),
+            "default_ref_f": 50,
             "triggering_overrides": [{"box_id": "7", "ref_f": -1}, {"ref_v": 230}, 9],
         }
-    }  # fmt: skip
+    }
     config = makai_config_from_document(document)
     assert config is not None
     assert config.default == TriggeringLimits(ref_hz=50.0)
@@ -112,10 +124,12 @@ def test_what_is_no_limit_is_named_and_the_default_holds() -> None:
 
 def strange(random_: random.Random, depth: int = 0) -> Any:
     kinds: list[Callable[[], Any]] = [
-        lambda: None, lambda: random_.choice((True, False)), lambda: random_.randint(-(2**70), 2**70),
+        lambda: None,
+        lambda: random_.choice((True, False)),
+        lambda: random_.randint(-(2**70), 2**70),
         lambda: random_.choice((float("nan"), float("inf"), -0.0, 1e308, 2.5)),
         lambda: random_.choice(("", "1000", "ref_v", "\x00", "💥")),
-    ]  # fmt: skip
+    ]
     names = list(ORIGINAL["triggering"]) + list(ORIGINAL["triggering"]["triggering_overrides"][0])
     if depth < 4:
         kinds += 2 * [

@@ -26,9 +26,19 @@ RULE = NotificationRule(
 
 def entry(number: str, account_id: str = "ada", made_ms: int = 1, due_ms: int = 1) -> NotificationEntry:
     return NotificationEntry(
-        number, account_id, "r1", "sags", "mail", "incident", "Sag", made_ms, due_ms,
-        box_ids=("1",), finding_ids=(3, 4), content='{"incident": {"id": 1, "a.b": [1, [2]]}}',
-    )  # fmt: skip
+        number,
+        account_id,
+        "r1",
+        "sags",
+        "mail",
+        "incident",
+        "Sag",
+        made_ms,
+        due_ms,
+        box_ids=("1",),
+        finding_ids=(3, 4),
+        content='{"incident": {"id": 1, "a.b": [1, [2]]}}',
+    )
 
 
 def test_rules_are_listed_by_account_and_name_and_replaced_whole(

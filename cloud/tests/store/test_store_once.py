@@ -7,9 +7,16 @@ STORE = Path(__file__).resolve().parents[2] / "opq_cloud" / "store"
 INTERFACES = ("Documents", "Driver", "PeopleDriver", "TrendRows")
 """What each database implements by itself."""
 LOG = {
-    "all_measurements", "append_columns", "append_measurements", "highest_sequence", "last_minutes",
-    "latest_measurements", "measurements", "newest_ms", "sequences",
-}  # fmt: skip
+    "all_measurements",
+    "append_columns",
+    "append_measurements",
+    "highest_sequence",
+    "last_minutes",
+    "latest_measurements",
+    "measurements",
+    "newest_ms",
+    "sequences",
+}
 """The log of Measurements, which each database stores in its own form."""
 NOT_SHARED = {"seal"}
 """Methods of one database's log that are not part of `CloudStore`."""

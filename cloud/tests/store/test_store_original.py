@@ -43,46 +43,94 @@ def db(mongo_uri: str) -> Iterator[Database[dict[str, Any]]]:
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         db = client.get_default_database()
         db.laha_config.insert_one(
-            {"ttls": {"box_samples": 900, "measurements": 86400, "trends": 604800, "events": 2592000,
-                      "incidents": 31536000}}
-        )  # fmt: skip
+            {
+                "ttls": {
+                    "box_samples": 900,
+                    "measurements": 86400,
+                    "trends": 604800,
+                    "events": 2592000,
+                    "incidents": 31536000,
+                }
+            }
+        )
         db.opq_boxes.insert_one(
-            {"box_id": "1", "name": "Box 1", "description": "Lab", "unplugged": False,
-             "calibration_constant": 152.1, "location": "uhm", "location_start_time_ms": Int64(T_MS),
-             "location_archive": []}
-        )  # fmt: skip
+            {
+                "box_id": "1",
+                "name": "Box 1",
+                "description": "Lab",
+                "unplugged": False,
+                "calibration_constant": 152.1,
+                "location": "uhm",
+                "location_start_time_ms": Int64(T_MS),
+                "location_archive": [],
+            }
+        )
         db.measurements.create_index([("box_id", 1), ("timetstamp_ms", 1)], unique=True)
         db.measurements.insert_one(
-            {"box_id": "1", "timestamp_ms": Int64(T_MS), "voltage": 120.5, "frequency": 60.02,
-             "thd": 0.021, "expire_at": Int64(T_MS // 1000 + 86400)}
-        )  # fmt: skip
+            {
+                "box_id": "1",
+                "timestamp_ms": Int64(T_MS),
+                "voltage": 120.5,
+                "frequency": 60.02,
+                "thd": 0.021,
+                "expire_at": Int64(T_MS // 1000 + 86400),
+            }
+        )
         db.trends.insert_one(
-            {"box_id": "1", "timestamp_ms": Int64(T_MS + 60_000), "location": "uhm",
-             "voltage": {"min": 119.0, "max": 121.0, "average": 120.0},
-             "frequency": {"min": 59.9, "max": 60.1, "average": 60.0},
-             "expire_at": Int64(T_MS // 1000 + 604800)}
-        )  # fmt: skip
+            {
+                "box_id": "1",
+                "timestamp_ms": Int64(T_MS + 60_000),
+                "location": "uhm",
+                "voltage": {"min": 119.0, "max": 121.0, "average": 120.0},
+                "frequency": {"min": 59.9, "max": 60.1, "average": 60.0},
+                "expire_at": Int64(T_MS // 1000 + 604800),
+            }
+        )
         fs = GridFS(db)
         data = SAMPLES.astype("<i2").tobytes()
         fs.put(data, filename="event_9354_1")  # EventService: no metadata
         fs.put(data[:400], filename="event_9355", metadata={"event_id": 9355})  # Mauka: no Box id
         for event_id, name in ((9354, "event_9354_1"), (9355, "event_9355")):
             db.events.insert_one(
-                {"event_id": event_id, "description": "Makai id x", "boxes_triggered": ["1"],
-                 "boxes_received": ["1"], "target_event_start_timestamp_ms": Int64(T_MS),
-                 "target_event_end_timestamp_ms": Int64(T_MS + 100), "expire_at": Int64(T_MS // 1000)}
-            )  # fmt: skip
+                {
+                    "event_id": event_id,
+                    "description": "Makai id x",
+                    "boxes_triggered": ["1"],
+                    "boxes_received": ["1"],
+                    "target_event_start_timestamp_ms": Int64(T_MS),
+                    "target_event_end_timestamp_ms": Int64(T_MS + 100),
+                    "expire_at": Int64(T_MS // 1000),
+                }
+            )
             db.box_events.insert_one(
-                {"event_id": event_id, "box_id": "1", "event_start_timestamp_ms": Int64(T_MS),
-                 "event_end_timestamp_ms": Int64(T_MS + 100), "location": "", "data_fs_filename": name}
-            )  # fmt: skip
+                {
+                    "event_id": event_id,
+                    "box_id": "1",
+                    "event_start_timestamp_ms": Int64(T_MS),
+                    "event_end_timestamp_ms": Int64(T_MS + 100),
+                    "location": "",
+                    "data_fs_filename": name,
+                }
+            )
         db.incidents.insert_one(
-            {"incident_id": 41, "event_id": 9354, "box_id": "1", "start_timestamp_ms": T_MS + 10.5,
-             "end_timestamp_ms": T_MS + 60.5, "location": "uhm", "measurement_type": "VOLTAGE",
-             "deviation_from_nominal": 24.0, "measurements": [], "gridfs_filename": "incident_41",
-             "classifications": ["VOLTAGE_SAG"], "ieee_duration": "INSTANTANEOUS", "annotations": [],
-             "metadata": {}, "expire_at": T_MS // 1000}
-        )  # fmt: skip
+            {
+                "incident_id": 41,
+                "event_id": 9354,
+                "box_id": "1",
+                "start_timestamp_ms": T_MS + 10.5,
+                "end_timestamp_ms": T_MS + 60.5,
+                "location": "uhm",
+                "measurement_type": "VOLTAGE",
+                "deviation_from_nominal": 24.0,
+                "measurements": [],
+                "gridfs_filename": "incident_41",
+                "classifications": ["VOLTAGE_SAG"],
+                "ieee_duration": "INSTANTANEOUS",
+                "annotations": [],
+                "metadata": {},
+                "expire_at": T_MS // 1000,
+            }
+        )
         yield db
 
 
@@ -136,9 +184,15 @@ def test_a_user_of_the_original_signs_in_to_view_and_finds_boxes_places_incident
     db.users.insert_one({"_id": "u1", "username": "ada@example.org", "services": password})
     wishes = {"email": True, "max_per_day": "once a day", "notification_types": ["new incident"]}
     db.UserProfiles.insert_one(
-        {"username": "ada@example.org", "firstName": "Ada", "lastName": "L", "role": "user",
-         "unseen_notifications": True, "notification_preferences": wishes}
-    )  # fmt: skip
+        {
+            "username": "ada@example.org",
+            "firstName": "Ada",
+            "lastName": "L",
+            "role": "user",
+            "unseen_notifications": True,
+            "notification_preferences": wishes,
+        }
+    )
     db.BoxOwners.insert_one({"username": "ada@example.org", "boxId": "1"})
     theirs = ("users", "UserProfiles", "BoxOwners", "locations", "opq_boxes", "incidents")
     before = {name: list(db[name].find()) for name in theirs}
@@ -147,10 +201,14 @@ def test_a_user_of_the_original_signs_in_to_view_and_finds_boxes_places_incident
         assert browser.sign_in("ada@example.org", "wrong password") == 403
         assert browser.sign_in("ada@example.org") == 303
         for path, shown in (
-            ("/boxes/1", "UH Manoa"), ("/boxes/1/settings", "21.3"), ("/incidents", "#41"),
-            ("/incidents/41", "Box 1"), ("/map", "Box 1"), ("/account", "Ada L"),
+            ("/boxes/1", "UH Manoa"),
+            ("/boxes/1/settings", "21.3"),
+            ("/incidents", "#41"),
+            ("/incidents/41", "Box 1"),
+            ("/map", "Box 1"),
+            ("/account", "Ada L"),
             ("/account/notifications", "New incidents"),
-        ):  # fmt: skip
+        ):
             assert browser.get(path) == 200 and shown in browser.text, path
         assert {name: list(db[name].find()) for name in theirs} == before
         account = scene.store.people.account_of("ada@example.org")
@@ -266,9 +324,16 @@ def test_a_database_with_doubled_event_ids_opens_too(db: Any, mongo_uri: str) ->
 
 def test_an_outage_that_goes_on_is_open(db: Any, store: MongoStore) -> None:
     db.incidents.insert_one(
-        {"incident_id": 50, "event_id": -1, "box_id": "1", "start_timestamp_ms": Int64(T_MS),
-         "end_timestamp_ms": -1, "measurement_type": "HEALTH", "classifications": ["OUTAGE"]}
-    )  # fmt: skip
+        {
+            "incident_id": 50,
+            "event_id": -1,
+            "box_id": "1",
+            "start_timestamp_ms": Int64(T_MS),
+            "end_timestamp_ms": -1,
+            "measurement_type": "HEALTH",
+            "classifications": ["OUTAGE"],
+        }
+    )
     incident = store.incident(50)
     assert incident is not None
     assert (incident.kind, incident.closed, incident.start_ns) == ("outage", False, T_MS * 1_000_000)
@@ -293,8 +358,22 @@ def test_what_we_write_has_the_original_fields_and_file_names(store: MongoStore,
     store.append_measurements([Measurement("1", T_MS + 500, {"rms": rms_v, "trans": rms_v}, sequence=7)])
     event_id = store.open_event(Trigger("tok", at_ns, at_ns + 10**9, ("1", "4"), "1", "rms"), "Makai id m")
     store.put_waveform(event_id, wave)
-    sag = Finding("sag", "1", at_ns + 450_000_000, at_ns + 550_000_000, 1000, True, 90.0, 75.0, 6.0,
-                  "instantaneous sag", "no_interruption_in_function", "pass", 1.0, "because")  # fmt: skip
+    sag = Finding(
+        "sag",
+        "1",
+        at_ns + 450_000_000,
+        at_ns + 550_000_000,
+        1000,
+        True,
+        90.0,
+        75.0,
+        6.0,
+        "instantaneous sag",
+        "no_interruption_in_function",
+        "pass",
+        1.0,
+        "because",
+    )
     deviation = Finding("frequency_deviation", "1", sag.start_ns, sag.end_ns, 1000, residual_percent=101.0)
     (known, _) = put_findings(store, event_id, [sag, deviation])
 

@@ -44,11 +44,16 @@ class OriginalEventService:
 
     def open_event(self, event_id: int, box_id: str) -> None:
         self.db.events.insert_one(
-            {"event_id": event_id, "description": "Makai id x", "boxes_triggered": [box_id],
-             "boxes_received": [box_id], "target_event_start_timestamp_ms": Int64(self.start_ms),
-             "target_event_end_timestamp_ms": Int64(self.start_ms + 2000),
-             "expire_at": Int64(self.start_ms // 1000 + 86_400)}
-        )  # fmt: skip
+            {
+                "event_id": event_id,
+                "description": "Makai id x",
+                "boxes_triggered": [box_id],
+                "boxes_received": [box_id],
+                "target_event_start_timestamp_ms": Int64(self.start_ms),
+                "target_event_end_timestamp_ms": Int64(self.start_ms + 2000),
+                "expire_at": Int64(self.start_ms // 1000 + 86_400),
+            }
+        )
 
     def join(self, event_id: int, box_id: str) -> None:
         lists = {"boxes_triggered": box_id, "boxes_received": box_id}
@@ -57,10 +62,15 @@ class OriginalEventService:
     def store_waveform(self, event_id: int, box_id: str, counts: "np.ndarray | None" = None) -> None:
         name = f"event_{event_id}_{box_id}"
         self.db.box_events.insert_one(
-            {"event_id": event_id, "box_id": box_id, "event_start_timestamp_ms": Int64(self.start_ms),
-             "event_end_timestamp_ms": Int64(self.start_ms + 2000), "location": "",
-             "data_fs_filename": name}
-        )  # fmt: skip
+            {
+                "event_id": event_id,
+                "box_id": box_id,
+                "event_start_timestamp_ms": Int64(self.start_ms),
+                "event_end_timestamp_ms": Int64(self.start_ms + 2000),
+                "location": "",
+                "data_fs_filename": name,
+            }
+        )
         GridFS(self.db).put((sag() if counts is None else counts).astype("<i2").tobytes(), filename=name)
 
     def marked(self, event_id: int) -> bool:

@@ -179,10 +179,15 @@ def test_a_store_of_before_is_rolled_up_and_goes_on_after_a_kill(tmp_path: Path)
 def test_trends_that_were_in_a_mongo_database_before_are_rolled_up(mongo_uri: str) -> None:
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         client.get_default_database().trends.insert_many(
-            {"box_id": box_id, "timestamp_ms": HOUR + place * TREND_MS, "location": "x",
-             "voltage": {"min": 119.0, "max": 121.0, "average": 120.0}}
-            for box_id in ("1", "2") for place in range(1, 31)
-        )  # fmt: skip
+            {
+                "box_id": box_id,
+                "timestamp_ms": HOUR + place * TREND_MS,
+                "location": "x",
+                "voltage": {"min": 119.0, "max": 121.0, "average": 120.0},
+            }
+            for box_id in ("1", "2")
+            for place in range(1, 31)
+        )
     store = MongoStore(mongo_uri)
     while store.roll_up(HOUR + 2 * DAY_MS):
         pass

@@ -18,9 +18,14 @@ def line(number: int, kind: str, start_s: float, *boxes: str) -> dict[str, Any]:
     start_ns = START_NS + round(start_s * 1e9)
     seen = {"class": kind, "residual_percent": 70.0, "phase_jump_deg": 0.0, "arrival_ns": start_ns}
     return {
-        "id": number, "cause": "fault", "class": kind, "scope": "local", "start_ns": start_ns,
-        "end_ns": start_ns + 100_000_000, "boxes": {box_id: {**seen, "side": None} for box_id in boxes},
-    }  # fmt: skip
+        "id": number,
+        "cause": "fault",
+        "class": kind,
+        "scope": "local",
+        "start_ns": start_ns,
+        "end_ns": start_ns + 100_000_000,
+        "boxes": {box_id: {**seen, "side": None} for box_id in boxes},
+    }
 
 
 def finding(kind: str, box_id: str, start_s: float) -> Finding:

@@ -18,9 +18,18 @@ def incident_of(*box_ids: str) -> Incident:
         for number, box_id in enumerate(box_ids, 1)
     )
     return Incident(
-        9, "sag", box_ids, (3,), 1000, 2000, True, None, findings,
-        centre=(21.297123, -157.816456), hypotheses=(CAUSE,),
-    )  # fmt: skip
+        9,
+        "sag",
+        box_ids,
+        (3,),
+        1000,
+        2000,
+        True,
+        None,
+        findings,
+        centre=(21.297123, -157.816456),
+        hypotheses=(CAUSE,),
+    )
 
 
 def test_the_evidence_of_a_cause_says_nothing_of_a_box_that_is_not_seen() -> None:

@@ -19,23 +19,33 @@ GOOD: dict[str, dict[str, Any]] = {
     "opq_boxes": {"box_id": "1", "name": "Box 1", "calibration_constant": 152.1},
     "measurements": {"box_id": "1", "timestamp_ms": Int64(T_MS), "voltage": 120.5, "frequency": 60.02},
     "trends": {
-        "box_id": "1", "timestamp_ms": Int64(T_MS), "voltage": {"min": 119.0, "max": 121.0, "average": 120.0},
+        "box_id": "1",
+        "timestamp_ms": Int64(T_MS),
+        "voltage": {"min": 119.0, "max": 121.0, "average": 120.0},
     },
     "events": {
-        "event_id": 1, "boxes_triggered": ["1"], "boxes_received": ["1"],
-        "target_event_start_timestamp_ms": Int64(T_MS), "target_event_end_timestamp_ms": Int64(T_MS + 100),
+        "event_id": 1,
+        "boxes_triggered": ["1"],
+        "boxes_received": ["1"],
+        "target_event_start_timestamp_ms": Int64(T_MS),
+        "target_event_end_timestamp_ms": Int64(T_MS + 100),
     },
     "incidents": {
-        "incident_id": 1, "event_id": 1, "box_id": "1", "start_timestamp_ms": T_MS + 10.5,
-        "end_timestamp_ms": T_MS + 60.5, "classifications": ["VOLTAGE_SAG"],
+        "incident_id": 1,
+        "event_id": 1,
+        "box_id": "1",
+        "start_timestamp_ms": T_MS + 10.5,
+        "end_timestamp_ms": T_MS + 60.5,
+        "classifications": ["VOLTAGE_SAG"],
     },
-}  # fmt: skip
+}
 """Documents as the original leaves them (docs/reference/opq-interop.md, part D), with the keys that are
 read."""
 BROKEN: dict[str, list[dict[str, Any]]] = {
     "opq_boxes": [{"name": "no id"}, {"box_id": "2", "location_archive": 7}],
     "measurements": [
-        {"voltage": 1.0}, {"box_id": {"id": 1}, "timestamp_ms": Int64(T_MS)},
+        {"voltage": 1.0},
+        {"box_id": {"id": 1}, "timestamp_ms": Int64(T_MS)},
         {"box_id": "1", "timestamp_ms": Int64(T_MS + 1), "voltage": "much"},
     ],
     "trends": [{"box_id": "1", "timestamp_ms": Int64(T_MS + 1), "voltage": 120.0}],
@@ -44,7 +54,7 @@ BROKEN: dict[str, list[dict[str, Any]]] = {
         {"incident_id": 2, "box_id": "1", "start_timestamp_ms": "late", "end_timestamp_ms": 1},
         {"incident_id": 3, "box_id": "1"},
     ],
-}  # fmt: skip
+}
 
 
 @pytest.fixture

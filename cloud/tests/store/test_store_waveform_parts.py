@@ -25,9 +25,16 @@ def original(first: int, last: int, stamp_error_ms: int = 0, counts: np.ndarray 
     """As an original Box's: no numbers, milliseconds, an unknown uncertainty."""
     start_ms = START_NS // 10**6 + first // 12 + stamp_error_ms
     return Waveform(
-        "1", start_ms * 10**6, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, 12_000_000, 0.0066, 0,
-        counts[first:last], numbered=False,
-    )  # fmt: skip
+        "1",
+        start_ms * 10**6,
+        UNKNOWN_UNCERTAINTY_NS,
+        TimeSource.FREE,
+        12_000_000,
+        0.0066,
+        0,
+        counts[first:last],
+        numbered=False,
+    )
 
 
 PARTS = [(0, 8000), (6000, 14_000), (14_000, 20_000), (19_000, 24_000)]

@@ -29,9 +29,16 @@ def measurement(box_id: str, sequence: int) -> Measurement:
     timestamp_ms = START_MS + 1000 * sequence
     rms_v = float(np.float32(120 + sequence % 7))
     return Measurement(
-        box_id, timestamp_ms, {"rms": Metric(rms_v - 1, rms_v + 1, rms_v), "f": Metric(59.5, 60.5, 60.0)},
-        timestamp_ms * 1_000_000 - SECOND_NS, timestamp_ms * 1_000_000, 1000, TimeSource.NTP, sequence, 0,
-    )  # fmt: skip
+        box_id,
+        timestamp_ms,
+        {"rms": Metric(rms_v - 1, rms_v + 1, rms_v), "f": Metric(59.5, 60.5, 60.0)},
+        timestamp_ms * 1_000_000 - SECOND_NS,
+        timestamp_ms * 1_000_000,
+        1000,
+        TimeSource.NTP,
+        sequence,
+        0,
+    )
 
 
 def waveform(item: int, box_id: str) -> Waveform:
@@ -53,7 +60,7 @@ def findings(item: int) -> list[Finding]:
     return [
         Finding("sag", box_id, begin_ns, begin_ns + SECOND_NS // 10, 1000, residual_percent=70.0)
         for box_id, begin_ns in (("1", start_ns), ("2", start_ns + SECOND_NS // 10))
-    ]  # fmt: skip
+    ]
 
 
 def work_item(store: CloudStore, item: int, length: int) -> None:

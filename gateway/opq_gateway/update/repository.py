@@ -57,9 +57,13 @@ class Repository:
         self._fetcher = CarefulFetcher()
         try:
             self._updater = Updater(
-                str(folder.metadata), f"{self._url}/metadata", str(folder.path), f"{self._url}/targets",
-                self._fetcher, bootstrap=folder.root.read_bytes(),
-            )  # fmt: skip
+                str(folder.metadata),
+                f"{self._url}/metadata",
+                str(folder.path),
+                f"{self._url}/targets",
+                self._fetcher,
+                bootstrap=folder.root.read_bytes(),
+            )
         except OSError as error:
             raise ReleaseError(f"{folder.root}: {error.strerror}; it says whom to trust") from error
         except tuf.RepositoryError as error:

@@ -112,16 +112,31 @@ def _install(tree: Path, wheels: Path, require: str, lock: int) -> None:
     if pip is None:
         raise ReleaseError("the bundle has no wheel of pip")
     command = [
-        str(tree / "bin/python"), "-I", str(pip / "pip"), "--isolated", "--disable-pip-version-check",
-        "install", "--no-index", "--no-cache-dir", "--only-binary", ":all:", "--find-links", str(wheels),
+        str(tree / "bin/python"),
+        "-I",
+        str(pip / "pip"),
+        "--isolated",
+        "--disable-pip-version-check",
+        "install",
+        "--no-index",
+        "--no-cache-dir",
+        "--only-binary",
+        ":all:",
+        "--find-links",
+        str(wheels),
         require,
-    ]  # fmt: skip
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     try:
         done = subprocess.run(
-            ["nice", "-n", str(NICE), *command], capture_output=True, text=True, check=False, timeout=PIP_S,
-            pass_fds=(lock,), env=environment,
-        )  # fmt: skip
+            ["nice", "-n", str(NICE), *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PIP_S,
+            pass_fds=(lock,),
+            env=environment,
+        )
     except subprocess.TimeoutExpired as error:
         raise ReleaseError(f"pip has not ended after {PIP_S:.0f} s") from error
     if done.returncode != 0:

@@ -110,9 +110,7 @@ def program(machine: str, network: frozenset[str], signals_are_limited: bool) ->
     blocks[of["clone"]] = [_argument(0), (ANY_BIT, 0, 1, NEW_SPACES), NO, ALLOW]
     for name, place in (("open", 1), ("openat", 2)):
         if name in of:
-            blocks[of[name]] = [
-                _argument(place), (MASK, 0, 0, READ_AND_CUT), (EQUAL, 0, 1, CUT), NO, ALLOW
-            ]  # fmt: skip
+            blocks[of[name]] = [_argument(place), (MASK, 0, 0, READ_AND_CUT), (EQUAL, 0, 1, CUT), NO, ALLOW]
     for name, place in SENDING.items():
         blocks[of[name]] = [_argument(place), (ANY_BIT, 0, 1, socket.MSG_FASTOPEN), NO, ALLOW]
     blocks[of["prlimit64"]] = [_argument(0), (EQUAL, 0, 1, 0), ALLOW, NO]

@@ -21,8 +21,14 @@ from opq_proto.link.messages import FLAG_RESENT, GpsStatus, Health, Hello, Log, 
 
 COUNTED = ("overruns", "clipped", "missing_samples", "crc_errors", "tx_dropped", "reset_cause")
 """Counters of a Box's last Health that are compared."""
-AREAS = (("boot loader", 0x8000), ("settings", 0x10000), ("spare", 0x20000), ("slot A", 0x80000),
-         ("slot B", 0xE0000), ("beyond", 0x100000))  # fmt: skip
+AREAS = (
+    ("boot loader", 0x8000),
+    ("settings", 0x10000),
+    ("spare", 0x20000),
+    ("slot A", 0x80000),
+    ("slot B", 0xE0000),
+    ("beyond", 0x100000),
+)
 """Name and end of each part of the flash, from 0x08000000 on (device/README.md)."""
 LINES = 8
 """Number of log lines that a row names."""

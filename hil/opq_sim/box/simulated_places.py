@@ -62,10 +62,16 @@ def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
             name = box.place or f"box {box.id}"
             found.append(
                 SimulatedPlace(
-                    box.id, _slug(f"{stem} {name}"), name, latitude, longitude, scenario.region or stem,
-                    box.feeder or None, box.phase or None,
+                    box.id,
+                    _slug(f"{stem} {name}"),
+                    name,
+                    latitude,
+                    longitude,
+                    scenario.region or stem,
+                    box.feeder or None,
+                    box.phase or None,
                 )
-            )  # fmt: skip
+            )
     region = (scenario.region if scenario is not None else "") or stem
     for number, box_id in enumerate(fleet.plain_box_ids):
         latitude, longitude = next(free)

@@ -160,20 +160,32 @@ class Evidence:
         """Reads what View says; raises OSError where it does not answer."""
         self.findings = [
             StoredFinding(
-                str(row["box_id"]), int(row["incident_id"]), str(row["class"]), row["residual_percent"],
-                (int(row["event_id"]),), str(row["because"]), int(row["start_ns"]), int(row["end_ns"]),
+                str(row["box_id"]),
+                int(row["incident_id"]),
+                str(row["class"]),
+                row["residual_percent"],
+                (int(row["event_id"]),),
+                str(row["because"]),
+                int(row["start_ns"]),
+                int(row["end_ns"]),
                 row["uncertainty_ns"],
             )
             for row in view.findings()
-        ]  # fmt: skip
+        ]
         self.events = [
             StoredEvent(
-                int(row["id"]), int(row["start_ns"]), int(row["end_ns"]), tuple(map(str, row["received"])),
+                int(row["id"]),
+                int(row["start_ns"]),
+                int(row["end_ns"]),
+                tuple(map(str, row["received"])),
                 {str(box_id): str(why) for box_id, why in row["missing"].items()},
-                str(row["opened_by"]), str(row["because"]), bool(row["finished"]), bool(row["analysed"]),
+                str(row["opened_by"]),
+                str(row["because"]),
+                bool(row["finished"]),
+                bool(row["analysed"]),
             )
             for row in view.events()
-        ]  # fmt: skip
+        ]
         self.incident_events = {int(row["id"]): tuple(map(int, row["event_ids"])) for row in view.incidents()}
         self.measured = {box_id: [] for box_id in box_ids}
         for row in view.measurements(box_ids):

@@ -205,8 +205,15 @@ SUITES: Final[Mapping[str, Suite]] = {
         _settle_gateway,
         lambda verdict, world: judge_gateway(verdict, world.evidence, world.around.boxes.boxes),
         2,  # a world takes 0.4 of a core; late threads on a busy machine would act as further faults
-        ("samples_sent", "samples_in_ring", "samples_in_gaps", "received", "stored", "copies",
-         "repeated_by_duplicate"),
+        (
+            "samples_sent",
+            "samples_in_ring",
+            "samples_in_gaps",
+            "received",
+            "stored",
+            "copies",
+            "repeated_by_duplicate",
+        ),
         "{samples_in_ring} + {samples_in_gaps} of {samples_sent} samples in ring + gaps, "
         "{stored} Measurements stored",
     ),
@@ -217,8 +224,19 @@ SUITES: Final[Mapping[str, Suite]] = {
         _settle_cloud,
         lambda verdict, world: judge_cloud(verdict, world.evidence),
         4,  # a world takes a third of a core: it waits for its faults most of the time
-        ("made", "stored", "held", "backfilled", "dips", "dips_found", "dips_excused", "events", "incidents",
-         "hostile_frames", "ended_by_themselves"),
+        (
+            "made",
+            "stored",
+            "held",
+            "backfilled",
+            "dips",
+            "dips_found",
+            "dips_excused",
+            "events",
+            "incidents",
+            "hostile_frames",
+            "ended_by_themselves",
+        ),
         "{stored} + {held} of {made} Measurements stored + held, "
         "{dips_found} + {dips_excused} of {dips} dips found + excused",
     ),
@@ -240,8 +258,17 @@ SUITES: Final[Mapping[str, Suite]] = {
         _settle_clocks,
         lambda verdict, world: judge_clocks(verdict, world.evidence),
         1,  # eight gateways, nine Boxes and a cloud take half a core
-        ("schedules_played", "dips", "dips_found", "dips_not_sampled", "dips_not_shown", "outages",
-         "outages_found", "false", "clocks_set"),
+        (
+            "schedules_played",
+            "dips",
+            "dips_found",
+            "dips_not_sampled",
+            "dips_not_shown",
+            "outages",
+            "outages_found",
+            "false",
+            "clocks_set",
+        ),
         "{dips_found} + {dips_not_sampled} + {dips_not_shown} of {dips} dips found + not sampled + not shown"
         ", {outages_found} of {outages} outages, {false} false, {schedules_played} schedules",
     ),
@@ -252,10 +279,22 @@ SUITES: Final[Mapping[str, Suite]] = {
         _settle_restarts,
         lambda verdict, world: judge_restarts(verdict, world.evidence, world.around.restarted),
         1,
-        ("trials", "disturbances", "told", "not_sampled", "incidents", "missed", "merged", "doubled", "false",
-         "outages", "outages_told", "outages_false"),
+        (
+            "trials",
+            "disturbances",
+            "told",
+            "not_sampled",
+            "incidents",
+            "missed",
+            "merged",
+            "doubled",
+            "false",
+            "outages",
+            "outages_told",
+            "outages_false",
+        ),
         "{trials} trials, {store}: {told} + {not_sampled} of {disturbances} dips told + not sampled, "
         "{incidents} incidents, {missed} missed, {merged} merged, {doubled} doubled, {false} false; "
         "{outages_told} of {outages} outages, {outages_false} false; share wrong by {share_error}",
     ),
-}  # fmt: skip
+}

@@ -20,10 +20,16 @@ FAMILIES = {"interruption": "sag", "undervoltage": "sag", "overvoltage": "swell"
 """Classes that are one phenomenon at different depths and lengths."""
 STEADY = frozenset(
     {
-        "harmonics", "interharmonics", "flicker", "noise", "dc_offset", "periodic_notching",
-        "mains_signalling", "unbalance",
+        "harmonics",
+        "interharmonics",
+        "flicker",
+        "noise",
+        "dc_offset",
+        "periodic_notching",
+        "mains_signalling",
+        "unbalance",
     }
-)  # fmt: skip
+)
 """Classes that last: one that begins within another disturbance is an incident of its own
 (docs/reference/contracts.md, Findings and incidents)."""
 LINES = frozenset({"mains_signalling", "interharmonics"})

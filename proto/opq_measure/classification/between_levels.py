@@ -122,11 +122,17 @@ def frequency_of(waves: Sequence[Steady]) -> tuple[float, float] | None:
     ]
     if not free:
         return None
-    sigmas_hz = np.array([
-        math.sqrt(24.0) * max(each.rest, 1e-9 * each.amplitude) / each.amplitude
-        / (each.stop - each.start) ** 1.5 * each.rate_hz / (2 * math.pi)
-        for each in free
-    ])  # fmt: skip
+    sigmas_hz = np.array(
+        [
+            math.sqrt(24.0)
+            * max(each.rest, 1e-9 * each.amplitude)
+            / each.amplitude
+            / (each.stop - each.start) ** 1.5
+            * each.rate_hz
+            / (2 * math.pi)
+            for each in free
+        ]
+    )
     weight = 1 / sigmas_hz**2
     return float(np.average([each.hz for each in free], weights=weight)), float(1 / math.sqrt(weight.sum()))
 

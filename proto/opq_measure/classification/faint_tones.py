@@ -105,9 +105,13 @@ def faint_tone(
     mirror = round((2 * mains_hz - hz) / (bins_hz[1] - bins_hz[0]))
     mirrored = mirror > 2 and float(power[mirror - 2 : mirror + 3].max()) > 0.25 * float(power[at])
     return FaintTone(
-        hz, 100 * math.sqrt(max(level_v2, 0.0)) / fundamental_v,
-        1 / (1 + max(0.0, scatter)) if keyed else 1.0, keyed, mirrored, math.sqrt(float(power[at]) / floor),
-    )  # fmt: skip
+        hz,
+        100 * math.sqrt(max(level_v2, 0.0)) / fundamental_v,
+        1 / (1 + max(0.0, scatter)) if keyed else 1.0,
+        keyed,
+        mirrored,
+        math.sqrt(float(power[at]) / floor),
+    )
 
 
 def _power(

@@ -78,10 +78,13 @@ def constant_pieces(rms_v: FloatArray) -> list[ConstantPiece]:
         percent = mean_v / NOMINAL_V * 100
         found.append(
             ConstantPiece(
-                start, stop, mean_v, original_itic(percent, stop - start),
+                start,
+                stop,
+                mean_v,
+                original_itic(percent, stop - start),
                 original_semi_f47(percent, stop - start),
             )
-        )  # fmt: skip
+        )
     return found
 
 

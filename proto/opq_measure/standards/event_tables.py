@@ -119,12 +119,16 @@ def sarfi_of(events: Sequence[SiteEvent]) -> Sarfi:
     """SARFI of one site: events of at most a minute, those within a minute of one another counted once."""
     short = [each for each in in_one_minute(events) if _is_short(each)]
     return Sarfi(
-        tuple((percent, sum(_is_beyond(each.residual_percent, percent) for each in short))
-              for percent in SARFI_PERCENTS),
-        sum(itic(each.residual_percent, each.duration_s or 0.0) != "no_interruption_in_function"
-            for each in short),
+        tuple(
+            (percent, sum(_is_beyond(each.residual_percent, percent) for each in short))
+            for percent in SARFI_PERCENTS
+        ),
+        sum(
+            itic(each.residual_percent, each.duration_s or 0.0) != "no_interruption_in_function"
+            for each in short
+        ),
         sum(semi_f47(each.residual_percent, each.duration_s or 0.0) == "fail" for each in short),
-    )  # fmt: skip
+    )
 
 
 def _is_short(event: SiteEvent) -> bool:

@@ -38,9 +38,11 @@ class FleetSupply:
 
 
 def supply_of(
-    interruptions: Iterable[tuple[int, int | None]], start_ns: int, end_ns: int,
+    interruptions: Iterable[tuple[int, int | None]],
+    start_ns: int,
+    end_ns: int,
     sustained_s: float = SUSTAINED_S,
-) -> SupplyIndex:  # fmt: skip
+) -> SupplyIndex:
     """The supply in [start_ns, end_ns) of a place with these interruptions (start, end or None)."""
     sustained = short = 0
     spans: list[tuple[int, int]] = []

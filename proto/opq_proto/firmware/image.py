@@ -162,9 +162,17 @@ def make_image(
         raise ImageError(f"{len(body)} bytes of firmware; want 8 to {MAX_BODY_BYTES}, what a slot holds")
     name = _text(hardware, HARDWARE_BYTES, "hardware")
     head = _HEADER.pack(
-        _MAGIC, _VERSION, HEADER_BYTES, name, version, slot.address, len(body), flags,
-        sha256_of(body), _text(label, LABEL_BYTES, "label"),
-    ).ljust(SIGNED_BYTES, b"\0")  # fmt: skip
+        _MAGIC,
+        _VERSION,
+        HEADER_BYTES,
+        name,
+        version,
+        slot.address,
+        len(body),
+        flags,
+        sha256_of(body),
+        _text(label, LABEL_BYTES, "label"),
+    ).ljust(SIGNED_BYTES, b"\0")
     signature = bytes(SIGNATURE_BYTES) if sign is None else sign(head)
     if len(signature) != SIGNATURE_BYTES:
         raise ImageError(f"a signature of {len(signature)} bytes; Ed25519 has {SIGNATURE_BYTES}")

@@ -75,12 +75,24 @@ class Measurements:
         volts_hz = np.array([(each.volts, each.hz) for each in nominals]).reshape(-1, 2)[which].T
         not_stated, zero = np.full(count, NOT_STATED), np.zeros(count, np.int64)
         return cls(
-            box_ids=box_ids, nominals=nominals, which=which, metrics=metrics,
-            timestamp_ms=(end_ns + NS_PER_MS // 2) // NS_PER_MS, start_ns=start_ns, end_ns=end_ns,
-            uncertainty_ns=np.full(count, uncertainty_ns), source=np.full(count, int(source)),
-            sequence=not_stated, oldest_sequence=not_stated, nominal_v=volts_hz[0], nominal_hz=volts_hz[1],
-            clock_id=zero, first_sample=not_stated, samples=not_stated, start_id=zero,
-        )  # fmt: skip
+            box_ids=box_ids,
+            nominals=nominals,
+            which=which,
+            metrics=metrics,
+            timestamp_ms=(end_ns + NS_PER_MS // 2) // NS_PER_MS,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            uncertainty_ns=np.full(count, uncertainty_ns),
+            source=np.full(count, int(source)),
+            sequence=not_stated,
+            oldest_sequence=not_stated,
+            nominal_v=volts_hz[0],
+            nominal_hz=volts_hz[1],
+            clock_id=zero,
+            first_sample=not_stated,
+            samples=not_stated,
+            start_id=zero,
+        )
 
     def __len__(self) -> int:
         return len(self.which)
@@ -203,9 +215,24 @@ class Measurements:
                 samples=None if samples < 0 else samples,
                 start_id=start_id or None,
             )
-            for box, metrics, timestamp_ms, start_ns, end_ns, uncertainty_ns, source, sequence,
-            oldest_sequence, nominal_v, nominal_hz, clock_id, first_sample, samples, start_id in rows
-        ]  # fmt: skip
+            for (
+                box,
+                metrics,
+                timestamp_ms,
+                start_ns,
+                end_ns,
+                uncertainty_ns,
+                source,
+                sequence,
+                oldest_sequence,
+                nominal_v,
+                nominal_hz,
+                clock_id,
+                first_sample,
+                samples,
+                start_id,
+            ) in rows
+        ]
 
 
 ARRAYS = tuple(each.name for each in FIELDS if each.dtype)

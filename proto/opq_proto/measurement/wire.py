@@ -245,10 +245,16 @@ class _Batch:
         numbers = np.array(self.numbers, np.int64).reshape(count, -1).T.copy()
         metrics: NDArray[Any] = np.array(self.metrics, dtype)
         return Measurements(
-            box_ids=tuple(self.ids), nominals=nominals, which=np.arange(count),
-            metrics=metrics.reshape(count, _USUAL, 3), nominal_v=declared[:, 0], nominal_hz=declared[:, 1],
-            backfilled=self.backfilled, extra=self.extra, **dict(zip(_NUMBERS, numbers, strict=True)),
-        )  # fmt: skip
+            box_ids=tuple(self.ids),
+            nominals=nominals,
+            which=np.arange(count),
+            metrics=metrics.reshape(count, _USUAL, 3),
+            nominal_v=declared[:, 0],
+            nominal_hz=declared[:, 1],
+            backfilled=self.backfilled,
+            extra=self.extra,
+            **dict(zip(_NUMBERS, numbers, strict=True)),
+        )
 
 
 class MeasurementReader:
@@ -301,9 +307,19 @@ class MeasurementReader:
             return False  # the map would add a name that is not in it
         f, rms, thd, trans = metrics["f"], metrics["rms"], metrics["thd"], metrics["trans"]
         values = (
-            f.min, f.max, f.average, rms.min, rms.max, rms.average,
-            thd.min, thd.max, thd.average, trans.min, trans.max, trans.average,
-        )  # fmt: skip
+            f.min,
+            f.max,
+            f.average,
+            rms.min,
+            rms.max,
+            rms.average,
+            thd.min,
+            thd.max,
+            thd.average,
+            trans.min,
+            trans.max,
+            trans.average,
+        )
         start_ns, end_ns, uncertainty_ns = message.start_ns, message.end_ns, message.uncertainty_ns
         if not start_ns and not (has("start_ns") or has("end_ns") or has("uncertainty_ns")):
             end_ns = message.timestamp_ms * NS_PER_MS
@@ -319,13 +335,18 @@ class MeasurementReader:
             self.pressing.add(box_id)
         batch = self._batch_of(box_id, message.backfilled)
         batch.numbers += (
-            message.timestamp_ms, start_ns, end_ns, uncertainty_ns,
+            message.timestamp_ms,
+            start_ns,
+            end_ns,
+            uncertainty_ns,
             source if 0 <= source < _SOURCES else TimeSource.FREE,
             message.sequence or (0 if has("sequence") else NOT_STATED),
-            message.oldest_sequence or (0 if has("oldest_sequence") else NOT_STATED), clock_id,
+            message.oldest_sequence or (0 if has("oldest_sequence") else NOT_STATED),
+            clock_id,
             first_sample or (0 if has("first_sample") else NOT_STATED),
-            message.samples or (0 if has("samples") else NOT_STATED), start_id,
-        )  # fmt: skip
+            message.samples or (0 if has("samples") else NOT_STATED),
+            start_id,
+        )
         batch.metrics += values
         batch.declared += message.nominal_v, message.nominal_hz
         return True
@@ -358,9 +379,17 @@ class MeasurementReader:
         ):  # the arrays do not say all of it
             batch.extra[len(batch.ids) - 1] = row
         numbers = (
-            row.timestamp_ms, *window_ns(row), uncertainty_ns, int(row.source), row.sequence,
-            row.oldest_sequence, row.clock_id or 0, row.first_sample, row.samples, row.start_id or 0,
-        )  # fmt: skip
+            row.timestamp_ms,
+            *window_ns(row),
+            uncertainty_ns,
+            int(row.source),
+            row.sequence,
+            row.oldest_sequence,
+            row.clock_id or 0,
+            row.first_sample,
+            row.samples,
+            row.start_id or 0,
+        )
         batch.numbers += (NOT_STATED if each is None else each for each in numbers)
         batch.metrics += values
         batch.declared += row.nominal_v or 0.0, row.nominal_hz or 0.0

@@ -189,9 +189,15 @@ class PlainBox:
     def _crossing(self, samples: Samples, enters: bool) -> Crossing:
         nominal_v = self._source.nominal_v
         return Crossing(
-            samples.first_sample, samples.t_ns, samples.uncertainty_ns, samples.source, CrossingKind.DIP,
-            enters, nominal_v * (DEPTH_LEFT if enters else 1.0), nominal_v * LIMIT,
-        )  # fmt: skip
+            samples.first_sample,
+            samples.t_ns,
+            samples.uncertainty_ns,
+            samples.source,
+            CrossingKind.DIP,
+            enters,
+            nominal_v * (DEPTH_LEFT if enters else 1.0),
+            nominal_v * LIMIT,
+        )
 
     def _newest(self) -> int:
         """Number of samples taken by now."""

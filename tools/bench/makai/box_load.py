@@ -29,9 +29,11 @@ from opq_sim.fleet.connections import FleetConnections
 
 NOMINAL_V, NOMINAL_HZ = 120.0, 60.0
 STEADY_METRICS = {
-    "f": (59.99, 60.01, 60.0), "rms": (119.9, 120.1, 120.0), "thd": (0.019, 0.021, 0.02),
+    "f": (59.99, 60.01, 60.0),
+    "rms": (119.9, 120.1, 120.0),
+    "thd": (0.019, 0.021, 0.02),
     "trans": (0.9, 1.1, 1.0),
-}  # fmt: skip
+}
 Indices = NDArray[np.int64]
 STEADY = np.array([STEADY_METRICS[name] for name in METRIC_NAMES])
 """Least, most, mean of each metric; values that no trigger reacts to."""
@@ -181,9 +183,20 @@ class BoxLoad:
         sequence = int(self._sequences[box])
         rms = {"rms": Metric(60.0, 60.0, 60.0)}
         row = Measurement(
-            self._ids[box], end_ns // 10**6, rms, end_ns - 17 * 10**6, end_ns, 1000, TimeSource.GPS,
-            sequence, sequence, False, True, NOMINAL_V, NOMINAL_HZ,
-        )  # fmt: skip
+            self._ids[box],
+            end_ns // 10**6,
+            rms,
+            end_ns - 17 * 10**6,
+            end_ns,
+            1000,
+            TimeSource.GPS,
+            sequence,
+            sequence,
+            False,
+            True,
+            NOMINAL_V,
+            NOMINAL_HZ,
+        )
         return measurement_to_wire(row)
 
     def _command(self, box: int, data: bytes) -> None:
@@ -203,8 +216,11 @@ def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     load = BoxLoad(plan["boxes"], Path(plan["curve"]), Endpoints(**plan["endpoints"]))
     orders: dict[str, Callable[..., Mapping[str, object]]] = {
-        "connect": load.connect, "run": load.run, "cross": load.cross, "acknowledged": load.acknowledged,
-    }  # fmt: skip
+        "connect": load.connect,
+        "run": load.run,
+        "cross": load.cross,
+        "acknowledged": load.acknowledged,
+    }
     for line in sys.stdin:
         order = json.loads(line)
         began_s = time.process_time()

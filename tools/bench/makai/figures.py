@@ -86,9 +86,10 @@ def _of_boxes(makai: MakaiProcesses, load_s: float, crossings: int) -> Iterator[
         yield case(f"{boxes} Boxes: handshakes a core second, {name}", "", [per_s])
     for rate_hz in RATES_HZ:
         yield from _under_load(makai, load, rate_hz, load_s)
-    yield from _crossings(f"{boxes} Boxes: crossing to its command beside {CROSSED_RATE_HZ:g}/s of each",
-                          load.answer(order="run", rate_hz=CROSSED_RATE_HZ, seconds=load_s,
-                                      crossings_per_s=CROSSINGS_PER_S))  # fmt: skip
+    yield from _crossings(
+        f"{boxes} Boxes: crossing to its command beside {CROSSED_RATE_HZ:g}/s of each",
+        load.answer(order="run", rate_hz=CROSSED_RATE_HZ, seconds=load_s, crossings_per_s=CROSSINGS_PER_S),
+    )
     for name, each in _all_figures(makai).items():
         yield case(f"{boxes} Boxes: memory, {name}", "MB", [each.rss_bytes / 1e6])
     made = load.answer(order="cross", count=min(crossings, boxes))

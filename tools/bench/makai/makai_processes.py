@@ -151,9 +151,14 @@ class MakaiProcesses:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with log.open("ab") as errors:
             made = subprocess.Popen(
-                ended_with_this(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                text=True, env=environment, start_new_session=True,
-            )  # fmt: skip
+                ended_with_this(arguments),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment,
+                start_new_session=True,
+            )
         self._opened.callback(_end, made)
         return made
 

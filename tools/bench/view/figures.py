@@ -43,8 +43,10 @@ QUICK = {"BOXES": 1_000, "INCIDENTS": 5_000, "MEASUREMENTS": 40_000, "DAYS": 7, 
 
 
 def run(quick: bool) -> BenchResult:
-    sizes = {name: int(os.environ.get(f"OPQ_BENCH_VIEW_{name}") or number) for name, number in
-             (QUICK if quick else FULL).items()}  # fmt: skip
+    sizes = {
+        name: int(os.environ.get(f"OPQ_BENCH_VIEW_{name}") or number)
+        for name, number in (QUICK if quick else FULL).items()
+    }
     runs = 20 if quick else 200
     with store_folder() as folder:
         rows = fill(folder, sizes)

@@ -120,19 +120,33 @@ def _finding(number: int, boxes: int, start_ns: int) -> Finding:
     kind = KINDS[number % len(KINDS)]
     percent = None if kind in KINDS[3:] else {"sag": 70.0, "swell": 115.0}.get(kind, 4.0) + number % 17
     return Finding(
-        kind=kind, box_id=str(1 + number * 7919 % boxes), start_ns=start_ns,
-        end_ns=start_ns + (20 + number % 400) * 10**6, uncertainty_ns=1_000_000, closed=True,
-        residual_v=None if percent is None else 1.2 * percent, residual_percent=percent,
-        duration_cycles=1.0 + number % 24, because="made up",
-    )  # fmt: skip
+        kind=kind,
+        box_id=str(1 + number * 7919 % boxes),
+        start_ns=start_ns,
+        end_ns=start_ns + (20 + number % 400) * 10**6,
+        uncertainty_ns=1_000_000,
+        closed=True,
+        residual_v=None if percent is None else 1.2 * percent,
+        residual_percent=percent,
+        duration_cycles=1.0 + number % 24,
+        because="made up",
+    )
 
 
 def _facts(incident_id: int, one: Finding) -> IncidentFacts:
     return IncidentFacts(
-        incident_id, one.kind, one.residual_percent, one.start_ns, one.end_ns, True, 1, "local",
-        float(1 + one.start_ns // 10**9 % 9), worst=(30.0, 10**8, -one.start_ns, one.box_id),
+        incident_id,
+        one.kind,
+        one.residual_percent,
+        one.start_ns,
+        one.end_ns,
+        True,
+        1,
+        "local",
+        float(1 + one.start_ns // 10**9 % 9),
+        worst=(30.0, 10**8, -one.start_ns, one.box_id),
         kinds=(one.kind,),
-    )  # fmt: skip
+    )
 
 
 def fill_days(store: CloudStore, days: int, now_ms: int) -> None:

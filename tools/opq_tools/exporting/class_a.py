@@ -59,9 +59,15 @@ def stream_options(decorated: Decorated) -> Decorated:
 )
 @stream_options
 def intervals(
-    store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,
-    form: StreamForm, out: Path | None, licence: str, length: str,
-) -> None:  # fmt: skip
+    store: CloudStore,
+    box_ids: tuple[str, ...],
+    start_ns: int | None,
+    end_ns: int | None,
+    form: StreamForm,
+    out: Path | None,
+    licence: str,
+    length: str,
+) -> None:
     """Export the intervals of one length, in time order per Box: a column for each quantity and order.
 
     \b
@@ -78,9 +84,14 @@ def intervals(
 @click.command("disturbances", short_help="Export the dips, swells and interruptions of a span of time.")
 @stream_options
 def disturbances(
-    store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,
-    form: StreamForm, out: Path | None, licence: str,
-) -> None:  # fmt: skip
+    store: CloudStore,
+    box_ids: tuple[str, ...],
+    start_ns: int | None,
+    end_ns: int | None,
+    form: StreamForm,
+    out: Path | None,
+    licence: str,
+) -> None:
     """Export the disturbances that gateways found by IEC 61000-4-30, in time order per Box.
 
     Example: opq-tools export disturbances --from 2026-01-01 --format jsonl
@@ -101,9 +112,15 @@ def disturbances(
 )
 @stream_options
 def trends(
-    store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,
-    form: StreamForm, out: Path | None, licence: str, level: str,
-) -> None:  # fmt: skip
+    store: CloudStore,
+    box_ids: tuple[str, ...],
+    start_ns: int | None,
+    end_ns: int | None,
+    form: StreamForm,
+    out: Path | None,
+    licence: str,
+    level: str,
+) -> None:
     """Export minimum, maximum and mean of voltage, frequency, distortion and transients.
 
     Example: opq-tools export trends --level 1d --format parquet --out days.parquet

@@ -83,10 +83,12 @@ def chosen_incidents(decorated: Decorated) -> Decorated:
             "--box", "box_id", default="", shell_complete=values.boxes, help="Only what this Box saw."
         ),
         click.option(
-            "--class", "kind", type=click.Choice(tuple(CLASS_PHRASES)),
+            "--class",
+            "kind",
+            type=click.Choice(tuple(CLASS_PHRASES)),
             help="Only this class; each part of a combination counts.",
         ),
-    ):  # fmt: skip
+    ):
         decorated = option(decorated)
     return decorated
 
@@ -99,9 +101,17 @@ def chosen_incidents(decorated: Decorated) -> Decorated:
 @chosen_incidents
 @table_options
 def incidents(
-    store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
-    licence: str, kind: str | None, box_id: str, findings: bool, incident_id: int | None,
-) -> None:  # fmt: skip
+    store: CloudStore,
+    start_ns: int | None,
+    end_ns: int | None,
+    form: TableForm,
+    out: Path | None,
+    licence: str,
+    kind: str | None,
+    box_id: str,
+    findings: bool,
+    incident_id: int | None,
+) -> None:
     """Export every incident of a span of time, by rising start; with --findings, every finding of them.
 
     \b
@@ -123,9 +133,14 @@ def incidents(
 @boxes_option
 @table_options
 def measurements(
-    store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,
-    form: TableForm, out: Path | None, licence: str,
-) -> None:  # fmt: skip
+    store: CloudStore,
+    box_ids: tuple[str, ...],
+    start_ns: int | None,
+    end_ns: int | None,
+    form: TableForm,
+    out: Path | None,
+    licence: str,
+) -> None:
     """Export every Measurement of a span of time, in time order per Box; stdout gets only the rows.
 
     Example: opq-tools export measurements --from 2026-11-20 --format json

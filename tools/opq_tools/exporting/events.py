@@ -57,9 +57,17 @@ licence_option = click.option(
 @data_dir_option
 @mongo_option
 def events(
-    wanted: str | None, incident_id: int | None, box_ids: tuple[str, ...], form: WaveformForm, out: Path,
-    data: DataForm, licence: str, given: RecordingFacts, data_dir: Path | None, mongo_uri: str | None,
-) -> None:  # fmt: skip
+    wanted: str | None,
+    incident_id: int | None,
+    box_ids: tuple[str, ...],
+    form: WaveformForm,
+    out: Path,
+    data: DataForm,
+    licence: str,
+    given: RecordingFacts,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
     """Export the waveforms of an event, as converter counts with their gain and time.
 
     COMTRADE and NPY come in a zip. CFF and WAV are one file for one Box, a zip for several. CSV, JSON and

@@ -253,9 +253,10 @@ def _digest(path: Path, names: dict[str, str]) -> str:
     parts = [path]
     if path.suffix.lower() in (".cfg", ".dat"):
         parts = sorted(
-            each for each in path.parent.iterdir()
+            each
+            for each in path.parent.iterdir()
             if each.stem.lower() == path.stem.lower() and each.suffix.lower() in (".cfg", ".dat")
-        )  # fmt: skip
+        )
     for part in parts:
         with part.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

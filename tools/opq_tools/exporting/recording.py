@@ -48,9 +48,12 @@ def _record(recording: Recording, file: str, licence: str) -> WaveformRecord:
     because = f"{visible(recording.path.name)} ({'; '.join((recording.form, of, *changed))})"
     event = EventRecord(NO_EVENT, "", start_ns, wave.end_ns, (box,), (box,), {}, True, False, because)
     stated = BoxRecord(
-        box, visible(recording.path.stem), phase=recording.channel.phase or None,
-        nominal_v=recording.nominal_v, nominal_hz=recording.nominal_hz,
-    )  # fmt: skip
+        box,
+        visible(recording.path.stem),
+        phase=recording.channel.phase or None,
+        nominal_v=recording.nominal_v,
+        nominal_hz=recording.nominal_hz,
+    )
     return WaveformRecord(wave, event, stated, licence, name=file)
 
 

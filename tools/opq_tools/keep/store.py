@@ -22,10 +22,14 @@ from opq_tools.shared.progress import shown_progress
 
 SCHEMES = ("mongodb://", "mongodb+srv://")
 NOUNS = {
-    "measurements": "Measurements", "trends": "trends", "events": "events",
-    "files": "waveforms and Urms(1/2)", "incidents": "findings", "opq_boxes": "Boxes",
+    "measurements": "Measurements",
+    "trends": "trends",
+    "events": "events",
+    "files": "waveforms and Urms(1/2)",
+    "incidents": "findings",
+    "opq_boxes": "Boxes",
     "opq_accounts": "accounts",
-}  # fmt: skip
+}
 """Table -> what it has, in a summary."""
 
 

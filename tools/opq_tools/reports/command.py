@@ -50,9 +50,17 @@ from opq_tools.shared.opened_store import opened_store, stated_nominal
 @data_dir_option
 @mongo_option
 def command(
-    box_id: str, site: str, feeder: str, week: str, zone: str, standard: str, form: ReportForm,
-    out: Path | None, data_dir: Path | None, mongo_uri: str | None,
-) -> None:  # fmt: skip
+    box_id: str,
+    site: str,
+    feeder: str,
+    week: str,
+    zone: str,
+    standard: str,
+    form: ReportForm,
+    out: Path | None,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
     """Report a week of a Box, a site, a feeder or of all places by a standard.
 
     It says first what failed, where, by how much and since when; each figure has its clause, limit, coverage

@@ -56,9 +56,15 @@ def command() -> None:
 @click.option("--dry-run", is_flag=True, help="Check whether the rule would be accepted; change nothing.")
 @server_command
 def create_rule(
-    server: RuleServer, name: str, rule: str | None, file: str | None, actions: tuple[str, ...],
-    qos: int | None, replace: bool, dry_run: bool,
-) -> None:  # fmt: skip
+    server: RuleServer,
+    name: str,
+    rule: str | None,
+    file: str | None,
+    actions: tuple[str, ...],
+    qos: int | None,
+    replace: bool,
+    dry_run: bool,
+) -> None:
     """Create a rule from its JSON, or from a SELECT.
 
     The shell removes single quotes of SQL inside a word in single quotes: write

@@ -113,9 +113,13 @@ class WindowOrder:
         """Returns (n,) which of these may be judged now, and notes those."""
         last, waiting, free = self._last, self._waiting, []
         rows = zip(
-            columns.ids, columns.start_ns.tolist(), columns.end_ns.tolist(), columns.sequence.tolist(),
-            columns.stated.tolist(), strict=True,
-        )  # fmt: skip
+            columns.ids,
+            columns.start_ns.tolist(),
+            columns.end_ns.tolist(),
+            columns.sequence.tolist(),
+            columns.stated.tolist(),
+            strict=True,
+        )
         for at, (box_id, start_ns, end_ns, number, stated) in enumerate(rows):
             known_ns, known = last.get(box_id, _NONE)
             if at in columns.extra and columns.extra[at].crossing:

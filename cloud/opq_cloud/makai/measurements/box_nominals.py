@@ -32,9 +32,13 @@ class BoxNominals:
         newest: dict[str, Stated] = {}
         starts: dict[str, Starts] = {}
         rows = zip(
-            columns.ids, columns.sequence.tolist(), columns.start_id.tolist(),
-            columns.nominal_v.tolist(), columns.nominal_hz.tolist(), strict=True,
-        )  # fmt: skip
+            columns.ids,
+            columns.sequence.tolist(),
+            columns.start_id.tolist(),
+            columns.nominal_v.tolist(),
+            columns.nominal_hz.tolist(),
+            strict=True,
+        )
         for box_id, number, start_id, volts, hz in rows:
             stated = (start_id or None, volts or None, hz or None)
             if stated == NOTHING:

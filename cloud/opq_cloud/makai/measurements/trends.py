@@ -113,9 +113,13 @@ class Trends:
             self._free = list(range(count, count + _GROWS_BY))
             self._touched_s += [0.0] * _GROWS_BY
             for name, new in (
-                ("_partial", False), ("_end_ns", _NEVER_NS), ("_low", inf), ("_high", -inf), ("_sums", 0.0),
+                ("_partial", False),
+                ("_end_ns", _NEVER_NS),
+                ("_low", inf),
+                ("_high", -inf),
+                ("_sums", 0.0),
                 ("_time_ns", 0),
-            ):  # fmt: skip
+            ):
                 old = getattr(self, name)
                 setattr(
                     self, name, np.concatenate((old, np.full((_GROWS_BY, *old.shape[1:]), new, old.dtype)))

@@ -103,9 +103,15 @@ def _by_magnitudes(place: PhasePlace, series: PhaseSeries, config: Config) -> li
 
 
 def _finding(
-    place: PhasePlace, series: PhaseSeries, span: Span, config: Config, because: str,
-    figures: dict[str, float], sigma: float, confidence: float,
-) -> Finding:  # fmt: skip
+    place: PhasePlace,
+    series: PhaseSeries,
+    span: Span,
+    config: Config,
+    because: str,
+    figures: dict[str, float],
+    sigma: float,
+    confidence: float,
+) -> Finding:
     """Makes a finding of the Box on phase a, which stands for the place."""
     volts = np.sqrt(np.nanmean(series.magnitudes[span.start : span.stop] ** 2, axis=0)).tolist()
     start_ns, end_ns = series.starts_ns[span.start], series.ends_ns[span.stop - 1]

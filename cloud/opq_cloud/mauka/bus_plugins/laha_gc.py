@@ -27,8 +27,11 @@ TRIGGER_S = 60.0
 REPORT_S = 5.0
 TRIGGERED = (MEASUREMENTS, TRENDS, EVENTS, INCIDENTS, PHENOMENA)
 COLLECTIONS: Mapping[str, GcDomain] = {
-    "measurements": MEASUREMENTS, "trends": TRENDS, "events": EVENTS, "incidents": INCIDENTS,
-}  # fmt: skip
+    "measurements": MEASUREMENTS,
+    "trends": TRENDS,
+    "events": EVENTS,
+    "incidents": INCIDENTS,
+}
 
 
 class LahaGcPlugin(MaukaPlugin):

@@ -84,9 +84,13 @@ def read_heartbeat(message: MaukaMessage, received_s: float) -> tuple[PluginHear
     except ValueError:
         is_json = False
     return PluginHeartbeat(
-        message.source, received_s, message.timestamp_ms, beat.last_received_timestamp_ms, beat.plugin_state,
+        message.source,
+        received_s,
+        message.timestamp_ms,
+        beat.last_received_timestamp_ms,
+        beat.plugin_state,
         status if isinstance(status, dict) else {},
-    ), is_json  # fmt: skip
+    ), is_json
 
 
 class StatusPlugin(MaukaPlugin):

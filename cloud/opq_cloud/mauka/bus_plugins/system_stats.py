@@ -36,9 +36,13 @@ RATE_KNOWN_S = 900.0
 MAX_RATES = 100_000
 PLUGIN_KEYS = ("messages_received", "messages_published", "bytes_received", "bytes_published")
 DOMAINS = {
-    SAMPLES: "samples", MEASUREMENTS: "measurements", TRENDS: "trends", EVENTS: "events",
-    INCIDENTS: "incidents", PHENOMENA: "phenomena",
-}  # fmt: skip
+    SAMPLES: "samples",
+    MEASUREMENTS: "measurements",
+    TRENDS: "trends",
+    EVENTS: "events",
+    INCIDENTS: "incidents",
+    PHENOMENA: "phenomena",
+}
 
 
 class SystemStatsPlugin(MaukaPlugin):
@@ -201,10 +205,14 @@ class ValueSummary:
         mean = math.fsum(self.values) / count if count else None
         variance = None if mean is None else math.fsum((each - mean) ** 2 for each in self.values) / count
         return {
-            "min": min(self.values, default=None), "max": max(self.values, default=None),
-            "mean": mean, "var": variance, "cnt": count,
-            "start_timestamp_s": self.start_s, "end_timestamp_s": self.end_s,
-        }  # fmt: skip
+            "min": min(self.values, default=None),
+            "max": max(self.values, default=None),
+            "mean": mean,
+            "var": variance,
+            "cnt": count,
+            "start_timestamp_s": self.start_s,
+            "end_timestamp_s": self.end_s,
+        }
 
 
 class MachineLoad:

@@ -55,48 +55,78 @@ def _fault(signs: IncidentSigns) -> Signs:
     moved = signs.low or "phase_jump" in signs.kinds
     return (
         _sign(
-            signs.came_back, 3.0, "cleared",
-            f"the voltage came back by {change or 0:.0f} %, as when a short circuit is cleared", change,
+            signs.came_back,
+            3.0,
+            "cleared",
+            f"the voltage came back by {change or 0:.0f} %, as when a short circuit is cleared",
+            change,
             "%",
         ),
         _sign(not moved, -4.0, "no_dip", "no Box saw a dip or a jump of its phase"),
         _sign(signs.low, 0.5, "dip", f"the voltage fell at {_boxes(signs)}"),
         _sign(deep > 0, deep, "deep", f"the voltage changed by {depth:.0f} %", depth, "%"),
         _sign(
-            cycles is not None and cycles <= SHARP_CYCLES, 1.5, "sharp_end",
-            f"the voltage came back within {cycles or 0:.1f} cycles", cycles, "cycles",
+            cycles is not None and cycles <= SHARP_CYCLES,
+            1.5,
+            "sharp_end",
+            f"the voltage came back within {cycles or 0:.1f} cycles",
+            cycles,
+            "cycles",
         ),
         _sign(
-            cycles is not None and cycles >= SLOW_CYCLES, -3.0, "slow_end",
-            f"the voltage took {cycles or 0:.1f} cycles to come back", cycles, "cycles",
+            cycles is not None and cycles >= SLOW_CYCLES,
+            -3.0,
+            "slow_end",
+            f"the voltage took {cycles or 0:.1f} cycles to come back",
+            cycles,
+            "cycles",
         ),
         _sign(
-            lasting_s is not None and BRIEF_S < lasting_s < 3.0, 0.5, "clearing_time",
-            f"it lasted {1000 * (lasting_s or 0):.0f} ms", lasting_s, "s",
+            lasting_s is not None and BRIEF_S < lasting_s < 3.0,
+            0.5,
+            "clearing_time",
+            f"it lasted {1000 * (lasting_s or 0):.0f} ms",
+            lasting_s,
+            "s",
         ),
         _sign(
-            signs.fading_percent is not None and signs.fading_percent < 75, -1.5, "fades",
-            "the change fades from the first cycles on", signs.fading_percent, "%",
+            signs.fading_percent is not None and signs.fading_percent < 75,
+            -1.5,
+            "fades",
+            "the change fades from the first cycles on",
+            signs.fading_percent,
+            "%",
         ),
         _sign(
-            abs(signs.change_degrees or 0.0) >= JUMP_DEGREES, 0.8, "phase_jump",
+            abs(signs.change_degrees or 0.0) >= JUMP_DEGREES,
+            0.8,
+            "phase_jump",
             f"the phase jumped by {signs.change_degrees or 0:+.0f}°".replace("-", "\N{MINUS SIGN}"),
-            signs.change_degrees, "deg",
+            signs.change_degrees,
+            "deg",
         ),
         _sign(
-            kind is not None and kind.probability >= SURE_TYPE, 0.5, "dip_type",
-            "" if kind is None else f"the phases of one place show a dip of type {kind.letter}, "
-            f"{DIP_WORDS[kind.letter]}", None if kind is None else kind.probability,
+            kind is not None and kind.probability >= SURE_TYPE,
+            0.5,
+            "dip_type",
+            ""
+            if kind is None
+            else f"the phases of one place show a dip of type {kind.letter}, {DIP_WORDS[kind.letter]}",
+            None if kind is None else kind.probability,
         ),
         _sign(signs.scope in ("feeder", "region", "wide_area"), 0.5, "wide", "several places saw it"),
         _sign(
-            signs.stays and not signs.came_back, -3.0, "stays",
-            "the change stays for more than a second", lasting_s, "s",
+            signs.stays and not signs.came_back,
+            -3.0,
+            "stays",
+            "the change stays for more than a second",
+            lasting_s,
+            "s",
         ),
         _second_came(signs, -2.0),
         _left_others(signs, -3.0),
         _sign(signs.has_impulse, -2.0, "impulse", "an impulse came first", signs.impulse_pu, "pu"),
-    )  # fmt: skip
+    )
 
 
 def _motor_start(signs: IncidentSigns) -> Signs:
@@ -106,26 +136,46 @@ def _motor_start(signs: IncidentSigns) -> Signs:
         _sign(not fell, -4.0, "no_fall", "the voltage did not fall by 2 to 40 %", change, "%"),
         _sign(fell, 0.5, "fall", f"the voltage fell by {abs(change or 0):.1f} % at once", change, "%"),
         _sign(
-            cycles is not None and cycles >= SLOW_CYCLES, 3.0, "slow_end",
-            f"it took {cycles or 0:.1f} cycles to come back, slowly", cycles, "cycles",
+            cycles is not None and cycles >= SLOW_CYCLES,
+            3.0,
+            "slow_end",
+            f"it took {cycles or 0:.1f} cycles to come back, slowly",
+            cycles,
+            "cycles",
         ),
         _sign(
-            cycles is not None and cycles <= SHARP_CYCLES, -3.0, "sharp_end",
-            f"it came back within {cycles or 0:.1f} cycles", cycles, "cycles",
+            cycles is not None and cycles <= SHARP_CYCLES,
+            -3.0,
+            "sharp_end",
+            f"it came back within {cycles or 0:.1f} cycles",
+            cycles,
+            "cycles",
         ),
         _sign(cycles is None, -1.0, "no_end", "nothing shows how it came back"),
         _coming_back(signs, 2.5),
         _sign(
-            signs.lasting_s is not None and signs.lasting_s >= 0.1, 0.5, "run_up",
-            f"it lasted {signs.lasting_s or 0:.2g} s, as a run-up does", signs.lasting_s, "s",
+            signs.lasting_s is not None and signs.lasting_s >= 0.1,
+            0.5,
+            "run_up",
+            f"it lasted {signs.lasting_s or 0:.2g} s, as a run-up does",
+            signs.lasting_s,
+            "s",
         ),
         _sign(
-            signs.fading_percent is not None and signs.fading_percent >= 80, 0.7, "held",
-            "it stayed as deep for twelve cycles", signs.fading_percent, "%",
+            signs.fading_percent is not None and signs.fading_percent >= 80,
+            0.7,
+            "held",
+            "it stayed as deep for twelve cycles",
+            signs.fading_percent,
+            "%",
         ),
         _sign(
-            abs(signs.change_degrees or 0.0) < JUMP_DEGREES, 0.5, "no_jump",
-            "the phase hardly moved", signs.change_degrees, "deg",
+            abs(signs.change_degrees or 0.0) < JUMP_DEGREES,
+            0.5,
+            "no_jump",
+            "the phase hardly moved",
+            signs.change_degrees,
+            "deg",
         ),
         _second_came(signs, -3.0),
         _sign(signs.high or signs.opposite is not None, -3.0, "rise", "a phase rose"),
@@ -133,7 +183,7 @@ def _motor_start(signs: IncidentSigns) -> Signs:
             signs.has_impulse or signs.ringing_pu is not None, -1.5, "transient", "a transient came with it"
         ),
         _left_others(signs, -2.0),
-    )  # fmt: skip
+    )
 
 
 def _transformer_energising(signs: IncidentSigns) -> Signs:
@@ -143,15 +193,23 @@ def _transformer_energising(signs: IncidentSigns) -> Signs:
         _sign(not shown, -3.0, "no_second_harmonic", "no second harmonic came", signs.second_percent, "%"),
         _sign(shown, 3.5, "second_harmonic", f"a second harmonic of {second:.1f} % came", second, "%"),
         _sign(
-            shown and later < FADED_SHARE * second, 1.5, "fading_harmonic",
-            f"it fades: {later:.1f} % after twelve cycles", later, "%",
+            shown and later < FADED_SHARE * second,
+            1.5,
+            "fading_harmonic",
+            f"it fades: {later:.1f} % after twelve cycles",
+            later,
+            "%",
         ),
         _sign(
-            signs.fading_percent is not None and signs.fading_percent < 90, 0.7, "fades",
-            "the dip fades with it", signs.fading_percent, "%",
+            signs.fading_percent is not None and signs.fading_percent < 90,
+            0.7,
+            "fades",
+            "the dip fades with it",
+            signs.fading_percent,
+            "%",
         ),
         _sign(signs.impulse_pu is not None, -1.0, "impulse", "an impulse came first", signs.impulse_pu, "pu"),
-    )  # fmt: skip
+    )
 
 
 def _capacitor_switching(signs: IncidentSigns) -> Signs:
@@ -163,16 +221,24 @@ def _capacitor_switching(signs: IncidentSigns) -> Signs:
             rings, 2.0, "ringing", f"it rang with {hz:.0f} Hz" if hz else "it rang", signs.ringing_pu, "pu"
         ),
         _sign(
-            hz is not None and RINGING_HZ[0] <= hz <= RINGING_HZ[1], 1.0, "ringing_hz",
-            "banks ring with 150 to 2500 Hz", hz, "Hz",
+            hz is not None and RINGING_HZ[0] <= hz <= RINGING_HZ[1],
+            1.0,
+            "ringing_hz",
+            "banks ring with 150 to 2500 Hz",
+            hz,
+            "Hz",
         ),
         _sign(
-            after is not None and after > 0.08, 2.0, "step_up",
-            f"the voltage is {after or 0:.2f} % higher since", after, "%",
+            after is not None and after > 0.08,
+            2.0,
+            "step_up",
+            f"the voltage is {after or 0:.2f} % higher since",
+            after,
+            "%",
         ),
         _sign(signs.low, -1.5, "dip", "the voltage fell"),
         _sign(signs.has_impulse, -1.0, "impulse", "an impulse came with it", signs.impulse_pu, "pu"),
-    )  # fmt: skip
+    )
 
 
 def _lightning(signs: IncidentSigns) -> Signs:
@@ -181,20 +247,30 @@ def _lightning(signs: IncidentSigns) -> Signs:
     return (
         _sign(not struck, -4.0, "no_impulse", "no impulse was seen"),
         _sign(
-            struck, 2.5, "impulse",
+            struck,
+            2.5,
+            "impulse",
             f"an impulse of {100 * (signs.impulse_pu or 0):.0f} % of the peak, to one side",
-            signs.impulse_pu, "pu",
+            signs.impulse_pu,
+            "pu",
         ),
         _sign(
-            struck and signs.impulse_boxes >= 3, 1.5, "impulse_everywhere",
-            f"{signs.impulse_boxes} Boxes saw it at once", float(signs.impulse_boxes),
+            struck and signs.impulse_boxes >= 3,
+            1.5,
+            "impulse_everywhere",
+            f"{signs.impulse_boxes} Boxes saw it at once",
+            float(signs.impulse_boxes),
         ),
         _sign(
-            struck and signs.low, 1.0, "flashover", "a dip begins with it, as by a flashover",
-            signs.change_percent, "%",
+            struck and signs.low,
+            1.0,
+            "flashover",
+            "a dip begins with it, as by a flashover",
+            signs.change_percent,
+            "%",
         ),
         _sign(rings, -2.5, "ringing", "it rang", signs.ringing_hz, "Hz"),
-    )  # fmt: skip
+    )
 
 
 def _tap_change(signs: IncidentSigns) -> Signs:
@@ -204,25 +280,39 @@ def _tap_change(signs: IncidentSigns) -> Signs:
     return (
         _sign(not step, -4.0, "no_step", "no step of a tap's size", change, "%"),
         _sign(
-            not (signs.kinds <= {"rapid_voltage_change"} or crossed), -2.5, "more",
+            not (signs.kinds <= {"rapid_voltage_change"} or crossed),
+            -2.5,
+            "more",
             "it is more than a step of the voltage",
         ),
         _sign(
-            crossed, 0.5, "crossed", "nothing but a step took the voltage out of its band",
-            signs.deepest_percent, "%",
+            crossed,
+            0.5,
+            "crossed",
+            "nothing but a step took the voltage out of its band",
+            signs.deepest_percent,
+            "%",
         ),
         _sign(step, 2.5, "step", f"the voltage stepped by {change or 0:+.1f} %, a tap's size", change, "%"),
         _sign(
-            signs.fading_percent is not None and signs.fading_percent > 80, 1.0, "stays", "it stays",
-            signs.fading_percent, "%",
+            signs.fading_percent is not None and signs.fading_percent > 80,
+            1.0,
+            "stays",
+            "it stays",
+            signs.fading_percent,
+            "%",
         ),
         _sign(
-            abs(signs.change_degrees or 0.0) < TAP_DEGREES, 0.5, "no_jump", "the phase stayed",
-            signs.change_degrees, "deg",
+            abs(signs.change_degrees or 0.0) < TAP_DEGREES,
+            0.5,
+            "no_jump",
+            "the phase stayed",
+            signs.change_degrees,
+            "deg",
         ),
         _sign(signs.scope in ("feeder", "region"), 1.0, "wide", "several places saw the same step"),
         _sign(signs.scope == "local", -0.5, "local", "one place alone saw it"),
-    )  # fmt: skip
+    )
 
 
 def _lost_neutral(signs: IncidentSigns) -> Signs:
@@ -239,14 +329,19 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
     return (
         _sign(floats, 3.5, "star_point", f"u0 is {u0:.1f} % beside a u2 of {u2:.1f} %", u0, "%"),
         _sign(
-            turned, 2.5, "turned",
+            turned,
+            2.5,
+            "turned",
             f"at one place the phase turned by {signs.change_degrees or 0:+.0f}°, and stays so".replace(
                 "-", "\N{MINUS SIGN}"
             ),
-            signs.change_degrees, "deg",
+            signs.change_degrees,
+            "deg",
         ),
         _sign(
-            found is None and not (turned or floats), -4.0, "no_opposite",
+            found is None and not (turned or floats),
+            -4.0,
+            "no_opposite",
             "no two phases of a place went opposite ways",
         ),
         _sign(found is not None, 3.5, "opposite", words, None if found is None else found[1] - found[0], "%"),
@@ -254,32 +349,46 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
         _sign(found is not None and not short, 1.0, "stays", "it stayed", signs.lasting_s, "s"),
         _sign(signs.scope == "local", 0.7, "local", "one place alone saw it"),
         _sign(signs.scope in ("region", "wide_area"), -1.5, "wide", "several feeders saw it"),
-    )  # fmt: skip
+    )
 
 
 def _islanding(signs: IncidentSigns) -> Signs:
     apart, was_apart = signs.is_apart, signs.was_apart
     return (
         _sign(
-            not (apart or was_apart), -4.0, "not_apart", "no frequency left that of the others",
-            signs.hz_apart, "Hz",
+            not (apart or was_apart),
+            -4.0,
+            "not_apart",
+            "no frequency left that of the others",
+            signs.hz_apart,
+            "Hz",
         ),
         _sign(
-            apart, 4.0, "hz_apart",
+            apart,
+            4.0,
+            "hz_apart",
             f"the frequency went {signs.hz_apart or 0:+.2f} Hz away from that of other Boxes",
-            signs.hz_apart, "Hz",
+            signs.hz_apart,
+            "Hz",
         ),
         _sign(
-            apart and abs(signs.hz_change or 0.0) >= 0.7 * APART_HZ, 1.0, "hz_change",
-            "it did so from this moment on", signs.hz_change, "Hz",
+            apart and abs(signs.hz_change or 0.0) >= 0.7 * APART_HZ,
+            1.0,
+            "hz_change",
+            "it did so from this moment on",
+            signs.hz_change,
+            "Hz",
         ),
         _sign(
-            was_apart, 4.5, "hz_apart_before",
+            was_apart,
+            4.5,
+            "hz_apart_before",
             f"until now the frequency was {signs.hz_apart_before or 0:+.2f} Hz away from that of other Boxes",
-            signs.hz_apart_before, "Hz",
+            signs.hz_apart_before,
+            "Hz",
         ),
         _sign("phase_jump" in signs.kinds and (apart or was_apart), 0.3, "phase_jump", "the phase jumped"),
-    )  # fmt: skip
+    )
 
 
 def _unit_trip(signs: IncidentSigns) -> Signs:
@@ -290,12 +399,16 @@ def _unit_trip(signs: IncidentSigns) -> Signs:
         _sign(off, 2.5, "frequency", f"the frequency went {hz or 0:+.2f} Hz off", hz, "Hz"),
         _sign(signs.is_apart, -4.0, "hz_apart", "other Boxes have another frequency", signs.hz_apart, "Hz"),
         _sign(
-            off and signs.hz_apart is not None and not signs.is_apart, 1.5, "everywhere",
-            "all Boxes have the same frequency", signs.hz_apart, "Hz",
+            off and signs.hz_apart is not None and not signs.is_apart,
+            1.5,
+            "everywhere",
+            "all Boxes have the same frequency",
+            signs.hz_apart,
+            "Hz",
         ),
         _sign(off and signs.scope in ("region", "wide_area"), 1.0, "wide", "several feeders saw it"),
         _sign(off and signs.low, -1.0, "dip", "the voltage fell too"),
-    )  # fmt: skip
+    )
 
 
 def _converter_load(signs: IncidentSigns) -> Signs:
@@ -341,10 +454,14 @@ def _load(signs: IncidentSigns) -> Signs:
         ),
         _sign(signs.opposite is not None, -2.0, "opposite", "another phase rose"),
         _sign(
-            abs(signs.change_degrees or 0.0) >= JUMP_DEGREES, -2.0, "phase_jump", "the phase jumped",
-            signs.change_degrees, "deg",
+            abs(signs.change_degrees or 0.0) >= JUMP_DEGREES,
+            -2.0,
+            "phase_jump",
+            "the phase jumped",
+            signs.change_degrees,
+            "deg",
         ),
-    )  # fmt: skip
+    )
 
 
 def _supply_lost(signs: IncidentSigns) -> Signs:
@@ -369,16 +486,24 @@ def _uneven_load(signs: IncidentSigns) -> Signs:
         _sign("unbalance" not in signs.kinds, -5.0, "even", "no three phases of a place are uneven"),
         _sign("unbalance" in signs.kinds, 2.5, "uneven", "the three phases of one place are uneven"),
         _sign(
-            known and u0 < NEUTRAL_SHARE * u2, 0.5, "sequences",
-            f"u0 is {u0:.1f} % beside a u2 of {u2:.1f} %, as {makes}", u0, "%",
+            known and u0 < NEUTRAL_SHARE * u2,
+            0.5,
+            "sequences",
+            f"u0 is {u0:.1f} % beside a u2 of {u2:.1f} %, as {makes}",
+            u0,
+            "%",
         ),
         _sign(
-            known and before is not None and before < u2 / 2, 1.0, "stepped",
-            f"it came at once: u2 was {before or 0:.1f} % just before", before, "%",
+            known and before is not None and before < u2 / 2,
+            1.0,
+            "stepped",
+            f"it came at once: u2 was {before or 0:.1f} % just before",
+            before,
+            "%",
         ),
         _sign(u0 >= NEUTRAL_SHARE * u2 > 0, -3.0, "star_point", "u0 is much more than u2", u0, "%"),
         _sign(u2 >= LOST_PHASE_PERCENT, -2.5, "much", f"u2 of {u2:.1f} % is more than loads make", u2, "%"),
-    )  # fmt: skip
+    )
 
 
 def _lost_phase(signs: IncidentSigns) -> Signs:

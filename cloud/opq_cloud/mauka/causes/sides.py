@@ -79,12 +79,15 @@ def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
     busbars = {feeder: _busbar(by_feeder, feeder) for feeder in by_feeder}
     most = {
         feeder: max(
-            (each.moved - abs(busbars[feeder][each.phase] - 1) for each in there
-             if each.phase in busbars[feeder]),
+            (
+                each.moved - abs(busbars[feeder][each.phase] - 1)
+                for each in there
+                if each.phase in busbars[feeder]
+            ),
             default=0.0,
         )
         for feeder, there in by_feeder.items()
-    }  # fmt: skip
+    }
     faulted = max(most, key=lambda feeder: (most[feeder], feeder))
     if most[faulted] < MIN_CONTRAST:
         return ()

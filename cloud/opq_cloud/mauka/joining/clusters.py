@@ -77,8 +77,10 @@ class Cluster:
             return False
         was, now = self.known[0].finding, self.place.finding
         return (was.start_ns, was.uncertainty_ns, was.clock_id) == (
-            now.start_ns, now.uncertainty_ns, now.clock_id,
-        )  # fmt: skip
+            now.start_ns,
+            now.uncertainty_ns,
+            now.clock_id,
+        )
 
 
 def stored_cluster(known: KnownFinding) -> Cluster:

@@ -89,16 +89,24 @@ def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
         micro = round(place.latitude * 1e6), round(place.longitude * 1e6)
         weights = weight, weight * micro[0], weight * micro[1]
     return IncidentFacts(
-        incident_id, one.kind, one.residual_percent, one.start_ns, one.end_ns, one.closed, 1,
+        incident_id,
+        one.kind,
+        one.residual_percent,
+        one.start_ns,
+        one.end_ns,
+        one.closed,
+        1,
         severity=severity_of(one),
         arrivals=(_arrival(one),),
         worst=rank,
         places=(place.place or "",),
         feeders=(place.feeder or "",),
         regions=(place.region or "",),
-        frequency_alone=one.kind == "frequency_deviation", weights=weights,
-        kinds=tuple(sorted(set(one.kind.split("+")))), witnesses=(_witness(one, place),),
-    )  # fmt: skip
+        frequency_alone=one.kind == "frequency_deviation",
+        weights=weights,
+        kinds=tuple(sorted(set(one.kind.split("+")))),
+        witnesses=(_witness(one, place),),
+    )
 
 
 def _arrival(one: Finding) -> BoxArrival:
@@ -125,9 +133,18 @@ def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:
     if not shows_onset(one.kind, one.residual_percent, dict(one.figures)):
         off -= LESS  # it shows the cause less
     return IncidentWitness(
-        one.box_id, one.kind, one.start_ns, one.end_ns, (off, length_ns, -one.start_ns, one.kind),
-        one.residual_percent, place.place, place.feeder, place.phase, one.uncertainty_ns, one.figures,
-    )  # fmt: skip
+        one.box_id,
+        one.kind,
+        one.start_ns,
+        one.end_ns,
+        (off, length_ns, -one.start_ns, one.kind),
+        one.residual_percent,
+        place.place,
+        place.feeder,
+        place.phase,
+        one.uncertainty_ns,
+        one.figures,
+    )
 
 
 def _together(parts: Sequence[IncidentFacts], boxes: int) -> IncidentFacts:

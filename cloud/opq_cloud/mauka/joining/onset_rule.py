@@ -179,8 +179,11 @@ class OnsetScan:
 
     def _add(self, group: OnsetGroup, one: FindingOnset, leads: bool) -> OnsetGroup:
         if one.box_id not in group.first:
-            own = [each for each in self._of_box.get(one.box_id, ()) if each.first[one.box_id].start_ns
-                   >= one.start_ns - REACH_NS]  # fmt: skip
+            own = [
+                each
+                for each in self._of_box.get(one.box_id, ())
+                if each.first[one.box_id].start_ns >= one.start_ns - REACH_NS
+            ]
             self._of_box[one.box_id] = [*own, group]
         group.add(one, leads)
         may_be_joined = one.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS or one.clock_id is not None

@@ -286,10 +286,11 @@ class JoinPlanning:
             if one.finding_id not in self._removed and not is_steady(one.finding.kind)
         ]
         return [
-            one if (move := self._moved.get(one.finding_id)) is None
+            one
+            if (move := self._moved.get(one.finding_id)) is None
             else replace(one, incident_id=move.incident_id, leads=move.leads)
             for one in rows
-        ]  # fmt: skip
+        ]
 
     # Facts of the incidents
 

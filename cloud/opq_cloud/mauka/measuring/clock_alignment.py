@@ -148,9 +148,11 @@ def _around(wave: Waveform, at_ns: int) -> Waveform | None:
             begin = max(0, round((at_ns - BEFORE_NS - run.start_ns) / 1e9 * run.rate_hz))
             end = min(len(run.counts), round((at_ns + AFTER_NS - run.start_ns) / 1e9 * run.rate_hz))
             return replace(
-                run, start_ns=run.time_ns(begin), first_sample=run.first_sample + begin,
+                run,
+                start_ns=run.time_ns(begin),
+                first_sample=run.first_sample + begin,
                 counts=run.counts[begin:end],
-            )  # fmt: skip
+            )
     return None
 
 

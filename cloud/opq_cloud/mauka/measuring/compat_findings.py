@@ -66,11 +66,17 @@ def _voltages(run: Waveform) -> Iterator[Finding]:
         met = [each for each in pieces if each.start < found.stop and found.start < each.stop]
         words = found.name.replace(":", " ").lower()
         yield _finding(
-            run, found.start, found.stop, _kind(found), f"the original's {words}, {len(found)} cycles",
-            residual_v=furthest_v, residual_percent=100 * furthest_v / NOMINAL_V, ieee1159=words,
+            run,
+            found.start,
+            found.stop,
+            _kind(found),
+            f"the original's {words}, {len(found)} cycles",
+            residual_v=furthest_v,
+            residual_percent=100 * furthest_v / NOMINAL_V,
+            ieee1159=words,
             itic=max((each.itic for each in met), key=_ITIC_ORDER.index, default=None),
             semi_f47=_f47(met),
-        )  # fmt: skip
+        )
 
 
 def _kind(found: CycleRun) -> str:
@@ -89,9 +95,14 @@ def _frequencies(run: Waveform, low_hz: float, high_hz: float, least_cycles: int
                 deviation_hz = float(np.max(hz[start:stop])) - NOMINAL_HZ  # the largest also below, as there
                 because = f"the original's variation: {stop - start} cycles within {low:g} to {high:g} Hz"
                 yield _finding(
-                    run, start, stop, "frequency_deviation", because, "FREQUENCY",
+                    run,
+                    start,
+                    stop,
+                    "frequency_deviation",
+                    because,
+                    "FREQUENCY",
                     figures=(("deviation_hz", deviation_hz),),
-                )  # fmt: skip
+                )
 
 
 def _thd(run: Waveform, threshold_percent: float) -> Iterator[Finding]:
@@ -110,26 +121,53 @@ def _transients(run: Waveform, settings: TransientSettings) -> Iterator[Finding]
     for found in original_transients(run.volts, settings):
         what = "additional zero crossings" if found.name is None else found.name.replace("_", " ")
         yield Finding(
-            _TRANSIENT_KINDS.get(found.name or "", "oscillatory_transient"), run.box_id,
-            run.time_ns(found.start), run.time_ns(found.stop), run.uncertainty_ns,
+            _TRANSIENT_KINDS.get(found.name or "", "oscillatory_transient"),
+            run.box_id,
+            run.time_ns(found.start),
+            run.time_ns(found.stop),
+            run.uncertainty_ns,
             found.stop < len(run.counts),
             because=f"the original's {what}: {found.peak_v:.4g} V beside the low pass at most",
-            measurement_type="TRANSIENT", figures=(("peak_v", found.peak_v), *found.metadata.items()),
-        )  # fmt: skip
+            measurement_type="TRANSIENT",
+            figures=(("peak_v", found.peak_v), *found.metadata.items()),
+        )
 
 
 def _finding(
-    run: Waveform, start: int, stop: int, kind: str, because: str, measurement_type: str = "VOLTAGE",
-    *, residual_v: float | None = None, residual_percent: float | None = None, ieee1159: str | None = None,
-    itic: str | None = None, semi_f47: str | None = None, figures: tuple[tuple[str, float], ...] = (),
-) -> Finding:  # fmt: skip
+    run: Waveform,
+    start: int,
+    stop: int,
+    kind: str,
+    because: str,
+    measurement_type: str = "VOLTAGE",
+    *,
+    residual_v: float | None = None,
+    residual_percent: float | None = None,
+    ieee1159: str | None = None,
+    itic: str | None = None,
+    semi_f47: str | None = None,
+    figures: tuple[tuple[str, float], ...] = (),
+) -> Finding:
     """Makes a finding of cycles [start, stop), at 0.06 per millisecond."""
     first, last = (
         run.start_ns + round(start / CYCLES_PER_MS * 1e6),
         round((stop - start) / CYCLES_PER_MS * 1e6),
     )
     return Finding(
-        kind, run.box_id, first, first + last, run.uncertainty_ns, stop * CYCLE_SAMPLES < len(run.counts),
-        residual_v, residual_percent, float(stop - start), ieee1159, itic, semi_f47, None, because,
-        measurement_type, figures,
-    )  # fmt: skip
+        kind,
+        run.box_id,
+        first,
+        first + last,
+        run.uncertainty_ns,
+        stop * CYCLE_SAMPLES < len(run.counts),
+        residual_v,
+        residual_percent,
+        float(stop - start),
+        ieee1159,
+        itic,
+        semi_f47,
+        None,
+        because,
+        measurement_type,
+        figures,
+    )

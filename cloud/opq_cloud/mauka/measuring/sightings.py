@@ -38,17 +38,27 @@ pulse); in a telegram of pulses of a second they are some seconds long.
 
 LOW, HIGH = "low voltage", "high voltage"
 _FAMILY = {
-    "sag": LOW, "interruption": LOW, "undervoltage": LOW, "swell": HIGH, "overvoltage": HIGH,
+    "sag": LOW,
+    "interruption": LOW,
+    "undervoltage": LOW,
+    "swell": HIGH,
+    "overvoltage": HIGH,
     **dict.fromkeys(LINES, "line"),
-}  # fmt: skip
+}
 
 
 STEADY_STATES = frozenset(
     {
-        "harmonics", "interharmonics", "flicker", "noise", "dc_offset", "periodic_notching",
-        "mains_signalling", "unbalance",
+        "harmonics",
+        "interharmonics",
+        "flicker",
+        "noise",
+        "dc_offset",
+        "periodic_notching",
+        "mains_signalling",
+        "unbalance",
     }
-)  # fmt: skip
+)
 """Classes that last for hours: other disturbances in that time are not part of them."""
 
 

@@ -109,9 +109,14 @@ def judge_silence(signs: SilenceSigns) -> SilenceJudgement:
 
 def _own_signs(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
     return (
-        _dark(signs), _measured_on(signs), _lost(signs), _restart(signs), _last_voltage(signs),
-        _supply(signs), _no_sign(signs),
-    )  # fmt: skip
+        _dark(signs),
+        _measured_on(signs),
+        _lost(signs),
+        _restart(signs),
+        _last_voltage(signs),
+        _supply(signs),
+        _no_sign(signs),
+    )
 
 
 def _no_sign(signs: SilenceSigns) -> CauseEvidence | None:

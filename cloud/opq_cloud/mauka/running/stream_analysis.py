@@ -115,9 +115,11 @@ class StreamAnalysis(OwnThread):
             given_up = ends >= TRIES
             if not ends or given_up:
                 at, ends = at + len(part), 0
-            self._put(StreamResult(
-                self.analysis.name, self.analysis.provenance, result, len(part), spent_s, int(given_up)
-            ))  # fmt: skip
+            self._put(
+                StreamResult(
+                    self.analysis.name, self.analysis.provenance, result, len(part), spent_s, int(given_up)
+                )
+            )
 
     def _put(self, result: StreamResult) -> None:
         while not self._stop.is_set():

@@ -26,13 +26,18 @@ REVISION = "boxes_revision"
 def box_document(box: BoxRecord) -> dict[str, Any]:
     """Returns the document for `opq_boxes`, without unknown fields, so that their stored values stay."""
     document = {
-        "box_id": box.box_id, "name": box.name or None, "unplugged": box.unplugged,
-        "location": box.location, "calibration_constant": box.calibration_constant,
-        "nominal_v": box.nominal_v, "nominal_hz": box.nominal_hz,
-        "location_start_time_ms": box.location_start_time_ms, "retired_ms": box.retired_ms,
+        "box_id": box.box_id,
+        "name": box.name or None,
+        "unplugged": box.unplugged,
+        "location": box.location,
+        "calibration_constant": box.calibration_constant,
+        "nominal_v": box.nominal_v,
+        "nominal_hz": box.nominal_hz,
+        "location_start_time_ms": box.location_start_time_ms,
+        "retired_ms": box.retired_ms,
         "gateway_id": box.gateway_id,
         **{name: getattr(box, name) for name in _TEXTS},
-    }  # fmt: skip
+    }
     if box.location_archive:
         document["location_archive"] = [_archived(*entry) for entry in box.location_archive]
     if box.starts:

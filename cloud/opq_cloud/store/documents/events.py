@@ -59,14 +59,24 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
         "starts": dict(trigger.starts) or None,
     }
     return {key: value for key, value in more.items() if value is not None} | {
-        "event_id": event_id, "description": description,
-        "boxes_triggered": list(trigger.box_ids), "boxes_received": [],
+        "event_id": event_id,
+        "description": description,
+        "boxes_triggered": list(trigger.box_ids),
+        "boxes_received": [],
         "target_event_start_timestamp_ms": trigger.start_ns // NS_PER_MS,
         "target_event_end_timestamp_ms": -(-trigger.end_ns // NS_PER_MS),
-        "expire_at": expire_at, "token": trigger.token, "start_ns": trigger.start_ns,
-        "end_ns": trigger.end_ns, "opened_by": trigger.opened_by, "because": trigger.because,
-        "missing": {}, "finished": False, "analysed": False, "revision": 0, "requests": 0,
-    }  # fmt: skip
+        "expire_at": expire_at,
+        "token": trigger.token,
+        "start_ns": trigger.start_ns,
+        "end_ns": trigger.end_ns,
+        "opened_by": trigger.opened_by,
+        "because": trigger.because,
+        "missing": {},
+        "finished": False,
+        "analysed": False,
+        "revision": 0,
+        "requests": 0,
+    }
 
 
 def event_record(document: Document) -> EventRecord:
@@ -123,8 +133,11 @@ def widened(
             reasons.setdefault(reason, []).append(box_id)
             owed = True
     changes: Document = {
-        "boxes_triggered": triggered, "missing": missing, "asked_as": reasons, "not_asked": dict(not_asked)
-    }  # fmt: skip
+        "boxes_triggered": triggered,
+        "missing": missing,
+        "asked_as": reasons,
+        "not_asked": dict(not_asked),
+    }
     return changes, owed
 
 
@@ -132,10 +145,12 @@ def moved_fields(document: Document, by_ns: int) -> Document:
     """Returns the changed fields of an event with times of a clock that was set by `by_ns` since."""
     start_ns, end_ns = document["start_ns"] + by_ns, document["end_ns"] + by_ns
     moved: Document = {
-        "start_ns": start_ns, "end_ns": end_ns, "moved_ns": by_ns,
+        "start_ns": start_ns,
+        "end_ns": end_ns,
+        "moved_ns": by_ns,
         "target_event_start_timestamp_ms": start_ns // NS_PER_MS,
         "target_event_end_timestamp_ms": -(-end_ns // NS_PER_MS),
-    }  # fmt: skip
+    }
     if (onset_ns := document.get("onset_ns")) is not None:
         moved["onset_ns"] = [each + by_ns for each in onset_ns]
     return moved
@@ -180,16 +195,23 @@ def half_cycles_of_bytes(box_id: str, data: bytes) -> HalfCycleRms:
 def waveform_document(event_id: int, wave: Waveform, location: str) -> Document:
     """Returns the document for `box_events` (D.4); time, gain and gaps of the samples are added fields."""
     return {
-        "event_id": event_id, "box_id": wave.box_id,
+        "event_id": event_id,
+        "box_id": wave.box_id,
         "event_start_timestamp_ms": wave.start_ns // NS_PER_MS,
         "event_end_timestamp_ms": -(-wave.end_ns // NS_PER_MS),
-        "location": location, "data_fs_filename": file_name(event_id, wave.box_id),
-        "start_ns": wave.start_ns, "uncertainty_ns": wave.uncertainty_ns,
-        "time_source": int(wave.source), "rate_millihz": wave.rate_millihz,
-        "v_per_lsb": wave.v_per_lsb, "first_sample": wave.first_sample,
-        "gaps": [asdict(gap) for gap in wave.gaps], **({} if wave.gain_known else {"gain_assumed": True}),
-        "numbered": wave.numbered, **_start_fields(wave),
-    }  # fmt: skip
+        "location": location,
+        "data_fs_filename": file_name(event_id, wave.box_id),
+        "start_ns": wave.start_ns,
+        "uncertainty_ns": wave.uncertainty_ns,
+        "time_source": int(wave.source),
+        "rate_millihz": wave.rate_millihz,
+        "v_per_lsb": wave.v_per_lsb,
+        "first_sample": wave.first_sample,
+        "gaps": [asdict(gap) for gap in wave.gaps],
+        **({} if wave.gain_known else {"gain_assumed": True}),
+        "numbered": wave.numbered,
+        **_start_fields(wave),
+    }
 
 
 def _start_fields(wave: Waveform) -> Document:

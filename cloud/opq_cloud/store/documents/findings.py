@@ -46,8 +46,14 @@ COMPAT_TRANSIENTS = {
 }
 """Figure of a transient with `compat` -> the original's word; other transients have none of these."""
 COMPAT_METADATA = (
-    *COMPAT_TRANSIENTS, "Rise_Time", "Decay_Time", "Start_Index", "Peak_Index", "End_Index", "Frequency"
-)  # fmt: skip
+    *COMPAT_TRANSIENTS,
+    "Rise_Time",
+    "Decay_Time",
+    "Start_Index",
+    "Peak_Index",
+    "End_Index",
+    "Frequency",
+)
 _WHOLE = ("Num_Cycles", "num_extra_zero_crossings", "Start_Index", "Peak_Index", "End_Index")
 
 _KINDS = {word: kind for kind, word in CLASSIFICATIONS.items()} | {
@@ -138,29 +144,52 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
     """Returns a finding's document; the caller may fill its empty `measurements` and `gridfs_filename`."""
     finding = known.finding
     return {
-        "incident_id": known.finding_id, "event_id": min(known.event_ids), "box_id": finding.box_id,
-        "start_timestamp_ms": _to_ms(finding.start_ns), "end_timestamp_ms": _to_ms(finding.end_ns),
-        "location": location, "measurement_type": finding.measurement_type,
-        "deviation_from_nominal": deviation_from_nominal(finding), "measurements": [],
-        "gridfs_filename": "", "classifications": classifications(finding),
+        "incident_id": known.finding_id,
+        "event_id": min(known.event_ids),
+        "box_id": finding.box_id,
+        "start_timestamp_ms": _to_ms(finding.start_ns),
+        "end_timestamp_ms": _to_ms(finding.end_ns),
+        "location": location,
+        "measurement_type": finding.measurement_type,
+        "deviation_from_nominal": deviation_from_nominal(finding),
+        "measurements": [],
+        "gridfs_filename": "",
+        "classifications": classifications(finding),
         "ieee_duration": ieee_duration((finding.end_ns - finding.start_ns) / 1e6),
-        "annotations": [], "metadata": compat_metadata(finding), "expire_at": expire_at,
-        "group_id": known.incident_id, "class": finding.kind,
-        "start_ns": finding.start_ns, "end_ns": finding.end_ns,
-        "uncertainty_ns": finding.uncertainty_ns, "event_ids": list(known.event_ids),
-        "closed": finding.closed, "onset_seen": finding.onset_seen, "residual_v": finding.residual_v,
-        "residual_percent": finding.residual_percent, "duration_cycles": finding.duration_cycles,
-        "ieee1159": finding.ieee1159, "itic": finding.itic, "semi_f47": finding.semi_f47,
-        "confidence": finding.confidence, "because": finding.because,
+        "annotations": [],
+        "metadata": compat_metadata(finding),
+        "expire_at": expire_at,
+        "group_id": known.incident_id,
+        "class": finding.kind,
+        "start_ns": finding.start_ns,
+        "end_ns": finding.end_ns,
+        "uncertainty_ns": finding.uncertainty_ns,
+        "event_ids": list(known.event_ids),
+        "closed": finding.closed,
+        "onset_seen": finding.onset_seen,
+        "residual_v": finding.residual_v,
+        "residual_percent": finding.residual_percent,
+        "duration_cycles": finding.duration_cycles,
+        "ieee1159": finding.ieee1159,
+        "itic": finding.itic,
+        "semi_f47": finding.semi_f47,
+        "confidence": finding.confidence,
+        "because": finding.because,
         "figures": dict(finding.figures),
         "pieces": [{**asdict(piece), "figures": dict(piece.figures)} for piece in known.pieces],
-        "clock_id": finding.clock_id, "leads": known.leads, "by_hand": known.by_hand,
-        "analysis": finding.analysis, "analysis_version": finding.analysis_version,
-        "settings_hash": finding.settings_hash, "severity": severity_of(finding),
+        "clock_id": finding.clock_id,
+        "leads": known.leads,
+        "by_hand": known.by_hand,
+        "analysis": finding.analysis,
+        "analysis_version": finding.analysis_version,
+        "settings_hash": finding.settings_hash,
+        "severity": severity_of(finding),
         "alignment": None if finding.alignment is None else asdict(finding.alignment),
-        "beside": list(finding.beside), "also_at": list(finding.also_at),
-        "samples_began_ns": finding.samples_began_ns, "start_id": finding.start_id,
-    }  # fmt: skip
+        "beside": list(finding.beside),
+        "also_at": list(finding.also_at),
+        "samples_began_ns": finding.samples_began_ns,
+        "start_id": finding.start_id,
+    }
 
 
 def known_from_document(document: Document) -> KnownFinding:

@@ -132,8 +132,11 @@ def limits_documents(config: MakaiConfig | None, box_ids: Iterable[str]) -> list
 
 def traffic_document(row: BrokerTraffic) -> dict[str, Any]:
     return {
-        "name": row.name, **row.counts, "timestamp_ms": row.timestamp_ms, "interval_ms": row.interval_ms,
-    }  # fmt: skip
+        "name": row.name,
+        **row.counts,
+        "timestamp_ms": row.timestamp_ms,
+        "interval_ms": row.interval_ms,
+    }
 
 
 def traffic_from_document(document: Mapping[str, Any]) -> BrokerTraffic:

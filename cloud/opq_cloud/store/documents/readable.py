@@ -49,6 +49,9 @@ class ReadableDocuments:
         with self._lock:
             self.unreadable[collection] += 1
             self._limited.warning(
-                "document.unreadable", key=collection, collection=collection,
-                document=str(document.get("_id"))[:100], why=why,
-            )  # fmt: skip
+                "document.unreadable",
+                key=collection,
+                collection=collection,
+                document=str(document.get("_id"))[:100],
+                why=why,
+            )

@@ -32,11 +32,17 @@ _STRETCH: Final = struct.Struct("<IQ")  # its first row, clock_id or 0
 _BOXES_HEAD: Final = struct.Struct("<?II")  # whether steps have four bytes each, else one; first Box; rows
 _FIXED_ROW: Final = np.dtype(
     [
-        ("offset_ms", "<u4"), ("sequence", "<i8"), ("averages", "<f4", (4,)), ("flags", "<u2"),
-        ("end_offset_ns", "<i4"), ("duration_ns", "<i8"), ("uncertainty_ns", "<u4"), ("back", "<u4"),
+        ("offset_ms", "<u4"),
+        ("sequence", "<i8"),
+        ("averages", "<f4", (4,)),
+        ("flags", "<u2"),
+        ("end_offset_ns", "<i4"),
+        ("duration_ns", "<i8"),
+        ("uncertainty_ns", "<u4"),
+        ("back", "<u4"),
         ("ends", "<f4", (8,)),
     ]
-)  # fmt: skip
+)
 _CLOCKED_ROW: Final = np.dtype(
     [*((name, _FIXED_ROW[name]) for name in _FIXED_ROW.names or ()), ("clock_id", "<u8")]
 )
@@ -54,9 +60,9 @@ def block_before(block: bytes) -> PackedRows:
     version, first_ms, first_sequence, count = _HEAD.unpack_from(block)
     body = memoryview(block)[_HEAD.size :]
     if version == _FREE:
-        return packed_rows([
-            row_before(*(*columns, bytes.fromhex(more))) for *columns, more in json.loads(bytes(body))
-        ])  # fmt: skip
+        return packed_rows(
+            [row_before(*(*columns, bytes.fromhex(more))) for *columns, more in json.loads(bytes(body))]
+        )
     if version in (_COLUMNS, _STEPS):
         rows = _turned(zlib.decompress(body, _WINDOW_BITS), _CLOCKED_ROW)
         if version == _STEPS:
@@ -78,9 +84,14 @@ def block_before(block: bytes) -> PackedRows:
 
 
 def row_before(
-    timestamp_ms: int, sequence: int | None, voltage: float | None, frequency: float | None,
-    thd: float | None, transient: float | None, more: bytes,
-) -> Measurement:  # fmt: skip
+    timestamp_ms: int,
+    sequence: int | None,
+    voltage: float | None,
+    frequency: float | None,
+    thd: float | None,
+    transient: float | None,
+    more: bytes,
+) -> Measurement:
     """Returns a row of the append table, which had its four means beside the packed rest."""
     (flags,) = _FLAGS.unpack_from(more)
     if flags & _JSON:
@@ -101,10 +112,12 @@ def parcel_before(boxes: bytes | None, packed: bytes) -> tuple[NDArray[np.int64]
         steps = np.frombuffer(boxes, "<u4" if wide else "u1", count - 1, _BOXES_HEAD.size + lengths.nbytes)
         whose = first + np.concatenate(([0], np.cumsum(steps, dtype=np.int64)))
         ends = np.cumsum(lengths.astype(np.int64)).tolist()
-        rows = np.concatenate([
-            _turned(zlib.decompress(packed[end - length : end], -zlib.MAX_WBITS), _TIMED_ROW)
-            for end, length in zip(ends, lengths.tolist(), strict=True)
-        ])  # fmt: skip
+        rows = np.concatenate(
+            [
+                _turned(zlib.decompress(packed[end - length : end], -zlib.MAX_WBITS), _TIMED_ROW)
+                for end, length in zip(ends, lengths.tolist(), strict=True)
+            ]
+        )
     return whose, packed_rows(list(_measurements(rows["row"], rows["timestamp_ms"], 0)))
 
 
@@ -122,15 +135,31 @@ def _measurements(
         _, step, averages, flags, end_offset, duration, uncertainty, back, ends, clock_id = row
         sequence = first_sequence + step if flags & _SEQUENCE else None
         yield _measurement(
-            timestamp_ms, sequence, clock_id or None, averages, flags, end_offset, duration, uncertainty,
-            back, *ends,
-        )  # fmt: skip
+            timestamp_ms,
+            sequence,
+            clock_id or None,
+            averages,
+            flags,
+            end_offset,
+            duration,
+            uncertainty,
+            back,
+            *ends,
+        )
 
 
 def _measurement(
-    timestamp_ms: int, sequence: int | None, clock_id: int | None, averages: Sequence[float | None],
-    flags: int, end_offset: int, duration: int, uncertainty: int, back: int, *ends: float,
-) -> Measurement:  # fmt: skip
+    timestamp_ms: int,
+    sequence: int | None,
+    clock_id: int | None,
+    averages: Sequence[float | None],
+    flags: int,
+    end_offset: int,
+    duration: int,
+    uncertainty: int,
+    back: int,
+    *ends: float,
+) -> Measurement:
     metrics = {
         key: Metric(ends[2 * place], ends[2 * place + 1], averages[place] or 0.0)
         for place, key in enumerate(_KEYS)

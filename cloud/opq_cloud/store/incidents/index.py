@@ -167,14 +167,24 @@ def label_of(notes: Sequence[IncidentNote]) -> str | None:
 
 def entry_of_facts(facts: IncidentFacts) -> IndexedIncident:
     return IndexedIncident(
-        facts.incident_id, facts.start_ns, facts.end_ns, facts.kind, facts.residual_percent,
-        facts.severity, facts.scope,
-    )  # fmt: skip
+        facts.incident_id,
+        facts.start_ns,
+        facts.end_ns,
+        facts.kind,
+        facts.residual_percent,
+        facts.severity,
+        facts.scope,
+    )
 
 
 def entry_of_incident(incident: Incident) -> IndexedIncident:
     """Makes an entry for an incident without facts, stored by an older version or by the original."""
     return IndexedIncident(
-        incident.incident_id, incident.start_ns, incident.end_ns, incident.machine_kind or incident.kind,
-        incident.residual_percent, incident.severity, incident.scope,
-    )  # fmt: skip
+        incident.incident_id,
+        incident.start_ns,
+        incident.end_ns,
+        incident.machine_kind or incident.kind,
+        incident.residual_percent,
+        incident.severity,
+        incident.scope,
+    )

@@ -20,12 +20,27 @@ from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding, In
 
 CLASSES = frozenset(
     {
-        "sag", "swell", "interruption", "undervoltage", "overvoltage", "impulsive_transient",
-        "oscillatory_transient", "periodic_notching", "harmonics", "interharmonics", "flicker",
-        "frequency_deviation", "phase_jump", "dc_offset", "noise", "rapid_voltage_change",
-        "mains_signalling", "unbalance", "outage",
+        "sag",
+        "swell",
+        "interruption",
+        "undervoltage",
+        "overvoltage",
+        "impulsive_transient",
+        "oscillatory_transient",
+        "periodic_notching",
+        "harmonics",
+        "interharmonics",
+        "flicker",
+        "frequency_deviation",
+        "phase_jump",
+        "dc_offset",
+        "noise",
+        "rapid_voltage_change",
+        "mains_signalling",
+        "unbalance",
+        "outage",
     }
-)  # fmt: skip
+)
 """Classes that name an incident before a class of an installed analysis, and so do their combinations."""
 LESS = 1e6
 """Lowers a rank; no finding is further from nominal, in percent."""
@@ -224,7 +239,9 @@ def carried_out(plan: JoinPlan, numbers: GivenNumbers) -> CarriedOut:
     return CarriedOut(
         tuple(
             StoredFinding(
-                numbers.finding(one.finding_id), numbers.incident(one.incident_id), min(one.event_ids),
+                numbers.finding(one.finding_id),
+                numbers.incident(one.incident_id),
+                min(one.event_ids),
                 one.finding,
             )
             for one in plan.answer
@@ -232,7 +249,7 @@ def carried_out(plan: JoinPlan, numbers: GivenNumbers) -> CarriedOut:
         tuple(numbers.facts(one) for one in plan.facts),
         tuple(numbers.incidents),
         plan.gone,
-    )  # fmt: skip
+    )
 
 
 def stored(known: KnownFinding) -> StoredFinding:
@@ -244,9 +261,19 @@ def onset(known: KnownFinding) -> FindingOnset:
     """Returns the fields of a finding that joining needs."""
     one = known.finding
     return FindingOnset(
-        known.finding_id, known.incident_id, one.box_id, one.kind, one.start_ns, one.end_ns,
-        one.uncertainty_ns, one.clock_id, known.leads, known.by_hand, one.samples_began_ns, one.start_id,
-    )  # fmt: skip
+        known.finding_id,
+        known.incident_id,
+        one.box_id,
+        one.kind,
+        one.start_ns,
+        one.end_ns,
+        one.uncertainty_ns,
+        one.clock_id,
+        known.leads,
+        known.by_hand,
+        one.samples_began_ns,
+        one.start_id,
+    )
 
 
 def severity_key(finding: Finding) -> tuple[float, int]:
@@ -308,6 +335,13 @@ def with_facts(incident: Incident, facts: IncidentFacts | None) -> Incident:
     if facts is None:
         return incident
     return replace(
-        incident, closed=facts.closed, scope=facts.scope, severity=facts.severity, follows=facts.follows,
-        arrivals=facts.arrivals, centre=facts.centre, hypotheses=facts.hypotheses, sides=facts.sides,
-    )  # fmt: skip
+        incident,
+        closed=facts.closed,
+        scope=facts.scope,
+        severity=facts.severity,
+        follows=facts.follows,
+        arrivals=facts.arrivals,
+        centre=facts.centre,
+        hypotheses=facts.hypotheses,
+        sides=facts.sides,
+    )

@@ -48,9 +48,13 @@ class Likeness:
 def traits_of_entry(entry: IndexedIncident, box_ids: frozenset[str]) -> IncidentTraits:
     """Returns the traits from an entry of the index, which has no phase jump; the caller gives the Boxes."""
     return IncidentTraits(
-        entry.incident_id, entry.start_ns, frozenset(entry.kind.split("+")),
-        entry.end_ns - entry.start_ns, entry.residual_percent, box_ids=box_ids,
-    )  # fmt: skip
+        entry.incident_id,
+        entry.start_ns,
+        frozenset(entry.kind.split("+")),
+        entry.end_ns - entry.start_ns,
+        entry.residual_percent,
+        box_ids=box_ids,
+    )
 
 
 def traits_of(incident: Incident) -> IncidentTraits:
@@ -62,10 +66,14 @@ def traits_of(incident: Incident) -> IncidentTraits:
         if name == "phase_jump_degrees" and each.finding.kind == "phase_jump" and math.isfinite(value)
     ]
     return IncidentTraits(
-        incident.incident_id, incident.start_ns, frozenset(incident.kind.split("+")),
-        incident.end_ns - incident.start_ns, incident.residual_percent,
-        max(jumps, key=abs, default=0.0 if incident.findings else None), frozenset(incident.box_ids),
-    )  # fmt: skip
+        incident.incident_id,
+        incident.start_ns,
+        frozenset(incident.kind.split("+")),
+        incident.end_ns - incident.start_ns,
+        incident.residual_percent,
+        max(jumps, key=abs, default=0.0 if incident.findings else None),
+        frozenset(incident.box_ids),
+    )
 
 
 def likeness(one: IncidentTraits, other: IncidentTraits) -> Likeness:

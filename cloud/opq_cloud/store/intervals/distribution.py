@@ -261,11 +261,17 @@ def pack_summary(summary: IntervalSummary) -> bytes:
     keys = [(*key, len(part.bins)) for key, part in summary.parts.items()]
     arrays = [
         np.concatenate([np.diff(part.bins, prepend=np.int64(0)) for part in parts] or [np.empty(0, np.int64)])
-        .astype("<i8").view(np.uint8).reshape(-1, 8).T.tobytes(),
+        .astype("<i8")
+        .view(np.uint8)
+        .reshape(-1, 8)
+        .T.tobytes(),
         np.concatenate([part.counts for part in parts] or [np.empty(0, np.int64)])
-        .astype("<i8").view(np.uint8).reshape(-1, 8).T.tobytes(),
+        .astype("<i8")
+        .view(np.uint8)
+        .reshape(-1, 8)
+        .T.tobytes(),
         np.array([(part.least, part.most, part.total) for part in parts], "<f8").T.tobytes(),
-    ]  # fmt: skip
+    ]
     data = zlib.compress(b"".join(arrays), 1)
     body = zlib.compress(_encode(_Packed(summary.intervals, summary.flagged, summary.covered, keys, data)), 1)
     return zlib.crc32(body).to_bytes(4, "little") + body

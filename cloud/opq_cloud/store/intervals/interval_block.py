@@ -111,10 +111,14 @@ def _unpack(box_id: str, length_ms: int, packed: bytes, names: Collection[str] |
 def _pack_times(columns: IntervalColumns) -> bytes:
     steps = np.diff(columns.start_ns, prepend=np.int64(0))
     lasts = columns.end_ns - columns.start_ns
-    return b"".join((
-        steps.astype("<i8").tobytes(), lasts.astype("<i8").tobytes(),
-        columns.flagged.astype(np.uint8).tobytes(), columns.coverage.astype("<f4").tobytes(),
-    ))  # fmt: skip
+    return b"".join(
+        (
+            steps.astype("<i8").tobytes(),
+            lasts.astype("<i8").tobytes(),
+            columns.flagged.astype(np.uint8).tobytes(),
+            columns.coverage.astype("<f4").tobytes(),
+        )
+    )
 
 
 def _unpack_times(data: bytes, count: int) -> _Times:

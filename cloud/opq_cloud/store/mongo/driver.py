@@ -29,10 +29,20 @@ T = TypeVar("T")
 REVISION = "_revision"
 PUT_TOGETHER = 100
 """Documents that one request puts."""
-OWN = frozenset({
-    "measurements", "trends", "opq_rollups", "opq_counters", "opq_locks", "opq_set_back", "fs.files",
-    "fs.chunks", "system.views", "system.profile",
-})  # fmt: skip
+OWN = frozenset(
+    {
+        "measurements",
+        "trends",
+        "opq_rollups",
+        "opq_counters",
+        "opq_locks",
+        "opq_set_back",
+        "fs.files",
+        "fs.chunks",
+        "system.views",
+        "system.profile",
+    }
+)
 """Collections that are not tables."""
 LONG_ENDINGS = ("_ns", "_ms")
 LONG_FIELDS = frozenset({"expire_at", "first_sample", "gateway_id", "clock_id", "start_id", "worst_id"})
@@ -75,9 +85,13 @@ class MongoDocuments:
             yield plain
 
     def _filter(self, table: Table, where: Where) -> Fields:
-        return filter_of(table, where, lambda one: self._of(one.table).distinct(
-            _name(one.table, one.field), self._filter(one.table, one.where)
-        ))  # fmt: skip
+        return filter_of(
+            table,
+            where,
+            lambda one: self._of(one.table).distinct(
+                _name(one.table, one.field), self._filter(one.table, one.where)
+            ),
+        )
 
     def count(self, table: Table, where: Where = (), most: int | None = None) -> int:
         if not where and most is None:

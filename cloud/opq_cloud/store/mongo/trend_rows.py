@@ -34,9 +34,12 @@ class MongoTrendRows:
     def put_minute(self, row: Trend, location: str, expire_at: int, widen: bool) -> bool:
         """Widens with the server's own operators, so that two processes may put the same minute."""
         fixed: Fields = {
-            "box_id": row.box_id, "timestamp_ms": Int64(row.start_ms + TREND_MS),
-            "start_ms": Int64(row.start_ms), "location": location, "expire_at": Int64(expire_at),
-        }  # fmt: skip
+            "box_id": row.box_id,
+            "timestamp_ms": Int64(row.start_ms + TREND_MS),
+            "start_ms": Int64(row.start_ms),
+            "location": location,
+            "expire_at": Int64(expire_at),
+        }
         if row.length_ms != TREND_MS:  # an hour that was merged in the embedded store
             fixed["length_ms"] = row.length_ms
         key = f"{row.box_id}/{row.start_ms}"
@@ -47,9 +50,13 @@ class MongoTrendRows:
 
     def put_row(self, row: Trend, expire_at: int) -> None:
         document: Fields = {
-            "box_id": row.box_id, "length_ms": row.length_ms, "start_ms": Int64(row.start_ms),
-            "covered_ms": Int64(row.time_ms), "expire_at": Int64(expire_at), **_values(row),
-        }  # fmt: skip
+            "box_id": row.box_id,
+            "length_ms": row.length_ms,
+            "start_ms": Int64(row.start_ms),
+            "covered_ms": Int64(row.time_ms),
+            "expire_at": Int64(expire_at),
+            **_values(row),
+        }
         key = f"{row.box_id}/{row.length_ms}/{row.start_ms}"
         where = {"_id": key, "box_id": row.box_id}
         upsert(lambda: self._rollups.replace_one(where, document, upsert=True))

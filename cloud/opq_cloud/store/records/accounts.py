@@ -192,9 +192,11 @@ class AccountRecords:
             if ticket.account_id == account_id or (account and ticket.email == account.email):
                 self._documents.remove(TICKETS, ticket.ticket_hash)
         for table, key in (
-            (NOTIFICATION_RULES, "rule_id"), (NOTIFICATIONS, "entry_id"), (SAVED_VIEWS, "view_id"),
+            (NOTIFICATION_RULES, "rule_id"),
+            (NOTIFICATIONS, "entry_id"),
+            (SAVED_VIEWS, "view_id"),
             (REANALYSES, "key"),
-        ):  # fmt: skip
+        ):
             for document in self._documents.find(table, "account_id", account_id):
                 self._documents.remove(table, document[key])
         self.changes.forget_account(account_id, freed)

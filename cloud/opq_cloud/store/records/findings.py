@@ -33,9 +33,19 @@ from opq_proto.messages import Incident
 REVISION = "joins"
 """Counter of the plans that changed something."""
 _ONSET = (
-    "incident_id", "group_id", "box_id", "class", "start_ns", "end_ns", "uncertainty_ns", "clock_id", "leads",
-    "by_hand", "samples_began_ns", "start_id",
-)  # fmt: skip
+    "incident_id",
+    "group_id",
+    "box_id",
+    "class",
+    "start_ns",
+    "end_ns",
+    "uncertainty_ns",
+    "clock_id",
+    "leads",
+    "by_hand",
+    "samples_began_ns",
+    "start_id",
+)
 
 
 class FindingCopies(Protocol):
@@ -232,11 +242,19 @@ class FindingRecords(IncidentParts):
 def _onset(document: Fields) -> FindingOnset:
     leads = document.get("leads")
     return FindingOnset(
-        document["incident_id"], document["group_id"], document["box_id"], document["class"],
-        document["start_ns"], document["end_ns"], document["uncertainty_ns"], document.get("clock_id"),
-        None if leads is None else bool(leads), bool(document.get("by_hand")),
-        document.get("samples_began_ns"), document.get("start_id"),
-    )  # fmt: skip
+        document["incident_id"],
+        document["group_id"],
+        document["box_id"],
+        document["class"],
+        document["start_ns"],
+        document["end_ns"],
+        document["uncertainty_ns"],
+        document.get("clock_id"),
+        None if leads is None else bool(leads),
+        bool(document.get("by_hand")),
+        document.get("samples_began_ns"),
+        document.get("start_id"),
+    )
 
 
 def _facts(documents: Documents, numbers: Sequence[int]) -> dict[int, IncidentFacts]:

@@ -33,9 +33,16 @@ FILLED = "incident_index"
 """Counter: whether older incidents are indexed, and the original's up to which number."""
 _SORTED_BY = {"newest": "start_ns", "severe": "severity_key", "long": "length_ns"}
 ENTRY = (
-    "incident_id", "start_ns", "end_ns", "kind", "residual_percent", "severity", "scope", "label",
+    "incident_id",
+    "start_ns",
+    "end_ns",
+    "kind",
+    "residual_percent",
+    "severity",
+    "scope",
+    "label",
     "machine_kind",
-)  # fmt: skip
+)
 
 
 class IncidentIndex(StorePart, ABC):
@@ -257,11 +264,17 @@ def _enter(documents: Documents, entry: IndexedIncident, box_ids: Sequence[str])
     """Writes an entry; a class from a label stays."""
     number, boxes = entry.incident_id, [f"box:{box_id}" for box_id in box_ids]
     values: Fields = {
-        "start_ns": entry.start_ns, "end_ns": entry.end_ns, "length_ns": entry.end_ns - entry.start_ns,
-        "kind": entry.kind, "machine_kind": entry.kind, "residual_percent": entry.residual_percent,
-        "severity": entry.severity, "severity_key": float(entry.severity or 0.0), "scope": entry.scope,
+        "start_ns": entry.start_ns,
+        "end_ns": entry.end_ns,
+        "length_ns": entry.end_ns - entry.start_ns,
+        "kind": entry.kind,
+        "machine_kind": entry.kind,
+        "residual_percent": entry.residual_percent,
+        "severity": entry.severity,
+        "severity_key": float(entry.severity or 0.0),
+        "scope": entry.scope,
         "cell": cell_of(entry.residual_percent, entry.start_ns, entry.end_ns),
-    }  # fmt: skip
+    }
     before = documents.get(INDEX, number)
     if before is None:
         tags = [*tags_of(entry.kind), *boxes]
@@ -285,11 +298,15 @@ def _retag(documents: Documents, number: int, before: str, kind: str) -> None:
 def _notes(documents: Documents, where: Condition) -> list[IncidentNote]:
     return [
         IncidentNote(
-            int(each["note_id"]), int(each["incident_id"]), int(each["at_ms"]), str(each["account_id"]),
-            str(each["kind"]), str(each["text"]),
+            int(each["note_id"]),
+            int(each["incident_id"]),
+            int(each["at_ms"]),
+            str(each["account_id"]),
+            str(each["kind"]),
+            str(each["text"]),
         )
         for each in documents.find(NOTES, [where], sort=("note_id",))
-    ]  # fmt: skip
+    ]
 
 
 def write_notes(documents: Documents, number: int) -> None:

@@ -182,14 +182,26 @@ def _read_parts(
 
 def _row(number: int, part: BoxPart) -> Fields:
     return {
-        "incident_id": number, "box_id": part.box_id, "start_ns": part.start_ns, "end_ns": part.end_ns,
-        "kind": part.kind, "residual_percent": part.residual_percent, "length_ns": part.length_ns,
-        "worst_start_ns": part.worst_start_ns, "worst_id": part.worst_id,
-    }  # fmt: skip
+        "incident_id": number,
+        "box_id": part.box_id,
+        "start_ns": part.start_ns,
+        "end_ns": part.end_ns,
+        "kind": part.kind,
+        "residual_percent": part.residual_percent,
+        "length_ns": part.length_ns,
+        "worst_start_ns": part.worst_start_ns,
+        "worst_id": part.worst_id,
+    }
 
 
 def _part(row: Fields) -> BoxPart:
     return BoxPart(
-        row["box_id"], row["start_ns"], row["end_ns"], row["kind"], row["residual_percent"],
-        row["length_ns"], row["worst_start_ns"], row["worst_id"],
-    )  # fmt: skip
+        row["box_id"],
+        row["start_ns"],
+        row["end_ns"],
+        row["kind"],
+        row["residual_percent"],
+        row["length_ns"],
+        row["worst_start_ns"],
+        row["worst_id"],
+    )

@@ -14,7 +14,7 @@ import calendar
 import math
 import struct
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -38,11 +38,12 @@ from opq_cloud.store.intervals.interval_rows import (
     joined,
     within,
 )
+from opq_cloud.store.records.disturbances import KINDS, disturbance_of, put_disturbance
 from opq_cloud.store.records.tables import DISTURBANCES, INTERVAL_BLOCKS, INTERVAL_NUMBERS, INTERVALS_DUE
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Disturbance, Interval, Measurement
+from opq_proto.messages import Disturbance, Interval, Measurement
 
 ROWS, DAY, MONTH = 0, 1, 2
 """Levels of INTERVAL_BLOCKS."""
@@ -57,9 +58,6 @@ NUMBERS_KEPT_S = 90 * 86_400
 nothing either, but is counted as new."""
 KEPT_DAYS = 3653
 """Ten years."""
-KINDS = ("dip", "swell", "interruption")
-"""Disturbances that are stored; a dip that becomes an interruption is one of them."""
-_FAMILY = {"dip": "low", "interruption": "low", "swell": "high"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class IntervalRecords:
             documents.put(INTERVALS_DUE, _marks(new))
             for each in fresh:
                 if each.disturbance is not None and each.disturbance.kind in KINDS:
-                    _put_disturbance(documents, each.disturbance, each.end_ns or 0)
+                    put_disturbance(documents, each.disturbance, each.end_ns or 0)
             documents.put(
                 INTERVAL_NUMBERS,
                 [
@@ -193,7 +191,7 @@ class IntervalRecords:
         if box_id is not None:
             where = [("box_id", "=", box_id), *where]
         with self._driver.read() as documents:
-            found = [_disturbance(each) for each in documents.find(DISTURBANCES, where)]
+            found = [disturbance_of(each) for each in documents.find(DISTURBANCES, where)]
         return sorted(found, key=lambda each: (each.start_ns, each.box_id, each.kind))
 
     def summary(
@@ -399,9 +397,11 @@ def _settle(documents: Documents, mark: Fields, over_ms: int) -> None:
 
 def _new_rows(documents: Documents, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> list[Fields]:
     where: list[Any] = [
-        ("box_id", "=", box_id), ("length_ms", "=", length_ms),
-        ("start_ns", ">=", start_ns), ("start_ns", "<", end_ns),
-    ]  # fmt: skip
+        ("box_id", "=", box_id),
+        ("length_ms", "=", length_ms),
+        ("start_ns", ">=", start_ns),
+        ("start_ns", "<", end_ns),
+    ]
     return list(documents.find(NEW, where))
 
 
@@ -449,9 +449,14 @@ def _chosen(columns: IntervalColumns, names: Collection[str] | None) -> Interval
         return columns
     values = {name: value for name, value in columns.values.items() if name in names}
     return IntervalColumns(
-        columns.box_id, columns.length_ms, columns.start_ns, columns.end_ns, columns.flagged,
-        columns.coverage, values,
-    )  # fmt: skip
+        columns.box_id,
+        columns.length_ms,
+        columns.start_ns,
+        columns.end_ns,
+        columns.flagged,
+        columns.coverage,
+        values,
+    )
 
 
 def _blocks(
@@ -464,9 +469,12 @@ def _blocks(
 ) -> IntervalColumns:
     """Returns the rows of whole blocks that begin in a span."""
     where: list[Any] = [
-        ("box_id", "=", box_id), ("length_ms", "=", length_ms), ("level", "=", ROWS),
-        ("start_ms", ">=", start_ns // 1_000_000), ("start_ms", "<", -(-end_ns // 1_000_000)),
-    ]  # fmt: skip
+        ("box_id", "=", box_id),
+        ("length_ms", "=", length_ms),
+        ("level", "=", ROWS),
+        ("start_ms", ">=", start_ns // 1_000_000),
+        ("start_ms", "<", -(-end_ns // 1_000_000)),
+    ]
     found = documents.find(INTERVAL_BLOCKS, where, sort=("start_ms",))
     parts = [unpack_block(box_id, length_ms, each["packed"], names) for each in found]
     return joined(box_id, length_ms, parts)
@@ -483,9 +491,12 @@ def _stored_summaries(
 ) -> dict[int, IntervalSummary]:
     """Returns start -> summary of a level that begins in [start_ms, end_ms)."""
     where: list[Any] = [
-        ("box_id", "=", box_id), ("length_ms", "=", length_ms), ("level", "=", level),
-        ("start_ms", ">=", start_ms), ("start_ms", "<", end_ms),
-    ]  # fmt: skip
+        ("box_id", "=", box_id),
+        ("length_ms", "=", length_ms),
+        ("level", "=", level),
+        ("start_ms", ">=", start_ms),
+        ("start_ms", "<", end_ms),
+    ]
     found = documents.find(INTERVAL_BLOCKS, where, sort=("start_ms",))
     return {int(each["start_ms"]): unpack_summary(each["packed"], names) for each in found}
 
@@ -495,9 +506,11 @@ def _unsettled_days(
 ) -> list[int]:
     """Returns the days, from 1970, of which rows are not in a block yet."""
     where: list[Any] = [
-        ("box_id", "=", box_id), ("length_ms", "=", length_ms),
-        ("start_ms", ">=", start_ns // 1_000_000), ("start_ms", "<", -(-end_ns // 1_000_000)),
-    ]  # fmt: skip
+        ("box_id", "=", box_id),
+        ("length_ms", "=", length_ms),
+        ("start_ms", ">=", start_ns // 1_000_000),
+        ("start_ms", "<", -(-end_ns // 1_000_000)),
+    ]
     found = documents.find(INTERVALS_DUE, where, fields=("start_ms",))
     return sorted({int(each["start_ms"]) // DAY_MS for each in found})
 
@@ -567,46 +580,3 @@ def _month_of(at_ms: int) -> int:
 
 def _month_after(month_ms: int) -> int:
     return _month_of(month_ms + 32 * DAY_MS)
-
-
-def _put_disturbance(documents: Documents, found: Disturbance, seen_ns: int) -> None:
-    """Stores a disturbance, or what is newer of a stored one: its end comes after its beginning."""
-    closed = found.end_ns is not None
-    new: Fields = {
-        "box_id": found.box_id,
-        "family": _FAMILY[found.kind],
-        "start_ns": found.start_ns,
-        "end_ns": found.end_ns if found.end_ns is not None else seen_ns,
-        "closed": int(closed),
-        "kind": found.kind,
-        "uncertainty_ns": min(found.uncertainty_ns, UNKNOWN_UNCERTAINTY_NS),
-        "residual_v": None if math.isnan(found.residual_v) else float(found.residual_v),
-        "polyphase_group": found.polyphase_group,
-    }
-
-    def changed(known: Fields | None) -> Fields | None:
-        return new if known is None or _newness(known) < _newness(new) else None
-
-    documents.change(DISTURBANCES, tuple(new[name] for name in DISTURBANCES.key), changed)
-
-
-def _newness(document: Mapping[str, Any]) -> tuple[Any, ...]:
-    residual_v = document["residual_v"]
-    known = residual_v is not None
-    return (
-        int(document["closed"]), int(document["end_ns"]), known, document["kind"] == "interruption",
-        residual_v if known else 0.0, int(document["polyphase_group"]), int(document["uncertainty_ns"]),
-    )  # fmt: skip
-
-
-def _disturbance(document: Fields) -> Disturbance:
-    residual_v = document["residual_v"]
-    return Disturbance(
-        str(document["box_id"]),
-        str(document["kind"]),
-        int(document["start_ns"]),
-        int(document["end_ns"]) if document["closed"] else None,
-        int(document["uncertainty_ns"]),
-        math.nan if residual_v is None else float(residual_v),
-        int(document["polyphase_group"]),
-    )

@@ -47,11 +47,14 @@ def copied_document(table: Table, document: Fields) -> Fields:
     if table is EVENTS:
         record, ours = event_record(new), "token" in new
         new |= {
-            "token": record.token or f"original {record.event_id}", "start_ns": record.start_ns,
-            "end_ns": record.end_ns, "finished": record.finished, "analysed": record.analysed or not ours,
+            "token": record.token or f"original {record.event_id}",
+            "start_ns": record.start_ns,
+            "end_ns": record.end_ns,
+            "finished": record.finished,
+            "analysed": record.analysed or not ours,
             "requests": int(new.get("requests") or 0),
             "expire_at": int(new.get("expire_at") or expires(Ttls().events)),
-        }  # fmt: skip
+        }
     elif table is BOX_EVENTS:
         new["data_fs_filename"] = file_name(new["event_id"], new["box_id"])
     elif table is INCIDENTS:

@@ -53,9 +53,25 @@ from opq_proto.errors import StoreError
 from opq_proto.messages import TREND_MS, Measurement
 
 TABLES = (
-    RETENTION, MAKAI_CONFIG, BOXES, LOCATIONS, REGIONS, TRAFFIC, EVENTS, BOX_EVENTS, INCIDENTS, FACTS, HEIRS,
-    NOTES, DUE, INTERVALS_NEW, INTERVALS_DUE, INTERVAL_BLOCKS, INTERVAL_NUMBERS, DISTURBANCES,
-)  # fmt: skip
+    RETENTION,
+    MAKAI_CONFIG,
+    BOXES,
+    LOCATIONS,
+    REGIONS,
+    TRAFFIC,
+    EVENTS,
+    BOX_EVENTS,
+    INCIDENTS,
+    FACTS,
+    HEIRS,
+    NOTES,
+    DUE,
+    INTERVALS_NEW,
+    INTERVALS_DUE,
+    INTERVAL_BLOCKS,
+    INTERVAL_NUMBERS,
+    DISTURBANCES,
+)
 NUMBERED = ((EVENTS, "event_id"), (INCIDENTS, "incident_id"), (INCIDENTS, "group_id"), (NOTES, "note_id"))
 """Tables and fields whose numbers a counter of the field's name gives."""
 REVISION = "joins"

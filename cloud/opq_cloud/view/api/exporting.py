@@ -40,8 +40,12 @@ Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples"
 KEPT_BY = {"Vary": "Cookie, Authorization"}
 BINARY_ANSWER = {"schema": {"type": "string", "format": "binary"}}
 FILE_KINDS = (
-    "application/zip", "application/octet-stream", "text/csv", "audio/wav", MEDIA_TYPES["parquet"],
-)  # fmt: skip
+    "application/zip",
+    "application/octet-stream",
+    "text/csv",
+    "audio/wav",
+    MEDIA_TYPES["parquet"],
+)
 FILE_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The file; its name is in Content-Disposition.",
@@ -68,9 +72,16 @@ def chosen_incidents(
 ) -> dict[str, str]:
     """The values of a filter under their names in an address of the list of incidents."""
     return {
-        "from": start, "to": end, "class": kind, "box": box, "region": region, "scope": scope,
-        "severity": severity, "words": words, "cell": cell,
-    }  # fmt: skip
+        "from": start,
+        "to": end,
+        "class": kind,
+        "box": box,
+        "region": region,
+        "scope": scope,
+        "severity": severity,
+        "words": words,
+        "cell": cell,
+    }
 
 
 Chosen = Annotated[dict[str, str], Depends(chosen_incidents)]

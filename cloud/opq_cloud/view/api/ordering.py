@@ -38,9 +38,10 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """The body of a POST, for OpenAPI: this module reads it, within a limit, not FastAPI."""
     return {
         "requestBody": {
-            "content": {"application/json": {"schema": model.model_json_schema()}}, "required": False
+            "content": {"application/json": {"schema": model.model_json_schema()}},
+            "required": False,
         }
-    }  # fmt: skip
+    }
 
 
 def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -93,9 +94,14 @@ class InjectionRoutes:
     def router(self) -> APIRouter:
         router = APIRouter()
         router.add_api_route(
-            "/injections", self.inject, methods=["POST"], status_code=202, response_model=InjectionShape,
-            openapi_extra=body_of(InjectionAsk), responses=refusals(403, 413),
-        )  # fmt: skip
+            "/injections",
+            self.inject,
+            methods=["POST"],
+            status_code=202,
+            response_model=InjectionShape,
+            openapi_extra=body_of(InjectionAsk),
+            responses=refusals(403, 413),
+        )
         return router
 
     async def inject(self, request: Request) -> Response:
@@ -189,9 +195,14 @@ class RequestRoutes:
     def router(self) -> APIRouter:
         router = APIRouter()
         router.add_api_route(
-            "/boxes/{box_id}/waveforms", self.request_waveform, methods=["POST"], status_code=202,
-            response_model=WaveformAsked, openapi_extra=body_of(WaveformAsk), responses=refusals(403, 413),
-        )  # fmt: skip
+            "/boxes/{box_id}/waveforms",
+            self.request_waveform,
+            methods=["POST"],
+            status_code=202,
+            response_model=WaveformAsked,
+            openapi_extra=body_of(WaveformAsk),
+            responses=refusals(403, 413),
+        )
         return router
 
     async def request_waveform(

@@ -12,54 +12,124 @@ from opq_proto.measurement.fields import DRAWN_KEYS, SHOWN_EXAMPLES
 
 BOX_PATTERN = f"^{BOX_ID.pattern}$"
 NEWEST: dict[str, Any] = {
-    "box_id": "1", "timestamp_ms": 1795000000000, **SHOWN_EXAMPLES, "window_ms": 1000.0,
-    "uncertainty_ns": 1200000, "source": "ntp", "flagged": 0,
-}  # fmt: skip
+    "box_id": "1",
+    "timestamp_ms": 1795000000000,
+    **SHOWN_EXAMPLES,
+    "window_ms": 1000.0,
+    "uncertainty_ns": 1200000,
+    "source": "ntp",
+    "flagged": 0,
+}
 BOX: dict[str, Any] = {
-    "box_id": "1", "name": "Box 1, kitchen", "location": None, "region": None, "nominal_v": 120.0,
-    "nominal_hz": 60.0, "unplugged": False,
+    "box_id": "1",
+    "name": "Box 1, kitchen",
+    "location": None,
+    "region": None,
+    "nominal_v": 120.0,
+    "nominal_hz": 60.0,
+    "unplugged": False,
     "availability": {"hour": 0.9997, "day": 0.9912, "until_ms": 1795000000000.0},
     "measurement": NEWEST,
-}  # fmt: skip
+}
 INCIDENT: dict[str, Any] = {
-    "id": 3, "class": "sag", "box_ids": ["1"], "start_ms": 1795000000123.457, "end_ms": 1795000000281.1,
-    "residual_percent": 85.2, "event_ids": [17], "closed": True, "classes": {"1": "sag"}, "scope": "local",
-    "cause": None, "severity": 3.1, "follows": None, "arrivals": [], "centre": None,
+    "id": 3,
+    "class": "sag",
+    "box_ids": ["1"],
+    "start_ms": 1795000000123.457,
+    "end_ms": 1795000000281.1,
+    "residual_percent": 85.2,
+    "event_ids": [17],
+    "closed": True,
+    "classes": {"1": "sag"},
+    "scope": "local",
+    "cause": None,
+    "severity": 3.1,
+    "follows": None,
+    "arrivals": [],
+    "centre": None,
     "found_by": [
         {"analysis": "rms_voltage", "version": "0.1.0", "settings_hash": "5f3a0c9d21be", "findings": 1}
     ],
     "summary": "Sag to 85.2 % at Box 1, 158 ms",
     "worst_event_id": 1,
     "worst_box_id": "1",
-}  # fmt: skip
+}
 FINDING: dict[str, Any] = {
-    "finding_id": 5, "incident_id": 3, "event_id": 17, "class": "sag", "box_id": "1",
-    "start_ns": 1795000000123456789, "end_ns": 1795000000281100000, "uncertainty_ns": 250, "closed": True,
-    "residual_v": 102.2, "residual_percent": 85.2, "duration_cycles": 9.5, "confidence": 0.98,
-    "ieee1159": "instantaneous sag", "itic": "no_interruption_in_function", "semi_f47": "pass",
-    "because": "residual 85.2 % for 9.5 cycles", "figures": {}, "analysis": "rms_voltage",
-    "analysis_version": "0.1.0", "settings_hash": "5f3a0c9d21be", "severity": 3.1,
-}  # fmt: skip
+    "finding_id": 5,
+    "incident_id": 3,
+    "event_id": 17,
+    "class": "sag",
+    "box_id": "1",
+    "start_ns": 1795000000123456789,
+    "end_ns": 1795000000281100000,
+    "uncertainty_ns": 250,
+    "closed": True,
+    "residual_v": 102.2,
+    "residual_percent": 85.2,
+    "duration_cycles": 9.5,
+    "confidence": 0.98,
+    "ieee1159": "instantaneous sag",
+    "itic": "no_interruption_in_function",
+    "semi_f47": "pass",
+    "because": "residual 85.2 % for 9.5 cycles",
+    "figures": {},
+    "analysis": "rms_voltage",
+    "analysis_version": "0.1.0",
+    "settings_hash": "5f3a0c9d21be",
+    "severity": 3.1,
+}
 EVENT: dict[str, Any] = {
-    "id": 17, "start_ns": 1795000000000000000, "end_ns": 1795000002000000000, "onset_ns": None,
-    "box_ids": ["1", "4"], "received": ["1", "4"], "missing": {}, "short": {}, "opened_by": "1",
-    "because": "threshold: rms 102.2 V at Box 1, limit 108.0 V", "finished": True, "analysed": True,
-}  # fmt: skip
+    "id": 17,
+    "start_ns": 1795000000000000000,
+    "end_ns": 1795000002000000000,
+    "onset_ns": None,
+    "box_ids": ["1", "4"],
+    "received": ["1", "4"],
+    "missing": {},
+    "short": {},
+    "opened_by": "1",
+    "because": "threshold: rms 102.2 V at Box 1, limit 108.0 V",
+    "finished": True,
+    "analysed": True,
+}
 MEASUREMENT: dict[str, Any] = {
-    "box_id": "1", "sequence": 88, "timestamp_ms": 1795000000000, "start_ns": 1794999999000000000,
-    "end_ns": 1795000000000000000, "uncertainty_ns": 1200000, "source": "ntp", "backfilled": False,
-    "crossing": False, "metrics": {"rms": {"min": 119.7, "max": 120.0, "average": 119.87}},
-}  # fmt: skip
+    "box_id": "1",
+    "sequence": 88,
+    "timestamp_ms": 1795000000000,
+    "start_ns": 1794999999000000000,
+    "end_ns": 1795000000000000000,
+    "uncertainty_ns": 1200000,
+    "source": "ntp",
+    "backfilled": False,
+    "crossing": False,
+    "metrics": {"rms": {"min": 119.7, "max": 120.0, "average": 119.87}},
+}
 
 INTERVAL: dict[str, Any] = {
-    "box_id": "1", "length_ms": 600000, "start_ns": 1795000200000000000, "end_ns": 1795000800000000000,
-    "flagged": False, "coverage": 1.0, "rms_v": 119.9, "rms_min_v": 119.1, "rms_max_v": 120.4,
-    "f_hz": 59.99, "thd_ratio": 0.021, "pst": 0.31, "h1_v": 119.9, "h5_v": 1.9,
-}  # fmt: skip
+    "box_id": "1",
+    "length_ms": 600000,
+    "start_ns": 1795000200000000000,
+    "end_ns": 1795000800000000000,
+    "flagged": False,
+    "coverage": 1.0,
+    "rms_v": 119.9,
+    "rms_min_v": 119.1,
+    "rms_max_v": 120.4,
+    "f_hz": 59.99,
+    "thd_ratio": 0.021,
+    "pst": 0.31,
+    "h1_v": 119.9,
+    "h5_v": 1.9,
+}
 DISTURBANCE: dict[str, Any] = {
-    "box_id": "1", "class": "dip", "start_ns": 1795000000123456789, "end_ns": 1795000000281100000,
-    "uncertainty_ns": 250, "residual_v": 102.2, "polyphase_group": None,
-}  # fmt: skip
+    "box_id": "1",
+    "class": "dip",
+    "start_ns": 1795000000123456789,
+    "end_ns": 1795000000281100000,
+    "uncertainty_ns": 250,
+    "residual_v": 102.2,
+    "polyphase_group": None,
+}
 
 
 class _Shape(BaseModel):

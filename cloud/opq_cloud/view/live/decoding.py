@@ -69,7 +69,17 @@ def _packed(message: WireMeasurement) -> WireMetrics | None:
         return None
     f, rms, thd, trans = (metrics[name] for name in METRIC_NAMES)
     values = (
-        f.min, f.max, f.average, rms.min, rms.max, rms.average,
-        thd.min, thd.max, thd.average, trans.min, trans.max, trans.average,
-    )  # fmt: skip
+        f.min,
+        f.max,
+        f.average,
+        rms.min,
+        rms.max,
+        rms.average,
+        thd.min,
+        thd.max,
+        thd.average,
+        trans.min,
+        trans.max,
+        trans.average,
+    )
     return WireMetrics(_ALL.pack(*values)) if isfinite(sum(values)) else None

@@ -86,10 +86,18 @@ def _finite_text(
     flags = flags_of(metrics) if len(metrics) > len(USUAL) else 0
     uncertainty = known_uncertainty_ns(measurement.uncertainty_ns)
     return _FINITE_TEXT % (
-        _text(measurement.box_id), measurement.timestamp_ms, *figures, window_ms(measurement),
-        "null" if uncertainty is None else uncertainty, SOURCE_WORDS[measurement.source], flags,
-        age_ms, silent_after_ms, late_ms, newest_ms,
-    )  # fmt: skip
+        _text(measurement.box_id),
+        measurement.timestamp_ms,
+        *figures,
+        window_ms(measurement),
+        "null" if uncertainty is None else uncertainty,
+        SOURCE_WORDS[measurement.source],
+        flags,
+        age_ms,
+        silent_after_ms,
+        late_ms,
+        newest_ms,
+    )
 
 
 def incident_message(incident: Incident, names: Names) -> LiveMessage:

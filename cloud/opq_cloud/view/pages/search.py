@@ -147,7 +147,7 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
             ("Page", "Notifications", "rules and log: mail, webhook, MQTT", "/account/notifications"),
             ("Action", "Add a notification rule", "be told of incidents", NEW_RULE),
             ("Action", "Download your data", "personal data, JSON", "/account/data.json"),
-        ]  # fmt: skip
+        ]
         if visitor.account.role in ("admin", "owner"):
             rows.append(("Action", "Claim a Box", "code or fingerprint of its key", "/account/boxes#claim"))
     elif visitor.accounts_in_use:
@@ -222,9 +222,12 @@ def _incident_hits(context: VisitorContext, wanted: str) -> Iterator[SearchHit]:
         return
     title = words.headline(found, context.names((found,)))
     yield SearchHit(
-        "Incident", f"#{found.incident_id} {title}", "", f"/incidents/{found.incident_id}",
+        "Incident",
+        f"#{found.incident_id} {title}",
+        "",
+        f"/incidents/{found.incident_id}",
         WHOLE if not wanted.isdigit() else START,
-    )  # fmt: skip
+    )
 
 
 def _classes(wanted: str) -> Iterator[SearchHit]:

@@ -83,7 +83,9 @@ class EventPages:
         waves = stored[:WAVES_DRAWN]
         incidents = self._incidents_in_event(number, record.start_ns, record.end_ns, record.boxes_triggered)
         return self._render(
-            "event.html", "boxes", 200,
+            "event.html",
+            "boxes",
+            200,
             record=record,
             states=self._states(record, now_ns),
             waiting=bool(waiting_boxes(record, now_ns)),
@@ -99,7 +101,7 @@ class EventPages:
             formats=FORMATS,
             length=words.duration((record.end_ns - record.start_ns) / 1e9),
             names=context.names(incidents),
-        )  # fmt: skip
+        )
 
     def _states(self, record: EventRecord, now_ns: int) -> list[tuple[str, RequestState]]:
         """The Boxes, and the state of the request to each group."""
@@ -146,9 +148,12 @@ class WaveformPages:
         account = visitor.account
         try:
             event_id = self._requests.open_request(
-                box_id, form.text("from", 40), form.text("seconds", 20),
-                account.account_id if account else visitor.address, self._context.now_ns(),
-            )  # fmt: skip
+                box_id,
+                form.text("from", 40),
+                form.text("seconds", 20),
+                account.account_id if account else visitor.address,
+                self._context.now_ns(),
+            )
         except WaveformRefusedError as error:
             return self._page(visitor, box_id, str(error), error.status)
         self._accounts.note(visitor, "asked for a waveform", f"box {box_id}, event {event_id}")
@@ -160,12 +165,18 @@ class WaveformPages:
         latest = self._context.hub.newest(box_id)
         live = latest is not None and now_ns // 1_000_000 - latest.received_ms < latest.silent_after_ms
         rows: list[tuple[int, int, str, RequestState]] = [
-            (each.event_id, each.start_ns, words.duration((each.end_ns - each.start_ns) / 1e9),
-             request_state(each, box_id, now_ns))
+            (
+                each.event_id,
+                each.start_ns,
+                words.duration((each.end_ns - each.start_ns) / 1e9),
+                request_state(each, box_id, now_ns),
+            )
             for each in self._requests.requests_of(box_id)
-        ]  # fmt: skip
+        ]
         return self._accounts.page(
-            "waveforms.html", "boxes", code,
+            "waveforms.html",
+            "boxes",
+            code,
             box_id=box_id,
             label=self._context.box(box_id).label,
             problem=problem,
@@ -173,7 +184,7 @@ class WaveformPages:
             lengths=LENGTHS_S,
             longest=LONGEST_S,
             rows=rows,
-        )  # fmt: skip
+        )
 
     def _known(self, visitor: Visitor, box_id: str) -> None:
         """Raises 404 also where the visitor may not request, so as not to reveal the Box."""
@@ -199,9 +210,18 @@ def draw_wave(name: str, series: int, wave: Waveform) -> WaveDrawing:
     )
     clock = f"{words.source(wave.source)}, {words.uncertainty(wave.uncertainty_ns)}"
     return WaveDrawing(
-        name, series, _path(volts, bottom, top), levels, times, seconds, wave.rate_hz, wave.start_ns,
-        float(np.sqrt(np.mean(volts**2))), float(np.abs(volts).max()), clock,
-    )  # fmt: skip
+        name,
+        series,
+        _path(volts, bottom, top),
+        levels,
+        times,
+        seconds,
+        wave.rate_hz,
+        wave.start_ns,
+        float(np.sqrt(np.mean(volts**2))),
+        float(np.abs(volts).max()),
+        clock,
+    )
 
 
 def _path(volts: NDArray[np.float64], bottom: float, top: float) -> str:

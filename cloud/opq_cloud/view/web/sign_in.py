@@ -54,8 +54,10 @@ class GuessLimits:
         """Counts a try. Returns False, and counts nothing, where there were too many."""
         email, address = _keys(email, address)
         rows: tuple[tuple[TokenBuckets, object], ...] = (
-            (self._pairs, (email, address)), (self._emails, email), (self._addresses, address),
-        )  # fmt: skip
+            (self._pairs, (email, address)),
+            (self._emails, email),
+            (self._addresses, address),
+        )
         with self._lock:
             if any(buckets.left(key) < 1.0 for buckets, key in rows):
                 return False

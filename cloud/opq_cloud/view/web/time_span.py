@@ -18,10 +18,15 @@ LATEST_MS = 7_258_118_400_000
 DEFAULT = ("now-24h", "now")
 PRESETS = ("5m", "1h", "6h", "24h", "7d", "30d", "90d", "1y")
 PRESET_WORDS = {
-    "5m": "5 minutes", "1h": "1 hour", "6h": "6 hours", "24h": "24 hours",
-    "7d": "7 days", "30d": "30 days",
-    "90d": "90 days", "1y": "1 year",
-}  # fmt: skip
+    "5m": "5 minutes",
+    "1h": "1 hour",
+    "6h": "6 hours",
+    "24h": "24 hours",
+    "7d": "7 days",
+    "30d": "30 days",
+    "90d": "90 days",
+    "1y": "1 year",
+}
 _MOMENT = "now, now-24h (s, m, h, d, w or y), a time in UTC such as 2026-11-22T06:00, or ms since 1970"
 
 

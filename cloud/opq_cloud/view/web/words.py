@@ -49,10 +49,16 @@ CLASS_PHRASES = {
 """The classes of docs/reference/contracts.md, `analyze`, as within a sentence."""
 STEADY_STATES = frozenset(
     {
-        "harmonics", "interharmonics", "flicker", "noise", "dc_offset", "periodic_notching",
-        "mains_signalling", "unbalance",
+        "harmonics",
+        "interharmonics",
+        "flicker",
+        "noise",
+        "dc_offset",
+        "periodic_notching",
+        "mains_signalling",
+        "unbalance",
     }
-)  # fmt: skip
+)
 """Classes, as Mauka's, that are incidents of one Box each, and may last for hours."""
 DOWNWARD = frozenset({"sag", "interruption", "undervoltage"})
 UPWARD = frozenset({"swell", "overvoltage"})
@@ -71,16 +77,42 @@ ITIC_SHORT = {
 F47_WORDS = {"pass": "Pass", "fail": "Fail", "not_applicable": "Not applicable"}
 NOT_RATED = "not rated"
 MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August",
-    "September", "October", "November", "December",
-)  # fmt: skip
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 SHORT_MONTHS = (
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
-    "Oct", "Nov", "Dec",
-)  # fmt: skip
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
 DAYS = (
-    "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
-)  # fmt: skip
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+)
 SHORT_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 SOURCE_WORDS = {
     TimeSource.GPS: "GPS",

@@ -34,8 +34,16 @@ class RestartStrategy:
         return min(grown, float(self.maxDelay)) * (1 + self.jitterFactor * (2 * random() - 1))
 
 
-IDLE = ("concurrency", "debug", "logFilename", "enableRuleTracer", "notifySub", "forceExitTimeout",
-        "enableSaveStateBeforeStop", "planOptimizeStrategy")  # fmt: skip
+IDLE = (
+    "concurrency",
+    "debug",
+    "logFilename",
+    "enableRuleTracer",
+    "notifySub",
+    "forceExitTimeout",
+    "enableSaveStateBeforeStop",
+    "planOptimizeStrategy",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +66,15 @@ class Options:
 
     def for_query(self) -> JsonObject:
         """The options that affect a query's result: rules that agree in them can share one query."""
-        names = ("isEventTime", "lateTolerance", "idleTimeout", "sendMetaToSink", "sendError", "sendNilField",
-                 "sendEmptyWindow")  # fmt: skip
+        names = (
+            "isEventTime",
+            "lateTolerance",
+            "idleTimeout",
+            "sendMetaToSink",
+            "sendError",
+            "sendNilField",
+            "sendEmptyWindow",
+        )
         return {name: getattr(self, name) for name in names}
 
 

@@ -50,9 +50,13 @@ class EmulatedBox:
         self.box_id = drawn.box_id
         self._drawn, self._log, self._now_ns = drawn, folder / "log", now_ns
         options = {
-            "box-id": drawn.box_id, "flash": flash(), "port": port, "folder": folder,
-            "lead-s": drawn.dips_s[0], "every-s": EVERY_S,
-        }  # fmt: skip
+            "box-id": drawn.box_id,
+            "flash": flash(),
+            "port": port,
+            "folder": folder,
+            "lead-s": drawn.dips_s[0],
+            "every-s": EVERY_S,
+        }
         words = [f"--{name}={value}" for name, value in options.items()]
         self.process = ServiceProcess("emulated", [MODULE, *words], clock, self._log, server)
         self.dips: list[TrueDip] = []

@@ -147,18 +147,23 @@ def with_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLi
     near = BESIDE_EDGE_CYCLES * signal.cycle
     for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):
         others = [
-            one for one in sudden
+            one
+            for one in sudden
             if not (one.kind in TRANSIENTS and abs(one.start_sample - each.start_sample) <= near)
-        ]  # fmt: skip
+        ]
         if each.open_at_start or any(one.kind == "phase_jump" for one in with_it):
             continue  # between a jump and its dip there may be a third wave for some milliseconds
         if any(one.kind in TRANSIENTS for one in others):
             continue
         level = without_noise(each, signal, limits)
         found = edge_transient(
-            signal.volts, analysis.rate_hz, float(np.median(known)), each.start_sample, each.end_sample,
+            signal.volts,
+            analysis.rate_hz,
+            float(np.median(known)),
+            each.start_sample,
+            each.end_sample,
             level.kind == "interruption",
-        )  # fmt: skip
+        )
         if found is not None and abs(found.peak) >= limits.transient_pu * peak_v:
             sudden = [*others, _faint_occurrence(analysis, found, 0, peak_v, ODDS_AT_EDGE)]
     return sudden

@@ -59,9 +59,14 @@ def flicker_of(
     clear = signal.clear_of(analysis.half_starts)
     noise_v = analysis.noise_v if math.isfinite(analysis.noise_v) else 0.0
     found = envelope_flicker(
-        analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz, noise_v, analysis.rate_hz,
+        analysis.half_rms_v,
+        clear,
+        analysis.nominal_v,
+        analysis.nominal_hz,
+        noise_v,
+        analysis.rate_hz,
         ENVELOPE_MARGIN * limits.pst,
-    )  # fmt: skip
+    )
     if flickers:  # noise may hide a line between harmonics; the beat frequency identifies it
         yield from (replace(each, figures={**each.figures, "modulation_hz": found.hz}) for each in flickers)
     if flickers or not found.pst > ENVELOPE_MARGIN * limits.pst:

@@ -47,10 +47,17 @@ def command(wheel: Path, extras: str, python: str | None, machine: str | None, o
         version = version_of(wheel)
         name = python or f"{sys.version_info.major}.{sys.version_info.minor}"
         processor = machine or platform.machine()
-        choice = [] if python is None and machine is None else [
-            "--python-version", name, "--implementation", "cp",
-            *(word for level in LEVELS for word in ("--platform", f"manylinux_{level}_{processor}")),
-        ]  # fmt: skip
+        choice = (
+            []
+            if python is None and machine is None
+            else [
+                "--python-version",
+                name,
+                "--implementation",
+                "cp",
+                *(word for level in LEVELS for word in ("--platform", f"manylinux_{level}_{processor}")),
+            ]
+        )
         _pip("download", "--only-binary", ":all:", "--dest", str(house), *choice, "pip", f"{wheel}[{extras}]")
         facts = {
             "version": version,

@@ -28,9 +28,13 @@ LOOKS = (
     "Gateways look within the hour, then each minute; `opq-tools box update BOX --look`: that of a Box now."
 )
 online_option = click.option(
-    "--online-key", "online", type=click.Path(path_type=Path), required=True, metavar="KEY",
+    "--online-key",
+    "online",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="KEY",
     help="The private key that signs time stamps and plans.",
-)  # fmt: skip
+)
 
 
 @click.group("release", cls=LazyGroup, places=PLACES)
@@ -45,19 +49,47 @@ def command() -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @online_option
-@click.option("--root-key", "roots", multiple=True, type=click.Path(path_type=Path), metavar="PUB",
-              help="A public root key; with --release-key it makes the first or the next root.")  # fmt: skip
-@click.option("--release-key", "releasers", multiple=True, type=click.Path(path_type=Path), metavar="PUB",
-              help="A public key that signs releases.")  # fmt: skip
-@click.option("--root-threshold", type=click.IntRange(1, 20), default=1, show_default=True,
-              help="Signatures that a new root needs.")  # fmt: skip
-@click.option("--release-threshold", type=click.IntRange(1, 20), default=1, show_default=True,
-              help="Signatures that a release needs.")  # fmt: skip
+@click.option(
+    "--root-key",
+    "roots",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PUB",
+    help="A public root key; with --release-key it makes the first or the next root.",
+)
+@click.option(
+    "--release-key",
+    "releasers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PUB",
+    help="A public key that signs releases.",
+)
+@click.option(
+    "--root-threshold",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="Signatures that a new root needs.",
+)
+@click.option(
+    "--release-threshold",
+    type=click.IntRange(1, 20),
+    default=1,
+    show_default=True,
+    help="Signatures that a release needs.",
+)
 @json_option
 def publish(
-    folder: Path, files: tuple[Path, ...], online: Path, roots: tuple[Path, ...],
-    releasers: tuple[Path, ...], root_threshold: int, release_threshold: int, as_json: bool,
-) -> None:  # fmt: skip
+    folder: Path,
+    files: tuple[Path, ...],
+    online: Path,
+    roots: tuple[Path, ...],
+    releasers: tuple[Path, ...],
+    root_threshold: int,
+    release_threshold: int,
+    as_json: bool,
+) -> None:
     """Put FILES (bundles, .opqfw) into the repository in FOLDER, and publish what has its signatures.
 
     What needs a key that is off line waits in FOLDER/staged until `release sign` has signed it; then run
@@ -108,8 +140,9 @@ def _release(file: Path) -> tuple[str, tuple[Path, Mapping[str, Any]]]:
 @command.command("rollout", short_help="Which gateways get a version: groups, share, pause, stop.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.argument("version", required=False)
-@click.option("--kind", type=click.Choice(KINDS), default="gateway", show_default=True,
-              help="What is rolled out.")  # fmt: skip
+@click.option(
+    "--kind", type=click.Choice(KINDS), default="gateway", show_default=True, help="What is rolled out."
+)
 @click.option(
     "--group", "groups", multiple=True, metavar="NAME", help="Only gateways of this group; repeatable."
 )
@@ -120,17 +153,34 @@ def _release(file: Path) -> tuple[str, tuple[Path, Mapping[str, Any]]]:
 @click.option(
     "--stop-at", type=click.IntRange(1, 1000), help="Number of failures that stops it.  [default: 1]"
 )
-@click.option("--step/--all-at-once", "step", default=True,
-              help="An update server opens the share by steps; or the whole share is open now.")  # fmt: skip
+@click.option(
+    "--step/--all-at-once",
+    "step",
+    default=True,
+    help="An update server opens the share by steps; or the whole share is open now.",
+)
 @click.option("--pause/--resume", "paused", default=None, help="Hold it, or go on, also after a stop.")
-@click.option("--online-key", "online", type=click.Path(path_type=Path), metavar="KEY",
-              help="The private key that signs plans; without it the plan is only shown.")  # fmt: skip
+@click.option(
+    "--online-key",
+    "online",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="The private key that signs plans; without it the plan is only shown.",
+)
 @json_option
 def rollout(
-    folder: Path, version: str | None, kind: str, groups: tuple[str, ...], percent: int | None,
-    at_once: int | None, stop_at: int | None, step: bool, paused: bool | None, online: Path | None,
+    folder: Path,
+    version: str | None,
+    kind: str,
+    groups: tuple[str, ...],
+    percent: int | None,
+    at_once: int | None,
+    stop_at: int | None,
+    step: bool,
+    paused: bool | None,
+    online: Path | None,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Show the plan in the repository in FOLDER, begin the roll-out of VERSION, or change the one under way.
 
     Example: opq-tools release rollout D/updates 0.2.0 --group pilot --online-key online.pem
@@ -153,9 +203,16 @@ def rollout(
 
 
 def _changed(
-    plan: Plan | None, kind: str, version: str | None, groups: Sequence[str], percent: int | None,
-    at_once: int | None, stop_at: int | None, step: bool, paused: bool | None,
-) -> Plan:  # fmt: skip
+    plan: Plan | None,
+    kind: str,
+    version: str | None,
+    groups: Sequence[str],
+    percent: int | None,
+    at_once: int | None,
+    stop_at: int | None,
+    step: bool,
+    paused: bool | None,
+) -> Plan:
     """The plan with what the options say; another version begins from nothing."""
     if version is None and plan is None:
         raise click.UsageError("which VERSION? There is no plan yet")

@@ -57,9 +57,15 @@ FIRMWARE = (b"OPQF", b"OPQW")
 @click.option("--verify", is_flag=True, help="Check the signature; KEY may be the public one.")
 @json_option
 def command(
-    key: Path, file: Path | None, sig: Path | None, out: Path | None, detached: bool, make_key: bool,
-    verify: bool, as_json: bool,
-) -> None:  # fmt: skip
+    key: Path,
+    file: Path | None,
+    sig: Path | None,
+    out: Path | None,
+    detached: bool,
+    make_key: bool,
+    verify: bool,
+    as_json: bool,
+) -> None:
     """Sign FILE with the private KEY (PEM), or check its signature.
 
     Firmware (.opqfw or one image) gets an Ed25519 signature in its header. A staged file of a repository

@@ -171,9 +171,16 @@ def _found_in_measurements(analysis: PluginAnalysis, event: Event, nominal: Nomi
     (wave,) = event.waveforms
     channel = Channel.of(wave.box_id, wave.counts, scale=wave.v_per_lsb)
     recording = Recording(
-        Path("recording"), "waveform", channel, (channel,), wave.rate_hz, wave.start_ns, nominal.volts,
-        nominal.hz, box_id=wave.box_id,
-    )  # fmt: skip
+        Path("recording"),
+        "waveform",
+        channel,
+        (channel,),
+        wave.rate_hz,
+        wave.start_ns,
+        nominal.volts,
+        nominal.hz,
+        box_id=wave.box_id,
+    )
     rows = ItemBatch(measurements=list(measurements_of(recording)))
     result = analysis.analyse_items(rows, nominal.volts, nominal.hz)
     if result.failed:
@@ -197,9 +204,15 @@ def _events(plan: DataSetPlan) -> Iterator[tuple[Event, Nominal, str]]:
                 made = labelled_recording(kind, hz, index, plan.seed, plan.snr_db, number)
                 facts = made.facts
                 wave = Waveform(
-                    BOX_ID, facts["start_ns"], 0, TimeSource.GPS, facts["rate_hz"] * 1000,
-                    facts["volts_per_lsb"], 0, made.counts,
-                )  # fmt: skip
+                    BOX_ID,
+                    facts["start_ns"],
+                    0,
+                    TimeSource.GPS,
+                    facts["rate_hz"] * 1000,
+                    facts["volts_per_lsb"],
+                    0,
+                    made.counts,
+                )
                 nominal = Nominal(facts["nominal_volts"], facts["nominal_hz"])
                 yield Event(number, wave.start_ns, wave.end_ns, (wave,)), nominal, kind
 

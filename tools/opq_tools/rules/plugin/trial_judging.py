@@ -111,9 +111,13 @@ def finding_of(case: dict[str, Any], number: int) -> Finding:
         START_NS + round(1e9 * float(at_s)) for at_s in (start_s, case.get("end_s", start_s + 0.1))
     )
     return Finding(
-        str(case.get("kind", "sag")), str(case.get("box", 1)), start_ns, end_ns, 1000,
+        str(case.get("kind", "sag")),
+        str(case.get("box", 1)),
+        start_ns,
+        end_ns,
+        1000,
         residual_percent=case.get("residual_percent"),
-    )  # fmt: skip
+    )
 
 
 def incident_of(case: dict[str, Any], number: int) -> Incident:
@@ -123,9 +127,17 @@ def incident_of(case: dict[str, Any], number: int) -> Incident:
     stored = tuple(StoredFinding(at + 1, number + 1, number + 1, one) for at, one in enumerate(found))
     first = found[0]
     return Incident(
-        number + 1, first.kind, boxes, (number + 1,), first.start_ns, first.end_ns, True,
-        first.residual_percent, stored, severity=case.get("severity"),
-    )  # fmt: skip
+        number + 1,
+        first.kind,
+        boxes,
+        (number + 1,),
+        first.start_ns,
+        first.end_ns,
+        True,
+        first.residual_percent,
+        stored,
+        severity=case.get("severity"),
+    )
 
 
 _ITEMS: dict[str, Callable[[dict[str, Any], int], Item]] = {

@@ -40,9 +40,17 @@ BOX_RULES, WIFI_RULES = (
 GATEWAY_LINK = DATA / "gateway/update/current"
 """What the gateway's unit starts by; an update moves it."""
 CLOUD_SERVICES = (
-    "all", "triggering-broker", "acquisition-broker", "event-service", "triggering-service", "mauka", "view",
-    "notifications", "health", "update",
-)  # fmt: skip
+    "all",
+    "triggering-broker",
+    "acquisition-broker",
+    "event-service",
+    "triggering-service",
+    "mauka",
+    "view",
+    "notifications",
+    "health",
+    "update",
+)
 NAMES = ("gateway", "cloud", *CLOUD_SERVICES)
 """`cloud` is `all`: every cloud service in one process."""
 HOMES = ("/home/", "/root/", "/run/user/")

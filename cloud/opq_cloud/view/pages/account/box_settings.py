@@ -42,9 +42,17 @@ PRIVACY_WORDS = {
 }
 CLAIMERS = ("admin", "owner")
 OWNERS_FIELDS = (
-    "name", "region", "site", "phase", "latitude", "longitude", "nominal_v", "nominal_hz", "privacy",
+    "name",
+    "region",
+    "site",
+    "phase",
+    "latitude",
+    "longitude",
+    "nominal_v",
+    "nominal_hz",
+    "privacy",
     "public_waveforms",
-)  # fmt: skip
+)
 """The keys of `box_values` that the owner's form holds."""
 
 

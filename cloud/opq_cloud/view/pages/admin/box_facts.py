@@ -134,7 +134,8 @@ def admin_box(
         if newest
         else "Not heard yet",
         received_ns=None if received_ms is None else received_ms * 1_000_000,
-        clock="not known" if measurement is None
+        clock="not known"
+        if measurement is None
         else f"{words.source(measurement.source)}, {words.uncertainty(bound_ns)}",
         clock_doubtful=free or (bound_ns or 0) > DOUBTFUL_CLOCK_NS,
         fingerprint=key_fingerprint(public) if public else "",
@@ -144,11 +145,11 @@ def admin_box(
         age_ms=age_ms,
         late_ms=newest.late_ms if newest else 0,
         bound_ns=bound_ns or 0,
-        misfit="" if measurement is None else nominal_misfit(
-            measurement, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz
-        ),
+        misfit=""
+        if measurement is None
+        else nominal_misfit(measurement, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz),
         measured=measured,
-    )  # fmt: skip
+    )
 
 
 def window_s(newest: NewestMeasurement | None) -> float | None:

@@ -270,11 +270,17 @@ def read_boxes(context: AdminContext) -> list[AdminBox]:
     shares = context.services.availability.of(expected)
     return [
         admin_box(
-            records[box_id], hub.newest(box_id), None, keys.get(box_id), None, now_ms, nominal,
+            records[box_id],
+            hub.newest(box_id),
+            None,
+            keys.get(box_id),
+            None,
+            now_ms,
+            nominal,
             shares.get(box_id, NOT_KNOWN),
         )
         for box_id in sorted(records, key=box_order)
-    ]  # fmt: skip
+    ]
 
 
 def read_keys(context: AdminContext) -> Mapping[str, KeyEntry]:

@@ -64,15 +64,17 @@ def history_values(
     charts = [
         {
             "chart": drawing.history_chart(drawn, each.name, nominal.get(each.name)),
-            "name": each.name, "words": each.words,
+            "name": each.name,
+            "words": each.words,
             "title": titled(each.words, voltage_unit) if each.name == "rms_v" else each.title,
             "unit": voltage_unit if each.name == "rms_v" else each.unit,
-            "digits": each.digits, "series": each.series,
+            "digits": each.digits,
+            "series": each.series,
             "percentiles": drawn.percentiles.get(each.name),
             "factor": factor if each.name == "rms_v" else 1.0,
         }
         for each in DRAWN
-    ]  # fmt: skip
+    ]
     axis = drawing.ChartTimeAxis(span.start_ms, span.end_ms)
     marks = [axis.mark(each.start_ns / 1e6, each.kind) for each in history.incidents]
     return {

@@ -73,17 +73,29 @@ class ExaminePages:
         return router
 
     def page(
-        self, incident_id: str, t: Field = "", a: Field = "", b: Field = "", show: Fields = None,
-        panel: Fields = None, y: Field = "",
-    ) -> HTMLResponse:  # fmt: skip
+        self,
+        incident_id: str,
+        t: Field = "",
+        a: Field = "",
+        b: Field = "",
+        show: Fields = None,
+        panel: Fields = None,
+        y: Field = "",
+    ) -> HTMLResponse:
         found = self._context.incident_of_address(incident_id, "/incidents/{}/examine")
         values = self._values(found, t, a, b, show, panel, y)
         return self._render("examine.html", "incidents", 200, **values)
 
     def part(
-        self, incident_id: str, t: Field = "", a: Field = "", b: Field = "", show: Fields = None,
-        panel: Fields = None, y: Field = "",
-    ) -> HTMLResponse:  # fmt: skip
+        self,
+        incident_id: str,
+        t: Field = "",
+        a: Field = "",
+        b: Field = "",
+        show: Fields = None,
+        panel: Fields = None,
+        y: Field = "",
+    ) -> HTMLResponse:
         found = self._context.incident_of_address(incident_id, "/incidents/{}/examine/part")
         values = self._values(found, t, a, b, show, panel, y)
         return self._render("examine_part.html", "incidents", 200, **values)
@@ -107,9 +119,15 @@ class ExaminePages:
         return self._embedded_values(incident, address, drawn), found, series
 
     def _address(
-        self, incident: Incident, t: str, a: str, b: str, show: Sequence[str] | None,
-        panel: Sequence[str] | None, y: str,
-    ) -> ExamineAddress:  # fmt: skip
+        self,
+        incident: Incident,
+        t: str,
+        a: str,
+        b: str,
+        show: Sequence[str] | None,
+        panel: Sequence[str] | None,
+        y: str,
+    ) -> ExamineAddress:
         length_ms = (incident.end_ns - incident.start_ns) / 1e6
         try:
             unit = y or self._context.visitor.voltage_unit
@@ -154,9 +172,15 @@ class ExaminePages:
         }
 
     def _values(
-        self, incident: Incident, t: str, a: str, b: str, show: Sequence[str] | None,
-        panel: Sequence[str] | None, y: str,
-    ) -> dict[str, object]:  # fmt: skip
+        self,
+        incident: Incident,
+        t: str,
+        a: str,
+        b: str,
+        show: Sequence[str] | None,
+        panel: Sequence[str] | None,
+        y: str,
+    ) -> dict[str, object]:
         address = self._address(incident, t, a, b, show, panel, y)
         found = read_signals(self._context, self._cache, incident, address)
         address = replace(address, box_ids=tuple(box.box_id for box in found.shown))
@@ -174,8 +198,11 @@ class ExaminePages:
             "cursor_rows": rows,
             "apart_ms": address.b_ms - address.a_ms,
             "choices": [
-                (self._context.box(box_id).label, box_id in address.box_ids,
-                 address.with_box(box_id, address.box_ids).query)
+                (
+                    self._context.box(box_id).label,
+                    box_id in address.box_ids,
+                    address.with_box(box_id, address.box_ids).query,
+                )
                 for box_id in found.candidates
             ],
             "panel_choices": [
@@ -200,7 +227,7 @@ class ExaminePages:
             "curves": curves_chart(incident, maker.series) if "curves" in address.panels else None,
             "itic_words": words.ITIC_WORDS,
             "f47_words": words.F47_WORDS,
-        }  # fmt: skip
+        }
 
     def _cursor_rows(
         self, incident: Incident, address: ExamineAddress, found: EventSignals, maker: PanelMaker

@@ -185,11 +185,14 @@ class PanelMaker:
         )
         factor, unit = self._unit(nominal) if is_rms else (1.0, "Hz")
         levels = (
-            (("sag", limits.sag_percent, "down"), ("swell", limits.swell_percent, "up"),
-             ("interruption", limits.interruption_percent, "out"))
+            (
+                ("sag", limits.sag_percent, "down"),
+                ("swell", limits.swell_percent, "up"),
+                ("interruption", limits.interruption_percent, "out"),
+            )
             if is_rms
             else ()
-        )  # fmt: skip
+        )
         within = tuple(
             LimitLine(
                 scale.percent(percent / 100), f"{words.class_phrase(kind)} {words.plain(percent, '%')}", tone

@@ -71,11 +71,17 @@ class RecordingPages:
         self, typed: Mapping[str, str], problem: str = "", code: int = 200, name: str = "", body: str = ""
     ) -> HTMLResponse:
         made = self._accounts.page(
-            "recording.html", "incidents", code,
-            typed=typed, problem=problem, name=name, body=body,
+            "recording.html",
+            "incidents",
+            code,
+            typed=typed,
+            problem=problem,
+            name=name,
+            body=body,
             fields=[(field, label) for field, (label, _) in {**NUMBERS, **TEXTS}.items() if field != "side"],
-            largest_mb=self._largest_mb, largest_bytes=self._largest_mb * 1_000_000 - MAX_FORM_BYTES,
-        )  # fmt: skip
+            largest_mb=self._largest_mb,
+            largest_bytes=self._largest_mb * 1_000_000 - MAX_FORM_BYTES,
+        )
         if code == 503:
             made.headers["Retry-After"] = "60"
         return made

@@ -95,8 +95,11 @@ class IncidentEditPages:
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         for name, form in (
-            ("note", self.note), ("label", self.label), ("split", self.split), ("merge", self.merge),
-        ):  # fmt: skip
+            ("note", self.note),
+            ("label", self.label),
+            ("split", self.split),
+            ("merge", self.merge),
+        ):
             router.add_api_route(f"/incidents/{{incident_id}}/{name}", form_route(form), methods=["POST"])
         return router
 
@@ -104,26 +107,32 @@ class IncidentEditPages:
         incident = self._edited_incident(request, visitor)
         text, account_id = form.text("text", NOTE_CHARACTERS), _account_id(visitor)
         return self._done(
-            visitor, incident.incident_id, "wrote a note",
+            visitor,
+            incident.incident_id,
+            "wrote a note",
             lambda: self._editor.note_incident(incident.incident_id, text, account_id),
-        )  # fmt: skip
+        )
 
     def label(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         incident = self._edited_incident(request, visitor)
         kind, account_id = form.text("class", 64), _account_id(visitor)
         return self._done(
-            visitor, incident.incident_id, "gave a class" if kind else "took a class back",
+            visitor,
+            incident.incident_id,
+            "gave a class" if kind else "took a class back",
             lambda: self._editor.label_incident(incident.incident_id, kind, words.CLASS_PHRASES, account_id),
-        )  # fmt: skip
+        )
 
     def split(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         incident = self._edited_incident(request, visitor)
         every = [each.finding_id for each in incident.findings]
         chosen = [number for number in every if form.checked(f"finding-{number}")]
         return self._done(
-            visitor, incident.incident_id, "split an incident",
+            visitor,
+            incident.incident_id,
+            "split an incident",
             lambda: self._editor.split_incident(incident.incident_id, chosen, _account_id(visitor)),
-        )  # fmt: skip
+        )
 
     def merge(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         incident = self._edited_incident(request, visitor)
@@ -131,9 +140,11 @@ class IncidentEditPages:
         for number in others:
             self._found(number, visitor)
         return self._done(
-            visitor, incident.incident_id, "merged incidents",
+            visitor,
+            incident.incident_id,
+            "merged incidents",
             lambda: self._editor.merge_incidents([incident.incident_id, *others], _account_id(visitor)),
-        )  # fmt: skip
+        )
 
     def _done(self, visitor: Visitor, number: int, what: str, change: Callable[[], int | None]) -> Response:
         before = self._values(number)

@@ -20,9 +20,11 @@ MAX_PERCENT = 140.0
 MAX_DOTS = 500
 """The newest of the filter; each is a link."""
 DOT_SHAPES = {
-    "down": "M-5-4H5L0 5Z", "up": "M-5 4H5L0-5Z", "out": "M-6-2H6V2H-6Z",
+    "down": "M-5-4H5L0 5Z",
+    "up": "M-5 4H5L0-5Z",
+    "out": "M-6-2H6V2H-6Z",
     "other": "M-4.500 0a4.500 4.500 0 1 0 9 0a4.500 4.500 0 1 0-9 0Z",
-}  # fmt: skip
+}
 """SVG paths about their own middle: a class has its own shape, not only a colour."""
 _TIMES_S = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -72,13 +74,18 @@ def scatter_of(
     """The plane; None where no entry has a residual voltage. `query_of` makes a query with a cell or none."""
     kinds = {kind: (class_tone(kind), class_words(kind)) for kind in {each.kind for each in entries}}
     dots = tuple(
-        ScatterDot(each.incident_id, _x(seconds), _y(each.residual_percent), kinds[each.kind][0],
-                   f"#{each.incident_id} {kinds[each.kind][1]}, "
-                   f"{number(each.residual_percent, 1, '%')} for {duration(seconds)}")
+        ScatterDot(
+            each.incident_id,
+            _x(seconds),
+            _y(each.residual_percent),
+            kinds[each.kind][0],
+            f"#{each.incident_id} {kinds[each.kind][1]}, "
+            f"{number(each.residual_percent, 1, '%')} for {duration(seconds)}",
+        )
         for each in entries
         if each.residual_percent is not None
         for seconds in [(each.end_ns - each.start_ns) / 1e9]
-    )  # fmt: skip
+    )
     if not dots:
         return None
     return IncidentScatter(
@@ -113,9 +120,13 @@ def _fields(chosen: int | None, query_of: Callable[[str], str]) -> Iterable[Scat
         for column in range(COLUMNS):
             cell = row * COLUMNS + column
             yield ScatterField(
-                xs[column], ys[row + 1], xs[column + 1] - xs[column], ys[row] - ys[row + 1],
-                query_of("" if cell == chosen else str(cell)), cell == chosen,
-            )  # fmt: skip
+                xs[column],
+                ys[row + 1],
+                xs[column + 1] - xs[column],
+                ys[row] - ys[row + 1],
+                query_of("" if cell == chosen else str(cell)),
+                cell == chosen,
+            )
 
 
 def _x(seconds: float) -> float:

@@ -266,9 +266,16 @@ def _groups_now(now: BoxesNow, groups: Groups) -> list[GroupNow]:
     levels = _enough(now, groups, now.u_percent, live)
     frequencies = _enough(now, groups, now.f_hz, live)
     rows = zip(
-        groups.names, groups.boxes, reporting, levels, frequencies, groups.nominal_hz, groups.at,
-        groups.regional, strict=True,
-    )  # fmt: skip
+        groups.names,
+        groups.boxes,
+        reporting,
+        levels,
+        frequencies,
+        groups.nominal_hz,
+        groups.at,
+        groups.regional,
+        strict=True,
+    )
     return [GroupNow(*row) for row in rows]
 
 

@@ -158,10 +158,15 @@ def _plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
         cell = (round(x * 10), round(y * 10)) if apart else (int(x // CELL_UNITS), int(y // CELL_UNITS))
         cells.setdefault(cell, []).append((number, (x, y)))
     marks = [
-        _cell(f"cell-{c}-{r}", [fixed.boxes[number] for number, _ in found], [at for _, at in found], frame,
-              radius_km)
+        _cell(
+            f"cell-{c}-{r}",
+            [fixed.boxes[number] for number, _ in found],
+            [at for _, at in found],
+            frame,
+            radius_km,
+        )
         for (c, r), found in cells.items()
-    ]  # fmt: skip
+    ]
     sizes = [len(found) for found in cells.values()]
     return MapPlan(
         tuple(marks),
@@ -195,11 +200,23 @@ def map_marks(
     )
     marks = [
         MapMark(
-            cell.mark_id, cell.at, BY_LOUDNESS[tone], cell.label, cell.boxes, reporting, level,
-            frequency, share, cell.href, cell.doubt_km, cell.rough, pages=cell.pages, late_s=late,
+            cell.mark_id,
+            cell.at,
+            BY_LOUDNESS[tone],
+            cell.label,
+            cell.boxes,
+            reporting,
+            level,
+            frequency,
+            share,
+            cell.href,
+            cell.doubt_km,
+            cell.rough,
+            pages=cell.pages,
+            late_s=late,
         )
         for cell, tone, reporting, level, frequency, share, late in rows
-    ]  # fmt: skip
+    ]
     marks += [_region_mark(each) for each in regions if _is_mark(each, frame)]
     return tuple(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
 
@@ -253,7 +270,16 @@ def _cell(
 def _region_mark(region: GroupNow) -> MapMark:
     assert region.at is not None
     return MapMark(
-        f"region-{region.name}", region.at, region.tone,
+        f"region-{region.name}",
+        region.at,
+        region.tone,
         f"Region {region.name}",
-        region.boxes, region.reporting, region.u_percent, region.f_hz, None, "", 0.0, True,
-    )  # fmt: skip
+        region.boxes,
+        region.reporting,
+        region.u_percent,
+        region.f_hz,
+        None,
+        "",
+        0.0,
+        True,
+    )

@@ -132,9 +132,11 @@ def _thinned(line: Points) -> Points:
 def _clipped(ring: Points) -> Points:
     """A ring cut to the window (Sutherland and Hodgman, 1974), one side after the other."""
     for axis, edge, sign in (
-        (0, -EDGE_UNITS, 1.0), (0, WIDTH + EDGE_UNITS, -1.0),
-        (1, -EDGE_UNITS, 1.0), (1, HEIGHT + EDGE_UNITS, -1.0),
-    ):  # fmt: skip
+        (0, -EDGE_UNITS, 1.0),
+        (0, WIDTH + EDGE_UNITS, -1.0),
+        (1, -EDGE_UNITS, 1.0),
+        (1, HEIGHT + EDGE_UNITS, -1.0),
+    ):
         inside = sign * (ring[:, axis] - edge) >= 0
         if inside.all():
             continue

@@ -55,12 +55,14 @@ COLOURINGS: Mapping[str, Colouring] = {
     "severity": Colouring("Worst severity", "of 10", 1, "rms_v", (2.0, 4.0, 6.0, 8.0)),
     "class": Colouring("Class of the worst incident", "", 0, "rms_v"),
     "count": Colouring("Number of incidents", "", 0, "rms_v", (2.0, 5.0, 10.0, 30.0)),
-    "rms_v": Colouring("Voltage, furthest of 5 and 95 % from nominal", "%", 2, "rms_v",
-                        (1.0, 2.0, 5.0, 10.0)),
-    "f_hz": Colouring("Frequency, furthest of 5 and 95 % from nominal", "mHz", 0, "f_hz",
-                      (10.0, 20.0, 50.0, 100.0)),
+    "rms_v": Colouring(
+        "Voltage, furthest of 5 and 95 % from nominal", "%", 2, "rms_v", (1.0, 2.0, 5.0, 10.0)
+    ),
+    "f_hz": Colouring(
+        "Frequency, furthest of 5 and 95 % from nominal", "mHz", 0, "f_hz", (10.0, 20.0, 50.0, 100.0)
+    ),
     "thd_percent": Colouring("THD, 95 % of the time", "%", 1, "thd_percent", (1.0, 2.0, 5.0, 8.0)),
-}  # fmt: skip
+}
 """8 % THD and 10 % of the voltage: EN 50160:2010, 4.2.5 and 4.2.2; 5 % THD: IEEE 519-2022, table 1."""
 
 
@@ -101,10 +103,14 @@ class CalendarAddress:
     def query(self, **fields: str) -> str:
         month = "" if self.whole_year else f"{self.first:%Y-%m}"
         found = {
-            **self.choice.fields, "by": self.by, "month": month,
-            "year": str(self.first.year) if self.whole_year else "", "tz": self.zone.key,
-            "least": "" if str(self.least) == DEFAULT_PERCENT else str(self.least), "day": "",
-        } | fields  # fmt: skip
+            **self.choice.fields,
+            "by": self.by,
+            "month": month,
+            "year": str(self.first.year) if self.whole_year else "",
+            "tz": self.zone.key,
+            "least": "" if str(self.least) == DEFAULT_PERCENT else str(self.least),
+            "day": "",
+        } | fields
         return urlencode([(name, found[name]) for name in FIELDS if found[name]], safe=",")
 
     @property
@@ -142,34 +148,46 @@ class CalendarPages:
         now_ms = context.now_ns() // 1_000_000
         # Incidents are those of all chosen Boxes, figures only those of the Boxes that are read.
         days, counted = read_days(
-            context.store, factors, colouring.metric, address.first, address.days, address.zone, now_ms,
+            context.store,
+            factors,
+            colouring.metric,
+            address.first,
+            address.days,
+            address.zone,
+            now_ms,
             choice.box_ids,
-        )  # fmt: skip
+        )
         cells = {each.day: _cell(address, colouring, each) for each in days}
         before, after = _neighbours(address)
         chosen = next((each for each in days if each.day == address.day), None)
         return self._render(
-            "calendar.html", "compare", 200,
+            "calendar.html",
+            "compare",
+            200,
             address=address,
             colouring=colouring,
             months=_months(address, cells),
             title=str(address.first.year) if address.whole_year else words.month(address.first),
             legend=_legend(colouring),
             colourings={name: each.words for name, each in COLOURINGS.items()},
-            before=before, after=after,
+            before=before,
+            after=after,
             today=local_day(now_ms, address.zone),
-            other=address.query(month=f"{address.first:%Y-%m}", year="") if address.whole_year
+            other=address.query(month=f"{address.first:%Y-%m}", year="")
+            if address.whole_year
             else address.query(year=str(address.first.year), month=""),
-            counted=counted, read=len(read),
+            counted=counted,
+            read=len(read),
             by_utc=address.days > MONTH_DAYS and address.zone.key != "UTC",
             chosen=chosen,
             chosen_cell=None if chosen is None else cells[chosen.day],
             day_incidents=[] if chosen is None else self._of_day(choice, chosen),
             day_span="" if chosen is None else _span_query(chosen),
-            box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
-           groups=groups,
+            box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (),
+            any_box=bool(every),
+            groups=groups,
             names=context.names(()),
-        )  # fmt: skip
+        )
 
     def _address(self, params: Mapping[str, str], choice: BoxChoice) -> CalendarAddress:
         by = params.get("by", "") or "severity"

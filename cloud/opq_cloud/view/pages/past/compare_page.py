@@ -106,7 +106,9 @@ class ComparePages:
         span = address.span
         share = WEEK_MS / span.length_ms if address.weeks else 0.5
         return self._render(
-            "compare.html", "compare", 200,
+            "compare.html",
+            "compare",
+            200,
             address=address,
             axis=axis,
             rows_query=address.changed(start=str(span.start_ms), end=str(span.end_ms)),
@@ -119,15 +121,18 @@ class ComparePages:
                 [each.incident_id for each in incidents[:INCIDENTS_LISTED]]
             ),
             most_marked=INCIDENTS_SHOWN,
-            metric_words=words_of, unit=unit, digits=digits,
+            metric_words=words_of,
+            unit=unit,
+            digits=digits,
             summary=_summary(series, unit, digits),
             step_words=step_words(series[0].step_ms) if series else "",
             read=read,
             metrics=[(name, each.words) for name, each in QUANTITIES.items()],
-            box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
-
+            box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (),
+            any_box=bool(every),
             groups=groups,
-            most_series=MAX_SERIES, most_weeks=MAX_WEEKS,
+            most_series=MAX_SERIES,
+            most_weeks=MAX_WEEKS,
             presets=[
                 (address.changed(start=f"now-{name}", end="now", weeks=""), text, span.is_preset(name))
                 for name, text in PRESET_WORDS.items()
@@ -140,9 +145,10 @@ class ComparePages:
                     ("out", "Zoom out", span.zoomed_out(now_ms)),
                 )
             ],
-            from_input=input_words(span.start_ms), to_input=input_words(span.end_ms),
+            from_input=input_words(span.start_ms),
+            to_input=input_words(span.end_ms),
             names=context.names(()),
-        )  # fmt: skip
+        )
 
     def _series(self, address: CompareAddress) -> tuple[list[PastSeries], int]:
         """The series, and the number of Boxes in them."""
@@ -158,22 +164,33 @@ class ComparePages:
             weeks = [week_span(end_ms, address.zone, back) for back in range(address.weeks + 1)]
             return [
                 read_week_series(
-                    context.store, _week_words(back, week.first.isoformat()), factors, address.metric, week,
-                    address.zone, now_ms,
+                    context.store,
+                    _week_words(back, week.first.isoformat()),
+                    factors,
+                    address.metric,
+                    week,
+                    address.zone,
+                    now_ms,
                 )
                 for back, week in enumerate(weeks)
-            ], len(read)  # fmt: skip
+            ], len(read)
         step_ms = step_for(context.store, read, address.span)
         lines: list[tuple[str, Factors]] = [(boxes[b].label, {b: factor}) for b, factor in factors.items()]
         if address.together and len(factors) > 1:
             lines = [(_group_words(choice), factors)]
         return [
             read_span_series(
-                context.store, name, each, address.metric, address.span, step_ms, now_ms,
+                context.store,
+                name,
+                each,
+                address.metric,
+                address.span,
+                step_ms,
+                now_ms,
                 context.first_heard_ms,
             )
             for name, each in lines
-        ], len(read)  # fmt: skip
+        ], len(read)
 
     def _row(self, address: CompareAddress, number: int, series: PastSeries) -> SeriesRow:
         one = series.box_ids[0] if len(series.box_ids) == 1 else ""

@@ -193,14 +193,16 @@ def _trends_measured(store: ShownStore, box_id: str, metric: str, span: TimeSpan
     key, scale = DRAWN_KEYS[metric]
     return [
         Trend(
-            box_id, row.start_ms,
+            box_id,
+            row.start_ms,
             {key: (low / scale, high / scale, mean / scale), FLAGGED: (float(row.flagged),) * 3},
-            MEASURED_STEP_MS, round(row.coverage * MEASURED_STEP_MS),
+            MEASURED_STEP_MS,
+            round(row.coverage * MEASURED_STEP_MS),
         )
         for row in measured_rows(store, box_id, span) or ()
         if metric in row.values
         for low, mean, high in [row.values[metric]]
-    ]  # fmt: skip
+    ]
 
 
 def _covered_ms(trends: Mapping[str, Iterable[Trend]], metric: str, start_ms: int, until_ms: int) -> float:

@@ -114,25 +114,35 @@ class ReportPages:
             following = month_after(following)
         following = min(following, local_day(now_ms, zone).replace(day=1))
         return self._render(
-            "reports.html", "compare", 200,
-            scope=scope, zone=zone, until=until,
+            "reports.html",
+            "compare",
+            200,
+            scope=scope,
+            zone=zone,
+            until=until,
             lines=[
                 (each, self._links(scope, each.month, zone), _classes_words(each.incidents))
                 for each in reversed(lines)
             ],
-            first=months[-1].first, last=last.first,
+            first=months[-1].first,
+            last=last.first,
             earlier=self._query(scope, zone, until=f"{month_before(months[-1].first):%Y-%m}"),
-            later=self._query(scope, zone, until=f"{following:%Y-%m}")
-            if last.end_ms <= now_ms else "",
-            severe=int(BANDS[1]), counted=counted, read=len(read),
-            box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
+            later=self._query(scope, zone, until=f"{following:%Y-%m}") if last.end_ms <= now_ms else "",
+            severe=int(BANDS[1]),
+            counted=counted,
+            read=len(read),
+            box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (),
+            any_box=bool(every),
             regions=list(context.regions()),
             own_boxes=context.boxes(islice(scope.box_ids, first, first + BOXES_A_PAGE))
-            if not scope.box_id else (),
-            page=page, pages=pages, first_box=first + 1,
+            if not scope.box_id
+            else (),
+            page=page,
+            pages=pages,
+            first_box=first + 1,
             box_fields=self._query(ReportScope(()), zone, until=until),
             page_query=self._query(scope, zone, until=until),
-        )  # fmt: skip
+        )
 
     def month(self, request: Request) -> HTMLResponse:
         context, params = self._context, request.query_params
@@ -143,9 +153,15 @@ class ReportPages:
         nominals = {box.nominal_v for box in boxes}
         in_volts = context.visitor.voltage_unit == "V" and len(nominals) == 1
         found = read_month_report(
-            context.store, scope.words, dict.fromkeys(percent, 1.0) if in_volts else percent, percent,
-            scope.of_incidents, month, zone, context.now_ns() // 1_000_000,
-        )  # fmt: skip
+            context.store,
+            scope.words,
+            dict.fromkeys(percent, 1.0) if in_volts else percent,
+            percent,
+            scope.of_incidents,
+            month,
+            zone,
+            context.now_ns() // 1_000_000,
+        )
         axis = drawing.ChartTimeAxis(month.start_ms, month.end_ms)
         nominal = None if not nominals else nominals.pop() if in_volts else 100.0
         unit, digits = ("V", 2) if in_volts else ("%", 2)
@@ -153,25 +169,33 @@ class ReportPages:
         worst = [each.incident_id for each in worst_of(found.entries, WORST_LISTED)]
         listed = context.store.incidents_of(worst)
         return self._render(
-            "report.html", "compare", 200,
-            scope=scope, zone=zone, found=found, month=month,
+            "report.html",
+            "compare",
+            200,
+            scope=scope,
+            zone=zone,
+            found=found,
+            month=month,
             links=self._links(scope, month, zone),
             chart=past_chart([found.voltage], month.start_ms, month.end_ms, nominal),
             ticks=drawing.time_ticks(month.start_ms, month.end_ms),
             marks=[each for each in marks if each is not None],
-            unit=unit, nominal=nominal,
+            unit=unit,
+            nominal=nominal,
             figure_rows=[("Voltage", unit, digits, found.voltage.figures)]
             + [(each.words, each.unit, each.digits, found.figures[each.name]) for each in FIGURE_ROWS],
             bands=_band_rows(found.incidents),
             clock=clock_words(context, found.until_ms, [box.box_id for box in boxes]),
-            read=len(boxes), software=software_name(),
+            read=len(boxes),
+            software=software_name(),
             local=[_local_words(at_ms, zone) for at_ms in (month.start_ms, month.end_ms, found.until_ms)],
             over=month.end_ms <= context.now_ns() // 1_000_000,
-            worst=listed, names=context.names(listed),
+            worst=listed,
+            names=context.names(listed),
             before=self._links(scope, LocalMonth.of(month_before(month.first), zone), zone).report,
             after=self._links(scope, LocalMonth.of(month_after(month.first), zone), zone).report,
             all_months=self._query(scope, zone),
-        )  # fmt: skip
+        )
 
     def _scope(self, params: Mapping[str, str], every: list[str]) -> ReportScope:
         """Raises HTTPException 404 where the visitor sees no such Box or region."""

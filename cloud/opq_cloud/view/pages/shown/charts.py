@@ -115,7 +115,7 @@ def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket,
             max(flags_of(item.metrics) for item, _ in rows),
         )
         for start_ms, rows in sorted(groups.items())
-    )  # fmt: skip
+    )
 
 
 def _shares(item: Measurement, width_ms: int) -> list[tuple[int, float]]:

@@ -23,9 +23,30 @@ LETTER_PX, APART_PX = 6.6, 6.0
 """Width of a letter of an axis label in 12 px type, and the least space between two labels."""
 _TICKS_MS = tuple(
     minutes * 60_000
-    for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760, 10080, 20160, 43200, 86400,
-                    129600, 259200, 525600)
-)  # fmt: skip
+    for minutes in (
+        1,
+        2,
+        5,
+        10,
+        15,
+        30,
+        60,
+        120,
+        180,
+        360,
+        720,
+        1440,
+        2880,
+        5760,
+        10080,
+        20160,
+        43200,
+        86400,
+        129600,
+        259200,
+        525600,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,9 +90,13 @@ class RecordingExaminer:
         with (folder / "said.txt").open("wb") as said:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", WORKER, str(folder)],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                env=environment,
+                cwd="/",
                 start_new_session=True,
-            )  # fmt: skip
+            )
         end_s = time.monotonic() + LONGEST_S
         try:
             while process.poll() is None and time.monotonic() < end_s and not self._closing.wait(POLL_S):
@@ -105,16 +109,18 @@ class RecordingExaminer:
         if late:
             raise NotExaminedError(
                 f"It takes longer than {LONGEST_S:g} s; send a shorter part, or use opq-tools analyze, which "
-                "has no such limit.", 413,
-            )  # fmt: skip
+                "has no such limit.",
+                413,
+            )
         answer = folder / "answer.json"
         if process.returncode or not answer.is_file() or answer.stat().st_size > LARGEST_ANSWER:
             said_last = (folder / "said.txt").read_bytes()[-2000:].decode("utf-8", "replace")
             log.error("recording.worker_failed", code=process.returncode, said=said_last)
             raise NotExaminedError(
                 "Reading it took more memory or time than an upload may have; opq-tools analyze has no such "
-                "limits.", 413,
-            )  # fmt: skip
+                "limits.",
+                413,
+            )
         found: dict[str, str] = json.loads(answer.read_bytes())
         if "refused" in found:
             raise NotExaminedError(one_line(found["refused"]))

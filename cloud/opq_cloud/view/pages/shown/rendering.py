@@ -18,8 +18,22 @@ from opq_cloud.view.web.visitors import Visitor
 from opq_proto.kit.time_zone import zone_of
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
-FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago",
-           "month", "day_of_month", "headline", "outline", "boxes")  # fmt: skip
+FILTERS = (
+    "number",
+    "plain",
+    "class_words",
+    "class_tone",
+    "duration",
+    "utc",
+    "utc_attribute",
+    "clock",
+    "ago",
+    "month",
+    "day_of_month",
+    "headline",
+    "outline",
+    "boxes",
+)
 
 
 class PageMaker(Protocol):

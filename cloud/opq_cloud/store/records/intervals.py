@@ -58,6 +58,8 @@ NUMBERS_KEPT_S = 90 * 86_400
 nothing either, but is counted as new."""
 KEPT_DAYS = 3653
 """Ten years."""
+LAST_S = (2**63 - 1) // 10**9
+"""Times in ns end here, in 2262."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ class IntervalRecords:
         """Removes a slice of what is too old, once an hour; returns how much."""
         if self._swept_hour == now_s // 3600:
             return 0
-        kept_ms = (now_s - self._kept_days * 86_400) * 1000 if self._kept_days else None
+        kept_ms = (min(now_s, LAST_S) - self._kept_days * 86_400) * 1000 if self._kept_days else None
 
         def job(documents: Documents) -> int:
             gone = documents.remove(INTERVAL_NUMBERS, [("expire_at", "<", now_s)], limit)

@@ -82,7 +82,7 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
             return {**counts, "fs.files": documents.count_files()}
 
     def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
-        made = super().roll_up(now_ms, slice_rows)
+        made = self._roll_up_trends(now_ms, slice_rows)
         return made or self.intervals.settle(now_ms, slice_rows)
 
     def sizes(self) -> dict[str, int]:

@@ -100,7 +100,7 @@ class TrendRecords(StorePart):
         with self._driver.read() as documents:
             return read_level(documents.trends.rows, box_id, start_ms, end_ms, length_ms)
 
-    def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
+    def _roll_up_trends(self, now_ms: int, slice_rows: int) -> int:
         with self._driver.read() as documents:  # mostly nothing is due: then no write is made
             if not _due(documents, now_ms, 1) and documents.trends.unmarked(1) is None:
                 return 0

@@ -29,7 +29,7 @@ def candidate_request(name: str) -> dict[str, Any]:
     kind, pad, length, text = found.groups()
     share = float(text)
     if (share < 1.0) != (kind == "sag"):
-        raise OriginalSimError(f"{name}: {text} pu is no {kind}")
+        raise OriginalSimError(f"{name}: {text} pu is not a {kind}")
     return {
         "filters": [
             {"name": NOP, "delay_samples": int(pad)},

@@ -65,7 +65,7 @@ def read_message(kind: type[AnyMessage], data: bytes) -> AnyMessage:
     try:
         return kind.FromString(data)
     except DecodeError as error:
-        raise FrameError(f"{len(data)} bytes are no {kind.DESCRIPTOR.name}: {error}") from error
+        raise FrameError(f"{len(data)} bytes are not a {kind.DESCRIPTOR.name}: {error}") from error
 
 
 def waveform_to_cycles(wave: Waveform) -> list[bytes]:

@@ -210,7 +210,7 @@ def read_record(kind: type[R], facts: object) -> R:
         AnswerNotReadError: not a JSON object, or a field is missing.
     """
     if not isinstance(facts, Mapping):
-        raise AnswerNotReadError(f"the answer is no {kind.__name__} but {str(facts)[:60]!r}")
+        raise AnswerNotReadError(f"the answer is not a {kind.__name__} but {str(facts)[:60]!r}")
     values: dict[str, object] = {}
     if kind is RemoteInterval:
         own = {each.name for each in fields(RemoteInterval)}
@@ -221,7 +221,7 @@ def read_record(kind: type[R], facts: object) -> R:
             found = facts[name]
             values[each.name] = tuple(found) if isinstance(found, list) else found
         elif each.default is MISSING and each.default_factory is MISSING:
-            raise AnswerNotReadError(f"the answer is no {kind.__name__}: it has no {name}")
+            raise AnswerNotReadError(f"the answer is not a {kind.__name__}: it has no {name}")
     return kind(**values)
 
 

@@ -61,7 +61,7 @@ def _changed(recording: Recording, wave: Waveform) -> list[str]:
     """What of a recording its waveform has in other words, each a clause; empty where all is equal."""
     found = []
     if wave.v_per_lsb != recording.channel.gain:
-        found.append(f"its values are no 16-bit counts and are rounded to {wave.v_per_lsb * 1000:.3g} mV")
+        found.append(f"its values are not 16-bit counts and are rounded to {wave.v_per_lsb * 1000:.3g} mV")
     if not math.isclose(wave.rate_hz, recording.rate_hz, rel_tol=1e-12):
         found.append(f"its rate of {recording.rate_hz:.12g} Hz is rounded to a millihertz")
     return found

@@ -208,7 +208,7 @@ def test_records_are_read_or_said_to_be_missing_something() -> None:
     assert read_record(RemoteBox, facts) == RemoteBox("1", "a", 120.0, 60.0)
     with pytest.raises(AnswerNotReadError, match="not a RemoteBox: it has no nominal_hz"):
         read_record(RemoteBox, {"box_id": "1", "name": "a", "nominal_v": 1.0})
-    with pytest.raises(AnswerNotReadError, match="no RemoteBox but"):
+    with pytest.raises(AnswerNotReadError, match="not a RemoteBox but"):
         read_record(RemoteBox, [])
 
 

@@ -361,7 +361,7 @@ def test_trouble_is_reported_in_one_line_with_its_reason(facts: dict[str, object
 
 
 def test_a_data_folder_whose_name_is_no_utf_8_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InUseError, match="no UTF-8"), in_use_by_this(tmp_path / "caf\udce9"):
+    with pytest.raises(InUseError, match="not UTF-8"), in_use_by_this(tmp_path / "caf\udce9"):
         pass
 
 

@@ -29,7 +29,7 @@ FORMS = (
     (re.compile(r"\btells\b"), "reports, logs, notifies"),
 )
 """Form -> what to say. Only what a pattern finds with few false alarms is here."""
-MOST = {"cloud": 106, "docs": 6, "gateway": 45, "hil": 16, "proto": 8, "tools": 20}
+MOST = {"cloud": 101, "docs": 3, "gateway": 41, "hil": 14, "proto": 5, "tools": 15}
 """Room -> how many places are left."""
 LEFT_OUT = ("docs/history/", "tools/plain_words.py", "tools/tests/test_plain_words.py", "CONTRIBUTING.md")
 """A log of the past, and the files that list the forms."""

@@ -172,7 +172,7 @@ def test_an_etag_saves_the_answer(client: httpx.Client) -> None:
         ("/incidents?bx=1", 400, "no value 'bx' here; did you mean box?"),
         ("/events?box=1", 400, "no value 'box' here; it takes limit, cursor."),
         ("/live?boxes=1", 400, "did you mean box?"),
-        ("/incidents?cursor=x", 400, "cursor is not of this list"),
+        ("/incidents?cursor=x", 400, "cursor is of another list"),
         ("/boxes/a%20b", 400, "path.box_id"),
         ("/boxes/1/measurements?from=yesterday", 400, "want now, now-24h"),
         ("/boxes/1/trend?from=now-1y&level=1m", 400, "allowed: 1d"),

@@ -155,7 +155,7 @@ def claim_reply(claims: ClaimCodes, query: Query, make: bool) -> Reply:
         return _json(201, _shown(claims.make(box_id)))
     except KeyError:
         known = ", ".join(claims.box_ids)
-        return _json(404, {"error": f"Box {box_id[:20]!r} is not of this gateway; there are {known}"})
+        return _json(404, {"error": f"Box {box_id[:20]!r} is not at this gateway; there are {known}"})
 
 
 def _shown(code: ClaimCode) -> dict[str, object]:

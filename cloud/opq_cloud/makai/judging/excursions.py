@@ -279,7 +279,7 @@ class FlaggedWindows:
 
 
 def window_metric(measurement: Measurement, metric: str) -> Metric | None:
-    """Returns a metric of a window; None where it is unknown, and of a crossing, which is no window."""
+    """Returns a metric of a window; None where it is unknown, or where the Measurement is a crossing."""
     found = None if measurement.crossing else measurement.metrics.get(metric)
     return None if found is None or found.average != found.average else found
 

@@ -397,13 +397,18 @@ def _settle(documents: Documents, mark: Fields, over_ms: int) -> None:
         documents.put(INTERVALS_DUE, [mark])  # a row came while the block was made
 
 
+def _of(box_id: str, length_ms: int, *further: tuple[str, str, Any]) -> list[Any]:
+    """The condition that finds documents of a Box and a length of interval."""
+    return [("box_id", "=", box_id), ("length_ms", "=", length_ms), *further]
+
+
 def _new_rows(documents: Documents, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> list[Fields]:
-    where: list[Any] = [
-        ("box_id", "=", box_id),
-        ("length_ms", "=", length_ms),
+    where = _of(
+        box_id,
+        length_ms,
         ("start_ns", ">=", start_ns),
         ("start_ns", "<", end_ns),
-    ]
+    )
     return list(documents.find(NEW, where))
 
 
@@ -470,13 +475,13 @@ def _blocks(
     names: Collection[str] | None,
 ) -> IntervalColumns:
     """Returns the rows of whole blocks that begin in a span."""
-    where: list[Any] = [
-        ("box_id", "=", box_id),
-        ("length_ms", "=", length_ms),
+    where = _of(
+        box_id,
+        length_ms,
         ("level", "=", ROWS),
         ("start_ms", ">=", start_ns // 1_000_000),
         ("start_ms", "<", -(-end_ns // 1_000_000)),
-    ]
+    )
     found = documents.find(INTERVAL_BLOCKS, where, sort=("start_ms",))
     parts = [unpack_block(box_id, length_ms, each["packed"], names) for each in found]
     return joined(box_id, length_ms, parts)
@@ -492,13 +497,13 @@ def _stored_summaries(
     names: Collection[str] | None = None,
 ) -> dict[int, IntervalSummary]:
     """Returns start -> summary of a level that begins in [start_ms, end_ms)."""
-    where: list[Any] = [
-        ("box_id", "=", box_id),
-        ("length_ms", "=", length_ms),
+    where = _of(
+        box_id,
+        length_ms,
         ("level", "=", level),
         ("start_ms", ">=", start_ms),
         ("start_ms", "<", end_ms),
-    ]
+    )
     found = documents.find(INTERVAL_BLOCKS, where, sort=("start_ms",))
     return {int(each["start_ms"]): unpack_summary(each["packed"], names) for each in found}
 
@@ -507,12 +512,12 @@ def _unsettled_days(
     documents: Documents, box_id: str, length_ms: int, start_ns: int, end_ns: int
 ) -> list[int]:
     """Returns the days, from 1970, of which rows are not in a block yet."""
-    where: list[Any] = [
-        ("box_id", "=", box_id),
-        ("length_ms", "=", length_ms),
+    where = _of(
+        box_id,
+        length_ms,
         ("start_ms", ">=", start_ns // 1_000_000),
         ("start_ms", "<", -(-end_ns // 1_000_000)),
-    ]
+    )
     found = documents.find(INTERVALS_DUE, where, fields=("start_ms",))
     return sorted({int(each["start_ms"]) // DAY_MS for each in found})
 

@@ -103,7 +103,7 @@ def cursor_place(kind: CursorKind, text: str | None) -> tuple[int, ...] | None:
     right = name == kind and len(place) == len(numbers) == (2 if kind == "incidents" else 1)
     if not right or not all(abs(each) <= LARGEST_CURSOR for each in place):
         raise RestProblemError(
-            400, f"cursor is not of this list ({kind}): send the `next` of its last page as it was."
+            400, f"cursor is of another list ({kind}): send the `next` of its last page as it was."
         )
     return place
 

@@ -180,11 +180,14 @@ def run(command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0)
         if health is not None:
             services.append(health)
         single = [name for name in names if name in ONE_PER_STORE]
-        apart = [name for name in names or [command] if name in ONE_PER_FOLDER]
+        in_folder = [name for name in names or [command] if name in ONE_PER_FOLDER]
+        store_dir = config.store.data_dir or data_dir
+        if config.store.mongo_uri or store_dir.resolve() != data_dir.resolve():
+            in_folder += single  # the record has one entry for each service, whatever its store is
         own = meant_service(command, config, port_offset)
         with (
             stopped_by_signals(runner.stop) as signals,
-            locked_in_folder(apart, data_dir),
+            locked_in_folder(in_folder, data_dir),
             _locked(single, config, data_dir, shared, runner),
         ):
             if runner.start(services):

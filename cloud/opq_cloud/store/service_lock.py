@@ -6,7 +6,7 @@ A second one is refused, by the name of the first:
     MongoDB      a document in `opq_leases`, renewed every RENEWED_S; free again once nobody has renewed it
                  for FREE_S, by the monotonic clock of the process that waits for it: no two clocks are
                  compared
-    data folder  a locked file, `triggering-broker.lock`, for services that use no store
+    data folder  a locked file, `triggering-broker.lock`, for services without a store, or with one elsewhere
 
 Not part of `store/__init__.py`, which opens the store for commands too: they work beside the services.
 """

@@ -153,6 +153,18 @@ def test_a_second_one_in_a_data_folder_is_refused_at_any_offset(
     answering(port + offset, process=run(command, *where, str(offset)))
 
 
+def test_one_mauka_per_data_folder_whatever_its_store(run: Any, data_dir: Path, tmp_path: Path) -> None:
+    """The folder's record has one entry for it, which the second one would overwrite."""
+    where, offset = ("mauka", "--data-dir", str(data_dir), "--embedded"), free_offset()
+    first = run(*where, str(tmp_path / "a"), "--port-offset", str(offset))
+    answering(8911 + offset, process=first)
+    noted = read_record(data_dir).services
+    code, text = run(*where, str(tmp_path / "b"), "--port-offset", str(free_offset())).ended()
+    wanted = f"mauka runs already in this data folder, on {socket.gethostname()} as process {first.child.pid}"
+    assert code == 1 and wanted in text
+    assert [each.name for each in noted] == ["mauka"] and read_record(data_dir).services == noted
+
+
 def test_health_alone_asks_the_services_that_its_folder_means_to_run(run: Any, data_dir: Path) -> None:
     offset = free_offset()
     broker = run("triggering-broker", "--data-dir", str(data_dir), "--port-offset", str(offset))

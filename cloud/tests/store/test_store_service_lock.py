@@ -129,9 +129,10 @@ def test_a_second_process_on_one_store_ends_with_one_line_and_a_killed_one_is_re
 ) -> None:
     file = tmp_path / "cloud.toml"
     file.write_text(f'[store]\nmongo_uri = "{place.where}"\n' if place.kind == "mongo" else "")
+    other = tmp_path / "other" if place.kind == "mongo" else tmp_path
 
-    def started() -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "opq_cloud", "event-service", str(file), "--data-dir", str(tmp_path)]
+    def started(folder: Path) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "opq_cloud", "event-service", str(file), "--data-dir", str(folder)]
         command += ["--port-offset", str(free_offset())]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
@@ -140,10 +141,10 @@ def test_a_second_process_on_one_store_ends_with_one_line_and_a_killed_one_is_re
         return any("cloud.ready" in line for line in process.stderr)
 
     for _ in range(2):
-        first = started()
+        first = started(tmp_path)
         try:
             assert is_ready(first)
-            second = started()
+            second = started(other)
             _, text = second.communicate(timeout=60)
             assert second.returncode == 1
             said = (

@@ -25,7 +25,7 @@ from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.passwords import secret_hash
 from opq_cloud.view.web.sign_in import SignIn

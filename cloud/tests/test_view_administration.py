@@ -21,8 +21,8 @@ from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.view.pages.admin.box_facts import AdminBox
 from opq_cloud.view.pages.admin.front_page import concerns
 from opq_cloud.view.pages.admin.plugin_package import PackageFacts, read_package
-from opq_cloud.view.pages.shown.addresses import ServiceAddresses, health_url, reachable
-from opq_cloud.view.pages.shown.health_client import ServicesFound, ServiceState, read_services
+from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses, health_url, reachable
+from opq_cloud.view.pages.service_clients.health_client import ServicesFound, ServiceState, read_services
 from opq_cloud.view.web.forms import NOT_A_FORM, read_form
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import RequestFacts, Visitors

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from opq_cloud.view.pages.shown.alike_incidents import fold
+from opq_cloud.view.pages.drawing.alike_incidents import fold
 
 BASE_NS = 1_795_500_000_000_000_000
 

@@ -36,7 +36,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.messages import LiveMessage, incident_message
 from opq_cloud.view.live.seen import SeenFeed, seen_incident
 from opq_cloud.view.pages.account.account_context import checked_email
-from opq_cloud.view.pages.shown.seen import SeenStore
+from opq_cloud.view.pages.visible.seen import SeenStore
 from opq_cloud.view.web.forms import own_path
 from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.mail import WAITING, Mailer

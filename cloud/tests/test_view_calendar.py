@@ -14,7 +14,7 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.past.day_quality import read_days
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_proto.messages import Finding, Trend, Trigger
 
 BERLIN, HONOLULU, UTC_ZONE = (ZoneInfo(name) for name in ("Europe/Berlin", "Pacific/Honolulu", "UTC"))

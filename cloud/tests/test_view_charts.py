@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.pages.shown import charts
-from opq_cloud.view.pages.shown.charts import BucketCache
+from opq_cloud.view.pages.drawing import charts
+from opq_cloud.view.pages.drawing.charts import BucketCache
 from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.messages import Measurement, Metric, TimeSource, Waveform
 

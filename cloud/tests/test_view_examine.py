@@ -18,11 +18,11 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.drawing.charts import ChartLine, FloatArray
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import MAX_BOXES, PANELS, read_address, read_moment
 from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache, measured_run, without_overlap
-from opq_cloud.view.pages.shown.charts import ChartLine, FloatArray
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Finding,

@@ -20,8 +20,8 @@ from opq_cloud.view.pages.map.fuzz import distance_km
 from opq_cloud.view.pages.map.grid_now import medians_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import OPEN, VISITOR, RequestFacts, Visitor, Visitors
 from opq_proto.messages import Measurement, Metric

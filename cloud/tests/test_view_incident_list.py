@@ -18,8 +18,8 @@ from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.api.incident_routes import incidents_of_page
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.seen import SeenIncidents, SeenStore
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.seen import SeenIncidents, SeenStore
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding

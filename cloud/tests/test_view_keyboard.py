@@ -25,8 +25,8 @@ from waiting import wait_for
 
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.view.pages.shown.addresses import ServiceAddresses
-from opq_cloud.view.pages.shown.rule_engine import EngineAddress
+from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
+from opq_cloud.view.pages.service_clients.rule_engine import EngineAddress
 from opq_cloud.view.web.links import first_admin_link
 from opq_proto.keys.key_files import KeyFolder
 

@@ -11,7 +11,7 @@ from opq_cloud.view.live import messages as live_messages
 from opq_cloud.view.live import streams as live_streams
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LiveMessage
-from opq_cloud.view.pages.shown.seen import SeenHub
+from opq_cloud.view.pages.visible.seen import SeenHub
 from opq_cloud.view.web.visitors import Visitor
 from opq_cloud.view.web.words import state
 from opq_proto.messages import Incident, Measurement, Metric

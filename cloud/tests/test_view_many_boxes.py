@@ -16,7 +16,7 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_proto.messages import BoxSide, Incident, Measurement, Metric
 
 BOXES = 230

@@ -19,8 +19,8 @@ from opq_cloud.view.pages.map import map_feed
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
 from opq_cloud.view.pages.map.map_feed import MapFeeds, MapPosition
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import OPEN, Visitor, Visitors
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Metric

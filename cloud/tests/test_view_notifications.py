@@ -15,7 +15,7 @@ from opq_cloud.store.records.accounts import BoxAccess, secret_hash
 from opq_cloud.store.records.keyed_documents import OriginalUser
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
 from opq_cloud.view.pages.account import notification_pages
-from opq_cloud.view.pages.shown.addresses import service_addresses
+from opq_cloud.view.pages.service_clients.addresses import service_addresses
 from opq_cloud.view.web.passwords import hash_password
 from opq_cloud.view.web.sign_in import SignIn, original_rules
 from opq_cloud.view.web.visitors import SESSION_COOKIE

@@ -14,10 +14,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.past.box_choice import read_groups
-from opq_cloud.view.pages.past.past_chart import past_chart, shared_gaps
-from opq_cloud.view.pages.past.past_series import read_span_series, read_week_series, step_for
-from opq_cloud.view.pages.shown.local_weeks import (
+from opq_cloud.view.pages.drawing.local_weeks import (
     HOUR_MS,
     WEEK_MS,
     day_span,
@@ -28,8 +25,11 @@ from opq_cloud.view.pages.shown.local_weeks import (
     week_span,
     whole_hours,
 )
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.past.box_choice import read_groups
+from opq_cloud.view.pages.past.past_chart import past_chart, shared_gaps
+from opq_cloud.view.pages.past.past_series import read_span_series, read_week_series, step_for
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import read_span
 from opq_cloud.view.web.visitors import VISITOR, Visitor, Visitors
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger

@@ -9,7 +9,7 @@ import pytest
 
 from opq_cloud.view.pages.map.day_page import day_chart
 from opq_cloud.view.pages.map.day_trends import DAY_ROWS, LATE_ROWS, ROW_MS, DayTrends, first_row_ms, medians
-from opq_cloud.view.pages.shown.registry import sampled
+from opq_cloud.view.pages.visible.registry import sampled
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_proto.messages import Trend
 

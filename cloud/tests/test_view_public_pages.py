@@ -21,7 +21,7 @@ from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.map.fuzz import distance_km
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.guard import ViewGuard
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.sign_in import SignIn

@@ -9,9 +9,9 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.registry import RegistryReader
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.registry import RegistryReader
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 
 

@@ -21,8 +21,8 @@ from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.past import month_report
 from opq_cloud.view.pages.past.month_report import LocalMonth, read_month_lines, read_month_report, summary_of
 from opq_cloud.view.pages.past.report_pages import ReportPages
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import VISITOR, Visitor, Visitors
 from opq_proto.messages import Finding, Trend, Trigger
 

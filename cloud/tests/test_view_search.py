@@ -9,8 +9,8 @@ from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.box_record import LocationRecord
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.search import INSIDE, NOT, START, WHOLE, WORD, find, fit_of
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor
 
 

@@ -24,7 +24,7 @@ from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import CloudStore
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.error_page import error_ways
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.sign_in import SignIn

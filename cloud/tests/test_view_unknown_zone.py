@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi import HTTPException
 
-from opq_cloud.view.pages.shown.past_before import query_zone
-from opq_cloud.view.pages.shown.rendering import local_time, marked_time
+from opq_cloud.view.pages.drawing.rendering import local_time, marked_time
+from opq_cloud.view.pages.visible.past_before import query_zone
 from opq_proto.kit.time_zone import zone_of
 
 AT_MS = 1_764_200_000_000

@@ -12,11 +12,11 @@ from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.history_page import ROWS_DRAWN
-from opq_cloud.view.pages.shown.box_client import BoxClient
-from opq_cloud.view.pages.shown.box_history import read_history
-from opq_cloud.view.pages.shown.rendering import PageRenderer
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.drawing.box_history import read_history
+from opq_cloud.view.pages.drawing.rendering import PageRenderer
+from opq_cloud.view.pages.service_clients.box_client import BoxClient
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import read_span
 
 CPU_LIMIT_MS = 100.0
@@ -32,7 +32,8 @@ def span_cost(store: EmbeddedStore, name: str, days: float) -> list[BenchCase]:
     counters = ServiceCounters()
     services = ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW_MS * 10**6)
     store.put_box(BoxRecord("1", "bench"))
-    page = BoxPages(VisitorContext(services), BoxClient(services.addresses), PageRenderer(services).render)
+    renderer = PageRenderer(services.now_ns, lambda: services.visitor)
+    page = BoxPages(VisitorContext(services), BoxClient(services.addresses), renderer.render)
     page_ms, drawn = cost_ms(
         lambda: len(page.history("1", span.from_words, span.to_words).body) and ROWS_DRAWN
     )

@@ -19,7 +19,7 @@ from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_tools.cli import tools
 from opq_tools.exporting import recording_parts
 

@@ -20,11 +20,11 @@ from starlette.routing import BaseRoute, Match
 from opq_cloud.core.service import HealthReport
 from opq_cloud.view.api.rest_app import PREFIX, create_rest
 from opq_cloud.view.live.route import HEARTBEAT_S, LiveRoute
+from opq_cloud.view.pages.drawing.rendering import PageRenderer
 from opq_cloud.view.pages.map.map_feed import MapFeeds
 from opq_cloud.view.pages.map.map_states import StatesAtOnce
 from opq_cloud.view.pages.routes import page_parts, page_router
-from opq_cloud.view.pages.shown.rendering import PageRenderer
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.forms import SIGNED_OUT, see_other
 from opq_cloud.view.web.gate import VisitorGate
 from opq_cloud.view.web.guard import Scope

@@ -10,8 +10,8 @@ from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.reader import LiveReader
-from opq_cloud.view.pages.shown.addresses import ServiceAddresses, service_addresses
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses, service_addresses
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.server import bound_listener, guarded, serve
 from opq_cloud.view.web.visitors import Visitors

@@ -10,7 +10,7 @@ import pytest
 
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.trends.availability import CoveredSpan, measured_share
-from opq_cloud.view.pages.shown.availability import (
+from opq_cloud.view.pages.visible.availability import (
     AvailabilityReader,
     BoxAvailability,
     percent_words,

@@ -28,7 +28,7 @@ from opq_cloud.store.records.accounts import Account
 from opq_cloud.store.records.incident_parts import ROW_FIELDS, row_conditions, row_order
 from opq_cloud.store.records.seen import incident_at
 from opq_cloud.store.records.tables import INDEX, PARTS
-from opq_cloud.view.pages.shown.seen import SeenStore
+from opq_cloud.view.pages.visible.seen import SeenStore
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Incident, Trigger
 

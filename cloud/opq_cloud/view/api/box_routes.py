@@ -12,9 +12,9 @@ from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.live.messages import LARGEST_ID, newest_json
-from opq_cloud.view.pages.shown.availability import NOT_KNOWN, BoxAvailability
-from opq_cloud.view.pages.shown.shown_box import ShownBox
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.availability import NOT_KNOWN, BoxAvailability
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_proto.decision import NS_PER_MS
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of_trend

@@ -9,9 +9,9 @@ from opq_cloud.view.api.answers import json_answer, rest_span
 from opq_cloud.view.api.box_routes import BoxId, From, To
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.pages.boxes.sparkline import spark_steps
-from opq_cloud.view.pages.shown.availability import together
-from opq_cloud.view.pages.shown.box_history import read_history
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.drawing.box_history import read_history
+from opq_cloud.view.pages.visible.availability import together
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_proto.measurement.fields import DRAWN_KEYS
 
 BUCKET_MS = 10_000

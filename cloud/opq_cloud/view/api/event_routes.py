@@ -12,9 +12,9 @@ from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer
 from opq_cloud.view.api.box_routes import BoxId, Cursor, Number
 from opq_cloud.view.api.problems import RestProblemError
-from opq_cloud.view.pages.shown.seen import seen_record
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.seen import seen_record
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_proto.decision import NS_PER_MS
 
 EVENTS_READ = 500

@@ -28,8 +28,8 @@ from opq_cloud.view.api.box_routes import From, Number, To
 from opq_cloud.view.api.incident_routes import MOVED
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.pages.incidents.incident_list import WORDS_CHARACTERS, read_list_address
-from opq_cloud.view.pages.shown.registry import BOX_ID
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.registry import BOX_ID
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_proto.messages import Incident
 
 MAX_BOXES = 50

@@ -17,8 +17,8 @@ from opq_cloud.store.store import ShownStore
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer
 from opq_cloud.view.api.box_routes import Cursor, Number, OneBox
-from opq_cloud.view.pages.shown.past_before import past_before
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.past_before import past_before
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.words import CLASS_PHRASES, headline, worst
 from opq_proto.messages import Incident
 

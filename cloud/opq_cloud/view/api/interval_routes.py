@@ -8,7 +8,7 @@ from opq_cloud.export.class_a import disturbance_json, interval_rows
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
 from opq_cloud.view.api.box_routes import BoxId, Cursor, From, To
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 
 LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
 MAX_INTERVALS, MAX_DISTURBANCES = 1000, 1000

@@ -22,7 +22,7 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     WaveformRefusedError,
     WaveformRequests,
 )
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.forms import visitor_after_body
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.decision import NS_PER_MS

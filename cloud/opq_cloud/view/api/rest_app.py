@@ -21,8 +21,8 @@ from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError, add_proble
 from opq_cloud.view.api.shapes import ProblemShape
 from opq_cloud.view.live.filter import RATES, REGION_CHARACTERS
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 
 PREFIX = "/api/v1"
 DESCRIPTION = """Boxes, Measurements, trends, events, waveforms, incidents, findings and exports of View.

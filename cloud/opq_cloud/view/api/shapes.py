@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_proto.measurement.fields import DRAWN_KEYS, SHOWN_EXAMPLES
 
 BOX_PATTERN = f"^{BOX_ID.pattern}$"

@@ -11,12 +11,12 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.boxes.sparkline import NORMAL_PERCENT, spark_scale, spark_steps
+from opq_cloud.view.pages.drawing.alike_incidents import READ_FOR_EACH_ROW, fold
+from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.machine_notice import read_notice
-from opq_cloud.view.pages.shown.alike_incidents import READ_FOR_EACH_ROW, fold
-from opq_cloud.view.pages.shown.availability import together
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.shown_box import BOXES_A_PAGE, pages_of_boxes
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext, feed_after
+from opq_cloud.view.pages.visible.availability import together
+from opq_cloud.view.pages.visible.shown_box import BOXES_A_PAGE, pages_of_boxes
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_cloud.view.web import words
 
 ON_FRONT_PAGE = 5

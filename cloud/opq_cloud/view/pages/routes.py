@@ -13,6 +13,7 @@ from opq_cloud.view.pages.account.notification_pages import NotificationPages
 from opq_cloud.view.pages.admin.admin_routes import admin_router
 from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
+from opq_cloud.view.pages.drawing.rendering import PageRenderer
 from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.examine.recording_page import RecordingPages
 from opq_cloud.view.pages.examine.signals import SignalCache
@@ -27,10 +28,9 @@ from opq_cloud.view.pages.past.calendar_page import CalendarPages
 from opq_cloud.view.pages.past.compare_page import ComparePages
 from opq_cloud.view.pages.past.report_pages import ReportPages
 from opq_cloud.view.pages.search import SearchPages
-from opq_cloud.view.pages.shown.box_client import BoxClient
-from opq_cloud.view.pages.shown.rendering import PageRenderer
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.service_clients.box_client import BoxClient
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.pages.waveform_pages import EventPages, WaveformPages
 from opq_cloud.view.web.forms import FormPlaces
 from opq_cloud.view.web.sign_in import SignIn
@@ -53,7 +53,8 @@ def page_parts(services: ViewServices) -> PageParts:
     context = VisitorContext(services)
     grid = GridReader(context, services, services.config.map_radius_km)
     requests = WaveformRequests(services.store)
-    return PageParts(services, context, PageRenderer(services), requests, grid, MapStates(grid))
+    renderer = PageRenderer(services.now_ns, lambda: services.visitor)
+    return PageParts(services, context, renderer, requests, grid, MapStates(grid))
 
 
 def page_router(parts: PageParts) -> APIRouter:

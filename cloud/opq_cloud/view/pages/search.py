@@ -13,8 +13,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opq_cloud.view.live.messages import LARGEST_ID
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.drawing.rendering import PageMaker
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.visitors import Visitor
 

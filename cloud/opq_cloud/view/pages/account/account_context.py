@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import see_other
 from opq_cloud.view.web.guard import allowed_hosts

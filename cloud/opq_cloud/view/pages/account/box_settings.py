@@ -18,7 +18,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.account.account_context import AccountContext, checked_email
 from opq_cloud.view.pages.account.entry_pages import TOO_OFTEN
 from opq_cloud.view.pages.account.nominal_form import read_nominal_form
-from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.links import CLAIM_S, make_ticket
 from opq_cloud.view.web.passwords import same_fingerprint, secret_hash

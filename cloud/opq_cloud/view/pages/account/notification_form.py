@@ -13,7 +13,7 @@ from opq_cloud.core.notification_channels import CHANNELS
 from opq_cloud.core.webhook_address import checked_url
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule, wall_time
-from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.web.forms import SentForm
 from opq_cloud.view.web.visitors import Visitor
 from opq_cloud.view.web.words import CLASS_PHRASES, class_words

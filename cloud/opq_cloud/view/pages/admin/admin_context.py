@@ -6,9 +6,9 @@ from fastapi import HTTPException, Response
 
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.account.account_context import AccountContext
-from opq_cloud.view.pages.shown.addresses import ServiceAddresses
-from opq_cloud.view.pages.shown.rule_engine import RuleEngine
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
+from opq_cloud.view.pages.service_clients.rule_engine import RuleEngine
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import KeyRegister

@@ -12,7 +12,7 @@ from opq_cloud.view.pages.admin.key_pages import KeyAdminPages
 from opq_cloud.view.pages.admin.plugin_pages import PluginAdminPages
 from opq_cloud.view.pages.admin.rule_pages import RuleAdminPages
 from opq_cloud.view.pages.admin.system_pages import SystemPages
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.visible.view_services import ViewServices
 
 PARTS = (
     AdminFrontPage,

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, JsonRow, TableColumn, TableForm, table_pieces
 from opq_cloud.store.records.audit import BY_COMMAND, BY_PAGE, AuditEntry, AuditFilter
 from opq_cloud.view.pages.admin.admin_context import AdminContext
-from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.pages.visible.registry import BOX_ID
 
 PER_PAGE = 50
 BY_WORDS = {BY_PAGE: "A page", BY_COMMAND: "The command line"}

@@ -24,8 +24,7 @@ from opq_cloud.view.pages.account.box_settings import (
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.audit_pages import audit_row
 from opq_cloud.view.pages.admin.box_facts import AdminBox, admin_box, counts_of, read_box_form, window_s
-from opq_cloud.view.pages.shown.availability import NOT_KNOWN
-from opq_cloud.view.pages.shown.box_client import (
+from opq_cloud.view.pages.service_clients.box_client import (
     MAX_CYCLES,
     MIN_CYCLES,
     NUMBER,
@@ -34,8 +33,9 @@ from opq_cloud.view.pages.shown.box_client import (
     BoxReport,
     checked_cycles,
 )
-from opq_cloud.view.pages.shown.health_client import read_connections, read_counts, read_services
-from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.pages.service_clients.health_client import read_connections, read_counts, read_services
+from opq_cloud.view.pages.visible.availability import NOT_KNOWN
+from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.errors import KeyFileError

@@ -13,8 +13,8 @@ from opq_cloud.view.pages.admin.box_facts import AdminBox
 from opq_cloud.view.pages.admin.box_pages import read_boxes
 from opq_cloud.view.pages.admin.system_pages import disk_space
 from opq_cloud.view.pages.machine_notice import read_notice
-from opq_cloud.view.pages.shown.availability import together
-from opq_cloud.view.pages.shown.health_client import ServicesFound, read_services
+from opq_cloud.view.pages.service_clients.health_client import ServicesFound, read_services
+from opq_cloud.view.pages.visible.availability import together
 from opq_cloud.view.web import words
 from opq_cloud.view.web.words import names_of
 from opq_proto.errors import KeyFileError

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from opq_cloud.view.live.recent import FRESH_MS
 from opq_cloud.view.pages.boxes.sparkline import Sparkline, SparkScale, SparkStep, sparkline
-from opq_cloud.view.pages.shown.availability import BoxAvailability
-from opq_cloud.view.pages.shown.shown_box import ShownBox
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.availability import BoxAvailability
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_proto.measurement.fields import QUANTITIES, ShownQuantity
 from opq_proto.measurement.text import figures_json

@@ -8,9 +8,9 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.boxes.history_page import From, To, chosen_span, history_values, query_span
-from opq_cloud.view.pages.shown.box_client import BoxClient, BoxClientError, BoxReport
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext, feed_after
+from opq_cloud.view.pages.drawing.rendering import PageMaker
+from opq_cloud.view.pages.service_clients.box_client import BoxClient, BoxClientError, BoxReport
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_proto.kit.rate_limit import TokenBuckets
 
 ON_BOX_PAGE = 10

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import HTTPException, Query
 from markupsafe import Markup
 
-from opq_cloud.view.pages.shown import history_chart as drawing
-from opq_cloud.view.pages.shown.box_history import BoxHistory, HistoryRow, first_span, read_history
-from opq_cloud.view.pages.shown.missing_words import missing_parts
-from opq_cloud.view.pages.shown.shown_box import ShownBox
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.drawing import history_chart as drawing
+from opq_cloud.view.pages.drawing.box_history import BoxHistory, HistoryRow, first_span, read_history
+from opq_cloud.view.pages.drawing.missing_words import missing_parts
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span
 from opq_cloud.view.web.words import THIN, number, utc, utc_attribute
 from opq_proto.measurement.fields import DRAWN, titled

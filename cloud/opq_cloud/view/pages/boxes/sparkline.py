@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.view.live.recent import window_ms
-from opq_cloud.view.pages.shown.charts import known_metric
+from opq_cloud.view.pages.drawing.charts import known_metric
 from opq_proto.messages import Measurement, Metric
 
 SPARK_POINTS = 150

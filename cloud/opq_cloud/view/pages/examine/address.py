@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
-from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.pages.visible.registry import BOX_ID
 
 PANELS = {
     "wave": "Waveform",

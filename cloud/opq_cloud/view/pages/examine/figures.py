@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.view.pages.drawing.charts import ChartLine, FloatArray, HalfCycle, peaks, reduce_min_max
 from opq_cloud.view.pages.examine.signals import BoxSignal, SignalRun
-from opq_cloud.view.pages.shown.charts import ChartLine, FloatArray, HalfCycle, peaks, reduce_min_max
 from opq_measure.harmonics.spectrum import SpectrumWindow, spectrum_of
 from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.waveform.residual import fundamental_v, wave_before

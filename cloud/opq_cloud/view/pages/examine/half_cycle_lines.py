@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from opq_cloud.view.pages.shown.charts import MAX_ENVELOPE_POINTS, ChartLine, FloatArray, reduce_min_max
+from opq_cloud.view.pages.drawing.charts import MAX_ENVELOPE_POINTS, ChartLine, FloatArray, reduce_min_max
 from opq_proto.wire.half_cycles import HalfCycleRms
 
 GAP_MS = 30.0

@@ -8,6 +8,8 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.unknown_gain import gain_command
+from opq_cloud.view.pages.drawing import charts
+from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import PANELS, UNITS, ExamineAddress, moment, read_address
 from opq_cloud.view.pages.examine.curves_chart import curves_chart
@@ -15,10 +17,8 @@ from opq_cloud.view.pages.examine.half_cycle_lines import rms_at
 from opq_cloud.view.pages.examine.panels import SERIES, PanelMaker, TimePanel
 from opq_cloud.view.pages.examine.reading import BOXES_FIRST, EventSignals, read_signals
 from opq_cloud.view.pages.examine.signals import SignalCache
-from opq_cloud.view.pages.shown import charts
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.shown_box import ShownBox
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_proto.messages import Incident
 

@@ -9,11 +9,11 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.judged_nominal import JudgedNominals
 from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_cloud.view.live.recent import window_ms
+from opq_cloud.view.pages.drawing.charts import known_metric
 from opq_cloud.view.pages.examine.address import ExamineAddress
 from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache
-from opq_cloud.view.pages.shown.charts import known_metric
-from opq_cloud.view.pages.shown.shown_box import ShownBox
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.words import worst
 from opq_proto.measurement.flagged import flags_of, widens_limits
 from opq_proto.messages import Incident

@@ -15,7 +15,7 @@ import numpy as np
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.judged_nominal import stated_nominals
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.pages.shown.charts import MIN_SAMPLES_PER_CYCLE, FloatArray
+from opq_cloud.view.pages.drawing.charts import MIN_SAMPLES_PER_CYCLE, FloatArray
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import Track, track
 from opq_proto.messages import Event, Gap, Waveform

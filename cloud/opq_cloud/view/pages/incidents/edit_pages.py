@@ -14,9 +14,9 @@ from markupsafe import Markup
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError
 from opq_cloud.view.pages.account.account_context import AccountContext
-from opq_cloud.view.pages.shown.rendering import marked_time
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import whole_id
+from opq_cloud.view.pages.drawing.rendering import marked_time
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import whole_id
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor

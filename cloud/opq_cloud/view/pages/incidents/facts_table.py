@@ -9,7 +9,7 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.arrival_order import may_be_first
 from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.view.pages.incidents.incident_panels import shared_ns
-from opq_cloud.view.pages.shown.registry import natural_order
+from opq_cloud.view.pages.visible.registry import natural_order
 from opq_cloud.view.web import words
 from opq_proto.messages import BoxArrival, BoxSide, Finding, Incident, Waveform
 

@@ -23,8 +23,8 @@ from opq_cloud.store.incidents.index import (
     entry_of_incident,
 )
 from opq_cloud.view.live.messages import LARGEST_ID
-from opq_cloud.view.pages.shown.registry import BOX_ID
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.registry import BOX_ID
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import read_span
 from opq_proto.messages import Incident

@@ -12,9 +12,9 @@ from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.examine.reading import judged_box
 from opq_cloud.view.pages.incidents.facts_table import facts_table, has_half_cycles
 from opq_cloud.view.pages.incidents.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
-from opq_cloud.view.pages.shown.past_before import past_before
-from opq_cloud.view.pages.shown.registry import natural_order
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.past_before import past_before
+from opq_cloud.view.pages.visible.registry import natural_order
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.words import is_steady
 from opq_proto.messages import Finding, Incident, StoredFinding, Waveform

@@ -12,11 +12,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from opq_cloud.store.event_record import EventRecord
+from opq_cloud.view.pages.drawing.charts import ChartLine
 from opq_cloud.view.pages.examine import figures
 from opq_cloud.view.pages.examine.half_cycle_lines import lines_with_ledger
 from opq_cloud.view.pages.examine.reading import EventSignals
-from opq_cloud.view.pages.shown.charts import ChartLine
-from opq_cloud.view.pages.shown.shown_box import ShownBox
+from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web import words
 from opq_proto.messages import Gap, Incident, Waveform
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.incidents.index import COLUMNS, entry_of_incident
+from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.incidents import incident_page
 from opq_cloud.view.pages.incidents.edit_pages import remark_values
@@ -23,9 +24,8 @@ from opq_cloud.view.pages.incidents.incident_list import (
     regions,
 )
 from opq_cloud.view.pages.incidents.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext, feed_after
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_cloud.view.web import words
 
 BOXES_OFFERED = 200

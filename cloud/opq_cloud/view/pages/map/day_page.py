@@ -7,13 +7,13 @@ from math import isnan
 import numpy as np
 
 from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.view.pages.drawing import history_chart as drawing
+from opq_cloud.view.pages.drawing.box_history import BoxHistory, HistoryRow
 from opq_cloud.view.pages.map.day_trends import DAY_ROWS, ROW_MS, DayTrends, Rows, first_row_ms, medians
 from opq_cloud.view.pages.map.grid_now import BoxesNow, BoxNow, GroupNow, grids_now, regions_now
 from opq_cloud.view.pages.map.map_drawing import REGIONS_SHOWN, group_figures
-from opq_cloud.view.pages.shown import history_chart as drawing
-from opq_cloud.view.pages.shown.box_history import BoxHistory, HistoryRow
-from opq_cloud.view.pages.shown.registry import sampled
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.registry import sampled
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import TimeSpan
 

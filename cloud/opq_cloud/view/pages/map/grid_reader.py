@@ -16,10 +16,10 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.view.live.messages import LiveMessage
 from opq_cloud.view.pages.map.fuzz import Place, fuzzed_place
 from opq_cloud.view.pages.map.grid_now import BoxesNow, BoxNow, FixedBoxes, Floats, Whole, countable
-from opq_cloud.view.pages.shown.registry import BoxRegistry, natural_order
-from opq_cloud.view.pages.shown.shown_box import ShownBox
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.registry import BoxRegistry, natural_order
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 

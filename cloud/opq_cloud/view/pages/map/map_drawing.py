@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from opq_cloud.core.settings.view import ViewSection
+from opq_cloud.view.pages.drawing.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
 from opq_cloud.view.pages.map.fuzz import MAX_RADII
 from opq_cloud.view.pages.map.grid_now import (
     LOUDEST,
@@ -36,8 +37,7 @@ from opq_cloud.view.pages.map.map_marks import (
     map_plan,
     rows_of,
 )
-from opq_cloud.view.pages.shown.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
-from opq_cloud.view.pages.shown.availability import (
+from opq_cloud.view.pages.visible.availability import (
     BoxAvailability,
     FleetAvailability,
     percent_words,

@@ -23,8 +23,8 @@ from opq_cloud.view.pages.map.grid_now import (
     medians_of,
 )
 from opq_cloud.view.pages.map.map_frame import HEIGHT, MIN_KM, WIDTH, MapFrame, frame_at
-from opq_cloud.view.pages.shown.availability import percent_words
-from opq_cloud.view.pages.shown.availability import tone_of as tone_of_share
+from opq_cloud.view.pages.visible.availability import percent_words
+from opq_cloud.view.pages.visible.availability import tone_of as tone_of_share
 from opq_cloud.view.web import words
 
 CELL_UNITS = 40.0

@@ -6,6 +6,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.settings.view import ViewSection
+from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.map.day_page import day_values, region_incidents
 from opq_cloud.view.pages.map.day_trends import DayTrends
 from opq_cloud.view.pages.map.grid_now import TONES, grids_now
@@ -24,9 +25,8 @@ from opq_cloud.view.pages.map.map_frame import WORLD, MapFrame, parse_frame
 from opq_cloud.view.pages.map.map_marks import SHAPES
 from opq_cloud.view.pages.map.map_states import STATE, MapStates
 from opq_cloud.view.pages.map.outline import outlines_json
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.guard import CONTENT_SECURITY_POLICY
 

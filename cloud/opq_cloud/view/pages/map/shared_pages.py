@@ -11,13 +11,13 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.examine.reading import judged_box, judged_nominals
 from opq_cloud.view.pages.map.arrival_map import arrival_map
 from opq_cloud.view.pages.map.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import SCOPE_SHORT
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.answer_cache import AnswerCache
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from opq_cloud.view.pages.shown.registry import BOX_ID, natural_order
-from opq_cloud.view.pages.shown.shown_box import ShownBox
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.registry import BOX_ID, natural_order
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 
 MAX_NAMED = 50

@@ -18,15 +18,15 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.trends.pyramid import HOUR_MS
+from opq_cloud.view.pages.drawing.local_weeks import local_day
+from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.past.box_choice import BoxChoice, read_box_choice, read_groups
 from opq_cloud.view.pages.past.compare_page import BOXES_OFFERED
 from opq_cloud.view.pages.past.day_quality import MONTH_DAYS, DayQuality, read_days
-from opq_cloud.view.pages.shown.local_weeks import local_day
-from opq_cloud.view.pages.shown.past_before import query_zone
-from opq_cloud.view.pages.shown.registry import sampled
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.shown_box import ShownBox
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.past_before import query_zone
+from opq_cloud.view.pages.visible.registry import sampled
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import input_words
 from opq_proto.messages import Incident

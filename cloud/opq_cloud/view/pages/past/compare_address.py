@@ -13,8 +13,8 @@ from fastapi import HTTPException
 
 from opq_cloud.view.pages.boxes.history_page import chosen_span
 from opq_cloud.view.pages.past.box_choice import BoxChoice, GroupNames, read_box_choice
-from opq_cloud.view.pages.shown.past_before import query_zone
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.past_before import query_zone
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import TimeSpan
 from opq_proto.measurement.fields import DRAWN
 

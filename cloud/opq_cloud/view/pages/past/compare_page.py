@@ -9,6 +9,10 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view.pages.boxes.history_page import INCIDENTS_LISTED, step_words
+from opq_cloud.view.pages.drawing import history_chart as drawing
+from opq_cloud.view.pages.drawing.box_history import INCIDENTS_SHOWN
+from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, week_place_ms, week_span
+from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.past.box_choice import BoxChoice, GroupNames, read_groups
 from opq_cloud.view.pages.past.compare_address import (
     MAX_SERIES,
@@ -26,12 +30,8 @@ from opq_cloud.view.pages.past.past_series import (
     read_week_series,
     step_for,
 )
-from opq_cloud.view.pages.shown import history_chart as drawing
-from opq_cloud.view.pages.shown.box_history import INCIDENTS_SHOWN
-from opq_cloud.view.pages.shown.local_weeks import WEEK_MS, week_place_ms, week_span
-from opq_cloud.view.pages.shown.registry import sampled
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.registry import sampled
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import PRESET_WORDS, input_words
 from opq_proto.messages import Measurement

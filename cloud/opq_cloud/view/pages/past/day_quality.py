@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.store import ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS
+from opq_cloud.view.pages.drawing.local_weeks import day_span
 from opq_cloud.view.pages.past.past_series import Factors, rows_together
-from opq_cloud.view.pages.shown.local_weeks import day_span
 from opq_proto.messages import TREND_MS, Trend
 
 MONTH_DAYS = 31

@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 from opq_cloud.store.incidents.index import IndexedIncident
 from opq_cloud.store.store import ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS
+from opq_cloud.view.pages.drawing.box_history import missing_spans
+from opq_cloud.view.pages.drawing.local_weeks import midnight_ms
 from opq_cloud.view.pages.past.day_quality import (
     LATE_MS,
     MAX_INCIDENTS,
@@ -27,8 +29,6 @@ from opq_cloud.view.pages.past.day_quality import (
     with_incidents,
 )
 from opq_cloud.view.pages.past.past_series import Factors, PastFigures, PastSeries, rows_together
-from opq_cloud.view.pages.shown.box_history import missing_spans
-from opq_cloud.view.pages.shown.local_weeks import midnight_ms
 from opq_proto.measurement.fields import DRAWN
 from opq_proto.messages import Trend
 

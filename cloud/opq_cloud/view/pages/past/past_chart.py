@@ -6,9 +6,9 @@ Nothing is slanted, and nothing is drawn where nothing was measured; x is exactl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from opq_cloud.view.pages.drawing.history_chart import ChartFrame, ChartTimeAxis, GapSpan, Tick
+from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS
 from opq_cloud.view.pages.past.past_series import PastSeries
-from opq_cloud.view.pages.shown.history_chart import ChartFrame, ChartTimeAxis, GapSpan, Tick
-from opq_cloud.view.pages.shown.local_weeks import WEEK_MS
 from opq_cloud.view.web.words import SHORT_DAYS
 
 

@@ -13,14 +13,14 @@ from zoneinfo import ZoneInfo
 
 from opq_cloud.store.store import ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS, TEN_MINUTES_MS, level_for
-from opq_cloud.view.pages.shown.box_history import (
+from opq_cloud.view.pages.drawing.box_history import (
     MEASURED_MS,
     MEASURED_STEP_MS,
     SHARES,
     measured_rows,
     missing_spans,
 )
-from opq_cloud.view.pages.shown.local_weeks import (
+from opq_cloud.view.pages.drawing.local_weeks import (
     WEEK_MS,
     LocalSpan,
     skipped_places,

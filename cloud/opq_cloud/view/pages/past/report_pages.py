@@ -16,6 +16,10 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.export.records import software_name
+from opq_cloud.view.pages.drawing import history_chart as drawing
+from opq_cloud.view.pages.drawing.box_history import INCIDENTS_SHOWN
+from opq_cloud.view.pages.drawing.local_weeks import local_day
+from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.past.calendar_page import month_of_address
 from opq_cloud.view.pages.past.compare_page import BOXES_OFFERED, clock_words
 from opq_cloud.view.pages.past.month_report import (
@@ -30,14 +34,10 @@ from opq_cloud.view.pages.past.month_report import (
     worst_of,
 )
 from opq_cloud.view.pages.past.past_chart import past_chart
-from opq_cloud.view.pages.shown import history_chart as drawing
-from opq_cloud.view.pages.shown.box_history import INCIDENTS_SHOWN
-from opq_cloud.view.pages.shown.local_weeks import local_day
-from opq_cloud.view.pages.shown.past_before import query_zone
-from opq_cloud.view.pages.shown.registry import sampled
-from opq_cloud.view.pages.shown.rendering import PageMaker
-from opq_cloud.view.pages.shown.shown_box import BOXES_A_PAGE, pages_of_boxes
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.visible.past_before import query_zone
+from opq_cloud.view.pages.visible.registry import sampled
+from opq_cloud.view.pages.visible.shown_box import BOXES_A_PAGE, pages_of_boxes
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import input_words
 

@@ -10,12 +10,12 @@ from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LARGEST_ID
-from opq_cloud.view.pages.shown.availability import BoxAvailability
-from opq_cloud.view.pages.shown.charts import Bucket, BucketCache
-from opq_cloud.view.pages.shown.registry import BOX_ID, natural_order
-from opq_cloud.view.pages.shown.seen import SeenHub, SeenStore, seen_lists
-from opq_cloud.view.pages.shown.shown_box import ShownBox
-from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_cloud.view.pages.drawing.charts import Bucket, BucketCache
+from opq_cloud.view.pages.visible.availability import BoxAvailability
+from opq_cloud.view.pages.visible.registry import BOX_ID, natural_order
+from opq_cloud.view.pages.visible.seen import SeenHub, SeenStore, seen_lists
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.visitors import Visitor
 from opq_cloud.view.web.words import listed_boxes, names_of
 from opq_proto.messages import Incident

@@ -11,11 +11,11 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.addresses import ServiceAddresses
-from opq_cloud.view.pages.shown.availability import AvailabilityReader
-from opq_cloud.view.pages.shown.firmware_jobs import FirmwareJobs
-from opq_cloud.view.pages.shown.recording_examiner import RecordingExaminer
-from opq_cloud.view.pages.shown.registry import RegistryReader
+from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
+from opq_cloud.view.pages.service_clients.firmware_jobs import FirmwareJobs
+from opq_cloud.view.pages.service_clients.recording_examiner import RecordingExaminer
+from opq_cloud.view.pages.visible.availability import AvailabilityReader
+from opq_cloud.view.pages.visible.registry import RegistryReader
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor, Visitors
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL

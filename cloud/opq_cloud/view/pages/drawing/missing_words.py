@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store.store import ShownStore
-from opq_cloud.view.pages.shown.box_history import BoxHistory
+from opq_cloud.view.pages.drawing.box_history import BoxHistory
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.measurement.continuity import GapReason, missing_s
 

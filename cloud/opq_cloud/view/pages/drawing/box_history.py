@@ -11,7 +11,7 @@ from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.store import ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
 from opq_cloud.view.live.recent import window_ms
-from opq_cloud.view.pages.shown.charts import Bucket, Spread, buckets
+from opq_cloud.view.pages.drawing.charts import Bucket, Spread, buckets
 from opq_cloud.view.web.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 from opq_proto.measurement.fields import DRAWN_KEYS
 from opq_proto.measurement.flagged import flags_of_trend

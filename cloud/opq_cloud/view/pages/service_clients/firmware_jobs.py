@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from opq_cloud.store.records.audit import AuditEntry, AuditFilter
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.pages.shown.addresses import ServiceAddresses
+from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import FirmwareFile, ImageError, describe_firmware, version_number, version_text
 from opq_proto.firmware.transfer import ON_TRIAL, cancel_update, follow_update, send_firmware

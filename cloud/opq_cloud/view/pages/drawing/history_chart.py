@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from opq_cloud.view.pages.shown.box_history import BoxHistory
+from opq_cloud.view.pages.drawing.box_history import BoxHistory
 from opq_cloud.view.web.words import short_date
 from opq_proto.kit.round_levels import round_levels
 

@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 from fastapi import HTTPException
 
 from opq_cloud.actions.incident_past import COMPARED, IncidentPast, past_of
-from opq_cloud.view.pages.shown.local_weeks import read_zone
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.drawing.local_weeks import read_zone
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_proto.kit.time_zone import zone_of
 from opq_proto.messages import Incident
 

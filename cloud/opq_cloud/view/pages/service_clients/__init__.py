@@ -1,0 +1,1 @@
+"""What the pages request of other programs: services, rule engines, Boxes, the examiner of recordings."""

@@ -53,6 +53,27 @@ def test_a_source_that_waits_waits_for_room_in_bytes(monkeypatch: pytest.MonkeyP
     assert not sender.is_alive() and made.dropped == 0
 
 
+class CountedWakes(Idle):
+    """Counts how often a source woke the engine."""
+
+    count = 0
+
+    def wake(self, runner: SourceRunner) -> None:
+        self.count += 1
+
+
+def test_a_source_held_while_empty_wakes_the_engine_again() -> None:
+    """A rule is replaced just after the engine took the last record."""
+    wakes = CountedWakes()
+    made = SourceRunner("s", "r", lambda: None, 1000, True, wakes)  # type: ignore[arg-type, return-value]
+    made.emit({"v": 1})
+    assert (wakes.count, len(made.take_entries(10))) == (1, 1)
+    made.held = True
+    made.release()
+    made.emit({"v": 2})
+    assert wakes.count == 2
+
+
 class Slow(SystemClock):
     """Each record takes 50 ms of it."""
 

@@ -145,11 +145,8 @@ class SourceRunner(OperatorContext):
 
     def release(self) -> None:
         """Called when the engine takes from it again after it was held."""
-        with self._room:
-            self.held = False
-            if self._queue:
-                self._reported = True
-                self._taker.wake(self)
+        self.held = False
+        self.rest()  # held with an empty queue, its next record would otherwise not wake the engine
 
     # -- sdk.SourceContext
 

@@ -31,8 +31,6 @@ USES_EMULATOR = re.compile(r"qemu|hil_bench|hil_backend|verdicts", re.IGNORECASE
 LIMITS_S = {"soak": 3 * 3600, "slow": 1800}
 """Mark -> limit of a test that sets none itself; that of pyproject.toml is for tests of seconds."""
 DEAREST_FILES = 20
-MAX_UNSTEADY = 10
-"""Most tests of a whole run that may pass only in a rerun; more of them are a failure."""
 _SPENT_S = pytest.StashKey[float]()
 
 for _name in EXAMPLES:
@@ -181,20 +179,14 @@ class _Bill:
         # shares apply only to the whole suite
         self._whole = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
         self._whole = self._whole and config.option.markexpr in config.getini("addopts")
-        self._unsteady: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        again = report.outcome == "rerun"  # pytest-rerunfailures: failed, and runs once more
-        if again:
-            crash = getattr(report.longrepr, "reprcrash", None)
-            self._unsteady[report.nodeid] = str(getattr(crash, "message", report.longrepr)).partition("\n")[0]
-        counts = report.when == "call" and not again
-        self._costs.add(report.nodeid, getattr(report, "cpu_s", 0.0), report.duration, counts)
+        cpu_s = getattr(report, "cpu_s", 0.0)
+        self._costs.add(report.nodeid, cpu_s, report.duration, report.when == "call")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        excess = self._costs.excesses() or len(self._unsteady) > MAX_UNSTEADY
-        if self._whole and exitstatus == pytest.ExitCode.OK and excess:
+        if self._whole and exitstatus == pytest.ExitCode.OK and self._costs.excesses():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -207,9 +199,5 @@ class _Bill:
                 terminalreporter.write_line(line)
             for line in self._costs.excesses():
                 terminalreporter.write_line(line, red=True)
-        if self._unsteady:
-            terminalreporter.section(f"failed at first and run again, at most {MAX_UNSTEADY} of a whole run")
-            for nodeid, reason in self._unsteady.items():
-                terminalreporter.write_line(f"{nodeid}: {reason}", yellow=True)
         if failed := _failed_steps():
             terminalreporter.section(f"FAILED besides the tests: {', '.join(failed)}", red=True)

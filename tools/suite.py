@@ -46,8 +46,6 @@ PYTEST = (
     "20",
     "--durations-min",
     "1",
-    "--reruns",
-    "1",
     "-o",
     "tmp_path_retention_policy=failed",
 )

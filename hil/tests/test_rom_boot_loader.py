@@ -5,25 +5,32 @@ import select
 from collections.abc import Iterator
 
 import pytest
+from waiting import wait_for
 
 from opq_sim.box.f405_memory import F405Memory
 from opq_sim.box.rom_boot_loader import RomBootLoader
 
 ACK, NACK = b"\x79", b"\x1f"
+ANSWER_S, SILENCE_S = 60.0, 0.15
+"""Longest wait for an answer, and the wait after which a chip counts as silent."""
 
 
 class Host:
-    """The other end of the pty, with no cleverness."""
+    """The other end of the pty."""
 
     def __init__(self, path: str) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
 
-    def ask(self, data: str, wait_s: float = 0.15) -> bytes:
+    def ask(self, data: str, length: int = 1) -> bytes:
+        """Sends bytes; returns the answer, of at least `length` bytes where the chip answers at all."""
         os.write(self.fd, bytes.fromhex(data))
         got = b""
-        while select.select([self.fd], [], [], wait_s)[0]:
+        while self._has_bytes(ANSWER_S if len(got) < length else 0.0 if length else SILENCE_S):
             got += os.read(self.fd, 4096)
         return got
+
+    def _has_bytes(self, wait_s: float) -> bool:
+        return bool(select.select([self.fd], [], [], wait_s)[0])
 
 
 @pytest.fixture
@@ -40,31 +47,29 @@ def host(chip: RomBootLoader) -> Iterator[Host]:
 
 
 def test_it_waits_for_7f_and_is_deaf_after_any_other_first_byte(chip: RomBootLoader, host: Host) -> None:
-    assert host.ask("00") == b""
-    assert host.ask("7f") == b""
+    assert host.ask("00", length=0) == b""
+    assert host.ask("7f", length=0) == b""
     chip.reset()
-    assert host.ask("", 0.1) == b""
     assert host.ask("7f") == ACK
 
 
 def test_with_boot0_low_a_reset_starts_the_flash_and_nobody_answers(chip: RomBootLoader, host: Host) -> None:
     chip.boot0 = False
     chip.reset()
-    assert host.ask("", 0.1) == b""
-    assert (chip.started_at, chip.mapped_at_0) == (0x0800_0000, 0x0800_0000)
-    assert host.ask("7f") == b""
+    assert host.ask("7f", length=0) == b""
+    wait_for(lambda: (chip.started_at, chip.mapped_at_0) == (0x0800_0000, 0x0800_0000))
     chip.boot0 = True
     chip.reset()
-    assert host.ask("", 0.1) == b""
     assert host.ask("7f") == ACK
     assert (chip.started_at, chip.mapped_at_0) == (None, 0x1FFF_0000)
 
 
 def test_get_get_version_and_get_id(host: Host) -> None:
     host.ask("7f")
-    assert host.ask("00ff") == ACK + bytes.fromhex("0b31 00 01 02 11 21 31 44 63 73 82 92") + ACK
-    assert host.ask("01fe") == ACK + bytes.fromhex("310000") + ACK
-    assert host.ask("02fd") == ACK + bytes.fromhex("010413") + ACK
+    commands = bytes.fromhex("0b31 00 01 02 11 21 31 44 63 73 82 92")
+    assert host.ask("00ff", len(commands) + 2) == ACK + commands + ACK
+    assert host.ask("01fe", 5) == ACK + bytes.fromhex("310000") + ACK
+    assert host.ask("02fd", 5) == ACK + bytes.fromhex("010413") + ACK
 
 
 def test_a_wrong_complement_and_an_unknown_command_are_refused(host: Host) -> None:
@@ -82,7 +87,7 @@ def test_write_and_read_memory(chip: RomBootLoader, host: Host) -> None:
     assert bytes(chip.memory.flash[0x20000:0x20004]) == bytes.fromhex("11223344")
     assert host.ask("11ee") == ACK
     assert host.ask("08020000" + "0a") == ACK
-    assert host.ask("03fc") == ACK + bytes.fromhex("11223344")
+    assert host.ask("03fc", 5) == ACK + bytes.fromhex("11223344")
 
 
 def test_wrong_checksums_are_refused_and_change_nothing(chip: RomBootLoader, host: Host) -> None:
@@ -111,7 +116,7 @@ def test_extended_erase_of_sectors_and_of_all(chip: RomBootLoader, host: Host) -
     assert host.ask("0000" + "0005" + "05") == ACK
     assert chip.memory.erases == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
     host.ask("44bb")
-    assert host.ask("0000" + "000c" + "0c") == NACK, "sector 12 is none"
+    assert host.ask("0000" + "000c" + "0c") == NACK, "there is no sector 12"
     host.ask("44bb")
     assert host.ask("fffe" + "01") == NACK, "one bank only"
     host.ask("44bb")
@@ -139,7 +144,7 @@ def test_write_protection_resets_the_chip_and_holds_until_it_is_taken_off(
     assert host.ask("7f") == ACK, "after its reset it waits for 7F again"
     host.ask("44bb")
     assert host.ask("0000" + "0005" + "05") == NACK
-    assert host.ask("738c") == ACK + ACK
+    assert host.ask("738c", 2) == ACK + ACK
     host.ask("7f")
     host.ask("44bb")
     assert host.ask("0000" + "0005" + "05") == ACK
@@ -148,11 +153,11 @@ def test_write_protection_resets_the_chip_and_holds_until_it_is_taken_off(
 def test_readout_protection_refuses_memory_and_lifting_it_erases_all(chip: RomBootLoader, host: Host) -> None:
     host.ask("7f")
     chip.memory.program(0x0800_0000, b"\0" * 4)
-    assert host.ask("827d") == ACK + ACK
+    assert host.ask("827d", 2) == ACK + ACK
     host.ask("7f")
     assert host.ask("11ee") == NACK
-    assert host.ask("02fd")[-1:] == ACK
-    assert host.ask("926d") == ACK + ACK
+    assert host.ask("02fd", 5)[-1:] == ACK
+    assert host.ask("926d", 2) == ACK + ACK
     assert chip.memory.flash.count(0xFF) == 1 << 20
     assert host.ask("7f") == ACK
     assert host.ask("11ee") == ACK
@@ -163,7 +168,7 @@ def test_go_leaves_the_boot_loader(chip: RomBootLoader, host: Host) -> None:
     host.ask("21de")
     assert host.ask("08000000" + "08") == ACK
     assert chip.started_at == 0x0800_0000
-    assert host.ask("00ff") == b""
+    assert host.ask("00ff", length=0) == b""
 
 
 def test_flash_bits_only_go_from_one_to_zero() -> None:

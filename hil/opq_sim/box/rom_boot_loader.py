@@ -119,10 +119,10 @@ class RomBootLoader(OwnThread):
     def _run(self) -> None:
         reading = self._start()
         while not self._stop.is_set():
-            if self._reset.is_set():
+            ready, _, _ = select.select([self._master], [], [], TICK_S)
+            if self._reset.is_set():  # checked late: a byte sent after `reset` reaches the new session
                 self._reset.clear()
                 reading = self._start()
-            ready, _, _ = select.select([self._master], [], [], TICK_S)
             if not ready:
                 continue
             for byte in self._into.carry(os.read(self._master, 4096)):

@@ -34,8 +34,12 @@ _TOKEN = re.compile(r"(--[\w-]+): ([^;]+);")
 _VAR = re.compile(r"var\((--[\w-]+)\)")
 
 
+SYSTEM_LIBRARIES = "libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core"
+"""Packages of Debian and Ubuntu that WeasyPrint loads, and letters for it."""
+
+
 class PdfMissingError(OpqError):
-    """WeasyPrint is not installed."""
+    """WeasyPrint, or a library of the system that it needs, is not installed."""
 
 
 def report_html(fleet: FleetReport, now_words: str, for_paper: bool = False) -> str:
@@ -62,14 +66,15 @@ def report_pdf(fleet: FleetReport, now_words: str) -> bytes:
     """The same as PDF, on A4.
 
     Raises:
-        PdfMissingError: WeasyPrint is not installed.
+        PdfMissingError: WeasyPrint or a library of the system that it needs is not installed.
     """
     try:
         from weasyprint import HTML
-    except (ModuleNotFoundError, OSError) as error:  # OSError: a library of the system is missing
-        raise PdfMissingError(
-            f"PDF needs WeasyPrint ({str(error)[:80]}): pip install 'opq-toolkit[report]'"
-        ) from error
+    except ModuleNotFoundError as error:
+        raise PdfMissingError("PDF needs WeasyPrint: pip install 'opq-toolkit[report]'") from error
+    except OSError as error:
+        missing = str(error).partition(":")[0]
+        raise PdfMissingError(f"PDF: {missing}: sudo apt install {SYSTEM_LIBRARIES}") from error
     # It warns of each property that only screens and drawings have, and draws what it should all the same.
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
     made = HTML(string=report_html(fleet, now_words, for_paper=True)).write_pdf()

@@ -202,9 +202,15 @@ def test_a_report_of_nothing_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ModuleNotFoundError("No module named 'weasyprint'"), OSError("no libpango")]
+    ("error", "helps"),
+    [
+        (ModuleNotFoundError("No module named 'weasyprint'"), r"pip install 'opq-toolkit\[report\]'"),
+        (OSError("cannot load library 'libpango': libpango: no file"), "'libpango': sudo apt install libpan"),
+    ],
 )
-def test_without_its_library_a_pdf_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_without_its_library_a_pdf_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, helps: str
+) -> None:
     """The module, or the libraries of the system that it loads, may be missing."""
 
     def without(name: str, *given: object, **named: object) -> object:
@@ -216,5 +222,5 @@ def test_without_its_library_a_pdf_is_one_line(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(builtins, "__import__", without)
     week = golden_week()
     fleet = read_fleet(StoreInMemory((), WeeksInMemory()), EN50160, week, PlaceChoice(), NOMINAL)
-    with pytest.raises(PdfMissingError, match=r"pip install 'opq-toolkit\[report\]'"):
+    with pytest.raises(PdfMissingError, match=helps):
         written(fleet, "pdf", NOW_NS)

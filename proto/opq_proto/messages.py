@@ -71,6 +71,8 @@ class Interval:
     """Share of its time that was measured, 0 .. 1; None: unknown, as for flicker, which says it by `pst`."""
     values: Mapping[str, float | tuple[float, ...]]
     """Quantity -> value, or one for each order; unknown ones are absent."""
+    place: str = ""
+    """Name of the place whose three phases it is of; one of their Boxes sends it. Empty: it is of the Box."""
 
 
 @dataclass(frozen=True, slots=True)

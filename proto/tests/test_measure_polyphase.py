@@ -30,6 +30,29 @@ def test_dips_that_leave_a_time_without_one_are_two_and_those_that_touch_are_one
     assert len(joined) == 1
 
 
+def numbered(channel: str, start_ns: int, end_ns: int, number: int) -> ChannelEvent:
+    return ChannelEvent(channel, "sag", start_ns, end_ns, 70.0, number)
+
+
+def test_stated_numbers_decide_and_what_has_none_belongs_to_what_it_overlaps() -> None:
+    found = group_events(
+        [
+            numbered("L1", 10, 20, 5),
+            numbered("L2", 12, 22, 6),  # overlaps, and is another event
+            numbered("L3", 30, 40, 5),  # does not overlap, and is the same one
+            numbered("L2", 39, 50, 0),
+            numbered("L1", 60, 70, 0),
+            numbered("L2", 65, 75, 7),
+        ],
+        CHANNELS,
+    )
+    assert [(each.start_ns, each.end_ns, each.channels) for each in found] == [
+        (10, 50, ("L1", "L3", "L2")),
+        (12, 22, ("L2",)),
+        (60, 75, ("L1", "L2")),
+    ]
+
+
 def test_an_interruption_takes_all_channels_at_one_time() -> None:
     all_out = [event(channel, "interruption", 10 + k, 50 - k, 1.0 + k) for k, channel in enumerate(CHANNELS)]
     (found,) = group_events(all_out, CHANNELS)

@@ -220,7 +220,7 @@ def test_a_box_that_never_speaks_does_not_fill_the_memory() -> None:
     group = Group()
     for k in range(1000):
         assert group.push_window(0, a_window(k)) == []
-    assert group.unmatched == 1000 - 64
+    assert group.unmatched == 1000 - 256
 
 
 def test_a_window_without_utc_joins_nobody_and_an_unknown_fundamental_is_unknown() -> None:

@@ -112,14 +112,14 @@ def test_an_original_reader_reads_our_measurement_and_skips_our_fields(original:
 
 
 def interval_body(**fields: Any) -> bytes:
-    interval = Interval(600_000, True, 0.5, {"rms_v": 120.5, "harmonics_v": (120.0, 0.25)})
+    interval = Interval(600_000, True, 0.5, {"rms_v": 120.5, "harmonics_v": (120.0, 0.25)}, "mill")
     return measurement_to_wire(
         Measurement("7", 1, {}, NS - 600 * 10**9, NS, 5, sequence=9, interval=interval, **fields)
     )
 
 
 def test_original_readers_pass_over_intervals_and_disturbances(original: dict[str, Any]) -> None:
-    dip = Disturbance("7", "dip", NS - 10**9, NS, 5, 80.0)
+    dip = Disturbance("7", "dip", NS - 10**9, NS, 5, 80.0, 2**42 + 1)
     of_dip = measurement_to_wire(Measurement("7", 1, {}, dip.start_ns, NS, 5, disturbance=dip))
     for data in (interval_body(), of_dip):
         read = original["Measurement"].FromString(data)

@@ -40,6 +40,8 @@ from opq_proto.measurement.intervals import Disturbance, IntervalColumns
 
 OF_ALL_PHASES: Final = ("u2_ratio", "u0_ratio")
 """Quantities of the three phases together, from the intervals of the site's group."""
+MOST_CLOCK_PERCENT: Final = 0.25
+"""Standard uncertainty of u2 by the three clocks, in percentage points; three Boxes of 1 us leave 0.02."""
 _DIP_NAMES: Final = {"dip": "sag", "swell": "swell", "interruption": "interruption"}
 Span = tuple[int, int | None]
 
@@ -178,36 +180,54 @@ def _phase(table: LimitTable, limits: Sequence[Limit], week: ReportWeek, box: Pl
 def _together(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:
     """A limit on the phases together; a Box alone has no unbalance."""
     first = place.boxes[0].week if place.boxes else BoxWeek("", 1.0, 1.0, {})
-    box = BoxWeek("", first.nominal_v, first.nominal_hz, place.group)
-    row = judge_limit(limit, box, week)
-    if row.verdict != "not_assessed" or row.judgement.count or any(place.group.values()):
+    known = {length_ms: _of_good_clocks(columns) for length_ms, columns in place.group.items()}
+    row = judge_limit(limit, BoxWeek("", first.nominal_v, first.nominal_hz, known), week)
+    if row.verdict != "not_assessed" or row.judgement.count:
         return row
-    why = (
-        "It needs three phases of one site, and the values of their group."
-        if len(place.boxes) < 3
-        else "The gateway's group sent no values of the three phases together."
-    )
+    if limit.interval_ms in place.group:
+        why = (
+            f"The clocks of the three Boxes leave more than {MOST_CLOCK_PERCENT} % of u2 (angles need GPS), "
+            "or each interval is flagged."
+        )
+    elif len(place.boxes) < 3:
+        why = "It needs three phases of one site, and the values of their group."
+    else:
+        why = "The gateway's group sent no values of the three phases together."
     return VerdictRow(limit, "", "not_assessed", row.judgement, row.expected, 0, why=why)
 
 
+def _of_good_clocks(columns: IntervalColumns) -> IntervalColumns:
+    """Intervals of three phases without the values that the uncertainty of their clocks spoils."""
+    clocks = columns.values.get("clock_ratio")
+    if clocks is None:
+        return columns
+    poor = ~(100 * clocks <= MOST_CLOCK_PERCENT)
+    values = dict(columns.values)
+    for name in OF_ALL_PHASES:
+        if name in values:
+            values[name] = np.where(poor, np.float32(np.nan), values[name])
+    return replace(columns, values=values)
+
+
 def site_events(boxes: Sequence[PlacedBox], week: ReportWeek) -> tuple[SiteEvent, ...]:
-    """The events that begin in the week, those of several phases joined (IEC 61000-4-30, 5.4.3)."""
+    """The events that begin in the week, those of several phases joined (IEC 61000-4-30, 5.4.3): as the
+    gateway numbered them, else where they overlap."""
     channels = [box.box_id for box in boxes]
     nominal = {box.box_id: box.week.nominal_v for box in boxes}
-    by_group: dict[int, list[ChannelEvent]] = {}
-    for box in boxes:
-        for each in box.disturbances:
-            if week.start_ns <= each.start_ns < week.end_ns and each.kind in _DIP_NAMES:
-                by_group.setdefault(each.polyphase_group, []).append(
-                    ChannelEvent(
-                        box.box_id,
-                        _DIP_NAMES[each.kind],
-                        each.start_ns,
-                        each.end_ns,
-                        100 * each.residual_v / nominal[box.box_id],
-                    )
-                )
-    found = [_site_event(joined) for events in by_group.values() for joined in group_events(events, channels)]
+    events = [
+        ChannelEvent(
+            box.box_id,
+            _DIP_NAMES[each.kind],
+            each.start_ns,
+            each.end_ns,
+            100 * each.residual_v / nominal[box.box_id],
+            each.polyphase_group,
+        )
+        for box in boxes
+        for each in box.disturbances
+        if week.start_ns <= each.start_ns < week.end_ns and each.kind in _DIP_NAMES
+    ]
+    found = map(_site_event, group_events(events, channels))
     return tuple(sorted(found, key=lambda event: event.start_ns))
 
 

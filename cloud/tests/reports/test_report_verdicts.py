@@ -260,6 +260,15 @@ def test_a_site_joins_the_events_of_its_phases() -> None:
     assert (unbalance.verdict, unbalance.outside) == ("fail", 51)
     assert report.magnitude_unbalance == pytest.approx(100 * 2 / 229, rel=1e-5)
     assert any(line.startswith("Unbalance u2 at all phases: 51 of 1008") for line in sentences(report))
+    clocks = np.full(1008, 2e-4)
+    clocks[:51] = 0.13  # without GPS
+    poor = columns(starts, TEN_MS, {"u2_ratio": ratio, "clock_ratio": clocks}, box_id="mill")
+    judged = week_report(EN50160, week, Place("Site mill", "mill", tuple(boxes), {TEN_MS: poor})).together[0]
+    assert (judged.verdict, judged.judgement.count) == ("pass", 957)
+    clocks[:] = 0.13
+    poor = columns(starts, TEN_MS, {"u2_ratio": ratio, "clock_ratio": clocks}, box_id="mill")
+    judged = week_report(EN50160, week, Place("Site mill", "mill", tuple(boxes), {TEN_MS: poor})).together[0]
+    assert judged.verdict == "not_assessed" and "GPS" in judged.why
     alone = week_report(EN50160, week, Place("Site mill", "mill", tuple(boxes), {}))
     assert alone.together[0].verdict == "not_assessed" and "group" in alone.together[0].why
 

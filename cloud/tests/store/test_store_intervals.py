@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.store import CloudStore
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.intervals.distribution import bin_width
 from opq_cloud.store.records import intervals as records
@@ -155,6 +156,44 @@ def test_every_length_is_stored_apart(store: CloudStore, length_ms: int) -> None
         assert len(found.start_ns) == (30 if other == length_ms else 0)
     assert store.intervals.newest_ns("1", length_ms) == rows[-1].start_ns
     assert store.intervals.box_ids() == ["1", "2"]
+
+
+def test_an_interval_of_a_place_is_stored_under_its_name_and_numbered_with_its_box(store: CloudStore) -> None:
+    store.put_box(BoxRecord("7", "", site="other"))
+    store.put_box(BoxRecord("8", "", site="mill"))
+    values = {"u2_ratio": f4(0.012), "clock_ratio": f4(1e-5), "angle_b_deg": f4(-120.5)}
+
+    def of_place(box_id: str, place: str, at: int) -> Measurement:
+        start_ns = T0 + at * TEN_NS
+        return sent(
+            box_id, start_ns, start_ns + TEN_NS, interval=Interval(600_000, False, 1.0, values, place)
+        )
+
+    rows = [
+        of_place("8", "mill", 0),
+        of_place("7", "mill", 1),
+        of_place("9", "hall", 2),
+        of_place("9", "8", 3),
+    ]
+    assert store.intervals.append([*rows, ten(4)]) == 5
+    assert [store.intervals.sequences(box_id, 0, 2**62) for box_id in "789"] == [
+        [rows[1].sequence],
+        [rows[0].sequence],
+        [rows[2].sequence, rows[3].sequence],
+    ]
+    for _ in ("new", "settled"):
+        assert store.intervals.box_ids() == [
+            "1",
+            "hall",
+            "mill",
+        ]  # not of a Box of another site, nor as a Box
+        found = store.intervals.read("mill", 600_000, T0, T0 + DAY_NS)
+        assert found.start_ns.tolist() == [T0]
+        assert {name: value.tolist() for name, value in found.values.items()} == {
+            **{name: [value] for name, value in values.items()},
+            "uncertainty_ns": [1000.0],
+        }
+        settle(store)
 
 
 @pytest.fixture

@@ -181,9 +181,9 @@ class BoxMeter:
         rocof = self._rocof.push_window(window).hz_s if self._wants_rocof else math.nan
         for measured in self.measurements.accept_window(figures, rocof):
             self._sinks.measured(measured)
-        self._sinks.window(window, *clock)
         self._previous = window
         if self._disturbances is None:
+            self._sinks.window(window, *clock, False)
             self._runs.clock.discard_before(self._oldest(window))
         else:
             self._unsettled.append((figures, rocof, clock))
@@ -225,6 +225,7 @@ class BoxMeter:
         for window, flagged in settled:
             figures, rocof, clock = self._unsettled.popleft()
             assert figures.window is window
+            self._sinks.window(window, *clock, flagged)
             for values in self._intervals.accept_window(figures, rocof, flagged, clock):
                 self._sinks.values(values)
             if flagged:

@@ -4,18 +4,24 @@ A window in which a phase is missing gives nothing: absent, not zero. Source: IE
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 
 from opq_gateway.config import GroupSection
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.intervals import KIND, known_of
+from opq_gateway.measuring.ledger import BESIDE_NS, Ledger
 from opq_measure.aggregation import unbalance
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.timebase.window import Window, WindowTime
 from opq_proto.messages import TimeSource
 
-QUANTITIES = (Quantity("u2_ratio"), Quantity("u0_ratio"), Quantity("positive_v"))
+QUANTITIES = (
+    *(Quantity(name) for name in ("u2_ratio", "u0_ratio", "positive_v", "clock_ratio")),
+    *(Quantity(f"{part}_{phase}", 1, "arithmetic") for phase in "bc" for part in ("cos", "sin")),
+)
+"""The angles of the phases b and c against a are averaged as directions."""
 
 
 class GroupMeter:
@@ -27,46 +33,63 @@ class GroupMeter:
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
         self._sources = [TimeSource.FREE] * 3
         self._uncertain_ns = [0] * 3
-        self._touched: list[tuple[int, int]] = []
+        self._flagged: list[deque[tuple[int, int]]] = [deque(maxlen=unbalance.WAITING) for _ in range(3)]
+        """[start_ns, end_ns) of each phase's windows that a dip, swell or interruption touches."""
 
     def accept_window(
-        self, phase: int, window: Window, uncertainty_ns: int, source: TimeSource
+        self, phase: int, window: Window, uncertainty_ns: int, source: TimeSource, flagged: bool = False
     ) -> list[Values]:
         """Takes a window of phase 0, 1 or 2; returns the Values that it completes."""
         self._sources[phase], self._uncertain_ns[phase] = source, uncertainty_ns
         if window.start_ns is None or window.end_ns is None:
             return []
-        clock = max(self._uncertain_ns), min(self._sources)
+        if flagged:
+            self._flagged[phase].append((window.start_ns, window.end_ns))
         found = []
         for each in self._joined.push_window(phase, unbalance.PhaseWindow.of(window, uncertainty_ns)):
-            values = {
-                "u2_ratio": each.u2_percent / 100,
-                "u0_ratio": each.u0_percent / 100,
-                "positive_v": each.positive_v,
-                "clock_ratio": each.clock_percent / 100,
-            }
-            if not math.isfinite(values["u2_ratio"]):
-                continue
-            name = self.group.name
-            found.append(Values(name, "window", each.start_ns, each.end_ns, *clock, False, known_of(values)))
-            time = WindowTime(each.start_ns, each.end_ns, window.tick, window.overlap)
-            for aggregate in self._aggregator.push_values(time, {key: values[key] for key in _NAMES}):
-                means = {key: value.mean for key, value in aggregate.values().items()}
-                found.append(
-                    Values(
-                        name,
-                        KIND.get(aggregate.kind, "3s"),
-                        aggregate.start_ns,
-                        aggregate.end_ns,
-                        *clock,
-                        aggregate.coverage < 1.0,
-                        known_of({**means, "coverage_ratio": aggregate.coverage}),
-                    )
-                )
+            found += self._joined_window(each, window)
         return found
 
+    def _joined_window(self, each: unbalance.Unbalance, window: Window) -> list[Values]:
+        values = {
+            "u2_ratio": each.u2_percent / 100,
+            "u0_ratio": each.u0_percent / 100,
+            "positive_v": each.positive_v,
+            "clock_ratio": each.clock_percent / 100,
+        }
+        if not math.isfinite(values["u2_ratio"]):
+            return []
+        flagged = any(
+            start_ns < each.end_ns and end_ns > each.start_ns
+            for spans in self._flagged
+            for start_ns, end_ns in spans
+        )
+        found = [self._values("window", each.start_ns, each.end_ns, flagged, values)]
+        for name, angle_rad in zip("bc", each.angles_rad, strict=True):
+            values |= {f"cos_{name}": math.cos(angle_rad), f"sin_{name}": math.sin(angle_rad)}
+        time = WindowTime(each.start_ns, each.end_ns, window.tick, window.overlap)
+        for aggregate in self._aggregator.push_values(time, values, flagged):
+            means = {key: float(value.mean) for key, value in aggregate.values().items()}
+            for name in "bc":
+                turned = math.atan2(means.pop(f"sin_{name}"), means.pop(f"cos_{name}"))
+                means[f"angle_{name}_deg"] = math.degrees(turned)
+            found.append(
+                self._values(
+                    KIND.get(aggregate.kind, "3s"),
+                    aggregate.start_ns,
+                    aggregate.end_ns,
+                    aggregate.flagged or aggregate.coverage < 1.0,
+                    {**means, "coverage_ratio": aggregate.coverage},
+                )
+            )
+        return found
 
-_NAMES = tuple(quantity.name for quantity in QUANTITIES)
+    def _values(
+        self, kind: str, start_ns: int, end_ns: int, flagged: bool, values: Mapping[str, float]
+    ) -> Values:
+        """Its clock is the worst of the three."""
+        clock = max(self._uncertain_ns), min(self._sources)
+        return Values(self.group.name, kind, start_ns, end_ns, *clock, flagged, known_of(values))
 
 
 class GroupMeters:
@@ -88,15 +111,36 @@ class GroupMeters:
             for phase, box_id in enumerate(group.boxes):
                 self._phases.setdefault(box_id, []).append((group, phase))
 
-    def accept_window(self, box_id: str, window: Window, uncertainty_ns: int, source: TimeSource) -> None:
-        """Takes a window of any Box."""
+    def accept_window(
+        self, box_id: str, window: Window, uncertainty_ns: int, source: TimeSource, flagged: bool = False
+    ) -> None:
+        """Takes a window of any Box, with its flag."""
         for group, phase in self._phases.get(box_id, ()):
             place = self._places.get(group.name)
             if place is None:
                 place = self._places[group.name] = GroupMeter(group, window.nominal_hz)
-            for values in place.accept_window(phase, window, uncertainty_ns, source):
+            for values in place.accept_window(phase, window, uncertainty_ns, source, flagged):
                 self._values(values)
                 u2 = values.values.get("u2_ratio")
                 if values.kind == "window" and isinstance(u2, float):
                     for box in group.boxes:
                         self._unbalanced(box, u2, values.end_ns)
+
+
+class WrittenBefore:
+    """Which values of a group were on disk when the gateway began, and are measured again from the rings."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Raises OSError: the ledger cannot be read."""
+        known = {kind: ledger.newest_ns(kind) for kind in ("window", "3s", "10min", "2h")}
+        self._ends_ns = {kind: end_ns for kind, end_ns in known.items() if end_ns is not None}
+        self._newest_ns = max(self._ends_ns.values(), default=0)
+
+    def has(self, values: Values) -> bool:
+        """Whether they were written; from the first ones after all that was written on, none are."""
+        if not self._ends_ns:
+            return False
+        if values.kind == "window" and values.start_ns >= self._newest_ns - BESIDE_NS:
+            self._ends_ns = {}
+            return False
+        return values.start_ns < self._ends_ns.get(values.kind, 0) - BESIDE_NS

@@ -42,6 +42,8 @@ HALF_CYCLES_BYTES = 64_000_000
 """14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13
 """A generous bound of a row's length: how far after its beginning its end may lie."""
+BESIDE_NS = 1_000_000
+"""Rows that begin this little before the newest on disk count as after it."""
 MAX_WAITING = 10_000
 """Most rows of a Box that wait for a slow disk: half an hour of windows, some 15 MB."""
 _pack = msgspec.msgpack.Encoder().encode
@@ -67,7 +69,7 @@ class Ledger:
         Raises:
             OSError: the folder cannot be made.
         """
-        self._folder, self._box_id = folder, box_id
+        self._folder, self.box_id = folder, box_id
         self._keep_ns = {"w": round(windows_hours * 3600e9), "v": round(values_days * 86_400e9)}
         self._keep_ns["h"] = self._keep_ns["v"] if half_cycles_bytes else 0
         self._most_bytes = half_cycles_bytes
@@ -158,7 +160,7 @@ class Ledger:
                     rows = file.read(length)
                     if len(rows) < length or _crc(head, rows) != crc:
                         break
-                    yield number, at, [_values(self._box_id, KINDS[kind], row) for row in _unpack(rows)]
+                    yield number, at, [_values(self.box_id, KINDS[kind], row) for row in _unpack(rows)]
 
     def file_numbers(self) -> list[int]:
         """Returns the files of longer intervals that are on disk, as in `records_after`."""
@@ -239,7 +241,7 @@ class Ledger:
                 continue
             for row in _unpack(rows):
                 if row[0] < end_ns and row[1] > start_ns:
-                    yield _values(self._box_id, KINDS[number], row)
+                    yield _values(self.box_id, KINDS[number], row)
 
     def _records(self, path: Path) -> Iterator[tuple[int, int, int, memoryview]]:
         """Kind, start, end and rows of each record, up to the first that is torn or damaged."""

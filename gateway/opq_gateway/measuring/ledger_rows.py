@@ -8,12 +8,13 @@ kill loses none and numbers none twice.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from opq_gateway.config import Config, box_folder
+from opq_gateway.config import Config, GroupSection, box_folder, data_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import DISTURBANCES, Values
 from opq_gateway.measuring.ledger import Ledger
+from opq_gateway.measuring.polyphase import NUMBER
 from opq_gateway.uplink.queue import LedgerRecord, Queue
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
@@ -47,11 +48,16 @@ def kinds_of(intervals: Sequence[str]) -> frozenset[str]:
 
 
 class LedgerRows:
-    """The rows of one Box; `read_ahead` in one thread, `take` in the uplink's."""
+    """The rows of one Box, and of the group that goes up with it; `read_ahead` in one thread, `take` in the
+    uplink's."""
 
-    def __init__(self, ledger: Ledger, kinds: frozenset[str], places: Mapping[int, int]) -> None:
-        """`places`: file -> place up to which rows are in the queue."""
+    def __init__(
+        self, ledger: Ledger, kinds: frozenset[str], places: Mapping[int, int], group: Ledger | None = None
+    ) -> None:
+        """`places`: file -> place up to which rows are in the queue; a file of the group has its number as a
+        negative one, and one less."""
         self._ledger, self._kinds, self._places = ledger, kinds, dict(places)
+        self._group = group
         self._waiting: Channel[LedgerRecord] = Channel("ledger rows", 2 * AHEAD, "refuse")
         self._back: LedgerRecord | None = None
 
@@ -72,25 +78,36 @@ class LedgerRows:
         """
         if len(self._waiting) >= AHEAD:
             return
-        places = self._places
         held = set(self._ledger.file_numbers())
-        gone = {number: -1 for number in places if number not in held}
+        if self._group is not None:
+            held |= {~number for number in self._group.file_numbers()}
+        gone = {number: -1 for number in self._places if number not in held}
         for number in gone:
-            del places[number]
-        for number, place, values in self._ledger.records_after(places, self._kinds):
-            places[number] = place
-            rows = [measurement_of(each) for each in values]
+            del self._places[number]
+        for number, place, rows in self._records():
+            self._places[number] = place
             self._waiting.offer(LedgerRecord(rows, {**gone, number: place}))
             gone = {}
             if len(self._waiting) >= AHEAD:
                 return
 
+    def _records(self) -> Iterator[tuple[int, int, list[Measurement]]]:
+        """The records after the places: file, place after it, rows."""
+        for number, place, values in self._ledger.records_after(self._places, self._kinds):
+            yield number, place, [measurement_of(each) for each in values]
+        if self._group is not None:
+            places = {~number: place for number, place in self._places.items() if number < 0}
+            for number, place, values in self._group.records_after(places, self._kinds):
+                yield ~number, place, [measurement_of(each, self._ledger.box_id) for each in values]
 
-def measurement_of(values: Values) -> Measurement:
-    """Returns the Measurement without metrics that carries a row of the ledger."""
+
+def measurement_of(values: Values, sender: str | None = None) -> Measurement:
+    """Returns the Measurement without metrics that carries a row of the ledger; `sender` is the Box that
+    carries a row of a group."""
     interval = disturbance = None
     if values.kind in DISTURBANCES:
         residual_v, closed = values.values.get(RESIDUAL), values.values.get(CLOSED)
+        number = values.values.get(NUMBER)
         disturbance = Disturbance(
             values.box_id,
             values.kind,
@@ -98,6 +115,7 @@ def measurement_of(values: Values) -> Measurement:
             values.end_ns if closed else None,
             values.uncertainty_ns,
             residual_v if isinstance(residual_v, float) else float("nan"),
+            int(number) if isinstance(number, float) else 0,
         )
     else:
         coverage = values.values.get(COVERAGE)
@@ -106,9 +124,10 @@ def measurement_of(values: Values) -> Measurement:
             values.flagged,
             coverage if isinstance(coverage, float) else None,
             {name: value for name, value in values.values.items() if name != COVERAGE},
+            "" if sender is None else values.box_id,
         )
     return Measurement(
-        values.box_id,
+        sender or values.box_id,
         (values.end_ns + 500_000) // 1_000_000,
         {},
         values.start_ns,
@@ -141,21 +160,38 @@ class LedgerReader:
                     self._lines.error("ledger.unreadable", key=box_id, box_id=box_id, reason=reason)
 
 
+def _senders(groups: Sequence[GroupSection]) -> dict[str, str]:
+    """Returns Box -> the group that goes up with it: the first Box of each group that carries no other one.
+
+    Raises:
+        ConfigError: every Box of a group carries another one.
+    """
+    found: dict[str, str] = {}
+    for group in groups:
+        free = [box_id for box_id in group.boxes if box_id not in found]
+        if not free:
+            raise ConfigError(f"group {group.name}: its Boxes are in too many groups, nothing was started")
+        found[free[0]] = group.name
+    return found
+
+
 def ledger_reader_of(config: Config, queue: Queue, counters: Mapping[str, BoxCounters]) -> LedgerReader:
     """What reads the rows of the Boxes' ledgers that go up.
 
     Raises:
-        ConfigError: an interval that does not exist.
+        ConfigError: an interval that does not exist, or groups that no Box can carry.
         OpqError: a ledger's folder cannot be made.
     """
-    wanted = config.measuring
-    kinds = kinds_of(wanted.intervals)
+    kinds = kinds_of(config.measuring.intervals)
+    keep = config.measuring.windows_hours, config.measuring.values_days
+    with_group = _senders(config.group)
     rows = {}
     try:
         for box_id in counters if kinds else ():
-            folder = box_folder(config, box_id) / "ledger"
-            ledger = Ledger(folder, box_id, wanted.windows_hours, wanted.values_days)
-            rows[box_id] = LedgerRows(ledger, kinds, queue.ledger_places(box_id))
+            ledger = Ledger(box_folder(config, box_id) / "ledger", box_id, *keep)
+            name = with_group.get(box_id)
+            group = None if name is None else Ledger(data_folder(config) / f"group-{name}", name, *keep)
+            rows[box_id] = LedgerRows(ledger, kinds, queue.ledger_places(box_id), group)
     except OSError as error:
         raise OpqError(f"gateway: {error.filename} cannot be used: {error.strerror or error}") from error
     return LedgerReader(rows, counters)

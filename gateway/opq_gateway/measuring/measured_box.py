@@ -18,10 +18,10 @@ from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_figures import CrossCheck, Fallback
 from opq_gateway.measuring.box_interruptions import BoxInterruptions
 from opq_gateway.measuring.box_meter import BoxMeter, Job
-from opq_gateway.measuring.feed import KINDS, DisturbanceNotice, PhasorReport, Values
+from opq_gateway.measuring.feed import DISTURBANCES, KINDS, DisturbanceNotice, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures
 from opq_gateway.measuring.inbox import Inbox, Item, StreamRestart
-from opq_gateway.measuring.ledger import Ledger
+from opq_gateway.measuring.ledger import BESIDE_NS, Ledger
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.measuring.plan import MeasuringPlan, Outside, Sinks
 from opq_gateway.status import BoxStatus
@@ -30,8 +30,6 @@ from opq_proto.messages import Gap, Measurement
 
 BACKLOG_INBOX_S = 300.0
 """Most live samples that wait while those of the ring are measured: 7 MB."""
-BESIDE_NS = 1_000_000
-"""Rows that begin this little before the newest on disk count as after it."""
 TEN_MINUTES_NS = 600 * 10**9
 OF_WINDOWS = ("window", "half")
 """Kinds that show up to where the ledger was written; the others cover longer intervals."""
@@ -267,9 +265,7 @@ class MeasuredBox:
             values=self._values,
             notice=self._notice,
             edge=self._edge,
-            window=lambda window, uncertainty_ns, source: outside.window(
-                self.plan.box_id, window, uncertainty_ns, source
-            ),
+            window=partial(outside.window, self.plan.box_id),
             phasor=outside.feed.offer,
             phasors_wanted=lambda: self._backlog is None and outside.feed.wanted(PhasorReport),
         )
@@ -318,6 +314,8 @@ class MeasuredBox:
     def _values(self, values: Values) -> None:
         if self._is_stored(values):
             return
+        if values.kind in DISTURBANCES:
+            values = self._outside.disturbed(values)
         self.counters.add("values")
         if values.kind != "half":  # half cycles are requested from the ledger
             self._outside.feed.offer(values)

@@ -24,11 +24,12 @@ from opq_gateway.measuring.backlog import SLICE_NS, RingBacklog, backlog_of
 from opq_gateway.measuring.box_meter import Job, cut_all
 from opq_gateway.measuring.feed import MeasuredFeed, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures, figures_of
-from opq_gateway.measuring.groups import GroupMeters
+from opq_gateway.measuring.groups import GroupMeters, WrittenBefore
 from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import MeasuredBox
 from opq_gateway.measuring.plan import MeasuringPlan, Outside
+from opq_gateway.measuring.polyphase import PolyphaseNumbers
 from opq_gateway.ring.catalogue import clock_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
@@ -88,10 +89,18 @@ class Measuring:
         self.ledgers = LedgerWriter()
         self._feed = feed
         self._places = places
+        self._written = {name: WrittenBefore(place) for name, place in places.items()}
         self._groups = GroupMeters(groups, self._of_group, self._unbalanced)
         self._outside = Outside(
-            publish, feed, self._groups.accept_window, edge, backlog, partial(_end_block, ring_end)
+            publish,
+            feed,
+            self._groups.accept_window,
+            edge,
+            backlog,
+            partial(_end_block, ring_end),
+            self._disturbed,
         )
+        self._polyphase = PolyphaseNumbers(groups)
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
@@ -194,10 +203,21 @@ class Measuring:
             box.restart()
 
     def _of_group(self, values: Values) -> None:
-        self._feed.offer(values)
         place = self._places.get(values.box_id)
         if place is not None:
+            if self._written[values.box_id].has(values):
+                return
             place.append(values)
+        self._feed.offer(values)
+
+    def _disturbed(self, values: Values) -> Values:
+        """Numbers a disturbance; writes those of other Boxes again whose number it changes."""
+        numbered, *changed = self._polyphase.number(values)
+        for each in changed:
+            box = self._boxes.get(each.box_id)
+            if box is not None and box.ledger is not None:
+                box.ledger.append(each)
+        return numbered
 
     def _unbalanced(self, box_id: str, u2_ratio: float, end_ns: int) -> None:
         box = self._boxes.get(box_id)
@@ -266,6 +286,8 @@ def measuring_of(
         raise ConfigError(f"uplink.send: {', '.join(unknown)}: not known; {allowed}, nothing was started")
     held = {box_id: ring.segments() for box_id, ring in rings.items()}
     for group in config.group:
+        if group.name.isdecimal():
+            raise ConfigError(f"group {group.name}: digits alone are a Box's id, nothing was started")
         strangers = sorted(set(group.boxes) - statuses.keys())
         if strangers or len(set(group.boxes)) < 3:
             allowed = (

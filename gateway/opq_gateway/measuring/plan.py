@@ -43,8 +43,8 @@ class Sinks:
     measured: Callable[[Measured], None]
     values: Callable[[Values], None]
     notice: Callable[[DisturbanceNotice], None]
-    window: Callable[[Window, int, TimeSource], None]
-    """Takes each 10/12-cycle window with its clock, for groups of Boxes."""
+    window: Callable[[Window, int, TimeSource, bool], None]
+    """Takes each 10/12-cycle window with its clock and flag, for groups of Boxes."""
     phasor: Callable[[PhasorReport], None]
     phasors_wanted: Callable[[], bool]
     edge: Callable[[Measurement, int], None] = lambda *_: None
@@ -58,7 +58,7 @@ class Outside:
 
     publish: Callable[[str, Measurement], None]
     feed: MeasuredFeed
-    window: Callable[[str, Window, int, TimeSource], None]
+    window: Callable[[str, Window, int, TimeSource, bool], None]
     edge: Callable[[str, Measurement], None]
     """Takes what a detector found, to be sent at once."""
     backlog: "Callable[[str], RingBacklog | None]"
@@ -66,3 +66,5 @@ class Outside:
     ring_end: Callable[[str, int], SampleBlock | None]
     """Returns a block without samples where the Box's ring ended when the gateway began; takes the Box's rate
     in mHz."""
+    disturbed: Callable[[Values], Values] = lambda values: values
+    """Returns a disturbance with the number of its polyphase event."""

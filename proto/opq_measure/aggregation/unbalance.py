@@ -33,8 +33,8 @@ ROW = 64
 """Samples in a row of `_turned_sum`, about the square root of a window's length."""
 BETTER = 0.05
 """Share of a window's length by which other windows must lie nearer to each other to be joined instead."""
-WAITING = 64
-"""Most windows of a Box that wait for the other two, 13 s; beyond that the oldest is dropped."""
+WAITING = 256
+"""Most windows of a Box that wait for the other two, 51 s; beyond that the oldest is dropped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,17 @@ SWELLS = ("swell", "overvoltage")
 
 @dataclass(frozen=True, slots=True)
 class ChannelEvent:
-    """An event of one channel, half open; `end_ns` is None while it lasts. `kind` is as in Disturbance."""
+    """An event of one channel, half open; `end_ns` is None while it lasts. `kind` is as in Disturbance.
+
+    `number`: of the group's event, where whoever measured the channels states it; 0: not stated.
+    """
 
     channel: str
     kind: str
     start_ns: int
     end_ns: int | None
     residual_percent: float
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ def group_events(events: Iterable[ChannelEvent], channels: Sequence[str]) -> tup
         events: of its channels, in any order; those of other channels are left out.
         channels: all that are measured; an interruption has to affect all of them at one time.
     Returns:
-        Dips and swells separately. A dip is called an interruption when each channel has an interruption and
+        Dips and swells separately. Events with one number are one; an event without a number belongs to the
+        one that it overlaps. A dip is called an interruption when each channel has an interruption and
         they have a time in common; it then lasts from the first beginning of a dip to the last end, because
         the depth within a channel's event is not reported.
     Raises:
@@ -64,13 +69,24 @@ def group_events(events: Iterable[ChannelEvent], channels: Sequence[str]) -> tup
 
 
 def _overlapping(events: Sequence[ChannelEvent]) -> list[list[ChannelEvent]]:
-    """Groups of events that overlap or touch in time; `events` are sorted by start."""
+    """Groups of events with one number, or that overlap or touch in time; `events` are sorted by start."""
     found: list[list[ChannelEvent]] = []
+    by_number: dict[int, list[ChannelEvent]] = {}
+    lasting: list[list[ChannelEvent]] = []
     for each in events:
-        if found and any(_lasts_to(other, each.start_ns) for other in found[-1]):
-            found[-1].append(each)
-        else:
-            found.append([each])
+        lasting = [group for group in lasting if any(_lasts_to(other, each.start_ns) for other in group)]
+        group = by_number.get(each.number) if each.number else None
+        if group is None:
+            joins = (group for group in lasting if not each.number or not any(one.number for one in group))
+            group = next(joins, None)
+        if group is None:
+            group = []
+            found.append(group)
+        group.append(each)
+        if all(group is not one for one in lasting):
+            lasting.append(group)
+        if each.number:
+            by_number[each.number] = group
     return found
 
 

@@ -32,6 +32,7 @@ def write_interval(message: WireInterval, interval: Interval) -> None:
     """Fills a message."""
     message.length_ms, message.flagged = interval.length_ms, interval.flagged
     message.coverage = math.nan if interval.coverage is None else interval.coverage
+    message.place = interval.place
     values = interval.values
     rows: list[tuple[str, float, float, float]] = []
     for name, (least, most) in LIMITS.items():
@@ -91,7 +92,7 @@ def read_interval(message: WireInterval) -> Interval:
         if row:
             values[quantity] = tuple(row)
     known = coverage if math.isfinite(coverage) else None
-    return Interval(message.length_ms, message.flagged, known, values)
+    return Interval(message.length_ms, message.flagged, known, values, message.place[:MAX_NAME])
 
 
 def write_disturbance(message: WireDisturbance, disturbance: Disturbance) -> None:

@@ -29,7 +29,7 @@ class Metric(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., average: _Optional[float] = ...) -> None: ...
 
 class Interval(_message.Message):
-    __slots__ = ("length_ms", "flagged", "coverage", "names", "averages", "least", "most")
+    __slots__ = ("length_ms", "flagged", "coverage", "names", "averages", "least", "most", "place")
     LENGTH_MS_FIELD_NUMBER: _ClassVar[int]
     FLAGGED_FIELD_NUMBER: _ClassVar[int]
     COVERAGE_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class Interval(_message.Message):
     AVERAGES_FIELD_NUMBER: _ClassVar[int]
     LEAST_FIELD_NUMBER: _ClassVar[int]
     MOST_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
     length_ms: int
     flagged: bool
     coverage: float
@@ -44,7 +45,8 @@ class Interval(_message.Message):
     averages: _containers.RepeatedScalarFieldContainer[float]
     least: _containers.RepeatedScalarFieldContainer[float]
     most: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, length_ms: _Optional[int] = ..., flagged: _Optional[bool] = ..., coverage: _Optional[float] = ..., names: _Optional[_Iterable[str]] = ..., averages: _Optional[_Iterable[float]] = ..., least: _Optional[_Iterable[float]] = ..., most: _Optional[_Iterable[float]] = ...) -> None: ...
+    place: str
+    def __init__(self, length_ms: _Optional[int] = ..., flagged: _Optional[bool] = ..., coverage: _Optional[float] = ..., names: _Optional[_Iterable[str]] = ..., averages: _Optional[_Iterable[float]] = ..., least: _Optional[_Iterable[float]] = ..., most: _Optional[_Iterable[float]] = ..., place: _Optional[str] = ...) -> None: ...
 
 class Disturbance(_message.Message):
     __slots__ = ("closed", "residual_v", "polyphase_group")
@@ -135,12 +137,14 @@ class SetMeasturementRateCommand(_message.Message):
     def __init__(self, measurement_window_cycles: _Optional[int] = ...) -> None: ...
 
 class SendCommandToPlugin(_message.Message):
-    __slots__ = ("plugin_name", "message")
+    __slots__ = ("plugin_name", "message", "takes")
     PLUGIN_NAME_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    TAKES_FIELD_NUMBER: _ClassVar[int]
     plugin_name: str
     message: str
-    def __init__(self, plugin_name: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    takes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, plugin_name: _Optional[str] = ..., message: _Optional[str] = ..., takes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Command(_message.Message):
     __slots__ = ("seq", "box_id", "timestamp_ms", "identity", "info_command", "data_command", "sampling_rate_command", "send_command_to_plugin")

@@ -10,6 +10,8 @@ of its days, in any order. A quantile is the middle of its bin, so it is off by 
 | ratio | 0.0002 | 0.01 % |
 | Pst, Plt, Pinst | 0.005 | 0.0025 |
 | Hz/s | 0.01 | 0.005 Hz/s |
+| degree | 0.01 | 0.005 degrees |
+| ns | 1000 | 0.5 us |
 
 Intervals that are flagged are counted apart, because a standard may leave them out.
 """
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import IntervalColumns
 
-WIDTHS = {"_v": 0.05, "_hz": 0.001, "_ratio": 0.0002, "_per_s": 0.01}
+WIDTHS = {"_v": 0.05, "_hz": 0.001, "_ratio": 0.0002, "_per_s": 0.01, "_deg": 0.01, "_ns": 1000.0}
 OTHER_WIDTH = 0.005
 _MOST_BINS = 2**30
 """A value of more bins counts in the last one."""

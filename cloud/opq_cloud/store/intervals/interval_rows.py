@@ -7,14 +7,13 @@ repeat changes nothing.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.measurement.intervals import IntervalColumns
-from opq_proto.messages import Measurement
 
 FLICKER = ("pst", "plt", "pinst_max")
 """Quantities of the flickermeter, in the order in which they decide which part counts."""
@@ -60,24 +59,6 @@ def _rank(coverage: float, flagged: bool, values: Values) -> _Rank:
 
 def _flicker_rank(flicker: Values) -> _Rank:
     return tuple(flicker.get(name, ()) for name in FLICKER)
-
-
-def rows_of_measurements(found: Iterable[Measurement]) -> dict[int, IntervalRow]:
-    """Returns start -> row of the intervals of one Box and length; others are passed over."""
-    rows: dict[int, IntervalRow] = {}
-    for each in found:
-        if each.interval is None or each.start_ns is None or each.end_ns is None:
-            continue
-        given = {
-            name: value if isinstance(value, tuple) else (value,)
-            for name, value in each.interval.values.items()
-        }
-        coverage = math.nan if each.interval.coverage is None else each.interval.coverage
-        row = rows.get(each.start_ns)
-        if row is None:
-            row = rows[each.start_ns] = IntervalRow(each.start_ns, each.end_ns)
-        row.add(each.end_ns, each.interval.flagged, coverage, given)
-    return rows
 
 
 def add_columns(rows: dict[int, IntervalRow], columns: IntervalColumns) -> None:

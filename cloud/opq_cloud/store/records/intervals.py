@@ -11,16 +11,10 @@ before its rows are removed; so a process that is killed leaves nothing undone t
 """
 
 import calendar
-import math
-import struct
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
-
-import msgspec
-import numpy as np
 
 from opq_cloud.store.driver import Documents, Driver, Fields
 from opq_cloud.store.intervals.distribution import (
@@ -38,12 +32,19 @@ from opq_cloud.store.intervals.interval_rows import (
     joined,
     within,
 )
+from opq_cloud.store.intervals.new_rows import add_new_row, new_row, place_of
 from opq_cloud.store.records.disturbances import KINDS, disturbance_of, put_disturbance
-from opq_cloud.store.records.tables import DISTURBANCES, INTERVAL_BLOCKS, INTERVAL_NUMBERS, INTERVALS_DUE
+from opq_cloud.store.records.tables import (
+    BOXES,
+    DISTURBANCES,
+    INTERVAL_BLOCKS,
+    INTERVAL_NUMBERS,
+    INTERVALS_DUE,
+)
 from opq_cloud.store.records.tables import INTERVALS_NEW as NEW
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
-from opq_proto.messages import Disturbance, Interval, Measurement
+from opq_proto.messages import Disturbance, Measurement
 
 ROWS, DAY, MONTH = 0, 1, 2
 """Levels of INTERVAL_BLOCKS."""
@@ -71,17 +72,6 @@ class SummaryRow:
     summary: IntervalSummary
 
 
-class _Body(msgspec.Struct, array_like=True):
-    end_ns: int
-    flagged: bool
-    coverage: float
-    values: dict[str, float | bytes]
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Body).decode
-
-
 class IntervalRecords:
     """The store's intervals and disturbances; from any thread. Raises StoreError as the store does."""
 
@@ -103,11 +93,16 @@ class IntervalRecords:
         wanted = list(rows)
         if not wanted:
             return 0
+        strangers = self._strangers(wanted)
         expire_at = int(time.time()) + NUMBERS_KEPT_S
 
         def job(documents: Documents) -> int:
             fresh = _without_known(documents, wanted)
-            new = [document for each in fresh if (document := _new_row(each)) is not None]
+            new = [
+                document
+                for each in fresh
+                if (each.box_id, place_of(each)) not in strangers and (document := new_row(each)) is not None
+            ]
             documents.put(NEW, new)
             documents.put(INTERVALS_DUE, _marks(new))
             for each in fresh:
@@ -124,6 +119,20 @@ class IntervalRecords:
             return len(fresh)
 
         return self._driver.write(job)
+
+    def _strangers(self, rows: Iterable[Measurement]) -> set[tuple[str, str]]:
+        """Returns (Box, place) of rows that are not stored: the place has the name of a Box, or it is a site
+        that other Boxes state, and this one does not."""
+        places = {(each.box_id, place) for each in rows if (place := place_of(each))}
+        if not places:
+            return places
+        with self._driver.read() as documents:
+            sites = {each["box_id"]: each.get("site") for each in documents.find(BOXES)}
+        return {
+            (box_id, place)
+            for box_id, place in places
+            if place.isdecimal() or (sites.get(box_id) != place and place in sites.values())
+        }
 
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
         """Returns the numbers of stored rows of a Box in [first, last], rising."""
@@ -278,45 +287,6 @@ def check_block(level: int, packed: bytes) -> None:
         raise ValueError(str(error)) from error
 
 
-def _new_row(measurement: Measurement) -> Fields | None:
-    interval, start_ns, end_ns = measurement.interval, measurement.start_ns, measurement.end_ns
-    if interval is None or start_ns is None or end_ns is None or interval.length_ms not in LENGTHS_MS:
-        return None
-    return {
-        "box_id": measurement.box_id,
-        "length_ms": interval.length_ms,
-        "start_ns": start_ns,
-        "sequence": -1 if measurement.sequence is None else measurement.sequence,
-        "body": _body(interval, end_ns),
-    }
-
-
-def _body(interval: Interval, end_ns: int) -> bytes:
-    values: dict[str, float | bytes] = {
-        name: np.array(value, "<f4").tobytes() if isinstance(value, tuple) else float(np.float32(value))
-        for name, value in interval.values.items()
-    }
-    coverage = math.nan if interval.coverage is None else float(np.float32(interval.coverage))
-    return _encode(_Body(end_ns, interval.flagged, coverage, values))
-
-
-@lru_cache
-def _floats(size: int) -> struct.Struct:
-    return struct.Struct(f"<{size // 4}f")
-
-
-def _add_body(rows: dict[int, IntervalRow], start_ns: int, packed: bytes) -> None:
-    body = _decode(packed)
-    values = {
-        name: _floats(len(value)).unpack(value) if isinstance(value, bytes) else (value,)
-        for name, value in body.values.items()
-    }
-    row = rows.get(start_ns)
-    if row is None:
-        row = rows[start_ns] = IntervalRow(start_ns, body.end_ns)
-    row.add(body.end_ns, body.flagged, body.coverage, values)
-
-
 def _without_known(documents: Documents, wanted: Sequence[Measurement]) -> list[Measurement]:
     """Returns those whose number is not stored yet, each once."""
     by_box: dict[str, set[int]] = {}
@@ -420,7 +390,7 @@ def _block_rows(
     if block is not None:
         add_columns(rows, unpack_block(box_id, length_ms, block["packed"]))
     for each in new:
-        _add_body(rows, int(each["start_ns"]), each["body"])
+        add_new_row(rows, each)
     return rows
 
 

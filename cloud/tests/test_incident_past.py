@@ -8,18 +8,16 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from open_view import open_services
 from starlette.testclient import TestClient
 
 from opq_cloud.actions.incident_past import past_of, recurrence_sentences
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents.likeness import IncidentTraits, likeness
 from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.app import create_app
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.seen import SeenStore
-from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding
 
@@ -109,8 +107,7 @@ def test_those_that_began_last_before_it_are_compared_whenever_they_were_entered
 
 
 def test_the_page_and_the_interface_say_it(store: CloudStore) -> None:
-    counters = ServiceCounters()
-    client = TestClient(create_app(ViewServices(store, LiveHub(counters), counters)))
+    client = TestClient(create_app(open_services(store)))
     page = client.get("/incidents/12").text
     assert (
         '<h2 id="before">Before</h2>' in page and "7 of the last 9 fell between 06:58 and 07:03 UTC" in page

@@ -7,14 +7,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from fastapi.testclient import TestClient
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.past.day_quality import read_days
-from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_proto.messages import Finding, Trend, Trigger
 
 BERLIN, HONOLULU, UTC_ZONE = (ZoneInfo(name) for name in ("Europe/Berlin", "Pacific/Honolulu", "UTC"))
@@ -66,10 +64,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
-    counters = ServiceCounters()
-    return TestClient(
-        create_app(ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000))
-    )
+    return TestClient(create_app(open_services(store, now_ns=lambda: NOW * 1_000_000)))
 
 
 def test_an_incident_counts_on_its_day_by_the_clock_of_the_zone(store: CloudStore) -> None:

@@ -11,18 +11,16 @@ import demo
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.view.app import create_app
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.drawing.charts import ChartLine, FloatArray
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import MAX_BOXES, PANELS, read_address, read_moment
 from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache, measured_run, without_overlap
-from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Finding,
@@ -274,8 +272,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
-    counters = ServiceCounters()
-    return TestClient(create_app(ViewServices(store, LiveHub(counters), counters)))
+    return TestClient(create_app(open_services(store)))
 
 
 @pytest.fixture(scope="module")
@@ -283,8 +280,7 @@ def demo_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient
     """The sag of the demo, incident 1; nobody changes it."""
     opened = open_store(None, tmp_path_factory.mktemp("demo"))
     demo.fill(opened, time.time_ns(), minutes=1)
-    counters = ServiceCounters()
-    yield TestClient(create_app(ViewServices(opened, LiveHub(counters), counters)))
+    yield TestClient(create_app(open_services(opened)))
     opened.close()
 
 
@@ -497,8 +493,7 @@ def test_a_million_samples_of_three_boxes_are_drawn_in_a_tenth_of_a_second(store
     store.finish_event(event_id)
     start_ns = ZERO_NS + 40 * S
     put_findings(store, event_id, [Finding("sag", "1", start_ns, start_ns + S, 1000, True, 84.0, 70.0, 60.0)])
-    counters = ServiceCounters()
-    client = TestClient(create_app(ViewServices(store, LiveHub(counters), counters)))
+    client = TestClient(create_app(open_services(store)))
     query = "/incidents/1/examine/part?t=-40s..44s&panel=wave,rms"
     assert client.get(query).status_code == 200  # measured once
     spent = []

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from opq_cloud.view.live.decoding import decoded
+from opq_cloud.view.live.reader import live_windows
 from opq_cloud.view.live.recent import (
     KEPT_TOGETHER,
     MIN_KEPT,
@@ -35,7 +35,7 @@ def test_many_are_read_as_one_after_the_other_would_be() -> None:
     strange = [[b"0001", b"\xff\xff\xff"], [b"0099", messages[7][1]]]
     messages[20:20] = strange
     for part in (messages, messages[:2], messages[19:22], []):
-        found, malformed = decoded(part)
+        found, malformed = live_windows(part)
         good = [frames for frames in part if frames not in strange]
         assert found == [measurement_from_wire(body) for _, body in good]
         assert len(malformed) == len(part) - len(good)

@@ -1,7 +1,5 @@
 """What an audience sees of all Boxes now: by columns, read again only where something has changed."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -11,19 +9,16 @@ from typing import cast
 
 import numpy as np
 import pytest
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.map.fuzz import distance_km
 from opq_cloud.view.pages.map.grid_now import medians_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
-from opq_cloud.view.web.answer_cache import AnswerCache
-from opq_cloud.view.web.visitors import OPEN, VISITOR, RequestFacts, Visitor, Visitors
+from opq_cloud.view.web.visitors import OPEN, VISITOR, RequestFacts, Visitor
 from opq_proto.messages import Measurement, Metric
 
 HOME = (21.3, -157.8)
@@ -60,10 +55,8 @@ class Grid:
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Iterator[Grid]:
-    counters = ServiceCounters()
     with closing(open_store(None, tmp_path)) as store:
-        people = Visitors(store.people, ViewSection())
-        yield Grid(ViewServices(store, LiveHub(counters), counters, visitors=people))
+        yield Grid(open_services(store, "beyond_loopback"))
 
 
 def test_values_move_and_who_the_boxes_are_is_not_read_again(grid: Grid) -> None:
@@ -129,59 +122,8 @@ def test_medians_of_groups_are_those_of_statistics() -> None:
         assert found[group] == pytest.approx(median(values[which == group].tolist()))
 
 
-def test_what_many_ask_for_at_once_is_made_once() -> None:
-    made: list[int] = []
-    kept: AnswerCache[int] = AnswerCache(60.0)
-
-    def make() -> int:
-        made.append(1)
-        if len(made) == 1:
-            raise ValueError("the store")
-        return 7
-
-    async def ask() -> list[int | BaseException]:
-        first = await asyncio.gather(*(kept.of_all("a", make) for _ in range(50)), return_exceptions=True)
-        assert all(isinstance(each, ValueError) for each in first), "nor is a failure kept"
-        return await asyncio.gather(*(kept.of_all("a", make) for _ in range(50)), return_exceptions=True)
-
-    assert asyncio.run(ask()) == [7] * 50
-    assert len(made) == 2
-
-
-def test_where_many_ask_none_waits_for_the_next_and_who_asks_seldom_gets_a_new_one() -> None:
-    now_s, made, go_on = [0.0], [0], threading.Event()
-    kept: AnswerCache[int] = AnswerCache(0.2, 4, lambda: now_s[0])
-
-    def make() -> int:
-        assert go_on.wait(60)
-        made[0] += 1
-        if made[0] == 3:
-            raise ValueError("the store")
-        return made[0]
-
-    async def ask() -> None:
-        go_on.set()
-        assert await kept.of_all("a", make, 1.0) == 1
-        go_on.clear()
-        now_s[0] = 0.3  # one of many: the next is begun, and nobody waits for it
-        assert [await kept.of_all("a", make, 1.0) for _ in range(3)] == [1, 1, 1]
-        now_s[0] = 0.99
-        assert await kept.of_all("a", make, 1.0) == 1
-        now_s[0] = 1.0
-        last = asyncio.ensure_future(kept.of_all("a", make, 1.0))
-        go_on.set()
-        assert await last == 2
-        now_s[0] = 2.0  # long after the last one: it waits, and hears of a failure
-        with pytest.raises(ValueError, match="the store"):
-            await kept.of_all("a", make, 1.5)
-        assert await kept.of_all("a", make, 1.5) == 4
-
-    asyncio.run(ask())
-
-
 def test_who_says_nothing_of_themselves_is_known_without_the_store(grid: Grid) -> None:
     visitors = grid.services.visitors
-    assert visitors is not None
     plain = RequestFacts({"host": "127.0.0.1"}, "127.0.0.1")
     assert visitors.at_once(plain) is None, "nothing is known yet"
     assert visitors.of(plain) == visitors.at_once(plain)

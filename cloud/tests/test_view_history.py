@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.drawing import history_chart as drawing
 from opq_cloud.view.pages.drawing.box_history import MEASURED_STEP_MS, read_history
 from opq_cloud.view.pages.visible.seen import SeenStore
-from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.time_span import PRESETS, TimeSpan, read_span, read_time_ms
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.measurement.continuity import FLAGGED
@@ -59,9 +57,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
-    counters = ServiceCounters()
-    context = ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)
-    return TestClient(create_app(context))
+    return TestClient(create_app(open_services(store, now_ns=lambda: NOW * 1_000_000)))
 
 
 def span(from_words: str, to_words: str = "now") -> TimeSpan:

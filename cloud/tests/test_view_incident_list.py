@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, cell_of
 from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.api.incident_routes import incidents_of_page
 from opq_cloud.view.app import create_app
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.seen import SeenIncidents, SeenStore
-from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding
@@ -56,8 +54,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
 
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
-    counters = ServiceCounters()
-    return TestClient(create_app(ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW_NS)))
+    return TestClient(create_app(open_services(store, now_ns=lambda: NOW_NS)))
 
 
 def listed(page: str) -> list[int]:

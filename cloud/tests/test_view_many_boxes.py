@@ -11,11 +11,10 @@ from pathlib import Path
 import demo
 import httpx
 import pytest
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_proto.messages import BoxSide, Incident, Measurement, Metric
 
@@ -25,7 +24,7 @@ BOXES = 230
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[ViewServices]:
     with closing(open_store(None, tmp_path)) as store:
-        yield ViewServices(store, LiveHub(ServiceCounters()), ServiceCounters())
+        yield open_services(store)
 
 
 def pages(services: ViewServices, *paths: str) -> list[httpx.Response]:

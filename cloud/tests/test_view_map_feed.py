@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,18 +11,16 @@ from typing import Any
 
 import demo
 import pytest
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.map import map_feed
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
 from opq_cloud.view.pages.map.map_feed import MapFeeds, MapPosition
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
-from opq_cloud.view.web.visitors import OPEN, Visitor, Visitors
+from opq_cloud.view.web.visitors import OPEN, Visitor
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Metric
 
@@ -73,10 +72,8 @@ class Maps:
 
     def asked(self, visitor: Visitor, window: str = "") -> dict[str, Any]:
         """What a map that asks for its state is answered."""
-        with self.reader.seen_by(visitor):
-            found: dict[str, Any] = json.loads(
-                json.dumps(live_state(self.reader, MapFeeds.read_windows([window])[window]))
-            )
+        text = asyncio.run(self.feeds.state_text(visitor, MapFeeds.read_windows([window])[window]))
+        found: dict[str, Any] = json.loads(text.body)
         return found
 
 
@@ -95,11 +92,9 @@ def merge(state: dict[str, Any], changed: dict[str, Any]) -> None:
 
 @pytest.fixture
 def maps(tmp_path: Path) -> Iterator[Maps]:
-    counters = ServiceCounters()
     with closing(open_store(None, tmp_path)) as store:
-        people = Visitors(store.people, ViewSection())
         now_ns = 10**18
-        made = Maps(ViewServices(store, LiveHub(counters), counters, visitors=people, now_ns=lambda: now_ns))
+        made = Maps(open_services(store, "beyond_loopback", now_ns=lambda: now_ns))
         for number in range(1, 7):
             region = "north" if str(number) in REGIONAL else ""
             made.place(str(number), f"room {number}", region, number / 10)
@@ -206,12 +201,52 @@ def test_while_the_store_cannot_be_read_nothing_is_sent_and_then_the_whole_state
     assert b'"changed"' in maps.take("map", STRANGER)
 
 
+def test_requests_share_the_state_of_the_live_feed(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request waits for the next state, others get the one before; all learn that the store failed."""
+    made, go_on = [0], threading.Event()
+
+    def slow(*args: Any) -> dict[str, object]:
+        assert go_on.wait(60)
+        made[0] += 1
+        if made[0] == 3:
+            raise StoreError("gone")
+        return live_state(*args)
+
+    async def state() -> bytes:
+        return (await maps.feeds.state_text(STRANGER, None)).body
+
+    async def requests() -> None:
+        go_on.set()
+        first = await state()
+        assert await state() is first and made == [1]
+        go_on.clear()
+        maps.now_s += 1.0
+        maps.send("1", 100.0)
+        waits = asyncio.ensure_future(state())
+        await asyncio.sleep(0)
+        assert [await state() for _ in range(3)] == [first] * 3
+        go_on.set()
+        second = await waits
+        assert second != first and made == [2]
+        maps.now_s += 1.0
+        for _ in range(2):
+            with pytest.raises(StoreError, match="gone"):
+                await state()
+        maps.now_s += 1.0
+        assert json.loads(await state()) == json.loads(second) and made == [4]
+
+    monkeypatch.setattr(map_feed, "live_state", slow)
+    asyncio.run(requests())
+    assert b'"whole"' in maps.take("live", STRANGER) and made == [4]
+
+
 def test_one_map_too_many_is_not_sent_until_another_is_left(
     maps: Maps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(map_feed, "FEEDS", 2)
     assert maps.take("a", STRANGER) and maps.take("b", OWNER)
     assert maps.take("c", OPEN) == b"" and maps.services.counters.total("maps_refused") == 1
+    assert len(maps.asked(OPEN)["marks"]) == 6, "its requests are answered"
     maps.now_s += map_feed.IDLE_S - 1.0
     maps.take("a", STRANGER)
     maps.now_s += 1.0

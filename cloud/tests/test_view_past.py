@@ -7,13 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from fastapi.testclient import TestClient
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.drawing.local_weeks import (
     HOUR_MS,
     WEEK_MS,
@@ -28,10 +26,9 @@ from opq_cloud.view.pages.drawing.local_weeks import (
 from opq_cloud.view.pages.past.box_choice import read_groups
 from opq_cloud.view.pages.past.past_chart import past_chart, shared_gaps
 from opq_cloud.view.pages.past.past_series import read_span_series, read_week_series, step_for
-from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import read_span
-from opq_cloud.view.web.visitors import VISITOR, Visitor, Visitors
+from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -68,9 +65,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
-    counters = ServiceCounters()
-    services = ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)
-    return TestClient(create_app(services))
+    return TestClient(create_app(open_services(store, now_ns=lambda: NOW * 1_000_000)))
 
 
 # Local weeks
@@ -306,9 +301,7 @@ def test_what_cannot_be_shown_is_refused_in_words(client: TestClient) -> None:
 def test_a_group_holds_the_boxes_that_the_visitor_sees_and_a_feeder_is_not_said_to_the_public(
     store: CloudStore,
 ) -> None:
-    counters = ServiceCounters()
-    visitors = Visitors(store.people, ViewSection())
-    services = ViewServices(store, LiveHub(counters), counters, visitors=visitors)
+    services = open_services(store, "beyond_loopback")
     token = VISITOR.set(Visitor(full=frozenset("1"), public=frozenset("4")))
     try:
         found = read_groups(VisitorContext(services))

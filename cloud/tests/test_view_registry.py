@@ -5,12 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.registry import RegistryReader
-from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 
@@ -50,7 +48,7 @@ def test_it_is_made_again_only_after_a_change_even_of_another_process(
 
 def test_a_visitor_gets_no_box_region_or_place_of_others(store: CloudStore) -> None:
     fill(store)
-    services = ViewServices(store, LiveHub(ServiceCounters()), ServiceCounters(), visitors=object())  # type: ignore[arg-type]
+    services = open_services(store)
     context = VisitorContext(services)
     token = VISITOR.set(Visitor(full=frozenset({"1"}), public=frozenset({"10", "77"})))
     try:

@@ -10,20 +10,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from fastapi.testclient import TestClient
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.index import IndexedIncident
 from opq_cloud.view.app import create_app
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.past import month_report
 from opq_cloud.view.pages.past.month_report import LocalMonth, read_month_lines, read_month_report, summary_of
 from opq_cloud.view.pages.past.report_pages import ReportPages
-from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
-from opq_cloud.view.web.visitors import VISITOR, Visitor, Visitors
+from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.messages import Finding, Trend, Trigger
 
 BERLIN, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
@@ -88,9 +85,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
 
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
-    counters = ServiceCounters()
-    services = ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)
-    return TestClient(create_app(services))
+    return TestClient(create_app(open_services(store, now_ns=lambda: NOW * 1_000_000)))
 
 
 def words_of(client: TestClient, path: str) -> str:
@@ -264,14 +259,7 @@ def test_what_is_no_report_is_refused(client: TestClient, path: str, code: int) 
 
 
 def test_a_visitor_sees_the_part_of_their_boxes_alone(store: CloudStore) -> None:
-    counters = ServiceCounters()
-    services = ViewServices(
-        store,
-        LiveHub(counters),
-        counters,
-        now_ns=lambda: NOW * 1_000_000,
-        visitors=Visitors(store.people, ViewSection()),
-    )
+    services = open_services(store, "beyond_loopback", now_ns=lambda: NOW * 1_000_000)
     token = VISITOR.set(Visitor(everything=False, accounts_in_use=True, public=frozenset("2")))
     try:
         pages = ReportPages(VisitorContext(services), lambda *_, **values: values)  # type: ignore[arg-type,return-value]
@@ -285,7 +273,6 @@ def test_a_visitor_sees_the_part_of_their_boxes_alone(store: CloudStore) -> None
 
 def test_a_year_of_many_boxes_is_listed_from_few_rows(store: CloudStore, client: TestClient) -> None:
     """At most BOXES_READ Boxes are read, however many there are."""
-    counters = ServiceCounters()
     read: list[str] = []
 
     class Counted:
@@ -301,6 +288,6 @@ def test_a_year_of_many_boxes_is_listed_from_few_rows(store: CloudStore, client:
 
     for number in range(100, 160):
         store.put_box(BoxRecord(str(number), "", region="west"))
-    services = ViewServices(Counted(), LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)  # type: ignore[arg-type]
+    services = open_services(Counted(), now_ns=lambda: NOW * 1_000_000)  # type: ignore[arg-type]
     assert TestClient(create_app(services)).get("/reports?region=west").status_code == 200
     assert len(read) == 5

@@ -1,13 +1,13 @@
 """What the search finds, and in which order. Who finds what: `test_view_access_matrix.py`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.box_record import LocationRecord
-from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.search import INSIDE, NOT, START, WHOLE, WORD, find, fit_of
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -30,14 +30,15 @@ def test_how_well_a_text_fits(wanted: str, text: str, fit: int) -> None:
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> ViewServices:
+def services(tmp_path: Path) -> Iterator[ViewServices]:
     store = open_store(None, tmp_path)
     for number in (1, 2, 12, 21):
         store.put_box(BoxRecord(str(number), f"Box {number}"))
     store.put_location(LocationRecord("box-2", 21.3, -157.8, "Hale Mahina"))
     store.put_box(BoxRecord("2", "Cellar", location="box-2", region="Kailua", feeder="f7"))
-    counters = ServiceCounters()
-    return ViewServices(store, LiveHub(counters), counters)
+    token = VISITOR.set(OPEN)
+    yield open_services(store)
+    VISITOR.reset(token)
 
 
 def found(services: ViewServices, text: str) -> list[str]:
@@ -60,21 +61,15 @@ def test_what_can_be_done_with_the_box_stands_after_it(services: ViewServices) -
 
 
 def test_a_public_box_is_not_found_by_where_it_stands(services: ViewServices) -> None:
-    shown = ViewServices(
-        services.store,
-        services.hub,
-        services.counters,
-        visitors=object(),  # type: ignore[arg-type]
-    )
     token = VISITOR.set(Visitor(public=frozenset({"2"})))
     try:
-        assert found(shown, "cellar") == ["Box 2, Cellar"]
-        assert found(shown, "hale mahina") == found(shown, "f7") == []
+        assert found(services, "cellar") == ["Box 2, Cellar"]
+        assert found(services, "hale mahina") == found(services, "f7") == []
         assert all(
             "Hale" not in hit.detail and "f7" not in hit.detail
-            for hit in find(VisitorContext(shown), "cellar")
+            for hit in find(VisitorContext(services), "cellar")
         )
-        assert found(shown, "box 1") == []
+        assert found(services, "box 1") == []
     finally:
         VISITOR.reset(token)
 

@@ -32,13 +32,13 @@ def test_a_request_passes_each_file_of_the_page_once_and_in_this_order(tmp_path:
     assert passed == stays
 
 
-def test_the_request_itself_goes_through_three_files(tmp_path: Path) -> None:
-    """Host and origin, the visitor, whole maps; a page then gets only the values of its address."""
+def test_the_request_itself_goes_through_two_files(tmp_path: Path) -> None:
+    """Host and origin, the visitor; a page then gets only the values of its address."""
     trace = WayTracer(CLOUD, lambda value: isinstance(value, dict) and value.get("path") == "/boxes/1")
     running = demo.Scene(tmp_path, poll_s=5.0)
     demo.fill(running.store, time.time_ns(), minutes=1)
     with trace, running:
         urllib.request.urlopen(f"{running.url}/boxes/1", timeout=60).close()
         stays, returns = trace.stays, trace.returns
-    assert stays == ["view/web/guard.py", "view/web/gate.py", "view/pages/map/map_states.py"]
+    assert stays == ["view/web/guard.py", "view/web/gate.py"]
     assert returns == 0

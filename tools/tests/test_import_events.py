@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from fastapi.testclient import TestClient
+from open_view import open_services
 
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.running.analysis_entries import analysis_entries
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
-from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_tools.cli import tools
 from opq_tools.exporting import recording_parts
 
@@ -88,8 +86,7 @@ def test_a_recording_becomes_an_event_that_is_analysed_at_its_own_time(tmp_path:
     analysed(store, event_id)
     with closing(open_store(None, store)) as opened:
         (incident,) = opened.incidents()
-        counters = ServiceCounters()
-        pages = TestClient(create_app(ViewServices(opened, LiveHub(counters), counters)))
+        pages = TestClient(create_app(open_services(opened)))
         shown = [
             pages.get(f"/{each}").text for each in (f"events/{event_id}", f"incidents/{incident.incident_id}")
         ]

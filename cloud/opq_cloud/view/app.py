@@ -21,8 +21,6 @@ from opq_cloud.core.service import HealthReport
 from opq_cloud.view.api.rest_app import PREFIX, create_rest
 from opq_cloud.view.live.route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.pages.drawing.rendering import PageRenderer
-from opq_cloud.view.pages.map.map_feed import MapFeeds
-from opq_cloud.view.pages.map.map_states import StatesAtOnce
 from opq_cloud.view.pages.routes import page_parts, page_router
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.forms import SIGNED_OUT, see_other
@@ -83,7 +81,7 @@ def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> Fast
         services.hub,
         services.visitors,
         lambda region: context.regions().get(region, ()),
-        MapFeeds(parts.grid, services.counters),
+        parts.maps,
         heartbeat_s,
     )
     app.include_router(live.router())
@@ -94,9 +92,7 @@ def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> Fast
         GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=COMPRESSION
     )
     on_store, on_form = _add_errors(app, parts.renderer, services)
-    app.add_middleware(StatesAtOnce, states=parts.states)
-    if services.visitors is not None:
-        app.add_middleware(VisitorGate, visitors=services.visitors, unavailable=on_store, signed_out=on_form)
+    app.add_middleware(VisitorGate, visitors=services.visitors, unavailable=on_store, signed_out=on_form)
     return app
 
 

@@ -60,9 +60,9 @@ class View:
                 store,
                 hub,
                 self.counters,
-                self._nominal,
-                visitors=Visitors(store.people, self._config),
-                mailer=mailer,
+                Visitors(store.people, self._config),
+                mailer,
+                nominal=self._nominal,
                 keys=self._keys,
                 addresses=self._addresses,
             )

@@ -15,7 +15,7 @@ from opq_cloud.makai.measurements import interval_queue
 from opq_cloud.makai.measurements.interval_queue import IntervalQueue
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.view.live.decoding import decoded
+from opq_cloud.view.live.reader import live_windows
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.measurement.wire import MeasurementReader, measurement_to_wire
@@ -111,6 +111,8 @@ def test_neither_judging_nor_the_live_pages_see_them() -> None:
     reader = MeasurementReader()
     reader.read([[b"0001", body] for body in bodies])
     assert not reader.pressing and len(reader.intervals) == 2
-    assert decoded([[b"0001", body] for body in bodies]) == ([], [])
-    windows, _ = decoded([[b"0001", measurement_to_wire(numbered(7, 1, 1).rows()[0])], [b"0001", bodies[0]]])
+    assert live_windows([[b"0001", body] for body in bodies]) == ([], [])
+    windows, _ = live_windows(
+        [[b"0001", measurement_to_wire(numbered(7, 1, 1).rows()[0])], [b"0001", bodies[0]]]
+    )
     assert [row.sequence for row in windows] == [7]

@@ -120,7 +120,11 @@ Three = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedRows:
-    """n Measurements of a Box, or of several that a caller keeps beside them."""
+    """n Measurements of a Box, or of several that a caller keeps beside them.
+
+    `Measurements` is another type, because its arrays are what is judged (with nominal values, float32), and
+    these are the exact bytes of a block: a reader of history needs no copy and no conversion.
+    """
 
     table: Rows
     """(n,) ROW."""

@@ -6,7 +6,7 @@ Milliseconds exist only on the original's wire; fields from 1000 on are addition
     messages --> batches: at most one row of each Box, all live or all sent again; a Box's rows stay in order
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from typing import Any
@@ -136,21 +136,20 @@ def is_window(message: WireMeasurement) -> bool:
     return not (message.HasField("interval") or message.HasField("disturbance"))
 
 
-def measurement_of(message: WireMeasurement, metrics: Mapping[str, Metric] | None = None) -> Measurement:
-    """Returns what a checked message says. `metrics`: its metrics, where they are read already.
+def measurement_of(message: WireMeasurement) -> Measurement:
+    """Returns what a checked message says.
 
     Metrics that are not finite, impossible nominal values and a clock_id, gateway_id, start_id or
     first_sample beyond 2**63 - 1 are left out; an unknown time source counts as FREE.
     """
     has = message.HasField
     sequence, oldest = message.sequence, message.oldest_sequence
-    if metrics is None:
-        metrics = found = {}
-        for key, entry in message.metrics.items():
-            low, high, average = entry.min, entry.max, entry.average
-            # the sum is not finite if one of them is not; nearly always this one check is enough
-            if isfinite(low + high + average) or (isfinite(low) and isfinite(high) and isfinite(average)):
-                found[key] = Metric(low, high, average)
+    metrics = {}
+    for key, entry in message.metrics.items():
+        low, high, average = entry.min, entry.max, entry.average
+        # the sum is not finite if one of them is not; nearly always this one check is enough
+        if isfinite(low + high + average) or (isfinite(low) and isfinite(high) and isfinite(average)):
+            metrics[key] = Metric(low, high, average)
     return Measurement(
         str(message.box_id),
         message.timestamp_ms,

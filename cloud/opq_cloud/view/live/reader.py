@@ -11,7 +11,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,14 +25,14 @@ from opq_cloud.core.backend.sockets import BURST, POLL_MS
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.live.decoding import decoded
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.live.recent import RECENT_MEASUREMENTS, RECENT_MS
 from opq_cloud.view.web.words import Names, listed_boxes, names_of
-from opq_proto.errors import StoreError
+from opq_proto.errors import FrameError, StoreError
 from opq_proto.kit.zmq_inbox import waiting_messages
-from opq_proto.messages import Incident
+from opq_proto.measurement.wire import measurement_from_frames
+from opq_proto.messages import Incident, Measurement
 from opq_proto.wire import mauka_pb2
 from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 
@@ -66,6 +66,26 @@ class _Pace:
     def note_end(self, began_s: float) -> None:
         now_s = time.monotonic()
         self.next_s = now_s + max(self.between_s, self.times * (now_s - began_s))
+
+
+def live_windows(messages: Iterable[Sequence[bytes]]) -> tuple[list[Measurement], list[FrameError]]:
+    """Returns the Measurements of windows in their order, and why other messages cannot be read.
+
+    Intervals and disturbances are left out: no page shows them live.
+
+    messages: a topic and a Measurement each.
+    """
+    found: list[Measurement] = []
+    malformed: list[FrameError] = []
+    for frames in messages:
+        try:
+            measurement = measurement_from_frames(frames)
+        except FrameError as error:
+            malformed.append(error)
+            continue
+        if measurement.is_window:
+            found.append(measurement)
+    return found, malformed
 
 
 class LiveReader:
@@ -192,7 +212,7 @@ class LiveReader:
             self._try(self._newest, self._poll)
 
     def _read_measurements(self, measurements: "zmq.Socket[bytes]") -> None:
-        found, malformed = decoded(waiting_measurements(measurements, BURST))
+        found, malformed = live_windows(waiting_measurements(measurements, BURST))
         for error in malformed:
             self._count_malformed("measurement", str(error))
         self._hub.accept_measurements([each for each in found if not each.backfilled])

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from math import nan
 
 from opq_cloud.core.lateness import PATIENCE_MS, late_ms
-from opq_cloud.view.live.decoding import WireMetrics
 from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
 
@@ -132,14 +131,9 @@ class RecentMeasurements:
 
     def values_now(self) -> tuple[float, float, int, int, int]:
         """Newest volts and hertz (NaN where unknown), arrival, time until it is silent, lateness, in ms."""
-        newest = self._rows[-1]
-        if isinstance(newest.metrics, WireMetrics):
-            volts, hertz = newest.metrics.average("rms"), newest.metrics.average("f")
-        else:
-            rms, f = newest.metrics.get("rms"), newest.metrics.get("f")
-            if newest.crossing and self._window is not None:
-                rms, f = rms or self._window.metrics.get("rms"), f or self._window.metrics.get("f")
-            volts, hertz = rms.average if rms else nan, f.average if f else nan
+        metrics = self.filled(self._rows[-1]).metrics
+        rms, f = metrics.get("rms"), metrics.get("f")
+        volts, hertz = rms.average if rms else nan, f.average if f else nan
         return volts, hertz, self._received_ms, self._silent_after_ms, self._late_ms
 
     def filled(self, measurement: Measurement) -> Measurement:

@@ -26,7 +26,6 @@ from opq_cloud.view.live.streams import Subscriber, loop_wake
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.gate import ENDED, current_visitor, request_facts
 from opq_cloud.view.web.visitors import (
-    OPEN,
     PROXY_HEADERS,
     WHO,
     RequestFacts,
@@ -67,7 +66,7 @@ class LiveRoute:
     def __init__(
         self,
         hub: LiveHub,
-        visitors: Visitors | None,
+        visitors: Visitors,
         region_boxes: Callable[[str], Iterable[str]],
         maps: MapTexts,
         heartbeat_s: float = HEARTBEAT_S,
@@ -97,7 +96,7 @@ class LiveRoute:
                 "may have ([view] live_streams); close one and try again.\n"
             )
             return PlainTextResponse(text, 429, {"Retry-After": str(AGAIN_S)})
-        query, feed = request.query_params, SeenFeed(OPEN if self._visitors is None else current_visitor())
+        query, feed = request.query_params, SeenFeed(current_visitor())
         after = request.headers.get("last-event-id") or query.get("after")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         try:
@@ -210,13 +209,10 @@ class LiveRoute:
         self, facts: RequestFacts, feed: SeenFeed, stream: Subscriber, wanted: Boxes
     ) -> bool:
         """Checks the visitor again: a session may have ended, a Box may have another owner now."""
-        visitors = self._visitors
-        if visitors is None:
-            return True
         try:
-            now = visitors.at_once(facts)
+            now = self._visitors.at_once(facts)
             if now is None:
-                now = await anyio.to_thread.run_sync(self._visitor, visitors, facts)
+                now = await anyio.to_thread.run_sync(self._visitor, facts)
         except StoreError:
             return True  # like the pages, the feed continues with what is known
         before = feed.visitor
@@ -226,10 +222,10 @@ class LiveRoute:
             self._hub.show(stream, _seen_of(now, wanted), _seen_of(now, None))
         return same and now.sees_something
 
-    def _visitor(self, visitors: Visitors, facts: RequestFacts) -> Visitor:
+    def _visitor(self, facts: RequestFacts) -> Visitor:
         """Streams of one browser share one query."""
         who = tuple(facts.headers.get(name) for name in ("host", *WHO, *PROXY_HEADERS))
-        return self._checked.of((facts.peer, who), lambda: visitors.of(facts))
+        return self._checked.of((facts.peer, who), lambda: self._visitors.of(facts))
 
 
 def _seen_of(visitor: Visitor, boxes: Boxes) -> Boxes:

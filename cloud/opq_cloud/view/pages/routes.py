@@ -21,8 +21,8 @@ from opq_cloud.view.pages.front_page import FrontPage
 from opq_cloud.view.pages.incidents.edit_pages import IncidentEditPages
 from opq_cloud.view.pages.incidents.list_pages import IncidentPages
 from opq_cloud.view.pages.map.grid_reader import GridReader
+from opq_cloud.view.pages.map.map_feed import MapFeeds
 from opq_cloud.view.pages.map.map_pages import MapPages
-from opq_cloud.view.pages.map.map_states import MapStates
 from opq_cloud.view.pages.map.shared_pages import SharedPages
 from opq_cloud.view.pages.past.calendar_page import CalendarPages
 from opq_cloud.view.pages.past.compare_page import ComparePages
@@ -46,45 +46,46 @@ class PageParts:
     renderer: PageRenderer
     requests: WaveformRequests
     grid: GridReader
-    states: MapStates
+    maps: MapFeeds
 
 
 def page_parts(services: ViewServices) -> PageParts:
     context = VisitorContext(services)
     grid = GridReader(context, services, services.config.map_radius_km)
     requests = WaveformRequests(services.store)
-    renderer = PageRenderer(services.now_ns, lambda: services.visitor)
-    return PageParts(services, context, renderer, requests, grid, MapStates(grid))
+    renderer = PageRenderer(services.now_ns)
+    maps = MapFeeds(grid, services.counters)
+    return PageParts(services, context, renderer, requests, grid, maps)
 
 
 def page_router(parts: PageParts) -> APIRouter:
-    """The routes of all pages; those with accounts only where there are accounts."""
+    """The routes of all pages."""
     services, context, render = parts.services, parts.context, parts.renderer.render
     router, box_client = APIRouter(include_in_schema=False), BoxClient(services.addresses)
-    if services.visitors is not None and services.mailer is not None:
-        accounts = AccountContext(
-            store=services.store,
-            visitors=services.visitors,
-            sign_in=SignIn(services.visitors.people),
-            mailer=services.mailer,
-            keys=services.keys,
-            render=render,
-            unset_channels=services.addresses.unset_channels,
-        )
-        for made in (
-            EntryPages(accounts, FormPlaces(services.counters)),
-            AccountPages(accounts),
-            # a client of its own: a Box that is away does not delay the claim of another
-            BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code),
-            AdminPages(accounts),
-            NotificationPages(accounts),
-            IncidentEditPages(accounts),
-            RecordingPages(accounts, services.examiner),
-            WaveformPages(accounts, parts.requests, context),
-        ):
-            router.include_router(made.router())
-        router.include_router(admin_router(accounts, services))
-        router.include_router(theme_routes())
+    accounts = AccountContext(
+        store=services.store,
+        visitors=services.visitors,
+        sign_in=SignIn(services.visitors.people),
+        mailer=services.mailer,
+        keys=services.keys,
+        render=render,
+        unset_channels=services.addresses.unset_channels,
+    )
+    for made in (
+        MapPages(context, parts.grid, parts.maps, services, render),
+        EntryPages(accounts, FormPlaces(services.counters)),
+        AccountPages(accounts),
+        # a client of its own: a Box that is away does not delay the claim of another
+        BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code),
+        AdminPages(accounts),
+        NotificationPages(accounts),
+        IncidentEditPages(accounts),
+        RecordingPages(accounts, services.examiner),
+        WaveformPages(accounts, parts.requests, context),
+    ):
+        router.include_router(made.router())
+    router.include_router(admin_router(accounts, services))
+    router.include_router(theme_routes())
     examine = ExaminePages(context, SignalCache(services.store), render)
     for page in (
         FrontPage(context, services.addresses.folder, render),
@@ -96,7 +97,6 @@ def page_router(parts: PageParts) -> APIRouter:
         ReportPages(context, render),
         EventPages(context, render),
         SearchPages(context, render),
-        MapPages(context, parts.grid, parts.states, services, render),
         SharedPages(context, parts.grid, services.config, render),
     ):
         router.include_router(page.router())

@@ -1,18 +1,14 @@
 """A short cache of answers: what 500 pages request together is made once.
 
-The file is short, but used by several others: states, days and feeds are cached in the same way.
+Pages of a day, feeds, and what visitors may see are cached in the same way.
 """
 
-import asyncio
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from math import inf
 from typing import Generic, TypeVar
-
-import anyio.to_thread
 
 T = TypeVar("T")
 
@@ -30,7 +26,6 @@ class AnswerCache(Generic[T]):
         self._lock = threading.Lock()
         self._found: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
         self._making: dict[Hashable, _Making] = {}
-        self._tasks: dict[Hashable, asyncio.Future[T]] = {}
 
     def of(self, key: Hashable, make: Callable[[], T]) -> T:
         """The answer that `make` gave less than `seconds` ago, or gives now; exceptions are not cached."""
@@ -58,31 +53,6 @@ class AnswerCache(Generic[T]):
                 making.waiting -= 1
                 if not making.waiting:
                     self._making.pop(key, None)
-
-    async def of_all(self, key: Hashable, make: Callable[[], T], late_s: float = 0.0) -> T:
-        """Like `of`, on the event loop: one thread makes the answer for all callers that wait.
-
-        Where many ask, none waits while it is made: they get the answer before, if that is younger than
-        `late_s`. Who asks seldom, and so begins it long after the last one, waits for the new one.
-        """
-        with self._lock:
-            found, old = self._fresh(key), self._found.get(key)
-        if found is not None:
-            return found[1]
-        age_s = inf if old is None else self._monotonic_s() - old[0]
-        task = self._tasks.get(key)
-        enough_s = late_s if task is not None else min(late_s, 2 * self._seconds)
-        if task is None:
-            task = asyncio.ensure_future(anyio.to_thread.run_sync(self.of, key, make))
-            self._tasks[key] = task
-            task.add_done_callback(lambda done: self._end_task(key, done))
-        return old[1] if old is not None and age_s < enough_s else await asyncio.shield(task)
-
-    def _end_task(self, key: Hashable, done: "asyncio.Future[T]") -> None:
-        """Reads the exception too: perhaps no caller waited for it, and the next one gets one of its own."""
-        self._tasks.pop(key, None)
-        if not done.cancelled():
-            done.exception()
 
     def _first_is_old(self) -> bool:
         """An outdated answer is dropped at once, not only when its place is needed."""

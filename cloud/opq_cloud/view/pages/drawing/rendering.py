@@ -14,6 +14,7 @@ from markupsafe import Markup
 from opq_cloud.export.tables import written_forms
 from opq_cloud.view.web import words
 from opq_cloud.view.web.error_page import RETRY_EVERY_S, error_ways
+from opq_cloud.view.web.gate import current_visitor
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.kit.time_zone import zone_of
 
@@ -45,9 +46,8 @@ class PageMaker(Protocol):
 class PageRenderer:
     """One per View."""
 
-    def __init__(self, now_ns: Callable[[], int], visitor: Callable[[], Visitor]) -> None:
-        """`visitor`: the visitor of the present request."""
-        self._now_ns, self._visitor = now_ns, visitor
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -62,14 +62,14 @@ class PageRenderer:
     def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
         """Renders a page with HTTP status `code`; `here` marks its place in the navigation."""
         now_ns = self._now_ns()
-        visitor = self._visitor()
+        visitor = current_visitor()
         shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000, "visitor": visitor}
         values.setdefault("form_token", visitor.form_token() if visitor.session_hash else "")
         return HTMLResponse(self._templates.get_template(template).render(**shared, **values), code)
 
     def error(self, code: int, text: str, request: Request | None = None) -> HTMLResponse:
         """A readable page for a failed request, with advice."""
-        ways = error_ways(code, self._visitor(), *_request_words(request))
+        ways = error_ways(code, current_visitor(), *_request_words(request))
         made = self.render(
             "error.html", code=code, status=code, text=text, ways=ways, retry_every_s=RETRY_EVERY_S
         )

@@ -80,8 +80,7 @@ def _text(kind: str, text: str) -> str:
 def _name(services: ViewServices, account_id: str) -> str:
     if not account_id:
         return "somebody at the command line"
-    visitors = services.visitors
-    account = None if visitors is None else visitors.people.account(account_id)
+    account = services.visitors.people.account(account_id)
     return "somebody whose account is gone" if account is None else account.name
 
 

@@ -162,7 +162,7 @@ class FixedBoxes:
         return found
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class BoxesNow:
     """All Boxes of an audience now, by columns: 10,000 of them cost some milliseconds."""
 

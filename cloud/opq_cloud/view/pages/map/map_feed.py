@@ -1,23 +1,28 @@
-"""The map's part of `/live`: an open map gets its whole state at once, then each second the changes.
+"""The state of open maps: the map's part of `/live`, and the answers of `/map/state`.
 
-Maps of one window that belong to the same audience (`GridReader.audience`) share one feed: its
-text is made once a second, and each of them gets the same bytes. A map that is too late gets the whole state
-again. All of this runs on the event loop, except making the state, which reads the store.
+Maps of one window that belong to the same audience (`GridReader.audience`) share one feed: its text is made
+once a second, and each of them gets the same bytes. In `/live` a map gets its whole state at once, then each
+second the changes; a map that is too late gets the whole state again. `/map/state` answers with the same
+whole state. All of this runs on the event loop, except making the state, which reads the store.
 """
 
 import asyncio
+import gzip
 import json
 import secrets
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
 import anyio.to_thread
+from fastapi import Request, Response
 
 from opq_cloud.core.service import ServiceCounters
+from opq_cloud.view.live.compression import accepts_gzip
 from opq_cloud.view.live.messages import LiveMessage
 from opq_cloud.view.pages.map.grid_reader import Audience, GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
@@ -32,11 +37,36 @@ MAPS_OF_A_PAGE = 4
 WINDOW_CHARACTERS = 64
 FEEDS = 64
 """The most different maps at once; a page with a further one requests its state each second."""
+PACKED = 5
+"""The level of compression of a requested state."""
 IDLE_S = 5.0
 """A feed that was unused for this long is removed when another begins."""
 State = Mapping[str, Any]
 Windows = Mapping[str, MapFrame | None]
 """Address of a window as it was requested -> the window."""
+
+
+@dataclass(slots=True)
+class StateText:
+    """A whole state as JSON; compressed once, when the first client requests it."""
+
+    body: bytes
+    etag: str = field(init=False)
+    _packed: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.etag = f'W/"{zlib.crc32(self.body):08x}-{len(self.body)}"'
+
+    def answer(self, request: Request) -> Response:
+        """The answer to a client; an unchanged state is not sent again."""
+        headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+        if self.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        body = self.body
+        if accepts_gzip(request.headers.get("accept-encoding", "")):
+            headers["Content-Encoding"] = "gzip"
+            body = self._packed = self._packed or gzip.compress(body, PACKED)
+        return Response(body, media_type="application/json", headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +89,38 @@ class MapFeed:
         self.number = secrets.randbelow(1 << 40)
         """The number of the newest second. The first is random, so that it does not continue another feed."""
         self.state: State | None = None
+        self.text: StateText | None = None
+        """The text of `state`."""
+        self.failure: StoreError | None = None
+        """Why there is no state."""
         self._whole = b""
         self._changes: deque[bytes] = deque(maxlen=CHANGES_KEPT)
 
-    def message(self, number: int, **facts: object) -> bytes:
-        """One event: `whole`, or `changed` since the number before."""
-        text = json.dumps({"map": self._window, "number": number, **facts}, separators=(",", ":"))
-        return LiveMessage("map", text).wire
+    def message(self, number: int, kind: str, text: str) -> bytes:
+        """One event: the `whole` state, or what has `changed` since the number before, as JSON."""
+        window = json.dumps(self._window)
+        return LiveMessage("map", f'{{"map":{window},"number":{number},"{kind}":{text}}}').wire
 
-    def add_second(self, state: State, change: bytes) -> None:
+    def add_second(self, state: State, text: StateText, change: bytes) -> None:
         """Adds the next second; `change` is not used after `lose`."""
         self.number += 1
         if self.state is not None:
             self._changes.append(change)
-        self.state, self._whole = state, b""
+        self.state, self.text, self.failure, self._whole = state, text, None, b""
 
-    def lose(self) -> None:
+    def lose(self, failure: StoreError) -> None:
         """Drops the state: every map begins again with the whole of the next one."""
-        self.state, self._whole = None, b""
+        self.state, self.text, self.failure, self._whole = None, None, failure, b""
         self._changes.clear()
 
     def since(self, position: int | None) -> tuple[bytes, int]:
         """The text for a map that has received `position` (None: a new map), and how many seconds it lost."""
-        if self.state is None:
+        if self.text is None:
             return b"", 0
         missed = 0 if position is None else self.number - position
         if position is not None and missed <= len(self._changes):
             return b"".join(list(self._changes)[len(self._changes) - missed :]), 0
-        self._whole = self._whole or self.message(self.number, whole=self.state)
+        self._whole = self._whole or self.message(self.number, "whole", self.text.body.decode())
         return self._whole, missed
 
 
@@ -137,16 +171,42 @@ class MapFeeds:
         if feed is None:
             self._counters.add("maps_refused")
             return b"", None, EVERY_S
-        feed.used_s = self._monotonic_s()
-        if feed.used_s >= feed.next_s:
-            if feed.making is None:
-                feed.making = asyncio.ensure_future(self._advance(feed, visitor, frame))
-            await asyncio.shield(feed.making)
+        await self._advance(feed, visitor, frame)
         text, lost = feed.since(position.number if position is not None and position.feed is feed else None)
         if lost:
             self._counters.add("live_dropped", lost, label="map")
         now_taken = None if feed.state is None else MapPosition(feed, feed.number)
         return text, now_taken, max(0.0, feed.next_s - self._monotonic_s())
+
+    async def state_text(self, visitor: Visitor, frame: MapFrame | None) -> StateText:
+        """The present state, for a visitor's map that requests it. Raises StoreError.
+
+        Where FEEDS others exist, it is made for this one request.
+        """
+        feed = self._feed((self._reader.audience_of(visitor), "" if frame is None else frame.query))
+        if feed is None:
+            return (await anyio.to_thread.run_sync(self._state, visitor, frame))[1]
+        await self._advance(feed, visitor, frame, late_s=EVERY_S)
+        if feed.text is None:
+            raise feed.failure or StoreError("the state of the map could not be made")
+        return feed.text
+
+    async def _advance(
+        self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None, late_s: float = 0.0
+    ) -> None:
+        """Makes the next second where it is due.
+
+        While another caller makes it, a state that is late by less than `late_s` is enough.
+        """
+        feed.used_s = now_s = self._monotonic_s()
+        if now_s < feed.next_s:
+            return
+        making = feed.making
+        if making is None:
+            feed.making = asyncio.ensure_future(self._make_second(feed, visitor, frame))
+            await asyncio.shield(feed.making)
+        elif feed.text is None or now_s - feed.next_s >= late_s:
+            await asyncio.shield(making)
 
     def _feed(self, key: tuple[Audience, str]) -> MapFeed | None:
         found = self._feeds.get(key)
@@ -159,21 +219,31 @@ class MapFeeds:
             found = self._feeds[key] = MapFeed(key[1], now_s)
         return found
 
-    async def _advance(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
+    async def _make_second(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
         try:
             feed.add_second(*await anyio.to_thread.run_sync(self._second, feed, visitor, frame))
-        except StoreError:
-            feed.lose()
+        except StoreError as error:
+            feed.lose(error)
         finally:
             late_s = self._monotonic_s() - feed.next_s
             feed.next_s += EVERY_S * (1 + int(late_s / EVERY_S))
             feed.making = None
 
-    def _second(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> tuple[State, bytes]:
+    def _second(
+        self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None
+    ) -> tuple[State, StateText, bytes]:
+        state, text = self._state(visitor, frame)
+        change = changes(feed.state, state) if feed.state is not None else {}
+        return state, text, feed.message(feed.number + 1, "changed", _json(change))
+
+    def _state(self, visitor: Visitor, frame: MapFrame | None) -> tuple[State, StateText]:
         with self._reader.seen_by(visitor):
             state = live_state(self._reader, frame)
-        change = changes(feed.state, state) if feed.state is not None else {}
-        return state, feed.message(feed.number + 1, changed=change)
+        return state, StateText(_json(state).encode())
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def changes(before: State, now: State) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`/map`, `/grid` and `/wall`, `/map/state`, which their script requests each second, and outlines."""
+"""`/map`, `/grid` and `/wall`, `/map/state`, which a map without the live feed requests, and outlines."""
 
 from typing import Annotated
 
@@ -21,15 +21,16 @@ from opq_cloud.view.pages.map.map_drawing import (
     silent_words,
     tile_origin,
 )
+from opq_cloud.view.pages.map.map_feed import MapFeeds
 from opq_cloud.view.pages.map.map_frame import WORLD, MapFrame, parse_frame
 from opq_cloud.view.pages.map.map_marks import SHAPES
-from opq_cloud.view.pages.map.map_states import STATE, MapStates
 from opq_cloud.view.pages.map.outline import outlines_json
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.guard import CONTENT_SECURITY_POLICY
 
+STATE = "/map/state"
 At = Annotated[str, Query(max_length=24)]
 Km = Annotated[str, Query(max_length=12)]
 DAY_KEPT_S = 10.0
@@ -46,13 +47,13 @@ class MapPages:
         self,
         context: VisitorContext,
         reader: GridReader,
-        states: MapStates,
+        feeds: MapFeeds,
         services: ViewServices,
         render: PageMaker,
     ) -> None:
         self._context = context
         self._reader = reader
-        self._states = states
+        self._feeds = feeds
         self._config = services.config
         self._render = render
         self._trends = DayTrends(services.store)
@@ -62,7 +63,7 @@ class MapPages:
         router = APIRouter(include_in_schema=False)
         for path, page in (("/map", self.map_page), ("/grid", self.grid_page), ("/wall", self.wall_page)):
             router.add_api_route(path, page, response_class=HTMLResponse)
-        router.add_api_route(STATE, self.state)
+        router.add_route(STATE, self.state)  # not by FastAPI: 500 maps request it each second
         router.add_api_route("/map/outlines.json", self.outlines)
         return router
 
@@ -128,8 +129,10 @@ class MapPages:
             return None
         return self._context.hub.highest_incident()
 
-    async def state(self, request: Request, at: At = "", km: Km = "") -> Response:
-        return await self._states.answer(request, query_frame(at, km))
+    async def state(self, request: Request) -> Response:
+        frame = query_frame(request.query_params.get("at", ""), request.query_params.get("km", ""))
+        text = await self._feeds.state_text(self._context.visitor, frame)
+        return text.answer(request)
 
     def outlines(self, at: At = "", km: Km = "") -> Response:
         """Land and borders of a window, and of as much again around it, as GeoJSON."""

@@ -31,7 +31,7 @@ SEEN_S, SEEN_LISTS = 60.0, 4
 """How long, and how many, lists of all incidents are kept for visitors who do not see every Box."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class SeenIncidents:
     """All incidents of a filter, as visitors with the same Boxes see them, in each order that was needed."""
 

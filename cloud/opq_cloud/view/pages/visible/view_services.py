@@ -16,8 +16,9 @@ from opq_cloud.view.pages.service_clients.firmware_jobs import FirmwareJobs
 from opq_cloud.view.pages.service_clients.recording_examiner import RecordingExaminer
 from opq_cloud.view.pages.visible.availability import AvailabilityReader
 from opq_cloud.view.pages.visible.registry import RegistryReader
+from opq_cloud.view.web.gate import current_visitor
 from opq_cloud.view.web.mail import Mailer
-from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor, Visitors
+from opq_cloud.view.web.visitors import Visitor, Visitors
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyFolder
@@ -30,12 +31,11 @@ class ViewServices:
     store: CloudStore
     hub: LiveHub
     counters: ServiceCounters
+    visitors: Visitors
+    mailer: Mailer
     nominal: Nominal = DEFAULT_NOMINAL
     """The grid's nominal values, for a Box without its own."""
     now_ns: Callable[[], int] = field(default=time.time_ns)
-    visitors: Visitors | None = None
-    """None where everybody sees everything (a scene for tests)."""
-    mailer: Mailer | None = None
     keys: KeyFolder | None = None
     addresses: ServiceAddresses = field(default_factory=ServiceAddresses)
     registry: RegistryReader = field(init=False)
@@ -52,11 +52,11 @@ class ViewServices:
     @property
     def visitor(self) -> Visitor:
         """The visitor of the present request."""
-        return OPEN if self.visitors is None else VISITOR.get()
+        return current_visitor()
 
     @property
     def config(self) -> ViewSection:
-        return ViewSection() if self.visitors is None else self.visitors.config
+        return self.visitors.config
 
     def box_ids(self) -> list[str]:
         """The ids of all Boxes that are stored or have sent data, sorted by number."""

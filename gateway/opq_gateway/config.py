@@ -9,6 +9,7 @@ from pydantic import Field
 from opq_plugins.policy_section import RuleEngineSection
 from opq_proto.config import reading as configuration
 from opq_proto.config.mqtt_section import MqttBrokerSection
+from opq_proto.config.reading import Why
 from opq_proto.errors import ConfigError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import ports
@@ -33,32 +34,43 @@ class UplinkSection:
     """Where Makai listens; without a value: the original's port on loopback, plus --port-offset."""
 
     trigger_endpoint: Annotated[
-        str | None, Field(description="address of the triggering broker, e.g. tcp://makai:9880", **AT_MAKAI)
+        str | None,
+        Field(description="address of the triggering broker, e.g. tcp://makai:9880", **AT_MAKAI),
+        Why("Set it where Makai runs on another machine."),
     ] = None
     command_endpoint: Annotated[
-        str | None, Field(description="address for commands of the acquisition broker", **AT_MAKAI)
+        str | None,
+        Field(description="address for commands of the acquisition broker", **AT_MAKAI),
+        Why("Set it where Makai runs on another machine."),
     ] = None
     response_endpoint: Annotated[
-        str | None, Field(description="address for answers to the acquisition broker", **AT_MAKAI)
+        str | None,
+        Field(description="address for answers to the acquisition broker", **AT_MAKAI),
+        Why("Set it where Makai runs on another machine."),
     ] = None
     queue_messages: Annotated[
-        int, Field(ge=10, le=1_000_000, description="most measurements per Box that wait for disk and broker")
+        int,
+        Field(ge=10, le=1_000_000, description="most measurements per Box that wait for disk and broker"),
+        Why("Raise it where the disk pauses for long, such as an SD card under load."),
     ] = 1000
     queue_hours: Annotated[
         float,
         Field(gt=0, le=8784, description="age up to which unacknowledged measurements are kept on disk"),
+        Why("Raise it where the connection can fail for longer than a week."),
     ] = 168.0
     queue_mb: Annotated[
         int,
         Field(
             ge=1, le=1_000_000, description="their size on disk for all Boxes; the oldest are deleted first"
         ),
+        Why("Raise it for many Boxes and long failures of the connection, and lower it on a small disk."),
     ] = 1000
     backfill_per_s: Annotated[
         float,
         Field(
             ge=1, le=10_000, description="most measurements sent again for all Boxes; new ones have priority"
         ),
+        Why("Lower it where the connection is slow and new values must not wait."),
     ] = 500.0
     unacknowledged_s: Annotated[
         float,
@@ -67,17 +79,24 @@ class UplinkSection:
             le=3600,
             description="time without acknowledgement after which a broker counts as an original one",
         ),
+        Why("Raise it where a broker of ours may be away for longer while its host restarts."),
     ] = 60.0
     resend_s: Annotated[
         float,
         Field(gt=0, le=3600, description="time until unacknowledged measurements are sent again"),
+        Why("Raise it on a connection whose acknowledgements take long, such as satellite."),
     ] = 30.0
     in_flight_s: Annotated[
-        float, Field(ge=0, le=60, description="measurements sent within this time do not count as missing")
+        float,
+        Field(ge=0, le=60, description="measurements sent within this time do not count as missing"),
+        Why("Raise it on a connection with a delay of seconds, so that nothing is sent twice."),
     ] = 10.0
     heartbeat_s: Annotated[
         float | None,
         Field(gt=0, le=3600, description="ZeroMQ heartbeat; without a value 5 s, in the idle mode 60 s"),
+        Why(
+            "Raise it where each byte costs money, and lower it where a router forgets idle connections soon."
+        ),
     ] = None
     send: Annotated[
         tuple[str, ...],
@@ -85,6 +104,7 @@ class UplinkSection:
             description=f"metrics of a Measurement: {' '.join(USUAL)}, and {HARMONICS[0]} .. {HARMONICS[-1]}"
             + "".join(f", {key}" for key in BY_KEY if key not in USUAL)
         ),
+        Why("Add metrics that rules or pages need, or leave out some where each byte counts."),
     ] = USUAL
     crossings: Annotated[
         str,
@@ -92,9 +112,12 @@ class UplinkSection:
             description="extra Measurements at once: always, never, auto (to a broker that acknowledges)",
             pattern="^(auto|always|never)$",
         ),
+        Why("Set `never` to save messages, or `always` for a broker that shows them without acknowledging."),
     ] = "auto"
     idle: Annotated[
-        bool, Field(description="send a Measurement only if a value leaves its dead-band, and heartbeats")
+        bool,
+        Field(description="send a Measurement only if a value leaves its dead-band, and heartbeats"),
+        Why("Set it on a metered connection, because most Measurements are then not sent."),
     ] = False
 
 
@@ -103,17 +126,29 @@ class IdleSection:
     """Dead-bands of the idle mode: a change beyond any of them is sent at once."""
 
     heartbeat_s: Annotated[
-        float, Field(ge=1, le=3600, description="interval of a Measurement without changes")
+        float,
+        Field(ge=1, le=3600, description="interval of a Measurement without changes"),
+        Why("Raise it to save data, and lower it so that a silent Box is noticed sooner."),
     ] = 60.0
     rms_percent: Annotated[
-        float, Field(ge=0, le=100, description="change of the rms, of nominal voltage")
+        float,
+        Field(ge=0, le=100, description="change of the rms, of nominal voltage"),
+        Why("Raise it where the voltage varies all the time and sends too much."),
     ] = 0.5
-    f_hz: Annotated[float, Field(ge=0, le=10, description="change of the frequency, hertz")] = 0.02
-    thd_percent: Annotated[float, Field(ge=0, le=100, description="change of the THD, percentage points")] = (
-        0.5
-    )
+    f_hz: Annotated[
+        float,
+        Field(ge=0, le=10, description="change of the frequency, hertz"),
+        Why("Raise it on an island grid whose frequency varies all the time."),
+    ] = 0.02
+    thd_percent: Annotated[
+        float,
+        Field(ge=0, le=100, description="change of the THD, percentage points"),
+        Why("Raise it near loads that change the distortion all the time."),
+    ] = 0.5
     trans_percent: Annotated[
-        float, Field(ge=0, le=1000, description="change of the largest transient, of nominal voltage")
+        float,
+        Field(ge=0, le=1000, description="change of the largest transient, of nominal voltage"),
+        Why("Raise it near machines that switch often."),
     ] = 5.0
 
 
@@ -127,13 +162,17 @@ class RingSection:
             ge=10_000_000,
             description="size per Box; the oldest are deleted first. Without a value only ring_hours counts",
         ),
+        Why("Set it where the disk is smaller than ring_hours needs."),
     ] = None
     compress: Annotated[
-        bool, Field(description="sealed segments are compressed in the background, losslessly")
+        bool,
+        Field(description="sealed segments are compressed in the background, losslessly"),
+        Why("Turn it off on a processor that is too slow for it, with a disk of about twice the size."),
     ] = True
     sync_s: Annotated[
         float,
         Field(ge=0.1, le=60, description="interval of writing to disk: the most that a power cut can lose"),
+        Why("Raise it to spare an SD card, and lower it where power fails often."),
     ] = 1.0
 
 
@@ -141,10 +180,17 @@ class RingSection:
 class MeasuringSection:
     """What is measured beside the Measurements that go up, and how long it is kept here."""
 
-    flicker: Annotated[bool, Field(description="measure Pst and Plt of each Box")] = True
+    flicker: Annotated[
+        bool,
+        Field(description="measure Pst and Plt of each Box"),
+        Why(
+            "Turn it off on a slow processor with many Boxes, because it is the dearest of the measurements."
+        ),
+    ] = True
     detectors: Annotated[
         bool,
         Field(description="find transients, notches, phase jumps, rapid changes, telegrams"),
+        Why("Turn it off on a slow processor, where only class A values are needed."),
     ] = True
     intervals: Annotated[
         tuple[str, ...],
@@ -152,12 +198,17 @@ class MeasuringSection:
             description="what goes up beside Measurements, to a cloud that acknowledges: 3s, 10s, 10min, 2h, "
             "disturbances; 3s costs 400 B/s per Box, 10s 12, the others 3 together"
         ),
+        Why("Add 3s or 10s for finer reports, and remove what no report needs on a metered connection."),
     ] = ("10min", "2h", "disturbances")
     values_days: Annotated[
-        float, Field(gt=0, le=3660, description="how long values of 3 s, 10 s, 10 min and 2 h are kept")
+        float,
+        Field(gt=0, le=3660, description="how long values of 3 s, 10 s, 10 min and 2 h are kept"),
+        Why("Raise it where reports are made from the gateway itself."),
     ] = 30.0
     windows_hours: Annotated[
-        float, Field(ge=0, le=8784, description="how long 10/12-cycle values are kept")
+        float,
+        Field(ge=0, le=8784, description="how long 10/12-cycle values are kept"),
+        Why("Raise it to look at details of an older event, and lower it on a small disk."),
     ] = 24.0
     half_cycles_mb: Annotated[
         int,
@@ -166,21 +217,44 @@ class MeasuringSection:
             le=100_000,
             description="size of Urms(1/2) of dips and swells per Box, kept for values_days at most",
         ),
+        Why("Raise it where dips last for hours, such as on a weak grid."),
     ] = 64
     dip_percent: Annotated[
-        float, Field(gt=0, le=100, description="threshold in percent of nominal, on Urms(1/2)")
+        float,
+        Field(gt=0, le=100, description="threshold in percent of nominal, on Urms(1/2)"),
+        Why("Change it where a contract or a national standard has another threshold."),
     ] = 90.0
-    swell_percent: Annotated[float, Field(ge=100, le=1000, description="of nominal")] = 110.0
-    interruption_percent: Annotated[float, Field(gt=0, le=100, description="of nominal")] = 10.0
-    hysteresis_percent: Annotated[float, Field(ge=0, le=50, description="of nominal")] = 2.0
+    swell_percent: Annotated[
+        float,
+        Field(ge=100, le=1000, description="of nominal"),
+        Why("Change it where a contract or a national standard has another threshold."),
+    ] = 110.0
+    interruption_percent: Annotated[
+        float,
+        Field(gt=0, le=100, description="of nominal"),
+        Why("Change it where a contract or a national standard has another threshold, such as 5."),
+    ] = 10.0
+    hysteresis_percent: Annotated[
+        float,
+        Field(ge=0, le=50, description="of nominal"),
+        Why("Raise it where a noisy voltage near a threshold makes many short dips of one."),
+    ] = 2.0
 
 
 @configuration.section
 class GroupSection:
     """Three Boxes on the three phases of one place: unbalance is measured of them."""
 
-    name: Annotated[str, Field(description="name of the place", pattern="^[A-Za-z0-9_-]{1,32}$")]
-    boxes: Annotated[tuple[str, str, str], Field(description="ids of the Boxes on L1, L2, L3")]
+    name: Annotated[
+        str,
+        Field(description="name of the place", pattern="^[A-Za-z0-9_-]{1,32}$"),
+        Why("Choose a name that people know, because pages and topics show it."),
+    ]
+    boxes: Annotated[
+        tuple[str, str, str],
+        Field(description="ids of the Boxes on L1, L2, L3"),
+        Why("Put them in the order of the phases, because the sign of the unbalance depends on it."),
+    ]
 
 
 @configuration.section
@@ -188,15 +262,32 @@ class PhasorsSection:
     """A C37.118.2 stream for PMU clients; off without an endpoint."""
 
     endpoint: Annotated[
-        str | None, Field(description="host:port to listen on, e.g. 127.0.0.1:4712", **HOST_PORT)
+        str | None,
+        Field(description="host:port to listen on, e.g. 127.0.0.1:4712", **HOST_PORT),
+        Why("Set it where a phasor data concentrator reads this gateway."),
     ] = None
-    reports_per_s: Annotated[int, Field(ge=1, le=120, description="reports a second")] = 10
-    pmu_class: Annotated[str, Field(description="P (fast) or M (accurate)", pattern="^[PM]$")] = "P"
-    id_code: Annotated[int, Field(ge=1, le=65534, description="id code of the stream; a Box has its id")] = (
-        7734
-    )
+    reports_per_s: Annotated[
+        int,
+        Field(ge=1, le=120, description="reports a second"),
+        Why("Set the rate that the concentrator expects."),
+    ] = 10
+    pmu_class: Annotated[
+        str,
+        Field(description="P (fast) or M (accurate)", pattern="^[PM]$"),
+        Why(
+            "Choose P for protection and fast events, and M where interference between harmonics "
+            "matters more."
+        ),
+    ] = "P"
+    id_code: Annotated[
+        int,
+        Field(ge=1, le=65534, description="id code of the stream; a Box has its id"),
+        Why("Change it where another PMU of the concentrator has this number."),
+    ] = 7734
     wait_s: Annotated[
-        float, Field(ge=0, le=10, description="longest time that a frame waits for a late Box")
+        float,
+        Field(ge=0, le=10, description="longest time that a frame waits for a late Box"),
+        Why("Raise it where frames lack Boxes that are late, and lower it where the delay matters more."),
     ] = 1.0
 
 
@@ -204,9 +295,15 @@ class PhasorsSection:
 class MqttSection(MqttBrokerSection):
     """Measured values to an MQTT broker, with Home Assistant's discovery; off without a host."""
 
-    topic: Annotated[str, Field(description="prefix of all topics", pattern="^[^#+\\s]+$")] = "opq"
+    topic: Annotated[
+        str,
+        Field(description="prefix of all topics", pattern="^[^#+\\s]+$"),
+        Why("Change it where several systems share a broker."),
+    ] = "opq"
     every_s: Annotated[
-        float, Field(ge=1, le=3600, description="interval at which values of a Box are published")
+        float,
+        Field(ge=1, le=3600, description="interval at which values of a Box are published"),
+        Why("Lower it for livelier values, at the price of as many more messages."),
     ] = 10.0
     name: Annotated[
         str | None,
@@ -215,6 +312,7 @@ class MqttSection(MqttBrokerSection):
             "host, with letters of the machine",
             pattern="^[A-Za-z0-9_-]{1,64}$",
         ),
+        Why("Set it where two gateways have the same host name."),
     ] = None
 
 
@@ -225,33 +323,48 @@ class SetupSection:
     endpoint: Annotated[
         str | None,
         Field(description="host:port, e.g. 0.0.0.0:8888 on a Raspberry Pi", **HOST_PORT),
+        Why("Set it to set up Wi-Fi and Boxes from a browser."),
     ] = None
     password_file: Annotated[
-        Path | None, Field(description="password file, needed beyond loopback and the access point; user opq")
+        Path | None,
+        Field(description="password file, needed beyond loopback and the access point; user opq"),
+        Why("Set it before the page is reachable from other machines."),
     ] = None
     wifi: Annotated[
-        bool, Field(description="manage Wi-Fi, with an access point when there is no network")
+        bool,
+        Field(description="manage Wi-Fi, with an access point when there is no network"),
+        Why("Set it on a gateway that is carried to a place whose network is not known."),
     ] = False
-    ssid: Annotated[str, Field(description="name of the access point", min_length=1, max_length=32)] = "OPQ"
+    ssid: Annotated[
+        str,
+        Field(description="name of the access point", min_length=1, max_length=32),
+        Why("Change it where several gateways are set up side by side."),
+    ] = "OPQ"
 
 
 @configuration.section
 class RulesSection(RuleEngineSection):
     """Stream rules at the edge, with REST for them (extra "rules"); `data_dir` is D/gateway by default."""
 
-    enabled: Annotated[bool, Field(description="run rules in the gateway's process")] = False
+    enabled: Annotated[
+        bool,
+        Field(description="run rules in the gateway's process"),
+        Why("Set it to act at the place itself, also without a connection to the cloud."),
+    ] = False
     endpoint: Annotated[
         str | None,
         Field(
             description="host:port of REST; without a value: 127.0.0.1:9081. Beyond loopback: token_file",
             **HOST_PORT,
         ),
+        Why("Set it beyond loopback where rules are managed from another machine."),
     ] = None
     windows_endpoint: Annotated[
         str | None,
         Field(
             description="raw samples for other rule engines, in clear, e.g. tcp://127.0.0.1:9886", **AT_MAKAI
         ),
+        Why("Set it where another program reads raw samples, such as eKuiper."),
     ] = None
 
 
@@ -260,11 +373,19 @@ class PowerSection:
     """Orderly end when the supply fails."""
 
     fail_input: Annotated[
-        Path | None, Field(description="a file that reads 1 when power fails, e.g. a GPIO's value")
+        Path | None,
+        Field(description="a file that reads 1 when power fails, e.g. a GPIO's value"),
+        Why("Set it where a UPS or a capacitor reports that the supply failed."),
     ] = None
-    wait_s: Annotated[float, Field(ge=0, le=3600, description="shortest failure that counts")] = 2.0
+    wait_s: Annotated[
+        float,
+        Field(ge=0, le=3600, description="shortest failure that counts"),
+        Why("Raise it where the energy lasts for longer failures, so that short ones end nothing."),
+    ] = 2.0
     command: Annotated[
-        tuple[str, ...], Field(description="command to run at the end, e.g. systemctl poweroff; empty: none")
+        tuple[str, ...],
+        Field(description="command to run at the end, e.g. systemctl poweroff; empty: none"),
+        Why("Set it so that the machine also ends before its energy does."),
     ] = ()
 
 
@@ -278,9 +399,12 @@ class UpdateSection:
             description="address of the repository, e.g. http://makai.example:8151",
             pattern=r"^https?://[^\s/]+(/\S*)?$",
         ),
+        Why("Set it so that gateway and firmware are updated from your repository."),
     ] = None
     group: Annotated[
-        str, Field(description="group of this gateway in roll-outs", pattern="^[A-Za-z0-9_-]{0,32}$")
+        str,
+        Field(description="group of this gateway in roll-outs", pattern="^[A-Za-z0-9_-]{0,32}$"),
+        Why("Set it to try updates at some gateways before the others get them."),
     ] = ""
 
 
@@ -289,7 +413,9 @@ class KeysSection:
     """CURVE key files (docs/reference/contracts.md, Keys)."""
 
     folder: Annotated[
-        Path | None, Field(description="folder with private_keys/ and public_keys/; without a value D/curve")
+        Path | None,
+        Field(description="folder with private_keys/ and public_keys/; without a value D/curve"),
+        Why("Set it where the keys are on another disk, or are shared with a cloud on this machine."),
     ] = None
 
 
@@ -298,13 +424,23 @@ class BoxSection:
     """One Box and the serial port it is on."""
 
     id: Annotated[
-        str, Field(description="number of the Box", pattern="^(0|[1-9][0-9]{0,9})$", examples=["1"])
+        str,
+        Field(description="number of the Box", pattern="^(0|[1-9][0-9]{0,9})$", examples=["1"]),
+        Why("Use the number that the Box has in the cloud, because its key and its history belong to it."),
     ]
     port: Annotated[
         str,
         Field(description="e.g. /dev/serial/by-id/usb-OPQ_Box_3-if00 or socket://host:port", min_length=1),
+        Why(
+            "Name the link below /dev/serial/by-id, because it stays the same when another device "
+            "is plugged in."
+        ),
     ]
-    baud: Annotated[int, Field(ge=9600, le=12_000_000, description="speed of a real serial line")] = LINK_BAUD
+    baud: Annotated[
+        int,
+        Field(ge=9600, le=12_000_000, description="speed of a real serial line"),
+        Why("Change it with a firmware that has another speed, or behind a converter that is slower."),
+    ] = LINK_BAUD
 
 
 @configuration.section
@@ -313,19 +449,29 @@ class Config:
 
     box: Annotated[tuple[BoxSection, ...], Field(description="one [[box]] table per Box")]
     data_dir: Annotated[
-        Path | None, Field(description="D: ring, sequences, keys; without a value: ~/.local/share/opq")
+        Path | None,
+        Field(description="D: ring, sequences, keys; without a value: ~/.local/share/opq"),
+        Why("Set it to put the ring on a larger disk, or one that bears constant writing."),
     ] = None
     ring_hours: Annotated[
-        float, Field(gt=0, le=8784, description="how long raw samples are kept; 97 MB per Box and hour")
+        float,
+        Field(gt=0, le=8784, description="how long raw samples are kept; 97 MB per Box and hour"),
+        Why("Raise it where the cloud requests waveforms of yesterday, and lower it on a small disk."),
     ] = 24.0
     measurement_cycles: Annotated[
-        int, Field(ge=MIN_CYCLES, le=MAX_CYCLES, description="cycles per Measurement")
+        int,
+        Field(ge=MIN_CYCLES, le=MAX_CYCLES, description="cycles per Measurement"),
+        Why("Lower it for values every few cycles, at the price of as many more messages."),
     ] = 60
     longest_request_s: Annotated[
-        float, Field(gt=0, le=3600, description="longest span with which a data request is answered")
+        float,
+        Field(gt=0, le=3600, description="longest span with which a data request is answered"),
+        Why("Raise it for longer waveforms in one request, which take memory while they are sent."),
     ] = 120.0
     health_endpoint: Annotated[
-        str | None, Field(description="host:port; without a value: 127.0.0.1:8913", **HOST_PORT)
+        str | None,
+        Field(description="host:port; without a value: 127.0.0.1:8913", **HOST_PORT),
+        Why("Set an address beyond loopback where a monitoring system elsewhere reads the health."),
     ] = None
     uplink: UplinkSection = UplinkSection()
     idle: IdleSection = IdleSection()

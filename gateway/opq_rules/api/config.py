@@ -11,6 +11,7 @@ from pydantic import Field
 from opq_plugins.policy import Policy
 from opq_plugins.policy_section import RuleEngineSection, policy_of
 from opq_proto.config import reading as configuration
+from opq_proto.config.reading import Why
 from opq_proto.errors import ConfigError
 from opq_proto.kit.address_guard import AddressGuard, Network, networks_of
 from opq_proto.kit.file_roots import FileRoots
@@ -30,8 +31,13 @@ class Config(RuleEngineSection):
     endpoint: Annotated[
         str,
         Field(description="address of REST; beyond loopback it needs token_file", pattern=r"^\S+:\d{1,5}$"),
+        Why("Set it beyond loopback where rules are managed from another machine."),
     ] = f"127.0.0.1:{DEFAULT_PORT}"
-    most_body_mb: Annotated[int, Field(ge=1, le=1024, description="largest form; other bodies: 4 MiB")] = 64
+    most_body_mb: Annotated[
+        int,
+        Field(ge=1, le=1024, description="largest form; other bodies: 4 MiB"),
+        Why("Raise it to upload larger plug-ins."),
+    ] = 64
 
 
 def load(

@@ -16,6 +16,18 @@ from pydantic.fields import FieldInfo
 Fields = dict[str, FieldInfo]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Why:
+    """One sentence of a setting: why an operator would change it. Part of its `Annotated`."""
+
+    text: str
+
+
+def why_of(info: FieldInfo) -> str:
+    """Returns why an operator would change this setting; empty where that is not said."""
+    return next((each.text for each in info.metadata if isinstance(each, Why)), "")
+
+
 def fields_of(cls: type[Any]) -> Fields:
     """Returns name -> field of a dataclass, in order."""
     ready = getattr(cls, "__pydantic_fields__", None)

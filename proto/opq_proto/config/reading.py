@@ -27,11 +27,11 @@ from typing import Any, TypeVar, cast, dataclass_transform
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from opq_proto.config.fields import Fields, fields_of, item_of, table_of
+from opq_proto.config.fields import Fields, Why, fields_of, item_of, table_of
 from opq_proto.config.problems import Problem, from_validation, text_of
 from opq_proto.errors import ConfigError
 
-__all__ = ["Field", "build", "load", "read_document", "section"]
+__all__ = ["Field", "Why", "build", "load", "read_document", "section"]
 
 Config = TypeVar("Config")
 CrossCheck = Callable[[Mapping[str, Any]], Iterable[Problem]]

@@ -1,4 +1,5 @@
-"""A sample TOML file printed from a configuration dataclass: every key, its help, its range."""
+"""A sample TOML file printed from a configuration dataclass: each key, its meaning, range, and why one
+would change it."""
 
 import dataclasses
 import json
@@ -10,7 +11,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from opq_proto.config.fields import bounds_of, fields_of, item_of, table_of, wanted
+from opq_proto.config.fields import bounds_of, fields_of, item_of, table_of, wanted, why_of
 
 
 def sample_toml(cls: type[Any]) -> str:
@@ -24,7 +25,7 @@ def _table(cls: type[Any], prefix: str, lines: list[str], comment: str) -> None:
     fields = fields_of(cls)
     for name, info in fields.items():
         if table_of(info.annotation) is None and item_of(info.annotation) is None:
-            lines.append(f"{comment}# {_words(info)}")
+            lines += [f"{comment}# {words}" for words in (_words(info), why_of(info)) if words]
             lines.append(f"{comment}{_line(name, info)}")
     for name, info in fields.items():
         key = f"{prefix}{name}"
@@ -46,7 +47,7 @@ def _free(cls: type[Any]) -> bool:
 
 
 def _heading(info: FieldInfo, comment: str) -> list[str]:
-    return [f"{comment}# {info.description}"] if info.description else []
+    return [f"{comment}# {words}" for words in (info.description, why_of(info)) if words]
 
 
 def _words(info: FieldInfo) -> str:

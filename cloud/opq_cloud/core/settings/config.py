@@ -19,7 +19,7 @@ from opq_cloud.core.settings.notifications import NotificationsSection
 from opq_cloud.core.settings.reports import ReportsSection
 from opq_cloud.core.settings.view import ViewSection
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
-from opq_proto.config.reading import Field, section
+from opq_proto.config.reading import Field, Why, section
 from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyFolder
 
@@ -29,21 +29,29 @@ class CloudKeysSection:
     """CURVE keys (docs/reference/contracts.md, "Keys")."""
 
     folder: Annotated[
-        Path | None, Field(description="folder with private_keys/ and public_keys/; none: D/curve")
+        Path | None,
+        Field(description="folder with private_keys/ and public_keys/; none: D/curve"),
+        Why("Set it where the keys are not in the data folder, such as on an encrypted disk."),
     ] = None
     server_secret: Annotated[
-        Path | None, Field(description="the server's private key file; none: private_keys/opqserver_secret")
+        Path | None,
+        Field(description="the server's private key file; none: private_keys/opqserver_secret"),
+        Why("Set it to keep using the key file of an original installation."),
     ] = None
     public_keys: Annotated[
-        Path | None, Field(description="folder with the public keys of admitted Boxes; none: public_keys/")
+        Path | None,
+        Field(description="folder with the public keys of admitted Boxes; none: public_keys/"),
+        Why("Set it to keep using the keys of an original installation."),
     ] = None
     white_list: Annotated[
         bool,
         Field(description="also admit Boxes by public_key in the store's opq_boxes"),
+        Why("Set it where the keys of Boxes are in the store, as in an original installation."),
     ] = False
     shared_keys: Annotated[
         Literal["refuse", "warn"],
         Field(description="if Boxes share a key: refuse all but the first, or admit all and warn"),
+        Why("Set `warn` while Boxes that share a key get keys of their own."),
     ] = "refuse"
 
 
@@ -52,15 +60,19 @@ class BackendKeysSection:
     """Where services meet: 9881 to 9884, 9899, 9777, 10000, 10001, 12000 (docs/backend-keys.md)."""
 
     enabled: Annotated[
-        bool, Field(description="these addresses require CURVE keys; false: in clear, as in the original")
+        bool,
+        Field(description="these addresses require CURVE keys; false: in clear, as in the original"),
+        Why("Set it where the services are on several machines, or others use the machine."),
     ] = False
     folder: Annotated[
         Path | None,
         Field(description="folder of `opq-tools keys add --backend`; none: backend in the data folder"),
+        Why("Set it where these keys are not in the data folder."),
     ] = None
     name: Annotated[
         str,
         Field(pattern="^[a-z0-9][a-z0-9-]{0,31}$", description="name of the key with which services connect"),
+        Why("Change it where services have a key each, so that one can be revoked alone."),
     ] = "cloud"
 
 
@@ -68,9 +80,15 @@ class BackendKeysSection:
 class StoreSection:
     """Where measurements, events and incidents are kept."""
 
-    mongo_uri: Annotated[str | None, Field(description="mongodb://…; none: embedded in data_dir")] = None
+    mongo_uri: Annotated[
+        str | None,
+        Field(description="mongodb://…; none: embedded in data_dir"),
+        Why("Set it to use the MongoDB of an original installation, or one that other programs read."),
+    ] = None
     data_dir: Annotated[
-        Path | None, Field(description="folder of the embedded store; none: the global data_dir")
+        Path | None,
+        Field(description="folder of the embedded store; none: the global data_dir"),
+        Why("Set it to put the store alone on another disk."),
     ] = None
     measurements_s: Annotated[
         int | None,
@@ -79,6 +97,7 @@ class StoreSection:
             le=2**31 - 1,
             description="TTL written into laha_config at each start; none: leave it unchanged",
         ),
+        Why("Set it to keep Measurements for longer or shorter than the store's `laha_config` says."),
     ] = None
     minutes_days: Annotated[
         int,
@@ -87,6 +106,7 @@ class StoreSection:
             le=36_500,
             description="one-minute trends of the embedded store become hours after this time; 0: never",
         ),
+        Why("Lower it to save disk with thousands of Boxes, and set 0 to keep all minutes."),
     ] = 90
     intervals_days: Annotated[
         int,
@@ -95,6 +115,7 @@ class StoreSection:
             le=36_500,
             description="class A intervals and disturbances are kept for this time, ten years; 0: for ever",
         ),
+        Why("Change it where a contract or a law states how long values are kept."),
     ] = 3653
 
 
@@ -102,29 +123,41 @@ class StoreSection:
 class WatchedService:
     """One `[[health.services]]`."""
 
-    name: Annotated[str, Field(description="name on the page and in the log")]
+    name: Annotated[
+        str,
+        Field(description="name on the page and in the log"),
+        Why("Choose a name that people know, because the page shows it."),
+    ]
     url: Annotated[
         str,
         Field(pattern="^https?://", description="address whose answer has the form of the original's health"),
+        Why("Name a service of yours whose health belongs on the same page."),
     ]
 
 
 @section
 class HealthSection:
-    http_endpoint: Annotated[str, Field(description="address of `opq-cloud health` when it runs alone")] = (
-        "127.0.0.1:8912"
-    )
+    http_endpoint: Annotated[
+        str,
+        Field(description="address of `opq-cloud health` when it runs alone"),
+        Why("Change it where another program has the port, or monitoring is on another machine."),
+    ] = "127.0.0.1:8912"
     whole_endpoint: Annotated[
-        str, Field(description="address of the health of the whole system in `all`")
+        str,
+        Field(description="address of the health of the whole system in `all`"),
+        Why("Change it where another program has the port, or monitoring is on another machine."),
     ] = "127.0.0.1:8911"
     gateway_endpoint: Annotated[
         str | None,
         Field(
             description="a gateway that `opq-cloud health` asks too, e.g. 127.0.0.1:8913; none: no gateway"
         ),
+        Why("Set it where a gateway runs on the machine of the cloud."),
     ] = None
     interval_s: Annotated[
-        float, Field(ge=0.1, le=3600, description="interval at which services are asked")
+        float,
+        Field(ge=0.1, le=3600, description="interval at which services are asked"),
+        Why("Raise it to ask less often, at the price of as late an alarm."),
     ] = 2.0
     ping_url: Annotated[
         str | None,
@@ -133,6 +166,7 @@ class HealthSection:
             description="address of a monitoring service, requested each minute while health and "
             "notifications run; none: no request",
         ),
+        Why("Set it so that somebody learns when the whole machine fails."),
     ] = None
     backups: Annotated[
         Path | None,
@@ -140,6 +174,7 @@ class HealthSection:
             description="folder of the archives of `opq-tools backup`, whose age is checked; none: backups "
             "in the data folder, if it exists"
         ),
+        Why("Set it where back-ups go elsewhere, so that an old one is reported."),
     ] = None
     services: Annotated[
         tuple[WatchedService, ...],
@@ -155,7 +190,9 @@ class UpdateSection:
     """Releases for gateways and Boxes, in D/updates (docs/updates.md)."""
 
     http_endpoint: Annotated[
-        str, Field(description="address of the update server, e.g. 0.0.0.0:8151 for gateways elsewhere")
+        str,
+        Field(description="address of the update server, e.g. 0.0.0.0:8151 for gateways elsewhere"),
+        Why("Set an address beyond loopback, such as 0.0.0.0:8151, for gateways elsewhere."),
     ] = "127.0.0.1:8151"
 
 
@@ -164,13 +201,19 @@ class CloudConfig:
     """Everything `opq-cloud` reads."""
 
     data_dir: Annotated[
-        Path | None, Field(description="D, the data folder; none: ${XDG_DATA_HOME:-~/.local/share}/opq")
+        Path | None,
+        Field(description="D, the data folder; none: ${XDG_DATA_HOME:-~/.local/share}/opq"),
+        Why("Set it to put the store on a larger disk."),
     ] = None
     nominal_v: Annotated[
-        float, Field(gt=0, le=1e6, description="nominal voltage of a Box that does not report one")
+        float,
+        Field(gt=0, le=1e6, description="nominal voltage of a Box that does not report one"),
+        Why("Set 230 where the grid has 230 V, because thresholds are shares of it."),
     ] = DEFAULT_NOMINAL.volts
     nominal_hz: Annotated[
-        float, Field(gt=0, le=1000, description="nominal frequency of a Box that does not report one")
+        float,
+        Field(gt=0, le=1000, description="nominal frequency of a Box that does not report one"),
+        Why("Set 50 where the grid has 50 Hz."),
     ] = DEFAULT_NOMINAL.hz
     keys: CloudKeysSection = Field(default_factory=CloudKeysSection)
     backend_keys: BackendKeysSection = Field(default_factory=BackendKeysSection)

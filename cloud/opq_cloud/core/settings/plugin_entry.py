@@ -5,14 +5,20 @@ Makai's settings and Mauka's do not import each other, so it is part of neither.
 
 from typing import Annotated, Any
 
-from opq_proto.config.reading import Field, section
+from opq_proto.config.reading import Field, Why, section
 
 
 @section
 class PluginEntry:
     """One `[[triggering_service.plugins]]`."""
 
-    name: Annotated[str, Field(min_length=1, description="name of a file in makai/triggers, e.g. threshold")]
-    settings: Annotated[dict[str, Any], Field(description="fields of the plug-in's Config")] = Field(
-        default_factory=dict
-    )
+    name: Annotated[
+        str,
+        Field(min_length=1, description="name of a file in makai/triggers, e.g. threshold"),
+        Why("Name the file of the plug-in, built in or in one of `plugin_folders`."),
+    ]
+    settings: Annotated[
+        dict[str, Any],
+        Field(description="fields of the plug-in's Config"),
+        Why("Set what the plug-in documents, such as a threshold."),
+    ] = Field(default_factory=dict)

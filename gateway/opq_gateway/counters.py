@@ -71,6 +71,7 @@ MEANING = MappingProxyType(
         "ledger_failed": "times the disk did not take measured values",
         "ledger_unreadable": "times the disk did not return measured values for the cloud",
         "intervals_queued": "intervals and disturbances of the ledger that were numbered for the cloud",
+        "intervals_withdrawn": "numbered ones that were laid aside, because the cloud does not take them",
         "half_cycles_deleted": "bytes of Urms(1/2) deleted from the ledger: too old, or more than is kept",
         "sequences_failed": "measurements without a number: the disk lets none be reserved",
         "edges_found": "transients, phase jumps, notches, rapid changes, telegrams that the detectors found",

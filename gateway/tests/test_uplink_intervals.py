@@ -202,7 +202,7 @@ def test_intervals_go_up_only_to_a_cloud_that_acknowledges_each_once_and_in_orde
         bench.publish(*range(20))
         wait_for(lambda: bench.counters["measurements_sent"] == 20)
         assert lines_of(makai) == []  # it has not acknowledged anything
-        bench.uplink.acknowledge("1", CloudAcknowledgement(1019))
+        bench.uplink.acknowledge("1", CloudAcknowledgement(1019, takes_intervals=True))
         wait_for(lambda: len(lines_of(makai)) == 50)
     bench.restart()
     for row in rows[50:]:
@@ -213,6 +213,7 @@ def test_intervals_go_up_only_to_a_cloud_that_acknowledges_each_once_and_in_orde
     bench.uplink.send_rows("1", reader.rows["1"])
     reader.rows["1"].read_ahead()
     with bench.running():
+        bench.uplink.acknowledge("1", CloudAcknowledgement(1019, takes_intervals=True))
         wait_for(lambda: {each.start_ns for each in lines_of(makai)} == {row.start_ns for row in rows})
     first = {each.sequence: each for each in reversed(lines_of(makai))}
     assert len(first) == len(rows)

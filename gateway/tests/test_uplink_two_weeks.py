@@ -13,6 +13,7 @@ from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.ledger_rows import LedgerRows, kinds_of
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink import uplink as uplink_module
+from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.connection import Endpoints, UplinkConnection, UplinkPlace, UplinkPlaces
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import INTERVALS_PER_S, Uplink
@@ -90,6 +91,7 @@ def test_two_weeks_arrive_in_order_at_the_stated_rate_and_are_stored_bit_for_bit
     for start in range(2):  # the gateway is killed once on the way
         line = uplink._lines["1"]
         line.connection, line.acknowledging = cast(UplinkConnection, connection), True
+        line.stores.combine(CloudAcknowledgement(1, takes_intervals=True), now_s)
         taken = LedgerRows(ledger, KINDS, queue.ledger_places("1"))
         uplink.send_rows("1", taken)
         uplink._intervals_s = now_s

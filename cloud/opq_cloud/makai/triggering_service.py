@@ -44,7 +44,7 @@ from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import try_send
 from opq_proto.measurement.batch import Measurements
-from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
+from opq_proto.wire.frames import ACK_PLUGIN, TAKES_INTERVALS, plugin_command
 from opq_proto.wire.measurement_turns import request_turns
 
 if TYPE_CHECKING:
@@ -284,6 +284,7 @@ class TriggeringService:
             self._limited.warning("store.not_named", error=str(error))
             return
         self.counters.add("acknowledgements", label=box_id)
-        command = plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self._store_name}_store")
+        name = f"ack_{self._store_name}_store"
+        command = plugin_command(box_id, ACK_PLUGIN, text, name, (TAKES_INTERVALS,))
         if not try_send(socket, [command]):
             self.counters.add("commands_dropped")  # the next acknowledgement has it too

@@ -247,7 +247,11 @@ def test_measurements_are_stored_once_and_acknowledged_with_their_holes(cloud: C
         def acknowledged(text: str) -> bool:
             command = one.command(timeout_ms=100)
             sent = None if command is None else command.send_command_to_plugin
-            return sent is not None and (sent.plugin_name, sent.message) == ("opq-ack", text)
+            return sent is not None and (sent.plugin_name, sent.message, [*sent.takes]) == (
+                "opq-ack",
+                text,
+                ["intervals"],
+            )
 
         cloud.makai.wait_for(lambda: acknowledged("8,9-9,11-10"))
         one.pub.send_multipart(

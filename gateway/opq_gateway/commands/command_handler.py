@@ -320,7 +320,7 @@ class CommandHandler:
         if sent.plugin_name != ACKNOWLEDGE:
             self._order(desk, command)
             return
-        found = acknowledgement(sent.message, command.identity)
+        found = acknowledgement(sent.message, command.identity, sent.takes)
         if found is None:
             desk.counters.add("commands_malformed")
             return

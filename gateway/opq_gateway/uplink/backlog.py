@@ -8,8 +8,10 @@ is that of RACK (RFC 8985), with order instead of time.
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+from opq_proto.wire.frames import TAKES_INTERVALS
 
 Range = tuple[int, int]
 """First and last sequence, both inclusive."""
@@ -164,9 +166,14 @@ class CloudAcknowledgement:
     """The highest stored number, above all holes; None where the cloud does not report it."""
     store: str = ""
     """Lasting name of the store that holds them; empty where the cloud does not report it."""
+    takes_intervals: bool = False
+    """Whether the cloud states that it takes intervals and disturbances; an older one refuses them, and waits
+    for their numbers."""
 
 
-def acknowledgement(text: str, identity: str = "") -> CloudAcknowledgement | None:
+def acknowledgement(
+    text: str, identity: str = "", takes: Collection[str] = ()
+) -> CloudAcknowledgement | None:
     """Parses the message of an `opq-ack`; the command's identity names the store. None when it is no
     acknowledgement."""
     if _TEXT.fullmatch(text) is None:
@@ -182,4 +189,5 @@ def acknowledgement(text: str, identity: str = "") -> CloudAcknowledgement | Non
         tuple((first, last) for first, last in missing if first <= last),
         max(empty_holes, default=None),
         store.group(1) if (store := _STORE.fullmatch(identity)) else "",
+        TAKES_INTERVALS in takes,
     )

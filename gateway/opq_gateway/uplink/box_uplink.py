@@ -104,6 +104,8 @@ class BoxUplink:
     _waits_since_s: float | None = None
     """Since when something sent is waiting for its acknowledgement."""
     _logged_ahead: bool = False
+    _withdrew: bool = False
+    """On this connection no intervals are held for a cloud that does not take them."""
     _again: bool = False
     """The unacknowledged part was sent once more, and no acknowledgement has come since."""
 
@@ -132,19 +134,22 @@ class BoxUplink:
 
     @property
     def takes_intervals(self) -> bool:
-        """Whether rows of the ledger can be numbered and sent: the cloud acknowledges, and the disk takes
-        them."""
+        """Whether rows of the ledger can be numbered and sent: the cloud acknowledges and has said that it
+        takes them, and the disk takes them."""
         stands = self.connection is not None and self.connection.stands
-        return self.intervals is not None and self.acknowledging and stands and not self.queue.problem
+        takes = self.acknowledging and self.stores.take_intervals
+        return self.intervals is not None and takes and stands and not self.queue.problem
 
     def send_rows(self, now_s: float) -> int:
         """Numbers and sends the rows of the ledger's next record; returns how many."""
-        record = None if self.intervals is None else self.intervals.take()
-        if self.intervals is None or record is None:
-            return 0
-        queued = self.queue.store_rows(self.box_id, record.rows, record.places)
+        queued, record = self.queue.store_withdrawn(self.box_id), None
+        if not queued:
+            record = None if self.intervals is None else self.intervals.take()
+            if record is not None:
+                queued = self.queue.store_rows(self.box_id, record.rows, record.places)
         if not queued or self.queue.problem or queued[0].sequence is None:
-            self.intervals.put_back(record)
+            if self.intervals is not None and record is not None:
+                self.intervals.put_back(record)
             return 0
         self.remember()
         for each in queued:
@@ -216,6 +221,8 @@ class BoxUplink:
             self.backlog.add(held[0], held[1] - 1)
 
     def disconnected(self) -> None:
+        self.stores.disconnected()
+        self._withdrew = False
         self._waits_since_s = None
         self.backlog.lost()
 
@@ -235,6 +242,9 @@ class BoxUplink:
             )
         self._set_acknowledging(True)
         self._again = False
+        if not self.stores.take_intervals and not self._withdrew:
+            self._withdrew = True
+            self.counters.add("intervals_withdrawn", self.queue.withdraw_intervals(self.box_id))
         self.queue.acknowledged(self.box_id, acknowledgement.upto)
         self.backlog.acknowledged(acknowledgement.upto)
         held = self.queue.held(self.box_id)

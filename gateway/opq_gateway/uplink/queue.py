@@ -37,6 +37,7 @@ MAX_PAUSE_NS = 2 * 3600 * 10**9
 jumps by months when it is set. Twice the longest heartbeat of the idle mode."""
 FULL_SHARE = 0.05
 """Share of each Box's Measurements that is dropped when the file is too large."""
+WITHDRAWN_AT_ONCE = 20
 SET_BACK_NS = 60 * 10**9
 """A Measurement that ends this much before the last one shows that the clock was set back; less means that it
 came late."""
@@ -95,6 +96,8 @@ class Queue:
         self._boxes: dict[str, HeldMeasurements] = {}
         self._places: dict[tuple[int, int], int] = {}
         """Places in ledgers that wait for the next transaction."""
+        self._upto: dict[int, int] = {}
+        """Box -> up to where the next transaction deletes what was laid aside."""
         self._wrote_s = self._ticked_s = monotonic_s()
         self._hold_s = hold_s
         self._taking = SequenceNumbers(
@@ -165,12 +168,43 @@ class Queue:
         by_box = {(held.row.box, number): place for number, place in places.items()}
         return self.store([(box_id, row) for row in rows], by_box)
 
+    def withdraw_intervals(self, box_id: str) -> int:
+        """Lays the held intervals and disturbances aside, until `store_withdrawn`: a cloud that refuses them
+        would wait for their numbers. Returns how many."""
+        held = self._boxes.get(box_id)
+        found = None if held is None else self._disk.query(lambda file: file.intervals(held.row.box, BEYOND))
+        if held is None or not found:
+            return 0
+        own = [sequence for sequence, body in found if not measurement_from_wire(body).is_window]
+        if not own or not self._disk.query(lambda file: file.withdraw(held.row.box, own)):
+            return 0
+        ends = self._disk.query(lambda file: file.ends(held.row.box, -1 if held.upto is None else held.upto))
+        held.oldest = held.lowest(None if ends is None else ends[0])
+        return len(own)
+
+    def store_withdrawn(self, box_id: str) -> list[Queued]:
+        """Numbers and commits the first of what was laid aside; returns nothing where nothing is."""
+        held = self._boxes.get(box_id)
+        if held is None or self.problem:
+            return []
+        aside = -held.row.box
+        rows = self._disk.query(lambda file: file.read(aside, 0, BEYOND, WITHDRAWN_AT_ONCE))
+        if not rows:
+            return []
+        measurements = [(box_id, measurement_from_wire(body)) for _, body in rows]
+        return self.store(measurements, upto={aside: rows[-1][0]})
+
     def store(
-        self, measurements: list[tuple[str, Measurement]], places: Mapping[tuple[int, int], int] | None = None
+        self,
+        measurements: list[tuple[str, Measurement]],
+        places: Mapping[tuple[int, int], int] | None = None,
+        upto: Mapping[int, int] | None = None,
     ) -> list[Queued]:
         """Numbers and commits them together; counts and leaves out those that do not fit the wire format.
 
-        `places`: by box and file of its ledger, written with them where all of them have numbers.
+        Args:
+            places: by box and file of its ledger, written with them where all of them have numbers.
+            upto: box -> what it holds up to there is deleted with them, where all of them have numbers.
         """
         queued: list[Queued] = []
         new: list[tuple[HeldMeasurements, Stored]] = []
@@ -196,8 +230,9 @@ class Queue:
                 if held.oldest is None:
                     held.oldest = sequence
             queued.append(Queued(box_id, sequence, body, measurement))
-        if places and all(each.sequence is not None for each in queued):
-            self._places.update(places)
+        if all(each.sequence is not None for each in queued):
+            self._places.update(places or {})
+            self._upto.update(upto or {})
         if not self._write([stored for _, stored in new]):
             for held, stored in new:
                 held.unsaved[stored.sequence] = stored
@@ -294,7 +329,7 @@ class Queue:
         def wrote(file: QueueFile) -> bool:
             boxes = self._boxes.values()
             unsaved = [stored for held in boxes for stored in held.unsaved.values()]
-            upto = {held.row.box: held.upto for held in boxes if held.upto is not None}
+            upto = {held.row.box: held.upto for held in boxes if held.upto is not None} | self._upto
             changed = [held.row for held in boxes if held.changed]
             file.write([*unsaved, *rows], changed, upto, self._places)
             return True
@@ -304,7 +339,7 @@ class Queue:
         self._wrote_s = self._monotonic_s()
         for held in self._boxes.values():
             held.written()
-        self._places = {}
+        self._places, self._upto = {}, {}
         self._disk.record_success()
         return True
 
@@ -336,7 +371,7 @@ class Queue:
                 continue
             upto = file.excess(held.row.box, held.aged_ns - self._age_ns, share)
             if upto is not None and upto >= held.oldest:
-                kept = [measurement_from_wire(body) for body in file.intervals(held.row.box, upto)]
+                kept = [measurement_from_wire(body) for _, body in file.intervals(held.row.box, upto)]
                 kept = [each for each in kept if not each.is_window]
                 again += ((box_id, each) for each in kept)
                 self._counters[box_id].add("measurements_expired", file.count(held.row.box, upto) - len(kept))

@@ -175,14 +175,21 @@ class QueueFile:
         )
         return max((n for n in (old, None if many is None else many[0]) if n is not None), default=None)
 
-    def intervals(self, box: int, upto: int) -> list[bytes]:
-        """Bodies up to `upto` that may be intervals or disturbances: those with a tag of their fields."""
-        found = self._file.query(
-            "SELECT body FROM measurements WHERE box=? AND sequence<=? "
+    def intervals(self, box: int, upto: int) -> list[tuple[int, bytes]]:
+        """(sequence, body) up to `upto` that may be intervals or disturbances: those with a tag of their
+        fields."""
+        return self._file.query(
+            "SELECT sequence, body FROM measurements WHERE box=? AND sequence<=? "
             "AND (instr(body, x'923F') OR instr(body, x'9A3F')) ORDER BY sequence",
             (box, upto),
         )
-        return [bytes(body) for (body,) in found]
+
+    def withdraw(self, box: int, sequences: list[int]) -> bool:
+        """Lays Measurements aside as those of -`box`; returns True."""
+        with self._file.transaction() as db:
+            rows = [(-box, box, sequence) for sequence in sequences]
+            db.executemany("UPDATE OR REPLACE measurements SET box=? WHERE box=? AND sequence=?", rows)
+        return True
 
     def used_bytes(self) -> int:
         """Bytes of the pages in use; freed pages are used again before the file grows."""

@@ -21,16 +21,26 @@ _TEXT = re.compile(r"[0-9a-z]{1,64}:\d{1,18}(,[0-9a-z]{1,64}:\d{1,18}){0,63}", r
 class StoreAcknowledgements:
     """What each store has acknowledged of one Box; times are monotonic and handed in."""
 
-    __slots__ = ("_forgotten_s", "_stores")
+    __slots__ = ("_forgotten_s", "_stores", "_taking")
 
     def __init__(self, forgotten_s: float = FORGOTTEN_S) -> None:
         self._forgotten_s = forgotten_s
         self._stores: dict[str, tuple[int, float]] = {}
+        self._taking: set[str] = set()
 
     @property
     def names(self) -> frozenset[str]:
         """Names of the stores that acknowledged something, where they have one."""
         return frozenset(name for name in self._stores if name)
+
+    @property
+    def take_intervals(self) -> bool:
+        """Whether every store takes intervals, as its cloud stated on this connection."""
+        return bool(self._stores) and self._taking >= self._stores.keys()
+
+    def disconnected(self) -> None:
+        """Another version of a cloud may come."""
+        self._taking.clear()
 
     @property
     def others(self) -> Iterable[str]:
@@ -43,6 +53,7 @@ class StoreAcknowledgements:
         stores = self._stores
         stores.pop(acknowledged.store, None)
         stores[acknowledged.store] = acknowledged.upto, now_s
+        (self._taking.add if acknowledged.takes_intervals else self._taking.discard)(acknowledged.store)
         if len(stores) == 1:
             return acknowledged
         for name in [

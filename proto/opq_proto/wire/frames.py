@@ -6,6 +6,7 @@ Milliseconds exist only on the original's wire; fields from 1000 on are addition
 """
 
 import time
+from collections.abc import Iterable
 
 from opq_proto.errors import FrameError
 from opq_proto.wire.opqbox3_pb2 import Command, Response
@@ -22,6 +23,7 @@ __all__ = [
     "ACK_PLUGIN",
     "CLAIM_PLUGIN",
     "CYCLE_SAMPLES",
+    "TAKES_INTERVALS",
     "UPLINK_PLUGIN",
     "Command",
     "Response",
@@ -41,6 +43,8 @@ __all__ = [
 ACK_PLUGIN = "opq-ack"
 """Reports which sequences are stored (docs/reference/contracts.md, Acknowledgement); a Box does not answer
 it."""
+TAKES_INTERVALS = "intervals"
+"""What a cloud states with its acknowledgements if it takes fields 1010 and 1011 of a Measurement."""
 UPLINK_PLUGIN = "opq-uplink"
 """Lets a Box's gateway try another cloud; the message is its addresses and server key as JSON."""
 CLAIM_PLUGIN = "opq-claim"
@@ -111,11 +115,15 @@ def rate_command(box_id: str, cycles: int, identity: str) -> bytes:
     return command.SerializeToString()
 
 
-def plugin_command(box_id: str, plugin_name: str, message: str, identity: str) -> bytes:
-    """A Command for a plug-in of the Box, e.g. ACK_PLUGIN."""
+def plugin_command(
+    box_id: str, plugin_name: str, message: str, identity: str, takes: Iterable[str] = ()
+) -> bytes:
+    """A Command for a plug-in of the Box, e.g. ACK_PLUGIN; `takes`: what this cloud takes, e.g.
+    TAKES_INTERVALS."""
     command = _command(box_id, identity)
     command.send_command_to_plugin.plugin_name = plugin_name
     command.send_command_to_plugin.message = message
+    command.send_command_to_plugin.takes.extend(takes)
     return command.SerializeToString()
 
 

@@ -1,4 +1,4 @@
-"""How the whole suite runs: examples per profile, files over workers, and the cost of each room.
+"""How the whole suite runs: examples per profile, the wait for the emulator, and the cost of each room.
 
 `tools/test` chooses the profile `ci` and the workers; a plain `pytest` is serial and runs every example.
 """
@@ -24,13 +24,12 @@ from opq_proto.kit import log
 
 EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
 """Profile of Hypothesis -> factor on each test's own number of examples."""
-QUICK_ROOMS = ("device", "proto")
-"""Rooms whose files are all short; they come last, so that no worker ends long before the others."""
 USES_EMULATOR = re.compile(r"qemu|hil_bench|hil_backend|verdicts", re.IGNORECASE)
 """What the text of a test file has that runs our emulator, and of some that do not."""
 LIMITS_S = {"soak": 3 * 3600, "slow": 1800}
 """Mark -> limit of a test that sets none itself; that of pyproject.toml is for tests of seconds."""
 DEAREST_FILES = 20
+"""Files in the list of those with the most CPU time."""
 _SPENT_S = pytest.StashKey[float]()
 
 for _name in EXAMPLES:
@@ -107,8 +106,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     return (yield)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scales each test's own number of examples; on a worker, puts the files in the order of the run."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scales each test's own number of examples; limits the time of long tests."""
     part = EXAMPLES.get(settings.get_current_profile_name(), 1.0)
     functions = {
         getattr(item.obj, "__func__", item.obj) for item in items if isinstance(item, pytest.Function)
@@ -123,17 +122,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         own = getattr(machine, "settings", None)
         if isinstance(own, settings):  # of a state machine
             machine.settings = settings(own, max_examples=math.ceil(own.max_examples * part))
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: turn_of(item.path.relative_to(config.rootpath), item.path))
     limit_long_tests(items)
-
-
-def turn_of(place: Path, file: Path) -> int:
-    """The turn of a file in a run by several workers, to which xdist gives whole files in this order.
-
-    The emulator may be built meanwhile, so what uses it comes late; what is short fills the end.
-    """
-    return 1 if uses_emulator(file) else 2 if place.parts[0] in QUICK_ROOMS else 0
 
 
 def limit_long_tests(items: list[pytest.Item]) -> None:

@@ -26,8 +26,8 @@ from opq_hil.backends.debian_source import cache_folder
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
 CORES = min(4, max(2, os.cpu_count() or 2))
-WORKERS = CORES + 3
-"""More than cores: a test waits half of its time, for starting processes or a Box's next second."""
+WORKERS = CORES + 4
+"""More than cores: a test waits two thirds of its time, for starting processes or a Box's next second."""
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 << 30
 """Free memory from which on the tests' files are kept in it; they take a tenth of this."""
@@ -38,7 +38,7 @@ PYTEST = (
     "-n",
     str(WORKERS),
     "--dist",
-    "loadfile",
+    "loadfile",  # not worksteal: 77 files share a running system or a server between their tests
     "--no-loadscope-reorder",
     "--hypothesis-profile",
     "ci",

@@ -17,15 +17,13 @@ from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 
 PROBE = b"AT+GCAP\r"
-BUSY_S = 10.0
+BUSY_S = 3.0
 ROOT = Path(__file__).parents[2]
 RULES = (ROOT / "tools" / "opq_tools" / "system" / "service" / "units" / "60-opq-box.rules").read_text()
 PAGE = (ROOT / "docs" / "gateway.md").read_text()
 
 
-def test_a_port_that_is_busy_for_ten_seconds_and_at_commands_cost_no_sample(
-    tmp_path: Path, makai: Any, keys: KeyFolder
-) -> None:
+def test_a_busy_port_and_at_commands_cost_no_sample(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
     with BoxHost([Box("1")]) as host:
         visitor = os.open(host.ports["1"], os.O_RDWR | os.O_NOCTTY)
         fcntl.flock(visitor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as pyserial and ModemManager do

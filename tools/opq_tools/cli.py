@@ -97,6 +97,10 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "firmware.flash.command",
             "Write firmware to a chip or a Box: by ROM, USB, probe, or in place.",
         ),
+        "chip": (
+            "firmware.flash.chip_command",
+            "Which chip or Box answers, and what is on it.",
+        ),
         "release": (
             "firmware.release",
             "Releases for gateways and Boxes: build, sign, publish, roll out.",
@@ -209,6 +213,7 @@ EXTRAS_OF_COMMAND = {
     "store": ("cloud",),
     "firmware": ("firmware",),
     "calibrate": ("flash",),
+    "chip": ("flash",),
     "flash": ("flash",),
     "hil": ("hil", "firmware"),
     "bench": ("cloud", "hil"),

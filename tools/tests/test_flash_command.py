@@ -16,6 +16,7 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot
 from opq_sim.box.f405_memory import F405Memory
 from opq_sim.box.rom_boot_loader import RomBootLoader
+from opq_tools.firmware.flash import chip_command
 from opq_tools.firmware.flash.command import command
 
 
@@ -61,11 +62,11 @@ def test_a_protected_boot_loader_is_overwritten_only_when_told(tmp_path: Path) -
     chip.write_protected = {0, 1}
     whole = Layout(boot_loader(), image(Slot.A)).flash()
     text = refused(flash(tmp_path, whole, chip, name="flash.bin"))
-    assert "write-protected: sector 0, 1; --unprotect lifts that" in text and text.endswith(
+    assert "write-protected: sector 0, 1; --allow unprotect lifts that" in text and text.endswith(
         "Nothing was written"
     )
     assert flash(tmp_path, bundle(), chip).exit_code == 0, "an update file does not touch it"
-    done = flash(tmp_path, whole, chip, "--unprotect", "--allow-downgrade", name="flash.bin")
+    done = flash(tmp_path, whole, chip, "--allow=unprotect", "--allow=downgrade", name="flash.bin")
     assert done.exit_code == 0 and chip.write_protected == set()
 
 
@@ -111,7 +112,7 @@ def test_a_newer_image_in_the_other_slot_would_win_and_is_cleared_when_told(tmp_
     chip = memory(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "2.0.0")))
     assert "older than the 2.0.0" in refused(flash(tmp_path, bundle("1.2.3"), chip))
     assert chip.erases == [0] * 12
-    result = flash(tmp_path, bundle("1.2.3"), chip, "--allow-downgrade")
+    result = flash(tmp_path, bundle("1.2.3"), chip, "--allow=downgrade")
     assert result.exit_code == 0 and "slot B held 2.0.0 and is cleared" in result.output
     assert chip.flash[0x80000:0x80200].count(0xFF) == 512
 
@@ -125,10 +126,10 @@ def test_an_older_image_in_the_other_slot_stays_as_the_way_back(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("data", "words", "option"),
     [
-        (bundle(hardware="pyboard_f405"), "it is for pyboard_f405, this is opqbox", "--other-board"),
-        (bundle(signed_by=None), "image A is not signed", "--allow-unsigned"),
-        (bundle(signed_by="somebody"), "another key than the boot loader's key", "--allow-unsigned"),
-        (bundle("0.9.0"), "it is 0.9.0, older than the 1.0.0 there", "--allow-downgrade"),
+        (bundle(hardware="pyboard_f405"), "it is for pyboard_f405, this is opqbox", "--allow other-board"),
+        (bundle(signed_by=None), "image A is not signed", "--allow unsigned"),
+        (bundle(signed_by="somebody"), "another key than the boot loader's key", "--allow unsigned"),
+        (bundle("0.9.0"), "it is 0.9.0, older than the 1.0.0 there", "--allow downgrade"),
     ],
 )
 def test_what_is_refused_says_why_and_which_option_overrules_it(
@@ -138,12 +139,12 @@ def test_what_is_refused_says_why_and_which_option_overrules_it(
     text = refused(flash(tmp_path, data, chip))
     assert words in text and option in text and text.endswith("Nothing was written")
     assert chip.erases == [0] * 12
-    assert flash(tmp_path, data, chip, option).exit_code == 0
+    assert flash(tmp_path, data, chip, *option.split()).exit_code == 0
 
 
 def test_all_that_speaks_against_a_file_is_reported_at_once(tmp_path: Path) -> None:
     text = refused(flash(tmp_path, bundle("0.1.0", hardware="other", signed_by=None), memory(BOX)))
-    for word in ("--other-board", "--allow-downgrade", "--allow-unsigned"):
+    for word in ("--allow other-board", "--allow downgrade", "--allow unsigned"):
         assert word in text
 
 
@@ -151,7 +152,7 @@ def test_a_changed_body_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
     data = bytearray(bundle())
     data[-1] ^= 1
     chip = memory(BOX)
-    assert "SHA-256" in refused(flash(tmp_path, bytes(data), chip, "--allow-unsigned"))
+    assert "SHA-256" in refused(flash(tmp_path, bytes(data), chip, "--allow=unsigned"))
     assert chip.erases == [0] * 12
 
 
@@ -168,11 +169,11 @@ def test_a_named_key_counts_more_than_the_boot_loaders(tmp_path: Path) -> None:
 def test_a_bare_file_wants_to_be_allowed_and_knows_its_place(tmp_path: Path) -> None:
     chip = F405Memory()
     data = boot_loader()
-    assert "--allow-unsigned" in refused(flash(tmp_path, data, chip, name="x.bin"))
-    assert "needs --address" in refused(flash(tmp_path, b"\0" * 64, chip, "--allow-unsigned", name="x.bin"))
-    assert flash(tmp_path, data, chip, "--allow-unsigned", name="x.bin").exit_code == 0
+    assert "--allow unsigned" in refused(flash(tmp_path, data, chip, name="x.bin"))
+    assert "needs --address" in refused(flash(tmp_path, b"\0" * 64, chip, "--allow=unsigned", name="x.bin"))
+    assert flash(tmp_path, data, chip, "--allow=unsigned", name="x.bin").exit_code == 0
     assert bytes(chip.flash[: len(data)]) == data
-    there = ("--address", "0x08100000", "--allow-unsigned")
+    there = ("--address", "0x08100000", "--allow=unsigned")
     assert "does not lie within" in refused(flash(tmp_path, b"\1" * 8, chip, *there, name="x.bin"))
 
 
@@ -180,13 +181,13 @@ def test_the_same_port_can_be_opened_again_and_again(tmp_path: Path) -> None:
     """A pty keeps its settings, and glibc refuses parity on it when nothing else changes."""
     with RomBootLoader(memory(BOX)) as rom:
         for _ in range(3):
-            result = CliRunner().invoke(command, ["--who", "--port", rom.path])
+            result = CliRunner().invoke(chip_command.command, ["--port", rom.path])
             assert result.exit_code == 0, result.exception
 
 
-def test_who_only_asks() -> None:
+def test_chip_only_asks() -> None:
     with RomBootLoader(memory(BOX)) as rom:
-        result = CliRunner().invoke(command, ["--who", "--port", rom.path])
+        result = CliRunner().invoke(chip_command.command, ["--port", rom.path])
     assert result.exit_code == 0 and "slot a: 1.0.0" in result.output
     assert "written" not in result.output
 
@@ -197,14 +198,18 @@ def test_who_only_asks() -> None:
         ["x"],
         ["x", "--dfu", "--port", "p"],
         ["--dfu"],
-        ["x", "--who", "--dfu"],
-        ["--who"],
+        ["--protect", "--dfu"],
         ["x", "--dfu", "--protect"],
         ["--protect", "--port", "p"],
     ],
 )
 def test_a_wrong_use_ends_with_two(arguments: list[str]) -> None:
     assert CliRunner().invoke(command, arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dfu", "--port", "p"]])
+def test_chip_wants_one_connection(arguments: list[str]) -> None:
+    assert CliRunner().invoke(chip_command.command, arguments).exit_code == 2
 
 
 def test_no_such_file_is_one_clear_line(tmp_path: Path) -> None:

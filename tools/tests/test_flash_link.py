@@ -13,7 +13,7 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, pack_bundle
 from opq_proto.link.messages import LINK_BAUD, Operation
 from opq_sim.box.faults import LineFaults
-from opq_tools.firmware.flash import in_place
+from opq_tools.firmware.flash import chip_command, in_place
 from opq_tools.firmware.flash.command import command
 from opq_tools.firmware.flash.protection import offer_protection
 from opq_tools.firmware.flash.serial_line import SerialLine
@@ -59,9 +59,9 @@ def test_a_box_whose_image_is_on_trial_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (bundle(hardware="pyboard_f405"), "it is for pyboard_f405, this is opqbox (--other-board)"),
-        (bundle("0.9.0"), "older than the 1.0.0 there (--allow-downgrade)"),
-        (bundle(signed_by=None), "image B is not signed (--allow-unsigned)"),
+        (bundle(hardware="pyboard_f405"), "it is for pyboard_f405, this is opqbox (--allow other-board)"),
+        (bundle("0.9.0"), "older than the 1.0.0 there (--allow downgrade)"),
+        (bundle(signed_by=None), "image B is not signed (--allow unsigned)"),
     ],
 )
 def test_what_speaks_against_it_is_reported_before_anything_is_sent(
@@ -76,9 +76,9 @@ def test_what_speaks_against_it_is_reported_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("data", "option", "words"),
     [
-        (bundle(signed_by=None), "--allow-unsigned", "not signed"),
-        (bundle("0.9.0"), "--allow-downgrade", "older than what the Box has confirmed"),
-        (bundle(signed_by="somebody"), "--allow-unsigned", "signed by another key"),
+        (bundle(signed_by=None), "--allow=unsigned", "not signed"),
+        (bundle("0.9.0"), "--allow=downgrade", "older than what the Box has confirmed"),
+        (bundle(signed_by="somebody"), "--allow=unsigned", "signed by another key"),
     ],
 )
 def test_what_the_box_itself_refuses_is_reported_in_words_and_its_firmware_stays(
@@ -120,7 +120,7 @@ def test_a_file_without_the_wanted_image_says_which_one(tmp_path: Path) -> None:
 def test_a_bare_file_goes_into_no_box(tmp_path: Path) -> None:
     with UpdatingBox() as box:
         data = bytes.fromhex("00000220 01010008".replace(" ", "")).ljust(64, b"\1")
-        assert "takes .opqfw files only" in refused(flash(tmp_path, box, data, "--allow-unsigned"))
+        assert "takes .opqfw files only" in refused(flash(tmp_path, box, data, "--allow=unsigned"))
 
 
 def test_nobody_at_the_port_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,9 +130,9 @@ def test_nobody_at_the_port_is_one_clear_line(tmp_path: Path, monkeypatch: pytes
     assert "no Box sends Hello" in text and "Nothing was written" in text
 
 
-def test_who_tells_board_and_firmware() -> None:
+def test_chip_reports_board_and_firmware() -> None:
     with UpdatingBox() as box:
-        result = CliRunner().invoke(command, ["--who", "--box", box.path])
+        result = CliRunner().invoke(chip_command.command, ["--box", box.path])
     assert "hardware: opqbox" in result.output and "firmware: 1.0.0" in result.output
 
 

@@ -15,6 +15,7 @@ from flash_under_test import Layout, boot_loader, bundle, image
 
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot
+from opq_tools.firmware.flash import chip_command
 from opq_tools.firmware.flash.command import command
 
 STAND_IN = Path(__file__).with_name("stand_in_flasher.py")
@@ -97,7 +98,7 @@ def test_a_program_that_fails_is_quoted(bench: Bench, program: str) -> None:
 
 def test_a_newer_image_in_the_other_slot_is_cleared_when_told(bench: Bench, program: str) -> None:
     bench.put(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "2.0.0")))
-    assert bench.flash(bundle("1.2.3"), *WAYS[program], "--allow-downgrade").exit_code == 0
+    assert bench.flash(bundle("1.2.3"), *WAYS[program], "--allow=downgrade").exit_code == 0
     assert bench.chip[0x80000:0xA0000].count(0xFF) == 0x20000
     assert bench.chip[0x20000:0x20200] == image(Slot.A, "1.2.3")[:512]
 
@@ -131,7 +132,7 @@ def test_dfu_refuses_another_chip_and_a_choice_that_nobody_made(bench: Bench) ->
 
 @pytest.mark.parametrize("program", ["openocd"])
 def test_openocd_gets_one_script_per_step(bench: Bench) -> None:
-    options = ("--probe", "openocd", "--interface", "interface/cmsis-dap.cfg")
+    options = ("--probe", "interface/cmsis-dap.cfg")
     assert bench.flash(bundle(), *options).exit_code == 0
     fixed = ["openocd", "-f", "interface/cmsis-dap.cfg", "-f", "target/stm32f4x.cfg", "-c"]
     assert all(call[:-1] == fixed for call in bench.calls)
@@ -193,7 +194,7 @@ def test_the_real_openocd_takes_our_script_as_far_as_the_missing_probe() -> None
 def test_without_a_probe_the_real_openocd_is_reported_in_one_sentence(tmp_path: Path) -> None:
     if shutil.which("openocd") is None:
         pytest.skip("no openocd here: apt install openocd")
-    result = CliRunner().invoke(command, ["--who", "--probe", "openocd"])
+    result = CliRunner().invoke(chip_command.command, ["--probe", "openocd"])
     if result.exit_code == 0:
         pytest.skip("a probe is plugged in")
     assert "finds no probe by interface/stlink.cfg: plug it in" in refused(result)

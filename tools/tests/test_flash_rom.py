@@ -218,7 +218,9 @@ def test_write_protection_is_read_from_the_option_bytes_and_lifted(chip: RomBoot
 def test_protected_sectors_are_named_before_anything_is_written(chip: RomBootLoader) -> None:
     chip.memory.write_protected = {0, 1}
     loader, result = connected(chip), FlashResult("rom")
-    with pytest.raises(FlashError, match=r"write-protected: sector 0, 1; --unprotect .* Nothing was written"):
+    with pytest.raises(
+        FlashError, match=r"write-protected: sector 0, 1; --allow unprotect .* Nothing was written"
+    ):
         open_sectors(loader, {0, 1, 5}, Allowed(), result)
     open_sectors(loader, {5, 6}, Allowed(), result)
     assert result.notes == [] and chip.memory.write_protected == {0, 1}

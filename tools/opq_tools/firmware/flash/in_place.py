@@ -247,7 +247,8 @@ def _new_start(box: BoxLink, before: Hello) -> Hello:
             return found
     raise FlashError(
         f"the Box accepted the new firmware, but sent no Hello from it within {RESTART_S:g} s; its "
-        "boot loader goes back to the old one after three starts without health. Check it later with --who"
+        "boot loader goes back to the old one after three starts without health. Check it later with "
+        "opq-tools chip"
     )
 
 

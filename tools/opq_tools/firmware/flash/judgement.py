@@ -1,6 +1,6 @@
 """Checks whether a firmware may be written to a chip (board, version, signature); reports all objections."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,10 @@ class InstalledFirmware:
         return next((header.hardware for header in self.headers.values()), "")
 
 
+ALLOWABLE = ("unsigned", "downgrade", "other-board", "unprotect")
+"""Words of --allow: each overrules one objection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """Options of the user that permit or identify something."""
@@ -58,6 +62,12 @@ class Allowed:
     other_board: bool = False
     public_key: Path | None = None
     unprotect: bool = False
+
+    @classmethod
+    def by_words(cls, words: Collection[str], board: str, public_key: Path | None) -> "Allowed":
+        """What these of ALLOWABLE permit."""
+        unsigned, downgrade, other_board, unprotect = (word in words for word in ALLOWABLE)
+        return cls(board, unsigned, downgrade, other_board, public_key, unprotect)
 
 
 def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:
@@ -87,16 +97,16 @@ def judge_firmware(
     header = firmware.header
     if header is None:
         if not allowed.unsigned:
-            against.append("it is a bare file without signature, board or version (--allow-unsigned)")
+            against.append("it is a bare file without signature, board or version (--allow unsigned)")
         if by_the_box:
             raise FlashError(f"{firmware.path.name}: a Box takes .opqfw files only. Nothing was written")
     else:
         if hardware and header.hardware != hardware and not allowed.other_board:
-            against.append(f"it is for {header.hardware}, this is {hardware} (--other-board)")
+            against.append(f"it is for {header.hardware}, this is {hardware} (--allow other-board)")
         if installed.version is not None and header.version < installed.version and not allowed.downgrade:
             against.append(
                 f"it is {version_text(header.version)}, older than the "
-                f"{version_text(installed.version)} there (--allow-downgrade)"
+                f"{version_text(installed.version)} there (--allow downgrade)"
             )
         against += _verdicts(firmware, installed, allowed, notes, by_the_box)
     if not by_the_box and header is not None and firmware.boot is None and installed.boot is None:
@@ -126,10 +136,10 @@ def _verdicts(
             found.append(f"image {slot.name} is {VERDICT_WORDS[verdict]}")
         elif not header.signed:
             words = f"image {slot.name} is not signed"
-            (notes if allowed.unsigned else found).append(words + " (--allow-unsigned)")
+            (notes if allowed.unsigned else found).append(words + " (--allow unsigned)")
         elif key is not None and not _is_signed(key, header.signature, image[:SIGNED_BYTES]):
             words = f"image {slot.name} is signed by another key than {whose}"
-            (notes if allowed.unsigned else found).append(words + " (--allow-unsigned)")
+            (notes if allowed.unsigned else found).append(words + " (--allow unsigned)")
     if key is None and not by_the_box:
         notes.append("no public key is known here: the signature was not checked (--public-key)")
     return found

@@ -10,7 +10,7 @@ from opq_tools.firmware.flash.chip import FLASH_SIZE, UID, Chip, FlashError, che
 IDCODE = 0xE004_2000
 """DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
 INTERFACE = "interface/stlink.cfg"
-"""openocd's file for the most common probe; --interface names another, e.g. interface/cmsis-dap.cfg."""
+"""openocd's file for the most common probe; --probe names another, e.g. interface/cmsis-dap.cfg."""
 WAY_OUT = "a probe needs none of it: run the same command again, with reset pressed if it finds no chip"
 
 
@@ -70,7 +70,7 @@ class OpenOcd(Probe):
                 raise
             raise FlashError(
                 f"openocd finds no probe by {self._files[1]}: plug it in (seen by root only: a udev rule is "
-                "missing); another kind: --interface interface/cmsis-dap.cfg. Nothing was written"
+                "missing); another kind: --probe interface/cmsis-dap.cfg. Nothing was written"
             ) from error
         found = {}
         for address, words in self._WORDS.findall(text):
@@ -132,14 +132,16 @@ class PyOcd(Probe):
         self._run("starting the firmware", "reset")
 
 
-def open_probe(which: str, interface: str | None) -> Probe:
-    """Opens the named program, or the first of the two that is installed."""
+def open_probe(which: str) -> Probe:
+    """Opens the named program, openocd with a FILE.cfg, or for "auto" the first installed of the two."""
     if which == "pyocd":
         return PyOcd()
-    if which == "openocd":
-        return OpenOcd(interface or INTERFACE)
+    if which == "openocd" or which.endswith(".cfg"):
+        return OpenOcd(INTERFACE if which == "openocd" else which)
+    if which != "auto":
+        raise FlashError(f"--probe {which}: want openocd, pyocd or openocd's interface FILE.cfg")
     try:
-        return OpenOcd(interface or INTERFACE)
+        return OpenOcd()
     except FlashError:
         try:
             return PyOcd()

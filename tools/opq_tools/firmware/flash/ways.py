@@ -149,7 +149,9 @@ def open_sectors(rom: "RomLoader", touched: set[int], allowed: Allowed, result: 
         return
     sectors = f"write-protected: sector {', '.join(map(str, shut))}"
     if not allowed.unprotect:
-        raise FlashError(f"{sectors}; --unprotect lifts that, --protect sets it again. Nothing was written")
+        raise FlashError(
+            f"{sectors}; --allow unprotect lifts that, --protect sets it again. Nothing was written"
+        )
     rom.unprotect()
     result.notes.append(f"{sectors}; lifted, --protect sets it again")
 

@@ -9,7 +9,7 @@ them.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
@@ -17,13 +17,27 @@ from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of
 from opq_cloud.mauka.measuring.sightings import is_steady
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError, IncidentNote
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFinding
+from opq_cloud.store.records.accounts import Account, BoxAccess
 from opq_cloud.store.records.announcements import BY_HAND, IncidentAnnouncements
 from opq_cloud.store.store import CloudStore, JoinStore
 from opq_proto.kit.plain_text import one_line
 
 TRIES_S = 30.0
+EDITORS = ("admin", "researcher")
+"""Roles that edit every incident."""
 CLASS_PARTS = 4
 """The most classes that a label joins by `+`."""
+
+
+CAUSE_CHARACTERS = 200
+
+
+def may_edit(account: Account, accesses: Mapping[str, BoxAccess], box_ids: Iterable[str]) -> bool:
+    """Whether the account may edit an incident at these Boxes: all of them are its own, or by its role."""
+    if account.disabled:
+        return False
+    owned = (box_id in accesses and accesses[box_id].owner_id == account.account_id for box_id in box_ids)
+    return account.role in EDITORS or all(owned)
 
 
 class IncidentEditor:
@@ -73,6 +87,40 @@ class IncidentEditor:
         if not words or len(words) > NOTE_CHARACTERS:
             raise IncidentEditError(f"the note has {len(words)} characters; want 1 to {NOTE_CHARACTERS}")
         self._note(number, account_id, "note", words)
+
+    def acknowledge_incident(self, number: int, account_id: str = "", done: bool = True) -> None:
+        """Acknowledge the incident: somebody has taken note of it; not `done` takes that back."""
+        self._note(number, account_id, "acknowledge", "acknowledged" if done else "")
+
+    def assign_incident(self, number: int, assigned_to: str, account_id: str = "") -> None:
+        """Assign the incident to an account; an empty text assigns it to nobody.
+
+        Raises:
+            IncidentEditError: the account may not edit the incident.
+        """
+        people, incident = self._store.people, self._store.incident(number)
+        if assigned_to and incident is not None:
+            account = people.account(assigned_to)
+            if account is None or not may_edit(account, people.accesses(), incident.box_ids):
+                raise IncidentEditError("there is no such account that may edit this incident")
+        self._note(number, account_id, "assign", assigned_to)
+
+    def state_cause(self, number: int, text: str, account_id: str = "") -> None:
+        """State the known cause of the incident, as one line; an empty text takes it back."""
+        words = one_line(text)
+        if len(words) > CAUSE_CHARACTERS:
+            raise IncidentEditError(
+                f"the cause has {len(words)} characters; want {CAUSE_CHARACTERS} or fewer"
+            )
+        self._note(number, account_id, "cause", words)
+
+    def see_incident(self, number: int, account_id: str) -> bool:
+        """Mark a new incident as seen; False where it was seen before."""
+        work = self._store.incident_work([number]).get(number)
+        if work is None or work.state != "new":
+            return False
+        self._note(number, account_id, "seen", "seen")
+        return True
 
     def _note(self, number: int, account_id: str, kind: str, text: str) -> None:
         at_ms = time.time_ns() // 1_000_000

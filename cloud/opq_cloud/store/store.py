@@ -15,7 +15,13 @@ from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.driver import Driver
 from opq_cloud.store.event_record import EventRecord
-from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexedIncident, IndexPlace
+from opq_cloud.store.incidents.index import (
+    IncidentFilter,
+    IncidentNote,
+    IncidentWork,
+    IndexedIncident,
+    IndexPlace,
+)
 from opq_cloud.store.incidents.join_plan import (
     CarriedOut,
     FindingOnset,
@@ -401,6 +407,9 @@ class CloudStore(ShownStore, JoinStore, Protocol):
 
     def successor(self, incident_id: int) -> int | None:
         """Returns the incident that an incident was joined into, at last; None where it was not joined."""
+
+    def incident_work(self, numbers: Sequence[int]) -> dict[int, IncidentWork]:
+        """Returns incident -> what people do about it, for those that exist."""
 
     def notes(self, incident_id: int) -> list[IncidentNote]:
         """Returns an incident's notes, oldest first, with those of incidents that were joined into it."""

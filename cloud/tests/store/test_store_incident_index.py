@@ -21,6 +21,7 @@ from opq_cloud.store.incidents.index import (
     IncidentEditError,
     IncidentFilter,
     IncidentNote,
+    IncidentWork,
     IndexedIncident,
     IndexPlace,
     cell_of,
@@ -190,6 +191,64 @@ def test_a_label_wins_over_the_machine_is_searched_and_outlives_the_next_analysi
         say(store, 77, "nothing")
 
 
+def test_work_is_found_by_state_assignee_and_cause_and_outlives_analysis(store: CloudStore) -> None:
+    account = store.people.add_account("ada@example.org", "Ada", "researcher", "")
+    assert account is not None
+    ada = account.account_id
+    first = finding("1", 0.0)
+    (one,), (two,) = put(store, first), put(store, finding("2", 100.0))
+    assert found(store, work="new") == found(store, work="open") == [two, one]
+    editor = IncidentEditor(store)
+    assert editor.see_incident(one, ada) and not editor.see_incident(one, ada)
+    assert (found(store, work="new"), found(store, work="open")) == ([two], [two, one])
+    editor.acknowledge_incident(one, ada)
+    editor.assign_incident(one, ada)
+    editor.state_cause(one, "the  crane\nat the mill", ada)
+    put(store, replace(first, end_ns=first.end_ns + S))
+    assert store.incident_work([one, two, 99]) == {
+        one: IncidentWork("acknowledged", ada, "the crane at the mill"),
+        two: IncidentWork("new"),
+    }
+    assert (found(store, work="open"), found(store, work="acknowledged")) == ([two], [one])
+    assert found(store, assigned_to=ada, cause_known=True, kind="sag", box_id="1") == [one]
+    assert found(store, words="crane") == [one] and found(store, assigned_to="bob") == []
+    assert store.count_incidents(IncidentFilter(work="new"), 9) == 1
+    parts = [each.seen() for each in store.incident_parts({"1"}, IncidentFilter(work="acknowledged"))]
+    assert [
+        (each.work, each.assigned_to) for each in parts if each.fits_work(IncidentFilter(work="new"))
+    ] == []
+    assert [(each.work, each.assigned_to) for each in parts] == [("acknowledged", ada)]
+    editor.acknowledge_incident(one, ada, done=False)
+    editor.state_cause(one, "", ada)
+    store.forget_author(ada)
+    assert store.incident_work([one]) == {one: IncidentWork("seen")}
+    assert found(store, assigned_to=ada) == [] and found(store, work="open") == [two, one]
+    assert ada not in str(store.notes(one))
+    with pytest.raises(IncidentEditError, match="no such account"):
+        editor.assign_incident(one, "bob")
+    with pytest.raises(IncidentEditError, match="want 200 or fewer"):
+        editor.state_cause(one, "x" * 201)
+
+
+def test_incidents_stored_before_work_was_known_are_not_new(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    (old,) = put(store, finding("1", 0.0))
+    store.close()
+    with sqlite3.connect(tmp_path / "opq.db") as database:
+        for column in ("work", "assigned_to", "known_cause"):
+            database.execute(f"ALTER TABLE incident_index DROP COLUMN {column}")
+        database.execute("DELETE FROM incident_tags WHERE tag LIKE 'work:%'")
+        database.execute("PRAGMA user_version = 20")
+    database.close()
+    store = EmbeddedStore(tmp_path / "opq.db")
+    (new,) = put(store, finding("1", 500.0))
+    assert (found(store), found(store, work="new")) == ([new, old], [new])
+    assert store.incident_work([old]) == {old: IncidentWork()}
+    IncidentEditor(store).acknowledge_incident(old)
+    assert found(store, work="acknowledged") == [old]
+    store.close()
+
+
 def test_a_split_is_seen_again_after_the_next_analysis(
     store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
@@ -312,6 +371,7 @@ FILTERS = (
     IncidentFilter(kind="sag"),
     IncidentFilter(box_id="1", kind="sag"),
     IncidentFilter(kind="sag", least_severity=5.0, scope="local", words="fault"),
+    IncidentFilter(box_id="1", work="open", assigned_to="ada", cause_known=True),
     IncidentFilter(order="severe"),
     IncidentFilter(order="long"),
 )

@@ -273,6 +273,11 @@ MIGRATIONS: tuple[Migration, ...] = (
     CREATE INDEX disturbances_by_start ON disturbances (start_ns);
     """,
     _pack_appended,
+    """
+    ALTER TABLE incident_index ADD COLUMN work TEXT;
+    ALTER TABLE incident_index ADD COLUMN assigned_to TEXT;
+    ALTER TABLE incident_index ADD COLUMN known_cause TEXT;
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

@@ -29,6 +29,8 @@ PERCENTS = (5.0, 40.0, 70.0, 80.0, 90.0, 110.0, 120.0)
 """Upper limits of the plane's rows, percent of nominal: EN 50160:2010, tables 2 and 3."""
 COLUMNS, ROWS = len(DURATIONS_S) + 1, len(PERCENTS) + 1
 ORDERS = ("newest", "severe", "long")
+WORK_STATES = ("new", "open", "acknowledged")
+"""What a filter chooses: nobody has seen it, nobody has acknowledged it, somebody has."""
 
 
 class IncidentEditError(OpqError):
@@ -45,12 +47,34 @@ class IncidentNote:
     account_id: str
     """The person's account; empty for a command on the store's own machine."""
     kind: str
-    """One of NOTE_KINDS."""
+    """`note`, `label`, `split`, `merge`; of work `seen`, `acknowledge`, `assign`, `cause`."""
     text: str
-    """The text of the note; for a label the class, or "" where the label is removed."""
+    """The text of the note; of a label the class, of `assign` the account. "" takes it back."""
 
     def as_document(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentWork:
+    """What people do about an incident; made of their notes."""
+
+    state: str | None = None
+    """`new`, `seen` or `acknowledged`; None for incidents of a version that did not know it."""
+    assigned_to: str = ""
+    """An account; empty for nobody."""
+    known_cause: str = ""
+
+    @property
+    def tags(self) -> set[str]:
+        """Tags by which an incident is found."""
+        states = {"new": ("new", "open"), "seen": ("open",), "acknowledged": ("acknowledged",)}
+        found = {f"work:{each}" for each in states.get(self.state or "", ())}
+        found |= {f"to:{self.assigned_to}"} if self.assigned_to else set()
+        return found | ({"cause:known"} if self.known_cause else set())
+
+
+NEW = IncidentWork("new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +98,10 @@ class IncidentFilter:
     cell: int | None = None
     """A field of the magnitude-duration plane."""
     order: str = "newest"
+    work: str = ""
+    """One of WORK_STATES."""
+    assigned_to: str = ""
+    cause_known: bool = False
 
     @property
     def at(self) -> tuple[str, ...] | None:
@@ -83,8 +111,19 @@ class IncidentFilter:
     @property
     def tags(self) -> tuple[str, ...]:
         """Tags that the incident has, the rarer first."""
-        box = (f"box:{self.box_id}",) if self.box_id else ()
-        return (*box, f"class:{self.kind}") if self.kind else box
+        wanted = {
+            f"to:{self.assigned_to}": self.assigned_to,
+            "cause:known": self.cause_known,
+            f"work:{self.work}": self.work,
+            f"box:{self.box_id}": self.box_id,
+            f"class:{self.kind}": self.kind,
+        }
+        return tuple(tag for tag, given in wanted.items() if given)
+
+    @property
+    def by_people(self) -> bool:
+        """Whether it chooses by what people wrote, which only those may search who see it."""
+        return bool(self.words or self.work or self.assigned_to or self.cause_known)
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -107,6 +146,17 @@ class IndexedIncident(msgspec.Struct, frozen=True):
     label: str | None = None
     machine_kind: str | None = None
     """The class that the analyses gave; None for the part that a visitor sees."""
+    work: str | None = None
+    """The state of `IncidentWork`; this and the next two are None for the part that a visitor sees."""
+    assigned_to: str | None = None
+    known_cause: str | None = None
+
+    def fits_work(self, wanted: IncidentFilter) -> bool:
+        work = IncidentWork(self.work, self.assigned_to or "", self.known_cause or "")
+        asked = IncidentFilter(
+            work=wanted.work, assigned_to=wanted.assigned_to, cause_known=wanted.cause_known
+        )
+        return work.tags.issuperset(asked.tags)
 
     def place(self, order: str) -> "IndexPlace":
         """Returns the incident's place in a list in this order."""
@@ -155,7 +205,7 @@ def folded(text: str) -> str:
 
 def words_of(notes: Iterable[IncidentNote]) -> str:
     """Returns the searched text of an incident's notes: the newest first, so that the oldest are cut."""
-    texts = [folded(note.text) for note in notes if note.kind in ("note", "label")]
+    texts = [folded(note.text) for note in notes if note.kind in ("note", "label", "cause")]
     return " ".join(reversed(texts)).replace("_", " ")[:WORDS_CHARACTERS]
 
 
@@ -163,6 +213,18 @@ def label_of(notes: Sequence[IncidentNote]) -> str | None:
     """Returns the class that a person gave last; None where no person did, or the label was removed."""
     labels = [note.text for note in notes if note.kind == "label"]
     return (labels[-1] or None) if labels else None
+
+
+def work_of(notes: Iterable[IncidentNote], state: str | None) -> IncidentWork:
+    """Returns the work that notes state, the last one of each kind; `state` where they state none."""
+    last = {note.kind: note.text for note in notes}
+    seen = "seen" if last.keys() & {"seen", "acknowledge"} else state
+    assigned = last.get("assign", "")
+    return IncidentWork(
+        "acknowledged" if last.get("acknowledge") else seen,
+        "" if assigned == NO_AUTHOR else assigned,
+        last.get("cause", ""),
+    )
 
 
 def entry_of_facts(facts: IncidentFacts) -> IndexedIncident:

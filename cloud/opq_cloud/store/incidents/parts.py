@@ -82,6 +82,7 @@ class IndexedParts:
                 or wanted.cell == cell_of(seen.residual_percent, seen.start_ns, seen.end_ns)
             )
             and (not wanted.words or (self.whole and all(word in self.words for word in wanted.searched)))
+            and seen.fits_work(wanted)
         )
 
 

@@ -8,9 +8,11 @@ from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields, Table
 from opq_cloud.store.incidents.index import (
     MAX_NOTES,
+    NEW,
     NO_AUTHOR,
     IncidentFilter,
     IncidentNote,
+    IncidentWork,
     IndexedIncident,
     IndexPlace,
     cell_of,
@@ -19,6 +21,7 @@ from opq_cloud.store.incidents.index import (
     label_of,
     tags_of,
     words_of,
+    work_of,
 )
 from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, incident_of
 from opq_cloud.store.records.part import StorePart
@@ -42,6 +45,9 @@ ENTRY = (
     "scope",
     "label",
     "machine_kind",
+    "work",
+    "assigned_to",
+    "known_cause",
 )
 
 
@@ -108,8 +114,25 @@ class IncidentIndex(StorePart, ABC):
             return _notes(documents, ("account_id", "=", account_id))
 
     def forget_author(self, account_id: str) -> None:
-        where, nobody = [("account_id", "=", account_id)], {"account_id": NO_AUTHOR}
-        self._driver.write(lambda documents: documents.set_fields(NOTES, where, nobody))
+        def job(documents: Documents) -> None:
+            documents.set_fields(NOTES, [("account_id", "=", account_id)], {"account_id": NO_AUTHOR})
+            assigned = [
+                each
+                for each in documents.find(NOTES)
+                if each["kind"] == "assign" and each["text"] == account_id
+            ]
+            for each in assigned:
+                documents.set_fields(NOTES, [("note_id", "=", each["note_id"])], {"text": NO_AUTHOR})
+            for number in {int(each["incident_id"]) for each in assigned}:
+                write_notes(documents, number)
+
+        self._driver.write(job)
+
+    def incident_work(self, numbers: Sequence[int]) -> dict[int, IncidentWork]:
+        self._fill_index()
+        with self._driver.read() as documents:
+            found = documents.find(INDEX, [("incident_id", "in", list(numbers))], fields=ENTRY)
+            return {int(each["incident_id"]): _work(each) for each in found}
 
     def _labels(self, documents: Documents, numbers: Sequence[int]) -> dict[int, str]:
         """Returns incident -> the class that a person gave it."""
@@ -156,14 +179,14 @@ class IncidentIndex(StorePart, ABC):
             documents.remove(table, [("incident_id", "=", number)])
         documents.remove(HEIRS, [("heir", "=", number)])
 
-    def _enter_stored(self, documents: Documents, number: int) -> None:
+    def _enter_stored(self, documents: Documents, number: int, work: IncidentWork = NEW) -> None:
         """Indexes a stored incident, from its findings."""
         found = documents.find(INCIDENTS, [("group_id", "=", number)])
         facts = documents.get(FACTS, number)
         if known := self._read_all(INCIDENTS, known_from_document, found):
             fresh = None if facts is None or facts.get("stale") else IncidentFacts.of_document(facts)
             incident = incident_of(known, fresh)
-            _enter(documents, entry_of_incident(incident), incident.box_ids)
+            _enter(documents, entry_of_incident(incident), incident.box_ids, work)
 
     def _fill_index(self) -> None:
         """Indexes incidents that a version without the index stored, and those of an original Mauka."""
@@ -171,7 +194,7 @@ class IncidentIndex(StorePart, ABC):
         def enter(documents: Documents, numbers: Sequence[int]) -> None:
             for number in numbers:
                 if documents.get(INDEX, number) is None:
-                    self._enter_stored(documents, number)
+                    self._enter_stored(documents, number, IncidentWork())
 
         self._fill_table(FILLED, INDEX, enter)
         if time.monotonic() - self._filled_s >= FOREIGN_S:
@@ -260,8 +283,10 @@ def _is_missing(documents: Documents, table: Table) -> bool:
     return False
 
 
-def _enter(documents: Documents, entry: IndexedIncident, box_ids: Sequence[str]) -> None:
-    """Writes an entry; a class from a label stays."""
+def _enter(
+    documents: Documents, entry: IndexedIncident, box_ids: Sequence[str], work: IncidentWork = NEW
+) -> None:
+    """Writes an entry; a class from a label stays, and so does the work of one that is there."""
     number, boxes = entry.incident_id, [f"box:{box_id}" for box_id in box_ids]
     values: Fields = {
         "start_ns": entry.start_ns,
@@ -277,20 +302,33 @@ def _enter(documents: Documents, entry: IndexedIncident, box_ids: Sequence[str])
     }
     before = documents.get(INDEX, number)
     if before is None:
-        tags = [*tags_of(entry.kind), *boxes]
+        tags = [*tags_of(entry.kind), *boxes, *work.tags]
         new = {**values, "incident_id": number, "words": "", "label": None, "boxes": 0, "tags": tags}
+        new |= _work_fields(work)
         if documents.insert(INDEX, new):
             return
         before = documents.get(INDEX, number) or {}  # another process was faster
     kind = str(before.get("label") or entry.kind)
     documents.set_fields(INDEX, [("incident_id", "=", number)], {**values, "kind": kind})
-    _retag(documents, number, str(before.get("kind") or kind), kind)
+    _retag(documents, number, tags_of(str(before.get("kind") or kind)), tags_of(kind))
     documents.add_values(INDEX, number, boxes)
 
 
-def _retag(documents: Documents, number: int, before: str, kind: str) -> None:
-    """Replaces the tags of the incident's class."""
-    known, wanted = {*tags_of(before)}, {*tags_of(kind)}
+def _work(entry: Fields) -> IncidentWork:
+    return IncidentWork(entry.get("work"), entry.get("assigned_to") or "", entry.get("known_cause") or "")
+
+
+def _work_fields(work: IncidentWork) -> Fields:
+    return {
+        "work": work.state,
+        "assigned_to": work.assigned_to or None,
+        "known_cause": work.known_cause or None,
+    }
+
+
+def _retag(documents: Documents, number: int, before: Iterable[str], after: Iterable[str]) -> None:
+    """Replaces the tags of the incident's class and work."""
+    known, wanted = {*before}, {*after}
     documents.remove_values(INDEX, number, known - wanted)
     documents.add_values(INDEX, number, wanted - known)
 
@@ -310,15 +348,17 @@ def _notes(documents: Documents, where: Condition) -> list[IncidentNote]:
 
 
 def write_notes(documents: Documents, number: int) -> None:
-    """Updates the searched words, the label and the class of an incident from its notes."""
+    """Updates the searched words, the label, the class and the work of an incident from its notes."""
     before = documents.get(INDEX, number)
     if before is None:
         return
     notes = _notes(documents, ("incident_id", "=", number))
     kind = label_of(notes) or str(before["machine_kind"])
-    values = {"words": words_of(notes), "label": label_of(notes), "kind": kind}
+    was = _work(before)
+    work = work_of(notes, was.state)
+    values = {"words": words_of(notes), "label": label_of(notes), "kind": kind, **_work_fields(work)}
     documents.set_fields(INDEX, [("incident_id", "=", number)], values)
-    _retag(documents, number, str(before["kind"]), kind)
+    _retag(documents, number, {*tags_of(str(before["kind"])), *was.tags}, {*tags_of(kind), *work.tags})
 
 
 def _inherit(documents: Documents, number: int, successor: int) -> None:

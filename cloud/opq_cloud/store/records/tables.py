@@ -80,7 +80,7 @@ INDEX = Table(
     columns={
         "incident_id": "group_id",
         **_own("start_ns", "end_ns", "length_ns", "kind", "machine_kind", "label", "residual_percent"),
-        **_own("severity", "scope", "cell", "words", "boxes"),
+        **_own("severity", "scope", "cell", "words", "boxes", "work", "assigned_to", "known_cause"),
     },
     derived={"severity_key": "coalesce(severity, 0)", "length_ns": "coalesce(length_ns, 0)"},
     in_columns=True,

@@ -158,7 +158,7 @@ class SeenStore:
         def found() -> SeenIncidents:
             return SeenIncidents(tuple(self._found(plain)))
 
-        if self._kept is None or wanted.words:  # a note changes no incident
+        if self._kept is None or wanted.by_people:  # a note changes no incident
             return found()
         seen = self._visitor.full | self._visitor.public
         return self._kept.of((seen, plain, self._store.join_revision()), found)
@@ -168,7 +168,7 @@ class SeenStore:
     ) -> Iterator[IndexedIncident]:
         """Yields matching incidents by their starts, as the visitor sees them."""
         seen = self._visitor.full | self._visitor.public
-        nobody = wanted.words and self._visitor.account is None
+        nobody = wanted.by_people and self._visitor.account is None
         if nobody or not seen or (wanted.at is not None and seen.isdisjoint(wanted.at)):
             return
         for parts in self._store.incident_parts(seen, wanted, beyond, back):

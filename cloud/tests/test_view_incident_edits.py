@@ -6,13 +6,16 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import unquote
 
 import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
 from opq_cloud.actions.incident_edits import IncidentEditor
+from opq_cloud.store.incidents.index import IncidentWork
 from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
 
@@ -65,7 +68,7 @@ def test_a_note_stands_on_the_page_with_who_and_when_and_nothing_of_it_is_markup
     assert olga.get(page) == 200
     assert re.search(r"Olga wrote, <time [^>]+>\d{4}-\d\d-\d\d \d\d:\d\d UTC</time>", olga.text)
     assert "the crane again" in olga.text
-    assert cast.scene.store.notes(number)[0].text == text
+    assert [note.text for note in cast.scene.store.notes(number)] == ["seen", text]
     cookie = {"Cookie": f"{SESSION_COOKIE}={olga.cookies[SESSION_COOKIE]}"}
     with urllib.request.urlopen(urllib.request.Request(cast.scene.url + page, headers=cookie)) as answer:
         assert b"&lt;script&gt;alert(" in answer.read()
@@ -129,7 +132,7 @@ def test_who_does_not_see_what_an_incident_became_part_of_is_told_nothing(cast: 
     assert vera.get(f"/incidents/{gone}") == vera.get(f"/api/v1/incidents/{gone}") == 404
 
 
-@pytest.mark.parametrize("what", ["note", "label", "split", "merge"])
+@pytest.mark.parametrize("what", ["note", "label", "split", "merge", "work"])
 def test_who_may_not_change_it_learns_nothing_of_it(cast: Cast, what: str) -> None:
     number = cast.incident("1", "4")  # Olga owns one of its Boxes, not both
     for name in ("olga", "vera"):
@@ -137,6 +140,7 @@ def test_who_may_not_change_it_learns_nothing_of_it(cast: Cast, what: str) -> No
         browser.get("/account")
         before = cast.scene.store.notes(number)
         assert browser.post(f"/incidents/{number}/{what}", text="x", others="1") == 404, name
+        assert browser.post("/incidents/work", do="acknowledge", **{f"incident-{number}": "on"}) == 404
         assert cast.scene.store.notes(number) == before
     stranger = FormBrowser(cast.scene.url)
     assert stranger.post(f"/incidents/{number}/{what}", text="x") in (401, 403)
@@ -148,7 +152,7 @@ def test_a_form_without_our_token_changes_nothing(cast: Cast) -> None:
     page = f"/incidents/{number}"
     assert rita.post(f"{page}/note", page, text="x", form_token="y" * 48) == 403
     assert rita.post(f"{page}/note", page, {"Origin": "https://elsewhere.example"}, text="x") == 403
-    assert cast.scene.store.notes(number) == []
+    assert [note.kind for note in cast.scene.store.notes(number)] == ["seen"], "by the page with the form"
 
 
 def test_a_note_is_not_shown_to_who_does_not_see_every_box(cast: Cast) -> None:
@@ -167,10 +171,104 @@ def test_ones_own_notes_are_in_ones_data_and_a_deleted_account_leaves_no_name(ca
     gil = cast.browser("gil")
     assert gil.post(f"/incidents/{number}/note", f"/incidents/{number}", text="mine alone") == 303
     gil.get("/account/data.json")
-    assert [note["text"] for note in json.loads(gil.text)["notes"]] == ["mine alone"]
+    assert [note["text"] for note in json.loads(gil.text)["notes"]] == ["seen", "mine alone"]
     root = cast.browser("root")
     assert root.post(f"/admin/accounts/{gone}/delete", "/admin/accounts") == 303
     assert cast.scene.store.notes_of(gone) == []
     rita = cast.browser("rita")
     rita.get(f"/incidents/{number}")
     assert "somebody whose account is gone wrote" in rita.text
+
+
+def test_work_is_done_on_the_page_found_by_the_filter_and_logged(cast: Cast) -> None:
+    number, other = cast.incident("1"), cast.incident("1")
+    rita, page = cast.browser("rita"), f"/incidents/{number}"
+    rita.get("/incidents?work=new")
+    assert f'href="/incidents/{number}?work=new"' in rita.text and "Mark them as seen" in rita.text
+    cast.browser("vera").get(page)  # may not work on it
+    assert cast.scene.store.incident_work([number])[number].state == "new"
+    sent = {"assigned": cast.ids["olga"], "cause": "the crane", "acknowledge": "yes"}
+    assert rita.post(f"{page}/work", page, **sent) == 303
+    assert rita.headers["location"] == f"{page}#work"
+    rita.get(page)
+    assert "Acknowledged, assigned to Olga. Known cause: the crane." in rita.text
+    assert (
+        re.search(r"Rita assigned it, .{0,200}to Olga", rita.text, re.S) and "Rita saw it first" in rita.text
+    )
+    first = cast.scene.store.people.changes.entries()[0]
+    assert (first.what, first.subject, first.account_id) == (
+        "worked on an incident",
+        f"incident {number}",
+        cast.ids["rita"],
+    )
+    assert first.after == {"work": "acknowledged", "assigned_to": cast.ids["olga"], "cause": "stated"}
+    olga = cast.browser("olga")
+    olga.get("/incidents?assigned=me&cause=known")
+    assert re.findall(r'data-incident="(\d+)"', olga.text) == [str(number)]
+    assert "Acknowledged, Olga, cause: the crane" in olga.text
+    back = "/incidents?box=1&work=new"
+    assert olga.post("/incidents/work", back, do="see", back=back, **{f"incident-{other}": "on"}) == 303
+    assert olga.headers["location"] == back
+    assert cast.scene.store.incident_work([other])[other].state == "seen"
+    assert olga.post("/incidents/work", back, do="acknowledge", **{f"incident-{other}": "on"}) == 303
+    assert olga.post(f"{page}/work", page, assigned=cast.ids["vera"]) == 400, "she may not work on it"
+    assert olga.post(f"{page}/work", page, cause="", acknowledge="no") == 303
+    assert cast.scene.store.incident_work([number])[number] == IncidentWork("seen")
+    vera = cast.browser("vera")
+    vera.get("/incidents?work=acknowledged")
+    assert re.findall(r'data-incident="(\d+)"', vera.text) == [str(other)], "she sees all of it"
+    stranger = FormBrowser(cast.scene.url)
+    stranger.get("/incidents?work=acknowledged")
+    assert "data-incident" not in stranger.text
+    assert stranger.get("/incidents?assigned=me") == 303, "to sign in"
+    assert rita.get("/incidents?work=magic") == 404 == rita.get("/incidents?cause=magic")
+
+
+def test_work_is_hidden_where_a_box_of_the_incident_is(cast: Cast) -> None:
+    number = cast.incident("1", "4")
+    rita, page = cast.browser("rita"), f"/incidents/{number}"
+    assert rita.post(f"{page}/work", page, cause="the lab", acknowledge="yes") == 303
+    vera = cast.browser("vera")
+    vera.get(page)
+    assert "the lab" not in vera.text and "Acknowledged" not in vera.text
+    vera.get("/incidents?cause=known")
+    assert f'data-incident="{number}"' not in vera.text
+    vera.get(f"/api/v1/incidents/{number}")
+    assert json.loads(vera.text)["work"] is None
+
+
+def test_a_mails_link_leads_by_the_sign_in_to_its_incident(cast: Cast) -> None:
+    number = cast.incident("1")
+    browser = FormBrowser(cast.scene.url)
+    address = f"/incidents/{number}?work=new"
+    assert browser.get(address) in (303, 404)
+    way = browser.headers.get("location", "") or re.findall(r'"(/sign-in\?next=[^"]+)"', browser.text)[0]
+    assert unquote(way) == f"/sign-in?next={address}"
+
+
+def test_a_program_works_on_an_incident_by_a_token_that_writes(cast: Cast) -> None:
+    number, people = cast.incident("1"), cast.scene.store.people
+
+    def asked(token: str, body: dict[str, object]) -> tuple[int, dict[str, object]]:
+        browser = FormBrowser(cast.scene.url)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        browser.send("POST", f"/api/v1/incidents/{number}/work", json.dumps(body), headers)
+        return browser.status, json.loads(browser.text)
+
+    reads, writes, veras = (
+        make_ticket(people, "token", 3600, account_id=cast.ids[name], scopes=scopes)
+        for name, scopes in (("rita", ("read",)), ("rita", ("read", "write")), ("vera", ("read", "write")))
+    )
+    assert asked(reads, {"acknowledged": True})[0] == 403
+    assert asked(veras, {"acknowledged": True})[0] == 404
+    assert asked(writes, {"acknowledged": True, "assigned_to": "me", "known_cause": "a tree"}) == (
+        200,
+        {"state": "acknowledged", "assigned_to": "Rita", "known_cause": "a tree"},
+    )
+    assert asked(writes, {"acknowledged": False})[1]["known_cause"] == "a tree", "what is absent stays"
+    assert asked(writes, {"assigned_to": "unknown@example.org"})[0] == 400
+    assert asked(writes, {"assigned_to": ""})[1]["assigned_to"] is None
+    assert asked(writes, {"magic": 1})[0] == 400
+    rita = cast.browser("rita")
+    rita.get("/api/v1/incidents?cause=known&work=open")
+    assert [each["id"] for each in json.loads(rita.text)["items"]] == [number]

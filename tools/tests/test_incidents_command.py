@@ -140,6 +140,37 @@ def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
     assert "Swell" in run(folder, "note", "--label", "1", "swell") and "Swell" in run(folder, "show")
 
 
+def test_work_is_done_and_found_by_state_and_person(folder: Path) -> None:
+    store = open_store(None, folder)
+    ada = store.people.add_account("ada@example.org", "Ada", "researcher", "")
+    assert ada is not None
+    store.close()
+    sent = (
+        "work",
+        "1",
+        "2",
+        "--acknowledge",
+        "--assign",
+        "ada@example.org",
+        "--cause",
+        "the crane",
+        "--json",
+    )
+    one = {"id": 1, "state": "acknowledged", "assigned_to": "ada@example.org", "known_cause": "the crane"}
+    assert json.loads(run(folder, *sent)) == [one, {**one, "id": 2}]
+    assert "crane" in run(folder, "work", "2", "--no-acknowledge", "--assign", "")
+    chosen = ("--assigned-to", "ada@example.org", "--work", "acknowledged", "--json")
+    assert [each["id"] for each in json.loads(run(folder, "show", *chosen))] == [1]
+    assert run(folder, "show", "1").splitlines()[-1] == (
+        "work                 state: acknowledged; assigned to: ada@example.org; known cause: the crane"
+    )
+    assert "there is no account bob" in run(folder, "work", "1", "--assign", "bob")
+    store = open_store(None, folder)
+    last = store.people.changes.entries()[0]
+    store.close()
+    assert (last.what, last.subject, last.by) == ("worked on an incident", "incident 2", "command line")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

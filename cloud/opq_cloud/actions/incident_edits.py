@@ -93,7 +93,7 @@ class IncidentEditor:
         self._note(number, account_id, "acknowledge", "acknowledged" if done else "")
 
     def assign_incident(self, number: int, assigned_to: str, account_id: str = "") -> None:
-        """Assign the incident to an account; an empty text assigns it to nobody.
+        """Assign the incident to an account; an empty text takes the assignment back.
 
         Raises:
             IncidentEditError: the account may not edit the incident.

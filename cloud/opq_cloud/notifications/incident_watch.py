@@ -15,8 +15,9 @@ from google.protobuf.message import DecodeError
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.incident_news import incident_news, shown_severity
 from opq_cloud.notifications.messages import incident_headline
-from opq_cloud.notifications.rule_book import RuleBook
+from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
 from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.records.announcements import BY_ANALYSIS
 from opq_cloud.store.records.seen import incident_at
 from opq_cloud.store.store import CloudStore
@@ -29,6 +30,8 @@ TOPIC = b"incident"
 LOOK_BACK_NS = 3_600 * 10**9
 """An incident that ended longer ago is no longer news if this service was not running, if the bus lost the
 message, or if a person or a re-analysis changed the incident."""
+ASSIGNED_MS = 86_400_000
+"""An assignment of longer ago is not reported where the service was away."""
 MAX_CHECKED = 500
 MAX_BOXES_SENT = 100
 HELD_S = 5.0
@@ -171,6 +174,51 @@ class IncidentWatch:
             self._counters.add("malformed")
             return None
         return None if kind == "incident_gone" else (number, by == BY_ANALYSIS)
+
+
+class AssignedWatch:
+    """Notifies people of incidents that somebody else assigned to them. Used by one thread.
+
+    It reads the store and not the bus, so that no assignment is lost; each has its number in the entry's id.
+    """
+
+    def __init__(self, store: CloudStore, book: RuleBook, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._store, self._book, self._now_ns = store, book, now_ns
+        self._known: dict[str, frozenset[int]] = {}
+        """Account -> the incidents that were assigned to it at the last check."""
+
+    def check_assigned(self) -> None:
+        """Raises StoreError; what was not reported then is reported at the next check."""
+        rules: dict[str, list[RuleInForce]] = {}
+        for held in self._book.rules("assigned"):
+            rules.setdefault(held.rule.account_id, []).append(held)
+        for account_id, of_account in rules.items():
+            entries = self._store.find_incidents(IncidentFilter(assigned_to=account_id), MAX_CHECKED)
+            numbers = frozenset(each.incident_id for each in entries)
+            for number in sorted(numbers - self._known.get(account_id, frozenset())):
+                for held in of_account:
+                    self._report(held, number)
+            self._known[account_id] = numbers
+
+    def _report(self, held: RuleInForce, number: int) -> None:
+        rule, incident = held.rule, self._store.incident(number)
+        assignments = [note for note in self._store.notes(number) if note.kind == "assign"]
+        seen = None if incident is None else incident_at(incident, held.sight.sees, held.sight.sees_place)
+        if seen is None or not assignments or assignments[-1].account_id == rule.account_id:
+            return
+        last = assignments[-1]
+        if last.at_ms < max(rule.since_ms, self._now_ns() // 1_000_000 - ASSIGNED_MS):
+            return
+        self._book.add(
+            held,
+            "assigned",
+            f"Assigned to you: {incident_headline(seen)}",
+            subject=f"incident {number}",
+            identity=(last.note_id,),
+            content={"incident": _bounded(incident_json(seen), shown_severity(seen))},
+            severity=shown_severity(seen),
+            box_ids=seen.box_ids[:MAX_BOXES_SENT],
+        )
 
 
 def _bounded(document: dict[str, object], severity: float | None) -> dict[str, object]:

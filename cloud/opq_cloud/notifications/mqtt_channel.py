@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KEEPALIVE_S = 30
 TIMEOUT_S = 10.0
 """For the broker to answer, and to acknowledge a message."""
-EVENT_TYPES = ("incident", "incident_changed", "health", "rule", "test")
+EVENT_TYPES = ("incident", "incident_changed", "assigned", "health", "rule", "test")
 
 
 class MqttChannel(SendingChannel):

@@ -13,7 +13,7 @@ from opq_cloud.core.service import CloudContext, CloudService, HealthReport, Ser
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.notifications.background import PeerThread, ReportThread
 from opq_cloud.notifications.health_watch import HealthWatch
-from opq_cloud.notifications.incident_watch import TOPIC, IncidentWatch
+from opq_cloud.notifications.incident_watch import TOPIC, AssignedWatch, IncidentWatch
 from opq_cloud.notifications.outbox import NotificationOutbox
 from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
@@ -70,13 +70,13 @@ class Notifications:
             opened.callback(server.end)
             self.port = server.port
             bus = self._bus(opened.enter_context(service_context()), opened)
-            watch = IncidentWatch(store, book, self.counters)
+            watch, assigned = IncidentWatch(store, book, self.counters), AssignedWatch(store, book)
             health = HealthWatch(f"http://{section.watched_endpoint}/", store, book, self.counters)
             opened.enter_context(PeerThread(health, channels, book, section.health_s, self.counters))
             opened.enter_context(ReportThread(self._config, store, self.counters))
             if ready is not None:
                 ready.set()
-            self._loop(stop, bus, watch, book, outbox)
+            self._loop(stop, bus, watch, assigned, book, outbox)
 
     def _bus(self, context: Context, opened: ExitStack) -> Socket:
         bus = opened.enter_context(closing(context.socket(zmq.SUB)))
@@ -94,6 +94,7 @@ class Notifications:
         stop: threading.Event,
         bus: Socket,
         watch: IncidentWatch,
+        assigned: AssignedWatch,
         book: RuleBook,
         outbox: NotificationOutbox,
     ) -> None:
@@ -109,6 +110,7 @@ class Notifications:
                     next_poll_s = time.monotonic() + self._section.poll_s
                     if not has_message:
                         watch.check_incidents()
+                        assigned.check_assigned()
                         self._expire(book)
                     unsent = book.records.unsent()
                     book.count_waiting(unsent)

@@ -373,3 +373,26 @@ def test_who_was_away_from_the_bus_reads_the_store_and_a_digest_is_one_mail(
         assert {each.state for each in scene.records.entries(ada)} == {"sent"}
         assert len(scene.records.entries(ada)) == 3
         assert 1 <= len(mail.mails) <= 3
+
+
+def test_an_assignment_by_another_is_mailed_once_with_the_link_to_it(tmp_path: Path, mail: MailSink) -> None:
+    with notification_scene(tmp_path, mail=plain(mail)) as scene:
+        ada, bob = scene.add_account("ada", "researcher"), scene.add_account("bob", "researcher")
+        scene.add_rule(bob, "mail", about="assigned")
+        scene.put_findings(sag_at("1", time.time_ns() - 90 * 86_400 * SECOND_NS), heard=False)
+        scene.put_findings(sag_at("2", time.time_ns()), heard=False)
+        old, own = sorted(each.incident_id for each in scene.store.incidents())
+        scene.edit(lambda editor: editor.assign_incident(own, bob, bob))
+        scene.edit(lambda editor: editor.assign_incident(old, bob, ada))
+        with scene.running():
+            wait_for(lambda: mail.mails, LIMIT_S)
+        with scene.running():  # a restart reports it no second time, and an own assignment never
+            scene.edit(lambda editor: editor.acknowledge_incident(old, bob))
+            scene.edit(lambda editor: editor.assign_incident(own, "", bob))
+            scene.edit(lambda editor: editor.assign_incident(own, bob, ada))
+            wait_for(lambda: len(mail.mails) == 2, LIMIT_S)
+        first, second = (each.get_body(("plain",)) for each in mail.mails)
+        assert first is not None and f"https://pq.example.org/incidents/{old}" in first.get_content()
+        assert second is not None and f"https://pq.example.org/incidents/{own}" in second.get_content()
+        assert mail.mails[0]["subject"].startswith("[OPQ] Assigned to you: Sag")
+        assert [each["to"] for each in mail.mails] == ["bob@example.org"] * 2

@@ -6,11 +6,18 @@ from datetime import UTC, datetime
 
 import click
 
+from opq_cloud.actions.command_audit import note_command
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.actions.incident_past import past_of
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import finding_json, incident_json
-from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
+from opq_cloud.store.incidents.index import (
+    WORK_STATES,
+    IncidentEditError,
+    IncidentFilter,
+    IncidentNote,
+    IncidentWork,
+)
 from opq_cloud.view.web.words import CLASS_PHRASES, headline
 from opq_proto.kit.command_line import CommandGroup, text_table
 from opq_proto.kit.plain_text import one_line
@@ -34,13 +41,14 @@ class_type = click.Choice(tuple(CLASS_PHRASES))
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
-    """Find the store's incidents; show, note, label, split and merge them.
+    """Find the store's incidents; show, note, label, split and merge them, and work on them.
 
     \b
     Examples: opq-tools incidents show --class sag --box 1
               opq-tools incidents show 17
               opq-tools incidents split 17 --box 4
               opq-tools incidents note 17 --label mains_signalling
+              opq-tools incidents work 17 18 --acknowledge
     """
 
 
@@ -63,6 +71,8 @@ def command() -> None:
 )
 @from_option("Only those that end after this time (UTC), e.g. 2026-11-20 or now-7d.")
 @to_option("Only those that begin before this time (UTC).")
+@click.option("--work", type=click.Choice(WORK_STATES), help="Only those in this state of work.")
+@click.option("--assigned-to", metavar="EMAIL", help="Only those that are assigned to this account.")
 @click.option("--words", default="", help="Only incidents whose notes have all these words.")
 @click.option(
     "--limit",
@@ -80,6 +90,8 @@ def show_incidents(
     box_id: str,
     start_ns: int | None,
     end_ns: int | None,
+    work: str | None,
+    assigned_to: str | None,
     words: str,
     limit: int,
     as_json: bool,
@@ -93,13 +105,19 @@ def show_incidents(
               opq-tools incidents show 17
     """
     if incident_id is not None:
-        if kind or box_id or words or start_ns is not None or end_ns is not None:
-            raise click.UsageError(
-                "--class, --box, --from, --to and --words choose from the list, without ID"
-            )
+        if kind or box_id or words or work or assigned_to or start_ns is not None or end_ns is not None:
+            raise click.UsageError("options that choose from the list are without ID")
         _show_one(store, incident_id, as_json)
         return
-    wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns, words=words)
+    wanted = IncidentFilter(
+        kind or "",
+        box_id,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        words=words,
+        work=work or "",
+        assigned_to=_account_id(store, assigned_to) if assigned_to else "",
+    )
     entries = store.find_incidents(wanted, limit)
     found = [each for entry in entries if (each := store.incident(entry.incident_id)) is not None]
     _echo(found, as_json)
@@ -109,14 +127,24 @@ def show_incidents(
 
 def _show_one(store: CloudStore, incident_id: int, as_json: bool) -> None:
     found = _known(store, incident_id)
-    past = past_of(store, found, UTC, "UTC")
+    past, work = past_of(store, found, UTC, "UTC"), store.incident_work([incident_id])[incident_id]
+    named = _named(store, work)
     if as_json:
         findings = [finding_json(each) for each in found.findings]
-        row = {**incident_json(found), "summary": headline(found), "findings": findings, **past.as_json()}
+        row = {
+            **incident_json(found),
+            "summary": headline(found),
+            "findings": findings,
+            "work": named,
+            **past.as_json(),
+        }
         click.echo(json.dumps(row, indent=1))
         return
     for name, lines in incident_lines(found, past):
         echo_lines(name, lines)
+    said = [f"{name.replace('_', ' ')}: {text}" for name, text in named.items() if text]
+    if work.state == "acknowledged" or len(said) > 1:
+        echo_lines("work", ["; ".join(said)])
 
 
 @command.command("note", short_help="Add a note or a label to an incident, or list its notes and edits.")
@@ -159,6 +187,76 @@ def note(store: CloudStore, incident_id: int, text: str | None, is_label: bool, 
         return
     cells = (_note_cells(each, names) for each in found)
     click.echo(text_table(("at (UTC)", "by", "what", "text"), cells))
+
+
+@command.command("work", short_help="Acknowledge incidents, assign them, or state their known cause.")
+@click.argument(
+    "incident_ids",
+    metavar="ID...",
+    type=click.IntRange(1, 2**63 - 1),
+    nargs=-1,
+    required=True,
+    shell_complete=values.incidents,
+)
+@click.option("--acknowledge/--no-acknowledge", default=None, help="Acknowledge them, or take that back.")
+@click.option("--assign", metavar="EMAIL", help="Assign them to this account; an empty text takes it back.")
+@click.option("--cause", metavar="TEXT", help="State their known cause; an empty text takes it back.")
+@json_option
+@store_command
+def work(
+    store: CloudStore,
+    incident_ids: tuple[int, ...],
+    acknowledge: bool | None,
+    assign: str | None,
+    cause: str | None,
+    as_json: bool,
+) -> None:
+    """Acknowledge incidents, assign them to a person, or state their known cause; without options, show that.
+
+    \b
+    Examples: opq-tools incidents work 17 18 --acknowledge
+              opq-tools incidents work 17 --assign ada@example.org --cause "the crane at the mill"
+    """
+    editor, found = IncidentEditor(store), [_known(store, number) for number in incident_ids]
+    account_id = None if assign is None else _account_id(store, assign)
+    for incident in found:
+        number = incident.incident_id
+        before = store.incident_work([number])[number]
+        if account_id is not None:
+            editor.assign_incident(number, account_id)
+        if cause is not None:
+            editor.state_cause(number, cause)
+        if acknowledge is not None:
+            editor.acknowledge_incident(number, done=acknowledge)
+        after = store.incident_work([number])[number]
+        if after != before:
+            note_command(
+                store.people,
+                "worked on an incident",
+                f"incident {number}",
+                before.as_change(),
+                after.as_change(),
+            )
+    known = store.incident_work(incident_ids)
+    rows = [{"id": number, **_named(store, each)} for number, each in known.items()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    cells = (tuple(each or "" for each in row.values()) for row in rows)
+    click.echo(text_table(("incident", "state", "assigned to", "known cause"), cells))
+
+
+def _account_id(store: CloudStore, email: str) -> str:
+    found = store.people.account_of(email) if email else None
+    if email and found is None:
+        raise IncidentEditError(f"there is no account {email}")
+    return "" if found is None else found.account_id
+
+
+def _named(store: CloudStore, work: IncidentWork) -> dict[str, str | None]:
+    account = store.people.account(work.assigned_to) if work.assigned_to else None
+    assigned = account.email if account is not None else work.assigned_to or None
+    return {"state": work.state, "assigned_to": assigned, "known_cause": work.known_cause or None}
 
 
 @command.command("split", short_help="Split findings off an incident into a new one.")

@@ -30,7 +30,7 @@ PERCENTS = (5.0, 40.0, 70.0, 80.0, 90.0, 110.0, 120.0)
 COLUMNS, ROWS = len(DURATIONS_S) + 1, len(PERCENTS) + 1
 ORDERS = ("newest", "severe", "long")
 WORK_STATES = ("new", "open", "acknowledged")
-"""What a filter chooses: nobody has seen it, nobody has acknowledged it, somebody has."""
+"""What a filter chooses: not yet seen, not yet acknowledged, acknowledged."""
 
 
 class IncidentEditError(OpqError):
@@ -62,7 +62,7 @@ class IncidentWork:
     state: str | None = None
     """`new`, `seen` or `acknowledged`; None for incidents of a version that did not know it."""
     assigned_to: str = ""
-    """An account; empty for nobody."""
+    """An account; empty where it is not assigned."""
     known_cause: str = ""
 
     @property
@@ -72,6 +72,11 @@ class IncidentWork:
         found = {f"work:{each}" for each in states.get(self.state or "", ())}
         found |= {f"to:{self.assigned_to}"} if self.assigned_to else set()
         return found | ({"cause:known"} if self.known_cause else set())
+
+    def as_change(self) -> dict[str, str | None]:
+        """Returns the values for the log of changes, without a name; a cause is stored with the incident."""
+        cause = "stated" if self.known_cause else None
+        return {"work": self.state, "assigned_to": self.assigned_to or None, "cause": cause}
 
 
 NEW = IncidentWork("new")

@@ -145,6 +145,7 @@ class AuditRecords:
         subjects = {f"box {box_id}" for box_id in boxes}
         for document in self._documents.find(AUDIT):
             own = account_id in (document["account_id"], document["subject"])
+            own |= any(account_id in document.get(side, {}).values() for side in ("before", "after"))
             if own or document["subject"] in subjects:
                 self._documents.change(AUDIT, document["key"], lambda was: _forgotten(was, account_id))
 
@@ -208,7 +209,9 @@ def _forgotten(entry: Fields, account_id: str) -> Fields:
         after["subject"] = ""
     for side in ("before", "after"):
         if side in entry:
-            after[side] = {key: text for key, text in entry[side].items() if key not in PERSONAL}
+            after[side] = {
+                key: text for key, text in entry[side].items() if key not in PERSONAL and text != account_id
+            }
     return after
 
 

@@ -65,7 +65,7 @@ class NotificationEntry:
     rule_name: str
     channel: str
     kind: str
-    """`incident`, `incident_changed`, `health`, `rule` or `test`."""
+    """`incident`, `incident_changed`, `assigned`, `health`, `rule` or `test`."""
     headline: str
     made_ms: int
     due_ms: int

@@ -68,6 +68,9 @@ def chosen_incidents(
     words: Annotated[
         str, Query(max_length=WORDS_CHARACTERS, description="words that must all be in notes")
     ] = "",
+    work: Annotated[str, Query(max_length=20, description="new, open or acknowledged")] = "",
+    assigned: Annotated[str, Query(max_length=64, description="`me`, or an account")] = "",
+    cause: Annotated[str, Query(max_length=7, description="`known`: only with a known cause")] = "",
     cell: Annotated[str, Query(max_length=7, description="a field of `/incidents`")] = "",
 ) -> dict[str, str]:
     """The values of a filter under their names in an address of the list of incidents."""
@@ -80,6 +83,9 @@ def chosen_incidents(
         "scope": scope,
         "severity": severity,
         "words": words,
+        "work": work,
+        "assigned": assigned,
+        "cause": cause,
         "cell": cell,
     }
 

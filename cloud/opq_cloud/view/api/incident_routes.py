@@ -4,12 +4,12 @@ It reads the store as the visitor sees it, so that it can show no more than the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from opq_cloud.export.selection import finding_row
+from opq_cloud.export.selection import EVERY_INCIDENT, finding_row
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.sample_requests import request_json
@@ -17,6 +17,7 @@ from opq_cloud.store.store import ShownStore
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer
 from opq_cloud.view.api.box_routes import Cursor, Number, OneBox
+from opq_cloud.view.pages.incidents.incident_work import work_filter, work_json
 from opq_cloud.view.pages.visible.past_before import past_before
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.words import CLASS_PHRASES, headline, worst
@@ -55,11 +56,16 @@ class IncidentRoutes:
         cursor: Cursor = None,
         box: OneBox = None,
         kind: Annotated[str | None, Query(alias="class", max_length=64, examples=["sag"])] = None,
+        work: Annotated[Literal["new", "open", "acknowledged"] | None, Query()] = None,
+        assigned: Annotated[str, Query(max_length=64, description="`me`, or an account")] = "",
+        cause: Annotated[Literal["known"] | None, Query(description="only with a known cause")] = None,
     ) -> Response:
         """Incidents, the newest first by their start; a page may be short and still have a next."""
-        page, following = self._incident_page(limit, cursor, box, kind)
-        names = self._context.names(page)
-        items = [_incident_json(each, headline(each, names)) for each in page]
+        given = {"work": work or "", "assigned": assigned, "cause": cause or ""}
+        wanted = work_filter(given, self._context.visitor)
+        page, following = self._incident_page(limit, cursor, box, kind, wanted)
+        names, known = self._context.names(page), self._work([each.incident_id for each in page])
+        items = [_incident_json(each, headline(each, names), known.get(each.incident_id)) for each in page]
         return json_answer(request, {"items": items, "next": following})
 
     def incident(self, request: Request, incident_id: Number) -> Response:
@@ -68,7 +74,8 @@ class IncidentRoutes:
         Before it: those most like it, hours and intervals of its kind.
         """
         found = self._context.incident_of_address(str(incident_id), "/api/v1/incidents/{}")
-        document = _incident_json(found, headline(found, self._context.names([found])))
+        summary, number = headline(found, self._context.names([found])), found.incident_id
+        document = _incident_json(found, summary, self._work([number]).get(number))
         records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
         document["requests"] = [
             {"event_id": record.event_id, **request_json(each)}
@@ -102,12 +109,21 @@ class IncidentRoutes:
         ]
         return json_answer(request, {"items": items, "next": following})
 
+    def _work(self, numbers: Sequence[int]) -> dict[int, dict[str, str | None]]:
+        found = self._context.incident_work(numbers)
+        return {number: work_json(self._context, each) for number, each in found.items()}
+
     def _incident_page(
-        self, limit: int, cursor: str | None, box: str | None, kind: str | None
+        self,
+        limit: int,
+        cursor: str | None,
+        box: str | None,
+        kind: str | None,
+        wanted: IncidentFilter = EVERY_INCIDENT,
     ) -> tuple[Sequence[Incident], str | None]:
         place = cursor_place("incidents", cursor)
         beyond = None if place is None else IndexPlace(*place)
-        page = incidents_of_page(self._context.store, beyond, limit, box, kind)
+        page = incidents_of_page(self._context.store, beyond, limit, box, kind, wanted)
         last = page.last
         return page.incidents, None if last is None else cursor_text(
             "incidents", int(last.value), last.number
@@ -137,22 +153,24 @@ def incidents_of_page(
     limit: int,
     box_id: str | None = None,
     kind: str | None = None,
+    wanted: IncidentFilter = EVERY_INCIDENT,
 ) -> IncidentsOfPage:
     """Up to `limit` incidents of a Box and a class from the index, the newest first.
 
     Raises HTTPException 400 where there is no such class.
     """
     check_class(store, kind)
-    entries = store.find_incidents(IncidentFilter(kind or "", box_id or ""), limit + 1, beyond)
+    entries = store.find_incidents(replace(wanted, kind=kind or "", box_id=box_id or ""), limit + 1, beyond)
     last = entries[limit - 1].place("newest") if len(entries) > limit else None
     return IncidentsOfPage(tuple(store.incidents_of([each.incident_id for each in entries[:limit]])), last)
 
 
-def _incident_json(incident: Incident, summary: str) -> dict[str, object]:
+def _incident_json(incident: Incident, summary: str, work: dict[str, str | None] | None) -> dict[str, object]:
     found = worst(incident)
     return {
         **incident_json(incident),
         "summary": summary,
+        "work": work,
         "worst_event_id": None if found is None else found.event_id,
         "worst_box_id": None if found is None else found.finding.box_id,
     }

@@ -1,6 +1,6 @@
-"""The orders of `/api/v1`: raw samples of a Box, and messages for Mauka's bus.
+"""The orders of `/api/v1`: raw samples of a Box, messages for Mauka's bus, and work on an incident.
 
-Both need a token with the scope `write`, messages an administrator's; browsers have pages for it.
+All need a token with the scope `write`, messages an administrator's; browsers have pages for it.
 """
 
 from base64 import b64decode
@@ -11,7 +11,9 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from opq_cloud.actions.incident_edits import CAUSE_CHARACTERS
 from opq_cloud.actions.plugin_manager import PluginManagerError, publish_events, publish_on_bus
+from opq_cloud.store.incidents.index import IncidentEditError, IncidentWork
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import limit_key, rest_span
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError
@@ -22,10 +24,13 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     WaveformRefusedError,
     WaveformRequests,
 )
+from opq_cloud.view.pages.incidents.incident_work import changed_work, may_edit, work_json
 from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.forms import visitor_after_body
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.decision import NS_PER_MS
+from opq_proto.kit.plain_text import one_line
 
 EVENT_TOPIC = "MakaiEvent"
 """The topic on which events are announced."""
@@ -241,3 +246,71 @@ class RequestRoutes:
             )
         if not visitor.may_request(box_id) or self._services.store.box(box_id) is None:
             raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")
+
+
+class WorkAsk(BaseModel):
+    """What becomes of an incident; what is absent stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    acknowledged: bool | None = None
+    assigned_to: Annotated[str | None, Field(max_length=254, examples=["ada@example.org"])] = None
+    """`me`, the e-mail address of an account, or an empty text to take it back."""
+    known_cause: Annotated[str | None, Field(max_length=CAUSE_CHARACTERS)] = None
+
+
+class WorkRoutes:
+    """One POST: to acknowledge, to assign, to state a cause."""
+
+    def __init__(self, context: VisitorContext, services: ViewServices) -> None:
+        self._context = context
+        self._services = services
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        router.add_api_route(
+            "/incidents/{incident_id}/work",
+            self.work,
+            methods=["POST"],
+            response_model=dict[str, str | None],
+            openapi_extra=body_of(WorkAsk),
+            responses=refusals(403, 413),
+        )
+        return router
+
+    async def work(
+        self, request: Request, incident_id: Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[3])]
+    ) -> Response:
+        """Acknowledge an incident, assign it, or state its cause. Needs the scope `write`."""
+        asked = await read_request_body(request, WorkAsk, 4096)
+        visitor = await visitor_after_body(request)
+        try:
+            done = await anyio.to_thread.run_sync(self._changed, visitor, incident_id, asked)
+        except IncidentEditError as error:
+            raise RestProblemError(400, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+        return JSONResponse(work_json(self._context, done), 200, {"Cache-Control": "no-store"})
+
+    def _changed(self, visitor: Visitor, number: int, asked: WorkAsk) -> IncidentWork:
+        store = self._services.store
+        incident = store.incident(number)
+        if not visitor.writes or visitor.account is None:
+            raise RestProblemError(
+                403, "This needs a token with the scope write; the page Account makes one."
+            )
+        if incident is None or not may_edit(visitor, incident):
+            raise RestProblemError(404, f"There is no incident {number} that you may change.")
+        before = store.incident_work([number])[number]
+        state, assigned, cause = before.state, before.assigned_to, before.known_cause
+        if asked.acknowledged is not None:
+            state = "acknowledged" if asked.acknowledged else "seen"
+        if asked.assigned_to is not None:
+            found = visitor.account
+            if asked.assigned_to not in ("", "me"):
+                by_email = store.people.account_of(asked.assigned_to)
+                if by_email is None:
+                    raise RestProblemError(400, "assigned_to is not the e-mail address of an account.")
+                found = by_email
+            assigned = found.account_id if asked.assigned_to else ""
+        if asked.known_cause is not None:
+            cause = one_line(asked.known_cause)
+        return changed_work(store, incident, visitor, IncidentWork(state, assigned, cause))[1]

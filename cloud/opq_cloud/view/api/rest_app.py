@@ -16,7 +16,7 @@ from opq_cloud.view.api.event_routes import EventRoutes
 from opq_cloud.view.api.exporting import ExportRoutes
 from opq_cloud.view.api.incident_routes import IncidentRoutes
 from opq_cloud.view.api.interval_routes import IntervalRoutes
-from opq_cloud.view.api.ordering import InjectionRoutes, RequestRoutes
+from opq_cloud.view.api.ordering import InjectionRoutes, RequestRoutes, WorkRoutes
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError, add_problems
 from opq_cloud.view.api.shapes import ProblemShape
 from opq_cloud.view.live.filter import RATES, REGION_CHARACTERS
@@ -70,6 +70,7 @@ def create_rest(
     app.include_router(ExportRoutes(context, limits).router())
     app.include_router(RequestRoutes(services, requests).router())
     app.include_router(InjectionRoutes(services).router())
+    app.include_router(WorkRoutes(context, services).router())
     app.include_router(_live_router(live))
     app.include_router(_page_router(app, page_of))
     add_problems(app, services.counters)

@@ -51,6 +51,7 @@ INCIDENT: dict[str, Any] = {
         {"analysis": "rms_voltage", "version": "0.1.0", "settings_hash": "5f3a0c9d21be", "findings": 1}
     ],
     "summary": "Sag to 85.2 % at Box 1, 158 ms",
+    "work": {"state": "acknowledged", "assigned_to": "Ada", "known_cause": None},
     "worst_event_id": 1,
     "worst_box_id": "1",
 }
@@ -170,6 +171,7 @@ class IncidentShape(_Shape):
     severity: float | None
     follows: int | None
     summary: str
+    work: dict[str, str | None] | None = Field(description="Null where you do not see all of it")
     worst_event_id: int | None
     worst_box_id: str | None
 

@@ -24,8 +24,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FORMS = re.compile(
     r"/(sign-in|sign-out|examine|first-admin|register|reset(/new)?|account/.+|admin/.+"
-    r"|api/v1/boxes/[^/]+/waveforms|api/v1/injections"
-    r"|boxes/[^/]+/(settings|share|claim-code|release|waveforms)|incidents/[^/]+/(note|label|split|merge))"
+    r"|api/v1/boxes/[^/]+/waveforms|api/v1/injections|api/v1/incidents/[^/]+/work"
+    r"|boxes/[^/]+/(settings|share|claim-code|release|waveforms)|incidents/work"
+    r"|incidents/[^/]+/(note|label|split|merge|work))"
 )
 """Paths that accept a POST: forms, and requests with a token that has the scope `write`."""
 V1 = "/api/v1"

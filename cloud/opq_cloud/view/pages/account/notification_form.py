@@ -20,6 +20,7 @@ from opq_cloud.view.web.words import CLASS_PHRASES, class_words
 
 ABOUT_WORDS = {
     "incident": "Incidents",
+    "assigned": "Incidents assigned to you",
     "silence": "Boxes that fall silent",
     "health": "Services that are not well",
     "stream_rule": "Rows of stream rules",

@@ -6,27 +6,47 @@ any Box of the incident, so it is shown only to signed-in visitors who see all o
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from markupsafe import Markup
 
-from opq_cloud.actions.incident_edits import IncidentEditor
-from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError
+from opq_cloud.actions.incident_edits import CAUSE_CHARACTERS, IncidentEditor
+from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError, IncidentWork
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.drawing.rendering import marked_time
+from opq_cloud.view.pages.incidents.incident_work import (
+    changed_work,
+    mark_seen,
+    may_edit,
+    people_offered,
+)
 from opq_cloud.view.pages.visible.view_services import ViewServices
-from opq_cloud.view.pages.visible.visitor_context import whole_id
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext, whole_id
 from opq_cloud.view.web import words
-from opq_cloud.view.web.forms import SentForm, form_route, see_other
+from opq_cloud.view.web.forms import SentForm, form_route, own_path, see_other
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
 
-EDITORS = ("admin", "researcher")
 FINDINGS_OFFERED = 50
 """A form has 64 fields at most."""
-DID_WORDS = {"note": "wrote", "label": "gave it a class", "split": "split", "merge": "merged"}
+DID_WORDS = {
+    "note": "wrote",
+    "label": "gave it a class",
+    "split": "split",
+    "merge": "merged",
+    "seen": "saw it first",
+    "acknowledge": "acknowledged it",
+    "assign": "assigned it",
+    "cause": "stated its cause",
+}
+TAKEN_BACK = {
+    "label": "took the class back",
+    "acknowledge": "took the acknowledgement back",
+    "assign": "took the assignment back",
+    "cause": "took the cause back",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,49 +59,45 @@ class RemarkRow:
     text: str
 
 
-def may_edit(visitor: Visitor, incident: Incident) -> bool:
-    """Whether the visitor may edit; `incident` is the whole one, not the part that the visitor sees."""
-    if not visitor.session_hash or visitor.account is None:
-        return False
-    return visitor.account.role in EDITORS or all(box_id in visitor.own for box_id in incident.box_ids)
-
-
-def remark_values(services: ViewServices, incident: Incident) -> dict[str, object]:
+def remark_values(context: VisitorContext, services: ViewServices, incident: Incident) -> dict[str, object]:
     """Values for `incident_said.html`; no notes for a visitor who does not see every Box of the incident."""
-    visitor = services.visitor
-    whole = services.store.incident(incident.incident_id)
-    signed_in = visitor.account is not None or not visitor.accounts_in_use
-    sees = whole is not None and all(visitor.sees(box_id) for box_id in whole.box_ids)
-    notes = services.store.notes(incident.incident_id) if signed_in and sees else []
+    visitor, number = context.visitor, incident.incident_id
+    whole = services.store.incident(number)
+    seen = context.incident_work([number])
+    notes = services.store.notes(number) if seen else []
+    work = seen.get(number, IncidentWork())
+    offered = people_offered(visitor, None if services.visitors is None else services.visitors.people)
+    assigned_name = context.person_name(work.assigned_to) if work.assigned_to else ""
     return {
+        "work": work,
+        "assigned_name": assigned_name,
+        "people_offered": offered | ({work.assigned_to: assigned_name} if assigned_name else {}),
+        "cause_characters": CAUSE_CHARACTERS,
         "said": [
             RemarkRow(
-                _name(services, note.account_id),
+                context.person_name(note.account_id) if note.account_id else "somebody at the command line",
                 marked_time(note.at_ms, visitor),
                 DID_WORDS.get(note.kind, note.kind),
-                _text(note.kind, note.text),
+                _text(note.kind, note.text, context.person_name),
             )
             for note in notes
         ],
-        "may_edit": whole is not None and may_edit(visitor, whole),
+        "may_edit": whole is not None and bool(visitor.session_hash) and may_edit(visitor, whole),
         "label_choices": words.class_choices(),
         "note_characters": NOTE_CHARACTERS,
         "offered": incident.findings[:FINDINGS_OFFERED] if len(incident.findings) > 1 else (),
-        "may_say": signed_in and sees,
+        "may_say": bool(seen),
     }
 
 
-def _text(kind: str, text: str) -> str:
-    if kind != "label":
-        return text
-    return words.class_words(text) if text else "took the class back"
-
-
-def _name(services: ViewServices, account_id: str) -> str:
-    if not account_id:
-        return "somebody at the command line"
-    account = services.visitors.people.account(account_id)
-    return "somebody whose account is gone" if account is None else account.name
+def _text(kind: str, text: str, name_of: Callable[[str], str]) -> str:
+    if not text:
+        return TAKEN_BACK.get(kind, "")
+    if kind == "assign":
+        return f"to {name_of(text)}"
+    if kind in ("seen", "acknowledge"):
+        return ""
+    return words.class_words(text) if kind == "label" else text
 
 
 class IncidentEditPages:
@@ -98,8 +114,10 @@ class IncidentEditPages:
             ("label", self.label),
             ("split", self.split),
             ("merge", self.merge),
+            ("work", self.work),
         ):
             router.add_api_route(f"/incidents/{{incident_id}}/{name}", form_route(form), methods=["POST"])
+        router.add_api_route("/incidents/work", form_route(self.work_together), methods=["POST"])
         return router
 
     def note(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -144,6 +162,35 @@ class IncidentEditPages:
             "merged incidents",
             lambda: self._editor.merge_incidents([incident.incident_id, *others], _account_id(visitor)),
         )
+
+    def work(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Assigns, states the cause, and with the button `acknowledge` acknowledges or takes that back."""
+        incident = self._edited_incident(request, visitor)
+        before = self._context.store.incident_work([incident.incident_id])[incident.incident_id]
+        turn = {"yes": "acknowledged", "no": "seen"}.get(form.text("acknowledge", 8), before.state)
+        wanted = IncidentWork(turn, form.text("assigned", 64), form.text("cause", CAUSE_CHARACTERS))
+        self._change_work(visitor, incident, wanted)
+        return see_other(f"/incidents/{incident.incident_id}#work")
+
+    def work_together(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Acknowledges the chosen incidents of a list, or marks them as seen; all or none may be edited."""
+        numbers = [name.removeprefix("incident-") for name in form.fields if name.startswith("incident-")]
+        chosen = [self._found(whole_id(each, "incident"), visitor) for each in numbers]
+        states = self._context.store.incident_work([each.incident_id for each in chosen])
+        state = "acknowledged" if form.text("do", 20) == "acknowledge" else "seen"
+        for incident in chosen:
+            was = states[incident.incident_id]
+            if state == "seen":
+                mark_seen(self._context.store, incident.incident_id, visitor)
+            elif was.state != "acknowledged":
+                self._change_work(visitor, incident, replace(was, state=state))
+        return see_other(own_path(form.text("back", 1000), "/incidents"))
+
+    def _change_work(self, visitor: Visitor, incident: Incident, wanted: IncidentWork) -> None:
+        try:
+            changed_work(self._context.store, incident, visitor, wanted)
+        except IncidentEditError as error:
+            raise HTTPException(400, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
 
     def _done(self, visitor: Visitor, number: int, what: str, change: Callable[[], int | None]) -> Response:
         before = self._values(number)

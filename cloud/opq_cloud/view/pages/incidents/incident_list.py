@@ -1,7 +1,7 @@
 """The list of incidents for its address: reads the filter, searches the index, and counts for the plane.
 
-`?class=&box=&region=&scope=&severity=&from=&to=&words=&cell=&order=` are the filter. `before` is where a page
-continues: the sort key and a number (in addresses of older versions only the number), never an offset.
+The fields of FIELDS are the filter. `before` is where a page continues: the sort key and a number (in
+addresses of older versions only the number), never an offset.
 """
 
 import math
@@ -23,6 +23,7 @@ from opq_cloud.store.incidents.index import (
     entry_of_incident,
 )
 from opq_cloud.view.live.messages import LARGEST_ID
+from opq_cloud.view.pages.incidents.incident_work import WORK_FIELDS, work_filter
 from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
@@ -38,7 +39,7 @@ SEVERITIES = (2, 4, 6, 8)
 SHADES = 5
 WORDS_CHARACTERS = 100
 REGIONS_NAMED = 20
-FIELDS = ("class", "box", "region", "scope", "severity", "from", "to", "words", "cell", "order")
+FIELDS = ("class", "box", "region", "scope", "severity", "from", "to", "words", *WORK_FIELDS, "cell", "order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,8 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
         raise HTTPException(404, f"There is no such order; there are {', '.join(ORDERS)}.")
     if len(given["words"]) > WORDS_CHARACTERS:
         raise HTTPException(400, f"words has more than {WORDS_CHARACTERS} characters.")
-    wanted = IncidentFilter(
+    wanted = replace(
+        work_filter(given, context.visitor),
         kind=kind,
         box_id=box,
         box_ids=_boxes_of(context, given["region"]) if given["region"] else None,

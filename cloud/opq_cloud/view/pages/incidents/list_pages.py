@@ -24,6 +24,14 @@ from opq_cloud.view.pages.incidents.incident_list import (
     regions,
 )
 from opq_cloud.view.pages.incidents.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
+from opq_cloud.view.pages.incidents.incident_work import (
+    WORK_WORDS,
+    mark_seen,
+    people_offered,
+    shows_work,
+    work_counts,
+    work_words,
+)
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_cloud.view.web import words
@@ -64,9 +72,16 @@ class IncidentPages:
         scatter = scatter_of(
             context.store.find_incidents(address.wanted, MAX_DOTS), address.wanted.cell, address.cell_query()
         )
+        visitor = context.visitor
+        people = None if self._services.visitors is None else self._services.visitors.people
         return self._render(
             "incidents.html",
             here="incidents",
+            work=work_words(context, [each.incident_id for each in found]),
+            work_choices=WORK_WORDS if shows_work(visitor) else {},
+            work_counts=work_counts(context),
+            people_choices=list(people_offered(visitor, people).items())[1:] if visitor.account else None,
+            may_work=bool(visitor.session_hash and visitor.account and (visitor.own or visitor.everything)),
             incidents=found,
             names=context.names(found),
             address=address,
@@ -89,8 +104,9 @@ class IncidentPages:
 
     def incident_page(self, request: Request, incident_id: str) -> HTMLResponse:
         found = self._context.incident_of_address(incident_id)
+        mark_seen(self._services.store, found.incident_id, self._context.visitor)
         values = incident_page.page(self._context, found, self._examine)
-        values.update(remark_values(self._services, found))
+        values.update(remark_values(self._context, self._services, found))
         address = read_list_address(self._context, request.query_params)
         values.update(neighbours(self._context, address, found))
         return self._render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)

@@ -6,7 +6,7 @@ from fastapi import HTTPException
 
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.incidents.index import IncidentFilter, IncidentWork, IndexPlace
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LARGEST_ID
@@ -93,6 +93,22 @@ class VisitorContext:
         store = self.store
         entries = store.find_incidents(wanted, limit + 1, beyond, back)
         return store.incidents_of([each.incident_id for each in entries[:limit]]), len(entries) > limit
+
+    def incident_work(self, numbers: Sequence[int]) -> dict[int, IncidentWork]:
+        """What people do about these incidents, of those that the signed-in visitor sees whole."""
+        visitor, store = self.visitor, self._services.store
+        if visitor.account is None and visitor.accounts_in_use:
+            return {}
+        if not visitor.everything:
+            whole = store.incidents_of(numbers)
+            numbers = [each.incident_id for each in whole if all(map(visitor.sees, each.box_ids))]
+        return store.incident_work(numbers)
+
+    def person_name(self, account_id: str) -> str:
+        """The name of an account in words."""
+        visitors = self._services.visitors
+        account = None if visitors is None else visitors.people.account(account_id)
+        return "somebody whose account is gone" if account is None else account.name
 
     def present_incident(self, number: int) -> Incident | None:
         """This incident, or the one that it was joined into; None where it is not visible."""

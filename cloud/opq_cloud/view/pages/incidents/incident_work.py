@@ -1,0 +1,151 @@
+"""Incidents as work on pages and in the API: state, assigned person, known cause; who may choose whom.
+
+Names of people are shown to those who are signed in and see every Box of the incident, as notes are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastapi import HTTPException
+
+from opq_cloud.actions.incident_edits import EDITORS, IncidentEditor
+from opq_cloud.store.incidents.index import WORK_STATES, IncidentFilter, IncidentWork
+from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.store import CloudStore
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web import words
+from opq_cloud.view.web.visitors import Visitor
+from opq_proto.errors import StoreError
+from opq_proto.messages import Incident
+
+WORK_WORDS = {"new": "New", "open": "Not acknowledged", "acknowledged": "Acknowledged"}
+WORK_FIELDS = ("work", "assigned", "cause")
+"""Fields of an address."""
+MAX_COUNTED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCount:
+    """A number of incidents with a link to them."""
+
+    words: str
+    query: str
+
+
+def shows_work(visitor: Visitor) -> bool:
+    return visitor.account is not None or not visitor.accounts_in_use
+
+
+def may_edit(visitor: Visitor, incident: Incident) -> bool:
+    """Whether the visitor may edit; `incident` is the whole one, not the part that the visitor sees."""
+    account = visitor.account
+    if account is None or not (visitor.session_hash or visitor.writes):
+        return False
+    return account.role in EDITORS or all(box_id in visitor.own for box_id in incident.box_ids)
+
+
+def people_offered(visitor: Visitor, people: AccountRecords | None) -> dict[str, str]:
+    """Account -> name of those whom the visitor may assign: all editors, or only themselves."""
+    if visitor.account is None or people is None:
+        return {}
+    me = {visitor.account.account_id: f"{visitor.account.name} (you)"}
+    if visitor.account.role not in EDITORS:
+        return me
+    editors = (each for each in people.accounts() if each.role in EDITORS and not each.disabled)
+    return me | {each.account_id: each.name for each in editors if each.account_id not in me}
+
+
+def work_filter(given: Mapping[str, str], visitor: Visitor) -> IncidentFilter:
+    """Reads `work`, `assigned` (`me` or an account) and `cause` of an address.
+
+    Raises HTTPException 404 for an unknown state; 401 for `me` of a visitor who is not signed in.
+    """
+    work, assigned = given["work"], given["assigned"]
+    if work and work not in WORK_STATES:
+        raise HTTPException(404, f"There is no such state of work; there are {', '.join(WORK_STATES)}.")
+    if given["cause"] not in ("", "known"):
+        raise HTTPException(404, "cause is `known` or empty.")
+    if assigned == "me":
+        if visitor.account is None:
+            raise HTTPException(401, "Sign in to see the incidents that are assigned to you.")
+        assigned = visitor.account.account_id
+    return IncidentFilter(work=work, assigned_to=assigned[:64], cause_known=given["cause"] == "known")
+
+
+def work_counts(context: VisitorContext) -> list[WorkCount]:
+    """How many incidents are new, not acknowledged, or assigned to the visitor; those of which there are."""
+    visitor = context.visitor
+    if not shows_work(visitor):
+        return []
+    wanted = [
+        ("new", "work=new", IncidentFilter(work="new")),
+        ("not acknowledged", "work=open", IncidentFilter(work="open")),
+    ]
+    if visitor.account is not None:
+        mine = IncidentFilter(assigned_to=visitor.account.account_id, work="open")
+        wanted.append(("open and assigned to you", "work=open&assigned=me", mine))
+    counts = [(text, query, context.store.count_incidents(each, MAX_COUNTED)) for text, query, each in wanted]
+    more = {MAX_COUNTED: f"{words.number(MAX_COUNTED, 0)} or more"}
+    return [
+        WorkCount(f"{more.get(count, words.number(count, 0))} {text}", query)
+        for text, query, count in counts
+        if count
+    ]
+
+
+def work_words(context: VisitorContext, numbers: Sequence[int]) -> dict[int, str]:
+    """Incident -> few words for a list: `New`, `Acknowledged, Ada, cause: the crane`."""
+    states = {"new": "New", "acknowledged": "Acknowledged"}
+    found = {}
+    for number, work in context.incident_work(numbers).items():
+        parts = (
+            states.get(work.state or "", ""),
+            context.person_name(work.assigned_to) if work.assigned_to else "",
+            f"cause: {work.known_cause}" if work.known_cause else "",
+        )
+        found[number] = ", ".join(filter(None, parts))
+    return found
+
+
+def work_json(context: VisitorContext, work: IncidentWork) -> dict[str, str | None]:
+    """The keys of the API, with the person's name."""
+    assigned = context.person_name(work.assigned_to) if work.assigned_to else None
+    return {"state": work.state, "assigned_to": assigned, "known_cause": work.known_cause or None}
+
+
+def changed_work(
+    store: CloudStore, incident: Incident, visitor: Visitor, wanted: IncidentWork
+) -> tuple[IncidentWork, IncidentWork]:
+    """Changes the work on an incident where it differs, and logs the change; returns it before and after.
+
+    Raises IncidentEditError and StoreError.
+    """
+    number, editor = incident.incident_id, IncidentEditor(store)
+    before = store.incident_work([number]).get(number, IncidentWork())
+    account_id = visitor.account.account_id if visitor.account else ""
+    if wanted.assigned_to != before.assigned_to:
+        editor.assign_incident(number, wanted.assigned_to, account_id)
+    if wanted.known_cause != before.known_cause:
+        editor.state_cause(number, wanted.known_cause, account_id)
+    done = wanted.state == "acknowledged"
+    if done != (before.state == "acknowledged"):
+        editor.acknowledge_incident(number, account_id, done)
+    after = store.incident_work([number]).get(number, wanted)
+    if before != after:
+        subject, values = f"incident {number}", (before.as_change(), after.as_change())
+        store.people.changes.add(account_id, visitor.address, "worked on an incident", subject, *values)
+    return before, after
+
+
+def mark_seen(store: CloudStore, incident_id: int, visitor: Visitor) -> None:
+    """Marks a new incident as seen by somebody who may work on it, once; a full disk hides no page."""
+    whole = store.incident(incident_id)
+    if whole is None or not visitor.session_hash or visitor.account is None or not may_edit(visitor, whole):
+        return
+    account_id = visitor.account.account_id
+    try:
+        if IncidentEditor(store).see_incident(incident_id, account_id):
+            subject = f"incident {incident_id}"
+            store.people.changes.add(account_id, visitor.address, "saw a new incident", subject)
+    except StoreError:
+        return

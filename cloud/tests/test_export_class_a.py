@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from opq_cloud.export.class_a import disturbance_table, interval_table
-from opq_cloud.export.tables import table_pieces
+from opq_cloud.export.tables import shortest, table_pieces
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.messages import Disturbance, Interval, Measurement, Trend
 from opq_tools.exporting.command import command
@@ -92,7 +94,10 @@ def test_intervals_are_in_each_form_as_they_were_stored(store: CloudStore, form:
         rows = parquet.read_table(io.BytesIO(data)).to_pylist()
     assert len(rows) == 10
     for name in ("rms_v", "h1_v", "h50_v", "i0_v", "i2_v"):
-        assert [row.get(name) for row in rows] == wanted(name), name
+        read = [row.get(name) for row in rows]
+        if form in ("csv", "jsonl"):
+            read = [None if value is None else float(np.float32(value)) for value in read]
+        assert read == wanted(name), name
     assert [row["start_ns"] for row in rows][:5] == [T0_NS + at * TEN_NS for at in range(5)]
     assert rows[0]["coverage"] is None and rows[1]["coverage"] == 1.0
 
@@ -130,3 +135,22 @@ def test_duckdb_reads_an_export_as_it_is(store: CloudStore, tmp_path: Path) -> N
     clean = [value for value, at in zip(wanted("h5_v"), [*range(5)] * 2, strict=True) if at != 3]
     assert found["h5_v"] == float(np.quantile(clean, 0.95, method="inverted_cdf"))
     assert len(found) == 50
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50), st.floats(allow_nan=False))
+def test_single_precision_is_written_with_the_digits_that_it_needs(
+    singles: list[float], other: float
+) -> None:
+    for value, made in zip(singles, shortest(singles), strict=True):
+        assert np.float32(repr(made)) == np.float32(value)
+        assert len(repr(made)) <= len(repr(value))
+    assert shortest([other]) == [other] or np.float32(other) == other
+    assert shortest([float(np.float32(0.1)), 119.80000305175781]) == [0.1, 119.8]
+
+
+def test_a_csv_of_intervals_has_no_digits_of_a_double(store: CloudStore) -> None:
+    rows = list(csv.DictReader(io.StringIO(whole(store, "csv").decode())))
+    assert [rows[1]["rms_v"], rows[1]["h7_v"]] == ["120.14286", "18.142857"]
+    digits = [len(value.replace(".", "")) for row in rows for name, value in row.items() if "_v" in name]
+    assert max(digits) <= 9
+    assert '"rms_v": 120.14286,' in whole(store, "jsonl").decode()

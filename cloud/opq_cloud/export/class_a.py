@@ -21,7 +21,7 @@ INTERVAL_COLUMNS = (
     TableColumn("start_ns", "whole"),
     TableColumn("end_ns", "whole"),
     TableColumn("flagged", "flag"),
-    TableColumn("coverage", "number"),
+    TableColumn("coverage", "single"),
 )
 DISTURBANCE_COLUMNS = (
     TableColumn("box_id", "text"),
@@ -29,7 +29,7 @@ DISTURBANCE_COLUMNS = (
     TableColumn("start_ns", "whole"),
     TableColumn("end_ns", "whole"),
     TableColumn("uncertainty_ns", "whole"),
-    TableColumn("residual_v", "number"),
+    TableColumn("residual_v", "single"),
     TableColumn("polyphase_group", "whole"),
 )
 TREND_PARTS = ("min", "max", "average")
@@ -108,7 +108,7 @@ def interval_table(
         for name in summary.names:
             names[name] = max(names.get(name, 0), summary.orders(name))
     columns = [
-        TableColumn(column, "number")
+        TableColumn(column, "single")
         for name, orders in sorted(names.items(), key=lambda each: (each[0] in ORDERED, each[0]))
         for column in (_names(name, orders) if name in ORDERED else [name])
     ]

@@ -17,6 +17,8 @@ from itertools import islice
 from types import ModuleType
 from typing import Any, Literal
 
+import numpy as np
+
 from opq_cloud.export.pieces import PieceSink
 from opq_cloud.export.records import ExportError
 
@@ -47,7 +49,8 @@ def written_forms() -> dict[TableForm, str]:
     return {form: text for form, text in FORM_WORDS.items() if form not in without}
 
 
-ColumnKind = Literal["whole", "number", "text", "flag"]
+ColumnKind = Literal["whole", "number", "single", "text", "flag"]
+"""`single`: a number of single precision, which texts have with the digits that it needs and no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +141,33 @@ def _csv_pieces(table: ExportTable, bare: bool) -> Iterator[bytes]:
         yield comment_lines(table.facts)
     yield _csv_rows([[guarded(column.name) for column in table.columns]])
     for rows in _batches(iter(table.rows), ROWS_AT_ONCE):
-        cells = ([column.cell(row) for column in table.columns] for row in rows)
+        cells = ([column.cell(row) for column in table.columns] for row in _shortened(table, rows))
         yield _csv_rows([[guarded(cell) if isinstance(cell, str) else cell for cell in row] for row in cells])
+
+
+def _shortened(table: ExportTable, rows: Sequence[JsonRow]) -> Sequence[JsonRow]:
+    """The rows with the shortest texts of their numbers of single precision."""
+    names = [column.name for column in table.columns if column.kind == "single"]
+    if not names:
+        return rows
+    known = [(at, name, value) for at, row in enumerate(rows) for name in names if (value := row.get(name))]
+    made = [dict(row) for row in rows]
+    for (at, name, _), value in zip(known, shortest([value for *_, value in known]), strict=True):
+        made[at][name] = value
+    return made
+
+
+def shortest(values: Sequence[object]) -> list[float]:
+    """The shortest decimal numbers that read back to the same numbers of single precision.
+
+    A number with more digits than those stays as it is.
+    """
+    exact = np.array(values, float)
+    with np.errstate(over="ignore"):
+        singles = exact.astype(np.float32)
+        found = np.array(list(map(float, singles.astype(str).tolist())))
+        same = (found.astype(np.float32) == singles) & (singles == exact)
+    return list(np.where(same, found, exact).tolist())
 
 
 def _csv_rows(rows: Sequence[Sequence[Cell]]) -> bytes:
@@ -161,7 +189,7 @@ def _json_pieces(table: ExportTable, bare: bool) -> Iterator[bytes]:
 def _line_pieces(table: ExportTable) -> Iterator[bytes]:
     """A JSON object a line, without the facts: each line is a row."""
     for rows in _batches(iter(table.rows), ROWS_AT_ONCE):
-        yield b"".join(json.dumps(known_numbers(row)).encode() + b"\n" for row in rows)
+        yield b"".join(json.dumps(known_numbers(row)).encode() + b"\n" for row in _shortened(table, rows))
 
 
 def _arrow_pieces(table: ExportTable, form: TableForm | StreamForm) -> Iterator[bytes]:
@@ -180,6 +208,7 @@ def _record_pieces(table: ExportTable, pyarrow: ModuleType, writer_of: Callable[
     types = {
         "whole": pyarrow.int64(),
         "number": pyarrow.float64(),
+        "single": pyarrow.float64(),
         "text": pyarrow.string(),
         "flag": pyarrow.bool_(),
     }
@@ -197,7 +226,7 @@ def _record_pieces(table: ExportTable, pyarrow: ModuleType, writer_of: Callable[
 
 def _typed(column: TableColumn, row: JsonRow) -> Cell:
     cell = column.cell(row)
-    if column.kind == "number" and isinstance(cell, int):
+    if column.kind in ("number", "single") and isinstance(cell, int):
         return float(cell)
     return cell
 

@@ -109,10 +109,12 @@ LINES = {
         "POST /incidents/{incident_id}/label",
         "POST /incidents/{incident_id}/split",
         "POST /incidents/{incident_id}/merge",
+        "POST /incidents/{incident_id}/work",
     ),
     "token that writes": (
         "POST /api/v1/boxes/{box_id}/waveforms",
         "POST /api/v1/injections",
+        "POST /api/v1/incidents/{incident_id}/work",
     ),
     "everybody": (
         "GET /health",
@@ -141,6 +143,7 @@ LINES = {
         "GET /account/data.json",
         "GET /account/second-factor",
         "POST /account/boxes",
+        "POST /incidents/work",
         "POST /account/profile",
         "POST /account/password",
         "POST /account/second-factor",

@@ -114,17 +114,17 @@ class IncidentIndex(StorePart, ABC):
             return _notes(documents, ("account_id", "=", account_id))
 
     def forget_author(self, account_id: str) -> None:
+        named = f"named:{account_id}"
+
         def job(documents: Documents) -> None:
             documents.set_fields(NOTES, [("account_id", "=", account_id)], {"account_id": NO_AUTHOR})
-            assigned = [
-                each
-                for each in documents.find(NOTES)
-                if each["kind"] == "assign" and each["text"] == account_id
-            ]
-            for each in assigned:
-                documents.set_fields(NOTES, [("note_id", "=", each["note_id"])], {"text": NO_AUTHOR})
-            for number in {int(each["incident_id"]) for each in assigned}:
+            entries = documents.find(INDEX, [("tags", "has", named)], fields=("incident_id",))
+            for number in [int(each["incident_id"]) for each in entries]:
+                for note in _notes(documents, ("incident_id", "=", number)):
+                    if note.kind == "assign" and note.text == account_id:
+                        documents.set_fields(NOTES, [("note_id", "=", note.note_id)], {"text": NO_AUTHOR})
                 write_notes(documents, number)
+                documents.remove_values(INDEX, number, [named])
 
         self._driver.write(job)
 
@@ -354,6 +354,7 @@ def write_notes(documents: Documents, number: int) -> None:
         return
     notes = _notes(documents, ("incident_id", "=", number))
     kind = label_of(notes) or str(before["machine_kind"])
+    documents.add_values(INDEX, number, {f"named:{note.text}" for note in notes if note.kind == "assign"})
     was = _work(before)
     work = work_of(notes, was.state)
     values = {"words": words_of(notes), "label": label_of(notes), "kind": kind, **_work_fields(work)}

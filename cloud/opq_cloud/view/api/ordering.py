@@ -171,6 +171,11 @@ def _check_administers(visitor: Visitor) -> None:
         raise RestProblemError(403, "This needs a token with the scope write of an administrator.")
 
 
+def _check_writes(visitor: Visitor) -> None:
+    if not visitor.writes:
+        raise RestProblemError(403, "This needs a token with the scope write; the page Account makes one.")
+
+
 class WaveformAsk(BaseModel):
     """What is asked for."""
 
@@ -240,10 +245,7 @@ class RequestRoutes:
         return JSONResponse(body.model_dump(), 202, {"Location": where, "Cache-Control": "no-store"})
 
     def _check_may_request(self, visitor: Visitor, box_id: str) -> None:
-        if not visitor.writes:
-            raise RestProblemError(
-                403, "This needs a token with the scope write; the page Account makes one."
-            )
+        _check_writes(visitor)
         if not visitor.may_request(box_id) or self._services.store.box(box_id) is None:
             raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")
 
@@ -282,6 +284,7 @@ class WorkRoutes:
         self, request: Request, incident_id: Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[3])]
     ) -> Response:
         """Acknowledge an incident, assign it, or state its cause. Needs the scope `write`."""
+        _check_writes(self._services.visitor)
         asked = await read_request_body(request, WorkAsk, 4096)
         visitor = await visitor_after_body(request)
         try:
@@ -291,13 +294,10 @@ class WorkRoutes:
         return JSONResponse(work_json(self._context, done), 200, {"Cache-Control": "no-store"})
 
     def _changed(self, visitor: Visitor, number: int, asked: WorkAsk) -> IncidentWork:
+        _check_writes(visitor)
         store = self._services.store
         incident = store.incident(number)
-        if not visitor.writes or visitor.account is None:
-            raise RestProblemError(
-                403, "This needs a token with the scope write; the page Account makes one."
-            )
-        if incident is None or not may_edit(visitor, incident):
+        if incident is None or visitor.account is None or not may_edit(visitor, incident):
             raise RestProblemError(404, f"There is no incident {number} that you may change.")
         before = store.incident_work([number])[number]
         state, assigned, cause = before.state, before.assigned_to, before.known_cause

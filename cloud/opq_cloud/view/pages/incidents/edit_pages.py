@@ -66,7 +66,7 @@ def remark_values(context: VisitorContext, services: ViewServices, incident: Inc
     seen = context.incident_work([number])
     notes = services.store.notes(number) if seen else []
     work = seen.get(number, IncidentWork())
-    offered = people_offered(visitor, None if services.visitors is None else services.visitors.people)
+    offered = people_offered(visitor, services.visitors.people)
     assigned_name = context.person_name(work.assigned_to) if work.assigned_to else ""
     return {
         "work": work,

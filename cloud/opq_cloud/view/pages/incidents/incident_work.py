@@ -44,9 +44,9 @@ def may_edit(visitor: Visitor, incident: Incident) -> bool:
     return account.role in EDITORS or all(box_id in visitor.own for box_id in incident.box_ids)
 
 
-def people_offered(visitor: Visitor, people: AccountRecords | None) -> dict[str, str]:
+def people_offered(visitor: Visitor, people: AccountRecords) -> dict[str, str]:
     """Account -> name of those whom the visitor may assign: all editors, or only themselves."""
-    if visitor.account is None or people is None:
+    if visitor.account is None:
         return {}
     me = {visitor.account.account_id: f"{visitor.account.name} (you)"}
     if visitor.account.role not in EDITORS:

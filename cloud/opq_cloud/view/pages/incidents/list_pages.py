@@ -73,7 +73,7 @@ class IncidentPages:
             context.store.find_incidents(address.wanted, MAX_DOTS), address.wanted.cell, address.cell_query()
         )
         visitor = context.visitor
-        people = None if self._services.visitors is None else self._services.visitors.people
+        people = self._services.visitors.people
         return self._render(
             "incidents.html",
             here="incidents",

@@ -106,8 +106,7 @@ class VisitorContext:
 
     def person_name(self, account_id: str) -> str:
         """The name of an account in words."""
-        visitors = self._services.visitors
-        account = None if visitors is None else visitors.people.account(account_id)
+        account = self._services.visitors.people.account(account_id)
         return "somebody whose account is gone" if account is None else account.name
 
     def present_incident(self, number: int) -> Incident | None:

@@ -3,7 +3,7 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Set before any module here imports NumPy: windows are small, BLAS threads would only wait."""
+"""Set before the first import of NumPy, because BLAS threads would only wait on small windows."""
 
 
 def main() -> None:

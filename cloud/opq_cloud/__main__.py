@@ -183,7 +183,7 @@ def run(command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0)
         in_folder = [name for name in names or [command] if name in ONE_PER_FOLDER]
         store_dir = config.store.data_dir or data_dir
         if config.store.mongo_uri or store_dir.resolve() != data_dir.resolve():
-            in_folder += single  # the record has one entry for each service, whatever its store is
+            in_folder += single  # the record has one entry for each service of any store
         own = meant_service(command, config, port_offset)
         with (
             stopped_by_signals(runner.stop) as signals,
@@ -193,10 +193,10 @@ def run(command: str, config: CloudConfig, data_dir: Path, port_offset: int = 0)
             if runner.start(services):
                 note_running(own, data_dir)
                 log.get().info("cloud.ready", services=[service.name for service in services])
-            gc.freeze()  # what the imports brought stays: no collection searches it, 40 ms each time
-            gc.set_threshold(10_000, 20, 20)  # as in the gateway: Measurements and rows are not cycles
+            gc.freeze()  # imported objects stay, and a collection that searches them takes 40 ms
+            gc.set_threshold(10_000, 20, 20)  # as in the gateway: Measurements are not reference cycles
             ended = runner.wait()
-            if signal.SIGINT in signals:  # a person at the terminal: it is not meant to run any more
+            if signal.SIGINT in signals:  # a person stopped it at the terminal
                 forget_after_ctrl_c(data_dir, own.name)
             if not ended:
                 # a thread that hangs in a library would make the interpreter's own end undefined
@@ -224,7 +224,7 @@ def print_first_admin(config: CloudConfig, data_dir: Path) -> OpqError | None:
     with opened_people(config.store.mongo_uri, where) as people:
         link = first_admin_link(people, config.view.public_url or url_of(config.view.http_endpoint, ""))
     if link is None:
-        return OpqError("there is an account already; an administrator invites others, on /admin/accounts")
+        return OpqError("there is an account already; an administrator can invite others on /admin/accounts")
     click.echo(link)
     return None
 
@@ -328,7 +328,7 @@ class _WithPart(click.Command):
 @data_dir_option
 @port_offset_option
 def _graph(svg: Path | None, endpoint: str | None, data_dir: Path | None, port_offset: int | None) -> None:
-    """What runs in a running Mauka, what each plug-in takes and gives: text, or a drawing.
+    """Show the plug-ins of a running Mauka with their inputs and outputs, as text or drawing.
 
     Example: opq-cloud mauka graph --svg mauka.svg
     """

@@ -1,1 +1,1 @@
-"""What View's pages and the commands do alike, across the rooms."""
+"""Actions that View's pages and the commands share, across the rooms."""

@@ -1,4 +1,4 @@
-"""Takes a Box out of service and back into it; for View's pages and `opq-tools boxes` alike.
+"""Retires a Box and returns it to service, for View's pages and `opq-tools boxes`.
 
 The store has the Boxes in service, the key folder those
 that may connect, and both change together.

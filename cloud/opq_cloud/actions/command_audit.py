@@ -1,7 +1,5 @@
-"""Entries in the log of changes for changes of Boxes and keys by commands at the command line.
-
-Short, and outside the rooms: `opq-tools` calls it, and the store keeps it.
-"""
+"""Entries in the log of changes for changes of Boxes and keys by commands. Short, and outside the rooms,
+because `opq-tools` calls it and the store keeps the entries."""
 
 import getpass
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""People's edits of incidents: split, merge, label, note; for View's pages and `opq-tools incidents` alike.
+"""Edits of incidents by people, for View's pages and `opq-tools incidents`: split, merge, label, note.
 
-A file outside the rooms: it makes a pure plan, and the store carries it out; View and
-the tools import neither. Every change is kept with its author and time, and announced for Mauka to publish.
+Outside the rooms, because it makes a pure plan that the store carries out. Every change is kept with its
+author and time, and announced for Mauka to publish.
 
 Each finding of a split or merged incident is marked as placed by hand, also those that stay: joining keeps
 these where they are (`onset_rule.OnsetScan.keep`), so the next analysis of the same events changes none of
@@ -26,7 +26,7 @@ TRIES_S = 30.0
 EDITORS = ("admin", "researcher")
 """Roles that edit every incident."""
 CLASS_PARTS = 4
-"""The most classes that a label joins by `+`."""
+"""Most classes in one label, joined by `+`."""
 
 
 CAUSE_CHARACTERS = 200
@@ -135,7 +135,7 @@ class IncidentEditor:
 
 
 MAX_MERGED = 50
-"""Limit of the incidents that one merge joins."""
+"""Most incidents in one merge."""
 
 
 def plan_split(reader: JoinStore, number: int, finding_ids: Iterable[int], place_of: PlaceOf) -> JoinPlan:

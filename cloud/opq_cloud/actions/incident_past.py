@@ -1,10 +1,8 @@
-"""Finds what came before an incident: the earlier incidents most like it, and whether its class recurs at an
-hour of the day or after an interval.
+"""Finds the earlier incidents most similar to an incident, and whether its class recurs at an hour of the day
+or after an interval.
 
-Pages, API and `opq-tools incidents show` give the same
-result. It reads through the same interface as View's visitors, so that none sees an incident without the
-right to it.
-"""
+Pages, API and `opq-tools incidents show` give the same result. It reads through the interface of View's
+visitors, so that a visitor sees only permitted incidents."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -21,7 +19,7 @@ from opq_measure.recurrence import DAY_S, DailySpan, RepeatedInterval, daily_spa
 from opq_proto.messages import Incident
 
 COMPARED = 200
-"""How many of the newest at the same Boxes are compared, and as many of the same class elsewhere."""
+"""The number of newest incidents at the same Boxes that are compared, and of the same class elsewhere."""
 READ_WHOLE = 8
 SHOWN = 5
 MIN_SIMILARITY = 0.8

@@ -1,9 +1,7 @@
-"""Mauka for View: its plug-in manager (every plug-in, what runs where, commands), and messages onto its bus.
+"""Mauka for View: the plug-ins of its plug-in manager, its commands, and messages to its bus.
 
-Mauka defines the names of its commands and the drawing
-of its graph, and View imports neither. Mauka's files are loaded by the first request, not by the start of
-View.
-"""
+Mauka defines the names of its commands and the drawing of its graph, and View imports neither. The first
+request loads Mauka's files, so that View starts faster."""
 
 import json
 import re
@@ -57,7 +55,7 @@ class PluginManager:
         return text.removeprefix("OK. ")
 
     def drawing(self) -> str:
-        """Returns what runs, what it takes and gives, as SVG."""
+        """Returns the running plug-ins with their inputs and outputs, as SVG."""
         from opq_cloud.mauka.operating.graph import graph_svg, read_nodes
 
         return graph_svg(read_nodes(self._json("graph")))
@@ -66,16 +64,16 @@ class PluginManager:
         try:
             found = json.loads(self._answer_to(command, STATUS_S))
         except ValueError as error:
-            raise PluginManagerError("Mauka's plug-in manager answers no JSON") from error
+            raise PluginManagerError("the answer of Mauka's plug-in manager is not JSON") from error
         if not isinstance(found, list):
-            raise PluginManagerError("Mauka's plug-in manager answers no list")
+            raise PluginManagerError("the answer of Mauka's plug-in manager is not a list")
         return found
 
     def _answer_to(self, command: str, wait_s: float) -> str:
         from opq_cloud.mauka.operating.plugin_commands import query_manager
 
         if not self._endpoint:
-            raise PluginManagerError("this View knows no address of Mauka's plug-in manager")
+            raise PluginManagerError("this View has no address of Mauka's plug-in manager")
         try:
             return query_manager(command, self._endpoint, wait_s)
         except OpqError as error:
@@ -98,7 +96,7 @@ def _publish(messages: list[tuple[str, bytes]], endpoint: str) -> None:
     from opq_cloud.mauka.bus.broker import NobodyListensError, inject
 
     if not endpoint:
-        raise PluginManagerError("this View knows no Mauka")
+        raise PluginManagerError("this View has no address of Mauka")
     try:
         inject(messages, endpoint)
     except NobodyListensError as error:

@@ -12,7 +12,7 @@ from opq_proto.messages import Disturbance, Trend, known_uncertainty_ns
 
 MONTH_NS = 31 * 86_400 * 10**9
 TREND_ROWS = 5000
-"""Rows of trends that are read at once."""
+"""Most rows of trends in one read."""
 ORDERED = {"harmonics_v": ("h", 1), "interharmonics_v": ("i", 0)}
 """Quantity with a value for each order -> letter of its columns, first order: `h1_v`, `i0_v`."""
 INTERVAL_COLUMNS = (
@@ -36,7 +36,7 @@ TREND_PARTS = ("min", "max", "average")
 
 
 class IntervalReader(Protocol):
-    """What is read of a store's intervals; View has one for what a visitor sees."""
+    """The calls on a store's intervals; View implements them for one visitor."""
 
     def read(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalColumns: ...
 

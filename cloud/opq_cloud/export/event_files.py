@@ -33,7 +33,10 @@ BINARY = "application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """A file to be written or sent. Its bytes are made while they are read, so they can be read only once."""
+    """A file for writing or sending.
+
+    Its bytes are made while they are read, so they can be read only once.
+    """
 
     name: str
     media_type: str

@@ -1,8 +1,6 @@
-"""Hands on bytes as they are made: a file that only grows, such as a zip, is passed on in pieces.
-
-Writers of archives and Parquet files need a file object. `PieceSink` is one that forgets what was handed on,
-so that the memory does not grow with the file.
-"""
+"""Passes on bytes as they are made, for files that only grow, such as a zip. Writers of archives and Parquet
+files need a file object. `PieceSink` is one that drops the bytes it has passed on, so that the memory does
+not grow with the file."""
 
 import zipfile
 from collections.abc import Iterable, Iterator

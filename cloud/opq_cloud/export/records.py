@@ -39,11 +39,11 @@ def software_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class WaveformRecord:
-    """One Box's waveform of an event, or a recording's channel, with the facts to trust it."""
+    """One Box's waveform of an event, or a recording's channel, with its provenance."""
 
     wave: Waveform
     event: EventRecord
-    """Of a recording that is in no store: its number is NO_EVENT."""
+    """The facts of a recording that is not in a store; its event is NO_EVENT."""
     box: BoxRecord
     licence: str = ""
     """The terms on which the data may be used; empty where none are stated."""
@@ -52,7 +52,7 @@ class WaveformRecord:
     judged_v: float | None = None
     """The nominal voltage that the event was judged by; None where no finding states it."""
     name: str = ""
-    """The name of its files without a suffix, a safe one, where that is not by event and Box."""
+    """The name of its files without a suffix, if it is not made from event and Box."""
 
     @property
     def stem(self) -> str:
@@ -61,7 +61,7 @@ class WaveformRecord:
 
     @property
     def title(self) -> str:
-        """What it is, in a few words."""
+        """A short title."""
         of = "Recording" if self.event.event_id == NO_EVENT else f"Event {self.event.event_id}"
         return f"{of}, Box {self.wave.box_id}"
 

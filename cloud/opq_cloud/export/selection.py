@@ -1,4 +1,4 @@
-"""Reads what is exported from the store, page by page; the command, the pages and REST share this.
+"""Reads the exported data from the store, page by page, for the command, the pages and REST.
 
 The store is any `ShownStore`; View passes one that returns only what its visitor may see.
 """
@@ -116,7 +116,7 @@ def incident_records(
     found: list[WaveformRecord] = []
     samples = 0
     for event_id in incident.event_ids:
-        with contextlib.suppress(ExportError):  # it has expired, or the visitor sees no waveform of it
+        with contextlib.suppress(ExportError):  # it has expired, or the visitor may not see its waveforms
             more = event_records(source, event_id, licence=licence)
             samples += sum(each.samples for each in more)
             found.extend(more)
@@ -145,7 +145,7 @@ def measurement_table(
 ) -> ExportTable:
     """Every Measurement of these Boxes in [start_ms, end_ms), in time order per Box.
 
-    All Measurements are read once before to find the names of their metrics.
+    All Measurements are read twice: the first time to find the names of their metrics.
     """
 
     def each() -> Iterator[Measurement]:
@@ -161,7 +161,7 @@ def measurement_table(
         if name not in CONTINUITY_METRICS
         for part in METRIC_PARTS
     )
-    columns += tuple(  # each has one value
+    columns += tuple(  # each metric has one value
         TableColumn(name, "number", ("metrics", name, "max")) for name in names if name in CONTINUITY_METRICS
     )
     facts = facts_of(licence, box_ids=list(box_ids), start_ms=start_ms, end_ms=end_ms)

@@ -24,7 +24,7 @@ from opq_cloud.export.records import ExportError
 
 TableForm = Literal["csv", "json", "parquet"]
 StreamForm = Literal["csv", "jsonl", "parquet", "arrow"]
-"""Forms of long tables, which other programs read while they are written."""
+"""Formats that other programs can read while they are written."""
 JsonRow = Mapping[str, object]
 Cell = str | int | float | bool | None
 ROWS_AT_ONCE = 1000
@@ -32,7 +32,7 @@ ROWS_OF_A_GROUP = 20_000
 """Rows in one row group of a Parquet file."""
 QUOTE = '"'
 _SEPARATORS = re.compile(r"\s*[,;]\s*")
-"""The characters that separate the fields of a CSV, in one country or another."""
+"""The separators of a CSV; countries differ."""
 _WHOLE_NUMBERS = re.compile(r"-?[0-9]+( -?[0-9]+)*")
 CALCULATED = tuple("=+-@\t\r\n＝＋－＠")
 MEDIA_TYPES: dict[TableForm, str] = {

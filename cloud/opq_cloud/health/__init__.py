@@ -1,1 +1,1 @@
-"""How the services are, over HTTP: the original's health contract and Prometheus metrics."""
+"""The state of the services over HTTP: the original's health contract and Prometheus metrics."""

@@ -1,9 +1,9 @@
-"""Health that collects: reads what the configuration names, judges it, records it, and shows that it runs.
+"""The health collector: reads the services that the configuration names, judges and records their health.
 
-Every turn all services are asked at once. What is ill is in `/alerts` of the same address, from where
-notifications take it, and in the log. The original's collection `health` gets a document for each component
-every RECORD_S. What may take long (the store, programs, a certificate) has a thread of its own, so that a
-store that hangs delays no alert.
+Each turn requests all services at once. Alerts are in the log and in `/alerts` of the same address, which
+notifications read. The original's collection `health` gets a document for each component every RECORD_S. Slow
+readings (the store, programs, a certificate) have their own thread, so that a hanging store does not delay an
+alert.
 """
 
 import threading
@@ -43,7 +43,7 @@ NEWEST_S = 10.0
 """Interval at which the newest Measurement is read: one query of MongoDB for each Box."""
 PING_TIMEOUT_S = 4.0
 LEAST_PAUSE_S = 0.2
-"""Between two turns, where one takes longer than the interval."""
+"""Pause between two turns where one takes longer than the interval."""
 NOTIFIER = "notifications"
 BACKUPS = "backups"
 """Without `health.backups`, archives are looked for in this folder of the data folder, if it exists."""
@@ -82,11 +82,11 @@ class HealthCollector:
         self._busy: dict[str, Future[None]] = {}
         self._due_s: dict[str, float] = {}
         self._heard: dict[str, Mapping[str, int]] = {}
-        """Of Boxes that are ill: `Reading.report` when they became so."""
+        """Ill Box -> its `Reading.report` at the time when it became ill."""
         self._limited = RateLimitedLog(log)
 
     def health(self) -> Iterable[HealthReport]:
-        """Reports the services in other processes, where none runs in this one."""
+        """Reports the services of other processes, if this process runs none."""
         if self._own is not None:
             return []
         found = tuple(map(report_of, self._answers))
@@ -96,7 +96,7 @@ class HealthCollector:
         return [own, HealthReport("neighbours", not down, info=info, subcomponents=found)]
 
     def alerts(self) -> HealthReport:
-        """Returns the verdicts in the form of health: one part per thing, not ok where it is ill."""
+        """Returns the verdicts in the form of health: one part per subject, not ok while it is ill."""
         parts = [self._report(each) for each in self._verdicts.values() if each.ill is not None]
         ill = [each.name for each in parts if not each.ok]
         return HealthReport(
@@ -104,7 +104,9 @@ class HealthCollector:
         )
 
     def _report(self, verdict: Verdict) -> HealthReport:
-        """A Box that is ill was heard when it became ill, also where it is heard now and then since."""
+        """Returns the report of an ill Box from the time when it became ill, even if it was heard again since
+        then.
+        """
         reading = verdict.reading
         report = HealthReport(reading.name, not verdict.ill, info=reading.info if verdict.ill else None)
         if heard := self._heard.get(reading.name, reading.report):
@@ -165,14 +167,14 @@ class HealthCollector:
         )
 
     def _begin(self, slow: ThreadPoolExecutor, name: str, every_s: float, job: Callable[[], None]) -> None:
-        """Hands over a job that is due, unless it still runs from the last time."""
+        """Starts a job that is due, unless its last run has not ended."""
         now_s, busy = time.monotonic(), self._busy.get(name)
         if now_s < self._due_s.get(name, 0.0) or (busy is not None and not busy.done()):
             return
         self._due_s[name] = now_s + every_s
         if busy is not None:
             del self._busy[name]
-            busy.result()  # raises what the last one raised
+            busy.result()  # raises the exception of the last run
         self._busy[name] = slow.submit(self._contained, name, job)
 
     def _contained(self, name: str, job: Callable[[], None]) -> None:
@@ -226,14 +228,14 @@ class HealthCollector:
         now_s, verdicts = self._judge.now_s, self._verdicts
         found = list(slow_readings(self._server_key, self._backups, self._public_url))
         for name, share in self._shares.items():
-            heard = verdicts.get(name)  # a silence of the last hour was an alert of its own
+            heard = verdicts.get(name)  # a silence in the last hour has already been an alert
             if heard is not None and heard.ill is False and now_s - heard.since_s > HOUR_MS / 1000:
                 info = f"it measured {share:.1%} of the last hour"
                 found.append(Reading("availability", f"availability of Box {name}", 1 - share, info, (name,)))
         self._slow = found
 
     def _ping(self) -> None:
-        """Shows a monitoring service that health and notifications run."""
+        """Requests the address of a monitoring service, to show that health and notifications run."""
         try:
             with urllib.request.urlopen(str(self._section.ping_url), timeout=PING_TIMEOUT_S):
                 self.counters.add("pings")
@@ -243,7 +245,7 @@ class HealthCollector:
 
 
 def _share(store: CloudStore, box_id: str) -> float | None:
-    """The measured share of the hour before a Box's newest minute; None where little is known of it."""
+    """The measured share of the hour before a Box's newest minute; None where too little of it is known."""
     now_ms = time.time_ns() // 1_000_000
     rows = [
         row

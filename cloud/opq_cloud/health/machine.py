@@ -1,4 +1,4 @@
-"""Readings of this machine and of what is kept on it: disk, clock, key, certificate, back-ups."""
+"""Readings of this machine: disk, clock, key, certificate, back-ups."""
 
 import math
 import shutil
@@ -21,7 +21,7 @@ CONNECT_S = 5.0
 
 
 def disk_reading(folder: Path) -> Reading:
-    """The used share of the disk of a folder; what only root may use counts as used."""
+    """The used share of the disk of a folder; space that is reserved for root counts as used."""
     try:
         space = shutil.disk_usage(folder)
     except OSError as error:
@@ -32,17 +32,17 @@ def disk_reading(folder: Path) -> Reading:
 
 
 def newest_reading(newest_ms: int | None, other_clocks: Collection[str]) -> Reading:
-    """How far this machine's clock is before the newest Measurement of the store.
+    """How far this machine's clock is behind the newest Measurement in the store.
 
-    `other_clocks`: readings of clocks that may be why; a Box whose clock is ahead is named by its own.
+    `other_clocks`: readings of clocks that may be the cause.
     """
     ahead_s = 0.0 if newest_ms is None else max(0.0, newest_ms / 1000 - time.time())
-    info = f"this machine's clock is {ahead_s:.0f} s before the newest Measurement in the store"
+    info = f"this machine's clock is {ahead_s:.0f} s behind the newest Measurement in the store"
     return Reading("clock", BY_STORE, ahead_s, info, other_clocks)
 
 
 def slow_readings(server_key: Path, backups: Path, public_url: str | None) -> Iterator[Reading]:
-    """Yields what changes slowly or takes long to read."""
+    """Yields the readings that change slowly or take long."""
     clock = read_clock_state()
     known = clock.source is not TimeSource.FREE and clock.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS
     off_s = clock.uncertainty_ns / 1e9
@@ -58,7 +58,7 @@ def slow_readings(server_key: Path, backups: Path, public_url: str | None) -> It
 
 
 def _backup(folder: Path) -> Reading:
-    """By the time in the archives: the file of an old one is new where it was copied."""
+    """Reads the time inside the archives, because a copied archive is a new file."""
     newest_s, wrong = -math.inf, ""
     try:
         for path in folder.iterdir():
@@ -76,7 +76,7 @@ def _backup(folder: Path) -> Reading:
 
 
 def _certificate(public_url: str) -> Reading:
-    """How long the page's TLS certificate is still valid, as a browser would be shown it."""
+    """The remaining validity of the page's TLS certificate, as a browser sees it."""
     name, url = "certificate of the page", urlsplit(public_url)
     context = ssl.create_default_context()
     try:

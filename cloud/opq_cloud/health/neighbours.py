@@ -22,8 +22,8 @@ MOST_AT_ONCE = 32
 
 
 class Neighbours:
-    """Reads the health of services in other processes: those that the data folder's record says are meant to
-    run there, and those that the configuration names elsewhere.
+    """Reads the health of services in other processes: those in the record of the data folder, and those that
+    the configuration names on other machines.
 
     Counters: `asked`, `not_answered`, by name.
     """

@@ -19,19 +19,20 @@ from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE
 Document = Mapping[str, Any]
 
 BEHIND_GATEWAY = (*UPSTREAM, "acquisition-broker")
-"""Without these a gateway is not connected, or is not acknowledged what it sends."""
+"""Without these services a gateway has no connection, or gets no acknowledgement."""
 STORING = ("triggering-service", "makai")
-"""It writes each second, so it is ill first where the store fails."""
+"""It writes each second, so it fails first when the store fails."""
 BINDING = ("triggering-broker", "acquisition-broker", "event-service", "mauka", "mauka.bus")
-"""Others connect to these; where none answers, one of these is ill first."""
+"""Other services connect to these, so a failure begins here."""
 STEADY_S = 10.0
-"""Boxes that are late by the same for this time have another clock; those that catch up are late by less
-and less."""
+"""A Box that is late by the same amount for this time has a wrong clock; a Box that catches up is late by
+less and less.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service answered about its health, or why it gave no answer."""
+    """The answer of a service about its health, or the reason why it has not answered."""
 
     name: str
     document: Document | None
@@ -41,11 +42,13 @@ class Answer:
     """Wall time before and after the request; 0 for this process's own document."""
     is_gateway: bool = False
     is_late: bool = False
-    """Whether it may still answer: it is there, and its time ran out."""
+    """Whether the service exists and only its time limit ran out."""
 
     @property
     def clock_off_s(self) -> float | None:
-        """How far the clock of its machine is off ours, at least: the time stamp has whole seconds."""
+        """The least offset between the clock of its machine and ours, because the time stamp has whole
+        seconds.
+        """
         if self.document is None or not self.asked_s:
             return None
         stamp_s = float(self.document.get("timestamp") or 0)
@@ -54,7 +57,10 @@ class Answer:
 
 @dataclass(slots=True)
 class AnswerReader:
-    """Makes readings of answers; remembers which parts there were, as many are listed only when ill."""
+    """Makes readings of answers.
+
+    It remembers the parts of each service, because many are listed only while they are ill.
+    """
 
     version: str
     _parts: dict[str, set[str]] = field(default_factory=dict)
@@ -65,12 +71,13 @@ class AnswerReader:
     _read_s: tuple[float, float] | None = None
     """`now_s` and `wall_s` of the last readings."""
     _awake_s: float = -math.inf
-    """Since when this process goes on after it, or its machine, stood still."""
+    """Time at which this process, or its machine, continued after a pause."""
 
     def readings(
         self, answers: Sequence[Answer], without: Collection[str], now_s: float, wall_s: float
     ) -> list[Reading]:
-        """Returns readings in an order for the judge: services, then Boxes, then what follows from both.
+        """Returns the readings in the order of the judge: services, Boxes, and the readings that depend on
+        them.
 
         Args:
             without: Boxes that are unplugged or retired.
@@ -198,7 +205,10 @@ class AnswerReader:
 
 
 def _of_service(name: str, ok: bool, info: str) -> Reading:
-    """A service or part that answered; one that misses its peer or the store waits for who is ill first."""
+    """A reading of a service or part that answered.
+
+    One without its peer or the store waits for the verdict on that.
+    """
     waits_for = BINDING if NOBODY in info else STORING if StoreError.__name__ in info else ()
     return Reading("service", name, float(not ok), info, tuple(each for each in waits_for if each != name))
 
@@ -216,7 +226,7 @@ def flat(document: Document) -> Iterator[Document]:
 
 
 def _own_part(service: str) -> str:
-    """The part of a service's answer that is the service itself; some answer by another name."""
+    """The part of an answer that describes the service itself; some services have another name there."""
     return next((part for part, name in VERDICT_NAMES.items() if name == service != WHOLE), service)
 
 

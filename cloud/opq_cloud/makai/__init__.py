@@ -1,1 +1,1 @@
-"""Makai: decides when raw waveforms are worth fetching, fetches and stores them."""
+"""Makai: decides which raw waveforms to request, requests and stores them."""

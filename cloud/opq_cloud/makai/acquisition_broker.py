@@ -1,15 +1,13 @@
 """Acquisition broker: commands to Boxes (9884 -> 8194) and their answers back (8196 -> 9899).
 
 Every command gets a sequence number of ours; the answer with that number, from the addressed Box and under
-that Box's key, goes to 9899 under the identity in the command. 8194 is an XPUB in manual mode: a Box can
-subscribe to its own id and to nothing else. ZeroMQ matches prefixes: a Box whose id begins another
-admitted Box's id, as "1" does "10", would receive that Box's commands too, and an original Box answers
-them. Such a Box is subscribed here to its id and a NUL, and frame 0 of its commands has that NUL: its own
-subscription "1" still matches, and its connection gets nothing else. Where the longer id is admitted after
-it has connected, it receives both until it connects again: our gateways compare Command.box_id, and an
-answer of a wrong Box is counted and dropped here. Boxes of the C++ generation are handled in
-`leg_boxes.py`.
-"""
+that Box's key, goes to 9899 under the identity in the command. 8194 is an XPUB in manual mode, so that a Box
+can subscribe only to its own id. ZeroMQ matches prefixes: a Box whose id begins another admitted Box's id, as
+"1" does "10", would receive that Box's commands too, and an original Box answers them. Such a Box is
+subscribed here to its id and a NUL, and frame 0 of its commands has that NUL: its own subscription "1" still
+matches, and its connection gets nothing else. Where the longer id is admitted after it has connected, it
+receives both until it connects again: our gateways compare Command.box_id, and an answer of a wrong Box is
+counted and dropped here. Boxes of the C++ generation are handled in `leg_boxes.py`."""
 
 import threading
 import time
@@ -225,7 +223,7 @@ class AcquisitionBroker:
         data = frames[0]
         wanted = data[1:]
         if data[:1] != b"\x01":
-            # the peer that sent it; none if that is gone
+            # the peer that sent it, or no peer if that one has disconnected
             commands.socket.setsockopt(zmq.UNSUBSCRIBE, wanted)
             return
         box_id = commands.sender(first, wanted)
@@ -281,7 +279,7 @@ class AcquisitionBroker:
         if leg and kind == "data_command":
             self._leg.gather(command, time.monotonic())
         if not today:
-            if kind != "data_command":  # nothing in that generation answers it
+            if kind != "data_command":  # that generation does not answer it
                 self.counters.add("commands_not_for_leg", label=box_id)
             return
         command.seq = next(self._numbers)

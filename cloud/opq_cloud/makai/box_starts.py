@@ -1,10 +1,10 @@
-"""BoxStarts: the start in which each Box's Measurements count, as they arrive.
+"""BoxStarts: the present start of each Box, by its Measurements as they arrive.
 
-A gateway names the start (`start_id`). An older one does not: where the index of the samples falls while
-the numbers rise, its Box has begun again. A Box of the original has neither index nor number. The order of
-arrival is the fact there: a time before that of an earlier arrival shows that its clock was set back, and the
-arrival names what comes from then on. A file of its own: arrivals (`boxes`) and starts share no state.
-"""
+A gateway names the start (`start_id`). An older one does not: where the index of the samples falls while the
+numbers rise, its Box has begun again. A Box of the original has neither index nor number. Its order of
+arrival counts instead: a time before that of an earlier arrival shows that its clock was set back, and the
+time of that arrival becomes the name of its new start. Not part of `boxes`, because arrivals and starts share
+no state."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterable
 from opq_proto.measurement.batch import Measurements
 
 FALLS_BY = 60_000
-"""Samples, 5 s at 12 kS/s. A crossing overtakes the windows before it, and a gateway that was started again
-measures its last seconds once more: then the index falls by less."""
+"""Samples, 5 s at 12 kS/s.
+
+The index falls by less when a crossing overtakes its window, or when a restarted gateway measures its last
+seconds again.
+"""
 NONE = (-1, -1)
 
 
@@ -30,7 +33,7 @@ class BoxStarts:
         """Box of the original -> time of its newest Measurement."""
 
     def began_with(self, box_id: str) -> int | None:
-        """Returns the number of the first Measurement of the Box's present start; None: none before it."""
+        """Returns the number of the first Measurement of the Box's present start; None for the first one."""
         return self._began.get(box_id)
 
     def present(self, box_id: str) -> int | None:

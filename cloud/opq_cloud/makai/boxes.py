@@ -1,4 +1,4 @@
-"""The Boxes of the triggering service: when each last sent, its windows, its nominal values."""
+"""The Boxes of the triggering service: the last arrival, the windows and the nominal values of each."""
 
 import math
 import time
@@ -15,12 +15,12 @@ from opq_proto.decision import NS_PER_MS, Nominal
 from opq_proto.measurement.batch import Measurements
 
 RHYTHM_HALVES_S = 300.0
-"""The remembered longest window halves in this time: a change in idle mode is a second at a time, for
-minutes, and then a minute comes in one again.
+"""The remembered longest window halves in this time. In idle mode, seconds come for some minutes after a
+change, and then a window of a minute again.
 """
 FORGOTTEN_S = 24 * 3600.0
 ALIVE_S = 0.5
-"""Live Boxes are counted at most this often: there may be ten thousand of them."""
+"""Live Boxes are counted at most this often, because there may be ten thousand of them."""
 CLOCK_MS = 1000
 """This machine's clock is read again where it was set by more."""
 
@@ -38,7 +38,10 @@ class BoxRegister:
         self._now = monotonic_s
         self._now_ms = now_ms
         self._offset_ms = 0
-        """UTC minus the monotonic clock. It follows steps only, so that the time of an arrival stays."""
+        """UTC minus the monotonic clock.
+
+        It follows only steps of the clock, so that the time of an arrival does not change.
+        """
         self._received_s: dict[str, float] = {}
         self._last_ms: dict[str, int] = {}
         self._nominal: dict[str, Nominal] = {}
@@ -50,7 +53,7 @@ class BoxRegister:
         self._alive_found: tuple[float, float] = (0.0, -math.inf)
         """(within_s, when): live Boxes are determined again after `ALIVE_S`, or for a further Box."""
         self.nominals_read = 0
-        """How often the nominal values were read."""
+        """Number of times that the nominal values were read."""
         self.starts = BoxStarts()
         self.places = BoxPlaces()
         """Places of the Boxes, from the last reading of the store."""
@@ -141,7 +144,7 @@ class BoxRegister:
     def health(self) -> list[HealthReport]:
         """One report per Box that sent today; `timestamp` is its last measurement's, as in the original.
 
-        A Box is not well where nothing arrives; what arrives late is well, with the number.
+        A Box without arrivals is not well. A late Box is well, and its report states how late it is.
         """
         now = self._now()
         offset_ms = self._now_ms() - round(1000 * now)

@@ -1,12 +1,11 @@
 """Event service: answers of Boxes into the store; an event is announced when it is complete.
 
-SUB 9899 `data_`, PUB 10000, REP 10001. The event of one of our triggers is in the store before
-its Boxes are asked; it is finished when every asked Box has given all that it has, or after a time limit
-with the reason per Box. After a restart, after `ask_again_s` of silence, and where an answer was short,
-Boxes are asked again: whatever was killed in between, an opened event is finished once. A token that the
-store does not know is an original makai's: its first answer opens the event and announces it, as the
-original does, others join for 20 s. A waveform after an event was finished is stored and announced again.
-"""
+SUB 9899 `data_`, PUB 10000, REP 10001. The event of one of our triggers is in the store before its Boxes are
+asked; it is finished when each asked Box has sent all of its samples, or after a time limit, with the reason
+per Box. After a restart, after `ask_again_s` of silence, and where an answer was short, Boxes are asked
+again: whatever was killed in between, an opened event is finished once. A token that the store does not know
+is an original makai's: its first answer opens the event and announces it, as the original does, others join
+for 20 s. A waveform after an event was finished is stored and announced again."""
 
 import threading
 import time
@@ -49,7 +48,7 @@ from opq_proto.messages import Trigger, Waveform
 from opq_proto.wire.frames import Response, data_command, response_from_wire
 
 REFRESH_S = 0.25
-"""How often the store is read for events that no Box has answered yet."""
+"""Interval of reading the store for events without an answer."""
 RECEIVE_QUEUE = 200
 """Answers that libzmq keeps in addition to our own inbox: 0.1 MB each, with unknown origin."""
 ANSWERS_AT_ONCE = 20
@@ -59,9 +58,10 @@ STORE_TRIES = 40
 MAX_REQUESTED = 20
 """Requested events that wait for their Boxes."""
 LATE_KEPT = 10_000
-"""Finished tokens remembered, to distinguish a late answer from an original makai's new event."""
+"""Most finished tokens that are remembered, to distinguish a late answer from an original makai's new event.
+"""
 FIRST_REQUEST_S = 0.25
-"""After a restart: by then Boxes are connecting again; a command to a Box not yet connected is lost."""
+"""Wait after a restart until Boxes have connected, because a command to a Box without connection is lost."""
 
 
 class EventService:
@@ -270,14 +270,17 @@ class EventService:
                 self.counters.add("commands_dropped")  # the Boxes are asked again
 
     def _store_answer(self, answer: DataAnswer, stored: Future[bool] | None) -> None:
-        """Stores it, or waits for `stored`; notes what the Box still owes. Raises StoreError."""
+        """Stores the waveform, or waits for `stored`; notes which samples the Box still owes.
+
+        Raises StoreError.
+        """
         box_id, wave = answer.box_id, answer.wave
         event = self._event_of(answer.token, answer.instance, box_id, wave)
         if event is None:
             return
         event.instance = answer.instance
         if not event.foreign and box_id not in event.waiting and box_id not in event.received:
-            # it was just added to the event, or added again
+            # its Box was just added to the event
             self._open.refresh(self._store.unfinished_events(), time.monotonic(), time.time_ns())
             if box_id not in event.waiting:
                 self.counters.add("answers_not_asked_for", label=box_id)

@@ -1,4 +1,4 @@
-"""Which Boxes a decision requests samples from, by their places. Pure: same facts, same result.
+"""Chooses the Boxes that a decision asks for samples, by their places. Pure.
 
 The Box that saw it; its neighbours (same feeder, within `near_km`, same region, in this order and by
 distance); Boxes with an unknown place, because they may be neighbours; and a bounded set of

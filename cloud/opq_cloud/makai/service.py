@@ -1,6 +1,6 @@
 """Makai's services, made from the cloud's configuration; each can run in a process of its own.
 
-What one of them needs is loaded when it is made: a broker alone is small.
+Each loads its modules when it is made, so that a broker alone takes little memory.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -1,11 +1,10 @@
 """Triggering broker: measurements from Boxes (CURVE, 9880) to everyone in the cloud (9881).
 
-Frames go on byte for byte, however many, under the Box's topic. A payload is not read, except for the lines
-of `trace`: the broker compares the key that sent it with the topic, and readers the topic with the payload.
-Only a TriggerMessage of the C++ generation, known by its size, becomes the Measurement that it stands for.
-Dropped messages are counted: `refused` (key), `foreign` (another Box's topic), `malformed`, `over_budget` (a
-Box that sends too much), `overflow` (the broker is late), `subscriber_full`.
-"""
+Frames are passed on byte for byte, in any number, under the Box's topic. A payload is not read, except for
+the lines of `trace`: the broker compares the key that sent it with the topic, and readers the topic with the
+payload. Only a TriggerMessage of the C++ generation, known by its size, becomes the Measurement that it
+stands for. Dropped messages are counted: `refused` (key), `foreign` (another Box's topic), `malformed`,
+`over_budget` (a Box that sends too much), `overflow` (the broker is late), `subscriber_full`."""
 
 import threading
 import time
@@ -32,7 +31,7 @@ from opq_proto.wire.leg import LARGEST_TRIGGER_BYTES, is_trigger_message, measur
 GATHER_S = 0.01
 """Interval between turns while many Measurements arrive; those that arrived meanwhile are sent together."""
 DENSE_PER_S = 200
-"""With fewer, a turn would be gathered for a few: each is sent at once."""
+"""Below this rate each Measurement is sent at once, because a turn would gather only a few."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
 SEND_QUEUE = 10_000
@@ -126,7 +125,7 @@ class TriggeringBroker:
             self._count(queue)
 
     def _passed(self, received: Received, boxes: AdmittedSocket) -> list[bytes] | None:
-        """Returns the frames to send on; None: none, and the reason is counted."""
+        """Returns the frames to send; None if they are dropped, and the reason is counted."""
         first, frames, size_bytes = received
         box_id = boxes.sender(first, frames[0])
         if box_id is None or not self._budget.allows(box_id, size_bytes - MESSAGE_BYTES):
@@ -175,7 +174,7 @@ class TriggeringBroker:
 
 
 def _sequence(body: bytes) -> int | None:
-    """The number of a Measurement, for its line in the log; None: it has none, or cannot be read."""
+    """The number of a Measurement, for its line in the log; None if it has no number or cannot be read."""
     try:
         return measurement_from_wire(body).sequence
     except FrameError:

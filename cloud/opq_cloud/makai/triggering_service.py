@@ -68,7 +68,7 @@ COUNTED_FROM_0 = (
     "backfilled",
     "triggers",
 )
-"""Counters that are there before the first one is counted: an alert sees no rise of what appears."""
+"""Created at 0, because an alert cannot see a counter that first appears as 1."""
 JOIN_S = 3.0
 
 
@@ -224,7 +224,7 @@ class TriggeringService:
     def _opened_rules(self, opened: ExitStack) -> "RuleHost | None":
         if not self._config.rules.enabled:
             return None
-        from opq_cloud.makai.judging.rules import RuleHost  # loads FastAPI: only where rules are enabled
+        from opq_cloud.makai.judging.rules import RuleHost  # loads FastAPI, so only where rules are enabled
 
         own, private = self._config.rules, self._shared.private
         made = RuleHost(own, self._data_dir, self.counters, self._triggers, self._bus_endpoint, private)

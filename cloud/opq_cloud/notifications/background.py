@@ -1,4 +1,4 @@
-"""What the service of notifications does beside its loop: peers that may not answer, and long reports."""
+"""The work of notifications outside its loop: requests to peers that may not answer, and weekly reports."""
 
 import time
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ log = logs.get(service="notifications")
 
 ANNOUNCED_AGAIN_S = 30.0
 REPORTS_EVERY_S = 60.0
-"""How often the schedule is looked at; a report that could not be made or mailed is tried again then."""
+"""Interval of reading the schedule; a report that failed is tried again then."""
 
 
 class ReportThread(OwnThread):
-    """Makes the weekly reports that are due: a report of many places takes seconds, and delays no mail."""
+    """Makes the weekly reports that are due, in a thread, because a report of many places takes seconds."""
 
     _join_s = 3.0
 
     def __init__(self, config: CloudConfig, store: CloudStore, counters: ServiceCounters) -> None:
-        """Raises ConfigError when `[reports]` names what cannot be used."""
+        """Raises ConfigError when a value of `[reports]` cannot be used."""
         super().__init__("notifications.reports")
         mail = MailServer(config.view.mail)
         self._schedule = ReportSchedule(
@@ -60,7 +60,7 @@ class ReportThread(OwnThread):
 class PeerThread(OwnThread):
     """Reads health and announces the rules to the channels.
 
-    So a peer that does not answer delays no incident; a request that hangs ends by its own time limit.
+    A peer that does not answer does not delay an incident, and each request has a time limit.
     """
 
     _join_s = 3.0

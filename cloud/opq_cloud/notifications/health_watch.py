@@ -1,7 +1,5 @@
-"""Reads the verdicts of health over HTTP and puts silent Boxes and whatever else is ill into the outbox.
-
-Where they cannot be read for a while, nothing is known of the Boxes; `opq` is then reported as failing.
-"""
+"""Reads the verdicts of health over HTTP and puts silent Boxes and failing services into the outbox. While
+health cannot be read, the state of the Boxes is unknown, and `opq` is reported as failing."""
 
 import json
 import time
@@ -116,7 +114,7 @@ class HealthWatch:
         return [*self._whole("service", 0.0), *parts]
 
     def _whole(self, condition: str, value: float, info: str = "") -> list[HealthReport]:
-        """Judges health itself; nothing while that is not known."""
+        """Judges health itself; empty until its state is known."""
         self._judge.accept([Reading(condition, WHOLE, value, info)], self._now_ms() / 1000)
         return [
             HealthReport(WHOLE, not each.ill, info=info)

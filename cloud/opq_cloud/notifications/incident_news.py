@@ -1,10 +1,8 @@
-"""Decides whether an incident is news to a rule: once, however the incident grows. Pure.
+"""Decides whether an incident is news to a rule. It is news once, however it grows. Pure.
 
-A rule remembers what it has reported by findings, not by the incident's number: Mauka may move a finding to
-another incident when an earlier onset arrives late, and a reported finding stays reported under the new
-number. So the findings of one disturbance are news once, in whatever order, repetition and grouping they
-come; with `updates` they are news once more for each higher level of severity that they reach.
-"""
+A rule remembers the reported findings, not the number of the incident, because Mauka may move a finding to
+another incident when an earlier onset arrives late. So the findings of one disturbance are news once, in any
+order, repetition and grouping. With `updates` they are news again for each higher level of severity."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -16,7 +14,7 @@ from opq_cloud.store.records.seen import incident_at
 from opq_proto.messages import Incident
 
 SEVERITY_LEVELS = (0.0, 4.0, 7.0)
-"""Lower limits of the levels: equipment goes on, may stop, may be harmed (docs/mauka.md)."""
+"""Lower limits of the levels: equipment continues, may stop, may be damaged (docs/mauka.md)."""
 MAX_REMEMBERED = 10_000
 """Findings that one rule remembers; beyond that, the oldest are forgotten."""
 
@@ -47,7 +45,7 @@ def mismatch(rule: NotificationRule, incident: Incident) -> str:
     if rule.classes and not classes.union(at.kind.split("+")).intersection(rule.classes):
         return "of another class"
     if rule.scopes and incident.scope not in rule.scopes:
-        return "of another scope, or of one that is not known"
+        return "its scope is another one, or not known"
     if rule.least_severity and (shown_severity(at) or 0.0) < rule.least_severity:
         return "less severe"
     return ""
@@ -55,7 +53,7 @@ def mismatch(rule: NotificationRule, incident: Incident) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IncidentNews:
-    """What a rule has to report about an incident now."""
+    """The news of a rule about an incident."""
 
     kind: str
     """`incident`, or `incident_changed` where it has become worse."""

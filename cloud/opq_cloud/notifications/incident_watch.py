@@ -1,8 +1,6 @@
 """Receives incident messages on Mauka's bus (topic `incident`), reads the incidents and checks every rule.
-
-The bus is fast but may lose messages. So the newest incidents in the store are checked at the start and
-whenever the store's revision has changed. A rule gets the incident as its account sees it.
-"""
+The bus may lose messages, so the newest incidents of the store are also checked at the start and after each
+change of its revision. A rule gets the incident as its account sees it."""
 
 import json
 import time
@@ -28,16 +26,17 @@ from opq_proto.wire import mauka_pb2
 
 TOPIC = b"incident"
 LOOK_BACK_NS = 3_600 * 10**9
-"""An incident that ended longer ago is no longer news if this service was not running, if the bus lost the
-message, or if a person or a re-analysis changed the incident."""
+"""An incident that ended longer ago is not news any more, if this service did not run, if the bus lost the
+message, or if a person or a re-analysis changed it.
+"""
 ASSIGNED_MS = 86_400_000
-"""An assignment of longer ago is not reported where the service was away."""
+"""An assignment of longer ago is not reported where the service did not run."""
 MAX_CHECKED = 500
 MAX_BOXES_SENT = 100
 HELD_S = 5.0
 """Longest wait for the rest of an incident's event: Mauka may store one Box's findings before the others'."""
 MAX_HELD = 1000
-"""Incidents that may wait; a further one is reported at once."""
+"""Most incidents that wait; a further one is reported at once."""
 
 
 class IncidentWatch:

@@ -1,4 +1,4 @@
-"""`opq-cloud notifications log`: what was sent, what waits, and what was not sent and why."""
+"""`opq-cloud notifications log`: messages that were sent or wait, and the unsent ones with the reason."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ from opq_proto.kit.system_place import find_system
 def notifications_log(
     paths: tuple[Path, ...], data_dir: Path | None, account: str, limit: int, as_json: bool
 ) -> None:
-    """What was sent, what waits, and what was not sent and why; the newest first.
+    """List the messages that were sent, that wait, and that were not sent, with the reason; the newest first.
 
     Example: opq-cloud notifications log --data-dir D --account ada@example.org
     """

@@ -1,4 +1,4 @@
-"""Mail: all that waits for one rule is one mail to the account's own address."""
+"""Mail: all waiting messages of one rule are one mail to the account's address."""
 
 from opq_cloud.core.mail_server import MailServer
 from opq_cloud.core.settings.config import CloudConfig

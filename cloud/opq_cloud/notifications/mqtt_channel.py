@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KEEPALIVE_S = 30
 TIMEOUT_S = 10.0
-"""For the broker to answer, and to acknowledge a message."""
+"""Time limit for an answer and an acknowledgement of the broker."""
 EVENT_TYPES = ("incident", "incident_changed", "assigned", "health", "rule", "test")
 
 
@@ -89,7 +89,7 @@ class MqttChannel(SendingChannel):
         return json.dumps(facts, sort_keys=True).encode()
 
     def _send(self, topic: str, payload: bytes, retain: bool) -> None:
-        import paho.mqtt.client as paho  # with dnspython 3 MB, only where a broker is set
+        import paho.mqtt.client as paho  # 3 MB with dnspython, only where a broker is set
 
         try:
             client = self._connected()

@@ -1,4 +1,4 @@
-"""ntfy: a message on a telephone, by https://ntfy.sh or a server of one's own.
+"""ntfy: a message on a telephone, by https://ntfy.sh or your own server.
 
 A rule's address is that of a topic, `https://ntfy.example.org/opq`; whoever knows it may read the topic. The
 message is published as JSON to the server's root, because headers cannot carry all characters (ntfy's
@@ -18,7 +18,7 @@ PRIORITIES = 3, 4, 5
 
 
 class NtfyChannel(SendingChannel):
-    """Posts to the topic of the rule; addresses are checked as those of webhooks."""
+    """Posts to the topic of the rule; its address is checked like that of a webhook."""
 
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard

@@ -11,7 +11,9 @@ from opq_cloud.core.service import HealthReport
 from opq_cloud.store.records.notifications import NotificationRule
 
 SAME_MS = 2000
-"""Two beginnings of a silence that are closer are one: the clock of the machine that reports it may move."""
+"""Two beginnings of a silence within this time count as one, because the clock of the reporting machine may
+move.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def is_about(rule: NotificationRule, component: HealthComponent) -> bool:
 def outage_is_news(
     rule: NotificationRule, outage: ComponentOutage, reported: Mapping[str, int], now_ms: int
 ) -> bool:
-    """Whether an outage is to be reported: it is long enough, not reported, and not older than the rule.
+    """Whether an outage must be reported: long enough, not reported yet, and not older than the rule.
 
     Args:
         reported: subject -> beginning (ms) of the outage that this rule reported last; without ended outages.

@@ -33,7 +33,7 @@ LAST_SENT_S = 3.0
 GIVEN_UP_MS = 24 * 3_600_000
 PROBLEM_CHARACTERS = 200
 OVERDUE_MS = 30_000
-"""An entry that waits for this time after it was due is overdue, as is one that failed."""
+"""An entry is overdue after this time, or when it failed."""
 Group = tuple[str, str, str]
 """Account, channel, rule."""
 
@@ -93,7 +93,7 @@ class NotificationOutbox:
         return handed
 
     def close(self) -> None:
-        """Waits at most LAST_SENT_S for what is being sent; the rest stays on disk."""
+        """Waits at most LAST_SENT_S for messages that are being sent; the rest stays on disk."""
         until_s = time.monotonic() + LAST_SENT_S
         while self.sending and time.monotonic() < until_s:
             time.sleep(0.02)
@@ -131,7 +131,7 @@ class NotificationOutbox:
             claimed = self._records.claim(entry.entry_id, self._now_ms(), self._claim_ms)
             if claimed is not None:
                 due.append(claimed)
-                if not together:  # one at a time: a claim lasts only for one try
+                if not together:  # one entry at a time, because a claim lasts for one try
                     assert account is not None and rule is not None
                     if not self._try([claimed], account, rule):
                         return
@@ -150,7 +150,7 @@ class NotificationOutbox:
         if not rule.enabled and entry.kind != "test":
             return "the rule is switched off"
         if rule.channel != entry.channel:
-            return f"the rule sends by {rule.channel} now"
+            return f"the rule now sends by {rule.channel}"
         sight = box_sight(account, self._people.accesses().values())
         if not all(map(sight.sees, entry.box_ids)):
             return "the account does not see all of its Boxes any more"
@@ -208,7 +208,7 @@ class NotificationOutbox:
 
 
 def _problem(error: Exception) -> str:
-    """Describes an error in one line, without the addresses that SMTP errors name."""
+    """Describes an error in one line, without the mail addresses of SMTP errors."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return "the mail server refuses the address"
     return f"{type(error).__name__}: {error}"[:PROBLEM_CHARACTERS]

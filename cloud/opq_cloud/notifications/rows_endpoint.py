@@ -1,10 +1,9 @@
-"""`POST /notify`: accepts a row that a stream rule reports, for the account whose token the request has.
+"""`POST /notify`: accepts a row of a stream rule, for the account of the request's token.
 
     {"id": "rule1:42", "rule": "rule1", "text": "THD 9 % at Box 3", "severity": 5, "box_id": "3", "row": {}}
 
-`text` is required, the rest is optional. The same `id` sent again (a retry) adds nothing. The answer is
-`{"accepted": n}`: the number of the account's rules about stream rules to which the row was news.
-"""
+`text` is required, the rest is optional. A retry with the same `id` adds nothing. The answer is `{"accepted":
+n}`, the number of the account's rules to which the row was news."""
 
 import json
 import math

@@ -1,8 +1,6 @@
-"""The rules in force with their accounts and the Boxes these see, and what each rule has reported already.
-
-The rules are read from the store at most once a second. What was reported is read once, at the start, and
-updated in memory after that.
-"""
+"""The rules in force, with their accounts, the visible Boxes, and the news that each rule has reported. Rules
+are read from the store at most once a second. Reported news are read once, at the start, and then updated in
+memory."""
 
 import json
 import threading
@@ -130,7 +128,7 @@ class RuleBook:
             content=json.dumps(content),
         )
         new = self.records.add_entry(entry)
-        self._remember(entry)  # only now: where the store raises, it is still news
+        self._remember(entry)  # last, because it is still news if the store raises
         if not new:
             return False
         self._waiting[rule.account_id] += 1
@@ -178,11 +176,11 @@ class RuleBook:
                 rule.name,
                 rule.channel,
                 "health",
-                "More came than can wait",
+                "Too many messages wait",
                 now_ms,
                 now_ms,
                 "dropped",
-                f"{MAX_WAITING} wait already; what comes in this hour may be missing",
+                f"{MAX_WAITING} wait already; messages of this hour may be missing",
                 settled_ms=now_ms,
                 content='{"health": {"ok": true}}',
             )

@@ -1,8 +1,7 @@
 """When a notification is sent: at once, at the end of the quiet hours, or with the next digest. Pure.
 
-Times are wall times of the account's time zone, also across its clock changes: a time that is skipped on a
-day is later by the skipped span, and of a time that comes twice the next one counts.
-"""
+Times are wall times of the account's time zone. A time that a clock change skips is later by the skipped
+span; of a time that comes twice, the next one counts."""
 
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -37,7 +36,7 @@ def next_wall_time(at: time, zone: ZoneInfo, after_ms: int) -> int:
     """Returns the first moment (ms) after `after_ms` at which clocks of the zone show `at`."""
     after = datetime.fromtimestamp(after_ms / 1000, zone)
     for days in range(-1, 3):
-        # In the second pass of a repeated hour (`fold`) the first one is over.
+        # In the second pass of a repeated hour (`fold`) the first pass is over.
         local = datetime.combine(after.date() + timedelta(days=days), at.replace(fold=after.fold), zone)
         found_ms = round(local.astimezone(UTC).timestamp() * 1000)
         if found_ms > after_ms:

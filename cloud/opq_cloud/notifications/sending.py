@@ -1,4 +1,4 @@
-"""What an outbox needs of a channel, and the channels of a configuration."""
+"""The interface of a channel for the outbox, and the channels of a configuration."""
 
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ class SendingChannel:
     """One way to send; used from any thread."""
 
     together = False
-    """Whether several entries are one message. Else each is claimed and delivered alone."""
+    """Whether several entries are one message; otherwise each is claimed and delivered alone."""
 
     def deliver(self, delivery: Delivery) -> None:
         """Returns when the receiver has accepted it.

@@ -27,7 +27,7 @@ log = logs.get(service="notifications")
 
 EXPIRE_EVERY_S = 3600.0
 BUS_MESSAGES = 10_000
-"""Messages that may wait on the bus; beyond that the newest are lost, but the store has their incidents."""
+"""Most messages that wait on the bus; beyond it the newest are lost, but the store has their incidents."""
 
 
 class Notifications:
@@ -47,10 +47,10 @@ class Notifications:
         self._limited = RateLimitedLog(log)
         self._expire_s = 0.0
         self._problem: str | None = None
-        """Why the store refuses."""
+        """The reason why the store refuses."""
 
     def health(self) -> list[HealthReport]:
-        """Reports a store that refuses: without it nothing is sent, and health ends its pings."""
+        """Reports a store that refuses, because without it no message is sent."""
         return [HealthReport(self.name, self._problem is None, info=self._problem)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:

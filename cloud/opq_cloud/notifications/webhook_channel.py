@@ -1,8 +1,7 @@
 """Webhooks: a signed POST per notification (docs/reference/contracts.md).
 
-    Opq-Signature: t=<Unix s>,v1=<hexadecimal HMAC-SHA256 of "t.body" with the rule's secret>
-
-A retry has the same `id`: a receiver that knows it answers 2xx and does nothing. Redirects are not followed.
+Opq-Signature: t=<Unix s>,v1=<hexadecimal HMAC-SHA256 of "t.body" with the rule's secret> A retry has the
+same `id`, so that a receiver can recognise it and answer 2xx. Redirects are not followed.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ from opq_proto.kit.address_guard import AddressGuard, AddressRefusedError
 
 CONNECT_S = 10.0
 WHOLE_S = 20.0
-"""Time limit of one request with its answer; it also ends a peer that answers byte by byte."""
+"""Time limit of one request with its answer, also for a peer that answers byte by byte."""
 RETRY_FROM_STATUS = 500
 RETRY_STATUSES = frozenset({408, 425, 429})
 """Answers after which the request is tried again, in addition to those from RETRY_FROM_STATUS on."""

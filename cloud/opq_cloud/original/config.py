@@ -47,7 +47,7 @@ BROKER_PORTS = BrokerPorts()
 
 @dataclass(frozen=True, slots=True)
 class ConfigNotice:
-    """A notice for the operator about one key of a file; the start goes on."""
+    """A notice for the operator about one key of a file; it does not stop the start."""
 
     event: str
     file: str
@@ -100,7 +100,7 @@ def read_config(
         if None not in (named, known) and named != known:
             text = (
                 f"{_without_password(named)}, where another file has {_without_password(known)}: "
-                "one system has one store, this one is used"
+                "a system has one store; this one is used"
             )
             notify(ConfigNotice("config.store_differs", source.name, "mongo", text))
         _merge(merged, part)
@@ -178,7 +178,7 @@ def _number(
 
 
 def _notices(kind: str, document: Document, where: str, notify: Notify) -> None:
-    """Reports each key that is missing, unknown or without effect."""
+    """Yields a notice for each key that is missing, unknown or without effect."""
     for key in NEEDED.get(kind, ()):
         if key not in document:
             text = "missing; the original does not start without it, here the default is used"
@@ -226,7 +226,7 @@ def _mauka(document: Document, found: Values) -> None:
     _put(found, "store.mongo_uri", f"mongodb://{host}:{port}/{document.get('mongo.db', 'opq')}")
     if settings := analysis_settings(document):
         _put(found, "mauka.analysis_settings", settings)
-    if "plugins.StatusPlugin.port" in document:  # a port alone is not an address: it stays on loopback
+    if "plugins.StatusPlugin.port" in document:  # a port alone means loopback
         _put(found, "mauka.health_endpoint", f"127.0.0.1:{document['plugins.StatusPlugin.port']}")
 
 

@@ -1,4 +1,4 @@
-"""Every key of the original's JSON files: which of ours it sets, or why it has no effect here.
+"""Every key of the original's JSON files: the setting of ours that it sets, or why it has no effect.
 
 Source: docs/reference/opq-interop.md C.1 to C.4; "guide" is the published guide of the C++ generation.
 """
@@ -95,7 +95,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
     "acquisition_broker": _BROKER,
     "makai": {
         "event_request_expiration_window_ms": "as in the original; see event_service.answer_timeout_s",
-        "ttl_cache_ttl": "how long things are kept is read by the store itself",
+        "ttl_cache_ttl": "the store itself reads how long data are kept",
     },
     "health": {"mongo_service_checker_addr": "each service reports on its own store"},
     "mauka": {
@@ -107,14 +107,14 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "zmq.mauka.plugin.pub.interface": "analyses are not on the bus; others connect where it binds",
         "zmq.mauka.plugin.sub.interface": "analyses are not on the bus; others connect where it binds",
         "zmq.incident_id_provider.req.interface": "incident ids come from the store",
-        "laha.config.default": "how long things are kept is in the store's laha_config",
+        "laha.config.default": "the store's laha_config has how long data are kept",
     },
 }
 """Kind -> key -> why it has no effect; `plugins.…` and `zmq.mauka.plugin.management.req…` of Mauka
 are in ORIGINAL_ANALYSES.
 """
 ORIGINAL_ANALYSES = "a setting of the original's own plug-ins; ours are in mauka.analyses"
-_NOT_READ = "as in the original, which reads it and uses it nowhere"
+_NOT_READ = "as in the original, which never uses it"
 COMPARABLE: Mapping[str, str] = {
     "plugins.FrequencyVariationPlugin.frequency.interruption": _NOT_READ,
     "plugins.FrequencyVariationPlugin.max.lull.windows": _NOT_READ,
@@ -122,7 +122,7 @@ COMPARABLE: Mapping[str, str] = {
     "plugins.TransientPlugin.oscillatory.low.freq.max.hz": _NOT_READ,
     "plugins.TransientPlugin.oscillatory.med.freq.max.hz": _NOT_READ,
     "plugins.TransientPlugin.oscillatory.high.freq.max.hz": _NOT_READ,
-    "plugins.TransientPlugin.arcing.zero.crossing.threshold": "10, as in the original, whatever it says",
+    "plugins.TransientPlugin.arcing.zero.crossing.threshold": "always 10, as in the original",
     "plugins.MakaiEventPlugin.getDataAfterS": "an event of ours is read when it is complete",
     "plugins.MakaiEventPlugin.frequencyWindowCycles": _NOT_READ,
     "plugins.MakaiEventPlugin.frequencyDownSampleRate": _NOT_READ,
@@ -131,7 +131,7 @@ COMPARABLE: Mapping[str, str] = {
 }
 """Key of the original's plug-ins -> the corresponding setting here, or why there is none."""
 PLUGINS_WITHOUT_EFFECT = {
-    "print": "opq-tools status and the log show what comes",
+    "print": "opq-tools status and the log show the messages",
     "ketos": "a script in Scheme; a script_path that ends in .lua runs, else write a rule or a plug-in in "
     "Python or C: docs/plugins.md",
 }

@@ -1,5 +1,4 @@
-"""Where the original's services find their configuration when no file is named (docs/reference/opq-interop.md
-part C).
+"""The places of the original's configuration when no file is named (docs/reference/opq-interop.md part C).
 
 An environment variable holds the whole JSON text and wins over the file of the published guide.
 """
@@ -16,7 +15,7 @@ from opq_proto.errors import ConfigError
 
 FOLDER = Path("/etc/opq")
 FOLDER_VARIABLE = "OPQ_CONFIG_FOLDER"
-"""Our variable: another folder than /etc/opq, in a container or without root; empty: no folder."""
+"""Our variable for another folder than /etc/opq, in a container or without root; empty means no folder."""
 PLACES = (
     ("triggering_broker", "TRIGGERING_BROKER_SETTINGS", "triggering_broker.json"),
     ("acquisition_broker", "ACQUISITION_BROKER_SETTINGS", "acquisition_broker_config.json"),

@@ -1,4 +1,4 @@
-"""What a GET on 8151 is answered: files of the repository, and the routes of the original's update server.
+"""The answers to a GET on 8151: files of the repository, and the routes of the original's update server.
 
 Source of the original's: docs/reference/opq-interop.md F.3; its Boxes take /latest and /update/FILE.
 """
@@ -30,7 +30,7 @@ class Answer:
 
 
 class UpdatePages:
-    """Answers by path; nothing outside the two folders is ever named."""
+    """Answers by path; files outside the two folders are never sent."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class UpdatePages:
         return Answer()
 
     def _names(self) -> list[str]:
-        """The original's packages, the latest last: in the order of letters, as there."""
+        """The original's packages in alphabetical order, the latest last."""
         if not self._packages.is_dir():
             return []
         return sorted(each.name for each in self._packages.iterdir() if PACKAGE.fullmatch(each.name))

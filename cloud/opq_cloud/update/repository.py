@@ -4,10 +4,9 @@
     targets/    <sha256>.<name of a release>
     staged/     root.json, targets.json: what waits for signatures
 
-Root and release keys stay off line: `opq-tools release sign` signs a staged file wherever the key is. The
-key on line signs time stamps, snapshots and plans; it can bring no code to a gateway. python-tuf makes and
-checks everything. Source: theupdateframework.github.io/specification, 1.0.33.
-"""
+Root and release keys stay off line: `opq-tools release sign` signs a staged file wherever the key is. The key
+on line signs time stamps, snapshots and plans, and cannot bring code to a gateway. python-tuf makes and
+checks everything. Source: theupdateframework.github.io/specification, 1.0.33."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -52,7 +51,7 @@ class ReleaseRepository:
         return (self.metadata / "timestamp.json").is_file()
 
     def newest(self, role: str) -> Document | None:
-        """The newest published metadata of a role (root, targets, ...); None: none was published."""
+        """The newest published metadata of a role (root, targets, ...); None before its first publication."""
         if role == Timestamp.type:
             path = self.metadata / "timestamp.json"
             return _read(path) if path.is_file() else None
@@ -110,7 +109,8 @@ class ReleaseRepository:
         self._stage("targets.json", Metadata(targets))
 
     def publish(self, online: PrivateKeyTypes) -> list[str]:
-        """Publishes what is staged and has its signatures, and renews what the online key signs.
+        """Publishes the staged files that have their signatures, and renews the files that the online key
+        signs.
 
         Returns what still lacks signatures, in words. Raises ReleaseError.
         """
@@ -120,7 +120,7 @@ class ReleaseRepository:
         return lacking
 
     def renew(self, online: PrivateKeyTypes) -> bool:
-        """Signs again what is past half of its time; returns whether anything was."""
+        """Signs files again after half of their validity; returns whether any was signed."""
         halves = {ROLLOUT: PLAN_DAYS, Snapshot.type: SNAPSHOT_DAYS, Timestamp.type: TIMESTAMP_DAYS}
         due = [
             role
@@ -165,7 +165,7 @@ class ReleaseRepository:
         return cast(Targets, published.signed)
 
     def _publish(self, role: str) -> str:
-        """Publishes a staged file; returns what it lacks, in words; "" for nothing."""
+        """Publishes a staged file; returns what it lacks, in words, or ""."""
         staged = self.staged / f"{role}.json"
         if not staged.is_file():
             return ""
@@ -215,7 +215,7 @@ class ReleaseRepository:
         timestamp = Timestamp(
             version=version, expires=_in_days(TIMESTAMP_DAYS), snapshot_meta=MetaFile(snapshot.version)
         )
-        self._signed("timestamp.json", Metadata(timestamp), signer)  # last: only now clients see the rest
+        self._signed("timestamp.json", Metadata(timestamp), signer)  # last: it shows clients the rest
 
     def _signed(self, name: str, document: Document, signer: CryptoSigner) -> None:
         document.signatures.clear()

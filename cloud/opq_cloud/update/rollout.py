@@ -12,21 +12,21 @@ from opq_proto.release.plan import WHOLE, Plan, ReleaseError, place, version_key
 from opq_proto.release.report import Report
 
 LOST_MS = 1_800_000
-"""A gateway that has not reported for so long after it began to try counts as failed."""
+"""A gateway without a report for this time after its start of an update counts as failed."""
 GONE_MS = 4 * 3_600_000
-"""No roll-out waits for a gateway that has not reported for so long; gateways report each hour."""
+"""A roll-out does not wait for a gateway without a report for this time; gateways report each hour."""
 DONE, FAILED, TRYING, WAITING, WELL = "done", "failed", "trying", "waiting", "well"
 
 
 def standing(plan: Plan, report: Report, now_ms: int) -> str:
-    """How far this gateway is with the plan's version."""
+    """The progress of this gateway with the plan's version."""
     if plan.kind == "firmware":
         return _of_firmware(plan.version, report)
     try:
         if version_key(report.version) >= version_key(plan.version):
             return DONE
     except ReleaseError:
-        return DONE  # somebody's own build, which takes no release; the others do not wait for it
+        return DONE  # its own build, which takes no release; other gateways do not wait for it
     if report.wanted != plan.version:
         return WAITING
     if report.state == WELL:

@@ -1,8 +1,7 @@
 """Updates as a service on 8151: the repository in D/updates, reports of gateways, roll-outs.
 
-Where D/updates/online.pem is, it signs time stamps again in time, and plans as roll-outs go on or stop.
-Without it the repository is served as it is, and the plans are only shown.
-"""
+With D/updates/online.pem it renews the signatures of time stamps, and signs plans when roll-outs continue or
+stop. Without that key it serves the repository unchanged and only shows the plans."""
 
 import shutil
 import threading
@@ -32,23 +31,22 @@ from opq_proto.release.report import HEADER, MAX_BYTES, Report, report_key, unse
 
 EVERY_S = 60.0
 AHEAD_MS = 86_400_000
-"""A report with a later time would be taken for the newest one until then."""
+"""Limit of a report's time in the future, because a later report could not replace it before that time."""
 LONGEST_S = 3600.0
-"""For a bundle over a slow line."""
+"""Time limit for a bundle over a slow line."""
 MOST_AT_ONCE = 64
 DOWNLOADED_BYTES = 1 << 16
 
 
 def as_received(kept: Mapping[str, Any]) -> Report:
-    """A kept report with the time at which it came: a gateway's clock orders its own reports and nothing
-    else."""
+    """A stored report with its arrival time, because a gateway's clock orders only that gateway's reports."""
     fields = dict(kept)
     fields["at_ms"] = fields.pop("received_ms", fields["at_ms"])
     return Report(**fields)
 
 
 class UpdateService:
-    """One per store; `all` has it where D/updates is."""
+    """One per store; `all` runs it where D/updates exists."""
 
     name = "update"
 
@@ -83,7 +81,7 @@ class UpdateService:
             if ready is not None:
                 ready.set()
             while not stop.is_set():
-                self._due.clear()  # first: a report that comes meanwhile counts in the next round
+                self._due.clear()  # first, so that a report that arrives meanwhile counts in the next round
                 self._advance(updates)
                 until_s = time.monotonic() + EVERY_S
                 while not stop.wait(0.2) and not self._due.is_set() and time.monotonic() < until_s:
@@ -92,7 +90,7 @@ class UpdateService:
             server.end()
 
     def _advance(self, updates: GatewayUpdates) -> None:
-        """Signs again what is due, and carries the plans on."""
+        """Renews signatures that are due, and continues the plans."""
         try:
             if not self._repository.exists:
                 return
@@ -122,7 +120,7 @@ class UpdateService:
         updates.put_plan(kind, {**(plan if online is None else new).fields(), "signs": online is not None})
 
     def accept_report(self, body: bytes, header: str, updates: GatewayUpdates) -> Reply:
-        """Keeps the report of a gateway whose Box's key is admitted."""
+        """Stores the report of a gateway, if the key of its Box is admitted."""
         try:
             box = self._keys.box_public(self._keys.checked_id(header.partition(" ")[0]))
             secret = read_secret_file(self._keys.server_secret).secret or b""

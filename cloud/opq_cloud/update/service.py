@@ -1,6 +1,6 @@
 """The update server, made from the cloud's configuration.
 
-Apart from `server.py`, because that needs cryptography, which a cloud without updates need not have.
+Not part of `server.py`, which needs cryptography; a cloud without updates may lack it.
 """
 
 from opq_cloud.core.service import CloudContext, CloudService
@@ -10,7 +10,7 @@ from opq_proto.kit.system_place import default_data_dir
 
 
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
-    """Makes the update server; nothing where D/updates is not there, as there is nothing to serve.
+    """Makes the update server; none without D/updates.
 
     Raises OpqError where the extra `update` is not installed.
     """

@@ -100,7 +100,7 @@ def test_gateways_are_asked_and_what_they_have_or_why_not_is_stored(makai: Any, 
             answer(four, question(four), None)  # an original one: yes, and nothing else
             answer(ten, question(ten), None, ok=False, detail="there is no plug-in")
             makai.wait_for(lambda: len(told()) == 3)
-    assert told() == {"1": "", "4": "its gateway keeps none", "10": "there is no plug-in"}
+    assert told() == {"1": "", "4": "its gateway stores no half cycles", "10": "there is no plug-in"}
     stored = shared.store.half_cycles(event_id)
     assert list(stored) == ["1"] and stored["1"].source is TimeSource.GPS
     assert np.array_equal(stored["1"].least_v, found.least_v)

@@ -106,7 +106,7 @@ def test_any_order_repetition_and_grouping_is_reported_once(data: st.DataObject)
         ({}, ""),
         ({"classes": ("swell",)}, "of another class"),
         ({"classes": ("sag", "swell")}, ""),
-        ({"scopes": ("local",)}, "of another scope, or of one that is not known"),
+        ({"scopes": ("local",)}, "its scope is another one, or not known"),
         ({"scopes": ("feeder",)}, ""),
         ({"box_ids": ("3",)}, "at other Boxes"),
         ({"box_ids": ("3", "2")}, ""),

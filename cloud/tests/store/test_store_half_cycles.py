@@ -27,10 +27,10 @@ def test_they_come_back_as_they_were_put_and_only_once(store: CloudStore) -> Non
     store.mark_no_half_cycles(event_id, "1", "no answer")
     assert store.put_half_cycles(event_id, found()) and not store.put_half_cycles(event_id, found(volts=1.0))
     store.mark_no_half_cycles(event_id, "1", "no answer")
-    store.mark_no_half_cycles(event_id, "4", "its gateway keeps none")
+    store.mark_no_half_cycles(event_id, "4", "its gateway stores no half cycles")
     record = store.event_record(event_id)
     assert record is not None and record.half_cycles_ns == SPAN and not record.analysed
-    assert record.half_cycles == {"1": "", "4": "its gateway keeps none"}
+    assert record.half_cycles == {"1": "", "4": "its gateway stores no half cycles"}
     there = store.half_cycles(event_id)["1"]
     assert (there.start_ns, there.end_ns, there.every, there.uncertainty_ns) == (*SPAN, 2, 900)
     assert np.array_equal(there.t_ns, found().t_ns) and there.source is TimeSource.GPS

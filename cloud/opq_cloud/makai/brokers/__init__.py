@@ -1,1 +1,1 @@
-"""Parts of the two brokers: who may connect, what one connection may do, and what waits."""
+"""Parts of the two brokers: admission, limits of a connection, and queues."""

@@ -1,9 +1,9 @@
 """Admission to the CURVE sockets of one service: ZAP, the key folder, and the connected peers.
 
-One REP loop on `inproc://zeromq.zap.01` in the service's own thread and context: a handshake costs it
-0.1 to 0.2 ms (docs/makai.md). A stranger is answered 300, not 400: libzmq gives up for good
-after 400, and a Box whose key comes a minute later must get in without a restart. Its
-connection is left open (no storm of retries) and ended when a key is admitted.
+One REP loop on `inproc://zeromq.zap.01` in the service's own thread and context: a handshake costs it 0.1 to
+0.2 ms (docs/makai.md). A stranger is answered 300, not 400: libzmq gives up for good after 400, and a Box
+whose key comes a minute later must get in without a restart. Its connection stays open, to avoid a storm of
+retries, and is ended when a key is admitted.
 
 Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
@@ -29,7 +29,7 @@ from opq_proto.kit.zmq_inbox import try_send, waiting_messages
 ADDRESS_AT = 3
 """Place of the peer's address in a ZAP request."""
 HANDSHAKES_S = 0.1
-"""Handshakes are answered this long at most in one go: a storm must not delay revoking a key."""
+"""Longest time of answering handshakes in one turn, because a storm must not delay revoking a key."""
 UNPLACED_KEPT = 4
 """Handshakes remembered per key without a known connection: three sockets, and one new connection."""
 
@@ -198,7 +198,7 @@ class ZapHandler:
         return {box_id: count for box_id, count in found.items() if count > 0}
 
     def _complete_rotation(self, key: str) -> None:
-        """Makes a Box's second key its key once the Box uses it; the folder's change then ends the first."""
+        """Replaces a Box's key by its second key when the Box first uses that one."""
         box_id = self._allowed.incoming.pop(key)
         try:
             done = self._register.complete_rotation(box_id, key.encode("ascii"))
@@ -261,7 +261,7 @@ class ZapHandler:
                 return
 
     def _note_answer(self, request: list[bytes], key: str, admitted: bool) -> None:
-        """Notes to which connection the answer went, or that this is not known."""
+        """Notes the connection that the answer went to, or that it is unknown."""
         place, address = request[2].rpartition(b"/")[2], request[ADDRESS_AT].decode("ascii", "replace")
         if not place.isdigit() or int(place) >= len(self.peers):
             return  # it has no domain of ours, so it was refused

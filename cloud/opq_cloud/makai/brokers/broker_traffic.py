@@ -1,9 +1,8 @@
 """Writes a broker's traffic into `makai_metrics` at a steady pace (the original's `metric_update_sec`).
 
-A separate service in the broker's process: a store that is slow or away never delays or ends a broker.
-Traffic that could not be written counts in the next row. Unlike the original's, rows have their time and
-an end, and the counts are summed up, not reset by the next message (docs/reference/opq-interop.md H.20).
-"""
+A separate service in the broker's process, so that a slow or absent store does not delay or end a broker.
+Traffic that could not be written counts in the next row. Unlike the original's, rows have their time and an
+end, and the counts are summed up, not reset by the next message (docs/reference/opq-interop.md H.20)."""
 
 import threading
 import time

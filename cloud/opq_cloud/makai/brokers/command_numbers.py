@@ -54,7 +54,7 @@ class CommandNumbers:
         return number
 
     def _read(self) -> int | None:
-        """Returns the first number that was certainly not used; None: nothing is known."""
+        """Returns the first number that was certainly not used; None if that is unknown."""
         if self._path is None:
             return None
         try:
@@ -77,5 +77,5 @@ class CommandNumbers:
         try:
             private_folder(self._path.parent, ours=False)
             write_whole_file(self._path, [f"{end}\n".encode()], PRIVATE_MODE)
-        except OSError as error:  # commands go on: a number may come twice after the next start
+        except OSError as error:  # commands continue, and a number may come twice after the next start
             self._log.error("numbers.not_reserved", path=str(self._path), error=str(error))

@@ -27,15 +27,15 @@ from opq_cloud.core.backend.tcp_connections import (
 from opq_proto.kit.zmq_inbox import MONITORED, waiting_messages
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-_FAILURES, _ACCEPTED = int(FAILURES), int(zmq.EVENT_ACCEPTED)  # an Enum costs as much as all the rest
+_FAILURES, _ACCEPTED = int(FAILURES), int(zmq.EVENT_ACCEPTED)  # an Enum would double the cost
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | FAILURES
 BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""
 BEFORE_READY_BYTES = 64 + 170
 """Greeting and WELCOME; READY, or ERROR, comes after them."""
 CANDIDATES, CANDIDATES_THAT_SEND = 64, 8
-"""With more handshakes from one address at once a connection stays unknown until its first frame: each
-handshake would look at all of them, and one costs 3 us. A socket of the second kind soon gets that frame.
+"""With more handshakes from one address at once a connection stays unknown until its first frame, because
+each handshake would examine all of them at 3 us each.
 """
 WATCH_S, READY_S = 0.02, 0.0005
 """Longest wait for READY after ZAP's answer, and the first one; each is twice the one before."""
@@ -47,7 +47,7 @@ READY_BEFORE_S = 0.1
 SUSPECTED_S = 0.3
 """A handshake that is under way when a key is admitted has its answer by then."""
 READY_WITHIN_S = 5.0
-"""... and at most this long after it, on a machine that stands still."""
+"""The longest wait for that answer, on a machine that pauses."""
 
 
 class Peers:

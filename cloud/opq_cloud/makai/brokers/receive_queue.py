@@ -1,4 +1,4 @@
-"""Messages that a broker has read and not handled yet: bounded in bytes, the oldest goes first.
+"""Messages that a broker has read and not handled yet, bounded in bytes; the oldest is dropped first.
 
     libzmq, some messages per connection --> read_waiting (all of them) --> ReceiveQueue --> next_messages
 
@@ -90,9 +90,8 @@ class ReceiveQueue:
 class BoxBudget:
     """Limits of one Box per second, in messages and in bytes; messages beyond are dropped and counted.
 
-    A faulty Box, or one whose key was stolen, costs the others only the reading of it. Measurements
-    without an acknowledgement are sent again by their Box later.
-    """
+    A faulty Box, or one with a stolen key, costs the other Boxes only the reading of its messages.
+    Measurements without an acknowledgement are sent again by their Box later."""
 
     def __init__(self, messages_per_s: int, bytes_per_s: int, counters: ServiceCounters) -> None:
         self._messages, self._bytes = messages_per_s, bytes_per_s

@@ -1,7 +1,7 @@
 """Keys that the store's `opq_boxes` admits: the original's `white_list` (docs/reference/opq-interop.md A.2).
 
-A separate thread reads them, so that a store that is slow or away delays neither a handshake nor changes
-of the key folder: the known keys hold until it is back. The original reads them once, at its start.
+A separate thread reads them, so that a slow or absent store delays neither a handshake nor changes of the key
+folder. The known keys stay valid until the store answers again. The original reads them once, at its start.
 """
 
 import threading
@@ -47,7 +47,7 @@ class RegisteredKeys(OwnThread):
         self._was_read = threading.Event()
 
     def start(self) -> None:
-        """Reads them once, then follows them. The start does not fail where the store is slow or away."""
+        """Reads them once, then follows them. A slow or absent store does not fail the start."""
         super().start()
         self._was_read.wait(FIRST_S)
 

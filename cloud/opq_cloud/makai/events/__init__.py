@@ -1,1 +1,1 @@
-"""Parts of the event service: requests to Boxes, and how far their answers go."""
+"""Parts of the event service: requests to Boxes, and the extent of their answers."""

@@ -1,4 +1,4 @@
-"""The announcements of events on 10000, for Mauka and whoever else subscribes."""
+"""The announcements of events on 10000, for Mauka and other subscribers."""
 
 import time
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ ANNOUNCE_LATEST_S = 5.0
 
 
 class EventAnnouncements:
-    """A bound XPUB, and what it has to announce once somebody subscribes; used by one thread."""
+    """A bound XPUB, and the events that wait for a subscriber; used by one thread."""
 
     def __init__(self, backend: BackendContext, store: CloudStore, counters: ServiceCounters) -> None:
         self.socket = open_socket(backend.context, zmq.XPUB, xpub_verbose=1)
@@ -38,12 +38,12 @@ class EventAnnouncements:
         self.socket.close()
 
     def put_off(self, instance: str, event_ids: Iterable[int]) -> None:
-        """Takes events to announce with the next subscription: after a restart Mauka may be away, too."""
+        """Accepts events to announce at the next subscription, because Mauka may restart too."""
         self._instance, self._unannounced = instance, list(event_ids)
         self._latest_s = time.monotonic() + ANNOUNCE_LATEST_S
 
     def advance(self) -> None:
-        """Checks connections, reads subscriptions, and announces what was put off, once somebody listens."""
+        """Checks connections, reads subscriptions, and announces waiting events to the first subscriber."""
         self._listeners.check()
         requests = [data[:1] for data in self._listeners.subscriptions()]
         self._counters.add("subscriptions", requests.count(b"\x01"))
@@ -66,7 +66,7 @@ class EventAnnouncements:
             self._counters.add("announcements_dropped")
 
     def _known_already(self, event_id: int) -> str | None:
-        """Returns the counter it belongs to, when it has a disturbance that was announced before."""
+        """Returns the counter of an event whose disturbance was announced before; else None."""
         try:
             record = self._store.event_record(event_id)
         except StoreError:

@@ -1,4 +1,4 @@
-"""Evaluates an answer: how far it reaches, and whether another request can bring more.
+"""Evaluates the extent of an answer, and whether another request can bring more.
 
 A Box of ours names the samples that it does not have and why; only those that were not sampled yet, or were
 too long for one answer, are requested again, and what it neither sends nor names. Its times may be those of
@@ -36,11 +36,11 @@ class DataAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerReach:
-    """How far an answer goes, and why no further."""
+    """The extent of an answer, and why it ends there."""
 
     reach_ns: int
     short: str | None
-    """Why another request may bring more; None: this is all that there is."""
+    """Why another request may bring more; None if the answer is complete."""
     ours: bool
     """Sent by a Box that names what it lacks; an original Box's answer may stay short for ever."""
 
@@ -78,7 +78,7 @@ def reach_of(response: Response, wave: Waveform | None, start_ns: int, end_ns: i
 
 
 def lacking_at_ends(response: Response, wave: Waveform | None, first: bool = True) -> str:
-    """Returns what a Box of ours names as missing before and after the samples that it sent; "": nothing.
+    """Returns the parts that a Box of ours names as missing before and after its samples; "" for none.
 
     The waveform itself names what is missing within it.
 

@@ -1,4 +1,4 @@
-"""Gains of Boxes: those in their answers go into the store, the others come from there."""
+"""Gains of Boxes: stored from their answers, and read from the store for answers without a gain."""
 
 from collections.abc import Callable
 
@@ -58,7 +58,7 @@ class BoxGains:
             return
         record = self._store().box(box_id)
         if record is None or record.calibration_constant != constant:
-            self._store().put_box(BoxRecord(box_id, "", calibration_constant=constant))  # the rest stays
+            self._store().put_box(BoxRecord(box_id, "", calibration_constant=constant))  # others stay
         self._known[box_id] = constant
 
     def health(self) -> list[HealthReport]:

@@ -22,7 +22,7 @@ class EventIds:
         self._store = store
         self._counters = counters
         self._owed = False
-        """A request was read and has no answer yet."""
+        """Whether a request was read and has no answer yet."""
         self._clients = BackendPeers(backend.context, self.socket, KEY, counters, backend.admission)
 
     def bind(self, endpoint: str, service: str) -> None:

@@ -1,4 +1,5 @@
-"""Requests for an event's data: their identity, which Boxes an event waits for, when to ask them again.
+"""Requests for an event's data: their identities, the Boxes that an event waits for, and the times of new
+requests.
 
 Identities are `data_<token>_<instance>` (docs/reference/opq-interop.md A.6). Times are passed in, monotonic
 seconds unless their names say otherwise.
@@ -28,7 +29,9 @@ SAMPLED_S = 0.5
 MAUKA_NS = 60 * 10**9
 """Time in which Mauka's TriggerPlugin finishes an event whose Boxes it asks itself."""
 FRUITLESS = 2
-"""An original Box does not report what it lacks: after this many answers with nothing new it has no more."""
+"""An original Box does not report missing samples, so it is complete after this many answers without new
+samples.
+"""
 
 
 def new_token() -> str:
@@ -62,7 +65,7 @@ class AwaitedBox:
     short: str = ""
     """Why its last answer was incomplete."""
     lacking: dict[str, None] = field(default_factory=dict)
-    """What its answers name as missing at their ends: no other request brings it."""
+    """The parts at the ends that its answers name as missing; no other request brings them."""
 
 
 @dataclass(slots=True)
@@ -159,7 +162,7 @@ class OpenEvents:
             latest_ns = max([record.end_ns, *(span[1] for span in record.owed.values())])
             give_up_s = now_s + ends_in_s(latest_ns, utc_ns) + self._timeout_s
             if known is not None:
-                if not known.foreign:  # a clock that was slow at first has been corrected
+                if not known.foreign:  # the clock was slow at first and has been corrected
                     known.give_up_s = min(known.give_up_s, give_up_s)
                     _add_new_boxes(known, record, now_s, pause_s, give_up_s)
                 continue

@@ -23,7 +23,7 @@ from opq_proto.wire.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_from_wire
 
 
 class HalfCycleAnswers:
-    """What Boxes still owe, and what they answered. Belongs to the event service's loop."""
+    """The half cycles that Boxes still owe, and their answers. Belongs to the event service's loop."""
 
     def __init__(
         self, store: CloudStore, send: Callable[[bytes], bool], instance: str, counters: ServiceCounters
@@ -42,7 +42,7 @@ class HalfCycleAnswers:
         self._counters.add("half_cycles_not_asked", no_room)
 
     def request_due(self, now: float) -> None:
-        """Asks the Boxes whose time it is.
+        """Asks the Boxes that are due.
 
         Raises:
             StoreError: a Box that was given up is not recorded, and asked after a restart.
@@ -79,13 +79,14 @@ class HalfCycleAnswers:
             self._counters.add("half_cycles_not_asked_for", label=box_id)
             return
         if not answer.HasField("half_cycles"):
-            why = answer.detail or "its gateway keeps none"
+            why = answer.detail or "its gateway stores no half cycles"
             self._store.mark_no_half_cycles(request.event_id, box_id, why)
             self._counters.add("half_cycles_refused", label=box_id)
         else:
             found = half_cycles_from_wire(box_id, answer.half_cycles)
             if not len(found.t_ns):
-                self._store.mark_no_half_cycles(request.event_id, box_id, "its gateway has none of this time")
+                why = "its gateway has no half cycles of this time"
+                self._store.mark_no_half_cycles(request.event_id, box_id, why)
                 self._counters.add("half_cycles_empty", label=box_id)
             elif self._store.put_half_cycles(request.event_id, found):
                 self._counters.add("half_cycles_stored", label=box_id)

@@ -22,7 +22,7 @@ PAUSES_S = (5.0, 10.0, 20.0)
 """How long to wait after each question; after the last wait the Box is given up."""
 NO_ANSWER = "no answer"
 LATEST_NS = 3600 * 10**9
-"""At a start events that ended longer ago are left as they are."""
+"""After a start, events that ended longer ago are not asked for."""
 MAX_WAITING = 10_000
 MAX_KNOWN = 10_000
 """Limit of the events that are remembered as handled; each until LATEST_NS after its end."""

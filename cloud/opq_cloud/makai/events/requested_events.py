@@ -52,7 +52,7 @@ class RequestedEvents:
         self._open: set[str] = set()
         """Tokens; those that are over are removed when another comes."""
         self._begun: tuple[bytes, str] | None = None
-        """A request whose event the store has not completely stored, and its token: it is tried again."""
+        """A request whose event is not completely stored, with its token; it is tried again."""
 
     def open_event(
         self, data: bytes, store: CloudStore, is_open: Callable[[str], bool], now_ms: int

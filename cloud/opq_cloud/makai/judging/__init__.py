@@ -1,1 +1,1 @@
-"""What triggers and rules decide about a Measurement."""
+"""Triggers and rules decide here about Measurements."""

@@ -1,8 +1,6 @@
-"""What built-in triggers read in a batch of Measurements, at most one of each Box.
-
-Separate from `Measurements`, which knows nothing of triggers. All triggers read a batch one after the
-other, so their common results are computed once and kept until the next.
-"""
+"""The figures that built-in triggers read in a batch of Measurements, at most one of each Box. Separate from
+`Measurements`, which is independent of triggers. All triggers read a batch one after the other, so their
+common results are computed once and kept until the next."""
 
 from collections.abc import Container, Hashable
 from functools import lru_cache

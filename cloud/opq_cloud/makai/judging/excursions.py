@@ -1,13 +1,12 @@
-"""Excursions: which limits a Box has passed, since when, and which of them are worth an event. Pure.
+"""Excursions: the limits that a Box has passed, since when, and whether that opens an event. Pure.
 
     passed  --> an onset: one Decision, unless this limit of this Box was passed again and again lately
     goes on --> nothing, for hours too; an onset again where it rises by the limit once more (`rises`)
     left    --> its end, once: the whole of a short one; of a longer one the windows around its end
 
-After an onset the same limit has a pause; where it is passed again within `calm_s`, the next pause is
-twice as long, up to `longest_s`. So a value that flaps about its limit makes some 24 events a day, and its
-first ones come at once. Time is that of the Measurements.
-"""
+After an onset the same limit has a pause; where it is passed again within `calm_s`, the next pause is twice
+as long, up to `longest_s`. So a value that flaps at its limit makes about 24 events a day, and its first ones
+come at once. Time is that of the Measurements."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field

@@ -1,12 +1,11 @@
-"""A trigger that hangs in this process is noticed in two seconds, and its call ended where that can be done.
+"""Detects within two seconds a trigger that hangs in this process, and ends its call if possible.
 
 A thread checks the position of the service's thread four times a second while Measurements come, so there is
-no extra cost per Measurement. Eight checks in a row within one and the same call of a trigger are a hang; a
-machine that stood still for long counts as one check, so that no clock is needed. The call is ended by an
+no extra cost per Measurement. Eight checks in a row within the same call of a trigger are a hang. A pause of
+the machine counts as one check, because the checks are counted and not timed. The call is ended by an
 exception raised in it, which a loop in Python cannot ignore; it counts as the trigger's crash, and the
-trigger is paused. A call that waits inside a library goes on: health reports that, and only ending the
-process helps. A call into a worker's process has a deadline of its own there, and is left to it.
-"""
+trigger is paused. A call that waits inside a library cannot be ended. Health reports it, and the operator has
+to end the process. A call into a worker's process has a deadline of its own there, and is left to it."""
 
 import ctypes
 import sys
@@ -82,7 +81,7 @@ class HangWatch(OwnThread):
         name = self._hung
         if not name:
             return []
-        text = "does not come back from a Measurement, and holds all others; end this process if it stays so"
+        text = "hangs in a Measurement and blocks all others; end this process if that lasts"
         return [HealthReport(f"trigger {name} hangs", False, info=text)]
 
     def _poll(self) -> None:

@@ -1,10 +1,9 @@
 """Follows the document `makai_config` in the store: limits of each Box, and settings of triggers.
 
-A thread reads it every second, so that a store that is slow or away delays no Measurement. While the store
-is away, the last values stay in force. The original differs: it reads the document every 60 s, ends where the
-document is absent, and continues to use an override that was removed (docs/reference/opq-interop.md A.11,
-H.17, H.18).
-"""
+A thread reads it every second, so that a slow or absent store does not delay a Measurement. While the store
+is absent, the last values stay in force. The original differs: it reads the document every 60 s, ends where
+the document is absent, and continues to use an override that was removed (docs/reference/opq-interop.md A.11,
+H.17, H.18)."""
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits

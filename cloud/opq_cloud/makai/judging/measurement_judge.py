@@ -1,4 +1,4 @@
-"""Judges Measurements: their Boxes were heard, triggers judge them, an onset opens an event.
+"""Judges Measurements: notes their Boxes, calls the triggers, and opens an event for an onset.
 
 It has no sockets, and its clock is passed in: the triggering service runs it live, a simulated history
 under a virtual clock.

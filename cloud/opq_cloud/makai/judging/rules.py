@@ -1,9 +1,8 @@
 """The stream-rule engine inside the triggering service.
 
-Every Measurement is a row for sources of type `opqbox`; a rule's `request_waveform` becomes
-a Decision, which opens an event as a trigger plug-in's does. The engine has its own threads: slow
-rules lose rows, counted, and delay no trigger.
-"""
+Every Measurement is a row for sources of type `opqbox`; a rule's `request_waveform` becomes a Decision, which
+opens an event as a trigger plug-in's does. The engine has its own threads, so that slow rules lose counted
+rows and do not delay a trigger."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

@@ -51,9 +51,8 @@ class RunnableTrigger(Protocol):
 
 
 class TriggerPlugin:
-    """One trigger; after a crash this measurement has no decision, and its memory is lost until it is
-    shown the past.
-    """
+    """One trigger. A crash loses the decision on this Measurement, and its memory until it is shown the past
+    again."""
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class TriggerPlugin:
         self._guard = CrashGuard(self._crashed)
         self._now = monotonic_s
         self._lost = False
-        """It lost its memory by a failure, and has judged nothing since."""
+        """Whether it lost its memory by a failure and has not judged since."""
         self._judging: Judging | None = None
         self._unjudged: dict[tuple[object, ...], None] = {}
         """Not shown again: an onset in them has no event, so the next Measurement has to be one."""
@@ -248,7 +247,7 @@ class InstalledTrigger(TriggerPlugin):
         self._note_version()
         if not self._version:  # being deleted
             return None
-        if not self._installed.up:  # one crash is one fault, however many Measurements come meanwhile
+        if not self._installed.up:  # one crash is one fault, for any number of Measurements meanwhile
             self._not_judged(measurement)
             return None
         return super()._decide(measurement, nominal)

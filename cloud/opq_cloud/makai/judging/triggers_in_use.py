@@ -36,7 +36,7 @@ class TriggersInUse:
         self._names = frozenset(available([*config.plugin_folders, BUILT_IN]))
         entries = configured_triggers(config)
         self.reserved = frozenset(("trigger", name) for name in self._names)
-        """(kind, name) under which none may be installed."""
+        """(kind, name) of built-in triggers, which no installed one may have."""
         at_hand = [each for each in entries if each.name in self._names or not config.rules.enabled]
         self._own = load_triggers(at_hand, counters, log, config.plugin_folders)
         self._folders = config.plugin_folders
@@ -171,7 +171,7 @@ class TriggersInUse:
     def _switch(self, switches: Mapping[str, bool]) -> dict[str, str]:
         """Returns the triggers that cannot be switched, and why."""
         wrong = {
-            name: "is not at hand, or is an installed one" for name in switches if name not in self._names
+            name: "is not available, or is an installed one" for name in switches if name not in self._names
         }
         own = {each.name for each in self._own}
         for name, on in switches.items():

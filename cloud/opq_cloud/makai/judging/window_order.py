@@ -4,7 +4,7 @@
     after a hole          --> waits for the missing ones, WAIT_S at most
     before the last one   --> came later than that: judged at once, and counted
 
-A trigger compares a window with the one before, so a window of the dip that comes after that of the recovery
+A trigger compares a window with the one before. If the window of a dip came after that of the recovery, it
 would be a second disturbance. The number of a Measurement, where it has one, shows better than its time
 whether one is missing: a hole in the samples is not one in the numbers. Crossings overtake, and do not wait.
 """
@@ -94,7 +94,7 @@ class WindowOrder:
         return batches_of(rows, self._nominal_of)
 
     def _accept(self, row: Measurement, now_s: float) -> list[Measurement]:
-        """Returns the windows of its Box that are to be judged now; none while this one waits."""
+        """Returns the windows of its Box that must be judged now; empty while this one waits."""
         last = self._last.get(row.box_id)
         if last is not None and _is_late(row, last):
             self._counters.add("windows_late", label=row.box_id)

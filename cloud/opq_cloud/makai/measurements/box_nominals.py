@@ -1,4 +1,4 @@
-"""What Boxes state with their Measurements, into the store: nominal values, their starts, their gateway."""
+"""Stores the facts that Boxes state with their Measurements: nominal values, starts, gateway."""
 
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.stated_starts import Stated, StatedStart, with_stated
@@ -25,7 +25,7 @@ class BoxNominals:
     def read(self, columns: Measurements) -> int:
         """Stores what is new in these; returns how many Boxes were written. Raises StoreError.
 
-        A Measurement from a Box's disk is from another time: it may tell of a start, and of no present value.
+        A Measurement from a Box's disk is older, so it may state a start but not present values.
         The record of a Box that states no values (the original) stays as it is.
         """
         self._read_gateways(columns)
@@ -73,7 +73,7 @@ class BoxNominals:
         has_values = (
             record is not None and volts in (None, record.nominal_v) and hz in (None, record.nominal_hz)
         )
-        if not has_values or box_id in starts:  # the rest of the record stays
+        if not has_values or box_id in starts:  # the other fields of the record stay
             new_starts = starts.get(box_id, ())
             self._store.put_box(BoxRecord(box_id, "", nominal_v=volts, nominal_hz=hz, starts=new_starts))
         if box_id in newest:

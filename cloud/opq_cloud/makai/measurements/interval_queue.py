@@ -1,7 +1,6 @@
-"""Intervals and disturbances on their way into the store: bounded, what is full refuses, drops are counted.
-
-They wait apart from Measurements, so that these never wait for them. What found no room was never
-acknowledged, and its Box sends it again.
+"""Intervals and disturbances on their way into the store, bounded; a full queue refuses and counts. They have
+their own queue, so that Measurements do not wait for them. A refused one is not acknowledged, and its Box
+sends it again.
 """
 
 import threading

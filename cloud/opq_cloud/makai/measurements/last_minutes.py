@@ -1,4 +1,4 @@
-"""The last minutes' Measurements, for triggers that begin: those stored, and those on their way there."""
+"""The Measurements of the last minutes, for triggers that begin: from the store, and from its queue."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence

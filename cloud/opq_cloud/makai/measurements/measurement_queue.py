@@ -45,7 +45,7 @@ class MeasurementQueue:
     def receive(
         self, limit_rows: int | None = None, least_rows: int = 1, timeout_s: float = 0.0
     ) -> list[Measurements]:
-        """Takes the oldest items, some `limit_rows` at most; waits up to `timeout_s` for `least_rows`."""
+        """Returns the oldest items, about `limit_rows` at most; waits up to `timeout_s` for `least_rows`."""
         until_s = time.monotonic() + timeout_s
         taken: list[Measurements] = []
         with self._changed:

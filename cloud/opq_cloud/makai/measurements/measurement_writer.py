@@ -1,6 +1,6 @@
 """Measurements into the store, in batches, with their Boxes' nominal values; trends, acknowledgements.
 
-A thread of the triggering service, so that a slow disk delays no trigger. The queue is bounded;
+A thread of the triggering service, so that a slow disk does not delay a trigger. The queue is bounded;
 a Measurement without room was never acknowledged, and its Box sends it again.
 """
 
@@ -74,13 +74,13 @@ class MeasurementWriter:
         number that it holds. Any thread adds, the writer's takes.
         """
         self._refused: str | None = None
-        """Why the store refuses."""
+        """The reason why the store refuses."""
         self._began_s: float | None = None
         """Since when a batch has been with the store, monotonic."""
 
     @property
     def problem(self) -> str | None:
-        """Why Measurements wait: the store refuses, or does not answer. From any thread."""
+        """Why Measurements wait: the store refuses or does not answer. From any thread."""
         began_s = self._began_s
         waited_s = 0.0 if began_s is None else time.monotonic() - began_s
         if self._refused is None and waited_s > SLOW_STORE_S:

@@ -1,1 +1,1 @@
-"""From a decision to an event: which Boxes are asked, for which span, and what belongs to it."""
+"""From a decision to an event: the Boxes that are asked, the span, and the Boxes that join it."""

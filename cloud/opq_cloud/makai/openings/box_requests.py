@@ -1,4 +1,4 @@
-"""What Boxes are asked for: the Boxes of a trigger, as far as the budgets allow, and one command for each."""
+"""The requests to Boxes: the Boxes of a trigger within the budgets, and one command for each."""
 
 import time
 from collections import Counter
@@ -41,7 +41,7 @@ class BoxRequests:
         self._send = send
 
     def health(self) -> HealthReport:
-        """Reports always as well, because leaving Boxes out is intended; it states how many."""
+        """Always reports ok with the number of Boxes left out, because leaving Boxes out is intended."""
         requested, left = (int(self._counters.total(name)) for name in ("boxes_asked", "boxes_not_asked"))
         info = f"asked {requested} times a Box for {self._counters.total('asked_bytes') / 1e6:.1f} MB"
         by = self._counters.snapshot().get("boxes_not_asked", {})
@@ -133,7 +133,7 @@ class BoxRequests:
                 box_id, start_ns, end_ns, identity, stamp=stamps.get(box_id), start_id=starts.get(box_id)
             )
             if not self._send(command):
-                # the acquisition broker is away for long; the event service asks again
+                # the acquisition broker has been absent for long; the event service asks again
                 self._counters.add("commands_dropped")
 
     def count_half_cycles(self, trigger: Trigger) -> None:

@@ -1,4 +1,4 @@
-"""Onsets that may be a phase jump or a change of the frequency; they wait for neighbours' Measurements. Pure.
+"""Onsets that may be a phase jump or a change of the frequency wait here for neighbours' Measurements. Pure.
 
     rate of change, or one window of the frequency beyond its limits  --> held for a window's length
         an event of the same disturbance is there, or has come --> it belongs to that
@@ -42,7 +42,7 @@ class BriefOnsets:
     """Box -> the window of its last one."""
 
     def hold(self, measurement: Measurement, decision: Decision, stored: bool, due_s: float) -> bool:
-        """Returns True if the onset waits from now on; False: it does not have to, or too many do."""
+        """Returns True if the onset waits from now on; False if it need not wait, or if too many wait."""
         if not is_brief(measurement, decision):
             return False
         self.last_ns[measurement.box_id] = window_ns(measurement)

@@ -1,4 +1,4 @@
-"""Disturbances that outlasted their event: when they are over, the part in no event is requested."""
+"""Disturbances that outlasted their event: the missing part is requested when they are over."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from opq_proto.decision import Decision
 from opq_proto.messages import Trigger
 
 BOUND = "bound"
-"""Why a Box is not asked: enough others are."""
+"""Reason for a Box that is not asked because enough others are."""
 
 
 @dataclass(slots=True)

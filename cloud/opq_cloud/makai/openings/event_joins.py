@@ -1,4 +1,4 @@
-"""Boxes that saw a disturbance whose event is open already: they join it, where there is room for them."""
+"""Boxes that saw a disturbance of an open event join it, up to a limit."""
 
 from collections.abc import Callable
 from functools import partial
@@ -50,7 +50,7 @@ class EventJoins:
     def join(self, there: EventSpan, measurement: Measurement, decision: Decision, stored: bool) -> bool:
         """Adds another Box that saw it: it is asked for the same span, where there is room for it."""
         box_id, limits = measurement.box_id, self._limits
-        if self._retries.lost != self._lost:  # perhaps one of those
+        if self._retries.lost != self._lost:  # it may be one of the Boxes that were not asked
             self._lost = self._retries.lost
             self._joining.clear()
         if (there.event_id, box_id) in self._joining:
@@ -62,7 +62,7 @@ class EventJoins:
             part != "" and there.joined.get(part, 0) >= MAX_JOINING_OF_FEEDER
         )
         reason = None
-        if full and box_id not in there.box_ids:  # one of them: the event ended without it
+        if full and box_id not in there.box_ids:  # the event ended without this Box
             reason = BOUND
         elif not self._requests.affords(box_id, there.start_ns, there.end_ns):
             reason = "budget"

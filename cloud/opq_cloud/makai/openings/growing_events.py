@@ -2,11 +2,10 @@
 
 Analyses make them, and Makai itself where a disturbance ends less than a window's length after its event.
 
-A request waits in its event's document (`opq_cloud.store.sample_requests`). The answer is written
-first: from then on the event waits for the granted Boxes' samples, so that the event service asks them again
-whatever is killed; then one command per Box goes out. Refused requests are written with the reasons.
-Belongs to the triggering service's loop.
-"""
+A request waits in its event's document (`opq_cloud.store.sample_requests`). The answer is written first and
+one command per Box is sent after it. From then on the event waits for the granted samples, so that the event
+service repeats the requests after a kill of either. Refused requests are written with the reasons. Belongs to
+the triggering service's loop."""
 
 import time
 from collections import Counter
@@ -37,7 +36,7 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 POLL_S = 1.0
 """How often the store is read for requests; each read is one row of an index where there are none."""
 PATIENCE_NS = 10 * 10**9
-"""Boxes that this service does not hear may be another one's: then that one answers."""
+"""Another service may hear the Boxes that this one does not hear, and answers for them."""
 LATEST_NS = 3600 * 10**9
 """A request without an answer for an hour is refused."""
 NOT_HEARD, IN_EVENT, NO_NEIGHBOUR, TOO_LATE = "not_heard", "in_event", "no_neighbour", "too_late"
@@ -90,7 +89,7 @@ class GrowingEvents:
                 for number, request in record.more.items():
                     if request.state == WAITING:
                         self._answer(record, number, request)
-        except StoreError as error:  # they wait for the store
+        except StoreError as error:  # the requests wait for the store
             self._counters.add("store_errors")
             self._limited.error("requests.not_read", error=str(error))
 

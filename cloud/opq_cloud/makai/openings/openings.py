@@ -1,4 +1,4 @@
-"""From a decision to an event: first on disk, then one command per Box.
+"""From a decision to an event: the event goes to disk, then one command to each Box.
 
 `EventOpenings` belongs to the triggering service's loop. A decision asks some Boxes for some seconds
 (`requested_boxes`, `request_span`), as far as the budgets allow; a Box that crosses within a window of it
@@ -28,7 +28,8 @@ from opq_proto.messages import Measurement, Trigger
 LATEST_EVENTS = 200
 """Events into which a trigger may be merged."""
 LONGEST_PAD_NS = 2 * 10**9
-"""An event waits for its end; Boxes with longer windows may see one disturbance as two events."""
+"""An event is requested only after its end; Boxes with longer windows may see one disturbance as two events.
+"""
 WINDOWS_DIFFER = 1.05
 """Windows of a fixed number of cycles follow the frequency: the next may exceed the longest so far."""
 OVERLAP_NS = 500 * NS_PER_MS
@@ -85,7 +86,7 @@ class EventOpenings:
         self._counters.add("decisions", label=decision.metric)
         start_ns, end_ns = span_ns = window_ns(measurement)
         box_id = measurement.box_id
-        if self._completions.is_requested(box_id, *span_ns):  # sent again, or the next dip soon after
+        if self._completions.is_requested(box_id, *span_ns):  # sent again, or the next dip followed soon
             self._counters.add("triggers_merged", label=box_id)
             return False
         exact = located(measurement, decision)

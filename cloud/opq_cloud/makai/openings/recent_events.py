@@ -1,4 +1,4 @@
-"""The newest events, so that one disturbance seen twice is one event.
+"""The newest events, so that a disturbance that was seen twice is one event.
 
 Where a Box's clock was set since, another disturbance has the times of an earlier event: the start of the Box
 shows that, or within one start the index of its samples.

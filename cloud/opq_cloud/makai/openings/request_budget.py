@@ -1,9 +1,8 @@
 """Budgets of requests: bytes of samples and half cycles a minute, from and because of each Box, and in all.
 
-A budget is a bucket of a minute's bytes that refills evenly. The last quarter of the whole is only for
-Boxes that saw something themselves: neighbours and witnesses of others cannot use it up. When a Box's
-decisions have used up the budget for requests to others, only that Box itself is asked.
-"""
+A budget is a bucket of a minute's bytes that refills evenly. The last quarter of the whole is reserved for
+Boxes that saw the disturbance themselves. When a Box's decisions have used up the budget for requests to
+others, only that Box itself is asked."""
 
 import time
 from collections import Counter

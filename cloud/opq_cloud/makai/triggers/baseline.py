@@ -1,7 +1,7 @@
 """Baseline: a snapshot of all Boxes at a set hour, to compare with when something has happened.
 
 In: Measurement, for its time alone.  Out: at most one Decision.  State: when the next is due.
-The first is due an hour after the first Measurement at the earliest, so that a start makes none.
+The first is due at the earliest an hour after the first Measurement, so that a restart does not make one.
 """
 
 from dataclasses import dataclass, field
@@ -30,13 +30,13 @@ class Config:
 
 @dataclass(slots=True)
 class NextSnapshot:
-    """`due_ns`: UTC; 0: no Measurement has come."""
+    """`due_ns`: UTC; 0 before the first Measurement."""
 
     due_ns: int = 0
 
 
 def begin(config: Config) -> NextSnapshot:
-    """Begins with none due."""
+    """Begins without a due snapshot."""
     return NextSnapshot()
 
 

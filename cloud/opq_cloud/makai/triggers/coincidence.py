@@ -38,7 +38,7 @@ class Config:
         default=1.0,
         metadata={"minimum": 0.05, "maximum": 50, "help": "range of the rms in a window, of nominal"},
     )
-    boxes: int = field(default=3, metadata={"minimum": 2, "maximum": 10_000, "help": "at least so many"})
+    boxes: int = field(default=3, metadata={"minimum": 2, "maximum": 10_000, "help": "least number of Boxes"})
     distance_km: float = field(
         default=1000.0, metadata={"minimum": 0, "maximum": 20_000, "help": "from Box to Box at most"}
     )
@@ -105,7 +105,7 @@ def _decision(measurement: Measurement, config: Config, state: CoincidenceState)
     near = [each for each in state.changes if _can_coincide(own, each, way_ns)]
     state.changes.append(own)
     count = len({own.box_id, *(each.box_id for each in near)})
-    if count < config.boxes and near:  # in another order the one in the middle would be the last
+    if count < config.boxes and near:  # sorted by time, so that the change in the middle is not the last
         count = max(_together(each, state.changes, way_ns) for each in near)
     if count < config.boxes:
         return None

@@ -1,4 +1,4 @@
-"""Edge: a rule or a detector of a gateway found a span worth looking at.
+"""Edge: a rule or a detector of a gateway found a span.
 
 A rule's crossing has a metric `rule_<id>`, that of a detector `edge_<class>` (impulse, ringing, notches,
 phase jump, telegram: classes that a Measurement of a second does not show).

@@ -1,4 +1,4 @@
-"""Frequency: its deviation from nominal, and how fast it changes, which a phase jump shows too.
+"""Frequency: its deviation from nominal and its rate of change. A phase jump shows as a rate of change too.
 
 In: Measurement.  Out: at most one Decision.  State: per Box, the mean of its last Measurement.
 ROCOF is the widest difference between the 10/12-cycle windows of a Measurement and the mean before, over

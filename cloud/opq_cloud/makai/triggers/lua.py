@@ -1,8 +1,8 @@
 """Lua: a script as a trigger, by its path alone; the original's settings form with `path` and `script_path`.
 
 In: Measurement.  Out: the result of the script's `decide(measurement, nominal)`.  State: the script's own.
-The script sees no files and no modules, and memory and instructions are limited in each call: one that loops
-fails in that call. For scripts that are replaced while Makai runs: an installed plug-in (docs/plugins.md).
+The script has no files and no modules, and each call has limits of memory and instructions, so that a loop
+fails within its call. For scripts that are replaced while Makai runs: an installed plug-in (docs/plugins.md).
 """
 
 from dataclasses import dataclass, field

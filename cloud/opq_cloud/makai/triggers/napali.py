@@ -39,7 +39,7 @@ class Config:
     thd_max: float = field(default=0.05, metadata={"minimum": 0, "help": "ratio"})
     trans_max: float | None = field(default=None, metadata={"minimum": 0, "help": "V; original: 7"})
     grace_time_ms: int = field(default=5000, metadata={"minimum": 0, "maximum": 3_600_000})
-    trigger_local: bool = field(default=False, metadata={"help": "one Box alone is an event"})
+    trigger_local: bool = field(default=False, metadata={"help": "whether one Box alone opens an event"})
     debug: bool = field(default=False, metadata={"help": "without effect"})
 
 
@@ -60,7 +60,7 @@ class NapaliState:
     beyond: dict[str, int] = field(default_factory=dict)
     """Box -> end of its last window beyond."""
     until_ns: int = 0
-    """End of the event under way; 0: none is."""
+    """End of the event under way; 0 without one."""
 
 
 def begin(config: Config) -> NapaliState:

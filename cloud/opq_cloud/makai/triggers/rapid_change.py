@@ -45,10 +45,16 @@ class Config:
         default=5.0, metadata={"minimum": 0.1, "maximum": 50, "help": "of nominal, from the second before"}
     )
     hysteresis_percent: float = field(
-        default=2.5, metadata={"minimum": 0, "maximum": 50, "help": "it is back when so near again"}
+        default=2.5,
+        metadata={
+            "minimum": 0,
+            "maximum": 50,
+            "help": "distance to the old level at which the voltage is back",
+        },
     )
     settle_s: float = field(
-        default=10.0, metadata={"minimum": 1, "maximum": 600, "help": "then it is the level, not a change"}
+        default=10.0,
+        metadata={"minimum": 1, "maximum": 600, "help": "time after which a step is the new level"},
     )
 
 

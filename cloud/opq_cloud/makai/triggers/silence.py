@@ -27,13 +27,19 @@ class Config:
     """The silences that count."""
 
     silence_s: float = field(
-        default=10.0, metadata={"minimum": 1, "maximum": 86_400, "help": "a shorter one does not count"}
+        default=10.0, metadata={"minimum": 1, "maximum": 86_400, "help": "shortest loss of supply"}
     )
     longest_h: float = field(
-        default=24.0, metadata={"minimum": 0.01, "maximum": 1000, "help": "after longer nothing is asked for"}
+        default=24.0,
+        metadata={
+            "minimum": 0.01,
+            "maximum": 1000,
+            "help": "longest loss of supply after which samples are requested",
+        },
     )
     before_s: float = field(
-        default=5.0, metadata={"minimum": 0.1, "maximum": 100, "help": "asked for, up to where it went"}
+        default=5.0,
+        metadata={"minimum": 0.1, "maximum": 100, "help": "span before the loss that is requested"},
     )
 
 

@@ -58,7 +58,7 @@ LEAVE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Limits; None is off."""
+    """Limits; None turns one off."""
 
     thd_percent: float | None = field(default=5.0, metadata={"minimum": 0.1, "maximum": 1000})
     harmonics: bool = field(

@@ -64,7 +64,7 @@ class Config:
         metadata={
             "minimum": 1,
             "maximum": 110,
-            "help": "of a longer dip or swell its two ends are asked for",
+            "help": "of a longer dip or swell only the two ends are requested",
         },
     )  # a gateway answers up to 120 s
     boxes: dict[str, dict[str, float]] = field(
@@ -175,9 +175,9 @@ def _decide(
     key = stream_of(measurement)
     passed = state.passed.get(key)
     if passed and any(each.is_of_other_start(measurement) for each in passed.values()):
-        passed = None  # how it ended is not known; a limit that is passed now is passed again
+        passed = None  # its end is unknown, so a limit that is passed now counts as passed again
         del state.passed[key]
-    if passed is not None and not passed.keys() <= limits.keys():  # one was turned off meanwhile
+    if passed is not None and not passed.keys() <= limits.keys():  # the limit was turned off meanwhile
         passed = state.passed[key] = {at: passed[at] for at in passed if at in limits}
     for excursion in () if passed is None else passed.values():
         excursion.follow_clock(measurement)

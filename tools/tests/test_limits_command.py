@@ -107,7 +107,7 @@ def test_settings_of_a_trigger_alone_set_no_limits(folder: Path) -> None:
         (("set", "ref_v"), "want NAME=VALUE"),
         (("set", "ref_v=none"), "ref_v is 'none'; want a number"),
         (("set", "--trigger", "frequenzy", "a=1"), "there is no such trigger; built in: threshold"),
-        (("set", "--trigger", "sql", "sql=x"), "what changes live is a rule"),
+        (("set", "--trigger", "sql", "sql=x"), "to change one live use opq-tools rules"),
         (
             ("set", "--trigger", "flicker", "windows=1"),
             "windows  is 1; want from 2 to 60",

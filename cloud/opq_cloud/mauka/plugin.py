@@ -155,7 +155,7 @@ class MaukaPlugin:
         """The one place that catches any exception: counts it, logs it with its ids, and continues."""
         try:
             call()
-        except StoreError as error:  # the disk is full, the database is away: no fault of the plug-in's
+        except StoreError as error:  # a full disk or an absent database is not a fault of the plug-in
             self._note_failed(what, error)
             facts = {"plugin": self.name, "what": what, "error": str(error), **ids}
             self._limited.error("plugin.store_failed", key=what, **facts)
@@ -234,7 +234,7 @@ class MaukaPlugin:
             if topic == self.name:
                 return body != messages.EXIT
             if not topic.startswith(self.subscriptions):
-                return True  # it came by our name's prefix, for another plug-in
+                return True  # the prefix of our name matched, but it is for another plug-in
             if topic not in self.subscriptions and body in (b"", messages.EXIT):
                 return True  # for a plug-in whose name begins like a topic of ours: MakaiEventPlugin
             message = messages.read_body(body)

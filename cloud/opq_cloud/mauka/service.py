@@ -147,7 +147,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         disk = config.store.data_dir or config.data_dir or default_data_dir()
         plugins.append(SystemStatsPlugin(settings, lambda: context.store, mauka.stats, disk))
     status = StatusPlugin(settings, expected=[plugin.name for plugin in plugins])
-    plugins.append(PrintPlugin(settings))  # not among the expected ones: it is off until somebody starts it
+    plugins.append(PrintPlugin(settings))  # after `expected`: it is off until an operator starts it
     own_folder = (config.data_dir or default_data_dir()).absolute() / "mauka"
     states = PluginStates(own_folder / "plugins.json")
     originals = None

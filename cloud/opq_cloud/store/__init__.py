@@ -31,7 +31,7 @@ def open_store(mongo_uri: str | None, data_dir: Path, untouched: bool = False) -
         StoreError: it cannot be opened; the text says why and what to do.
     """
     if mongo_uri:
-        from opq_cloud.store.mongo.store import MongoStore  # pymongo is loaded only when asked for
+        from opq_cloud.store.mongo.store import MongoStore  # pymongo is loaded only where it is used
 
         return MongoStore(mongo_uri, untouched)
     from opq_cloud.store.embedded.store import EmbeddedStore

@@ -1,4 +1,4 @@
-"""What the store knows of a Box, and of the place where it is; most of its readers need no store."""
+"""The store's facts about a Box and its place; most readers of them need no store."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from opq_cloud.store.stated_starts import StatedStart
 
 @dataclass(frozen=True, slots=True)
 class BoxRecord:
-    """What is known of a Box (the original's `opq_boxes`).
+    """The facts about a Box (the original's `opq_boxes`).
 
     None means unknown; a field that is put as None keeps its stored value. A text that is put as "" is
     removed, except `name`, which then keeps its value and is, for example, "Box 7" for a new Box.
@@ -29,7 +29,7 @@ class BoxRecord:
     """The Box's own region; without it the region of its location holds (`box_place.box_place`)."""
     feeder: str | None = None
     site: str | None = None
-    """Boxes of one site are on the phases of one supply; it is stated, never concluded."""
+    """Boxes of one site are on the phases of one supply, as people state."""
     phase: str | None = None
     grid: str | None = None
     """Boxes of one grid have one frequency; unknown is grid "1" (docs/reference/contracts.md, Findings and

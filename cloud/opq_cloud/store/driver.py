@@ -1,9 +1,10 @@
-"""What the store needs of a database: tables of documents, numbers and files; `tables.py` has the tables.
+"""The interface of a database for the store: tables of documents, numbers and files; `tables.py` has the
+tables.
 
 All records but the measurement log are written once, over this interface. It has two implementations: SQLite
 (`embedded/driver.py`) runs a job of several steps in one transaction; MongoDB (`mongo/driver.py`) runs it
-step by step. So each step is atomic by itself, and the steps are in an order that bears the end of the
-process between them: the same job, run again, completes them.
+step by step. So each step is atomic by itself, and their order allows a kill between them: the same job, run
+again, completes them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -188,7 +189,7 @@ class Documents(Protocol):
         """
 
     def count(self, table: Table, where: Where = (), most: int | None = None) -> int:
-        """Returns the number of documents; `most` means that many or more."""
+        """Returns the number of documents; `most` stands for that many or more."""
 
     def tally(self, table: Table, where: Where, field: str) -> dict[Any, int]:
         """Returns value of a field -> number of documents, without those that have no value."""
@@ -244,7 +245,7 @@ class Documents(Protocol):
         """Deletes the other files of this name."""
 
     def drop_file(self, file: object) -> None:
-        """Deletes a file that was put, and that nothing names."""
+        """Deletes a file that was put and that no document names."""
 
     def read_file(self, names: Sequence[str], file: object = None, box_id: str = "") -> bytes:
         """Returns the bytes of `file`, else of the first of these names that is there.
@@ -275,7 +276,7 @@ class Driver(Protocol):
 
     @property
     def lost_file(self) -> str | None:
-        """What happened to the database's file while it is open; None: nothing, or it is not a file."""
+        """What happened to the open database's file; None if it is unchanged, or not a file."""
 
     @property
     def foreign_numbers(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What the store knows of an event beside its samples: which Boxes, why, and how far it is."""
+"""The store's facts about an event without its samples: its Boxes, its reason, and its state."""
 
 from dataclasses import dataclass, field
 

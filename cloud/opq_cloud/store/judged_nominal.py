@@ -1,4 +1,6 @@
-"""The nominal voltage with which a Box was judged, from its findings: its record may have another one now."""
+"""The nominal voltage with which a Box was judged, from its findings, because its record may have changed
+since.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache

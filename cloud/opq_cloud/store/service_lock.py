@@ -3,8 +3,8 @@
 A second one is refused, by the name of the first:
 
     embedded     a locked file beside the store, `mauka.lock`; the kernel unlocks it when its process ends
-    MongoDB      a document in `opq_leases`, renewed every RENEWED_S; free again once nobody has renewed it
-                 for FREE_S, by the monotonic clock of the process that waits for it: no two clocks are
+    MongoDB      a document in `opq_leases`, renewed every RENEWED_S; free again once it was not renewed for
+    FREE_S, by the monotonic clock of the process that waits for it: no two clocks are
                  compared
     data folder  a locked file, `triggering-broker.lock`, for services without a store, or with one elsewhere
 
@@ -32,7 +32,7 @@ FREE_S = 10.0
 """A holder that ended without releasing its document, or cannot reach the store, is gone after this time."""
 LOOK_S = 0.5
 STORE = "on this store", "a store of its own"
-"""Where a service runs already, and what a second one needs instead."""
+"""Where a service already runs, and what a second one needs instead."""
 
 
 @contextmanager

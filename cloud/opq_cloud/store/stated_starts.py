@@ -1,4 +1,5 @@
-"""The starts of a Box, and what each one stated, so that a stored Measurement is judged by its own start.
+"""The starts of a Box and the values that each stated, so that a stored Measurement is judged by its own
+start.
 
 Measurements are stored without start and nominal values, which seldom change: the Box's record has them, by
 the number (`Measurement.sequence`) from which on they hold.

@@ -42,11 +42,13 @@ QUERY_ROWS = 100_000
 """Most Measurements that one query returns, unless its `limit` is higher."""
 
 LogPlace = Sequence[Any]
-"""Where reading all Measurements may go on; JSON. Only the store that made it understands it."""
+"""The place where reading all Measurements continues; JSON that only the store that made it can read."""
 
 
 class ShownStore(Protocol):
-    """What View and exports read: the store, or the part that one visitor may see (View's `SeenStore`)."""
+    """The interface for View and exports: the store, or the part that one visitor may see (View's
+    `SeenStore`).
+    """
 
     def boxes(self) -> list[BoxRecord]: ...
 
@@ -103,7 +105,7 @@ class ShownStore(Protocol):
 
 
 class JoinStore(Protocol):
-    """What joining reads, and what carries a plan out: the store."""
+    """The interface for joining: the findings that it reads, and the call that carries a plan out."""
 
     def join_revision(self) -> int:
         """Returns a number that rises with each plan that changes something; read it before other data."""

@@ -1,6 +1,5 @@
-"""Where a stored waveform lies, by index and by time, without its samples: this is read for many events.
-
-It is not part of `event_record.py`, because a record is of an event and this of one Box in it.
+"""The place of a stored waveform by index and by time, without its samples, for reading many events. Not part
+of `event_record.py`, because a record describes an event and this one Box in it.
 """
 
 from dataclasses import dataclass

@@ -56,18 +56,18 @@ METRIC_TEXTS = {
     "live_dropped": "Messages that a slow page did not get",
     "clients": "Pages that have opened the live feed",
     "clients_now": "Pages that have it open now",
-    "clients_refused": "Pages that were one too many",
-    "clients_refused_of_address": "Pages that were one too many of their address",
-    "maps_refused": "Seconds that a map was not sent, for there were too many different ones",
-    "boxes_refused": "Boxes that were one too many",
+    "clients_refused": "Pages beyond the limit of live feeds",
+    "clients_refused_of_address": "Pages beyond the limit of live feeds of one address",
+    "maps_refused": "Seconds without a state for a map, because there were too many different maps",
+    "boxes_refused": "Boxes beyond the limit",
     "store_errors": "Reads of the store that failed",
     "requests_failed": "Requests that ended in an error of ours",
     "requests_limited": "Requests of programs that came too fast",
     "requests_malformed": "Requests with headers above 16 kB, or with two lengths of one body",
-    "sign_ins_refused": "Forms of who is not signed in that were one too many at once",
-    "mails_sent": "Mails that the SMTP server took",
-    "mails_failed": "Mails that it did not take",
-    "mails_dropped": "Mails that were one too many",
+    "sign_ins_refused": "Forms of visitors without a session that were refused because too many came at once",
+    "mails_sent": "Mails that the SMTP server accepted",
+    "mails_failed": "Mails that the SMTP server refused",
+    "mails_dropped": "Mails beyond the limit of waiting ones",
 }
 
 
@@ -109,7 +109,7 @@ def _add_errors(
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)
         reads = request.method in ("GET", "HEAD") and not request.url.path.startswith(NO_PAGES)
-        if error.status_code == 405 and reads:  # the address of a form, where a page was loaded again
+        if error.status_code == 405 and reads:  # the address of a form that was loaded again
             return see_other(page_of_form(app.router.routes, request.url.path))
         ours = isinstance(error, HTTPException)
         text = error.detail if ours else "There is no page at this address."
@@ -174,7 +174,7 @@ def unavailable_words(error: Exception, visitor: Visitor) -> str:
 
 
 MEASURED_BOXES = 1000
-"""Of more Boxes than this, the metrics have only the first."""
+"""Most Boxes in the metrics; further ones are left out."""
 
 
 class StatusRoutes:
@@ -192,7 +192,7 @@ class StatusRoutes:
         return router
 
     def health(self, request: Request) -> JSONResponse:
-        """Which system answers is reported to this machine, and to who knows its id."""
+        """Names the system that answers to this machine, and to clients that know its id."""
         facts = RequestFacts(dict(request.headers), request.client.host if request.client else "")
         system = self._services.addresses.system
         header = request.headers.get(ID_HEADER)

@@ -160,7 +160,7 @@ def test_a_setting_that_the_box_keeps_is_changed_and_the_box_judges_it(
         ("led", "maybe", "bad argument: led: want on or off"),
         ("led=on", "off", "Box 1 has no setting led=on"),
         ("", "off", "Box 1 has no setting without a name"),
-        ("box_id", "2", "its gateway would no longer take it for this Box"),
+        ("box_id", "2", "its gateway would not recognise it as this Box"),
     ):
         assert ada.post(f"{page}/settings", page, key=key, value=value) == 409 and why in ada.text, key
     answering.ours = False

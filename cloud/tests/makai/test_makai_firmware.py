@@ -212,7 +212,7 @@ def test_one_at_a_time_stopped_left_by_view_and_lost_with_its_gateway(
             sha256 = hashlib.sha256(bundle()).hexdigest()
             assert "Look at it" not in ada.choose(bundle()) and ada.browser.status == 200
             assert ada.browser.post(f"{PAGE}/send", sha256=sha256) == 409
-            assert "ask what became of it first" in ada.browser.text
+            assert "ask for it first" in ada.browser.text
             assert ada.browser.post(f"{PAGE}/follow", PAGE) == 303
             ada.waits_for("Its gateway sends it to the Box")
             assert ada.browser.post(f"{PAGE}/follow") == 409
@@ -231,6 +231,6 @@ def test_one_at_a_time_stopped_left_by_view_and_lost_with_its_gateway(
             ada.waits_for("Its gateway sends it to the Box")
             end_gateway()
             ada.waits_for("Whether it runs the new firmware is not known")
-            assert ada.send(bundle("1.3.0")) == 303 and "what the Box runs is not known" not in ada.text()
+            assert ada.send(bundle("1.3.0")) == 303 and "the Box's firmware is not known" not in ada.text()
             ada.waits_for("It keeps its firmware")
     assert version_text(version_number(house.box.firmware)) == "1.2.3"

@@ -220,6 +220,6 @@ def test_a_trigger_is_switched_off_and_on_while_makai_runs() -> None:
     assert threshold.begins and not any(name.startswith("makai_config") for name in said())
     assert set(switch(flicker="yes", nobody=True, sql=True)) == set(own)
     assert "want true or false" in said()["makai_config flicker"]
-    assert "not at hand" in said()["makai_config nobody"] and "SELECT" in said()["makai_config sql"]
+    assert "not available" in said()["makai_config nobody"] and "SELECT" in said()["makai_config sql"]
     triggers.use_makai_config(None)
     assert [each.name for each in triggers.all] == own

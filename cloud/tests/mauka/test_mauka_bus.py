@@ -145,5 +145,5 @@ def test_injection_reaches_the_bus_at_the_first_message(bus, wire):
 
 
 def test_injection_without_a_bus_says_so(free_endpoint):
-    with pytest.raises(NobodyListensError, match="nobody listens at tcp://"):
+    with pytest.raises(NobodyListensError, match="no bus has subscribed at tcp://"):
         inject([("MakaiEvent", b"")], free_endpoint(), wait_s=0.2)

@@ -112,5 +112,5 @@ def test_one_that_does_not_start_leaves_what_it_found_and_is_named(cloud: Cloud)
     code.write_text("this is not Python")
     report = run_reanalysis(cloud.config, cloud.store, order)
     assert list(report.not_run) == ["marks"] and report.counts()["gone"] == 0
-    assert any("what marks found stays as it was" in line for line in report_lines(report, False, 10))
+    assert any("the findings of marks stay as they were" in line for line in report_lines(report, False, 10))
     assert cloud.said() == [(1, "flicker", None, "1.0.0")]

@@ -17,8 +17,8 @@ from opq_proto.config.settings import checked_config
 from opq_proto.errors import PluginError
 
 NOT_LIVE = {
-    "sql": "its statement is in the configuration; for a statement that changes while Makai runs use opq-tools rules",
-    "lua": "its script is in the configuration; for a script that changes while Makai runs use opq-tools plugin",
+    "sql": "its statement is in the configuration; to change one live use opq-tools rules",
+    "lua": "its script is in the configuration; to change one live use opq-tools plugin",
 }
 """Triggers that have no settings to change while they run, and why."""
 SCALARS = (bool, int, float, str)

@@ -1,7 +1,7 @@
 """Direct voltage: the mean of the voltage leaves zero.
 
 In: Event.  Out: Finding, in time order.  State: none.
-A converter has an offset of its own, so an offset below `most_percent` counts only where it rose.
+Each converter has an offset, so an offset below `most_percent` counts only where it rose.
 Source: IEEE 1159-2019, 4.5.1; the limits are ours (`opq_measure.analysis.levels`).
 """
 

@@ -39,7 +39,7 @@ BORDER_SHARE = 2 / 3
 BORDER_BOXES = 4
 """Number of Boxes with the shallowest dips, furthest from its place: their neighbours are requested."""
 NEIGHBOURS = 6
-"""So many Boxes are asked for their samples at most."""
+"""Most Boxes that are asked for their samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Config(NominalConfig):
     sag_percent: float = 90.0
     swell_percent: float = 110.0
     interruption_percent: float = 10.0
-    hysteresis_percent: float = 2.0  # below this, noise splits one sag in many
+    hysteresis_percent: float = 2.0  # a smaller hysteresis lets noise split one sag into many
     compat: bool = False  # as the original's plug-ins: their curves, at 120 V, without these limits
 
     def __post_init__(self) -> None:

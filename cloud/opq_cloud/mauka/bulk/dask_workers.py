@@ -1,7 +1,7 @@
 """DaskWorkers: the executor of runs over many events, at the workers of a Dask scheduler.
 
-Dask gives the calls of a worker that dies to another one. Its protocol is neither encrypted nor signed as we
-use it, and runs what it is given: scheduler and workers belong in a network of their own.
+Dask gives the calls of a worker that dies to another one. As we use it, its protocol is neither encrypted nor
+signed, and it runs any code it receives. Scheduler and workers belong in a separate network.
 """
 
 import logging
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 CONNECT_S = 10.0
-"""Also how long a run waits for a lost scheduler before it ends."""
+"""Also the wait for a lost scheduler before the run ends."""
 CHECK_S, NO_WORKER_S = 5.0, 60.0
-"""A call may take minutes; so often it is checked whether there are workers, and they may be gone so long."""
+"""Interval of checking for workers while a call runs, and the longest time without any."""
 RETRIES = 2
 """Further tries of a call whose worker was lost."""
 QUIET = {
@@ -83,7 +83,7 @@ class _SchedulerLostError(Exception):
 
 
 def _hand_on(answer: "Future[Any]", done: "DaskFuture") -> None:
-    """Hands the outcome of Dask's Future on; in a thread of Dask."""
+    """Passes on the outcome of Dask's Future, in a thread of Dask."""
     try:
         answer.set_result(done.result())
     except BaseException as error:

@@ -1,8 +1,8 @@
 """Bulk runs: waiting events of the store analysed by many workers, and written as the live path does it.
 
 Findings are written in the order of the events, so that the store gets the same content, with the same
-numbers, as from one process alone. An event is marked when its findings are stored: a run that was ended can
-be started again and goes on.
+numbers, as from one process alone. An event is marked when its findings are stored, so that an interrupted
+run continues when it is started again.
 """
 
 import sys

@@ -28,7 +28,7 @@ WAIT_S = 60.0
 
 
 class BulkError(OpqError):
-    """Raised when a run cannot go on: no scheduler, no workers, or an analysis that cannot run in bulk."""
+    """Raised when a run cannot continue: no scheduler, no workers, or an analysis that cannot run in bulk."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""The bus: what any plug-in publishes on 9882 goes to every subscriber of 9883, unchanged.
+"""The bus: each message that a plug-in publishes on 9882 goes unchanged to every subscriber of 9883.
 
 `BusBroker` passes messages on. `EventBridge` publishes `MakaiEvent` for each event that is finished
 (port 10000; docs/reference/opq-interop.md A.7: two frames, instance and event id as decimal ASCII). `inject`
 publishes a message, or a stored event again, into a running Mauka; that is harmless, because findings and
 incidents are stored once (docs/reference/opq-interop.md E.5, H.32). Its publishers know whether anybody has
 subscribed: XPUB is PUB on the wire, reports subscriptions and, with XPUB_NODROP, a subscriber that is full.
-So nothing is dropped without a counter moving (docs/reference/limits.md 1).
+So each dropped message moves a counter (docs/reference/limits.md 1).
 """
 
 import threading
@@ -102,7 +102,7 @@ class Publisher:
             self._connections.check()
 
     def wait_subscribed(self, timeout_s: float, stop: Stop | None = None) -> bool:
-        """Waits until somebody has subscribed: messages sent before are lost (the slow joiner)."""
+        """Waits for a subscriber, because messages sent before are lost (the slow joiner)."""
         end_s = time.monotonic() + timeout_s
         while not (stop is not None and stop.is_set()):
             if self.has_subscriber():
@@ -113,7 +113,7 @@ class Publisher:
         return False
 
     def has_subscriber(self) -> bool:
-        """Returns True if anybody is subscribed now; reads what subscribers sent."""
+        """Returns True if there is a subscriber now; reads the subscribers' messages."""
         with self._lock:
             self._read_subscriptions()
             if self._peers is not None:
@@ -121,7 +121,7 @@ class Publisher:
             return bool(self._topics)
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        """Sends without blocking; False when somebody missed it, which is counted."""
+        """Sends without blocking; False when a subscriber missed it, which is counted."""
         with self._lock:
             self._read_subscriptions()
             if not self._topics:
@@ -201,7 +201,7 @@ class BusBroker:
                 ready.set()
             poller = zmq.Poller()
             poller.register(source, zmq.POLLIN)
-            poller.register(out.socket, zmq.POLLIN)  # subscriptions are read, or they would pile up
+            poller.register(out.socket, zmq.POLLIN)  # reads subscriptions, which would pile up
             while not stop.is_set():
                 poller.poll(POLL_MS)
                 out.has_subscriber()
@@ -290,12 +290,12 @@ def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, 
         out.connect(endpoint)
         if not out.wait_subscribed(wait_s):
             raise NobodyListensError(
-                f"nobody listens at {endpoint} (waited {wait_s:g} s): start `opq-cloud mauka` or "
+                f"no bus has subscribed at {endpoint} (waited {wait_s:g} s): start `opq-cloud mauka` or "
                 "`opq-tools up`, or give its address or --port-offset, or its keys (docs/backend-keys.md)"
             )
         for topic, body in messages:
             out.send([topic.encode(), body])
-    # the context has ended: it waited, at most LINGER_MS, until all was on the wire
+    # the end of the context waited at most LINGER_MS for the messages to be on the wire
     if counters.total("dropped"):
         raise NobodyListensError(
             f"the bus at {endpoint} did not receive {counters.total('dropped'):.0f} messages"

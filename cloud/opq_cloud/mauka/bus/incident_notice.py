@@ -1,7 +1,8 @@
 """The messages of topic `incident`: each incident that is new or has changed, as JSON.
 
-    {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3, "by": "analysis"}
-    {"kind": "incident_gone", "incident": {"id": 7}, "boxes": 0, "by": "hand"}    others have its findings now
+    {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3, "by": "analysis"} {"kind":
+    "incident_gone", "incident": {"id": 7}, "boxes": 0, "by": "hand"}    its findings are in other incidents
+    now
 
 The incident has the contract's keys (`incident_json`). For one with more Boxes than `MAX_BOXES`,
 `box_ids`, `classes` and `event_ids` contain only those that came with this change, and `boxes` is the number

@@ -114,7 +114,7 @@ RATE_PREFIX, INFO_PREFIX = "maukarate_", "maukainfo_"
 SOURCE = "box_optimization_plugin"
 MAX_BOXES = 1000
 MAX_CYCLES = 3600
-"""A minute at 60 Hz: with a longer window a Box would be silent for too long."""
+"""A minute at 60 Hz, because a Box with a longer window would count as silent."""
 
 
 class BoxOptimizationPlugin(BoxCommandPlugin):

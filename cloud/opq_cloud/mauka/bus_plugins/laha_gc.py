@@ -1,10 +1,10 @@
-"""LahaGcPlugin: `gc_trigger` removes what has expired, and `gc_stat` reports what was removed.
+"""LahaGcPlugin: `gc_trigger` removes expired documents, and `gc_stat` reports how many.
 
 The original's plug-in of this name (docs/reference/opq-interop.md E.3). Once a minute it publishes
-`gc_trigger` for the domains 0 to 4, as the original does; here the store's own retention does the work, so
-its own trigger is not obeyed, but everybody else's is. `gc_stat` counts what this process removed, by
-retention or by request, for each domain with any. `gc_update` has no effect: the store keeps a finding's
-data itself.
+`gc_trigger` for the domains 0 to 4, as the original does; here the store's retention does the work, so this
+plug-in ignores its own trigger and obeys those of others. `gc_stat` counts what this process removed, by
+retention or by request, for each domain with any. `gc_update` has no effect: the store keeps a finding's data
+itself.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Which plug-ins are alive on the bus: the last heartbeat of each, old or new, and what it means.
+"""The plug-ins that are alive on the bus, by the last heartbeat of each, of the original's form or ours.
 
 Source: docs/reference/opq-interop.md F.4 (`/status`), E.2 (the heartbeat's JSON). Unlike in the original, a
 plug-in whose heartbeats stop, that hangs or whose work fails is not ok (docs/reference/opq-interop.md H.25,

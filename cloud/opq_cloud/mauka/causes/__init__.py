@@ -1,1 +1,1 @@
-"""Why an incident happened: signs, hypotheses, and the side of a fault. Pure."""
+"""The causes of an incident: signs, hypotheses, and the side of a fault. Pure."""

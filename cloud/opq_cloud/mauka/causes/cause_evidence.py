@@ -1,4 +1,4 @@
-"""What speaks for each cause of an incident, and against it. Pure.
+"""The evidence for and against each cause of an incident. Pure.
 
 Each cause is judged alone. A sign has a weight: the natural logarithm of how much likelier it makes the
 cause. The weights are ours; docs/mauka.md, "Why", states on what data they were set and how well they do.

@@ -1,4 +1,4 @@
-"""Why: possible causes of an incident, with probability and evidence. Pure.
+"""Possible causes of an incident, with probability and evidence. Pure.
 
 The weights of the evidence for and against all causes, and that of `unknown`, are compared with each other
 (softmax). A further cause changes `cause_evidence.py` alone, and not this file.

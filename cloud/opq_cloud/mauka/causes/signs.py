@@ -74,7 +74,7 @@ class IncidentSigns:
     opposite: tuple[float, float] | None = None
     """By how many percent at one place one phase fell and another rose."""
     all_small: bool = False
-    """No Box changed by more than a tap change does."""
+    """Whether no Box changed by more than a tap change."""
     dip_type: DipType | None = None
     uneven: Mapping[str, float] = field(default_factory=dict)
     """Figures of an unbalance; empty if the incident has no unbalance."""

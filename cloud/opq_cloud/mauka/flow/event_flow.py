@@ -39,7 +39,7 @@ class EventFlow:
         clock: Callable[[], float],
     ) -> None:
         self.left_out: frozenset[str] = frozenset()
-        """Analyses that an operator has stopped: no event is given to them, and none waits for them."""
+        """Analyses that an operator has stopped; events neither reach them nor wait for them."""
         self.jobs, self.waiting = jobs, WaitingEvents(store, plugin.counters, clock)
         self.analysed = AnalysedEvents(
             *(plugin, store, jobs, self.waiting, findings),
@@ -65,7 +65,7 @@ class EventFlow:
         One that only has to wait for an analysis that rests is retried when the rest is over.
         """
         if self.is_in_hand(turn.event_id):
-            return  # where samples came meanwhile it is not marked, and found again
+            return  # if samples arrived meanwhile, it is not marked and will be found again
         if self.jobs.has_room:
             self._begin(turn)
         elif len(self._unread) < UNREAD_EVENTS:

@@ -63,7 +63,7 @@ class AnalysisRunner(MaukaPlugin):
 
     @property
     def left_out(self) -> frozenset[str]:
-        """Analyses that an operator has stopped: no event is given to them, and none waits for them."""
+        """Analyses that an operator has stopped; events neither reach them nor wait for them."""
         return self.flow.left_out
 
     @left_out.setter

@@ -1,4 +1,4 @@
-"""StreamResults: what analyses of single items found, into the store and onto the bus.
+"""StreamResults: passes the results of analyses of single items to the store and to the bus.
 
 analysis threads --> results that wait --Finding--> joining, as of events
                                        --Message--> bus, topic analysis.NAME
@@ -42,7 +42,7 @@ class StreamResults:
         self._limited = RateLimitedLog(logs.get(service="mauka"))
 
     def clear(self) -> None:
-        """Forgets what is not stored: the items are read again at the next start."""
+        """Drops the results that are not stored, because their items are read again at the next start."""
         self.waiting, self._unstored = Queue(RESULTS), []
 
     def handle(self, running: Mapping[str, StreamAnalysis]) -> None:
@@ -61,7 +61,7 @@ class StreamResults:
                 self._limited.warning("items.dropped", key=name, analysis=name, items=dropped)
 
     def _handle_result(self, given: StreamResult, runs: bool) -> None:
-        """`runs`: whether the analysis does still; a result may come after its end."""
+        """`runs`: whether the analysis still runs, because a result may come after its end."""
         name, result, what = given.name, given.result, f"analysis {given.name}"
         counters = self._plugin.counters
         counters.add("items", given.items, label=name)

@@ -48,7 +48,7 @@ class StreamRunner(MaukaPlugin):
         """`measurement_endpoint`: address of the triggering broker."""
         super().__init__(config, [INCIDENT], StreamRunner.NAME)
         self.left_out: frozenset[str] = frozenset()
-        """Analyses that an operator has stopped: they are given nothing."""
+        """Analyses that an operator has stopped; they get no items."""
         self._store, self._nominal = store, nominal
         self._installed = installed
         self._results = StreamResults(self, store)

@@ -1,1 +1,1 @@
-"""From findings to incidents: which belong together, and what is written."""
+"""From findings to incidents: the findings that belong together, and the plan of what to write."""

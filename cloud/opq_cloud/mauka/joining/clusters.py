@@ -1,4 +1,4 @@
-"""One disturbance of one Box: which stored and new findings are the same one, and what they become. Pure.
+"""One disturbance of one Box: the stored and new findings of it, and the finding that they become. Pure.
 
 Findings of one Box and one family whose spans meet are a cluster; `sightings.py` decides which of them make
 the finding that it becomes.
@@ -61,7 +61,7 @@ class Cluster:
         finding = whole(self.sightings)
         first = min(self.known, key=lambda one: (not one.by_hand, one.finding_id), default=None)
         if first is not None and first.finding == as_telegram(finding):
-            finding = first.finding  # the name that its neighbours gave it, until it is placed
+            finding = first.finding  # the name by its neighbours, until it is placed
         pieces = () if self.sightings == (finding,) else self.sightings
         if first is None:
             self._place = KnownFinding(finding_id, 0, self.event_ids, finding, pieces)

@@ -39,7 +39,7 @@ STILL_CLOCK_MS, STILL_CLOCK_ROWS = 30_000, 400
 
 @dataclass(slots=True)
 class _Places:
-    """What the store knew of Boxes at one moment."""
+    """The store's facts about Boxes at one moment."""
 
     until_s: float
     regions: dict[str, tuple[str, ...]]
@@ -132,7 +132,7 @@ class FindingWriter:
     def with_clock(self, one: Finding) -> Finding:
         """Returns the finding with the clock that the Box's Measurements of that time name."""
         if one.clock_id is not None or one.uncertainty_ns <= SAME_CLOCK_LIMIT_NS // 2:
-            return one  # a clock in common would change nothing
+            return one  # a common clock would change nothing
         clock_id = self._clock_of(one.box_id, one.start_ns // 1_000_000)
         if clock_id is None and one.alignment is not None and one.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS:
             return _with_alignment(one, one.alignment)

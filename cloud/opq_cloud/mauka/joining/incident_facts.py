@@ -131,7 +131,7 @@ def _both(clock_ns: int, shown_ns: float) -> int:
 def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:
     off, length_ns = severity_key(one)
     if not shows_onset(one.kind, one.residual_percent, dict(one.figures)):
-        off -= LESS  # it shows the cause less
+        off -= LESS  # it shows less of the cause
     return IncidentWitness(
         one.box_id,
         one.kind,

@@ -1,4 +1,4 @@
-"""Where findings with a sharp onset belong among the stored ones: the rule applied to a store.
+"""Places findings with a sharp onset among the stored ones, by the rule.
 
 Usually a new finding comes after all known ones, or joins an incident that began earlier: then only the
 first findings of incidents nearby and those of its own Boxes are read. Where it may change where others
@@ -21,7 +21,7 @@ from opq_cloud.store.incidents.join_plan import FindingOnset
 from opq_cloud.store.store import JoinStore
 
 SETTLED_NS = 2 * REACH_NS
-"""Where nothing changed for this long, nothing later changes."""
+"""After this time without a change, later places do not change."""
 READ_NS = 10_000_000_000
 
 

@@ -1,4 +1,5 @@
-"""Which incident each one follows: what ended where it began, or what changed last at its first Box.
+"""Finds the incident that each one follows: the one that ended where it began, or changed last at its first
+Box.
 
 It began where the first Boxes in its order of arrival saw it at the same moment. An incident's facts name
 them, so that one of 10,000 Boxes is not read for it.

@@ -1,4 +1,4 @@
-"""Where parts of steady states belong among the stored ones: the rule (`steady_rule.py`) applied to a store.
+"""Places parts of steady states among the stored ones, by the rule (`steady_rule.py`).
 
 Usually a new part comes after all known ones of its Box, and goes on with one or joins the beginning of
 another Box: then only the beginnings nearby are read. Where it may change where others belong, all parts from

@@ -1,1 +1,1 @@
-"""What the analyses measure of waveforms, and what several waveforms of one disturbance show. Pure."""
+"""Measurements of waveforms for the analyses, and of one disturbance in several waveforms. Pure."""

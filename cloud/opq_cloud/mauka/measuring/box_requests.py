@@ -1,6 +1,6 @@
 """Requests for single Boxes of one event, put together. Pure.
 
-A file of its own, because two analyses request samples Box by Box. An event of a hundred Boxes would have as
+A separate file, because two analyses request samples Box by Box. An event of a hundred Boxes would have as
 many requests, and an analysis may make no more than `opq_plugins.sdk.nouns` allows.
 """
 

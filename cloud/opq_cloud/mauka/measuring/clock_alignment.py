@@ -1,4 +1,4 @@
-"""How far the clocks of an event's Boxes are apart, derived from their waveforms of one disturbance. Pure.
+"""The differences between the clocks of an event's Boxes, from their waveforms of one disturbance. Pure.
 
 The Box with the best clock is the reference. Every other Box whose own clock is worse than an alignment is
 compared with it: the waveforms around the first sudden change that each of them saw, by
@@ -128,7 +128,7 @@ def _aligned(
     offset_ns = reference.time_ns(at + lag.samples) - other.time_ns(at)
     stamps_ns = first[0].uncertainty_ns + first[1].uncertainty_ns
     if stamps_ns < UNKNOWN_UNCERTAINTY_NS and abs(offset_ns) > STAMPS_EXCLUDE * stamps_ns:
-        return None  # it looks alike, but is another disturbance, or another cycle of it
+        return None  # similar, but another disturbance or another cycle
     uncertainty_ns = max(floor_ns, lag.uncertainty_samples / rate_hz * 1e9)
     box_id = waves[0].box_id
     return WaveformAlignment(

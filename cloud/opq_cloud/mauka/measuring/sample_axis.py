@@ -1,4 +1,4 @@
-"""Whether two disturbances of a Box are of one axis of time: of one start, and by one setting of its clock.
+"""Whether two disturbances of a Box have one axis of time: one start, and one setting of its clock.
 
 Two disturbances of a Box may have the same times where its clock was set back between them. The start of
 their samples separates them, and within one start index and time, which show when its samples began. Pure.

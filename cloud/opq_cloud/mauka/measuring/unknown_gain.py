@@ -1,4 +1,4 @@
-"""Analyses of an event in which the gain of a Box is unknown: only what needs no volts is found there.
+"""Analyses of an event with an unknown gain of a Box find only disturbances that need no volts.
 
 The waveform is scaled so that its usual rms is nominal: frequency, harmonics and angles do not depend on the
 scale, and the measurement core does not take the signal for an interruption.

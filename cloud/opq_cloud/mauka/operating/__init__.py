@@ -1,1 +1,1 @@
-"""What an operator does to the plug-ins, and sees of them."""
+"""The actions of an operator on the plug-ins, and their state."""

@@ -1,4 +1,4 @@
-"""What runs in Mauka and what flows where: the graph, as text and as SVG. Pure; the caller brings the rows.
+"""The graph of Mauka's running plug-ins and of the nouns between them, as text and as SVG. Pure.
 
 A plug-in that gives a topic is joined to each that takes it; a topic that none takes ends at the bus. Nouns
 go from where they are made to the runner that reads them, from there to the analyses that take them, and

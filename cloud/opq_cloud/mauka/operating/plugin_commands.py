@@ -41,14 +41,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "load-plugin": ("NAME", "Run the newest version of a deployed plug-in, or of a deployed folder."),
     "list-plugins": (NONE, "Every plug-in: enabled, running, process."),
     "start-plugin": ("NAME", "Start it."),
-    "stop-plugin": ("NAME", "Stop it; what comes for it waits."),
+    "stop-plugin": ("NAME", "Stop it; messages for it wait."),
     "stop-all-plugins": (NONE, "Stop all plug-ins of the original's form."),
     "restart-plugin": ("NAME", "Stop and start it, with the settings that were loaded last."),
     "unload-plugin": ("NAME", "Stop and forget it, until it is loaded."),
-    "status": ("[NAME]", "What is known of it, or of all of them, as JSON."),
-    "graph": (NONE, "What runs, what it takes and gives, as JSON."),
+    "status": ("[NAME]", "The state of it, or of all of them, as JSON."),
+    "graph": (NONE, "The running plug-ins with their inputs and outputs, as JSON."),
     "plugin-folder": (NONE, "Where `opq-tools plugin install` puts folders of plug-ins."),
-    "stop-tcp-server": (NONE, "Refused: this address ends with Mauka."),
+    "stop-tcp-server": (NONE, "Refused, because this address ends with Mauka."),
 }
 """Command -> its argument, and a line of help."""
 
@@ -79,7 +79,7 @@ def query_manager(command: str, endpoint: str, wait_s: float = 60.0) -> str:
         if not there or not socket.poll(round(wait_s * 1000)):
             waited_s = wait_s if there else min(wait_s, CONNECTED_S)
             raise NobodyListensError(
-                f"nobody answers at {endpoint} (waited {waited_s:g} s): "
+                f"Mauka does not answer at {endpoint} (waited {waited_s:g} s): "
                 "start `opq-tools up` or `opq-cloud mauka`, or give its --port-offset, or its keys "
                 "(docs/backend-keys.md)"
             )

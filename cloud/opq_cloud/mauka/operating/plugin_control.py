@@ -110,7 +110,7 @@ class AnalysisPlugins:
             runner.left_out -= {plugin}
 
     def stop(self, plugin: str) -> None:
-        """Stops an analysis: events are analysed without it, and none waits for it."""
+        """Stops an analysis; events are analysed without it and do not wait for it."""
         for runner in self._runners:
             runner.left_out |= {plugin}
 

@@ -1,4 +1,4 @@
-"""What lies between two Measurements of a Box, and whether its supply was lost meanwhile.
+"""The gap between two Measurements of a Box, and whether its supply was lost in it.
 
 `GapJudge.between` says which fact it is; the other methods are cells of the table in `watch.py`.
 """
@@ -179,7 +179,7 @@ class GapJudge:
         """Whether a Box that fell silent before this watch began, or is not expected, is judged at all."""
         if not self._surroundings.is_expected(box.box_id):
             return False
-        known = gap.reported_s is not None  # a house whose cloud has the same supply is back with all of it
+        known = gap.reported_s is not None  # a house with the same supply as its cloud is back as a whole
         own = not box.of_old or known
         return own or self._surroundings.another_reported(box.box_id, row_end_ns(gap.before), gap.to_ns)
 

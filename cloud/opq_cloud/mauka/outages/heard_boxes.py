@@ -18,7 +18,7 @@ supply cut short, and how long it was dark comes with a later one, within ten (g
 
 @dataclass(slots=True)
 class HeardBox:
-    """The newest Measurement of a Box, when it came, and when the Box was last silent."""
+    """The newest Measurement of a Box, its arrival, and the last silence of the Box."""
 
     row: Measurement
     end_ns: int
@@ -45,7 +45,7 @@ class HeardBox:
         return self.row.box_id
 
     def is_new(self, row: Measurement) -> bool:
-        """Whether a Measurement came after the newest one."""
+        """Whether a Measurement arrived after the newest one."""
         if row.sequence is not None and self.sequence is not None:
             return row.sequence > self.sequence
         return row_end_ns(row) != self.end_ns

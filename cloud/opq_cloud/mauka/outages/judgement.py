@@ -2,10 +2,10 @@
 
 A silence that is over is judged by what the gateway reports with the first Measurement after it: whether
 samples are missing, and why (`measurement.continuity`). One that lasts is judged by what came before it, by
-the last report of its battery and of its gateway's supply, and by the Boxes around it. Without any sign
-that the Box had no supply there is no outage: a gateway that stands still, a cable, a network and a busy
-machine make silences, too. Such a sign is the gateway's report, the Box's own voltage or its report of its
-supply just before, or Boxes of several gateways at several places that fall silent together.
+the last report of its battery and of its gateway's supply, and by the Boxes around it. Without a sign of a
+lost supply there is no outage, because a paused gateway, a cable, a network and a busy machine also cause
+silences. Such a sign is the gateway's report, the Box's own voltage or its report of its supply just before,
+or Boxes of several gateways at several places that fall silent together.
 
 The weights are ours: logarithms of how much likelier a sign makes a lost supply.
 """
@@ -22,7 +22,7 @@ from opq_proto.messages import CauseEvidence, Measurement
 PRIOR = -1.0
 """Networks of Boxes fail more often than their supply."""
 TOGETHER_S = 1.5
-"""Boxes that fall silent within this time do it for one reason: a Measurement covers one second."""
+"""Boxes that fall silent within this time have one reason, because a Measurement covers one second."""
 LONG_S = 60.0
 """A gateway that restarts is back within this time."""
 DEAD_PERCENT, DIP_PERCENT = 10.0, 90.0

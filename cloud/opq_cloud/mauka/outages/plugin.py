@@ -29,7 +29,7 @@ OUTAGES = "outages"
 
 
 class OutagePlugin(MaukaPlugin):
-    """Counters: `outages` by what became of them, `network_losses`, `box_restarts`, `incident_notices`.
+    """Counters: `outages` by their result, `network_losses`, `box_restarts`, `incident_notices`.
 
     And the base's.
     """
@@ -55,7 +55,7 @@ class OutagePlugin(MaukaPlugin):
         self._waiting: list[OutageChange] = []
 
     def on_idle(self) -> bool:
-        """Checks the Boxes when it is time, and stores again the changes that the store refused before."""
+        """Checks the Boxes when that is due, and stores again the changes that the store refused before."""
         now_s = self._clock()
         if self._next_s is not None and now_s < self._next_s:
             return False

@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 
 class State(Enum):
-    """What the watch knows of a Box. It follows from what is remembered, and is stored nowhere."""
+    """The state of a watched Box. It follows from the remembered facts and is not stored."""
 
     HEARD = auto()
     """It sends."""

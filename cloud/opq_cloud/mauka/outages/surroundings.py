@@ -1,4 +1,4 @@
-"""What the other Boxes, the store and the inventory show of a Box at the moment when it fell silent."""
+"""The evidence of other Boxes, the store and the inventory about a Box when it fell silent."""
 
 from collections.abc import Callable, Sequence
 

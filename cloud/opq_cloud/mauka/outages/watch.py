@@ -60,7 +60,7 @@ BACK_NS = 7 * 86_400 * S
 LOOK_BACK_NS = 60 * S
 """Measurements are read for this time before, to find when the voltage went or came back."""
 HOUSE_BOXES = 200
-"""The cloud of a larger installation has not the same supply as its Boxes."""
+"""Most Boxes of an installation whose cloud has the same supply."""
 MAX_INCIDENTS = 1000
 SETTLE_S = 30.0
 """A loss of supply is reported after this time, though Measurements of before it may still come; then it is
@@ -123,7 +123,7 @@ class OutageWatch:
             Fact.ROW:       (note,   read,   read,   read_all, note,   note),
             Fact.CROSSING:  (note,   read,   note,   read_all, note,   note),  # BACK: a whole window follows
             Fact.JUMP:      (read,   read,   read,   read_all, note,   note),
-            Fact.UNLIT:     (darken, darken, darken, darken,   note,   note),  # LOST: its battery carries it
+            Fact.UNLIT:     (darken, darken, darken, darken,   note,   note),  # LOST: it runs on its battery
             Fact.NEXT:      (no,     no,     no,     no,       no,     no),
             Fact.GAP:       (over,   over,   over,   end,      over,   end),
             Fact.REPORT:    (loss,   loss,   loss,   end_loss, loss,   end_loss),
@@ -331,19 +331,20 @@ class OutageWatch:
         return ()
 
     def _forget_dark(self, box: HeardBox) -> Changes:
-        """The voltage is back before it was an outage."""
+        """Handles a voltage that is back before it was an outage."""
         del self._boxes.lit[box.box_id]
         return ()
 
     def _close_dark(self, box: HeardBox) -> Changes:
-        """The voltage is back after an outage."""
+        """Handles a voltage that is back after an outage."""
         del self._boxes.lit[box.box_id]
         was = self._boxes.open.pop(box.box_id)
         return (self._end_lit(was, max(was.start_ns, box.end_ns - LOOK_BACK_NS), box.row),)
 
     def _end_lit(self, was: Finding, since_ns: int, row: Measurement) -> OutageChange:
-        """Ends the outage of a Box that sends again, at a row with a voltage; or withdraws it if no row since
-        its beginning was dark."""
+        """Ends the outage of a Box that sends again, at a row with a voltage; withdraws it if no row since
+        its beginning was dark.
+        """
         rows = rows_between(self._store(), was.box_id, since_ns, row_end_ns(row))
         if since_ns == was.start_ns and not any(map(self._surroundings.is_unlit, rows)):
             self._network_losses += 1

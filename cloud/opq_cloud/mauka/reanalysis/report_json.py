@@ -63,7 +63,7 @@ def report_lines(report: ReanalysisReport, dry_run: bool, most: int) -> Iterator
     for event_id, why in sorted(report.failed.items())[:most]:
         yield f"event {event_id} stays as it was: {why}"
     for name, why in sorted(report.not_run.items()):
-        yield f"what {name} found stays as it was: {why}"
+        yield f"the findings of {name} stay as they were: {why}"
     counts = report.counts()
     yield (
         f"{report.events} events {'looked at' if dry_run else 'analysed'} again; findings: "

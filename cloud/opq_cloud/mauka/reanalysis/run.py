@@ -34,7 +34,7 @@ MAX_EVENTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ReanalysisOrder:
-    """What a re-analysis is to do, as `opq-tools reanalyse` gives it.
+    """The order of a re-analysis, as `opq-tools reanalyse` gives it.
 
     Attributes:
         start_ns, end_ns: events of this span.

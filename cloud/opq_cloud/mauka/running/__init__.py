@@ -1,1 +1,1 @@
-"""What the runners need: events that wait, analyses and their processes, and where a finding comes from."""
+"""Parts of the runners: waiting events, analyses and their processes, and the provenance of findings."""

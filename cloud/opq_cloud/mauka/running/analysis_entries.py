@@ -1,4 +1,4 @@
-"""Which analyses the configuration names, with their settings."""
+"""The analyses that the configuration names, with their settings."""
 
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.plugin import PluginConfig

@@ -1,4 +1,4 @@
-"""AnalysisRecord: what each analysis did since the start: time, failures, findings; rows of `/status`."""
+"""AnalysisRecord: time, failures and findings of each analysis since the start; rows of `/status`."""
 
 from collections.abc import Collection, Sequence
 
@@ -28,7 +28,7 @@ class AnalysisRecord:
         """Analysis -> why it could find nothing, in the last event where that was so."""
 
     def note_result(self, result: AnalysisResult, event_id: int) -> None:
-        """Counts and logs how analyses fared with an event."""
+        """Counts and logs the results of analyses of an event."""
         counters = self._plugin.counters
         for name, spent_s in result.spent_s.items():
             counters.add("analysis_ms", 1000 * spent_s, label=name)
@@ -58,7 +58,7 @@ class AnalysisRecord:
         log.warning("analysis.process_ended", analysis=analysis, event_id=event_id, why=why)
 
     def forget_deleted(self) -> None:
-        """Ends the errors of analyses that were deleted: nothing else would."""
+        """Removes the errors of deleted analyses, which would stay otherwise."""
         here = {OF_ANALYSIS + str(row["name"]) for row in self.rows(())}
         for what in self._plugin.errors:
             if what.startswith(OF_ANALYSIS) and what not in here:

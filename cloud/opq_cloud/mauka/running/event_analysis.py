@@ -54,7 +54,7 @@ class AnalysisResult:
 
 @dataclass(slots=True)
 class EventOutcome:
-    """How the analysis of one event went.
+    """The result of the analysis of one event.
 
     `failed`: an analysis failed. `rest_s`: how long one rests. `lacking`: one cannot run.
     """
@@ -157,7 +157,7 @@ def analyse_parts(
         try:
             found += findings_in(analysis, part, nominal, states)
             continue
-        except Exception as error:  # an analysis may be third-party code
+        except Exception as error:  # an analysis may be third-party code and raise anything
             failed = error
         if len(part.waveforms) > 1 and analysis.alone:
             for wave in part.waveforms:
@@ -307,7 +307,7 @@ def analyse_stored(
     for event_id in event_ids:
         event = store.event(event_id)
         if event is None or not event.waveforms:
-            yield EventResult(event_id, (), (), {"store": "its waveforms are not there any more"})
+            yield EventResult(event_id, (), (), {"store": "its waveforms are not stored any more"})
             continue
         record = store.event_record(event_id)
         event = with_wiring(event, partial(place_of_box, store))

@@ -189,7 +189,7 @@ class WorkerProcesses(Executor):
             self._end(NeighbourLostError("ended without work"))
 
     def _has_dead(self) -> bool:
-        """Whether a process died of which pebble says nothing: it may have held the lock of the pipe."""
+        """Whether a process died without a report of pebble; it may have held the lock of the pipe."""
         now_s = time.monotonic()
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + DEAD_S
@@ -217,7 +217,7 @@ class WorkerProcesses(Executor):
         return [row for row in found if row is not None]
 
     def _note_ended(self) -> None:
-        """Keeps what processes had in hand that have ended."""
+        """Keeps the notes of processes that have ended."""
         for row in self._notes_now():
             if not _is_alive(row) and self._notes is not None:
                 (Path(self._notes.name) / str(row["pid"])).unlink()
@@ -247,7 +247,7 @@ def _is_alive(row: dict[str, Any]) -> bool:
 
 
 def _hand_on(answer: "Future[Any]", done: "Future[Any]") -> None:
-    """Hands the result of pebble's Future on, unless the call was given up meanwhile."""
+    """Passes on the result of pebble's Future, unless the call was given up meanwhile."""
     if answer.done():
         return
     try:

@@ -1,10 +1,10 @@
-"""InstalledStage: what installed analyses see of an event, after the built-in ones.
+"""InstalledStage: shows an event to the installed analyses, after the built-in ones.
 
     built-in findings are stored --> events, bounded --> all installed analyses at once
         --> their results, whose findings the runner stores before it marks the event as analysed
 
 Each runs in a confined process of the plug-in host; here threads wait for their answers. So a slow one delays
-its own findings, and no event's built-in ones. An event for which there is no room is tried again later.
+only its own findings. An event for which there is no room is tried again later.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Where the items of analyses come from that do not take Events: the brokers, and the store.
+"""The sources of items for analyses that do not take Events: the brokers, and the store.
 
 Measurements are a stream: what is published without a reader is given to no analysis. Trends, findings and
 incidents are in the store, which is read again at a start, so each is given at least once.
@@ -142,7 +142,7 @@ class IncidentFeed:
     """Incidents that are new or have changed, and their findings that are new or have changed.
 
     Findings that analyses made from findings or incidents are given to no analysis of findings, and those
-    made from incidents do not count as a change of their incident: so nothing goes round in a circle.
+    made from incidents do not count as a change of their incident: so analyses do not form a circle.
     """
 
     def __init__(self, store: Callable[[], CloudStore], clock: Callable[[], float]) -> None:

@@ -1,4 +1,4 @@
-"""Requests of analyses for more samples: from the request to what the event's record in the store keeps.
+"""Requests of analyses for more samples: from the request to its entry in the event's record in the store.
 
 An analysis may have `wants(event, findings, config)`. Its requests are limited to what may be requested and
 is not here yet, and stored in the event's record before the event is marked as analysed: a kill loses
@@ -195,7 +195,9 @@ def _within(request: SampleRequest, record: EventRecord, section: MoreSamplesSec
 
 
 def _lacking(wave: Waveform | None, span: NsSpan) -> NsSpan | None:
-    """The part of a span that is missing, in one piece that meets what is here; None: next to nothing."""
+    """The missing part of a span, in one piece that meets the samples here; None where almost nothing is
+    missing.
+    """
     if wave is None:
         return span
     start_ns, end_ns = span

@@ -1,4 +1,5 @@
-"""Which event the runner analyses next: announced, found in the store, not complete yet, or failed before.
+"""Chooses the event that the runner analyses next: announced, found in the store, incomplete, or failed
+before.
 
 An event is announced on the bus when it is finished. Events without an announcement (a lost message, an event
 that has grown, one from before a crash) are found in the store, which is searched twice a second.

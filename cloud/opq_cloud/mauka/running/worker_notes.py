@@ -1,4 +1,4 @@
-"""What a worker process has in hand, noted in a file for Mauka, which is there also after it was killed.
+"""A file in which a worker process notes its current work for Mauka; it remains after a kill of the process.
 
 One file a process, named by its number; one write of less than a page each, so no lock is ever left behind.
 """
@@ -28,7 +28,7 @@ def begin_worker(folder: str, memory_bytes: int) -> None:
 
 
 def note(event_id: int, analysis: str = STARTING) -> None:
-    """Notes what this process begins; event 0: nothing."""
+    """Notes the event and analysis that this process begins; event 0 for none."""
     text = f"{event_id} {time.monotonic()} {analysis}".encode()[:LENGTH].ljust(LENGTH)
     for file in _own_file:
         os.pwrite(file, text, 0)

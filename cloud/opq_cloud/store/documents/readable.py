@@ -1,7 +1,7 @@
-"""Documents that another program or a person wrote: one that cannot be read is left out, counted and logged.
+"""Reads documents of other programs or people; one that cannot be read is left out, counted and logged.
 
-The database may be shared with the original's services and scripts, whose documents nothing checks. One
-malformed document must not take the others of its collection with it.
+The database may be shared with the original's services and scripts, whose documents are not checked. A
+malformed document must not prevent reading the others of its collection.
 """
 
 import threading
@@ -16,7 +16,7 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 T = TypeVar("T")
 
 READ_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
-"""What reading a field that is missing, or of another type or range, raises."""
+"""The errors of reading a field that is missing, or of another type or range."""
 
 
 class ReadableDocuments:

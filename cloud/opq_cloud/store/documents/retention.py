@@ -17,7 +17,7 @@ FOR_EVER_S = 2**31 - 1
 """The longest TTL that the original's Int32 can hold; it means that trends are kept for ever."""
 READ_EVERY_S = 5.0
 BOX_SAMPLES_S = 900
-"""The original's fifth TTL. It is not used here, but the original's services end without it."""
+"""The original's fifth TTL. Not used here, but the original's services end without it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What the SQLite store is made of: its tables, and a part for each noun."""
+"""The parts of the SQLite store: its tables, and a module for each noun."""

@@ -1,8 +1,8 @@
 """Accounts in the embedded store: a file of their own, `accounts.db`, that only its user may read.
 
 It is separate from `opq.db`, whose Measurements other users of this machine may read. Deleted data is
-overwritten (`secure_delete`). After an account is deleted the write-ahead log is emptied, so that nothing of
-the account is left on disk.
+overwritten (`secure_delete`). After an account is deleted the write-ahead log is emptied, so that its data
+leaves the disk.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The rows of stored blocks, of any version, and which of them was written last."""
+"""Reads the rows of stored blocks of any version, and finds the row that was written last."""
 
 from collections.abc import Iterable
 

@@ -36,7 +36,7 @@ from opq_proto.errors import StoreError
 from opq_proto.kit.sqlite_database import SqliteDatabase
 
 CHUNK_BYTES = 255 * 1024
-"""The same as GridFS: small enough that no write lock is held long for one chunk."""
+"""As in GridFS; small, so that the write lock is not held long for one chunk."""
 FEW_VALUES = 100
 """For a sorted search, up to this many values of a list are each read by the index, and merged."""
 NEWEST_ROWS = 1000

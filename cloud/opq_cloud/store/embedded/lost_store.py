@@ -1,6 +1,5 @@
-"""A store's file that is empty or gone is reported; without these checks SQLite makes an empty one instead.
-
-Separate from `store.py`: what it reads of another file is its own matter.
+"""Reports a store's file that is empty or missing; without these checks SQLite would make an empty one.
+Separate from `store.py`, because it reads another file.
 """
 
 import contextlib
@@ -13,7 +12,7 @@ from opq_cloud.store.records.accounts import TABLES, TICKETS
 from opq_proto.errors import StoreError
 
 BEING_MADE_S = 5.0
-"""A file that another process is just making is empty for an instant."""
+"""A file that another process creates is empty for an instant."""
 RESTORE = "put a back-up in its place with opq-tools restore, or, to begin with an empty store, move"
 
 
@@ -44,4 +43,4 @@ def _was_in_use(accounts: Path) -> bool:
             used = tables.intersection(TABLES) - {TICKETS}
             return any(opened.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in used)
     except sqlite3.Error:
-        return False  # its own use reports what is wrong with it
+        return False  # its own reader reports the problem

@@ -142,7 +142,7 @@ class MeasurementLog(StorePart):
             return self.append_measurements((), (columns,))
         blocks = column_blocks(columns)
         if blocks is not None:
-            with self._sealing:  # else a running pass would find another generation at its end, and give up
+            with self._sealing:  # a running pass would find another generation at its end, and give up
                 if self._database.write(lambda connection: self._append_blocks(connection, blocks)):
                     return len(columns)
         return self.append_measurements(columns.rows())
@@ -251,7 +251,7 @@ class MeasurementLog(StorePart):
 
     def _numbered(self, connection: sqlite3.Connection, number: int) -> _Box:
         box = self._by_number.get(number)
-        if box is None:  # a Box that another process was the first to see
+        if box is None:  # another process has seen this Box first
             row = connection.execute("SELECT box_id FROM box_marks WHERE box = ?", (number,)).fetchone()
             box = self._boxes[row[0]] = self._by_number[number] = _Box(number)
         return box
@@ -276,7 +276,7 @@ class MeasurementLog(StorePart):
     def _seal_aside(self) -> None:
         try:
             self.seal()
-        except StoreError as error:  # nothing was moved; the next append starts another pass
+        except StoreError as error:  # no row was moved; the next append starts another pass
             log.get().warning("store.not_sealed", why=str(error))
         finally:
             self._sealing.release()

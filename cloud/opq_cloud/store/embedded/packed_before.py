@@ -1,4 +1,4 @@
-"""Reads the forms in which Measurements were stored before the packed block; nothing writes them any more.
+"""Reads the forms of stored Measurements before the packed block; they are not written any more.
 
 Blocks of the versions 0 to 4, parcels up to schema 19, and rows of the append table up to schema 19, which a
 migration packs. They had the metrics in the order of ORIGINAL_FIELDS, and in any other row its whole document

@@ -26,7 +26,7 @@ class ParcelSlots:
         """Length in bytes and slot, rising; None where they must be read before the next parcel."""
 
     def discard_free(self) -> None:
-        """Forgets the free slots, after something was sealed or rolled back."""
+        """Discards the free slots, after sealing or a rollback."""
         self._free = None
 
     def store(

@@ -9,7 +9,7 @@ from itertools import pairwise
 from struct import iter_unpack, pack
 
 RUN_LIMIT = 4096
-"""Most runs of a set (64 kB); beyond that the lowest run is forgotten."""
+"""Most runs of a set (64 kB); beyond that the lowest run is dropped."""
 
 
 class SequenceRuns:

@@ -1,1 +1,1 @@
-"""Incidents as the store has them: what is written, searched, and shown of each."""
+"""Incidents in the store: how each is written, searched, and shown."""

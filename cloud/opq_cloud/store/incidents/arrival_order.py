@@ -1,4 +1,7 @@
-"""Which Boxes a disturbance may have reached first: the order of arrival, with its doubt. Pure."""
+"""Finds the Boxes that a disturbance may have reached first, from the order of arrival and its uncertainty.
+
+Pure.
+"""
 
 from collections.abc import Sequence
 

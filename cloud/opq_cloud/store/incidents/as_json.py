@@ -94,7 +94,7 @@ def source_words(incident: Incident) -> str:
 
 
 def finding_json(item: StoredFinding) -> dict[str, object]:
-    """Returns a finding as JSON, without what serves only joining and visibility."""
+    """Returns a finding as JSON, without the fields for joining and visibility."""
     facts = asdict(item.finding)
     facts["class"] = facts.pop("kind")
     del facts["onset_seen"], facts["beside"], facts["also_at"]

@@ -25,7 +25,7 @@ CAUSE_WORDS = {
     "supply_lost": "a lost supply",
     "uneven_load": "an uneven load of the three phases",
     "lost_phase": "a lost phase, such as a blown fuse",
-    UNKNOWN: "nothing that the voltage shows",
+    UNKNOWN: "an unknown cause",
 }
 """Cause -> its words. The names are those of the Sim's causes where the Sim has them."""
 SURE = 0.8

@@ -1,4 +1,4 @@
-"""A plan: what a store has to write of findings and their incidents. `mauka/joining/planning.py` makes it.
+"""A plan: the findings and incidents that a store has to write. `mauka/joining/planning.py` makes it.
 
 A store reads what a plan is made from, and carries the plan out unchanged. Numbers below 0 stand for new
 numbers that the store gives: -1 is the first new one, -2 the next. A plan names the revision that it was made
@@ -171,7 +171,7 @@ class JoinPlan:
     event_id: int
     """The event of the findings; it is kept as long as they are."""
     moved: tuple[FindingMove, ...] = ()
-    """The latest first, so that what a crash leaves undone is found again."""
+    """The latest first, so that a repeat after a crash finds the rest."""
     written: tuple[KnownFinding, ...] = ()
     """New and changed findings, in their new state."""
     removed: tuple[int, ...] = ()

@@ -1,1 +1,1 @@
-"""What the MongoDB store is made of: the connection, and a part for each of the original's collections."""
+"""The parts of the MongoDB store: the connection, and a module for each of the original's collections."""

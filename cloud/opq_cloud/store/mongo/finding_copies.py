@@ -1,4 +1,4 @@
-"""What the original stores with each finding: its Measurements, and its samples as a file (D.6)."""
+"""Stores with each finding what the original stores: its Measurements, and its samples as a file (D.6)."""
 
 from pymongo import ASCENDING
 

@@ -39,9 +39,9 @@ LEAP, LARGEST_NUMBER = 1_000_000, 2**31 - 1
 FOREIGN_SHOWN_S = 3600.0
 
 FOREIGN_NUMBERS = (
-    "another service numbers incidents in this store too, and either may lose one to the other's number; end "
-    "it, or let its plug-ins ask here: zmq.incident_id_provider.req.interface = the address of this "
-    "mauka.incident_id_endpoint, and its own id service off"
+    "another service numbers incidents in this store too; both may use the same number, and one incident is "
+    "lost; end it, or let its plug-ins ask here: zmq.incident_id_provider.req.interface = the address of "
+    "this mauka.incident_id_endpoint, and its own id service off"
 )
 NUMBERED: Mapping[str, Sequence[tuple[str, str, Document]]] = {
     "event_id": (("events", "event_id", {}),),
@@ -136,7 +136,7 @@ class MongoServer:
         db = self.db
         for name, details in db.measurements.index_information().items():
             if details.get("unique") and any(key == "timetstamp_ms" for key, _ in details["key"]):
-                db.measurements.drop_index(name)  # the original's typo allowed one measurement per Box ever
+                db.measurements.drop_index(name)  # by a typo, it allows only one measurement per Box
         self._unique_sequences()
         db.measurements.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
         db.trends.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])

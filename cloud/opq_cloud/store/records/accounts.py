@@ -26,7 +26,8 @@ R = TypeVar("R")
 
 ROLES = ("admin", "owner", "researcher", "viewer")
 PRIVACIES = ("nothing", "region", "all")
-"""What the public sees of a Box: nothing, figures of its region (all such Boxes together), the Box itself."""
+"""What the public sees of a Box: no figure, figures of its region (all such Boxes together), the Box itself.
+"""
 ACCOUNTS, SESSIONS, TICKETS = "opq_accounts", "opq_sessions", "opq_tickets"
 ACCESSES, SECRETS = "opq_box_access", "opq_secrets"
 NOTIFICATION_RULES, NOTIFICATIONS = "opq_notification_rules", "opq_notifications"
@@ -313,12 +314,12 @@ class AccountRecords:
 
         self.change_access(box_id, shared)
 
-    # What only this installation knows
+    # Secrets of this installation
     def installation_secret(self, name: str) -> bytes:
         """Returns random bytes, made at the first call and the same for all later calls and processes."""
         self._documents.insert(SECRETS, name, {"hex": secrets.token_hex(32)})
         found = self._documents.get(SECRETS, name)
-        assert found is not None  # nothing takes one away
+        assert found is not None  # a secret is never removed
         return bytes.fromhex(found["hex"])
 
     def expire(self, now_s: float | None = None) -> int:

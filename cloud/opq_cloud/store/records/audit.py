@@ -1,8 +1,7 @@
-"""The log of changes: who changed what, when and from where, with the values before and after.
-
-Entries are added and never changed: both stores refuse changes (`checked_change`, `checked_removal`). The one
-exception is what people may demand: a deleted account is removed from the log, with the names and places of
-its Boxes. An entry is deleted after AUDIT_S.
+"""The log of changes: who changed what, when and from where, with the values before and after. Entries are
+only added; both stores refuse changes (`checked_change`, `checked_removal`). The one exception is what people
+may demand: a deleted account is removed from the log, with the names and places of its Boxes. An entry is
+deleted after AUDIT_S.
 """
 
 import secrets
@@ -26,7 +25,7 @@ OF_PEOPLE = frozenset({"account_id", "address", "subject"})
 """Fields of an entry that may become empty."""
 PERSONAL = frozenset({"name", "region", "location", "latitude", "longitude", "description"})
 """Values that an owner gave a Box; they are deleted with the account."""
-ONLY_ADDED = "the log of changes is only added to"
+ONLY_ADDED = "entries of the log of changes cannot be changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,7 @@ def read_entry(document: Mapping[str, Any]) -> AuditEntry:
 
 
 def checked_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Checks a change of an entry, for both stores. StoreError: it does more than to forget a person."""
+    """Checks a change of an entry, for both stores. Raises StoreError unless it only removes a person."""
     for key in before.keys() | after.keys():
         was, now = before.get(key), after.get(key)
         emptied = key in OF_PEOPLE and now == ""

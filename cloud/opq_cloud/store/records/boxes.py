@@ -25,7 +25,7 @@ FOREIGN_S = 5.0
 class BoxRecords(StorePart):
     """Each change of a Box, location or region raises the revision, after the write.
 
-    So a reader may keep what it read under a number.
+    So a reader may cache what it read under a revision.
     """
 
     _read_boxes: tuple[tuple[Fields, BoxRecord], ...] = ()

@@ -1,4 +1,4 @@
-"""Disturbances of class A as documents: a dip, swell or interruption of a Box, put again as it goes on."""
+"""Disturbances of class A as documents: a dip, swell or interruption of a Box, put again while it lasts."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _FAMILY = {"dip": "low", "interruption": "low", "swell": "high"}
 
 
 def put_disturbance(documents: Documents, found: Disturbance, seen_ns: int) -> None:
-    """Stores a disturbance, or what is newer of a stored one: its end comes after its beginning."""
+    """Stores a disturbance, or the newer facts of a stored one: its end arrives after its beginning."""
     closed = found.end_ns is not None
     new: Fields = {
         "box_id": found.box_id,

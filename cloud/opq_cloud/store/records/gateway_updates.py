@@ -1,4 +1,4 @@
-"""How each gateway is with its update, and the plans in force, as the update service last knew them."""
+"""The state of each gateway's update, and the plans in force, as the update service last stored them."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -164,7 +164,7 @@ class IncidentIndex(StorePart, ABC):
         for one in facts:
             _enter(documents, entry_of_facts(one), ())
         for number in {*written} - {one.incident_id for one in facts}:
-            self._enter_stored(documents, number)  # the plan has no facts of it
+            self._enter_stored(documents, number)  # the plan does not have its facts
         for number in gone:
             documents.remove(INDEX, [("incident_id", "=", number)])
             kept = documents.get(INCIDENTS, successors.get(number, 0))

@@ -1,4 +1,5 @@
-"""Notifications in the store: the rules of accounts, and what was sent, waits, or was not sent and why.
+"""Notifications in the store: the rules of accounts, and the messages that were sent, wait, or were not sent,
+with the reason.
 
 An entry is one notification of one rule: a row of the outbox while it waits, then a line of the log. Its id
 is made from its contents, so that it is added only once. Works on two tables of `KeyedDocuments`, which are
@@ -24,7 +25,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class NotificationRule:
-    """What one account is notified of, when and how; empty lists allow everything."""
+    """The events that one account is notified of, when and how; empty lists allow everything."""
 
     rule_id: str
     account_id: str

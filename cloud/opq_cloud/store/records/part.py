@@ -1,4 +1,4 @@
-"""What all parts of the store share: the driver, the TTLs in force, and records made of documents."""
+"""The common base of all parts of the store: the driver, the TTLs in force, and records made of documents."""
 
 import time
 from collections.abc import Callable, Collection, Iterable

@@ -1,4 +1,4 @@
-"""What a person sees who does not see every Box: the Boxes, and the part of an incident at those Boxes.
+"""The view of a person who does not see every Box: the visible Boxes, and the part of an incident at them.
 
 Pages, API, live feed and notifications show no more than this. An incident is made again from the findings
 at the seen Boxes, so that it shows no class, residual or time of another Box. Pure.
@@ -93,8 +93,8 @@ def incident_at(
         severity=None,
         centre=None,
         hypotheses=(),  # their evidence includes what other Boxes recorded
-        sides=(),  # they compare with Boxes that are not seen
-        follows=None,  # it may be at a Box that is not seen
+        sides=(),  # they compare with hidden Boxes
+        follows=None,  # it may be at a hidden Box
         arrivals=arrivals,
     )
 

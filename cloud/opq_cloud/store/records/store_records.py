@@ -1,4 +1,4 @@
-"""All that a store keeps but the measurement log, over one driver."""
+"""The whole store except the measurement log, over one driver."""
 
 from abc import abstractmethod
 from threading import Lock
@@ -99,7 +99,7 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
         """Deletes a slice of the expired Measurements; returns how many."""
 
     def _close_log(self) -> None:
-        """Ends what the measurement log does aside."""
+        """Ends the background work of the measurement log."""
 
     @abstractmethod
     def _count_log(self) -> int:

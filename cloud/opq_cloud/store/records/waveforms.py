@@ -171,7 +171,7 @@ def read_waveform(documents: Documents, part: Fields) -> Waveform:
 def _put_waveform(documents: Documents, event_id: int, wave: Waveform, data: bytes) -> bool:
     if not documents.atomic:  # else all is undone where there is no event
         require_event(documents, event_id)
-    if not wave.numbered and wave.start_id is None:  # the order of arrival is what is known of its start
+    if not wave.numbered and wave.start_id is None:  # only the order of arrival is known of its start
         starts = (documents.get(EVENTS, event_id) or {}).get("starts", {})
         wave = replace(wave, start_id=starts.get(wave.box_id))
     new = None
@@ -200,7 +200,7 @@ def _put_part(documents: Documents, event_id: int, wave: Waveform, data: bytes) 
         try:
             held = read_waveform(documents, part)
         except StoreError:
-            pass  # replaces what cannot be read
+            pass  # replaces an unreadable one
         else:
             whole = joined_waveform(held, wave)
             if whole is held:

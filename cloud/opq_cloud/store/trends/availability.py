@@ -1,7 +1,7 @@
 """The share of samples that were measured in a span of time. Pure.
 
-The expected time begins where the Box was first heard: before that it was not installed yet, which is
-not a hole. Nor is time that a Box's axis jumped over when its clock was set (`clock_set_s`).
+The expected time begins when the Box was first heard, because a Box that is not installed leaves no hole. Nor
+is time that a Box's axis jumped over when its clock was set (`clock_set_s`).
 """
 
 from collections.abc import Iterable
@@ -55,7 +55,7 @@ def measured_share(
     begin_ms = max(start_ms, since_ms)
     covered_ms = skipped_ms = 0.0
     for each in spans:
-        first_ms = max(each.start_ms, since_ms)  # all that it covers is after that
+        first_ms = max(each.start_ms, since_ms)  # the whole span is after that
         inside_ms = min(end_ms, each.end_ms) - max(begin_ms, first_ms)
         if inside_ms <= 0.0:
             continue

@@ -1,1 +1,1 @@
-"""What keeps a store over the years: checks, copies into another store, and repair."""
+"""Maintenance of a store: checks, copies into another store, and repair."""

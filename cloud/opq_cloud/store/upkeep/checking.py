@@ -1,6 +1,6 @@
 """Checks a whole store: SQLite's own check, sums of Measurements and waveforms, documents, and references.
 
-Nothing is changed, and others may write meanwhile.
+The check changes nothing, and others may write meanwhile.
 """
 
 import sqlite3
@@ -81,9 +81,8 @@ def lost_measurements(file: sqlite3.Connection) -> Iterator[str]:
 
 
 def broken_references(documents: Documents) -> Iterator[str]:
-    """Yields a line for each document that names another which is not there.
-
-    Others may write meanwhile, so that what seems to be missing is looked for once more.
+    """Yields a line for each document that names a missing one. A missing one is searched once more, because
+    others may write meanwhile.
     """
     named: set[tuple[int, str]] = set()
     for event in documents.find(EVENTS):

@@ -1,4 +1,4 @@
-"""What a copy takes of a document, an original's too, and the sums by which two stores are compared. Pure."""
+"""The fields of a document that a copy has, and the sums by which two stores are compared. Pure."""
 
 import hashlib
 import json

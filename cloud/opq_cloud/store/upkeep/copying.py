@@ -1,8 +1,8 @@
 """Copies a whole store into an empty one, of the same or the other kind, over the driver.
 
-Each batch is written before its place is noted in the target, so that a copy that was ended goes on there;
-what it writes again is written over. At the end the target is read, and compared with what was read of the
-source by number and sum. What cannot be read is left out and named. Without a target all is only read.
+Each batch is written before its place is noted in the target, so that an interrupted copy continues there,
+and rewriting is harmless. At the end the target is read and compared with the source by number and sum.
+Unreadable documents are left out and named. Without a target all is only read.
 
 Events go before their findings: an event that is analysed while it is copied is analysed once more.
 """
@@ -175,7 +175,7 @@ class _Copy:
             self._target.people.documents.insert(LEASES, MARK, {"from": origin})
         elif mark["from"] != origin:
             raise StoreError(
-                f"the target holds a part of a copy of {mark['from']}; empty it, or go on with that"
+                f"the target holds a part of a copy of {mark['from']}; empty it, or continue that copy"
             )
         else:
             copied = {name: Copied(**each) for name, each in mark.get("copied", {}).items()}

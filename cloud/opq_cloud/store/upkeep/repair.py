@@ -1,4 +1,4 @@
-"""Saves what can be read of a damaged embedded store into a new one.
+"""Saves the readable part of a damaged embedded store into a new one.
 
 First the rows of all pages that can be read go into a store of the same schema (`sqlite_pages.py`); then that
 is copied, which leaves out what its sums show to be damaged, and makes counters and indexes again.
@@ -30,7 +30,7 @@ VERSION_AT = 60
 
 @dataclass
 class RepairReport(CopyReport):
-    """What was saved, and what was not."""
+    """The saved and the lost parts."""
 
     lost: set[str] = field(default_factory=set)
     """Tables of which not all could be read."""

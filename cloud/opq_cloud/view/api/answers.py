@@ -1,4 +1,4 @@
-"""What all answers of `/api/v1` share: an ETag, cursors for lists, a span, rate limits."""
+"""The common parts of all answers of `/api/v1`: ETags, cursors for lists, spans, rate limits."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""What `/api/v1` says of Boxes: each, its Measurements and trends.
+"""Boxes of `/api/v1`, with their Measurements and trends.
 
 It reads the store as the visitor sees it, so that it can show no more than the pages do.
 """

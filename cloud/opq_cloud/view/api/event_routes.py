@@ -1,4 +1,4 @@
-"""What `/api/v1` says of events and waveforms, of which it shows no more than the pages do."""
+"""Events and waveforms of `/api/v1`, as far as the pages show them."""
 
 from typing import Annotated
 

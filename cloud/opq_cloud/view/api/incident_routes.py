@@ -1,4 +1,4 @@
-"""What `/api/v1` says of incidents and findings.
+"""Incidents and findings of `/api/v1`.
 
 It reads the store as the visitor sees it, so that it can show no more than the pages do.
 """
@@ -86,7 +86,7 @@ class IncidentRoutes:
         return json_answer(request, document | past_before(self._context, found).as_json())
 
     def findings_of(self, request: Request, incident_id: Number) -> Response:
-        """What the analyses said of an incident, Box by Box, and why."""
+        """The findings of an incident, Box by Box, with their reasons."""
         found = self._context.incident_of_address(str(incident_id), "/api/v1/incidents/{}/findings")
         return json_answer(request, {"items": [finding_row(each) for each in found.findings], "next": None})
 

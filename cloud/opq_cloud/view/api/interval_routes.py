@@ -1,4 +1,4 @@
-"""What `/api/v1` says of a Box by class A: its intervals, and its dips, swells and interruptions."""
+"""Class A values of a Box in `/api/v1`: its intervals, and its dips, swells and interruptions."""
 
 from typing import Annotated, Literal
 

@@ -187,7 +187,7 @@ class WaveformAsk(BaseModel):
 
 
 class WaveformAsked(BaseModel):
-    """The event that waits for the samples; `GET /events/{event_id}` says what became of it."""
+    """The event that waits for the samples; `GET /events/{event_id}` has its state."""
 
     event_id: int
     box_id: str

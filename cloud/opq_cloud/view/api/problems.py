@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class RestProblemError(Exception):
-    """A request that cannot be answered as asked."""
+    """A request that is refused, with the reason."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)

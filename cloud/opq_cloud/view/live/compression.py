@@ -1,4 +1,4 @@
-"""The compressed live feed of our pages: a text for many pages is compressed once for all of them.
+"""The compressed live feed of our pages; a text for many pages is compressed once.
 
 A stream is one gzip member (RFC 1952) that does not end before its connection does. Each text in it begins
 with an empty window and ends on a byte (RFC 1951, 3.2.4), so that the same bytes fit into every stream.

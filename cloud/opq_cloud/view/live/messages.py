@@ -18,7 +18,7 @@ LARGEST_ID = 2**31 - 1
 
 @dataclass(slots=True)
 class LiveMessage:
-    """One server-sent event; `event_id` only where a client may request what followed it."""
+    """One server-sent event; `event_id` only where a client may request later events."""
 
     event: str
     data: str

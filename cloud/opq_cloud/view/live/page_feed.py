@@ -1,10 +1,10 @@
 """The Measurements for an open page: those of the Boxes that it shows, at most once a second.
 
 Pages that show the same Boxes are one audience: the text of a second is made once, and each of them gets the
-same bytes. A Box that no page shows costs nothing. A page that does not take its second in time loses it and
+same bytes. A Box without a page costs nothing. A page that does not take its second in time loses it and
 gets the newest of each Box instead, so that what it shows is never older than what it read last.
 
-Nothing here locks: the hub calls everything under its own lock.
+These classes have no lock, because the hub calls them under its lock.
 """
 
 from collections import deque

@@ -3,8 +3,8 @@
 In: Measurements (SUB 9881), `incident` and `laha_gc` messages (SUB 9883), the store. Out: `LiveHub`.
 
 An incident is read from the store as soon as the bus names it; new incidents come before growing ones, and a
-storm is limited in rate (`_Pace`). The newest incidents are also read regularly, so that a message lost on
-the bus (PUB/SUB promises nothing) costs a second, not the incident.
+storm is limited in rate (`_Pace`). The newest incidents are also read regularly, so that a message that the
+bus loses (PUB/SUB does not promise delivery) only delays the incident by a second.
 """
 
 import json
@@ -71,7 +71,7 @@ class _Pace:
 def live_windows(messages: Iterable[Sequence[bytes]]) -> tuple[list[Measurement], list[FrameError]]:
     """Returns the Measurements of windows in their order, and why other messages cannot be read.
 
-    Intervals and disturbances are left out: no page shows them live.
+    Intervals and disturbances are left out, because pages do not show them live.
 
     messages: a topic and a Measurement each.
     """
@@ -130,7 +130,7 @@ class LiveReader:
                 (bus, self._config.bus_endpoint, "view.bus_endpoint", BUS_TOPICS),
             ):
                 socket.linger = 0
-                socket.rcvhwm = 10_000 if socket is bus else TURNS  # no more are read; the store has them all
+                socket.rcvhwm = 10_000 if socket is bus else TURNS  # the store has further ones
                 socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
                 if socket is not bus:
                     request_turns(socket)

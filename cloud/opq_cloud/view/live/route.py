@@ -2,8 +2,8 @@
 
 The events are `measurement`, `incident` (with an id for `Last-Event-ID`) and `incident_gone`; our own pages
 (`?values=`) also get `reporting` and, with `&map=`, `map` (`pages/map/map_feed.py`). `ended` is a page's last
-event, when its visitor has changed, sees less, or is not the one of `&feed=`; the page then leads to what the
-visitor may see.
+event, when its visitor has changed, sees less, or is not the one of `&feed=`. The page then loads again or
+leads to the sign-in.
 
 A comment every 15 s keeps proxies and clients from giving up. Visitors get what they may see; that is checked
 again every other second.
@@ -42,7 +42,7 @@ VISITORS_KEPT = 1024
 RETRY_MS = 1000
 """A browser tries again after this time."""
 AGAIN_S = 10
-"""Refused clients are told to come back after this time."""
+"""Refused clients are asked to try again after this time."""
 NOTHING_NEW = b": nothing new\n\n"
 PART_BYTES = 32_768
 """A slow reader holds about twice as much of the sent bytes."""
@@ -185,11 +185,11 @@ class LiveRoute:
                     return
                 news.clear()
                 parts, next_s = self._hub.page_parts(page)
-                for data in _pieces(parts, frames):  # these do not wait for a map that is being made
+                for data in _pieces(parts, frames):  # sent before the wait for a map that is being made
                     yield data
                     sent_s = loop.time()
                 if windows and page.boxes is not None and not page.boxes:
-                    next_s = CHECKED_EVERY_S  # it wakes only for its maps
+                    next_s = CHECKED_EVERY_S  # it only waits for its maps
                 for window, frame in windows.items():
                     text, taken[window], more_s = await self._maps.read_after(
                         feed.visitor, window, frame, taken[window]

@@ -1,4 +1,4 @@
-"""What a visitor sees of the live feed: the values of Boxes, and the part of an incident at those Boxes."""
+"""The part of the live feed that a visitor may see: the values of Boxes, and incidents at those Boxes."""
 
 from opq_cloud.store.records.seen import incident_at
 from opq_cloud.view.live.messages import LiveMessage, incident_message

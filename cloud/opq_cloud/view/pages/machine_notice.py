@@ -1,8 +1,8 @@
-"""That this machine is too slow for its Boxes, or that its gateway stood still: `opq-tools up` measures and
-writes it, pages show it.
+"""The notice that this machine is too slow for its Boxes, or that its gateway paused. `opq-tools up` measures
+and writes it, and pages show it.
 
 It is a file in the folder of the store, because View has no other link to `up`. A notice that is not written
-again for SHOWN_S is not shown: what wrote it has ended, or the machine is fast enough again.
+again for SHOWN_S is not shown, because its writer has ended or the machine is fast enough again.
 """
 
 import json

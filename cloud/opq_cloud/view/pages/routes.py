@@ -1,4 +1,4 @@
-"""All pages, put together; only this file names every one of them."""
+"""All pages, put together in this file alone."""
 
 from dataclasses import dataclass
 
@@ -75,7 +75,7 @@ def page_router(parts: PageParts) -> APIRouter:
         MapPages(context, parts.grid, parts.maps, services, render),
         EntryPages(accounts, FormPlaces(services.counters)),
         AccountPages(accounts),
-        # a client of its own: a Box that is away does not delay the claim of another
+        # a separate client, so that a silent Box does not delay the claim of another
         BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code),
         AdminPages(accounts),
         NotificationPages(accounts),

@@ -130,7 +130,7 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
         ("Page", "Reports", "each month as a summary to print, tables", "/reports"),
         ("Page", "Map", "Boxes near their places", "/map"),
         ("Page", "Grid now", "frequency and voltage, the last day", "/grid"),
-        ("Page", "Wall display", "one screen that may stand for weeks", "/wall"),
+        ("Page", "Wall display", "one screen that may stay open for weeks", "/wall"),
         ("Page", "API", "REST, OpenAPI, tokens, for programs", "/api/v1/docs"),
         (
             "Action",
@@ -145,7 +145,7 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
             ("Page", "Your Boxes", "own and shared ones", "/account/boxes"),
             ("Page", "Examine a recording", "upload a file: COMTRADE, PQDIF, CSV, WAV", "/examine"),
             ("Page", "Notifications", "rules and log: mail, webhook, MQTT", "/account/notifications"),
-            ("Action", "Add a notification rule", "be told of incidents", NEW_RULE),
+            ("Action", "Add a notification rule", "messages about incidents", NEW_RULE),
             ("Action", "Download your data", "personal data, JSON", "/account/data.json"),
         ]
         if visitor.account.role in ("admin", "owner"):

@@ -1,1 +1,1 @@
-"""What every request passes: guard, sessions, forms; and the words of all pages."""
+"""The way of every request: guard, sessions, forms; and the words of all pages."""

@@ -1,4 +1,4 @@
-"""A short cache of answers: what 500 pages request together is made once.
+"""A short cache of answers, so that an answer for 500 pages is made once.
 
 Pages of a day, feeds, and what visitors may see are cached in the same way.
 """

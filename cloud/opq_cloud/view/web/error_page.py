@@ -86,5 +86,5 @@ def _advice(code: int, visitor: Visitor) -> str:
     if code == 500:
         return "Try again. If it fails again, report the time (UTC) to the administrator of this View."
     if code == 503:
-        return "Boxes go on measuring, and gateways keep their data as long as their disks have room."
+        return "Boxes continue to measure, and gateways keep their data as long as their disks have room."
     return ""

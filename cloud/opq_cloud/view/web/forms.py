@@ -35,7 +35,8 @@ MAX_FORM_BYTES = 16_384
 MAX_FIELDS = 64
 FORM_TYPE, UPLOAD_TYPE = "application/x-www-form-urlencoded", "multipart/form-data"
 AT_ONCE, MAX_WAITING = 4, 64
-"""Forms of visitors without a session: so many run at once and so many wait, each for a password's 30 ms."""
+"""Most forms of visitors without a session that run at once, and that wait; each takes 30 ms for a password.
+"""
 BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5
 BROKEN_OFF = "The form did not come whole."
 NOT_A_FORM = "This is not a form that a browser sends."

@@ -23,7 +23,7 @@ METRICS = "/metrics"
 TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
 """Pages for visitors who have not signed in."""
 FOR_EVERYBODY = ("/feeds", "/share")
-"""Pages that are the same for everybody: signed-in visitors see there what anybody would."""
+"""Pages that are the same for everybody, also for signed-in visitors."""
 WITH_REGIONS = ("/map", "/grid", "/wall")
 """Pages that also show figures of regions, where no Box itself is public."""
 ENDED = b"event: ended\ndata: {}\n\n"
@@ -125,7 +125,7 @@ async def _refuse(scope: Scope, send: Send) -> None:
     if _under(path, NO_PAGE) or scope["method"] not in ("GET", "HEAD"):
         text = "Sign in, or send a token: Authorization: Bearer opq_… ."
         if any(name == b"authorization" for name, _ in scope["headers"]):
-            text = "This token opens nothing here: it has ended, was taken back, or is not whole."
+            text = "This token is not valid: it has ended, was withdrawn, or is not complete."
         if _under(path, (V1,)):
             await send_problem(send, 401, text, path, (b"www-authenticate", b"Bearer"))
             return

@@ -145,7 +145,7 @@ class ViewGuard:
             return 400, TWO_LENGTHS
         if scope["method"] not in ("GET", "HEAD"):
             if scope["method"] != "POST" or not FORMS.fullmatch(scope["path"]):
-                return 405, "View only shows here; it changes nothing.\n"
+                return 405, "This address only answers GET; it does not change anything.\n"
             refusal = foreign_page(scope)
             if refusal is not None:
                 return 403, f"{refusal}\n"

@@ -1,6 +1,6 @@
 """Signing in: limits on guessing, the second factor, sessions, and users of the original's View.
 
-Whatever is wrong (e-mail, password, code, a disabled account), the answer is the same and takes as long.
+For any reason (e-mail, password, code, a disabled account), the answer is the same and takes as long.
 """
 
 import hmac
@@ -88,7 +88,7 @@ class SignIn:
         """The account with this password and, where it has a second factor, this code; otherwise None."""
         account = self._people.account_of(email)
         fits = password_fits(account.password_hash if account else None, password)
-        if self._people.has_original_users():  # whoever signs in: the time says nothing of whose e-mail it is
+        if self._people.has_original_users():  # for every e-mail: the time must not reveal an account
             user = None if account else self._people.original_user(email)
             if original_password_fits(user.bcrypt_hash if user else None, password) and user:
                 account = self._from_original(user, password)

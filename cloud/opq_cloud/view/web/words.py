@@ -20,7 +20,8 @@ NO_NAMES: Names = {}
 BOXES_LISTED = 6
 """More Boxes are counted, not listed."""
 MIN_CYCLES = 0.1
-"""A shorter duration has only its time, because "0.0 cycles" says nothing; so has one above 30 cycles."""
+"""A shorter duration has only its time, because "0.0 cycles" is not informative; so has one above 30 cycles.
+"""
 UNKNOWN = "–"
 THIN = "\u202f"
 """Narrow no-break space between number and unit."""

@@ -1,1 +1,1 @@
-"""Pages of accounts and of one's own Boxes."""
+"""Pages of accounts and of owned Boxes."""

@@ -79,9 +79,8 @@ class AccountContext:
 
     @property
     def sends_links(self) -> bool:
-        """Whether people who are not signed in may have a link mailed.
-
-        Where any host name is answered and no address is configured, its beginning would be theirs to choose.
+        """Whether people who are not signed in may have a link mailed. If every host name is answered and no
+        address is configured, they could choose the beginning of the link.
         """
         config = self.visitors.config
         return self.mailer.ready and bool(config.public_url or "*" not in allowed_hosts(config))
@@ -92,7 +91,7 @@ class AccountContext:
 
     def warn_owner(self, account: Account, what: str) -> None:
         """Warns an account's owner by mail, where a mail server is set: somebody else may have changed it."""
-        advice = "If it was not you, set a new password and tell an administrator."
+        advice = "If it was not you, set a new password and inform an administrator."
         self.mailer.send(account.email, "Your account at OPQ View was changed", f"{what}\n\n{advice}\n")
 
     def note(

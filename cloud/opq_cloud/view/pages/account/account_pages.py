@@ -291,7 +291,7 @@ class AccountPages:
         delete_account(self._context, account.account_id)
         nobody = Visitor()
         self._context.note(nobody, "an account was deleted", "")
-        VISITOR.set(nobody)  # else the page names the account, and leaves as its session ended
+        VISITOR.set(nobody)  # otherwise the page would name the account after its session has ended
         answer = self._context.page("deleted.html", here="sign-in")
         return end_in_browser(answer)
 

@@ -226,7 +226,7 @@ class BoxSettingsPages:
         except StoreError:
             if other is None:
                 raise
-            text = "This name cannot be used; choose another."  # the original's index has each name once
+            text = "This name cannot be used; choose another."  # names are unique in the original's index
             return self._settings_page(box_id, text, code=400, typed=form.fields)
         if place is None and stands is not None:
             forget_place(store, box_id, stands)

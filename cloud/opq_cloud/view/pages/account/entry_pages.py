@@ -25,14 +25,14 @@ ENDED = "You are signed out: the session of this browser has ended. Sign in, and
 WRONG = "E-mail, password or code is wrong. After several tries it takes a minute until the next one counts."
 TOO_OFTEN = "Too many tries. Wait a minute, then try again."
 NO_LINK = (
-    "This link does not hold: it was used, it is too old, or it was not copied whole. Ask for another one."
+    "This link is not valid: it was used, it is too old, or it was not copied whole. Ask for another one."
 )
 Code = Annotated[str, Query(max_length=100)]
 Next = Annotated[str, Query(alias="next", max_length=1000)]
 
 
 class EntryPages:
-    """The pages that anybody may open."""
+    """The pages that every visitor may open."""
 
     def __init__(self, context: AccountContext, places: FormPlaces) -> None:
         self._context = context
@@ -218,7 +218,7 @@ class EntryPages:
                 "A new password for OPQ View",
                 "Somebody, perhaps you, asked for a new password.\n\n"
                 f"Within {in_days(RESET_S)}, open\n{link}\n\n"
-                "If it was not you, there is nothing to do: your password stays as it is.\n",
+                "If it was not you, you need not do anything. Your password is unchanged.\n",
             )
         return self._context.page(
             "reset.html", here="sign-in", sent=True, sends_links=self._context.sends_links
@@ -229,7 +229,10 @@ class EntryPages:
         return self._context.page("new_password.html", here="sign-in", link_code=code, problem="")
 
     def new_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Sets the new password. Open sessions end, so that whoever knew the old password is signed out."""
+        """Sets the new password.
+
+        Open sessions end, so that a person who knew the old password is signed out.
+        """
         code = form.text("link_code")
         ticket = self._ticket(code, "reset")
         password = form.secret("password")

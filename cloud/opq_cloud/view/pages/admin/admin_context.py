@@ -39,7 +39,7 @@ class AdminContext:
         """The register of keys. Raises HTTPException 409 where View has no key folder."""
         if self.keys is None:
             raise HTTPException(
-                409, "This View knows no key folder; it runs without its cloud's configuration."
+                409, "This View has no key folder; it runs without its cloud's configuration."
             )
         return KeyRegister(self.keys)
 

@@ -115,7 +115,7 @@ def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
         if each.name not in names
     ]
     if services.states and _nobody_answers(services):
-        found = [Concern("Services", "None of them answers at its health address", "/admin/system")]
+        found = [Concern("Services", "They do not answer at their health addresses", "/admin/system")]
     given = names_of(box.record for box in boxes)
     unheard = any(each.name in (*UPSTREAM, GATEWAY) for each in services.troubles)
     troubles = {

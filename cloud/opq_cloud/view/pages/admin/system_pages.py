@@ -30,7 +30,7 @@ LOST_WORDS = (
     "missed",
     "not_answered",
 )
-"""A counter with one of these in its name counts what was lost."""
+"""Parts of the names of counters of losses."""
 WAITING_WORDS = ("queue", "waiting", "pending", "backlog")
 PARTS_SHOWN = 12
 """Above this number of parts, those that are well are folded."""

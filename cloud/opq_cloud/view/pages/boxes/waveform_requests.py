@@ -2,7 +2,8 @@
 
 A request is an event in the store, opened for one Box with the reason PERSON_ASKED. Makai's event service
 finds it there and asks the Box as for any event: again where it is silent, for the rest where it is short;
-and it states why where nothing comes. Mauka analyses it. Nothing here waits, and a restart loses nothing.
+and it states why where nothing comes. Mauka analyses it. No call here waits, and a restart does not lose a
+request.
 """
 
 import math

@@ -19,7 +19,7 @@ READ_FOR_EACH_ROW = 6
 
 
 class Listed(Protocol):
-    """What the index, the store and the live feed say of an incident."""
+    """The common fields of an incident in the index, the store and the live feed."""
 
     @property
     def incident_id(self) -> int: ...

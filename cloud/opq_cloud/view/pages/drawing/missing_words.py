@@ -1,7 +1,7 @@
-"""Why something was not measured, in words: the Measurement after it reports how long and why.
+"""The reasons for missing samples in words; the Measurement after a gap reports its length and reason.
 
 Trends do not keep that, so the Measurements of the rows that are not whole are read, the newest first; they
-are stored for a day. A network that failed is not a reason: what it held up comes later.
+are stored for a day. A failed network is not a reason, because its Measurements come later.
 """
 
 from collections.abc import Sequence

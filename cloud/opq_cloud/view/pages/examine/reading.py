@@ -1,4 +1,4 @@
-"""What the page of an event reads from the store: signals of its Boxes, Measurements between them."""
+"""Reads the data of an event's page from the store: signals of its Boxes, and Measurements between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,1 +1,1 @@
-"""Map, grid, wall and what everybody may see."""
+"""Map, grid, wall, and the pages that are the same for everybody."""

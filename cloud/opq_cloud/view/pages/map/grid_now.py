@@ -1,9 +1,8 @@
-"""What everybody may know about the grid now: each public Box, and figures of grids and regions.
-
-Pure. A Box whose owner shows "its region" counts in figures of its region and grid and appears nowhere else.
-It counts only where the region has at least FEWEST_REGIONAL such Boxes, and in a figure only while that many
-of them report, so that no figure is that of one household. A figure is a median: one Box more or less hardly
-changes it, and a broken one not at all.
+"""The public state of the grid now: each public Box, and figures of grids and regions. Pure. A Box whose
+owner shows "its region" counts in figures of its region and grid and appears nowhere else. It counts only
+where the region has at least FEWEST_REGIONAL such Boxes, and in a figure only while that many of them report,
+so that no figure is that of one household. A figure is a median: one Box more or less hardly changes it, and
+a broken one not at all.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a page with a map draws, and what it requests again each second, from one source.
+"""The drawing of a page with a map, and the state that replaces it each second, from one source.
 
 `/map` and `/wall` show the same map with the same figures, each for its own audience.
 """
@@ -240,7 +240,7 @@ def _rough_words(marks: Sequence[MapMark], radius_km: float) -> str:
 
 @functools.cache
 def page_version() -> str:
-    """Changes with every file that pages are made of: a wall with an older version reloads itself."""
+    """Changes with every file of the pages, so that a wall with an older version reloads itself."""
     try:
         digest = hashlib.sha256(version("opq-toolkit").encode())
     except PackageNotFoundError:

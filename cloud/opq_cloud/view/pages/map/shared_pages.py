@@ -50,7 +50,7 @@ class SharedPages:
 
     # An incident
     def share_page(self, request: Request, incident_id: str) -> Response:
-        """The incident as far as everybody sees it, with the order of arrival on a map."""
+        """The public part of the incident, with the order of arrival on a map."""
         incident = self._context.incident_of_address(incident_id, "/share/incidents/{}")
         names = self._context.names([incident])
         boxes = [each for each in self._reader.boxes().fixed.boxes if not each.regional]

@@ -1,7 +1,6 @@
 """The addresses of the services that View's pages of administration request, from the configuration.
 
-The file is short, but not part of `config.py`: how View uses the sections of other services is its own
-matter.
+Not part of `config.py`, because only View uses the sections of other services in this way.
 """
 
 from dataclasses import dataclass

@@ -91,14 +91,14 @@ class BoxClient:
         with self._connection() as client:
             before = _settings(client, box_id)
             if key == NUMBER:
-                raise BoxClientError("with another number its gateway would no longer take it for this Box")
+                raise BoxClientError("with another number its gateway would not recognise it as this Box")
             if key not in before:
                 raise BoxClientError(f"Box {box_id} has no setting {key or 'without a name'}")
             client.send_order(box_id, "opq-settings", f"{key}={value}", ANSWER_S)
             return before[key], _settings(client, box_id).get(key, value)
 
     def set_rate(self, box_id: str, cycles: int) -> RateChange:
-        """Reads the rate, sets it, reads it again: a Box that refuses answers like one that obeys.
+        """Reads the rate, sets it, and reads it again, because a Box that refuses answers in the same way.
 
         Raises:
             BoxClientError: no answer. Where its text says so, the rate may have been set all the same.
@@ -128,7 +128,7 @@ class BoxClient:
         commands, answers = self._addresses.commands, self._addresses.answers
         if not commands or not answers:
             raise BoxClientError(
-                "this View knows no acquisition broker; it runs without its cloud's configuration"
+                "this View has no address of an acquisition broker; it runs without its cloud's configuration"
             )
         if not self._lock.acquire(timeout=BUSY_S):
             raise BoxClientError("another Box is being asked; try again in a few seconds")

@@ -73,7 +73,7 @@ class WaitingFile:
     def compared(self) -> str:
         """Compares the file with what the Box runs, in words."""
         if not self.runs:
-            return "what the Box runs is not known: it does not answer, or says none"
+            return "the Box's firmware is not known, because the Box does not answer or does not state it"
         try:
             ahead = self.facts.version - version_number(self.runs)
         except ImageError:
@@ -167,7 +167,7 @@ class FirmwareJobs:
             raise FirmwareNotSentError(file.unfit)
         running, last = self.job(box_id), self.last(box_id)
         if not (running and running.runs) and last is not None and last.what == BEGUN:
-            raise FirmwareNotSentError("No end of the update before is noted; ask what became of it first")
+            raise FirmwareNotSentError("The result of the last update is not known; ask for it first")
         job = FirmwareJob(box_id, file.facts.version, sha256, file.runs, who)
         self._begin(job, file.data)
         self.put_aside(box_id)
@@ -223,7 +223,7 @@ class FirmwareJobs:
             return
         except OpqError as error:
             good, outcome = False, str(error)
-        except Exception as error:  # whatever it is, the transfer is over
+        except Exception as error:  # the transfer is over, for any error
             log.exception("firmware.failed", box_id=job.box_id)
             good, outcome = False, f"{type(error).__name__}: {error}"
         job = replace(job, state="ended", good=good, outcome=outcome)

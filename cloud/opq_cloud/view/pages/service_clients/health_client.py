@@ -60,7 +60,7 @@ class ServicesFound:
     urls: tuple[str, ...]
     """The addresses that answered, without the path of health."""
     troubles: tuple[ServiceState, ...] = ()
-    """What is wrong, and nothing that follows from another of these."""
+    """The problems, without those that follow from another one."""
 
 
 def read_services(addresses: ServiceAddresses) -> ServicesFound:
@@ -93,7 +93,7 @@ def read_services(addresses: ServiceAddresses) -> ServicesFound:
 
 def _states(document: object, name: str, depth: int = 0) -> Iterator[ServiceState]:
     if not isinstance(document, Mapping) or depth > DEEPEST:
-        raise ServiceSilentError(f"{name} does not answer as a service of ours")
+        raise ServiceSilentError(f"{name} is not a service of OPQ")
     found = str(document.get("name") or name)
     yield ServiceState(found, document.get("ok") is True, str(document.get("info") or ""), depth)
     for part in document.get("subcomponents") or ():
@@ -138,7 +138,7 @@ def read_json(url: str) -> object:
     try:
         found: object = json.loads(read_bytes(url))
     except (ValueError, RecursionError) as error:
-        raise ServiceSilentError(f"{url} answers no JSON") from error
+        raise ServiceSilentError(f"{url} does not answer with JSON") from error
     return found
 
 

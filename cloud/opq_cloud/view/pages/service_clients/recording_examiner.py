@@ -1,4 +1,4 @@
-"""Has an uploaded recording examined by a process of its own, in a folder that is removed afterwards."""
+"""Examines an uploaded recording in a separate process, in a folder that is removed afterwards."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class NotExaminedError(Exception):
 
 
 class RecordingExaminer:
-    """One per View; so many recordings at once, the next is asked to come again."""
+    """One per View; a recording beyond its limit is refused, to be sent again later."""
 
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(AT_ONCE)
@@ -104,7 +104,7 @@ class RecordingExaminer:
         finally:
             late = process.poll() is None
             if late:
-                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+                os.killpg(process.pid, signal.SIGKILL)  # with the processes that it has started
             process.wait()
         if late:
             raise NotExaminedError(

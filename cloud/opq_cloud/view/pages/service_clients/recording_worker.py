@@ -60,7 +60,7 @@ def examined(path: Path, given: RecordingFacts, largest_mb: int) -> dict[str, st
 
 
 def confine(folder: Path, largest_mb: int) -> None:
-    """Gives up for good what reading a file does not need; what this kernel does not have is left out."""
+    """Drops the rights that reading a file does not need, as far as this kernel supports that."""
     protection.first_to_go()
     os.nice(10)
     memory_bytes = max(MEMORY_BYTES, MEMORY_BYTES_FOR_MB * largest_mb)

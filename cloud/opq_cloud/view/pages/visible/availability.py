@@ -213,7 +213,7 @@ class AvailabilityReader:
                 minutes = store.trend_rows(box_id, first.start_ms, first.start_ms + HOUR_MS, TREND_MS)
                 first = minutes[0] if minutes else first
             found = first.start_ms + first.length_ms - min(first.time_ms, first.length_ms)
-            # a hole within its first minute is one, as long as the Measurements before it are kept
+            # a hole in its first minute counts while the Measurements before it are stored
             for row in store.measurements(box_id, first.start_ms, first.start_ms + first.length_ms, 1):
                 found = min(found, max(first.start_ms, covered_by_measurement(row).start_ms))
         elif newest:

@@ -1,4 +1,4 @@
-"""What a visitor sees of the store and of the live hub: Boxes, and the part of an incident at those Boxes.
+"""The part of the store and of the live hub that a visitor may see: Boxes, and incidents at those Boxes.
 
 The pages and the API read through these classes, so that a new page shows no more than an old one. An
 incident is built again from the findings that the visitor may see, so that class, residual and times of

@@ -16,7 +16,7 @@ class ShownBox:
     box_id: str
     name: str
     location: str | None
-    """None also where the visitor may not know its place: a name may be an address."""
+    """None also where the visitor may not know its place, because a name may be an address."""
     nominal_v: float
     nominal_hz: float
     unplugged: bool

@@ -1,4 +1,4 @@
-"""What every page and every answer of the API reads, as its visitor may see it."""
+"""The data that pages and answers of the API read, as their visitor may see it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,1 +1,1 @@
-"""What all services of the cloud share: the service and its runner, lateness, mail, webhooks."""
+"""The common parts of all services of the cloud: the service and its runner, lateness, mail, webhooks."""

@@ -1,9 +1,9 @@
-"""When something is ill: one table of conditions, and the judge that makes verdicts of readings. Pure.
+"""Judges whether a subject is ill, by one table of conditions. Pure.
 
 A reading becomes an alert where it is at its condition's limit for long enough, and a recovery where it is at
 the lower limit of recovery for long enough; in between nothing changes, so that a figure that goes up and
-down gives one alert. What follows from another thing that is ill (a Box cannot be heard while the broker is
-down) is not judged until that is well again.
+down gives one alert. A consequence of another illness (a Box cannot be heard while the broker is down) is not
+judged until that is well again.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from opq_cloud.core.service import STALE_S
 
 FIRST_S = 60.0
-"""What was not well yet is ill after this time at the earliest: it may still start."""
+"""A subject that was never well is ill after this time at the earliest, because it may still start."""
 LONGEST_TURN_S = 10.0
-"""A machine that stood still for longer has not seen that anything was ill meanwhile."""
+"""After a longer pause of the machine, the time of the pause does not count as ill."""
 FORGOTTEN_S = 3600.0
-"""What is not read for this time has no verdict: it was removed."""
+"""A subject without a reading for this time was removed and has no verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ QUEUES: Mapping[str, float] = {
 }
 """Limits of queues, by the name in a service's `levels`."""
 UPSTREAM = ("triggering-broker", "triggering-service", "makai", "retention")
-"""Without these no Box is heard, and nothing is stored."""
+"""Services without which no Box is heard and no Measurement is stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One figure of one thing, at one time."""
+    """One figure of one subject, at one time."""
 
     condition: str
     name: str
@@ -76,11 +76,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is known of a thing."""
+    """The state of a subject."""
 
     reading: Reading
     ill: bool | None
-    """None: not known yet; it is beyond its limit, and has not been for long enough."""
+    """None while it is not known: it is beyond its limit, but not for long enough."""
     since_s: float
     """When it became so, by `HealthJudge.now_s`."""
     turning_s: float | None = None
@@ -97,7 +97,7 @@ class HealthJudge:
 
     @property
     def now_s(self) -> float:
-        """The time by which it counts how long something is ill; it stops while nothing is read."""
+        """Its time for durations of illness; it stops while nothing is read."""
         return self._clock_s
 
     @property

@@ -1,12 +1,11 @@
-"""When a Box is late, and how much longer it may then be quiet before it counts as silent.
-
-A module of its own, because Makai's health and View's pages say the same.
+"""Lateness of a Box, and the longer silence that it then may have. A separate module, because Makai's health
+and View's pages use it.
 """
 
 LATE_MS = 10_000
 """A Measurement whose window ended this long before it arrived is late; usually it is a second or two."""
 PATIENCE_MS = 60_000
-"""The most that a late Box may be quiet in addition to its rhythm: what is late comes in bursts."""
+"""Longest silence of a late Box in addition to its rhythm, because late Measurements come in bursts."""
 
 
 def late_ms(received_ms: int, timestamp_ms: int) -> int:

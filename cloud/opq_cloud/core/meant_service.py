@@ -12,7 +12,7 @@ ONE_PER_STORE = ("event-service", "triggering-service", "mauka", "view", "notifi
 ONE_PER_FOLDER = ("triggering-broker", "acquisition-broker", HEALTH)
 """They need no store; a second one in the same data folder is refused."""
 APART = (*ONE_PER_FOLDER, *ONE_PER_STORE)
-"""What runs in one process as `opq-cloud all`."""
+"""The services of one process as `opq-cloud all`."""
 
 
 def meant_service(command: str, config: CloudConfig, port_offset: int = 0) -> MeantService:
@@ -33,5 +33,5 @@ def note_running(service: MeantService, data_dir: Path) -> None:
         note_meant(data_dir, [service])
         if service.name == CLOUD or service.name in ONE_PER_STORE:
             forget_meant(data_dir, APART if service.name == CLOUD else [CLOUD])
-    except OSError as error:  # it serves all the same
+    except OSError as error:  # it serves without a record
         log.get().warning("system.not_noted", error=str(error))

@@ -16,13 +16,13 @@ class NotificationChannel:
     name: str
     words: str
     takes_url: bool = False
-    """A rule has an address for it, which is checked as that of a webhook."""
+    """Whether a rule has an address for it, which is checked like that of a webhook."""
     signed: bool = False
-    """A rule has a secret for it, which its page shows."""
+    """Whether a rule has a secret for it, which its page shows."""
     is_set: Callable[[CloudConfig], bool] = lambda config: True
     """Whether the cloud's configuration has what it needs."""
     unset_words: str = ""
-    """What is not set."""
+    """The text about the missing setting."""
     section: str = ""
     """Section of the configuration that sets it."""
 

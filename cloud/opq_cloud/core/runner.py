@@ -66,7 +66,7 @@ class ServiceBoard:
         self._unreadable = unreadable
         self.entries: list[ServiceEntry] = []
         self.note: str | None = None
-        """A note for the operator about the whole, even if all is well."""
+        """A note for the operator about the whole, even if all services are well."""
 
     def add(self, service: CloudService) -> ServiceEntry:
         entry = ServiceEntry(service)
@@ -133,7 +133,7 @@ class ServiceRunner:
     def __init__(self, board: ServiceBoard) -> None:
         self.stop = threading.Event()
         self.failure: OpqError | None = None
-        """Why the process ends, when it is not by a signal."""
+        """The reason why the process ends, if it is not a signal."""
         self._board = board
         self._log = log.get()
         self._threads: list[threading.Thread] = []

@@ -1,4 +1,4 @@
-"""The interface of a service of the cloud, and what the services of one process share.
+"""The interface of a service of the cloud, and the context that the services of one process share.
 
 A service is a class with its frozen Config and one blocking `run`; the runner gives it a
 thread, catches its exceptions, starts it again and reports its health. Rooms of the cloud import
@@ -27,7 +27,7 @@ MAX_LABELS = 1000
 
 
 class CloudService(Protocol):
-    """One duty in one thread."""
+    """A service: one task in one thread."""
 
     @property
     def name(self) -> str:

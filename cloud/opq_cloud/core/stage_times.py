@@ -44,7 +44,7 @@ class StageTimes:
         self._sums_s: dict[str, float] = {}
 
     def add(self, stage: str, *seconds: float) -> None:
-        """Adds one time, or several at once, which cost one lock."""
+        """Adds one time, or several at once for the cost of one lock."""
         self.add_all(stage, seconds)
 
     def add_all(self, stage: str, seconds: Iterable[float]) -> None:

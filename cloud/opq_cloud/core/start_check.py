@@ -1,6 +1,5 @@
-"""Checks what a machine lacks for a configuration, before anything is started: `opq-tools config check`.
-
-Short, and separate from `settings/config.py`, which reads no file but its own.
+"""Checks a configuration for missing files of this machine, before a start: `opq-tools config check`. Short,
+and separate from `settings/config.py`, which reads only its own file.
 """
 
 import os
@@ -17,7 +16,7 @@ def backend_findings(config: CloudConfig) -> tuple[list[tuple[str, str]], list[t
     """Returns (key, text) of missing keys that would end services at a start, and of notes.
 
     Where only the server's private key is missing, the folder may be that of another machine, which binds
-    nothing: that is not a problem yet.
+    nothing: that is only a note.
     """
     folder = config.data_dir or default_data_dir()
     with_keys = with_backend_keys(config, folder)
@@ -26,7 +25,7 @@ def backend_findings(config: CloudConfig) -> tuple[list[tuple[str, str]], list[t
     notes = [] if note is None else [("backend_keys", note)]
     if len(missing) == 1 and "opqserver_secret" in missing[0][1]:
         key, text = missing.pop()
-        notes.append((key, f"{text}; only who binds this address needs it"))
+        notes.append((key, f"{text}; only the service that binds this address needs it"))
     return missing, notes
 
 

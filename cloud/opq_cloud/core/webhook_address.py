@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 OPEN_PORTS = (80, 443)
 MIN_OTHER_PORT = 1024
-"""Ports below belong to other services, such as mail, that would read our request as theirs."""
+"""Ports below this belong to other services, such as mail, which would misread our request."""
 
 
 def checked_url(text: str) -> SplitResult:

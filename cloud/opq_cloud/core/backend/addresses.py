@@ -6,7 +6,7 @@
     name = "cloud"             # whose key this process connects with
 
 `with_backend_keys` puts the key folder into each address (`opq_proto.keys.backend_keys`), where binding and
-connecting finds it. Addresses of Boxes have keys of their own, and those over HTTP none.
+connecting finds it. Addresses of Boxes have other keys, and those over HTTP have no keys.
 """
 
 from collections.abc import Iterable, Iterator

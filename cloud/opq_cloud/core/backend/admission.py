@@ -1,6 +1,6 @@
 """Admission to the back-end addresses of one service: CURVE with ZAP, from a live key folder.
 
-A thread answers the handshakes of the service's context; its sockets stay the service's own. A key that
+A thread answers the handshakes of the service's context; the sockets stay in the service's thread. A key that
 is removed from the folder is removed from `admitted` within a second, and `BackendPeers` ends its
 connections.
 
@@ -50,7 +50,7 @@ class BackendAdmission(OwnThread):
 
     @property
     def alive(self) -> bool:
-        """False: no key is admitted or revoked any more."""
+        """False when the thread has ended, so that no key is admitted or revoked any more."""
         return super().alive and self._allowed.alive
 
     @property
@@ -94,7 +94,7 @@ class BackendContext:
 
     context: Context
     admission: BackendAdmission | None
-    """None: they are in clear, or closed to everybody."""
+    """None where they are in clear, or closed."""
 
 
 @contextmanager

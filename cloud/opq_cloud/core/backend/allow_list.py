@@ -64,10 +64,10 @@ class KeyChange:
 class AllowList(OwnThread):
     """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store if configured.
 
-    Where the folder has a file for a Box, also of a revoked key, only the folder counts: the store's key
-    admits nobody. A thread waits for changes (inotify through watchfiles, else polling) and reads the
-    folder; the broker's thread collects the result with `changes`. A new file takes half a second at most
-    to come into the list. Not `alive` when the watcher has died: nothing would be revoked any more.
+    Where the folder has a file for a Box, also of a revoked key, only the folder counts, and the store's key
+    is not admitted. A thread waits for changes (inotify through watchfiles, else polling) and reads the
+    folder; the broker's thread collects the result with `changes`. A new file takes half a second at most to
+    come into the list. Not `alive` when the watcher has ended, because no key would be revoked any more.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class AllowList(OwnThread):
         """Boxes of `_read` by the folder, not by the store."""
         self._problems: list[str] = []
         self._read_at: tuple[int, int, int] | None = None
-        """What `_signature` gave before the folder was last read."""
+        """The result of `_signature` before the folder was last read."""
 
     def start(self) -> None:
         """Reads the folder once, then watches it."""
@@ -134,7 +134,7 @@ class AllowList(OwnThread):
         return KeyChange(_more(now, before), _more(before, now))
 
     def _use(self) -> dict[str, tuple[str, ...]]:
-        """Makes what was read the list that holds."""
+        """Makes the read list the present one."""
         self._owners = read = self._read
         self.boxes = {key: boxes[0] for key, boxes in read.items()}
         self.sharers = {key: boxes for key, boxes in read.items() if len(boxes) > 1}
@@ -179,7 +179,9 @@ class AllowList(OwnThread):
             self._read = {key: boxes for key, boxes in left.items() if boxes}
 
     def _reload(self) -> None:
-        self._read_at = self._signature()  # before the files: a key that comes meanwhile is read again
+        self._read_at = (
+            self._signature()
+        )  # first, so that a key that arrives meanwhile is read again
         self._revoke_missing()
         owners, problems = self._folder.owners()
         if problems and not self._stop.wait(SETTLE_S):

@@ -15,7 +15,9 @@ from opq_proto.kit.zmq_inbox import try_send
 from opq_proto.wire.measurement_turns import turn_message, unpadded
 
 SUBSCRIPTIONS = 100
-"""Limit per subscriber waiting in libzmq: it takes all at once, and a flood would delay the broker."""
+"""Most messages per subscriber in libzmq, because a subscriber takes all at once and a flood would delay the
+broker.
+"""
 
 
 class FanoutSocket:

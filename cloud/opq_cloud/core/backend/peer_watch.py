@@ -1,4 +1,4 @@
-"""Connections to other services, and whether each has its peer: libzmq itself reports no error.
+"""Watches whether each connection to another service has its peer, because libzmq does not report that.
 
 A PUSH queues what is not read; after a handshake with another kind of socket libzmq does not even try again.
 """
@@ -12,7 +12,7 @@ from opq_cloud.core.backend.sockets import Socket, connect, connectable, open_mo
 from opq_proto.keys.backend_keys import backend_address
 
 WAITED_S = 7.0
-"""A connection without its peer for so long is reported."""
+"""A connection without its peer for this time is reported."""
 CHECK_S = 0.5
 EVENTS = (
     zmq.EVENT_CONNECTED
@@ -24,7 +24,9 @@ EVENTS = (
 )
 NOBODY = "nobody is there"
 OTHER_KIND = "another kind of socket is there; is it the address of another service?"
-REFUSED = "it refuses the connection: one of both has keys or other keys, or it is not an address of ZeroMQ"
+REFUSED = (
+    "it refuses the connection: one side lacks keys, the keys differ, or it is not an address of ZeroMQ"
+)
 
 
 class PeerWatch:
@@ -39,7 +41,7 @@ class PeerWatch:
         """Whether it has an admitted connection now."""
         self._reason = NOBODY
         self._alone_s: float | None = time.monotonic()
-        """Since when it has no peer."""
+        """The time since which it has no peer."""
 
     def close(self) -> None:
         """Ends watching, before the socket's context ends."""
@@ -89,7 +91,7 @@ class WatchedConnections:
 
     @property
     def problem(self) -> str | None:
-        """Which connections have no peer, and why; None: all have one. From any thread."""
+        """The connections without a peer, and why; None if all have one. From any thread."""
         return "; ".join(watch.problem for watch in self._watches if watch.problem) or None
 
     def check(self) -> None:

@@ -1,9 +1,8 @@
-"""The connections of a back-end address: their limits, and their end when their key is revoked.
-
-libzmq bounds neither the connections of a socket nor the topics of a subscriber, and ends no single one. A
-connection beyond a limit, or of a key that is not admitted any more, is ended, counted
-(`backend_ended` by reason) and logged. A program of ZeroMQ connects again by itself. A subscriber that
-stops reading is ended by the kernel (UNREAD_S).
+"""The connections of a back-end address: their limits, and their end when their key is revoked. libzmq limits
+neither the connections of a socket nor the topics of a subscriber, and cannot end a single one. A connection
+beyond a limit, or of a key that is not admitted any more, is ended, counted (`backend_ended` by reason) and
+logged. A program of ZeroMQ connects again by itself. A subscriber that stops reading is ended by the kernel
+(UNREAD_S).
 """
 
 import threading
@@ -58,7 +57,7 @@ class BackendPeer:
     turns: int = 0
     """How many of its topics it receives as turns: one at most."""
     all_times: int = 0
-    """How often it subscribed to everything."""
+    """Number of its subscriptions to everything."""
     unpadded: set[bytes] = field(default_factory=set)
     """Its topics that are numbers of Boxes without zeros."""
     key: str | None = None
@@ -98,7 +97,7 @@ class BackendPeers:
         if socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB):
             socket.setsockopt(zmq.TCP_MAXRT, round(UNREAD_S * 1000))
         if turns:
-            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # no peer gets what it cannot read
+            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # peers get only forms that they can read
         self._monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
 
     def __len__(self) -> int:
@@ -113,7 +112,7 @@ class BackendPeers:
         for first, frames in receive(self._socket, limit):
             if self._admission is not None and not self._note_key(_descriptor(first), first):
                 if self._socket.getsockopt(zmq.TYPE) == zmq.REP:
-                    self._socket.send(b"")  # before the next request, and to no peer
+                    self._socket.send(b"")  # before the next request; not for a peer
                 continue
             yield frames
 
@@ -150,7 +149,7 @@ class BackendPeers:
         if number is None or peer is None:
             self._unplaced |= step > 0
             return
-        peer.topics = max(0, peer.topics + step)  # it may end what it never began
+        peer.topics = max(0, peer.topics + step)  # it may end a subscription that it never began
         if self._turns:
             peer.turns = max(0, peer.turns + step * subscribed_topics(first, data[1:])[1])
             peer.all_times += data == b"\x01"

@@ -16,7 +16,7 @@ Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
 
 LINGER_MS = 200
-"""Messages still queued when a service ends get this long."""
+"""Time for messages that are still queued when a service ends."""
 POLL_MS = 200
 """A loop checks its stop event at least this often; each look costs an idle process 0.1 to 0.2 ms."""
 RESTING_POLL_MS = 600
@@ -54,14 +54,14 @@ class PollPace:
 
 @contextmanager
 def service_context() -> Iterator[Context]:
-    """Yields a context of the service's own, ended after its sockets: no other service depends on it."""
+    """Yields a separate context for the service, ended after its sockets."""
     context: Context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, 4096)
     copy_received(context)
     try:
         yield context
     finally:
-        context.destroy()  # monitors are open still
+        context.destroy()  # its monitors are still open
 
 
 def open_socket(context: Context, kind: int, **options: int) -> Socket:

@@ -387,7 +387,7 @@ def test_a_token_reads_what_its_account_may_see_and_changes_nothing(
     assert [box["box_id"] for box in json.loads(program.text)["items"]] == ["1"]
     assert program.send("POST", "/account/profile", "form_token=x", bearer) == 401
     assert program.get("/api/v1/boxes", Authorization="Bearer opq_wrong") == 401
-    assert "is not whole" in program.text
+    assert "is not complete" in program.text
     everything = {"Authorization": f"Bearer {local_token(scene.store.people, 'up')}"}
     assert program.get("/api/v1/boxes", **everything) == 200 and len(json.loads(program.text)["items"]) == 3
     scene.store.people.add_ticket(AccountTicket(secret_hash("opq_old"), "token", 1, 10))

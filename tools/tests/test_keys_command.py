@@ -299,4 +299,5 @@ def test_config_check_says_which_keys_of_services_a_start_would_miss(tmp_path: P
     assert made.exit_code == 0 and check()["problems"] == [] == check()["notes"]
     BackendKeyFolder(tmp_path / "backend").server_secret.unlink()
     elsewhere = check()
-    assert elsewhere["ok"] and "only the service that binds this address needs it" in elsewhere["notes"][0]["text"]
+    assert elsewhere["ok"]
+    assert "only the service that binds this address needs it" in elsewhere["notes"][0]["text"]

@@ -179,9 +179,7 @@ class AllowList(OwnThread):
             self._read = {key: boxes for key, boxes in left.items() if boxes}
 
     def _reload(self) -> None:
-        self._read_at = (
-            self._signature()
-        )  # first, so that a key that arrives meanwhile is read again
+        self._read_at = self._signature()  # first, so that a key that arrives meanwhile is read again
         self._revoke_missing()
         owners, problems = self._folder.owners()
         if problems and not self._stop.wait(SETTLE_S):

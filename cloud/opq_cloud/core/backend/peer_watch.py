@@ -24,9 +24,7 @@ EVENTS = (
 )
 NOBODY = "nobody is there"
 OTHER_KIND = "another kind of socket is there; is it the address of another service?"
-REFUSED = (
-    "it refuses the connection: one side lacks keys, the keys differ, or it is not an address of ZeroMQ"
-)
+REFUSED = "it refuses the connection: one side lacks keys, the keys differ, or it is not an address of ZeroMQ"
 
 
 class PeerWatch:

@@ -30,7 +30,16 @@ BAD = "\"'><img src=x onerror=alert(1)>"
 MADE = "document.querySelectorAll('[onerror], img[src=x]').length"
 """Elements that the text has become: what the policy against inline code stops would still be one."""
 DRAWN = "() => !document.querySelector('.scripted .plot:not([data-drawn], .plot-failed)')"
-SHOWN = {"/", "/incidents/2", "/boxes/1", "/account", "/admin/plugins", "/admin/system", "/admin/boxes/1"}
+SHOWN = {
+    "/",
+    "/sites/mill",
+    "/incidents/2",
+    "/boxes/1",
+    "/account",
+    "/admin/plugins",
+    "/admin/system",
+    "/admin/boxes/1",
+}
 """Pages on which the text itself must stand."""
 
 
@@ -60,7 +69,8 @@ def put_bad_names(running: demo.Scene) -> str:
     demo.fill(store, now_ns, minutes=2)
     store.put_location(LocationRecord("home", 21.3, -157.8, BAD))
     for box_id in "124":
-        store.put_box(BoxRecord(box_id, BAD, "home", description=BAD, region=BAD, feeder=BAD))
+        place = {"region": BAD, "feeder": BAD, "site": "mill", "phase": BAD}
+        store.put_box(BoxRecord(box_id, BAD, "home", description=BAD, **place))
     sag = Finding(
         BAD, "1", now_ns - 10**9, now_ns, 1000, True, residual_percent=70.0, ieee1159=BAD, because=BAD
     )

@@ -21,7 +21,7 @@ from view_states import (
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection
-from opq_cloud.store import CloudStore
+from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.visible.view_services import ViewServices
@@ -45,6 +45,7 @@ def stale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     """All Boxes fell silent ten minutes ago; its store can be taken away."""
     running = demo.Scene(tmp_path_factory.mktemp("stale"), poll_s=0.2)
     demo.fill(running.store, time.time_ns() - TEN_MINUTES_NS, minutes=1)
+    running.store.put_box(BoxRecord("1", "", site="mill", phase="L1"))
     running.store = cast(CloudStore, FailingStore(running.store))
     with running:
         yield running
@@ -55,6 +56,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     """With accounts, and nothing is public; its store can be taken away."""
     running = demo.Scene(tmp_path_factory.mktemp("private"), poll_s=0.2)
     demo.fill(running.store, time.time_ns(), minutes=1)
+    running.store.put_box(BoxRecord("1", "", site="mill", phase="L1"))
     running.store.people.add_account("newcomer@example.org", "Newcomer", "owner", "no-hash")
     running.store = cast(CloudStore, FailingStore(running.store))
     with running:

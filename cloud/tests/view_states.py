@@ -22,6 +22,8 @@ PAGES = {
     "/boxes/{box_id}/settings": "/boxes/1/settings",
     "/boxes/{box_id}/waveforms": "/boxes/1/waveforms",
     "/events/{event_id}": "/events/1",
+    "/sites": "/sites",
+    "/sites/{name:path}": "/sites/mill",
     "/compare": "/compare",
     "/calendar": "/calendar",
     "/reports": "/reports",
@@ -66,6 +68,7 @@ recordings, which reads no store."""
 NEW = {
     "/": "No Box has been heard yet.",
     "/incidents": "Nothing has happened yet.",
+    "/sites": "No Box has a site.",
     "/compare": "No Box can be chosen yet.",
     "/calendar": "No Box can be chosen yet.",
     "/reports": "No Box can be chosen yet.",
@@ -86,6 +89,7 @@ NEW = {
 NEW_OWNER = {
     "/": "You see no Box yet.",
     "/incidents": "Nothing has happened yet.",
+    "/sites": "No Box has a site.",
     "/compare": "You see no Box yet",
     "/calendar": "You see no Box yet",
     "/reports": "You see no Box yet",
@@ -120,6 +124,7 @@ FORBIDDEN = {
     "/boxes/%2e%2e": (404, "is shown to you"),
     "/incidents/zero": (404, "numbered 1, 2, 3"),
     "/reports?box=1": (404, "shared with you"),
+    "/sites/mill": (404, "No site of this name"),
     "/reports/month?region=north": (404, "No region of this name"),
     "/incidents?class=storm": (404, "There is no such class"),
     "/incidents?from=then": (400, "cannot be used"),

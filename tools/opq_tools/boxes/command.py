@@ -325,7 +325,8 @@ def _echo(row: dict[str, Any], as_json: bool) -> None:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     place, last_ms = row["location"], row["last_seen_ms"]
-    where = [row["location_slug"], row["region"], row["feeder"], row["phase"]]
+    site = row["site"] and f"site {row['site']}"
+    where = [row["location_slug"], row["region"], row["feeder"], site, row["phase"]]
     nominal = [(row["nominal_v"], "V"), (row["nominal_hz"], "Hz")]
     return (
         row["box_id"],

@@ -1,13 +1,15 @@
-"""Class A values of a Box in `/api/v1`: its intervals, and its dips, swells and interruptions."""
+"""Class A in `/api/v1`: intervals and disturbances of a Box, and the phases of a site together."""
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
+from opq_cloud.actions.site_now import site_json
 from opq_cloud.export.class_a import disturbance_json, interval_rows
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
 from opq_cloud.view.api.box_routes import BoxId, Cursor, From, To
+from opq_cloud.view.pages.visible.seen_sites import seen_site, seen_sites
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 
 LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
@@ -26,9 +28,21 @@ class IntervalRoutes:
         for path, route, shape in (
             ("/boxes/{box_id}/intervals", self.intervals, shapes.IntervalList),
             ("/boxes/{box_id}/disturbances", self.disturbances, shapes.DisturbanceList),
+            ("/sites", self.sites, shapes.SiteList),
+            ("/sites/{name:path}", self.site, shapes.SiteShape),
         ):
             router.add_api_route(path, route, response_model=shape)
         return router
+
+    def sites(self, request: Request) -> Response:
+        """The sites that Boxes state, by name, with their Boxes in the order of the phases."""
+        found = seen_sites(self._context).items()
+        items = [{"name": name, "box_ids": [each.box_id for each in boxes]} for name, boxes in found]
+        return json_answer(request, {"items": items, "next": None})
+
+    def site(self, request: Request, name: Annotated[str, Path(max_length=60)]) -> Response:
+        """The phases of a site side by side over the newest ten minutes, unbalance, and events of 30 days."""
+        return json_answer(request, site_json(seen_site(self._context, name)))
 
     def intervals(
         self,

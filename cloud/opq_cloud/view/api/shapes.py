@@ -250,6 +250,27 @@ class DisturbanceShape(_Shape):
     polyphase_group: int | None
 
 
+class SiteItem(_Shape):
+    """A site and its Boxes, in the order of their phases."""
+
+    name: str
+    box_ids: list[str]
+
+
+class SiteShape(SiteItem):
+    """A site over the newest ten minutes of its Boxes; null: not known."""
+
+    start_ns: int | None
+    flagged: bool
+    phases: list[dict[str, Any]]
+    u2_ratio: float | None
+    u0_ratio: float | None
+    clock_ratio: float | None
+    angle_doubt_deg: float | None
+    magnitudes_percent: float | None
+    events: list[dict[str, Any]]
+
+
 class WaveformShape(_Shape):
     """Converter counts with gain and time: volts = counts x volts_per_lsb; null: the gain is not stated, and
     `problem` says what to do."""
@@ -321,6 +342,11 @@ class MeasurementList(BaseModel):
 class IntervalList(BaseModel):
     items: list[IntervalShape]
     next: str | None
+
+
+class SiteList(BaseModel):
+    items: list[SiteItem]
+    next: None
 
 
 class DisturbanceList(BaseModel):

@@ -12,6 +12,7 @@ from opq_cloud.view.pages.account.entry_pages import EntryPages
 from opq_cloud.view.pages.account.notification_pages import NotificationPages
 from opq_cloud.view.pages.admin.admin_routes import admin_router
 from opq_cloud.view.pages.boxes.box_page import BoxPages
+from opq_cloud.view.pages.boxes.site_page import SitePages
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
 from opq_cloud.view.pages.drawing.rendering import PageRenderer
 from opq_cloud.view.pages.examine.page import ExaminePages
@@ -90,6 +91,7 @@ def page_router(parts: PageParts) -> APIRouter:
     for page in (
         FrontPage(context, services.addresses.folder, render),
         BoxPages(context, box_client, render),
+        SitePages(context, render),
         IncidentPages(context, services, examine, render),
         examine,
         ComparePages(context, render),

@@ -10,6 +10,7 @@ from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.boxes.history_page import From, To, chosen_span, history_values, query_span
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.service_clients.box_client import BoxClient, BoxClientError, BoxReport
+from opq_cloud.view.pages.visible.seen_sites import sites_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_proto.kit.rate_limit import TokenBuckets
 
@@ -71,6 +72,7 @@ class BoxPages:
             200,
             card=card,
             about=f"At {place}. " if place else "",
+            sites=sites_of_boxes(context, [box_id]),
             minutes=minutes[::-1],
             stale_words=None if card.live else stale_words(context, [box_id]),
             may_request=context.visitor.may_request(box_id),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -10,6 +11,8 @@ from opq_cloud.store.incidents.arrival_order import may_be_first
 from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.view.pages.incidents.incident_panels import shared_ns
 from opq_cloud.view.pages.visible.registry import natural_order
+from opq_cloud.view.pages.visible.seen_sites import sites_of_boxes
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_proto.messages import BoxArrival, BoxSide, Finding, Incident, Waveform
 
@@ -29,7 +32,11 @@ SIDE_WORDS = {"downstream": "downstream, fed through it", "upstream": "upstream,
 
 
 def facts_table(
-    incident: Incident, nominal_v: float, waves: Mapping[str, Waveform], records: Sequence[EventRecord]
+    context: VisitorContext,
+    incident: Incident,
+    nominal_v: float,
+    waves: Mapping[str, Waveform],
+    records: Sequence[EventRecord],
 ) -> list[tuple[str, list[str]]]:
     """(name, lines) of the facts table."""
     worst = words.worst(incident)
@@ -57,6 +64,9 @@ def facts_table(
     if finding and finding.confidence is not None:
         facts.append(("Confidence", [words.number(finding.confidence * 100, 0, "%")]))
     facts.append(("Found by", source_words(incident).split("; ")))
+    if sites := sites_of_boxes(context, incident.box_ids):
+        link = Markup('<a href="/sites/{}">{}</a>')
+        facts.insert(1, ("Site", [link.format(quote(name), name) for name in sites]))
     missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
     if missing:
         facts.append(("Boxes without a waveform", missing))

@@ -77,7 +77,7 @@ def page(context: VisitorContext, incident: Incident, examine: ExaminePages) -> 
         "gaps": [f"Box {panel.box_id}: {gap}" for panel in panels for gap in panel.gaps[:GAPS_LISTED]],
         "curves": curves_chart(incident, series),
         "itic_sentence": itic_sentence(worst.finding if worst else None),
-        "facts": facts_table(incident, nominal_v, waves, records),
+        "facts": facts_table(context, incident, nominal_v, waves, records),
         "findings": findings[:FINDINGS_SHOWN],
         "more_findings": findings[FINDINGS_SHOWN:],
         "past": (past := past_before(context, incident)),

@@ -57,6 +57,8 @@ class BoxNow:
     silent: bool
     late_s: float = 0.0
     """How late its newest values came; 0 where they are not late."""
+    site: str | None = None
+    """Its site, where the visitor sees its place."""
 
     @property
     def tone(self) -> str:

@@ -177,6 +177,7 @@ class GridReader:
             u_percent=None,
             f_hz=None,
             silent=True,
+            site=record.site if exact else None,
         )
 
     def _fuzzed_place(self, box_id: str, place: BoxPlace) -> Place | None:

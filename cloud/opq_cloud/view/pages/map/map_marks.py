@@ -5,6 +5,7 @@ Pure. A map never has more marks than cells, however many Boxes there are; its t
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import numpy as np
 
@@ -90,7 +91,7 @@ class MapMark:
     @property
     def name(self) -> str:
         """The text next to it on the drawing."""
-        several = self.boxes > 1 and not self.mark_id.startswith("region")
+        several = self.boxes > 1 and not self.label.startswith(("Region ", "Site "))
         return words.counted(self.boxes, "Box", "Boxes") if several else self.label
 
     @property
@@ -152,21 +153,18 @@ def _plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
     own = [(number, each) for number, each in enumerate(fixed.boxes) if not each.regional]
     placed = [(number, frame.units(each.at)) for number, each in own if each.at is not None]
     shown = [(number, at) for number, at in placed if 0 <= at[0] <= WIDTH and 0 <= at[1] <= HEIGHT]
-    cells: dict[tuple[int, int], list[tuple[int, Point]]] = {}
-    apart = len(shown) <= SPLIT_MARKS
+    cells: dict[str, list[tuple[int, Point]]] = {}
+    apart, of_site = len(shown) <= SPLIT_MARKS, dict[str, str]()
     for number, (x, y) in shown:
-        cell = (round(x * 10), round(y * 10)) if apart else (int(x // CELL_UNITS), int(y // CELL_UNITS))
+        c, r = (round(x * 10), round(y * 10)) if apart else (int(x // CELL_UNITS), int(y // CELL_UNITS))
+        cell = f"cell-{c}-{r}"
+        if site := fixed.boxes[number].site:  # one mark, of many Boxes where its first one is
+            cell = f"site-{quote(site, safe='')}" if apart else of_site.setdefault(site, cell)
         cells.setdefault(cell, []).append((number, (x, y)))
-    marks = [
-        _cell(
-            f"cell-{c}-{r}",
-            [fixed.boxes[number] for number, _ in found],
-            [at for _, at in found],
-            frame,
-            radius_km,
-        )
-        for (c, r), found in cells.items()
-    ]
+    marks = []
+    for cell, found in cells.items():
+        boxes, points = [fixed.boxes[number] for number, _ in found], [at for _, at in found]
+        marks.append(_cell(cell, boxes, points, frame, radius_km))
     sizes = [len(found) for found in cells.values()]
     return MapPlan(
         tuple(marks),
@@ -258,6 +256,10 @@ def _cell(
         href = f"/boxes/{one.box_id}"
         return _Cell(f"box-{one.box_id}", at, one.label, 1, href, ((one.label, href),), doubt_km, rough)
     doubt_km = doubt_km if doubt > max(DOUBT_UNITS, CELL_UNITS / 2) else 0.0
+    site = boxes[0].site
+    if site and all(each.site == site for each in boxes):
+        href = f"/sites/{quote(site)}"
+        return _Cell(cell_id, at, f"Site {site}", len(boxes), href, ((site, href),), doubt_km, rough)
     if len(boxes) <= MAX_NAMED:
         named = words.listed([each.label for each in boxes])
         pages = tuple((each.label, f"/boxes/{each.box_id}") for each in boxes)

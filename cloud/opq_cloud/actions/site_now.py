@@ -1,0 +1,219 @@
+"""What is known of a site now: its phases side by side, as phasors, their unbalance, its polyphase events.
+
+A site is a place with one to three phases and neutral, one Box each; people state it in the Boxes' records.
+Angles and u2 are those of the intervals that a gateway's group sent under the site's name, so they are known
+where three Boxes are a group of one gateway, and as certain as the clocks of the three.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from opq_cloud.store.box_place import phase_letter
+from opq_cloud.store.box_record import BoxRecord, box_order
+from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
+from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events
+from opq_proto.measurement.intervals import Disturbance, IntervalColumns
+
+TEN_MS, TEN_NS = 600_000, 600 * 10**9
+BACK_NS = 30 * 86_400 * 10**9
+"""How far back events are listed."""
+KINDS = {"dip": "sag", "swell": "swell", "interruption": "interruption"}
+CLASSES = {name: kind for kind, name in KINDS.items()} | {"undervoltage": "dip", "overvoltage": "swell"}
+MOST_ANGLE_DEG = 10.0
+"""An angle that is less certain than this is not known."""
+
+
+class IntervalReader(Protocol):
+    """The store's intervals."""
+
+    def newest_ns(self, box_id: str, length_ms: int) -> int | None: ...
+
+    def read(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalColumns: ...
+
+    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseNow:
+    """The newest ten minutes of one Box, as far as they are those of the site's newest; NaN: not known."""
+
+    box_id: str
+    name: str
+    phase: str | None
+    """a, b or c; None: not stated."""
+    nominal_v: float
+    rms_v: float = math.nan
+    fundamental_v: float = math.nan
+    thd_ratio: float = math.nan
+    angle_deg: float = math.nan
+    """Of its fundamental, against phase a."""
+
+    @property
+    def tip(self) -> tuple[float, float] | None:
+        """End of its phasor, phase a upward, 1 for nominal, y downward; None where it is not known."""
+        turn, length = math.radians(90 + self.angle_deg), self.fundamental_v / self.nominal_v
+        found = length * math.cos(turn), -length * math.sin(turn)
+        return found if math.isfinite(found[0]) else None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteNow:
+    """One site; NaN: not known."""
+
+    name: str
+    phases: tuple[PhaseNow, ...]
+    start_ns: int | None
+    """Beginning of the newest ten minutes of its Boxes; None: none are stored."""
+    flagged: bool
+    u2_ratio: float
+    u0_ratio: float
+    clock_ratio: float
+    """Standard uncertainty of u2 and u0 by the three clocks."""
+    angle_doubt_deg: float
+    """Largest standard uncertainty of an angle by the clocks."""
+    magnitudes_percent: float
+    """Largest deviation of the three rms values from their mean."""
+    events: tuple[GroupEvent, ...]
+    """Dips, swells and interruptions of all phases together, the newest first."""
+
+
+def sites_of(records: Iterable[BoxRecord]) -> dict[str, tuple[BoxRecord, ...]]:
+    """Site -> its Boxes in the order of their phases; without retired ones."""
+    found: dict[str, list[BoxRecord]] = {}
+    stated = [each for each in records if each.site and not each.retired_ms]
+    for each in sorted(stated, key=lambda box: (phase_letter(box.phase) or "z", box_order(box.box_id))):
+        found.setdefault(each.site or "", []).append(each)
+    return {site: tuple(found[site]) for site in sorted(found)}
+
+
+def site_now(
+    intervals: IntervalReader,
+    name: str,
+    records: Sequence[BoxRecord],
+    nominal_v: float,
+    now_ns: int,
+    together: bool = True,
+) -> SiteNow:
+    """Reads what is known of a site.
+
+    `records`: in the order of its phases. `nominal_v`: of a Box without its own. `together`: whether also
+    what its phases gave together, which is not for those who see only some of them.
+    """
+    starts = [intervals.newest_ns(each.box_id, TEN_MS) for each in records]
+    start_ns = max((each for each in starts if each is not None), default=None)
+    group: Mapping[str, float] = {}
+    rows: list[Mapping[str, float]] = [{} for _ in records]
+    group_ns = intervals.newest_ns(name, TEN_MS) if together else None
+    if start_ns is not None and group_ns is not None and 0 <= start_ns - group_ns <= TEN_NS:
+        start_ns = group_ns  # the Boxes' newest come a moment before those of their group
+    if start_ns is not None:
+        rows = [_row(intervals.read(each.box_id, TEN_MS, start_ns, start_ns + 1)) for each in records]
+        if together:
+            group = _row(intervals.read(name, TEN_MS, start_ns, start_ns + 1))
+    doubt_deg = math.degrees(3 * group.get("clock_ratio", math.nan))
+    known = doubt_deg <= MOST_ANGLE_DEG
+    angles = {"a": 0.0, "b": group.get("angle_b_deg", math.nan), "c": group.get("angle_c_deg", math.nan)}
+    phases = []
+    for record, row in zip(records, rows, strict=True):
+        phase = phase_letter(record.phase)
+        phases.append(
+            PhaseNow(
+                record.box_id,
+                record.name,
+                phase,
+                record.nominal_v or nominal_v,
+                row.get("rms_v", math.nan),
+                row.get("harmonics_v", math.nan),
+                row.get("thd_ratio", math.nan),
+                angles.get(phase or "", math.nan) if known else math.nan,
+            )
+        )
+    volts = np.array([each.rms_v for each in phases])
+    return SiteNow(
+        name,
+        tuple(phases),
+        start_ns,
+        any(row.get("flagged") for row in (*rows, group)),
+        group.get("u2_ratio", math.nan),
+        group.get("u0_ratio", math.nan),
+        group.get("clock_ratio", math.nan),
+        doubt_deg,
+        float(magnitude_unbalance_percent(volts)) if len(volts) == 3 else math.nan,
+        site_events(intervals, phases, now_ns - BACK_NS, now_ns),
+    )
+
+
+def site_events(
+    intervals: IntervalReader, phases: Sequence[PhaseNow], start_ns: int, end_ns: int
+) -> tuple[GroupEvent, ...]:
+    """Events of the phases together that begin in [start_ns, end_ns), by IEC 61000-4-30, 5.4.3; the newest
+    first."""
+    found = [
+        ChannelEvent(
+            each.box_id,
+            KINDS[each.kind],
+            each.start_ns,
+            each.end_ns,
+            100 * each.residual_v / phase.nominal_v,
+            each.polyphase_group,
+        )
+        for phase in phases
+        for each in intervals.disturbances(phase.box_id, start_ns, end_ns)
+        if each.kind in KINDS
+    ]
+    return group_events(found, [each.box_id for each in phases])[::-1] if phases else ()
+
+
+def _row(columns: IntervalColumns) -> dict[str, float]:
+    """The known values of one interval: of harmonics the first; empty without an interval."""
+    if not len(columns.start_ns):
+        return {}
+    first = {name: float(np.ravel(value[0])[0]) for name, value in columns.values.items()}
+    return {name: value for name, value in first.items() if math.isfinite(value)} | {
+        "flagged": float(columns.flagged[0])
+    }
+
+
+def site_json(site: SiteNow) -> dict[str, Any]:
+    """A site in the keys of the API; null: not known."""
+    return {
+        "name": site.name,
+        "box_ids": [each.box_id for each in site.phases],
+        "start_ns": site.start_ns,
+        "flagged": site.flagged,
+        "phases": [
+            {
+                "box_id": each.box_id,
+                "name": each.name,
+                "phase": each.phase,
+                **{
+                    key: _known(getattr(each, key))
+                    for key in ("nominal_v", "rms_v", "fundamental_v", "thd_ratio", "angle_deg")
+                },
+            }
+            for each in site.phases
+        ],
+        **{
+            key: _known(getattr(site, key))
+            for key in ("u2_ratio", "u0_ratio", "clock_ratio", "angle_doubt_deg", "magnitudes_percent")
+        },
+        "events": [
+            {
+                "class": CLASSES[each.kind],
+                "start_ns": each.start_ns,
+                "end_ns": each.end_ns,
+                "residual_percent": _known(each.residual_percent),
+                "worst_box_id": each.channel,
+                "box_ids": list(each.channels),
+            }
+            for each in site.events
+        ],
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,31 @@
+"""The pages of sites, `/sites` and `/sites/{name}`: the phases of one supply side by side."""
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.view.pages.drawing.rendering import PageMaker
+from opq_cloud.view.pages.visible.seen_sites import seen_site, seen_sites
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+
+EVENTS_SHOWN = 50
+
+
+class SitePages:
+    """What the store has of a site; `/api/v1/sites` says the same."""
+
+    def __init__(self, context: VisitorContext, render: PageMaker) -> None:
+        self._context, self._render = context, render
+
+    def router(self) -> APIRouter:
+        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+        router.add_api_route("/sites", self.sites)
+        router.add_api_route("/sites/{name:path}", self.site)
+        return router
+
+    def sites(self) -> HTMLResponse:
+        return self._render("site.html", "boxes", 200, sites=seen_sites(self._context), site=None)
+
+    def site(self, name: str) -> HTMLResponse:
+        site = seen_site(self._context, name)
+        labels = {each.box_id: each.label for each in self._context.boxes(one.box_id for one in site.phases)}
+        return self._render("site.html", "boxes", 200, site=site, labels=labels, most=EVENTS_SHOWN)

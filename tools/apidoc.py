@@ -28,7 +28,7 @@ PACKAGES = (
     "opq_hil",
     "opq_tools",
 )
-QUIET = (
+QUIET_WARNINGS = (
     "The module specification",  # every module is named here: a package with __all__ hides its others
     "Error parsing type annotation",  # pydantic writes those of its __init__ as text out of scope
     "Failed to run TYPE_CHECKING code",
@@ -54,7 +54,7 @@ def main(output: Path | None, source: bool) -> int:
     undocumented = [name for name in wanted if not importlib.import_module(name).__doc__]
     if output is not None:
         pdoc.render.configure(docformat="google", show_source=source)
-        for known in QUIET:
+        for known in QUIET_WARNINGS:
             warnings.filterwarnings("ignore", message=known, module="pdoc")
         pdoc.pdoc(*wanted, output_directory=output)
     print(f"{len(wanted)} modules {'can be documented' if output is None else f'documented in {output}'}")

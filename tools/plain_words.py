@@ -27,9 +27,10 @@ FORMS = (
     (re.compile(r"\banew\b"), "again"),
     (re.compile(r"\b(?:whence|wherefrom|thereof)\b"), "where from; of it"),
     (re.compile(r"\btells\b"), "reports, logs, notifies"),
+    (re.compile(r"` do(?:es)? not exist yet\b"), "say what exists; this line outlives the day"),
 )
 """Form -> what to say. Only what a pattern finds with few false alarms is here."""
-MOST = {"cloud": 101, "docs": 3, "gateway": 41, "hil": 14, "proto": 5, "tools": 15}
+MOST = {"cloud": 101, "docs": 3, "hil": 4}
 """Room -> how many places are left."""
 LEFT_OUT = ("docs/history/", "tools/plain_words.py", "tools/tests/test_plain_words.py", "CONTRIBUTING.md")
 """A log of the past, and the files that list the forms."""

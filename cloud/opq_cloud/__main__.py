@@ -44,7 +44,7 @@ from opq_proto.kit.system_record import (
     forget_after_ctrl_c,
     identity_of,
 )
-from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE
+from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE_SYSTEM
 from opq_proto.kit.whole_file import write_whole_file
 
 ROOMS: Mapping[str, Sequence[str]] = {
@@ -106,7 +106,7 @@ def _collector(
         config.store.data_dir or data_dir,
         CloudKeys(config.keys, data_dir).server_secret,
         config.view.public_url,
-        (lambda: board.health(WHOLE)) if command == "all" else None,
+        (lambda: board.health(WHOLE_SYSTEM)) if command == "all" else None,
     )
 
 
@@ -121,9 +121,9 @@ def health_of(
     if command in ("view", "update"):
         return None
     if command == "all":
-        endpoint, name = config.health.whole_endpoint, WHOLE
+        endpoint, name = config.health.whole_endpoint, WHOLE_SYSTEM
     elif command == "health":
-        endpoint, name = config.health.http_endpoint, WHOLE
+        endpoint, name = config.health.http_endpoint, WHOLE_SYSTEM
     else:
         endpoint = getattr(config, command.replace("-", "_")).health_endpoint
         name = VERDICT_NAMES.get(command, command)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from opq_cloud.update.rollout import GONE_MS, LOST_MS, advanced, standing
-from opq_proto.release.plan import WHOLE, Plan, is_turn, place
+from opq_proto.release.plan import WHOLE_SHARE, Plan, is_turn, place
 from opq_proto.release.report import Report
 
 OLD, NEW = "0.1.0", "0.2.0"
@@ -55,8 +55,8 @@ def test_without_failures_all_have_it() -> None:
 
 def test_it_stays_within_its_percentage() -> None:
     plan, reports, tried = play(Plan("gateway", NEW, percent=25, share=0, at_once=9), set(), 100, 6)
-    assert plan.share <= WHOLE // 4
-    assert set(tried) == {each for each in reports if place(each, NEW) < WHOLE // 4}
+    assert plan.share <= WHOLE_SHARE // 4
+    assert set(tried) == {each for each in reports if place(each, NEW) < WHOLE_SHARE // 4}
 
 
 def test_nobody_waits_for_a_gateway_that_is_away() -> None:
@@ -73,7 +73,7 @@ def test_nobody_waits_for_one_that_takes_no_release_or_for_which_there_is_none(r
 
 def test_one_that_falls_silent_in_its_trial_counts_as_failed() -> None:
     report = Report("1", OLD, 0, "trying", NEW)
-    plan = Plan("gateway", NEW, share=WHOLE)
+    plan = Plan("gateway", NEW, share=WHOLE_SHARE)
     assert standing(plan, report, LOST_MS) == "trying"
     stopped = advanced(plan, [report], LOST_MS + 1)
     assert stopped.stopped == "1 failed; gateway 1: silent since it began"

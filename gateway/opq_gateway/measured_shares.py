@@ -13,7 +13,7 @@ from opq_gateway.counters import BoxCounters
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 NOTE_S = 60.0
-NOTED = round(DAY_S / NOTE_S) + 1
+NOTES_KEPT = round(DAY_S / NOTE_S) + 1
 SPANS = {"hour": HOUR_S, "day": DAY_S}
 
 
@@ -25,7 +25,7 @@ class MeasuredShares:
     ) -> None:
         self._counters, self._clock = counters, clock
         self._lock = threading.Lock()
-        self._noted = {box_id: deque([(clock(), 0, 0)], NOTED) for box_id in counters}
+        self._noted = {box_id: deque([(clock(), 0, 0)], NOTES_KEPT) for box_id in counters}
 
     def run(self, stop: threading.Event) -> None:
         """Notes them until `stop`."""

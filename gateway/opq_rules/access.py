@@ -17,11 +17,11 @@ class Access:
     hosts: AddressGuard = field(default_factory=AddressGuard)
 
 
-NOTHING = Access()
+NO_ACCESS = Access()
 
 
 class Guarded:
     """A source or sink of ours that opens files or connections; the plug-in host makes it with `access`."""
 
-    def __init__(self, access: Access = NOTHING) -> None:
+    def __init__(self, access: Access = NO_ACCESS) -> None:
         self.access = access

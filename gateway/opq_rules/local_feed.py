@@ -1,6 +1,6 @@
 """LocalFeed passes what a service measures or receives to the sources of an engine inside it.
 
-There is no socket in between. A source that is too slow loses its oldest items, counted, and delays nobody.
+There is no socket in between. A slow source loses its oldest items, which are counted, and delays no other.
 """
 
 import threading

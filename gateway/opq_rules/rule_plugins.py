@@ -12,7 +12,7 @@ from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.manifest import PACKAGE
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
-from opq_rules.access import NOTHING, Access, Guarded
+from opq_rules.access import NO_ACCESS, Access, Guarded
 from opq_rules.built_in import CLASSES, PACKAGES, REMOVED, module_of, types_of
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, UNDEFINED, RuleError
 
@@ -28,7 +28,7 @@ class RulePlugins(Plugins):
         data_dir: Path,
         policy: Policy | None = None,
         own: Mapping[tuple[str, str], Callable[[], Any]] | None = None,
-        access: Access = NOTHING,
+        access: Access = NO_ACCESS,
     ) -> None:
         """`own`: (kind, type) -> factory of a source or sink of the service that the engine is part of.
 

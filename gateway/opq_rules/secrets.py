@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-HIDDEN = frozenset({"password", "token"})
+SECRET_KEYS = frozenset({"password", "token"})
 """Keys, in any case of letters."""
 ADDRESSES = frozenset({"url", "server"})
 """Keys of addresses that may contain a password: `scheme://user:word@host`, `user:word@tcp(...)/base`."""
@@ -36,7 +36,7 @@ def with_secrets(value: Any, stored: Any) -> Any:
 
 def _shown(key: Any, value: Any) -> Any:
     name = key.lower() if isinstance(key, str) else ""
-    if name in HIDDEN:
+    if name in SECRET_KEYS:
         return MASK
     if name in ADDRESSES and isinstance(value, str):
         return without_password(value)

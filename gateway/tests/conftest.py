@@ -34,7 +34,7 @@ class Makai:
         self.answers: list[list[bytes]] = []
         self.asked_keys: list[bytes] = []
         self._commands: list[list[bytes]] = []
-        # below the range of outgoing connections: nobody else takes them while it is stopped
+        # below the range of outgoing connections, so that no other process takes them while it is stopped
         self._ports = (free_port(), free_port(), free_port())
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

@@ -36,7 +36,7 @@ class Hand(Source):
     def open(self, context: SourceContext) -> None:
         if self._hands.broken:
             self._hands.failed += 1
-            raise ConnectionError("nobody is there")
+            raise ConnectionError("the source's peer is away")
         context.connected(True)
         self._hands.opened.append(context)
         while not context.wait(60.0):

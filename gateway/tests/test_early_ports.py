@@ -56,7 +56,7 @@ def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block
     sent = link.encode(block(200_000), 0)
     wait_for(lambda: path in ports._open)
     os.write(master, sent)  # what a port holds before it is opened may be dropped with its old settings
-    assert heard(master) == []  # before `allow_requests` nobody can read the link's messages
+    assert heard(master) == []  # before `allow_requests` the link's messages are not read
     ports.allow_requests()
     found: list[LinkMessage] = []
     wait_for(lambda: found.extend(heard(master)) or len(found) >= 2)

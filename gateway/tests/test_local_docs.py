@@ -47,7 +47,7 @@ def test_every_counter_stands_in_the_page_with_its_meaning() -> None:
     if os.environ.get("OPQ_WRITE_DOCS"):
         PAGE.write_text(before + BEGIN + table() + END + behind)
         return
-    assert now == table(), f"OPQ_WRITE_DOCS=1 pytest {Path(__file__).name} writes it anew"
+    assert now == table(), f"OPQ_WRITE_DOCS=1 pytest {Path(__file__).name} writes it"
     assert all(f"| `{name}` | {meaning} |" in now for name, meaning in counters.MEANING.items())
 
 

@@ -1,4 +1,4 @@
-"""The set-up page over HTTP: the original's routes, who may use it, what it never tells."""
+"""The set-up page over HTTP: the original's routes, its users, its secrets."""
 
 import base64
 import http.client
@@ -27,7 +27,7 @@ from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import Nmcli
 from opq_gateway.setup.page import SetupPage
 from opq_gateway.setup.server import SetupServer
-from opq_gateway.setup.state import ORDINARY, SetupState, version_number
+from opq_gateway.setup.state import ORDINARY_GAPS, SetupState, version_number
 from opq_gateway.setup.wifi import Wifi
 from opq_gateway.status import BoxStatus
 from opq_proto.errors import ConfigError, PortBusyError
@@ -133,7 +133,7 @@ def test_a_claim_code_is_made_for_a_box_of_this_gateway_alone(rig: Rig) -> None:
 
 
 def test_what_each_box_does_is_reported_with_its_newest_values(rig: Rig) -> None:
-    assert MEANING.keys() >= ORDINARY
+    assert MEANING.keys() >= ORDINARY_GAPS
     rig.counters["1"].add("gaps", 3)
     rig.counters["1"].add("samples", 3)
     for f_hz in (60.0, 60.01):

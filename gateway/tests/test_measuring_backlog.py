@@ -1,4 +1,4 @@
-"""What the ring holds and nobody measured, and what the Box measured where samples are missing."""
+"""Samples in the ring that were not measured, and the Box's own measurements where samples are missing."""
 
 from dataclasses import replace
 from itertools import pairwise

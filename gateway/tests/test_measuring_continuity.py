@@ -310,7 +310,7 @@ def test_a_gateway_that_started_again_knows_where_its_ring_ended(boot_id: int) -
 def test_a_gateway_that_started_again_with_its_clock_set_back_measures_how_long_the_box_was_dark(
     silent_s: float | None, wanted_s: float
 ) -> None:
-    """Its ring ends hours ahead of its clock; where the machine was off, too, nobody knows the length."""
+    """Its ring ends hours ahead of its clock; if the machine was off too, the length is not known."""
     end_ns = T0_NS + 8351 * 10**9
     end = Segment(
         Path("none"), StatedFacts(6, 0.01), end_sample=3 * RATE_HZ, end_ns=end_ns, start_ns=end_ns - 3 * 10**9

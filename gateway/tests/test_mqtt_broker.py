@@ -304,7 +304,7 @@ def test_a_broker_that_restarts_is_found_again_and_told_everything(broker: Broke
         for number in range(3):
             house.values("10s", number, f_hz=60.0 + number)
         house.told(entering=True)
-        wait_for(lambda: house.counters["mqtt_dropped"] == 2)  # two of the three 10 s values nobody saw
+        wait_for(lambda: house.counters["mqtt_dropped"] == 2)  # two of the three 10 s values were not sent
         broker.start()
         with listening(broker) as listener:
             assert listener.json("opq/attic/box3/10s")["f_hz"] == 62.0

@@ -125,7 +125,7 @@ def test_what_it_raises_and_what_is_no_decision_is_the_callers_to_count(plugins:
         with pytest.raises((KeyError, TypeError, ValueError, PluginError), match=error):
             trigger.decide(measured(**{what: 1.0}), NOMINAL)
     decision = trigger.decide(measured(140.0), NOMINAL)
-    assert decision is not None and decision.because.startswith("0 before")  # it has begun anew
+    assert decision is not None and decision.because.startswith("0 before")  # it has begun again
     assert plugins.status("loud")["failures"] == 3
 
 

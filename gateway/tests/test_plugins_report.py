@@ -1,4 +1,4 @@
-"""What a host that follows tells of its analyses is believed while it lives; a broken file is: unknown."""
+"""A following host's report is believed while that host runs; a broken report counts as unknown."""
 
 import os
 from pathlib import Path

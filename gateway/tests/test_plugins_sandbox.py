@@ -194,7 +194,7 @@ def test_where_a_filter_forbids_landlock_an_unsigned_plugin_is_refused_with_what
         assert states["files"].startswith("off: a filter of system calls forbids Landlock")
         assert states["no new privileges"] == states["limits"] == "on"
         assert states["system calls"].startswith("on") and server.run("6 * 7") == ["gave", 42]
-    with Server(data, former, names=("g",)) as server:  # it is installed, and nobody trusts it any more
+    with Server(data, former, names=("g",)) as server:  # installed, but its signer is no longer trusted
         status, health = server.answer["status"], server.answer["health"]
         assert (status["status"], status["errMsg"]) == ("error", server.answer["refused"]["g"])
         assert [(part["name"], part["info"]) for part in health["subcomponents"]] == [

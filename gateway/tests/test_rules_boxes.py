@@ -84,7 +84,7 @@ def test_a_hole_ends_a_window_early_and_boxes_do_not_mix() -> None:
     assert windows.push_piece(piece(0, [4] * 5, box="2")) == []
     (row,) = windows.push_piece(piece(6, [6] * 5))  # sample 5 is missing
     assert (row["box"], row["samples"], row["volts_per_lsb"]) == ("1", [1.0] * 5, 0.5)
-    (row,) = windows.push_piece(piece(11, [8] * 3, axis=8))  # the Box began anew
+    (row,) = windows.push_piece(piece(11, [8] * 3, axis=8))  # the Box began again
     assert row["samples"] == [3.0] * 5
     assert [row["samples"] for row in windows.rest()] == [[4.0] * 3, [2.0] * 5]
 
@@ -111,7 +111,7 @@ def test_no_header_ends_the_source(head: bytes) -> None:
 def test_opqbox_reads_what_is_offered_here_and_counts_what_it_could_not_take() -> None:
     feed: LocalFeed[dict[str, Any]] = LocalFeed("here", 10)
     assert not feed.wanted
-    feed.offer({"box": "1"})  # nobody reads: gone, and no fault
+    feed.offer({"box": "1"})  # without a reader it is dropped, which is not a fault
     source = opqbox.Source(feed, list)
     source.configure("1, 04", {})
     with opened(source) as whose:

@@ -98,7 +98,7 @@ def test_what_cannot_be_created_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(RuleError, match="1 rules use it: r"):
             engine.drop_stream("s")
         with pytest.raises(RuleError) as told:
-            engine.views.rule_status("nobody")
+            engine.views.rule_status("absent")
         assert (told.value.http, told.value.code) == (404, 1002)
         with pytest.raises(RuleError) as told:
             engine.validate(rule("x", "SELECT * FROM nowhere"))
@@ -136,7 +136,7 @@ def test_topics_of_memory_chain_rules_and_a_ring_ends(tmp_path: Path) -> None:
         engine.create_rule(rule("second", "SELECT v, meta(topic) AS t FROM middle"))
         engine.create_rule(rule("round", "SELECT v FROM ring") | {"actions": [{"memory": {"topic": "ring"}}]})
         wait_for(lambda: hands.contexts)
-        engine.topics.publish("ring", [{"v": 0}])  # goes round for ever, and holds nobody up
+        engine.topics.publish("ring", [{"v": 0}])  # goes round for ever, and delays no other rule
         hands.give([{"box": 4, "v": 1}])
         wait_for(lambda: hands.rows == [{"v": 2, "t": "boxes/4/rms"}])
         engine.delete_rule("round")
@@ -258,7 +258,7 @@ def test_idle_sinks_cost_no_thread(tmp_path: Path) -> None:
 
 
 def test_what_a_stream_is_not_for_is_refused_with_the_rule(tmp_path: Path) -> None:
-    """A TEMP stream is gone after a restart; a form of times that nobody reads gives no time."""
+    """A TEMP stream is gone after a restart; a form of times that no source reads gives no time."""
     with running(tmp_path) as (engine, _):
         engine.execute(stream("passing", TEMP="true"))
         engine.execute(stream("odd", TIMESTAMP="t", TIMESTAMP_FORMAT="QQ"))

@@ -21,7 +21,7 @@ def test_a_source_that_fails_is_opened_again_and_the_rule_stays(tmp_path: Path) 
     with running(tmp_path, hands) as (engine, _):
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT v FROM s"))
-        wait_for(lambda: "nobody is there" in engine.views.rule_status("r")["degraded"])
+        wait_for(lambda: "the source's peer is away" in engine.views.rule_status("r")["degraded"])
         assert engine.views.rule_status("r")["status"] == "running"
         assert engine.views.rule_status("r")["source_s_0_connection_status"] == -1
         wait_for(lambda: hands.failed > 1)
@@ -150,7 +150,7 @@ def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(t
         wait_for(lambda: {"w": 3} in hands.rows)
         assert [row for row in hands.rows if "w" in row] == [{"w": 1}, {"w": 2}, {"w": 3}]
         engine.stop_rule("good")
-        assert engine.reset_state("bad", "s", None) == "success"  # what has failed begins anew by it
+        assert engine.reset_state("bad", "s", None) == "success"  # a failed rule begins again by it
         wait_for(lambda: hands.contexts)
         assert engine.views.rule_status("bad")["message"] == ""
         hands.give([{"v": 4}])

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from opq_rules.functions.registry import MANY, built_in
+from opq_rules.functions.registry import MAX_ARGUMENTS, built_in
 
 PAGE = Path(__file__).parents[2] / "docs" / "rules-functions.md"
 SIGNATURE = re.compile(r"`(\w+)\(([^)`]*)\)`")
@@ -30,13 +30,13 @@ def _counts(arguments: str) -> tuple[int, int]:
     depth = least = most = 0
     for token in re.findall(r"[\[\]]|\.\.\.|[^,\[\]\s]+", arguments):
         if token == "...":
-            most = MANY
+            most = MAX_ARGUMENTS
         elif token in "[]":
             depth += 1 if token == "[" else -1
         else:
             most += 1
             least += depth == 0
-    return least, min(most, MANY)
+    return least, min(most, MAX_ARGUMENTS)
 
 
 def test_every_function_has_a_row_and_every_row_a_function() -> None:

@@ -227,7 +227,7 @@ def test_a_sink_that_cannot_be_opened_loses_nothing_whatever_it_raises() -> None
 def test_rows_that_had_to_wait_say_so_where_it_is_wanted(tmp_path: Path) -> None:
     bench = Bench(path=tmp_path / "kept.sqlite3", enableCache=True, resendIndicatorField="late")
     bench.pipeline.send([{"k": 0}], "r:0")
-    bench.sink.broken = ConnectionRefusedError("nobody there")
+    bench.sink.broken = ConnectionRefusedError("peer away")
     rows: list[Any] = [{"k": 1}, {"k": 2}]
     bench.pipeline.send(rows, "r:1")
     bench.sink.broken, bench.now_s = None, bench.now_s + 1.0
@@ -238,13 +238,13 @@ def test_rows_that_had_to_wait_say_so_where_it_is_wanted(tmp_path: Path) -> None
 
 def test_what_a_sink_refuses_is_sent_again_in_order_before_what_came_later() -> None:
     bench = Bench()
-    bench.sink.broken = ConnectionRefusedError("nobody there")
+    bench.sink.broken = ConnectionRefusedError("peer away")
     for k in range(3):
         bench.pipeline.send([{"k": k}], f"r:{k}")
     assert bench.data() == []
     assert bench.done == []
     assert bench.pipeline.counters.connection_status == -1
-    assert "nobody there" in bench.pipeline.counters.last_exception
+    assert "peer away" in bench.pipeline.counters.last_exception
     bench.sink.broken = None
     bench.pipeline.send([{"k": 3}], "r:3")  # it must not overtake
     assert bench.data() == []
@@ -534,7 +534,7 @@ def test_parcels_survive_their_own_encoding(tmp_path: Path) -> None:
 
 def test_the_log_has_a_line_when_a_sink_goes_and_one_when_it_is_back() -> None:
     bench = Bench()
-    bench.sink.broken = ConnectionError("nobody there")
+    bench.sink.broken = ConnectionError("peer away")
     for k in range(3):
         bench.pipeline.send([{"k": k}], f"r:{k}")
         bench.now_s += 40
@@ -544,7 +544,7 @@ def test_the_log_has_a_line_when_a_sink_goes_and_one_when_it_is_back() -> None:
     bench.pipeline.tick()
     assert bench.data() == [[{"k": 0}], [{"k": 1}], [{"k": 2}]]
     assert bench.rule.told == [
-        ("sink.lost", {"rule_id": "r", "why": "ConnectionError: nobody there"}),
+        ("sink.lost", {"rule_id": "r", "why": "ConnectionError: peer away"}),
         ("sink.connected", {"rule_id": "r", "waiting": 3}),
     ]
 

@@ -302,7 +302,7 @@ def test_file_that_cannot_be_rolled_now_stays_one_and_loses_no_row(
         assert path.read_text() == '{"k":0}\n'
     sink.collect(Context(), [{"k": 1}])
     sink.close(Context())
-    os.close(others)  # nobody else's file was closed
+    os.close(others)  # no other owner's file was closed
     assert path.read_text() == '{"k":1}\n'
     assert [each.read_text() for each in tmp_path.glob("rows_*")] == ['{"k":0}\n']
 

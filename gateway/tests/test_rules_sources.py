@@ -66,7 +66,7 @@ def test_httppush_takes_bodies_at_its_path_and_refuses_the_rest() -> None:
             made(httppush.Source(), "in", server=server).open(clash)
         assert clash.up is False
     assert (stream.payloads, other.payloads) == ([b'{"k":1}'], [b'[{"k":2}]'])
-    with pytest.raises(OSError, match="refused"):  # nobody listens any more
+    with pytest.raises(OSError, match="refused"):  # the listener has ended
         ask("POST", "/in", b"{}")
 
 

@@ -1,4 +1,4 @@
-"""docs/rules-sql.md tells the truth: what it says works is planned, what it says does not is refused."""
+"""docs/rules-sql.md is right: statements that it calls supported are planned, the others are refused."""
 
 import re
 from pathlib import Path

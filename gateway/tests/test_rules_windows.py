@@ -1,4 +1,4 @@
-"""Windows that take records one by one equal windows computed anew from all records, as D.2 tells them."""
+"""Windows that take records one by one equal windows computed from all records, as in D.2."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

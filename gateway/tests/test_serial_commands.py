@@ -80,7 +80,7 @@ def test_what_is_not_answered_is_repeated_once_and_then_given_up(bench: Bench) -
     assert bench.sent == [Command(1, Operation.GET_SETTINGS)] * 2
     bench.passes(0.6)
     assert [answer.status for answer in bench.answers] == [None] and len(bench.sent) == 2
-    bench.commands.accept_answer(Acknowledgement(1, Status.DONE))  # too late: nobody's
+    bench.commands.accept_answer(Acknowledgement(1, Status.DONE))  # too late: no command waits for it
     assert len(bench.answers) == 1
 
 

@@ -17,7 +17,7 @@ from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs
-from opq_gateway.serial_side.reader import LONG_S, REST, SerialReader
+from opq_gateway.serial_side.reader import LONG_S, REST_FACTOR, SerialReader
 from opq_gateway.serial_side.sample_stream import MAX_RESTARTS, RESTARTS_S
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.status import BoxStatus
@@ -55,7 +55,7 @@ def test_a_box_that_takes_the_readers_time_gets_a_fifth_of_it() -> None:
     while clock[0] < 100.0:
         reader.round(clock[0])
         clock[0] += 0.019
-    assert flood.rounds * flood.takes_s == pytest.approx(100.0 / (REST + 1), rel=0.15)
+    assert flood.rounds * flood.takes_s == pytest.approx(100.0 / (REST_FACTOR + 1), rel=0.15)
     assert good.rounds > 4000 * 0.75
     assert flood.counters["serial_rests"] == flood.rounds and good.counters["serial_rests"] == 0
     flood.takes_s = 0.001  # it came to its senses

@@ -176,7 +176,7 @@ class Fleet:
         return T0_NS + round(self.t_s * S) + self.system_off_ns
 
     def run(self, seconds: float, gps: str = "1", free: str = "2", own: str = "", held: str = "") -> None:
-        """So long, with these Boxes at the line; `own` state the system's time, which nobody vouches for."""
+        """So long, with these Boxes at the line; `own` state the system's time, which has no reference."""
         stop_s = self.t_s + seconds
         while self.t_s < stop_s:
             looked_s = self.t_s + ROUND_S

@@ -56,7 +56,7 @@ def test_a_receiver_that_is_late_for_a_while_is_held_over_and_followed_again() -
     play(fleet, lambda t_s: 0.2 * (t_s - 60), 40)
     held = fleet.stamps["2"][-1][1]
     assert held.source is TimeSource.HOLDOVER and held.uncertainty_ns < 50 * MS
-    assert fleet.gps.refresh_state().held and not fleet.heard, "it contradicts nobody"
+    assert fleet.gps.refresh_state().held and not fleet.heard, "it contradicts no other Box"
     play(fleet, lambda t_s: 8 - 0.4 * (t_s - 100), 60)
     again = fleet.stamps["2"][-1][1]
     assert again.source is TimeSource.NTP and fleet.clocks["2"].steps == 0

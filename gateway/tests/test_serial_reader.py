@@ -69,7 +69,7 @@ class Pty:
         for message in messages:
             rest = encode(message, self.sequence)
             while rest:  # a tty holds a tenth of a second, and a busy machine may read it later
-                assert select.select([], [self.master], [], 60.0)[1], "nobody reads the port"
+                assert select.select([], [self.master], [], 60.0)[1], "the port is not read"
                 with contextlib.suppress(BlockingIOError):
                     rest = rest[os.write(self.master, rest) :]
             self.sequence += 1
@@ -402,7 +402,7 @@ def test_what_the_line_does_not_take_is_refused_and_never_waited_for(ptys: Calla
     port = SerialPort(serial.serial_for_url(str(pty.link), timeout=0))
     frame = encode(Command(1, Operation.HELLO), 0)
     taken = 0
-    while port.send(frame):  # nobody reads the master: the tty fills up, then OUT_BYTES
+    while port.send(frame):  # the master is not read: the tty fills up, then OUT_BYTES
         taken += len(frame)
         assert taken < 1_000_000
     assert taken > OUT_BYTES

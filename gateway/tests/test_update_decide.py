@@ -23,7 +23,7 @@ from opq_gateway.update.decide import (
     settled,
 )
 from opq_proto.release.plan import (
-    WHOLE,
+    WHOLE_SHARE,
     Plan,
     ReleaseError,
     is_turn,
@@ -130,7 +130,7 @@ def test_a_percentage_is_of_the_gateways_and_the_same_ones_stay_in_it() -> None:
     having = [{str(n) for n in range(2000) if is_turn(each, str(n), "")} for each in (few, more)]
     assert having[0] < having[1]
     assert 150 < len(having[0]) < 250 and 720 < len(having[1]) < 880
-    assert {place(str(n), "0.2.0") // (WHOLE // 10) for n in range(200)} == set(range(10))
+    assert {place(str(n), "0.2.0") // (WHOLE_SHARE // 10) for n in range(200)} == set(range(10))
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def _seen_then_older(world: World, role: str) -> None:
 
 
 def _frozen(world: World) -> None:
-    """The gateway has seen all of it, and nobody signs it again."""
+    """The gateway has seen all of it, and it is not signed again."""
     world.look()
     soon = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
     world.scene.change("timestamp.json", lambda signed: setattr(signed, "expires", soon), world.scene.online)
@@ -315,7 +315,7 @@ CASES: dict[str, tuple[Callable[[World], object], str]] = {
     "a page of HTML": (lambda w: w.file("timestamp").write_text("<html>Log in to the Wi-Fi</html>"), BAD),
     "nested without end": (lambda w: w.file("timestamp").write_text("[" * 9000), REFUSED),
     "error 500": (lambda w: _answer(w, "timestamp.json", lambda to: to.send_error(500)), ELSEWHERE + "500"),
-    "nobody there": (lambda w: w.server.close(), FETCH),
+    "server gone": (lambda w: w.server.close(), FETCH),
     "path in the plan's version": (
         lambda w: _plan(w, version="../../../etc/x"),
         "'../../../etc/x' is not a version",

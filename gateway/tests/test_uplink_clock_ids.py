@@ -1,4 +1,4 @@
-"""The number of the clock that stamped: one for all that one clock stamps, none where nobody knows."""
+"""The number of the clock that stamped: one per clock, and unset for an unknown clock."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -17,7 +17,7 @@ from opq_gateway.uplink import queue as queue_room
 from opq_gateway.uplink import queue_file
 from opq_gateway.uplink.configured_uplink import queue_of
 from opq_gateway.uplink.queue import HOLD_S, Queue
-from opq_gateway.uplink.sequence_numbers import CHUNK, STRETCH
+from opq_gateway.uplink.sequence_numbers import CHUNK, RESERVED_NUMBERS
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, Metric
 
@@ -174,9 +174,9 @@ def test_killed_while_the_disk_was_full_it_uses_none_of_the_numbers_of_that_time
     assert used == list(range(1001, 1300))
     full(False)
     after = Bench(tmp_path)  # the first was killed: it closed nothing
-    assert after.put("1", 0) == [1000 + CHUNK + STRETCH]
+    assert after.put("1", 0) == [1000 + CHUNK + RESERVED_NUMBERS]
     again = Bench(tmp_path)
-    assert again.put("1", 0) == [1000 + CHUNK + STRETCH + CHUNK]  # from here on a kill skips a chunk
+    assert again.put("1", 0) == [1000 + CHUNK + RESERVED_NUMBERS + CHUNK]  # from here on a kill skips a chunk
     for each in (bench, after, again):
         each.queue.close()
 

@@ -50,7 +50,7 @@ def measurement(number: int) -> Measurement:
 
 
 class Bench:
-    """One Box's uplink and its queue; `start` anew is a restart of the gateway."""
+    """One Box's uplink and its queue; a second `start` is a restart of the gateway."""
 
     def __init__(
         self,

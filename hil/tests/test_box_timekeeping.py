@@ -274,7 +274,7 @@ def test_boxes_without_supply_are_an_outage_in_the_truth_once_the_run_is_there(t
     folder = tmp_path / "truth"
     with closing(TruthWitness(tmp_path / "street.toml", ["1", "2"], 1, folder, START_NS)) as witness:
         witness.advance(64.0)
-        assert read_truth(folder).disturbances == ()  # 8 s are none
+        assert read_truth(folder).disturbances == ()  # 8 s are not a disturbance
         witness.advance(66.0)
         read = read_truth(folder)
     (outage,) = read.disturbances  # that of 900 s never came

@@ -27,7 +27,7 @@ def test_no_port_at_one_offset_is_another_ones_at_another_offset() -> None:
 
 def test_a_cable_comes_back_as_another_pty_behind_the_same_path(tmp_path: Path) -> None:
     cable = Cable(tmp_path / "box1")
-    cable.send(b"nobody")
+    cable.send(b"unplugged")
     assert not (tmp_path / "box1").is_symlink() and cable.unplugged_bytes == 6
     cable.plug()
     assert (tmp_path / "box1").exists()

@@ -120,7 +120,7 @@ def _heard(run: FirmwareRun) -> Iterator[Moment]:
 
 
 def thought_at(told_ns: int, ticks: Sequence[int], blocks: Sequence[Samples], guess: int) -> int:
-    """The tick at which the Box thought: it tells that time, and its own stamps around say the tick."""
+    """The tick at which the Box thought: from the time that it reports and its own stamps around it."""
     if told_ns < blocks[0].t_ns:  # counted from its start, at the nominal rate
         return ticks[0] - round((blocks[0].t_ns - told_ns) * 21 / 250)
     near = bisect.bisect(ticks, guess)

@@ -37,7 +37,7 @@ def test_a_point_between_two_transformers_lies_between_them_in_proportion(places
     assert distance_km(church, found) == pytest.approx(distance_km(school, found), rel=1e-3)
 
 
-@pytest.mark.parametrize("place", ["hv", "mv", "feeder1/0.1km", "feeder1/999km", "nobody/1km", "", "a b c"])
+@pytest.mark.parametrize("place", ["hv", "mv", "feeder1/0.1km", "feeder1/999km", "absent/1km", "", "a b c"])
 def test_of_other_places_nothing_is_known(places, place):
     assert places.coordinates(place) is None
 

@@ -200,7 +200,7 @@ def test_time_that_stands_still_is_an_error_only_when_it_has_stood_for_long() ->
         while True:
             clock()
             time.sleep(READ_S / 2)
-    assert next(times) == 2.0  # the 2.0 after two of 1.0 was no standing still
+    assert next(times) == 2.0  # the 2.0 after two of 1.0 did not count as a stop
 
 
 def test_a_live_box_ends_when_nobody_listens(backend: Qemu, image: Image, tmp_path: Path) -> None:
@@ -290,8 +290,8 @@ def test_our_lines_are_added_to_qemus_and_only_what_changed_is_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work, ours = tmp_path / "work", tmp_path / "ours"
-    shutil.copytree(qemu_build.OURS, ours)
-    monkeypatch.setattr(qemu_build, "OURS", ours)
+    shutil.copytree(qemu_build.OUR_SOURCES, ours)
+    monkeypatch.setattr(qemu_build, "OUR_SOURCES", ours)
     for folder in ("hw", "pc-bios", "configs/devices/arm-softmmu"):
         (work / folder).mkdir(parents=True)
     (work / "hw" / "Kconfig").write_text("source xen/Kconfig\n")

@@ -56,7 +56,7 @@ def test_addresses_are_those_of_the_manuals(
 def test_uses_are_found_however_they_are_written() -> None:
     text = """
         TIM5->SR = 0; x = ADC1->JDR[1]; DMA2->S[0].NDTR = 3;
-        volatile opq_usart_t *line = USART2; line->BRR = 1; // TIM4->CNT in a comment is none
+        volatile opq_usart_t *line = USART2; line->BRR = 1; // TIM4->CNT in a comment does not count
     """
     found = {(each.block, each.name) for each in registers._used_in(registers._without_comments(text))}
     wanted = {("TIM5", "SR"), ("ADC1", "JDR[1]"), ("DMA2", "S0NDTR"), ("USART2", "BRR")}

@@ -26,7 +26,7 @@ def test_every_member_of_renode_that_the_models_use_stands_in_its_sources(tmp_pa
 
 
 def test_the_stubs_refuse_a_bus_for_what_is_on_no_bus(tmp_path: Path) -> None:
-    """A chain is no IBusPeripheral: Renode refuses it with CS1503, and so do the stubs."""
+    """A chain is not an IBusPeripheral: Renode refuses it with CS1503, and so do the stubs."""
     chain = (MODELS / "Chain.cs").read_text(encoding="utf-8")
     wrong = tmp_path / "Chain.cs"
     wrong.write_text(chain.replace("machine.SystemBus.", "machine.GetSystemBus(this)."), encoding="utf-8")

@@ -323,7 +323,7 @@ def test_it_joins_as_the_store_does() -> None:
     """The score cannot import the cloud; what both state is held together here."""
     assert records.JOIN_NS == ONE_DISTURBANCE_NS
     assert records.FOLLOWS_NS == FOLLOWS_NS
-    assert records.STEADY == STEADY_STATES
+    assert records.STEADY_CLASSES == STEADY_STATES
     kinds = {*records.FAMILIES, *records.FAMILIES.values()}
     together = {(a, b) for a in kinds for b in kinds if family(a) == family(b)}
     same = {(a, b) for a in kinds for b in kinds if BoxSpan(a, 0, 0).families == BoxSpan(b, 0, 0).families}

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from opq_analyze.excerpt import STEADY, excerpt
+from opq_analyze.excerpt import STEADY_SHARE, excerpt
 from opq_analyze.measuring import Measured
 from opq_analyze.phases import Phases
 from opq_measure.analysis.analysed import SignalAnalysis
@@ -136,7 +136,7 @@ def _rms(found: Measured, limits: Limits, phases: Phases | None) -> Chart | None
     values = [each for _, (_, low, high) in lines for each in (low, high)]
     if not any(np.isfinite(each).any() for each in values):
         return None
-    frame = _frame(0.0, analysis.duration_s / unit_s, values, 2 * STEADY * analysis.nominal_v, unit)
+    frame = _frame(0.0, analysis.duration_s / unit_s, values, 2 * STEADY_SHARE * analysis.nominal_v, unit)
     percents = () if found.nominal.volts is None else (limits.sag_percent, limits.swell_percent)
     return Chart(
         "Urms(1/2), V",

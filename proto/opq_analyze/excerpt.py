@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.events.disturbance import Disturbance
 
-STEADY = 0.02
+STEADY_SHARE = 0.02
 """Share of nominal around an rms that is drawn at least, so that a steady voltage is a line."""
 MAX_CYCLES_BEFORE = 4.0
-SUDDEN = ("impulsive_transient", "oscillatory_transient", "phase_jump")
+SUDDEN_KINDS = ("impulsive_transient", "oscillatory_transient", "phase_jump")
 
 
 def excerpt(analysis: SignalAnalysis, cycles: float = 4.0) -> tuple[int, int]:
@@ -17,7 +17,7 @@ def excerpt(analysis: SignalAnalysis, cycles: float = 4.0) -> tuple[int, int]:
     start = 0.0
     if analysis.disturbances:
         start = worst(analysis.disturbances).start_sample - min(cycles / 2, MAX_CYCLES_BEFORE) * period
-    elif sudden := [each for each in analysis.occurrences if each.kind in SUDDEN]:
+    elif sudden := [each for each in analysis.occurrences if each.kind in SUDDEN_KINDS]:
         start = sudden[0].start_sample - min(cycles / 2, MAX_CYCLES_BEFORE) * period
     first = int(min(max(0.0, start), max(0.0, analysis.samples - cycles * period)))
     return first, min(analysis.samples, first + max(2, round(cycles * period)))

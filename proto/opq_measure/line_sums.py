@@ -15,7 +15,7 @@ from opq_measure.signal import FloatArray
 
 ComplexArray = NDArray[np.complex128]
 IndexArray = NDArray[np.intp]
-ALONE = 1 << 18
+SINGLE_THREAD_PRODUCTS = 1 << 18
 """Number of multiplications up to which OpenBLAS computes a matrix product in the calling thread."""
 
 
@@ -62,7 +62,7 @@ def line_powers(at: FloatArray, step: float, orders: int) -> ComplexArray:
 
 def product_in_one_thread(grid: FloatArray, kernel: FloatArray) -> FloatArray:
     """`grid @ kernel` in parts so small that BLAS uses no threads, whose waiting costs 20 times the work."""
-    rows = max(1, ALONE // kernel.size)
+    rows = max(1, SINGLE_THREAD_PRODUCTS // kernel.size)
     if rows >= len(grid):
         return grid @ kernel
     return np.concatenate([grid[first : first + rows] @ kernel for first in range(0, len(grid), rows)])

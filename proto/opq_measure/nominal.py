@@ -72,7 +72,7 @@ VOLTS = (
     765_000.0,
 )
 """Low voltages, secondary voltages of transformers, common levels between phases (IEC 60038, ANSI C84.1)."""
-RARE = {380.0: 0.3, 415.0: 0.5, 440.0: 0.3, 115.0: 0.5, 200.0: 0.3}
+RARITY = {380.0: 0.3, 415.0: 0.5, 440.0: 0.3, 115.0: 0.5, 200.0: 0.3}
 """How much rarer these are than the others."""
 OF_ITS_FREQUENCY = {
     50.0: {120.0: 0.1, 208.0: 0.1, 277.0: 0.1, 347.0: 0.1, 480.0: 0.1, 230.0: 4.0, 400.0: 2.0},
@@ -138,7 +138,7 @@ def estimated_volts(rms_v: FloatArray, nominal_hz: float | None = None) -> Estim
         return Estimate(None, 0.0)
     usual = OF_ITS_FREQUENCY.get(nominal_hz or 0.0, {})
     weights = {
-        each: RARE.get(each, 1.0)
+        each: RARITY.get(each, 1.0)
         * usual.get(each, 1.0)
         * math.exp(-(((middle_v / each - 1) / SIGMA) ** 2) / 2)
         for each in VOLTS

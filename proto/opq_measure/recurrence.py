@@ -65,12 +65,12 @@ def at_least(count: int, total: int, share: float) -> float:
     return min(1.0, math.fsum(map(math.exp, logs)))
 
 
-SPREAD = 0.1
+GAP_SPREAD = 0.1
 """Relative deviation, up or down, within which an interval counts as the same."""
 BURST_S = 60.0
 """Occurrences within a minute count as one, such as reclosings."""
 SHORTEST_S = 120.0
-FEWEST = 4
+FEWEST_INTERVALS = 4
 """Least number of intervals between occurrences for a result; at least three of them have to be alike."""
 
 
@@ -104,13 +104,13 @@ def repeated_interval(times_s: FloatArray) -> RepeatedInterval | None:
     starts = burst_starts(times_s, BURST_S)
     gaps = np.sort(np.diff(starts))
     total = len(gaps)
-    if total < FEWEST:
+    if total < FEWEST_INTERVALS:
         return None
     best: RepeatedInterval | None = None
     for row in np.flatnonzero(gaps >= SHORTEST_S).tolist():
         least_s = float(gaps[row])
-        alike = gaps[row : int(np.searchsorted(gaps, least_s * (1 + SPREAD) / (1 - SPREAD), "right"))]
-        if len(alike) < FEWEST - 1:
+        alike = gaps[row : int(np.searchsorted(gaps, least_s * (1 + GAP_SPREAD) / (1 - GAP_SPREAD), "right"))]
+        if len(alike) < FEWEST_INTERVALS - 1:
             continue
         chance = min(1.0, total * at_least(len(alike) - 1, total - 1, _largest_share(least_s)))
         if best is None or chance < best.chance:
@@ -123,7 +123,7 @@ def repeated_interval(times_s: FloatArray) -> RepeatedInterval | None:
 def _largest_share(least_s: float) -> float:
     """Largest probability, at any rate, that an exponential time above `BURST_S` is 1 to 1.22 `least_s`."""
     low = least_s - BURST_S
-    high = least_s * (1 + SPREAD) / (1 - SPREAD) - BURST_S
+    high = least_s * (1 + GAP_SPREAD) / (1 - GAP_SPREAD) - BURST_S
     ratio = low / high
     return ratio ** (low / (high - low)) * (1 - ratio) if low > 0 else 1.0
 

@@ -18,9 +18,9 @@ from opq_measure.signal import FloatArray, SignalPiece
 from opq_recordings.recording import Recording
 
 SHARE_OF_CYCLE = 1 / 8
-BESIDE = 2
+SIDE_SAMPLES = 2
 """Least samples on either side of the gap. The cubic goes through the next one and through one further on."""
-FURTHER = 1 / 3
+FURTHER_SHARE = 1 / 3
 """Share of the gap by which that one lies further on: noise would turn a cubic through neighbours far off."""
 
 
@@ -35,9 +35,9 @@ def bridged_pieces(recording: Recording, most: int) -> Iterator[tuple[SignalPiec
     for piece in recording.pieces():
         if last is not None:
             missing = piece.first_sample - last.end_sample
-            if 0 < missing <= most and len(last.volts) >= BESIDE and len(piece.volts) >= BESIDE:
+            if 0 < missing <= most and len(last.volts) >= SIDE_SAMPLES and len(piece.volts) >= SIDE_SAMPLES:
                 first = last.end_sample
-                reach = max(BESIDE, missing)
+                reach = max(SIDE_SAMPLES, missing)
                 values = filled(last.volts[-reach:], piece.volts[:reach], missing)
                 yield (
                     SignalPiece(values, first, recording.rate_hz, recording.time_ns(first), last.v_per_lsb),
@@ -55,8 +55,8 @@ def bridged_volts(volts: FloatArray, most: int) -> FloatArray:
     found = volts.copy()
     for gap in np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1):
         first, stop = int(gap[0]), int(gap[-1]) + 1
-        if stop - first <= most and first >= BESIDE and stop + BESIDE <= len(volts):
-            reach = max(BESIDE, stop - first)
+        if stop - first <= most and first >= SIDE_SAMPLES and stop + SIDE_SAMPLES <= len(volts):
+            reach = max(SIDE_SAMPLES, stop - first)
             before, after = volts[max(0, first - reach) : first], volts[stop : stop + reach]
             found[first:stop] = filled(before, after, stop - first)
     return found
@@ -64,7 +64,7 @@ def bridged_volts(volts: FloatArray, most: int) -> FloatArray:
 
 def filled(before: NDArray[Any], after: NDArray[Any], missing: int) -> NDArray[Any]:
     """(missing,) values of the cubic through two samples before and two after, in the type of these."""
-    beside = 1 + min(max(1, round(FURTHER * missing)), _known(before[::-1]) - 1, _known(after) - 1)
+    beside = 1 + min(max(1, round(FURTHER_SHARE * missing)), _known(before[::-1]) - 1, _known(after) - 1)
     known = np.array([-beside, -1.0, missing, missing + beside - 1.0])
     values = np.array([before[-beside], before[-1], after[0], after[beside - 1]], dtype=np.float64)
     at = np.arange(missing, dtype=np.float64)

@@ -21,7 +21,7 @@ from opq_recordings.even_axis import EvenAxis, axis_of_times
 from opq_recordings.exported import stated_facts
 from opq_recordings.recording import Channel, Content, Run, without_missing
 from opq_recordings.spooled import SpooledColumn
-from opq_recordings.text import STATED, encoding_of
+from opq_recordings.text import STATED_ENCODINGS, encoding_of
 
 AT_ONCE = 1 << 21
 """Letters."""
@@ -64,7 +64,7 @@ def read_csv(path: Path, rate_hz: float | None = None, decimal: str | None = Non
         encoding = encoding_of(beginning)
     if b"\0\0\0" in beginning and not encoding.startswith("utf-32"):
         raise RecordingError(f"{path}: is not text; want rows such as 0.0001,325.2 under time_s,volts")
-    code_page = None if encoding in STATED else encoding
+    code_page = None if encoding in STATED_ENCODINGS else encoding
     assumed = ["encoding"] if code_page else []
     with path.open(encoding=encoding, errors="replace", newline=None) as file:
         head = [line.rstrip("\n") for line in islice(_lines(path, file), HEAD_LINES)]

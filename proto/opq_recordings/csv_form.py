@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from opq_proto.errors import RecordingError
-from opq_recordings.csv_numbers import FEW, Notation, is_number_or_empty, notation_of, number
+from opq_recordings.csv_numbers import FEW_SIGNS, Notation, is_number_or_empty, notation_of, number
 from opq_recordings.phase_names import are_phases, is_phase, names_voltages
 from opq_recordings.quantity_names import Quantity, quantity_named, time_named
 from opq_recordings.units import Unit, measured_in, seconds_of, unit_scale
@@ -176,7 +176,7 @@ def _shown_cells(cells: Sequence[str]) -> tuple[str, ...]:
 
 def _body(rows: Sequence[tuple[int, list[str]]], notation: Notation) -> Sequence[tuple[int, list[str]]]:
     """The rows by which the columns are known: the later ones, without lines of text where rows are few."""
-    if len(rows) >= FEW:
+    if len(rows) >= FEW_SIGNS:
         return rows[len(rows) // 2 :]
     return [row for row in rows if any(notation.number(cell) is not None for cell in row[1])] or rows
 

@@ -17,7 +17,7 @@ from opq_recordings.written_times import written_time
 
 SEPARATORS = (";", "\t", "|", ",", " ")
 LOOKED_AT = 200
-FEW = 10
+FEW_SIGNS = 10
 EMPTY = ("", "nan", "null", "none", "n/a", "na", "-", "--", "1.#qnan", "-1.#ind")
 PLAIN_LETTERS = str.maketrans({"−": "-", "﹣": "-", "－": "-", "٫": ".", "٬": "'", "，": ",", "．": "."})
 """Signs and marks of other alphabets."""
@@ -90,7 +90,9 @@ def notation_of(lines: Sequence[str], decimal: str | None = None) -> Notation:
     Raises:
         RecordingError: two decimal marks, or two readings; without the path.
     """
-    body = lines[len(lines) // 2 :][:LOOKED_AT] if len(lines) >= FEW else lines[-max(1, len(lines) - 1) :]
+    body = (
+        lines[len(lines) // 2 :][:LOOKED_AT] if len(lines) >= FEW_SIGNS else lines[-max(1, len(lines) - 1) :]
+    )
     best, separator = -1.0, ","
     for each, mark in itertools.product(SEPARATORS, (decimal,) if decimal else (".", ",")):
         if each == mark and not all(line.count('"') >= 2 for line in body):

@@ -9,7 +9,7 @@ from opq_proto.visible_text import visible
 from opq_recordings.forms import PACKED, READERS
 from opq_recordings.packed import is_of_system
 
-BESIDE = tuple(each for each in (*READERS, *PACKED) if each != ".json")
+COMPANION_SUFFIXES = tuple(each for each in (*READERS, *PACKED) if each != ".json")
 
 
 def recordings_of(paths: Iterable[Path]) -> list[Path]:
@@ -50,6 +50,6 @@ def _below(folder: Path) -> Iterator[Path]:
                 continue
             if suffix == ".dat" and stem + ".cfg" in here:
                 continue  # the .cfg opens both
-            if suffix == ".json" and any(stem + other in here for other in BESIDE):
+            if suffix == ".json" and any(stem + other in here for other in COMPANION_SUFFIXES):
                 continue  # the facts of another recording
             yield path

@@ -38,7 +38,7 @@ CLASSES = {
 LEVEL_4 = ("f8", "f4", "i4", "i2", "u2", "u1")
 MOST_CODE = 5000
 """Of an array of level 4; a larger one is of the other byte order."""
-LARGEST = 1 << 30
+LARGEST_ARRAY_BYTES = 1 << 30
 """Bytes of one array after decompression."""
 MOST_DIMENSIONS = 32
 
@@ -68,7 +68,7 @@ def _matrices(content: bytes, at: int, order: str) -> Iterator[bytes]:
     while at < len(content):
         kind, data, at = _element(content, at, order)
         if kind == COMPRESSED:
-            unpacked = zlib.decompressobj().decompress(data, LARGEST)
+            unpacked = zlib.decompressobj().decompress(data, LARGEST_ARRAY_BYTES)
             kind, data, _ = _element(unpacked, 0, order)
         if kind == MATRIX:
             yield data

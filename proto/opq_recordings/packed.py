@@ -11,8 +11,8 @@ from opq_proto.errors import RecordingError
 
 MOST_BYTES = 4 << 30
 MOST_FILES = 1000
-PIECE = 1 << 20
-BESIDE = (".json", ".dat", ".hdr", ".inf")
+PIECE_BYTES = 1 << 20
+COMPANION_SUFFIXES = (".json", ".dat", ".hdr", ".inf")
 """Files that belong to another of the same name."""
 OF_MACOS = "__MACOSX"
 
@@ -74,7 +74,7 @@ def _unpack(path: Path, folder: Path, suffixes: Sequence[str], most_bytes: int) 
         members = {}
         for member in packed.infolist():
             place = member_path(member.filename)
-            if place.suffix.lower() not in (*suffixes, *BESIDE) or is_of_system(place.parts):
+            if place.suffix.lower() not in (*suffixes, *COMPANION_SUFFIXES) or is_of_system(place.parts):
                 continue
             if place in members:
                 raise RecordingError(f"{path}: holds {str(place)!r} twice; want each path once")
@@ -85,18 +85,18 @@ def _unpack(path: Path, folder: Path, suffixes: Sequence[str], most_bytes: int) 
             target = folder / place
             target.parent.mkdir(parents=True, exist_ok=True)
             with packed.open(member) as source, target.open("wb") as file:
-                while part := source.read(PIECE):
+                while part := source.read(PIECE_BYTES):
                     left -= len(part)
                     if left < 0:
                         raise RecordingError(f"{path}: unpacks to more than {most_bytes >> 20:,} MiB")
                     file.write(part)
             made.append(target)
-    stems = {each.with_suffix("") for each in made if each.suffix.lower() not in BESIDE}
+    stems = {each.with_suffix("") for each in made if each.suffix.lower() not in COMPANION_SUFFIXES}
     return sorted(
         (
             each
             for each in made
-            if each.suffix.lower() not in BESIDE
+            if each.suffix.lower() not in COMPANION_SUFFIXES
             or (each.suffix == ".json" and each.with_suffix("") not in stems)
         ),
         key=lambda each: (each.parent, len(each.name), each.name),

@@ -46,7 +46,7 @@ MOST_BYTES = 1 << 28
 """Bytes of one record when it is unpacked, and of all records that are kept together."""
 MOST_RECORDS = 100_000
 MOST_ELEMENTS = 1_000_000
-DEEPEST = 16
+MAX_DEPTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class _Body:
     left: int = field(default=MOST_ELEMENTS)
 
     def collection(self, tag: UUID, at: int, depth: int) -> PqdifElement:
-        if depth > DEEPEST or not 0 <= at <= len(self.data) - 4:
+        if depth > MAX_DEPTH or not 0 <= at <= len(self.data) - 4:
             raise RecordingError(
                 f"{self.path}: is not a readable PQDIF file: an element lies beyond its record"
             )

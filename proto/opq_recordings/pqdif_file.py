@@ -26,7 +26,7 @@ from opq_recordings.recording import Channel, Content, Run, without_missing
 
 CURRENT, AMPERES, CYCLES, TIMES = 2, 7, 3, 1
 PHASE_NAMES = ("", "AN", "BN", "CN", "NG", "AB", "BC", "CA", "residual", "net")
-NEAR = 1e-12
+SAME_SHARE = 1e-12
 NOT_SCALED = "series have a scale or an offset, and their storage method does not say scaled"
 
 
@@ -185,7 +185,7 @@ def _ratios(settings: PqdifElement) -> dict[int, float]:
     for each in listed.each(Tag.CHANNEL_SETTING) if listed is not None else ():
         index = each.whole(Tag.CHANNEL_INDEX)
         system, monitor = each.number(Tag.SYSTEM_SIDE_RATIO), each.number(Tag.MONITOR_SIDE_RATIO)
-        if index is not None and system and monitor and NEAR < abs(system / monitor) < 1 / NEAR:
+        if index is not None and system and monitor and SAME_SHARE < abs(system / monitor) < 1 / SAME_SHARE:
             found[index] = abs(system / monitor)
     return found
 
@@ -256,7 +256,7 @@ def _rate(step_s: float) -> float:
     """The rate of a step; in whole millihertz where it is one but for the last digits of the division."""
     rate_hz = 1 / step_s
     whole = round(rate_hz * 1000) / 1000
-    return whole if abs(whole - rate_hz) <= NEAR * rate_hz else rate_hz
+    return whole if abs(whole - rate_hz) <= SAME_SHARE * rate_hz else rate_hz
 
 
 def _own_facts(container: PqdifElement) -> list[dict[str, object]]:

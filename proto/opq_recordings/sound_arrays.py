@@ -12,7 +12,7 @@ from opq_recordings.handover import ArrayWriter
 from opq_recordings.installed import library
 
 BLOCK_ROWS = 1 << 17
-WHOLE = {
+WHOLE_SHIFT_BITS = {
     "PCM_S8": 24,
     "PCM_U8": 24,
     "PCM_16": 16,
@@ -34,12 +34,14 @@ def read(path: Path, writer: ArrayWriter) -> object:
     soundfile: Any = library("soundfile", path)
     try:
         with soundfile.SoundFile(str(path)) as file:
-            if file.subtype not in WHOLE and file.subtype not in ("FLOAT", "DOUBLE"):
+            if file.subtype not in WHOLE_SHIFT_BITS and file.subtype not in ("FLOAT", "DOUBLE"):
                 raise RecordingError(
                     f"{path}: its samples are compressed with loss ({file.subtype}); want FLAC or WAV"
                 )
-            dtype = np.dtype("<i4" if file.subtype in WHOLE else "<f8")
-            writer.add("rows", dtype, (file.channels,), _blocks(file, dtype, WHOLE.get(file.subtype, 0)))
+            dtype = np.dtype("<i4" if file.subtype in WHOLE_SHIFT_BITS else "<f8")
+            writer.add(
+                "rows", dtype, (file.channels,), _blocks(file, dtype, WHOLE_SHIFT_BITS.get(file.subtype, 0))
+            )
             return [f"{file.format}, {file.subtype}", file.samplerate, file.frames]
     except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError) as error:
         raise RecordingError(f"{path}: is not a readable sound file") from error

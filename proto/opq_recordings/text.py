@@ -14,9 +14,9 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-STATED = ("utf-32", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-8")
+STATED_ENCODINGS = ("utf-32", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-8")
 """Encodings that a text shows by itself; another one is assumed."""
-ENOUGH = 0.75
+ENOUGH_LETTERS_SHARE = 0.75
 """Share of the letters beyond ASCII that must speak for a page."""
 _WORDS = re.compile(rb"[A-Za-z,;]?[\x80-\xff]+[A-Za-z,;\r\n]?")
 _PAGES = {
@@ -55,7 +55,7 @@ def decoded(data: bytes) -> tuple[str, str | None]:
     """The text, and its code page where that was assumed."""
     encoding = encoding_of(data)
     text = data.decode(encoding, "replace").lstrip("\ufeff")
-    return text, None if encoding in STATED else encoding
+    return text, None if encoding in STATED_ENCODINGS else encoding
 
 
 def _code_page(data: bytes) -> str:
@@ -69,7 +69,7 @@ def _code_page(data: bytes) -> str:
         for page, pattern in _PAGES.items()
     }
     page = max(share, key=lambda each: share[each])
-    return page if share[page] >= ENOUGH * letters else "latin-1"
+    return page if share[page] >= ENOUGH_LETTERS_SHARE * letters else "latin-1"
 
 
 def _high(word: bytes) -> bytes:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from opq_measure.analysis.course import MOST, Course, RunningStatistics
+from opq_measure.analysis.course import MAX_ENTRIES, Course, RunningStatistics
 
 
 def course_of(values: np.ndarray, at_once: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_many_values_keep_every_extreme_in_its_place(at_once: int) -> None:
     values = np.full(50_001, 120.0)
     values[33_333], values[-1] = 12.0, 240.0
     starts, low, high = course_of(values, at_once)
-    assert MOST <= len(starts) <= 2 * MOST + 1
+    assert MAX_ENTRIES <= len(starts) <= 2 * MAX_ENTRIES + 1
     at = int(np.argmin(low))
     assert low[at] == 12.0 and starts[at] <= 3_333_300 < starts[at + 1]
     assert high[-1] == 240.0 and (np.delete(low, at)[:-1] == 120.0).all()

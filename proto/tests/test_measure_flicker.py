@@ -370,7 +370,7 @@ def test_another_gain_or_rate_is_another_run() -> None:
     meter.push_samples(SignalPiece(volts, 0, RATE_HZ, TICK_NS))
     meter.push_samples(SignalPiece(volts * 1000, 120_000, RATE_HZ, TICK_NS + 10 * 10**9, v_per_lsb=0.001))
     meter.push_samples(SignalPiece(volts, 240_000, 12_024.0, TICK_NS + 20 * 10**9, v_per_lsb=0.001))
-    # measured anew
+    # measured again
     meter.push_samples(SignalPiece(volts, 360_000, 12_025.0, TICK_NS + 30 * 10**9, v_per_lsb=0.001))
     meter.push_samples(SignalPiece(volts, 600_000, 12_025.0, TICK_NS + 50 * 10**9, v_per_lsb=0.001))
     (found,) = meter.end()

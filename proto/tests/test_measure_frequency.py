@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from opq_measure.frequency.bound import bound_hz
 from opq_measure.frequency.harmonic_fit import fit_harmonics, gram_of
-from opq_measure.frequency.one_second import MISFIT, ORDERS, coarse_hz, one_second_hz
+from opq_measure.frequency.one_second import MISFIT_SHARE, ORDERS, coarse_hz, one_second_hz
 from opq_measure.frequency.short import short_hz, short_span
 
 RATE_HZ = 12_000.0
@@ -191,4 +191,4 @@ def test_a_sine_no_longer_fits_in_noise_of_31_db(decibels: float, fits: bool) ->
     volts = np.sqrt(2) * np.sin(2 * np.pi * 60 * np.arange(12_000) / RATE_HZ)
     volts += np.random.default_rng(3).normal(0, 10 ** (-decibels / 20), len(volts))
     fit = fit_harmonics(volts, RATE_HZ, 60.0, ORDERS)
-    assert (fit.residual < MISFIT * abs(fit.phasors[0])) == fits
+    assert (fit.residual < MISFIT_SHARE * abs(fit.phasors[0])) == fits

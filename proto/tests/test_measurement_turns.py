@@ -9,8 +9,8 @@ import zmq
 
 from opq_proto.wire.frames import topic
 from opq_proto.wire.measurement_turns import (
-    PADDED,
-    TURN,
+    PADDED_PREFIXES,
+    TURN_PREFIX,
     is_unpadded,
     turn_message,
     unpadded,
@@ -49,18 +49,18 @@ def test_what_only_looks_like_a_turn_is_one_message_that_nobody_can_read(ends: t
     whole = turn_message(MESSAGES)
     count, length, sizes = struct.pack("<I", 3), struct.pack("<I", 14), struct.pack("<III", 0, 7, 180)
     rest = b"0000 0007 0180" + b"".join(body for _, body in MESSAGES)
-    assert whole == TURN + count + length + sizes + rest
+    assert whole == TURN_PREFIX + count + length + sizes + rest
     many, few = struct.pack("<I", 2**32 - 1), struct.pack("<I", 2)
     for wrong in (
-        TURN,
+        TURN_PREFIX,
         whole[:8],
         whole[:20],
         whole[:-1],
-        TURN + many + length + sizes + rest,
-        TURN + count + many + sizes + rest,
-        TURN + few + length + sizes[4:] + rest,
+        TURN_PREFIX + many + length + sizes + rest,
+        TURN_PREFIX + count + many + sizes + rest,
+        TURN_PREFIX + few + length + sizes[4:] + rest,
         whole + b"x",
-        TURN + bytes(8),
+        TURN_PREFIX + bytes(8),
     ):
         sent.send(wrong)
         assert waiting_measurements(came, 99) == [[wrong[:5]]], wrong
@@ -70,9 +70,9 @@ def test_a_number_without_zeros_is_below_no_topic_that_a_subscriber_to_everythin
     for number in (1, 9, 10, 99, 100, 999):
         short = unpadded(topic(str(number)))
         assert short == b"%d" % number and is_unpadded(short)
-        assert not short.startswith(PADDED)
+        assert not short.startswith(PADDED_PREFIXES)
     for number in (1, 42, 999, 1000, 1001, 9999, 10_000, 2_147_483_647):
-        assert topic(str(number)).startswith(PADDED)
+        assert topic(str(number)).startswith(PADDED_PREFIXES)
     for other in (b"1000", b"12345", b"turn.", b"0000", b"00a1", b"", b"01"):
         assert unpadded(other) == b""
     assert not any(map(is_unpadded, (b"", b"0", b"01", b"1000", b"turn", b"x")))

@@ -26,14 +26,14 @@ SEED = 1
 START_NS = 1_765_792_486_000_000_000
 SPREAD_NS = 180_000_000
 LIMIT_MS, JOIN_S = 2.0, 1.0
-SMALL = 1_000
+SMALL_STORE = 1_000
 EVENT_BOXES = 50
 
 
 def run(quick: bool) -> BenchResult:
     """Takes about ten minutes; `quick`, with 400 Boxes and a few events, less than one."""
     boxes = QUICK_BOXES if quick else BOXES
-    counted = min(SMALL, boxes // 2)
+    counted = min(SMALL_STORE, boxes // 2)
     rows: list[BenchCase] = [*event_rows(quick), *way_rows(quick)]
     click.echo(f"an incident of {boxes} Boxes in one plan ...", err=True)
     (joined_ms,) = _grow(boxes, boxes)
@@ -76,7 +76,7 @@ def _grow(boxes: int, together: int) -> Iterator[float]:
 
 def _means(spent_ms: Sequence[float], together: int, boxes: int) -> tuple[float, float]:
     """Mean CPU per finding of the first and the last SMALL; includes those with a new earliest onset."""
-    plans = min(SMALL, boxes // 2) // together
+    plans = min(SMALL_STORE, boxes // 2) // together
     return sum(spent_ms[:plans]) / (plans * together), sum(spent_ms[-plans:]) / (plans * together)
 
 

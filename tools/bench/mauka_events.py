@@ -34,7 +34,7 @@ EVENTS, QUICK_EVENTS = 60, 5
 ONE_BY_ONE = 1000
 WARM_EVENTS, IDLE_S = 6, 5.0
 MEMORY_BYTES, CALL_S = 1 << 30, 60.0
-NOBODY = "tcp://127.0.0.1:9"
+UNUSED_ENDPOINT = "tcp://127.0.0.1:9"
 END_S = 300.0
 
 
@@ -152,7 +152,7 @@ def _runner(store: CloudStore, processes: int = 0) -> _TimedRunner:
     jobs = None
     if processes:
         jobs = EventJobs(WorkerProcesses(processes, MEMORY_BYTES), AnalysisSetup(), CALL_S)
-    bus = {PUB_KEY: NOBODY, SUB_KEY: NOBODY}
+    bus = {PUB_KEY: UNUSED_ENDPOINT, SUB_KEY: UNUSED_ENDPOINT}
     return _TimedRunner(bus, lambda: store, load_analyses([]), NOMINAL, jobs=jobs)
 
 

@@ -41,7 +41,7 @@ WATCH_S, QUICK_WATCH_S = 30.0, 4.0
 HOPS = 500
 MESSAGE_BYTES = 106
 """Size of a Measurement with four metrics on the wire."""
-OURS = ("gateway", "cloud")
+OUR_SERVICES = ("gateway", "cloud")
 """Processes whose cost is counted; simulated Boxes represent hardware."""
 
 
@@ -109,7 +109,7 @@ def latencies(sags: int) -> dict[str, list[float]]:
 def cost(boxes: int, watch_s: float, settle_s: float = SETTLE_S) -> dict[str, tuple[float, float]]:
     """Process -> (CPU seconds per second, resident bytes) with `boxes` quiet Boxes."""
     with running(boxes, trace=False) as (session, _):
-        watched = {child.name: child.pid or 0 for child in session.children if child.name in OURS}
+        watched = {child.name: child.pid or 0 for child in session.children if child.name in OUR_SERVICES}
         _drain(session, settle_s)
         before = {name: cpu_s(pid) for name, pid in watched.items()}
         began = time.monotonic()
@@ -180,7 +180,7 @@ def run(quick: bool) -> BenchResult:
     click.echo(f"cost of 1 and of {many} Boxes ...", err=True)
     settle_s = QUICK_SETTLE_S if quick else SETTLE_S
     one, all_of_them = (cost(boxes, watch_s, settle_s) for boxes in (1, many))
-    for name in OURS:
+    for name in OUR_SERVICES:
         cpu = (all_of_them[name][0] - one[name][0]) / (many - 1) * 1e3
         memory = (all_of_them[name][1] - one[name][1]) / (many - 1) / 1e6
         rows.append(case(f"cpu_per_box.{name}", "ms/s", [cpu]))

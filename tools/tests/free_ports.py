@@ -37,7 +37,7 @@ _offsets = _from_here(OWN_OFFSETS)
 
 
 def free_port() -> int:
-    """A port that nobody has; not the same one twice for a long while."""
+    """A free port; not the same one twice for a long while."""
     return next(port for port in _ports if _free([port]))
 
 

@@ -11,7 +11,7 @@ import pytest
 from judged_triggers import batch, judge_without_store
 
 from bench.makai import figures
-from bench.makai.box_load import STEADY, steady
+from bench.makai.box_load import STEADY_VALUES, steady
 from bench.makai.makai_processes import BENCH_FOLDER, ProcessFigures, stage_quantile_s
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.stage_times import BOUNDS_S
@@ -25,7 +25,7 @@ def test_the_load_is_steady_mains_of_which_no_trigger_asks() -> None:
     judge = judge_without_store(CloudConfig())
     for second in range(200):
         end_ns = np.array([END_NS + second * 10**9])
-        values = STEADY[np.newaxis].astype(np.float32)
+        values = STEADY_VALUES[np.newaxis].astype(np.float32)
         (body,) = bodies_of(steady(("1000",), np.array([0]), end_ns - 10**9, end_ns, values))
         measurement = measurement_from_wire(body)
         assert measurement.metrics["rms"].average == 120.0 and measurement.metrics["f"].average == 60.0

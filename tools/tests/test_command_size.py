@@ -20,7 +20,7 @@ def options(command: click.Command) -> Iterator[Words]:
 
 
 def test_a_command_has_few_options_of_its_own() -> None:
-    """An option that another command has in the same words is learnt once, and is nobody's own."""
+    """An option that another command has in the same words is learnt once, and not counted."""
     of_command = {path: set(options(command)) for path, command in everything()}
     used = Counter(words for found in of_command.values() for words in found)
     own = {path: sum(used[words] == 1 for words in found) for path, found in of_command.items()}

@@ -31,7 +31,7 @@ def test_each_service_apart_that_is_killed_gives_one_alert_and_one_recovery(tmp_
         system.processes["notifications"].kill()
         time.sleep(150)
         late = [each for each in system.pings if each > begun[1] + 15]
-        assert (len(system.received), late) == (begun[0], []), "nobody can notify: the pings end instead"
+        assert (len(system.received), late) == (begun[0], []), "without a notifier the pings end instead"
         system.start("notifications")
         until(lambda: system.pings[-1] > begun[1] + 150, 120, "pings again")
 

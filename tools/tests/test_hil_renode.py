@@ -64,7 +64,7 @@ def test_without_a_checksum_it_shows_what_came_and_no_leaves_nothing(
     lock: Path, archive: Path, tmp_path: Path
 ) -> None:
     before = lock.read_text()
-    for typed in ("n\n", ""):  # "": as in CI, where nobody types
+    for typed in ("n\n", ""):  # "": as in CI, without a person at the terminal
         done = run(lock, "--fetch", typed=typed)
         assert done.exit_code == 1
         assert sha256(archive) in done.stderr
@@ -80,7 +80,7 @@ def test_with_yes_the_checksum_is_written_and_the_folder_printed(lock: Path, arc
     folder = Path(done.stdout.strip())
     assert (folder / "renode-test").stat().st_mode & 0o111
     archive.unlink()
-    assert run(lock, "--fetch").stdout == done.stdout  # from the cache: nobody is asked, nothing is served
+    assert run(lock, "--fetch").stdout == done.stdout  # from the cache: no question, no download
     assert f"sha256 {read_lock(lock).sha256}" in run(lock).stdout
 
 

@@ -19,7 +19,7 @@ from opq_tools.keys import command as keys
 from opq_tools.system import config
 
 PORT_OFFSET = 50_000
-"""Nobody of ours listens at 58911 and 58914."""
+"""No process of ours listens at 58911 and 58914."""
 
 
 def run(folder: Path, *arguments: str) -> Result:

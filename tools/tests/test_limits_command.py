@@ -150,4 +150,4 @@ def test_the_settings_of_triggers_are_listed_with_their_ranges() -> None:
     )
     assert {row["name"] for row in rows} == {"rise_percent", "trans_v"}
     assert rows[0]["minimum"] == 0.1 and rows[1]["may_be_off"]
-    assert CliRunner().invoke(command, ["list", "--allowed", "--trigger", "nobody"]).exit_code == 2
+    assert CliRunner().invoke(command, ["list", "--allowed", "--trigger", "absent"]).exit_code == 2

@@ -1,4 +1,4 @@
-"""Progress where nobody looks at a terminal: lines on stderr while the work goes on."""
+"""Progress without a terminal: lines on stderr while the work goes on."""
 
 import io
 import re

@@ -53,7 +53,7 @@ def run(folder: Path, *words: str) -> Result:
 def test_a_dry_run_then_the_run_then_nothing_more(folder: Path) -> None:
     only = ("--analysis", "rms_voltage", "--json")
     below = json.loads(run(folder, *only, "--set", "rms_voltage.sag_percent=60").stdout)
-    assert below["finding_changes"] == [], "nobody knows that rms_voltage found it"
+    assert below["finding_changes"] == [], "it is not known that rms_voltage found it"
     dry = json.loads(run(folder, "--dry-run", "--json").stdout)
     (change,) = [one for one in dry["finding_changes"] if one["change"] == "figures"]
     assert (change["finding_id"], change["box_id"], change["before"]["residual_percent"]) == (1, "1", 75.0)

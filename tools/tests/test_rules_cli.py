@@ -165,7 +165,7 @@ def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path)
         for line in engine.tools("rules", "query", "SELECT v FROM demo", "--limit", "4").splitlines()
     ]
     assert {row["v"] for row in rows} == {1, 130, 140}
-    until = time.monotonic() + 60  # the query goes when the server sees that nobody listens
+    until = time.monotonic() + 60  # the query goes when the server sees that its listener has gone
     while [each["id"] for each in engine.json("rules", "show", "--json")] != ["deep"]:
         assert time.monotonic() < until, "the query's rule stays"
     engine.kill()
@@ -239,11 +239,11 @@ def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> Non
     said = engine.tools("rules", "import", "--dry", "-f", str(file))
     assert said == "made: rules deep\nleft, it is the same: demo\n"
     assert engine.tools("rules", "show") == "no rules\n"
-    nobody = f"127.0.0.1:{free_port()}"
-    pushed = run("rules", "push", str(file), "--to", f"127.0.0.1:{engine.port}", "--to", nobody)
+    unused_url = f"127.0.0.1:{free_port()}"
+    pushed = run("rules", "push", str(file), "--to", f"127.0.0.1:{engine.port}", "--to", unused_url)
     assert pushed.returncode == 1
     assert f"127.0.0.1:{engine.port}: made: rules deep; left, it is the same: demo" in pushed.stdout
-    assert f"{nobody}: no rule engine answers" in pushed.stdout
+    assert f"{unused_url}: no rule engine answers" in pushed.stdout
     assert "1 of 2 engines did not take" in pushed.stderr
     assert engine.tools("rules", "show") == "rule  state\ndeep  running\n"
     assert "want NAME" in engine.tools("rules", "stream", "create", code=2)

@@ -1,4 +1,4 @@
-"""`opq-tools status`: what is not well stands first, and a folder that nobody uses says so."""
+"""`opq-tools status`: faults come first, and an unused folder is reported as such."""
 
 import json
 import sqlite3

@@ -26,7 +26,7 @@ def test_a_sag_of_a_230_v_scenario_is_reported_in_percent_of_230_v(tmp_path: Pat
     # The scenario: 35 % of 230 V and its harmonics are lost for 10 cycles of 49.985 Hz.
     left = 65.0 * math.sqrt(1 + 0.01**2 + 0.02**2 + 0.01**2)
     # Box 2 has 93 % left: no sag, and a rapid voltage change, which may join a moment later, or not at all
-    # where nobody knows how far two free clocks are apart.
+    # while it is not known how far two free clocks are apart.
     assert (incident["class"], found["event_ids"]) == ("sag", [1])
     assert incident["box_ids"] in (["1"], ["1", "2"])
     assert incident["residual_percent"] == pytest.approx(left, abs=0.1)

@@ -27,7 +27,7 @@ def disturbed(up: House, kind: str, *more: str, cycles: int = CYCLES) -> None:
 
 
 def incidents(up: House) -> list[dict[str, Any]]:
-    """As the page's API tells them, newest first."""
+    """As the page's API lists them, newest first."""
     found: list[dict[str, Any]] = get_json(f"{up.view}/api/v1/incidents")["items"]
     return found
 

@@ -9,7 +9,7 @@ from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_gateway.config import load as read_gateway
 from opq_sim.box.fleet import plan_fleet
 from opq_sim.box.simulated_places import PLACE_MADE_UP, simulated_places
-from opq_tools.up.box_places import NOTED, changed_facts, write_simulated_places
+from opq_tools.up.box_places import NOTED_FILE, changed_facts, write_simulated_places
 from opq_tools.up.plan import HardwareBox, UpPlan
 
 OURS = {"location": "village-church", "region": "village", "description": PLACE_MADE_UP}
@@ -50,7 +50,7 @@ def test_three_phases_of_one_place_with_gps_are_a_group_of_the_gateway(tmp_path:
 @pytest.mark.parametrize(
     ("stored", "noted", "expected"),
     [
-        ({}, None, OURS),  # nobody ever said anything
+        ({}, None, OURS),  # no place was ever set
         ({"feeder": "f2"}, None, {}),  # a person did, before the first `up`
         ({"location": "cellar"}, None, {}),
         (OURS, OURS, {}),
@@ -83,6 +83,6 @@ def test_places_are_in_the_store_and_follow_another_scenario_but_not_over_a_pers
     assert (then["1"].feeder, then["1"].location) == ("north", "sag-230v-50hz-box-1")
     assert (then["2"].name, then["2"].location, then["2"].region) == ("Mine", "cellar", None)
     assert then["3"].location is None and then["3"].description is None  # a real Box now
-    (tmp_path / NOTED).write_text("[")  # what was written is no longer known: all of it is somebody's
+    (tmp_path / NOTED_FILE).write_text("[")  # what was written is no longer known: all of it is somebody's
     write_simulated_places(plan(tmp_path, sim=3))
     assert registry(tmp_path)["1"].location == "sag-230v-50hz-box-1"

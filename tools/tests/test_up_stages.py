@@ -23,7 +23,7 @@ from opq_tools.up.plan import UpPlan
 from opq_tools.up.plan_store import earlier_incidents
 from opq_tools.up.run import STAGES, UpRun
 from opq_tools.up.session import PAGE
-from opq_tools.up.stages import KEPT, LATENCIES, BoxStarts, IncidentTrace, Newest, stage_line
+from opq_tools.up.stages import KEPT_RECORDS, LATENCIES, BoxStarts, IncidentTrace, Newest, stage_line
 
 MS = 1_000_000
 
@@ -151,10 +151,10 @@ def test_an_incident_is_one_line_on_the_terminal_unless_one_is_awaited(
 
 def test_only_the_newest_entries_are_remembered() -> None:
     newest: Newest[int, str] = Newest()
-    for number in range(KEPT + 3):
+    for number in range(KEPT_RECORDS + 3):
         newest.put(number, "x")
-    assert len(newest) == KEPT
-    assert 2 not in newest and KEPT + 2 in newest
+    assert len(newest) == KEPT_RECORDS
+    assert 2 not in newest and KEPT_RECORDS + 2 in newest
 
 
 def test_a_box_that_was_heard_before_this_run_alone_is_no_part_of_it() -> None:

@@ -30,7 +30,7 @@ from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_proto.errors import StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog
-from opq_proto.kit.system_verdict import WHOLE
+from opq_proto.kit.system_verdict import WHOLE_SYSTEM
 from opq_proto.messages import TREND_MS
 
 log = logs.get(service="health")
@@ -100,7 +100,7 @@ class HealthCollector:
         parts = [self._report(each) for each in self._verdicts.values() if each.ill is not None]
         ill = [each.name for each in parts if not each.ok]
         return HealthReport(
-            WHOLE, not ill, info=f"ill: {', '.join(ill)}" if ill else None, subcomponents=tuple(parts)
+            WHOLE_SYSTEM, not ill, info=f"ill: {', '.join(ill)}" if ill else None, subcomponents=tuple(parts)
         )
 
     def _report(self, verdict: Verdict) -> HealthReport:
@@ -129,7 +129,7 @@ class HealthCollector:
 
     def _turn(self, answers: list[Answer], slow: ThreadPoolExecutor) -> None:
         if self._own is not None:
-            answers.insert(0, Answer(WHOLE, self._own().as_json()))
+            answers.insert(0, Answer(WHOLE_SYSTEM, self._own().as_json()))
         self._answers = answers
         now_s, wall_s = time.monotonic(), time.time()
         readings = self._reader.readings(answers, self._without, now_s, wall_s)

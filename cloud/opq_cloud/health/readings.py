@@ -14,7 +14,7 @@ from opq_cloud.core.backend.peer_watch import NOBODY
 from opq_cloud.core.conditions import LONGEST_TURN_S, QUEUES, UPSTREAM, Reading
 from opq_cloud.core.service import STALE_S
 from opq_proto.errors import StoreError
-from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE
+from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE_SYSTEM
 
 Document = Mapping[str, Any]
 
@@ -118,7 +118,7 @@ class AnswerReader:
         own = parts.pop(_own_part(answer.name), document)
         inner = any(each.get("ok") is not True for each in document.get("subcomponents") or ())
         whole_ok = own.get("ok") is True or (own is document and inner)
-        if answer.name != WHOLE:
+        if answer.name != WHOLE_SYSTEM:
             yield _of_service(answer.name, whole_ok, _info(own))
         gone = self._parts.setdefault(answer.name, set()) - set(parts)
         self._parts[answer.name] = set(parts)
@@ -227,7 +227,7 @@ def flat(document: Document) -> Iterator[Document]:
 
 def _own_part(service: str) -> str:
     """The part of an answer that describes the service itself; some services have another name there."""
-    return next((part for part, name in VERDICT_NAMES.items() if name == service != WHOLE), service)
+    return next((part for part, name in VERDICT_NAMES.items() if name == service != WHOLE_SYSTEM), service)
 
 
 def _is_box(part: Document) -> bool:
@@ -242,7 +242,7 @@ def _boxes_in(document: Document | None) -> list[tuple[str, Document]]:
 def _part_name(service: str, part: Document) -> str:
     name = str(part["name"])
     is_own = name in (service, _own_part(service)) or name.startswith(f"{service}.")
-    return name if is_own or service == WHOLE else f"{name} of {service}"
+    return name if is_own or service == WHOLE_SYSTEM else f"{name} of {service}"
 
 
 def _info(part: Document) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from opq_proto.firmware.image import ImageError, version_number
-from opq_proto.release.plan import WHOLE, Plan, ReleaseError, place, version_key
+from opq_proto.release.plan import WHOLE_SHARE, Plan, ReleaseError, place, version_key
 from opq_proto.release.report import Report
 
 LOST_MS = 1_800_000
@@ -61,7 +61,7 @@ def advanced(plan: Plan, reports: Sequence[Report], now_ms: int) -> Plan:
         why = first.reason or "; ".join(each for each in first.firmware.values() if "failed" in each)
         words = f"{len(failed)} failed; gateway {first.gateway}: {why or 'silent since it began'}"
         return replace(plan, stopped=words[:280])
-    limit = plan.percent * WHOLE // 100
+    limit = plan.percent * WHOLE_SHARE // 100
     open_ones = [
         each
         for each in concerned

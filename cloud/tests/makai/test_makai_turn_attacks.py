@@ -24,7 +24,7 @@ from opq_proto.decision import Nominal
 from opq_proto.measurement.wire import measurement_to_wire
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.frames import topic
-from opq_proto.wire.measurement_turns import TURN, request_turns, turn_message, waiting_measurements
+from opq_proto.wire.measurement_turns import TURN_PREFIX, request_turns, turn_message, waiting_measurements
 
 S = 10**9
 MEMORY_BYTES = 250_000_000
@@ -46,16 +46,16 @@ def damaged_turns(count: int) -> Iterator[bytes]:
         data, kind = bytearray(whole), dice.randrange(6)
         if kind == 0:
             for _ in range(dice.randrange(1, 9)):
-                data[dice.randrange(len(TURN), len(data))] ^= 1 << dice.randrange(8)
+                data[dice.randrange(len(TURN_PREFIX), len(data))] ^= 1 << dice.randrange(8)
         elif kind == 1:
-            del data[dice.randrange(len(TURN), len(data)) :]
+            del data[dice.randrange(len(TURN_PREFIX), len(data)) :]
         elif kind == 2:
             data += dice.randbytes(dice.randrange(1, 400))
         elif kind == 3:
             word = dice.choice((0, 1, 2, 3, 4, 14, 140, 2**31, 2**32 - 1, dice.getrandbits(32)))
-            struct.pack_into("<I", data, len(TURN) + 4 * dice.randrange(5), word)
+            struct.pack_into("<I", data, len(TURN_PREFIX) + 4 * dice.randrange(5), word)
         elif kind == 4:
-            data[len(TURN) :] = dice.randbytes(dice.randrange(600))
+            data[len(TURN_PREFIX) :] = dice.randbytes(dice.randrange(600))
         else:
             rows = [
                 [dice.randbytes(4), dice.randbytes(dice.randrange(200))] for _ in range(dice.randrange(40))
@@ -115,7 +115,7 @@ def test_a_turn_that_a_box_sends_goes_nowhere(makai: Any) -> None:
         assert makai.arrives(box, client)
         good = box.measurement(timestamp_ms=5)
         turn = turn_message([box.measurement(timestamp_ms=6), [b"0004", b"another's"]])
-        wrong = [[turn], [turn, good[1]], [TURN, good[1]], [TURN]]
+        wrong = [[turn], [turn, good[1]], [TURN_PREFIX, good[1]], [TURN_PREFIX]]
         for frames in [*wrong, good]:
             box.pub.send_multipart(frames)
         heard: list[list[bytes]] = []

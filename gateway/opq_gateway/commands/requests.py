@@ -27,7 +27,7 @@ HALF_MS_NS = 500_000
 MAX_FRAMES = 40_000
 """Most Cycles of an answer, whatever the configuration allows: 11 minutes at 12 kS/s, 30 MB."""
 BEFORE_RING = "older than the ring holds"
-NOTHING = "the gateway has no samples of this time"
+NO_SAMPLES_TEXT = "the gateway has no samples of this time"
 OF_NO_START = "the gateway has no samples of this start of the Box"
 
 
@@ -240,13 +240,13 @@ def _outer_gaps(
     start = max(0, _sample_at(wave, request.start_ns + (HALF_MS_NS if request.inside else 0)))
     if start < wave.first_sample:
         old = span is not None and request.start_ns < span.start_ns
-        before = (Gap(start, wave.first_sample - start, BEFORE_RING if old else NOTHING),)
+        before = (Gap(start, wave.first_sample - start, BEFORE_RING if old else NO_SAMPLES_TEXT),)
     end = wave.first_sample + len(wave.counts) + sum(gap.samples for gap in wave.gaps)
     wanted_end = _last_inside(wave, request.end_ns) if request.inside else None
     missing = (_sample_at(wave, request.end_ns, up=True) if wanted_end is None else wanted_end) - end
     if missing > 0:
         over = ring.passed(request.end_ns, request.place)
-        behind = (Gap(end, missing, NOTHING if over else NOT_SAMPLED_YET),)
+        behind = (Gap(end, missing, NO_SAMPLES_TEXT if over else NOT_SAMPLED_YET),)
     elif request.shortened:
         behind = (Gap(end, 1, REQUEST_TOO_LONG),)
     return before, behind
@@ -261,7 +261,7 @@ def _nothing(ring: SampleStore, request: DataRequest, span: RingSpan | None) -> 
         return "the span ends before it begins"
     if request.end_ns <= span.start_ns:
         return BEFORE_RING
-    return NOTHING if ring.passed(request.start_ns + 1, request.place) else NOT_SAMPLED_YET
+    return NO_SAMPLES_TEXT if ring.passed(request.start_ns + 1, request.place) else NOT_SAMPLED_YET
 
 
 def _completed(

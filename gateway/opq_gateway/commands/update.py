@@ -62,7 +62,7 @@ class FirmwareUpdate:
         self._image = b""
         self._offset = 0
         self._tries = 0
-        self._round = 0  # tells apart the answers of a cancelled update
+        self._round = 0  # by it an answer to a cancelled update is recognised
         self._again_s: float | None = None
         self._lost_s = 0.0
         self._now_s = 0.0

@@ -19,7 +19,7 @@ from opq_proto.link.messages import BoxMeasurement
 from opq_proto.measurement.continuity import FLAGGED, TOUCHES_GAP, GapReason, single
 from opq_proto.messages import Gap, Measurement, Metric
 
-KEPT = 64
+WAITING_FIGURES = 64
 """Most figures that wait for a gap to be known: a minute."""
 MIN_SHARE = 0.5
 """Share of the Box's window that must be missing: a figure means little for a small part of its window."""
@@ -31,8 +31,8 @@ class Fallback:
     def __init__(self) -> None:
         self.refused = 0
         """Figures whose span overlaps a hole in the Box's own samples."""
-        self._figures: deque[BoxMeasurement] = deque(maxlen=KEPT)
-        self._not_sampled: deque[Gap] = deque(maxlen=KEPT)
+        self._figures: deque[BoxMeasurement] = deque(maxlen=WAITING_FIGURES)
+        self._not_sampled: deque[Gap] = deque(maxlen=WAITING_FIGURES)
         self._before: Measured | None = None
         self._hole: tuple[Measured, Measured] | None = None
 

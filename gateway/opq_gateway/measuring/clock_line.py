@@ -10,7 +10,7 @@ from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 ROUNDING_NS = 1
-FINE = 1000
+STRAIGHT_DIVISOR = 1000
 """A time that is off by less than this part of its uncertainty stays on the line: a slewed clock is off by
 some hundred ns per block."""
 COARSEST_NS = 10_000
@@ -48,7 +48,7 @@ class ClockLine:
         self._begins.append(block.first_sample)
         self._known.append((block.uncertainty_ns, block.source))
         self._uncertainty_ns = block.uncertainty_ns
-        self._slack_ns = max(ROUNDING_NS, min(block.uncertainty_ns // FINE, COARSEST_NS))
+        self._slack_ns = max(ROUNDING_NS, min(block.uncertainty_ns // STRAIGHT_DIVISOR, COARSEST_NS))
 
     def over(self, first: float, end: float) -> tuple[int, TimeSource]:
         """The largest uncertainty and the worst source of samples first .. end."""

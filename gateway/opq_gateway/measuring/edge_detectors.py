@@ -26,10 +26,10 @@ from opq_measure.events.rapid_change import RapidChanges, RapidLimits
 from opq_measure.median import median
 from opq_measure.timebase.cycles import WINDOW_S
 from opq_measure.timebase.window import Window
-from opq_measure.waveform.notches import SHARP, SHARP_ORDER, notching_in
+from opq_measure.waveform.notches import SHARP_NOTCH_SHARE, SHARP_ORDER, notching_in
 from opq_proto.messages import Measurement, Metric, TimeSource
 
-TOGETHER = 5
+WINDOWS_TOGETHER = 5
 """Windows examined together, a second: each alone would cost three times as much."""
 MAX_TRANSIENTS = 8
 """Most transients in such a second: noise has a thousand, and each costs milliseconds."""
@@ -37,7 +37,7 @@ MAX_ANALYSES, ANALYSIS_S = 4.0, 5.0
 """Most seconds examined closely in a row, and the time after which one more is allowed: lasting noise must
 not take other Boxes' time."""
 EVERY_S = 10.0
-ROSE = 1.5
+POWER_RISE_RATIO = 1.5
 """Factor on the usual power of these orders: a wave that always has them is examined once, not each
 second."""
 LINE_PERCENT = 0.7
@@ -87,7 +87,7 @@ class EdgeDetectors:
     def accept_window(self, figures: WindowFigures) -> list[EdgeFinding]:
         """Takes the next window; returns what was found in it and those before."""
         self._waiting.append(figures)
-        return self._analyse() if len(self._waiting) >= TOGETHER else []
+        return self._analyse() if len(self._waiting) >= WINDOWS_TOGETHER else []
 
     def end(self) -> list[EdgeFinding]:
         """Ends the run; sample indices may begin again."""
@@ -137,11 +137,11 @@ class EdgeDetectors:
         fundamental = float(figures.harmonics_v[0])
         high = figures.harmonics_v[SHARP_ORDER - 1 :] ** 2
         power = float(np.add.reduce(high) - high.max())  # a single harmonic is not notching
-        if not power > (SHARP * fundamental) ** 2:  # nor are unknown orders
+        if not power > (SHARP_NOTCH_SHARE * fundamental) ** 2:  # nor are unknown orders
             self._notching, self._usual_power = False, None
             return
         usual, self._usual_power = self._usual_power, power
-        if usual is not None and power <= ROSE * usual:
+        if usual is not None and power <= POWER_RISE_RATIO * usual:
             return
         window = figures.window
         places = notching_in(window.volts, window.track)

@@ -25,7 +25,7 @@ from opq_proto.messages import Disturbance, Interval, Measurement
 LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
 """Kind of the ledger -> length of the interval."""
 SENDABLE = (*LENGTHS_MS, "disturbances")
-AHEAD = 50
+READ_AHEAD_ROWS = 50
 """Records of a Box that are read ahead."""
 EVERY_S = 1.0
 COVERAGE, CLOSED, RESIDUAL = "coverage_ratio", "closed_ratio", "residual_v"
@@ -58,7 +58,7 @@ class LedgerRows:
         negative one, and one less."""
         self._ledger, self._kinds, self._places = ledger, kinds, dict(places)
         self._group = group
-        self._waiting: Channel[LedgerRecord] = Channel("ledger rows", 2 * AHEAD, "refuse")
+        self._waiting: Channel[LedgerRecord] = Channel("ledger rows", 2 * READ_AHEAD_ROWS, "refuse")
         self._back: LedgerRecord | None = None
 
     def take(self) -> LedgerRecord | None:
@@ -76,7 +76,7 @@ class LedgerRows:
         Raises:
             OSError: the ledger cannot be read.
         """
-        if len(self._waiting) >= AHEAD:
+        if len(self._waiting) >= READ_AHEAD_ROWS:
             return
         held = set(self._ledger.file_numbers())
         if self._group is not None:
@@ -88,7 +88,7 @@ class LedgerRows:
             self._places[number] = place
             self._waiting.offer(LedgerRecord(rows, {**gone, number: place}))
             gone = {}
-            if len(self._waiting) >= AHEAD:
+            if len(self._waiting) >= READ_AHEAD_ROWS:
                 return
 
     def _records(self) -> Iterator[tuple[int, int, list[Measurement]]]:

@@ -30,7 +30,7 @@ MAX_DISTURBANCES = 200
 SILENT_S = 5.0
 """A Box without samples for this long is offline."""
 FLICKER = frozenset(("pst", "pinst_max", "plt"))
-PASSING = ("3s", "10s")
+SHORT_SHARES = ("3s", "10s")
 SHARES_S = 30.0
 """Measured shares are published this often at most, where they have changed."""
 ONLINE, OFFLINE = b"online", b"offline"
@@ -189,7 +189,7 @@ def _suffix(values: Values) -> str:
 
 
 def _qos(values: Values) -> int:
-    return 0 if values.kind in PASSING else 1
+    return 0 if values.kind in SHORT_SHARES else 1
 
 
 def _payload(values: Values) -> bytes:

@@ -19,7 +19,7 @@ from opq_gateway.ring.segment import Segment, StatedFacts
 from opq_gateway.ring.time_axes import CLOCK_STEP_NS
 from opq_proto.kit.whole_file import open_private
 
-FEWER = 16
+SMALL_SEGMENT_DIVISOR = 16
 """On a disk without room for a whole segment, one with a sixteenth of the records is tried."""
 MIN_RECORDS = 128
 NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
@@ -59,7 +59,7 @@ class LiveSegment:
             raise
 
     def _allocated(self, records: int) -> int:
-        for room in (records, max(MIN_RECORDS, records // FEWER)):
+        for room in (records, max(MIN_RECORDS, records // SMALL_SEGMENT_DIVISOR)):
             size = raw.HEAD_BYTES + room * self._stride
             try:
                 os.posix_fallocate(self._fd, 0, size)

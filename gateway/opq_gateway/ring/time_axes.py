@@ -36,7 +36,7 @@ interpolated here, and a hurried slewing is a second at most (steering.py)."""
 
 UNLIMITED = 2**63
 """End of the samples of an axis that still grows."""
-REFUTED = -1
+REFUTED_RANK = -1
 """Rank of stamps for whose samples another axis has better ones; below every source."""
 
 
@@ -314,7 +314,7 @@ class TimeAxes:
                 stop_ns = min(end_ns, stop_ns)
                 if begin_ns < stop_ns:
                     uncertainty_ns, source = axis.clock_at(axis.sample_at(begin_ns))
-                    rank = REFUTED if begin == worse else int(source)
+                    rank = REFUTED_RANK if begin == worse else int(source)
                     yield rank, -uncertainty_ns, order, begin_ns, stop_ns, axis
 
 

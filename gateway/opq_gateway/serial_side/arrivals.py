@@ -29,7 +29,7 @@ CRYSTAL = 100e-6
 """No crystal is further off than this."""
 FIRST_NS = 20e6
 """How late the earliest of few blocks may be: a round of the reader; it shrinks with every bucket."""
-LEFT = 10.0
+LATENESS_FACTOR = 10.0
 """Factor on the median lateness, divided by the number of reads. The earliest arrival is later than that with
 a probability of 0.1 % (exponential delays) to 0.7 % (uniform delays)."""
 READ_NS = 2_000_000
@@ -152,7 +152,7 @@ class Arrivals:
 def left_ns(reads_ns: Sequence[float], least_ns: float) -> float:
     """How late the earliest of some blocks may be, judged by the lateness of the last block of each read."""
     late_ns = float(median(np.array(reads_ns, np.float64))) - least_ns
-    return max(FIRST_NS, LEFT * late_ns) / len(reads_ns)
+    return max(FIRST_NS, LATENESS_FACTOR * late_ns) / len(reads_ns)
 
 
 def _lower_edge(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

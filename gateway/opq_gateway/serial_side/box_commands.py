@@ -51,7 +51,7 @@ WAITING = 16
 """Most commands that wait; the Box's own inbox holds few."""
 AGAIN_S = 1.0
 """Without an answer for this long, or for half of the time-out, a command is sent once more."""
-ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL, Operation.SYNC_TIME)
+SENT_ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL, Operation.SYNC_TIME)
 """Commands that restart the Box, and a time that would be a second old."""
 
 
@@ -141,7 +141,7 @@ class BoxCommands:
             current.done(BoxAnswer(None, f"no answer within {current.timeout_s:g} s"))
         elif not current.repeated and waited_s >= min(AGAIN_S, current.timeout_s / 2):
             current.repeated = True
-            if current.operation not in ONCE:
+            if current.operation not in SENT_ONCE:
                 self._send(current)
 
     def _queue_command(self, command: _QueuedCommand) -> bool:

@@ -52,7 +52,7 @@ COARSE_NS = 1_000_000
 """A Box that states a larger bound gets a new line when it is locked again."""
 MAX_BOXES = 8
 """Most Boxes that are compared; each costs a fit every five seconds."""
-UNSTEADY = 3
+CONTRADICTIONS_IN_A_ROW = 3
 """A Box counts as contradicting after this many contradictions in a row, one every five seconds."""
 
 
@@ -119,7 +119,7 @@ class GpsComparisonState:
     or the system clock's."""
 
 
-NOTHING = GpsComparisonState(None, False, None, None, None, {})
+NOT_COMPARED = GpsComparisonState(None, False, None, None, None, {})
 
 
 class _ComparedBox:
@@ -200,7 +200,7 @@ class GpsComparison:
         self._disagrees_s: float | None = None  # since when no received line agrees with the followed one
         self._doubt_ns = 0.0
         self._log = log.get(service="gateway")
-        self.state = NOTHING
+        self.state = NOT_COMPARED
         """Replaced as a whole; any thread may read it."""
 
     def accept_block(self, box_id: str, samples: Samples, now_s: float, late_ns: int = 0) -> None:
@@ -349,7 +349,7 @@ class GpsComparison:
     def _contradicts(self, box: _ComparedBox, line: TimeLine, other: TimeLine, monotonic_ns: int) -> None:
         """Counts a contradiction, and reports it after enough of them in a row."""
         box.contradicted += 1
-        if box.contradicted != UNSTEADY:
+        if box.contradicted != CONTRADICTIONS_IN_A_ROW:
             return
         apart_ns = line.offset_ns(monotonic_ns) - other.offset_ns(monotonic_ns)
         self._log.warning(

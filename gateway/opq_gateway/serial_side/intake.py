@@ -20,7 +20,7 @@ from opq_gateway.serial_side.sample_stream import SampleStream
 from opq_gateway.status import BoxStatus
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
-from opq_proto.link.box_losses import GONE, box_losses
+from opq_proto.link.box_losses import LOST_COUNTERS, box_losses
 from opq_proto.link.log_codes import STARTED, UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.link.messages import (
     Acknowledgement,
@@ -181,7 +181,7 @@ class Intake:
         """Logs the counts of finally lost samples that have risen."""
         before, now = box_losses(None, self._status.losses), box_losses(None, losses)
         self._status.losses = losses
-        grown = {name: now[name] for name in GONE if now.get(name, 0) > before.get(name, 0)}
+        grown = {name: now[name] for name in LOST_COUNTERS if now.get(name, 0) > before.get(name, 0)}
         if grown:
             self._lines.warning("box.lost", **grown)
 

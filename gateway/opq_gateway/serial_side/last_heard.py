@@ -2,7 +2,7 @@
 
 The system's clock may be set while no gateway runs, but the machine's monotonic clock is not. So for one
 sample of each start of the Box a small file holds when it came, by that clock and with the number of the
-machine's start: where the ring ends tells then since when nothing came. After a start of the machine the
+machine's start: the end of the ring then shows since when nothing came. After a start of the machine the
 monotonic clock begins again, and nothing is known. The file is not flushed: what ends the machine makes it
 void.
 """

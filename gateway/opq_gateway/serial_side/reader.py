@@ -36,7 +36,7 @@ END_S = 1.0
 """At the end of the gateway, what is being sent again may take this long."""
 LONG_S = 0.05
 """Most CPU time for one Box in one round; a full read of good samples takes 4 ms."""
-REST = 4
+REST_FACTOR = 4
 """A Box that took longer rests for this many times as long: it gets at most a fifth of the thread, its port's
 buffer drops the rest, and the other Boxes lose nothing."""
 
@@ -115,7 +115,7 @@ class SerialReader:
                 self._failed(station)
             after_s = self._cpu_s()
             if after_s - before_s > LONG_S:
-                rests[station] = self._monotonic_s() + REST * (after_s - before_s)
+                rests[station] = self._monotonic_s() + REST_FACTOR * (after_s - before_s)
                 station.counters.add("serial_rests")
             elif rests:
                 rests.pop(station, None)

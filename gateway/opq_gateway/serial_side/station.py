@@ -34,7 +34,7 @@ ARREARS_PER_ROUND = 200
 read."""
 CHECK_S = 1.0
 """Period of the check that the path still leads to the open device."""
-GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+POLL_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class StationListener(Protocol):
@@ -149,7 +149,7 @@ class BoxStation:
         try:
             if events & select.POLLIN:
                 data = port.read()
-            elif events & GONE:
+            elif events & POLL_GONE:
                 raise OSError("hung up")
             port.flush()
             if now_s - self._checked_s >= CHECK_S:

@@ -21,7 +21,7 @@ from opq_proto.messages import known_uncertainty_ns
 
 ROWS = 50
 """Most values per Box that wait for the page; only the newest are shown."""
-ORDINARY = frozenset(
+ORDINARY_GAPS = frozenset(
     {
         *(
             "serial_opened",
@@ -45,7 +45,7 @@ ORDINARY = frozenset(
     }
 )
 """Counters that also rise when all is well; the page shows the others."""
-SHOWN = ("rms_v", "f_hz", "thd_ratio", "pst")
+SHOWN_QUANTITIES = ("rms_v", "f_hz", "thd_ratio", "pst")
 
 
 def version_number(text: str) -> int:
@@ -119,7 +119,7 @@ class SetupState:
         for item in self._channel.take_all():
             if isinstance(item, Values):
                 known = self._newest.setdefault(item.box_id, {})
-                for name in SHOWN:
+                for name in SHOWN_QUANTITIES:
                     if name in item.values:
                         known[name] = (item.end_ns, item.values[name])
 
@@ -148,7 +148,7 @@ class SetupState:
             "counters": {
                 name: count
                 for name, count in self._counters[status.box_id].snapshot().items()
-                if count and name not in ORDINARY
+                if count and name not in ORDINARY_GAPS
             }
             | {f"box_lost_{name}": count for name, count in status.lost.items() if count},
         }

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from opq_proto.release.plan import WHOLE, Plan, is_turn, version_key
+from opq_proto.release.plan import WHOLE_SHARE, Plan, is_turn, version_key
 
 IDLE, READY, TRYING = "idle", "ready", "trying"
 STEPS = (IDLE, READY, TRYING)
@@ -100,7 +100,7 @@ def missing(journal: Journal, well: Collection[str], acknowledged: Collection[st
 
 def is_open(plan: Plan, gateway: str, group: str) -> bool:
     """Whether a roll-out goes on that may come to this gateway, now or by a later step."""
-    return is_turn(replace(plan, share=WHOLE), gateway, group)
+    return is_turn(replace(plan, share=WHOLE_SHARE), gateway, group)
 
 
 def refusal(plan: Plan, running: str, journal: Journal, gateway: str, group: str) -> str:

@@ -33,7 +33,7 @@ DAMAGED = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, Runti
 """RuntimeError: encrypted, or packed in a way that Python does not know."""
 PIP_S = 1800.0
 """A Raspberry Pi with a slow card needs minutes."""
-NICE = 10
+BUILD_NICENESS = 10
 
 
 def tree_tag() -> str:
@@ -129,7 +129,7 @@ def _install(tree: Path, wheels: Path, require: str, lock: int) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     try:
         done = subprocess.run(
-            ["nice", "-n", str(NICE), *command],
+            ["nice", "-n", str(BUILD_NICENESS), *command],
             capture_output=True,
             text=True,
             check=False,

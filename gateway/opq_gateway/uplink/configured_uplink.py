@@ -9,7 +9,7 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink.box_uplink import UplinkTimeouts
 from opq_gateway.uplink.clock_ids import ClockIds
 from opq_gateway.uplink.connection import Endpoints, Timing, UplinkPlace, UplinkPlaces
-from opq_gateway.uplink.queue import BEYOND, Queue
+from opq_gateway.uplink.queue import BEYOND_SEQUENCES, Queue
 from opq_gateway.uplink.uplink import Uplink
 
 IN_ORDER_S = 5.0
@@ -31,7 +31,7 @@ def _reserved_before(path: Path) -> int:
         number = int(path.read_text())
     except (OSError, ValueError):
         return 0
-    return number if 0 <= number < BEYOND else 0
+    return number if 0 <= number < BEYOND_SEQUENCES else 0
 
 
 def uplink_of(

@@ -25,7 +25,7 @@ from opq_proto.kit import log
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement
 
-BEYOND = 2**62
+BEYOND_SEQUENCES = 2**62
 """No Box that began at the present time reaches this number; a database holds up to 2**63 - 1."""
 HOLD_S = 10.0
 MAX_UNSAVED = 20_000
@@ -172,7 +172,11 @@ class Queue:
         """Lays the held intervals and disturbances aside, until `store_withdrawn`: a cloud that refuses them
         would wait for their numbers. Returns how many."""
         held = self._boxes.get(box_id)
-        found = None if held is None else self._disk.query(lambda file: file.intervals(held.row.box, BEYOND))
+        found = (
+            None
+            if held is None
+            else self._disk.query(lambda file: file.intervals(held.row.box, BEYOND_SEQUENCES))
+        )
         if held is None or not found:
             return 0
         own = [sequence for sequence, body in found if not measurement_from_wire(body).is_window]
@@ -188,7 +192,7 @@ class Queue:
         if held is None or self.problem:
             return []
         aside = -held.row.box
-        rows = self._disk.query(lambda file: file.read(aside, 0, BEYOND, WITHDRAWN_AT_ONCE))
+        rows = self._disk.query(lambda file: file.read(aside, 0, BEYOND_SEQUENCES, WITHDRAWN_AT_ONCE))
         if not rows:
             return []
         measurements = [(box_id, measurement_from_wire(body)) for _, body in rows]
@@ -262,7 +266,7 @@ class Queue:
         would use further ones, too.
         """
         held = self._boxes.get(box_id)
-        if held is None or not held.new or not held.next < to < BEYOND:
+        if held is None or not held.new or not held.next < to < BEYOND_SEQUENCES:
             return False
         held.next, held.new = to, False
         return True

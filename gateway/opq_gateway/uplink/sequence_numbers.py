@@ -136,7 +136,7 @@ class ReservationMarker:
 CHUNK = 64
 """About a minute of Measurements at the original rate; a kill skips at most this many numbers. The cloud does
 not wait for them: each Measurement carries the oldest sequence that the Box holds."""
-STRETCH = 100_000
+RESERVED_NUMBERS = 100_000
 """A day at the original rate, on a disk that takes nothing."""
 
 
@@ -150,14 +150,14 @@ class SequenceNumbers:
     def start(self, row: BoxRow, newest: int | None, new: bool) -> int:
         """The Box's first number after a start, one that was certainly not used; `new`: the Box has used
         none."""
-        reserved = row.reserved if new or self._marker.is_set() else row.reserved + STRETCH
+        reserved = row.reserved if new or self._marker.is_set() else row.reserved + RESERVED_NUMBERS
         return max(reserved, 0 if newest is None else newest + 1)
 
     def next_number(self, held: HeldMeasurements, disk: QueueDisk) -> int | None:
         """The next number; None: the disk lets us reserve none."""
         if held.next >= held.row.reserved and not self._reserve(disk):
             beyond = held.next - held.row.reserved
-            if beyond >= STRETCH or not self._marker.remove():
+            if beyond >= RESERVED_NUMBERS or not self._marker.remove():
                 return None
         held.next += 1
         return held.next - 1

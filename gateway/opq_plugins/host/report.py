@@ -19,7 +19,7 @@ FILE = "follower.json"
 RENEWED_S, STALE_S = 5.0, 30.0
 """A running follower renews its file after RENEWED_S; a file older than STALE_S is ignored."""
 MAX_BYTES = 1 << 20
-LONGEST = 2_000
+MAX_TEXT_CHARS = 2_000
 """Characters of one error text."""
 
 
@@ -49,7 +49,7 @@ class FollowerReport:
 
     def write(self, versions: Mapping[str, str], troubles: Mapping[str, str]) -> None:
         """Writes analysis -> running version, and plug-in or analysis -> its trouble. Raises OSError."""
-        cut = {name: why[:LONGEST] for name, why in troubles.items()}
+        cut = {name: why[:MAX_TEXT_CHARS] for name, why in troubles.items()}
         text = msgspec.json.encode(_Report(dict(versions), cut))
         now_s = self._now()
         if text == self._written and now_s - self._written_s < RENEWED_S:

@@ -21,7 +21,7 @@ BASES = ("base", "base_plugin", "__init__")
 SERVICES = frozenset({"broker", "manager", "mock", "history", "routes"})
 """Modules of the original's `plugins/` that are not plug-ins."""
 MAX_FILES, MAX_BYTES, MAX_PLUGINS = 500, 16 << 20, 100
-MISPRINT = re.compile(r"\s*def\s+(\w+)\(\s*plugins\.base")
+BASE_AS_ARGUMENT = re.compile(r"\s*def\s+(\w+)\(\s*plugins\.base")
 
 
 def listed_plugins(folder: Path) -> dict[str, str]:
@@ -82,7 +82,7 @@ def _parsed(path: Path, folder: Path) -> ast.Module:
         raise PluginError(f"{where}: not UTF-8: {error}") from None
     except SyntaxError as error:
         line = text.splitlines()[error.lineno - 1] if error.lineno else ""
-        misprint = MISPRINT.match(line)
+        misprint = BASE_AS_ARGUMENT.match(line)
         hint = f"; a plug-in is a class: `class {misprint[1]}(...)`" if misprint else ""
         raise PluginError(f"{where}, line {error.lineno}: {error.msg}: {line.strip()[:100]}{hint}") from None
     except (ValueError, RecursionError, MemoryError) as error:  # the latter two: nested too deeply

@@ -25,9 +25,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "analysis": ("Config", "takes", "gives", "analyse"),
 }
 """Kind -> names that its module must have."""
-TAKES = ("Measurement", "Trend", "Event", "Finding", "Incident")
+TAKEN_NOUNS = ("Measurement", "Trend", "Event", "Finding", "Incident")
 """Nouns of `opq_proto.messages` that an analysis may take, in the order in which data flows."""
-GIVES = ("Finding", "Message")
+GIVEN_NOUNS = ("Finding", "Message")
 MADE_BY = {
     "Measurement": "gateways make Measurements",
     "Trend": "Makai makes Trends from Measurements",
@@ -119,9 +119,9 @@ def problems_of(module: ModuleType, kind: str, name: str, in_process: bool = Fal
 def _wrong_nouns(module: ModuleType, name: str) -> Iterator[str]:
     """Yields what is wrong with the nouns that an analysis takes and gives."""
     takes, gives = _noun(module.takes), _noun(module.gives)
-    if takes not in TAKES:
-        yield f"it takes {takes or repr(module.takes)}; an analysis takes {_any_of(TAKES)}"
-    allowed = GIVES[:1] if takes == "Event" else GIVES
+    if takes not in TAKEN_NOUNS:
+        yield f"it takes {takes or repr(module.takes)}; an analysis takes {_any_of(TAKEN_NOUNS)}"
+    allowed = GIVEN_NOUNS[:1] if takes == "Event" else GIVEN_NOUNS
     if gives not in allowed:
         reason = MADE_BY.get(gives, "")
         if takes == "Event" and gives == "Message":

@@ -27,7 +27,7 @@ MAX_FINDINGS = 10_000
 """Findings in one event."""
 MAX_FIGURES = 64
 """Figures of one finding."""
-LARGEST = 1e12
+LARGEST_NUMBER = 1e12
 """Size of any number of a finding or decision: means and squares of several are still finite."""
 MAX_REQUESTS, MAX_ASKED = 20, 100
 """Requests for more samples of one event, and Boxes in one of them."""
@@ -252,9 +252,10 @@ def _check_figures(figures: object) -> None:
     for pair in figures:
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TypeError(f"gave a finding with the figure {str(pair)[:80]}; want a name and a number")
-        if len(pair[0]) > MAX_NAME or not (isfinite(pair[1]) and abs(pair[1]) <= LARGEST):
+        if len(pair[0]) > MAX_NAME or not (isfinite(pair[1]) and abs(pair[1]) <= LARGEST_NUMBER):
             raise ValueError(
-                f"gave a finding with the figure {str(pair)[:80]}; want a short name, at most {LARGEST:g}"
+                f"gave a finding with the figure {str(pair)[:80]}; "
+                f"want a short name, at most {LARGEST_NUMBER:g}"
             )
 
 
@@ -273,9 +274,9 @@ def _counts(kind: type, value: bytes) -> object:
 def _check_finite(given: object, names: Iterable[str]) -> None:
     for name in names:
         value = getattr(given, name)
-        if value is not None and not (isfinite(value) and abs(value) <= LARGEST):
+        if value is not None and not (isfinite(value) and abs(value) <= LARGEST_NUMBER):
             raise ValueError(
-                f"gave a {type(given).__name__} with {name} {value}; want a number below {LARGEST:g}"
+                f"gave a {type(given).__name__} with {name} {value}; want a number below {LARGEST_NUMBER:g}"
             )
 
 

@@ -28,7 +28,7 @@ REMOVED = {
 """Sections of an earlier version -> what to do instead."""
 
 Sections = dict[str, JsonObject]
-DEEPEST = 50
+MAX_JSON_DEPTH = 50
 
 
 def rule_set(engine: Engine) -> Sections:

@@ -20,7 +20,7 @@ _OF_GO = re.compile(
 )
 _CALL = re.compile(r"(\w+)(?:\s+(?:-?[0-9.]+|\"[^\"]*\"))*\s+\(*[.$]\w")
 """A call in Go's form, such as `add .v 1` or `printf "%d" .v`."""
-INSTEAD = "only {{.field}}, {{json .}} and {{range .}} of Go are read; write it in Jinja2, {% if v > 10 %}"
+READ_GO = "only {{.field}}, {{json .}} and {{range .}} of Go are read; write it in Jinja2, {% if v > 10 %}"
 
 
 def as_jinja(text: str) -> str:
@@ -56,9 +56,9 @@ class _Reader:
             self._dot, self._names = self._open.pop()
             return "{% endfor %}"
         if _OF_GO.fullmatch(inner):
-            raise ValueError(INSTEAD)
+            raise ValueError(READ_GO)
         if called := _CALL.match(inner):
-            raise ValueError(f"the function {called[1]} is not read; {INSTEAD}")
+            raise ValueError(f"the function {called[1]} is not read; {READ_GO}")
         return written
 
     def _opened(self, place: str | None, row: str | None, path: str) -> str:

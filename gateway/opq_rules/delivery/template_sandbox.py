@@ -23,7 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.go_template import as_jinja
 
-LONGEST = 1_000_000
+MAX_RESULT_CHARS = 1_000_000
 """Characters of a template's result."""
 
 MAX_ROUNDS = 1_000_000
@@ -188,8 +188,8 @@ def _join(values: Iterable[object], separator: object = "", attribute: str | Non
         for each in values
     ]
     between = str(separator)
-    if sum(map(len, texts)) + len(between) * len(texts) > LONGEST:
-        raise ValueError(f"dataTemplate: join gives more than {LONGEST} characters")
+    if sum(map(len, texts)) + len(between) * len(texts) > MAX_RESULT_CHARS:
+        raise ValueError(f"dataTemplate: join gives more than {MAX_RESULT_CHARS} characters")
     return between.join(texts)
 
 
@@ -246,8 +246,8 @@ def sandboxed(text: str) -> Callable[[object], str]:
         pieces, length = [], 0
         for piece in template.generate(names):
             length += len(piece)
-            if length > LONGEST:
-                raise ValueError(f"dataTemplate gives more than {LONGEST} characters")
+            if length > MAX_RESULT_CHARS:
+                raise ValueError(f"dataTemplate gives more than {MAX_RESULT_CHARS} characters")
             pieces.append(piece)
         return "".join(pieces)
 

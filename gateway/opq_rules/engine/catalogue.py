@@ -116,7 +116,7 @@ class StreamCatalogue:
         return [each for each in found if each.kind == kind] if kind in ("scan", "lookup") else found
 
 
-SHOWN = 5
+SHOWN_USERS = 5
 
 
 class UsageGraph:
@@ -165,4 +165,4 @@ class UsageGraph:
 
 def first_users(users: list[str]) -> str:
     """The first SHOWN users as text for people."""
-    return ", ".join(users[:SHOWN]) + (" ..." if len(users) > SHOWN else "")
+    return ", ".join(users[:SHOWN_USERS]) + (" ..." if len(users) > SHOWN_USERS else "")

@@ -6,7 +6,7 @@ from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Compiled, Evaluate, folded, refused
 from opq_rules.functions.registry import (
-    MANY,
+    MAX_ARGUMENTS,
     REMOVED_ARGUMENTS,
     UNKNOWN,
     AggregateFunction,
@@ -80,7 +80,7 @@ def _wrong_kind(name: str, constants: Sequence[Value]) -> str:
 
 def _counted(found: Definition) -> str:
     least, most = found.least, found.most
-    if most >= MANY:
+    if most >= MAX_ARGUMENTS:
         return f"at least {least} argument{'' if least == 1 else 's'}"
     if least == most:
         return f"{least or 'no'} argument{'' if least == 1 else 's'}"

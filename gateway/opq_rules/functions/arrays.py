@@ -18,7 +18,7 @@ from opq_rules.functions.arguments import (
     text,
     whole,
 )
-from opq_rules.functions.registry import MANY, Definition, Scalar, find, near
+from opq_rules.functions.registry import MAX_ARGUMENTS, Definition, Scalar, find, near
 from opq_rules.values import compare, identity, index, shown
 
 _ORDER = {bool: 1, int: 2, float: 2, str: 3}
@@ -212,7 +212,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("element_at", _element_at, 2, 2),
     _loose("array_contains", _contains, 2, 2),
     _loose("array_contains_any", _contains_any, 2, 2),
-    _loose("array_create", lambda *values: [each for each in values if each is not None], 0, MANY),
+    _loose("array_create", lambda *values: [each for each in values if each is not None], 0, MAX_ARGUMENTS),
     _loose("array_remove", _remove, 2, 2),
     Scalar("array_intersect", _intersect, 2, 2),
     _loose("array_union", _union, 2, 2),
@@ -223,7 +223,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("array_distinct", lambda of: _distinct(array(of)), 1, 1),
     Scalar("array_map", _map, 2, 2, check=reads(0, _mapped)),
     _loose("array_join", _join, 2, 3),
-    _loose("array_concat", _concat, 1, MANY),
+    _loose("array_concat", _concat, 1, MAX_ARGUMENTS),
     Scalar("array_sort", _sort, 1, 1),
     Scalar("repeat", _repeat, 2, 2),
     Scalar("sequence", _sequence, 2, 3),

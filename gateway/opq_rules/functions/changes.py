@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from opq_rules.batch import Value
 from opq_rules.functions.arguments import boolean, reads
-from opq_rules.functions.registry import MANY, Analytic, Definition, KeepsState
+from opq_rules.functions.registry import MAX_ARGUMENTS, Analytic, Definition, KeepsState
 from opq_rules.values import condition, identity
 
 
@@ -119,8 +119,8 @@ class ChangeCapture(KeepsState):
 
 FUNCTIONS: tuple[Definition, ...] = (
     Analytic("changed_col", ChangedCol, 2, 2),
-    Analytic("had_changed", HadChanged, 2, MANY, star=True),
-    Analytic("changed_cols", ChangedCols, 3, MANY, spread=True),
+    Analytic("had_changed", HadChanged, 2, MAX_ARGUMENTS, star=True),
+    Analytic("changed_cols", ChangedCols, 3, MAX_ARGUMENTS, spread=True),
     Analytic("change_to", ChangeTo, 2, 3, check=reads(2, boolean)),
     Analytic("change_capture", ChangeCapture, 3, 4, check=reads(3, boolean)),
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from opq_rules.batch import Value
 from opq_rules.functions.arguments import array, struct
-from opq_rules.functions.registry import MANY, Definition, Scalar
+from opq_rules.functions.registry import MAX_ARGUMENTS, Definition, Scalar
 from opq_rules.values import shown
 
 
@@ -92,11 +92,11 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("keys", lambda of: list(struct(of)), 1, 1),
     Scalar("values", lambda of: list(struct(of).values()), 1, 1),
     Scalar("object", _object, 2, 2),
-    Scalar("object_construct", _construct, 2, MANY, null_in_null_out=False, check=_check_pairs),
-    Scalar("object_concat", _concat, 2, MANY, null_in_null_out=False),
-    Scalar("object_pick", _pick, 2, MANY, null_in_null_out=False),
+    Scalar("object_construct", _construct, 2, MAX_ARGUMENTS, null_in_null_out=False, check=_check_pairs),
+    Scalar("object_concat", _concat, 2, MAX_ARGUMENTS, null_in_null_out=False),
+    Scalar("object_pick", _pick, 2, MAX_ARGUMENTS, null_in_null_out=False),
     Scalar("object_size", lambda of: 0 if of is None else len(struct(of)), 1, 1, null_in_null_out=False),
-    Scalar("erase", _erase, 2, MANY, null_in_null_out=False),
+    Scalar("erase", _erase, 2, MAX_ARGUMENTS, null_in_null_out=False),
     Scalar("zip", _zip, 1, 1),
     Scalar("items", _items, 1, 1),
     Scalar("obj_to_kvpair_array", _pairs, 1, 1),

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from opq_rules.batch import Value
 from opq_rules.functions.arguments import boolean, number, octets, one_of, text, time, whole
-from opq_rules.functions.registry import MANY, Definition, Planned, RunContext, Scalar
+from opq_rules.functions.registry import MAX_ARGUMENTS, Definition, Planned, RunContext, Scalar
 
 
 def _digest(name: str) -> Callable[[Value], str]:
@@ -60,7 +60,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     *[Scalar(name, _digest(name), 1, 1) for name in ("md5", "sha1", "sha256", "sha384", "sha512")],
     Scalar("crc32", lambda value: f"{zlib.crc32(octets(value)):x}", 1, 1),
     Scalar("isnull", lambda value: value is None, 1, 1, null_in_null_out=False),
-    Scalar("coalesce", _coalesce, 1, MANY, null_in_null_out=False),
+    Scalar("coalesce", _coalesce, 1, MAX_ARGUMENTS, null_in_null_out=False),
     Scalar("newuuid", lambda: str(uuid4()), 0, 0, volatile=True),
     Scalar("meta", _meta, 1, 1, context=True, path=True),
     Scalar("mqtt", _mqtt, 1, 1, context=True, path=True, check=_check_mqtt),

@@ -18,7 +18,7 @@ from opq_rules.batch import State, Value
 T = TypeVar("T")
 D = TypeVar("D", bound="Scalar | AggregateFunction | Analytic")
 
-MANY = 1_000
+MAX_ARGUMENTS = 1_000
 """Largest number of arguments, for functions without a limit."""
 
 

@@ -13,7 +13,7 @@ from opq_rules.functions.arguments import bounded, counted, number, reads, text,
 from opq_rules.functions.arrays import position
 from opq_rules.functions.mathematics import rounded
 from opq_rules.functions.patterns import pattern
-from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
+from opq_rules.functions.registry import MAX_ARGUMENTS, UNKNOWN, Definition, Scalar, renamed
 from opq_rules.values import shown
 
 _MAX_PLACES = 30
@@ -119,7 +119,7 @@ def _indexof(value: Value, part: Value) -> int:
 _PATTERN = reads(1, pattern)
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Scalar("concat", _concat, 1, MANY, null_in_null_out=False, check=_check_concat),
+    Scalar("concat", _concat, 1, MAX_ARGUMENTS, null_in_null_out=False, check=_check_concat),
     Scalar("endswith", _ends, 2, 2, null_in_null_out=False),
     Scalar("startswith", _starts, 2, 2, null_in_null_out=False),
     Scalar("indexof", _indexof, 2, 2, null_in_null_out=False),

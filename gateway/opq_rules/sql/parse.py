@@ -13,9 +13,9 @@ from opq_rules.errors import SQL_SYNTAX, STREAM, RuleError
 from opq_rules.sql.cursor import Cursor
 from opq_rules.sql.select import select
 from opq_rules.sql.syntax import ColumnType, Create, Field, Named, Select, Show, Statement, TextPlace, Type
-from opq_rules.sql.tokens import COMMENT, NAME, NUMBER, TEXT, UNENDED, Tokens, check_text, literal
+from opq_rules.sql.tokens import COMMENT, NAME, NUMBER, TEXT, UNENDED_QUOTE, Tokens, check_text, literal
 
-_PIECE = re.compile(rf"({NUMBER}|{TEXT})|({COMMENT}|{NAME}|{UNENDED}.*)", re.DOTALL)
+_PIECE = re.compile(rf"({NUMBER}|{TEXT})|({COMMENT}|{NAME}|{UNENDED_QUOTE}.*)", re.DOTALL)
 _MARKS = {int: "\0i", float: "\0f", str: "\0s"}
 """Marks for the literals in the key, by type: 7 / 2 and 7.0 / 2 differ. No statement contains a NUL."""
 

@@ -20,11 +20,11 @@ NUMBER = rf"(?:(?<=[=<>])\s*-\s*{_DIGITS}|(?<![\w.]){_DIGITS})"
 TEXT = r"""(?:'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'|"[^"\\]*(?:(?:\\.|"")[^"\\]*)*")"""
 NAME = r"`[^`\n]+`"
 COMMENT = r"(?:/\*.*?\*/|--[^\n]*(?:\n|\Z))"
-UNENDED = r"""(?:/\*|['"`])"""
+UNENDED_QUOTE = r"""(?:/\*|['"`])"""
 
 _TOKEN = re.compile(
     rf"(?P<word>[^\W\d]\w*)|(?P<number>{NUMBER})|(?P<space>\s+|{COMMENT})|(?P<text>{TEXT})|(?P<name>{NAME})"
-    rf"|(?P<unended>{UNENDED})|(?P<sign>->|<=|>=|!=|<>|==|&&|\|\||[-+*/%&|^=<>(),.\[\]:;!])|(?P<bad>.)",
+    rf"|(?P<unended>{UNENDED_QUOTE})|(?P<sign>->|<=|>=|!=|<>|==|&&|\|\||[-+*/%&|^=<>(),.\[\]:;!])|(?P<bad>.)",
     re.DOTALL,
 )
 

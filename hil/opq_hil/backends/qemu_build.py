@@ -32,7 +32,7 @@ from opq_hil.backends.pinned import QEMU
 VARIABLE = "OPQ_QEMU_SOURCE"
 """QEMU's own source, as a tarball, a checkout or a folder; without it, Debian's source package."""
 MACHINE = "opqbox"
-OURS = Path(__file__).parents[2] / "qemu"
+OUR_SOURCES = Path(__file__).parents[2] / "qemu"
 CONFIGURE = (
     "--target-list=arm-softmmu",
     "--without-default-features",
@@ -163,8 +163,8 @@ def qemu_version(path: Path) -> str | None:
 
 
 def _our_files() -> list[Path]:
-    found = [path for path in sorted(OURS.iterdir()) if path.suffix in (".c", ".h", ".mak")]
-    return [*found, OURS / "Kconfig", OURS / "meson.build"]
+    found = [path for path in sorted(OUR_SOURCES.iterdir()) if path.suffix in (".c", ".h", ".mak")]
+    return [*found, OUR_SOURCES / "Kconfig", OUR_SOURCES / "meson.build"]
 
 
 def _key(source: SourceTree) -> str:
@@ -259,7 +259,9 @@ def _put_ours(work: Path) -> None:
         if old.name not in wanted:
             old.unlink()
     targets = [(path, folder / name) for name, path in wanted.items()]
-    targets.append((OURS / f"{MACHINE}.mak", work / "configs" / "devices" / "arm-softmmu" / f"{MACHINE}.mak"))
+    targets.append(
+        (OUR_SOURCES / f"{MACHINE}.mak", work / "configs" / "devices" / "arm-softmmu" / f"{MACHINE}.mak")
+    )
     for path, target in targets:
         if not target.exists() or target.read_bytes() != path.read_bytes():
             shutil.copyfile(path, target)

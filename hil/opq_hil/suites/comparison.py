@@ -19,7 +19,7 @@ from opq_proto.errors import OpqError
 from opq_proto.link import log_codes
 from opq_proto.link.messages import FLAG_RESENT, GpsStatus, Health, Hello, Log, Samples
 
-COUNTED = ("overruns", "clipped", "missing_samples", "crc_errors", "tx_dropped", "reset_cause")
+COMPARED_COUNTERS = ("overruns", "clipped", "missing_samples", "crc_errors", "tx_dropped", "reset_cause")
 """Counters of a Box's last Health that are compared."""
 AREAS = (
     ("boot loader", 0x8000),
@@ -228,7 +228,7 @@ def _counted(run: SavedRun) -> Iterator[tuple[str, Any]]:
     """Counters of the Box, the link and the emulator's models, without those that only one emulator has."""
     health = [entry.message for entry in run.received if isinstance(entry.message, Health)]
     if health:
-        yield from ((f"box.{name}", getattr(health[-1], name)) for name in COUNTED)
+        yield from ((f"box.{name}", getattr(health[-1], name)) for name in COMPARED_COUNTERS)
     yield from ((f"link.{name}", value) for name, value in run.link_counters.items())
     yield from _leaves("", run.report)
 

@@ -31,7 +31,7 @@ FORMAT = 1
 GPS = Gps(utc_start_ns=START_UTC_S * NS + 300_000_000)
 STAMPS_FROM_S = 23
 """Locked after 21.1 s; the next full second is left out."""
-WHOLE = DigestScope()
+WHOLE_RUN = DigestScope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class DigestWorld:
     name: str
     line: str
     play: Callable[[Bench], tuple[FirmwareRun, Digest]]
-    scope: DigestScope = WHOLE
+    scope: DigestScope = WHOLE_RUN
     virtual_s: int = 12
 
 

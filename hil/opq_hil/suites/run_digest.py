@@ -45,7 +45,7 @@ LEFT_OUT = (
     "oversampling and decimation: their filter mixes moments; scenario dip and the golden cases hold them",
 )
 LENGTH = "the build's length"
-MASKED = {"box.started": 1}
+MASKED_VALUES = {"box.started": 1}
 """Event -> how many of its two values, from the first on, differ between emulators."""
 
 Digest = Mapping[str, Any]
@@ -108,7 +108,7 @@ def _last_answers(run: FirmwareRun, lengths: set[int]) -> list[list[int | str]]:
 
 
 def _unmasked(lengths: set[int], event: str, *values: int) -> tuple[str | int | None, ...]:
-    hidden = MASKED.get(event, 0)
+    hidden = MASKED_VALUES.get(event, 0)
     shown = (LENGTH if value in lengths else value for value in values)
     return (event, *(None if number < hidden else value for number, value in enumerate(shown)))
 

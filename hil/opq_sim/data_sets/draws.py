@@ -18,7 +18,7 @@ from opq_sim.mains.profiles import FloatArray
 TERMS = 12
 UNIT = 1 << 16
 """Standard deviation of the sum of twelve numbers from 0 to 65,535, exact to 1e-10."""
-MIDDLE = TERMS * (UNIT - 1) // 2
+MIDDLE_SUM = TERMS * (UNIT - 1) // 2
 NOISE_AT_ONCE = 1 << 16
 
 
@@ -65,7 +65,7 @@ class KeyedDraws:
             for shift in (0, 16, 32, 48):
                 for column in range(raw.shape[1]):
                     total += ((raw[:, column] >> np.uint64(shift)) & np.uint64(UNIT - 1)).astype(np.int64)
-            parts.append((total - MIDDLE) / UNIT)
+            parts.append((total - MIDDLE_SUM) / UNIT)
         return np.concatenate(parts)
 
 

@@ -27,7 +27,7 @@ from opq_sim.fleet.truth_witness import TruthWitness
 
 REPORT_S = 10.0
 END_S = 20.0
-SPREAD = "processes.json"
+PROCESSES_FILE = "processes.json"
 Counts = dict[str, float]
 
 
@@ -86,7 +86,7 @@ def check_fleet(spec: FleetSpec) -> None:
             f"{keys.root}: {what} are missing; make them: "
             f"opq-tools keygen --out {keys.root}{server} --boxes {spec.first_box}-{last}"
         )
-    spread = Path(spec.data_dir) / "fleet" / SPREAD
+    spread = Path(spec.data_dir) / "fleet" / PROCESSES_FILE
     layout = {"processes": spec.processes, "first_box": spec.first_box}
     if spread.exists() and json.loads(spread.read_text()) != layout:
         before = json.loads(spread.read_text())

@@ -31,7 +31,7 @@ from opq_sim.fleet.sampled_box import SampledBox
 PIECE_S = 1.0
 SLICES = 10
 """Parts of the Boxes: each part makes its samples once per PIECE_S, one part at a time."""
-TOGETHER = 30
+BOXES_TOGETHER = 30
 """Smallest part, if there are as many Boxes: in parts of six, each Box costs a fifth more than in parts of
 thirty.
 """
@@ -78,7 +78,7 @@ class GatewayBoxes:
             piece_s=PIECE_S,
             edge=self._uplink.publish_at_once,
         )
-        self._parts = max(1, min(SLICES, len(self._boxes) // TOGETHER))
+        self._parts = max(1, min(SLICES, len(self._boxes) // BOXES_TOGETHER))
         statuses = []
         for box, outlet, pair in zip(self._boxes, grid.outlets, pairs, strict=True):
             source, counters = box.source, self._counters[box.box_id]

@@ -11,7 +11,7 @@ from opq_sim.fleet.outlets import PhaseProfile
 from opq_sim.mains.profiles import FloatArray
 
 STEP_S = 1e-3
-PIECE = 1000
+PIECE_STEPS = 1000
 """Steps added at once."""
 
 
@@ -33,14 +33,14 @@ class PhaseTable:
         """Extends the table to a time."""
         while not len(self._cycles) or self.end_s < until_s:
             low = self._first + len(self._cycles)
-            added = self._phase.cycles(STEP_S * np.arange(low, low + PIECE, dtype=np.float64))
+            added = self._phase.cycles(STEP_S * np.arange(low, low + PIECE_STEPS, dtype=np.float64))
             self._cycles = np.concatenate((self._cycles, added))
             self._moments_s = self._of_steps()
 
     def discard_before(self, before_s: float) -> None:
         """Drops the phases before a time; they may not be requested any more."""
         gone = int(before_s / STEP_S) - self._first - 1
-        if gone > PIECE:
+        if gone > PIECE_STEPS:
             self._cycles = self._cycles[gone:].copy()
             self._first += gone
             self._moments_s = self._of_steps()

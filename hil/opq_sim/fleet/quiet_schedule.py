@@ -21,7 +21,7 @@ EDGE_CYCLES = 1e-6
 
 KEPT_S = 4.0
 """Phases are held this long before the oldest open Measurement, for the first windows of disturbed Boxes."""
-SLOWEST = 0.8
+SLOWEST_SHARE = 0.8
 """Share of nominal: a slower grid counts as off."""
 
 
@@ -132,7 +132,7 @@ class QuietSchedule:
     def _plan(self, which: IndexArray) -> None:
         begin, offset = self._begin[which], self.offset[which]
         end = begin + self.cycles[which]
-        longest_s = float(self.cycles[which].max() + 2 * self._window) / (SLOWEST * self._nominal_hz)
+        longest_s = float(self.cycles[which].max() + 2 * self._window) / (SLOWEST_SHARE * self._nominal_hz)
         self.begin_s[which] = begin_s = self._table.time_s(begin - offset)
         self._table.cover(float(begin_s.max()) + longest_s)
         # the first tick after the begin, and the first cycle at or after it

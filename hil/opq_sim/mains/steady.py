@@ -21,7 +21,7 @@ STEADY_SHARE = 0.01
 FEWEST_CYCLES = 10
 LONGEST_S = 3.0
 """Longest steady part that is used; a longer one has no advantage."""
-EVEN = (0.7, 0.9)
+EVEN_TURN_SHARES = (0.7, 0.9)
 """A choice stays possible while the mean of the remaining turns is within these shares of the loop."""
 SPREAD_CYCLES = 8
 """Largest difference of a jump's number of cycles from the mean."""
@@ -95,7 +95,7 @@ class SteadyLoop:
         return [*lengths, left]
 
     def _leaves_even(self, samples: int, count: int) -> bool:
-        return EVEN[0] * self.end <= samples / count <= EVEN[1] * self.end
+        return EVEN_TURN_SHARES[0] * self.end <= samples / count <= EVEN_TURN_SHARES[1] * self.end
 
 
 def find_steady(recording: ReplayedRecording) -> SteadyLoop:

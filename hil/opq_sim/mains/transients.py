@@ -11,7 +11,7 @@ from opq_sim.mains.grid import Grid
 from opq_sim.mains.profiles import EDGE_S, FloatArray
 from opq_sim.mains.wave import Wave
 
-TAIL = 30.0
+TAIL_CONSTANTS = 30.0
 """Time constants after which a decay counts as zero: 1e-13."""
 
 
@@ -35,7 +35,7 @@ class ImpulsiveTransient(MainsDisturbance):
             raise ValueError(f"{self}; want a finite peak_pu and 0 <= rise_s < decay_s")
 
     def tail_s(self) -> float:
-        return TAIL * self.decay_s
+        return TAIL_CONSTANTS * self.decay_s
 
     def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         """Adds the moments at which the exponentials have fallen, as bounds for integrals."""
@@ -88,14 +88,14 @@ class OscillatoryTransient(MainsDisturbance):
             raise ValueError(f"{self}; want finite numbers, ring_hz and decay_s above 0")
 
     def tail_s(self) -> float:
-        return TAIL * self.decay_s
+        return TAIL_CONSTANTS * self.decay_s
 
     def highest_hz(self, grid_hz: float) -> float:
         return self.ring_hz
 
     def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         """Adds the moments at which the envelope has fallen, as bounds for integrals."""
-        return np.asarray(span.start_s + self.decay_s * np.array([0.0, 1.0, 3.0, 8.0, 16.0, TAIL]))
+        return np.asarray(span.start_s + self.decay_s * np.array([0.0, 1.0, 3.0, 8.0, 16.0, TAIL_CONSTANTS]))
 
     def peak_v(self, wave: Wave) -> float:
         """The envelope at the start."""

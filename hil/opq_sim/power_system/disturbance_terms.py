@@ -20,7 +20,7 @@ from opq_sim.mains.profiles import FloatArray, FrequencyProfile
 
 ComplexArray = NDArray[np.complex128]
 
-TAIL = 20.0
+TAIL_CONSTANTS = 20.0
 """Time constants after which a decay counts as zero: 2e-9, below a microvolt at an outlet."""
 
 
@@ -258,7 +258,7 @@ class RingingTerm:
 
     @property
     def end_s(self) -> float:
-        return self.start_s + TAIL * self.decay_s
+        return self.start_s + TAIL_CONSTANTS * self.decay_s
 
     def affects(self, index: int) -> bool:
         return bool(self.volts[index] != 0)
@@ -289,7 +289,7 @@ class ImpulseTerm:
 
     @property
     def end_s(self) -> float:
-        return self.start_s + TAIL * self.decay_s
+        return self.start_s + TAIL_CONSTANTS * self.decay_s
 
     @property
     def top(self) -> float:

@@ -18,7 +18,7 @@ OPEN_NS = 2**62
 """End of a disturbance that never ended."""
 FAMILIES = {"interruption": "sag", "undervoltage": "sag", "overvoltage": "swell"}
 """Classes that are one phenomenon at different depths and lengths."""
-STEADY = frozenset(
+STEADY_CLASSES = frozenset(
     {
         "harmonics",
         "interharmonics",
@@ -91,4 +91,4 @@ class FoundIncident:
     @property
     def steady(self) -> bool:
         """True if every part of its class is a steady state."""
-        return STEADY.issuperset(self.kind.split("+"))
+        return STEADY_CLASSES.issuperset(self.kind.split("+"))

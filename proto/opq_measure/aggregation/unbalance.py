@@ -31,7 +31,7 @@ LEAST_POSITIVE_SHARE = 0.05
 """Positive sequence, as a share of the phases' rms, below which no rotating system is recognised."""
 ROW = 64
 """Samples in a row of `_turned_sum`, about the square root of a window's length."""
-BETTER = 0.05
+NEARER_SHARE = 0.05
 """Share of a window's length by which other windows must lie nearer to each other to be joined instead."""
 WAITING = 256
 """Most windows of a Box that wait for the other two, 51 s; beyond that the oldest is dropped."""
@@ -251,7 +251,7 @@ def _others_are_nearer(heads: list[PhaseWindow]) -> bool:
     length_ns = first.end_ns - first.start_ns
     next_one = first.middle_ns + length_ns - second.middle_ns
     next_two = second.middle_ns + length_ns - third.middle_ns
-    return min(next_one, next_two) < third.middle_ns - first.middle_ns - BETTER * length_ns
+    return min(next_one, next_two) < third.middle_ns - first.middle_ns - NEARER_SHARE * length_ns
 
 
 def _joined(windows: list[PhaseWindow]) -> Unbalance:

@@ -22,7 +22,7 @@ MAX_DEVIATION_PERCENT = 1.0
 """EN 50160:2010, 4.2.1: 1 % of nominal for 99.5 % of a year, there over 10 s."""
 MAX_PST = 1.0
 """IEC 61000-3-3:2013, clause 5: Pst 1."""
-BACK = 0.9
+BACK_SHARE = 0.9
 """Share of a threshold below which the condition is over."""
 MIN_S = 3.0
 """Shortest condition: as long as the 150/180 cycles of class A's very short values."""
@@ -93,7 +93,7 @@ def flicker_of(intervals: Iterable[FlickerInterval], rate_hz: float, nominal_hz:
 
 
 def harmonics_in(series: WindowSeries, limit_percent: float = MAX_THD_PERCENT) -> Iterator[Occurrence]:
-    """THD above a limit; where it rises by `BACK` of the limit again, one ends and another begins."""
+    """THD above a limit; where it rises by `BACK_SHARE` of the limit again, one ends and another begins."""
     percent = 100 * series.thd
     for whole in lasting(percent, limit_percent):
         before: float | None = None
@@ -113,11 +113,11 @@ def harmonics_in(series: WindowSeries, limit_percent: float = MAX_THD_PERCENT) -
 
 
 def _parted(percent: FloatArray, span: Span, limit_percent: float) -> list[Span]:
-    """The span, split where it rises by `BACK` of the limit; the window of the rise is in neither part."""
+    """The span, split where it rises by `BACK_SHARE` of the limit, without the window of the rise."""
     least = windows_in(MIN_RISE_S)
     for at in range(span.start + least, span.stop - least):
         before, after = percent[at - least : at], percent[at + 1 : at + 1 + least]
-        if after.min() - before.max() >= BACK * limit_percent:  # False where one is unknown
+        if after.min() - before.max() >= BACK_SHARE * limit_percent:  # False where one is unknown
             return [Span(span.start, at, True), Span(at + 1, span.stop, span.closed)]
     return [span]
 
@@ -135,7 +135,7 @@ def frequency_deviations_in(
     if len(known) == 0 or known.min() > OTHER_NOMINAL_PERCENT / 100 * series.nominal_hz:
         return
     least = min(windows_in(MIN_FREQUENCY_S), len(known))
-    for span in spans_above(np.abs(off_hz), limit_hz, BACK * limit_hz):
+    for span in spans_above(np.abs(off_hz), limit_hz, BACK_SHARE * limit_hz):
         if len(span) < least:
             continue
         part = off_hz[span.start : span.stop]
@@ -174,7 +174,7 @@ def lasting(values: FloatArray, limit: float, least_s: float = MIN_S) -> Iterato
     known = np.isfinite(values)
     first, last = np.flatnonzero(known)[[0, -1]] if known.any() else (0, 0)
     whole = int(np.count_nonzero(known))
-    for span in spans_above(values, limit, BACK * limit):
+    for span in spans_above(values, limit, BACK_SHARE * limit):
         seen = int(np.count_nonzero(known[span.start : span.stop]))
         cut = span.start <= first or span.stop > last
         least = windows_in(min(least_s, MIN_CUT_S) if cut else least_s)

@@ -4,7 +4,7 @@ import numpy as np
 
 from opq_measure.signal import FloatArray
 
-MOST = 1 << 13
+MAX_ENTRIES = 1 << 13
 """Entries of an envelope, four for each dot of a wide picture; in between it has up to twice as many."""
 AT_ONCE = 1 << 12
 """Values that are gathered before they are added: the work per value is then small."""
@@ -15,7 +15,7 @@ BINS, REACH = 1 << 18, 4.0
 class Course:
     """The least and the most of a stream of values over time, in memory that does not grow.
 
-    Up to `MOST` values every value is an entry of its own; later, entries are joined in pairs.
+    Up to `MAX_ENTRIES` values every value is an entry of its own; later, entries are joined in pairs.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Course:
         added = np.array((begun, np.fmin.reduce(rows, axis=1), np.fmax.reduce(rows, axis=1)))
         self._entries = np.concatenate((self._entries, added), axis=1)
         self._pending = self._pending[:, used:]
-        while self._entries.shape[1] >= 2 * MOST and self._entries.shape[1] % 2 == 0:
+        while self._entries.shape[1] >= 2 * MAX_ENTRIES and self._entries.shape[1] % 2 == 0:
             starts, low, high = self._entries
             self._entries = np.array(
                 (starts[::2], np.fmin(low[::2], low[1::2]), np.fmax(high[::2], high[1::2]))

@@ -20,13 +20,13 @@ from opq_measure.signal import BoolArray, FloatArray, SignalPiece
 from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window
-from opq_measure.waveform.notches import SHARP, SHARP_ORDER, notching_in
+from opq_measure.waveform.notches import SHARP_NOTCH_SHARE, SHARP_ORDER, notching_in
 
 QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"), Quantity("thd_percent"))
 """Quantities that are aggregated over 150/180 cycles, ten minutes and two hours."""
 EXAMINE_EVERY = 4
 """One window in so many is searched for notches and noise, which shows as much as all."""
-NOISY = 1.4
+NOTCH_POWER_RATIO = 1.4
 """Multiple of the noise's power in these orders that notches exceed: four times the scatter of 111 bins."""
 
 
@@ -55,7 +55,7 @@ class Growing:
         return self._room[: self._count]
 
 
-APART = 1 / 8
+APART_CYCLES = 1 / 8
 """Share of a cycle: an edge this near to the last one is the same edge, in windows that overlap at a tick."""
 
 
@@ -201,11 +201,11 @@ class WindowRecorder:
         notch, count = np.full((2, len(windows)), np.nan)
         orders = part.subgroups()
         noise = (
-            NOISY * 3 * (ORDERS - SHARP_ORDER + 1) * np.nan_to_num(floor) ** 2
+            NOTCH_POWER_RATIO * 3 * (ORDERS - SHARP_ORDER + 1) * np.nan_to_num(floor) ** 2
         )  # a subgroup has three bins
         high = np.nan_to_num(orders[:, SHARP_ORDER - 1 :] ** 2)
         power = high.sum(axis=1) - high.max(axis=1)  # a single harmonic is not notching
-        sharp = power > (SHARP * orders[:, 0]) ** 2 + noise
+        sharp = power > (SHARP_NOTCH_SHARE * orders[:, 0]) ** 2 + noise
         for at, looks in zip(range(0, len(windows), EXAMINE_EVERY), sharp.tolist(), strict=True):
             notch[at], count[at] = _notches(windows[at]) if looks else (0.0, 0.0)
         self._notch.add(notch)
@@ -276,7 +276,7 @@ class CycleRecorder:
         cycles = len(window.edges) - 1
         hz = cycle_frequency_hz(window.edges, window.rate_hz)
         hz[~window.track.known_between(window.edges[:-1], window.edges[1:])] = np.nan
-        new = int(np.searchsorted(starts, self._last + APART * window.rate_hz / window.nominal_hz))
+        new = int(np.searchsorted(starts, self._last + APART_CYCLES * window.rate_hz / window.nominal_hz))
         first = (new + 1) // 2
         self.course.add(starts[new:], rms_v[new:])
         if self._keep:

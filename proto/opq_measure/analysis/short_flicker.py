@@ -33,7 +33,7 @@ MIN_KNOWN_S = 2.0
 SMOOTH_S = 1.0
 STEADY_SHARE = 0.7
 """Least share of the time from first to last excess: a step is seen once, flicker goes on."""
-HALF = 0.5
+HALF_LEVEL = 0.5
 """A mean over a second passes half of its level where the averaged signal begins and ends."""
 LATE_S = 0.3
 """Delay of Pinst and its mean; IEC 61000-4-15:2010, 5.5: smoothing of 300 ms."""
@@ -86,7 +86,7 @@ def short_flicker_in(
     pst = severity(own)
     if not pst > pst_limit:
         return []
-    late, level = LATE_S * rate_hz, max(limit, HALF * float(np.median(mean[where])))
+    late, level = LATE_S * rate_hz, max(limit, HALF_LEVEL * float(np.median(mean[where])))
     where = np.flatnonzero(above & (mean > level))
     start = max(0.0, float(at[where[0]]) - late)
     run = next(each for each in reversed(runs) if each.start < at[where[0]])

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from opq_measure.analysis.conditions import (
-    BACK,
+    BACK_SHARE,
     THD_SIGMA,
     WindowSeries,
     condition,
@@ -114,7 +114,7 @@ def _is_pulse(percent: FloatArray, span: Span, limit_percent: float) -> bool:
     around = (span.start - 2, span.stop + 1)
     if not long_enough or around[0] < 0 or around[1] >= len(percent):
         return False
-    return bool(np.all(percent[list(around)] < BACK * limit_percent / 2))
+    return bool(np.all(percent[list(around)] < BACK_SHARE * limit_percent / 2))
 
 
 def _signalling(
@@ -122,7 +122,7 @@ def _signalling(
 ) -> Occurrence:
     levels = percent[span.start : span.stop]
     most = float(np.nanmax(levels))
-    share = float(np.nanmean(levels > BACK * limit_percent))
+    share = float(np.nanmean(levels > BACK_SHARE * limit_percent))
     return condition(
         series,
         span,

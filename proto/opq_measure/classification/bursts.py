@@ -25,9 +25,9 @@ WINDOWS_S = (0.0003, 0.001, 0.005)
 """A burst is searched with windows of these lengths: an impulse, a ringing, a longer one."""
 STANDS_OUT = 5.0
 """Scatters of the mean power of noise over a window: by chance in one of 10^5 records."""
-ENDS = 2.5
+ENDING_SCATTERS = 2.5
 """Scatters to which the mean power over the last window falls where the stretch ends."""
-FADED = 0.2
+FADED_SHARE = 0.2
 """As in `pulse`: the least half wave, a share of the largest."""
 RINGS, ONE_SIDED = 0.4, 0.4
 """Least share of the energy above the noise that the damped sine explains."""
@@ -39,7 +39,7 @@ AT_END = 3
 """Samples: an impulse that reaches an end of its piece may be the edge there, found off by some samples."""
 MAINS_CYCLES = 0.3
 """Least length of a stretch that may be mains."""
-PARTLY = 0.6
+CUT_HALF_WAVE_SHARE = 0.6
 """Of a half wave that is cut where the ringing begins or fades."""
 LOBE_SIGMAS = 4.0
 """A half wave of a burst stands out of the noise by so many sigma."""
@@ -104,7 +104,7 @@ def _stretches(ratio: FloatArray, rate_hz: float) -> Iterator[tuple[int, int]]:
             break
         mean = (total[size:] - total[:-size]) / size
         scatter = math.sqrt(2 / size)
-        for above, marks in ((STANDS_OUT, out), (ENDS, goes_on)):
+        for above, marks in ((STANDS_OUT, out), (ENDING_SCATTERS, goes_on)):
             hit = np.flatnonzero(mean > 1 + above * scatter + above * above / size)
             marks |= _spread(hit, size, len(power))
     for first, stop in _runs(goes_on, size):
@@ -137,12 +137,12 @@ def _burst(
     peak = float(part[int(np.argmax(np.abs(part)))])
     sigmas = math.sqrt(max(0.0, over)) / sigma
     to_one_side = one_sided(part, rate_hz)
-    swings = len(lobes_of(part, max(FADED * abs(peak), LOBE_SIGMAS * sigma))) >= MIN_HALF_WAVES
+    swings = len(lobes_of(part, max(FADED_SHARE * abs(peak), LOBE_SIGMAS * sigma))) >= MIN_HALF_WAVES
     ring = oscillation(part, rate_hz)
     if ring is not None:
         explained = ring.share * energy
         least_s = MAINS_CYCLES / mains_hz
-        lasts = ring.damping_s <= 0 or ring.damping_s * math.log(1 / FADED) >= least_s
+        lasts = ring.damping_s <= 0 or ring.damping_s * math.log(1 / FADED_SHARE) >= least_s
         is_long = lasts and len(part) >= least_s * rate_hz
         if is_long and ring.frequency_hz < LEAST_HZ and explained > to_one_side:
             return None
@@ -164,8 +164,8 @@ def _burst(
 
 def _rings(ring: Oscillation, count: int, rate_hz: float) -> bool:
     """Whether its third half wave lies within the stretch and has a fifth of the first one's size."""
-    lasts = ring.damping_s <= 0 or ring.frequency_hz * ring.damping_s * math.log(1 / FADED) >= 1
-    return lasts and 2 * ring.frequency_hz * count / rate_hz >= MIN_HALF_WAVES - PARTLY
+    lasts = ring.damping_s <= 0 or ring.frequency_hz * ring.damping_s * math.log(1 / FADED_SHARE) >= 1
+    return lasts and 2 * ring.frequency_hz * count / rate_hz >= MIN_HALF_WAVES - CUT_HALF_WAVE_SHARE
 
 
 def one_sided(part: FloatArray, rate_hz: float) -> float:

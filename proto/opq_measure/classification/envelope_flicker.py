@@ -38,12 +38,12 @@ LONGEST_S = 10.0
 """A longer stretch is analysed in parts of this length that overlap by half: flicker may end."""
 SMOOTH_S = 1.0
 """Length over which a line is averaged to find where it begins and ends."""
-FINER = 4
+STEPS_PER_BIN = 4
 """Searched frequencies per bin: between two of them, a line loses no more than a twentieth of its power."""
 EDGE_SHARE = 0.1
 """Share of the stretch that is faded in and out in the search for lines: it costs a line a twentieth of its
 power against noise; a Hann window costs a third."""
-BESIDE = 2
+SIDE_BINS = 2
 """Bins on either side that belong to a line, because of the Hann window."""
 OF_STEP = 2
 """Values of Urms(1/2) on either side of a step that contain part of it."""
@@ -200,7 +200,7 @@ def _lines_of(
     hz: FloatArray = np.fft.rfftfreq(len(values), 1 / per_s).astype(np.float64)
     near = np.zeros(len(hz), dtype=np.bool_)
     near[np.minimum(np.round(seen.hz * len(values) / per_s).astype(np.int64), len(hz) - 1)] = True
-    near = (np.convolve(near, np.ones(2 * BESIDE + 1), "same") > 0) & (hz < HIGHEST_HZ_SHARE * nominal_hz)
+    near = (np.convolve(near, np.ones(2 * SIDE_BINS + 1), "same") > 0) & (hz < HIGHEST_HZ_SHARE * nominal_hz)
     power = float(np.sum(window * window))
     # amplitude^2 of (1 + a sin) from the power of all bins of its line
     square = 4 * np.maximum(lines[near] / np.sinc(hz[near] / nominal_hz) ** 2 - seen.quiet * power, 0.0)
@@ -240,22 +240,22 @@ def _stand_out(
     edge = np.minimum(np.arange(1, count + 1), np.arange(count, 0, -1)) / (EDGE_SHARE / 2 * count)
     fade = np.sin(np.pi / 2 * np.minimum(edge, 1.0)) ** 2
     weight = float(np.sum(fade * fade))
-    lines = np.abs(np.fft.rfft(off * fade, FINER * count)) ** 2 / weight
-    hz: FloatArray = np.fft.rfftfreq(FINER * count, 1 / per_s).astype(np.float64)
+    lines = np.abs(np.fft.rfft(off * fade, STEPS_PER_BIN * count)) ** 2 / weight
+    hz: FloatArray = np.fft.rfftfreq(STEPS_PER_BIN * count, 1 / per_s).astype(np.float64)
     lines, hz = lines[hz < HIGHEST_HZ_SHARE * nominal_hz], hz[hz < HIGHEST_HZ_SHARE * nominal_hz]
     power = lines / np.cos(np.pi / 2 * hz / nominal_hz) ** 2
     fast = hz > QUIET_HZ_SHARE * nominal_hz
     quiet = float(np.median(power[fast])) / math.log(2)
-    scatter = 1 / (math.log(2) * math.sqrt(np.count_nonzero(fast) / FINER))
+    scatter = 1 / (math.log(2) * math.sqrt(np.count_nonzero(fast) / STEPS_PER_BIN))
     if quiet < of_noise * (1 + LEVEL_SIGMAS * scatter):
         quiet = of_noise
     quiet = max(quiet, ROUNDING)
     slow = (hz >= max(SLOWEST_HZ, MIN_PERIODS * per_s / count)) & ~fast
     power, lines, hz = power[slow] / quiet, lines[slow] / np.sinc(hz[slow] / nominal_hz) ** 2, hz[slow]
     to_pst = np.sqrt(4 / weight * _pst_squared(hz, nominal_v, nominal_hz))
-    tries = max(1.0, TRIES_PER_BIN / FINER * stretches * len(hz))
+    tries = max(1.0, TRIES_PER_BIN / STEPS_PER_BIN * stretches * len(hz))
     faintest = to_pst * math.sqrt(quiet * math.log(tries / CHANCE))
-    tries = TRIES_PER_BIN / FINER * stretches * max(1, int(np.count_nonzero(faintest >= least_pst)))
+    tries = TRIES_PER_BIN / STEPS_PER_BIN * stretches * max(1, int(np.count_nonzero(faintest >= least_pst)))
     pst = to_pst * np.sqrt(np.maximum(lines - quiet, 0.0))
     out = np.flatnonzero((power > math.log(tries / CHANCE)) & (pst >= least_pst))
     if not len(out):

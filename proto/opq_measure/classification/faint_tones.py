@@ -40,7 +40,7 @@ MIN_S = 0.3
 """A shorter record is not searched."""
 MIN_SHARE = 0.2
 """Share of a signal that has to be usable, as beside a long dip: some tenths of a second show a line."""
-BETWEEN = 0.6
+NEXT_SHARE = 0.6
 """Share of the way from one harmonic to the next; beyond it the next one is nearer."""
 BESIDE_HZ = 2.0
 """A residual this near to a harmonic is the harmonic's own movement."""
@@ -87,7 +87,7 @@ def faint_tone(
     if not inside.any():
         return None
     at = int(np.argmax(np.where(inside, power, 0.0)))
-    if power[beside & (np.abs(bins_hz - bins_hz[at]) < BETWEEN * mains_hz)].max(initial=0.0) > power[at]:
+    if power[beside & (np.abs(bins_hz - bins_hz[at]) < NEXT_SHARE * mains_hz)].max(initial=0.0) > power[at]:
         return None  # the residual of a harmonic that comes or goes
     near = inside & (np.abs(bins_hz - bins_hz[at]) < AROUND_HZ)
     floor = float(np.median(power[near])) / math.log(2)

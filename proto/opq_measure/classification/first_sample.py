@@ -16,7 +16,7 @@ from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.judgement import Found
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.events.disturbance import Disturbance
-from opq_measure.waveform.departure import ABRUPT, departure_in
+from opq_measure.waveform.departure import ABRUPT_SHARE, departure_in
 from opq_measure.waveform.steady import steady_wave
 
 WINDOW_CYCLES = (-13.0, 13.0)
@@ -48,7 +48,7 @@ FIRST_SWING_SHARE = 0.1
 UNSTEADY, PASSES_CYCLES, MAX_BEGINNINGS = 2.0, 2, 3
 """Flicker leaves this many times as much of a fitted wave as before it; cycles in which something shorter,
 as a ringing, passes; beginnings that are tried at most."""
-STEADIER = 4.0
+FLICKER_RANGE_RATIO = 4.0
 """The range of Urms(1/2) during flicker over that before it, at least; a line's beat swings all the time."""
 CLEARER_SHARE, SIDE_CYCLES = 0.5, 4
 """The wave before notches has at most this share of the distortion of that after; cycles on each side."""
@@ -76,7 +76,7 @@ def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits)
         if found.kind in LINE_FIGURES:
             line_percent = found.figures[LINE_FIGURES[found.kind]]
             most_rest_v = LEFT_BEFORE_SHARE * line_percent / 100 * signal.usual_rms_v
-    abrupt = FIRST_SWING_SHARE if found.kind == "flicker" else ABRUPT
+    abrupt = FIRST_SWING_SHARE if found.kind == "flicker" else ABRUPT_SHARE
     hz = _hz_before(signal, span[0])
     at = None if hz is None else departure_in(signal.volts, found.rate_hz, hz, *span, most_rest_v, abrupt)
     if found.kind == "flicker" and hz is not None:
@@ -126,7 +126,7 @@ def _swings_only_after(signal: MeasuredSignal, at: float) -> bool:
     early, late = early[np.isfinite(early)], late[np.isfinite(late)]
     if len(early) < 2 * CYCLES_BEFORE or not len(late):
         return False
-    return STEADIER * float(np.ptp(early)) <= float(np.ptp(late))
+    return FLICKER_RANGE_RATIO * float(np.ptp(early)) <= float(np.ptp(late))
 
 
 def _is_clearer_before(signal: MeasuredSignal, at: float, hz: float | None) -> bool:

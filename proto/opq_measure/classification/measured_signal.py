@@ -17,7 +17,7 @@ DEFAULT_LIMITS = Limits()
 TRANSIENTS = ("impulsive_transient", "oscillatory_transient")
 SHORT_CYCLES, NOISE_SIGMAS = 2.0, 3.0
 """A dip of fewer cycles, beyond its limit by less than so many times the rms's scatter, is due to noise."""
-TOGETHER = 5
+AVERAGED_VALUES = 5
 """Number of Urms(1/2) values in three cycles."""
 BESIDE_CYCLES = 1.5
 """Cycles around a dip, a step or a jump that are left out of the mean cycle and of the envelope."""
@@ -81,9 +81,9 @@ class MeasuredSignal:
         last = int(np.searchsorted(starts, change.end_sample + self.cycle))
         before_v = half_rms_v[max(0, first - round(2 * self.analysis.nominal_hz)) : first]
         during_v = half_rms_v[first:last]
-        if len(before_v) < TOGETHER or len(during_v) < TOGETHER:
+        if len(before_v) < AVERAGED_VALUES or len(during_v) < AVERAGED_VALUES:
             return False
-        means_v = np.convolve(during_v, np.ones(TOGETHER) / TOGETHER, "valid")
+        means_v = np.convolve(during_v, np.ones(AVERAGED_VALUES) / AVERAGED_VALUES, "valid")
         off_v = np.nanmax(np.abs(means_v - np.nanmedian(before_v)))
         return bool(100 * off_v < limit_percent * self.analysis.nominal_v)
 
@@ -107,7 +107,7 @@ class MeasuredSignal:
         if not (len(square_v2) and math.isfinite(noise_v)):
             return math.nan
         # in a short dip, some values contain part of the wave beside it or of a ringing at its start
-        together = min(TOGETHER, max(1, len(square_v2) // 3))
+        together = min(AVERAGED_VALUES, max(1, len(square_v2) // 3))
         least_v2 = float(np.convolve(square_v2, np.ones(together) / together, "valid").min())
         return 100 * math.sqrt(max(0.0, least_v2 - noise_v**2)) / self.analysis.nominal_v
 

@@ -24,7 +24,7 @@ AT_LIMIT, PER_DOUBLING = 2.0, 3.0
 """Severity of a figure at its limit, and how much it rises each time the figure is doubled."""
 PER_PEAK, PER_DEGREE = 5.0, 1 / 6
 """Severity of a transient per nominal peak, and of a phase jump per degree."""
-MIDDLING = 2.0
+UNKNOWN_SEVERITY = 2.0
 """Severity of a class without a known figure."""
 MAX_SEVERITY = 10.0
 """The scale ends here."""
@@ -63,7 +63,7 @@ def severity_of_part(
     """
     if kind in OF_VOLTAGE and residual_percent is not None:
         return _of_voltage(residual_percent, itic, duration_s)
-    return max((_of_figures(part, figures, nominal_hz) for part in kind.split("+")), default=MIDDLING)
+    return max((_of_figures(part, figures, nominal_hz) for part in kind.split("+")), default=UNKNOWN_SEVERITY)
 
 
 def _of_voltage(residual_percent: float, itic: str | None, duration_s: float) -> float:
@@ -85,7 +85,7 @@ def _of_figures(kind: str, figures: Mapping[str, float], nominal_hz: float) -> f
             return _lasting(abs(figures["deviation_hz"]), DEVIATION_SHARE * nominal_hz)
     names, limit = LASTING.get(kind, ((), 1.0))
     known = [abs(figures[name]) for name in names if name in figures]
-    return _lasting(abs(known[0]), limit) if known else MIDDLING
+    return _lasting(abs(known[0]), limit) if known else UNKNOWN_SEVERITY
 
 
 def _lasting(value: float, limit: float) -> float:
@@ -95,4 +95,4 @@ def _lasting(value: float, limit: float) -> float:
 
 
 def _rounded(value: float) -> float:
-    return round(min(MAX_SEVERITY, max(0.0, value)), 1) if math.isfinite(value) else MIDDLING
+    return round(min(MAX_SEVERITY, max(0.0, value)), 1) if math.isfinite(value) else UNKNOWN_SEVERITY

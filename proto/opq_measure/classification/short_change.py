@@ -19,7 +19,7 @@ from opq_measure.signal import BoolArray, FloatArray
 
 STEADY_S = 0.33
 """The voltage is steady for so long around a change."""
-TOGETHER = 5
+AVERAGED_VALUES = 5
 """Number of Urms(1/2) values that are averaged: three cycles."""
 MAX_SCATTER = 0.25
 """Largest scatter of a steady rms, as a share of the change."""
@@ -49,7 +49,7 @@ def short_change_in(
     nominal_v: float,
     nominal_hz: float,
     threshold_percent: float,
-    together: int = TOGETHER,
+    together: int = AVERAGED_VALUES,
 ) -> ShortChange | None:
     """The change, if there is one.
 

@@ -19,7 +19,7 @@ SLOWEST_HZ, FASTEST = 4.0, 0.6
 """Frequencies that are tried, the highest as a share of the mains frequency."""
 TRIED_PER_SWING = 8
 """So many frequencies are tried for each swing that the record can hold."""
-EXPLAINED = 0.75
+EXPLAINED_SHARE = 0.75
 """Least share of the course's variance that the sine explains."""
 LEAST, MOST = 0.005, 0.4
 """Amplitude of a swing, a share of the mean; a larger one is a level."""
@@ -79,7 +79,7 @@ def swing_in(course: tuple[FloatArray, FloatArray], mains_hz: float, rate_hz: fl
     best = _fitted(
         float(tried_hz[np.argmax(_explained(tried_hz, course, rate_hz))]), course, mains_hz, rate_hz
     )
-    return best if best.explained >= EXPLAINED and LEAST <= abs(best.size) <= MOST else None
+    return best if best.explained >= EXPLAINED_SHARE and LEAST <= abs(best.size) <= MOST else None
 
 
 def swing_at(
@@ -89,7 +89,7 @@ def swing_at(
     if len(course[0]) < MIN_VALUES or not course[1].mean() > 0:
         return None
     found = _fitted(hz, course, mains_hz, rate_hz)
-    return found if found.explained >= EXPLAINED and abs(found.size) <= MOST else None
+    return found if found.explained >= EXPLAINED_SHARE and abs(found.size) <= MOST else None
 
 
 def _explained(tried_hz: FloatArray, course: tuple[FloatArray, FloatArray], rate_hz: float) -> FloatArray:

@@ -133,7 +133,7 @@ class Crossings:
             self._group_rms, self._touched = [], False
 
 
-AROUND = 8
+MEDIAN_SIDE_HALF_CYCLES = 8
 """The length of a cycle is a median over so many half cycles before and after: a jump affects 7 of the 17."""
 
 
@@ -143,7 +143,7 @@ def cycle_lengths(half_edges: FloatArray, first: int, stop: int) -> FloatArray:
     At the ends of `half_edges` the nearest whole neighbourhood is used; the median follows a frequency ramp.
     """
     lengths = half_edges[2:] - half_edges[:-2]
-    around = min(AROUND, (len(lengths) - 1) // 2)
+    around = min(MEDIAN_SIDE_HALF_CYCLES, (len(lengths) - 1) // 2)
     last = len(lengths) - 2 * around - 1
     rows = np.minimum(np.maximum(np.arange(first, stop) - around, 0), last)
     near = lengths[rows[:, None] + np.arange(2 * around + 1)]

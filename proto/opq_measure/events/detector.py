@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from opq_measure.events.crossings import (
-    AROUND,
+    MEDIAN_SIDE_HALF_CYCLES,
     Crossings,
     ThresholdCrossing,
     cycle_lengths,
@@ -20,7 +20,7 @@ from opq_measure.events.crossings import (
     usual_length,
 )
 from opq_measure.events.disturbance import Disturbance, MeasuredRmsEvent
-from opq_measure.events.ends import REACH, Surroundings
+from opq_measure.events.ends import REACH_HALF_EDGES, Surroundings
 from opq_measure.events.limits import Limits
 from opq_measure.events.quiet import Extent, Quiet, quiet
 from opq_measure.events.rapid_change import RapidChange, RapidChanges, RapidLimits
@@ -28,7 +28,7 @@ from opq_measure.events.recent import Recent
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.windows import Window
 
-KEPT = 3 * REACH
+KEPT_HALF_CYCLES = 3 * REACH_HALF_EDGES
 """Half cycles that are kept: both ends of a short event, the cycles around them, values not yet decided."""
 MIN_EDGES = 8
 """Least number of half edges outside an event from which the length of a cycle is measured."""
@@ -148,8 +148,8 @@ class Detector:
             self._quiet = quiet(extent, self._limits, self._nominal_v)
         if before is not None and self._quiet is not None and before.agrees_with(self._quiet):
             recent.hold(window)
-            self._decided = max(self._decided, recent.stop_edge - 2 - AROUND)
-            recent.discard_before(recent.stop_edge - KEPT)
+            self._decided = max(self._decided, recent.stop_edge - 2 - MEDIAN_SIDE_HALF_CYCLES)
+            recent.discard_before(recent.stop_edge - KEPT_HALF_CYCLES)
             return notices
         edges = window.first_sample + window.half_edges
         if recent.stop_edge:
@@ -174,8 +174,8 @@ class Detector:
 
     def _advance(self) -> list[Notice]:
         edges = self._recent.stop_edge
-        stop = edges - 2 if self._ended else edges - 2 - AROUND
-        if not self._ended and edges < 2 * AROUND + 3:
+        stop = edges - 2 if self._ended else edges - 2 - MEDIAN_SIDE_HALF_CYCLES
+        if not self._ended and edges < 2 * MEDIAN_SIDE_HALF_CYCLES + 3:
             return []
         notices: list[Notice] = []
         first = self._decided
@@ -184,7 +184,7 @@ class Detector:
             notices += self._decide(rms_v, first)
             self._decided = stop
         notices += self._finished_events()
-        self._recent.discard_before(edges - KEPT)
+        self._recent.discard_before(edges - KEPT_HALF_CYCLES)
         return notices
 
     def _rms_v(self, first: int, stop: int) -> FloatArray:
@@ -224,7 +224,7 @@ class Detector:
         return found
 
     def _reached(self, half_edge: int) -> bool:
-        return self._ended or self._recent.stop_edge > half_edge + REACH
+        return self._ended or self._recent.stop_edge > half_edge + REACH_HALF_EDGES
 
     def _finish(self, event: ThresholdCrossing) -> Disturbance:
         assert event.start_sample is not None
@@ -280,7 +280,7 @@ class Detector:
 
         The length of a cycle is measured outside the event: before its start, or after its end.
         """
-        volts, edges, begin, half = self._recent.around(window - REACH, last + REACH)
+        volts, edges, begin, half = self._recent.around(window - REACH_HALF_EDGES, last + REACH_HALF_EDGES)
         outside = edges[: change - half + 1] if change == window else edges[change - half :]
         cycle = usual_length(outside if len(outside) >= MIN_EDGES else edges)
         return Surroundings(volts, edges, window - half, cycle), begin

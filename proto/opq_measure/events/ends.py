@@ -24,7 +24,7 @@ step; a shallow event may have 3.5 cycles."""
 EARLY_CYCLES, AGREES_CYCLES = 0.75, 0.02
 """The half-cycle rms may pass its threshold so long before or after the first sample that leaves the wave, as
 of a ringing that lifts it. No event begins before that sample; a step this near to it is known better."""
-REACH = 16
+REACH_HALF_EDGES = 16
 """Half edges that are used before and after an end: for DC, for the length of a cycle."""
 
 

@@ -13,18 +13,18 @@ import numpy as np
 
 from opq_measure.signal import FloatArray
 
-MISFIT = 0.06
+MISFIT_SHARE = 0.06
 """Most of the difference's energy that the model may leave; noise of 40 dB leaves 0.02 of a dip of 10 %."""
 STEP_MODEL, RAMP_MODEL, NOISE = 0.02, 0.0007, 3.0
 """Energy that a step or a ramp may leave: a share of the difference's, plus a multiple of that between two
 cycles."""
-SHARP = 0.25
+STEP_RAMP_CYCLES = 0.25
 """A ramp of up to so many cycles counts as a step: the signal after it need not be steady."""
-CLEARLY = 0.5
+CLEARLY_BETTER_SHARE = 0.5
 """A longer ramp is accepted if it leaves less than this share of what a shorter one leaves."""
 IMPULSE_CYCLES = 0.05
 """Cycles before and after the peak of an impulse, as of a fault's lightning, that are left out."""
-FOOT = 0.25
+IMPULSE_FOOT_SHARE = 0.25
 """Share of the largest difference of both waveforms; an impulse lasts while it is further off both."""
 REACHES = (
     (0.5, (0.06, 0.08, 0.1, 0.12, 0.15, 0.19, 0.23, 0.28, 0.33, 0.39, 0.46, 0.54)),
@@ -49,7 +49,7 @@ def change_at(volts: FloatArray, near: float, cycle: float, level: float) -> flo
     best, found = np.inf, None
     for reach, ramps in REACHES:
         tried, at = _change(volts, near, cycle, level, reach, ramps)
-        if tried < (best if found is None else CLEARLY * best):
+        if tried < (best if found is None else CLEARLY_BETTER_SHARE * best):
             best, found = tried, at
     return found
 
@@ -79,8 +79,8 @@ def _change(
         if tried < best:
             best, found, best_length = tried, ramp + wanted * length * cycle, length
     energy = float(apart @ apart)
-    model = STEP_MODEL if best_length <= SHARP else RAMP_MODEL
-    most = min(MISFIT * energy, model * energy + NOISE * _unlike(volts, first, last, carry, cycle))
+    model = STEP_MODEL if best_length <= STEP_RAMP_CYCLES else RAMP_MODEL
+    most = min(MISFIT_SHARE * energy, model * energy + NOISE * _unlike(volts, first, last, carry, cycle))
     if not (0 < found < len(now) and best <= most and energy > 0):
         return np.inf, 0.0
     return best / energy, first + found - 0.5
@@ -96,7 +96,7 @@ def _without_impulse(now: FloatArray, before: FloatArray, after: FloatArray, cyc
     at, reach, most = int(np.argmax(beyond)), round(IMPULSE_CYCLES * cycle), float(np.max(highest - lowest))
     if beyond[at] <= most:
         return now
-    inside = np.flatnonzero(beyond <= FOOT * most)
+    inside = np.flatnonzero(beyond <= IMPULSE_FOOT_SHARE * most)
     first = max(int(inside[inside < at][-1]) + 1 if (inside < at).any() else 0, at - reach)
     last = min(int(inside[inside > at][0]) if (inside > at).any() else len(now), at + reach)
     return np.concatenate((now[:first], after[first:last], now[last:]))
@@ -141,7 +141,7 @@ def dip_between(volts: FloatArray, begin: float, end: float, cycle: float) -> tu
     length = stops[None, :] - starts[:, None]
     cost[(length < MIN_CYCLES * cycle) | (length > MAX_CYCLES * cycle)] = np.inf
     row, column = np.unravel_index(int(np.argmin(cost)), cost.shape)
-    if not cost[row, column] <= MISFIT * total:
+    if not cost[row, column] <= MISFIT_SHARE * total:
         return None
     return first + float(starts[row]) - 0.5, first + float(stops[column]) - 0.5
 

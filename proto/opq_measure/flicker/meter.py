@@ -27,7 +27,13 @@ PSTS_PER_PLT = 12
 """Two hours; IEC 61000-4-15:2010, 5.8."""
 WEIGHTS = (0.0314, 0.0525, 0.0657, 0.28, 0.08)
 """Weights of P0.1, P1s, P3s, P10s, P50s."""
-EXCEEDED = ((0.1,), (0.7, 1.0, 1.5), (2.2, 3.0, 4.0), (6.0, 8.0, 10.0, 13.0, 17.0), (30.0, 50.0, 80.0))
+EXCEEDED_PERCENT = (
+    (0.1,),
+    (0.7, 1.0, 1.5),
+    (2.2, 3.0, 4.0),
+    (6.0, 8.0, 10.0, 13.0, 17.0),
+    (30.0, 50.0, 80.0),
+)
 """Percent of the time that each level is exceeded for; the levels of a group are averaged ("s", smoothed)."""
 KEPT_HZ = 300.0
 """Rate at which Pinst is classified; after 300 ms of smoothing little is left above 20 Hz."""
@@ -52,9 +58,9 @@ def severity(pinst: FloatArray) -> float:
     """
     if len(pinst) == 0:
         return float("nan")
-    percents = [percent for group in EXCEEDED for percent in group]
+    percents = [percent for group in EXCEEDED_PERCENT for percent in group]
     levels = iter(np.percentile(pinst, [100.0 - percent for percent in percents]).tolist())
-    means = (float(np.mean([next(levels) for _ in group])) for group in EXCEEDED)
+    means = (float(np.mean([next(levels) for _ in group])) for group in EXCEEDED_PERCENT)
     return float(np.sqrt(sum(weight * mean for weight, mean in zip(WEIGHTS, means, strict=True))))
 
 

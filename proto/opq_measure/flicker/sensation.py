@@ -31,7 +31,7 @@ RMS_S = 0.1
 """The mean of the rms is updated in steps of this length."""
 STEPS = 20
 """Steps of RMS_S that are computed together: with one second, calls would take a third of the time."""
-ABSENT = 0.1
+INTERRUPTED_SHARE = 0.1
 """Below this share of its mean the voltage is interrupted and the mean is not updated: a lamp that is off
 shows nothing of the supply, and the voltage that returns would be divided by a mean of almost zero."""
 FADE_S = 0.5
@@ -158,7 +158,7 @@ class Sensation:
         levels = [self._level]
         for value, size in zip(rms.tolist(), sizes.tolist(), strict=True):
             share = 1.0 - math.exp(-size / (self.work_hz * MEAN_S))
-            kept = value < ABSENT * levels[-1]
+            kept = value < INTERRUPTED_SHARE * levels[-1]
             levels.append(levels[-1] if kept else levels[-1] + share * (value - levels[-1]))
         self._level = levels[-1]
         level = np.array(levels)

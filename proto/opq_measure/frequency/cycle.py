@@ -23,17 +23,17 @@ from opq_measure.timebase.windows import Window
 ORDERS = 50
 WINDOWS = 5
 """A second of 10/12-cycle windows."""
-MISFIT = 1.3
+MISFIT_RATIO = 1.3
 """Residual of a cycle over the noise from which the harmonics no longer fit; six sigma for 200 samples."""
 FLOOR = 1e-6
 """Share of the fundamental: a smaller residual, such as rounding, is not a misfit whatever the noise was."""
-SIGNIFICANT = 4.0
+SIGNIFICANT_RATIO = 4.0
 """An order is used if it is this many times larger than the noise makes it."""
 BROKEN = 0.05
 """Residual of a fit over the fundamental from which its frequency is invalid: a step within the span."""
 DISAGREE = 5.0
 """Deviations of the mean of a window's cycles from which harmonics have changed below the noise."""
-STRADDLES = 2.0
+STEP_INSIDE_RATIO = 2.0
 """Residual of a window over the noise before from which it counts as containing a step."""
 PATIENCE = 3
 """Windows in a row that may count as containing a step; after that, the noise has grown."""
@@ -91,7 +91,7 @@ class CycleFrequency:
 
     def _update(self, found: _Harmonics) -> None:
         """Stores the harmonics of a window, unless it contains a step: its residual would hide misfits."""
-        if found.residual > STRADDLES * self._noise and self._outliers < PATIENCE:
+        if found.residual > STEP_INSIDE_RATIO * self._noise and self._outliers < PATIENCE:
             self._outliers += 1
             return
         self._before.append(found)
@@ -103,7 +103,7 @@ def _mean(before: deque[_Harmonics]) -> _Harmonics:
     """Phasors and DC over the windows, without the orders that are only noise."""
     phasors = np.mean([each.phasors for each in before], axis=0)
     residual = float(np.median([each.residual for each in before]))
-    least = SIGNIFICANT * residual * np.sqrt(2 / sum(each.samples for each in before))
+    least = SIGNIFICANT_RATIO * residual * np.sqrt(2 / sum(each.samples for each in before))
     phasors[np.abs(phasors) < least] = 0.0
     return _Harmonics(phasors, float(np.mean([each.dc for each in before])), residual, 0)
 
@@ -143,7 +143,7 @@ def _carried(window: Window, known: _Harmonics) -> tuple[FloatArray, BoolArray]:
         size, phase, omega = size + move[:, 0], phase + move[:, 1], omega + move[:, 2]
     rest_v = np.sqrt(np.maximum(left, 0.0) / (length - 3))
     hz = omega * window.rate_hz / (2 * np.pi)
-    fits = rest_v < MISFIT * known.residual + FLOOR * np.abs(size)
+    fits = rest_v < MISFIT_RATIO * known.residual + FLOOR * np.abs(size)
     fits &= np.abs(hz / window.frequency_hz - 1) < 0.1
     if fits.all() and not _agrees(window, hz, float(np.median(rest_v / np.abs(size)))):
         fits[:] = False

@@ -24,9 +24,9 @@ SHARE = 0.25
 """Least share of the alternating power that the fundamental must have for its frequency to be valid."""
 FREE = 0.45
 """Orders are fitted up to this share of the rate; closer to half the rate, cosine and sine become alike."""
-SETTLED = 1e-8
+SETTLED_STEP = 1e-8
 """Relative step below which the next one, which is always made, is below 1e-12 of the frequency."""
-FAR = 0.6
+LARGEST_CHANGE_CYCLES = 0.6
 """Largest change by one step, in cycles per stretch; the main lobe of a stretch ends at one."""
 
 
@@ -70,13 +70,13 @@ def fit_harmonics(
     x = np.asarray(volts, dtype=np.float64)
     energy = float(np.einsum("i,i->", x, x))
     omega = 2 * np.pi * near_hz / rate_hz
-    most = 2 * np.pi * FAR / samples
+    most = 2 * np.pi * LARGEST_CHANGE_CYCLES / samples
     settled = False
     few = min(orders, 10)
     for number in range(steps):
         step, _, _, _ = _step(x, omega, few if number == 0 and samples > 4000 else orders)
         omega += min(max(step, -most), most)
-        settled = abs(step) < SETTLED * omega
+        settled = abs(step) < SETTLED_STEP * omega
         if settled or not 0.2 * near_hz * 2 * np.pi < omega * rate_hz < 5 * near_hz * 2 * np.pi:
             break
     step, even, odd, explained = _step(x, omega, orders)

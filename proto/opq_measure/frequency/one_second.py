@@ -13,7 +13,7 @@ from opq_measure.timebase.cycles import track
 
 ORDERS = 50
 """The harmonics that IEC 61000-4-7 counts; each that is left out leaks into the fundamental."""
-MISFIT = 0.02
+MISFIT_SHARE = 0.02
 """Rest of the fit over the fundamental from which the frequency is that of the tracked phase: while amplitude
 or frequency change, a step, interharmonics. Noise of 31 dB is as much."""
 LOW, HIGH = 0.65, 1.45
@@ -38,7 +38,7 @@ def one_second_hz(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) 
         raise ValueError(f"{len(volts)} samples, want at least four cycles of {nominal_hz:g} Hz")
     near_hz = coarse_hz(np.asarray(volts, dtype=np.float64), rate_hz, nominal_hz)
     fit = fit_harmonics(volts, rate_hz, near_hz, ORDERS)
-    if np.isfinite(fit.frequency_hz) and fit.residual < MISFIT * abs(fit.phasors[0]):
+    if np.isfinite(fit.frequency_hz) and fit.residual < MISFIT_SHARE * abs(fit.phasors[0]):
         return fit.frequency_hz
     return track(volts, rate_hz, nominal_hz).frequency_hz(0.0, float(len(volts)))
 

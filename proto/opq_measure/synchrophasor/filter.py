@@ -19,7 +19,7 @@ import numpy as np
 
 from opq_measure.signal import FloatArray
 
-NEAR = 0.3
+PARABOLA_TURN_RAD = 0.3
 """Turn over half a filter, in rad, below which the gain is a parabola; error 1e-4 of the loss 1 - gain."""
 
 
@@ -80,7 +80,7 @@ class Filter:
 
     def gain(self, off: float) -> float:
         """Gain for a steady sine whose frequency differs from `omega` by `off` rad per sample."""
-        if abs(off) * self.half < NEAR:
+        if abs(off) * self.half < PARABOLA_TURN_RAD:
             return 1 - off * off * self.spread / 2
         turns = np.cos(off * np.arange(-self.half, self.half + 1))
         return float(np.einsum("i,i->", turns, self.weights))

@@ -16,13 +16,13 @@ STEP = 0.05
 """Change of amplitude over one cycle, of the larger one, from which a window straddles a step."""
 FAR_FAINT = 0.3
 """A window this much fainter than one a cycle away straddles the tail of a step."""
-AROUND = HOPS_PER_CYCLE
+SIDE_HOPS = HOPS_PER_CYCLE
 """Hops on either side that are needed to see a step."""
-WIDEST = 0.1
+WIDEST_MISTUNING = 0.1
 """Mistuning up to which the mirror image is removed; beyond it the phase itself is turning."""
 MAX_CURVATURE = 0.06
 """Curvature, rad per square of a cycle: 35 Hz/s; a larger one is a jump, and a slope over it is invalid."""
-FEWEST = 2 * AROUND + 1
+FEWEST_HOPS = 2 * SIDE_HOPS + 1
 """Fewest hops that show a bend of the phase."""
 TURN = 2 * np.pi
 SECOND_MOMENT = WINDOW_CYCLES**2 * (1 / 12 - 2 / TURN**2)
@@ -38,10 +38,10 @@ def is_steady(size: FloatArray, seen: BoolArray) -> BoolArray:
     """
     pair = np.maximum(size[..., 1:], size[..., :-1])
     four = np.maximum(pair[..., 2:], pair[..., :-2])
-    loudest = np.maximum(np.maximum(four[..., 4:], four[..., :-4])[..., :-1], size[..., 2 * AROUND :])
-    last = size.shape[-1] - AROUND
-    change = np.abs(size[..., AROUND + 2 : last + 2] - size[..., AROUND - 2 : last - 2])
-    steady: BoolArray = seen & (change < STEP * loudest) & (size[..., AROUND:last] > FAR_FAINT * loudest)
+    loudest = np.maximum(np.maximum(four[..., 4:], four[..., :-4])[..., :-1], size[..., 2 * SIDE_HOPS :])
+    last = size.shape[-1] - SIDE_HOPS
+    change = np.abs(size[..., SIDE_HOPS + 2 : last + 2] - size[..., SIDE_HOPS - 2 : last - 2])
+    steady: BoolArray = seen & (change < STEP * loudest) & (size[..., SIDE_HOPS:last] > FAR_FAINT * loudest)
     return steady
 
 
@@ -77,7 +77,7 @@ def corrected(
     contiguous = positions[-1] - positions[0] == (count - 1) * hop
     run = apart * hop if contiguous else positions[high] - positions[low]
     slope = (phase_rad[high] - phase_rad[low]) / run
-    bend = np.zeros(count) if count < FEWEST else (slope[high] - slope[low]) / (between * hop)
+    bend = np.zeros(count) if count < FEWEST_HOPS else (slope[high] - slope[low]) / (between * hop)
     most = MAX_CURVATURE * (per_sample / TURN) ** 2
     if not contiguous or bend @ bend > most * most:  # this is rare, so single hops are not checked otherwise
         broken = (np.abs(bend) > most) | (run != apart * hop)
@@ -92,7 +92,7 @@ def straightened(
     phase_rad: FloatArray, slope: FloatArray, bend: FloatArray, tuned: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """The result of `corrected` for phases whose slope and bend are known, all (..., m)."""
-    mistuned = np.minimum(np.maximum(slope / tuned - 1, -WIDEST), WIDEST)
+    mistuned = np.minimum(np.maximum(slope / tuned - 1, -WIDEST_MISTUNING), WIDEST_MISTUNING)
     turn, gain = unmirrored(phase_rad, mistuned)
     return phase_rad + turn - bend * (SECOND_MOMENT / 2 * TURN**2) / (tuned * tuned), gain
 
@@ -104,7 +104,7 @@ def neighbour_hops(count: int) -> tuple[IndexArray, IndexArray, FloatArray, Floa
     The distances are: between these two; from their middle to the hop; between the middles of these two.
     """
     index = np.arange(count)
-    low, high = np.maximum(index - AROUND, 0), np.minimum(index + AROUND, count - 1)
+    low, high = np.maximum(index - SIDE_HOPS, 0), np.minimum(index + SIDE_HOPS, count - 1)
     middle = (low + high) / 2
     return low, high, (high - low).astype(np.float64), index - middle, middle[high] - middle[low]
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 from opq_measure.timebase.hops import (
-    AROUND,
     HOPS_PER_CYCLE,
     MAX_CURVATURE,
+    SIDE_HOPS,
     TURN,
     is_steady,
     neighbour_hops,
@@ -28,13 +28,13 @@ from opq_measure.timebase.tracker import (
     FORGOTTEN,
     HIGHEST,
     LOWEST,
-    MISTUNED,
+    MISTUNED_FROM,
     SHARE,
     Tracker,
     joined_hops,
 )
 
-FEWEST = 3
+FEWEST_TRACKERS = 3
 """Fewest trackers for which processing in rows saves time."""
 AT_ONCE = 64
 """Most trackers in one call: 1.5 MB of samples; more do not fit in the cache."""
@@ -55,7 +55,7 @@ def feed_all(trackers: Sequence[Tracker], volts: Sequence[SignalArray]) -> list[
             else:
                 together.setdefault(pace, []).append(at)
         for group in together.values():
-            if len(group) < FEWEST:
+            if len(group) < FEWEST_TRACKERS:
                 for at in group:
                     reported[at].append(trackers[at].step())
                 continue
@@ -83,12 +83,12 @@ def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
     usual, quiet = _usual(size, share, usual)
     per_sample = TURN * tuned_hz / rate_hz
     hz = _frequency_hz(phase, per_sample, hop, rate_hz, nominal_hz)
-    quiet &= np.abs(hz / tuned_hz - 1) < MISTUNED
+    quiet &= np.abs(hz / tuned_hz - 1) < MISTUNED_FROM
     new = np.empty((len(trackers), 5, count))
     new[:, 0] = first[:, np.newaxis] + np.arange(0, count * hop, hop)
     new[:, 1], new[:, 2], new[:, 3], new[:, 4] = phase, size, 1.0, per_sample
     looked = np.concatenate((looked, new), axis=2)
-    final = looked[:, :, AROUND : AROUND + count]
+    final = looked[:, :, SIDE_HOPS : SIDE_HOPS + count]
     quiet &= np.logical_and.reduce(is_steady(looked[:, 2], final[:, 3] > 0), axis=1)
     per_hop = (TURN * hz / rate_hz)[:, np.newaxis]
     raw = _unwrapped(final[:, 0], final[:, 1], per_hop, since[:, np.newaxis], anchor_rad[:, np.newaxis])

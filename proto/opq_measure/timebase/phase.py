@@ -8,9 +8,9 @@ import numpy as np
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.hops import HOPS_PER_CYCLE, MAX_CURVATURE, TURN
 
-REACH = 4 * HOPS_PER_CYCLE
+REACH_HOPS = 4 * HOPS_PER_CYCLE
 """Hops from which the phase is extrapolated to the ends of the signal, a cycle away."""
-SLACK = 1e-6
+EDGE_SLACK = 1e-6
 """Share of a step of phase: an edge outside the signal by no more is on its first or last sample."""
 
 
@@ -49,8 +49,8 @@ class Track:
         positions, phase_rad = self._to_the_ends()
         step = 2 * np.pi / per_cycle
         begin, end = np.interp((self.begin, self.samples), positions, phase_rad) / step
-        first = np.floor(begin) + 1 if self.joined else np.ceil(begin - SLACK)
-        last = np.floor(end if self.open else end + SLACK)
+        first = np.floor(begin) + 1 if self.joined else np.ceil(begin - EDGE_SLACK)
+        last = np.floor(end if self.open else end + EDGE_SLACK)
         found: FloatArray = np.interp(step * np.arange(first, last + 1), phase_rad, positions)
         return found if self.joined else np.maximum(found, self.begin)
 
@@ -112,14 +112,14 @@ class Track:
 
     def _beyond(self, positions: FloatArray, phase_rad: FloatArray, places: FloatArray) -> FloatArray:
         """Phase at places before the first of these hops: slope and bend as in the cycles next to it."""
-        reach = min(len(positions) - 1, REACH)
+        reach = min(len(positions) - 1, REACH_HOPS)
         away = places - positions[0]
         if reach == 0:
             return np.asarray(phase_rad[0] + TURN * self.nominal_hz / self.rate_hz * away)
         near, far = float(positions[reach // 2] - positions[0]), float(positions[reach] - positions[0])
         slope = float(phase_rad[reach] - phase_rad[0]) / far
         bend = 0.0
-        if reach == REACH:
+        if reach == REACH_HOPS:
             most = MAX_CURVATURE / 2 * (self.nominal_hz / self.rate_hz) ** 2
             bend = (slope - float(phase_rad[reach // 2] - phase_rad[0]) / near) / (far - near)
             bend = min(max(bend, -most), most)

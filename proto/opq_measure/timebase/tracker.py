@@ -25,8 +25,8 @@ from opq_measure.signal import (
     like_rate_hz,
 )
 from opq_measure.timebase.hops import (
-    AROUND,
     HOPS_PER_CYCLE,
+    SIDE_HOPS,
     TURN,
     carried,
     corrected,
@@ -43,7 +43,7 @@ LOWEST, HIGHEST = 0.65, 1.45
 """Range of frequencies that is followed, as shares of nominal."""
 BIN = 0.002
 """Share of nominal between the frequencies a kernel is tuned to."""
-MISTUNED = 0.0025
+MISTUNED_FROM = 0.0025
 """Mistuning from which a chunk is processed again with a better kernel; above BIN / 2, so that this ends."""
 PASSES = 4
 FAINT_SHARE = 0.02
@@ -52,7 +52,7 @@ FORGOTTEN = 1 / 3000
 """Share by which the usual level follows a fall of the fundamental per chunk: ten minutes."""
 SHARE = 0.25
 """Least share of the power that the fundamental has in a window whose phase is used."""
-HELD = 4 * HOPS_PER_CYCLE
+HELD_HOPS = 4 * HOPS_PER_CYCLE
 """Hops of unknown phase that are held back."""
 CONTEXT = 2 * HOPS_PER_CYCLE
 """Hops before a piece that are returned with it, because the slope at its end may need them."""
@@ -152,7 +152,7 @@ class Tracker:
     @property
     def pace(self) -> tuple[float, float, float] | None:
         """Values that trackers must share to process a chunk together; None until the tracker has settled."""
-        at_rest = self._measured.shape[1] == 2 * AROUND and self._reported == AROUND
+        at_rest = self._measured.shape[1] == 2 * SIDE_HOPS and self._reported == SIDE_HOPS
         if not (at_rest and self._accepted.shape[1] == self._chunk):
             return None
         return self._like_hz, self.nominal_hz, self._tuned_hz
@@ -194,7 +194,7 @@ class Tracker:
                 break
             looked, usual = self._phasors(first, last, tuned)
             self._hz = self._frequency_hz(looked)
-            if abs(self._hz / self._tuned_hz - 1) < MISTUNED:
+            if abs(self._hz / self._tuned_hz - 1) < MISTUNED_FROM:
                 break
             self._tuned_hz = self.nominal_hz * BIN * round(self._hz / self.nominal_hz / BIN)
         if looked is not None:
@@ -243,12 +243,12 @@ class Tracker:
 
     def _take_hops(self, ended: bool) -> FloatArray:
         """(4, m) the hops whose phase is final now."""
-        count = self._measured.shape[1] - self._reported - (0 if ended else AROUND)
+        count = self._measured.shape[1] - self._reported - (0 if ended else SIDE_HOPS)
         if count <= 0:
             return np.empty((4, 0))
         steady = np.flatnonzero(self._steady(count))
         if not ended:
-            count = max(steady[-1] + 1 if len(steady) else 0, count - HELD)
+            count = max(steady[-1] + 1 if len(steady) else 0, count - HELD_HOPS)
             if count <= (0 if self._begun else CONTEXT):
                 return np.empty((4, 0))
         looked = self._measured[:, self._reported : self._reported + count]
@@ -263,7 +263,7 @@ class Tracker:
         np.multiply(looked[2], 2.0, out=hops[2])
         hops[2, steady] *= gain
         hops[3] = looked[3]
-        keep = max(0, self._reported + count - AROUND)
+        keep = max(0, self._reported + count - SIDE_HOPS)
         self._measured = self._measured[:, keep:]
         self._reported += count - keep
         self._begun = True
@@ -306,8 +306,8 @@ class Tracker:
         seen.
         """
         first = self._reported
-        size = self._measured[2, max(0, first - AROUND) : first + count + AROUND]
-        lack = max(0, AROUND - first), first + count + AROUND - self._measured.shape[1]
+        size = self._measured[2, max(0, first - SIDE_HOPS) : first + count + SIDE_HOPS]
+        lack = max(0, SIDE_HOPS - first), first + count + SIDE_HOPS - self._measured.shape[1]
         if lack[0] > 0 or lack[1] > 0:
             size = np.pad(size, (lack[0], max(0, lack[1])), "edge")
         seen = self._measured[3, first : first + count] > 0

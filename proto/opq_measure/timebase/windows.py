@@ -31,7 +31,7 @@ from opq_measure.signal import (
 from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.timebase.hops import TURN
 from opq_measure.timebase.in_step import feed_all
-from opq_measure.timebase.phase import REACH, SLACK, Track
+from opq_measure.timebase.phase import EDGE_SLACK, REACH_HOPS, Track
 from opq_measure.timebase.time_axis import ON_TICK_SAMPLES, TimeAxis, TimeMark, tick_between, tick_within
 from opq_measure.timebase.time_axis import TICK_NS as TICK_NS
 from opq_measure.timebase.tracker import LOWEST, Tracker
@@ -200,8 +200,8 @@ class _Run:
         if self._cycle is not None:
             whole = self._track(ended=True)
             last = whole.phase_at_rad(whole.samples) / TURN
-            self.dropped_cycles = max(0, math.floor(last + SLACK) - self._cycle)
-            self.rest = self._rest(whole, self._cycle, math.floor(2 * (last + SLACK)))
+            self.dropped_cycles = max(0, math.floor(last + EDGE_SLACK) - self._cycle)
+            self.rest = self._rest(whole, self._cycle, math.floor(2 * (last + EDGE_SLACK)))
         return found
 
     def expected_end(self, first_sample: float, cycles: int) -> float | None:
@@ -226,7 +226,7 @@ class _Run:
     def _turning(self) -> float:
         """Phase per sample at which the track continues; the median, so that a jump does not distort it."""
         position, phase_rad = self._hops[0], self._hops[1]
-        reach = min(REACH, len(position) - 1)
+        reach = min(REACH_HOPS, len(position) - 1)
         if reach < 1:
             return TURN * self._nominal_hz / self._axis.rate_hz(self._base)
         return float(
@@ -246,11 +246,11 @@ class _Run:
         if not (ended or hops.shape[1]):
             return []
         self._hops = np.concatenate((self._hops, hops), axis=1)
-        if self._hops.shape[1] <= (0 if ended else REACH):
+        if self._hops.shape[1] <= (0 if ended else REACH_HOPS):
             return []
         whole = self._track(ended)
         if self._cycle is None:
-            self._cycle = math.ceil(whole.phase_at_rad(0) / TURN - SLACK)
+            self._cycle = math.ceil(whole.phase_at_rad(0) / TURN - EDGE_SLACK)
             edge_ns = self._axis.time_ns(float(whole.at(np.array([TURN * self._cycle]))[0]))
             self._tick = tick_between(self._axis.time_ns(0.0), edge_ns, whole.rate_hz)
         found = self._complete(whole, self._cycle, ended)
@@ -270,7 +270,7 @@ class _Run:
         """The windows from phase `cycle` on that are complete and have a tracked context."""
         found: list[Window] = []
         reached_rad = (
-            whole.phase_at_rad(whole.samples) + TURN * SLACK if ended else float(whole.phase_rad[-1])
+            whole.phase_at_rad(whole.samples) + TURN * EDGE_SLACK if ended else float(whole.phase_rad[-1])
         )
         most = math.floor(reached_rad / TURN) - cycle
         if most < self._cycles:

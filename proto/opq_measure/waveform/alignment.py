@@ -28,7 +28,7 @@ ORDERS = 25
 QUIET, QUIET_OVER_NOISE = 0.02, 1.5
 """A stretch counts as steady up to this rms residual of its fit, a share of the fundamental's peak: 31 dB of
 noise; in more noise, up to QUIET_OVER_NOISE times the median residual of that recording's stretches."""
-LOUD = 2.0
+LOUD_RATIO = 2.0
 """The rms over a cycle of the difference from one cycle before is more than noise above so many times its
 median."""
 EVENT_SHARE = 0.2
@@ -121,7 +121,7 @@ def _news(volts: SignalArray, tracked: Track) -> FloatArray:
     found = np.where(np.isfinite(before), news, 0.0) / (size if size > 0 else 1.0)
     cycle = max(1, round(tracked.rate_hz / tracked.nominal_hz))
     rms = np.sqrt(np.convolve(found * found, np.ones(cycle) / cycle, "same"))
-    return np.where(rms > LOUD * float(np.median(rms)), found, 0.0)
+    return np.where(rms > LOUD_RATIO * float(np.median(rms)), found, 0.0)
 
 
 def _similarity(first: FloatArray, second: FloatArray, overlap: int) -> tuple[FloatArray, FloatArray]:

@@ -23,7 +23,7 @@ HARMONIC_STEP = 0.04
 """The same for the harmonics, as a load switches them; what a ringing leaves in six cycles is less."""
 SMALL_HARMONIC_STEP, LEFT = 0.01, 1 / 16
 """A smaller step of the harmonics, too, if switching leaves at most this share of the residual's energy."""
-GRAIN = 3
+RINGING_SAMPLES = 3
 """Samples around a switch in which a sampler's filter rings: there only what is beyond both waves counts."""
 RINGS = 0.3
 """Share of the residual at a switch that the rest has to reach; below, the residual there is the filter's."""
@@ -116,7 +116,7 @@ def _harmonics_apart(before: Steady, behind: Steady, position: float) -> float:
 def _switched(part: FloatArray, early: FloatArray, late: FloatArray, position: int) -> FloatArray:
     residual = np.concatenate((part[:position] - early[:position], part[position:] - late[position:]))
     near = np.zeros(len(part), dtype=np.bool_)
-    near[max(0, position - GRAIN) : position + GRAIN] = True
+    near[max(0, position - RINGING_SAMPLES) : position + RINGING_SAMPLES] = True
     apart = np.abs(residual)
     if apart[~near].max(initial=0.0) < RINGS * apart[near].max(initial=0.0):
         above = np.maximum(part - np.maximum(early, late), 0.0)

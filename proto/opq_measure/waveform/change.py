@@ -25,9 +25,9 @@ CYCLES = 6.0
 """Cycles fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
 FEW_CYCLES, SPOILS = 3.0, 1.0
 """Fitted around a jump that spoils the track, 60 degrees and more: over six, a ramp of 1 Hz/s leaves 1 %."""
-REACH = 1.0
+REACH_CYCLES = 1.0
 """Cycles around the first estimate in which the instant is searched."""
-MARGIN = 0.06
+MARGIN_CYCLES = 0.06
 """Cycles around the instant left out of the second fit: 1 ms, in which a fault rings."""
 MIN_CHANGE = 0.03
 """Least step, as a share of the fundamental: 3 % in amplitude or 1.7 degrees."""
@@ -35,9 +35,9 @@ SHORT_ORDERS = 10
 """Harmonics fitted per cycle of a short stretch, so that noise is not taken for harmonics."""
 PASSES = 4
 """Most repetitions of the search with the corrected positions of the neighbours, and without false ones."""
-FAR_CYCLES = 2 + REACH + CYCLES
+FAR_CYCLES = 2 + REACH_CYCLES + CYCLES
 """A neighbour further away limits nothing."""
-SAME = 1.0
+SAME_INSTANT_SAMPLES = 1.0
 """Samples by which a neighbour may move before the changes next to it are searched again."""
 EXPLAINED, OF_STEP = 2.0, 0.25
 """Residual of a stretch up to which it contains no other change: over the noise next to it, or beside a jump
@@ -116,11 +116,11 @@ def change_near(
     stop = len(volts) if stop is None else min(stop, float(len(volts)))
     first = max(first, 0.0)
     period = tracked.rate_hz / _hz(tracked, near - 8 * tracked.rate_hz / tracked.nominal_hz, near)
-    first += MARGIN * period if first > 0 else 0.0
-    stop -= MARGIN * period if stop < len(volts) else 0.0
+    first += MARGIN_CYCLES * period if first > 0 else 0.0
+    stop -= MARGIN_CYCLES * period if stop < len(volts) else 0.0
     if not first < near < stop:
         return None
-    low, high = max(near - REACH * period, first), min(near + REACH * period, stop)
+    low, high = max(near - REACH_CYCLES * period, first), min(near + REACH_CYCLES * period, stop)
     if stop - near < 2 * MIN_CYCLES * period:  # little is left after it: search closer to it
         high = min(high, near + 0.4 * (stop - near))
     if near - first < 2 * MIN_CYCLES * period:
@@ -134,7 +134,7 @@ def change_near(
             volts, *waves, math.ceil(max(first, low - period / 4)), math.floor(min(stop, high + period / 4))
         )
         found = Change(position, uncertainty, rest, *waves)
-        room = max(MARGIN * period, 3 * uncertainty)
+        room = max(MARGIN_CYCLES * period, 3 * uncertainty)
         low, high = max(first, position - room), min(stop, position + room)
     return found
 
@@ -157,7 +157,7 @@ def changes_in(volts: SignalArray, tracked: Track, least: float = MIN_CHANGE) ->
         looked: list[Change | None] = []
         for before, at, after in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True):
             was, near_by = known.get(at), (max(before, at - far), min(after, at + far))
-            if was is not None and np.allclose(near_by, was[:2], rtol=0, atol=SAME):
+            if was is not None and np.allclose(near_by, was[:2], rtol=0, atol=SAME_INSTANT_SAMPLES):
                 looked.append(was[2])
                 continue
             one = change_near(volts, tracked, at, before, after)

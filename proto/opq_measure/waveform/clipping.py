@@ -11,7 +11,7 @@ import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 
-WIDTH = 1e-3
+TOP_SHARE = 1e-3
 """Share of the extreme value that counts as the top: above the noise of 60 dB, below any curvature."""
 TIMES_A_SINE = 3.0
 """A sine is within 0.1 % of its peak for 1.4 % of a cycle; the flat top of harmonics for up to twice that."""
@@ -45,7 +45,7 @@ def clipping_in(volts: SignalArray, rate_hz: float, hz: float) -> Clipping:
     nothing = Clipping(0.0, math.nan, math.nan, 0, 0)
     if len(part) == 0 or not (peak := float(np.abs(part - part.mean()).max())) > 0:
         return nothing
-    width = max(WIDTH, 1.01 * _grain(part) / peak)
+    width = max(TOP_SHARE, 1.01 * _grain(part) / peak)
     usual = math.acos(1 - min(1.0, width)) / math.pi * rate_hz / hz
     least = max(4, math.ceil(TIMES_A_SINE * usual))
     high = _runs(part >= part.max() - width * peak, least)

@@ -23,13 +23,13 @@ WIDE_CYCLES = 3.0
 """In a longer span the change is first found among half cycles, against the cycle before."""
 FIRST_SHARE = 0.1
 """The first half cycle with this share of the largest difference's power holds the change."""
-QUIETEST = 0.1
+QUIETEST_SHARE = 0.1
 """Share of the half cycles that are quiet even if a tone fills most of the span."""
 MIN_HALF_CYCLES = 4
 ROUNDS = 3
 OVER_NOISE = 4.0
 """Least rms of what comes, over the noise, in the half cycle after the change."""
-ABRUPT = 0.5
+ABRUPT_SHARE = 0.5
 """Least share of the largest rms of any half cycle that the first one has; a slow change has less."""
 
 
@@ -40,7 +40,7 @@ def departure_in(
     first: float,
     last: float,
     most_rest: float = math.inf,
-    abrupt: float = ABRUPT,
+    abrupt: float = ABRUPT_SHARE,
 ) -> float | None:
     """Position, between two samples, at which the signal leaves its wave between `first` and `last`.
 
@@ -110,7 +110,7 @@ def _half_cycle_of_change(
     stop = low + blocks * half
     before = (1 - part) * volts[low - whole : stop - whole] + part * volts[low - whole - 1 : stop - whole - 1]
     powers = np.mean(((volts[low:stop] - before) ** 2).reshape(blocks, half), axis=1)
-    quiet = float(np.sort(powers)[int(QUIETEST * blocks)])
+    quiet = float(np.sort(powers)[int(QUIETEST_SHARE * blocks)])
     large = np.flatnonzero(powers >= max(FIRST_SHARE * powers.max(), OVER_NOISE**2 * quiet / 2))
     if not len(large):
         return None

@@ -22,7 +22,7 @@ from opq_measure.waveform.residual import phases_rad
 
 ORDERS = (1, 3, 5, 7, 7, 7, 7, 13, 13, 13)
 """Highest harmonic in each round of the fit: the coarse form first, or it would fit notches as harmonics."""
-RIDGE = 1e-7
+RIDGE_WEIGHT = 1e-7
 """Reduces order 13 by 0.6 % and order 7 by 0.05 % where all samples count, and much more across gaps."""
 BIWEIGHT = 4.7
 """In sigma; Tukey's constant for 95 % efficiency in normal noise."""
@@ -43,7 +43,7 @@ APART_DEGREES = 4.0
 MAX_CYCLES = 0.75
 """Notches at a place are periodic when at least this share of the cycles has one there."""
 MIN_CYCLES = 3
-SHARP = 0.002
+SHARP_NOTCH_SHARE = 0.002
 """Share of the fundamental that notches of 3 % exceed in the orders from SHARP_ORDER on, beyond ORDERS."""
 SHARP_ORDER = 14
 
@@ -216,7 +216,7 @@ def _solved(basis: FloatArray, part: FloatArray, weight: FloatArray | None = Non
     gram = weighted.T @ basis
     order = np.arange(1, len(gram) + 1) // 2
     gram[np.diag_indices_from(gram)] += (
-        RIDGE * len(part) * order**4
+        RIDGE_WEIGHT * len(part) * order**4
     )  # against high orders that only notches would suggest
     return np.asarray(np.linalg.solve(gram, weighted.T @ part), dtype=np.float64)
 

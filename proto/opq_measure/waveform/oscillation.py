@@ -18,7 +18,7 @@ STEPS = 30
 """Gauss-Newton steps at most; eight are usual."""
 MIN_SAMPLES = 6
 """Four unknowns, and two more samples to judge the fit by."""
-BACK = 6
+STEP_HALVINGS = 6
 """Halvings of a step that makes the fit worse."""
 
 
@@ -66,7 +66,7 @@ def oscillation(volts: FloatArray, rate_hz: float) -> Oscillation | None:
     factor, left = _eliminated(volts, n, pole)
     for _ in range(STEPS):
         step = _step(volts, n, pole, factor)
-        for _ in range(BACK):
+        for _ in range(STEP_HALVINGS):
             trial = pole + step
             trial[1] = min(max(trial[1], 1e-4), math.pi - 1e-4)
             trial[0] = min(max(trial[0], -3.0 / len(n)), 3.0)

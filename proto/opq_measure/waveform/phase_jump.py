@@ -21,7 +21,7 @@ from opq_measure.waveform.steady import Steady
 MIN_DEGREES = 3.0
 """Least jump reported by default; distant switching causes smaller ones all day."""
 
-SIGNIFICANT = 4.0
+SIGNIFICANT_RATIO = 4.0
 """A jump has to exceed so many of its standard uncertainties: noise alone has no defined phase."""
 
 
@@ -70,7 +70,7 @@ def phase_jumps_in(
     return tuple(
         jump
         for jump in jumps
-        if abs(jump.degrees) >= max(least_degrees, SIGNIFICANT * jump.uncertainty_degrees)
+        if abs(jump.degrees) >= max(least_degrees, SIGNIFICANT_RATIO * jump.uncertainty_degrees)
     )
 
 

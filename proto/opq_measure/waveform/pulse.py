@@ -19,7 +19,7 @@ SIGMAS = 4.0
 """A multiple of the noise: the least value that counts as part of the pulse."""
 GAP_S = 0.002
 """Longest gap between two half waves above `END`: half a period of 250 Hz."""
-LOBE = 0.2
+LOBE_SHARE = 0.2
 """A share of the peak: the least half wave of a ringing; a filter's ripple beside an impulse is smaller."""
 CLEAN = 0.95
 """Above this share of the energy in one ringing, its peak is interpolated between samples."""
@@ -58,7 +58,7 @@ def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None
         return None
     level = max(END * abs(peak), min(SIGMAS * noise, 0.9 * abs(peak)))
     low, high = _extent(np.abs(residual) > level, largest, round(GAP_S * rate_hz))
-    lobes = lobes_of(residual[low:high], max(LOBE * abs(peak), SIGMAS * noise))
+    lobes = lobes_of(residual[low:high], max(LOBE_SHARE * abs(peak), SIGMAS * noise))
     ring = oscillation(residual[low:high], rate_hz) if len(lobes) >= MIN_HALF_WAVES else None
     share, unknowns = (_decay_share(residual[low:high], rate_hz), 2) if ring is None else (ring.share, 4)
     start, place = _passing(residual, low, level, -1), float(largest)

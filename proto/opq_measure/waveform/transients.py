@@ -1,8 +1,8 @@
 """Transients: short, fast deviations that do not recur in the cycle before or after.
 
 Found above 240 Hz, where a sample differs from the same place in the cycle before and in the cycle after: so
-harmonics and periodic notches are none, whatever their size. Measured on the residual after the steady wave
-before, extrapolated, and the one after, extrapolated back; a dip's edge between the two is none.
+harmonics and periodic notches of any size do not count. Measured on the residual after the steady wave
+before, extrapolated, and the one after, extrapolated back; a dip's edge between the two does not count.
 
 Source: IEEE 1159-2019, 4.2 (impulsive and oscillatory transients, spectral content and duration).
 """

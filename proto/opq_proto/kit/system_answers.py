@@ -11,7 +11,7 @@ from typing import Any
 
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_record import ID_HEADER, SystemIdentity, SystemRecord, is_of
-from opq_proto.kit.system_verdict import WHOLE, ServiceAnswer, SystemVerdict, system_verdict
+from opq_proto.kit.system_verdict import WHOLE_SYSTEM, ServiceAnswer, SystemVerdict, system_verdict
 
 TIMEOUT_S = 2.0
 MAX_BYTES = 10_000_000
@@ -52,7 +52,7 @@ def read_answer(url: str, own: SystemIdentity, timeout_s: float = TIMEOUT_S) -> 
     asked_s = time.time()
     document, problem, is_late = _read(url, own, timeout_s)
     alerts = None
-    if document is not None and document["name"] == WHOLE:
+    if document is not None and document["name"] == WHOLE_SYSTEM:
         alerts = _read(f"{url.rstrip('/')}/alerts", own, timeout_s)[0]
     ours = document is not None and is_of(document, own)
     return ServiceAnswer(document, problem, is_late, ours, alerts, asked_s, time.time())

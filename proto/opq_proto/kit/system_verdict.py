@@ -14,9 +14,9 @@ from opq_proto.kit.system_record import CLOUD, GATEWAY, HEALTH, RULES, MeantServ
 Document = Mapping[str, Any]
 JUDGES = (CLOUD, HEALTH)
 """Services whose /alerts has verdicts."""
-WHOLE = "opq"
+WHOLE_SYSTEM = "opq"
 """As these two answer."""
-VERDICT_NAMES = {CLOUD: WHOLE, HEALTH: WHOLE, "triggering-service": "makai"}
+VERDICT_NAMES = {CLOUD: WHOLE_SYSTEM, HEALTH: WHOLE_SYSTEM, "triggering-service": "makai"}
 """Service -> its name in answers and verdicts, where that is another."""
 UPLINK = {CLOUD, "triggering-broker", "acquisition-broker"}
 """Without these a gateway here has no uplink, which it reports of each Box that samples."""
@@ -160,11 +160,11 @@ def _troubles(services: list[ServiceVerdict], answers: Mapping[str, ServiceAnswe
         if service.name == HEALTH and alerts is not None:
             continue  # its parts are the others, whose answers are here
         document, own_name = answers[service.url].document, _verdict_name(service.name)
-        listed = alerts is not None and (own_name in judged or own_name == WHOLE)
+        listed = alerts is not None and (own_name in judged or own_name == WHOLE_SYSTEM)
         for part in () if document is None else _deepest(document):
             name = str(part["name"])
             name = own_name if part is document or name == service.name else name
-            place = name if own_name == WHOLE else part_name(own_name, name)
+            place = name if own_name == WHOLE_SYSTEM else part_name(own_name, name)
             if name.isdigit() and own_name == GATEWAY:
                 is_known = name in judged or f"Box {name} at {GATEWAY}" in judged
             else:

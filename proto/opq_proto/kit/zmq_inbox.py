@@ -10,7 +10,7 @@ from zmq.backend import Socket as PlainSocket
 EVENTS, POLLIN = zmq.EVENTS, int(zmq.POLLIN)
 _ZERO_COPY_RECEIVE = 10
 """ZMQ_ZERO_COPY_RECV of zmq.h; pyzmq has no name for it."""
-FEW = 2
+ASKED_MESSAGES = 2
 """Before so many messages a socket is asked whether one waits, which costs a third of its exception."""
 _MORE = zmq.NOBLOCK | zmq.SNDMORE
 MONITORED = struct.Struct("=Hi")
@@ -32,7 +32,7 @@ def waiting_messages(socket: "zmq.Socket[bytes]", limit: int | None = None) -> I
     """
     received = 0
     while received != limit:
-        if received < FEW and not int(socket.get(EVENTS)) & POLLIN:
+        if received < ASKED_MESSAGES and not int(socket.get(EVENTS)) & POLLIN:
             return
         try:
             frame = _receive(socket, zmq.NOBLOCK, False)

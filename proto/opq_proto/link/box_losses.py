@@ -43,7 +43,7 @@ HEALTH_LOSSES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Losses that every Health has, by its fields."""
-GONE = (
+LOST_COUNTERS = (
     *(
         "overruns",
         "missing_samples",
@@ -76,5 +76,5 @@ def losses_text(counts: Mapping[str, int]) -> str:
     >>> losses_text({"pps_dropped": 2, "pps_rejected": 5})
     'lost in the Box since its start: 2 GPS pulses that found their queue full'
     """
-    gone = [f"{counts[name]:,} {LOSS_WORDS[name]}" for name in GONE if counts.get(name)]
+    gone = [f"{counts[name]:,} {LOSS_WORDS[name]}" for name in LOST_COUNTERS if counts.get(name)]
     return f"lost in the Box since its start: {'; '.join(gone)}" if gone else ""

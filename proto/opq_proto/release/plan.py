@@ -13,7 +13,7 @@ from typing import Any
 from opq_proto.errors import OpqError
 
 KINDS = ("gateway", "firmware")
-WHOLE = 10_000
+WHOLE_SHARE = 10_000
 """A share of all gateways, in parts of 10,000."""
 _VERSION = re.compile(r"\d{1,5}(\.\d{1,5}){1,3}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
@@ -59,7 +59,7 @@ class Plan:
     """Groups of gateways; empty: all."""
     percent: int = 100
     """The largest share of the gateways that may have it."""
-    share: int = WHOLE
+    share: int = WHOLE_SHARE
     """The share that may have it now, in parts of WHOLE; the update server raises it step by step."""
     paused: bool = False
     stopped: str = ""
@@ -96,11 +96,11 @@ def plan_from(kind: str, custom: Mapping[str, Any]) -> Plan:
 def place(gateway: str, version: str) -> int:
     """The gateway's place in the roll-out of this version, 0 to WHOLE - 1: for each version another order."""
     digest = hashlib.sha256(f"{version} {gateway}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") * WHOLE >> 32
+    return int.from_bytes(digest[:4], "big") * WHOLE_SHARE >> 32
 
 
 def is_turn(plan: Plan, gateway: str, group: str) -> bool:
     """Whether this gateway may have the plan's version now."""
     if plan.paused or plan.stopped or (plan.groups and group not in plan.groups):
         return False
-    return place(gateway, plan.version) < min(plan.share, plan.percent * WHOLE // 100)
+    return place(gateway, plan.version) < min(plan.share, plan.percent * WHOLE_SHARE // 100)

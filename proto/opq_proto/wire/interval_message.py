@@ -59,7 +59,7 @@ def _number(values: Mapping[str, float | tuple[float, ...]], name: str) -> float
 
 
 def read_interval(message: WireInterval) -> Interval:
-    """Returns what a message says, up to MAX_NAMES names; the length may be one that nobody stores.
+    """Returns the content of a message, up to MAX_NAMES names; its length may be unknown to the store.
 
     A value that is not finite is unknown. An order is left out with the orders above it.
     """
@@ -106,7 +106,7 @@ def write_disturbance(message: WireDisturbance, disturbance: Disturbance) -> Non
 def read_disturbance(
     message: WireDisturbance, box_id: str, start_ns: int, end_ns: int, uncertainty_ns: int
 ) -> Disturbance:
-    """Returns what a message says; the class may be one that nobody stores."""
+    """Returns the content of a message; its class may be unknown to the store."""
     kind = str(getattr(message, "class"))[:MAX_NAME]
     end = end_ns if message.closed else None
     residual_v = message.residual_v

@@ -21,13 +21,13 @@ import zmq
 from opq_proto.kit.zmq_inbox import waiting_messages
 
 PREFIX = b"turn"
-TURN = PREFIX + b"."
-PADDED = (b"0", *(b"%d" % number for number in range(1000, 10_000)))
+TURN_PREFIX = PREFIX + b"."
+PADDED_PREFIXES = (b"0", *(b"%d" % number for number in range(1000, 10_000)))
 """Prefixes of all topics of Boxes, and of no turn and of no `unpadded` topic."""
 PADDED_LENGTH = 4
 _PROPERTY = "X-opq-turns"
 _LENGTHS = struct.Struct("<II")
-_SIZES = len(TURN) + _LENGTHS.size
+_SIZES = len(TURN_PREFIX) + _LENGTHS.size
 
 
 def request_turns(socket: "zmq.Socket[bytes]") -> None:
@@ -43,7 +43,7 @@ def subscribed_topics(first: zmq.Frame, topic: bytes) -> tuple[Sequence[bytes], 
         turns = bool(first.get(_PROPERTY))
     except zmq.ZMQError:
         turns = False
-    return ((PREFIX,), True) if turns else (PADDED, False)
+    return ((PREFIX,), True) if turns else (PADDED_PREFIXES, False)
 
 
 def unpadded(topic: bytes) -> bytes:
@@ -63,7 +63,7 @@ def turn_message(messages: Sequence[Sequence[bytes]]) -> bytes:
     bodies = [frames[1] for frames in messages]
     topics = b" ".join([frames[0] for frames in messages])
     sizes = struct.pack(f"<{len(bodies) + 2}I", len(bodies), len(topics), *map(len, bodies))
-    return b"".join((TURN, sizes, topics, *bodies))
+    return b"".join((TURN_PREFIX, sizes, topics, *bodies))
 
 
 def waiting_measurements(socket: "zmq.Socket[bytes]", limit: int) -> list[list[bytes]]:
@@ -84,13 +84,13 @@ def waiting_measurements(socket: "zmq.Socket[bytes]", limit: int) -> list[list[b
 
 
 def _measurements(message: bytes) -> list[list[bytes]]:
-    count, length = _LENGTHS.unpack_from(message, len(TURN)) if len(message) >= _SIZES else (0, 0)
+    count, length = _LENGTHS.unpack_from(message, len(TURN_PREFIX)) if len(message) >= _SIZES else (0, 0)
     at = _SIZES + 4 * count + length
     if at > len(message):
-        return [[message[: len(TURN)]]]
+        return [[message[: len(TURN_PREFIX)]]]
     names = message[at - length : at].split(b" ")
     found = []
     for topic, size in zip(names, struct.unpack_from(f"<{count}I", message, _SIZES), strict=False):
         found.append([topic, message[at : at + size]])
         at += size
-    return found if at == len(message) and len(names) == count else [[message[: len(TURN)]]]
+    return found if at == len(message) and len(names) == count else [[message[: len(TURN_PREFIX)]]]

@@ -35,7 +35,7 @@ STEADY_METRICS = {
     "trans": (0.9, 1.1, 1.0),
 }
 Indices = NDArray[np.int64]
-STEADY = np.array([STEADY_METRICS[name] for name in METRIC_NAMES])
+STEADY_VALUES = np.array([STEADY_METRICS[name] for name in METRIC_NAMES])
 """Least, most, mean of each metric; values that no trigger reacts to."""
 TICK_S = 0.02
 SPREAD_S = 0.001
@@ -172,7 +172,7 @@ class BoxLoad:
         end_ns = np.full(len(which), time.time_ns())
         noise = 1 + 1e-6 * self._draw.standard_normal((len(which), 1, 1))
         self._sequences[which] += 1
-        values = (STEADY * noise).astype(np.float32)
+        values = (STEADY_VALUES * noise).astype(np.float32)
         batch = steady(tuple(self._ids), which, end_ns - round(1e9 / rate_hz), end_ns, values)
         numbers = self._sequences[which]
         return bodies_of(replace(batch, sequence=numbers, oldest_sequence=numbers))

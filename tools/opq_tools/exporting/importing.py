@@ -28,7 +28,7 @@ from opq_tools.exporting.recording_parts import LONGEST_S, RecordingPart, parts_
 from opq_tools.recordings.analyze.options import recording_options
 from opq_tools.shared.opened_store import opened_store
 
-NEAR = 0.25
+OTHER_PLACE_SHARE = 0.25
 """A nominal voltage of a Box and one of a recording that differ by more are of two places."""
 
 
@@ -231,7 +231,11 @@ def _check_box(path: Path, record: BoxRecord | None, box: str, nominal: Nominal,
     known_v = None if record is None else record.nominal_v
     if nominal.volts is None and known_v is None:
         raise RecordingError(f"{path}: its nominal voltage is not known; give --nominal-volts")
-    if nominal.volts is not None and known_v is not None and abs(nominal.volts / known_v - 1) > NEAR:
+    if (
+        nominal.volts is not None
+        and known_v is not None
+        and abs(nominal.volts / known_v - 1) > OTHER_PLACE_SHARE
+    ):
         raise RecordingError(
             f"{path}: its nominal voltage is {nominal.volts:,g} V, but that of Box {box} is {known_v:,g} V; "
             "import it into another Box"

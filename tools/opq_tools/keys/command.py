@@ -41,10 +41,10 @@ from opq_tools.shared import values
 
 TIMEOUT_S = 2.0
 LARGEST_ANSWER_BYTES = 64 * 2**20
-WHERE = ("mauka_health", "triggering_broker_health")
+ASKED_SERVICES = ("mauka_health", "triggering_broker_health")
 """Services that may answer: the whole cloud, in `up` and `opq-cloud all`, or a triggering broker alone."""
 
-UNNAMED = {
+UNNAMED_SERVICES = {
     UNKNOWN: "are in their handshake, or were too many at once to see whose each is",
     REFUSED: "are of keys that are not admitted",
 }
@@ -132,7 +132,7 @@ def list_keys(place: KeyPlace, of_backend: bool, port_offset: int | None) -> Non
     ]
     for problem in problems:
         click.echo(f"not admitted: {problem}", err=True)
-    for name, why in UNNAMED.items():
+    for name, why in UNNAMED_SERVICES.items():
         if connected is not None and name in connected:
             click.echo(f"{connected[name]} connections {why}", err=True)
     if place.as_json:
@@ -311,7 +311,7 @@ def _is_connected(connected: dict[str, int] | None, box_id: str) -> bool | None:
 
 def _connections(port_offset: int) -> dict[str, int] | None:
     """`ConnectedService.connections` of the broker that runs on this machine; None: no broker answers."""
-    for name in WHERE:
+    for name in ASKED_SERVICES:
         try:
             url = f"http://127.0.0.1:{with_offset(name, port_offset)}/connections"
             with urlopen(url, timeout=TIMEOUT_S) as answer:

@@ -14,8 +14,8 @@ from opq_proto.keys.key_files import KeyFolder, read_key_file
 from opq_proto.keys.register import KeyRegister, key_fingerprint
 from opq_tools.keys.place import KeyPlace
 
-NAMED = 10
-AGAIN = {
+NAMED_BOXES = 10
+AFTER_RESTART = {
     False: "it holds when the services that bind have been started again",
     True: "it holds when all services have been started again",
 }
@@ -47,7 +47,7 @@ def rotate_server(place: KeyPlace, of_backend: bool, force: bool) -> None:
         click.echo(json.dumps(document, indent=1))
         return
     click.echo("\n".join(map(str, written)))
-    click.echo(f"fingerprint {after}; {AGAIN[of_backend]}")
+    click.echo(f"fingerprint {after}; {AFTER_RESTART[of_backend]}")
     if cut_off:
         click.echo(f"bring {keys.server_public} to the machines of {_named(of_backend, cut_off)}")
 
@@ -62,5 +62,5 @@ def _why_not(of_backend: bool, cut_off: list[str]) -> str:
 
 def _named(of_backend: bool, cut_off: list[str]) -> str:
     one, several = ("name", "names") if of_backend else ("Box", "Boxes")
-    names = ", ".join(cut_off[:NAMED]) + (", ..." if len(cut_off) > NAMED else "")
+    names = ", ".join(cut_off[:NAMED_BOXES]) + (", ..." if len(cut_off) > NAMED_BOXES else "")
     return f"{len(cut_off)} {one if len(cut_off) == 1 else several} ({names})"

@@ -18,7 +18,7 @@ import click
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.whole_file import write_whole_file
-from opq_tools.recordings.public import LARGEST, LIST, read_list
+from opq_tools.recordings.public import LARGEST_FILE_BYTES, LIST, read_list
 
 REPOSITORY = "openpowerquality/article2020"
 COMMIT = "c5f0668b578b2ac0e777ec69d5e6280605c8ca06"
@@ -152,7 +152,7 @@ def get_listed(listed: Path, out: Path, base_url: str, *, force: bool = False) -
                 if _is_here(place, digest, force=force):
                     click.echo(f"{place}: was here already, checked")
                     continue
-                content = _checked(_download(url, LARGEST), digest, url)
+                content = _checked(_download(url, LARGEST_FILE_BYTES), digest, url)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_whole_file(place, [content])
             except (DownloadError, OSError) as error:
@@ -211,7 +211,7 @@ def _download(url: str, size: int) -> bytes:
 
 def _checked(content: bytes, digest: str, url: str, size: int | None = None) -> bytes:
     """The content. Raises DownloadError where it is of another size, or another one."""
-    most = LARGEST if size is None else size
+    most = LARGEST_FILE_BYTES if size is None else size
     if len(content) > most or (size is not None and len(content) < size):
         more = "more than " if len(content) > most else ""
         raise DownloadError(

@@ -19,7 +19,7 @@ _MAX_IN_BODY = 1 << 20
 
 AT_ONCE = 16
 """Engines to which `push` sends at the same time."""
-NAMED = 5
+NAMED_DEFINITIONS = 5
 """Definitions of a kind that `push` names for each engine; it counts the others."""
 
 
@@ -93,7 +93,9 @@ def push(file: Path, hosts: tuple[str, ...], token_file: Path | None, dry: bool)
 
     def pushed(host: str) -> tuple[str, bool]:
         try:
-            lines = _lines(_imported(RuleServer(partial(_url, host), token_file), text, dry), NAMED)
+            lines = _lines(
+                _imported(RuleServer(partial(_url, host), token_file), text, dry), NAMED_DEFINITIONS
+            )
         except OpqError as error:
             return f"{host}: {error}", False
         return f"{host}: {'; '.join(lines)}", True

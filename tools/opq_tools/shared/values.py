@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opq_cloud.store import CloudStore
     from opq_tools.shared.rule_server import RuleServer
 
-NEWEST = 50
+NEWEST_OFFERED = 50
 """Incidents and events that are offered."""
 Values = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -63,13 +63,13 @@ def incidents(context: click.Context) -> Iterable[tuple[str, str]]:
     from opq_cloud.view.web.words import headline
 
     with _store(context) as store:
-        return [(str(each.incident_id), headline(each)) for each in store.incidents(limit=NEWEST)]
+        return [(str(each.incident_id), headline(each)) for each in store.incidents(limit=NEWEST_OFFERED)]
 
 
 @_values
 def events(context: click.Context) -> Iterable[tuple[str, str]]:
     with _store(context) as store:
-        return [(str(each.event_id), each.because) for each in store.events(limit=NEWEST)]
+        return [(str(each.event_id), each.because) for each in store.events(limit=NEWEST_OFFERED)]
 
 
 def events_and_files(

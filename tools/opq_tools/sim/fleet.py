@@ -16,7 +16,7 @@ from opq_sim.mains.scenario import scenario_path
 from opq_sim.power_system.power_scenario import has_network
 from opq_tools.sim.command import outage_options, scenario_option
 
-SHOWN = (
+SHOWN_FIGURES = (
     "standing",
     "made",
     "sent",
@@ -152,7 +152,7 @@ def command(
     )
 
     def report(counts: Counts) -> None:
-        click.echo(" ".join(f"{name} {counts.get(name, 0):g}" for name in SHOWN), err=True)
+        click.echo(" ".join(f"{name} {counts.get(name, 0):g}" for name in SHOWN_FIGURES), err=True)
 
     stop = threading.Event()
     with stopped_by_signals(stop):

@@ -24,7 +24,7 @@ ORIGINAL_BOX = {
     "windows_in_storage_buffer": "ring_hours",
 }
 """Keys of the original's triggering.json / opqbox_config.json (docs/reference/opq-interop.md G.1) -> ours."""
-ELSEWHERE = {
+KEYS_ELSEWHERE = {
     "calibration": "counts per volt; here each Box reports its gain: opq-tools calibrate",
     "device_path": "a kernel device of the original's SPI line; here box.port, a serial port",
     "server_public_key": "a key in text; here a file: curve/public_keys/opqserver.key",
@@ -195,8 +195,8 @@ def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:
         elif key in ORIGINAL_BOX:
             shown = f'"{value}"' if key == "box_id" else repr(value).replace("'", '"')
             notes.append(Found(key, f"-> {ORIGINAL_BOX[key]} = {shown}", False))
-        elif key in ELSEWHERE:
-            notes.append(Found(key, ELSEWHERE[key], False))
+        elif key in KEYS_ELSEWHERE:
+            notes.append(Found(key, KEYS_ELSEWHERE[key], False))
         else:
             notes.append(Found(key, "not known, and not needed here", False))
     return tuple(notes)

@@ -15,7 +15,7 @@ from opq_sim.box.simulated_places import PLACE_MADE_UP, SimulatedPlace, simulate
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.plan_store import store_of
 
-NOTED = "simulated_boxes.json"
+NOTED_FILE = "simulated_boxes.json"
 """File in the data folder: Box id -> field -> text that `up` wrote."""
 FIELDS = ("location", "region", "feeder", "phase", "description")
 Facts = Mapping[str, str]
@@ -24,7 +24,7 @@ Facts = Mapping[str, str]
 def write_simulated_places(plan: UpPlan) -> None:
     """Writes places before the cloud starts; nothing where the store cannot be opened: the cloud logs why."""
     places = {} if plan.fleet is None else {each.box_id: each for each in simulated_places(plan.fleet)}
-    noted = read_noted(plan.data_dir / NOTED)
+    noted = read_noted(plan.data_dir / NOTED_FILE)
     box_ids = [box.box_id for box in plan.boxes]
     if not places and not any(box_id in noted for box_id in box_ids):
         return
@@ -58,7 +58,7 @@ def write_simulated_places(plan: UpPlan) -> None:
                     )
                 )
                 noted[box_id] = {**noted.get(box_id, {}), **changed}
-        write_noted(plan.data_dir / NOTED, noted)
+        write_noted(plan.data_dir / NOTED_FILE, noted)
     except OpqError:
         return
 

@@ -101,7 +101,7 @@ MAX_BOXES = 1000
 
 LATENESS_EVERY_NS = 60 * 10**9
 TOGETHER_NS = 2 * 10**9
-LESS = 4
+LESS_LATE_FACTOR = 4
 """A lateness that is so many times less than the one reported is reported, too."""
 MINUTES_MS = 600_000
 """A lateness of this or more is not given in seconds."""
@@ -213,7 +213,7 @@ class SilenceWatch:
             alike = {box_id: box.late_ms for box_id, box in late.items() if box.clock_known is known}
             reporting = {box_id: late_ms for box_id, late_ms in alike.items() if not late[box_id].silent}
             most_ms = max(reporting.values(), default=0)
-            if most_ms > 2 * reported_ms or 0 < LESS * most_ms < reported_ms:
+            if most_ms > 2 * reported_ms or 0 < LESS_LATE_FACTOR * most_ms < reported_ms:
                 self._late_reported_ms[known], self._lateness_reported_ns = most_ms, now_ns
                 return _lateness_words(list(reporting), len(self._boxes), most_ms, known)
         return ""

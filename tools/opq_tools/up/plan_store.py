@@ -10,7 +10,7 @@ from opq_tools.up.plan import UpPlan
 if TYPE_CHECKING:
     from opq_cloud.store import CloudStore
 
-EARLIER = 100
+EARLIER_INCIDENTS = 100
 
 
 @contextmanager
@@ -30,6 +30,6 @@ def earlier_incidents(plan: UpPlan) -> list[dict[str, object]]:
 
     try:
         with store_of(plan) as store:
-            return [incident_json(each) for each in store.incidents(limit=EARLIER)]
+            return [incident_json(each) for each in store.incidents(limit=EARLIER_INCIDENTS)]
     except OpqError:  # the cloud logs why
         return []

@@ -27,7 +27,7 @@ STAGES = {
     "trigger.decided",
 }
 """Stages of one incident; they are shown only where one incident is awaited."""
-COUNTED = {
+COUNTED_EVENTS = {
     "box.sampling": "Boxes sampling",
     "trigger.decided": "triggers",
     "event.finished": "events",
@@ -73,7 +73,7 @@ class UpRun:
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
         self._incidents = IncidentLines(view_url, time.time() * 1000, earlier)
         self._admitted: dict[str, str] = {}
-        self._counted = dict.fromkeys(COUNTED, 0)
+        self._counted = dict.fromkeys(COUNTED_EVENTS, 0)
         self._starts = BoxStarts()
         self._page_up = False
         self._sampling: set[str] = set()
@@ -226,7 +226,7 @@ class UpRun:
         )
 
     def _nothing_seen(self) -> str:
-        seen = ", ".join(f"{self._counted[name]} {noun}" for name, noun in COUNTED.items())
+        seen = ", ".join(f"{self._counted[name]} {noun}" for name, noun in COUNTED_EVENTS.items())
         return f"no incident on the page within {self._timeout_s:g} s; seen: {seen}"
 
     def _elapsed_s(self) -> float:

@@ -19,7 +19,7 @@ from opq_tools.up.children import ChildLine
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-KEPT = 4096
+KEPT_RECORDS = 4096
 """Number of Measurements and of events that are kept; older ones are dropped."""
 LATENCIES = (
     "sample_to_measurement",
@@ -62,7 +62,7 @@ class Newest(OrderedDict[Key, Value]):
 
     def put(self, key: Key, value: Value) -> None:
         self[key] = value
-        if len(self) > KEPT:
+        if len(self) > KEPT_RECORDS:
             self.popitem(last=False)
 
 
@@ -86,7 +86,7 @@ class IncidentTrace:
             case "box.event_sent":
                 sent = self._sent.setdefault(str(facts.get("box_id")), [])
                 sent.append(moment)
-                del sent[:-KEPT]
+                del sent[:-KEPT_RECORDS]
             case "measurement.received":
                 self._received.put((str(facts.get("box_id")), facts.get("sequence")), moment)
             case "trigger.decided":

@@ -15,7 +15,7 @@ from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
 KIND = "keyed_value"
 MAX_KEYS = 10_000
-LONGEST = 4096
+MAX_TEXT_CHARS = 4096
 """Characters of a text."""
 
 KeyedValue = bool | int | float | str
@@ -35,7 +35,7 @@ class KeyedValues:
         """Sets a value; rules use it from their next record on. RuleError 400: no number, text or boolean."""
         checked_id("key", key, CONFIGURATION)
         if not _is_value(value):
-            wanted = f"a number of 64 bits, a text of at most {LONGEST} characters, true or false"
+            wanted = f"a number of 64 bits, a text of at most {MAX_TEXT_CHARS} characters, true or false"
             raise RuleError(f"the value of key {key} is {str(value)[:60]!r}; want {wanted}", CONFIGURATION)
         with self._store.changing():
             if key not in self._values and len(self._values) >= MAX_KEYS:
@@ -54,7 +54,7 @@ class KeyedValues:
 
 def _is_value(value: object) -> bool:
     if isinstance(value, str):
-        return len(value) <= LONGEST
+        return len(value) <= MAX_TEXT_CHARS
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, bool) or (isinstance(value, int) and -(2**63) <= value < 2**63)

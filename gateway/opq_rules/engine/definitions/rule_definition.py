@@ -111,16 +111,16 @@ def _options(text: bytes) -> Options:
     return replace(read, restartStrategy=read_restart, schedule=schedule)
 
 
-LONGEST = 128
-_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}", re.ASCII)
+MAX_NAME_CHARS = 128
+_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_NAME_CHARS}}}", re.ASCII)
 
 
 def checked_id(what: str, name: object, code: int = UNDEFINED) -> str:
     """Returns `name`; raises RuleError 400 where it is not a valid id."""
     if isinstance(name, str) and _ID.fullmatch(name):
         return name
-    wanted = f"want 1 to {LONGEST} letters, digits, '_' or '-'"
-    raise RuleError(f"{what} id {str(name)[:LONGEST]!r} cannot be used: {wanted}", code)
+    wanted = f"want 1 to {MAX_NAME_CHARS} letters, digits, '_' or '-'"
+    raise RuleError(f"{what} id {str(name)[:MAX_NAME_CHARS]!r} cannot be used: {wanted}", code)
 
 
 @dataclass(frozen=True, slots=True)

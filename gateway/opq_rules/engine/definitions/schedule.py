@@ -15,7 +15,7 @@ from cronsim import CronSim, CronSimError
 from opq_proto.config.settings import milliseconds
 
 NEVER_MS = 1 << 62
-NAMED = {
+NAMED_SCHEDULES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
     "@midnight": "0 0 * * *",
@@ -86,9 +86,11 @@ class RuleSchedule:
 def _cron(text: object) -> str:
     if not isinstance(text, str):
         raise ValueError(f"cron  is {text!r}; want text")
-    fields = NAMED.get(text.strip().lower(), text)
+    fields = NAMED_SCHEDULES.get(text.strip().lower(), text)
     if fields.lstrip().startswith("@"):
-        raise ValueError(f"cron  is {text!r}; want 5 fields, e.g. '*/15 * * * *', or {', '.join(NAMED)}")
+        raise ValueError(
+            f"cron  is {text!r}; want 5 fields, e.g. '*/15 * * * *', or {', '.join(NAMED_SCHEDULES)}"
+        )
     if fields:
         try:
             CronSim(fields, datetime(2026, 1, 1))

@@ -20,7 +20,7 @@ from opq_rules.engine.running.rule import Deliver, QueryUnit, Rule
 from opq_rules.expressions.closures import lookup
 from opq_rules.functions.registry import Scalar, find
 from opq_rules.query.planning.plan import OF_ITS_RULE, QueryPlan
-from opq_rules.query.planning.where import MIRRORED, conjuncts, sieve, together
+from opq_rules.query.planning.where import MIRRORED_SIGNS, conjuncts, sieve, together
 from opq_rules.query.query import Query
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, FunctionCall, Literal, Select, Unary
 from opq_rules.sql.walk import calls_in
@@ -88,7 +88,7 @@ def _free(node: Expression, source: str) -> Comparison | None:
         return None
     left, right, sign = node.left, node.right, node.operator
     if isinstance(right, Column):
-        left, right, sign = right, left, MIRRORED[sign]
+        left, right, sign = right, left, MIRRORED_SIGNS[sign]
     if not isinstance(left, Column) or left.stream not in (None, source):
         return None
     negated = isinstance(right, Unary) and right.operator == "-"

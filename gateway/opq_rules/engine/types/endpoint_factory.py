@@ -43,7 +43,7 @@ SELECTOR = "connectionSelector"
 MEMORY = "memory"
 """The type of sources, tables and sinks that get the engine's topics."""
 MAX_CHECKED = 10_000
-NEAR = 0.75
+MISSPELT_LIKENESS = 0.75
 """Likeness, 0 to 1, from which a key is a misspelt one."""
 
 
@@ -81,7 +81,7 @@ def _spelled(
 
 
 def _is_near(key: str, names: Mapping[str, str]) -> bool:
-    return bool(difflib.get_close_matches(key.lower(), names, n=1, cutoff=NEAR))
+    return bool(difflib.get_close_matches(key.lower(), names, n=1, cutoff=MISSPELT_LIKENESS))
 
 
 class EndpointFactory:

@@ -8,7 +8,7 @@ from opq_rules.engine.types.operator_context import OperatorContext
 from opq_rules.engine.types.type_registry import TypeRegistry
 from opq_rules.errors import RowError
 from opq_rules.functions.registry import (
-    MANY,
+    MAX_ARGUMENTS,
     UNKNOWN,
     AggregateFunction,
     Definition,
@@ -67,7 +67,9 @@ def _definition(name: str, function: Function) -> Definition:
         return function.validate([None if each is UNKNOWN else each for each in constants])
 
     if function.is_aggregate():
-        return AggregateFunction(name, lambda *_: _PluginAggregate(function, name), 0, MANY, check=check)
+        return AggregateFunction(
+            name, lambda *_: _PluginAggregate(function, name), 0, MAX_ARGUMENTS, check=check
+        )
     contexts: dict[str, OperatorContext] = {}
 
     def run(context: RunContext, *arguments: object) -> object:
@@ -78,7 +80,7 @@ def _definition(name: str, function: Function) -> Definition:
             )
         return _called(function, arguments, own)
 
-    return Scalar(name, run, 0, MANY, null_in_null_out=False, context=True, check=check)
+    return Scalar(name, run, 0, MAX_ARGUMENTS, null_in_null_out=False, context=True, check=check)
 
 
 def _called(function: Function, arguments: Sequence[object], context: OperatorContext) -> object:

@@ -74,7 +74,7 @@ def make(key, constant):
     return sieve
 """
 _TEXT = frozenset({str})
-MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
+MIRRORED_SIGNS = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 """`a sign b` is `b MIRRORED[sign] a`."""
 
 
@@ -100,11 +100,11 @@ def sieve_of(select: Select) -> Sieve | None:
     if select.where is None or select.joins:
         return None
     first = conjuncts(select.where)[0]
-    if not isinstance(first, BinaryOperation) or first.operator not in MIRRORED:
+    if not isinstance(first, BinaryOperation) or first.operator not in MIRRORED_SIGNS:
         return None
     column, other, sign = first.left, first.right, first.operator
     if isinstance(other, Column):
-        column, other, sign = other, column, MIRRORED[sign]
+        column, other, sign = other, column, MIRRORED_SIGNS[sign]
     aliases = {item.alias.lower() for item in select.items if item.alias}
     if not isinstance(column, Column) or column.name.lower() in aliases:
         return None

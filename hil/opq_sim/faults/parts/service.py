@@ -19,7 +19,7 @@ RESTART_S = 0.1
 tools/opq_tools/system/service/units (test_device_constants.py).
 """
 OPENED, LOST = '"event": "serial.opened"', '"event": "serial.lost"'
-BAD = ("thread.failed", "Traceback (most recent call last)")
+BAD_LINES = ("thread.failed", "Traceback (most recent call last)")
 
 
 class ServiceError(OpqError):
@@ -145,7 +145,7 @@ class ServiceProcess:
                     facts = json.loads(text)
                     at_s = time.monotonic() - float(facts.get("early_s", 0.0))
                     self._deaf.append((at_s, str(facts["box_id"]), OPENED in text))
-                if any(bad in text for bad in BAD):
+                if any(bad in text for bad in BAD_LINES):
                     self.complaints.append(f"{self.name}: {_short(text)}")
 
 

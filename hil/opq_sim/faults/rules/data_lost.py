@@ -22,7 +22,7 @@ SAME_AXIS_NS = 1_000
 """Largest overlap of windows of a Box that knows the time."""
 JUMP_NS = 1_000_000
 """A larger difference between neighbouring blocks is a jump; a fit that slews moves it by microseconds."""
-SHOWN = 3
+SHOWN_EXAMPLES = 3
 """Number of examples that a text names for one kind of problem."""
 
 Truth = Callable[[int, int], NDArray[np.int16]]
@@ -242,5 +242,5 @@ def _spans(blocks: Sequence[SampleBlock], join_ns: int = 1_000_000) -> list[tupl
 def shown(things: Iterable[str]) -> str:
     """The first few things, and how many more there are."""
     named = list(things)
-    more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-    return ", ".join(named[:SHOWN]) + more
+    more = f" and {len(named) - SHOWN_EXAMPLES} more" if len(named) > SHOWN_EXAMPLES else ""
+    return ", ".join(named[:SHOWN_EXAMPLES]) + more

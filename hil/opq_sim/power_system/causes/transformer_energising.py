@@ -28,7 +28,7 @@ from opq_sim.power_system.disturbance_terms import (
 
 ORDERS = (1, 2, 3, 4, 5, 6, 7)
 MAX_CYCLES = 600
-OVER = 0.02
+INRUSH_OVER_SHARE = 0.02
 """The inrush is over when the peak current is this share of the first."""
 
 
@@ -103,7 +103,7 @@ class TransformerEnergising(Cause):
         left = abs(offset)
         for _ in range(MAX_CYCLES - 1):
             edge = (self.knee_pu - left) / size
-            if edge >= 1 or (found and found[-1][0] < OVER * found[0][0]):
+            if edge >= 1 or (found and found[-1][0] < INRUSH_OVER_SHARE * found[0][0]):
                 break
             half = math.acos(max(edge, -1.0))
             mean, *orders = pulse_series(half, (0, *ORDERS))

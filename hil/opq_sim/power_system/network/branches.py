@@ -28,7 +28,7 @@ TO_SEQUENCES: ComplexArray = np.array(
 
 EARTH_RETURN_OHM_PER_KM_HZ = 3 * math.pi**2 * 1e-4
 """Three times Carson's resistance of the earth, pi^2 f 1e-4 ohm per km: 0.148 ohm per km at 50 Hz."""
-USUAL = {
+USUAL_LINES = {
     # r, x in ohm per km at 50 Hz; x0 to x; r0 to r (0: r and the earth's); c, c0 in nF per km
     "overhead": (0.32, 0.35, 3.5, 0.0, 10.0, 5.0),
     "cable": (0.21, 0.08, 4.0, 4.0, 250.0, 250.0),
@@ -56,7 +56,7 @@ def feeder_branch(
     feeder: FeederConfig, ends: tuple[str, str], km: float, nominal_hz: float, order: int
 ) -> SequenceBranch:
     """`km` of a feeder as a pi circuit, at a whole multiple of the nominal frequency."""
-    r, x, x0_share, r0_share, c, c0 = USUAL[feeder.kind]
+    r, x, x0_share, r0_share, c, c0 = USUAL_LINES[feeder.kind]
     r1 = feeder.r_ohm_per_km if feeder.r_ohm_per_km is not None else r
     x1 = feeder.x_ohm_per_km if feeder.x_ohm_per_km is not None else x * nominal_hz / 50
     usual_r0 = r0_share * r1 if r0_share else r1 + EARTH_RETURN_OHM_PER_KM_HZ * nominal_hz

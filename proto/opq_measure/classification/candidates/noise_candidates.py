@@ -35,7 +35,7 @@ EDGE_FROM_PU = 0.003
 """The same at the edge of a dip, where single samples show an impulse together with the step."""
 SHORT_DIP_CYCLES = 3.5
 """In a shorter dip no stretch between its edges shows the phase in much noise."""
-HIDDEN = 0.8
+HIDDEN_PART = 0.8
 """Share of a line's limit: where one window needs more than this to be sure, the whole signal is searched."""
 NEAR_S = 0.012
 """Length of the residual before and after a transient that distinguishes a ringing from an impulse."""
@@ -56,7 +56,7 @@ def tone_in_noise(
     least = min(limits.line_percent, limits.signal_percent)
     hidden_v = OVER_NOISE * analysis.noise_v * math.sqrt(2 / (WINDOW_S * analysis.rate_hz))
     is_flagged = not np.isfinite(analysis.series.interharmonic).any()  # no window is clear of a dip
-    if len(starts) < 2 or (seen and not is_flagged and hidden_v <= HIDDEN * least / 100 * fundamental_v):
+    if len(starts) < 2 or (seen and not is_flagged and hidden_v <= HIDDEN_PART * least / 100 * fundamental_v):
         return
     if any(each.kind == "periodic_notching" for each in analysis.occurrences):
         return

@@ -25,7 +25,7 @@ STEADY_SHARE = 0.002
 """Most (largest - smallest) / mean rms of the 10/12-cycle windows of a usable reference."""
 GAIN = (0.5, 2.0)
 """Range that the Box accepts; outside it, the divider is not the board's."""
-NEAR = 0.1
+NO_SIGNAL_SHARE = 0.1
 """A reading below this share of the reference is not a signal; else it may be off by a factor of GAIN."""
 WHOLE_HZ = 0.002
 """Most deviation from a whole number of Hz for a source that is locked to GPS."""
@@ -101,7 +101,7 @@ def correct(
     Raises:
         CalibrationError: the difference is too large for a calibration, or the phase cannot be measured.
     """
-    if reading.rms_v < NEAR * reference_v:
+    if reading.rms_v < NO_SIGNAL_SHARE * reference_v:
         raise CalibrationError(
             f"the Box reads {reading.rms_v:.2f} V while the reference reads {reference_v:g} V: "
             "is the reference on the Box's terminals?"

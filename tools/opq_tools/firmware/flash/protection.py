@@ -36,7 +36,7 @@ class Protection:
         return "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.facts().items())
 
 
-WANTED = Protection(3, 0b11)
+WANTED_PROTECTION = Protection(3, 0b11)
 
 
 def read_protection(box: BoxLink) -> Protection:
@@ -55,15 +55,20 @@ def offer_protection(box: BoxLink, wanted: bool | None, ask: Callable[[str], boo
         FlashError: the Box refused, or holds something else afterwards.
     """
     there = read_protection(box)
-    covered = there.sectors & WANTED.sectors == WANTED.sectors
-    if (there.level == WANTED.level and covered) or wanted is False:
+    covered = there.sectors & WANTED_PROTECTION.sectors == WANTED_PROTECTION.sectors
+    if (there.level == WANTED_PROTECTION.level and covered) or wanted is False:
         return there
-    if wanted is None and not ask(f"Option bytes: {there.words}. Set them to {WANTED.words}?"):
+    if wanted is None and not ask(f"Option bytes: {there.words}. Set them to {WANTED_PROTECTION.words}?"):
         return there
-    _exchange(box, f"{WANTED.level} {WANTED.sectors}", "the Box does not set its option bytes")
+    _exchange(
+        box, f"{WANTED_PROTECTION.level} {WANTED_PROTECTION.sectors}", "the Box does not set its option bytes"
+    )
     found = read_protection(box)
-    if found.level != WANTED.level or found.sectors & WANTED.sectors != WANTED.sectors:
-        raise FlashError(f"the Box holds {found.words}, not {WANTED.words}")
+    if (
+        found.level != WANTED_PROTECTION.level
+        or found.sectors & WANTED_PROTECTION.sectors != WANTED_PROTECTION.sectors
+    ):
+        raise FlashError(f"the Box holds {found.words}, not {WANTED_PROTECTION.words}")
     return found
 
 

@@ -39,7 +39,7 @@ SILENT_S = 0.06
 """Longer than any pause within an answer of a chip that is in time; too short for a person to notice."""
 LATE_S = 0.5
 """Longest silence that is waited for while answers of before may still arrive."""
-FILLER = 0xFF
+FILLER_BYTE = 0xFF
 """Byte that completes a command that lost bytes. As data it changes no flash cell, as a sector number it is
 invalid, and a pair of it is not a command, so the chip answers NACK in any state."""
 MAX_FILLERS = 700
@@ -205,7 +205,7 @@ class RomLoader:
         sent, silent_s = 0, SILENT_S
         while sent < MAX_FILLERS:
             count = 1 if sent < 8 else 64
-            self._line.write(bytes((FILLER,)) * count)
+            self._line.write(bytes((FILLER_BYTE,)) * count)
             sent += count
             if Stm32Bootloader.Reply.NACK in self._line.drain(silent_s):
                 if self._at_start(silent_s):

@@ -11,7 +11,7 @@ import click
 from opq_proto.firmware.image import ImageError, read_bundle, read_header, version_text
 from opq_proto.keys.signing import read_private, read_public
 from opq_proto.kit.shared_options import json_option
-from opq_proto.release.plan import KINDS, WHOLE, Plan, ReleaseError, target_name
+from opq_proto.release.plan import KINDS, WHOLE_SHARE, Plan, ReleaseError, target_name
 from opq_tools.lazy_group import LazyGroup
 
 PLACES = {
@@ -224,7 +224,7 @@ def _changed(
         plan = replace(plan, groups=tuple(groups))
     if paused is False:
         plan = replace(plan, stopped="")
-    return plan if step else replace(plan, share=plan.percent * WHOLE // 100)
+    return plan if step else replace(plan, share=plan.percent * WHOLE_SHARE // 100)
 
 
 def _words(plan: Plan) -> str:

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from opq_analyze.excerpt import STEADY, excerpt, worst
+from opq_analyze.excerpt import STEADY_SHARE, excerpt, worst
 from opq_analyze.measuring import Measured
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.events.disturbance import Disturbance
@@ -86,7 +86,7 @@ def _draw_rms(axes: Axes, analysis: SignalAnalysis, limits: Limits) -> None:
             f"{percent:g} %", (1.004, level_v), xycoords=("axes fraction", "data"), va="center", fontsize=8
         )
     low, high = axes.get_ylim()
-    middle, half = (low + high) / 2, max((high - low) / 2, STEADY * analysis.nominal_v)
+    middle, half = (low + high) / 2, max((high - low) / 2, STEADY_SHARE * analysis.nominal_v)
     axes.set_ylim(middle - half, middle + half)
     axes.set(ylabel="V", title="Urms(1/2)")
 

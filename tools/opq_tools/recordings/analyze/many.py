@@ -25,7 +25,7 @@ from opq_tools.shared.progress import shown_progress
 
 ONE_LINE = "a line per recording; opq-tools analyze of the one recording has it"
 LISTS = ("cycles", "half_cycles")
-AHEAD = 4
+RECORDINGS_AHEAD = 4
 """Recordings handed out for each process at a time, so that none waits."""
 LONGEST_S = 3600.0
 """So long a run waits for the workers of a scheduler before it looks again."""
@@ -178,7 +178,7 @@ def _by_processes(paths: Sequence[Path], order: Order, jobs: int) -> Iterator[li
         lost: list[Path] = []
         with _pool(min(jobs, len(left))) as pool:
             while (left or in_hand) and not lost:
-                while left and len(in_hand) < jobs * AHEAD:
+                while left and len(in_hand) < jobs * RECORDINGS_AHEAD:
                     path = left.popleft()
                     try:
                         in_hand[pool.submit(lines_of, path, order)] = path
@@ -212,7 +212,7 @@ def _by_dask(paths: Sequence[Path], order: Order, scheduler: str) -> Iterator[li
     with dask_client(scheduler) as client:
         workers = DaskWorkers(client)
         while left or in_hand:
-            while left and len(in_hand) < AHEAD * max(1, workers.workers):
+            while left and len(in_hand) < RECORDINGS_AHEAD * max(1, workers.workers):
                 path = left.popleft()
                 in_hand[workers.submit(None, lines_of, path.resolve(), order)] = path
             workers.wait(list(in_hand), LONGEST_S)

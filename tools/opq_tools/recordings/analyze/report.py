@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from opq_analyze.excerpt import STEADY, excerpt
+from opq_analyze.excerpt import STEADY_SHARE, excerpt
 from opq_analyze.measuring import Measured
 from opq_measure.aggregation.aggregate import Aggregate
 from opq_measure.analysis.analysed import SignalAnalysis
@@ -28,7 +28,7 @@ TABLE_WIDTH = 110
 """Room for the widest row; on a narrow terminal a row wraps, but no figure is cut."""
 MAX_EVENTS = 40
 """Most events of all classes together, so that the report stays a page; each table may have at least half."""
-WHOLE = 0.98
+WHOLE_SHARE = 0.98
 """Share of ten seconds needed to report their frequency; two cycles at the borders may be missing."""
 VERDICTS = {
     "no_interruption_in_function": "inside",
@@ -135,7 +135,9 @@ def _lines(contract: Mapping[str, Any]) -> list[str]:
         f"{', '.join(names)} not measured: {reason}"
         for reason, names in _by_reason(contract["left_out"]).items()
     ]
-    tens = [each["frequency_hz"] for each in contract["frequency_10_s"] or () if each["coverage"] > WHOLE]
+    tens = [
+        each["frequency_hz"] for each in contract["frequency_10_s"] or () if each["coverage"] > WHOLE_SHARE
+    ]
     if any(each is not None for each in tens):
         known = [each for each in tens if each is not None]
         lines.append(f"frequency over 10 s: {min(known):.4f} to {max(known):.4f} Hz, {len(known)} values")
@@ -277,7 +279,7 @@ def _print_plots(console: Console, recording: Recording, analysis: SignalAnalysi
     if analysis.course.shape[1] >= 2:
         start_s, end_s = (float(analysis.course[0, k]) / analysis.rate_hz for k in (0, -1))
         extremes = analysis.course[1:].T.ravel()
-        least_v = 2 * STEADY * analysis.nominal_v
+        least_v = 2 * STEADY_SHARE * analysis.nominal_v
         _print_plot(
             console, "rms of each cycle, renewed every half cycle", extremes, width, start_s, end_s, least_v
         )

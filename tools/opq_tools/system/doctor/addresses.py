@@ -16,7 +16,7 @@ from opq_tools.system.doctor.problem import Problem
 
 OWNERS = {"gateway_health": GATEWAY, "rules": RULES}
 """Ports that another service than the cloud's binds."""
-LISTENS = "0A"
+TCP_LISTEN = "0A"
 OFFSET = "start this system with another --port-offset; opq-tools up --free-ports finds one"
 Holder = tuple[str, str]
 """Name and number of a process."""
@@ -114,7 +114,7 @@ def _holders() -> dict[int, Holder]:
         except OSError:
             continue
         for fields in map(str.split, lines):
-            if fields[3] == LISTENS:
+            if fields[3] == TCP_LISTEN:
                 ports[f"socket:[{fields[9]}]"] = int(fields[1].rpartition(":")[2], 16)
     found: dict[int, Holder] = {}
     for process in Path("/proc").glob("[0-9]*"):

@@ -11,7 +11,7 @@ from opq_proto.kit.system_record import FOLDER
 from opq_tools.system.doctor.problem import Problem
 from opq_tools.system.service.command import USER
 
-WHOLE = ("curve", FOLDER, "config", "backend")
+WHOLE_FOLDERS = ("curve", FOLDER, "config", "backend")
 """Folders of which each file is looked at; of the others those at the top."""
 ROOT = 0
 
@@ -32,7 +32,7 @@ def _files(data_dir: Path) -> Iterator[Path]:
     yield data_dir
     for path in sorted(data_dir.iterdir()):
         yield path
-        if path.name in WHOLE and path.is_dir() and os.access(path, os.R_OK | os.X_OK):
+        if path.name in WHOLE_FOLDERS and path.is_dir() and os.access(path, os.R_OK | os.X_OK):
             yield from sorted(path.rglob("*"))
 
 

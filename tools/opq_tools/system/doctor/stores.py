@@ -26,7 +26,7 @@ SCHEMAS = {"opq.db": len(MIGRATIONS), ACCOUNTS_FILE: len(ACCOUNTS_MIGRATIONS)}
 """File -> the newest schema that this version reads."""
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-NEWEST = {
+NEWEST_QUERIES = {
     "opq.db": NEWEST_MS,
     "gateway/queue.sqlite": "SELECT max(last_end_ns) / 1000000 FROM boxes",
 }
@@ -100,7 +100,7 @@ def _read_whole(path: Path) -> Iterator[Problem]:
 
 def check_clock(data_dir: Path) -> Iterator[Problem]:
     """Yields a clock that is before what was measured: what comes now would be older than what is stored."""
-    for name, question in NEWEST.items():
+    for name, question in NEWEST_QUERIES.items():
         path, newest_ms = data_dir / name, None
         if path.is_file():
             with (

@@ -14,7 +14,7 @@ from opq_tools.shared.moment import from_option
 from opq_tools.system.logs.line import LEVELS, LineFilter, LogLine, line_words
 from opq_tools.system.logs.sources import LogFiles, journal_lines, runs_by_systemd
 
-MOST = 200
+MAX_LINES = 200
 
 
 @click.command("logs", short_help="Log lines of all services in the order of time.")
@@ -38,7 +38,7 @@ MOST = 200
     "--lines",
     "most",
     type=click.IntRange(0),
-    help=f"Print at most this many of the newest lines; 0 for all.  [default: {MOST}; all with --from]",
+    help=f"Print at most this many of the newest lines; 0 for all.  [default: {MAX_LINES}; all with --from]",
 )
 @json_option
 @data_dir_option
@@ -63,7 +63,7 @@ def command(
     """
     since = "" if start_ns is None else datetime.fromtimestamp(start_ns / 1e9, UTC).isoformat()[:26]
     wanted = LineFilter(services, box_id, level, since)
-    newest = (0 if since else MOST) if most is None else most
+    newest = (0 if since else MAX_LINES) if most is None else most
     try:
         if data_dir is None and runs_by_systemd():
             lines = journal_lines(since, newest if follow else 0, follow)

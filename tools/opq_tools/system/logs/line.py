@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
-HIDDEN = {"event", "service", "level", "t", "monotonic_ns", "exception"}
+HIDDEN_FACTS = {"event", "service", "level", "t", "monotonic_ns", "exception"}
 """Facts that have a place of their own in the line, or none."""
 
 BOX_KEYS = ("box_id", "box", "box_ids", "boxes")
@@ -72,7 +72,7 @@ def line_words(line: LogLine) -> str:
         return f"{'':23}  {line.source:<18}  {'':7}  {facts['text']}"
     when = line.t[:23].replace("T", " ")
     service = str(facts.get("service") or line.source)
-    rest = " ".join(f"{key}={_word(value)}" for key, value in facts.items() if key not in HIDDEN)
+    rest = " ".join(f"{key}={_word(value)}" for key, value in facts.items() if key not in HIDDEN_FACTS)
     first = f"{when:23}  {service:<18}  {facts.get('level', ''):<7}  {facts['event']}  {rest}".rstrip()
     below = str(facts.get("exception") or "").rstrip().splitlines()
     return "\n".join([first, *(f"    {each}" for each in below)])

@@ -18,7 +18,7 @@ import structlog
 from opq_cloud.view.web.forms import SentFile
 from opq_proto.kit.plain_text import one_line
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.packed import BESIDE
+from opq_recordings.packed import COMPANION_SUFFIXES
 
 log = structlog.get_logger()
 
@@ -133,7 +133,7 @@ def main_name(names: Sequence[str]) -> str:
     Raises:
         NotExaminedError: several recordings were sent.
     """
-    found = [each for each in names if Path(each).suffix.lower() not in BESIDE]
+    found = [each for each in names if Path(each).suffix.lower() not in COMPANION_SUFFIXES]
     if len(found) > 1:
         raise NotExaminedError(
             f"{', '.join(found)} are {len(found)} recordings; send one, with the files that belong to it."

@@ -1,4 +1,4 @@
-"""Aggregates of SQL: docs/reference/rules.md, D.5. Removing, joining, restoring give what computing anew
+"""Aggregates of SQL: docs/reference/rules.md, D.5. Removing, joining, restoring give what computing all
 gives."""
 
 import json

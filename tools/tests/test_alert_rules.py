@@ -188,7 +188,7 @@ def total_of(name: str, text: str | None) -> float:
     return sum(sample.value for family in found for sample in family.samples if sample.name == name)
 
 
-def test_documents_that_cannot_be_read_are_named_by_their_collection(tmp_path: Path) -> None:
+def test_unreadable_documents_are_named_by_collection(tmp_path: Path) -> None:
     with closing(open_store(None, tmp_path / "store")) as store:
         context = CloudContext(lambda: store)
         read = board_text(ServiceBoard(context.unreadable))
@@ -205,7 +205,7 @@ def test_documents_that_cannot_be_read_are_named_by_their_collection(tmp_path: P
     assert alert.summary.startswith("documents of opq_boxes in the store")
 
 
-def test_a_list_of_plug_ins_that_is_gone_is_reported(system: System, tmp_path: Path) -> None:
+def test_a_missing_list_of_plug_ins_is_reported(system: System, tmp_path: Path) -> None:
     book = system.folder / "rules/plugins/installed.sqlite"
     scrapes = Scrapes()
     scrapes.add(system.scrape())
@@ -287,9 +287,7 @@ def ring_blocks(system: System) -> dict[str, float]:
     }
 
 
-def test_a_dead_cloud_is_silent_and_the_gateway_keeps_what_it_measures(
-    system: System, tmp_path: Path
-) -> None:
+def test_a_dead_cloud_fires_alerts(system: System, tmp_path: Path) -> None:
     scrapes = Scrapes()
     scrapes.add(system.scrape())
     system.processes["cloud"].kill()
@@ -371,7 +369,7 @@ class Failing:
         raise RuntimeError("boom")
 
 
-def test_a_service_that_fails_again_and_again_is_named(tmp_path: Path) -> None:
+def test_a_repeatedly_failing_service_is_named(tmp_path: Path) -> None:
     board = ServiceBoard()
     read, runner = board_text(board), ServiceRunner(board)
     assert runner.start([Failing()])
@@ -403,7 +401,7 @@ class Board(ServiceBoard):
                 yield self._name, counter, label, value
 
 
-def test_measurements_that_were_lost_or_dropped_are_counted_by_box(
+def test_lost_and_dropped_measurements_are_counted_by_box(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measurement_writer, "RETRY_S", 0.05)
@@ -445,7 +443,7 @@ def test_measurements_that_were_lost_or_dropped_are_counted_by_box(
 
 
 @pytest.mark.slow  # health judges a minute after its start; test_health_alerts.py plays it whole
-def test_what_is_ill_by_the_table_of_conditions_is_counted(system: System, tmp_path: Path) -> None:
+def test_ill_conditions_of_the_table_are_counted(system: System, tmp_path: Path) -> None:
     none_ill = 'opq_ill_now{of="",service="health.collector"} 0.0'
     if system.processes["cloud"].poll() is not None:  # an earlier test of this process killed it
         system.start("cloud")
@@ -463,12 +461,12 @@ def test_what_is_ill_by_the_table_of_conditions_is_counted(system: System, tmp_p
     assert "OpqIll" in found and found["OpqIll"].summary.endswith("opq-tools status")
 
 
-def test_every_rule_is_named_by_a_test_of_this_file() -> None:
+def test_every_alert_rule_has_a_test_here() -> None:
     rules = {rule["alert"] for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]}
     assert {name for name in rules if f'"{name}"' not in Path(__file__).read_text()} == set()
 
 
-def test_the_dashboard_takes_its_data_source_from_a_variable() -> None:
+def test_the_dashboard_has_its_data_source_as_variable() -> None:
     board = json.loads((ROOT / "deploy/grafana/dashboards/opq.json").read_text())
     (variable,) = board["templating"]["list"]
     assert (variable["type"], variable["query"]) == ("datasource", "prometheus")

@@ -145,7 +145,7 @@ def test_dc_and_noise_are_figures_and_no_events(tmp_path: Path) -> None:
     assert answer["noise_v"] == pytest.approx(1.2, rel=0.05)
 
 
-def test_the_readme_says_of_every_class_of_the_contract_whether_it_is_an_event() -> None:
+def test_the_readme_names_the_classes_that_are_events() -> None:
     readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
     part = readme.partition("| class in `events`")[2].partition("\n## ")[0]
     rows = "".join(line.split("|")[1] for line in part.splitlines()[2:] if line.startswith("|"))
@@ -172,7 +172,7 @@ def test_flags_come_before_the_facts_beside_the_file(tmp_path: Path) -> None:
         (19_800.0, 50.0, 20e3),
     ],
 )
-def test_nominal_values_that_nobody_stated_are_estimated_and_said(
+def test_unstated_nominal_values_are_estimated_and_reported(
     rms_v: float, hz: float, nominal_v: float, tmp_path: Path
 ) -> None:
     path = tmp_path / "mains.csv"
@@ -187,7 +187,7 @@ def test_nominal_values_that_nobody_stated_are_estimated_and_said(
     assert run(path, *FLAGS[:2], "--nominal-volts", "230", "--nominal-hz", "50", "--unit", "V").stderr == ""
 
 
-def test_far_from_every_standard_voltage_no_rms_verdict_is_given(tmp_path: Path) -> None:
+def test_an_unusual_voltage_gets_no_rms_verdict(tmp_path: Path) -> None:
     path = tmp_path / "mains.csv"
     volts = mains(1.0, rms_v=80.0)
     volts[4000:6000] *= 0.5
@@ -243,7 +243,7 @@ def test_impossible_options_are_wrong_use(flags: list[str], tmp_path: Path) -> N
 
 
 @real
-def test_the_dip_of_box_1_is_found_and_box_4_has_none() -> None:
+def test_only_box_1_has_the_dip() -> None:
     box1, box4 = (told(RECORDINGS / f"event_9354_box{box}.i16") for box in (1, 4))
     (dip,) = box1["events"]
     assert dip["class"] == "sag" and dip["ieee1159"] == "instantaneous sag"

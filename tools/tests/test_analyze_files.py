@@ -38,7 +38,7 @@ def test_the_intervals_are_the_same_in_every_form(recording: Path, tmp_path: Pat
     assert {"180_cycles", "10_min"} <= {each["kind"] for each in answer}
 
 
-def test_a_quantity_that_is_left_out_has_no_column(recording: Path, tmp_path: Path) -> None:
+def test_a_left_out_quantity_has_no_column(recording: Path, tmp_path: Path) -> None:
     path = tmp_path / "intervals.csv"
     told(recording, "--only", "rms", "--intervals", path)
     header = next(line for line in path.read_text().splitlines() if line[0] != "#")
@@ -46,7 +46,7 @@ def test_a_quantity_that_is_left_out_has_no_column(recording: Path, tmp_path: Pa
     assert "harmonics: not asked for" in path.read_text()
 
 
-def test_the_page_is_one_file_with_picture_events_and_figures(recording: Path, tmp_path: Path) -> None:
+def test_the_report_page_is_one_file(recording: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     result = run(recording, "--report", page)
     assert result.exit_code == 0 and f"written: {page}" in result.output
@@ -68,7 +68,7 @@ def test_the_page_is_one_file_with_picture_events_and_figures(recording: Path, t
     assert again.read_text() == text
 
 
-def test_the_page_says_what_was_assumed_and_hides_nothing_in_a_name(tmp_path: Path) -> None:
+def test_the_report_page_shows_assumptions_and_escapes_names(tmp_path: Path) -> None:
     path = tmp_path / "<b>.csv"
     lines = [f"{k / 2400:.6f},{v:.3f}" for k, v in enumerate(mains(1.0)[::5])]
     path.write_text("time_s,volts\n" + "\n".join(lines))

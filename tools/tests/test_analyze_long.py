@@ -26,7 +26,8 @@ def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return as_i16(tmp_path_factory.mktemp("long"), wave, rate_hz=SLOW_HZ)
 
 
-def test_cycles_of_more_than_a_minute_are_listed_where_they_are_asked_for(long_recording: Path) -> None:
+def test_detail_cycles_lists_cycles_beyond_a_minute(long_recording: Path) -> None:
+    """Cycles of more than a minute are listed where they are asked for."""
     only = ("--only", "rms,events")
     short, whole = told(long_recording, *only), told(long_recording, *only, "--detail", "cycles")
     assert len(json.dumps(short)) < 30_000
@@ -48,7 +49,7 @@ def test_a_minute_has_its_cycles(tmp_path: Path) -> None:
     assert len(told(as_i16(tmp_path, mains(1.0)))["cycles"]) == 60
 
 
-def test_only_some_quantities_are_the_same_and_the_others_say_why_they_are_null(tmp_path: Path) -> None:
+def test_only_leaves_out_quantities_with_a_reason(tmp_path: Path) -> None:
     wave = mains(3.0)
     wave[12_000:13_200] *= 0.6
     path = as_i16(tmp_path, wave)
@@ -83,9 +84,7 @@ def test_a_quantity_that_is_none_is_wrong_use(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nominal_hz", [16.7, 50.0, 60.0, 400.0])
 @pytest.mark.parametrize("samples", [8, 12, 16])
-def test_few_samples_per_cycle_are_enough_for_rms_frequency_and_sags(
-    samples: int, nominal_hz: float, tmp_path: Path
-) -> None:
+def test_few_samples_per_cycle_suffice_for_sags(samples: int, nominal_hz: float, tmp_path: Path) -> None:
     rate_hz, hz = samples * nominal_hz, 1.004 * nominal_hz
     cycle_s, t_s = 1 / nominal_hz, np.arange(round(120 * samples)) / (samples * nominal_hz)
     inside = (t_s >= 50 * cycle_s) & (t_s < 60 * cycle_s)

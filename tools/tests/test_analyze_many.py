@@ -39,7 +39,7 @@ def lines_in(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
 
 
-def test_a_folder_gives_a_line_for_each_recording_and_a_table(archive: Path, tmp_path: Path) -> None:
+def test_a_folder_gives_lines_and_a_table(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     result = run(archive, "--jsonl", out)
     assert result.exit_code == 0, (result.output, result.exception)
@@ -56,7 +56,7 @@ def test_a_folder_gives_a_line_for_each_recording_and_a_table(archive: Path, tmp
     assert "words.csv" in result.stdout.split("could not be read")[1]
 
 
-def test_the_file_of_lines_is_no_recording_of_its_folder(archive: Path) -> None:
+def test_the_output_file_is_not_an_input(archive: Path) -> None:
     for _ in range(2):
         assert (
             "3 recordings: 2 analysed, 1 could not be"
@@ -64,7 +64,7 @@ def test_the_file_of_lines_is_no_recording_of_its_folder(archive: Path) -> None:
         )
 
 
-def test_a_second_run_does_only_what_is_new_or_has_changed(archive: Path, tmp_path: Path) -> None:
+def test_a_second_run_analyses_only_new_files(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     analyse_many(recordings_of([archive]), ORDER, out, 1, None)
     before = out.read_text()
@@ -78,7 +78,7 @@ def test_a_second_run_does_only_what_is_new_or_has_changed(archive: Path, tmp_pa
     assert analyse_many(recordings_of([archive]), other, out, 1, None)[1] == 0
 
 
-def test_a_line_that_a_killed_run_cut_short_is_made_again(archive: Path, tmp_path: Path) -> None:
+def test_a_cut_line_is_made_again(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     analyse_many(recordings_of([archive]), ORDER, out, 1, None)
     whole = out.read_text()
@@ -110,7 +110,7 @@ def dies_of_words(path: Path, order: Order) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_recording_that_costs_its_process_does_not_cost_the_others(
+def test_a_crashing_recording_spares_the_others(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(many, "lines_of", dies_of_words)
@@ -124,12 +124,12 @@ def test_a_recording_that_costs_its_process_does_not_cost_the_others(
 
 
 @pytest.mark.parametrize("words", [("--json",), ("--plot", "a.png"), ("--detail", "cycles")])
-def test_options_of_one_recording_are_refused_for_a_folder(words: tuple[str, ...], archive: Path) -> None:
+def test_single_recording_options_are_refused_for_a_folder(words: tuple[str, ...], archive: Path) -> None:
     result = run(archive, *words)
     assert getattr(result.exception, "exit_code", 0) == 2 and "of one recording only" in str(result.exception)
 
 
-def test_options_of_a_folder_are_refused_for_one_recording(archive: Path) -> None:
+def test_folder_options_are_refused_for_one_recording(archive: Path) -> None:
     result = run(archive / "mains.i16", "--jobs", 2)
     assert getattr(result.exception, "exit_code", 0) == 2 and "of a folder only" in str(result.exception)
 

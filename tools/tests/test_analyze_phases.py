@@ -48,7 +48,7 @@ def test_swapped_phases_are_said_to_be(tmp_path: Path) -> None:
     assert found["rotation"] == "acb" and found["u2_percent"]["max"] < 0.01
 
 
-def test_a_dip_of_two_phases_is_one_event_of_the_supply(tmp_path: Path) -> None:
+def test_a_two_phase_dip_is_one_event(tmp_path: Path) -> None:
     waves = [phase(-120.0 * k) for k in range(3)]
     waves[1][1600:1760] *= 0.6
     waves[2][1680:1840] *= 0.4
@@ -89,6 +89,6 @@ def test_other_channels_are_no_three_phases(names: tuple[str, ...], tmp_path: Pa
     assert [each["name"] for each in answer["channels"]] == [f"{name} [V]" for name in names]
 
 
-def test_one_channel_that_is_asked_for_is_measured_alone(tmp_path: Path) -> None:
+def test_a_named_channel_is_measured_alone(tmp_path: Path) -> None:
     path = as_csv(tmp_path, Ua=phase(0), Ub=phase(-120), Uc=phase(120))
     assert told(path, *NOMINAL, "--channel", "Ub [V]")["phases"] is None

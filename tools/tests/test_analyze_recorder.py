@@ -66,7 +66,7 @@ def test_a_dead_channel_is_stuck(value: float, tmp_path: Path) -> None:
     assert classified(path, *FLAGS, *STATED)["class"] == "stuck"
 
 
-def test_a_value_that_stays_for_10_ms_is_taken_out(tmp_path: Path) -> None:
+def test_a_held_value_of_10_ms_is_removed(tmp_path: Path) -> None:
     volts = sine()
     volts[4800:4920] = volts[4800]
     path = tmp_path / "a.npy"
@@ -114,7 +114,7 @@ def test_the_rounding_of_a_converter_is_no_clipping(bits: int, tmp_path: Path) -
     assert told(path, *FLAGS, *STATED)["faults"] == []
 
 
-def test_a_frequency_that_the_samples_contradict_is_not_taken(tmp_path: Path) -> None:
+def test_a_frequency_against_the_samples_is_refused(tmp_path: Path) -> None:
     wave = np.rint(mains(1.0, hz=60.0) * 100).astype(np.int16)
     rows = "\r\n".join(f"{k + 1},{round(k * 1e6 / RATE_HZ)},{value}" for k, value in enumerate(wave))
     (tmp_path / "relay.dat").write_text(rows)
@@ -131,9 +131,7 @@ def test_a_frequency_that_the_samples_contradict_is_not_taken(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("stated_v", "taken"), [(63_510.0, 120.0), (20.0, 120.0), (240.0, 240.0)])
-def test_a_voltage_that_the_samples_contradict_is_not_taken(
-    stated_v: float, taken: float, tmp_path: Path
-) -> None:
+def test_a_voltage_against_the_samples_is_refused(stated_v: float, taken: float, tmp_path: Path) -> None:
     found = read_recording(as_i16(tmp_path, mains(1.0)))
     found = consistent(replace(found, nominal_v=stated_v, volts_of_file=True))
     assert nominal_of(found).volts == taken
@@ -142,7 +140,7 @@ def test_a_voltage_that_the_samples_contradict_is_not_taken(
     assert len(said) == (taken != stated_v)
 
 
-def test_an_estimate_is_as_sure_as_the_voltage_is_steady(tmp_path: Path) -> None:
+def test_an_estimate_is_as_certain_as_its_voltage(tmp_path: Path) -> None:
     wave = mains(1.0)
     wave[len(wave) // 2 + 1200 :] *= 1.25  # 40 % of the record
     path = as_i16(tmp_path, wave, nominal_volts=None)

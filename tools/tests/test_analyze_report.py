@@ -37,7 +37,7 @@ def test_the_report_names_the_dip_and_draws_it(tmp_path: Path) -> None:
     assert "Too short" in run(as_i16(tmp_path, mains(0.01))).output
 
 
-def test_of_many_events_forty_are_reported_and_the_others_counted(tmp_path: Path) -> None:
+def test_forty_events_are_printed_and_others_counted(tmp_path: Path) -> None:
     volts = mains(30.0)
     at = np.arange(len(volts)) % 6000  # a dip of six cycles each half second
     dips = np.where((at >= 2000) & (at < 3200), 0.7, 1.0)
@@ -47,7 +47,7 @@ def test_of_many_events_forty_are_reported_and_the_others_counted(tmp_path: Path
     assert output.rstrip().endswith("... and 20 more, in --json")
 
 
-def test_many_dips_leave_room_for_what_else_there_is(tmp_path: Path) -> None:
+def test_many_dips_leave_room_for_other_events(tmp_path: Path) -> None:
     volts = mains(30.0)
     at = np.arange(len(volts)) % 6000
     volts *= np.where((at >= 2000) & (at < 3200), 0.7, 1.0)
@@ -58,7 +58,7 @@ def test_many_dips_leave_room_for_what_else_there_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nominal_hz", [400.0, 16.7])
-def test_a_wrong_nominal_frequency_is_reported_in_one_line(nominal_hz: float, tmp_path: Path) -> None:
+def test_a_wrong_nominal_frequency_is_one_line(nominal_hz: float, tmp_path: Path) -> None:
     lines_told = run(as_i16(tmp_path, mains(), nominal_hz=nominal_hz)).output.splitlines()
     (line,) = [each for each in lines_told if "known fundamental" in each]
     assert f"nominal {nominal_hz:g} Hz" in line and "0.65 to 1.45" in line
@@ -96,7 +96,7 @@ def test_a_full_disk_is_one_line(flags: list[str], tmp_path: Path) -> None:
     assert done.stderr == "opq-tools: No space left on device\n"
 
 
-def test_a_plot_shows_the_extremes_and_fits_its_width() -> None:
+def test_a_plot_shows_extremes_within_its_width() -> None:
     values = np.full(5000, 120.0)
     values[2500] = 60.0
     text = lines(values, 40, 5, "V", "0 s", "1 s")
@@ -133,7 +133,7 @@ def test_a_figure_tells_why_it_has_no_frequency(tmp_path: Path) -> None:
 # speed and memory
 
 
-def test_two_seconds_of_signal_are_answered_with_little_more_cpu_than_their_imports(tmp_path: Path) -> None:
+def test_two_seconds_cost_little_beyond_imports(tmp_path: Path) -> None:
     """Measured 1.3 to 1.6 times, idle and at load 14; seconds of CPU depend on who else is on the core."""
     path = as_i16(tmp_path, mains())
     imports = [sys.executable, "-c", "import asyncio, json, click, numpy"]
@@ -170,7 +170,7 @@ def test_nothing_slow_is_imported_for_json(tmp_path: Path) -> None:
     assert done.stderr.strip() == "[]"
 
 
-def test_eleven_minutes_need_little_more_memory_than_its_results(tmp_path: Path) -> None:
+def test_eleven_minutes_need_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "long.i16"
     one = np.rint(mains(60.0) / 0.0068).astype("<i2").tobytes()
     with path.open("wb") as file:

@@ -165,7 +165,7 @@ def test_the_golden_vectors_are_equal(place: Path) -> None:
     assert found["machine"] == "aarch64" and found["files"] > 60 and found["different"] == []
 
 
-def test_a_ring_of_either_machine_opens_on_the_other(machines: tuple[Machine, Machine]) -> None:
+def test_a_ring_opens_on_the_other_machine(machines: tuple[Machine, Machine]) -> None:
     for maker in machines:
         found = [each.play("ring", maker.folder / "gateway") for each in machines]
         assert [each.pop("machine") == "aarch64" for each in found] == [True, False]
@@ -174,7 +174,7 @@ def test_a_ring_of_either_machine_opens_on_the_other(machines: tuple[Machine, Ma
         assert rms_lsb[0] == pytest.approx(rms_lsb[1], rel=1e-12)
 
 
-def test_a_back_up_of_either_machine_is_restored_on_the_other(machines: tuple[Machine, Machine]) -> None:
+def test_a_back_up_restores_on_the_other_machine(machines: tuple[Machine, Machine]) -> None:
     for maker, other in (machines, machines[::-1]):
         archive = maker.folder / "copy.tar.gz"
         made = json.loads(

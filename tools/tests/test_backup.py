@@ -67,9 +67,8 @@ def written_to(path: Path) -> Iterator[threading.Event]:
         thread.join()
 
 
-def test_a_database_is_copied_as_it_is_at_one_moment_while_another_writes(
-    data_dir: Path, tmp_path: Path
-) -> None:
+def test_a_database_is_copied_while_another_writes(data_dir: Path, tmp_path: Path) -> None:
+    """A database is copied as it is at one moment while another writes."""
     with written_to(data_dir / "opq.db"):
         for k in range(3):
             back_up(data_dir, tmp_path / f"{k}.tar")
@@ -81,9 +80,7 @@ def test_a_database_is_copied_as_it_is_at_one_moment_while_another_writes(
             assert rows == 2 * (most + 1) >= 100
 
 
-def test_keys_keep_their_modes_and_what_belongs_to_the_processes_stays_out(
-    data_dir: Path, tmp_path: Path
-) -> None:
+def test_keys_keep_modes_and_process_files_stay_out(data_dir: Path, tmp_path: Path) -> None:
     manifest = back_up(data_dir, tmp_path / "copy.tar")
     assert set(manifest.files) == {
         "curve/private_keys/opqserver_secret",
@@ -148,7 +145,8 @@ def test_an_archive_of_an_attacker_writes_nothing_outside(tmp_path: Path, name: 
     assert list((tmp_path / "into").iterdir()) == []
 
 
-def test_other_files_and_an_archive_of_a_later_version_are_refused_by_name(tmp_path: Path) -> None:
+def test_foreign_and_later_archives_are_refused_by_name(tmp_path: Path) -> None:
+    """Other files and an archive of a later version are refused by name."""
     other = tmp_path / "other.tar"
     other.write_bytes(b"no archive" * 1000)
     with pytest.raises(ArchiveError, match=r"other.tar: is not a whole archive"):
@@ -169,7 +167,7 @@ def test_a_folder_in_use_is_not_restored_into(data_dir: Path, tmp_path: Path) ->
     assert (tmp_path / "empty/opq.db").exists()
 
 
-def test_the_commands_say_what_was_done_and_what_was_wrong(data_dir: Path, tmp_path: Path) -> None:
+def test_the_commands_report_results_and_errors(data_dir: Path, tmp_path: Path) -> None:
     done = run_in_process("backup", str(tmp_path), "--data-dir", str(data_dir), "--json")
     said = json.loads(done.stdout)
     assert said["files"] == 3 and Path(said["archive"]).parent == tmp_path

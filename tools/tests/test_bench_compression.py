@@ -11,27 +11,27 @@ from bench.result import row_text
 
 
 @pytest.mark.parametrize("noise_lsb", [2.0, 30.0])
-def test_wide_noise_has_the_entropy_of_its_closed_form(noise_lsb: float) -> None:
+def test_wide_noise_has_closed_form_entropy(noise_lsb: float) -> None:
     wanted = math.log2(noise_lsb * math.sqrt(2 * math.pi * math.e))
     assert noise_bits(noise_lsb) == pytest.approx(wanted, abs=2e-2)
 
 
-def test_noise_far_below_a_count_says_next_to_nothing() -> None:
+def test_noise_below_a_count_has_little_entropy() -> None:
     assert noise_bits(0.1) < 1e-4
 
 
-def test_the_signal_is_the_same_every_time_and_has_the_noise_that_it_says() -> None:
+def test_the_signal_repeats_with_its_stated_noise() -> None:
     loud, quiet = wandering(2, 30.0, 60.0), wandering(2, 0.0, 60.0)
     np.testing.assert_array_equal(loud, wandering(2, 30.0, 60.0))
     assert np.std(loud.astype(int) - quiet) == pytest.approx(30.0, rel=0.02)
 
 
-def test_a_layout_loses_nothing_but_the_order_of_bytes() -> None:
+def test_a_layout_only_reorders_bytes() -> None:
     counts = wandering(1, 2.0, 60.0)
     assert {len(data) for data in layouts(counts)} == {counts.nbytes}
 
 
-def test_an_absent_coder_is_one_line_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_coder_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(NoCoderError, match=r"opq-toolkit\[bench\]"):
         peers()

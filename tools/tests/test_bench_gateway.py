@@ -32,7 +32,7 @@ from opq_proto.link.messages import (
 from opq_sim.box.source import RunClock
 
 
-def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
+def test_a_cheap_box_repeats_and_drops_on_command() -> None:
     source = RepeatedSource(1)
     blocks = [source.counts(first, 200) for first in range(0, 24_000, 200)]
     assert all(np.array_equal(one, two) for one, two in zip(blocks[:60], blocks[60:], strict=True))
@@ -48,7 +48,8 @@ def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
     assert np.array_equal(source.counts(end, 200), blocks[12])
 
 
-def test_a_plain_box_talks_once_it_is_asked_sends_again_and_reports_a_sag() -> None:
+def test_a_plain_box_answers_resends_and_reports_sags() -> None:
+    """A plain Box talks once it is asked sends again and reports a sag."""
     source = RepeatedSource(1)
     box = PlainBox(7, source, RunClock.now())
     decoder, sequence = Decoder(), count()
@@ -94,7 +95,7 @@ def is_again(message: LinkMessage) -> bool:
     return isinstance(message, Samples) and bool(message.flags & FLAG_RESENT)
 
 
-def test_the_relay_counts_what_goes_up_and_down_and_outlives_a_peer() -> None:
+def test_the_relay_counts_both_ways_and_survives_peers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as cloud, MeteredRelay(cloud.getsockname()[1]) as relay:
         for number in (1, 2):
             with socket.create_connection(("127.0.0.1", relay.port), 5) as box:
@@ -117,7 +118,7 @@ def test_the_rings_figures_are_of_what_was_written() -> None:
 
 
 @pytest.mark.soak
-def test_a_house_of_two_boxes_loses_nothing_and_answers() -> None:
+def test_a_house_of_two_boxes_loses_nothing() -> None:
     with house(2) as up:
         up.rest(3.0)
         cost = up.cost(3.0)

@@ -21,7 +21,7 @@ from opq_sim.faults.parts.free_ports import free_offset
 END_NS = 1_735_689_600 * 10**9
 
 
-def test_the_load_is_steady_mains_of_which_no_trigger_asks() -> None:
+def test_the_load_triggers_nothing() -> None:
     judge = judge_without_store(CloudConfig())
     for second in range(200):
         end_ns = np.array([END_NS + second * 10**9])
@@ -32,7 +32,7 @@ def test_the_load_is_steady_mains_of_which_no_trigger_asks() -> None:
         assert not judge.judge(batch(measurement)).any(), "an onset would fail: there is no store"
 
 
-def test_a_stage_is_that_of_the_span_between_two_moments() -> None:
+def test_a_stage_spans_two_moments() -> None:
     def at(*counts: float) -> ProcessFigures:
         return ProcessFigures(0.0, 0.0, {}, {"stored": [*counts, *[counts[-1]] * (len(BOUNDS_S) - 1)]})
 

@@ -17,7 +17,7 @@ from opq_tools.sim import bench as bench_command
 RATE_HZ = 12_000.0
 
 
-def test_errors_are_those_of_the_signal_and_of_nothing_else() -> None:
+def test_errors_are_those_of_the_signal() -> None:
     volts, truth = mains(5.0, RATE_HZ, frequency_hz=61.3, harmonics=MIX_3_PERCENT, random_phases=True, seed=3)
     for key, values in errors_of(volts, truth, RATE_HZ, 60.0).items():
         assert np.abs(values).max() < (1e-3 if key.endswith("hz") else 1e-5), key
@@ -29,14 +29,14 @@ def test_errors_are_those_of_the_signal_and_of_nothing_else() -> None:
     assert np.abs(louder["thd"]).max() < 1e-5
 
 
-def test_an_absent_peer_is_one_line_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_peer_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pqopen.powersystem", None)
     monkeypatch.setitem(sys.modules, "daqopen.channelbuffer", None)
     with pytest.raises(NoPeerError, match=r"opq-toolkit\[bench\]"):
         measured(np.zeros(100), RATE_HZ, 60.0)
 
 
-def test_a_row_worse_than_its_limit_or_its_peer_says_so() -> None:
+def test_a_row_beyond_its_limit_is_marked() -> None:
     row = BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.01, peer=0.03, because="noise")
     assert is_worse(row) and "BEYOND 0.01; peer 0.03; noise" in row_text(row)
     assert not is_worse(BenchCase("rms", 0.02, "%", 0.02, 0.02, 0.02, 1, limit=0.03, peer=0.02))
@@ -48,7 +48,7 @@ def test_every_benchmark_that_is_listed_can_be_run() -> None:
         assert callable(importlib.import_module(module).run) and line.endswith(".")
 
 
-def test_an_installed_wheel_says_that_it_has_no_benchmarks(
+def test_an_installed_wheel_reports_missing_benchmarks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(bench_command, "FOLDER", tmp_path / "bench")

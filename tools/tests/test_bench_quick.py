@@ -44,7 +44,7 @@ WORK: dict[str, tuple[int, int]] = {
 
 
 @pytest.mark.parametrize("name", WAITED_S)
-def test_a_quick_run_waits_for_less_than_a_minute(name: str) -> None:
+def test_a_quick_run_waits_below_a_minute(name: str) -> None:
     assert name in BENCHMARKS
     assert 0 < WAITED_S[name]() <= MOST_WAITED_S
 
@@ -55,7 +55,7 @@ def test_the_work_of_a_quick_run_is_bounded(name: str) -> None:
     assert name.partition(":")[0] in BENCHMARKS and 0 < found <= most
 
 
-def test_a_quick_run_of_the_gateway_waits_for_less_than_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quick_gateway_run_waits_below_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its real course, with houses that only count the seconds for which they are asked to stand."""
     waited: list[float] = []
     starts: list[int] = []

@@ -14,7 +14,7 @@ def test_a_measurement_has_its_cost_and_its_bytes(tmp_path: Path) -> None:
     assert written.unit == "bytes" and 100 < written.value < 5000
 
 
-def test_a_span_of_days_is_within_the_rows_of_its_level(tmp_path: Path) -> None:
+def test_a_span_of_days_fits_its_level(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path / "opq.db")
     filled(store, 3)
     rows, *costs = span_cost(store, "3 d", 3.0)

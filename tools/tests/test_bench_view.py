@@ -7,7 +7,7 @@ from opq_proto.kit.ports import PORTS
 from opq_sim.faults.parts.free_ports import OFFSETS
 
 
-def test_benches_that_see_the_same_free_ports_do_not_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_benches_take_different_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     free = [*free_offset(0), *free_offset(99)]
     monkeypatch.setattr("bench.view.timed_requests.free_offset", lambda number, _: [free[number]])
     with held_offset() as first, held_offset() as second:

@@ -36,7 +36,7 @@ def box(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_in_process("box", *arguments, "--port-offset", str(house.offset))
 
 
-def test_every_command_finds_the_running_system_without_being_told(house: House) -> None:
+def test_every_command_finds_the_running_system(house: House) -> None:
     assert [(each.data_dir, each.port_offset) for each in running_systems()] == [
         (str(house.data_dir), house.offset)
     ]
@@ -79,13 +79,13 @@ def test_info_says_who_it_is(house: House) -> None:
     assert re.search(r"^uptime +\d+ ms$", box(house, "info", "1").stdout, re.M)
 
 
-def test_the_rate_is_set_and_the_old_one_told(house: House) -> None:
+def test_a_new_rate_reports_the_old_one(house: House) -> None:
     assert json.loads(box(house, "rate", "1", "30", "--json").stdout) == {"old_cycles": 60, "cycles": 30}
     assert json.loads(box(house, "rate", "1", "60", "--json").stdout)["old_cycles"] == 30
     assert box(house, "rate", "1", "601").returncode == 2
 
 
-def test_settings_are_shown_and_changed_in_the_box_itself(house: House) -> None:
+def test_settings_change_in_the_box_itself(house: House) -> None:
     assert box(house, "settings", "1", "gain=1.25").returncode == 0
     assert float(json.loads(box(house, "settings", "1", "--json").stdout)["gain"]) == 1.25
     refused = box(house, "settings", "1", "gain=9")
@@ -93,7 +93,7 @@ def test_settings_are_shown_and_changed_in_the_box_itself(house: House) -> None:
     assert box(house, "settings", "1", "gain=1").returncode == 0
 
 
-def test_the_number_of_a_box_is_changed_on_a_second_word_only(house: House) -> None:
+def test_a_box_number_changes_only_after_confirmation(house: House) -> None:
     refused = box(house, "settings", "1", "box_id=7")
     assert refused.returncode == 1 and "makes it another Box" in refused.stderr
     assert json.loads(box(house, "settings", "1", "--json").stdout).get("box_id") != "7"
@@ -107,9 +107,7 @@ def test_a_time_and_a_reset_are_acknowledged(house: House) -> None:
     assert "starts again" in box(house, "reset", "1").stdout
 
 
-def test_samples_of_a_span_are_a_recording_and_a_span_that_is_not_over_is_waited_for(
-    house: House, tmp_path: Path
-) -> None:
+def test_samples_waits_for_an_unfinished_span(house: House, tmp_path: Path) -> None:
     start = datetime.now(UTC) + timedelta(seconds=1)
     span = ("--from", start.isoformat(), "--to", (start + timedelta(seconds=1)).isoformat())
     file = tmp_path / "mains.i16"
@@ -127,7 +125,7 @@ def test_samples_of_a_span_are_a_recording_and_a_span_that_is_not_over_is_waited
     assert refused.returncode == 1 and "--to is not after --from" in refused.stderr
 
 
-def test_firmware_goes_to_the_box_which_refuses_it_with_a_reason(house: House, tmp_path: Path) -> None:
+def test_firmware_is_refused_by_the_box_with_reason(house: House, tmp_path: Path) -> None:
     file = tmp_path / "firmware.opqfw"
     file.write_bytes(bundle())
     refused = box(house, "update", "1", str(file))

@@ -49,7 +49,7 @@ def moved(words: list[str]) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_box_moves_while_it_sends_although_the_command_was_killed(tmp_path: Path) -> None:
+def test_a_box_moves_despite_a_killed_command(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     offset = free_offset()
     house = House(here, "--sim", "2")
@@ -95,7 +95,8 @@ def test_a_box_moves_while_it_sends_although_the_command_was_killed(tmp_path: Pa
         house.end()
 
 
-def test_history_is_copied_once_and_a_minute_of_both_is_made_of_both(tmp_path: Path) -> None:
+def test_history_is_copied_once_and_shared_minutes_merge(tmp_path: Path) -> None:
+    """History is copied once and a minute of both is made of both."""
     old, new = (open_store(None, tmp_path / name) for name in ("old", "new"))
     minute_ms = time.time_ns() // 1_000_000 // 60_000 * 60_000 - 600_000
     rows = [

@@ -52,7 +52,7 @@ def blocks(
     ]
 
 
-def test_a_cosine_reads_as_its_rms_offset_frequency_and_angle() -> None:
+def test_a_cosine_reads_as_its_parameters() -> None:
     reading = calibration.read(blocks(118.5, offset_lsb=37.25), HELLO)
     assert reading.rms_v == pytest.approx(118.5, rel=2e-5)
     assert reading.offset_lsb == pytest.approx(37.25, abs=0.5)
@@ -71,14 +71,14 @@ def test_the_correction_is_what_closed_form_says() -> None:
     assert new.phase_ns == pytest.approx(32_000, abs=900)
 
 
-def test_an_angle_near_180_degrees_goes_the_short_way_round() -> None:
+def test_an_angle_near_180_degrees_wraps() -> None:
     late = replace(calibration.read(blocks(), HELLO), angle_deg=-179.9)
     new = calibration.correct(Correction(1.0, 0.0, 0.0), late, 120.0, 179.9)
     assert new.phase_ns == pytest.approx(-0.2 / 360 / 60 * 1e9, rel=1e-3)
 
 
 @pytest.mark.parametrize("facts", [{"source": TimeSource.NTP}, {"hz": 59.98}])
-def test_no_phase_without_gps_time_or_from_the_public_mains(facts: dict[str, object]) -> None:
+def test_phase_needs_gps_time_and_a_reference_generator(facts: dict[str, object]) -> None:
     reading = calibration.read(blocks(**facts), HELLO)  # type: ignore[arg-type]
     assert reading.angle_deg is None
     with pytest.raises(CalibrationError, match="the phase cannot"):
@@ -99,7 +99,7 @@ def test_a_clipped_block_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("reference_v", "why"), [(2000.0, "terminals"), (300.0, "gain would be 2.5")])
-def test_a_reading_far_off_is_no_matter_of_calibration(reference_v: float, why: str) -> None:
+def test_a_far_reading_is_not_calibrated(reference_v: float, why: str) -> None:
     reading = calibration.read(blocks(), HELLO)
     with pytest.raises(CalibrationError, match=why):
         calibration.correct(Correction(1.0, 0.0, 0.0), reading, reference_v, None)
@@ -119,7 +119,7 @@ def steady_box() -> Box:
     return Box("7")
 
 
-def test_a_box_on_a_pty_reads_the_reference_afterwards_and_says_so_as_json() -> None:
+def test_a_box_on_a_pty_reads_its_reference() -> None:
     box = steady_box()
     box.settings.assign("offset_lsb=-25")
     with box_on_a_pty(box) as port:
@@ -149,7 +149,7 @@ class DeafBox(Box):
         return self.source.v_per_lsb
 
 
-def test_a_box_that_is_off_afterwards_gets_its_old_settings_back() -> None:
+def test_a_box_that_stays_off_is_restored() -> None:
     box = DeafBox("7")
     with box_on_a_pty(box) as port:
         done = run(port, "--reference-v", "118.7", "--seconds", "1", "--yes")
@@ -159,7 +159,7 @@ def test_a_box_that_is_off_afterwards_gets_its_old_settings_back() -> None:
     assert box.settings.number("offset_lsb") == 0.0
 
 
-def test_an_interrupt_before_the_second_reading_puts_the_old_settings_back(
+def test_an_interrupt_restores_the_old_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     box = steady_box()
@@ -178,7 +178,7 @@ def test_an_interrupt_before_the_second_reading_puts_the_old_settings_back(
     assert box.settings.number("gain") == 1.0
 
 
-def test_a_setting_that_is_refused_takes_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_setting_restores_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     box = steady_box()
     box.settings.assign("offset_lsb=-25")
     assign = box.settings.assign

@@ -27,7 +27,7 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
 
 
 @pytest.mark.timeout(600)
-def test_the_real_firmware_reads_the_reference_after_a_calibration(hil_bench: Bench) -> None:
+def test_the_real_firmware_reads_its_calibrated_reference(hil_bench: Bench) -> None:
     mains = Sine(amplitude_lsb=AMPLITUDE_LSB, offset_lsb=OFFSET_LSB)
     with hil_bench.live(World(300 * NS, mains=mains)) as box:
         options = ["--reference-v", "118.0", "--seconds", "2", "--yes", "--json"]

@@ -44,7 +44,7 @@ def ten_lines() -> str:
     return found[1]
 
 
-def test_from_connect_to_a_plotted_dip_in_ten_lines(
+def test_ten_lines_connect_and_plot_a_dip(
     scene: demo.Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = ten_lines()
@@ -64,9 +64,7 @@ def test_from_connect_to_a_plotted_dip_in_ten_lines(
     )
 
 
-def test_the_notebook_runs_from_its_first_cell_to_its_last(
-    scene: demo.Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_notebook_runs_completely(scene: demo.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     programs = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
@@ -114,7 +112,7 @@ def test_both_clients_read_the_same(scene: demo.Scene, tmp_path: Path) -> None:
     assert (tmp_path / "sync.cff").read_bytes() == (tmp_path / "async.cff").read_bytes()
 
 
-def test_the_client_without_asyncio_works_where_a_loop_runs(scene: demo.Scene) -> None:
+def test_the_blocking_client_works_inside_a_loop(scene: demo.Scene) -> None:
     async def in_a_notebook() -> list[int]:
         with OpqClient(scene.url) as opq:
             return [next(opq.incidents()).id, opq.incident(1).id]
@@ -125,7 +123,7 @@ def test_the_client_without_asyncio_works_where_a_loop_runs(scene: demo.Scene) -
     assert OpqClient.trend.__doc__ == AsyncOpqClient.trend.__doc__
 
 
-def test_what_is_refused_says_why_and_leaves_no_file(scene: demo.Scene, tmp_path: Path) -> None:
+def test_a_refused_download_says_why_without_file(scene: demo.Scene, tmp_path: Path) -> None:
     with OpqClient(scene.url) as opq:
         with pytest.raises(ApiRefusedError, match=r"no incident 99\. \(404\)") as refused:
             opq.incident(99)
@@ -158,7 +156,7 @@ def test_live_news_of_one_box(scene: demo.Scene) -> None:
     assert asyncio.run(first()).facts["box_id"] == "2"
 
 
-def test_a_busy_view_is_asked_again_after_the_time_that_it_says() -> None:
+def test_a_busy_view_is_asked_again_later() -> None:
     answers = iter(
         [httpx.Response(429, headers={"Retry-After": "2"}), httpx.Response(200, json={"items": []})]
     )
@@ -203,7 +201,7 @@ def test_lines_of_the_feed() -> None:
     assert list(reader.accept_line("data: nonsense")) == list(reader.accept_line("")) == []
 
 
-def test_records_are_read_or_said_to_be_missing_something() -> None:
+def test_incomplete_records_are_reported() -> None:
     facts = {"box_id": "1", "name": "a", "nominal_v": 120.0, "nominal_hz": 60.0, "newer": 1}
     assert read_record(RemoteBox, facts) == RemoteBox("1", "a", 120.0, 60.0)
     with pytest.raises(AnswerNotReadError, match="not a RemoteBox: it has no nominal_hz"):
@@ -225,7 +223,8 @@ def test_what_is_none_is_not_sent() -> None:
     assert json.dumps(live_values((), None, None, None)) == "{}"
 
 
-def test_a_number_of_before_leads_to_the_incident_that_it_is_part_of(scene: demo.Scene) -> None:
+def test_an_old_incident_number_leads_to_its_successor(scene: demo.Scene) -> None:
+    """A number of before leads to the incident that it is part of."""
     now_ns = time.time_ns()
     made = [
         demo.put_event(scene.store, [demo.waveform_of(demo.OUTLETS[0], now_ns - hours * 3600 * 10**9)], token)

@@ -112,7 +112,7 @@ def test_shared_options_come_last_and_in_one_order() -> None:
         assert names == [name for name in order if name in names], path
 
 
-def test_a_command_that_prints_facts_prints_them_as_json() -> None:
+def test_a_command_with_facts_has_json() -> None:
     leaves = {path: command for path, command in everything() if not isinstance(command, click.Group)}
     without = {
         path

@@ -107,7 +107,7 @@ def test_zsh_lists_boxes_with_their_names(home: Path) -> None:
     assert "Attic" in typed_in_zsh("opq-tools boxes show ", home, "Cellar")
 
 
-def test_a_list_of_commands_is_completed_without_importing_them(home: Path) -> None:
+def test_completion_imports_no_command(home: Path) -> None:
     code = (
         "import sys; from opq_tools.cli import tools\n"
         "try: tools(prog_name='opq-tools')\n"

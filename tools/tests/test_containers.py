@@ -134,7 +134,7 @@ def test_services_answer_to_their_name_behind_caddy(services: list[str], tmp_pat
         assert "already" not in logs, "one of them made the key, the others waited for it"
 
 
-def test_a_service_without_the_network_of_its_pod_ends(tmp_path: Path) -> None:
+def test_a_service_without_its_pods_network_ends(tmp_path: Path) -> None:
     if os.geteuid() or not shutil.which("unshare"):
         pytest.skip("needs root and unshare, for a network without a route")
     # In a process space of its own the waiting shell is process 1, named as the service is.

@@ -62,7 +62,7 @@ def printed_metrics(house: House) -> str:
     return "".join(told(house, port, "/metrics") for port in ("mauka_health", "gateway_health", "view"))
 
 
-def test_alerts_and_dashboards_name_metrics_that_a_running_system_has(house: House) -> None:
+def test_alerts_and_dashboards_name_existing_metrics(house: House) -> None:
     text = printed_metrics(house)
     there = {
         name + end
@@ -73,7 +73,7 @@ def test_alerts_and_dashboards_name_metrics_that_a_running_system_has(house: Hou
     assert len(named_metrics()) > 20
 
 
-def test_alerts_and_dashboards_name_labels_that_their_metrics_have(house: House) -> None:
+def test_alerts_and_dashboards_name_existing_labels(house: House) -> None:
     """A label that is not there is an empty word in a message: `the gateway of Box  does not reach`."""
     labels: dict[str, set[str]] = {}
     for name, found in re.findall(r"^(\w+)(?:\{(.*)\})? \S+$", printed_metrics(house), re.M):
@@ -95,7 +95,7 @@ def test_alerts_and_dashboards_name_labels_that_their_metrics_have(house: House)
     assert sum(bool(words) for _, _, words in named) > 15
 
 
-def test_a_container_that_is_well_says_so_and_one_that_is_not_answers_one(house: House) -> None:
+def test_a_containers_health_check_answers_0_or_1(house: House) -> None:
     def healthy(port: int) -> int:
         environment = {**os.environ, "OPQ_HEALTH": f"http://127.0.0.1:{port}/"}
         return subprocess.run(
@@ -117,7 +117,8 @@ def test_compose_takes_the_file(profile: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_each_service_of_the_cloud_has_a_container_and_asks_its_own_health() -> None:
+def test_each_cloud_service_has_a_checked_container() -> None:
+    """Each service of the cloud has a container and asks its own health."""
     from opq_cloud.__main__ import HELP
 
     services = COMPOSE_FILE["services"]
@@ -139,7 +140,8 @@ def test_the_image_copies_what_is_here() -> None:
     assert all(os.access(DEPLOY / name, os.X_OK) for name in ("start", "without_source"))
 
 
-def test_the_libraries_of_the_image_have_all_that_the_wheel_is_made_of(tmp_path: Path) -> None:
+def test_the_images_libraries_satisfy_the_wheel(tmp_path: Path) -> None:
+    """The libraries of the image have all that the wheel is made of."""
     for name in ("pyproject.toml", "LICENSE", "deploy/without_source"):
         shutil.copy(ROOT / name, tmp_path)
     subprocess.run([tmp_path / "without_source"], check=True)

@@ -386,7 +386,7 @@ def disk_of_its_own(folder: Path) -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_each_fault_is_named_everywhere_and_nothing_else_is(deployment: str, tmp_path: Path) -> None:
+def test_only_the_played_fault_is_named_everywhere(deployment: str, tmp_path: Path) -> None:
     with disk_of_its_own(tmp_path / "D"):
         system = Deployment(tmp_path, deployment)
         try:

@@ -41,7 +41,7 @@ LONGER = {
 """Page -> why it may be longer."""
 
 
-def test_a_page_answers_one_question_and_is_no_longer_than_that() -> None:
+def test_a_page_is_short_and_answers_one_question() -> None:
     lines = {name: (ROOT / name).read_text(encoding="utf-8").count("\n") for name in listed("*.md")}
     assert {name for name, count in lines.items() if count > MOST_LINES} == set(LONGER)
 
@@ -79,7 +79,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow  # 3 minutes: packages from the index, the pages, the wheel
 @pytest.mark.timeout(1200)
-def test_the_wheel_has_the_site_the_messages_and_the_man_pages(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_has_site_messages_and_man_pages(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path)
         names = set(file.namelist())

@@ -85,7 +85,7 @@ def test_a_sound_machine_and_folder_have_no_problem(root: Path, data_dir: Path) 
     assert list(check_folder(data_dir / "not there yet")) == []
 
 
-def test_a_units_gateway_has_its_keys_in_the_folder_of_the_units(data_dir: Path) -> None:
+def test_a_units_gateway_has_keys_in_its_folder(data_dir: Path) -> None:
     (data_dir / "etc").mkdir()
     (data_dir / "etc/gateway.toml").write_text('[[box]]\nid = "1"\nport = "/dev/null"\n')
     assert [each for each in folder(data_dir) if each.what == "configuration"] == []
@@ -118,7 +118,7 @@ def _modem_manager(root: Path) -> None:
         (_ufw, "firewall", "lets no Box reach 9880, 8194, 8196", ("etc/ufw/user.rules", UFW_ALLOWS)),
     ],
 )
-def test_a_fault_of_the_machine_is_named_and_its_fix_works(
+def test_a_machine_fault_is_named_and_fixed(
     root: Path, plant: Callable[[Path], None], what: str, says: str, fix: tuple[str, str]
 ) -> None:
     """`fix`: a file, and what the fix makes of it."""
@@ -141,7 +141,7 @@ def test_a_clock_that_nobody_keeps_is_named(root: Path, clock: ClockState, says:
     assert found.what == "clock" and says in found.text and "chrony" in found.fix
 
 
-def test_few_descriptors_no_time_zones_and_an_old_package_are_named(root: Path) -> None:
+def test_scarce_descriptors_zones_and_packages_are_named(root: Path) -> None:
     with mock.patch.object(resource, "getrlimit", lambda _: (256, 256)):
         (found,) = machine(root)
     assert found.what == "descriptors" and "at most 256" in found.text
@@ -157,7 +157,7 @@ def test_few_descriptors_no_time_zones_and_an_old_package_are_named(root: Path) 
     assert "pyzmq is 25.0, want" in found.text
 
 
-def test_modem_managers_rule_is_installed_where_it_may_be(root: Path) -> None:
+def test_modem_managers_rule_is_installed_where_allowed(root: Path) -> None:
     _modem_manager(root)
     (found,) = machine(root)
     assert found.mend is not None
@@ -237,7 +237,7 @@ def _repair(data_dir: Path, fix: str) -> None:
         (lambda d: ((d / "mauka").mkdir(), (d / "opq.db").unlink()), "store", "opq.db is gone", _restore),
     ],
 )
-def test_a_fault_of_the_data_folder_is_named_and_its_fix_works(
+def test_a_data_folder_fault_is_named_and_fixed(
     data_dir: Path, plant: Callable[[Path], None], what: str, says: str, fix: Fix
 ) -> None:
     if fix is _restore:
@@ -249,7 +249,7 @@ def test_a_fault_of_the_data_folder_is_named_and_its_fix_works(
     assert folder(data_dir) == []
 
 
-def test_keys_that_both_are_missing_are_made_and_what_can_be_mended_is(data_dir: Path) -> None:
+def test_missing_key_pairs_are_made(data_dir: Path) -> None:
     (data_dir / "curve/private_keys/opqserver_secret").unlink()
     (data_dir / "curve/public_keys/opqserver.key").unlink()
     (data_dir / "curve/private_keys").chmod(0o755)
@@ -260,7 +260,7 @@ def test_keys_that_both_are_missing_are_made_and_what_can_be_mended_is(data_dir:
     assert folder(data_dir) == []
 
 
-def test_a_serial_port_that_this_user_may_not_open_is_named(data_dir: Path, tmp_path: Path) -> None:
+def test_an_inaccessible_serial_port_is_named(data_dir: Path, tmp_path: Path) -> None:
     port = tmp_path / "ttyUSB0"
     port.touch()
     box = f'data_dir = "{data_dir}"\n[[box]]\nid = "1"\nport = "{port}"\n'
@@ -291,7 +291,7 @@ def test_a_full_slow_or_unwritable_disk_is_named(data_dir: Path) -> None:
     assert "is not a folder" in found.text
 
 
-def test_a_port_that_another_program_holds_is_named_with_the_program(data_dir: Path) -> None:
+def test_a_busy_port_is_named_with_its_program(data_dir: Path) -> None:
     offset = free_offset()
     assert list(check_services(data_dir, offset)) == []
     with socket.socket() as program:
@@ -319,7 +319,7 @@ def answering(folder: Path, port: int, *parts: dict[str, object], ok: bool = Tru
         server.end()
 
 
-def test_a_service_that_is_not_well_or_does_not_run_is_named(data_dir: Path) -> None:
+def test_an_ill_or_absent_service_is_named(data_dir: Path) -> None:
     offset = free_offset()
     port = PORTS["mauka_health"] + offset
     gateway = f"http://127.0.0.1:{PORTS['gateway_health'] + offset}/"
@@ -335,7 +335,7 @@ def test_a_service_that_is_not_well_or_does_not_run_is_named(data_dir: Path) -> 
         assert list(check_services(data_dir, offset)) == [], "no gateway is meant here"
 
 
-def test_another_system_at_the_ports_is_named_and_its_faults_are_not(data_dir: Path, tmp_path: Path) -> None:
+def test_another_systems_ports_are_named_without_its_faults(data_dir: Path, tmp_path: Path) -> None:
     offset = free_offset()
     port = PORTS["mauka_health"] + offset
     silent = {"name": "3", "ok": False, "info": "last heard 90 s ago"}
@@ -349,7 +349,7 @@ def test_another_system_at_the_ports_is_named_and_its_faults_are_not(data_dir: P
     assert service.text.startswith(f"cloud does not run here: the system of {tmp_path}/other answers at ")
 
 
-def test_the_command_mends_says_so_and_ends_with_what_is_left(data_dir: Path, tmp_path: Path) -> None:
+def test_mend_reports_what_is_left(data_dir: Path, tmp_path: Path) -> None:
     secret = data_dir / "curve/private_keys/opqserver_secret"
     secret.chmod(0o644)
     where = ("--data-dir", str(data_dir), "--port-offset", str(free_offset()))

@@ -61,7 +61,7 @@ def add_measurement(folder: Path, ahead_s: float) -> None:
     change(folder / "opq.db", f"INSERT INTO segments VALUES (1, {end_ms - 1000}, {end_ms}, 1, 0)")
 
 
-def test_a_missing_secret_is_named_where_a_cloud_runs_beside_a_gateway(data_dir: Path) -> None:
+def test_a_missing_secret_beside_a_gateway_is_named(data_dir: Path) -> None:
     secret = data_dir / "curve/private_keys/opqserver_secret"
     secret.unlink()
     (missing,) = found(data_dir)
@@ -75,7 +75,7 @@ def test_a_missing_secret_is_named_where_a_cloud_runs_beside_a_gateway(data_dir:
     assert [each.text for each in found(data_dir)] == [missing.text], "its store may be a MongoDB"
 
 
-def test_a_store_of_a_newer_version_is_named_and_the_rest_too(data_dir: Path) -> None:
+def test_a_newer_store_does_not_hide_other_faults(data_dir: Path) -> None:
     newer = SCHEMAS["opq.db"] + 3
     change(data_dir / "opq.db", f"PRAGMA user_version = {newer}")
     add_measurement(data_dir, ahead_s=3600)
@@ -89,7 +89,8 @@ def test_a_store_of_a_newer_version_is_named_and_the_rest_too(data_dir: Path) ->
     assert "s before the newest Measurement" in problems[3].text
 
 
-def test_a_newer_schema_is_named_while_it_is_in_the_write_ahead_log_only(data_dir: Path) -> None:
+def test_a_newer_schema_in_the_log_is_named(data_dir: Path) -> None:
+    """A newer schema is named while it is in the write ahead log only."""
     newer = SCHEMAS["opq.db"] + 1
     with closing(open_store(None, data_dir)):  # another service has it open, so nothing is moved to the file
         change(data_dir / "opq.db", f"PRAGMA user_version = {newer}")
@@ -105,7 +106,7 @@ def test_a_clock_before_the_newest_measurement_is_named(
     assert [each.what for each in found(data_dir)] == (["clock"] if is_named else [])
 
 
-def test_the_clock_of_a_gateway_alone_is_compared_with_its_queue(data_dir: Path) -> None:
+def test_a_lone_gateways_clock_is_compared(data_dir: Path) -> None:
     queue = data_dir / "gateway/queue.sqlite"
     change(queue, "CREATE TABLE boxes (box INTEGER, last_end_ns INTEGER)")
     assert found(data_dir) == []
@@ -114,9 +115,8 @@ def test_the_clock_of_a_gateway_alone_is_compared_with_its_queue(data_dir: Path)
     assert clock.what == "clock" and str(queue) in clock.text
 
 
-def test_a_mongodb_of_the_configuration_is_out_of_reach_or_shows_the_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_configured_mongodb_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A MongoDB of the configuration is out of reach or shows the clock."""
     monkeypatch.setattr(server, "ANSWER_MS", 200)
     KeyFolder(tmp_path / "curve").create(server=True, box_ids=())
     (tmp_path / "config").mkdir()
@@ -149,7 +149,7 @@ def test_a_locked_store_is_not_a_damaged_one(data_dir: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     "which", ["curve/private_keys/opqserver_secret", "opq.db", "gateway", "curve", "system/id"]
 )
-def test_a_file_of_another_owner_is_named_with_the_chown_that_helps(data_dir: Path, which: str) -> None:
+def test_another_owners_file_is_named_with_chown(data_dir: Path, which: str) -> None:
     (data_dir / "system").mkdir()
     (data_dir / "system/id").write_text("1")
     for path in (data_dir, *data_dir.rglob("*")):
@@ -164,7 +164,7 @@ def test_a_file_of_another_owner_is_named_with_the_chown_that_helps(data_dir: Pa
 
 
 @OF_ROOT
-def test_a_folder_of_root_with_files_of_the_services_is_named(data_dir: Path) -> None:
+def test_roots_folder_with_service_files_is_named(data_dir: Path) -> None:
     for path in data_dir.rglob("*"):
         os.chown(path, OTHER_USER, OTHER_USER)
     (wrong,) = found(data_dir)
@@ -172,7 +172,7 @@ def test_a_folder_of_root_with_files_of_the_services_is_named(data_dir: Path) ->
 
 
 @OF_ROOT
-def test_a_user_who_may_not_read_gets_the_same_help_and_a_new_key_is_none(open_place: Path) -> None:
+def test_an_unprivileged_user_gets_the_same_help(open_place: Path) -> None:
     """As the user of the services, after a command with sudo."""
     data_dir = open_place / "D"
     fill(data_dir)
@@ -199,7 +199,7 @@ def test_a_user_who_may_not_read_gets_the_same_help_and_a_new_key_is_none(open_p
 
 
 @OF_ROOT
-def test_who_may_not_read_the_folder_is_told_by_both_commands_what_helps(open_place: Path) -> None:
+def test_both_commands_help_an_unprivileged_user(open_place: Path) -> None:
     data_dir = open_place / "D"
     fill(data_dir)
     note_meant(data_dir, [MeantService(CLOUD, "http://127.0.0.1:9/")])
@@ -244,7 +244,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @OF_ROOT
-def test_a_full_disk_is_a_full_disk_and_no_damaged_store(small_disk: Path) -> None:
+def test_a_full_disk_is_not_a_damaged_store(small_disk: Path) -> None:
     data_dir = small_disk / "D"
     fill(data_dir)
     for name in ("opq.db", "accounts.db"):

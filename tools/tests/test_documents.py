@@ -125,7 +125,7 @@ def test_a_command_that_does_not_exist_is_found() -> None:
     assert problem_of("opq-tools box rate", False) == ""
 
 
-def test_a_list_of_commands_is_readable_and_each_option_says_what_it_is() -> None:
+def test_commands_are_readable_and_options_explained() -> None:
     wrong = list(unclear(load_command(SCRIPTS["opq-tools"]), "opq-tools"))
     for script in ("opq-gateway", "opq-gateway rules", "opq-cloud"):
         wrong += unclear(load_command(SCRIPTS[script]), script)
@@ -193,7 +193,7 @@ def absent_mentions(path: Path, text: str) -> list[str]:
     return [name for name in MENTION.findall(text) if not any((folder / name).exists() for folder in above)]
 
 
-def test_each_document_that_code_or_a_page_names_exists() -> None:
+def test_each_named_document_exists() -> None:
     absent = [
         f"{path.relative_to(ROOT)}: {name}" for path, text in texts() for name in absent_mentions(path, text)
     ]
@@ -219,7 +219,7 @@ def sections(page: Path) -> set[str]:
     return found
 
 
-def test_each_section_of_the_reference_that_code_cites_exists() -> None:
+def test_each_cited_section_of_the_reference_exists() -> None:
     known = {name: sections(ROOT / "docs" / "reference" / f"{name}.md") for name in ("opq-interop", "rules")}
     cited = [(path, *found) for path, text in texts() for found in SECTION.findall(" ".join(text.split()))]
     absent = [f"{path.relative_to(ROOT)}: {name} {at}" for path, name, at in cited if at not in known[name]]

@@ -103,7 +103,7 @@ def recordings_of_the_pages(folder: Path) -> None:
 
 @pytest.mark.slow  # 3 minutes: some 110 commands
 @pytest.mark.timeout(3600)
-def test_each_command_line_of_the_pages_runs_or_is_marked_why_not(
+def test_each_command_line_of_the_pages_runs(
     up: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(up.data_dir.parent))  # there, commands find this system

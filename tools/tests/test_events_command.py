@@ -87,7 +87,7 @@ def test_one_event_says_whom_it_asked_and_why(tmp_path: Path) -> None:
     assert "[" not in text and "{" not in text
 
 
-def test_a_trace_goes_from_the_crossing_to_the_incident(tmp_path: Path) -> None:
+def test_a_trace_spans_crossing_to_incident(tmp_path: Path) -> None:
     stored(tmp_path)
     steps = json.loads(asked(tmp_path, "show", "1", "--trace", "--json").stdout)["steps"]
     assert [(step["step"], step["box_id"]) for step in steps] == [
@@ -112,7 +112,7 @@ def test_a_trace_goes_from_the_crossing_to_the_incident(tmp_path: Path) -> None:
     assert "+5.0 ms  decided    Box 1, threshold" in text and "incident 1: sag at Box 1" in text
 
 
-def test_what_an_analysis_asked_for_and_makais_answer_are_shown(tmp_path: Path) -> None:
+def test_an_analysis_request_and_its_answer_are_shown(tmp_path: Path) -> None:
     stored(tmp_path)
     store = open_store(None, tmp_path)
     span = (ZERO_NS + 2 * S, ZERO_NS + 6 * S)
@@ -144,7 +144,7 @@ def test_what_an_analysis_asked_for_and_makais_answer_are_shown(tmp_path: Path) 
     assert times == sorted(times), "samples that were asked for later are stored before the event is finished"
 
 
-def test_an_event_that_is_not_there_is_named_with_the_newest(tmp_path: Path) -> None:
+def test_an_absent_event_is_named_with_the_newest(tmp_path: Path) -> None:
     stored(tmp_path)
     failed = asked(tmp_path, "show", "7")
     assert failed.exit_code == 1

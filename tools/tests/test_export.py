@@ -154,7 +154,7 @@ def test_a_recording_is_exported_and_read_back_equal(
             assert found.channel.name == name
 
 
-def test_what_an_export_of_a_recording_does_not_keep_is_said(tmp_path: Path) -> None:
+def test_an_export_reports_what_it_drops(tmp_path: Path) -> None:
     path = tmp_path / "scope.csv"
     rows = "\n".join(f"{k / 1600:.6f},{v:.5f}" for k, v in enumerate(volts()))
     path.write_text(f"time_s,volts\n{rows}\n")
@@ -169,7 +169,7 @@ def test_what_an_export_of_a_recording_does_not_keep_is_said(tmp_path: Path) -> 
     assert "for the FILE of a recording" in ran("events", "1", "--unit", "V", "--out", str(out)).output
 
 
-def test_an_event_as_pqdif_is_one_file_of_all_boxes(scene: Path, tmp_path: Path) -> None:
+def test_a_pqdif_event_has_all_boxes(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "dip.pqd"
     done = ran("events", "1", "--format", "pqdif", "--out", str(out), "--data-dir", str(scene))
     assert done.exit_code == 0 and "a zip" not in done.output
@@ -203,7 +203,7 @@ def test_waveforms_are_of_one_event_or_one_incident(
     assert done.exit_code == 2 and "want the ID of an event, the FILE" in done.output
 
 
-def test_incidents_as_a_file_say_where_they_come_from(scene: Path, tmp_path: Path) -> None:
+def test_exported_incidents_name_their_source(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "incidents.json"
     options = ("incidents", "--out", str(out), "--data-dir", str(scene), "--licence", "CC0-1.0")
     assert ran(*options).exit_code == 0
@@ -214,7 +214,7 @@ def test_incidents_as_a_file_say_where_they_come_from(scene: Path, tmp_path: Pat
         assert len(json.loads(ran("incidents", *chosen, "--data-dir", str(scene)).stdout)) == count
 
 
-def test_what_is_not_there_is_said_and_leaves_the_old_file(scene: Path, tmp_path: Path) -> None:
+def test_an_absent_event_leaves_the_old_file(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "old.cff"
     out.write_bytes(b"old")
     done = ran("events", "99", "--out", str(out), "--data-dir", str(scene))

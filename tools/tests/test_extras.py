@@ -80,7 +80,7 @@ def test_commands_load_with_nothing_but_their_extras(extras: tuple[str, ...]) ->
     ("command", "extras"),
     [("flash", "flash"), ("firmware", "firmware"), ("hil run", "hil,firmware")],
 )
-def test_without_its_extras_a_command_names_all_of_them_in_one_line(command: str, extras: str) -> None:
+def test_a_command_names_all_missing_extras(command: str, extras: str) -> None:
     words = (*command.split(), "--help")
     done = run_without(set(EXTRA_OF_MODULE), "opq_tools.cli", "opq-tools", words)
     assert done.returncode == 1
@@ -88,7 +88,7 @@ def test_without_its_extras_a_command_names_all_of_them_in_one_line(command: str
     assert f"pip install 'opq-toolkit[{extras}]'" in done.stderr
 
 
-def test_what_only_a_part_of_a_command_needs_is_named_beside_its_own() -> None:
+def test_a_partial_need_is_named_beside_the_commands() -> None:
     assert extras_for("up", "elftools") == ("cloud", "hil", "firmware")
     assert extras_for("up", "cobs") == ("cloud", "hil")
     assert extras_for("analyze", "matplotlib") == ("analyze",)
@@ -96,7 +96,7 @@ def test_what_only_a_part_of_a_command_needs_is_named_beside_its_own() -> None:
 
 
 @pytest.mark.parametrize("room", ["cloud", "gateway"])
-def test_a_service_names_the_extra_that_it_lacks_in_one_line(room: str) -> None:
+def test_a_service_names_its_missing_extra(room: str) -> None:
     entry = tomllib.loads(PYPROJECT.read_text())["project"]["scripts"][f"opq-{room}"]
     done = run_without(set(EXTRA_OF_MODULE), entry.removesuffix(":main"), f"opq-{room}", ("--help",))
     assert done.returncode == 1 and done.stdout == ""

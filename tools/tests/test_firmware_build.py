@@ -88,16 +88,13 @@ def test_every_board_builds_within_its_budgets(built: dict[str, Built]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_same_sources_give_the_same_bytes_in_another_folder(
-    built: dict[str, Built], elsewhere: Elsewhere
-) -> None:
+def test_the_build_is_reproducible_across_folders(built: dict[str, Built], elsewhere: Elsewhere) -> None:
     # flash.bin holds the signature too: Ed25519 has no randomness
     assert elsewhere.built.sha256 == built[BOARD].sha256
 
 
-def test_both_images_of_the_update_file_are_good_for_their_slot_and_key_alone(
-    built: dict[str, Built], tmp_path: Path
-) -> None:
+def test_both_update_images_verify_for_their_slot_only(built: dict[str, Built], tmp_path: Path) -> None:
+    """Both images of the update file are good for their slot and key alone."""
     key, other = tmp_path / "key.pem", tmp_path / "other.pem"
     for path in (key, other):
         new_key(path)
@@ -114,7 +111,7 @@ def test_both_images_of_the_update_file_are_good_for_their_slot_and_key_alone(
     assert len(flash) == 1 << 20 and flash[0x20000 : 0x20000 + len(images[Slot.A])] == images[Slot.A]
 
 
-def test_the_flash_for_other_programmers_is_the_same_flash(
+def test_the_programmers_flash_is_the_same(
     built: dict[str, Built], tools: toolchain.Toolchain, tmp_path: Path
 ) -> None:
     folder = built[BOARD].folder
@@ -152,7 +149,7 @@ def test_the_flash_for_other_programmers_is_the_same_flash(
         assert "0x0483" in told.stdout and "0xdf11" in told.stdout.lower()
 
 
-def test_what_is_over_its_budget_is_an_excess_by_name(built: dict[str, Built], tmp_path: Path) -> None:
+def test_an_excess_over_budget_is_named(built: dict[str, Built], tmp_path: Path) -> None:
     folder, port = tmp_path / "built", tmp_path / "port"
     folder.mkdir()
     for path in built[BOARD].folder.glob("*.[eb][li][fn]"):
@@ -167,7 +164,7 @@ def test_what_is_over_its_budget_is_an_excess_by_name(built: dict[str, Built], t
 
 
 @pytest.mark.slow
-def test_what_is_over_its_budget_is_refused_by_name(elsewhere: Elsewhere) -> None:
+def test_an_excess_over_budget_is_refused(elsewhere: Elsewhere) -> None:
     budget = elsewhere.device / "port/boards" / BOARD / "budget.toml"
     kept = budget.read_text()
     budget.write_text(re.sub(r"flash_bytes = \d+", "flash_bytes = 1000", kept))
@@ -178,7 +175,7 @@ def test_what_is_over_its_budget_is_refused_by_name(elsewhere: Elsewhere) -> Non
         budget.write_text(kept)
 
 
-def test_the_copy_that_is_compiled_follows_the_sources_and_keeps_the_time_of_what_is_the_same(
+def test_the_compiled_copy_follows_changed_sources_only(
     tmp_path: Path,
 ) -> None:
     checkout, other, copy = tmp_path / "checkout", tmp_path / "other", tmp_path / "copy"
@@ -218,7 +215,7 @@ def test_only_what_changed_is_compiled_again(elsewhere: Elsewhere) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupt_that_was_moved_into_flash_is_refused_by_name(elsewhere: Elsewhere) -> None:
+def test_an_interrupt_in_flash_is_refused_by_name(elsewhere: Elsewhere) -> None:
     tick = elsewhere.device / "port/tick.c"
     kept = tick.read_text()
     assert "OPQ_RAMFUNC int64_t opq_tick_now" in kept
@@ -232,7 +229,7 @@ def test_an_interrupt_that_was_moved_into_flash_is_refused_by_name(elsewhere: El
         tick.write_text(kept)
 
 
-def test_the_stack_that_main_leaves_below_python_holds_both_budgets(built: dict[str, Built]) -> None:
+def test_mains_stack_holds_both_budgets(built: dict[str, Built]) -> None:
     reserve = re.search(r"STACK_RESERVE = (\d+)", (DEVICE / "port/main.c").read_text())
     assert reserve is not None
     for each in built.values():
@@ -247,7 +244,7 @@ def binary(*functions: ElfFunction) -> ElfBinary:
     return ElfBinary({}, {}, {function.name: function for function in functions})
 
 
-def test_a_call_from_ram_into_flash_is_a_leak_however_deep() -> None:
+def test_a_deep_call_into_flash_is_found() -> None:
     handler = ElfFunction("TIM5_IRQHandler", RAM, 8, calls={"helper"})
     helper = ElfFunction("helper", RAM + 8, 8, calls={"slow"})
     slow = ElfFunction("slow", FLASH, 8)
@@ -257,7 +254,7 @@ def test_a_call_from_ram_into_flash_is_a_leak_however_deep() -> None:
     assert checks.leaks(binary(handler, helper), {}) == []
 
 
-def test_a_constant_in_flash_and_an_unnamed_pointer_are_leaks() -> None:
+def test_flash_constants_and_unnamed_pointers_are_leaks() -> None:
     handler = ElfFunction("TIM5_IRQHandler", RAM, 8, data={FLASH + 0x1000, 0x40000C10}, indirect=1)
     found = checks.leaks(binary(handler), {})
     assert len(found) == 2
@@ -267,7 +264,7 @@ def test_a_constant_in_flash_and_an_unnamed_pointer_are_leaks() -> None:
     assert len(named) == 1
 
 
-def test_the_deepest_chain_is_summed_and_the_compilers_word_wins_over_the_code() -> None:
+def test_the_deepest_call_chain_is_summed() -> None:
     top = ElfFunction("top", FLASH, 8, calls={"left", "right"}, frame_bytes=8)
     left = ElfFunction("left", FLASH + 8, 8, frame_bytes=100)
     right = ElfFunction("right", FLASH + 16, 8, calls={"leaf"}, frame_bytes=16)
@@ -282,12 +279,12 @@ def test_recursion_has_no_bound_and_is_refused() -> None:
         checks.Depths(binary(*ring), {}, {}).below("a")
 
 
-def test_frames_are_read_from_the_compilers_files_and_a_dynamic_one_is_over_any_budget() -> None:
+def test_dynamic_frames_exceed_any_budget() -> None:
     lines = ["device/a.c:3:5:one\t48\tstatic", "device/b.c:9:1:one\t24\tstatic", "x.c:1:1:two\t8\tdynamic"]
     assert checks.frames_of(lines) == {"one": 48, "two": checks.UNBOUNDED}
 
 
-def test_without_a_compiler_the_line_to_install_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_its_install_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolchain.shutil, "which", lambda name: None if "gcc" in name else f"/bin/{name}")
     with pytest.raises(
         FirmwareBuildError, match="sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi"
@@ -295,7 +292,7 @@ def test_without_a_compiler_the_line_to_install_it_is_named(monkeypatch: pytest.
         toolchain.find_toolchain()
 
 
-def test_objects_of_a_make_that_was_ended_by_force_are_made_again(
+def test_objects_of_a_killed_make_are_rebuilt(
     tools: toolchain.Toolchain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A make that leaves an object and goes on for ever; then one that does nothing."""
@@ -323,9 +320,7 @@ def test_objects_of_a_make_that_was_ended_by_force_are_made_again(
     assert (objects / "good.o").exists()  # after a make that ended by itself, objects are used again
 
 
-def test_a_micropython_dir_without_micropython_or_of_another_version_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_wrong_micropython_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MICROPYTHON_DIR", str(tmp_path))
     with pytest.raises(SourceError, match="no source of micropython"):
         toolchain.micropython_tree()
@@ -349,15 +344,13 @@ def test_offline_without_a_kept_tree_says_so(monkeypatch: pytest.MonkeyPatch) ->
         toolchain.micropython_tree()
 
 
-def test_a_board_that_is_none_is_answered_with_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_board_lists_the_known_ones(tmp_path: Path) -> None:
     there = "there are disco_f407, nucleo_f429zi, opqbox, pyboard_f405"
     with pytest.raises(FirmwareBuildError, match=f"no board 'nucleo'; {there}"):
         build("nucleo", None, out=tmp_path, version="1.0.0")  # type: ignore[arg-type]
 
 
-def test_a_key_that_is_none_is_reported_before_minutes_are_spent(
-    tools: toolchain.Toolchain, tmp_path: Path
-) -> None:
+def test_a_wrong_key_is_reported_early(tools: toolchain.Toolchain, tmp_path: Path) -> None:
     with pytest.raises(SigningError, match="no such key"):
         build(BOARD, tools, out=tmp_path / "out", version="1.0.0", key=tmp_path / "no such key")
     assert not (tmp_path / "out").exists()
@@ -370,17 +363,13 @@ def test_a_key_that_is_none_is_reported_before_minutes_are_spent(
         ("--version", "next", "three numbers"),
     ],
 )
-def test_a_wrong_option_of_the_build_ends_with_two_and_says_what_is_allowed(
-    option: str, value: str, why: str
-) -> None:
+def test_a_wrong_build_option_ends_with_two(option: str, value: str, why: str) -> None:
     done = CliRunner().invoke(command, ["build", option, value])
     assert done.exit_code == 2
     assert option in done.stderr and why in done.stderr
 
 
-def test_a_path_that_make_cannot_take_is_reported_before_it_tries(
-    tools: toolchain.Toolchain, tmp_path: Path
-) -> None:
+def test_a_path_unfit_for_make_is_reported_early(tools: toolchain.Toolchain, tmp_path: Path) -> None:
     with pytest.raises(FirmwareBuildError, match="cannot contain a blank"):
         build(BOARD, tools, out=tmp_path / "my firmware", version="1.0.0")
 

@@ -64,7 +64,7 @@ def calls(built: Path, program: str) -> list[int]:
 
 
 @pytest.mark.parametrize("program", ["boot", "firmware_a", "firmware_b"])
-def test_a_return_address_names_the_line_of_its_call(built: Path, program: str) -> None:
+def test_a_return_address_names_its_calls_line(built: Path, program: str) -> None:
     first, second = calls(built, program)
     result = where(built, f"0x{first | 1:08x} {second | 1:#x}", "--of", "1.2.3")
     assert result.exit_code == 0, result.output
@@ -74,14 +74,14 @@ def test_a_return_address_names_the_line_of_its_call(built: Path, program: str) 
     assert {row[3] for row in rows} == {program}
 
 
-def test_what_is_no_code_is_left_out_and_counted(built: Path) -> None:
+def test_non_code_addresses_are_counted_and_left_out(built: Path) -> None:
     result = where(built, "0x20001000", "0", f"{calls(built, 'boot')[0]:#x}", "--json")
     found = json.loads(result.output)
     assert [place["program"] for place in found["places"]] == ["boot"] and found["sure"] is False
     assert "2 of 3 addresses are not code" in where(built, "0x20001000", "0", "0x08020200").output
 
 
-def test_the_elf_is_that_of_the_file_that_was_flashed(built: Path, tmp_path: Path) -> None:
+def test_the_elf_matches_the_flashed_file(built: Path, tmp_path: Path) -> None:
     same = where(built, "0x08020200", "--of", str(built / "firmware.opqfw"))
     assert same.exit_code == 0 and f"{built}: version 1.2.3" in same.output
     (tmp_path / "other.opqfw").write_bytes(b"another one")

@@ -42,7 +42,8 @@ def refused(result: Result) -> str:
     return str(result.exception)
 
 
-def test_an_update_file_goes_into_slot_a_and_settings_and_boot_loader_stay(tmp_path: Path) -> None:
+def test_an_update_file_changes_slot_a_only(tmp_path: Path) -> None:
+    """An update file goes into slot a and settings and boot loader stay."""
     chip = memory(BOX)
     result = flash(tmp_path, bundle(), chip)
     assert result.exit_code == 0, result.output
@@ -57,7 +58,7 @@ def test_it_says_that_boot0_has_to_be_lowered(tmp_path: Path, options: tuple[str
     assert done.exit_code == 0 and "set BOOT0 low now" in done.stderr
 
 
-def test_a_protected_boot_loader_is_overwritten_only_when_told(tmp_path: Path) -> None:
+def test_a_protected_boot_loader_needs_unprotect(tmp_path: Path) -> None:
     chip = memory(BOX)
     chip.write_protected = {0, 1}
     whole = Layout(boot_loader(), image(Slot.A)).flash()
@@ -70,7 +71,7 @@ def test_a_protected_boot_loader_is_overwritten_only_when_told(tmp_path: Path) -
     assert done.exit_code == 0 and chip.write_protected == set()
 
 
-def test_firmware_that_does_not_answer_is_written_and_not_protected(
+def test_silent_firmware_is_written_but_not_protected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("opq_tools.firmware.flash.in_place.HELLO_S", 0.3)
@@ -84,7 +85,8 @@ def test_json_is_one_document(tmp_path: Path) -> None:
     assert found["chip"]["dev_id"] == 0x413 and found["installed"]["slot_a"] == "1.0.0"
 
 
-def test_a_bare_chip_takes_the_whole_flash_and_an_update_file_is_refused_on_it(tmp_path: Path) -> None:
+def test_a_bare_chip_needs_the_whole_flash(tmp_path: Path) -> None:
+    """A bare chip takes the whole flash and an update file is refused on it."""
     whole = bytes(Layout(boot_loader(), image(Slot.A)).flash())
     chip = F405Memory()
     assert "no boot loader" in refused(flash(tmp_path, bundle(), chip))
@@ -101,14 +103,14 @@ def test_the_whole_flash_leaves_settings_alone(tmp_path: Path) -> None:
     assert bytes(chip.flash[0x8000:0x8320]) == BOX.settings
 
 
-def test_marks_of_an_earlier_image_in_the_slot_go(tmp_path: Path) -> None:
+def test_an_earlier_images_marks_are_erased(tmp_path: Path) -> None:
     chip = memory(BOX)
     chip.flash[0x80000 - 1024 : 0x80000] = bytes(1024)
     assert flash(tmp_path, bundle(), chip).exit_code == 0
     assert chip.flash[0x80000 - 1024 : 0x80000].count(0xFF) == 1024
 
 
-def test_a_newer_image_in_the_other_slot_would_win_and_is_cleared_when_told(tmp_path: Path) -> None:
+def test_a_newer_other_slot_is_cleared_on_downgrade(tmp_path: Path) -> None:
     chip = memory(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "2.0.0")))
     assert "older than the 2.0.0" in refused(flash(tmp_path, bundle("1.2.3"), chip))
     assert chip.erases == [0] * 12
@@ -117,7 +119,7 @@ def test_a_newer_image_in_the_other_slot_would_win_and_is_cleared_when_told(tmp_
     assert chip.flash[0x80000:0x80200].count(0xFF) == 512
 
 
-def test_an_older_image_in_the_other_slot_stays_as_the_way_back(tmp_path: Path) -> None:
+def test_an_older_other_slot_stays_for_rollback(tmp_path: Path) -> None:
     chip = memory(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "1.1.0")))
     assert flash(tmp_path, bundle("1.2.3"), chip).exit_code == 0
     assert bytes(chip.flash[0x80000 : 0x80000 + 200]) == image(Slot.B, "1.1.0")[:200]
@@ -132,9 +134,7 @@ def test_an_older_image_in_the_other_slot_stays_as_the_way_back(tmp_path: Path) 
         (bundle("0.9.0"), "it is 0.9.0, older than the 1.0.0 there", "--allow downgrade"),
     ],
 )
-def test_what_is_refused_says_why_and_which_option_overrules_it(
-    tmp_path: Path, data: bytes, words: str, option: str
-) -> None:
+def test_a_refusal_names_its_reason_and_option(tmp_path: Path, data: bytes, words: str, option: str) -> None:
     chip = memory(BOX)
     text = refused(flash(tmp_path, data, chip))
     assert words in text and option in text and text.endswith("Nothing was written")
@@ -142,7 +142,7 @@ def test_what_is_refused_says_why_and_which_option_overrules_it(
     assert flash(tmp_path, data, chip, *option.split()).exit_code == 0
 
 
-def test_all_that_speaks_against_a_file_is_reported_at_once(tmp_path: Path) -> None:
+def test_all_objections_are_reported_at_once(tmp_path: Path) -> None:
     text = refused(flash(tmp_path, bundle("0.1.0", hardware="other", signed_by=None), memory(BOX)))
     for word in ("--allow other-board", "--allow downgrade", "--allow unsigned"):
         assert word in text
@@ -156,7 +156,7 @@ def test_a_changed_body_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
     assert chip.erases == [0] * 12
 
 
-def test_a_named_key_counts_more_than_the_boot_loaders(tmp_path: Path) -> None:
+def test_a_named_key_overrules_the_boot_loaders(tmp_path: Path) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     public = key("mine").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -166,7 +166,7 @@ def test_a_named_key_counts_more_than_the_boot_loaders(tmp_path: Path) -> None:
     assert flash(tmp_path, bundle(signed_by="mine"), memory(BOX), *options).exit_code == 0
 
 
-def test_a_bare_file_wants_to_be_allowed_and_knows_its_place(tmp_path: Path) -> None:
+def test_a_bare_file_needs_permission_and_an_address(tmp_path: Path) -> None:
     chip = F405Memory()
     data = boot_loader()
     assert "--allow unsigned" in refused(flash(tmp_path, data, chip, name="x.bin"))
@@ -177,7 +177,7 @@ def test_a_bare_file_wants_to_be_allowed_and_knows_its_place(tmp_path: Path) -> 
     assert "does not lie within" in refused(flash(tmp_path, b"\1" * 8, chip, *there, name="x.bin"))
 
 
-def test_the_same_port_can_be_opened_again_and_again(tmp_path: Path) -> None:
+def test_the_same_port_opens_repeatedly(tmp_path: Path) -> None:
     """A pty keeps its settings, and glibc refuses parity on it when nothing else changes."""
     with RomBootLoader(memory(BOX)) as rom:
         for _ in range(3):
@@ -217,7 +217,7 @@ def test_no_such_file_is_one_clear_line(tmp_path: Path) -> None:
     assert "No such file" in refused(result)
 
 
-def test_a_pipe_gets_no_progress_and_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+def test_a_terminal_gets_a_bar_and_pipes_none(tmp_path: Path) -> None:
     path = tmp_path / "x.opqfw"
     path.write_bytes(bundle(size=60_000))
     line = [sys.executable, "-m", "opq_tools.cli", "flash", str(path), "--port"]

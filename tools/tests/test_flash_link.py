@@ -30,7 +30,7 @@ def refused(result: Result) -> str:
     return str(result.exception)
 
 
-def test_the_image_of_the_free_slot_arrives_whole_and_is_confirmed(tmp_path: Path) -> None:
+def test_the_free_slots_image_is_confirmed(tmp_path: Path) -> None:
     with UpdatingBox() as box:
         result = flash(tmp_path, box, bundle(size=20_000), "--json")
     found = json.loads(result.output)
@@ -40,9 +40,7 @@ def test_the_image_of_the_free_slot_arrives_whole_and_is_confirmed(tmp_path: Pat
     assert box.operations == [Operation.UPDATE_BEGIN, Operation.UPDATE_END]
 
 
-def test_lost_and_corrupted_frames_cost_time_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lost_and_corrupted_frames_cost_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_place, "ANSWER_S", 0.4)
     with UpdatingBox(faults=LineFaults(corruption=1e-4, dropping=1e-4, seed=3)) as box:
         result = flash(tmp_path, box, bundle(size=20_000), "--json")
@@ -51,7 +49,7 @@ def test_lost_and_corrupted_frames_cost_time_and_nothing_else(
     assert box.image == image(Slot.B, size=20_000)
 
 
-def test_a_box_whose_image_is_on_trial_is_waited_for(tmp_path: Path) -> None:
+def test_a_box_on_trial_is_waited_for(tmp_path: Path) -> None:
     with UpdatingBox(on_trial_answers=3) as box:
         assert flash(tmp_path, box, bundle()).exit_code == 0
 
@@ -64,9 +62,7 @@ def test_a_box_whose_image_is_on_trial_is_waited_for(tmp_path: Path) -> None:
         (bundle(signed_by=None), "image B is not signed (--allow unsigned)"),
     ],
 )
-def test_what_speaks_against_it_is_reported_before_anything_is_sent(
-    tmp_path: Path, data: bytes, words: str
-) -> None:
+def test_objections_are_reported_before_sending(tmp_path: Path, data: bytes, words: str) -> None:
     with UpdatingBox() as box:
         text = refused(flash(tmp_path, box, data))
     assert words in text and text.endswith("Nothing was written")
@@ -81,29 +77,25 @@ def test_what_speaks_against_it_is_reported_before_anything_is_sent(
         (bundle(signed_by="somebody"), "--allow=unsigned", "signed by another key"),
     ],
 )
-def test_what_the_box_itself_refuses_is_reported_in_words_and_its_firmware_stays(
-    tmp_path: Path, data: bytes, option: str, words: str
-) -> None:
+def test_the_boxs_own_refusal_is_in_words(tmp_path: Path, data: bytes, option: str, words: str) -> None:
     with UpdatingBox() as box:
         text = refused(flash(tmp_path, box, data, option))
     assert words in text and "keeps the firmware that it has (1.0.0)" in text
 
 
-def test_a_boot_loader_in_recovery_takes_it_and_says_what_to_do_next(tmp_path: Path) -> None:
+def test_a_boot_loader_in_recovery_takes_firmware(tmp_path: Path) -> None:
     with UpdatingBox(firmware="boot 1.0.0: recovery pin", hardware="opqbox", in_recovery=True) as box:
         found = json.loads(flash(tmp_path, box, bundle(), "--json").output)
     assert found["done"] and not found["started"]
     assert "take the jumper off and reset" in found["notes"][0]
 
 
-def test_a_firmware_without_health_is_reported_as_rolled_back(tmp_path: Path) -> None:
+def test_unhealthy_firmware_is_reported_as_rolled_back(tmp_path: Path) -> None:
     with UpdatingBox(healthy=False) as box:
         assert "rolled back" in refused(flash(tmp_path, box, bundle()))
 
 
-def test_a_box_that_falls_silent_keeps_its_firmware_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_box_keeps_its_firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_place, "ANSWER_S", 0.3)
     with UpdatingBox(falls_silent_at=4096) as box:
         text = refused(flash(tmp_path, box, bundle(size=20_000)))
@@ -111,7 +103,7 @@ def test_a_box_that_falls_silent_keeps_its_firmware_and_says_so(
     assert at is not None and int(at[1]) <= 4096 and "run the same command again" in text
 
 
-def test_a_file_without_the_wanted_image_says_which_one(tmp_path: Path) -> None:
+def test_a_file_without_the_slots_image_is_refused(tmp_path: Path) -> None:
     with UpdatingBox() as box:
         only_a = pack_bundle({Slot.A: image(Slot.A)})
         assert "wants the image for slot B" in refused(flash(tmp_path, box, only_a))
@@ -140,7 +132,7 @@ def protect(box: UpdatingBox, *options: str) -> Result:
     return CliRunner().invoke(command, ["--protect", "--link", box.path, *options])
 
 
-def test_protection_is_set_and_read_back_without_a_file() -> None:
+def test_protection_is_set_without_a_file() -> None:
     with UpdatingBox() as box:
         found = json.loads(protect(box, "--json").output)
         again = protect(box)
@@ -163,16 +155,14 @@ def test_what_is_protected_beyond_it_stays() -> None:
         (UpdatingBox(protects=False), "the Box does not set its option bytes (failed, not set)"),
     ],
 )
-def test_protection_that_the_box_does_not_set_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, box: UpdatingBox, words: str
-) -> None:
+def test_unset_protection_is_an_error(monkeypatch: pytest.MonkeyPatch, box: UpdatingBox, words: str) -> None:
     monkeypatch.setattr(in_place, "ANSWER_S", 0.1)
     monkeypatch.setattr("opq_tools.firmware.flash.protection.ANSWER_S", 0.3)
     with box:
         assert words in refused(protect(box))
 
 
-def test_an_update_without_a_terminal_leaves_the_option_bytes_alone(tmp_path: Path) -> None:
+def test_an_update_off_terminal_keeps_option_bytes(tmp_path: Path) -> None:
     with UpdatingBox() as box:
         found = json.loads(flash(tmp_path, box, bundle(), "--json").output)
     assert found["protection"] == {} and box.protection == (0, 0)

@@ -73,14 +73,14 @@ def refused(result: Result) -> str:
     return str(result.exception)
 
 
-def test_an_update_file_goes_into_slot_a_and_is_read_back(bench: Bench, program: str) -> None:
+def test_slot_a_is_read_back_after_an_update(bench: Bench, program: str) -> None:
     result = bench.flash(bundle(), *WAYS[program])
     assert result.exit_code == 0, result.output
     assert bench.chip == bytes(Layout(BOX.boot, image(Slot.A), settings=BOX.settings).flash())
     assert "hardware: opqbox" in result.output
 
 
-def test_a_byte_that_is_wrong_on_the_chip_is_found(bench: Bench, program: str) -> None:
+def test_a_wrong_byte_on_the_chip_is_found(bench: Bench, program: str) -> None:
     bench.set(flips="1")
     text = refused(bench.flash(bundle(), *WAYS[program]))
     assert (
@@ -96,7 +96,7 @@ def test_a_program_that_fails_is_quoted(bench: Bench, program: str) -> None:
     assert "ended with 74: Error during download get_status" in text
 
 
-def test_a_newer_image_in_the_other_slot_is_cleared_when_told(bench: Bench, program: str) -> None:
+def test_a_newer_other_slot_is_cleared_on_request(bench: Bench, program: str) -> None:
     bench.put(Layout(boot_loader(), image(Slot.A, "1.0.0"), image(Slot.B, "2.0.0")))
     assert bench.flash(bundle("1.2.3"), *WAYS[program], "--allow=downgrade").exit_code == 0
     assert bench.chip[0x80000:0xA0000].count(0xFF) == 0x20000
@@ -109,7 +109,7 @@ def test_refusals_are_the_same_as_over_the_rom(bench: Bench, program: str) -> No
 
 
 @pytest.mark.parametrize("program", ["dfu-util"])
-def test_dfu_asks_for_the_internal_flash_of_the_one_chip(bench: Bench) -> None:
+def test_dfu_addresses_the_one_chips_internal_flash(bench: Bench) -> None:
     assert bench.flash(bundle(), "--dfu").exit_code == 0
     listed, *_, write, read, leave = bench.calls
     assert listed == ["dfu-util", "-l", "-d", "0483:df11"]
@@ -120,7 +120,7 @@ def test_dfu_asks_for_the_internal_flash_of_the_one_chip(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("program", ["dfu-util"])
-def test_dfu_refuses_another_chip_and_a_choice_that_nobody_made(bench: Bench) -> None:
+def test_dfu_refuses_other_chips_and_ambiguous_choices(bench: Bench) -> None:
     bench.set(layout="04*016Kg,01*064Kg,01*128Kg")
     assert "not an STM32F405" in refused(bench.flash(bundle(), "--dfu"))
     bench.set(serials="AAA BBB")
@@ -168,7 +168,7 @@ def test_a_probe_on_another_chip_writes_nothing(bench: Bench, program: str) -> N
         (["--probe", "auto"], "sudo apt install openocd; or pip install pyocd"),
     ],
 )
-def test_an_absent_program_is_named_with_the_line_that_brings_it(
+def test_an_absent_program_names_its_install_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], line: str
 ) -> None:
     absent = Bench(tmp_path, monkeypatch, ())
@@ -176,7 +176,7 @@ def test_an_absent_program_is_named_with_the_line_that_brings_it(
     assert line in text
 
 
-def test_the_real_openocd_takes_our_script_as_far_as_the_missing_probe() -> None:
+def test_the_real_openocd_accepts_our_script() -> None:
     real = shutil.which("openocd")
     if real is None:
         pytest.skip("no openocd here: apt install openocd")
@@ -191,7 +191,7 @@ def test_the_real_openocd_takes_our_script_as_far_as_the_missing_probe() -> None
     assert "open failed" in done.stderr or "no device" in done.stderr.lower()
 
 
-def test_without_a_probe_the_real_openocd_is_reported_in_one_sentence(tmp_path: Path) -> None:
+def test_without_a_probe_openocd_is_one_sentence(tmp_path: Path) -> None:
     if shutil.which("openocd") is None:
         pytest.skip("no openocd here: apt install openocd")
     result = CliRunner().invoke(chip_command.command, ["--probe", "openocd"])
@@ -200,7 +200,8 @@ def test_without_a_probe_the_real_openocd_is_reported_in_one_sentence(tmp_path: 
     assert "finds no probe by interface/stlink.cfg: plug it in" in refused(result)
 
 
-def test_the_real_dfu_util_takes_our_arguments_as_far_as_the_missing_chip(tmp_path: Path) -> None:
+def test_the_real_dfu_util_accepts_our_arguments(tmp_path: Path) -> None:
+    """The real dfu util takes our arguments as far as the missing chip."""
     real = shutil.which("dfu-util")
     if real is None:
         pytest.skip("no dfu-util here: apt install dfu-util")

@@ -52,7 +52,7 @@ def test_a_chip_says_who_it_is(chip: RomBootLoader) -> None:
     assert found.uid == bytes(range(0x30, 0x3C)).hex()
 
 
-def test_what_is_written_is_what_stands_there_and_nothing_else_changes(chip: RomBootLoader) -> None:
+def test_only_the_written_bytes_change(chip: RomBootLoader) -> None:
     chip.memory.flash[0x8000:0xC000] = settings = some_bytes(0x4000, 7)
     loader = connected(chip)
     data = some_bytes(150_001)
@@ -64,18 +64,18 @@ def test_what_is_written_is_what_stands_there_and_nothing_else_changes(chip: Rom
     assert chip.memory.erases == [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
 
 
-def test_sectors_of_which_the_file_has_only_ff_stay_as_they_are() -> None:
+def test_sectors_of_only_ff_stay_untouched() -> None:
     data = b"\1" * 0x4000 + b"\xff" * 0xC000 + b"\2" * 0x100
     cut = sector_ranges(Chip(0x413, 1024, ""), ImagePart("flash.bin", FLASH, data))
     assert [stretch.sector.number for stretch in cut] == [0, 4]
 
 
-def test_a_part_that_begins_within_a_sector_is_refused() -> None:
+def test_a_part_within_a_sector_is_refused() -> None:
     with pytest.raises(FlashError, match="within sector 5"):
         sector_ranges(Chip(0x413, 1024, ""), ImagePart("x", SLOT_A + 512, b"\1"))
 
 
-def test_the_first_bytes_of_a_part_are_written_last(chip: RomBootLoader) -> None:
+def test_a_parts_first_bytes_are_written_last(chip: RomBootLoader) -> None:
     order: list[int] = []
     program = chip.memory.program
 
@@ -93,7 +93,7 @@ def test_the_first_bytes_of_a_part_are_written_last(chip: RomBootLoader) -> None
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_lost_and_flipped_bytes_cost_time_and_nothing_else(seed: int) -> None:
+def test_lost_and_flipped_bytes_cost_only_time(seed: int) -> None:
     faults = LineFaults(corruption=4e-4, dropping=4e-4, seed=seed)
     data = some_bytes(8_000, seed)
     with RomBootLoader(faults=faults) as chip:
@@ -130,7 +130,7 @@ def test_refused_commands_are_asked_again() -> None:
 
 
 @pytest.mark.parametrize(("every", "late_s"), [(9, 0.2), (7, 0.15), (4, 0.15)])
-def test_late_answers_do_not_put_the_loader_out_of_step(every: int, late_s: float) -> None:
+def test_late_answers_keep_the_loader_in_step(every: int, late_s: float) -> None:
     with RomBootLoader(moods=BootLoaderFaults(late_every=every, late_s=late_s)) as chip:
         loader = connected(chip)
         write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(600))], FlashProgress(None))
@@ -150,7 +150,7 @@ def test_a_read_protected_chip_is_named_as_such() -> None:
         connected(chip).chip()
 
 
-def test_a_late_answer_does_not_hide_that_the_chip_is_protected() -> None:
+def test_a_late_answer_still_shows_protection() -> None:
     late = BootLoaderFaults(late_every=5, late_s=0.15)
     protected = RomBootLoader(readout_protected=True, moods=late)
     with protected as chip, pytest.raises(FlashError, match="protected"):
@@ -170,7 +170,7 @@ def test_nobody_there_says_what_to_press() -> None:
             RomLoader(line, 0.05).connect()
 
 
-def test_a_port_that_is_absent_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_absent_port_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(FlashError, match="cannot open"):
         SerialLine(str(tmp_path / "none"), 115_200)
 
@@ -182,7 +182,7 @@ def test_a_port_that_somebody_uses_says_so(chip: RomBootLoader) -> None:
     held.close()
 
 
-def test_power_gone_in_the_middle_says_half_written_and_how_to_go_on_and_going_on_works() -> None:
+def test_lost_power_is_half_written_and_resumable() -> None:
     memory = F405Memory()
     data = some_bytes(5000)
     with RomBootLoader(memory, moods=BootLoaderFaults(dies_in_write=7)) as chip:
@@ -203,7 +203,7 @@ def test_a_write_protected_sector_is_no_success(chip: RomBootLoader) -> None:
         write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(300))], FlashProgress(None))
 
 
-def test_write_protection_is_read_from_the_option_bytes_and_lifted(chip: RomBootLoader) -> None:
+def test_write_protection_is_read_and_lifted(chip: RomBootLoader) -> None:
     loader = connected(chip)
     assert loader.protected_sectors() == set()
     chip.memory.write_protected = {0, 1}
@@ -228,7 +228,7 @@ def test_protected_sectors_are_named_before_anything_is_written(chip: RomBootLoa
     assert result.notes == ["write-protected: sector 0; lifted, --protect sets it again"]
 
 
-def test_cells_that_do_not_take_the_erase_are_found_by_reading_back(chip: RomBootLoader) -> None:
+def test_unerased_cells_are_found_by_reading_back(chip: RomBootLoader) -> None:
     chip.memory.erase = lambda sector: True  # type: ignore[method-assign]
     chip.memory.flash[0x20000 + 700] = 0
     loader = connected(chip)
@@ -258,9 +258,10 @@ class WiredLine(SerialLine):
         self._nrst_low = dtr
 
 
-def test_with_the_ports_lines_the_firmware_starts_by_a_reset_with_boot0_low_and_without_go(
+def test_reset_lines_start_the_firmware_without_go(
     chip: RomBootLoader,
 ) -> None:
+    """With the ports lines the firmware starts by a reset with boot0 low and without go."""
     chip.boot0 = False  # a Box that runs
     loader = RomLoader(WiredLine(chip), 0.12)
     loader.connect(reset_by_lines=True)

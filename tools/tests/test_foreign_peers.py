@@ -220,9 +220,7 @@ def client(up: House) -> Iterator[ForeignClient]:
         yield opened
 
 
-def test_a_client_of_the_original_hears_measurements_and_gets_raw_samples(
-    up: House, client: ForeignClient
-) -> None:
+def test_the_originals_client_gets_measurements_and_samples(up: House, client: ForeignClient) -> None:
     first = client.measurement(1)
     assert first is not None
     assert first.metrics["rms"].average == pytest.approx(120, rel=0.05)
@@ -252,7 +250,7 @@ def test_a_client_of_the_original_hears_measurements_and_gets_raw_samples(
     assert max(counts) / rms == pytest.approx(2**0.5, abs=0.05)
 
 
-def test_event_ids_only_rise_and_exit_is_a_word_like_any_other(up: House, client: ForeignClient) -> None:
+def test_event_ids_rise_and_exit_is_ordinary(up: House, client: ForeignClient) -> None:
     given = []
     for text in (b"", b"exit", b"", b"\xff\xfe", b"x" * 100_000):
         client.ids.send(text)
@@ -260,9 +258,7 @@ def test_event_ids_only_rise_and_exit_is_a_word_like_any_other(up: House, client
     assert given == sorted(set(given))
 
 
-def test_what_a_client_of_the_original_asks_for_as_makai_becomes_an_announced_event(
-    up: House, client: ForeignClient
-) -> None:
+def test_the_originals_makai_request_becomes_an_event(up: House, client: ForeignClient) -> None:
     measured = client.measurement(1)
     identity = "data_" + "A" * 30 + "_elsewhere"
     client.ask(1, identity, measured.timestamp_ms - 300, measured.timestamp_ms)
@@ -272,9 +268,9 @@ def test_what_a_client_of_the_original_asks_for_as_makai_becomes_an_announced_ev
     assert get_json(f"{up.view}/api/v1/events/{int(event_id)}")["received"] == ["1"]
 
 
-def test_a_plain_box_is_admitted_while_running_answers_and_is_cut_off_alone(
-    up: House, client: ForeignClient
-) -> None:
+def test_a_plain_box_is_admitted_and_cut_off(up: House, client: ForeignClient) -> None:
+    """A plain Box is admitted while running answers and is cut off alone."""
+
     def shown() -> dict[str, Any] | None:
         boxes = {box["box_id"]: box for box in get_json(f"{up.view}/api/v1/boxes")["items"]}
         return boxes.get("77")
@@ -308,7 +304,7 @@ def test_a_plain_box_is_admitted_while_running_answers_and_is_cut_off_alone(
         assert client.measurement(77, timeout_s=max(0.0, 2 - (time.monotonic() - began))) is None
 
 
-def test_connections_that_say_nothing_or_no_zmq_stop_nobody(up: House, client: ForeignClient) -> None:
+def test_garbage_connections_delay_no_other(up: House, client: ForeignClient) -> None:
     opened = []
     for name in ("triggering_box", "command_box", "response_box", "command_backend", "mauka_in", "view"):
         for data in (b"", os.urandom(4096)):
@@ -356,9 +352,7 @@ def example(name: str, up: House, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["measurements.py", "measurements.c", "live.mjs"])
-def test_an_example_of_the_docs_prints_what_a_running_system_measures(
-    name: str, up: House, tmp_path: Path
-) -> None:
+def test_an_example_prints_live_measurements(name: str, up: House, tmp_path: Path) -> None:
     running = subprocess.Popen(example(name, up, tmp_path), stdout=subprocess.PIPE, text=True)
     limit = threading.Timer(60, running.kill)
     limit.start()

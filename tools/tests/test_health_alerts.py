@@ -16,7 +16,7 @@ from watched_system import FAKETIME, running
 
 
 @pytest.mark.slow
-def test_each_service_apart_that_is_killed_gives_one_alert_and_one_recovery(tmp_path: Path) -> None:
+def test_a_killed_separate_service_gives_one_alert(tmp_path: Path) -> None:
     with running(tmp_path, apart=True) as system:
         system.kill("triggering-broker", "triggering-broker")
         system.kill("acquisition-broker", "acquisition-broker")
@@ -37,7 +37,7 @@ def test_each_service_apart_that_is_killed_gives_one_alert_and_one_recovery(tmp_
 
 
 @pytest.mark.slow
-def test_what_becomes_ill_in_the_compact_cloud_gives_one_alert_and_one_recovery(tmp_path: Path) -> None:
+def test_a_compact_clouds_fault_gives_one_alert(tmp_path: Path) -> None:
     with running(tmp_path, apart=False) as system:
         folder = system.folder
         system.freeze("boxes", "1", "2")

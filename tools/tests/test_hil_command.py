@@ -20,13 +20,13 @@ def hil(*arguments: str | Path) -> Result:
     return CliRunner().invoke(command, list(map(str, arguments)))
 
 
-def test_the_list_as_json_is_one_document_with_every_scenario() -> None:
+def test_the_scenario_list_is_one_json_document() -> None:
     rows = json.loads(hil("list", "--json").stdout)
     assert [row["name"] for row in rows] == [*SCENARIOS, *SUITES]
     assert all(row["suite"] in "AB" and row["shows"] for row in rows)
 
 
-def test_run_names_the_command_that_plays_faults_by_seed() -> None:
+def test_run_names_the_faults_command() -> None:
     done = hil("run", "cold_start", "cloud-faults")
     assert done.exit_code == 2 and "opq-tools hil faults cloud-faults" in done.output
 
@@ -36,7 +36,7 @@ def test_digests_want_a_file() -> None:
     assert done.exit_code == 2 and "Give --against FILE or --keep FILE" in done.output
 
 
-def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:
+def test_logged_seeds_are_not_played_again(tmp_path: Path) -> None:
     log = tmp_path / "seeds.jsonl"
     verdicts = [
         {**draw_cloud(seed).document(), "ok": seed != 8, "problems": [], "figures": {"made": 5}}
@@ -66,7 +66,7 @@ def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:
     assert "line 1: this is not a verdict" in str(hil(*asked).exception)
 
 
-def test_a_verdict_is_a_line_as_soon_as_its_seed_ends(tmp_path: Path) -> None:
+def test_a_verdict_is_printed_when_its_seed_ends(tmp_path: Path) -> None:
     log = SeedLog(tmp_path / "seeds.jsonl", "cloud-faults")
     verdict = {**draw_cloud(3).document(), "ok": True, "problems": [], "figures": {}}
     log.add(verdict)
@@ -75,7 +75,7 @@ def test_a_verdict_is_a_line_as_soon_as_its_seed_ends(tmp_path: Path) -> None:
     assert set(again.played) == {3} and again.played[3]["ok"] is True
 
 
-def test_a_scenario_that_is_none_is_answered_with_those_there_are() -> None:
+def test_an_unknown_scenario_lists_the_known_ones() -> None:
     done = hil("run", "cold_strat")
     assert isinstance(done.exception, ConfigError)
     assert "cold_strat" in str(done.exception) and "cold_start" in str(done.exception)
@@ -88,15 +88,13 @@ def test_a_board_wants_a_port() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, each in SCENARIOS.items() if each.suite == "A"])
-def test_what_a_board_cannot_be_given_is_skipped_or_fails_at_its_port_by_name(
-    name: str, tmp_path: Path
-) -> None:
+def test_an_unfit_scenario_fails_by_name(name: str, tmp_path: Path) -> None:
     done = hil("run", "--backend", "board", "--port", tmp_path / "ttyUSB9", "--out", tmp_path / "out", name)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     assert f"skipped {name}" in done.stderr or "no such port" in done.stderr or "no firmware" in done.stderr
 
 
-def test_a_folder_that_cannot_be_made_is_reported_before_anything_runs(tmp_path: Path) -> None:
+def test_an_impossible_folder_is_reported_early(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "out"
     done = hil("run", "--backend", "board", "--port", "/dev/null", "--out", out, "live_commands")
@@ -107,7 +105,7 @@ def test_a_folder_that_cannot_be_made_is_reported_before_anything_runs(tmp_path:
 @pytest.mark.parametrize(
     "module", ["opq_hil.backends.qemu_build", "opq_hil.backends.registers", "opq_tools.hil.built_firmware"]
 )
-def test_help_of_a_module_builds_nothing_and_has_an_example(module: str) -> None:
+def test_module_help_builds_nothing(module: str) -> None:
     line = [sys.executable, "-m", module]
     told = subprocess.run([*line, "--help"], capture_output=True, text=True, timeout=120, check=True).stdout
     assert f"Example: python -m {module}" in told

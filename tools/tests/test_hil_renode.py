@@ -60,9 +60,7 @@ def sha256(archive: Path) -> str:
     return hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
-def test_without_a_checksum_it_shows_what_came_and_no_leaves_nothing(
-    lock: Path, archive: Path, tmp_path: Path
-) -> None:
+def test_declining_the_checksum_leaves_nothing(lock: Path, archive: Path, tmp_path: Path) -> None:
     before = lock.read_text()
     for typed in ("n\n", ""):  # "": as in CI, without a person at the terminal
         done = run(lock, "--fetch", typed=typed)
@@ -72,7 +70,7 @@ def test_without_a_checksum_it_shows_what_came_and_no_leaves_nothing(
     assert [path.name for path in (tmp_path / "cache/opq/renode").iterdir()] == ["lock"]
 
 
-def test_with_yes_the_checksum_is_written_and_the_folder_printed(lock: Path, archive: Path) -> None:
+def test_accepting_the_checksum_prints_the_folder(lock: Path, archive: Path) -> None:
     before = lock.read_text()
     done = run(lock, "--fetch", typed="y\n")
     assert done.exit_code == 0, done.stderr
@@ -92,7 +90,7 @@ def test_an_archive_with_another_checksum_is_not_unpacked(lock: Path, archive: P
     assert [path.name for path in (tmp_path / "cache/opq/renode").iterdir()] == ["lock"]
 
 
-def test_an_archive_that_is_not_there_is_reported_with_its_address(lock: Path, archive: Path) -> None:
+def test_an_absent_archive_names_its_address(lock: Path, archive: Path) -> None:
     archive.unlink()
     done = run(lock, "--fetch")
     assert isinstance(done.exception, RenodeArchiveError)
@@ -106,7 +104,7 @@ def test_a_lock_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
         read_lock(tmp_path / "renode.lock")
 
 
-def test_ours_says_that_it_has_no_checksum_yet_or_which() -> None:
+def test_ours_reports_its_checksum() -> None:
     done = CliRunner().invoke(command, ["renode"])
     assert done.exit_code == 0
     assert "Renode 1." in done.stdout and "sha256 " in done.stdout

@@ -41,9 +41,7 @@ def test_every_text_is_held(texts: dict[str, str]) -> None:
     assert there - {"answers/system.txt"} == set(texts)
 
 
-def test_the_command_that_a_failure_names_renews_the_text(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_named_command_renews_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "commands").mkdir()
     (tmp_path / "commands" / "gone.txt").write_text("opq-gone\n")
     (tmp_path / "rest").mkdir()
@@ -59,7 +57,7 @@ def test_the_command_that_a_failure_names_renews_the_text(
         main(["x"], tmp_path)
 
 
-def test_a_command_with_an_offset_takes_the_data_folder_beside_it() -> None:
+def test_a_command_with_offset_takes_data_dir() -> None:
     """One that speaks to a running system is told which by either, after its own name."""
     found = (GOLDEN / "commands" / "opq-tools.txt").read_text(encoding="utf-8")
     commands = {

@@ -150,7 +150,7 @@ def folder_imports(root: Path) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     "root", [*ROOMS, *(f"opq_cloud/{folder}" for folder in ("core", "makai", "mauka", "store", "view"))]
 )
-def test_folders_of_a_package_do_not_import_each_other_in_a_circle(root: str) -> None:
+def test_package_folders_have_no_import_circle(root: str) -> None:
     """What two of them need lies in one of them or above both."""
     imports = folder_imports(ROOT / ROOMS[root.split("/")[0]] / root)
     try:
@@ -215,7 +215,7 @@ def test_no_place_has_more_floors_than_agreed(place: Path) -> None:
     assert max(levels.values(), default=0) <= most, levels
 
 
-def test_a_file_of_view_imports_few_modules_of_ours() -> None:
+def test_a_view_file_imports_few_modules() -> None:
     counted = {str(path.relative_to(VIEW)): len(our_imports(path)) for path in VIEW.rglob("*.py")}
     assert {name for name, count in counted.items() if count > MOST_IMPORTS} == PUTS_TOGETHER
 

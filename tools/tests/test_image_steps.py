@@ -173,7 +173,7 @@ class Container:
         self.process.wait()
 
 
-def test_the_image_runs_as_its_user_without_rights_and_shows_an_incident(image: Path) -> None:
+def test_the_unprivileged_image_shows_an_incident(image: Path) -> None:
     began = time.monotonic()
     container = Container(image)
     try:

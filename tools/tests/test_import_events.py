@@ -72,7 +72,7 @@ def imported(store: Path, *words: object) -> dict[str, Any]:
     return found
 
 
-def test_a_recording_becomes_an_event_that_is_analysed_at_its_own_time(tmp_path: Path) -> None:
+def test_an_imported_recording_is_analysed_at_its_time(tmp_path: Path) -> None:
     store = tmp_path / "store"
     found = imported(store, comtrade(tmp_path / "archive"), "--box", 7)
     assert found["failed"] == [] and found["imported"][0]["channels"] == {"7": "Ua"}
@@ -134,7 +134,8 @@ def test_three_phases_are_three_boxes_of_one_event(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("samples", [8, 16])
-def test_a_relay_of_few_samples_per_cycle_is_imported_and_its_sag_found(samples: int, tmp_path: Path) -> None:
+def test_a_relays_few_samples_show_its_sag(samples: int, tmp_path: Path) -> None:
+    """A relay of few samples per cycle is imported and its sag found."""
     store, path, rate_hz = tmp_path / "store", tmp_path / "relay.csv", 50 * samples
     t_s = np.arange(2 * rate_hz) / rate_hz
     waves = [
@@ -155,9 +156,7 @@ def test_a_relay_of_few_samples_per_cycle_is_imported_and_its_sag_found(samples:
     assert all((each.start_ns - START_NS) / 1e9 == pytest.approx(0.9, abs=0.025) for each in findings)
 
 
-def test_a_long_recording_becomes_an_event_for_each_part_where_something_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_recording_becomes_several_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a twentieth of the lengths from which on a recording is long and a state lasting."""
     monkeypatch.setattr(recording_parts, "LONGEST_S", 30.0)
     monkeypatch.setattr(recording_parts, "LASTING_S", 3.0)
@@ -192,7 +191,7 @@ def test_a_long_recording_becomes_an_event_for_each_part_where_something_is_foun
     assert quiet["imported"] == [] and quiet["without_event"] == [str(path)]
 
 
-def test_a_folder_is_imported_and_what_cannot_be_is_named(tmp_path: Path) -> None:
+def test_a_folder_import_names_its_failures(tmp_path: Path) -> None:
     store, folder = tmp_path / "store", tmp_path / "archive"
     comtrade(folder)
     comtrade(folder / "2024", "second")
@@ -214,9 +213,7 @@ def test_a_folder_is_imported_and_what_cannot_be_is_named(tmp_path: Path) -> Non
         (["--nominal-volts", "400"], "its nominal voltage is 400 V, but that of Box 7 is 230 V"),
     ],
 )
-def test_what_is_of_another_place_or_no_voltage_is_refused(
-    words: list[str], why: str, tmp_path: Path
-) -> None:
+def test_another_places_or_non_voltage_file_is_refused(words: list[str], why: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
     with closing(open_store(None, store)) as opened:

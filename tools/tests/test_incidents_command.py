@@ -39,7 +39,7 @@ def run(folder: Path, *words: str) -> str:
     return found.output
 
 
-def test_one_incident_is_shown_with_its_order_its_causes_and_its_findings(folder: Path) -> None:
+def test_an_incident_shows_order_causes_and_findings(folder: Path) -> None:
     told = json.loads(run(folder, "show", "1", "--json"))
     assert (told["id"], told["class"], told["similar"]) == (1, "sag", [])
     assert [each["box_id"] for each in told["findings"]] == ["1", "4"]
@@ -65,9 +65,7 @@ def test_one_incident_is_shown_with_its_order_its_causes_and_its_findings(folder
     assert run(folder, "show", "9").startswith("error: there is no incident 9;")
 
 
-def test_the_store_is_the_one_that_the_folders_configuration_names(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folders_configuration_names_the_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "config").mkdir()
     config = folder / "config" / "cloud.toml"
     config.write_text(f'data_dir = "{folder}"\n')
@@ -85,7 +83,7 @@ def test_the_store_is_the_one_that_the_folders_configuration_names(
     assert store_place(None, folder) == (None, folder)
 
 
-def test_the_list_has_the_label_and_what_the_analyses_say(folder: Path) -> None:
+def test_the_list_shows_labels_and_analyses(folder: Path) -> None:
     run(folder, "note", "--label", "1", "mains_signalling")
     told = {row["id"]: row for row in json.loads(run(folder, "show", "--json"))}
     assert (told[1]["class"], told[1]["machine_class"]) == ("mains_signalling", "sag")
@@ -99,7 +97,7 @@ def test_incidents_are_found_by_their_span(folder: Path) -> None:
     assert "now-24h" in run(folder, "show", "--from", "yesterday")
 
 
-def test_a_time_may_be_relative_as_on_the_pages() -> None:
+def test_a_time_may_be_relative() -> None:
     context, option = Context(command), Option(["--from"])
     found_ns = moment_ns(context, option, "now-90m")
     assert found_ns is not None and 5399 < (time.time_ns() - found_ns) / 1e9 < 5460
@@ -111,12 +109,12 @@ def test_a_time_may_be_relative_as_on_the_pages() -> None:
     ("text", "seconds"),
     [("2016-12-31T23:59:60Z", 1_483_228_800), ("2016-12-31T23:59:60.5+00:00", 1_483_228_800.5)],
 )
-def test_a_leap_second_is_the_first_of_the_next_minute(text: str, seconds: float) -> None:
+def test_a_leap_second_joins_the_next_minute(text: str, seconds: float) -> None:
     assert moment_ns(Context(command), Option(["--from"]), text) == seconds * S
 
 
 @pytest.mark.parametrize("text", ["0001-01-01", "1969-12-31", "2200-01-02", "9999-12-31", "now-99y"])
-def test_a_time_that_no_store_can_hold_is_refused(text: str) -> None:
+def test_a_time_beyond_the_store_is_refused(text: str) -> None:
     with pytest.raises(BadParameter, match="between 1970 and 2200"):
         moment_ns(Context(command), Option(["--from"]), text)
 
@@ -140,7 +138,7 @@ def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
     assert "Swell" in run(folder, "note", "--label", "1", "swell") and "Swell" in run(folder, "show")
 
 
-def test_work_is_done_and_found_by_state_and_person(folder: Path) -> None:
+def test_work_is_found_by_state_and_person(folder: Path) -> None:
     store = open_store(None, folder)
     ada = store.people.add_account("ada@example.org", "Ada", "researcher", "")
     assert ada is not None

@@ -17,7 +17,7 @@ def test_a_device_that_never_ends_is_refused() -> None:
         read_input("/dev/zero")
 
 
-def test_the_largest_file_is_read_and_one_more_byte_is_not(tmp_path: Path) -> None:
+def test_the_size_limit_is_exact(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.touch()
     os.truncate(path, LARGEST_BYTES)
@@ -45,7 +45,7 @@ def test_what_cannot_be_read_is_named(name: str, error: str, tmp_path: Path) -> 
         read_input(tmp_path / name if name != "." else name)
 
 
-def test_stdin_that_is_not_text_ends_in_one_line() -> None:
+def test_stdin_beyond_text_is_one_line() -> None:
     @click.command()
     def show() -> None:
         click.echo(read_input_text("-"))

@@ -54,7 +54,7 @@ def test_keys_are_listed_with_their_state(tmp_path: Path, folder: KeyFolder) -> 
     assert row.split()[:2] == ["1", "admitted"] and "not known" in row
 
 
-def test_an_exchange_has_both_keys_until_the_new_one_is_through(tmp_path: Path, folder: KeyFolder) -> None:
+def test_an_exchange_keeps_both_keys_until_done(tmp_path: Path, folder: KeyFolder) -> None:
     old = read_secret_file(folder.box_secret("1"))
     assert run(tmp_path, "rotate", "1").exit_code == 0
     new = read_secret_file(folder.box_secret("1"))
@@ -76,7 +76,7 @@ def test_an_exchange_has_both_keys_until_the_new_one_is_through(tmp_path: Path, 
     assert old.public in folder.admitted()[0]
 
 
-def test_a_revoked_box_is_listed_so_and_can_be_admitted_again(tmp_path: Path, folder: KeyFolder) -> None:
+def test_a_revoked_box_can_return(tmp_path: Path, folder: KeyFolder) -> None:
     assert run(tmp_path, "revoke", "4").exit_code == 0
     assert "4" not in folder.admitted()[0].values()
     assert [row["state"] for row in listed(tmp_path)] == ["admitted", "revoked"]
@@ -88,7 +88,7 @@ def test_a_revoked_box_is_listed_so_and_can_be_admitted_again(tmp_path: Path, fo
     assert [row["state"] for row in listed(tmp_path)] == ["admitted", "admitted"]
 
 
-def test_keys_are_added_for_a_range_and_none_is_replaced(tmp_path: Path, folder: KeyFolder) -> None:
+def test_a_range_of_keys_replaces_none(tmp_path: Path, folder: KeyFolder) -> None:
     kept = folder.box_public("4").read_bytes()
     result = run(tmp_path, "add", "3-5")
     assert result.exit_code == 1
@@ -101,9 +101,8 @@ def test_keys_are_added_for_a_range_and_none_is_replaced(tmp_path: Path, folder:
     ]
 
 
-def test_a_box_that_made_its_own_pair_is_admitted_by_its_public_key(
-    tmp_path: Path, folder: KeyFolder
-) -> None:
+def test_a_boxs_own_public_key_is_admitted(tmp_path: Path, folder: KeyFolder) -> None:
+    """A Box that made its own pair is admitted by its public key."""
     pair = generate()
     assert run(tmp_path, "add", "9", "--public-key", pair.public.decode()).exit_code == 0
     assert read_key_file(folder.box_public("9")).public == pair.public
@@ -116,11 +115,11 @@ def test_a_box_that_made_its_own_pair_is_admitted_by_its_public_key(
     assert run(tmp_path, "add", "11,12", "--public-key", pair.public.decode()).exit_code == 2
 
 
-def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_an_absent_folder_is_one_line(tmp_path: Path) -> None:
     assert "cannot be read" in str(run(tmp_path, "list").exception)
 
 
-def test_a_broken_file_is_said_and_the_others_are_listed(tmp_path: Path, folder: KeyFolder) -> None:
+def test_a_broken_file_is_reported_beside_the_others(tmp_path: Path, folder: KeyFolder) -> None:
     (folder.public_keys / "opqbox5.key").write_text("nonsense")
     result = run(tmp_path, "list", "--json", "--port-offset", str(PORT_OFFSET))
     assert "opqbox5.key" in result.stderr
@@ -158,9 +157,7 @@ def broker() -> Iterator[int]:
     server.server_close()
 
 
-def test_who_is_connected_and_when_it_was_heard_comes_along(
-    tmp_path: Path, folder: KeyFolder, broker: int
-) -> None:
+def test_connections_and_last_contact_are_listed(tmp_path: Path, folder: KeyFolder, broker: int) -> None:
     store = open_store(None, tmp_path)
     store.append_measurements([Measurement("1", 1_765_792_486_013, {})])
     store.close()
@@ -169,7 +166,7 @@ def test_who_is_connected_and_when_it_was_heard_comes_along(
     assert (second["connected"], second["last_seen_ms"]) == (True, None)
 
 
-def test_connections_of_no_box_are_said_and_who_may_be_among_them_is_not_called_away(
+def test_connections_without_a_box_are_reported(
     tmp_path: Path, folder: KeyFolder, broker: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CONNECTIONS, "refused", 2)
@@ -181,9 +178,7 @@ def test_connections_of_no_box_are_said_and_who_may_be_among_them_is_not_called_
     assert "2 connections are of keys that are not admitted" in result.stderr
 
 
-def test_what_is_done_to_keys_stands_in_the_log_of_changes_of_their_store(
-    tmp_path: Path, folder: KeyFolder
-) -> None:
+def test_key_changes_are_in_their_stores_log(tmp_path: Path, folder: KeyFolder) -> None:
     assert run(tmp_path, "revoke", "4").exit_code == 0
     assert not (tmp_path / "accounts.db").exists()  # no store is there, none is made
     open_store(None, tmp_path).close()
@@ -205,7 +200,7 @@ def test_what_is_done_to_keys_stands_in_the_log_of_changes_of_their_store(
     assert exchanged.address.startswith("user ")
 
 
-def test_services_have_names_with_keys_and_the_first_brings_the_servers(tmp_path: Path) -> None:
+def test_the_first_service_key_brings_the_servers(tmp_path: Path) -> None:
     def of(*arguments: str) -> Result:
         return CliRunner().invoke(keys.command, [*arguments, "--backend", "--data-dir", str(tmp_path)])
 
@@ -238,9 +233,7 @@ def test_services_have_names_with_keys_and_the_first_brings_the_servers(tmp_path
     assert ("revoked the key of services", "services view") in changes
 
 
-def test_the_servers_pair_is_replaced_and_who_would_be_cut_off_is_said_first(
-    tmp_path: Path, folder: KeyFolder
-) -> None:
+def test_replacing_the_servers_pair_warns_first(tmp_path: Path, folder: KeyFolder) -> None:
     def rotate(*arguments: str) -> Result:
         asked = ["rotate", "--server", "--data-dir", str(tmp_path), *arguments]
         return CliRunner().invoke(keys.command, asked)
@@ -272,7 +265,7 @@ def test_the_servers_pair_is_replaced_and_who_would_be_cut_off_is_said_first(
     assert [each.subject for each in changes] == ["server of services"] * 2 + ["server of boxes"] * 2
 
 
-def test_config_check_says_which_keys_of_services_a_start_would_miss(tmp_path: Path) -> None:
+def test_config_check_names_missing_service_keys(tmp_path: Path) -> None:
     path = tmp_path / "cloud.toml"
     reached = '[triggering_broker]\nbackend_endpoint = "tcp://*:9881"\n'
     path.write_text(f'data_dir = "{tmp_path}"\n{reached}')

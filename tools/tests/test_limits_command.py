@@ -43,7 +43,7 @@ def test_settings_of_triggers_are_columns_for_people() -> None:
     assert first.index("of nominal") == head.index("what")
 
 
-def test_limits_of_all_and_of_one_box_are_set_listed_and_removed(folder: Path) -> None:
+def test_limits_are_set_listed_and_removed(folder: Path) -> None:
     assert said(folder, "list") == {"limits": None, "overrides": {}, "triggers": {}, "problems": []}
     running = open_store(None, folder)  # another process has it open
     said(folder, "set", "ref_v=230", "ref_hz=50")
@@ -64,7 +64,7 @@ def test_limits_of_all_and_of_one_box_are_set_listed_and_removed(folder: Path) -
     assert whats == ["removed limits", "removed limits", "set limits", "set limits"]
 
 
-def test_a_limit_that_is_default_is_that_of_all_boxes_or_the_built_in_one(folder: Path) -> None:
+def test_a_default_limit_falls_back_by_level(folder: Path) -> None:
     said(folder, "set", "ref_v=230", "ref_hz=50", "percent_v_low=8", "percent_v_high=7")
     said(folder, "set", "--box", "4", "ref_v=400", "percent_v_low=15", "percent_v_high=16")
     own = said(folder, "set", "--box", "4", "ref_v=default", "percent_v_low=default")["overrides"]["4"]
@@ -77,7 +77,7 @@ def test_a_limit_that_is_default_is_that_of_all_boxes_or_the_built_in_one(folder
     assert none.exit_code == 2 and "nothing is set of 'flicker'" in none.output
 
 
-def test_the_first_limits_are_those_that_hold_without_them_not_the_originals(folder: Path) -> None:
+def test_the_first_limits_are_the_default_ones(folder: Path) -> None:
     said(folder, "set", "ref_v=120", "ref_hz=60")
     config = stored(folder)
     assert config is not None
@@ -130,7 +130,7 @@ def test_what_is_wrong_is_named_and_nothing_changes(
     assert stored(folder) is None
 
 
-def test_what_is_no_limit_in_the_store_is_said(folder: Path) -> None:
+def test_a_wrong_limit_in_the_store_is_reported(folder: Path) -> None:
     store = open_store(None, folder)
     store.put_makai_config(MakaiConfig(TriggeringLimits(), {"4": TriggeringLimits(ref_v=1e9)}))
     store.close()
@@ -144,7 +144,7 @@ def test_a_trigger_is_switched_by_its_setting_enabled(folder: Path) -> None:
     assert "want true or false" in CliRunner().invoke(command, wrong).output
 
 
-def test_the_settings_of_triggers_are_listed_with_their_ranges() -> None:
+def test_trigger_settings_are_listed_with_ranges() -> None:
     rows = json.loads(
         CliRunner().invoke(command, ["list", "--allowed", "--trigger", "transient", "--json"]).stdout
     )

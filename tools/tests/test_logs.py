@@ -43,7 +43,7 @@ def shown(folder: Path, *words: str) -> list[str]:
     return run_in_process("logs", "--data-dir", str(folder), *words).stdout.splitlines()
 
 
-def test_the_lines_of_all_services_come_in_the_order_of_time(folder: Path) -> None:
+def test_lines_of_all_services_are_in_time_order(folder: Path) -> None:
     lines = shown(folder)
     assert (
         lines[0] == '2026-11-26 13:10:01.000  event-service       info     event.finished  boxes=["1", "12"]'
@@ -80,7 +80,7 @@ def test_a_folder_without_logs_says_where_it_looked(tmp_path: Path) -> None:
     )
 
 
-def test_what_a_file_that_rotates_gets_is_followed_line_by_line(
+def test_a_rotating_file_is_followed(
     tmp_path: Path,
 ) -> None:
     written = LogFile(tmp_path / "log" / "cloud.log", limit_bytes=1_000)

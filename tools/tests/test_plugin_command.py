@@ -35,7 +35,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("kind", ["sink", "source", "function", "trigger", "analysis"])
-def test_a_new_plugin_passes_its_tests_and_packs_to_the_same_bytes(tmp_path: Path, kind: str) -> None:
+def test_a_new_plugin_passes_and_packs_reproducibly(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "mine"
     code, said = run("new", kind, "mine", folder)
     assert code == 0 and str(folder / "plugin.json") in said
@@ -57,7 +57,8 @@ def test_a_new_plugin_passes_its_tests_and_packs_to_the_same_bytes(tmp_path: Pat
     assert code == 0 and "mine 1.0.0: ok" in said
 
 
-def test_a_plugin_may_use_only_the_network_and_folders_that_its_test_names(tmp_path: Path) -> None:
+def test_a_plugin_uses_only_its_declared_resources(tmp_path: Path) -> None:
+    """A plugin may use only the network and folders that its test names."""
     folder, open_one = tmp_path / "mine", Path(tempfile.mkdtemp(dir=tmp_path))
     open_one.chmod(0o777)
     assert run("new", "sink", "mine", folder)[0] == 0
@@ -83,7 +84,7 @@ def test_new_does_not_write_over_files(tmp_path: Path) -> None:
     assert "want letters" in run("new", "sink", "../x", tmp_path / "n")[1]
 
 
-def test_what_does_not_go_as_the_samples_say_is_exit_code_1(tmp_path: Path) -> None:
+def test_a_failed_sample_is_exit_code_1(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     run("new", "function", "mine", folder)
     (folder / "samples.json").write_text('{"functions": {"mine": {"cases": [{"args": [1], "want": 3}]}}}')
@@ -94,7 +95,7 @@ def test_what_does_not_go_as_the_samples_say_is_exit_code_1(tmp_path: Path) -> N
     assert code == 1 and "ZeroDivisionError" in said
 
 
-def test_a_trigger_or_analysis_that_judges_otherwise_is_reported(tmp_path: Path) -> None:
+def test_a_different_judgement_is_reported(tmp_path: Path) -> None:
     for kind, folder_of, old, new in (
         ("trigger", "triggers", '"decides": true', '"decides": false'),
         ("analysis", "analyses", '"finds": 1', '"finds": 2'),
@@ -118,9 +119,7 @@ def test_a_trigger_or_analysis_that_judges_otherwise_is_reported(tmp_path: Path)
         ("analysis", "by_class", "analyses/by_class.py"),
     ],
 )
-def test_the_guide_s_triggers_and_analyses_pass_its_samples(
-    tmp_path: Path, kind: str, name: str, file: str
-) -> None:
+def test_the_guides_plugins_pass_their_samples(tmp_path: Path, kind: str, name: str, file: str) -> None:
     page = "plugins-triggers.md" if kind == "trigger" else "plugins-analyses.md"
     guide = (EXAMPLES.parent / page).read_text(encoding="utf-8")
     run("new", kind, name, tmp_path)
@@ -142,9 +141,7 @@ def commands_of_guide(heading: str) -> list[list[str]]:
     return [shlex.split(line) for line in "".join(blocks).splitlines()]
 
 
-def test_the_guide_to_an_analysis_in_ten_minutes_walks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ten_minute_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "opq_tools.rules.plugin.trial_data_set.CLASSES", ("none", "sag", "swell", "interruption")
@@ -164,9 +161,7 @@ def test_the_guide_to_an_analysis_in_ten_minutes_walks(
     assert zipfile.is_zipfile("deep-dip.zip")
 
 
-def test_an_analysis_of_measurements_is_written_tested_and_scored_on_the_sim(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_analysis_is_scored_on_the_sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("opq_tools.rules.plugin.trial_data_set.CLASSES", ("none", "interruption", "swell"))
     folder = tmp_path / "low"
     assert run("new", "analysis", "low_v", folder, "--takes", "Measurement")[0] == 0
@@ -218,7 +213,8 @@ def test_other_items_are_made_from_samples(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_guide_s_analysis_runs_in_a_running_system_and_finds_a_dip(tmp_path: Path) -> None:
+def test_the_guides_analysis_finds_a_dip_live(tmp_path: Path) -> None:
+    """The guide s analysis runs in a running system and finds a dip."""
     folder = tmp_path / "deep-dip"
     assert run("new", "analysis", "deep_dip", folder)[0] == 0
     assert run("pack", folder, "--out", tmp_path / "deep-dip.zip")[0] == 0
@@ -244,7 +240,7 @@ def test_the_guide_s_analysis_runs_in_a_running_system_and_finds_a_dip(tmp_path:
         until(found, 90, "an incident that deep_dip found")
 
 
-def test_a_data_set_counts_what_is_right_wrong_and_missed() -> None:
+def test_a_data_set_counts_hits_and_misses() -> None:
     found, nothing = frozenset({"mine"}), frozenset[str]()
     tried = [
         TriedRecording("sag", found),
@@ -264,7 +260,7 @@ def test_a_data_set_counts_what_is_right_wrong_and_missed() -> None:
     assert score_of([], ["sag"]).precision is None
 
 
-def test_what_an_analysis_looks_for_are_classes_of_the_data_set() -> None:
+def test_an_analysis_looks_for_data_set_classes() -> None:
     assert looked_for("sag", {}) == ("sag",)
     for wrong in ({}, {"looks_for": []}, {"looks_for": ["none"]}, {"looks_for": "sag"}):
         with pytest.raises(PluginError, match="want a list of some of sag, swell"):
@@ -298,7 +294,7 @@ def test_the_example_in_c_builds_and_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="no C compiler")
-def test_the_trigger_in_c_builds_and_decides_in_its_process(tmp_path: Path) -> None:
+def test_the_c_trigger_builds_and_decides(tmp_path: Path) -> None:
     folder = shutil.copytree(EXAMPLES / "dip-c", tmp_path / "dip")
     header = Path(opq_plugins.sdk.__file__).parent
     subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=120)

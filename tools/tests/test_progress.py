@@ -10,7 +10,7 @@ import pytest
 from opq_tools.shared import progress
 
 
-def test_a_pipe_gets_a_line_now_and_then_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_progress_lines_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.02)
     pipe = io.StringIO()
     monkeypatch.setattr(sys, "stderr", pipe)

@@ -77,7 +77,7 @@ def test_a_recording_is_read_as_it_is_known(listed: PublicRecording) -> None:
 
 
 @pytest.mark.parametrize("listed", REFUSED, ids=identity)
-def test_a_recording_without_a_voltage_is_refused_with_the_reason(listed: PublicRecording) -> None:
+def test_a_recording_without_voltage_is_refused(listed: PublicRecording) -> None:
     with pytest.raises(RecordingError) as refused:
         read(listed)
     assert str(listed.facts["refused"]) in str(refused.value)
@@ -147,7 +147,7 @@ def as_written(channel: Channel) -> Any:
     return scale * channel.values.astype(np.float64) + offset
 
 
-def test_the_samples_of_wav_are_those_of_an_independent_reader() -> None:
+def test_wav_samples_equal_an_independent_readers() -> None:
     for listed in (each for each in READ if str(each.facts["read"]).startswith("WAV")):
         with contextlib.closing(wave.open(str(opened(listed)))) as file:
             known = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
@@ -155,7 +155,7 @@ def test_the_samples_of_wav_are_those_of_an_independent_reader() -> None:
         assert np.array_equal(read(listed).channel.values, known)
 
 
-def test_the_cells_of_csv_are_those_of_an_independent_reader() -> None:
+def test_csv_cells_equal_an_independent_readers() -> None:
     for listed in (each for each in READ if each.facts["read"] == "CSV"):
         found = read(listed)
         with opened(listed).open(encoding="latin-1", newline="") as file:
@@ -200,7 +200,7 @@ def test_the_phases_that_the_source_says_dip(
     assert {each for each, (before, during) in rms.items() if during < 0.9 * before} == set(faulted), rms
 
 
-def test_the_table_of_the_docs_is_that_of_the_list() -> None:
+def test_the_docs_table_equals_the_list() -> None:
     text = DOCS.read_text(encoding="utf-8")
     for row in table():
         assert row in text, (

@@ -50,7 +50,7 @@ def run(folder: Path, *words: str) -> Result:
     return CliRunner().invoke(tools, ["reanalyse", "--from", "2026-11-01", *words, "--data-dir", str(folder)])
 
 
-def test_a_dry_run_then_the_run_then_nothing_more(folder: Path) -> None:
+def test_a_dry_run_then_a_run_settles(folder: Path) -> None:
     only = ("--analysis", "rms_voltage", "--json")
     below = json.loads(run(folder, *only, "--set", "rms_voltage.sag_percent=60").stdout)
     assert below["finding_changes"] == [], "it is not known that rms_voltage found it"
@@ -66,7 +66,7 @@ def test_a_dry_run_then_the_run_then_nothing_more(folder: Path) -> None:
     assert [one["change"] for one in more["finding_changes"]] == ["gone"]
 
 
-def test_a_run_that_was_ended_goes_on_after_what_it_did(folder: Path) -> None:
+def test_an_ended_run_continues(folder: Path) -> None:
     progress = ReanalysisProgress(folder, [provenance_of(one) for one in load_analyses([])])
     before = json.loads(run(folder, "--dry-run", "--json").stdout)
     progress.note_done([1], {**before, "dry_run": False})
@@ -80,7 +80,7 @@ def test_a_run_that_was_ended_goes_on_after_what_it_did(folder: Path) -> None:
     assert json.loads(run(folder, "--json").stdout)["events"] == 1
 
 
-def test_what_another_run_has_replaced_since_is_not_taken_for_done(folder: Path) -> None:
+def test_another_runs_replacements_are_not_done(folder: Path) -> None:
     deep = "--set", "rms_voltage.sag_percent=60", "--analysis", "rms_voltage", "--json"
     run(folder, "--json")
     first = json.loads(run(folder, *deep).stdout)
@@ -94,7 +94,8 @@ def test_what_another_run_has_replaced_since_is_not_taken_for_done(folder: Path)
         assert store.incidents() == []
 
 
-def test_a_dry_run_that_was_ended_goes_on_and_a_run_that_writes_begins_again(folder: Path) -> None:
+def test_an_ended_dry_run_continues_as_dry_run(folder: Path) -> None:
+    """A dry run that was ended goes on and a run that writes begins again."""
     sources = [provenance_of(one) for one in load_analyses([])]
     before = json.loads(run(folder, "--dry-run", "--json").stdout)
     progress = ReanalysisProgress(folder, sources, dry_run=True)
@@ -110,7 +111,7 @@ def test_a_dry_run_that_was_ended_goes_on_and_a_run_that_writes_begins_again(fol
     assert json.loads(run(folder, "--dry-run", "--json").stdout)["findings"]["figures"] == 0
 
 
-def test_ctrl_c_ends_a_dry_run_and_again_it_goes_on(folder: Path) -> None:
+def test_a_dry_run_after_ctrl_c_continues(folder: Path) -> None:
     with closing(open_store(None, folder)) as store:
         first = store.event(1)
         assert first is not None
@@ -142,7 +143,7 @@ def test_ctrl_c_ends_a_dry_run_and_again_it_goes_on(folder: Path) -> None:
     assert f"{done} more events were analysed again before" in text
 
 
-def test_a_wrong_name_or_setting_is_refused_with_what_is_allowed(folder: Path) -> None:
+def test_a_wrong_name_lists_the_allowed_ones(folder: Path) -> None:
     assert "there are dc_offset" in run(folder, "--analysis", "sags").output
     assert "want e.g. rms_voltage.sag_percent=85" in run(folder, "--set", "sag_percent=85").output
     wrong = run(folder, "--set", "rms_voltage.sag=85")

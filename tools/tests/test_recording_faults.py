@@ -90,7 +90,7 @@ def test_a_hole_is_where_the_rows_are_missing() -> None:
     assert answer["gaps"][0]["start_s"] == pytest.approx(0.1)
 
 
-def test_a_channel_without_a_unit_names_the_option_that_helps() -> None:
+def test_a_channel_without_unit_names_the_option() -> None:
     assert "--unit V" in assert_refused(there("comtrade-unit-names/empty.cfg"), *V230)
 
 

@@ -100,7 +100,7 @@ def test_without_a_start_there_is_no_utc(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [["--start", "2026-11-04T16:09:40.25Z"], []])
-def test_with_a_start_ten_minutes_and_ten_seconds_are_those_of_utc(given: list[str], tmp_path: Path) -> None:
+def test_a_known_start_gives_utc_intervals(given: list[str], tmp_path: Path) -> None:
     path = as_i16(tmp_path, mains(40.0), **({} if given else {"start_ns": START}))
     answer = told(path, *given)
     assert answer["start_ns"] == START
@@ -119,7 +119,7 @@ def test_with_a_start_ten_minutes_and_ten_seconds_are_those_of_utc(given: list[s
 @pytest.mark.parametrize(
     "start", ["2026-11-04T16:09:40.25", "2026-11-04T18:09:40.250+02:00", "20261104T160940.25Z"]
 )
-def test_a_start_may_be_written_in_any_way_of_iso_8601(start: str, tmp_path: Path) -> None:
+def test_a_start_may_be_any_iso_8601(start: str, tmp_path: Path) -> None:
     path = as_i16(tmp_path, mains(0.5), start_ns=5)
     assert told(path, "--start", start)["start_ns"] == START  # the option before the .json
 
@@ -285,14 +285,14 @@ def test_broken_metadata_is_refused_in_one_line(facts: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("rate_hz", ["1.1e7", "1e300"])
-def test_a_rate_whose_windows_no_memory_holds_is_refused(rate_hz: str, tmp_path: Path) -> None:
+def test_a_rate_beyond_memory_is_refused(rate_hz: str, tmp_path: Path) -> None:
     path = as_i16(tmp_path, mains())
     path.with_suffix(".json").write_text(f'{{"rate_hz": {rate_hz}, "volts_per_lsb": 0.0068}}')
     assert "want 64 to 10,000,000 Hz" in assert_refused(path)
 
 
 @pytest.mark.parametrize("form", ["ASCII", "BINARY"])
-def test_a_comtrade_record_cut_short_is_read_as_far_as_it_goes_and_says_so(form: str, tmp_path: Path) -> None:
+def test_a_cut_comtrade_record_is_read_and_reported(form: str, tmp_path: Path) -> None:
     path = tmp_path / "g.cfg"
     write_comtrade(path, mains())
     path.write_text(path.read_text().replace("ASCII", form))
@@ -306,7 +306,8 @@ def test_a_comtrade_record_cut_short_is_read_as_far_as_it_goes_and_says_so(form:
     assert "no rows of data" in assert_refused(path)
 
 
-def test_a_comtrade_record_that_promises_more_than_memory_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_an_overstated_comtrade_record_is_read(tmp_path: Path) -> None:
+    """A comtrade record that promises more than memory is read as far as it goes."""
     cfg = tmp_path / "g.cfg"
     write_comtrade(cfg, mains(0.1))
     cfg.write_text(cfg.read_text().replace("12000,1200", f"12000,{10**15}"))
@@ -322,7 +323,7 @@ def test_a_pipe_is_no_recording_and_no_metadata(tmp_path: Path) -> None:
     assert "is not a file" in assert_refused(path, *FLAGS)
 
 
-def test_a_byte_order_mark_windows_line_ends_and_quotes_do_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_quotes_are_read(tmp_path: Path) -> None:
     path = as_i16(tmp_path, mains())
     path.with_suffix(".json").write_text("\ufeff" + path.with_suffix(".json").read_text())
     assert told(path)["samples"] == 24000
@@ -348,7 +349,7 @@ def test_half_floats_are_volts_and_warn_of_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0 and done.stderr == ""
 
 
-def test_a_missing_file_a_folder_and_bytes_that_are_no_text_are_one_line(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_one_line(tmp_path: Path) -> None:
     assert "no such file" in assert_refused(tmp_path / "nothing.i16", *FLAGS)
     (tmp_path / "folder.i16").mkdir()
     assert "folder.i16 is a folder" in assert_refused(tmp_path / "folder.i16", *FLAGS)

@@ -58,7 +58,7 @@ def test_times_are_read_as_they_are_written(name: str, assumed: dict[str, object
         check_sags(answer, [SAG_OF_TIMES])
 
 
-def test_a_decimal_comma_in_rows_is_no_cell_more() -> None:
+def test_a_decimal_comma_is_not_a_cell() -> None:
     path = there("comtrade-more-cells-than-cfg/comma.cfg")
     for channel, sags in (("Ua", [SAG]), ("Ub", [])):
         answer = told(path, *V230_50, "--channel", channel)
@@ -66,7 +66,7 @@ def test_a_decimal_comma_in_rows_is_no_cell_more() -> None:
         check_sags(answer, sags)
 
 
-def test_a_start_in_the_future_is_said_and_not_imported(tmp_path: Path) -> None:
+def test_a_future_start_is_reported_and_not_imported(tmp_path: Path) -> None:
     path = there("start-in-the-future/labview.csv")
     answer = told(path, *V230_50)
     (problem,) = answer["problems"]

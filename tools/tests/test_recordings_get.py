@@ -83,9 +83,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_and_its_facts_are_fetched_and_can_be_read(
-    server: str, facts: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_file_is_fetched_with_its_facts(server: str, facts: dict[str, Any], tmp_path: Path) -> None:
     Server.contents = {RAMP_PATH: RAMP}
     assert "checked" in fetch(facts, tmp_path, server)
     assert names(tmp_path) == ["ramp.i16", "ramp.json"]
@@ -130,9 +128,7 @@ def test_what_is_no_web_server_is_one_line(facts: dict[str, Any], tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_file_and_a_dead_server_are_one_line_each(
-    server: str, facts: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_missing_file_is_one_line(server: str, facts: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="404"):
         fetch(facts, tmp_path, server)
     made = CliRunner().invoke(command, ["get", "--out", str(tmp_path / "new"), "--base-url", server])
@@ -142,17 +138,13 @@ def test_a_missing_file_and_a_dead_server_are_one_line_each(
     assert names(tmp_path) == []
 
 
-def test_a_file_that_is_right_already_is_not_fetched_again(
-    server: str, facts: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_right_file_is_not_fetched_again(server: str, facts: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "ramp.i16").write_bytes(RAMP)
     assert "already" in fetch(facts, tmp_path, server)
     assert names(tmp_path) == ["ramp.i16", "ramp.json"]
 
 
-def test_another_file_of_the_same_name_is_kept_unless_forced(
-    server: str, facts: dict[str, Any], tmp_path: Path
-) -> None:
+def test_another_same_named_file_needs_force(server: str, facts: dict[str, Any], tmp_path: Path) -> None:
     Server.contents = {RAMP_PATH: RAMP}
     (tmp_path / "ramp.i16").write_bytes(b"mine")
     with pytest.raises(DownloadError, match="another file"):
@@ -162,7 +154,7 @@ def test_another_file_of_the_same_name_is_kept_unless_forced(
     assert (tmp_path / "ramp.i16").read_bytes() == RAMP
 
 
-def test_a_disk_that_cannot_be_written_is_one_line(
+def test_an_unwritable_disk_is_one_line(
     server: str, facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Server.contents = {RAMP_PATH: RAMP}
@@ -176,7 +168,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(
     assert names(tmp_path) == []
 
 
-def test_the_command_asks_for_both_files_at_the_pinned_commit(server: str, tmp_path: Path) -> None:
+def test_the_command_fetches_the_pinned_commit(server: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(command, ["get", "--out", str(tmp_path / "new"), "--base-url", server])
     assert isinstance(result.exception, OpqError)  # not there: a 404, one line
     assert f"{COMMIT}/" in str(result.exception) and "event_9354_1" in str(result.exception)
@@ -215,9 +207,7 @@ def list_of(folder: Path, bare: Path, **digests: str) -> Path:
     return path
 
 
-def test_the_recordings_of_a_list_are_fetched_at_their_commits(
-    server: str, bare: Path, tmp_path: Path
-) -> None:
+def test_listed_recordings_come_from_their_commits(server: str, bare: Path, tmp_path: Path) -> None:
     Server.bare = bare
     out = tmp_path / "public"
     words = ["get", "--list", str(list_of(tmp_path, bare)), "--out", str(out), "--base-url", server]
@@ -227,7 +217,7 @@ def test_the_recordings_of_a_list_are_fetched_at_their_commits(
     assert CliRunner().invoke(command, words).output.count("was here already") == 2
 
 
-def test_a_file_that_cannot_be_had_does_not_stop_the_others(server: str, bare: Path, tmp_path: Path) -> None:
+def test_a_failed_download_spares_the_others(server: str, bare: Path, tmp_path: Path) -> None:
     Server.bare = bare
     listed = list_of(tmp_path, bare, cfg="0" * 64)
     words = ["get", "--list", str(listed), "--out", str(tmp_path / "public"), "--base-url", server]

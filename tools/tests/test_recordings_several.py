@@ -89,9 +89,7 @@ def test_all_are_analysed_and_classified(archive: Path, command: click.Command) 
 
 
 @pytest.mark.parametrize("command", [analyze, classify])
-def test_one_that_cannot_be_read_is_said_and_the_others_are_done(
-    tmp_path: Path, command: click.Command
-) -> None:
+def test_an_unreadable_part_spares_the_others(tmp_path: Path, command: click.Command) -> None:
     records = [without_rate(), record(), record(0.6, START_NS + MINUTE_NS)]
     for at in range(3):  # the first one too
         path = packed(tmp_path / "in" / "a.zip", *records[1 : 1 + at], records[0], *records[1 + at :])
@@ -116,7 +114,7 @@ def lines_of_folder(folder: Path, out: Path) -> tuple[list[dict[str, Any]], str]
     return [json.loads(line) for line in out.read_text().splitlines()], said
 
 
-def test_a_folder_has_a_line_for_each_and_a_second_run_makes_none(archive: Path, tmp_path: Path) -> None:
+def test_a_second_folder_run_makes_nothing(archive: Path, tmp_path: Path) -> None:
     for done_before in (0, 2):
         lines, said = lines_of_folder(archive.parent, tmp_path / "lines.jsonl")
         assert [each["channel"] for each in lines] == ["2024-03-17/event", "2024-03-18/event"]
@@ -131,7 +129,7 @@ def test_a_folder_has_a_line_for_each_and_a_second_run_makes_none(archive: Path,
         assert "days.zip 2024-03-18/event" in said
 
 
-def test_a_file_that_has_one_recording_less_is_analysed_once_more(archive: Path, tmp_path: Path) -> None:
+def test_a_shrunk_file_is_analysed_again(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "lines.jsonl"
     lines_of_folder(archive.parent, out)
     packed(archive, record(0.6))
@@ -141,7 +139,7 @@ def test_a_file_that_has_one_recording_less_is_analysed_once_more(archive: Path,
     assert len(lines) == 3 and "1 of them were done before" in said
 
 
-def test_a_line_of_several_that_was_cut_short_makes_all_again(archive: Path, tmp_path: Path) -> None:
+def test_a_cut_line_of_several_remakes_all(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "lines.jsonl"
     lines_of_folder(archive.parent, out)
     whole = out.read_text()
@@ -151,7 +149,8 @@ def test_a_line_of_several_that_was_cut_short_makes_all_again(archive: Path, tmp
     assert "2 of them were done before" in said and len(lines) == 3
 
 
-def test_one_of_several_that_cannot_be_read_has_its_line_and_the_exit_is_1(tmp_path: Path) -> None:
+def test_an_unreadable_part_ends_with_1(tmp_path: Path) -> None:
+    """One of several that cannot be read has its line and the exit is 1."""
     path = packed(tmp_path / "in" / "b.zip", record(), without_rate())
     lines, said = lines_of_folder(path.parent, tmp_path / "lines.jsonl")
     assert ["error" in each for each in lines] == [False, True] and "rate is not known" in lines[1]["error"]
@@ -213,7 +212,7 @@ def matlab_7_3(path: Path) -> None:
         raw.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM")
 
 
-def test_arrays_of_other_length_rate_or_start_are_recordings(tmp_path: Path) -> None:
+def test_unlike_arrays_are_separate_recordings(tmp_path: Path) -> None:
     for name, names in several_arrays(tmp_path).items():
         read = read_all(tmp_path / name)
         assert tuple(each.channel.name for each in read) == names, name
@@ -253,7 +252,7 @@ def test_a_start_above_several_is_that_of_none(tmp_path: Path) -> None:
         ({"Tstart": -0.1}, None, True),
     ],
 )
-def test_the_start_that_a_file_of_arrays_states_is_read(
+def test_the_stated_start_of_arrays_is_read(
     tmp_path: Path, stated: dict[str, Any], start_ns: int | None, zone: bool
 ) -> None:
     np.savez(tmp_path / "a.npz", u=wave(400), fs=1600.0, **stated)
@@ -262,7 +261,7 @@ def test_the_start_that_a_file_of_arrays_states_is_read(
     assert bool(found.problems) == (stated.get("start") == "last Sunday")
 
 
-def test_a_gap_in_the_times_is_one_in_the_samples(tmp_path: Path) -> None:
+def test_a_gap_in_times_is_one_in_samples(tmp_path: Path) -> None:
     kept = np.delete(np.arange(400), slice(200, 210))
     np.savez(tmp_path / "a.npz", u=wave(400)[kept], t=kept / 1600, fs=1600.0)
     assert [(each.first_sample, each.samples) for each in read_all(tmp_path / "a.npz")[0].gaps] == [(200, 10)]
@@ -305,7 +304,7 @@ def test_boxes_of_several_recordings_name_their_channels(archive: Path, tmp_path
     assert "name the channel of each --box" in result.output
 
 
-def test_one_that_cannot_be_imported_does_not_keep_the_others_out(tmp_path: Path) -> None:
+def test_a_failed_import_spares_the_others(tmp_path: Path) -> None:
     path = packed(tmp_path / "in" / "some.zip", record(), record(0.6, 0), record(0.6, START_NS + MINUTE_NS))
     arguments = ["event", str(path), "--box", "7", *VOLTS, "--data-dir", str(tmp_path / "data"), "--json"]
     result = CliRunner().invoke(import_command, arguments)
@@ -319,7 +318,7 @@ NAME = "two\nlines\tand \x1b[31mred.csv"
 
 
 @pytest.mark.parametrize("command", [analyze, classify])
-def test_a_name_with_a_line_break_does_not_tear_a_line(tmp_path: Path, command: click.Command) -> None:
+def test_a_name_with_line_break_stays_one_line(tmp_path: Path, command: click.Command) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / NAME).write_text(record(0.6))
@@ -343,7 +342,7 @@ def test_names_of_imported_files_are_one_line(tmp_path: Path) -> None:
     assert result.exit_code == 0 and len(result.output.splitlines()) == 1, result.output
 
 
-def test_what_cannot_be_read_in_an_archive_is_said_and_a_note_is_none(tmp_path: Path) -> None:
+def test_an_unreadable_archive_member_is_reported(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", v=wave(400), fs=1600.0)
     path = tmp_path / "a.zip"
     for inner, fault in (

@@ -44,6 +44,6 @@ ROOMS: dict[str, tuple[object, ...]] = {
 
 
 @pytest.mark.parametrize("fact", ROOMS)
-def test_rooms_that_do_not_import_each_other_have_the_same_fact(fact: str) -> None:
+def test_rooms_share_their_common_facts(fact: str) -> None:
     first, *others = ROOMS[fact]
     assert others == [first] * len(others)

@@ -147,7 +147,7 @@ def simulated(engine: Engine) -> None:
     assert engine.tools("rules", "stream", "create", "demo", SIMULATED) == "stream demo created\n"
 
 
-def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path) -> None:
+def test_a_rule_survives_a_kill(engine: Engine, tmp_path: Path) -> None:
     simulated(engine)
     assert engine.tools("rules", "stream", "show") == "demo\n"
     assert "TYPE: simulator" in engine.tools("rules", "stream", "show", "demo")
@@ -185,7 +185,7 @@ def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path)
     assert engine.tools("rules", "show") == "no rules\n"
 
 
-def test_an_error_points_at_its_place_in_the_statement(engine: Engine) -> None:
+def test_an_error_points_into_the_statement(engine: Engine) -> None:
     simulated(engine)
     told = engine.tools("rules", "create", "r", "SELECT v\nFRM demo", code=1)
     assert "line 2, column 1" in told
@@ -200,7 +200,8 @@ def test_an_error_points_at_its_place_in_the_statement(engine: Engine) -> None:
     assert "is not found" in engine.tools("rules", "show", "none", code=1)
 
 
-def test_a_whole_statement_names_its_stream_and_another_name_beside_it_is_refused(engine: Engine) -> None:
+def test_a_whole_statement_refuses_another_stream(engine: Engine) -> None:
+    """A whole statement names its stream and another name beside it is refused."""
     made = 'CREATE STREAM x () WITH (DATASOURCE="x", TYPE="memory", SHARED="true")'
     assert engine.tools("rules", "stream", "create", made) == "Stream x is created.\n"
     assert "SHARED: true" in engine.tools("rules", "stream", "show", "x")
@@ -212,7 +213,7 @@ def test_a_whole_statement_names_its_stream_and_another_name_beside_it_is_refuse
     assert engine.tools("rules", "stream", "show") == "x\n"
 
 
-def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> None:
+def test_the_tutorials_rule_works_from_stdin(engine: Engine) -> None:
     simulated(engine)
     body = json.dumps({"sql": "SELECT * from demo", "actions": [{"log": {}}]})
     engine.tools("rules", "create", "ruleTest", body)
@@ -249,7 +250,7 @@ def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> Non
     assert "want NAME" in engine.tools("rules", "stream", "create", code=2)
 
 
-def test_a_query_asks_for_statements_until_it_is_told_to_end(engine: Engine) -> None:
+def test_a_query_prompts_until_its_end(engine: Engine) -> None:
     simulated(engine)
     given = "SELECT v FROM demo WHERE v = 130\nSELECT v FRM demo\nSELECT v + 1 AS w FROM demo\nquit\nSELECT"
     assert engine.tools("rules", "query", "--limit", "1", given=given).splitlines() == [
@@ -271,7 +272,7 @@ def test_plugins_are_listed_and_unknown_ones_reported(engine: Engine) -> None:
     assert "'b', not of 'a'" in engine.tools("plugin", "install", "sink", "a", other, code=2)
 
 
-def test_the_engine_of_a_moved_system_is_found_by_its_port_offset(engine: Engine) -> None:
+def test_a_moved_systems_engine_is_found(engine: Engine) -> None:
     offset = str(engine.port - PORTS["rules"])
     for words in (("rules", "show"), ("rules", "stream", "show"), ("plugin", "show", "sink")):
         found = run(*words, "--port-offset", offset, url=None)
@@ -280,14 +281,14 @@ def test_the_engine_of_a_moved_system_is_found_by_its_port_offset(engine: Engine
     assert both.returncode == 2 and f"OPQ_RULES_URL, {engine.url}) are both given" in both.stderr
 
 
-def test_nobody_there_is_one_line_that_says_what_to_start() -> None:
+def test_without_an_engine_one_line_helps() -> None:
     done = run_in_shell("rules", "show", url=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert "opq-gateway rules" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_rule_try_answers_one_case_or_many_without_a_server(tmp_path: Path) -> None:
+def test_rule_try_answers_cases_without_server(tmp_path: Path) -> None:
     case = {
         "name": "a",
         "stream_ddl": ['CREATE STREAM s () WITH (DATASOURCE="x", TYPE="mock")'],
@@ -310,7 +311,7 @@ def test_rule_try_answers_one_case_or_many_without_a_server(tmp_path: Path) -> N
     assert run("rules", "try", str(tmp_path / "none.json")).returncode == 1
 
 
-def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
+def test_a_backtest_reports_firing_times(tmp_path: Path) -> None:
     """A sine of 120 V whose third second has 80 %."""
     rate_hz, hz = 12_000, 60
     t = np.arange(5 * rate_hz) / rate_hz
@@ -338,9 +339,7 @@ def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
     assert all(abs(each["rows"][0]["rms"] - 96) < 4 for each in told["emissions"])
 
 
-def test_a_backtest_of_a_recording_looks_for_no_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backtest_of_a_recording_needs_no_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that run here were asked for --data-dir, though neither was needed."""
     running = [system_place.RunningSystem(f"/srv/{number}", number, 1, "now") for number in (1, 2)]
     monkeypatch.setattr(system_place, "running_systems", lambda: running)
@@ -380,7 +379,7 @@ def test_a_backtest_takes_the_options_of_a_recording(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["rules", "plugin"])
-def test_each_command_has_an_example_and_no_line_is_cut(family: str) -> None:
+def test_each_rules_command_has_an_example(family: str) -> None:
     def told(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         yield " ".join(path), run(*path, "--help").stdout
         if isinstance(command, click.Group):
@@ -400,7 +399,7 @@ def test_each_command_has_an_example_and_no_line_is_cut(family: str) -> None:
         assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage")], text
 
 
-def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_path: Path) -> None:
+def test_a_local_zip_is_installed(engine: Engine, tmp_path: Path) -> None:
     folder = tmp_path / "twice"
     run("plugin", "new", "function", "twice", str(folder))
     run("plugin", "pack", str(folder), "--out", str(tmp_path / "twice.zip"))
@@ -416,9 +415,7 @@ def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_pat
     assert engine.json("plugin", "show", "udf", "twice") == {"name": "twice", "plugin": "twice"}
 
 
-def test_a_folder_is_packed_installed_and_replaced_by_a_higher_version(
-    engine: Engine, tmp_path: Path
-) -> None:
+def test_a_folder_is_packed_and_replaced(engine: Engine, tmp_path: Path) -> None:
     folder = tmp_path / "twice"
     run("plugin", "new", "function", "twice", str(folder))
     install = ("plugin", "install", str(folder))
@@ -437,9 +434,7 @@ def test_a_folder_is_packed_installed_and_replaced_by_a_higher_version(
     assert "of the original's form" in engine.tools(*install, "--watch", code=2)
 
 
-def test_commands_of_an_earlier_version_do_what_they_did_and_name_their_successor(
-    engine: Engine, tmp_path: Path
-) -> None:
+def test_earlier_commands_work_and_name_their_successor(engine: Engine, tmp_path: Path) -> None:
     run("plugin", "new", "function", "twice", str(tmp_path / "twice"))
     run("plugin", "pack", str(tmp_path / "twice"), "--out", str(tmp_path / "twice.zip"))
     package = ("function", "twice", "-z", str(tmp_path / "twice.zip"))
@@ -454,7 +449,8 @@ def test_commands_of_an_earlier_version_do_what_they_did_and_name_their_successo
     assert done.stdout == "rule  state\ndeep  running\n"
 
 
-def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp_path: Path) -> None:
+def test_a_backtest_of_history_takes_its_span(tmp_path: Path) -> None:
+    """A backtest of stored history takes the span and the Boxes asked for."""
     first_ms = 1_795_000_000_000
 
     def measured(box_id: str, number: int) -> Measurement:
@@ -485,7 +481,7 @@ def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp
     assert not (tmp_path / "none").exists()
 
 
-def test_the_token_is_read_where_the_engine_names_it_or_from_a_file(engine: Engine, tmp_path: Path) -> None:
+def test_the_token_comes_from_engine_or_file(engine: Engine, tmp_path: Path) -> None:
     """Not for an address of another machine, and no other file whatever an engine names."""
     engine.tools("rules", "show")
     wrong = tmp_path / "wrong"

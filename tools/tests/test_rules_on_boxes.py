@@ -181,7 +181,7 @@ def silence(up: House, places: tuple[Place, ...]) -> None:
         assert {row["box"] for row in place.want("silent", 3)} == {*BOXES}
 
 
-def test_a_day_ends_at_midnight_and_has_its_percentile() -> None:
+def test_a_day_ends_at_midnight() -> None:
     day_ms = 86_400_000
     case = {
         "stream_ddl": 'CREATE STREAM boxes () WITH (DATASOURCE="x")',

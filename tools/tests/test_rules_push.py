@@ -47,9 +47,7 @@ def engines(tmp_path: Path) -> Iterator[list[RulesService]]:
         yield made
 
 
-def test_all_engines_have_the_newest_set_and_the_dead_one_is_named(
-    engines: list[RulesService], tmp_path: Path
-) -> None:
+def test_a_push_names_the_dead_engine(engines: list[RulesService], tmp_path: Path) -> None:
     file, token = tmp_path / "set.json", tmp_path / "token"
     token.write_text(TOKEN + "\n")
     hosts = [f"127.0.0.1:{each.port}" for each in engines]

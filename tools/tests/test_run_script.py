@@ -52,7 +52,7 @@ def run(checkout: Path, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_without_a_suitable_python_it_says_what_to_install(checkout: Path) -> None:
+def test_without_python_the_package_is_named(checkout: Path) -> None:
     put(checkout / "bin" / "python3", TOO_OLD)
     done = run(checkout, "run")
     assert done.returncode == 1
@@ -60,7 +60,7 @@ def test_without_a_suitable_python_it_says_what_to_install(checkout: Path) -> No
     assert not (checkout / ".venv").exists()
 
 
-def test_without_ensurepip_it_finds_another_pip_to_start_from(checkout: Path) -> None:
+def test_without_ensurepip_another_pip_is_found(checkout: Path) -> None:
     put(checkout / "bin" / "python3", NO_ENSUREPIP.format(python=sys.executable))
     put(checkout / "tools" / "probe", PROBE)
     done = run(checkout, "probe")
@@ -68,7 +68,8 @@ def test_without_ensurepip_it_finds_another_pip_to_start_from(checkout: Path) ->
     assert done.stdout.startswith("pip ")
 
 
-def test_without_ensurepip_and_any_pip_it_prints_the_one_line_that_mends_it(checkout: Path) -> None:
+def test_without_any_pip_the_fix_is_printed(checkout: Path) -> None:
+    """Without ensurepip and any pip it prints the one line that mends it."""
     no_pip = NO_ENSUREPIP.replace("esac", '*"-m pip"*) exit 1 ;;\nesac')
     put(checkout / "bin" / "python3", no_pip.format(python=sys.executable))
     setup = (checkout / "tools" / "setup.sh").read_text()
@@ -80,7 +81,7 @@ def test_without_ensurepip_and_any_pip_it_prints_the_one_line_that_mends_it(chec
     assert not (checkout / ".venv").exists()
 
 
-def test_an_environment_in_step_with_pyproject_is_used_as_it_is(checkout: Path) -> None:
+def test_a_current_environment_is_kept(checkout: Path) -> None:
     put(checkout / "tools" / "probe", '. "$(dirname -- "$0")/setup.sh"\ninstall gateway\necho ready\n')
     (checkout / ".venv" / "bin").mkdir(parents=True)
     put(checkout / ".venv" / "bin" / "python", "#!/bin/sh\nexit 0\n")
@@ -99,9 +100,7 @@ def test_an_environment_in_step_with_pyproject_is_used_as_it_is(checkout: Path) 
         ("--box=renode:1", True),
     ],
 )
-def test_an_emulated_box_needs_what_its_firmware_is_built_with(
-    checkout: Path, words: str, emulated: bool
-) -> None:
+def test_an_emulated_box_needs_its_build_extras(checkout: Path, words: str, emulated: bool) -> None:
     (checkout / "tools" / "run").write_bytes((Path(__file__).parents[1] / "run").read_bytes())
     (checkout / "tools" / "setup.sh").write_text('install() { echo "$1"; exit 0; }\n')
     line = ["sh", "tools/run", *words.split()]
@@ -110,7 +109,7 @@ def test_an_emulated_box_needs_what_its_firmware_is_built_with(
 
 
 @pytest.mark.parametrize("start", [("sh", "tools/setup.sh"), ("sh", "./setup.sh")])
-def test_setup_run_by_hand_says_what_it_is_for(start: tuple[str, ...], checkout: Path) -> None:
+def test_setup_by_hand_explains_itself(start: tuple[str, ...], checkout: Path) -> None:
     folder = checkout / "tools" if start[1].startswith("./") else checkout
     ended = subprocess.run(start, check=False, cwd=folder, capture_output=True, text=True, timeout=20)
     assert ended.returncode == 2
@@ -126,9 +125,7 @@ def test_setup_run_by_hand_says_what_it_is_for(start: tuple[str, ...], checkout:
         ("x  =  1\n", 1, "would be reformatted"),
     ],
 )
-def test_lint_ends_with_1_where_style_or_format_is_wrong(
-    text: str, code: int, said: str, checkout: Path
-) -> None:
+def test_lint_ends_with_1_on_wrong_style(text: str, code: int, said: str, checkout: Path) -> None:
     for name in ("lint", "plain_words.py"):
         shutil.copy(ROOT / "tools" / name, checkout / "tools" / name)
     subprocess.run(["git", "init", "-q", checkout], check=True)

@@ -61,7 +61,7 @@ def test_the_unit_tells_systemd_what_the_service_does(name: str) -> None:
 
 @needs_systemd
 @needs_root
-def test_units_go_into_a_system_that_does_not_run_and_out_again(tmp_path: Path) -> None:
+def test_units_install_into_an_offline_system(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     done = run_in_process("service", "install", "gateway", "cloud", "view", "--root", str(tmp_path), "--json")
     assert done.returncode == 0, done.stderr
@@ -132,7 +132,7 @@ class Manager:
         return found
 
 
-def test_a_cloud_says_that_it_is_ready_lives_and_ends(tmp_path: Path) -> None:
+def test_a_cloud_notifies_ready_and_watchdog(tmp_path: Path) -> None:
     manager = Manager(tmp_path / "notify")
     data = tmp_path / "data"
     run_in_process("keygen", "--out", str(data / "curve"), "--server")

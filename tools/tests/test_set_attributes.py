@@ -38,7 +38,7 @@ def set_in_tests() -> dict[str, list[str]]:
     return places
 
 
-def test_a_private_attribute_that_a_test_sets_is_read_by_a_source() -> None:
+def test_a_set_private_attribute_is_read_somewhere() -> None:
     places = set_in_tests()
     assert len(places) > 10, "tests do set some"
     lost = dict(places)

@@ -68,7 +68,7 @@ def firmware(folder: Path, signing: Path | None) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
-def test_openssl_verifies_what_we_sign_in_the_original_form(openssl: str, tmp_path: Path, kind: str) -> None:
+def test_openssl_verifies_our_original_signatures(openssl: str, tmp_path: Path, kind: str) -> None:
     private, public = openssl_key(openssl, tmp_path, kind)
     package = tmp_path / "package.tar.bz2"
     package.write_bytes(bytes(range(256)) * 40)
@@ -83,7 +83,7 @@ def test_openssl_verifies_what_we_sign_in_the_original_form(openssl: str, tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
-def test_we_verify_what_openssl_signs_in_the_original_form(openssl: str, tmp_path: Path, kind: str) -> None:
+def test_we_verify_openssls_original_signatures(openssl: str, tmp_path: Path, kind: str) -> None:
     private, public = openssl_key(openssl, tmp_path, kind)
     package, raw, sig = tmp_path / "package", tmp_path / "raw", tmp_path / "original.sig"
     package.write_bytes(b"an update of the original\n" * 99)
@@ -134,7 +134,7 @@ def test_a_key_that_exists_is_never_overwritten(tmp_path: Path) -> None:
     assert key.read_bytes() == before
 
 
-def test_firmware_is_signed_in_its_header_and_verified_as_a_box_would(tmp_path: Path) -> None:
+def test_firmware_is_verified_as_a_box_would(tmp_path: Path) -> None:
     key = tmp_path / "release.pem"
     public = new_key(key)
     file = firmware(tmp_path, None)
@@ -161,7 +161,7 @@ def test_signing_changes_nothing_but_the_signature(tmp_path: Path) -> None:
     assert read_bundle(file.read_bytes()) == before
 
 
-def test_firmware_of_another_key_or_with_a_changed_byte_is_not_good(tmp_path: Path) -> None:
+def test_another_key_or_changed_byte_is_refused(tmp_path: Path) -> None:
     key, other = tmp_path / "release.pem", tmp_path / "other.pem"
     public, other_public = new_key(key), new_key(other)
     file = firmware(tmp_path, key)
@@ -176,7 +176,7 @@ def test_firmware_of_another_key_or_with_a_changed_byte_is_not_good(tmp_path: Pa
     assert "slot B: opqbox 1.2.3 1.2.3-rc1: changed" in result.output
 
 
-def test_a_cut_firmware_file_is_named_and_one_that_is_none_wants_a_signature_beside_it(
+def test_a_cut_firmware_file_is_named(
     tmp_path: Path,
 ) -> None:
     key = tmp_path / "release.pem"
@@ -189,7 +189,7 @@ def test_a_cut_firmware_file_is_named_and_one_that_is_none_wants_a_signature_bes
     assert "no signature of it is beside it (flash.bin.sig)" in str(verify(public, other).exception)
 
 
-def test_the_verdict_as_json_is_one_document_and_a_label_that_says_no_more_is_left_out(
+def test_the_json_verdict_is_one_document(
     tmp_path: Path,
 ) -> None:
     key = tmp_path / "release.pem"
@@ -247,7 +247,7 @@ def test_an_encrypted_key_says_what_to_do(openssl: str, tmp_path: Path) -> None:
     assert "encrypted" in str(ours(sign, key, file).exception)
 
 
-def test_signing_and_a_new_key_as_json_name_their_files(tmp_path: Path) -> None:
+def test_signing_as_json_names_its_files(tmp_path: Path) -> None:
     key, file = tmp_path / "release.pem", firmware(tmp_path, None)
     made = json.loads(ours(sign, "--new-key", key, file, "--json").stdout)
     assert made.keys() == {"key", "public_key", "file", "images", "signed_by"}
@@ -264,7 +264,7 @@ def test_checking_writes_nothing_and_signing_takes_no_signature(tmp_path: Path) 
     assert refused.exit_code == 2 and "--out names the file" in refused.output
 
 
-def test_a_file_that_is_not_there_and_a_missing_argument_are_told_apart(tmp_path: Path) -> None:
+def test_an_absent_file_differs_from_a_missing_argument(tmp_path: Path) -> None:
     key = tmp_path / "release.pem"
     new_key(key)
     assert isinstance(ours(sign, key, tmp_path / "absent").exception, SigningError)

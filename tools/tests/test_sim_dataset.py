@@ -41,7 +41,7 @@ def test_what_is_written_is_what_analyze_finds(tmp_path: Path) -> None:
         (["--snr-db", "10"], "snr_db is 10"),
     ],
 )
-def test_wrong_use_is_one_line_and_makes_no_folder(words: list[str], why: str, tmp_path: Path) -> None:
+def test_wrong_use_makes_no_folder(words: list[str], why: str, tmp_path: Path) -> None:
     with pytest.raises(OpqError, match=why) as raised:
         command.main(["dataset", *words, "--out", str(tmp_path / "set")], standalone_mode=False)
     assert raised.value.exit_code == 2

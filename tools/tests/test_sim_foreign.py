@@ -47,9 +47,8 @@ def broker(tmp_path: Path) -> Iterator[tuple[int, KeyFolder, Any]]:
         yield offset, keys, subscriber
 
 
-def test_sim_runs_boxes_of_the_original_under_keys_of_the_folder_until_ctrl_c(
-    broker: tuple[int, KeyFolder, Any], tmp_path: Path
-) -> None:
+def test_sim_runs_original_boxes_until_ctrl_c(broker: tuple[int, KeyFolder, Any], tmp_path: Path) -> None:
+    """Sim runs Boxes of the original under keys of the folder until ctrl c."""
     offset, keys, subscriber = broker
     told = [
         "2",
@@ -87,7 +86,7 @@ def test_sim_runs_boxes_of_the_original_under_keys_of_the_folder_until_ctrl_c(
     assert keys.box_public("42").exists()
 
 
-def test_the_fixture_hosts_boxes_of_both_generations_until_the_test_ends(
+def test_the_fixture_hosts_both_box_generations(
     broker: tuple[int, KeyFolder, Any], foreign_boxes: Any
 ) -> None:
     offset, keys, subscriber = broker
@@ -113,7 +112,7 @@ def test_the_fixture_hosts_boxes_of_both_generations_until_the_test_ends(
         (("1", "--control-port", "0", "--scenario", "village"), 2, "one of them"),
     ],
 )
-def test_what_cannot_be_is_an_error_that_says_why(
+def test_an_impossible_request_says_why(
     words: tuple[str, ...], code: int, wanted: str, tmp_path: Path
 ) -> None:
     if "missing" not in wanted:
@@ -123,7 +122,7 @@ def test_what_cannot_be_is_an_error_that_says_why(
     assert raised.value.exit_code == code
 
 
-def test_boxes_of_the_originals_simulator_sample_what_http_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_originals_simulated_boxes_follow_http(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = original_boxes(2, None)
     with controlled([first, second], 0, None):
         _, url = capsys.readouterr().out.split()
@@ -136,9 +135,7 @@ def test_boxes_of_the_originals_simulator_sample_what_http_says(capsys: pytest.C
     assert [first.box_id, second.box_id] == ["1", "2"]
 
 
-def test_gen_prints_samples_of_a_file_or_a_candidate(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_gen_prints_a_file_or_candidate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"state": {"amplitude": 100.0}}')
     command.main(["gen", str(tmp_path / "c.json"), "51"], standalone_mode=False)
     printed = [int(line) for line in capsys.readouterr().out.splitlines()]

@@ -114,7 +114,8 @@ def regular_rows(folder: Path) -> list[list[Measurement]]:
         store.close()
 
 
-def test_faults_of_a_network_are_found_also_by_a_history_that_was_killed_and_goes_on(tmp_path: Path) -> None:
+def test_a_resumed_history_finds_network_faults(tmp_path: Path) -> None:
+    """Faults of a network are found also by a history that was killed and goes on."""
     killed = history(tmp_path, "--truth", str(tmp_path / "truth"))
     until_s = time.monotonic() + 120
     while (now := read_progress(tmp_path / "data")) is None or now.done_s < 120:
@@ -150,7 +151,7 @@ def test_a_folder_with_another_store_is_refused(tmp_path: Path) -> None:
     assert "has a store already" in errors
 
 
-def test_a_folder_in_which_another_command_works_is_refused(tmp_path: Path) -> None:
+def test_a_busy_history_folder_is_refused(tmp_path: Path) -> None:
     with in_use_by_this(tmp_path / "data"):
         refused = history(tmp_path)
         _, errors = refused.communicate()
@@ -159,7 +160,8 @@ def test_a_folder_in_which_another_command_works_is_refused(tmp_path: Path) -> N
     assert not (tmp_path / "data" / "history.json").exists()
 
 
-def test_a_history_that_goes_on_has_the_measurements_of_one_that_was_never_stopped(tmp_path: Path) -> None:
+def test_a_resumed_history_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    """A history that goes on has the measurements of one that was never stopped."""
     start_ns = 1_700_000_000_000_000_000
     ids = ["1", "2", "3"]
 
@@ -215,7 +217,7 @@ at = "lane/2km"
 """
 
 
-def test_lost_supplies_are_told_from_lost_networks_and_adaptors(tmp_path: Path) -> None:
+def test_lost_supplies_differ_from_lost_networks(tmp_path: Path) -> None:
     """Boxes 1 and 2 lose their mains; Box 3 its adaptor alone; the network of Box 4 is out for 75 s."""
     path, ids = tmp_path / "supplies.toml", ["1", "2", "3", "4"]
     path.write_text(SUPPLIES)

@@ -58,9 +58,7 @@ def play(kind: type[VirtualBoxes], folder: Path) -> CloudStore:
     return store
 
 
-def test_arrays_and_objects_come_to_the_same_measurements_trends_events_and_incidents(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_arrays_and_objects_give_the_same_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_by_one = 0
     judge = VirtualCloud.accept_measurements
 

@@ -18,7 +18,7 @@ def asked(*words: str) -> str:
     return done.output
 
 
-def test_status_counts_what_happened_in_the_network_and_stop_ends_the_run(tmp_path: Path):
+def test_status_counts_and_stop_ends(tmp_path: Path):
     host = BoxHost(plan_fleet(scenario="village").boxes()[:2], ports_dir=tmp_path)
     online, stop = threading.Event(), threading.Event()
     host.on_open = online.set
@@ -43,7 +43,7 @@ def test_status_counts_what_happened_in_the_network_and_stop_ends_the_run(tmp_pa
         thread.join(120)
 
 
-def test_a_wrong_event_is_one_short_error_that_shows_what_is_right():
+def test_a_wrong_event_shows_the_right_form():
     for words, said in (
         (("fault", "--box", "1"), "give --at, such as --at feeder2/3.1km, no --box"),
         (("sag", "--at", "mv"), "give --box, such as --box 1, and no --at"),

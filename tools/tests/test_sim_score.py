@@ -97,7 +97,7 @@ def test_the_figures_are_those_of_the_contract(run: Path) -> None:
     assert (found["nothing"], found["sides"], found["side_right"]) == (1, 0, None)
 
 
-def test_without_json_it_is_for_people_and_a_span_can_be_given(run: Path) -> None:
+def test_without_json_a_span_is_for_people(run: Path) -> None:
     result = told(run, "--from", "2025-12-15T09:55:20")
     assert "3 disturbances: 1 found, 2 missed" in result.stdout
     assert "interruption 1" in result.stdout

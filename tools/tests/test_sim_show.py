@@ -25,7 +25,7 @@ process = [{ kind = "arc_furnace", at = ["line/3km"], per_hour = 4.0, hours = [2
 """
 
 
-def test_a_scenario_is_drawn_with_its_boxes_and_what_happens(tmp_path: Path):
+def test_a_scenario_is_drawn_with_its_boxes(tmp_path: Path):
     (tmp_path / "street.toml").write_text(STREET, encoding="utf-8")
     picture = tmp_path / "causes.png"
     done = CliRunner().invoke(command, [str(tmp_path / "street.toml"), "--plot", str(picture)])
@@ -51,7 +51,7 @@ def test_a_scenario_as_json_is_one_document(tmp_path: Path):
     assert len(found["events"]) == 5 and any("street" in line for line in found["diagram"])
 
 
-def test_a_scenario_without_a_network_has_nothing_to_draw():
+def test_a_scenario_without_network_is_not_drawn():
     done = CliRunner().invoke(command, ["lightning_dip"])
     assert isinstance(done.exception, ConfigError)
     assert "no network" in str(done.exception)

@@ -69,9 +69,10 @@ def play(cloud: VirtualCloud, first: int, last: int, dip_s: int = 1) -> None:
         cloud.answer_events(START_NS + (number + 1) * 10**9)
 
 
-def test_a_dip_becomes_one_event_of_all_boxes_and_one_incident_of_those_that_saw_it(
+def test_a_dip_is_one_event_and_incident(
     store: CloudStore,
 ) -> None:
+    """A dip becomes one event of all Boxes and one incident of those that saw it."""
     cloud = VirtualCloud(CloudConfig(), store, samples)
     play(cloud, 0, 60)
     cloud.finish(60.0)
@@ -86,7 +87,7 @@ def test_a_dip_becomes_one_event_of_all_boxes_and_one_incident_of_those_that_saw
 
 
 @pytest.mark.parametrize("stopped", [29, 31, 32, 45])
-def test_a_history_that_was_stopped_goes_on_without_a_second_event(store: CloudStore, stopped: int) -> None:
+def test_a_resumed_history_doubles_no_event(store: CloudStore, stopped: int) -> None:
     play(VirtualCloud(CloudConfig(), store, samples), 0, stopped)
     again = VirtualCloud(CloudConfig(), store, samples)
     again.resume(float(stopped - 5))
@@ -97,7 +98,7 @@ def test_a_history_that_was_stopped_goes_on_without_a_second_event(store: CloudS
     assert store.counts()["measurements"] == 180
 
 
-def test_a_box_without_samples_of_the_span_is_missing_with_the_reason(store: CloudStore) -> None:
+def test_a_box_without_samples_names_the_reason(store: CloudStore) -> None:
     def answer(box_id: str, start_ns: int, end_ns: int) -> Waveform | None:
         return None if box_id == "3" else samples(box_id, start_ns, end_ns)
 
@@ -108,7 +109,7 @@ def test_a_box_without_samples_of_the_span_is_missing_with_the_reason(store: Clo
 
 
 @pytest.mark.parametrize("last", [60, 33], ids=["live", "at the end of the history"])
-def test_a_dip_that_outlasts_its_event_is_asked_for_and_seen_whole(store: CloudStore, last: int) -> None:
+def test_a_long_dip_is_requested_completely(store: CloudStore, last: int) -> None:
     def answer(box_id: str, start_ns: int, end_ns: int) -> Waveform:
         return samples(box_id, start_ns, end_ns, cycles=150)  # 2.5 s
 
@@ -126,7 +127,7 @@ def test_a_dip_that_outlasts_its_event_is_asked_for_and_seen_whole(store: CloudS
     assert (incident.end_ns - incident.start_ns) / 1e9 == pytest.approx(2.5, abs=0.05)
 
 
-def test_a_long_dip_of_which_waveforms_show_both_ends_is_one_incident(store: CloudStore) -> None:
+def test_a_long_dips_two_ends_are_one_incident(store: CloudStore) -> None:
     def answer(box_id: str, start_ns: int, end_ns: int) -> Waveform:
         return samples(box_id, start_ns, end_ns, cycles=25 * 60)
 

@@ -20,7 +20,7 @@ def box(box_id: str, age_s: float | None, unplugged: bool = False) -> dict[str, 
     return {"box_id": box_id, "name": f"Box {box_id}", "unplugged": unplugged, "last_seen_ms": seen_ms}
 
 
-def test_what_is_not_well_stands_first_and_a_long_list_is_cut() -> None:
+def test_faults_come_first_and_lists_are_cut() -> None:
     boxes = [
         *(box(str(k), 1.0) for k in range(1, 40)),
         box("98", 3600.0),
@@ -79,7 +79,7 @@ def test_a_gateway_alone_has_no_store_to_list() -> None:
     assert lines == ["system      D: well", "runs        gateway"]
 
 
-def test_a_folder_that_nobody_uses_and_a_store_that_is_broken_say_so(tmp_path: Path) -> None:
+def test_unused_folders_and_broken_stores_are_reported(tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path), "--port-offset", str(free_offset()))
     done = run_in_process("status", *where)
     assert done.returncode == 1, "nothing is meant to run here"
@@ -90,7 +90,7 @@ def test_a_folder_that_nobody_uses_and_a_store_that_is_broken_say_so(tmp_path: P
     assert "opq.db" in found["store_problem"] and not found["runs"]
 
 
-def test_a_locked_store_is_not_waited_for_and_named_by_who_writes_it(tmp_path: Path) -> None:
+def test_a_locked_store_names_its_writer(tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path), "--port-offset", str(free_offset()))
     open_store(None, tmp_path).close()
     with closing(sqlite3.connect(tmp_path / "opq.db", isolation_level=None)) as lock:

@@ -27,9 +27,8 @@ def suite() -> ModuleType:
     return module
 
 
-def test_a_step_that_fails_is_named_with_its_output_and_the_others_run(
-    suite: ModuleType, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_step_is_named_with_output(suite: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+    """A step that fails is named with its output and the others run."""
     steps = (
         suite.Step("bad", (sys.executable, "-c", "print('line 7 is wrong'); raise SystemExit(1)")),
         suite.Step("may lack", (sys.executable, "-c", "raise SystemExit(1)"), "What needs it is skipped."),
@@ -46,9 +45,8 @@ def test_a_step_that_fails_is_named_with_its_output_and_the_others_run(
     assert "== good: done in" in said and "12 files" in said and "first" not in said
 
 
-def test_a_step_beside_the_tests_that_fails_is_known_to_them_and_at_the_end(
-    suite: ModuleType, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_step_beside_tests_is_reported(suite: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+    """A step beside the tests that fails is known to them and at the end."""
     wait_for_both = """
 import os, sys, time
 from pathlib import Path
@@ -68,9 +66,10 @@ sys.exit(3)
     assert "a page is missing" in capfd.readouterr().err
 
 
-def test_the_tests_can_wait_for_the_end_of_the_emulators_step_also_a_bad_one(
+def test_tests_wait_for_the_emulators_step(
     suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """The tests can wait for the end of the emulators step also a bad one."""
     tests_run = tmp_path / "tests run"
     build = f"""
 import time
@@ -116,7 +115,7 @@ def test_on_qemu():
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_files_that_use_the_emulator_wait_for_its_build(tmp_path: Path, workers: int) -> None:
+def test_files_with_emulator_wait_for_its_build(tmp_path: Path, workers: int) -> None:
     root = SUITE.parents[1]
     for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(root / name, tmp_path)
@@ -151,7 +150,7 @@ def test_files_that_use_the_emulator_wait_for_its_build(tmp_path: Path, workers:
     assert "6 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_a_new_checkout_begins_with_what_mypy_found_in_another(suite: ModuleType, tmp_path: Path) -> None:
+def test_a_new_checkout_reuses_mypys_cache(suite: ModuleType, tmp_path: Path) -> None:
     kept = tmp_path / "cache" / "mypy"
     for number, before in enumerate((None, "found in 0", "found in 1")):
         checkout = tmp_path / str(number)
@@ -175,14 +174,15 @@ def test_an_example_is_counted(number: int) -> None:
     _drawn.append(number)
 
 
-def test_the_profile_says_which_part_of_the_examples_of_a_test_is_played() -> None:
+def test_a_profile_scales_examples() -> None:
     assert len(_drawn) == {"opq": 40, "ci": 10, "nightly": 80}[settings.get_current_profile_name()]
 
 
 @pytest.mark.parametrize(("mark", "limit_s"), [("soak", 10_800), ("slow", 1800), ("parametrize", None)])
-def test_a_long_test_without_a_limit_of_its_own_gets_that_of_its_mark(
+def test_a_long_test_gets_its_marks_limit(
     request: pytest.FixtureRequest, mark: str, limit_s: int | None
 ) -> None:
+    """A long test without a limit of its own gets that of its mark."""
     conftest = next(each for each in request.config.pluginmanager.get_plugins() if hasattr(each, "LIMITS_S"))
     plain, own = (
         pytest.Function.from_parent(request.node.parent, name=name, callobj=lambda: None)
@@ -241,15 +241,17 @@ sys.exit(7 if psutil.pid_exists(orphan) else 3)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to a subreaper")
-def test_an_orphan_that_ends_during_the_tests_does_not_stay_in_the_process_table() -> None:
+def test_an_ended_orphan_is_reaped() -> None:
+    """An orphan that ends during the tests does not stay in the process table."""
     run = [sys.executable, "-c", ORPHAN, str(SUITE), LEAVES_AN_ORPHAN]
     done = subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
 
 
-def test_files_of_the_tests_are_in_memory_where_there_is_room_and_gone_afterwards(
+def test_test_files_are_in_memory_where_possible(
     suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Files of the tests are in memory where there is room and gone afterwards."""
     monkeypatch.setattr(suite, "MEMORY", tmp_path)
     monkeypatch.setattr(suite, "MEMORY_BYTES", 1)
     with suite.files_in_memory() as environment:

@@ -37,7 +37,8 @@ def told(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*TOOLS, *words], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_sim_prints_a_port_per_box_that_speaks_the_link_and_ctrl_c_ends_it(two_boxes):
+def test_sim_prints_a_port_per_box(two_boxes):
+    """Sim prints a port per Box that speaks the link and ctrl c ends it."""
     folder, process = two_boxes
     assert process.stdout is not None
     lines = [process.stdout.readline().split() for _ in range(2)]

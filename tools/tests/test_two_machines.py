@@ -379,7 +379,7 @@ def pair(roots: dict[str, Path], tmp_path: Path) -> Iterator[Pair]:
         yield Pair(both)
 
 
-def test_two_machines_are_well_and_each_fault_is_named_where_it_is(pair: Pair) -> None:
+def test_two_machines_name_each_fault(pair: Pair) -> None:
     pair.install()
     pair.start()
     pair.wait_until_well()
@@ -390,7 +390,7 @@ def test_two_machines_are_well_and_each_fault_is_named_where_it_is(pair: Pair) -
     assert not pair.late, "\n".join(pair.late)
 
 
-def test_cron_mails_who_runs_up_when_it_has_died(pair: Pair) -> None:
+def test_cron_mails_about_a_dead_up(pair: Pair) -> None:
     """As a user with pipx has it: the program in ~/.local/bin, the line in the own crontab."""
     machine = pair.cloud
     (line,) = CRON_LINE_OF_UP.findall((ROOT / "docs/operating.md").read_text())

@@ -89,7 +89,7 @@ def test_it_is_null(place: str, tmp_path: Any) -> None:
         assert str(UNKNOWN) not in json.dumps(row, default=str)
 
 
-def test_a_row_for_rules_leaves_it_out_and_the_wire_keeps_it() -> None:
+def test_a_rules_row_leaves_it_out() -> None:
     assert "uncertainty_ns" not in row_of(MEASUREMENT)
     assert row_of(replace(MEASUREMENT, uncertainty_ns=5))["uncertainty_ns"] == 5
     assert b"\xff\xff\xff\xff" in measurement_to_wire(MEASUREMENT)

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.timeout(600)
 RATE_HZ = 12_000
 
 
-def test_a_sag_of_a_230_v_scenario_is_reported_in_percent_of_230_v(tmp_path: Path) -> None:
+def test_a_230_v_sag_is_percent_of_230(tmp_path: Path) -> None:
+    """A sag of a 230 v scenario is reported in percent of 230 v."""
     done = run_up(tmp_path, "--scenario", "sag_230v_50hz", "--until-incident", "--json", "--timeout-s", "200")
     assert done.returncode == 0, done.stderr
     found = incident_document(done.stdout)
@@ -54,7 +55,7 @@ def test_a_sag_of_a_230_v_scenario_is_reported_in_percent_of_230_v(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_recording_of_230_v_and_50_hz_is_replayed_against_its_own_nominal(tmp_path: Path) -> None:
+def test_a_230_v_recording_keeps_its_nominal(tmp_path: Path) -> None:
     """Always run: 230 V by `up` (above), replays by `up` (test_up_end_to_end.py), the page's words
     (cloud/tests/test_view_server.py).
     """

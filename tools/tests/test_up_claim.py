@@ -27,7 +27,7 @@ def gateway(offset: int, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_code_that_a_gateway_shows_makes_a_box_mine(tmp_path: Path) -> None:
+def test_a_gateways_code_claims_its_box(tmp_path: Path) -> None:
     with house(tmp_path, "--sim", "1") as up, sync_api.sync_playwright() as playwright:
         link = up.wait_for("first administrator:").rpartition(" ")[2]
         up.wait_for("the page is up")

@@ -31,9 +31,7 @@ def _prepared() -> None:
         pytest.skip(f"{NO_FIRMWARE}: {error}")
 
 
-def test_a_dip_at_the_emulated_box_is_a_sag_on_the_page_and_a_killed_gateway_loses_no_sample(
-    tmp_path: Path, hil_backend: Backend
-) -> None:
+def test_an_emulated_dip_survives_a_killed_gateway(tmp_path: Path, hil_backend: Backend) -> None:
     """One house for both: an emulated Box takes half a core, and half a minute to its first dip."""
     _prepared()
     before_s = time.time()
@@ -61,7 +59,7 @@ if any("opq_gateway" in word for word in sys.orig_argv):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ahead_s", [-10_800.0, 10.6, 3600.0, -4.2])
-def test_nothing_false_is_told_when_the_boxs_gps_locks_and_the_dip_after_it_is_whole(
+def test_a_gps_lock_causes_no_false_incident(
     tmp_path: Path, hil_backend: Backend, monkeypatch: pytest.MonkeyPatch, ahead_s: float
 ) -> None:
     """The GPS locks after 20 s, the first dip comes after 30 s."""
@@ -90,9 +88,7 @@ def test_nothing_false_is_told_when_the_boxs_gps_locks_and_the_dip_after_it_is_w
 
 @pytest.mark.soak
 @pytest.mark.timeout(longest_s(100))
-def test_a_gateway_of_the_emulated_box_that_is_killed_100_times_loses_no_sample(
-    tmp_path: Path, hil_backend: Backend
-) -> None:
+def test_a_hundred_gateway_kills_lose_no_sample(tmp_path: Path, hil_backend: Backend) -> None:
     _prepared()
     with house(tmp_path, "--box", "qemu:1") as up:
         up.wait_for("the page is up")

@@ -43,7 +43,7 @@ def refused(data_dir: Path, *arguments: str, offset: int | None = None) -> subpr
 
 
 @with_recordings
-def test_the_real_recordings_give_the_residual_that_analyze_says(tmp_path: Path) -> None:
+def test_real_recordings_show_analyzes_residual(tmp_path: Path) -> None:
     replays = ("--replay", str(BOX1), "--replay", str(BOX4))
     done = run_up(tmp_path, *replays, "--until-incident", "--json", "--timeout-s", "200")
     assert done.returncode == 0, done.stderr
@@ -63,7 +63,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield up
 
 
-def test_the_default_scenario_is_a_sag_told_stage_by_stage(default: House) -> None:
+def test_the_default_scenario_shows_each_stage(default: House) -> None:
     for stage in (
         "the page is up",
         "Box 1 is sampling",
@@ -86,7 +86,7 @@ def test_the_default_scenario_is_a_sag_told_stage_by_stage(default: House) -> No
     assert answering == set(PORTS) - NOT_OF_UP  # what the check before the start asks for, and no more
 
 
-def test_what_a_running_system_answers_is_as_it_was(default: House) -> None:
+def test_a_running_systems_answers_are_unchanged(default: House) -> None:
     """More may be there: some counters appear with the first minute that is over, or the first fault.
 
     `test_house_contracts.py` has what needs no running system.
@@ -96,7 +96,7 @@ def test_what_a_running_system_answers_is_as_it_was(default: House) -> None:
     assert [line for line in golden if line not in found] == []
 
 
-def test_a_second_up_is_refused_and_ctrl_c_ends_all(default: House) -> None:
+def test_a_second_up_is_refused(default: House) -> None:
     again = up_command(default.data_dir, default.offset, "--sim", "1")  # the same ports too: just typed twice
     done = subprocess.run(again, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1 and "another `opq-tools up` or `sim history` works in" in done.stderr
@@ -120,7 +120,7 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
+def test_a_busy_port_ends_with_code_1(tmp_path: Path) -> None:
     offset = free_offset()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", PORTS["view"] + offset))
@@ -145,9 +145,7 @@ def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
         (["--until-incident", "--timeout-s", "nan"], 2, "--timeout-s"),
     ],
 )
-def test_wrong_use_is_one_clear_message_and_no_traceback(
-    tmp_path: Path, arguments: list[str], code: int, text: str
-) -> None:
+def test_wrong_use_prints_no_traceback(tmp_path: Path, arguments: list[str], code: int, text: str) -> None:
     files = {
         "missing": tmp_path / "missing.i16",
         "odd": tmp_path / "odd.i16",
@@ -161,7 +159,7 @@ def test_wrong_use_is_one_clear_message_and_no_traceback(
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_all_problems_of_a_configuration_are_reported_at_once_and_nothing_is_started(tmp_path: Path) -> None:
+def test_configuration_problems_are_reported_at_once(tmp_path: Path) -> None:
     config = tmp_path / "house.toml"
     config.write_text("[gateway]\nring_hour = 1\nmeasurement_cycles = 0\n[cloud.event_service]\nfoo = 1\n")
     done = refused(tmp_path / "data", "--sim", "1", "--config", str(config))
@@ -183,7 +181,7 @@ def test_a_closed_stdout_is_no_traceback() -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
-def test_no_incident_in_time_is_exit_code_1_with_what_was_seen(tmp_path: Path) -> None:
+def test_no_incident_in_time_ends_with_1(tmp_path: Path) -> None:
     done = run_up(tmp_path, "--sim", "1", "--until-incident", "--json", "--timeout-s", "6")
     assert done.returncode == 1
     assert done.stdout == ""

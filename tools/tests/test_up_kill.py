@@ -42,9 +42,7 @@ def assert_nothing_is_doubled(found: list[dict[str, Any]]) -> None:
         pytest.param("incident.stored", marks=pytest.mark.slow),
     ],
 )
-def test_a_cloud_that_is_killed_finishes_the_incident_which_survives_the_end_of_everything(
-    tmp_path: Path, moment: str
-) -> None:
+def test_a_killed_cloud_finishes_the_incident(tmp_path: Path, moment: str) -> None:
     """One house for both: the incident keeps its number over a kill, and over an end and a start of all."""
     with house(tmp_path) as up:
         offset = up.offset
@@ -68,7 +66,7 @@ def test_a_cloud_that_is_killed_finishes_the_incident_which_survives_the_end_of_
 
 
 @pytest.mark.slow
-def test_a_gateway_that_is_killed_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+def test_a_killed_gateway_keeps_stored_data(tmp_path: Path) -> None:
     """Always run: samples, over a kill within `up` (test_up_emulated.py) and over kill -9 of a gateway
     (gateway/tests/test_gateway_faults.py); an incident, over a kill of the cloud (above).
     """

@@ -94,9 +94,7 @@ def dip_at_each(up: House) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)")
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt install chromium)")
-def test_a_dip_of_the_mains_is_reported_once_by_each_channel(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dip_is_notified_once_per_channel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     with MailSink() as mail, HookReceiver() as hook, Broker(tmp_path) as broker, chromium_page() as page:
         ear = MqttEar(broker.port)

@@ -58,7 +58,7 @@ def free() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_busy_port_is_named_with_a_command_that_finds_free_ones(free: int) -> None:
+def test_a_busy_port_names_a_helping_command(free: int) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free))
         taken.listen()
@@ -67,7 +67,7 @@ def test_a_busy_port_is_named_with_a_command_that_finds_free_ones(free: int) -> 
             pass
 
 
-def test_ports_of_another_run_are_busy_before_anybody_has_bound_them(free: int) -> None:
+def test_another_runs_unbound_ports_are_busy(free: int) -> None:
     """As offsets 4000 and 2000: events of one are the plug-in manager of the other."""
     first, second = {"events": free - 4, "view": free - 900}, {"plugin_manager": free - 2}
     with claimed_ports(first, 4, "up"):
@@ -80,7 +80,7 @@ def test_ports_of_another_run_are_busy_before_anybody_has_bound_them(free: int) 
         assert offset == 2
 
 
-def test_free_ports_are_at_the_first_offset_whose_ports_are_all_free(free: int) -> None:
+def test_free_ports_takes_the_first_free_offset(free: int) -> None:
     ports = {"view": free - 50, "events": free - 60}
     with claimed_ports(ports, 0, "up"), claimed_ports(ports, None, "up") as offset:
         assert offset >= 100 and offset % 100 == 0
@@ -91,7 +91,7 @@ def test_an_offset_and_free_ports_are_two_wishes(tmp_path: Path) -> None:
     assert told.exit_code == 2 and "--port-offset and --free-ports are both given; want one" in told.output
 
 
-def test_json_lines_of_a_child_become_facts_and_others_text(tmp_path: Path) -> None:
+def test_a_childs_json_lines_become_facts(tmp_path: Path) -> None:
     code = (
         'import sys; print(\'{"event": "a.b", "n": 1}\', file=sys.stderr); print(\'plain\', file=sys.stderr)'
     )
@@ -103,7 +103,7 @@ def test_json_lines_of_a_child_become_facts_and_others_text(tmp_path: Path) -> N
     assert (tmp_path / "it.log").read_text().count("\n") == 2
 
 
-def test_links_of_a_killed_child_are_removed_before_it_starts_again(tmp_path: Path) -> None:
+def test_a_killed_childs_links_are_removed(tmp_path: Path) -> None:
     port = tmp_path / "box1"
     lines: queue.Queue[ChildLine] = queue.Queue(9)
     it = Child(
@@ -119,7 +119,7 @@ def test_links_of_a_killed_child_are_removed_before_it_starts_again(tmp_path: Pa
     end_all([it])
 
 
-def test_the_gateway_of_a_run_finds_no_link_of_an_earlier_one(tmp_path: Path) -> None:
+def test_a_new_gateway_finds_no_old_link(tmp_path: Path) -> None:
     boxes = (HardwareBox("7", "qemu:7", "qemu"), HardwareBox("8", "/dev/null"))
     plan = UpPlan(tmp_path, 0, None, boxes, {}, False)
     assert plan.links("boxes") == plan.links("gateway") == plan.links("box8") == ()
@@ -172,7 +172,7 @@ def test_a_child_says_why_it_ended(tmp_path: Path) -> None:
     end_all([it])
 
 
-def test_a_child_that_gives_several_reasons_is_heard_out(tmp_path: Path) -> None:
+def test_a_childs_several_reasons_are_all_read(tmp_path: Path) -> None:
     said = r"""print('{"event": "x"}\ntwo problems\n  first\n  second', file=sys.stderr)"""
     it, _ = child(tmp_path, f"import sys; {said}; sys.exit(2)")
     it.start()
@@ -181,7 +181,7 @@ def test_a_child_that_gives_several_reasons_is_heard_out(tmp_path: Path) -> None
     end_all([it])
 
 
-def test_of_a_traceback_only_the_last_line_is_reported(tmp_path: Path) -> None:
+def test_a_traceback_is_reported_by_its_end(tmp_path: Path) -> None:
     it, _ = child(tmp_path, "1 / 0")
     it.start()
     assert wait_for(lambda: it.ended() == 1)
@@ -189,7 +189,7 @@ def test_of_a_traceback_only_the_last_line_is_reported(tmp_path: Path) -> None:
     end_all([it])
 
 
-def test_a_child_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     code = f"""
 import queue, sys, time
 from pathlib import Path
@@ -214,7 +214,7 @@ time.sleep(60)
             os.kill(pid, signal.SIGKILL)
 
 
-def test_configuration_laid_over_keeps_what_it_does_not_name() -> None:
+def test_overlaid_configuration_keeps_other_keys() -> None:
     assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 9}}) == {"a": {"b": 1, "c": 9}, "d": 3}
 
 
@@ -235,7 +235,7 @@ def test_a_config_file_with_something_else_is_refused(tmp_path: Path, text: str)
         read_config(path)
 
 
-def test_boxes_without_an_id_get_the_next_free_one() -> None:
+def test_boxes_without_id_get_free_ones() -> None:
     found = hardware(["/dev/serial/by-id/a", "7=socket://host:1", "/dev/x=y"], taken=["1"])
     assert [(box.box_id, box.port) for box in found] == [
         ("2", "/dev/serial/by-id/a"),
@@ -245,9 +245,8 @@ def test_boxes_without_an_id_get_the_next_free_one() -> None:
 
 
 @pytest.mark.parametrize("emulator", ["qemu", "renode"])
-def test_an_emulated_box_has_the_id_behind_the_colon_and_a_port_of_our_own(
-    tmp_path: Path, emulator: str
-) -> None:
+def test_an_emulated_box_has_its_named_id(tmp_path: Path, emulator: str) -> None:
+    """An emulated Box has the id behind the colon and a port of our own."""
     (box,) = hardware([f"{emulator}:7"], taken=["1"])
     assert (box.box_id, box.emulator, box.emulated) == ("7", emulator, True)
     plan = UpPlan(tmp_path, 0, None, (box,), {}, trace=False, flash=tmp_path / "flash.bin")
@@ -257,7 +256,8 @@ def test_an_emulated_box_has_the_id_behind_the_colon_and_a_port_of_our_own(
     assert {f"--port={tmp_path / 'ports' / 'box7'}", f"--backend={emulator}"} < set(command)
 
 
-def test_an_incident_that_reached_the_page_while_it_lasted_is_reported_with_its_end(tmp_path: Path) -> None:
+def test_a_lasting_incident_is_reported_at_its_end(tmp_path: Path) -> None:
+    """An incident that reached the page while it lasted is reported with its end."""
     session = UpSession(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1")
     facts = {"box_id": "1", "event_id": 7, "event_ids": [7], "incident_id": 3, "monotonic_ns": 5}
     for event in ("trigger.decided", "incident.stored"):
@@ -283,9 +283,7 @@ def test_the_first_line_says_who_can_reach_renode(tmp_path: Path, emulator: str,
     assert first.count("robot server listens on all addresses of this machine") == warns
 
 
-def test_a_box_in_renode_without_renode_is_one_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_absent_renode_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RENODE", str(tmp_path / "none"))
     words = ["--box", "renode:1", "--data-dir", str(tmp_path / "up"), "--port-offset", str(free_offset())]
     done = CliRunner().invoke(command, words)
@@ -293,13 +291,13 @@ def test_a_box_in_renode_without_renode_is_one_clear_error(
     assert str(done.exception).startswith("backend renode cannot run here: no Renode here (RENODE, or")
 
 
-def test_how_often_a_scenario_plays_is_its_own_matter_unless_given() -> None:
+def test_a_scenario_sets_its_own_repetitions() -> None:
     (option,) = (each for each in command.params if each.name == "replay_every_s")
     assert option.default is None
 
 
 @pytest.mark.parametrize("url", ["qemu:1", "renode:1", "1=/dev/a", "1=socket://host:4001"])
-def test_the_id_that_is_offered_instead_of_a_used_one_can_be_given(url: str) -> None:
+def test_the_offered_id_can_be_used(url: str) -> None:
     taken = ["1", "2", "9"]
     with pytest.raises(ConfigError) as refused:
         hardware([url], taken)
@@ -311,7 +309,7 @@ def test_the_id_that_is_offered_instead_of_a_used_one_can_be_given(url: str) -> 
 @pytest.mark.parametrize(
     "url", ["qemu:1", "qemu:", "renode:0", "3=renode:3", "x=/dev/a", "0=/dev/a", "1=/dev/a", "3="]
 )
-def test_a_box_that_cannot_be_is_refused_in_one_line(url: str) -> None:
+def test_an_impossible_box_is_one_line(url: str) -> None:
     with pytest.raises(ConfigError, match=f"^--box .*{url}"):
         hardware([url], taken=["1"])
 
@@ -321,12 +319,12 @@ def test_box_ids_are_listed_in_order_and_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "0", "3-1", "1-", "-1", "1-999999999", "2147483648"])
-def test_a_list_of_box_ids_that_makes_no_sense_is_refused(text: str) -> None:
+def test_a_senseless_list_of_ids_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         box_ids(text)
 
 
-def test_a_log_file_is_turned_over_while_it_is_written(tmp_path: Path) -> None:
+def test_a_log_rotates_while_written(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "log" / "box.log", limit_bytes=1000)
     for number in range(300):
         log.write(b"%09d\n" % number)
@@ -336,7 +334,7 @@ def test_a_log_file_is_turned_over_while_it_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "log" / "box.log").read_bytes().endswith(b"%09d\n" % 299)
 
 
-def test_a_log_that_cannot_be_written_says_so_and_is_tried_again(tmp_path: Path) -> None:
+def test_an_unwritable_log_is_tried_again(tmp_path: Path) -> None:
     (tmp_path / "log").touch()  # where its folder should be
     log = LogFile(tmp_path / "log" / "box.log")
     assert not log.write(b"lost\n")
@@ -356,16 +354,16 @@ def test_a_log_that_cannot_be_written_says_so_and_is_tried_again(tmp_path: Path)
         ({"event": "it.ended"}, "it.ended"),
     ],
 )
-def test_trouble_is_reported_in_one_line_with_its_reason(facts: dict[str, object], line: str) -> None:
+def test_trouble_is_one_line_with_reason(facts: dict[str, object], line: str) -> None:
     assert trouble(facts) == line
 
 
-def test_a_data_folder_whose_name_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+def test_a_folder_name_beyond_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InUseError, match="not UTF-8"), in_use_by_this(tmp_path / "caf\udce9"):
         pass
 
 
-def test_a_box_that_was_revoked_stays_so_at_the_next_start(tmp_path: Path) -> None:
+def test_a_revoked_box_stays_revoked(tmp_path: Path) -> None:
     plan = UpPlan(
         tmp_path, 0, None, (HardwareBox("1", "/dev/a"), HardwareBox("2", "/dev/b")), {}, trace=False
     )
@@ -376,7 +374,7 @@ def test_a_box_that_was_revoked_stays_so_at_the_next_start(tmp_path: Path) -> No
     assert plan.revoked == (tmp_path / "curve" / "public_keys" / "opqbox2.key",)
 
 
-def test_keys_of_services_are_made_where_they_are_wanted(tmp_path: Path) -> None:
+def test_service_keys_are_made_where_wanted(tmp_path: Path) -> None:
     wanted = {"cloud": {"backend_keys": {"enabled": True, "name": "house"}}}
     for config, names in (({}, []), (wanted, ["house"])):
         UpPlan(tmp_path, 0, None, (HardwareBox("1", "/dev/a"),), config, trace=False).prepare()

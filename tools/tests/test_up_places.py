@@ -28,7 +28,8 @@ def registry(data_dir: Path) -> dict[str, BoxRecord]:
         return {box.box_id: box for box in store.boxes()}
 
 
-def test_every_box_of_a_scenario_has_a_place_and_boxes_of_one_bus_share_it() -> None:
+def test_every_scenario_box_has_a_place() -> None:
+    """Every Box of a scenario has a place and Boxes of one bus share it."""
     village = {each.box_id: each for each in simulated_places(plan_fleet(scenario="village"))}
     assert len(village) == 12 and len({each.slug for each in village.values()}) == 6
     assert village["7"].feeder == "feeder2" and village["7"].phase == "a" and village["7"].name == "Sawmill"
@@ -39,7 +40,8 @@ def test_every_box_of_a_scenario_has_a_place_and_boxes_of_one_bus_share_it() -> 
     assert len({(each.latitude, each.longitude) for each in plain}) == 12
 
 
-def test_three_phases_of_one_place_with_gps_are_a_group_of_the_gateway(tmp_path: Path) -> None:
+def test_three_gps_phases_form_a_group(tmp_path: Path) -> None:
+    """Three phases of one place with GPS are a group of the gateway."""
     for scenario, groups in (("three_phases", [["1", "2", "3"]]), ("village", [])):
         plan(tmp_path / scenario, scenario=scenario)
         told = read_gateway(tmp_path / scenario / "config" / "gateway.toml")
@@ -59,18 +61,19 @@ def test_three_phases_of_one_place_with_gps_are_a_group_of_the_gateway(tmp_path:
         ({**OURS, "location": "hill"}, {**OURS, "location": "hill"}, {"location": "village-church"}),
     ],
 )
-def test_what_a_person_says_stays_and_what_up_wrote_follows(
+def test_a_persons_place_stays(
     stored: dict[str, str], noted: dict[str, str] | None, expected: dict[str, str]
 ) -> None:
     assert changed_facts(OURS, stored, noted) == expected
 
 
-def test_what_is_ours_is_taken_away_from_a_box_that_is_real_now_and_what_is_a_persons_stays() -> None:
+def test_a_real_box_loses_only_ups_places() -> None:
     assert changed_facts({}, OURS, OURS) == dict.fromkeys(OURS, "")
     assert "location" not in changed_facts({}, {**OURS, "location": "cellar"}, OURS)
 
 
-def test_places_are_in_the_store_and_follow_another_scenario_but_not_over_a_person(tmp_path: Path) -> None:
+def test_stored_places_follow_the_scenario_not_persons(tmp_path: Path) -> None:
+    """Places are in the store and follow another scenario but not over a person."""
     write_simulated_places(plan(tmp_path, sim=3))
     first = registry(tmp_path)
     assert set(first) == {"1", "2", "3"} and first["1"].description == PLACE_MADE_UP

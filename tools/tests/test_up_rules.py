@@ -17,7 +17,7 @@ SQL = (
 )
 
 
-def test_a_rule_asks_for_a_waveform_that_no_trigger_asked_for(tmp_path: Path) -> None:
+def test_a_rule_requests_a_waveform(tmp_path: Path) -> None:
     with house(tmp_path, "--sim", "1") as up:
         url = f"http://127.0.0.1:{PORTS['rules'] + up.offset}"
 

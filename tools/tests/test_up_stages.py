@@ -59,18 +59,18 @@ def test_the_five_latencies_add_up_to_the_total() -> None:
     assert sum(found[name] or 0 for name in LATENCIES) == found["total"]
 
 
-def test_a_waveform_that_an_analysis_asked_for_afterwards_is_no_stage_of_the_incident() -> None:
+def test_a_later_analysis_request_is_not_a_stage() -> None:
     trace = a_way()
     trace.read_line(line("event.waveform_stored", 2900, event_id=9, box_id="1"))
     seen = trace.seen({"id": 3}, 1820 * MS)
     assert seen is not None and seen.latency_ms()["waveform_to_incident"] == 50.0
 
 
-def test_an_incident_without_a_trigger_of_this_run_has_no_way() -> None:
+def test_an_incident_without_trigger_has_no_way() -> None:
     assert a_way().seen({"id": 2}, 5000 * MS) is None
 
 
-def test_an_incident_of_an_earlier_run_that_grows_is_not_the_one_that_is_awaited(tmp_path: Path) -> None:
+def test_an_earlier_runs_incident_is_not_awaited(tmp_path: Path) -> None:
     plan = UpPlan(tmp_path, 0, None, (), {}, trace=False)
     plan.prepare()
     assert earlier_incidents(plan) == []
@@ -87,7 +87,7 @@ def test_an_incident_of_an_earlier_run_that_grows_is_not_the_one_that_is_awaited
         assert (seen.incident["id"] if seen else None) == awaited
 
 
-def test_what_was_not_seen_is_null_and_never_a_guess() -> None:
+def test_an_unseen_stage_is_null() -> None:
     trace = IncidentTrace()
     trace.read_line(line("trigger.decided", 10, box_id="7", sequence=2, event_id=1))
     trace.read_line(line("incident.stored", 30, incident_id=1, event_ids=[1]))
@@ -97,21 +97,22 @@ def test_what_was_not_seen_is_null_and_never_a_guess() -> None:
     assert seen.latency_ms()["incident_to_page"] == 10.0
 
 
-def test_a_later_play_of_the_box_is_not_taken_for_the_sample_of_an_earlier_incident() -> None:
+def test_a_later_play_is_not_an_earlier_sample() -> None:
+    """A later play of the Box is not taken for the sample of an earlier incident."""
     trace = a_way()
     trace.read_line(line("box.event_sent", 60_000, box_id="1"))
     seen = trace.seen({"id": 3}, 1820 * MS)
     assert seen is not None and seen.latency_ms()["sample_to_measurement"] == 500.0
 
 
-def test_lines_without_a_moment_or_a_known_name_are_passed_over() -> None:
+def test_lines_without_moment_are_skipped() -> None:
     trace = IncidentTrace()
     trace.read_line(ChildLine("cloud", {"text": "a traceback"}))
     trace.read_line(line("something.else", 1))
     assert trace.seen({"id": 1}, 1) is None
 
 
-def test_a_stage_is_reported_in_words_and_other_lines_are_not() -> None:
+def test_only_stages_are_reported_in_words() -> None:
     facts = {"box_id": "1", "because": "Box 1, threshold: rms 102.2 V below 108", "boxes": ["1", "4"]}
     sentence = "trigger: Box 1, threshold: rms 102.2 V below 108; asking Boxes 1, 4"
     assert stage_line(line("trigger.decided", 1, **facts)) == ("makai", sentence)
@@ -124,9 +125,7 @@ def test_a_stage_is_reported_in_words_and_other_lines_are_not() -> None:
 
 
 @pytest.mark.parametrize("timeout_s", [None, 60.0])
-def test_an_incident_is_one_line_on_the_terminal_unless_one_is_awaited(
-    tmp_path: Path, timeout_s: float | None
-) -> None:
+def test_an_unawaited_incident_is_one_line(tmp_path: Path, timeout_s: float | None) -> None:
     fleet = plan_fleet(replays=(), sim=1, scenario=None, replay_every_s=60.0, truth=None)
     plan = UpPlan(tmp_path, 300, fleet, (), {}, trace=False)
     (box,) = plan.boxes
@@ -157,7 +156,7 @@ def test_only_the_newest_entries_are_remembered() -> None:
     assert 2 not in newest and KEPT_RECORDS + 2 in newest
 
 
-def test_a_box_that_was_heard_before_this_run_alone_is_no_part_of_it() -> None:
+def test_a_box_of_earlier_runs_is_ignored() -> None:
     watch = SilenceWatch((), since_ns=100 * 10**9)
     watch.accept_measurement({"box_id": "4", "age_ms": 5000, "silent_after_ms": 10_000}, 104 * 10**9)
     watch.accept_measurement({"box_id": "5", "age_ms": 500, "silent_after_ms": 10_000}, 104 * 10**9)
@@ -165,7 +164,8 @@ def test_a_box_that_was_heard_before_this_run_alone_is_no_part_of_it() -> None:
     assert watch.changes(123 * 10**9) == ["Box 5 has fallen silent"]
 
 
-def test_a_box_that_falls_silent_is_reported_once_and_again_when_it_is_back() -> None:
+def test_a_silent_box_is_reported_once() -> None:
+    """A Box that falls silent is reported once and again when it is back."""
     watch = SilenceWatch()
     for box_id in ("1", "2"):
         watch.accept_measurement({"box_id": box_id, "age_ms": 0, "silent_after_ms": 10_000}, 10**9)
@@ -180,7 +180,7 @@ def test_a_box_that_falls_silent_is_reported_once_and_again_when_it_is_back() ->
     assert watch.changes(18 * 10**9) == ["Box 2 reports again"]
 
 
-def test_boxes_that_fall_silent_together_are_one_line_and_a_short_silence_is_none() -> None:
+def test_boxes_silent_together_are_one_line() -> None:
     watch = SilenceWatch()
     young = {"age_ms": 0, "silent_after_ms": 10_000}
     for number in range(1, 13):
@@ -195,7 +195,7 @@ def test_boxes_that_fall_silent_together_are_one_line_and_a_short_silence_is_non
     assert watch.changes(17 * 10**9) == ["Boxes 1, 2, 3 and 6 more report again"]
 
 
-def test_a_box_whose_data_come_later_and_later_is_late_with_the_number_and_never_silent() -> None:
+def test_an_increasingly_late_box_is_not_silent() -> None:
     """A slow emulator: the newest data are 1 s old at first, then later by 0.8 s in each second."""
     watch, said = SilenceWatch(), []
     for second in range(1, 300):
@@ -230,7 +230,7 @@ def late(seconds: int, known: bool = True, box_id: str = "1") -> dict[str, objec
     return facts | {"uncertainty_ns": 206 if known else None}
 
 
-def test_a_clock_that_is_behind_is_not_late_data_and_hides_none() -> None:
+def test_a_slow_clock_is_not_late_data() -> None:
     behind, on_time = late(10_803, known=False), late(75)
     said = said_by(SilenceWatch(), (1, behind), (30, on_time), (200, late(12)), (300, late(0)))
     assert [(second, text.partition(":")[0]) for second, text in said] == [
@@ -241,7 +241,7 @@ def test_a_clock_that_is_behind_is_not_late_data_and_hides_none() -> None:
     ]
 
 
-def test_a_late_box_that_falls_silent_does_not_end_the_lateness() -> None:
+def test_a_silent_box_stays_late() -> None:
     facts = late(40) | {"silent_after_ms": 10_000}
     assert said_by(SilenceWatch(), (1, facts), (100, late(0, box_id="2"))) == [
         (1, "Box 1 is late by 40 s: the data arrive so long after their time"),
@@ -249,7 +249,7 @@ def test_a_late_box_that_falls_silent_does_not_end_the_lateness() -> None:
     ]
 
 
-def test_a_box_is_not_silent_before_this_run_has_heard_it() -> None:
+def test_a_box_is_silent_only_after_contact() -> None:
     watch = SilenceWatch(awaited=["1"])
     old = {"box_id": "2", "age_ms": 60_000, "silent_after_ms": 10_000}  # the newest that the store has
     young = {"box_id": "1", "age_ms": 4000, "silent_after_ms": 10_000}  # of the run before
@@ -259,7 +259,7 @@ def test_a_box_is_not_silent_before_this_run_has_heard_it() -> None:
     assert said == [(83, "Boxes 1, 2 have fallen silent")]
 
 
-def test_boxes_that_a_slow_machine_delays_together_are_one_line() -> None:
+def test_boxes_delayed_together_are_one_line() -> None:
     watch, said = SilenceWatch(), []
     for second in range(1, 300):
         for box_id in range(1, 13):
@@ -288,7 +288,8 @@ def sag(percent: float, *box_ids: str, start_ms: float = 2e12) -> dict[str, obje
     }
 
 
-def test_an_incident_that_grows_is_printed_when_it_has_settled_and_corrected_later() -> None:
+def test_a_growing_incident_is_printed_when_settled() -> None:
+    """An incident that grows is printed when it has settled and corrected later."""
     lines = IncidentLines(URL, began_ms=1e12)
     lines.accept(sag(34.6, "2"), 10.0)
     assert lines.lines(14.9) == []
@@ -301,7 +302,7 @@ def test_an_incident_that_grows_is_printed_when_it_has_settled_and_corrected_lat
     assert lines.lines(105.0) == [f"incident 3 is now: sag to 11.0 % at Boxes 1, 2, {URL}/incidents/3"]
 
 
-def test_an_incident_of_an_earlier_run_is_printed_only_where_it_changes() -> None:
+def test_an_earlier_runs_incident_prints_on_change() -> None:
     lines = IncidentLines(URL, 1e12, earlier=[sag(85.0, "1", start_ms=1e12 - 60_000)])
     lines.accept(sag(85.0, "1", start_ms=1e12 - 60_000), 10.0)
     assert lines.lines(60.0) == []
@@ -310,7 +311,7 @@ def test_an_incident_of_an_earlier_run_is_printed_only_where_it_changes() -> Non
     assert text.startswith("incident 3 is now: sag to 84.0 % at Boxes 1, 4, which began at 2001-09-09")
 
 
-def test_an_incident_waits_while_an_event_is_analysed_but_not_for_ever() -> None:
+def test_an_incident_waits_for_its_event_briefly() -> None:
     lines = IncidentLines(URL, began_ms=1e12)
     lines.note_event("trigger.decided", 7, 0.0)
     lines.accept(sag(34.6, "2"), 10.0)
@@ -325,7 +326,7 @@ def test_an_incident_waits_while_an_event_is_analysed_but_not_for_ever() -> None
     assert lines.lines(69.0) == [] and len(lines.lines(70.0)) == 1
 
 
-def test_an_incident_that_is_gone_is_corrected_only_if_it_was_printed() -> None:
+def test_a_removed_incident_is_corrected_if_printed() -> None:
     lines = IncidentLines(URL, began_ms=1e12)
     lines.accept(sag(85.0, "1"), 0.0)
     lines.accept_gone(3)
@@ -338,14 +339,14 @@ def test_an_incident_that_is_gone_is_corrected_only_if_it_was_printed() -> None:
     assert lines.lines(90.0) == []
 
 
-def test_an_incident_of_before_this_start_says_when_it_was() -> None:
+def test_an_earlier_incident_prints_its_time() -> None:
     lines = IncidentLines(URL, began_ms=1e12)
     lines.accept(sag(85.0, "1", start_ms=1e12 - 60_000), 0.0)
     (text,) = lines.lines(5.0)
     assert "at Box 1, which began at 2001-09-09 01:45:40 UTC, before this start, http" in text
 
 
-def test_each_broker_reports_that_a_box_is_admitted_and_up_says_it_once(tmp_path: Path) -> None:
+def test_admission_is_printed_once_per_box(tmp_path: Path) -> None:
     chatter = io.StringIO()
     run = UpRun(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1", None, chatter)
     for name in ("peer.revoked", "peer.revoked", "peer.admitted", "peer.admitted", "peer.revoked"):
@@ -357,7 +358,7 @@ def test_each_broker_reports_that_a_box_is_admitted_and_up_says_it_once(tmp_path
     assert words == ["revoked", "admitted", "revoked"]
 
 
-def test_a_standstill_of_the_gateway_is_told_as_that_and_stands_on_the_page(tmp_path: Path) -> None:
+def test_a_paused_gateway_is_reported_as_pause(tmp_path: Path) -> None:
     chatter = io.StringIO()
     run = UpRun(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1", None, chatter)
     for seconds in (1.2, 8.0):
@@ -372,7 +373,7 @@ def test_a_standstill_of_the_gateway_is_told_as_that_and_stands_on_the_page(tmp_
     assert notice is not None and notice.text == f"{words}."
 
 
-def test_one_window_of_lost_samples_is_not_a_slow_machine() -> None:
+def test_one_lossy_window_is_not_a_slow_machine() -> None:
     slow = SlowWindows()
     measured = missing = 0
     found = []
@@ -431,7 +432,7 @@ def metrics(measured: int, missing: int, boxes: int = 53) -> str:
     return "\n".join([*rows, 'opq_gateway_samples_refused_total{box_id="1"} 7', "process_open_fds 9", ""])
 
 
-def test_a_window_in_which_most_samples_were_lost_says_how_many_boxes_would_fit() -> None:
+def test_a_lossy_window_says_how_many_boxes_fit() -> None:
     before, now = counts_in(metrics(0, 0)), counts_in(metrics(38_400, 201_600))
     assert (now.boxes, now.measured, now.missing) == (53, 53 * 38_400, 53 * 201_600)
     notice = notice_between(before, now)
@@ -443,7 +444,7 @@ def test_a_window_in_which_most_samples_were_lost_says_how_many_boxes_would_fit(
     assert notice_between(before, before) is None
 
 
-def test_a_machine_that_is_too_slow_is_said_once_on_the_terminal_and_stands_on_the_page(
+def test_a_slow_machine_is_reported_once(
     tmp_path: Path,
 ) -> None:
     answers = [metrics(0, 0), *(metrics(1200 * k, 10_800 * k) for k in range(1, 100))]

@@ -51,7 +51,7 @@ from opq_proto.kit.address_guard import AddressGuard, AddressRefusedError, netwo
         "2606:2800::200:5efe:10.0.0.1",
     ],
 )
-def test_addresses_of_this_machine_and_of_private_networks_are_not_public(address: str) -> None:
+def test_machine_and_private_addresses_are_not_public(address: str) -> None:
     assert not public_address(address)
 
 
@@ -67,11 +67,12 @@ def test_addresses_of_this_machine_and_of_private_networks_are_not_public(addres
         "2001:0:808:808:0:0:f7f7:f7f7",
     ],
 )
-def test_addresses_of_the_internet_are_public_also_where_they_are_embedded(address: str) -> None:
+def test_embedded_internet_addresses_are_public(address: str) -> None:
     assert public_address(address)
 
 
-def test_the_connection_goes_to_an_address_that_was_checked_and_the_name_is_resolved_once() -> None:
+def test_a_name_is_resolved_and_checked_once() -> None:
+    """The connection goes to an address that was checked and the name is resolved once."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
         asked: list[str] = []
@@ -100,7 +101,7 @@ def test_other_spellings_of_loopback_are_refused_too(host: str) -> None:
         AddressGuard().connected(host, 9, 1.0)
 
 
-def test_an_allowed_network_is_not_reached_by_a_tunnel() -> None:
+def test_a_tunnel_does_not_reach_an_allowed_network() -> None:
     guard = AddressGuard(networks=networks_of(["192.168.1.0/24", "fd00::/8"]))
     for allowed in ("192.168.1.9", "::ffff:192.168.1.9", "fd12::1"):
         guard.check_literal(allowed)

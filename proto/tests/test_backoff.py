@@ -5,7 +5,7 @@ import pytest
 from opq_proto.kit.backoff import Backoff, doubling
 
 
-def test_waits_follow_the_table_and_the_last_one_stays() -> None:
+def test_waits_follow_the_table() -> None:
     waits = Backoff((0.1, 0.5, 2.0))
     assert [waits.record_failure() for _ in range(5)] == [0.1, 0.5, 2.0, 2.0, 2.0]
     assert waits.failures == 5
@@ -18,12 +18,13 @@ def test_a_success_begins_a_new_row() -> None:
     assert (waits.failures, waits.record_failure()) == (0, 1.0)
 
 
-def test_an_attempt_that_held_for_long_begins_a_new_row_when_it_fails() -> None:
+def test_a_long_attempt_restarts_the_waits() -> None:
+    """An attempt that held for long begins a new row when it fails."""
     waits = Backoff((1.0, 2.0, 4.0), steady_s=60.0)
     assert [waits.record_failure(ran_s) for ran_s in (0, 60.0, 60.1)] == [1.0, 2.0, 1.0]
 
 
-def test_jitter_shortens_each_wait_by_up_to_its_share() -> None:
+def test_jitter_shortens_waits_up_to_its_share() -> None:
     drawn = iter((0.0, 0.5, 1.0))
     waits = Backoff((10.0,), jitter=0.2, random_share=lambda: next(drawn))
     assert [waits.record_failure() for _ in range(3)] == pytest.approx([10.0, 9.0, 8.0])

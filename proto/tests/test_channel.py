@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opq_proto.kit.channel import Channel
 
 
-def test_a_full_live_channel_drops_the_oldest_and_counts_it() -> None:
+def test_a_full_live_channel_drops_the_oldest() -> None:
     channel: Channel[int] = Channel("live", 2)
     assert [channel.offer(n) for n in range(4)] == [True] * 4
     assert channel.take_all() == [2, 3]
@@ -24,7 +24,7 @@ def test_a_full_refusing_channel_keeps_what_it_has() -> None:
     assert channel.dropped == 1
 
 
-def test_taking_from_an_empty_channel_ends_after_its_time() -> None:
+def test_reading_an_empty_channel_times_out() -> None:
     channel: Channel[int] = Channel("empty", 1)
     start = time.monotonic()
     assert channel.take_item(0.05) is None
@@ -40,7 +40,7 @@ def test_a_waiter_gets_what_another_thread_offers() -> None:
     timer.join()
 
 
-def test_closing_wakes_waiters_refuses_new_items_and_keeps_the_old() -> None:
+def test_closing_wakes_waiters_and_keeps_old_items() -> None:
     channel: Channel[int] = Channel("closing", 3)
     channel.offer(1)
     channel.close()
@@ -53,7 +53,7 @@ def test_closing_wakes_waiters_refuses_new_items_and_keeps_the_old() -> None:
     assert channel.dropped == 1
 
 
-def test_take_all_takes_at_most_its_limit_oldest_first() -> None:
+def test_take_all_is_limited_and_oldest_first() -> None:
     channel: Channel[int] = Channel("some", 10)
     for n in range(5):
         channel.offer(n)

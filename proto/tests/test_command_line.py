@@ -82,7 +82,7 @@ def list_(limit: int, out: str) -> None: ...
         ("inner list --limit 1.5", "tool inner list: --limit is '1.5'; want a whole number (tool inner list"),
     ],
 )
-def test_wrong_use_is_one_line_that_says_what_is_allowed(words: str, line: str) -> None:
+def test_wrong_use_names_the_allowed(words: str, line: str) -> None:
     done = CliRunner().invoke(tool, words.split(), prog_name="tool")
     assert done.exit_code == 2 and done.stdout == ""
     assert done.stderr.startswith(line) and done.stderr.count("\n") == 1

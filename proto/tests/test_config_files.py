@@ -38,9 +38,7 @@ def test_json_is_read_by_name_or_by_look(tmp_path: Path) -> None:
         ("a.toml", b"a = 1\na = 2", "is not TOML"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_reported_in_one_line(
-    name: str, content: bytes, says: str, tmp_path: Path
-) -> None:
+def test_an_unreadable_file_is_one_line(name: str, content: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=says) as caught:
@@ -48,7 +46,7 @@ def test_a_file_that_cannot_be_read_is_reported_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_or_a_folder_is_reported_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_file_or_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such file"):
         load(Gateway, tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):

@@ -42,9 +42,7 @@ def test_all_rows_of_one_clock_count() -> None:
         (TimeSource.HOLDOVER, TimeSource.NTP, [*range(30), *range(40, 60)]),
     ],
 )
-def test_of_seconds_that_come_again_the_better_source_counts_else_the_later(
-    old: TimeSource, new: TimeSource, wanted: list[int]
-) -> None:
+def test_repeated_seconds_keep_the_better_source(old: TimeSource, new: TimeSource, wanted: list[int]) -> None:
     """30 s, then the clock is set back by 10.3 s."""
     before = [measured(number, number, old) for number in range(30)]
     after = [measured(number, number - 10.3, new) for number in range(30, 60)]
@@ -63,7 +61,8 @@ def test_without_numbers_each_second_counts_once_too() -> None:
     assert all(later[0] >= earlier[1] - S // 2 for earlier, later in pairwise(spans))
 
 
-def test_a_long_window_of_idle_mode_is_left_out_where_half_of_it_comes_again() -> None:
+def test_a_half_repeated_idle_window_is_dropped() -> None:
+    """A long window of idle mode is left out where half of it comes again."""
     old = measured(1, 60, length_s=60)
     assert counted([old, *(measured(number, number) for number in range(55, 60))]) == [1, *range(55, 60)]
     new = [measured(number, number, TimeSource.GPS) for number in range(25, 60)]

@@ -12,7 +12,7 @@ from opq_proto.kit.ending import stopped_by_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_sets_the_event_and_afterwards_the_old_handler_is_back(number: signal.Signals) -> None:
+def test_a_signal_sets_the_event_and_restores_handlers(number: signal.Signals) -> None:
     outside = signal.getsignal(number)
     before = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL  # nohup ignores SIGHUP
     signal.signal(number, before)
@@ -36,7 +36,7 @@ def test_what_nohup_ignores_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_main_thread_that_holds_the_events_lock_is_not_locked_out() -> None:
+def test_a_locked_event_does_not_block_the_signal() -> None:
     code = """
 import os, signal, threading, time
 from opq_proto.kit.ending import stopped_by_signals

@@ -84,14 +84,14 @@ def test_an_image_says_what_it_was_made_of() -> None:
     assert header.signed
 
 
-def test_the_signature_covers_all_of_the_header_before_it() -> None:
+def test_the_signature_covers_the_whole_header() -> None:
     covered = []
     image = an_image(sign=lambda message: covered.append(message) or SIGNATURE)  # type: ignore[func-returns-value]
     assert covered == [image[:SIGNED_BYTES]]
     assert sign_image(image, lambda message: bytes(63) + b"x")[SIGNED_BYTES:HEADER_BYTES] == bytes(63) + b"x"
 
 
-def test_a_body_is_filled_up_to_whole_words_with_erased_bytes() -> None:
+def test_a_body_is_padded_with_erased_bytes() -> None:
     assert an_image(body=body(Slot.A, 17))[HEADER_BYTES + 17 :] == b"\xff\xff\xff"
 
 
@@ -146,14 +146,14 @@ def test_a_bundle_gives_back_its_images() -> None:
     assert read_bundle(images[Slot.A]) == {Slot.A: images[Slot.A]}
 
 
-def test_an_image_in_the_wrong_place_of_a_bundle_is_refused() -> None:
+def test_a_misplaced_image_in_a_bundle_is_refused() -> None:
     with pytest.raises(ImageError, match="slot B"):
         pack_bundle({Slot.B: an_image(Slot.A)})
     with pytest.raises(ImageError, match="no image"):
         pack_bundle({})
 
 
-def test_a_cut_bundle_is_never_taken_for_a_whole_one() -> None:
+def test_a_cut_bundle_is_refused() -> None:
     whole = pack_bundle({Slot.A: an_image(Slot.A), Slot.B: an_image(Slot.B)})
     for length in range(len(whole)):
         with pytest.raises(ImageError):
@@ -161,7 +161,7 @@ def test_a_cut_bundle_is_never_taken_for_a_whole_one() -> None:
 
 
 @given(st.binary(max_size=700))
-def test_bytes_of_anything_are_an_image_error_or_images(data: bytes) -> None:
+def test_arbitrary_bytes_are_an_error_or_images(data: bytes) -> None:
     for start in (b"", b"OPQF", b"OPQW\x01\x00\x02\x00"):
         try:
             found = read_bundle(start + data)

@@ -33,7 +33,7 @@ def test_the_generated_code_is_what_the_sources_give(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2 * len(NAMES)
 
 
-def test_the_generated_code_was_made_for_the_oldest_allowed_runtime() -> None:
+def test_generated_code_fits_the_oldest_runtime() -> None:
     project = tomllib.loads((PROTO.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     [requirement] = [entry for entry in project["dependencies"] if entry.startswith("protobuf")]
     match = re.match(r"protobuf>=(\d+)\.(\d+),", requirement)
@@ -48,7 +48,7 @@ def test_it_loads_with_every_warning_an_error() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 
 
-def test_the_base_install_needs_no_package_of_the_extras() -> None:
+def test_the_base_install_needs_no_extra() -> None:
     """messages, errors, keys, wire and ports are imported by tools that install no extra."""
     code = """
 import sys

@@ -63,7 +63,7 @@ def test_the_golden_files_are_what_their_makers_make(make: ModuleType) -> None:
     assert there == set(made)
 
 
-def test_every_message_of_the_link_has_a_golden_case() -> None:
+def test_every_link_message_has_a_golden_case() -> None:
     types = {int(dict(facts(path))["type"]) for path in (GOLDEN / "link").iterdir()}
     assert types == set(MESSAGES)
 
@@ -93,7 +93,8 @@ def expected(kind: str, text: str) -> Any:
 
 
 @pytest.mark.parametrize("path", cases("link"))
-def test_a_golden_frame_reads_as_its_fields_and_its_fields_write_the_frame(path: Path) -> None:
+def test_a_golden_frame_round_trips(path: Path) -> None:
+    """A golden frame reads as its fields and its fields write the frame."""
     case = facts(path)
     words = dict(case)
     fields = [rest.split(" ", 2) for word, rest in case if word == "field"]
@@ -115,7 +116,7 @@ def test_a_golden_frame_reads_as_its_fields_and_its_fields_write_the_frame(path:
 
 @pytest.mark.parametrize("size", [1, 7, 64, 100_000])
 @pytest.mark.parametrize("path", cases("stream"))
-def test_a_golden_stream_gives_its_frames_and_counters_however_it_is_cut(path: Path, size: int) -> None:
+def test_a_golden_stream_survives_any_cutting(path: Path, size: int) -> None:
     case = facts(path)
     data = bytes.fromhex(dict(case)["bytes"])
     decoder = link.Decoder()
@@ -154,7 +155,7 @@ MODULES: dict[str, Any] = {"opq.opqbox3.": opqbox3_pb2, "opq.proto.": opq_pb2, "
 
 
 @pytest.mark.parametrize("path", cases("protobuf"))
-def test_a_golden_message_reads_as_its_fields_and_back(path: Path) -> None:
+def test_a_golden_message_round_trips(path: Path) -> None:
     case = json.loads(path.read_text(encoding="utf-8"))
     package = next(prefix for prefix in MODULES if case["message"].startswith(prefix))
     kind = getattr(MODULES[package], case["message"].removeprefix(package))
@@ -169,7 +170,7 @@ def test_a_golden_message_reads_as_its_fields_and_back(path: Path) -> None:
         assert built.SerializeToString(deterministic=True) == wire
 
 
-def test_the_golden_key_files_hold_the_keys_of_the_manual_page() -> None:
+def test_golden_key_files_hold_the_manuals_keys() -> None:
     box = read_secret_file(GOLDEN / "keys" / "opqbox1_secret")
     assert box.public == b"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
     assert box.secret == b"D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"
@@ -233,7 +234,7 @@ def test_the_micropython_reader_agrees_with_the_golden_vectors(python: str) -> N
     assert f"{len(text_cases())} files, 0 failures" in run.stdout
 
 
-def test_a_float_field_that_is_unknown_is_none_and_never_nan() -> None:
+def test_an_unknown_float_field_is_none() -> None:
     words = dict(facts(GOLDEN / "link" / "measurement_unknown.txt"))
     [(_, message)] = link.Decoder().feed(bytes.fromhex(words["frame"]))
     assert isinstance(message, m.BoxMeasurement)
@@ -241,7 +242,7 @@ def test_a_float_field_that_is_unknown_is_none_and_never_nan() -> None:
     assert message.rms_v is not None and not math.isnan(message.rms_v)
 
 
-def test_samples_are_int16_and_do_not_share_the_readers_buffer() -> None:
+def test_samples_are_int16_copies() -> None:
     frame = bytes.fromhex(dict(facts(GOLDEN / "link" / "samples_extremes.txt"))["frame"])
     [(_, message)] = link.Decoder().feed(frame)
     assert isinstance(message, m.Samples)

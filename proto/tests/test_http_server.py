@@ -27,7 +27,7 @@ def serving(handler: type[ReplyHandler] = Well, **options: object) -> Iterator[H
         server.end()
 
 
-def test_a_request_is_answered_with_type_length_and_more_headers() -> None:
+def test_a_request_gets_type_length_and_headers() -> None:
     with (
         serving() as server,
         urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=60) as answer,
@@ -37,7 +37,7 @@ def test_a_request_is_answered_with_type_length_and_more_headers() -> None:
         assert (answer.headers["X-More"], answer.headers["Server"]) == ("1", "opq ")
 
 
-def test_a_connection_too_many_is_closed_unread_and_reported() -> None:
+def test_an_excess_connection_is_closed_and_reported() -> None:
     refused: list[str] = []
     told = threading.Event()
 
@@ -53,7 +53,7 @@ def test_a_connection_too_many_is_closed_unread_and_reported() -> None:
     assert refused == ["more than 2 connections: one was refused"]
 
 
-def test_a_peer_that_sends_byte_by_byte_is_cut_off() -> None:
+def test_a_slow_peer_is_cut_off() -> None:
     refused: list[str] = []
     with (
         serving(longest_s=0.2, on_late=refused.append) as server,
@@ -64,7 +64,7 @@ def test_a_peer_that_sends_byte_by_byte_is_cut_off() -> None:
     assert refused == ["a request took longer than 0.2 s: it was cut off"]
 
 
-def test_an_answer_may_take_long_once_the_request_is_whole() -> None:
+def test_an_answer_to_a_whole_request_may_wait() -> None:
     go_on = threading.Event()
 
     class Slow(ReplyHandler):
@@ -109,7 +109,7 @@ def test_endpoints_are_read(endpoint: str, address: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     "endpoint", ["", "localhost", "localhost:", "localhost:70000", "localhost:-1", "::1:x"]
 )
-def test_what_is_no_endpoint_is_an_error_with_its_key(endpoint: str) -> None:
+def test_a_wrong_endpoint_names_its_key(endpoint: str) -> None:
     with pytest.raises(ConfigError, match=r"health_endpoint is .*want host:port"):
         address_of(endpoint, "health_endpoint")
 

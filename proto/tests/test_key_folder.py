@@ -31,7 +31,7 @@ def test_the_tree_is_the_contracts(tmp_path: Path) -> None:
     assert keys.read_key_file(folder.server_public) == keys.KeyPair(server.public)
 
 
-def test_create_refuses_to_overwrite_names_the_files_and_changes_nothing(tmp_path: Path) -> None:
+def test_create_overwrites_nothing_and_names_the_files(tmp_path: Path) -> None:
     folder = keys.KeyFolder(tmp_path)
     folder.create(False, ["2"])
     before = folder.box_secret("2").read_bytes()
@@ -57,7 +57,7 @@ def test_a_dangling_link_counts_as_there(tmp_path: Path) -> None:
         folder.create(False, ["1"])
 
 
-def test_ensure_makes_what_is_missing_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_ensure_makes_only_missing_keys(tmp_path: Path) -> None:
     folder = keys.KeyFolder(tmp_path / "deep" / "curve")
     assert len(folder.ensure(["1", "2"])) == 6
     assert folder.ensure(["1", "2"]) == []
@@ -79,7 +79,7 @@ def test_ensure_leaves_a_revoked_box_revoked(tmp_path: Path) -> None:
     assert list(folder.admitted()[0].values()) == ["2"]
 
 
-def test_ensure_tells_of_a_lost_secret_instead_of_locking_the_box_out(tmp_path: Path) -> None:
+def test_ensure_reports_a_lost_secret(tmp_path: Path) -> None:
     folder = keys.KeyFolder(tmp_path)
     folder.ensure(["1"])
     folder.box_secret("1").unlink()
@@ -102,13 +102,14 @@ def test_two_processes_that_ensure_at_once_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("box_id", ["", "01", "-1", "x", "../1", "1/2", "2147483648", "1\n", "٣"])
-def test_a_box_id_that_could_leave_the_folder_or_be_another_is_refused(box_id: str, tmp_path: Path) -> None:
+def test_a_dangerous_box_id_is_refused(box_id: str, tmp_path: Path) -> None:
+    """A Box id that could leave the folder or be another is refused."""
     with pytest.raises(KeyFileError, match="want a whole number"):
         keys.KeyFolder(tmp_path).ensure([box_id])
     assert names(tmp_path) == []
 
 
-def test_admitted_gives_keys_and_tells_of_bad_files_without_failing(tmp_path: Path) -> None:
+def test_admitted_reports_bad_files_and_continues(tmp_path: Path) -> None:
     folder = keys.KeyFolder(tmp_path)
     folder.create(True, ["1", "20"])
     public = folder.public_keys
@@ -135,9 +136,7 @@ def test_a_missing_folder_admits_nobody_and_says_why(tmp_path: Path) -> None:
     assert "cannot be read" in problems[0]
 
 
-def test_a_key_that_is_exchanged_while_the_folder_is_read_stays_admitted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_exchanged_meanwhile_stays_admitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = keys.KeyFolder(tmp_path)
     folder.create(True, ["1"])
     register = KeyRegister(folder)

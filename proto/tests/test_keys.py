@@ -82,14 +82,14 @@ def test_the_layout_is_the_originals(tmp_path: Path) -> None:
         '    public-key="{q}"\n    public-key = "{p}"\n',
     ],
 )
-def test_the_first_match_with_white_space_around_the_sign_counts(text: str, tmp_path: Path) -> None:
+def test_the_first_match_around_the_sign_counts(text: str, tmp_path: Path) -> None:
     first, second = keys.generate().public.decode(), keys.generate().public.decode()
     path = tmp_path / "k"
     path.write_text(text.replace("{p}", first).replace("{q}", second), newline="")
     assert keys.read_key_file(path).public == first.encode()
 
 
-def test_both_sides_of_a_real_curve_connection_take_our_files(tmp_path: Path) -> None:
+def test_a_real_curve_connection_takes_our_files(tmp_path: Path) -> None:
     folder = keys.KeyFolder(tmp_path)
     folder.create(True, ["1"])
     server, box = keys.read_secret_file(folder.server_secret), keys.read_secret_file(folder.box_secret("1"))
@@ -151,7 +151,7 @@ def test_a_bad_file_is_reported_in_one_line(content: bytes, says: str, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "dangling", "loop", "device"])
-def test_what_is_no_file_is_reported_in_one_line_and_never_hangs(kind: str, tmp_path: Path) -> None:
+def test_a_special_file_is_one_line(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "k"
     if kind == "folder":
         path.mkdir()
@@ -227,7 +227,7 @@ def test_a_secret_is_never_in_a_pairs_text() -> None:
 # Writing
 
 
-def test_private_files_are_0600_from_the_first_byte_on_and_public_ones_readable(tmp_path: Path) -> None:
+def test_private_files_are_0600_from_the_start(tmp_path: Path) -> None:
     """Watched with strace's eyes: every open of a secret's part file asks for 0600 at most."""
     code = """
 import os, sys
@@ -262,7 +262,7 @@ def test_replacing_goes_through_a_link_to_nobody(tmp_path: Path) -> None:
     assert mode(tmp_path / "k") == 0o600
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_remains(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "k").mkdir()
     with pytest.raises(KeyFileError) as caught:
         keys.write_secret(tmp_path / "k", GOOD)

@@ -44,7 +44,8 @@ def frames(name: str) -> list[bytes]:
     return found
 
 
-def test_a_trigger_message_is_the_measurement_that_a_box_of_today_would_send() -> None:
+def test_a_trigger_message_equals_todays_measurement() -> None:
+    """A trigger message is the measurement that a Box of today would send."""
     topic, body = frames("leg_trigger")
     assert topic == b"3" and is_trigger_message(body)
     measured = measurement_from_wire(measurement_from_trigger(body))
@@ -85,7 +86,7 @@ def test_an_announced_number_has_nothing_after_it() -> None:
         assert not is_new_event(frames_sent)
 
 
-def test_a_request_for_an_event_is_told_from_a_command() -> None:
+def test_an_event_request_differs_from_a_command() -> None:
     request = read_event_request(requested())
     assert request is not None
     assert (request.start_ms, request.end_ms, request.trigger) == (T_MS, T_MS + 2000, "VOLTAGE_SAG")
@@ -105,7 +106,7 @@ def test_a_request_for_an_event_is_told_from_a_command() -> None:
     assert (broken.requestee, broken.description) == ("mauk\ufffd", "\ufffd\ufffddip")  # proto2 gives bytes
 
 
-def test_commands_to_leg_boxes_are_those_of_their_broker() -> None:
+def test_leg_commands_equal_their_brokers() -> None:
     ping, read = frames("leg_requests")
     assert leg_ping(7) == [b"evget", ping]
     topic, body = leg_read(7, T_MS, T_MS + 34)
@@ -114,7 +115,7 @@ def test_commands_to_leg_boxes_are_those_of_their_broker() -> None:
         leg_read(7, -1, 5)
 
 
-def test_an_answer_comes_back_as_that_of_a_box_of_today() -> None:
+def test_an_answer_returns_as_todays_box_sends() -> None:
     pong, resp, error = (read_leg_answer(frame) for frame in frames("leg_answers"))
     assert pong is not None and (pong.kind, pong.number, pong.box_id) == (RequestDataMessage.PONG, 7, "3")
     assert resp is not None and error is not None
@@ -136,7 +137,7 @@ def test_an_answer_comes_back_as_that_of_a_box_of_today() -> None:
         assert read_leg_answer(response.SerializeToString()) is None
 
 
-def test_data_of_another_box_or_of_another_length_is_refused() -> None:
+def test_another_boxs_data_are_refused() -> None:
     resp = read_leg_answer(frames("leg_answers")[1])
     assert resp is not None
     whole = DataMessage.FromString(frames("leg_data")[0])
@@ -165,7 +166,7 @@ def test_data_of_another_box_or_of_another_length_is_refused() -> None:
 
 @pytest.mark.parametrize("messages", [300, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("parser", ["trigger", "request", "answer", "data"])
-def test_what_is_damaged_is_refused_and_nothing_else_is_raised(
+def test_damaged_data_raise_only_refusals(
     damaged: Callable[[bytes], bytes], parser: str, messages: int
 ) -> None:
     resp = read_leg_answer(frames("leg_answers")[1])

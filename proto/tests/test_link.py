@@ -99,7 +99,7 @@ def test_the_cutting_of_a_stream_does_not_matter(sent: list[m.LinkMessage], size
 
 
 @given(st.binary(max_size=6000), st.lists(st.integers(1, 512), min_size=1, max_size=5))
-def test_garbage_never_raises_never_gives_a_message_and_is_counted(noise: bytes, sizes: list[int]) -> None:
+def test_garbage_is_counted_and_never_a_message(noise: bytes, sizes: list[int]) -> None:
     decoder = link.Decoder()
     for piece in cut(noise, sizes):
         assert decoder.feed(piece) == []
@@ -150,9 +150,7 @@ def test_a_lost_frame_is_a_sequence_gap(sent: list[m.LinkMessage], data: st.Data
 
 
 @given(st.binary(max_size=300), u8, u16)
-def test_a_good_crc_around_any_payload_is_a_message_or_malformed(
-    payload: bytes, kind: int, sequence: int
-) -> None:
+def test_a_good_crc_gives_message_or_malformed(payload: bytes, kind: int, sequence: int) -> None:
     body = struct.pack("<BH", kind, sequence) + payload
     decoder = link.Decoder()
     got = decoder.feed(cobs.encode(body + struct.pack("<I", zlib.crc32(body))) + b"\0")
@@ -162,7 +160,8 @@ def test_a_good_crc_around_any_payload_is_a_message_or_malformed(
         assert kind == message.TYPE
 
 
-def test_a_frame_of_the_longest_block_fits_and_a_longer_one_is_refused() -> None:
+def test_the_longest_block_is_the_frame_limit() -> None:
+    """A frame of the longest block fits and a longer one is refused."""
     longest = np.full(900, 0x7FFF, dtype=np.int16)
     block = m.Samples(2**64 - 1, -1, 2**32 - 1, TimeSource.GPS, 2**32 - 1, 7, longest)
     assert len(link.encode(block, 0)) <= link.MAX_FRAME
@@ -188,7 +187,7 @@ def test_a_frame_of_the_longest_block_fits_and_a_longer_one_is_refused() -> None
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_what_does_not_fit_the_wire_is_refused_with_one_clear_line(message: m.LinkMessage) -> None:
+def test_an_oversized_value_is_refused_in_words(message: m.LinkMessage) -> None:
     with pytest.raises(FrameError) as caught:
         link.encode(message, 0)
     assert "\n" not in str(caught.value)
@@ -202,7 +201,7 @@ def test_the_sequence_wraps_at_65536() -> None:
     assert decoder.sequence_gaps == 0
 
 
-def test_an_endless_run_without_a_zero_holds_no_memory() -> None:
+def test_an_endless_run_holds_no_memory() -> None:
     decoder = link.Decoder()
     decoder.feed(b"\x01" * 4096)
     tracemalloc.start()
@@ -218,7 +217,7 @@ def test_an_endless_run_without_a_zero_holds_no_memory() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(2040, 2060), st.integers(1, 2100))
-def test_the_longest_frame_is_the_same_limit_however_it_comes(length: int, size: int) -> None:
+def test_the_frame_limit_is_independent_of_cutting(length: int, size: int) -> None:
     run = b"\x01" * length + b"\0"
     decoder = link.Decoder()
     for piece in cut(run, [size]):
@@ -227,7 +226,7 @@ def test_the_longest_frame_is_the_same_limit_however_it_comes(length: int, size:
     assert decoder.bytes_skipped == length
 
 
-def test_byte_by_byte_is_linear_and_a_boxs_stream_costs_little() -> None:
+def test_byte_by_byte_reading_is_linear() -> None:
     """60 blocks of 200 samples are one second of a Box; 10 s of them byte by byte, then by 64."""
     stream = b"".join(link.encode(BLOCK, number) for number in range(600))
     cost_s = {}

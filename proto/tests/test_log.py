@@ -27,7 +27,8 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_line_in_a_pipe_is_json_with_service_level_time_and_monotonic_ns() -> None:
+def test_a_piped_line_is_json() -> None:
+    """A line in a pipe is JSON with service level time and monotonic ns."""
     before = time.monotonic_ns()
     done = run(
         """
@@ -50,7 +51,7 @@ def test_a_line_in_a_pipe_is_json_with_service_level_time_and_monotonic_ns() -> 
     assert done.stdout == ""
 
 
-def test_the_level_comes_from_the_environment_and_an_unknown_one_is_info() -> None:
+def test_the_environment_sets_the_log_level() -> None:
     code = """
         from opq_proto.kit import log
         log.configure("x")
@@ -64,7 +65,7 @@ def test_the_level_comes_from_the_environment_and_an_unknown_one_is_info() -> No
     assert told == {"debug": 4, "error": 1, "Info ": 3, "loud": 3, "": 3}
 
 
-def test_a_service_bound_to_a_logger_wins_over_the_process() -> None:
+def test_a_loggers_own_service_wins() -> None:
     done = run(
         """
         from opq_proto.kit import log
@@ -106,7 +107,8 @@ def test_warnings_of_libraries_are_lines_of_ours() -> None:
     assert (line["event"], line["library"], line["said"]) == ("library.complained", "uvicorn", "port 8888")
 
 
-def test_a_reader_that_went_away_costs_lines_and_the_exit_code_is_still_0() -> None:
+def test_a_gone_reader_keeps_exit_code_0() -> None:
+    """A reader that went away costs lines and the exit code is still 0."""
     code = """
         import sys
         from opq_proto.kit import log
@@ -172,7 +174,7 @@ def test_on_a_terminal_lines_are_for_people() -> None:
     assert not text.startswith("{")
 
 
-def test_a_traceback_on_a_terminal_shows_no_local_value() -> None:
+def test_a_terminal_traceback_shows_no_locals() -> None:
     master, slave = pty.openpty()
     code = """
 from opq_proto.kit import log

@@ -4,7 +4,7 @@ from opq_proto.link import log_codes
 from opq_proto.link.messages import Log
 
 
-def test_a_known_code_gives_its_event_and_named_facts() -> None:
+def test_a_known_code_gives_event_and_facts() -> None:
     assert log_codes.words(Log(40, 3100, 3950, 77)) == (
         "box.on_battery",
         True,
@@ -35,7 +35,7 @@ def test_a_code_from_the_future_keeps_its_numbers() -> None:
     )
 
 
-def test_names_and_events_are_unique_and_facts_do_not_collide() -> None:
+def test_names_events_and_facts_are_unique() -> None:
     codes = log_codes.CODES.values()
     assert len({code.name for code in codes}) == len({code.event for code in codes}) == len(codes)
     for code in codes:

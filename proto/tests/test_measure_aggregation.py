@@ -53,7 +53,8 @@ def of(kind: str, found: list[Aggregate]) -> list[Aggregate]:
     return [each for each in found if each.kind == kind]
 
 
-def test_fifteen_windows_are_180_cycles_by_the_square_root_of_the_mean_of_squares() -> None:
+def test_fifteen_windows_are_180_cycles() -> None:
+    """Fifteen windows are 180 cycles by the square root of the mean of squares."""
     given = [(span, 100.0 + k) for k, (span, _) in enumerate(windows(TICK_NS, 15))]
     (found,) = of("180_cycles", aggregate(given))
     rms = found.values()["rms_v"]
@@ -78,7 +79,7 @@ def test_at_50_hz_it_is_150_cycles() -> None:
     assert [each.kind for span in spans for each in aggregator.push_values(span, {})] == ["150_cycles"]
 
 
-def test_ten_minutes_come_from_windows_and_carry_the_time_of_their_end() -> None:
+def test_ten_minutes_carry_their_end() -> None:
     given = [(span, 100.0 if k % 2 else 140.0) for k, (span, _) in enumerate(windows(TICK_NS, 3001))]
     found = of("10_min", aggregate(given, end=False))
     assert [(each.start_ns, each.end_ns) for each in found] == [(TICK_NS, TICK_NS + 600 * NS)]
@@ -86,7 +87,7 @@ def test_ten_minutes_come_from_windows_and_carry_the_time_of_their_end() -> None
     assert found[0].values()["rms_v"].mean == pytest.approx(math.sqrt((100.0**2 + 140.0**2) / 2), rel=1e-14)
 
 
-def test_the_window_over_a_tick_belongs_to_the_ten_minutes_before() -> None:
+def test_a_window_over_a_tick_belongs_before_it() -> None:
     given = windows(TICK_NS, 3020, hz=60.013)
     over = next(k for k, (span, _) in enumerate(given) if span.overlap)
     given[over] = (given[over][0], 180.0)
@@ -97,7 +98,8 @@ def test_the_window_over_a_tick_belongs_to_the_ten_minutes_before() -> None:
     assert first.coverage == 1.0 and second.coverage == pytest.approx((3020 - over - 1) / 3000, rel=2e-3)
 
 
-def test_180_cycles_under_way_at_a_tick_are_completed_and_overlap_the_new_ones() -> None:
+def test_180_cycles_at_a_tick_are_completed() -> None:
+    """180 cycles under way at a tick are completed and overlap the new ones."""
     given = windows(TICK_NS, 3060, hz=59.9)
     tick = next(k for k, (span, _) in enumerate(given) if k and span.tick)
     assert tick % 15  # some are under way
@@ -112,7 +114,7 @@ def test_180_cycles_under_way_at_a_tick_are_completed_and_overlap_the_new_ones()
     assert new.start_ns - (TICK_NS + 600 * NS) in range(NS // 59)
 
 
-def test_two_hours_are_twelve_times_ten_minutes_on_the_even_hour() -> None:
+def test_two_hours_are_twelve_ten_minutes() -> None:
     slow = [
         (WindowTime(TICK_NS + k * NS // 5, TICK_NS + (k + 1) * NS // 5), 100.0 + k // 3000)
         for k in range(36_001)
@@ -129,7 +131,7 @@ def test_two_hours_are_twelve_times_ten_minutes_on_the_even_hour() -> None:
     assert two.flagged and two.known.tolist() == [36_000, 36_000]
 
 
-def test_a_flagged_value_flags_every_aggregate_that_holds_it_and_still_counts() -> None:
+def test_a_flag_reaches_every_aggregate() -> None:
     given = [(span, 0.0 if k == 20 else 120.0) for k, (span, _) in enumerate(windows(TICK_NS, 60))]
     found = aggregate(given, frozenset({20}))
     assert [each.flagged for each in of("180_cycles", found)] == [False, True, False, False]
@@ -138,7 +140,7 @@ def test_a_flagged_value_flags_every_aggregate_that_holds_it_and_still_counts() 
     assert [each.flagged for each in of("2_h", found)] == [True]
 
 
-def test_a_gap_breaks_180_cycles_and_is_missing_from_the_coverage() -> None:
+def test_a_gap_breaks_180_cycles() -> None:
     given = windows(TICK_NS, 20) + windows(TICK_NS + 60 * NS, 2700)
     found = aggregate(given)
     begun = [each.start_ns for each in of("180_cycles", found)]
@@ -149,31 +151,32 @@ def test_a_gap_breaks_180_cycles_and_is_missing_from_the_coverage() -> None:
     assert of("2_h", found)[0].coverage == pytest.approx(ten.coverage / 12)
 
 
-def test_a_gap_behind_a_tick_breaks_the_180_cycles_that_the_tick_found_under_way() -> None:
+def test_a_gap_after_a_tick_breaks_180_cycles() -> None:
+    """A gap behind a tick breaks the 180 cycles that the tick found under way."""
     over = windows(TICK_NS - NS, 8)  # five before the tick
     found = of("180_cycles", aggregate(over + windows(TICK_NS + 10 * NS, 20)))
     assert [each.start_ns - TICK_NS for each in found] == [10 * NS]
 
 
-def test_ten_minutes_with_little_in_them_weigh_little_in_two_hours() -> None:
+def test_sparse_ten_minutes_weigh_little() -> None:
     given = windows(TICK_NS + 540 * NS, 300, rms_v=60.0) + windows(TICK_NS + 600 * NS, 3000, rms_v=120.0)
     (two,) = of("2_h", aggregate(given))
     assert two.values()["rms_v"].mean == pytest.approx(math.sqrt((0.1 * 60**2 + 120**2) / 1.1))
 
 
-def test_without_utc_intervals_count_from_the_first_window_and_say_so() -> None:
+def test_without_utc_intervals_count_from_the_start() -> None:
     spans = [WindowTime((7 + k) * NS // 5, (8 + k) * NS // 5, utc=False) for k in range(3001)]
     found = of("10_min", aggregate([(span, 120.0) for span in spans], end=False))
     assert [(each.start_ns, each.utc, each.coverage) for each in found] == [(7 * NS // 5, False, 1.0)]
 
 
-def test_without_utc_no_border_of_ten_minutes_lies_on_a_window_and_they_are_whole_all_the_same() -> None:
+def test_without_utc_ten_minutes_are_whole() -> None:
     tens = of("10_min", aggregate(windows(7 * NS, 6020, hz=59.9, utc=False)))
     assert [each.coverage for each in tens[:2]] == [1.0, 1.0]
     assert sum(each.count for each in tens) == 6020
 
 
-def test_time_that_becomes_known_ends_what_was_counted_without_it() -> None:
+def test_a_clock_that_appears_ends_open_intervals() -> None:
     loose: Timed = [(WindowTime(k * NS // 5, (k + 1) * NS // 5, utc=False), 120.0) for k in range(20)]
     known = windows(TICK_NS, 20)
     assert [each.utc for each in of("10_min", aggregate(known + loose))] == [True, False]
@@ -210,7 +213,7 @@ def test_what_cannot_be_aggregated_is_refused() -> None:
         aggregator.push_values(WindowTime(10, 10), {})
 
 
-def test_a_clock_that_is_set_back_ends_what_was_under_way() -> None:
+def test_a_clock_set_back_ends_open_intervals() -> None:
     found = aggregate(windows(TICK_NS, 30) + windows(TICK_NS - 7200 * NS, 30))
     assert [(each.start_ns - TICK_NS, each.count) for each in of("10_min", found)] == [
         (0, 30),
@@ -222,9 +225,7 @@ def test_a_clock_that_is_set_back_ends_what_was_under_way() -> None:
 
 @pytest.mark.parametrize("cut", [23_500, 24_000, 24_001])
 @pytest.mark.parametrize("step_s", [1.0, 0.1, -1.0, -0.1, -3600.0, 500.0])
-def test_a_clock_that_is_set_within_a_window_loses_no_window_and_covers_no_gap(
-    cut: int, step_s: float
-) -> None:
+def test_a_clock_set_within_a_window_loses_nothing(cut: int, step_s: float) -> None:
     """Eight seconds of samples without a gap, 100 s behind a tick; a leap second is a step of -1 s."""
     rate_hz, start_ns = 6000.0, TICK_NS + 100 * NS
     volts = np.sin(2 * np.pi * 60 * np.arange(48_000) / rate_hz)
@@ -244,7 +245,7 @@ def test_a_clock_that_is_set_within_a_window_loses_no_window_and_covers_no_gap(
     assert all(each.start_ns < each.end_ns for each in found)
 
 
-def test_a_leap_second_leaves_one_value_of_its_ten_minutes() -> None:
+def test_a_leap_second_leaves_one_ten_minutes() -> None:
     """UTC's 23:59:59 comes twice: 601 s."""
     last = windows(TICK_NS, 3000)
     found = of("10_min", aggregate(last + windows(TICK_NS + 599 * NS, 5) + windows(TICK_NS + 600 * NS, 5)))
@@ -252,7 +253,8 @@ def test_a_leap_second_leaves_one_value_of_its_ten_minutes() -> None:
     assert found[0].coverage == 1.0
 
 
-def test_a_window_on_a_tick_belongs_behind_it_also_when_its_time_is_rounded_to_before() -> None:
+def test_a_window_on_a_tick_belongs_after_it() -> None:
+    """A window on a tick belongs behind it also when its time is rounded to before."""
     tick_ns = TICK_NS + 600 * NS
     before = WindowTime(tick_ns - NS // 5, tick_ns - 700)
     aggregator = Aggregator(QUANTITIES)
@@ -272,7 +274,7 @@ def test_ten_minutes_that_begin_late_are_not_whole(late_s: float, whole: bool) -
 
 
 @pytest.mark.parametrize("lost_cycles", [0, 1, 2])
-def test_a_gap_of_a_single_cycle_is_a_gap(lost_cycles: int) -> None:
+def test_a_gap_of_one_cycle_counts(lost_cycles: int) -> None:
     given = windows(TICK_NS, 1500)
     given += windows(given[-1][0].end_ns + round(lost_cycles * NS / 60), 1500)
     ten = of("10_min", aggregate(given))[0]
@@ -300,7 +302,7 @@ def test_as_json_unknown_is_null() -> None:
     }
 
 
-def test_windows_of_a_signal_give_the_same_aggregates_from_any_blocks() -> None:
+def test_aggregates_do_not_depend_on_blocks() -> None:
     """20 s of 59.7 Hz over a tick, with a gap: the whole way from samples."""
     rate_hz = 6250.0  # 160 us: every sample's time is a whole ns, so that blocks cannot round it otherwise
     volts = 170.0 * np.sin(2 * np.pi * 59.7 * np.arange(125_000) / rate_hz)
@@ -357,7 +359,7 @@ def test_ten_minutes_of_samples_from_tick_to_tick() -> None:
     assert float(behind.values()["rms_v"].mean) == pytest.approx(140.0, rel=2e-4)
 
 
-def test_a_window_without_utc_counts_from_the_boxs_sample_0() -> None:
+def test_without_utc_the_window_counts_from_sample_0() -> None:
     volts = np.sin(2 * np.pi * 60 * np.arange(6000) / 6000.0)
     window = next(windows_of(volts, 6000.0, 60.0))
     time = WindowTime.of(window)

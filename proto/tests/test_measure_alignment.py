@@ -42,7 +42,7 @@ def grid(
     other=st.floats(0.3, 1.0),
     cycles=st.floats(1.0, 20.0),
 )
-def test_the_lag_is_told_to_a_tenth_of_a_sample(
+def test_the_lag_is_right_to_a_tenth_sample(
     lag: float, hz: float, depth: float, other: float, cycles: float
 ) -> None:
     nominal = round(hz, -1)
@@ -55,7 +55,7 @@ def test_the_lag_is_told_to_a_tenth_of_a_sample(
     assert 0.1 < found.uncertainty_samples < 0.5
 
 
-def test_at_30_db_pairs_are_reported_within_20_us_rms() -> None:
+def test_at_30_db_pairs_are_within_20_us() -> None:
     rng = np.random.default_rng(20_261)
     off_us = []
     for pair in range(8):
@@ -78,7 +78,7 @@ def test_swapped_the_lag_has_the_other_sign() -> None:
     assert there.before == pytest.approx(there.after, abs=0.05)
 
 
-def test_an_angle_between_the_places_is_within_the_uncertainty() -> None:
+def test_an_angle_between_places_is_within_uncertainty() -> None:
     one = grid(4000.0, 12_000, 60.0, 0.3, 6, 1)
     two = grid(4100.0, 12_000, 60.0, 0.2, 6, 2, degrees=0.4)
     found = lag_between(one, two, RATE_HZ)
@@ -86,7 +86,7 @@ def test_an_angle_between_the_places_is_within_the_uncertainty() -> None:
     assert abs(found.samples - 100.0) < 2 * found.uncertainty_samples
 
 
-def test_without_an_event_in_both_no_cycle_is_chosen() -> None:
+def test_without_a_common_event_no_cycle_is_chosen() -> None:
     steady = grid(0.0, 8000, 60.0, 0.3, 6, 1)  # the dip begins at 9600
     with pytest.raises(ValueError, match="nothing in common"):
         lag_between(steady, grid(4000.0, 12_000, 60.0, 0.3, 6, 2), RATE_HZ)

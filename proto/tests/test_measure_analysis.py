@@ -76,7 +76,8 @@ def test_small_blocks_give_the_same_bits() -> None:
     assert_same(in_blocks(WHOLE, list(range(0, len(WHOLE), 333))), FOUND)
 
 
-def test_a_dip_a_ringing_and_a_jump_are_three_events_at_their_places() -> None:
+def test_a_dip_ringing_and_jump_are_three_events() -> None:
+    """A dip a ringing and a jump are three events at their places."""
     dip, ringing, jump = FOUND.contract("x")["events"]  # type: ignore[misc]
     assert (dip["class"], ringing["class"], jump["class"]) == ("sag", "oscillatory_transient", "phase_jump")
     assert dip["start_s"] == pytest.approx(2.0, abs=1e-3)
@@ -91,7 +92,7 @@ def test_a_dip_a_ringing_and_a_jump_are_three_events_at_their_places() -> None:
         assert 0.5 <= other["confidence"] <= 1.0 and other["because"]
 
 
-def test_a_phase_jump_that_comes_with_a_dip_is_reported_with_it() -> None:
+def test_a_phase_jump_with_a_dip_is_reported() -> None:
     volts = mains(3.0)
     volts[18_000:20_000] = 0.7 * mains(3.0, ahead=30.0)[18_000:20_000]
     (event,) = analyze(volts, RATE_HZ).contract("x")["events"]  # type: ignore[misc]
@@ -123,7 +124,7 @@ def only(volts: Floats) -> dict[str, object]:
     return found
 
 
-def test_distortion_that_lasts_is_an_event_with_its_thd() -> None:
+def test_lasting_distortion_is_an_event() -> None:
     volts = mains(8.0)
     turn = 2 * np.pi * 60.0 * np.arange(36_000, 84_000) / RATE_HZ
     volts[36_000:84_000] += 0.10 * PEAK_V * np.sin(11 * turn)  # from 3 s to 7 s
@@ -134,7 +135,7 @@ def test_distortion_that_lasts_is_an_event_with_its_thd() -> None:
 
 
 @pytest.mark.parametrize(("more", "count"), [(0.10, 2), (0.05, 1)])
-def test_distortion_that_rises_by_its_limit_again_is_another_event(more: float, count: int) -> None:
+def test_distortion_that_rises_again_is_another_event(more: float, count: int) -> None:
     volts = mains(8.0)
     turn = 2 * np.pi * 60.0 * np.arange(len(volts)) / RATE_HZ
     volts[12_000:] += 0.10 * PEAK_V * np.sin(11 * turn)[12_000:]
@@ -150,7 +151,7 @@ def test_distortion_that_rises_by_its_limit_again_is_another_event(more: float, 
         assert "risen from 10" in second.because
 
 
-def test_a_line_between_the_harmonics_is_an_event_with_its_frequency() -> None:
+def test_an_interharmonic_line_is_an_event() -> None:
     at_s = np.arange(round(6.0 * RATE_HZ)) / RATE_HZ
     event = only(mains(6.0) + 0.02 * PEAK_V * np.sin(2 * np.pi * 213.0 * at_s))
     assert event["class"] == "interharmonics" and event["open"] is True and event["end_s"] is None
@@ -158,7 +159,8 @@ def test_a_line_between_the_harmonics_is_an_event_with_its_frequency() -> None:
     assert event["interharmonic_percent"] == pytest.approx(2.0, rel=0.02)
 
 
-def test_a_frequency_that_leaves_its_limits_is_an_event_and_one_never_inside_is_one() -> None:
+def test_a_frequency_beyond_limits_is_an_event() -> None:
+    """A frequency that leaves its limits is an event and one never inside is one."""
     hz = np.concatenate((np.full(36_000, 60.0), np.full(36_000, 61.0), np.full(36_000, 60.0)))
     event = only(PEAK_V * np.sin(2 * np.pi * np.cumsum(hz) / RATE_HZ))
     assert event["class"] == "frequency_deviation"
@@ -180,7 +182,7 @@ def test_notches_in_every_cycle_are_an_event() -> None:
     assert event["class"] == "periodic_notching" and event["notches_per_cycle"] == 6.0
 
 
-def test_a_step_between_two_steady_levels_is_a_rapid_voltage_change() -> None:
+def test_a_step_between_levels_is_a_rapid_change() -> None:
     volts = mains(6.0)
     volts[36_000:] *= 0.94
     event = only(volts)
@@ -189,7 +191,7 @@ def test_a_step_between_two_steady_levels_is_a_rapid_voltage_change() -> None:
     assert event["start_s"] == pytest.approx(3.0, abs=1 / 60)
 
 
-def test_a_gap_is_reported_and_nothing_is_closed_up() -> None:
+def test_a_gap_is_reported_and_kept_open() -> None:
     volts = mains(6.0)
     analyser = Analyser()
     analyser.push_samples(SignalPiece(volts[:30_000], 1_000_000, RATE_HZ))
@@ -205,7 +207,7 @@ def test_a_gap_is_reported_and_nothing_is_closed_up() -> None:
         again.push_samples(SignalPiece(volts[:30_000], 1_000_000, RATE_HZ))
 
 
-def test_a_tick_of_ten_minutes_resynchronises_and_counts_no_cycle_twice() -> None:
+def test_a_tick_resynchronises_without_counting_twice() -> None:
     """5 s before the tick and 5 s behind it, at 59.7 Hz: the window over the tick is overlapped."""
     found = in_blocks(mains(10.0, 59.7), [], start_ns=1_700_000_400 * 10**9 - 5 * 10**9)
     apart = np.diff(found.half_starts) / RATE_HZ * 59.7
@@ -224,7 +226,7 @@ def test_of_nothing_there_is_nothing_to_say() -> None:
 
 
 @pytest.mark.parametrize("hz", [0.0, 400.0])
-def test_without_a_fundamental_nothing_is_reported_in_percent_of_it(hz: float) -> None:
+def test_without_a_fundamental_percentages_are_absent(hz: float) -> None:
     at = np.arange(round(6 * RATE_HZ)) / RATE_HZ
     noise = np.random.default_rng(1).normal(0, 0.1, len(at))
     found = analyze(PEAK_V * np.cos(2 * np.pi * hz * at) + noise, RATE_HZ)
@@ -232,7 +234,7 @@ def test_without_a_fundamental_nothing_is_reported_in_percent_of_it(hz: float) -
     assert np.isnan(found.harmonics).all() and np.isnan(found.interharmonics).all()
 
 
-def test_five_seconds_have_a_pinst_however_they_were_cut() -> None:
+def test_five_seconds_have_pinst_from_any_blocks() -> None:
     volts = mains(5.0)
     analyser = Analyser()
     for first in range(0, len(volts), 200):
@@ -249,7 +251,8 @@ def test_a_rate_too_low_for_transients_has_none() -> None:
 
 @pytest.mark.parametrize("hz", [59.7, 60.0, 60.4])
 @pytest.mark.parametrize("phase", [0.0, -1e-9, 1e-9])
-def test_an_event_at_the_first_sample_starts_at_zero_and_not_beside_it(phase: float, hz: float) -> None:
+def test_an_event_at_the_start_begins_at_zero(phase: float, hz: float) -> None:
+    """An event at the first sample starts at zero and not beside it."""
     at_s = np.arange(round(4.0 * RATE_HZ)) / RATE_HZ
     clean = PEAK_V * np.sin(2 * np.pi * hz * at_s + phase)
     dip = np.where(at_s < 0.5, 0.6, 1.0) * clean
@@ -267,7 +270,7 @@ def test_nothing_begins_before_the_first_sample() -> None:
     assert dataclasses.replace(early, start_sample=2.5).within().start_sample == 2.5
 
 
-def test_a_signal_with_its_utc_is_the_same_from_any_blocks() -> None:
+def test_a_utc_signal_ignores_its_blocks() -> None:
     start_ns = 1_793_808_597_000_000_000  # 3 s before a tick of ten minutes
     found = analyze(WHOLE, RATE_HZ, start_ns=start_ns)
     assert found.start_ns == start_ns and all(each.utc for each in found.aggregates)
@@ -276,7 +279,7 @@ def test_a_signal_with_its_utc_is_the_same_from_any_blocks() -> None:
     assert_same(in_blocks(WHOLE, list(range(0, len(WHOLE), 1111)), start_ns), found)
 
 
-def test_a_mean_within_the_hysteresis_is_less_than_an_even_chance() -> None:
+def test_a_mean_within_hysteresis_is_improbable() -> None:
     volts = np.where(np.arange(72_000) < 24_000, mains(6.0, thd=0.084), mains(6.0, thd=0.076))
     (found,) = (each for each in analyze(volts, RATE_HZ).events if each.kind == "harmonics")
     assert 7.2 < found.entry()["thd_percent"] < 8.0

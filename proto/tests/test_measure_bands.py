@@ -24,7 +24,7 @@ def emitting(hz: float, lines: dict[float, float], rate_hz: float, cycles: int =
     return SpectrumWindow(math.sqrt(2) * wave, (1 + np.arange(cycles + 1)) * rate_hz / hz, rate_hz)
 
 
-def test_there_are_35_bands_from_2_to_9_khz() -> None:
+def test_35_bands_cover_2_to_9_khz() -> None:
     assert CENTRES_HZ[0] == 2100.0 and CENTRES_HZ[-1] == 8900.0 and len(CENTRES_HZ) == 35
 
 
@@ -43,27 +43,27 @@ def test_the_rate_decides_how_many_bands_are_known(rate_hz: float, known: int) -
     band=st.integers(0, 18),
     place=st.floats(-75.0, 75.0),
 )
-def test_a_line_is_in_its_band_whatever_the_mains(rate_hz: float, hz: float, band: int, place: float) -> None:
+def test_a_line_is_in_its_band(rate_hz: float, hz: float, band: int, place: float) -> None:
     found = bands_of([emitting(hz, {float(CENTRES_HZ[band]) + place: 0.01}, rate_hz)], 12)[0]
     assert found[band] == pytest.approx(0.01, rel=0.02)
     assert np.nanmax(np.delete(found, band)) < 0.0015
 
 
-def test_a_bin_on_the_joint_belongs_to_the_lower_band() -> None:
+def test_a_bin_on_the_joint_belongs_below() -> None:
     """Equation B.1: b - 95 Hz to b + 100 Hz."""
     found = bands_of([emitting(50.0, {2200.0: 0.01, 2405.0: 0.02}, 24_000.0, 10)], 10)[0]
     assert found[:3] == pytest.approx([0.01, 0.0, 0.02], abs=1e-4)
 
 
 @pytest.mark.parametrize("rounding", [-1e-10, 0.0, 1e-10])
-def test_rounding_does_not_move_a_bin_on_the_joint(rounding: float) -> None:
+def test_rounding_does_not_move_a_joint_bin(rounding: float) -> None:
     power = np.zeros((1, 1802))
     power[0, [400, 440, 1800]] = 1.0  # 2.0, 2.2 and 9 kHz
     found = bands(Spectrum(10, np.array([5.0 * (1 + rounding)]), np.sqrt(power) + 0j, power))[0]
     assert np.flatnonzero(found).tolist() == [0, 34] and found[0] == found[34] == 1.0
 
 
-def test_the_bands_come_from_the_spectrum_that_has_the_harmonics_too() -> None:
+def test_bands_share_the_harmonics_spectrum() -> None:
     window = emitting(60.7, {2550.0: 0.01, 3400.0: 0.02}, 12_000.0)
     both = spectrum_of([window], 12, top_hz=9000.0)
     assert np.array_equal(bands(both), bands_of([window], 12), equal_nan=True)
@@ -72,7 +72,8 @@ def test_the_bands_come_from_the_spectrum_that_has_the_harmonics_too() -> None:
         bands(spectrum_of([window], 12))
 
 
-def test_boxes_of_any_rate_have_their_bands_in_one_call_with_the_same_bits() -> None:
+def test_one_call_gives_the_same_bits_per_box() -> None:
+    """Boxes of any rate have their bands in one call with the same bits."""
     windows = [
         emitting(hz, {2550.0: 0.01}, rate)
         for hz, rate in [(60.0, 12e3), (59.7, 29e3), (42.5, 48e3), (61.0, 12e3)]

@@ -30,7 +30,8 @@ def traits(volts: Floats, hz: float = 50.0) -> OnsetTraits:
     return found
 
 
-def test_a_short_circuit_is_deep_from_the_first_cycle_and_gone_within_one() -> None:
+def test_a_short_circuit_is_deep_and_sudden() -> None:
+    """A short circuit is deep from the first cycle and gone within one."""
     on = (SINCE >= 0) & (SINCE < 0.12)
     found = traits(wave(np.where(on, 0.6, 1.0), np.where(on, -20.0, 0.0)))
     assert found.before_hz == pytest.approx(49.93, abs=0.01)
@@ -42,7 +43,7 @@ def test_a_short_circuit_is_deep_from_the_first_cycle_and_gone_within_one() -> N
     assert found.second_percent == pytest.approx(0, abs=0.2)
 
 
-def test_a_motor_holds_the_voltage_down_and_lets_it_come_back_slowly() -> None:
+def test_a_motor_start_recovers_slowly() -> None:
     left = np.clip(1 - np.maximum(SINCE - 0.6, 0) / 0.3, 0, 1)
     found = traits(wave(np.where(SINCE >= 0, 1 - 0.1 * left, 1.0)))
     assert found.change_percent == pytest.approx(-10, abs=0.2)
@@ -51,7 +52,7 @@ def test_a_motor_holds_the_voltage_down_and_lets_it_come_back_slowly() -> None:
     assert found.lasting_s == pytest.approx(0.75, abs=0.02)
 
 
-def test_an_inrush_brings_a_second_harmonic_that_fades_with_the_dip() -> None:
+def test_an_inrush_has_a_fading_second_harmonic() -> None:
     left = np.where(SINCE >= 0, np.exp(-np.maximum(SINCE, 0) / 0.15), 0.0)
     second = 0.04 * 325 * left * np.sin(4 * np.pi * 49.93 * T + 1.0)
     found = traits(wave(1 - 0.1 * left) + second)
@@ -61,14 +62,15 @@ def test_an_inrush_brings_a_second_harmonic_that_fades_with_the_dip() -> None:
     assert found.fading_percent is not None and found.fading_percent < 40
 
 
-def test_a_step_that_stays_is_there_at_the_end_and_never_comes_back() -> None:
+def test_a_lasting_step_stays_to_the_end() -> None:
+    """A step that stays is there at the end and never comes back."""
     found = traits(wave(np.where(SINCE >= 0, 1.015, 1.0)))
     assert found.change_percent == pytest.approx(1.5, abs=0.1)
     assert found.after_percent == pytest.approx(1.5, abs=0.1)
     assert found.lasting_s is None and found.recovery_cycles is None
 
 
-def test_another_frequency_from_a_moment_on_is_seen_against_that_of_before() -> None:
+def test_a_frequency_change_is_seen_against_before() -> None:
     found = traits(wave(1.0, np.where(SINCE >= 0, 360 * 0.25 * SINCE, 0.0)))
     assert found.hz_change == pytest.approx(0.25, abs=0.01)
 
@@ -105,7 +107,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("letter", sorted(BY_HAND))
-def test_three_phases_show_each_type_whichever_phase_is_the_odd_one(letter: str) -> None:
+def test_three_phases_show_each_type(letter: str) -> None:
     for turned in range(3):
         seen = {"abc"[(i + turned) % 3]: BY_HAND[letter][phase] for i, phase in enumerate("abc")}
         found = dip_type_of(seen)
@@ -114,7 +116,7 @@ def test_three_phases_show_each_type_whichever_phase_is_the_odd_one(letter: str)
         assert letter == "A" or found.symmetrical == "abc"[turned]
 
 
-def test_two_phases_leave_open_what_they_do_not_show() -> None:
+def test_two_phases_leave_types_open() -> None:
     sure = dip_type_of({"a": BY_HAND["D"]["a"], "b": BY_HAND["D"]["b"]})
     assert sure is not None and (sure.letter, sure.probability > 0.9) == ("D", True)
     open_ = dip_type_of({"a": BY_HAND["E"]["a"], "b": BY_HAND["E"]["b"]})

@@ -61,7 +61,7 @@ def assert_within(quantity: Quantity) -> None:
 
 
 @pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.__name__)
-def test_every_point_of_a_quantity_is_within_its_limit(quantity: Quantity) -> None:
+def test_every_point_is_within_its_limit(quantity: Quantity) -> None:
     assert_within(quantity)
 
 
@@ -70,7 +70,7 @@ def test_pst_of_ten_minutes_is_within_its_limit() -> None:
     assert_within(flicker)
 
 
-def test_an_error_that_is_unknown_is_not_within_a_limit() -> None:
+def test_an_unknown_error_is_not_within_limits() -> None:
     assert TestPoint("5.2", "Urms", "", 0.1, 0.1, "%").met
     assert not TestPoint("5.2", "Urms", "", float("nan"), 0.1, "%").met
     assert "OVER THE LIMIT" in TestPoint("5.2", "Urms", "", 0.2, 0.1, "%").line

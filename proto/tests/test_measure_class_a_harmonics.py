@@ -46,9 +46,7 @@ def in_state(state: int, nominal_hz: float) -> tuple[Spectrum, Floats]:
 
 @pytest.mark.parametrize("nominal_hz", [50.0, 60.0])
 @pytest.mark.parametrize("state", [1, 2, 3])
-def test_harmonics_use_a_fifth_of_their_allowance_in_every_testing_state(
-    state: int, nominal_hz: float
-) -> None:
+def test_harmonics_use_a_fifth_of_their_allowance(state: int, nominal_hz: float) -> None:
     found, true = in_state(state, nominal_hz)
     assert len(found) >= 48
     shares = found.subgroups() / found.subgroups()[:, :1]  # the fluctuation moves all orders alike

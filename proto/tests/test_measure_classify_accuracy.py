@@ -73,7 +73,7 @@ def judged_set(name: str, snr_db: float) -> list[Judged]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("snr_db", SEEDS)
-def test_f1_and_calibration_of_each_set_are_those_of_today(snr_db: float) -> None:
+def test_f1_and_calibration_are_todays(snr_db: float) -> None:
     judged = {name: judged_set(name, snr_db) for name in SETS}
     judged["0.5 to 3 s"] = judged["short"] + judged["combined"]
     figures = {name: (macro_f1(answers), calibration_error(answers)) for name, answers in judged.items()}
@@ -98,13 +98,14 @@ def test_scores_of_known_answers() -> None:
 
 
 @pytest.mark.parametrize("kind", SHORT)
-def test_a_recording_is_the_same_for_the_same_seed_and_no_longer_than_it_says(kind: str) -> None:
+def test_a_recording_depends_on_its_seed_alone(kind: str) -> None:
     first, again, other = (short_signal(kind, 60, 1, seed, 30.0) for seed in (5, 5, 6))
     assert np.array_equal(first.counts, again.counts) and not np.array_equal(first.counts, other.counts)
     assert 0.5 * 12_000 <= len(first.counts) <= 3.0 * 12_000
 
 
-def test_every_combination_of_the_table_has_a_signal_and_there_are_forty_classes() -> None:
+def test_every_combination_has_a_signal() -> None:
+    """Every combination of the table has a signal and there are forty classes."""
     text = (Path(__file__).parents[2] / "docs" / "classes.md").read_text(encoding="utf-8")
     table = text.partition("## Combinations")[2].partition("## Severity")[0]
     combinations = {kind for kind in (*SHORT, *COMBINED) if "+" in kind}
@@ -132,12 +133,12 @@ def test_a_combination_is_told_from_its_test_signal(kind: str) -> None:
         ("dc_offset+harmonics", 50, 22),
     ],
 )
-def test_what_was_wrong_once_at_40_db_is_right(kind: str, hz: int, index: int) -> None:
+def test_earlier_errors_at_40_db_are_right(kind: str, hz: int, index: int) -> None:
     judged = answer_of(short_signal(kind, hz, index, 731_140, 40.0), 40.0)
     assert judged.found == judged.truth
 
 
-def test_a_mean_cycle_across_a_jump_and_a_dip_has_no_line() -> None:
+def test_a_mean_cycle_across_jumps_has_no_line() -> None:
     """Each level has a wave of its own; one cycle for all left a line beside harmonic 11."""
     judged = answer_of(short_signal("harmonics+phase_jump+sag", 50, 4, 921_130, 30.0), 30.0)
     assert judged.found == judged.truth

@@ -40,14 +40,14 @@ def answers_of(maker: str, seconds: float) -> list[Answer]:
 
 
 @pytest.mark.parametrize(("hz", "cycles", "every"), [(50, 10, 1), (60, 24, 3)])
-def test_one_signal_of_each_class_of_the_integral_model(hz: int, cycles: int, every: int) -> None:
+def test_the_integral_model_has_each_class(hz: int, cycles: int, every: int) -> None:
     signals = [model_signal(name, hz, cycles, 1, NOISE_DB) for name in list(MODEL)[::every]]
     answers = [judged(each) for each in signals if each.apart is None]
     wrong = [each for each in answers if each.truth != each.found]
     assert len(answers) >= 5 and len(wrong) <= 1, wrong
 
 
-def test_the_standard_names_a_signal_by_what_is_measured() -> None:
+def test_the_standard_names_by_measured_values() -> None:
     at = np.arange(4800) / 12_000.0
     wave = np.sin(2 * np.pi * 50 * at)
     inside = (at >= 0.1) & (at < 0.2)
@@ -68,7 +68,7 @@ def test_the_standard_names_a_signal_by_what_is_measured() -> None:
     assert label(("ringing",), 1.2)[0] == "oscillatory_transient+swell"
 
 
-def test_the_tables_say_what_was_taken_for_what_and_how_often_a_confidence_is_right() -> None:
+def test_the_tables_show_confusions_and_calibration() -> None:
     some = [Answer("sag", None, "sag", 0.96)] * 3 + [
         Answer("sag", None, "none", 0.75),
         Answer("flicker", "fewer than three swings", "none", 0.6),
@@ -94,7 +94,7 @@ def test_fair_signals_have_the_class_of_the_standard(maker: str, seconds: float)
 
 
 @pytest.mark.slow
-def test_the_confidence_of_a_short_record_is_lower_as_it_is_right_less_often() -> None:
+def test_a_short_record_has_lower_confidence() -> None:
     """Over all signals, those set apart by their few swings included: a record may be too short for them."""
     by_length = {
         f"{seconds:g} s": [

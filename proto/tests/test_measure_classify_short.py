@@ -57,9 +57,7 @@ def test_a_level_without_noise_has_its_class(left: float, expected: str, step_v:
         ("interharmonics+swell", lambda t_s: 1.15 * (wave(t_s) + 0.03 * wave(t_s, 180.0))),
     ],
 )
-def test_a_level_from_end_to_end_hides_nothing_that_lasts(
-    expected: str, volts: Callable[[Floats], Floats]
-) -> None:
+def test_a_constant_level_hides_nothing_lasting(expected: str, volts: Callable[[Floats], Floats]) -> None:
     assert kind(rounded(volts(times(0.6)))) == expected
 
 
@@ -71,7 +69,7 @@ def test_a_dip_hides_nothing_that_lasts_beside_it(seconds: float) -> None:
     assert kind(rounded(wave(t_s, 48.4) * level)) == "frequency_deviation+sag"
 
 
-def test_a_fifth_of_a_second_shows_frequency_and_harmonics_at_any_phase() -> None:
+def test_a_fifth_of_a_second_shows_harmonics() -> None:
     t_s = times(0.2)
     for angle in np.linspace(0, 2 * math.pi, 3, endpoint=False).tolist():
         assert kind(rounded(wave(t_s, 48.1, angle=angle))) == "frequency_deviation"
@@ -93,7 +91,7 @@ def ringing(t_s: Floats, start_s: float, size: float, hz: float, decay_s: float)
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.25, 0.35])
-def test_a_ringing_is_neither_a_level_alone_nor_a_line(seconds: float) -> None:
+def test_a_ringing_is_not_a_level_or_line(seconds: float) -> None:
     t_s = times(seconds)
     assert kind(rounded(wave(t_s) + ringing(t_s, 0.09, 0.5, 520.0, 0.015))) == "oscillatory_transient"
     large = rounded(wave(t_s) + ringing(t_s, 0.09, 0.8, 700.0, 0.03))
@@ -101,26 +99,27 @@ def test_a_ringing_is_neither_a_level_alone_nor_a_line(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0])
-def test_an_impulse_of_half_a_millisecond_is_an_impulse(seconds: float) -> None:
+def test_a_half_millisecond_impulse_is_an_impulse(seconds: float) -> None:
     t_s = times(seconds)
     since = np.maximum(t_s - 0.152, 0.0)
     shape = np.exp(-since / 5e-4) - np.exp(-since / 2e-5)
     assert kind(rounded(wave(t_s) + 0.4 * PEAK_V * shape)) == "impulsive_transient"
 
 
-def test_a_dip_from_zero_crossing_to_zero_crossing_is_not_a_phase_jump() -> None:
+def test_a_dip_between_zero_crossings_is_not_jump() -> None:
+    """A dip from zero crossing to zero crossing is not a phase jump."""
     t_s = times(0.2)
     assert kind(rounded(wave(t_s, angle=0.0) * dip(t_s, 0.15, 0.18, 0.35))) == "sag"
 
 
-def test_a_short_record_says_what_it_is_too_short_for() -> None:
+def test_a_short_record_names_its_limits() -> None:
     confidences = [classify(rounded(wave(times(each))), RATE_HZ, 230.0, 50.0) for each in (0.15, 0.3, 0.6)]
     assert [each.kind for each in confidences] == ["none"] * 3
     assert "too short for" in confidences[0].because and "flicker" in confidences[0].because
     assert confidences[0].confidence < confidences[1].confidence < 0.9 < confidences[2].confidence
 
 
-def test_the_pieces_of_a_dip_are_its_three_waves() -> None:
+def test_a_dip_has_three_waves() -> None:
     t_s = times(0.4)
     volts = wave(t_s, 49.7, thd=0.1) * dip(t_s, 0.1503, 0.2304, 0.6)
     pieces = Pieces(volts, RATE_HZ, 50.0, [1490.0, 2320.0])
@@ -141,7 +140,7 @@ def test_a_ringing_stays_in_the_residual() -> None:
     )
 
 
-def test_a_swing_has_its_size_and_frequency_and_a_step_is_none() -> None:
+def test_a_swing_has_size_and_frequency() -> None:
     t_s = times(0.4)
     step_rad = 2 * math.pi * 50 / RATE_HZ
 
@@ -155,7 +154,8 @@ def test_a_swing_has_its_size_and_frequency_and_a_step_is_none() -> None:
     assert swing_of(wave(t_s)) is None
 
 
-def test_a_ramp_that_breaks_off_is_to_one_side_and_a_ringing_is_not() -> None:
+def test_a_broken_ramp_is_one_sided() -> None:
+    """A ramp that breaks off is to one side and a ringing is not."""
     ramp = np.arange(12.0)
     ring = np.exp(-np.arange(60) / 30) * np.sin(2 * np.pi * np.arange(60) / 15)
     assert one_sided(ramp, RATE_HZ) > 0.95 * float(ramp @ ramp)
@@ -166,7 +166,7 @@ def noisy(volts: Floats, seed: int) -> Floats:
     return volts + 230 * 10**-1.5 * np.random.default_rng(seed).standard_normal(len(volts))
 
 
-def test_half_a_cycle_with_nothing_after_it_is_not_a_piece_of_another_frequency() -> None:
+def test_half_a_cycle_is_not_another_frequency() -> None:
     t_s = times(0.2)
     volts = noisy(wave(t_s, angle=0.0) * dip(t_s, 0.012, 0.04, 0.0), 0)
     pieces = Pieces(volts, RATE_HZ, 50.0, [430.0])  # an edge found late: the fit before it went to 36 Hz
@@ -176,9 +176,7 @@ def test_half_a_cycle_with_nothing_after_it_is_not_a_piece_of_another_frequency(
 @pytest.mark.parametrize(
     ("level", "from_s", "to_s", "hz"), [(-0.5, 0.06, 0.115, 20.0), (0.7, 0.12, 0.15, 23.0)]
 )
-def test_a_level_shorter_than_a_swing_swings_as_the_record_beside_it(
-    level: float, from_s: float, to_s: float, hz: float
-) -> None:
+def test_a_short_level_swings_as_its_record(level: float, from_s: float, to_s: float, hz: float) -> None:
     """The swing is of as many volts in the level, so its share there is another."""
     t_s = times(0.4)
     swings = 1 + 0.08 * np.sin(2 * np.pi * hz * t_s)
@@ -191,14 +189,14 @@ def test_a_level_shorter_than_a_swing_swings_as_the_record_beside_it(
     assert kind(volts) == f"flicker+{'swell' if level > 0 else 'sag'}"
 
 
-def test_the_ends_of_a_swing_are_not_pieces_of_another_level() -> None:
+def test_a_swings_ends_are_not_another_level() -> None:
     t_s = times(0.4)
     volts = noisy(wave(t_s, angle=0.0) * (1 + 0.082 * np.sin(2 * np.pi * 11 * t_s)), 3)
     assert [(each.start, each.stop) for each in Pieces(volts, RATE_HZ, 50.0, []).fitted] == [(0, 4000)]
     assert kind(volts) == "flicker"
 
 
-def test_a_level_of_few_cycles_swings_with_the_record_from_edge_to_edge() -> None:
+def test_a_level_of_few_cycles_swings_throughout() -> None:
     """Its swing is that of the longest piece; each cycle of the level is at another level without it."""
     t_s = times(1.0)
     swings = 1 + 0.08 * np.sin(2 * np.pi * 16 * t_s)
@@ -208,7 +206,8 @@ def test_a_level_of_few_cycles_swings_with_the_record_from_edge_to_edge() -> Non
     assert kind(volts) == "flicker+frequency_deviation+harmonics+swell"
 
 
-def test_the_edge_of_a_piece_too_short_for_a_wave_is_found_by_that_of_the_record() -> None:
+def test_a_short_pieces_edge_follows_the_record() -> None:
+    """The edge of a piece too short for a wave is found by that of the record."""
     t_s = times(1.0)
     volts = noisy(wave(t_s, thd=0.15) * dip(t_s, 0.03, 0.065, 1.9), 1)
     first = Pieces(volts, RATE_HZ, 50.0, [247.0, 650.0]).fitted[0]  # where Urms(1/2) passes its limit
@@ -217,7 +216,7 @@ def test_the_edge_of_a_piece_too_short_for_a_wave_is_found_by_that_of_the_record
 
 
 @pytest.mark.parametrize("level", [0.3, 1.7])
-def test_a_ringing_in_a_level_is_no_noise_that_hides_it(level: float) -> None:
+def test_a_ringing_in_a_level_is_not_noise(level: float) -> None:
     t_s = times(1.0)
     within = dip(t_s, 0.15, 0.21, level)
     rings = 0.7 * PEAK_V * np.exp(-(t_s - 0.15) / 0.038) * np.sin(2 * np.pi * 600 * (t_s - 0.15))
@@ -225,7 +224,7 @@ def test_a_ringing_in_a_level_is_no_noise_that_hides_it(level: float) -> None:
     assert kind(volts) == f"frequency_deviation+oscillatory_transient+{'swell' if level > 1 else 'sag'}"
 
 
-def test_an_impulse_that_fades_at_once_is_no_slow_swing_of_its_stretch() -> None:
+def test_a_fading_impulse_is_not_a_slow_swing() -> None:
     """A later peak of the noise makes the stretch longer than the impulse."""
     t_s = times(1.0)
     after_s = t_s - 0.6
@@ -235,14 +234,15 @@ def test_an_impulse_that_fades_at_once_is_no_slow_swing_of_its_stretch() -> None
     assert kind(volts) == "impulsive_transient"
 
 
-def test_noise_of_a_small_residual_is_not_a_swing() -> None:
+def test_noise_of_a_residual_is_not_a_swing() -> None:
     t_s = times(1.4)
     for seed in range(4):
         volts = noisy(wave(t_s) * dip(t_s, 0.178, 0.3, 0.26), seed)
         assert Pieces(volts, RATE_HZ, 50.0, [1780.0, 3000.0]).swings == (None, None, None)
 
 
-def test_a_harmonic_beyond_the_orders_of_a_short_level_does_not_ring_in_it() -> None:
+def test_a_high_harmonic_does_not_ring() -> None:
+    """A harmonic beyond the orders of a short level does not ring in it."""
     t_s = times(1.2)
     distorted = wave(t_s, thd=0.1) + 0.04 * PEAK_V * np.sin(13 * (100 * np.pi * t_s + 0.4))
     assert kind(noisy(distorted * dip(t_s, 0.478, 0.536, 1.7), 1)) == "harmonics+swell"

@@ -37,7 +37,7 @@ def test_the_blocks_do_not_matter() -> None:
     assert (course_of(values, 24) == course_of(values, 40_000)).all()
 
 
-def test_the_median_is_that_of_all_values_to_15_ppm() -> None:
+def test_the_median_is_right_to_15_ppm() -> None:
     values = np.random.default_rng(2).normal(120, 3, 30_001)
     values[5] = np.nan
     statistics = RunningStatistics(120.0)

@@ -93,9 +93,7 @@ F47_STEPS = ((0.2, 50.0, 70.0), (0.5, 70.0, 80.0))
 
 
 @pytest.mark.parametrize(("until_s", "before", "behind"), ITIC_STEPS)
-def test_each_line_of_itic_on_just_inside_and_just_outside(
-    until_s: float, before: float, behind: float
-) -> None:
+def test_each_itic_line_divides_exactly(until_s: float, before: float, behind: float) -> None:
     inside, outside = "no_interruption_in_function", "no_damage"
     for level, duration_s in ((before, until_s), (behind, until_s * EDGE), (behind, until_s * 1.5)):
         assert itic(level, duration_s) == inside
@@ -108,7 +106,7 @@ def test_each_line_of_itic_on_just_inside_and_just_outside(
     assert itic((before + behind) / 2, until_s * EDGE) == outside
 
 
-def test_the_upper_curve_of_itic_on_just_inside_and_just_outside() -> None:
+def test_the_upper_itic_curve_divides_exactly() -> None:
     inside, outside = "no_interruption_in_function", "prohibited"
     for level, duration_s in ((120.0, 0.001), (120.0, 0.5), (110.0, 0.5 * EDGE), (110.0, 1e5)):
         assert itic(level, duration_s) == inside
@@ -118,9 +116,7 @@ def test_the_upper_curve_of_itic_on_just_inside_and_just_outside() -> None:
 
 
 @pytest.mark.parametrize(("until_s", "before", "behind"), F47_STEPS)
-def test_each_line_of_semi_f47_on_just_inside_and_just_outside(
-    until_s: float, before: float, behind: float
-) -> None:
+def test_each_semi_f47_line_divides_exactly(until_s: float, before: float, behind: float) -> None:
     for level, duration_s in ((before, until_s), (behind, until_s * EDGE)):
         assert semi_f47(level, duration_s) == "pass"
         assert semi_f47(level + OFF_PERCENT, duration_s) == "pass"
@@ -129,7 +125,7 @@ def test_each_line_of_semi_f47_on_just_inside_and_just_outside(
     assert semi_f47((before + behind) / 2, until_s * EDGE) == "fail"
 
 
-def test_semi_f47_ends_at_one_second_and_at_nominal() -> None:
+def test_semi_f47_ends_at_one_second() -> None:
     assert semi_f47(80.0, 1.0) == "pass" and semi_f47(80.0 - OFF_PERCENT, 1.0) == "fail"
     assert semi_f47(0.0, 1.0 * EDGE) == "not_applicable"
     assert semi_f47(100.0, 0.5) == "pass" and semi_f47(100.1, 0.5) == "not_applicable"
@@ -152,9 +148,7 @@ def test_semi_f47_ends_at_one_second_and_at_nominal() -> None:
         ),
     ],
 )
-def test_each_duration_of_ieee_1159_on_and_just_behind(
-    hz: float, percent: float, names: tuple[str, ...]
-) -> None:
+def test_each_ieee_1159_duration_divides_exactly(hz: float, percent: float, names: tuple[str, ...]) -> None:
     """Half a cycle, 30 cycles, 3 s and 60 s; a limit belongs to the shorter one."""
     assert ieee1159(percent, 0.5 / hz / EDGE, hz) is None
     for duration_s, on, behind in zip((30 / hz, 3.0, 60.0), names[:3], names[1:], strict=True):
@@ -163,7 +157,7 @@ def test_each_duration_of_ieee_1159_on_and_just_behind(
     assert ieee1159(percent, 0.5 / hz, hz) == names[0]
 
 
-def test_each_magnitude_of_ieee_1159_on_and_just_beside() -> None:
+def test_each_ieee_1159_magnitude_divides_exactly() -> None:
     """A width of 0.001 %: 10 % is a sag, 90 % one too, 110 % a swell."""
     beside = 0.0011
     assert ieee1159(10.0, 1.0, 60.0) == "momentary sag"
@@ -172,12 +166,12 @@ def test_each_magnitude_of_ieee_1159_on_and_just_beside() -> None:
     assert ieee1159(110.0, 1.0, 60.0) == "momentary swell" and ieee1159(110.0 - beside, 1.0, 60.0) is None
 
 
-def test_a_point_that_is_no_number_has_no_verdict() -> None:
+def test_a_nan_point_has_no_verdict() -> None:
     for residual, duration in ((math.nan, 1.0), (-1.0, 1.0), (50.0, -0.1), (50.0, math.inf)):
         with pytest.raises(ValueError, match="want a number"):
             itic(residual, duration)
 
 
-def test_a_length_is_said_in_cycles_as_long_as_it_is_instantaneous() -> None:
+def test_an_instantaneous_length_is_in_cycles() -> None:
     said = [lasting_words(cycles, cycles / 50) for cycles in (0.5, 30.0, 30.1, 1242.3, 180_000.0)]
     assert said == ["0.5 cycles", "30 cycles", "0.602 s", "24.8 s", "3600 s"]

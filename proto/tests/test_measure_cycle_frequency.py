@@ -40,7 +40,7 @@ def followed(volts: Floats) -> list[CycleFrequencies]:
 
 
 @pytest.mark.parametrize(("decibels", "most_hz"), [(60.0, 3.3e-3), (78.0, 0.4e-3)])
-def test_with_harmonics_carried_over_a_cycle_is_at_its_bound(decibels: float, most_hz: float) -> None:
+def test_carried_harmonics_reach_the_bound(decibels: float, most_hz: float) -> None:
     random = np.random.default_rng(11)
     errors, bounds = [], []
     for _ in range(10):
@@ -61,14 +61,14 @@ def test_without_noise_a_cycle_is_exact() -> None:
     assert max(np.abs(each.hz - 59.3).max() for each in found[1:]) < 1e-5
 
 
-def test_before_there_is_anything_to_carry_over_one_and_a_half_cycles_stand_in() -> None:
+def test_one_and_a_half_cycles_start_the_carrying() -> None:
     first = followed(mains(np.random.default_rng(1), steady(60.2, 0.6), 60.0))[0]
     assert not first.carried.any()
     assert np.nanstd(first.hz) < 3e-3
     assert np.count_nonzero(np.isnan(first.hz)) <= 1  # the first has no quarter cycle before it
 
 
-def test_when_harmonics_change_they_are_not_carried_on_and_soon_carried_again() -> None:
+def test_changed_harmonics_are_soon_carried_again() -> None:
     random = np.random.default_rng(4)
     t = steady(60.0, 4.0)
     volts = mains(random, t, 60.0, {3: 0.02})
@@ -83,7 +83,8 @@ def test_when_harmonics_change_they_are_not_carried_on_and_soon_carried_again() 
     assert np.nanmax(np.abs(errors[quiet])) < 12e-3  # carried on regardless: 60 mHz
 
 
-def test_a_change_of_harmonics_below_the_noise_shows_in_the_mean_of_the_cycles() -> None:
+def test_small_harmonic_changes_show_in_the_mean() -> None:
+    """A change of harmonics below the noise shows in the mean of the cycles."""
     t = steady(60.0, 4.0)
     volts = np.cos(2 * np.pi * t - 0.5) + np.random.default_rng(8).normal(scale=0.004, size=len(t))
     volts += np.where(t >= 120.0, 0.004 * np.cos(2 * np.pi * 2 * t), 0.0)
@@ -91,7 +92,8 @@ def test_a_change_of_harmonics_below_the_noise_shows_in_the_mean_of_the_cycles()
     assert np.abs(np.array(means) - 60.0).max() < 25e-3  # carried on regardless: 77 mHz
 
 
-def test_a_dip_leaves_the_frequency_of_the_cycles_in_it_and_around_it() -> None:
+def test_a_dip_leaves_its_cycles_frequency() -> None:
+    """A dip leaves the frequency of the cycles in it and around it."""
     t = steady(60.0, 3.0)
     volts = mains(np.random.default_rng(2), t, 70.0, {})
     volts[(t >= 60.3) & (t < 70.3)] *= 0.4

@@ -51,7 +51,7 @@ def cycles_off(edges: Floats, hz: float, phase: float, rate_hz: float = RATE_HZ)
 
 @settings(max_examples=60)
 @given(nominal=nominals, deviation=deviations, phase=phases, amplitude=st.floats(1.0, 400.0))
-def test_edges_lie_on_the_zero_crossings_of_the_fundamental(
+def test_edges_lie_on_the_fundamentals_zero_crossings(
     nominal: float, deviation: float, phase: float, amplitude: float
 ) -> None:
     hz = nominal * deviation
@@ -63,7 +63,7 @@ def test_edges_lie_on_the_zero_crossings_of_the_fundamental(
 
 @pytest.mark.parametrize("nominal", [50.0, 60.0])
 @pytest.mark.parametrize("hz", [42.5, 44.3, 49.99, 51.7, 57.5, 60.013, 63.3, 66.6, 69.0])
-def test_all_of_the_range_is_tracked_from_either_nominal(nominal: float, hz: float) -> None:
+def test_the_whole_range_is_tracked(nominal: float, hz: float) -> None:
     volts = mains(seconds(2.0), hz, phase=1.0, harmonics={3: 0.04, 5: 0.03})
     edges = cycle_edges(volts, RATE_HZ, nominal)
     assert cycles_off(edges, hz, 1.0).max() < 0.002
@@ -79,7 +79,7 @@ def test_half_cycle_edges_alternate_between_rising_and_falling() -> None:
 
 @settings(max_examples=40)
 @given(nominal=nominals, deviation=deviations, phase=phases, amplitude=st.floats(0.5, 500.0))
-def test_rms_of_a_clean_signal_is_right_to_a_ten_thousandth(
+def test_rms_is_right_to_a_ten_thousandth(
     nominal: float, deviation: float, phase: float, amplitude: float
 ) -> None:
     volts = mains(seconds(1.0), nominal * deviation, amplitude, phase, {3: 0.03, 5: 0.04})
@@ -102,7 +102,7 @@ def test_a_straight_line_is_integrated_between_samples() -> None:
     assert cycle_rms_v(volts, np.array([0.5, 1.75])).tolist() == [2.0]
 
 
-def test_edges_that_leave_the_signal_or_do_not_rise_are_refused() -> None:
+def test_edges_outside_or_falling_are_refused() -> None:
     volts = np.ones(10)
     for edges, words in (([1.0, 10.5], "leave"), ([-0.5, 2.0], "leave"), ([3.0, 3.0], "rise")):
         with pytest.raises(ValueError, match=words):
@@ -111,7 +111,7 @@ def test_edges_that_leave_the_signal_or_do_not_rise_are_refused() -> None:
     assert len(half_cycle_rms_v(volts, np.array([1.0, 2.0]))) == 0
 
 
-def test_a_signal_of_many_blocks_has_the_rms_of_one() -> None:
+def test_many_blocks_have_one_blocks_rms() -> None:
     volts = mains(seconds(100.0), 60.01, phase=0.4)  # 1.2 million samples, three blocks
     rms = half_cycle_rms_v(volts, half_cycle_edges(volts, RATE_HZ))
     assert len(rms) == pytest.approx(2 * 6001, abs=3)
@@ -126,7 +126,7 @@ def test_a_signal_of_many_blocks_has_the_rms_of_one() -> None:
     decibels=st.floats(50.0, 90.0),
     seed=st.integers(0, 2**31),
 )
-def test_mean_frequency_over_a_second_is_right_to_a_millihertz(
+def test_a_seconds_frequency_is_right_to_a_millihertz(
     nominal: float, deviation: float, phase: float, decibels: float, seed: int
 ) -> None:
     hz = nominal * deviation
@@ -138,12 +138,12 @@ def test_mean_frequency_over_a_second_is_right_to_a_millihertz(
     assert abs(found.mean() - hz) < 1e-3
 
 
-def test_exactly_one_second_of_sixty_hertz_has_five_windows() -> None:
+def test_one_second_at_60_hz_has_five_windows() -> None:
     assert len(window_frequency_hz(mains(seconds(1.0), 60.0), RATE_HZ, 60.0)) == 5
     assert len(window_frequency_hz(mains(seconds(1.0), 50.0), RATE_HZ, 50.0)) == 5
 
 
-def test_frequency_of_a_cycle_is_the_inverse_of_its_length() -> None:
+def test_a_cycles_frequency_is_its_inverse_length() -> None:
     assert cycle_frequency_hz(np.array([0.0, 200.0, 440.0]), RATE_HZ).tolist() == [60.0, 50.0]
 
 
@@ -162,7 +162,7 @@ def test_a_sweep_is_followed() -> None:
     jump=st.floats(-math.pi, math.pi),
     deviation=deviations,
 )
-def test_two_cycles_after_an_interruption_the_edges_are_right_again(
+def test_edges_recover_two_cycles_after_an_interruption(
     length: float, onset: float, jump: float, deviation: float
 ) -> None:
     hz = 60.0 * deviation
@@ -182,7 +182,7 @@ def test_two_cycles_after_an_interruption_the_edges_are_right_again(
     assert np.abs(rms / 120.0 - 1).max() < 2e-4
 
 
-def test_notches_dips_and_strong_harmonics_do_not_move_the_edges() -> None:
+def test_notches_and_harmonics_do_not_move_edges() -> None:
     t = seconds(2.0)
     volts = mains(t, 60.3, harmonics={2: 0.2, 3: 0.3}) + 25.0
     volts[np.arange(len(t)) % 1000 < 6] = 0.0
@@ -191,7 +191,7 @@ def test_notches_dips_and_strong_harmonics_do_not_move_the_edges() -> None:
     assert steady.max() < 2.0  # samples: 3.6 degrees at worst, where notches fall upon the window
 
 
-def test_silence_noise_and_dc_give_even_edges_at_the_nominal_frequency() -> None:
+def test_silence_gives_even_nominal_edges() -> None:
     for volts in (np.zeros(6000), noise(6000, 1.0), np.full(6000, 50.0)):
         steps = np.diff(cycle_edges(volts, RATE_HZ, 60.0))
         assert len(steps) >= 28
@@ -206,7 +206,7 @@ def test_fewer_than_two_cycles_have_no_edges(samples: int) -> None:
     assert len(window_frequency_hz(volts, RATE_HZ)) == 0
 
 
-def test_what_is_no_signal_is_refused_with_the_reason() -> None:
+def test_an_unusable_signal_is_refused_with_reason() -> None:
     broken = mains(seconds(0.1), 60.0)
     broken[77] = np.nan
     with pytest.raises(ValueError, match="sample 77 is not a finite number"):
@@ -222,7 +222,7 @@ def test_what_is_no_signal_is_refused_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize("nominal_hz", [np.nan, np.inf, 0.0, -60.0])
-def test_a_nominal_frequency_that_is_none_is_refused_by_all_that_take_one(nominal_hz: float) -> None:
+def test_a_wrong_nominal_frequency_is_refused_everywhere(nominal_hz: float) -> None:
     for ask in (cycle_edges, window_frequency_hz, window_thd):
         with pytest.raises(ValueError, match=r"nominal_hz is .*, want a number from 10"):
             ask(np.ones(6000), RATE_HZ, nominal_hz)
@@ -230,7 +230,8 @@ def test_a_nominal_frequency_that_is_none_is_refused_by_all_that_take_one(nomina
         cycles_per_window(nominal_hz)
 
 
-def test_a_part_of_a_stream_with_two_cycles_of_context_has_the_edges_of_the_whole() -> None:
+def test_two_cycles_of_context_give_the_same_edges() -> None:
+    """A part of a stream with two cycles of context has the edges of the whole."""
     t = seconds(4.0)
     turns = 60.0 * t + 0.05 / (2 * np.pi * 0.2) * (1 - np.cos(2 * np.pi * 0.2 * t))
     volts = 170.0 * (np.sin(2 * np.pi * turns) + 0.04 * np.sin(10 * np.pi * turns)) + noise(len(t), 0.2)
@@ -269,9 +270,7 @@ def test_a_second_of_signal_costs_a_few_milliseconds() -> None:
     kind=st.sampled_from(["noise", "counts", "impulse", "square", "tone", "switched"]),
     seed=st.integers(0, 2**31),
 )
-def test_whatever_comes_in_edges_rise_and_everything_can_be_said_in_json(
-    samples: int, rate_hz: float, kind: str, seed: int
-) -> None:
+def test_arbitrary_input_gives_rising_edges(samples: int, rate_hz: float, kind: str, seed: int) -> None:
     random = np.random.default_rng(seed)
     t = np.arange(samples)
     volts = {

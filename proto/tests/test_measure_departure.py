@@ -60,7 +60,7 @@ def test_the_first_sample_of_anything_is_found(what: str, decibels: float, late_
             assert -0.5 < (found / RATE_HZ - begin_s) * 1000 < late_ms
 
 
-def test_a_slow_change_and_a_steady_wave_have_none() -> None:
+def test_a_slow_change_has_no_first_sample() -> None:
     steady = mains(50 * T_S, 60.0)
     slow = steady * np.interp(T_S, (1.0, 1.5), (1.0, 0.8))
     for volts in (steady, slow):
@@ -73,7 +73,7 @@ def test_a_slow_change_and_a_steady_wave_have_none() -> None:
 
 
 @pytest.mark.parametrize("begin_s", [1.0002, 1.0031, 1.0064, 1.0093])
-def test_a_swell_that_is_a_ringing_begins_with_the_ringing(begin_s: float) -> None:
+def test_a_swell_from_ringing_begins_with_it(begin_s: float) -> None:
     """Urms(1/2) passes 110 % up to half a cycle earlier, because its window reaches ahead."""
     ringing = (
         1.6 * np.cos(2 * np.pi * 400 * since(begin_s)) * np.exp(-since(begin_s) / 0.012) * (begin_s <= T_S)
@@ -87,7 +87,7 @@ def test_a_swell_that_is_a_ringing_begins_with_the_ringing(begin_s: float) -> No
 @pytest.mark.parametrize(
     "kind", ["harmonics", "interharmonics", "mains_signalling", "flicker", "rapid_voltage_change"]
 )
-def test_a_condition_begins_with_a_sample_and_not_with_a_window(kind: str, begin_s: float) -> None:
+def test_a_condition_begins_with_a_sample(kind: str, begin_s: float) -> None:
     on = begin_s <= T_S
     volts = mains(50.03 * T_S, 60.0)
     if kind == "harmonics":
@@ -115,7 +115,8 @@ def test_a_condition_begins_with_a_sample_and_not_with_a_window(kind: str, begin
 
 
 @pytest.mark.parametrize("off_s", [-0.5, 0.3])
-def test_a_flicker_that_a_second_of_envelope_places_is_moved_to_its_first_sample(off_s: float) -> None:
+def test_a_flicker_is_moved_to_its_first_sample(off_s: float) -> None:
+    """A flicker that a second of envelope places is moved to its first sample."""
     on = T_S >= 1.2
     volts = 120 * mains(50 * T_S, 60.0) * (1 - on * (0.01 + 0.02 * np.sin(2 * np.pi * 3 * since(1.2)) ** 2))
     signal = MeasuredSignal(volts, analyze(volts, RATE_HZ, 120.0, 50.0))
@@ -125,7 +126,7 @@ def test_a_flicker_that_a_second_of_envelope_places_is_moved_to_its_first_sample
 
 
 @pytest.mark.parametrize("begins_s", [None, 0.3])
-def test_flicker_begins_in_the_seconds_in_which_the_meter_settles(begins_s: float | None) -> None:
+def test_flicker_begins_while_the_meter_settles(begins_s: float | None) -> None:
     """Or it is there from the first sample on."""
     seconds = np.arange(round(7.0 * RATE_HZ)) / RATE_HZ
     swings = np.sin(2 * np.pi * 8.9 * np.maximum(seconds - (begins_s or -0.3), 0.0))
@@ -139,7 +140,7 @@ def test_flicker_begins_in_the_seconds_in_which_the_meter_settles(begins_s: floa
 
 @pytest.mark.parametrize("begins_s", [1.35, 1.95, 2.3])
 @pytest.mark.parametrize("noise_db", [80.0, 60.0, 45.0])
-def test_flicker_does_not_begin_with_a_capacitor_a_second_before_it(noise_db: float, begins_s: float) -> None:
+def test_flicker_does_not_begin_with_an_earlier_capacitor(noise_db: float, begins_s: float) -> None:
     """The flickermeter starts again after a step; what it then shows may begin later, or with the step."""
     t_s = np.arange(9 * RATE_HZ) / RATE_HZ
     switched, on = np.maximum(t_s - 1.35, 0.0), t_s >= begins_s
@@ -155,7 +156,7 @@ def test_flicker_does_not_begin_with_a_capacitor_a_second_before_it(noise_db: fl
 @pytest.mark.parametrize(
     ("first_s", "last_s", "begins_s"), [(1.4, 3.0, 1.4035), (0.0, 3.0, None), (0.0, 2.0, None)]
 )
-def test_notches_of_the_mean_cycle_begin_where_they_begin(
+def test_notches_of_the_mean_cycle_begin_exactly(
     first_s: float, last_s: float, begins_s: float | None
 ) -> None:
     """They are found in the mean of all cycles, as if they were in each."""
@@ -170,7 +171,7 @@ def test_notches_of_the_mean_cycle_begin_where_they_begin(
     assert moved.start_s == pytest.approx(begins_s or 0.0, abs=1e-3)
 
 
-def test_a_telegram_that_windows_do_not_show_begins_where_it_begins() -> None:
+def test_a_telegram_between_windows_begins_exactly() -> None:
     """A weak line is found in the whole signal, as if it were there from the beginning on."""
     on = (T_S >= 1.4) & (np.floor((T_S - 1.4) / 0.25) % 2 == 0)
     seen = mains(50 * T_S, 60.0) + 0.012 * PEAK * np.sin(2 * np.pi * 183.3 * T_S) * on
@@ -180,7 +181,7 @@ def test_a_telegram_that_windows_do_not_show_begins_where_it_begins() -> None:
 
 
 @pytest.mark.parametrize("hz_per_s", [-6.0, -1.5, -0.6, 0.7])
-def test_a_frequency_deviation_begins_when_the_frequency_passes_its_limit(hz_per_s: float) -> None:
+def test_a_frequency_deviation_begins_at_its_limit(hz_per_s: float) -> None:
     ramp_s = since(1.0)
     off_s = max(0.8 / abs(hz_per_s), 0.3)
     ramped = np.minimum(ramp_s, off_s)

@@ -18,7 +18,7 @@ from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.timebase.window import WindowTime
 
 
-def test_half_the_windows_ten_percent_low_is_five_percent_under_and_nothing_over() -> None:
+def test_half_low_windows_give_half_the_deviation() -> None:
     rms_v = np.where(np.arange(15) % 3 == 0, 108.0, 120.0)
     aggregator = Aggregator((Quantity("under_v"), Quantity("over_v")))
     found = []
@@ -32,7 +32,7 @@ def test_half_the_windows_ten_percent_low_is_five_percent_under_and_nothing_over
     assert overdeviation_percent(float(values["over_v"].mean), 120.0) == 0.0
 
 
-def test_a_steady_voltage_deviates_by_what_it_is_off() -> None:
+def test_a_steady_voltage_deviates_by_its_error() -> None:
     low, high = np.full(15, 207.0), np.full(15, 241.5)
     assert underdeviation_percent(float(under_v(low, 230.0)[0]), 230.0) == pytest.approx(10.0)
     assert overdeviation_percent(float(over_v(low, 230.0)[0]), 230.0) == 0.0
@@ -42,9 +42,7 @@ def test_a_steady_voltage_deviates_by_what_it_is_off() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(rms_v=st.lists(st.floats(0.0, 300.0), min_size=1, max_size=20), declared_v=st.floats(50.0, 300.0))
-def test_neither_is_ever_negative_and_together_they_hold_every_window(
-    rms_v: list[float], declared_v: float
-) -> None:
+def test_under_and_over_deviation_are_never_negative(rms_v: list[float], declared_v: float) -> None:
     rms = np.array(rms_v)
     under, over = under_v(rms, declared_v), over_v(rms, declared_v)
     assert np.all(under <= declared_v) and np.all(over >= declared_v)
@@ -53,7 +51,7 @@ def test_neither_is_ever_negative_and_together_they_hold_every_window(
     assert overdeviation_percent(float(np.sqrt(np.mean(over**2))), declared_v) >= -1e-9
 
 
-def test_unknown_stays_unknown_and_a_declared_voltage_of_nothing_is_refused() -> None:
+def test_unknown_deviation_stays_unknown() -> None:
     assert np.isnan(under_v(np.array([np.nan]), 120.0)[0]) and np.isnan(over_v(np.array([np.nan]), 120.0)[0])
     for declared_v in (0.0, -120.0, math.nan):
         with pytest.raises(ValueError, match="want a positive number"):

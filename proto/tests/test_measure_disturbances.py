@@ -97,14 +97,15 @@ def test_a_swell_reports_its_maximum() -> None:
     assert swell.itic == "prohibited" and swell.semi_f47 == "not_applicable"
 
 
-def test_an_interruption_inside_a_sag_is_one_event_named_by_its_deepest_part() -> None:
+def test_an_interruption_inside_a_sag_names_it() -> None:
+    """An interruption inside a sag is one event named by its deepest part."""
     event = only(mains_with((0.5, 1.0, 0.6), (0.7, 0.8, 0.0)))
     assert event.kind == "interruption" and event.ieee1159 == "momentary interruption"
     assert event.residual_percent == pytest.approx(0.0, abs=0.01)
     assert event.duration_s == pytest.approx(0.5, abs=0.5 / 60)
 
 
-def test_two_dips_are_two_events_and_a_half_recovery_is_none() -> None:
+def test_a_half_recovery_does_not_end_a_dip() -> None:
     found = find_disturbances(mains_with((0.4, 0.6, 0.7), (1.0, 1.3, 0.5)), RATE_HZ)
     assert [round(each.residual_percent) for each in found] == [70, 50]
     assert [each.duration_s for each in found] == pytest.approx([0.2, 0.3], abs=0.5 / 60)
@@ -112,7 +113,7 @@ def test_two_dips_are_two_events_and_a_half_recovery_is_none() -> None:
     assert only(mains_with((0.4, 0.6, 0.7), (0.6, 0.8, 0.91), (0.8, 1.0, 0.7))).duration_s > 0.59
 
 
-def test_a_dip_and_a_swell_come_in_time_order() -> None:
+def test_a_dip_and_swell_come_in_order() -> None:
     found = find_disturbances(mains_with((0.4, 0.6, 1.2), (1.0, 1.2, 0.5)), RATE_HZ)
     assert [each.kind for each in found] == ["swell", "sag"]
 
@@ -130,7 +131,8 @@ def test_a_neighbouring_event_moves_no_end(share: float) -> None:
             assert each.end_s == pytest.approx(end_s, abs=0.3 / 60)
 
 
-def test_a_dip_two_cycles_from_either_end_of_the_signal_has_its_true_ends() -> None:
+def test_a_dip_near_the_ends_has_true_ends() -> None:
+    """A dip two cycles from either end of the signal has its true ends."""
     for phase in np.arange(0.0, 6.2, 0.4):
         early, late = (
             only(mains_with(step, phase=phase, length_s=1.0))
@@ -140,20 +142,20 @@ def test_a_dip_two_cycles_from_either_end_of_the_signal_has_its_true_ends() -> N
         assert late.end_s == pytest.approx(1.0 - 1.8 / 60, abs=0.3 / 60)
 
 
-def test_an_event_open_at_the_end_is_returned_open() -> None:
+def test_an_event_open_at_the_end_stays_open() -> None:
     event = only(mains_with((1.5, 9.0, 0.7)))
     assert event.open and event.end_s is None and not event.open_at_start
     assert event.duration_s == pytest.approx(0.5, abs=0.02)
     assert event.entry()["end_s"] is None and event.entry()["open"] is True
 
 
-def test_an_event_open_at_the_start_begins_with_the_signal() -> None:
+def test_an_event_open_at_the_start_begins_there() -> None:
     event = only(mains_with((-1.0, 0.5, 0.7)))
     assert event.open_at_start and not event.open
     assert event.start_s < 0.5 / 60 and event.end_s == pytest.approx(0.5, abs=0.5 / 60)
 
 
-def test_a_signal_that_is_one_long_dip_is_open_on_both_sides() -> None:
+def test_a_signal_of_one_dip_is_open_twice() -> None:
     event = only(mains_with((-1.0, 9.0, 0.7)))
     assert event.open and event.open_at_start
 
@@ -204,23 +206,24 @@ def test_a_measured_point_on_a_line_is_inside(
     assert (event.itic, event.semi_f47) == verdicts
 
 
-def test_a_shallow_event_under_a_raised_threshold_has_no_ieee_1159_name() -> None:
+def test_a_shallow_event_has_no_ieee_1159_name() -> None:
     event = only(mains_with((0.5, 0.7, 0.93)), sag_percent=95.0)
     assert event.kind == "sag" and event.ieee1159 is None
 
 
-def test_confidence_is_even_on_the_threshold_and_near_one_below() -> None:
+def test_confidence_is_even_on_the_threshold() -> None:
     assert only(mains_with((0.5, 0.7, 0.7))).confidence > 0.999
     close = only(mains_with((0.5, 0.7, 0.8999)))
     assert 0.5 < close.confidence < 0.7
 
 
-def test_a_signal_too_short_for_a_cycle_has_no_events() -> None:
+def test_a_signal_below_a_cycle_has_no_events() -> None:
     assert find_disturbances(np.zeros(300), RATE_HZ) == ()
     assert find_disturbances(np.zeros(0), RATE_HZ) == ()
 
 
-def test_a_single_impulse_that_lifts_the_rms_is_a_swell_of_positive_duration() -> None:
+def test_an_impulse_that_lifts_rms_is_a_swell() -> None:
+    """A single impulse that lifts the rms is a swell of positive duration."""
     for at in range(6000, 6200, 7):
         volts = mains_with(length_s=1.0)
         volts[at] += 3000.0

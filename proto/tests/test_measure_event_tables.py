@@ -33,7 +33,8 @@ def event(residual: float, seconds: float | None, at_s: float = 0.0) -> SiteEven
     return SiteEvent(kind, round(at_s * S), seconds, residual)
 
 
-def test_each_dip_is_in_its_cell_and_a_limit_is_in_the_milder_one() -> None:
+def test_each_dip_is_in_its_cell() -> None:
+    """Each dip is in its cell and a limit is in the milder one."""
     dips = [
         event(85, 0.1),
         event(80, 0.2),
@@ -77,7 +78,7 @@ events_ = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(events_)
-def test_the_cells_add_up_to_the_number_of_events(events: list[SiteEvent]) -> None:
+def test_the_cells_sum_to_all_events(events: list[SiteEvent]) -> None:
     dips = sum(each.kind != "swell" for each in events)
     for form, count in ((EN50160_DIPS, dips), (UNIPEDE_DIPS, dips), (EN50160_SWELLS, len(events) - dips)):
         assert sum(map(sum, table_of(events, form))) == count
@@ -86,7 +87,7 @@ def test_the_cells_add_up_to_the_number_of_events(events: list[SiteEvent]) -> No
 
 @settings(max_examples=100, deadline=None)
 @given(events_)
-def test_no_two_aggregated_events_begin_within_a_minute_of_a_group(events: list[SiteEvent]) -> None:
+def test_aggregated_events_begin_a_minute_apart(events: list[SiteEvent]) -> None:
     found = in_one_minute(events)
     starts = sorted(each.start_ns for each in events)
     groups, first = 0, -math.inf
@@ -151,7 +152,7 @@ def test_the_median_goes_with_the_certain_boxes() -> None:
     assert found.tolist() == [50.0, 50.2]  # Box 3 states no uncertainty
 
 
-def test_the_steepest_change_is_not_taken_across_a_gap() -> None:
+def test_the_steepest_change_skips_gaps() -> None:
     hertz = np.array([50.0, 49.9, math.nan, 49.0, 49.4])
     found = frequency_index(np.arange(5) * 10.0, hertz)
     assert (found.nadir_hz, found.nadir_at, found.zenith_hz) == (49.0, 3, 50.0)

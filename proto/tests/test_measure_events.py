@@ -87,7 +87,7 @@ def in_one_block() -> list[Notice]:
 
 @settings(max_examples=8, deadline=None)
 @given(sizes=st.lists(st.integers(50, 6000), min_size=1, max_size=6))
-def test_any_blocks_give_the_same_events_to_the_last_bit(sizes: list[int]) -> None:
+def test_any_blocks_give_the_same_events(sizes: list[int]) -> None:
     notices = streamed(eventful(), sizes)
     for kind in (Onset, Disturbance, RapidChange):
         assert [each for each in notices if isinstance(each, kind)] == [
@@ -98,7 +98,7 @@ def test_any_blocks_give_the_same_events_to_the_last_bit(sizes: list[int]) -> No
     assert [each.kind for each in whole] == ["sag", "sag", "interruption", "swell", "sag"]
 
 
-def test_an_event_is_reported_when_it_begins_and_when_it_is_over() -> None:
+def test_an_event_is_reported_at_both_ends() -> None:
     volts = mains(lambda t: between(t, (2.0, 8.0, 0.5)), 10.0)
     tracker, detector = Tracker(RATE_HZ, 60.0), Detector(RATE_HZ)
     told: list[tuple[float, Notice]] = []
@@ -117,7 +117,7 @@ def test_an_event_is_reported_when_it_begins_and_when_it_is_over() -> None:
     assert event.start_s == pytest.approx(2.0, abs=1e-4) and event.end_s == pytest.approx(8.0, abs=1e-4)
 
 
-def test_an_event_of_any_length_takes_no_more_memory() -> None:
+def test_an_events_memory_is_independent_of_length() -> None:
     detector = Detector(1000.0, nominal_hz=50.0)
     t = np.arange(10_000) / 1000.0
     block = 30.0 * math.sqrt(2) * np.sin(2 * np.pi * 50 * t)
@@ -134,7 +134,7 @@ def test_an_event_of_any_length_takes_no_more_memory() -> None:
 
 @pytest.mark.parametrize("share", [0.84, 0.82, 1.16, 1.19])
 @pytest.mark.parametrize("cycles", [2.5, 2.65, 2.8, 2.9, 3.1, 3.4, 3.7])
-def test_a_shallow_event_of_some_cycles_has_both_its_ends(share: float, cycles: float) -> None:
+def test_a_short_shallow_event_has_both_ends(share: float, cycles: float) -> None:
     """Few of its Urms(1/2) are beyond the threshold, as of an event of half its length."""
     stop_s = 0.41 + cycles / 58.0
     volts = mains(lambda t: between(t, (0.41, stop_s, share)), stop_s + 0.4, 58.0, decibels=60.0, seed=7)
@@ -192,7 +192,7 @@ def test_depth_start_and_duration_in_any_alignment(
     start_s=st.floats(0.4, 0.42),
     seed=st.integers(0, 1000),
 )
-def test_a_phase_jump_with_the_dip_moves_no_end(
+def test_a_phase_jump_moves_no_end(
     share: float, jump: float, cycles: float, start_s: float, seed: int
 ) -> None:
     """As a fault between two phases looks on one: amplitude and angle step together, and back."""
@@ -211,9 +211,7 @@ def test_a_phase_jump_with_the_dip_moves_no_end(
 
 @pytest.mark.parametrize("share", [0.8, 0.5, 0.1])
 @pytest.mark.parametrize("ramp_cycles", [0.125, 0.4, 1.0, 1.5, 2.5, 6.0])
-def test_a_ramp_begins_and_ends_where_the_amplitude_passes_the_thresholds(
-    share: float, ramp_cycles: float
-) -> None:
+def test_a_ramp_ends_at_the_thresholds(share: float, ramp_cycles: float) -> None:
     ramp_s = ramp_cycles / 60
     for phase in (0.3, 2.0, 3.9, 5.5):
         start_s, stop_s = 0.5 + phase / 900, 0.75
@@ -236,7 +234,7 @@ def test_the_sliding_reference_follows_the_standards_recursion() -> None:
     assert reference.volts == pytest.approx(207 + 23 * 0.9967**300, rel=1e-12)
 
 
-def test_a_sliding_reference_makes_no_dip_of_a_voltage_that_is_always_low() -> None:
+def test_a_sliding_reference_ignores_lasting_low_voltage() -> None:
     """95 % of Udin for a minute, then 89 %: a dip of Udin, but 93 % of what was usual."""
     rate_hz = 3000.0
     t = np.arange(round(70 * rate_hz)) / rate_hz
@@ -260,7 +258,7 @@ def test_a_sliding_reference_makes_no_dip_of_a_voltage_that_is_always_low() -> N
     assert event.residual_v == pytest.approx(53.4, abs=0.05)
 
 
-def test_windows_give_the_same_events_and_a_gap_begins_a_new_run() -> None:
+def test_a_gap_begins_a_new_run() -> None:
     volts = eventful()
     samples = len(volts)
     windows = Windows(60.0)
@@ -278,7 +276,7 @@ def test_windows_give_the_same_events_and_a_gap_begins_a_new_run() -> None:
         assert second.residual_percent == pytest.approx(alone.residual_percent, abs=1e-9)
 
 
-def test_a_window_that_overlaps_the_one_before_is_counted_once() -> None:
+def test_an_overlapping_window_counts_once() -> None:
     """Samples 10 s before a UTC ten minutes: its window is completed, the next begins at the tick."""
     volts = eventful()
     windows = Windows(60.0)
@@ -304,7 +302,7 @@ def test_any_rate_will_do(rate_hz: float) -> None:
     assert dip.residual_percent == pytest.approx(60.0, abs=0.01)
 
 
-def test_a_supply_that_comes_back_with_another_frequency_and_phase() -> None:
+def test_a_returning_supply_may_differ_in_phase() -> None:
     t = np.arange(round(4 * RATE_HZ)) / RATE_HZ
     turn = 2 * np.pi * np.where(t < 2, 60 * t, 59.3 * t + 0.2)
     volts = 120 * math.sqrt(2) * np.sin(turn) * between(t, (1.0, 2.0, 0.0))
@@ -314,7 +312,7 @@ def test_a_supply_that_comes_back_with_another_frequency_and_phase() -> None:
     assert gone.duration_cycles == pytest.approx(60.0, abs=0.5)
 
 
-def test_a_motor_start_ends_where_its_recovery_passes_the_threshold() -> None:
+def test_a_motor_start_ends_at_the_threshold() -> None:
     """A step to 70 % that recovers with 0.5 s: 92 % is passed 0.5 ln(0.30 / 0.08) s later."""
     t = np.arange(round(4 * RATE_HZ)) / RATE_HZ
     share = np.where(t < 1, 1.0, 1 - 0.3 * np.exp((1 - t) / 0.5))
@@ -350,7 +348,7 @@ RECORDINGS = Path(__file__).parents[2].parent / "shared/data/recordings"
         (4, 0.0069, 95.0, 111.547, 111.599, 112, 129),
     ],
 )
-def test_the_dip_of_the_recordings_is_that_of_their_readme(
+def test_the_recordings_dip_equals_their_readme(
     box: int,
     v_per_lsb: float,
     dip_percent: float,
@@ -383,7 +381,7 @@ def test_what_cannot_be_is_refused() -> None:
         detector.push_volts(np.zeros(1), np.empty(0))
 
 
-def test_windows_may_begin_within_a_run_and_one_that_is_missing_is_reported() -> None:
+def test_a_missing_window_is_reported() -> None:
     cut = Windows(60.0)
     windows = cut.push_samples(SignalPiece(eventful(), 5_000, RATE_HZ, None)) + cut.end()
     detector = Detector(RATE_HZ)

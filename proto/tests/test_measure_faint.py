@@ -32,7 +32,7 @@ def occurrence(kind: str, sigmas: float = math.nan, by_chance: float | None = No
     return Occurrence(kind, 0.0, 12_000.0, RATE_HZ, 60.0, 1.0, "", figures, True, True)
 
 
-def test_most_of_the_flicker_that_stands_out_by_five_sigma_is_found() -> None:
+def test_five_sigma_flicker_is_mostly_found() -> None:
     rng = np.random.default_rng(7)
     usable, turn = np.ones(200, dtype=np.bool_), 2 * np.pi * 8.8 * np.arange(200) / 100
     found = 0
@@ -47,7 +47,7 @@ def test_most_of_the_flicker_that_stands_out_by_five_sigma_is_found() -> None:
 @pytest.mark.parametrize("decay_s", [0.0015, 0.005])
 @pytest.mark.parametrize("hz", [857.0, 905.0, 2310.0])
 @pytest.mark.parametrize("begin", [12_000, 12_004])
-def test_a_ringing_stands_out_by_nearly_its_whole_energy(decay_s: float, hz: float, begin: int) -> None:
+def test_a_ringing_stands_out_with_its_energy(decay_s: float, hz: float, begin: int) -> None:
     after = (np.arange(24_000) - begin) / RATE_HZ
     ring = np.where(after >= 0, np.exp(-np.maximum(after, 0) / decay_s) * np.cos(2 * np.pi * hz * after), 0.0)
     ring *= 8 / np.linalg.norm(ring)
@@ -56,7 +56,7 @@ def test_a_ringing_stands_out_by_nearly_its_whole_energy(decay_s: float, hz: flo
     assert 0.92 * 8 < found.sigmas <= 8.01
 
 
-def test_impulses_at_edges_are_found_and_few_edges_have_one_by_chance() -> None:
+def test_impulses_at_edges_are_seldom_chance() -> None:
     after = at_s(1.0) - 0.5004
     impulse = np.where(after >= 0, -0.22 * PEAK_V * np.exp(-np.maximum(after, 0.0) / 2e-4), 0.0)
     place = (0.5004 * RATE_HZ, 0.7 * RATE_HZ, False)
@@ -67,7 +67,7 @@ def test_impulses_at_edges_are_found_and_few_edges_have_one_by_chance() -> None:
 
 
 @pytest.mark.parametrize("stop_s", [0.511, 0.514])
-def test_a_transient_at_a_dip_of_less_than_a_cycle_is_found(stop_s: float) -> None:
+def test_a_transient_at_a_short_dip_is_found(stop_s: float) -> None:
     after = np.maximum(at_s(1.0) - 0.5, 0.0)
     ringing = 0.3 * PEAK_V * np.exp(-after / 0.003) * np.sin(2 * np.pi * 1300 * after)
     place = (0.5 * RATE_HZ - 50, stop_s * RATE_HZ + 60, False)  # where the rms of a cycle is below its limit
@@ -90,7 +90,7 @@ def test_a_short_dip_with_harmonics_does_not_ring(turned: float, left: float, st
     assert edge_transient(volts, RATE_HZ, 60.0, 5_990, stop_s * RATE_HZ + 10, False) is None
 
 
-def test_weak_evidence_counts_where_nothing_else_explains_the_waveform() -> None:
+def test_weak_evidence_counts_without_another_explanation() -> None:
     weak, sure = occurrence("flicker", 4.2, 0.004), occurrence("impulsive_transient", 7.0, 1e-9)
     noise, harmonics = occurrence("noise"), occurrence("harmonics")
     step = replace(occurrence("rapid_voltage_change"), open_at_start=False)
@@ -108,7 +108,8 @@ def test_weak_evidence_counts_where_nothing_else_explains_the_waveform() -> None
     assert likely([weak, likelier], 0.1) == [likelier], "two at once would be a coincidence"
 
 
-def test_as_many_sizes_as_noises_lie_at_the_sigma_where_both_are_equally_probable() -> None:
+def test_sizes_and_noises_balance_at_sigma() -> None:
+    """As many sizes as noises lie at the sigma where both are equally probable."""
     assert posterior(4.0, 1 / (3 * 16 * math.log(10)), 1 / 3) == pytest.approx(0.5)
     assert (
         0.5 < posterior(5.5, 0.001, 1 / 3) < posterior(5.5, 0.0001, 1 / 3) < posterior(5.5, 0.0, 0.01) == 1.0

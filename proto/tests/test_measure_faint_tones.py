@@ -47,9 +47,8 @@ def test_a_steady_line_has_its_frequency_and_size(hz: float, percent: float) -> 
 
 @pytest.mark.parametrize("bit_s", [0.1, 0.2, 0.35])
 @pytest.mark.parametrize(("hz", "percent"), [(183.33, 2.0), (316.67, 3.0)])
-def test_a_keyed_line_is_a_telegram_of_the_size_that_it_has_while_on(
-    bit_s: float, hz: float, percent: float
-) -> None:
+def test_a_keyed_line_is_a_telegram(bit_s: float, hz: float, percent: float) -> None:
+    """A keyed line is a telegram of the size that it has while on."""
     found = found_in(noise(9) + line(hz, percent) * keyed(bit_s))
     assert found is not None and found.keyed
     assert found.hz == pytest.approx(hz, abs=1.0)
@@ -62,7 +61,7 @@ def test_two_sides_of_the_fundamental_are_a_modulation() -> None:
     assert found is not None and found.mirrored
 
 
-def test_what_is_not_believed_hides_no_line_and_makes_none() -> None:
+def test_an_unbelieved_line_changes_nothing() -> None:
     bad = (T_S > 1.0) & (T_S < 1.3)
     residual = noise(4) + 3.0 * bad
     assert faint_tone(residual, ~bad, RATE_HZ, 1.0, 50.0) is None
@@ -70,13 +69,13 @@ def test_what_is_not_believed_hides_no_line_and_makes_none() -> None:
     assert found is not None and not found.keyed
 
 
-def test_a_signal_that_is_too_short_or_hardly_believed_says_nothing() -> None:
+def test_a_too_short_signal_gives_nothing() -> None:
     part = line(183.0, 5.0)
     assert found_in(part[:3000]) is None
     assert faint_tone(part, T_S < 0.45, RATE_HZ, 1.0, 50.0) is None
 
 
-def test_a_line_beside_a_dip_of_most_of_the_signal_is_found() -> None:
+def test_a_line_beside_a_long_dip_is_found() -> None:
     dip = (T_S > 0.3) & (T_S < 2.0)
     assert faint_tone(noise(5), ~dip, RATE_HZ, 1.0, 50.0) is None
     found = faint_tone(noise(5) + line(389.0, 1.7), ~dip, RATE_HZ, 1.0, 50.0)
@@ -85,7 +84,7 @@ def test_a_line_beside_a_dip_of_most_of_the_signal_is_found() -> None:
 
 
 @pytest.mark.parametrize(("bits", "kind"), [(True, "mains_signalling"), (False, "interharmonics")])
-def test_the_classifier_names_it_in_noise_of_20_db(bits: bool, kind: str) -> None:
+def test_the_classifier_names_it_at_20_db(bits: bool, kind: str) -> None:
     tone = line(216.67, 2.0) * (keyed(0.2) if bits else 1.0)
     volts = 120.0 * (np.sqrt(2) * np.sin(2 * np.pi * 50.0 * T_S) + noise(11) + tone)
     found = classify(volts, RATE_HZ, 120.0, 50.0)
@@ -94,7 +93,7 @@ def test_the_classifier_names_it_in_noise_of_20_db(bits: bool, kind: str) -> Non
     assert "over the whole signal" in part.because
 
 
-def test_a_line_from_one_instant_to_another_is_no_telegram_in_noise() -> None:
+def test_an_interrupted_line_is_not_a_telegram() -> None:
     t_s = np.arange(round(8.0 * RATE_HZ)) / RATE_HZ
     noise = np.random.default_rng(3).normal(0, 0.1, len(t_s))
     there = (t_s > 2.0) & (t_s < 6.5)

@@ -40,7 +40,7 @@ def bounds(window: Window) -> tuple[float, float]:
     return window.first_sample + float(window.edges[0]), window.first_sample + float(window.edges[-1])
 
 
-def test_a_dip_in_the_middle_of_a_window_flags_that_one_only() -> None:
+def test_a_dip_within_a_window_flags_it_alone() -> None:
     found, _ = flagged([Sag(depth=0.4, start_s=1.08, cycles=2)])
     marked = [window for window, flag in found if flag]
     assert len(marked) == 1 and bounds(marked[0])[0] < 1.08 * RATE_HZ < bounds(marked[0])[1]
@@ -48,7 +48,7 @@ def test_a_dip_in_the_middle_of_a_window_flags_that_one_only() -> None:
 
 
 @pytest.mark.parametrize("nominal_hz", [16.7, 50.0, 60.0])
-def test_a_long_dip_flags_all_windows_that_it_touches(nominal_hz: float) -> None:
+def test_a_long_dip_flags_all_touched_windows(nominal_hz: float) -> None:
     found, spans = flagged(
         [Interruption(start_s=1.0, seconds=1.5), Swell(rise=0.3, start_s=3.3, seconds=0.3)],
         5.0,
@@ -65,9 +65,8 @@ def test_a_long_dip_flags_all_windows_that_it_touches(nominal_hz: float) -> None
 
 
 @pytest.mark.parametrize(("cycles", "first"), [(-0.5, 2), (0.5, 2), (1.5, 3)])
-def test_an_onset_is_good_to_a_cycle_and_flags_the_window_that_it_may_have_begun_in(
-    cycles: float, first: int
-) -> None:
+def test_an_onset_flags_its_possible_windows(cycles: float, first: int) -> None:
+    """An onset is good to a cycle and flags the window that it may have begun in."""
     volts, _ = mains(1.5, RATE_HZ)
     windows = list(windows_of(volts, RATE_HZ))
     onset = Onset(1, "sag", bounds(windows[2])[1] + cycles * 200, 80.0)
@@ -83,7 +82,7 @@ def test_a_rapid_voltage_change_flags_nothing() -> None:
     assert not any(flag for _, flag in found)
 
 
-def test_an_event_that_is_open_at_the_end_of_a_run_flags_to_its_end_and_nothing_behind_the_gap() -> None:
+def test_an_open_event_flags_up_to_the_gap() -> None:
     volts, _ = mains(4.0, RATE_HZ, disturbances=[Sag(depth=0.5, start_s=1.5, seconds=9.0)])
     steady, _ = mains(2.0, RATE_HZ)
     cutter, detector, flagging = Windows(60.0), Detector(RATE_HZ, 120.0, 60.0), Flagging()
@@ -100,7 +99,7 @@ def test_an_event_that_is_open_at_the_end_of_a_run_flags_to_its_end_and_nothing_
     assert {window.index for window, _ in found if window.first_sample >= 60_000} == set(range(10))
 
 
-def test_a_box_that_counts_its_samples_from_0_again_takes_no_event_along() -> None:
+def test_a_restarted_box_carries_no_event_over() -> None:
     sagging, _ = mains(4.0, RATE_HZ, disturbances=[Sag(depth=0.5, start_s=1.5, seconds=9.0)])
     early, _ = mains(6.0, RATE_HZ, disturbances=[Sag(depth=0.5, start_s=0.3, cycles=2)])
     cutter, detector, flagging = Windows(60.0), Detector(RATE_HZ, 120.0, 60.0), Flagging()
@@ -119,7 +118,7 @@ def test_a_box_that_counts_its_samples_from_0_again_takes_no_event_along() -> No
     assert [index for index, flag in enumerate(runs[1]) if flag] == [1]
 
 
-def test_a_dip_is_in_every_aggregate_that_holds_it_and_flags_it() -> None:
+def test_a_dip_flags_every_aggregate() -> None:
     """The whole way: samples, windows, events, flags, 3 s, 10 min, 2 h and 10 s; a tick after 12 s."""
     tick_ns = 1_800_000_000 * 10**9
     volts, truth = mains(
@@ -167,9 +166,7 @@ def test_a_dip_is_in_every_aggregate_that_holds_it_and_flags_it() -> None:
     depth=st.floats(0.2, 0.95),
     hz=st.floats(57.5, 62.5),
 )
-def test_every_window_that_a_dip_touches_is_flagged_and_none_a_cycle_away(
-    start_s: float, cycles: float, depth: float, hz: float
-) -> None:
+def test_every_touched_window_is_flagged(start_s: float, cycles: float, depth: float, hz: float) -> None:
     found, ((start, stop),) = flagged([Sag(depth=depth, start_s=start_s, cycles=cycles)], 4.0, 60.0, hz)
     cycle = 1.5 * RATE_HZ / hz
     assert len(found) == len({window.index for window, _ in found}) >= 18

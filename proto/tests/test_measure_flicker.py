@@ -60,7 +60,7 @@ def settled_peak(volts: Floats, lamp: Lamp, from_s: float = 8.0, rate_hz: float 
 
 
 @pytest.mark.parametrize("lamp", LAMPS, ids=lambda lamp: f"{lamp.nominal_v:g}V{lamp.nominal_hz:g}Hz")
-def test_a_sine_that_is_just_felt_has_pinst_one(lamp: Lamp) -> None:
+def test_a_just_perceptible_sine_has_pinst_1(lamp: Lamp) -> None:
     """Tables 1a and 1b; the standard allows 8 %. At 0.5 Hz the mean of 27.3 s settles for a minute."""
     t = times(12.0)
     for hz, percent in (*SINE[lamp][1::3], SINE[lamp][-1]):
@@ -69,7 +69,7 @@ def test_a_sine_that_is_just_felt_has_pinst_one(lamp: Lamp) -> None:
 
 
 @pytest.mark.parametrize("lamp", LAMPS, ids=lambda lamp: f"{lamp.nominal_v:g}V{lamp.nominal_hz:g}Hz")
-def test_a_rectangle_that_is_just_felt_has_pinst_one(lamp: Lamp) -> None:
+def test_a_just_perceptible_rectangle_has_pinst_1(lamp: Lamp) -> None:
     """Tables 2a and 2b; the standard allows 8 %."""
     t = times(12.0)
     for hz, percent in (*RECTANGLE[lamp][::3], RECTANGLE[lamp][-1]):
@@ -134,7 +134,7 @@ def test_pst_goes_with_the_size_of_the_fluctuation(times_as_large: float) -> Non
 
 
 @pytest.mark.parametrize("lamp", [LAMP_230V, LAMP_120V], ids=["230V", "120V"])
-def test_combined_changes_of_frequency_and_voltage_have_pinst_one(lamp: Lamp) -> None:
+def test_combined_changes_have_pinst_1(lamp: Lamp) -> None:
     t = times(60.0)
     first_half = np.mod(t, 8.0) < 4.0
     hz = np.where(first_half, lamp.nominal_hz - 0.25, lamp.nominal_hz + 0.25)
@@ -154,7 +154,7 @@ def test_several_zero_crossings_in_a_cycle_change_nothing(lamp: Lamp) -> None:
 
 
 @pytest.mark.parametrize("order", [3, 7, 20, 49, 98])
-def test_a_harmonic_with_a_side_band_flickers_as_its_beat_does(order: int) -> None:
+def test_a_side_band_flickers_as_its_beat(order: int) -> None:
     """The harmonic and its neighbour 10 Hz below, each `a` of the fundamental, make the square beat by
     2 a^2, as the 10 Hz row of table 1. Up to 5.9 kHz: the input's bandwidth is that of the samples."""
     t = times(12.0)
@@ -204,7 +204,7 @@ def steady_pinst(one_second: Floats, lamp: Lamp) -> Floats:
     ),
     harmonics=st.dictionaries(st.integers(2, 40), st.floats(0.0, 0.05), max_size=4),
 )
-def test_any_fluctuation_is_felt_as_the_analogue_filters_feel_it(
+def test_fluctuations_match_the_analogue_filters(
     lamp: Lamp, beats: list[tuple[int, float, float]], harmonics: dict[int, float]
 ) -> None:
     """Rectangles of any duty, among them the 20 % of the standard's last performance test."""
@@ -230,13 +230,13 @@ def test_dc_is_no_flicker() -> None:
 # Severity by hand.
 
 
-def test_pst_of_a_constant_pinst_is_its_root_by_the_standards_weights() -> None:
+def test_constant_pinst_gives_the_standards_pst() -> None:
     total = 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08
     assert severity(np.full(10_000, 2.0)) == pytest.approx(math.sqrt(2.0 * total))
     assert math.isnan(severity(np.empty(0)))
 
 
-def test_pst_takes_the_levels_that_are_exceeded_so_often() -> None:
+def test_pst_uses_the_exceeded_levels() -> None:
     """Pinst 1 .. 100,000, each once: exceeded for p % of the time is the level 100,000 (1 - p / 100)."""
     levels = {p: 100_000 * (1 - p / 100) for p in (0.1, 0.7, 1, 1.5, 2.2, 3, 4, 6, 8, 10, 13, 17, 30, 50, 80)}
     p1 = (levels[0.7] + levels[1] + levels[1.5]) / 3
@@ -248,7 +248,7 @@ def test_pst_takes_the_levels_that_are_exceeded_so_often() -> None:
     assert severity(felt) == pytest.approx(truth, rel=1e-5)
 
 
-def test_plt_is_the_cube_root_of_the_mean_cube() -> None:
+def test_plt_is_the_cubic_mean() -> None:
     assert long_term_severity(np.full(12, 0.7)) == pytest.approx(0.7)
     assert long_term_severity(np.array([2.0, *[0.0] * 11])) == pytest.approx((8 / 12) ** (1 / 3))
     assert math.isnan(long_term_severity(np.array([math.nan, *[1.0] * 11])))
@@ -330,7 +330,7 @@ def test_with_much_missing_there_is_no_pst() -> None:
     assert found[0].seen_s == pytest.approx(600 - 30 - 2 - 2, abs=0.01)
 
 
-def test_a_clock_that_steps_makes_no_interval_of_nothing() -> None:
+def test_a_clock_step_makes_no_empty_interval() -> None:
     """Back by 0.2 s after the tick, as NTP does; then forward by three days, as GPS does when it starts."""
     meter, found = Flickermeter(LAMP_230V), []
     for second in range(40):
@@ -381,7 +381,7 @@ def test_another_gain_or_rate_is_another_run() -> None:
 # What comes and what may be wrong with it.
 
 
-def test_steady_mains_do_not_flicker_and_short_signals_have_no_value() -> None:
+def test_steady_mains_do_not_flicker() -> None:
     assert flicker(mains(4.9, 60.0, {}), RATE_HZ, LAMP_120V).pinst_max is None
     steady = flicker(mains(10.0, 60.07, {5: 0.05}), RATE_HZ, LAMP_120V)
     assert steady.pinst_max is not None and steady.pinst_max < 0.001
@@ -423,7 +423,7 @@ def test_counts_and_volts_have_the_same_pinst() -> None:
     assert np.abs(of_counts - of_volts)[20_000 // 4 :].max() < 1e-3
 
 
-def test_an_interruption_leaves_the_mean_of_the_voltage_alone() -> None:
+def test_an_interruption_keeps_the_mean_voltage() -> None:
     """Else a minute without voltage would end in a Pinst of millions, against a mean of almost nothing."""
     volts = mains(100.0, 60.0, {})
     volts[round(20 * RATE_HZ) : round(80 * RATE_HZ)] *= 1e-4
@@ -437,7 +437,7 @@ def test_an_interruption_leaves_the_mean_of_the_voltage_alone() -> None:
     assert felt[-round(work_hz) :].max() < 0.01
 
 
-def test_the_lamp_goes_by_the_nominal_voltage_and_frequency() -> None:
+def test_the_lamp_follows_nominal_voltage_and_frequency() -> None:
     assert lamp_for(120.0) is LAMP_120V and lamp_for(230.0) is LAMP_230V
     assert lamp_for(100.0, 50.0) is LAMP_120V_50HZ and lamp_for(220.0, 60.0) is LAMP_230V_60HZ
     assert lamp_for(120.0, 60.0) is LAMP_120V and lamp_for(230.0, 50.0) is LAMP_230V
@@ -460,7 +460,7 @@ def test_what_is_no_signal_is_refused() -> None:
             flicker(volts, rate_hz, LAMP_230V)
 
 
-def test_a_piece_that_does_not_tell_the_time_goes_on_in_that_of_the_last() -> None:
+def test_a_piece_without_time_continues_the_last() -> None:
     rate_hz, tick_ns = 12_000.0, 1_800_000_000 * 10**9  # a multiple of ten minutes
     t_s = np.arange(12 * 12_000) / rate_hz
     volts = 170 * np.sin(2 * np.pi * 60 * t_s)

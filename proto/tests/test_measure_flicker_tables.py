@@ -60,7 +60,7 @@ def assert_within(errors: Iterable[Error], limit_percent: float) -> None:
         assert abs(percent) <= BOUNDS[bound] <= limit_percent, name
 
 
-def test_every_row_of_tables_1_and_2_makes_pinst_1() -> None:
+def test_every_table_row_makes_pinst_1() -> None:
     assert_within(_pinst_tables(), PINST_PERCENT)
 
 
@@ -77,11 +77,12 @@ def test_every_row_of_table_5_makes_pst_1(lamp: Lamp) -> None:
     assert_within(_changes(lamp), PST_PERCENT)
 
 
-def test_pst_is_proportional_to_the_size_of_a_fluctuation() -> None:
+def test_pst_is_proportional_to_the_fluctuation() -> None:
     assert_within(_sizes(), PST_PERCENT)
 
 
-def test_pst_of_one_change_a_minute_at_ten_times_its_size_is_off_by_the_standards_own_mean() -> None:
+def test_a_slow_large_change_has_the_standards_error() -> None:
+    """Pst of one change a minute at ten times its size is off by the standards own mean."""
     for lamp in (LAMP_230V, LAMP_120V):
         error = _size_error(lamp, 0, 10.0)
         print(f"{_name(lamp)} {error:+8.3f} %")

@@ -34,7 +34,7 @@ def mains(
     return wave, phase
 
 
-def test_the_bound_of_a_long_stretch_is_that_of_the_text_book() -> None:
+def test_the_long_bound_is_the_textbooks() -> None:
     eta = 10**6.0  # 60 dB: A^2 / (2 sigma^2)
     closed = math.sqrt(12 / (eta * 12_000 * (12_000.0**2 - 1))) * RATE_HZ / (2 * np.pi)
     assert bound_hz(12_000, RATE_HZ, 60.0, 60.0, 0.3) == pytest.approx(closed, rel=0.01)
@@ -74,9 +74,7 @@ def one_second_ratio(low: float, high: float, decibels: float, runs: int) -> tup
 
 @pytest.mark.parametrize(("low", "high", "most"), [(57.0, 63.0, 1.1), (42.5, 69.0, 1.2)])
 @pytest.mark.parametrize("decibels", [60.0, 78.0])
-def test_the_frequency_of_a_second_is_at_the_bound(
-    low: float, high: float, most: float, decibels: float
-) -> None:
+def test_a_seconds_frequency_is_at_the_bound(low: float, high: float, most: float, decibels: float) -> None:
     ratio, bias = one_second_ratio(low, high, decibels, 150)
     assert ratio < most  # standard error 0.06
     assert abs(bias) < 1.3e-6  # three standard errors of 150 runs; the soak says 0.5
@@ -86,7 +84,7 @@ def test_the_frequency_of_a_second_is_at_the_bound(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("low", "high", "most"), [(57.0, 63.0, 1.1), (42.5, 69.0, 1.2)])
 @pytest.mark.parametrize("decibels", [60.0, 78.0])
-def test_the_bias_of_a_second_is_below_half_a_microhertz(
+def test_a_seconds_bias_is_below_half_microhertz(
     low: float, high: float, most: float, decibels: float
 ) -> None:
     ratio, bias = one_second_ratio(low, high, decibels, 2000)
@@ -112,7 +110,7 @@ def test_without_noise_a_second_is_exact(hz: float, seed: int, rate_hz: float) -
     assert found.residual < 1e-7
 
 
-def test_the_coarse_search_is_good_enough_for_the_fit() -> None:
+def test_the_coarse_search_suffices_for_the_fit() -> None:
     random = np.random.default_rng(1)
     for hz in np.linspace(42.5, 69.0, 60):
         for length_s in (0.2, 1.0):
@@ -121,7 +119,7 @@ def test_the_coarse_search_is_good_enough_for_the_fit() -> None:
 
 
 @pytest.mark.parametrize(("decibels", "most_hz"), [(60.0, 1.5e-3), (78.0, 0.19e-3)])
-def test_one_and_a_half_cycles_are_at_the_bound(decibels: float, most_hz: float) -> None:
+def test_one_and_a_half_cycles_reach_the_bound(decibels: float, most_hz: float) -> None:
     random = np.random.default_rng(3)
     errors, bounds = [], []
     for _ in range(400):
@@ -134,7 +132,7 @@ def test_one_and_a_half_cycles_are_at_the_bound(decibels: float, most_hz: float)
     assert abs(np.mean(errors)) < most_hz / 5
 
 
-def test_a_wandering_frequency_is_measured_as_the_mean_under_a_parabola() -> None:
+def test_a_wandering_frequency_is_its_parabolic_mean() -> None:
     u = (np.arange(12_000) + 0.5) / 12_000
     deviation = 0.02 * np.cos(np.pi * u)  # from +20 to -20 mHz: odd about the middle, mean zero
     turns = np.cumsum(60.0 + deviation + 0.01 * (u > 0.75)) / RATE_HZ
@@ -147,7 +145,7 @@ def test_a_wandering_frequency_is_measured_as_the_mean_under_a_parabola() -> Non
     ("change", "most_hz"),
     [("dip", 5e-6), ("interruption", 5e-6), ("modulation", 2e-5), ("ramp", 3e-4), ("interharmonic", 3e-5)],
 )
-def test_what_is_no_steady_sine_moves_the_frequency_of_a_second_little(change: str, most_hz: float) -> None:
+def test_disturbances_move_a_seconds_frequency_little(change: str, most_hz: float) -> None:
     t = (np.arange(12_000) - 5_999.5) / RATE_HZ
     turns = 60.1 * t + (0.5 * t * t if change == "ramp" else 0.0)
     volts = np.cos(2 * np.pi * turns + 0.3) + 0.02 * np.cos(6 * np.pi * turns)
@@ -187,7 +185,7 @@ def test_too_little_signal_is_refused_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize(("decibels", "fits"), [(32.0, True), (30.0, False)])
-def test_a_sine_no_longer_fits_in_noise_of_31_db(decibels: float, fits: bool) -> None:
+def test_a_sine_no_longer_fits_at_31_db(decibels: float, fits: bool) -> None:
     volts = np.sqrt(2) * np.sin(2 * np.pi * 60 * np.arange(12_000) / RATE_HZ)
     volts += np.random.default_rng(3).normal(0, 10 ** (-decibels / 20), len(volts))
     fit = fit_harmonics(volts, RATE_HZ, 60.0, ORDERS)

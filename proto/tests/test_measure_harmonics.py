@@ -63,7 +63,7 @@ any_shares = st.dictionaries(st.integers(2, 50), st.floats(0.0, 0.05), max_size=
     shares=any_shares,
     phase=st.floats(0.0, 2 * math.pi),
 )
-def test_thd_of_tracked_windows_is_right_to_five_thousandths_of_a_percent(
+def test_tracked_thd_is_right_to_0_005_percent(
     nominal: float, off: float, shares: dict[int, float], phase: float
 ) -> None:
     """Within the measuring range of IEC 61000-4-30, 5.1: 42.5 to 57.5 Hz, 51 to 69 Hz."""
@@ -77,9 +77,10 @@ def test_thd_of_tracked_windows_is_right_to_five_thousandths_of_a_percent(
 @pytest.mark.parametrize("hz_per_s", [0.0, 1.0, -1.0])
 @settings(max_examples=40, deadline=None)
 @given(hz=any_hz, cycles=st.sampled_from([10, 12]), shares=any_shares, seed=st.integers(0, 99))
-def test_every_order_is_right_to_a_few_parts_in_a_hundred_thousand_also_while_the_frequency_drifts(
+def test_every_order_is_right_during_a_drift(
     hz_per_s: float, hz: float, cycles: int, shares: dict[int, float], seed: int
 ) -> None:
+    """Every order is right to a few parts in a hundred thousand also while the frequency drifts."""
     volts, _ = drifting(hz, shares, hz_per_s, seed=seed)
     found = spectrum_of([SpectrumWindow(volts, true_edges(hz, cycles, hz_per_s), RATE_HZ)], cycles)
     for orders in (found.harmonics(), found.subgroups(), found.groups()):
@@ -87,7 +88,7 @@ def test_every_order_is_right_to_a_few_parts_in_a_hundred_thousand_also_while_th
     assert found.thd()[0] == pytest.approx(math.sqrt(sum(s**2 for s in shares.values())), abs=3e-5)
 
 
-def test_order_fifty_at_69_hz_survives_a_drift_of_one_hertz_per_second() -> None:
+def test_order_fifty_survives_a_drift() -> None:
     """Cut to whole samples and not bent with the drift, its bin lost a third."""
     volts, _ = drifting(69.0, {50: 0.05}, 1.0)
     found = spectrum_of([SpectrumWindow(volts, true_edges(69.0, 12, 1.0), RATE_HZ)], 12).harmonics()[0]
@@ -98,9 +99,7 @@ def test_order_fifty_at_69_hz_survives_a_drift_of_one_hertz_per_second() -> None
 @pytest.mark.parametrize(
     ("hz_per_s", "swing_hz", "at_hz"), [(10.0, 0.0, 1.0), (-5.0, 0.0, 1.0), (0.0, 0.5, 0.5), (0.0, 0.2, 2.0)]
 )
-def test_a_wandering_frequency_that_is_tracked_smears_no_order(
-    hz_per_s: float, swing_hz: float, at_hz: float
-) -> None:
+def test_a_tracked_wander_smears_no_order(hz_per_s: float, swing_hz: float, at_hz: float) -> None:
     t = np.arange(24_000) / RATE_HZ
     turn = 2 * np.pi * (60 * t + hz_per_s * t * t / 2) + swing_hz / at_hz * np.sin(2 * np.pi * at_hz * t)
     shares = dict.fromkeys(range(2, 51), 0.01)
@@ -110,7 +109,7 @@ def test_a_wandering_frequency_that_is_tracked_smears_no_order(
     assert np.abs(found.thd() - 0.07)[1:-1].max() < 5e-5
 
 
-def test_a_rate_of_change_that_itself_changes_is_followed() -> None:
+def test_a_changing_rate_of_change_is_followed() -> None:
     """Half a hertz up and down twice a second: from -5 to 6 Hz/s within the window."""
     speed, at = 2 * np.pi * 2.0, np.arange(3, 16) / 60
     for _ in range(30):  # Newton: where the phase is whole
@@ -125,7 +124,7 @@ def test_a_rate_of_change_that_itself_changes_is_followed() -> None:
 
 @pytest.mark.parametrize("points", [2048, 4096])
 @pytest.mark.parametrize("length", [1999.3, 2003.2, 2007.1])
-def test_the_splines_response_is_taken_out_to_a_millionth(points: int, length: float) -> None:
+def test_the_splines_response_is_removed(points: int, length: float) -> None:
     """A line of rms 1 comes attenuated by sinc(f / rate)^6, which all lines in one row show at once."""
     orders = np.arange(1, 601)
     spikes = np.zeros((1, points))
@@ -156,7 +155,7 @@ def test_phases_are_reported_against_the_fundamental() -> None:
             assert found[order - 1] == pytest.approx(phase, abs=1e-3)
 
 
-def test_with_noise_60_db_under_the_fundamental_it_is_as_good_as_a_window_can_be() -> None:
+def test_at_60_db_the_window_is_optimal() -> None:
     """A bin's part along a harmonic has the rms noise times sqrt(1 / samples): 0.002 % of the fundamental."""
     random = np.random.default_rng(1)
     bound = 1e-3 / math.sqrt(RATE_HZ * 0.2)
@@ -173,7 +172,7 @@ def test_with_noise_60_db_under_the_fundamental_it_is_as_good_as_a_window_can_be
     assert abs(np.mean(np.concatenate(thds))) < 1e-5
 
 
-def test_one_window_or_many_boxes_in_one_call_the_same_bits() -> None:
+def test_one_call_for_many_boxes_is_identical() -> None:
     windows = [
         SpectrumWindow(drifting(hz, BRIEF, rate_hz=rate)[0], true_edges(hz, 12, rate_hz=rate), rate)
         for hz, rate in [(60.0, 12e3), (60.1, 12e3), (50.3, 12e3), (59.9, 12e3), (60.0, 10e3), (60.2, 12e3)]
@@ -187,14 +186,14 @@ def test_one_window_or_many_boxes_in_one_call_the_same_bits() -> None:
         assert alone.bin_hz[0] == together.bin_hz[at]
 
 
-def test_windows_of_the_time_base_are_taken_as_they_are() -> None:
+def test_time_base_windows_are_taken_unchanged() -> None:
     volts = np.round(mains(1.0, 59.7, BRIEF, phase=0.0) / 0.01).astype(np.int16)
     found = spectrum_of(list(windows_of(volts, RATE_HZ, 60.0)), 12)
     assert len(found) >= 4
     assert found.thd() == pytest.approx(math.sqrt(sum(share**2 for share in BRIEF.values())), abs=2e-5)
 
 
-def test_a_group_has_half_of_what_lies_half_way_to_the_next_order() -> None:
+def test_a_group_has_half_the_middle_bin() -> None:
     """Equation 8 by hand: 5 % of the bin in the middle between orders 3 and 4 goes half to each."""
     t = np.arange(9000) / RATE_HZ
     volts = math.sqrt(2) * (np.sin(2 * np.pi * 60 * t) + 0.05 * np.sin(2 * np.pi * 210 * t))
@@ -225,7 +224,7 @@ def test_pwhd_weighs_each_order_by_its_number() -> None:
         found.pwhd(1, 40)
 
 
-def test_a_phase_jump_or_wild_edges_leave_finite_numbers() -> None:
+def test_wild_edges_leave_finite_numbers() -> None:
     volts, _ = drifting(60.0, BRIEF)
     wild = true_edges(60.0, 12)
     wild[1:-1] += np.linspace(0, 150, 11)  # still rising
@@ -248,19 +247,19 @@ def test_edges_that_make_no_window_are_refused(edges: list[float], said: str) ->
         spectrum_of([SpectrumWindow(np.zeros(7200), np.array(edges), RATE_HZ)], 12)
 
 
-def test_a_window_may_begin_and_end_with_the_samples() -> None:
+def test_a_window_may_span_all_samples() -> None:
     """The spline needs two samples more, which are then the signal mirrored."""
     volts, _ = drifting(60.0, BRIEF)
     found = spectrum_of([SpectrumWindow(volts[:2400], np.array([0.0, 2400.0]), RATE_HZ)], 12)
     assert np.abs(found.subgroups()[0] - as_orders(BRIEF)).max() < 2e-5
 
 
-def test_a_pure_sine_has_no_thd_at_any_frequency() -> None:
+def test_a_pure_sine_has_no_thd() -> None:
     for hz in (42.5, 47.31, 59.93, 60.0, 66.61, 69.0):
         assert window_thd(mains(1.0, hz, {}), RATE_HZ, 60.0).max() < 1e-6
 
 
-def test_an_interharmonic_is_in_the_group_and_not_in_the_subgroup() -> None:
+def test_an_interharmonic_is_in_the_group_only() -> None:
     turn = 2 * np.pi * np.arange(24_000) / RATE_HZ
     volts = 170.0 * (np.sin(60 * turn) + 0.05 * np.sin((180 + 15) * turn))  # 3 bins above the third
     found = spectrum(volts, RATE_HZ, 60.0)
@@ -301,7 +300,7 @@ def test_a_window_of_the_callers_own_choice() -> None:
 @pytest.mark.parametrize(
     ("hz", "gain", "within"), [(60, 0, 2e-3), (180, 0, 2e-3), (1000, 1, 2e-3), (3000, 1, 2e-3)]
 )
-def test_the_high_pass_stops_the_mains_and_passes_what_is_fast(hz: float, gain: float, within: float) -> None:
+def test_the_high_pass_stops_the_mains(hz: float, gain: float, within: float) -> None:
     tone = np.cos(2 * np.pi * hz * np.arange(6000) / RATE_HZ)
     assert np.abs(high_pass(tone, RATE_HZ)).max() == pytest.approx(gain, abs=within)
 

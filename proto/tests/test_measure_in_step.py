@@ -31,7 +31,7 @@ def recording(seed: int, seconds: float) -> FloatArray:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**31), largest=st.sampled_from([700, 2400, 9000, 40_000]), many=st.integers(1, 6))
-def test_in_step_or_alone_the_bits_are_the_same(seed: int, largest: int, many: int) -> None:
+def test_in_step_results_equal_single_ones(seed: int, largest: int, many: int) -> None:
     signals = [recording(seed + at, 3.0) for at in range(many)]
     alone = []
     for signal in signals:

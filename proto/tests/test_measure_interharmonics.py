@@ -34,9 +34,7 @@ def seen(
 
 
 @pytest.mark.parametrize(("hz", "cycles"), [(60.0, 12), (50.0, 10)])
-def test_bins_between_two_orders_are_a_group_and_the_inner_ones_a_centred_subgroup(
-    hz: float, cycles: int
-) -> None:
+def test_bins_between_orders_form_groups(hz: float, cycles: int) -> None:
     """Equations A.1 to A.4 by hand: lines on the bins 1, 2 and N - 1 above the third."""
     lines = {3 * hz + 5: 0.01, 3 * hz + 10: 0.02, 4 * hz - 5: 0.03, 30.0: 0.04}
     found = seen(hz, lines, cycles)
@@ -48,7 +46,7 @@ def test_bins_between_two_orders_are_a_group_and_the_inner_ones_a_centred_subgro
     assert np.delete(groups, [0, 3]).max() < 1e-6 and np.delete(subgroups, [0, 3]).max() < 1e-6
 
 
-def test_every_bin_is_in_one_harmonic_or_interharmonic_subgroup() -> None:
+def test_every_bin_is_in_one_subgroup() -> None:
     """Parseval: what the subgroups hold is what the bins from 2 to those beside order 50 hold."""
     found = seen(59.3, {77.7: 0.05, 431.0: 0.02, 1303.0: 0.01}, noise=0.01)
     between = np.delete(found.power[0, 2 : 12 * 50 + 2], 0)  # bin 2 is cut off below by nothing
@@ -64,16 +62,14 @@ def test_every_bin_is_in_one_harmonic_or_interharmonic_subgroup() -> None:
     place=st.floats(0.34, 0.66),
     cycles=st.sampled_from([10, 12]),
 )
-def test_the_strongest_line_is_found_to_two_hundredths_of_a_hertz(
-    hz: float, order: int, place: float, cycles: int
-) -> None:
+def test_the_strongest_line_is_right(hz: float, order: int, place: float, cycles: int) -> None:
     line_hz = (order + place) * hz
     found_hz, rms = strongest_interharmonic(seen(hz, {line_hz: 0.01, (order + 2.5) * hz: 0.002}, cycles))
     assert found_hz[0] == pytest.approx(line_hz, abs=0.02)  # 0.012 beside its own image
     assert rms[0] == pytest.approx(0.01, rel=1e-3)
 
 
-def test_a_line_near_a_harmonic_is_found_by_its_far_neighbour() -> None:
+def test_a_line_near_a_harmonic_is_found() -> None:
     """Two bins above or below a harmonic the bin between holds the harmonic's own skirt."""
     for line_hz in (189.0, 190.0, 191.0, 229.0, 230.0, 231.0, 71.0):
         found_hz, rms = strongest_interharmonic(seen(60.0, {line_hz: 0.01}))
@@ -81,13 +77,14 @@ def test_a_line_near_a_harmonic_is_found_by_its_far_neighbour() -> None:
         assert rms[0] == pytest.approx(0.01, rel=0.1)
 
 
-def test_an_interharmonic_is_not_smeared_over_the_harmonics_when_it_is_on_a_bin() -> None:
+def test_an_interharmonic_on_a_bin_does_not_smear() -> None:
+    """An interharmonic is not smeared over the harmonics when it is on a bin."""
     found = seen(60.0, {205.0: 0.05})
     assert np.delete(found.harmonics()[0], [0, 4]).max() < 1e-6
 
 
 @pytest.mark.parametrize("noise", [1e-3, 1e-2])
-def test_the_floor_of_white_noise_is_reported_beside_harmonics_and_lines(noise: float) -> None:
+def test_white_noises_floor_is_reported(noise: float) -> None:
     """White noise of a given rms has 2 / samples of its power in each bin."""
     found = noise_floor(seen(60.3, {95.0: 0.01, 333.0: 0.02}, noise=noise, windows=20))
     true = noise * math.sqrt(2 * 60.3 / 12 / RATE_HZ)
@@ -95,7 +92,7 @@ def test_the_floor_of_white_noise_is_reported_beside_harmonics_and_lines(noise: 
     assert found == pytest.approx(true, rel=0.15)
 
 
-def test_noise_alone_makes_the_thd_that_the_floor_explains() -> None:
+def test_noise_makes_the_explained_thd() -> None:
     found = seen(60.0, {}, noise=1e-3, windows=20)
     clean = math.sqrt(0.02**2 + 147 * float(np.mean(noise_floor(found) ** 2)))
     assert found.thd().mean() == pytest.approx(clean, rel=2e-3)
@@ -108,7 +105,7 @@ def test_too_few_cycles_leave_nothing_between() -> None:
     assert np.isfinite(interharmonic_groups(found)).all()
 
 
-def test_no_window_has_no_interharmonics_and_silence_has_no_line() -> None:
+def test_silence_has_no_line() -> None:
     none = spectrum_of([], 12)
     assert interharmonic_groups(none).shape == (0, 50) and noise_floor(none).shape == (0,)
     assert strongest_interharmonic(none)[0].shape == (0,)

@@ -25,7 +25,7 @@ def test_a_level_without_a_swing_has_no_steps(level: Floats) -> None:
     assert step_places(level, 120.0) == ()
 
 
-def test_in_noise_no_more_than_four_steps_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_noise_four_steps_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     places, tried = level_steps._places, []
     monkeypatch.setattr(
         level_steps, "_places", lambda steps, *rest: tried.append(steps) or places(steps, *rest)
@@ -35,7 +35,7 @@ def test_in_noise_no_more_than_four_steps_are_tried(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.filterwarnings("error")
-def test_few_values_with_many_steps_have_no_more_than_they_hold() -> None:
+def test_few_values_bound_the_steps() -> None:
     levels = np.round(np.random.default_rng(1).uniform(0.0, 1.0, (200, 12)))
     assert all(len(step_places(each[: 8 + at % 5], 120.0)) <= 4 for at, each in enumerate(levels))
 

@@ -55,7 +55,7 @@ def plain_fit(part: Floats, step: float, orders: int) -> "steady._Fit":
     step=st.floats(0.005, 0.05),
     seed=st.integers(0, 1000),
 )
-def test_sums_in_two_stages_are_those_of_the_table(size: int, orders: int, step: float, seed: int) -> None:
+def test_two_stage_sums_equal_the_table(size: int, orders: int, step: float, seed: int) -> None:
     part = np.random.default_rng(seed).normal(size=size)
     offsets = np.arange(size) - (size - 1) / 2
     table = np.exp(-1j * step * np.outer(np.arange(orders + 1), offsets))
@@ -77,7 +77,7 @@ def test_sums_in_two_stages_are_those_of_the_table(size: int, orders: int, step:
     off_hz=st.floats(-0.05, 0.05),
     seed=st.integers(0, 1000),
 )
-def test_a_fit_in_closed_form_is_the_least_squares_one(
+def test_the_closed_fit_is_least_squares(
     cycles: float, hz: float, noise_v: float, orders: int, off_hz: float, seed: int
 ) -> None:
     chance = np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def test_a_fit_in_closed_form_is_the_least_squares_one(
     assert np.abs(found.drift - plain.drift).max() < 1e-5 * np.abs(plain.drift).max()
 
 
-def test_a_fit_moved_by_a_small_change_is_the_fit_made_there() -> None:
+def test_a_moved_fit_equals_a_new_one() -> None:
     turn = 2 * math.pi * 50 / 12_000 * np.arange(1440)
     part = 325 * np.sin(turn + 0.4) + 6 * np.sin(7 * turn) + np.random.default_rng(1).normal(0, 1, 1440)
     step = 2 * math.pi * 50.0005 / 12_000
@@ -141,12 +141,12 @@ def assert_alike(one: ClassifiedPart, other: ClassifiedPart) -> None:
         assert ours[name] == pytest.approx(theirs[name], rel=FIGURES_REL, abs=1e-6, nan_ok=True), name
 
 
-def test_a_ringing_and_a_jump_are_found_alike_with_the_plain_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ringing_and_jumps_match_the_plain_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert same_parts_both_ways(monkeypatch, ("oscillatory_transient", "phase_jump"), 1, 5) >= 4
 
 
 @pytest.mark.slow
-def test_all_classes_are_found_alike_with_the_plain_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_classes_match_the_plain_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some hundred recordings, most of them of what is sudden: only that is fitted."""
     sudden = tuple(
         kind for kind in ALL_CLASSES if any(word in kind for word in ("transient", "jump", "sag", "swell"))

@@ -14,7 +14,7 @@ def test_it_is_numpys_along_the_last_axis(shape: tuple[int, ...]) -> None:
     assert np.array_equal(median(values), np.median(values, axis=-1))
 
 
-def test_it_is_nan_where_a_value_is_nan_or_none_is_there() -> None:
+def test_nan_spreads_to_the_result() -> None:
     found = median(np.array([[3.0, 1.0, 2.0], [3.0, math.nan, 2.0]]))
     assert found[0] == 2.0 and math.isnan(found[1])
     assert math.isnan(median(np.empty(0)))

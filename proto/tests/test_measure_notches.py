@@ -52,7 +52,7 @@ def found_in(volts: Floats, nominal_hz: float = 60.0) -> tuple[Notching, ...]:
     width_us=st.floats(300.0, 800.0),
     depth=st.floats(0.12, 0.9),
 )
-def test_six_notches_a_cycle_have_their_depth_width_area_and_angle(
+def test_six_notches_have_depth_width_and_angle(
     hz: float, start: float, seed: int, middle: float, width_us: float, depth: float
 ) -> None:
     width = width_us * 1e-6 * hz * 360.0
@@ -89,12 +89,12 @@ def test_other_numbers_of_notches(per_cycle: int, nominal_hz: float) -> None:
     assert found.duration_s == pytest.approx(found.cycles / (nominal_hz + 0.13), rel=1e-3)
 
 
-def test_a_notch_below_zero_is_deeper_than_a_hundred_percent() -> None:
+def test_a_notch_below_zero_exceeds_100_percent() -> None:
     (found, *_) = found_in(notched(phase(60.1, 0.0), 2, 60.0, 10.0, 1.4) + noise(1))
     assert found.deepest.depth_percent == pytest.approx(140.0, abs=5.0)
 
 
-def test_notches_that_add_to_the_wave_are_reported_as_such() -> None:
+def test_adding_notches_are_reported_as_such() -> None:
     turn = phase(60.1, 0.4)
     (found, *_) = found_in(notched(turn, 2, 50.0, 10.0, -0.3) + noise(1))
     assert not found.deepest.toward_zero

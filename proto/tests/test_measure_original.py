@@ -99,7 +99,7 @@ def test_change_points_are_those_of_the_least_squares() -> None:
     assert change_points(np.zeros(0)) == []
 
 
-def test_change_points_lie_on_the_grid_of_five_cycles() -> None:
+def test_change_points_lie_on_five_cycles() -> None:
     rms_v = np.concatenate([np.full(43, 120.0), np.full(57, 90.0)])
     assert all(end % 5 == 0 for end in change_points(rms_v))
 
@@ -114,13 +114,13 @@ def test_pieces_are_judged_by_their_mean() -> None:
     ]
 
 
-def test_runs_know_their_limits_as_inside_and_end_at_an_unknown_value() -> None:
+def test_runs_end_at_an_unknown_value() -> None:
     values = np.array([59.75, 59.7, np.nan, 59.0, 60.0])
     assert list(runs_within(values, 0.0, 59.75)) == [(0, 2), (3, 4)]
 
 
 @pytest.mark.parametrize(("order", "cutoff"), [(4, 500 / 6000), (1, 0.3), (8, 0.1)])
-def test_the_low_pass_is_scipys_run_forwards_and_back(order: int, cutoff: float) -> None:
+def test_the_low_pass_equals_scipys(order: int, cutoff: float) -> None:
     signal = pytest.importorskip("scipy.signal")
     numerator, denominator = signal.butter(order, cutoff)
     ours = low_pass(order, cutoff)
@@ -132,7 +132,7 @@ def test_the_low_pass_is_scipys_run_forwards_and_back(order: int, cutoff: float)
     )
 
 
-def test_what_is_too_short_for_the_low_pass_is_none() -> None:
+def test_a_short_signal_has_no_low_pass() -> None:
     assert low_passed(np.zeros(15), 4, 0.1) is None and low_passed(np.zeros(16), 4, 0.1) is not None
     with pytest.raises(ValueError, match="order 9"):
         low_pass(9, 0.1)

@@ -56,7 +56,7 @@ alignments = {
 
 @settings(max_examples=15)
 @given(**alignments, degrees=st.floats(5.0, 120.0), sign=st.sampled_from([-1, 1]))
-def test_a_jump_is_told_to_a_twentieth_of_a_degree_and_to_the_sample(
+def test_a_jump_is_right_to_0_05_degrees(
     hz: float, phase: float, at: float, seed: int, degrees: float, sign: int
 ) -> None:
     (jump,) = jumps(disturbed(hz, phase, at, sign * math.radians(degrees), seed=seed))
@@ -83,7 +83,7 @@ def test_a_step_of_the_frequency_is_no_jump(
 
 @settings(max_examples=12)
 @given(**alignments, degrees=st.floats(8.0, 60.0), share=st.floats(0.1, 0.9), cycles=st.floats(2.0, 12.0))
-def test_a_dip_with_a_jump_jumps_there_and_back(
+def test_a_dip_with_a_jump_jumps_twice(
     hz: float, phase: float, at: float, seed: int, degrees: float, share: float, cycles: float
 ) -> None:
     lasts = cycles * RATE_HZ / hz
@@ -97,7 +97,7 @@ def test_a_dip_with_a_jump_jumps_there_and_back(
 
 @settings(max_examples=10)
 @given(**alignments, degrees=st.floats(10.0, 60.0), step_hz=st.floats(-1.0, 1.0))
-def test_a_jump_together_with_a_step_of_frequency_is_its_own_angle(
+def test_a_frequency_step_keeps_the_jumps_angle(
     hz: float, phase: float, at: float, seed: int, degrees: float, step_hz: float
 ) -> None:
     (jump,) = jumps(disturbed(hz, phase, at, math.radians(degrees), step_hz=step_hz, seed=seed))
@@ -113,7 +113,7 @@ def test_a_jump_together_with_a_step_of_frequency_is_its_own_angle(
     hz=st.floats(49.2, 50.8),
     seed=st.integers(0, 10_000),
 )
-def test_an_island_that_is_closed_out_of_phase_jumps_once(
+def test_an_island_reclosed_jumps_once(
     phase: float, hz_per_s: float, degrees: float, hz: float, seed: int
 ) -> None:
     """Its frequency wanders by more than the noise of a fit, and the jump spoils the track of some cycles."""
@@ -143,7 +143,7 @@ def test_ramps_wander_and_noise_are_no_jumps() -> None:
     assert jumps(np.random.default_rng(1).normal(size=9000)) == ()
 
 
-def test_the_least_jump_asked_for_has_to_make_sense() -> None:
+def test_the_least_jump_must_make_sense() -> None:
     volts = disturbed(60.0, 0.0, 4000.0)
     with pytest.raises(ValueError, match=r"want 1 \.\. 180"):
         phase_jumps_in(volts, track(volts, RATE_HZ), 0.0)

@@ -50,7 +50,7 @@ def test_all_tests_of_the_standard_are_passed(unit: ReportingUnit) -> None:
 
 
 @pytest.mark.slow
-def test_no_row_of_any_reporting_rate_is_beyond_its_limit_or_the_bound_of_today() -> None:
+def test_no_reporting_rate_exceeds_its_limit() -> None:
     """`pytest -s` prints every row; docs/measurement.md has the table.
 
     The bounds are today's figures: the worst of 2026-11-26, rounded up.
@@ -73,7 +73,7 @@ def test_no_row_of_any_reporting_rate_is_beyond_its_limit_or_the_bound_of_today(
     offset_ns=st.integers(0, 10**9),
     rate_hz=st.floats(11_990.0, 12_010.0),
 )
-def test_a_steady_sine_off_the_grid_is_reported_as_it_is(
+def test_a_steady_off_grid_sine_is_exact(
     pmu_class: PmuClass, hz: float, turns: float, offset_ns: int, rate_hz: float
 ) -> None:
     t = offset_ns / 1e9 + np.arange(9_000) / rate_hz
@@ -126,7 +126,7 @@ def test_counts_with_a_gain_are_volts() -> None:
     assert [report.angle_rad for report in found] == pytest.approx([0.0] * len(found), abs=1e-5)
 
 
-def test_no_report_spans_a_gap_and_after_it_the_clock_is_the_new_one() -> None:
+def test_no_report_spans_a_gap() -> None:
     signal = step(60, -9.0, 0.0, 0.0)
     before, after = signal.samples(0.0, 0.5), signal.samples(0.9, 1.4)
     after = replace(after, first_sample=before.first_sample + 10_800)
@@ -137,7 +137,7 @@ def test_no_report_spans_a_gap_and_after_it_the_clock_is_the_new_one() -> None:
     assert max(abs(report.angle_rad) for report in found) < 1e-5
 
 
-def test_a_clock_that_is_set_while_the_samples_go_on_is_followed() -> None:
+def test_a_clock_set_meanwhile_is_followed() -> None:
     stretch = step(60, -9.0, 0.0, 0.0).samples(0.0, 2.0)
     first, second = cut(stretch, [12_000])
     assert second.start_ns is not None
@@ -148,7 +148,7 @@ def test_a_clock_that_is_set_while_the_samples_go_on_is_followed() -> None:
     assert angles[-1] == pytest.approx(-2 * math.pi * 60 * 1e-3, abs=1e-4)
 
 
-def test_latency_is_half_the_longest_filter_and_is_kept() -> None:
+def test_latency_is_half_the_longest_filter() -> None:
     signal = step(60, -9.0, 0.0, 0.0)
     for pmu_class, least, most in ((PmuClass.P, 0.027, 0.0278), (PmuClass.M, 0.11, 0.1112)):
         pmu = Pmu(60, 60, pmu_class)
@@ -185,7 +185,7 @@ def test_the_filters_derivatives_are_those_of_the_filter() -> None:
     assert found.gain(1e-4 * omega) == pytest.approx(np.cos(1e-4 * omega * n) @ found.weights, abs=1e-12)
 
 
-def test_what_cannot_be_reported_is_refused_with_the_reason() -> None:
+def test_an_unreportable_request_is_refused_with_reason() -> None:
     with pytest.raises(ValueError, match="nominal_hz"):
         Pmu(59.94, 60)
     with pytest.raises(ValueError, match="reports_per_s"):

@@ -11,7 +11,7 @@ def event(channel: str, kind: str, start_ns: int, end_ns: int | None, percent: f
     return ChannelEvent(channel, kind, start_ns, end_ns, percent)
 
 
-def test_a_dip_begins_with_the_first_channel_and_ends_with_the_last() -> None:
+def test_a_dip_spans_first_to_last_channel() -> None:
     found = group_events(
         [
             event("L2", "sag", 20, 50, 40.0),
@@ -23,7 +23,8 @@ def test_a_dip_begins_with_the_first_channel_and_ends_with_the_last() -> None:
     assert found == (GroupEvent("sag", 10, 60, 40.0, "L2", ("L1", "L2", "L3")),)
 
 
-def test_dips_that_leave_a_time_without_one_are_two_and_those_that_touch_are_one() -> None:
+def test_touching_dips_are_one() -> None:
+    """Dips that leave a time without one are two and those that touch are one."""
     apart = group_events([event("L1", "sag", 10, 20, 70.0), event("L2", "sag", 21, 30, 60.0)], CHANNELS)
     assert [(each.start_ns, each.end_ns, each.channel) for each in apart] == [(10, 20, "L1"), (21, 30, "L2")]
     joined = group_events([event("L1", "sag", 10, 21, 70.0), event("L2", "sag", 21, 30, 60.0)], CHANNELS)
@@ -34,7 +35,7 @@ def numbered(channel: str, start_ns: int, end_ns: int, number: int) -> ChannelEv
     return ChannelEvent(channel, "sag", start_ns, end_ns, 70.0, number)
 
 
-def test_stated_numbers_decide_and_what_has_none_belongs_to_what_it_overlaps() -> None:
+def test_stated_numbers_decide_the_group() -> None:
     found = group_events(
         [
             numbered("L1", 10, 20, 5),
@@ -64,7 +65,8 @@ def test_an_interruption_takes_all_channels_at_one_time() -> None:
     assert turned.kind == "sag"
 
 
-def test_swells_are_apart_from_dips_and_an_open_event_leaves_the_group_open() -> None:
+def test_swells_are_apart_from_dips() -> None:
+    """Swells are apart from dips and an open event leaves the group open."""
     found = group_events(
         [
             event("L1", "sag", 10, None, 50.0),
@@ -79,7 +81,7 @@ def test_swells_are_apart_from_dips_and_an_open_event_leaves_the_group_open() ->
     ]
 
 
-def test_channels_of_other_groups_are_left_out_and_nonsense_is_refused() -> None:
+def test_other_groups_channels_are_left_out() -> None:
     assert group_events([event("L9", "sag", 10, 20, 50.0)], CHANNELS) == ()
     assert group_events([], CHANNELS) == ()
     with pytest.raises(ValueError, match="channels"):

@@ -58,7 +58,7 @@ def test_an_hour_of_clean_mains_holds_no_disturbance(minute: int) -> None:
     nothing_in(wandering(60.0, nominal_hz, 100 + minute), nominal_hz)
 
 
-def test_window_by_window_the_same_transients_and_jumps_are_found() -> None:
+def test_windowed_transients_and_jumps_are_the_same() -> None:
     volts = wandering(4.0, 60.0, 5, 60.0)
     for at, size in ((5_000, 60.0), (14_430, -90.0), (30_000, 40.0)):
         volts[at : at + 3] += size

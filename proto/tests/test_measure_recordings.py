@@ -159,7 +159,7 @@ def test_vrms_per_cycle(box: Box) -> None:
     assert rms[begin : begin + 16] == pytest.approx(readme["dip"], abs=CYCLE_V)
 
 
-def test_one_cycle_vrms_every_half_cycle_and_at_every_sample(box: Box) -> None:
+def test_one_cycle_vrms_matches_every_sample(box: Box) -> None:
     volts, readme = box
     half = half_cycle_rms_v(volts, every(volts, 100))
     value, window = readme["every_100"]
@@ -175,7 +175,7 @@ def test_one_cycle_vrms_every_half_cycle_and_at_every_sample(box: Box) -> None:
 
 
 @pytest.mark.parametrize(("limit", "row"), [(108.0, "dip_108"), (114.0, "dip_114")])
-def test_the_dip_on_the_readmes_windows_and_by_the_standard(box: Box, limit: float, row: str) -> None:
+def test_the_readmes_dip_is_measured_both_ways(box: Box, limit: float, row: str) -> None:
     volts, readme = box
     spans = spans_below(half_cycle_rms_v(volts, every(volts, 100)), limit, limit + 2.4)
     found = find_disturbances(volts, RATE_HZ, 120.0, 60.0, Limits(sag_percent=limit / 1.2))
@@ -242,7 +242,7 @@ def test_eight_bits_are_neither_clipped_nor_transient(box: Box) -> None:
     assert transients_in(volts, track(volts, RATE_HZ)) == ()
 
 
-def test_the_two_are_822_and_a_half_samples_apart() -> None:
+def test_the_two_are_822_5_samples_apart() -> None:
     found = lag_between(recording("1"), recording("4"), RATE_HZ)
     assert found.samples == pytest.approx(822.5, abs=0.3)
     assert found.before == pytest.approx(822.579, abs=0.012)  # 3 standard errors

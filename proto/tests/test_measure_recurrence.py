@@ -10,7 +10,7 @@ from opq_measure.recurrence import DAY_S, at_least, burst_starts, daily_span, re
 MORNING = np.array([0, 70, 130, 190, 240, 290, 35], dtype=float) + 6 * 3600 + 58 * 60
 
 
-def test_seven_of_nine_in_five_minutes_are_found_with_their_ends() -> None:
+def test_seven_of_nine_recurrences_are_found() -> None:
     times = np.concatenate((MORNING + DAY_S * np.arange(7), [8.2 * DAY_S, 9.7 * DAY_S]))
     found = daily_span(times)
     assert found is not None
@@ -31,7 +31,7 @@ def test_a_storm_of_one_afternoon_is_no_habit() -> None:
     assert daily_span(50_000.0 + 120.0 * np.arange(30)) is None
 
 
-def test_every_fifteen_minutes_is_found_where_one_is_missing() -> None:
+def test_a_missing_quarter_hour_keeps_the_recurrence() -> None:
     times = np.cumsum([0, 900, 905, 890, 1800, 897, 903, 900, 911], dtype=float)
     found = repeated_interval(times)
     assert found is not None

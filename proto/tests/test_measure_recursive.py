@@ -31,7 +31,7 @@ PEERS = {
 
 @pytest.mark.parametrize("name", PEERS)
 @pytest.mark.parametrize("block", [1, 20, 64])
-def test_a_filter_by_blocks_gives_what_sample_by_sample_gives(name: str, block: int) -> None:
+def test_a_block_filter_equals_sample_by_sample(name: str, block: int) -> None:
     sections, peer = PEERS[name]
     by_blocks = Recursive(sections, block)
     whole = len(NOISE) // 3 // block * block
@@ -46,7 +46,7 @@ def test_a_settled_filter_stays_where_it_is() -> None:
     assert settled.run(np.full(400, 7.0)) == pytest.approx(np.full(400, 7.0), abs=1e-9)
 
 
-def test_thinning_has_no_seam_between_the_pieces_of_two_seconds() -> None:
+def test_thinning_has_no_seam() -> None:
     sensation = Sensation(12_000.0, LAMP_120V)
     noise = np.random.default_rng(2).normal(size=48_000)
     thinned = np.concatenate((sensation._thinned(noise[:24_000]), sensation._thinned(noise[24_000:])))

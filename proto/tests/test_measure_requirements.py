@@ -38,7 +38,7 @@ def test_unknown_values_count_neither_way() -> None:
     assert found.met is None and found.count == 0 and math.isnan(found.share_percent)
 
 
-def test_the_stated_value_is_that_of_the_side_with_less_room() -> None:
+def test_the_stated_side_has_less_room() -> None:
     low = np.array([100.0] * 18 + [91.0, 89.0])
     assert judge(low, Requirement(95.0, 90.0, 110.0)).value == 91.0  # 95 % are at or above it
     assert judge(200 - low, Requirement(95.0, 90.0, 110.0)).value == 109.0

@@ -58,7 +58,7 @@ def test_a_wave_without_noise_is_found_exactly(hz: float, cycles: float, phase: 
 
 
 @pytest.mark.parametrize(("cycles", "orders"), [(1.5, 10), (6, 50)])
-def test_the_frequency_of_a_stretch_is_found_at_the_bound(cycles: float, orders: int) -> None:
+def test_a_stretchs_frequency_is_at_the_bound(cycles: float, orders: int) -> None:
     samples = round(cycles * RATE_HZ / 60.0)
     errors = []
     for seed in range(60):
@@ -73,7 +73,7 @@ def test_the_rest_of_a_fit_is_the_noise() -> None:
     assert steady_wave(volts, RATE_HZ, 0, 1200, 60.0).rest == pytest.approx(1.2, rel=0.06)
 
 
-def test_a_wave_carried_over_six_cycles_leaves_the_disturbance_alone() -> None:
+def test_a_carried_wave_leaves_the_disturbance() -> None:
     volts = mains(4000, 59.3)
     pulse = np.zeros(4000)
     pulse[2500:2520] = 30.0
@@ -82,7 +82,8 @@ def test_a_wave_carried_over_six_cycles_leaves_the_disturbance_alone() -> None:
     assert np.abs(volts[2400:3600] - wave.volts(2400, 3600)).max() < 1e-3
 
 
-def test_a_wave_scaled_to_half_a_cycle_of_a_dip_has_its_depth_and_angle() -> None:
+def test_a_scaled_wave_has_the_dips_depth() -> None:
+    """A wave scaled to half a cycle of a dip has its depth and angle."""
     volts = mains(2400, 60.0)
     wave = steady_wave(volts, RATE_HZ, 0, 1200, 60.0)
     scaled = wave.scaled(0.4 * volts, 1500, 1600)
@@ -92,7 +93,7 @@ def test_a_wave_scaled_to_half_a_cycle_of_a_dip_has_its_depth_and_angle() -> Non
     )
 
 
-def test_without_the_tracked_fundamental_harmonics_and_dc_are_left() -> None:
+def test_without_fundamental_harmonics_and_dc_remain() -> None:
     samples = 12_000
     t = np.arange(samples) / RATE_HZ
     amplitude = PEAK_V * (1 + 0.01 * np.sin(2 * np.pi * 0.5 * t))  # slow change of amplitude: followed
@@ -112,14 +113,14 @@ def test_the_waves_of_nothing_are_unknown() -> None:
 
 
 @pytest.mark.parametrize("level", [0.6, 0.9, 0.97])
-def test_clipped_tops_are_reported_with_their_level_and_share(level: float) -> None:
+def test_clipped_tops_are_reported_with_level(level: float) -> None:
     volts = np.clip(mains(12_000, 60.0) / PEAK_V, -1.1 * level, level) * PEAK_V
     found = clipping_in(volts, RATE_HZ, 60.0)
     assert found.high == pytest.approx(level * PEAK_V)
     assert found.tops >= 59
 
 
-def test_sines_flat_tops_and_few_bits_are_not_clipped() -> None:
+def test_flat_tops_and_few_bits_are_not_clipped() -> None:
     t = np.arange(12_000) / RATE_HZ
     flat = (
         np.sin(2 * np.pi * 60 * t) + 0.06 * np.sin(2 * np.pi * 180 * t) + 0.02 * np.sin(2 * np.pi * 300 * t)

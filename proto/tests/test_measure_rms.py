@@ -52,7 +52,7 @@ def true_halves(wave: Series, hz: float, rate_hz: float) -> tuple[Floats, Floats
 
 @settings(max_examples=60, deadline=None)
 @given(hz=st.floats(42.5, 69.0), seed=st.integers(0, 2**31))
-def test_single_half_cycles_between_true_edges_are_exact_to_a_billionth(hz: float, seed: int) -> None:
+def test_exact_half_cycles_are_right_to_1e_9(hz: float, seed: int) -> None:
     wave = series(PEER, seed)
     edges, turns = true_halves(wave, hz, 12_000.0)
     volts = sampled(wave, hz, 12_000.0)
@@ -66,9 +66,8 @@ def test_single_half_cycles_between_true_edges_are_exact_to_a_billionth(hz: floa
     seed=st.integers(0, 2**31),
     rate_hz=st.sampled_from([6000.0, 9600.0, 12_000.0, 48_000.0]),
 )
-def test_half_cycles_cycles_and_windows_between_tracked_edges_are_exact_to_a_hundred_thousandth(
-    hz: float, seed: int, rate_hz: float
-) -> None:
+def test_tracked_cycles_are_right_to_1e_5(hz: float, seed: int, rate_hz: float) -> None:
+    """Half cycles cycles and windows between tracked edges are exact to a hundred thousandth."""
     wave = series(PEER, seed)
     volts = sampled(wave, hz, rate_hz)
     tracked = track(volts, rate_hz, 60.0)
@@ -86,9 +85,8 @@ def test_half_cycles_cycles_and_windows_between_tracked_edges_are_exact_to_a_hun
 
 @settings(max_examples=30, deadline=None)
 @given(hz=st.floats(42.5, 60.0), seed=st.integers(0, 2**31))
-def test_one_percent_of_orders_30_to_50_leaves_half_cycles_exact_to_a_hundred_thousandth(
-    hz: float, seed: int
-) -> None:
+def test_high_orders_leave_half_cycles_at_1e_5(hz: float, seed: int) -> None:
+    """One percent of orders 30 to 50 leaves half cycles exact to a hundred thousandth."""
     wave = series({30: 0.01, 40: 0.01, 50: 0.01}, seed)  # to 3 kHz, a quarter of the rate
     edges, turns = true_halves(wave, hz, 12_000.0)
     exact = np.sqrt(mean_square(wave, turns[:-1], turns[1:]))
@@ -96,7 +94,7 @@ def test_one_percent_of_orders_30_to_50_leaves_half_cycles_exact_to_a_hundred_th
 
 
 @pytest.mark.parametrize("decibels", [60, 78])
-def test_noise_moves_the_rms_of_a_cycle_by_its_own_share(decibels: int) -> None:
+def test_noise_moves_rms_by_its_share(decibels: int) -> None:
     wave = series(PEER, 3)
     hz, rate_hz, sigma = 60.3, 12_000.0, 170.0 / math.sqrt(2) * 10 ** (-decibels / 20)
     volts = sampled(wave, hz, rate_hz, 20.0)
@@ -116,14 +114,14 @@ def test_a_parabola_is_integrated_exactly_between_samples() -> None:
     assert energies(volts, positions) == pytest.approx(np.diff(exact), rel=1e-12)
 
 
-def test_spans_within_one_sample_and_at_the_ends_are_integrated_too() -> None:
+def test_spans_at_the_ends_are_integrated() -> None:
     volts = np.full(12, 3.0)
     edges = np.array([0.0, 0.2, 0.7, 5.0, 5.5, 11.0, 11.5, 12.0])
     assert energies(volts, edges) == pytest.approx(9.0 * np.diff(edges), rel=1e-12)
     assert cycle_rms_v(volts[:1], np.array([0.0, 0.5, 1.0])) == pytest.approx([3.0, 3.0])
 
 
-def test_a_signal_of_many_blocks_has_the_energies_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_blocks_have_one_blocks_energies(monkeypatch: pytest.MonkeyPatch) -> None:
     volts = sampled(series(PEER, 1), 60.0, 12_000.0, 3.0)
     edges = np.concatenate((np.arange(0.3, 20_000, 99.7), [31_234.5, 36_000.0]))
     whole = energies(volts, edges)
@@ -131,7 +129,7 @@ def test_a_signal_of_many_blocks_has_the_energies_of_one(monkeypatch: pytest.Mon
     assert energies(volts, edges) == pytest.approx(whole, rel=1e-13)
 
 
-def test_counts_have_the_rms_of_the_volts_they_stand_for() -> None:
+def test_counts_have_their_volts_rms() -> None:
     volts = sampled(series(PEER, 2), 60.0, 12_000.0)
     counts = np.rint(volts / 0.0068).astype(np.int16)
     edges = track(counts, 12_000.0).edges(1)

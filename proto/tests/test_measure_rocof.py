@@ -63,7 +63,7 @@ def test_noise_leaves_little_more_than_the_bound(span_s: float) -> None:
     assert abs(np.mean(found)) < 0.35 * bound
 
 
-def test_windows_of_a_stream_tell_it_over_the_stated_span() -> None:
+def test_stream_windows_state_their_span() -> None:
     estimator = Rocof(0.5)
     told = [
         estimator.push_window(window) for window in windows_of(chirp(59.0, 0.8, 4.0, 70.0), RATE_HZ, 60.0)
@@ -87,7 +87,7 @@ def test_a_span_of_a_few_cycles_is_refused() -> None:
         Rocof(0.05)
 
 
-def test_a_hop_on_the_edge_of_two_windows_counts_once() -> None:
+def test_a_shared_hop_counts_once() -> None:
     t = np.arange(36_000) / 12_000
     rocof = Rocof()
     found = [rocof.push_window(window).hz_s for window in windows_of(np.sin(2 * np.pi * 60 * t), 12_000.0)]

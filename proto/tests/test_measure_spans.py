@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from opq_measure.events.spans import Span, spans_above, spans_below
 
 
-def test_a_span_begins_below_and_ends_at_the_hysteresis() -> None:
+def test_a_span_ends_at_the_hysteresis() -> None:
     values = np.array([100, 89, 91, 89, 92, 89, 95, 100.0])
     assert spans_below(values, 90, 92) == (Span(1, 4, True), Span(5, 6, True))
     assert len(spans_below(values, 90, 92)[0]) == 3

@@ -30,7 +30,8 @@ def test_a_step_is_found_between_its_samples(at: int, jump_rad: float, decibels:
 
 
 @pytest.mark.parametrize("at", [1000, 1025, 1050, 1075])
-def test_the_impulse_of_the_lightning_that_causes_a_fault_does_not_hide_the_step(at: int) -> None:
+def test_a_lightning_impulse_does_not_hide_the_step(at: int) -> None:
+    """The impulse of the lightning that causes a fault does not hide the step."""
     t = np.arange(3000)
     impulse = np.where(t < at, 0.0, 2.8 * np.exp(-np.maximum(t - at, 0) / 1.5))
     assert change_at(mixed((t >= at).astype(float)) + impulse, at - 40, CYCLE, 0.9) == pytest.approx(
@@ -39,14 +40,14 @@ def test_the_impulse_of_the_lightning_that_causes_a_fault_does_not_hide_the_step
 
 
 @pytest.mark.parametrize("length", [20, 50, 90, 150, 220, 300])
-def test_a_ramp_is_found_where_its_rms_passes_the_level(length: int) -> None:
+def test_a_ramp_is_found_at_its_level(length: int) -> None:
     """From 1 V to 0.5 V: 0.9 V is a fifth of the way."""
     for begin in (1000, 1033, 1066):
         volts = mixed(np.clip((np.arange(3000) - begin) / length, 0, 1), decibels=70)
         assert change_at(volts, begin + length / 4, CYCLE, 0.9) == pytest.approx(begin + 0.2 * length, abs=12)
 
 
-def test_nothing_is_found_in_a_steady_or_a_slow_signal_or_at_its_ends() -> None:
+def test_a_steady_or_slow_signal_has_no_step() -> None:
     steady = mixed(np.zeros(3000))
     assert change_at(steady, 1000, CYCLE, 0.9) is None
     assert change_at(mixed(np.linspace(0, 1, 3000)), 1000, CYCLE, 0.75) is None

@@ -80,7 +80,7 @@ def cut(
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**31), largest=st.sampled_from([50, 700, 2400, 9000, 40_000]))
-def test_edges_of_a_stream_are_those_of_the_file_bit_for_bit(seed: int, largest: int) -> None:
+def test_stream_edges_equal_the_files(seed: int, largest: int) -> None:
     counts = recording(seed, 3.0)
     whole = track(counts, RATE_HZ, 60.0)
     tracker = Tracker(RATE_HZ, 60.0)
@@ -99,9 +99,7 @@ def test_edges_of_a_stream_are_those_of_the_file_bit_for_bit(seed: int, largest:
     largest=st.sampled_from([60, 2400, 9000]),
     gaps=st.lists(st.integers(1, 15_999), max_size=2, unique=True),
 )
-def test_windows_of_a_stream_are_those_of_the_file_bit_for_bit(
-    seed: int, largest: int, gaps: list[int]
-) -> None:
+def test_stream_windows_equal_the_files(seed: int, largest: int, gaps: list[int]) -> None:
     counts = recording(seed, 4.0)
     missing = tuple(3 * gap for gap in gaps)  # where times have no remainder
     whole, cutter = cut(counts, [0, len(counts)], missing)
@@ -120,9 +118,7 @@ def test_windows_of_a_stream_are_those_of_the_file_bit_for_bit(
     rate_hz=st.sampled_from([12_000.0, 12_000.37, 7000.0]),
     half_ns=st.sampled_from([0.0, 0.5]),
 )
-def test_times_rounded_to_nanoseconds_leave_no_trace_of_the_blocks(
-    seed: int, largest: int, rate_hz: float, half_ns: float
-) -> None:
+def test_rounded_times_leave_no_trace(seed: int, largest: int, rate_hz: float, half_ns: float) -> None:
     counts = recording(seed, 2.0)
     cutter, found = Windows(60.0), []
     for first, last in pairwise(sizes_of(len(counts), seed + 1, largest)):
@@ -135,7 +131,7 @@ def test_times_rounded_to_nanoseconds_leave_no_trace_of_the_blocks(
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**31), gap=st.integers(1, 15_999))
-def test_windows_leave_no_hole_and_overlap_only_behind_a_tick(seed: int, gap: int) -> None:
+def test_windows_overlap_only_after_a_tick(seed: int, gap: int) -> None:
     counts = recording(seed, 4.0)
     found, cutter = cut(counts, [0, len(counts)], (3 * gap,))
     assert cutter.runs == 2
@@ -164,7 +160,7 @@ def test_windows_leave_no_hole_and_overlap_only_behind_a_tick(seed: int, gap: in
         assert len(window.edges) == 13 and len(window.half_edges) == 25
 
 
-def test_a_memory_mapped_file_is_read_block_by_block(tmp_path, monkeypatch) -> None:
+def test_a_memory_mapped_file_is_read_in_blocks(tmp_path, monkeypatch) -> None:
     counts = recording(5, 6.0)
     np.save(tmp_path / "counts.npy", counts)
     mapped = np.load(tmp_path / "counts.npy", mmap_mode="r")

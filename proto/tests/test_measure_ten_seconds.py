@@ -31,7 +31,7 @@ def streamed(pieces: list[SignalPiece], nominal_hz: float = 60.0) -> list[TenSec
 
 
 @pytest.mark.parametrize(("hz", "nominal_hz"), [(42.5, 50.0), (50.0, 50.0), (59.93, 60.0), (69.0, 60.0)])
-def test_whole_cycles_of_each_ten_seconds_over_their_duration(hz: float, nominal_hz: float) -> None:
+def test_ten_second_frequency_counts_whole_cycles(hz: float, nominal_hz: float) -> None:
     volts, _ = mains(31.0, RATE_HZ, frequency_hz=hz, phase_deg=200.0, harmonics={3: 5.0, 5: 6.0})
     found = list(ten_seconds_of(volts, RATE_HZ, nominal_hz, TICK_NS - 13 * NS))
     assert [(each.start_ns - TICK_NS) // NS for each in found] == [-20, -10, 0, 10]
@@ -42,7 +42,7 @@ def test_whole_cycles_of_each_ten_seconds_over_their_duration(hz: float, nominal
         assert each.coverage == pytest.approx(each.cycles / hz / 10, rel=1e-6)
 
 
-def test_an_edge_on_the_border_belongs_to_both_sides() -> None:
+def test_a_border_edge_belongs_to_both_sides() -> None:
     """50 Hz with an edge at every 10 s: no cycle runs over the border."""
     volts, _ = mains(21.0, RATE_HZ, frequency_hz=50.0)
     first, second, _ = ten_seconds_of(volts, RATE_HZ, 50.0, TICK_NS)
@@ -50,7 +50,8 @@ def test_an_edge_on_the_border_belongs_to_both_sides() -> None:
     assert first.coverage == second.coverage == 1.0
 
 
-def test_on_a_ramp_it_is_the_count_over_the_duration_of_the_true_cycles() -> None:
+def test_on_a_ramp_frequency_is_count_over_duration() -> None:
+    """On a ramp it is the count over the duration of the true cycles."""
     volts, truth = mains(11.0, RATE_HZ, frequency_hz=59.5, profiles=[Ramp(0.1)])
     (found, _) = ten_seconds_of(volts, RATE_HZ, 60.0, TICK_NS)
     edges_s = truth.edges(1) / RATE_HZ
@@ -59,7 +60,7 @@ def test_on_a_ramp_it_is_the_count_over_the_duration_of_the_true_cycles() -> Non
     assert found.frequency_hz == pytest.approx((len(inside) - 1) / (inside[-1] - inside[0]), abs=2e-4)
 
 
-def test_cycles_that_two_windows_share_at_a_tick_count_once() -> None:
+def test_shared_cycles_at_a_tick_count_once() -> None:
     volts, _ = mains(20.0, RATE_HZ, frequency_hz=60.37)
     found = list(ten_seconds_of(volts, RATE_HZ, 60.0, TICK_NS - 9 * NS))
     assert [each.cycles for each in found[:2]] == [pytest.approx(count, abs=2) for count in (543, 603)]
@@ -67,7 +68,8 @@ def test_cycles_that_two_windows_share_at_a_tick_count_once() -> None:
     assert all(each.frequency_hz == pytest.approx(60.37, abs=1e-5) for each in found)
 
 
-def test_a_gap_is_in_neither_count_nor_duration_and_an_empty_interval_is_not_reported() -> None:
+def test_a_gap_counts_in_neither_part() -> None:
+    """A gap is in neither count nor duration and an empty interval is not reported."""
     volts, _ = mains(60.0, RATE_HZ, frequency_hz=59.8)
     ns = round(NS / RATE_HZ)
     pieces = [
@@ -89,7 +91,7 @@ def test_where_no_fundamental_is_seen_nothing_is_counted() -> None:
 
 
 @pytest.mark.parametrize("missing_s", [0.05, 0.15, 0.3])
-def test_cycles_of_an_interruption_are_left_out_one_by_one(missing_s: float) -> None:
+def test_interrupted_cycles_are_left_out(missing_s: float) -> None:
     interruption = Interruption(start_s=4.05, seconds=missing_s)
     volts, _ = mains(11.0, RATE_HZ, frequency_hz=59.73, disturbances=[interruption], noise_db=60)
     found = next(ten_seconds_of(volts, RATE_HZ, 60.0, TICK_NS))
@@ -97,7 +99,7 @@ def test_cycles_of_an_interruption_are_left_out_one_by_one(missing_s: float) -> 
     assert found.frequency_hz == pytest.approx(59.73, abs=1e-5)
 
 
-def test_a_flag_is_kept_and_so_is_time_without_utc() -> None:
+def test_a_flag_and_missing_utc_are_kept() -> None:
     volts, _ = mains(21.0, RATE_HZ)
     cutter, meter, found = Windows(60.0), TenSecondFrequency(), []
     for window in [*cutter.push_samples(SignalPiece(volts, 0, RATE_HZ)), *cutter.end()]:

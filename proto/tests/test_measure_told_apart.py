@@ -67,9 +67,7 @@ def told(disturbances: list[MainsDisturbance], seed: int) -> Counter[str]:
     ],
     ids=lambda value: value.kind if isinstance(value, MainsDisturbance) else "",
 )
-def test_each_kind_is_recognised_by_its_own_primitive_alone(
-    kind: MainsDisturbance, expected: dict[str, int], seed: int
-) -> None:
+def test_each_kind_has_its_own_primitive(kind: MainsDisturbance, expected: dict[str, int], seed: int) -> None:
     assert told([kind], seed) == expected
 
 

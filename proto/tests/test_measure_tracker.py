@@ -41,9 +41,7 @@ def samples_off(edges: Floats, turns: Turns, rate_hz: float = RATE_HZ) -> Floats
 
 @settings(max_examples=30, deadline=None)
 @given(hz_per_s=st.floats(-10.0, 10.0), phase=st.floats(0, 1), nominal=st.sampled_from([50.0, 60.0]))
-def test_a_ramp_of_ten_hertz_per_second_moves_no_edge_by_five_hundredths_of_a_sample(
-    hz_per_s: float, phase: float, nominal: float
-) -> None:
+def test_a_fast_ramp_hardly_moves_edges(hz_per_s: float, phase: float, nominal: float) -> None:
     def turns(t: Floats) -> Floats:
         return phase + (nominal - hz_per_s * 0.6) * t + hz_per_s * t**2 / 2
 
@@ -53,7 +51,9 @@ def test_a_ramp_of_ten_hertz_per_second_moves_no_edge_by_five_hundredths_of_a_sa
 
 @pytest.mark.parametrize("rate_hz", [6000.0, 9600.0, 12_000.0, 48_000.0])
 @pytest.mark.parametrize("nominal", [16.7, 50.0, 60.0])
-def test_rates_from_6_to_48_khz_and_a_railway_are_tracked_as_well(rate_hz: float, nominal: float) -> None:
+def test_rates_and_railways_are_tracked(rate_hz: float, nominal: float) -> None:
+    """Rates from 6 to 48 khz and a railway are tracked as well."""
+
     def turns(t: Floats) -> Floats:
         return 1.013 * nominal * t + 0.2
 
@@ -81,7 +81,7 @@ def test_whatever_the_frequency_the_first_chunk_finds_it(
 
 @settings(max_examples=40, deadline=None)
 @given(jump=st.floats(-0.5, 0.5), at_s=st.floats(1.0, 1.3), hz=st.floats(57, 63))
-def test_two_cycles_beside_a_phase_jump_the_edges_are_right(jump: float, at_s: float, hz: float) -> None:
+def test_edges_recover_two_cycles_after_a_jump(jump: float, at_s: float, hz: float) -> None:
     def turns(t: Floats) -> Floats:
         return hz * t + np.where(t >= at_s, jump, 0.0)
 
@@ -95,9 +95,7 @@ def test_two_cycles_beside_a_phase_jump_the_edges_are_right(jump: float, at_s: f
 
 @settings(max_examples=40, deadline=None)
 @given(depth=st.floats(0.0, 1.4), begin_s=st.floats(0.8, 1.0), length_s=st.floats(0.0, 1.0))
-def test_a_dip_or_swell_moves_no_edge_by_half_a_sample_and_a_notch_by_no_more_than_four(
-    depth: float, begin_s: float, length_s: float
-) -> None:
+def test_dips_and_notches_hardly_move_edges(depth: float, begin_s: float, length_s: float) -> None:
     def turns(t: Floats) -> Floats:
         return 60.02 * t + 0.3
 
@@ -107,7 +105,7 @@ def test_a_dip_or_swell_moves_no_edge_by_half_a_sample_and_a_notch_by_no_more_th
     assert off.max() < (0.5 if length_s > 1 / 60 else 4.0)  # less than a cycle lost is a phase, too
 
 
-def test_a_step_of_dc_moves_edges_within_two_cycles_only() -> None:
+def test_a_dc_step_moves_edges_briefly() -> None:
     t = seconds(3.0)
     edges = track(waved(60.1 * t, PEER) + np.where(t > 1.5, 0.5, 0.0), RATE_HZ).edges(1)
     beside = np.abs(edges / RATE_HZ - 1.5) > 2.3 / 60
@@ -115,7 +113,8 @@ def test_a_step_of_dc_moves_edges_within_two_cycles_only() -> None:
     assert samples_off(edges, lambda t: 60.1 * t).max() < 3.0
 
 
-def test_clipped_tops_and_even_notches_shift_all_edges_by_their_own_fundamental_only() -> None:
+def test_clipping_shifts_all_edges_alike() -> None:
+    """Clipped tops and even notches shift all edges by their own fundamental only."""
     t = seconds(3.0)
     whole = waved(60.0 * t)
     clipped = np.clip(whole, -0.6, 0.6)  # odd and in phase: the fundamental stays where it was
@@ -124,7 +123,7 @@ def test_clipped_tops_and_even_notches_shift_all_edges_by_their_own_fundamental_
     assert np.ptp(np.diff(track(notched, RATE_HZ).edges(1))) < 1e-6
 
 
-def test_noise_moves_an_edge_as_its_share_of_the_window_says() -> None:
+def test_noise_moves_an_edge_by_its_share() -> None:
     sigma = 1e-3 / math.sqrt(2)  # 60 dB under the fundamental
     t = seconds(60.0)
     volts = waved(60.0 * t) + np.random.default_rng(5).normal(scale=sigma, size=len(t))
@@ -141,9 +140,7 @@ def test_the_amplitude_is_that_of_the_fundamental(hz: float) -> None:
 
 @pytest.mark.parametrize("silence_s", [0.1, 0.7, 3.1])
 @pytest.mark.parametrize("noisy", [False, True])
-def test_what_begins_with_silence_or_noise_is_found_when_the_mains_come(
-    silence_s: float, noisy: bool
-) -> None:
+def test_late_mains_are_found_after_silence(silence_s: float, noisy: bool) -> None:
     t = seconds(silence_s + 2.0)
     noise = np.random.default_rng(2).normal(scale=0.3, size=len(t)) * noisy
     volts = np.where(t < silence_s, noise, waved(60.4 * t, PEER))
@@ -153,7 +150,7 @@ def test_what_begins_with_silence_or_noise_is_found_when_the_mains_come(
     assert not tracked.known[tracked.positions < (silence_s - 1 / 60) * RATE_HZ].any()
 
 
-def test_a_faint_rest_of_the_mains_is_not_taken_for_it() -> None:
+def test_a_faint_rest_is_not_the_mains() -> None:
     t = seconds(8.0)
     volts = waved(60.0 * t) * np.where((t > 2) & (t < 6), 0.01, 1.0)
     tracked = track(volts, RATE_HZ)
@@ -162,7 +159,7 @@ def test_a_faint_rest_of_the_mains_is_not_taken_for_it() -> None:
     assert tracked.known[(tracked.positions < 1.97 * RATE_HZ) | (tracked.positions > 6.03 * RATE_HZ)].all()
 
 
-def test_after_ten_minutes_a_lasting_fall_to_a_hundredth_has_become_usual() -> None:
+def test_a_lasting_fall_becomes_usual() -> None:
     rate_hz = 1200.0
     t = seconds(600.0, rate_hz)
     tracked = track(waved(60.0 * t) * np.where(t < 1, 1.0, 0.01), rate_hz)

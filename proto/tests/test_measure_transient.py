@@ -49,7 +49,7 @@ alignments = {
 
 @settings(max_examples=20)
 @given(**alignments, ring_hz=st.floats(400.0, 3000.0), periods=st.floats(3.0, 8.0), size=st.floats(0.2, 1.0))
-def test_a_ringing_has_its_frequency_damping_peak_start_and_energy(
+def test_a_ringing_has_five_figures(
     hz: float, phase: float, at: float, seed: int, ring_hz: float, periods: float, size: float
 ) -> None:
     """Below 400 Hz a long one is close to the mains' harmonics: duration, energy, start miss these limits."""
@@ -95,9 +95,10 @@ def test_an_impulse_has_its_peak_and_place(
 
 @settings(max_examples=12)
 @given(**alignments, ring_hz=st.floats(300.0, 3000.0), share=st.floats(0.2, 0.9), size=st.floats(0.2, 1.0))
-def test_a_dip_that_begins_with_a_ringing_has_one_transient_at_its_edge(
+def test_a_ringing_dip_has_one_transient(
     hz: float, phase: float, at: float, seed: int, ring_hz: float, share: float, size: float
 ) -> None:
+    """A dip that begins with a ringing has one transient at its edge."""
     volts = mains(hz, phase, seed=seed) * np.where(np.arange(6000) >= at, share, 1.0)
     volts += ringing(6000, at, ring_hz, 5 / ring_hz, size * PEAK_V)
     (found,) = found_in(volts)
@@ -122,7 +123,7 @@ def test_one_sample_on_the_crest_is_found() -> None:
     assert found.point_on_wave_degrees == pytest.approx(90.0, abs=2.0)
 
 
-def test_two_impulses_are_two_and_their_energy_is_their_own() -> None:
+def test_two_impulses_have_their_own_energy() -> None:
     volts = mains(60.1, 0.3)
     volts[3000] += 80.0
     volts[3150] -= 60.0
@@ -170,7 +171,7 @@ def some_load(hz: float, at: float, samples: int) -> Floats:
 
 
 @pytest.mark.parametrize("is_off", [False, True])
-def test_a_load_that_is_switched_in_the_last_cycle_is_no_transient(is_off: bool) -> None:
+def test_a_load_switched_last_is_not_transient(is_off: bool) -> None:
     stop = 3145
     is_on = (np.arange(stop) < 3000) == is_off
     volts = mains(60.2, 0.0, stop) + np.where(is_on, some_load(60.2, 3000.0, stop), 0.0)
@@ -179,7 +180,7 @@ def test_a_load_that_is_switched_in_the_last_cycle_is_no_transient(is_off: bool)
     assert ring.frequency_hz == pytest.approx(420.0, rel=0.05)
 
 
-def test_between_waves_of_other_harmonics_nothing_is_left_but_a_ringing_is() -> None:
+def test_only_a_ringing_remains_between_waves() -> None:
     load = np.where(np.arange(6000) < 3000, some_load(60.0, 3000.0, 6000), 0.0)
     ring = ringing(6000, 3000.0, 420.0, 0.003, 0.1 * PEAK_V)
     for added, least, most in ((load, 0.0, 0.01), (ring, 0.05, 0.11), (load + ring, 0.05, 0.16)):
@@ -194,7 +195,7 @@ def test_between_waves_of_other_harmonics_nothing_is_left_but_a_ringing_is() -> 
 @pytest.mark.parametrize(("left", "found"), [(0.0, 1), (0.1, 1), (0.5, 0), (0.7, 0)])
 @pytest.mark.parametrize("lasts_s", [0.004, 0.002])
 @pytest.mark.parametrize("noise_db", [60.0, 40.0])
-def test_a_long_deviation_that_comes_again_smaller_each_cycle_is_no_impulse(
+def test_a_recurring_deviation_is_not_an_impulse(
     left: float, found: int, lasts_s: float, noise_db: float
 ) -> None:
     """A deviation of which `left` is there a cycle later, and so on: an inrush, but for 0."""
@@ -252,7 +253,7 @@ def test_the_originals_peak_is_that_above_400_hertz() -> None:
         high_pass(volts, RATE_HZ, 6000.0)
 
 
-def test_peaks_of_cycles_are_those_of_the_high_pass() -> None:
+def test_cycle_peaks_come_from_the_high_pass() -> None:
     random = np.random.default_rng(5)
     windows = [random.normal(0, 100, samples) for samples in (2600, 2524, 2900, 100, 2650)]
     edges = np.array([first + np.arange(0.3, 2401, 200) for first in (62, 0, 400, 0, 200)])
@@ -267,7 +268,7 @@ def test_peaks_of_cycles_are_those_of_the_high_pass() -> None:
         assert together[at] == pytest.approx(slow, abs=1e-11)
 
 
-def test_cycles_that_fall_together_have_the_largest_of_all() -> None:
+def test_joined_cycles_keep_the_largest() -> None:
     volts = np.random.default_rng(6).normal(0, 1, 300)
     peaks_v = cycle_peaks_v([volts], np.array([[5.0, 25.0, 200.0]]), 12_000.0)[0]
     assert (peaks_v == peaks_v[0]).all()

@@ -40,7 +40,7 @@ def test_three_equal_phases_have_no_unbalance() -> None:
     ("magnitudes", "percent"),
     [((73, 80, 87), 5.05), ((152, 140, 128), 4.95), ((100, 100, 100), 0.0)],
 )
-def test_magnitudes_at_120_degrees_give_u2_and_u0_alike(
+def test_magnitudes_at_120_degrees_give_u2_and_u0(
     magnitudes: tuple[float, float, float], percent: float
 ) -> None:
     """Testing states 2 and 3 of 4-30's influence quantities (percent of Udin): both are near 5 %."""
@@ -65,7 +65,7 @@ def test_magnitudes_of_nothing_are_unknown() -> None:
     assert magnitude_unbalance_percent(np.array([109.0, 120.0, 120.0])) == pytest.approx(100 * 22 / 349)
 
 
-def test_swapped_phases_are_reported_and_do_not_change_the_unbalance() -> None:
+def test_swapped_phases_are_reported() -> None:
     right, wrong = unbalance(phases(110, 120, 125)), unbalance(phases(110, 120, 125)[[0, 2, 1]])
     assert (right.rotation, wrong.rotation) == ("abc", "acb")
     assert wrong.u2_percent == pytest.approx(right.u2_percent)
@@ -86,7 +86,7 @@ def test_three_boxes_on_one_phase_rotate_nowhere() -> None:
     zero=st.floats(0.0, 0.5),
     turns=st.tuples(st.floats(0, 6.3), st.floats(0, 6.3), st.floats(0, 6.3)),
 )
-def test_components_put_in_come_out_and_the_lines_say_the_same(
+def test_components_come_out_unchanged(
     negative: float, zero: float, turns: tuple[float, float, float]
 ) -> None:
     sequence = [
@@ -156,7 +156,7 @@ def test_three_sample_clocks_are_joined_to_one_unbalance(hz: float) -> None:
 
 
 @pytest.mark.parametrize("hz", [42.5, 47.31, 50.0, 59.93, 60.0, 66.61, 69.0])
-def test_a_fundamental_is_right_to_a_ten_millionth_among_harmonics(hz: float) -> None:
+def test_a_fundamental_is_right_among_harmonics(hz: float) -> None:
     rate_hz = 12_000.0
     volts = wave(rate_hz, hz, 120.0, 0.0, 0.0, 0.5)
     for start in (0.0, 13.37, 500.9):
@@ -188,7 +188,7 @@ def test_windows_join_whatever_the_order_between_the_boxes() -> None:
     assert group.unmatched == 0
 
 
-def test_what_one_box_lost_is_left_out_and_counted() -> None:
+def test_one_boxs_loss_is_counted() -> None:
     group, found = Group(), []
     for k in range(10):
         for phase in range(3):
@@ -203,9 +203,7 @@ def test_what_one_box_lost_is_left_out_and_counted() -> None:
     shares=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
     order=st.permutations([0, 1, 2] * 10),
 )
-def test_boxes_whose_windows_began_anywhere_are_joined_with_the_nearest(
-    shares: tuple[float, float, float], order: list[int]
-) -> None:
+def test_offset_windows_join_with_the_nearest(shares: tuple[float, float, float], order: list[int]) -> None:
     """Before the first tick: three points on a circle never need more than two thirds of it."""
     group, found, count = Group(), [], [0, 0, 0]
     for phase in order:
@@ -216,14 +214,14 @@ def test_boxes_whose_windows_began_anywhere_are_joined_with_the_nearest(
         assert each.end_ns - each.start_ns <= round((1 + 2 / 3 + 0.05) * NS / 5)
 
 
-def test_a_box_that_never_speaks_does_not_fill_the_memory() -> None:
+def test_a_silent_box_does_not_fill_memory() -> None:
     group = Group()
     for k in range(1000):
         assert group.push_window(0, a_window(k)) == []
     assert group.unmatched == 1000 - 256
 
 
-def test_a_window_without_utc_joins_nobody_and_an_unknown_fundamental_is_unknown() -> None:
+def test_a_window_without_utc_joins_none() -> None:
     volts = wave(6000.0, 60.0, 120.0, 0.3, 0.0, 1.0)
     with pytest.raises(ValueError, match="has no UTC"):
         PhaseWindow.of(next(windows_of(volts, 6000.0, 60.0)))
@@ -235,7 +233,7 @@ def test_a_window_without_utc_joins_nobody_and_an_unknown_fundamental_is_unknown
     assert math.isnan(unknown.phasor.real)
 
 
-def test_a_clock_that_is_set_back_begins_its_phase_again() -> None:
+def test_a_clock_set_back_restarts_its_phase() -> None:
     group, found = Group(), []
     for k in (10, 11, 3, 4):
         found += group.push_window(0, a_window(k))
@@ -246,7 +244,7 @@ def test_a_clock_that_is_set_back_begins_its_phase_again() -> None:
     assert group.unmatched == 2
 
 
-def test_a_clock_that_is_late_shows_as_unbalance_of_the_size_that_is_reported() -> None:
+def test_a_late_clock_shows_as_unbalance() -> None:
     group, found = Group(), []
     late_s = 10e-6
     for phase, phasor in enumerate(phases(1, cmath.exp(2j * np.pi * 60 * late_s), 1)):

@@ -13,9 +13,7 @@ RATE_HZ = 12_000.0
 
 
 @pytest.mark.parametrize(("nominal_hz", "frequency_hz"), [(60.0, 60.0), (60.0, 58.9), (50.0, 50.7)])
-def test_edges_are_within_a_tenth_of_a_sample_of_those_tracked_later(
-    nominal_hz: float, frequency_hz: float
-) -> None:
+def test_early_edges_are_within_a_tenth_sample(nominal_hz: float, frequency_hz: float) -> None:
     volts, _ = mains(3.0, RATE_HZ, frequency_hz=frequency_hz, harmonics=MIX_3_PERCENT, noise_db=60, seed=1)
     cutter, foretold, edges, end = Windows(nominal_hz), [], [], 0.0
     for first in range(0, len(volts), 200):
@@ -36,7 +34,7 @@ def test_edges_are_within_a_tenth_of_a_sample_of_those_tracked_later(
             assert np.abs(nearest - each).max() < 0.1
 
 
-def test_there_are_none_before_the_first_hops_and_none_whose_samples_are_not_there() -> None:
+def test_edges_need_their_samples() -> None:
     volts, _ = mains(1.5, RATE_HZ)
     cutter = Windows(60.0)
     assert cutter.expected_end(0.0, 1) is None and cutter.untracked(0.0, 1) is None

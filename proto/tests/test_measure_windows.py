@@ -31,9 +31,7 @@ def end(window: Window) -> float:
 @pytest.mark.parametrize(
     ("nominal_hz", "hz", "cycles"), [(60.0, 60.0, 12), (60.0, 59.1, 12), (50.0, 50.7, 10), (16.7, 16.6, 3)]
 )
-def test_a_window_is_ten_or_twelve_whole_cycles_of_the_signal(
-    nominal_hz: float, hz: float, cycles: int
-) -> None:
+def test_a_window_is_ten_or_twelve_cycles(nominal_hz: float, hz: float, cycles: int) -> None:
     found = list(windows_of(mains(3.0, hz, 0.5), RATE_HZ, nominal_hz))
     assert len(found) == math.floor((3.0 * hz + 0.5 / (2 * math.pi) - 1) / cycles)
     period = RATE_HZ / hz
@@ -47,12 +45,12 @@ def test_a_window_is_ten_or_twelve_whole_cycles_of_the_signal(
         assert window.start_ns is None and window.end_ns is None
 
 
-def test_the_frequency_of_a_window_is_exact_to_a_microhertz_without_noise() -> None:
+def test_a_windows_frequency_is_exact() -> None:
     for window in list(windows_of(mains(2.0, 60.01), RATE_HZ))[1:-1]:
         assert window.frequency_hz == pytest.approx(60.01, abs=1e-6)
 
 
-def test_exactly_one_second_from_zero_crossing_to_zero_crossing_has_five_windows() -> None:
+def test_one_second_between_crossings_has_five_windows() -> None:
     found = list(windows_of(mains(1.0), RATE_HZ))
     assert len(found) == 5
     assert start(found[0]) == pytest.approx(0.0, abs=1e-3)
@@ -61,7 +59,7 @@ def test_exactly_one_second_from_zero_crossing_to_zero_crossing_has_five_windows
     assert not math.isnan(found[-2].next_half)
 
 
-def test_a_window_carries_its_samples_with_three_cycles_on_both_sides() -> None:
+def test_a_window_carries_three_cycles_each_side() -> None:
     volts = mains(2.0, 60.0)
     for window in windows_of(volts, RATE_HZ):
         last = window.first_sample + len(window.volts)
@@ -84,7 +82,8 @@ def test_times_follow_the_measured_rate_of_the_piece() -> None:
         assert window.rate_hz == rate_hz
 
 
-def test_at_a_tick_the_window_is_completed_and_the_next_begins_at_the_first_edge_behind_it() -> None:
+def test_a_tick_completes_the_window() -> None:
+    """At a tick the window is completed and the next begins at the first edge behind it."""
     begin_ns = TICK - 1_234_567_890  # the tick is 14,814.8 samples in: in the seventh window, its 74th cycle
     found = list(windows_of(mains(3.0, 60.0), RATE_HZ, 60.0, start_ns=begin_ns))
     assert [window.index for window in found if window.overlap] == [6]
@@ -97,7 +96,7 @@ def test_at_a_tick_the_window_is_completed_and_the_next_begins_at_the_first_edge
     assert found[7].start_ns is not None and 0 <= found[7].start_ns - TICK < 16_700_000
 
 
-def test_a_tick_in_the_last_cycle_of_a_window_moves_nothing() -> None:
+def test_a_tick_in_the_last_cycle_moves_nothing() -> None:
     begin_ns = TICK - 10**9 + 1_000_000  # 199.93 of 200 cycles ... the tick is 1 ms before a window's end
     found = list(windows_of(mains(2.0, 60.0), RATE_HZ, 60.0, start_ns=begin_ns))
     assert [window.index for window in found if window.overlap] == [4]
@@ -105,20 +104,20 @@ def test_a_tick_in_the_last_cycle_of_a_window_moves_nothing() -> None:
     assert start(found[5]) == pytest.approx(12_000, abs=0.01)
 
 
-def test_a_tick_on_an_edge_begins_a_window_and_overlaps_none() -> None:
+def test_a_tick_on_an_edge_overlaps_none() -> None:
     found = list(windows_of(mains(2.0, 60.0), RATE_HZ, 60.0, start_ns=TICK - 10**9))
     assert [window.index for window in found if window.tick] == [5]
     assert not any(window.overlap for window in found)
     assert start(found[5]) == pytest.approx(12_000, abs=0.01)
 
 
-def test_a_run_that_begins_on_a_tick_begins_behind_it() -> None:
+def test_a_run_on_a_tick_begins_after_it() -> None:
     volts = mains(1.0, 60.0, phase=1.0)
     assert [window.tick for window in windows_of(volts, RATE_HZ, 60.0, start_ns=TICK)][:2] == [True, False]
     assert not any(window.tick for window in windows_of(volts, RATE_HZ, 60.0, start_ns=TICK + 1_000_000))
 
 
-def test_a_gap_drops_the_incomplete_window_and_counts_its_cycles() -> None:
+def test_a_gap_drops_the_incomplete_window() -> None:
     volts = mains(3.0, 60.0)
     cutter = Windows(60.0)
     found = cutter.push_samples(
@@ -140,9 +139,8 @@ def test_a_gap_drops_the_incomplete_window_and_counts_its_cycles() -> None:
     ("rate_hz", "v_per_lsb", "runs"),
     [(RATE_HZ * 1.0001, 1.0, 1), (RATE_HZ * 1.002, 1.0, 2), (RATE_HZ, 0.5, 2)],
 )
-def test_a_jump_of_rate_or_gain_ends_a_run_and_a_ppm_does_not(
-    rate_hz: float, v_per_lsb: float, runs: int
-) -> None:
+def test_a_rate_jump_ends_a_run(rate_hz: float, v_per_lsb: float, runs: int) -> None:
+    """A jump of rate or gain ends a run and a ppm does not."""
     volts = mains(2.0, 60.0)
     cutter = Windows(60.0)
     found = cutter.push_samples(SignalPiece(volts[:12_000], 0, RATE_HZ))
@@ -154,7 +152,7 @@ def test_a_jump_of_rate_or_gain_ends_a_run_and_a_ppm_does_not(
     assert np.abs(found[-1].volts).max() == pytest.approx(170.0, rel=0.03)
 
 
-def test_through_an_interruption_windows_go_on_and_are_not_known() -> None:
+def test_windows_continue_through_an_interruption() -> None:
     volts = mains(6.0, 59.9)
     volts[18_000:48_000] = 0.0  # 2.5 s
     found = list(windows_of(volts, RATE_HZ))
@@ -168,7 +166,7 @@ def test_through_an_interruption_windows_go_on_and_are_not_known() -> None:
 
 
 @pytest.mark.parametrize("nominal_hz", [50.0, 60.0])
-def test_silence_from_the_first_sample_has_windows_of_nominal_length(nominal_hz: float) -> None:
+def test_initial_silence_has_nominal_windows(nominal_hz: float) -> None:
     found = list(windows_of(np.zeros(24_000), RATE_HZ, nominal_hz))
     assert len(found) == 10
     assert not any(window.known for window in found)
@@ -204,7 +202,7 @@ def test_a_sample_that_is_no_number_is_refused() -> None:
 
 
 @pytest.mark.parametrize("refused", [0, 3])
-def test_a_piece_that_is_refused_leaves_a_gap_and_closes_nothing_up(refused: int) -> None:
+def test_a_refused_piece_leaves_a_gap(refused: int) -> None:
     volts = mains(3.0)
     cutter, found = Windows(60.0), []
     for number, first in enumerate(range(0, len(volts), 4000)):
@@ -224,7 +222,7 @@ def test_a_piece_that_is_refused_leaves_a_gap_and_closes_nothing_up(refused: int
         assert abs(window.start_ns - (TICK + 10**9 + start(window) / 12e-6)) < 2
 
 
-def test_a_piece_that_was_refused_may_come_again_mended() -> None:
+def test_a_refused_piece_may_return_mended() -> None:
     volts = mains(2.0)
     bad = volts[9000:15_000].copy()
     bad[0] = math.inf
@@ -243,7 +241,7 @@ def test_a_piece_that_was_refused_may_come_again_mended() -> None:
 
 
 @pytest.mark.parametrize("set_ns", [500 * 10**9, 10**12, -500 * 10**9])
-def test_a_clock_that_is_set_within_a_window_repeats_none(set_ns: int) -> None:
+def test_a_clock_set_within_a_window_repeats_nothing(set_ns: int) -> None:
     volts = mains(4.0)
     cutter, cut, begin_ns = (
         Windows(60.0),

@@ -107,7 +107,7 @@ def test_parts_joined_again_have_the_same_rows(put: list[Measurement], data: st.
         assert by_box([row for part in rounds for row in part.rows()]) == by_box(each.rows())
 
 
-def test_windows_of_one_clock_state_time_and_nominal_values() -> None:
+def test_windows_state_time_and_nominal_values() -> None:
     which, end_ns = np.array([1, 0, 1]), np.array([5_000_000_000, 5_000_600_000, 6_000_000_000])
     values = np.arange(36, dtype=np.float32).reshape(3, 4, 3)
     nominals = Nominal(120.0, 60.0), Nominal(15_000.0, 16.7)

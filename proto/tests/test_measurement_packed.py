@@ -81,7 +81,7 @@ def test_any_rows_come_back_exactly(rows: list[Measurement], rising: bool, defla
 
 @given(st.lists(measurements, min_size=1, max_size=6))
 @settings(max_examples=200, deadline=None)
-def test_rows_packed_one_by_one_are_the_same_bytes(rows: list[Measurement]) -> None:
+def test_single_rows_pack_to_the_same_bytes(rows: list[Measurement]) -> None:
     alone = [pack_one(row) for row in rows]
     assert alone == [pack(packed_rows([row])) for row in rows]
     assert same(unpack_all(alone).measurements("1"), rows)
@@ -93,7 +93,7 @@ def test_rows_packed_one_by_one_are_the_same_bytes(rows: list[Measurement]) -> N
 
 @given(st.lists(measurements, min_size=1, max_size=6), st.booleans(), st.integers(0, 6), st.integers(0, 6))
 @settings(max_examples=100, deadline=None)
-def test_a_run_of_a_block_is_a_run_of_its_rows(rows: list[Measurement], rising: bool, a: int, b: int) -> None:
+def test_a_blocks_run_is_its_rows_run(rows: list[Measurement], rising: bool, a: int, b: int) -> None:
     first, stop = sorted(min(each, len(rows)) for each in (a, b))
     block = pack(packed_rows(rows), rising)
     assert same(unpack(block, first, stop).measurements("1"), rows[first:stop])
@@ -115,7 +115,7 @@ def test_packing_leaves_the_rows_alone() -> None:
         assert made.table.tobytes() == before
 
 
-def test_a_span_has_its_start_and_not_its_end() -> None:
+def test_a_span_excludes_its_end() -> None:
     rows = packed_rows([second(number) for number in range(5)])
     inside = rows.within(NOW_MS + 1000, NOW_MS + 3000).measurements("1")
     assert [row.sequence for row in inside] == [901, 902]
@@ -171,7 +171,7 @@ LATER = MeasurementField(
 )
 
 
-def test_a_block_of_before_a_field_is_read_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_block_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a program with one more stored field reads of the blocks of this one."""
     rows = [second(0), second(1, sequence=None, metrics={"rms": USUAL["rms"]}), second(2, clock_id=None)]
     blocks = [pack(packed_rows(rows)), *(pack_one(row) for row in rows)]
@@ -199,7 +199,7 @@ def test_a_block_of_before_a_field_is_read_without_it(monkeypatch: pytest.Monkey
         packed._of_version.cache_clear()
 
 
-def test_what_a_block_has_no_column_for_is_json() -> None:
+def test_a_value_without_column_is_json() -> None:
     double = second(0, metrics={"rms": Metric(0.1, 0.3, 0.2)})
     block = pack(packed_rows([double, second(1)]), deflated=False)
     text = block[block.index(b"[[") :]

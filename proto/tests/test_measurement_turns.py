@@ -34,7 +34,7 @@ def ends() -> Iterator[tuple[Socket, Socket]]:
         yield sent, came
 
 
-def test_a_turn_comes_apart_as_it_was_put_together(ends: tuple[Socket, Socket]) -> None:
+def test_a_turn_round_trips(ends: tuple[Socket, Socket]) -> None:
     sent, came = ends
     sent.send_multipart([b"0009", b"one alone"])
     sent.send(turn_message(MESSAGES))
@@ -44,7 +44,7 @@ def test_a_turn_comes_apart_as_it_was_put_together(ends: tuple[Socket, Socket]) 
     assert [len(waiting_measurements(came, 4)) for _ in "123"] == [6, 3, 0], "no more than wanted are begun"
 
 
-def test_what_only_looks_like_a_turn_is_one_message_that_nobody_can_read(ends: tuple[Socket, Socket]) -> None:
+def test_a_false_turn_is_one_unreadable_message(ends: tuple[Socket, Socket]) -> None:
     sent, came = ends
     whole = turn_message(MESSAGES)
     count, length, sizes = struct.pack("<I", 3), struct.pack("<I", 14), struct.pack("<III", 0, 7, 180)
@@ -66,7 +66,7 @@ def test_what_only_looks_like_a_turn_is_one_message_that_nobody_can_read(ends: t
         assert waiting_measurements(came, 99) == [[wrong[:5]]], wrong
 
 
-def test_a_number_without_zeros_is_below_no_topic_that_a_subscriber_to_everything_gets() -> None:
+def test_an_unpadded_number_reaches_no_subscriber() -> None:
     for number in (1, 9, 10, 99, 100, 999):
         short = unpadded(topic(str(number)))
         assert short == b"%d" % number and is_unpadded(short)

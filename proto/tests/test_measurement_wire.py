@@ -123,7 +123,7 @@ def test_batches_and_single_measurements_agree_on_every_message(seed: int) -> No
     read_twice(bodies)
 
 
-def test_regular_measurements_are_arrays_in_the_form_of_the_original_too() -> None:
+def test_regular_measurements_are_arrays() -> None:
     turned = tuple(reversed(METRIC_NAMES))
     ours = [body(1001 + at, END_NS + at, METRIC_NAMES if at % 2 else turned) for at in range(40)]
     untimed = [WireMeasurement.FromString(each) for each in ours]
@@ -133,7 +133,7 @@ def test_regular_measurements_are_arrays_in_the_form_of_the_original_too() -> No
     assert read_twice(ours) == read_twice([each.SerializeToString() for each in untimed]) == 40
 
 
-def test_what_says_more_or_less_is_kept_as_an_object() -> None:
+def test_irregular_measurements_stay_objects() -> None:
     for each in (
         body(crossing=True),
         body(names=METRIC_NAMES[:3]),
@@ -145,7 +145,7 @@ def test_what_says_more_or_less_is_kept_as_an_object() -> None:
         assert read_twice([each]) == 0
 
 
-def test_a_boxs_rows_come_in_order_and_apart_from_those_sent_again() -> None:
+def test_rows_come_in_order_apart_from_resent() -> None:
     rows = [(1, False), (1, True), (2, False), (1, False), (2, True), (1, True)]
     messages = [
         [b"%04d" % box, body(box, END_NS + at, backfilled=late)] for at, (box, late) in enumerate(rows)
@@ -172,7 +172,7 @@ def swinging(low_v: float, high_v: float, names: tuple[str, ...] = METRIC_NAMES)
     return message.SerializeToString()
 
 
-def test_a_crossing_a_swing_and_no_rms_may_begin_an_event() -> None:
+def test_crossings_and_swings_may_begin_events() -> None:
     few = ("rms", "thd")
     steady = [swinging(115.0, 120.0), swinging(60.0, 60.5), swinging(115.0, 120.0, few)]
     assert pressing(*steady) == [False] * 3
@@ -210,9 +210,7 @@ unknown_fields = st.lists(st.tuples(st.integers(1100, 2000), st.integers(0, 2**6
 
 @settings(max_examples=30, deadline=None)
 @given(added=unknown_fields, values=st.lists(st.floats(0, 1e4, width=32), min_size=4, max_size=4))
-def test_unknown_fields_are_skipped_and_values_round_as_the_original_sends_them(
-    added: list[tuple[int, int]], values: list[float]
-) -> None:
+def test_unknown_fields_are_skipped(added: list[tuple[int, int]], values: list[float]) -> None:
     """An original Box sends float32 of two decimal places, no times and no numbers."""
     message = WireMeasurement(box_id=7, timestamp_ms=5)
     for name, value in zip(METRIC_NAMES, values, strict=True):
@@ -228,7 +226,7 @@ def test_unknown_fields_are_skipped_and_values_round_as_the_original_sends_them(
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_what_is_read_is_sent_on_as_it_was(seed: int) -> None:
+def test_a_read_message_is_sent_on_unchanged(seed: int) -> None:
     bodies = [strange(random.Random(seed + number)) for number in range(5)]
     batches, _ = read([[b"%d" % box_of(each), each] for each in bodies if box_of(each) < 2**31])
     for batch in batches:

@@ -31,7 +31,7 @@ def test_only_loopback_is_loopback() -> None:
     )
 
 
-def test_an_address_and_the_machines_own_name_are_its_own_hosts() -> None:
+def test_the_machines_own_addresses_are_its_host() -> None:
     own = socket.gethostname()
     assert all(
         map(is_own_host, ("10.42.0.1", "[fe80::1%eth0]:80", "localhost:8080", own, f"{own.upper()}:80"))

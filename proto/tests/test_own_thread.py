@@ -35,7 +35,7 @@ def test_one_that_never_started_is_closed_at_once() -> None:
     Waiting().close()
 
 
-def test_one_that_does_not_end_is_left_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Waiting, "_join_s", 0.01)
     end = threading.Event()
     monkeypatch.setattr(Waiting, "_run", lambda self: end.wait(LONG_S))
@@ -54,7 +54,7 @@ def test_a_call_is_repeated_until_it_is_closed() -> None:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_the_first_call_waits_unless_it_is_made_at_once(at_once: bool) -> None:
+def test_the_first_call_waits_by_default(at_once: bool) -> None:
     calls: queue.Queue[None] = queue.Queue()
     with PeriodicCall("calling", lambda: calls.put(None), LONG_S, at_once=at_once):
         if at_once:

@@ -24,7 +24,7 @@ def test_every_count_there_is_has_protobufs_bytes() -> None:
 
 
 @given(arrays.arrays(np.int16, st.integers(0, 450)))
-def test_a_waveform_is_the_same_frames_as_protobuf_writes(counts: np.ndarray) -> None:
+def test_a_waveform_has_protobufs_frames(counts: np.ndarray) -> None:
     wave = Waveform("1", 10**18, 7, TimeSource.GPS, 12_000_000, 0.01, 400, counts)
     frames = waveform_to_cycles(wave)
     assert len(frames) == len(counts) // 200

@@ -16,7 +16,7 @@ def why(port: str) -> str:
     return why_not_opened(found.value)
 
 
-def test_a_port_that_is_not_there_is_said_once(tmp_path: Path) -> None:
+def test_an_absent_port_is_reported_once(tmp_path: Path) -> None:
     assert why(str(tmp_path / "ttyUSB9")) == "no such port; see /dev/serial/by-id for those there are"
 
 

@@ -13,7 +13,7 @@ def test_the_originals_numbers_are_kept() -> None:
     assert (ports.VIEW, ports.MAUKA_HEALTH, ports.RULES, ports.UPDATE) == (8888, 8911, 9081, 8151)
 
 
-def test_no_two_duties_share_a_port_and_every_constant_is_listed() -> None:
+def test_every_port_is_unique_and_listed() -> None:
     assert len(set(ports.PORTS.values())) == len(ports.PORTS)
     constants = {
         name.lower() for name, value in vars(ports).items() if name.isupper() and isinstance(value, int)
@@ -21,7 +21,7 @@ def test_no_two_duties_share_a_port_and_every_constant_is_listed() -> None:
     assert constants == set(ports.PORTS)
 
 
-def test_the_offset_moves_a_port_and_refuses_to_leave_the_range() -> None:
+def test_an_offset_stays_within_the_range() -> None:
     assert ports.with_offset("view", 100) == 8988
     assert ports.endpoint("triggering_box", 1) == "tcp://127.0.0.1:9881"
     with pytest.raises(ValueError, match="mauka_health would be 68911"):

@@ -16,7 +16,7 @@ class Clock:
         return self.now_s
 
 
-def test_a_matter_is_logged_once_per_period_with_the_count_it_stands_for() -> None:
+def test_a_repeated_log_is_counted_per_period() -> None:
     clock = Clock()
     with capture_logs() as lines:
         limited = RateLimitedLog(log.get(), 10.0, clock)
@@ -46,7 +46,7 @@ def test_beyond_the_most_keys_strangers_share_one_entry() -> None:
     assert limited.due("a new one") == 1  # old ones made room
 
 
-def test_a_key_spends_its_burst_and_then_what_comes_back() -> None:
+def test_a_key_spends_its_burst() -> None:
     clock = Clock()
     buckets = TokenBuckets(2, 0.5, monotonic_s=clock)
     assert [buckets.spend("a") for _ in range(3)] == [True, True, False]
@@ -57,7 +57,7 @@ def test_a_key_spends_its_burst_and_then_what_comes_back() -> None:
     assert buckets.left("a") == 2.0
 
 
-def test_a_token_that_was_given_back_can_be_spent() -> None:
+def test_a_returned_token_can_be_spent() -> None:
     buckets = TokenBuckets(1, 0.001, monotonic_s=Clock())
     assert buckets.spend("a")
     buckets.give_back("a")
@@ -73,7 +73,7 @@ def test_the_key_unseen_for_longest_is_forgotten() -> None:
 
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=100))
-def test_no_more_is_spent_than_the_burst_and_the_rate_allow(pauses_s: list[float]) -> None:
+def test_spending_is_within_burst_and_rate(pauses_s: list[float]) -> None:
     clock = Clock()
     buckets, spent = TokenBuckets(3, 0.7, monotonic_s=clock), 0
     for pause_s in pauses_s:

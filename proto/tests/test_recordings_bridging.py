@@ -59,7 +59,7 @@ def test_classes_do_not_come_from_a_bridged_gap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", [1, 2, 4])
-def test_what_is_filled_is_the_wave_within_half_a_percent(missing: int) -> None:
+def test_the_filled_wave_is_within_half_a_percent(missing: int) -> None:
     for phase in np.linspace(0, 2 * np.pi, 25):
         whole = wave(1600.0, 0.05, phase)
         volts = whole.copy()

@@ -23,9 +23,8 @@ from opq_proto.errors import RecordingError
 
 @pytest.mark.parametrize("form", ["ASCII", "BINARY", "BINARY32", "FLOAT32"])
 @pytest.mark.parametrize("revision", ["", ",1999", ",2013"])
-def test_every_form_of_every_revision_is_read_as_an_independent_reader_reads_it(
-    form: str, revision: str, tmp_path: Path
-) -> None:
+def test_every_revision_reads_as_by_an_independent_reader(form: str, revision: str, tmp_path: Path) -> None:
+    """Every form of every revision is read as an independent reader reads it."""
     more = ["0,0", "0,0"] if revision == ",2013" else []
     start = "03/17/24,10:00:00.000000" if not revision else "17/03/2024,10:00:00.000000"
     text = cfg_text(more, station=f"Station,REC1{revision}", form=form, start=start, trigger=start)
@@ -66,9 +65,7 @@ def test_a_cff_is_the_same_in_one_file(form: str, tmp_path: Path) -> None:
         ("utf-8-sig", "Напруга 电压"),
     ],
 )
-def test_names_are_read_in_the_code_page_that_their_letters_speak_for(
-    page: str, name: str, tmp_path: Path
-) -> None:
+def test_names_choose_their_code_page(page: str, name: str, tmp_path: Path) -> None:
     named = name.replace(",", " ")
     text = cfg_text(channels=f"1,{named},A,,V,0.02,0,0,-32767,32767,1,1,S").encode(page)
     found = read(comtrade(tmp_path, text, dat_bytes()))
@@ -77,7 +74,7 @@ def test_names_are_read_in_the_code_page_that_their_letters_speak_for(
     assert found.assumed.get("encoding") == (None if page == "utf-8-sig" else page)
 
 
-def test_units_are_read_in_russian_and_of_both_sides(tmp_path: Path) -> None:
+def test_russian_and_two_sided_units_are_read(tmp_path: Path) -> None:
     for unit, gain in (("В", GAIN), ("кВ", 1000 * GAIN), ("мВ", GAIN / 1000)):
         text = cfg_text(channels=f"1,Ua,A,,{unit},0.02,0,0,-9,9,1,1,S").encode("cp1251")
         assert np.allclose(read(comtrade(tmp_path, text, dat_bytes())).volts(0, ROWS), gain * counts()), unit
@@ -90,7 +87,7 @@ def test_units_are_read_in_russian_and_of_both_sides(tmp_path: Path) -> None:
     assert np.allclose(read(path).volts(0, ROWS), 1000 * GAIN * counts())
 
 
-def test_a_channel_of_factor_0_is_left_out_and_said(tmp_path: Path) -> None:
+def test_a_channel_of_factor_0_is_reported(tmp_path: Path) -> None:
     channels = "1,Idle,A,,V,0.0000,0,0,-9,9,1,1,S\r\n2,Ua,A,,V,0.02,0,0,-9,9,1,1,S"
     rows = dat_bytes("ASCII").decode().splitlines()
     data = "\r\n".join(f"{n},{t},0,{v}" for n, t, v in (row.split(",") for row in rows)).encode()
@@ -101,13 +98,13 @@ def test_a_channel_of_factor_0_is_left_out_and_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
-def test_text_with_a_byte_order_mark_is_read_in_both_parts(encoding: str, tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(encoding: str, tmp_path: Path) -> None:
     text = cfg_text(form="ASCII").encode(encoding)
     assert_same(read(comtrade(tmp_path, text, dat_bytes("ASCII").decode().encode(encoding))))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\r\n", "\r\n\r\n"])
-def test_empty_lines_and_line_ends_of_every_kind_do_not_matter(end: str, tmp_path: Path) -> None:
+def test_empty_lines_and_line_ends_do_not_matter(end: str, tmp_path: Path) -> None:
     text = cfg_text(form="ASCII", end=end)
     assert_same(read(comtrade(tmp_path, text, dat_bytes("ASCII", end=end) + b"  \r\n\r\n\x1a")))
 
@@ -134,7 +131,7 @@ def test_rows_that_were_never_recorded_are_a_gap(tmp_path: Path) -> None:
         assert np.abs(wave[313:] - volts()[313:]).max() < GAIN
 
 
-def test_times_that_jump_without_the_numbers_are_a_gap_that_is_said(tmp_path: Path) -> None:
+def test_jumping_times_are_a_reported_gap(tmp_path: Path) -> None:
     stamps = [k * 625 + (70_625 if k >= 200 else 0) for k in range(ROWS)]
     found = read(comtrade(tmp_path, cfg_text(), dat_bytes(stamps=stamps)))
     assert [(gap.first_sample, gap.samples) for gap in found.gaps] == [(200, 113)]
@@ -150,7 +147,7 @@ def test_times_that_jump_without_the_numbers_are_a_gap_that_is_said(tmp_path: Pa
         ([0] * ROWS, [0] * ROWS),
     ],
 )
-def test_numbers_or_times_that_are_no_count_do_not_matter(
+def test_senseless_numbers_or_times_do_not_matter(
     numbers: list[int] | None, stamps: list[int] | None, tmp_path: Path
 ) -> None:
     assert_same(read(comtrade(tmp_path, cfg_text(), dat_bytes(numbers=numbers, stamps=stamps))))
@@ -174,7 +171,7 @@ def test_a_rate_that_the_times_contradict_is_said(tmp_path: Path) -> None:
         ("ASCII", "NaN"),
     ],
 )
-def test_a_sample_that_is_marked_as_missing_is_a_gap(form: str, mark: float | None, tmp_path: Path) -> None:
+def test_a_sample_marked_missing_is_a_gap(form: str, mark: float | None, tmp_path: Path) -> None:
     values = counts().tolist()
     values[300] = values[301] = values[20] = mark
     found = read(comtrade(tmp_path, cfg_text(form=form), dat_bytes(form, values)))
@@ -193,7 +190,7 @@ def test_optional_fields_may_be_empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["BINARY", "ASCII", "FLOAT32"])
 @pytest.mark.parametrize("rate", [16_000, 4800, 1920, 800, 1650])
-def test_of_two_rates_the_one_with_mains_is_taken(rate: int, form: str, tmp_path: Path) -> None:
+def test_the_rate_with_mains_is_taken(rate: int, form: str, tmp_path: Path) -> None:
     found = read(comtrade(tmp_path, cfg_text(form=form, rates=f"1\r\n{rate},400"), dat_bytes(form)))
     assert found.rate_hz == pytest.approx(1600, rel=1e-6) and found.gaps == ()
     said = (
@@ -202,14 +199,14 @@ def test_of_two_rates_the_one_with_mains_is_taken(rate: int, form: str, tmp_path
     assert len(found.problems) == 1 and said in found.problems[0]
 
 
-def test_a_gap_is_found_under_the_rate_of_the_stamps(tmp_path: Path) -> None:
+def test_a_gap_is_found_by_the_stamps_rate(tmp_path: Path) -> None:
     keep = np.delete(np.arange(400), slice(100, 110))
     data = dat_bytes(values=counts()[keep].tolist(), stamps=(keep * 625).tolist())
     found = read(comtrade(tmp_path, cfg_text(rates="1\r\n3200,390"), data))
     assert [(each.first_sample, each.samples) for each in found.gaps] == [(100, 10)]
 
 
-def test_where_neither_rate_has_mains_the_cfg_is_taken(tmp_path: Path) -> None:
+def test_without_mains_the_cfgs_rate_counts(tmp_path: Path) -> None:
     noise = np.random.default_rng(2).integers(-9000, 9000, 400).tolist()
     found = read(comtrade(tmp_path, cfg_text(rates="1\r\n4800,400"), dat_bytes(values=noise)))
     assert found.rate_hz == 4800 and "4800 Hz, but its time stamps have 1600 Hz" in found.problems[0]
@@ -220,7 +217,7 @@ def test_without_a_rate_the_times_are_the_clock(rates: str, tmp_path: Path) -> N
     assert_same(read(comtrade(tmp_path, cfg_text(rates=rates), dat_bytes())))
 
 
-def test_uneven_times_without_a_rate_are_refused_with_their_place(tmp_path: Path) -> None:
+def test_uneven_times_are_refused_with_place(tmp_path: Path) -> None:
     stamps = [k * 625 if k < 200 else 125_000 + (k - 200) * 1250 for k in range(ROWS)]
     path = comtrade(tmp_path, cfg_text(rates="0\r\n0,400"), dat_bytes(stamps=stamps))
     with pytest.raises(RecordingError, match=r"not even.* from row \d+ to \d+"):
@@ -231,7 +228,7 @@ def test_several_segments_of_one_rate_are_one(tmp_path: Path) -> None:
     assert_same(read(comtrade(tmp_path, cfg_text(rates="2\r\n1600,200\r\n1600,400"), dat_bytes())))
 
 
-def test_a_rate_that_follows_the_mains_is_made_even(tmp_path: Path) -> None:
+def test_a_rate_following_the_mains_is_resampled(tmp_path: Path) -> None:
     """A recorder of 32 samples a cycle: 50.2 Hz is 1606.4 Hz, 49.9 Hz is 1596.8 Hz."""
     cycle = np.rint(np.sin(2 * np.pi * np.arange(ROWS) / 32) * 16_000).astype(int).tolist()
     rates = "2\r\n1606.4,200\r\n1596.8,400"
@@ -257,7 +254,7 @@ def test_a_gap_between_segments_is_no_contradiction(tmp_path: Path) -> None:
     assert [(gap.first_sample, gap.samples) for gap in found.gaps] == [(200, 113)] and found.problems == ()
 
 
-def test_a_segment_of_half_the_rate_is_left_out_and_said(tmp_path: Path) -> None:
+def test_a_half_rate_segment_is_reported(tmp_path: Path) -> None:
     found = read(comtrade(tmp_path, cfg_text(rates="2\r\n800,100\r\n1600,400"), dat_bytes()))
     assert found.rate_hz == 1600 and found.samples == 300
     assert found.start_ns == START_NS + 125_000_000
@@ -265,19 +262,20 @@ def test_a_segment_of_half_the_rate_is_left_out_and_said(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("stated", [300, 500])
-def test_rows_that_the_cfg_does_not_state_are_read_and_said(stated: int, tmp_path: Path) -> None:
+def test_unstated_rows_are_read_and_reported(stated: int, tmp_path: Path) -> None:
     found = read(comtrade(tmp_path, cfg_text(rates=f"1\r\n1600,{stated}"), dat_bytes()))
     assert_same(found)
     assert found.problems == (f"its .cfg states {stated} rows, but 400 are there; all of these were read",)
 
 
-def test_status_words_that_the_cfg_does_not_state_are_found_by_the_sample_numbers(tmp_path: Path) -> None:
+def test_unstated_status_words_are_found(tmp_path: Path) -> None:
+    """Status words that the cfg does not state are found by the sample numbers."""
     found = read(comtrade(tmp_path, cfg_text(), dat_bytes(status=2)))
     assert_same(found)
     assert "rows of 10 bytes, but they have 14" in found.problems[0]
 
 
-def test_data_of_another_form_than_stated_are_read_and_said(tmp_path: Path) -> None:
+def test_another_data_form_is_read_and_reported(tmp_path: Path) -> None:
     for stated, form in (("BINARY", "ASCII"), ("ASCII", "BINARY")):
         found = read(comtrade(tmp_path, cfg_text(form=stated), dat_bytes(form)))
         assert_same(found)
@@ -310,9 +308,7 @@ def test_times_of_every_form_are_read(stamp: str, t_ns: int | None, tmp_path: Pa
 @pytest.mark.parametrize(
     "stamp", ["99/99/2024,10:00:00", "hello/a/b,x", "31/02/2024,10:00:00", "17/03/2024,25:00:00"]
 )
-def test_a_time_that_is_not_understood_is_unknown_and_the_samples_are_read(
-    stamp: str, tmp_path: Path
-) -> None:
+def test_an_unreadable_time_is_unknown(stamp: str, tmp_path: Path) -> None:
     found = read(comtrade(tmp_path, cfg_text(start=stamp), dat_bytes()))
     assert_same(found)
     assert found.start_ns is None and "start is not known" in found.problems[0]
@@ -333,7 +329,7 @@ def test_a_time_that_is_not_understood_is_unknown_and_the_samples_are_read(
         ("+99", None),
     ],
 )
-def test_a_time_code_that_is_not_understood_is_no_utc(code: str, hours: float | None, tmp_path: Path) -> None:
+def test_an_unknown_time_code_is_not_utc(code: str, hours: float | None, tmp_path: Path) -> None:
     text = cfg_text([f"{code},{code}", "0,0"], station="Station,REC1,2013")
     found = read(comtrade(tmp_path, text, dat_bytes()))
     assert found.start_ns == (None if hours is None else START_NS - round(hours * 3600 * 1e9))
@@ -364,9 +360,7 @@ def test_units_are_read_as_recorders_write_them(unit: str, scale: float, tmp_pat
 
 
 @pytest.mark.parametrize("unit", ["", "p.u.", "A", "foo"])
-def test_a_unit_that_is_no_voltage_is_refused_until_the_user_says_what_it_is(
-    unit: str, tmp_path: Path
-) -> None:
+def test_a_non_voltage_unit_needs_the_user(unit: str, tmp_path: Path) -> None:
     path = comtrade(tmp_path, cfg_text(channels=f"1,Ua,A,,{unit},0.02,0,0,-9,9,1,1,S"), dat_bytes())
     with pytest.raises(RecordingError, match=r"--channel|--unit"):
         read(path)
@@ -374,7 +368,7 @@ def test_a_unit_that_is_no_voltage_is_refused_until_the_user_says_what_it_is(
     assert np.allclose(read(path, channel="Ua", unit="kV").volts(0, ROWS), 1000 * GAIN * counts())
 
 
-def test_all_channels_are_listed_and_the_first_voltage_is_taken(tmp_path: Path) -> None:
+def test_all_channels_are_listed(tmp_path: Path) -> None:
     lines = ["1,Ia,A,,A,1,0,0,-9,9,1,1,S", *(f"{k},U{k},A,,V,0.02,{k},0,-9,9,1,1,S" for k in (2, 3))]
     text = cfg_text(counts="3,3A,0D", channels="\r\n".join(lines), form="ASCII")
     rows = "".join(f"{k + 1},{k * 625},7,{v},{-v}\r\n" for k, v in enumerate(counts().tolist()))
@@ -388,7 +382,7 @@ def test_all_channels_are_listed_and_the_first_voltage_is_taken(tmp_path: Path) 
         read(path, channel="U9")
 
 
-def test_a_voltage_is_converted_to_the_other_side_of_its_transformer(tmp_path: Path) -> None:
+def test_a_voltage_converts_across_its_transformer(tmp_path: Path) -> None:
     text = cfg_text(channels="1,Ua,A,,V,0.02,0,0,-9,9,110000,100,S")
     path = comtrade(tmp_path, text, dat_bytes())
     assert read(path).channel.ratio == (1100.0, "S")
@@ -419,9 +413,7 @@ def test_a_voltage_is_converted_to_the_other_side_of_its_transformer(tmp_path: P
         ({"form": "WORDS"}, "line 9: 'WORDS' is not a form of the data"),
     ],
 )
-def test_what_is_needed_for_volts_is_refused_with_line_and_field(
-    changed: dict[str, str], why: str, tmp_path: Path
-) -> None:
+def test_a_missing_need_for_volts_is_named(changed: dict[str, str], why: str, tmp_path: Path) -> None:
     path = comtrade(tmp_path, cfg_text(**changed), dat_bytes())
     with pytest.raises(RecordingError) as refused:
         read(path)

@@ -39,18 +39,18 @@ def test_names_apart_by_a_comma_are_two_columns(head: str, tmp_path: Path) -> No
     assert len(found.channels) == 2
 
 
-def test_one_name_is_one_column_with_a_decimal_comma(tmp_path: Path) -> None:
+def test_one_name_with_comma_is_one_column(tmp_path: Path) -> None:
     for head in ("U [V]\n", "Spannung, V\n", "Title\n\nНапряжение, В\n"):
         text = head + "".join(f"{comma(v, '.2f')}\n" for v in volts())
         assert_same(read(written(tmp_path, text), rate_hz=RATE_HZ))
 
 
-def test_numbers_that_no_whole_number_looks_like_are_one_column(tmp_path: Path) -> None:
+def test_fractional_numbers_are_one_column(tmp_path: Path) -> None:
     text = "".join(f"{comma(v, '.4f')}\n" for v in volts())  # -0,3251 and 325,0269 are not two whole numbers
     assert_same(read(written(tmp_path, text), rate_hz=RATE_HZ))
 
 
-def test_two_readings_are_refused_with_the_option_that_chooses(tmp_path: Path) -> None:
+def test_two_readings_are_refused_with_option(tmp_path: Path) -> None:
     path = written(tmp_path, "".join(f"{v:.0f},{k % 7 + 1}\n" for k, v in enumerate(WHOLE)))
     with pytest.raises(
         RecordingError, match=r"two whole numbers or one with a decimal comma.*--decimal-mark"
@@ -142,7 +142,7 @@ def test_lines_that_are_no_row_change_nothing(name: str, at: int, tmp_path: Path
     assert found.assumed == {} and found.problems == ()
 
 
-def test_a_control_character_after_the_last_number_is_no_part_of_it(tmp_path: Path) -> None:
+def test_a_control_character_at_the_end_is_skipped(tmp_path: Path) -> None:
     assert_same(
         read(written(tmp_path, table(lambda k, t, v: f"{t:.6f},{v:.2f}", "t_s,u_V\n").rstrip() + "\x1a"))
     )
@@ -155,7 +155,7 @@ def test_any_other_line_is_named(tmp_path: Path) -> None:
         read(written(tmp_path, "t_s,u_V\n" + "\n".join(rows)))
 
 
-def test_empty_cells_within_a_table_without_times_are_a_gap(tmp_path: Path) -> None:
+def test_empty_cells_without_times_are_a_gap(tmp_path: Path) -> None:
     rows = [f"{v:.2f};1" for v in volts()]
     rows[100] = ";"
     found = read(written(tmp_path, "u_V;n\n" + "\n".join([*rows, ";", ";"])), rate_hz=RATE_HZ)
@@ -189,7 +189,7 @@ def test_units_in_other_letters_are_read(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", ["foo", "ед", "°C", "A", "А", "%", "о.е."])
-def test_a_unit_behind_the_comma_that_is_no_voltage_is_not_read_as_volts(unit: str, tmp_path: Path) -> None:
+def test_a_non_voltage_unit_is_not_volts(unit: str, tmp_path: Path) -> None:
     text = table(lambda k, t, v: f"{t:.6f};{v:.2f}", f"time_s;Ток, {unit}\n")
     with pytest.raises(RecordingError, match="is a voltage"):
         read(written(tmp_path, text))
@@ -242,7 +242,7 @@ def test_units_above_the_table_are_stated(name: str, tmp_path: Path) -> None:
     assert found.assumed == {} and found.channel.unit == "mV"
 
 
-def test_units_above_the_table_are_those_of_its_columns(tmp_path: Path) -> None:
+def test_units_above_a_table_apply(tmp_path: Path) -> None:
     head = "Vertical Units,A,kV\nTIME,CH1,CH2\n"
     found = read(written(tmp_path, table(lambda k, t, v: f"{t:.6f},1,{v / 1e3:.6f}", head)))
     assert_same(found)

@@ -85,7 +85,7 @@ def wait_until_gone(pid: int) -> None:
     raise AssertionError(f"process {pid} is still there")
 
 
-def test_a_crash_of_the_library_is_a_refused_recording(tmp_path: Path) -> None:
+def test_a_library_crash_is_a_refusal(tmp_path: Path) -> None:
     path = crashing_file(tmp_path)
     for _ in range(2):
         with pytest.raises(RecordingError, match=r"crash.h5: is damaged; .* crashed on it \(SIGSEGV\)$"):
@@ -93,7 +93,7 @@ def test_a_crash_of_the_library_is_a_refused_recording(tmp_path: Path) -> None:
     assert read_recording(right_file(tmp_path / "a.h5")).samples == len(volts())
 
 
-def test_a_reader_that_is_killed_is_a_refused_recording(tmp_path: Path) -> None:
+def test_a_killed_reader_is_a_refusal(tmp_path: Path) -> None:
     read_recording(right_file(tmp_path / "a.h5"))  # the guard is there
     path, said = endless_file(tmp_path), []
 
@@ -173,7 +173,7 @@ def test_a_folder_without_room_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("userblock", [0, 512])
 @pytest.mark.parametrize("dtype", ["<i4", ">f4"])
-def test_large_data_sets_are_the_same_in_every_layout(dtype: str, userblock: int, tmp_path: Path) -> None:
+def test_large_data_sets_agree_in_every_layout(dtype: str, userblock: int, tmp_path: Path) -> None:
     values = np.resize(np.rint(100 * volts()), LARGE).astype(dtype)
     with h5py.File(tmp_path / "a.h5", "w", userblock_size=userblock) as file:
         layouts: dict[str, dict[str, object]] = {
@@ -194,7 +194,7 @@ def test_what_ended_a_process_is_named() -> None:
     assert why_ended(-signal.SIGABRT).endswith("(SIGABRT)") and why_ended(3).endswith("(code 3)")
 
 
-def test_a_sound_file_is_read_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_a_sound_file_has_its_own_process(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     path.write_bytes(originals()["flac"][1])
     assert read_sound(path).channels[0].samples == 40

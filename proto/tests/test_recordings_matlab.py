@@ -17,7 +17,7 @@ TYPES = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 
 
 @pytest.mark.parametrize(("form", "packed"), [("5", False), ("5", True), ("4", False)])
-def test_arrays_of_every_type_are_those_that_scipy_reads(tmp_path: Path, form: str, packed: bool) -> None:
+def test_arrays_equal_scipys(tmp_path: Path, form: str, packed: bool) -> None:
     path = tmp_path / "a.mat"
     some = {
         f"x{k}": np.arange(12).reshape(4, 3).astype(t) for k, t in enumerate(TYPES) if form == "5" or k < 1

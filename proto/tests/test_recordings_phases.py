@@ -67,7 +67,7 @@ def split(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", NAMES)
-def test_names_that_differ_in_the_phase_alone_have_an_order(text: str) -> None:
+def test_names_differing_in_phase_are_ordered(text: str) -> None:
     names = split(text)
     for order in itertools.permutations(range(3)):
         found = phase_order(("", "", ""), [names[k] for k in order])

@@ -164,9 +164,7 @@ def test_pqdif_of_another_writer_is_read(compressed: bool, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("uses", "side", "factor"), [(1, "primary", 100.0), (0, "secondary", 1.0)])
-def test_the_ratio_of_a_transducer_is_applied_where_the_file_says_so(
-    tmp_path: Path, uses: int, side: str, factor: float
-) -> None:
+def test_a_flagged_transducer_ratio_is_applied(tmp_path: Path, uses: int, side: str, factor: float) -> None:
     ratio = collection(
         Tag.CHANNEL_SETTING,
         uint4(Tag.CHANNEL_INDEX, 1),
@@ -190,7 +188,7 @@ def test_the_ratio_of_a_transducer_is_applied_where_the_file_says_so(
     assert np.allclose(other.volts(0, other.samples), 100.0 * volts(), rtol=1e-6)
 
 
-def test_a_scale_that_the_storage_method_does_not_ask_for_is_said(tmp_path: Path) -> None:
+def test_an_unflagged_scale_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "meter.pqd"
     path.write_bytes(foreign_pqdif(scale=0.01, method=1))
     found = read(path)
@@ -255,7 +253,7 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_json_of_the_original_and_of_others_is_read(name: str, tmp_path: Path) -> None:
+def test_json_of_both_forms_is_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(DOCUMENTS[name]))
     found = read(path)
@@ -265,7 +263,7 @@ def test_json_of_the_original_and_of_others_is_read(name: str, tmp_path: Path) -
     assert len(read(path, channel="2").channels) == 2
 
 
-def test_a_document_of_mongo_names_its_file_of_samples(tmp_path: Path) -> None:
+def test_a_mongo_document_names_its_samples(tmp_path: Path) -> None:
     facts = {
         "event_id": 7,
         "box_id": "3",
@@ -302,7 +300,7 @@ def test_json_without_samples_is_refused(text: str, why: str, tmp_path: Path) ->
         read(path)
 
 
-def test_a_last_record_that_leads_to_the_end_of_the_file_is_read_and_said(tmp_path: Path) -> None:
+def test_an_overlong_last_record_is_read(tmp_path: Path) -> None:
     content = bytearray(foreign_pqdif())
     at = 0
     while (following := HEADER.unpack_from(content, at)[4]) > 0:

@@ -49,7 +49,7 @@ def hdf5(path: Path, values: np.ndarray, attributes: dict[str, Any], group: str 
         (np.round(sine() * 1000).astype("i4"), {"units": np.array(["mV"], dtype=h5py.string_dtype())}),
     ],
 )
-def test_unit_factor_and_offset_of_a_data_set_are_applied(
+def test_a_data_sets_unit_and_factor_apply(
     tmp_path: Path, values: np.ndarray, attributes: dict[str, Any]
 ) -> None:
     found = read_recording(hdf5(tmp_path / "a.h5", values, attributes))
@@ -57,7 +57,7 @@ def test_unit_factor_and_offset_of_a_data_set_are_applied(
     assert float(np.nanmean(found.volts(0, 800))) == pytest.approx(0, abs=0.05)
 
 
-def test_a_unit_that_is_not_a_voltage_is_refused(tmp_path: Path) -> None:
+def test_a_unit_beyond_voltage_is_refused(tmp_path: Path) -> None:
     for unit, said in (("A", r"voltage \(A\)"), ("furlong", r"\(furlong\)"), ("counts", "gain of its")):
         with pytest.raises(RecordingError, match=said):
             read_recording(hdf5(tmp_path / f"{unit}.h5", sine(), {"units": unit}))
@@ -84,7 +84,7 @@ def test_a_mark_for_no_value_is_a_gap(tmp_path: Path, name: str, dtype: str, mar
         {"SampleRate": 1600},
     ],
 )
-def test_the_rate_is_read_from_interval_scalar_and_times(tmp_path: Path, beside: dict[str, Any]) -> None:
+def test_the_rate_has_three_sources(tmp_path: Path, beside: dict[str, Any]) -> None:
     np.savez(tmp_path / "a.npz", u=sine(), **beside)
     scipy.io.savemat(tmp_path / "a.mat", {"u": sine(), **beside})
     scipy.io.savemat(tmp_path / "structure.mat", {"scope": {"u": sine(), **beside, "note": "cellar"}})
@@ -99,7 +99,7 @@ def test_the_rate_is_read_from_interval_scalar_and_times(tmp_path: Path, beside:
 
 
 @pytest.mark.parametrize("name", ["calibration_factor", "gain", "volts_per_lsb"])
-def test_the_gain_beside_counts_is_applied_and_that_beside_volts_is_not(tmp_path: Path, name: str) -> None:
+def test_gain_applies_to_counts_only(tmp_path: Path, name: str) -> None:
     counts = np.round((sine() - 40) / 0.02).astype("i2")
     found = read_recording(hdf5(tmp_path / "a.h5", counts, {name: 0.02, "offset": 40.0}))
     assert rms_v(found) == pytest.approx(325 / np.sqrt(2), rel=1e-3)
@@ -108,7 +108,8 @@ def test_the_gain_beside_counts_is_applied_and_that_beside_volts_is_not(tmp_path
     assert rms_v(of_volts) == pytest.approx(325 / np.sqrt(2), rel=1e-6)
 
 
-def test_netcdf_is_read_by_its_own_ending_and_the_old_form_is_named(tmp_path: Path) -> None:
+def test_netcdf_is_read_by_its_ending(tmp_path: Path) -> None:
+    """Netcdf is read by its own ending and the old form is named."""
     found = read_recording(hdf5(tmp_path / "a.nc", sine(), {"units": "V"}))
     assert found.rate_hz == RATE_HZ and rms_v(found) == pytest.approx(325 / np.sqrt(2), rel=1e-6)
     (tmp_path / "b.nc").write_bytes(b"CDF\1" + bytes(100))
@@ -117,7 +118,7 @@ def test_netcdf_is_read_by_its_own_ending_and_the_old_form_is_named(tmp_path: Pa
 
 
 @pytest.mark.parametrize("begins_s", [0.0, -0.1, 1_710_669_600.0])
-def test_a_first_column_of_times_is_the_clock_of_the_others(tmp_path: Path, begins_s: float) -> None:
+def test_a_first_time_column_is_the_clock(tmp_path: Path, begins_s: float) -> None:
     """As Simulink's Scope and To Workspace write `Array`."""
     at = np.arange(800) / RATE_HZ
     table = np.stack([begins_s + at, sine(), sine(100)], axis=1)
@@ -135,7 +136,7 @@ def test_columns_of_voltages_have_no_clock_among_them(tmp_path: Path) -> None:
     assert len(read_recording(tmp_path / "a.npy", RecordingFacts(1600.0, channel="1")).channels) == 2
 
 
-def test_of_two_rates_the_one_that_the_mains_fits_is_taken_and_said(tmp_path: Path) -> None:
+def test_the_fitting_rate_is_taken_and_reported(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"u": sine(), "fs": 16_000.0, "dt": 1 / RATE_HZ})
     found = read_recording(tmp_path / "a.mat")
     assert found.rate_hz == RATE_HZ
@@ -154,7 +155,7 @@ def csv(peak: float) -> bytes:
     return "\n".join(("t_s,u_V", *rows)).encode()
 
 
-def test_members_of_one_name_in_two_folders_are_two_recordings(tmp_path: Path) -> None:
+def test_same_names_in_two_folders_are_separate(tmp_path: Path) -> None:
     path = packed(tmp_path / "a.zip", {"17/event.csv": csv(325), "18/event.csv": csv(100)})
     for channel, peak in (("17/event", 325), ("2", 100)):
         found = read_recording(path, RecordingFacts(channel=channel))
@@ -194,7 +195,7 @@ def test_a_recording_of_constant_levels_has_no_mains(tmp_path: Path) -> None:
     assert [each.kind for each in found.faults] == ["stuck", "stuck", "no_mains"]
 
 
-def test_a_heap_whose_free_space_has_no_size_does_not_stop_the_reader(tmp_path: Path) -> None:
+def test_a_sizeless_heap_does_not_stop_the_reader(tmp_path: Path) -> None:
     """libhdf5 2.0.0 reads the text attribute of such a file without end."""
     path = hdf5(tmp_path / "a.h5", sine(), {"units": "V"})
     content = bytearray(path.read_bytes())
@@ -209,7 +210,7 @@ def test_a_heap_whose_free_space_has_no_size_does_not_stop_the_reader(tmp_path: 
         read_recording(path)
 
 
-def test_a_vector_of_matlab_7_3_has_a_dimension_of_one(tmp_path: Path) -> None:
+def test_a_matlab_7_3_vector_has_one_dimension(tmp_path: Path) -> None:
     for shape in ((1, -1), (-1, 1)):
         with h5py.File(tmp_path / "a.mat", "w") as file:
             file["u"] = sine().reshape(shape)

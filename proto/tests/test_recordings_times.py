@@ -74,7 +74,7 @@ def test_a_time_with_its_zone_is_known(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", WITHOUT_ZONE)
-def test_a_time_without_a_zone_is_utc_and_says_so(text: str) -> None:
+def test_a_time_without_zone_is_utc(text: str) -> None:
     found = written_time(text)
     assert found is not None and (found.t_ns, found.zone) == (START_NS, False)
 
@@ -203,7 +203,7 @@ def test_times_that_nobody_reads_refuse_no_sample(stamp: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("cell", ["", "?", "n/a", "1e", "later"])
-def test_a_time_that_is_missing_is_placed_by_the_rows_beside(cell: str, tmp_path: Path) -> None:
+def test_a_missing_time_is_placed_between_rows(cell: str, tmp_path: Path) -> None:
     for text in (table(lambda k, t, v: f"{cell if k == 77 else f'{t:.6f}'};{v:.2f}", "t_s;u_V\n"),):
         found = read(written(tmp_path, text))
         assert_same(found)
@@ -212,7 +212,7 @@ def test_a_time_that_is_missing_is_placed_by_the_rows_beside(cell: str, tmp_path
         )
 
 
-def test_the_start_is_unknown_where_the_first_time_is(tmp_path: Path) -> None:
+def test_the_start_needs_the_first_time(tmp_path: Path) -> None:
     text = rows("%Y-%m-%dT%H:%M:%S.%fZ").replace("2024-03-17T10:00:00.000000Z", "2024-03-17T30:00")
     found = read(written(tmp_path, text))
     assert_same(found)
@@ -255,7 +255,7 @@ def test_serial_days_give_the_start(zero: int, name: str, tmp_path: Path) -> Non
     assert found.assumed == {"time_zone": "UTC", "time_unit": f"days since {name}"}
 
 
-def test_seconds_since_1904_are_a_start_in_the_future_that_is_named(tmp_path: Path) -> None:
+def test_seconds_since_1904_are_named(tmp_path: Path) -> None:
     first = START_NS // NS + 2_082_844_800
     found = read(written(tmp_path, table(lambda k, t, v: f"{first + t:.6f};{v:.2f}", "time_s;u_V\n")))
     assert_same(found)
@@ -268,7 +268,7 @@ def test_seconds_since_1904_are_a_start_in_the_future_that_is_named(tmp_path: Pa
 @pytest.mark.parametrize(
     ("ahead_s", "known"), [(-5, True), (3600, True), (86_000, True), (90_000, False), (10**9, False)]
 )
-def test_a_start_of_more_than_a_day_ahead_is_not_known(ahead_s: int, known: bool, tmp_path: Path) -> None:
+def test_a_start_a_day_ahead_is_unknown(ahead_s: int, known: bool, tmp_path: Path) -> None:
     first = time.time_ns() // NS + ahead_s
     path = written(tmp_path, table(lambda k, t, v: f"{first + t:.6f};{v:.2f}", "time_s;u_V\n"))
     found = read(path)
@@ -278,9 +278,7 @@ def test_a_start_of_more_than_a_day_ahead_is_not_known(ahead_s: int, known: bool
     assert later.start_ns == first * NS and bool(later.problems) is not known
 
 
-def test_a_machine_whose_clock_was_never_set_judges_no_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unset_clock_judges_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 86_400 * NS)
     found = read(
         written(tmp_path, table(lambda k, t, v: f"{START_NS // NS + t:.6f};{v:.2f}", "time_s;u_V\n"))
@@ -312,7 +310,7 @@ def test_the_start_in_json_never_refuses_the_samples(
     assert bool(found.problems) == (start_ns is None)
 
 
-def test_the_json_beside_a_file_may_write_its_start_in_words(tmp_path: Path) -> None:
+def test_the_json_start_may_be_in_words(tmp_path: Path) -> None:
     path = written(tmp_path, table(lambda k, t, v: f"{t:.6f};{v:.2f}", "time_s;u_V\n"))
     path.with_suffix(".json").write_text('{"start": "17 Mar 2024 10:00:00 UTC"}')
     assert read(path).start_ns == START_NS

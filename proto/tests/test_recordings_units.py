@@ -130,7 +130,7 @@ def test_any_text_is_a_unit_or_none(text: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["pu", "p.u.", "о.е.", "PU"])
-def test_shares_are_refused_with_what_helps_and_then_read(tmp_path: Path, unit: str) -> None:
+def test_remote_shares_are_refused_until_allowed(tmp_path: Path, unit: str) -> None:
     wave = np.sqrt(2) * np.sin(2 * np.pi * 50 * np.arange(400) / 1600)
     rows = "".join(f"{k / 1600:.6f},{v:.6f}\n" for k, v in enumerate(wave))
     (tmp_path / "a.csv").write_text(f"t_s,Ua ({unit})\n{rows}", encoding="utf-8")

@@ -57,12 +57,12 @@ def test_every_problem_is_reported_at_once() -> None:
     ]
 
 
-def test_a_rule_over_several_fields_is_a_problem_too() -> None:
+def test_a_rule_over_fields_is_a_problem() -> None:
     with pytest.raises(ValueError, match="nothing would be tried again"):
         configured(Config, {"url": "x", "share": 0})
 
 
-def test_a_class_that_is_no_dataclass_is_the_parts_own_fault() -> None:
+def test_a_plain_class_is_a_programming_error() -> None:
     with pytest.raises(TypeError, match="int is not a dataclass"):
         checked_config(int, {})
 
@@ -75,6 +75,6 @@ def test_durations_are_read(value: Any, ms: int) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, True, 1.5, "", "10 s", "10d", "s", None, "-1s"])
-def test_what_is_no_duration_is_refused_with_what_is_wanted(value: Any) -> None:
+def test_a_wrong_duration_names_the_form(value: Any) -> None:
     with pytest.raises(ValueError, match="want ms as a whole number"):
         milliseconds(value)

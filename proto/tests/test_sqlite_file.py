@@ -23,7 +23,7 @@ def pragma(file: SqliteFile, name: str) -> object:
     return file.query(f"PRAGMA {name}")[0][0]
 
 
-def test_a_new_file_has_wal_the_schema_and_the_owner(tmp_path: Path) -> None:
+def test_a_new_file_has_wal_and_schema(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "deep" / "a.sqlite", (NUMBERS, MORE), application_id=77)
     assert (pragma(file, "journal_mode"), pragma(file, "user_version")) == ("wal", 2)
     assert (pragma(file, "application_id"), pragma(file, "synchronous")) == (77, 2)
@@ -31,7 +31,8 @@ def test_a_new_file_has_wal_the_schema_and_the_owner(tmp_path: Path) -> None:
     file.close()
 
 
-def test_a_file_that_others_could_read_is_its_owners_alone_from_its_next_opening_on(tmp_path: Path) -> None:
+def test_a_readable_file_becomes_private(tmp_path: Path) -> None:
+    """A file that others could read is its owners alone from its next opening on."""
     path = tmp_path / "a.sqlite"
     held = SqliteFile(path, (NUMBERS,))
     files = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
@@ -48,7 +49,7 @@ def test_what_is_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_older_file_runs_only_the_migrations_that_it_lacks(tmp_path: Path) -> None:
+def test_an_older_file_gets_missing_migrations(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     with sqlite3.connect(path) as before:  # written before it had a schema number
         before.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY)")
@@ -60,7 +61,7 @@ def test_an_older_file_runs_only_the_migrations_that_it_lacks(tmp_path: Path) ->
     SqliteFile(path, (NUMBERS, MORE)).close()  # ALTER again would fail
 
 
-def test_a_newer_file_and_another_programs_are_refused_and_not_changed(tmp_path: Path) -> None:
+def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
     newer, foreign = tmp_path / "newer", tmp_path / "foreign"
     SqliteFile(newer, (NUMBERS, MORE)).close()
     with pytest.raises(StoreError, match="has schema 2, this program knows up to 1"):
@@ -83,7 +84,7 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path) -> None:
     file.close()
 
 
-def test_what_is_no_database_is_an_error_of_sqlite(tmp_path: Path) -> None:
+def test_a_non_database_is_an_sqlite_error(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"no database at all" * 100)
     with pytest.raises(sqlite3.DatabaseError):
         SqliteFile(tmp_path / "a", (NUMBERS,))
@@ -121,7 +122,8 @@ def test_threads_share_a_file_without_mixing_their_transactions(tmp_path: Path) 
     file.close()
 
 
-def test_jobs_of_one_commit_that_fails_are_run_again_each_on_its_own(tmp_path: Path) -> None:
+def test_failed_jobs_of_a_commit_run_alone(tmp_path: Path) -> None:
+    """Jobs of one commit that fails are run again each on its own."""
     database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,))
     undone: list[str] = []
     database.on_rollback(lambda: undone.append("undone"))
@@ -164,7 +166,7 @@ def test_a_reader_sees_one_state_while_others_write(tmp_path: Path) -> None:
     database.close()
 
 
-def test_few_readers_stay_open_when_many_have_read_at_once(tmp_path: Path) -> None:
+def test_few_readers_stay_open(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,))
 
     def is_open(connection: sqlite3.Connection) -> bool:
@@ -182,7 +184,8 @@ def test_few_readers_stay_open_when_many_have_read_at_once(tmp_path: Path) -> No
     assert not any(map(is_open, readers))
 
 
-def test_a_commit_of_another_is_seen_by_the_version_and_an_own_one_is_not(tmp_path: Path) -> None:
+def test_anothers_commit_changes_the_version(tmp_path: Path) -> None:
+    """A commit of another is seen by the version and an own one is not."""
     first, second = (SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,)) for _ in range(2))
     before = first.foreign_version()
     first.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (1)"))
@@ -219,7 +222,7 @@ def test_errors_say_what_to_do(error: Exception, advice: str) -> None:
     assert text.startswith("/data/a: ") and advice in text
 
 
-def test_a_database_that_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
+def test_an_unopenable_database_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="--data-dir"):
         SqliteDatabase(tmp_path / "file" / "a.sqlite", (NUMBERS,))
@@ -252,7 +255,7 @@ def read_where_nobody_can_write(path: Path, migrations: int = 1) -> list[str]:
     return told.stdout.splitlines()
 
 
-def test_a_file_on_a_read_only_medium_is_read(tmp_path: Path) -> None:
+def test_a_read_only_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "with space" / "a.sqlite"
     writer = SqliteFile(path, (NUMBERS,))
     writer.execute("INSERT INTO numbers VALUES (7)")

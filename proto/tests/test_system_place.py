@@ -54,7 +54,7 @@ def test_a_running_system_is_found_until_it_ends(state: Path) -> None:
     assert find_system(None, None) == (default_data_dir(), 0)
 
 
-def test_the_system_of_the_units_is_found_by_its_process(
+def test_the_units_system_is_found_by_process(
     state: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     data, units, program = state / "lib", tmp_path / "units", tmp_path / "opq-cloud"
@@ -78,7 +78,7 @@ def test_the_system_of_the_units_is_found_by_its_process(
     assert find_system(None, None) == (default_data_dir(), 0)
 
 
-def test_of_several_the_one_that_fits_what_was_given(both: tuple[Path, Path], state: Path) -> None:
+def test_the_fitting_system_is_chosen(both: tuple[Path, Path], state: Path) -> None:
     first, second = both
     assert find_system(second, None) == (second, 700) and find_system(None, 300) == (first, 300)
     assert find_system(state / "a" / ".." / "b", None)[1] == 700
@@ -89,7 +89,7 @@ def test_of_several_the_one_that_fits_what_was_given(both: tuple[Path, Path], st
         assert find_system(None, None) == (default_data_dir(), 0)
 
 
-def test_the_note_of_a_killed_system_counts_for_nothing(state: Path) -> None:
+def test_a_killed_systems_note_is_ignored(state: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from opq_proto.kit.system_place import noted\n"
         "with noted(Path(sys.argv[1]), 900):\n print('noted', flush=True); time.sleep(600)"
@@ -117,7 +117,7 @@ def test_a_note_that_cannot_be_read_is_none(state: Path, text: str) -> None:
     assert running_systems() == []
 
 
-def test_where_no_note_can_be_written_the_system_runs_and_says_why(state: Path) -> None:
+def test_without_a_note_the_system_runs(state: Path) -> None:
     (state / "state").write_text("a file")
     with noted(state / "up", 0) as why:
         assert "state" in why and running_systems() == []

@@ -27,7 +27,7 @@ def answer(identity: SystemIdentity) -> dict[str, object]:
     return {"name": "view", "system": identity.as_json()}
 
 
-def test_a_folder_gets_one_identity_also_from_services_that_start_together(tmp_path: Path) -> None:
+def test_a_folder_gets_one_identity(tmp_path: Path) -> None:
     found: list[SystemIdentity] = []
     threads = [threading.Thread(target=lambda: found.append(identity_of(tmp_path))) for _ in range(20)]
     for thread in threads:
@@ -40,7 +40,7 @@ def test_a_folder_gets_one_identity_also_from_services_that_start_together(tmp_p
     assert (tmp_path / FOLDER / "id").stat().st_mode & 0o077 == 0
 
 
-def test_what_is_meant_is_read_back_until_it_is_taken_out(tmp_path: Path) -> None:
+def test_intended_services_are_read_back(tmp_path: Path) -> None:
     assert read_record(tmp_path / "none").services == () and not (tmp_path / "none").exists()
     note_meant(tmp_path, [VIEW, GATEWAY])
     note_meant(tmp_path, [VIEW])
@@ -53,14 +53,14 @@ def test_what_is_meant_is_read_back_until_it_is_taken_out(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"health": "http://x/"}', '{"health": 1, "port_offset": "x"}']
 )
-def test_a_file_that_cannot_be_read_is_a_problem_and_no_silence(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_record_is_a_problem(tmp_path: Path, text: str) -> None:
     note_meant(tmp_path, [GATEWAY])
     file_of(tmp_path, "view").write_text(text)
     record = read_record(tmp_path)
     assert record.services == (GATEWAY,) and str(file_of(tmp_path, "view")) in record.problem
 
 
-def test_a_copied_folder_and_another_one_are_other_systems(tmp_path: Path) -> None:
+def test_a_copied_folder_is_another_system(tmp_path: Path) -> None:
     own, other = identity_of(tmp_path / "own"), identity_of(tmp_path / "other")
     shutil.copytree(tmp_path / "own", tmp_path / "copy")
     copy = identity_of(tmp_path / "copy")
@@ -73,7 +73,7 @@ def test_a_copied_folder_and_another_one_are_other_systems(tmp_path: Path) -> No
     assert is_of(answer(of_container), own) and not is_of({"name": "view"}, own)
 
 
-def test_the_system_is_shown_to_this_machine_and_to_who_knows_its_id(tmp_path: Path) -> None:
+def test_the_system_is_shown_to_entitled_clients(tmp_path: Path) -> None:
     own = identity_of(tmp_path)
     shown = {"system": {"id": own.id, "data_dir": str(tmp_path)}}
     assert own.shown_to(True, None) == own.shown_to(False, own.digest) == shown
@@ -90,7 +90,7 @@ def test_an_id_that_is_none_is_not_sent(tmp_path: Path, text: str) -> None:
     assert identity_of(tmp_path).id == ""
 
 
-def test_a_folder_that_cannot_be_written_is_known_by_its_place(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_known_by_place(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("a file")
     own = identity_of(tmp_path)
     assert own.id == "" and is_of(answer(own), own)

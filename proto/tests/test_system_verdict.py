@@ -37,7 +37,7 @@ def troubles(found: SystemVerdict) -> list[str]:
     return [f"{each.thing}: {each.info}" for each in found.troubles]
 
 
-def test_a_folder_in_which_nothing_is_meant_is_not_well_and_names_who_runs_there() -> None:
+def test_an_empty_folder_names_running_services() -> None:
     nothing = verdict({})
     assert not nothing.ok and not nothing.runs and nothing.troubles == ()
     beside = verdict({}, (CLOUD.health, other("opq")), (GATEWAY.health, other("gateway")))
@@ -64,7 +64,7 @@ def test_one_machine_judges_only_what_is_meant_there() -> None:
     assert verdict({CLOUD: ours(part("opq"), part("opq"))}).ok, "nor a cloud a gateway"
 
 
-def test_another_system_at_the_port_is_named_with_its_folder() -> None:
+def test_another_system_is_named_with_its_folder() -> None:
     found = verdict({GATEWAY: other("gateway")})
     assert not found.ok and not found.runs and found.others == {"/other": (GATEWAY.health,)}
     assert troubles(found) == [
@@ -74,7 +74,7 @@ def test_another_system_at_the_port_is_named_with_its_folder() -> None:
     assert "a program that says no system answers" in troubles(unknown)[0]
 
 
-def test_healths_verdicts_leave_out_what_follows_from_another_fault() -> None:
+def test_healths_verdicts_skip_consequences() -> None:
     """The broker is dead: the gateway reports its uplink, and Health neither that nor the broker again."""
     gateway = part("gateway", False, None, part("1", False, "no uplink"))
     alerts = part(
@@ -109,7 +109,7 @@ def test_healths_verdicts_leave_out_what_follows_from_another_fault() -> None:
     ], "without Health each answer counts"
 
 
-def test_what_health_finds_ill_is_named_and_what_it_does_not_know_yet_too() -> None:
+def test_ill_and_unknown_parts_are_named() -> None:
     alerts = part(
         "opq",
         False,
@@ -132,7 +132,7 @@ def test_what_health_finds_ill_is_named_and_what_it_does_not_know_yet_too() -> N
     ]
 
 
-def test_a_service_that_runs_without_being_meant_is_named_and_no_fault() -> None:
+def test_an_unintended_service_is_not_a_fault() -> None:
     found = verdict({GATEWAY: ours(part("gateway"))}, (CLOUD.health, ours(part("mauka"))))
     assert found.ok and [(each.name, each.meant) for each in found.services] == [
         ("gateway", True),
@@ -144,7 +144,7 @@ def test_a_service_that_runs_without_being_meant_is_named_and_no_fault() -> None
     assert [each.name for each in rules.services] == ["gateway"], "they are the gateway's"
 
 
-def test_a_record_that_cannot_be_read_is_not_well() -> None:
+def test_an_unreadable_record_is_not_well() -> None:
     record = SystemRecord(OWN, (GATEWAY,), "/own/system: Permission denied")
     found = system_verdict(record, {GATEWAY.health: ours(part("gateway"))})
     assert not found.ok and troubles(found) == ["record: /own/system: Permission denied"]

@@ -19,7 +19,7 @@ MESSAGE = (
 )
 
 
-def test_chrony_bounds_its_error_by_offset_dispersion_and_half_the_delay() -> None:
+def test_chronys_error_bound_has_three_parts() -> None:
     assert chrony_clock(GOOD) == ClockState(TimeSource.NTP, 10_000 + 600_000 + 2_000_000)
 
 
@@ -34,7 +34,7 @@ def test_chrony_bounds_its_error_by_offset_dispersion_and_half_the_delay() -> No
         GOOD.replace("0.0006", "99"),
     ],
 )
-def test_a_chrony_that_is_not_synchronised_or_says_nothing_known_is_free(said: str) -> None:
+def test_an_unsynchronised_chrony_is_free(said: str) -> None:
     assert chrony_clock(said) == UNSYNCHRONISED
 
 
@@ -61,7 +61,7 @@ def script(path: Path, body: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_a_program_is_found_where_the_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_is_found_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "chronyc").touch()
@@ -72,16 +72,15 @@ def test_a_program_is_found_where_the_shell_finds_it(tmp_path: Path, monkeypatch
     assert time_daemons._path_of("sh") == ""
 
 
-def test_chrony_is_believed_over_the_kernel_where_it_runs(programs: Path) -> None:
+def test_chrony_overrules_the_kernel(programs: Path) -> None:
     script(programs / "chronyc", f"echo '{GOOD}'")
     assert read_clock_state(programs / "none").source is TimeSource.NTP
     script(programs / "chronyc", "echo '506 Cannot talk to daemon'; exit 1")
     assert read_clock_state(programs / "none") == time_daemons.system_clock()
 
 
-def test_timesyncd_counts_where_its_folder_is_and_the_worse_word_with_the_kernels(
-    programs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_timesyncd_and_kernel_give_the_worse(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timesyncd counts where its folder is and the worse word with the kernels."""
     kernel = ClockState(TimeSource.NTP, 1000)
     monkeypatch.setattr(time_daemons, "system_clock", lambda: kernel)
     folder = programs / "timesync"

@@ -11,7 +11,7 @@ from opq_proto.kit.whole_file import FileNotWrittenError, write_whole_file
 
 
 @pytest.mark.parametrize("name", ["pipe", "link"])
-def test_a_pipe_gets_the_bytes_and_stays_a_pipe(tmp_path: Path, name: str) -> None:
+def test_a_pipe_stays_a_pipe(tmp_path: Path, name: str) -> None:
     """As root a rename onto /dev/null would put a file in its place, for every program."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -27,7 +27,7 @@ def test_a_pipe_gets_the_bytes_and_stays_a_pipe(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full here")
-def test_a_full_device_is_an_error_and_stays_a_device() -> None:
+def test_a_full_device_is_an_error() -> None:
     with pytest.raises(FileNotWrittenError, match="/dev/full: cannot be written: No space left"):
         write_whole_file(Path("/dev/full"), [b"a"])
     assert Path("/dev/full").is_char_device()

@@ -78,12 +78,12 @@ def test_the_topic_is_padded_to_four_digits() -> None:
 
 
 @pytest.mark.parametrize("box_id", ["", "-1", "a", "1.0", "2147483648", "٣", " 1", "9" * 100])
-def test_a_box_id_that_is_no_whole_number_is_refused(box_id: str) -> None:
+def test_a_fractional_box_id_is_refused(box_id: str) -> None:
     with pytest.raises(FrameError, match="want a whole number"):
         wire.topic(box_id)
 
 
-def test_an_original_reader_reads_our_measurement_and_skips_our_fields(original: dict[str, Any]) -> None:
+def test_an_original_reader_skips_our_fields(original: dict[str, Any]) -> None:
     metrics = {"rms": Metric(119.5, 120.5, 120.0)}
     data = measurement_to_wire(
         Measurement(
@@ -137,7 +137,8 @@ def test_an_interval_is_no_row_of_measurements() -> None:
     assert [each.sequence for each in reader.intervals] == [9] and not reader.intervals[0].is_window
 
 
-def test_a_window_of_two_hours_is_refused_and_an_interval_of_two_hours_is_not() -> None:
+def test_a_two_hour_window_is_refused() -> None:
+    """A window of two hours is refused and an interval of two hours is not."""
     interval = Interval(7_200_000, False, None, {"plt": 0.5})
     sent = Measurement("7", 1, {}, NS - 7200 * 10**9, NS, 5, interval=interval)
     assert measurement_from_wire(measurement_to_wire(sent)) == sent
@@ -145,7 +146,7 @@ def test_a_window_of_two_hours_is_refused_and_an_interval_of_two_hours_is_not() 
         measurement_from_wire(measurement_to_wire(replace(sent, interval=None)))
 
 
-def test_a_measurement_of_an_original_box_has_no_fields_of_ours(original: dict[str, Any]) -> None:
+def test_an_original_measurement_has_no_new_fields(original: dict[str, Any]) -> None:
     message = original["Measurement"](box_id=5, timestamp_ms=10)
     message.metrics["f"].average = 60.0
     read = measurement_from_wire(message.SerializeToString())
@@ -166,7 +167,7 @@ def test_unknown_values_are_absent_and_never_nan() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -230.0, 0.5, 2e6, math.nan, math.inf, -math.inf])
-def test_nominal_values_that_cannot_be_true_are_left_out_and_cost_nothing_else(value: float) -> None:
+def test_impossible_nominal_values_are_left_out(value: float) -> None:
     message = pb.Measurement(box_id=1, timestamp_ms=5, nominal_v=value, nominal_hz=value)
     assert measurement_from_wire(message.SerializeToString()) == Measurement("1", 5, {})
     written = measurement_to_wire(Measurement("1", 5, {}, nominal_v=value, nominal_hz=value))
@@ -179,7 +180,7 @@ def test_an_uncertainty_too_large_for_the_wire_saturates() -> None:
     assert measurement_from_wire(data).uncertainty_ns == UNKNOWN_UNCERTAINTY_NS
 
 
-def test_a_time_source_from_the_future_counts_as_free() -> None:
+def test_a_future_time_source_counts_as_free() -> None:
     data = pb.Measurement(box_id=1).SerializeToString() + bytes.fromhex("d83e63")  # field 1003 = 99
     assert pb.Measurement.FromString(data).time_source == 99
     assert measurement_from_wire(data).source is TimeSource.FREE
@@ -200,7 +201,7 @@ def test_a_time_source_from_the_future_counts_as_free() -> None:
     ],
     ids=["empty", "bad_tag", "cut", "cut_block", "time", "start", "end", "window_of_years", "sequence"],
 )
-def test_bytes_that_are_no_measurement_raise_a_frame_error(data: bytes) -> None:
+def test_foreign_bytes_raise_a_frame_error(data: bytes) -> None:
     with pytest.raises(FrameError):
         measurement_from_wire(data)
 
@@ -210,13 +211,13 @@ def test_bytes_that_are_no_measurement_raise_a_frame_error(data: bytes) -> None:
     [Measurement("x", 0, {}), Measurement("1", -1, {}), Measurement("1", 0, {}, start_ns=2**70)],
     ids=["box", "time", "start"],
 )
-def test_a_measurement_that_does_not_fit_raises_a_frame_error(measurement: Measurement) -> None:
+def test_an_oversized_measurement_raises_a_frame_error(measurement: Measurement) -> None:
     with pytest.raises(FrameError):
         measurement_to_wire(measurement)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_message_or_a_frame_error(data: bytes) -> None:
+def test_any_bytes_parse_or_raise_frame_error(data: bytes) -> None:
     for read in (measurement_from_wire, wire.command_from_wire, wire.response_from_wire):
         try:
             read(data)
@@ -252,7 +253,7 @@ def read_as_arrays(data: bytes) -> None:
 
 @pytest.mark.parametrize("messages", [300, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("parser", ["measurement", "arrays", "command", "response", "head", "cycle"])
-def test_what_is_damaged_is_read_or_a_frame_error(
+def test_damaged_bytes_parse_or_raise_frame_error(
     damaged: Callable[[bytes], bytes], parser: str, messages: int
 ) -> None:
     golden, head = frame_of(parser), frame_of("head")
@@ -275,7 +276,7 @@ def test_what_is_damaged_is_read_or_a_frame_error(
     assert refused > messages / 10
 
 
-def test_a_data_command_covers_its_span_in_whole_milliseconds() -> None:
+def test_a_data_command_covers_whole_milliseconds() -> None:
     command = wire.command_from_wire(wire.data_command("7", 1_999_999, 3_000_001, "data_t_i", now_ms=5))
     assert (command.box_id, command.timestamp_ms, command.identity, command.seq) == (7, 5, "data_t_i", 0)
     asked = command.data_command

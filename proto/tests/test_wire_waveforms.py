@@ -49,9 +49,7 @@ def test_an_original_reader_reads_our_response_and_cycles(original: dict[str, An
 
 @settings(max_examples=40)
 @given(st.integers(0, 1500), st.integers(0, 2**40), st.sampled_from([12_000_000, 12_000_123, 11_999_000]))
-def test_whole_cycles_of_a_waveform_come_back_in_any_order_and_doubled(
-    length: int, first: int, rate_millihz: int
-) -> None:
+def test_cycles_are_sorted_and_deduplicated(length: int, first: int, rate_millihz: int) -> None:
     rng = np.random.default_rng(length)
     sent = wave(rng.integers(-32768, 32768, length), first_sample=first, rate_millihz=rate_millihz)
     header, *cycles = wire.waveform_to_frames(sent, "1003", 1, 2)
@@ -70,7 +68,8 @@ def test_whole_cycles_of_a_waveform_come_back_in_any_order_and_doubled(
     assert (got.uncertainty_ns, got.source, got.gaps) == (1500, TimeSource.GPS, ())
 
 
-def test_a_gap_costs_the_cycles_that_would_span_it_and_keeps_its_reason() -> None:
+def test_a_gap_drops_cycles_and_keeps_reason() -> None:
+    """A gap costs the cycles that would span it and keeps its reason."""
     sent = wave(range(1000), gaps=(Gap(88_500, 30, "ring was full"),))  # 500 samples, hole of 30, 500 samples
     header, *cycles = wire.waveform_to_frames(sent, "1003", 1, 2)
     assert len(cycles) == 4
@@ -83,7 +82,7 @@ def test_a_gap_costs_the_cycles_that_would_span_it_and_keeps_its_reason() -> Non
     assert runs[1].start_ns == NS + 530 * 10**12 // 12_000_000
 
 
-def test_cycles_lost_on_the_way_are_a_gap_too() -> None:
+def test_lost_cycles_are_a_gap() -> None:
     header, *cycles = wire.waveform_to_frames(wave(range(1000)), "1003", 1, 2)
     _, got = wire.waveform_from_frames(header, cycles[:1] + cycles[3:])
     assert got is not None
@@ -106,9 +105,7 @@ def unpacked(counts: list[int], timestamp_ms: int) -> bytes:
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "unpacked"])
-def test_an_original_boxs_cycles_are_neighbours_and_begin_200_samples_before_their_time(
-    packed: bool, original: dict[str, Any]
-) -> None:
+def test_original_cycles_are_neighbours(packed: bool, original: dict[str, Any]) -> None:
     counts = [[-32768, 32767, 0, -1, *range(196)], [-5] * 200]
     kinds = original
     cycles = [
@@ -129,7 +126,7 @@ def test_an_original_boxs_cycles_are_neighbours_and_begin_200_samples_before_the
 
 
 @pytest.mark.parametrize("by_ms", [-34, -13_913, -60_371_200])
-def test_where_an_original_boxs_clock_was_set_back_the_later_cycles_count(by_ms: int) -> None:
+def test_after_a_clock_set_back_later_cycles_count(by_ms: int) -> None:
     """It answers with all that it read in the span, by whichever clock."""
     t_ms = 1_795_667_563_000
     times_ms = [t_ms + 17 * each for each in range(4)] + [t_ms + by_ms + 17 * each for each in range(4, 7)]
@@ -149,7 +146,7 @@ def test_packed_is_what_we_write() -> None:
     assert cycle.startswith(b"\x0a\xc8\x01" + bytes(200))
 
 
-def test_a_sine_has_the_size_that_the_reference_measured() -> None:
+def test_a_sine_has_its_measured_size() -> None:
     """docs/reference/opq-interop.md B: a 200-sample sine cycle of amplitude 23520 is 1251 bytes packed."""
     counts = np.round(23520 * np.sin(2 * np.pi * np.arange(200) / 200))
     assert len(pb.Cycle(datapoints=counts.astype(int).tolist()).SerializeToString()) == pytest.approx(
@@ -157,21 +154,21 @@ def test_a_sine_has_the_size_that_the_reference_measured() -> None:
     )
 
 
-def test_a_box_without_gain_needs_a_calibration_from_elsewhere() -> None:
+def test_a_box_without_gain_needs_calibration() -> None:
     header = pb.Response(box_id=7, get_data_response=pb.GetDataResponseHeader()).SerializeToString()
     with pytest.raises(FrameError, match="Box 7: volts_per_lsb is not sent"):
         wire.waveform_from_frames(header, [unpacked([1] * 200, 5)])
 
 
 @pytest.mark.parametrize("gain", [0.0, -1.0, math.nan, math.inf])
-def test_a_gain_that_is_no_positive_number_counts_as_not_reported(gain: float) -> None:
+def test_a_wrong_gain_counts_as_unreported(gain: float) -> None:
     header = pb.Response(box_id=7, get_data_response=pb.GetDataResponseHeader(volts_per_lsb=gain))
     _, got = wire.waveform_from_frames(header.SerializeToString(), [unpacked([1] * 200, 5)], 0.25)
     assert got is not None
     assert got.v_per_lsb == 0.25
 
 
-def test_nothing_matched_is_a_header_of_32_00_and_no_waveform() -> None:
+def test_no_match_has_header_32_00() -> None:
     [header] = wire.waveform_to_frames(None, "1", 7, 5)
     assert header.endswith(b"\x32\x00")
     response, got = wire.waveform_from_frames(header, [])
@@ -225,7 +222,7 @@ def test_impossible_times_rates_and_indices_are_refused(header: dict[str, int], 
 
 
 @pytest.mark.parametrize("told", [0.0, -1e308, math.nan, math.inf, 1e300, 1e-300])
-def test_a_gain_that_cannot_be_true_is_none_at_all(told: float) -> None:
+def test_an_impossible_gain_is_dropped(told: float) -> None:
     data = pb.GetDataResponseHeader(volts_per_lsb=told)
     frame = pb.Response(box_id=1, get_data_response=data).SerializeToString()
     _, found = wire.waveform_from_frames(frame, [ours()], 0.25)

@@ -18,7 +18,7 @@ def pair() -> Iterator[Pair]:
         yield sender, receiver
 
 
-def test_all_that_waits_is_read_in_order_and_then_nothing(pair: Pair) -> None:
+def test_waiting_messages_are_read_in_order(pair: Pair) -> None:
     sender, receiver = pair
     for n in range(5):
         sender.send_multipart([b"box", b"%d" % n])
@@ -42,7 +42,7 @@ def test_who_stops_reading_leaves_what_was_not_read(pair: Pair) -> None:
     assert list(waiting_messages(receiver)) == [[b"1"], [b"2"]]
 
 
-def test_sending_to_nobody_is_false_and_does_not_wait() -> None:
+def test_sending_without_peer_is_false() -> None:
     with zmq.Context() as context, context.socket(zmq.PUSH) as lonely:
         assert not try_send(lonely, [b"x"])
 

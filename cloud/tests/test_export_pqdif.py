@@ -237,7 +237,8 @@ def test_a_waveform_is_read_as_it_was_stored() -> None:
     assert observation["triggered"] == (46_344, 40_000.223456789) and observation["trigger"] == 1
 
 
-def test_what_a_channel_is_stands_in_its_data_source() -> None:
+def test_a_data_source_describes_its_channels() -> None:
+    """The data source describes its channels."""
     file = content(recorded())
     (source,) = of_kind(file, "data source")
     assert (source["source name"], source["serial number"]) == ("Kuche, left", "1")
@@ -263,7 +264,7 @@ def test_the_container_says_where_the_data_come_from() -> None:
     assert t_ns_of(container["creation"]) == WAVE.end_ns, "the time of its newest sample"
 
 
-def test_each_box_is_a_data_source_with_its_events() -> None:
+def test_each_box_is_a_data_source() -> None:
     """So that each has its own start, rate, gain and nominal values."""
     other = replace(WAVE, box_id="4", start_ns=START_NS + 7, rate_millihz=11_999_000, v_per_lsb=0.013)
     later = replace(EVENT, event_id=18, because="rms above 110 %, Box 4", onset_ns=None)
@@ -297,7 +298,8 @@ def test_a_gap_parts_a_waveform() -> None:
     assert second["observation name"] == "Event 17, Box 1 (2 of 2): rms below 90 %, Box 1"
 
 
-def test_a_file_that_its_links_cannot_span_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_beyond_its_links_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that its links cannot span is refused."""
     whole = len(content(recorded()))
     monkeypatch.setattr(pqdif, "LONGEST_FILE", whole - 1)
     with pytest.raises(ExportError, match="2 GiB"):
@@ -343,7 +345,8 @@ def scene(tmp_path: Path) -> Iterator[demo.Scene]:
         yield running
 
 
-def test_the_page_leads_to_the_file_of_what_the_store_holds(scene: demo.Scene) -> None:
+def test_the_page_links_to_its_file(scene: demo.Scene) -> None:
+    """The page leads to the file of what the store holds."""
     page = httpx.get(f"{scene.url}/incidents/1", timeout=60).text
     address = "/api/v1/incidents/1/export?format=pqdif"
     assert f'href="{address}" download>PQDIF<' in page

@@ -81,7 +81,8 @@ def test_an_export_is_read_back_equal(
         assert found.samples == each.samples and found.nominal_hz == 60.0
 
 
-def test_the_lowest_count_survives_where_it_means_missing_in_16_bits(tmp_path: Path) -> None:
+def test_the_lowest_count_survives_in_16_bits(tmp_path: Path) -> None:
+    """The lowest count survives where it means missing in 16 bits."""
     whole = record(1, ())
     counts = whole.wave.counts.copy()
     counts[7] = -(2**15)

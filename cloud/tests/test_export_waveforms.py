@@ -81,7 +81,8 @@ def read_by_the_comtrade_package(record: WaveformRecord, form: str, data: str) -
 
 @pytest.mark.parametrize("form", ["comtrade", "cff"])
 @pytest.mark.parametrize("data", DATA_FORMS)
-def test_an_independent_reader_gets_the_same_samples_and_times(form: str, data: str) -> None:
+def test_an_independent_reader_gets_equal_samples(form: str, data: str) -> None:
+    """An independent reader gets the same samples and times."""
     found = read_by_the_comtrade_package(recorded(), form, data)
     assert np.array_equal(np.round(found.analog[0] / WAVE.v_per_lsb), COUNTS)
     assert np.allclose(found.analog[0], WAVE.volts, rtol=1e-12)
@@ -105,7 +106,8 @@ def test_missing_samples_are_missing_where_they_are(data: str) -> None:
     assert abs(found.time[-1] - (wave.time_ns(4999) - START_NS) / 1e9) < 1.01e-9
 
 
-def test_the_stamps_of_each_row_are_those_of_the_samples() -> None:
+def test_each_rows_stamps_are_its_samples() -> None:
+    """Each row's stamps equal the samples'."""
     wave = with_a_gap(70_000)
     archive = zipfile.ZipFile(io.BytesIO(content(recorded(wave), "comtrade", "ascii")))
     rows = archive.read("event-17-box-1.dat").decode().splitlines()
@@ -117,7 +119,8 @@ def test_the_stamps_of_each_row_are_those_of_the_samples() -> None:
     assert factor == 10, "6 s of nanoseconds do not fit 32 bits"
 
 
-def test_the_configuration_says_time_to_the_nanosecond_and_how_good_the_clock_is() -> None:
+def test_the_configuration_has_time_and_clock_quality() -> None:
+    """The configuration says time to the nanosecond and how good the clock is."""
     lines = cfg_text(recorded(), "binary").split("\r\n")
     assert lines[0] == "Cellar; left,Box 1,2013" and lines[1] == "1,1A,0D"
     assert lines[5] == "12000.123,3000"
@@ -142,14 +145,16 @@ def test_time_quality(source: TimeSource, uncertainty_ns: int, quality: str) -> 
     assert time_quality(replace(WAVE, source=source, uncertainty_ns=uncertainty_ns)) == quality
 
 
-def test_a_record_over_the_end_of_june_does_not_say_that_there_was_no_leap_second() -> None:
+def test_a_record_over_junes_end_mentions_leap_seconds() -> None:
+    """A record over the end of June leaves open whether it has a leap second."""
     before_ns = 1_782_863_999_900_000_000  # 2026-06-30 23:59:59.9
     assert stamp_text(before_ns) == "30/06/2026,23:59:59.900000000"
     assert leap_second_code(replace(WAVE, start_ns=before_ns)) == 3
     assert leap_second_code(WAVE) == 0
 
 
-def test_a_count_that_would_read_as_missing_is_written_with_32_bits() -> None:
+def test_a_missing_like_count_has_32_bits() -> None:
+    """A count that would read as missing is written with 32 bits."""
     clipped = recorded(replace(WAVE, counts=np.array([0, -32768, 5], np.int16)))
     assert data_form_for(clipped, "binary") == "binary32"
     found = read_by_the_comtrade_package(clipped, "cff", "binary")
@@ -175,7 +180,8 @@ def test_wav_is_read_by_the_standard_library() -> None:
     assert b"CC-BY-4.0" in made[:3000] and int.from_bytes(made[4:8], "little") == len(made) - 8
 
 
-def test_csv_of_several_boxes_is_on_one_time_axis() -> None:
+def test_several_boxes_share_a_csv_time_axis() -> None:
+    """CSV of several Boxes is on one time axis."""
     second = replace(WAVE, box_id="=2", start_ns=START_NS - 5000, counts=COUNTS[:3])
     file = event_file("event-17", [recorded(), recorded(second)], "csv")
     lines = b"".join(file.pieces).decode().split("\r\n")
@@ -210,7 +216,8 @@ HALF_CYCLES = HalfCycleRms(
 )
 
 
-def test_half_cycles_are_a_table_of_their_own_and_in_json() -> None:
+def test_half_cycles_are_a_table_and_json() -> None:
+    """Half cycles are a separate table, and part of the JSON."""
     long = replace(recorded(), half_cycles=HALF_CYCLES)
     table = b"".join(event_file("event-17", [recorded(), long], "half-cycles").pieces).decode()
     rows = list(csv.DictReader(line for line in table.splitlines() if not line.startswith("#")))
@@ -226,7 +233,8 @@ def test_half_cycles_are_a_table_of_their_own_and_in_json() -> None:
 
 
 @pytest.mark.parametrize("form", ["cff", "wav"])
-def test_several_boxes_are_a_zip_of_one_file_each(form: str) -> None:
+def test_several_boxes_are_a_zip(form: str) -> None:
+    """Several Boxes are a zip of one file each."""
     other = replace(WAVE, box_id="../4")
     file = event_file("event-17", [recorded(), recorded(other)], form)  # type: ignore[arg-type]
     archive = zipfile.ZipFile(io.BytesIO(b"".join(file.pieces)))

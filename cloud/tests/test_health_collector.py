@@ -70,9 +70,10 @@ class Breakable:
 
 
 @pytest.mark.parametrize(("turn_s", "pause_s"), [(0.5, 1.5), (4.0, collector_module.LEAST_PAUSE_S)])
-def test_a_service_that_hangs_does_not_make_the_interval_longer(
+def test_a_hanging_service_does_not_lengthen_the_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn_s: float, pause_s: float
 ) -> None:
+    """A service that hangs does not make the interval longer."""
     now_s, pauses = [100.0], list[float | None]()
 
     class Slow(Neighbours):
@@ -96,9 +97,8 @@ def test_a_service_that_hangs_does_not_make_the_interval_longer(
     assert pauses == [pytest.approx(pause_s)]
 
 
-def test_a_service_of_the_compact_cloud_that_fails_again_and_again_gives_one_alert_and_one_recovery(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_service_gives_one_alert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service of the compact cloud that fails again and again gives one alert and one recovery."""
     quick = replace(conditions.CONDITIONS["service"], for_s=0.5, well_s=1.0)
     monkeypatch.setattr(conditions, "CONDITIONS", {**conditions.CONDITIONS, "service": quick})
     pings = threading.Event()
@@ -136,7 +136,9 @@ def test_a_service_of_the_compact_cloud_that_fails_again_and_again_gives_one_ale
     outside.end()
 
 
-def test_a_box_that_is_heard_now_and_then_while_it_is_ill_is_silent_since_one_time(tmp_path: Path) -> None:
+def test_a_wavering_box_has_one_silence_time(tmp_path: Path) -> None:
+    """A Box that is heard now and then while it is ill is silent since one time."""
+
     def heard(ok: bool, received_s: int) -> int | None:
         box = {"name": "7", "ok": ok, "timestamp": received_s, "received": received_s}
         document = {"name": "makai", "ok": True, "timestamp": received_s, "subcomponents": [box]}
@@ -153,9 +155,8 @@ def test_a_box_that_is_heard_now_and_then_while_it_is_ill_is_silent_since_one_ti
         assert [heard(True, 100), heard(False, 101), heard(False, 130)] == [100, 101, 101]
 
 
-def test_a_clock_that_went_back_is_one_alert_by_the_store_unless_a_clock_of_a_box_is_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_back_is_one_alert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that went back is one alert by the store unless a clock of a Box is why."""
     quick = replace(conditions.CONDITIONS["clock"], for_s=0.0, well_s=0.0)
     monkeypatch.setattr(conditions, "CONDITIONS", {**conditions.CONDITIONS, "clock": quick})
     monkeypatch.setattr(conditions, "FIRST_S", 0.0)
@@ -185,9 +186,8 @@ def test_a_clock_that_went_back_is_one_alert_by_the_store_unless_a_clock_of_a_bo
         assert ill(0) == {"clock of the cloud, by the store"}
 
 
-def test_nobody_outside_is_pinged_while_notifications_cannot_be_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_notifications_stop_the_outside_ping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outside service is not pinged while notifications cannot be sent."""
     monkeypatch.setattr(collector_module, "SLOW_S", 0.0)
 
     class Outside(ReplyHandler):
@@ -222,7 +222,8 @@ def test_nobody_outside_is_pinged_while_notifications_cannot_be_sent(
     outside.end()
 
 
-def test_back_ups_are_looked_for_in_the_configured_folder(tmp_path: Path) -> None:
+def test_backups_are_read_from_the_configured_folder(tmp_path: Path) -> None:
+    """Back ups are looked for in the configured folder."""
     elsewhere, data = tmp_path / "elsewhere", tmp_path / "D"
     elsewhere.mkdir()
     data.mkdir()
@@ -265,7 +266,8 @@ def test_disk_key_and_back_ups_are_read(tmp_path: Path, monkeypatch: pytest.Monk
     assert read()["backup"] == pytest.approx(2, abs=0.01)
 
 
-def test_a_certificate_that_is_not_trusted_is_ill_and_a_page_that_is_away_is_unknown(tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_ill(tmp_path: Path) -> None:
+    """A certificate that is not trusted is ill and a page that is away is unknown."""
     away = machine._certificate("https://127.0.0.1:1/")
     assert away.value is None
     words = "req -x509 -newkey ed25519 -nodes -subj /CN=localhost -days 1 -keyout key.pem -out cert.pem"
@@ -280,7 +282,8 @@ def test_a_certificate_that_is_not_trusted_is_ill_and_a_page_that_is_away_is_unk
     assert found.value == 0.0 and "self" in found.info
 
 
-def test_who_is_asked_stands_in_the_record_and_another_system_does_not_count(tmp_path: Path) -> None:
+def test_the_record_names_the_services_of_this_system(tmp_path: Path) -> None:
+    """The record names the services asked; another system does not count."""
     own, other = identity_of(tmp_path / "own"), identity_of(tmp_path / "other")
     boards = {"mauka": own, "view": other, "gateway": other}
     servers = []

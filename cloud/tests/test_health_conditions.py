@@ -128,7 +128,8 @@ def judged(change: Change, jitter: random.Random | None = None) -> Iterator[tupl
         (grows, "measurements held of gateway"),
     ],
 )
-def test_what_is_ill_gives_one_alert_within_28_s_and_one_recovery(change: Change, name: str) -> None:
+def test_an_illness_gives_one_alert_within_28_s(change: Change, name: str) -> None:
+    """A failure gives one alert within 28 s and one recovery."""
     (ill_s, ill), (well_s, well) = judged(change, random.Random(7))
     assert (ill.reading.name, ill.ill, well.reading.name, well.ill) == (name, True, name, False)
     assert ill_s - ILL_S < 28 and well_s - WELL_S < 30
@@ -152,7 +153,9 @@ def test_an_hour_of_health_gives_no_alert() -> None:
         now_s += STEP_S + chance.random()
 
 
-def test_late_boxes_of_an_unknown_gateway_that_catch_up_are_no_clock() -> None:
+def test_late_boxes_of_a_gateway_catch_up() -> None:
+    """Late Boxes of an unknown gateway that catch up are not a clock fault."""
+
     def late(now_s: float, answers: dict[str, Answer]) -> None:
         del answers["gateway"]
         for box in boxes_of(answers["makai"]):
@@ -161,7 +164,8 @@ def test_late_boxes_of_an_unknown_gateway_that_catch_up_are_no_clock() -> None:
     assert list(judged(late)) == []
 
 
-def test_a_figure_that_goes_up_and_down_around_its_limit_gives_one_alert() -> None:
+def test_a_figure_around_its_limit_alerts_once() -> None:
+    """A figure that goes up and down around its limit gives one alert."""
     judge = HealthJudge()
     course = itertools.chain(
         [0.9], itertools.islice(itertools.cycle([0.96, 0.945, 0.95, 0.951]), 200), [0.92] * 20
@@ -181,7 +185,8 @@ def test_a_figure_that_goes_up_and_down_around_its_limit_gives_one_alert() -> No
     assert found == [True, False]
 
 
-def test_what_was_never_well_may_still_start_and_what_cannot_be_read_changes_nothing() -> None:
+def test_a_starting_service_may_be_unreadable() -> None:
+    """A service that was never well may still start; an unreadable answer changes nothing."""
     judge = HealthJudge()
     ills = [
         (at_s, each.ill)
@@ -196,13 +201,15 @@ def test_what_was_never_well_may_still_start_and_what_cannot_be_read_changes_not
     assert judge.verdicts == [], "it was removed"
 
 
-def test_a_machine_that_stood_still_has_not_seen_that_anything_was_ill() -> None:
+def test_a_paused_machine_reports_nothing_ill() -> None:
+    """A machine that stood still has not seen that anything was ill."""
     judge = HealthJudge()
     for at_s, value in ((0, 0.0), (2, 1.0), (4, 0.0), (60, 1.0), (500, 1.0)):
         assert judge.accept([Reading("hang", "mauka", value)], at_s) == []
 
 
-def test_who_stood_still_hears_for_20_s_before_a_box_is_silent() -> None:
+def test_after_a_pause_20_s_pass_before_silence() -> None:
+    """After a pause health listens for 20 s before it calls a Box silent."""
     reader, judge = AnswerReader("1"), HealthJudge()
 
     def ill(at_s: float, heard_s: float) -> bool:

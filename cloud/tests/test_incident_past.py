@@ -53,7 +53,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
     opened.close()
 
 
-def test_the_most_alike_come_first_and_only_earlier_ones(store: CloudStore) -> None:
+def test_the_most_similar_earlier_incidents_come_first(store: CloudStore) -> None:
+    """The most alike come first and only earlier ones."""
     incident = store.incident(12)
     assert incident is not None
     past = past_of(store, incident, UTC, "UTC")
@@ -64,7 +65,8 @@ def test_the_most_alike_come_first_and_only_earlier_ones(store: CloudStore) -> N
     assert past.similar[0].likeness.alike > 0.99
 
 
-def test_seven_of_the_last_nine_at_one_hour_are_said_in_the_readers_zone(store: CloudStore) -> None:
+def test_a_usual_hour_is_in_the_readers_zone(store: CloudStore) -> None:
+    """Seven of the last nine at one hour are said in the readers zone."""
     incident = store.incident(12)
     assert incident is not None
     past = past_of(store, incident, UTC, "UTC")
@@ -79,7 +81,8 @@ def test_seven_of_the_last_nine_at_one_hour_are_said_in_the_readers_zone(store: 
     assert isinstance(said, dict) and said["daily"]["from"] == "06:58" and said["daily"]["chance"] < 1e-6
 
 
-def test_who_sees_one_box_is_told_of_no_incident_at_another(store: CloudStore) -> None:
+def test_a_visitor_hears_of_their_own_box_only(store: CloudStore) -> None:
+    """A visitor of one Box gets no incident of another."""
     account = Account("a", "a@example.org", "A", "viewer", "", 0)
     seen = SeenStore(store, Visitor(account=account, full=frozenset({"2"})))
     incident = seen.incident(11)
@@ -90,7 +93,8 @@ def test_who_sees_one_box_is_told_of_no_incident_at_another(store: CloudStore) -
     assert whole.compared == 8, "the sags at Box 1"
 
 
-def test_those_that_began_last_before_it_are_compared_whenever_they_were_entered(tmp_path: Path) -> None:
+def test_the_last_to_begin_are_compared(tmp_path: Path) -> None:
+    """The last incidents that began before it are compared, whenever they were entered."""
     with closing(open_store(None, tmp_path)) as store:
         rows = [sag(day * DAY_S, box_id="2", residual=80.0 + day) for day in (0, 1)]
         rows += [sag(9 * DAY_S), sag(8 * DAY_S, box_id="3"), sag(7 * DAY_S, box_id="3")]
@@ -119,7 +123,8 @@ def test_the_page_and_the_interface_say_it(store: CloudStore) -> None:
     assert answer["recurrence"]["daily"]["count"] == 7
 
 
-def test_a_distance_is_the_weighted_mean_of_what_both_have() -> None:
+def test_a_distance_is_the_common_weighted_mean() -> None:
+    """A distance is the weighted mean of what both have."""
     one = IncidentTraits(1, 0, frozenset({"sag"}), S, 80.0, 10.0, frozenset({"1"}))
     assert likeness(one, one).alike == 1.0
     other = replace(one, residual_percent=55.0, start_ns=6 * 3600 * S)

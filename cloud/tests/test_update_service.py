@@ -153,7 +153,8 @@ def test_the_repository_is_served(running: Running) -> None:
             assert running.get(f"/{folder.name}/{file.name}")[::2] == (200, file.read_bytes())
 
 
-def test_reports_are_of_boxes_that_are_admitted_and_each_counts_once(running: Running) -> None:
+def test_each_admitted_boxs_report_counts_once(running: Running) -> None:
+    """Reports are of Boxes that are admitted and each counts once."""
     report = Report("1", "0.1.0", 1000)
     assert running.report(report) == 204
     assert running.report(report) == 409, "played again"
@@ -167,7 +168,8 @@ def test_reports_are_of_boxes_that_are_admitted_and_each_counts_once(running: Ru
     assert [each["at_ms"] for each in running.updates.reports()] == [1000]
 
 
-def test_a_roll_out_goes_on_by_reports_and_stops_at_the_second_that_fails(running: Running) -> None:
+def test_reports_drive_a_roll_out(running: Running) -> None:
+    """A roll out goes on by reports and stops at the second that fails."""
     now_ms = time.time_ns() // 1_000_000
     for gateway in ("1", "2", "3"):
         assert running.report(Report(gateway, "0.1.0", now_ms)) == 204
@@ -180,7 +182,8 @@ def test_a_roll_out_goes_on_by_reports_and_stops_at_the_second_that_fails(runnin
     until(lambda: running.updates.plans()[0]["stopped"] == plan.stopped)
 
 
-def test_a_gateway_whose_clock_is_slow_is_not_taken_for_silent(running: Running) -> None:
+def test_a_slow_gateway_clock_is_not_silence(running: Running) -> None:
+    """A gateway whose clock is slow is not taken for silent."""
     slow_ms = time.time_ns() // 1_000_000 - 3 * 3_600_000
     for at_ms, state in ((slow_ms, "well"), (slow_ms + 1, "trying")):
         assert running.report(Report("1", "0.1.0", at_ms, state, NEW)) == 204
@@ -188,7 +191,8 @@ def test_a_gateway_whose_clock_is_slow_is_not_taken_for_silent(running: Running)
     assert standing(Plan("gateway", NEW), as_received(kept), time.time_ns() // 1_000_000) == "trying"
 
 
-def test_only_a_published_release_is_rolled_out_and_only_by_the_online_key(running: Running) -> None:
+def test_only_published_releases_with_online_key_roll(running: Running) -> None:
+    """Only a published release is rolled out and only by the online key."""
     with pytest.raises(ReleaseError, match=r"gateway 0\.9\.0 is not among the published releases"):
         running.repository.put_plan(Plan("gateway", "0.9.0"), running.online)
     with pytest.raises(ReleaseError, match="is not the online key"):

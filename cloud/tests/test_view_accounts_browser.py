@@ -54,9 +54,7 @@ def _fill_account(page: "sync_api.Page", email: str, name: str) -> None:
     page.get_by_role("button", name="Make the account").click()
 
 
-def test_back_shows_no_page_of_before_after_signing_out(
-    scene: demo.Scene, browser: "sync_api.Browser"
-) -> None:
+def test_signing_out_hides_former_pages_from_back(scene: demo.Scene, browser: "sync_api.Browser") -> None:
     """Without JavaScript; with it a page hides what it shows as soon as its session has ended."""
     add_people(scene, ada="admin")
     page = _new_page(browser, scripts=False)
@@ -120,7 +118,8 @@ def test_from_the_first_administrator_to_a_deleted_account(
         page.context.close()
 
 
-def test_a_form_that_is_clicked_twice_is_sent_once(scene: demo.Scene, browser: "sync_api.Browser") -> None:
+def test_a_form_clicked_twice_is_sent_once(scene: demo.Scene, browser: "sync_api.Browser") -> None:
+    """A form that is clicked twice is sent once."""
     people = scene.store.people
     account = people.account(add_people(scene, joe="owner")["joe"])
     assert account is not None
@@ -137,9 +136,8 @@ def test_a_form_that_is_clicked_twice_is_sent_once(scene: demo.Scene, browser: "
     page.context.close()
 
 
-def test_a_session_that_ends_and_a_box_that_is_shared_no_longer_clear_every_open_page(
-    scene: demo.Scene, browser: "sync_api.Browser"
-) -> None:
+def test_an_ended_session_clears_every_open_page(scene: demo.Scene, browser: "sync_api.Browser") -> None:
+    """A session that ends and a Box that is shared no longer clear every open page."""
     people = scene.store.people
     eve = people.account(add_people(scene, eve="owner")["eve"])
     assert eve is not None

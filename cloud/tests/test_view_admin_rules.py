@@ -124,9 +124,10 @@ def test_an_engine_without_rules_names_the_command(engine: FakeEngine, ada: Form
         engine.streams = ["boxes"]
 
 
-def test_rules_stand_with_state_and_trouble_and_are_started_and_stopped(
+def test_rules_are_listed_started_and_stopped(
     scene: demo.Scene, engine: FakeEngine, ada: FormBrowser
 ) -> None:
+    """Rules are listed with state and trouble, started and stopped."""
     engine.rules["deep"] = {"message": "no column <i>"}
     run = "/admin/rules/makai/deep/run"
     try:
@@ -149,7 +150,8 @@ def test_rules_stand_with_state_and_trouble_and_are_started_and_stopped(
         engine.rules.clear()
 
 
-def test_a_form_of_a_stranger_goes_to_no_engine(engine: FakeEngine, ada: FormBrowser) -> None:
+def test_a_foreign_form_reaches_no_engine(engine: FakeEngine, ada: FormBrowser) -> None:
+    """A form of a stranger goes to no engine."""
     run, before = "/admin/rules/makai/deep/run", len(engine.asked)
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         assert ada.post(run, "/admin/audit", headers, do="stop") == 403
@@ -167,7 +169,8 @@ def test_packages_stand_with_their_trouble(engine: FakeEngine, ada: FormBrowser)
     assert len(engine.asked) == before + 2  # what the page shows of the engine
 
 
-def test_the_pages_find_the_token_of_an_engine_of_this_machine(tmp_path: Path) -> None:
+def test_the_pages_find_a_local_engines_token(tmp_path: Path) -> None:
+    """The pages find the token of an engine of this machine."""
     house = House(tmp_path)
     try:
         engine = RuleEngine(EngineAddress("makai", house.url))

@@ -162,9 +162,8 @@ def _last(scene: demo.Scene) -> dict[str, object]:
     }
 
 
-def test_facts_of_a_box_are_changed_and_the_log_says_from_what_to_what(
-    scene: demo.Scene, ids: dict[str, str], ada: FormBrowser
-) -> None:
+def test_the_log_has_a_boxs_changed_facts(scene: demo.Scene, ids: dict[str, str], ada: FormBrowser) -> None:
+    """Facts of a Box are changed and the log says from what to what."""
     box = "/admin/boxes/1"
     fields = {"name": "Cellar", "region": "oahu", "feeder": "f2", "nominal_v": "230", "privacy": "region"}
     assert ada.post(f"{box}/facts", box, **fields) == 303
@@ -203,7 +202,8 @@ def test_facts_of_a_box_are_changed_and_the_log_says_from_what_to_what(
     assert ada.get("/admin/boxes/77") == 404 and ada.get("/admin/boxes/..%2f1") == 404
 
 
-def test_keys_are_added_exchanged_and_revoked_as_by_the_command(scene: demo.Scene, ada: FormBrowser) -> None:
+def test_keys_change_as_by_the_command(scene: demo.Scene, ada: FormBrowser) -> None:
+    """Keys are added exchanged and revoked as by the command."""
     keys = scene.keys
     assert keys is not None
     register, pair = KeyRegister(keys), generate()
@@ -240,7 +240,8 @@ def test_keys_are_added_exchanged_and_revoked_as_by_the_command(scene: demo.Scen
     assert "nothing to revoke" in ada.text
 
 
-def test_a_box_is_retired_with_its_key_and_taken_back(scene: demo.Scene, ada: FormBrowser) -> None:
+def test_a_retired_box_can_be_taken_back(scene: demo.Scene, ada: FormBrowser) -> None:
+    """A Box is retired with its key and taken back."""
     box = "/admin/boxes/4"
     assert ada.post(f"{box}/retire", box) == 303
     record = scene.store.box("4")
@@ -308,9 +309,10 @@ def test_what_services_say_stands_on_the_pages(scene: demo.Scene, ada: FormBrows
     assert "not connected" in ada.text
 
 
-def test_a_token_of_an_admin_and_a_view_that_asks_nobody_show_no_administration(
+def test_tokens_and_open_views_show_no_administration(
     scene: demo.Scene, ids: dict[str, str], ada: FormBrowser
 ) -> None:
+    """A token of an admin, and a View without sign-in, show no administration."""
     assert ada.post("/account/tokens", "/account", label="program", days="7") == 200
     secret = ada.text.partition('<code class="secret">')[2].partition("<")[0]
     program = FormBrowser(scene.url)
@@ -320,7 +322,8 @@ def test_a_token_of_an_admin_and_a_view_that_asks_nobody_show_no_administration(
     assert behind_a_proxy.everything and not behind_a_proxy.sees_administration
 
 
-def test_services_that_answer_alone_or_not_at_all_are_named(health: str) -> None:
+def test_services_without_an_answer_are_named(health: str) -> None:
+    """Services that answer alone or not at all are named."""
     silent = "http://127.0.0.1:1"
     found = read_services(ServiceAddresses(health=(("mauka", health), ("gateway", silent))))
     assert [(each.name, each.answers) for each in found.states if each.depth == 0] == [
@@ -332,7 +335,8 @@ def test_services_that_answer_alone_or_not_at_all_are_named(health: str) -> None
     assert read_services(ServiceAddresses()).states == ()
 
 
-def test_the_same_trouble_of_many_boxes_is_one_concern_and_others_are_named() -> None:
+def test_many_boxes_same_trouble_is_one_concern() -> None:
+    """The same trouble of many Boxes is one concern and others are named."""
     free = AdminBox(BoxRecord("1", ""), True, "Live", None, "free-running", True, "", "none", None, None)
     boxes = [replace(free, record=BoxRecord(str(k), "")) for k in range(1, 13)]
     boxes[6] = replace(
@@ -356,7 +360,8 @@ def test_the_same_trouble_of_many_boxes_is_one_concern_and_others_are_named() ->
     assert (one.what, one.why, one.link) == ("Box 1", misfit, "/admin/boxes/1")
 
 
-def test_the_silence_of_boxes_behind_a_service_that_does_not_run_is_no_concern_of_its_own() -> None:
+def test_a_stopped_services_boxes_are_no_concern() -> None:
+    """Silence of Boxes behind a stopped service is not a separate concern."""
     silent = AdminBox(
         BoxRecord("1", ""), False, "Silent for 5 min", 300_000, "GPS", False, "", "none", None, None
     )
@@ -368,13 +373,15 @@ def test_the_silence_of_boxes_behind_a_service_that_does_not_run_is_no_concern_o
     assert [each.what for each in found] == ["notifications", "Box 1"]
 
 
-def test_addresses_that_are_bound_are_asked_on_this_machine() -> None:
+def test_bound_addresses_are_asked_locally() -> None:
+    """Addresses that are bound are asked on this machine."""
     assert health_url("127.0.0.1:8911") == health_url("*:8911") == health_url("http://0.0.0.0:8911/")
     assert health_url("cloud.example:8911") == "http://cloud.example:8911"
     assert reachable("tcp://*:12000") == "tcp://127.0.0.1:12000"
 
 
-def test_a_form_with_a_file_keeps_its_bytes_and_forgets_its_folders() -> None:
+def test_a_form_with_file_keeps_its_bytes() -> None:
+    """A form with a file keeps its bytes and forgets its folders."""
     content = bytes(range(256)) * 3 + b"\r\n--not-it\r\n"
     body = (
         b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xc3\xa9\r\n'
@@ -387,7 +394,8 @@ def test_a_form_with_a_file_keeps_its_bytes_and_forgets_its_folders() -> None:
     assert found.text("a") == "é" and found.file("a") is None
 
 
-def test_a_box_that_has_a_key_alone_is_listed(scene: demo.Scene, ada: FormBrowser) -> None:
+def test_a_box_with_only_a_key_is_listed(scene: demo.Scene, ada: FormBrowser) -> None:
+    """A Box that has a key alone is listed."""
     assert scene.keys is not None
     KeyRegister(scene.keys).add("12")
     assert ada.get("/admin/boxes/12") == 200 and "never" in ada.text
@@ -399,9 +407,8 @@ def test_a_box_that_has_a_key_alone_is_listed(scene: demo.Scene, ada: FormBrowse
     assert "Box 12" in ada.text
 
 
-def test_a_trigger_is_switched_off_and_logged_and_the_page_says_what_makai_makes_of_it(
-    scene: demo.Scene, ada: FormBrowser
-) -> None:
+def test_a_switched_off_trigger_is_logged(scene: demo.Scene, ada: FormBrowser) -> None:
+    """A trigger is switched off and logged and the page says what Makai makes of it."""
     page, path = "/admin/plugins", "/admin/plugins/triggers"
     limits = TriggeringLimits(percent_v_low=7.0)
     scene.store.put_makai_config(MakaiConfig(limits, triggers={"threshold": {"swell_percent": 120}}))
@@ -425,7 +432,8 @@ def test_a_trigger_is_switched_off_and_logged_and_the_page_says_what_makai_makes
     scene.store.put_makai_config(None)
 
 
-def test_how_long_things_are_kept_is_changed_and_logged(scene: demo.Scene, ada: FormBrowser) -> None:
+def test_a_changed_retention_is_logged(scene: demo.Scene, ada: FormBrowser) -> None:
+    """How long things are kept is changed and logged."""
     path, page = "/admin/system/retention", "/admin/system"
     wanted = {"measurements": "2", "trends": "", "events": "30", "incidents": "365"}
     assert ada.post(path, page, **wanted) == 303
@@ -441,7 +449,8 @@ def test_how_long_things_are_kept_is_changed_and_logged(scene: demo.Scene, ada: 
     assert scene.store.ttls().events == 30 * 86_400
 
 
-def test_the_system_page_says_what_waits_and_was_lost_and_who_does_not_answer(ada: FormBrowser) -> None:
+def test_the_system_page_shows_queues_and_losses(ada: FormBrowser) -> None:
+    """The system page says what waits and was lost and who does not answer."""
     assert ada.get("/admin/system") == 200
     for text in ("SagPlugin", "hangs", "queue waiting", "4,321", "late", "GB of", "does not answer"):
         assert text in ada.text, text
@@ -466,7 +475,8 @@ def test_the_system_page_says_what_waits_and_was_lost_and_who_does_not_answer(ad
         ({"x/plugin.json": "{}"}, "no plugin.json"),
     ],
 )
-def test_what_is_no_package_is_refused_before_an_engine_sees_it(files: dict[str, str], why: str) -> None:
+def test_an_invalid_package_is_refused_early(files: dict[str, str], why: str) -> None:
+    """A file that is not a package is refused before an engine gets it."""
     with pytest.raises(ValueError, match=why):
         read_package(_zip(files))
 
@@ -528,7 +538,8 @@ def test_an_upload_without_end_is_left_unread() -> None:
     ],
     ids=["a part without a name", "too many fields", "a field that is too long"],
 )
-def test_a_body_that_no_browser_sends_is_refused_with_a_reason(body: bytes) -> None:
+def test_a_malformed_body_is_refused_with_reason(body: bytes) -> None:
+    """A body that no browser sends is refused with a reason."""
     with pytest.raises(HTTPException) as refused:
         anyio.run(read_form, _uploading(iter([body])), 50_000)
     assert (refused.value.status_code, refused.value.detail) == (400, NOT_A_FORM)

@@ -18,7 +18,8 @@ def _known(number: int, kind: str, after_s: float) -> Known:
     return Known(number, kind, BASE_NS + round(after_s * 1e9))
 
 
-def test_steady_states_that_began_within_seconds_are_one_row_in_the_place_of_the_first() -> None:
+def test_steady_states_beginning_together_are_one_row() -> None:
+    """Steady states that began within seconds are one row in the place of the first."""
     rows = fold(
         [
             _known(9, "sag", 2.0),
@@ -42,7 +43,8 @@ def test_dips_of_one_moment_stay_apart() -> None:
     assert len(fold([_known(2, "sag", 0.0), _known(1, "sag", 0.0), _known(3, "sag+flicker", 0.0)], 9)) == 3
 
 
-def test_a_row_that_stands_for_several_leads_to_all_of_them() -> None:
+def test_a_row_of_several_links_to_all() -> None:
+    """A row of several incidents links to all of them."""
     alone, several = fold([_known(4, "sag", 0.0), *(_known(each, "flicker", 0.25) for each in (3, 2, 1))], 9)
     assert alone.address == "/incidents/4"
     assert several.address == (

@@ -78,9 +78,8 @@ def _name(scene: demo.Scene, email: str = "ada@example.org") -> str:
     return account.name
 
 
-def test_a_form_of_another_site_another_browser_or_none_changes_nothing(
-    scene: demo.Scene, ada: FormBrowser
-) -> None:
+def test_a_foreign_form_changes_nothing(scene: demo.Scene, ada: FormBrowser) -> None:
+    """A form of another site another browser or none changes nothing."""
     fields = {"name": "owned", "theme": "dark", "time_zone": "UTC"}
     eve = FormBrowser(scene.url)
     assert eve.sign_in("eve@example.org") == 303
@@ -115,7 +114,8 @@ def test_a_form_is_never_sent_by_an_address(scene: demo.Scene, ada: FormBrowser)
         assert ada.send(method, "/account/profile", "name=x", {}) == 405
 
 
-def test_cookies_are_out_of_a_scripts_reach_and_of_other_sites(tmp_path: Path) -> None:
+def test_cookies_are_unreadable_for_scripts_and_sites(tmp_path: Path) -> None:
+    """Cookies are out of a script's reach and of other sites."""
     running = demo.Scene(tmp_path, poll_s=30.0)
     running.view._config = replace(running.config, public_url="https://pq.example")
     with running:
@@ -134,7 +134,8 @@ def test_cookies_are_out_of_a_scripts_reach_and_of_other_sites(tmp_path: Path) -
         assert "form-action 'self'" in browser.headers["content-security-policy"]
 
 
-def test_guessing_stops_after_five_and_the_right_password_waits_too(scene: demo.Scene) -> None:
+def test_five_wrong_passwords_delay_the_right_one(scene: demo.Scene) -> None:
+    """Guessing stops after five and the right password waits too."""
     add_people(scene, ada="admin", eve="owner")
     browser = FormBrowser(scene.url)
     assert [browser.sign_in("ada@example.org", f"wrong {k}") for k in range(6)] == [403] * 5 + [429]
@@ -145,7 +146,8 @@ def test_guessing_stops_after_five_and_the_right_password_waits_too(scene: demo.
     assert what.count("was refused at sign-in") == 5
 
 
-def test_limits_hold_per_account_and_per_address_and_come_back_with_time() -> None:
+def test_limits_per_account_and_address_recover() -> None:
+    """Limits hold per account and per address and come back with time."""
     now_s = [0.0]
     limits = GuessLimits(lambda: now_s[0])
     assert [limits.spend("a@b.c", "host") for _ in range(6)] == [True] * 5 + [False]
@@ -158,7 +160,8 @@ def test_limits_hold_per_account_and_per_address_and_come_back_with_time() -> No
     assert limits.spend("a@b.c", "host") and not limits.spend("a@b.c", "host")
 
 
-def test_a_wrong_password_is_answered_alike_with_and_without_an_account(scene: demo.Scene) -> None:
+def test_a_wrong_password_does_not_reveal_accounts(scene: demo.Scene) -> None:
+    """A wrong password is answered alike with and without an account."""
     add_people(scene, ada="owner")
     browser = FormBrowser(scene.url)
     assert browser.sign_in("ada@example.org", "wrong password") == 403
@@ -197,7 +200,8 @@ def test_an_answer_takes_as_long_without_an_account(
     assert not password_fits(None, PASSWORD) and not original_password_fits(None, PASSWORD)
 
 
-def test_registering_and_asking_for_a_password_say_nothing_of_who_has_an_account(tmp_path: Path) -> None:
+def test_registration_does_not_reveal_accounts(tmp_path: Path) -> None:
+    """Registering and asking for a password say nothing of who has an account."""
     running = demo.Scene(tmp_path, poll_s=30.0)
     mail = MailSection(server="127.0.0.1:1", security="none")
     running.view._config = replace(running.config, registration="open", mail=mail)
@@ -283,9 +287,10 @@ def test_a_path_of_our_own_is_kept(wanted: str) -> None:
         {"X-Forwarded-For": "unknown"},
     ],
 )
-def test_counters_are_for_this_machine_or_with_a_session(
+def test_counters_are_local_or_need_a_session(
     scene: demo.Scene, ada: FormBrowser, headers: dict[str, str]
 ) -> None:
+    """Counters are for this machine or with a session."""
     assert FormBrowser(scene.url).get("/metrics", **headers) == 401
     assert FormBrowser(scene.url).get("/metrics", Authorization="Bearer opq_wrong", **headers) == 401
     assert FormBrowser(scene.url).get("/metrics") == 200
@@ -355,7 +360,7 @@ def test_a_form_has_its_limits(scene: demo.Scene, ada: FormBrowser) -> None:
     assert ada.post("/account/profile", "/account", **wanted) == 400
 
 
-def test_what_an_open_page_sees_is_gone_through_only_where_it_has_changed() -> None:
+def test_an_open_page_is_checked_when_changed() -> None:
     """Five hundred pages of ten thousand public Boxes ask every other second: 1 ms each, on the one loop."""
 
     class Untouched(frozenset[str]):
@@ -372,7 +377,8 @@ def test_what_an_open_page_sees_is_gone_through_only_where_it_has_changed() -> N
     assert not two.sees_all_of(Visitor(everything=True))
 
 
-def test_a_part_of_an_incident_says_nothing_of_the_rest(scene: demo.Scene) -> None:
+def test_a_part_of_an_incident_hides_the_rest(scene: demo.Scene) -> None:
+    """A part of an incident says nothing of the rest."""
     incident = _two_box_incident(scene)
     visitor = Visitor(public=frozenset({"4"}))
     part = seen_incident(incident, visitor)
@@ -388,7 +394,7 @@ def test_a_part_of_an_incident_says_nothing_of_the_rest(scene: demo.Scene) -> No
     assert feed.shown(LiveMessage("measurement", "{}", box_id="4")) is not None
 
 
-def test_the_record_of_an_event_names_no_box_that_is_not_seen_and_counts_none() -> None:
+def test_an_events_record_hides_unseen_boxes() -> None:
     """Whom it asked and why, who saw it first, how many others were left out."""
     whole = EventRecord(
         *(7, "token", 1000, 9000, ("1", "4"), ("1", "4"), {}, True, True, "Box 1, rms 101 V"),
@@ -414,7 +420,8 @@ def test_the_record_of_an_event_names_no_box_that_is_not_seen_and_counts_none() 
     assert (seen.more[1].boxes, seen.more[1].refused) == (("1",), {}), "a refused Box may be hidden"
 
 
-def test_a_part_of_an_incident_follows_none_that_may_be_hidden() -> None:
+def test_a_part_follows_no_hidden_incident() -> None:
+    """A part of an incident follows none that may be hidden."""
     findings = tuple(
         StoredFinding(number, 9, 3, Finding("sag", box_id, 1000, 2000, 10))
         for number, box_id in enumerate("14", 1)
@@ -437,7 +444,8 @@ def test_an_email_is_kept_in_lower_case() -> None:
         assert checked_email(text) == text.lower()
 
 
-def test_a_mail_that_cannot_be_made_takes_no_place() -> None:
+def test_a_failed_mail_takes_no_place() -> None:
+    """A mail that cannot be made takes no place."""
     mailer = Mailer(MailSection(server="127.0.0.1:1"), ServiceCounters())
     for _ in range(WAITING + 1):
         with pytest.raises(ValueError):
@@ -446,7 +454,8 @@ def test_a_mail_that_cannot_be_made_takes_no_place() -> None:
     mailer.close()
 
 
-def test_the_public_pages_of_an_incident_show_the_public_part(scene: demo.Scene) -> None:
+def test_the_public_pages_show_the_public_part(scene: demo.Scene) -> None:
+    """The public pages of an incident show the public part."""
     _two_box_incident(scene)
     add_people(scene, ada="admin")
     scene.store.people.change_access("4", lambda _: BoxAccess("4", privacy="all"))

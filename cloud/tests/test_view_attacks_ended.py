@@ -73,7 +73,8 @@ def signed_in(scene: demo.Scene, email: str) -> FormBrowser:
     return browser
 
 
-def test_a_form_that_is_sent_slowly_has_only_the_rights_of_its_end(scene: demo.Scene) -> None:
+def test_a_slow_form_has_its_ends_rights(scene: demo.Scene) -> None:
+    """A form that is sent slowly has only the rights of its end."""
     ids = add_people(scene, ada="admin", bob="admin", eve="owner")
     people = scene.store.people
     profile = {"name": "owned", "theme": "dark", "time_zone": "UTC"}
@@ -98,7 +99,8 @@ def test_a_form_that_is_sent_slowly_has_only_the_rights_of_its_end(scene: demo.S
     assert ada is not None and ada.name == "Ada" and not people.tickets()
 
 
-def test_a_request_with_a_token_that_is_sent_slowly_ends_with_the_token(scene: demo.Scene) -> None:
+def test_a_slow_request_ends_with_its_token(scene: demo.Scene) -> None:
+    """A request with a token that is sent slowly ends with the token."""
     ids = add_people(scene, ada="admin")
     scene.store.put_box(BoxRecord("1", "Kitchen"))
     people = scene.store.people
@@ -111,7 +113,8 @@ def test_a_request_with_a_token_that_is_sent_slowly_ends_with_the_token(scene: d
 
 
 @pytest.mark.parametrize("way", ["by mail", "on the account's page"])
-def test_a_new_password_ends_the_links_that_set_another_one(scene: demo.Scene, way: str) -> None:
+def test_a_new_password_ends_other_links(scene: demo.Scene, way: str) -> None:
+    """A new password ends the links that set another one."""
     ids = add_people(scene, ada="admin", eve="owner")
     people = scene.store.people
     used, older = (make_ticket(people, "reset", 3600, account_id=ids["ada"]) for _ in range(2))
@@ -130,7 +133,7 @@ def test_a_new_password_ends_the_links_that_set_another_one(scene: demo.Scene, w
 
 
 @pytest.mark.parametrize("public_url", [None, "https://pq.example"])
-def test_the_host_of_a_mailed_link_is_not_chosen_by_its_sender(
+def test_the_sender_cannot_choose_a_links_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, public_url: str | None
 ) -> None:
     """A View that answers to any name would mail a secret with the name of the request in front of it."""

@@ -82,9 +82,8 @@ def test_the_charts_of_a_box_are_drawn(scene: demo.Scene, open_page: NewPage) ->
     assert _drawn(page, ".plot") > 1000
 
 
-def test_zooming_in_draws_the_samples_themselves_and_the_address_stays(
-    scene: demo.Scene, open_page: NewPage
-) -> None:
+def test_zooming_in_draws_the_samples(scene: demo.Scene, open_page: NewPage) -> None:
+    """Zooming in draws the samples themselves and the address stays."""
     page = open_page()
     page.goto(scene.url + "/incidents/1")
     body = page.locator("#examine")
@@ -102,7 +101,8 @@ def test_zooming_in_draws_the_samples_themselves_and_the_address_stays(
     page.locator(f'#examine:not([data-start="{before[0]}"])').wait_for()
 
 
-def test_the_page_of_a_long_incident_is_two_screens(fresh: demo.Scene, open_page: NewPage) -> None:
+def test_a_long_incidents_page_is_two_screens(fresh: demo.Scene, open_page: NewPage) -> None:
+    """The page of a long incident is two screens."""
     start_ns = time.time_ns() - 900 * 10**9
     for number in range(20):
         wave = demo.waveform_of(demo.OUTLETS[0], start_ns + number * 30 * 10**9)
@@ -119,9 +119,8 @@ def test_the_page_of_a_long_incident_is_two_screens(fresh: demo.Scene, open_page
     assert page.evaluate("document.documentElement.scrollHeight") <= 2 * 900
 
 
-def test_a_finding_of_a_long_class_and_name_is_as_wide_as_a_phone(
-    fresh: demo.Scene, open_page: NewPage
-) -> None:
+def test_a_long_finding_fits_a_phone(fresh: demo.Scene, open_page: NewPage) -> None:
+    """A finding of a long class and name is as wide as a phone."""
     finding = Finding("oscillatory_transient", "1", 10**18, 10**18 + 10**7, 1000, because="it rang " * 20)
     number = put_findings(fresh.store, 99, [finding])[0].incident_id
     box = fresh.store.box("1")
@@ -135,9 +134,8 @@ def test_a_finding_of_a_long_class_and_name_is_as_wide_as_a_phone(
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_the_plane_of_incidents_shows_its_dots_and_fields(
-    scene: demo.Scene, open_page: NewPage, width: int
-) -> None:
+def test_the_plane_shows_its_dots_and_fields(scene: demo.Scene, open_page: NewPage, width: int) -> None:
+    """The plane of incidents shows its dots and fields."""
     page = open_page(width)
     page.goto(f"{scene.url}/incidents?from=now-30d")
     for part in (".scatter-plot .dot", ".scatter-plot .field"):
@@ -145,7 +143,8 @@ def test_the_plane_of_incidents_shows_its_dots_and_fields(
         assert drawn is not None and drawn["width"] > 5, part
 
 
-def test_any_span_of_a_box_is_chosen_and_read_by_keyboard(scene: demo.Scene, open_page: NewPage) -> None:
+def test_any_span_is_chosen_by_keyboard(scene: demo.Scene, open_page: NewPage) -> None:
+    """Any span of a Box is chosen and read by keyboard."""
     page = open_page(390)
     page.goto(scene.url + "/boxes/1?from=now-10m&to=now")
     chart = page.locator("figure.history").first
@@ -165,7 +164,8 @@ def test_any_span_of_a_box_is_chosen_and_read_by_keyboard(scene: demo.Scene, ope
     page.wait_for_url("**/boxes/1?from=now-20m&to=now#past")
 
 
-def test_a_time_says_what_it_is_where_its_reader_lives(scene: demo.Scene, open_page: NewPage) -> None:
+def test_a_time_explains_itself_to_its_reader(scene: demo.Scene, open_page: NewPage) -> None:
+    """A time says what it is where its reader lives."""
     page = open_page(timezone_id="Asia/Tokyo")  # no change of the clock
     page.goto(f"{scene.url}/incidents/1")
     page.wait_for_function(
@@ -286,7 +286,8 @@ def test_every_page_can_be_read_without_javascript(scene: demo.Scene, open_page:
     assert "Nothing here fits" in page.locator("main").inner_text()
 
 
-def test_the_keyboard_reaches_everything_and_sees_where_it_is(scene: demo.Scene, open_page: NewPage) -> None:
+def test_the_keyboard_reaches_everything(scene: demo.Scene, open_page: NewPage) -> None:
+    """The keyboard reaches everything and sees where it is."""
     page = open_page()
     page.goto(scene.url)
     page.keyboard.press("Tab")
@@ -298,7 +299,8 @@ def test_the_keyboard_reaches_everything_and_sees_where_it_is(scene: demo.Scene,
     assert page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
 
 
-def test_each_page_fits_a_phone_with_targets_for_a_thumb(scene: demo.Scene, open_page: NewPage) -> None:
+def test_each_page_fits_a_phone(scene: demo.Scene, open_page: NewPage) -> None:
+    """Each page fits a phone with targets for a thumb."""
     page = open_page(390)
     for path in PAGES:
         _settled_at(page, scene.url + path)
@@ -307,9 +309,10 @@ def test_each_page_fits_a_phone_with_targets_for_a_thumb(scene: demo.Scene, open
 
 
 @pytest.mark.parametrize(("scheme", "rules"), [("light", {}), ("dark", COLOURS_ALONE)])
-def test_axe_finds_nothing_to_complain_about_and_all_is_from_here_and_fits(
+def test_axe_finds_nothing_on_any_page(
     scene: demo.Scene, open_page: NewPage, scheme: str, rules: dict[str, object]
 ) -> None:
+    """Axe finds nothing to complain about and all is from here and fits."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     page = open_page(1440, color_scheme=scheme)
     asked: list[str] = []

@@ -44,7 +44,8 @@ def _measurement(t_ms: int, rms: tuple[float, float, float] | None) -> Measureme
     return Measurement("1", t_ms, metrics)
 
 
-def test_buckets_hold_lowest_mean_and_highest_and_none_for_what_was_not_measured() -> None:
+def test_buckets_hold_lowest_mean_and_highest() -> None:
+    """Buckets hold lowest mean and highest and none for what was not measured."""
     rows = [
         _measurement(60_000, (110.0, 119.0, 121.0)),
         _measurement(61_000, (118.0, 121.0, 125.0)),
@@ -61,7 +62,7 @@ def test_a_crossing_is_not_counted_beside_its_window() -> None:
     assert (bucket.windows, bucket.values["rms_v"]) == (1, (99.0, 119.0, 121.0))
 
 
-def test_flagged_measurements_widen_no_limits_of_a_bucket_and_seconds_count_once() -> None:
+def test_flagged_measurements_widen_no_bucket() -> None:
     """A gap (1) counts in the mean alone, a dip (2) also in the limits of rms."""
 
     def flagged(at_ms: int, three: tuple[float, float, float], flags: float) -> Measurement:
@@ -82,7 +83,8 @@ def test_flagged_measurements_widen_no_limits_of_a_bucket_and_seconds_count_once
     assert once.windows == 4 and once.flagged == 0
 
 
-def test_a_minute_in_one_measurement_fills_what_it_covers_and_weighs_as_long() -> None:
+def test_a_minute_long_measurement_weighs_its_length() -> None:
+    """A minute in one measurement fills what it covers and weighs as long."""
     long = replace(_measurement(64_000, (119.0, 120.0, 121.0)), start_ns=5 * 10**9, end_ns=64 * 10**9)
     second = replace(_measurement(65_000, (60.0, 70.0, 80.0)), start_ns=64 * 10**9, end_ns=65 * 10**9)
     found = charts.buckets([long, second], 10_000)
@@ -91,7 +93,8 @@ def test_a_minute_in_one_measurement_fills_what_it_covers_and_weighs_as_long() -
     assert found[6].values["rms_v"] == (60.0, pytest.approx((4 * 120 + 70) / 5), 121.0)
 
 
-def test_a_chart_that_many_look_at_is_read_once_and_then_what_is_new() -> None:
+def test_many_viewers_chart_is_read_once() -> None:
+    """A chart that many look at is read once and then what is new."""
     asked: list[tuple[int, int]] = []
     rows = [_measurement(k * 1000, (119.0, 120.0, 121.0)) for k in range(1, 7200)]
 

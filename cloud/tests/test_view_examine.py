@@ -88,12 +88,14 @@ def test_an_address_reads_back_as_it_was_written() -> None:
         ({"unit": "A"}, "want V, pu, percent"),
     ],
 )
-def test_an_address_that_says_nothing_is_refused_in_words(fields: dict[str, str], said: str) -> None:
+def test_an_invalid_address_is_refused(fields: dict[str, str], said: str) -> None:
+    """An address that says nothing is refused in words."""
     with pytest.raises(ValueError, match=re.escape(said)):
         read_address(100.0, **fields)
 
 
-def test_moving_and_choosing_leaves_a_span_and_something_to_show() -> None:
+def test_moving_and_zooming_always_leave_a_span() -> None:
+    """Moving and choosing leaves a span and something to show."""
     here = read_address(100.0, "0ms..200ms")
     assert (here.zoomed(0.5).start_ms, here.zoomed(0.5).end_ms) == (50.0, 150.0)
     assert (here.shifted(-0.5).start_ms, here.shifted(-0.5).end_ms) == (-100.0, 100.0)
@@ -108,7 +110,8 @@ def test_moving_and_choosing_leaves_a_span_and_something_to_show() -> None:
 # The signals of a Box
 
 
-def test_what_two_events_hold_is_there_once_and_what_none_holds_is_a_gap() -> None:
+def test_overlapping_events_are_drawn_once() -> None:
+    """Samples of two events appear once; samples of no event are a gap."""
     first, second = wave_of(sine(1.0)), wave_of(sine(1.0, start_s=0.5), 0.5)
     within, later = wave_of(sine(0.2, start_s=0.3), 0.3), wave_of(sine(0.5, start_s=9.0), 9.0)
     signal = signal_of(second, first, within, later)
@@ -134,7 +137,8 @@ def test_cursors_read_a_sine_as_it_is() -> None:
     assert figures.reading(signal, 2_000.0, ZERO_NS) == figures.Reading()
 
 
-def test_a_phase_jump_is_the_shift_between_the_cursors() -> None:
+def test_a_phase_jump_is_measured_between_cursors() -> None:
+    """A phase jump is the shift between the cursors."""
     volts = sine(1.0)
     half = len(volts) // 2
     t_s = np.arange(half, len(volts)) / RATE_HZ
@@ -145,7 +149,8 @@ def test_a_phase_jump_is_the_shift_between_the_cursors() -> None:
 
 
 @pytest.mark.parametrize("step_deg", [-40.0, 25.0])
-def test_within_a_phase_step_there_is_no_frequency_and_beside_it_there_is(step_deg: float) -> None:
+def test_within_a_phase_step_frequency_is_empty(step_deg: float) -> None:
+    """The frequency is empty within a phase step, and present beside it."""
     volts = sine(1.0)
     half = len(volts) // 2
     t_s = np.arange(half, len(volts)) / RATE_HZ
@@ -176,7 +181,8 @@ def test_between_two_waveforms_no_cycles_are_counted() -> None:
     assert (off.cycles, off.shift_deg) == (None, None)
 
 
-def test_missing_voltage_is_what_the_dip_took_and_nothing_before_it() -> None:
+def test_missing_voltage_begins_with_the_dip() -> None:
+    """Missing voltage is what the dip took and nothing before it."""
     volts = sine(1.0)
     volts[6000:7200] *= 0.7
     signal = signal_of(wave_of(volts))
@@ -190,7 +196,8 @@ def test_missing_voltage_is_what_the_dip_took_and_nothing_before_it() -> None:
     assert figures.missing_lines(signal_of(wave_of(sine(0.02))), -9.0, 9.0, ZERO_NS, 100) == []
 
 
-def test_harmonics_and_spectrogram_give_the_order_that_is_there() -> None:
+def test_harmonics_and_spectrogram_show_the_order() -> None:
+    """Harmonics and spectrogram give the order that is there."""
     t_s = np.arange(RATE_HZ) / RATE_HZ
     volts = sine(1.0) + 0.05 * 120 * math.sqrt(2) * np.sin(2 * np.pi * 300 * t_s)
     signal = signal_of(wave_of(volts))
@@ -207,7 +214,8 @@ def test_harmonics_and_spectrogram_give_the_order_that_is_there() -> None:
     assert [shade for shade, _ in drawing.shades(columns, 200.0, 800.0)] == [4]
 
 
-def test_what_cannot_be_measured_has_its_samples_and_nothing_more() -> None:
+def test_an_unmeasurable_waveform_shows_its_samples() -> None:
+    """A waveform without measurable values shows its samples only."""
     for wave in (
         wave_of(sine(0.01)),
         replace(wave_of(sine(1.0)), v_per_lsb=math.nan),
@@ -223,7 +231,8 @@ def test_what_cannot_be_measured_has_its_samples_and_nothing_more() -> None:
 # The drawing
 
 
-def test_an_impulse_of_one_sample_in_a_million_is_drawn() -> None:
+def test_a_single_sample_impulse_is_drawn() -> None:
+    """An impulse of one sample in a million is drawn."""
     volts = np.zeros(1_000_000)
     volts[654_321] = 300.0
     run = measured_run(1, wave_of(volts), 60.0)
@@ -242,7 +251,8 @@ def test_an_impulse_of_one_sample_in_a_million_is_drawn() -> None:
         (12_000.0, 15_000.0, "12.0\u202fs"),
     ],
 )
-def test_the_time_axis_has_round_times_in_one_unit(start_ms: float, end_ms: float, first: str) -> None:
+def test_the_time_axis_has_round_times(start_ms: float, end_ms: float, first: str) -> None:
+    """The time axis has round times in one unit."""
     ticks = drawing.time_axis(start_ms, end_ms)
     assert 3 <= len(ticks) <= 8
     assert len({tick.words for tick in ticks}) == len(ticks)
@@ -322,9 +332,8 @@ def put_long_dip(store: CloudStore, now_ns: int, length_s: int = 600) -> int:
     return stored.incident_id
 
 
-def test_both_ends_of_a_long_dip_are_drawn_with_the_gap_named_and_the_measurements_between(
-    store: CloudStore, client: TestClient
-) -> None:
+def test_both_ends_of_a_long_dip_appear(store: CloudStore, client: TestClient) -> None:
+    """Both ends of a long dip are drawn with the gap named and the measurements between."""
     number = put_long_dip(store, time.time_ns())
     page = client.get(f"/incidents/{number}").text
     assert "9\u202fmin 58\u202fs without a waveform" in page
@@ -338,9 +347,8 @@ def test_both_ends_of_a_long_dip_are_drawn_with_the_gap_named_and_the_measuremen
         assert re.search(r'class="trace trace-0" d="M[^"]{5000,}"', near)
 
 
-def test_an_outage_that_had_no_event_does_not_say_that_it_is_no_longer_stored(
-    store: CloudStore, client: TestClient
-) -> None:
+def test_an_outage_without_event_is_not_called_expired(store: CloudStore, client: TestClient) -> None:
+    """The page of an outage without an event does not call its waveform expired."""
     start_ns = time.time_ns() - 3600 * S
     (stored,) = put_findings(
         store, NO_EVENT, [Finding("outage", "1", start_ns, start_ns + 47 * S, 1000, True)]
@@ -349,9 +357,8 @@ def test_an_outage_that_had_no_event_does_not_say_that_it_is_no_longer_stored(
     assert "No waveform was requested for it" in page and "no longer" not in page
 
 
-def test_an_incident_without_a_waveform_says_so_and_shows_no_empty_chart(
-    store: CloudStore, client: TestClient
-) -> None:
+def test_an_incident_without_waveform_has_no_chart(store: CloudStore, client: TestClient) -> None:
+    """An incident without a waveform says so and shows no empty chart."""
     start_ns = time.time_ns() - 3600 * S
     event_id = store.open_event(Trigger("gone", start_ns, start_ns + S, ("1",), "1", "an outage"), "")
     store.finish_event(event_id)
@@ -363,9 +370,8 @@ def test_an_incident_without_a_waveform_says_so_and_shows_no_empty_chart(
     assert all(each not in page for each in ("Cursor", "not drawn", "every time axis"))
 
 
-def test_pages_and_json_say_which_command_states_an_unknown_gain(
-    store: CloudStore, client: TestClient
-) -> None:
+def test_an_unknown_gain_names_its_command(store: CloudStore, client: TestClient) -> None:
+    """Pages and JSON say which command states an unknown gain."""
     wave = replace(wave_of(sine(2.0, hz=57.0)), gain_known=False)
     event_id = put_wave(store, wave, "unknown")
     finding = Finding("frequency_deviation", "1", wave.start_ns, wave.end_ns, 1000)
@@ -383,9 +389,8 @@ def test_pages_and_json_say_which_command_states_an_unknown_gain(
 
 
 @pytest.mark.parametrize(("events", "said"), [(13, "1 event of this incident is"), (14, "2 events of this")])
-def test_events_that_are_not_drawn_are_counted_in_words(
-    store: CloudStore, client: TestClient, events: int, said: str
-) -> None:
+def test_undrawn_events_are_counted(store: CloudStore, client: TestClient, events: int, said: str) -> None:
+    """Events that are not drawn are counted in words."""
     start_ns = time.time_ns() - 3600 * S
     for number in range(events):
         wave = replace(wave_of(sine(0.2)), start_ns=start_ns + number * S)
@@ -394,7 +399,8 @@ def test_events_that_are_not_drawn_are_counted_in_words(
     assert said in client.get(f"/incidents/{stored.incident_id}/examine").text
 
 
-def test_the_seventh_box_has_the_first_ones_colour_dashed(store: CloudStore, client: TestClient) -> None:
+def test_the_seventh_box_has_a_dashed_colour(store: CloudStore, client: TestClient) -> None:
+    """The seventh Box has the first ones colour dashed."""
     start_ns = time.time_ns()
     boxes = [str(number) for number in range(1, 8)]
     trigger = Trigger("seven", start_ns, start_ns + S, tuple(boxes), "1", "a dip at seven")
@@ -410,7 +416,8 @@ def test_the_seventh_box_has_the_first_ones_colour_dashed(store: CloudStore, cli
     assert '<span class="named key-0 round-1"><strong>Box 7</strong></span>' in page
 
 
-def test_an_incidents_page_has_one_chart_of_rms_and_it_is_examines(demo_client: TestClient) -> None:
+def test_incident_pages_and_examine_share_the_chart(demo_client: TestClient) -> None:
+    """An incident's page has one chart of RMS and it is examines."""
     page, examined = (demo_client.get(f"/incidents/1{part}").text for part in ("", "/examine?panel=rms"))
     (panel,) = re.findall(r'id="panel-rms".*?</figure>', page, re.DOTALL)
     assert re.findall(r'd="M[^"]*"', panel) == re.findall(r'class="trace trace-\d" (d="M[^"]*")', examined)
@@ -419,9 +426,10 @@ def test_an_incidents_page_has_one_chart_of_rms_and_it_is_examines(demo_client: 
     assert demo_client.get("/incidents/1/examine/charts?t=now").status_code == 400
 
 
-def test_every_panel_is_made_by_the_server_and_the_link_gives_the_same_picture(
+def test_the_link_gives_the_same_picture(
     demo_client: TestClient,
 ) -> None:
+    """Every panel is made by the server and the link gives the same picture."""
     every = ",".join(PANELS)
     answer = demo_client.get(
         f"/incidents/1/examine?panel={every}&t=-20ms..180ms&a=12.4ms&b=148.6ms&show=1,4&y=pu"
@@ -438,9 +446,8 @@ def test_every_panel_is_made_by_the_server_and_the_link_gives_the_same_picture(
     assert re.findall(r' d="([^"]*)"', again) == paths
 
 
-def test_a_clock_that_is_not_disciplined_is_marked_and_its_doubt_is_drawn(
-    store: CloudStore, client: TestClient
-) -> None:
+def test_an_undisciplined_clock_is_marked(store: CloudStore, client: TestClient) -> None:
+    """A clock that is not disciplined is marked and its doubt is drawn."""
     dip = sine(2.0)
     dip[12_000:13_200] *= 0.7
     good = replace(wave_of(dip), start_ns=ZERO_NS)
@@ -469,7 +476,8 @@ def test_what_the_address_may_not_say_is_said(demo_client: TestClient, query: st
     assert demo_client.get("/incidents/7/examine").status_code == 404
 
 
-def test_the_cache_measures_a_waveform_once_and_keeps_within_its_bounds(store: CloudStore) -> None:
+def test_the_cache_measures_a_waveform_once(store: CloudStore) -> None:
+    """The cache measures a waveform once and keeps within its bounds."""
     ids = [put_wave(store, wave_of(sine(1.0, start_s=k), float(k)), f"w{k}") for k in range(4)]
     records = [record for each in ids if (record := store.event_record(each)) is not None]
     cache = SignalCache(store)
@@ -483,7 +491,8 @@ def test_the_cache_measures_a_waveform_once_and_keeps_within_its_bounds(store: C
 
 
 @pytest.mark.slow
-def test_a_million_samples_of_three_boxes_are_drawn_in_a_tenth_of_a_second(store: CloudStore) -> None:
+def test_a_million_samples_are_drawn_quickly(store: CloudStore) -> None:
+    """A million samples of three Boxes are drawn in a tenth of a second."""
     waves = [wave_of(sine(1e6 / RATE_HZ), box_id=box_id) for box_id in ("1", "2", "4")]
     event_id = store.open_event(
         Trigger("t", waves[0].start_ns, waves[0].end_ns, ("1", "2", "4"), "1", ""), ""

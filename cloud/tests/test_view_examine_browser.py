@@ -43,7 +43,8 @@ def _in_sight(page: "Page") -> dict[str, float]:
     return box
 
 
-def test_drag_keys_and_links_move_the_view_and_back_undoes(scene: demo.Scene, page: "Page") -> None:
+def test_dragging_keys_and_back_move_the_view(scene: demo.Scene, page: "Page") -> None:
+    """Drag keys and links move the view and back undoes."""
     page.goto(f"{scene.url}{PATH}?t=0ms..200ms&a=50ms&b=150ms&panel=wave,rms")
     box = _in_sight(page)
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
@@ -74,9 +75,7 @@ def test_drag_keys_and_links_move_the_view_and_back_undoes(scene: demo.Scene, pa
     assert page.locator("#panel-spectrogram").count() == 1
 
 
-def test_an_answer_to_a_view_that_was_left_since_does_not_bring_it_back(
-    scene: demo.Scene, page: "Page"
-) -> None:
+def test_a_late_answer_keeps_the_new_view(scene: demo.Scene, page: "Page") -> None:
     """A slow server answers the middle of a drag when the drag is just over."""
     page.clock.install()
     page.goto(f"{scene.url}{PATH}?t=0ms..200ms&a=50ms&b=150ms&panel=rms")
@@ -99,9 +98,8 @@ def test_an_answer_to_a_view_that_was_left_since_does_not_bring_it_back(
     _shows(page, r"t=50(\.\d+)?ms\.\.250(\.\d+)?ms&a=50ms&b=150ms")
 
 
-def test_a_cursor_that_moves_before_a_link_is_answered_does_not_undo_the_link(
-    scene: demo.Scene, page: "Page"
-) -> None:
+def test_a_cursor_does_not_undo_a_link(scene: demo.Scene, page: "Page") -> None:
+    """A cursor that moves before a link is answered does not undo the link."""
     page.goto(f"{scene.url}{PATH}?t=0ms..200ms&a=50ms&b=150ms&panel=rms")
     held: list[Route] = []
     page.route("**/examine/part?*", lambda route: route.continue_() if held else held.append(route))
@@ -130,9 +128,8 @@ def test_two_fingers_zoom(scene: demo.Scene, page: "Page") -> None:
 
 
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
-def test_axe_finds_nothing_and_a_phone_does_not_scroll_sideways(
-    scene: demo.Scene, browser: "Browser", scheme: str
-) -> None:
+def test_axe_finds_nothing_and_phones_fit(scene: demo.Scene, browser: "Browser", scheme: str) -> None:
+    """Axe finds nothing and a phone does not scroll sideways."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     width = 390 if scheme == "dark" else 1440
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -145,7 +142,8 @@ def test_axe_finds_nothing_and_a_phone_does_not_scroll_sideways(
     context.close()
 
 
-def test_without_script_it_is_drawn_and_a_form_moves_it(scene: demo.Scene, browser: "Browser") -> None:
+def test_a_form_works_without_script(scene: demo.Scene, browser: "Browser") -> None:
+    """Without script it is drawn and a form moves it."""
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(60_000)
     page = context.new_page()

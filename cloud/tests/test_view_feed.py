@@ -104,9 +104,10 @@ def asleep(tmp_path: Path) -> Iterator[demo.Scene]:
         yield running
 
 
-def test_an_incident_is_on_the_page_with_maukas_message_and_again_when_a_box_joins(
+def test_an_incident_appears_with_maukas_message(
     asleep: demo.Scene,
 ) -> None:
+    """An incident is on the page with Mauka's message and again when a Box joins."""
     scene = asleep
     page = _Live(scene)
     now_ns = time.time_ns()
@@ -139,9 +140,8 @@ def _notice(incident_id: int, kind: str = "incident") -> str:
     return json.dumps({"kind": kind, "incident": {"id": incident_id}, "boxes": 1, "by": "analysis"})
 
 
-def test_a_new_incident_is_read_alone_and_at_once_while_another_one_grows_in_a_storm(
-    asleep: demo.Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_incident_overtakes_a_growing_one(asleep: demo.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new incident is read alone and at once while another one grows in a storm."""
     scene, looks = asleep, Counter[str]()
     page = _Live(scene)
     _wait_until(lambda: _bus_hears_notices(scene))
@@ -177,7 +177,8 @@ def test_a_new_incident_is_read_alone_and_at_once_while_another_one_grows_in_a_s
     page.close()
 
 
-def test_what_mauka_says_is_gone_leaves_the_pages_and_nonsense_is_counted(asleep: demo.Scene) -> None:
+def test_a_withdrawn_incident_leaves_the_pages(asleep: demo.Scene) -> None:
+    """A withdrawn incident leaves the pages, and malformed messages are counted."""
     scene, page = asleep, _Live(asleep)
     _wait_until(lambda: _bus_hears_notices(scene))
     made = demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)])
@@ -207,7 +208,8 @@ def _bus_is_joined(scene: demo.Scene) -> bool:
     return scene.view.counters.total("bus_messages") > 0
 
 
-def test_an_incident_whose_message_was_lost_is_found_by_looking_into_the_store(tmp_path: Path) -> None:
+def test_a_lost_message_is_found_in_store(tmp_path: Path) -> None:
+    """An incident whose message was lost is found by looking into the store."""
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         page = _Live(scene)
         stored = put_findings(scene.store, 1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
@@ -215,7 +217,8 @@ def test_an_incident_whose_message_was_lost_is_found_by_looking_into_the_store(t
         page.close()
 
 
-def test_a_page_that_reconnects_is_told_what_it_missed(tmp_path: Path) -> None:
+def test_a_reconnected_page_gets_what_it_missed(tmp_path: Path) -> None:
+    """A page that reconnects is told what it missed."""
     with demo.Scene(tmp_path, poll_s=0.1) as scene:
         page = _Live(scene)
         for k in range(3):
@@ -254,7 +257,8 @@ def test_malformed_messages_are_counted_and_harm_nothing(scene: demo.Scene) -> N
 
 
 @pytest.mark.parametrize("query", ["", "?values=*"])
-def test_one_page_too_many_is_told_to_come_back(tmp_path: Path, query: str) -> None:
+def test_the_last_page_too_many_is_refused(tmp_path: Path, query: str) -> None:
+    """One page too many is told to come back."""
     few = demo.Scene(tmp_path, poll_s=30.0)
     few.view._config = replace(few.config, live_streams=4)
     with few as scene:
@@ -273,7 +277,8 @@ def test_one_page_too_many_is_told_to_come_back(tmp_path: Path, query: str) -> N
         _wait_until(lambda: scene.view.counters.of("clients_now", "") == 0)
 
 
-def test_a_page_is_sent_the_boxes_that_it_shows_and_how_many_report(scene: demo.Scene) -> None:
+def test_a_page_gets_its_own_boxes(scene: demo.Scene) -> None:
+    """A page is sent the Boxes that it shows and how many report."""
     _publish_until_heard(scene)
     page = _Live(scene, "?values=4")
     assert page.next("reporting") == {"reporting": 1}
@@ -307,7 +312,8 @@ def test_a_busy_port_is_one_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["measurement_endpoint", "bus_endpoint"])
-def test_an_address_that_is_none_is_one_clear_error(tmp_path: Path, key: str) -> None:
+def test_an_invalid_address_is_one_error(tmp_path: Path, key: str) -> None:
+    """An invalid address is one clear error."""
     store = open_store(None, tmp_path)
     config = demo.ViewSection(**{"http_endpoint": "127.0.0.1:0", key: "localhost:9883"})
     with pytest.raises(ConfigError, match=f"view.{key} is 'localhost:9883'"):
@@ -324,9 +330,9 @@ def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:
     store.close()
 
 
-def test_what_ends_the_feed_ends_the_service_so_that_its_runner_starts_it_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_feed_ends_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure of the feed ends the service, and its runner starts it again."""
+
     def broken(*_: object) -> None:
         time.sleep(0.3)
         raise ZeroDivisionError("the feed")

@@ -76,7 +76,8 @@ def test_a_change_by_another_is_not_overwritten_unseen(
     scene.store.put_box(BoxRecord("1", "Cellar"))
 
 
-def test_a_place_that_was_typed_can_be_taken_away(scene: demo.Scene, ids: dict[str, str]) -> None:
+def test_a_typed_place_can_be_removed(scene: demo.Scene, ids: dict[str, str]) -> None:
+    """A place that was typed can be taken away."""
     eve, store = browser_of(scene, "eve"), scene.store
     where = {"latitude": "0", "longitude": "21.5"}
     assert eve.post(SETTINGS, SETTINGS, name="Cellar", privacy="nothing", **where) == 303
@@ -92,7 +93,8 @@ def test_a_place_that_was_typed_can_be_taken_away(scene: demo.Scene, ids: dict[s
     assert not store.box("1").location and "kailua" in store.locations(), "others may stand there"
 
 
-def test_a_form_whose_session_has_ended_leads_to_signing_in(scene: demo.Scene, ids: dict[str, str]) -> None:
+def test_a_form_without_session_leads_to_sign_in(scene: demo.Scene, ids: dict[str, str]) -> None:
+    """A form whose session has ended leads to signing in."""
     eve = browser_of(scene, "eve")
     assert eve.get(SETTINGS) == 200
     scene.store.people.end_sessions(ids["eve"])
@@ -104,7 +106,8 @@ def test_a_form_whose_session_has_ended_leads_to_signing_in(scene: demo.Scene, i
     assert scene.store.box("1").name == "Cellar"
 
 
-def test_a_name_neither_hides_nor_turns_the_text_after_it(scene: demo.Scene, ids: dict[str, str]) -> None:
+def test_a_name_cannot_reverse_its_text(scene: demo.Scene, ids: dict[str, str]) -> None:
+    """A name neither hides nor turns the text after it."""
     browser = browser_of(scene, "eve")
     hidden = "\u200b\u2066\ufeff"
     assert browser.post("/account/tokens", "/account", label=hidden, days="7") == 400

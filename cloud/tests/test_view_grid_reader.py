@@ -59,7 +59,8 @@ def grid(tmp_path: Path) -> Iterator[Grid]:
         yield Grid(open_services(store, "beyond_loopback"))
 
 
-def test_values_move_and_who_the_boxes_are_is_not_read_again(grid: Grid) -> None:
+def test_moving_values_do_not_read_boxes_again(grid: Grid) -> None:
+    """Values move and who the Boxes are is not read again."""
     assert grid.levels() == {"1": None, "2": None, "3": None}
     grid.send("2", 120.0)
     assert grid.levels() == {"1": None, "2": 100.0, "3": None}
@@ -72,7 +73,8 @@ def test_values_move_and_who_the_boxes_are_is_not_read_again(grid: Grid) -> None
     assert next(iter(grid.reader._cached.values())).fixed is before
 
 
-def test_a_new_box_a_new_name_and_a_new_nominal_voltage_are_seen(grid: Grid) -> None:
+def test_new_boxes_names_and_nominals_are_seen(grid: Grid) -> None:
+    """A new Box a new name and a new nominal voltage are seen."""
     grid.levels()
     grid.send("9", 120.0)
     assert grid.levels()["9"] == 100.0
@@ -122,7 +124,8 @@ def test_medians_of_groups_are_those_of_statistics() -> None:
         assert found[group] == pytest.approx(median(values[which == group].tolist()))
 
 
-def test_who_says_nothing_of_themselves_is_known_without_the_store(grid: Grid) -> None:
+def test_unconfigured_boxes_need_no_store(grid: Grid) -> None:
+    """Boxes without stored facts are known without the store."""
     visitors = grid.services.visitors
     plain = RequestFacts({"host": "127.0.0.1"}, "127.0.0.1")
     assert visitors.at_once(plain) is None, "nothing is known yet"

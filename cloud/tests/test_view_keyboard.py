@@ -86,9 +86,8 @@ def at_url(hands: Keyboard, pattern: str) -> Callable[[], object]:
     return lambda: hands.page.wait_for_url(re.compile(pattern))
 
 
-def test_sign_in_find_an_incident_and_examine_it_with_cursors_and_zoom(
-    scene: demo.Scene, keyboard: Keyboard
-) -> None:
+def test_examine_is_reached_by_keyboard(scene: demo.Scene, keyboard: Keyboard) -> None:
+    """By keyboard: sign in, find an incident, examine it with cursors and zoom."""
     page = keyboard.page
     sign_in(keyboard, scene, "ada")
     keyboard.follow("Incidents", at_url(keyboard, "/incidents$"), "a")
@@ -185,9 +184,8 @@ def test_a_key_is_revoked(scene: demo.Scene, keyboard: Keyboard) -> None:
 
 
 @pytest.mark.slow
-def test_the_first_administrator_an_invitation_and_a_second_factor(
-    tmp_path: Path, keyboard: Keyboard
-) -> None:
+def test_the_first_administrator_signs_up_by_keyboard(tmp_path: Path, keyboard: Keyboard) -> None:
+    """By keyboard: the first administrator, an invitation and a second factor."""
     page = keyboard.page
 
     def fill_account(email: str) -> None:
@@ -253,9 +251,8 @@ def test_the_first_administrator_an_invitation_and_a_second_factor(
 
 
 @pytest.mark.slow
-def test_a_forgotten_password_is_replaced_by_a_link_that_comes_by_mail(
-    tmp_path: Path, keyboard: Keyboard
-) -> None:
+def test_a_forgotten_password_is_replaced_by_mail(tmp_path: Path, keyboard: Keyboard) -> None:
+    """A forgotten password is replaced by a link that comes by mail."""
     page, new = keyboard.page, "another horse in a battery"
     lost = demo.Scene(tmp_path, poll_s=0.5)
     demo.fill(lost.store, time.time_ns(), minutes=1)

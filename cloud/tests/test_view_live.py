@@ -32,7 +32,8 @@ def _events(messages: list[LiveMessage]) -> list[tuple[str, object]]:
     ]
 
 
-def test_a_new_page_gets_the_newest_values_of_each_box_and_no_old_incident() -> None:
+def test_a_new_page_gets_the_newest_values() -> None:
+    """A new page gets the newest values of each Box and no old incident."""
     hub = LiveHub(ServiceCounters())
     hub.accept_incident(_incident(1))
     for t_ms in (1000, 2000, 3000):
@@ -43,7 +44,8 @@ def test_a_new_page_gets_the_newest_values_of_each_box_and_no_old_incident() -> 
     assert json.loads(message.data)["rms_v"] == 120.0
 
 
-def test_a_page_that_comes_back_gets_what_it_missed_and_what_changed() -> None:
+def test_a_returning_page_gets_what_changed() -> None:
+    """A page that comes back gets what it missed and what changed."""
     hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None
@@ -62,7 +64,8 @@ def test_a_page_that_comes_back_gets_what_it_missed_and_what_changed() -> None:
     assert plain is not None and _events(hub.waiting_messages(plain)) == [("incident", 3)]
 
 
-def test_a_strange_last_event_id_is_as_good_as_none() -> None:
+def test_a_strange_last_event_id_counts_as_none() -> None:
+    """A strange last event id is as good as none."""
     hub = LiveHub(ServiceCounters())
     hub.accept_incident(_incident(1))
     for after in ("", "x", "-1", "9" * 40, "1e3", "٣"):
@@ -70,7 +73,8 @@ def test_a_strange_last_event_id_is_as_good_as_none() -> None:
         assert page is not None and hub.waiting_messages(page) == []
 
 
-def test_an_incident_is_reported_once_and_again_when_it_changes() -> None:
+def test_an_incident_is_reported_again_when_changed() -> None:
+    """An incident is reported once and again when it changes."""
     hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None
@@ -82,7 +86,8 @@ def test_an_incident_is_reported_once_and_again_when_it_changes() -> None:
     assert _events(hub.waiting_messages(page)) == [("incident_gone", 1)]
 
 
-def test_a_page_that_does_not_keep_up_loses_its_oldest_measurements_counted_and_no_incident() -> None:
+def test_a_slow_page_loses_only_old_measurements() -> None:
+    """A page that does not keep up loses its oldest measurements counted and no incident."""
     counters = ServiceCounters()
     hub = LiveHub(counters)
     page = hub.subscribe(lambda: None, None)
@@ -113,7 +118,8 @@ def test_pages_and_boxes_are_bounded() -> None:
     assert len(hub.known_incidents()) == live.RECENT_INCIDENTS
 
 
-def test_the_newest_are_those_that_began_last_and_a_visitor_sees_parts_of_them() -> None:
+def test_the_newest_incidents_are_the_visitors_parts() -> None:
+    """The newest incidents began last, and a visitor sees their own parts."""
     hub = LiveHub(ServiceCounters())
     for number, box_id, start_s in ((1, "1", 50), (2, "4", 60), (3, "1", 10)):
         incident = replace(_incident(number, (box_id,)), start_ns=start_s * 10**9)
@@ -125,7 +131,8 @@ def test_the_newest_are_those_that_began_last_and_a_visitor_sees_parts_of_them()
     assert (seen.highest_incident(), SeenHub(hub, Visitor()).highest_incident()) == (2, 0)
 
 
-def test_streams_of_one_network_are_bounded_and_those_that_ended_make_room() -> None:
+def test_a_networks_streams_are_limited() -> None:
+    """Streams of one network are limited, and ended ones make room."""
     counters = ServiceCounters()
     hub = LiveHub(counters, streams=100)
     assert hub.streams_of_network == 25
@@ -152,7 +159,8 @@ def test_late_and_repeated_measurements_change_nothing() -> None:
     assert counters.total("measurements_late") == 2
 
 
-def test_a_crossing_with_rms_alone_keeps_the_other_values() -> None:
+def test_a_crossing_with_rms_keeps_other_values() -> None:
+    """A crossing with RMS alone keeps the other values."""
     hub = LiveHub(ServiceCounters())
     hub.accept_measurement(_measurement("1", 1000))
     crossing = replace(_measurement("1", 1500, 102.0), crossing=True)
@@ -166,7 +174,8 @@ def _window(end_ms: int, seconds: float = 1.0) -> Measurement:
     return replace(row, start_ns=end_ms * 10**6 - round(seconds * 1e9), end_ns=end_ms * 10**6)
 
 
-def test_a_window_that_a_crossing_overtook_is_reported_and_kept_in_its_place() -> None:
+def test_an_overtaken_window_keeps_its_place() -> None:
+    """A window that a crossing overtook is reported and kept in its place."""
     hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None
@@ -184,7 +193,8 @@ def test_a_window_that_a_crossing_overtook_is_reported_and_kept_in_its_place() -
     assert len(hub.recent("1")) == 3 and hub.waiting_messages(page) == []
 
 
-def test_a_clock_that_was_set_back_does_not_silence_its_box() -> None:
+def test_a_clock_set_back_keeps_its_box() -> None:
+    """A clock that was set back does not silence its Box."""
     hub = LiveHub(ServiceCounters())
     hub.accept_measurement(_window(10**9))
     hub.accept_measurement(Measurement("1", 2 * 10**9, {"rms": Metric(1, 1, 1)}, crossing=True))
@@ -196,9 +206,7 @@ def test_a_clock_that_was_set_back_does_not_silence_its_box() -> None:
 
 @pytest.mark.parametrize("numbered", [True, False], ids=["with numbers", "an original Box"])
 @pytest.mark.parametrize("step_ms", [1200, 10_600, 299_000, 3_603_000])
-def test_after_a_step_back_the_page_goes_on_at_once_by_the_order_of_arrival(
-    step_ms: int, numbered: bool
-) -> None:
+def test_after_a_step_back_arrival_counts(step_ms: int, numbered: bool) -> None:
     """The seconds that come again replace those of the old clock; nothing says that the Box is silent."""
     now, counters = [10**9], ServiceCounters()
     hub = LiveHub(counters, lambda: now[0])
@@ -222,7 +230,8 @@ def test_after_a_step_back_the_page_goes_on_at_once_by_the_order_of_arrival(
     assert all(each < sent[20].timestamp_ms for each in times[:-20])
 
 
-def test_a_late_crossing_lies_in_its_window_and_sets_nothing_back() -> None:
+def test_a_late_crossing_sets_nothing_back() -> None:
+    """A late crossing lies in its window and sets nothing back."""
     hub = LiveHub(ServiceCounters())
     for number in range(3):
         hub.accept_measurement(replace(_window(10_000 + 1000 * number), sequence=number))
@@ -231,7 +240,8 @@ def test_a_late_crossing_lies_in_its_window_and_sets_nothing_back() -> None:
     assert [row.timestamp_ms for row in hub.recent("1")] == [10_000, 11_000, 12_000]
 
 
-def test_a_gateway_that_lost_its_numbers_is_heard_again() -> None:
+def test_a_gateway_without_numbers_is_heard_again() -> None:
+    """A gateway that lost its numbers is heard again."""
     hub = LiveHub(ServiceCounters())
     hub.accept_measurement(replace(_window(10_000), sequence=900))
     hub.accept_measurement(replace(_window(11_000), sequence=1))
@@ -240,7 +250,7 @@ def test_a_gateway_that_lost_its_numbers_is_heard_again() -> None:
     assert hub.latest()["1"].sequence == 1, "late or repeated"
 
 
-def test_a_box_whose_data_come_later_and_later_is_late_and_silent_only_where_nothing_arrives() -> None:
+def test_late_data_are_late_and_not_silent() -> None:
     """A second of an emulator takes ten; after 100 s its data come 90 s after their time."""
     now = [0]
     hub = LiveHub(ServiceCounters(), lambda: now[0])
@@ -262,7 +272,8 @@ def test_a_box_whose_data_come_later_and_later_is_late_and_silent_only_where_not
     assert state(False, 71_000, 10_000, 90_000) == "Silent for 71\u202fs"
 
 
-def test_a_box_is_silent_later_than_its_own_rhythm_allows_and_not_before() -> None:
+def test_silence_follows_the_boxs_own_rhythm() -> None:
+    """A Box is silent later than its own rhythm allows and not before."""
     hub = LiveHub(ServiceCounters(), lambda: 5000)
     hub.accept_measurement(_measurement("1", 1))
     heard = hub.newest("1")
@@ -278,7 +289,8 @@ def test_a_box_is_silent_later_than_its_own_rhythm_allows_and_not_before() -> No
     assert heard is not None and heard.silent_after_ms == 11_000
 
 
-def test_a_page_that_opens_is_told_how_old_a_value_is() -> None:
+def test_an_opening_page_learns_a_values_age() -> None:
+    """A page that opens is told how old a value is."""
     now = [1000]
     hub = LiveHub(ServiceCounters(), lambda: now[0])
     hub.accept_measurement(_window(900))
@@ -292,7 +304,8 @@ def test_a_page_that_opens_is_told_how_old_a_value_is() -> None:
     )
 
 
-def test_unknown_and_not_finite_numbers_are_null_on_the_page() -> None:
+def test_unknown_and_infinite_numbers_are_null() -> None:
+    """Unknown and not finite numbers are null on the page."""
     nan = float("nan")
     shown = live_messages.newest_json(Measurement("1", 1, {"rms": Metric(nan, float("inf"), 120.0)}))
     assert (shown["rms_min_v"], shown["rms_max_v"], shown["rms_v"]) == (None, None, 120.0)
@@ -300,7 +313,8 @@ def test_unknown_and_not_finite_numbers_are_null_on_the_page() -> None:
     json.dumps(shown, allow_nan=False)
 
 
-def test_a_closed_hub_ends_its_pages_and_takes_no_new_one() -> None:
+def test_a_closed_hub_takes_no_page() -> None:
+    """A closed hub ends its pages and takes no new one."""
     woken = []
     hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: woken.append(1), None)

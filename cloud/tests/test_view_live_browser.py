@@ -59,7 +59,8 @@ def _publish_until_heard(scene: demo.Scene, page: "sync_api.Page", measurement: 
         page.wait_for_timeout(50)
 
 
-def test_live_values_change_in_place_and_a_new_box_appears(fresh: demo.Scene, open_page: NewPage) -> None:
+def test_live_values_change_in_place(fresh: demo.Scene, open_page: NewPage) -> None:
+    """Live values change in place and a new Box appears."""
     page = open_page(390)
     page.goto(fresh.url)
     page.get_by_text("Live", exact=True).first.wait_for(state="attached")
@@ -83,9 +84,8 @@ def test_live_values_change_in_place_and_a_new_box_appears(fresh: demo.Scene, op
     page.locator('[data-box="9"]').wait_for()
 
 
-def test_a_crossing_that_overtakes_its_window_blanks_nothing_and_loses_nothing(
-    fresh: demo.Scene, open_page: NewPage
-) -> None:
+def test_an_overtaking_crossing_blanks_nothing(fresh: demo.Scene, open_page: NewPage) -> None:
+    """A crossing that overtakes its window blanks nothing and loses nothing."""
     front, one = open_page(), open_page()
     front.goto(fresh.url)
     one.goto(fresh.url + "/boxes/1")
@@ -113,9 +113,7 @@ def test_a_crossing_that_overtakes_its_window_blanks_nothing_and_loses_nothing(
     assert xs == sorted(xs)
 
 
-def test_a_page_goes_on_after_a_step_back_and_says_how_late_data_come(
-    fresh: demo.Scene, open_page: NewPage
-) -> None:
+def test_a_page_continues_after_a_step_back(fresh: demo.Scene, open_page: NewPage) -> None:
     """The clock was 10 s ahead; then the data come 40 s after their time, and later by an unknown clock."""
     page = open_page()
     page.goto(fresh.url)
@@ -141,9 +139,8 @@ def test_a_page_goes_on_after_a_step_back_and_says_how_late_data_come(
     assert "Late by 10\u202fmin, by its clock" in state.text_content()
 
 
-def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_is_missing(
-    idle: demo.Scene, open_page: NewPage
-) -> None:
+def test_an_idle_box_is_live_between_heartbeats(idle: demo.Scene, open_page: NewPage) -> None:
+    """A Box in idle mode is live between its heartbeats and silent when one is missing."""
     page = open_page(390)
     state = page.locator('[data-box="1"] [data-state]')
     page.clock.install()
@@ -160,9 +157,8 @@ def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_i
     assert "none of them reporting now" in page.locator("#summary").text_content()
 
 
-def test_without_a_connection_a_page_says_how_old_it_is_and_not_who_reports(
-    tmp_path: Path, open_page: NewPage
-) -> None:
+def test_a_disconnected_page_says_its_age(tmp_path: Path, open_page: NewPage) -> None:
+    """Without a connection a page says how old it is and not who reports."""
     page = open_page(390)
     state, summary = page.locator('[data-box="1"] [data-state]'), page.locator("#summary")
     page.clock.install()
@@ -231,9 +227,8 @@ def test_pages_are_compressed_and_the_feed_is_not(scene: demo.Scene) -> None:
             assert got.headers["Content-Encoding"] == encoding, path
 
 
-def test_a_new_incident_appears_on_every_open_page_without_a_reload(
-    fresh: demo.Scene, open_page: NewPage
-) -> None:
+def test_a_new_incident_appears_without_reload(fresh: demo.Scene, open_page: NewPage) -> None:
+    """A new incident appears on every open page without a reload."""
     front, listing, shown = open_page(), open_page(), open_page()
     front.goto(fresh.url)
     listing.goto(fresh.url + "/incidents")
@@ -260,9 +255,8 @@ def test_a_new_incident_appears_on_every_open_page_without_a_reload(
     assert "Sag to 85.2" in (front.locator("h1").text_content() or "")
 
 
-def test_steady_states_that_begin_together_are_one_row_of_an_open_page(
-    fresh: demo.Scene, open_page: NewPage
-) -> None:
+def test_simultaneous_steady_states_are_one_row(fresh: demo.Scene, open_page: NewPage) -> None:
+    """Steady states that begin together are one row of an open page."""
     page = open_page()
     page.goto(fresh.url)
     page.wait_for_function(CONNECTED)

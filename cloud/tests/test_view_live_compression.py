@@ -18,7 +18,8 @@ from opq_cloud.view.live.compression import GZIP_HEAD, SharedFrames, accepts_gzi
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 
-def test_one_text_is_packed_once_and_fits_into_every_stream_at_any_place() -> None:
+def test_a_text_compressed_once_fits_every_stream() -> None:
+    """One text is packed once and fits into every stream at any place."""
     frames = SharedFrames()
     texts = [
         f"event: measurement\ndata: {random.Random(each).random()}\n\n".encode() * 50 for each in range(4)
@@ -52,11 +53,13 @@ def test_what_is_kept_of_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         ("x-gzip-no", False),
     ],
 )
-def test_who_does_not_ask_for_gzip_gets_plain_text(header: str, packed: bool) -> None:
+def test_without_gzip_the_text_is_plain(header: str, packed: bool) -> None:
+    """A client that does not accept gzip gets plain text."""
     assert accepts_gzip(header) is packed
 
 
-def test_pages_get_the_same_compressed_seconds_and_read_what_others_read(scene: demo.Scene) -> None:
+def test_pages_share_their_compressed_seconds(scene: demo.Scene) -> None:
+    """Pages get the same compressed seconds and read what others read."""
     wait_for(lambda: _heard(scene))
     with _stream(scene, "gzip") as first, _stream(scene, "gzip") as second, _stream(scene, "") as plain:
         wait_for(lambda: scene.view.counters.of("clients_now", "") == 3)

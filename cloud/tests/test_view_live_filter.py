@@ -32,7 +32,8 @@ def test_boxes_and_a_region_are_both_asked_of() -> None:
     assert wanted.passes(LiveMessage("incident_gone", "{}")), "what is gone is taken away by who showed it"
 
 
-def test_a_rate_holds_per_box_and_not_for_incidents() -> None:
+def test_a_rate_limits_boxes_but_not_incidents() -> None:
+    """A rate holds per Box and not for incidents."""
     now_s = 0.0
     wanted = LiveFilter(between_s=1.0, monotonic_s=lambda: now_s)
     assert [wanted.passes(measured("1")) for _ in range(3)] == [True, False, False]
@@ -41,7 +42,8 @@ def test_a_rate_holds_per_box_and_not_for_incidents() -> None:
     assert wanted.passes(measured("1"))
 
 
-def test_what_may_not_be_seen_costs_nothing_and_is_not_sent() -> None:
+def test_hidden_boxes_cost_and_send_nothing() -> None:
+    """Boxes that may not be seen cost nothing and are not sent."""
     wanted = LiveFilter(between_s=1.0)
     assert wanted.after(lambda message: None)(measured("1")) is None
     assert wanted.after(lambda message: message)(measured("1")) is not None, "the hidden one did not count"

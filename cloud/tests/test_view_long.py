@@ -40,7 +40,8 @@ def fetched(scene: demo.Scene, path: str) -> tuple[str, float]:
         return answer.read().decode(), time.process_time() - begun
 
 
-def test_the_incident_is_one_closed_sag_of_thirty_seconds(scene: demo.Scene) -> None:
+def test_the_incident_is_a_30_s_sag(scene: demo.Scene) -> None:
+    """The incident is one closed sag of thirty seconds."""
     (incident,) = scene.store.incidents()
     assert (incident.kind, incident.closed, incident.event_ids) == ("sag", True, (1, 2))
     (item,) = incident.findings
@@ -48,7 +49,8 @@ def test_the_incident_is_one_closed_sag_of_thirty_seconds(scene: demo.Scene) -> 
     assert item.finding.ieee1159 == "temporary sag"  # 3 s to 1 min
 
 
-def test_its_page_draws_the_samples_of_both_events_once_as_examine_does(scene: demo.Scene) -> None:
+def test_its_page_draws_both_events_once(scene: demo.Scene) -> None:
+    """Its page draws the samples of both events once as examine does."""
     text, seconds = fetched(scene, "/incidents/1")
     traces = re.findall(r'class="trace trace-0" d="(M[^"]*)"', text)
     assert len(traces) == 2 and all(trace.count("M") <= 2 for trace in traces), (
@@ -92,7 +94,8 @@ def two_ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
         yield running
 
 
-def test_between_the_ends_of_a_long_dip_its_half_cycles_are_drawn(two_ends: demo.Scene) -> None:
+def test_a_long_dips_middle_has_half_cycles(two_ends: demo.Scene) -> None:
+    """Between the ends of a long dip its half cycles are drawn."""
     (incident,) = two_ends.store.incidents()
     assert incident.event_ids == (1, 2)
     text, _ = fetched(two_ends, "/incidents/1")
@@ -101,9 +104,10 @@ def test_between_the_ends_of_a_long_dip_its_half_cycles_are_drawn(two_ends: demo
     assert "/api/v1/incidents/1/export?format=half-cycles" in text
 
 
-def test_examine_and_the_whole_course_draw_them_as_one_line_that_a_cursor_reads(
+def test_examine_and_course_draw_one_line(
     two_ends: demo.Scene,
 ) -> None:
+    """Examine and the course draw them as one line that a cursor reads."""
     middle_ms = BOTH_ENDS_S * 500
     page, seconds = fetched(two_ends, f"/incidents/1/examine?panel=rms&a={middle_ms * 1.2}ms")
     assert seconds < 10.0

@@ -49,9 +49,10 @@ def put_wide_sag(services: ViewServices) -> Incident:
     return found
 
 
-def test_an_incident_of_many_boxes_draws_the_most_affected_and_the_others_small(
+def test_the_most_affected_boxes_are_drawn_large(
     services: ViewServices,
 ) -> None:
+    """An incident of many Boxes draws the most affected and the others small."""
     incident = put_wide_sag(services)
     path = f"/incidents/{incident.incident_id}"
     (answer,) = pages(services, path)
@@ -65,7 +66,8 @@ def test_an_incident_of_many_boxes_draws_the_most_affected_and_the_others_small(
     assert f"{len(incident.box_ids)} Boxes, all alike" in folded  # one line for their time
 
 
-def test_an_incident_says_which_boxes_are_fed_through_its_place(services: ViewServices) -> None:
+def test_an_incident_names_its_downstream_boxes(services: ViewServices) -> None:
+    """An incident says which Boxes are fed through its place."""
     from opq_cloud.view.pages.incidents.facts_table import facts_of_whole
 
     incident = put_wide_sag(services)
@@ -77,7 +79,8 @@ def test_an_incident_says_which_boxes_are_fed_through_its_place(services: ViewSe
     ]
 
 
-def test_many_boxes_are_rows_a_hundred_to_a_page_the_silent_ones_first(services: ViewServices) -> None:
+def test_many_boxes_are_paged_silent_first(services: ViewServices) -> None:
+    """Many Boxes are rows a hundred to a page the silent ones first."""
     now_ms = time.time_ns() // 1_000_000
     for number in range(1, BOXES + 1):
         services.store.put_box(BoxRecord(str(number), ""))

@@ -102,7 +102,7 @@ def maps(tmp_path: Path) -> Iterator[Maps]:
         yield made
 
 
-def test_a_map_that_is_sent_changes_shows_what_one_that_asks_is_answered(maps: Maps) -> None:
+def test_changes_give_the_same_map_as_state(maps: Maps) -> None:
     """For each audience and window, whatever moves, comes and goes."""
     people = {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}
     store, hub = maps.services.store, maps.services.hub
@@ -128,7 +128,8 @@ def test_a_map_that_is_sent_changes_shows_what_one_that_asks_is_answered(maps: M
                 assert maps.states[who, window] == maps.asked(visitor, window), (who, window)
 
 
-def test_a_map_says_no_more_than_its_visitor_may_know(maps: Maps) -> None:
+def test_a_map_shows_what_its_visitor_may(maps: Maps) -> None:
+    """A map says no more than its visitor may know."""
     texts = {
         who: maps.take(who, visitor).decode()
         for who, visitor in {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}.items()
@@ -148,9 +149,8 @@ def test_a_map_says_no_more_than_its_visitor_may_know(maps: Maps) -> None:
     assert maps.states["stranger", ""] == maps.asked(hidden)
 
 
-def test_maps_of_one_audience_get_the_same_bytes_made_once(
-    maps: Maps, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_audiences_maps_share_their_bytes(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of one audience get the same bytes made once."""
     made: list[object] = []
 
     def counted(*args: Any) -> dict[str, object]:
@@ -168,7 +168,8 @@ def test_maps_of_one_audience_get_the_same_bytes_made_once(
     assert len(seconds[0]) < len(wholes[0]) / 2
 
 
-def test_a_map_that_is_late_catches_up_or_gets_the_whole_state(maps: Maps) -> None:
+def test_a_late_map_catches_up_or_restarts(maps: Maps) -> None:
+    """A late map catches up or gets the complete state."""
     maps.take("late", STRANGER)
     for seconds, whole in ((map_feed.CHANGES_KEPT, False), (map_feed.CHANGES_KEPT + 1, True)):
         for volts in range(seconds):
@@ -181,9 +182,8 @@ def test_a_map_that_is_late_catches_up_or_gets_the_whole_state(maps: Maps) -> No
     assert lost == map_feed.CHANGES_KEPT + 1
 
 
-def test_while_the_store_cannot_be_read_nothing_is_sent_and_then_the_whole_state(
-    maps: Maps, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_store_failure_comes_whole_state(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During a failure of the store nothing is sent, afterwards the complete state."""
     maps.take("map", STRANGER)
     maps.take("slow", STRANGER)
 
@@ -240,9 +240,8 @@ def test_requests_share_the_state_of_the_live_feed(maps: Maps, monkeypatch: pyte
     assert b'"whole"' in maps.take("live", STRANGER) and made == [4]
 
 
-def test_one_map_too_many_is_not_sent_until_another_is_left(
-    maps: Maps, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_map_too_many_waits(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One map too many is not sent until another is left."""
     monkeypatch.setattr(map_feed, "FEEDS", 2)
     assert maps.take("a", STRANGER) and maps.take("b", OWNER)
     assert maps.take("c", OPEN) == b"" and maps.services.counters.total("maps_refused") == 1

@@ -87,7 +87,8 @@ def _facts(account: object) -> dict[str, object]:
     return {name: getattr(account, name) for name in account.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
-def test_no_name_note_class_or_plug_in_becomes_markup(tmp_path: Path, browser: "sync_api.Browser") -> None:
+def test_no_users_text_becomes_markup(tmp_path: Path, browser: "sync_api.Browser") -> None:
+    """No name, note, class or plug-in becomes markup."""
     engine = FakeEngine()
     engine.plugin = engine.plugin_help = BAD
     token = tmp_path / "token"

@@ -106,9 +106,10 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
         ({"loud_severity": "11"}, "11 is not a number from 0 to 10"),
     ],
 )
-def test_a_wrong_field_is_said_and_nothing_is_stored(
+def test_a_wrong_field_is_named_and_not_stored(
     scene: demo.Scene, ids: dict[str, str], fields: dict[str, str], why: str
 ) -> None:
+    """A wrong field is said and nothing is stored."""
     browser = browser_of(scene, ids["ada"])
     whole = {"about": "incident", "name": "kept", "channel": "mail", **fields}
     assert browser.post(f"{PAGE}/new", f"{PAGE}/new?about=incident", **whole) == 400
@@ -127,9 +128,10 @@ def test_services_are_an_administrators_alone(scene: demo.Scene, ids: dict[str, 
     assert (rule.about, rule.after_s) == ("health", 120)
 
 
-def test_the_button_puts_a_test_into_the_outbox_and_not_without_end(
+def test_trial_notifications_are_limited(
     scene: demo.Scene, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The button puts a test into the outbox and not without end."""
     monkeypatch.setattr(notification_pages, "TEST_SHOWN_S", 0.0)  # nobody sends here
     rule = NotificationRule("rule-of-eve", ids["eve"], "mine", "incident", "mail", 0, quiet_from="00:00")
     records(scene).put_rule(rule)
@@ -146,9 +148,10 @@ def test_the_button_puts_a_test_into_the_outbox_and_not_without_end(
     assert browser.text.count("A test of the rule mine") == 5
 
 
-def test_the_answer_to_a_test_says_what_became_of_it(
+def test_a_tests_answer_says_its_result(
     scene: demo.Scene, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The answer to a test says what became of it."""
     monkeypatch.setattr(notification_pages, "TEST_SHOWN_S", 60.0)
     out = records(scene)
     out.put_rule(NotificationRule("rule-of-root", ids["root"], "root's", "incident", "mail", 0))
@@ -168,9 +171,8 @@ def test_the_answer_to_a_test_says_what_became_of_it(
     assert browser.get(PAGE) == 200 and "not sent: no mail server is set" in browser.text
 
 
-def test_anothers_rule_is_not_there_and_a_form_without_its_token_changes_nothing(
-    scene: demo.Scene, ids: dict[str, str]
-) -> None:
+def test_anothers_rule_is_not_found(scene: demo.Scene, ids: dict[str, str]) -> None:
+    """Another's rule is not there and a form without its token changes nothing."""
     records(scene).put_rule(NotificationRule("eves", ids["eve"], "secret name", "incident", "mail", 0))
     ada = browser_of(scene, ids["ada"])
     assert ada.get(f"{PAGE}/eves") == 404
@@ -206,9 +208,8 @@ def test_the_log_says_why_and_shows_nobody_elses(scene: demo.Scene, ids: dict[st
     assert "Sag of eve" not in browser.text and "2027-01-15" in browser.text
 
 
-def test_a_token_for_stream_rules_is_shown_once_and_reads_nothing(
-    scene: demo.Scene, ids: dict[str, str]
-) -> None:
+def test_a_stream_token_is_shown_once(scene: demo.Scene, ids: dict[str, str]) -> None:
+    """A token for stream rules is shown once and reads nothing."""
     browser = browser_of(scene, ids["ada"])
     assert browser.post(f"{PAGE}/tokens", PAGE, label="rules", days="30") == 200
     found = re.search(r"opq_[\w-]{40,}", browser.text)
@@ -224,9 +225,8 @@ def test_a_token_for_stream_rules_is_shown_once_and_reads_nothing(
     assert scene.store.people.ticket(secret_hash(found[0]), "notify") is None
 
 
-def test_all_data_holds_rules_without_secrets_and_deletion_takes_them(
-    scene: demo.Scene, ids: dict[str, str]
-) -> None:
+def test_personal_data_hold_rules_without_secrets(scene: demo.Scene, ids: dict[str, str]) -> None:
+    """All data holds rules without secrets and deletion takes them."""
     people = scene.store.people
     made = people.add_account("kim@example.org", "Kim", "owner", hash_password(PASSWORD))
     assert made is not None
@@ -276,7 +276,8 @@ def test_preferences_of_the_originals_view_are_rules(
     assert {(each.channel, each.since_ms, each.digest_at) for each in made} <= {("mail", 5, "06:00")}
 
 
-def test_a_user_of_the_originals_view_comes_over_with_rules(scene: demo.Scene) -> None:
+def test_an_original_user_keeps_their_rules(scene: demo.Scene) -> None:
+    """A user of the original's View comes over with rules."""
     wishes = {"email": True, "max_per_day": "once a day", "notification_types": ["new incident"]}
     user = OriginalUser("lee@example.org", meteors_hash(PASSWORD), "Lee", False, ("9",), wishes)
     people = scene.store.people

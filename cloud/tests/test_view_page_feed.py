@@ -65,7 +65,8 @@ def boxes_in(sent: list[tuple[str, dict[str, object]]]) -> list[object]:
     return [facts["box_id"] for name, facts in sent if name == "measurement"]
 
 
-def test_a_page_that_opens_gets_the_newest_of_the_boxes_that_it_shows() -> None:
+def test_an_opening_page_gets_its_boxes_newest() -> None:
+    """A page that opens gets the newest of the Boxes that it shows."""
     all_ = Hub()
     all_.send("1", "2", "3")
     assert sorted(map(str, boxes_in(all_.sent(all_.page("13"))))) == ["1", "3"]
@@ -76,7 +77,8 @@ def test_a_page_that_opens_gets_the_newest_of_the_boxes_that_it_shows() -> None:
     assert len(boxes_in(many.sent(many.page(None)))) == NEWEST_BOXES
 
 
-def test_changes_come_together_once_a_second_and_of_no_other_box() -> None:
+def test_changes_of_shown_boxes_come_each_second() -> None:
+    """Changes come together once a second and of no other Box."""
     hub = Hub()
     page = hub.page("12")
     hub.sent(page)
@@ -90,9 +92,10 @@ def test_changes_come_together_once_a_second_and_of_no_other_box() -> None:
     assert boxes_in(hub.sent(page, 1.0)) == []
 
 
-def test_pages_that_show_the_same_get_the_very_same_bytes_and_unwanted_boxes_cost_nothing(
+def test_equal_pages_get_the_same_bytes(
     monkeypatch,
 ) -> None:  # type: ignore[no-untyped-def]
+    """Pages that show the same get the very same bytes and unwanted Boxes cost nothing."""
     made = []
     monkeypatch.setattr(
         "opq_cloud.view.live.messages._finite_text", lambda one, *_: made.append(one.box_id) or "{}"
@@ -108,7 +111,8 @@ def test_pages_that_show_the_same_get_the_very_same_bytes_and_unwanted_boxes_cos
     assert made == ["1", "2"]
 
 
-def test_a_page_that_is_late_loses_seconds_counted_and_gets_the_newest_of_each_box() -> None:
+def test_a_late_page_gets_the_newest() -> None:
+    """A page that is late loses seconds counted and gets the newest of each Box."""
     hub = Hub()
     slow, quick = hub.page("12"), hub.page("12")
     hub.send("2")
@@ -126,7 +130,8 @@ def test_a_page_that_is_late_loses_seconds_counted_and_gets_the_newest_of_each_b
     assert boxes_in(hub.sent(slow, 1.0)) == ["1"], "it keeps up again"
 
 
-def test_what_one_box_sends_in_a_second_is_bounded_and_counted() -> None:
+def test_a_boxs_second_is_limited_and_counted() -> None:
+    """The Measurements of one Box in a second are limited and counted."""
     hub = Hub()
     page = hub.page("1")
     hub.sent(page)
@@ -138,7 +143,8 @@ def test_what_one_box_sends_in_a_second_is_bounded_and_counted() -> None:
     assert hub.counters.of("live_dropped", "measurement") == 5
 
 
-def test_a_visitor_who_may_see_other_boxes_now_gets_those_and_no_longer_the_others() -> None:
+def test_changed_rights_change_the_boxes_sent() -> None:
+    """A visitor who may see other Boxes now gets those and no longer the others."""
     hub = Hub()
     page = hub.page("12", seen="12")
     hub.sent(page)
@@ -158,7 +164,8 @@ def test_incidents_come_at_once_whatever_the_page_shows() -> None:
     assert next(name for name, _ in hub.sent(hub.page("", after="0"))) == "incident", "a page that comes back"
 
 
-def test_how_many_report_counts_those_that_the_visitor_sees() -> None:
+def test_reporting_boxes_are_counted_for_the_visitor() -> None:
+    """The number of reporting Boxes counts the visitor's own."""
     hub = Hub()
     hub.send("1", "2", "3")
     page, other = hub.page("1", seen="12"), hub.page("", seen="")
@@ -187,7 +194,8 @@ def test_the_index_finds_those_who_want_a_box() -> None:
     assert list(index.of("1")) == []
 
 
-def test_both_ways_of_writing_a_measurement_say_the_same() -> None:
+def test_both_forms_of_a_measurement_agree() -> None:
+    """Both ways of writing a measurement say the same."""
     from opq_cloud.view.live.messages import _finite_text
 
     one = measured("1", 1234, 119.12345)

@@ -26,9 +26,8 @@ def fill(store: CloudStore) -> None:
         store.put_box(BoxRecord(str(number), f"name {number}", "hill" if number < 10 else None))
 
 
-def test_it_is_made_again_only_after_a_change_even_of_another_process(
-    store: CloudStore, tmp_path: Path
-) -> None:
+def test_another_processs_change_renews_the_registry(store: CloudStore, tmp_path: Path) -> None:
+    """It is made again only after a change even of another process."""
     fill(store)
     reader = RegistryReader(store)
     first = reader.now()
@@ -46,7 +45,8 @@ def test_it_is_made_again_only_after_a_change_even_of_another_process(
     assert reader.now().region_boxes == {"south": ("2",)} and reader.now().places["1"].latitude is None
 
 
-def test_a_visitor_gets_no_box_region_or_place_of_others(store: CloudStore) -> None:
+def test_a_visitor_gets_only_their_boxes(store: CloudStore) -> None:
+    """A visitor gets no Box region or place of others."""
     fill(store)
     services = open_services(store)
     context = VisitorContext(services)

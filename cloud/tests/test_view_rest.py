@@ -101,7 +101,8 @@ def test_intervals_and_disturbances_page_by_page(scene: demo.Scene, client: http
     assert client.get("/boxes/1/intervals?length=1h").status_code == 400
 
 
-def test_pages_stay_where_they_are_when_new_ones_come(scene: demo.Scene, client: httpx.Client) -> None:
+def test_new_incidents_do_not_shift_pages(scene: demo.Scene, client: httpx.Client) -> None:
+    """Pages stay where they are when new ones come."""
     first = client.get("/incidents", params={"limit": 1}).json()
     wave = demo.waveform_of(demo.OUTLETS[0], time.time_ns() - 10**10)
     made = demo.put_event(scene.store, [wave], "while-reading")
@@ -186,9 +187,8 @@ def test_an_etag_saves_the_answer(client: httpx.Client) -> None:
         ("/nothing", 404, "nothing at this address"),
     ],
 )
-def test_a_problem_says_what_was_wrong_and_what_is_allowed(
-    client: httpx.Client, path: str, status: int, words: str
-) -> None:
+def test_a_problem_says_what_is_allowed(client: httpx.Client, path: str, status: int, words: str) -> None:
+    """A problem says what was wrong and what is allowed."""
     answer = client.get(path)
     assert answer.status_code == status and answer.headers["content-type"] == PROBLEM, answer.text
     found = answer.json()
@@ -196,7 +196,8 @@ def test_a_problem_says_what_was_wrong_and_what_is_allowed(
     assert found["instance"] == V1 + path.partition("?")[0].replace("%20", " ")
 
 
-def test_what_is_not_a_get_is_a_problem_too(client: httpx.Client) -> None:
+def test_other_methods_than_get_are_problems(client: httpx.Client) -> None:
+    """A request other than GET gets a problem document too."""
     answer = client.delete("/incidents/1")
     assert (answer.status_code, answer.headers["content-type"]) == (405, PROBLEM)
     assert answer.headers["allow"] == "GET, HEAD"
@@ -277,7 +278,8 @@ def test_addresses_of_one_ipv6_network_are_one() -> None:
     assert limit_key(Visitor(address="::ffff:192.0.2.1")) == limit_key(Visitor(address="192.0.2.1"))
 
 
-def test_a_token_without_the_scope_reads_all_but_samples(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_reading_samples_needs_its_scope(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A token without the scope reads all but samples."""
     running = demo.Scene(tmp_path_factory.mktemp("scopes"), poll_s=0.2)
     demo.fill(running.store, time.time_ns(), minutes=1)
     people = running.store.people

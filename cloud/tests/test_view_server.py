@@ -61,7 +61,8 @@ def _json(scene: demo.Scene, path: str) -> Any:
 # Pages
 
 
-def test_the_front_page_shows_boxes_and_the_newest_incident(full: demo.Scene) -> None:
+def test_the_front_page_shows_boxes_and_incident(full: demo.Scene) -> None:
+    """The front page shows Boxes and the newest incident."""
     status, page, _ = _get(full, "/")
     assert status == 200
     assert "3 Boxes" in page
@@ -78,7 +79,8 @@ def test_an_empty_house_says_what_will_happen_next(scene: demo.Scene) -> None:
     assert "Nothing has happened yet" in incidents
 
 
-def test_a_machine_that_is_too_slow_is_said_on_the_first_page_and_in_administration(tmp_path: Path) -> None:
+def test_a_slow_machine_is_reported(tmp_path: Path) -> None:
+    """A machine that is too slow is said on the first page and in administration."""
     with demo.Scene(tmp_path, addresses=ServiceAddresses(folder=tmp_path)) as scene:
         for notice, said in ((MachineNotice(53, 0.16, 7), 1), (None, 0)):
             write_notice(tmp_path, notice)
@@ -99,7 +101,8 @@ def test_the_incident_page_tells_and_tabulates_everything(full: demo.Scene) -> N
     assert len(re.findall(r"<tr><td class=\"num\">", page)) > 60  # half cycles of three Boxes
 
 
-def test_an_old_incident_is_shown_by_the_nominal_voltage_that_it_was_judged_by(tmp_path: Path) -> None:
+def test_an_old_incident_keeps_its_nominal_voltage(tmp_path: Path) -> None:
+    """An old incident is shown by the nominal voltage that it was judged by."""
     parts = ("/incidents/1/examine/part?y=percent", "/api/v1/events/1/waveforms/4")
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         demo.fill(scene.store, time.time_ns(), minutes=1)
@@ -117,7 +120,8 @@ def test_an_old_incident_is_shown_by_the_nominal_voltage_that_it_was_judged_by(t
         assert "Box 4 (lowest 111.6 V, 93.0 %)" in text, "it has no finding, and had the same nominal voltage"
 
 
-def test_what_no_finding_says_is_shown_by_the_present_nominal_voltage_and_called_so(tmp_path: Path) -> None:
+def test_an_unstated_nominal_is_called_present(tmp_path: Path) -> None:
+    """Without a stated nominal voltage the present one is used and named."""
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         wave = demo.waveform_of(demo.OUTLETS[1], time.time_ns() - 5 * 10**9)
         scene.store.put_box(BoxRecord("2", "workshop", nominal_v=230.0))
@@ -136,7 +140,8 @@ def test_what_no_finding_says_is_shown_by_the_present_nominal_voltage_and_called
         assert (facts["nominal_volts"], facts["nominal_from"]) == (230.0, "present record")
 
 
-def test_an_incident_of_two_events_is_drawn_as_one(tmp_path: Path) -> None:
+def test_an_incident_of_two_events_is_one(tmp_path: Path) -> None:
+    """An incident of two events is drawn as one."""
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         whole = demo.waveform_of(demo.OUTLETS[0], time.time_ns())
         incident = demo.put_event(scene.store, [whole], "onset")
@@ -165,7 +170,8 @@ def test_an_incident_of_two_events_is_drawn_as_one(tmp_path: Path) -> None:
         assert page.count(f"{length_ms:.0f}\u202fms") >= 2  # one duration, wherever it stands
 
 
-def test_an_unbalance_is_shown_in_percent_with_all_three_phases(tmp_path: Path) -> None:
+def test_an_unbalance_is_in_percent(tmp_path: Path) -> None:
+    """An unbalance is shown in percent with all three phases."""
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         waves = [demo.waveform_of(each, time.time_ns()) for each in (demo.OUTLETS * 3)[:3]]
         waves = [replace(wave, box_id=str(number)) for number, wave in enumerate(waves, 1)]
@@ -182,7 +188,7 @@ def test_an_unbalance_is_shown_in_percent_with_all_three_phases(tmp_path: Path) 
         assert "no part of it" not in page and "this class has none" not in page
 
 
-def test_a_box_of_230_v_is_shown_against_230_v(tmp_path: Path) -> None:
+def test_a_230_v_box_is_judged_by_it(tmp_path: Path) -> None:
     """A Box without nominal values has the grid's."""
     now_ns = time.time_ns()
     with demo.Scene(tmp_path, poll_s=30.0) as scene:
@@ -219,7 +225,8 @@ def test_a_box_of_230_v_is_shown_against_230_v(tmp_path: Path) -> None:
         assert nominal == {"1": (230.0, 50.0), "4": (120.0, 60.0)}
 
 
-def test_the_page_of_a_box_has_its_hour_and_its_incidents(full: demo.Scene) -> None:
+def test_a_boxs_page_has_hour_and_incidents(full: demo.Scene) -> None:
+    """The page of a Box has its hour and its incidents."""
     status, page, _ = _get(full, "/boxes/1?from=now-24h&to=now")
     assert status == 200
     assert 5 <= page.count('<th scope="row">') <= 7  # minutes
@@ -252,15 +259,16 @@ def test_what_is_not_there_is_a_readable_404(full: demo.Scene, path: str) -> Non
     assert headers["content-type"].startswith("text/html")
 
 
-def test_a_value_that_cannot_be_used_is_a_readable_400(full: demo.Scene) -> None:
+def test_an_unusable_value_is_a_readable_400(full: demo.Scene) -> None:
+    """A value that cannot be used is a readable 400."""
     for path in ("/incidents?before=x", "/incidents?before=0", "/incidents?before=99999999999999999999"):
         status, page, _ = _get(full, path)
         assert status == 400 and "cannot be used" in page
 
 
-def test_a_fault_of_ours_is_a_readable_500_without_a_traceback(
-    full: demo.Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_our_fault_is_a_500_without_traceback(full: demo.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours is a readable 500 without a traceback."""
+
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret detail")
 
@@ -286,7 +294,8 @@ def test_what_a_stranger_named_is_shown_as_text(scene: demo.Scene) -> None:
     assert "&lt;img" in _get(scene, f"/incidents/{stored[0].incident_id}")[1]
 
 
-def test_the_name_of_a_box_stands_beside_its_number(scene: demo.Scene) -> None:
+def test_a_boxs_name_is_beside_its_number(scene: demo.Scene) -> None:
+    """The name of a Box stands beside its number."""
     finding = Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_v=90.0, residual_percent=75.0)
     (stored,) = put_findings(scene.store, 1, [finding])
     scene.store.put_box(demo.BoxRecord("1", "Cellar & roof"))
@@ -378,7 +387,9 @@ def test_what_the_api_cannot_answer_is_json_too(full: demo.Scene, path: str, sta
     assert json.loads(body)["detail"]
 
 
-def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+def test_an_answers_body_follows_its_head_immediately() -> None:
+    """The body of an answer does not wait for the acknowledgement of its head."""
+
     async def delayed() -> bool:
         found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -408,7 +419,8 @@ def test_health_and_metrics(full: demo.Scene) -> None:
 # The guard
 
 
-def test_every_answer_carries_a_policy_that_allows_no_inline_code_and_no_other_host(full: demo.Scene) -> None:
+def test_every_answer_has_a_strict_policy(full: demo.Scene) -> None:
+    """Every answer carries a policy that allows no inline code and no other host."""
     for path in ("/", "/incidents/1", "/nope", "/api/v1/boxes", "/static/view.css", "/health"):
         headers = _get(full, path)[2]
         policy = headers["content-security-policy"]
@@ -434,7 +446,8 @@ def test_the_names_of_loopback_are_answered(full: demo.Scene, host: str) -> None
     assert _get(full, "/health", Host=host)[0] == 200
 
 
-def test_only_reading_is_possible_and_long_addresses_are_refused(full: demo.Scene) -> None:
+def test_only_short_reading_requests_are_allowed(full: demo.Scene) -> None:
+    """Only reading is possible and long addresses are refused."""
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         assert _get(full, "/api/v1/incidents", method)[0] == 405
     assert _get(full, "/incidents?box=" + "x" * 3000)[0] == 414
@@ -456,7 +469,8 @@ def test_nothing_outside_of_the_static_folder_is_served(full: demo.Scene, path: 
     assert "import" not in body and "root:" not in body
 
 
-def test_a_page_says_scope_severity_order_of_arrival_and_what_it_follows(tmp_path: Path) -> None:
+def test_a_page_has_scope_severity_and_order(tmp_path: Path) -> None:
+    """A page says scope severity order of arrival and what it follows."""
     with demo.Scene(tmp_path) as scene:
         for box_id in ("1", "2"):
             scene.store.put_box(BoxRecord(box_id, f"Box {box_id}", feeder="north", location=f"place{box_id}"))
@@ -483,7 +497,8 @@ def test_a_page_says_scope_severity_order_of_arrival_and_what_it_follows(tmp_pat
         assert 'It follows <a href="/incidents/1">incident #1</a>' in text
 
 
-def test_a_page_names_what_came_before_at_a_box_that_does_not_lead(tmp_path: Path) -> None:
+def test_a_following_box_names_what_came_before(tmp_path: Path) -> None:
+    """A page names what came before at a Box that does not lead."""
     with demo.Scene(tmp_path) as scene:
         at_ns = time.time_ns() - 100 * 10**9
         dip = Finding("sag", "1", at_ns, at_ns + 10**8, 1000, residual_percent=70.0)

@@ -66,7 +66,8 @@ def _count(scene: demo.Scene, name: str) -> float:
     return scene.view.counters.total(name)
 
 
-def test_a_form_that_is_broken_off_is_no_fault_of_ours(scene: demo.Scene) -> None:
+def test_a_broken_off_form_is_not_our_fault(scene: demo.Scene) -> None:
+    """A form that its sender breaks off is not reported as our fault."""
     form = (
         b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n"
         b"Content-Type: application/x-www-form-urlencoded\r\n\r\nemail=ada"
@@ -82,9 +83,10 @@ def test_an_answered_connection_without_a_further_request_ends(scene: demo.Scene
         assert _read(idle[0]).startswith(b"HTTP/1.1 200")  # to its end, after timeout_keep_alive
 
 
-def test_requests_beyond_the_most_connections_are_refused_and_those_that_ended_make_room(
+def test_too_many_connections_are_refused(
     tmp_path: Path,
 ) -> None:
+    """Requests beyond the limit of connections are refused, and ended ones make room."""
     few = demo.Scene(tmp_path, poll_s=30.0)
     few.view.connections_beside_streams = 20 - few.config.live_streams
     with few as scene, _sockets(scene, *(b"",) * 20) as most:
@@ -112,7 +114,8 @@ def test_a_head_that_is_too_large_is_refused(scene: demo.Scene, size: int) -> No
     assert FormBrowser(scene.url, cookies={f"c{each}": "x" * 90 for each in range(150)}).get("/") == 200
 
 
-def test_one_address_has_a_quarter_of_the_live_feeds_and_all_others_the_rest(tmp_path: Path) -> None:
+def test_an_address_has_a_quarter_of_feeds(tmp_path: Path) -> None:
+    """One address has a quarter of the live feeds and all others the rest."""
     few = demo.Scene(tmp_path, poll_s=30.0)
     few.view._config = replace(few.config, live_streams=48, sign_in="never")
     with few as scene, ExitStack() as opened:
@@ -147,9 +150,10 @@ def test_one_address_has_a_quarter_of_the_live_feeds_and_all_others_the_rest(tmp
         assert feed("2001:db8::ffff:1").status == 200
 
 
-def test_a_flood_of_sign_ins_waits_for_few_threads_and_the_rest_is_asked_to_come_back(
+def test_a_flood_of_sign_ins_is_postponed(
     scene: demo.Scene,
 ) -> None:
+    """A flood of sign ins waits for few threads and the rest is asked to come back."""
     add_people(scene, ada="admin")
     seen = FormBrowser(scene.url)
     seen.get("/sign-in")
@@ -178,9 +182,8 @@ def test_a_flood_of_sign_ins_waits_for_few_threads_and_the_rest_is_asked_to_come
     assert seen.sign_in("ada@example.org") == 303
 
 
-def test_ten_thousand_sessions_of_one_account_become_a_hundred_at_its_next_sign_in(
-    scene: demo.Scene, tmp_path: Path
-) -> None:
+def test_an_account_keeps_a_hundred_sessions(scene: demo.Scene, tmp_path: Path) -> None:
+    """Ten thousand sessions of one account become a hundred at its next sign in."""
     account_id = add_people(scene, ada="admin")["ada"]
     people, now_ms = scene.store.people, time.time_ns() // 1_000_000
     sessions = [
@@ -200,7 +203,8 @@ def test_ten_thousand_sessions_of_one_account_become_a_hundred_at_its_next_sign_
     assert browser.get("/account") == 303
 
 
-def test_whose_the_boxes_are_is_read_again_when_that_has_changed_alone(tmp_path: Path) -> None:
+def test_changed_box_ownership_is_read_again(tmp_path: Path) -> None:
+    """Ownership of Boxes is read again only after a change."""
     with demo.Scene(tmp_path, poll_s=30.0) as scene:
         people, now_s, reads = scene.store.people, [0.0], []
         read = people.accesses

@@ -28,7 +28,8 @@ def _paths(rows: Sequence[Measurement], nominal_v: float = 120.0) -> tuple[str, 
     return line.line, line.band
 
 
-def test_a_sparkline_needs_two_points_and_stays_in_its_frame() -> None:
+def test_a_sparkline_needs_two_points() -> None:
+    """A sparkline needs two points and stays in its frame."""
     rows = [_measurement(k * 1000, (100.0 + k, 121.0, 120.0)) for k in range(20)]
     scale = spark_scale([(spark_steps(rows), 120.0)])
     assert sparkline(spark_steps(rows[:1]), 120.0, scale) is None
@@ -43,7 +44,8 @@ def test_a_sparkline_needs_two_points_and_stays_in_its_frame() -> None:
     assert (line.low_v, line.high_v, line.seconds) == (100.0, 121.0, 20.0)
 
 
-def test_a_sparkline_is_empty_where_nothing_was_measured_and_a_dip_is_as_wide_as_its_window() -> None:
+def test_an_unmeasured_part_is_empty() -> None:
+    """A sparkline is empty where nothing was measured and a dip is as wide as its window."""
     rows = [_measurement(k * 1000, (120.0, 120.0, 120.0)) for k in (1, 2, 63, 64)]
     dip = replace(_measurement(2050, (60.0, 60.0, 60.0)), start_ns=2034 * 10**6, end_ns=2050 * 10**6)
     line, band = _paths([*rows[:2], dip, *rows[2:]])
@@ -52,7 +54,8 @@ def test_a_sparkline_is_empty_where_nothing_was_measured_and_a_dip_is_as_wide_as
     assert float(end) - float(begin) <= 0.2  # 16 ms of 64 s in 240
 
 
-def test_a_deep_dip_is_deeper_than_a_shallow_one_at_another_nominal_voltage() -> None:
+def test_dips_are_in_percent_of_nominal() -> None:
+    """A deep dip is deeper than a shallow one at another nominal voltage."""
     boxes = []
     for nominal_v, residual_v in ((230.0, 28.0), (120.0, 114.0)):
         rows = [_measurement(k * 1000, (nominal_v, nominal_v, nominal_v)) for k in range(1, 6)]
@@ -67,7 +70,8 @@ def test_a_deep_dip_is_deeper_than_a_shallow_one_at_another_nominal_voltage() ->
     assert depths[0] / depths[1] == pytest.approx((202 / 230) / (6 / 120), rel=0.05)  # written to a tenth
 
 
-def test_a_steady_voltage_is_flat_and_a_wild_value_widens_the_scale_no_further_than_200_percent() -> None:
+def test_a_wild_value_scales_to_200_percent() -> None:
+    """A steady voltage is flat and a wild value widens the scale no further than 200 percent."""
     _, band = _paths([_measurement(k * 1000, (119.8, 120.2, 120.0)) for k in (1, 2)])
     low, high = (float(re.findall(find, band)[0]) for find in (r"V([0-9.]+)H", r"M[0-9.]+,([0-9.]+)H"))
     assert 0 < low - high < 1.0, "a third of a percent"

@@ -14,7 +14,8 @@ TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 OURS = [*TEMPLATES, *sorted((ROOT / "static").glob("*.*"))]
 
 
-def test_every_vendored_file_has_the_sha256_that_vendor_md_says() -> None:
+def test_every_vendored_file_has_its_stated_sha256() -> None:
+    """Every vendored file has the SHA-256 that VENDOR.md states."""
     told = dict(re.findall(r"^\| (\S+) \| ([0-9a-f]{64}) \|$", (VENDOR / "VENDOR.md").read_text(), re.M))
     there = {
         path.relative_to(VENDOR).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -28,7 +29,8 @@ def test_every_vendored_file_has_the_sha256_that_vendor_md_says() -> None:
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
-def test_no_page_or_script_names_another_host_or_carries_inline_code(path: Path) -> None:
+def test_no_page_has_foreign_or_inline_code(path: Path) -> None:
+    """No page or script names another host or carries inline code."""
     text = path.read_text()
     hosts = set(re.findall(r"https?://([^/\"'\s]+)", text)) - {"www.w3.org"}  # the SVG name space
     assert not hosts

@@ -23,9 +23,7 @@ def get(scene: demo.Scene, path: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("metrics", [{"rms": Metric(0.1, 0.2, 0.1)}, {"f": Metric(60, 60, 60)}, {}])
-def test_a_minute_of_which_not_everything_is_known_has_its_page(
-    scene: demo.Scene, metrics: dict[str, Metric]
-) -> None:
+def test_an_incomplete_minute_has_its_page(scene: demo.Scene, metrics: dict[str, Metric]) -> None:
     """An interruption has an rms and no frequency; a foreign Box may send anything else."""
     now_ms = time.time_ns() // 10**6
     scene.store.put_box(demo.BoxRecord("7", "Attic"))
@@ -35,7 +33,8 @@ def test_a_minute_of_which_not_everything_is_known_has_its_page(
     assert "Minute by minute" in page
 
 
-def test_a_waveform_with_a_gain_that_cannot_be_true_is_shown(scene: demo.Scene) -> None:
+def test_an_impossible_gain_is_shown(scene: demo.Scene) -> None:
+    """A waveform with a gain that cannot be true is shown."""
     now_ns = time.time_ns()
     counts = np.full(2400, 32767, dtype=np.int16)
     wave = Waveform("7", now_ns, 5, TimeSource.NTP, 12_000_000, 1e300, 0, counts)

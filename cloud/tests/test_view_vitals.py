@@ -147,9 +147,10 @@ def faults(found: dict[str, object]) -> list[str]:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_no_page_of_the_table_jumps_or_is_heavy(
+def test_no_page_jumps_or_is_heavy(
     scene: demo.Scene, session: str, browser: "sync_api.Browser", device: dict[str, object]
 ) -> None:
+    """No page of the table jumps or is heavy."""
     wrong = []
     for path in PATHS:
         found = measured(scene, session, browser, path, device)

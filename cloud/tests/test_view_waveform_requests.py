@@ -87,9 +87,10 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
     opened.close()
 
 
-def test_one_box_is_asked_so_often_whoever_asks_and_one_account_so_often_whichever_box(
+def test_requests_are_limited_by_box_and_account(
     store: CloudStore,
 ) -> None:
+    """One Box is asked so often whoever asks and one account so often whichever Box."""
     requests = WaveformRequests(store)
     for number in range(BOX_BURST):
         requests.open_request("1", "now-9s", "1", f"account-{number}", NOW)
@@ -138,7 +139,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
         yield People(scene)
 
 
-def test_an_owner_asks_and_sees_what_became_of_it(people: People) -> None:
+def test_an_owner_asks_and_sees_the_result(people: People) -> None:
+    """An owner asks and sees what became of it."""
     owner, store = people.browser("owner"), people.scene.store
     assert owner.get("/boxes/1") == 200 and "/boxes/1/waveforms" in owner.text
     assert owner.post("/boxes/1/waveforms", "/boxes/1/waveforms", **{"from": "now-3s", "seconds": "2"}) == 303
@@ -162,7 +164,8 @@ def test_an_owner_asks_and_sees_what_became_of_it(people: People) -> None:
     assert people.browser("viewer").get(where) == 200, "it is shared with them"
 
 
-def test_nobody_else_asks_and_a_wrong_form_is_refused_in_words(people: People) -> None:
+def test_others_and_wrong_forms_are_refused(people: People) -> None:
+    """Others may not ask, and a wrong form is refused with an explanation."""
     before = len(people.scene.store.unfinished_events())
     for name in ("other", "viewer"):
         browser = people.browser(name)

@@ -16,7 +16,8 @@ SECTION = re.compile(r"\*\*A request through View\*\*.*?\n\n(.*?)\n\n", re.DOTAL
 STAY = re.compile(r"^\d+\. `cloud/opq_cloud/([\w/]+\.py)` `(?:\w+\.)?(\w+)`", re.MULTILINE)
 
 
-def test_a_request_passes_each_file_of_the_page_once_and_in_this_order(tmp_path: Path) -> None:
+def test_a_request_passes_each_file_once(tmp_path: Path) -> None:
+    """A request passes each file of the page once and in this order."""
     section = SECTION.search(PAGE.read_text())
     assert section is not None
     stays = STAY.findall(section[1])

@@ -58,20 +58,23 @@ def test_a_box_that_has_a_name_is_named() -> None:
     assert words.boxes([str(k) for k in range(7)], names) == "7 Boxes"
 
 
-def test_a_class_that_people_gave_has_no_level_if_it_is_none_of_voltage() -> None:
+def test_a_manual_class_may_have_no_level() -> None:
+    """A class given by people has no level if it is not a class of voltage."""
     labelled = _incident(SAG, kind="harmonics")
     assert words.headline(labelled) == "Harmonics at Box 1"
     assert words.outline(labelled) == f"for 150{THIN}ms at Box 1"
 
 
-def test_boxes_of_which_the_same_is_said_stand_together_and_those_that_differ_come_first() -> None:
+def test_boxes_of_equal_statement_are_grouped() -> None:
+    """Boxes with equal statements are grouped, and differing ones come first."""
     said = [(str(k), "refused" if k == 7 else "arrived") for k in range(1, 13)]
     (one, refused), (rest, arrived) = words.alike(said)
     assert (one, refused, arrived) == (["7"], "refused", "arrived")
     assert words.boxes(rest) == "11 Boxes" and rest[:2] == ["1", "2"] and "7" not in rest
 
 
-def test_a_swell_an_interruption_and_a_class_without_a_residual_have_their_own_words() -> None:
+def test_each_class_has_its_own_words() -> None:
+    """A swell an interruption and a class without a residual have their own words."""
     swell = replace(SAG, kind="swell", residual_v=138.0, residual_percent=115.0)
     assert "rose to 138.0" in words.sentence(_incident(swell, kind="swell"), 120.0)
     gone = replace(SAG, kind="interruption", residual_v=1.2, residual_percent=1.0)
@@ -89,7 +92,8 @@ def test_a_sag_still_open_says_so() -> None:
     assert "without an end" in words.outline(incident)
 
 
-def test_a_state_of_several_boxes_says_where_it_is_worst_and_lasts_until_its_last_part() -> None:
+def test_a_states_extreme_and_end_are_named() -> None:
+    """A state of several Boxes says where it is worst and lasts until its last part."""
     first = Finding("flicker", "1", START_NS, START_NS + 3_000_000, 100, because="Pst 1.2", severity=3.0)
     worst = replace(first, box_id="4", end_ns=first.end_ns - 1, because="Pst 2.6", severity=6.0)
     later = replace(first, start_ns=START_NS + 120_000_000, end_ns=START_NS + 150_000_000)
@@ -160,7 +164,8 @@ def test_doubt(value_ns: int | None, text: str) -> None:
     assert words.uncertainty(value_ns).replace(THIN, " ") == text
 
 
-def test_times_are_cut_and_never_pass_through_a_float() -> None:
+def test_times_are_exact_and_truncated() -> None:
+    """Times are cut and never pass through a float."""
     assert words.utc(START_NS, 6) == "2026-11-20 08:45:07.861234"
     assert words.utc(START_NS, 0) == "2026-11-20 08:45:07"
     assert words.utc_attribute(START_NS) == "2026-11-20T08:45:07.861Z"
@@ -187,7 +192,8 @@ def test_no_class_can_break_the_words(kind: str) -> None:
     assert words.class_tone(kind) in {"down", "out", "up", "other"}
 
 
-def test_the_state_of_a_box_says_how_old_its_value_is_where_it_matters() -> None:
+def test_an_old_value_has_its_age() -> None:
+    """The state of a Box says how old its value is where it matters."""
     assert words.state(True, 9_999, 10_000) == "Live"
     assert words.state(True, 42_900, 10_000) == f"Live, 42{THIN}s old"
     assert words.state(False, 89_000, 10_000) == f"Silent for 89{THIN}s"
@@ -195,7 +201,8 @@ def test_the_state_of_a_box_says_how_old_its_value_is_where_it_matters() -> None
     assert words.state(False, 3 * 86_400_000, 10_000) == "Silent for 3 days"
 
 
-def test_a_verdict_without_damage_does_not_read_as_good_news() -> None:
+def test_a_verdict_without_damage_is_not_good() -> None:
+    """A verdict without damage does not read as good news."""
     assert words.ITIC_SHORT["no_damage"] == "May stop working"
 
 

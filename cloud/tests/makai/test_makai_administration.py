@@ -92,9 +92,10 @@ def _page(scene: demo.Scene, browser: "sync_api.Browser", scripts: bool = False,
     return context.new_page()
 
 
-def test_a_key_is_revoked_and_the_box_goes_dark_a_box_gets_a_name_and_the_log_shows_all(
+def test_a_revoked_box_is_cut_and_logged(
     makai: Any, brokers: Any, scene: demo.Scene, browser: "sync_api.Browser"
 ) -> None:
+    """A revoked key ends its Box's data, a Box gets a name, and the log shows both."""
     page = _page(scene, browser)
     with SendingBox(makai, brokers, makai.box(brokers, "1"), makai.client(brokers)):
         makai.wait_for(lambda: brokers.triggering.connections() == {"1": 1})

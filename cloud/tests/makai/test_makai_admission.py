@@ -28,7 +28,8 @@ def test_an_admitted_box_is_relayed_byte_for_byte(makai: Any) -> None:
         assert makai.arrives(box, client)
 
 
-def test_a_key_that_is_not_listed_gets_nothing_through_and_is_counted_and_logged(makai: Any) -> None:
+def test_an_unlisted_key_is_refused_counted_and_logged(makai: Any) -> None:
+    """A key that is not listed gets nothing through and is counted and logged."""
     brokers = makai.brokers()
     stranger_pair = makai.generate()
     key = stranger_pair.public.decode()
@@ -52,7 +53,8 @@ def test_a_key_that_is_not_listed_gets_nothing_through_and_is_counted_and_logged
     assert 2 <= len(refused) <= 2 * periods, "one line per broker in 10 s, not one per connection"
 
 
-def test_a_throw_away_key_as_of_an_unconfigured_original_box_is_refused(makai: Any) -> None:
+def test_a_throw_away_key_is_refused(makai: Any) -> None:
+    """A throw away key as of an unconfigured original Box is refused."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         client = makai.client(brokers)
@@ -76,7 +78,8 @@ def test_a_client_without_curve_gets_nothing_through(makai: Any) -> None:
         makai.wait_for(lambda: brokers.triggering.counters.total("handshakes_failed") >= 6)
 
 
-def test_a_key_put_into_the_folder_admits_its_box_soon_on_the_same_sockets(makai: Any) -> None:
+def test_a_new_key_file_admits_its_box(makai: Any) -> None:
+    """A key put into the folder admits its Box soon on the same sockets."""
     brokers = makai.brokers()
     pair = makai.generate()
     with makai.running(brokers.triggering), makai.running(brokers.acquisition):
@@ -92,9 +95,7 @@ def test_a_key_put_into_the_folder_admits_its_box_soon_on_the_same_sockets(makai
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_key_that_comes_between_the_first_reading_and_the_watch_is_admitted(
-    tmp_path: Path, is_new: bool
-) -> None:
+def test_a_key_added_during_the_start_is_admitted(tmp_path: Path, is_new: bool) -> None:
     """A Box that was set up while its broker started was refused for ever."""
     folder = KeyFolder(tmp_path / "curve")
     folder.make_folders()
@@ -118,7 +119,8 @@ def test_a_key_that_comes_between_the_first_reading_and_the_watch_is_admitted(
         allowed.close()
 
 
-def test_a_revoked_box_is_cut_and_nobody_else_reconnects(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revoked_box_alone_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the revoked Box loses its connection."""
     monkeypatch.setattr(peers, "WATCH_S", PATIENT_S)
     brokers = makai.brokers()
     with makai.running(brokers.triggering), makai.running(brokers.acquisition):
@@ -145,9 +147,8 @@ def test_a_revoked_box_is_cut_and_nobody_else_reconnects(makai: Any, monkeypatch
         makai.wait_for(lambda: brokers.triggering.counters.of("refused", gone.pair.public.decode()))
 
 
-def test_a_box_whose_file_is_gone_is_out_before_all_others_are_read(
-    makai: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_box_without_its_file_is_cut_first(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Box whose file is gone is out before all others are read."""
     brokers = makai.brokers()
     read, reading, goes_on = KeyFolder.owners, threading.Event(), threading.Event()
 
@@ -168,7 +169,8 @@ def test_a_box_whose_file_is_gone_is_out_before_all_others_are_read(
         makai.wait_for(lambda: brokers.triggering.counters.total("admitted_now") == 2)
 
 
-def test_a_box_that_is_listed_again_comes_back_by_itself(makai: Any) -> None:
+def test_a_box_that_is_listed_again_reconnects(makai: Any) -> None:
+    """A Box that is listed again comes back by itself."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -181,7 +183,8 @@ def test_a_box_that_is_listed_again_comes_back_by_itself(makai: Any) -> None:
         assert makai.arrives(box, client)
 
 
-def test_a_second_connection_with_one_key_is_reported_and_a_reconnect_is_none(makai: Any) -> None:
+def test_only_a_second_connection_is_reported(makai: Any) -> None:
+    """A second connection with one key is reported, a reconnect is not."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         client, counters = makai.client(brokers), brokers.triggering.counters
@@ -196,7 +199,8 @@ def test_a_second_connection_with_one_key_is_reported_and_a_reconnect_is_none(ma
         makai.wait_for(lambda: counters.of("connected_twice", "1") == 1)
 
 
-def test_a_key_that_is_replaced_shuts_the_old_one_out(makai: Any) -> None:
+def test_a_replaced_key_is_not_admitted(makai: Any) -> None:
+    """A key that is replaced shuts the old one out."""
     brokers = makai.brokers()
     new = makai.generate()
     with makai.running(brokers.triggering):
@@ -208,7 +212,8 @@ def test_a_key_that_is_replaced_shuts_the_old_one_out(makai: Any) -> None:
         assert not makai.arrives(old, client, seconds=0.4, timestamp_ms=77)
 
 
-def test_a_box_that_sends_as_another_is_dropped_and_counted(makai: Any) -> None:
+def test_a_box_that_sends_as_another_is_dropped(makai: Any) -> None:
+    """A Box that sends as another is dropped and counted."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -222,7 +227,8 @@ def test_a_box_that_sends_as_another_is_dropped_and_counted(makai: Any) -> None:
         assert makai.arrives(box, client)
 
 
-def test_a_broken_key_file_is_told_and_harms_nobody(makai: Any) -> None:
+def test_a_broken_key_file_is_reported(makai: Any) -> None:
+    """A broken key file is reported and affects no other Box."""
     brokers = makai.brokers()
     with structlog.testing.capture_logs() as lines, makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -237,9 +243,8 @@ def test_a_broken_key_file_is_told_and_harms_nobody(makai: Any) -> None:
     assert any(line["event"] == "keys.file_refused" for line in lines)
 
 
-def test_many_boxes_that_connect_at_once_can_each_be_revoked_alone(
-    makai: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_of_many_boxes_can_be_revoked_alone(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many Boxes that connect at once can each be revoked alone."""
     monkeypatch.setattr(peers, "WATCH_S", PATIENT_S)
     brokers = makai.brokers()
     ids = [str(k) for k in range(20, 40)]

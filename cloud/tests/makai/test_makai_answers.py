@@ -123,7 +123,8 @@ def stored_counts(world: World, event_id: int) -> "np.ndarray":
     return np.asarray(wave.counts)
 
 
-def test_an_original_box_that_cuts_a_range_is_asked_for_the_rest(world: World) -> None:
+def test_an_original_box_is_asked_for_the_rest(world: World) -> None:
+    """An original Box that cuts a range is asked for the rest."""
     event_id, box = world.open_event("1"), world.box()
     world.start()
     command = box.command(30_000)
@@ -142,7 +143,8 @@ def test_an_original_box_that_cuts_a_range_is_asked_for_the_rest(world: World) -
     assert np.array_equal(stored_counts(world, event_id), COUNTS[: 200 * 119])
 
 
-def test_an_original_box_that_never_has_more_is_not_asked_for_ever(world: World) -> None:
+def test_an_original_box_is_not_asked_for_ever(world: World) -> None:
+    """An original Box that never has more is not asked for ever."""
     event_id, box = world.open_event("1"), world.box()
     world.start()
     answered = 0
@@ -159,7 +161,8 @@ def test_an_original_box_that_never_has_more_is_not_asked_for_ever(world: World)
     assert world.service.counters.total("waveforms_stored") == 1
 
 
-def test_our_box_is_asked_again_for_what_it_had_not_sampled_and_for_nothing_else(world: World) -> None:
+def test_our_box_is_asked_again_for_missing_samples(world: World) -> None:
+    """Our Box is asked again for what it had not sampled and for nothing else."""
     event_id, box = world.open_event("1"), world.box()
     world.start()
     command = box.command(30_000)
@@ -173,7 +176,8 @@ def test_our_box_is_asked_again_for_what_it_had_not_sampled_and_for_nothing_else
     assert np.array_equal(stored_counts(world, event_id), COUNTS[:18_000])
 
 
-def test_a_part_that_was_stored_before_a_restart_is_completed_after_it(world: World) -> None:
+def test_a_stored_part_is_completed_after_a_restart(world: World) -> None:
+    """A part that was stored before a restart is completed after it."""
     event_id, box = world.open_event("1"), world.box()
     with world.makai.running(world.service):
         box.push.send_multipart(our_answer(box.command(30_000), 12_000, NOT_SAMPLED_YET))
@@ -191,7 +195,8 @@ def test_a_part_that_was_stored_before_a_restart_is_completed_after_it(world: Wo
     assert np.array_equal(stored_counts(world, event_id), COUNTS[:24_000])
 
 
-def test_a_foreign_client_s_request_is_announced_with_its_first_answer_and_others_join(world: World) -> None:
+def test_foreign_request_is_announced_with_its_first_answer(world: World) -> None:
+    """A foreign clients request is announced with its first answer and others join."""
     listener = world.start()
     boxes = [world.box("1"), world.box("4")]
     client = world.makai.client(world.brokers)
@@ -219,7 +224,7 @@ def test_a_foreign_client_s_request_is_announced_with_its_first_answer_and_other
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["asked again", "before the store is read again"])
-def test_a_box_that_joins_an_event_which_had_ended_without_it_is_waited_for(
+def test_box_that_joins_a_finished_event_is_awaited(
     world: World, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     """It joins while the event is open for another one: after an outage Boxes come back one by one."""
@@ -245,9 +250,8 @@ def test_a_box_that_joins_an_event_which_had_ended_without_it_is_waited_for(
     assert set(world.finished(event_id).boxes_received) == {"1", "4"}
 
 
-def test_a_box_that_comes_back_while_its_event_is_being_finished_is_waited_for(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_returning_box_of_a_finishing_event_is_awaited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Box that comes back while its event is being finished is waited for."""
     world.config = replace(world.config, answer_timeout_s=0.5)
     world.service = EventService(world.config, world.shared)
     event_id, box, mark_missing = world.open_event("1", "4"), world.box(), world.store.mark_missing
@@ -267,7 +271,8 @@ def test_a_box_that_comes_back_while_its_event_is_being_finished_is_waited_for(
     assert (record.boxes_received, set(record.missing)) == (("1",), {"4"})
 
 
-def test_a_waveform_that_comes_after_its_event_is_announced_again(world: World) -> None:
+def test_a_late_waveform_is_announced_again(world: World) -> None:
+    """A waveform that comes after its event is announced again."""
     event_id = world.open_event("1")
     world.store.mark_missing(event_id, "1", "slow")
     world.store.finish_event(event_id)
@@ -286,9 +291,8 @@ def test_a_waveform_that_comes_after_its_event_is_announced_again(world: World) 
     assert [record.event_id for record in world.store.unanalysed_events()] == [event_id]
 
 
-def test_what_waits_for_a_store_that_fails_is_stored_once_and_asked_for_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answer_for_a_failed_store_is_stored_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that waits for a failing store is stored once and requested once."""
     event_id, box = world.open_event("1"), world.box()
     begin, refused = world.store.begin_waveform, []
 
@@ -309,9 +313,10 @@ def test_what_waits_for_a_store_that_fails_is_stored_once_and_asked_for_once(
 
 
 @pytest.mark.parametrize("fails", [0, 3])
-def test_waveforms_that_wait_together_are_stored_together_and_once(
+def test_waiting_waveforms_are_stored_together(
     world: World, monkeypatch: pytest.MonkeyPatch, fails: int
 ) -> None:
+    """Waveforms that wait together are stored together and once."""
     ids = ["1", "4", "10"]
     event_id, boxes = world.open_event(*ids), [world.box(box_id) for box_id in ids]
     counters, begin, refused = world.service.counters, world.store.begin_waveform, []
@@ -350,7 +355,8 @@ def receive_all(receive: Callable[..., None], count: int) -> Callable[..., None]
     return received
 
 
-def test_an_inbox_is_bounded_and_knows_whose_answers_wait() -> None:
+def test_an_inbox_is_bounded_by_answers() -> None:
+    """An inbox is bounded and knows whose answers wait."""
     context: zmq.Context[Any] = zmq.Context()
     source, sink = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
     source.bind("inproc://answers")
@@ -385,7 +391,8 @@ def waveform(start_ms: int, end_ms: int) -> Waveform:
 SPAN_NS = START_MS * 10**6, END_MS * 10**6
 
 
-def test_an_original_box_s_answer_up_to_its_last_window_is_whole() -> None:
+def test_answer_up_to_the_last_window_is_whole() -> None:
+    """An original Box's answer up to its last window is whole."""
     response = Response(box_id=1, timestamp_ms=END_MS)
     response.get_data_response.start_ts = START_MS
     assert reach_of(response, waveform(START_MS, END_MS - 17), *SPAN_NS).short is None
@@ -399,9 +406,8 @@ def test_an_original_box_s_answer_up_to_its_last_window_is_whole() -> None:
     [(END_MS - 500, True), (END_MS + 1, False), (1, False)],
     ids=["yet", "over", "none"],
 )
-def test_an_original_box_without_samples_has_them_later_only_if_its_clock_says_so(
-    clock_ms: int, again: bool
-) -> None:
+def test_original_box_without_samples_is_judged_by_clock(clock_ms: int, again: bool) -> None:
+    """An original Box without samples has them later only if its clock says so."""
     response = Response(box_id=1, timestamp_ms=clock_ms)
     response.get_data_response.SetInParent()
     assert (reach_of(response, None, *SPAN_NS).short is not None) is again
@@ -424,7 +430,7 @@ def test_our_box_says_whether_asking_again_helps(reason: str) -> None:
     start=st.integers(200, 4500),
     length=st.integers(200, 3000),
 )
-def test_what_a_gateway_s_answer_lacks_is_said_wherever_a_hole_lies(
+def test_a_missing_part_is_reported_wherever_it_lies(
     holes: list[tuple[int, int]], start: int, length: int
 ) -> None:
     """Each asked sample is stored, in a gap of the waveform, or in the sentence about its ends."""

@@ -57,9 +57,10 @@ def decided(come: list[tuple[float, Measurement]]) -> list[tuple[str, str, int, 
 
 
 @pytest.mark.parametrize("phases", PHASES)
-def test_a_decision_depends_on_the_samples_time_and_not_on_the_order_of_arrival(
+def test_a_decision_does_not_depend_on_arrival_order(
     phases: tuple[int, ...],
 ) -> None:
+    """A decision depends on the samples' time and not on the order of arrival."""
     rows = scene(phases).rows
     usual = decided([(row.timestamp_ms / 1000 - START_NS / 1e9, row) for row in rows])
     assert {box_id for box_id, *_ in usual} == set(DEPTHS)
@@ -89,9 +90,10 @@ def incidents(store: CloudStore) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("phases", PHASES[:3])
-def test_one_dip_is_one_event_and_one_incident_however_late_its_boxes_are(
+def test_late_boxes_make_one_event_and_one_incident(
     phases: tuple[int, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """One dip is one event and one incident however late its Boxes are."""
     made = scene(phases)
 
     def play(come: list[tuple[float, Measurement]]) -> list[tuple[object, ...]]:

@@ -174,7 +174,8 @@ def client() -> Iterator[Callable[[int], Client]]:
     context.destroy(linger=0)
 
 
-def test_every_address_of_the_configuration_is_one_of_boxes_or_has_keys() -> None:
+def test_every_address_is_for_boxes_or_has_keys() -> None:
+    """Every address of the configuration is one of Boxes or has keys."""
     of_boxes = {"triggering_broker.box_endpoint"} | {
         f"acquisition_broker.{key}_endpoint" for key in ("command", "response")
     }
@@ -202,7 +203,8 @@ def test_every_address_of_the_configuration_is_one_of_boxes_or_has_keys() -> Non
 @pytest.mark.parametrize(
     "text", ["tcp://h:1?", "tcp://h:1?curve=", "tcp://h:1?curve=/d&name=A", "tcp://h:1?x=1"]
 )
-def test_an_address_whose_keys_cannot_be_meant_is_refused(text: str) -> None:
+def test_an_address_with_ambiguous_keys_is_refused(text: str) -> None:
+    """An address whose keys cannot be meant is refused."""
     with pytest.raises(ConfigError, match="is not an address"):
         backend_address(text)
 
@@ -262,7 +264,8 @@ def test_a_command_has_the_keys_of_its_shell(cloud: Cloud, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("key", PORTS)
-def test_who_has_no_key_or_another_one_is_refused_and_counted(cloud: Cloud, client: Any, key: str) -> None:
+def test_a_peer_without_an_admitted_key_is_refused(cloud: Cloud, client: Any, key: str) -> None:
+    """A client without a key or with another one is refused and counted."""
     address = cloud.address(key)
     clear, strange, admitted = (client(PORTS[key]) for _ in range(3))
     failed = cloud.count("backend_handshakes_failed", key)
@@ -278,7 +281,8 @@ def test_who_has_no_key_or_another_one_is_refused_and_counted(cloud: Cloud, clie
     assert not (clear.let_in() or strange.let_in())
 
 
-def test_a_revoked_key_is_cut_off_and_nobody_else(cloud: Cloud, client: Any, makai: Any) -> None:
+def test_only_the_revoked_key_is_cut_off(cloud: Cloud, client: Any, makai: Any) -> None:
+    """A revoked key loses its connection, other keys do not."""
     key = "triggering_broker.backend_endpoint"
     address, box = cloud.address(key), makai.box(cloud, "1")
     gone, kept = client(zmq.SUB), client(zmq.SUB)
@@ -300,7 +304,8 @@ def test_a_revoked_key_is_cut_off_and_nobody_else(cloud: Cloud, client: Any, mak
     assert not gone.let_in() and not kept.changed()
 
 
-def test_a_start_without_its_keys_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_start_without_keys_names_the_missing_ones(tmp_path: Path) -> None:
+    """A start without its keys says what is missing."""
     config = read_config([], {"data_dir": str(tmp_path)}, None)
     on = with_backend_keys(replace(config, backend_keys=BackendKeysSection(enabled=True)), tmp_path)
     with pytest.raises(KeyFileError, match="opqserver_secret is missing; make it with opq-tools keys add"):
@@ -309,7 +314,8 @@ def test_a_start_without_its_keys_says_what_is_missing(tmp_path: Path) -> None:
         backend_address(on.view.bus_endpoint).client_keys()
 
 
-def test_a_start_with_rights_of_an_earlier_version_is_refused_and_not_given_more(tmp_path: Path) -> None:
+def test_a_start_with_old_rights_is_refused(tmp_path: Path) -> None:
+    """A start with rights of an earlier version is refused and not given more."""
     keys = BackendKeyFolder(tmp_path / "backend")
     keys.create(True, ["cloud", "probe"])
     rights = keys.public_keys / "opqpeer_probe.rights"
@@ -322,7 +328,8 @@ def test_a_start_with_rights_of_an_earlier_version_is_refused_and_not_given_more
     assert not list(missing_backend_keys("triggering-broker", on))
 
 
-def test_of_two_addresses_of_a_service_one_may_be_in_clear(makai: Any, client: Any, tmp_path: Path) -> None:
+def test_one_of_two_addresses_may_be_in_clear(makai: Any, client: Any, tmp_path: Path) -> None:
+    """Of two addresses of a service one may be in clear."""
     brokers, keys = makai.brokers(), BackendKeyFolder(tmp_path / "backend")
     keys.create(True, ["cloud"])
     config = brokers.acquisition_config

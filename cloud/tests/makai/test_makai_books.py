@@ -44,7 +44,8 @@ def test_command_numbers_wrap_at_32_bits(tmp_path: Path) -> None:
     assert (tmp_path / "numbers").read_text() == "9\n"
 
 
-def test_no_command_number_comes_twice_whenever_the_broker_is_killed(tmp_path: Path) -> None:
+def test_a_command_number_is_never_used_twice(tmp_path: Path) -> None:
+    """No command number comes twice whenever the broker is killed."""
     given: list[int] = []
     for used in (1, 9, 10, 11, 25, 0, 3):  # of blocks of 10; each start is one after a kill
         numbers = CommandNumbers(tmp_path / "numbers", block=10)
@@ -53,14 +54,16 @@ def test_no_command_number_comes_twice_whenever_the_broker_is_killed(tmp_path: P
     assert all(1 <= step <= 10 for step in steps), "each is new, and no more than a block is lost"
 
 
-def test_a_file_of_numbers_that_holds_something_else_is_named(tmp_path: Path) -> None:
+def test_an_invalid_file_of_numbers_is_named(tmp_path: Path) -> None:
+    """A file of numbers that holds something else is named."""
     for wrong in (b"twelve", b"\x98\xff\x00", b"9" * 5000, b""):
         (tmp_path / "numbers").write_bytes(wrong)
         with pytest.raises(CommandNumbersError, match=r"holds '.*'; want a whole number .* or remove it"):
             CommandNumbers(tmp_path / "numbers")
 
 
-def test_numbers_that_cannot_be_kept_are_given_out_all_the_same(tmp_path: Path) -> None:
+def test_numbers_are_given_out_without_a_writable_file(tmp_path: Path) -> None:
+    """Numbers are given out even if they cannot be kept."""
     numbers = CommandNumbers(tmp_path / "numbers", block=2)
     (tmp_path / "numbers").unlink(missing_ok=True)
     (tmp_path / "numbers").mkdir()  # in the way of what is to be written
@@ -68,7 +71,8 @@ def test_numbers_that_cannot_be_kept_are_given_out_all_the_same(tmp_path: Path) 
     assert [next(numbers) for _ in range(3)] == [(first + step) % 2**32 for step in (1, 2, 3)]
 
 
-def test_an_id_that_begins_another_is_found_in_the_list_of_the_time() -> None:
+def test_an_id_that_begins_another_is_found() -> None:
+    """An id that begins another is found in the list of the time."""
     beginnings = SharedBeginnings()
     some = frozenset(("1", "4", "19", "190"))
     assert [beginnings.begins_another(box_id, some) for box_id in ("1", "4", "19", "190", "9")] == [
@@ -103,7 +107,8 @@ def test_pending_commands_that_were_answered_are_gone() -> None:
     assert len(pending) == 0
 
 
-def test_without_a_file_numbers_do_not_start_at_the_same_place() -> None:
+def test_without_a_file_numbers_start_anywhere() -> None:
+    """Without a file numbers do not start at the same place."""
     assert len({next(CommandNumbers()) for _ in range(8)}) > 1
 
 
@@ -153,7 +158,8 @@ def test_an_open_event_asks_again_and_gives_up() -> None:
     assert len(events.remove_finished(20.0, nothing_waits)) == 1
 
 
-def test_the_time_for_an_answer_counts_from_the_end_of_the_range() -> None:
+def test_time_for_an_answer_begins_at_the_end() -> None:
+    """The time for an answer counts from the end of the range."""
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     ends_in_70_s = record(token="long", end_ns=100 * 10**9)
     of_a_wrong_clock = record(token="tomorrow", end_ns=86_400 * 10**9)
@@ -163,7 +169,8 @@ def test_the_time_for_an_answer_counts_from_the_end_of_the_range() -> None:
     assert [event.token for event in events.remove_finished(620.0, nothing_waits)] == ["tomorrow"]
 
 
-def test_an_event_taken_up_while_the_clock_was_an_hour_slow_does_not_stay_open() -> None:
+def test_slow_clock_does_not_keep_an_event_open() -> None:
+    """An event taken up while the clock was an hour slow does not stay open."""
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     hour_ns = 3600 * 10**9
     event = record(end_ns=2 * hour_ns)
@@ -174,7 +181,8 @@ def test_an_event_taken_up_while_the_clock_was_an_hour_slow_does_not_stay_open()
     assert len(events.remove_finished(22.0, nothing_waits)) == 1
 
 
-def test_a_box_whose_answer_was_short_is_asked_for_the_rest_when_it_is_sampled() -> None:
+def test_a_short_answer_is_requested_again_when_sampled() -> None:
+    """A Box whose answer was short is asked for the rest when it is sampled."""
     second_ns = 10**9
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     events.refresh([record(end_ns=10 * second_ns)], now_s=0, utc_ns=7 * second_ns)
@@ -189,7 +197,8 @@ def test_a_box_whose_answer_was_short_is_asked_for_the_rest_when_it_is_sampled()
     assert event.span_missing("1") == (9_500_000_000, 10 * second_ns)
 
 
-def test_a_box_whose_answer_is_here_is_neither_asked_nor_given_up() -> None:
+def test_box_with_a_waiting_answer_is_not_asked() -> None:
+    """A Box whose answer is here is neither asked nor given up."""
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     events.refresh([record()], now_s=0, utc_ns=1)
     found = events.due_requests(30.0, lambda token, box_id: (token, box_id) == ("t", "1"))
@@ -198,7 +207,8 @@ def test_a_box_whose_answer_is_here_is_neither_asked_nor_given_up() -> None:
     assert len(events.remove_finished(30.0, nothing_waits)) == 1
 
 
-def test_after_a_restart_a_box_with_a_short_waveform_is_still_awaited() -> None:
+def test_a_short_waveform_is_awaited_after_a_restart() -> None:
+    """After a restart a Box with a short waveform is still awaited."""
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     known = record(boxes=("1", "4", "9"), boxes_received=("1", "4"), short={"4": "ends early"})
     events.refresh([known], now_s=0, utc_ns=1)
@@ -207,14 +217,16 @@ def test_after_a_restart_a_box_with_a_short_waveform_is_still_awaited() -> None:
     assert list(event.waiting) == ["4", "9"]
 
 
-def test_an_event_of_before_a_restart_is_asked_for_soon_and_then_more_slowly() -> None:
+def test_old_event_is_asked_for_with_growing_intervals() -> None:
+    """An event of before a restart is asked for soon and then more slowly."""
     events = OpenEvents(answer_timeout_s=60, ask_again_s=5)
     events.refresh([record()], now_s=0, utc_ns=1, first_s=1.0)
     asked_at = [second for second in range(20) if due(events, second)]
     assert asked_at == [1, 2, 4, 8, 13, 18]
 
 
-def test_an_event_that_is_known_is_not_taken_up_twice() -> None:
+def test_a_known_event_is_not_added_twice() -> None:
+    """An event that is known is not taken up twice."""
     events = OpenEvents(20, 5)
     events.refresh([record()], now_s=0, utc_ns=1)
     first = events.get("t")
@@ -222,7 +234,8 @@ def test_an_event_that_is_known_is_not_taken_up_twice() -> None:
     assert events.get("t") is first
 
 
-def test_a_box_that_joins_an_open_event_which_had_ended_without_it_is_awaited() -> None:
+def test_box_that_joins_an_open_event_is_awaited() -> None:
+    """A Box that joins an open event which had ended without it is awaited."""
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     events.refresh([record(missing={"4": "no answer within 20 s"})], now_s=0, utc_ns=1)
     event = events.get("t")
@@ -236,14 +249,16 @@ def test_a_box_that_joins_an_open_event_which_had_ended_without_it_is_awaited() 
     assert list(event.waiting) == ["1"]
 
 
-def test_an_event_of_an_original_makai_waits_for_its_time() -> None:
+def test_an_event_of_an_original_makai_waits() -> None:
+    """An event of an original Makai waits for its time."""
     events = OpenEvents(20, 5)
     events.add_event(OpenEvent(1, "t", 0, 1, {}, give_up_s=20, foreign=True))
     assert events.remove_finished(19.9, nothing_waits) == []
     assert len(events.remove_finished(20, nothing_waits)) == 1
 
 
-def test_a_window_inside_an_event_that_asked_the_box_is_covered() -> None:
+def test_a_window_inside_an_event_is_covered() -> None:
+    """A window inside an event that asked the Box is covered."""
     recent = RecentEvents(10, [EventSpan(1, 100, 200, {"1", "4"})])
     found = recent.covering("4", 100, 200)
     assert found is not None
@@ -269,7 +284,8 @@ def add_to(trends: Trends, row: Measurement, now_s: float) -> None:
     trends.add(batch(row), now_s=now_s)
 
 
-def test_a_trend_keeps_a_maximum_that_comes_with_a_new_minimum() -> None:
+def test_a_trend_keeps_maximum_and_minimum_together() -> None:
+    """A trend keeps a maximum that comes with a new minimum."""
     trends = Trends()
     add_to(trends, measured(60_000, 119, 121, 120), 0)
     add_to(trends, measured(61_000, 100, 130, 110), 1)
@@ -278,7 +294,8 @@ def test_a_trend_keeps_a_maximum_that_comes_with_a_new_minimum() -> None:
     assert trend.metrics == {"rms": (100, 130, 115)}
 
 
-def test_a_minute_is_closed_a_little_after_the_next_began() -> None:
+def test_a_minute_closes_after_the_next_began() -> None:
+    """A minute is closed a little after the next began."""
     trends = Trends()
     add_to(trends, measured(119_000, 1, 2, 1.5), 0)
     add_to(trends, measured(120_000, 3, 4, 3.5), 1)
@@ -286,7 +303,8 @@ def test_a_minute_is_closed_a_little_after_the_next_began() -> None:
     assert [trend.start_ms for trend in trends.due(6)] == [60_000]
 
 
-def test_the_last_minute_of_a_box_that_stops_is_not_lost() -> None:
+def test_last_minute_of_a_stopped_box_is_kept() -> None:
+    """The last minute of a Box that stops is not lost."""
     trends = Trends()
     add_to(trends, measured(60_000, 1, 2, 1.5), 0)
     assert trends.due(60) == []
@@ -299,7 +317,8 @@ def test_a_crossing_measurement_is_not_counted_twice() -> None:
     assert trends.due(0, everything=True) == []
 
 
-def test_a_mean_is_weighted_by_the_time_that_each_measurement_covers() -> None:
+def test_a_mean_is_weighted_by_covered_time() -> None:
+    """A mean is weighted by the time that each measurement covers."""
     trends = Trends()
     minute = replace(measured(119_000, 119, 121, 120), start_ns=60 * 10**9, end_ns=119 * 10**9)
     second = replace(measured(119_500, 59, 61, 60), start_ns=119 * 10**9, end_ns=120 * 10**9)
@@ -309,7 +328,8 @@ def test_a_mean_is_weighted_by_the_time_that_each_measurement_covers() -> None:
     assert trend.metrics["rms"] == (59, 121, pytest.approx(119.0))
 
 
-def test_a_minute_that_may_have_another_half_in_the_store_says_so() -> None:
+def test_a_minute_with_a_stored_half_is_marked() -> None:
+    """A minute that may have another half in the store says so."""
     trends = Trends()
     for timestamp_ms in (60_000, 120_000):
         add_to(trends, measured(timestamp_ms, 1, 2, 1.5), 0)
@@ -327,7 +347,8 @@ def test_identities_have_three_parts() -> None:
         assert parse_identity(wrong) is None
 
 
-def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
+def test_boxes_are_alive_for_a_while() -> None:
+    """Boxes are alive for a while and have their nominal."""
     clock = Clock()
     boxes = BoxRegister(Nominal(120, 60), clock, lambda: round(1000 * clock.now_s))
     note_heard(boxes, "10", 1_000)
@@ -346,7 +367,7 @@ def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
     ]
 
 
-def test_a_box_whose_data_come_late_is_well_with_the_number_as_long_as_they_come() -> None:
+def test_a_late_box_is_well_while_data_come() -> None:
     """A slow uplink: after 200 s what arrives is 100 s old. The time of its arrival goes with the report."""
     clock, utc_ms = Clock(), 1_765_792_486_000
     boxes = BoxRegister(Nominal(120, 60), clock, lambda: utc_ms + round(1000 * clock.now_s))
@@ -368,7 +389,7 @@ def test_a_box_whose_data_come_late_is_well_with_the_number_as_long_as_they_come
     assert late.received_s == utc_ms // 1000 + 200
 
 
-def test_a_component_without_a_time_of_arrival_is_as_old_as_its_time_stamp() -> None:
+def test_a_component_without_arrival_counts_from_its_timestamp() -> None:
     """The original's services have none."""
     report = HealthReport("1", True, 1000)
     assert health_from_json(report.as_json(), None, 1010.0).ok
@@ -377,7 +398,8 @@ def test_a_component_without_a_time_of_arrival_is_as_old_as_its_time_stamp() -> 
     assert health_from_json(replace(report, received_s=1030).as_json(), None, 1040.0).ok
 
 
-def test_a_box_that_sends_a_minute_in_one_is_alive_for_that_minute() -> None:
+def test_a_box_with_one_minute_windows_is_alive() -> None:
+    """A Box that sends a minute in one is alive for that minute."""
     clock = Clock()
     boxes = BoxRegister(Nominal(120, 60), clock, lambda: round(1000 * clock.now_s))
     note_heard(boxes, "1", 1_000, (0, 60 * 10**9))
@@ -400,7 +422,8 @@ def test_a_box_that_sends_a_minute_in_one_is_alive_for_that_minute() -> None:
     assert boxes.alive(10) == ()
 
 
-def test_a_long_dip_at_the_beginning_of_time_is_completed_from_1970_on() -> None:
+def test_a_long_dip_at_1970_is_completed() -> None:
+    """A long dip at the beginning of time is completed from 1970 on."""
     completions = Completions(RecentEvents(10), pre_ns=10**9, post_ns=10**9)
     dip = Decision("rms", 50.0, 108.0, "a dip", span_ns=(5, 9 * 10**9))
     completions.add_span("1", dip, due_s=1.0, tolerance_ns=0)
@@ -418,7 +441,8 @@ def test_what_completes_an_event_names_it() -> None:
     assert trigger.completes == 7
 
 
-def test_what_a_person_asked_for_is_asked_at_once_or_when_it_has_been_sampled() -> None:
+def test_a_persons_request_is_asked_when_sampled() -> None:
+    """A person's request goes out at once, or when its samples exist."""
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     asked_as = {PERSON_ASKED: ("1", "4")}
     past = record(token="past", end_ns=10**9, asked_as=asked_as)

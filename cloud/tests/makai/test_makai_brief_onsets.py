@@ -75,7 +75,8 @@ def heard(tmp_path: Path) -> Iterator[HeardBoxes]:
     store.close()
 
 
-def test_a_rate_beside_a_dip_is_the_dip_whichever_comes_first(heard: HeardBoxes) -> None:
+def test_a_rate_beside_a_dip_belongs_to_it(heard: HeardBoxes) -> None:
+    """A rate beside a dip is the dip whichever comes first."""
     assert heard.see("2", 1.0), "its Measurement waits with it"
     assert not heard.accepted
     heard.see("1", 0.9, DIP, length_s=0.02)
@@ -88,7 +89,8 @@ def test_a_rate_beside_a_dip_is_the_dip_whichever_comes_first(heard: HeardBoxes)
     assert heard.counters.total("triggers_merged") == 3
 
 
-def test_a_rate_that_few_share_is_a_phase_jump_and_of_most_the_frequency(heard: HeardBoxes) -> None:
+def test_the_share_of_boxes_separates_jump_and_frequency(heard: HeardBoxes) -> None:
+    """A rate that few share is a phase jump and of most the frequency."""
     heard.see("2", 1.0)
     assert heard.advance(0.1) == [], "it waits for its neighbours"
     assert heard.advance(10.0) == [3.1]
@@ -97,7 +99,8 @@ def test_a_rate_that_few_share_is_a_phase_jump_and_of_most_the_frequency(heard: 
     assert heard.advance(20.0) == [3.1, 10.0]
 
 
-def test_an_onset_that_may_be_a_phase_jump_waits_for_a_box_that_is_late(heard: HeardBoxes) -> None:
+def test_a_possible_phase_jump_waits_for_late_boxes(heard: HeardBoxes) -> None:
+    """An onset that may be a phase jump waits for a Box that is late."""
     heard.see("2", 1.0)
     note_heard(heard.boxes, "1", 999_500)  # half a second before that moment
     heard.now_s = 3.0
@@ -119,7 +122,8 @@ def over(start_s: float, end_s: float) -> Decision:
     return Decision("rms", 90.0, 108.0, "lasted some seconds", span_ns)
 
 
-def test_an_end_that_a_late_box_reports_after_the_others_joins_their_event(heard: HeardBoxes) -> None:
+def test_a_late_end_joins_the_others_event(heard: HeardBoxes) -> None:
+    """An end that a late Box reports after the others joins their event."""
     heard.see("1", 0.9, DIP, length_s=0.02)
     heard.openings.note_end("1", over(0.5, 6.0), 0.0)
     heard.openings.note_end("2", over(0.1, 5.5), 0.5)
@@ -134,7 +138,7 @@ def test_an_end_that_a_late_box_reports_after_the_others_joins_their_event(heard
     assert completing.boxes_triggered == ("1", "2", "4")
 
 
-def test_a_short_dip_that_ends_just_after_its_event_makes_that_longer(heard: HeardBoxes) -> None:
+def test_a_short_dip_lengthens_its_event(heard: HeardBoxes) -> None:
     """Box 2, whose windows begin earlier, has opened it."""
     heard.see("2", 1.0, DIP)
     (event,) = heard.store.events()
@@ -149,7 +153,8 @@ def test_a_short_dip_that_ends_just_after_its_event_makes_that_longer(heard: Hea
     assert len(heard.store.events()) == 1 and len(heard.store.events()[0].more) == 1
 
 
-def test_one_of_another_grid_is_an_event_of_its_own(heard: HeardBoxes) -> None:
+def test_a_box_of_another_grid_has_another_event(heard: HeardBoxes) -> None:
+    """A Box on another grid gets a separate event."""
     heard.boxes.places = BoxPlaces({box_id: BoxPlace(grid="2") for box_id in "345"})
     section = replace(TriggeringServiceSection(), asking=replace(AskingSection(), most_boxes=1))
     heard.openings = EventOpenings(section, "test", heard.boxes, heard.counters)
@@ -162,7 +167,8 @@ def test_one_of_another_grid_is_an_event_of_its_own(heard: HeardBoxes) -> None:
     assert (dip.boxes_triggered, jump.boxes_triggered) == (("1", "2"), ("3",))
 
 
-def test_a_deviation_of_the_whole_window_opens_its_event_at_once(heard: HeardBoxes) -> None:
+def test_deviation_of_the_whole_window_opens_an_event(heard: HeardBoxes) -> None:
+    """A deviation of the whole window opens its event at once."""
     low = Decision("f", 59.0, 59.4, "frequency: 59.0000 Hz, below 59.4000")
     row = Measurement("1", 10**6, {"f": Metric(59.0, 59.2, 59.1)})
     assert not is_brief(row, low) and not is_brief(row, DIP)
@@ -180,7 +186,8 @@ def test_what_waits_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(("windows", "completes"), [(2, False), (8, True)])
-def test_only_a_rate_that_lasts_is_asked_for_again_when_it_is_over(windows: int, completes: bool) -> None:
+def test_only_a_lasting_rate_is_requested_again(windows: int, completes: bool) -> None:
+    """Only a rate that lasts is asked for again when it is over."""
     rows = []
     for k in range(20):
         f = Metric(60.0, 60.1 if 5 <= k < 5 + windows else 60.0, 60.0)
@@ -202,7 +209,7 @@ def counts(depth: float, jump_deg: float) -> tuple["np.ndarray[tuple[int], np.dt
     return np.rint((mains.clean_v(t_s) + noise) / v_per_lsb).astype(np.int16), v_per_lsb
 
 
-def test_samples_of_a_dip_and_of_its_neighbours_through_measuring_and_judge_are_one_event(
+def test_samples_of_a_dip_make_one_event(
     tmp_path: Path,
 ) -> None:
     """Box 1 dips to 60 %, Boxes 2 and 3 to 96 and 97 % with the same jump of the phase."""

@@ -20,7 +20,8 @@ from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 from opq_proto.wire.opqbox3_pb2 import Command, Measurement
 
 
-def test_all_frames_of_a_measurement_go_on_whatever_their_number(makai: Any) -> None:
+def test_all_frames_of_a_measurement_are_passed_on(makai: Any) -> None:
+    """All frames of a measurement go on whatever their number."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -31,7 +32,8 @@ def test_all_frames_of_a_measurement_go_on_whatever_their_number(makai: Any) -> 
         assert client.measurements.recv_multipart() == frames
 
 
-def test_a_legacy_box_with_an_unpadded_topic_and_a_trigger_message_is_translated(makai: Any) -> None:
+def test_a_legacy_trigger_message_is_translated(makai: Any) -> None:
+    """A legacy Box with an unpadded topic and a trigger message is translated."""
     from opq_proto.wire.opq_pb2 import TriggerMessage
 
     brokers = makai.brokers()
@@ -52,7 +54,8 @@ def test_a_legacy_box_with_an_unpadded_topic_and_a_trigger_message_is_translated
 
 
 @pytest.mark.parametrize("frames", [[b"0001"], [b"one", b"\x08\x01"], [b"\xb2", b"\x08\x01"], [b""]])
-def test_a_malformed_measurement_is_counted_and_the_stream_goes_on(makai: Any, frames: list[bytes]) -> None:
+def test_a_malformed_measurement_is_counted(makai: Any, frames: list[bytes]) -> None:
+    """A malformed measurement is counted and the stream goes on."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -62,7 +65,8 @@ def test_a_malformed_measurement_is_counted_and_the_stream_goes_on(makai: Any, f
         assert makai.arrives(box, client)
 
 
-def test_a_payload_goes_on_unread_under_the_topic_of_the_key(makai: Any) -> None:
+def test_a_payload_is_passed_on_unread(makai: Any) -> None:
+    """A payload goes on unread under the topic of the key."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -78,7 +82,8 @@ def test_a_payload_goes_on_unread_under_the_topic_of_the_key(makai: Any) -> None
             measurement_from_frames(of_four)
 
 
-def test_a_command_reaches_its_box_and_the_answer_who_asked(makai: Any) -> None:
+def test_a_command_reaches_its_box_and_returns(makai: Any) -> None:
+    """A command reaches its Box and the answer who asked."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -96,7 +101,8 @@ def test_a_command_reaches_its_box_and_the_answer_who_asked(makai: Any) -> None:
         assert not client.answers.poll(100)
 
 
-def test_a_box_whose_id_begins_another_s_hears_its_own_commands_alone(makai: Any) -> None:
+def test_a_box_gets_only_its_own_commands(makai: Any) -> None:
+    """A Box whose id begins another's hears its own commands alone."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         boxes = {box_id: makai.box(brokers, box_id) for box_id in ("1", "10", "4")}
@@ -115,7 +121,8 @@ def test_a_box_whose_id_begins_another_s_hears_its_own_commands_alone(makai: Any
         assert not boxes["1"].sub.poll(100), "the two for Box 10 were sent before its own"
 
 
-def test_sequence_numbers_rise_by_one_and_do_not_start_at_the_same_place(makai: Any) -> None:
+def test_sequence_numbers_rise_by_one(makai: Any) -> None:
+    """Sequence numbers rise by one and do not start at the same place."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -156,7 +163,8 @@ def test_a_box_gets_nothing_by_subscribing_to_another(makai: Any) -> None:
         assert box.command().box_id == 4
 
 
-def test_a_box_that_subscribes_to_everything_gets_its_own_only(makai: Any) -> None:
+def test_box_that_subscribes_to_everything_gets_its_own(makai: Any) -> None:
+    """A Box that subscribes to everything gets its own only."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         box, client = makai.box(brokers, "4"), makai.client(brokers)
@@ -182,7 +190,8 @@ def test_a_box_that_subscribes_to_everything_gets_its_own_only(makai: Any) -> No
         ]  # both until the answer is looked at
 
 
-def test_a_box_that_leaves_and_comes_back_hears_its_commands_again(makai: Any) -> None:
+def test_a_returning_box_gets_its_commands(makai: Any) -> None:
+    """A Box that leaves and comes back hears its commands again."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         client = makai.client(brokers)
@@ -197,7 +206,8 @@ def test_a_box_that_leaves_and_comes_back_hears_its_commands_again(makai: Any) -
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xff", Command(box_id=1).SerializeToString()])
-def test_a_malformed_command_is_counted_and_the_next_is_served(makai: Any, body: bytes) -> None:
+def test_a_malformed_command_is_counted(makai: Any, body: bytes) -> None:
+    """A malformed command is counted and the next is served."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -209,7 +219,8 @@ def test_a_malformed_command_is_counted_and_the_next_is_served(makai: Any, body:
         assert box.command() is not None
 
 
-def test_a_malformed_response_is_counted_and_the_next_is_served(makai: Any) -> None:
+def test_a_malformed_response_is_counted(makai: Any) -> None:
+    """A malformed response is counted and the next is served."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
@@ -221,7 +232,8 @@ def test_a_malformed_response_is_counted_and_the_next_is_served(makai: Any) -> N
         assert client.answers.poll(30_000)
 
 
-def test_a_busy_port_is_one_line_that_says_what_to_do(makai: Any) -> None:
+def test_a_busy_port_is_reported_in_one_line(makai: Any) -> None:
+    """A busy port is one line that says what to do."""
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         again = TriggeringBroker(
@@ -235,7 +247,8 @@ def test_a_busy_port_is_one_line_that_says_what_to_do(makai: Any) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_who_says_so_hears_turns_and_everyone_else_each_measurement(makai: Any) -> None:
+def test_only_subscribers_that_request_turns_get_them(makai: Any) -> None:
+    """A subscriber of turns gets turns, others get each Measurement."""
     brokers, own = makai.brokers(), makai.peer()
     counters = brokers.triggering.counters
     reads, two = own.context.socket(zmq.SUB), own.context.socket(zmq.SUB)
@@ -272,7 +285,8 @@ def test_who_says_so_hears_turns_and_everyone_else_each_measurement(makai: Any) 
     two.close(0)
 
 
-def test_a_box_is_heard_under_its_number_without_zeros_too_and_by_the_others_once(makai: Any) -> None:
+def test_an_unpadded_box_number_is_served_once(makai: Any) -> None:
+    """A Box is heard under its number without zeros too and by the others once."""
     brokers, own = makai.brokers(), makai.peer()
     counters = brokers.triggering.counters
     with makai.running(brokers.triggering), closing(own.context.socket(zmq.SUB)) as short:
@@ -297,7 +311,8 @@ def test_a_box_is_heard_under_its_number_without_zeros_too_and_by_the_others_onc
         assert [each for each in whole if each[1] in [body for _, body in sent]] == sent
 
 
-def test_a_connection_that_subscribes_to_everything_again_and_again_is_ended(makai: Any) -> None:
+def test_a_connection_with_endless_subscriptions_is_ended(makai: Any) -> None:
+    """A connection that subscribes to everything again and again is ended."""
     brokers, own = makai.brokers(), makai.peer()
     counters = brokers.triggering.counters
     with makai.running(brokers.triggering), closing(own.context.socket(zmq.XSUB)) as busy:
@@ -308,7 +323,8 @@ def test_a_connection_that_subscribes_to_everything_again_and_again_is_ended(mak
         makai.wait_for(lambda: counters.total("backend_ended") == 1)
 
 
-def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -> None:
+def test_a_slow_subscriber_does_not_delay_others() -> None:
+    """Messages that a slow subscriber misses are counted; others do not wait."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     counters = ServiceCounters()
     fanout = FanoutSocket(context, counters, queue_messages=200)
@@ -339,7 +355,7 @@ def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -
         context.destroy(linger=0)
 
 
-def test_who_subscribes_while_the_broker_stands_still_hears_what_came_meanwhile(
+def test_a_subscriber_during_a_pause_gets_waiting_messages(
     makai: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service that exchanges its key ends its first connection when the second has been let in."""
@@ -397,7 +413,7 @@ def test_no_frames_of_peers_stop_a_broker(makai: Any) -> None:
         makai.wait_for(lambda: brokers.acquisition.counters.of("responses", "4") == 1)
 
 
-def test_a_frame_of_100_mb_and_an_endless_topic_are_not_taken_and_the_next_command_is(makai: Any) -> None:
+def test_an_oversized_frame_or_topic_is_refused(makai: Any) -> None:
     """libzmq keeps a topic byte by byte in nodes: one of 100 MB cost the cloud 5 GB."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):

@@ -105,7 +105,8 @@ def command_of(box: Any) -> Command:
     return command
 
 
-def test_a_trigger_request_becomes_an_event_of_both_boxes_and_a_makai_event(mauka: CommandingMauka) -> None:
+def test_a_trigger_request_becomes_an_event(mauka: CommandingMauka) -> None:
+    """A trigger request becomes an event of both Boxes and a Makai event."""
     store = mauka.shared.store
     numbers = [store.next_event_id() for _ in range(4)]
     ids = mauka.makai.peer().context.socket(zmq.REP)
@@ -134,9 +135,8 @@ def test_a_trigger_request_becomes_an_event_of_both_boxes_and_a_makai_event(mauk
     assert record.because == "MyPlugin requested it, for incident 7"
 
 
-def test_a_box_without_samples_is_missing_and_no_id_service_is_needed(
-    mauka: CommandingMauka, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_box_without_samples_is_missing(mauka: CommandingMauka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Box without samples is missing and no id service is needed."""
     monkeypatch.setattr(trigger_requests, "ID_S", 0.05)
     store, one = mauka.shared.store, mauka.box("1")
     plugin = TriggerRequestPlugin(mauka.settings, lambda: store, None)
@@ -160,7 +160,8 @@ def test_a_box_without_samples_is_missing_and_no_id_service_is_needed(
     assert record is not None and record.missing == {"1": "no samples of this span"}
 
 
-def test_where_mauka_ends_meanwhile_the_event_service_finishes_the_event(mauka: CommandingMauka) -> None:
+def test_the_event_service_finishes_an_event_of_mauka(mauka: CommandingMauka) -> None:
+    """Where Mauka ends meanwhile the event service finishes the event."""
     store, one = mauka.shared.store, mauka.box("1")
     now_ns = time.time_ns()
     trigger = Trigger(
@@ -185,7 +186,8 @@ def test_where_mauka_ends_meanwhile_the_event_service_finishes_the_event(mauka: 
     assert store.event_record(event_id).boxes_received == ("1",)
 
 
-def test_rates_are_set_and_asked_for_as_the_originals_plug_in_does(mauka: CommandingMauka) -> None:
+def test_rates_are_set_as_by_the_original(mauka: CommandingMauka) -> None:
+    """Rates are set and asked for as the original's plug in does."""
     one, four = mauka.box("1"), mauka.box("4")
     plugin = BoxOptimizationPlugin(mauka.settings)
     mauka.start(plugin, 2)

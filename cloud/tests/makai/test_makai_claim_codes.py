@@ -92,9 +92,10 @@ def claim(browser: FormBrowser, box_id: str, code: str) -> int:
     return browser.post("/account/boxes", "/account/boxes", box_id=box_id, proof=code)
 
 
-def test_a_box_is_claimed_by_the_code_that_its_gateway_shows_and_by_nothing_like_it(
+def test_a_box_is_claimed_only_by_its_code(
     house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A Box is claimed by the code that its gateway shows and by nothing like it."""
     scene, desks, browsers = house
     ada, eve, vic = browsers["ada"], browsers["eve"], browsers["vic"]
     people = scene.store.people
@@ -116,9 +117,10 @@ def test_a_box_is_claimed_by_the_code_that_its_gateway_shows_and_by_nothing_like
     assert desks["1"].claims.open_codes() and people.access("1").owner_id == ""
 
 
-def test_who_asks_a_box_that_is_away_keeps_nobody_from_claiming_theirs(
+def test_a_silent_box_does_not_delay_other_claims(
     house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A question to an absent Box does not delay claims of other Boxes."""
     scene, desks, browsers = house
     began, goes_on = threading.Event(), threading.Event()
 
@@ -142,7 +144,7 @@ def test_who_asks_a_box_that_is_away_keeps_nobody_from_claiming_theirs(
     assert "Box 4 does not answer" in browsers["eve"].text
 
 
-def test_a_guesser_at_the_brokers_own_address_has_twenty_tries_and_no_other_box_helps(
+def test_a_guesser_at_the_broker_has_twenty_tries(
     house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]],
 ) -> None:
     """Past View and its limits: who reaches the address in clear of the acquisition broker."""

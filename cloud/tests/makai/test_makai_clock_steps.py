@@ -108,9 +108,10 @@ def answered(
 
 
 @pytest.mark.parametrize("set_s", [-3603, 10_796, -10.6, 10 * 365 * 86_400])
-def test_a_request_names_a_sample_and_the_event_takes_the_times_of_the_better_clock(
+def test_an_event_takes_the_better_clocks_times(
     makai: Any, tmp_path: Path, running: ExitStack, set_s: float
 ) -> None:
+    """A request names a sample and the event takes the times of the better clock."""
     cloud, set_ns = Cloud(makai, tmp_path, running, "1", "4"), round(set_s * S)
     one, four = cloud.boxes
     at_ms = now_ms()
@@ -135,9 +136,7 @@ def test_a_request_names_a_sample_and_the_event_takes_the_times_of_the_better_cl
     assert mine.start_ns == asked_ns + set_ns and mine.gaps == ()
 
 
-def test_what_was_neither_sent_nor_named_is_asked_for_again_and_said(
-    makai: Any, tmp_path: Path, running: ExitStack
-) -> None:
+def test_a_part_neither_sent_nor_named_is_requested(makai: Any, tmp_path: Path, running: ExitStack) -> None:
     """As an older gateway after a step back: another part of the span, and no gap."""
     cloud = Cloud(makai, tmp_path, running, "1")
     [one] = cloud.boxes
@@ -177,7 +176,7 @@ def test_an_answer_is_compared_with_what_was_asked() -> None:
     assert yet.short == NOT_SAMPLED_YET and yet.reach_ns == start_ns + S, "by the clock of the request"
 
 
-def test_a_later_dip_with_the_times_of_an_event_of_the_clock_before_is_an_event_of_its_own() -> None:
+def test_a_dip_after_a_clock_step_is_new() -> None:
     """The clock was set back by 10 s between them; 2 s after the first dip the same one is seen again."""
     known = EventSpan(7, 38 * S, 42 * S, {"1", "4"}, stamps={"1": (348_000, 39 * S)})
     recent = RecentEvents(10, [known])
@@ -194,7 +193,7 @@ def test_a_later_dip_with_the_times_of_an_event_of_the_clock_before_is_an_event_
         assert recent.covering("1", 40 * S, 41 * S, measurement=unknown) is known
 
 
-def test_a_dip_after_a_start_with_index_and_time_of_a_dip_before_it_is_an_event_of_its_own() -> None:
+def test_a_dip_after_a_start_is_new() -> None:
     """The clock was set back meanwhile: each dip comes 29 s after a start, and both at the same time."""
     starts = BoxStarts()
     known = EventSpan(7, 38 * S, 42 * S, {"1"}, stamps={"1": (348_000, 39 * S)}, numbers={"1": 500})
@@ -221,9 +220,8 @@ def test_a_dip_after_a_start_with_index_and_time_of_a_dip_before_it_is_an_event_
     assert recent.covering("1", 40 * S, 41 * S, measurement=from_disk) is known
 
 
-def test_a_triggering_service_opens_an_event_for_a_dip_after_a_start_with_a_clock_that_was_set_back(
-    makai: Any, tmp_path: Path, running: ExitStack
-) -> None:
+def test_dip_after_start_and_clock_step_opens_one(makai: Any, tmp_path: Path, running: ExitStack) -> None:
+    """A triggering service opens an event for a dip after a start with a clock that was set back."""
     cloud = Cloud(makai, tmp_path, running, "1")
     [one], end_ms, number = cloud.boxes, now_ms(), 1000
 
@@ -263,7 +261,8 @@ def test_a_start_is_found_in_columns_too() -> None:
     assert (starts.began_with("1"), starts.began_with("4")) == (8, None)
 
 
-def test_a_named_start_decides_whatever_index_and_time_say() -> None:
+def test_a_named_start_decides_over_index_and_time() -> None:
+    """A named start decides whatever index and time say."""
     starts = BoxStarts()
     dip = Measurement(
         "1", 0, {}, 40 * S, 41 * S, sequence=501, first_sample=360_000, samples=RATE, start_id=7
@@ -281,7 +280,8 @@ def test_a_named_start_decides_whatever_index_and_time_say() -> None:
     assert recent.covering("1", 40 * S, 41 * S, measurement=unnamed) is known, "an older gateway names none"
 
 
-def test_the_order_of_arrival_shows_that_the_clock_of_an_original_box_was_set_back() -> None:
+def test_the_arrival_order_shows_a_clock_step() -> None:
+    """The order of arrival shows that the clock of an original Box was set back."""
     arrivals = iter((11, 22))
     starts = BoxStarts(lambda: next(arrivals))
     first = Measurement("1", 40_000, {})

@@ -79,7 +79,8 @@ def _memory(module: TriggerModule) -> Any:
     return (state.passed, state.recovered) if hasattr(state, "passed") else state
 
 
-def test_a_voltage_that_stands_beyond_a_limit_is_not_flagged_one_by_one_or_in_columns() -> None:
+def test_a_lasting_limit_is_flagged_alike_in_columns() -> None:
+    """A constant voltage beyond a limit is flagged neither in rows nor in columns."""
     percent = [(99.9, 100.1), (65.0, 100.0), (112.0, 112.1), (108.0, 112.0), (86.0, 87.0), (1.0, 1.1)]
     for first in (0, 3):
         metrics = second(0).metrics.copy()
@@ -93,9 +94,10 @@ def test_a_voltage_that_stands_beyond_a_limit_is_not_flagged_one_by_one_or_in_co
         assert unflagged(columns).tolist() == told
 
 
-def test_a_calm_second_is_looked_at_by_no_default_trigger_and_a_dip_is(
+def test_default_triggers_read_only_unusual_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A calm second is looked at by no default trigger and a dip is."""
     looked: list[int] = []
     one = Measurements.row
 
@@ -138,7 +140,7 @@ def test_columns_give_every_field_of_their_measurements() -> None:
 
 @settings(max_examples=60)
 @given(st.lists(st.sampled_from([1.0, 1.0, 1.0, -7.4, -70.0, -0.6, 25.0]), min_size=5, max_size=40))
-def test_minutes_that_come_again_are_found_whatever_comes_together(steps_s: list[float]) -> None:
+def test_repeated_minutes_are_found_in_any_batch(steps_s: list[float]) -> None:
     """The clock of all Boxes is set back and forth; which minutes are made again is the same."""
     of_rows, of_rounds, at_once = Trends(), Trends(), Trends()
     at_s, parts = 0.0, []

@@ -92,7 +92,8 @@ def answering(port: int, path: str = "/", process: Process | None = None) -> byt
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_all_runs_answers_for_the_whole_and_ends_on_a_signal(run: Any, data_dir: Path, number: int) -> None:
+def test_all_answers_for_the_whole_and_ends(run: Any, data_dir: Path, number: int) -> None:
+    """`all` answers for every service and ends on a signal."""
     offset = free_offset()
     process = run("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
     health = json.loads(answering(8911 + offset, process=process))
@@ -133,9 +134,8 @@ def test_each_service_runs_alone_with_its_health(
 
 
 @pytest.mark.parametrize("command", ["triggering-broker", "acquisition-broker", "health"])
-def test_a_second_one_in_a_data_folder_is_refused_at_any_offset(
-    run: Any, data_dir: Path, command: str
-) -> None:
+def test_a_second_process_in_a_folder_is_refused(run: Any, data_dir: Path, command: str) -> None:
+    """A second one in a data folder is refused at any offset."""
     port = {"triggering-broker": 8914, "acquisition-broker": 8915, "health": 8912}[command]
     where, offset = ("--data-dir", str(data_dir), "--port-offset"), free_offset()
     first = run(command, *where, str(offset))
@@ -165,7 +165,8 @@ def test_one_mauka_per_data_folder_whatever_its_store(run: Any, data_dir: Path, 
     assert [each.name for each in noted] == ["mauka"] and read_record(data_dir).services == noted
 
 
-def test_health_alone_asks_the_services_that_its_folder_means_to_run(run: Any, data_dir: Path) -> None:
+def test_health_alone_asks_the_recorded_services(run: Any, data_dir: Path) -> None:
+    """Health alone asks the services that its folder means to run."""
     offset = free_offset()
     broker = run("triggering-broker", "--data-dir", str(data_dir), "--port-offset", str(offset))
     answering(8914 + offset)
@@ -193,7 +194,8 @@ def one_line(text: str) -> str:
     return plain[0]
 
 
-def test_a_busy_port_is_one_line_and_exit_code_1(run: Any, data_dir: Path) -> None:
+def test_a_busy_port_ends_with_exit_code_1(run: Any, data_dir: Path) -> None:
+    """A busy port is one line and exit code 1."""
     offset = free_offset()
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 9880 + offset))
@@ -203,14 +205,16 @@ def test_a_busy_port_is_one_line_and_exit_code_1(run: Any, data_dir: Path) -> No
     assert f"cannot bind tcp://127.0.0.1:{9880 + offset}" in one_line(text)
 
 
-def test_a_missing_key_is_one_line_and_exit_code_1(run: Any, tmp_path: Path) -> None:
+def test_a_missing_key_ends_with_exit_code_1(run: Any, tmp_path: Path) -> None:
+    """A missing key is one line and exit code 1."""
     code, text = run("triggering-broker", "--data-dir", str(tmp_path), "--port-offset", "20000").ended()
     assert code == 1
     assert "opqserver_secret is missing" in one_line(text)
     assert "keygen" in text
 
 
-def test_a_wrong_configuration_is_exit_code_2_and_names_every_problem(run: Any, tmp_path: Path) -> None:
+def test_a_wrong_configuration_names_every_problem(run: Any, tmp_path: Path) -> None:
+    """A wrong configuration is exit code 2 and names every problem."""
     path = tmp_path / "cloud.toml"
     path.write_text("[triggering_broker]\nbox_endpont = 'x'\n[view]\npoll_s = 'often'\n")
     code, text = run("all", "--config", str(path)).ended()
@@ -244,9 +248,8 @@ class Addresses:
         self.pair = lambda box_id: read_secret_file(self.keys.box_secret(box_id))
 
 
-def test_an_event_survives_a_kill_between_trigger_and_answer_and_is_one(
-    run: Any, data_dir: Path, makai: Any
-) -> None:
+def test_an_event_survives_a_kill_before_its_answer(run: Any, data_dir: Path, makai: Any) -> None:
+    """An event survives a kill between trigger and answer and is one."""
     offset = free_offset()
     arguments = ("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
     first = run(*arguments)
@@ -289,7 +292,7 @@ def test_an_event_survives_a_kill_between_trigger_and_answer_and_is_one(
         store.close()
 
 
-def test_store_rules_and_accounts_are_for_their_user_alone(run: Any, tmp_path: Path) -> None:
+def test_files_are_private_to_their_user(run: Any, tmp_path: Path) -> None:
     """By the program, not by the umask of its process."""
     offset, data_dir = free_offset(), tmp_path / "D"
     KeyFolder(data_dir / "curve").create(True, ["1"])

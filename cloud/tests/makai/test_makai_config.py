@@ -60,7 +60,8 @@ def written(folder: Path, **documents: object) -> list[Path]:
     return paths
 
 
-def test_the_originals_three_files_are_read_as_they_are(tmp_path: Path) -> None:
+def test_the_originals_files_are_read_unchanged(tmp_path: Path) -> None:
+    """The original's three files are read as they are."""
     paths = written(tmp_path, triggering=TRIGGERING, acquisition=ACQUISITION, makai=MAKAI)
     with structlog.testing.capture_logs() as lines:
         config = read_config(paths)
@@ -85,7 +86,8 @@ def test_the_originals_three_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert str(keys.public_keys) == "/etc/opq/curve/public_keys"
 
 
-def test_the_swapped_ports_that_the_original_ships_are_diagnosed_and_put_right(tmp_path: Path) -> None:
+def test_swapped_ports_are_corrected_with_a_notice(tmp_path: Path) -> None:
+    """The swapped ports that the original ships are diagnosed and put right."""
     swapped = MAKAI | {
         "zmq_acquisition_endpoint": "tcp://localhost:9899",
         "zmq_data_endpoint": "tcp://localhost:9884",
@@ -114,9 +116,8 @@ def test_the_originals_health_file_names_whom_to_ask(tmp_path: Path) -> None:
     assert [(each.name, each.url) for each in config.health.services] == [("makai", "http://makai:8080")]
 
 
-def test_the_originals_mauka_file_is_read_with_its_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_originals_mauka_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original's Mauka file is read with its environment."""
     original = {  # docs/reference/opq-interop.md C.4
         "mauka.debug": True,
         "zmq.event.interface": "tcp://makai:10000",
@@ -179,12 +180,14 @@ def test_client_certs_names_the_folder_of_the_admitted(tmp_path: Path) -> None:
     assert str(CloudKeys(config.keys, tmp_path).public_keys) == "/keys/boxes"
 
 
-def test_an_original_address_that_is_no_text_is_reported(tmp_path: Path) -> None:
+def test_an_address_that_is_not_text_is_reported(tmp_path: Path) -> None:
+    """An address of the original that is not a text is reported."""
     with pytest.raises(ConfigError, match=r"interface is 9880; want an address"):
         read_config(written(tmp_path, triggering=TRIGGERING | {"interface": 9880}))
 
 
-def test_all_problems_of_a_toml_file_are_reported_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_file_are_reported_together(tmp_path: Path) -> None:
+    """All problems of a toml file are reported at once."""
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[triggering_broker]\nbox_endpont = 'x'\ntrace = 1\n"
@@ -199,7 +202,8 @@ def test_all_problems_of_a_toml_file_are_reported_at_once(tmp_path: Path) -> Non
     assert "answer_timeout_s" in text
 
 
-def test_an_address_without_a_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
+def test_an_address_without_a_port_is_reported(tmp_path: Path) -> None:
+    """An address without a port is reported before anything starts."""
     path = tmp_path / "cloud.toml"
     path.write_text(
         '[view]\nhttp_endpoint = "nowhere"\n'
@@ -217,7 +221,8 @@ def test_an_address_without_a_port_is_reported_before_anything_starts(tmp_path: 
     assert lines[-1].endswith("is 'nowhere'; want host:port, e.g. 127.0.0.1:8888 or tcp://127.0.0.1:9881")
 
 
-def test_a_plug_ins_settings_come_from_the_toml_file(tmp_path: Path) -> None:
+def test_a_plug_ins_settings_come_from_toml(tmp_path: Path) -> None:
+    """A plug ins settings come from the toml file."""
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[[triggering_service.plugins]]\nname = 'threshold'\n"
@@ -227,7 +232,8 @@ def test_a_plug_ins_settings_come_from_the_toml_file(tmp_path: Path) -> None:
     assert (plugin.name, plugin.settings) == ("threshold", {"dip_percent": 95.0})
 
 
-def test_an_offset_moves_every_default_port_of_ours_and_no_other(tmp_path: Path) -> None:
+def test_an_offset_moves_only_default_ports(tmp_path: Path) -> None:
+    """An offset moves every default port of ours and no other."""
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[triggering_broker]\nbox_endpoint = 'tcp://*:9880'\nbackend_endpoint = 'tcp://127.0.0.1:5000'\n"
@@ -254,6 +260,7 @@ def vars_of(section: object) -> dict[str, str]:
     }
 
 
-def test_an_offset_that_leaves_the_port_range_is_reported() -> None:
+def test_an_offset_beyond_the_port_range_is_reported() -> None:
+    """An offset that leaves the port range is reported."""
     with pytest.raises(ConfigError, match="port"):
         with_port_offset(CloudConfig(), 60_000)

@@ -112,7 +112,7 @@ def installation(makai: Any, tmp_path: Path) -> Iterator[Installation]:
         yield Installation(makai, tmp_path, opened)
 
 
-def test_an_event_whose_boxes_were_not_asked_is_asked_for_and_stays_one(installation: Installation) -> None:
+def test_an_event_opened_before_a_kill_is_asked(installation: Installation) -> None:
     """Its Measurement was not stored: the Box sends it again, and it opens no second event."""
     store, plain, began_ns = installation.store, installation.box.plain, time.time_ns()
 
@@ -154,7 +154,8 @@ def test_an_event_whose_boxes_were_not_asked_is_asked_for_and_stays_one(installa
     assert len(store.events()) == 1 and stored() == [1, 2, 3]
 
 
-def test_what_was_stored_is_finished_and_what_was_finished_is_announced(installation: Installation) -> None:
+def test_a_stored_event_is_finished_and_announced(installation: Installation) -> None:
+    """A stored event is finished, and a finished one is announced."""
     store = installation.store
     start_ns = time.time_ns() // S * S - 10 * S
     event_id = store.open_event(Trigger("T" * 30, start_ns, start_ns + S, ("1",), "1", "test"), "test")

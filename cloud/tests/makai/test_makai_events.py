@@ -120,7 +120,8 @@ def data_command(box: Any, timeout_ms: int = 30_000) -> Command | None:
     return None
 
 
-def test_a_dip_becomes_an_event_with_every_box_heard(cloud: Cloud) -> None:
+def test_a_dip_becomes_an_event_of_every_box(cloud: Cloud) -> None:
+    """A dip becomes an event with every Box heard."""
     service = cloud.triggering()
     with cloud.makai.running(service), cloud.makai.running(cloud.events()):
         listener = cloud.listener()
@@ -159,7 +160,8 @@ def test_a_dip_becomes_an_event_with_every_box_heard(cloud: Cloud) -> None:
         cloud.makai.wait_for(lambda: stages() == timed | {"command_answered"})
 
 
-def test_the_dip_of_a_second_box_in_the_same_span_is_the_same_event(cloud: Cloud) -> None:
+def test_second_dip_in_the_span_is_one_event(cloud: Cloud) -> None:
+    """The dip of a second Box in the same span is the same event."""
     service = cloud.triggering()
     with cloud.makai.running(service):
         one, four = cloud.box("1"), cloud.box("4")
@@ -175,7 +177,8 @@ def test_the_dip_of_a_second_box_in_the_same_span_is_the_same_event(cloud: Cloud
         assert service.counters.total("triggers") == 1
 
 
-def test_a_box_of_230_v_is_compared_with_230_v_and_the_store_learns_it(cloud: Cloud) -> None:
+def test_230_v_box_is_judged_by_230_v(cloud: Cloud) -> None:
+    """A Box of 230 V is compared with 230 V and the store learns it."""
     # without `rapid_change`, which has its say where this machine stands still between two Measurements
     plugins = (PluginEntry(name="threshold"),)
     cloud.triggering_config = replace(cloud.triggering_config, plugins=plugins)
@@ -198,7 +201,8 @@ def test_a_box_of_230_v_is_compared_with_230_v_and_the_store_learns_it(cloud: Cl
         assert service.counters.total("decisions") == service.counters.total("nominals_stored") == 1
 
 
-def test_at_50_hz_two_boxes_whose_windows_of_1_2_s_barely_overlap_are_one_event(cloud: Cloud) -> None:
+def test_barely_overlapping_windows_make_one_event(cloud: Cloud) -> None:
+    """At 50 Hz two Boxes whose windows of 1.2 s barely overlap are one event."""
     service = cloud.triggering()
     with cloud.makai.running(service):
         one, four = cloud.box("1"), cloud.box("4")
@@ -221,7 +225,8 @@ def test_at_50_hz_two_boxes_whose_windows_of_1_2_s_barely_overlap_are_one_event(
         assert len(cloud.store.events()) == 1
 
 
-def test_a_restarted_service_knows_the_event_that_a_repeated_measurement_opened(cloud: Cloud) -> None:
+def test_a_repeated_measurement_opens_one_event(cloud: Cloud) -> None:
+    """A restarted service knows the event that a repeated measurement opened."""
     at_ms = now_ms()
     for _ in range(2):
         service = cloud.triggering()
@@ -234,7 +239,8 @@ def test_a_restarted_service_knows_the_event_that_a_repeated_measurement_opened(
     assert len(cloud.store.events()) == 1
 
 
-def test_measurements_are_stored_once_and_acknowledged_with_their_holes(cloud: Cloud) -> None:
+def test_measurements_are_stored_once_and_acknowledged(cloud: Cloud) -> None:
+    """Measurements are stored once and acknowledged with their holes."""
     service = cloud.triggering()
     with cloud.makai.running(service):
         one = cloud.box("1")
@@ -268,7 +274,8 @@ def test_measurements_are_stored_once_and_acknowledged_with_their_holes(cloud: C
     assert cloud.brokers.acquisition.counters.total("pending_now") == 0, "an acknowledgement is not answered"
 
 
-def test_an_acknowledgement_goes_on_after_a_restart_where_the_store_is(cloud: Cloud) -> None:
+def test_an_acknowledgement_continues_after_a_restart(cloud: Cloud) -> None:
+    """An acknowledgement goes on after a restart where the store is."""
     first = cloud.triggering()
     with cloud.makai.running(first):
         one = cloud.box("1")
@@ -299,7 +306,8 @@ def test_trends_are_stored_when_the_service_ends(cloud: Cloud) -> None:
     assert (trend.start_ms, trend.metrics["rms"]) == (60_000, (119.0, 123.0, 121.0))
 
 
-def test_a_box_that_does_not_answer_is_missing_with_the_reason(cloud: Cloud) -> None:
+def test_a_box_without_an_answer_is_missing(cloud: Cloud) -> None:
+    """A Box that does not answer is missing with the reason."""
     cloud.event_config = replace(cloud.event_config, answer_timeout_s=6.0, ask_again_s=1.0)
     service, events = cloud.triggering(), cloud.events()
     with cloud.makai.running(service), cloud.makai.running(events):
@@ -315,7 +323,8 @@ def test_a_box_that_does_not_answer_is_missing_with_the_reason(cloud: Cloud) -> 
         assert events.counters.of("asked_again", "4") >= 1
 
 
-def test_a_box_without_samples_of_the_span_is_missing_at_once(cloud: Cloud) -> None:
+def test_a_box_without_samples_is_missing_at_once(cloud: Cloud) -> None:
+    """A Box without samples of the span is missing at once."""
     service = cloud.triggering()
     with cloud.makai.running(service), cloud.makai.running(cloud.events()):
         one = cloud.box("1")
@@ -327,7 +336,8 @@ def test_a_box_without_samples_of_the_span_is_missing_at_once(cloud: Cloud) -> N
         assert record.missing == {"1": "no samples of this span"}
 
 
-def test_a_person_reads_a_time_and_not_nanoseconds_where_a_gateway_holds_other_samples() -> None:
+def test_other_samples_are_described_by_a_readable_time() -> None:
+    """A person reads a time and not nanoseconds where a gateway holds other samples."""
     empty = Response()
     empty.get_data_response.available_start_ns, empty.get_data_response.available_end_ns = (
         10**18,
@@ -338,7 +348,8 @@ def test_a_person_reads_a_time_and_not_nanoseconds_where_a_gateway_holds_other_s
     )
 
 
-def test_an_event_of_before_a_restart_is_asked_for_again_and_finished(cloud: Cloud) -> None:
+def test_an_old_event_is_asked_for_and_finished(cloud: Cloud) -> None:
+    """An event of before a restart is asked for again and finished."""
     event_id = cloud.store.open_event(Trigger("T" * 30, 10**9, 2 * 10**9, ("1",), "1", "test"), "d")
     with cloud.makai.running(cloud.triggering()):
         one = cloud.box("1")
@@ -352,7 +363,8 @@ def test_an_event_of_before_a_restart_is_asked_for_again_and_finished(cloud: Clo
         assert cloud.store.event_record(event_id).finished
 
 
-def test_a_finished_event_that_nobody_analysed_is_told_again_after_a_restart(cloud: Cloud) -> None:
+def test_an_unanalysed_event_is_announced_after_a_restart(cloud: Cloud) -> None:
+    """A finished event without an analysis is announced again after a restart."""
     event_id = cloud.store.open_event(Trigger("T" * 30, 1, 2, (), "1", "test"), "d")
     cloud.store.finish_event(event_id)
     with cloud.makai.running(cloud.events()):
@@ -361,7 +373,8 @@ def test_a_finished_event_that_nobody_analysed_is_told_again_after_a_restart(clo
         assert listener.recv_multipart()[1] == str(event_id).encode()
 
 
-def test_answers_to_an_original_makai_are_grouped_by_their_token(cloud: Cloud) -> None:
+def test_answers_to_an_original_makai_are_grouped(cloud: Cloud) -> None:
+    """Answers to an original Makai are grouped by their token."""
     with cloud.makai.running(cloud.events()):
         listener, client = cloud.listener(), cloud.client()
         boxes = [cloud.box("1"), cloud.box("4")]
@@ -392,7 +405,8 @@ def test_a_late_answer_joins_its_finished_event(cloud: Cloud) -> None:
         assert len(cloud.store.events()) == 1
 
 
-def test_the_gain_that_a_box_tells_becomes_its_calibration_constant(cloud: Cloud) -> None:
+def test_a_boxs_gain_becomes_its_calibration_constant(cloud: Cloud) -> None:
+    """The gain that a Box states becomes its calibration constant."""
     with cloud.makai.running(cloud.events()):
         client, one = cloud.client(), cloud.box("1")
         client.ask("1", "data_" + "g" * 30 + "_i")
@@ -404,7 +418,8 @@ def test_the_gain_that_a_box_tells_becomes_its_calibration_constant(cloud: Cloud
         assert (record.nominal_v, record.nominal_hz) == (None, None), "nobody said so"
 
 
-def test_event_ids_are_given_to_anybody_and_exit_is_just_a_text(cloud: Cloud) -> None:
+def test_every_request_gets_an_event_id(cloud: Cloud) -> None:
+    """Event ids are given to anybody and exit is just a text."""
     with cloud.makai.running(cloud.events()):
         asker = cloud.makai.peer().connect(zmq.REQ, cloud.event_config.event_id_endpoint)
         given = []
@@ -419,7 +434,8 @@ def test_event_ids_are_given_to_anybody_and_exit_is_just_a_text(cloud: Cloud) ->
 @pytest.mark.parametrize(
     "identity", ["data_only", "data_a_b_c", "data_" + "m" * 30 + "_i"], ids=["two", "four", "no one-of"]
 )
-def test_a_malformed_answer_is_counted_and_the_service_goes_on(cloud: Cloud, identity: str) -> None:
+def test_a_malformed_answer_is_counted(cloud: Cloud, identity: str) -> None:
+    """A malformed answer is counted and the service goes on."""
     events = cloud.events()
     with cloud.makai.running(events):
         client, one = cloud.client(), cloud.box("1")
@@ -432,9 +448,8 @@ def test_a_malformed_answer_is_counted_and_the_service_goes_on(cloud: Cloud, ide
         assert cloud.store.events() == []
 
 
-def test_a_plug_in_that_crashes_is_counted_and_the_next_one_still_decides(
-    cloud: Cloud, tmp_path: Path
-) -> None:
+def test_a_crashing_plug_in_is_counted(cloud: Cloud, tmp_path: Path) -> None:
+    """A plug in that crashes is counted and the next one still decides."""
     folder = tmp_path / "plugins"
     folder.mkdir()
     (folder / "crash.py").write_text(
@@ -459,7 +474,8 @@ def test_a_plug_in_that_crashes_is_counted_and_the_next_one_still_decides(
         )
 
 
-def test_every_plug_in_sees_a_measurement_that_another_one_triggers_on(cloud: Cloud, tmp_path: Path) -> None:
+def test_every_plug_in_sees_a_triggering_measurement(cloud: Cloud, tmp_path: Path) -> None:
+    """Every plug in sees a measurement that another one triggers on."""
     (tmp_path / "witness.py").write_text(
         "from dataclasses import dataclass\nseen = []\n@dataclass\nclass Config: pass\n"
         "def begin(config): return None\n"
@@ -482,7 +498,8 @@ def test_every_plug_in_sees_a_measurement_that_another_one_triggers_on(cloud: Cl
         cloud.makai.wait_for(lambda: seen[-1] == 80.0)
 
 
-def test_a_client_that_asks_for_ids_without_end_holds_no_answer_up(cloud: Cloud) -> None:
+def test_endless_id_requests_do_not_delay_answers(cloud: Cloud) -> None:
+    """A client that asks for ids without end holds no answer up."""
     events = cloud.events()
     with cloud.makai.running(events):
         client, one = cloud.client(), cloud.box("1")
@@ -506,7 +523,7 @@ def test_a_client_that_asks_for_ids_without_end_holds_no_answer_up(cloud: Cloud)
             flooding.join()
 
 
-def test_a_dip_at_the_beginning_of_time_is_asked_for_and_stops_nothing(cloud: Cloud) -> None:
+def test_a_dip_at_1970_is_requested(cloud: Cloud) -> None:
     """A Box without a clock: nothing before 1970 can be asked for."""
     triggering = cloud.triggering()
     with cloud.makai.running(triggering):
@@ -518,7 +535,7 @@ def test_a_dip_at_the_beginning_of_time_is_asked_for_and_stops_nothing(cloud: Cl
         assert len(cloud.store.events()) == 1
 
 
-def test_an_event_that_completes_another_is_finished_and_not_announced(cloud: Cloud) -> None:
+def test_a_completing_event_is_not_announced(cloud: Cloud) -> None:
     """An original Mauka reads what is announced, and would store the one sag of both twice."""
     at_ns = (now_ms() - 10_000) * 1_000_000
     onset = Trigger("o" * 30, at_ns, at_ns + 10**9, ("1",), "1", "a dip")
@@ -541,7 +558,7 @@ def test_an_event_that_completes_another_is_finished_and_not_announced(cloud: Cl
     assert [each.event_id for each in cloud.store.unanalysed_events()] == [first, second, after]
 
 
-def test_what_a_person_asked_for_is_asked_of_the_box_at_once_and_arrives(cloud: Cloud) -> None:
+def test_a_persons_request_is_asked_at_once(cloud: Cloud) -> None:
     """The page opens an event in the store; nobody but the event service sends the command."""
     box = cloud.box("1")
     requests = WaveformRequests(cloud.store)

@@ -148,7 +148,8 @@ def connected(house: FirmwareHouse) -> None:
     house.makai.wait_for(lambda: counters.of("boxes_listening", "1"))
 
 
-def test_a_file_is_looked_at_then_sent_and_the_box_says_how_its_trial_ended(house: FirmwareHouse) -> None:
+def test_file_is_checked_sent_and_its_trial_reported(house: FirmwareHouse) -> None:
+    """A file is looked at then sent and the Box says how its trial ended."""
     with house.gateway(), house.view() as ada:
         connected(house)
         house.makai.wait_for(lambda: "the Box runs" in ada.choose(bundle()))
@@ -186,9 +187,8 @@ def test_a_file_is_looked_at_then_sent_and_the_box_says_how_its_trial_ended(hous
         assert house.box.firmware == "1.2.3" and "data-waiting" not in ada.browser.text
 
 
-def test_one_at_a_time_stopped_left_by_view_and_lost_with_its_gateway(
-    house: FirmwareHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_transfer_runs_at_a_time(house: FirmwareHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update runs one at a time, is stopped, left by View and lost with its gateway."""
     with house.gateway() as end_gateway:
         connected(house)
         with house.view() as ada:

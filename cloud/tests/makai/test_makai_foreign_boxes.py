@@ -76,9 +76,8 @@ def place_of(row: np.ndarray, box_id: str, windows: int = 2000) -> int:
     raise AssertionError(f"Box {box_id} never sent these samples")
 
 
-def test_cur_boxes_are_heard_asked_and_stored_and_each_is_asked_for_itself_alone(
-    makai: Any, running: Any, tmp_path: Path
-) -> None:
+def test_cur_boxes_are_asked_one_by_one(makai: Any, running: Any, tmp_path: Path) -> None:
+    """ "cur" Boxes are heard, asked and stored, and each is asked separately."""
     brokers, client, stack = running
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
     stack.callback(shared.close)
@@ -165,9 +164,8 @@ def test_cur_answers_every_command_of_a_client(makai: Any, running: Any) -> None
     assert host.boxes["4"].peer.counts.answers.total() == 5
 
 
-def test_a_cur_box_makes_its_command_sockets_again_after_121_silences_and_answers_again(
-    makai: Any, running: Any
-) -> None:
+def test_a_cur_box_answers_after_new_command_sockets(makai: Any, running: Any) -> None:
+    """A "cur" Box makes its command sockets again after 121 silences, and answers."""
     brokers, client, stack = running
     box = connected(brokers, "4")
     assert (box.peer.sockets.silence_s, box.peer.sockets.silences) == (1.0, 121)
@@ -180,7 +178,8 @@ def test_a_cur_box_makes_its_command_sockets_again_after_121_silences_and_answer
     assert client.answers.poll(30_000)
 
 
-def test_a_leg_box_answers_a_broker_of_its_own_generation(makai: Any) -> None:
+def test_a_leg_box_answers_its_own_broker(makai: Any) -> None:
+    """A Box answers a broker of the same generation."""
     brokers = makai.brokers()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sockets = {}

@@ -63,9 +63,8 @@ def test_a_script_decides_remembers_and_takes_its_settings(tmp_path: Path) -> No
         ("function decide() end function configure(s) error('no ' .. s.most) end", "no 100"),
     ],
 )
-def test_a_script_that_cannot_run_is_refused_before_anything_starts(
-    tmp_path: Path, source: str | None, text: str
-) -> None:
+def test_a_script_that_cannot_run_is_refused(tmp_path: Path, source: str | None, text: str) -> None:
+    """A script that cannot run is refused before anything starts."""
     path = tmp_path / "deep.lua"
     if source is not None:
         path.write_text(source)
@@ -74,7 +73,8 @@ def test_a_script_that_cannot_run_is_refused_before_anything_starts(
         judged_triggers(TriggeringConfig(plugins=(entry,)))
 
 
-def test_a_script_that_loops_or_gives_nonsense_fails_in_that_call_alone(tmp_path: Path) -> None:
+def test_a_looping_script_fails_in_its_call(tmp_path: Path) -> None:
+    """A script that loops or gives nonsense fails in that call alone."""
     path = tmp_path / "bad.lua"
     path.write_text(
         "function decide(m) if m.metrics.rms.min < 50 then while true do end end return {metric = 1} end"
@@ -111,9 +111,10 @@ def decide(measurement, nominal, config, state):
 """
 
 
-def test_a_trusted_trigger_that_hangs_is_noticed_and_its_call_ended(
+def test_a_hanging_trigger_is_noticed_and_ended(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A trusted trigger that hangs is noticed and its call ended."""
     monkeypatch.setattr(hang_watch, "POLL_S", 0.02)
     (tmp_path / "hanging.py").write_text(HANGING)
     counters = ServiceCounters()
@@ -131,9 +132,10 @@ def test_a_trusted_trigger_that_hangs_is_noticed_and_its_call_ended(
         watch.close()
 
 
-def test_one_that_waits_inside_a_library_is_said_while_it_lasts(
+def test_a_trigger_blocked_in_a_library_is_reported(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that waits inside a library is said while it lasts."""
     monkeypatch.setattr(hang_watch, "POLL_S", 0.02)
     (tmp_path / "hanging.py").write_text(
         HANGING.replace("pass\n    return", "WAIT.wait()\n        break\n    return")

@@ -99,7 +99,8 @@ LONGER = StoredSampleRequest("rms_voltage", "it lasts", spans={"1": LATER, "9": 
 BESIDE = StoredSampleRequest("rms_voltage", "its border", beside=("2",), most_boxes=2, span_ns=OWN)
 
 
-def test_a_request_is_granted_and_its_boxes_are_asked_for_just_that(store: CloudStore) -> None:
+def test_a_granted_request_asks_its_boxes(store: CloudStore) -> None:
+    """A request is granted and its Boxes are asked for just that."""
     grid = AskingGrid(store)
     grid.ask(LONGER)
     assert grid.answers() == [("asked", ("1",), {"not_heard": 1})]
@@ -115,7 +116,8 @@ def test_a_request_is_granted_and_its_boxes_are_asked_for_just_that(store: Cloud
     assert grid.answers()[2] == ("asked", ("2",), {}), "another Box has a span of its own"
 
 
-def test_what_another_event_has_whole_is_not_asked_for_twice(store: CloudStore) -> None:
+def test_a_span_of_another_event_is_not_requested(store: CloudStore) -> None:
+    """Samples that another event has completely are not requested again."""
     grid = AskingGrid(store)
     other = Trigger("o" * 30, OWN[0], LATER[1] + S, ("1",), "1", "completes it")
     store.open_event(other, "test")
@@ -125,7 +127,7 @@ def test_what_another_event_has_whole_is_not_asked_for_twice(store: CloudStore) 
     assert grid.commands == []
 
 
-def test_what_only_two_events_together_have_is_asked_for(store: CloudStore) -> None:
+def test_a_span_of_two_events_together_is_requested(store: CloudStore) -> None:
     """A change at the end of an event needs a steady second after it, though a second dip begins there."""
     grid = AskingGrid(store)
     store.open_event(Trigger("o" * 30, OWN[1] - S, LATER[1] + S, ("1",), "1", "the next dip"), "test")
@@ -134,7 +136,8 @@ def test_what_only_two_events_together_have_is_asked_for(store: CloudStore) -> N
     assert grid.answers() == [("asked", ("1",), {})]
 
 
-def test_neighbours_that_were_not_asked_come_to_the_event(store: CloudStore) -> None:
+def test_neighbours_join_the_event(store: CloudStore) -> None:
+    """Neighbours that were not asked come to the event."""
     grid = AskingGrid(store)
     grid.ask(BESIDE)
     assert grid.answers() == [("asked", ("3", "4"), {})]
@@ -157,9 +160,10 @@ def test_neighbours_that_were_not_asked_come_to_the_event(store: CloudStore) -> 
         ({"most_boxes_of_event": 2}, "bound"),
     ],
 )
-def test_budgets_hold_and_a_refusal_is_reported_and_counted(
+def test_budgets_hold_and_refusals_are_counted(
     store: CloudStore, asking: dict[str, int], reason: str
 ) -> None:
+    """Budgets hold and a refusal is reported and counted."""
     grid = AskingGrid(store, **asking)
     grid.ask(replace(BESIDE, span_ns=(OWN[0], LATER[1])))  # 144 kB of each
     assert grid.answers() == [("refused", (), {reason: 2})]
@@ -167,7 +171,8 @@ def test_budgets_hold_and_a_refusal_is_reported_and_counted(
     assert grid.commands == [] and not store.unfinished_events()
 
 
-def test_boxes_of_another_makai_are_left_to_it_for_a_while(store: CloudStore) -> None:
+def test_boxes_of_another_makai_are_left_to_it(store: CloudStore) -> None:
+    """Boxes of another Makai are left to it for a while."""
     grid = AskingGrid(store)
     grid.ask(replace(LONGER, spans={"9": LATER}))
     assert [state for state, _, _ in grid.answers()] == ["waiting"]
@@ -178,7 +183,8 @@ def test_boxes_of_another_makai_are_left_to_it_for_a_while(store: CloudStore) ->
     assert grid.answers()[1:] == [("refused", (), {"not_heard": 1}), ("refused", (), {"too_late": 1})]
 
 
-def test_an_open_event_waits_for_the_longer_span_and_not_for_an_old_answer(store: CloudStore) -> None:
+def test_an_open_event_waits_for_the_longer_span(store: CloudStore) -> None:
+    """An open event waits for the longer span and not for an old answer."""
     grid = AskingGrid(store)
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     events.refresh(store.unfinished_events(), 0.0, OWN[1])
@@ -195,9 +201,7 @@ def test_an_open_event_waits_for_the_longer_span_and_not_for_an_old_answer(store
     assert events.remove_finished(24.0, lambda *_: False) == [event]
 
 
-def test_a_dip_that_outlasts_its_event_is_seen_whole_and_its_neighbour_too(
-    makai: Any, tmp_path: Path
-) -> None:
+def test_a_dip_beyond_its_event_is_seen_whole(makai: Any, tmp_path: Path) -> None:
     """Real sockets: two of three Boxes are asked; Mauka asks for the rest of the dip and for the third."""
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))

@@ -76,7 +76,8 @@ def configured(makai: Any, brokers: Any) -> EventServiceSection:
     )
 
 
-def test_gateways_are_asked_and_what_they_have_or_why_not_is_stored(makai: Any, tmp_path: Path) -> None:
+def test_answers_and_reasons_of_gateways_are_stored(makai: Any, tmp_path: Path) -> None:
+    """Gateways are asked and what they have or why not is stored."""
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
     service = EventService(configured(makai, brokers), shared)
@@ -112,9 +113,10 @@ def test_gateways_are_asked_and_what_they_have_or_why_not_is_stored(makai: Any, 
     shared.close()
 
 
-def test_an_event_that_is_answered_before_it_is_looked_at_is_asked_about_too(
+def test_a_quickly_answered_event_is_asked_about_too(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An event that is answered before it is looked at is asked about too."""
     monkeypatch.setattr(event_service, "REFRESH_S", 2.0)  # so that its Box is faster
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
@@ -135,7 +137,8 @@ def test_an_event_that_is_answered_before_it_is_looked_at_is_asked_about_too(
     shared.close()
 
 
-def test_who_does_not_answer_is_asked_again_given_up_and_found_after_a_restart(tmp_path: Path) -> None:
+def test_silent_gateway_is_asked_again_and_given_up(tmp_path: Path) -> None:
+    """A Box without an answer is asked again, given up, and found after a restart."""
     store = open_store(None, tmp_path / "store")
     span = 1_700_000_000 * S, 1_700_000_070 * S
     trigger = Trigger("h" * 30, span[1] - 4 * S, span[1], ("1", "2"), "1", "its end", half_cycles_ns=span)
@@ -159,7 +162,7 @@ def test_who_does_not_answer_is_asked_again_given_up_and_found_after_a_restart(t
     store.close()
 
 
-def test_events_that_were_taken_up_are_remembered_within_a_bound(
+def test_handled_events_are_remembered_within_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of too many those that are too old to come again go first."""
@@ -180,7 +183,8 @@ def test_events_that_were_taken_up_are_remembered_within_a_bound(
     store.close()
 
 
-def test_only_a_long_dip_or_swell_is_asked_for_and_with_its_margins() -> None:
+def test_only_long_disturbances_are_asked_for() -> None:
+    """Only a long dip or swell is asked for and with its margins."""
     for metric, since_ns, wanted in (("rms", 100 * S, True), ("f", 100 * S, False), ("rms", None, False)):
         completions = Completions(RecentEvents(10), S, 2 * S)
         completions.add_span("1", Decision(metric, 1.0, 2.0, "x", (170 * S, 173 * S), since_ns), 0.0, S)

@@ -102,7 +102,8 @@ class Side:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_what_comes_together_is_decided_as_one_by_one(seed: int) -> None:
+def test_a_batch_is_decided_like_single_messages(seed: int) -> None:
+    """Triggers that arrive together are decided like single ones."""
     draw = random.Random(seed)
     together, single = Side(), Side()
     again = 0
@@ -141,7 +142,8 @@ def by_key(found: Any) -> Any:
     return found
 
 
-def test_each_boxs_measurements_keep_their_order_and_none_is_lost() -> None:
+def test_a_boxs_measurements_keep_their_order() -> None:
+    """Each Box's measurements keep their order and none is lost."""
     draw = random.Random(4)
     number = 0
     for turn in range(20):
@@ -171,7 +173,8 @@ def columns_of(rows: list[Measurement]) -> list[Measurements]:
     return read(frames(rows), BoxRegister(NOMINAL).nominal)[0]
 
 
-def test_what_many_turns_brought_is_joined_and_taken_apart_again() -> None:
+def test_joined_turns_are_taken_apart_again() -> None:
+    """Parts of many turns are joined and separated again."""
     (first,) = columns_of([row(box, 1) for box in (1, 2, 3)])
     more = [replace(first, sequence=first.sequence + 1), first.part(np.array([2, 0]))]
     again = replace(first, backfilled=True)
@@ -201,7 +204,8 @@ def test_what_boxes_say_is_noted_once_from_columns(makai: Any, tmp_path: Any) ->
     store.close()
 
 
-def test_the_queue_is_bounded_in_rows_and_counts_what_it_drops() -> None:
+def test_the_queue_is_bounded_and_counts_drops() -> None:
+    """The queue is bounded in rows and counts what it drops."""
     (columns,) = columns_of([row(box, 1) for box in range(1, 11)])
     queue = MeasurementQueue(25)
     for item in (columns, *columns_of([row(1, 2)]), columns, columns):
@@ -212,7 +216,7 @@ def test_the_queue_is_bounded_in_rows_and_counts_what_it_drops() -> None:
     assert queue.receive(1, 1, 0.001) == [] and len(queue) == 0
 
 
-def test_a_minute_is_the_same_from_batches_and_from_rows_that_say_more() -> None:
+def test_a_minute_is_equal_from_batches_and_rows() -> None:
     """Some have further metrics or lack one; those of one turn come in another order."""
     together, single = Trends(), Trends()
     for number in range(70):

@@ -121,9 +121,8 @@ def send_until(house: Any, box: Any, condition: Callable[[], Any], rms: float = 
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_each_measurement_is_judged_by_one_version_while_versions_come_and_go(
-    makai_with: Callable[..., Any], mode: str
-) -> None:
+def test_each_measurement_is_judged_by_one_version(makai_with: Callable[..., Any], mode: str) -> None:
+    """Each measurement is judged by one version while versions come and go."""
     house = makai_with(trusted=("loud",) if mode == "inproc" else ())
     box, counters = house.box("4"), house.service.counters
     install(house, "1.0.0", mode="inproc", limit=0.0, metric="one")
@@ -153,9 +152,10 @@ def test_each_measurement_is_judged_by_one_version_while_versions_come_and_go(
     assert counters.total("decisions") == before
 
 
-def test_a_trigger_that_crashes_hangs_or_answers_nonsense_harms_itself_alone(
+def test_a_broken_trigger_harms_only_itself(
     makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A trigger that crashes hangs or answers nonsense harms itself alone."""
     house = makai_with(PluginEntry(name="threshold"))
     box, counters = house.box("4"), house.service.counters
     wrongs = (
@@ -184,9 +184,10 @@ def test_a_trigger_that_crashes_hangs_or_answers_nonsense_harms_itself_alone(
     assert counters.of("plugin_crashes", "threshold") == 0
 
 
-def test_a_version_that_crashes_at_once_is_taken_back_while_measurements_flow(
+def test_a_version_that_crashes_is_rolled_back(
     makai_with: Callable[..., Any],
 ) -> None:
+    """A version that crashes at once is taken back while measurements flow."""
     house = makai_with()
     box, counters = house.box("4"), house.service.counters
     install(house, "1.0.0", limit=0.0, metric="one")
@@ -202,7 +203,8 @@ def test_a_version_that_crashes_at_once_is_taken_back_while_measurements_flow(
     assert part(house).info.startswith("1.0.0")
 
 
-def test_a_new_version_is_shown_the_past_though_the_one_before_was_paused(tmp_path: Path) -> None:
+def test_a_new_version_is_shown_the_past(tmp_path: Path) -> None:
+    """A new version is shown the past though the one before was paused."""
     plugins = Plugins(tmp_path, Policy(trusted=frozenset({"loud"})))
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, mode="inproc"))
     inside = plugins.trigger("loud")()
@@ -231,7 +233,8 @@ def put_dips(house: Any, version: str, mode: str = "process") -> None:
     house.ask("POST", "/plugins/triggers", {"name": "dips", "file": url}, 201)
 
 
-def test_a_new_version_without_state_sees_the_dip_that_goes_on(makai_with: Callable[..., Any]) -> None:
+def test_a_new_version_without_state_sees_the_dip(makai_with: Callable[..., Any]) -> None:
+    """A new version without state sees the dip that goes on."""
     house = makai_with()
     box, counters = house.box("4"), house.service.counters
     put_dips(house, "1.0.0")
@@ -248,7 +251,8 @@ def test_a_new_version_without_state_sees_the_dip_that_goes_on(makai_with: Calla
 
 
 @pytest.mark.parametrize("how", ["is killed", "crashes", "raises in a worker", "raises in process"])
-def test_what_fails_within_a_dip_is_shown_it_again(makai_with: Callable[..., Any], how: str) -> None:
+def test_a_trigger_that_fails_is_shown_the_dip(makai_with: Callable[..., Any], how: str) -> None:
+    """A plug-in that fails within a dip gets the dip again."""
     house = makai_with(trusted=("dips",))
     box, counters = house.box("4"), house.service.counters
     put_dips(house, "1.0.0", "inproc" if how == "raises in process" else "process")
@@ -291,7 +295,7 @@ class Restarting:
         self.low = self.forgot = False
 
 
-def test_a_dip_that_began_while_its_process_was_away_has_its_onset() -> None:
+def test_a_dip_begun_without_its_process_has_onset() -> None:
     """What nobody judged is not shown as if it had been: its onset has no event."""
     worker, nominal = Restarting(), Nominal(120.0, 60.0)
     trigger = InstalledTrigger(worker, ServiceCounters(), log.get())  # type: ignore[arg-type]
@@ -312,7 +316,8 @@ def test_a_dip_that_began_while_its_process_was_away_has_its_onset() -> None:
     assert onsets == [5]
 
 
-def test_time_in_which_nobody_waits_is_no_share_of_anyone() -> None:
+def test_idle_time_does_not_use_the_share() -> None:
+    """Time without a waiting Box counts for no share."""
     now = [0.0]
     mine = TimeShare(lambda: now[0])
     for _ in range(1000):  # 0.4 of the time, and nothing else to do
@@ -330,9 +335,10 @@ def up_again(house: Any, before: int) -> bool:
     return bool(house.ask("GET", "/plugins/triggers/dips/status")["pid"] not in (0, before))
 
 
-def test_a_slow_trigger_has_its_share_of_the_time_and_no_more(
+def test_a_slow_trigger_is_limited_to_its_share(
     makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A slow trigger has its share of the time and no more."""
     monkeypatch.setattr(trigger_plugins, "MAX_S", 0.3)
     house = makai_with(PluginEntry(name="threshold"), trusted=("loud",))
     box, counters = house.box("4"), house.service.counters
@@ -350,7 +356,7 @@ def test_a_slow_trigger_has_its_share_of_the_time_and_no_more(
     send_until(house, box, lambda: part(house).ok)
 
 
-def test_what_fails_again_and_again_is_shown_the_past_once_in_ten_minutes() -> None:
+def test_a_failing_trigger_is_shown_the_past_rarely() -> None:
     """And never the Measurement at which it failed: that would be a failure more."""
     now, seen = [0.0], list[float]()
 
@@ -382,9 +388,8 @@ def test_what_fails_again_and_again_is_shown_the_past_once_in_ten_minutes() -> N
     assert trigger._guard.paused or trigger.begins
 
 
-def test_the_configuration_may_name_and_set_what_is_installed(
-    makai_with: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_the_configuration_may_set_installed_triggers(makai_with: Callable[..., Any], tmp_path: Path) -> None:
+    """The configuration may name and set what is installed."""
     plugins = Plugins(tmp_path / "rules")
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, limit=1e6))
     plugins.close()
@@ -403,7 +408,8 @@ def test_the_configuration_may_name_and_set_what_is_installed(
     send_until(house, box, lambda: house.service.counters.of("decisions", "rms") > before)
 
 
-def test_the_name_of_a_built_in_trigger_stays_its_own(makai_with: Callable[..., Any]) -> None:
+def test_a_built_in_trigger_keeps_its_name(makai_with: Callable[..., Any]) -> None:
+    """The name of a built in trigger stays its own."""
     house = makai_with()
     code = TRIGGER.replace('name = "loud"', 'name = "threshold"').replace("@LIMIT@", "0.0")
     files = {"plugin.json": manifest("mine", kind="trigger", symbols={"triggers": ["threshold"]})}
@@ -412,7 +418,8 @@ def test_the_name_of_a_built_in_trigger_stays_its_own(makai_with: Callable[..., 
     assert "built in" in str(refused)
 
 
-def test_what_is_neither_built_in_nor_installed_is_reported_at_the_start(tmp_path: Path) -> None:
+def test_an_unknown_trigger_is_reported_at_the_start(tmp_path: Path) -> None:
+    """A plug-in that is neither built in nor installed is reported at the start."""
     for enabled, why in ((True, "'lound' is not there; built in: .*threshold"), (False, "lound")):
         shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
         config = TriggeringServiceSection(

@@ -73,9 +73,10 @@ def test_numbers_of_both_are_acknowledged_as_one_row(makai: Any, tmp_path: Path)
     store.close()
 
 
-def test_what_a_store_refuses_waits_and_is_not_acknowledged(
+def test_refused_intervals_wait_without_acknowledgement(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A batch that the store refuses waits and is not acknowledged."""
     store, told, counters = open_store(None, tmp_path), list[str](), ServiceCounters()
     writer = writer_of(store, told, counters)
 
@@ -93,7 +94,8 @@ def test_what_a_store_refuses_waits_and_is_not_acknowledged(
     store.close()
 
 
-def test_a_full_queue_refuses_the_newest_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_refuses_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full queue refuses the newest and counts them."""
     monkeypatch.setattr(interval_queue, "MOST_ROWS", 3)
     counters = ServiceCounters()
     queue = IntervalQueue(counters)

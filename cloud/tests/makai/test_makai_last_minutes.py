@@ -38,9 +38,8 @@ def measured(box_id: str, at_s: int, backfilled: bool = False) -> Measurement:
     )
 
 
-def test_each_box_is_seen_once_from_the_store_and_from_what_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_box_is_read_once_from_both_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each Box is seen once from the store and from what waits."""
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         store.append_measurements([measured("1", at_s) for at_s in range(0, 200, 10)])
         store.append_measurements([measured("2", at_s) for at_s in range(0, 50, 10)])
@@ -58,7 +57,7 @@ def test_each_box_is_seen_once_from_the_store_and_from_what_waits(
         assert sorted(seen) == sorted([*ones, *twos, ("3", 7)])
 
 
-def test_what_a_box_measured_before_it_stated_other_nominal_values_is_judged_by_those_of_then(
+def test_old_measurements_are_judged_by_old_nominals(
     tmp_path: Path,
 ) -> None:
     """120 V, then 230 V: 120 V of then would be a sag of 230 V, whose end is the first row at 230 V."""

@@ -155,7 +155,8 @@ def request(box_ids: list[int], start_ms: int, end_ms: int, data: bool = True) -
     ).SerializeToString()
 
 
-def test_a_leg_box_a_cur_box_and_ours_are_in_one_event(makai: Any, running: Any) -> None:
+def test_boxes_of_all_generations_are_in_one_event(makai: Any, running: Any) -> None:
+    """A "leg" Box, a "cur" Box and ours are in one event."""
     brokers, client, store, host, stack = running
     ours = makai.box(brokers, OURS)
     stack.enter_context(OurBox(ours))
@@ -177,7 +178,8 @@ def test_a_leg_box_a_cur_box_and_ours_are_in_one_event(makai: Any, running: Any)
     assert brokers.acquisition.counters.total("foreign") == 0
 
 
-def test_a_leg_boxs_trigger_messages_are_measurements_for_everyone(makai: Any, running: Any) -> None:
+def test_a_leg_boxs_trigger_messages_are_measurements(makai: Any, running: Any) -> None:
+    """Trigger messages of a "leg" Box are Measurements for everyone."""
     brokers, client, store, _, _ = running
     until = time.monotonic() + 30
     while time.monotonic() < until:
@@ -193,7 +195,7 @@ def test_a_leg_boxs_trigger_messages_are_measurements_for_everyone(makai: Any, r
     assert brokers.triggering.counters.total("malformed") == 0
 
 
-def test_the_originals_clients_are_served_by_boxes_of_both_generations(makai: Any, running: Any) -> None:
+def test_the_originals_clients_are_served_by_all_boxes(makai: Any, running: Any) -> None:
     """box_trigger, Mauka's TriggerPlugin and its rate and info requests, each under its own identity."""
     brokers, client, store, host, _ = running
     makai.wait_for(lambda: all(len(store.measurements(box_id, 0, 2**60)) > 4 for box_id in (LEG, CUR)))
@@ -226,9 +228,8 @@ def test_the_originals_clients_are_served_by_boxes_of_both_generations(makai: An
     assert host.boxes[LEG].peer.counts.ignored["topic"] <= 1  # today's form only until it had answered
 
 
-def test_a_requested_event_may_be_written_down_only_and_a_wrong_request_is_counted(
-    makai: Any, running: Any
-) -> None:
+def test_a_requested_event_may_be_recorded_without_data(makai: Any, running: Any) -> None:
+    """A requested event may be written down only and a wrong request is counted."""
     brokers, client, store, _, _ = running
     now_ms = time.time_ns() // 1_000_000
     client.requests.send(request([4], now_ms - 900, now_ms - 800, data=False))
@@ -262,9 +263,8 @@ def test_events_without_data_are_bounded_for_each_box(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_request_that_the_store_takes_in_parts_is_one_event(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_partly_stored_request_is_one_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that the store takes in parts is one event."""
     store, counters = open_store(None, tmp_path / "store"), ServiceCounters()
     asked, refusals = RequestedEvents(counters, "test", noted_per_min=2), [StoreError("full")] * 3
     mark = store.mark_missing
@@ -285,7 +285,8 @@ def test_a_request_that_the_store_takes_in_parts_is_one_event(
     store.close()
 
 
-def test_what_waits_for_one_span_is_one_read_and_a_ping_follows_silence() -> None:
+def test_requests_for_one_span_are_one_read() -> None:
+    """All that wait for one span share a read; a ping follows silence."""
     counters, numbers = ServiceCounters(), iter(range(100, 200))
     leg = LegBoxes(counters, lambda: next(numbers), 10, 60.0)
     assert list(leg.messages(0.0)) == []
@@ -318,7 +319,7 @@ def test_what_waits_for_one_span_is_one_read_and_a_ping_follows_silence() -> Non
     assert list(leg.messages(65.0)) != [] and counters.total("leg_unanswered") == 1
 
 
-def test_a_box_that_speaks_leg_without_being_one_is_malformed(makai: Any) -> None:
+def test_a_false_leg_box_is_malformed(makai: Any) -> None:
     """A CUR Box, subscribed to its own id: its Response without a one-of is not an LEG answer."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):

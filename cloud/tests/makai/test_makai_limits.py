@@ -53,7 +53,8 @@ def onset(trigger: TriggerModule, measurement: Measurement) -> bool:
     return decision is not None and decision.span_ns is None
 
 
-def test_an_override_is_one_boxs_alone_and_its_removal_gives_the_default_back() -> None:
+def test_an_override_is_for_one_box() -> None:
+    """An override is one Box's alone and its removal gives the default back."""
     trigger = threshold()
     with_limits(trigger, MakaiConfig(NARROW, {"2": TriggeringLimits(percent_v_low=20.0)}))
     assert onset(trigger, rms(116.9)) and not onset(trigger, rms(100.0, "2"))
@@ -65,7 +66,8 @@ def test_an_override_is_one_boxs_alone_and_its_removal_gives_the_default_back() 
     assert not onset(trigger, rms(120.0, "3")) and not onset(trigger, rms(110.0, "3"))
 
 
-def test_a_dip_under_way_stays_one_when_its_limits_change() -> None:
+def test_a_dip_stays_one_over_new_limits() -> None:
+    """A dip under way stays one when its limits change."""
     trigger = threshold()
     assert onset(trigger, rms(80.0))
     with_limits(trigger, MakaiConfig(NARROW))
@@ -74,7 +76,8 @@ def test_a_dip_under_way_stays_one_when_its_limits_change() -> None:
     assert onset(trigger, rms(116.0))
 
 
-def test_a_frequency_limit_that_is_taken_away_is_not_passed_any_more() -> None:
+def test_a_removed_frequency_limit_is_not_passed() -> None:
+    """A frequency limit that is taken away is not passed any more."""
     trigger = threshold()
     slow = Measurement("1", 1000, {"f": Metric(59.0, 59.1, 59.0)})
     with_limits(trigger, MakaiConfig(NARROW))
@@ -85,7 +88,8 @@ def test_a_frequency_limit_that_is_taken_away_is_not_passed_any_more() -> None:
     assert onset(trigger, slow)
 
 
-def test_limits_of_boxes_are_settings_too_and_a_misspelt_one_is_named() -> None:
+def test_limits_of_boxes_are_settings() -> None:
+    """Limits of Boxes are settings too and a misspelt one is named."""
     trigger = threshold(boxes={"7": {"dip_v": 50.0}})
     assert (
         onset(trigger, rms(100.0)) and not onset(trigger, rms(60.0, "7")) and onset(trigger, rms(49.0, "7"))
@@ -98,7 +102,8 @@ def flickering(swing_v: float, at_s: int) -> Measurement:
     return Measurement("1", 1000 * at_s, {"rms": Metric(120 - swing_v / 2, 120 + swing_v / 2, 120.0)})
 
 
-def test_settings_of_a_trigger_hold_from_the_next_measurement_and_go_again() -> None:
+def test_a_triggers_settings_hold_from_the_next_measurement() -> None:
+    """Settings of a trigger hold from the next measurement and go again."""
     triggers = TriggersInUse(TriggeringConfig(), ServiceCounters(), log.get())
     [trigger] = [each for each in triggers.all if each.name == "flicker"]
     own = MakaiConfig(TriggeringLimits(), triggers={"flicker": {"swing_percent": 4.0}}, limited=False)
@@ -114,7 +119,8 @@ def test_settings_of_a_trigger_hold_from_the_next_measurement_and_go_again() -> 
     assert not any(part.name.startswith("makai_config") for part in triggers.health())
 
 
-def test_a_setting_that_cannot_be_leaves_the_configured_one_and_is_named() -> None:
+def test_an_invalid_setting_is_named_and_ignored() -> None:
+    """A setting that cannot be leaves the configured one and is named."""
     settings = TriggeringConfig(triggers={"flicker": {"swing_percent": 2.0}})
     triggers = TriggersInUse(settings, ServiceCounters(), log.get())
     [trigger] = [each for each in triggers.all if each.name == "flicker"]
@@ -127,7 +133,8 @@ def test_a_setting_that_cannot_be_leaves_the_configured_one_and_is_named() -> No
     assert "swing_percent  is 500.0; want from 0.05 to 20" in said["makai_config flicker"]
 
 
-def test_a_steady_state_under_way_stays_one_when_its_settings_change() -> None:
+def test_a_steady_state_stays_one_over_new_settings() -> None:
+    """A steady state under way stays one when its settings change."""
     plugin = load("trigger", "steady_state", {}, [TRIGGERS])
     trigger = TriggerModule(plugin.module, plugin.config)
 
@@ -141,7 +148,8 @@ def test_a_steady_state_under_way_stays_one_when_its_settings_change() -> None:
     assert thd(0.04, 60_000)
 
 
-def test_every_setting_of_the_built_in_triggers_stands_in_the_docs() -> None:
+def test_every_trigger_setting_is_in_the_docs() -> None:
+    """The docs list every setting of the built-in triggers."""
     page = (Path(__file__).resolve().parents[3] / "docs" / "makai-settings.md").read_text()
     rows = [each for name in built_in_triggers() for each in trigger_settings(name)]
     lines = ["| trigger | setting | default | allowed | what |", "| --- | --- | --- | --- | --- |"]
@@ -194,7 +202,8 @@ def test_a_running_makai_follows_the_store(running: Any) -> None:
     assert service._follower.health()[0].info == "settings of threshold"
 
 
-def test_a_trigger_is_switched_off_and_on_while_makai_runs() -> None:
+def test_a_trigger_is_switched_while_makai_runs() -> None:
+    """A trigger is switched off and on while Makai runs."""
     off_by_itself = TriggeringConfig(triggers={"flicker": {"enabled": False, "swing_percent": 4.0}})
     triggers = TriggersInUse(off_by_itself, ServiceCounters(), log.get())
 

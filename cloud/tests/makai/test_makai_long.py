@@ -106,7 +106,8 @@ def data_commands(box: Any, least: int, quiet_s: float = QUIET_S) -> list[tuple[
 
 
 @pytest.mark.parametrize("windows", [1, 2, 5])
-def test_a_dip_inside_what_its_onset_asked_for_is_one_command_per_box(grid: Grid, windows: int) -> None:
+def test_a_dip_inside_its_request_is_one_command(grid: Grid, windows: int) -> None:
+    """A dip inside what its onset asked for is one command per Box."""
     with grid.running():
         one, four = grid.box("1"), grid.box("4")
         grid.heard(one, four)
@@ -119,7 +120,8 @@ def test_a_dip_inside_what_its_onset_asked_for_is_one_command_per_box(grid: Grid
         assert len(grid.spans()) == 1
 
 
-def test_a_dip_that_two_boxes_saw_is_asked_for_once_more_whole_and_of_them_alone(grid: Grid) -> None:
+def test_a_dip_of_two_boxes_is_requested_again(grid: Grid) -> None:
+    """A dip seen by two Boxes is requested once more, completely, and of these two."""
     with grid.running():
         one, four, ten = (grid.box(box_id) for box_id in ("1", "4", "10"))
         grid.heard(one, four, ten)
@@ -141,7 +143,8 @@ def test_a_dip_that_two_boxes_saw_is_asked_for_once_more_whole_and_of_them_alone
         assert counters.total("triggers") == 1
 
 
-def test_of_a_long_dip_the_two_ends_are_asked_for(grid: Grid) -> None:
+def test_a_long_dip_is_requested_at_both_ends(grid: Grid) -> None:
+    """Of a long dip the two ends are asked for."""
     grid.config = replace(
         grid.config, plugins=(PluginEntry(name="threshold", settings={"max_event_s": 4.0}),)
     )
@@ -156,7 +159,8 @@ def test_of_a_long_dip_the_two_ends_are_asked_for(grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("seen_before", [15, 26], ids=["in the dip", "before it was asked for"])
-def test_a_restart_loses_neither_the_beginning_nor_the_completion(grid: Grid, seen_before: int) -> None:
+def test_a_restart_loses_neither_beginning_nor_completion(grid: Grid, seen_before: int) -> None:
+    """A restart loses neither the beginning nor the completion."""
     one = grid.box("1")
     with grid.running():
         grid.heard(one)
@@ -182,7 +186,8 @@ def test_a_restart_loses_neither_the_beginning_nor_the_completion(grid: Grid, se
         ]
 
 
-def test_a_repeated_measurement_of_the_recovery_asks_for_nothing_more(grid: Grid) -> None:
+def test_a_repeated_recovery_requests_nothing(grid: Grid) -> None:
+    """A repeated measurement of the recovery asks for nothing more."""
     with grid.running():
         one = grid.box("1")
         grid.heard(one)
@@ -195,9 +200,8 @@ def test_a_repeated_measurement_of_the_recovery_asks_for_nothing_more(grid: Grid
 
 
 @pytest.mark.parametrize(("dip_ms", "events"), [(90, 1), (700, 1), (3000, 2)])
-def test_a_crossing_asks_before_its_window_is_over_and_its_windows_ask_for_no_more(
-    grid: Grid, dip_ms: int, events: int
-) -> None:
+def test_a_crossing_requests_before_its_window(grid: Grid, dip_ms: int, events: int) -> None:
+    """A crossing asks before its window is over and its windows ask for no more."""
     begin_ms, end_ms = 130, 130 + dip_ms  # inside windows
     with grid.running():
         one, four = grid.box("1"), grid.box("4")

@@ -47,7 +47,8 @@ def stored(store: CloudStore, box_id: str = "1") -> tuple[float | None, float | 
     return None if record is None else (record.nominal_v, record.nominal_hz)
 
 
-def test_the_store_is_written_when_first_seen_and_when_changed_and_not_in_between(store: CloudStore) -> None:
+def test_the_store_is_written_only_on_changes(store: CloudStore) -> None:
+    """The store is written when first seen and when changed and not in between."""
     nominals = BoxNominals(store)
     assert read(nominals, [says(230.0, 50.0)] * 100) == 1
     assert stored(store) == (230.0, 50.0)
@@ -71,7 +72,8 @@ def numbered(number: int, start_id: int, volts: float = 120.0, backfilled: bool 
     return replace(row, sequence=number, start_id=start_id)
 
 
-def test_each_start_and_what_it_stated_are_kept_by_number_also_where_it_comes_late(store: CloudStore) -> None:
+def test_each_start_is_kept_by_number(store: CloudStore) -> None:
+    """Each start and what it stated are kept by number also where it comes late."""
     nominals = BoxNominals(store)
     assert read(nominals, [numbered(5, 7), numbered(6, 7), numbered(20, 9, 230.0)]) == 1
     assert read(nominals, [numbered(21, 9, 230.0)] * 100) == 0
@@ -94,9 +96,8 @@ def test_each_start_and_what_it_stated_are_kept_by_number_also_where_it_comes_la
     st.lists(st.tuples(st.integers(1, 6), st.sampled_from([120.0, 230.0])), min_size=1, max_size=30),
     st.randoms(),
 )
-def test_in_any_order_of_arrival_each_number_is_found_in_its_start(
-    stated: list[tuple[int, float]], order: random.Random
-) -> None:
+def test_each_number_is_found_in_its_start(stated: list[tuple[int, float]], order: random.Random) -> None:
+    """In any order of arrival each number is found in its start."""
     rows = list(enumerate((start_id, volts, 60.0) for start_id, volts in sorted(stated)))
     shuffled = order.sample(rows, len(rows))
     starts: tuple[StatedStart, ...] = ()
@@ -115,12 +116,14 @@ def test_half_a_saying_changes_half(store: CloudStore) -> None:
     assert stored(store) == (230.0, 60.0)
 
 
-def test_an_original_box_and_a_measurement_of_long_ago_say_nothing(store: CloudStore) -> None:
+def test_an_old_measurement_states_no_present_values(store: CloudStore) -> None:
+    """An original Box and a measurement of long ago say nothing."""
     assert read(BoxNominals(store), [says(None, None), says(120.0, 60.0, backfilled=True)]) == 0
     assert stored(store) is None
 
 
-def test_a_box_that_changes_its_mind_all_the_time_costs_one_write_per_batch(store: CloudStore) -> None:
+def test_a_flapping_box_costs_one_write_per_batch(store: CloudStore) -> None:
+    """A Box that changes its mind all the time costs one write per batch."""
     rows = [says(100.0 + k, 50.0) for k in range(1000)]
     assert read(BoxNominals(store), rows) == 1
     assert stored(store) == (1099.0, 50.0)
@@ -136,9 +139,10 @@ def test_a_gain_learned_leaves_the_nominal_values_alone(store: CloudStore) -> No
     assert stored(store) == (230.0, 50.0)
 
 
-def test_a_waveform_of_a_box_without_a_gain_is_warned_of_once_and_until_somebody_gives_one(
+def test_an_unknown_gain_is_reported_until_stated(
     store: CloudStore,
 ) -> None:
+    """A waveform of a Box without a gain is warned of once and until somebody gives one."""
     counters = ServiceCounters()
     gains = BoxGains(lambda: store, 1 / 152.5, counters)
     original = Response(box_id=1)
@@ -160,7 +164,8 @@ def test_a_waveform_of_a_box_without_a_gain_is_warned_of_once_and_until_somebody
     assert counters.of("waveforms_scaled_by_fallback", "1") == 3
 
 
-def test_a_gain_that_nobody_stated_is_not_ok_and_the_command_stands_beside_it(store: CloudStore) -> None:
+def test_health_names_the_command_for_a_gain(store: CloudStore) -> None:
+    """An unstated gain is not ok, and the page names the command."""
     gains = BoxGains(lambda: store, EventServiceSection().v_per_lsb_fallback, ServiceCounters())
     assert gains.v_per_lsb("7") is None
     original = Response(box_id=7)
@@ -172,7 +177,8 @@ def test_a_gain_that_nobody_stated_is_not_ok_and_the_command_stands_beside_it(st
     assert "opq-tools boxes set 7 --calibration-constant COUNTS_PER_VOLT" in str(report.info)
 
 
-def test_the_measurement_is_believed_first_then_the_store_then_the_configuration() -> None:
+def test_a_measurements_nominal_comes_before_the_stores() -> None:
+    """The measurement is believed first then the store then the configuration."""
     boxes = BoxRegister(Nominal(120.0, 60.0))
     boxes.read_nominals([BoxRecord("1", "One", nominal_v=230.0, nominal_hz=50.0), BoxRecord("2", "Two")])
     assert boxes.nominal("1", 400.0, 50.0) == Nominal(400.0, 50.0)

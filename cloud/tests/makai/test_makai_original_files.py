@@ -83,7 +83,8 @@ def test_each_service_finds_its_file_of_the_guide(tmp_path: Path) -> None:
     assert original_sources("all", {"OPQ_CONFIG_FOLDER": ""}) == []
 
 
-def test_a_variable_holds_the_whole_text_and_wins_over_the_file(tmp_path: Path) -> None:
+def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
+    """A variable holds the complete text and wins over the file."""
     (tmp_path / "makai.conf").write_text(json.dumps(MAKAI))
     variables = {
         "TRIGGERING_BROKER_SETTINGS": BROKER | {"backend": "tcp://*:5001"},
@@ -108,9 +109,8 @@ def test_a_variable_holds_the_whole_text_and_wins_over_the_file(tmp_path: Path) 
         original_sources("all", {"MAKAI_SETTINGS": "[]"})
 
 
-def test_a_service_takes_a_positional_file_and_names_what_is_wrong_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_takes_a_positional_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service takes a positional file and names what is wrong in it."""
     path = tmp_path / "tb.json"
     path.write_text(json.dumps(BROKER | {"backend": 9881}))
     told = CliRunner().invoke(cloud, ["triggering-broker", str(path)])
@@ -121,7 +121,8 @@ def test_a_service_takes_a_positional_file_and_names_what_is_wrong_in_it(
     assert told.exit_code == 2 and "$TRIGGERING_BROKER_SETTINGS: is not JSON" in told.output
 
 
-def test_the_guides_acquisition_endpoint_is_put_right_and_its_script_named(tmp_path: Path) -> None:
+def test_the_guides_acquisition_endpoint_is_corrected(tmp_path: Path) -> None:
+    """The guides acquisition endpoint is put right and its script named."""
     config, notices = read(tmp_path, GUIDE)
     assert config.triggering_service.request_endpoint == "tcp://localhost:9884"
     assert config.event_service.request_endpoint == "tcp://localhost:9884"
@@ -190,7 +191,8 @@ def test_config_check_reads_the_brokers_files(tmp_path: Path, monkeypatch: pytes
     assert "name the acquisition broker's address" in checked(there / "makai.conf").output
 
 
-def test_every_key_of_the_original_is_obeyed_or_named(tmp_path: Path) -> None:
+def test_every_original_key_is_obeyed_or_named(tmp_path: Path) -> None:
+    """Every key of the original is obeyed or named."""
     shipped = MAKAI | {
         "mongo_trends_update_interval_seconds": 60,
         "event_request_expiration_window_ms": 1_800_000,
@@ -226,7 +228,8 @@ def test_every_key_of_the_original_is_obeyed_or_named(tmp_path: Path) -> None:
         read(tmp_path, BROKER | {"metric_update_sec": "10"})
 
 
-def test_how_long_measurements_are_kept_goes_into_the_store(tmp_path: Path) -> None:
+def test_the_ttl_goes_into_the_store(tmp_path: Path) -> None:
+    """How long measurements are kept goes into the store."""
     config, notices = read(tmp_path, GUIDE | {"mongo_measurement_expiration_seconds": 7200})
     assert config.store.measurements_s == 7200 and not said(notices, "mongo_measurement_expiration_seconds")
     here = replace(config, store=replace(config.store, mongo_uri=None))
@@ -241,7 +244,8 @@ def test_how_long_measurements_are_kept_goes_into_the_store(tmp_path: Path) -> N
         read(tmp_path, GUIDE | {"mongo_measurement_expiration_seconds": 0})
 
 
-def test_a_makai_whose_file_names_no_trigger_says_so(tmp_path: Path) -> None:
+def test_a_file_without_triggers_is_reported(tmp_path: Path) -> None:
+    """A Makai whose file names no trigger says so."""
     config, notices = read(tmp_path, MAKAI | {"plugins": []})
     assert config.triggering_service.plugins == ()
     assert "no event is ever opened" in said(notices, "plugins")
@@ -318,7 +322,8 @@ def test_every_address_of_an_original_file_is_ours() -> None:
             assert hasattr(getattr(CloudConfig(), section), key)
 
 
-def test_traffic_is_summed_up_and_what_the_store_refused_is_in_the_next_row(tmp_path: Path) -> None:
+def test_refused_traffic_is_in_the_next_row(tmp_path: Path) -> None:
+    """Traffic is summed up and what the store refused is in the next row."""
     store = open_store(None, tmp_path)
     refused = threading.Event()
 

@@ -75,7 +75,8 @@ def test_commands_that_go_nowhere_are_not_ok(makai: Any, tmp_path: Path) -> None
             assert not board.health("opq").ok
 
 
-def test_swapped_addresses_of_the_event_service_are_both_named(makai: Any, context: CloudContext) -> None:
+def test_both_swapped_addresses_are_named(makai: Any, context: CloudContext) -> None:
+    """Swapped addresses of the event service are both named."""
     brokers = makai.brokers()
     config = EventServiceSection(
         answer_endpoint=brokers.acquisition_config.request_endpoint,
@@ -90,7 +91,8 @@ def test_swapped_addresses_of_the_event_service_are_both_named(makai: Any, conte
         assert "event_service.request_endpoint" in problem
 
 
-def test_a_broker_that_comes_back_makes_it_well_again(makai: Any, context: CloudContext) -> None:
+def test_a_returning_broker_makes_it_well(makai: Any, context: CloudContext) -> None:
+    """A broker that comes back makes it well again."""
     brokers = makai.brokers()
     service = triggering(makai, context, brokers)
     with makai.running(brokers.triggering), makai.running(service):
@@ -101,7 +103,7 @@ def test_a_broker_that_comes_back_makes_it_well_again(makai: Any, context: Cloud
             makai.wait_for(lambda: own(service).ok)
 
 
-def test_a_loop_that_did_not_read_its_monitor_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unread_monitor_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long start is not a missing peer: what the monitor holds is read first."""
     with service_context() as context:
         listener, sender = context.socket(zmq.PULL), context.socket(zmq.PUSH)

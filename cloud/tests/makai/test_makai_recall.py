@@ -32,19 +32,20 @@ def triggers() -> TriggersInUse:
     return default_triggers()
 
 
-def test_every_class_of_a_data_set_has_a_size() -> None:
+def test_each_data_set_class_has_a_size() -> None:
     assert SIZES.keys() == MAGNITUDES.keys() - {"none"}
 
 
 @pytest.mark.parametrize("kind", SIZES)
-def test_the_weakest_of_a_class_is_an_onset_of_a_default_trigger(kind: str, triggers: TriggersInUse) -> None:
+def test_the_weakest_of_a_class_is_an_onset(kind: str, triggers: TriggersInUse) -> None:
+    """The weakest of a class is an onset of a default trigger."""
     rows, from_ns, to_ns = trial(kind, HZ[kind], 0, 60.0, START_NS)
     assert onsets(rows, from_ns, to_ns + 10**9, triggers).first
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SIZES)
-def test_none_of_ten_weakest_of_a_class_is_missed(kind: str, triggers: TriggersInUse) -> None:
+def test_ten_weakest_of_a_class_are_found(kind: str, triggers: TriggersInUse) -> None:
     """Today's recall: 1, of 38,793 trials."""
     first: list[str | None] = []
     for hz in (50, 60):
@@ -57,7 +58,7 @@ def test_none_of_ten_weakest_of_a_class_is_missed(kind: str, triggers: TriggersI
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_quiet_grid_opens_no_event_but_the_daily_snapshot(preset: str, tmp_path: Path) -> None:
+def test_a_quiet_grid_opens_only_the_snapshot(preset: str, tmp_path: Path) -> None:
     """Today's figure: none in 28,800 Box-hours; `baseline` opens its snapshot of all Boxes."""
     found = Counter(map(trigger_of, events_of(quiet_grid(preset), QUIET_H, tmp_path)))
     print(f"{preset}, {QUIET_BOXES * QUIET_H:g} Box-hours: {found}")
@@ -67,7 +68,8 @@ def test_a_quiet_grid_opens_no_event_but_the_daily_snapshot(preset: str, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hz", [50, 60])
-def test_five_minutes_of_nothing_from_samples_have_no_onset(hz: int, triggers: TriggersInUse) -> None:
+def test_five_quiet_minutes_have_no_onset(hz: int, triggers: TriggersInUse) -> None:
+    """Five minutes of nothing from samples have no onset."""
     rows, _, _ = trial("none", hz, 1, 60.0, START_NS, SAMPLED_S)
     assert len(rows) > SAMPLED_S and onsets(rows, 0, 1 << 62, triggers).all == {}
 
@@ -78,7 +80,8 @@ def test_nothing_is_no_onset_of_any(triggers: TriggersInUse) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_quiet_grid_has_60_db_of_noise_in_its_closed_form_and_in_its_samples(preset: str) -> None:
+def test_both_quiet_grids_have_60_db_of_noise(preset: str) -> None:
+    """A quiet grid has 60 db of noise in its closed form and in its samples."""
     outlet = quiet_grid(preset).outlets[0]
     samples = outlet.samples()
     volts = samples.counts(0, 12_000) * samples.v_per_lsb
@@ -88,7 +91,8 @@ def test_a_quiet_grid_has_60_db_of_noise_in_its_closed_form_and_in_its_samples(p
         assert 20 * np.log10(samples.nominal_v / each) == pytest.approx(60.0, abs=0.5)
 
 
-def test_an_event_is_counted_for_the_trigger_that_opened_it() -> None:
+def test_an_event_counts_for_its_trigger() -> None:
+    """An event is counted for the trigger that opened it."""
     assert trigger_of("Box 5, threshold: rms 100.2 V below 108") == "threshold"
     assert trigger_of("Box 1, baseline: scheduled every 24 h at 3 h UTC") == "baseline"
 
@@ -96,9 +100,10 @@ def test_an_event_is_counted_for_the_trigger_that_opened_it() -> None:
 @pytest.mark.parametrize(
     ("kind", "hz", "index"), [("interharmonics", 50, 50002), ("mains_signalling", 60, 30056)]
 )
-def test_a_line_that_no_measurement_of_a_second_shows_is_an_onset_by_the_gateways_detector(
+def test_a_hidden_line_is_found_by_the_gateway(
     kind: str, hz: int, index: int, triggers: TriggersInUse
 ) -> None:
+    """A line that no measurement of a second shows is an onset by the gateways detector."""
     rows, from_ns, to_ns = trial(kind, hz, index, 60.0, START_NS)
     assert onsets(rows, from_ns, to_ns + 10**9, triggers).first == "edge_rule"
     without = [row for row in rows if not any(name.startswith("edge_") for name in row.metrics)]

@@ -13,7 +13,8 @@ from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_proto.wire.opqbox3_pb2 import Measurement
 
 
-def test_the_oldest_goes_when_more_waits_than_the_limit(makai: Any) -> None:
+def test_the_oldest_message_is_dropped_beyond_the_limit(makai: Any) -> None:
+    """The oldest goes when more waits than the limit."""
     peer, endpoint = makai.peer(), makai.free_endpoint()
     reader = peer.context.socket(zmq.PULL)
     reader.bind(endpoint)
@@ -32,7 +33,8 @@ def test_the_oldest_goes_when_more_waits_than_the_limit(makai: Any) -> None:
     reader.close(0)
 
 
-def test_a_box_has_its_messages_and_bytes_again_every_second() -> None:
+def test_a_boxs_budget_is_renewed_every_second() -> None:
+    """A Box has its messages and bytes again every second."""
     counters = ServiceCounters()
     budget = BoxBudget(3, 1000, counters)
     budget.begin_turn(100.0)
@@ -45,7 +47,8 @@ def test_a_box_has_its_messages_and_bytes_again_every_second() -> None:
     assert (counters.of("over_budget", "1"), counters.of("over_budget", "2")) == (2, 1)
 
 
-def test_a_box_that_floods_is_held_to_its_budget_and_another_is_heard(makai: Any) -> None:
+def test_a_flooding_box_is_held_to_its_budget(makai: Any) -> None:
+    """A Box that floods is held to its budget and another is heard."""
     brokers = makai.brokers()
     own = brokers.triggering_config
     config = TriggeringBrokerSection(
@@ -76,9 +79,10 @@ def test_a_box_that_floods_is_held_to_its_budget_and_another_is_heard(makai: Any
 
 
 @pytest.mark.parametrize("boxes", [["1", "4"]])
-def test_a_broker_that_stood_still_drops_the_oldest_counts_it_and_goes_on(
+def test_a_paused_broker_drops_the_oldest(
     makai: Any, monkeypatch: pytest.MonkeyPatch, boxes: list[str]
 ) -> None:
+    """A broker that stood still drops the oldest counts it and goes on."""
     brokers = makai.brokers()
     own, sent = brokers.triggering_config, 2000
     config = TriggeringBrokerSection(

@@ -19,7 +19,8 @@ def put_key(store: CloudStore, box_id: str, pair: KeyPair, **fields: Any) -> Non
     store.put_box(BoxRecord(box_id, f"Box {box_id}", public_key=pair.public.decode(), **fields))
 
 
-def test_keys_of_boxes_in_service_are_read_and_the_others_named(tmp_path: Path) -> None:
+def test_keys_of_boxes_in_service_are_read(tmp_path: Path) -> None:
+    """Keys of Boxes in service are read and the others named."""
     store = open_store(None, tmp_path)
     first, second = generate(), generate()
     put_key(store, "7", first)
@@ -35,7 +36,8 @@ def test_keys_of_boxes_in_service_are_read_and_the_others_named(tmp_path: Path) 
     store.close()
 
 
-def test_a_store_that_is_away_leaves_what_was_known(makai: Any, tmp_path: Path) -> None:
+def test_an_absent_store_leaves_the_known_keys(makai: Any, tmp_path: Path) -> None:
+    """A store that is away leaves what was known."""
     store = open_store(None, tmp_path)
     put_key(store, "7", generate())
     counters = ServiceCounters()
@@ -57,7 +59,8 @@ def test_a_store_that_is_away_leaves_what_was_known(makai: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_a_registered_box_gets_in_where_that_is_wanted(makai: Any, tmp_path: Path, wanted: bool) -> None:
+def test_a_registered_box_is_admitted_if_configured(makai: Any, tmp_path: Path, wanted: bool) -> None:
+    """A registered Box gets in where that is wanted."""
     store, pair = open_store(None, tmp_path / "store"), generate()
     put_key(store, "7", pair)
     brokers = makai.brokers()
@@ -74,7 +77,7 @@ def test_a_registered_box_gets_in_where_that_is_wanted(makai: Any, tmp_path: Pat
     store.close()
 
 
-def test_what_the_folder_says_of_a_box_goes_before_the_store(makai: Any, tmp_path: Path) -> None:
+def test_the_folder_has_priority_over_the_store(makai: Any, tmp_path: Path) -> None:
     """A revoked Box does not come back by the store, nor does an exchanged key."""
     store, second = open_store(None, tmp_path / "store"), generate()
     brokers = makai.brokers()

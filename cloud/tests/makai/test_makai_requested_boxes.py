@@ -85,13 +85,16 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
     made.close()
 
 
-def test_three_boxes_of_which_nothing_is_said_are_all_asked() -> None:
+def test_boxes_without_facts_are_all_asked() -> None:
+    """Three Boxes of which nothing is said are all asked."""
     asked = BoxPlaces().requested_boxes("2", ["1", "2", "10"], LIMITS)
     assert asked.by_reason == (("saw", ("2",)), ("no_place", ("10", "1")))
     assert asked.left_out == 0
 
 
-def test_neighbours_come_by_feeder_distance_and_region_and_witnesses_from_elsewhere() -> None:
+def test_neighbours_and_witnesses_are_chosen() -> None:
+    """Neighbours come by feeder distance and region and witnesses from elsewhere."""
+
     def at(feeder: str, region: str, north_km: float, grid: str = "1") -> BoxPlace:
         return BoxPlace(grid, None, feeder, region, 21.0 + north_km / 111.2, -157.8)
 
@@ -128,7 +131,8 @@ def test_neighbours_come_by_feeder_distance_and_region_and_witnesses_from_elsewh
     assert without == asked, "who saw it need not be among them"
 
 
-def test_a_dip_at_one_feeder_of_ten_thousand_boxes_asks_sixty_at_most(store: CloudStore) -> None:
+def test_a_dip_at_one_feeder_asks_sixty_boxes(store: CloudStore) -> None:
+    """A dip at one feeder of ten thousand Boxes asks sixty at most."""
     places = grid_of(feeders=100, boxes=100)
     grid = JudgedGrid(store, places)
     feeder = [box_id for box_id, place in places.items() if place.feeder == "f50"]
@@ -147,9 +151,10 @@ def test_a_dip_at_one_feeder_of_ten_thousand_boxes_asks_sixty_at_most(store: Clo
     assert "asked 60 times a Box for 4.5 MB; did not ask 10002 times: bound 9950, saw_bound 52" in info
 
 
-def test_a_wide_area_dip_of_ten_thousand_boxes_asks_two_hundred_at_most_on_many_feeders(
+def test_a_wide_area_dip_asks_two_hundred_boxes(
     store: CloudStore,
 ) -> None:
+    """A wide area dip of ten thousand Boxes asks two hundred at most on many feeders."""
     places = grid_of(feeders=100, boxes=100)
     grid = JudgedGrid(store, places)
     for k, box_id in enumerate(places):  # feeder after feeder, as the worst case
@@ -166,9 +171,10 @@ def test_a_wide_area_dip_of_ten_thousand_boxes_asks_two_hundred_at_most_on_many_
     assert 0 < seen < 50, "the others of the first fifty saw it too, and their samples are on their way"
 
 
-def test_a_transient_that_a_gateway_found_is_three_tenths_of_a_second_and_its_window_is_it_too(
+def test_a_located_transient_is_requested_short(
     store: CloudStore,
 ) -> None:
+    """A transient that a gateway found is three tenths of a second and its window is it too."""
     grid = JudgedGrid(store, grid_of(2, 3))
     edge = Decision("edge_impulsive_transient", 40.0, 0.0, "detector at the gateway: 40")
     assert grid.see("1000", 0.5, edge, 0.02, 119.0)
@@ -193,14 +199,16 @@ def test_a_transient_that_a_gateway_found_is_three_tenths_of_a_second_and_its_wi
         ("edge_mains_signalling", 5.05),
     ],
 )
-def test_a_class_is_asked_for_as_long_as_it_needs(store: CloudStore, metric: str, length_s: float) -> None:
+def test_each_class_has_its_span(store: CloudStore, metric: str, length_s: float) -> None:
+    """A class is asked for as long as it needs."""
     grid = JudgedGrid(store, grid_of(2, 3))
     assert grid.see("1000", 0.0, replace(DIP, metric=metric))
     (event,) = store.events()
     assert (event.end_ns - event.start_ns) / SECOND_NS == pytest.approx(length_s)
 
 
-def test_a_box_that_flaps_is_asked_alone_then_not_at_all_and_starves_nobody(store: CloudStore) -> None:
+def test_a_flapping_box_is_limited_to_its_budget(store: CloudStore) -> None:
+    """A wavering Box is asked alone, then not at all, and takes no place of others."""
     size = round(3.1 * BYTES_PER_S)
     grid = JudgedGrid(
         store,
@@ -228,7 +236,8 @@ def test_a_box_that_flaps_is_asked_alone_then_not_at_all_and_starves_nobody(stor
     assert len(grid.commands) - before == 10, "a minute later it has a minute's bytes"
 
 
-def test_the_last_quarter_of_the_whole_is_for_boxes_that_saw_it() -> None:
+def test_the_last_quarter_is_for_seeing_boxes() -> None:
+    """The last quarter of the limit is kept for Boxes that saw the event."""
     clock = [0.0]
     budget = RequestBudget(replace(LIMITS, bytes_per_min=1_000_000), lambda: clock[0])
     others = [f"o{k}" for k in range(20)]
@@ -242,9 +251,7 @@ def test_the_last_quarter_of_the_whole_is_for_boxes_that_saw_it() -> None:
 
 
 @pytest.mark.parametrize(("budget", "asked_bytes"), [(150_000, None), (200_000, 96_000 + 42_480)])
-def test_half_cycles_of_a_long_dip_come_out_of_the_budgets_too(
-    store: CloudStore, budget: int, asked_bytes: int | None
-) -> None:
+def test_half_cycles_come_out_of_the_budgets(store: CloudStore, budget: int, asked_bytes: int | None) -> None:
     """A minute of dip, whose end alone is sampled: 4 s of samples, 59 s of half cycles."""
     grid = JudgedGrid(store, {"1": BoxPlace()}, bytes_per_min_of_box=budget)
     for first_s in (1000, 1100) if asked_bytes is None else (1000,):  # of the second one nothing is left
@@ -260,9 +267,8 @@ def test_half_cycles_of_a_long_dip_come_out_of_the_budgets_too(
     assert bytes_of_half_cycles((0, 3600 * SECOND_NS)) == 220_000, "an hour comes in as many points as 166 s"
 
 
-def test_a_box_that_the_store_lets_not_join_joins_later_and_is_asked_once(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_join_is_repeated_once(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Box that the store lets not join joins later and is asked once."""
     grid = JudgedGrid(store, grid_of(1, 3), most_boxes=1)
     grid.see("1000", 0.0)
 
@@ -282,7 +288,8 @@ def test_a_box_that_the_store_lets_not_join_joins_later_and_is_asked_once(
     assert ([each.box_id for each in grid.accepted], len(grid.commands)) == (["1001"], 2)
 
 
-def test_a_setting_that_cannot_be_is_named_with_what_is_allowed(tmp_path: Path) -> None:
+def test_an_invalid_setting_is_named(tmp_path: Path) -> None:
+    """A setting that cannot be is named with what is allowed."""
     path = tmp_path / "cloud.toml"
     path.write_text("[triggering_service.asking]\nmost_boxes = 0\nmost_boxs = 3\n")
     with pytest.raises(ConfigError) as caught:

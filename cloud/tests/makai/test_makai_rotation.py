@@ -29,7 +29,8 @@ def key_of(brokers: Any, box_id: str) -> str:
     return next(entry.public_key for entry in entries if entry.box_id == box_id)
 
 
-def test_the_old_key_holds_until_the_new_one_has_spoken(makai: Any) -> None:
+def test_the_old_key_holds_until_the_new_speaks(makai: Any) -> None:
+    """The old key holds until the new one has spoken."""
     brokers = makai.brokers()
     register = KeyRegister(brokers.keys)
     with makai.running(brokers.triggering), makai.running(brokers.acquisition):
@@ -59,7 +60,8 @@ def test_the_old_key_holds_until_the_new_one_has_spoken(makai: Any) -> None:
         assert register.entries()[0][0].state == "admitted"
 
 
-def test_a_box_that_only_listens_has_spoken_with_its_subscription(makai: Any) -> None:
+def test_a_subscription_shows_the_new_key(makai: Any) -> None:
+    """A Box that only listens has spoken with its subscription."""
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):
         KeyRegister(brokers.keys).rotate("1")
@@ -71,9 +73,7 @@ def test_a_box_that_only_listens_has_spoken_with_its_subscription(makai: Any) ->
         assert box.command() is not None
 
 
-def test_a_handshake_that_is_under_way_when_a_key_is_admitted_goes_on(
-    makai: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_handshake_is_not_ended(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its subscription, and its commands, were lost until the Box's program touches the socket again."""
     brokers = makai.brokers()
     admitted, on_its_way = threading.Event(), threading.Event()
@@ -100,9 +100,7 @@ def test_a_handshake_that_is_under_way_when_a_key_is_admitted_goes_on(
         assert box.command() is not None
 
 
-def test_a_stranger_among_many_is_let_in_when_its_key_is_admitted(
-    makai: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stranger_is_admitted_with_its_key(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody knows which of several handshakes at once were refused, however many there are."""
     monkeypatch.setattr(peers, "CANDIDATES", 0)
     brokers = makai.brokers()
@@ -118,7 +116,8 @@ def test_a_stranger_among_many_is_let_in_when_its_key_is_admitted(
             assert makai.arrives(box, client)
 
 
-def test_an_exchange_that_cannot_be_written_keeps_the_new_key_and_says_so(makai: Any) -> None:
+def test_an_unwritable_exchange_keeps_the_new_key(makai: Any) -> None:
+    """An exchange that cannot be written keeps the new key and says so."""
     brokers = makai.brokers()
     KeyRegister(brokers.keys).rotate("1")
     brokers.keys.box_public("1").unlink()
@@ -131,7 +130,8 @@ def test_an_exchange_that_cannot_be_written_keeps_the_new_key_and_says_so(makai:
         assert makai.arrives(new, client, timestamp_ms=2)
 
 
-def test_a_revoked_box_is_not_brought_back_by_its_second_key(makai: Any) -> None:
+def test_second_key_does_not_return_a_revoked_box(makai: Any) -> None:
+    """A revoked Box is not brought back by its second key."""
     brokers = makai.brokers()
     register = KeyRegister(brokers.keys)
     with makai.running(brokers.triggering):
@@ -167,9 +167,8 @@ def storm(makai: Any, brokers: Any, pairs: dict[str, KeyPair], address: str) -> 
     return {box_id: peer.connect(zmq.PUSH, endpoint, pair, server) for box_id, pair in pairs.items()}
 
 
-def test_a_silent_box_is_cut_though_its_handshake_was_one_of_too_many(
-    makai: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_box_among_many_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent Box is cut though its handshake was one of too many."""
     monkeypatch.setattr(peers, "CANDIDATES", 0)  # as with hundreds at once: no handshake is looked at
     brokers = makai.brokers()
     ids = [str(k) for k in range(20, 32)]
@@ -208,7 +207,8 @@ def test_one_turn_examines_only_some_of_many_connections(monkeypatch: pytest.Mon
         assert not found.unknown
 
 
-def test_a_box_with_an_address_of_its_own_is_known_however_many_others_are_in_handshake(makai: Any) -> None:
+def test_a_box_with_its_own_address_is_known(makai: Any) -> None:
+    """A Box with a separate address is known however many others are in handshake."""
     brokers = makai.brokers()
     host, port = brokers.acquisition_config.response_endpoint.removeprefix("tcp://").split(":")
     with makai.running(brokers.acquisition), ExitStack() as opened:
@@ -222,7 +222,7 @@ def test_a_box_with_an_address_of_its_own_is_known_however_many_others_are_in_ha
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_silent_box_is_cut_within_a_second_in_a_storm(makai: Any) -> None:
+def test_a_silent_box_is_cut_in_a_storm(makai: Any) -> None:
     """1,500 Boxes connect at once, from another address; one that came among them is revoked meanwhile."""
     brokers = makai.brokers()
     pairs = {str(k): makai.generate() for k in range(100, 100 + STORM)}
@@ -307,13 +307,15 @@ def lost_in_rotations(makai: Any, count: int) -> dict[str, set[int]]:
     return {box_id: lost for box_id, lost in missing.items() if lost}
 
 
-def test_keys_that_are_exchanged_one_after_the_other_lose_nothing(makai: Any) -> None:
+def test_successive_key_exchanges_lose_nothing(makai: Any) -> None:
+    """Keys that are exchanged one after the other lose nothing."""
     assert lost_in_rotations(makai, 5) == {}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_thousand_keys_are_exchanged_under_load_and_nothing_is_lost(makai: Any) -> None:
+def test_a_thousand_exchanges_under_load_lose_nothing(makai: Any) -> None:
+    """A thousand keys are exchanged under load and nothing is lost."""
     assert lost_in_rotations(makai, ROTATED) == {}
 
 

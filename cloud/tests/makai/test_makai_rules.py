@@ -52,7 +52,8 @@ def data_command(box: Any) -> Any:
     pytest.fail("no data was asked for")
 
 
-def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callable[..., Any]) -> None:
+def test_a_rule_requests_a_waveform(makai_with: Callable[..., Any]) -> None:
+    """A rule by rest asks for a waveform as a trigger does."""
     house = makai_with()
     box = house.box("4")
     house.ask("POST", "/streams", {"sql": STREAM}, 201)
@@ -93,7 +94,8 @@ def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callab
     house.wait_for(lambda: health() == (False, "1 rules, 0 running; stopped by an error: distorted"))
 
 
-def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Path) -> None:
+def test_measurements_during_the_start_reach_the_rules(makai: Any, tmp_path: Path) -> None:
+    """A Measurement that arrives while the rules are opened is taken."""
     importlib.import_module("opq_cloud.makai.judging.rules")  # its imports take long: not while it gets ready
     brokers = makai.brokers()
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
@@ -123,7 +125,8 @@ def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Pa
     shared.close()
 
 
-def test_a_row_without_a_span_is_counted_and_asks_for_nothing(makai_with: Callable[..., Any]) -> None:
+def test_a_row_without_a_span_is_counted(makai_with: Callable[..., Any]) -> None:
+    """A row without a span is counted and asks for nothing."""
     house = makai_with()
     box = house.box("1")
     house.ask("POST", "/streams", {"sql": STREAM}, 201)
@@ -139,7 +142,8 @@ def test_a_row_without_a_span_is_counted_and_asks_for_nothing(makai_with: Callab
     assert house.service.counters.total("rule_requests") == 0
 
 
-def test_a_rule_of_a_gateway_opens_an_event_over_the_wire(makai_with: Callable[..., Any]) -> None:
+def test_a_gateways_rule_opens_an_event(makai_with: Callable[..., Any]) -> None:
+    """A rule of a gateway opens an event over the wire."""
     house = makai_with(PluginEntry(name="edge_rule"))
     box = house.box("1")
 
@@ -173,13 +177,14 @@ def test_one_statement_is_a_trigger_plugin() -> None:
     assert decisions(THD, late) == [False, False, True]
 
 
-def test_a_statement_with_a_window_decides_when_the_window_ends() -> None:
+def test_a_statement_decides_at_the_windows_end() -> None:
+    """A statement with a window decides when the window ends."""
     sql = "SELECT box, avg(thd) AS mean FROM boxes GROUP BY box, TUMBLINGWINDOW(ss, 1) HAVING avg(thd) > 0.05"
     values = [seen(k, 0.1 if 5 <= k < 10 else 0.01) for k in range(20)]
     assert [k for k, fired in enumerate(decisions(sql, values)) if fired] == [10]
 
 
-def test_a_statement_reads_windows_or_crossings_and_never_both_mixed() -> None:
+def test_a_statement_reads_windows_or_crossings() -> None:
     """A sag from 1,000,450 to 1,000,850: its crossings come before the windows in which they lie."""
 
     def crossing(ms: int, volts: float) -> Measurement:
@@ -194,7 +199,8 @@ def test_a_statement_reads_windows_or_crossings_and_never_both_mixed() -> None:
     assert [k for k, fired in enumerate(decisions(step, values)) if not fired] == [0, 3, 6]
 
 
-def test_rows_that_a_statement_cannot_compute_are_counted_and_reported_in_health() -> None:
+def test_failed_rows_are_counted_in_health() -> None:
+    """Rows that a statement cannot compute are counted and reported in health."""
     counters = ServiceCounters()
     sql = "SELECT box, thd FROM boxes WHERE abs(box) > 0 AND thd > 0.05"
     with structlog.testing.capture_logs() as lines:
@@ -207,7 +213,8 @@ def test_rows_that_a_statement_cannot_compute_are_counted_and_reported_in_health
     assert [line["event"] for line in lines] == ["plugin.row_failed"]
 
 
-def test_a_statement_that_cannot_run_is_reported_at_the_start() -> None:
+def test_a_statement_that_cannot_run_is_reported() -> None:
+    """A statement that cannot run is reported at the start."""
     misspelt = "SELECT box FROM boxes WHERE rms_mn < 100"
     for sql, why in (
         *(("SELECT FROM", "sql"), ("SELECT a FROM others", "others"), ("SHOW STREAMS", "SELECT")),
@@ -217,7 +224,8 @@ def test_a_statement_that_cannot_run_is_reported_at_the_start() -> None:
             load_triggers([PluginEntry(name="sql", settings={"sql": sql})], ServiceCounters(), log.get())
 
 
-def test_the_address_moves_with_the_port_offset_and_nothing_is_imported_unless_enabled() -> None:
+def test_rules_are_imported_only_where_enabled() -> None:
+    """The address moves with the port offset and nothing is imported unless enabled."""
     assert with_port_offset(CloudConfig(), 100).triggering_service.rules.http_endpoint == "127.0.0.1:9181"
     code = """if True:
         import sys

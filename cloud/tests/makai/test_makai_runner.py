@@ -59,7 +59,8 @@ def test_each_service_is_made_by_one_room() -> None:
     assert ROOMS["opq_cloud.makai.service"] == NAMES
 
 
-def test_a_service_that_crashes_is_started_again_and_health_tells(makai: Any) -> None:
+def test_a_crashed_service_is_started_again(makai: Any) -> None:
+    """A crashed service is started again, and health reports it."""
     board = ServiceBoard()
     runner = ServiceRunner(board)
     service = Flaky("shaky", RuntimeError("boom"))
@@ -73,7 +74,8 @@ def test_a_service_that_crashes_is_started_again_and_health_tells(makai: Any) ->
     ended(runner)
 
 
-def test_health_is_not_ok_while_a_service_waits_for_its_restart(makai: Any) -> None:
+def test_health_is_not_ok_before_a_restart(makai: Any) -> None:
+    """Health is not ok while a service waits for its restart."""
     board = ServiceBoard()
     runner = ServiceRunner(board)
     failures = [StoreError("the disk is full") for _ in range(20)]
@@ -94,7 +96,8 @@ class Careful(Flaky):
         return [self.own]
 
 
-def test_what_a_service_says_of_itself_is_one_component_with_what_its_thread_does(makai: Any) -> None:
+def test_a_service_has_one_component(makai: Any) -> None:
+    """A service's own state and its thread are one component."""
     board = ServiceBoard()
     runner = ServiceRunner(board)
     service = Careful("writer", StoreError("once"))
@@ -109,7 +112,8 @@ def test_what_a_service_says_of_itself_is_one_component_with_what_its_thread_doe
     ended(runner)
 
 
-def test_what_cannot_start_ends_the_process_with_its_error() -> None:
+def test_a_failed_start_ends_the_process() -> None:
+    """A service that cannot start ends the process with its error."""
     board = ServiceBoard()
     runner = ServiceRunner(board)
     busy = PortBusyError("x cannot bind")
@@ -119,7 +123,8 @@ def test_what_cannot_start_ends_the_process_with_its_error() -> None:
     assert [entry.service.name for entry in board.entries] == ["broker"]
 
 
-def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> None:
+def test_health_speaks_the_originals_contract() -> None:
+    """Health speaks the original's contract and counts for prometheus."""
     board = ServiceBoard()
     runner = ServiceRunner(board)
     service = Flaky("broker")
@@ -148,7 +153,9 @@ def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> Non
     ended(runner)
 
 
-def test_health_asks_what_is_configured_beside_what_its_folder_means() -> None:
+def test_health_asks_configured_and_recorded_services() -> None:
+    """Health asks what is configured beside what its folder means."""
+
     def asked(**section: Any) -> list[str]:
         config = build(CloudConfig, {"health": section}, "cloud.toml")
         return [each.name for each in _elsewhere(config)]
@@ -159,7 +166,8 @@ def test_health_asks_what_is_configured_beside_what_its_folder_means() -> None:
     assert asked(services=[named]) == ["makai"]
 
 
-def test_each_service_is_meant_at_the_address_of_its_health() -> None:
+def test_each_service_is_recorded_with_its_health() -> None:
+    """Each service is meant at the address of its health."""
     config = with_port_offset(CloudConfig(), 1000)
     found = {name: meant_service(name, config, 1000).health for name in HELP}
     assert len(set(found.values())) == len(HELP) - 1, "all answers where Mauka does alone"
@@ -167,7 +175,8 @@ def test_each_service_is_meant_at_the_address_of_its_health() -> None:
     assert found["triggering-service"] == "http://127.0.0.1:9080/"
 
 
-def test_on_one_store_all_takes_the_place_of_services_apart_and_they_of_it(tmp_path: Path) -> None:
+def test_all_and_single_services_replace_each_other(tmp_path: Path) -> None:
+    """On one store all takes the place of services apart and they of it."""
     config = CloudConfig()
 
     def noted(command: str) -> list[str]:
@@ -184,7 +193,8 @@ def test_on_one_store_all_takes_the_place_of_services_apart_and_they_of_it(tmp_p
     note_running(meant_service("view", config), tmp_path / "file")  # it serves all the same
 
 
-def test_neighbours_are_asked_and_one_that_is_down_or_old_is_reported(makai: Any, tmp_path: Path) -> None:
+def test_a_neighbour_that_is_down_is_reported(makai: Any, tmp_path: Path) -> None:
+    """Neighbours are asked and one that is down or old is reported."""
     there = ServiceBoard()
     runner = ServiceRunner(there)
     port, dead = makai.free_port(), f"http://127.0.0.1:{makai.free_port()}/"
@@ -214,7 +224,8 @@ def test_a_clock_that_is_ahead_is_not_old() -> None:
     assert not health_from_json(document, now_s=2_020).ok
 
 
-def test_counters_do_not_grow_with_a_flood_of_labels() -> None:
+def test_counters_are_bounded_in_labels() -> None:
+    """Counters do not grow with a flood of labels."""
     counters = ServiceCounters()
     for number in range(2 * MAX_LABELS):
         counters.add("refused", label=str(number))

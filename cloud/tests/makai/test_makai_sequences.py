@@ -23,7 +23,8 @@ from opq_proto.messages import Measurement
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80))
-def test_upto_and_holes_are_those_of_the_set_of_stored_numbers(numbers: list[int]) -> None:
+def test_upto_and_holes_follow_from_stored_numbers(numbers: list[int]) -> None:
+    """`upto` and gaps follow from the set of stored numbers."""
     tracker = SequenceTracker()
     new = [tracker.add(number, oldest=1) for number in numbers]
     assert new == [number not in numbers[:place] for place, number in enumerate(numbers)]
@@ -52,7 +53,8 @@ def test_lost_numbers_and_stored_ones_add_up(arrivals: list[tuple[int, int]]) ->
     assert tracker.lost <= known
 
 
-def test_the_message_names_the_highest_without_a_hole_the_holes_and_the_highest() -> None:
+def test_the_message_names_upto_and_holes() -> None:
+    """The message names the highest without a hole the holes and the highest."""
     tracker = SequenceTracker()
     for number in (1, 2, 3, 6, 7, 10):
         tracker.add(number, oldest=1)
@@ -73,20 +75,23 @@ def test_a_new_cloud_begins_where_the_box_does() -> None:
     assert tracker.lost == 0
 
 
-def test_what_the_box_no_longer_holds_is_lost_and_no_hole() -> None:
+def test_numbers_that_the_box_dropped_are_lost() -> None:
+    """Measurements that the Box no longer holds are lost, not missing."""
     tracker = SequenceTracker([1, 2])
     tracker.add(10, oldest=8)
     assert tracker.message() == "7,8-9,11-10"
     assert tracker.lost == 5  # 3..7
 
 
-def test_a_tracker_made_from_the_store_goes_on_there() -> None:
+def test_a_tracker_continues_from_the_store() -> None:
+    """A tracker made from the store goes on there."""
     tracker = SequenceTracker([5, 6, 7, 9])
     tracker.add(10, oldest=5)
     assert tracker.message() == "7,8-8,11-10"
 
 
-def test_a_hole_below_all_that_is_stored_of_what_the_box_holds_stays_a_hole() -> None:
+def test_a_hole_below_stored_numbers_stays() -> None:
+    """A hole below all that is stored of what the Box holds stays a hole."""
     tracker = SequenceTracker([285, 286, 288], begin=263)
     assert tracker.message() == "262,263-284,287-287,289-288"
     assert tracker.add(263, oldest=263)
@@ -105,7 +110,9 @@ def test_only_what_was_stored_is_said_to_be(rows: list[tuple[int, int]]) -> None
     assert not SequenceTracker([5, 6], begin=3).has(2) and SequenceTracker([5, 6], begin=3).has(5)
 
 
-def test_what_is_stored_is_not_judged_again_but_acknowledged_again(makai: Any, tmp_path: Path) -> None:
+def test_stored_measurements_are_acknowledged_again(makai: Any, tmp_path: Path) -> None:
+    """A stored batch is acknowledged again and not judged again."""
+
     def columns(*sequences: int) -> Measurements:
         return replace(
             numbered(sequences[0], len(sequences), 1), backfilled=True, sequence=np.array(sequences)
@@ -127,9 +134,7 @@ def test_what_is_stored_is_not_judged_again_but_acknowledged_again(makai: Any, t
     assert told[-1] == "9" and counters.total("measurements_doubled") == 2
 
 
-def test_numbers_that_were_never_used_do_not_hold_up_the_acknowledgement_of_what_came_again(
-    makai: Any, tmp_path: Path
-) -> None:
+def test_unused_numbers_do_not_delay_acknowledgements(makai: Any, tmp_path: Path) -> None:
     """A gateway that was killed skips numbers. What came after them is stored while the Box still holds older
     ones; then it holds no more than that, measures nothing new, and sends it again until it hears."""
     store = open_store(None, tmp_path)
@@ -147,7 +152,7 @@ def test_numbers_that_were_never_used_do_not_hold_up_the_acknowledgement_of_what
     store.close()
 
 
-def test_what_was_stored_while_its_copies_waited_is_not_written_again(
+def test_stored_copies_are_not_written_again(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Box sends again what a slow store has not taken; a copy would cost it as much as a new row."""
@@ -175,9 +180,9 @@ def test_what_was_stored_while_its_copies_waited_is_not_written_again(
     assert sum(written) == 2 and counters.total("measurements_doubled") == 7
 
 
-def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(
-    makai: Any, tmp_path: Path
-) -> None:
+def test_a_restarted_cloud_requests_unstored_measurements(makai: Any, tmp_path: Path) -> None:
+    """After a restart the cloud asks for what its killed one never stored."""
+
     def measured(sequence: int) -> Measurement:
         return Measurement("1", 60_000 + 100 * sequence, {}, sequence=sequence, oldest_sequence=263)
 

@@ -11,7 +11,8 @@ from opq_cloud.core.stage_times import BOUNDS_S, StageTimes, quantile_s
 from opq_cloud.health.server import HealthService
 
 
-def test_a_time_is_in_the_bucket_of_the_next_larger_bound_and_all_after() -> None:
+def test_a_time_is_in_its_bucket() -> None:
+    """A time is in the bucket of the next larger bound and all after."""
     times = StageTimes()
     times.add("stored", 0.001, 0.0011, 70.0, -5.0)
     times.add_all("stored", [0.3])
@@ -37,7 +38,8 @@ class TimedService:
         """Never called."""
 
 
-def test_the_metrics_have_each_stage_as_a_prometheus_histogram() -> None:
+def test_the_metrics_have_histograms_of_stages() -> None:
+    """The metrics have each stage as a prometheus histogram."""
     board, service = ServiceBoard(), TimedService()
     board.add(service)
     service.counters.stages.add("stored", 0.2, 0.3)

@@ -57,7 +57,8 @@ def store(tmp_path: Path) -> Iterator[AwayStore]:
     opened.close()
 
 
-def test_who_asks_for_an_id_while_the_store_is_away_gets_it_afterwards(makai: Any, store: AwayStore) -> None:
+def test_an_id_request_waits_for_the_store(makai: Any, store: AwayStore) -> None:
+    """A request for an id during a failure of the store is answered afterwards."""
     names = ("answer_endpoint", "request_endpoint", "event_endpoint", "event_id_endpoint")
     config = EventConfig(**{name: makai.free_endpoint() for name in names})
     service = EventService(config, CloudContext(lambda: store))
@@ -73,9 +74,10 @@ def test_who_asks_for_an_id_while_the_store_is_away_gets_it_afterwards(makai: An
         assert client.poll(30_000) and client.recv() == b"2"
 
 
-def test_measurements_wait_in_the_service_while_the_store_is_away(
+def test_measurements_wait_for_the_store(
     makai: Any, store: AwayStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Measurements wait in the service while the store is away."""
     monkeypatch.setattr(triggering_service, "NOMINAL_REFRESH_S", 0.05)
     brokers = makai.brokers()
     config = TriggeringConfig(
@@ -112,9 +114,10 @@ def test_measurements_wait_in_the_service_while_the_store_is_away(
         makai.wait_for(lambda: all(part.ok for part in service.health() if part.name == service.name))
 
 
-def test_a_store_that_does_not_answer_is_reported_before_it_refuses(
+def test_a_silent_store_is_reported_before_refusing(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A store that does not answer is reported before it refuses."""
     monkeypatch.setattr(measurement_writer, "SLOW_STORE_S", 0.2)
     counters = ServiceCounters()
     with closing(open_store(None, tmp_path)) as store, closing(sqlite3.connect(tmp_path / "opq.db")) as other:

@@ -52,7 +52,8 @@ def spans(plugin: Plugin, values: list[Measurement]) -> list[tuple[int, tuple[in
     ]
 
 
-def test_a_dip_fires_once_at_its_onset_and_not_on_recovery() -> None:
+def test_a_dip_fires_once_at_its_onset() -> None:
+    """A dip fires once at its onset and not on recovery."""
     assert onsets(loaded(), [rms(120), rms(107), rms(60), rms(100), rms(120), rms(120)]) == [1]
 
 
@@ -61,7 +62,8 @@ def test_exactly_at_the_limit_is_no_dip() -> None:
     assert onsets(loaded(), [rms(107.99)]) == [0]
 
 
-def test_hysteresis_holds_a_value_that_trembles_about_the_limit() -> None:
+def test_hysteresis_holds_a_trembling_value() -> None:
+    """Hysteresis holds a value that trembles about the limit."""
     # left only at 92 % = 110.4 V
     assert onsets(loaded(), [rms(107), rms(109), rms(107), rms(110.3), rms(107)]) == [0]
     assert onsets(loaded(), [rms(107), rms(110.5), rms(107)]) == [0, 2]
@@ -74,7 +76,8 @@ def test_a_swell_fires_on_the_maximum() -> None:
     assert "above 132" in decision.because
 
 
-def test_a_dip_and_a_swell_in_one_window_are_one_decision() -> None:
+def test_a_dip_and_swell_are_one_decision() -> None:
+    """A dip and a swell in one window are one decision."""
     assert onsets(loaded(), [rms(60, 140), rms(60, 140)]) == [0]
 
 
@@ -87,14 +90,15 @@ def test_boxes_do_not_share_state() -> None:
     assert onsets(loaded(), [rms(100), rms(100, box_id="4"), rms(100), rms(100, box_id="4")]) == [0, 1]
 
 
-def test_what_comes_late_from_a_disk_neither_ends_nor_starts_a_live_dip() -> None:
+def test_late_measurements_do_not_change_a_live_dip() -> None:
+    """Late Measurements from a disk neither end nor start a live dip."""
     values = [rms(100), rms(120, backfilled=True), rms(100), rms(90, backfilled=True), rms(100)]
     assert onsets(loaded(), values) == [0, 3]
 
 
 @pytest.mark.parametrize("set_s", [-86_400, -1307, -3, 4, 3600, 10**8])
 @pytest.mark.parametrize("windows", [1, 3, 20])
-def test_a_span_over_a_clock_that_is_set_has_the_times_of_one_clock(set_s: int, windows: int) -> None:
+def test_span_over_a_clock_step_has_one_clock(set_s: int, windows: int) -> None:
     """The Box numbers its samples, so the end and the length are as if nobody had set its clock."""
 
     def numbered(k: int, low: float, ahead_s: int) -> Measurement:
@@ -112,7 +116,7 @@ def test_a_span_over_a_clock_that_is_set_has_the_times_of_one_clock(set_s: int, 
     assert f"lasted at most {windows:.1f} s" in over.because
 
 
-def test_a_start_of_the_box_within_a_dip_sets_no_clock() -> None:
+def test_a_start_within_a_dip_sets_no_clock() -> None:
     """Its numbers begin again: the times are the gateway's, and they go on."""
     before = replace(window(100, 60), first_sample=900_000, samples=12_000)
     after = replace(window(103, 120), first_sample=0, samples=12_000)
@@ -145,14 +149,16 @@ def test_wrong_settings_are_all_reported_at_once() -> None:
     assert "hysteresis_percent  is 50; want from 0 to 20" in text
 
 
-def test_the_window_of_an_original_box_ends_at_its_time_stamp() -> None:
+def test_an_original_window_ends_at_its_timestamp() -> None:
+    """The window of an original Box ends at its time stamp."""
     original = rms(120)
     assert window_ns(original) == (0, 10**9)
     ours = replace(original, start_ns=5, end_ns=17)
     assert window_ns(ours) == (5, 17)
 
 
-def test_a_box_whose_nominal_never_stays_does_not_grow_the_memory() -> None:
+def test_changing_nominals_do_not_grow_the_memory() -> None:
+    """A Box whose nominal never stays does not grow the memory."""
     plugin = loaded()
     state = plugin.module.begin(plugin.config)
     for k in range(2500):
@@ -160,7 +166,8 @@ def test_a_box_whose_nominal_never_stays_does_not_grow_the_memory() -> None:
     assert len(state.limits) <= 1000
 
 
-def test_when_a_dip_is_over_its_whole_span_is_told_once() -> None:
+def test_a_dips_whole_span_is_reported_once() -> None:
+    """After a dip its complete span is announced once."""
     dip = [window(k, 60 if 2 <= k < 7 else 120) for k in range(12)]
     assert onsets(loaded(), dip) == [2]
     assert spans(loaded(), dip) == [(7, (2, 7))]
@@ -170,7 +177,8 @@ def test_when_a_dip_is_over_its_whole_span_is_told_once() -> None:
     assert (decision.value, decision.limit) == (60, 108)
 
 
-def test_of_a_long_dip_the_end_is_reported_and_since_when_hours_later_too() -> None:
+def test_the_end_of_a_long_dip_is_reported() -> None:
+    """Of a long dip the end is reported and since when hours later too."""
     dip = [window(k, 60 if 2 <= k < 9000 else 120) for k in range(9003)]
     assert spans(loaded(), dip) == [(9000, (8999, 9000))]
     decision = fired(loaded(), dip)[9000]
@@ -182,23 +190,27 @@ def test_of_a_long_dip_the_end_is_reported_and_since_when_hours_later_too() -> N
     assert [found.since_ns for found in fired(loaded(), short) if found] == [None, None]
 
 
-def test_a_window_that_was_lost_belongs_to_the_dip() -> None:
+def test_a_lost_window_belongs_to_the_dip() -> None:
+    """A window that was lost belongs to the dip."""
     dip = [window(k, 60 if k < 4 else 120) for k in (0, 1, 5)]
     assert spans(loaded(), dip) == [(2, (0, 5))]
 
 
-def test_after_an_hour_of_silence_the_end_of_a_dip_is_not_known() -> None:
+def test_an_hour_of_silence_hides_the_end() -> None:
+    """After an hour of silence the end of a dip is not known."""
     assert spans(loaded(), [window(0, 60), window(3700, 120)]) == []
     assert spans(loaded(), [window(0, 60), window(3000, 120)]) == [(1, (2990, 3000))]
 
 
-def test_a_swell_behind_a_dip_is_an_onset_and_the_dip_is_reported_next() -> None:
+def test_a_swell_after_a_dip_is_an_onset() -> None:
+    """A swell behind a dip is an onset and the dip is reported next."""
     values = [window(0, 60), window(1, 60), window(2, 119, 140), window(3, 120)]
     assert onsets(loaded(), values) == [0, 2]
     assert spans(loaded(), values) == [(3, (0, 3))]
 
 
-def test_a_clock_that_was_set_back_gives_no_span_that_ends_before_it_begins() -> None:
+def test_a_clock_step_gives_no_negative_span() -> None:
+    """A clock that was set back gives no span that ends before it begins."""
     assert spans(loaded(), [window(100, 60), window(0, 60), window(1, 120)]) == [(2, (100, 101))]
 
 
@@ -217,7 +229,8 @@ def crossing(at_s: float, value: float) -> Measurement:
     return Measurement("1", 0, metrics, start_ns=start_ns, end_ns=start_ns + S // 60, crossing=True)
 
 
-def test_windows_that_a_crossing_overtook_begin_no_disturbance_again() -> None:
+def test_an_overtaken_window_begins_no_disturbance() -> None:
+    """Windows that a crossing overtook begin no disturbance again."""
     told = [
         window(0, 120),
         crossing(1.3, 60),
@@ -250,7 +263,8 @@ def test_a_dip_close_behind_another_has_its_onset() -> None:
     assert found == [(round(1.3 * S), round(6.3 * S)), (round(8.1 * S), round(13.1 * S))]
 
 
-def test_a_dip_that_no_crossing_told_is_seen_by_its_window() -> None:
+def test_a_dip_without_crossing_is_seen() -> None:
+    """A dip that no crossing told is seen by its window."""
     told = [
         crossing(1.3, 60),
         crossing(1.4, 120),
@@ -262,12 +276,13 @@ def test_a_dip_that_no_crossing_told_is_seen_by_its_window() -> None:
     assert onsets(loaded(), told) == [0, 4]
 
 
-def test_behind_a_clock_that_was_set_back_windows_count_again() -> None:
+def test_windows_after_a_clock_step_count() -> None:
+    """Behind a clock that was set back windows count again."""
     told = [crossing(100.3, 60), crossing(101.3, 120), window(3, 60), window(4, 120)]
     assert onsets(loaded(), told) == [0, 2]
 
 
-def test_a_dip_of_one_start_does_not_end_in_the_next() -> None:
+def test_a_dip_ends_with_its_start() -> None:
     """The Box ended in a dip: when that was over nobody measured; a dip after its start is one of its own."""
     one, two = {"start_id": 1}, {"start_id": 2}
     values = [window(1, 60, **one), window(50, 120, 121, **two), window(51, 120, 121, **two)]

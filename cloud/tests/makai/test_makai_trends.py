@@ -37,9 +37,10 @@ def measured(second: int, volts: float, backfilled: bool) -> Measurement:
     return Measurement("1", 60_000 + 1000 * second, metrics, sequence=second, backfilled=backfilled)
 
 
-def test_a_minute_that_was_backfilled_has_the_mean_of_all_of_it(
+def test_a_backfilled_minute_has_the_whole_mean(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A minute that was backfilled has the mean of all of it."""
     monkeypatch.setattr(trends, "SILENT_S", 0.0)
     store = open_store(None, tmp_path)
     store.append_measurements([measured(second, 120.0, False) for second in range(40)])
@@ -99,7 +100,7 @@ def minute_of(
         (TimeSource.GPS, TimeSource.NTP, (99.0, 121.0, (30 * 100 + 30 * 120) / 60)),
     ],
 )
-def test_seconds_that_come_again_after_a_step_back_count_once(
+def test_repeated_seconds_count_once(
     makai: Any,
     store: CloudStore,
     monkeypatch: pytest.MonkeyPatch,
@@ -119,7 +120,7 @@ def test_seconds_that_come_again_after_a_step_back_count_once(
     minute_of(makai, store, [before, [*after, *beyond]], minute, apart)
 
 
-def test_a_whole_minute_that_comes_again_an_hour_later_is_the_later_one(
+def test_a_repeated_minute_replaces_the_first(
     makai: Any, store: CloudStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock was an hour ahead for 30 s; the minute has nothing of them, not even their limits."""
@@ -133,7 +134,7 @@ def test_a_whole_minute_that_comes_again_an_hour_later_is_the_later_one(
 
 
 @pytest.mark.parametrize(("flagged", "low_v"), [(1.0, 119.0), (2.0, 59.0), (3.0, 119.0)])
-def test_a_flagged_measurement_widens_no_limits_but_counts_in_the_mean(flagged: float, low_v: float) -> None:
+def test_a_flagged_measurement_widens_no_limits(flagged: float, low_v: float) -> None:
     """A dip (2) widens those of rms; what touches a gap (1) none; the trend has the highest number."""
     well = [
         replace(row, metrics={**row.metrics, "f": Metric(59.5, 60.5, 60.0)})
@@ -151,7 +152,8 @@ def test_a_flagged_measurement_widens_no_limits_but_counts_in_the_mean(flagged: 
     assert flags_of_trend(whole.metrics) == flagged
 
 
-def test_a_minute_of_flagged_measurements_alone_has_its_means_as_limits() -> None:
+def test_an_all_flagged_minute_has_means_as_limits() -> None:
+    """A minute of flagged measurements alone has its means as limits."""
     open_minutes = trends.Trends()
     for row in seconds(0, [1.0 + n for n in range(20)], 60.0, TimeSource.GPS, 1.0):
         open_minutes.add(batch(row), 0.0)
@@ -160,7 +162,8 @@ def test_a_minute_of_flagged_measurements_alone_has_its_means_as_limits() -> Non
     assert trend == Trend("1", MINUTE_MS, means, covered_ms=20_000)
 
 
-def test_what_happened_before_a_measurement_is_no_quantity_of_a_trend() -> None:
+def test_past_losses_are_not_trend_quantities() -> None:
+    """A state of before a Measurement is not a quantity of a trend."""
     row, *_ = seconds(0, [1.0], 120.0, TimeSource.GPS)
     rare = dict.fromkeys([*CONTINUITY_METRICS, "restart_cause", "missing_s"], Metric(1.0, 1.0, 1.0))
     open_minutes = trends.Trends()
@@ -171,7 +174,7 @@ def test_what_happened_before_a_measurement_is_no_quantity_of_a_trend() -> None:
     )
 
 
-def test_the_time_of_a_minute_is_never_longer_than_the_minute() -> None:
+def test_a_minutes_time_is_never_longer() -> None:
     """In idle mode a window of a minute ends a second after one that was sent alone."""
     open_minutes = trends.Trends()
     alone, *_ = seconds(0, [1.0], 120.0, TimeSource.GPS)
@@ -184,7 +187,7 @@ def test_the_time_of_a_minute_is_never_longer_than_the_minute() -> None:
     assert again, "it is made again of the stored ones"
 
 
-def test_the_time_that_a_clock_jumped_over_is_no_hole_once_its_minute_is_stored() -> None:
+def test_a_clock_jump_is_not_a_hole() -> None:
     """Half an hour forward: a Box that went on measuring measured all of the hour."""
     zero_ms, rows = 1_700_000_040_000 // TREND_MS * TREND_MS, list[Measurement]()
     for second in (*range(0, 600), *range(2400, 3600)):
@@ -201,7 +204,7 @@ def test_the_time_that_a_clock_jumped_over_is_no_hole_once_its_minute_is_stored(
     assert share is not None and share >= 0.99
 
 
-def test_a_minute_that_was_open_at_a_kill_gets_its_trend_after_the_next_start(
+def test_an_open_minute_gets_its_trend_after_restart(
     makai: Any, store: CloudStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also an hour-old one that was backfilled, and that of a Box which is silent since."""

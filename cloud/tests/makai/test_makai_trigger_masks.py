@@ -116,7 +116,8 @@ def test_each_trigger_is_compared_or_named() -> None:
 @pytest.mark.parametrize("name", WITH_MASK)
 @settings(max_examples=20, deadline=None)
 @given(sequence=windows())
-def test_a_rule_that_sees_all_rows_decides_the_same(name: str, sequence: list[list[Measurement]]) -> None:
+def test_a_rule_decides_alike_on_all_rows(name: str, sequence: list[list[Measurement]]) -> None:
+    """A rule that sees all rows decides the same."""
     plugin = load("trigger", name, SETTINGS.get(name, {}), [TRIGGERS])
     module, config = plugin.module, plugin.config
     masked, whole = module.begin(config), module.begin(config)

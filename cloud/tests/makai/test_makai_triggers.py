@@ -51,7 +51,7 @@ def calm(count: int, since: int = 0) -> list[Measurement]:
 
 
 @pytest.mark.parametrize("set_s", [-7200, 5, 40_000])
-def test_an_excursion_over_a_clock_that_is_set_has_the_length_of_its_samples(set_s: int) -> None:
+def test_an_excursion_has_its_samples_length(set_s: int) -> None:
     """Its begin and end are of the clock in force at its end."""
 
     def row(k: int, ahead_s: int) -> Measurement:
@@ -83,7 +83,8 @@ def test_an_excursion_holds_the_windows_of_one_start() -> None:
     assert over is not None and over.span_ns == (5 * S, 8 * S)
 
 
-def test_every_class_has_a_trigger_that_is_on_or_is_in_the_table_with_the_reason() -> None:
+def test_every_class_has_a_trigger_or_a_reason() -> None:
+    """Every class has a trigger that is on or is in the table with the reason."""
     rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", TABLE.read_text(), re.MULTILINE)
     named = {kind: set(re.findall(r"`(\w+)`", triggers)) for kind, triggers in rows if kind in CLASSES}
     assert named.keys() == CLASSES
@@ -113,7 +114,8 @@ def test_calm_windows_decide_nothing_in_any_default_trigger() -> None:
         ("edge_rule", {"edge_impulsive_transient": 55.0}),
     ],
 )
-def test_what_lasts_is_one_onset_and_what_is_over_no_other(name: str, beyond: dict[str, float]) -> None:
+def test_a_lasting_excursion_is_one_onset(name: str, beyond: dict[str, float]) -> None:
+    """A lasting deviation is one onset, and its end is not another."""
     crossing = name == "edge_rule"
     lasting = [replace(window(200 + k, **beyond), crossing=crossing) for k in range(1 if crossing else 4)]
     found = decided(name, [*calm(200), *lasting, *calm(30, 204)])
@@ -129,21 +131,22 @@ def test_what_lasts_is_one_onset_and_what_is_over_no_other(name: str, beyond: di
         ("edge_rule", {"edge_phase_jump": -14.0}, "detector phase jump at the gateway: -14 degrees"),
     ],
 )
-def test_a_decision_says_what_was_seen_and_which_limit_it_passed(
-    name: str, beyond: dict[str, float], because: str
-) -> None:
+def test_a_decision_names_value_and_limit(name: str, beyond: dict[str, float], because: str) -> None:
+    """A decision says what was seen and which limit it passed."""
     (found,) = decided(name, [*calm(5), replace(window(5, **beyond), crossing=name == "edge_rule")]).values()
     assert found.because == because
 
 
-def test_a_long_excursion_is_its_onset_and_its_two_last_windows() -> None:
+def test_a_long_excursion_is_onset_and_end() -> None:
+    """A long excursion is its onset and its two last windows."""
     found = decided("steady_state", [*calm(5), *(window(5 + k, thd=0.06) for k in range(600)), *calm(9, 605)])
     assert list(found) == [5, 605]
     assert found[605].span_ns == (604 * S, 606 * S)
     assert "lasted at most 600.0 s" in found[605].because
 
 
-def test_harmonics_that_rise_above_lasting_ones_are_an_onset_and_lasting_ones_are_not() -> None:
+def test_only_rising_harmonics_are_a_new_onset() -> None:
+    """Harmonics that rise above lasting ones are an onset and lasting ones are not."""
     levels = [0.02] * 5 + [0.11] * 15 + [0.145] + [0.217] * 4 + [0.11] * 15 + [0.217] * 3 + [0.02]
     found = decided("steady_state", [window(k, thd=level) for k, level in enumerate(levels)])
     assert list(found) == [5, 21, len(levels) - 1]
@@ -156,14 +159,16 @@ def test_a_step_that_stays_is_the_new_level() -> None:
     assert list(found) == [5]
 
 
-def test_a_step_that_goes_back_is_asked_for_whole() -> None:
+def test_a_returning_step_is_requested_whole() -> None:
+    """A step that returns is requested completely."""
     low = (217.9, 218.1, 218.0)
     found = decided("rapid_change", [*calm(5), *(window(5 + k, rms=low) for k in range(4)), *calm(5, 9)])
     assert [(at, decision.span_ns) for at, decision in found.items()] == [(5, None), (9, (5 * S, 9 * S))]
 
 
 @pytest.mark.parametrize("name", ["rapid_change", "frequency", "transient", "steady_state", "statistical"])
-def test_the_edges_of_a_dip_are_the_dips_own(name: str) -> None:
+def test_the_edges_of_a_dip_belong_to_it(name: str) -> None:
+    """The edges of a dip belong to the dip."""
     dip = {"rms": (150.0, 230.0, 190.0), "f": (49.0, 50.4, 50.0), "thd": 0.2, "trans": (2.0, 90.0, 5.0)}
     rows = [*calm(200), window(200, **dip), *calm(20, 201)]
     assert [at for at, each in decided(name, rows).items() if each.span_ns is None] == []
@@ -175,7 +180,7 @@ def of_original(rows: Sequence[Measurement]) -> list[Measurement]:
 
 
 @pytest.mark.parametrize("name", ["frequency", "transient", "statistical"])
-def test_an_original_boxs_next_window_still_shows_the_end_of_a_dip(name: str) -> None:
+def test_an_original_windows_tail_belongs_to_the_dip(name: str) -> None:
     """Its first values of frequency and transients cover a part of the window before."""
     after = {"f": (49.6, 50.4, 50.0), "trans": (2.0, 90.0, 5.0)}
     rows = [*calm(200), window(200, rms=(150.0, 230.0, 190.0)), window(201, **after), *calm(20, 202)]
@@ -203,15 +208,17 @@ RISING = {"rms": (229.5, 230.5, 230.0), "f": (49.97, 50.03, 50.0)}
     ("change", "onsets"),
     [((150.0, 230.0, 190.0), []), ((210.0, 230.0, 225.0), [200]), ((60.0, 240.0, 190.0), [])],
 )
-def test_a_voltage_that_comes_back_for_seconds_belongs_to_its_dip_or_step(
+def test_a_returning_voltage_belongs_to_its_dip(
     change: tuple[float, float, float], onsets: list[int]
 ) -> None:
+    """A voltage that comes back for seconds belongs to its dip or step."""
     rows = [*calm(200), window(200, rms=change), *(window(201 + k, **RISING) for k in range(6))]
     found = decided("statistical", [*rows, *calm(20, 207), window(227, **RISING), *calm(3, 228)])
     assert list(found) == [*onsets, 227, 228], "nothing is completed; what comes later is unusual again"
 
 
-def test_what_is_still_unusual_ten_seconds_after_a_dip_is_an_onset() -> None:
+def test_a_later_unusual_value_is_an_onset() -> None:
+    """A deviation that remains ten seconds after a dip is an onset."""
     rows = [*calm(200), *(window(200 + k, rms=(150.0, 230.0, 190.0)) for k in range(2))]
     found = decided("statistical", [*rows, *(window(202 + k, thd=0.06) for k in range(20)), *calm(3, 222)])
     assert [at for at, each in found.items() if each.span_ns is None] == [212]
@@ -243,7 +250,7 @@ def test_minutes_of_over_or_undervoltage_hide_nothing_else(
     assert [at for at, each in decided(name, rows).items() if each.span_ns is None][:1] == [200]
 
 
-def test_a_figure_that_was_unusual_mutes_itself_and_no_other() -> None:
+def test_an_unusual_figure_mutes_only_itself() -> None:
     """A motor's start every three minutes is unusual each time, and a tone soon after one is, too."""
     rows = calm(1200)
     for k in range(200, 1200, 180):
@@ -264,7 +271,8 @@ def test_flicker_wants_some_windows_in_a_row() -> None:
     )
 
 
-def test_small_changes_of_three_boxes_at_one_moment_are_one_event() -> None:
+def test_small_changes_of_three_boxes_are_one_event() -> None:
+    """Small changes of three Boxes at one moment are one event."""
     small = window(10, rms=(226.0, 230.0, 229.5))
     boxes = [replace(small, box_id=str(k)) for k in range(6)]
     assert list(decided("coincidence", boxes)) == [2]
@@ -274,7 +282,7 @@ def test_small_changes_of_three_boxes_at_one_moment_are_one_event() -> None:
     assert decided("coincidence", unknown) == {}
 
 
-def test_a_coincidence_is_decided_once_in_any_order_of_arrival() -> None:
+def test_a_coincidence_is_decided_once() -> None:
     """The window in the middle meets both others, which do not meet; a later one of all is near it."""
     small = window(10, rms=(226.0, 230.0, 229.5))
     starts_ns = [10 * S, 10 * S + 600_000_000, 11 * S + 300_000_000, 14 * S]
@@ -294,7 +302,8 @@ def after_a_gap(**metrics: float) -> list[Measurement]:
     return [replace(row, sequence=number) for number, row in enumerate(rows)]
 
 
-def test_a_box_that_was_without_supply_is_asked_for_what_came_before() -> None:
+def test_a_lost_supply_requests_the_time_before() -> None:
+    """A Box that was without supply is asked for what came before."""
     found = decided("silence", after_a_gap(missing_dark_s=60.0))
     assert {at: each.span_ns for at, each in found.items()} == {20: (15 * S, 20 * S)}
 
@@ -314,11 +323,13 @@ def test_a_box_that_was_without_supply_is_asked_for_what_came_before() -> None:
     ],
     ids=lambda metrics: "+".join(metrics) or "nothing",
 )
-def test_a_silence_for_another_reason_is_not_followed_up(metrics: dict[str, float]) -> None:
+def test_another_silence_is_not_followed_up(metrics: dict[str, float]) -> None:
+    """A silence for another reason is not followed up."""
     assert decided("silence", after_a_gap(**metrics)) == {}
 
 
-def test_a_snapshot_is_due_at_its_hour_and_not_at_a_start() -> None:
+def test_a_snapshot_is_due_at_its_hour() -> None:
+    """A snapshot is due at its hour and not at a start."""
     every_minute = [window(60 * k) for k in range(0, 3 * 24 * 60)]
     found = decided("baseline", every_minute, at_utc_h=3.0)
     assert [every_minute[at].end_ns // S // 3600 for at in found] == [3, 27, 51]
@@ -326,7 +337,8 @@ def test_a_snapshot_is_due_at_its_hour_and_not_at_a_start() -> None:
     assert decided("baseline", soon, at_utc_h=2.5) == {}
 
 
-def test_an_hour_of_the_day_with_a_louder_box_is_usual_there() -> None:
+def test_a_louder_hour_is_usual() -> None:
+    """An hour of the day with a louder Box is usual there."""
     loud = (228.5, 231.5, 230.0)
     day = [window(60 * k, **({"rms": loud} if 600 <= k % 1440 < 660 else {})) for k in range(3 * 1440)]
     quick = decided("statistical", day, warm_up_windows=60)
@@ -335,7 +347,8 @@ def test_an_hour_of_the_day_with_a_louder_box_is_usual_there() -> None:
     assert len(onsets) <= 3
 
 
-def test_napali_decides_when_two_boxes_are_beyond_and_again_after_its_grace_time() -> None:
+def test_napali_decides_at_two_boxes() -> None:
+    """Napali decides when two Boxes are beyond and again after its grace time."""
     off = [window(k, f=(50.1, 50.2, 50.15)) for k in range(20)]
     both = [each for row in off for each in (row, replace(row, box_id="2"))]
     assert list(decided("napali", both)) == [1]
@@ -345,12 +358,14 @@ def test_napali_decides_when_two_boxes_are_beyond_and_again_after_its_grace_time
     assert list(decided("napali", [*both, *later])) == [1, 41]
 
 
-def test_napali_sees_three_sigma_of_a_boxs_own_mean() -> None:
+def test_napali_finds_three_sigma() -> None:
+    """Napali sees three sigma of a Box's own mean."""
     wavy = [window(k, f=50.0 + 0.004 * (-1) ** k) for k in range(60)]
     assert list(decided("napali", [*wavy, window(60, f=50.06)], trigger_local=True)) == [60]
 
 
-def test_a_limit_that_is_passed_again_and_again_waits_longer_each_time() -> None:
+def test_a_repeated_limit_waits_longer() -> None:
+    """A limit that is passed again and again waits longer each time."""
     limit, book, onsets = WatchedLimit("t", "thd", "", 1.0, 0.5), Excursions(first_s=10.0), []
     for k in range(0, 86_400, 30):
         if book.follow("1", window(k), 2.0, limit) is not None:
@@ -362,13 +377,15 @@ def test_a_limit_that_is_passed_again_and_again_waits_longer_each_time() -> None
     assert book.follow("2", window(90_000), 2.0, limit) is not None
 
 
-def test_what_a_box_sends_again_is_not_the_live_stream() -> None:
+def test_repeated_measurements_are_not_the_live_stream() -> None:
+    """Measurements that a Box sends again are not the live stream."""
     rows = [*calm(5), replace(window(1, thd=0.06), backfilled=True), *calm(3, 5)]
     found = decided("steady_state", rows)
     assert list(found) == [5]
 
 
-def test_a_table_sets_a_trigger_turns_it_off_or_adds_one(tmp_path: Path) -> None:
+def test_a_table_sets_removes_or_adds_a_trigger(tmp_path: Path) -> None:
+    """A table sets a trigger turns it off or adds one."""
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[triggering_service.triggers.frequency]\nrocof_hz_per_s = 0.5\n"

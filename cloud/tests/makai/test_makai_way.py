@@ -44,9 +44,8 @@ def is_handed_the_dip(frame: Any) -> bool:
     return any(map(has_the_dip, frame.f_locals.values()))
 
 
-def test_a_dip_passes_each_stay_of_the_page_once(
-    makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dip_passes_each_stay_once(makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dip passes each stay of the page once."""
     stays = stays_of_page()
     files = {str(ROOT / path): path for path, _ in stays}
     assert len(stays) == len(files) <= 8, "a file twice is a return"

@@ -55,7 +55,7 @@ def judged(order: WindowOrder, arrivals: Iterable[tuple[float, Measurement]]) ->
 
 @given(st.randoms(use_true_random=False), st.booleans(), st.booleans(), st.sampled_from([1, 3]))
 @settings(max_examples=50, deadline=None)
-def test_windows_that_come_within_the_bound_are_judged_in_the_order_of_time(
+def test_windows_within_the_bound_are_judged_in_order(
     chance: random.Random, original: bool, numbered: bool, apart: int
 ) -> None:
     """`apart`: seconds from one window to the next; an original Box does not state their length."""
@@ -76,7 +76,8 @@ def test_windows_that_come_within_the_bound_are_judged_in_the_order_of_time(
     assert counters.total("windows_late") == 0 and not list(order.late(float("inf")))
 
 
-def test_what_follows_does_not_wait_and_what_is_lost_is_waited_for_once() -> None:
+def test_a_lost_window_is_awaited_once() -> None:
+    """The next Measurement does not wait; a lost one is awaited once."""
     order = Order(counters := ServiceCounters())
     assert [order.one(window(k), 0.0) for k in range(3)] == [[window(0)], [window(1)], [window(2)]]
     assert order.one(window(5), 1.0) == [] and order.one(window(4), 1.5) == []
@@ -87,7 +88,8 @@ def test_what_follows_does_not_wait_and_what_is_lost_is_waited_for_once() -> Non
     assert order.one(window(7), 5.0) == [window(7)]
 
 
-def test_a_hole_in_the_samples_is_none_in_the_numbers() -> None:
+def test_a_sample_hole_is_not_a_number_hole() -> None:
+    """A gap in the samples is not a gap in the numbers."""
     order = Order(ServiceCounters())
     for k, number in ((0, 7), (40, 8), (41, 9)):
         assert order.one(window(k, sequence=number), 0.0)
@@ -95,7 +97,8 @@ def test_a_hole_in_the_samples_is_none_in_the_numbers() -> None:
     assert [each.sequence for each in order.one(window(42, sequence=10), 1.1)] == [10, 11]
 
 
-def test_a_crossing_and_what_is_sent_again_do_not_wait() -> None:
+def test_crossings_and_repeats_do_not_wait() -> None:
+    """A crossing and what is sent again do not wait."""
     order = Order(ServiceCounters())
     order.one(window(0, sequence=1), 0.0)
     crossing, again = window(9, sequence=9, crossing=True), window(5, sequence=5, backfilled=True)
@@ -103,7 +106,8 @@ def test_a_crossing_and_what_is_sent_again_do_not_wait() -> None:
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_a_clock_that_is_set_back_or_numbers_that_begin_again_hold_nothing_up(numbered: bool) -> None:
+def test_clock_steps_and_new_numbers_do_not_wait(numbered: bool) -> None:
+    """A clock that is set back or numbers that begin again hold nothing up."""
     order = Order(counters := ServiceCounters())
     for k, second in enumerate((100, 101, 40, 41, 42)):
         assert order.one(window(second, sequence=k if numbered else None), 0.0)
@@ -118,7 +122,8 @@ def test_what_waits_is_bounded() -> None:
     assert [len(each) for each in found if each] == [MAX_WAITING + 1]
 
 
-def test_what_follows_in_a_batch_is_judged_at_once_and_the_others_wait() -> None:
+def test_followers_in_a_batch_are_judged_at_once() -> None:
+    """The next Measurement of a batch is judged at once, others wait."""
     rows = [window(k, box_id, sequence=100 + k) for box_id in ("1", "2", "3", "4") for k in (0, 1, 3)]
 
     def columns(*chosen: Measurement) -> Measurements:
@@ -133,7 +138,8 @@ def test_what_follows_in_a_batch_is_judged_at_once_and_the_others_wait() -> None
     assert [row.sequence for row in order.one(rows[7], 0.2)] == [101, 102, 103]
 
 
-def test_holes_in_a_sequence_are_counted_by_box_once_they_are_certain() -> None:
+def test_sequence_holes_are_counted_by_box() -> None:
+    """Holes in a sequence are counted by Box once they are certain."""
     counters = ServiceCounters()
     order = Order(counters)
     for number in (10, 11, 15, 16):

@@ -50,7 +50,8 @@ def aligned(
     return clock_alignments(event, found, phases.get, nominal_of)
 
 
-def test_what_can_be_said_depends_on_the_clocks_and_on_the_phases() -> None:
+def test_an_alignment_depends_on_clocks_and_phases() -> None:
+    """A statement depends on the clocks and on the phases."""
     event = event_of(seen_by("1", 0, 1000), seen_by("2", 37 * MS, 500 * MS, 0.3))
     found = aligned(event, {"1": "L1", "2": "L1"})
     assert list(found) == ["2"]
@@ -67,7 +68,8 @@ def test_what_can_be_said_depends_on_the_clocks_and_on_the_phases() -> None:
     assert aligned(other_dip, {"1": "L1", "2": "L1"}) == {}, "another dip: the stamps exclude so much"
 
 
-def test_of_many_boxes_those_with_the_worst_clocks_are_compared() -> None:
+def test_the_worst_clocks_are_compared() -> None:
+    """Of many Boxes those with the worst clocks are compared."""
     waves = [seen_by(str(number), 0, number * MS) for number in range(1, MAX_PAIRS + 4)]
     found = aligned(event_of(*waves), {wave.box_id: "L1" for wave in waves})
     assert sorted(map(int, found)) == list(range(4, MAX_PAIRS + 4))
@@ -83,9 +85,10 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 
 @pytest.mark.parametrize("reference_ns", [1000, UNKNOWN_UNCERTAINTY_NS])
-def test_a_box_without_a_disciplined_clock_takes_its_place_in_the_order_and_says_so(
+def test_an_undisciplined_clock_is_marked_in_the_order(
     bus: Any, running: Any, until: Any, store: CloudStore, reference_ns: int
 ) -> None:
+    """A Box without a disciplined clock takes its place in the order and says so."""
     waves = seen_by("1", 0, reference_ns), seen_by("2", 120 * MS, UNKNOWN_UNCERTAINTY_NS, 0.3)
     trigger = Trigger("t", waves[0].start_ns, waves[0].end_ns, ("1", "2"), "1", "test")
     event_id = store.open_event(trigger, "test")

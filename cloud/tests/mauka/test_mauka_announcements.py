@@ -63,9 +63,10 @@ def put_event(store: CloudStore, *findings: Finding) -> int:
     return event_id
 
 
-def test_what_people_and_reanalyses_change_in_processes_of_their_own_is_published(
+def test_changes_of_other_processes_are_published(
     bus: Any, running: Any, store: CloudStore, tmp_path: Path, until: Any
 ) -> None:
+    """Changes by people and re-analyses in other processes are published."""
     event_id = put_event(store, sag("1", 0), sag("2", 1))
     put_event(store, sag("1", 600_000))
     hears, runner = Hears(bus.settings), AnalysisRunner(bus.settings, lambda: store, [])
@@ -99,9 +100,8 @@ def test_what_people_and_reanalyses_change_in_processes_of_their_own_is_publishe
     assert runner.counters.of("incident_notices", "hand") == 5
 
 
-def test_announcements_are_given_out_in_their_order_and_what_is_too_much_is_counted(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_announcements_keep_their_order_and_limit(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Announcements are given out in their order and what is too much is counted."""
     monkeypatch.setattr(announcing, "MAX_WAITING", 2)
     waiting = IncidentAnnouncements(store.people.documents)
     assert [waiting.add_changed(BY_HAND, number) for number in (7, 8, 9)] == [0, 0, 1]

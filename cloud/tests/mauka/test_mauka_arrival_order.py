@@ -29,7 +29,8 @@ def at(box_id: str, after_us: float, within_us: float | None, aligned_to: str | 
         ([], set()),
     ],
 )
-def test_first_are_all_that_are_not_later_beyond_doubt(arrivals: list[BoxArrival], first: set[str]) -> None:
+def test_boxes_within_the_uncertainty_are_all_first(arrivals: list[BoxArrival], first: set[str]) -> None:
+    """First are all that are not later beyond doubt."""
     assert may_be_first(arrivals) == first
 
 
@@ -38,7 +39,8 @@ def arrival_of(finding: Finding) -> BoxArrival:
     return facts.arrivals[0]
 
 
-def test_the_doubt_of_an_arrival_is_that_of_clock_and_waveform_together() -> None:
+def test_an_arrivals_uncertainty_includes_clock_and_waveform() -> None:
+    """The doubt of an arrival is that of clock and waveform together."""
     shown = (("onset_within_ms", 0.4),)
     finding = Finding("sag", "1", START_NS, START_NS + 10**8, 300_000, figures=shown)
     assert arrival_of(finding).uncertainty_ns == 500_000

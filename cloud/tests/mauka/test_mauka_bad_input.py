@@ -61,7 +61,8 @@ def test_a_command_that_is_none_gets_an_error(frames):
     assert "ERROR" in answered(*frames)
 
 
-def test_settings_come_from_a_file_and_not_from_a_device_or_a_pipe(tmp_path):
+def test_settings_are_not_read_from_a_device(tmp_path):
+    """Settings come from a file and not from a device or a pipe."""
     os.mkfifo(tmp_path / "pipe")
     for path in (Path("/dev/zero"), tmp_path / "pipe", tmp_path):
         with pytest.raises(ConfigError, match="no file"):
@@ -74,7 +75,8 @@ def test_settings_nested_beyond_reading_are_refused(tmp_path):
     assert "cannot be read" in answered(f"load-config {deep}".encode())
 
 
-def test_a_variable_that_is_no_number_is_not_shown(tmp_path, monkeypatch):
+def test_an_invalid_variable_is_not_shown(tmp_path, monkeypatch):
+    """A variable that is not a number is not shown."""
     monkeypatch.setenv("OPQ_SECRET", "hunter2")
     path = tmp_path / "mauka.config.json"
     path.write_text('{"mongo.port": "!OPQ_SECRET"}')
@@ -82,7 +84,8 @@ def test_a_variable_that_is_no_number_is_not_shown(tmp_path, monkeypatch):
     assert "OPQ_SECRET in the environment is not a whole number" in said and "hunter2" not in said
 
 
-def test_a_topic_on_the_bus_that_begins_like_ours_ends_nothing(tmp_path):
+def test_a_similar_topic_does_not_end_mauka(tmp_path):
+    """A topic on the bus that begins like ours ends nothing."""
     plugins = OriginalPlugins(tmp_path, {}, Policy(), PluginStates(tmp_path / "plugins.json"))
     plugins._wanted_join = 1
     for rest in ("1x", "", "1" * 5000, "19"):
@@ -92,7 +95,8 @@ def test_a_topic_on_the_bus_that_begins_like_ours_ends_nothing(tmp_path):
     assert plugins._done_join == 1
 
 
-def test_a_file_nested_beyond_reading_is_refused_by_name(tmp_path):
+def test_a_deeply_nested_file_is_refused(tmp_path):
+    """A file nested beyond reading is refused by name."""
     folder = write_folder(tmp_path / "mine", A=plugin_code("A", "pass"))
     (folder / "plugins" / "A.py").write_text("x = " + "-" * 20_000 + "1\n")
     with pytest.raises(PluginError, match=r"A\.py"):

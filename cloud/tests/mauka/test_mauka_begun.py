@@ -95,7 +95,8 @@ def repr_of(one: Any) -> str:
     return repr(one.finding)
 
 
-def test_who_opened_a_large_event_is_looked_at_first_then_whose_voltage_moved_most(store: CloudStore) -> None:
+def test_the_opening_box_is_analysed_first(store: CloudStore) -> None:
+    """The Box that opened a large event is read first, then those with the largest deviation."""
     event = store.event(put_event(store))
     assert event is not None
     assert analysis_order(event, OPENED_BY)[:2] == (OPENED_BY, DEEPEST)
@@ -104,9 +105,10 @@ def test_who_opened_a_large_event_is_looked_at_first_then_whose_voltage_moved_mo
 
 
 @pytest.mark.parametrize(("opened_by", "first"), [(OPENED_BY, OPENED_BY), ("5", DEEPEST)])
-def test_its_incident_is_there_before_the_others_are_looked_at_and_a_crash_there_costs_nothing(
+def test_an_early_incident_survives_a_crash(
     store: CloudStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened_by: str, first: str
 ) -> None:
+    """Its incident is there before the others are looked at and a crash there costs nothing."""
     event_id = put_event(store, opened_by)
     begun = runner_of(store, BeginsOnly)
     begun.analyse_now(event_id)
@@ -130,9 +132,10 @@ def test_its_incident_is_there_before_the_others_are_looked_at_and_a_crash_there
         assert unnumbered(whole.incidents()) == unnumbered(incidents)
 
 
-def test_processes_and_the_bulk_path_make_the_same_of_it_numbers_too(
+def test_processes_and_bulk_give_the_same_numbers(
     store: CloudStore, tmp_path: Path, running: Any, until: Any
 ) -> None:
+    """Processes and the bulk path give the same result, numbers included."""
     runner = runner_of(store)
     runner.analyse_now(put_event(store))
     assert runner.counters.total("incidents_begun") == 1
@@ -152,7 +155,8 @@ def test_processes_and_the_bulk_path_make_the_same_of_it_numbers_too(
             assert other.incidents() == store.incidents(), name
 
 
-def test_a_box_whose_clock_nobody_knows_waits_for_the_others(store: CloudStore) -> None:
+def test_a_box_with_unknown_clock_waits(store: CloudStore) -> None:
+    """A Box with an unknown clock waits for the others."""
     runner = runner_of(store)
     runner.analyse_now(put_event(store, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS))
     assert runner.counters.total("incidents_begun") == 0
@@ -160,9 +164,10 @@ def test_a_box_whose_clock_nobody_knows_waits_for_the_others(store: CloudStore) 
 
 
 @pytest.mark.parametrize("is_analysed", [True, False])
-def test_a_rule_speaks_of_it_once_and_of_all_of_it_or_of_what_there_is_in_the_end(
+def test_a_rule_reports_the_incident_once(
     store: CloudStore, monkeypatch: pytest.MonkeyPatch, is_analysed: bool
 ) -> None:
+    """A rule speaks of it once and of all of it or of what there is in the end."""
     account = store.people.add_account("o@example.org", "o", "admin", "no-hash")
     assert account is not None
     records = NotificationRecords(store.people.documents)
@@ -186,9 +191,8 @@ def test_a_rule_speaks_of_it_once_and_of_all_of_it_or_of_what_there_is_in_the_en
     assert entry.box_ids == (("1", "2", "3", "4") if is_analysed else (OPENED_BY,))
 
 
-def test_python_collects_again_after_a_large_plan_also_one_that_failed(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_garbage_collection_resumes_after_a_plan(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python collects again after a large plan also one that failed."""
     writer = FindingWriter(lambda: store)
     dips = [Finding("sag", f"{n}", START_NS, START_NS + S, 0) for n in range(1, MANY_BOXES + 1)]
     seen: list[bool] = []

@@ -63,9 +63,8 @@ def rms_alone(folder: Path) -> BulkWork:
     return BulkWork.of(None, folder, [("rms_voltage", {})], NOMINAL)
 
 
-def test_the_store_is_what_the_live_path_makes_of_it(
-    tmp_path, cluster, bus, running, until, monkeypatch
-) -> None:
+def test_the_bulk_path_stores_the_same(tmp_path, cluster, bus, running, until, monkeypatch) -> None:
+    """The store is what the live path makes of it."""
     monkeypatch.setattr("opq_cloud.mauka.bulk.stored_events.EVENTS_PER_CALL", 1)
     monkeypatch.setattr("opq_cloud.mauka.bulk.stored_events.CALLS_PER_WORKER", 1)
     live = put_events(tmp_path / "live", 6)
@@ -89,7 +88,8 @@ def test_the_store_is_what_the_live_path_makes_of_it(
     bulk.close()
 
 
-def test_an_event_that_fails_waits_and_the_others_are_done(tmp_path: Path) -> None:
+def test_a_failed_event_does_not_stop_others(tmp_path: Path) -> None:
+    """An event that fails waits and the others are done."""
     store = put_events(tmp_path, 3)
     analyses = load_analyses([("rms_voltage", {})])
 
@@ -103,7 +103,9 @@ def test_an_event_that_fails_waits_and_the_others_are_done(tmp_path: Path) -> No
     store.close()
 
 
-def test_results_come_in_the_order_of_the_events_whatever_worker_was_first() -> None:
+def test_results_keep_the_order_of_events() -> None:
+    """Results come in the order of the events whatever worker was first."""
+
     def result(number: int) -> EventResult:
         return EventResult(number, (), ())
 
@@ -113,7 +115,8 @@ def test_results_come_in_the_order_of_the_events_whatever_worker_was_first() -> 
     assert [one.event_id for one in ordered] == [2, 3, 4, 5]
 
 
-def test_progress_outlives_a_process_that_was_killed_while_it_wrote(tmp_path: Path) -> None:
+def test_progress_survives_a_kill(tmp_path: Path) -> None:
+    """Progress outlives a process that was killed while it wrote."""
     sources = [Provenance("rms_voltage", "1", "5f")]
     first = ReanalysisProgress(tmp_path, sources)
     first.note_done([1, 2], {"events": 2})
@@ -130,7 +133,8 @@ def test_progress_outlives_a_process_that_was_killed_while_it_wrote(tmp_path: Pa
     assert not ReanalysisProgress(tmp_path, sources).is_done([1])
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that is not there is one line."""
     pytest.importorskip("distributed")
     with pytest.raises(BulkError, match="want tcp://HOST:PORT, local or local:2"), dask_client("local:many"):
         pass
@@ -150,7 +154,8 @@ def dask_process(module: str, *options: str) -> Iterator[subprocess.Popen[bytes]
         process.wait()
 
 
-def test_a_killed_scheduler_ends_the_run_with_one_line(tmp_path, until, monkeypatch, capfd) -> None:
+def test_a_killed_scheduler_ends_the_run(tmp_path, until, monkeypatch, capfd) -> None:
+    """A killed scheduler ends the run with one line."""
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr("opq_cloud.mauka.bulk.stored_events.EVENTS_PER_CALL", 1)
     put_events(tmp_path, 9).close()
@@ -183,7 +188,8 @@ def test_a_scheduler_without_workers_ends_the_run(tmp_path, cluster, monkeypatch
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does_and_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
+def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
+    """Two processes do what one does and a killed worker loses nothing."""
     pytest.importorskip("distributed")
     store = put_events(tmp_path, 60, 1.0)
     expected = list(analyse_stored(store, range(1, 61), load_analyses([("rms_voltage", {})]), NOMINAL))
@@ -197,7 +203,8 @@ def test_two_processes_do_what_one_does_and_a_killed_worker_loses_nothing(tmp_pa
     store.close()
 
 
-def test_processes_of_this_machine_do_the_same_and_what_is_lost_is_said(tmp_path: Path) -> None:
+def test_local_processes_give_the_same(tmp_path: Path) -> None:
+    """Processes of this machine do the same and what is lost is said."""
     store = put_events(tmp_path, 12, 1.0)
     analyses = load_analyses([("rms_voltage", {})])
     expected = list(analyse_stored(store, range(1, 13), analyses, NOMINAL))

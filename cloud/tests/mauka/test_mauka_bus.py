@@ -29,7 +29,8 @@ def test_frames_pass_the_bus_untouched_whatever_they_hold(bus, wire, until):
     assert bus.broker.counters.total("malformed") == 0
 
 
-def test_a_message_that_is_not_two_frames_is_counted_and_kept_back(bus, wire, until):
+def test_a_malformed_message_is_counted_and_kept_back(bus, wire, until):
+    """A message that is not two frames is counted and kept back."""
     reader, writer = wire.subscriber(bus), wire.publisher(bus.sub)
     writer.send_multipart([b"alone"])
     writer.send_multipart([b"one", b"two", b"three"])
@@ -38,7 +39,8 @@ def test_a_message_that_is_not_two_frames_is_counted_and_kept_back(bus, wire, un
     assert until(lambda: bus.broker.counters.total("malformed") == 2)
 
 
-def test_a_subscriber_gets_what_its_prefix_matches_and_no_more(bus, wire):
+def test_a_subscriber_gets_only_its_prefix(bus, wire):
+    """A subscriber gets what its prefix matches and no more."""
     reader, writer = wire.subscriber(bus, "Makai"), wire.publisher(bus.sub)
     for topic in (b"heartbeat", b"MakaiEvent", b"laha_gc", b"MakaiOther"):
         writer.send_multipart([topic, b""])
@@ -62,7 +64,8 @@ def stuck(wire, free_endpoint):
 LARGE = b"x" * 1_000_000  # 200 of them are more than queues and socket buffers hold
 
 
-def test_one_full_peer_makes_a_counter_move_by_each_message_it_misses(stuck):
+def test_each_message_of_a_full_peer_is_counted(stuck):
+    """One full peer makes a counter move by each message it misses."""
     out, reader, counters, endpoint = stuck
     reader.bind(endpoint)
     out.connect(endpoint)
@@ -76,7 +79,8 @@ def test_one_full_peer_makes_a_counter_move_by_each_message_it_misses(stuck):
     assert [len(reader.recv_multipart()) for _ in range(sent)] == [2] * sent
 
 
-def test_a_full_subscriber_is_counted_and_takes_nothing_from_the_others(stuck, wire):
+def test_a_full_subscriber_does_not_affect_others(stuck, wire):
+    """A full subscriber is counted and takes nothing from the others."""
     out, reader, counters, endpoint = stuck
     out.bind(endpoint, "test", "bus")
     reader.connect(endpoint)
@@ -105,13 +109,15 @@ def test_a_message_that_nobody_hears_is_counted(free_endpoint):
     context.term()
 
 
-def test_a_busy_port_is_named_with_what_to_do(bus, free_endpoint):
+def test_a_busy_port_is_named(bus, free_endpoint):
+    """A busy port is named with what to do."""
     second = BusBroker(MaukaSection(bus_sub_endpoint=bus.sub, bus_pub_endpoint=free_endpoint()))
     with pytest.raises(PortBusyError, match=rf"mauka\.bus.*{bus.sub}.*--port-offset"):
         second.run(threading.Event())
 
 
-def test_an_event_notification_becomes_a_makai_event_on_the_bus(bus, running, wire, free_endpoint, until):
+def test_a_notification_becomes_a_makai_event(bus, running, wire, free_endpoint, until):
+    """An event notification becomes a Makai event on the bus."""
     endpoint = free_endpoint()
     events = wire.bound_publisher(endpoint)
     bridge = EventBridge(MaukaSection(event_endpoint=endpoint, bus_sub_endpoint=bus.sub))

@@ -117,7 +117,8 @@ CASES: dict[str, tuple[IncidentWitness, ...]] = {
 
 
 @pytest.mark.parametrize("cause", sorted(CASES))
-def test_each_cause_is_named_first_where_its_own_signs_are_there(cause: str) -> None:
+def test_each_cause_is_first_by_its_signs(cause: str) -> None:
+    """Each cause is named first where its own signs are there."""
     wide = cause in ("tap_change", "unit_trip", "lightning")
     found = judged(*CASES[cause], scope="region" if wide else "local")
     assert next(iter(found)) == cause and found[cause] >= 0.6
@@ -125,7 +126,8 @@ def test_each_cause_is_named_first_where_its_own_signs_are_there(cause: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["swell", "overvoltage", "sag", "undervoltage"])
-def test_a_tap_that_takes_several_places_out_of_the_band_is_a_tap(kind: str) -> None:
+def test_a_step_at_several_places_is_a_tap(kind: str) -> None:
+    """A tap that takes several places out of the band is a tap."""
     up = kind in ("swell", "overvoltage")
     step = STEP if up else {**STEP, "change_percent": -1.5, "after_percent": -1.5}
     two = tuple(witness(str(n), kind, 110.8 if up else 89.3, **step) for n in (1, 2))
@@ -146,22 +148,24 @@ def test_a_tap_that_takes_several_places_out_of_the_band_is_a_tap(kind: str) -> 
         {"hz_apart": 0.3},  # an island
     ],
 )
-def test_a_small_step_out_of_the_band_that_is_more_than_a_step_is_hardly_a_tap(
+def test_a_larger_step_is_hardly_a_tap(
     beside: dict[str, float],
 ) -> None:
+    """A small step out of the band that is more than a step is hardly a tap."""
     plain = judged(*(witness(str(n), "swell", 110.8, **STEP) for n in (1, 2)), scope="region")
     found = judged(*(witness(str(n), "swell", 110.8, **{**STEP, **beside}) for n in (1, 2)), scope="region")
     assert found.get("tap_change", 0.0) < plain["tap_change"] - 0.15
 
 
-def test_the_end_of_a_deep_dip_is_its_fault_and_no_converters() -> None:
+def test_the_end_of_a_dip_names_its_fault() -> None:
     """Harmonics are measured against what the dip left of the voltage."""
     back = {"change_percent": 127.0, "change_degrees": 22.9, "fading_percent": 100.0, "odd_percent": 4.0}
     found = judged(*(witness(str(n), "phase_jump", None, **back) for n in (1, 2, 3)), scope="region")
     assert next(iter(found)) == "fault" and found["fault"] > 0.9
 
 
-def test_an_unbalance_is_a_load_unless_u0_is_a_neutrals_or_nobody_saw_it_come() -> None:
+def test_an_unbalance_is_a_load_or_a_neutral() -> None:
+    """An unbalance is a load, unless u0 shows a neutral or the onset is unknown."""
     assert judged(uneven(u2_percent=2.1, u0_percent=9.0))["lost_neutral"] > 0.8
     came, stands = (
         judged(uneven(u2_percent=2.5, u0_percent=2.0, u2_before_percent=before)) for before in (0.1, 2.4)
@@ -169,7 +173,8 @@ def test_an_unbalance_is_a_load_unless_u0_is_a_neutrals_or_nobody_saw_it_come() 
     assert came["uneven_load"] > 0.9 > stands["uneven_load"] > 0.8 > 0.2 > stands[UNKNOWN] > came[UNKNOWN]
 
 
-def test_an_interruption_of_a_box_on_its_battery_is_the_lost_supply_and_a_dip_beside_it_is_not() -> None:
+def test_an_interruption_on_battery_is_lost_supply() -> None:
+    """An interruption of a Box on its battery is the lost supply and a dip beside it is not."""
     dark = (witness(kind="outage", residual=None), witness("2", "interruption", 0.0))
     assert judged(*dark)["supply_lost"] > 0.8 > judged(*dark, witness("3", "sag", 40.0))["supply_lost"]
 
@@ -183,30 +188,34 @@ def test_a_neutral_that_is_back_is_no_load() -> None:
     assert next(iter(load)) == "load"
 
 
-def test_a_step_after_which_the_voltage_fell_deep_is_hardly_a_tap() -> None:
+def test_step_before_a_dip_is_hardly_a_tap() -> None:
+    """A step after which the voltage fell deep is hardly a tap."""
     step = {**STEP, "change_percent": -1.5, "after_percent": -1.5}
     found = judged(*(witness(str(n), "sag", 42.0, **step) for n in (1, 2)), scope="region")
     assert found.get("tap_change", 0.0) < 0.5
 
 
-def test_a_small_step_out_of_the_band_at_one_place_alone_is_no_tap_for_sure() -> None:
+def test_a_step_at_one_place_is_uncertain() -> None:
+    """A small step out of the band at one place is not surely a tap."""
     found = judged(*(witness(str(n), "swell", 110.8, **STEP) for n in (1, 2)), scope="local")
     assert found["tap_change"] < 0.5
 
 
-def test_a_dip_of_which_no_waveform_shows_the_onset_has_no_known_cause() -> None:
+def test_a_dip_without_onset_has_no_cause() -> None:
+    """A dip of which no waveform shows the onset has no known cause."""
     assert next(iter(judged(witness(kind="interruption", residual=0.0)))) != "motor_start"
     found = judged(witness(kind="sag", residual=88.0))
     assert next(iter(found)) == UNKNOWN and found[UNKNOWN] > 0.5
     assert next(iter(judged(witness(kind="noise", residual=None)))) == UNKNOWN
 
 
-def test_a_flashover_is_lightning_first_and_a_short_circuit_second() -> None:
+def test_a_flashover_is_lightning_first() -> None:
+    """A flashover is lightning first and a short circuit second."""
     struck = [witness(str(n), **{**DIP, "impulse_pu": 1.2}) for n in (1, 2, 3)]
     assert list(judged(*struck, scope="region"))[:2] == ["lightning", "fault"]
 
 
-def test_the_phases_of_one_place_show_the_type_and_the_sentence_says_it() -> None:
+def test_the_phases_show_the_dips_type() -> None:
     """Type D with half of the voltage left: by hand, phase a 0.5, phases b and c 0.9014 and 13.9 degrees."""
     seen = (
         replace(witness(**{**DIP, "change_percent": -50.0, "change_degrees": 0.0}), phase="L1"),
@@ -233,7 +242,7 @@ def test_names_of_phases_that_people_use(name: str | None, letter: str | None) -
     assert phase_letter(name) == letter
 
 
-def test_the_jump_with_which_an_island_comes_back_is_the_islands() -> None:
+def test_a_jump_at_reconnection_belongs_to_the_island() -> None:
     """Its frequency was that of an island until then, and is that of the others since."""
     jump = {"change_percent": -1.0, "change_degrees": 12.0}
     back = [witness(str(n), "phase_jump", None, hz_apart_before=0.9, hz_apart=0.003, **jump) for n in (1, 2)]
@@ -254,7 +263,8 @@ def beating(box_id: str, before_hz: float, at_s: float = 1.5) -> Waveform:
     return Waveform(box_id, 0, 1000, TimeSource.GPS, RATE_HZ * 1000, 0.02, 0, counts)
 
 
-def test_the_end_of_an_island_brings_how_far_its_frequency_was_from_the_others() -> None:
+def test_an_islands_end_has_its_frequency_difference() -> None:
+    """The end of an island brings how far its frequency was from the others."""
     event = Event(1, 0, 3 * 10**9, (beating("1", 50.4), beating("2", 50.0), beating("3", 50.0)))
     found = [each for each in phase_jump.analyse(event, phase_jump.Config(230.0, 50.0)) if each.box_id == "1"]
     figures = dict(found[0].figures)
@@ -263,7 +273,7 @@ def test_the_end_of_an_island_brings_how_far_its_frequency_was_from_the_others()
     assert figures["hz_compared_before"] == 2.0
 
 
-def test_an_island_is_compared_with_boxes_outside_whatever_event_shows_most_of_it() -> None:
+def test_an_island_is_compared_with_boxes_outside() -> None:
     """Its own five Boxes come first in one event, and are alone in the longer other one."""
     island = [beating(str(number), 50.4) for number in range(1, 6)]
     others = [beating(str(number), 50.0) for number in range(6, 16)]
@@ -283,7 +293,7 @@ def test_an_island_is_compared_with_boxes_outside_whatever_event_shows_most_of_i
         assert dict(one.figures)["hz_apart_before"] == pytest.approx(0.4, abs=0.02)
 
 
-def test_what_happens_in_an_overvoltage_is_measured_against_the_voltage_just_before() -> None:
+def test_an_overvoltage_is_compared_with_the_voltage_before() -> None:
     """117 % throughout, but 110.5 % for 0.6 s from 1.5 s on: a rapid change, with its shape."""
     t = np.arange(5 * RATE_HZ) / RATE_HZ
     size = np.where((t >= 1.5) & (t < 2.1), 1.105, 1.17) * 325.27
@@ -300,7 +310,8 @@ def test_what_happens_in_an_overvoltage_is_measured_against_the_voltage_just_bef
     assert (stands.kind, stands.closed) == ("swell", False)  # of nominal, as ever
 
 
-def test_every_cause_has_its_words_and_the_unknown_too() -> None:
+def test_every_cause_has_words() -> None:
+    """Every cause has its words and the unknown too."""
     assert set(JUDGES) | {UNKNOWN} <= set(CAUSE_WORDS)
     nothing = IncidentSigns(frozenset(), False, None, False, False, None)
     assert hypotheses_for(nothing)[0].cause == UNKNOWN
@@ -315,7 +326,7 @@ def at(box_id: str, feeder: str | None, percent: float, phase: str | None = "a")
     )
 
 
-def test_the_deepest_places_of_the_deepest_feeder_are_behind_the_fault() -> None:
+def test_the_deepest_places_are_behind_the_fault() -> None:
     """By hand: busbar at 80 %, 60 % half way, nothing left at the fault and behind it."""
     network = (
         at("1", "f1", -20),
@@ -338,7 +349,7 @@ def turned(one: IncidentWitness, phasor: complex) -> IncidentWitness:
     return replace(one, figures=(("onset_change_percent", percent), ("onset_change_degrees", degrees)))
 
 
-def test_a_place_off_the_line_from_the_busbar_to_the_deepest_is_behind_the_fault_and_fed_from_there() -> None:
+def test_a_place_off_the_line_is_downstream() -> None:
     """By hand: busbar 0.5-0.3j, deepest 0.2-0.3j. Half way between them is before it; aside is behind."""
     phasors = {"1": 0.5 - 0.3j, "2": 0.5 - 0.3j, "3": 0.35 - 0.3j, "4": 0.2 - 0.3j, "5": 0.3 - 0.24j}
     network = tuple(
@@ -367,7 +378,7 @@ def polar(size: float, degrees: float) -> complex:
     return cmath.rect(size, math.radians(degrees))
 
 
-def test_a_small_power_station_behind_the_fault_holds_its_place_little_off_the_line() -> None:
+def test_a_power_station_behind_the_fault_is_downstream() -> None:
     """Phases b and a of a Sim's two-phase fault; elsewhere phase a moved too little to be a witness."""
     found = side_by_box(
         ("1", "f1", polar(0.5161, -19.9), "b"),
@@ -383,7 +394,8 @@ def test_a_small_power_station_behind_the_fault_holds_its_place_little_off_the_l
     assert found == dict.fromkeys(before, "upstream") | dict.fromkeys(behind, "downstream")
 
 
-def test_the_line_begins_at_the_deepest_other_feeder_as_further_ones_are_of_another_busbar() -> None:
+def test_the_line_begins_at_the_deepest_other_feeder() -> None:
+    """The line begins at the deepest other feeder as further ones are of another busbar."""
     elsewhere = [(box_id, "f9", 0.95 - 0.02j, "a") for box_id in ("6", "7", "8")]
     found = side_by_box(
         ("1", "f1", 0.5 - 0.3j, "a"), ("3", "f3", 0.35 - 0.3j, "a"), ("4", "f3", 0.2 - 0.3j, "a"), *elsewhere
@@ -391,7 +403,8 @@ def test_the_line_begins_at_the_deepest_other_feeder_as_further_ones_are_of_anot
     assert found == dict.fromkeys(("1", "3", "6", "7", "8"), "upstream") | {"4": "downstream"}
 
 
-def test_a_phase_that_runs_away_with_the_frequency_has_no_side() -> None:
+def test_a_drifting_phase_has_no_side() -> None:
+    """A phase that runs away with the frequency has no side."""
     network = (turned(at("1", "f1", 0), 0.99 + 0.02j), turned(at("2", "f2", 0), 0.95 + 0.3j))
     assert sides_of(network)
     assert sides_of(tuple(replace(each, kind="frequency_deviation") for each in network)) == ()
@@ -400,9 +413,8 @@ def test_a_phase_that_runs_away_with_the_frequency_has_no_side() -> None:
 @pytest.mark.parametrize(
     ("last", "side"), [(0.02 - 0.03j, "upstream"), (0.001 - 0.001j, "downstream"), (0.03 + 0j, "downstream")]
 )
-def test_a_rest_of_the_busbars_voltage_at_its_angle_is_before_a_short_circuit_without_resistance(
-    last: complex, side: str
-) -> None:
+def test_a_remaining_voltage_is_before_the_fault(last: complex, side: str) -> None:
+    """A rest of the busbars voltage at its angle is before a short circuit without resistance."""
     network = (
         turned(at("1", "f1", 0), 0.2 - 0.3j),
         turned(at("2", "f3", 0), (0.2 - 0.3j + last) / 2),
@@ -423,7 +435,8 @@ def test_a_rest_of_the_busbars_voltage_at_its_angle_is_before_a_short_circuit_wi
         (),
     ],
 )
-def test_where_depths_do_not_show_the_side_nothing_is_said(network: tuple[IncidentWitness, ...]) -> None:
+def test_unclear_depths_give_no_side(network: tuple[IncidentWitness, ...]) -> None:
+    """Where depths do not show the side nothing is said."""
     assert sides_of(network) == ()
 
 
@@ -431,7 +444,8 @@ def known(number: int, finding: Finding) -> KnownFinding:
     return KnownFinding(number, 1, (1,), finding)
 
 
-def test_an_incident_keeps_few_witnesses_the_same_in_any_order() -> None:
+def test_an_incident_keeps_few_witnesses() -> None:
+    """An incident keeps few witnesses the same in any order."""
     findings = [
         known(n + 1, Finding("sag", str(n % 20), n, n + 10**8, 0, residual_percent=float(20 + n)))
         for n in range(40)
@@ -448,7 +462,7 @@ def test_an_incident_keeps_few_witnesses_the_same_in_any_order() -> None:
     assert told["hypotheses"][0]["probability"] == one.hypotheses[0].probability  # type: ignore[index]
 
 
-def test_many_boxes_at_one_place_leave_room_for_those_behind_it() -> None:
+def test_many_boxes_at_one_place_leave_room() -> None:
     """Nine Boxes on a deep phase before the fault are not all that is known of its feeder."""
     outlets = [
         ("dairy", "f2", "b", 70),
@@ -501,7 +515,7 @@ def seen_by(box_id: str, kind: str, start_s: float, residual: float | None, **fi
 
 
 @pytest.mark.parametrize("renewed", [{}, {"onset_change_percent": 0.6, "onset_after_percent": 1.1}])
-def test_an_overvoltage_that_starts_again_after_a_disturbance_says_nothing_of_its_cause(
+def test_a_resumed_overvoltage_shows_no_cause(
     renewed: dict[str, float],
 ) -> None:
     """A motor starts at 117 % of nominal: the overvoltage of each Box is over, and begins again."""
@@ -517,7 +531,8 @@ def test_an_overvoltage_that_starts_again_after_a_disturbance_says_nothing_of_it
     assert facts.hypotheses[0].cause == "motor_start"
 
 
-def test_a_swell_that_begins_within_the_limits_shows_its_onset_and_stays_the_witness() -> None:
+def test_a_swell_with_onset_stays_the_witness() -> None:
+    """A swell that begins within the limits shows its onset and stays the witness."""
     findings = [
         known(1, seen_by("1", "swell", 10.0, 117.0, onset_change_percent=12.0)),
         known(2, seen_by("1", "rapid_voltage_change", 10.3, None, onset_change_percent=-5.6)),
@@ -525,13 +540,15 @@ def test_a_swell_that_begins_within_the_limits_shows_its_onset_and_stays_the_wit
     assert facts_of(1, findings, lambda box_id: BoxPlace()).witnesses[0].kind == "swell"
 
 
-def test_where_every_box_has_stood_above_the_limit_what_they_have_still_counts() -> None:
+def test_lasting_swells_still_count_as_witnesses() -> None:
+    """Where every Box has stood above the limit what they have still counts."""
     findings = [known(1, seen_by("1", "overvoltage", 10.0, 117.0, onset_change_percent=1.4))]
     facts = facts_of(1, findings, lambda box_id: BoxPlace())
     assert signs_of(frozenset(facts.kinds), None, facts.witnesses).change_percent == 1.4
 
 
-def test_a_dip_brings_the_traits_of_its_onset_with_it() -> None:
+def test_a_dip_brings_its_onset_traits() -> None:
+    """A dip brings the traits of its onset with it."""
     t = np.arange(2 * RATE_HZ) / RATE_HZ
     volts = 170 * np.sin(2 * np.pi * 60 * t) * np.where((t >= 1) & (t < 1.1), 0.5, 1.0)
     counts = np.round(volts * 100).astype(np.int16)

@@ -24,7 +24,8 @@ def get(url):
         return json.load(answer)
 
 
-def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, offset, until):
+def test_the_command_serves_and_ends_on_sigterm(tmp_path, offset, until):
+    """The command serves its bus and status and ends on SIGTERM."""
     process = subprocess.Popen(
         [sys.executable, "-m", "opq_cloud", "mauka", "--data-dir", tmp_path, "--port-offset", str(offset)],
         stderr=subprocess.PIPE,
@@ -71,7 +72,8 @@ def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, off
     assert b"Traceback" not in lines
 
 
-def test_a_wrong_analysis_setting_is_one_clear_message_and_exit_2_or_1(tmp_path, offset):
+def test_a_wrong_setting_is_one_message(tmp_path, offset):
+    """A wrong analysis setting is one clear message and exit 2 or 1."""
     path = tmp_path / "cloud.toml"
     path.write_text('[[mauka.analyses]]\nname = "rms_voltage"\nsettings = { sag_percnt = 90.0 }\n')
     command = [sys.executable, "-m", "opq_cloud", "mauka", "--config", path, "--data-dir", tmp_path]

@@ -44,7 +44,8 @@ def cycles_of(*levels: tuple[int, float]) -> FloatArray:
     return np.concatenate([np.tile(one * volts, count) for count, volts in levels])
 
 
-def test_a_sag_has_the_originals_words_verdicts_and_times() -> None:
+def test_a_sag_has_the_originals_words() -> None:
+    """A sag has the original's words verdicts and times."""
     (found,) = findings("rms_voltage", cycles_of((60, 120.0), (20, 54.0), (60, 121.0)))
     assert (found.kind, found.ieee1159, found.closed) == ("sag", "instantaneous sag", True)
     assert found.start_ns == START_NS + round(60 * CYCLE_NS)
@@ -54,7 +55,8 @@ def test_a_sag_has_the_originals_words_verdicts_and_times() -> None:
     assert deviation_from_nominal(found) == pytest.approx(66.0, abs=0.01)
 
 
-def test_thirty_cycles_of_sag_are_momentary_and_of_swell_are_two() -> None:
+def test_thirty_cycles_have_the_originals_names() -> None:
+    """Thirty cycles of sag are momentary and of swell are two."""
     (sag,) = findings("rms_voltage", cycles_of((60, 120.0), (30, 96.0), (60, 120.0)))
     assert sag.ieee1159 == "momentary sag"
     swells = findings("rms_voltage", cycles_of((60, 120.0), (30, 138.0), (60, 120.0)))
@@ -62,7 +64,8 @@ def test_thirty_cycles_of_sag_are_momentary_and_of_swell_are_two() -> None:
     assert {each.itic for each in swells} == {"no_interruption_in_function"}  # 115 % for half a second
 
 
-def test_the_deviation_is_the_largest_of_the_whole_waveform() -> None:
+def test_the_deviation_is_the_whole_waveforms() -> None:
+    """The deviation is the largest of the waveform."""
     both = findings("rms_voltage", cycles_of((30, 120.0), (10, 100.0), (30, 120.0), (10, 60.0), (30, 120.0)))
     assert [deviation_from_nominal(each) for each in both] == pytest.approx([60.0, 60.0], abs=0.01)
 
@@ -72,7 +75,8 @@ def test_an_interruption_ends_below_a_tenth() -> None:
     assert (found.kind, found.ieee1159) == ("interruption", "momentary interruption")
 
 
-def test_a_frequency_variation_has_the_wrong_deviation_of_the_original() -> None:
+def test_a_frequency_variation_has_the_originals_deviation() -> None:
+    """A frequency variation has the wrong deviation of the original."""
     t_s = np.arange(36_000) / 12_000
     hz = np.where((t_s > 1) & (t_s < 2), 59.0, 60.0)
     (found,) = findings("frequency_deviation", 170 * np.sin(2 * np.pi * np.cumsum(hz) / 12_000))
@@ -105,7 +109,8 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
     made.close()
 
 
-def test_a_request_changes_the_limits_of_all_boxes_or_of_one(store: CloudStore) -> None:
+def test_a_request_changes_limits(store: CloudStore) -> None:
+    """A request changes the limits of all Boxes or of one."""
     plugin = ThresholdOptimizationPlugin({}, lambda: store)
 
     def ask(**values: float | str) -> MakaiConfig | None:
@@ -128,7 +133,8 @@ def test_a_request_changes_the_limits_of_all_boxes_or_of_one(store: CloudStore) 
     assert (plugin.counters.total("malformed"), plugin.counters.of("requests", "changed")) == (1, 3)
 
 
-def test_a_print_plugin_that_is_started_writes_a_line_of_each_message_and_is_bounded() -> None:
+def test_print_plugin_writes_one_line_per_message() -> None:
+    """A print plugin that is started writes a line of each message and is bounded."""
     now_s = [0.0]
     plugin = PrintPlugin({}, lambda: now_s[0])
     assert plugin.on_hold.is_set(), "it is off until somebody starts it"
@@ -238,5 +244,6 @@ def test_settings_of_the_originals_file_reach_the_analyses() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(DEFAULTS))
-def test_every_key_of_the_originals_file_is_obeyed_or_says_why_not(key: str) -> None:
+def test_every_original_key_is_obeyed_or_explained(key: str) -> None:
+    """Every key of the original's file is obeyed or says why not."""
     assert is_obeyed("mauka", key) or why_without_effect("mauka", key) not in (None, ORIGINAL_ANALYSES)

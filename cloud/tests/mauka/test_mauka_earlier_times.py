@@ -98,7 +98,7 @@ def incidents_after(store: CloudStore, event_ids: list[int]) -> list[float]:
 
 @pytest.mark.parametrize("numbered", [True, False])
 @pytest.mark.parametrize("aheads_s", [(0.0, 60.0, -3600.0), (0.0, -2.5, 9.0), (86_400.0, 0.0, -0.7)])
-def test_an_event_that_reaches_back_over_several_others_makes_no_second_incident(
+def test_an_event_over_several_others_adds_no_incident(
     store: CloudStore, aheads_s: tuple[float, float, float], numbered: bool
 ) -> None:
     """Its clock is another one than that of each of the two before it; it completes only the second."""
@@ -113,7 +113,8 @@ def test_an_event_that_reaches_back_over_several_others_makes_no_second_incident
     assert starts == pytest.approx(sorted(expected), abs=20e6), "each has the time of its first event"
 
 
-def test_an_onset_that_reaches_back_over_an_earlier_dip_is_compared_too(store: CloudStore) -> None:
+def test_an_onset_over_an_earlier_dip_is_compared(store: CloudStore) -> None:
+    """An onset that reaches back over an earlier dip is compared too."""
     events = [put(store, part(1.0, 3.5, 0.0)), put(store, part(1.5, 7.5, 250.0))]
     assert incidents_after(store, events) == [40, 55]
 
@@ -127,13 +128,14 @@ def test_another_start_of_the_box_numbers_other_samples(store: CloudStore) -> No
     assert max(found) - min(found) > 7000 * 10**9
 
 
-def test_a_box_without_voltage_shows_nothing_by_samples_that_are_all_alike() -> None:
+def test_a_box_without_voltage_shows_no_place() -> None:
+    """A Box without voltage shows nothing by samples that are all alike."""
     flat = replace(part(1.0, 3.0, 0.0), counts=np.zeros(24_000, np.int16))
     assert common_part(replace(flat, start_ns=flat.start_ns + 10**12), flat) is None
 
 
 @given(st.data())
-def test_the_common_samples_are_found_wherever_the_two_waveforms_lie_and_have_gaps(
+def test_common_samples_are_found_anywhere(
     data: st.DataObject,
 ) -> None:
     """By index, or, for an original Box, by whole windows."""
@@ -180,9 +182,8 @@ def test_equal_samples_of_another_start_are_other_samples(store: CloudStore, sta
     assert times[1] - times[0] == pytest.approx(60 * S, abs=1)
 
 
-def test_an_original_box_s_dips_that_are_alike_are_as_far_apart_as_their_answers(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_similar_dips_are_as_apart_as_answers(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An original Box's dips that are alike are as far apart as their answers."""
     now_ns = START_NS
     monkeypatch.setattr(time, "time_ns", lambda: now_ns)
     events = []
@@ -204,7 +205,7 @@ def test_two_stamps_of_a_receiver_refute_equal_samples(source: TimeSource) -> No
     st.lists(st.tuples(st.floats(-7200, 7200), st.booleans()), min_size=1, max_size=3),
     st.randoms(use_true_random=False),
 )
-def test_each_dip_of_each_start_is_one_incident_in_whatever_order_its_events_are_analysed(
+def test_each_dip_is_one_incident_in_any_order(
     starts: list[tuple[float, bool]], order: random.Random
 ) -> None:
     """Each start has the same samples under the same numbers; in some a second event, by another clock,

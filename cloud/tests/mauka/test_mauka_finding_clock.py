@@ -32,7 +32,8 @@ def put_rows(store, *rows, box_id="1"):
     store.append_measurements(made)
 
 
-def test_late_measurements_do_not_cost_a_finding_its_clock(store):
+def test_late_measurements_keep_a_findings_clock(store):
+    """Late measurements do not cost a finding its clock."""
     put_rows(store, (0.0, 7), (0.2, 7))
     writer = FindingWriter(lambda: store)
     assert clock_of(writer, 1.0) == 7
@@ -41,7 +42,8 @@ def test_late_measurements_do_not_cost_a_finding_its_clock(store):
     assert clock_of(FindingWriter(lambda: store), 100.0) is None  # too long ago
 
 
-def test_the_measurements_of_the_moment_count_before_older_ones(store):
+def test_measurements_of_the_moment_come_first(store):
+    """The measurements of the moment count before older ones."""
     put_rows(store, (0.0, 7), (20.0, 8))
     writer = FindingWriter(lambda: store)
     assert clock_of(writer, 0.0) == 7

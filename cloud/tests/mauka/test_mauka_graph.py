@@ -22,7 +22,8 @@ NODES = read_nodes(
 )
 
 
-def test_edges_follow_from_what_is_taken_by_its_beginning_and_given():
+def test_edges_follow_from_topics():
+    """Edges follow from what is taken by its beginning and given."""
     found = {(edge.start, edge.end): edge.what for edge in edges_of(NODES)}
     assert found["event service", "AnalysisRunner"] == ("MakaiEvent",)
     assert found["AnalysisRunner", "rms_voltage"] == ("Event",)
@@ -33,13 +34,15 @@ def test_edges_follow_from_what_is_taken_by_its_beginning_and_given():
     assert ("Mine<&>", "Mine<&>") not in found and ("Mine<&>", "All") in found
 
 
-def test_the_text_names_each_and_says_what_is_stopped():
+def test_the_text_names_stopped_plugins():
+    """The text names each and says what is stopped."""
     text = graph_text(NODES)
     assert "    --Event--> rms_voltage, flicker [stopped]" in text
     assert "flicker (built-in) [stopped]  takes Event" in text
 
 
-def test_the_drawing_is_svg_with_a_box_for_each_and_no_markup_of_a_name():
+def test_the_drawing_escapes_names():
+    """The drawing is svg with a Box for each and no markup of a name."""
     drawing = graph_svg(NODES)
     root = ElementTree.fromstring(drawing)
     texts = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -55,7 +58,8 @@ def test_the_drawing_is_svg_with_a_box_for_each_and_no_markup_of_a_name():
         assert float(box.get("y", 0)) + float(box.get("height")) <= height
 
 
-def test_nouns_go_from_where_they_are_made_to_their_runner_and_to_the_analyses():
+def test_nouns_go_to_their_runner_and_analyses():
+    """Nouns go from where they are made to their runner and to the analyses."""
     nodes = read_nodes(
         [
             row("AnalysisRunner", "bus", ["MakaiEvent"], ["incident"]),
@@ -95,7 +99,7 @@ def test_nouns_go_from_where_they_are_made_to_their_runner_and_to_the_analyses()
     )
 
 
-def test_no_edge_goes_through_a_plugin_of_its_own_column():
+def test_edges_avoid_plugins_of_their_column():
     """Rates are asked for and answered within the first column: both edges stay right of it."""
     rate, response = "BoxMeasurementRateRequest", "BoxMeasurementRateResponse"
     nodes = read_nodes(
@@ -113,7 +117,8 @@ def test_no_edge_goes_through_a_plugin_of_its_own_column():
         assert min(numbers[::2]) >= MARGIN + WIDTH
 
 
-def test_what_goes_back_to_an_earlier_column_passes_below_all_plugins():
+def test_backward_edges_pass_below_all_plugins():
+    """A link back to an earlier column passes below all plug-ins."""
     nodes = read_nodes(
         [row("StreamRunner", "bus", ["incident"], []), row("storm", "installed", ["Incident"], ["Finding"])]
     )

@@ -70,9 +70,8 @@ def test_theirs_and_ours_are_never_the_same(store, running, free_endpoint, conte
     assert asking.service.counters.total("ids_given") == 3
 
 
-def test_what_is_no_request_gets_an_empty_answer_and_the_next_one_is_served(
-    store, running, free_endpoint, context
-):
+def test_an_invalid_request_gets_an_empty_answer(store, running, free_endpoint, context):
+    """A malformed request gets an empty answer, and the next one is served."""
     asking = Asking(store, running, free_endpoint, context)
     for nonsense in (b"\xff\xff", b"", MaukaMessage(source="x").SerializeToString()):
         asking.socket.send(nonsense)
@@ -83,7 +82,8 @@ def test_what_is_no_request_gets_an_empty_answer_and_the_next_one_is_served(
     assert asking.service.counters.total("malformed") == 4
 
 
-def test_who_asks_while_the_store_is_away_waits_for_it(store, running, free_endpoint, context, until):
+def test_a_request_waits_for_the_store(store, running, free_endpoint, context, until):
+    """A request during a failure of the store waits."""
     away = threading.Event()
     away.set()
 

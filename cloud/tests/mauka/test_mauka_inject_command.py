@@ -17,7 +17,8 @@ def reader(bus, wire):
     return wire.subscriber(bus)
 
 
-def test_a_stored_event_is_injected_as_the_bridge_tells_it(bus, reader):
+def test_a_stored_event_is_injected(bus, reader):
+    """A stored event is injected as the bridge announces it."""
     result = CliRunner().invoke(
         command, ["MakaiEvent", "--event-id", "1", "--event-id", "2", "--endpoint", bus.sub]
     )
@@ -84,7 +85,8 @@ def test_a_range_without_events_says_so(tmp_path):
         ["MakaiEvent", "text", "--port-offset", "60000"],
     ],
 )
-def test_wrong_use_ends_with_2_and_says_what_is_wanted(arguments):
+def test_wrong_use_ends_with_2(arguments):
+    """Wrong use ends with exit code 2 and states the usage."""
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
     assert "Error:" in result.output
@@ -95,7 +97,8 @@ def test_a_device_that_never_ends_is_not_published(bus):
     assert "/dev/zero has more than 64 MiB" in str(result.exception)
 
 
-def test_the_original_s_form_takes_the_address_from_its_configuration(bus, reader, tmp_path, monkeypatch):
+def test_the_originals_form_reads_its_address(bus, reader, tmp_path, monkeypatch):
+    """The original's form takes the address from its configuration."""
     config = tmp_path / "mauka.config.json"
     config.write_text(json.dumps({"zmq.mauka.plugin.pub.interface": bus.sub}))
     result = CliRunner().invoke(command, [str(config), "foo", "some text"])

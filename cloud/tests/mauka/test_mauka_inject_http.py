@@ -52,7 +52,8 @@ def people_at(tmp_path, without_rest_limits):
         scene.__exit__(None, None, None)
 
 
-def test_messages_go_out_as_they_are_and_events_as_the_bridge_announces_them(bus, wire, people_at):
+def test_messages_and_events_reach_the_bus(bus, wire, people_at):
+    """Messages go out as they are and events as the bridge announces them."""
     people, reader = people_at(bus.sub), wire.subscriber(bus)
     with people.client("admin", "write") as admin:
         made = admin.post("/injections", json={"topic": "foo", "text": "h\u00e9"})
@@ -77,7 +78,8 @@ def test_messages_go_out_as_they_are_and_events_as_the_bridge_announces_them(bus
     assert next(iter(changes.entries(limit=1))).subject == "topic MakaiEvent, 2 messages"
 
 
-def test_it_is_for_administrators_and_says_what_is_allowed(people_at, free_endpoint):
+def test_only_administrators_may_inject(people_at, free_endpoint):
+    """It is for administrators and says what is allowed."""
     people = people_at(free_endpoint())
     ask = {"topic": "foo", "text": "hello"}
     for role, scopes in (("researcher", ["write"]), ("admin", [])):

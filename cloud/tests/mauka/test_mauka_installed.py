@@ -139,7 +139,8 @@ INSIDE = {"trusted": frozenset({"marks"})}
 
 
 @pytest.mark.parametrize("policy, where", [({}, "worker"), (INSIDE, "in process")])
-def test_it_runs_once_installed_is_replaced_rolled_back_and_deleted(house, mauka, until, policy, where):
+def test_an_analysis_is_installed_replaced_and_deleted(house, mauka, until, policy, where):
+    """It runs once installed is replaced rolled back and deleted."""
     follower, runner = mauka(**policy)
     house.event()
     assert until(house.done)
@@ -177,7 +178,7 @@ def test_it_runs_once_installed_is_replaced_rolled_back_and_deleted(house, mauka
     assert runner.counters.total("failures") == 0
 
 
-def test_each_of_many_events_is_analysed_by_one_version_whole_and_none_is_missed(house, mauka, until):
+def test_one_version_analyses_each_whole_event(house, mauka, until):
     """Boxes of two nominal voltages are two calls; versions change as fast as they can meanwhile."""
     house.store.put_box(BoxRecord("2", "in Europe", nominal_v=230.0, nominal_hz=50.0))
     house.install("1.0.0", code("one"))
@@ -217,9 +218,8 @@ def gate(path):
     return f"while not os.path.exists({str(path)!r}): time.sleep(0.01)"
 
 
-def test_a_slow_one_delays_no_built_in_finding_and_no_event_is_lost(
-    house, mauka, until, tmp_path, monkeypatch
-):
+def test_a_slow_analysis_delays_only_itself(house, mauka, until, tmp_path, monkeypatch):
+    """A slow one delays no built in finding and no event is lost."""
     monkeypatch.setattr(installed_stage, "MAX_EVENTS", 2)
     house.install("1.0.0", code("late", gate(tmp_path / "open")))
     follower, runner = mauka(analyses=load_analyses([("rms_voltage", {})]), **INSIDE)
@@ -247,7 +247,8 @@ def test_several_see_an_event_at_the_same_time(house, mauka, until, tmp_path):
     assert house.kinds() == ["marks", "signs"]
 
 
-def test_one_that_comes_before_an_event_is_marked_sees_it_too(house, mauka, until, monkeypatch):
+def test_a_late_analysis_sees_the_unmarked_event(house, mauka, until, monkeypatch):
+    """One that comes before an event is marked sees it too."""
     house.install("1.0.0", code("old", name="signs"), "signs")
     follower, runner = mauka(trusted=frozenset({"marks", "signs"}))
     assert until(lambda: follower.of_events)
@@ -262,7 +263,8 @@ def test_one_that_comes_before_an_event_is_marked_sees_it_too(house, mauka, unti
     assert house.kinds() == ["new", "old"]
 
 
-def test_a_version_that_does_not_start_is_reported_and_the_old_one_goes_on(house, mauka, until):
+def test_a_failed_start_keeps_the_old_version(house, mauka, until):
+    """A version that does not start is reported and the old one goes on."""
     follower, _ = mauka(settings={"marks": {"kind": "mine"}})
     house.install("1.0.0", code("one"))
     assert until(follower.status)
@@ -293,9 +295,8 @@ SECOND = f"if wave.start_ns == {START_NS + MINUTE_NS}:"
     ],
     ids=["crashes", "hangs", "hangs in process"],
 )
-def test_what_crashes_or_hangs_is_ended_counted_and_shown_and_holds_up_no_other_event(
-    house, mauka, until, line, why, policy
-):
+def test_a_crashing_analysis_holds_up_no_event(house, mauka, until, line, why, policy):
+    """A plug-in that crashes or hangs is ended, counted and shown; other events go on."""
     follower, runner = mauka(limits=ProcessLimits(call_s=0.5 if "longer" in why else 60.0), **policy)
     house.install("1.0.0", code("one", line))
     assert until(follower.status)
@@ -315,7 +316,8 @@ def test_what_crashes_or_hangs_is_ended_counted_and_shown_and_holds_up_no_other_
     assert house.kinds() == ["one", "two", "one"]
 
 
-def test_one_that_raises_is_named_and_one_that_fails_late_rests(house, mauka, until, monkeypatch):
+def test_a_raising_analysis_is_named_and_rests(house, mauka, until, monkeypatch):
+    """One that raises is named and one that fails late rests."""
     for name, value in (("SLOW_S", 0.0), ("PATIENCE", 1e9)):
         monkeypatch.setattr(f"opq_cloud.mauka.running.installed_analyses.{name}", value)
     follower, runner = mauka(**INSIDE)
@@ -335,7 +337,8 @@ def test_one_that_raises_is_named_and_one_that_fails_late_rests(house, mauka, un
     assert until(house.done) and until(lambda: runner.last_error is None), "with it its error is gone"
 
 
-def test_a_version_that_fails_is_taken_back_here_and_its_events_are_for_the_old_one(house, mauka, until):
+def test_a_failing_version_is_rolled_back(house, mauka, until):
+    """A version that fails is taken back here and its events are for the old one."""
     follower, runner = mauka(**INSIDE)
     house.install("1.0.0", code("one"))
     house.event()
@@ -350,7 +353,8 @@ def test_a_version_that_fails_is_taken_back_here_and_its_events_are_for_the_old_
     assert runner.counters.of("failures", "analysis marks") >= 2
 
 
-def test_the_host_says_what_runs_here_and_why_it_is_not_the_installed_version(house, mauka, until):
+def test_the_host_names_the_running_version(house, mauka, until):
+    """The host says what runs here and why it is not the installed version."""
     house.install("1.0.0", code("one"))
 
     def told():
@@ -408,9 +412,8 @@ def test_what_it_remembers_goes_to_the_next_version(house, mauka, until, policy)
     ]
 
 
-def test_a_box_that_breaks_it_hides_no_other_box_and_a_large_event_goes_in_parts(
-    house, mauka, until, monkeypatch
-):
+def test_a_broken_box_hides_no_other(house, mauka, until, monkeypatch):
+    """A Box that breaks it hides no other Box and a large event goes in parts."""
     monkeypatch.setattr("opq_cloud.mauka.running.installed_analyses.LARGEST_BYTES", 5_000)  # two Boxes
     follower, runner = mauka()
     house.install("1.0.0", code("one", "assert wave.box_id != '3' and len(event.waveforms) <= 2"))
@@ -424,7 +427,8 @@ def test_a_box_that_breaks_it_hides_no_other_box_and_a_large_event_goes_in_parts
     assert not house.done()
 
 
-def test_without_one_that_should_look_and_cannot_no_event_is_done(house, mauka, until):
+def test_a_missing_analysis_keeps_events_unfinished(house, mauka, until):
+    """Without one that should look and cannot no event is done."""
     follower, runner = mauka(settings={"marks": {"shout": 1}})
     house.install("1.0.0", code("one"))
     assert until(lambda: follower.lacking == {"marks"})
@@ -438,7 +442,8 @@ def test_without_one_that_should_look_and_cannot_no_event_is_done(house, mauka, 
     assert follower.lacking == frozenset()
 
 
-def test_an_event_between_the_installation_and_the_next_look_is_looked_at_again(house, mauka, until):
+def test_an_event_before_discovery_is_analysed_again(house, mauka, until):
+    """An event between the installation and the next look is looked at again."""
     mauka(look_s=0.5, **INSIDE)
     house.event()
     assert until(house.done)
@@ -458,7 +463,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("policy", [{}, INSIDE])
-def test_what_is_no_finding_of_the_event_is_the_analysis_own_failure(house, mauka, until, policy):
+def test_an_invalid_finding_fails_its_analysis(house, mauka, until, policy):
+    """A result that is not a finding of the event is a failure of the analysis."""
     follower, runner = mauka(**policy)
     for number, line in enumerate(WRONG.values()):
         if policy and "nan" in line:
@@ -474,14 +480,16 @@ def test_what_is_no_finding_of_the_event_is_the_analysis_own_failure(house, mauk
     assert until(house.done)
 
 
-def test_one_with_the_name_of_a_built_in_is_not_run(house, mauka, until):
+def test_a_built_in_name_is_refused(house, mauka, until):
+    """One with the name of a built in is not run."""
     follower, _ = mauka()
     house.install("1.0.0", code("one", name="rms_voltage"), name="rms_voltage")
     assert until(lambda: "is built in" in follower.troubles().get("rms_voltage", ""))
     assert follower.status() == []
 
 
-def test_it_stands_in_the_heartbeat_and_in_the_status(house, mauka, running, bus, until):
+def test_an_analysis_is_in_heartbeat_and_status(house, mauka, running, bus, until):
+    """The heartbeat and the status contain it."""
     status = StatusPlugin(bus.settings)
     running.start(status)
     follower, _ = mauka()
@@ -507,9 +515,8 @@ def config_of(folder, free_endpoint, entries=(), **plugins):
     return CloudConfig(data_dir=folder, mauka=mauka)
 
 
-def test_settings_come_from_the_configuration_and_built_in_ones_run_beside(
-    house, running, until, free_endpoint
-):
+def test_settings_come_from_the_configuration(house, running, until, free_endpoint):
+    """Settings come from the configuration and built in ones run beside."""
     house.install("1.0.0", code("one"))
     entries = [("marks", {"kind": "mine", "nominal_v": 230.0}), ("rms_voltag", {})]
     made = services(config_of(house.folder.parent, free_endpoint, entries), CloudContext(lambda: house.store))
@@ -523,7 +530,8 @@ def test_settings_come_from_the_configuration_and_built_in_ones_run_beside(
     assert 'did you mean "rms_voltage"?' in follower.troubles()["rms_voltag"]
 
 
-def test_an_unknown_name_is_an_error_where_nothing_was_ever_installed(tmp_path, free_endpoint):
+def test_an_unknown_name_is_an_error(tmp_path, free_endpoint):
+    """An unknown name is an error where nothing was ever installed."""
     context = CloudContext(lambda: open_store(None, tmp_path))
     with pytest.raises(PluginError, match="marks"):
         services(config_of(tmp_path, free_endpoint, [("marks", {})]), context)

@@ -106,7 +106,8 @@ def end(process):
     process.stdout.close()
 
 
-def test_kills_while_versions_take_over_lose_and_double_nothing(tmp_path):
+def test_kills_during_replacement_lose_nothing(tmp_path):
+    """Kills while versions take over lose and double nothing."""
     store = open_store(None, tmp_path)
     host = Plugins(tmp_path / "rules", Policy(trusted=frozenset({"marks"})))
     install(host, 0)

@@ -92,7 +92,7 @@ PLACES = {
 }
 
 
-def test_what_moves_may_lie_a_minute_from_what_is_put_at_its_box() -> None:
+def test_moved_findings_may_be_a_minute_away() -> None:
     """Box 1's dip joins that of Box 2 a moment before it, while another of Box 1 comes a minute later."""
     table = Table()
     table.put([sag(1, 1, "1")], 1)
@@ -102,7 +102,8 @@ def test_what_moves_may_lie_a_minute_from_what_is_put_at_its_box() -> None:
     assert table.contents() == other.contents()
 
 
-def test_what_is_seen_again_and_moved_by_another_in_one_plan_goes_where_it_belongs() -> None:
+def test_a_finding_moved_twice_goes_home() -> None:
+    """A finding that is seen again and moved by another in one plan goes to the right incident."""
     early, middle, late = (sag(start, start, "3") for start in (291, 358, 1358))
     together, in_parts = Table(), Table()
     together.put([early, middle, replace(late, closed=True)])
@@ -112,7 +113,8 @@ def test_what_is_seen_again_and_moved_by_another_in_one_plan_goes_where_it_belon
     assert frozenset({replace(late, closed=True)}) in in_parts.incidents()
 
 
-def test_an_incident_whose_first_finding_lies_before_what_is_read_again_stays_as_it_is() -> None:
+def test_an_unread_first_finding_keeps_its_incident() -> None:
+    """An incident whose first finding lies before what is read again stays as it is."""
     table = Table()
     for one in (sag(0, 0), sag(97, 97), sag(6001, 6001), sag(5981, 5981, uncertainty_ms=30)):
         table.put([one])
@@ -137,7 +139,8 @@ def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding],
 
 @given(st.lists(findings, min_size=1, max_size=10) | st.lists(steady, min_size=1, max_size=12))
 @settings(max_examples=80, deadline=None)
-def test_a_repeat_changes_nothing_and_gets_the_same_answer(items: list[Finding]) -> None:
+def test_a_repeat_gives_the_same_answer(items: list[Finding]) -> None:
+    """A repeat changes nothing and gets the same answer."""
     table = Table(PLACES)
     table.put(items)
     first = table.answer.stored
@@ -148,7 +151,8 @@ def test_a_repeat_changes_nothing_and_gets_the_same_answer(items: list[Finding])
 
 @given(st.lists(findings, min_size=1, max_size=8) | st.lists(steady, min_size=1, max_size=10))
 @settings(max_examples=80, deadline=None)
-def test_what_is_stored_is_apart_and_covers_what_was_put(items: list[Finding]) -> None:
+def test_stored_findings_cover_the_new_ones(items: list[Finding]) -> None:
+    """Stored spans are disjoint and cover all that was put."""
     table = Table()
     for item in items:
         table.put([item])
@@ -181,9 +185,8 @@ def test_what_is_stored_is_apart_and_covers_what_was_put(items: list[Finding]) -
 
 @given(st.lists(findings, min_size=1, max_size=6), st.lists(findings, min_size=1, max_size=6))
 @settings(max_examples=40, deadline=None)
-def test_what_is_left_of_sightings_does_not_depend_on_when_some_were_left_out(
-    some: list[Finding], others: list[Finding]
-) -> None:
+def test_kept_sightings_do_not_depend_on_order(some: list[Finding], others: list[Finding]) -> None:
+    """The remaining sightings do not depend on when others were removed."""
     assert set(kept([*kept(some), *others])) == set(kept([*some, *others]))
     assert kept(kept(some)) == kept(some)
 
@@ -201,7 +204,8 @@ def test_a_duration_never_contradicts_its_span(items: list[Finding]) -> None:
         assert known.finding.duration_cycles == pytest.approx(length)
 
 
-def test_the_gap_that_still_joins_is_200_ms_plus_both_uncertainties() -> None:
+def test_the_joining_gap_includes_both_uncertainties() -> None:
+    """The gap that still joins is 200 ms plus both uncertainties."""
     left = onset(KnownFinding(1, 1, (1,), sag(0, 100, "1", uncertainty_ms=3)))
 
     def right(start_ms: int, **more: Any) -> FindingOnset:
@@ -218,7 +222,9 @@ def test_the_gap_that_still_joins_is_200_ms_plus_both_uncertainties() -> None:
     assert not one_onset(by_one_clock, right(0, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, clock_id=6))
 
 
-def test_a_frequency_that_some_boxes_show_a_second_later_is_one_deviation() -> None:
+def test_a_delayed_frequency_deviation_joins() -> None:
+    """A frequency that some Boxes show a second later is one deviation."""
+
     def incidents(first: str, later: str, apart_ms: int) -> int:
         table = Table()
         table.put([sag(0, 5000, "1", kind=first), sag(apart_ms, 5000, "2", kind=later)])
@@ -235,7 +241,8 @@ def test_overlap_is_no_reason() -> None:
     assert len(table.incidents()) == 2
 
 
-def test_a_dip_during_an_hour_of_harmonics_does_not_join_it() -> None:
+def test_a_dip_does_not_join_lasting_harmonics() -> None:
+    """A dip during an hour of harmonics does not join it."""
     table = Table()
     table.put([sag(0, 3_600_000, kind="harmonics"), sag(100, 200)])
     assert len(table.incidents()) == 2
@@ -248,7 +255,8 @@ def test_joining_does_not_chain() -> None:
     assert spans == [[150, 300], [450, 600], [750, 900]]
 
 
-def test_what_follows_at_a_box_within_a_second_is_a_compound_and_within_60_s_names_it() -> None:
+def test_a_follower_is_compound_or_names_it() -> None:
+    """A disturbance within 1 s of another is a compound; within 60 s it names the other."""
     table = Table()
     jump = sag(900, 900, kind="phase_jump")
     table.put([sag(0, 100), jump, sag(1500, 1600), sag(59_000, 59_100), sag(200_000, 200_100)])
@@ -260,7 +268,8 @@ def test_what_follows_at_a_box_within_a_second_is_a_compound_and_within_60_s_nam
     assert [table.facts[number].follows for number in (1, 2, 3, 4)] == [None, 1, 2, None]
 
 
-def test_what_begins_where_a_disturbance_ends_names_that_one_and_no_shorter_one_meanwhile() -> None:
+def test_a_disturbance_names_its_predecessor() -> None:
+    """A disturbance that begins at another's end names it, not a shorter one between."""
     table = Table()
     table.put([sag(0, 15_000), sag(2000, 2010, kind="oscillatory_transient"), sag(4000, 4010, kind="swell")])
     table.put([sag(15_000, 15_000, kind="phase_jump")])
@@ -268,7 +277,7 @@ def test_what_begins_where_a_disturbance_ends_names_that_one_and_no_shorter_one_
 
 
 @pytest.mark.parametrize("beside", [0, 20, 80])
-def test_the_end_of_a_disturbance_is_known_at_any_box_that_saw_both(beside: int) -> None:
+def test_the_end_is_known_at_any_box(beside: int) -> None:
     """A neutral is lost at Boxes 3 and 4, and a fault ends what Box 3 had. Boxes with no past lead."""
     lost = [sag(0, 11_000, "3", kind="swell"), sag(0, 15_000, "4")]
     fault = [sag(11_000, 11_250, box_id) for box_id in ("1", "2", "3")]
@@ -283,7 +292,8 @@ def test_the_end_of_a_disturbance_is_known_at_any_box_that_saw_both(beside: int)
         assert follows == {0: None, 11_000: 0, 15_000: 0}
 
 
-def test_what_begins_at_one_moment_at_many_boxes_is_no_part_of_what_one_box_had_before() -> None:
+def test_a_common_moment_joins_no_earlier_disturbance() -> None:
+    """A disturbance that begins at many Boxes is not part of an earlier one at one Box."""
     island = sag(0, 0, "9", kind="phase_jump")
     fault = [sag(860, 1350, box_id) for box_id in ("1", "2", "9")]
     cleared = [sag(1350, 1350, box_id, kind="phase_jump") for box_id in ("1", "9")]
@@ -294,7 +304,8 @@ def test_what_begins_at_one_moment_at_many_boxes_is_no_part_of_what_one_box_had_
         assert table.incidents() == {frozenset({island}), frozenset({*fault, *cleared})}
 
 
-def test_a_moment_that_the_clocks_do_not_show_leaves_a_compound_disturbance_whole() -> None:
+def test_unknown_moments_leave_a_compound_whole() -> None:
+    """A moment that the clocks do not resolve does not divide a compound disturbance."""
     table = Table()
     own = [sag(0, 100, "9", uncertainty_ms=15), sag(860, 900, "9", uncertainty_ms=15)]
     table.put([*own, sag(860, 900, "1", uncertainty_ms=15)])
@@ -307,7 +318,8 @@ def test_boxes_of_two_grids_have_two_incidents() -> None:
     assert sorted(facts.boxes for facts in table.facts.values()) == [1, 2]
 
 
-def test_an_early_one_that_comes_late_takes_the_others_with_it() -> None:
+def test_a_late_early_onset_takes_others() -> None:
+    """An early one that comes late takes the others with it."""
     table = Table()
     table.put([sag(200, 300, "2")])
     table.put([sag(390, 500, "3")])
@@ -320,7 +332,8 @@ def test_an_early_one_that_comes_late_takes_the_others_with_it() -> None:
     }
 
 
-def test_what_was_placed_by_hand_stays_and_takes_others_with_it() -> None:
+def test_a_hand_placed_finding_takes_others() -> None:
+    """A finding placed by hand stays and takes others with it."""
     table = Table()
     table.put([sag(0, 100, "1"), sag(900, 1000, "2")])
     assert {known.incident_id for known in table.known.values()} == {1, 2}
@@ -333,7 +346,8 @@ def test_what_was_placed_by_hand_stays_and_takes_others_with_it() -> None:
     assert {known.finding.box_id for known in merged} == {"1", "2", "3"}
 
 
-def test_an_incident_of_many_boxes_grows_without_being_read() -> None:
+def test_a_large_incident_grows_unread() -> None:
+    """An incident of many Boxes grows without being read."""
     table = Table()
     table.put([sag(0, 100, "0")])
     for n in range(1, 300):
@@ -345,7 +359,8 @@ def test_an_incident_of_many_boxes_grows_without_being_read() -> None:
     assert table.read <= 1200, "a number that does not grow with each finding read"
 
 
-def test_what_is_said_of_many_findings_depends_on_neither_their_order_nor_how_many_come_at_once() -> None:
+def test_facts_do_not_depend_on_order() -> None:
+    """The result for many findings depends on neither their order nor their grouping."""
     places = {str(n): BoxPlace(place=f"p{n % 40}", feeder=f"f{n % 3}" if n % 7 else None) for n in range(230)}
     items = [
         sag(n % 90, 300 + n % 11, str(n), n % 5, residual_percent=30.0 + n % 60, closed=n != 77)
@@ -362,7 +377,7 @@ def test_what_is_said_of_many_findings_depends_on_neither_their_order_nor_how_ma
 
 
 @pytest.mark.parametrize("reference_ns", [0, UNKNOWN_UNCERTAINTY_NS])
-def test_a_box_stays_in_its_incident_when_a_longer_event_of_it_alone_comes(reference_ns: int) -> None:
+def test_a_box_keeps_its_incident(reference_ns: int) -> None:
     """Clocks are unknown: the first event's waveforms were compared, the completing one has one Box."""
     unknown = {"uncertainty_ns": UNKNOWN_UNCERTAINTY_NS}
     by = WaveformAlignment("1", 40_000, 4_800_000, reference_ns, 77, "by their waveforms")
@@ -383,14 +398,16 @@ def test_a_box_stays_in_its_incident_when_a_longer_event_of_it_alone_comes(refer
         assert max(one.uncertainty_ns for one in incident) == max(one.uncertainty_ns for one in compared)
 
 
-def test_two_sags_of_one_box_with_a_poor_clock_stay_two() -> None:
+def test_two_sags_with_poor_clock_stay_two() -> None:
+    """Two sags of one Box with a poor clock stay apart."""
     table = Table()
     table.put([sag(0, 100, uncertainty_ms=4000), sag(130, 200, uncertainty_ms=4000)])
     assert len(table.known) == 2
     assert len(table.incidents()) == 1
 
 
-def test_a_bridge_between_two_stored_findings_makes_them_one() -> None:
+def test_a_bridge_joins_two_findings() -> None:
+    """A bridge between two stored findings makes them one."""
     table = Table()
     table.put([sag(0, 100)], 1)
     table.put([sag(1300, 1400)], 2)
@@ -401,7 +418,8 @@ def test_a_bridge_between_two_stored_findings_makes_them_one() -> None:
     assert (known.finding.start_ns, known.finding.end_ns) == (0, 1400 * MS)
 
 
-def test_incidents_get_their_numbers_in_time_order_whatever_the_order_given() -> None:
+def test_incidents_are_numbered_in_time_order() -> None:
+    """Incidents get their numbers in time order whatever the order given."""
     for order in permutations([sag(0, 10), sag(1500, 1510), sag(3000, 3010)]):
         table = Table()
         table.put(list(order))
@@ -409,7 +427,9 @@ def test_incidents_get_their_numbers_in_time_order_whatever_the_order_given() ->
         assert numbered == {0: 1, 1500: 2, 3000: 3}
 
 
-def test_scope_follows_from_what_is_known_of_the_boxes() -> None:
+def test_scope_follows_from_known_places() -> None:
+    """Scope follows from what is known of the Boxes."""
+
     def scope(*box_ids: str, kind: str = "sag") -> str | None:
         table = Table(PLACES)
         table.put([sag(0, 100, box_id, kind=kind) for box_id in box_ids])
@@ -422,7 +442,8 @@ def test_scope_follows_from_what_is_known_of_the_boxes() -> None:
     assert scope("1", "9") == "region" or scope("1", "9") is None
 
 
-def test_the_order_of_arrival_says_whose_clock_is_poor() -> None:
+def test_arrivals_name_poor_clocks() -> None:
+    """The order of arrival says whose clock is poor."""
     table = Table(PLACES)
     table.put([sag(5, 100, "2"), sag(0, 100, "3"), sag(9, 100, "1", uncertainty_ms=500)])
     (facts,) = table.facts.values()
@@ -434,7 +455,8 @@ def test_the_order_of_arrival_says_whose_clock_is_poor() -> None:
     assert facts.centre == pytest.approx((46.625, 7.375))
 
 
-def test_an_incident_is_as_bad_as_its_worst_finding_and_open_while_one_is() -> None:
+def test_an_incident_is_as_bad_as_its_worst() -> None:
+    """An incident is as bad as its worst finding and open while one is."""
     known = [
         KnownFinding(1, 5, (1,), sag(0, 100, "10", residual_percent=85.0)),
         KnownFinding(2, 5, (1, 2), sag(50, 300, "2", residual_percent=60.0, closed=False)),

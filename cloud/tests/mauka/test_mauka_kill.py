@@ -107,7 +107,8 @@ def check(store, count):
 
 
 @pytest.mark.parametrize("mode", ["analysing", "marking"])
-def test_a_kill_in_the_middle_of_one_event_is_made_good_at_the_next_start(tmp_path, mode):
+def test_a_killed_event_is_completed_at_start(tmp_path, mode):
+    """A kill in the middle of one event is made good at the next start."""
     store = open_store(None, tmp_path)
     put_events(store, 1)
     process = start(tmp_path, mode)

@@ -111,7 +111,8 @@ def lasted_s(incident: Incident) -> float:
     return (incident.end_ns - incident.start_ns) / S
 
 
-def test_two_ends_and_an_hour_and_a_half_between_are_one_undervoltage(store: CloudStore) -> None:
+def test_two_distant_ends_are_one_undervoltage(store: CloudStore) -> None:
+    """Two ends and an hour and a half between are one undervoltage."""
     dip = LongDip(store, begin_s=10.3, end_s=5_400.6)
     dip.measure(0, 20)
     dip.event(9.0, 12.0)
@@ -167,7 +168,7 @@ def test_a_restart_in_between_changes_nothing(store: CloudStore) -> None:
 @pytest.mark.parametrize("pause_s", [0, 5, 60])
 @pytest.mark.parametrize("back_v", [NOMINAL_V, 90.0])
 @pytest.mark.parametrize("again", [StatedStart(50, 8, 230.0, 50.0), StatedStart(50, 8, NOMINAL_V, 60.0)])
-def test_a_dip_that_is_open_when_its_box_starts_anew_ends_there(
+def test_an_open_dip_ends_with_its_start(
     store: CloudStore, again: StatedStart, back_v: float, pause_s: int
 ) -> None:
     """Nobody saw its end: it lies between the last row of its start and the first of the next."""
@@ -188,7 +189,8 @@ def test_a_dip_that_is_open_when_its_box_starts_anew_ends_there(
     assert figures.get(END_WITHIN_S, 0.0) == pytest.approx(pause_s, abs=0.02)
 
 
-def test_parts_that_become_one_while_they_grow_are_over_together(store: CloudStore) -> None:
+def test_joined_parts_end_together(store: CloudStore) -> None:
+    """Parts that become one while they grow are over together."""
     dip = LongDip(store, begin_s=10.3, end_s=60.6)
     dip.event(30.0, 33.0)
     dip.event(9.0, 12.0)
@@ -202,7 +204,8 @@ def test_parts_that_become_one_while_they_grow_are_over_together(store: CloudSto
     assert dip.runner.counters.total("failures") == 0
 
 
-def test_without_a_waveform_of_its_end_the_measurements_close_it_on_a_second(store: CloudStore) -> None:
+def test_measurements_close_a_dip_without_waveform(store: CloudStore) -> None:
+    """Without a waveform of its end the measurements close it on a second."""
     dip = LongDip(store, begin_s=10.3, end_s=200.6)
     dip.measure(0, 205)
     dip.event(9.0, 12.0)
@@ -216,9 +219,8 @@ def test_without_a_waveform_of_its_end_the_measurements_close_it_on_a_second(sto
 
 
 @pytest.mark.parametrize(("level_v", "back_v"), [(90.0, 109.2), (140.0, 130.8)])
-def test_within_its_limit_for_a_minute_it_is_over_without_the_hysteresis(
-    store: CloudStore, level_v: float, back_v: float
-) -> None:
+def test_a_minute_within_the_limit_ends_it(store: CloudStore, level_v: float, back_v: float) -> None:
+    """Within its limit for a minute it is over without the hysteresis."""
     dip = LongDip(store, begin_s=10.3, end_s=30.6, level_v=level_v, back_v=back_v)
     dip.measure(0, 80)
     dip.event(9.0, 12.0)
@@ -231,7 +233,8 @@ def test_within_its_limit_for_a_minute_it_is_over_without_the_hysteresis(
     assert incident.findings[0].finding.residual_v == pytest.approx(level_v, rel=0.001)
 
 
-def test_a_fall_within_the_minute_goes_on_with_the_dip(store: CloudStore) -> None:
+def test_a_fall_within_the_minute_continues_it(store: CloudStore) -> None:
+    """A fall within the minute goes on with the dip."""
     dip = LongDip(store, begin_s=10.3, end_s=30.6, back_v=109.2)
     dip.measure(0, 70)
     dip.event(9.0, 12.0)
@@ -243,9 +246,8 @@ def test_a_fall_within_the_minute_goes_on_with_the_dip(store: CloudStore) -> Non
     assert not incident.closed and lasted_s(incident) == pytest.approx(76 - 10.3, abs=0.02)
 
 
-def test_an_end_that_the_store_refuses_is_put_again(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_end_is_stored_again(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that the store refuses is put again."""
     dip, carry_out, refusals = LongDip(store, begin_s=10.3, end_s=60.6), store.carry_out, [StoreError("full")]
 
     def refusing(plan: JoinPlan) -> CarriedOut | None:
@@ -272,7 +274,8 @@ def test_what_recovered_in_between_is_not_one_disturbance(store: CloudStore) -> 
     assert later.closed and later.start_ns == pytest.approx(ZERO_NS + 198 * S, abs=S / 10)
 
 
-def test_a_finding_of_another_nominal_voltage_does_not_grow(store: CloudStore) -> None:
+def test_another_nominal_voltage_does_not_grow(store: CloudStore) -> None:
+    """A finding of another nominal voltage does not grow."""
     dip = LongDip(store, begin_s=10.3, end_s=300.6)
     dip.measure(0, 200)
     dip.event(9.0, 12.0)
@@ -305,7 +308,8 @@ def gap_before(store: CloudStore, second: int, gap_s: float) -> None:
     )
 
 
-def test_an_end_between_missing_measurements_is_bounded_and_the_incident_closes(store: CloudStore) -> None:
+def test_an_end_among_missing_measurements_is_bounded(store: CloudStore) -> None:
+    """An end between missing measurements is bounded and the incident closes."""
     dip = LongDip(store, begin_s=10.3, end_s=14.6)
     dip.measure(0, 10)
     dip.event(9.0, 12.1)  # 1.8 s after its beginning the waveform ends; then ten seconds are lost
@@ -324,7 +328,8 @@ def test_an_end_between_missing_measurements_is_bounded_and_the_incident_closes(
     assert len(dip.runner._open) == 0
 
 
-def test_what_still_lasts_after_a_reported_gap_lasted_through_it(store: CloudStore) -> None:
+def test_a_disturbance_lasts_through_a_gap(store: CloudStore) -> None:
+    """A disturbance that goes on after a reported gap lasted through it."""
     dip = LongDip(store, begin_s=10.3, end_s=60.6)
     dip.measure(0, 13)
     dip.event(9.0, 12.1)
@@ -340,7 +345,8 @@ def test_what_still_lasts_after_a_reported_gap_lasted_through_it(store: CloudSto
     assert END_WITHIN_S not in dict(incident.findings[0].finding.figures)
 
 
-def test_a_gap_that_nobody_reports_is_given_up_after_ten_minutes(store: CloudStore) -> None:
+def test_an_unreported_gap_ends_after_ten_minutes(store: CloudStore) -> None:
+    """A gap without a report is given up after ten minutes."""
     dip = LongDip(store, begin_s=10.3, end_s=14.6)
     dip.event(9.0, 12.1)
     dip.measure(30, 300)
@@ -362,7 +368,8 @@ def half_cycles_of(dip: LongDip, first_s: int, last_s: int, deep: bool = False) 
     return HalfCycleRms("1", ZERO_NS + first_s * S, ZERO_NS + last_s * S, t_ns, volts, volts)
 
 
-def test_the_half_cycles_of_its_gateway_say_what_missing_measurements_cannot(store: CloudStore) -> None:
+def test_half_cycles_fill_missing_measurements(store: CloudStore) -> None:
+    """The half cycles of its gateway say what missing measurements cannot."""
     dip = LongDip(store, begin_s=10.3, end_s=100.6)
     dip.measure(0, 20)
     dip.event(9.0, 12.0)
@@ -378,7 +385,8 @@ def test_the_half_cycles_of_its_gateway_say_what_missing_measurements_cannot(sto
     assert finding.duration_cycles == pytest.approx(90.3 * 60, abs=1.5)
 
 
-def test_half_cycles_close_what_no_waveform_of_its_end_shows(store: CloudStore) -> None:
+def test_half_cycles_close_a_dip(store: CloudStore) -> None:
+    """Half cycles close what no waveform of its end shows."""
     dip = LongDip(store, begin_s=10.3, end_s=30.6)
     dip.event(9.0, 12.0)
     assert store.put_half_cycles(1, half_cycles_of(dip, 9, 32))

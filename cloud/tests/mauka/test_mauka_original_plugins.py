@@ -37,7 +37,8 @@ def received(socket, count):
     return [socket.recv_multipart() for _ in range(count)]
 
 
-def test_the_guides_plugin_letter_by_letter_gets_text_and_bytes(tmp_path, service, bus, wire, until):
+def test_the_guides_plugin_gets_text_and_bytes(tmp_path, service, bus, wire, until):
+    """The guides plugin letter by letter gets text and bytes."""
     said = deploy(service, write_folder(tmp_path / "mine", MyFancyPlugin=GUIDE))
     assert said == ["MyFancyPlugin 1 runs"]
     writer = wire.publisher(bus.sub)
@@ -51,9 +52,8 @@ def test_the_guides_plugin_letter_by_letter_gets_text_and_bytes(tmp_path, servic
     assert status["memory_mb"] > 1 and 0 < status["handled_ms_mean"] <= status["handled_ms_longest"]
 
 
-def test_it_produces_text_and_is_replaced_while_messages_flow_and_none_is_lost(
-    tmp_path, service, bus, wire, until
-):
+def test_a_replaced_plugin_loses_no_message(tmp_path, service, bus, wire, until):
+    """It produces text and is replaced while messages flow and none is lost."""
     folder = write_folder(tmp_path / "mine", MyFancyPlugin=PRODUCING)
     deploy(service, folder)
     heard = wire.subscriber(bus, "topic")
@@ -81,7 +81,8 @@ def test_it_produces_text_and_is_replaced_while_messages_flow_and_none_is_lost(
     assert service.counters.total("failures") == 0
 
 
-def test_what_is_refused_leaves_the_version_before_it_also_for_a_restart(tmp_path, service):
+def test_a_refused_version_leaves_the_old_one(tmp_path, service):
+    """A refused plug-in leaves the former version, also after a restart."""
     folder = write_folder(tmp_path / "mine", Mine=plugin_code("Mine", "pass"))
     deploy(service, folder)
     write_folder(folder, Mine="import nothere\n" + plugin_code("Mine", "pass"))
@@ -156,9 +157,7 @@ self.produce("numbers", str(found))
 
 
 @pytest.mark.parametrize("with_keys", [False, True])
-def test_a_confined_plugin_gets_numbers_of_incidents_where_no_key_is_asked_for(
-    tmp_path, bus, running, wire, with_keys
-):
+def test_a_confined_plugin_gets_incident_numbers(tmp_path, bus, running, wire, with_keys):
     """The folder of keys is not in its sight, so that foreign code cannot speak for the cloud."""
     keys = BackendKeyFolder(tmp_path / "backend")
     keys.create(True, ["cloud"])
@@ -179,7 +178,8 @@ def test_a_confined_plugin_gets_numbers_of_incidents_where_no_key_is_asked_for(
     store.close()
 
 
-def test_kill_9_of_a_plugin_in_mid_analysis_analyses_once_after_it(tmp_path, running, bus, wire, until):
+def test_a_killed_plugin_analyses_once(tmp_path, running, bus, wire, until):
+    """After `kill -9` of a plug-in within an analysis the event is analysed once."""
     port = free_ports.free_port()
     service = original_plugins(tmp_path, bus.settings, call_s=60.0, network=(f"tcp:{port}",))
     running.start(service)
@@ -214,9 +214,8 @@ BAD = {
 @pytest.mark.parametrize(
     "name", ["Raising", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Hanging", "Eating"))]
 )
-def test_one_that_fails_on_every_message_is_stopped_and_reported_and_the_rest_goes_on(
-    tmp_path, bus, running, wire, until, name
-):
+def test_a_failing_plugin_is_stopped_and_reported(tmp_path, bus, running, wire, until, name):
+    """One that fails on every message is stopped and reported and the rest goes on."""
     service = original_plugins(tmp_path, bus.settings, call_s=0.3 if name == "Hanging" else 60.0)
     running.start(service)
     codes = {"Good": plugin_code("Good", 'self.produce("good", message)'), name: plugin_code(name, BAD[name])}
@@ -240,9 +239,8 @@ def test_one_that_fails_on_every_message_is_stopped_and_reported_and_the_rest_go
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_ten_thousand_messages_behind_a_plugin_that_fails_are_not_lost_nor_doubled(
-    tmp_path, bus, running, wire, until
-):
+def test_messages_behind_a_failing_plugin_are_kept(tmp_path, bus, running, wire, until):
+    """Ten thousand messages behind a plugin that fails are not lost nor doubled."""
     service = original_plugins(tmp_path, bus.settings, call_s=5.0)
     running.start(service)
     folder = write_folder(
@@ -287,7 +285,8 @@ def test_a_killed_mauka_finds_what_was_under_way(tmp_path, bus, running, wire, u
     until(lambda: again.status("Echo")["waiting"] == 0)
 
 
-def test_what_does_not_load_changes_nothing_and_says_why(tmp_path, service, bus, wire):
+def test_a_failed_load_changes_nothing(tmp_path, service, bus, wire):
+    """A plug-in that does not load changes nothing and states why."""
     folder = write_folder(tmp_path / "mine", Echo=plugin_code("Echo", 'self.produce("echo", message)'))
     deploy(service, folder)
     heard = wire.subscriber(bus, "echo")
@@ -299,7 +298,8 @@ def test_what_does_not_load_changes_nothing_and_says_why(tmp_path, service, bus,
     assert service.status("Echo")["version"] == 1
 
 
-def test_exit_on_the_bus_stops_it_and_unload_forgets_it(tmp_path, service, bus, wire, until):
+def test_exit_stops_and_unload_removes_a_plugin(tmp_path, service, bus, wire, until):
+    """Exit on the bus stops it and unload forgets it."""
     deploy(service, write_folder(tmp_path / "mine", MyFancyPlugin=GUIDE))
     wire.publisher(bus.sub).send_multipart([b"MyFancyPlugin", b"EXIT"])
     until(lambda: not service.running("MyFancyPlugin"))
@@ -320,7 +320,8 @@ def test_the_misprint_and_a_missing_module_are_named(tmp_path):
         listed_plugins(tmp_path)
 
 
-def test_an_inbox_that_the_disk_does_not_take_is_reported_and_opened_later(tmp_path, bus, until, monkeypatch):
+def test_an_unwritable_inbox_is_reported(tmp_path, bus, until, monkeypatch):
+    """An inbox that the disk does not take is reported and opened later."""
     monkeypatch.setattr("opq_cloud.mauka.original.plugins.INBOX_RETRY_S", 0.01)
     made = original_plugins(tmp_path, bus.settings)
     in_the_way = made._folder / "inbox.sqlite"

@@ -42,9 +42,7 @@ def test_a_clock_that_is_set_is_no_silence(store: CloudStore, by_s: float, says:
 
 
 @pytest.mark.parametrize("behind_s", [0.0, 10_000.0])
-def test_a_loss_of_supply_has_its_true_length_when_the_clock_is_set(
-    store: CloudStore, behind_s: float
-) -> None:
+def test_a_clock_step_shows_the_true_length(store: CloudStore, behind_s: float) -> None:
     """The gateway, too, was off: it begins with the time at which it went off, or an older one."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
@@ -75,7 +73,7 @@ def test_a_loss_of_supply_has_its_true_length_when_the_clock_is_set(
 @pytest.mark.parametrize("reported_s", [40.0, 0.0], ids=["a running gateway", "a gateway that started again"])
 @pytest.mark.parametrize("by_s", [-40_000.0, -60.0, -38.0, 0.0, 30_000.0])
 @pytest.mark.parametrize("set_s", [345, -5344])
-def test_a_clock_that_is_set_during_a_loss_of_supply_hides_and_makes_none(
+def test_a_clock_step_neither_hides_nor_makes_outages(
     store: CloudStore, by_s: float, reported_s: float, set_s: int
 ) -> None:
     """A gateway whose clock was set back while it was off reports 0 s; then the cloud's own clock counts."""
@@ -110,7 +108,7 @@ def test_a_clock_that_is_set_during_a_loss_of_supply_hides_and_makes_none(
 @pytest.mark.parametrize("by_s", [-8351.0, 0.0, 30_000.0])
 @pytest.mark.parametrize("skipped", [8, 17, 35, 63])
 @pytest.mark.parametrize("corrected", [False, True])
-def test_numbers_that_a_killed_gateway_skips_are_no_measurements(
+def test_skipped_numbers_are_not_measurements(
     store: CloudStore, skipped: int, by_s: float, corrected: bool
 ) -> None:
     """The gateway was started again during a loss of supply, with another clock; that may be set later."""
@@ -141,9 +139,7 @@ def test_numbers_that_a_killed_gateway_skips_are_no_measurements(
 
 @pytest.mark.parametrize("by_s", [-60.0, -15.0, -14.0, -13.0, -12.0, -11.0, -4.0, 0.0, 100.0])
 @pytest.mark.parametrize("looked", [0, 1], ids=["the next alone", "the next two together"])
-def test_a_loss_of_supply_that_set_clocks_make_short_is_found_after_its_cut_window(
-    store: CloudStore, by_s: float, looked: int
-) -> None:
+def test_a_shortened_loss_is_found(store: CloudStore, by_s: float, looked: int) -> None:
     """The window that the loss cut comes when the Box is back, and is checked apart from those after it."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)

@@ -44,7 +44,8 @@ def test_each_fact_has_an_action_for_each_state(store: CloudStore) -> None:
     assert {len(cells) for cells in table.values()} == {len(State)}
 
 
-def test_a_box_whose_gateway_reports_that_it_had_no_supply_is_an_outage(store: CloudStore) -> None:
+def test_a_reported_loss_of_supply_is_an_outage(store: CloudStore) -> None:
+    """A Box whose gateway reports that it had no supply is an outage."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     grid.pass_seconds(20, 60, silent=("4",))
@@ -76,7 +77,7 @@ def test_a_box_whose_gateway_reports_that_it_had_no_supply_is_an_outage(store: C
     ids=lambda reported: next(iter(reported), "an older gateway"),
 )
 @pytest.mark.parametrize("gateway_ids", ["one", "many"])
-def test_a_silence_for_any_other_reason_is_never_an_outage(
+def test_another_silence_is_never_an_outage(
     store: CloudStore, reported: dict[str, float], gateway_ids: str
 ) -> None:
     """As a gateway that stands still, a hub that is reset, a cable, a busy machine: all Boxes at once."""
@@ -93,7 +94,7 @@ def test_a_silence_for_any_other_reason_is_never_an_outage(
     assert grid.plugin.watch.open_outages == {}
 
 
-def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store: CloudStore) -> None:
+def test_a_late_loss_from_disk_is_found(store: CloudStore) -> None:
     """The router had no supply, too: what was measured meanwhile comes after what is new."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
@@ -107,7 +108,7 @@ def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store
     assert (finding.kind, finding.end_ns) == ("outage", ZERO_NS + 60 * S)
 
 
-def test_the_last_voltage_before_a_silence_is_of_the_nominal_voltage_of_its_start(store: CloudStore) -> None:
+def test_the_last_voltage_has_its_starts_nominal(store: CloudStore) -> None:
     """Half of what the Box states now was not a sag while it stated half."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
@@ -125,9 +126,8 @@ def test_the_last_voltage_before_a_silence_is_of_the_nominal_voltage_of_its_star
     assert lowest_percent(store, "4", *span_ns, default) == pytest.approx(50.0, abs=1.0)
 
 
-def test_what_was_found_before_the_store_failed_is_put_after(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_found_changes_survive_a_store_failure(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Findings of before a failure of the store are put afterwards."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     grid.pass_seconds(20, 60, silent=("4", "1"))
@@ -162,7 +162,7 @@ def test_a_house_that_was_stopped_lost_no_supply(
     assert {box_id for each in grid.incidents() for box_id in each.box_ids} == lost
 
 
-def test_boxes_that_are_back_before_mauka_looks_had_no_supply(store: CloudStore) -> None:
+def test_boxes_back_before_mauka_had_no_supply(store: CloudStore) -> None:
     """One supply of cloud and Boxes: the first Measurements are stored while Mauka still starts."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
@@ -181,7 +181,7 @@ def test_boxes_that_are_back_before_mauka_looks_had_no_supply(store: CloudStore)
 @pytest.mark.parametrize("watched", [False, True], ids=["one supply with the cloud", "its own supply"])
 @pytest.mark.parametrize("after_s", [10, 50], ids=["before it is told", "after it was told"])
 @pytest.mark.parametrize("reported", [{"missing_dark_s": 80.0}, {"restart_cause": BY_POWER}], ids=str)
-def test_a_loss_of_supply_begins_with_the_last_measurement_though_that_comes_later(
+def test_a_loss_begins_with_the_last_measurement(
     store: CloudStore, delivered: int, watched: bool, after_s: int, reported: dict[str, float]
 ) -> None:
     """The last seconds before the loss were on the gateway's disk, and come after what is new."""
@@ -213,9 +213,7 @@ def test_a_loss_of_supply_begins_with_the_last_measurement_though_that_comes_lat
 
 @pytest.mark.parametrize("cloud", ["started again", "starts after the first", "went on"])
 @pytest.mark.parametrize("skipped", [0, 40])
-def test_a_loss_that_comes_late_from_a_gateway_that_skipped_numbers_is_told_when_no_more_comes(
-    store: CloudStore, cloud: str, skipped: int
-) -> None:
+def test_a_late_loss_with_skipped_numbers_is_reported(store: CloudStore, cloud: str, skipped: int) -> None:
     """Each Measurement states the lowest number that its gateway still holds."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
@@ -243,7 +241,8 @@ def test_a_loss_that_comes_late_from_a_gateway_that_skipped_numbers_is_told_when
     assert {each.finding.end_ns for each in incident.findings} == {ZERO_NS + 100 * S}
 
 
-def test_a_box_whose_numbers_have_gone_on_had_no_network(store: CloudStore) -> None:
+def test_continued_numbers_show_a_lost_network(store: CloudStore) -> None:
+    """A Box whose numbers have gone on had no network."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     late = grid.measure("4", 20, 60)  # measured, and sent after it is heard again
@@ -255,7 +254,8 @@ def test_a_box_whose_numbers_have_gone_on_had_no_network(store: CloudStore) -> N
     assert grid.plugin.watch.network_losses == 1
 
 
-def test_a_feeder_without_supply_is_one_open_incident_that_ends_when_it_is_back(store: CloudStore) -> None:
+def test_a_dark_feeder_is_one_open_incident(store: CloudStore) -> None:
+    """A feeder without supply is one open incident that ends when it is back."""
     grid = SilentGrid(store, FEEDERS | {"6": "north"})
     grid.pass_seconds(0, 20)
     grid.pass_seconds(20, 40, silent=("1", "2", "3", "6"))
@@ -275,7 +275,7 @@ def test_a_feeder_without_supply_is_one_open_incident_that_ends_when_it_is_back(
 @pytest.mark.parametrize(
     ("cause", "lost"), [("software", False), ("watchdog", False), ("pin", False), ("power", True)]
 )
-def test_a_box_that_began_again_on_order_lost_no_supply(store: CloudStore, cause: str, lost: bool) -> None:
+def test_an_ordered_restart_is_not_an_outage(store: CloudStore, cause: str, lost: bool) -> None:
     """As for new firmware: its numbers go on where they stopped, all the same."""
     code = next(code for code, word in RESET_CAUSES.items() if word == cause)
     grid = SilentGrid(store, FEEDERS)
@@ -288,7 +288,8 @@ def test_a_box_that_began_again_on_order_lost_no_supply(store: CloudStore, cause
     assert (watch.box_restarts, watch.network_losses) == (int(not lost), 0)
 
 
-def test_what_was_taken_for_an_outage_and_was_the_network_is_withdrawn(store: CloudStore) -> None:
+def test_a_network_failure_withdraws_the_outage(store: CloudStore) -> None:
+    """A supposed outage that was the network's is withdrawn."""
     grid = SilentGrid(store, FEEDERS | {"6": "north"})
     grid.pass_seconds(0, 20)
     silent = ("1", "2", "3", "6")
@@ -302,7 +303,8 @@ def test_what_was_taken_for_an_outage_and_was_the_network_is_withdrawn(store: Cl
     assert grid.plugin.watch.open_outages == {}
 
 
-def test_nothing_is_said_when_every_box_is_silent_or_nobody_expects_one(store: CloudStore) -> None:
+def test_silence_of_every_box_is_not_judged(store: CloudStore) -> None:
+    """Nothing is reported when every Box is silent or none is expected."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     grid.pass_seconds(20, 60, heard=False)
@@ -314,7 +316,8 @@ def test_nothing_is_said_when_every_box_is_silent_or_nobody_expects_one(store: C
     assert grid.incidents() == []
 
 
-def test_boxes_of_one_clock_that_states_no_uncertainty_lose_their_supply_together(store: CloudStore) -> None:
+def test_boxes_of_one_clock_fail_together(store: CloudStore) -> None:
+    """Boxes of one clock that states no uncertainty lose their supply together."""
     grid = SilentGrid(store, FEEDERS)
     grid.clock_id, grid.uncertainty_ns = 7, None
     grid.pass_seconds(0, 20)
@@ -324,7 +327,8 @@ def test_boxes_of_one_clock_that_states_no_uncertainty_lose_their_supply_togethe
     assert incident.box_ids == ("1", "2")
 
 
-def test_a_voltage_below_ten_percent_just_before_is_an_outage_at_once(store: CloudStore) -> None:
+def test_a_last_voltage_below_10_percent_decides(store: CloudStore) -> None:
+    """A voltage below ten percent just before is an outage at once."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     store.append_measurements(grid.measure("5", 20, 21, volts=3.0))
@@ -334,7 +338,8 @@ def test_a_voltage_below_ten_percent_just_before_is_an_outage_at_once(store: Clo
     assert "1.3 % of nominal just before" in incident.findings[0].finding.because
 
 
-def test_as_the_original_every_silence_of_a_minute_is_an_outage(store: CloudStore) -> None:
+def test_compat_reports_every_minute_of_silence(store: CloudStore) -> None:
+    """As the original every silence of a minute is an outage."""
     grid = SilentGrid(store, FEEDERS, compat=True)
     store.put_box(BoxRecord("4", "Box 4", unplugged=False))
     grid.pass_seconds(0, 10)
@@ -349,7 +354,8 @@ ON_BATTERY = {"supply_v": 0.0, "battery_v": 4.0}
 CHARGED = {"supply_v": 5.0, "battery_v": 4.1}
 
 
-def test_a_box_on_its_battery_without_a_voltage_is_an_outage_while_it_is_heard(store: CloudStore) -> None:
+def test_a_dark_box_on_battery_is_an_outage(store: CloudStore) -> None:
+    """A Box on its battery without a voltage is an outage while it is heard."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     for k in range(20, 40):
@@ -370,7 +376,8 @@ def test_a_box_on_its_battery_without_a_voltage_is_an_outage_while_it_is_heard(s
     assert grid.plugin.watch.network_losses == 0
 
 
-def test_a_box_on_its_battery_with_a_voltage_has_lost_but_its_own_supply(store: CloudStore) -> None:
+def test_a_lit_box_on_battery_is_not(store: CloudStore) -> None:
+    """A Box on its battery with a voltage has lost but its own supply."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     for k in range(20, 40):
@@ -391,9 +398,10 @@ def test_a_box_on_its_battery_with_a_voltage_has_lost_but_its_own_supply(store: 
         (NOMINAL_V, CHARGED, False),
     ],
 )
-def test_a_silence_is_judged_by_the_last_word_of_its_supply(
+def test_a_silence_is_judged_by_the_last_report(
     store: CloudStore, volts: float, supply: dict[str, float], lost: bool
 ) -> None:
+    """A silence is judged by the last word of its supply."""
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     store.append_measurements(grid.measure("4", 20, 21, volts=volts, **supply))
@@ -457,12 +465,13 @@ def as_columns(rows: list[Measurement]) -> Measurements:
     forms=st.lists(st.sampled_from(["columns", "rows", "nothing", "half"]), min_size=6, max_size=6),
     crossings=st.sets(st.integers(0, 90), max_size=4),
 )
-def test_what_was_shown_is_judged_as_if_it_were_read(
+def test_noted_rows_are_judged_as_read(
     heard: tuple[list[tuple[int, bool]], ...],
     looks: list[int],
     forms: list[str],
     crossings: set[int],
 ) -> None:
+    """Shown Measurements are judged like stored ones."""
     of_box = [[each for length, on in own for each in [on] * length] for own in heard]
     now_s = 0
     with TemporaryDirectory() as folder:
@@ -506,9 +515,8 @@ def test_what_was_shown_is_judged_as_if_it_were_read(
         store.close()
 
 
-def test_a_minute_that_was_shown_whole_is_not_read(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_noted_minute_is_not_read(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute that was shown completely is not read."""
     grid = SilentGrid(store, {"1": "north", "2": "north"})
     watch = OutageWatch(
         lambda: store,

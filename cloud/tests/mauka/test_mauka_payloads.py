@@ -19,13 +19,15 @@ def test_a_sine_has_its_frequency_in_every_cycle(hz):
     assert np.abs(found - hz).max() < 1e-6
 
 
-def test_a_step_of_frequency_is_seen_in_its_cycle():
+def test_a_frequency_step_is_seen_in_its_cycle():
+    """A step of frequency is seen in its cycle."""
     volts = np.concatenate([sine(60.0, 30), sine(59.0, 30)])
     found = fitted_cycles_hz(volts, RATE_HZ)
     assert np.abs(found[:30] - 60).max() < 1e-6 and np.abs(found[30:] - 59).max() < 1e-6
 
 
-def test_noise_of_30_db_spreads_it_by_its_bound():
+def test_noise_of_30_db_stays_in_bounds():
+    """Noise of 30 db spreads it by its bound."""
     rng = np.random.default_rng(1)
     volts = sine(60.0, 600) + rng.normal(0, 120 / 10**1.5, 120_000)
     found = fitted_cycles_hz(volts, RATE_HZ)

@@ -69,7 +69,8 @@ def listener(bus, running, wire):
     return plugin, wire.publisher(bus.sub)
 
 
-def test_a_plugin_of_the_original_form_sees_makai_events_in_its_own_process(bus, wire, tmp_path):
+def test_an_original_plugin_gets_makai_events(bus, wire, tmp_path):
+    """A plugin of the original form sees Makai events in its own process."""
     path = tmp_path / "old_plugin.py"
     path.write_text(textwrap.dedent(OLD_PLUGIN))
     seen = wire.subscriber(bus, "Seen")
@@ -97,7 +98,8 @@ def test_the_control_message_ends_a_plugin(bus, running, wire, until):
     assert not thread.is_alive()
 
 
-def test_exit_for_a_longer_name_and_other_bytes_do_not_end_it(listener, until):
+def test_foreign_exit_does_not_end_a_plugin(listener, until):
+    """Exit for a longer name and other bytes do not end it."""
     plugin, writer = listener
     writer.send_multipart([b"ListenerToo", b"EXIT"])
     writer.send_multipart([b"Listener", b"exit"])
@@ -105,7 +107,8 @@ def test_exit_for_a_longer_name_and_other_bytes_do_not_end_it(listener, until):
     assert until(lambda: plugin.heard == [2])
 
 
-def test_garbage_on_the_bus_is_counted_and_the_plugin_goes_on(listener, until):
+def test_garbage_on_the_bus_is_counted(listener, until):
+    """Garbage on the bus is counted and the plugin goes on."""
     plugin, writer = listener
     malformed = plugin.counters.total("malformed")
     for body in (b"\xff\xff\xff", b"\x0a", b"\x12\x02\xff\xfe"):  # the last: a source that is not UTF-8
@@ -118,7 +121,8 @@ def test_garbage_on_the_bus_is_counted_and_the_plugin_goes_on(listener, until):
     assert plugin.counters.total("malformed") - malformed == 4
 
 
-def test_a_plugin_that_raises_goes_on_and_says_so_in_its_heartbeat(listener, bus, wire, until):
+def test_a_raising_plugin_reports_and_continues(listener, bus, wire, until):
+    """A plugin that raises goes on and says so in its heartbeat."""
     plugin, writer = listener
     beats = wire.subscriber(bus, "heartbeat")
     writer.send_multipart([b"MakaiEvent", makai_event(13).SerializeToString()])
@@ -158,7 +162,8 @@ def test_a_heartbeat_has_the_keys_of_the_original(listener, bus, wire, until):
     assert status["bytes_published"] >= 0
 
 
-def test_status_tells_busy_hanging_and_dead_plugins_from_healthy_ones(listener, bus, running, until):
+def test_status_separates_busy_hanging_and_dead(listener, bus, running, until):
+    """The status distinguishes busy, hanging, dead and healthy plug-ins."""
     plugin, writer = listener
     now_s = [0.0]
     status = StatusPlugin(bus.settings, expected=["Listener", "Missing"], clock=lambda: now_s[0])
@@ -200,7 +205,8 @@ def test_a_plugin_whose_heartbeats_stop_is_not_ok():
     assert [(part.ok, part.info) for part in status.health()] == [(False, "no heartbeat for 151 s")]
 
 
-def test_made_up_plugin_names_do_not_fill_the_memory():
+def test_made_up_names_do_not_fill_memory():
+    """Made up plugin names do not fill the memory."""
     status = StatusPlugin({})
     for number in range(1000):
         message = MaukaMessage(source=f"made up {number}")
@@ -219,13 +225,15 @@ def test_run_plugin_returns_when_its_event_is_set(bus):
     assert not thread.is_alive()
 
 
-def test_produce_without_a_bus_is_counted_and_does_not_block():
+def test_produce_without_bus_does_not_block():
+    """Produce without a bus is counted and does not block."""
     plugin = Listener({})
     plugin.produce("laha_gc", gc_update(INCIDENTS, 1, "Listener"))
     assert plugin.counters.total("unheard") == 1
 
 
-def test_a_store_that_refuses_is_a_failure_without_a_traceback(bus):
+def test_a_refusing_store_has_no_traceback(bus):
+    """A store that refuses is a failure without a traceback."""
     plugin = Listener(bus.settings)
 
     def refuse():

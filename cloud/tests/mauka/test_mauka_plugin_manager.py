@@ -230,7 +230,8 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
     assert "Traceback" not in mauka.lines()
 
 
-def test_the_prompt_completes_a_name_and_a_failed_command_does_not_end_it(mauka):
+def test_the_prompt_completes_and_survives_failures(mauka):
+    """The prompt completes a name and a failed command does not end it."""
     terminal, inside = pty.openpty()
     command = [sys.executable, "-m", "opq_tools.cli", "mauka", "--port-offset", str(mauka.offset)]
     process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, close_fds=True)
@@ -254,7 +255,8 @@ def test_the_prompt_completes_a_name_and_a_failed_command_does_not_end_it(mauka)
         os.close(terminal)
 
 
-def test_kill_9_of_mauka_in_mid_analysis_analyses_once_after_the_restart(mauka, tmp_path, until):
+def test_a_killed_mauka_analyses_once(mauka, tmp_path, until):
+    """After `kill -9` of Mauka within an analysis the event is analysed once."""
     port = mauka.open_port
     body = (
         f"while socket.socket().connect_ex(('127.0.0.1', {port})):\n    time.sleep(0.01)\n"
@@ -286,7 +288,8 @@ def test_kill_9_of_mauka_in_mid_analysis_analyses_once_after_the_restart(mauka, 
             until(lambda: mauka.status("Slow")["handled"] == 3 and mauka.status("Slow")["waiting"] == 0)
 
 
-def test_a_deployment_is_whole_or_not_there_and_old_ones_go(tmp_path):
+def test_a_deployment_is_atomic(tmp_path):
+    """A deployment is complete or absent, and old ones are removed."""
     deployments = PluginDeployments(tmp_path / "plugins")
     folder = write_folder(tmp_path / "mine", A=plugin_code("A", "pass"))
     for number in range(1, 6):
@@ -301,7 +304,8 @@ def test_a_deployment_is_whole_or_not_there_and_old_ones_go(tmp_path):
         deployments.add(folder, "../x")
 
 
-def test_where_nobody_is_the_command_does_not_wait_for_an_answer(monkeypatch):
+def test_an_absent_mauka_is_reported_soon(monkeypatch):
+    """Without a service the command does not wait for an answer."""
     monkeypatch.setattr(plugin_commands, "CONNECTED_S", 0.2)
     with pytest.raises(NobodyListensError, match=r"waited 0\.2 s"):
         query_manager("help", f"tcp://127.0.0.1:{free_ports.free_port()}", wait_s=3600.0)

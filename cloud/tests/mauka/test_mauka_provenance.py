@@ -17,7 +17,8 @@ def rms(**settings: float) -> Analysis:
     return analysis
 
 
-def test_the_hash_follows_the_settings_and_not_their_order_nor_a_boxs_nominal_values() -> None:
+def test_the_hash_follows_only_the_settings() -> None:
+    """The hash follows the settings and not their order nor a Box's nominal values."""
     assert settings_hash({"a": 1, "b": 2}) == settings_hash({"b": 2, "a": 1})
     assert settings_hash({"a": 1}) != settings_hash({"a": 2})
     plain, same = provenance_of(rms()), provenance_of(rms(sag_percent=90.0))
@@ -40,14 +41,16 @@ def broken(event: Event, config: Config) -> list[Finding]:
     raise ArithmeticError("no")
 
 
-def test_what_a_finding_says_of_its_own_origin_does_not_count(recorded_event: Event) -> None:
+def test_a_findings_own_origin_is_replaced(recorded_event: Event) -> None:
+    """A finding's statement about its own origin does not count."""
     analyses = [Analysis("boastful", boastful, Config()), Analysis("broken", broken, Config())]
     result = analyse_event(recorded_event, analyses, lambda box_id: Nominal(120.0, 60.0), {})
     assert [one.analysis for one in result.findings] == ["boastful", "boastful"]
     assert result.failed == {"broken": "ArithmeticError: no"}
 
 
-def test_boxes_of_other_nominal_values_are_a_part_of_their_own(recorded_event: Event) -> None:
+def test_other_nominal_values_are_analysed_apart(recorded_event: Event) -> None:
+    """Boxes with other nominal values form a separate part."""
     parts = by_nominal(recorded_event, lambda wave: Nominal(230.0 if wave.box_id == "2" else 120.0, 60.0))
     boxes = {nominal.volts: [wave.box_id for wave in part.waveforms] for nominal, part in parts.items()}
     assert boxes == {120.0: ["1"], 230.0: ["2"]}

@@ -110,9 +110,8 @@ def test_the_same_settings_change_nothing(store: CloudStore) -> None:
     assert store.join_revision() == revision, "nothing was written"
 
 
-def test_a_dry_run_shows_what_the_run_then_does_and_the_store_is_as_if_it_was_always_so(
-    store: CloudStore, tmp_path: Path
-) -> None:
+def test_a_dry_run_predicts_the_run(store: CloudStore, tmp_path: Path) -> None:
+    """A dry run shows what the run then does and the store is as if it was always so."""
     seven_events(store)
     analyse(store)
     before = all_findings(store)
@@ -135,7 +134,8 @@ def test_a_dry_run_shows_what_the_run_then_does_and_the_store_is_as_if_it_was_al
     fresh.close()
 
 
-def test_a_line_says_what_differs_where_what_it_shows_is_equal(store: CloudStore) -> None:
+def test_a_line_shows_the_difference(store: CloudStore) -> None:
+    """A line says what differs where what it shows is equal."""
     seven_events(store)
     analyse(store)
     report = again(store, 90.0, dry_run=True)
@@ -146,7 +146,8 @@ def test_a_line_says_what_differs_where_what_it_shows_is_equal(store: CloudStore
     assert line.endswith("ms; other because") and " -> " not in line
 
 
-def test_what_becomes_visible_is_added_with_a_new_number(store: CloudStore) -> None:
+def test_a_new_finding_gets_a_new_number(store: CloudStore) -> None:
+    """A finding that becomes visible is added with a new number."""
     seven_events(store)
     analyse(store, 80.0)
     numbers = {number for number, _ in all_findings(store)}
@@ -159,7 +160,8 @@ def test_what_becomes_visible_is_added_with_a_new_number(store: CloudStore) -> N
     assert "- Box 1, incident" in text and "nothing was written" in text
 
 
-def test_what_a_person_labelled_or_placed_stays_when_it_is_found_no_more(store: CloudStore) -> None:
+def test_a_persons_findings_stay(store: CloudStore) -> None:
+    """A finding that a person labelled or placed stays after it is not found any more."""
     seven_events(store)
     analyse(store)
     (shallow,) = [each for each in store.incidents() if each.residual_percent and each.residual_percent > 80]
@@ -193,7 +195,8 @@ def test_what_other_analyses_and_measurements_found_stays(store: CloudStore) -> 
     assert [one.findings[0].finding.kind for one in store.incidents()] == ["noise"]
 
 
-def test_an_event_that_has_grown_since_it_was_read_stays_as_it_is_now(store: CloudStore) -> None:
+def test_a_grown_event_stays_as_it_is(store: CloudStore) -> None:
+    """An event that has grown since it was read stays as it is now."""
     put_event(store, sine("1", 0, (1.0, 1.1, 0.6)))
     analyse(store)
     report, analyses = ReanalysisReport(), load_analyses([("rms_voltage", {})])
@@ -212,7 +215,8 @@ def test_an_event_that_has_grown_since_it_was_read_stays_as_it_is_now(store: Clo
     assert len(now) == 2, "also the second dip"
 
 
-def test_an_event_whose_analysis_fails_or_whose_samples_are_gone_stays_as_it_was(store: CloudStore) -> None:
+def test_a_failed_event_stays_as_it_was(store: CloudStore) -> None:
+    """An event whose analysis fails or whose samples are gone stays as it was."""
     seven_events(store)
     analyse(store)
     before = all_findings(store)

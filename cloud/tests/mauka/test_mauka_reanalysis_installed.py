@@ -83,7 +83,8 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     made.store.close()
 
 
-def test_the_installed_version_of_now_replaces_what_an_older_one_found_and_a_label_wins(cloud: Cloud) -> None:
+def test_the_installed_version_replaces_older_findings(cloud: Cloud) -> None:
+    """The installed version of now replaces what an older one found and a label wins."""
     assert cloud.again()["findings"]["added"] == 0  # type: ignore[index]
     cloud.install("1.0.0", "flicker")
     dry = cloud.again(True)
@@ -100,7 +101,8 @@ def test_the_installed_version_of_now_replaces_what_an_older_one_found_and_a_lab
     assert cloud.said() == [(1, "noise", "flicker", "2.0.0")]
 
 
-def test_one_that_does_not_start_leaves_what_it_found_and_is_named(cloud: Cloud) -> None:
+def test_an_analysis_that_fails_keeps_its_findings(cloud: Cloud) -> None:
+    """One that does not start leaves what it found and is named."""
     cloud.install("1.0.0", "flicker")
     cloud.again()
     with pytest.raises(AnalysisChoiceError, match=r"'marks' is installed and does not run: .*no_such"):

@@ -50,7 +50,8 @@ def test_a_clean_waveform_gives_nothing(analysis):
     assert look(analysis, wave(), wave("2")) == ()
 
 
-def test_a_sag_has_its_depth_times_verdicts_and_reasons(analysis):
+def test_a_sag_has_depth_times_and_verdicts(analysis):
+    """A sag has its depth times verdicts and reasons."""
     (found,) = look(analysis, wave(steps=[(1.0, 1.1, 0.6)]))
     assert found.kind == "sag"
     assert found.residual_v == pytest.approx(72.0, abs=0.04)  # 0.6 x 120 V, 0.03 % of nominal
@@ -72,13 +73,15 @@ def test_a_sag_has_its_depth_times_verdicts_and_reasons(analysis):
     ("factor", "kind", "percent"),
     [(1.2, "swell", 120.0), (0.0, "interruption", 0.0), (0.09, "interruption", 9.0)],
 )
-def test_swells_and_interruptions_come_out_of_the_same_pass(analysis, factor, kind, percent):
+def test_one_pass_finds_swells_and_interruptions(analysis, factor, kind, percent):
+    """Swells and interruptions come out of the same pass."""
     (found,) = look(analysis, wave(steps=[(1.0, 1.2, factor)]))
     assert found.kind == kind
     assert found.residual_percent == pytest.approx(percent, abs=0.05)
 
 
-def test_the_rms_of_a_cycle_with_a_jump_in_it_is_no_sag(analysis):
+def test_jump_in_a_cycle_is_not_a_sag(analysis):
+    """The RMS of a cycle with a jump in it is not a sag."""
     t_s = np.arange(36_000) / 12_000
     angle = 2 * np.pi * 60 * t_s + np.where(t_s < 1.502, 0.0, np.radians(79.0))
     counts = np.round(120 * np.sqrt(2) * np.where(t_s < 1.502, 0.964, 1.0) * np.sin(angle) / 0.0068)
@@ -88,21 +91,23 @@ def test_the_rms_of_a_cycle_with_a_jump_in_it_is_no_sag(analysis):
     assert look(analysis, joined) == ()
 
 
-def test_a_sag_that_deepens_to_nothing_is_one_interruption(analysis):
+def test_a_deepening_sag_is_one_interruption(analysis):
+    """A sag that deepens to nothing is one interruption."""
     (found,) = look(analysis, wave(steps=[(0.5, 1.5, 0.7), (0.8, 1.2, 0.05)]))
     assert found.kind == "interruption"
     assert found.start_ns == pytest.approx(START_NS + 500_000_000, abs=8_333_333)
     assert found.end_ns == pytest.approx(START_NS + 1_500_000_000, abs=8_333_333)
 
 
-def test_a_sag_open_at_the_end_is_returned_open(analysis):
+def test_an_open_sag_is_returned_open(analysis):
+    """A sag open at the end is returned open."""
     (found,) = look(analysis, wave(steps=[(2.5, 3.0, 0.5)]))
     assert not found.closed
     assert found.end_ns == START_NS + 3 * 10**9
     assert "still open" in found.because
 
 
-def test_a_waveform_shows_an_onset_that_two_cycles_precede(analysis):
+def test_an_onset_needs_two_cycles_before_it(analysis):
     """With a cycle before it the edge is fitted milliseconds early: 60 Hz, 24 ms and 36 ms before it."""
     for start_s, seen in ((0.024, False), (0.036, True)):
         (found,) = look(analysis, wave(steps=[(start_s, 0.5, 0.6)]))
@@ -117,7 +122,8 @@ def test_findings_of_all_boxes_come_in_time_order(analysis):
     assert [(one.box_id, one.kind) for one in found] == [("1", "sag"), ("2", "sag"), ("1", "swell")]
 
 
-def test_times_behind_a_gap_count_the_samples_that_are_missing(analysis):
+def test_times_after_a_gap_count_missing_samples(analysis):
+    """Times behind a gap count the samples that are missing."""
     gap = Gap(first_sample=1000 + 6_000, samples=6_000, reason="the ring was full")  # 0.5 s to 1.0 s
     (found,) = look(analysis, wave(steps=[(2.0, 2.1, 0.5)], gaps=(gap,)))
     assert found.start_ns == pytest.approx(START_NS + 2_000_000_000, abs=8_333_333)
@@ -128,7 +134,8 @@ def test_a_gap_alone_is_no_disturbance(analysis):
     assert look(analysis, wave(gaps=gaps)) == ()
 
 
-def test_a_box_on_230_v_50_hz_is_measured_by_its_own_nominal(analysis):
+def test_a_230_v_box_has_its_nominal(analysis):
+    """A Box on 230 V 50 Hz is measured by its own nominal."""
     at_230 = wave(nominal_v=230.0, hz=50.0, steps=[(1.0, 1.1, 0.8)], v_per_lsb=0.012)
     (found,) = look(analysis, at_230, nominal=Nominal(230.0, 50.0))
     assert found.residual_percent == pytest.approx(80.0, abs=0.03)
@@ -144,7 +151,8 @@ def test_the_numbers_are_those_of_the_measurement_core(analysis):
     assert found.start_ns == one.time_ns(measured.start_sample)
 
 
-def test_limits_come_from_the_settings_and_impossible_ones_are_reported():
+def test_impossible_limits_are_reported():
+    """Limits come from the settings and impossible ones are reported."""
     (strict,) = load_analyses([("rms_voltage", {"sag_percent": 95.0, "nominal_v": 127.0})])
     assert [one.kind for one in strict.findings_in(event(wave()), Nominal(120.0, 60.0), {})] == [
         "sag"

@@ -73,7 +73,8 @@ def test_messages_of_an_analysis_are_rows_too():
     assert row == {"peak_v": 171.5, "box": "4", "analysis": "peak"}
 
 
-def test_without_a_url_it_reads_the_bus_of_its_service(bus, wire, until):
+def test_the_default_bus_is_the_services(bus, wire, until):
+    """Without a url it reads the bus of its service."""
     source, whose = opqmauka.Source(bus.pub), Whose()
     source.configure("incident", {})
     thread = threading.Thread(target=source.open, args=(whose,))

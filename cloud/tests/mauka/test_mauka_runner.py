@@ -85,7 +85,8 @@ def runner(bus, store):
     return AnalysisRunner(bus.settings, lambda: store, load_analyses([]))
 
 
-def test_an_event_left_by_a_crash_is_analysed_at_start(runner, running, store, until):
+def test_a_crash_leaves_its_event_for_start(runner, running, store, until):
+    """An event left by a crash is analysed at start."""
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), sine("2", (1.05, 1.2, 0.8)), sine("3"))
     running.start(runner)
     assert until(lambda: store.event_record(event_id).analysed)
@@ -97,9 +98,10 @@ def test_an_event_left_by_a_crash_is_analysed_at_start(runner, running, store, u
     assert sources == {("rms_voltage", VERSION)}
 
 
-def test_a_notification_leads_to_an_incident_a_log_line_and_a_gc_update(
+def test_a_notification_leads_to_an_incident(
     bus, runner, running, store, wire, free_endpoint, until, monkeypatch
 ):
+    """A notification leads to an incident a log line and a gc update."""
     monkeypatch.setattr(waiting_events, "POLL_S", math.inf)  # after the start, the notification alone
     endpoint = free_endpoint()
     events = wire.bound_publisher(endpoint)
@@ -126,7 +128,8 @@ def test_a_notification_leads_to_an_incident_a_log_line_and_a_gc_update(
     assert store.event_record(event_id).analysed
 
 
-def test_injecting_an_event_again_looks_again_and_doubles_nothing(bus, runner, running, store, until):
+def test_injecting_again_doubles_nothing(bus, runner, running, store, until):
+    """Injecting an event again looks again and doubles nothing."""
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
     running.start(runner)
     assert until(lambda: runner.counters.total("events") == 1)
@@ -148,7 +151,8 @@ def test_a_lost_notification_is_healed_within_seconds(runner, running, store, un
     assert until(lambda: store.event_record(event_id).analysed)
 
 
-def test_an_event_without_disturbance_or_waveform_is_analysed_all_the_same(runner, running, store, until):
+def test_an_empty_event_is_analysed_too(runner, running, store, until):
+    """An event without a disturbance or a waveform is analysed too."""
     clean = put_event(store, sine("1"))
     token = Trigger("empty", START_NS, START_NS + 1, ("1",), "1", "test")
     empty = store.open_event(token, "test")
@@ -161,9 +165,8 @@ def test_an_event_without_disturbance_or_waveform_is_analysed_all_the_same(runne
     assert store.event_record(clean).analysed
 
 
-def test_an_analysis_that_fails_takes_no_other_finding_with_it_and_is_tried_again(
-    bus, running, store, until, monkeypatch
-):
+def test_a_failing_analysis_is_tried_again(bus, running, store, until, monkeypatch):
+    """An analysis that fails takes no other finding with it and is tried again."""
     broken = threading.Event()
     broken.set()
 
@@ -194,7 +197,8 @@ def test_an_analysis_that_fails_takes_no_other_finding_with_it_and_is_tried_agai
     assert until(lambda: runner.last_error is None)
 
 
-def test_a_box_whose_waveform_breaks_an_analysis_hides_no_other_box(runner, running, store, until):
+def test_a_breaking_box_hides_no_other(runner, running, store, until):
+    """A Box whose waveform breaks an analysis hides no other Box."""
     bad = sine("2", (1.0, 1.1, 0.6), v_per_lsb=0.0068)
     bad = Waveform(
         "2", bad.start_ns, 0, TimeSource.FREE, 12_000_000, 1e300, 0, bad.counts
@@ -209,7 +213,8 @@ def test_a_box_whose_waveform_breaks_an_analysis_hides_no_other_box(runner, runn
 
 
 @pytest.mark.parametrize("wrong", ["no finding", "another box", "backwards"])
-def test_what_an_analysis_may_not_give_is_its_own_failure(bus, store, running, until, wrong):
+def test_a_forbidden_result_fails_its_analysis(bus, store, running, until, wrong):
+    """A result of a type that is not permitted is a failure of the analysis."""
     good = Finding("noise", "1", START_NS, START_NS + 1, 0)
     given = {
         "no finding": {"class": "sag"},
@@ -224,7 +229,8 @@ def test_what_an_analysis_may_not_give_is_its_own_failure(bus, store, running, u
     assert until(lambda: (runner.last_error or "").startswith("analysis wrong: "))
 
 
-def test_an_event_told_before_it_is_complete_is_waited_for(bus, runner, running, store, until):
+def test_an_incomplete_event_is_awaited(bus, runner, running, store, until):
+    """An event told before it is complete is waited for."""
     running.start(runner)
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), finished=False)
     inject([event_message(event_id), event_message(4_000_000_000)], bus.sub)
@@ -236,7 +242,8 @@ def test_an_event_told_before_it_is_complete_is_waited_for(bus, runner, running,
     assert found_in(store) == ([("1", "sag"), ("2", "sag")], 1)
 
 
-def test_an_event_never_completed_is_analysed_as_it_is_but_not_marked(bus, store, running, until):
+def test_a_never_complete_event_stays_unmarked(bus, store, running, until):
+    """An event never completed is analysed as it is but not marked."""
     now_s = [0.0]
     runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([]), clock=lambda: now_s[0])
     running.start(runner)
@@ -279,7 +286,8 @@ def test_an_analysis_with_memory_gets_its_state_again(bus, store, running, until
 
 
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings in {RECORDINGS}: they carry no licence")
-def test_the_real_dip_has_the_residual_that_analyze_says(runner, running, store, until):
+def test_the_real_dip_has_its_residual(runner, running, store, until):
+    """The real dip has the residual that analyze says."""
     waves, want = [], {}
     for box_id, offset_samples in (("1", 0), ("4", 822.5)):
         facts = json.loads((RECORDINGS / f"event_9354_box{box_id}.json").read_text())
@@ -399,7 +407,8 @@ class Hears(MaukaPlugin):
         self.notices.append(read_notice(mauka_message))
 
 
-def test_each_new_or_changed_incident_is_published_and_nothing_else(bus, runner, running, store, until):
+def test_only_changed_incidents_are_published(bus, runner, running, store, until):
+    """Each new or changed incident is published and nothing else."""
     hears = Hears(bus.settings)
     running.start(hears)
     running.start(runner)
@@ -426,7 +435,8 @@ def test_each_new_or_changed_incident_is_published_and_nothing_else(bus, runner,
     assert [each["box_id"] for each in second.incident["arrivals"]] == ["1", "2"]
 
 
-def test_boxes_of_one_clock_join_though_nobody_knows_how_good_it_is(runner, running, store, until):
+def test_boxes_of_one_unknown_clock_join(runner, running, store, until):
+    """Boxes on one clock join though its quality is unknown."""
     for box_id in ("1", "2"):
         row = Measurement(box_id, START_NS // 10**6 + 1000, {}, clock_id=77)
         if store.append_measurements([row]) and store.measurements(box_id, 0, 2**52)[0].clock_id is None:

@@ -62,7 +62,7 @@ def test_a_clock_that_was_set_separates(
         store.close()
 
 
-def test_an_outage_and_a_waveform_of_one_start_began_at_one_moment() -> None:
+def test_an_outage_and_a_waveform_share_a_beginning() -> None:
     """After a day, at a rate that is 40 ppm off."""
     rate_hz, day_s = 12_000.48, 86_400
     sample = round(day_s * rate_hz)
@@ -74,7 +74,8 @@ def test_an_outage_and_a_waveform_of_one_start_began_at_one_moment() -> None:
     assert outage_began_ns(ended_ns, {}) is None
 
 
-def test_a_box_that_numbers_its_samples_is_known_without_any_clock() -> None:
+def test_numbered_samples_need_no_clock() -> None:
+    """A Box that numbers its samples is known without any clock."""
     wave = Waveform("1", 10**18, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, 12_000_000, 0.0068, 104_600, [])
     assert wave_began_ns(wave) is not None
     assert wave_began_ns(replace(wave, first_sample=0)) is None, "nobody named a start"

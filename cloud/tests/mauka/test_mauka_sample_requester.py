@@ -62,7 +62,8 @@ def wanted_of(*waves: Waveform) -> tuple[SampleRequest, ...]:
     return rms_voltage.wants(event, found, rms_voltage.Config())
 
 
-def test_a_dip_that_lasts_to_the_end_of_its_waveform_asks_for_as_long_again() -> None:
+def test_a_lasting_dip_requests_as_much_again() -> None:
+    """A dip that lasts to the end of its waveform asks for as long again."""
     (request,) = wanted_of(sine("1", (1.0, 9.0, 0.6)), sine("2"), sine("3"))
     assert (request.box_ids, request.start_ns, request.end_ns) == (("1",), START_NS, START_NS + 6 * S)
     assert "the sag at Box 1" in request.because
@@ -77,19 +78,23 @@ def test_many_boxes_with_one_dip_are_one_request() -> None:
     assert steady.box_ids == tuple(boxes)
 
 
-def test_a_dip_that_is_over_or_had_begun_before_asks_for_nothing() -> None:
+def test_a_finished_dip_requests_nothing() -> None:
+    """A dip that is over or had begun before asks for nothing."""
     assert wanted_of(sine("1", (1.0, 2.0, 0.6)), sine("2")) == ()
     assert wanted_of(sine("1", (-1.0, 9.0, 0.6)), sine("2")) == (), "a waveform within a long dip"
 
 
-def test_where_most_boxes_saw_the_dip_the_neighbours_of_the_shallowest_are_asked() -> None:
+def test_a_wide_dip_requests_neighbours() -> None:
+    """Where most Boxes saw the dip the neighbours of the shallowest are asked."""
     dips = [sine(str(k), (1.0, 1.3, 0.3 + 0.05 * k)) for k in range(1, 7)]
     (request,) = wanted_of(*dips, sine("7"))
     assert request.beside == ("6", "5", "4", "3") and request.box_ids == ()
     assert wanted_of(*dips[:2], sine("7"), sine("8")) == (), "the border is among those that were asked"
 
 
-def test_a_rapid_change_asks_for_the_steady_second_that_its_waveform_lacks() -> None:
+def test_a_rapid_change_requests_its_steady_second() -> None:
+    """A rapid change asks for the steady second that its waveform lacks."""
+
     def wanted(*waves: Waveform) -> tuple[SampleRequest, ...]:
         event, config = event_of(*waves), rapid_voltage_change.Config()
         return rapid_voltage_change.wants(event, rapid_voltage_change.analyse(event, config), config)
@@ -124,7 +129,8 @@ def put_event(store, *waves: Waveform, **more: Any) -> int:
     return event_id
 
 
-def test_only_what_is_not_here_is_asked_for_within_the_longest_span(store) -> None:
+def test_only_missing_samples_are_requested(store) -> None:
+    """Only what is not here is asked for within the longest span."""
     record = store.event_record(put_event(store, sine("1")))
     event = event_of(sine("1"))
 
@@ -162,7 +168,7 @@ def analysed(runner: AnalysisRunner, store, event_id: int) -> None:
     assert store.event_record(event_id).analysed
 
 
-def test_the_event_grows_is_analysed_once_more_and_asks_no_third_time(bus, store) -> None:
+def test_an_event_grows_at_most_twice(bus, store) -> None:
     """A dip of 60 s: two rounds, and then it is left to the Measurements."""
     runner, long_dip = runner_of(bus, store), (1.0, 60.0, 0.6)
     event_id = put_event(store, sine("1", long_dip), sine("2"))
@@ -190,7 +196,8 @@ def test_the_event_grows_is_analysed_once_more_and_asks_no_third_time(bus, store
     assert finding.end_ns - finding.start_ns == pytest.approx(11 * S, abs=S // 10)
 
 
-def test_a_refusal_is_counted_and_asks_for_nothing_again(bus, store) -> None:
+def test_a_refusal_is_counted_once(bus, store) -> None:
+    """A refusal is counted and asks for nothing again."""
     runner = runner_of(bus, store)
     event_id = put_event(store, sine("1", (1.0, 9.0, 0.6)), sine("2"))
     analysed(runner, store, event_id)
@@ -203,7 +210,9 @@ def test_a_refusal_is_counted_and_asks_for_nothing_again(bus, store) -> None:
     assert len(store.event_record(event_id).more) == 1
 
 
-def test_an_analysis_that_fails_in_wants_does_not_hold_its_event(store) -> None:
+def test_a_failing_wants_holds_no_event(store) -> None:
+    """An analysis that fails in wants does not hold its event."""
+
     class Failing:
         name, asks = "failing", True
 
@@ -241,7 +250,8 @@ def analysis_module(wants: Any) -> AnalysisModule:
     return made
 
 
-def test_what_an_installed_analysis_asks_for_passes_the_wire_and_is_checked() -> None:
+def test_an_installed_request_is_checked() -> None:
+    """Requests of an installed analysis pass the wire and are checked."""
     made = analysis_module(rms_voltage.wants)
     assert made.asks()
     event = event_of(sine("1", (1.0, 9.0, 0.6)), sine("2"), sine("3"))
@@ -263,7 +273,8 @@ def test_what_an_installed_analysis_asks_for_passes_the_wire_and_is_checked() ->
         analysis_module(lambda *_: [request] * 21).wants(event, found, 120.0, 60.0)
 
 
-def test_the_example_of_the_guide_asks_for_what_it_says() -> None:
+def test_the_guides_example_requests_its_span() -> None:
+    """The example of the guide asks for what it says."""
     text = GUIDE.read_text().partition("## Asking for more samples")[2].partition("```python")[2]
     names: dict[str, Any] = {}
     exec(text.partition("```")[0], names)

@@ -33,7 +33,8 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("onset_first", [True, False])
-def test_a_dip_seen_open_and_then_whole_is_told_by_the_one_that_saw_all(onset_first: bool) -> None:
+def test_the_covering_sighting_gives_the_figures(onset_first: bool) -> None:
+    """A dip seen in part and then completely has the figures of the complete sighting."""
     onset = sag(1000, 2000, **PART)
     all_of_it = sag(1001, 6000, **WHOLE)  # its stamps are a millisecond off
     table = Table()
@@ -45,7 +46,8 @@ def test_a_dip_seen_open_and_then_whole_is_told_by_the_one_that_saw_all(onset_fi
     assert table.put([onset], 1).written == ()
 
 
-def test_an_open_end_within_a_cycle_of_the_recovery_does_not_hold_a_dip_open() -> None:
+def test_an_end_within_a_cycle_is_closed() -> None:
+    """An open end within a cycle of the recovery does not hold a dip open."""
     closed = sag(0, 1500, duration_cycles=90.0)
     table = Table()
     table.put([sag(0, 1508, closed=False, duration_cycles=90.5)])
@@ -55,9 +57,7 @@ def test_an_open_end_within_a_cycle_of_the_recovery_does_not_hold_a_dip_open() -
 
 @pytest.mark.parametrize("seen_first", [True, False])
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_dip_begins_where_a_waveform_shows_its_start_not_where_one_begins_in_it(
-    seen_first: bool, closed: bool
-) -> None:
+def test_a_dip_begins_at_its_shown_start(seen_first: bool, closed: bool) -> None:
     """A waveform that begins milliseconds before a fault places it by a guess."""
     seen, cut = sag(0, 1500, closed=closed), sag(-6, 1500, onset_seen=False, closed=closed)
     table = Table()
@@ -72,7 +72,8 @@ def test_a_dip_begins_where_a_waveform_shows_its_start_not_where_one_begins_in_i
 
 
 @pytest.mark.parametrize("cut_ms", [-4, 0, 7])
-def test_a_longer_waveform_that_does_not_show_the_onset_changes_only_the_end(cut_ms: int) -> None:
+def test_a_longer_waveform_changes_only_the_end(cut_ms: int) -> None:
+    """A longer waveform that does not show the onset changes only the end."""
     seen, longer = sag(0, 1000, closed=False), sag(cut_ms, 4000, onset_seen=False)
     for pieces in ([seen, longer], [longer, seen]):
         found = whole(pieces)
@@ -80,7 +81,8 @@ def test_a_longer_waveform_that_does_not_show_the_onset_changes_only_the_end(cut
         assert found.onset_seen and found.closed
 
 
-def test_a_telegram_begins_where_a_waveform_shows_it_not_with_one_that_begins_just_before() -> None:
+def test_a_telegram_begins_at_its_shown_start() -> None:
+    """A telegram begins where a waveform shows it not with one that begins just before."""
     cut = sag(-36, 3000, kind="mains_signalling", residual_percent=None, onset_seen=False, closed=False)
     shown = replace(cut, start_ns=0, end_ns=2000 * MS, onset_seen=True)
     longer = replace(cut, end_ns=6000 * MS, closed=True)
@@ -92,7 +94,8 @@ def test_a_telegram_begins_where_a_waveform_shows_it_not_with_one_that_begins_ju
     assert whole([longer, later]).start_ns == -36 * MS
 
 
-def test_pieces_that_nobody_saw_whole_get_the_figures_of_their_common_span() -> None:
+def test_pieces_get_figures_of_their_span() -> None:
+    """Pieces without a complete sighting get the figures of their common span."""
     first = sag(
         0,
         1000,
@@ -129,7 +132,9 @@ def test_pieces_that_nobody_saw_whole_get_the_figures_of_their_common_span() -> 
     assert known.pieces == (first, last)
 
 
-def test_pieces_of_more_than_a_minute_are_an_undervoltage_or_an_interruption() -> None:
+def test_long_pieces_are_an_undervoltage() -> None:
+    """Pieces of more than a minute are an undervoltage or an interruption."""
+
     def pieces(kind: str) -> list[Finding]:
         return [sag(0, 40_000, closed=False), replace(sag(35_000, 70_000), kind=kind)]
 
@@ -137,7 +142,8 @@ def test_pieces_of_more_than_a_minute_are_an_undervoltage_or_an_interruption() -
     assert whole(pieces("interruption")).kind == "interruption"
 
 
-def test_a_sag_and_a_swell_at_one_time_stay_two_findings() -> None:
+def test_a_sag_and_a_swell_stay_two() -> None:
+    """A sag and a swell at one time stay two findings."""
     table = Table()
     table.put([sag(0, 100, closed=False), replace(sag(50, 150), kind="swell")])
     assert sorted(known.finding.kind for known in table.known.values()) == ["sag", "swell"]

@@ -26,7 +26,8 @@ def state(start_s: int, end_s: int, closed: bool, onset_seen: bool, box_id: str 
     )
 
 
-def test_a_steady_state_that_goes_on_between_its_waveforms_is_one_incident() -> None:
+def test_a_continuing_steady_state_is_one_incident() -> None:
+    """A steady state that goes on between its waveforms is one incident."""
     first, second, last = state(0, 5, False, True), state(30, 40, False, False), state(65, 70, True, False)
     other_box = state(30, 40, False, False, "2")
     for order in permutations([first, second, last, other_box]):
@@ -47,14 +48,15 @@ def test_a_steady_state_that_goes_on_between_its_waveforms_is_one_incident() -> 
         (state(0, 5, False, True), replace(state(30, 40, False, False), kind="noise")),
     ],
 )
-def test_a_steady_state_that_ended_or_was_not_looked_at_is_two(before: Finding, after: Finding) -> None:
+def test_an_interrupted_steady_state_is_two(before: Finding, after: Finding) -> None:
+    """A steady state that ended or was not looked at is two."""
     table = Table()
     table.put([after])
     table.put([before])
     assert table.incidents() == {frozenset({before}), frozenset({after})}
 
 
-def test_harmonics_that_rise_above_lasting_ones_are_an_incident_of_their_own() -> None:
+def test_rising_harmonics_are_another_incident() -> None:
     """And what goes on after them goes on with them."""
     lasting = Finding("harmonics", "1", 0, 5000 * MS, 0, closed=False)
     before = replace(lasting, start_ns=12_000 * MS, end_ns=14_000 * MS, closed=True, onset_seen=False)
@@ -69,7 +71,9 @@ def test_harmonics_that_rise_above_lasting_ones_are_an_incident_of_their_own() -
         assert table.incidents() == {frozenset({lasting, before}), frozenset({risen, after})}
 
 
-def test_a_pause_of_3_s_is_none_nor_are_those_of_a_telegram() -> None:
+def test_a_short_pause_does_not_end_it() -> None:
+    """A pause of 3 s does not end a disturbance, nor do the pauses of a telegram."""
+
     def incidents(kind: str, pause_s: int) -> int:
         table = Table()
         for one in (state(0, 5, True, True), state(5 + pause_s, 20, True, True)):
@@ -80,7 +84,9 @@ def test_a_pause_of_3_s_is_none_nor_are_those_of_a_telegram() -> None:
     assert [incidents("mains_signalling", pause_s) for pause_s in (10, 11)] == [1, 2]
 
 
-def test_pulses_of_a_telegram_of_which_no_waveform_shows_the_keying_are_one_line() -> None:
+def test_unkeyed_telegram_pulses_are_one_line() -> None:
+    """Pulses of a telegram of which no waveform shows the keying are one line."""
+
     def incidents(*lines_hz: float) -> int:
         table = Table()
         for number, line_hz in enumerate(lines_hz):
@@ -92,7 +98,8 @@ def test_pulses_of_a_telegram_of_which_no_waveform_shows_the_keying_are_one_line
     assert incidents(175.0, 216.7) == incidents(175.0, 216.7, 216.7) == 2
 
 
-def test_a_part_that_shows_an_end_between_two_others_parts_them_again() -> None:
+def test_a_shown_end_separates_parts() -> None:
+    """A part that shows an end between two others parts them again."""
     first, end, last = state(0, 5, False, True), state(12, 15, True, False), state(30, 36, False, False)
     for order in permutations([first, end, last]):
         table = Table()
@@ -101,7 +108,8 @@ def test_a_part_that_shows_an_end_between_two_others_parts_them_again() -> None:
         assert table.incidents() == {frozenset({first, end}), frozenset({last})}
 
 
-def test_parts_of_a_steady_state_that_were_placed_by_hand_stay_and_take_what_goes_on_with_them() -> None:
+def test_hand_placed_parts_take_their_continuation() -> None:
+    """Parts of a steady state that were placed by hand stay and take what goes on with them."""
     first, second, third = (state(start, start + 5, False, start == 0) for start in (0, 30, 60))
     table = Table()
     table.put([first, second])
@@ -142,7 +150,8 @@ def classes(table: Table) -> dict[str, set[str]]:
     return found
 
 
-def test_one_state_at_several_boxes_of_a_grid_is_one_incident_with_scope_and_each_end() -> None:
+def test_one_state_at_several_boxes_is_one() -> None:
+    """One state at several Boxes of a grid is one incident with scope and each end."""
     parts = [replace(state(0, 5 + n, True, True, box_id), start_ns=n * MS) for n, box_id in enumerate(PLACES)]
     for order in islice(permutations(parts), 0, None, 3):
         table = Table(PLACES)
@@ -168,7 +177,8 @@ def test_one_state_at_several_boxes_of_a_grid_is_one_incident_with_scope_and_eac
         (state(2, 5, True, False, "1"), 1),  # the same Box
     ],
 )
-def test_a_box_that_begins_apart_or_shows_another_class_stays_apart(later: Finding, incidents: int) -> None:
+def test_a_different_beginning_or_class_stays_apart(later: Finding, incidents: int) -> None:
+    """A Box that begins apart or shows another class stays apart."""
     for order in permutations([state(0, 4, True, True), later]):
         table = Table()
         for one in order:
@@ -185,7 +195,7 @@ def test_beginnings_do_not_chain_from_box_to_box() -> None:
         assert table.incidents() == {frozenset(parts[:2]), frozenset(parts[2:4]), frozenset(parts[4:])}
 
 
-def test_a_line_whose_neighbours_show_its_keying_is_a_telegram() -> None:
+def test_a_line_with_keyed_neighbours_is_telegram() -> None:
     """And what has another frequency, or began apart, is neither in its incident nor called so."""
     keyed = [telegram("1", 0, 6000), telegram("2", 1, 6000)]
     lines = [line("1", 0, 1100), line("3", 0, 1100), line("10", 200, 1100)]
@@ -208,7 +218,8 @@ def test_a_line_whose_neighbours_show_its_keying_is_a_telegram() -> None:
     assert classes(table)["2"] == {"mains_signalling", "interharmonics"}, "two lines at one Box"
 
 
-def test_a_line_has_its_own_name_again_where_no_waveform_shows_the_keying_any_more() -> None:
+def test_a_line_returns_to_its_name() -> None:
+    """A line has its own name again where no waveform shows the keying any more."""
     table = Table()
     table.put([line("1", 0, 1100), line("2", 0, 1100)], 1)
     table.put([telegram("2", 0, 6000)], 2)
@@ -223,7 +234,8 @@ def test_a_line_has_its_own_name_again_where_no_waveform_shows_the_keying_any_mo
     assert table.incidents() == {frozenset({line("1", 0, 1100), line("2", 0, 1100)})}
 
 
-def test_a_state_that_a_person_split_stays_so_and_new_boxes_join_the_nearest() -> None:
+def test_a_split_state_stays_split() -> None:
+    """A state that a person split stays so and new Boxes join the nearest."""
     table = Table(PLACES)
     table.put([telegram("1", 0, 6000), telegram("2", 10, 6000), line("3", 10, 1100)])
     (apart,) = (number for number, known in table.known.items() if known.finding.box_id == "1")
@@ -235,7 +247,8 @@ def test_a_state_that_a_person_split_stays_so_and_new_boxes_join_the_nearest() -
     assert set().union(*classes(table).values()) == {"mains_signalling"}
 
 
-def test_a_state_of_many_boxes_grows_without_being_read() -> None:
+def test_a_large_state_grows_unread() -> None:
+    """A state of many Boxes grows without being read."""
     table = Table()
     table.put([state(0, 5, True, True, "0")])
     for n in range(1, 300):

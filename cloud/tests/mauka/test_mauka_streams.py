@@ -196,7 +196,8 @@ def test_nothing_goes_round_in_a_circle(house, mauka, until):
     assert after["echo"] - count["echo"] <= 2 and after["storm"] - count["storm"] <= 3
 
 
-def test_what_was_not_handled_when_it_ended_is_given_again(house, mauka, running, until):
+def test_unhandled_items_are_given_again(house, mauka, running, until):
+    """Items that an ended process did not handle are given again."""
     put_findings(house.store, 1, [sag("1", 0)])
     put_findings(house.store, 2, [sag("2", 10)])
     far = START_MS * 10**6 - 2 * BACK_MS * 10**6
@@ -211,7 +212,8 @@ def test_what_was_not_handled_when_it_ended_is_given_again(house, mauka, running
     assert [kind for kind, _ in house.found()].count("echo") in (2, 3), "given twice, stored once"
 
 
-def test_one_that_hangs_is_ended_its_item_left_out_and_others_go_on(house, mauka, until, monkeypatch):
+def test_a_hanging_analysis_is_ended(house, mauka, until, monkeypatch):
+    """A hanging process is ended and its item skipped; others go on."""
     monkeypatch.setattr("opq_cloud.mauka.running.stream_analysis.TRIES", 2)
     hangs = 'if item.box_id == "4": time.sleep(3600)\n    ' + OF_FINDING
     house.install({"echo": ("Finding", "Finding", hangs)})
@@ -226,7 +228,8 @@ def test_one_that_hangs_is_ended_its_item_left_out_and_others_go_on(house, mauka
     assert ("echo", "4") not in house.found() and runner.counters.of("given_up", "echo") == 1
 
 
-def test_one_that_raises_is_counted_and_the_next_items_are_analysed(house, mauka, until):
+def test_a_raising_analysis_is_counted(house, mauka, until):
+    """One that raises is counted and the next items are analysed."""
     raises = 'assert item.box_id != "4"\n    ' + OF_FINDING
     house.install({"echo": ("Finding", "Finding", raises)}, mode="inproc")
     runner = mauka(**INSIDE)
@@ -276,7 +279,8 @@ def test_results_are_checked(tmp_path, takes, gives, line, why):
     assert (result.failed, result.findings, result.messages) == (1, [], []) and why in result.error
 
 
-def test_memory_is_kept_from_item_to_item_per_nominal_voltage(tmp_path):
+def test_memory_is_kept_per_nominal_voltage(tmp_path):
+    """Memory is kept from item to item per nominal voltage."""
     body = code("odd", "Measurement", "Message", "return [Message({'n': state + 1})], state + 1")
     body = body.replace("analyse(item, config)", "analyse(item, config, state)")
     (tmp_path / "odd.py").write_text(body + "\n\ndef begin(config):\n    return 0\n")

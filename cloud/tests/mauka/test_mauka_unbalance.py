@@ -109,7 +109,8 @@ def analysed(store: CloudStore, given: Sequence[Waveform]) -> tuple[list[Inciden
     return store.incidents(), row
 
 
-def test_three_percent_at_one_place_are_one_incident_of_class_unbalance(store: CloudStore) -> None:
+def test_three_percent_are_one_unbalance(store: CloudStore) -> None:
+    """Three percent at one place are one incident of class unbalance."""
     given = waves()
     (incident,), status = analysed(store, given)
     (finding,) = [item.finding for item in incident.findings]
@@ -153,18 +154,18 @@ def test_balanced_phases_are_nothing(store: CloudStore) -> None:
         ({"3": "L2"}, "cellar: no Box on phase c; two are on one phase"),
     ],
 )
-def test_a_phase_that_nobody_knows_gives_no_verdict_and_says_why(
-    store: CloudStore, phases: dict[str, str], why: str
-) -> None:
+def test_an_unknown_phase_gives_the_reason(store: CloudStore, phases: dict[str, str], why: str) -> None:
+    """An unknown phase gives no verdict and states why."""
     put_boxes(store, phases)
     incidents, status = analysed(store, waves())
     assert incidents == []
     assert status["unjudged"] == 1 and why in status["unjudged_because"]
 
 
-def test_a_box_on_another_phase_than_in_the_registry_is_reported_and_no_unbalance(
+def test_a_wrong_phase_is_reported(
     store: CloudStore,
 ) -> None:
+    """A Box on another phase than in the registry is reported and no unbalance."""
     first, second, _ = waves()
     third = Waveform(
         "3", second.start_ns, GPS_NS, second.source, second.rate_millihz, V_PER_LSB, 0, second.counts
@@ -174,7 +175,8 @@ def test_a_box_on_another_phase_than_in_the_registry_is_reported_and_no_unbalanc
     assert "the registry has a Box on the wrong phase" in status["unjudged_because"]
 
 
-def test_without_a_clock_in_common_the_magnitudes_say_what_they_can(store: CloudStore) -> None:
+def test_poor_clocks_leave_the_magnitudes(store: CloudStore) -> None:
+    """Without a clock in common the magnitudes say what they can."""
     given = waves(negative=0.05, zero=0.0, clock_ns=NTP_NS)
     (incident,), _ = analysed(store, given)
     (finding,) = [item.finding for item in incident.findings]
@@ -201,13 +203,15 @@ def test_two_waveforms_of_one_unbalance_are_one_incident(store: CloudStore) -> N
     assert abs(incident.start_ns - START_NS - 1_500_000_000) < 250_000_000
 
 
-def test_a_dip_at_one_phase_is_a_dip_and_no_unbalance(store: CloudStore) -> None:
+def test_a_dip_at_one_phase_is_not_unbalance(store: CloudStore) -> None:
+    """A dip at one phase is a dip and no unbalance."""
     dip = (Sag(depth=0.4, start_s=1.0, seconds=0.6),)
     incidents, _ = analysed(store, waves(negative=0.0, zero=0.0, own=((), dip, ())))
     assert [(one.kind, one.box_ids) for one in incidents] == [("sag", ("2",))]
 
 
-def test_boxes_of_different_places_or_of_none_are_no_group(store: CloudStore) -> None:
+def test_boxes_of_different_places_are_not_grouped(store: CloudStore) -> None:
+    """Boxes of different places or of no place are not a group."""
     put_boxes(store, {"3": "L3"}, "attic")
     assert analysed(store, waves(seconds=1.5))[0] == []
     put_boxes(store, {"1": "L1", "2": "L2", "3": "L3"}, "")

@@ -63,12 +63,14 @@ def test_only_what_needs_no_volts_is_found(name: str) -> None:
     assert kinds(wave(volts, known=False)) == without
 
 
-def test_a_box_with_a_gain_beside_it_is_judged() -> None:
+def test_a_box_with_gain_is_judged() -> None:
+    """A Box with a gain beside it is judged."""
     volts = SIGNALS["a dip of 93 %"][0]
     assert kinds(wave(volts, known=False), wave(volts, True, "2")) == ["interruption"]
 
 
-def test_an_unbalance_with_one_unknown_gain_is_not_judged() -> None:
+def test_one_unknown_gain_prevents_unbalance() -> None:
+    """An unbalance with one unknown gain is not judged."""
     wiring = {box_id: BoxWiring("cellar", None, box_id) for box_id in "abc"}
     volts = [sine(), sine(degrees=-120.0), 0.9 * sine(degrees=120.0)]
     known = [wave(each, True, box_id) for each, box_id in zip(volts, "abc", strict=True)]
@@ -76,7 +78,8 @@ def test_an_unbalance_with_one_unknown_gain_is_not_judged() -> None:
     assert "unbalance" not in kinds(*known[:2], replace(known[2], gain_known=False), wiring=wiring)
 
 
-def test_a_document_of_the_original_has_a_gain_only_with_the_boxs_calibration() -> None:
+def test_the_originals_gain_needs_a_calibration() -> None:
+    """A document of the original has a gain only with the Box's calibration."""
     document = {"event_id": 1, "box_id": "7", "event_start_timestamp_ms": 1_700_000_000_000}
     without = waveform_from_document(document, b"\0\0", None)
     assert not without.gain_known
@@ -103,7 +106,8 @@ def stored_event(store: CloudStore, *waves: Waveform) -> int:
     return event_id
 
 
-def test_a_gain_that_is_stated_later_holds_for_what_is_stored(store: CloudStore) -> None:
+def test_a_later_gain_holds_for_stored_waveforms(store: CloudStore) -> None:
+    """A gain that is stated later holds for what is stored."""
     event_id = stored_event(store, wave(sine(), known=False), wave(sine(), True, "2"))
 
     def read() -> list[tuple[bool, float]]:
@@ -117,7 +121,8 @@ def test_a_gain_that_is_stated_later_holds_for_what_is_stored(store: CloudStore)
     assert read() == [(True, 1 / 150.0), (True, 1 / COUNTS_PER_V)], "a gain that came with samples stays"
 
 
-def test_mauka_reports_the_command_until_a_waveform_has_a_gain(store, bus, running, until):  # type: ignore[no-untyped-def]
+def test_mauka_reports_the_command_for_a_gain(store, bus, running, until):  # type: ignore[no-untyped-def]
+    """Mauka reports the command until a waveform has a gain."""
     from opq_cloud.mauka.flow.runner import AnalysisRunner
 
     event_id = stored_event(store, wave(SIGNALS["a dip of 93 %"][0], known=False))
@@ -130,9 +135,8 @@ def test_mauka_reports_the_command_until_a_waveform_has_a_gain(store, bus, runni
     assert "opq-tools boxes set 1 --calibration-constant COUNTS_PER_VOLT" in report.info
 
 
-def test_an_original_plug_in_gets_no_volts_of_an_unknown_gain(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_gain_gives_no_volts(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An original plug in gets no volts of an unknown gain."""
     event_id = stored_event(store, wave(sine(), known=False))
     plugin = MakaiEventPlugin({}, lambda: store)
     sent = []

@@ -22,7 +22,7 @@ DAY_S = 86_400
     ],
     ids=["an analysis fails", "it rests", "the store fails"],
 )
-def test_an_analysis_that_always_fails_takes_little_time_from_other_events(outcome, done, least, most):
+def test_a_failing_analysis_takes_little_time(outcome, done, least, most):
     """Each try runs all analyses; the store is tried more often, because nobody installs another one."""
     now = SimpleNamespace(s=0.0)
     record = SimpleNamespace(event_id=1, analysed=False, original=False)
@@ -43,7 +43,7 @@ def test_an_analysis_that_always_fails_takes_little_time_from_other_events(outco
     assert waiting.next_turn(lambda event_id: False, announced=False) is not None, "with another version"
 
 
-def test_an_event_that_waits_for_an_analysis_comes_before_the_one_that_ends_it(tmp_path):
+def test_a_waiting_event_comes_before_the_killer(tmp_path):
     """Were it the other way round, the analysis would rest again each time the innocent event comes."""
     now = SimpleNamespace(s=0.0)
     store = open_store(None, tmp_path)

@@ -123,7 +123,8 @@ def gone(pid):
     return not Path(f"/proc/{pid}").exists()
 
 
-def test_what_hangs_is_ended_twice_and_the_event_done_without_it(store, jobs_of):
+def test_a_hanging_analysis_is_skipped_after_two_tries(store, jobs_of):
+    """A plug-in that hangs is ended twice, and the event done without it."""
     put_events(store, 2)
     jobs, _, lost = jobs_of("answer", "hang", call_s=1.0)
     jobs.add(job_of(store, 1))
@@ -145,7 +146,8 @@ def test_what_hangs_is_ended_twice_and_the_event_done_without_it(store, jobs_of)
     assert not jobs.busy
 
 
-def test_a_killed_process_costs_another_event_a_second_try_at_most(store, jobs_of):
+def test_a_killed_process_costs_one_more_try(store, jobs_of):
+    """A killed process costs another event a second try at most."""
     put_events(store, 2)
     jobs, _, lost = jobs_of("answer", "hang", count=2)
     for event_id in (1, 2):
@@ -171,7 +173,8 @@ def test_a_killed_process_costs_another_event_a_second_try_at_most(store, jobs_o
     assert all(len(job.result.findings) == 1 for job in over)
 
 
-def test_a_prepared_process_has_loaded_its_analyses_before_any_event(jobs_of, tmp_path):
+def test_a_prepared_process_has_loaded_its_analyses(jobs_of, tmp_path):
+    """A prepared process has loaded its analyses before any event."""
     jobs, _, _ = jobs_of("marks")
     jobs.prepare()
     end_s = time.monotonic() + END_S
@@ -181,7 +184,8 @@ def test_a_prepared_process_has_loaded_its_analyses_before_any_event(jobs_of, tm
     assert [row["event_id"] for row in jobs.rows()] == [None]
 
 
-def test_an_idle_process_that_is_killed_and_one_that_waits_in_python_are_replaced(store, jobs_of):
+def test_dead_idle_processes_are_replaced(store, jobs_of):
+    """An idle process that is killed and one that waits in Python are replaced."""
     put_events(store, 2)
     jobs, _, lost = jobs_of("answer", "spins", call_s=1.0)
     jobs.prepare()
@@ -193,7 +197,8 @@ def test_an_idle_process_that_is_killed_and_one_that_waits_in_python_are_replace
     assert {analysis for analysis, _, _ in lost} <= {"spins", "start"}
 
 
-def test_a_killed_process_costs_nothing_and_what_raises_is_said(store, jobs_of):
+def test_an_error_is_reported_from_the_process(store, jobs_of):
+    """A killed process costs nothing and what raises is said."""
     put_events(store, 1)
     jobs, _, lost = jobs_of("hang", "raises")
     jobs.add(job_of(store, 1))
@@ -212,7 +217,8 @@ def test_a_killed_process_costs_nothing_and_what_raises_is_said(store, jobs_of):
     assert gone(pid)
 
 
-def test_a_process_without_work_ends_and_one_is_ready_before_its_event(store, jobs_of, bus):
+def test_an_idle_process_ends(store, jobs_of, bus):
+    """A process without work ends and one is ready before its event."""
     put_events(store, 1)
     jobs, clock, lost = jobs_of("answer")
     jobs.add(job_of(store, 1))
@@ -237,7 +243,8 @@ def test_a_process_without_work_ends_and_one_is_ready_before_its_event(store, jo
 
 
 @pytest.mark.slow
-def test_what_eats_memory_is_ended_and_the_event_done_without_it(store, jobs_of):
+def test_a_memory_eater_is_ended(store, jobs_of):
+    """A plug-in that takes too much memory is ended, and the event done without it."""
     put_events(store, 2)
     jobs, _, lost = jobs_of("answer", "hungry")
     jobs.add(job_of(store, 2))
@@ -260,7 +267,8 @@ def facts_of(store):
     )
 
 
-def test_events_in_a_process_come_out_as_in_mauka_itself(bus, running, store, tmp_path, until):
+def test_process_results_equal_those_of_mauka(bus, running, store, tmp_path, until):
+    """Events in a process come out as in Mauka itself."""
     put_events(store, 3)
     alone = open_store(None, tmp_path / "alone")
     put_events(alone, 3)
@@ -279,7 +287,8 @@ def test_events_in_a_process_come_out_as_in_mauka_itself(bus, running, store, tm
     alone.close()
 
 
-def test_an_event_done_without_an_analysis_is_marked_and_health_says_so(store, bus):
+def test_health_names_a_skipped_analysis(store, bus):
+    """An event done without an analysis is marked and health says so."""
     put_events(store, 1)
     runner = AnalysisRunner(bus.settings, lambda: store, [])
     job = job_of(store, 1)
@@ -310,7 +319,8 @@ def test_the_number_of_processes_is_a_setting(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_killed_at_any_moment_lose_and_double_nothing(bus, running, store, until):
+def test_kills_lose_and_double_nothing(bus, running, store, until):
+    """Processes killed at any moment lose and double nothing."""
     events = 40
     put_events(store, events)
     runner = runner_of(bus, store, 2)

@@ -39,7 +39,8 @@ from opq_rules.sinks import notify
 UTC_ZONE = ZoneInfo("UTC")
 
 
-def test_a_name_is_resolved_once_and_no_address_of_it_that_is_private_is_connected_to() -> None:
+def test_a_private_address_is_never_connected() -> None:
+    """A name is resolved once and no address of it that is private is connected to."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         listener.settimeout(0)
         port = listener.getsockname()[1]
@@ -122,9 +123,7 @@ def test_mail_goes_through_any_server(
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_mail_goes_to_no_server_whose_certificate_is_not_trusted(
-    security: str, certificate: tuple[Path, Path]
-) -> None:
+def test_mail_needs_a_trusted_certificate(security: str, certificate: tuple[Path, Path]) -> None:
     """A server of a few lines: an asyncio one that is stopped in a broken handshake leaves its transport."""
     context = options_of("tls", certificate)["ssl_context"]
     assert isinstance(context, ssl.SSLContext)
@@ -150,7 +149,8 @@ def test_mail_goes_to_no_server_whose_certificate_is_not_trusted(
         thread.join()
 
 
-def test_several_are_one_mail_and_no_text_becomes_a_header_or_a_tag() -> None:
+def test_several_entries_are_one_mail() -> None:
+    """Several are one mail and no text becomes a header or a tag."""
     items = [
         (entry(f"<b>Sag</b> {number}\r\nX: y", str(number)), f"https://v/{number}") for number in range(103)
     ]
@@ -175,7 +175,8 @@ def posted(tmp_path: Path) -> Iterator[tuple]:
         yield scene, endpoint, token, ada
 
 
-def test_a_row_is_added_once_for_the_account_of_its_token(posted: tuple) -> None:
+def test_a_row_is_added_once(posted: tuple) -> None:
+    """A row is added once for the account of its token."""
     scene, endpoint, token, ada = posted
     row = {
         "id": "r1:7",
@@ -218,7 +219,8 @@ def test_a_row_that_is_none_is_refused(posted: tuple, change: dict, status: int)
         assert endpoint.reply(f"Bearer {token}", body)[0] == 400
 
 
-def test_without_a_token_for_notifications_nobody_is_told_and_a_flood_is_held(posted: tuple) -> None:
+def test_a_row_needs_a_notification_token(posted: tuple) -> None:
+    """Without a token for notifications no message is sent, and a flood is held."""
     scene, endpoint, token, ada = posted
     reads = make_ticket(scene.store.people, "token", 3600, account_id=ada, label="reads")
     ended = make_ticket(scene.store.people, "notify", -1, account_id=ada, label="ended")
@@ -277,7 +279,8 @@ class SinkFacts:
     def put_state(self, key: str, value: object) -> None: ...
 
 
-def test_who_nobody_listens_to_is_tried_again_and_a_wrong_property_is_said() -> None:
+def test_mqtt_without_subscriber_is_tried_again() -> None:
+    """A receiver without an answer is tried again, and a wrong property is named."""
     with pytest.raises(ValueError, match="token"):
         notify.Sink().configure({"token": "secret"})
     with pytest.raises(ValueError, match="url"):
@@ -292,9 +295,9 @@ def test_who_nobody_listens_to_is_tried_again_and_a_wrong_property_is_said() -> 
     sink.close(SinkFacts())
 
 
-def test_silence_is_told_to_who_sees_the_box_and_its_end_where_asked_over_a_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silence_and_its_end_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is told to who sees the Box and its end where asked over a restart."""
+
     def refused(*_: object) -> bool:
         raise StoreError("the disk is full")
 
@@ -335,7 +338,8 @@ def test_silence_is_told_to_who_sees_the_box_and_its_end_where_asked_over_a_rest
         assert [each.headline[:22] for each in scene.records.entries(root)] == ["Service makai is not w"]
 
 
-def test_health_is_read_over_http_and_one_that_does_not_answer_is_the_whole(tmp_path: Path) -> None:
+def test_health_is_read_over_http(tmp_path: Path) -> None:
+    """Health is read over HTTP; a service without an answer is one component."""
     part = HealthReport("mauka", False, int(time.time())).as_json()
     body = json.dumps({"name": "opq", "ok": False, "timestamp": 1, "subcomponents": [part]}).encode()
 

@@ -52,24 +52,28 @@ def kinds_said(rule: NotificationRule, incidents: list[Incident]) -> list[str]:
     return kinds
 
 
-def test_half_a_surrogate_pair_of_a_row_reaches_no_page() -> None:
+def test_half_a_surrogate_pair_is_refused() -> None:
+    """Half a surrogate pair of a row reaches no page."""
     row = SentRow(rb'{"text": "THD 9 % \ud800 at Box 3", "id": "\udfff"}')
     assert (row.text, row.row_id) == ("THD 9 % ? at Box 3", "?")
 
 
-def test_three_boxes_that_join_later_give_no_second_message() -> None:
+def test_joining_boxes_give_no_second_message() -> None:
+    """Three Boxes that join later give no second message."""
     grown = [incident_of(tuple(range(1, n + 1))) for n in (1, 2, 3, 4)]
     assert kinds_said(RULE, grown) == ["incident"]
     assert kinds_said(replace(RULE, updates=True), grown) == ["incident"]
 
 
-def test_a_worse_level_is_reported_where_the_rule_asks_for_it_and_nothing_better_is() -> None:
+def test_only_a_worse_level_is_reported_again() -> None:
+    """A worse level is reported where the rule asks for it and nothing better is."""
     course = [incident_of((1,), severity=each) for each in (2.0, 3.9, 4.0, 2.0, 6.9, 8.0, 9.0, 4.0)]
     assert kinds_said(RULE, course) == ["incident"]
     assert kinds_said(replace(RULE, updates=True), course) == ["incident"] + ["incident_changed"] * 2
 
 
-def test_findings_that_move_to_an_incident_of_another_number_stay_told() -> None:
+def test_moved_findings_stay_reported() -> None:
+    """Findings that move to an incident of another number stay told."""
     assert kinds_said(RULE, [incident_of((1, 2), 7), incident_of((3, 1, 2), 9), incident_of((3,), 11)]) == [
         "incident"
     ]
@@ -119,7 +123,8 @@ def test_a_rule_speaks_of_what_it_names(changes: dict[str, object], why: str) ->
     assert mismatch(replace(RULE, **changes), incident_of((1, 2), severity=5.0)) == why
 
 
-def test_class_and_severity_of_a_rule_for_one_box_are_those_at_that_box() -> None:
+def test_a_box_rule_judges_that_box() -> None:
+    """Class and severity of a rule for one Box are those at that Box."""
     whole = incident_of((1, 2), severity=9.0)
     deep = replace(whole.findings[0].finding, itic="prohibited", residual_percent=0.0)
     shallow = replace(whole.findings[1].finding, kind="phase_jump", residual_percent=None)
@@ -132,7 +137,8 @@ def test_class_and_severity_of_a_rule_for_one_box_are_those_at_that_box() -> Non
     assert mismatch(replace(RULE, box_ids=("2",), classes=("sag",)), whole) == "of another class"
 
 
-def test_a_part_of_an_incident_says_nothing_that_rests_on_the_whole() -> None:
+def test_a_part_hides_facts_of_the_whole() -> None:
+    """A part of an incident states nothing that follows from the rest."""
     cause = CauseHypothesis("transmission_fault", 0.9)
     whole = replace(incident_of((1, 2)), centre=(21.3, -157.8), follows=7, hypotheses=(cause,))
     part = incident_at(whole, {"1"}.__contains__)
@@ -178,7 +184,7 @@ def test_when_it_is_sent(rule: NotificationRule, zone: ZoneInfo, now: str, due: 
 
 
 @pytest.mark.parametrize(("zone", "hour"), [(BERLIN, "2026-10-25T01"), (NEW_YORK, "2026-11-01T06")])
-def test_quiet_hours_end_in_the_second_pass_of_a_repeated_hour(zone: ZoneInfo, hour: str) -> None:
+def test_quiet_hours_end_in_the_second_pass(zone: ZoneInfo, hour: str) -> None:
     """By UTC: the clock shows the same hour again, and a quarter of it is still quiet."""
     end = datetime.fromtimestamp(ms(f"{hour}:30", ZoneInfo("UTC")) / 1000, zone)
     assert end.fold == 1
@@ -197,7 +203,8 @@ def test_what_is_severe_enough_waits_for_nothing() -> None:
 
 
 @given(st.integers(1_600_000_000_000, 2_000_000_000_000), st.integers(0, 23), st.integers(0, 59))
-def test_a_digest_of_each_day_comes_within_twenty_five_hours_at_its_time(now: int, h: int, m: int) -> None:
+def test_a_daily_digest_comes_at_its_time(now: int, h: int, m: int) -> None:
+    """A digest of each day comes within twenty five hours at its time."""
     rule = replace(RULE, digest="daily", digest_at=f"{h:02}:{m:02}")
     due_ms, _ = send_time_ms(rule, BERLIN, now)
     assert now < due_ms <= now + 25 * 3_600_000
@@ -221,7 +228,8 @@ def report(component: HealthComponent, ok: bool, at_s: int) -> tuple[HealthCompo
     return component, HealthReport(component.name, ok, at_s)
 
 
-def test_a_silent_box_is_reported_after_its_time_and_once_for_each_silence() -> None:
+def test_each_silence_is_reported_once() -> None:
+    """A silent Box is reported after its time and once for each silence."""
     outages, said = ComponentOutages(), dict[str, int]()
     told = []
     for at_s, heard_s in ((1000, 1000), (1100, 1000), (1299, 1000), (1300, 1000), (1400, 1000), (1500, 1200)):
@@ -232,7 +240,7 @@ def test_a_silent_box_is_reported_after_its_time_and_once_for_each_silence() -> 
     assert told == [(1300, 1000), (1500, 1200)]  # it was heard at 1200 and is silent again
 
 
-def test_a_box_whose_data_were_late_is_silent_since_they_arrived() -> None:
+def test_a_late_box_is_silent_since_arrival() -> None:
     """Its clock is three hours behind; the time of arrival moves by a second with the machine's clock."""
     outages = ComponentOutages()
     silent = HealthReport("3", False, 1000, received_s=11_800)
@@ -245,14 +253,16 @@ def test_a_box_whose_data_were_late_is_silent_since_they_arrived() -> None:
     assert not outage_is_news(SILENCE, outage, {BOX.subject: 11_801_000}, 12_110_000)
 
 
-def test_what_is_not_in_a_report_is_neither_down_nor_back() -> None:
+def test_an_absent_component_does_not_change() -> None:
+    """A component that a report does not contain is neither down nor back."""
     outages = ComponentOutages()
     assert outages.accept_reports([report(BOX, False, 1000)], 1_050_000) != []
     assert [each.since_ms for each in outages.accept_reports([], 2_000_000)] == [1_000_000]
     assert outages.accept_reports([report(BOX, True, 2000)], 2_000_000) == []
 
 
-def test_a_silence_of_before_the_rule_is_no_news_and_a_service_is_none_of_a_rule_for_boxes() -> None:
+def test_an_older_silence_is_not_news() -> None:
+    """A silence of before the rule is not reported; a rule for Boxes does not cover services."""
     outages = ComponentOutages()
     (box, service) = outages.accept_reports([report(BOX, False, 1000), report(MAKAI, False, 0)], 5_000_000)
     assert not outage_is_news(replace(SILENCE, since_ms=4_000_000), box, {}, 5_000_000)

@@ -92,9 +92,10 @@ class MqttListener:
 
 
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)")
-def test_a_sag_is_reported_once_by_each_channel_though_boxes_join_later(
+def test_each_channel_reports_a_sag_once(
     tmp_path: Path, mail: MailSink, hook: HookReceiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A sag is reported once by each channel though Boxes join later."""
     with Broker(tmp_path) as broker:
         mqtt = NotificationMqttSection(host="127.0.0.1", port=broker.port)
         listener = MqttListener(broker.port)
@@ -145,7 +146,8 @@ def test_a_sag_is_reported_once_by_each_channel_though_boxes_join_later(
         print(f"\nincident stored -> mail, webhook and MQTT: {took_s * 1000:.0f} ms")
 
 
-def test_edits_by_hand_are_reported_only_where_they_are_news(tmp_path: Path, hook: HookReceiver) -> None:
+def test_edits_are_reported_only_as_news(tmp_path: Path, hook: HookReceiver) -> None:
+    """Edits by hand are reported only where they are news."""
     with notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", "admin")
         scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
@@ -174,9 +176,8 @@ def test_edits_by_hand_are_reported_only_where_they_are_news(tmp_path: Path, hoo
         assert len(scene.records.entries()) == 2
 
 
-def test_a_webhook_is_tried_again_under_the_same_id_until_it_is_taken(
-    tmp_path: Path, hook: HookReceiver
-) -> None:
+def test_a_webhook_is_retried_with_one_id(tmp_path: Path, hook: HookReceiver) -> None:
+    """A webhook is tried again under the same id until it is taken."""
     hook.answers += [503, 429]
     with notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", "admin")
@@ -243,9 +244,8 @@ def test_each_channel_is_made_by_its_module() -> None:
     assert list(made_channels(CloudConfig())) == list(CHANNELS)
 
 
-def test_what_was_claimed_by_a_process_that_died_is_sent_once_after_its_claim(
-    tmp_path: Path, hook: HookReceiver
-) -> None:
+def test_a_dead_senders_claim_is_sent_once(tmp_path: Path, hook: HookReceiver) -> None:
+    """A message claimed by a dead process is sent once after its claim."""
     with notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", "admin")
         rule = scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
@@ -268,7 +268,8 @@ def test_what_was_claimed_by_a_process_that_died_is_sent_once_after_its_claim(
         ({"channel": "mail"}, "sends by mail now"),
     ],
 )
-def test_what_cannot_be_sent_says_why_in_the_log(tmp_path: Path, change: dict[str, object], why: str) -> None:
+def test_an_undeliverable_entry_has_its_reason(tmp_path: Path, change: dict[str, object], why: str) -> None:
+    """The log states why a message cannot be sent."""
     with notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", "admin")
         rule = scene.add_rule(ada, "webhook", url="http://127.0.0.1:1/", secret=SECRET)
@@ -281,9 +282,8 @@ def test_what_cannot_be_sent_says_why_in_the_log(tmp_path: Path, change: dict[st
     assert line.state in ("failed", "dropped") and why in line.why
 
 
-def test_webhooks_of_one_account_that_do_not_answer_leave_threads_to_others(
-    tmp_path: Path, hook: HookReceiver
-) -> None:
+def test_slow_webhooks_leave_threads_to_others(tmp_path: Path, hook: HookReceiver) -> None:
+    """Webhooks of one account that do not answer leave threads to others."""
     hook.answers = [None] * 10
     with notification_scene(tmp_path) as scene:
         mallory, ada = scene.add_account("mallory", "viewer"), scene.add_account("ada", "viewer")
@@ -298,9 +298,8 @@ def test_webhooks_of_one_account_that_do_not_answer_leave_threads_to_others(
         assert [each.tried for each in scene.records.entries(ada)] == [1]
 
 
-def test_a_box_that_is_no_longer_seen_is_not_told_of_though_it_waits(
-    tmp_path: Path, hook: HookReceiver
-) -> None:
+def test_a_hidden_box_is_not_reported(tmp_path: Path, hook: HookReceiver) -> None:
+    """A waiting message about a Box that may not be seen any more is not sent."""
     with notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", "viewer")
         rule = scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
@@ -314,7 +313,8 @@ def test_a_box_that_is_no_longer_seen_is_not_told_of_though_it_waits(
         assert [each.state for each in scene.records.entries(ada)] == ["dropped"]
 
 
-def test_what_the_store_refuses_is_said_once_it_takes_it(tmp_path: Path, mail: MailSink) -> None:
+def test_refused_news_is_sent_later(tmp_path: Path, mail: MailSink) -> None:
+    """A message that the store refuses is sent once the store takes it."""
     with notification_scene(tmp_path, mail=plain(mail)) as scene:
         ada = scene.add_account("ada", "admin")
         scene.add_rule(ada, "mail")
@@ -339,7 +339,8 @@ def test_what_the_store_refuses_is_said_once_it_takes_it(tmp_path: Path, mail: M
         assert len(scene.records.entries(ada)) == 1
 
 
-def test_a_number_on_the_bus_that_no_store_has_ends_nothing(tmp_path: Path) -> None:
+def test_an_unknown_number_ends_nothing(tmp_path: Path) -> None:
+    """A number on the bus that no store has ends nothing."""
     with notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", "admin")
         scene.add_rule(ada, "webhook", url="http://127.0.0.1:9/", secret=SECRET)
@@ -351,9 +352,8 @@ def test_a_number_on_the_bus_that_no_store_has_ends_nothing(tmp_path: Path) -> N
             wait_for(lambda: service.counters.total("malformed") == 3)
 
 
-def test_who_was_away_from_the_bus_reads_the_store_and_a_digest_is_one_mail(
-    tmp_path: Path, mail: MailSink
-) -> None:
+def test_lost_messages_are_read_from_the_store(tmp_path: Path, mail: MailSink) -> None:
+    """After an interruption of the bus the store is read; a digest is one mail."""
     with notification_scene(tmp_path, mail=plain(mail)) as scene:
         ada = scene.add_account("ada", "admin")
         scene.add_rule(ada, "mail", quiet_from="00:00", quiet_to="23:59", least_severity=1.0)

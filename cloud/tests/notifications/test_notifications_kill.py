@@ -86,7 +86,8 @@ def kill_while_sending(
 
 
 @pytest.mark.slow
-def test_what_was_being_sent_at_the_kill_is_sent_once_after_the_restart(tmp_path: Path) -> None:
+def test_a_killed_delivery_is_sent_once(tmp_path: Path) -> None:
+    """A message in progress at the kill is sent once after the restart."""
     with HookReceiver([None]) as hook, notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", boxes=("1",))
         scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
@@ -96,7 +97,8 @@ def test_what_was_being_sent_at_the_kill_is_sent_once_after_the_restart(tmp_path
 
 
 @pytest.mark.slow
-def test_a_mail_whose_sender_was_killed_comes_once_after_the_restart(tmp_path: Path) -> None:
+def test_a_killed_mail_is_sent_once(tmp_path: Path) -> None:
+    """A mail whose sender was killed comes once after the restart."""
     with SlowSink() as sink, notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", boxes=("1",))
         scene.add_rule(ada, "mail")

@@ -26,8 +26,8 @@ KNOWN_WRONG = {
     "ferretdb": {
         "test_every_double_of_a_measurement_comes_back_exactly": "closes the connection on NaN",
         "test_four_processes_never_get_the_same_id": "updates of several clients are not atomic",
-        "test_two_writers_of_one_box_keep_each_others_fields": "updates of several clients are not atomic",
-        "test_writers_of_one_account_lose_nothing_of_each_other": "updates of several clients are not atomic",
+        "test_concurrent_writers_keep_each_others_fields": "updates of several clients are not atomic",
+        "test_concurrent_writers_of_an_account_lose_nothing": "updates of several clients are not atomic",
     },
 }
 """Server -> test -> what it answers wrongly. What FerretDB gets wrong runs on nx-27017 when that does

@@ -22,7 +22,8 @@ def _session(token: str, account_id: str, expires_s: int = 2**33, seen_ms: int =
     return AccountSession(token, account_id, 1, seen_ms, expires_s, "127.0.0.1", "a browser")
 
 
-def test_an_account_is_found_by_its_email_in_any_case_and_an_email_has_one(store: CloudStore) -> None:
+def test_an_email_in_any_case_finds_its_account(store: CloudStore) -> None:
+    """An account is found by its email in any case and an email has one."""
     people = store.people
     assert not people.any_account()
     made = people.add_account("Ada@Example.org ", "Ada", "admin", "hash")
@@ -33,9 +34,8 @@ def test_an_account_is_found_by_its_email_in_any_case_and_an_email_has_one(store
     assert people.any_account()
 
 
-def test_a_change_is_seen_by_another_process_and_a_refused_one_changes_nothing(
-    store: CloudStore, open_again: Another
-) -> None:
+def test_another_process_sees_changes_but_no_refused_ones(store: CloudStore, open_again: Another) -> None:
+    """A change is seen by another process and a refused one changes nothing."""
     made = store.people.add_account("a@b.c", "A", "viewer", "hash")
     assert made is not None
     assert store.people.change_account(made.account_id, lambda was: replace(was, role="owner"))
@@ -45,7 +45,8 @@ def test_a_change_is_seen_by_another_process_and_a_refused_one_changes_nothing(
     assert seen == replace(made, role="owner")
 
 
-def test_of_many_that_use_a_link_at_once_one_gets_it(store: CloudStore, open_again: Another) -> None:
+def test_one_of_many_simultaneous_uses_gets_a_link(store: CloudStore, open_again: Another) -> None:
+    """Of many that use a link at once one gets it."""
     store.people.add_ticket(AccountTicket("h", "invitation", 1, 2**33))
     stores = [store, open_again()]
     got: list[AccountTicket] = []
@@ -65,9 +66,10 @@ def test_of_many_that_use_a_link_at_once_one_gets_it(store: CloudStore, open_aga
     assert len(got) == 1
 
 
-def test_a_link_holds_for_its_purpose_and_its_time_and_a_newer_first_one_takes_the_olders_place(
+def test_a_link_expires_and_is_replaced_by_newer(
     store: CloudStore,
 ) -> None:
+    """A link holds for its purpose and time, and a newer first one replaces the older."""
     people = store.people
     people.add_ticket(AccountTicket("old", "first_admin", 1, 1000))
     people.add_ticket(AccountTicket("new", "first_admin", 1, 1000))
@@ -98,9 +100,10 @@ def test_sessions_are_listed_ended_and_expire(store: CloudStore) -> None:
     assert people.keep_sessions("two", 3) == 0
 
 
-def test_a_change_of_accesses_is_known_by_its_revision(
+def test_a_change_of_accesses_has_a_revision(
     store: CloudStore, open_again: Another, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A change of accesses is known by its revision."""
     monkeypatch.setattr(mongo_accounts, "UNCOUNTED_S", math.inf)  # only what is counted
     people = store.people
     people.claim_box("1", "ada")
@@ -119,7 +122,8 @@ def test_a_change_of_accesses_is_known_by_its_revision(
         assert seen != before
 
 
-def test_a_box_is_claimed_once_and_keeps_what_was_set_before(store: CloudStore) -> None:
+def test_a_claimed_box_keeps_its_settings(store: CloudStore) -> None:
+    """A Box is claimed once and keeps what was set before."""
     people = store.people
     assert people.access("1") == BoxAccess("1")
     people.change_access("1", lambda was: replace(was, privacy="region"))
@@ -133,7 +137,8 @@ def test_a_box_is_claimed_once_and_keeps_what_was_set_before(store: CloudStore) 
     assert people.access("1").shared_ids == ()
 
 
-def test_writers_of_one_account_lose_nothing_of_each_other(store: CloudStore, open_again: Another) -> None:
+def test_concurrent_writers_of_an_account_lose_nothing(store: CloudStore, open_again: Another) -> None:
+    """Writers of one account lose nothing of each other."""
     made = store.people.add_account("a@b.c", "A", "viewer", "hash")
     assert made is not None
     stores = [store, open_again()]
@@ -153,7 +158,8 @@ def test_writers_of_one_account_lose_nothing_of_each_other(store: CloudStore, op
     assert after is not None and after.totp_step == 10
 
 
-def test_the_log_of_changes_is_read_newest_first_in_pages(store: CloudStore) -> None:
+def test_the_log_is_paged_newest_first(store: CloudStore) -> None:
+    """The log of changes is read newest first in pages."""
     people = store.people
     for number in range(5):
         people.changes.add("ada", "127.0.0.1", f"change {number}", "box 1")
@@ -196,7 +202,8 @@ def test_nothing_of_a_deleted_account_is_left(store: CloudStore) -> None:
             assert text not in left, text
 
 
-def test_the_file_of_accounts_is_made_by_the_first_of_them_and_private(tmp_path: Path) -> None:
+def test_the_accounts_file_is_made_private(tmp_path: Path) -> None:
+    """The file of accounts is made by the first of them and private."""
     store = EmbeddedStore(tmp_path / "opq.db")
     assert store.people.accounts() == [] and store.people.changes.entries() == []
     assert not store.people.end_session("x") and store.people.ticket("x", "reset") is None
@@ -207,9 +214,8 @@ def test_the_file_of_accounts_is_made_by_the_first_of_them_and_private(tmp_path:
     store.close()
 
 
-def test_a_secret_of_the_installation_is_made_once_and_never_changes(
-    store: CloudStore, open_again: Another
-) -> None:
+def test_the_installation_secret_never_changes(store: CloudStore, open_again: Another) -> None:
+    """A secret of the installation is made once and never changes."""
     first = store.people.installation_secret("map")
     assert len(first) == 32 and first == store.people.installation_secret("map")
     assert open_again().people.installation_secret("map") == first
@@ -244,9 +250,8 @@ def original(mongo_uri: str) -> MongoStore:
     return store
 
 
-def test_a_user_of_the_originals_view_is_read_with_profile_and_boxes(
-    original: MongoStore, mongo_uri: str
-) -> None:
+def test_an_original_user_is_read_with_boxes(original: MongoStore, mongo_uri: str) -> None:
+    """A user of the original's View is read with profile and Boxes."""
     found = original.people.original_user("ADA@example.org")
     assert found is not None
     assert (found.username, found.name, found.admin) == ("ada@example.org", "Ada L", True)

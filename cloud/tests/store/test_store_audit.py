@@ -32,7 +32,8 @@ def _whats(entries: list[AuditEntry]) -> list[str]:
     return [f"{each.what} {each.subject}".strip() for each in entries]
 
 
-def test_before_and_after_hold_what_differs_and_survive_the_store(store: CloudStore) -> None:
+def test_before_and_after_hold_the_difference(store: CloudStore) -> None:
+    """Before and after hold what differs and survive the store."""
     same = {"region": "oahu", "grid": None}
     store.people.changes.add(
         "ada", "::1", "x", "box 1", {**same, "v": 120.0, "off": False}, {**same, "off": True}
@@ -91,7 +92,8 @@ def test_an_entry_is_neither_changed_nor_taken_away(store: CloudStore) -> None:
     assert store.people.changes.entries() == entries
 
 
-def test_an_entry_goes_after_its_time_and_no_earlier(store: CloudStore) -> None:
+def test_an_entry_expires_at_its_time(store: CloudStore) -> None:
+    """An entry goes after its time and no earlier."""
     _fill(store)
     old_ms = round((time.time() - AUDIT_S - 60) * 1000)
     key = f"{old_ms:015d}-x"
@@ -102,7 +104,8 @@ def test_an_entry_goes_after_its_time_and_no_earlier(store: CloudStore) -> None:
     assert len(store.people.changes.entries()) == 4
 
 
-def test_a_deleted_account_takes_its_name_and_those_of_its_boxes_out_of_the_log(store: CloudStore) -> None:
+def test_a_deleted_account_disappears_from_the_log(store: CloudStore) -> None:
+    """Deletion of an account removes its name and its Boxes' names from the log."""
     people = store.people
     ada = people.add_account("ada@example.org", "Ada", "owner", "hash")
     assert ada is not None
@@ -121,6 +124,7 @@ def test_a_deleted_account_takes_its_name_and_those_of_its_boxes_out_of_the_log(
     assert dict(home.before) == {} and dict(home.after) == {"phase": "L1"} and home.account_id == "eve"
 
 
-def test_long_values_are_cut_and_none_is_left_out() -> None:
+def test_long_values_are_shortened_but_listed() -> None:
+    """Long values are shortened and none is missing."""
     was, now = changed_fields({"a": None, "b": "x" * 1000}, {"a": "1", "b": None})
     assert was == {"b": "x" * 399 + "…"} and now == {"a": "1"}

@@ -58,7 +58,8 @@ def read(store: CloudStore, now_ms: int = NOW_MS) -> BoxAvailability:
     return AvailabilityReader(store, lambda: now_ms * 10**6).of(("1",))["1"]
 
 
-def test_a_share_is_covered_over_expected_and_never_more_than_one() -> None:
+def test_a_share_is_at_most_one() -> None:
+    """A share is covered over expected and never more than one."""
     spans = [CoveredSpan(0, 60_000, 60_000), CoveredSpan(60_000, 120_000, 30_000)]
     assert measured_share(spans, 0, 120_000, 0) == 0.75
     assert measured_share(spans, 0, 240_000, 0) == 0.375  # the rest is a hole
@@ -66,28 +67,32 @@ def test_a_share_is_covered_over_expected_and_never_more_than_one() -> None:
     assert measured_share([CoveredSpan(0, 60_000, 61_000)], 0, 60_000, 0) == 1.0
 
 
-def test_time_before_a_box_was_first_heard_is_no_hole() -> None:
+def test_time_before_the_first_measurement_is_not_missing() -> None:
+    """Time before the first Measurement of a Box is not a gap."""
     assert measured_share([CoveredSpan(60_000, 120_000, 60_000)], 0, 120_000, 60_000) == 1.0
     assert measured_share([], 0, 120_000, 120_000) is None
 
 
-def test_time_that_the_axis_jumped_over_is_no_hole() -> None:
+def test_time_the_axis_jumped_is_not_missing() -> None:
+    """Time that the axis jumped over is not a gap."""
     jumped = [CoveredSpan(0, 60_000, 60_000), CoveredSpan(120_000, 180_000, 60_000, skipped_ms=60_000)]
     assert measured_share(jumped, 0, 180_000, 0) == 1.0
     from_1970 = [CoveredSpan(120_000, 180_000, 60_000, skipped_ms=1e12)]
     assert measured_share(from_1970, 0, 180_000, 0) == 1.0
 
 
-def test_a_starved_box_has_the_share_of_its_minutes(store: CloudStore) -> None:
+def test_a_starved_box_has_its_minutes_share(store: CloudStore) -> None:
+    """A starved Box has the share of its minutes."""
     store.put_trends(minutes(40, covered_ms=9600))
     found = read(store)
     assert found.hour == pytest.approx(0.16, abs=0.01) and found.day == found.hour
     assert [tone for *_, tone in found.shown] == ["bad", "bad"]
 
 
-def test_a_new_box_without_a_loss_has_all_and_its_first_minute_counts_from_its_first_sample(
+def test_a_new_box_counts_from_its_first_sample(
     store: CloudStore,
 ) -> None:
+    """A new Box without a loss has all and its first minute counts from its first sample."""
     first, *others = minutes(8)
     half = Trend("1", first.start_ms, first.metrics, covered_ms=21_000)
     store.put_trends([half, *others])
@@ -95,21 +100,23 @@ def test_a_new_box_without_a_loss_has_all_and_its_first_minute_counts_from_its_f
     assert read(store) == BoxAvailability(1.0, 1.0, NOW_MS // MINUTE_MS * MINUTE_MS + 19_000)
 
 
-def test_a_hole_within_the_first_minute_of_a_box_is_one(store: CloudStore) -> None:
+def test_a_gap_in_the_first_minute_counts(store: CloudStore) -> None:
+    """A hole within the first minute of a Box is one."""
     first, *others = minutes(2)
     store.put_trends([Trend("1", first.start_ms, first.metrics, covered_ms=20_000), *others])
     store.append_measurements(seconds(first.start_ms + 10_000, 5) + seconds(first.start_ms + 45_000, 15))
     assert read(store).hour == pytest.approx(80 / 110, abs=0.001)
 
 
-def test_before_the_first_minute_is_stored_its_measurements_count(store: CloudStore) -> None:
+def test_measurements_count_before_their_minute_is_stored(store: CloudStore) -> None:
+    """Before the first minute is stored its measurements count."""
     store.append_measurements(seconds(NOW_MS - 12_000, 5) + seconds(NOW_MS - 4000, 3))
     assert read(store).hour == pytest.approx(8 / 11, abs=0.001)
 
 
 @pytest.mark.parametrize("numbered", [True, False])
 @pytest.mark.parametrize("missing", [range(0), range(3, 8), range(1, 2)], ids=["none", "five", "the second"])
-def test_what_came_before_view_began_is_read_from_the_store(
+def test_time_before_view_started_comes_from_the_store(
     store: CloudStore, numbered: bool, missing: range
 ) -> None:
     """View begins with the newest Measurement of before its start, and does not hear what comes meanwhile."""
@@ -122,14 +129,16 @@ def test_what_came_before_view_began_is_read_from_the_store(
     assert reader.of(("1",))["1"].hour == 1.0
 
 
-def test_a_silent_hour_is_a_hole_and_a_box_never_heard_has_no_share(store: CloudStore) -> None:
+def test_a_silent_hour_is_missing(store: CloudStore) -> None:
+    """A silent hour is a hole and a Box never heard has no share."""
     assert read(store) == BoxAvailability(None, None)
     store.put_trends(minutes(60, until_ms=NOW_MS - 2 * HOUR_MS))
     found = read(store)
     assert found.hour == 0.0 and found.day == pytest.approx(1 / 3, abs=0.01)
 
 
-def test_a_clock_that_was_set_forward_makes_no_hole(store: CloudStore) -> None:
+def test_a_clock_set_forward_makes_no_gap(store: CloudStore) -> None:
+    """A clock that was set forward makes no hole."""
     old, new = minutes(20, until_ms=NOW_MS - HOUR_MS // 2), minutes(10)
     new[0].metrics[CLOCK_SET] = (1200.0, 1200.0, 1200.0)
     store.put_trends([*old, *new])
@@ -137,7 +146,8 @@ def test_a_clock_that_was_set_forward_makes_no_hole(store: CloudStore) -> None:
     assert read(store).hour == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_share_is_rounded_down_and_several_boxes_are_counted_by_limit() -> None:
+def test_shares_are_rounded_down_and_counted_by_limit() -> None:
+    """A share is rounded down and several Boxes are counted by limit."""
     assert percent_words(0.98999).startswith("98.9") and percent_words(None) == "\u2013"
     assert [tone_of(each) for each in (None, 1.0, 0.99, 0.9899, 0.9, 0.8999)] == [
         "",

@@ -54,9 +54,8 @@ def kill(up: House) -> None:
 
 
 @pytest.mark.slow
-def test_a_back_up_under_load_is_a_system_again_with_either_kind_of_store(
-    tmp_path: Path, mongo_uri: str
-) -> None:
+def test_a_backup_under_load_restores_in_either_store(tmp_path: Path, mongo_uri: str) -> None:
+    """A back up under load is a system again with either kind of store."""
     data, archive = tmp_path / "D", tmp_path / "copy.tar"
     with house(data, "--sim", str(BOXES)) as up:
         until(lambda: is_loaded(data), 120, f"Measurements of {BOXES} Boxes")

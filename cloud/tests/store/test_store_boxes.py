@@ -21,7 +21,8 @@ def test_a_box_comes_back_as_it_was_put(store: CloudStore) -> None:
     assert store.box("11") is None
 
 
-def test_what_is_unknown_of_a_box_leaves_what_was_known(store: CloudStore) -> None:
+def test_unknown_facts_leave_what_was_known(store: CloudStore) -> None:
+    """An unknown fact of a Box leaves the known one."""
     store.put_box(BoxRecord("1", "Cellar", "oahu-1"))
     first = store.box("1")
     assert first is not None and first.location_start_time_ms is not None
@@ -31,7 +32,8 @@ def test_what_is_unknown_of_a_box_leaves_what_was_known(store: CloudStore) -> No
     assert store.box("1") == replace(first, calibration_constant=50.0, nominal_v=230.0, nominal_hz=50.0)
 
 
-def test_every_fact_of_a_box_comes_back_and_a_text_is_taken_away_by_an_empty_one(store: CloudStore) -> None:
+def test_every_fact_returns_and_empty_text_removes(store: CloudStore) -> None:
+    """Every fact of a Box comes back and a text is taken away by an empty one."""
     box = BoxRecord(
         "7",
         "Roof",
@@ -65,7 +67,8 @@ def test_a_new_box_without_a_name_has_one(store: CloudStore) -> None:
     assert [(box.box_id, box.name) for box in store.boxes()] == [("12", "Box 12")]
 
 
-def test_a_box_that_moves_has_its_former_places_in_the_archive(store: CloudStore) -> None:
+def test_a_moved_boxs_former_places_are_archived(store: CloudStore) -> None:
+    """A Box that moves has its former places in the archive."""
     store.put_box(BoxRecord("1", "Cellar", "manoa", location_start_time_ms=NOW_MS))
     store.put_box(BoxRecord("1", "Cellar", "manoa", region="campus"))
     known = store.box("1")
@@ -83,9 +86,10 @@ def test_a_box_that_moves_has_its_former_places_in_the_archive(store: CloudStore
     assert back.location_archive == (("manoa", NOW_MS), ("kailua", moved.location_start_time_ms))
 
 
-def test_two_writers_of_one_box_keep_each_others_fields(
+def test_concurrent_writers_keep_each_others_fields(
     store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
+    """Two writers of one Box keep each other's fields."""
     other = open_again()
     store.put_box(BoxRecord("1", "Cellar", "place 0"))
     with ThreadPoolExecutor(2) as pool:

@@ -87,7 +87,8 @@ def test_columns_of_a_minute_are_blocks_at_once(embedded: EmbeddedStore) -> None
     assert embedded.counts()["measurements"] == 240
 
 
-def test_columns_that_overlap_what_is_stored_add_what_is_new(embedded: EmbeddedStore) -> None:
+def test_overlapping_columns_add_what_is_new(embedded: EmbeddedStore) -> None:
+    """Columns that overlap what is stored add what is new."""
     embedded.append_measurements(columns(0, 45).rows())
     assert embedded.append_columns(columns(40, 40)) == 120 - 15
     assert embedded.append_columns(columns(10, 70)) == 0
@@ -95,7 +96,8 @@ def test_columns_that_overlap_what_is_stored_add_what_is_new(embedded: EmbeddedS
 
 
 @pytest.mark.parametrize("what", ["backwards", "not finite", "twice"])
-def test_what_is_no_plain_block_is_stored_one_by_one(embedded: EmbeddedStore, what: str) -> None:
+def test_irregular_columns_are_stored_row_by_row(embedded: EmbeddedStore, what: str) -> None:
+    """Columns that are not a plain block are stored row by row."""
     told = columns(0, 40, (1,))
     if what == "backwards":
         told = timed(told, told.start_ns[::-1], told.end_ns[::-1])
@@ -117,7 +119,8 @@ def test_a_block_may_span_months(embedded: EmbeddedStore) -> None:
     assert stored(embedded) == wanted(told)
 
 
-def test_columns_and_rows_that_are_sealed_aside_are_all_there(tmp_path: Path) -> None:
+def test_columns_and_rows_sealed_together_are_complete(tmp_path: Path) -> None:
+    """Columns and rows that are sealed aside are all there."""
     store = EmbeddedStore(tmp_path / "opq.db", seal_rows=30)
     for number in range(0, 400, 80):
         store.append_columns(columns(number, 40))
@@ -143,7 +146,8 @@ def test_another_process_knows_what_came_as_columns(embedded: EmbeddedStore, tmp
     other.close()
 
 
-def test_a_sequence_number_that_came_later_stays_the_newest(embedded: EmbeddedStore) -> None:
+def test_a_late_sequence_number_stays_the_newest(embedded: EmbeddedStore) -> None:
+    """A sequence number that came later stays the newest."""
     live = Measurement("1", 2**41, {"rms": Metric(1.0, 2.0, 1.5)}, sequence=5)
     embedded.append_measurements([live])
     embedded.seal()
@@ -153,7 +157,8 @@ def test_a_sequence_number_that_came_later_stays_the_newest(embedded: EmbeddedSt
     assert embedded.append_measurements([live]) == 0
 
 
-def test_blocks_of_columns_expire_a_day_after_they_came(embedded: EmbeddedStore) -> None:
+def test_blocks_of_columns_expire_after_a_day(embedded: EmbeddedStore) -> None:
+    """Blocks of columns expire a day after they came."""
     embedded.append_columns(columns())
     with embedded._database.read() as connection:
         (expire_at,) = connection.execute("SELECT expire_at FROM segments").fetchone()
@@ -181,9 +186,8 @@ def numbered(
     )
 
 
-def test_parcels_are_sealed_into_blocks_with_what_waits_beside_them(
-    embedded: EmbeddedStore, tmp_path: Path
-) -> None:
+def test_parcels_are_sealed_with_waiting_rows(embedded: EmbeddedStore, tmp_path: Path) -> None:
+    """Parcels are sealed into blocks with what waits beside them."""
     both = numbered(0, 20), numbered(30, 20)
     between = numbered(20, 10)
     assert embedded.append_measurements((), [both[0]]) == 60
@@ -205,7 +209,8 @@ def test_parcels_are_sealed_into_blocks_with_what_waits_beside_them(
     other.close()
 
 
-def test_what_no_parcel_holds_is_stored_all_the_same(embedded: EmbeddedStore) -> None:
+def test_rows_outside_parcels_are_stored(embedded: EmbeddedStore) -> None:
+    """Rows outside parcels are stored too."""
     one = numbered(0, 4)
     one.sequence[0], one.timestamp_ms[1], one.oldest_sequence[4] = -1, 5, 3
     assert embedded.append_measurements((), [one]) == 12
@@ -230,7 +235,7 @@ def of_box(box_id: str, *parts: Measurements) -> list[Measurement]:
     return sorted((row for row in rows if row.box_id == box_id), key=_time)
 
 
-def test_a_box_is_found_in_parcels_of_many_stretches(embedded: EmbeddedStore) -> None:
+def test_a_box_is_found_in_long_parcels(embedded: EmbeddedStore) -> None:
     """Rows of Box 100 lie at the end of one stretch and at the beginning of the next; 700 is far behind."""
     parts = [second_of(number, (*range(199), 199)) for number in range(2)]
     parts.append(second_of(2, (0, 99, 699, 999)))
@@ -247,7 +252,7 @@ def test_a_box_is_found_in_parcels_of_many_stretches(embedded: EmbeddedStore) ->
         assert embedded.measurements(box_id, 0, 2**42) == of_box(box_id, *parts, later), box_id
 
 
-def test_what_is_sealed_away_is_not_overwritten_on_disk(embedded: EmbeddedStore) -> None:
+def test_sealed_data_are_not_overwritten_on_disk(embedded: EmbeddedStore) -> None:
     """Debian's SQLite would write each page of a parcel once more, as zeros."""
     mode = embedded._database.write(lambda connection: connection.execute("PRAGMA secure_delete").fetchone())
     assert mode == (2,), "FAST"
@@ -284,7 +289,8 @@ def test_parcels_take_the_places_of_sealed_ones(embedded: EmbeddedStore, tmp_pat
     other.close()
 
 
-def test_a_place_that_is_much_too_long_is_left_for_a_longer_parcel(embedded: EmbeddedStore) -> None:
+def test_a_large_place_waits_for_a_longer_parcel(embedded: EmbeddedStore) -> None:
+    """A place that is much too long is left for a longer parcel."""
     embedded.append_measurements((), [numbered(0, 200)])
     assert embedded.seal() == 600
     embedded.append_measurements((), [numbered(200, 7)])
@@ -313,9 +319,8 @@ def odd_rows(count: int) -> list[Measurement]:
     return [replace(row, **changes[at % len(changes)]) for at, row in enumerate(rows)]
 
 
-def test_rows_that_come_one_by_one_are_parcels_where_they_are_enough(
-    embedded: EmbeddedStore, tmp_path: Path
-) -> None:
+def test_enough_single_rows_become_parcels(embedded: EmbeddedStore, tmp_path: Path) -> None:
+    """Rows that come one by one are parcels where they are enough."""
     rows = odd_rows(66)
     assert embedded.append_measurements(rows[:10]) == 10
     assert places(embedded) == []

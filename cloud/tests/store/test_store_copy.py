@@ -107,9 +107,8 @@ def assert_same(found: dict[str, object], holds: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("kinds", ["embedded mongo", "mongo embedded"])
-def test_all_that_is_in_a_store_is_in_its_copy(
-    kinds: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_copy_has_the_whole_store(kinds: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """All that is in a store is in its copy."""
     uri = request.getfixturevalue("mongo_uri") if "mongo" in kinds else ""
     places = [uri if kind == "mongo" else str(tmp_path / str(k)) for k, kind in enumerate(kinds.split())]
     with opened(places[0]) as source, opened(places[1]) as target:
@@ -127,7 +126,8 @@ class EndedError(Exception):
     """The process is killed here."""
 
 
-def test_a_copy_that_is_ended_at_any_place_goes_on_there_and_brings_nothing_twice(tmp_path: Path) -> None:
+def test_an_interrupted_copy_resumes_without_duplicates(tmp_path: Path) -> None:
+    """A copy that is ended at any place goes on there and brings nothing twice."""
     with opened(str(tmp_path / "a")) as source:
         holds = filled(source)
         steps: list[str] = []
@@ -169,9 +169,8 @@ def test_a_store_with_data_is_not_copied_into(tmp_path: Path) -> None:
             copy_store(source, target, "a")
 
 
-def test_what_cannot_be_read_of_a_mongodb_is_left_out_and_named(
-    mongo: Any, mongo_uri: str, tmp_path: Path
-) -> None:
+def test_unreadable_mongodb_documents_are_named(mongo: Any, mongo_uri: str, tmp_path: Path) -> None:
+    """Documents of a MongoDB that cannot be read are skipped and named."""
     with opened(mongo_uri) as source, opened(str(tmp_path)) as target:
         fill(source)
         mongo.incidents.insert_one({"incident_id": 70, "box_id": "1", "start_timestamp_ms": "noon"})
@@ -192,9 +191,8 @@ def test_what_cannot_be_read_of_a_mongodb_is_left_out_and_named(
         assert event is not None and [wave.box_id for wave in event.waveforms] == ["1"]
 
 
-def test_a_mongodb_goes_into_a_back_up_and_comes_back_in_either_kind(
-    mongo: Any, mongo_uri: str, tmp_path: Path
-) -> None:
+def test_a_mongodb_backup_restores_in_either_store(mongo: Any, mongo_uri: str, tmp_path: Path) -> None:
+    """A MongoDB goes into a back up and comes back in either kind."""
     assert STORE_FILES == (FILE_NAME, ACCOUNTS_FILE)
     data = tmp_path / "data"
     (data / "keys").mkdir(parents=True)
@@ -218,7 +216,8 @@ def test_a_mongodb_goes_into_a_back_up_and_comes_back_in_either_kind(
     assert not (tmp_path / "twice").exists()
 
 
-def test_the_commands_say_what_was_copied_checked_and_saved(tmp_path: Path) -> None:
+def test_the_commands_report_their_work(tmp_path: Path) -> None:
+    """The commands say what was copied checked and saved."""
     a, b = tmp_path / "a", tmp_path / "b"
     with opened(str(a)) as store:
         fill(store)
@@ -241,7 +240,8 @@ def test_the_commands_say_what_was_copied_checked_and_saved(tmp_path: Path) -> N
     assert "has no opq.db" in nothing.stderr and "opq-tools restore" in nothing.stderr
 
 
-def test_a_mongodb_that_cannot_be_reached_is_no_damaged_store(tmp_path: Path) -> None:
+def test_an_unreachable_mongodb_is_not_a_damaged_store(tmp_path: Path) -> None:
+    """A MongoDB that cannot be reached is not a damaged store."""
     nobody = "mongodb://user:secret@127.0.0.1:1/opq?serverSelectionTimeoutMS=200"
     given = run_in_process("store", "check", "--mongo-uri", nobody)
     (tmp_path / "config").mkdir()
@@ -254,9 +254,8 @@ def test_a_mongodb_that_cannot_be_reached_is_no_damaged_store(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("table", "is_sealed"), [("blocks", True), ("parcels", False)])
-def test_a_repair_that_saves_no_measurement_ends_with_1_and_keeps_no_empty_store(
-    tmp_path: Path, table: str, is_sealed: bool
-) -> None:
+def test_a_repair_without_measurements_ends_with_1(tmp_path: Path, table: str, is_sealed: bool) -> None:
+    """A repair that saves no measurement ends with 1 and keeps no empty store."""
     with closing(EmbeddedStore(tmp_path / FILE_NAME)) as store:
         store.append_columns(numbered(1000, 281, 3))
         if is_sealed:
@@ -276,7 +275,8 @@ def test_a_repair_that_saves_no_measurement_ends_with_1_and_keeps_no_empty_store
     assert list(new.iterdir()) == []
 
 
-def test_an_archive_without_a_store_says_where_that_may_be(tmp_path: Path) -> None:
+def test_an_archive_without_store_names_its_place(tmp_path: Path) -> None:
+    """An archive without a store says where that may be."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "key").write_text("secret")
     done = run_in_process("backup", str(tmp_path / "a.tar"), "--data-dir", str(tmp_path / "data"))
@@ -284,7 +284,8 @@ def test_an_archive_without_a_store_says_where_that_may_be(tmp_path: Path) -> No
     assert back_up(tmp_path / "data", tmp_path / "b.tar").files.keys() == {"key"}
 
 
-def test_rows_that_are_sealed_while_they_are_read_come_once(tmp_path: Path) -> None:
+def test_rows_sealed_while_read_come_once(tmp_path: Path) -> None:
+    """Rows that are sealed while they are read come once."""
     from opq_cloud.store.embedded.store import EmbeddedStore
 
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:

@@ -92,7 +92,8 @@ def test_sealed_rows_are_still_known_as_stored(sealing: EmbeddedStore, path: Pat
     assert sealing.sequences("1", 38, 60) == [38, 39, 45, 50]
 
 
-def test_a_second_holder_of_the_file_learns_what_the_first_sealed(sealing: EmbeddedStore, path: Path) -> None:
+def test_a_second_reader_sees_sealed_rows(sealing: EmbeddedStore, path: Path) -> None:
+    """A second holder of the file learns what the first sealed."""
     other = EmbeddedStore(path, seal_rows=10**6)
     try:
         assert other.append_measurements([row("1", n) for n in range(10)]) == 10
@@ -105,7 +106,8 @@ def test_a_second_holder_of_the_file_learns_what_the_first_sealed(sealing: Embed
         other.close()
 
 
-def test_an_older_row_does_not_become_the_latest_by_sealing(sealing: EmbeddedStore, path: Path) -> None:
+def test_sealing_an_older_row_keeps_the_latest(sealing: EmbeddedStore, path: Path) -> None:
+    """An older row does not become the latest by sealing."""
     sealing.append_measurements([row("1", n) for n in range(100, 130)])
     wait_for_sealing(path, 30)
     sealing.append_measurements([row("1", n) for n in range(30)])
@@ -146,7 +148,8 @@ def test_spans_are_bounded() -> None:
 # Trends
 
 
-def test_minutes_settle_when_they_are_rolled_up_and_read_the_same_before_and_after(path: Path) -> None:
+def test_a_roll_up_leaves_minutes_unchanged(path: Path) -> None:
+    """Minutes settle when they are rolled up and read the same before and after."""
     store = EmbeddedStore(path)
     begin_ms = NOW_MS // 3_600_000 * 3_600_000
 
@@ -203,7 +206,8 @@ def test_minutes_older_than_90_days_become_hours(path: Path) -> None:
 # Damage, full disks, other files
 
 
-def test_a_damaged_waveform_is_named_and_the_others_are_read(path: Path) -> None:
+def test_a_damaged_waveform_is_named(path: Path) -> None:
+    """A damaged waveform is named and the others are read."""
     store = EmbeddedStore(path)
     event_id = store.open_event(TRIGGER, "x")
     store.put_waveform(event_id, WAVE)
@@ -223,7 +227,7 @@ def test_a_damaged_waveform_is_named_and_the_others_are_read(path: Path) -> None
     store.close()
 
 
-def test_a_copy_by_vacuum_into_of_a_running_store_is_whole(sealing: EmbeddedStore, path: Path) -> None:
+def test_vacuum_copy_of_a_running_store_is_complete(sealing: EmbeddedStore, path: Path) -> None:
     """As `opq-tools backup` does (docs/operating.md, Copies)."""
     event_id = sealing.open_event(TRIGGER, "x")
     sealing.put_waveform(event_id, WAVE)
@@ -249,7 +253,8 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_older_schema_is_led_forward_with_its_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_schema_is_upgraded_with_its_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older schema is upgraded with its data."""
     store = EmbeddedStore(path)
     store.append_measurements([row("1", 1)])
     store.close()
@@ -264,7 +269,7 @@ def test_an_older_schema_is_led_forward_with_its_data(path: Path, monkeypatch: p
     connection.close()
 
 
-def test_findings_of_a_store_of_before_are_joined_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_of_an_older_store_can_be_joined(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Schema 2: incidents without what is said of them, findings that do not say whether they lead."""
     monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
     schema.open_database(path, 1.0).close()
@@ -324,7 +329,8 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
         EmbeddedStore(path)
 
 
-def test_a_file_that_may_only_be_read_is_one_line(path: Path) -> None:
+def test_a_read_only_file_is_one_line(path: Path) -> None:
+    """A file that may only be read is one line."""
     store = EmbeddedStore(path)
     store._database.write(lambda connection: None)
     # root may write any file, so SQLite is asked to refuse
@@ -335,7 +341,8 @@ def test_a_file_that_may_only_be_read_is_one_line(path: Path) -> None:
     store.close()
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
+    """A place that cannot be written is one line."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="choose another --data-dir") as caught:
         open_store(None, tmp_path / "file" / "data")
@@ -368,7 +375,8 @@ store.close()
 """
 
 
-def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing_stored(path: Path) -> None:
+def test_a_full_disk_loses_nothing_stored(path: Path) -> None:
+    """A disk that takes no more is one line and loses nothing stored."""
     done = subprocess.run(
         [sys.executable, "-c", FILL, str(path)], capture_output=True, text=True, timeout=120, check=False
     )
@@ -399,7 +407,8 @@ def test_a_store_that_another_process_holds_says_so(path: Path) -> None:
     store.close()
 
 
-def test_a_job_that_fails_does_not_take_its_neighbours_with_it(path: Path) -> None:
+def test_a_failed_job_leaves_its_neighbours(path: Path) -> None:
+    """A job that fails does not take its neighbours with it."""
     store = EmbeddedStore(path)
     database = store._database
     holder = sqlite3.connect(path, isolation_level=None)
@@ -444,9 +453,8 @@ def test_a_closed_store_says_so(path: Path) -> None:
         store.boxes()
 
 
-def test_a_store_of_0_bytes_is_reported_and_not_made_anew(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_empty_store_file_is_reported_and_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of 0 bytes is reported and not made again."""
     monkeypatch.setattr(lost_store, "BEING_MADE_S", 0.1)
     path.touch()
     with pytest.raises(StoreError, match=r"opq\.db: is empty \(0 bytes\)"):
@@ -456,7 +464,8 @@ def test_a_store_of_0_bytes_is_reported_and_not_made_anew(
     EmbeddedStore(path).close()
 
 
-def test_a_file_that_another_process_is_just_making_is_waited_for(path: Path) -> None:
+def test_a_file_another_process_makes_is_awaited(path: Path) -> None:
+    """A file that another process is just making is waited for."""
     path.touch()
     made = threading.Timer(0.2, lambda: sqlite3.connect(path).execute("PRAGMA journal_mode=WAL"))
     made.start()
@@ -464,7 +473,8 @@ def test_a_file_that_another_process_is_just_making_is_waited_for(path: Path) ->
     made.join()
 
 
-def test_a_store_that_is_gone_beside_its_accounts_is_reported(path: Path) -> None:
+def test_a_missing_store_beside_accounts_is_reported(path: Path) -> None:
+    """A store that is gone beside its accounts is reported."""
     with opened_people(None, path.parent) as people:  # an invitation before the first start shows no loss
         make_ticket(people, "first_admin", 60, role="admin")
     store = EmbeddedStore(path)
@@ -478,7 +488,8 @@ def test_a_store_that_is_gone_beside_its_accounts_is_reported(path: Path) -> Non
     EmbeddedStore(path).close()
 
 
-def test_a_file_that_goes_while_it_is_in_use_is_not_ok(path: Path) -> None:
+def test_a_file_removed_in_use_is_not_ok(path: Path) -> None:
+    """A file that goes while it is in use is not ok."""
     context = CloudContext(lambda: open_store(None, path.parent))
     retention = Retention(context)
     assert [part.ok for part in retention.health()] == [True]

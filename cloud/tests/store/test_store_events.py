@@ -21,9 +21,10 @@ def test_event_ids_only_rise_over_a_restart(store: CloudStore, open_again: Calla
     assert (first, second, open_again().next_event_id()) == (1, 2, 3)
 
 
-def test_numbers_of_findings_are_drawn_from_the_counter_of_those_that_are_put(
+def test_finding_numbers_come_from_the_counter(
     store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
+    """Numbers of findings come from the counter when they are put."""
     (first,) = put_findings(store, 1, [SAG])
     assert store.next_finding_id() == first.finding_id + 1
     store.close()
@@ -40,7 +41,8 @@ def test_an_event_that_completes_another_names_it(store: CloudStore) -> None:
     assert [record and record.completes for record in records] == [None, first]
 
 
-def test_where_the_waveforms_of_a_box_lie_is_read_newest_event_first(store: CloudStore) -> None:
+def test_waveform_locations_are_read_newest_event_first(store: CloudStore) -> None:
+    """Where the waveforms of a Box lie is read newest event first."""
     numbers = []
     for number in range(4):
         event_id = store.open_event(replace(TRIGGER, token=f"{number}" * 30), "Makai id x")
@@ -60,7 +62,8 @@ def test_where_the_waveforms_of_a_box_lie_is_read_newest_event_first(store: Clou
     assert store.waveform_places("3", numbers[3], 9) == []
 
 
-def test_an_event_says_whom_it_asks_why_and_when(store: CloudStore) -> None:
+def test_an_event_has_its_boxes_reason_and_time(store: CloudStore) -> None:
+    """An event says whom it asks why and when."""
     asked = (("saw", ("1",)), ("feeder", ("4",)))
     trigger = replace(
         TRIGGER, asked_as=asked, not_asked=(("bound", 7),), onset_ns=(NOW_NS, NOW_NS + 5), decided_ns=NOW_NS
@@ -82,7 +85,8 @@ def test_an_event_says_whom_it_asks_why_and_when(store: CloudStore) -> None:
     assert (plain.asked_as, plain.not_asked, plain.onset_ns, plain.decided_ns) == ({}, {}, None, None)
 
 
-def test_more_boxes_are_asked_for_an_event_and_open_it_again(store: CloudStore) -> None:
+def test_more_requested_boxes_reopen_an_event(store: CloudStore) -> None:
+    """More Boxes are asked for an event and open it again."""
     event_id = store.open_event(TRIGGER, "Makai id x")
     for box_id in ("1", "4"):
         store.put_waveform(event_id, wave(box_id))
@@ -104,7 +108,8 @@ def test_more_boxes_are_asked_for_an_event_and_open_it_again(store: CloudStore) 
     assert store.event_record(99) is None
 
 
-def test_an_event_whose_box_s_clock_was_set_is_moved_once(store: CloudStore) -> None:
+def test_an_event_moves_once_with_its_clock(store: CloudStore) -> None:
+    """An event whose Box's clock was set is moved once."""
     onset_ns = TRIGGER.start_ns + 5, TRIGGER.start_ns + 25
     trigger = replace(TRIGGER, onset_ns=onset_ns, onset_sample=360_000)
     event_id = store.open_event(trigger, "Makai id x")
@@ -157,7 +162,8 @@ def test_an_event_goes_from_open_to_analysed(store: CloudStore) -> None:
     assert store.event_record(99) is None
 
 
-def test_a_waveform_comes_back_to_the_bit_and_is_stored_once(store: CloudStore) -> None:
+def test_a_waveform_returns_exactly_and_is_stored_once(store: CloudStore) -> None:
+    """A waveform comes back to the bit and is stored once."""
     event_id = store.open_event(TRIGGER, "Makai id x")
     gaps = (Gap(77_200, 400, "serial link"), Gap(78_000, 200, "overrun"))
     long = wave("4", samples=400_000)
@@ -207,7 +213,8 @@ def test_parts_of_a_waveform_are_put_together(store: CloudStore) -> None:
     assert store.counts()["box_events"] == 1
 
 
-def test_a_waveform_that_comes_after_the_analysis_is_to_be_analysed(store: CloudStore) -> None:
+def test_a_late_waveform_is_to_be_analysed(store: CloudStore) -> None:
+    """A waveform that comes after the analysis is to be analysed."""
     event_id = store.open_event(TRIGGER, "Makai id x")
     store.put_waveform(event_id, wave("1"))
     store.finish_event(event_id)
@@ -235,7 +242,8 @@ def test_an_event_without_any_waveform_is_marked(store: CloudStore) -> None:
     assert store.unanalysed_events() == []
 
 
-def test_an_event_that_is_not_there_is_an_error_that_names_it(store: CloudStore) -> None:
+def test_an_unknown_event_is_named(store: CloudStore) -> None:
+    """An event that is not there is an error that names it."""
     for call in (
         lambda: store.put_waveform(42, wave()),
         lambda: store.finish_event(42),

@@ -50,7 +50,8 @@ def test_one_disturbance_at_two_boxes_is_one_incident(store: CloudStore) -> None
     assert store.incident(2) is None
 
 
-def test_a_class_of_an_installed_analysis_names_an_incident_only_without_another(store: CloudStore) -> None:
+def test_an_installed_class_names_only_unclassified_incidents(store: CloudStore) -> None:
+    """A class of an installed analysis names an incident only without another."""
     own = replace(SAG, kind="low_v", analysis="low_v", residual_percent=40.0, end_ns=SAG.end_ns + SECOND_NS)
     event_id = store.open_event(TRIGGER, "x")
     for findings, kind in (([own], "low_v"), ([SAG], "sag"), ([replace(own, box_id="4")], "sag")):
@@ -81,7 +82,7 @@ def test_the_same_findings_again_change_nothing(
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_telegram_at_several_boxes_is_one_incident_by_one_name(store: CloudStore, turned: bool) -> None:
+def test_a_ripple_telegram_at_boxes_is_one_incident(store: CloudStore, turned: bool) -> None:
     """Box 2's waveform ends within the first pulse; it is stored with what it shows and what it is."""
     figures = (
         ("onset_within_ms", 0.1),
@@ -113,7 +114,8 @@ def test_a_telegram_at_several_boxes_is_one_incident_by_one_name(store: CloudSto
     assert (store.join_revision(), store.incidents()) == (revision, [incident])
 
 
-def test_a_finding_seen_by_a_second_event_is_widened(store: CloudStore) -> None:
+def test_a_second_event_widens_its_finding(store: CloudStore) -> None:
+    """A finding seen by a second event is widened."""
     open_end = replace(SAG, closed=False)
     whole = replace(
         SAG,
@@ -140,7 +142,8 @@ def test_a_widened_finding_keeps_its_doubles_exact(store: CloudStore) -> None:
     assert incident is not None and incident.findings[0].finding == exact
 
 
-def test_where_a_finding_comes_from_is_kept_also_of_its_pieces(store: CloudStore) -> None:
+def test_a_findings_source_is_kept_with_its_pieces(store: CloudStore) -> None:
+    """Where a finding comes from is kept also of its pieces."""
     first = replace(SAG, closed=False, analysis="rms_voltage", analysis_version="1.2", settings_hash="5f3a")
     later = replace(SAG, start_ns=SAG.end_ns - 1, end_ns=SAG.end_ns + 3 * SECOND_NS, analysis="mine")
     put_findings(store, 1, [first])
@@ -156,7 +159,8 @@ def test_where_a_finding_comes_from_is_kept_also_of_its_pieces(store: CloudStore
     assert source["findings"] == 1 and source["analysis"] in ("rms_voltage", "mine")
 
 
-def test_what_is_found_again_takes_the_place_of_what_was_found(store: CloudStore) -> None:
+def test_a_new_analysis_replaces_the_old(store: CloudStore) -> None:
+    """A repeated analysis replaces the findings of the former."""
     events = []
     for n, box_id in enumerate(("1", "4", "6")):
         trigger = replace(TRIGGER, token=f"t{n}", box_ids=(box_id,))
@@ -202,7 +206,9 @@ def test_what_is_found_again_takes_the_place_of_what_was_found(store: CloudStore
     assert store.incidents() == [] and store.counts()["incidents"] == 0
 
 
-def test_an_earlier_onset_that_comes_late_moves_findings_to_other_incidents(store: CloudStore) -> None:
+def test_a_late_earlier_onset_moves_findings(store: CloudStore) -> None:
+    """An earlier onset that comes late moves findings to other incidents."""
+
     def at(start_ms: int, box_id: str) -> Finding:
         start_ns = NOW_NS + start_ms * 1_000_000
         return replace(SAG, box_id=box_id, start_ns=start_ns, end_ns=start_ns + 50_000_000, uncertainty_ns=0)
@@ -223,7 +229,9 @@ def test_an_earlier_onset_that_comes_late_moves_findings_to_other_incidents(stor
     assert known is not None and known.follows == 1
 
 
-def test_a_bridge_takes_the_later_finding_and_its_incident_in(store: CloudStore) -> None:
+def test_a_bridge_joins_the_later_incident(store: CloudStore) -> None:
+    """A bridge takes the later finding and its incident in."""
+
     def at(start_ms: int, end_ms: int) -> Finding:
         start_ns = NOW_NS + start_ms * 1_000_000
         return replace(SAG, start_ns=start_ns, end_ns=NOW_NS + end_ms * 1_000_000, uncertainty_ns=0)
@@ -237,7 +245,8 @@ def test_a_bridge_takes_the_later_finding_and_its_incident_in(store: CloudStore)
     assert store.incident(2) is None and store.incident_facts(2) is None
 
 
-def test_a_plan_made_for_another_revision_is_refused_whole(store: CloudStore) -> None:
+def test_a_plan_for_another_revision_is_refused(store: CloudStore) -> None:
+    """A plan for another revision is refused completely."""
     plan = plan_join(store, [SAG], 1, lambda box_id: BoxPlace())
     put_findings(store, 2, [replace(SAG, box_id="4")])
     assert store.carry_out(plan) is None
@@ -260,7 +269,8 @@ def test_a_finding_is_stored_with_its_severity(store: CloudStore) -> None:
     assert known_from_document(document).finding.severity == stored.finding.severity, "of an older version"
 
 
-def test_what_is_said_of_an_incident_comes_back_with_it(store: CloudStore) -> None:
+def test_human_statements_on_an_incident_return(store: CloudStore) -> None:
+    """Statements about an incident are returned with it."""
     for box_id, feeder in (("1", "north"), ("4", "south")):
         store.put_box(BoxRecord(box_id, f"Box {box_id}", location=f"place{box_id}", feeder=feeder))
     store.put_location(LocationRecord("place1", 46.5, 7.25))
@@ -288,7 +298,8 @@ def test_what_is_said_of_an_incident_comes_back_with_it(store: CloudStore) -> No
     assert store.findings_of_boxes(["1", "4"], late.end_ns + 1, 2**62) == []
 
 
-def test_findings_of_many_boxes_are_stored_as_those_of_few(tmp_path: Path) -> None:
+def test_many_findings_are_stored_like_few(tmp_path: Path) -> None:
+    """Findings of many Boxes are stored like findings of few."""
     boxes = [str(number) for number in range(1, MANY_BOXES + 2)]
     sags = [replace(SAG, box_id=box_id) for box_id in boxes]
     with closing(open_store(None, tmp_path)) as store:
@@ -336,7 +347,8 @@ def test_why_it_happened_is_stored_with_an_incident(store: CloudStore) -> None:
     }
 
 
-def test_the_side_of_each_box_is_stored_with_an_incident(store: CloudStore) -> None:
+def test_each_boxs_side_is_stored(store: CloudStore) -> None:
+    """The side of each Box is stored with an incident."""
     found = []
     for box_id, feeder, change in (("1", "north", -12.0), ("4", "south", -80.0), ("5", "south", -99.0)):
         store.put_box(BoxRecord(box_id, f"Box {box_id}", location=f"p{box_id}", feeder=feeder, phase="L1"))
@@ -367,7 +379,8 @@ def test_incidents_are_numbered_without_gaps(store: CloudStore) -> None:
     assert (second.finding_id, second.incident_id) == (2, 2)
 
 
-def test_incidents_are_listed_newest_first_above_an_id_and_by_time(store: CloudStore) -> None:
+def test_incidents_are_listed_newest_first(store: CloudStore) -> None:
+    """Incidents are listed newest first above an id and by time."""
     for n in range(4):
         start_ns = NOW_NS + n * 10 * SECOND_NS
         put_findings(store, n + 1, [replace(SAG, start_ns=start_ns, end_ns=start_ns + SECOND_NS)])
@@ -380,7 +393,8 @@ def test_incidents_are_listed_newest_first_above_an_id_and_by_time(store: CloudS
     assert put_findings(store, 9, []) == []
 
 
-def test_an_outage_has_no_event_and_can_be_withdrawn(store: CloudStore) -> None:
+def test_an_outage_without_event_can_be_withdrawn(store: CloudStore) -> None:
+    """An outage has no event and can be withdrawn."""
     outage = replace(SAG, kind="outage", residual_v=None, residual_percent=None, measurement_type="HEALTH")
     longer = replace(outage, box_id="4", end_ns=outage.end_ns + 10**9)
     put_findings(store, NO_EVENT, [outage, longer])

@@ -21,9 +21,8 @@ def measured(box_id: str, at_ms: int, sequence: int | None = None) -> Measuremen
     return Measurement(box_id, NOW_MS + at_ms, {"rms": Metric(118.5, 121.25, 120.125)}, sequence=sequence)
 
 
-def test_each_change_of_a_box_or_place_is_seen_by_other_processes(
-    store: CloudStore, open_again: Another
-) -> None:
+def test_other_processes_see_each_box_change(store: CloudStore, open_again: Another) -> None:
+    """Each change of a Box or place is seen by other processes."""
     other = open_again()
     seen = [other.boxes_revision()]
     changes: tuple[Callable[[], None], ...] = (
@@ -40,7 +39,8 @@ def test_each_change_of_a_box_or_place_is_seen_by_other_processes(
     assert [box.name for box in other.boxes()] == ["hall"] and other.locations() == {}
 
 
-def test_a_box_that_is_put_as_it_is_changes_nothing(tmp_path: Path) -> None:
+def test_an_unchanged_box_is_not_written(tmp_path: Path) -> None:
+    """A Box that is put as it is changes nothing."""
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         store.put_box(BoxRecord("1", "kitchen", "oahu-1"))
         before = store.boxes_revision()
@@ -50,7 +50,8 @@ def test_a_box_that_is_put_as_it_is_changes_nothing(tmp_path: Path) -> None:
         assert store.boxes()[0] is known  # nothing of it was read again
 
 
-def test_the_last_minutes_of_each_box_end_with_its_newest(store: CloudStore) -> None:
+def test_the_last_minutes_end_with_the_newest(store: CloudStore) -> None:
+    """The last minutes of each Box end with its newest."""
     assert list(store.last_minutes(10_000, 3)) == []
     store.append_measurements([measured("1", at_ms, at_ms + 1) for at_ms in range(0, 30_000, 1000)])
     store.append_measurements([measured("2", at_ms) for at_ms in (0, 50, 10_050, 10_051)])
@@ -67,7 +68,8 @@ def sealing(tmp_path: Path) -> Iterator[EmbeddedStore]:
         yield store
 
 
-def test_the_last_minutes_come_from_blocks_and_unsealed_rows_alike(sealing: EmbeddedStore) -> None:
+def test_blocks_and_unsealed_rows_give_last_minutes(sealing: EmbeddedStore) -> None:
+    """The last minutes come from blocks and unsealed rows alike."""
     chance = random.Random(7)
     rows: list[Measurement] = []
     for part in range(6):
@@ -88,9 +90,7 @@ def test_the_last_minutes_come_from_blocks_and_unsealed_rows_alike(sealing: Embe
             assert [row.timestamp_ms for row in found] == [row.timestamp_ms for row in near[-limit:]]
 
 
-def test_readers_see_each_row_once_while_others_write_and_seal(
-    sealing: EmbeddedStore, tmp_path: Path
-) -> None:
+def test_readers_see_each_row_once_while_sealing(sealing: EmbeddedStore, tmp_path: Path) -> None:
     """Another process's readers keep which rows are whose; a pass takes them away and ids begin again."""
     ended = threading.Event()
     wrong: list[object] = []
@@ -125,7 +125,8 @@ def test_readers_see_each_row_once_while_others_write_and_seal(
         assert len(other.measurements("1", 0, 2**60)) == 30 == len(sealing.measurements("2", 0, 2**60))
 
 
-def test_a_number_that_was_rolled_back_is_not_kept_for_its_box(sealing: EmbeddedStore) -> None:
+def test_a_rolled_back_box_number_is_not_kept(sealing: EmbeddedStore) -> None:
+    """A number that was rolled back is not kept for its Box."""
     sealing.append_measurements([measured("1", 5)])
     assert len(sealing.measurements("1", 0, 2**60)) == 1
 

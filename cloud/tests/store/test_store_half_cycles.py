@@ -19,7 +19,8 @@ def found(box_id: str = "1", volts: float = 72.5) -> HalfCycleRms:
     return HalfCycleRms(box_id, *SPAN, t_ns, least_v, least_v + 1, 2, 900, TimeSource.GPS)
 
 
-def test_they_come_back_as_they_were_put_and_only_once(store: CloudStore) -> None:
+def test_half_cycles_return_unchanged_and_once(store: CloudStore) -> None:
+    """Half-cycles are returned as they were put, and only once."""
     event_id = store.open_event(replace(TRIGGER, half_cycles_ns=SPAN), "x")
     store.finish_event(event_id)
     store.mark_analysed(event_id)
@@ -40,7 +41,8 @@ def test_they_come_back_as_they_were_put_and_only_once(store: CloudStore) -> Non
     assert store.half_cycles(event_id) == {}
 
 
-def test_an_event_of_before_there_were_any_has_none(store: CloudStore) -> None:
+def test_an_older_event_has_no_half_cycles(store: CloudStore) -> None:
+    """An event of before there were any has none."""
     event_id = store.open_event(TRIGGER, "x")
     record = store.event_record(event_id)
     assert record is not None and record.half_cycles_ns is None and record.half_cycles == {}

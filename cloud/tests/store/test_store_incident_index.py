@@ -106,7 +106,7 @@ def test_incidents_are_found_by_what_they_are(store: CloudStore) -> None:
     assert store.incident_cells(IncidentFilter(kind="swell")) == {cell_of(115.0, 0, 3 * S // 10): 1}
 
 
-def test_the_newest_is_the_one_that_began_last_whenever_it_was_entered(store: CloudStore) -> None:
+def test_the_newest_incident_began_last(store: CloudStore) -> None:
     """Late, backfilled and re-analysed incidents have high numbers and stand where they belong in time."""
     today, hour_ago = put(store, finding("1", 7200.0))[0], put(store, finding("2", 3600.0))[0]
     last_week = put(store, finding("1", 0.0))[0]
@@ -119,9 +119,10 @@ def test_the_newest_is_the_one_that_began_last_whenever_it_was_entered(store: Cl
     assert (first.incident_id, first.start_ns) == (grown, ZERO_NS - 90_001 * S), "its tags moved with it"
 
 
-def test_events_of_people_stand_by_their_start_and_those_of_machines_by_their_number(
+def test_events_are_ordered_by_start_or_number(
     store: CloudStore,
 ) -> None:
+    """People's events are ordered by their start, others by their number."""
     opened = []
     for at_ms in (90_000, 0, 50_000, 50_000):
         start_ns = ZERO_NS + at_ms * 1_000_000
@@ -142,7 +143,8 @@ def test_events_of_people_stand_by_their_start_and_those_of_machines_by_their_nu
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_page_goes_on_by_its_key_forward_and_back_with_nothing_lost(store: CloudStore, order: str) -> None:
+def test_paging_by_key_loses_nothing(store: CloudStore, order: str) -> None:
+    """A page goes on by its key forward and back with nothing lost."""
     for k in range(9):
         put(store, finding("1", 100.0 * k, length_s=0.1 * (1 + k % 3)))
     wanted = IncidentFilter(kind="sag", order=order)
@@ -158,7 +160,8 @@ def test_a_page_goes_on_by_its_key_forward_and_back_with_nothing_lost(store: Clo
     assert before == every[4::-1]
 
 
-def test_a_label_wins_over_the_machine_is_searched_and_outlives_the_next_analysis(store: CloudStore) -> None:
+def test_a_label_outlives_the_next_analysis(store: CloudStore) -> None:
+    """A label wins over the machine is searched and outlives the next analysis."""
     first = finding("1", 0.0)
     (number,) = put(store, first)
     say(store, number, "Fault at the Kāne\u02bbohe substation")
@@ -249,9 +252,8 @@ def test_incidents_stored_before_work_was_known_are_not_new(tmp_path: Path) -> N
     store.close()
 
 
-def test_a_split_is_seen_again_after_the_next_analysis(
-    store: CloudStore, open_again: Callable[[], CloudStore]
-) -> None:
+def test_a_split_outlives_the_next_analysis(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
+    """A split is seen again after the next analysis."""
     together = (finding("1", 0.0), finding("2", 0.02, percent=60.0), finding("4", 0.05))
     number = put(store, *together)[0]
     whole = store.incident(number)
@@ -270,7 +272,8 @@ def test_a_split_is_seen_again_after_the_next_analysis(
     assert [note.kind for note in (*store.notes(number), *store.notes(fresh))] == ["split", "split"]
 
 
-def test_a_merge_stays_one_and_brings_what_was_said(store: CloudStore) -> None:
+def test_a_merge_keeps_its_notes_and_labels(store: CloudStore) -> None:
+    """A merge stays one and brings what was said."""
     one, other = finding("1", 0.0), finding("2", 40.0, percent=50.0)
     first, second = *put(store, one), *put(store, other)
     say(store, second, "heard a bang")
@@ -308,13 +311,15 @@ def test_what_cannot_be_split_or_merged_is_said(store: CloudStore) -> None:
     assert found(store) == [number]
 
 
-def test_a_note_is_one_line_and_steers_no_terminal(store: CloudStore) -> None:
+def test_a_note_is_one_line_without_controls(store: CloudStore) -> None:
+    """A note is one line and steers no terminal."""
     number = put(store, finding("1", 0.0))[0]
     IncidentEditor(store).note_incident(number, " the crane\r\nagain\x1b[31m\u202e\x07 ")
     assert [each.text for each in store.notes(number)] == ["the crane again[31m"]
 
 
-def test_notes_of_an_incident_that_another_takes_in_go_with_it(store: CloudStore) -> None:
+def test_notes_follow_a_merged_incident(store: CloudStore) -> None:
+    """Notes of an incident that another takes in go with it."""
     first, second = *put(store, finding("1", 0.0)), *put(store, finding("2", 0.3))
     assert first != second
     say(store, second, "two of them")
@@ -331,7 +336,8 @@ def test_notes_of_an_incident_that_another_takes_in_go_with_it(store: CloudStore
     assert store.successor(second) is None
 
 
-def test_what_is_withdrawn_leaves_no_address_that_leads_to_it(store: CloudStore) -> None:
+def test_a_withdrawn_incident_leaves_no_address(store: CloudStore) -> None:
+    """A withdrawn incident leaves no address that leads to it."""
     first, second = *put(store, finding("1", 0.0)), *put(store, finding("2", 0.3))
     put(store, finding("2", 0.15, length_s=0.4))
     assert (found(store), store.successor(second)) == ([first], first)
@@ -351,7 +357,8 @@ def test_what_expires_leaves_the_index_too(store: CloudStore) -> None:
     assert store.notes_of("ada") == []
 
 
-def test_a_store_of_a_version_before_is_entered_at_the_first_look(tmp_path: Path) -> None:
+def test_an_older_store_is_indexed_at_first_look(tmp_path: Path) -> None:
+    """A store of a version before is entered at the first look."""
     store = EmbeddedStore(tmp_path / "opq.db")
     numbers = [*put(store, finding("1", 0.0)), *put(store, finding("2", 100.0, "swell", 120.0))]
     store.close()
@@ -377,7 +384,7 @@ FILTERS = (
 )
 
 
-def test_what_is_asked_since_a_moment_is_found_in_whatever_order_it_was_numbered(
+def test_incidents_since_a_moment_are_all_found(
     store: CloudStore,
 ) -> None:
     """A low number may end late: an old one that lasts, and one that was analysed before its elders."""
@@ -394,7 +401,8 @@ def test_what_is_asked_since_a_moment_is_found_in_whatever_order_it_was_numbered
         assert sum(cells.values()) == len(late)
 
 
-def test_an_incident_that_lasts_into_a_span_did_not_begin_in_it(store: CloudStore) -> None:
+def test_a_continuing_incident_did_not_begin_there(store: CloudStore) -> None:
+    """An incident that lasts into a span did not begin in it."""
     before, at, late = (
         put(store, finding("1", at_s, "sag", 70.0, 100.0))[0] for at_s in (50.0, 200.0, 400.0)
     )
@@ -405,7 +413,8 @@ def test_an_incident_that_lasts_into_a_span_did_not_begin_in_it(store: CloudStor
     assert store.count_incidents(IncidentFilter(began_ns=start_ns), 50) == 2
 
 
-def test_a_class_since_a_moment_is_read_from_the_first_that_ends_after_it(tmp_path: Path) -> None:
+def test_a_class_is_read_from_its_first(tmp_path: Path) -> None:
+    """A class since a moment is read from the first that ends after it."""
     store = EmbeddedStore(tmp_path / "opq.db")
     wanted = IncidentFilter(kind="sag", start_ns=ZERO_NS)
     with sqlite3.connect(tmp_path / "opq.db") as database:
@@ -419,9 +428,8 @@ def test_a_class_since_a_moment_is_read_from_the_first_that_ends_after_it(tmp_pa
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=range(len(FILTERS)))
 @pytest.mark.parametrize("back", [False, True])
-def test_a_page_is_read_from_an_index_without_a_sort(
-    tmp_path: Path, wanted: IncidentFilter, back: bool
-) -> None:
+def test_a_page_is_read_without_a_sort(tmp_path: Path, wanted: IncidentFilter, back: bool) -> None:
+    """A page is read from an index without a sort."""
     store = EmbeddedStore(tmp_path / "opq.db")
     with sqlite3.connect(tmp_path / "opq.db") as database:
         for text, values in (

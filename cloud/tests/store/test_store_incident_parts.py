@@ -90,9 +90,8 @@ def disturb(store: CloudStore, seed: int) -> None:
 
 
 @pytest.mark.parametrize("length_s", [0.1, 0.4, 0.05])
-def test_at_an_exact_tie_the_index_names_an_incident_as_its_page_does(
-    store: CloudStore, length_s: float
-) -> None:
+def test_tie_is_named_alike_by_index_and_page(store: CloudStore, length_s: float) -> None:
+    """At an exact tie the index names an incident as its page does."""
     dip, swell = finding("1", 0, "sag", 85.0), finding("2", 0, "swell", 115.0, length_s)
     (number, _) = put(store, dip, swell)
     incident = store.incident(number)
@@ -175,7 +174,8 @@ def compare(store: CloudStore, sights: Sequence[tuple[str, ...]] = SIGHTS) -> No
     assert in_part > 1
 
 
-def test_what_is_seen_is_what_a_filter_of_all_would_leave(store: CloudStore) -> None:
+def test_a_visible_part_equals_a_filter_of_all(store: CloudStore) -> None:
+    """The visible part equals a filter of all incidents."""
     store.put_box(BoxRecord("1", "1", location="here"))
     disturb(store, 22)
     compare(store, SIGHTS if isinstance(store, EmbeddedStore) else SIGHTS[2:3])
@@ -199,9 +199,8 @@ def test_what_expires_leaves_no_row(store: CloudStore) -> None:
     assert list(store.incident_parts(["1", "2"], IncidentFilter())) == []
 
 
-def test_a_store_of_a_version_before_is_entered_at_the_first_look(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_store_is_indexed_at_first_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of a version before is entered at the first look."""
     monkeypatch.setattr("opq_cloud.store.records.incident_index.FILL_ROWS", 2)  # several slices
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         disturb(store, 5)
@@ -216,7 +215,8 @@ def test_a_store_of_a_version_before_is_entered_at_the_first_look(
 
 
 @pytest.mark.parametrize("seed", [3, 5, 8])
-def test_what_is_counted_and_tagged_as_it_grows_is_what_is_there(tmp_path: Path, seed: int) -> None:
+def test_growing_counts_and_tags_stay_right(tmp_path: Path, seed: int) -> None:
+    """Counts and tags that grow with the store equal its content."""
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         disturb(store, seed)
         put(store, finding("7", -0.02))  # earlier than all: the first incident begins with it
@@ -241,7 +241,8 @@ def test_who_sees_everything_gets_the_stores_own_answers(store: CloudStore) -> N
 
 @pytest.mark.parametrize("back", [False, True])
 @pytest.mark.parametrize("boxes", [1, 500])
-def test_rows_are_read_by_an_index_without_a_sort(tmp_path: Path, boxes: int, back: bool) -> None:
+def test_rows_are_read_without_a_sort(tmp_path: Path, boxes: int, back: bool) -> None:
+    """Rows are read by an index without a sort."""
     with closing(EmbeddedStore(tmp_path / "opq.db")):
         pass
     with closing(sqlite3.connect(tmp_path / "opq.db")) as database:

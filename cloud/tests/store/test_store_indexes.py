@@ -114,9 +114,8 @@ def use(store: CloudStore) -> None:
         store.trend_rows("1", NOW_MS, NOW_MS + 86_400_000, length_ms)
 
 
-def test_no_query_of_the_embedded_store_reads_a_table_from_end_to_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_query_scans_a_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No query of the embedded store reads a table from end to end."""
     path = tmp_path / "opq.db"
     statements: list[str] = []
     connect = sqlite3.connect
@@ -166,9 +165,8 @@ class Filters(monitoring.CommandListener):
     def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
 
 
-def test_every_filter_of_the_mongo_store_begins_an_index(
-    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_mongo_filter_uses_an_index(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every filter of the MongoDB store begins an index."""
     filters = Filters()
     from opq_cloud.store.mongo import server as mongo_server
 

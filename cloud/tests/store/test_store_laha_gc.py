@@ -48,9 +48,10 @@ def expired_rows(store: CloudStore, count: int) -> None:
     store.append_measurements(rows)
 
 
-def test_a_trigger_removes_what_has_expired_and_a_stat_says_how_much(
+def test_a_trigger_removes_and_counts_expired_data(
     store: CloudStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A trigger removes what has expired and a stat says how much."""
     bus = Bus(store, monkeypatch)
     expired_rows(store, 30)
     for harmless in (trigger(LahaGcPlugin.NAME), gc_update(INCIDENTS, 7, "ThdPlugin")):
@@ -66,9 +67,10 @@ def test_a_trigger_removes_what_has_expired_and_a_stat_says_how_much(
     assert bus.plugin.counters.total("malformed") == 1
 
 
-def test_what_the_stores_own_retention_removed_is_reported_once(
+def test_data_removed_by_retention_are_reported_once(
     store: CloudStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Data removed by the store's own retention are reported once."""
     bus = Bus(store, monkeypatch)
     expired_rows(store, 5)
     while store.expire(int(time.time()) + 2 * 86_400):
@@ -78,9 +80,8 @@ def test_what_the_stores_own_retention_removed_is_reported_once(
     assert bus.stats() == [(MEASUREMENTS, 5)]
 
 
-def test_it_publishes_a_trigger_each_minute_as_the_original_does(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trigger_is_published_each_minute(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It publishes a trigger each minute as the original does."""
     bus = Bus(store, monkeypatch)
     for second in range(0, 2 * int(TRIGGER_S) + 1, 10):
         bus.idle_at(float(second))

@@ -51,7 +51,8 @@ def rate(box_id: str, cycles: int) -> MaukaMessage:
     return message
 
 
-def test_a_document_has_every_key_of_the_originals_readers(store: CloudStore, tmp_path: Path) -> None:
+def test_a_document_has_every_original_key(store: CloudStore, tmp_path: Path) -> None:
+    """A document has every key of the original's readers."""
     now_s = [0.0]
     plugin = SystemStatsPlugin({}, lambda: store, SystemStatsSection(), tmp_path, lambda: now_s[0])
     now_ms = time.time_ns() // 10**6
@@ -104,9 +105,10 @@ def test_a_document_has_every_key_of_the_originals_readers(store: CloudStore, tm
     assert json.dumps(found)
 
 
-def test_rates_are_requested_in_turn_and_a_known_one_not_for_15_minutes(
+def test_rates_are_requested_in_turn(
     store: CloudStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Rates are requested in turn and a known one not for 15 minutes."""
     now_s, requested = [0.0], list[list[str]]()
     plugin = SystemStatsPlugin({}, lambda: store, SystemStatsSection(), tmp_path, lambda: now_s[0])
     monkeypatch.setattr(system_stats, "REQUESTED_EACH", 2)
@@ -124,7 +126,8 @@ def test_rates_are_requested_in_turn_and_a_known_one_not_for_15_minutes(
     assert requested == [["1", "2"], *[["3"]] * 14, ["1", "2"], ["3"]]
 
 
-def test_sizes_of_the_embedded_store_are_near_those_that_sqlite_counts(tmp_path: Path) -> None:
+def test_reported_sizes_are_near_those_of_sqlite(tmp_path: Path) -> None:
+    """Sizes of the embedded store are near SQLite's own."""
     from opq_cloud.store.embedded.store import EmbeddedStore
 
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:

@@ -41,9 +41,8 @@ def written(path: Path) -> dict[str, set[int]]:
 
 
 @pytest.mark.parametrize("commit", BEFORE)
-def test_a_log_of_before_opens_with_all_that_is_in_it(
-    commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_log_opens_complete(commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of before opens with all that is in it."""
     path, rows = tmp_path / "opq.db", held()
     made(path, commit, monkeypatch)
     with closing(EmbeddedStore(path)) as store:
@@ -62,9 +61,10 @@ def test_a_log_of_before_opens_with_all_that_is_in_it(
 
 
 @pytest.mark.parametrize("commit", BEFORE)
-def test_appended_rows_of_before_are_packed_when_the_file_is_opened(
+def test_older_appended_rows_are_packed_at_opening(
     commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Appended rows of before are packed when the file is opened."""
     path = tmp_path / "opq.db"
     made(path, commit, monkeypatch)
     EmbeddedStore(path).close()

@@ -50,7 +50,8 @@ ALL = Finding(
 )
 
 
-def test_the_event_that_saw_all_gives_class_figures_and_verdicts(store: CloudStore) -> None:
+def test_the_longest_event_gives_the_incidents_figures(store: CloudStore) -> None:
+    """The event that saw all gives class figures and verdicts."""
     (first,) = put_findings(store, 1, [ONSET])
     (second,) = put_findings(store, 2, [ALL])
     assert (second.finding_id, second.incident_id) == (first.finding_id, first.incident_id) == (1, 1)
@@ -64,16 +65,18 @@ def test_the_event_that_saw_all_gives_class_figures_and_verdicts(store: CloudSto
     assert store.counts()["incidents"] == 1
 
 
-def test_the_order_of_the_two_events_does_not_matter(store: CloudStore) -> None:
+def test_the_events_order_does_not_matter(store: CloudStore) -> None:
+    """The order of the two events does not matter."""
     put_findings(store, 2, [ALL])
     put_findings(store, 1, [ONSET])
     (incident,) = store.incidents()
     assert [item.finding for item in incident.findings] == [ALL]
 
 
-def test_pieces_are_kept_so_that_a_later_one_that_covers_them_counts(
+def test_pieces_are_kept_for_a_covering_event(
     store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
+    """Pieces are kept so that a later one that covers them counts."""
     late = replace(ALL, kind="sag", start_ns=ONSET.end_ns - SECOND_NS, duration_cycles=240.0)
     put_findings(store, 1, [ONSET])
     (pieced,) = put_findings(store, 2, [late])
@@ -84,7 +87,9 @@ def test_pieces_are_kept_so_that_a_later_one_that_covers_them_counts(
     assert known.finding == ALL
 
 
-def test_the_original_words_and_the_slice_follow_in_mongodb(mongo_uri: str) -> None:
+def test_the_original_words_and_slice_reach_mongodb(mongo_uri: str) -> None:
+    """The original words and the slice follow in MongoDB."""
+
     def wave(seconds: int) -> Waveform:
         counts = np.arange(seconds * 12_000).astype(np.int16)
         return Waveform("1", NOW_NS - SECOND_NS, 0, TimeSource.NTP, 12_000_000, 0.02, 0, counts)

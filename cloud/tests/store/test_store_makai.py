@@ -47,7 +47,8 @@ ORIGINAL: dict[str, Any] = {
 }
 
 
-def test_there_is_no_makai_config_until_somebody_puts_one_and_it_goes_again(store: CloudStore) -> None:
+def test_a_makai_config_is_optional(store: CloudStore) -> None:
+    """A Makai configuration exists once it is put, and can be removed again."""
     assert store.makai_config() is None
     store.put_makai_config(CONFIG)
     assert store.makai_config() == CONFIG
@@ -58,7 +59,8 @@ def test_there_is_no_makai_config_until_somebody_puts_one_and_it_goes_again(stor
     assert store.makai_config() is None
 
 
-def test_settings_of_triggers_stand_beside_the_limits_or_alone_and_go_again(store: CloudStore) -> None:
+def test_trigger_settings_are_independent_of_limits(store: CloudStore) -> None:
+    """Settings of triggers can be put with or without limits, and removed again."""
     triggers = {"frequency": {"deviation_percent": 0.4, "low_hz": None}, "steady_state": {"harmonics": False}}
     both = replace(CONFIG, triggers=triggers)
     store.put_makai_config(both)
@@ -84,7 +86,8 @@ def test_another_process_reads_what_was_put(open_again: Callable[[], CloudStore]
     assert theirs.makai_config() == CONFIG
 
 
-def test_traffic_comes_back_in_its_order_and_goes_with_its_time(store: CloudStore) -> None:
+def test_traffic_keeps_its_order_and_expires(store: CloudStore) -> None:
+    """Traffic comes back in its order and goes with its time."""
     rows = [BrokerTraffic("tb", 2000 + at, 10_000, {"bytes": 2**40 + at}) for at in range(3)]
     rows.append(BrokerTraffic("ab", 9000, 10_000, {"sent": 7, "recv": 0}))
     for row in reversed(rows):
@@ -96,7 +99,8 @@ def test_traffic_comes_back_in_its_order_and_goes_with_its_time(store: CloudStor
     assert store.traffic(0, 2**62) == []
 
 
-def test_the_originals_document_is_read_and_written_as_it_is() -> None:
+def test_the_original_document_is_read_and_written() -> None:
+    """The original's document is read and written as it is."""
     config = makai_config_from_document(ORIGINAL)
     assert config is not None
     assert config.default == TriggeringLimits() and not config.problems
@@ -105,7 +109,8 @@ def test_the_originals_document_is_read_and_written_as_it_is() -> None:
     assert traffic_from_document({"name": "tb", "bytes": 5}) == BrokerTraffic("tb", 0, 0, {"bytes": 5})
 
 
-def test_what_is_no_limit_is_named_and_the_default_holds() -> None:
+def test_an_invalid_limit_is_named_and_ignored() -> None:
+    """A value that is not a limit is named, and the default holds."""
     document = {
         "triggering": {
             "default_ref_v": "230",

@@ -10,7 +10,8 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.messages import Measurement, Metric, TimeSource, Trend
 
 
-def test_columns_with_numbers_are_stored_with_single_rows_and_come_back_exactly(store: CloudStore) -> None:
+def test_numbered_columns_and_single_rows_return_exactly(store: CloudStore) -> None:
+    """Columns with numbers are stored with single rows and come back exactly."""
     columns, late = numbered(10, 12), replace(numbered(5, 2), backfilled=True)
     first = [columns.part(np.arange(18)), late]
     assert store.append_measurements([measured(9), measured(None, "2")], first) == 26
@@ -27,7 +28,8 @@ def test_columns_with_numbers_are_stored_with_single_rows_and_come_back_exactly(
     assert store.counts()["measurements"] == 44
 
 
-def test_measurements_come_back_equal_in_time_order_and_once(store: CloudStore) -> None:
+def test_measurements_return_equal_ordered_and_once(store: CloudStore) -> None:
+    """Measurements come back equal in time order and once."""
     rows = [measured(sequence) for sequence in (3, 1, 2)]
     assert store.append_measurements(rows) == 3
     assert store.append_measurements([*rows, measured(4)]) == 1
@@ -42,14 +44,16 @@ def test_a_repeat_inside_one_batch_is_stored_once(store: CloudStore) -> None:
     assert store.append_measurements([measured(1), measured(1), plain, plain]) == 2
 
 
-def test_a_span_of_time_holds_its_start_and_not_its_end(store: CloudStore) -> None:
+def test_a_time_span_excludes_its_end(store: CloudStore) -> None:
+    """A span of time holds its start and not its end."""
     store.append_measurements([measured(sequence) for sequence in range(5)])
     found = store.measurements("1", NOW_MS + 1000, NOW_MS + 3000)
     assert [row.sequence for row in found] == [1, 2]
     assert [row.sequence for row in store.measurements("1", 0, 2**52, limit=2)] == [0, 1]
 
 
-def test_an_original_box_without_sequence_is_unique_by_its_time(store: CloudStore) -> None:
+def test_an_unnumbered_original_box_is_unique_by_time(store: CloudStore) -> None:
+    """An original Box without sequence is unique by its time."""
     plain = Measurement("7", NOW_MS, {"rms": Metric(1.0, 1.0, 1.0)})
     later = replace(plain, timestamp_ms=NOW_MS + 1000)
     assert store.append_measurements([later]) == 1
@@ -60,7 +64,7 @@ def test_an_original_box_without_sequence_is_unique_by_its_time(store: CloudStor
     assert store.sequences("7", 0, 100) == []
 
 
-def test_two_measurements_of_one_time_with_different_sequences_are_two(store: CloudStore) -> None:
+def test_two_sequences_at_one_time_are_two(store: CloudStore) -> None:
     """A crossing is sent at once, and may carry the time of the regular one."""
     crossing = replace(measured(1), sequence=2, crossing=True, metrics={"rms": Metric(1.0, 2.0, 1.5)})
     assert store.append_measurements([measured(1), crossing]) == 2
@@ -92,7 +96,8 @@ def test_every_double_of_a_measurement_comes_back_exactly(store: CloudStore) -> 
     assert np.isnan(second.metrics["rms"].average)
 
 
-def test_the_latest_of_each_box_is_the_one_with_the_highest_number(store: CloudStore) -> None:
+def test_the_latest_has_the_highest_number(store: CloudStore) -> None:
+    """The latest of each Box is the one with the highest number."""
     assert store.latest_measurements() == {}
     store.append_measurements([measured(5), measured(9, "2"), measured(7), measured(6)])
     store.append_measurements([measured(2, backfilled=True)])
@@ -106,7 +111,7 @@ def set_back(sequence: int | None, at_s: int, box_id: str = "1") -> Measurement:
     return replace(whole, timestamp_ms=at_ms)
 
 
-def test_after_a_step_back_the_latest_is_the_one_written_last(store: CloudStore) -> None:
+def test_after_a_step_back_the_last_counts(store: CloudStore) -> None:
     """Box 1 has numbers, Box 9 is an original one; the rows before are in parcels, blocks and the table."""
     store.append_measurements([set_back(None, at_s, "9") for at_s in (98, 99, 100)], [numbered(98, 30)])
     assert store.latest_measurements()["9"] == set_back(None, 100, "9")
@@ -134,7 +139,8 @@ def test_after_a_step_back_the_latest_is_the_one_written_last(store: CloudStore)
     assert store.latest_measurements()["9"] == set_back(None, 102, "9"), "repeats change nothing"
 
 
-def test_the_newest_time_is_the_latest_whatever_was_written_last(store: CloudStore) -> None:
+def test_the_newest_time_is_independent_of_order(store: CloudStore) -> None:
+    """The newest time is the latest whatever was written last."""
     assert store.newest_ms() is None
     store.append_measurements([set_back(7, 500), set_back(None, 300, "9"), set_back(8, 3)])
     assert store.newest_ms() == set_back(7, 500).timestamp_ms
@@ -145,14 +151,16 @@ def test_the_newest_time_is_the_latest_whatever_was_written_last(store: CloudSto
         assert store.newest_ms() == set_back(None, 700, "9").timestamp_ms, "in a block"
 
 
-def test_a_step_back_within_one_batch_is_found_at_the_first_question(store: CloudStore) -> None:
+def test_a_batchs_step_back_is_found_at_once(store: CloudStore) -> None:
+    """A step back within one batch is found at the first question."""
     store.append_measurements(
         [set_back(7, 500), set_back(None, 500, "9"), set_back(8, 3), set_back(None, 3, "9")]
     )
     assert store.latest_measurements() == {"1": set_back(8, 3), "9": set_back(None, 3, "9")}
 
 
-def test_sequences_show_what_is_stored_and_where_the_holes_are(store: CloudStore) -> None:
+def test_sequences_show_stored_ranges_and_gaps(store: CloudStore) -> None:
+    """Sequences show what is stored and where the holes are."""
     store.append_measurements([measured(n) for n in (10, 11, 14, 15, 20)])
     store.append_measurements([measured(12, "2")])
     assert store.sequences("1", 11, 15) == [11, 14, 15]
@@ -172,7 +180,8 @@ def test_a_trend_put_twice_is_widened_not_doubled(store: CloudStore) -> None:
     assert store.trends("2", minute_ms, minute_ms + 60_000) == []
 
 
-def test_a_minute_says_that_it_existed_and_may_be_replaced_by_a_narrower_one(store: CloudStore) -> None:
+def test_a_minute_can_be_replaced_by_a_narrower(store: CloudStore) -> None:
+    """A minute says that it existed and may be replaced by a narrower one."""
     minute_ms = NOW_MS // 60_000 * 60_000
     key, span = ("1", minute_ms), (minute_ms, minute_ms + 60_000)
     first = {"rms": (119.0, 121.0, 120.0), "thd": (0.01, 0.03, 0.02), "flagged": (1.0, 3.0, 2.0)}

@@ -41,9 +41,8 @@ def entry(number: str, account_id: str = "ada", made_ms: int = 1, due_ms: int = 
     )
 
 
-def test_rules_are_listed_by_account_and_name_and_replaced_whole(
-    store: CloudStore, open_again: Another
-) -> None:
+def test_rules_are_listed_by_account_and_replaced_whole(store: CloudStore, open_again: Another) -> None:
+    """Rules are listed by account and name, and replaced completely."""
     records = NotificationRecords(store.people.documents)
     records.put_rule(RULE)
     records.put_rule(replace(RULE, rule_id="r2", name="All"))
@@ -56,7 +55,8 @@ def test_rules_are_listed_by_account_and_name_and_replaced_whole(
     assert records.rule("r1") is None and len(records.rules()) == 2
 
 
-def test_what_is_said_is_added_once_and_claimed_by_one(store: CloudStore, open_again: Another) -> None:
+def test_a_message_is_added_and_claimed_once(store: CloudStore, open_again: Another) -> None:
+    """A message is added once and claimed by one process."""
     records = [NotificationRecords(each.people.documents) for each in (store, open_again())]
     added = [records[number % 2].add_entry(entry(entry_id("r1", 12))) for number in range(4)]
     assert added == [True, False, False, False]
@@ -66,7 +66,7 @@ def test_what_is_said_is_added_once_and_claimed_by_one(store: CloudStore, open_a
     assert got[0].content == entry("x").content and got[0].finding_ids == (3, 4)
 
 
-def test_of_many_that_claim_at_once_one_gets_it(tmp_path: Path) -> None:
+def test_one_of_many_claims_succeeds(tmp_path: Path) -> None:
     """Not of FerretDB 1, whose update is not one step: its readers are answered before its writers."""
     stores = [EmbeddedStore(tmp_path / "opq.db") for _ in range(2)]
     records = [NotificationRecords(each.people.documents) for each in stores]
@@ -90,7 +90,8 @@ def test_of_many_that_claim_at_once_one_gets_it(tmp_path: Path) -> None:
     assert len(got) == 1
 
 
-def test_a_claim_ends_and_what_is_settled_is_claimed_no_more(store: CloudStore) -> None:
+def test_a_claim_expires_and_settled_messages_stay(store: CloudStore) -> None:
+    """A claim ends and what is settled is claimed no more."""
     records = NotificationRecords(store.people.documents)
     records.add_entry(entry("e"))
     assert records.claim("e", 1000, 500) is not None

@@ -59,7 +59,8 @@ def test_no_store_method_is_written_twice() -> None:
     assert contract - set(places) == {"intervals", "people"}, "which each store sets as attributes"
 
 
-def test_a_driver_has_the_methods_of_its_interface_and_no_other() -> None:
+def test_a_driver_has_exactly_its_interfaces_methods() -> None:
+    """A driver has the methods of its interface and no other."""
     classes = every_class()
     interface = set[str]().union(*(public_methods(classes[name]) for name in INTERFACES))
     for name in ("Documents", "Driver", "TrendRows"):

@@ -158,9 +158,8 @@ def test_an_original_database_opens_as_it_is(store: MongoStore) -> None:
     assert (trend.start_ms, trend.metrics["rms"]) == (T_MS, (119.0, 121.0, 120.0))
 
 
-def test_the_places_of_an_original_database_are_read_and_ours_are_written_as_it_does(
-    store: MongoStore, db: Any
-) -> None:
+def test_original_places_are_read_and_ours_written(store: MongoStore, db: Any) -> None:
+    """The places of an original database are read and ours are written as it does."""
     db.locations.insert_one({"slug": "uhm", "coordinates": [-157.8, 21.3], "description": "UH Manoa"})
     db.locations.insert_one({"slug": "nowhere", "coordinates": None, "description": "to be asked for"})
     db.regions.insert_one({"regionSlug": "oahu", "locationSlug": "uhm"})
@@ -176,9 +175,8 @@ def test_the_places_of_an_original_database_are_read_and_ours_are_written_as_it_
 
 
 @pytest.mark.usefixtures("cheap_argon2")
-def test_a_user_of_the_original_signs_in_to_view_and_finds_boxes_places_incidents_and_wishes(
-    db: Any, mongo_uri: str, tmp_path: Path
-) -> None:
+def test_an_original_user_signs_in_to_view(db: Any, mongo_uri: str, tmp_path: Path) -> None:
+    """A user of the original signs in to view and finds Boxes places incidents and wishes."""
     db.locations.insert_one({"slug": "uhm", "coordinates": [-157.8, 21.3], "description": "UH Manoa"})
     password = {"password": {"bcrypt": meteors_hash(PASSWORD)}}
     db.users.insert_one({"_id": "u1", "username": "ada@example.org", "services": password})
@@ -219,7 +217,8 @@ def test_a_user_of_the_original_signs_in_to_view_and_finds_boxes_places_incident
         assert again.sign_in("ada@example.org") == 303
 
 
-def test_every_row_has_the_fields_that_the_originals_get_event_data_takes(store: MongoStore, db: Any) -> None:
+def test_every_row_has_the_originals_fields(store: MongoStore, db: Any) -> None:
+    """Every row has the fields that the original's get event data takes."""
     crossing = Measurement("1", T_MS + 500, {"rms": Metric(80.0, 81.0, 80.5)}, sequence=7, crossing=True)
     assert store.append_measurements([crossing]) == 1
     row = db.measurements.find_one({"timestamp_ms": T_MS + 500})
@@ -228,7 +227,8 @@ def test_every_row_has_the_fields_that_the_originals_get_event_data_takes(store:
     assert store.measurements("1", T_MS + 500, T_MS + 501) == [crossing]
 
 
-def test_an_original_event_is_read_with_its_calibration_and_not_analysed_again(store: MongoStore) -> None:
+def test_an_original_event_is_not_analysed_again(store: MongoStore) -> None:
+    """An original event is read with its calibration and not analysed again."""
     event = store.event(9354)
     assert event is not None
     (wave,) = event.waveforms
@@ -250,7 +250,8 @@ def test_an_original_incident_is_one_of_its_own(store: MongoStore) -> None:
     assert incident.findings[0].finding.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS, "nobody stated one"
 
 
-def test_ids_go_on_above_those_of_the_original_and_of_one_that_still_runs(store: MongoStore, db: Any) -> None:
+def test_numbers_continue_above_the_originals(store: MongoStore, db: Any) -> None:
+    """Ids go on above the original's, also while it still runs."""
     assert store.next_event_id() == 9356
     db.events.insert_one({"event_id": 9400, "boxes_triggered": [], "boxes_received": []})
     assert store.open_event(Trigger("t", 0, 10**9, ("1",), "1", "x"), "x") == 9401
@@ -262,7 +263,7 @@ def test_ids_go_on_above_those_of_the_original_and_of_one_that_still_runs(store:
     assert "group_id" not in db.incidents.find_one({"incident_id": 41})
 
 
-def test_numbers_of_another_service_are_noticed_left_room_and_never_overwritten(
+def test_another_services_numbers_are_never_overwritten(
     store: MongoStore, db: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An original Mauka with its own id service gives the numbers after the highest stored, one by one."""
@@ -307,7 +308,8 @@ def test_numbers_of_another_service_are_noticed_left_room_and_never_overwritten(
     assert store.incident(found[1]) is not None
 
 
-def test_the_first_number_after_the_originals_is_the_next(store: MongoStore, db: Any) -> None:
+def test_the_number_after_the_originals_is_next(store: MongoStore, db: Any) -> None:
+    """The first number after the original's is the next."""
     db.incidents.insert_one({"incident_id": 50, "event_id": -1, "box_id": "1"})
     assert store.next_finding_id() == 51
     assert store.numbers_problem is None
@@ -339,9 +341,10 @@ def test_an_outage_that_goes_on_is_open(db: Any, store: MongoStore) -> None:
     assert (incident.kind, incident.closed, incident.start_ns) == ("outage", False, T_MS * 1_000_000)
 
 
-def test_a_second_measurement_of_a_box_is_stored_though_the_original_index_forbids_it(
+def test_a_forbidden_second_measurement_is_stored(
     store: MongoStore,
 ) -> None:
+    """A second measurement of a Box is stored though the original index forbids it."""
     rows = [
         Measurement("1", T_MS + n * 1000, {"rms": Metric(1.0, 2.0, 1.5)}, sequence=n, oldest_sequence=0)
         for n in range(1, 4)
@@ -351,7 +354,8 @@ def test_a_second_measurement_of_a_box_is_stored_though_the_original_index_forbi
     assert store.append_measurements([repeated]) == 0, "the original's own row has this Box and time"
 
 
-def test_what_we_write_has_the_original_fields_and_file_names(store: MongoStore, db: Any) -> None:
+def test_written_documents_have_original_fields_and_names(store: MongoStore, db: Any) -> None:
+    """Documents that we write have the original's fields and file names."""
     at_ns = T_MS * 1_000_000
     wave = Waveform("1", at_ns, 0, TimeSource.GPS, 12_000_000, 0.01, 0, np.tile(SAMPLES, 10))
     rms_v = Metric(118.0, 122.0, 120.0)
@@ -417,7 +421,8 @@ def test_what_we_write_has_the_original_fields_and_file_names(store: MongoStore,
     assert other["classifications"] == ["FREQUENCY_SWELL"]
 
 
-def test_whole_numbers_have_the_width_that_the_original_reads(store: MongoStore, db: Any) -> None:
+def test_whole_numbers_have_the_originals_width(store: MongoStore, db: Any) -> None:
+    """Whole numbers have the width that the original reads."""
     store.append_measurements([Measurement("1", T_MS + 500, {"rms": Metric(1.0, 2.0, 1.5)}, sequence=7)])
     row = db.measurements.find_one({"sequence": 7})
     assert isinstance(row["timestamp_ms"], Int64) and isinstance(row["expire_at"], Int64)
@@ -427,7 +432,8 @@ def test_whole_numbers_have_the_width_that_the_original_reads(store: MongoStore,
     assert isinstance(event["target_event_start_timestamp_ms"], Int64)
 
 
-def test_an_original_database_keeps_its_own_times_of_keeping(store: MongoStore, db: Any) -> None:
+def test_an_original_database_keeps_its_retention(store: MongoStore, db: Any) -> None:
+    """An original database keeps its own times of keeping."""
     ttls = db.laha_config.find_one()["ttls"]
     assert ttls["trends"] == 604800
     assert db.laha_config.count_documents({}) == 1
@@ -437,7 +443,8 @@ def test_an_original_database_keeps_its_own_times_of_keeping(store: MongoStore, 
     assert (counts["measurements"], counts["trends"], counts["events"], counts["fs.files"]) == (0, 0, 0, 0)
 
 
-def test_a_new_database_gets_the_settings_that_the_original_needs(mongo_uri: str) -> None:
+def test_a_new_database_has_the_originals_settings(mongo_uri: str) -> None:
+    """A new database gets the settings that the original needs."""
     store = MongoStore(mongo_uri)
     store.close()
     with MongoClient[dict[str, Any]](mongo_uri) as client:
@@ -447,7 +454,8 @@ def test_a_new_database_gets_the_settings_that_the_original_needs(mongo_uri: str
     assert all(type(value) is int for value in config["ttls"].values()), "BSON Int32"
 
 
-def test_a_damaged_file_is_named_and_the_event_is_read(store: MongoStore, db: Any) -> None:
+def test_a_damaged_file_is_named(store: MongoStore, db: Any) -> None:
+    """A damaged file is named and the event is read."""
     event_id = store.open_event(Trigger("t", 0, 10**9, ("1",), "1", "x"), "x")
     store.put_waveform(event_id, Waveform("1", 0, 0, TimeSource.GPS, 12_000_000, 0.01, 0, SAMPLES))
     file = db["fs.files"].find_one({"filename": f"event_{event_id}_1"})
@@ -458,7 +466,8 @@ def test_a_damaged_file_is_named_and_the_event_is_read(store: MongoStore, db: An
     assert "sha256 differs" in event.missing["1"]
 
 
-def test_no_server_and_no_address_are_one_line_without_the_password() -> None:
+def test_an_unreachable_server_is_reported_without_password() -> None:
+    """No server and no address are one line without the password."""
     for uri in ("mongodb://user:secret@127.0.0.1:9/opq?serverSelectionTimeoutMS=300", "mongodb//nothing"):
         with pytest.raises(StoreError, match="MongoDB: ") as caught:
             MongoStore(uri)
@@ -471,9 +480,8 @@ def everything(db: Any) -> dict[str, object]:
     return {name: (list(db[name].find()), db[name].index_information()) for name in names}
 
 
-def test_an_original_database_is_adopted_after_a_dry_run_that_changes_nothing(
-    db: Any, mongo_uri: str, tmp_path: Path
-) -> None:
+def test_an_original_database_is_adopted_after_a_rehearsal(db: Any, mongo_uri: str, tmp_path: Path) -> None:
+    """An original database is adopted after a dry run that changes nothing."""
     db.users.insert_one({"_id": "u1", "username": "ada@example.org"})
     db.laha_stats.insert_one({"timestamp_s": 7})
     db.box_events.insert_one({"event_id": "?", "box_id": "1", "event_start_timestamp_ms": 1})

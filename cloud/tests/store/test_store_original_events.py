@@ -140,12 +140,13 @@ def found(store: MongoStore) -> list[tuple[str, str]]:
     )
 
 
-def test_an_event_is_analysed_when_its_waveform_has_come_and_not_marked_before(
+def test_an_event_is_analysed_with_its_waveform(
     original: OriginalEventService,
     runner: AnalysisRunner,
     store: MongoStore,
     idle_for: Callable[[float], None],
 ) -> None:
+    """An event is analysed when its waveform has come and not marked before."""
     runner.on_message(MAKAI_EVENT, announced(7))  # nothing of it is in the database
     idle_for(1)
     original.open_event(7, "1")
@@ -160,12 +161,13 @@ def test_an_event_is_analysed_when_its_waveform_has_come_and_not_marked_before(
     assert incident.residual_percent == pytest.approx(70.0, abs=0.1)
 
 
-def test_a_box_that_the_original_joins_later_is_analysed_too(
+def test_a_box_joined_later_is_analysed(
     original: OriginalEventService,
     runner: AnalysisRunner,
     store: MongoStore,
     idle_for: Callable[[float], None],
 ) -> None:
+    """A Box that the original joins later is analysed too."""
     original.open_event(7, "1")
     original.store_waveform(7, "1")
     runner.on_message(MAKAI_EVENT, announced(7))
@@ -184,12 +186,13 @@ def test_a_box_that_the_original_joins_later_is_analysed_too(
     assert runner.counters.total("events") == analysed == 2
 
 
-def test_after_10_s_what_is_there_is_analysed_and_an_empty_file_is_no_waveform(
+def test_after_10_s_available_boxes_are_analysed(
     original: OriginalEventService,
     runner: AnalysisRunner,
     store: MongoStore,
     idle_for: Callable[[float], None],
 ) -> None:
+    """After 10 s the available waveforms are analysed; an empty file is not one."""
     original.open_event(7, "1")
     original.join(7, "2")
     original.store_waveform(7, "1")
@@ -202,9 +205,10 @@ def test_after_10_s_what_is_there_is_analysed_and_an_empty_file_is_no_waveform(
     assert runner.counters.total("failures") == 0
 
 
-def test_an_event_whose_waveform_never_comes_is_counted_and_left_as_it_is(
+def test_an_event_without_waveform_is_counted(
     original: OriginalEventService, runner: AnalysisRunner, idle_for: Callable[[float], None]
 ) -> None:
+    """An event whose waveform never comes is counted and left as it is."""
     original.open_event(7, "1")
     runner.on_message(MAKAI_EVENT, announced(7))
     idle_for(31)
@@ -213,12 +217,13 @@ def test_an_event_whose_waveform_never_comes_is_counted_and_left_as_it_is(
     assert "analysed" not in (original.db.events.find_one({"event_id": 7}) or {})
 
 
-def test_an_event_whose_announcement_is_lost_is_found_in_the_store(
+def test_an_unannounced_event_is_found_in_the_store(
     original: OriginalEventService,
     runner: AnalysisRunner,
     store: MongoStore,
     idle_for: Callable[[float], None],
 ) -> None:
+    """An event whose announcement is lost is found in the store."""
     original.open_event(7, "1")
     original.store_waveform(7, "1")
     original.open_event(6, "1")
@@ -231,9 +236,10 @@ def test_an_event_whose_announcement_is_lost_is_found_in_the_store(
     assert not original.marked(6), "of before Mauka was there: not for us"
 
 
-def test_plug_ins_of_the_original_form_get_each_box_once(
+def test_original_plug_ins_get_each_box_once(
     original: OriginalEventService, store: MongoStore, clock: Clock
 ) -> None:
+    """Plug ins of the original form get each Box once."""
     plugin = MakaiEventPlugin(UNUSED_BUS, lambda: store)
     plugin._originals._clock = clock
     said: list[str] = []
@@ -259,9 +265,8 @@ def test_plug_ins_of_the_original_form_get_each_box_once(
     assert said[4:] == ["AdcSamples 2", "RawVoltage 2", "RmsWindowedVoltage 2", "windowed_frequency 2"]
 
 
-def test_the_whole_way_from_port_10000_with_the_waveform_after_the_word(
-    original: OriginalEventService, store: MongoStore
-) -> None:
+def test_the_whole_way_with_a_late_waveform(original: OriginalEventService, store: MongoStore) -> None:
+    """The complete way from port 10000, with the waveform after the announcement."""
     section = MaukaSection(
         event_endpoint=free_endpoint(), bus_sub_endpoint=free_endpoint(), bus_pub_endpoint=free_endpoint()
     )

@@ -96,7 +96,8 @@ def test_what_comes_late_shows_in_every_level(store: CloudStore) -> None:
         assert_right(store, sorted([*minutes, *late], key=lambda row: row.start_ms), length_ms)
 
 
-def test_the_order_in_which_minutes_come_does_not_matter(store: CloudStore) -> None:
+def test_the_minutes_order_does_not_matter(store: CloudStore) -> None:
+    """The order in which minutes come does not matter."""
     minutes = [minute(place) for place in range(0, 90)]
     draw = random.Random(1)
     coming = sorted(minutes, key=lambda row: random.Random(row.start_ms).random())
@@ -111,7 +112,8 @@ def test_the_order_in_which_minutes_come_does_not_matter(store: CloudStore) -> N
         assert_right(store, minutes, length_ms)
 
 
-def test_a_row_is_rolled_up_when_its_time_is_over(store: CloudStore) -> None:
+def test_a_finished_row_is_rolled_up(store: CloudStore) -> None:
+    """A row is rolled up when its time is over."""
     store.put_trends([minute(place) for place in range(10)])
     assert store.roll_up(DAY + TEN_MINUTES_MS + SETTLE_MS - 1) == 0
     assert store.roll_up(DAY + TEN_MINUTES_MS + SETTLE_MS) == 1
@@ -129,9 +131,8 @@ def test_pyramids_of_boxes_are_their_own(store: CloudStore) -> None:
     assert store.trend_rows("3", DAY, DAY + DAY_MS, DAY_MS) == []
 
 
-def test_a_second_process_goes_on_where_the_first_was_stopped(
-    store: CloudStore, open_again: Callable[[], CloudStore]
-) -> None:
+def test_a_second_process_resumes_the_first(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
+    """A second process goes on where the first was stopped."""
     minutes = [minute(place) for place in range(0, 120)]
     store.put_trends(minutes)
     assert store.roll_up(LATER, slice_rows=4) == 4
@@ -141,9 +142,7 @@ def test_a_second_process_goes_on_where_the_first_was_stopped(
         assert_right(store, minutes, length_ms)
 
 
-def test_a_minute_that_comes_while_its_row_is_made_is_rolled_up_again(
-    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_late_minute_is_rolled_up_again(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In SQLite it waits for the end of the transaction."""
     store, made, minutes = MongoStore(mongo_uri), trends.merged, [minute(place) for place in range(3)]
     store.put_trends(minutes[:2])
@@ -160,7 +159,8 @@ def test_a_minute_that_comes_while_its_row_is_made_is_rolled_up_again(
     store.close()
 
 
-def test_a_metric_that_is_not_of_the_original_is_in_each_level(store: CloudStore) -> None:
+def test_a_new_metric_is_in_each_level(store: CloudStore) -> None:
+    """A metric that is not of the original is in each level."""
     store.put_trends([Trend("1", DAY, {"pst": (0.1, 0.9, 0.4)}, covered_ms=60_000)])
     roll_up(store)
     for length_ms in LEVELS_MS:
@@ -196,12 +196,14 @@ def test_any_span_is_at_most_2000_rows(days: float) -> None:
     assert not shorter or (end_ms - start_ms) / shorter[-1] > MAX_ROWS - 2
 
 
-def test_a_span_that_no_level_can_show_is_refused() -> None:
+def test_a_span_beyond_every_level_is_refused() -> None:
+    """A span that no level can show is refused."""
     with pytest.raises(ValueError, match="2001 days has more than 2000 rows; the longest row is one day"):
         level_for(0, 2001 * DAY_MS)
 
 
-def test_histograms_add_up_in_any_order_and_give_quantiles() -> None:
+def test_histograms_add_up_in_any_order() -> None:
+    """Histograms add up in any order and give quantiles."""
     minutes = [minute(place) for place in range(1440)]
     whole = merged("1", DAY, DAY_MS, minutes).histograms["rms"]
     hours = [merged("1", DAY + h * HOUR_MS, HOUR_MS, minutes[60 * h : 60 * h + 60]) for h in range(24)]

@@ -69,7 +69,8 @@ def test_a_sound_store_has_no_problem(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("at_once", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_each_of_forty_flipped_bits_in_sealed_data_is_found(folder: Path, at_once: bool) -> None:
+def test_each_of_forty_flipped_bits_is_found(folder: Path, at_once: bool) -> None:
+    """Each of forty flipped bits in sealed data is found."""
     path, chance = folder / "opq.db", random.Random(46)
     sound, places = path.read_bytes(), sealed_places(path)
     assert len(places) > 20_000
@@ -117,7 +118,8 @@ def holding(folder: Path) -> set[tuple[str, int, float]]:
         }
 
 
-def test_a_store_with_a_broken_header_is_saved_whole(folder: Path) -> None:
+def test_a_store_with_broken_header_is_saved(folder: Path) -> None:
+    """A store with a broken header is saved completely."""
     path = folder / "opq.db"
     with closing(EmbeddedStore(path)) as store:
         before = described(store)
@@ -132,7 +134,8 @@ def test_a_store_with_a_broken_header_is_saved_whole(folder: Path) -> None:
         assert described(store) == before
 
 
-def test_what_a_log_has_is_saved_too_and_the_damaged_store_is_not_changed(tmp_path: Path) -> None:
+def test_the_log_is_saved_and_damage_kept(tmp_path: Path) -> None:
+    """The log's data are saved too, and the damaged store is not changed."""
     path = tmp_path / "opq.db"
     store = EmbeddedStore(path)
     store.append_columns(numbered(1, 100))

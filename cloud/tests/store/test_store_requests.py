@@ -43,9 +43,10 @@ def event_id(store: CloudStore) -> int:
     return number
 
 
-def test_a_request_is_kept_once_and_over_a_restart(
+def test_a_request_is_kept_once_after_restart(
     store: CloudStore, open_again: Callable[[], CloudStore], event_id: int
 ) -> None:
+    """A request is kept once and over a restart."""
     assert store.request_samples(event_id, [WANTED, BESIDE], 2) == 2
     assert store.request_samples(event_id, [replace(WANTED, analysis="another"), BESIDE], 2) == 0
     store.close()
@@ -55,9 +56,8 @@ def test_a_request_is_kept_once_and_over_a_restart(
     assert again.request_samples(999, [WANTED], 2) == 0, "an event that is gone stays away"
 
 
-def test_boxes_that_are_asked_owe_the_event_their_samples_until_they_come(
-    store: CloudStore, event_id: int
-) -> None:
+def test_requested_boxes_owe_an_event_their_samples(store: CloudStore, event_id: int) -> None:
+    """Boxes that are asked owe the event their samples until they come."""
     store.request_samples(event_id, [WANTED, BESIDE], 2)
     assert store.answer_request(event_id, 1, SamplesAnswer({"1": LATER}, {}, MADE_NS))
     assert store.answer_request(event_id, 2, SamplesAnswer({"7": OWN}, {"bound": 2}, MADE_NS))
@@ -91,7 +91,8 @@ def test_what_is_refused_opens_nothing(store: CloudStore, event_id: int) -> None
     assert store.unfinished_events() == []
 
 
-def test_a_request_for_what_was_asked_for_or_of_a_later_round_is_none() -> None:
+def test_a_repeated_or_late_request_is_ignored() -> None:
+    """A repeated request, or one of a later round, is ignored."""
     known = {1: replace(WANTED, state=ASKED)}
     inside = replace(WANTED, spans={"1": (LATER[0] + 1, LATER[1] - 1)})
     assert new_requests(known, [inside], 3) == {}

@@ -36,9 +36,10 @@ def expire(store: CloudStore, now_s: int) -> int:
     return gone
 
 
-def test_a_ttl_that_another_process_sets_holds_for_what_is_written_next(
+def test_another_processs_ttl_holds_for_new_data(
     store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
+    """A TTL that another process sets holds for what is written next."""
     assert store.ttls() == Ttls()
     store.append_measurements([row(1)])
     open_again().put_ttls(replace(Ttls(), measurements=60))
@@ -51,7 +52,8 @@ def test_a_ttl_that_another_process_sets_holds_for_what_is_written_next(
         assert expire(store, NOW_S + 7200) == 1
 
 
-def test_a_ttl_of_trends_takes_old_rows_of_every_level(store: CloudStore) -> None:
+def test_a_trend_ttl_covers_every_level(store: CloudStore) -> None:
+    """A TTL of trends takes old rows of every level."""
     old_ms = HOUR - 20 * DAY_MS
     store.put_ttls(replace(Ttls(), trends=7 * 86_400))
     store.put_trends(
@@ -66,7 +68,8 @@ def test_a_ttl_of_trends_takes_old_rows_of_every_level(store: CloudStore) -> Non
         assert len(store.trend_rows("1", old_ms, HOUR + DAY_MS, length_ms)) == 1
 
 
-def test_rows_of_ten_minutes_go_after_400_days_and_hours_stay(tmp_path: Path) -> None:
+def test_ten_minute_rows_expire_after_400_days(tmp_path: Path) -> None:
+    """Rows of ten minutes go after 400 days and hours stay."""
     store = EmbeddedStore(tmp_path / "opq.db")
     store.put_trends([Trend("1", HOUR - HOUR_MS, {"rms": (1.0, 3.0, 2.0)}), Trend("2", HOUR, {})])
     while store.roll_up(HOUR + 2 * DAY_MS):
@@ -81,18 +84,21 @@ def test_rows_of_ten_minutes_go_after_400_days_and_hours_stay(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("bad", [-1, 0, "a day", 1.5, True, 2**40])
-def test_a_value_that_is_no_ttl_leaves_the_one_before(bad: object) -> None:
+def test_an_invalid_ttl_keeps_the_last(bad: object) -> None:
+    """A value that is not a TTL leaves the last one."""
     found, wrong = ttls_from_document({"measurements": bad, "events": 60.0}, Ttls(measurements=77))
     assert (found.measurements, found.events) == (77, 60)
     assert wrong == [f"measurements is {bad!r}"]
 
 
-def test_a_ttl_that_is_none_is_refused_when_it_is_put(store: CloudStore) -> None:
+def test_an_invalid_ttl_is_refused_when_put(store: CloudStore) -> None:
+    """A value that is not a TTL is refused when it is put."""
     with pytest.raises(StoreError, match="TTL events is 0; want whole seconds from 1 to 2147483647"):
         store.put_ttls(replace(Ttls(), events=0))
 
 
-def test_ttls_are_read_again_after_some_seconds_and_survive_a_failing_store() -> None:
+def test_ttls_are_read_again_after_seconds() -> None:
+    """TTLs are read again after some seconds and survive a failing store."""
     now = [0.0]
     answers: list[Any] = [{"events": 5}, StoreError("away"), {"events": 7}]
 
@@ -153,7 +159,8 @@ def old_store(path: Path) -> None:
     connection.close()
 
 
-def test_a_store_of_before_is_rolled_up_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+def test_an_older_store_resumes_its_roll_up(tmp_path: Path) -> None:
+    """A store of before is rolled up and goes on after a kill."""
     path = tmp_path / "opq.db"
     old_store(path)
     now_ms = HOUR + 2 * DAY_MS
@@ -176,7 +183,8 @@ def test_a_store_of_before_is_rolled_up_and_goes_on_after_a_kill(tmp_path: Path)
     store.close()
 
 
-def test_trends_that_were_in_a_mongo_database_before_are_rolled_up(mongo_uri: str) -> None:
+def test_older_mongo_trends_are_rolled_up(mongo_uri: str) -> None:
+    """Trends that were in a MongoDB database before are rolled up."""
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         client.get_default_database().trends.insert_many(
             {
@@ -197,7 +205,8 @@ def test_trends_that_were_in_a_mongo_database_before_are_rolled_up(mongo_uri: st
     store.close()
 
 
-def test_what_is_later_than_the_minutes_are_kept_is_added_to_its_hour(tmp_path: Path) -> None:
+def test_late_data_are_added_to_their_hour(tmp_path: Path) -> None:
+    """Data later than the retention of minutes are added to their hour."""
     store = EmbeddedStore(tmp_path / "opq.db")
     store.put_trends(
         [Trend("1", HOUR + k * TREND_MS, {"rms": (1.0, 3.0, 2.0)}, covered_ms=60_000) for k in range(9)]
@@ -239,9 +248,8 @@ def test_old_minutes_that_are_imported_have_every_level(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("days", "minutes"), [(0, 60), (500, 60), (30, 0)])
-def test_minutes_stay_minutes_as_long_as_is_said_and_their_ten_minutes_too(
-    tmp_path: Path, days: int, minutes: int
-) -> None:
+def test_minutes_are_kept_as_long_as_set(tmp_path: Path, days: int, minutes: int) -> None:
+    """Minutes stay minutes as long as is said and their ten minutes too."""
     store = EmbeddedStore(tmp_path / "opq.db")
     store.keep_minutes(days)
     store.put_trends([Trend("1", HOUR + k * TREND_MS, {"rms": (1.0, 3.0, 2.0)}) for k in range(60)])

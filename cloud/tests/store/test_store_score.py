@@ -33,9 +33,8 @@ def finding(kind: str, box_id: str, start_s: float) -> Finding:
     return Finding(kind, box_id, start_ns, start_ns + 100_000_000, 1000, residual_percent=70.0)
 
 
-def test_the_score_of_a_run_is_the_same_from_either_store(
-    store: CloudStore, place: Any, tmp_path: Path
-) -> None:
+def test_a_runs_score_is_equal_in_both_stores(store: CloudStore, place: Any, tmp_path: Path) -> None:
+    """The score of a run is the same from either store."""
     truth = [line(1, "sag", 10, "1", "2"), line(2, "swell", 30, "1"), line(3, "sag", 50, "2")]
     (tmp_path / "truth.jsonl").write_text("".join(json.dumps(each) + "\n" for each in truth))
     stored = [

@@ -32,7 +32,8 @@ def incident_of(*box_ids: str) -> Incident:
     )
 
 
-def test_the_evidence_of_a_cause_says_nothing_of_a_box_that_is_not_seen() -> None:
+def test_a_causes_evidence_hides_unseen_boxes() -> None:
+    """The evidence of a cause says nothing of a Box that is not seen."""
     part = incident_at(incident_of("1", "4"), {"4"}.__contains__)
     assert part is not None and part.hypotheses == () and part.centre is None
     assert "kitchen" not in str(incident_json(part)) and incident_json(part)["cause"] is None
@@ -40,7 +41,8 @@ def test_the_evidence_of_a_cause_says_nothing_of_a_box_that_is_not_seen() -> Non
     assert whole is not None and whole.hypotheses == (CAUSE,)
 
 
-def test_who_is_notified_of_a_public_box_does_not_learn_where_it_stands() -> None:
+def test_a_public_boxs_notification_hides_its_place() -> None:
+    """A notification about a public Box does not contain its place."""
     ada = Account("a", "ada@example.org", "ada", "viewer", "no-hash", 0)
     sight = box_sight(
         ada, [BoxAccess("1", owner_id="a"), BoxAccess("4", privacy="all"), BoxAccess("7", privacy="region")]
@@ -51,7 +53,8 @@ def test_who_is_notified_of_a_public_box_does_not_learn_where_it_stands() -> Non
         assert part is not None and (part.centre is not None) == centre
 
 
-def test_how_far_a_steady_state_reaches_says_nothing_of_boxes_that_are_not_seen() -> None:
+def test_a_steady_states_reach_hides_unseen_boxes() -> None:
+    """How far a steady state reaches says nothing of Boxes that are not seen."""
     one = Finding("flicker", "4", 1000, 2000, 10, also_at=("1",))
     incident = Incident(
         9, "flicker", ("4",), (3,), 1000, 2000, True, None, (StoredFinding(1, 9, 3, one),), scope="region"

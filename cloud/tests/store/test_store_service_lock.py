@@ -26,9 +26,10 @@ def locks_of(store: CloudStore, clock: list[float], *names: str) -> LockDocument
     return LockDocuments(names or NAMES, lambda: store.people.documents, lambda: clock[0])
 
 
-def test_a_second_one_is_refused_by_name_once_the_first_has_renewed(
+def test_a_second_service_is_refused_by_name(
     open_again: Callable[[], CloudStore],
 ) -> None:
+    """A second one is refused by name once the first has renewed."""
     first, second = locks_of(open_again(), [100.0]), locks_of(open_again(), [5000.0], "mauka")
     assert first.acquire()
     assert not second.acquire() and not second.acquire()  # it may have been killed
@@ -40,9 +41,10 @@ def test_a_second_one_is_refused_by_name_once_the_first_has_renewed(
     assert locks_of(open_again(), [0.0], "mauka").acquire()  # at once
 
 
-def test_a_killed_ones_place_is_taken_after_its_time_and_it_ends_if_it_was_only_away(
+def test_a_killed_services_place_can_be_taken(
     open_again: Callable[[], CloudStore],
 ) -> None:
+    """A killed one's place is taken after its time and it ends if it was only away."""
     first, clock = locks_of(open_again(), [100.0]), [5000.0]
     second = locks_of(open_again(), clock, "view")
     assert first.acquire()
@@ -59,7 +61,8 @@ def test_a_killed_ones_place_is_taken_after_its_time_and_it_ends_if_it_was_only_
     assert (left["pid"], left["host"]) == (os.getpid(), socket.gethostname())
 
 
-def test_what_an_earlier_version_left_is_taken_after_its_time(open_again: Callable[[], CloudStore]) -> None:
+def test_an_older_versions_lock_expires(open_again: Callable[[], CloudStore]) -> None:
+    """A lock of an earlier version is taken after its time."""
     store, clock = open_again(), [0.0]
     assert store.people.documents.insert(LEASES, "mauka", {"holder": "far:7 0f", "beat": 3})
     locks = locks_of(open_again(), clock)
@@ -86,9 +89,10 @@ def test_a_store_that_is_away_is_no_loss(open_again: Callable[[], CloudStore]) -
     assert locks.renew() is None
 
 
-def test_it_is_renewed_until_the_end_and_a_wait_ends_with_its_process(
+def test_a_lock_is_renewed_until_the_end(
     open_again: Callable[[], CloudStore],
 ) -> None:
+    """It is renewed until the end and a wait ends with its process."""
     store, lost, stop = open_again(), list[StoreError](), threading.Event()
     documents = store.people.documents
     with locked_documents(NAMES, lambda: documents, stop, lost.append):
@@ -104,7 +108,8 @@ def test_it_is_renewed_until_the_end_and_a_wait_ends_with_its_process(
     assert not lost and not documents.find(LEASES)
 
 
-def test_a_file_is_held_by_one_and_says_by_whom(tmp_path: Path) -> None:
+def test_a_locked_file_names_its_holder(tmp_path: Path) -> None:
+    """A file is held by one and says by whom."""
     folder = tmp_path / "store"
     with ExitStack() as opened:
         opened.enter_context(locked_files(NAMES, folder))
@@ -124,9 +129,8 @@ def test_a_file_is_held_by_one_and_says_by_whom(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_second_process_on_one_store_ends_with_one_line_and_a_killed_one_is_replaced(
-    place: Any, tmp_path: Path
-) -> None:
+def test_a_second_process_ends_with_one_line(place: Any, tmp_path: Path) -> None:
+    """A second process on one store ends with one line and a killed one is replaced."""
     file = tmp_path / "cloud.toml"
     file.write_text(f'[store]\nmongo_uri = "{place.where}"\n' if place.kind == "mongo" else "")
     other = tmp_path / "other" if place.kind == "mongo" else tmp_path

@@ -18,7 +18,8 @@ from opq_cloud.store.mongo.store import MongoStore
 from opq_proto.messages import TREND_MS, Trend
 
 
-def test_unique_indexes_of_the_page_begin_with_the_shard_key() -> None:
+def test_unique_indexes_begin_with_the_shard_key() -> None:
+    """Unique indexes of the page begin with the shard key."""
     rows = re.findall(r"^\| `([\w.]+)` \| (.*unique .*) \|$", PAGE.read_text(encoding="utf-8"), re.M)
     unique = {name: re.findall(r"unique \((.*?)\)", indexes) for name, indexes in rows}
     assert shard_keys().keys() & unique.keys() == {"measurements", "events", "incidents"}
@@ -27,9 +28,8 @@ def test_unique_indexes_of_the_page_begin_with_the_shard_key() -> None:
             assert tuple(index.split(", "))[: len(fields)] == fields, f"{name}: unique ({index})"
 
 
-def test_an_index_begins_with_each_shard_key_and_no_unique_one_with_another(
-    mongo_uri: str, sharded_changes: ShardedChanges
-) -> None:
+def test_each_shard_key_begins_an_index(mongo_uri: str, sharded_changes: ShardedChanges) -> None:
+    """An index begins with each shard key and no unique one with another."""
     before = sharded_changes.seen
     with closing(MongoStore(mongo_uri)) as store:
         store.append_measurements([measured(number) for number in range(5)])
@@ -52,7 +52,8 @@ def test_an_index_begins_with_each_shard_key_and_no_unique_one_with_another(
             assert all(each for each, index in zip(begins, found, strict=True) if index.get("unique")), name
 
 
-def test_a_mongos_has_the_collections_sharded_by_the_page(mongo_uri: str) -> None:
+def test_a_mongos_shards_the_pages_collections(mongo_uri: str) -> None:
+    """A mongos shards the collections as the page states."""
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         if not is_sharded(client):
             pytest.skip("OPQ_TEST_MONGO_URI is not a mongos, so collections cannot be sharded here")

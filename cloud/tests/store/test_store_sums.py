@@ -14,7 +14,8 @@ from opq_proto.messages import TimeSource
 SEALED = "SELECT block, start_ms, end_ms, rows, packed, sum FROM blocks ORDER BY block"
 
 
-def test_a_block_has_the_checksum_of_all_its_columns_however_it_is_made(tmp_path: Path) -> None:
+def test_a_blocks_checksum_covers_all_its_columns(tmp_path: Path) -> None:
+    """A block has the checksum of all its columns however it is made."""
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         store.append_columns(numbered(1, 50))
         store.append_measurements([measured(number, "9") for number in range(5)])
@@ -33,7 +34,8 @@ def test_a_block_has_the_checksum_of_all_its_columns_however_it_is_made(tmp_path
             assert stored != block_sum(*other)
 
 
-def test_a_store_of_schema_16_keeps_its_blocks_and_sums_those_that_follow(tmp_path: Path) -> None:
+def test_a_schema_16_store_sums_new_blocks(tmp_path: Path) -> None:
+    """A store of schema 16 keeps its blocks; later ones get a checksum."""
     path, first = tmp_path / "opq.db", numbered(1, 50)
     with closing(EmbeddedStore(path)) as store:
         store.append_columns(first)

@@ -93,14 +93,15 @@ def test_metrics_count_them_by_collection(store: MongoStore) -> None:
     assert 'opq_documents_unreadable_total{of="opq_boxes",service="store"} 2.0' in text
 
 
-def test_the_latest_measurement_is_the_newest_that_can_be_read(store: MongoStore) -> None:
+def test_the_latest_is_the_newest_readable_measurement(store: MongoStore) -> None:
     """One of a Box whose id is not text comes first in the order of MongoDB."""
     (row,) = store.latest_measurements().values()
     assert (row.box_id, row.timestamp_ms) == ("1", T_MS)
     assert store.unreadable["measurements"] == 1
 
 
-def test_a_waveform_whose_document_cannot_be_read_is_named_as_missing(store: MongoStore) -> None:
+def test_an_unreadable_waveform_document_is_named_missing(store: MongoStore) -> None:
+    """A waveform whose document cannot be read is named as missing."""
     part = {"event_id": 1, "box_id": "1", "event_start_timestamp_ms": "then", "data_fs_filename": "event_1_1"}
     store._db.box_events.insert_one(part)
     store._server.fs.put(b"\0\1" * 400, filename="event_1_1")

@@ -51,7 +51,8 @@ def test_numbered_parts_in_any_order_are_the_recording(order: tuple[int, ...]) -
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (1, 2, 0)])
-def test_an_original_box_s_parts_are_laid_where_their_samples_are_the_same(order: tuple[int, ...]) -> None:
+def test_original_parts_are_laid_by_equal_samples(order: tuple[int, ...]) -> None:
+    """An original Box's parts are laid where their samples are the same."""
     parts = [original(0, 8000, 3), original(7000, 15_000, -4), original(14_000, 24_000, 30)]
     held = parts[order[0]]
     for place in order[1:]:
@@ -60,14 +61,15 @@ def test_an_original_box_s_parts_are_laid_where_their_samples_are_the_same(order
     assert held.gaps == ()
 
 
-def test_of_an_original_box_whose_clock_was_set_back_the_first_answer_is_kept() -> None:
+def test_after_a_step_back_the_first_answer_stays() -> None:
     """Later it has other samples with the same times, and more of them."""
     later = np.roll(WHOLE, 5000)
     held = original(0, 12_000)
     assert joined_waveform(held, original(0, 24_000, 0, later)) is held
 
 
-def test_a_periodic_signal_is_laid_where_the_stamps_say() -> None:
+def test_a_periodic_signal_is_laid_by_stamps() -> None:
+    """A periodic signal is laid where the stamps say."""
     sine = np.round(20_000 * np.sin(2 * np.pi * np.arange(24_000) / 200)).astype(np.int16)
     held = joined_waveform(original(0, 12_000, 0, sine), original(10_000, 24_000, 5, sine))
     assert len(held.counts) == 24_000
@@ -81,7 +83,8 @@ def test_what_brings_nothing_new_is_the_same_waveform() -> None:
     assert joined_waveform(box, original(2000, 8000, 7)) is box
 
 
-def test_a_part_that_is_missing_is_a_gap_and_a_later_answer_fills_it() -> None:
+def test_a_later_answer_fills_a_missing_part() -> None:
+    """A part that is missing is a gap and a later answer fills it."""
     apart = joined_waveform(numbered(0, 4000), numbered(8000, 12_000))
     assert apart.gaps == (Gap(1_004_000, 4000, NOT_RECEIVED),)
     assert apart.end_ns == numbered(0, 12_000).end_ns
@@ -89,7 +92,8 @@ def test_a_part_that_is_missing_is_a_gap_and_a_later_answer_fills_it() -> None:
     assert filled.gaps == () and np.array_equal(filled.counts, WHOLE[:12_000])
 
 
-def test_a_gap_keeps_its_reason_and_moves_with_its_part() -> None:
+def test_a_gap_moves_with_its_part() -> None:
+    """A gap keeps its reason and moves with its part."""
     hole = replace(
         numbered(4000, 8000),
         counts=np.concatenate([WHOLE[4000:5000], WHOLE[5400:8000]]),
@@ -100,7 +104,8 @@ def test_a_gap_keeps_its_reason_and_moves_with_its_part() -> None:
         assert np.array_equal(held.counts, np.concatenate([WHOLE[:5000], WHOLE[5400:8000]]))
 
 
-def test_what_is_no_part_of_one_recording_is_not_put_together() -> None:
+def test_parts_of_two_recordings_stay_apart() -> None:
+    """Parts of different recordings are not joined."""
     held = numbered(0, 8000)
     restarted = replace(numbered(6000, 14_200), first_sample=0)  # numbers from 0, half a second on
     assert joined_waveform(held, restarted) is restarted, "the longer one"

@@ -49,13 +49,8 @@ LINES = {
         "GET /api/v1/recent",
         "GET /map",
         "GET /map/state",
-        "GET /grid",
         "GET /wall",
-        "GET /compare",
-        "GET /calendar",
-        "GET /reports",
-        "GET /reports/month",
-        "GET /compare/rows",
+        "GET /past",
         "GET /feeds/incidents.atom",
         "GET /sites",
         "GET /api/v1/sites",
@@ -70,9 +65,16 @@ LINES = {
         "GET /search",
         "GET /search/found",
     ),
+    "leads to the past": (
+        "GET /grid",
+        "GET /compare",
+        "GET /calendar",
+        "GET /reports",
+        "GET /reports/month",
+    ),
+    "past of a box seen": ("GET /boxes/{box_id}/history",),
     "box seen": (
         "GET /boxes/{box_id}",
-        "GET /boxes/{box_id}/history",
         "GET /events/{event_id}",
         "GET /incidents/{incident_id}",
         "GET /incidents/{incident_id}/examine",
@@ -356,6 +358,8 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
     status = browser.status
     may = {
         "list": True,
+        "leads to the past": True,
+        "past of a box seen": box_id in SEES[role],
         "box seen": box_id in SEES[role],
         "site": role in ("researcher", "admin"),
         "public box": box_id in SEES["public"],
@@ -401,6 +405,8 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         return "" if status in (404, 503) else "who answers?"
     if not may:
         return "" if status in HIDDEN else "not hidden"
+    if "past" in line:
+        return "" if status == 307 else "leads nowhere"
     if route.startswith("GET"):
         signed_in_already = route == "GET /sign-in" and role != "public" and status == 303
         return "" if status == 200 or signed_in_already else "not shown"

@@ -13,10 +13,9 @@ from open_view import open_services
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
-from opq_cloud.view.pages.drawing import history_chart as drawing
 from opq_cloud.view.pages.drawing.box_history import MEASURED_STEP_MS, read_history
 from opq_cloud.view.pages.visible.seen import SeenStore
-from opq_cloud.view.web.time_span import PRESETS, TimeSpan, read_span, read_time_ms
+from opq_cloud.view.web.time_span import TimeSpan, read_span, read_time_ms
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.measurement.continuity import FLAGGED
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
@@ -83,22 +82,12 @@ def test_a_time_that_does_not_exist_is_refused(words: str) -> None:
         read_time_ms("from", words, NOW)
 
 
-def test_flagged_minutes_are_drawn_lighter_in_words_of_the_field_and_named_in_the_api(
-    store: CloudStore, client: TestClient
-) -> None:
+def test_flagged_minutes_are_named_in_the_api(store: CloudStore, client: TestClient) -> None:
     put_minutes(store, 1, 60)
-    plain = client.get("/boxes/1/history?from=now-1h").text
-    assert 'class="bars bars-0 flagged"' not in plain and "Lighter: flagged" not in plain
     spoilt = {"rms": (100.0, 121.0, 110.0), "f": (59.9, 60.1, 60.0), FLAGGED: (1.0, 3.0, 2.0)}
     store.put_trends([Trend("1", NOW - 30 * MINUTE, spoilt, covered_ms=MINUTE)])
-    page = client.get("/boxes/1/history?from=now-1h").text
-    assert page.count('class="bars bars-0 flagged"') == 1
-    assert "Lighter: flagged (IEC 61000-4-30, 4.7)" in page
-    assert "flagged" not in plain and page.count("data-metric=") == 2, "no chart of its own"
     found = client.get("/api/v1/boxes/1/history?from=now-1h").json()["rows"]
     assert {row["start_ms"]: row["flagged"] for row in found if row["flagged"]} == {NOW - 30 * MINUTE: 3}
-    compared = client.get("/compare?box=1&from=now-1h").text
-    assert "Lighter: flagged (IEC 61000-4-30, 4.7)" in compared and 'class="past-bars flagged"' in compared
 
 
 # The address
@@ -183,8 +172,8 @@ def test_a_part_that_was_not_measured_has_its_reason_on_the_page(
 ) -> None:
     for first, last, covered_ms in ((1, 30, MINUTE), (30, 31, 31_000), (31, 60, MINUTE)):
         put_minutes(store, first, last, covered_ms=covered_ms)
-    whole = client.get("/boxes/1/history?from=now-1h").text
-    assert "not measured</summary>" not in whole, "its Measurements are not stored any more"
+    whole = client.get("/past?box=1&from=now-1h").text
+    assert "Why parts are missing" not in whole, "its Measurements are not stored any more"
     start_ms = NOW - 30 * MINUTE + 29_000
     one = {"rms": Metric(119.0, 121.0, 120.0)}
     rows = [
@@ -197,14 +186,13 @@ def test_a_part_that_was_not_measured_has_its_reason_on_the_page(
         Measurement("1", at, {**one, **added}, (at - 1000) * 10**6, at * 10**6)
         for at, added in zip(ends_ms, rows, strict=True)
     )
-    page = client.get("/boxes/1/history?from=now-1h").text
-    assert "Why 2 parts were not measured" in page
-    listed = re.findall(r"<li><time datetime=\"([^\"]*)\">[^<]*</time>: ([^<]*)</li>", page)
-    assert [words for _, words in listed] == [
-        "0.5\u202fs before, lost between the Box and its gateway",
-        "28.0\u202fs before, restarted, with its supply there",
+    page = client.get("/past?box=1&from=now-1h").text
+    listed = re.findall(r"<li>([^<]*) before <time datetime=\"([^\"]*)\">[^<]*</time>: ([^<]*)</li>", page)
+    assert [(length, words) for length, _, words in listed] == [
+        ("0.5\u202fs", "lost between the Box and its gateway"),
+        ("28.0\u202fs", "restarted, with its supply there"),
     ]
-    assert listed[1][0].startswith("2026-01-01T04:30:29")
+    assert listed[1][1].startswith("2026-01-01T04:30:29")
 
 
 def test_the_minute_that_no_store_has_yet_is_no_gap_but_silence_is(store: CloudStore) -> None:
@@ -274,9 +262,7 @@ def test_incidents_of_this_box_in_the_span_are_marked(store: CloudStore) -> None
         put_findings(store, event_id, [sag])
     found = read_history(store, "1", span("now-2h"), NOW)
     assert len(found.incidents) == 1
-    (each,) = found.incidents
-    mark = drawing.ChartTimeAxis(found.span.start_ms, found.span.end_ms).mark(each.start_ns / 1e6, each.kind)
-    assert mark is not None and mark.percent == pytest.approx(100 * 70 / 120, abs=0.1) and mark.kind == "sag"
+    assert (found.incidents[0].kind, found.incidents[0].start_ns) == ("sag", (NOW - 50 * MINUTE) * 1_000_000)
 
 
 def test_a_visitor_sees_the_past_of_the_boxes_that_they_may_see(store: CloudStore) -> None:
@@ -284,35 +270,6 @@ def test_a_visitor_sees_the_past_of_the_boxes_that_they_may_see(store: CloudStor
     for seen, rows in ((frozenset("1"), 60), (frozenset("2"), 0)):
         found = read_history(SeenStore(store, Visitor(full=seen)), "1", span("now-1h"), NOW)
         assert len(found.rows) == rows
-
-
-# The drawing
-
-
-def test_a_bar_is_a_rectangle_and_a_mean_a_step_never_slanted(store: CloudStore) -> None:
-    put_minutes(store, 1, 200)
-    chart = drawing.history_chart(read_history(store, "1", span("now-3h"), NOW), "rms_v", 120.0)
-    assert chart is not None and chart.nominal_percent is not None
-    assert "L" not in chart.bars + chart.means
-    assert chart.bars.count("Z") == 180 and chart.means.startswith("M")
-    assert drawing.history_chart(read_history(store, "1", span("now-3h"), NOW), "thd_percent") is None
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_labels_of_time_never_repeat_and_stay_within(name: str) -> None:
-    found = span(f"now-{name}")
-    ticks = drawing.time_ticks(found.start_ms, found.end_ms)
-    ends = [0.0]
-    for tick in ticks:  # on a phone no two touch, and none is cut
-        begin = tick.percent / 100 * drawing.PHONE_PX
-        if not tick.crowded:
-            assert begin >= ends[-1]
-            ends.append(begin + len(tick.words) * drawing.LETTER_PX)
-    assert len(ends) > 1 and ends[-1] <= drawing.PHONE_PX
-    words = [tick.words for tick in ticks]
-    assert 2 <= len(words) == len(set(words)) <= 7
-    assert re.search("[A-Z][a-z][a-z]", words[0]), "its first says the date"
-    assert all(0 <= tick.percent <= 94 for tick in ticks)
 
 
 # Pages and JSON
@@ -357,26 +314,25 @@ def test_a_page_without_a_span_has_the_shortest_that_holds_the_first_data(
         [Measurement("9", NOW - 2000, metrics, (NOW - 3000) * 10**6, (NOW - 2000) * 10**6, sequence=1)]
     )
     roll_up(store)
-    chosen = '<a href="?from=now-{}&amp;to=now#past" aria-current="true">'.format
+    chosen = 'from=now-{}&amp;to=now" aria-current="true">'.format
     for box, (spans, shown) in enumerate(minutes_shown, start=1):
-        assert chosen(shown) in client.get(f"/boxes/{box}").text, spans
-    assert chosen("5m") in client.get("/boxes/9").text, "its first minute is not stored yet"
-    assert chosen("7d") in client.get("/boxes/2?from=now-7d&to=now").text, "an explicit choice stays"
-    assert chosen("24h") in client.get("/boxes/2?from=now-24h").text
+        assert chosen(shown) in client.get(f"/past?box={box}").text, spans
+    assert chosen("5m") in client.get("/past?box=9").text, "its first minute is not stored yet"
+    assert chosen("7d") in client.get("/past?box=2&from=now-7d&to=now").text, "an explicit choice stays"
+    assert chosen("24h") in client.get("/past?box=2&from=now-24h").text
 
 
-def test_the_page_holds_its_span_and_needs_no_script(client: TestClient, store: CloudStore) -> None:
+def test_the_spans_of_a_box_of_a_version_before_lead_to_its_past(
+    client: TestClient, store: CloudStore
+) -> None:
     put_minutes(store, 1, 200)
-    roll_up(store)
-    page = client.get("/boxes/1?from=now-6h&to=now").text
-    assert 'class="bars bars-0" d="M' in page and 'fill="url(#hatch)"' in page
-    assert '<a href="?from=now-6h&amp;to=now#past" aria-current="true">' in page
-    assert 'href="?from=now-12h&amp;to=now#past" data-step-to="out"' in page
-    part = client.get("/boxes/1/history?from=now-6h&to=now").text
-    assert part.count('id="history-body"') == 1 and "<html" not in part
+    for address in ("/boxes/1?from=now-6h&to=now", "/boxes/1/history?from=now-6h&to=now"):
+        answer = client.get(address)
+        assert (answer.url.path, answer.url.query.decode()) == ("/past", "box=1&from=now-6h&to=now")
     for form in ("csv", "json", "parquet"):
         link = f"/api/v1/exports/measurements?box=1&from=now-6h&to=now&format={form}"
-        assert f'href="{link.replace("&", "&amp;")}" download' in page and client.get(link).status_code == 200
+        assert f'href="{link.replace("&", "&amp;")}" download' in answer.text
+        assert client.get(link).status_code == 200
     assert client.get("/boxes/1?from=x").status_code == 400
     assert client.get("/boxes/77/history").status_code == 404
 

@@ -1,10 +1,13 @@
 """Boxes, groups and weeks in one chart: local time, rows together, coverage, the address, who sees what."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from open_view import open_services
@@ -15,6 +18,7 @@ from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.drawing.local_weeks import (
     HOUR_MS,
     WEEK_MS,
+    LocalSpan,
     day_span,
     midnight_ms,
     read_zone,
@@ -24,10 +28,20 @@ from opq_cloud.view.pages.drawing.local_weeks import (
     whole_hours,
 )
 from opq_cloud.view.pages.past.box_choice import read_groups
-from opq_cloud.view.pages.past.past_chart import past_chart, shared_gaps
-from opq_cloud.view.pages.past.past_series import read_span_series, read_week_series, step_for
+from opq_cloud.view.pages.past.quantities import MAIN, QUANTITIES
+from opq_cloud.view.pages.past.reading import (
+    PastReader,
+    PastSeries,
+    Spread,
+    in_week,
+    joined,
+    rows_for,
+    spread_of,
+    without_skipped,
+)
+from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
-from opq_cloud.view.web.time_span import read_span
+from opq_cloud.view.web.time_span import TimeSpan, read_span
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
 
@@ -52,6 +66,13 @@ def put_minutes(
     )
     while store.roll_up(NOW, 1000):
         pass
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """What the page's script draws from."""
+    text = page.partition('id="past-data">')[2].partition("</template>")[0]
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 @pytest.fixture
@@ -108,26 +129,54 @@ def test_days_and_weeks_of_zones_that_are_no_whole_hours_from_utc() -> None:
         read_zone("Mars/Base")
 
 
+def shown(box_id: str, nominal_v: float = 120.0) -> ShownBox:
+    return ShownBox(box_id, "", None, nominal_v, 60.0, False)
+
+
+def series_of(
+    store: CloudStore, span: TimeSpan, box_id: str = "1", rows: int = 750, **given: object
+) -> PastSeries:
+    """The voltage of a Box as the page reads it; `heard_ms`, `percent`, `nominal_v` in `given`."""
+    heard = given.get("heard_ms", 0.0)
+    reader = PastReader(store, span, NOW, lambda _: heard, bool(given.get("percent")), rows=rows)  # type: ignore[arg-type,return-value]
+    box = shown(box_id, float(str(given.get("nominal_v", 120.0))))
+    return reader.box(box, [QUANTITIES["rms_v"]])["rms_v"]
+
+
+def week_series(store: CloudStore, box_id: str, week: LocalSpan, zone: ZoneInfo) -> PastSeries:
+    span = read_span(str(week.start_ms), str(week.end_ms), NOW)
+    return in_week(series_of(store, span, box_id, rows=170), week, zone)
+
+
 def test_two_weeks_lie_on_one_another_though_an_hour_was_left_out(store: CloudStore) -> None:
     """130 V from 12:00 to 13:00 local on two Sundays, of which one has 23 hours."""
     for noon in ("2025-03-23T11:00", "2025-03-30T10:00"):
         put_minutes(store, "1", range(at(noon) - 2 * DAY, at(noon), 10 * MINUTE), 120.0, 10 * MINUTE)
         put_minutes(store, "1", range(at(noon), at(noon) + HOUR_MS, 10 * MINUTE), 130.0, 10 * MINUTE)
-    high = []
     for back in (0, 1):
         week = week_span(at("2025-03-30T12:00"), BERLIN, back)
-        found = read_week_series(store, "x", {"1": 1.0}, "rms_v", week, BERLIN, NOW)
-        high.append([row.at_ms for row in found.rows if row.mean > 125])
-    assert high == [[6 * DAY + 12 * HOUR_MS]] * 2
+        found = week_series(store, "1", week, BERLIN)
+        assert found.at_ms[found.mean > 125].tolist() == [6 * DAY + 12 * HOUR_MS]
+
+
+def test_an_hour_that_comes_twice_is_one_row(store: CloudStore) -> None:
+    week = week_span(at("2025-10-26T12:00"), BERLIN)
+    put_minutes(store, "1", range(week.start_ms, week.end_ms, 10 * MINUTE), 120.0, 10 * MINUTE)
+    found = week_series(store, "1", week, BERLIN)
+    assert found.at_ms.tolist() == list(range(0, WEEK_MS, HOUR_MS))
+    assert found.gaps == () and found.mean.tolist() == [pytest.approx(120.0)] * 168
 
 
 def test_an_hour_that_the_clock_skips_is_no_gap(store: CloudStore) -> None:
     week = week_span(at("2025-03-30T12:00"), BERLIN)
     put_minutes(store, "1", range(at("2025-03-29T00:00"), at("2025-03-30T22:00"), MINUTE), 120.0)
-    found = read_week_series(store, "x", {"1": 1.0}, "rms_v", week, BERLIN, NOW)
-    assert found.gaps == ((0, 5 * DAY + HOUR_MS),)
-    nothing = read_week_series(store, "x", {"2": 1.0}, "rms_v", week, BERLIN, NOW)
-    assert nothing.gaps == ((0, 6 * DAY + 2 * HOUR_MS), (6 * DAY + 3 * HOUR_MS, 7 * DAY))
+    found = week_series(store, "1", week, BERLIN)
+    assert without_skipped(found.gaps, week, BERLIN) == ((0, 5 * DAY + HOUR_MS),)
+    nothing = week_series(store, "2", week, BERLIN)
+    assert without_skipped(nothing.gaps, week, BERLIN) == (
+        (0, 6 * DAY + 2 * HOUR_MS),
+        (6 * DAY + 3 * HOUR_MS, 7 * DAY),
+    )
     lord_howe = ZoneInfo("Australia/Lord_Howe")  # skips half an hour
     october = week_span(at("2025-10-05T12:00"), lord_howe)
     assert skipped_places(october, lord_howe) == ((6 * DAY + 2 * HOUR_MS, 6 * DAY + 2 * HOUR_MS + 1_800_000),)
@@ -137,12 +186,11 @@ def test_an_hour_that_the_clock_skips_is_no_gap(store: CloudStore) -> None:
 def test_the_present_hour_is_drawn_though_its_week_or_span_ends_later(store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - 20 * MINUTE, NOW - 2 * MINUTE, MINUTE), 120.0)
     week = week_span(NOW, BERLIN)
-    found = read_week_series(store, "x", {"1": 1.0}, "rms_v", week, BERLIN, NOW)
+    found = week_series(store, "1", week, BERLIN)
     place = week_place_ms(NOW - HOUR_MS, week.first, BERLIN)
-    assert [row.at_ms for row in found.rows] == [place] and found.gaps == ((0, place),)
-    span = read_span("now-1d", str(NOW + 20 * DAY), NOW)
-    days = read_span_series(store, "x", {"1": 1.0}, "rms_v", span, HOUR_MS, NOW)
-    assert [row.at_ms for row in days.rows] == [NOW - HOUR_MS]
+    assert found.at_ms.tolist() == [place] and found.gaps == ((0, place),)
+    days = series_of(store, read_span("now-1d", str(NOW + 20 * DAY), NOW))
+    assert days.at_ms.tolist() == [NOW - HOUR_MS]
 
 
 # Rows of Boxes
@@ -153,15 +201,35 @@ def test_boxes_of_a_group_become_one_row_by_limits_weights_and_histograms(store:
     put_minutes(store, "1", starts, 118.0)
     put_minutes(store, "2", starts, 124.0, covered_ms=MINUTE // 2)
     span = read_span(str(NOW - 3 * HOUR_MS), str(NOW - HOUR_MS), NOW)
-    found = read_span_series(store, "x", {"1": 1.0, "2": 1.0}, "rms_v", span, 600_000, NOW)
-    assert len(found.rows) == 12 and found.gaps == ()
-    row = found.rows[0]
-    assert (row.low, row.high) == (117.0, 125.0)
-    assert row.mean == pytest.approx((118 * 2 + 124) / 3)
-    assert row.band is not None and row.band == pytest.approx((118.0, 124.0), rel=1.2e-3)
-    assert row.coverage == found.coverage == pytest.approx(0.75)
-    assert found.figures is not None and found.figures.p05 == pytest.approx(118, rel=1.2e-3)
-    assert found.figures.p95 == pytest.approx(124, rel=1.2e-3)
+    found = joined("both", [series_of(store, span, each, rows=12) for each in "12"])
+    assert len(found.at_ms) == 12 and found.gaps == () and found.box_ids == ("1", "2")
+    assert (found.low[0], found.high[0]) == (117.0, 125.0)
+    assert found.mean[0] == pytest.approx((118 * 2 + 124) / 3)
+    assert found.coverage[0] == found.measured == pytest.approx(0.75)
+    figures = found.figures
+    assert figures is not None
+    least, p05, _, mean, p95, _, most = figures
+    assert (least, most) == (117.0, 125.0) and mean == pytest.approx((118 * 2 + 124) / 3)
+    assert (p05, p95) == pytest.approx((118.0, 124.0), rel=1.2e-3)
+
+
+def test_boxes_shown_as_figures_only_count_in_medians_and_where_three_have_a_row() -> None:
+    def flat(box_id: str, volts: float, starts: range) -> PastSeries:
+        count = len(starts)
+        values = np.full(count, volts)
+        return PastSeries(
+            box_id, (box_id,), "trends", 600_000, np.array(starts, np.int64), values - 1, values, values + 1,
+            np.ones(count), np.zeros(count, np.bool_), 0, 1_800_000, spread_of(values, np.ones(count)),
+        )  # fmt: skip
+
+    whole, short = range(0, 1_800_000, 600_000), range(0, 600_000, 600_000)
+    seen = flat("1", 100.0, whole)
+    hidden = [flat("7", 90.0, whole), flat("8", 104.0, whole), flat("9", 110.0, short)]
+    found = joined("region", [seen, *hidden], hidden=3)
+    assert found.mean.tolist() == [102.0, 100.0, 100.0], "two hidden Boxes give no figure"
+    assert found.low[0] == 101.0 and found.high[0] == 103.0, "the extreme of no single Box"
+    only_hidden = joined("region", hidden, hidden=3)
+    assert only_hidden.at_ms.tolist() == [0], "rows of two Boxes are not shown"
 
 
 def test_percent_is_of_each_boxs_own_nominal_voltage(store: CloudStore) -> None:
@@ -169,53 +237,57 @@ def test_percent_is_of_each_boxs_own_nominal_voltage(store: CloudStore) -> None:
     put_minutes(store, "1", starts, 114.0)
     put_minutes(store, "4", starts, 253.0)
     span = read_span("now-2h", str(NOW - HOUR_MS), NOW)
-    factors = {"1": 100 / 120, "4": 100 / 230}
-    found = read_span_series(store, "x", factors, "rms_v", span, 600_000, NOW)
-    assert found.figures is not None
-    assert (found.figures.p05, found.figures.p95) == pytest.approx((95.0, 110.0), rel=1.2e-3)
-    assert found.figures.mean == pytest.approx(102.5)
+    parts = [
+        series_of(store, span, "1", percent=True),
+        series_of(store, span, "4", percent=True, nominal_v=230.0),
+    ]
+    figures = joined("both", parts).figures
+    assert figures is not None
+    assert (figures[1], figures[4]) == pytest.approx((95.0, 110.0), rel=1.2e-3)
+    assert figures[3] == pytest.approx(102.5)
 
 
-def test_what_one_box_missed_is_its_gap_and_hatched_only_where_all_missed_it(store: CloudStore) -> None:
+def test_what_one_box_missed_is_its_gap(store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - 3 * HOUR_MS, NOW - 2 * HOUR_MS, MINUTE), 120.0)
     put_minutes(store, "2", range(NOW - 3 * HOUR_MS, NOW - HOUR_MS, MINUTE), 121.0)
     span = read_span("now-3h", "now", NOW)
-    first, second = (read_span_series(store, b, {b: 1.0}, "rms_v", span, 600_000, NOW) for b in "12")
+    first, second = (series_of(store, span, box_id, rows=20) for box_id in "12")
     assert first.gaps[0][0] == NOW - 2 * HOUR_MS and second.gaps[0][0] == NOW - HOUR_MS
-    assert first.coverage == pytest.approx(1 / 3, abs=0.02) and second.coverage == pytest.approx(
-        2 / 3, abs=0.02
-    )
-    chart = past_chart([first, second], span.start_ms, span.end_ms, 120.0)
-    assert chart is not None and chart.nominal_percent is not None
-    (gap,) = chart.gaps
-    assert gap.percent == pytest.approx(200 / 3, abs=0.1)
-    assert "L" not in chart.series[0].means + chart.series[1].bars, "nothing is slanted"
-    assert shared_gaps([[(0, 4), (6, 9)], [(3, 7)]]) == ((3, 4), (6, 7))
+    assert first.measured == pytest.approx(1 / 3, abs=0.02)
+    assert second.measured == pytest.approx(2 / 3, abs=0.02)
+    assert joined("both", [first, second]).gaps == second.gaps
 
 
 def test_before_a_box_was_first_heard_there_is_no_gap_and_nothing_is_missing(store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - HOUR_MS, NOW - MINUTE, MINUTE), 120.0)
     span = read_span("now-3h", "now", NOW)
-    heard = {"1": float(NOW - HOUR_MS)}
-    one = read_span_series(store, "1", {"1": 1.0}, "rms_v", span, 600_000, NOW, heard.get)
-    assert one.coverage > 0.95 and one.since_ms == NOW - HOUR_MS
-    chart = past_chart([one], span.start_ms, span.end_ms, 120.0)
-    assert chart is not None and chart.gaps == ()
-    (before,) = chart.not_installed
-    assert (before.percent, before.width) == (0.0, pytest.approx(200 / 3, abs=0.1))
-    never = read_span_series(store, "2", {"2": 1.0}, "rms_v", span, 600_000, NOW, heard.get)
-    both = past_chart([one, never], span.start_ms, span.end_ms, 120.0)
-    assert both is not None and both.not_installed == chart.not_installed
+    one = series_of(store, span, heard_ms=float(NOW - HOUR_MS))
+    assert one.measured > 0.95 and one.start_ms == NOW - HOUR_MS and one.gaps == ()
+    never = series_of(store, span, "2", heard_ms=None)
+    assert never.gaps == () and never.figures is None
 
 
 def test_rows_are_few_whatever_the_span_and_the_boxes(store: CloudStore) -> None:
+    put_minutes(store, "1", range(NOW - HOUR_MS, NOW - MINUTE, MINUTE), 120.0)
     for words, boxes, step_ms in (
         ("now-24h", 1, 10 * MINUTE),
         ("now-7d", 3, HOUR_MS),
         ("now-5y", 50, DAY),
         ("now-1h", 50, MINUTE),
     ):
-        assert step_for(store, ["1"] * boxes, read_span(words, "now", NOW)) == step_ms
+        found = series_of(store, read_span(words, "now", NOW), rows=rows_for(boxes))
+        assert found.step_ms == step_ms, words
+
+
+def test_a_quantile_is_the_value_that_a_share_of_the_time_lay_at_or_below() -> None:
+    spread = Spread(np.array([1.0, 2.0, 5.0]), np.array([10.0, 85.0, 5.0]))
+    shares = (0.05, 0.1, 0.11, 0.95, 0.951, 1.0)
+    assert [spread.quantile(each) for each in shares] == [1.0, 1.0, 2.0, 2.0, 5.0, 5.0]
+
+
+def test_every_quantity_of_the_form_has_a_source() -> None:
+    assert all(each.key or each.interval for each in MAIN)
+    assert {"h2", "h50", "i0", "i49"} <= QUANTITIES.keys() and "h51" not in QUANTITIES
 
 
 def test_a_span_of_seconds_is_drawn_of_measurements(store: CloudStore, client: TestClient) -> None:
@@ -223,8 +295,8 @@ def test_a_span_of_seconds_is_drawn_of_measurements(store: CloudStore, client: T
         Measurement("1", t, {"rms": Metric(119, 121, 120)}, (t - 1000) * 10**6, t * 10**6, 500, sequence=t)
         for t in range(NOW - 60_000, NOW, 1000)
     )
-    page = client.get("/compare?box=1&from=now-30s&to=now").text
-    assert "Each bar is 2\u202fs" in page and "±\u202f500\u202fns" in page
+    page = client.get("/past?box=1&q=rms_v&from=now-30s&to=now").text
+    assert "Each bar is 2\u202fs" in page and "Measurements</span>" in page
 
 
 # The address and the page
@@ -232,39 +304,25 @@ def test_a_span_of_seconds_is_drawn_of_measurements(store: CloudStore, client: T
 
 def test_one_address_says_the_view(client: TestClient, store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - 2 * HOUR_MS, NOW - HOUR_MS, MINUTE), 118.0)
-    query = "box=1,2&metric=rms_v&y=percent&from=now-2h&to=now"
-    page = client.get(f"/compare?{query}").text
-    assert f'href="/compare?{query.replace("&", "&amp;")}"' in page, "the link to this view is this view"
-    assert "Voltage, %" in page and page.count('class="past-means"') == 2
-    ticked = client.get("/compare?box=1&box=2&metric=rms_v&y=percent&from=now-2h&to=now").text
-    assert f'href="/compare?{query.replace("&", "&amp;")}"' in ticked, "boxes ticked in the form are the same"
-    assert "metric=f_hz&amp;y=percent" in client.get("/compare?box=1&metric=f_hz&y=percent").text
-    group = client.get("/compare?region=north&together=1&from=now-2h").text
-    assert "Region north, 2 Boxes as one." in group and group.count('class="past-means"') == 1
+    query = "box=1,2&q=rms_v&y=percent&from=now-2h&to=now"
+    page = client.get(f"/past?{query}").text
+    assert f'href="?{query.replace("&", "&amp;")}">Link' in page, "the link to this view is this view"
+    first, second = data_of(page)["charts"][0]["series"]
+    assert (first["words"], second["at"]) == ("Box 1, name-1", [])
+    assert first["mean"][0] == pytest.approx(100 * 118.0 / 120.0, abs=0.01)
+    assert first["low"][0] < first["mean"][0] < first["high"][0]
+    ticked = client.get("/past?box=1&box=2&q=rms_v&y=percent&from=now-2h&to=now").text
+    assert f'href="?{query.replace("&", "&amp;")}">Link' in ticked, "boxes ticked in the form are the same"
+    group = client.get("/past?of=region:north&q=rms_v&together=1&from=now-2h").text
+    assert "Region north, 2 Boxes." in group and len(data_of(group)["charts"][0]["series"]) == 1
 
 
 def test_it_opens_on_a_span_that_fits_what_is_stored(client: TestClient, store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - 20 * MINUTE, NOW - MINUTE, MINUTE), 118.0)
-    assert "from=now-1h&amp;to=now" in client.get("/compare?boxes=1").text
+    assert "from=now-1h&amp;to=now" in client.get("/past?boxes=1").text, "by the other name of the field"
     put_minutes(store, "2", range(NOW - 10 * HOUR_MS, NOW - 9 * HOUR_MS, MINUTE), 118.0)
-    for query in ("boxes=1,2", "region=north"):
-        assert "from=now-24h&amp;to=now" in client.get(f"/compare?{query}").text, "what all of them need"
-    assert "box=1&amp;metric" in client.get("/compare?boxes=1").text, "a Box by the other name of the field"
-
-
-def test_the_rows_of_a_chart_are_what_is_drawn(client: TestClient, store: CloudStore) -> None:
-    put_minutes(store, "1", range(NOW - 2 * HOUR_MS, NOW - HOUR_MS, MINUTE), 118.0)
-    page = client.get("/compare?box=1,2&metric=rms_v&y=percent&from=now-2h&to=now").text
-    address = page.partition('data-rows="')[2].partition('"')[0].replace("&amp;", "&")
-    start, end = (int(page.partition(f'data-{name}="')[2].partition('"')[0]) for name in ("start", "end"))
-    first, second = client.get(address).json()["series"]
-    assert (first["words"], first["number"], second["rows"]) == ("Box 1, name-1", 0, [])
-    at_ms, low, mean, high = first["rows"][0]
-    assert start <= at_ms < end and low <= mean <= high
-    assert mean == pytest.approx(100 * 118.0 / 120.0, abs=0.01)
-    weeks = client.get("/compare/rows?box=1&weeks=2&tz=Pacific/Honolulu").json()["series"]
-    assert len(weeks) == 3 and all(0 <= row[0] < WEEK_MS for each in weeks for row in each["rows"])
-    assert client.get("/compare/rows?box=77").status_code == 404
+    for query in ("box=1,2", "of=region:north"):
+        assert "from=now-24h&amp;to=now" in client.get(f"/past?{query}").text, "what all of them need"
 
 
 def test_incidents_of_the_whole_week_are_marked_though_the_span_ends_before(
@@ -274,38 +332,79 @@ def test_incidents_of_the_whole_week_are_marked_though_the_span_ends_before(
     event_id = store.open_event(Trigger("t", friday_ns, friday_ns + 10**9, ("1",), "1", "x"), "x")
     sag = Finding("sag", "1", friday_ns, friday_ns + 10**8, 0, True, 84.0, 70.0, 6.0)
     put_findings(store, event_id, [sag])
-    page = client.get("/compare?box=1&weeks=1&tz=Europe/Berlin&from=2025-12-23&to=2025-12-23T12:00").text
-    assert "1 incident marked" in page
-    assert "incident marked" not in client.get("/compare?box=1&from=2025-12-23&to=2025-12-23T12:00").text
+    span = "&from=2025-12-23&to=2025-12-23T12:00"
+    marks = data_of(client.get(f"/past?box=1&weeks=1&tz=Europe/Berlin{span}").text)["marks"]
+    assert marks == [[4 * DAY + 13 * HOUR_MS, "down"]]
+    assert data_of(client.get(f"/past?box=1{span}").text)["marks"] == []
+
+
+FORMER = (
+    ("/compare?box=1,2&metric=f_hz&y=V&from=now-7d&to=now", "box=1,2&q=f_hz&y=V&from=now-7d&to=now"),
+    ("/compare?region=north&together=1&from=now-2d", "of=region:north&together=1&from=now-2d"),
+    ("/compare?boxes=1&weeks=3&tz=Europe/Berlin", "box=1&weeks=3&tz=Europe%2FBerlin"),
+    (
+        "/calendar?box=1&month=2025-11&tz=Europe/Berlin",
+        "box=1&tz=Europe%2FBerlin&show=verdicts&from=2025-10-31T23:00:00&to=2025-11-30T23:00:00",
+    ),
+    (
+        "/calendar?feeder=F1&by=f_hz&day=2025-12-30",
+        "of=feeder:F1&q=f_hz&from=2025-12-30T00:00:00&to=2025-12-31T00:00:00",
+    ),
+    ("/calendar?box=1&year=2024", "box=1&show=verdicts&from=2024-01-01T00:00:00&to=2025-01-01T00:00:00"),
+    ("/reports?box=1", "box=1&show=verdicts&from=now-365d&to=now"),
+    ("/reports/month?box=1&month=2025-02", "box=1&from=2025-02-01T00:00:00&to=2025-03-01T00:00:00"),
+    ("/grid", "of=grid:&q=f_hz,rms_v&from=now-24h&to=now"),
+    ("/boxes/1/history?from=now-6h&to=now", "box=1&from=now-6h&to=now"),
+)
+
+
+@pytest.mark.parametrize(("former", "query"), FORMER)
+def test_a_former_address_leads_to_the_same_place_and_time(
+    client: TestClient, former: str, query: str
+) -> None:
+    answer = client.get(former, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, f"/past?{query}")
+    assert client.get(former).status_code == 200
 
 
 REFUSED = (
-    ("box=77", 404, "No Box with this id is known"),
-    ("box=../x", 404, "No Box with this id is known"),
-    ("region=nowhere", 404, "No region of this name has a Box"),
-    ("metric=watts", 404, "there are rms_v, f_hz, thd_percent"),
-    ("y=furlongs", 400, "want V or percent"),
-    ("weeks=9", 400, "weeks is &#39;9&#39;; want 0 to 5"),
-    ("weeks=2&tz=Mars", 400, "want a zone such as Pacific/Honolulu"),
-    ("from=noon", 400, "from is &#39;noon&#39;"),
-    ("box=" + ",".join(map(str, range(60))), 400, "want 50 or fewer"),
+    ("/past?box=77", 404, "No Box with this id is known"),
+    ("/past?box=../x", 404, "No Box with this id is known"),
+    ("/past?of=region:nowhere", 404, "No region of this name has a Box"),
+    ("/past?of=planet:mars", 404, "No group of this name has a Box"),
+    ("/past?q=watts", 404, "there are rms_v, f_hz, thd_percent"),
+    ("/past?q=h2,h3,h4,h5,h6,h7,h8", 400, "want 6 or fewer"),
+    ("/past?y=furlongs", 400, "want one of V, percent"),
+    ("/past?weeks=9", 400, "weeks is &#39;9&#39;; want one of 0, 1, 2, 3, 4, 5"),
+    ("/past?weeks=2&tz=Mars", 400, "want a zone such as Pacific/Honolulu"),
+    ("/past?from=noon", 400, "from is &#39;noon&#39;"),
+    ("/past?standard=../x", 400, "want one of en50160"),
+    ("/past?show=all", 400, "want one of course"),
+    ("/past?box=" + ",".join(map(str, range(60))), 400, "want 50 or fewer"),
+    ("/calendar?month=2026-13", 400, "is not a day, month or year"),
+    ("/reports/month?month=1969-01", 400, "is not a year from 1990"),
 )
 
 
 def test_what_cannot_be_shown_is_refused_in_words(client: TestClient) -> None:
-    for query, status, said in REFUSED:
-        answer = client.get(f"/compare?{query}")
-        assert answer.status_code == status and said in answer.text, query
+    for address, status, said in REFUSED:
+        answer = client.get(address)
+        assert answer.status_code == status and said in answer.text, address
 
 
-def test_a_group_holds_the_boxes_that_the_visitor_sees_and_a_feeder_is_not_said_to_the_public(
+def test_a_group_holds_the_boxes_that_the_visitor_sees_and_a_place_is_not_said_to_the_public(
     store: CloudStore,
 ) -> None:
+    for box_id in "14":
+        store.put_box(BoxRecord(box_id, "", site="mill"))
+    for box_id, region in (("6", "east"), ("7", "east"), ("8", "east"), ("9", "west")):
+        store.put_box(BoxRecord(box_id, "", region=region, grid="2"))
     services = open_services(store, "beyond_loopback")
-    token = VISITOR.set(Visitor(full=frozenset("1"), public=frozenset("4")))
+    token = VISITOR.set(Visitor(full=frozenset("1"), public=frozenset("4"), regional=frozenset("46789")))
     try:
-        found = read_groups(VisitorContext(services))
+        found = read_groups(VisitorContext(services), services)
     finally:
         VISITOR.reset(token)
-    assert found.regions == {"north": ("1",), "south": ("4",)}
-    assert found.feeders == {"F1": ("1",)}
+    assert found["region"] == {"east": ("6", "7", "8"), "north": ("1",), "south": ("4",)}
+    assert found["feeder"] == {"F1": ("1",)} and found["site"] == {"mill": ("1",)}
+    assert found["grid"] == {"1": ("1", "4"), "2": ("6", "7", "8")}, "one hidden Box does not count"

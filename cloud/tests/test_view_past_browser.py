@@ -1,20 +1,30 @@
-"""The past in a real browser, by keyboard: compare, open a day, ask for a waveform, save a view; axe."""
+"""The past in a real browser: crosshair, zoom, keys, form, paper, a waveform; both themes and widths; axe."""
 
 import re
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import demo
+import past_scene
 import pytest
 
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
-from opq_proto.messages import Trend
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
 WAIT_MS = 60_000
+SITE = "/past?of=site:mill&q=rms_v,f_hz,h5&from=now-7d&to=now"
+READOUTS = """() => [...document.querySelectorAll('.past .readout:not([hidden])')].map(
+    each => each.textContent)"""
+VIEWS = (
+    SITE,
+    "/past?box=1&weeks=1",
+    "/past?of=site:mill&show=harmonics",
+    "/past?of=site:mill&show=verdicts&from=now-8d",
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,26 +32,28 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     running = demo.Scene(tmp_path_factory.mktemp("past"), poll_s=0.2)
     now_ns = time.time_ns()
     demo.fill(running.store, now_ns, minutes=1)
-    first = now_ns // 60_000_000_000 * 60_000
-    running.store.put_trends(
-        Trend(box_id, first - k * 60_000, {"rms": (119.0, 122.0, 120.0 + k % 7 / 10)}, covered_ms=60_000)
-        for box_id in "12"
-        for k in range(2, 180)
-    )
+    past_scene.fill_past(running.store, now_ns // 1_000_000, days=8)
     with running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def page(scene: demo.Scene, browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
-    """Signed in as the owner of Box 1."""
+def secret(scene: demo.Scene) -> str:
+    """A session of the owner of the site's Boxes."""
     people = scene.store.people
     account = people.add_account("ada@example.org", "Ada", "owner", "no-hash")
     assert account is not None
-    for box_id in "12":
+    for box_id in past_scene.PHASES:
         people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, account.account_id))
-    secret = SignIn(people).begin_session(account, "127.0.0.1", "test")
-    context = browser.new_context(viewport={"width": 390, "height": 844})
+    return SignIn(people).begin_session(account, "127.0.0.1", "test")
+
+
+@pytest.fixture(params=[(390, "light"), (1440, "dark")], ids=["phone, light", "desk, dark"])
+def page(
+    scene: demo.Scene, secret: str, browser: "sync_api.Browser", request: pytest.FixtureRequest
+) -> Iterator["sync_api.Page"]:
+    width, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     context.set_default_timeout(WAIT_MS)
     context.add_cookies([{"name": SESSION_COOKIE, "value": secret, "url": scene.url}])
     told: list[str] = []
@@ -52,61 +64,100 @@ def page(scene: demo.Scene, browser: "sync_api.Browser") -> Iterator["sync_api.P
     assert told == []
 
 
-def _sound(page: "sync_api.Page") -> None:
-    """axe finds nothing, and nothing is wider than the telephone."""
+def drawn(page: "sync_api.Page", address: str) -> None:
+    page.goto(address)
+    page.wait_for_function("() => [...document.querySelectorAll('.plot')].every(each => each.dataset.drawn)")
+
+
+def sound(page: "sync_api.Page") -> None:
+    """axe finds nothing, also in what is folded, and nothing is wider than the window."""
+    page.evaluate("() => document.querySelectorAll('main details').forEach(each => { each.open = true; })")
     found = axe.Axe().run(page).response["violations"]
     assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_days_and_keys_keep_their_colours_where_the_system_chooses(
-    scene: demo.Scene, page: "sync_api.Page"
-) -> None:
-    colours = """() => [...document.querySelectorAll('.swatch, .day')].map(
-        each => getComputedStyle(each).backgroundColor)"""
-    page.goto(f"{scene.url}/calendar?box=1")
-    own = page.evaluate(colours)
-    page.emulate_media(forced_colors="active")
-    forced = page.evaluate(colours)
-    page.emulate_media(forced_colors="none")
-    assert forced == own and len(set(own)) > 3
+@pytest.mark.parametrize("address", VIEWS)
+def test_each_view_is_sound(scene: demo.Scene, page: "sync_api.Page", address: str) -> None:
+    drawn(page, scene.url + address)
+    sound(page)
 
 
-@pytest.mark.slow
-def test_boxes_are_compared_and_the_address_says_it(scene: demo.Scene, page: "sync_api.Page") -> None:
-    page.goto(f"{scene.url}/boxes/1?from=now-1h&to=now")
-    page.get_by_role("link", name="Beside others").press("Enter")
-    page.wait_for_url("**/compare?*")
+def test_one_crosshair_reads_every_chart_and_line(scene: demo.Scene, page: "sync_api.Page") -> None:
+    drawn(page, scene.url + SITE)
+    page.locator(".past .u-over").first.hover(position={"x": 150, "y": 60})
+    page.wait_for_function(f"() => ({READOUTS})().length === 3")
+    texts = page.evaluate(READOUTS)
+    moments = [datetime.fromisoformat(text.partition(" UTC")[0]) for text in texts]
+    assert max(moments) - min(moments) < timedelta(hours=1), "one moment: the nearest row of each chart"
+    assert all("phase L2: " in text for text in texts) and "\u202fV" in texts[0] and "\u202fHz" in texts[1]
+    assert re.search(r"phase L2: [67]\.\d{3}\u202f%", texts[2]), "harmonic 5 of this phase is 7 %"
+
+
+def test_keys_read_a_chart_and_zoom_its_values(scene: demo.Scene, page: "sync_api.Page") -> None:
+    drawn(page, scene.url + "/past?box=1&q=rms_v&from=now-7d&to=now")
+    chart = page.locator(".past .uplot")
+    values = page.locator(".past-tools output")
+    chart.press("End")
+    page.wait_for_function(f"() => ({READOUTS})().length === 1")
+    newest = page.evaluate(READOUTS)
+    chart.press("ArrowLeft")
+    page.wait_for_function(f"was => ({READOUTS})()[0] !== was", arg=newest[0])
+    chart.press("+")
+    page.wait_for_function("() => / to .*V$/.test(document.querySelector('.past-tools output').textContent)")
+    near = values.inner_text()
+    page.get_by_role("button", name="Closer").press("Enter")
+    page.wait_for_function(
+        "was => document.querySelector('.past-tools output').textContent !== was", arg=near
+    )
+    page.locator(".past .uplot").press("0")
+    page.wait_for_function("() => !document.querySelector('.past-tools output').textContent")
+
+
+def test_a_drag_along_a_chart_is_a_span_and_back_undoes_it(scene: demo.Scene, page: "sync_api.Page") -> None:
+    drawn(page, scene.url + "/past?box=1&q=rms_v&from=now-7d&to=now")
+    before = page.url
+    over = page.locator(".past .u-over")
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 52, steps=4)
+    page.mouse.up()
+    page.wait_for_url(lambda url: url != before)
+    assert re.search(r"from=20\d\d-\d\d-\d\dT[\d:%A]+&to=20\d\d", page.url)
+    page.wait_for_function("() => document.querySelector('.plot').dataset.drawn")
+    page.go_back()
+    assert page.url == before
+
+
+def test_the_form_and_the_tabs_say_it_in_the_address(scene: demo.Scene, page: "sync_api.Page") -> None:
+    drawn(page, f"{scene.url}/boxes/1")
+    page.get_by_role("link", name="Any span").press("Enter")
+    page.wait_for_url("**/past?box=1*")
+    page.get_by_text("Boxes, quantities, span").press("Enter")
     page.get_by_role("checkbox", name="Box 2").press("Space")
+    page.get_by_role("checkbox", name="THD").press("Space")
     page.get_by_role("button", name="Show").press("Enter")
-    page.wait_for_function("() => document.querySelectorAll('.past-means').length === 2")
-    readout = page.locator(".readout-lines")
-    page.locator("figure[data-rows]").press("End")
-    readout.wait_for()
-    assert readout.locator(".named").count() == 2 and " UTC (" in readout.inner_text()
-    newest = readout.inner_text()
-    page.locator("figure[data-rows]").press("ArrowLeft")
-    page.wait_for_function("was => document.querySelector('.readout-lines').innerText !== was", arg=newest)
-    _sound(page)
-    page.get_by_role("button", name="Show").focus()
-    readout.wait_for(state="hidden")
-    page.locator(".past-plot").hover()
-    readout.wait_for()
-    page.goto(page.get_by_role("link", name="Link to this view").evaluate("link => link.href"))
-    assert page.locator(".past-means").count() == 2
+    page.wait_for_url("**box=1&box=2*")
+    page.wait_for_function("() => document.querySelectorAll('.plot[data-drawn]').length === 3")
+    page.get_by_role("link", name="Verdicts").press("Enter")
+    page.wait_for_url("**show=verdicts*")
+    assert page.locator("section.verdicts").count() == 2
+    page.get_by_role("link", name=re.compile("^20.*-W")).first.press("Enter")
+    page.wait_for_url("**q=rms_v,f_hz,thd_percent*")
 
 
-@pytest.mark.slow
-def test_a_day_of_the_calendar_leads_to_its_incidents(scene: demo.Scene, page: "sync_api.Page") -> None:
-    page.goto(f"{scene.url}/calendar?box=1&by=class")
-    page.locator(".day .tag-down").first.evaluate("tag => tag.closest('a').focus()")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**day=*")
-    _sound(page)
-    page.get_by_role("link", name="All its incidents").press("Enter")
-    page.wait_for_url("**/incidents?*")
-    assert page.locator("tr[data-incident]").count() == 1
-    _sound(page)
+def test_it_fits_on_paper(scene: demo.Scene, page: "sync_api.Page") -> None:
+    drawn(page, scene.url + SITE)
+    page.set_viewport_size({"width": 703, "height": 1010})  # A4 within its margins
+    page.emulate_media(media="print")
+    for hidden in (".main-nav", ".spans", ".choose", ".past-tools"):
+        assert page.locator(hidden).first.is_hidden(), hidden
+    assert page.evaluate("document.documentElement.scrollWidth") <= 703
+    paper = page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 3
 
 
 def test_a_waveform_is_asked_for_and_shows_by_itself(scene: demo.Scene, page: "sync_api.Page") -> None:
@@ -123,27 +174,4 @@ def test_a_waveform_is_asked_for_and_shows_by_itself(scene: demo.Scene, page: "s
     scene.store.put_waveform(event_id, demo.waveform_of(demo.OUTLETS[0], record.start_ns))
     scene.store.finish_event(event_id)
     page.locator("path.trace").wait_for(state="attached")
-    _sound(page)
-
-
-@pytest.mark.slow
-def test_a_month_is_found_by_keyboard_and_fits_on_paper(scene: demo.Scene, page: "sync_api.Page") -> None:
-    page.goto(f"{scene.url}/compare?box=1")
-    page.get_by_role("link", name="Reports").press("Enter")
-    page.wait_for_url("**/reports?box=1*")
-    _sound(page)
-    page.get_by_text("Tables").press("Enter")
-    assert page.get_by_role("link", name="Parquet").count() == 3
-    page.locator(".list th a").first.press("Enter")
-    page.wait_for_url("**/reports/month?box=1*")
-    page.locator("figure .past-means").wait_for(state="attached")
-    _sound(page)
-    page.set_viewport_size({"width": 703, "height": 1010})  # A4 within its margins
-    page.emulate_media(media="print")
-    for hidden in (".main-nav", ".spans", ".month-links", "details"):
-        assert page.locator(hidden).first.is_hidden(), hidden
-    assert page.evaluate("document.documentElement.scrollWidth") <= 703
-    paper = page.pdf(prefer_css_page_size=True)
-    assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 3
-    page.emulate_media(media="screen")
-    page.set_viewport_size({"width": 390, "height": 844})
+    sound(page)

@@ -16,7 +16,7 @@ from opq_cloud.view.live.streams import PageStream
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 
-PAGES = ("/map", "/grid", "/wall")
+PAGES = ("/map", "/past?of=grid:", "/wall")
 
 
 @pytest.fixture(scope="module")

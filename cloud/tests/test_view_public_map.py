@@ -6,14 +6,12 @@ import re
 from dataclasses import replace
 from math import cos, radians
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.view.pages.map import grid_now, outline
 from opq_cloud.view.pages.map.arrival_map import arrival_map
-from opq_cloud.view.pages.map.day_trends import medians
 from opq_cloud.view.pages.map.fuzz import (
     KM_PER_DEGREE,
     MAX_RADII,
@@ -223,16 +221,6 @@ def test_what_few_hidden_boxes_report_is_no_figure_though_others_of_the_region_a
     assert grid.u_percent == 90.0
     apart = [replace(hidden[0], grid="2"), *hidden[1:]]  # one region in two grids
     assert [each.u_percent for each in grids_now(countable(apart))] == [None, None]
-
-
-def test_a_row_of_the_day_that_few_hidden_boxes_have_is_left_out() -> None:
-    days = [np.full((144, 2, 3), value) for value in (1.0, 2.0, 3.0, 7.0)]
-    days[2][5] = np.nan
-    hidden = [True, True, True, False]
-    found = medians(days, hidden)[:, 0, 1]
-    assert (found[4], found[5]) == (2.5, 7.0)
-    assert np.isnan(medians(days[:3], hidden[:3])[5]).all()
-    assert medians(days)[5, 0, 1] == 2.0
 
 
 def test_figures_are_medians_of_boxes_that_report() -> None:

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -154,7 +153,8 @@ def test_another_installation_shows_the_same_boxes_elsewhere(view: PublicView, t
 EVERY_PAGE = (
     "/map",
     "/map/state",
-    "/grid",
+    "/past?of=grid:1",
+    "/past?of=grid:&q=f_hz,rms_v&from=now-24h",
     "/wall",
     "/feeds/incidents.atom",
     "/share/incidents/1",
@@ -234,23 +234,22 @@ def test_regions_have_figures_from_three_boxes_on_that_show_nowhere_else(view: P
     assert state["figures"]["region North Shore boxes"].startswith("3 Boxes")
     assert state["figures"]["grid 1 boxes"].startswith("6 Boxes")
     assert set(state["marks"]) == {"box-21", "box-22", "box-27", "region-North Shore"}
-    assert "North Shore" in view.get("/grid").text
+    assert "North Shore" in view.get("/past").text and "North Shore" in view.get("/map").text
 
 
 def test_a_region_says_its_frequency_and_the_incidents_of_the_day_that_its_visitor_may_see(
     view: PublicView,
 ) -> None:
     region, (incident,) = "Honolulu", view.store.incidents()
-    everybodys, admins = view.get("/grid").text, view.get("/grid", view.admin()).text
-    link = f'<a href="/incidents?region={region}&amp;from=now-24h">1</a>'
-    started = datetime.fromtimestamp(incident.start_ns // 10**9, UTC)
+    everybodys, admins = view.get("/map").text, view.get("/map", view.admin()).text
+    link = f'<a href="/incidents?region={region}&amp;from=now-24h">of the last day</a>'
     for page in (everybodys, admins):
         assert f'data-figure="region {region} f"' in page
-    assert f'{link}<span class="quiet">, newest at {started:%H:%M:%S}' in admins
-    assert f"/compare?region={region}&amp;together=1" in admins
+    assert link in admins and incident.start_ns > time.time_ns() - 86_400 * 10**9
+    assert f"/past?of=region:{region}&amp;" in admins
     view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
     view.changed()
-    row = next(each for each in view.get("/grid").text.split("<tr>") if "North Shore" in each)
+    row = next(each for each in view.get("/map").text.split("<tr>") if "North Shore" in each)
     assert "/incidents?" not in row, "figures of a region say nothing of its incidents"
 
 
@@ -259,8 +258,10 @@ def test_a_view_with_regions_alone_shows_the_map_and_nothing_else(view: PublicVi
         view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
     view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
     view.changed()
-    found = {path: view.get(path).status_code for path in ("/", "/map", "/grid", "/wall", "/api/v1/boxes")}
-    assert found == {"/": 303, "/map": 200, "/grid": 200, "/wall": 200, "/api/v1/boxes": 401}
+    found = {
+        path: view.get(path).status_code for path in ("/", "/map", "/past", "/grid", "/wall", "/api/v1/boxes")
+    }
+    assert found == {"/": 303, "/map": 200, "/past": 200, "/grid": 307, "/wall": 200, "/api/v1/boxes": 401}
     for box_id in REGIONAL:
         view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
     view.changed()
@@ -328,7 +329,7 @@ def test_tiles_are_allowed_on_pages_with_a_map_and_from_their_origin_alone(view:
         assert policies(answer)["img-src"] == "'self' https://tiles.example:8443", path
         assert 'data-tiles="https://tiles.example:8443/{z}/{x}/{y}.png"' in answer.text
         assert "A &lt;mapper&gt;" in answer.text
-    for path in ("/grid", "/", "/share/incidents/1"):
+    for path in ("/past", "/", "/share/incidents/1"):
         assert policies(view.get(path))["img-src"] == "'self'", path
 
 

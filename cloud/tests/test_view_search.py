@@ -18,7 +18,7 @@ from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor
     ("wanted", "text", "fit"),
     [
         ("map", "Map", WHOLE),
-        ("cal", "Calendar", START),
+        ("ver", "Verdicts", START),
         ("now", "Grid now", WORD),
         ("rid", "Grid now", INSIDE),
         ("now grid", "Grid now", WORD),

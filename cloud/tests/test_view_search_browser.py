@@ -23,7 +23,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
 
 
 def test_a_box_is_found_and_opened_by_keys_alone(scene: demo.Scene, page: Any) -> None:
-    page.goto(f"{scene.url}/compare")
+    page.goto(f"{scene.url}/past")
     page.keyboard.press("/")
     page.wait_for_function(SHOWN, arg="")
     assert page.evaluate("() => document.activeElement.getAttribute('role')") == "combobox"

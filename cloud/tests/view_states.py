@@ -18,18 +18,13 @@ PAGES = {
     "/incidents/{incident_id}/examine/charts": "/incidents/1/examine/charts",
     "/share/incidents/{incident_id}": "/share/incidents/1",
     "/boxes/{box_id}": "/boxes/1",
-    "/boxes/{box_id}/history": "/boxes/1/history",
     "/boxes/{box_id}/settings": "/boxes/1/settings",
     "/boxes/{box_id}/waveforms": "/boxes/1/waveforms",
     "/events/{event_id}": "/events/1",
     "/sites": "/sites",
     "/sites/{name:path}": "/sites/mill",
-    "/compare": "/compare",
-    "/calendar": "/calendar",
-    "/reports": "/reports",
-    "/reports/month": "/reports/month?box=1",
+    "/past": "/past",
     "/map": "/map",
-    "/grid": "/grid",
     "/wall": "/wall",
     "/search": "/search?q=box",
     "/account": "/account",
@@ -50,7 +45,7 @@ PAGES = {
     "/admin/accounts": "/admin/accounts",
 }
 """Route -> an address of it that has something to show in the filled scene."""
-PARTS = {"/incidents/1/examine/part", "/incidents/1/examine/charts", "/boxes/1/history"}
+PARTS = {"/incidents/1/examine/part", "/incidents/1/examine/charts"}
 """Parts that a script puts into a page: no documents of their own."""
 WITHOUT_STATES = {
     "/sign-in",
@@ -61,20 +56,22 @@ WITHOUT_STATES = {
     "/admin/changes",
     "/search/found",
     "/examine",
+    "/compare",
+    "/calendar",
+    "/reports",
+    "/reports/month",
+    "/grid",
+    "/boxes/{box_id}/history",
 }
-"""Forms before signing in, a redirect, a frame that is not set, a part of a page, a form for
+"""Forms before signing in, redirects, a frame that is not set, a part of a page, a form for
 recordings, which reads no store."""
 
 NEW = {
     "/": "No Box has been heard yet.",
     "/incidents": "Nothing has happened yet.",
     "/sites": "No Box has a site.",
-    "/compare": "No Box can be chosen yet.",
-    "/calendar": "No Box can be chosen yet.",
-    "/reports": "No Box can be chosen yet.",
-    "/reports/month": "No Box can be chosen yet.",
+    "/past": "No Box can be chosen yet.",
     "/map": "No Box has a mark here.",
-    "/grid": "No Box counts here yet.",
     "/wall": "Nothing has happened lately.",
     "/admin": "No Box is known yet",
     "/admin/boxes": "No Box is known yet.",
@@ -90,12 +87,8 @@ NEW_OWNER = {
     "/": "You see no Box yet.",
     "/incidents": "Nothing has happened yet.",
     "/sites": "No Box has a site.",
-    "/compare": "You see no Box yet",
-    "/calendar": "You see no Box yet",
-    "/reports": "You see no Box yet",
-    "/reports/month": "You see no Box yet",
+    "/past": "You see no Box yet",
     "/map": "You see your own Boxes",
-    "/grid": "No Box counts here yet.",
     "/account": "None yet.",
     "/account/boxes": "No Box is yours yet.",
     "/account/notifications": "You are told of nothing yet.",
@@ -106,7 +99,6 @@ STALE = {
     "/": "No Box reports now.",
     "/boxes/1": "No Box reports now.",
     "/map": "none of them reporting now",
-    "/grid": "none of them reporting now",
     "/wall": "none of them reporting now",
 }
 """The newest value of all Boxes is ten minutes old."""
@@ -123,9 +115,9 @@ FORBIDDEN = {
     "/nothing/here": (404, "There is no page at this address."),
     "/boxes/%2e%2e": (404, "is shown to you"),
     "/incidents/zero": (404, "numbered 1, 2, 3"),
-    "/reports?box=1": (404, "shared with you"),
     "/sites/mill": (404, "No site of this name"),
-    "/reports/month?region=north": (404, "No region of this name"),
+    "/past?box=1": (404, "No Box with this id is known"),
+    "/past?of=region:north": (404, "No region of this name"),
     "/incidents?class=storm": (404, "There is no such class"),
     "/incidents?from=then": (400, "cannot be used"),
     "/?page=99": (404, "There is no page 99"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.result import Baseline, BenchCase, BenchResult, case
+from bench.store_spans import past_page
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.messages import Disturbance, Interval, Measurement
 
@@ -48,7 +49,7 @@ def run(quick: bool) -> BenchResult:
         rows = filled(store, days) + sizes(path, days)
         last_ns = T0_NS + days * DAY_NS
         week = last_ns - 7 * DAY_NS, last_ns
-        intervals = store.intervals
+        intervals, page = store.intervals, past_page(store, last_ns // 10**6)
         rows += [
             cost(
                 "a year's chart: a summary for each day",
@@ -59,6 +60,15 @@ def run(quick: bool) -> BenchResult:
             ),
             cost("a year of all quantities", lambda: intervals.read("1", 600_000, T0_NS, last_ns), 3),
             cost("disturbances of all Boxes", lambda: intervals.disturbances(None, T0_NS, last_ns)),
+            cost(
+                "/past: a year's chart", lambda: page(f"box=1&q=rms_v&source=a&from=now-{days}d"), limit=200.0
+            ),
+            cost(
+                "/past: a week's harmonics with limits",
+                lambda: page("box=1&show=harmonics&from=now-7d"),
+                limit=300.0,
+            ),
+            cost("/past: verdicts of five weeks", lambda: page("box=1&show=verdicts"), 3),
             cost("a week's 95 % of 50 harmonics", lambda: summarised(store, *week), limit=300.0),
         ]
         raw = cost("made of the intervals", lambda: of_rows(store, *week))

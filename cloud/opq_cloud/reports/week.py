@@ -17,10 +17,12 @@ class WeekError(OpqError):
 
 @dataclass(frozen=True, slots=True)
 class ReportWeek:
-    """A week of ISO 8601 in a zone: [start_ns, end_ns) in UTC."""
+    """A week of ISO 8601 in a zone, or some days of one: [start_ns, end_ns) in UTC."""
 
     monday: date
+    """The first day."""
     zone: ZoneInfo
+    days: int = DAYS
 
     @property
     def name(self) -> str:
@@ -31,7 +33,9 @@ class ReportWeek:
     @property
     def day_starts_ns(self) -> tuple[int, ...]:
         """The beginnings of its days, and its end."""
-        return tuple(_midnight_ns(self.monday + timedelta(days=day), self.zone) for day in range(DAYS + 1))
+        return tuple(
+            _midnight_ns(self.monday + timedelta(days=day), self.zone) for day in range(self.days + 1)
+        )
 
     @property
     def start_ns(self) -> int:
@@ -39,7 +43,7 @@ class ReportWeek:
 
     @property
     def end_ns(self) -> int:
-        return _midnight_ns(self.monday + timedelta(days=DAYS), self.zone)
+        return _midnight_ns(self.monday + timedelta(days=self.days), self.zone)
 
     @property
     def hours(self) -> int:

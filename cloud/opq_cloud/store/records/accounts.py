@@ -80,7 +80,7 @@ class Account:
     time_zone: str = "UTC"
     theme: str = "system"
     voltage_unit: str = "V"
-    """`V` or `percent` of nominal: where an address of Examine or `/compare` names none."""
+    """`V` or `percent` of nominal: where an address of Examine or `/past` names none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,7 @@ from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_feed import MapFeeds
 from opq_cloud.view.pages.map.map_pages import MapPages
 from opq_cloud.view.pages.map.shared_pages import SharedPages
-from opq_cloud.view.pages.past.calendar_page import CalendarPages
-from opq_cloud.view.pages.past.compare_page import ComparePages
-from opq_cloud.view.pages.past.report_pages import ReportPages
+from opq_cloud.view.pages.past.page import PastPages
 from opq_cloud.view.pages.search import SearchPages
 from opq_cloud.view.pages.service_clients.box_client import BoxClient
 from opq_cloud.view.pages.visible.view_services import ViewServices
@@ -94,9 +92,7 @@ def page_router(parts: PageParts) -> APIRouter:
         SitePages(context, render),
         IncidentPages(context, services, examine, render),
         examine,
-        ComparePages(context, render),
-        CalendarPages(context, render),
-        ReportPages(context, render),
+        PastPages(context, services, render),
         EventPages(context, render),
         SearchPages(context, render),
         SharedPages(context, parts.grid, services.config, render),

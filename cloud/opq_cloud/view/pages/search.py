@@ -125,11 +125,11 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
     rows = [
         ("Page", "Boxes", "live values, front page", "/"),
         ("Page", "Incidents", "sags, swells, interruptions: the list, with filters", "/incidents"),
-        ("Page", "Compare", "the past, history, trends of Boxes, weeks over one another", "/compare"),
-        ("Page", "Calendar", "the quality of each day", "/calendar"),
-        ("Page", "Reports", "each month as a summary to print, tables", "/reports"),
+        ("Page", "Past", "history, trends, class A, compare Boxes and weeks, distribution", "/past"),
+        ("Page", "Harmonics", "orders 2 to 50 with the limits of a standard", "/past?show=harmonics"),
+        ("Page", "Verdicts", "calendar of compliance, EN 50160, IEEE 519", "/past?show=verdicts"),
         ("Page", "Map", "Boxes near their places", "/map"),
-        ("Page", "Grid now", "frequency and voltage, the last day", "/grid"),
+        ("Page", "Grid", "frequency and voltage of the last day", "/past?of=grid:"),
         ("Page", "Wall display", "one screen that may stay open for weeks", "/wall"),
         ("Page", "API", "REST, OpenAPI, tokens, for programs", "/api/v1/docs"),
         (
@@ -206,7 +206,7 @@ def _of_boxes(context: VisitorContext, boxes: list[SearchHit]) -> Iterator[Searc
             continue
         box_id = hit.path.rpartition("/")[2]
         yield SearchHit("Action", f"Incidents of {hit.words}", "", f"/incidents?box={box_id}")
-        yield SearchHit("Action", f"Calendar of {hit.words}", "", f"/calendar?box={box_id}")
+        yield SearchHit("Action", f"Past of {hit.words}", "", f"/past?box={box_id}")
         if context.visitor.may_request(box_id):
             yield SearchHit("Action", f"Request a waveform of {hit.words}", "", f"{hit.path}/waveforms")
         if context.visitor.may_change(box_id):

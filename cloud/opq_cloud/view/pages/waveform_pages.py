@@ -25,8 +25,8 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     request_state,
     waiting_boxes,
 )
-from opq_cloud.view.pages.drawing.history_chart import Tick
 from opq_cloud.view.pages.drawing.rendering import PageMaker
+from opq_cloud.view.pages.drawing.tick import Tick
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, whole_id
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import SentForm, form_route, see_other

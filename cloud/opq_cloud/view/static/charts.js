@@ -97,8 +97,12 @@ export function readout(write) {
   };
 }
 
+function redraw() {
+  for (const plot of charts) if (plot.root.isConnected) plot.redraw(false, true);
+}
+
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  for (const plot of charts) plot.redraw(false, true);
+  redraw();
 });
 
 /** Paper is light, whatever the theme: what is drawn on canvases too. */
@@ -106,7 +110,7 @@ function onPaper(printing) {
   const paper = document.getElementById("paper");
   if (!paper) return;
   paper.media = printing ? "all" : "print";
-  for (const plot of charts) plot.redraw(false, true);
+  redraw();
 }
 addEventListener("beforeprint", () => onPaper(true));
 addEventListener("afterprint", () => onPaper(false));

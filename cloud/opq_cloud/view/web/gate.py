@@ -24,7 +24,7 @@ TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
 """Pages for visitors who have not signed in."""
 FOR_EVERYBODY = ("/feeds", "/share")
 """Pages that are the same for everybody, also for signed-in visitors."""
-WITH_REGIONS = ("/map", "/grid", "/wall")
+WITH_REGIONS = ("/map", "/past", "/grid", "/wall")
 """Pages that also show figures of regions, where no Box itself is public."""
 ENDED = b"event: ended\ndata: {}\n\n"
 """The answer to a live feed whose session has ended: an event source does not report why it was refused."""

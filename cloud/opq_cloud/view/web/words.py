@@ -77,43 +77,6 @@ ITIC_SHORT = {
 """The consequence for a machine on this supply; the regions' own names are ITIC_WORDS."""
 F47_WORDS = {"pass": "Pass", "fail": "Fail", "not_applicable": "Not applicable"}
 NOT_RATED = "not rated"
-MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
-SHORT_MONTHS = (
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "May",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Oct",
-    "Nov",
-    "Dec",
-)
-DAYS = (
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-)
 SHORT_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 SOURCE_WORDS = {
     TimeSource.GPS: "GPS",
@@ -196,21 +159,6 @@ def cycles(value: float | None) -> str:
     if value == 1:
         return "1.0 cycle"
     return f"{value:.1f} cycles"
-
-
-def month(day: date) -> str:
-    """`November 2026`."""
-    return f"{MONTHS[day.month - 1]} {day.year}"
-
-
-def long_date(day: date) -> str:
-    """`Tuesday, 24 November 2026`."""
-    return f"{DAYS[day.weekday()]}, {day.day} {MONTHS[day.month - 1]} {day.year}"
-
-
-def short_date(day: date) -> str:
-    """`24 Nov`."""
-    return f"{day.day} {SHORT_MONTHS[day.month - 1]}"
 
 
 def day_of_month(day: date) -> str:

@@ -1,18 +1,18 @@
-"""The page of a Box, `/boxes/{id}`, and its part with the chosen span, `/boxes/{id}/history`."""
+"""The page of a Box, `/boxes/{id}`: now and the last hour."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
-from opq_cloud.view.pages.boxes.history_page import From, To, chosen_span, history_values, query_span
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.service_clients.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.view.pages.visible.seen_sites import sites_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_proto.kit.rate_limit import TokenBuckets
+from opq_proto.measurement.fields import DRAWN
 
 ON_BOX_PAGE = 10
 COMMANDS_AT_ONCE, COMMANDS_PER_S = 3.0, 0.1
@@ -32,14 +32,7 @@ class BoxPages:
     def router(self) -> APIRouter:
         router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/boxes/{box_id}", self.box)
-        router.add_api_route("/boxes/{box_id}/history", self.history)
         return router
-
-    def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
-        """The history part of a Box's page, for a page that replaces it."""
-        record = self._context.known_box(box_id)
-        span = query_span(self._context, start, end)
-        return self._render("history.html", "boxes", 200, **history_values(self._context, record, span))
 
     def _report_of(self, box_id: str, ask: str) -> tuple[BoxReport | None, str]:
         """The report of a Box that its owner or an administrator requests now; or why it was not asked."""
@@ -53,18 +46,18 @@ class BoxPages:
         except BoxClientError as error:
             return None, f"{error}."
 
-    def box(
-        self, box_id: str, start: From = "", end: To = "", ask: Annotated[str, Query(max_length=20)] = ""
-    ) -> HTMLResponse:
+    def box(self, request: Request, box_id: str, ask: Annotated[str, Query(max_length=20)] = "") -> Response:
         """The page of a Box; `ask` waits some seconds at most for the Box's report of its losses."""
         context = self._context
         record = context.known_box(box_id)
+        if request.query_params.keys() & {"from", "to"}:  # the page of a version before showed any span
+            return RedirectResponse(f"{request.url.path}/history?{request.url.query}", 307)
         now_ms = context.now_ns() // 1_000_000
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine, _more = context.find_incidents(IncidentFilter(box_id=box_id), ON_BOX_PAGE)
-        span = chosen_span(context, [box_id], start, end)
         card = box_card(context, record, measured=context.measured_shares([box_id]).get(box_id))
         place = context.place_words(box_id)
+        in_percent = context.visitor.voltage_unit == "percent"
         said, not_asked = self._report_of(box_id, ask)
         return self._render(
             "box.html",
@@ -86,5 +79,8 @@ class BoxPages:
             ),
             incidents=mine[:ON_BOX_PAGE],
             after=feed_after(context, mine),
-            **history_values(context, record, span, mine[:ON_BOX_PAGE]),
+            voltage_unit="%" if in_percent else "V",
+            voltage_factor=100.0 / record.nominal_v if in_percent else 1.0,
+            beside_voltage=DRAWN[1:],
+            names=context.names(mine),
         )

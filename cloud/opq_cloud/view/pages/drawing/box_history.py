@@ -4,8 +4,8 @@ The rows come from the levels of the trends (`opq_cloud.store.trends.pyramid`), 
 same few rows; spans up to ten minutes come from the Measurements themselves, while they are stored.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.store.store import ShownStore
@@ -24,6 +24,8 @@ MEASURED_MS = 600_000
 MEASURED_STEP_MS = 2_000
 INCIDENTS_SHOWN = 200
 SHARES = (0.05, 0.5, 0.95)
+Keys = Mapping[str, tuple[str, float]]
+Counts = dict[str, dict[int, int]]
 MINUTES_READ_MS = 6 * HOUR_MS
 """The longest of PRESETS below DEFAULT: within it, a Box's first data is searched by the minute."""
 
@@ -52,11 +54,13 @@ class BoxHistory:
     coverage: float
     """The measured share of the span, from when the Box was first heard up to now."""
     incidents: tuple[IndexedIncident, ...]
-    """The incidents of this Box, newest first, INCIDENTS_SHOWN at most."""
+    """The incidents of this Box, newest first."""
     percentiles: dict[str, tuple[float, float, float]]
     """The values with 5, 50, 95 % of the time at or below: of minute means, in short spans of 2-s means."""
     first_heard_ms: int | None = None
     """The moment within the span at which the Box was first heard: before it, it was not installed yet."""
+    counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    """Metric -> bin of `trend_histogram` -> seconds; empty for metrics without a histogram."""
 
 
 def read_history(
@@ -66,19 +70,24 @@ def read_history(
     now_ms: int,
     rows: int = MAX_ROWS,
     first_heard_ms: float | None = 0.0,
+    keys: Keys = DRAWN_KEYS,
+    incidents: int = INCIDENTS_SHOWN,
 ) -> BoxHistory:
     """Reads at most `rows` rows; before `first_heard_ms` (None: never yet) there is no gap.
+
+    `keys`: name of each metric -> key on the wire, and the factor of its values.
 
     Raises ValueError where no level has so few.
     """
     measured = measured_rows(store, box_id, span) if span.length_ms <= MEASURED_MS else None
+    if keys is not DRAWN_KEYS and measured is not None:
+        measured = None if keys.keys() - DRAWN_KEYS.keys() else measured
     if measured is None:
         step_ms = level_for(span.start_ms, span.end_ms, rows)
         trends = store.trend_rows(box_id, span.start_ms, min(span.end_ms, now_ms), step_ms)
-        found = tuple(_row(each) for each in trends)
-        percentiles = _percentiles(trends)
+        found, counts = tuple(_row(each, keys) for each in trends), _counts(trends, keys)
     else:
-        step_ms, found, percentiles = MEASURED_STEP_MS, measured, _percentiles_of_rows(measured)
+        step_ms, found, counts = MEASURED_STEP_MS, measured, _counts_of_rows(measured)
     # A row that has not ended, and the minute that no store has yet, are not gaps.
     late_ms = SETTLE_MS + TREND_MS if step_ms >= TREND_MS else 2 * step_ms
     until_ms = max(span.start_ms, min(span.end_ms, now_ms - late_ms))
@@ -94,9 +103,10 @@ def read_history(
         found,
         missing_spans([row.start_ms for row in found], since_ms, until_ms, step_ms),
         _coverage(found, since_ms, until_ms, step_ms),
-        tuple(store.find_incidents(wanted, INCIDENTS_SHOWN)),
-        _held_to_rows(percentiles, found),
+        tuple(store.find_incidents(wanted, incidents)) if incidents else (),
+        _held_to_rows(_quantiles(counts, keys), found),
         since_ms if since_ms > span.start_ms else None,
+        counts,
     )
 
 
@@ -123,9 +133,9 @@ def first_span(store: ShownStore, box_id: str, now_ms: int) -> TimeSpan:
     return next((span for span in offered if span.start_ms <= first_ms), default)
 
 
-def _row(trend: Trend) -> HistoryRow:
+def _row(trend: Trend, keys: Keys) -> HistoryRow:
     values = {}
-    for name, (key, scale) in DRAWN_KEYS.items():
+    for name, (key, scale) in keys.items():
         if (three := trend.metrics.get(key)) is not None:
             values[name] = (three[0] * scale, three[2] * scale, three[1] * scale)
     return HistoryRow(trend.start_ms, trend.coverage, values, flags_of_trend(trend.metrics))
@@ -153,13 +163,13 @@ def measured_rows(store: ShownStore, box_id: str, span: TimeSpan) -> tuple[Histo
     )
 
 
-def _percentiles_of_rows(rows: Iterable[HistoryRow]) -> dict[str, tuple[float, float, float]]:
-    counts: dict[str, dict[int, int]] = {name: {} for name in DRAWN_KEYS}
+def _counts_of_rows(rows: Iterable[HistoryRow]) -> Counts:
+    counts: Counts = {name: {} for name in DRAWN_KEYS}
     for row in rows:
         for name, (_, mean, _) in row.values.items():
             key, scale = DRAWN_KEYS[name]
             _count(counts[name], bin_of(key, mean / scale), 1)
-    return _quantiles(counts)
+    return counts
 
 
 def _held_to_rows(
@@ -184,21 +194,21 @@ def _count(counts: dict[int, int], place: int | None, seconds: int) -> None:
         counts[place] = counts.get(place, 0) + seconds
 
 
-def _percentiles(trends: Iterable[Trend]) -> dict[str, tuple[float, float, float]]:
-    counts: dict[str, dict[int, int]] = {name: {} for name in DRAWN_KEYS}
+def _counts(trends: Iterable[Trend], keys: Keys) -> Counts:
+    counts: Counts = {name: {} for name in keys}
     for trend in trends:
-        for name, (key, _) in DRAWN_KEYS.items():
+        for name, (key, _) in keys.items():
             histogram = trend.histograms.get(key)
             if histogram is not None:
                 histogram.add_to(counts[name])
             elif (three := trend.metrics.get(key)) is not None:
                 _count(counts[name], bin_of(key, three[2]), max(1, round(trend.time_ms / 1000)))
-    return _quantiles(counts)
+    return counts
 
 
-def _quantiles(counts: dict[str, dict[int, int]]) -> dict[str, tuple[float, float, float]]:
+def _quantiles(counts: Counts, keys: Keys) -> dict[str, tuple[float, float, float]]:
     found = {}
-    for name, (key, scale) in DRAWN_KEYS.items():
+    for name, (key, scale) in keys.items():
         values = [quantile(key, counts[name], share) for share in SHARES]
         if None not in values:
             low, middle, high = (scale * value for value in values if value is not None)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store.store import ShownStore
-from opq_cloud.view.pages.drawing.box_history import BoxHistory
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.measurement.continuity import GapReason, missing_s
 
@@ -36,13 +35,18 @@ class MissingPart:
     words: str
 
 
-def missing_parts(store: ShownStore, box_id: str, history: BoxHistory) -> Sequence[MissingPart]:
-    """What Measurements report as missing in the rows of a span that are not whole, the newest first."""
+def missing_parts(
+    store: ShownStore, box_id: str, rows: Sequence[tuple[int, float]], step_ms: int, end_ms: int
+) -> Sequence[MissingPart]:
+    """What Measurements report as missing in rows (start in ms, measured share) that are not whole.
+
+    The newest comes first; `end_ms` is the end of the span.
+    """
     found: list[MissingPart] = []
-    left_ms, before_ms = READ_MS, history.span.end_ms
-    for row in reversed(history.rows):
-        start_ms, end_ms = row.start_ms, min(before_ms, row.start_ms + history.step_ms + REPORTED_MS)
-        if row.coverage >= WHOLE or start_ms >= end_ms:
+    left_ms, before_ms = READ_MS, end_ms
+    for start_ms, coverage in reversed(rows):
+        end_ms = min(before_ms, start_ms + step_ms + REPORTED_MS)
+        if coverage >= WHOLE or start_ms >= end_ms:
             continue
         left_ms -= end_ms - start_ms
         if left_ms < 0 or len(found) >= LISTED:

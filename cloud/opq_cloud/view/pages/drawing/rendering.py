@@ -29,8 +29,6 @@ FILTERS = (
     "utc_attribute",
     "clock",
     "ago",
-    "month",
-    "day_of_month",
     "headline",
     "outline",
     "boxes",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_cloud.view.pages.drawing.charts import ChartLine
-from opq_cloud.view.pages.drawing.history_chart import HEIGHT, WIDTH, Tick
+from opq_cloud.view.pages.drawing.tick import HEIGHT, WIDTH, Tick
 from opq_cloud.view.pages.examine.figures import ORDERS_SHOWN
 from opq_cloud.view.web.words import THIN
 from opq_proto.kit.round_levels import round_levels

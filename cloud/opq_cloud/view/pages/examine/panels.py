@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.view.pages.drawing.charts import ChartLine
-from opq_cloud.view.pages.drawing.history_chart import Tick
+from opq_cloud.view.pages.drawing.tick import Tick
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import PANELS, ExamineAddress
 from opq_cloud.view.pages.examine.half_cycle_lines import ledger_spans_ms, lines_with_ledger

@@ -1,4 +1,4 @@
-"""`/map`, `/grid` and `/wall`, `/map/state`, which a map without the live feed requests, and outlines."""
+"""`/map` and `/wall`, `/map/state`, which a map without the live feed requests, and outlines."""
 
 from typing import Annotated
 
@@ -7,11 +7,10 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.map.day_page import day_values, region_incidents
-from opq_cloud.view.pages.map.day_trends import DayTrends
-from opq_cloud.view.pages.map.grid_now import TONES, grids_now
+from opq_cloud.view.pages.map.grid_now import TONES, grids_now, regions_now
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import (
+    REGIONS_SHOWN,
     MapDrawing,
     draw_map,
     group_figures,
@@ -27,14 +26,12 @@ from opq_cloud.view.pages.map.map_marks import SHAPES
 from opq_cloud.view.pages.map.outline import outlines_json
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
-from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.guard import CONTENT_SECURITY_POLICY
 
 STATE = "/map/state"
 At = Annotated[str, Query(max_length=24)]
 Km = Annotated[str, Query(max_length=12)]
-DAY_KEPT_S = 10.0
-"""The page `/grid` is made again after this time; its script updates the present figures."""
+GRIDS_SHOWN = 4
 THEMES = ("", "light", "dark")
 OUTLINES_KEPT = "public, max-age=86400"
 """They change with a new version of View at most."""
@@ -56,12 +53,10 @@ class MapPages:
         self._feeds = feeds
         self._config = services.config
         self._render = render
-        self._trends = DayTrends(services.store)
-        self._days: AnswerCache[dict[str, object]] = AnswerCache(DAY_KEPT_S)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
-        for path, page in (("/map", self.map_page), ("/grid", self.grid_page), ("/wall", self.wall_page)):
+        for path, page in (("/map", self.map_page), ("/wall", self.wall_page)):
             router.add_api_route(path, page, response_class=HTMLResponse)
         router.add_route(STATE, self.state)  # not by FastAPI: 500 maps request it each second
         router.add_api_route("/map/outlines.json", self.outlines)
@@ -69,40 +64,23 @@ class MapPages:
 
     def map_page(self, at: At = "", km: Km = "") -> Response:
         frame = query_frame(at, km)
-        drawing = draw_map(self._reader, self._config, frame)
+        drawing, boxes = draw_map(self._reader, self._config, frame), self._reader.boxes()
         page = self._render(
             "map.html",
             "map",
             200,
             **map_values(drawing, state_path(frame)),
             chosen=frame is not None,
-            stale_words=silent_words(self._reader.boxes()),
+            stale_words=silent_words(boxes),
+            groups=[
+                *(("grid", each, group_figures(each)) for each in grids_now(boxes)[:GRIDS_SHOWN]),
+                *(("region", each, group_figures(each)) for each in regions_now(boxes)[:REGIONS_SHOWN]),
+            ],
+            seen_regions=self._context.regions(),
             incidents=incident_lines(self._reader),
             after=self._after(),
         )
         return with_tiles(page, self._config)
-
-    def grid_page(self) -> Response:
-        reader, trends, context, now_ns = self._reader, self._trends, self._context, self._context.now_ns()
-        values = self._days.of(
-            reader.audience,
-            lambda: day_values(
-                reader.boxes(),
-                trends,
-                now_ns // 1_000_000,
-                lambda region: region_incidents(context, region, now_ns),
-            ),
-        )
-        return self._render(
-            "grid.html",
-            "grid",
-            200,
-            state_path=STATE,
-            version=page_version(),
-            after=self._after(),
-            stale_words=silent_words(reader.boxes()),
-            **values,
-        )
 
     def wall_page(
         self, at: At = "", km: Km = "", theme: Annotated[str, Query(max_length=8)] = ""

@@ -1,16 +1,21 @@
-"""Reads which Boxes an address names: `?box=1,4`, `?region=north`, `?feeder=F12`; only visible ones.
+"""Reads which Boxes an address names: `?box=1,4`, or the group of `?of=site:mill`, `of=region:north`.
 
-A group holds only those of its Boxes that the visitor sees: for a visitor who sees two of a region's Boxes,
-the region consists of these two.
+A group holds those of its Boxes that the visitor sees: for a visitor who sees two of a region's Boxes, the
+region consists of these two. A region and a grid also hold Boxes whose owners show them as figures of their
+region only: `hidden`, which count in medians, and only where a region has enough of them.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 from fastapi import HTTPException
 
+from opq_cloud.store.box_place import phase_letter
 from opq_cloud.view.pages.visible.registry import BOX_ID, natural_order
 from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 
@@ -18,25 +23,24 @@ MAX_NAMED = 50
 """The most Boxes that one address may name."""
 GROUP_CHARACTERS = 100
 GROUPS_OFFERED = 500
-
-
-@dataclass(frozen=True, slots=True)
-class GroupNames:
-    """Groups of the Boxes that the visitor sees: name -> Boxes, sorted by name and number."""
-
-    regions: Mapping[str, tuple[str, ...]]
-    feeders: Mapping[str, tuple[str, ...]]
-    """Only of Boxes whose place the visitor may know."""
+FEWEST_HIDDEN = 3
+"""The least number of Boxes of a region that are shown only as figures; fewer do not count at all."""
+KINDS: Final = ("site", "feeder", "region", "grid")
+Groups = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""Kind -> name -> Boxes, seen and hidden ones, by number."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxChoice:
-    """The Boxes of an address; `boxes` is sorted by number, and empty where none was named."""
+    """The Boxes of an address; empty where none was named."""
 
-    boxes: tuple[ShownBox, ...]
-    named: tuple[str, ...] = ()
-    region: str = ""
-    feeder: str = ""
+    boxes: tuple[ShownBox, ...] = ()
+    kind: str = "box"
+    """`box`, or one of KINDS."""
+    name: str = ""
+    """Of the group."""
+    hidden: tuple[ShownBox, ...] = ()
+    """Boxes that count in medians only."""
 
     @property
     def box_ids(self) -> tuple[str, ...]:
@@ -44,65 +48,93 @@ class BoxChoice:
 
     @property
     def words(self) -> str:
-        """The choice in words: `Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
-        count = len(self.boxes)
+        """`Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
+        count = len(self.boxes) + len(self.hidden)
         counted = words.counted(count, "Box", "Boxes")
-        if self.region:
-            return f"region {self.region}, {counted}"
-        if self.feeder:
-            return f"feeder {self.feeder}, {counted}"
-        if count == 1:
-            return self.boxes[0].label
-        return counted if count else "no Box"
+        if self.name:
+            return f"{self.kind} {self.name}, {counted}"
+        return self.boxes[0].label if count == 1 else counted if count else "no Box"
 
     @property
     def fields(self) -> dict[str, str]:
         """The fields of an address for this choice."""
-        return {"box": ",".join(self.named), "region": self.region, "feeder": self.feeder}
+        if self.name:
+            return {"of": f"{self.kind}:{self.name}"}
+        return {"box": ",".join(self.box_ids)} if self.boxes else {}
 
 
-def read_groups(context: VisitorContext) -> GroupNames:
-    """Groups of all Boxes that the visitor sees."""
-    places = context.places()
-    visitor = context.visitor
-    known = {box_id: place for box_id, place in places.items() if visitor.sees_place(box_id)}
-    return GroupNames(
-        _by_name((box_id, place.region) for box_id, place in places.items()),
-        _by_name((box_id, place.feeder) for box_id, place in known.items()),
-    )
+def read_groups(context: VisitorContext, services: ViewServices) -> Groups:
+    """The groups of all Boxes that count for the visitor; sites and feeders where the place may be known."""
+    registry, visitor = services.registry.now(), context.visitor
+    found: dict[str, dict[str, list[str]]] = {kind: {} for kind in KINDS}
+
+    def put(kind: str, name: str | None, box_id: str) -> None:
+        if name and len(name) <= GROUP_CHARACTERS:
+            found[kind].setdefault(name, []).append(box_id)
+
+    for box_id, place in context.places().items():
+        put("region", place.region, box_id)
+        put("grid", place.grid, box_id)
+        if visitor.sees_place(box_id):
+            put("feeder", place.feeder, box_id)
+            put("site", registry.records[box_id].site, box_id)
+    hidden = [box_id for box_id in visitor.regional if not visitor.sees(box_id) and box_id in registry.places]
+    many = Counter(registry.place(box_id).region for box_id in hidden)
+    for box_id in hidden:
+        place = registry.place(box_id)
+        if place.region and many[place.region] >= FEWEST_HIDDEN and box_id not in registry.unplugged:
+            put("region", place.region, box_id)
+            put("grid", place.grid, box_id)
+    return {
+        kind: {
+            name: tuple(sorted(found[kind][name], key=natural_order))
+            for name in sorted(found[kind])[:GROUPS_OFFERED]
+        }
+        for kind in KINDS
+    }
 
 
 def read_box_choice(
-    context: VisitorContext, box: Iterable[str], region: str, feeder: str, groups: GroupNames
+    context: VisitorContext, services: ViewServices, box: Iterable[str], group: str, groups: Groups
 ) -> BoxChoice:
-    """Reads the choice; a region, or else a feeder, replaces single Boxes.
+    """Reads the choice; a group, `region:north`, replaces single Boxes.
 
     Raises:
         HTTPException: 404 where the visitor does not see the Box or group; 400 where too many are named.
     """
-    named = tuple(dict.fromkeys(each.strip() for text in box for each in text.split(",") if each.strip()))
-    if region or feeder:
-        members = groups.regions.get(region, ()) if region else groups.feeders.get(feeder, ())
+    if group:
+        kind, _, name = group.partition(":")
+        members = groups.get(kind, {}).get(name, ())
         if not members:
-            nobody = "No region of this name has a Box." if region else "No feeder of this name has a Box."
-            raise HTTPException(404, nobody)
-        shown = tuple(context.box(box_id) for box_id in members)
-        return BoxChoice(shown, region=region, feeder="" if region else feeder)
+            one = kind if kind in KINDS else "group"
+            raise HTTPException(404, f"No {one} of this name has a Box that is shown to you.")
+        seen = [box_id for box_id in members if context.visitor.sees(box_id)]
+        hidden = [_hidden(services, box_id) for box_id in members if not context.visitor.sees(box_id)]
+        if kind == "site":
+            return BoxChoice(tuple(_phases(context, services, seen)), kind, name)
+        return BoxChoice(tuple(context.boxes(seen)), kind, name, tuple(hidden))
+    named = dict.fromkeys(each.strip() for text in box for each in text.split(",") if each.strip())
     if len(named) > MAX_NAMED:
-        raise HTTPException(
-            400,
-            f"box names {len(named)} Boxes; want {MAX_NAMED} or fewer, or a region.",
-        )
-    ids = sorted(named, key=natural_order)
-    for box_id in ids:
+        raise HTTPException(400, f"box names {len(named)} Boxes; want {MAX_NAMED} or fewer, or a group.")
+    for box_id in named:
         if not BOX_ID.fullmatch(box_id) or context.store.box(box_id) is None:
             raise HTTPException(404, "No Box with this id is known.")
-    return BoxChoice(tuple(context.box(box_id) for box_id in ids), tuple(ids))
+    return BoxChoice(tuple(context.boxes(sorted(named, key=natural_order))))
 
 
-def _by_name(pairs: Iterable[tuple[str, str | None]]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
-    for box_id, name in pairs:
-        if name and len(name) <= GROUP_CHARACTERS:
-            found.setdefault(name, []).append(box_id)
-    return {name: tuple(sorted(found[name], key=natural_order)) for name in sorted(found)[:GROUPS_OFFERED]}
+def _phases(context: VisitorContext, services: ViewServices, box_ids: list[str]) -> Iterator[ShownBox]:
+    """The Boxes of a site in the order of their phases, with the phase in their names."""
+    records = services.registry.now().records
+    order = sorted(
+        box_ids, key=lambda box_id: (phase_letter(records[box_id].phase) or "z", natural_order(box_id))
+    )
+    for box in context.boxes(order):
+        phase = records[box.box_id].phase
+        yield replace(box, name=f"phase {phase}") if phase else box
+
+
+def _hidden(services: ViewServices, box_id: str) -> ShownBox:
+    record, nominal = services.registry.now().records[box_id], services.nominal
+    return ShownBox(
+        box_id, "", None, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz, False
+    )

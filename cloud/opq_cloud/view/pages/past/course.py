@@ -1,0 +1,191 @@
+"""The lines of `/past`: which Boxes and weeks are read, and what of them is drawn over one another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from opq_cloud.reports.limit_table import LimitTable
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
+from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, week_place_ms, week_span, whole_hours
+from opq_cloud.view.pages.drawing.missing_words import MissingPart, missing_parts
+from opq_cloud.view.pages.past.address import PastAddress
+from opq_cloud.view.pages.past.drawing import PastChart, limits_of
+from opq_cloud.view.pages.past.quantities import PastQuantity
+from opq_cloud.view.pages.past.reading import (
+    PastReader,
+    PastSeries,
+    in_week,
+    joined,
+    rows_for,
+    without_skipped,
+)
+from opq_cloud.view.pages.visible.registry import sampled
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web import words
+from opq_cloud.view.web.time_span import TimeSpan, input_words
+
+BOXES_READ = 50
+"""Boxes of a group: always the same ones, spread over the whole group."""
+INCIDENTS_MARKED = 200
+HIDDEN_ROW_MS = 600_000
+"""Boxes that are shown as figures only count in rows of this length or longer."""
+OF_HIDDEN = ("rms_v", "f_hz")
+"""What is shown of them."""
+HOURS_OF_WEEK, TENTHS_OF_WEEK = 170, 1100
+"""Rows of a week by hours; by ten minutes where the zone's hours are not those of UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    charts: tuple[PastChart, ...]
+    axis: tuple[int, int]
+    weeks: tuple[LocalSpan, ...]
+    """Those that are drawn over one another, the newest first; empty: a span."""
+    read: int
+    """Boxes in the lines."""
+    incidents: tuple[IndexedIncident, ...]
+    marks: tuple[tuple[float, str], ...]
+    """Place on the axis and tone of each incident."""
+    missing: Sequence[MissingPart]
+
+
+def read_course(
+    context: VisitorContext, services: ViewServices, address: PastAddress, table: LimitTable
+) -> Course:
+    """Reads all lines of an address."""
+    now_ms = context.now_ns() // 1_000_000
+    choice, span = address.choice, address.span
+    quantities = address.quantities
+    if choice.hidden:
+        quantities = tuple(each for each in quantities if each.name in OF_HIDDEN) or quantities[:0]
+    boxes, hidden = _read(choice.boxes), _read(choice.hidden)
+    weeks: tuple[LocalSpan, ...] = ()
+    axis = (span.start_ms, span.end_ms)
+    if address.weeks:
+        last_ms = min(span.end_ms, now_ms) - 1
+        weeks = tuple(week_span(last_ms, address.zone, back) for back in range(address.weeks + 1))
+        axis = (0, WEEK_MS)
+    rows = _week_rows(address, weeks[0]) if weeks else rows_for(len(boxes) + len(hidden))
+    spans = [_span(each) for each in weeks] or [span]
+    parts = [
+        _lines(context, services, address, quantities, each, now_ms, rows, boxes, hidden) for each in spans
+    ]
+    charts = []
+    for quantity in quantities:
+        if weeks:
+            series = tuple(
+                in_week(_named(part[quantity.name][0], back, week), week, address.zone)
+                for back, (part, week) in enumerate(zip(parts, weeks, strict=True))
+            )
+            gaps = tuple(
+                without_skipped(each.gaps, week, address.zone)
+                for each, week in zip(series, weeks, strict=True)
+            )
+        else:
+            series = tuple(parts[0][quantity.name])
+            gaps = tuple(each.gaps for each in series)
+        charts.append(_chart(address, quantity, series, gaps, table, [*boxes, *hidden]))
+    incidents = _incidents(
+        context, choice.box_ids, *((weeks[-1].start_ms, weeks[0].end_ms) if weeks else axis)
+    )
+    missing: Sequence[MissingPart] = ()
+    if len(boxes) == 1 and not weeks and charts and charts[0].series[0].source != "":
+        first = charts[0].series[0]
+        shares = list(zip(first.at_ms.tolist(), first.coverage.tolist(), strict=True))
+        missing = missing_parts(context.store, boxes[0].box_id, shares, first.step_ms, span.end_ms)
+    marks = tuple((_place(each, address), words.class_tone(each.kind)) for each in incidents)
+    return Course(tuple(charts), axis, weeks, len(boxes) + len(hidden), tuple(incidents), marks, missing)
+
+
+def _week_rows(address: PastAddress, week: LocalSpan) -> int:
+    return HOURS_OF_WEEK if whole_hours(week, address.zone) else TENTHS_OF_WEEK
+
+
+def _read(boxes: Sequence[ShownBox]) -> list[ShownBox]:
+    by_id = {box.box_id: box for box in boxes}
+    chosen = set(sampled(by_id, BOXES_READ))
+    return [box for box in boxes if box.box_id in chosen]
+
+
+def _lines(
+    context: VisitorContext,
+    services: ViewServices,
+    address: PastAddress,
+    quantities: Sequence[PastQuantity],
+    span: TimeSpan,
+    now_ms: int,
+    rows: int,
+    boxes: Sequence[ShownBox],
+    hidden: Sequence[ShownBox],
+) -> dict[str, list[PastSeries]]:
+    """Quantity -> one line for each Box, or one for all."""
+    if hidden:
+        rows = max(1, min(rows, span.length_ms // HIDDEN_ROW_MS))
+    reader = PastReader(
+        context.store, span, now_ms, context.first_heard_ms, address.percent, address.class_a, rows
+    )
+    found = [reader.box(box, quantities) for box in boxes]
+    if hidden:
+        whole = PastReader(services.store, span, now_ms, lambda box_id: 0.0, True, False, rows)
+        found += [whole.box(box, quantities) for box in hidden]
+    lines: dict[str, list[PastSeries]] = {}
+    for quantity in quantities:
+        own = [each[quantity.name] for each in found]
+        if address.together and own and (len(own) > 1 or hidden):
+            name = address.choice.words
+            own = [joined(name[:1].upper() + name[1:], own, len(hidden))]
+        lines[quantity.name] = own
+    return lines
+
+
+def _span(week: LocalSpan) -> TimeSpan:
+    return TimeSpan(week.start_ms, week.end_ms, input_words(week.start_ms), input_words(week.end_ms))
+
+
+def _named(series: PastSeries, back: int, week: LocalSpan) -> PastSeries:
+    before = f"{words.counted(back, 'week', 'weeks')} before" if back else "The week"
+    return replace(series, words=f"{before}, from {week.first.isoformat()}")
+
+
+def _place(incident: IndexedIncident, address: PastAddress) -> float:
+    at_ms = incident.start_ns / 1e6
+    if not address.weeks:
+        return at_ms
+    return week_place_ms(int(at_ms), week_span(int(at_ms), address.zone).first, address.zone)
+
+
+def _chart(
+    address: PastAddress,
+    quantity: PastQuantity,
+    series: tuple[PastSeries, ...],
+    gaps: tuple[tuple[tuple[int, int], ...], ...],
+    table: LimitTable,
+    boxes: Sequence[ShownBox],
+) -> PastChart:
+    in_percent = address.percent and quantity.name == "rms_v"
+    unit, digits = ("%", 2) if in_percent else (quantity.unit, quantity.digits)
+    nominal = None
+    if quantity.name in OF_HIDDEN:
+        values = {box.nominal_v if quantity.name == "rms_v" else box.nominal_hz for box in boxes}
+        nominal = 100.0 if in_percent else values.pop() if len(values) == 1 else None
+    return PastChart(
+        quantity,
+        f"{quantity.words}, {unit}" if unit else quantity.words,
+        unit,
+        digits,
+        nominal,
+        limits_of(table, quantity, address.percent, nominal),
+        series,
+        gaps,
+    )
+
+
+def _incidents(
+    context: VisitorContext, box_ids: tuple[str, ...], start_ms: int, end_ms: int
+) -> list[IndexedIncident]:
+    if not box_ids:
+        return []
+    wanted = IncidentFilter(box_ids=box_ids, start_ns=start_ms * 1_000_000, end_ns=end_ms * 1_000_000)
+    found = context.store.find_incidents(wanted, INCIDENTS_MARKED)
+    return sorted(found, key=lambda each: -each.start_ns)

@@ -1,0 +1,130 @@
+"""What `/past` shows over time: each quantity, with its place in the trends and in class A intervals."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from opq_proto.measurement.fields import BY_KEY, DRAWN, LAST_HARMONIC, titled
+
+TEN_MINUTES_MS, TWO_HOURS_MS, TEN_SECONDS_MS = 600_000, 7_200_000, 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastQuantity:
+    """A quantity; a value in `unit` is that of trends or intervals times `factor`."""
+
+    name: str
+    """In the address."""
+    words: str
+    unit: str
+    digits: int
+    factor: float = 1.0
+    key: str = ""
+    """Metric of the trends; empty: none has it."""
+    interval: str = ""
+    """Quantity of class A; empty: none is measured."""
+    ends: tuple[str, str] = ("", "")
+    """The lowest and highest windows within an interval."""
+    place: int | None = None
+    """Place of the order among the values of an interval."""
+    length_ms: int = TEN_MINUTES_MS
+    short_ms: int = 0
+    """Length of the shorter intervals that short spans are of; 0: there are none."""
+    class_a: bool = False
+    """Whether class A is read first."""
+
+    @property
+    def of_nominal(self) -> bool:
+        """Whether class A has it in volts, and pages show it in percent of the nominal voltage."""
+        return self.place is not None
+
+    @property
+    def title(self) -> str:
+        return titled(self.words, self.unit)
+
+
+_INTERVALS: Final = {
+    "rms_v": ("rms_v", ("rms_min_v", "rms_max_v"), 0),
+    "f_hz": ("f_hz", ("f_min_hz", "f_max_hz"), TEN_SECONDS_MS),
+    "thd_percent": ("thd_ratio", ("thd_ratio", "thd_max_ratio"), 0),
+}
+_DRAWN: Final = tuple(
+    PastQuantity(
+        name=each.name,
+        words=each.words,
+        unit=each.unit,
+        digits=each.digits,
+        factor=each.factor,
+        key=next(key for key, one in BY_KEY.items() if one.shown is each),
+        interval=_INTERVALS[each.name][0],
+        ends=_INTERVALS[each.name][1],
+        short_ms=_INTERVALS[each.name][2],
+    )
+    for each in DRAWN
+)
+MAIN: Final = (
+    *_DRAWN,
+    PastQuantity(name="pst", words="Flicker Pst", unit="", digits=3, key="pst", interval="pst", class_a=True),
+    PastQuantity(
+        name="plt",
+        words="Flicker Plt",
+        unit="",
+        digits=3,
+        interval="plt",
+        length_ms=TWO_HOURS_MS,
+        class_a=True,
+    ),
+    PastQuantity(
+        name="unbalance_percent", words="Unbalance u2", unit="%", digits=2, factor=100.0, key="unbalance"
+    ),
+    PastQuantity(
+        name="under_percent",
+        words="Underdeviation",
+        unit="%",
+        digits=2,
+        factor=100.0,
+        interval="under_ratio",
+        class_a=True,
+    ),
+    PastQuantity(
+        name="over_percent",
+        words="Overdeviation",
+        unit="%",
+        digits=2,
+        factor=100.0,
+        interval="over_ratio",
+        class_a=True,
+    ),
+    PastQuantity(name="trans_v", words="Transients", unit="V", digits=1, key="trans"),
+    PastQuantity(name="rocof", words="Change of frequency", unit="Hz/s", digits=3, key="rocof"),
+)
+"""In the order of the form."""
+_ORDERS: Final = (
+    *(
+        PastQuantity(
+            name=f"h{order}",
+            words=f"Harmonic {order}",
+            unit="%",
+            digits=3,
+            factor=100.0,
+            key=f"h{order}",
+            interval="harmonics_v",
+            place=order - 1,
+            class_a=True,
+        )
+        for order in range(2, LAST_HARMONIC + 1)
+    ),
+    *(
+        PastQuantity(
+            name=f"i{order}",
+            words=f"Interharmonic {order}",
+            unit="%",
+            digits=3,
+            factor=100.0,
+            interval="interharmonics_v",
+            place=order,
+            class_a=True,
+        )
+        for order in range(LAST_HARMONIC)
+    ),
+)
+QUANTITIES: Final = {each.name: each for each in (*MAIN, *_ORDERS)}

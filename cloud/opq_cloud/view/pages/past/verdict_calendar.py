@@ -1,0 +1,180 @@
+"""The calendar of compliance: a verdict by a standard for each week, and for each day of a short span."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from opq_cloud.reports.limit_table import LimitTable
+from opq_cloud.reports.reading import ChosenPlace, IntervalReader, ReportStore, read_place
+from opq_cloud.reports.verdicts import BoxWeek, Verdict, VerdictRow, judge_limit
+from opq_cloud.reports.week import DAYS, ReportWeek
+from opq_cloud.reports.week_report import OF_ALL_PHASES, Place
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
+from opq_cloud.store.intervals.interval_rows import columns_of, within
+from opq_cloud.store.store import ShownStore
+from opq_cloud.view.web.time_span import input_words
+from opq_cloud.view.web.words import day_of_month, number
+from opq_proto.decision import Nominal
+from opq_proto.measurement.intervals import Disturbance, IntervalColumns
+
+MOST_WEEKS = 53
+WEEKS_BY_DAY = 6
+"""The days of so many weeks are judged, too."""
+VERDICT_WORDS: Final[dict[str, str]] = {"pass": "Within", "fail": "Outside", "not_assessed": "No data"}
+MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictCell:
+    """A day or a week of one place."""
+
+    title: str
+    """`14`, `W47`."""
+    verdict: Verdict | None
+    """None: it has not begun."""
+    words: str
+    start: str
+    """Beginning and end for an address, UTC."""
+    end: str
+    measured: float = 0.0
+    """Percent of its intervals of the first limit that were judged."""
+
+    @property
+    def verdict_words(self) -> str:
+        return "" if self.verdict is None else VERDICT_WORDS[self.verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class WeekLine:
+    """A week, and its days where these are judged."""
+
+    week: ReportWeek
+    whole: VerdictCell
+    days: tuple[VerdictCell, ...]
+
+
+class SeenIntervals:
+    """The intervals that the visitor sees, as reports read them."""
+
+    def __init__(self, store: ShownStore) -> None:
+        self._store = store
+
+    def read(
+        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: object = None
+    ) -> IntervalColumns:
+        records = self._store.seen_intervals(box_id)
+        if records is None:
+            return columns_of(box_id, length_ms, {})
+        return records.read(box_id, length_ms, start_ns, end_ns, names)  # type: ignore[arg-type]
+
+    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
+        records = self._store.seen_intervals(box_id or "")
+        return [] if records is None else records.disturbances(box_id, start_ns, end_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenReportStore:
+    """The part of the store that a report for this visitor is made of."""
+
+    store: ShownStore
+
+    @property
+    def intervals(self) -> IntervalReader:
+        return SeenIntervals(self.store)
+
+    def boxes(self) -> list[BoxRecord]:
+        return self.store.boxes()
+
+    def find_incidents(self, wanted: IncidentFilter, limit: int) -> list[IndexedIncident]:
+        return self.store.find_incidents(wanted, limit)
+
+
+def week_lines(
+    store: ReportStore,
+    table: LimitTable,
+    place: ChosenPlace,
+    zone: ZoneInfo,
+    span_ms: tuple[int, int],
+    now_ms: int,
+    nominal: Nominal,
+) -> list[WeekLine]:
+    """The weeks that a span touches, the newest first, MOST_WEEKS at most.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    last_ms = max(span_ms[0], min(span_ms[1], now_ms) - 1)
+    weeks = [_week_of(last_ms, zone)]
+    while len(weeks) < MOST_WEEKS and weeks[-1].start_ns > span_ms[0] * MS:
+        weeks.append(weeks[-1].before())
+    by_day = len(weeks) <= WEEKS_BY_DAY
+    found = []
+    for week in weeks:
+        read = read_place(store, table, week, place, nominal)
+        days = tuple(_days(table, week, read, now_ms)) if by_day else ()
+        found.append(WeekLine(week, _cell(week.name[5:], table, week, read, now_ms), days))
+    return found
+
+
+def _week_of(moment_ms: int, zone: ZoneInfo) -> ReportWeek:
+    day = datetime.fromtimestamp(moment_ms / 1000, UTC).astimezone(zone).date()
+    return ReportWeek(day - timedelta(days=day.weekday()), zone)
+
+
+def _days(table: LimitTable, week: ReportWeek, read: Place, now_ms: int) -> Iterator[VerdictCell]:
+    for number_of_day in range(DAYS):
+        first: date = week.monday + timedelta(days=number_of_day)
+        day = ReportWeek(first, week.zone, days=1)
+        boxes = tuple(replace(box, week=_part(box.week, day)) for box in read.boxes)
+        group = {length: within(columns, day.start_ns, day.end_ns) for length, columns in read.group.items()}
+        yield _cell(day_of_month(first), table, day, replace(read, boxes=boxes, group=group), now_ms)
+
+
+def _part(box: BoxWeek, day: ReportWeek) -> BoxWeek:
+    parts = {length: within(each, day.start_ns, day.end_ns) for length, each in box.intervals.items()}
+    return replace(box, intervals={length: each for length, each in parts.items() if len(each.start_ns)})
+
+
+def _cell(title: str, table: LimitTable, span: ReportWeek, read: Place, now_ms: int) -> VerdictCell:
+    start, end = (input_words(each // MS) for each in (span.start_ns, span.end_ns))
+    if span.start_ns >= now_ms * MS:
+        return VerdictCell(title, None, "not begun", start, end)
+    rows = [
+        (box.label, judge_limit(limit, box.week, span))
+        for box in read.boxes
+        for limit in table.limits
+        if limit.quantity not in OF_ALL_PHASES
+    ]
+    if read.group and read.boxes:
+        whole = replace(read.boxes[0].week, box_id="", intervals=read.group)
+        rows += [
+            ("all phases", judge_limit(limit, whole, span))
+            for limit in table.limits
+            if limit.quantity in OF_ALL_PHASES
+        ]
+    judged = [row for _, row in rows if row.verdict != "not_assessed"]
+    failed = [(label, row) for label, row in rows if row.verdict == "fail"]
+    verdict: Verdict = "fail" if failed else "pass" if judged else "not_assessed"
+    measured = max((row.coverage_percent for row in judged), default=0.0)
+    return VerdictCell(
+        title, verdict, _words(judged, failed, measured, len(read.boxes)), start, end, measured
+    )
+
+
+def _words(
+    judged: Sequence[VerdictRow], failed: Sequence[tuple[str, VerdictRow]], measured: float, boxes: int
+) -> str:
+    share = f"{number(measured, 0, '%')} measured"
+    if not judged:
+        return "nothing to judge is stored"
+    limits = len({row.limit for row in judged})
+    if not failed:
+        return f"{limits} limits met, {share}"
+    label, row = max(failed, key=lambda each: each[1].outside)
+    where = f" at {label}" if boxes > 1 else ""
+    others = len({row.limit for _, row in failed}) - 1
+    more = f" and {others} more" if others else ""
+    return f"{row.limit.words}{where}: {number(row.judgement.share_percent, 1, '%')} within{more}, {share}"

@@ -1,0 +1,234 @@
+"""`/past` over a real store of known content: class A over any span, harmonics, verdicts, sites."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import past_scene as past
+import pytest
+from fastapi.testclient import TestClient
+from open_view import open_services
+
+from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.view.app import create_app
+from opq_cloud.view.pages.past import reading
+from opq_cloud.view.pages.past.quantities import QUANTITIES
+from opq_cloud.view.pages.past.reading import PastReader, PastSeries
+from opq_cloud.view.pages.visible.seen import SeenStore
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.web.time_span import read_span
+from opq_cloud.view.web.visitors import VISITOR, Visitor
+
+NOW = round(datetime(2026, 11, 20, 18, 0, tzinfo=UTC).timestamp() * 1000)
+"""A Friday; the bad day is Tuesday 17, the gap Sunday 15."""
+TODAY = NOW // past.DAY_MS * past.DAY_MS
+DAYS = 70
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
+    opened = open_store(None, tmp_path_factory.mktemp("past"))
+    past.fill_past(opened, NOW, days=DAYS, boxes=("1",))
+    past.fill_past(opened, NOW, days=14, boxes=("2", "4"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def client(store: CloudStore) -> TestClient:
+    return TestClient(create_app(open_services(store, now_ns=lambda: NOW * 1_000_000)))
+
+
+def read(store: CloudStore, name: str, box_id: str, start: str, end: str = "now") -> PastSeries:
+    box = ShownBox(box_id, "", None, past.NOMINAL_V, past.NOMINAL_HZ, False)
+    reader = PastReader(store, read_span(start, end, NOW), NOW, lambda _: 0.0, False, class_a=True)
+    return reader.box(box, [QUANTITIES[name]])[name]
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(page.partition('id="past-data">')[2].partition("</template>")[0])
+    return found
+
+
+# Class A
+
+
+def test_a_day_of_class_a_is_its_intervals_with_their_lowest_and_highest_windows(store: CloudStore) -> None:
+    day = read(store, "rms_v", "1", "2026-11-18", "2026-11-19")
+    assert (day.source, day.step_ms, len(day.at_ms)) == ("class A, 10 min", past.TEN_MS, 144)
+    expected = [past.volts_of("1", 2, place * past.TEN_MS) for place in range(144)]
+    assert day.mean == pytest.approx(np.array(expected), rel=1e-6) and day.gaps == ()
+    assert day.low == pytest.approx(np.array(expected) - 1) and day.high == pytest.approx(
+        np.array(expected) + 1
+    )
+    assert day.flagged.tolist() == [place % past.FLAGGED_EVERY == 0 for place in range(144)]
+    assert day.flagged_share == pytest.approx(3 / 144) and day.measured == pytest.approx(1.0)
+
+
+def test_longer_rows_keep_lowest_highest_flags_and_the_mean(store: CloudStore) -> None:
+    found = read(store, "rms_v", "1", "2026-10-20", "2026-11-19")
+    assert found.step_ms == 3_600_000 and len(found.at_ms) == 30 * 24
+    first = [past.volts_of("1", 31, place * past.TEN_MS) for place in range(6)]
+    assert found.mean[0] == pytest.approx(np.mean(first), rel=1e-6)
+    assert (found.low[0], found.high[0]) == pytest.approx((min(first) - 1, max(first) + 1), rel=1e-6)
+    assert found.flagged[:9].tolist() == [True, *[False] * 7, True]
+
+
+def test_days_over_a_longer_span_are_those_of_their_intervals(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """68 days of summaries, whose quantiles are those of the raw intervals to half a bin."""
+    monkeypatch.setattr(reading, "RAW_DAYS", 62)
+    found = read(store, "rms_v", "1", "2026-09-13", "2026-11-20")
+    assert found.step_ms == past.DAY_MS and len(found.at_ms) == 68 and found.gaps == ()
+    bad = int(np.flatnonzero(found.at_ms == TODAY - past.BAD_DAY * past.DAY_MS)[0])
+    assert (found.low[bad], found.mean[bad], found.high[bad]) == pytest.approx((259.0, 260.0, 261.0))
+    raw = [
+        past.volts_of("1", back, place * past.TEN_MS)
+        for back in range(1, 69)
+        for place in range(144)
+        if place % past.FLAGGED_EVERY
+    ]
+    figures = found.figures
+    assert figures is not None
+    for share, value in ((0.05, figures[1]), (0.5, figures[2]), (0.95, figures[4]), (0.99, figures[5])):
+        assert value == pytest.approx(np.quantile(raw, share, method="inverted_cdf"), abs=0.025001)
+    assert figures[3] == pytest.approx(np.mean(raw), abs=0.02), "the mean of days"
+    assert found.flagged_share == pytest.approx(3 / 144)
+
+
+def test_a_day_without_intervals_is_a_gap_and_not_a_value(store: CloudStore) -> None:
+    found = read(store, "f_hz", "4", "2026-11-14", "2026-11-17")
+    gap = TODAY - past.GAP_DAY * past.DAY_MS
+    assert found.gaps == ((gap, gap + past.DAY_MS),)
+    assert found.measured == pytest.approx(2 / 3) and len(found.at_ms) == 288
+
+
+def test_harmonics_are_in_percent_of_nominal_and_flicker_comes_each_two_hours(store: CloudStore) -> None:
+    fifth = read(store, "h5", "2", "2026-11-18", "2026-11-19")
+    assert fifth.mean[36] == pytest.approx(7.0 * past.volts_of("2", 2, 36 * past.TEN_MS) / 230, rel=1e-6)
+    plt = read(store, "plt", "1", "2026-11-18", "2026-11-19")
+    assert (plt.source, plt.step_ms, len(plt.at_ms)) == ("class A, 2 h", past.TWO_HOURS_MS, 12)
+    assert set(plt.mean.tolist()) == {0.5}
+
+
+def test_trends_come_first_unless_class_a_is_wanted_or_alone_has_it(store: CloudStore) -> None:
+    box = ShownBox("1", "", None, past.NOMINAL_V, past.NOMINAL_HZ, False)
+    span = read_span("now-7d", "now", NOW)
+    wanted = [QUANTITIES[name] for name in ("rms_v", "plt", "trans_v")]
+    reader = PastReader(store, span, NOW, lambda _: 0.0, False)
+    sources = {name: each.source for name, each in reader.box(box, wanted).items()}
+    assert sources == {"rms_v": "trends", "plt": "class A, 2 h", "trans_v": ""}
+
+
+def test_nobody_reads_class_a_of_a_box_that_they_do_not_see(store: CloudStore) -> None:
+    box = ShownBox("1", "", None, past.NOMINAL_V, past.NOMINAL_HZ, False)
+    span = read_span("now-7d", "now", NOW)
+    for seen, some in ((frozenset("1"), True), (frozenset("2"), False)):
+        shown = SeenStore(store, Visitor(full=seen))
+        found = PastReader(shown, span, NOW, lambda _: 0.0, False).box(box, list(QUANTITIES.values())[:6])
+        assert any(len(each.at_ms) for each in found.values()) is some
+
+
+# Pages
+
+
+def test_the_phases_of_a_site_are_lines_of_one_chart_with_its_limits(client: TestClient) -> None:
+    page = client.get("/past?of=site:mill&q=rms_v,f_hz,h5&from=2026-11-14&to=2026-11-20").text
+    charts = {each["name"]: each for each in data_of(page)["charts"]}
+    assert list(charts) == ["rms_v", "f_hz", "h5"]
+    names = [each["words"] for each in charts["rms_v"]["series"]]
+    assert names == ["Box 1, phase L1", "Box 2, phase L2", "Box 4, phase L3"]
+    assert charts["rms_v"]["nominal"] == 230.0
+    assert charts["rms_v"]["limits"] == [[195.5, "100 %"], [207.0, "95 %"], [253.0, "95 %"]]
+    assert charts["f_hz"]["limits"][1] == [49.5, "99.5 %"]
+    assert charts["h5"]["limits"] == [[6.0, "95 %"]]
+    assert [len(each["gaps"]) for each in charts["rms_v"]["series"]] == [0, 0, 1]
+    assert page.count('class="chart history spread"') == 6, "a constant frequency has one bin"
+
+
+def test_harmonics_stand_beside_the_limits_of_the_standard(client: TestClient) -> None:
+    page = client.get("/past?of=site:mill&show=harmonics&from=2026-11-13&to=2026-11-20").text
+    assert page.count("Above its limit: harmonic 5.") == 2, "in the caption, and for who cannot see"
+    assert page.count('class="bar-beyond"') == 1 and page.count('class="bar-limit"') == 3 * 24
+    row = next(each for each in page.split("<tr>") if ">5</a>" in each and "outside" in each)
+    assert '<td class="num">7.000</td>' in row and "6.00" in row
+    other = client.get(
+        "/past?box=2&show=harmonics&standard=iec61000-2-4-class3&from=2026-11-13&to=2026-11-20"
+    )
+    assert "Above its limit" not in other.text
+    nothing = client.get("/past?box=2&show=harmonics&from=2025-01-01&to=2025-02-01").text
+    assert "No harmonics of this span are stored." in nothing
+
+
+def cells(page: str) -> list[tuple[str, str]]:
+    """(title, verdict) of each day and week, in the order of the page."""
+    found = []
+    for part in page.split('<td class="cell cell-')[1:]:
+        title = part.partition('class="cell-day">')[2].partition("</span>")[0] if "cell-day" in part else ""
+        found.append((title, part.partition('"')[0]))
+    return found
+
+
+def test_each_day_and_week_has_the_verdict_of_its_intervals(client: TestClient) -> None:
+    page = client.get("/past?box=1&show=verdicts&from=2026-11-10&to=2026-11-20T18:00&tz=UTC").text
+    week, *days = cells(page)[:8]
+    assert week == ("", "fail")
+    assert days == [
+        ("Mon 16", "pass"),
+        ("Tue 17", "fail"),
+        ("Wed 18", "pass"),
+        ("Thu 19", "pass"),
+        ("Fri 20", "pass"),
+        ("Sat 21", "None"),
+        ("Sun 22", "None"),
+    ]
+    assert cells(page)[8] == ("", "pass")
+    assert "voltage: 0.0\u202f% within" in page and "2026-W47" in page and "2026-W46" in page
+
+
+def test_a_site_fails_where_one_phase_fails_and_says_which(client: TestClient) -> None:
+    page = client.get("/past?of=site:mill&show=verdicts&from=2026-11-14&to=2026-11-16&tz=UTC").text
+    assert page.count('<h2 id="place-') == 1 and "Site mill" in page
+    assert "harmonic 5 at Box 2" in page
+    assert {verdict for _, verdict in cells(page)} == {"fail"}
+    alone = client.get("/past?box=1,4&show=verdicts&from=2026-11-15&to=2026-11-16&tz=UTC").text
+    assert alone.count('<h2 id="place-') == 2
+    assert ("Sun 15", "not_assessed") in cells(alone), "the day of the gap"
+
+
+def test_a_year_of_weeks_has_no_days(client: TestClient) -> None:
+    page = client.get("/past?box=1&show=verdicts&from=2026-05-01&to=2026-11-20&tz=Europe/Berlin").text
+    found = cells(page)
+    assert len(found) == 30 and {title for title, _ in found} == {""}
+    assert [verdict for _, verdict in found].count("not_assessed") == 19
+
+
+def test_a_strange_visitor_learns_nothing_of_sites_intervals_and_verdicts(store: CloudStore) -> None:
+    services = open_services(store, "beyond_loopback", now_ns=lambda: NOW * 1_000_000)
+    app = create_app(services)
+    outsider = TestClient(app, client=("192.0.2.9", 1))
+    token = VISITOR.set(Visitor(public=frozenset("2")))
+    try:
+        for query in ("of=site:mill", "box=1", "box=1&show=harmonics", "box=4&show=verdicts"):
+            assert outsider.get(f"/past?{query}", follow_redirects=False).status_code in (303, 404), query
+    finally:
+        VISITOR.reset(token)
+
+
+def test_years_are_read_by_the_summaries_of_its_days_and_a_week_by_its_intervals(tmp_path: Path) -> None:
+    opened = open_store(None, tmp_path)
+    opened.put_box(BoxRecord("1", "", nominal_v=past.NOMINAL_V))
+    reads: list[tuple[str, int]] = []
+    days, read_rows = opened.intervals.days, opened.intervals.read
+    opened.intervals.days = lambda *given: reads.append(("days", given[3] - given[2])) or days(*given)  # type: ignore[method-assign,func-returns-value]
+    opened.intervals.read = lambda *given: reads.append(("rows", given[3] - given[2])) or read_rows(*given)  # type: ignore[method-assign,func-returns-value]
+    read(opened, "plt", "1", "now-2y")
+    assert [name for name, _ in reads] == ["days"]
+    reads.clear()
+    read(opened, "plt", "1", "now-7d")
+    assert [name for name, _ in reads] == ["rows"]
+    opened.close()

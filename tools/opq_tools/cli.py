@@ -52,6 +52,10 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "reports.command",
             "What the supply was like in a week, by EN 50160, IEC 61000-2-2 or IEEE 519.",
         ),
+        "changes": (
+            "changes.command",
+            "What changed over weeks: steps, drift and profiles of the supply or a Box.",
+        ),
         "analyze": ("recordings.analyze.command", "What the measurement core says of a recording."),
         "classify": (
             "recordings.classify",
@@ -209,6 +213,7 @@ EXTRAS_OF_COMMAND = {
     "mauka": ("cloud",),
     "export": ("cloud",),
     "report": ("cloud", "report"),
+    "changes": ("cloud", "change"),
     "import": ("cloud",),
     "store": ("cloud",),
     "firmware": ("firmware",),
@@ -265,6 +270,9 @@ EXTRA_OF_MODULE = {
     "uvicorn": "cloud",
     "watchfiles": "cloud",
     "weasyprint": "report",
+    "ruptures": "change",
+    "scipy": "change",
+    "statsmodels": "change",
     "yaml": "rules",
 }
 """Module that an optional part imports -> the extra that brings it."""

@@ -31,7 +31,7 @@ from opq_cloud.store.incidents.join_plan import (
 )
 from opq_cloud.store.incidents.parts import IndexedParts
 from opq_cloud.store.records.accounts import AccountRecords
-from opq_cloud.store.records.intervals import IntervalRecords
+from opq_cloud.store.records.long_term import LongTermStore, SeenIntervals
 from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.measurement.batch import Measurements
@@ -45,7 +45,7 @@ LogPlace = Sequence[Any]
 """The place where reading all Measurements continues; JSON that only the store that made it can read."""
 
 
-class ShownStore(Protocol):
+class ShownStore(SeenIntervals, Protocol):
     """The interface for View and exports: the store, or the part that one visitor may see (View's
     `SeenStore`).
     """
@@ -69,9 +69,6 @@ class ShownStore(Protocol):
         Raises:
             ValueError: `length_ms` is not one of `pyramid.LEVELS_MS`.
         """
-
-    def seen_intervals(self, box_id: str) -> IntervalRecords | None:
-        """Returns the intervals and disturbances, for those of this Box; None where it may not be seen."""
 
     def event(self, event_id: int) -> Event | None:
         """Returns an event with its waveforms, sorted by box id; None if there is no such event."""
@@ -131,12 +128,8 @@ class JoinStore(Protocol):
         """
 
 
-class CloudStore(ShownStore, JoinStore, Protocol):
+class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
     """The whole store, as the module's docstring describes; `close` writes what is not yet on disk."""
-
-    @property
-    def intervals(self) -> IntervalRecords:
-        """Intervals and disturbances of class A."""
 
     @property
     def people(self) -> AccountRecords:

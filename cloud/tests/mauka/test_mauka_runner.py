@@ -361,6 +361,7 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
     names = [
         "AnalysisRunner",
         "BoxOptimizationPlugin",
+        "ChangePlugin",
         "LahaGcPlugin",
         "MakaiEventPlugin",
         "OutagePlugin",
@@ -374,8 +375,8 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
     events.send_multipart([b"instance", str(event_id).encode()])
     assert until(lambda: store.event_record(event_id).analysed)
-    assert until(lambda: [part.ok for part in status.health()] == [True] * 10)
-    runner, _, _, payloads, *_ = status.plugin_status()
+    assert until(lambda: [part.ok for part in status.health()] == [True] * 11)
+    runner, _, _, _, payloads, *_ = status.plugin_status()
     assert set(payloads) == {"plugin_name", "messages_recv", "bytes_recv", "last_recv", "plugin_state"}
     assert set(runner) == {*payloads, "analyses", "processes", "workers"}
     (analysis,) = [row for row in runner["analyses"] if row["name"] == "rms_voltage"]

@@ -80,6 +80,27 @@ class OutageSection:
 
 
 @section
+class ChangeSection:
+    """Once a day: steps, drift, profiles and anomalies of weeks: docs/change.md."""
+
+    enabled: Annotated[
+        bool,
+        Field(description="look for changes, where the extra `change` is installed"),
+        Why("Turn it off on a machine that is short of processor time."),
+    ] = True
+    days: Annotated[
+        int,
+        Field(ge=14, le=92, description="days that are analysed"),
+        Why("Raise it to see slower drift."),
+    ] = 30
+    false_alarms: Annotated[
+        float,
+        Field(gt=0, le=10, description="false alarms of each kind that noise may give a Box and span"),
+        Why("Lower it to hear of fewer and larger changes."),
+    ] = 0.2
+
+
+@section
 class SystemStatsSection:
     """The documents in `laha_stats`, for the original's readers: docs/mauka-running.md."""
 
@@ -189,6 +210,7 @@ class MaukaSection:
     workers: AnalysisWorkersSection = Field(default_factory=AnalysisWorkersSection)
     outages: OutageSection = Field(default_factory=OutageSection)
     asking: MoreSamplesSection = Field(default_factory=MoreSamplesSection)
+    changes: ChangeSection = Field(default_factory=ChangeSection)
     stats: SystemStatsSection = Field(default_factory=SystemStatsSection)
     payloads: Annotated[
         bool,

@@ -31,6 +31,7 @@ COLLECTIONS: Mapping[str, GcDomain] = {
     "trends": TRENDS,
     "events": EVENTS,
     "incidents": INCIDENTS,
+    "phenomena": PHENOMENA,
 }
 
 

@@ -120,7 +120,7 @@ class SystemStatsPlugin(MaukaPlugin):
             },
             "detections_stats": {"events": stored("events", ttls.events, sum(known) if known else None)},
             "incidents_stats": {"incidents": stored("incidents", ttls.incidents, sizes.get("incidents"))},
-            "phenomena_stats": {"phenomena": {"ttl": -1, "count": 0, "size_bytes": 0}},
+            "phenomena_stats": {"phenomena": stored("phenomena", ttls.incidents, sizes.get("phenomena"))},
             # the original writes the last name with a colon and reads it without
             "gc_stats": {**self._gone, "phenomena:": self._gone["phenomena"]},
             "active_devices": len(active),
@@ -136,7 +136,9 @@ class SystemStatsPlugin(MaukaPlugin):
             "plugin_stats": {name: dict(row) for name, row in self._plugins.items()},
             "system_stats": self._machine.documents(),
             "laha_stats": laha,
-            "other_stats": {"ground_truth": {"count": 0, "size_bytes": 0}},
+            "other_stats": {
+                "ground_truth": {"count": counts["ground_truth"], "size_bytes": sizes.get("ground_truth")}
+            },
         }
 
     def _note_heartbeat(self, message: MaukaMessage) -> None:

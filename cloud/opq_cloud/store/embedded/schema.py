@@ -278,6 +278,17 @@ MIGRATIONS: tuple[Migration, ...] = (
     ALTER TABLE incident_index ADD COLUMN assigned_to TEXT;
     ALTER TABLE incident_index ADD COLUMN known_cause TEXT;
     """,
+    """
+    CREATE TABLE phenomena (
+        phenomena_id INTEGER PRIMARY KEY, start_ts_ms INTEGER NOT NULL, end_ts_ms INTEGER NOT NULL,
+        expire_at INTEGER NOT NULL, document TEXT NOT NULL);
+    CREATE INDEX phenomena_by_end ON phenomena (end_ts_ms);
+    CREATE INDEX phenomena_expire ON phenomena (expire_at);
+    CREATE TABLE ground_truth (
+        meter_name TEXT NOT NULL, sample_type TEXT NOT NULL, ts_s INTEGER NOT NULL,
+        actual REAL, min REAL, max REAL, avg REAL, stddev REAL,
+        PRIMARY KEY (meter_name, sample_type, ts_s)) WITHOUT ROWID;
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

@@ -51,6 +51,7 @@ NUMBERED: Mapping[str, Sequence[tuple[str, str, Document]]] = {
         ("incidents", "incident_id", {"group_id": {"$exists": False}}),  # the original's have no group
     ),
     "note_id": (("opq_incident_notes", "note_id", {}),),
+    "phenomena_id": (("phenomena", "phenomena_id", {}),),
 }
 """Counter -> collections, fields and filters of the documents that have its numbers."""
 P = ParamSpec("P")
@@ -186,6 +187,10 @@ class MongoServer:
             ("opq_interval_blocks", ("start_ms",)),
             ("opq_disturbances", ("box_id", "start_ns")),
             ("opq_disturbances", ("start_ns",)),
+            ("phenomena", ("phenomena_id",)),
+            ("phenomena", ("end_ts_ms",)),
+            ("phenomena", ("expire_at",)),
+            ("ground_truth", ("meter-name", "sample-type", "ts-s")),
         ):
             db[name].create_index([(field, ASCENDING) for field in fields])
 

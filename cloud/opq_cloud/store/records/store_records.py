@@ -11,12 +11,23 @@ from opq_cloud.store.records.events import EventRecords
 from opq_cloud.store.records.findings import FindingRecords
 from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.records.makai import MakaiRecords
-from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS
+from opq_cloud.store.records.phenomena import PhenomenonRecords
+from opq_cloud.store.records.reference_meters import MeterRecords
+from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, GROUND_TRUTH, INCIDENTS, PHENOMENA
 from opq_cloud.store.records.trends import TrendRecords
 from opq_cloud.store.records.waveforms import WaveformRecords
 
 
-class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, BoxRecords, MakaiRecords):
+class StoreRecords(
+    FindingRecords,
+    EventRecords,
+    WaveformRecords,
+    TrendRecords,
+    BoxRecords,
+    MakaiRecords,
+    PhenomenonRecords,
+    MeterRecords,
+):
     """`store.CloudStore` but for the measurement log, which the store of each database adds."""
 
     people: AccountRecords
@@ -57,6 +68,7 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
                 "events": self._expire_events(documents, now_s, max(1, slice_rows // 100)),
                 "incidents": self._expire_findings(documents, now_s, slice_rows),
                 "makai_metrics": self._expire_traffic(documents, now_s, slice_rows),
+                "phenomena": self._expire_phenomena(documents, now_s, slice_rows),
             }
 
         gone = {
@@ -77,7 +89,7 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
         counts = {"measurements": self._count_log()}
         with self._driver.read() as documents:
             counts["trends"] = documents.trends.count()
-            for table in (EVENTS, BOX_EVENTS, INCIDENTS, BOXES):
+            for table in (EVENTS, BOX_EVENTS, INCIDENTS, BOXES, PHENOMENA, GROUND_TRUTH):
                 counts[table.name] = documents.count(table)
             return {**counts, "fs.files": documents.count_files()}
 

@@ -176,3 +176,25 @@ DISTURBANCES = Table(
     wide=True,
     versioned=False,
 )
+PHENOMENA = Table(
+    "phenomena",
+    ("phenomena_id",),
+    columns=_own("phenomena_id", "start_ts_ms", "end_ts_ms", "expire_at"),
+    identity=lambda one: f"phenomenon {one['phenomena_id']}",
+    wide=True,
+    versioned=False,
+)
+GROUND_TRUTH = Table(
+    "ground_truth",
+    ("meter-name", "sample-type", "ts-s"),
+    columns={
+        "meter-name": "meter_name",
+        "sample-type": "sample_type",
+        "ts-s": "ts_s",
+        **_own("actual", "min", "max", "avg", "stddev"),
+    },
+    in_columns=True,
+    identity=lambda one: f"{one['meter-name']}/{one['sample-type']}/{one['ts-s']}",
+    wide=True,
+    versioned=False,
+)

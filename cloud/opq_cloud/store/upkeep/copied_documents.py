@@ -17,7 +17,9 @@ from opq_cloud.store.records.waveforms import file_names
 from opq_proto.measurement.fields import STORED
 from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
 
-TEXT_FIELDS = frozenset({"box_id", "slug", "locationSlug", "regionSlug", "_key", "family"})
+TEXT_FIELDS = frozenset(
+    {"box_id", "slug", "locationSlug", "regionSlug", "_key", "family", "meter-name", "sample-type"}
+)
 """Fields of keys that are texts; the others are whole numbers."""
 OF_ONE_STORE = frozenset({"_id", "data_fs_id", "gridfs_filename", "measurements", "puts"})
 """Fields that a store makes for itself."""

@@ -25,6 +25,7 @@ from opq_cloud.store.records.tables import (
     DUE,
     EVENTS,
     FACTS,
+    GROUND_TRUTH,
     HEIRS,
     INCIDENTS,
     INTERVAL_BLOCKS,
@@ -34,6 +35,7 @@ from opq_cloud.store.records.tables import (
     LOCATIONS,
     MAKAI_CONFIG,
     NOTES,
+    PHENOMENA,
     REGIONS,
     RETENTION,
     TRAFFIC,
@@ -71,8 +73,16 @@ TABLES = (
     INTERVAL_BLOCKS,
     INTERVAL_NUMBERS,
     DISTURBANCES,
+    PHENOMENA,
+    GROUND_TRUTH,
 )
-NUMBERED = ((EVENTS, "event_id"), (INCIDENTS, "incident_id"), (INCIDENTS, "group_id"), (NOTES, "note_id"))
+NUMBERED = (
+    (EVENTS, "event_id"),
+    (INCIDENTS, "incident_id"),
+    (INCIDENTS, "group_id"),
+    (NOTES, "note_id"),
+    (PHENOMENA, "phenomena_id"),
+)
 """Tables and fields whose numbers a counter of the field's name gives."""
 REVISION = "joins"
 BATCH = 200

@@ -1,0 +1,117 @@
+"""What was found, as phenomena of the original's form, and in words. Pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from opq_cloud.mauka.change.detection import BoxChanges, Change
+from opq_cloud.mauka.change.likeness import Likeness
+from opq_cloud.mauka.change.series import DAY_H, HourSeries
+from opq_cloud.store.records.phenomena import LASTING, Phenomenon
+
+ANALYSIS = "change"
+LEAST_STRENGTH = 0.3
+"""A profile that explains less of what moves is not one."""
+LEAST_DAYS = 7
+QUANTITIES = {"rms_v": ("voltage", "% of nominal"), "dc": ("direct voltage", "V")}
+"""Quantity -> its name and unit in words."""
+_KINDS = {
+    "level_step": "{name} of the supply of {boxes} moved by {size:+.2f} {unit} at {start}",
+    "own_step": "{name} of {boxes} moved by {size:+.2f} {unit} at {start}, its neighbours' did not",
+    "drift": "{name} of the supply of {boxes} drifted by {size:+.2f} {unit} from {start} to {end}",
+    "own_drift": "{name} of {boxes} drifted by {size:+.2f} {unit} off its neighbours from {start} to {end}",
+    "profile_change": "the daily profile of {name} of {boxes} changed by {size:.2f} {unit} on {start}",
+    "anomaly": "{name} of {boxes} was {size:+.2f} {unit} off its profile from {start} to {end}",
+}
+
+
+def phenomenon_of(change: Change, quantity: str) -> Phenomenon:
+    """A change as a phenomenon, without related events."""
+    details = {
+        "analysis": ANALYSIS,
+        "quantity": quantity,
+        "size": round(change.size, 4),
+        "unit": QUANTITIES[quantity][1],
+        "deviations": round(change.deviations, 2),
+    }
+    return Phenomenon(
+        change.kind, change.box_ids, change.start_ns // 1_000_000, change.end_ns // 1_000_000, details
+    )
+
+
+def profile_phenomenon(box: HourSeries, found: BoxChanges, quantity: str) -> Phenomenon | None:
+    """The daily profile as the original's periodic phenomenon; None where there is none to speak of.
+
+    Each day's lowest hour is a peak of the original's: when it was, and how far below the mean.
+    """
+    first = -(box.start_ns // (3600 * 10**9)) % DAY_H
+    profile = found.profile
+    days = (len(profile.daily) - first) // DAY_H
+    if days < LEAST_DAYS or profile.strength < LEAST_STRENGTH:
+        return None
+    inside = slice(first, first + days * DAY_H)
+    daily = (profile.daily + profile.weekly + profile.rest)[inside].reshape(days, DAY_H)
+    lowest = daily.argmin(axis=1)
+    at_s = [box.at_ns(first + day * DAY_H + int(hour)) // 10**9 for day, hour in enumerate(lowest)]
+    turns = np.exp(2j * np.pi * lowest / DAY_H)
+    together = max(abs(complex(turns.mean())), 1e-6)
+    details = {
+        "analysis": ANALYSIS,
+        "quantity": quantity,
+        "unit": QUANTITIES[quantity][1],
+        "period_s": 86_400.0,
+        "std_s": round(float(np.sqrt(-2 * np.log(together))) * 86_400 / (2 * np.pi), 1),
+        "peaks": days,
+        "period_timestamps": at_s,
+        "deviation_from_mean_values": [
+            round(float(row[hour]), 4) for row, hour in zip(daily, lowest, strict=True)
+        ],
+        "strength": round(profile.strength, 3),
+        "daily": [round(float(each), 4) for each in profile.daily[inside].reshape(days, DAY_H)[-1]],
+        "weekly": [round(float(each), 4) for each in profile.weekly[-7 * DAY_H :]],
+    }
+    end_ms = box.at_ns(len(box.values)) // 1_000_000
+    return Phenomenon(LASTING, (box.box_id,), box.start_ns // 1_000_000, end_ms, details)
+
+
+def likeness_phenomenon(found: Likeness, start_ms: int, end_ms: int) -> Phenomenon:
+    """Two Boxes that probably are on one phase."""
+    details = {
+        "analysis": ANALYSIS,
+        "quantity": "rms_v",
+        "correlation": round(found.correlation, 3),
+        "likelihoods": {name: round(each, 3) for name, each in found.likelihoods.items()},
+    }
+    return Phenomenon("similarity", found.box_ids, start_ms, end_ms, details)
+
+
+def words_of(found: Phenomenon) -> str:
+    """A phenomenon in a sentence; times are UTC."""
+    boxes = f"Box {found.box_ids[0]}" if len(found.box_ids) == 1 else f"Boxes {' and '.join(found.box_ids)}"
+    details = found.details
+    name, unit = QUANTITIES.get(str(details.get("quantity")), (str(details.get("quantity")), ""))
+    start, end = (_clock(each) for each in (found.start_ms, found.end_ms))
+    if found.kind == "similarity":
+        percent = 100 * details["likelihoods"]["same_phase"]
+        alike = f"correlation {details['correlation']:.2f}"
+        return f"{boxes} move alike ({alike}): {percent:.0f} % likely on one phase"
+    if found.kind == LASTING and details.get("analysis") == ANALYSIS:
+        share = 100 * details["strength"]
+        return f"{name} of {boxes} follows the day and the week: they explain {share:.0f} % of how it moves"
+    if found.kind not in _KINDS:
+        return f"{found.kind} of {boxes} from {start} to {end}"
+    if len(found.box_ids) == 2:
+        boxes = f"Box {found.box_ids[0]} or Box {found.box_ids[1]}"
+    return _KINDS[found.kind].format(
+        name=name, boxes=boxes, size=details["size"], unit=unit, start=start, end=end
+    )
+
+
+def _clock(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def order(found: Sequence[Phenomenon]) -> list[Phenomenon]:
+    """The lasting ones last, the others by time."""
+    return sorted(found, key=lambda each: (each.kind in (LASTING, "similarity"), each.start_ms))

@@ -1,0 +1,79 @@
+"""The daily and the weekly profile of hourly values: MSTL with seasons of 24 and 168 hours. Pure.
+
+Source: Cleveland et al. 1990 (STL); Bandara, Hyndman, Bergmeir 2021 (MSTL); by statsmodels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from statsmodels.tsa.seasonal import MSTL
+
+from opq_cloud.mauka.change.series import DAY_H, OUTLIER, WEEK_H, Values, running_median, spread
+
+LEAST_H = 2 * WEEK_H
+"""A weekly season needs two weeks."""
+DAYS_SMOOTHED, WEEKS_SMOOTHED = 61, 15
+"""Cycles over which a season is smoothed: so many that it stays the same over two months."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Profile:
+    """Hourly values as the sum of its parts; each (n,)."""
+
+    trend: Values
+    daily: Values
+    weekly: Values
+    rest: Values
+
+    @property
+    def seasons(self) -> Values:
+        return self.daily + self.weekly
+
+    @property
+    def strength(self) -> float:
+        """Share of the variance, without the trend, that the seasons explain."""
+        moving = float(np.var(self.seasons + self.rest))
+        return max(0.0, 1.0 - float(np.var(self.rest)) / moving) if moving > 0 else 0.0
+
+
+def usual_season(values: Values, season_h: int) -> Values:
+    """Returns the median of each hour of the season against the level around it: no step changes it much."""
+    known = ~np.isnan(values)
+    hours = np.arange(len(values))
+    apart = values - running_median(np.interp(hours, hours[known], values[known]), season_h)
+    rows = np.full((-(-len(values) // season_h), season_h), np.nan)
+    rows.reshape(-1)[: len(values)] = apart
+    seen = ~np.isnan(rows).all(axis=0)
+    usual = np.zeros(season_h)
+    usual[seen] = np.nanmedian(rows[:, seen], axis=0)
+    return np.resize(usual, len(values))
+
+
+def filled(values: Values) -> Values:
+    """Fills hours that are not known by the level and the hour of the day, and moves single outliers in."""
+    known = ~np.isnan(values)
+    hours = np.arange(len(values))
+    level = running_median(np.interp(hours, hours[known], values[known]), DAY_H)
+    usual = level + usual_season(values, DAY_H)
+    rest = np.where(known, values - usual, 0.0)
+    width = OUTLIER * spread(rest[known])
+    found: Values = usual + np.clip(rest, -width, width)
+    return found
+
+
+def profile_of(values: Values) -> Profile:
+    """Splits hourly values without a hole into trend, seasons and rest.
+
+    Raises:
+        ValueError: there are fewer than two weeks.
+    """
+    if len(values) < LEAST_H:
+        raise ValueError(f"{len(values)} hours are less than two weeks")
+    found = MSTL(
+        values,
+        periods=(DAY_H, WEEK_H),
+        windows=(DAYS_SMOOTHED, WEEKS_SMOOTHED),
+        stl_kwargs={"seasonal_deg": 0},
+    ).fit()
+    seasons = np.asarray(found.seasonal, np.float64)
+    return Profile(np.asarray(found.trend), seasons[:, 0], seasons[:, 1], np.asarray(found.resid))

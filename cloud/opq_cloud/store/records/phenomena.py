@@ -1,0 +1,123 @@
+"""Phenomena: what lasted or changed over weeks, in the original's form (docs/reference/opq-interop.md, D.7).
+
+Those of other programs are left as they are; ours name their `analysis` in `phenomena_type`.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from opq_cloud.store.driver import Documents, Fields
+from opq_cloud.store.records.part import StorePart, expires
+from opq_cloud.store.records.tables import PHENOMENA
+
+SAME_MS = 2 * 86_400_000
+"""Two analyses put one change at most so far apart."""
+EDGE_MS = 3 * 86_400_000
+"""What began so soon after the start of a span may no longer be found in it."""
+LASTING = "periodic"
+"""A type of which a Box has one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phenomenon:
+    """What lasted or changed."""
+
+    kind: str
+    """`phenomena_type.type`."""
+    box_ids: tuple[str, ...]
+    start_ms: int
+    end_ms: int
+    details: Mapping[str, Any]
+    """Further keys of `phenomena_type`: `analysis` and `quantity`, and figures."""
+    event_ids: tuple[int, ...] = ()
+    incident_ids: tuple[int, ...] = ()
+    phenomenon_id: int | None = None
+    updated_ms: int = field(default=0, compare=False)
+
+
+class PhenomenonRecords(StorePart):
+    """`phenomena`."""
+
+    def phenomena(self, start_ms: int, end_ms: int) -> list[Phenomenon]:
+        """Returns those that overlap [start_ms, end_ms), in the order of their beginning."""
+        with self._driver.read() as documents:
+            found = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms))
+        return sorted(found, key=lambda each: (each.start_ms, each.phenomenon_id or 0))
+
+    def replace_phenomena(
+        self, analysis: str, box_id: str, start_ms: int, end_ms: int, found: Sequence[Phenomenon]
+    ) -> int:
+        """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns how many are new.
+
+        What it found before keeps its number; what it no longer finds is removed.
+        """
+
+        def job(documents: Documents) -> int:
+            stored = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms))
+            known = [each for each in stored if _is_own(each, analysis, box_id)]
+            new = 0
+            for each in found:
+                same = next((old for old in known if _is_same(old, each)), None)
+                if same is None:
+                    number, new = documents.next_numbers("phenomena_id")[0], new + 1
+                else:
+                    known.remove(same)
+                    number = same.phenomenon_id or 0
+                documents.put(PHENOMENA, [_document(each, number, expires(self._ttls.incidents))])
+            for old in known:
+                if old.kind == LASTING or old.start_ms >= start_ms + EDGE_MS:
+                    documents.remove(PHENOMENA, [("phenomena_id", "=", old.phenomenon_id)])
+            return new
+
+        return self._driver.write(job)
+
+    def _expire_phenomena(self, documents: Documents, now_s: int, slice_rows: int) -> int:
+        return documents.remove(PHENOMENA, [("expire_at", "<=", now_s)], slice_rows)
+
+
+def _overlapping(documents: Documents, start_ms: int, end_ms: int) -> Iterable[Fields]:
+    return documents.find(PHENOMENA, [("end_ts_ms", ">=", start_ms), ("start_ts_ms", "<", end_ms)])
+
+
+def _is_own(stored: Phenomenon, analysis: str, box_id: str) -> bool:
+    return stored.details.get("analysis") == analysis and stored.box_ids[:1] == (box_id,)
+
+
+def _is_same(old: Phenomenon, new: Phenomenon) -> bool:
+    named = (old.kind, old.box_ids, old.details.get("quantity")) == (
+        new.kind,
+        new.box_ids,
+        new.details.get("quantity"),
+    )
+    return named and (new.kind == LASTING or abs(old.start_ms - new.start_ms) <= SAME_MS)
+
+
+def _document(found: Phenomenon, number: int, expire_at: int) -> Fields:
+    return {
+        "phenomena_id": number,
+        "phenomena_type": {"type": found.kind, **found.details},
+        "affected_opq_boxes": list(found.box_ids),
+        "related_event_ids": list(found.event_ids),
+        "related_incident_ids": list(found.incident_ids),
+        "start_ts_ms": found.start_ms,
+        "end_ts_ms": found.end_ms,
+        "updated_ts_ms": time.time_ns() // 1_000_000,
+        "expire_at": expire_at,
+    }
+
+
+def _phenomenon(document: Fields) -> Phenomenon:
+    details = dict(document["phenomena_type"])
+    return Phenomenon(
+        str(details.pop("type")),
+        tuple(str(each) for each in document["affected_opq_boxes"]),
+        int(document["start_ts_ms"]),
+        int(document["end_ts_ms"]),
+        details,
+        tuple(int(each) for each in document.get("related_event_ids") or ()),
+        tuple(int(each) for each in document.get("related_incident_ids") or ()),
+        int(document["phenomena_id"]),
+        int(document.get("updated_ts_ms") or 0),
+    )

@@ -1,0 +1,97 @@
+"""`phenomena` and `ground_truth`: both stores, and the original's documents."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from pymongo import MongoClient
+
+from opq_cloud.store import CloudStore
+from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.records.phenomena import EDGE_MS, Phenomenon
+from opq_cloud.store.records.reference_meters import MeterValue
+
+DAY_MS = 86_400_000
+SPAN = 1000 * DAY_MS, 1030 * DAY_MS
+DETAILS = {"analysis": "change", "quantity": "rms_v"}
+STEP = Phenomenon("level_step", ("4",), 1010 * DAY_MS, 1010 * DAY_MS + 3_600_000, {**DETAILS, "size": 1.2})
+PROFILE = Phenomenon("periodic", ("4",), *SPAN, {**DETAILS, "period_s": 86_400.0, "peaks": 30})
+# as the original's plug-in of periodicity stores it (docs/reference/opq-interop.md D.7)
+ORIGINAL: dict[str, Any] = {
+    "phenomena_id": 41,
+    "phenomena_type": {
+        "type": "periodic",
+        "period_s": 1450.5,
+        "std_s": 90.25,
+        "peaks": 12,
+        "period_timestamps": [86_400_100, 86_401_550],
+        "deviation_from_mean_values": [-1.5, -1.25],
+    },
+    "affected_opq_boxes": ["4"],
+    "related_event_ids": [7],
+    "related_incident_ids": [8, 9],
+    "start_ts_ms": SPAN[0],
+    "end_ts_ms": SPAN[0] + 1,
+    "updated_ts_ms": SPAN[0],
+    "expire_at": 2**31 - 1,
+}
+
+
+def test_phenomena_come_back_and_keep_their_numbers(store: CloudStore) -> None:
+    assert store.replace_phenomena("change", "4", *SPAN, [STEP, PROFILE]) == 2
+    first = store.phenomena(*SPAN)
+    assert [replace(each, phenomenon_id=None) for each in first] == [PROFILE, STEP]
+    later = replace(STEP, start_ms=STEP.start_ms + DAY_MS, end_ms=STEP.end_ms + DAY_MS, event_ids=(3,))
+    moved = SPAN[0] + DAY_MS, SPAN[1] + DAY_MS
+    assert store.replace_phenomena("change", "4", *moved, [later, replace(PROFILE, start_ms=moved[0])]) == 0
+    second = store.phenomena(*moved)
+    assert {each.phenomenon_id for each in second} == {each.phenomenon_id for each in first}
+    assert second[-1].event_ids == (3,) and store.counts()["phenomena"] == 2
+
+
+def test_what_is_not_found_again_goes_but_at_the_edge(store: CloudStore) -> None:
+    edge = replace(STEP, start_ms=SPAN[0] + EDGE_MS - 1)
+    store.replace_phenomena("change", "4", *SPAN, [STEP, edge])
+    store.replace_phenomena("change", "5", *SPAN, [replace(STEP, box_ids=("5",))])
+    assert store.replace_phenomena("change", "4", *SPAN, []) == 0
+    assert [(each.box_ids, each.start_ms) for each in store.phenomena(*SPAN)] == [
+        (("4",), edge.start_ms),
+        (("5",), STEP.start_ms),
+    ]
+
+
+def test_phenomena_expire_with_the_incidents(store: CloudStore) -> None:
+    store.replace_phenomena("change", "4", *SPAN, [STEP])
+    ends_s = int(time.time()) + store.ttls().incidents
+    store.expire(ends_s - 60)
+    assert store.counts()["phenomena"] == 1
+    store.expire(ends_s + 60)
+    assert store.counts()["phenomena"] == 0 and store.expired()["phenomena"] == 1
+
+
+def test_the_originals_phenomena_are_read_and_left(mongo_uri: str) -> None:
+    store = MongoStore(mongo_uri)
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        collection = client.get_default_database().phenomena
+        collection.insert_one(dict(ORIGINAL))
+        assert store.replace_phenomena("change", "4", *SPAN, [PROFILE]) == 1
+        theirs, ours = sorted(store.phenomena(*SPAN), key=lambda each: each.phenomenon_id or 0)
+        assert (theirs.phenomenon_id, theirs.incident_ids, theirs.details["std_s"]) == (41, (8, 9), 90.25)
+        assert (ours.phenomenon_id or 0) > 41
+        kept = collection.find_one({"phenomena_id": 41}) or {}
+        assert {name: kept[name] for name in ORIGINAL} == ORIGINAL
+        assert set(ORIGINAL) <= set(collection.find_one({"phenomena_id": ours.phenomenon_id}) or {})
+    store.close()
+
+
+def test_meter_values_come_back_each_once(store: CloudStore) -> None:
+    first = MeterValue("feeder meter", "rms_v", 1_700_000_000, actual=120.5)
+    whole = MeterValue("feeder meter", "rms_v", 1_700_000_060, None, 119.0, 121.0, 120.25, 0.5)
+    other = MeterValue("other", "f_hz", 1_700_000_000, 60.01)
+    assert store.put_meter_values([whole, first, other]) == 3
+    again = replace(first, actual=120.75)
+    store.put_meter_values([again])
+    assert store.meter_values("feeder meter", "rms_v", 1_700_000_000, 1_700_000_061) == [again, whole]
+    assert (again.value, whole.value) == (120.75, 120.25)
+    assert store.meters() == {"feeder meter": 2, "other": 1}
+    assert store.remove_meter("feeder meter") == 2 and store.meters() == {"other": 1}

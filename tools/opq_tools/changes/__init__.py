@@ -1,0 +1,1 @@
+"""What changed over weeks, and other meters beside ours."""

@@ -46,11 +46,11 @@ def test_what_was_sent_is_missing_once_something_sent_after_it_is_stored() -> No
     backlog.sent(5, 5, 0.0)
     backlog.sent(6, 8, 4.0)
     backlog.missed([(4, 10)], 3, 11, 9.9)
-    assert due(backlog) == {4, 9, 10}
+    assert due(backlog) == {4, 9, 10} and backlog.lost_s is None
     backlog.missed([(4, 10)], 3, 11, 3600.0)  # an hour late, and nothing sent later is stored
     assert due(backlog) == {4, 9, 10}
     backlog.missed([(4, 6), (8, 10)], 3, 11, 3600.1)  # 7 is stored: 8 may come yet
-    assert due(backlog) == {4, 5, 6, 9, 10}
+    assert due(backlog) == {4, 5, 6, 9, 10} and backlog.lost_s == 4.0
     backlog.lost()
     backlog.missed([(4, 10)], 3, 11, 3600.2)
     assert due(backlog) == {4, 5, 6, 7, 8, 9, 10}

@@ -45,6 +45,17 @@ def test_a_loss_of_what_is_new_slows_it_too_and_a_clean_time_lifts_the_limit() -
     assert pace.per_s is None
 
 
+def test_one_loss_found_in_pieces_lowers_the_rate_once() -> None:
+    """A restart of the cloud: what was sent meanwhile is found lost bit by bit, as it gets older."""
+    pace = ResendPace()
+    for number in range(5):
+        pace.note_acknowledged(2, 20.0 + 2 * number, 10.0 + 2 * number)
+        pace.note_sent(pace.allowed(2, 20.5 + 2 * number))
+    assert pace.per_s == FREE_PER_S / 4
+    pace.note_acknowledged(1, 31.0, 20.1)  # sent after the rate was lowered
+    assert pace.per_s is not None and pace.per_s < 1.0
+
+
 @pytest.mark.parametrize("up_s", [30.0, 1e6])
 def test_the_first_loss_says_the_same_however_long_the_machine_runs(up_s: float) -> None:
     pace = ResendPace()

@@ -33,6 +33,8 @@ class ResendBacklog:
         self._flown: deque[tuple[float, int, int]] = deque()
         self.sent_s: float | None = None
         """Time of the last send."""
+        self.lost_s: float | None = None
+        """When the newest of what `missed` last found lost was sent; None: not known."""
 
     def __bool__(self) -> bool:
         return bool(self._due)
@@ -70,18 +72,21 @@ class ResendBacklog:
         the last hole, and `highest`, its highest. Without `highest`, what was sent more than IN_FLIGHT_S ago
         is no longer in flight.
         """
+        flown = list(self._flown)
         if highest is None:
             young = [run for run in self._flown if now_s - run[0] < self._in_flight_s]
             self._flown = deque(young)
         else:
             self._drop_arrived(holes, upto, highest, now_s)
-        before = self.count
+        before, self.lost_s = self.count, None
         for hole in holes:
             rest = [hole]
             for _, first, last in self._flown:
                 rest = [part for one in rest for part in _without(one, (first, last))]
             for part in rest:
                 self.add(*part)
+                runs = [sent_s for sent_s, *run in flown if _without(part, (run[0], run[1])) != [part]]
+                self.lost_s = max(runs, default=self.lost_s)
         return self.count - before
 
     def sent(self, first: int, last: int, now_s: float) -> None:

@@ -255,7 +255,7 @@ class BoxUplink:
             holes = [(max(first, least), min(last, most)) for first, last in acknowledgement.missing]
             holes = [hole for hole in holes if hole[0] <= hole[1]]
             lost = self.backlog.missed(holes, acknowledgement.upto, acknowledgement.highest, now_s)
-        self.pace.note_acknowledged(lost, now_s)
+        self.pace.note_acknowledged(lost, now_s, self.backlog.lost_s)
 
     def leave_stores(self) -> None:
         """Forgets what the cloud acknowledged that it was moved away from."""

@@ -8,8 +8,10 @@ each acknowledgement adjusts the rate:
     nothing was lost                        half as much again; from FREE_PER_S on there is no limit
 
 A lost new Measurement counts like a lost repeated one: both show that the path is full, and only repeats can
-wait. JITTER keeps Boxes that lose together from sending again together. The simulated fleet uses the same
-rule. The idea is that of TCP (RFC 5681), as a background transfer (RFC 6817, LEDBAT).
+wait. What was sent before the rate was lowered, and is found lost afterwards, is of the same loss: a cloud's
+restart is found bit by bit, and must not slow the repeats each time (RFC 6582, `recover`). JITTER keeps Boxes
+that lose together from sending again together. The simulated fleet uses the same rule. The idea is that of
+TCP (RFC 5681), as a background transfer (RFC 6817, LEDBAT).
 """
 
 import random
@@ -26,13 +28,15 @@ JITTER = 0.25
 class ResendPace:
     """The pace of one Box; times are monotonic and handed in."""
 
-    __slots__ = ("_at_s", "_credit", "_sent", "_since_s", "per_s")
+    __slots__ = ("_at_s", "_credit", "_lowered_s", "_sent", "_since_s", "per_s")
 
     def __init__(self) -> None:
         self.per_s: float | None = None
         """Measurements a second; None: no limit."""
         self._credit = 0.0
         self._at_s = 0.0
+        self._lowered_s: float | None = None
+        """When the rate was last lowered."""
         self._sent = 0
         self._since_s: float | None = None
         """Number of Measurements sent again since the last acknowledgement (or the connection after it), and
@@ -57,9 +61,13 @@ class ResendPace:
         if self._since_s is not None:
             self._sent, self._since_s = 0, now_s
 
-    def note_acknowledged(self, lost: int, now_s: float) -> None:
-        """An acknowledgement arrived; `lost`: Measurements newly reported as missing."""
-        if lost:
+    def note_acknowledged(self, lost: int, now_s: float, lost_s: float | None = None) -> None:
+        """An acknowledgement arrived; `lost`: Measurements newly reported as missing, of which the newest was
+        sent at `lost_s` (None: not known)."""
+        if lost and lost_s is not None and self._lowered_s is not None and lost_s <= self._lowered_s:
+            self.allowed(0, now_s)
+        elif lost:
+            self._lowered_s = now_s
             used = self.per_s or FREE_PER_S
             if self._sent and self._since_s is not None:
                 used = min(used, self._sent / max(now_s - self._since_s, 0.001))

@@ -130,7 +130,7 @@ class Delivery:
             self._acknowledged[box] = acknowledgement
         else:
             self._acknowledged.pop(box, None)
-        flown = int(self._marks[0][1][box]) if self._marks else 0
+        flown_s, flown = (self._marks[0][0], int(self._marks[0][1][box])) if self._marks else (None, 0)
         waits = acknowledgement.highest is not None and acknowledgement.highest < self._flown_until[box]
         under_way = int(self._flown_last[box]) if waits else -1
         lost = 0
@@ -140,7 +140,7 @@ class Delivery:
             if first <= last:
                 lost += last - first + 1 - max(0, min(last, due_last) - max(first, due_first) + 1)
                 self._add_due(box, first, last)
-        self.paces[box].note_acknowledged(lost, now_s)
+        self.paces[box].note_acknowledged(lost, now_s, flown_s)
 
     def tick(self, now_s: float) -> None:
         """Notes which connections came back and which Boxes are no longer acknowledged; call it regularly."""

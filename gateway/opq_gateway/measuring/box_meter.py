@@ -20,7 +20,7 @@ import numpy as np
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.disturbances import Disturbances
 from opq_gateway.measuring.edge_detectors import EdgeDetectors, EdgeFinding, edge_measurement
-from opq_gateway.measuring.feed import DisturbanceNotice
+from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.measuring.figures import WindowFigures, rest_figures, samples_after
 from opq_gateway.measuring.intervals import Intervals, flickermeter_of, half_cycles_of
 from opq_gateway.measuring.measurements import Measurements
@@ -133,15 +133,40 @@ class BoxMeter:
         if self._edges is not None and self._previous is not None:
             self._edge(self._edges.end(), self._edges.limited, self._previous)
 
-    def end(self) -> None:
+    def restore(self, rows: Sequence[Values]) -> None:
+        """Takes the ten minutes of the present two hours that were measured before, in time order; call it
+        before any samples."""
+        self._intervals.restore(rows)
+        if self._flicker is not None:
+            flicker = [row for row in rows if "pinst_max" in row.values]
+            psts = [(row.start_ns, row.values.get("pst", math.nan)) for row in flicker]
+            self._flicker.restore_psts([(at_ns, pst) for at_ns, pst in psts if isinstance(pst, float)])
+
+    def take_flicker(self, before: "BoxMeter") -> None:
+        """Goes on with the ten minutes of flicker of the meter before; call it after `gap` and `cut_all`."""
+        if self._goes_on(before):
+            self._flicker, before._flicker = before._flicker, None
+
+    def _goes_on(self, before: "BoxMeter") -> bool:
+        nominal = before.nominal_v, before.nominal_hz
+        return (self.nominal_v, self.nominal_hz) == nominal and self._plan.flicker == before._plan.flicker
+
+    def end(self, following: "BoxMeter | None" = None) -> None:
         """Reports what is under way, since the Box begins again; call it after `gap`, `cut_all` and
-        `finish`."""
+        `finish`.
+
+        The intervals under way go on in `following`, where its nominal values are the same: their parts are
+        one interval, flagged, with the coverage of both.
+        """
         clock = self._runs.clock.over(-np.inf, np.inf)
+        goes_on = following is not None and following._goes_on(self)
+        if following is not None and goes_on:
+            following._intervals = self._intervals
         if self._flicker is not None:
             for interval in self._flicker.end():
                 for values in self._intervals.flicker(interval, clock):
                     self._sinks.values(values)
-        for values in self._intervals.end(clock):
+        for values in self._intervals.end(clock, goes_on):
             self._sinks.values(values)
 
     def next_piece(self) -> Piece | None:
@@ -248,6 +273,8 @@ class Job:
     meter: BoxMeter
     over: bool = False
     """Whether it is the meter's last job."""
+    following: BoxMeter | None = None
+    """The Box's next meter, where it is over."""
     steps: list[Step] = field(default_factory=list)
 
     def take_steps(self) -> list[Window]:

@@ -5,7 +5,8 @@ A window in which a phase is missing gives nothing: absent, not zero. Source: IE
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from opq_gateway.config import GroupSection
 from opq_gateway.measuring.feed import Values
@@ -17,8 +18,9 @@ from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.timebase.window import Window, WindowTime
 from opq_proto.messages import TimeSource
 
+_ALONE = ("u2_ratio", "u0_ratio", "positive_v", "clock_ratio")
 QUANTITIES = (
-    *(Quantity(name) for name in ("u2_ratio", "u0_ratio", "positive_v", "clock_ratio")),
+    *map(Quantity, _ALONE),
     *(Quantity(f"{part}_{phase}", 1, "arithmetic") for phase in "bc" for part in ("cos", "sin")),
 )
 """The angles of the phases b and c against a are averaged as directions."""
@@ -27,7 +29,8 @@ QUANTITIES = (
 class GroupMeter:
     """Measures one group of three."""
 
-    def __init__(self, group: GroupSection, nominal_hz: float) -> None:
+    def __init__(self, group: GroupSection, nominal_hz: float, before: Iterable[Values] = ()) -> None:
+        """`before`: its ten minutes of the present two hours that were measured before, in time order."""
         self.group = group
         self._joined = unbalance.Group()
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
@@ -35,6 +38,14 @@ class GroupMeter:
         self._uncertain_ns = [0] * 3
         self._flagged: list[deque[tuple[int, int]]] = [deque(maxlen=unbalance.WAITING) for _ in range(3)]
         """[start_ns, end_ns) of each phase's windows that a dip, swell or interruption touches."""
+        for each in before:
+            stored = {name: value for name, value in each.values.items() if isinstance(value, float)}
+            means = {name: stored[name] for name in _ALONE if name in stored}
+            for name in "bc":
+                turned = math.radians(stored.get(f"angle_{name}_deg", math.nan))
+                means |= {f"cos_{name}": math.cos(turned), f"sin_{name}": math.sin(turned)}
+            coverage = stored.get("coverage_ratio", 0.0)
+            self._aggregator.restore_ten(each.start_ns, means, {}, {}, coverage, each.flagged)
 
     def accept_window(
         self, phase: int, window: Window, uncertainty_ns: int, source: TimeSource, flagged: bool = False
@@ -100,11 +111,12 @@ class GroupMeters:
         groups: Sequence[GroupSection],
         values: Callable[[Values], None],
         unbalanced: Callable[[str, float, int], None],
+        ledgers: Mapping[str, Ledger] = MappingProxyType({}),
     ) -> None:
-        """`unbalanced` gets a Box's id, u2 as a ratio, and the end of the window, for each window of its
-        group."""
+        """`ledgers` are those of the groups, by name. `unbalanced` gets a Box's id, u2 as a ratio, and the
+        end of the window, for each window of its group."""
         self._groups = groups
-        self._values, self._unbalanced = values, unbalanced
+        self._values, self._unbalanced, self._ledgers = values, unbalanced, ledgers
         self._places: dict[str, GroupMeter] = {}
         self._phases: dict[str, list[tuple[GroupSection, int]]] = {}
         for group in groups:
@@ -118,13 +130,20 @@ class GroupMeters:
         for group, phase in self._phases.get(box_id, ()):
             place = self._places.get(group.name)
             if place is None:
-                place = self._places[group.name] = GroupMeter(group, window.nominal_hz)
+                before = self._before(group.name)
+                place = self._places[group.name] = GroupMeter(group, window.nominal_hz, before)
             for values in place.accept_window(phase, window, uncertainty_ns, source, flagged):
                 self._values(values)
                 u2 = values.values.get("u2_ratio")
                 if values.kind == "window" and isinstance(u2, float):
                     for box in group.boxes:
                         self._unbalanced(box, u2, values.end_ns)
+
+    def _before(self, name: str) -> list[Values]:
+        """The ten minutes of the present two hours that are on disk."""
+        ledger = self._ledgers.get(name)
+        end_ns = None if ledger is None else ledger.newest_ns("10min")
+        return [] if ledger is None or end_ns is None else ledger.two_hours_until(end_ns)
 
 
 class WrittenBefore:

@@ -4,7 +4,7 @@ This is the only place that gives names and units to what leaves measuring. Unkn
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -54,6 +54,26 @@ class Intervals:
             found.append(self._ten(ten, clock))
         return found
 
+    def restore(self, rows: Iterable[Values]) -> None:
+        """Takes the ten minutes of the present two hours that were measured before, in time order; call it
+        before the first window."""
+        for each in rows:
+            coverage = each.values.get("coverage_ratio")
+            if not isinstance(coverage, float):
+                continue  # flicker has none
+            values = {name: np.asarray(value) for name, value in each.values.items()}
+            nominal_v = self._nominal_v
+            if "under_ratio" in values and "over_ratio" in values:
+                values["under_v"] = nominal_v * (1 - values["under_ratio"])
+                values["over_v"] = nominal_v * (1 + values["over_ratio"])
+            least, most = (
+                {name: values[stored] for name, stored in names.items() if stored in values}
+                for names in LIMITS
+            )
+            known = (each for each in QUANTITIES if each.name in values)
+            means = {each.name: _padded(values[each.name], each.width) for each in known}
+            self._aggregator.restore_ten(each.start_ns, means, least, most, coverage, each.flagged)
+
     def flicker(self, interval: FlickerInterval, clock: tuple[int, TimeSource]) -> list[Values]:
         """Values of ten minutes of flicker, and of two hours where they end with these."""
         if interval.start_ns is None or interval.end_ns is None:
@@ -66,9 +86,10 @@ class Intervals:
             found.append(self._values("2h", start_ns, interval.end_ns, clock, False, {"plt": interval.plt}))
         return [values for values in found if values.values]
 
-    def end(self, clock: tuple[int, TimeSource]) -> list[Values]:
-        """Values of what is under way, with its coverage so far, since the Box begins again."""
-        found = [self._aggregated(each, clock) for each in self._aggregator.end()]
+    def end(self, clock: tuple[int, TimeSource], goes_on: bool = False) -> list[Values]:
+        """Values of what is under way, with its coverage so far, since the Box begins again; `goes_on`: its
+        ten minutes and two hours are continued with windows of the next start."""
+        found = [] if goes_on else [self._aggregated(each, clock) for each in self._aggregator.end()]
         return found + [self._ten(each, clock) for each in self._ten_seconds.end()]
 
     def _ten(self, ten: TenSeconds, clock: tuple[int, TimeSource]) -> Values:
@@ -107,6 +128,11 @@ def half_cycles_of(
     return Values(box_id, "half", time.start_ns, time.end_ns, *clock, True, values)
 
 
+def _padded(value: FloatArray, width: int) -> FloatArray:
+    """A row with its unknown values, which are not stored."""
+    return value if width == 1 else np.concatenate((value, np.full(width - len(value), np.nan)))
+
+
 def known_of(values: Mapping[str, float | FloatArray]) -> dict[str, float | tuple[float, ...]]:
     """The quantities that are known."""
     found: dict[str, float | tuple[float, ...]] = {}
@@ -128,6 +154,11 @@ def _of_row(row: list[float]) -> dict[str, float | tuple[float, ...]]:
     return found
 
 
+LIMITS = (
+    {"rms_v": "rms_min_v", "f_hz": "f_min_hz", "urms_min_v": "urms_min_v"},
+    {"rms_v": "rms_max_v", "f_hz": "f_max_hz", "urms_max_v": "urms_max_v", "thd_ratio": "thd_max_ratio"},
+)
+"""Quantity -> its least, and its most, as `_known_statistics` names them."""
 _NAMES = tuple(PLACES)[: PLACES["under_v"]]
 """Columns of a row that are Values; the others are only for aggregates, or wide."""
 

@@ -37,7 +37,7 @@ HEAD = struct.Struct("<HBxIqqI")
 MAGIC = 0x4C51
 LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9, "h": 3600 * 10**9}
 """A file of windows or half cycles covers an hour, one of longer intervals a day."""
-DAY_NS = 86_400 * 10**9
+DAY_NS, TWO_HOURS_NS = 86_400 * 10**9, 7200 * 10**9
 HALF_CYCLES_BYTES = 64_000_000
 """14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13
@@ -174,6 +174,17 @@ class Ledger:
             if ends:
                 return max(ends)
         return None
+
+    def two_hours_until(self, end_ns: int) -> list[Values]:
+        """Returns the ten minutes before `end_ns` of the same two hours, in time order.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        start_ns = end_ns // TWO_HOURS_NS * TWO_HOURS_NS
+        rows = self.read("10min", start_ns, end_ns) if start_ns < end_ns else ()
+        found = [row for row in rows if start_ns <= row.start_ns < end_ns]
+        return sorted(found, key=lambda row: row.start_ns)
 
     def _files(self, series: str) -> list[tuple[int, Path]]:
         found = []

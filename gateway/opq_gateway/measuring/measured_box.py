@@ -17,7 +17,7 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_figures import CrossCheck, Fallback
 from opq_gateway.measuring.box_interruptions import BoxInterruptions
-from opq_gateway.measuring.box_meter import BoxMeter, Job
+from opq_gateway.measuring.box_meter import BoxMeter, Job, cut_all
 from opq_gateway.measuring.feed import DISTURBANCES, KINDS, DisturbanceNotice, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures
 from opq_gateway.measuring.inbox import Inbox, Item, StreamRestart
@@ -129,7 +129,7 @@ class MeasuredBox:
         """Continues measuring a job."""
         job.meter.finish(job.steps, iter(figures))
         if job.over:
-            job.meter.end()
+            job.meter.end(job.following)
         elif self.is_prompt:
             job.meter.finish_early()
 
@@ -198,16 +198,20 @@ class MeasuredBox:
 
     def _begin_meter(self, jobs: list[Job]) -> BoxMeter:
         before: SampleBlock | None = None
-        if self._meter is not None:
-            self._meter.gap()
-            before = self._meter.newest
-            jobs.append(Job(self._meter, over=True))
+        last = self._meter
+        if last is not None:
+            last.gap()
+            before = last.newest
         self._crosscheck.restart()
         self._fallback.restart()
         self._stated = None
         self._meters += 1
         self.plan = replace(self.plan, cycles=self.status.measurement_cycles)
         self._meter = BoxMeter(self.plan, self._sinks(self._meters), before)
+        if last is not None:
+            jobs.append(Job(last, over=True, following=self._meter))
+            cut_all([last])  # all its flicker before that of the next samples
+            self._meter.take_flicker(last)
         return self._meter
 
     def _begin_backlog(self, meter: BoxMeter, hello: Hello) -> None:
@@ -227,6 +231,7 @@ class MeasuredBox:
                 backlog.note_ledger(max(written))
             if (began_ns := self._began_ns(self.ledger, backlog.since_ns)) is not None:
                 backlog.note_interval(began_ns)
+                meter.restore(self.ledger.two_hours_until(began_ns))
 
     def _began_ns(self, ledger: Ledger, since_ns: int) -> int | None:
         """Start of the ten minutes under way at `since_ns`; None where none of this Box are on disk.

@@ -90,7 +90,7 @@ class Measuring:
         self._feed = feed
         self._places = places
         self._written = {name: WrittenBefore(place) for name, place in places.items()}
-        self._groups = GroupMeters(groups, self._of_group, self._unbalanced)
+        self._groups = GroupMeters(groups, self._of_group, self._unbalanced, places)
         self._outside = Outside(
             publish,
             feed,

@@ -141,6 +141,26 @@ class Aggregator:
         self._carried: list[Row] = []  # 150/180 cycles that were incomplete at a tick
         self._ten: Interval | None = None
         self._two: Interval | None = None
+        self._restored_ns = 0
+
+    def restore_ten(
+        self,
+        start_ns: int,
+        means: Mapping[str, float | FloatArray],
+        least: Mapping[str, float | FloatArray],
+        most: Mapping[str, float | FloatArray],
+        coverage: float,
+        flagged: bool,
+    ) -> None:
+        """Adds ten minutes that were measured before to the two hours that they belong to; call it in time
+        order, before the first window. Windows of these ten minutes that come again do not count in them."""
+        ten, row = Interval(start_ns, self._square), self._row(means)
+        ten.known += ~np.isnan(row)
+        ten._weight += ten.known
+        ten._sum += np.where(np.isnan(row), 0.0, np.where(self._square, row * row, row))
+        ten.min, ten.max, ten.flagged = self._row(least), self._row(most), flagged
+        self._into_two(ten, coverage)
+        self._restored_ns = start_ns + TEN_MINUTES_NS
 
     def push_values(
         self, time: WindowTime, values: Mapping[str, float | FloatArray] | FloatArray, flagged: bool = False
@@ -264,7 +284,8 @@ class Aggregator:
         whole = ten.whole and self._last.end_ns >= end_ns - self._slack_ns
         covered_ns = ten.covered_ns - max(0, self._last.end_ns - end_ns)
         coverage = 1.0 if whole else min(covered_ns / TEN_MINUTES_NS, 1.0)
-        return [self._finished("10_min", ten, end_ns, coverage), *self._into_two(ten, coverage)]
+        found = [self._finished("10_min", ten, end_ns, coverage)]
+        return found if ten.start_ns < self._restored_ns else [*found, *self._into_two(ten, coverage)]
 
     def _into_two(self, ten: Interval, coverage: float) -> list[Aggregate]:
         origin_ns = self._origin_ns or 0

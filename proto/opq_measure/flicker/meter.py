@@ -7,7 +7,7 @@ Source: IEC 61000-4-15:2010; IEC 61000-4-30:2015, 5.3 (class A: aligned to UTC).
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -141,6 +141,13 @@ class Flickermeter:
         self._number: int | None = None  # of the newest mark
         self._open: _Open | None = None
         self._psts: list[tuple[int, float]] = []
+        self._restored: int | None = None  # up to this number Pst is known from before
+
+    def restore_psts(self, psts: Sequence[tuple[int, float]]) -> None:
+        """Takes (start_ns, Pst) of ten minutes that were measured before, in time order, for Plt; call it
+        before the first samples."""
+        self._psts = [(start_ns // PST_NS, pst) for start_ns, pst in psts]
+        self._restored = self._psts[-1][0] if self._psts else None
 
     def push_samples(self, samples: SignalPiece) -> list[FlickerInterval]:
         """The intervals that are over now; Pinst is up to two seconds behind the samples."""
@@ -249,6 +256,9 @@ class Flickermeter:
 
     def _long_term(self, number: int, pst: float) -> float:
         """Plt, when these ten minutes end at an even hour and the eleven before are known; else NaN."""
+        if self._restored is not None and number <= self._restored:
+            return float("nan")  # a part of it was measured again, after a restart
+        self._restored = None
         self._psts = [*self._psts[-(PSTS_PER_PLT - 1) :], (number, pst)]
         numbers = [known for known, _ in self._psts]
         if (number + 1) % PSTS_PER_PLT or numbers != list(range(number - PSTS_PER_PLT + 1, number + 1)):

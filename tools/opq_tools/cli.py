@@ -56,6 +56,10 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "changes.command",
             "What changed over weeks: steps, drift and profiles of the supply or a Box.",
         ),
+        "reference": (
+            "changes.reference",
+            "Another meter's values beside a Box's: bias, spread and delay.",
+        ),
         "analyze": ("recordings.analyze.command", "What the measurement core says of a recording."),
         "classify": (
             "recordings.classify",
@@ -214,6 +218,7 @@ EXTRAS_OF_COMMAND = {
     "export": ("cloud",),
     "report": ("cloud", "report"),
     "changes": ("cloud", "change"),
+    "reference": ("cloud", "rules"),
     "import": ("cloud",),
     "store": ("cloud",),
     "firmware": ("firmware",),

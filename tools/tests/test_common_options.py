@@ -53,6 +53,8 @@ DONE = {
     "opq-tools plugin new",
     "opq-tools plugin pack",
     "opq-tools recordings get",
+    "opq-tools reference import",
+    "opq-tools reference listen",
     "opq-tools release build",
     "opq-tools rules create",
     "opq-tools rules delete",

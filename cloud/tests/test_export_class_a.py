@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from opq_tools.exporting.command import command
 TEN_NS = 600 * 10**9
 T0_NS = 1_767_225_600 * 10**9
 EVER = (0, 4 * 10**18)
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "examples" / "intervals" / "intervals.ipynb"
 
 
 def interval(at: int, box_id: str) -> Measurement:
@@ -125,16 +125,29 @@ def test_the_command_writes_intervals_disturbances_and_trends(store: CloudStore,
     assert (row["rms_min"], row["rms_max"], row["rms_average"], row["thd_min"]) == ("1.0", "3.0", "2.0", "")
 
 
-def test_duckdb_reads_an_export_as_it_is(store: CloudStore, tmp_path: Path) -> None:
-    pytest.importorskip("duckdb", reason="duckdb is not installed")
-    path = Path(__file__).parents[2] / "docs" / "examples" / "intervals" / "intervals.py"
-    example: dict[str, Any] = runpy.run_path(str(path))
-    out = tmp_path / "x.parquet"
-    out.write_bytes(whole(store, "parquet"))
-    found = example["percentiles"](str(out))
+def test_the_notebook_reads_every_form_as_it_is(
+    store: CloudStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("duckdb", "pandas"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    monkeypatch.chdir(tmp_path)
+    for form in ("parquet", "arrow", "csv", "jsonl"):
+        words = ["intervals", "--data-dir", str(tmp_path), "--format", form, "--out", f"november.{form}"]
+        assert CliRunner().invoke(command, words).exit_code == 0
+    found: dict[str, Any] = {}
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), found)
     clean = [value for value, at in zip(wanted("h5_v"), [*range(5)] * 2, strict=True) if at != 3]
-    assert found["h5_v"] == float(np.quantile(clean, 0.95, method="inverted_cdf"))
-    assert len(found) == 50
+    exact = float(np.quantile(clean, 0.95, method="inverted_cdf"))
+    assert found["harmonics_v"]["h5_v"] == exact and len(found["harmonics_v"]) == 49
+    assert found["by_form"].keys() == {"parquet", "csv", "jsonl"}
+    assert all(count == 8 and np.float32(value) == exact for count, value in found["by_form"].values())
+    for frame in found["frames"].values():
+        assert frame["start_ns"].tolist() == [T0_NS + at * TEN_NS for at in range(5)] * 2
+        assert frame["rms_v"].astype("float32").tolist() == wanted("rms_v")
+    assert found["days"]["count"].tolist() == [8]
+    assert found["measured"]["i0_v"] == pytest.approx(0.4) and found["measured"]["h50_v"] == 1
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50), st.floats(allow_nan=False))

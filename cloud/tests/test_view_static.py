@@ -15,7 +15,7 @@ OURS = [*TEMPLATES, *sorted((ROOT / "static").glob("*.*"))]
 
 
 def test_every_vendored_file_has_its_stated_sha256() -> None:
-    """Every vendored file has the SHA-256 that VENDOR.md states."""
+    """Every vendored file has the SHA-256 of the list beside it."""
     told = dict(re.findall(r"^\| (\S+) \| ([0-9a-f]{64}) \|$", (VENDOR / "VENDOR.md").read_text(), re.M))
     there = {
         path.relative_to(VENDOR).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

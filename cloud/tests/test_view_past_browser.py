@@ -149,6 +149,17 @@ def test_the_form_and_the_tabs_say_it_in_the_address(scene: demo.Scene, page: "s
     page.wait_for_url("**q=rms_v,f_hz,thd_percent*")
 
 
+def test_a_span_that_ends_now_is_renewed_in_its_place(scene: demo.Scene, page: "sync_api.Page") -> None:
+    page.clock.install()
+    drawn(page, scene.url + "/past?box=1&q=rms_v&from=now-24h&to=now")
+    page.evaluate("() => { document.getElementById('past-body').dataset.old = 'yes'; }")
+    page.clock.run_for(31_000)
+    page.wait_for_function("() => !document.getElementById('past-body').dataset.old")
+    page.wait_for_function("() => document.querySelector('.plot').dataset.drawn")
+    page.locator(".past .uplot").press("End")
+    page.wait_for_function(f"() => ({READOUTS})().length === 1")
+
+
 def test_it_fits_on_paper(scene: demo.Scene, page: "sync_api.Page") -> None:
     drawn(page, scene.url + SITE)
     page.set_viewport_size({"width": 703, "height": 1010})  # A4 within its margins

@@ -1,6 +1,7 @@
 """`/past` over a real store of known content: class A over any span, harmonics, verdicts, sites."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 from open_view import open_services
 
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.past import reading
 from opq_cloud.view.pages.past.quantities import QUANTITIES
@@ -20,7 +22,7 @@ from opq_cloud.view.pages.past.reading import PastReader, PastSeries
 from opq_cloud.view.pages.visible.seen import SeenStore
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import read_span
-from opq_cloud.view.web.visitors import VISITOR, Visitor
+from opq_cloud.view.web.visitors import Visitor
 
 NOW = round(datetime(2026, 11, 20, 18, 0, tzinfo=UTC).timestamp() * 1000)
 """A Friday; the bad day is Tuesday 17, the gap Sunday 15."""
@@ -207,16 +209,56 @@ def test_a_year_of_weeks_has_no_days(client: TestClient) -> None:
     assert [verdict for _, verdict in found].count("not_assessed") == 19
 
 
-def test_a_strange_visitor_learns_nothing_of_sites_intervals_and_verdicts(store: CloudStore) -> None:
+def test_the_public_learns_of_public_boxes_and_nothing_of_sites_and_others(store: CloudStore) -> None:
     services = open_services(store, "beyond_loopback", now_ns=lambda: NOW * 1_000_000)
-    app = create_app(services)
-    outsider = TestClient(app, client=("192.0.2.9", 1))
-    token = VISITOR.set(Visitor(public=frozenset("2")))
+    outsider = TestClient(create_app(services), client=("192.0.2.9", 1))
+    assert outsider.get("/past", follow_redirects=False).status_code == 303, "nothing is public"
+    store.people.change_access("2", lambda _: BoxAccess("2", "somebody", (), "all"))
     try:
-        for query in ("of=site:mill", "box=1", "box=1&show=harmonics", "box=4&show=verdicts"):
-            assert outsider.get(f"/past?{query}", follow_redirects=False).status_code in (303, 404), query
+        services = open_services(store, "beyond_loopback", now_ns=lambda: NOW * 1_000_000)
+        outsider = TestClient(create_app(services), client=("192.0.2.9", 1))
+        for show in ("course", "harmonics", "verdicts"):
+            public = outsider.get(f"/past?of=region:north&show={show}&from=2026-11-14&to=2026-11-20&tz=UTC")
+            assert public.status_code == 200 and "Box 2" in public.text
+            assert not re.search(r"Box [14]\b|phase L|mill", public.text), show
+            for query in ("of=site:mill", "of=feeder:F1", "box=1", "box=2,4"):
+                assert outsider.get(f"/past?{query}&show={show}").status_code == 404, query
     finally:
-        VISITOR.reset(token)
+        store.people.change_access("2", lambda _: BoxAccess("2"))
+
+
+def test_boxes_that_are_figures_of_their_region_show_medians_of_ten_minutes_or_longer(tmp_path: Path) -> None:
+    opened = open_store(None, tmp_path)
+    past.fill_past(opened, NOW, days=1)
+    for box_id in past.PHASES:
+        opened.people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, "somebody", (), "region"))
+    services = open_services(opened, "beyond_loopback", now_ns=lambda: NOW * 1_000_000)
+    outsider = TestClient(create_app(services), client=("192.0.2.9", 1))
+    page = outsider.get("/past?of=region:north&q=rms_v,f_hz,thd_percent,h5&from=now-12h&to=now").text
+    found = data_of(page)["charts"]
+    assert [each["name"] for each in found] == ["rms_v", "f_hz"], "of these quantities only"
+    (line,) = found[0]["series"]
+    assert (
+        found[0]["unit"] == "%" and line["words"] == "Region north, 3 Boxes" and line["step"] >= past.TEN_MS
+    )
+    assert line["mean"][0] == pytest.approx(100 * past.volts_of("1", 0, 6 * past.HOUR_MS) / 230, abs=0.01)
+    assert not re.search(r"Box [124]\b|phase L|mill", page)
+    for span in ("now-30m", "now-5m", "now-20s"):
+        short = outsider.get(f"/past?of=region:north&q=rms_v&from={span}&to=now").text
+        assert "Nothing of this span is stored." in short, "rows would be shorter than ten minutes"
+    assert outsider.get("/past?of=region:north&weeks=1").status_code == 200
+    for query in ("show=harmonics", "show=verdicts&tz=UTC"):
+        assert not re.search(r"Box [124]\b|mill", outsider.get(f"/past?of=region:north&{query}").text)
+    opened.close()
+
+
+def test_a_view_without_boxes_answers_every_view(tmp_path: Path) -> None:
+    opened = open_store(None, tmp_path)
+    empty = TestClient(create_app(open_services(opened, now_ns=lambda: NOW * 1_000_000)))
+    for query in ("", "weeks=2", "show=harmonics", "show=verdicts", "together=1&q=plt"):
+        answer = empty.get(f"/past?{query}")
+        assert answer.status_code == 200 and "No Box can be chosen yet." in answer.text, query
+    opened.close()
 
 
 def test_years_are_read_by_the_summaries_of_its_days_and_a_week_by_its_intervals(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ BOXES_READ = 50
 INCIDENTS_MARKED = 200
 HIDDEN_ROW_MS = 600_000
 """Boxes that are shown as figures only count in rows of this length or longer."""
+FEWEST_ROWS = 6
 OF_HIDDEN = ("rms_v", "f_hz")
 """What is shown of them."""
 HOURS_OF_WEEK, TENTHS_OF_WEEK = 170, 1100
@@ -60,12 +61,16 @@ def read_course(
     if choice.hidden:
         quantities = tuple(each for each in quantities if each.name in OF_HIDDEN) or quantities[:0]
     boxes, hidden = _read(choice.boxes), _read(choice.hidden)
+    if span.length_ms < FEWEST_ROWS * HIDDEN_ROW_MS and not address.weeks:
+        hidden = []  # their rows would be shorter
     weeks: tuple[LocalSpan, ...] = ()
     axis = (span.start_ms, span.end_ms)
     if address.weeks:
         last_ms = min(span.end_ms, now_ms) - 1
         weeks = tuple(week_span(last_ms, address.zone, back) for back in range(address.weeks + 1))
         axis = (0, WEEK_MS)
+    if not (boxes or hidden):
+        return Course((), axis, weeks, 0, (), (), ())
     rows = _week_rows(address, weeks[0]) if weeks else rows_for(len(boxes) + len(hidden))
     spans = [_span(each) for each in weeks] or [span]
     parts = [

@@ -10,14 +10,22 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from opq_cloud.reports.limit_table import LimitTable, known_standards, limit_table
 from opq_cloud.reports.reading import ChosenPlace
+from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.past.address import MAX_WEEKS, SHOWN, PastAddress, former_query, read_address
+from opq_cloud.view.pages.past.address import (
+    MAX_QUANTITIES,
+    MAX_WEEKS,
+    SHOWN,
+    PastAddress,
+    former_query,
+    read_address,
+)
 from opq_cloud.view.pages.past.box_choice import BoxChoice, Groups, read_box_choice, read_groups
 from opq_cloud.view.pages.past.course import Course, read_course
 from opq_cloud.view.pages.past.drawing import HarmonicBars, charts_json, harmonic_bars, spread_drawing
 from opq_cloud.view.pages.past.quantities import MAIN
 from opq_cloud.view.pages.past.reading import read_harmonics
-from opq_cloud.view.pages.past.verdict_calendar import SeenReportStore, week_lines
+from opq_cloud.view.pages.past.verdict_calendar import MOST_WEEKS, SeenReportStore, WeekLine, week_lines
 from opq_cloud.view.pages.visible.past_before import query_zone
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -30,6 +38,8 @@ SHOWN_FIRST = 3
 """Boxes of a page whose address names none."""
 BARS_DRAWN = 6
 """Boxes whose harmonics are drawn, and places whose verdicts are."""
+WEEKS_READ = 110
+"""Weeks of all places whose verdicts are made at once: each takes some 20 ms."""
 INCIDENTS_LISTED = 20
 MS = 1_000_000
 STEP_WORDS = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
@@ -95,6 +105,7 @@ class PastPages:
             main=MAIN,
             orders=",".join(each.name for each in address.quantities if each not in MAIN),
             most_weeks=MAX_WEEKS,
+            most_quantities=MAX_QUANTITIES,
             box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (),
             any_box=bool(every) or bool(choice.hidden),
             groups={kind: tuple(named) for kind, named in groups.items() if named},
@@ -135,12 +146,15 @@ class PastPages:
                 found.append(bars)
         return found
 
-    def _places(self, address: PastAddress, table: LimitTable) -> list[object]:
-        """The verdicts of each Box, or of a site as one place."""
+    def _places(self, address: PastAddress, table: LimitTable) -> list[tuple[str, list[WeekLine]]]:
+        """The verdicts of each Box, or of a site as one place; of the first Boxes where a span is long."""
         context, choice = self._context, address.choice
         records = self._services.registry.now().records
         chosen = [records[box_id] for box_id in choice.box_ids if box_id in records]
-        places = [ChosenPlace(None, (record,)) for record in chosen[:BARS_DRAWN]]
+        weeks = min(MOST_WEEKS, 2 + address.span.length_ms // WEEK_MS)
+        places = [
+            ChosenPlace(None, (record,)) for record in chosen[: max(1, min(BARS_DRAWN, WEEKS_READ // weeks))]
+        ]
         if choice.kind == "site" and chosen:
             places = [ChosenPlace(choice.name, tuple(chosen))]
         store, now_ms = SeenReportStore(context.store), context.now_ns() // MS

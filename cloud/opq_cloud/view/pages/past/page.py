@@ -10,7 +10,6 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from opq_cloud.reports.limit_table import LimitTable, known_standards, limit_table
 from opq_cloud.reports.reading import ChosenPlace
-from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.past.address import (
     MAX_QUANTITIES,
@@ -41,7 +40,7 @@ BARS_DRAWN = 6
 WEEKS_READ = 110
 """Weeks of all places whose verdicts are made at once: each takes some 20 ms."""
 INCIDENTS_LISTED = 20
-MS = 1_000_000
+MS, WEEK_MS = 1_000_000, 7 * 86_400_000
 STEP_WORDS = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 
 
@@ -79,7 +78,7 @@ class PastPages:
         address = read_address(context, request.query_params, choice)
         table = limit_table(address.standard)
         span, now_ms = address.span, context.now_ns() // MS
-        share = 7 * 86_400_000 / span.length_ms if address.weeks else 0.5
+        share = WEEK_MS / span.length_ms if address.weeks else 0.5
         values: dict[str, object] = {
             "course": None,
             "harmonics": (),

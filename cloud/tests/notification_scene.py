@@ -166,7 +166,7 @@ class NotificationScene:
         return replace(rule, **changes)
 
     def put_findings(self, *findings: Finding, heard: bool = True) -> None:
-        """Stored and joined as Mauka does; said on the bus unless nobody is to hear it."""
+        """Stored and joined as Mauka does; announced on the bus unless the message is to be lost."""
         self._events += 1
         first = findings[0]
         trigger = Trigger(

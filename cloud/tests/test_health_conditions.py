@@ -65,7 +65,7 @@ def clock_off(now_s: float, answers: dict[str, Answer]) -> None:
 
 
 def cloud_clock_off(now_s: float, answers: dict[str, Answer]) -> None:
-    """Boxes whose gateways nobody asks; this machine's clock is behind."""
+    """Boxes whose gateways are not asked; this machine's clock is behind."""
     del answers["gateway"]
     for box in boxes_of(answers["makai"]):
         box.update(timestamp=int(now_s + 5))
@@ -220,7 +220,7 @@ def test_after_a_pause_20_s_pass_before_silence() -> None:
 
     for at_s in range(0, 100, 2):
         assert not ill(at_s, at_s)
-    assert not ill(300, 98) and not ill(302, 98), "nobody could hear it"
+    assert not ill(300, 98) and not ill(302, 98), "no alert while it stood still"
     assert not ill(304, 303)
     assert [ill(at_s, 98) for at_s in (312, 318, 320, 322)] == [False, False, True, True], "it is silent"
     assert [ill(at_s, at_s) for at_s in (330, 336, 340)] == [True, True, False], "and well again"

@@ -50,7 +50,7 @@ def test_without_failures_all_have_it() -> None:
     plan, reports, tried = play(Plan("gateway", NEW, share=0, at_once=3), set())
     assert len(tried) == 20 and {each.version for each in reports.values()} == {NEW}
     assert plan.share == place(order()[-1], NEW) + 1 and not plan.stopped
-    assert advanced(Plan("gateway", NEW, share=0), [], 0).share == 0, "nobody has reported yet"
+    assert advanced(Plan("gateway", NEW, share=0), [], 0).share == 0, "no report has come yet"
 
 
 def test_it_stays_within_its_percentage() -> None:

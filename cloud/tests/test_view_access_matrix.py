@@ -394,7 +394,7 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         some = bool(found.get("items", found.get("rows")))
         return "" if status == 200 and (box_id in SEES[role] or not some) else "rows of a hidden Box"
     if line == "named Box":
-        return "" if status == 400 else "nobody named a Box"
+        return "" if status == 400 else "the request names no Box"
     if line == "token that writes":
         return "" if status in (401, 403) else "a session wrote by the API"
     if line == "who has a link":

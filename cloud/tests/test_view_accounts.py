@@ -341,7 +341,7 @@ def test_changes_are_logged_for_administrators(scene: demo.Scene, browser: FormB
     assert browser.post(path, "/admin/accounts", role="viewer", disabled="on") == 303
     assert FormBrowser(scene.url).sign_in("eve@example.org") == 403
     own = f"/admin/accounts/{ids['ada']}"
-    assert browser.post(own, "/admin/accounts", role="viewer") == 409  # nobody would be left
+    assert browser.post(own, "/admin/accounts", role="viewer") == 409  # no administrator would be left
     assert browser.get("/admin/changes") == 200
     assert "set an account to viewer, disabled" in browser.text and "127.0.0.1" in browser.text
     assert browser.post(f"{path}/delete", "/admin/accounts") == 303

@@ -427,7 +427,7 @@ def test_a_switched_off_trigger_is_logged(scene: demo.Scene, ada: FormBrowser) -
     assert "is being switched off" in ada.text and "Switch threshold on" in ada.text
     assert ada.post(f"{path}/napali", page, do="on") == 303
     assert ada.get(page) == 200 and "far <i>" in ada.text
-    assert ada.post(f"{path}/nobody", page, do="on") == 404
+    assert ada.post(f"{path}/unknown", page, do="on") == 404
     assert ada.post(f"{path}/threshold", page, do="away") == 400
     scene.store.put_makai_config(None)
 

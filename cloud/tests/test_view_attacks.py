@@ -188,7 +188,7 @@ def test_an_answer_takes_as_long_without_an_account(
         assert hashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
         assert store.people.add_account("ada@example.org", "Ada", "owner", hashed) is not None
         sign_in, took = SignIn(store.people), {"ada": [], "bob": [], "lee": []}
-        for name in took:  # what nobody's password is compared with is made once
+        for name in took:  # the password hash of an unknown account is made once
             assert sign_in.account_of(f"{name}@example.org", "wrong password", "") is None
         for _ in range(5):
             for name, times in took.items():

@@ -287,7 +287,7 @@ def client(store: CloudStore) -> TestClient:
 
 @pytest.fixture(scope="module")
 def demo_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """The sag of the demo, incident 1; nobody changes it."""
+    """The sag of the demo, incident 1, read only."""
     opened = open_store(None, tmp_path_factory.mktemp("demo"))
     demo.fill(opened, time.time_ns(), minutes=1)
     yield TestClient(create_app(open_services(opened)))

@@ -293,4 +293,4 @@ def test_tab_goes_through_every_page_and_leaves_it(scene: demo.Scene, keyboard: 
         keyboard.open(scene.url + path)
         keyboard.page.wait_for_function(DRAWN)
         names = keyboard.walk()
-        assert len(names) > 3 or path == "/wall", path  # nobody sits at a wall
+        assert len(names) > 3 or path == "/wall", path  # a wall has no keyboard

@@ -206,7 +206,7 @@ def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> 
         return set(feeds) == {"Live"} and before not in [value.text_content() for value in values]
 
     while not all_live() and time.monotonic() < stop_s:
-        number += 1  # a PUB drops what nobody hears yet; a Box that says nothing while pages load is silent
+        number += 1  # PUB drops early messages; a Box that says nothing while pages load is silent
         now_ms = time.time_ns() // 1_000_000
         fresh.publish(demo.measurement_of(demo.OUTLETS[0], now_ms, number, low_v=101.0))
         first.wait_for_timeout(100)

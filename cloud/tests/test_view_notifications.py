@@ -132,7 +132,7 @@ def test_trial_notifications_are_limited(
     scene: demo.Scene, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The button puts a test into the outbox and not without end."""
-    monkeypatch.setattr(notification_pages, "TEST_SHOWN_S", 0.0)  # nobody sends here
+    monkeypatch.setattr(notification_pages, "TEST_SHOWN_S", 0.0)  # without a sender
     rule = NotificationRule("rule-of-eve", ids["eve"], "mine", "incident", "mail", 0, quiet_from="00:00")
     records(scene).put_rule(rule)
     browser = browser_of(scene, ids["eve"])

@@ -100,7 +100,7 @@ class PublicView:
 
 @pytest.fixture
 def view(tmp_path: Path) -> Iterator[PublicView]:
-    """Three public Boxes, four that count in their regions, two that are nobody's business."""
+    """Three public Boxes, four that count in their regions, two that the public may not see."""
     store = open_store(None, tmp_path)
     now_ns = time.time_ns()
     incident = fill_island(store, now_ns, minutes=2)
@@ -186,7 +186,7 @@ def test_an_incident_of_public_boxes_alone_does_not_say_its_centre(view: PublicV
 
 
 def test_by_whose_clock_a_box_has_its_place_is_for_those_who_see_that_one(view: PublicView) -> None:
-    """A waveform was compared with that of a Box that is nobody's business; one that is public stays."""
+    """A waveform was compared with that of a Box that the public may not see; one that is public stays."""
     at_ns, poor_ns = view.now_ns - 300 * 10**9, 300_000_000
     by_28, by_21 = (
         WaveformAlignment(box_id, -2_000_000, 18_600, 1000, 7, f"ahead of that of Box {box_id}")
@@ -226,7 +226,7 @@ def test_regions_have_figures_from_three_boxes_on_that_show_nowhere_else(view: P
     assert not any("North Shore" in name or "Central" in name for name in figures)
     assert figures["region Honolulu boxes"].startswith(
         "1 Box"
-    )  # the public one; one hidden beside it is none
+    )  # the public one; one hidden beside it does not count
     assert figures["grid 1 boxes"].startswith("3 Boxes")
     view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
     view.changed()

@@ -306,7 +306,7 @@ def test_reading_samples_needs_its_scope(tmp_path_factory: pytest.TempPathFactor
             assert [nobody.get(path).status_code for path in raw] == [404] * 3
             assert nobody.get("/events/1/waveforms/4").status_code == 404, "shown, but not its samples"
             expired = nobody.get("/boxes", headers={"Authorization": f"Bearer {gone}"})
-            assert expired.status_code == 401, "not taken for nobody's, who sees Box 4"
+            assert expired.status_code == 401, "not taken for the public, which sees Box 4"
         people.change_access("4", lambda was: replace(was, privacy="nothing"))
         deadline = time.monotonic() + 60
         while (answer := httpx.get(f"{running.url}{V1}/boxes", timeout=60)).status_code != 401:

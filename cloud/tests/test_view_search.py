@@ -57,7 +57,7 @@ def test_what_can_be_done_with_the_box_stands_after_it(services: ViewServices) -
     kinds = [(hit.kind, hit.path) for hit in find(VisitorContext(services), "cellar")]
     assert kinds[0] == ("Box", "/boxes/2")
     assert ("Action", "/incidents?box=2") in kinds
-    assert not any(path.endswith(("/settings", "/waveforms")) for _, path in kinds)  # nobody is signed in
+    assert not any(path.endswith(("/settings", "/waveforms")) for _, path in kinds)  # without a session
 
 
 def test_a_public_box_is_not_found_by_where_it_stands(services: ViewServices) -> None:

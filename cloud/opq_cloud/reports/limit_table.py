@@ -15,7 +15,7 @@ from opq_proto.measurement.intervals import LENGTHS_MS
 FOLDER = Path(__file__).parent / "limits"
 Basis = Literal["nominal_v", "nominal_hz", "fundamental", "ratio", "one"]
 BASES: Final = ("nominal_v", "nominal_hz", "fundamental", "ratio", "one")
-"""What 100 % is: a nominal value, the interval's fundamental, 1 of a ratio; `one` is no percentage."""
+"""What 100 % is: a nominal value, the interval's fundamental, 1 of a ratio; `one` is not a percentage."""
 QUANTITIES: Final = ("f_hz", "rms_v", "plt", "pst", "u2_ratio", "u0_ratio", "thd_ratio", "harmonics_v")
 TABLES: Final[Mapping[str, tuple[TableForm, ...]]] = {
     "en50160": (EN50160_DIPS, EN50160_SWELLS),

@@ -205,7 +205,7 @@ class SimulatedBox:
 
 
 class HoldingBox:
-    """A Box of ours: it keeps what nobody has acknowledged, and sends it again."""
+    """A Box of ours: it keeps a Measurement until it is acknowledged, and sends it again."""
 
     def __init__(self, plain: Any) -> None:
         self.plain, self.box_id = plain, plain.box_id
@@ -236,7 +236,7 @@ class HoldingBox:
         self.plain.pub.send_multipart(self._held[self.sequence])
 
     def serve(self) -> None:
-        """Read what has come; send again what is missing, and what nobody acknowledges for two seconds."""
+        """Read what has come; send again what is missing, or not acknowledged for two seconds."""
         while (command := self.plain.command(timeout_ms=0)) is not None:
             if command.WhichOneof("command") == "data_command":
                 self.commands.append(command)

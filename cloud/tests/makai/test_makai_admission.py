@@ -87,7 +87,7 @@ def test_a_new_key_file_admits_its_box(makai: Any) -> None:
         assert not makai.arrives(box, client, seconds=0.3)
         write_public(brokers.keys.box_public("7"), KeyPair(pair.public), "7")
         assert makai.arrives(box, client, seconds=60.0)
-        # the Box's own thread sends its subscription anew, when it enters the socket
+        # the Box's own thread sends its subscription again, when it enters the socket
         listening = brokers.acquisition.counters
         makai.wait_for(lambda: box.sub.poll(1) or listening.of("boxes_listening", "7"))
         client.ask("7", "data_x_y")

@@ -377,7 +377,7 @@ def test_an_inbox_is_bounded_by_answers() -> None:
         inbox.receive(sink)
         assert (len(inbox), inbox.behind) == (2, False)
         assert inbox.may_hold("token4") and not inbox.may_hold("token1")
-        inbox.add_message([b"\xff", b"\xff"])  # malformed: it waits, and is nobody's
+        inbox.add_message([b"\xff", b"\xff"])  # malformed: it waits, and belongs to no Box
         assert len(inbox) == 3
     finally:
         context.destroy(linger=0)

@@ -254,7 +254,7 @@ def test_a_whole_chain_from_measurement_to_finding(cloud: Cloud, makai: Any, cli
 
 def test_a_command_has_the_keys_of_its_shell(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["list-plugins", "--port-offset", str(cloud.offset)]
-    for name, code in (("&name=tool", 0), ("", 0), ("&name=nobody", 1)):
+    for name, code in (("&name=tool", 0), ("", 0), ("&name=unknown", 1)):
         monkeypatch.setenv("OPQ_BACKEND_KEYS", f"{cloud.data_dir / 'backend'}{name}")
         result = CliRunner().invoke(mauka.command, asked)
         assert result.exit_code == code and (code or "AnalysisRunner" in result.output), result.output

@@ -138,7 +138,7 @@ def test_a_box_states_versions_and_takes_a_rate(
     assert "You asked a moment ago" in ada.text
     answering.mute = {"sampling_rate_command"}
     assert ada.post(f"{page}/rate", page, cycles="40") == 409 and "sent and not confirmed" in ada.text
-    monkeypatch.setattr(box_client, "ANSWER_S", 0.3)  # nobody is there
+    monkeypatch.setattr(box_client, "ANSWER_S", 0.3)  # without a service
     assert ada.get("/admin/boxes/2?ask=1") == 200 and "Box 2 does not answer within 0.3 s" in ada.text
     assert FormBrowser(scene.url).post(f"{page}/rate", form_token="x", cycles="3") in (401, 403)
     assert scene.store.people.changes.entries(limit=1)[0].after["measurement_cycles"] == "30"

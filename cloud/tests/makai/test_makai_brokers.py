@@ -96,7 +96,7 @@ def test_a_command_reaches_its_box_and_returns(makai: Any) -> None:
         box.push.send_multipart(frames)
         assert client.answers.poll(30_000)
         assert client.answers.recv_multipart() == [b"mine_1_2", *frames]
-        box.push.send_multipart(frames)  # a second answer is nobody's
+        box.push.send_multipart(frames)  # a second answer has no receiver
         makai.wait_for(lambda: brokers.acquisition.counters.of("responses_not_asked_for", "1") == 1)
         assert not client.answers.poll(100)
 

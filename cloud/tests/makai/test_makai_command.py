@@ -127,7 +127,9 @@ def test_each_service_runs_alone_with_its_health(
     health = json.loads(answering(port + offset))
     down = [part["info"] for part in health["subcomponents"] if not part["ok"]]
     assert health["name"] == name
-    assert all("nobody is there" in info for info in down), "alone, it may miss its peers and nothing else"
+    assert all("no service answers there" in info for info in down), (
+        "alone, it may miss its peers and nothing else"
+    )
     process.child.send_signal(signal.SIGTERM)
     code, text = process.ended()
     assert (code, "Traceback" in text) == (0, False), text[-4000:]

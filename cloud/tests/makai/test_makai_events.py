@@ -415,7 +415,7 @@ def test_a_boxs_gain_becomes_its_calibration_constant(cloud: Cloud) -> None:
         one.push.send_multipart(waveform_to_frames(wave, "1", command.seq, 0))
         record = cloud.makai.wait_for(lambda: cloud.store.box("1"))
         assert record.calibration_constant == pytest.approx(125.0)
-        assert (record.nominal_v, record.nominal_hz) == (None, None), "nobody said so"
+        assert (record.nominal_v, record.nominal_hz) == (None, None), "not stated"
 
 
 def test_every_request_gets_an_event_id(cloud: Cloud) -> None:
@@ -559,7 +559,7 @@ def test_a_completing_event_is_not_announced(cloud: Cloud) -> None:
 
 
 def test_a_persons_request_is_asked_at_once(cloud: Cloud) -> None:
-    """The page opens an event in the store; nobody but the event service sends the command."""
+    """The page opens an event in the store; only the event service sends the command."""
     box = cloud.box("1")
     requests = WaveformRequests(cloud.store)
     with cloud.makai.running(cloud.events()):

@@ -192,7 +192,7 @@ def test_one_transfer_runs_at_a_time(house: FirmwareHouse, monkeypatch: pytest.M
     with house.gateway() as end_gateway:
         connected(house)
         with house.view() as ada:
-            house.box.erase_answers = 10**9  # it makes room for as long as nobody ends that
+            house.box.erase_answers = 10**9  # it makes room until it is ended
             assert ada.send(bundle()) == 303
             ada.waits_for("Its gateway sends it to the Box")
             assert "waiting.js" in ada.browser.text and "<progress" in ada.browser.text

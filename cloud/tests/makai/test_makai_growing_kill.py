@@ -43,9 +43,9 @@ store = shared.store
 if who == "mauka":
     if mode == "wanted":
         store.mark_analysed = hang
-    nobody = facts["nobody"]
+    unused = facts["unused"]
     analyses = load_analyses([("rms_voltage", {})])
-    services = [AnalysisRunner({PUB_KEY: nobody, SUB_KEY: nobody}, lambda: store, analyses)]
+    services = [AnalysisRunner({PUB_KEY: unused, SUB_KEY: unused}, lambda: store, analyses)]
 else:
     if mode == "answering":
         store.answer_request = hang
@@ -105,7 +105,7 @@ class Processes:
                 "acquisition": acquisition,
                 "events": makai.free_endpoint(),
                 "ids": makai.free_endpoint(),
-                "nobody": NOBODY,
+                "unused": NOBODY,
             }
         )
         self._running: list[subprocess.Popen[bytes]] = []

@@ -296,7 +296,7 @@ class Restarting:
 
 
 def test_a_dip_begun_without_its_process_has_onset() -> None:
-    """What nobody judged is not shown as if it had been: its onset has no event."""
+    """A Measurement that was not judged is not shown as if it had been: its onset has no event."""
     worker, nominal = Restarting(), Nominal(120.0, 60.0)
     trigger = InstalledTrigger(worker, ServiceCounters(), log.get())  # type: ignore[arg-type]
     past: list[Measurement] = []

@@ -1,4 +1,4 @@
-"""Intervals and disturbances through Makai: stored and acknowledged with the Measurements, seen by nobody."""
+"""Intervals and disturbances through Makai: stored and acknowledged with the Measurements, not published."""
 
 from dataclasses import replace
 from pathlib import Path

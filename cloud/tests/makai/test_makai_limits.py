@@ -124,12 +124,12 @@ def test_an_invalid_setting_is_named_and_ignored() -> None:
     settings = TriggeringConfig(triggers={"flicker": {"swing_percent": 2.0}})
     triggers = TriggersInUse(settings, ServiceCounters(), log.get())
     [trigger] = [each for each in triggers.all if each.name == "flicker"]
-    wrong = {"flicker": {"swing_percent": 500.0}, "nobody": {"a": 1}, "sql": {"sql": "SELECT 1"}}
+    wrong = {"flicker": {"swing_percent": 500.0}, "unknown": {"a": 1}, "sql": {"sql": "SELECT 1"}}
     triggers.use_makai_config(MakaiConfig(TriggeringLimits(), triggers=wrong, limited=False))
     running = trigger._trigger
     assert isinstance(running, TriggerModule) and running.config.swing_percent == 2.0
     said = {part.name: part.info or "" for part in triggers.health() if not part.ok}
-    assert said.keys() == {"makai_config flicker", "makai_config nobody", "makai_config sql"}
+    assert said.keys() == {"makai_config flicker", "makai_config unknown", "makai_config sql"}
     assert "swing_percent  is 500.0; want from 0.05 to 20" in said["makai_config flicker"]
 
 
@@ -224,11 +224,11 @@ def test_a_trigger_is_switched_while_makai_runs() -> None:
     assert isinstance(module, TriggerModule) and module.config.swing_percent == 4.0
     assert flicker.begins  # it is shown the last minutes
     assert said()["plugin threshold"] == "off" and "plugin sql" not in said()
-    assert set(switch(threshold=True)) == set(own)  # what nobody wants on any more is off again
+    assert set(switch(threshold=True)) == set(own)  # without a wish it is off again
     [threshold] = [each for each in triggers.all if each.name == "threshold"]
     assert threshold.begins and not any(name.startswith("makai_config") for name in said())
     assert set(switch(flicker="yes", nobody=True, sql=True)) == set(own)
     assert "want true or false" in said()["makai_config flicker"]
-    assert "not available" in said()["makai_config nobody"] and "SELECT" in said()["makai_config sql"]
+    assert "not available" in said()["makai_config unknown"] and "SELECT" in said()["makai_config sql"]
     triggers.use_makai_config(None)
     assert [each.name for each in triggers.all] == own

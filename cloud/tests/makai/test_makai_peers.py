@@ -52,7 +52,7 @@ def triggering(makai: Any, context: CloudContext, brokers: Any, **endpoints: str
 def test_commands_that_go_nowhere_are_not_ok(makai: Any, tmp_path: Path) -> None:
     brokers = makai.brokers()
     wrong = {
-        free_endpoint(): "nobody is there",
+        free_endpoint(): "no service answers there",
         brokers.triggering_config.backend_endpoint: "another kind of socket",
         brokers.acquisition_config.answer_endpoint: "another kind of socket",
         brokers.acquisition_config.response_endpoint: "it refuses the connection",
@@ -98,7 +98,7 @@ def test_a_returning_broker_makes_it_well(makai: Any, context: CloudContext) -> 
     with makai.running(brokers.triggering), makai.running(service):
         with makai.running(brokers.acquisition):
             makai.wait_for(lambda: service._connections._watches[1].has_met)
-        assert "nobody is there" in refused(makai, service)
+        assert "no service answers there" in refused(makai, service)
         with makai.running(brokers.acquisition):
             makai.wait_for(lambda: own(service).ok)
 

@@ -101,7 +101,7 @@ def test_a_running_handshake_is_not_ended(makai: Any, monkeypatch: pytest.Monkey
 
 
 def test_a_stranger_is_admitted_with_its_key(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody knows which of several handshakes at once were refused, however many there are."""
+    """Which of several simultaneous handshakes were refused stays unknown, however many there are."""
     monkeypatch.setattr(peers, "CANDIDATES", 0)
     brokers = makai.brokers()
     pairs = {str(k): makai.generate() for k in range(20, 24)}
@@ -181,7 +181,7 @@ def test_a_silent_box_among_many_is_cut(makai: Any, monkeypatch: pytest.MonkeyPa
         counters = brokers.acquisition.counters
         makai.wait_for(lambda: counters.total("handshakes") >= len(ids))
         makai.wait_for(lambda: counters.total("connections_now") >= len(ids))
-        assert brokers.acquisition.connections() == {"unknown": len(ids)}, "nobody's connection is known"
+        assert brokers.acquisition.connections() == {"unknown": len(ids)}, "no connection is known"
         KeyRegister(brokers.keys).revoke(ids[0])
         makai.wait_for(lambda: makai.ends(watched[ids[0]]))
         assert [makai.ends(watched[each]) for each in ids[1:]] == [0] * (len(ids) - 1)

@@ -66,7 +66,7 @@ def test_each_has_its_own_measurements_commands_and_answers(makai: Any, tmp_path
             assert shared.client.answers.poll(30_000)
             identity, head, *_ = shared.client.answers.recv_multipart()
             assert (identity, Response.FromString(head).box_id) == (b"who_" + box_id.encode(), int(box_id))
-        assert all(box.command(50) is None for box in boxes.values()), "nobody had another one's command"
+        assert all(box.command(50) is None for box in boxes.values()), "no Box had another one's command"
         assert not makai.arrives(boxes["8"], shared.client, seconds=0.3, box_id=1), "a Box of another key"
         assert shared.triggering.counters.total("connected_twice") == 0
         assert set(shared.triggering.connections()) == {"unknown"}

@@ -1,4 +1,4 @@
-"""The store stops answering in mid-run: nothing that waits is lost, nobody who asked is forgotten."""
+"""The store stops answering in mid-run: no waiting Measurement and no request is lost."""
 
 import sqlite3
 import threading

@@ -99,7 +99,7 @@ def test_late_measurements_do_not_change_a_live_dip() -> None:
 @pytest.mark.parametrize("set_s", [-86_400, -1307, -3, 4, 3600, 10**8])
 @pytest.mark.parametrize("windows", [1, 3, 20])
 def test_span_over_a_clock_step_has_one_clock(set_s: int, windows: int) -> None:
-    """The Box numbers its samples, so the end and the length are as if nobody had set its clock."""
+    """The Box numbers its samples, so the end and the length are independent of its clock."""
 
     def numbered(k: int, low: float, ahead_s: int) -> Measurement:
         return replace(window(k + ahead_s, low), first_sample=5000 + 12_000 * k, samples=12_000)
@@ -223,7 +223,7 @@ def test_only_dips_and_swells_are_told_whole() -> None:
 
 
 def crossing(at_s: float, value: float) -> Measurement:
-    """What a Box tells at once, of one cycle."""
+    """A crossing: one cycle that a Box sends at once."""
     start_ns = round(at_s * S)
     metrics = {"rms": Metric(value, value, value)}
     return Measurement("1", 0, metrics, start_ns=start_ns, end_ns=start_ns + S // 60, crossing=True)
@@ -283,7 +283,7 @@ def test_windows_after_a_clock_step_count() -> None:
 
 
 def test_a_dip_ends_with_its_start() -> None:
-    """The Box ended in a dip: when that was over nobody measured; a dip after its start is one of its own."""
+    """The Box ended in a dip: the end of the dip is unknown, and a dip after the start is a separate one."""
     one, two = {"start_id": 1}, {"start_id": 2}
     values = [window(1, 60, **one), window(50, 120, 121, **two), window(51, 120, 121, **two)]
     assert spans(loaded(), values) == []

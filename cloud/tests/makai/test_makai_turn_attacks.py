@@ -1,4 +1,4 @@
-"""Turns that are none: from a broker to who reads turns, and from a Box to the broker."""
+"""Malformed turns: from a broker to its subscribers, and from a Box to the broker."""
 
 import random
 import struct

@@ -109,7 +109,7 @@ class Wire:
         return made
 
     def joined(self, publisher: "zmq.Socket[bytes]") -> None:
-        assert publisher.poll(30_000), "nobody subscribed"
+        assert publisher.poll(30_000), "no subscriber"
         publisher.recv()
 
 

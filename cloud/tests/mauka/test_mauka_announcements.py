@@ -1,4 +1,4 @@
-"""Topic `incident` also tells of what people and re-analyses did, in processes that have no bus."""
+"""Topic `incident` also reports changes by people and re-analyses, in processes without a bus."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -93,7 +93,7 @@ def test_changes_of_other_processes_are_published(
     Reanalysis(other, everything, True, report, dry_run=True).replace_groups(groups, [result])
     Reanalysis(other, everything, True, report, dry_run=False).replace_groups(groups, [result])
     assert until(lambda: len(hears.notices) == 6)
-    assert hears.told()[5] == ("incident_changed", 1, "reanalysis"), "a dry run tells nothing"
+    assert hears.told()[5] == ("incident_changed", 1, "reanalysis"), "a dry run reports nothing"
     assert hears.notices[5].incident["residual_percent"] == 40.0
     other.close()
     assert until(lambda: IncidentAnnouncements(store.people.documents).oldest() is None)

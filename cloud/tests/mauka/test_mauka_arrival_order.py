@@ -1,4 +1,4 @@
-"""Boxes of which nobody can say who was first are all first; waveforms and clocks decide how finely."""
+"""Boxes whose order is within the uncertainty are all first; waveforms and clocks decide how finely."""
 
 import pytest
 

@@ -429,7 +429,7 @@ def test_a_remaining_voltage_is_before_the_fault(last: complex, side: str) -> No
     [
         (at("1", "f1", -50), at("2", "f2", -50)),  # at the busbar, or above it
         (at("1", "f1", -50), at("2", "f1", -90)),  # one feeder
-        (at("1", "f1", -50), at("2", None, -90)),  # nobody said which
+        (at("1", "f1", -50), at("2", None, -90)),  # its feeder is unknown
         (at("1", "f1", -50, "a"), at("2", "f2", -90, "b")),  # phases cannot be compared
         (at("1", "f1", -1), at("2", "f2", -3)),  # hardly a dip
         (),

@@ -96,7 +96,7 @@ def test_only_administrators_may_inject(people_at, free_endpoint):
             ({"from": "now-2m"}, 404, "No event is stored"),
             ({"from": "noon"}, 400, "noon"),
             (ask | {"more": 1}, 400, "more"),
-            (ask, 503, "Nobody listens"),
+            (ask, 503, "No bus has subscribed"),
         ):
             answer = admin.post("/injections", json=body)
             assert answer.status_code == code and why in answer.text, answer.text

@@ -61,7 +61,7 @@ def code(kind, line="pass", name="marks"):
 
 
 def quick():
-    """The runner looks every 0.05 s for what nobody told it of."""
+    """The runner looks every 0.05 s for changes without a message."""
     return 40 * time.monotonic()
 
 

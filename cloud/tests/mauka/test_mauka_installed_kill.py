@@ -34,8 +34,8 @@ def told(*arguments):
     return done
 RunningPlugin._exchange = told
 follower = InstalledAnalyses(folder / "rules", Policy(), {}, (), check_s=0.01)
-nobody = "tcp://127.0.0.1:9"  # no bus is needed
-runner = AnalysisRunner({PUB_KEY: nobody, SUB_KEY: nobody}, lambda: store, [], installed=follower)
+unused = "tcp://127.0.0.1:9"  # no bus is needed
+runner = AnalysisRunner({PUB_KEY: unused, SUB_KEY: unused}, lambda: store, [], installed=follower)
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 following = threading.Thread(target=follower.run, args=(stop,))

@@ -215,7 +215,7 @@ def test_the_joining_gap_includes_both_uncertainties() -> None:
     assert not one_onset(left, right(208))
     assert one_onset(left, right(2000, uncertainty_ns=3000 * MS))
     assert not one_onset(left, right(2001, uncertainty_ns=3000 * MS)), "2 s at most"
-    assert not one_onset(left, right(0, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS)), "nobody knows"
+    assert not one_onset(left, right(0, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS)), "the order is unknown"
     by_one_clock = replace(left, clock_id=5)
     assert one_onset(by_one_clock, right(220, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, clock_id=5))
     assert not one_onset(by_one_clock, right(221, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, clock_id=5))

@@ -30,8 +30,8 @@ if sys.argv[2] == "analysing":
     analyses.append(Analysis("hang", hang, analyses[0].config))
 if sys.argv[2] == "marking":
     store.mark_analysed = hang
-nobody = "tcp://127.0.0.1:9"  # no bus is needed; not inproc: libzmq 4.3.5 may crash ending unbound ones
-runner = AnalysisRunner({PUB_KEY: nobody, SUB_KEY: nobody}, lambda: store, analyses)
+unused = "tcp://127.0.0.1:9"  # no bus is needed; not inproc: libzmq 4.3.5 may crash ending unbound ones
+runner = AnalysisRunner({PUB_KEY: unused, SUB_KEY: unused}, lambda: store, analyses)
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 runner.run(stop)

@@ -171,7 +171,7 @@ def test_a_restart_in_between_changes_nothing(store: CloudStore) -> None:
 def test_an_open_dip_ends_with_its_start(
     store: CloudStore, again: StatedStart, back_v: float, pause_s: int
 ) -> None:
-    """Nobody saw its end: it lies between the last row of its start and the first of the next."""
+    """Its end is not measured: it lies between the last row of its start and the first of the next."""
     dip = LongDip(store, begin_s=10.3, end_s=50.0, back_v=back_v)
     dip.start_id = 7
     dip.measure(0, 12)
@@ -375,7 +375,7 @@ def test_half_cycles_fill_missing_measurements(store: CloudStore) -> None:
     dip.event(9.0, 12.0)
     dip.measure(60, 103)
     dip.event(98.0, 102.0)
-    assert len(store.incidents()) == 2, "nobody knows what was between"
+    assert len(store.incidents()) == 2, "the time between is unknown"
     assert store.put_half_cycles(2, half_cycles_of(dip, 9, 102, deep=True))
     dip.idle()
     incident = dip.only()

@@ -256,7 +256,7 @@ def test_messages_behind_a_failing_plugin_are_kept(tmp_path, bus, running, wire,
     for first in range(0, 10_000, 500):
         for number in range(first, first + 500):
             writer.send_multipart([b"foo", str(number).encode()])
-        until(lambda first=first: kept() == first + 500)  # PUB/SUB drops what nobody takes off in time
+        until(lambda first=first: kept() == first + 500)  # PUB/SUB drops messages that are not read in time
     assert not service.running("MyFancyPlugin")
     heard = wire.subscriber(bus, "topic")
     echo = plugin_code("MyFancyPlugin", 'self.produce("topic", message)')

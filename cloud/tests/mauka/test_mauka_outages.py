@@ -347,7 +347,7 @@ def test_compat_reports_every_minute_of_silence(store: CloudStore) -> None:
     assert grid.incidents() == []
     grid.pass_seconds(64, 80, silent=("3", "4"))
     (incident,) = grid.incidents()
-    assert incident.box_ids == ("4",), "of Box 3 nobody has said that it is plugged in"
+    assert incident.box_ids == ("4",), "Box 3 has not stated that it is plugged in"
 
 
 ON_BATTERY = {"supply_v": 0.0, "battery_v": 4.0}

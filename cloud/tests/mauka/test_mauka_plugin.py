@@ -114,7 +114,7 @@ def test_garbage_on_the_bus_is_counted(listener, until):
     for body in (b"\xff\xff\xff", b"\x0a", b"\x12\x02\xff\xfe"):  # the last: a source that is not UTF-8
         writer.send_multipart([b"MakaiEvent", body])
     writer.send_multipart([b"MakaiEvent\xff", b""])
-    for body in (b"", b"EXIT"):  # to the plug-in of this name, which is none of ours
+    for body in (b"", b"EXIT"):  # to the plug-in of this name, which does not exist
         writer.send_multipart([b"MakaiEventPlugin", body])
     writer.send_multipart([b"MakaiEvent", makai_event(3).SerializeToString()])
     assert until(lambda: plugin.heard == [3])

@@ -184,12 +184,12 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
         assert succeeded(mauka.ask(f"disable-plugin {name}"))
         assert "is disabled" in mauka.ask(f"start-plugin {name}")
     for wrong, why in [
-        ("stop-plugin Nobody", "there is no plug-in Nobody; there are: AnalysisRunner"),
+        ("stop-plugin Unknown", "there is no plug-in Unknown; there are: AnalysisRunner"),
         ("stop-plugin", "want: stop-plugin NAME"),
         ("list-plugin", "did you mean list-plugins?"),
         ("list", "did you mean list-plugins?"),
         ("load-config /nowhere", "/nowhere: no file"),
-        ("load-plugin Nobody", "no deployed folder lists a plug-in Nobody"),
+        ("load-plugin Unknown", "no deployed folder lists a plug-in Unknown"),
         ("unload-plugin rms_voltage", "disable-plugin rms_voltage"),
         ("stop-tcp-server", "ends with Mauka"),
     ]:
@@ -240,7 +240,7 @@ def test_the_prompt_completes_and_survives_failures(mauka):
     try:
         for text, wanted in [
             ("", "opq-mauka> "),
-            ("stop-pl\tNobody\n", "there is no plug-in Nobody.*opq-mauka> "),
+            ("stop-pl\tUnknown\n", "there is no plug-in Unknown.*opq-mauka> "),
             ("status rms_v\t\n", '"name": "rms_voltage".*opq-mauka> '),
             ("exit\n", "exit"),
         ]:

@@ -78,6 +78,6 @@ def test_numbered_samples_need_no_clock() -> None:
     """A Box that numbers its samples is known without any clock."""
     wave = Waveform("1", 10**18, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, 12_000_000, 0.0068, 104_600, [])
     assert wave_began_ns(wave) is not None
-    assert wave_began_ns(replace(wave, first_sample=0)) is None, "nobody named a start"
+    assert wave_began_ns(replace(wave, first_sample=0)) is None, "its start is unknown"
     assert wave_began_ns(replace(wave, first_sample=0, start_id=7)) == wave.start_ns
     assert wave_began_ns(replace(wave, numbered=False)) is None

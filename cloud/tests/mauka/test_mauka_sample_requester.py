@@ -150,7 +150,7 @@ def test_only_missing_samples_are_requested(store) -> None:
     assert spans(box_ids=("1",), start_ns=START_NS - S, end_ns=later) == {"1": (-1.0, 5.0)}
     assert spans(box_ids=("1",)) == {}
     assert spans(box_ids=("2",), end_ns=START_NS + 3600 * S) == {"2": (0.0, 33.0)}
-    assert asked(SampleRequest(beside=("2", "1"))) == [], "it left nobody out"
+    assert asked(SampleRequest(beside=("2", "1"))) == [], "it asks every Box already"
     person = replace(record, asked_as={PERSON_ASKED: ("1",)})
     (beside,) = sample_requests("mine", [SampleRequest(beside=("2", "1"))], event, person, SECTION, 7)
     assert (beside.beside, beside.span_ns) == (("1", "2"), (record.start_ns, record.end_ns))

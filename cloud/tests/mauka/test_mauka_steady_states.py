@@ -44,7 +44,7 @@ def test_a_continuing_steady_state_is_one_incident() -> None:
     [
         (state(0, 5, True, True), state(30, 40, False, False)),  # its end was seen
         (state(0, 5, False, True), state(30, 40, False, True)),  # its beginning was
-        (state(0, 5, False, True), state(36, 40, False, False)),  # for too long nobody looked
+        (state(0, 5, False, True), state(36, 40, False, False)),  # the time without a waveform is too long
         (state(0, 5, False, True), replace(state(30, 40, False, False), kind="noise")),
     ],
 )

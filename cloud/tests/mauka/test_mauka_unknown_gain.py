@@ -1,4 +1,4 @@
-"""A waveform whose gain nobody stated: nothing is judged by volts, and the command to state it is named."""
+"""A waveform without a stated gain: nothing is judged by volts, and the command to state it is named."""
 
 from collections.abc import Iterator
 from dataclasses import replace

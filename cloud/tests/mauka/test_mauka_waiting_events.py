@@ -23,7 +23,7 @@ DAY_S = 86_400
     ids=["an analysis fails", "it rests", "the store fails"],
 )
 def test_a_failing_analysis_takes_little_time(outcome, done, least, most):
-    """Each try runs all analyses; the store is tried more often, because nobody installs another one."""
+    """Each try runs all analyses; the store is tried more often, because no other store gets installed."""
     now = SimpleNamespace(s=0.0)
     record = SimpleNamespace(event_id=1, analysed=False, original=False)
     store = SimpleNamespace(

@@ -40,7 +40,7 @@ def test_another_process_sees_changes_but_no_refused_ones(store: CloudStore, ope
     assert made is not None
     assert store.people.change_account(made.account_id, lambda was: replace(was, role="owner"))
     assert not store.people.change_account(made.account_id, lambda was: None)
-    assert not store.people.change_account("nobody", lambda was: was)
+    assert not store.people.change_account("unknown", lambda was: was)
     seen = open_again().people.account(made.account_id)
     assert seen == replace(made, role="owner")
 
@@ -241,7 +241,7 @@ def original(mongo_uri: str) -> MongoStore:
     db.users.insert_one(
         {"_id": "u1", "username": "ada@example.org", "services": meteor, "emails": [{"address": "a2@x.y"}]}
     )
-    db.users.insert_one({"_id": "u2", "username": "nobody@example.org", "services": {}})
+    db.users.insert_one({"_id": "u2", "username": "unknown@example.org", "services": {}})
     profile = {"username": "ada@example.org", "firstName": "Ada", "lastName": "L", "role": "admin"}
     wishes = {"email": True, "max_per_day": "once a day", "notification_types": ["new incident"]}
     wished = {"unseen_notifications": True, "notification_preferences": wishes}
@@ -258,7 +258,7 @@ def test_an_original_user_is_read_with_boxes(original: MongoStore, mongo_uri: st
     assert (found.bcrypt_hash, found.box_ids) == ("$2b$10$abc", ("1", "10"))
     assert found.preferences["notification_types"] == ["new incident"]
     assert original.people.original_user("a2@x.y") == found
-    assert original.people.original_user("nobody@example.org") is None
+    assert original.people.original_user("unknown@example.org") is None
     assert original.people.original_user("who@example.org") is None
     made = original.people.add_account("ada@example.org", "Ada L", "admin", "hash")
     assert made is not None

@@ -284,7 +284,7 @@ def test_parcels_take_the_places_of_sealed_ones(embedded: EmbeddedStore, tmp_pat
         assert store.sequences("3", 0, 200) == list(range(140))
     assert other.seal() == 240
     assert other.append_measurements((), [numbered(140, 10)]) == 30
-    assert embedded.seal() == 30 and len(places(embedded)) == 1, "what nobody took is given back"
+    assert embedded.seal() == 30 and len(places(embedded)) == 1, "an unused place is given back"
     assert stored(embedded) == stored(other) == wanted(*first, *second, numbered(140, 10))
     other.close()
 

@@ -242,10 +242,10 @@ def test_the_commands_report_their_work(tmp_path: Path) -> None:
 
 def test_an_unreachable_mongodb_is_not_a_damaged_store(tmp_path: Path) -> None:
     """A MongoDB that cannot be reached is not a damaged store."""
-    nobody = "mongodb://user:secret@127.0.0.1:1/opq?serverSelectionTimeoutMS=200"
-    given = run_in_process("store", "check", "--mongo-uri", nobody)
+    absent = "mongodb://user:secret@127.0.0.1:1/opq?serverSelectionTimeoutMS=200"
+    given = run_in_process("store", "check", "--mongo-uri", absent)
     (tmp_path / "config").mkdir()
-    (tmp_path / "config/cloud.toml").write_text(f'[store]\nmongo_uri = "{nobody}"\n')
+    (tmp_path / "config/cloud.toml").write_text(f'[store]\nmongo_uri = "{absent}"\n')
     configured = run_in_process("store", "check", "--data-dir", str(tmp_path))
     for done in (given, configured):
         assert done.returncode == 1 and "mongodb://127.0.0.1:1/opq" in done.stderr

@@ -64,7 +64,7 @@ def test_mongo_has_them_with_a_date(mongo_uri: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_silent_mongodb_is_reported_and_ends_pings(mongo_uri: str, tmp_path: Path) -> None:
-    """Notifications are in the same database, so nobody here can send any meanwhile."""
+    """Notifications are in the same database, so no service here can send any meanwhile."""
     port = urlsplit(mongo_uri).port
     servers = processes_with(f"127.0.0.1:{port}") or processes_with(f"--port {port} ")
     if not servers:

@@ -63,7 +63,7 @@ def test_a_trigger_removes_and_counts_expired_data(
     assert store.counts()["measurements"] == 0
     assert bus.stats() == [(MEASUREMENTS, 30)]
     assert bus.plugin.counters.total("rows_expired") == 30
-    bus.plugin.on_message(LAHA_GC, new_message("nobody"))
+    bus.plugin.on_message(LAHA_GC, new_message("unknown"))
     assert bus.plugin.counters.total("malformed") == 1
 
 

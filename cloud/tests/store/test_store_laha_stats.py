@@ -68,7 +68,7 @@ def test_a_document_has_every_original_key(store: CloudStore, tmp_path: Path) ->
     plugin.on_message("gc_stat", gc_stat(PHENOMENA, 1))
     plugin.on_message("BoxMeasurementRateResponse", rate("1", 60))
     plugin.on_message("BoxMeasurementRateResponse", rate("2", 10))
-    plugin.on_message("heartbeat", new_message("nobody"))
+    plugin.on_message("heartbeat", new_message("unknown"))
     assert plugin.counters.total("malformed") == 1
     documents = store.people.documents
     before_key = f"{round(time.time()) - KEPT_S - 60:012d}"

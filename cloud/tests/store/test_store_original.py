@@ -247,7 +247,7 @@ def test_an_original_incident_is_one_of_its_own(store: MongoStore) -> None:
     assert (incident.kind, incident.box_ids, incident.event_ids) == ("sag", ("1",), (9354,))
     assert incident.start_ns == T_MS * 1_000_000 + 10_500_000
     assert incident.residual_percent is None
-    assert incident.findings[0].finding.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS, "nobody stated one"
+    assert incident.findings[0].finding.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS, "none is stated"
 
 
 def test_numbers_continue_above_the_originals(store: MongoStore, db: Any) -> None:

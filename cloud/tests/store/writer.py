@@ -127,7 +127,7 @@ def main(task: str, spec: dict[str, Any]) -> None:
 
 def serve(channel: socket.socket) -> None:
     """Answer each request, JSON [task, spec] and where to print, with the id of a new process."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children need no wait
     while True:
         request, descriptors, _, _ = socket.recv_fds(channel, 65_536, 1)
         if not request:

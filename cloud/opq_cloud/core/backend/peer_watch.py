@@ -22,7 +22,7 @@ EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
-NOBODY = "nobody is there"
+NOBODY = "no service answers there"
 OTHER_KIND = "another kind of socket is there; is it the address of another service?"
 REFUSED = "it refuses the connection: one side lacks keys, the keys differ, or it is not an address of ZeroMQ"
 

@@ -11,7 +11,7 @@ const GIVE_UP_MS = 15_000;
 const RELOAD_AFTER_MS = 20_000; // a page loads itself again no sooner than this after it was loaded
 
 const root = document.querySelector("[data-live-state]");
-const stays = document.body.classList.contains("bare"); // a wall: nobody is there to load it again
+const stays = document.body.classList.contains("bare"); // a wall: it has no reader who loads it again
 const began = performance.now();
 let missed = 0;
 let lostAt = null;

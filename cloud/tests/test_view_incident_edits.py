@@ -120,9 +120,7 @@ def test_a_split_and_a_merge_by_the_page_lead_to_what_they_made(cast: Cast) -> N
     assert rita.get(f"/api/v1/incidents/{fresh}/findings/export") == 301
     assert (json.loads(rita.text)["status"], json.loads(rita.text)["title"]) == (301, "Moved Permanently")
     assert cast.browser("olga").get(f"/incidents/{fresh}") == 301
-    assert FormBrowser(cast.scene.url).get(f"/share/incidents/{fresh}") == 404, (
-        "its past is hidden"
-    )
+    assert FormBrowser(cast.scene.url).get(f"/share/incidents/{fresh}") == 404, "its past is hidden"
 
 
 def test_who_does_not_see_what_an_incident_became_part_of_is_told_nothing(cast: Cast) -> None:

@@ -33,7 +33,7 @@ NARROW = "at=21.3,-157.8&km=50"
 
 @dataclass
 class Maps:
-    """Six stored Boxes: one public, one owned, three of a region, one without an owner; a clock that is set."""
+    """Six stored Boxes: one public, one owned, three of a region, one without owner; a set clock."""
 
     services: ViewServices
     now_s: float = 1000.0

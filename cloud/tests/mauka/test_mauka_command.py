@@ -63,9 +63,7 @@ def test_the_command_serves_and_ends_on_sigterm(tmp_path, offset, until):
         whole = get(base)
         down = [part["info"] for part in whole["subcomponents"] if not part["ok"]]
         assert whole["name"] == "mauka"
-        assert all("no service answers there" in info for info in down), (
-            "alone, it misses only Makai"
-        )
+        assert all("no service answers there" in info for info in down), "alone, it misses only Makai"
         assert {"mauka.bus", "mauka.bridge", "AnalysisRunner"} <= {p["name"] for p in whole["subcomponents"]}
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

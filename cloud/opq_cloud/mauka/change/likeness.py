@@ -64,7 +64,7 @@ def _changes(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _likelihoods(correlation: float) -> dict[str, float]:
     z = float(np.arctanh(np.clip(correlation, -0.999, 0.999)))
     usual = {place: float(np.arctanh(r)) for place, (r, _) in WHERE.items()}
-    z = min(max(z, usual["elsewhere"]), usual["same_phase"])  # beyond the outer ones is no doubt
+    z = min(max(z, usual["elsewhere"]), usual["same_phase"])  # beyond the outer ones it is certain
     weights = {place: float(norm.pdf(z, usual[place], width)) for place, (_, width) in WHERE.items()}
     return {place: weight / sum(weights.values()) for place, weight in weights.items()}
 

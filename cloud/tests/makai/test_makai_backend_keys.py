@@ -258,7 +258,7 @@ def test_a_command_has_the_keys_of_its_shell(cloud: Cloud, monkeypatch: pytest.M
         monkeypatch.setenv("OPQ_BACKEND_KEYS", f"{cloud.data_dir / 'backend'}{name}")
         result = CliRunner().invoke(mauka.command, asked)
         assert result.exit_code == code and (code or "AnalysisRunner" in result.output), result.output
-    assert "opqpeer_nobody_secret is missing" in str(result.exception)
+    assert "opqpeer_unknown_secret is missing" in str(result.exception)
     monkeypatch.setenv("OPQ_BACKEND_KEYS", f"{cloud.data_dir}&key=tool")
     assert "is not an address" in str(CliRunner().invoke(mauka.command, asked).exception)
 

@@ -227,7 +227,7 @@ def test_a_trigger_is_switched_while_makai_runs() -> None:
     assert set(switch(threshold=True)) == set(own)  # without a wish it is off again
     [threshold] = [each for each in triggers.all if each.name == "threshold"]
     assert threshold.begins and not any(name.startswith("makai_config") for name in said())
-    assert set(switch(flicker="yes", nobody=True, sql=True)) == set(own)
+    assert set(switch(flicker="yes", unknown=True, sql=True)) == set(own)
     assert "want true or false" in said()["makai_config flicker"]
     assert "not available" in said()["makai_config unknown"] and "SELECT" in said()["makai_config sql"]
     triggers.use_makai_config(None)

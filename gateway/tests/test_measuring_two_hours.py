@@ -83,7 +83,7 @@ def rows_of(ledger: Ledger | None, kind: str, start_ns: int) -> list[Values]:
     return [each for each in ledger.read(kind, start_ns, start_ns + TWO_NS) if each.start_ns == start_ns]
 
 
-def test_two_hours_and_plt_under_way_at_a_kill_are_completed(tmp_path: Path) -> None:
+def test_two_hours_and_plt_are_completed(tmp_path: Path) -> None:
     with_eleven(tmp_path / "ledger")
     blocks = slow_blocks(700, LAST_NS - 40 * SECOND_NS)
     killed_at, ring_end = 12 * 400, 12 * 405  # blocks a second times seconds
@@ -114,7 +114,7 @@ def test_two_hours_and_plt_under_way_at_a_kill_are_completed(tmp_path: Path) -> 
     assert plt.values == {"plt": pytest.approx(float(np.cbrt(np.mean(psts**3))), rel=1e-9)}
 
 
-def test_a_box_that_starts_again_within_ten_minutes_has_one_interval(tmp_path: Path) -> None:
+def test_a_start_of_the_box_makes_no_part(tmp_path: Path) -> None:
     first = slow_blocks(300, START_NS)
     second = slow_blocks(320, START_NS + 305 * SECOND_NS, start_id=6)
     bench = Bench(tmp_path / "ledger", PLAN, SLOW).feed(first, at_once=120)
@@ -126,7 +126,7 @@ def test_a_box_that_starts_again_within_ten_minutes_has_one_interval(tmp_path: P
     assert isinstance(flicker.values["pst"], float) and flicker.values["pst"] > 0.3
 
 
-def test_a_box_with_other_nominal_values_begins_its_intervals_again(tmp_path: Path) -> None:
+def test_other_nominal_values_begin_again(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "ledger", PLAN, SLOW).feed(slow_blocks(60, START_NS), at_once=120)
     bench.measuring.restart("1", replace(SLOW, nominal_v=230.0))
     bench.feed(slow_blocks(600, START_NS + 61 * SECOND_NS, start_id=6), at_once=120).end()
@@ -134,7 +134,7 @@ def test_a_box_with_other_nominal_values_begins_its_intervals_again(tmp_path: Pa
     assert [round(float(each.values["coverage_ratio"]), 2) for each in parts] == [0.1, 0.9]  # type: ignore[arg-type]
 
 
-def test_two_hours_of_a_group_are_completed_too(tmp_path: Path) -> None:
+def test_two_hours_of_a_group_are_completed(tmp_path: Path) -> None:
     place = ledger_at(tmp_path, HOUSE.name)
     for at in range(11):
         values = {"u2_ratio": 0.02, "u0_ratio": 0.01, "positive_v": 119.0, "clock_ratio": 2e-5}
@@ -155,7 +155,7 @@ def test_two_hours_of_a_group_are_completed_too(tmp_path: Path) -> None:
     assert two.values["angle_b_deg"] == pytest.approx(-118.0, abs=0.01)
 
 
-def test_kill_9_of_a_real_gateway_loses_nothing_of_the_two_hours(tmp_path: Path, makai: Any) -> None:
+def test_a_real_kill_loses_no_ten_minutes(tmp_path: Path, makai: Any) -> None:
     folder = tmp_path / "gateway" / "box1" / "ledger"
     with BoxHost([Box("1")]) as host:
         start_ns = (host.clock.start_ns // TWO_NS + 12) * TWO_NS  # tomorrow, by the Box's own GPS

@@ -81,6 +81,11 @@ def test_swells_are_apart_from_dips() -> None:
     ]
 
 
+def test_an_open_event_is_over_where_its_channel_goes_on() -> None:
+    found = group_events([event("L1", "sag", 10, None, 70.0), event("L1", "sag", 900, 950, 60.0)], CHANNELS)
+    assert [(each.start_ns, each.end_ns) for each in found] == [(10, None), (900, 950)]
+
+
 def test_other_groups_channels_are_left_out() -> None:
     assert group_events([event("L9", "sag", 10, 20, 50.0)], CHANNELS) == ()
     assert group_events([], CHANNELS) == ()

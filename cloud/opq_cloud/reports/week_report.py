@@ -165,7 +165,8 @@ def _phase(table: LimitTable, limits: Sequence[Limit], week: ReportWeek, box: Pl
         # An interval whose coverage is not known counts as whole: it has values.
         covered = float(np.nan_to_num(ten.coverage, nan=1.0).sum()) / expected
         flagged = float(np.count_nonzero(ten.flagged)) / expected
-    interruptions = [(each.start_ns, each.end_ns) for each in box.disturbances if each.kind == "interruption"]
+    lost = (each for each in box.disturbances if each.kind == "interruption")
+    interruptions = [(each.start_ns, _latest_end_ns(each, ten)) for each in lost]
     return PhaseReport(
         box,
         tuple(judge_limit(limit, box.week, week) for limit in limits),
@@ -175,6 +176,15 @@ def _phase(table: LimitTable, limits: Sequence[Limit], week: ReportWeek, box: Pl
             merged([*interruptions, *box.outages]), week.start_ns, week.end_ns, table.long_interruption_s
         ),
     )
+
+
+def _latest_end_ns(found: Disturbance, ten: IntervalColumns | None) -> int | None:
+    """The end of a disturbance. Where it was not seen: the first ten minutes after its beginning that nothing
+    touches; None where there are none, so that it may go on."""
+    if found.end_ns is not None or ten is None:
+        return found.end_ns
+    quiet = ten.start_ns[(ten.start_ns > found.start_ns) & ~ten.flagged]
+    return int(quiet[0]) if len(quiet) else None
 
 
 def _together(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:

@@ -273,6 +273,17 @@ def test_a_site_joins_the_events_of_its_phases() -> None:
     assert alone.together[0].verdict == "not_assessed" and "group" in alone.together[0].why
 
 
+def test_an_interruption_without_end_lasts_until_quiet_minutes() -> None:
+    week = golden_week()
+    starts = starts_of(week, TEN_MS)
+    ten = columns(starts, TEN_MS, {"rms_v": 230.0}, [*range(6, 13)])
+    begun = disturbance(week, "interruption", 3700.0, None, 0)
+    found = week_report(EN50160, week, place_of(ten, disturbances=[begun]))
+    assert found.phases[0].supply.minutes == pytest.approx((13 * 600 - 3700) / 60)
+    alone = week_report(EN50160, week, place_of(disturbances=[begun]))
+    assert alone.phases[0].supply.minutes == pytest.approx(168 * 60 - 3700 / 60)
+
+
 def test_nothing_stored_is_no_verdict() -> None:
     report = week_report(EN50160, golden_week(), place_of())
     assert {row.verdict for row in report.rows} == {"not_assessed"} and report.verdict == "not_assessed"

@@ -73,6 +73,7 @@ class BoxMeter:
             self._edges = EdgeDetectors(plan.nominal_v, plan.nominal_hz, plan.limits)
         self._steps: list[Step] = []
         self._previous: Window | None = None
+        self._under_way: Sequence[Values] = ()
         self._unsettled: deque[tuple[WindowFigures, float, tuple[int, TimeSource]]] = deque()
         self.due_sample: float | None = None
         """End sample needed for the next early Measurement, set by `finish_early`."""
@@ -133,9 +134,10 @@ class BoxMeter:
         if self._edges is not None and self._previous is not None:
             self._edge(self._edges.end(), self._edges.limited, self._previous)
 
-    def restore(self, rows: Sequence[Values]) -> None:
-        """Takes the ten minutes of the present two hours that were measured before, in time order; call it
-        before any samples."""
+    def restore(self, rows: Sequence[Values], under_way: Sequence[Values]) -> None:
+        """Takes the ten minutes of the present two hours that were measured before, in time order, and the
+        disturbances that were under way; call it before any samples."""
+        self._under_way = under_way
         self._intervals.restore(rows)
         if self._flicker is not None:
             flicker = [row for row in rows if "pinst_max" in row.values]
@@ -201,6 +203,7 @@ class BoxMeter:
             self._disturbances = Disturbances(
                 plan.box_id, window.rate_hz, plan.nominal_v, plan.nominal_hz, plan.limits
             )
+            self._disturbances.restore(self._under_way)
         start, end = (window.first_sample + float(window.edges[at]) for at in (0, -1))
         clock = self._runs.clock.over(start, end)
         rocof = self._rocof.push_window(window).hz_s if self._wants_rocof else math.nan

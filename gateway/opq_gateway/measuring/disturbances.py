@@ -2,11 +2,13 @@
 
     windows -> Detector (dips, swells) -> Flagging -> windows with their flags, one window later
                                        -> notices, at once
+                                       -> rows of what ended, and of what is under way for REPORTED_AFTER_S
 
 An interruption is a dip below the interruption threshold: it is reported separately while the dip lasts.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_measure.events.detector import Detector, Notice, Onset
@@ -19,6 +21,11 @@ from opq_proto.messages import TimeSource
 
 KIND = {"sag": "dip", "undervoltage": "dip", "interruption": "dip", "swell": "swell", "overvoltage": "swell"}
 INTERRUPTION = "interruption"
+REPORTED_AFTER_S = 1.0
+"""What lasts longer is reported while it is under way, too, and again if it becomes an interruption. After a
+kill the samples of the last second are measured again, so that each beginning is known."""
+UNDER_WAY = "under_way_ratio"
+"""1 in the row of what is under way; one whose end was not seen has none."""
 
 
 class Disturbances:
@@ -32,6 +39,14 @@ class Disturbances:
         self._flagging = Flagging()
         self._open: set[str] = set()
         self._ended: list[Values] = []
+        self._before: dict[bool, Values] = {}
+        self._under_way: dict[int, Values] = {}
+        """Number of the Detector -> the row of what was reported while it is under way."""
+
+    def restore(self, rows: Iterable[Values]) -> None:
+        """Takes the rows of what was under way when the gateway ended: what is under way in the first window
+        is one of them, and has its beginning."""
+        self._before = {each.kind == "swell": each for each in rows}
 
     def accept_window(
         self, window: Window, extent: Extent, clock: tuple[int, TimeSource]
@@ -41,11 +56,19 @@ class Disturbances:
         found = self._notices_from(notices, window, clock)
         if "dip" in self._open:
             found += self._interruption(window, extent, clock)
+        for event in self._detector.under_way() if self._open else ():
+            known = self._under_way.get(event.number)
+            if event.duration_s < REPORTED_AFTER_S:
+                continue
+            row = self._row(event, window, clock)
+            if known is None or known.kind != row.kind:
+                self._under_way[event.number] = row
+                self._ended.append(replace(row, values={**row.values, UNDER_WAY: 1.0}))
         return found, self._flagging.push_window(window, notices)
 
     def take_ended(self) -> list[Values]:
-        """Returns the disturbances that ended since the last call, each once: one that went below the
-        interruption threshold is an interruption, and no dip."""
+        """Returns the disturbances that ended since the last call, or are under way for long: one that went
+        below the interruption threshold is an interruption, and not a dip."""
         ended, self._ended = self._ended, []
         return ended
 
@@ -61,6 +84,7 @@ class Disturbances:
         found = [] if at is None else self._notices_from(notices, at, clock)
         if at is not None:
             found += [self._notice(kind, at.end_ns or 0, False, None, clock) for kind in sorted(self._open)]
+        self._before = {}
         return found, self._flagging.end(notices)
 
     def _notices_from(
@@ -73,12 +97,11 @@ class Disturbances:
                 kind = KIND[notice.kind]
                 found.append(self._notice(kind, _time_ns(window, notice.start_sample), True, level_v, clock))
             elif isinstance(notice, Disturbance):
-                end_ns = _time_ns(window, notice.end_sample)
-                residual_v = notice.residual_v
-                kind = INTERRUPTION if notice.kind == INTERRUPTION else KIND[notice.kind]
-                values = {"residual_v": residual_v, "closed_ratio": 0.0 if notice.open else 1.0}
-                start_ns = _time_ns(window, notice.start_sample)
-                self._ended.append(Values(self._box_id, kind, start_ns, end_ns, *clock, False, values))
+                row = self._row(notice, window, clock)
+                self._under_way.pop(notice.number, None)
+                self._before.pop(row.kind == "swell", None)
+                self._ended.append(row)
+                start_ns, end_ns, residual_v = row.start_ns, row.end_ns, notice.residual_v
                 if (
                     notice.kind == "interruption" and "interruption" not in self._open
                 ):  # shorter than a window
@@ -87,6 +110,21 @@ class Disturbances:
                     found.append(self._notice("interruption", end_ns, False, residual_v, clock))
                 found.append(self._notice(KIND[notice.kind], end_ns, False, residual_v, clock))
         return found
+
+    def _row(self, event: Disturbance, window: Window, clock: tuple[int, TimeSource]) -> Values:
+        """The row of a disturbance; one that was reported before keeps its beginning."""
+        kind, residual_v = _kind_of(event), event.residual_v
+        known = self._under_way.get(event.number)
+        start_ns = _time_ns(window, event.start_sample) if known is None else known.start_ns
+        before = self._before.get(kind == "swell") if event.open_at_start else None
+        if before is not None:
+            start_ns, worst_v = before.start_ns, before.values.get("residual_v")
+            if isinstance(worst_v, float):
+                residual_v = max(residual_v, worst_v) if kind == "swell" else min(residual_v, worst_v)
+            kind = INTERRUPTION if before.kind == INTERRUPTION else kind
+        values = {"residual_v": residual_v, "closed_ratio": 0.0 if event.open else 1.0}
+        end_ns = _time_ns(window, event.end_sample)
+        return Values(self._box_id, kind, start_ns, end_ns, *clock, False, values)
 
     def _interruption(
         self, window: Window, extent: Extent, clock: tuple[int, TimeSource]
@@ -105,6 +143,10 @@ class Disturbances:
     ) -> DisturbanceNotice:
         (self._open.add if entering else self._open.discard)(kind)
         return DisturbanceNotice(self._box_id, kind, t_ns, *clock, entering, rms_v)
+
+
+def _kind_of(event: Disturbance) -> str:
+    return INTERRUPTION if event.kind == INTERRUPTION else KIND[event.kind]
 
 
 def _time_ns(window: Window, sample: float) -> int:

@@ -37,8 +37,8 @@ DISTURBANCES = ("dip", "swell", "interruption")
 KINDS = ("window", "3s", "10s", "10min", "2h", "half", *DISTURBANCES)
 """Window: 10/12 cycles; 3s: 150/180 cycles; 10s: frequency; 10 minutes; 2 hours; half: the half cycles of a
 flagged window, with `urms_v` and `at_s`, the middle of each cycle after `start_ns`. 61000-4-30, 4.4, 5.1,
-5.4. A disturbance that has ended has `residual_v` and `closed_ratio`, 0 where its end was not seen. The order
-is that of the ledger's files."""
+5.4. A disturbance has `residual_v` and `closed_ratio`, 0 while it is under way, and where its end was not
+seen. The order is that of the ledger's files."""
 
 
 @dataclass(frozen=True, slots=True)

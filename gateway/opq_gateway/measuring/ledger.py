@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.measuring.feed import KINDS, Values
+from opq_gateway.measuring.feed import DISTURBANCES, KINDS, Values
 from opq_gateway.status import BoxStatus
 from opq_proto.kit import log
 from opq_proto.kit.channel import Channel
@@ -42,6 +42,8 @@ HALF_CYCLES_BYTES = 64_000_000
 """14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13
 """A generous bound of a row's length: how far after its beginning its end may lie."""
+UNDER_WAY_NS = 3 * DAY_NS
+"""A disturbance that was reported longer ago is not continued after a restart."""
 BESIDE_NS = 1_000_000
 """Rows that begin this little before the newest on disk count as after it."""
 MAX_WAITING = 10_000
@@ -185,6 +187,20 @@ class Ledger:
         rows = self.read("10min", start_ns, end_ns) if start_ns < end_ns else ()
         found = [row for row in rows if start_ns <= row.start_ns < end_ns]
         return sorted(found, key=lambda row: row.start_ns)
+
+    def disturbances_under_way(self, at_ns: int) -> list[Values]:
+        """Returns the last dip or interruption, and the last swell, where they had not ended at `at_ns`.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        last: dict[bool, Values] = {}
+        for kind in DISTURBANCES:
+            for row in self.read(kind, at_ns - UNDER_WAY_NS, at_ns + 1):
+                known = last.get(kind == "swell")
+                if known is None or (known.start_ns, known.end_ns) <= (row.start_ns, row.end_ns):
+                    last[kind == "swell"] = row
+        return [row for row in last.values() if row.values.get("under_way_ratio")]
 
     def _files(self, series: str) -> list[tuple[int, Path]]:
         found = []

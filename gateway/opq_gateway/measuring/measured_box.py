@@ -31,6 +31,8 @@ from opq_proto.messages import Gap, Measurement
 BACKLOG_INBOX_S = 300.0
 """Most live samples that wait while those of the ring are measured: 7 MB."""
 TEN_MINUTES_NS = 600 * 10**9
+CYCLE_NS = 20_000_000
+"""Two runs of the gateway find the end of a disturbance this close together."""
 OF_WINDOWS = ("window", "half")
 """Kinds that show up to where the ledger was written; the others cover longer intervals."""
 
@@ -231,7 +233,8 @@ class MeasuredBox:
                 backlog.note_ledger(max(written))
             if (began_ns := self._began_ns(self.ledger, backlog.since_ns)) is not None:
                 backlog.note_interval(began_ns)
-                meter.restore(self.ledger.two_hours_until(began_ns))
+            tens = () if began_ns is None else self.ledger.two_hours_until(began_ns)
+            meter.restore(tens, self.ledger.disturbances_under_way(backlog.since_ns))
 
     def _began_ns(self, ledger: Ledger, since_ns: int) -> int | None:
         """Start of the ten minutes under way at `since_ns`; None where none of this Box are on disk.
@@ -331,8 +334,12 @@ class MeasuredBox:
         """Whether the values were written to disk before the gateway's restart.
 
         Half cycles count as written only when all of a window's were: windows now begin at other times, and
-        `read_half_cycles` removes repeated ones.
+        `read_half_cycles` removes repeated ones. A disturbance that was written while it was under way ends
+        later.
         """
+        if values.kind in DISTURBANCES:
+            ends_ns = [self._stored_to_ns.get(kind, 0) for kind in DISTURBANCES]
+            return values.end_ns <= max(ends_ns) + CYCLE_NS
         kept_ns = self._stored_to_ns.get(values.kind, 0)
         if values.kind == "half":
             return values.end_ns <= kept_ns + BESIDE_NS

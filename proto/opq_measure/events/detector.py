@@ -165,6 +165,11 @@ class Detector:
         follows = self._crossings.sliding or self._crossings.is_open or self._rapid is not None
         return not (follows or self._waiting or self._ended)
 
+    def under_way(self) -> list[Disturbance]:
+        """The events that have not ended, as far as they are known; their Disturbance comes at their end."""
+        open_ones = (each for each in self._waiting if each.stop is None and each.start_sample is not None)
+        return [self._finish(each) for each in open_ones]
+
     def end(self) -> list[Notice]:
         """Ends the run and returns the notices that were still waiting; an event under way is open."""
         if self._ended:

@@ -74,7 +74,7 @@ def _overlapping(events: Sequence[ChannelEvent]) -> list[list[ChannelEvent]]:
     by_number: dict[int, list[ChannelEvent]] = {}
     lasting: list[list[ChannelEvent]] = []
     for each in events:
-        lasting = [group for group in lasting if any(_lasts_to(other, each.start_ns) for other in group)]
+        lasting = [group for group in lasting if any(_lasts_to(other, each) for other in group)]
         group = by_number.get(each.number) if each.number else None
         if group is None:
             joins = (group for group in lasting if not each.number or not any(one.number for one in group))
@@ -90,8 +90,11 @@ def _overlapping(events: Sequence[ChannelEvent]) -> list[list[ChannelEvent]]:
     return found
 
 
-def _lasts_to(event: ChannelEvent, time_ns: int) -> bool:
-    return event.end_ns is None or event.end_ns >= time_ns
+def _lasts_to(event: ChannelEvent, later: ChannelEvent) -> bool:
+    """Whether an event overlaps or touches a later one; one of its own channel shows that it is over."""
+    if event.end_ns is None:
+        return event.channel != later.channel
+    return event.end_ns >= later.start_ns
 
 
 def _joined(events: Sequence[ChannelEvent], channels: Sequence[str]) -> GroupEvent:

@@ -14,6 +14,7 @@ from open_view import open_services
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.records.reference_meters import MeterValue
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.drawing.local_weeks import (
     HOUR_MS,
@@ -315,6 +316,24 @@ def test_one_address_says_the_view(client: TestClient, store: CloudStore) -> Non
     assert f'href="?{query.replace("&", "&amp;")}">Link' in ticked, "boxes ticked in the form are the same"
     group = client.get("/past?of=region:north&q=rms_v&together=1&from=now-2h").text
     assert "Region north, 2 Boxes." in group and len(data_of(group)["charts"][0]["series"]) == 1
+
+
+def test_another_meter_is_one_line_more(client: TestClient, store: CloudStore) -> None:
+    put_minutes(store, "1", range(NOW - 2 * HOUR_MS, NOW - HOUR_MS, MINUTE), 118.0)
+    store.put_meter_values(
+        MeterValue("fluke", "rms_v", (NOW - 2 * HOUR_MS) // 1000 + 10 * at, 119.0 + at % 2)
+        for at in range(360)
+    )
+    query = "box=1&q=rms_v,f_hz&y=V&meter=fluke&from=now-2h&to=now"
+    page = client.get(f"/past?{query}").text
+    assert f'href="?{query.replace("&", "&amp;")}">Link' in page
+    own, other = data_of(page)["charts"][0]["series"]
+    assert (own["words"], other["words"]) == ("Box 1, name-1", "Meter fluke")
+    assert (min(other["low"]), max(other["high"])) == (119.0, 120.0)
+    assert other["mean"][:2] == [119.0, 120.0]
+    assert len(data_of(page)["charts"]) == 1, "there is no frequency, of either"
+    percent = data_of(client.get("/past?box=1&q=rms_v&y=percent&meter=fluke&from=now-2h").text)
+    assert percent["charts"][0]["series"][1]["mean"][0] == pytest.approx(100 * 119 / 120, abs=0.01)
 
 
 def test_it_opens_on_a_span_that_fits_what_is_stored(client: TestClient, store: CloudStore) -> None:

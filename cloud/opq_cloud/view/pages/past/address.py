@@ -30,7 +30,21 @@ MAX_WEEKS = MAX_SERIES - 1
 MAX_QUANTITIES = 6
 FIRST_STANDARD = "en50160"
 SHOWN = {"course": "Over time", "harmonics": "Harmonics", "verdicts": "Verdicts"}
-FIELDS = ("box", "of", "q", "y", "source", "together", "weeks", "tz", "show", "standard", "from", "to")
+FIELDS = (
+    "box",
+    "of",
+    "q",
+    "y",
+    "source",
+    "together",
+    "weeks",
+    "tz",
+    "show",
+    "standard",
+    "meter",
+    "from",
+    "to",
+)
 BOXES_CHECKED = 6
 YEARS = (1990, 2200)
 
@@ -50,6 +64,8 @@ class PastAddress:
     zone: ZoneInfo
     show: str
     standard: str
+    meter: str = ""
+    """Another meter, whose line is drawn beside; for visitors from whom nothing is hidden."""
 
     @property
     def query(self) -> str:
@@ -67,6 +83,7 @@ class PastAddress:
             "tz": self.zone.key if self.weeks or self.show == "verdicts" else "",
             "show": "" if self.show == "course" else self.show,
             "standard": "" if self.standard == FIRST_STANDARD else self.standard,
+            "meter": self.meter,
             "from": self.span.from_words,
             "to": self.span.to_words,
         }
@@ -114,6 +131,7 @@ def read_address(context: VisitorContext, params: QueryParams, choice: BoxChoice
         query_zone(context, params.get("tz", "")),
         show,
         standard,
+        params.get("meter", "")[:100] if context.visitor.unlimited and weeks == "0" else "",
     )
 
 

@@ -7,8 +7,9 @@ from opq_cloud.reports.limit_table import LimitTable
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, week_place_ms, week_span, whole_hours
 from opq_cloud.view.pages.drawing.missing_words import MissingPart, missing_parts
-from opq_cloud.view.pages.past.address import PastAddress
+from opq_cloud.view.pages.past.address import MAX_SERIES, PastAddress
 from opq_cloud.view.pages.past.drawing import PastChart, limits_of
+from opq_cloud.view.pages.past.meter_line import meter_line
 from opq_cloud.view.pages.past.quantities import PastQuantity
 from opq_cloud.view.pages.past.reading import (
     PastReader,
@@ -89,6 +90,10 @@ def read_course(
             )
         else:
             series = tuple(parts[0][quantity.name])
+            if address.meter:
+                nominal_v = boxes[0].nominal_v if address.percent and boxes else None
+                line = meter_line(services.store, address.meter, quantity, span, rows, nominal_v)
+                series = (*series[: MAX_SERIES - 1], line)
             gaps = tuple(each.gaps for each in series)
         charts.append(_chart(address, quantity, series, gaps, table, [*boxes, *hidden]))
     incidents = _incidents(

@@ -101,7 +101,7 @@ def test_samples_of_every_kind_come_back(counts: Counts) -> None:
 
 
 @pytest.mark.parametrize("drift_lsb", [0, 40, 3000])
-def test_noise_without_mains_costs_little_more_than_its_entropy(drift_lsb: int) -> None:
+def test_noise_without_mains_costs_its_entropy(drift_lsb: int) -> None:
     drift = drift_lsb * np.sin(np.arange(CHUNK_SAMPLES) / CHUNK_SAMPLES)
     counts = np.rint(900 + drift + RNG.normal(0, 2, CHUNK_SAMPLES)).astype(np.int16)
     assert 16 / ratio(counts) < noise_bits(2.0) + (
@@ -109,7 +109,7 @@ def test_noise_without_mains_costs_little_more_than_its_entropy(drift_lsb: int) 
     )  # a difference has twice the noise
 
 
-def test_a_tone_that_is_no_harmonic_costs_two_bits_not_six() -> None:
+def test_an_interharmonic_tone_costs_two_bits() -> None:
     tone = 200 * np.sin(2 * np.pi * 183.3 * np.arange(CHUNK_SAMPLES) / 12_000)
     counts = np.rint(mains(CHUNK_SAMPLES, 0.0) + tone + RNG.normal(0, 2, CHUNK_SAMPLES)).astype(np.int16)
     assert 16 / ratio(counts) < noise_bits(2.0) + 2.1
@@ -143,7 +143,7 @@ def test_the_front_of_a_chunk_is_had_alone(most: int, kind: str) -> None:
         max_size=6,
     )
 )
-def test_chunks_side_by_side_give_what_each_gives_alone(
+def test_parallel_chunks_decode_as_single_ones(
     chunks: list[tuple[int, float, float, int, int | None]],
 ) -> None:
     all_counts = [mains(samples, noise, hz) // step * step for samples, noise, hz, step, _ in chunks]
@@ -154,7 +154,7 @@ def test_chunks_side_by_side_give_what_each_gives_alone(
 
 
 @pytest.mark.parametrize("most", [1, 3000, 9000, 17_000])
-def test_the_front_of_a_chunk_beside_a_whole_one_reads_no_run_beyond_its_end(most: int) -> None:
+def test_a_chunks_front_reads_within_its_end(most: int) -> None:
     wave = wandering(3, 60.0, 60.0) >> 8 << 8
     whole, front = wave[:18_000], wave[18_000:]
     found = unpack_all([pack(whole), pack(front)], [None, most])
@@ -169,7 +169,7 @@ def test_sixteen_chunks_of_many_runs_are_told_apart() -> None:
         np.testing.assert_array_equal(one, counts[0])
 
 
-def test_what_cannot_be_packed_is_kept_as_it_is() -> None:
+def test_unpackable_blocks_are_kept_raw() -> None:
     assert pack(RNG.integers(-32768, 32768, 12_000).astype(np.int16))[4] == RAW
 
 
@@ -223,9 +223,10 @@ def test_a_changed_byte_is_reported(at: int, change: int) -> None:
     cut=st.integers(0, 40),
     more=st.binary(max_size=40),
 )
-def test_damage_that_the_crc_does_not_see_gives_samples_or_a_value_error(
+def test_undetected_damage_gives_samples_or_a_value_error(
     which: int, changes: list[tuple[int, int]], near: int, cut: int, more: bytes
 ) -> None:
+    """Damage that the crc does not see gives samples or a value error."""
     rest = bytearray(SOUND[which][4:])
     for at, byte in changes:
         rest[at % min(near, len(rest))] = byte

@@ -103,7 +103,7 @@ def test_a_prediction_is_the_one_of_whole_numbers(
 
 @pytest.mark.parametrize("period", [32 << 16, (200 << 16) + 65_535])
 @pytest.mark.parametrize("push", [-32_768, 0, 32_767])
-def test_a_steered_period_never_reaches_what_is_not_decoded_yet(period: int, push: int) -> None:
+def test_a_steered_period_reads_only_decoded_samples(period: int, push: int) -> None:
     setup = PredictorSetup(period, 1, 4, 4)
     stretches = 40
     predictor = Predictor([setup], stretches)
@@ -121,13 +121,13 @@ def test_a_steered_period_never_reaches_what_is_not_decoded_yet(period: int, pus
 
 
 @given(st.integers(0, 400))
-def test_groups_hold_every_stretch_once_and_never_more_than_lie_before(stretches: int) -> None:
+def test_groups_hold_every_stretch_once(stretches: int) -> None:
     found = groups(stretches)
     assert [index for first, end in found for index in range(first, end)] == list(range(stretches))
     assert all(end - first <= min(first + 1, GROUP) for first, end in found)
 
 
-def test_a_course_counts_the_stretches_of_its_group_as_groups_do() -> None:
+def test_a_course_counts_stretches_as_groups_do() -> None:
     state = PredictorState(PredictorSetup(200 << 16, 1, 4, 4))
     for first, end in groups(50):
         for index in range(first, end):
@@ -145,7 +145,7 @@ def entropy_bits(run: Integers) -> float:
 
 
 @pytest.mark.parametrize("sigma", [0.15, 0.5, 2.0, 30.0])
-def test_a_normal_run_costs_little_more_than_its_entropy(sigma: float) -> None:
+def test_a_normal_run_costs_its_entropy(sigma: float) -> None:
     told = np.rint(RNG.normal(0, 20, 500)).astype(np.int64)  # its low bits fill the lanes
     runs = [told, np.rint(RNG.normal(0, sigma, 40_000)).astype(np.int64)]
     data = entropy.encode_runs(runs, [0, 0])
@@ -187,7 +187,7 @@ def test_any_runs_come_back(kinds: list[tuple[int, float, int, bool]], seed: int
     far=st.integers(0, 5),
     seed=st.integers(0, 1000),
 )
-def test_tuples_give_their_values_or_tell_where_they_do_not(
+def test_tuples_round_trip_or_report_failure(
     shape: int, centre: int, length: int, far: int, seed: int
 ) -> None:
     chance = np.random.default_rng(seed)
@@ -208,11 +208,11 @@ def test_tuples_give_their_values_or_tell_where_they_do_not(
     assert len(escaped) <= laid.size * max(far, len(run) // 20 + 4)
 
 
-def test_values_that_hardly_vary_go_four_at_a_time() -> None:
+def test_nearly_constant_values_go_four_at_once() -> None:
     assert [tuples.tuple_layout(shape, 0).size for shape in (0, 8, 12, 16, 30)] == [4, 4, 3, 2, 1]
 
 
-def test_more_values_than_wanted_are_refused_before_they_are_made() -> None:
+def test_excess_values_are_refused_early() -> None:
     data = entropy.encode_runs([np.zeros(5000, np.int64)], [0])
     with pytest.raises(ValueError, match="more than 4999"):
         decoded(data, [0], 4999)

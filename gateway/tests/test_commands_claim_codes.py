@@ -27,7 +27,7 @@ class HandClock:
         return self.now_s
 
 
-def test_a_code_counts_once_for_its_box_as_people_type_it() -> None:
+def test_a_code_counts_once_as_typed() -> None:
     codes = ClaimCodes(["1", "2"])
     made = codes.make("1")
     assert len(made.code) == 9 and set(made.code) - {"-"} <= set(ALPHABET)
@@ -39,7 +39,8 @@ def test_a_code_counts_once_for_its_box_as_people_type_it() -> None:
         codes.make("3")
 
 
-def test_a_code_ends_by_time_by_a_newer_one_and_by_wrong_tries() -> None:
+def test_a_code_ends_in_three_ways() -> None:
+    """A code ends by time by a newer one and by wrong tries."""
     clock = HandClock()
     codes = ClaimCodes(["1"], clock)
     first, second = codes.make("1").code, codes.make("1").code
@@ -75,7 +76,8 @@ def asked(address: str, method: str, path: str, **headers: str) -> tuple[int, ob
         return answer.status, json.loads(answer.read()), answer.getheader("Cache-Control")
 
 
-def test_a_code_is_shown_on_this_machine_by_the_command_and_over_http(served: tuple[ClaimCodes, str]) -> None:
+def test_a_code_is_shown_on_this_machine(served: tuple[ClaimCodes, str]) -> None:
+    """A code is shown on this machine by the command and over http."""
     claims, address = served
     assert asked(address, "GET", "/claim-codes") == (200, [], "no-store")
     done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", address])
@@ -110,9 +112,7 @@ def test_status_shows_open_codes_clocks_and_gps(served: tuple[ClaimCodes, str]) 
     assert done.exit_code == 1 and "no gateway answers" in done.stderr
 
 
-def test_status_uses_the_data_folder_wherever_the_option_stands(
-    served: tuple[ClaimCodes, str], tmp_path: Path
-) -> None:
+def test_status_uses_the_data_folder_option_anywhere(served: tuple[ClaimCodes, str], tmp_path: Path) -> None:
     claims, address = served
     folder = tmp_path / "gateway"
     folder.mkdir()
@@ -133,7 +133,7 @@ def test_status_uses_the_data_folder_wherever_the_option_stands(
         assert done.exit_code == 1 and f"no gateway runs with --data-dir {tmp_path}" in done.stderr
 
 
-def test_status_says_whose_gps_the_machine_follows_and_who_contradicts() -> None:
+def test_status_names_the_followed_gps_and_contradictions() -> None:
     gps = {
         "box_id": "3",
         "held": True,
@@ -160,7 +160,7 @@ def test_status_says_whose_gps_the_machine_follows_and_who_contradicts() -> None
         {"Forwarded": "for=192.0.2.7"},
     ],
 )
-def test_no_foreign_page_and_no_other_machine_is_shown_a_code(
+def test_a_foreign_page_or_machine_sees_no_code(
     served: tuple[ClaimCodes, str], headers: dict[str, str]
 ) -> None:
     claims, address = served
@@ -169,7 +169,7 @@ def test_no_foreign_page_and_no_other_machine_is_shown_a_code(
     assert claims.open_codes() == ()
 
 
-def test_another_address_of_a_gateway_that_listens_wider_is_shown_none(
+def test_another_address_of_a_gateway_sees_no_code(
     monkeypatch: pytest.MonkeyPatch, served: tuple[ClaimCodes, str]
 ) -> None:
     claims, address = served

@@ -116,7 +116,7 @@ class Bench:
         return json.loads(detail)
 
 
-def test_a_reset_a_time_and_settings_reach_the_box() -> None:
+def test_reset_time_and_settings_reach_the_box() -> None:
     bench = Bench(Box())
     assert bench.order("opq-reset") == (True, "")
     assert bench.order("opq-time") == (True, "")
@@ -146,7 +146,7 @@ def test_another_plugins_name_is_no_order() -> None:
     assert not Bench(Box()).orders.execute("VRMS Plugin", "", lambda ok, detail: None)
 
 
-def test_the_image_of_the_slot_that_the_box_wants_reaches_it_whole() -> None:
+def test_the_wanted_slots_image_reaches_the_box() -> None:
     bench = Bench(Box(silent=3, busy=4))
     bench.collect(pack_bundle(IMAGES))
     assert bench.order("opq-update", "install") == (True, "erasing")
@@ -156,7 +156,7 @@ def test_the_image_of_the_slot_that_the_box_wants_reaches_it_whole() -> None:
     assert bench.status["state"] == "restarting" and bench.box.said[-1][0] is Operation.UPDATE_END
 
 
-def test_a_box_that_erases_for_too_long_is_given_up_with_what_it_does() -> None:
+def test_a_box_that_erases_too_long_is_abandoned() -> None:
     bench = Bench(Box(busy=10**6))
     bench.collect(pack_bundle(IMAGES))
     bench.order("opq-update", "install")
@@ -168,7 +168,7 @@ def test_a_box_that_erases_for_too_long_is_given_up_with_what_it_does() -> None:
 @pytest.mark.parametrize(
     ("code", "end"), [(UPDATE_CONFIRMED, "confirmed"), (UPDATE_ROLLED_BACK, "rolled back")]
 )
-def test_how_the_trial_of_the_new_firmware_ended_is_the_boxs_own_word(code: int, end: str) -> None:
+def test_the_box_reports_its_firmwares_trial(code: int, end: str) -> None:
     bench = Bench(Box())
     bench.known.hello, bench.known.trial_end = HELLO, Log(UPDATE_CONFIRMED, 0, 0, 1)  # of another trial
     bench.collect(pack_bundle(IMAGES))
@@ -191,7 +191,7 @@ def test_progress_is_reported_while_the_box_is_written() -> None:
     assert not bench.order("opq-update", f"begin 10 {'0' * 64}")[0]  # one at a time
 
 
-def test_a_piece_that_comes_twice_or_too_early_is_answered_with_what_is_wanted() -> None:
+def test_a_repeated_or_early_piece_is_corrected() -> None:
     bench = Bench(Box())
     bench.order("opq-update", f"begin 10 {'0' * 64}")
     assert bench.order("opq-update", "data 0 AAAA") == (True, "3")
@@ -218,7 +218,7 @@ def test_a_damaged_file_is_never_sent() -> None:
     assert bench.box.said == []
 
 
-def test_a_box_that_goes_away_ends_the_update_with_the_reason() -> None:
+def test_a_vanished_box_ends_the_update() -> None:
     bench = Bench(Box())
     bench.collect(pack_bundle(IMAGES))
     bench.box.open = False
@@ -227,7 +227,7 @@ def test_a_box_that_goes_away_ends_the_update_with_the_reason() -> None:
     assert bench.status["state"] == "failed" and "port is not open" in str(bench.status["reason"])
 
 
-def test_a_box_that_refuses_the_image_is_reported_in_words() -> None:
+def test_a_boxs_refusal_of_an_image_is_reported() -> None:
     bench = Bench(Box(refuse=BoxAnswer(Status.FAILED, "verdict 3")))
     bench.collect(pack_bundle(IMAGES))
     bench.order("opq-update", "install")
@@ -238,7 +238,7 @@ def test_a_box_that_refuses_the_image_is_reported_in_words() -> None:
     )
 
 
-def test_an_answer_that_the_desk_had_no_room_for_is_asked_for_again() -> None:
+def test_a_lost_answer_is_requested_again() -> None:
     bench = Bench(Box())
     bench.collect(pack_bundle(IMAGES))
     room, lost = bench.later, [3]
@@ -281,7 +281,7 @@ def test_a_size_that_cannot_be_is_refused(size: str) -> None:
     assert not Bench(Box()).order("opq-update", f"begin {size} {'0' * 64}")[0]
 
 
-def test_a_gateway_is_made_to_look_for_releases_now() -> None:
+def test_a_gateway_looks_for_releases_on_request() -> None:
     bench, asked = Bench(Box()), []
 
     def look() -> tuple[bool, str]:

@@ -48,7 +48,7 @@ def heard(master: int) -> list[LinkMessage]:
         return []
 
 
-def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block(
+def test_a_boxs_past_samples_are_requested_early(
     line: tuple[int, str],
 ) -> None:
     master, path = line
@@ -69,9 +69,7 @@ def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block
     taken.device.close()
 
 
-def test_what_a_start_of_minutes_has_no_room_for_is_counted(
-    line: tuple[int, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_samples_beyond_the_room_are_counted(line: tuple[int, str], monkeypatch: pytest.MonkeyPatch) -> None:
     master, path = line
     monkeypatch.setattr("opq_gateway.serial_side.early_ports.MAX_BYTES", 1)
     ports = EarlyPorts([(path, 921_600, None)])
@@ -90,7 +88,7 @@ def test_what_a_start_of_minutes_has_no_room_for_is_counted(
     ("end_sample", "first_asked"),
     [(161_600, 161_600), (199_800, 199_800), (10_000, 80_000), (300_000, 80_000), (None, 80_000)],
 )
-def test_a_box_is_asked_for_all_after_the_newest_sample_in_the_ring_whatever_the_clock_says(
+def test_a_box_sends_everything_after_the_rings_newest(
     tmp_path: Path, line: tuple[int, str], end_sample: int | None, first_asked: int
 ) -> None:
     """The ring was written a moment ago: the gateway before was behind, or the Box ran faster than time."""
@@ -104,9 +102,7 @@ def test_a_box_is_asked_for_all_after_the_newest_sample_in_the_ring_whatever_the
     assert asked(master, path, tmp_path) == [Resend(first_asked, 200_000 - first_asked)]
 
 
-def test_a_box_is_asked_for_nothing_where_nothing_was_ever_stored(
-    tmp_path: Path, line: tuple[int, str]
-) -> None:
+def test_an_empty_ring_requests_nothing(tmp_path: Path, line: tuple[int, str]) -> None:
     assert asked(*line, tmp_path / "none") == []
 
 
@@ -125,7 +121,7 @@ def asked(master: int, path: str, ring: Path) -> list[LinkMessage]:
     return found[1:]
 
 
-def test_what_a_bad_line_has_lost_is_asked_for_again(line: tuple[int, str]) -> None:
+def test_samples_lost_on_the_line_are_requested_again(line: tuple[int, str]) -> None:
     """Not what the Box, which sends again in order, goes on with; but what is missing at its end."""
     master, path = line
     ports = EarlyPorts([(path, 921_600, None)])
@@ -154,7 +150,7 @@ def test_a_request_that_was_lost_is_made_again(line: tuple[int, str]) -> None:
     wait_for(lambda: found.extend(heard(master)) or found.count(Resend(80_000, 120_000)) >= 2)
 
 
-def test_a_port_that_hangs_up_is_left_to_the_station(tmp_path: Path) -> None:
+def test_a_hung_up_port_goes_to_the_station(tmp_path: Path) -> None:
     master, slave = os.openpty()
     path = os.ttyname(slave)
     ports = EarlyPorts([(name, 921_600, None) for name in (path, str(tmp_path / "absent"), "socket://x:1")])
@@ -166,13 +162,13 @@ def test_a_port_that_hangs_up_is_left_to_the_station(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"box": 3}', "[[box]]\nid = 1", "nonsense", '{"box": [3]}', ""])
-def test_a_configuration_that_is_wrong_opens_nothing_and_says_nothing(tmp_path: Path, text: str) -> None:
+def test_a_wrong_configuration_opens_nothing(tmp_path: Path, text: str) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text(text)
     assert early_ports(path)._wanted == [] and early_ports(tmp_path / "none")._wanted == []
 
 
-def test_a_pipe_is_left_to_who_reads_the_configuration(tmp_path: Path) -> None:
+def test_a_pipe_is_left_to_the_configuration_reader(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert early_ports(tmp_path / "pipe")._wanted == []  # and it did not wait for a writer
 
@@ -185,6 +181,6 @@ def test_the_hello_comes_first_and_no_arrival_counts() -> None:
     assert all(one.flags & FLAG_RESENT for one in found if isinstance(one, Samples))
 
 
-def test_the_hello_of_a_new_start_stays_where_the_indices_start_again() -> None:
+def test_a_new_starts_hello_stays_at_its_indices() -> None:
     messages = list(enumerate([block(400), HELLO, block(0), block(200)]))
     assert [type(message) for _, message in in_arrears(messages)] == [Samples, Hello, Samples, Samples]

@@ -38,7 +38,7 @@ def asked(makai: Any, seconds: float = 60) -> Measurement:
 
 
 @pytest.mark.timeout(600)
-def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path, makai: Any) -> None:
+def test_an_edge_rule_asks_makai_by_crossing(tmp_path: Path, makai: Any) -> None:
     port, waves = free_port(), free_endpoint()
     with BoxHost([Box("1")]) as host, (tmp_path / "log").open("wb") as log:
         config = tmp_path / "gateway.toml"
@@ -105,7 +105,7 @@ def _answers(rest: httpx.Client, gateway: "subprocess.Popen[bytes]") -> bool:
         return False
 
 
-def test_a_row_has_the_names_of_makai_and_its_own() -> None:
+def test_a_row_has_makais_names_and_its_own() -> None:
     clock = 400, TimeSource.GPS
     window = Values(
         "1",
@@ -145,7 +145,7 @@ def test_a_row_has_the_names_of_makai_and_its_own() -> None:
     ]
 
 
-def test_nothing_of_the_rules_is_imported_unless_enabled_and_the_extra_is_named(tmp_path: Path) -> None:
+def test_disabled_rules_import_nothing(tmp_path: Path) -> None:
     code = "import sys, opq_gateway.gateway\nprint([m for m in sys.modules if m.startswith('opq_rules')])"
     assert _said(code) == "[]"
     blocked = "import sys\nsys.modules['uvicorn'] = None\nimport opq_gateway.rules.edge_rules"
@@ -161,7 +161,7 @@ def _said(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_address_follows_the_port_offset_and_wrong_settings_are_reported(tmp_path: Path) -> None:
+def test_the_rules_address_follows_the_port_offset(tmp_path: Path) -> None:
     config = tmp_path / "gateway.toml"
     config.write_text(BOX.format(port="/dev/null") + "[rules]\nenabled = true\n")
     assert load(config, port_offset=100).rules.endpoint == "127.0.0.1:9181"

@@ -55,9 +55,8 @@ def process(path: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def test_a_refused_key_is_reported_once_and_works_as_soon_as_it_is_admitted(
-    tmp_path: Path, keys: KeyFolder, peer: Any
-) -> None:
+def test_a_refused_key_works_once_admitted(tmp_path: Path, keys: KeyFolder, peer: Any) -> None:
+    """A refused key is reported once and works as soon as it is admitted."""
     admitted: set[bytes] = set()
     makai = peer(admit=lambda key: key in admitted)
     with BoxHost([Box("1")]) as host, running(written(tmp_path, makai, host.ports)) as gateway:
@@ -90,7 +89,7 @@ def made_and_not_sent(gateway: Gateway) -> float:
     return counted["measurements"] - counted["measurements_sent"] - counted["measurements_unheard"]
 
 
-def test_a_box_that_is_unplugged_and_started_again_goes_on(tmp_path: Path, makai: Any) -> None:
+def test_a_box_unplugged_and_restarted_continues(tmp_path: Path, makai: Any) -> None:
     port = tmp_path / "ports" / "box1"
     path = written(tmp_path, makai, {"1": str(port)})
     with running(path) as gateway:
@@ -109,7 +108,7 @@ def test_a_box_that_is_unplugged_and_started_again_goes_on(tmp_path: Path, makai
         assert np.array_equal(wave.counts, expected)
 
 
-def test_a_box_that_resets_itself_begins_a_new_axis(tmp_path: Path, makai: Any) -> None:
+def test_a_box_that_resets_begins_an_axis(tmp_path: Path, makai: Any) -> None:
     host = BoxHost([Box("1")])
     with host, running(written(tmp_path, makai, host.ports)) as gateway:
         wait_for(lambda: makai.measurements)
@@ -120,7 +119,7 @@ def test_a_box_that_resets_itself_begins_a_new_axis(tmp_path: Path, makai: Any) 
         assert gateway.counters["1"]["missing_samples"] == 0 or host.lost_bytes("1")
 
 
-def test_another_box_on_the_port_is_not_taken_for_the_configured_one(tmp_path: Path, makai: Any) -> None:
+def test_another_box_on_the_port_is_refused(tmp_path: Path, makai: Any) -> None:
     host = BoxHost([Box("2")])
     with host, running(written(tmp_path, makai, {"1": host.ports["2"]})) as gateway:
         wait_for(lambda: gateway.statuses["1"].foreign_box == 2)
@@ -142,7 +141,7 @@ def test_one_wrong_byte_in_ten_thousand_loses_nothing(tmp_path: Path, makai: Any
         assert np.array_equal(wave.counts, Generator(seed=1).counts(wave.first_sample, len(wave.counts)))
 
 
-def test_kill_9_of_the_gateway_loses_no_sample_and_uses_no_sequence_twice(tmp_path: Path, makai: Any) -> None:
+def test_kill_9_loses_no_sample_or_sequence(tmp_path: Path, makai: Any) -> None:
     log = tmp_path / "log"
     killed_ns, end_sample, recovery_s = 0, 0, []
     ring = Ring(tmp_path / "gateway" / "box1" / "ring", "1", 1.0)
@@ -203,9 +202,7 @@ def run_to_end(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_wrong_config_missing_key_and_busy_port_are_one_clear_message(
-    tmp_path: Path, keys: KeyFolder, makai: Any
-) -> None:
+def test_a_wrong_start_is_one_clear_message(tmp_path: Path, keys: KeyFolder, makai: Any) -> None:
     import socket
 
     path = written(tmp_path, makai, {"1": str(tmp_path / "absent"), "7": "/dev/x"})
@@ -242,7 +239,8 @@ def test_broken_files_of_the_data_folder_stop_nothing(what: str, tmp_path: Path,
         assert makai.decoded()[0].sequence > 10**12
 
 
-def test_a_box_behind_a_tcp_socket_is_served_like_one_on_a_port(tmp_path: Path, makai: Any) -> None:
+def test_a_box_over_tcp_is_served_alike(tmp_path: Path, makai: Any) -> None:
+    """A Box behind a tcp socket is served like one on a port."""
     host = BoxHost([Box("1")])
     with host, bridged(host.ports["1"]) as url, running(written(tmp_path, makai, {"1": url})) as gateway:
         wait_for(lambda: len(makai.measurements) >= 2)
@@ -293,7 +291,7 @@ def bridged(device: str) -> Iterator[str]:
         os.close(pty)
 
 
-def test_a_gateway_that_waits_for_its_config_ends_when_told(tmp_path: Path) -> None:
+def test_a_waiting_gateway_ends_on_request(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gateway.toml")  # as `--config <(…)`, whose writer is late
     with process(tmp_path / "gateway.toml", tmp_path / "log") as waiting:
         time.sleep(1.0)

@@ -19,7 +19,7 @@ from opq_sim.mains.on_demand import numbers_for, on_demand
 DIP_CYCLES = 120
 
 
-def test_a_dip_s_half_cycles_are_asked_for_and_a_question_that_is_none_is_refused(
+def test_half_cycles_are_answered_and_wrong_questions_refused(
     tmp_path: Path, makai: Any, keys: KeyFolder
 ) -> None:
     host = BoxHost([Box("1")])

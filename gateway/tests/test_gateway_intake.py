@@ -43,7 +43,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def test_samples_before_the_hello_are_dropped_and_the_hello_is_asked_for(bench: Bench) -> None:
+def test_samples_before_the_hello_are_dropped(bench: Bench) -> None:
     bench.intake.opened()
     bench.feed(0, 1000)
     assert bench.counters["samples_before_hello"] == 5
@@ -56,7 +56,7 @@ def test_samples_before_the_hello_are_dropped_and_the_hello_is_asked_for(bench: 
     assert bench.counters["samples"] == 29_000
 
 
-def test_a_hole_is_asked_for_and_then_a_gap_that_is_never_closed_up(bench: Bench) -> None:
+def test_a_hole_becomes_a_lasting_gap(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(0, 6000)
     bench.feed(6400, 130_000, flags=0)
@@ -68,7 +68,7 @@ def test_a_hole_is_asked_for_and_then_a_gap_that_is_never_closed_up(bench: Bench
     assert sum(len(block.counts) for block in bench.behind.blocks) == 6000 + 130_000 - 6400
 
 
-def test_a_box_that_is_slower_than_its_clock_is_waited_for_as_long_as_it_holds_what_is_missing(
+def test_a_slow_box_is_waited_for(
     bench: Bench,
 ) -> None:
     """An emulated Box of which a busy machine plays a twentieth of a second in each one."""
@@ -83,7 +83,7 @@ def test_a_box_that_is_slower_than_its_clock_is_waited_for_as_long_as_it_holds_w
     assert bench.counters["gaps"] == 0 and bench.counters["samples"] == 18_000
 
 
-def test_where_no_sample_comes_any_more_what_waits_after_a_hole_goes_on_after_20_s(bench: Bench) -> None:
+def test_waiting_samples_continue_after_20_s(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(0, 6000)
     bench.feed(6200, 7000)
@@ -95,7 +95,7 @@ def test_where_no_sample_comes_any_more_what_waits_after_a_hole_goes_on_after_20
     assert bench.counters["samples"] == 6800 and bench.behind.gaps == [Gap(6000, 200, NOT_RESENT)]
 
 
-def test_an_overrun_of_the_box_is_named_as_the_reason(bench: Bench) -> None:
+def test_a_boxs_overrun_is_the_named_reason(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(0, 2000)
     bench.intake.accept_message(replace(samples(3000), flags=FLAG_OVERRUN_BEFORE))
@@ -105,9 +105,7 @@ def test_an_overrun_of_the_box_is_named_as_the_reason(bench: Bench) -> None:
     assert bench.counters["box_overruns"] == 1
 
 
-def test_a_gateway_that_starts_again_knows_for_how_long_nothing_came_whatever_clock_was_set(
-    bench: Bench, tmp_path: Path
-) -> None:
+def test_a_restarted_gateway_knows_its_silence(bench: Bench, tmp_path: Path) -> None:
     bench.now_s += 1.7  # the first samples waited in a buffer
     bench.intake.accept_message(HELLO)
     bench.feed(0, 2400)
@@ -128,7 +126,7 @@ def test_a_gateway_that_starts_again_knows_for_how_long_nothing_came_whatever_cl
     assert same.behind.blocks[0].start_id == start_id and same.status.silent_before is None
 
 
-def test_after_a_start_of_the_machine_its_monotonic_clock_tells_nothing(tmp_path: Path) -> None:
+def test_after_a_machine_start_its_clock_is_ignored(tmp_path: Path) -> None:
     path, block = (
         tmp_path / "heard.json",
         SampleBlock(5, 0.01, 0, T0_NS, 1000, TimeSource.GPS, 12_000_000, Generator(seed=1).counts(0, 200)),
@@ -169,7 +167,7 @@ def test_a_new_boot_is_a_new_stream(bench: Bench) -> None:
     assert bench.counters["samples"] == 48_800
 
 
-def test_indices_that_start_again_without_a_hello_are_noticed(bench: Bench) -> None:
+def test_restarted_indices_without_hello_are_noticed(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(20_000, 30_000)
     for at in range(0, 10_000, 200):
@@ -180,7 +178,7 @@ def test_indices_that_start_again_without_a_hello_are_noticed(bench: Bench) -> N
     assert bench.counters["samples"] == 10_000 + 10_000 - 2 * 200  # two blocks went before it was sure
 
 
-def test_after_a_restart_the_stream_goes_on_where_the_ring_ends(tmp_path: Path) -> None:
+def test_after_a_restart_the_stream_continues(tmp_path: Path) -> None:
     before = Bench(tmp_path)
     before.intake.accept_message(HELLO)
     before.feed(0, 5000)
@@ -198,7 +196,7 @@ def test_after_a_restart_the_stream_goes_on_where_the_ring_ends(tmp_path: Path) 
     assert np.array_equal(wave.counts, Generator(seed=1).counts(0, 9200))
 
 
-def test_the_ring_of_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_another_runs_ring_is_not_continued(tmp_path: Path) -> None:
     before = Bench(tmp_path)
     before.intake.accept_message(HELLO)
     before.feed(0, 5000)
@@ -217,7 +215,7 @@ def test_another_box_on_the_port_is_left_out(bench: Bench) -> None:
     assert bench.counters["samples"] == 2000 and bench.status.foreign_box == 0
 
 
-def test_a_box_without_a_number_is_the_configured_one(bench: Bench) -> None:
+def test_a_box_without_number_is_the_configured_one(bench: Bench) -> None:
     bench.intake.accept_message(replace(HELLO, box_id=0))
     bench.feed(0, 2000)
     assert bench.counters["samples"] == 2000
@@ -258,9 +256,7 @@ def test_the_boxs_own_figures_are_handed_on(bench: Bench) -> None:
         *({"nominal_hz": value} for value in (0.0, -50.0, float("nan"), float("inf"), 401.0)),
     ],
 )
-def test_a_hello_that_cannot_be_true_is_refused_until_a_better_one(
-    bench: Bench, wrong: dict[str, float]
-) -> None:
+def test_an_impossible_hello_is_refused(bench: Bench, wrong: dict[str, float]) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(0, 2000)
     bench.intake.accept_message(replace(HELLO, **wrong))  # type: ignore[arg-type]
@@ -273,7 +269,7 @@ def test_a_hello_that_cannot_be_true_is_refused_until_a_better_one(
     assert bench.counters["samples"] == 3200
 
 
-def test_a_boot_loaders_hello_is_refused_as_what_it_is_until_firmware_runs(bench: Bench) -> None:
+def test_a_boot_loaders_hello_is_refused(bench: Bench) -> None:
     waiting = replace(HELLO, firmware="boot 1.0.0: no good image", v_per_lsb=float("nan"))
     with capture_logs() as lines:
         bench.intake.accept_message(waiting)
@@ -288,7 +284,7 @@ def test_a_boot_loaders_hello_is_refused_as_what_it_is_until_firmware_runs(bench
     assert bench.status.problem(0.0) == "no samples yet"
 
 
-def test_other_nominal_values_count_from_then_on_in_the_same_start(bench: Bench) -> None:
+def test_new_nominal_values_apply_from_then(bench: Bench) -> None:
     fifty = replace(HELLO, nominal_v=230.0, nominal_hz=50.0)
     for at, hello in enumerate((fifty, replace(fifty, nominal_v=400.0), replace(fifty, nominal_hz=60.0))):
         bench.intake.accept_message(hello)
@@ -317,7 +313,7 @@ def test_samples_that_cannot_be_true_are_left_out(bench: Bench, wrong: dict[str,
     assert bench.counters["samples_refused"] == 1 and bench.counters["samples"] == 2000
 
 
-def test_a_boxs_log_codes_get_words_and_a_flood_of_them_is_cut(bench: Bench) -> None:
+def test_a_boxs_log_is_worded_and_bounded(bench: Bench) -> None:
     with capture_logs() as lines:
         for number in range(100):
             bench.intake.accept_message(Log(40, 3100, number, 5))
@@ -340,7 +336,7 @@ told = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(told | st.just((1, 0, 12_000_000, TimeSource.GPS)), max_size=60), st.data())
-def test_what_comes_together_is_taken_as_if_it_came_one_by_one(
+def test_joined_blocks_equal_single_ones(
     steps: list[tuple[int, int, int, TimeSource]], data: st.DataObject
 ) -> None:
     stream: list[LinkMessage] = [HELLO]
@@ -396,7 +392,7 @@ def golden_bytes(name: str) -> bytes:
     return bytes.fromhex((GOLDEN / f"{name}.txt").read_text().rpartition("frame ")[2])
 
 
-def test_a_box_that_says_what_it_lost_is_believed_and_one_that_does_not_is_not_guessed(bench: Bench) -> None:
+def test_a_boxs_own_losses_are_believed(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.intake.accept_messages(Decoder().feed(golden_bytes("health")))  # an older Box says no more
     assert bench.status.lost == {"overruns": 1, "missing_samples": 200, "crc_errors": 3, "tx_dropped": 4}
@@ -415,7 +411,7 @@ def test_a_box_that_says_what_it_lost_is_believed_and_one_that_does_not_is_not_g
     assert bench.status.losses is None
 
 
-def test_what_a_box_says_of_its_chip_is_kept_until_it_starts_again(bench: Bench) -> None:
+def test_a_boxs_chip_facts_last_until_restart(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     assert bench.status.facts == {}  # an older Box says nothing
     bench.intake.accept_messages(Decoder().feed(golden_bytes("box_facts")))
@@ -431,7 +427,8 @@ def test_what_a_box_says_of_its_chip_is_kept_until_it_starts_again(bench: Bench)
     assert bench.status.facts == {}
 
 
-def test_the_record_of_a_crash_is_logged_once_with_its_registers_and_stack(bench: Bench) -> None:
+def test_a_crash_is_logged_once(bench: Bench) -> None:
+    """The record of a crash is logged once with its registers and stack."""
     bench.intake.accept_message(HELLO)
     with capture_logs() as log:
         for name in ("crash", "crash", "crash_few"):
@@ -448,9 +445,7 @@ def test_the_record_of_a_crash_is_logged_once_with_its_registers_and_stack(bench
 
 
 @pytest.mark.parametrize("name", ["losses", "box_facts", "crash"])
-def test_a_gateway_that_does_not_know_the_message_skips_it_and_hears_the_rest(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_an_unknown_message_is_skipped(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """As a gateway of an earlier version with a new Box: one frame is counted, nothing else is amiss."""
     for kind in (Losses.TYPE, BoxFacts.TYPE, Crash.TYPE):
         monkeypatch.delitem(link_payloads._READERS, kind)

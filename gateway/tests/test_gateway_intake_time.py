@@ -23,7 +23,7 @@ def bench(tmp_path: Path) -> Bench:
 UNKNOWN = {"t_ns": 0, "uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
 
 
-def test_a_box_without_time_is_asked_for_what_the_ring_lacks_though_the_clock_was_set_meanwhile(
+def test_a_timeless_box_fills_the_rings_gap(
     tmp_path: Path,
 ) -> None:
     before = Bench(tmp_path)
@@ -36,7 +36,8 @@ def test_a_box_without_time_is_asked_for_what_the_ring_lacks_though_the_clock_wa
     assert after.sent[0] == Resend(36_000, 8000)
 
 
-def test_a_box_without_time_gets_the_systems_once_two_seconds_have_shown_it(bench: Bench) -> None:
+def test_a_timeless_box_follows_the_system(bench: Bench) -> None:
+    """A Box without time gets the systems once two seconds have shown it."""
     bench.intake.accept_message(HELLO)
     bench.feed(0, 23_800, **UNKNOWN)
     assert bench.counters["samples"] == 0  # what stood in a buffer came late: the first arrivals say little
@@ -49,14 +50,14 @@ def test_a_box_without_time_gets_the_systems_once_two_seconds_have_shown_it(benc
         assert 6_000_000 < block.uncertainty_ns < 30_000_000
 
 
-def test_what_waits_for_its_time_is_kept_when_the_gateway_ends(bench: Bench) -> None:
+def test_untimed_blocks_are_kept_at_the_end(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(0, 2000, **UNKNOWN)
     bench.intake.close()
     assert bench.counters["samples"] == 2000
 
 
-def test_after_a_restart_a_box_without_time_is_asked_at_once_for_what_was_missed(tmp_path: Path) -> None:
+def test_after_a_restart_missed_samples_are_requested(tmp_path: Path) -> None:
     before = Bench(tmp_path)
     before.intake.accept_message(HELLO)
     before.feed(0, 48_000, **UNKNOWN)
@@ -71,7 +72,7 @@ def test_after_a_restart_a_box_without_time_is_asked_at_once_for_what_was_missed
     assert wave is not None and not wave.gaps and len(wave.counts) == 60_200
 
 
-def test_a_crossing_of_a_box_without_time_gets_its_blocks_time(bench: Bench) -> None:
+def test_a_timeless_crossing_gets_its_blocks_time(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(0, 48_000, **UNKNOWN)
     free = Crossing(40_000, 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, CrossingKind.DIP, True, 90.0, 108.0)
@@ -82,7 +83,7 @@ def test_a_crossing_of_a_box_without_time_gets_its_blocks_time(bench: Bench) -> 
     assert ours.source is TimeSource.NTP and theirs.t_ns == T0_NS
 
 
-def test_a_crossing_before_anybody_knows_the_time_is_not_of_1970(bench: Bench) -> None:
+def test_an_untimed_crossing_is_not_of_1970(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     early = Crossing(600, 50, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, CrossingKind.DIP, True, 90.0, 108.0)
     bench.intake.accept_message(early)
@@ -106,9 +107,10 @@ def test_a_free_stamp_near_the_present_is_kept(bench: Bench) -> None:
     )
 
 
-def test_a_free_stamp_that_goes_on_where_the_ring_ends_is_kept_though_the_clock_was_set(
+def test_a_continuing_free_stamp_is_kept(
     tmp_path: Path,
 ) -> None:
+    """A free stamp that goes on where the ring ends is kept though the clock was set."""
     free = {"uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
     before = Bench(tmp_path)
     before.intake.accept_message(HELLO)

@@ -42,7 +42,7 @@ def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
             assert np.array_equal(block.counts, true[block.first_sample - first : block.end_sample - first])
 
 
-def test_what_a_box_cannot_hold_any_more_is_excused_and_of_an_emulated_one_0_4_s_more() -> None:
+def test_an_expired_sample_is_excused() -> None:
     """Of two kills; the Box of the first still held everything."""
     recovery_s = (2.5, 3.2)
     assert (Kills(recovery_s).excused_samples, Kills(recovery_s, UNREAD_EMULATED_S).excused_samples) == (
@@ -58,7 +58,7 @@ def test_what_a_box_cannot_hold_any_more_is_excused_and_of_an_emulated_one_0_4_s
         ({"early_s": 0.0}, 7.0),
     ],
 )
-def test_how_long_a_box_was_not_asked_is_reported_by_its_samples(
+def test_an_unasked_time_is_counted_in_samples(
     tmp_path: Path, asked: dict[str, float], recovery_s: float
 ) -> None:
     opened = {"event": "serial.opened", "box_id": "1", **asked}

@@ -43,7 +43,8 @@ def test_ring_ledger_queue_and_rules_are_private(umask: int, tmp_path: Path, mak
     assert sum(each.is_file() for each in data_dir.rglob("*")) > 8
 
 
-def test_a_folder_of_ours_is_closed_and_one_of_the_operator_stays_as_it_is(tmp_path: Path) -> None:
+def test_our_folders_are_closed_and_operators_unchanged(tmp_path: Path) -> None:
+    """A folder of ours is closed and one of the operator stays as it is."""
     tmp_path.chmod(0o755)
     old = tmp_path / "gateway"
     old.mkdir(mode=0o755)
@@ -56,7 +57,7 @@ def test_a_folder_of_ours_is_closed_and_one_of_the_operator_stays_as_it_is(tmp_p
     assert modes == [0o755, 0o700, 0o700, 0o600]
 
 
-def test_nobody_else_can_put_a_key_into_new_folders(tmp_path: Path) -> None:
+def test_new_folders_accept_no_foreign_key(tmp_path: Path) -> None:
     code = (
         "import sys; from opq_proto.keys.key_files import KeyFolder as F; F(sys.argv[1]).create(True, ['1'])"
     )

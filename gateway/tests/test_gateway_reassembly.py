@@ -33,7 +33,7 @@ def test_blocks_in_order_pass_at_once() -> None:
     assert line.expected == 800
 
 
-def test_a_hole_is_asked_for_at_once_and_filled_in_order() -> None:
+def test_a_hole_is_requested_at_once() -> None:
     line = Reassembly(120_000)
     line.accept_block(block(0))
     assert line.accept_block(block(600)) == [ResendRequest(200, 400)]
@@ -43,7 +43,7 @@ def test_a_hole_is_asked_for_at_once_and_filled_in_order() -> None:
     assert line.recovered == 400
 
 
-def test_filling_a_hole_step_by_step_does_not_ask_again() -> None:
+def test_filling_a_hole_requests_nothing_again() -> None:
     line = Reassembly(120_000)
     line.accept_block(block(0))
     line.accept_block(block(2000))
@@ -61,7 +61,7 @@ def live(line: Reassembly, first: int, blocks: int) -> list[object]:
     return out
 
 
-def test_an_unanswered_request_is_repeated_until_the_box_no_longer_holds_what_is_asked_for() -> None:
+def test_an_unanswered_request_is_repeated_while_useful() -> None:
     line = Reassembly(12_000)
     line.accept_block(block(0))
     assert line.accept_block(block(400)) == [ResendRequest(200, 200)]
@@ -72,7 +72,7 @@ def test_an_unanswered_request_is_repeated_until_the_box_no_longer_holds_what_is
     assert spans(out)[0] == (400, 600) and line.waiting == 0
 
 
-def test_what_is_given_up_depends_on_the_boxs_samples_alone() -> None:
+def test_abandoning_depends_on_the_boxs_samples() -> None:
     """An answer that comes when as much as the ring holds was sampled meanwhile is still good."""
     line = Reassembly(38_400)
     line.accept_block(block(0))
@@ -83,7 +83,7 @@ def test_what_is_given_up_depends_on_the_boxs_samples_alone() -> None:
     assert line.waiting == 0 and line.recovered == 200
 
 
-def test_a_gap_that_the_box_announced_says_so_and_is_given_up_sooner() -> None:
+def test_an_announced_gap_is_abandoned_sooner() -> None:
     line = Reassembly(120_000)
     line.accept_block(block(0))
     line.accept_block(block(400, overrun=True))
@@ -91,7 +91,7 @@ def test_a_gap_that_the_box_announced_says_so_and_is_given_up_sooner() -> None:
     assert [item for item in out if isinstance(item, Gap)] == [Gap(200, 200, OVERRUN)]
 
 
-def test_a_block_that_comes_tells_that_those_asked_before_it_were_lost() -> None:
+def test_an_arriving_block_proves_earlier_losses() -> None:
     line = Reassembly(120_000)
     line.accept_block(block(0))
     assert line.accept_block(block(400)) == [ResendRequest(200, 200)]
@@ -100,7 +100,7 @@ def test_a_block_that_comes_tells_that_those_asked_before_it_were_lost() -> None
     assert spans(line.accept_block(block(200))) == [(200, 400), (400, 600), (600, 800), (800, 1000)]
 
 
-def test_a_box_that_never_answers_is_waited_for_once_and_then_less() -> None:
+def test_a_mute_box_is_waited_for_once() -> None:
     """Every tenth block is lost for a minute and none comes again: what is behind is half a second late."""
     line = Reassembly(38_400)
     out: list[object] = []
@@ -115,7 +115,7 @@ def test_a_box_that_never_answers_is_waited_for_once_and_then_less() -> None:
     assert 3.0 < max(late_s[:600]) < 3.5 and max(late_s[600:]) < 1.0
 
 
-def test_a_long_outage_is_asked_for_piece_by_piece_oldest_first() -> None:
+def test_a_long_outage_is_requested_oldest_first() -> None:
     line = Reassembly(120_000)
     line.accept_block(block(0))
     asked = [item for item in line.accept_block(block(96_000)) if isinstance(item, ResendRequest)]
@@ -130,7 +130,7 @@ def test_a_long_outage_is_asked_for_piece_by_piece_oldest_first() -> None:
     assert line.waiting == 0 and sum(ask.count for ask in asked) == 96_000 - 200
 
 
-def test_what_the_box_holds_no_longer_is_given_up_at_once() -> None:
+def test_expired_samples_are_abandoned_at_once() -> None:
     line = Reassembly(1000)
     line.accept_block(block(0))
     assert line.accept_block(block(5000)) == [ResendRequest(4000, 1000)]
@@ -147,13 +147,13 @@ def test_what_comes_twice_is_dropped_and_counted() -> None:
     assert line.duplicates == 300
 
 
-def test_only_what_the_box_still_has_is_asked_for() -> None:
+def test_only_held_samples_are_requested() -> None:
     line = Reassembly(1000)
     line.accept_block(block(0))
     assert line.accept_block(block(5000)) == [ResendRequest(4000, 1000)]
 
 
-def test_after_a_restart_of_the_gateway_the_missed_samples_are_asked_for() -> None:
+def test_a_restarted_gateway_requests_missed_samples() -> None:
     line = Reassembly(120_000)
     line.expect(1000)
     assert line.accept_block(block(2000)) == [ResendRequest(1000, 1000)]
@@ -171,7 +171,7 @@ def test_flush_gives_up_all_holes() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_every_sample_comes_out_once_in_order_or_in_a_gap(data: st.DataObject) -> None:
+def test_every_sample_comes_once_or_in_a_gap(data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, 4000), min_size=1, max_size=40)) | {0})
     blocks = [block(a, b - a) for a, b in itertools.pairwise(cuts)]
     extra = data.draw(st.lists(st.tuples(st.integers(0, 3999), st.integers(1, 300)), max_size=10))

@@ -51,7 +51,7 @@ def ask(ring: Ring, start: int, end: int) -> tuple[Response, object]:
     return header, wave
 
 
-def test_the_asked_span_is_covered_by_whole_cycles_on_the_boxs_grid(tmp_path: Path) -> None:
+def test_whole_cycles_cover_the_span(tmp_path: Path) -> None:
     ring = filled(tmp_path, [(0, 20_000)])
     header, wave = ask(ring, 1050, 2010)
     assert (wave.first_sample, len(wave.counts)) == (1000, 1200)
@@ -63,7 +63,7 @@ def test_the_asked_span_is_covered_by_whole_cycles_on_the_boxs_grid(tmp_path: Pa
     assert (header.box_id, header.seq, header.timestamp_ms) == (1, 3, 1)
 
 
-def test_without_waiting_the_cycles_end_inside_the_span_as_an_original_box_s(tmp_path: Path) -> None:
+def test_without_waiting_cycles_end_inside_the_span(tmp_path: Path) -> None:
     """docs/reference/opq-interop.md G.5: windows with start < t < end, both strict; t is a window's end, in
     ms."""
     ring = filled(tmp_path, [(0, 20_000)])
@@ -79,7 +79,7 @@ def test_without_waiting_the_cycles_end_inside_the_span_as_an_original_box_s(tmp
     assert len(none) == 1, "no window ends in this span"
 
 
-def test_a_gap_is_named_with_the_rest_that_fills_no_cycle(tmp_path: Path) -> None:
+def test_a_gap_includes_its_incomplete_cycle(tmp_path: Path) -> None:
     ring = filled(tmp_path, [(0, 1100), (1700, 5000)])
     header, wave = ask(ring, 0, 3000)
     gaps = [(gap.first_sample, gap.samples) for gap in header.get_data_response.gap]
@@ -88,7 +88,7 @@ def test_a_gap_is_named_with_the_rest_that_fills_no_cycle(tmp_path: Path) -> Non
     assert wave.time_ns(1700) == ns(1700)
 
 
-def test_what_lies_before_and_behind_the_ring_is_named(tmp_path: Path) -> None:
+def test_a_span_beyond_the_ring_is_named(tmp_path: Path) -> None:
     ring = filled(tmp_path, [(4000, 8000)])
     header, wave = ask(ring, 3000, 9000)
     assert len(wave.counts) == 4000
@@ -100,7 +100,7 @@ def test_what_lies_before_and_behind_the_ring_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(9000, 9500), (100, 200), (6000, 5000), (5000, 5000)])
-def test_an_empty_answer_is_a_header_of_zeros_with_the_reason(tmp_path: Path, start: int, end: int) -> None:
+def test_an_empty_answer_has_a_reason(tmp_path: Path, start: int, end: int) -> None:
     ring = filled(tmp_path, [(4000, 8000)])
     header, wave = ask(ring, start, end)
     data = header.get_data_response
@@ -119,7 +119,7 @@ def test_an_empty_ring_answers_too(tmp_path: Path) -> None:
     start=st.integers(-500, 3500),
     length=st.integers(1, 2500),
 )
-def test_every_asked_sample_is_sent_or_in_a_gap_and_never_both(
+def test_every_requested_sample_is_sent_or_missing(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], start: int, length: int
 ) -> None:
     cuts = sorted(cuts)
@@ -164,7 +164,8 @@ class Bench:
         self.commands.add("1", desk)
 
 
-def test_a_request_into_the_future_is_waited_for_and_never_beyond_a_minute(tmp_path: Path) -> None:
+def test_a_future_request_waits_a_minute_at_most(tmp_path: Path) -> None:
+    """A request into the future is waited for and never beyond a minute."""
     bench = Bench(filled(tmp_path, [(0, 2000)]))
     bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
     bench.commands.handle_command("1", data_command("1", T0_NS + 3600 * 10**9, T0_NS + 3601 * 10**9, "i"))
@@ -179,9 +180,8 @@ def test_a_request_into_the_future_is_waited_for_and_never_beyond_a_minute(tmp_p
     assert len(bench.answers) == 2 and len(bench.answers[1]) == 1
 
 
-def test_a_request_is_answered_soon_after_its_end_is_there_though_the_ring_is_seldom_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_is_answered_soon_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is answered soon after its end is there though the ring is seldom asked."""
     ring = filled(tmp_path, [(0, 2000)])
     bench = Bench(ring)
     looks = 0
@@ -206,7 +206,7 @@ def test_a_request_is_answered_soon_after_its_end_is_there_though_the_ring_is_se
 
 
 @pytest.mark.parametrize("behind_s", [7.0, 3600.0])
-def test_a_box_whose_time_is_behind_is_waited_for_by_its_own_time(tmp_path: Path, behind_s: float) -> None:
+def test_a_slow_box_clock_is_waited_for(tmp_path: Path, behind_s: float) -> None:
     ring = filled(tmp_path, [(0, 2000)])
     bench = Bench(ring)
     bench.now_s = behind_s
@@ -220,7 +220,7 @@ def test_a_box_whose_time_is_behind_is_waited_for_by_its_own_time(tmp_path: Path
     assert len(bench.answers) == 1 and len(bench.answers[0]) == 1 + 60
 
 
-def test_a_silent_box_whose_time_is_behind_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_silent_slow_clock_is_not_waited_for(tmp_path: Path) -> None:
     bench = Bench(filled(tmp_path, [(0, 2000)]))
     bench.now_s = 13.0
     bench.status.sample_ns, bench.status.sample_monotonic_s = ns(2000), 1.0
@@ -228,7 +228,7 @@ def test_a_silent_box_whose_time_is_behind_is_not_waited_for(tmp_path: Path) -> 
     assert len(bench.answers) == 1
 
 
-def test_of_too_many_requests_that_wait_the_next_are_answered_at_once(tmp_path: Path) -> None:
+def test_excess_waiting_requests_are_answered_at_once(tmp_path: Path) -> None:
     bench = Bench(filled(tmp_path, [(0, 2000)]))
     for _ in range(WAITING + 2):
         bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
@@ -265,7 +265,7 @@ def test_a_long_request_is_cut_and_says_so(tmp_path: Path) -> None:
     assert bench.counters["requests_shortened"] == 1
 
 
-def test_a_long_request_that_begins_before_the_ring_gets_its_oldest_samples(tmp_path: Path) -> None:
+def test_a_request_before_the_ring_gets_the_oldest(tmp_path: Path) -> None:
     bench = Bench(filled(tmp_path, [(24_000, 200_000)]))
     bench.now_s = 100.0
     for start_ns, end_ns in ((0, 2**62), (T0_NS - 3600 * 10**9, T0_NS + 5 * 10**9)):
@@ -282,15 +282,13 @@ def test_a_long_request_that_begins_before_the_ring_gets_its_oldest_samples(tmp_
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=80))
-def test_no_bytes_of_a_peer_bring_the_desk_down(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes
-) -> None:
+def test_no_bytes_of_a_peer_end_the_handler(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     bench = Bench(Ring(tmp_path_factory.mktemp("ring"), "1", 1.0))
     bench.commands.handle_command("1", data)
     bench.commands.serve_waiting()
 
 
-def test_an_acknowledgement_goes_to_the_uplink_and_is_not_answered(tmp_path: Path) -> None:
+def test_an_acknowledgement_gets_no_answer(tmp_path: Path) -> None:
     bench = Bench(Ring(tmp_path, "1", 1.0))
     bench.now_s = 5.0
     bench.commands.handle_command("1", plugin_command("1", "opq-ack", "17,19-23", "i"))

@@ -21,7 +21,7 @@ from opq_gateway.ring.ring import Ring
 from opq_proto.messages import TimeSource
 
 
-def test_what_is_written_is_read_back_bit_exact_while_the_writer_goes_on(tmp_path: Path) -> None:
+def test_written_blocks_are_read_bit_exact(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     for first in range(0, 24_000, 200):
         ring.append(block(first))
@@ -37,7 +37,8 @@ def test_what_is_written_is_read_back_bit_exact_while_the_writer_goes_on(tmp_pat
     assert again is not None and np.array_equal(again.counts, pattern(0, 24_000))
 
 
-def test_a_hole_in_the_indices_is_a_gap_and_is_not_closed_up(tmp_path: Path) -> None:
+def test_a_hole_in_indices_is_a_gap(tmp_path: Path) -> None:
+    """A hole in the indices is a gap and is not closed up."""
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(0))
     ring.append(block(600, overrun_before=True))
@@ -48,7 +49,7 @@ def test_a_hole_in_the_indices_is_a_gap_and_is_not_closed_up(tmp_path: Path) -> 
     assert [run.start_ns for run in wave.runs()] == [ns(0), ns(600)]
 
 
-def test_old_segments_go_when_those_behind_hold_the_hours(tmp_path: Path) -> None:
+def test_old_segments_go_when_later_ones_suffice(tmp_path: Path) -> None:
     hours = 12 / 3600  # 12 s: segments of 1 s
     ring = Ring(tmp_path, "1", hours)
     for first in range(0, 12_000 * 40, 200):
@@ -61,7 +62,7 @@ def test_old_segments_go_when_those_behind_hold_the_hours(tmp_path: Path) -> Non
     assert ring.deleted_segments > 20
 
 
-def test_a_restart_of_box_or_gateway_begins_a_new_segment(tmp_path: Path) -> None:
+def test_a_restart_begins_a_segment(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(0))
     ring.append(block(0, boot=8, t0_ns=T0_NS + 10**9))
@@ -90,7 +91,7 @@ def test_a_clock_set_back_keeps_everything_readable(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(1, 3 * stride_bytes(200)), garbage=st.binary(max_size=900))
-def test_a_torn_or_garbage_tail_costs_only_what_it_covers(
+def test_a_torn_tail_costs_only_itself(
     tmp_path_factory: pytest.TempPathFactory, cut: int, garbage: bytes
 ) -> None:
     folder = tmp_path_factory.mktemp("ring")
@@ -109,7 +110,7 @@ def test_a_torn_or_garbage_tail_costs_only_what_it_covers(
     assert wave is not None and np.array_equal(wave.counts, pattern(0, 200 * whole))
 
 
-def test_a_bad_record_in_the_middle_is_a_gap_and_counted(tmp_path: Path) -> None:
+def test_a_bad_record_is_a_counted_gap(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     for first in range(0, 1000, 200):
         ring.append(block(first))
@@ -151,7 +152,8 @@ while True:
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(60, marks=pytest.mark.soak)])
-def test_kill_9_of_the_writer_loses_at_most_the_block_it_was_writing(tmp_path: Path, kills: int) -> None:
+def test_kill_9_loses_one_block_at_most(tmp_path: Path, kills: int) -> None:
+    """Kill 9 of the writer loses at most the block it was writing."""
     seed = secrets.randbits(32)
     print(f"seed {seed}")
     draw = random.Random(seed)

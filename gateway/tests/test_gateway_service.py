@@ -137,9 +137,8 @@ LATER_NS = 100 * 10**9
 """More than a busy machine needs for an answer."""
 
 
-def test_a_request_that_ends_in_the_future_is_answered_when_its_samples_are_there(
-    tmp_path: Path, makai: Any, keys: KeyFolder
-) -> None:
+def test_a_future_request_is_answered_in_time(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
+    """A request that ends in the future is answered when its samples are there."""
     host = BoxHost([Box("1")])
     with host, running(configured(tmp_path, makai, host.ports)):
         wait_for(lambda: makai.measurements)
@@ -161,7 +160,7 @@ def test_a_request_that_ends_in_the_future_is_answered_when_its_samples_are_ther
         assert_true_samples(whole)
 
 
-def test_what_is_not_there_is_answered_with_the_reason(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
+def test_absent_samples_are_answered_with_a_reason(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
     host = BoxHost([Box("1")])
     with host, running(configured(tmp_path, makai, host.ports, longest_request_s=2.0)) as gateway:
         end_ns = wait_for(lambda: makai.measurements and makai.decoded()[0].end_ns)
@@ -214,9 +213,7 @@ def test_info_rate_and_plugin_commands(tmp_path: Path, makai: Any, keys: KeyFold
         assert counted["rate_refused"] == 1 and counted["acknowledgements"] == 1
 
 
-def test_a_box_obeys_no_command_for_another_whose_id_begins_like_its_own(
-    tmp_path: Path, makai: Any, keys: KeyFolder
-) -> None:
+def test_a_box_obeys_only_its_whole_id(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
     host = BoxHost([Box("1"), Box("10")])
     with host, running(configured(tmp_path, makai, host.ports)) as gateway:
         wait_for(lambda: {m.box_id for m in makai.decoded()} == {"1", "10"})

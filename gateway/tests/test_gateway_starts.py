@@ -46,7 +46,8 @@ def starts_of(bench: Bench) -> list[int]:
 # ---- the ring ----------------------------------------------------------------------------------------------
 
 
-def test_the_ring_keeps_the_start_and_its_nominal_values_live_closed_and_sealed(tmp_path: Path) -> None:
+def test_the_ring_keeps_start_and_nominal_values(tmp_path: Path) -> None:
+    """The ring keeps the start and its nominal values live closed and sealed."""
     ring = Ring(tmp_path, "1", 24.0)
     first = blocks(0, 24_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0)
     second = blocks(0, 24_000, boot=SECOND, t0_ns=ns(48_000), nominal_v=230.0, nominal_hz=50.0)
@@ -68,7 +69,7 @@ def test_the_ring_keeps_the_start_and_its_nominal_values_live_closed_and_sealed(
     assert [each.start_id for each in again.segments()] == [FIRST, SECOND]
 
 
-def test_another_nominal_voltage_in_one_start_begins_a_file_and_loses_nothing(tmp_path: Path) -> None:
+def test_another_nominal_voltage_begins_a_file(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 24.0)
     ring.append_all(blocks(0, 12_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
     ring.append_all(blocks(12_000, 24_000, boot=FIRST, nominal_v=230.0, nominal_hz=60.0))
@@ -100,7 +101,7 @@ def as_older_gateway(path: Path) -> bytes:
     return b"".join(written)
 
 
-def test_files_of_an_older_gateway_have_the_boot_id_alone_and_no_nominal_values(tmp_path: Path) -> None:
+def test_older_files_have_only_the_boot_id(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 24.0)
     ring.append_all(blocks(0, 4000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
     ring.gap(Gap(4000, 400, "a cat"))
@@ -174,7 +175,7 @@ def _older_chunk(data: bytes) -> bytes:
 # ---- the serial side ---------------------------------------------------------------------------------------
 
 
-def test_each_start_gets_a_name_that_gives_the_boot_id_back(tmp_path: Path) -> None:
+def test_each_start_has_a_reversible_name(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     for boot_id in (5, 6, 5, 0):
         bench.intake.accept_message(replace(HELLO, boot_id=boot_id))
@@ -184,7 +185,7 @@ def test_each_start_gets_a_name_that_gives_the_boot_id_back(tmp_path: Path) -> N
     assert all(0 < each >> 32 < 2**31 for each in found) and len(set(found)) == 4
 
 
-def test_numbers_that_fall_begin_another_start_though_the_boot_id_is_known(tmp_path: Path) -> None:
+def test_falling_numbers_begin_another_start(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.intake.accept_message(HELLO)
     bench.feed(0, 20_000)
@@ -198,9 +199,7 @@ def test_numbers_that_fall_begin_another_start_though_the_boot_id_is_known(tmp_p
 
 
 @pytest.mark.parametrize(("cause", "reason"), [(1, GapReason.DARK), (3, GapReason.RESTART)])
-def test_a_hello_that_comes_after_the_first_samples_names_their_start(
-    tmp_path: Path, cause: int, reason: GapReason
-) -> None:
+def test_a_late_hello_names_its_start(tmp_path: Path, cause: int, reason: GapReason) -> None:
     """The port was opened again while the Box came back: its hello was lost, and what it was lost by."""
     bench = Bench(tmp_path)
     bench.status.started = Log(STARTED, 5, 4 - cause, 3)
@@ -219,7 +218,8 @@ def test_a_hello_that_comes_after_the_first_samples_names_their_start(
     assert sum(len(block.counts) for block in bench.behind.blocks) == 20_000 + 3_600 - LATE_SAMPLES
 
 
-def test_a_hello_with_another_gain_begins_a_start_also_after_its_first_samples(tmp_path: Path) -> None:
+def test_a_hello_with_another_gain_begins_a_start(tmp_path: Path) -> None:
+    """A hello with another gain begins a start also after its first samples."""
     bench = Bench(tmp_path)
     bench.intake.accept_message(HELLO)
     bench.feed(0, 20_000)
@@ -243,9 +243,10 @@ def test_a_hello_with_another_gain_begins_a_start_also_after_its_first_samples(t
         (TimeSource.NTP, 30_000, 0.0, 1000.0, False),
     ],
 )
-def test_a_gateway_that_starts_again_goes_on_with_the_rings_start_only_where_it_can_show_it(
+def test_a_restarted_gateway_continues_only_proven_starts(
     tmp_path: Path, source: TimeSource, begins_at: int, clock_s: float, monotonic_s: float, goes_on: bool
 ) -> None:
+    """A gateway that starts again goes on with the rings start only where it can show it."""
     known = {
         "source": source,
         "uncertainty_ns": UNKNOWN_UNCERTAINTY_NS if source is TimeSource.FREE else 1000,
@@ -267,7 +268,7 @@ def test_a_gateway_that_starts_again_goes_on_with_the_rings_start_only_where_it_
     assert (now == was) is goes_on and boot_id_of(now) == 5
 
 
-def test_a_port_that_was_away_may_bring_another_start_of_the_same_boot_id(tmp_path: Path) -> None:
+def test_a_returned_port_may_bring_another_start(tmp_path: Path) -> None:
     """An emulated Box of one seed that ended, and began again with more samples than were heard before."""
     bench = Bench(tmp_path)
     bench.intake.accept_message(HELLO)
@@ -289,7 +290,7 @@ def test_a_port_that_was_away_may_bring_another_start_of_the_same_boot_id(tmp_pa
     assert first != second and bench.counters["restarts"] == 1
 
 
-def test_samples_sent_again_for_the_gateway_before_decide_nothing(tmp_path: Path) -> None:
+def test_resent_samples_decide_nothing(tmp_path: Path) -> None:
     before = Bench(tmp_path)
     before.intake.accept_message(HELLO)
     before.feed(0, 5000)
@@ -313,7 +314,7 @@ def stating(found: list[SampleBlock], start_id: int, nominal_v: float, hz: float
     return [replace(each, start_id=start_id, nominal_v=nominal_v, nominal_hz=hz) for each in found]
 
 
-def test_the_rings_samples_are_judged_by_the_nominal_voltage_of_their_own_start(tmp_path: Path) -> None:
+def test_the_rings_samples_keep_their_nominal_voltage(tmp_path: Path) -> None:
     """`up` with one nominal voltage, then with another: the end of the first is not a sag of the second."""
     volts, _ = mains(8.0, 12_000, voltage_v=60.0, frequency_hz=60.0)
     was = stating(blocks_of(volts), FIRST, 60.0, 60.0)
@@ -341,7 +342,7 @@ def test_the_rings_samples_are_judged_by_the_nominal_voltage_of_their_own_start(
     assert len(starts) == 1 and not any(clock_set_s(each.metrics) for each in found)
 
 
-def test_a_nominal_voltage_that_is_corrected_while_the_box_runs_counts_from_then_on() -> None:
+def test_a_corrected_nominal_voltage_applies_from_then() -> None:
     volts, _ = mains(8.0, 12_000, voltage_v=150.0, frequency_hz=50.0)
     wrong, right = blocks_of(volts)[:240], blocks_of(volts)[240:]
     bench = MeasuringBench()
@@ -353,7 +354,7 @@ def test_a_nominal_voltage_that_is_corrected_while_the_box_runs_counts_from_then
     assert not any(missing_s(each.metrics) or clock_set_s(each.metrics) for each in found)
 
 
-def test_two_starts_with_one_boot_id_are_a_restart_and_no_clock_that_was_set() -> None:
+def test_two_starts_of_one_boot_are_a_restart() -> None:
     volts, _ = mains(5.0, 12_000, voltage_v=120.0, frequency_hz=60.0)
     bench = MeasuringBench()
     first, again = blocks_of(volts), blocks_of(volts, T0_NS + 70 * 10**9)
@@ -378,7 +379,7 @@ def asked(ring: Ring, start_id: int | None, at: int, t_ns: int) -> tuple[Wavefor
     return wave, header.get_data_response.gap[0].reason if header.get_data_response.gap else ""
 
 
-def test_a_request_that_names_a_start_is_answered_from_it_or_says_that_it_is_gone(tmp_path: Path) -> None:
+def test_a_named_start_answers_or_is_gone(tmp_path: Path) -> None:
     """Two starts with equal numbers at the same time: a clock was set back between them."""
     ring = Ring(tmp_path, "1", 24.0)
     ring.append_all(blocks(0, 48_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
@@ -390,7 +391,7 @@ def test_a_request_that_names_a_start_is_answered_from_it_or_says_that_it_is_gon
     assert asked(ring, 99 << 32 | 7, 12_000, ns(12_000)) == (None, OF_NO_START)
 
 
-def test_a_request_is_answered_by_its_sample_where_the_start_has_no_such_time(tmp_path: Path) -> None:
+def test_a_request_falls_back_to_its_sample(tmp_path: Path) -> None:
     """The clock by which the Box was measured then was replaced, and its file is gone."""
     ring = Ring(tmp_path, "1", 24.0)
     ring.append_all(blocks(0, 48_000, boot=FIRST))
@@ -398,7 +399,7 @@ def test_a_request_is_answered_by_its_sample_where_the_start_has_no_such_time(tm
     assert wave is not None and (wave.first_sample, len(wave.counts)) == (12_000, 12_000)
 
 
-def test_a_command_names_the_start_on_the_wire_and_the_answer_says_it_again(tmp_path: Path) -> None:
+def test_a_command_names_its_start_on_the_wire(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 24.0)
     ring.append_all(blocks(0, 48_000, boot=FIRST, nominal_v=120.0, nominal_hz=60.0))
     ring.append_all(blocks(0, 48_000, boot=SECOND, nominal_v=230.0, nominal_hz=50.0))
@@ -416,7 +417,7 @@ def test_a_command_names_the_start_on_the_wire_and_the_answer_says_it_again(tmp_
     assert found[2][0].get_data_response.gap[0].reason == OF_NO_START
 
 
-def test_a_measurement_keeps_its_start_in_the_queue_on_disk(tmp_path: Path) -> None:
+def test_a_queued_measurement_keeps_its_start(tmp_path: Path) -> None:
     row = Measurement("1", 2000, {}, 10**9, 2 * 10**9, first_sample=5, samples=9, start_id=SECOND)
     queue = Queue(tmp_path / "queue.sqlite", {"1": BoxCounters()})
     queue.store([("1", row)])

@@ -35,7 +35,7 @@ def bench(tmp_path: Path, makai: Any, keys: KeyFolder) -> Iterator[Bench]:
         yield made
 
 
-def test_an_uplink_that_stands_still_drops_the_oldest_measurements_and_counts_them(bench: Bench) -> None:
+def test_a_stalled_uplink_drops_and_counts_the_oldest(bench: Bench) -> None:
     bench.publish(*range(250))
     assert bench.counters["measurements_overflow"] == 150
 
@@ -50,9 +50,7 @@ def test_answers_are_bounded_in_number_and_bytes(bench: Bench) -> None:
     assert bench.counters["responses_dropped"] == 7
 
 
-def test_a_thousand_measurements_arrive_once_each_with_numbers_without_holes(
-    bench: Bench, makai: Any
-) -> None:
+def test_a_thousand_measurements_arrive_once(bench: Bench, makai: Any) -> None:
     with bench.running():
         for number in range(1000):
             bench.publish(number)
@@ -66,9 +64,7 @@ def test_a_thousand_measurements_arrive_once_each_with_numbers_without_holes(
     assert bench.counters["measurements_overflow"] == 0
 
 
-def test_an_original_broker_gets_what_nobody_heard_once_and_all_in_order_when_it_comes(
-    bench: Bench, makai: Any
-) -> None:
+def test_an_original_broker_gets_unheard_ones_once(bench: Bench, makai: Any) -> None:
     makai.stop()
     with bench.running(connected=False):
         bench.publish(*range(60))
@@ -89,9 +85,8 @@ def test_an_original_broker_gets_what_nobody_heard_once_and_all_in_order_when_it
     assert times[1000] == (measurement(0).start_ns, measurement(0).end_ns, TimeSource.GPS)
 
 
-def test_a_cloud_that_acknowledges_gets_the_rest_again_after_a_reconnect_and_the_queue_is_emptied(
-    bench: Bench, makai: Any
-) -> None:
+def test_an_acknowledging_cloud_empties_the_queue(bench: Bench, makai: Any) -> None:
+    """A cloud that acknowledges gets the rest again after a reconnect and the queue is emptied."""
     with bench.running():
         bench.publish(*range(10))
         wait_for(lambda: len(makai.measurements) == 10)
@@ -110,9 +105,7 @@ def test_a_cloud_that_acknowledges_gets_the_rest_again_after_a_reconnect_and_the
         assert makai.decoded()[-1].oldest_sequence == 1010
 
 
-def test_what_one_store_lacks_is_held_though_another_has_it_over_a_restart_too(
-    bench: Bench, makai: Any
-) -> None:
+def test_a_second_store_keeps_its_missing_ones(bench: Bench, makai: Any) -> None:
     def acknowledge(store: str, upto: int, following: int) -> None:
         bench.uplink.acknowledge("1", CloudAcknowledgement(upto, store=store))
         wait_for(lambda: bench.uplink._lines["1"].acknowledgement is None)
@@ -133,7 +126,7 @@ def test_what_one_store_lacks_is_held_though_another_has_it_over_a_restart_too(
         assert bench.queue.held("1") == (1012, 1014)
 
 
-def test_what_the_cloud_says_it_misses_is_sent_again(bench: Bench, makai: Any) -> None:
+def test_measurements_missed_by_the_cloud_go_again(bench: Bench, makai: Any) -> None:
     with bench.running():
         bench.publish(*range(10))
         wait_for(lambda: len(makai.measurements) == 10)
@@ -143,9 +136,7 @@ def test_what_the_cloud_says_it_misses_is_sent_again(bench: Bench, makai: Any) -
     assert bench.numbers(backfilled=True) == [3, 4, 8]
 
 
-def test_without_news_what_is_not_acknowledged_goes_once_more_and_then_the_broker_counts_as_original(
-    tmp_path: Path, makai: Any, keys: KeyFolder
-) -> None:
+def test_a_mute_broker_counts_as_original(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
     bench = Bench(tmp_path, makai, keys, timeouts=replace(PATIENT, unacknowledged_s=1.5, resend_s=0.5))
     with closed(bench), bench.running():
         bench.publish(0, 1, 2)
@@ -162,7 +153,7 @@ def test_without_news_what_is_not_acknowledged_goes_once_more_and_then_the_broke
     assert bench.numbers() == [0, 1, 2, 1, 2, 3]
 
 
-def test_a_restart_goes_on_where_it_was_with_either_broker(bench: Bench, makai: Any) -> None:
+def test_a_restart_continues_with_either_broker(bench: Bench, makai: Any) -> None:
     with bench.running():
         bench.publish(0, 1, 2)
         wait_for(lambda: len(makai.measurements) == 3)
@@ -179,9 +170,7 @@ def test_a_restart_goes_on_where_it_was_with_either_broker(bench: Bench, makai: 
     assert [m.sequence for m in makai.decoded()] == [1000, 1001, 1002, 1003, 1002, 1003]
 
 
-def test_a_crossing_leaves_at_once_with_a_number_of_its_own_and_is_not_behind_what_is_sent_again(
-    bench: Bench, makai: Any
-) -> None:
+def test_a_crossing_leaves_at_once(bench: Bench, makai: Any) -> None:
     with bench.running():
         bench.publish(0)
         wait_for(lambda: makai.measurements)
@@ -205,9 +194,7 @@ def test_a_crossing_leaves_at_once_with_a_number_of_its_own_and_is_not_behind_wh
     assert bench.counters["crossings_sent"] == 1
 
 
-def test_a_broker_that_does_not_acknowledge_gets_no_crossing_unless_the_configuration_wants_it(
-    tmp_path: Path, makai: Any, keys: KeyFolder
-) -> None:
+def test_a_mute_broker_gets_no_crossing(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
     sent = {}
     for crossings in ("auto", "never", "always"):
         bench = Bench(tmp_path / crossings, makai, keys, crossings=crossings)
@@ -226,9 +213,10 @@ def test_a_broker_that_does_not_acknowledge_gets_no_crossing_unless_the_configur
     assert sent == {"auto": (1, 1), "never": (0, 2), "always": (2, 0)}
 
 
-def test_each_socket_draws_its_own_waits_so_that_a_broker_is_not_met_by_all_at_once(
+def test_each_socket_draws_its_own_waits(
     bench: Bench,
 ) -> None:
+    """Each socket draws its own waits so that a broker is not met by all at once."""
     with bench.running():
         connection = bench.line.connection
         assert connection is not None
@@ -240,9 +228,7 @@ def test_each_socket_draws_its_own_waits_so_that_a_broker_is_not_met_by_all_at_o
     assert all(100 <= first <= 500 and 4000 <= longest <= 8000 for first, longest in waits)
 
 
-def test_numbers_of_another_gateway_with_this_boxs_key_are_reported_and_nothing_is_dropped_or_used_twice(
-    bench: Bench, makai: Any
-) -> None:
+def test_another_gateways_numbers_are_reported(bench: Bench, makai: Any) -> None:
     with bench.running():
         bench.publish(0)
         wait_for(lambda: makai.measurements)
@@ -255,9 +241,8 @@ def test_numbers_of_another_gateway_with_this_boxs_key_are_reported_and_nothing_
     assert makai.decoded()[-1].sequence == 1001 and bench.queue.held("1") == (1000, 1002)
 
 
-def test_a_lost_file_on_a_machine_without_a_clock_goes_on_where_the_cloud_is(
-    bench: Bench, makai: Any
-) -> None:
+def test_a_lost_file_continues_at_the_cloud(bench: Bench, makai: Any) -> None:
+    """A lost file on a machine without a clock goes on where the cloud is."""
     with bench.running():
         bench.publish(0)
         wait_for(lambda: makai.measurements)
@@ -268,7 +253,7 @@ def test_a_lost_file_on_a_machine_without_a_clock_goes_on_where_the_cloud_is(
     assert makai.decoded()[-1].sequence == 5001
 
 
-def test_what_a_full_disk_does_not_take_is_held_back_a_while_and_then_sent_but_a_crossing_is_not(
+def test_a_full_disk_delays_measurements_not_crossings(
     bench: Bench, makai: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = full_disk(monkeypatch)
@@ -287,9 +272,10 @@ def test_what_a_full_disk_does_not_take_is_held_back_a_while_and_then_sent_but_a
     assert bench.queue.held("1") == (1000, 1091)
 
 
-def test_without_a_number_and_without_a_broker_it_waits_in_memory_for_both(
+def test_without_a_number_it_waits_in_memory(
     bench: Bench, makai: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without a number and without a broker it waits in memory for both."""
     full = full_disk(monkeypatch)
     bench.restart()
     bench.publish(0)

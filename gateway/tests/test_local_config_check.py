@@ -35,7 +35,7 @@ def test_a_right_file_is_fine(tmp_path: Path, curve: KeyFolder) -> None:
     assert (told.exit_code, told.stdout) == (0, f"{path}: fine (gateway)\n")
 
 
-def test_all_that_the_machine_lacks_is_reported_at_once_and_nothing_is_made(tmp_path: Path) -> None:
+def test_all_missing_requirements_are_reported_at_once(tmp_path: Path) -> None:
     more = '[uplink]\nsend = ["rms", "volts"]\n[setup]\nendpoint = "0.0.0.0:8888"\n'
     more += "[measuring]\ndip_percent = 5.0\n"
     more += (
@@ -55,9 +55,8 @@ def test_all_that_the_machine_lacks_is_reported_at_once_and_nothing_is_made(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gateway.toml"]
 
 
-def test_an_absent_port_and_a_key_file_that_others_can_read_are_notes(
-    tmp_path: Path, curve: KeyFolder
-) -> None:
+def test_an_absent_port_or_open_key_is_noted(tmp_path: Path, curve: KeyFolder) -> None:
+    """An absent port and a key file that others can read are notes."""
     path = gateway_file(tmp_path)
     path.write_text(path.read_text().replace("socket://box:7", "/dev/serial/by-id/usb-none"))
     curve.box_secret("1").chmod(0o644)
@@ -66,7 +65,7 @@ def test_an_absent_port_and_a_key_file_that_others_can_read_are_notes(
     assert "chmod 600" in told.stdout and "it is waited for" in told.stdout
 
 
-def test_a_machine_that_cannot_confine_plugins_is_a_note_where_rules_run(
+def test_a_machine_without_confinement_is_noted(
     tmp_path: Path, curve: KeyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(landlock, "why_not", lambda: "Landlock is off in this kernel")
@@ -105,7 +104,7 @@ def test_the_samples_are_right_files(tmp_path: Path, curve: KeyFolder) -> None:
     assert check(cloud).stdout == f"{cloud}: fine (cloud)\n"
 
 
-def test_a_rule_engines_file_is_known_by_its_keys(tmp_path: Path) -> None:
+def test_a_rule_engines_file_is_recognised(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text('endpoint = "127.0.0.1:9081"\n[plugins]\ncall_s = 3.0\n')
     told = check(path)
@@ -117,7 +116,7 @@ def test_a_rule_engines_file_is_known_by_its_keys(tmp_path: Path) -> None:
     assert check(path).stdout == f"{path}: fine (rules)\n"
 
 
-def test_a_file_of_up_is_judged_table_by_table(tmp_path: Path) -> None:
+def test_ups_file_is_judged_by_table(tmp_path: Path) -> None:
     path = tmp_path / "up.toml"
     path.write_text("[gateway]\nring_hours = 2.0\n[cloud]\nnominal_v = 230.0\n")
     told = check(path)
@@ -140,7 +139,7 @@ def test_settings_of_analyses_are_checked_as_by_mauka(tmp_path: Path, table: str
     assert 'thd_precent  unknown key; did you mean "thd_percent"?' in told.output
 
 
-def test_an_original_boxs_file_is_reported_as_ours_without_its_keys(tmp_path: Path) -> None:
+def test_an_original_boxs_file_is_judged(tmp_path: Path) -> None:
     path = tmp_path / "triggering.json"
     document = {
         "cmd_sub_ep": "tcp://opq:8194",
@@ -159,7 +158,7 @@ def test_an_original_boxs_file_is_reported_as_ours_without_its_keys(tmp_path: Pa
     assert "do-not-print" not in told.output and "not known" in told.stdout
 
 
-def test_an_original_services_file_is_known_by_its_keys(tmp_path: Path) -> None:
+def test_an_original_services_file_is_recognised(tmp_path: Path) -> None:
     path = tmp_path / "triggering_broker.json"
     path.write_text(json.dumps({"interface": "tcp://*:9880", "backend": "tcp://*:9881"}))
     told = check(path)
@@ -168,7 +167,7 @@ def test_an_original_services_file_is_known_by_its_keys(tmp_path: Path) -> None:
     assert "server_cert missing; the original does not start without it" in words
 
 
-def test_a_set_up_password_is_long_enough_for_the_access_point(tmp_path: Path, curve: KeyFolder) -> None:
+def test_a_set_up_password_fits_the_access_point(tmp_path: Path, curve: KeyFolder) -> None:
     secret = tmp_path / "password"
     secret.write_text("short\n")
     secret.chmod(0o600)
@@ -195,7 +194,7 @@ def test_a_gateway_is_not_started_to_serve_nobody(tmp_path: Path, curve: KeyFold
         ('[[box]]\nid = "9999999999"\nport = "socket://other:7"', "box.id 9999999999"),
     ],
 )
-def test_an_address_or_number_that_cannot_be_is_reported_before_a_start(
+def test_an_impossible_address_is_reported_early(
     tmp_path: Path, curve: KeyFolder, more: str, key: str
 ) -> None:
     path = gateway_file(tmp_path, more)
@@ -204,7 +203,7 @@ def test_an_address_or_number_that_cannot_be_is_reported_before_a_start(
     assert CliRunner().invoke(main, ["run", "--config", str(path)]).exit_code == 2
 
 
-def test_what_the_set_up_page_says_otherwise_is_a_note(tmp_path: Path, curve: KeyFolder) -> None:
+def test_the_set_up_pages_overrides_are_noted(tmp_path: Path, curve: KeyFolder) -> None:
     path = gateway_file(tmp_path)
     (tmp_path / "gateway").mkdir()
     file = tmp_path / "gateway" / "setup.json"
@@ -216,7 +215,7 @@ def test_what_the_set_up_page_says_otherwise_is_a_note(tmp_path: Path, curve: Ke
     assert "left aside" in check(path).stdout
 
 
-def test_addresses_that_an_offset_does_not_move_are_named(tmp_path: Path, curve: KeyFolder) -> None:
+def test_addresses_beyond_the_offset_are_named(tmp_path: Path, curve: KeyFolder) -> None:
     more = '[uplink]\ntrigger_endpoint = "tcp://makai:9880"\n[update]\nurl = "http://makai:8151"\n'
     told = json.loads(check("--json", "--port-offset", 100, gateway_file(tmp_path, more)).stdout)
     assert {note["key"]: note["text"].partition(":  ")[0] for note in told["notes"]} == {

@@ -40,7 +40,7 @@ def table() -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def test_every_counter_stands_in_the_page_with_its_meaning() -> None:
+def test_every_counter_is_on_the_page() -> None:
     text = PAGE.read_text()
     before, rest = text.split(BEGIN)
     now, behind = rest.split(END)
@@ -52,11 +52,11 @@ def test_every_counter_stands_in_the_page_with_its_meaning() -> None:
 
 
 @pytest.mark.parametrize("name", GAUGES)
-def test_every_gauge_of_a_box_stands_in_the_page(name: str) -> None:
+def test_every_gauge_is_on_the_page(name: str) -> None:
     assert f"`{name}`" in TEXT
 
 
-def test_every_section_of_the_configuration_stands_in_the_page() -> None:
+def test_every_configuration_section_is_on_the_page() -> None:
     for name, info in fields_of(Config).items():
         if table_of(info.annotation) is not None:
             assert f"| `[{name}]` |" in TEXT, name
@@ -73,7 +73,7 @@ def default(name: str) -> float:
     return value
 
 
-def test_figures_in_prose_are_those_of_code_and_unit() -> None:
+def test_figures_in_prose_equal_the_codes() -> None:
     watchdog = re.search(r"^WatchdogSec=(\d+)$", UNIT.read_text(), re.M)
     assert watchdog is not None
     first_s, longest_s = inspect.signature(MqttPublisher.__init__).parameters["waits_s"].default

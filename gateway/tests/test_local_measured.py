@@ -46,7 +46,7 @@ def asked(ledger: Ledger, query: str) -> tuple[int, dict]:
     return measured(parse_qs(query), {"1": lambda: ledger}, lambda: NOON_NS + 6 * MINUTES_10_NS)
 
 
-def test_rows_of_a_span_come_with_their_time_and_its_doubt(ledger: Ledger) -> None:
+def test_rows_come_with_time_and_uncertainty(ledger: Ledger) -> None:
     status, document = asked(ledger, "box=1&from=2027-01-15T12:10:00Z&to=2027-01-15T12:30:00Z")
     assert status == 200 and document["kind"] == "10min" and document["next_from_ns"] is None
     one, two = document["rows"]
@@ -56,7 +56,7 @@ def test_rows_of_a_span_come_with_their_time_and_its_doubt(ledger: Ledger) -> No
     assert json.loads(json.dumps(one))["harmonics_v"] == [120.0, 0.5]
 
 
-def test_without_times_the_last_day_is_reported_and_seconds_are_times_too(ledger: Ledger) -> None:
+def test_the_default_span_is_a_day(ledger: Ledger) -> None:
     assert len(asked(ledger, "box=1")[1]["rows"]) == 6
     assert len(asked(ledger, f"box=1&from={NOON_NS / 1e9 + 3000}")[1]["rows"]) == 1
     assert asked(ledger, "box=1&kind=2h")[1]["rows"] == []
@@ -71,7 +71,7 @@ def test_a_wrong_query_is_told_what_is_wrong(ledger: Ledger, query: str) -> None
     assert status == 400 and ("want" in document["error"] or "there are" in document["error"])
 
 
-def test_more_rows_than_an_answer_holds_say_where_to_go_on(tmp_path: Path) -> None:
+def test_a_cut_answer_says_where_to_continue(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "many", "1", 24, 30)
     for number in range(MAX_ROWS + 5):
         start_ns = NOON_NS + number * 10**9
@@ -133,7 +133,7 @@ def test_the_routes_answer_over_http(address: str) -> None:
     assert health["subcomponents"][0]["supply_v"] == 5.02 and health["subcomponents"][1]["supply_v"] is None
 
 
-def test_every_metric_has_its_help_and_what_is_unknown_is_absent(address: str) -> None:
+def test_every_metric_has_help(address: str) -> None:
     lines = get(f"{address}/metrics")[1].splitlines()
     helped = {line.split(" ")[2] for line in lines if line.startswith("# HELP ")}
     typed = {line.split(" ")[2] for line in lines if line.startswith("# TYPE ")}
@@ -154,7 +154,7 @@ def test_every_metric_has_its_help_and_what_is_unknown_is_absent(address: str) -
         assert any(line.startswith(name) for line in lines), name
 
 
-def test_more_requests_for_health_than_places_are_closed_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excess_health_requests_are_closed_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("opq_gateway.local.health.SOCKET_TIMEOUT_S", 120.0)
     port, counters = free_port(), BoxCounters()
     server = HealthServer(f"127.0.0.1:{port}", {}, {}, counters=counters)

@@ -71,22 +71,22 @@ def test_an_abstract_socket_is_one_too() -> None:
     manager.close()
 
 
-def test_without_a_manager_and_with_a_lost_one_nothing_happens(tmp_path: Path) -> None:
+def test_without_a_manager_notification_does_nothing(tmp_path: Path) -> None:
     Notifier({}).ready()
     notifier(tmp_path).ready()
     assert not Notifier({}).listening and Notifier({}).watchdog_s is None
 
 
-def test_the_watchdog_time_is_taken_only_when_it_is_meant_for_this_process() -> None:
+def test_the_watchdog_time_is_for_its_process() -> None:
+    """The watchdog time is taken only when it is meant for this process."""
     assert Notifier({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}).watchdog_s == 60.0
     assert Notifier({"WATCHDOG_USEC": "60000000"}).watchdog_s == 60.0
     assert Notifier({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}).watchdog_s is None
     assert Notifier({"WATCHDOG_USEC": "soon"}).watchdog_s is None
 
 
-def test_a_thread_that_hangs_starves_the_watchdog_and_one_that_comes_back_feeds_it(
-    tmp_path: Path, manager: Manager
-) -> None:
+def test_a_hung_thread_starves_the_watchdog(tmp_path: Path, manager: Manager) -> None:
+    """A thread that hangs starves the watchdog and one that comes back feeds it."""
     clock = Clock()
     heartbeats = Heartbeats(clock)
     reader, uplink = (heartbeats.beat(name, threading.Event()) for name in ("reader", "uplink"))
@@ -103,7 +103,7 @@ def test_a_thread_that_hangs_starves_the_watchdog_and_one_that_comes_back_feeds_
     assert heartbeats.ages_s() == {"reader": 0.0, "uplink": 0.0}
 
 
-def test_a_thread_that_throws_again_and_again_does_not_count_as_alive() -> None:
+def test_a_repeatedly_failing_thread_is_not_alive() -> None:
     clock = Clock()
     heartbeats = Heartbeats(clock)
     beat = heartbeats.beat("measuring", threading.Event())
@@ -124,7 +124,7 @@ def test_a_beat_is_its_stop_event() -> None:
     assert beat.is_set() and beat.wait(30)
 
 
-def test_a_loop_that_runs_in_a_thread_beats_until_it_is_stopped(tmp_path: Path, manager: Manager) -> None:
+def test_a_threads_loop_beats_until_stopped(tmp_path: Path, manager: Manager) -> None:
     stop = threading.Event()
     heartbeats = Heartbeats()
     dog = Watchdog(notifier(tmp_path, WATCHDOG_USEC="40000"), heartbeats, WATCHED, lambda: "well")

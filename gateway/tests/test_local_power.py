@@ -60,7 +60,7 @@ def test_a_flicker_of_the_supply_is_no_failure(tmp_path: Path) -> None:
     assert ended == [] and told == [True, False, True, False, True]
 
 
-def test_an_input_that_cannot_be_read_switches_nothing_off(tmp_path: Path) -> None:
+def test_an_unreadable_input_switches_nothing_off(tmp_path: Path) -> None:
     clock = Clock()
     power, ended = watched(tmp_path / "absent", clock, wait_s=0)
     turn(power, clock, 1)
@@ -72,7 +72,7 @@ def test_an_input_that_cannot_be_read_switches_nothing_off(tmp_path: Path) -> No
     assert ended == ["end"]
 
 
-def test_the_command_runs_after_a_failure_and_only_then(tmp_path: Path) -> None:
+def test_the_command_runs_only_after_a_failure(tmp_path: Path) -> None:
     made = tmp_path / "made"
     config = PowerSection(command=("touch", str(made)))
     power = PowerFail(config, lambda: None)
@@ -86,7 +86,7 @@ def test_the_command_runs_after_a_failure_and_only_then(tmp_path: Path) -> None:
     absent.after_end()  # logged, and nothing thrown
 
 
-def test_sigpwr_ends_a_real_gateway_in_order_and_runs_the_command(tmp_path: Path) -> None:
+def test_sigpwr_ends_a_gateway_in_order(tmp_path: Path) -> None:
     keys = KeyFolder(tmp_path / "curve")
     keys.create(True, ["1"])
     config = tmp_path / "gateway.toml"

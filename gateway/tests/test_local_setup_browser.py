@@ -57,7 +57,8 @@ def address(tmp_path: Path, world: World) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.port}/"
 
 
-def test_a_network_is_joined_from_a_phone_and_the_page_is_readable_by_all(address: str, world: World) -> None:
+def test_a_phone_joins_a_network(address: str, world: World) -> None:
+    """A network is joined from a phone and the page is readable by all."""
     complaints: list[str] = []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -123,7 +123,7 @@ def test_the_originals_get_routes(rig: Rig) -> None:
     assert status == 404 and said == {"error": "not found"}
 
 
-def test_a_claim_code_is_made_for_a_box_of_this_gateway_alone(rig: Rig) -> None:
+def test_a_claim_code_needs_the_gateways_box(rig: Rig) -> None:
     status, made, _ = rig.ask("/claim_code", {"box": "7"})
     assert status == 200 and made["box_id"] == "7" and re.fullmatch("[0-9A-Z]{4}-[0-9A-Z]{4}", made["code"])
     for wrong in ({"box": "8"}, {"box": 7}, {}):
@@ -132,7 +132,7 @@ def test_a_claim_code_is_made_for_a_box_of_this_gateway_alone(rig: Rig) -> None:
     assert rig.ask("/claim_code")[0] == 404, "a look makes none"
 
 
-def test_what_each_box_does_is_reported_with_its_newest_values(rig: Rig) -> None:
+def test_each_boxs_state_is_reported(rig: Rig) -> None:
     assert MEANING.keys() >= ORDINARY_GAPS
     rig.counters["1"].add("gaps", 3)
     rig.counters["1"].add("samples", 3)
@@ -156,7 +156,7 @@ def test_no_route_tells_a_secret(rig: Rig) -> None:
         assert SECRET not in text and "secret_key" not in text and "secret-key" not in text
 
 
-def test_connect_is_asked_for_and_wrong_wishes_are_reported(rig: Rig) -> None:
+def test_connecting_is_requested_and_errors_reported(rig: Rig) -> None:
     rig.world.hears(b"home", secret="x")
     rig.ask("/ssids")
     assert rig.ask("/connect", {"ssid": "home", "password": "long enough"})[:2] == (200, {"state": "joining"})
@@ -167,7 +167,7 @@ def test_connect_is_asked_for_and_wrong_wishes_are_reported(rig: Rig) -> None:
         assert rig.ask("/connect", wrong)[0] == 500
 
 
-def test_settings_are_kept_beside_the_file_and_hold_at_the_next_start(rig: Rig, tmp_path: Path) -> None:
+def test_settings_last_beside_the_file(rig: Rig, tmp_path: Path) -> None:
     known = rig.ask("/box_config")[1]["box_config"]
     assert rig.ask("/box_config", {"box_config": json.dumps(known)})[1] == {"saved": True, "restarts": False}
     known["trg_push_ep"] = "tcp://makai.example:9880"
@@ -243,7 +243,7 @@ def raw(rig: Rig, request: bytes) -> bytes:
         (b"\x00\xff", b"400"),
     ],
 )
-def test_a_request_of_any_form_gets_an_answer_and_harms_nobody(rig: Rig, head: bytes, status: bytes) -> None:
+def test_a_request_of_any_form_is_answered(rig: Rig, head: bytes, status: bytes) -> None:
     assert status in raw(rig, head + b"\r\n\r\n")
     assert rig.ask("/version")[0] == 200
 
@@ -275,7 +275,7 @@ def basic(password: str, user: str = "opq") -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def test_beyond_loopback_and_access_point_a_password_is_wanted() -> None:
+def test_beyond_loopback_a_password_is_required() -> None:
     guard = SetupGuard(Secret(SECRET), Clock())
 
     def status(one: SetupRequest, access_point: bool = False) -> int:
@@ -315,7 +315,7 @@ def test_wrong_passwords_and_changes_have_a_pace() -> None:
     assert status(asked("POST", "127.0.0.1", content_type="application/json")) in (411, 429)
 
 
-def test_more_requests_than_places_are_closed_and_places_come_back(rig: Rig) -> None:
+def test_excess_requests_are_closed(rig: Rig) -> None:
     held = [
         socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) for _ in range(MAX_AT_ONCE + 3)
     ]
@@ -344,7 +344,7 @@ def test_an_address_that_is_taken_is_reported(rig: Rig) -> None:
         )
 
 
-def test_the_version_is_a_whole_number_as_in_the_original() -> None:
+def test_the_version_is_the_originals_whole_number() -> None:
     assert version_number("1.2.3") == 10203 and version_number("0.1.0") == 100 and version_number("x") == 0
 
 
@@ -353,9 +353,7 @@ def test_saved_settings_refuse_what_is_no_object(rig: Rig) -> None:
         saved.with_settings(rig.config, [])  # type: ignore[arg-type]
 
 
-def test_a_peer_that_breaks_off_leaves_one_line_and_no_traceback(
-    rig: Rig, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_peer_leaves_one_line(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) as peer:
         head = b"POST /connect HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no FIN
@@ -365,9 +363,7 @@ def test_a_peer_that_breaks_off_leaves_one_line_and_no_traceback(
     assert "Traceback" not in "".join(said)
 
 
-def test_only_what_was_set_on_the_page_stands_over_the_file_and_the_first_is_kept_beside_the_second(
-    rig: Rig, tmp_path: Path
-) -> None:
+def test_only_changed_settings_override_the_file(rig: Rig, tmp_path: Path) -> None:
     saved.save(rig.config, {"windows_per_measurements": 12})
     file = tmp_path / "gateway.toml"
     file.write_text(file.read_text() + '\n[uplink]\ntrigger_endpoint = "tcp://later:9880"\n')
@@ -379,7 +375,7 @@ def test_only_what_was_set_on_the_page_stands_over_the_file_and_the_first_is_kep
     assert loaded.uplink.trigger_endpoint == "tcp://later:9880"
 
 
-def test_two_lengths_of_one_body_are_one_length_to_guard_and_reader(rig: Rig) -> None:
+def test_two_lengths_of_a_body_count_as_one(rig: Rig) -> None:
     head = b"POST /box_config HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     for first in (b"900000000", b"abc"):
         with socket.create_connection(("127.0.0.1", rig.server.port), timeout=30) as peer:

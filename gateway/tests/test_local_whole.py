@@ -29,7 +29,7 @@ def heard_until(manager: socket.socket, wanted: str, process: "subprocess.Popen[
     return heard
 
 
-def test_a_service_tells_it_lives_serves_its_page_and_ends_for_new_settings(tmp_path: Path) -> None:
+def test_a_service_notifies_serves_and_restarts(tmp_path: Path) -> None:
     KeyFolder(tmp_path / "curve").create(True, ["1"])
     world = World(tmp_path / "nm")
     world.hears(b"plant", 60)

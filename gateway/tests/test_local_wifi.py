@@ -45,7 +45,7 @@ class Clock:
         return self.now_s
 
 
-def test_terse_lines_are_taken_apart_where_colons_are_not_escaped() -> None:
+def test_terse_lines_split_at_unescaped_colons() -> None:
     assert fields_of(r"a\:b:c\\:") == ["a:b", "c\\", ""]
     assert fields_of("") == [""]
     lines = [
@@ -59,7 +59,7 @@ def test_terse_lines_are_taken_apart_where_colons_are_not_escaped() -> None:
     assert networks_of(lines) == (Network(b"y", 50, "", False), Network(b"x", 20, "WPA2", True))
 
 
-def test_names_of_any_bytes_are_listed_and_joined_as_they_are(world: World) -> None:
+def test_names_of_any_bytes_are_joined(world: World) -> None:
     for ssid in STRANGE:
         if b"\0" not in ssid:  # no argument of a program can hold it
             world.hears(ssid, secret=key_of(ssid, PASSWORD))
@@ -107,7 +107,7 @@ def test_a_wrong_password_leaves_the_profile_that_worked(world: World) -> None:
     assert len(world.read()["profiles"]) == 1  # and a right one replaces it
 
 
-def test_a_slow_a_failing_and_an_absent_networkmanager_say_so(world: World, tmp_path: Path) -> None:
+def test_an_ill_networkmanager_is_reported(world: World, tmp_path: Path) -> None:
     world.change(slow_s=30)
     began = time.monotonic()
     with pytest.raises(WifiError, match=r"did not answer within 0\.3 s"):
@@ -124,7 +124,7 @@ def test_a_slow_a_failing_and_an_absent_networkmanager_say_so(world: World, tmp_
         Nmcli(threading.Event(), str(tmp_path / "absent")).devices()
 
 
-def test_what_cannot_be_joined_is_said_before_it_is_tried() -> None:
+def test_an_unjoinable_network_is_reported_early() -> None:
     assert "password" in str(why_not(Network(HOME, 50, "WPA2", False), None))
     assert "802.1X" in str(why_not(Network(HOME, 50, "WPA2 802.1X", False), Secret(PASSWORD)))
     assert "WEP" in str(why_not(Network(HOME, 50, "WEP", False), Secret(PASSWORD)))
@@ -133,7 +133,7 @@ def test_what_cannot_be_joined_is_said_before_it_is_tried() -> None:
     assert why_not(Network(HOME, 50, "", False), None) is None
 
 
-def test_off_line_becomes_an_access_point_for_ten_minutes_then_tries_again(world: World) -> None:
+def test_off_line_opens_an_access_point(world: World) -> None:
     clock = Clock()
     wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, BoxCounters(), clock)
 
@@ -158,7 +158,7 @@ def test_off_line_becomes_an_access_point_for_ten_minutes_then_tries_again(world
     assert turn(60) == "off line"
 
 
-def test_without_a_password_or_the_wish_there_is_no_access_point(world: World) -> None:
+def test_without_a_password_no_access_point_opens(world: World) -> None:
     for keep, password in ((False, Secret("access point's")), (True, None)):
         clock = Clock()
         wifi = Wifi(nmcli(world), "OPQ", password, keep, BoxCounters(), clock)
@@ -168,7 +168,7 @@ def test_without_a_password_or_the_wish_there_is_no_access_point(world: World) -
         assert wifi.state == "off line" and world.read()["profiles"] == {}
 
 
-def test_an_access_point_of_before_a_restart_is_taken_over(world: World) -> None:
+def test_an_earlier_access_point_is_taken_over(world: World) -> None:
     nmcli(world).start_access_point("wlan0", b"OPQ", Secret("access point's"))
     wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, BoxCounters(), Clock())
     wifi.tick()
@@ -201,7 +201,8 @@ def joined(wifi: Wifi, stop: threading.Event, states: set[str]) -> None:
     assert not thread.is_alive()
 
 
-def test_joining_from_the_access_point_closes_it_and_a_wrong_password_opens_it_again(world: World) -> None:
+def test_joining_closes_the_access_point(world: World) -> None:
+    """Joining from the access point closes it and a wrong password opens it again."""
     world.hears(HOME, secret=key_of(HOME, PASSWORD))
     clock = Clock()
     wifi = Wifi(nmcli(world), "OPQ", Secret("access point's"), True, BoxCounters(), clock)
@@ -219,7 +220,7 @@ def test_joining_from_the_access_point_closes_it_and_a_wrong_password_opens_it_a
     assert wifi.problem == "" and [facts["ssid"] for facts in made["profiles"].values()] == [HOME.hex()]
 
 
-def test_a_list_of_networks_is_not_asked_for_again_and_again(world: World) -> None:
+def test_a_list_of_networks_is_cached(world: World) -> None:
     world.hears(HOME)
     clock = Clock()
     wifi = Wifi(nmcli(world), "OPQ", None, False, BoxCounters(), clock)
@@ -232,7 +233,7 @@ def test_a_list_of_networks_is_not_asked_for_again_and_again(world: World) -> No
 
 
 @pytest.mark.skipif(not shutil.which("nmcli"), reason="needs nmcli: apt-get install network-manager")
-def test_the_real_nmcli_takes_the_profiles_as_they_are_meant(tmp_path: Path) -> None:
+def test_the_real_nmcli_takes_our_profiles(tmp_path: Path) -> None:
     program = tmp_path / "nmcli"
     add = f'*"connection add"*) exec nmcli --offline "$@" >>"{tmp_path}/made";;'
     program.write_text(f'#!/bin/sh\ncase "$*" in\n{add}\nesac\n')

@@ -6,7 +6,8 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.measured_shares import DAY_S, HOUR_S, NOTE_S, MeasuredShares
 
 
-def test_a_share_is_of_the_samples_measured_and_missing_in_the_last_hour_and_day() -> None:
+def test_a_share_is_of_hour_and_day() -> None:
+    """A share is of the samples measured and missing in the last hour and day."""
     counters, now_s = BoxCounters(), [0.0]
     shares = MeasuredShares({"1": counters}, lambda: now_s[0])
     assert shares.share("1", "hour") is None
@@ -29,7 +30,7 @@ def test_a_share_is_of_the_samples_measured_and_missing_in_the_last_hour_and_day
     assert shares.share("1", "day") == 1.0 and now_s[0] > DAY_S
 
 
-def test_a_gateway_without_a_minute_yet_counts_from_its_start_and_what_it_was_too_slow_for() -> None:
+def test_a_young_gateway_counts_from_its_start() -> None:
     counters = BoxCounters()
     shares = MeasuredShares({"1": counters}, lambda: 0.0)
     counters.add("samples", 900)

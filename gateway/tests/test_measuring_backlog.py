@@ -26,7 +26,7 @@ def ring_of(folder: Path, blocks: list[SampleBlock]) -> Ring:
     return ring
 
 
-def test_a_gateway_that_was_killed_goes_on_where_its_last_measurement_ended(tmp_path: Path) -> None:
+def test_a_killed_gateway_continues_measuring(tmp_path: Path) -> None:
     volts, _ = mains(12, RATE_HZ, frequency_hz=60.02)
     blocks = blocks_of(volts)
     before = Bench(tmp_path / "ledger").feed(blocks[:300])
@@ -56,7 +56,7 @@ def test_a_gateway_that_was_killed_goes_on_where_its_last_measurement_ended(tmp_
     assert all(one.start_ns >= other.start_ns for other, one in pairwise(rows))
 
 
-def test_a_hole_before_the_last_measurement_has_nothing_measured_again(tmp_path: Path) -> None:
+def test_an_old_hole_is_not_measured_again(tmp_path: Path) -> None:
     """What the ledger lacks is read again, from before the hole; it was killed in the second after it."""
     blocks = blocks_of(mains(8, RATE_HZ)[0])
     held = [*blocks[:200], *blocks[202:360]]
@@ -76,9 +76,7 @@ def test_a_hole_before_the_last_measurement_has_nothing_measured_again(tmp_path:
 
 
 @pytest.mark.parametrize("frequency_hz", [60.0, 57.3])  # windows begin where they did before, or elsewhere
-def test_half_cycles_have_no_hole_where_a_gateway_was_killed_before_its_ledger_was_written(
-    tmp_path: Path, frequency_hz: float
-) -> None:
+def test_half_cycles_survive_a_killed_ledger(tmp_path: Path, frequency_hz: float) -> None:
     """It is written once a second; Measurements leave at once, so that the last one ends behind it."""
     dip = Sag(depth=0.4, start_s=2.0, cycles=420)
     blocks = blocks_of(mains(10, RATE_HZ, frequency_hz=frequency_hz, disturbances=[dip])[0])
@@ -101,7 +99,7 @@ def test_half_cycles_have_no_hole_where_a_gateway_was_killed_before_its_ledger_w
     assert np.diff(found.t_ns[low]) == pytest.approx(5e8 / frequency_hz, rel=0.01)
 
 
-def test_what_waits_in_the_ring_waits_for_a_slow_disk(tmp_path: Path) -> None:
+def test_the_ring_waits_for_a_slow_disk(tmp_path: Path) -> None:
     blocks = blocks_of(mains(12, RATE_HZ)[0])
     ring = ring_of(tmp_path / "ring", blocks)
     bench = Bench(tmp_path / "ledger", backlog=lambda _: RingBacklog(ring, T0_NS, ring.segments()))
@@ -131,9 +129,7 @@ def test_live_blocks_wait_until_the_ring_is_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("measured", ["nothing of it", "a part of it"])
-def test_what_was_sampled_while_the_clock_was_an_hour_back_is_measured_once(
-    tmp_path: Path, measured: str
-) -> None:
+def test_a_set_back_hours_samples_are_measured_once(tmp_path: Path, measured: str) -> None:
     """A gateway is killed; its next one, an hour back, too; the third measures what both left."""
     volts, _ = mains(20, RATE_HZ, frequency_hz=60.02)
     blocks = blocks_of(volts)
@@ -156,7 +152,7 @@ def test_what_was_sampled_while_the_clock_was_an_hour_back_is_measured_once(
     assert 19.8 < seconds <= 20.0
 
 
-def test_a_ring_that_was_measured_to_its_end_has_no_backlog(tmp_path: Path) -> None:
+def test_a_measured_ring_has_no_backlog(tmp_path: Path) -> None:
     ring = ring_of(tmp_path / "ring", blocks_of(mains(4, RATE_HZ)[0]))
     end_ns = T0_NS + 4 * 10**9
     assert backlog_of(ring, ring.segments(), lambda: end_ns) is None
@@ -169,7 +165,7 @@ def box_figures(first: int, samples: int) -> BoxMeasurement:
     return BoxMeasurement(first, samples, 118.0, 60.1, 0.02, None)
 
 
-def test_the_boxs_own_figures_stand_in_where_samples_are_missing() -> None:
+def test_the_boxs_figures_replace_missing_samples() -> None:
     volts, _ = mains(9, RATE_HZ)
     blocks = blocks_of(volts)
     bench = Bench()
@@ -211,7 +207,8 @@ class Broken:
         raise OSError(5, "Input/output error")
 
 
-def test_a_ring_that_cannot_be_read_is_reported_once_and_live_samples_are_measured() -> None:
+def test_an_unreadable_ring_is_reported_once() -> None:
+    """A ring that cannot be read is reported once and live samples are measured."""
     volts, _ = mains(4, RATE_HZ)
     held = [Segment(Path("gone.seg"), start_ns=T0_NS - 10**10, end_ns=T0_NS)]
     bench = Bench(backlog=lambda _: RingBacklog(Broken(), T0_NS - 10**10, held))
@@ -220,7 +217,7 @@ def test_a_ring_that_cannot_be_read_is_reported_once_and_live_samples_are_measur
     assert bench.measurements and (bench.measurements[-1].end_ns or 0) - T0_NS > 3.9e9
 
 
-def test_ten_minutes_under_way_at_a_kill_are_completed_from_the_ring(tmp_path: Path) -> None:
+def test_killed_ten_minutes_are_completed_from_the_ring(tmp_path: Path) -> None:
     tick_ns = (T0_NS // (600 * 10**9) + 1) * 600 * 10**9
     dip = Sag(start_s=180.0, cycles=30, depth=0.3)
     volts, _ = mains(710, RATE_HZ, frequency_hz=60.02, disturbances=[dip])

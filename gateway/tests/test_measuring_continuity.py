@@ -64,7 +64,7 @@ def first_after(rows: list[Measurement], second: float) -> Measurement:
     battery_v=st.sampled_from((None, 4.1)),
     knows_health=st.booleans(),
 )
-def test_each_gap_is_reported_whole_in_the_first_measurement_after_it(
+def test_each_gap_is_reported_once_and_whole(
     holes: list[tuple[float, float]], at_once: int, battery_v: float | None, knows_health: bool
 ) -> None:
     bench, places, at_s = Bench(), [], 0.0
@@ -102,7 +102,7 @@ def test_each_gap_is_reported_whole_in_the_first_measurement_after_it(
         (ENDED, GapReason.GATEWAY),
     ],
 )
-def test_a_gap_has_the_reason_from_where_it_arose(text: str, reason: GapReason) -> None:
+def test_a_gap_has_its_origins_reason(text: str, reason: GapReason) -> None:
     bench, blocks = Bench(), blocks_of(VOLTS[: 10 * RATE_HZ])
     before, after = cut(blocks, (4, 99)), cut(blocks, (0, 6))
     bench.feed(before)
@@ -113,7 +113,7 @@ def test_a_gap_has_the_reason_from_where_it_arose(text: str, reason: GapReason) 
     assert dark_s(row.metrics) is None
 
 
-def test_gaps_of_several_reasons_and_what_the_gateway_was_too_slow_for_add_up() -> None:
+def test_gaps_of_several_reasons_add_up() -> None:
     bench, blocks = Bench(), blocks_of(VOLTS[: 12 * RATE_HZ])
     before, after = cut(blocks, (4, 99)), cut(blocks, (0, 10))
     bench.feed(before)
@@ -142,9 +142,8 @@ def test_gaps_of_several_reasons_and_what_the_gateway_was_too_slow_for_add_up() 
         (4, True, GapReason.RESTART),
     ],
 )
-def test_a_start_of_the_box_is_dark_only_if_its_supply_was_lost(
-    cause: int, by_health: bool, reason: GapReason
-) -> None:
+def test_only_a_lost_supply_is_dark(cause: int, by_health: bool, reason: GapReason) -> None:
+    """A start of the Box is dark only if its supply was lost."""
     bench, blocks = Bench(), blocks_of(VOLTS[: 4 * RATE_HZ])
     bench.feed(blocks)
     bench.measuring.restart("1", replace(HELLO, boot_id=77))
@@ -164,7 +163,7 @@ def test_a_start_of_the_box_is_dark_only_if_its_supply_was_lost(
 
 
 @pytest.mark.parametrize("by_s", [0.1, 4.2, 3600.0, 10_796.0, 3.15e8, -0.1, -10.6, -3603.0, -3.15e8])
-def test_a_step_of_the_clock_is_reported_and_is_no_gap(by_s: float) -> None:
+def test_a_clock_step_is_not_a_gap(by_s: float) -> None:
     bench, blocks = Bench(), blocks_of(VOLTS[: 10 * RATE_HZ])
     off_ns = round(by_s * 1e9)
     bench.feed([replace(each, source=TimeSource.FREE) for each in cut(blocks, (5, 99))])
@@ -187,7 +186,7 @@ def test_a_step_across_a_gap_reports_both() -> None:
 
 
 @pytest.mark.parametrize("ahead_s", [30.0, -200.0])
-def test_a_clock_that_is_set_after_a_loss_of_supply_corrects_how_long_that_was(ahead_s: float) -> None:
+def test_a_clock_set_after_darkness_corrects_it(ahead_s: float) -> None:
     """A gateway without a battery clock starts with the time at which it went off, or an older one."""
     bench, blocks = Bench(), blocks_of(VOLTS[: 8 * RATE_HZ])
     bench.feed(cut(blocks, (4, 99)))
@@ -212,9 +211,7 @@ def test_a_clock_that_is_set_after_a_loss_of_supply_corrects_how_long_that_was(a
 
 @pytest.mark.parametrize("ahead_s", [10_800.0, 30.0, -6.0, -200.0])
 @pytest.mark.parametrize("source", [TimeSource.FREE, TimeSource.NTP])
-def test_a_clock_that_is_set_during_a_loss_of_supply_changes_not_how_long_that_was(
-    ahead_s: float, source: TimeSource
-) -> None:
+def test_a_clock_set_during_darkness_changes_nothing(ahead_s: float, source: TimeSource) -> None:
     """A gateway that ran all the time measured it itself."""
     bench, blocks = Bench(), blocks_of(VOLTS[: 8 * RATE_HZ])
     bench.feed([replace(each, source=source) for each in cut(blocks, (4, 99))])
@@ -233,9 +230,7 @@ def test_a_clock_that_is_set_during_a_loss_of_supply_changes_not_how_long_that_w
 @pytest.mark.parametrize("read_late_s", [-30.0, -12.0, -0.5, 0.0, 8.0])
 @pytest.mark.parametrize("locks", ["at once", "after 3 s, in time", "after 3 s, by a step", "never"])
 @pytest.mark.parametrize("cause", [1, 4])
-def test_a_box_with_gps_was_away_as_long_as_its_two_stamps_say(
-    read_late_s: float, locks: str, cause: int
-) -> None:
+def test_gps_stamps_measure_the_absence(read_late_s: float, locks: str, cause: int) -> None:
     """However late its gateway read the line: 40.2 s were reported as 28.2, 19.2 and 10.2 s."""
     away_s = 40.2
     bench, blocks = Bench(), blocks_of(VOLTS[: 20 * RATE_HZ])
@@ -263,7 +258,8 @@ def test_a_box_with_gps_was_away_as_long_as_its_two_stamps_say(
     assert len(reported) == (2 if off else 1), "once more where another length was reported"
 
 
-def test_each_of_several_short_starts_is_reported_though_its_cause_is_never_known() -> None:
+def test_each_short_start_is_reported() -> None:
+    """Each of several short starts is reported though its cause is never known."""
     bench, blocks = Bench(), blocks_of(VOLTS[: 4 * RATE_HZ])
     for number in range(5):
         off_ns = number * 24 * 10**9  # 20 s away each time
@@ -276,7 +272,7 @@ def test_each_of_several_short_starts_is_reported_though_its_cause_is_never_know
 
 
 @pytest.mark.parametrize("was", [TimeSource.FREE, TimeSource.NTP])
-def test_a_receiver_that_locks_later_says_nothing_where_none_gave_the_stamp_before(was: TimeSource) -> None:
+def test_a_late_lock_says_nothing_about_before(was: TimeSource) -> None:
     bench, blocks = Bench(), blocks_of(VOLTS[: 16 * RATE_HZ])
     bench.feed([replace(each, source=was) for each in cut(blocks, (4, 99))])
     bench.measuring.restart("1", replace(HELLO, boot_id=77))
@@ -286,7 +282,7 @@ def test_a_receiver_that_locks_later_says_nothing_where_none_gave_the_stamp_befo
 
 
 @pytest.mark.parametrize("boot_id", [5, 6])
-def test_a_gateway_that_started_again_knows_where_its_ring_ended(boot_id: int) -> None:
+def test_a_restarted_gateway_knows_its_rings_end(boot_id: int) -> None:
     end_sample = 3 * RATE_HZ
     end = Segment(
         Path("none"),
@@ -307,9 +303,7 @@ def test_a_gateway_that_started_again_knows_where_its_ring_ended(boot_id: int) -
 
 
 @pytest.mark.parametrize(("silent_s", "wanted_s"), [(9.0, 9.0), (None, 0.0)])
-def test_a_gateway_that_started_again_with_its_clock_set_back_measures_how_long_the_box_was_dark(
-    silent_s: float | None, wanted_s: float
-) -> None:
+def test_a_set_back_gateway_measures_the_darkness(silent_s: float | None, wanted_s: float) -> None:
     """Its ring ends hours ahead of its clock; if the machine was off too, the length is not known."""
     end_ns = T0_NS + 8351 * 10**9
     end = Segment(
@@ -323,7 +317,8 @@ def test_a_gateway_that_started_again_with_its_clock_set_back_measures_how_long_
 
 
 @pytest.mark.parametrize("low_v", [0.0, 3.9])
-def test_samples_that_a_gateway_lost_while_the_box_is_on_its_battery_are_dark(low_v: float) -> None:
+def test_a_gateways_losses_on_battery_are_dark(low_v: float) -> None:
+    """Samples that a gateway lost while the Box is on its battery are dark."""
     bench, blocks = Bench(), blocks_of(VOLTS[: 10 * RATE_HZ])
     bench.status.health = Health(0, None, low_v, 3.8, 0, 0, 0, 0, 0, 0, 0, 0)
     bench.feed(cut(blocks, (4, 99)))
@@ -332,7 +327,7 @@ def test_samples_that_a_gateway_lost_while_the_box_is_on_its_battery_are_dark(lo
     assert dark_s(first_after(sent(bench), 7).metrics) == pytest.approx(3.0)
 
 
-def test_values_that_touch_a_gap_or_have_a_dip_are_flagged() -> None:
+def test_values_at_gaps_or_dips_are_flagged() -> None:
     volts = VOLTS[: 12 * RATE_HZ].copy()
     volts[round(8.2 * RATE_HZ) : round(8.5 * RATE_HZ)] *= 0.7
     bench = Bench(hello=HELLO)
@@ -348,7 +343,7 @@ def test_values_that_touch_a_gap_or_have_a_dip_are_flagged() -> None:
     assert len(quiet) >= 6 and np.ptp([row.metrics["f"].average for row in quiet]) < 0.002
 
 
-def test_figures_over_samples_that_the_box_lost_itself_are_refused() -> None:
+def test_figures_over_the_boxs_losses_are_refused() -> None:
     """A Box that joins its samples over a hole states 48 to 52 Hz; no figure crosses a hole."""
     bench, blocks = Bench(), blocks_of(VOLTS[: 10 * RATE_HZ])
     before, after = cut(blocks, (4, 99)), cut(blocks, (0, 6))

@@ -72,9 +72,7 @@ def found_in(volts: np.ndarray, nominal_hz: float = 60.0) -> tuple[list[EdgeFind
 
 @pytest.mark.parametrize("kind", WEAKEST)
 @pytest.mark.parametrize("nominal_hz", [50.0, 60.0])
-def test_the_weakest_of_each_class_is_found_where_it_is_and_nothing_else(
-    kind: str, nominal_hz: float
-) -> None:
+def test_the_weakest_of_each_class_is_found(kind: str, nominal_hz: float) -> None:
     make, near_s = WEAKEST[kind]
     for number in (0, 1) if nominal_hz == 50.0 else (2, 3):
         volts, _ = mains(
@@ -95,7 +93,7 @@ def test_the_weakest_of_each_class_is_found_where_it_is_and_nothing_else(
 @pytest.mark.parametrize(
     ("signal_hz", "nominal_hz"), [(175.0, 50.0), (216.67, 50.0), (492.0, 50.0), (216.67, 60.0), (492.0, 60.0)]
 )
-def test_a_telegram_is_found_once_with_its_first_pulse(signal_hz: float, nominal_hz: float) -> None:
+def test_a_telegram_is_found_at_its_first_pulse(signal_hz: float, nominal_hz: float) -> None:
     telegram = MainsSignalling(
         start_s=AT_S, seconds=6.0, signal_hz=signal_hz, percent=1.5, bits="101100101101", bit_s=0.5
     )
@@ -114,7 +112,7 @@ def test_a_telegram_is_found_once_with_its_first_pulse(signal_hz: float, nominal
     assert 0.7 < found[0].value < 1.7
 
 
-def test_a_line_that_stays_or_wavers_about_the_limit_is_no_telegram() -> None:
+def test_a_wavering_line_is_not_a_telegram() -> None:
     for percents in ([0.9] * 12, [0.65, 0.75] * 6, [1.5, 1.0] * 6):
         lines = [
             MainsSignalling(start_s=AT_S + n, seconds=1.0, percent=each) for n, each in enumerate(percents)
@@ -146,7 +144,8 @@ def test_what_others_are_for_is_none_of_them() -> None:
         assert found_in(volts)[0] == [], facts
 
 
-def test_one_of_a_class_in_ten_seconds_is_reported_and_the_others_are_counted() -> None:
+def test_one_per_class_in_ten_seconds_is_reported() -> None:
+    """One of a class in ten seconds is reported and the others are counted."""
     hits = [ImpulsiveTransient(start_s=at, peak_pu=0.5) for at in (2.2, 4.2, 6.2, 13.2)]
     volts, _ = mains(16.0, RATE_HZ, noise_db=60, disturbances=hits)
     found, detectors = found_in(volts)
@@ -154,7 +153,7 @@ def test_one_of_a_class_in_ten_seconds_is_reported_and_the_others_are_counted() 
     assert found[1].start_sample - found[0].start_sample >= EVERY_S * RATE_HZ
 
 
-def test_bursts_of_noise_are_looked_at_closely_a_few_times_only() -> None:
+def test_noise_bursts_are_examined_seldom() -> None:
     bursts = [NoiseBurst(start_s=1.1 + 2 * n, seconds=0.7, noise_db=22) for n in range(9)]
     volts, _ = mains(20.0, RATE_HZ, noise_db=60, disturbances=bursts)
     counts = np.rint(volts / V_PER_LSB) * V_PER_LSB
@@ -165,7 +164,7 @@ def test_bursts_of_noise_are_looked_at_closely_a_few_times_only() -> None:
     assert 1 <= detectors._sudden.searches <= 8  # four at once, then one each 5 s
 
 
-def test_what_is_found_leaves_as_a_crossing_with_its_class_its_figure_and_its_span() -> None:
+def test_a_detected_edge_leaves_as_a_crossing() -> None:
     sent: list[Measurement] = []
     bench = Bench(plan=MeasuringPlan("1", 1.0, 10.0, detectors=True), edge=lambda _, each: sent.append(each))
     jump = PhaseJumpEvent(start_s=2.2, degrees=15.0)

@@ -63,7 +63,7 @@ def phases(seconds: float, levels: tuple[float, float, float]) -> list[np.ndarra
     ]
 
 
-def test_unbalance_of_three_boxes_is_that_of_their_phasors() -> None:
+def test_unbalance_of_three_boxes_uses_phasors() -> None:
     place = Place()
     for box_id, volts in zip("123", phases(4, (1.0, 0.97, 1.0)), strict=True):
         place.feed(box_id, volts)
@@ -79,7 +79,7 @@ def test_unbalance_of_three_boxes_is_that_of_their_phasors() -> None:
     assert sent and sent[0] == pytest.approx(expected, abs=3e-5)
 
 
-def test_a_group_with_one_box_missing_says_nothing_and_goes_on_when_it_is_back() -> None:
+def test_a_group_without_one_box_says_nothing() -> None:
     place = Place()
     first = phases(4, (1.0, 0.97, 1.0))
     for box_id in "12":
@@ -93,7 +93,7 @@ def test_a_group_with_one_box_missing_says_nothing_and_goes_on_when_it_is_back()
     assert found and min(each.start_ns for each in found) > T0_NS + 3.5e9
 
 
-def test_the_word_of_a_supply_is_said_while_it_is_low_and_with_a_battery_each_minute() -> None:
+def test_a_low_supply_is_reported_while_low() -> None:
     bench, (volts, _) = Bench(), mains(4, RATE_HZ, voltage_v=120.0, frequency_hz=60.0)
     said: list[set[str]] = []
     words: list[SupplyWord | None] = []
@@ -124,7 +124,7 @@ def test_the_word_of_a_supply_is_said_while_it_is_low_and_with_a_battery_each_mi
     assert said.count({"supply_v", "gateway_supply"}) == words.count(SupplyWord.GATEWAY_FAILING) + 1
 
 
-def test_why_a_box_began_again_is_said_soon_after_and_no_more() -> None:
+def test_a_restarts_reason_is_reported_once() -> None:
     bench, (volts, _) = Bench(), mains(15, RATE_HZ, voltage_v=120.0, frequency_hz=60.0)
     said: list[float | None] = []
 
@@ -147,7 +147,8 @@ def test_why_a_box_began_again_is_said_soon_after_and_no_more() -> None:
     assert len(said) > again + 6 and bench.measurements[again + 4].start_ns >= T0_NS + 6 * 10**9
 
 
-def test_pst_of_ten_minutes_is_in_the_ledgers_values_and_sent_once_when_chosen() -> None:
+def test_pst_is_in_the_ledger_and_sent_once() -> None:
+    """Pst of ten minutes is in the ledgers values and sent once when chosen."""
     start_ns = 2_833_334 * 600 * 10**9
     rate_hz, seconds = 2400, 12  # slow, for ten minutes are long
     volts, _ = mains(seconds, rate_hz, frequency_hz=60.0)
@@ -166,7 +167,7 @@ def test_pst_of_ten_minutes_is_in_the_ledgers_values_and_sent_once_when_chosen()
     assert 18 <= len(bench.values("window")[9].values["harmonics_v"]) <= 20  # type: ignore[arg-type]
 
 
-def test_what_is_sent_is_chosen_and_the_cloud_takes_names_that_it_does_not_know() -> None:
+def test_sent_metrics_are_chosen() -> None:
     volts, _ = mains(3, RATE_HZ, harmonics={5: 4.0})
     bench = Bench(plan=MeasuringPlan("1", 1.0, 10.0, send=("rms", "h5", "rocof"))).feed(blocks_of(volts))
     made = bench.measurements[1]

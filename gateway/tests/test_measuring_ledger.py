@@ -51,7 +51,7 @@ def test_rows_come_back_by_kind_and_time(tmp_path: Path) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(cut=st.integers(0, 3000), flip=st.integers(0, 3000))
-def test_a_torn_or_damaged_file_gives_what_is_whole_before(
+def test_a_torn_file_gives_its_whole_part(
     tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int
 ) -> None:
     folder = tmp_path_factory.mktemp("ledger")
@@ -72,7 +72,7 @@ def test_a_torn_or_damaged_file_gives_what_is_whole_before(
     assert list(later.read("window", row(30).start_ns, 2**62)) == [row(30)]
 
 
-def test_kill_9_while_it_writes_costs_no_row_that_was_flushed(tmp_path: Path) -> None:
+def test_kill_9_costs_no_flushed_row(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
@@ -96,7 +96,7 @@ def test_kill_9_while_it_writes_costs_no_row_that_was_flushed(tmp_path: Path) ->
     assert len(found) >= last + 1 and found == [row(number) for number in range(len(found))]
 
 
-def test_files_that_are_older_than_what_is_kept_are_deleted_by_the_time_they_hold(tmp_path: Path) -> None:
+def test_expired_files_are_deleted_by_content_time(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, "1", 3.0, 30.0)
     for hour in range(10):
         ledger.append(row(0, at_ns=T0_NS + hour * HOUR_NS))
@@ -116,7 +116,7 @@ def test_windows_that_are_not_kept_are_not_written(tmp_path: Path) -> None:
     assert [len(list(ledger.read(kind, 0, 2**62))) for kind in KINDS] == [0] + [1] * (len(KINDS) - 1)
 
 
-def test_a_disk_that_takes_nothing_is_reported_and_the_next_flush_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_retried(tmp_path: Path) -> None:
     folder = tmp_path / "ledger"
     ledger = Ledger(folder, "1", 24.0, 30.0)
     folder.rmdir()
@@ -129,7 +129,7 @@ def test_a_disk_that_takes_nothing_is_reported_and_the_next_flush_goes_on(tmp_pa
     assert list(ledger.read("window", 0, 2**62)) == [row(1)]
 
 
-def test_a_disk_that_stands_still_holds_up_nobody_and_what_has_no_room_is_counted(tmp_path: Path) -> None:
+def test_a_stalled_disk_delays_no_other(tmp_path: Path) -> None:
     pipe = tmp_path / "ledger" / f"w-{T0_NS:019d}.led"
     ledger, counters, writer = Ledger(pipe.parent, "1", 24.0, 30.0), BoxCounters(), LedgerWriter()
     writer.add(counters, ledger, BoxStatus("1", 10))
@@ -155,7 +155,8 @@ def test_a_disk_that_stands_still_holds_up_nobody_and_what_has_no_room_is_counte
     assert kept == [row(number).start_ns for number in range(MAX_WAITING + 7)][-MAX_WAITING:]
 
 
-def test_a_full_disk_makes_the_box_not_ok_until_something_is_written_again(tmp_path: Path) -> None:
+def test_a_full_disk_makes_the_box_ill(tmp_path: Path) -> None:
+    """A full disk makes the Box not ok until something is written again."""
     writer, counters = LedgerWriter(), BoxCounters()
     status = BoxStatus("1", 10, serial_open=True, sample_monotonic_s=0.0, connected=True)
     of_box, of_group = (Ledger(tmp_path / name, "1", 24.0, 30.0) for name in ("box", "group"))
@@ -189,7 +190,7 @@ def half_row(number: int) -> Values:
     return Values("1", "half", start_ns, start_ns + WINDOW_NS, 1000, TimeSource.GPS, True, told)
 
 
-def test_half_cycles_are_bounded_in_bytes_and_what_goes_is_counted(tmp_path: Path) -> None:
+def test_half_cycles_are_bounded_and_counted(tmp_path: Path) -> None:
     ledger, counters, writer = Ledger(tmp_path, "1", 24.0, 30.0, 60_000), BoxCounters(), LedgerWriter()
     writer.add(counters, ledger, BoxStatus("1", 10))
     for hour in range(10):
@@ -204,7 +205,8 @@ def test_half_cycles_are_bounded_in_bytes_and_what_goes_is_counted(tmp_path: Pat
     assert 2 <= len(sizes) <= 8 and counters["half_cycles_deleted"] == first * sizes[0]
 
 
-def test_half_cycles_of_days_apart_are_kept_for_as_many_days_that_had_any(tmp_path: Path) -> None:
+def test_half_cycles_last_days_that_had_any(tmp_path: Path) -> None:
+    """Half cycles of days apart are kept for as many days that had any."""
     ledger = Ledger(tmp_path, "1", 24.0, 3.0)
     for day in range(8):
         ledger.append(half_row(day * 432_000))
@@ -214,7 +216,7 @@ def test_half_cycles_of_days_apart_are_kept_for_as_many_days_that_had_any(tmp_pa
     assert ledger.deleted_bytes > 0
 
 
-def test_an_answer_has_each_half_cycle_or_the_extremes_of_some(tmp_path: Path) -> None:
+def test_an_answer_has_half_cycles_or_extremes(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, "1", 24.0, 30.0)
     for number in range(1000):
         ledger.append(half_row(number))
@@ -230,7 +232,7 @@ def test_an_answer_has_each_half_cycle_or_the_extremes_of_some(tmp_path: Path) -
     assert not len(nothing.t_ns) and nothing.source is TimeSource.FREE
 
 
-def test_half_cycles_of_one_time_are_those_of_the_better_clock_and_of_equal_ones_the_later(
+def test_equal_half_cycles_keep_the_better_clock(
     tmp_path: Path,
 ) -> None:
     """A dip under a free clock that is ahead, then another one with the same times by GPS."""

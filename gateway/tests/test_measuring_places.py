@@ -60,7 +60,7 @@ def with_dip(volts: np.ndarray, begin_s: float, end_s: float) -> np.ndarray:
     return dipped
 
 
-def test_intervals_of_a_group_have_unbalance_angles_clocks_and_flags(tmp_path: Path) -> None:
+def test_group_intervals_have_unbalance_and_flags(tmp_path: Path) -> None:
     a, b, c = phases(14, (1.0, 0.97, 1.0))
     measured(tmp_path, [a, with_dip(b, 8.0, 8.1), c])
     intervals = kept(tmp_path, "house", "3s")
@@ -77,7 +77,7 @@ def test_intervals_of_a_group_have_unbalance_angles_clocks_and_flags(tmp_path: P
     assert [each.flagged for each in intervals].count(True) == 1
 
 
-def test_boxes_of_a_group_give_one_number_to_one_event(tmp_path: Path) -> None:
+def test_a_groups_boxes_number_one_event(tmp_path: Path) -> None:
     a, b, c = phases(14, (1.0, 1.0, 1.0))
     apart = with_dip(with_dip(a, 3.0, 3.2), 9.0, 9.1)
     measured(tmp_path, [apart, with_dip(b, 3.4, 3.6), with_dip(c, 3.1, 3.5)])
@@ -105,7 +105,7 @@ def dip(box_id: str, begin_ms: int, end_ms: int, kind: str = "dip") -> Values:
 
 
 @pytest.mark.parametrize("order", [*permutations(range(5))])
-def test_numbers_do_not_depend_on_the_order_of_measuring(order: tuple[int, ...]) -> None:
+def test_numbers_do_not_depend_on_order(order: tuple[int, ...]) -> None:
     """1 and 2 are joined by 3, which is measured at any time; a swell and a later dip are events apart."""
     rows = [
         dip("1", 0, 100),
@@ -137,7 +137,7 @@ def rows_of(folder: Path, queue: Queue) -> LedgerRows:
     )
 
 
-def test_rows_of_a_group_go_up_once_with_its_first_box(tmp_path: Path) -> None:
+def test_group_rows_go_up_once(tmp_path: Path) -> None:
     measured(tmp_path, phases(14, (1.0, 0.97, 1.0)))
     sent: list[Measurement] = []
     for _ in range(3):  # killed after one record each time
@@ -160,7 +160,7 @@ def test_rows_of_a_group_go_up_once_with_its_first_box(tmp_path: Path) -> None:
     assert own[0].uncertainty_ns == 1000
 
 
-def test_what_is_measured_again_after_a_restart_is_written_once(tmp_path: Path) -> None:
+def test_remeasured_rows_are_written_once(tmp_path: Path) -> None:
     volts = phases(14, (1.0, 0.97, 1.0))
     measured(tmp_path, volts)
     before = {kind: kept(tmp_path, "house", kind) for kind in ("window", "3s")}

@@ -39,7 +39,8 @@ def gapless(found: list[tuple[int, Measurement]]) -> bool:
     return all(before.end_ns == after.start_ns for (_, before), (_, after) in pairwise(found))
 
 
-def test_at_steady_mains_they_are_prompt_and_have_the_numbers_of_the_others() -> None:
+def test_prompt_measurements_equal_the_others() -> None:
+    """At steady mains they are prompt and have the numbers of the others."""
     volts, _ = mains(8.0, RATE_HZ, frequency_hz=59.93, harmonics=MIX_3_PERCENT, seed=4)
     late, prompt = told(volts, []), told(volts, [(0, True)])
     assert gapless(prompt) and len(prompt) == len(late)
@@ -55,7 +56,8 @@ def test_at_steady_mains_they_are_prompt_and_have_the_numbers_of_the_others() ->
             assert its.max == pytest.approx(mine.max, rel=4 * near), name
 
 
-def test_a_sag_in_any_part_of_a_measurement_is_in_it_and_only_there() -> None:
+def test_a_sag_is_in_its_measurement_only() -> None:
+    """A sag in any part of a measurement is in it and only there."""
     for start_s in (3.1, 3.5, 3.93):
         volts, _ = mains(6.0, RATE_HZ, disturbances=[Sag(depth=0.4, start_s=start_s, seconds=0.05)], seed=1)
         found = told(volts, [(0, True)])
@@ -65,7 +67,7 @@ def test_a_sag_in_any_part_of_a_measurement_is_in_it_and_only_there() -> None:
         assert low[0].start_ns <= T0_NS + start_s * 1e9 + 1e7 and T0_NS + start_s * 1e9 < low[-1].end_ns
 
 
-def test_every_windows_frequency_and_thd_is_in_one_of_them() -> None:
+def test_every_windows_frequency_is_used_once() -> None:
     volts, _ = mains(8.0, RATE_HZ, frequency_hz=59.9, harmonics=MIX_3_PERCENT, seed=2)
     step = 4 * RATE_HZ  # from here on another frequency: which windows see it is the same
     volts[step:] = mains(4.0, RATE_HZ, frequency_hz=60.3, harmonics={5: 8.0}, seed=2)[0][: len(volts) - step]
@@ -91,7 +93,7 @@ def test_every_windows_frequency_and_thd_is_in_one_of_them() -> None:
         assert np.allclose(extremes[0], extremes[1], rtol=1e-6), cycles
 
 
-def test_over_a_tick_and_over_changes_of_the_mode_nothing_is_twice_and_nothing_is_missing() -> None:
+def test_ticks_and_modes_lose_or_double_nothing() -> None:
     t0_ns = -(-T0_NS // TICK_NS) * TICK_NS - 4 * 10**9
     volts, _ = mains(12.0, RATE_HZ, frequency_hz=60.02, seed=3)
     whole = told(volts, [], t0_ns)
@@ -108,7 +110,8 @@ def test_over_a_tick_and_over_changes_of_the_mode_nothing_is_twice_and_nothing_i
         assert all(each.metrics["rms"].min > 119.9 and each.metrics["rms"].max < 120.1 for _, each in found)
 
 
-def test_a_gap_ends_a_prompt_measurement_early_and_the_next_begins_after_it() -> None:
+def test_a_gap_ends_a_prompt_measurement() -> None:
+    """A gap ends a prompt measurement early and the next begins after it."""
     volts, _ = mains(9.0, RATE_HZ, seed=5)
     bench = Bench()
     bench.status.prompt = True

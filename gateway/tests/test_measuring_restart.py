@@ -68,7 +68,7 @@ def has_gone_on(found: list[Measurement], seen: int, live: bool) -> bool:
     return len(found) >= seen + 4 and not (live and found[-1].backfilled)
 
 
-def test_kill_9_leaves_no_cycle_unmeasured_and_measures_none_twice(tmp_path: Path, makai: Any) -> None:
+def test_kill_9_measures_every_cycle_once(tmp_path: Path, makai: Any) -> None:
     made = Made(makai)
     with BoxHost([Box("1")]) as host:
         path = written(tmp_path, makai, host.ports["1"])

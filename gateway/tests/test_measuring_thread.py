@@ -130,7 +130,8 @@ def test_steady_mains_give_their_own_numbers() -> None:
     assert three and three[0].values["thd_ratio"] == pytest.approx(0.03, abs=1e-4)
 
 
-def test_a_dip_is_reported_when_it_begins_and_when_it_ends_and_flags_its_windows() -> None:
+def test_a_dip_is_reported_at_both_ends() -> None:
+    """A dip is reported when it begins and when it ends and flags its windows."""
     volts, _ = mains(6, RATE_HZ, disturbances=[Sag(depth=0.3, start_s=2.0, cycles=30)])
     bench = Bench().feed(blocks_of(volts)).end()
     begun, ended = [each for each in bench.told_in.take_all() if isinstance(each, DisturbanceNotice)]
@@ -156,7 +157,7 @@ def test_an_interruption_is_reported_within_its_dip() -> None:
 
 @settings(max_examples=6, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(seed=st.integers(0, 2**31), most=st.sampled_from([7, 40, 400]), gap=st.booleans())
-def test_the_same_blocks_give_the_same_values_however_they_arrive(seed: int, most: int, gap: bool) -> None:
+def test_values_do_not_depend_on_arrival(seed: int, most: int, gap: bool) -> None:
     random = np.random.default_rng(seed)
     sag = Sag(depth=float(random.uniform(0.2, 0.95)), start_s=float(random.uniform(0.5, 4)), cycles=7)
     tick_ns = 2_833_334 * 600 * 10**9 - 3 * 10**9
@@ -195,7 +196,7 @@ def test_the_same_blocks_give_the_same_values_however_they_arrive(seed: int, mos
     assert told([len(blocks)]) == told(sizes)
 
 
-def test_what_leaves_for_the_cloud_is_the_same_where_nothing_else_is_made() -> None:
+def test_the_cloud_gets_the_same_alone() -> None:
     volts, _ = mains(
         6, RATE_HZ, frequency_hz=60.03, disturbances=[Sag(depth=0.4, start_s=2.0, cycles=8)], seed=3
     )
@@ -209,7 +210,7 @@ def test_what_leaves_for_the_cloud_is_the_same_where_nothing_else_is_made() -> N
     assert made[0] == made[1] and len(made[0]) > 6
 
 
-def test_at_a_utc_tick_measurements_start_again_with_the_windows() -> None:
+def test_a_utc_tick_restarts_measurements() -> None:
     tick_ns = 2_833_334 * 600 * 10**9
     volts, _ = mains(6, RATE_HZ, frequency_hz=60.07)
     bench = Bench().feed(blocks_of(volts, tick_ns - 2_600_000_000)).end()
@@ -228,7 +229,7 @@ def test_at_a_utc_tick_measurements_start_again_with_the_windows() -> None:
 
 
 @pytest.mark.parametrize("cycles", [1, 5, 12, 17, 240])
-def test_a_measurement_has_the_cycles_that_were_asked_for(cycles: int) -> None:
+def test_a_measurement_has_the_wanted_cycles(cycles: int) -> None:
     volts, _ = mains(9, RATE_HZ, frequency_hz=60.1)
     bench = Bench(plan=MeasuringPlan("1", 1.0, 10.0))
     bench.measuring.set_cycles("1", cycles)
@@ -240,7 +241,7 @@ def test_a_measurement_has_the_cycles_that_were_asked_for(cycles: int) -> None:
         assert before.metrics["f"].average == pytest.approx(60.1, abs=2e-3)
 
 
-def test_a_change_of_cycles_holds_from_the_next_measurement_on() -> None:
+def test_a_change_of_cycles_applies_next() -> None:
     volts, _ = mains(4, RATE_HZ)
     blocks = blocks_of(volts)
     bench = Bench().feed(blocks[:90])
@@ -250,7 +251,8 @@ def test_a_change_of_cycles_holds_from_the_next_measurement_on() -> None:
     assert lengths[:4] == [60, 60, 12, 12]
 
 
-def test_a_gap_ends_a_measurement_before_it_and_the_next_begins_behind_it() -> None:
+def test_a_gap_ends_a_measurement() -> None:
+    """A gap ends a measurement before it and the next begins behind it."""
     volts, _ = mains(4, RATE_HZ)
     blocks = blocks_of(volts)
     bench = Bench().feed(blocks[:90]).end().feed(blocks[100:]).end()
@@ -263,7 +265,7 @@ def test_a_gap_ends_a_measurement_before_it_and_the_next_begins_behind_it() -> N
 
 
 @pytest.mark.parametrize("step_ns", [3600 * 10**9, -3600 * 10**9])
-def test_a_clock_that_is_set_ends_a_measurement_and_the_next_has_the_new_time(step_ns: int) -> None:
+def test_a_set_clock_ends_a_measurement(step_ns: int) -> None:
     volts, _ = mains(5, RATE_HZ)
     blocks = blocks_of(volts)
     late = [replace(block, t_ns=block.t_ns + step_ns) for block in blocks[150:]]
@@ -275,7 +277,7 @@ def test_a_clock_that_is_set_ends_a_measurement_and_the_next_has_the_new_time(st
     assert max(starts) - min(starts) > 3500e9 and not bench.counters["failures"]
 
 
-def test_a_clock_that_is_steered_is_followed_to_a_thousandth_of_its_uncertainty() -> None:
+def test_a_steered_clock_is_followed_closely() -> None:
     volts, _ = mains(8.0, RATE_HZ)
     slew_ns = 300  # per block of 200 samples
     blocks = [
@@ -301,7 +303,7 @@ def test_what_comes_before_the_hello_is_counted() -> None:
     assert bench.counters["unmeasured_samples"] == 200
 
 
-def test_a_machine_that_is_too_slow_drops_counts_and_goes_on_behind_a_gap() -> None:
+def test_a_too_slow_machine_drops_and_counts() -> None:
     volts, _ = mains(40, RATE_HZ)
     bench = Bench()
     bench.feed(blocks_of(volts), at_once=10**6)
@@ -314,7 +316,7 @@ def test_a_machine_that_is_too_slow_drops_counts_and_goes_on_behind_a_gap() -> N
     assert sum(hole > 0 for hole in holes) == 1 and max(holes) >= lost * 10**9 // RATE_HZ
 
 
-def test_the_thread_ends_at_once_and_measures_what_waits() -> None:
+def test_the_thread_ends_after_its_waiting_work() -> None:
     bench = Bench()
     stop = threading.Event()
     thread = threading.Thread(target=bench.measuring.run, args=(stop,))
@@ -337,7 +339,7 @@ def test_figures_of_the_box_that_differ_are_counted() -> None:
     assert bench.counters["box_figures_differ"] == 1
 
 
-def test_measurements_say_what_the_box_is_meant_to_measure() -> None:
+def test_measurements_state_the_boxs_nominal_values() -> None:
     volts, _ = mains(3, RATE_HZ, frequency_hz=50.0, voltage_v=230.0)
     bench = Bench(hello=replace(HELLO, nominal_v=230.0, nominal_hz=50.0, v_per_lsb=0.011))
     blocks = [replace(block, v_per_lsb=0.011) for block in blocks_of(volts * 0.0068 / 0.011)]
@@ -346,7 +348,7 @@ def test_measurements_say_what_the_box_is_meant_to_measure() -> None:
     assert first.metrics["rms"].average == pytest.approx(230.0, rel=1e-4)
 
 
-def test_another_gain_ends_the_measurement_as_a_gap_does() -> None:
+def test_another_gain_ends_the_measurement() -> None:
     volts, _ = mains(3, RATE_HZ)
     blocks = blocks_of(volts)
     second = [replace(block, v_per_lsb=2 * V_PER_LSB) for block in blocks[90:]]
@@ -402,7 +404,8 @@ def test_other_mains_are_measured_too(nominal_hz: float) -> None:
     assert bench.measurements[0].metrics["f"].average == pytest.approx(nominal_hz * 1.001, rel=1e-4)
 
 
-def test_a_run_that_ends_soon_behind_a_tick_has_a_measurement_from_there() -> None:
+def test_a_short_run_after_a_tick_is_measured() -> None:
+    """A run that ends soon behind a tick has a measurement from there."""
     tick_ns = 1_700_000_400 * 10**9
     volts, _ = mains(2.6, RATE_HZ, frequency_hz=60.03)
     made = Bench().feed(blocks_of(volts, t0_ns=tick_ns - 2_500_000_000)).end().measurements

@@ -195,7 +195,7 @@ def section(broker: Broker, **more: object) -> Section:
     ],
     ids=["box", "group", "name", "topic", "discovery"],
 )
-def test_what_is_configured_no_more_goes_from_the_broker(
+def test_an_unconfigured_topic_leaves_the_broker(
     broker: Broker, tmp_path: Path, later: dict[str, Any], of_it: str
 ) -> None:
     file = tmp_path / "mqtt_topics.json"
@@ -219,7 +219,7 @@ def test_what_is_configured_no_more_goes_from_the_broker(
             assert not [topic for topic in listener.newest if of_it in topic]
 
 
-def test_values_disturbances_and_who_is_there_reach_whoever_comes_later(broker: Broker) -> None:
+def test_a_late_subscriber_gets_values_and_presence(broker: Broker) -> None:
     with living(section(broker)) as house:
         house.values("3s", 0, rms_v=120.5, thd_ratio=0.021, f_hz=float("nan"))
         house.values("10min", 0, pst=0.31)
@@ -247,7 +247,7 @@ def test_values_disturbances_and_who_is_there_reach_whoever_comes_later(broker: 
             wait_for(lambda: listener.newest["opq/attic/status"] == b"offline")
 
 
-def test_the_measured_share_of_hour_and_day_is_published(broker: Broker) -> None:
+def test_the_measured_share_is_published(broker: Broker) -> None:
     with listening(broker) as listener, living(section(broker)) as house:
         assert listener.json("opq/attic/box3/measured") == {}, "nothing was counted yet"
         house.box_counters.add("samples", 16_000)
@@ -256,7 +256,7 @@ def test_the_measured_share_of_hour_and_day_is_published(broker: Broker) -> None
         wait_for(lambda: listener.json("opq/attic/box3/measured") == {"hour": 0.16, "day": 0.16})
 
 
-def test_home_assistant_finds_one_device_per_box_with_units_and_availability(broker: Broker) -> None:
+def test_home_assistant_finds_each_box(broker: Broker) -> None:
     with listening(broker) as listener, living(section(broker)) as house:
         topic = "homeassistant/sensor/opq_attic_box3/rms_v/config"
         voltage = listener.json(topic)
@@ -281,7 +281,8 @@ def test_home_assistant_finds_one_device_per_box_with_units_and_availability(bro
         wait_for(lambda: b'"sw_version":"new"' in listener.newest[topic])
 
 
-def test_a_value_goes_out_at_most_once_per_interval_and_the_newest_then(broker: Broker) -> None:
+def test_a_value_is_published_once_per_interval(broker: Broker) -> None:
+    """A value goes out at most once per interval and the newest then."""
     with listening(broker) as listener, living(section(broker)) as house:
         wait_for(lambda: "opq/attic/status" in listener.newest)
         began_s = time.monotonic()
@@ -295,7 +296,7 @@ def test_a_value_goes_out_at_most_once_per_interval_and_the_newest_then(broker: 
         assert 2 <= [topic for topic, _ in listener.messages].count("opq/attic/box3/3s") <= 3 + seconds
 
 
-def test_a_broker_that_restarts_is_found_again_and_told_everything(broker: Broker) -> None:
+def test_a_restarted_broker_gets_everything_again(broker: Broker) -> None:
     with living(section(broker)) as house:
         wait_for(lambda: house.counters["mqtt_published"] >= 10)
         broker.stop()
@@ -335,7 +336,7 @@ def test_when_the_gateway_dies_the_broker_says_so(broker: Broker) -> None:
         wait_for(lambda: listener.newest.get("opq/attic/status") == b"offline")
 
 
-def test_a_broker_that_accepts_and_never_answers_holds_up_nobody_and_the_end_comes_within_2_s() -> None:
+def test_a_mute_broker_delays_no_other() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         house = House(Section(host="127.0.0.1", port=mute.getsockname()[1], name="attic"), timeout_s=30)
         for number in range(6000):
@@ -344,7 +345,7 @@ def test_a_broker_that_accepts_and_never_answers_holds_up_nobody_and_the_end_com
         assert house.end() < 20  # within 2 s on an idle machine; a time-out would take 30
 
 
-def test_a_broker_that_stands_still_is_left_and_found_again(broker: Broker) -> None:
+def test_a_stalled_broker_is_left_and_found(broker: Broker) -> None:
     assert broker.process is not None
     with living(section(broker), timeout_s=0.3) as house:
         wait_for(lambda: house.counters["mqtt_published"] >= 10)
@@ -363,7 +364,8 @@ def test_a_broker_that_stands_still_is_left_and_found_again(broker: Broker) -> N
             broker.process.send_signal(signal.SIGCONT)
 
 
-def test_a_broker_with_password_and_tls_is_spoken_to_and_a_wrong_one_is_not_believed(tmp_path: Path) -> None:
+def test_a_broker_with_tls_is_authenticated(tmp_path: Path) -> None:
+    """A broker with password and tls is spoken to and a wrong one is not believed."""
     _certificate(tmp_path / "ca.pem", tmp_path / "key.pem")
     (tmp_path / "users").write_text("opq:secret\n")
     (tmp_path / "users").chmod(0o700)
@@ -418,7 +420,7 @@ def _certificate(certificate_path: Path, key_path: Path) -> None:
     )
 
 
-def test_two_gateways_of_one_host_stay_connected_under_their_names(broker: Broker, tmp_path: Path) -> None:
+def test_two_gateways_of_a_host_stay_connected(broker: Broker, tmp_path: Path) -> None:
     files = [tmp_path / each / "mqtt_topics.json" for each in "ab"]
     with (
         listening(broker) as listener,

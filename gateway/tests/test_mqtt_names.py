@@ -41,18 +41,18 @@ def test_a_name_stays_at_every_start(machine: str, tmp_path: Path) -> None:
     assert [gateway_name("opq", file, machine) for _ in range(3)] == [first] * 3
 
 
-def test_an_existing_installation_keeps_the_name_of_its_host(tmp_path: Path) -> None:
+def test_an_existing_installation_keeps_its_name(tmp_path: Path) -> None:
     file = folder(tmp_path / "a", [f"opq/{HOST}/status", f"opq/{HOST}/box3/3s"])
     assert gateway_name("opq", file, "one") == HOST
     folder(tmp_path / "a", [])  # discovery and Boxes went
     assert gateway_name("opq", file, "one") == HOST
 
 
-def test_an_installation_of_another_prefix_is_a_new_one(tmp_path: Path) -> None:
+def test_another_prefix_is_another_installation(tmp_path: Path) -> None:
     assert gateway_name("opq", folder(tmp_path / "a", [f"power/{HOST}/status"]), "one") != HOST
 
 
-def test_a_copy_on_another_machine_leaves_the_topics_of_the_other_alone(tmp_path: Path) -> None:
+def test_a_copy_leaves_the_originals_topics(tmp_path: Path) -> None:
     file = folder(tmp_path / "a", [f"opq/{HOST}/status"])
     assert gateway_name("opq", file, "one") == HOST
     copied = gateway_name("opq", file, "two")
@@ -66,7 +66,7 @@ def test_a_damaged_file_is_no_name(tmp_path: Path) -> None:
     assert gateway_name("opq", file, "one").startswith(f"{HOST}-")
 
 
-def test_the_mark_of_a_machine_does_not_give_its_id_away() -> None:
+def test_a_machines_mark_hides_its_id() -> None:
     mark = machine_mark()
     machine_id = Path("/etc/machine-id")
     assert mark == machine_mark()

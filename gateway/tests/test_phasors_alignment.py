@@ -57,14 +57,14 @@ def line() -> Line:
     return line
 
 
-def test_an_instant_leaves_as_soon_as_every_box_that_reports_is_there(line: Line) -> None:
+def test_an_instant_leaves_when_complete(line: Line) -> None:
     line.push("1", 1, 0.2)
     assert line.due(0.2) == [] and line.alignment.next_s() == pytest.approx(1.2)
     line.push("2", 1, 0.3)
     assert line.due(0.3) == [(1, "12")] and line.alignment.next_s() is None
 
 
-def test_a_box_that_is_late_is_waited_for_once_and_its_phasor_counted(line: Line) -> None:
+def test_a_late_box_is_waited_for_once(line: Line) -> None:
     line.push("1", 1, 0.2)
     assert line.due(1.1) == []
     assert line.due(1.2) == [(1, "1")]
@@ -79,7 +79,7 @@ def test_a_box_that_is_late_is_waited_for_once_and_its_phasor_counted(line: Line
     assert line.due(1.6) == [(3, "12")]
 
 
-def test_instants_leave_in_order_of_time_whatever_comes_first(line: Line) -> None:
+def test_instants_leave_in_time_order(line: Line) -> None:
     for number in (3, 1, 2):
         line.push("1", number, 0.2)
     for number in (2, 3):
@@ -89,7 +89,7 @@ def test_instants_leave_in_order_of_time_whatever_comes_first(line: Line) -> Non
     assert line.due(0.4) == [(1, "12"), (2, "12"), (3, "12")]
 
 
-def test_boxes_that_are_handed_in_one_after_the_other_are_together_from_the_second_round_on() -> None:
+def test_sequential_boxes_join_from_round_two() -> None:
     line = Line()
     for number in range(10):
         line.push("1", number, 0.0)
@@ -105,7 +105,7 @@ def test_boxes_that_are_handed_in_one_after_the_other_are_together_from_the_seco
 
 
 @pytest.mark.parametrize("off", [-36_000, 36_000])
-def test_a_box_whose_clock_is_an_hour_off_is_left_out_and_moves_nobody(line: Line, off: int) -> None:
+def test_a_box_an_hour_off_is_left_out(line: Line, off: int) -> None:
     for number in range(1, 4):
         line.push("3", number + off, number / 10, TimeSource.FREE, 0xFFFF_FFFF)
         line.push("1", number, number / 10)
@@ -114,7 +114,7 @@ def test_a_box_whose_clock_is_an_hour_off_is_left_out_and_moves_nobody(line: Lin
     assert line.counted["phasors_off_axis", "3"] == 3
 
 
-def test_the_best_clock_carries_the_axis_however_late_it_comes() -> None:
+def test_the_best_clock_carries_the_axis() -> None:
     line = Line()
     line.push("3", 36_000, 0.0, TimeSource.FREE)
     assert line.due(1.0) == [(36_000, "3")]
@@ -125,7 +125,7 @@ def test_the_best_clock_carries_the_axis_however_late_it_comes() -> None:
     assert line.due(2.4) == [(12, "1")]
 
 
-def test_a_clock_that_is_set_back_an_hour_goes_on_with_the_new_time() -> None:
+def test_a_set_back_clock_continues() -> None:
     line = Line()
     line.push("1", 0, 0.0, TimeSource.NTP)
     assert line.due(0.0) == [(0, "1")]
@@ -133,7 +133,7 @@ def test_a_clock_that_is_set_back_an_hour_goes_on_with_the_new_time() -> None:
     assert line.due(0.1) == [(-36_000, "1")]
 
 
-def test_when_the_best_clock_falls_silent_the_next_best_goes_on() -> None:
+def test_the_next_best_clock_takes_over() -> None:
     line = Line()
     line.push("1", 0, 0.0)
     line.push("2", 36_000, 0.1, TimeSource.NTP)
@@ -142,7 +142,7 @@ def test_when_the_best_clock_falls_silent_the_next_best_goes_on() -> None:
     assert line.due(7.2)[-1] == (36_060, "2")
 
 
-def test_a_box_that_nobody_configured_is_no_part_of_it(line: Line) -> None:
+def test_an_unconfigured_box_is_left_out(line: Line) -> None:
     line.push("9", 1, 0.2)
     assert line.due(5.0) == []
 
@@ -152,7 +152,7 @@ def test_a_box_that_nobody_configured_is_no_part_of_it(line: Line) -> None:
         st.tuples(st.sampled_from("123"), st.integers(0, 20), st.floats(0, 0.5), st.booleans()), max_size=60
     )
 )
-def test_whatever_the_order_instants_rise_and_every_phasor_leaves_once_or_is_late(
+def test_instants_rise_and_phasors_leave_once(
     pushes: list[tuple[str, int, float, bool]],
 ) -> None:
     line = Line(wait_s=0.3)
@@ -174,7 +174,7 @@ def test_whatever_the_order_instants_rise_and_every_phasor_leaves_once_or_is_lat
 
 
 @given(st.lists(st.tuples(st.sampled_from("123"), st.integers(1, 12), st.integers(0, 9)), max_size=40))
-def test_behind_a_look_nothing_is_due_already_so_that_nobody_looks_for_ever(
+def test_nothing_is_due_right_after_a_look(
     pushed: list[tuple[str, int, int]],
 ) -> None:
     line = Line()

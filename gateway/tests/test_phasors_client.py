@@ -56,7 +56,7 @@ def test_the_client_reads_the_annexs_data() -> None:
     assert reading.analogs == [100.0, 1000.0, 10000.0] and reading.digitals == [0x3C12]
 
 
-def test_the_clients_commands_have_the_form_of_the_annexs() -> None:
+def test_the_clients_commands_follow_the_annex() -> None:
     assert parse(START).kind == "command" and parse(START).body == struct.pack(">H", 2)
     ours = command(7734, 2)
     assert ours[:6] == START[:6] and ours[14:16] == START[14:16] and parse(ours).body == parse(START).body

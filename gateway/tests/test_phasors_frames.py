@@ -58,7 +58,7 @@ def phasor(box_id: str = "1", t_ns: int = 0, value: complex = 120 + 0j, **more: 
     return PhasorReport(box_id, t_ns, value, **{**facts, **more})  # type: ignore[arg-type]
 
 
-def test_a_header_and_a_command_are_the_annexs_bytes() -> None:
+def test_header_and_command_are_the_annexs_bytes() -> None:
     said = Frame(FrameKind.HEADER, 7734, FrameTime(1149591600, 770000, 0x0F), b"Hello I'm Header Frame.")
     annex = "aa1100271e36448560300f0bbfd048656c6c6f2049276d20486561646572204672616d652e17cc"
     assert frame_bytes(said).hex() == annex
@@ -82,7 +82,7 @@ def test_both_checksums_agree(body: bytes) -> None:
     seconds=st.integers(0, 2**32 - 2),
     rate=st.sampled_from([1, 10, 12, 15, 25, 30, 50, 60, 100, 120]),
 )
-def test_what_is_put_in_a_data_frame_is_read_from_it(
+def test_a_data_frame_round_trips(
     value: complex, hz: float, rocof: float, number: int, seconds: int, rate: int
 ) -> None:
     number %= rate
@@ -124,7 +124,7 @@ def test_configuration_3_tells_class_delay_and_place_too() -> None:
     assert all(math.isinf(value) for value in config.more["place"][0])
 
 
-def test_the_most_boxes_that_are_taken_fit_every_frame() -> None:
+def test_the_most_boxes_fit_every_frame() -> None:
     boxes = tuple(str(4_000_000_000 + number) for number in range(MAX_STATIONS))
     of = stream(boxes)
     assert len({station.id_code for station in of.stations}) == MAX_STATIONS
@@ -142,7 +142,7 @@ def test_a_header_is_text_for_people() -> None:
 
 
 @pytest.mark.parametrize("rate", range(1, 121))
-def test_every_report_instant_is_a_whole_fraction_of_the_second(rate: int) -> None:
+def test_every_report_instant_divides_the_second(rate: int) -> None:
     base = time_base(rate)
     assert base % rate == 0 and 100_000 < base < 1 << 24
     of = stream(reports_per_s=rate)
@@ -153,9 +153,7 @@ def test_every_report_instant_is_a_whole_fraction_of_the_second(rate: int) -> No
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5), st.integers(1, 17), st.binary(max_size=30))
-def test_frames_are_found_however_they_are_cut_and_whatever_lies_between(
-    bodies: list[bytes], piece: int, junk: bytes
-) -> None:
+def test_frames_are_found_in_any_cutting(bodies: list[bytes], piece: int, junk: bytes) -> None:
     junk = junk.replace(b"\xaa", b"")  # else it may begin a frame that swallows the next: the CRC's case
     frames = [Frame(FrameKind.COMMAND, 7, FrameTime(1, 2), body) for body in bodies]
     raw = b"".join(frame_bytes(frame) + junk for frame in frames)
@@ -176,7 +174,7 @@ def test_no_bytes_make_the_reader_fail_or_grow(pieces: list[bytes]) -> None:
     assert found and set(found) == {good}
 
 
-def test_after_garbage_and_a_wrong_checksum_the_next_frame_is_found() -> None:
+def test_after_garbage_the_next_frame_is_found() -> None:
     good = Frame(FrameKind.COMMAND, 7, FrameTime(1, 2), b"\x00\x02")
     raw = frame_bytes(good)
     reader = FrameReader(256)
@@ -211,7 +209,8 @@ def test_uncertainty_is_reported_in_the_standards_codes(
         assert uncertainty_ns <= 10 ** (of_message - 1)
 
 
-def test_in_sync_is_a_time_that_costs_less_than_a_percent_of_the_vector() -> None:
+def test_in_sync_costs_below_a_percent() -> None:
+    """In sync is a time that costs less than a percent of the vector."""
     assert in_sync(TimeSource.GPS, 26_000, 60.0) and not in_sync(TimeSource.GPS, 27_000, 60.0)
     assert in_sync(TimeSource.HOLDOVER, 31_000, 50.0) and not in_sync(TimeSource.FREE, 0, 50.0)
 

@@ -43,7 +43,7 @@ def boxes() -> list[Box]:
     ]
 
 
-def test_two_boxes_of_a_real_gateway_are_read_on_one_gps_axis(tmp_path: Path, keys: KeyFolder) -> None:
+def test_a_real_gateways_boxes_share_an_axis(tmp_path: Path, keys: KeyFolder) -> None:
     """TVE within 1 % of the simulated truth, and the angle between the Boxes."""
     keys.create(False, ["4"])
     port = free_port()

@@ -104,7 +104,7 @@ def test_files_are_made_below_writable_only(plugins: Plugins, ask: Ask, writable
         ask("os.openpty()")
 
 
-def test_other_plugins_and_what_lies_beside_them_cannot_be_read(plugins: Plugins, ask: Ask) -> None:
+def test_other_plugins_files_are_unreadable(plugins: Plugins, ask: Ask) -> None:
     on(plugins, "files")
     data = plugins.uploads.parent
     assert data.stat().st_mode & 0o777 == 0o700
@@ -120,7 +120,7 @@ def test_other_plugins_and_what_lies_beside_them_cannot_be_read(plugins: Plugins
             ask(text)
 
 
-def test_sockets_without_a_file_and_processes_of_others_are_out_of_reach(plugins: Plugins, ask: Ask) -> None:
+def test_foreign_sockets_and_processes_are_out_of_reach(plugins: Plugins, ask: Ask) -> None:
     on(plugins, "files")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("\0opq-attack")
@@ -167,11 +167,11 @@ def ended_by(plugins: Plugins, text: str) -> str:
         ("framed(msgspec.msgpack.encode(['answer', 1]))", "of at least length 4"),
     ],
 )
-def test_what_is_no_message_ends_the_process_and_not_the_host(fresh: Plugins, sent: str, told: str) -> None:
+def test_a_wrong_message_ends_only_the_process(fresh: Plugins, sent: str, told: str) -> None:
     assert told in ended_by(fresh, f"raw({sent})")
 
 
-def test_answers_that_it_makes_up_are_values_or_errors_of_the_row(fresh: Plugins) -> None:
+def test_invented_answers_are_values_or_errors(fresh: Plugins) -> None:
     made = fresh.function("f")
     assert made is not None
     function = made()
@@ -193,7 +193,7 @@ def test_answers_that_it_makes_up_are_values_or_errors_of_the_row(fresh: Plugins
         ("[{'a': 2}], []", "one for each of the 1"),
     ],
 )
-def test_a_batch_that_is_none_ends_the_source_s_process(tmp_path: Path, batch: str, told: str) -> None:
+def test_a_wrong_batch_ends_the_sources_process(tmp_path: Path, batch: str, told: str) -> None:
     code = CODE.replace("class Function(sdk.Function)", "class Other") + (
         "\nclass Source(sdk.Source):\n"
         "    def configure(self, datasource, properties): pass\n"
@@ -215,7 +215,7 @@ def test_a_batch_that_is_none_ends_the_source_s_process(tmp_path: Path, batch: s
     assert not thread.is_alive()
 
 
-def test_a_process_that_lies_of_its_protections_is_not_asked(fresh: Plugins) -> None:
+def test_a_process_lying_about_protections_is_refused(fresh: Plugins) -> None:
     real = fresh.status("f")["protections"]
     lying = CODE + (
         "\nfrom opq_plugins.worker.server import WorkerServer as server\n"
@@ -231,7 +231,7 @@ def test_a_process_that_lies_of_its_protections_is_not_asked(fresh: Plugins) -> 
     assert fresh.status("f")["protections"] == real
 
 
-def test_lines_for_the_log_are_counted_beyond_a_rate(fresh: Plugins) -> None:
+def test_log_lines_beyond_a_rate_are_counted(fresh: Plugins) -> None:
     made = fresh.function("f")
     assert made is not None
     told = "framed(msgspec.msgpack.encode(['log', 1, 'x', {}]))"
@@ -254,7 +254,7 @@ def test_processes_together_have_no_more_memory_than_one(fresh: Plugins) -> None
     assert fresh.status("f")["survivors_killed"] >= 3
 
 
-def test_a_child_that_hides_by_a_double_fork_is_found(fresh: Plugins) -> None:
+def test_a_double_forked_child_is_found(fresh: Plugins) -> None:
     text = "\n".join(
         [
             "if os.fork() == 0:",
@@ -294,9 +294,7 @@ def test_no_way_makes_a_name_space_of_users(plugins: Plugins, ask: Ask) -> None:
     assert ask("__import__('threading').Thread(target=int).start()") is None
 
 
-def test_memory_without_an_address_and_mounts_in_their_new_form_are_refused(
-    plugins: Plugins, ask: Ask
-) -> None:
+def test_address_less_memory_and_new_mounts_are_refused(plugins: Plugins, ask: Ask) -> None:
     on(plugins, "system calls")
     with pytest.raises(RowError, match="PermissionError"):
         ask("os.memfd_create('x')")
@@ -304,7 +302,7 @@ def test_memory_without_an_address_and_mounts_in_their_new_form_are_refused(
         assert ask(f"call({number}, -100, b'/', 0)") == -1
 
 
-def test_no_socket_is_made_where_the_policy_names_no_network(plugins: Plugins, ask: Ask) -> None:
+def test_without_a_named_network_no_socket_opens(plugins: Plugins, ask: Ask) -> None:
     assert plugins.status("f")["protections"]["network"] == "on: none"
     for family in (1, 2, 10, 16, 17, 29, 38, 40, 44):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):

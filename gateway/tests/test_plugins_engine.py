@@ -65,7 +65,7 @@ def rows() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-def test_a_rule_of_plugins_alone_goes_on_through_replacements(
+def test_a_plugin_rule_survives_replacements(
     tmp_path: Path, plugins: RulePlugins, rows: Path, qos: int
 ) -> None:
     plugins.create("package", "three", version_of(plugins, 0))
@@ -99,9 +99,7 @@ def test_a_rule_of_plugins_alone_goes_on_through_replacements(
     assert versions == sorted(versions) and set(versions) == {f"1.0.{k}" for k in range(4)}
 
 
-def test_a_rule_whose_plugin_is_deleted_under_it_says_so_until_it_is_back(
-    tmp_path: Path, plugins: RulePlugins, rows: Path
-) -> None:
+def test_a_rule_reports_its_deleted_plugin(tmp_path: Path, plugins: RulePlugins, rows: Path) -> None:
     plugins.create("package", "three", version_of(plugins, 0))
     engine = Engine(tmp_path / "engine", plugins)
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
@@ -154,9 +152,7 @@ class Sink(sdk.Sink):
 """
 
 
-def test_what_is_only_looked_at_leaves_nothing_in_the_worker_and_holds_up_no_new_version(
-    tmp_path: Path, plugins: RulePlugins
-) -> None:
+def test_viewing_a_plugin_leaves_nothing(tmp_path: Path, plugins: RulePlugins) -> None:
     def picky(number: int) -> str:
         files = {
             "plugin.json": manifest(
@@ -212,9 +208,7 @@ class Sink(sdk.Sink):
 """
 
 
-def test_a_deleted_rule_holds_no_plugin_back_neither_its_function_nor_a_sink_that_never_opened(
-    tmp_path: Path, plugins: RulePlugins
-) -> None:
+def test_a_deleted_rule_holds_no_plugin(tmp_path: Path, plugins: RulePlugins) -> None:
     files = {
         "plugin.json": manifest("p", "1.0.0", symbols={"sinks": ["shut"], "functions": ["twice"]}),
         "sinks/shut.py": SHUT,
@@ -239,9 +233,7 @@ def test_a_deleted_rule_holds_no_plugin_back_neither_its_function_nor_a_sink_tha
         engine.stop()
 
 
-def test_a_rule_whose_plugin_is_missing_at_the_start_begins_when_it_comes(
-    tmp_path: Path, plugins: RulePlugins, rows: Path
-) -> None:
+def test_a_rule_waits_for_its_missing_plugin(tmp_path: Path, plugins: RulePlugins, rows: Path) -> None:
     def started() -> Engine:
         engine = Engine(tmp_path / "engine", plugins)
         plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed

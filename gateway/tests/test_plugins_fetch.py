@@ -82,7 +82,7 @@ def test_what_goes_beyond_a_limit_is_refused(server: str, tmp_path: Path, path: 
 @pytest.mark.parametrize(
     "url", ["ftp://a/b", "http://", "x", "http://a:0/", "http://u@a/", "http://[::1", "http://a:x/"]
 )
-def test_what_is_no_url_of_a_zip_is_refused(tmp_path: Path, url: str) -> None:
+def test_a_wrong_zip_url_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(PluginError):
         fetch(url, tmp_path / "x", POLICY, [])
 

@@ -74,7 +74,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     made.host.close()
 
 
-def test_what_the_other_host_has_is_taken_over_replaced_rolled_back_and_deleted(pair: Pair) -> None:
+def test_another_hosts_plugins_are_followed(pair: Pair) -> None:
     pair.following.poll()
     assert pair.following.types("function") == []
     pair.install("1.0.0")
@@ -100,7 +100,7 @@ def test_what_the_other_host_has_is_taken_over_replaced_rolled_back_and_deleted(
     assert (pair.following.problem, pair.following.unreadable) == ("", 0)
 
 
-def test_one_that_starts_later_finds_all_that_is_there(pair: Pair) -> None:
+def test_a_later_follower_finds_everything(pair: Pair) -> None:
     pair.install("1.0.0")
     pair.install("1.0.1")
     pair.install("2.0.0", name="g")
@@ -115,7 +115,8 @@ def test_plugins_of_other_kinds_are_not_started(pair: Pair) -> None:
     assert pair.following.troubles() == {}
 
 
-def test_a_version_that_does_not_run_here_leaves_the_old_one_and_is_tried_again(pair: Pair) -> None:
+def test_an_unfit_version_leaves_the_old_one(pair: Pair) -> None:
+    """A version that does not run here leaves the old one and is tried again."""
     pair.install("1.0.0")
     pair.following.poll()
     call = pair.use()
@@ -137,7 +138,7 @@ def test_a_version_that_does_not_run_here_leaves_the_old_one_and_is_tried_again(
     assert pair.following.troubles() == {}
 
 
-def test_a_refused_version_is_forgotten_when_the_other_host_takes_it_back(pair: Pair) -> None:
+def test_a_withdrawn_version_is_forgotten(pair: Pair) -> None:
     pair.install("1.0.0")
     pair.following.poll()
     pair.install("1.0.1")
@@ -150,7 +151,8 @@ def test_a_refused_version_is_forgotten_when_the_other_host_takes_it_back(pair: 
     assert pair.use()() == ["1.0.0", 1]
 
 
-def test_a_version_that_fails_on_trial_is_taken_back_here_and_stays_away(pair: Pair) -> None:
+def test_a_version_failing_its_trial_stays_away(pair: Pair) -> None:
+    """A version that fails on trial is taken back here and stays away."""
     pair.install("1.0.0")
     pair.following.poll()
     call = pair.use()
@@ -169,7 +171,7 @@ def test_a_version_that_fails_on_trial_is_taken_back_here_and_stays_away(pair: P
     assert call()[0] == "1.0.0"
 
 
-def test_deleted_and_installed_again_under_the_same_number_is_another_code(pair: Pair) -> None:
+def test_a_reinstalled_number_is_other_code(pair: Pair) -> None:
     pair.install("1.0.0")
     pair.following.poll()
     pair.host.delete("function", "f")
@@ -178,7 +180,7 @@ def test_deleted_and_installed_again_under_the_same_number_is_another_code(pair:
     assert pair.use()() == ["other", 1]
 
 
-def test_a_book_that_cannot_be_read_changes_nothing_and_is_reported(pair: Pair) -> None:
+def test_an_unreadable_index_changes_nothing(pair: Pair) -> None:
     pair.install("1.0.0")
     pair.following.poll()
     call = pair.use()
@@ -203,7 +205,7 @@ def test_a_book_that_cannot_be_read_changes_nothing_and_is_reported(pair: Pair) 
 
 
 @pytest.mark.parametrize("column, value", [("version", "../../1.0.0"), ("name", "../f"), ("version", None)])
-def test_a_book_with_strange_names_leads_to_no_other_folder(pair: Pair, column: str, value: str) -> None:
+def test_strange_names_lead_to_no_other_folder(pair: Pair, column: str, value: str) -> None:
     pair.install("1.0.0")
     with sqlite3.connect(pair.folder / "plugins" / "installed.sqlite") as db:
         if value is None:
@@ -218,7 +220,7 @@ def test_a_book_with_strange_names_leads_to_no_other_folder(pair: Pair, column: 
     assert pair.following.types("function") == []
 
 
-def test_nothing_is_exchanged_while_the_owner_holds_the_boundary(pair: Pair) -> None:
+def test_nothing_changes_while_the_owner_holds(pair: Pair) -> None:
     pair.install("1.0.0")
     pair.following.poll()
     call = pair.use()
@@ -233,7 +235,7 @@ def test_nothing_is_exchanged_while_the_owner_holds_the_boundary(pair: Pair) -> 
     assert call()[0] == "1.0.1"
 
 
-def test_nothing_is_installed_or_written_by_the_one_that_follows(pair: Pair) -> None:
+def test_a_follower_installs_and_writes_nothing(pair: Pair) -> None:
     pair.install("1.0.0")
     before = sorted(path for path in pair.folder.rglob("*") if path.suffix != ".pyc")
     other = Following(pair.folder, {"function"}, POLICY)
@@ -246,7 +248,7 @@ def test_nothing_is_installed_or_written_by_the_one_that_follows(pair: Pair) -> 
     ]
 
 
-def test_who_is_trusted_is_said_by_our_own_policy(pair: Pair) -> None:
+def test_our_own_policy_decides_trust(pair: Pair) -> None:
     pair.install("1.0.0")
     strict = Following(pair.folder, {"function"}, Policy(require_signature=True))
     strict.poll()

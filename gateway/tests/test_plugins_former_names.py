@@ -15,6 +15,6 @@ print(opq_rules.plugins.__path__[0])
 """
 
 
-def test_the_former_names_of_the_sdk_are_the_same_classes() -> None:
+def test_the_sdks_former_names_are_the_same() -> None:
     told = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert (Path(told.stdout.strip()) / "opq_plugin.h").is_file()

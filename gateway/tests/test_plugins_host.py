@@ -44,7 +44,7 @@ def problems(folder: Path, name: str = "good", kind: str = "trigger", **settings
     return str(caught.value)
 
 
-def test_a_file_in_a_folder_is_a_plug_in(folder: Path) -> None:
+def test_a_file_beside_others_is_a_plugin(folder: Path) -> None:
     plugin = load("trigger", "good", {"limit": 5, "boxes": ["1", "4"]}, [folder])
     assert (plugin.name, plugin.module.version) == ("good", "1.2")
     assert (plugin.config.limit, plugin.config.boxes, plugin.config.count) == (5.0, ("1", "4"), 3)
@@ -71,17 +71,17 @@ def test_all_wrong_settings_are_reported_at_once(folder: Path) -> None:
     assert "6 problems, it was not started" in text
 
 
-def test_a_range_and_a_rule_over_several_fields_are_kept(folder: Path) -> None:
+def test_ranges_and_rules_over_fields_apply(folder: Path) -> None:
     assert "limit  is -1; want from 0" in problems(folder, limit=-1)
     assert "count  is above limit" in problems(folder, limit=1)
 
 
-def test_a_number_that_is_not_finite_or_is_a_truth_value_is_none(folder: Path) -> None:
+def test_a_non_finite_number_is_refused(folder: Path) -> None:
     assert "want a number" in problems(folder, limit=float("nan"))
     assert "want a number" in problems(folder, limit=True)
 
 
-def test_an_unknown_name_is_reported_with_a_near_one(folder: Path) -> None:
+def test_an_unknown_name_suggests_a_near_one(folder: Path) -> None:
     assert 'did you mean "good"?' in problems(folder, "goood")
     assert "there are: good" in problems(folder, "zzz")
 
@@ -91,7 +91,7 @@ def test_a_name_never_leaves_the_folder(folder: Path, name: str) -> None:
     assert "not found" in problems(folder, name)
 
 
-def test_a_contract_that_is_not_kept_is_reported_in_full(folder: Path) -> None:
+def test_a_broken_contract_is_reported_in_full(folder: Path) -> None:
     (folder / "bad.py").write_text("name = 'other'\napi = 7\nclass Config: pass\n")
     text = problems(folder, "bad")
     assert "no `begin`" in text
@@ -108,7 +108,7 @@ def test_code_that_does_not_load_is_one_error(folder: Path, code: str) -> None:
     assert "opq_plugin_trigger_bad" not in sys.modules
 
 
-def test_what_is_no_plug_in_name_is_not_offered(folder: Path) -> None:
+def test_a_wrong_plug_in_name_is_not_offered(folder: Path) -> None:
     (folder / "_inner.py").write_text("")
     (folder / "notes.txt").write_text("")
     assert list(available([folder])) == ["good"]
@@ -129,7 +129,7 @@ def test_the_host_imports_nothing_of_the_rules_extra() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_crash_is_reported_and_answered_with_a_longer_and_longer_pause() -> None:
+def test_a_crash_is_answered_with_growing_pauses() -> None:
     now = [0.0]
     told: list[float] = []
     guard = CrashGuard(lambda error, pause_s: told.append(pause_s), lambda: now[0])

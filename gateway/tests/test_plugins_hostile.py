@@ -96,9 +96,7 @@ def install(plugins: RulePlugins, name: str, kind: str, code: str, **more: str) 
         ("['rows', number, [{'n': 1}], None, None, 1 << 62]", "arrived_ms: want"),
     ],
 )
-def test_what_does_not_fit_its_rows_ends_the_process_that_sent_it(
-    plugins: RulePlugins, sent: str, told: str
-) -> None:
+def test_an_unfit_answer_ends_its_process(plugins: RulePlugins, sent: str, told: str) -> None:
     install(plugins, "s", "source", RAW + LYING.replace("SENT", sent))
     source, whose = plugins.source("s")(), Whose()
     source.configure("", {})
@@ -122,7 +120,7 @@ def test_what_does_not_fit_its_rows_ends_the_process_that_sent_it(
         ("emit_bytes([b'x'], ['a'])", "meta: want a dict or None for each message"),
     ],
 )
-def test_a_source_that_errs_is_reported_and_no_rule_stops(
+def test_a_failing_source_stops_no_rule(
     tmp_path: Path, plugins: RulePlugins, name: str, sent: str, told: str
 ) -> None:
     install(plugins, name, "source", CARELESS.replace("SENT", sent), mode="inproc")
@@ -139,7 +137,7 @@ def test_a_source_that_errs_is_reported_and_no_rule_stops(
         engine.stop()
 
 
-def test_a_careless_line_for_the_log_and_a_number_as_a_name_cost_no_process(plugins: RulePlugins) -> None:
+def test_a_careless_log_line_costs_no_process(plugins: RulePlugins) -> None:
     code = CARELESS.replace("context.SENT", "context.log(5); context.emit({'n': 1}, {2: 'topic'})")
     install(plugins, "s", "source", code)
     source, whose = plugins.source("s")(), Whose()
@@ -152,26 +150,26 @@ def test_a_careless_line_for_the_log_and_a_number_as_a_name_cost_no_process(plug
     assert whose.errors == ["log 5"] and plugins.status("s")["crashes"] == 0
 
 
-def test_a_handshake_with_a_lie_of_another_type_is_none(plugins: RulePlugins) -> None:
+def test_a_false_handshake_is_refused(plugins: RulePlugins) -> None:
     lie = "\nraw(['ready', 5, ''])\n"
     with pytest.raises(RuleError, match="sends garbage: Expected `array`"):
         install(plugins, "s", "source", RAW + lie + LYING.replace("SENT", "5"))
     assert plugins.types("source").count("s") == 0
 
 
-def test_a_function_in_another_case_is_the_same_function(plugins: RulePlugins) -> None:
+def test_a_functions_case_does_not_matter(plugins: RulePlugins) -> None:
     install(plugins, "first", "function", FUNCTION, symbols={"functions": {"Twice": "functions.first"}})
     with pytest.raises(RuleError, match="function 'tWICE' belongs to plug-in 'first' already"):
         install(plugins, "second", "function", FUNCTION, symbols={"functions": {"tWICE": "functions.second"}})
 
 
-def test_names_and_versions_that_look_alike_are_other_packages() -> None:
+def test_alike_names_are_other_packages() -> None:
     told = [("x-1", "1.0.0"), ("x_1", "1.0.0"), ("x_1_1", "0.0.0"), ("x", "1.0.0-a.b"), ("x", "1.0.0-a-b")]
     names = {package_name(parse_manifest(manifest(*each).encode())) for each in told}
     assert len(names) == len(told) and not any("." in each for each in names)
 
 
-def test_a_file_of_properties_that_is_more_than_it_seems_is_refused(plugins: RulePlugins) -> None:
+def test_a_special_properties_file_is_refused(plugins: RulePlugins) -> None:
     files = {"plugin.json": manifest("m"), "sinks/m.py": SINK, "sinks/m.json": " " * MAX_BYTES + "{}"}
     with pytest.raises(RuleError, match=r"m\.json has more than 256 KiB"):
         plugins.create("sink", "m", stored(plugins.uploads, zipped(files)))
@@ -192,7 +190,7 @@ def test_files_in_wheels_are_counted_over_all_wheels(tmp_path: Path) -> None:
     plugins.close()
 
 
-def test_a_handshake_of_tls_byte_by_byte_is_given_up(tmp_path: Path) -> None:
+def test_a_dripping_tls_handshake_is_abandoned(tmp_path: Path) -> None:
     """Each byte comes in time, so that only the time of all of them ends it."""
 
     def drip() -> None:
@@ -213,9 +211,7 @@ def test_a_handshake_of_tls_byte_by_byte_is_given_up(tmp_path: Path) -> None:
         thread.join(60)
 
 
-def test_who_asks_while_it_is_deleted_is_told_that_it_is_not_there(
-    plugins: RulePlugins, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plugin_under_deletion_is_absent(plugins: RulePlugins, monkeypatch: pytest.MonkeyPatch) -> None:
     """The books are closed one after the other, and readers do not wait for an installation."""
     install(plugins, "f", "function", FUNCTION)
     store, symbols = plugins._store, plugins._symbols
@@ -233,7 +229,7 @@ def test_who_asks_while_it_is_deleted_is_told_that_it_is_not_there(
     assert plugins.describe("function", "f") == {"name": "f", "version": "1.0.0"}
 
 
-def test_what_bears_the_number_of_the_version_before_and_fails_leaves_that_one(plugins: RulePlugins) -> None:
+def test_a_failing_same_number_keeps_the_old_version(plugins: RulePlugins) -> None:
     for version, code in (("1.0.0", FUNCTION), ("1.0.1", FUNCTION), ("1.0.0", "no Python")):
         raw = plugin_zip("inside", version, "function", code, mode="inproc")
         url = stored(plugins.uploads, raw)
@@ -249,7 +245,7 @@ def test_what_bears_the_number_of_the_version_before_and_fails_leaves_that_one(p
     assert plugins.rollback("inside").new == "1.0.0" and function.exec([2], Whose()) == 4
 
 
-def test_nothing_is_started_by_a_host_that_has_ended(tmp_path: Path) -> None:
+def test_an_ended_host_starts_nothing(tmp_path: Path) -> None:
     """An upload that had waited for the others would leave its process behind."""
     plugins = RulePlugins(tmp_path)
     url = stored(plugins.uploads, plugin_zip("m"))

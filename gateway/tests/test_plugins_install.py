@@ -93,9 +93,8 @@ def test_versions_only_go_up_unless_asked(plugins: RulePlugins) -> None:
     assert "no version before" in refusal(plugins.rollback, "m")
 
 
-def test_a_version_that_does_not_load_or_takes_other_properties_leaves_the_old_one(
-    plugins: RulePlugins, tmp_path: Path
-) -> None:
+def test_an_unloadable_version_leaves_the_old_one(plugins: RulePlugins, tmp_path: Path) -> None:
+    """A version that does not load or takes other properties leaves the old one."""
     plugins.create("sink", "m", inproc(plugins))
     sink, whose = plugins.sink("m")(), Whose()
     sink.configure({"path": str(tmp_path / "out")})
@@ -131,7 +130,7 @@ def test_a_symbol_has_one_owner(plugins: RulePlugins) -> None:
         assert "want letters" in refusal(plugins.create, "sink", name, function)
 
 
-def test_all_is_there_after_a_restart_and_a_crash_in_between(tmp_path: Path) -> None:
+def test_everything_survives_a_restart(tmp_path: Path) -> None:
     first = RulePlugins(tmp_path, TRUSTED)
     first.create("sink", "m", inproc(first, "1.0.0"))
     first.create("sink", "m", inproc(first, "1.0.1"))
@@ -157,7 +156,7 @@ def test_old_versions_beyond_three_are_removed(plugins: RulePlugins, tmp_path: P
     assert not [name for name in sys.modules if name.startswith("opq_plugin_m@1_0_0")]
 
 
-def test_a_signature_can_be_required_and_lets_code_in(tmp_path: Path) -> None:
+def test_a_signature_can_be_required(tmp_path: Path) -> None:
     public = new_key(tmp_path / "key.pem")
     new_key(tmp_path / "other.pem")
     folder = tmp_path / "m"
@@ -180,14 +179,14 @@ def test_a_signature_can_be_required_and_lets_code_in(tmp_path: Path) -> None:
     plugins.close()
 
 
-def test_what_is_not_trusted_runs_in_a_process_though_it_asks_for_less(tmp_path: Path) -> None:
+def test_untrusted_code_always_gets_a_process(tmp_path: Path) -> None:
     plugins = RulePlugins(tmp_path)
     plugins.create("sink", "m", inproc(plugins))
     assert plugins.status("m")["mode"] == "process" and plugins.status("m")["pid"] > 0
     plugins.close()
 
 
-def test_a_first_version_that_does_not_load_leaves_no_folder(plugins: RulePlugins, tmp_path: Path) -> None:
+def test_an_unloadable_first_version_leaves_no_folder(plugins: RulePlugins, tmp_path: Path) -> None:
     assert "does not load" in refusal(plugins.create, "sink", "m", inproc(plugins, code="Sink ="))
     assert not (tmp_path / "data/plugins/m").exists()
 
@@ -224,9 +223,8 @@ def test_requirements_are_checked_and_wheels_unpacked(plugins: RulePlugins, tmp_
     assert (lib / "little_library.py").is_file() and not list(lib.rglob("run"))
 
 
-def test_deleted_by_force_a_sink_waits_and_goes_on_when_it_is_back(
-    plugins: RulePlugins, tmp_path: Path
-) -> None:
+def test_a_force_deleted_sink_waits(plugins: RulePlugins, tmp_path: Path) -> None:
+    """Deleted by force a sink waits and goes on when it is back."""
     plugins.create("sink", "m", inproc(plugins))
     sink, whose = plugins.sink("m")(), Whose()
     sink.configure({"path": str(tmp_path / "out")})
@@ -239,7 +237,7 @@ def test_deleted_by_force_a_sink_waits_and_goes_on_when_it_is_back(
     assert len((tmp_path / "out").read_text().splitlines()) == 1
 
 
-def test_a_new_version_that_fails_in_its_trial_is_taken_back(plugins: RulePlugins, tmp_path: Path) -> None:
+def test_a_version_failing_its_trial_is_withdrawn(plugins: RulePlugins, tmp_path: Path) -> None:
     plugins.create("sink", "m", inproc(plugins))
     sink, whose = plugins.sink("m")(), Whose()
     sink.configure({"path": str(tmp_path / "out")})
@@ -262,7 +260,7 @@ def test_an_install_script_is_not_run(tmp_path: Path) -> None:
     plugins.close()
 
 
-def test_the_door_needs_no_numpy_and_no_database_driver() -> None:
+def test_the_guard_needs_no_numpy_or_driver() -> None:
     heavy = "[m for m in ('numpy', 'sqlalchemy', 'lupa') if m in sys.modules]"
     program = f"import sys, opq_plugins.host.plugins; print({heavy})"
     done = subprocess.run(
@@ -271,7 +269,7 @@ def test_the_door_needs_no_numpy_and_no_database_driver() -> None:
     assert json.loads(done.stdout) == []
 
 
-def test_wheels_are_unpacked_within_one_bound_and_a_broken_one_is_refused(tmp_path: Path) -> None:
+def test_wheels_are_unpacked_within_a_bound(tmp_path: Path) -> None:
     plugins = RulePlugins(tmp_path, Policy(max_unpacked_bytes=3 << 20))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -288,7 +286,7 @@ def test_wheels_are_unpacked_within_one_bound_and_a_broken_one_is_refused(tmp_pa
     plugins.close()
 
 
-def test_a_server_that_drips_keeps_four_waiting_and_the_others_are_reported(tmp_path: Path) -> None:
+def test_a_dripping_server_blocks_four_places(tmp_path: Path) -> None:
     plugins = RulePlugins(tmp_path, Policy(download_s=30.0))
     told: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -81,9 +81,8 @@ def test_settings_are_those_of_its_config(plugins: Plugins, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_new_version_takes_over_and_rolls_back_with_the_settings_and_the_state(
-    plugins: Plugins, mode: str
-) -> None:
+def test_a_new_version_takes_over_settings_and_state(plugins: Plugins, mode: str) -> None:
+    """A new version takes over and rolls back with the settings and the state."""
     trigger = installed(plugins, {"limit": 100}, mode=mode, more=HANDING_ON)
     trigger.begins_again = False
     trigger.decide(measured(), NOMINAL)
@@ -115,7 +114,7 @@ def test_what_does_not_keep_the_contract_changes_nothing(plugins: Plugins, mode:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_it_raises_and_what_is_no_decision_is_the_callers_to_count(plugins: Plugins, mode: str) -> None:
+def test_errors_of_a_judgement_are_counted_outside(plugins: Plugins, mode: str) -> None:
     trigger = installed(plugins, mode=mode)
     for what, error in (
         ("do_raise", "raised"),
@@ -130,7 +129,7 @@ def test_what_it_raises_and_what_is_no_decision_is_the_callers_to_count(plugins:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_cannot_begin_is_not_installed_and_what_wants_settings_is(plugins: Plugins, mode: str) -> None:
+def test_only_a_plugin_that_begins_is_installed(plugins: Plugins, mode: str) -> None:
     for code, why in (
         (TRIGGER.replace("return 0", "return 1 / 0"), "ZeroDivisionError"),
         (TRIGGER.replace("return 0", "os._exit(4)"), "exit code 4"),
@@ -145,9 +144,8 @@ def test_what_cannot_begin_is_not_installed_and_what_wants_settings_is(plugins: 
         plugins.trigger("loud")().configure({})
 
 
-def test_a_crash_and_a_hang_end_the_worker_and_the_next_one_starts_again(
-    plugins: Plugins, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_or_hang_restarts_the_worker(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash and a hang end the worker and the next one starts again."""
     trigger = installed(plugins, {"limit": 100})
     for what, error in (("do_crash", "exit code 9"), ("do_hang", "decide took longer than 2 s")):
         trigger.decide(measured(), NOMINAL)
@@ -167,7 +165,7 @@ def decided(trigger: PluginTrigger) -> Decision | None:
         return None
 
 
-def test_a_version_that_crashes_twice_at_once_is_taken_back(plugins: Plugins) -> None:
+def test_a_version_crashing_twice_is_withdrawn(plugins: Plugins) -> None:
     trigger = installed(plugins, {"limit": 100})
     bad = TRIGGER.replace("    metrics = measurement.metrics\n", "    os._exit(3)\n")
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, "1.0.1", code=bad))
@@ -177,7 +175,7 @@ def test_a_version_that_crashes_twice_at_once_is_taken_back(plugins: Plugins) ->
     wait_for(lambda: "was taken back to 1.0.0: 2 crashes" in plugins.status("loud")["errMsg"])
 
 
-def test_one_that_a_configuration_names_is_deleted_by_force_only(plugins: Plugins) -> None:
+def test_a_configured_plugin_is_deleted_by_force(plugins: Plugins) -> None:
     trigger = installed(plugins, {"limit": 100})
     trigger.named_by = "triggering_service.plugins"
     with pytest.raises(PluginError, match=r"used by triggering_service\.plugins"):
@@ -189,7 +187,7 @@ def test_one_that_a_configuration_names_is_deleted_by_force_only(plugins: Plugin
     assert trigger.decide(measured(), NOMINAL) is not None
 
 
-def test_a_trigger_whose_library_does_not_load_is_not_installed(plugins: Plugins) -> None:
+def test_a_trigger_without_its_library_is_refused(plugins: Plugins) -> None:
     files = {
         "plugin.json": manifest("loud", kind="trigger", language="c", executable="libloud.so"),
         "libloud.so": b"\x7fELF",
@@ -280,7 +278,7 @@ def findings(plain: Any) -> tuple[Finding, ...]:
 
 @settings(max_examples=150, deadline=None)
 @given(ANYTHING | st.dictionaries(NAMES, ANYTHING, max_size=9))
-def test_whatever_a_worker_sends_is_a_good_answer_or_a_value_error(plain: Any) -> None:
+def test_a_workers_bytes_are_answers_or_value_errors(plain: Any) -> None:
     for believe, kind in ((nouns.decision_from, Decision), (findings, Finding)):
         try:
             answer = believe(plain)
@@ -292,7 +290,7 @@ def test_whatever_a_worker_sends_is_a_good_answer_or_a_value_error(plain: Any) -
 
 
 @pytest.mark.parametrize("span", [(0, 2**62), (-5, 5), (6, 5), (0, 3601 * 10**9), (2**63 - 2, 2**63 - 1)])
-def test_a_span_that_no_box_can_be_asked_for_is_none(span: tuple[int, int]) -> None:
+def test_an_impossible_span_is_none(span: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="want start before end, at most 1 h"):
         nouns.checked_decision(Decision("rms", 1.0, 2.0, "so", span))
 
@@ -305,7 +303,7 @@ def test_a_class_that_is_no_name_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("span", [(-1, 5), (0, 2**62), (2**63 - 2, 2**63 - 1)])
-def test_a_finding_at_a_time_that_no_store_can_hold_with_its_surroundings_is_refused(
+def test_a_finding_at_an_impossible_time_is_refused(
     span: tuple[int, int],
 ) -> None:
     with pytest.raises(ValueError, match=r"_ns .* want 0 to 4611686018427387903"):
@@ -325,9 +323,7 @@ def test_a_finding_at_a_time_that_no_store_can_hold_with_its_surroundings_is_ref
         ("end_ns", 2**62 - 1, "more than 1 h from its waveforms"),
     ],
 )
-def test_figures_and_times_that_would_spoil_other_findings_are_refused(
-    field: str, value: Any, why: str
-) -> None:
+def test_poisonous_figures_and_times_are_refused(field: str, value: Any, why: str) -> None:
     """A mean of 1e308 twice is not a number, and a sag from 1970 on would take in each later one."""
     good = Finding("sag", "4", 10**18, 10**18 + 5, 0, residual_percent=50.0, confidence=1.0)
     assert nouns.findings_of_event([good], heard()) == (good,)
@@ -335,7 +331,7 @@ def test_figures_and_times_that_would_spoil_other_findings_are_refused(
         nouns.findings_of_event([replace(good, **{field: value})], heard())
 
 
-def test_a_time_of_numpy_is_taken_and_one_with_a_fraction_is_refused() -> None:
+def test_a_fractional_numpy_time_is_refused() -> None:
     """Neither is looked up in a range, which would compare it with each number there."""
     at: Any = np.int64(10**18)
     (found,) = nouns.checked_findings([Finding("sag", "4", at, at + 5, np.uint32(7))], {"4"})
@@ -385,7 +381,7 @@ HANGS = """
 """
 
 
-def test_an_analysis_in_this_process_that_hangs_is_ended_and_one_that_waits_is_named(tmp_path: Path) -> None:
+def test_a_hanging_analysis_is_ended(tmp_path: Path) -> None:
     """Neither does a loop that catches every Exception escape, nor does the end come after the call."""
     policy = Policy(trusted=frozenset({"peak"}), limits=ProcessLimits(call_s=0.2))
     plugins = Plugins(tmp_path, policy)

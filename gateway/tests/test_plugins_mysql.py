@@ -127,9 +127,7 @@ def test_rows_wait_for_a_server_that_is_away(tmp_path: Path) -> None:
         assert server.ask("SELECT id FROM away ORDER BY id") == [(1,), (2,)]
 
 
-def test_a_new_version_takes_over_while_rows_flow_into_the_table(
-    server: MariaDb, plugins: RulePlugins
-) -> None:
+def test_a_new_version_takes_over_mid_stream(server: MariaDb, plugins: RulePlugins) -> None:
     plugins.create("sink", "mysql", stored(plugins.uploads, pack(EXAMPLE)[1]))
     server.ask("CREATE TABLE flow (id INT)")
     sink, whose = sink_of(plugins, {"url": f"root@tcp(127.0.0.1:{server.port})/opq", "table": "flow"})

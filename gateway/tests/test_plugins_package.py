@@ -44,7 +44,7 @@ def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> 
     assert "folder" in told or "not a readable zip" in told
 
 
-def test_links_doubled_names_and_lies_about_size_are_refused(tmp_path: Path) -> None:
+def test_links_and_doubled_names_are_refused(tmp_path: Path) -> None:
     base = {"plugin.json": manifest("m"), "sinks/m.py": SINK}
     link = tmp_path / "link.zip"
     with zipfile.ZipFile(link, "w") as archive:
@@ -62,7 +62,7 @@ def test_links_doubled_names_and_lies_about_size_are_refused(tmp_path: Path) -> 
     assert "not a readable zip" in refused(tmp_path, zipped(base)[:-30])
 
 
-def test_a_million_names_are_refused_before_they_are_read(tmp_path: Path) -> None:
+def test_a_million_names_are_refused_early(tmp_path: Path) -> None:
     names = (b"PK\x01\x02" + bytes(42) + b"a") * 50
     told = refused(tmp_path, names + b"PK\x05\x06" + bytes(16), policy=SMALL)
     assert "more than 20 entries" in told
@@ -77,7 +77,7 @@ def test_broken_lzma_is_refused(tmp_path: Path) -> None:
     assert "not a readable zip" in refused(tmp_path, raw[:at] + b"\xff" * 8 + raw[at + 8 :])
 
 
-def test_a_missing_or_wrong_manifest_says_what_is_wanted(tmp_path: Path) -> None:
+def test_a_wrong_manifest_names_the_right_form(tmp_path: Path) -> None:
     assert "no plugin.json at" in refused(tmp_path, zipped({"sinks/m.py": SINK}))
     assert "zip the content" in refused(tmp_path, zipped({"m/plugin.json": manifest("m")}))
     assert "built by Go" in refused(tmp_path, zipped({"Mysql.so": "ELF"}))
@@ -93,7 +93,8 @@ def test_a_missing_or_wrong_manifest_says_what_is_wanted(tmp_path: Path) -> None
     )
 
 
-def test_a_sum_that_does_not_fit_is_refused_and_one_can_be_required(tmp_path: Path) -> None:
+def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    """A sum that does not fit is refused and one can be required."""
     right = hashlib.sha256(SINK.encode()).hexdigest()
     assert "is not what" in refused(tmp_path, plugin_zip("m", sha256={"sinks/m.py": "0" * 64}))
     assert "not in the zip" in refused(tmp_path, plugin_zip("m", sha256={"sinks/m.py": right, "a": right}))
@@ -102,7 +103,7 @@ def test_a_sum_that_does_not_fit_is_refused_and_one_can_be_required(tmp_path: Pa
     assert read_package(tmp_path / "good.zip", "m", Policy(require_sha256=True)).manifest.name == "m"
 
 
-def test_packing_gives_the_same_bytes_and_leaves_tests_out(tmp_path: Path) -> None:
+def test_packing_is_reproducible_without_tests(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     for name, text in {
         "plugin.json": manifest("m"),
@@ -144,12 +145,12 @@ def test_properties_are_filled_and_checked() -> None:
 
 
 @pytest.mark.parametrize("raw", ['{"properties": [{"name": "a"}]}', '{"default": {"step": 2}}', "[]"])
-def test_properties_in_a_form_of_ekuipers_are_refused_with_ours(raw: str) -> None:
+def test_ekuiper_properties_are_refused_with_ours(raw: str) -> None:
     with pytest.raises(PluginError, match=r'x\.json: want \{"properties": \{NAME: '):
         parse_properties(raw.encode(), "x.json")
 
 
-def test_properties_in_yaml_are_refused_with_the_file_to_write(tmp_path: Path) -> None:
+def test_yaml_properties_are_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources" / "x.yaml").write_text("default:\n  interval: 1000\n")
     with pytest.raises(PluginError, match=r"x\.yaml is eKuiper's form; write sources/x\.json"):
@@ -276,13 +277,13 @@ def test_any_file_of_properties_is_read_or_refused(raw: bytes) -> None:
         ({str(number): 1 for number in range(50_000)}, "and 49980 more"),
     ],
 )
-def test_a_manifest_lifts_no_limit_and_is_read_quickly(more: dict[str, Any], told: str) -> None:
+def test_a_manifest_lifts_no_limit(more: dict[str, Any], told: str) -> None:
     with pytest.raises(PluginError, match=told) as refused:
         parse_manifest(manifest("m", **more).encode())
     assert len(str(refused.value)) < 10_000
 
 
-def test_names_that_differ_by_their_form_only_are_doubled(tmp_path: Path) -> None:
+def test_names_differing_in_form_are_doubled(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes(zipped({"plugin.json": manifest("m"), "sinks/\u00e9.py": "", "sinks/e\u0301.py": ""}))
     with pytest.raises(PluginError, match="twice"):

@@ -12,7 +12,7 @@ from opq_plugins.package.manifest import parse_manifest
 PEAK = parse_manifest(manifest("p", "1.0.1", kind="analysis", symbols={"analyses": ["peak"]}))
 
 
-def test_a_report_is_renewed_goes_stale_and_is_withdrawn(tmp_path: Path) -> None:
+def test_a_report_is_renewed_and_withdrawn(tmp_path: Path) -> None:
     now = [0.0]
     writer = FollowerReport(tmp_path, monotonic_s=lambda: now[0])
     writer.write({"peak": "1.0.1"}, {})
@@ -36,7 +36,7 @@ def test_a_report_is_renewed_goes_stale_and_is_withdrawn(tmp_path: Path) -> None
     assert not (tmp_path / "never").exists()
 
 
-def test_troubles_are_those_of_the_plugin_and_of_its_analyses(tmp_path: Path) -> None:
+def test_troubles_come_from_plugin_and_analyses(tmp_path: Path) -> None:
     writer = FollowerReport(tmp_path)
     writer.write({"peak": "1.0.0"}, {"other": "x", "p": "taken back", "peak": "rests"})
     told = {"running": "1.0.0", "status": "error", "errMsg": "taken back; rests"}

@@ -163,7 +163,7 @@ def judged(server: Server, data: Path) -> None:
 
 @needs_filter
 @needs_landlock
-def test_under_the_units_own_filter_a_plugin_reaches_nothing_of_the_gateway(data: Path) -> None:
+def test_the_units_filter_shields_the_gateway(data: Path) -> None:
     with Server(data, UNIT) as server:
         judged(server, data)
         protections = server.answer["status"]["protections"]
@@ -172,13 +172,13 @@ def test_under_the_units_own_filter_a_plugin_reaches_nothing_of_the_gateway(data
 
 @needs_landlock
 @pytest.mark.skipif(USER is None, reason="needs root: otherwise the unit's test has the same user")
-def test_a_root_server_s_plugin_reaches_nothing_of_an_open_data_folder(data: Path) -> None:
+def test_a_root_servers_plugin_sees_no_data_folder(data: Path) -> None:
     with Server(data, uid=None) as server:
         judged(server, data)
 
 
 @needs_filter
-def test_where_a_filter_forbids_landlock_an_unsigned_plugin_is_refused_with_what_to_do(data: Path) -> None:
+def test_without_landlock_unsigned_plugins_are_refused(data: Path) -> None:
     calls = "SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self\n"
     assert calls in UNIT
     former = UNIT.replace(calls, "SystemCallFilter=~@sandbox\n" if "@sandbox" in groups() else "")
@@ -271,7 +271,7 @@ REFUSED = "PermissionError"
 
 
 @needs_landlock
-def test_only_the_tcp_ports_that_the_policy_names_are_open(tmp_path: Path, ports: list[int]) -> None:
+def test_only_the_policys_tcp_ports_are_open(tmp_path: Path, ports: list[int]) -> None:
     if landlock.version() < landlock.TCP:
         pytest.skip("this kernel limits no TCP ports: Linux 6.7")
     states, found = confined(tmp_path, 99, [f"tcp:{ports[0]}"], ways(ports))
@@ -282,9 +282,7 @@ def test_only_the_tcp_ports_that_the_policy_names_are_open(tmp_path: Path, ports
 
 
 @needs_landlock
-def test_a_kernel_that_limits_no_ports_opens_all_tcp_or_none_and_says_so(
-    tmp_path: Path, ports: list[int]
-) -> None:
+def test_a_kernel_without_port_limits_says_so(tmp_path: Path, ports: list[int]) -> None:
     states, found = confined(tmp_path, 3, [f"tcp:{ports[0]}"], ways(ports))
     assert states["network"].endswith("every TCP port is open, because Linux limits them from 6.7 on")
     assert found["named"] == found["other"] == "'connected'" and found["datagram"].startswith(REFUSED)
@@ -295,7 +293,7 @@ def test_a_kernel_that_limits_no_ports_opens_all_tcp_or_none_and_says_so(
 
 @needs_landlock
 @pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 99])
-def test_what_an_older_landlock_leaves_open_the_filter_closes(tmp_path: Path, version: int) -> None:
+def test_the_filter_closes_older_landlocks_gaps(tmp_path: Path, version: int) -> None:
     own = tmp_path / "own"
     own.write_text("code")
     for folder in (tmp_path, own):
@@ -321,9 +319,8 @@ def test_without_landlock_the_protections_say_what_it_needs(tmp_path: Path) -> N
     assert states["files"].startswith("off: ")
 
 
-def test_neither_a_data_folder_in_an_environment_nor_where_it_was_started_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plugin_gets_no_path_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a data folder in an environment nor where it was started is given."""
     for name in ("bin", "lib", "var/curve", "var/rules/plugins/f/1.0.0", "room/opq_room", "x/site-packages"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "room/opq_room/__init__.py").touch()
@@ -342,7 +339,7 @@ def test_neither_a_data_folder_in_an_environment_nor_where_it_was_started_is_giv
 
 @needs_filter
 @pytest.mark.parametrize("machine", system_calls.AUDIT)
-def test_the_numbers_of_system_calls_are_those_of_libseccomp(machine: str) -> None:
+def test_system_call_numbers_equal_libseccomps(machine: str) -> None:
     """Calls that it does not know are newer than it, and at most a few."""
     resolve = unit_filter.library().seccomp_syscall_resolve_name_arch
     tables = (system_calls.FORBIDDEN, system_calls.SIGNALS, system_calls.OWN_SIGNALS, system_calls.CALLS)

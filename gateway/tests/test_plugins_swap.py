@@ -195,7 +195,7 @@ def test_swaps_of_a_worker_lose_and_double_nothing(plugins: Plugins, rows: Path,
 
 
 @pytest.mark.parametrize("mode", ["inproc", "process"])
-def test_a_swap_that_fails_half_way_is_undone_without_loss(plugins: Plugins, rows: Path, mode: str) -> None:
+def test_a_half_failed_swap_is_undone(plugins: Plugins, rows: Path, mode: str) -> None:
     plugins.create("package", "chain", version_of(plugins, 0, mode))
     chain = Chain(plugins, rows)
     wait_for(lambda: chain.count > 10)

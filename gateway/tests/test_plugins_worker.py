@@ -66,7 +66,8 @@ def taken(sink: Any, row: dict[str, Any], row_id: str = "rule:1/0") -> None:
     wait_for(once, 60)
 
 
-def test_a_row_that_ends_the_process_is_refused_and_the_next_is_taken(plugins: Plugins) -> None:
+def test_a_row_that_ends_the_process_is_refused(plugins: Plugins) -> None:
+    """A row that ends the process is refused and the next is taken."""
     sink = sink_that(plugins, "import os; os._exit(7)")
     with pytest.raises(PluginError, match="refused: it ended the plug-in's process 3 times"):
         taken(sink, {"bad": 1}, "rule:1/0")
@@ -84,7 +85,7 @@ def test_a_segmentation_fault_is_named(plugins: Plugins) -> None:
 
 
 @HANGS
-def test_a_call_that_hangs_is_ended_by_its_deadline(plugins: Plugins) -> None:
+def test_a_hanging_call_is_ended(plugins: Plugins) -> None:
     sink = sink_that(plugins, "import time; time.sleep(1000)")
     with pytest.raises(TimeoutError, match="collect took longer than 2 s"):
         sink.collect(Whose(), [{"bad": 1}])
@@ -108,7 +109,7 @@ def test_a_flood_on_stdout_is_bounded_and_counted(plugins: Plugins) -> None:
 
 
 @HANGS
-def test_a_fork_bomb_hits_its_limit_and_none_survives(plugins: Plugins) -> None:
+def test_a_fork_bomb_hits_its_limit(plugins: Plugins) -> None:
     bomb = "exec('import os\\nwhile True:\\n try: os.fork()\\n except OSError: pass')"
     sink = sink_that(
         plugins, bomb, "bomb"
@@ -168,14 +169,14 @@ def test_a_worker_has_given_up_its_rights(plugins: Plugins, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="runs as root; the other way is tested then")
-def test_without_root_it_is_the_servers_user_and_all_else_is_on(plugins: Plugins) -> None:
+def test_without_root_other_protections_remain(plugins: Plugins) -> None:
     sink_that(plugins, "pass")
     told = plugins.status("m")["protections"]
     assert told["user"] == f"uid {os.geteuid()}, as the server"
     assert not [what for what, state in told.items() if state.startswith("off")]
 
 
-def test_a_plugin_that_ends_at_its_start_is_not_installed(plugins: Plugins) -> None:
+def test_a_plugin_ending_at_start_is_not_installed(plugins: Plugins) -> None:
     for number, (code, told) in enumerate(
         {
             "import os; print('no licence'); os._exit(4)": "no licence",
@@ -191,7 +192,7 @@ def test_a_plugin_that_ends_at_its_start_is_not_installed(plugins: Plugins) -> N
     assert plugins.list("sink") == []
 
 
-def test_a_plugin_that_hangs_at_its_start_is_given_up(tmp_path: Path) -> None:
+def test_a_plugin_hanging_at_start_is_abandoned(tmp_path: Path) -> None:
     plugins = Plugins(tmp_path, Policy(limits=ProcessLimits(start_s=2.0)))
     url = stored(plugins.uploads, plugin_zip("m", code="import time; time.sleep(1000)"))
     with pytest.raises(PluginError, match="no handshake within 2 s"):
@@ -220,7 +221,7 @@ def test_wrong_types_are_errors_of_the_record(plugins: Plugins) -> None:
         bad.open(Whose())
 
 
-def test_a_source_goes_on_behind_the_last_record_when_its_process_dies(plugins: Plugins) -> None:
+def test_a_source_continues_after_its_process_died(plugins: Plugins) -> None:
     import threading
 
     plugins.create("source", "s", stored(plugins.uploads, plugin_zip("s", kind="source")))
@@ -242,7 +243,8 @@ def test_a_source_goes_on_behind_the_last_record_when_its_process_dies(plugins: 
     ] == 1
 
 
-def test_a_function_goes_on_after_a_crash_and_a_bad_row_is_an_error(plugins: Plugins) -> None:
+def test_a_function_continues_after_a_crash(plugins: Plugins) -> None:
+    """A function goes on after a crash and a bad row is an error."""
     code = FUNCTION.replace(
         "return args", "__import__('os')._exit(3) if args[0] < 0 else None\n        return args"
     )
@@ -266,9 +268,7 @@ def test_a_function_goes_on_after_a_crash_and_a_bad_row_is_an_error(plugins: Plu
     wait_for(lambda: again(3))
 
 
-def test_a_function_that_hangs_stops_the_rules_twice_and_then_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_function_stops_rules_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "PAUSES_S", (0.0, 30.0))
     plugins = Plugins(tmp_path, Policy(limits=ProcessLimits(function_s=0.3)))
     code = FUNCTION.replace("return args", "__import__('time').sleep(args[0])\n        return args")
@@ -287,7 +287,7 @@ def test_a_function_that_hangs_stops_the_rules_twice_and_then_no_more(
     plugins.close()
 
 
-def test_an_open_circuit_lets_one_try_and_waits_longer_each_time() -> None:
+def test_an_open_circuit_waits_longer_each_time() -> None:
     now_s = 0.0
     of = guard.Circuit(lambda: now_s)
     of.record_failure()
@@ -313,7 +313,7 @@ def test_two_versions_do_not_end_each_others_processes(plugins: Plugins) -> None
     assert plugins.status("m")["crashes"] == 0 and plugins.status("m")["status"] == "running"
 
 
-def test_state_put_by_a_plugin_is_the_rules_and_comes_back(plugins: Plugins) -> None:
+def test_a_plugins_state_is_its_rules(plugins: Plugins) -> None:
     code = SINK.replace(
         "        with open(",
         "        context.put_state('n', (context.get_state('n') or 0) + 1)\n        with open(",

@@ -50,7 +50,8 @@ def test_a_busy_port_and_at_commands_cost_no_sample(tmp_path: Path, makai: Any, 
         assert next_one.start_ns == one.end_ns
 
 
-def test_the_rules_have_every_adapter_of_the_page_and_the_page_names_the_rules() -> None:
+def test_adapter_rules_and_page_agree() -> None:
+    """The rules have every adapter of the page and the page names the rules."""
     adapters = {"FT232R": "0403:6001", "FT232H": "0403:6014", "CP2102N": "10c4:ea60"}
     found = set()
     for vendor, products in re.findall(r'idVendor}=="(\w+)", ATTR{idProduct}=="([\w|]+)", ENV{ID_MM', RULES):

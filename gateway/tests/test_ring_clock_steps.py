@@ -83,7 +83,8 @@ FREE_THEN_GPS = (TimeSource.FREE, 30, 10.0), (TimeSource.GPS, 20, 0.0)
 
 
 @pytest.mark.parametrize("how", ["live", "reader", "sealed"])
-def test_after_a_step_back_a_read_gets_the_samples_of_the_better_clock(tmp_path: Path, how: str) -> None:
+def test_after_a_step_back_the_better_clock_counts(tmp_path: Path, how: str) -> None:
+    """After a step back a read gets the samples of the better clock."""
     ring = recorded(tmp_path, *FREE_THEN_GPS)
     if how == "sealed":
         ring.close()
@@ -101,7 +102,7 @@ def test_after_a_step_back_a_read_gets_the_samples_of_the_better_clock(tmp_path:
 @pytest.mark.parametrize(
     "ahead_s", [-0.6, -4.2, -500, -10_800, -10 * YEAR_S, 0.6, 4.2, 500, 10_800, 10 * YEAR_S]
 )
-def test_a_window_across_a_step_is_whole_whatever_its_size(tmp_path: Path, ahead_s: float) -> None:
+def test_a_window_across_a_step_is_whole(tmp_path: Path, ahead_s: float) -> None:
     ring = recorded(tmp_path, (TimeSource.FREE, 30, ahead_s), (TimeSource.GPS, 20, 0.0))
     assert read(ring, 28, 32) == ("HOLDOVER", *seconds(28, 32))
     assert read(ring, 31, 33) == ("GPS", *seconds(31, 33))
@@ -110,7 +111,7 @@ def test_a_window_across_a_step_is_whole_whatever_its_size(tmp_path: Path, ahead
     assert abs(span.start_ns - T0_NS) <= 2 and abs(span.end_ns - T0_NS - 50 * S) <= 1
 
 
-def test_times_that_only_the_earlier_clock_gave_still_get_their_samples(tmp_path: Path) -> None:
+def test_times_of_the_earlier_clock_keep_samples(tmp_path: Path) -> None:
     ring = recorded(tmp_path, (TimeSource.FREE, 30, -10_800), (TimeSource.GPS, 20, 0.0))
     assert read(ring, -10_790, -10_780) == ("FREE", *seconds(10, 20))
     assert read(ring, -10_900, -10_890) is None
@@ -122,12 +123,12 @@ def test_of_two_equal_clocks_the_later_one_counts(tmp_path: Path) -> None:
     assert read(ring, 28, 32) == ("FREE", *seconds(28, 32))
 
 
-def test_a_clock_that_contradicts_an_earlier_one_beyond_both_bounds_counts(tmp_path: Path) -> None:
+def test_a_contradicting_clock_counts(tmp_path: Path) -> None:
     ring = recorded(tmp_path, (TimeSource.NTP, 30, 2.0), (TimeSource.NTP, 30, 0.0))
     assert read(ring, 28, 32) == ("NTP", *seconds(28, 32))
 
 
-def test_a_better_clock_stamps_what_came_before_only_as_far_as_its_bound_is_smaller(tmp_path: Path) -> None:
+def test_a_better_clock_stamps_back_within_its_bound(tmp_path: Path) -> None:
     """The rate is known to 2 x 200 ns in 20 s and 10 ppm: 5 ms after 500 s."""
     ring = recorded(tmp_path, (TimeSource.NTP, 900, 0.003), (TimeSource.GPS, 20, 0.0))
     near, far = (ring.read(T0_NS + at_s * S + 2, T0_NS + (at_s + 1) * S) for at_s in (800, 100))
@@ -137,7 +138,8 @@ def test_a_better_clock_stamps_what_came_before_only_as_far_as_its_bound_is_smal
     assert far is not None and far.source is TimeSource.NTP and far.uncertainty_ns == 5_000_000
 
 
-def test_of_two_boots_the_one_that_holds_most_of_the_span_is_given(tmp_path: Path) -> None:
+def test_the_boot_with_most_of_the_span_answers(tmp_path: Path) -> None:
+    """Of two boots the one that holds most of the span is given."""
     first = Recorder(tmp_path)
     first.write(TimeSource.FREE, 30, 0.0)
     second = Recorder(tmp_path, boot_id=8)
@@ -149,9 +151,10 @@ def test_of_two_boots_the_one_that_holds_most_of_the_span_is_given(tmp_path: Pat
     assert span_of(first.ring.read(T0_NS + 36 * S, T0_NS + 38 * S)) == ("GPS", *seconds(5.5, 7.5))
 
 
-def test_a_step_forwards_begins_a_file_and_a_clock_that_jumps_with_each_block_does_not(
+def test_only_a_step_forwards_begins_a_file(
     tmp_path: Path,
 ) -> None:
+    """A step forwards begins a file and a clock that jumps with each block does not."""
     ring = recorded(tmp_path / "set", (TimeSource.FREE, 10, -4.2), (TimeSource.GPS, 10, 0.0))
     assert [segment.first_sample for segment in ring.segments()] == [0, 120_000]
     recorder = Recorder(tmp_path / "jumps")
@@ -161,7 +164,7 @@ def test_a_step_forwards_begins_a_file_and_a_clock_that_jumps_with_each_block_do
     assert sum(len(block.counts) for block in recorder.ring.read_blocks(0, 2**62)) == 600 * 200
 
 
-def test_a_clock_that_is_set_a_thousand_times_does_not_make_reads_slow(tmp_path: Path) -> None:
+def test_a_thousand_clock_steps_keep_reads_fast(tmp_path: Path) -> None:
     """A day of a Box whose clock is set every minute and a half; the rest of the ring is not read."""
     segments = [
         Segment(tmp_path, StatedFacts(7, 0.01), 1, T0_NS + at * 91 * S, T0_NS + (at * 91 + 90) * S)
@@ -224,7 +227,7 @@ STEPS_S = [0.6, 2.0, 10.6, 3603.0, 10.0 * YEAR_S, -0.6, -2.0, -4.2, -10_796.0, -
 
 @pytest.mark.parametrize("ahead_s", STEPS_S)
 @pytest.mark.parametrize("after_s", [0.3, 1.0, 12.0])
-def test_a_request_of_the_clock_before_the_step_gets_the_samples_that_it_means(
+def test_a_request_before_the_step_means_those_samples(
     tmp_path: Path, ahead_s: float, after_s: float
 ) -> None:
     """A crossing 0.4 s before the lock: the request comes after it, and again later."""
@@ -242,9 +245,8 @@ def test_a_request_of_the_clock_before_the_step_gets_the_samples_that_it_means(
 
 
 @pytest.mark.parametrize("ahead_s", STEPS_S)
-def test_a_request_that_waits_while_the_clock_is_set_gets_one_whole_answer(
-    tmp_path: Path, ahead_s: float
-) -> None:
+def test_a_request_during_a_step_gets_one_answer(tmp_path: Path, ahead_s: float) -> None:
+    """A request that waits while the clock is set gets one whole answer."""
     desk = Desk(tmp_path)
     desk.run(TimeSource.FREE, 29.8, ahead_s)
     desk.ask(28.3 + ahead_s, 31.3 + ahead_s)
@@ -257,9 +259,7 @@ def test_a_request_that_waits_while_the_clock_is_set_gets_one_whole_answer(
 
 
 @pytest.mark.parametrize("ahead_s", [10.6, 600.0, 3603.0])
-def test_after_a_step_back_an_event_of_the_new_clock_waits_for_its_own_samples(
-    tmp_path: Path, ahead_s: float
-) -> None:
+def test_an_event_of_the_new_clock_waits(tmp_path: Path, ahead_s: float) -> None:
     """The older stamps reach further: the answer came too early, and of other samples, in two pieces."""
     desk = Desk(tmp_path)
     desk.run(TimeSource.FREE, 30, ahead_s)
@@ -273,7 +273,7 @@ def test_after_a_step_back_an_event_of_the_new_clock_waits_for_its_own_samples(
     assert not response.get_data_response.gap and not response.get_data_response.HasField("moved_ns")
 
 
-def test_without_the_sample_a_request_for_the_future_of_the_new_clock_is_of_the_old_one(
+def test_without_its_sample_a_request_means_old_time(
     tmp_path: Path,
 ) -> None:
     """An older cloud names no sample; its triggers ask for what was measured, never for what will be."""
@@ -285,7 +285,7 @@ def test_without_the_sample_a_request_for_the_future_of_the_new_clock_is_of_the_
     assert desk.answer()[1] == ("HOLDOVER", *seconds(28, 31))
 
 
-def test_a_request_is_over_after_its_time_out_where_no_samples_come(tmp_path: Path) -> None:
+def test_a_request_ends_at_its_time_out(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.run(TimeSource.FREE, 30, 3600.0)
     desk.run(TimeSource.GPS, 2, 0.0)
@@ -299,7 +299,7 @@ def test_a_request_is_over_after_its_time_out_where_no_samples_come(tmp_path: Pa
     assert gap.reason == "not sampled yet when the answer was due"
 
 
-def test_a_sample_of_a_boot_that_is_over_is_answered_at_once_from_that_boot(tmp_path: Path) -> None:
+def test_an_ended_boots_sample_is_answered_at_once(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.run(TimeSource.FREE, 30, 10.0)
     ring = desk.recorder.ring
@@ -327,7 +327,7 @@ def test_a_sample_of_a_boot_that_is_over_is_answered_at_once_from_that_boot(tmp_
     at=st.integers(3 * RATE, 57 * RATE),
     later_s=st.floats(0.1, 15),
 )
-def test_whatever_the_steps_the_sample_of_a_measurement_is_in_its_answer(
+def test_a_measurements_sample_is_in_its_answer(
     tmp_path_factory: pytest.TempPathFactory,
     ahead_s: list[float],
     sources: list[TimeSource],

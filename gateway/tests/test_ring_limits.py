@@ -23,7 +23,7 @@ def disk_bytes(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
 
 
-def test_a_limit_in_bytes_counts_what_the_disk_holds_preallocated_room_too(tmp_path: Path) -> None:
+def test_a_byte_limit_counts_preallocated_room(tmp_path: Path) -> None:
     most = 1_200_000
     ring = Ring(tmp_path, "1", 24.0, most_bytes=most)
     for first in range(0, 12_000 * 120, 12_000):
@@ -35,7 +35,7 @@ def test_a_limit_in_bytes_counts_what_the_disk_holds_preallocated_room_too(tmp_p
     assert ring.deleted_segments > 10
 
 
-def test_what_sealing_saves_makes_the_limit_in_bytes_reach_further_back(tmp_path: Path) -> None:
+def test_sealing_extends_the_byte_limits_reach(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 24.0, most_bytes=600_000)
     for first in range(0, 12_000 * 40, 12_000):
         ring.append_all(blocks(first, first + 12_000))
@@ -47,7 +47,7 @@ def test_what_sealing_saves_makes_the_limit_in_bytes_reach_further_back(tmp_path
     assert ring.file_bytes() < 600_000
 
 
-def test_an_hour_forth_and_back_of_the_clock_deletes_nothing(tmp_path: Path) -> None:
+def test_an_hours_clock_swing_deletes_nothing(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 0.02)  # 72 s
     hour = 3600 * 10**9
     for number, t0_ns in enumerate((T0_NS, T0_NS + hour, T0_NS - hour, T0_NS)):
@@ -57,7 +57,7 @@ def test_an_hour_forth_and_back_of_the_clock_deletes_nothing(tmp_path: Path) -> 
     assert ring.read_lost(*ALL) == []
 
 
-def test_a_laptop_gives_no_more_than_sixteen_megabytes_at_once(tmp_path: Path) -> None:
+def test_a_laptop_preallocates_16_mb_at_most(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 24.0)
     ring.append(block(0))
     assert 3_000_000 < disk_bytes(tmp_path) < 16_000_000
@@ -65,7 +65,7 @@ def test_a_laptop_gives_no_more_than_sixteen_megabytes_at_once(tmp_path: Path) -
     assert disk_bytes(tmp_path) <= 4096
 
 
-def test_boxes_that_begin_together_do_not_change_files_together(tmp_path: Path) -> None:
+def test_boxes_change_files_at_different_times(tmp_path: Path) -> None:
     ends = set()
     for number in range(40):
         ring = Ring(tmp_path / str(number), str(number), 0.02)  # segments of 6 s
@@ -75,7 +75,7 @@ def test_boxes_that_begin_together_do_not_change_files_together(tmp_path: Path) 
     assert len(ends) > 30
 
 
-def test_a_reader_in_another_place_sees_what_is_new_without_being_opened_again(tmp_path: Path) -> None:
+def test_another_reader_sees_new_blocks(tmp_path: Path) -> None:
     reader = Ring(tmp_path, "1", 0.01)
     ring = Ring(tmp_path, "1", 0.01)  # segments of 3 s
     for first in range(0, 12_000 * 40, 4000):
@@ -85,7 +85,7 @@ def test_a_reader_in_another_place_sees_what_is_new_without_being_opened_again(t
         assert reader.span() == ring.span()
 
 
-def test_blocks_that_come_together_are_written_as_one_by_one(tmp_path: Path) -> None:
+def test_joined_blocks_are_written_as_single(tmp_path: Path) -> None:
     draw = np.random.default_rng(1)
     one, many = Ring(tmp_path / "one", "1", 0.01), Ring(tmp_path / "many", "1", 0.01)
     stream = [*blocks(0, 50_000), *blocks(50_600, 60_000, 150), *blocks(60_000, 90_000, 350)]
@@ -101,7 +101,7 @@ def test_blocks_that_come_together_are_written_as_one_by_one(tmp_path: Path) -> 
     assert one.read_lost(*ALL) == many.read_lost(*ALL) and one.span() == many.span()
 
 
-def test_a_box_whose_time_jumps_to_and_fro_makes_few_files_and_every_sample_is_accounted_for(
+def test_a_jumping_box_makes_few_files(
     tmp_path: Path,
 ) -> None:
     clock = [0.0]
@@ -124,7 +124,7 @@ def test_a_box_whose_time_jumps_to_and_fro_makes_few_files_and_every_sample_is_a
     assert sum(lost.samples for lost in ring.read_lost(*ALL)) == refused
 
 
-def test_what_is_no_file_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "000000000003.seg")
     (tmp_path / "000000000004.seg").mkdir()
     (tmp_path / "000000000005.seg").symlink_to("/dev/zero")
@@ -145,7 +145,8 @@ def beheaded(folder: Path, at: int) -> Path:
     return path
 
 
-def test_a_segment_that_lost_its_head_goes_when_its_turn_comes_and_is_reported_once(tmp_path: Path) -> None:
+def test_a_headless_segment_is_reported_once(tmp_path: Path) -> None:
+    """A segment that lost its head goes when its turn comes and is reported once."""
     ring = Ring(tmp_path, "1", 0.02)  # 72 s, segments of 6 s
     ring.append_all(blocks(0, 12_000 * 30))
     ring.close()
@@ -167,7 +168,7 @@ def test_a_segment_that_lost_its_head_goes_when_its_turn_comes_and_is_reported_o
     ]
 
 
-def test_what_cannot_be_read_counts_in_bytes_and_goes_first(tmp_path: Path) -> None:
+def test_unreadable_files_count_and_go_first(tmp_path: Path) -> None:
     for number in (3, 900):
         (tmp_path / f"{number:012d}.seg").write_bytes(b"not ours" * 50_000)
     (tmp_path / "notes.seg").write_bytes(b"not a name of ours" * 1000)
@@ -183,7 +184,7 @@ def test_what_cannot_be_read_counts_in_bytes_and_goes_first(tmp_path: Path) -> N
     assert (tmp_path / "notes.seg").exists()
 
 
-def test_thousands_of_files_that_cannot_be_read_cost_no_segment_that_can() -> None:
+def test_unreadable_files_cost_no_readable_segment() -> None:
     segments = [
         Segment(Path(f"{number:012d}.seg"), end_ns=0 if number % 50 else LASTING_NS, file_bytes=100)
         for number in range(1, 20_000)
@@ -199,7 +200,7 @@ def test_thousands_of_files_that_cannot_be_read_cost_no_segment_that_can() -> No
     most_bytes=st.none() | st.integers(0, 20_000),
     coming=st.integers(0, 1000),
 )
-def test_what_is_kept_holds_the_time_or_is_as_much_as_may_be(
+def test_kept_data_hold_the_time_or_limit(
     files: list[tuple[int, int]], keep: int, most_bytes: int | None, coming: int
 ) -> None:
     segments = [Segment(Path(str(at)), end_ns=span, file_bytes=size) for at, (span, size) in enumerate(files)]

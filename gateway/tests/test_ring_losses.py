@@ -40,7 +40,7 @@ def accounted(ring: Ring, end: int, boot: int = 7) -> bool:
     return bool((seen == 1).all())
 
 
-def test_a_gap_that_was_reported_is_read_with_its_reason_and_time(tmp_path: Path) -> None:
+def test_a_reported_gap_is_read_with_reason(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(0))
     ring.gap(Gap(200, 400, "the cat sat on the cable"))
@@ -53,7 +53,7 @@ def test_a_gap_that_was_reported_is_read_with_its_reason_and_time(tmp_path: Path
         assert accounted(reader, 800)
 
 
-def test_holes_that_nobody_told_are_recorded_with_what_is_known_of_them(tmp_path: Path) -> None:
+def test_silent_holes_are_recorded(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(1000))
     ring.append_all([block(1400), block(1800, overrun_before=True)])
@@ -70,7 +70,8 @@ def test_holes_that_nobody_told_are_recorded_with_what_is_known_of_them(tmp_path
     assert ring.lost_records == 1
 
 
-def test_a_hole_is_reported_in_parts_where_only_a_part_of_it_has_a_reason(tmp_path: Path) -> None:
+def test_a_partly_explained_hole_is_divided(tmp_path: Path) -> None:
+    """A hole is reported in parts where only a part of it has a reason."""
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(0))
     ring.gap(Gap(400, 200, "told"))
@@ -86,7 +87,8 @@ def test_a_hole_is_reported_in_parts_where_only_a_part_of_it_has_a_reason(tmp_pa
     assert wave is not None and [gap.samples for gap in wave.gaps] == [200, 200, 100, 300]
 
 
-def test_a_start_of_the_box_does_not_mix_its_losses_with_those_before(tmp_path: Path) -> None:
+def test_a_new_start_separates_its_losses(tmp_path: Path) -> None:
+    """A start of the Box does not mix its losses with those before."""
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(0))
     ring.append(block(400, boot=8, t0_ns=T0_NS + 10**9))
@@ -96,14 +98,14 @@ def test_a_start_of_the_box_does_not_mix_its_losses_with_those_before(tmp_path: 
     assert accounted(ring, 200) and accounted(ring, 1000, boot=8)
 
 
-def test_a_first_index_beyond_all_reason_is_a_loss_of_unknown_age(tmp_path: Path) -> None:
+def test_an_absurd_first_index_has_unknown_age(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(replace(block(0), first_sample=2**61))
     (lost,) = ring.read_lost(*ALL)
     assert (lost.samples, lost.start_ns, lost.reason) == (2**61, 0, BEFORE_CONTACT)
 
 
-def test_a_damaged_record_is_a_hole_with_a_reason_too(tmp_path: Path) -> None:
+def test_a_damaged_record_is_an_explained_hole(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     ring.append_all(blocks(0, 2000))
     path = next(tmp_path.glob("*.seg"))
@@ -179,7 +181,7 @@ print(json.dumps({"failed": failed, "lost": lost, "files": len(list(Path(sys.arg
 """
 
 
-def test_what_a_full_disk_refuses_is_a_recorded_loss_and_it_goes_on_by_itself(tmp_path: Path) -> None:
+def test_a_full_disks_loss_is_recorded(tmp_path: Path) -> None:
     modules = str(Path(__file__).parent)
     command = [sys.executable, "-c", FULL, str(tmp_path), modules]
     said = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)

@@ -40,7 +40,7 @@ def indices(path: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("records", [1, 9])
-def test_a_file_cut_at_any_byte_has_every_record_before_the_cut(tmp_path: Path, records: int) -> None:
+def test_a_cut_file_keeps_every_earlier_record(tmp_path: Path, records: int) -> None:
     path = tmp_path / "cut.seg"
     data = written(tmp_path / "ring", records, end=True)
     assert len(data) == HEAD_BYTES + records * STRIDE
@@ -49,7 +49,8 @@ def test_a_file_cut_at_any_byte_has_every_record_before_the_cut(tmp_path: Path, 
         assert indices(path) == set(range(max(0, cut - HEAD_BYTES) // STRIDE)), cut
 
 
-def test_a_killed_writers_file_with_zeros_from_any_byte_on_has_every_record_before(tmp_path: Path) -> None:
+def test_a_zeroed_file_keeps_every_earlier_record(tmp_path: Path) -> None:
+    """A killed writers file with zeros from any byte on has every record before."""
     path = tmp_path / "cut.seg"
     data = written(tmp_path / "ring", 9)
     end = HEAD_BYTES + 9 * STRIDE
@@ -63,7 +64,7 @@ def test_a_killed_writers_file_with_zeros_from_any_byte_on_has_every_record_befo
         assert indices(path) == set(range(whole + tail_was_zeros)), cut
 
 
-def test_one_changed_byte_anywhere_in_a_record_costs_that_record_alone(tmp_path: Path) -> None:
+def test_one_changed_byte_costs_one_record(tmp_path: Path) -> None:
     path = tmp_path / "hit.seg"
     data = bytearray(written(tmp_path / "ring", 5, end=True))
     for at in range(HEAD_BYTES + 3 * STRIDE, HEAD_BYTES + 5 * STRIDE):
@@ -80,7 +81,7 @@ def test_one_changed_byte_anywhere_in_a_record_costs_that_record_alone(tmp_path:
     sector=st.sampled_from((512, 4096)),
     seed=st.integers(0, 2**32),
 )
-def test_sectors_that_are_older_than_later_ones_cost_nothing_that_was_synced(
+def test_older_sectors_cost_nothing_synced(
     tmp_path_factory: pytest.TempPathFactory, synced: int, later: int, sector: int, seed: int
 ) -> None:
     folder = tmp_path_factory.mktemp("ring")
@@ -118,7 +119,7 @@ def accounted(ring: Ring, end: int) -> bool:
     return bool((seen == 1).all())
 
 
-def test_what_an_older_file_left_in_the_same_blocks_of_the_disk_is_not_taken_for_new(tmp_path: Path) -> None:
+def test_an_older_files_blocks_are_not_new(tmp_path: Path) -> None:
     old = written(tmp_path / "old", 50, end=True)
     new = written(tmp_path / "new", 10, end=True)
     path = tmp_path / "recycled.seg"
@@ -129,7 +130,7 @@ def test_what_an_older_file_left_in_the_same_blocks_of_the_disk_is_not_taken_for
     assert indices(path) == set(range(5))
 
 
-def test_a_span_is_found_beside_a_damaged_stretch_in_the_middle(tmp_path: Path) -> None:
+def test_a_span_beside_damage_is_found(tmp_path: Path) -> None:
     data = bytearray(written(tmp_path / "ring", 600))
     path = tmp_path / "hole.seg"
     for low, high in ((200, 400), (0, 300), (300, 599), (10, 590)):
@@ -144,7 +145,7 @@ def test_a_span_is_found_beside_a_damaged_stretch_in_the_middle(tmp_path: Path) 
             assert got == ([] if low <= at < high else [at]), (low, high, at)
 
 
-def test_a_new_writer_gives_back_a_killed_ones_room_and_drops_what_it_never_used(tmp_path: Path) -> None:
+def test_a_new_writer_returns_unused_room(tmp_path: Path) -> None:
     written(tmp_path, 9, end=True)
     whole = next(tmp_path.glob("*.seg")).read_bytes()
     (tmp_path / "000000000001.seg").write_bytes(whole + bytes(100_000))
@@ -160,9 +161,10 @@ def test_a_new_writer_gives_back_a_killed_ones_room_and_drops_what_it_never_used
     assert accounted(reader, 2000)
 
 
-def test_a_segment_that_the_disk_cannot_read_is_a_hole_beside_others_and_an_error_alone(
+def test_an_unreadable_segment_is_a_hole(
     tmp_path: Path,
 ) -> None:
+    """A segment that the disk cannot read is a hole beside others and an error alone."""
     ring = Ring(tmp_path, "1", 12 / 3600)  # segments of 1 s
     ring.append_all(blocks(0, 60_000))
     second = sorted(tmp_path.glob("*.seg"))[1]

@@ -81,7 +81,7 @@ def sealed_ring(folder: Path, stream: list[SampleBlock | Gap]) -> tuple[Ring, Pa
     return ring, segment.path
 
 
-def test_a_sealed_segment_gives_every_block_and_loss_bit_for_bit(tmp_path: Path) -> None:
+def test_a_sealed_segment_is_bit_exact(tmp_path: Path) -> None:
     ring = filled(tmp_path, of_many_kinds())
     spans = [ALL, (ns(30_000), ns(30_001)), (ns(50_000), ns(170_000)), (ns(-900), ns(1))]
     before = [(ring.read_blocks(*span), ring.read_lost(*span)) for span in spans]
@@ -121,14 +121,14 @@ def test_a_sealed_segment_gives_every_block_and_loss_bit_for_bit(tmp_path: Path)
     ),
     reason=st.text(max_size=200),
 )
-def test_rows_of_any_values_come_back_as_they_were(rows: list[tuple[int, ...]], reason: str) -> None:
+def test_rows_of_any_values_round_trip(rows: list[tuple[int, ...]], reason: str) -> None:
     lost = (Lost(2**32 - 1, 2**62, 2**62, -5, 7, reason),) if reason else ()
     part = RecordColumns(StatedFacts(7, 1.0), np.array(rows, ROW), np.zeros(0, np.int16), lost)
     again, losses = sealed.rows_of_bytes(sealed.rows_to_bytes(part))
     assert np.array_equal(again, part.rows) and losses == lost
 
 
-def test_the_front_of_a_chunk_is_had_without_the_rest() -> None:
+def test_a_chunks_front_is_read_alone() -> None:
     draw = np.random.default_rng(2)
     times = np.arange(24_000) / 12_000
     mains = np.rint(20_000 * np.sin(2 * np.pi * 60.01 * times) + draw.normal(0, 2, 24_000)).astype(np.int16)
@@ -138,7 +138,8 @@ def test_the_front_of_a_chunk_is_had_without_the_rest() -> None:
             assert np.array_equal(unpack(data, most), counts[:most])
 
 
-def test_damage_in_a_sealed_file_costs_a_chunk_and_is_a_hole_with_a_reason(tmp_path: Path) -> None:
+def test_damage_in_a_sealed_file_costs_a_chunk(tmp_path: Path) -> None:
+    """Damage in a sealed file costs a chunk and is a hole with a reason."""
     draw = np.random.default_rng(3)
     noise = draw.integers(-2000, 2000, (600, 200), np.int16)  # chunks of many sectors
     told = zip(blocks(0, 12_000 * 10), noise, strict=True)
@@ -160,7 +161,8 @@ def test_damage_in_a_sealed_file_costs_a_chunk_and_is_a_hole_with_a_reason(tmp_p
             assert {one.reason for one in lost} <= {NOT_HELD}
 
 
-def test_a_sealed_file_without_any_index_is_counted_and_a_hole_between_the_others(tmp_path: Path) -> None:
+def test_an_index_less_sealed_file_is_a_hole(tmp_path: Path) -> None:
+    """A sealed file without any index is counted and a hole between the others."""
     ring = Ring(tmp_path, "1", 0.02)  # segments of 6 s
     ring.append_all(blocks(0, 12_000 * 18))
     hurt = ring.unsealed()[1]
@@ -175,9 +177,7 @@ def test_a_sealed_file_without_any_index_is_counted_and_a_hole_between_the_other
 
 
 @pytest.mark.parametrize(("kind", "longest"), [("16 bits", 24_000), ("8 bits", 18_000)])
-def test_what_packs_small_is_cut_small_so_that_any_sample_is_near(
-    tmp_path: Path, kind: str, longest: int
-) -> None:
+def test_small_packed_chunks_are_cut_small(tmp_path: Path, kind: str, longest: int) -> None:
     times = np.arange(12_000 * 10) / 12_000
     noise = np.random.default_rng(4).normal(0, 2 if kind == "16 bits" else 70, len(times))
     counts = np.rint(20_000 * np.sin(2 * np.pi * 60.01 * times) + noise).astype(np.int16)
@@ -205,7 +205,7 @@ def test_what_is_no_raw_segment_is_refused(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_segment_deleted_while_it_was_sealed_does_not_come_back(tmp_path: Path) -> None:
+def test_a_segment_deleted_while_sealing_stays_deleted(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 12 / 3600)  # segments of 1 s
     ring.append_all(blocks(0, 24_000))
     oldest = ring.unsealed()[0]
@@ -214,7 +214,7 @@ def test_a_segment_deleted_while_it_was_sealed_does_not_come_back(tmp_path: Path
     assert made is not None and not ring.replace(oldest, made) and not oldest.path.exists()
 
 
-def test_what_is_read_while_a_sealed_file_takes_the_raw_ones_place_is_whole(tmp_path: Path) -> None:
+def test_reads_during_sealing_are_whole(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 0.02)  # segments of 6 s
     ring.append_all(blocks(0, 12_000 * 22))
     stop, wrong, rounds = threading.Event(), [], [0]
@@ -262,7 +262,7 @@ class Sealing:
             time.sleep(0.01)
 
 
-def test_the_child_seals_all_but_what_is_written_newest_first(tmp_path: Path) -> None:
+def test_the_child_seals_newest_first(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 0.02)
     ring.append_all(blocks(0, 12_000 * 30))
     paths = [segment.path for segment in ring.unsealed()]
@@ -276,7 +276,7 @@ def test_the_child_seals_all_but_what_is_written_newest_first(tmp_path: Path) ->
     assert wave is not None and len(wave.counts) == 12_000 * 30 and not wave.gaps
 
 
-def test_the_newest_ended_segments_stay_raw_for_they_are_asked_for_most(tmp_path: Path) -> None:
+def test_the_newest_segments_stay_raw(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 0.02)
     ring.append_all(blocks(0, 12_000 * 30))
     ended = ring.unsealed()
@@ -286,7 +286,7 @@ def test_the_newest_ended_segments_stay_raw_for_they_are_asked_for_most(tmp_path
     assert ring.unsealed() == ended[-2:]
 
 
-def test_a_child_with_nothing_to_do_ends_and_another_goes_on(tmp_path: Path) -> None:
+def test_an_idle_child_ends(tmp_path: Path) -> None:
     ring = Ring(tmp_path / "ring", "1", 0.02)
     ring.append_all(blocks(0, 12_000 * 10))
     told = tmp_path / "children"
@@ -312,9 +312,7 @@ def test_a_child_with_nothing_to_do_ends_and_another_goes_on(tmp_path: Path) -> 
         ("/no/such/program",),
     ],
 )
-def test_a_child_that_dies_hangs_or_babbles_costs_only_the_saving(
-    tmp_path: Path, child: tuple[str, ...]
-) -> None:
+def test_a_faulty_child_costs_only_the_saving(tmp_path: Path, child: tuple[str, ...]) -> None:
     ring = Ring(tmp_path, "1", 0.02)
     ring.append_all(blocks(0, 12_000 * 7))
     with Sealing(ring, command=child, answer_s=0.5) as work:
@@ -324,7 +322,7 @@ def test_a_child_that_dies_hangs_or_babbles_costs_only_the_saving(
     assert wave is not None and len(wave.counts) == 12_000 * 7
 
 
-def test_a_full_disk_is_no_fault_of_the_segment_and_it_is_sealed_later(tmp_path: Path) -> None:
+def test_a_full_disk_delays_sealing(tmp_path: Path) -> None:
     ring = Ring(tmp_path / "ring", "1", 0.02)
     ring.append_all(blocks(0, 12_000 * 7))
     told = tmp_path / "pid"
@@ -345,7 +343,7 @@ def test_a_full_disk_is_no_fault_of_the_segment_and_it_is_sealed_later(tmp_path:
     assert not list((tmp_path / "ring").glob("*.sealing"))
 
 
-def test_the_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     ring.append_all(blocks(0, 12_000 * 20))
     ring.close()

@@ -20,7 +20,7 @@ def rings(folder: Path, count: int) -> tuple[dict[str, Ring], dict[str, BoxCount
     return found, {box_id: BoxCounters() for box_id in found}
 
 
-def test_a_ring_has_nothing_to_sync_once_it_was_synced(tmp_path: Path) -> None:
+def test_a_synced_ring_has_nothing_to_sync(tmp_path: Path) -> None:
     (ring,) = rings(tmp_path, 1)[0].values()
     assert ring.sync() and not ring.sync()
     ring.append_all(blocks(12_000 * 8, 12_000 * 8 + 200))
@@ -29,7 +29,7 @@ def test_a_ring_has_nothing_to_sync_once_it_was_synced(tmp_path: Path) -> None:
     assert ring.sync() and not ring.sync()
 
 
-def test_a_file_that_was_deleted_before_it_was_synced_is_no_error(tmp_path: Path) -> None:
+def test_a_file_deleted_before_sync_is_fine(tmp_path: Path) -> None:
     (ring,) = rings(tmp_path, 1)[0].values()
     ring.close()
     for path in ring.folder.iterdir():
@@ -38,9 +38,7 @@ def test_a_file_that_was_deleted_before_it_was_synced_is_no_error(tmp_path: Path
 
 
 @pytest.mark.parametrize("count", [2, 6])
-def test_few_rings_are_synced_by_themselves_and_many_by_their_file_system(
-    tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_rings_sync_by_file_system(tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     found, counters = rings(tmp_path, count)
     asked: list[Path] = []
     monkeypatch.setattr(syncing, "sync_file_system", lambda folder: bool(asked.append(folder)) or True)
@@ -55,9 +53,7 @@ def test_few_rings_are_synced_by_themselves_and_many_by_their_file_system(
     assert all(each["ring_lost_records"] == 0 for each in counters.values())
 
 
-def test_a_disk_that_cannot_sync_is_counted_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_sync_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, counters = rings(tmp_path, 3)
     real, first = live.os.fdatasync, [True]
 
@@ -72,6 +68,6 @@ def test_a_disk_that_cannot_sync_is_counted_and_the_others_go_on(
     assert not found["2"].sync() and not found["3"].sync()
 
 
-def test_the_file_system_of_a_folder_is_synced_or_it_is_said_that_it_was_not(tmp_path: Path) -> None:
+def test_a_folders_file_system_is_synced(tmp_path: Path) -> None:
     assert sync_file_system(tmp_path)
     assert not sync_file_system(tmp_path / "absent")

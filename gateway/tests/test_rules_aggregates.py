@@ -144,7 +144,7 @@ WRONG: list[tuple[str, Any, tuple[Any, ...], str]] = [
 
 
 @pytest.mark.parametrize(("name", "value", "constants", "words"), WRONG)
-def test_a_value_that_does_not_fit_is_reported_and_leaves_nothing_behind(
+def test_an_unfit_value_leaves_nothing_behind(
     name: str, value: Any, constants: tuple[Any, ...], words: str
 ) -> None:
     accumulator = aggregate(name).start(*constants)
@@ -192,7 +192,7 @@ def _same(left: Any, right: Any) -> bool:
 
 
 @given(some.sampled_from(SINGLE), some.lists(NUMBERS, max_size=12), some.integers(0, 12))
-def test_a_restored_accumulator_goes_on_to_the_last_bit(name: str, values: list[Any], at: int) -> None:
+def test_a_restored_accumulator_is_exact(name: str, values: list[Any], at: int) -> None:
     first = _started(name, values[:at])
     second = aggregate(name).start(*CONSTANTS.get(name, ()))
     second.restore(json.loads(json.dumps(first.state())))
@@ -253,7 +253,7 @@ def test_a_sum_is_the_exact_one_rounded_once(values: list[Any]) -> None:
 
 
 @given(some.lists(some.floats(-1e6, 1e6), min_size=2))
-def test_variance_and_median_are_those_of_the_standard_library(values: list[float]) -> None:
+def test_variance_and_median_equal_the_library(values: list[float]) -> None:
     assert value_of("var", values) == pytest.approx(statistics.pvariance(values), rel=1e-12, abs=1e-300)
     assert value_of("vars", values) == pytest.approx(statistics.variance(values), rel=1e-12, abs=1e-300)
     assert value_of("median", values) == pytest.approx(statistics.median(values), rel=1e-12, abs=1e-300)

@@ -149,9 +149,7 @@ def test_every_analytic_function_is_in_the_table_above() -> None:
         ("consecutive_count", (7,), "is not a condition"),
     ],
 )
-def test_what_cannot_be_computed_is_reported_and_the_state_stays(
-    name: str, record: tuple[Any, ...], words: str
-) -> None:
+def test_an_impossible_value_keeps_the_state(name: str, record: tuple[Any, ...], words: str) -> None:
     analysis = analytic(name).start()
     before = repr(analysis.state())
     with pytest.raises((RowError, ValueError, TypeError), match=words):
@@ -167,18 +165,14 @@ def test_what_cannot_be_computed_is_reported_and_the_state_stays(
         ("acc_sum", [UNKNOWN, UNKNOWN], "one argument, or three"),
     ],
 )
-def test_wrong_constants_are_refused_when_the_rule_is_made(
-    name: str, constants: list[Any], words: str
-) -> None:
+def test_wrong_constants_are_refused_early(name: str, constants: list[Any], words: str) -> None:
     check = analytic(name).check
     assert check is not None
     assert words in check(constants)
 
 
 @given(some.lists(some.none() | some.integers(-3, 3), max_size=12), some.integers(1, 4), some.booleans())
-def test_lag_looks_back_over_what_it_does_not_ignore(
-    values: list[int | None], offset: int, ignored: bool
-) -> None:
+def test_lag_skips_ignored_values(values: list[int | None], offset: int, ignored: bool) -> None:
     wanted = []
     for place in range(len(values)):
         before = [value for value in values[:place] if value is not None or not ignored]

@@ -50,7 +50,7 @@ def test_streams_are_made_shown_replaced_and_dropped(house: House) -> None:
     assert house.ask("DELETE", "/streams/demo", code=404)["error"] == 1002
 
 
-def test_a_stream_has_its_paths_and_only_create_answers_201(house: House) -> None:
+def test_a_stream_has_its_paths(house: House) -> None:
     made = 'CREATE STREAM demo (v FLOAT) WITH (DATASOURCE="demo", TYPE="memory")'
     house.ask("POST", "/streams", {"sql": made}, 201)
     assert house.ask("GET", "/streams/demo/schema") == {"v": {"type": "float"}}
@@ -112,7 +112,7 @@ def test_a_rule_lives_from_creation_to_deletion(house: House) -> None:
         house.ask("POST", path, code=404)
 
 
-def test_a_path_that_was_removed_says_what_to_do_instead(house: House) -> None:
+def test_a_removed_path_names_its_successor(house: House) -> None:
     for method, path, instead in (
         ("POST", "/rules/r1/trace/start", "give a record and the rule"),
         ("GET", "/trace/r1-1", "give a record and the rule"),
@@ -129,7 +129,7 @@ def test_a_path_that_was_removed_says_what_to_do_instead(house: House) -> None:
     assert refusal["message"].startswith("/plugins/portables was removed; plug-ins of any kinds are below")
 
 
-def test_a_rule_that_is_replaced_by_a_bad_one_goes_on(house: House) -> None:
+def test_a_bad_replacement_keeps_the_rule(house: House) -> None:
     house.ask("POST", "/streams", {"sql": DEMO}, 201)
     house.ask("PUT", "/rules/r1", RULE)  # upsert
     bad = {**RULE, "sql": "SELECT v FROM nowhere"}
@@ -139,7 +139,7 @@ def test_a_rule_that_is_replaced_by_a_bad_one_goes_on(house: House) -> None:
     house.ask("PUT", "/rules/other", RULE, 400)  # the body says r1
 
 
-def test_errors_of_sql_say_where_what_and_what_is_allowed(house: House) -> None:
+def test_sql_errors_name_place_and_allowed(house: House) -> None:
     house.ask("POST", "/streams", {"sql": DEMO}, 201)
     told = house.ask("POST", "/rules", {**RULE, "sql": "SELECT v\nFRM demo"}, 400)
     assert (told["error"], told["line"], told["column"]) == (2001, 2, 1)
@@ -149,7 +149,7 @@ def test_errors_of_sql_say_where_what_and_what_is_allowed(house: House) -> None:
     assert (told["error"], told["line"], told["column"]) == (2101, 1, 8)
 
 
-def test_validate_answers_422_for_a_bad_rule_and_400_for_no_json(house: House) -> None:
+def test_validate_answers_422_or_400(house: House) -> None:
     house.ask("POST", "/streams", {"sql": DEMO}, 201)
     assert house.ask("POST", "/rules/validate", RULE) == {"sources": ["demo"], "valid": True}
     house.ask("POST", "/rules/validate", {**RULE, "sql": "SELECT"}, 422)
@@ -158,7 +158,7 @@ def test_validate_answers_422_for_a_bad_rule_and_400_for_no_json(house: House) -
     assert house.ask("GET", "/rules") == []
 
 
-def test_records_flow_from_a_configured_source_to_a_topic(house: House) -> None:
+def test_records_flow_from_source_to_topic(house: House) -> None:
     house.ask(
         "PUT", "/metadata/sources/simulator/confKeys/three", {"data": [{"v": 1}, {"v": 200}], "interval": 1}
     )
@@ -219,9 +219,7 @@ def test_a_batch_does_many_requests_and_tells_each(house: House) -> None:
     assert house.ask("GET", "/streams") == ["demo"]
 
 
-def test_a_batch_asks_for_nothing_without_end_and_its_answers_have_a_bound(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.ask("POST", "/streams", {"sql": DEMO}, 201)
     body = json.dumps({"sql": "SELECT * FROM demo"})
     paths = ("query", "//query", "%71uery", "x/../query", "/stop", "%73top", "batch/req/", "batch%2freq")
@@ -236,7 +234,7 @@ def test_a_batch_asks_for_nothing_without_end_and_its_answers_have_a_bound(
     assert sum(len(each["response"]) for each in many if each["code"] == 200) < 300_000
 
 
-def test_a_rule_set_goes_from_one_house_to_another(house: House, tmp_path: Path) -> None:
+def test_a_rule_set_moves_between_houses(house: House, tmp_path: Path) -> None:
     house.ask("POST", "/streams", {"sql": DEMO}, 201)
     house.ask("POST", "/rules", RULE, 201)
     exported = house.ask("POST", "/ruleset/export")
@@ -273,9 +271,7 @@ def test_an_import_of_everything_is_all_or_nothing(house: House) -> None:
         assert words in told["message"]
 
 
-def test_what_an_upload_answers_can_be_named_where_the_data_folder_is_relative(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_uploads_answer_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = House(Path("opq"))
     try:
@@ -317,7 +313,7 @@ def test_the_service_tells_of_itself(house: House) -> None:
     assert house.ask("GET", "/plugins/nonsense", code=404)["error"] == 1002
 
 
-def test_a_page_of_another_site_may_not_write_and_no_other_host_is_believed(house: House) -> None:
+def test_another_sites_page_may_not_write(house: House) -> None:
     for headers in (
         {"Origin": "http://evil.example"},
         {"Host": "evil.example"},
@@ -378,7 +374,7 @@ def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:
         configuration.load(config)
 
 
-def test_rules_alone_are_in_the_record_until_ctrl_c(tmp_path: Path) -> None:
+def test_rules_alone_are_in_the_record(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "opq_gateway", "rules", "--data-dir", str(tmp_path), "--port", "0"]
     for number, stays in ((signal.SIGTERM, True), (signal.SIGINT, False)):
         file_of(tmp_path, RULES).unlink(missing_ok=True)
@@ -396,7 +392,7 @@ def test_rules_alone_are_in_the_record_until_ctrl_c(tmp_path: Path) -> None:
         assert [each.thing for each in verdict.troubles] == (["rules"] if stays else []), service
 
 
-def test_an_address_or_a_folder_in_use_is_reported(house: House, tmp_path: Path) -> None:
+def test_a_busy_address_or_folder_is_reported(house: House, tmp_path: Path) -> None:
     taken = configuration.Config(data_dir=tmp_path / "x", endpoint=f"127.0.0.1:{house.service.port}")
     with pytest.raises(PortBusyError, match=str(house.service.port)):
         RulesService(taken)
@@ -439,9 +435,7 @@ KEYED = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.sampled_from(WRITES), body=KEYED | JSON | st.just({**RULE, "sql": "SELECT * FROM demo"}))
-def test_whatever_a_body_holds_it_is_no_fault_of_ours(
-    house: House, where: tuple[str, str], body: Any
-) -> None:
+def test_no_body_is_a_fault_of_ours(house: House, where: tuple[str, str], body: Any) -> None:
     answer = house.http.request(*where, json=body)
     assert answer.status_code < 500, f"{where} {body!r}: {answer.text}"
     if answer.status_code >= 400:
@@ -453,7 +447,7 @@ def test_whatever_a_body_holds_it_is_no_fault_of_ours(
     name=st.text(min_size=1, max_size=20),
     kind=st.sampled_from(["rules", "streams", "plugins/sinks"]),
 )
-def test_whatever_a_name_holds_it_is_refused_or_not_found(house: House, name: str, kind: str) -> None:
+def test_no_name_is_a_fault_of_ours(house: House, name: str, kind: str) -> None:
     from urllib.parse import quote
 
     answer = house.http.get(f"/{kind}/{quote(name, safe='')}")

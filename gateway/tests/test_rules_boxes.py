@@ -78,7 +78,7 @@ def test_windows_are_the_same_however_the_samples_come(sizes: list[int], window_
     assert all(-1 <= each <= 0 for each in off_ns), "each piece's time is rounded down once, its part's again"
 
 
-def test_a_hole_ends_a_window_early_and_boxes_do_not_mix() -> None:
+def test_a_hole_ends_a_window_early() -> None:
     windows = WaveWindows(1, volts=True)
     assert windows.push_piece(piece(0, [2] * 5)) == []
     assert windows.push_piece(piece(0, [4] * 5, box="2")) == []
@@ -89,7 +89,8 @@ def test_a_hole_ends_a_window_early_and_boxes_do_not_mix() -> None:
     assert [row["samples"] for row in windows.rest()] == [[4.0] * 3, [2.0] * 5]
 
 
-def test_a_piece_comes_over_the_wire_as_it_was_and_garbage_is_refused() -> None:
+def test_a_piece_round_trips_over_the_wire() -> None:
+    """A piece comes over the wire as it was and garbage is refused."""
     was = piece(3, [-32768, 0, 32767])
     came = piece_of(was.frames())
     assert came.counts.tolist() == was.counts.tolist() and came.time_ns(0) == was.start_ns
@@ -108,7 +109,7 @@ def test_no_header_ends_the_source(head: bytes) -> None:
         piece_of([b"0001", head, b"\0\0"])
 
 
-def test_opqbox_reads_what_is_offered_here_and_counts_what_it_could_not_take() -> None:
+def test_opqbox_reads_and_counts_what_it_drops() -> None:
     feed: LocalFeed[dict[str, Any]] = LocalFeed("here", 10)
     assert not feed.wanted
     feed.offer({"box": "1"})  # without a reader it is dropped, which is not a fault
@@ -133,7 +134,8 @@ def of_box(ms: int, **more: Any) -> dict[str, Any]:
     return {"box": "1", "kind": "window", "timestamp_ms": ms} | more
 
 
-def test_rows_of_a_box_are_in_the_order_of_time_and_late_ones_are_reported() -> None:
+def test_a_boxs_rows_are_in_time_order() -> None:
+    """Rows of a Box are in the order of time and late ones are reported."""
     feed: LocalFeed[dict[str, Any]] = LocalFeed("here", 100)
     given_rows = [
         of_box(20_000),
@@ -163,7 +165,7 @@ def test_rows_of_a_box_are_in_the_order_of_time_and_late_ones_are_reported() -> 
         assert whose.errors == ([] if isinstance(source, opqcrossing.Source) else late)
 
 
-def test_silence_of_each_box_is_reported_once_and_its_return() -> None:
+def test_each_boxs_silence_is_reported_once() -> None:
     watch = opqsilence.SilenceWatch(frozenset("12"), 10.0, 0.0)
     assert watch.accept([of_box(500)], 5.0, 5_000) == []
     assert watch.accept([], 9.9, 9_900) == []
@@ -180,14 +182,14 @@ def test_silence_of_each_box_is_reported_once_and_its_return() -> None:
     assert [row["box"] for row in watch.accept([], 110.0, 110_000)] == ["1", "2"]
 
 
-def test_silence_of_any_box_is_that_of_those_that_were_heard() -> None:
+def test_only_heard_boxes_fall_silent() -> None:
     watch = opqsilence.SilenceWatch(None, 10.0, 0.0)
     assert watch.accept([], 20.0, 20_000) == []
     assert watch.accept([of_box(1), of_box(1, box="7")], 21.0, 21_000) == []
     assert [row["box"] for row in watch.accept([of_box(2)], 31.0, 31_000)] == ["7"]
 
 
-def test_the_source_of_silence_has_a_clock_of_its_own() -> None:
+def test_silence_has_its_own_clock() -> None:
     feed: LocalFeed[dict[str, Any]] = LocalFeed("here", 100)
     source = opqsilence.Source(feed, list)
     source.configure("1,2", {"afterS": 0.3})
@@ -201,7 +203,8 @@ def test_the_source_of_silence_has_a_clock_of_its_own() -> None:
         source.configure("*", {"afterS": 0})
 
 
-def test_a_measurement_is_a_window_a_crossing_or_a_finding_at_the_edge() -> None:
+def test_a_measurement_is_one_of_three_kinds() -> None:
+    """A measurement is a window a crossing or a finding at the edge."""
     volts = {"rms": Metric(1.0, 1.0, 1.0)}
     assert row_of(Measurement("1", 1, volts))["kind"] == "window"
     assert row_of(Measurement("1", 1, volts, crossing=True))["kind"] == "crossing"
@@ -264,7 +267,7 @@ def recorded(folder: Path, samples: int) -> Path:
     return path
 
 
-def test_a_recording_comes_in_windows_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_recordings_windows_continue(tmp_path: Path) -> None:
     path = recorded(tmp_path, 5_000)
     source = recording.Source(EVERYWHERE)
     source.configure(str(path), {})
@@ -303,7 +306,7 @@ def test_a_broken_recording_is_reported(tmp_path: Path) -> None:
         recording.Source(EVERYWHERE).configure(str(path.with_suffix(".npy")), {})
 
 
-def test_a_request_names_box_span_and_what_the_rule_saw() -> None:
+def test_a_request_names_box_and_span() -> None:
     row = {"box": "4", "start_ms": 1_000, "end_ms": 1_200.4, "thd": 0.09, "f": 60.0}
     asked = request_of(row, "r", Asks(afterMs=10))
     assert (asked.box_id, asked.start_ns, asked.end_ns) == ("4", 1_000_000_000, 1_210_000_000)
@@ -340,7 +343,8 @@ class Asking:
     def put_state(self, key: str, value: Any) -> None: ...
 
 
-def test_a_rule_that_always_holds_asks_for_so_much_and_counts_the_rest() -> None:
+def test_a_permanent_rule_requests_a_bounded_amount() -> None:
+    """A rule that always holds asks for so much and counts the rest."""
     asked: list[Request] = []
     room, now_s = True, 0.0
 
@@ -377,7 +381,7 @@ def test_a_rule_that_always_holds_asks_for_so_much_and_counts_the_rest() -> None
     assert len(asked) == 452
 
 
-def test_a_rule_over_a_recording_goes_on_after_a_restart_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_recordings_rule_doubles_nothing_after_restart(tmp_path: Path) -> None:
     path, out = recorded(tmp_path, 24_000), tmp_path / "out.jsonl"
     config = rules_config.Config(data_dir=tmp_path / "data", endpoint="127.0.0.1:0", file_roots=(tmp_path,))
     stream = f'CREATE STREAM dip () WITH (DATASOURCE="{path}", TYPE="recording", CONF_KEY="slow")'
@@ -446,7 +450,7 @@ BOXES = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox")'
     ],
     ids=["makai", "gateway"],
 )
-def test_a_column_that_no_row_can_have_is_refused(
+def test_an_impossible_column_is_refused(
     tmp_path: Path, columns: KnownColumns, known: str, unknown: dict[str, str]
 ) -> None:
     feed: LocalFeed[Any] = LocalFeed("rules")
@@ -473,7 +477,7 @@ def test_a_column_that_no_row_can_have_is_refused(
         again.create_rule({"id": "wrong", "sql": "SELECT rms_mn FROM boxes", "actions": [{"nop": {}}]})
 
 
-def test_every_metric_and_quantity_of_a_gateway_is_a_known_column() -> None:
+def test_every_gateway_metric_is_a_column() -> None:
     assert all(MEASUREMENT_COLUMNS.has(f"{name}{end}") for name in SENDABLE for end in ("", "_min", "_max"))
     statistics = {each.name: SimpleNamespace(mean=1.0, min=1.0, max=1.0) for each in QUANTITIES}
     names = {*_known_statistics(statistics, 120.0), *intervals._NAMES}

@@ -48,7 +48,7 @@ def test_the_time_zone_is_that_of_local_days(house: House) -> None:
     assert os.environ["TZ"] == "Pacific/Honolulu"
 
 
-def test_what_has_no_meaning_is_refused_with_what_is_allowed(house: House) -> None:
+def test_a_meaningless_option_names_the_allowed(house: House) -> None:
     for body, part in (
         ({"debg": True}, 'did you mean "debug"'),
         ({"debug": "yes"}, "want true or false"),
@@ -62,7 +62,7 @@ def test_what_has_no_meaning_is_refused_with_what_is_allowed(house: House) -> No
     house.ask("PATCH", "/configs", {}, 204)
 
 
-def test_an_engine_that_is_part_of_a_service_leaves_that_ones_alone(tmp_path: Path) -> None:
+def test_an_embedded_engine_changes_no_service(tmp_path: Path) -> None:
     made = House(tmp_path)
     try:
         assert "part of" in made.ask("PATCH", "/configs", {"debug": True}, 400)["message"]

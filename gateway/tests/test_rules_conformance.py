@@ -86,7 +86,7 @@ def test_nothing_in_a_batch_ends_the_server(house: House, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/\0", "a" * 70_000, "//other.example:99999999/"])
-def test_a_path_that_is_none_costs_a_batch_one_answer(house: House, path: str) -> None:
+def test_a_wrong_path_costs_a_batch_one_answer(house: House, path: str) -> None:
     wanted = [{"method": "GET", "path": path}, {"method": "GET", "path": "/streams"}]
     told = house.ask("POST", "/batch/req", wanted)
     assert told[0]["code"] in (400, 404)
@@ -98,14 +98,14 @@ def test_half_a_character_makes_a_batch_not_json(house: House) -> None:
     assert told["error"] == 1004 and "not JSON" in told["message"]
 
 
-def test_a_page_of_another_site_ends_nothing_with_an_image(house: House) -> None:
+def test_another_sites_image_ends_nothing(house: House) -> None:
     for site in ("cross-site", "same-site"):
         told = house.ask("GET", "/stop", code=403, headers={"Sec-Fetch-Site": site})
         assert told["error"] == 1000
     house.ask("GET", "/ping", headers={"Sec-Fetch-Site": "none"})  # typed into the address line
 
 
-def test_a_rule_that_was_shown_can_be_sent_back_with_its_secrets(house: House) -> None:
+def test_a_shown_rule_returns_with_secrets(house: House) -> None:
     sink = {"server": "tcp://127.0.0.1:1", "topic": "a", "password": "secret"}
     rule = {
         "id": "m",
@@ -135,13 +135,13 @@ def test_a_rule_that_was_shown_can_be_sent_back_with_its_secrets(house: House) -
         ("sqlite:///a.db", "sqlite:///a.db"),
     ],
 )
-def test_a_password_in_an_address_is_not_shown_and_comes_back(address: str, shown: str) -> None:
+def test_an_addresss_password_is_hidden(address: str, shown: str) -> None:
     assert without_secrets({"url": address}) == {"url": shown}
     assert with_secrets({"url": shown}, {"url": address}) == {"url": address}
     assert with_secrets({"url": "x:******@y"}, {"url": address}) == {"url": "x:******@y"}
 
 
-def test_what_names_a_connection_says_what_to_do_instead(house: House) -> None:
+def test_a_named_connection_names_its_replacement(house: House) -> None:
     action = {"rest": {"url": "http://127.0.0.1:1", "connectionSelector": "there"}}
     told = house.ask("POST", "/rules", {**RULE, "actions": [action]}, 400)["message"]
     assert "connectionSelector was removed; give the connection's properties in the set that res" in told
@@ -151,7 +151,7 @@ def test_what_names_a_connection_says_what_to_do_instead(house: House) -> None:
     assert "connectionSelector was removed; give the connection's properties in the set that CONF_KEY" in told
 
 
-def test_a_zip_is_uploaded_by_a_form_byte_for_byte(house: House) -> None:
+def test_a_form_uploads_a_zip_exactly(house: House) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("plugin.json", bytes(range(256)) * 3 + b"\r\n--\r\n")
@@ -253,7 +253,7 @@ def test_an_id_that_cannot_be_one_is_refused(house: House, name: str, rest: str)
     assert house.ask("GET", f"/rules/fine{rest}", code=404)["error"] == 1002
 
 
-def test_a_query_leaves_no_rule_behind_when_its_client_goes(house: House) -> None:
+def test_a_query_ends_with_its_client(house: House) -> None:
     with house.http.stream("POST", "/query", content=b'{"sql": "SELECT v FROM demo"}') as answer:
         lines = answer.iter_lines()
         assert next(lines) == ": begun"
@@ -263,9 +263,7 @@ def test_a_query_leaves_no_rule_behind_when_its_client_goes(house: House) -> Non
     wait_for(lambda: house.ask("GET", "/rules") == [])
 
 
-def test_a_rules_own_rows_come_with_what_its_window_holds_and_it_says_when_it_rests(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rules_rows_come_with_its_window(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "_PING_S", 0.05)
     sql = "SELECT count(*) AS n, min(v) AS low FROM demo GROUP BY COUNTWINDOW(3)"
     house.ask("POST", "/rules", {"id": "r1", "sql": sql, "actions": [{"memory": {"topic": "out"}}]}, 201)
@@ -297,9 +295,7 @@ def test_a_rules_own_rows_come_with_what_its_window_holds_and_it_says_when_it_re
     assert house.ask("GET", "/query/r1", code=404)["error"] == 1002
 
 
-def test_what_a_slow_reader_of_a_rule_misses_is_said_and_readers_are_bounded(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_readers_losses_are_reported(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "MAX_WAITING", 5)
     rows = queries._Rows()
     rows.add_emissions([[{"n": n}] for n in range(8)])
@@ -315,7 +311,7 @@ def test_what_a_slow_reader_of_a_rule_misses_is_said_and_readers_are_bounded(
     assert "readers of rows are open" in house.ask("GET", "/query/r1", code=400)["message"]
 
 
-def test_a_long_body_without_a_length_is_told_to_be_too_long(tmp_path: Path) -> None:
+def test_a_long_body_without_length_is_refused(tmp_path: Path) -> None:
     made = House(tmp_path, most_body_mb=1)
     try:
         told = made.ask("POST", "/rules", code=413, content=(b" " * 100_000 for _ in range(30)))
@@ -421,7 +417,8 @@ def test_edges_of_windows(window: str, times_ms: list[int], wanted: list[tuple[i
     assert [(row["n"], row["a"] - TEN_S, row["b"] - TEN_S) for (row,) in told] == wanted
 
 
-def test_in_event_time_equal_is_kept_older_is_dropped_and_order_is_restored() -> None:
+def test_event_time_restores_order() -> None:
+    """In event time equal is kept older is dropped and order is restored."""
     rows = [(0, {"a": 2, "ts": TEN_S + 500}), (1, {"a": 1, "ts": TEN_S}), (2, {"a": 3, "ts": TEN_S + 1500})]
     late = [(3, {"a": 8, "ts": TEN_S + 499}), (4, {"a": 9, "ts": TEN_S + 500}), (5, {"ts": TEN_S + 2500})]
     assert tried("SELECT a FROM s", rows + late, isEventTime=True) == [[{"a": a}] for a in (1, 2, 9, 3)]
@@ -445,7 +442,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("sql", "code", "line"), REFUSED)
-def test_what_is_refused_has_a_code_and_a_place(sql: str, code: int, line: int) -> None:
+def test_a_refusal_has_code_and_place(sql: str, code: int, line: int) -> None:
     error = try_case(case(sql, []))["error"]
     assert (error["code"], error["http"], error["line"]) == (code, 400, line)
 
@@ -466,7 +463,7 @@ def tried(sql: str, records: list[tuple[int, dict[str, Any]]], **options: Any) -
 
 
 @pytest.mark.parametrize("kind", ["mongo", "zmq"])
-def test_a_sink_that_was_removed_says_what_to_do_instead(house: House, kind: str) -> None:
+def test_a_removed_sink_names_its_successor(house: House, kind: str) -> None:
     told = house.ask("POST", "/rules", {**RULE, "actions": [{kind: {"url": "x"}}]}, 400)
     assert f"sink {kind!r} was removed; take the sink" in told["message"]
 
@@ -475,7 +472,7 @@ def test_a_sink_that_was_removed_says_what_to_do_instead(house: House, kind: str
     ("kind", "name"),
     [("mqtt", "payloadField"), ("mqtt", "interval"), ("memory", "mergeField"), ("file", "follow")],
 )
-def test_a_property_that_was_removed_says_what_to_do_instead(house: House, kind: str, name: str) -> None:
+def test_a_removed_property_names_its_successor(house: House, kind: str, name: str) -> None:
     house.ask("PUT", f"/metadata/sources/{kind}/confKeys/old", {name: 1})
     sql = f'CREATE STREAM far () WITH (TYPE="{kind}", DATASOURCE="a", CONF_KEY="old")'
     assert f"{name} was removed; " in house.ask("POST", "/streams", {"sql": sql}, 400)["message"]

@@ -59,7 +59,7 @@ def test_integers_of_any_size_stay_whole() -> None:
         b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
     ],
 )
-def test_what_is_no_record_is_counted_and_the_others_pass(payload: bytes) -> None:
+def test_a_wrong_record_is_counted_alone(payload: bytes) -> None:
     found = decoder().decode([b'{"a":1}', payload, b'{"a":2}'], [{"n": 0}, {"n": 1}, {"n": 2}])
     assert found.rows == [{"a": 1}, {"a": 2}] and found.metas == [{"n": 0}, {"n": 2}]
     assert found.errors == 1 and found.why.startswith("s: ") and len(found.why) < 500
@@ -118,7 +118,7 @@ def test_protobuf_reads_the_frames_of_boxes() -> None:
     assert bad.rows == [] and bad.errors == 3
 
 
-def test_every_built_in_schema_reads_an_empty_message_of_its_own() -> None:
+def test_every_built_in_schema_reads_empty_messages() -> None:
     for schema_id in MESSAGES:
         message = message_class(schema_id)
         if message().IsInitialized():
@@ -185,14 +185,14 @@ def test_what_converts_is_converted_strict_or_not(kind: str, value: Any, expecte
         ("STRUCT(a FLOAT)", "{"),
     ],
 )
-def test_what_does_not_convert_is_an_error_strict_or_not(kind: str, value: Any) -> None:
+def test_an_unconvertible_value_is_an_error(kind: str, value: Any) -> None:
     for options in ("", 'STRICT_VALIDATION="true"'):
         found = decoder(f"x {kind}", options).conform([{"x": value}], [{}])
         assert (found.rows, found.metas, found.errors) == ([], [], 1)
         assert "column x" in found.why or "column a" in found.why
 
 
-def test_strict_wants_values_but_null_passes_in_arrays_and_structs() -> None:
+def test_strict_allows_null_inside_arrays() -> None:
     strict = decoder("x BIGINT, a ARRAY(BIGINT), o STRUCT(b BIGINT)", 'STRICT_VALIDATION="true"')
     row = {"x": 1, "a": None, "o": None}
     assert strict.conform([row]).rows == [row]
@@ -209,14 +209,14 @@ def test_a_datetime_is_converted_or_stays_without_strict() -> None:
 
 
 @pytest.mark.parametrize("options", ["", 'STRICT_VALIDATION="true"'])
-def test_a_bigint_beyond_64_bits_is_an_error_of_the_record(options: str) -> None:
+def test_a_bigint_beyond_64_bits_is_an_error(options: str) -> None:
     rows = [{"x": 2**63 - 1}, {"x": 2**63}, {"x": -(2**63)}, {"x": -(2**63) - 1}]
     found = decoder("x BIGINT", options).conform(rows, [{}] * 4)
     assert [row["x"] for row in found.rows] == [2**63 - 1, -(2**63)] and found.errors == 2
     assert "9223372036854775809, which does not fit into 64 bits" in found.why
 
 
-def test_strict_fills_in_defaults_and_looks_at_used_columns_only() -> None:
+def test_strict_fills_defaults_of_used_columns() -> None:
     columns = "a BIGINT DEFAULT 7, b STRING, c FLOAT"
     strict = 'STRICT_VALIDATION="true"'
     assert one(decoder(columns, strict).conform([{"b": "x", "c": 1}])) == {"a": 7, "b": "x", "c": 1.0}
@@ -227,7 +227,7 @@ def test_strict_fills_in_defaults_and_looks_at_used_columns_only() -> None:
     assert one(decoder(columns, strict, []).conform([{"c": "?"}])) == {"c": "?"}
 
 
-def test_names_in_another_case_are_found_and_others_stay() -> None:
+def test_names_match_in_any_case() -> None:
     assert one(decoder("Volt FLOAT").conform([{"other": 1, "VOLT": 1}])) == {"other": 1, "Volt": 1.0}
 
 

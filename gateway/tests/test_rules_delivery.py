@@ -37,7 +37,7 @@ def test_packing_of_bytes_times_and_strangers() -> None:
     assert unpacked(packed({"path": Path("a")})) == {"path": "a"}
 
 
-def test_the_store_is_all_or_nothing_and_there_again(tmp_path: Path) -> None:
+def test_the_store_is_all_or_nothing(tmp_path: Path) -> None:
     store = RuleStore(tmp_path / "rules.sqlite3")
     store.put_many("rule", {"b": "2", "a": "1"})
     broken: Any = {"c": "3", "d": object()}
@@ -79,7 +79,7 @@ def test_a_commit_is_whole(tmp_path: Path) -> None:
     delivery.close()
 
 
-def test_more_than_memory_holds_waits_in_the_outbox_in_order(tmp_path: Path) -> None:
+def test_the_outbox_holds_the_overflow_in_order(tmp_path: Path) -> None:
     total = 6 * PAGE
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
@@ -94,7 +94,7 @@ def test_more_than_memory_holds_waits_in_the_outbox_in_order(tmp_path: Path) -> 
         assert len({row_id for row_id, _ in hands.got}) == total
 
 
-def test_what_a_sink_refused_is_sent_after_a_restart_and_to_a_new_sink(tmp_path: Path) -> None:
+def test_refused_rows_survive_a_restart(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT v FROM s", qos=1))
@@ -114,7 +114,7 @@ def test_what_a_sink_refused_is_sent_after_a_restart_and_to_a_new_sink(tmp_path:
         assert hands.rewound == [2]
 
 
-def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_holds_the_source(tmp_path: Path) -> None:
     total = 30_000
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())

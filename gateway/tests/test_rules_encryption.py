@@ -44,7 +44,7 @@ def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, content: bytes) -> 
     assert content.decode() not in str(told.value) or len(content) < 6
 
 
-def test_what_cannot_be_made_of_rows_is_reported_when_the_rule_is_made(tmp_path: Path) -> None:
+def test_an_impossible_row_use_is_refused_early(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(KEY)
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"dataTemplate": "{% if %}"}, "dataTemplate"),

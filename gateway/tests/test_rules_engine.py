@@ -11,7 +11,7 @@ from waiting import wait_for
 from opq_rules.errors import RuleError
 
 
-def test_rules_of_one_shape_share_an_index_and_each_gives_its_own(tmp_path: Path) -> None:
+def test_rules_of_one_shape_share_an_index(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         bodies = [rule(f"r{k}", f"SELECT v, {k % 2} AS half FROM s WHERE v > {k}") for k in range(10)]
@@ -32,7 +32,7 @@ def test_rules_of_one_shape_share_an_index_and_each_gives_its_own(tmp_path: Path
         assert engine.views.rule_status("r0")["sink_kept_0_0_records_out_total"] == 2
 
 
-def test_what_one_turn_gives_to_rules_behind_a_topic_of_memory_fits_there(tmp_path: Path) -> None:
+def test_one_turns_rows_fit_a_memory_topic(tmp_path: Path) -> None:
     """At qos 0, many times the length of their buffers."""
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
@@ -107,7 +107,7 @@ def test_what_cannot_be_created_leaves_nothing(tmp_path: Path) -> None:
         assert engine.views.rules()[0]["status"] == "stopped by error"
 
 
-def test_rules_and_their_memory_come_back_after_a_restart(tmp_path: Path) -> None:
+def test_rules_and_memory_survive_a_restart(tmp_path: Path) -> None:
     sql = "SELECT sum(v) AS s FROM s GROUP BY COUNTWINDOW(3)"
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
@@ -126,7 +126,7 @@ def test_rules_and_their_memory_come_back_after_a_restart(tmp_path: Path) -> Non
         assert engine.views.rule("kept")["sql"] == sql
 
 
-def test_topics_of_memory_chain_rules_and_a_ring_ends(tmp_path: Path) -> None:
+def test_memory_topics_chain_rules(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         engine.execute(stream("middle", TYPE="memory", DATASOURCE="boxes/+/rms"))
@@ -223,7 +223,7 @@ def test_rules_that_go_leave_nothing(tmp_path: Path) -> None:
         assert hands.contexts == []
 
 
-def test_stopped_rules_stay_stopped_and_wrong_ones_hold_nobody_up(tmp_path: Path) -> None:
+def test_stopped_rules_stay_stopped(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, _):
         engine.execute(stream())
         engine.execute(stream("gone"))
@@ -257,7 +257,7 @@ def test_idle_sinks_cost_no_thread(tmp_path: Path) -> None:
         wait_for(lambda: threading.active_count() == threads + 3)
 
 
-def test_what_a_stream_is_not_for_is_refused_with_the_rule(tmp_path: Path) -> None:
+def test_a_streams_wrong_use_is_refused(tmp_path: Path) -> None:
     """A TEMP stream is gone after a restart; a form of times that no source reads gives no time."""
     with running(tmp_path) as (engine, _):
         engine.execute(stream("passing", TEMP="true"))
@@ -276,7 +276,8 @@ def test_what_a_stream_is_not_for_is_refused_with_the_rule(tmp_path: Path) -> No
         engine.create_rule(rule("arrival", "SELECT v FROM odd"))
 
 
-def test_a_state_is_reset_to_an_offset_that_its_source_takes_or_not_at_all(tmp_path: Path) -> None:
+def test_a_state_resets_only_to_valid_offsets(tmp_path: Path) -> None:
+    """A state is reset to an offset that its source takes or not at all."""
     extra = r"{\"data\": [{\"v\": 0}, {\"v\": 1}, {\"v\": 2}], \"interval\": 0, \"loop\": false}"
     with running(tmp_path) as (engine, hands):
         engine.execute(f'CREATE STREAM f () WITH (TYPE="simulator", EXTRA="{extra}")')
@@ -343,7 +344,8 @@ def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
         assert engine.users_of("source", "hand") == ["s", "held"]
 
 
-def test_a_keyed_value_is_read_from_the_next_record_on_and_after_a_restart(tmp_path: Path) -> None:
+def test_a_keyed_value_applies_from_the_next_record(tmp_path: Path) -> None:
+    """A keyed value is read from the next record on and after a restart."""
     limit = "SELECT v FROM s WHERE v > get_keyed_state('limit', 'float', 10.0)"
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())

@@ -15,7 +15,7 @@ from opq_rules.engine.lifecycle import rule_lifecycle as lifecycle
 from opq_rules.errors import RuleError
 
 
-def test_a_source_that_fails_is_opened_again_and_the_rule_stays(tmp_path: Path) -> None:
+def test_a_failing_source_is_reopened(tmp_path: Path) -> None:
     hands = Hands(tmp_path)
     hands.broken = True
     with running(tmp_path, hands) as (engine, _):
@@ -33,7 +33,7 @@ def test_a_source_that_fails_is_opened_again_and_the_rule_stays(tmp_path: Path) 
         assert engine.views.rule_status("r")["source_s_0_exceptions_total"] == hands.failed
 
 
-def test_a_sink_that_refuses_gets_all_again_in_order(tmp_path: Path) -> None:
+def test_a_refusing_sink_gets_everything_in_order(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         body = rule("r", "SELECT v FROM s") | {"actions": [{"kept": {"retryInterval": 20}}]}
@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
         assert hands.rows[-1] == {"v": total - 1}
 
 
-def test_a_source_that_blocks_loses_nothing_to_a_slow_sink(tmp_path: Path) -> None:
+def test_a_blocking_source_loses_nothing(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream(BUFFER_FULL_POLICY="block"))
         body = rule("r", "SELECT v FROM s", bufferLength=8) | {"actions": [{"kept": {"bufferLength": 8}}]}
@@ -78,7 +78,7 @@ def test_a_source_that_blocks_loses_nothing_to_a_slow_sink(tmp_path: Path) -> No
         assert engine.views.totals()["emissions_dropped_total"] == 0
 
 
-def test_a_rule_of_qos_1_makes_the_shared_source_wait(tmp_path: Path) -> None:
+def test_a_qos_1_rule_holds_the_source(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream(TYPE="live"))
         engine.create_rule(rule("first", "SELECT v AS w FROM s", bufferLength=8))
@@ -121,7 +121,8 @@ def test_a_function_that_raises_costs_its_record_alone(tmp_path: Path) -> None:
         assert "a fault of the plug-in" in status["op_2_project_0_last_exception"]
 
 
-def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(tmp_path: Path) -> None:
+def test_our_fault_stops_its_rule_alone(tmp_path: Path) -> None:
+    """A fault of ours stops its rule alone and the strategy starts it again."""
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         strategy = {"attempts": 1, "delay": 10}
@@ -157,7 +158,7 @@ def test_a_fault_of_ours_stops_its_rule_alone_and_the_strategy_starts_it_again(t
         wait_for(lambda: {"v": 4} in hands.rows)
 
 
-def test_errors_of_records_travel_where_the_rule_wants_them(tmp_path: Path) -> None:
+def test_record_errors_travel_on_request(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT v FROM s WHERE v > 3", sendError=True))
@@ -179,9 +180,7 @@ def test_a_payload_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("qos", [0, 1])
-def test_what_is_no_record_is_sent_too_where_errors_are_and_no_window_sees_it(
-    tmp_path: Path, qos: int
-) -> None:
+def test_a_wrong_record_is_sent_but_unwindowed(tmp_path: Path, qos: int) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(
             'CREATE STREAM s (v BIGINT) WITH (TYPE="hand", DATASOURCE="x", STRICT_VALIDATION="true")'
@@ -213,9 +212,7 @@ def test_what_is_no_record_is_sent_too_where_errors_are_and_no_window_sees_it(
         ("SELECT v, lag(v) AS before FROM s", {"v": 4, "before": 3}),
     ],
 )
-def test_an_error_that_is_sent_leaves_what_its_rule_remembers(
-    tmp_path: Path, sql: str, last: dict[str, int]
-) -> None:
+def test_a_sent_error_keeps_the_memory(tmp_path: Path, sql: str, last: dict[str, int]) -> None:
     killed = tmp_path / "killed"
     with running(tmp_path / "first") as (engine, hands):
         engine.execute(
@@ -237,9 +234,7 @@ def test_an_error_that_is_sent_leaves_what_its_rule_remembers(
         wait_for(lambda: last in hands.rows)
 
 
-def test_a_rule_that_has_failed_within_its_schedule_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_scheduled_rule_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Any] = []
     look = lifecycle.RuleLifecycle._follow_schedule
     monkeypatch.setattr(lifecycle, "LONGEST_WAIT_S", 0.01)

@@ -35,7 +35,7 @@ def test_a_wrong_replacement_leaves_the_old_rule_running(tmp_path: Path) -> None
         wait_for(lambda: hands.rows == [{"old": 1}, {"new": 2}])
 
 
-def test_a_replacement_with_the_same_statement_keeps_its_window(tmp_path: Path) -> None:
+def test_the_same_statement_keeps_its_window(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         sql = "SELECT sum(v) AS s FROM s GROUP BY COUNTWINDOW(3)"
@@ -49,7 +49,7 @@ def test_a_replacement_with_the_same_statement_keeps_its_window(tmp_path: Path) 
         wait_for(lambda: hands.rows == [{"s": 7}])
 
 
-def test_a_statement_that_changes_begins_without_the_old_memory(tmp_path: Path) -> None:
+def test_a_changed_statement_begins_empty(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT sum(v) AS s FROM s GROUP BY COUNTWINDOW(3)", qos=1))
@@ -62,7 +62,7 @@ def test_a_statement_that_changes_begins_without_the_old_memory(tmp_path: Path) 
         wait_for(lambda: hands.rows == [{"m": 4}])
 
 
-def test_a_new_definition_of_a_stream_takes_its_rules_along(tmp_path: Path) -> None:
+def test_a_redefined_stream_restarts_its_rules(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT V FROM s"))
@@ -75,9 +75,7 @@ def test_a_new_definition_of_a_stream_takes_its_rules_along(tmp_path: Path) -> N
             engine.replace_stream("s", stream(SHARED="false"))
 
 
-def test_a_rule_whose_sinks_do_not_return_goes_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rule_with_stuck_sinks_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sink_pool, "STOP_S", 0.5)  # they never end
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())

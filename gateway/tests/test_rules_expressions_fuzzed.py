@@ -50,7 +50,7 @@ VALUES = (
 
 @settings(max_examples=200, deadline=None)
 @given(EXPRESSIONS, VALUES, VALUES)
-def test_an_expression_is_refused_or_has_a_value_or_an_error(text: str, a: Any, b: Any) -> None:
+def test_an_expression_has_value_or_error(text: str, a: Any, b: Any) -> None:
     node = parse_expression(text)
     row = {"a": a, "b": b}
     before = repr(row)
@@ -72,7 +72,7 @@ def test_an_expression_is_refused_or_has_a_value_or_an_error(text: str, a: Any, 
 
 @settings(max_examples=200, deadline=None)
 @given(EXPRESSIONS, VALUES, VALUES)
-def test_a_condition_is_true_exactly_where_the_expression_is(text: str, a: Any, b: Any) -> None:
+def test_a_condition_follows_its_expression(text: str, a: Any, b: Any) -> None:
     node = parse_expression(text)
     row = {"a": a, "b": b}
     try:

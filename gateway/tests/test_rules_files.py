@@ -17,7 +17,7 @@ from opq_rules.sources import file
 
 
 @pytest.mark.parametrize("kind", ["json", "lines", "csv"])
-def test_file_reads_neither_devices_nor_pipes_nor_what_is_cut(tmp_path: Path, kind: str) -> None:
+def test_file_reads_no_device_or_pipe(tmp_path: Path, kind: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b'{"k": 1}' * 10)[:-9])
     for path, packed in (("/dev/zero", ""), ("pipe", ""), ("cut.gz", "gzip")):
@@ -32,9 +32,10 @@ BAD = (b'{"k":"\xff"}', b"[" * 100_000, b"[1]", b" " * 300_000, b"?", b"1" * 5_0
 
 
 @pytest.mark.parametrize("packed", ["", "gzip"])
-def test_a_line_that_cannot_be_read_is_reported_with_its_number_and_the_rest_comes(
+def test_an_unreadable_line_is_reported_by_number(
     tmp_path: Path, packed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A line that cannot be read is reported with its number and the rest comes."""
     monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
     path = tmp_path / "a.jsonl"
     text = (
@@ -59,9 +60,8 @@ def test_a_line_that_cannot_be_read_is_reported_with_its_number_and_the_rest_com
         assert len(rest.errors) == 6 - taken, "what was told before is not told again"
 
 
-def test_a_row_of_csv_that_cannot_be_read_is_reported_and_the_rest_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_csv_row_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of CSV that cannot be read is reported and the rest comes."""
     monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
     wrong = (b"1,\xff", b"2," + b"x" * 140_000, b"3," + b"x" * 210_000, b'4,"a\n\xffb"')
     text = b"k,v\n" + b"".join(b'%b\n%d,"a\n\nb"\n' % (bad, k) for k, bad in enumerate(wrong))
@@ -104,7 +104,7 @@ def test_csv_may_end_its_lines_in_any_way(tmp_path: Path) -> None:
         ("csv", "", b"\xff\n"),
     ],
 )
-def test_a_broken_file_holds_up_its_folder_for_a_while_only(
+def test_a_broken_file_delays_its_folder_briefly(
     tmp_path: Path, kind: str, packed: str, bad: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
@@ -121,9 +121,7 @@ def test_a_broken_file_holds_up_its_folder_for_a_while_only(
     assert len(stream.errors) == 2 and all(str(tmp_path / "a") in each for each in stream.errors)
 
 
-def test_a_broken_file_of_a_folder_is_read_when_it_is_whole_and_one_that_stays_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_file_is_read_once_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file, "_POLL_S", 0.001)
     monkeypatch.setattr(file, "_STILL_POLLS", 1_000_000)
     monkeypatch.setattr(file, "_MAX_POLLS", 1_000_000)
@@ -147,9 +145,7 @@ def test_a_broken_file_of_a_folder_is_read_when_it_is_whole_and_one_that_stays_i
         wait_for(lambda: {"k": 4} in stream.rows)
 
 
-def test_a_file_that_is_written_without_end_holds_up_its_folder_for_a_while_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endless_file_delays_its_folder_briefly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file, "_POLL_S", 0.0)
     (tmp_path / "b").write_text('{"k":3}')
 
@@ -166,9 +162,8 @@ def test_a_file_that_is_written_without_end_holds_up_its_folder_for_a_while_only
     assert stream.rows == [{"k": 3}]
 
 
-def test_a_broken_file_by_itself_is_reported_once_and_read_when_it_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lone_broken_file_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken file by itself is reported once and read when it has changed."""
     monkeypatch.setattr(file, "_POLL_S", 0.001)
     path, stream, looked = tmp_path / "a.json", Stream(), []
     stream.wait = lambda seconds, wait=stream.wait: looked.append(1) or wait(seconds)  # type: ignore[method-assign]
@@ -205,7 +200,7 @@ def test_file_reads_json_csv_and_lines(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(count=st.integers(0, 30), stop_at=st.integers(1, 30), bad=st.sets(st.integers(0, 29)))
-def test_a_file_that_is_read_on_from_an_offset_gives_each_record_once(
+def test_a_file_continues_from_its_offset(
     tmp_path_factory: pytest.TempPathFactory, count: int, stop_at: int, bad: set[int]
 ) -> None:
     bad = bad - {count + 4}
@@ -232,7 +227,7 @@ def lines(*numbers: int) -> str:
     return "".join(f'{{"k":{k}}}\n' for k in numbers)
 
 
-def test_a_file_that_is_missing_is_reported_and_waited_for(tmp_path: Path) -> None:
+def test_a_missing_file_is_waited_for(tmp_path: Path) -> None:
     stream = Stream()
     with running(made(file.Source(EVERYWHERE), str(tmp_path / "later.json")), stream):
         wait_for(lambda: stream.up is False)

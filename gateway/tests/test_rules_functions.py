@@ -323,7 +323,7 @@ def test_a_function_has_the_value_found_by_hand(text: str, answer: Any) -> None:
     assert found == (pytest.approx(answer) if isinstance(answer, float) else answer)
 
 
-def test_every_scalar_is_in_the_table_above_and_none_changes_its_arguments() -> None:
+def test_every_scalar_is_tabled_and_pure() -> None:
     used = {name.lower() for text, _ in CASES for name in re.findall(r"(\w+)\(", text)}
     elsewhere = {"thd", "frequency", "harmonic", "harmonics", "phasor", "pst", "itic", "f47", "sag_depth"}
     scalars = {name for name, found in built_in().items() if isinstance(found, Scalar) and not found.spread}
@@ -386,7 +386,7 @@ ROW_ERRORS = [
 
 
 @pytest.mark.parametrize(("text", "words"), ROW_ERRORS, ids=[text for text, _ in ROW_ERRORS])
-def test_what_a_function_cannot_compute_is_an_error_of_the_record(text: str, words: str) -> None:
+def test_an_uncomputable_function_is_a_records_error(text: str, words: str) -> None:
     with pytest.raises(RowError, match=re.escape(words)):
         evaluated(text, ROW)
 
@@ -416,12 +416,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "words"), REFUSED, ids=[text for text, _ in REFUSED])
-def test_a_wrong_constant_is_refused_when_the_rule_is_made(text: str, words: str) -> None:
+def test_a_wrong_constant_is_refused_early(text: str, words: str) -> None:
     with pytest.raises(RuleError, match=re.escape(words)):
         evaluated(text, ROW)
 
 
-def test_meta_of_a_join_is_found_under_its_stream() -> None:
+def test_a_joins_meta_is_under_its_stream() -> None:
     facts = Facts(meta={"left": {"topic": "a"}, "right": {"topic": "b"}})
     assert evaluated("meta(right->topic)", {}, facts) == "b"
 
@@ -430,7 +430,7 @@ def test_keyed_state_comes_from_the_rules_store() -> None:
     assert evaluated('get_keyed_state("k", "bigint", 5)', {}, Facts(keyed_state={"k": 8})) == 8
 
 
-def test_what_unpacks_to_more_than_the_limit_is_refused() -> None:
+def test_an_oversized_unpacking_is_refused() -> None:
     from opq_rules.functions import conversion
 
     bomb = evaluated('compress(x, "gzip")', {"x": "0" * (conversion.MAX_UNPACKED_BYTES + 1)})
@@ -438,14 +438,14 @@ def test_what_unpacks_to_more_than_the_limit_is_refused() -> None:
         evaluated('decompress(x, "gzip")', {"x": base64.b64encode(bomb).decode()})
 
 
-def test_names_are_found_in_any_case_and_near_ones_are_reported() -> None:
+def test_names_ignore_case_and_suggest() -> None:
     assert find("ABS") is built_in()["abs"]
     assert find("absolute") is None
     assert near("cardinalty") == 'did you mean "cardinality"?'
     assert near("xyzzy") == ""
 
 
-def test_every_definition_says_how_many_arguments_it_takes_and_has_its_own_name() -> None:
+def test_every_function_states_its_arguments() -> None:
     for name, found in built_in().items():
         assert name == found.name == name.lower()
         assert 0 <= found.least <= found.most
@@ -473,7 +473,7 @@ JSON_VALUES = some.recursive(
 
 
 @given(JSON_VALUES, JSON_VALUES)
-def test_two_values_are_the_same_when_their_kinds_and_values_are(left: Any, right: Any) -> None:
+def test_equal_values_have_equal_kinds(left: Any, right: Any) -> None:
     def same(a: Any, b: Any) -> bool:
         if isinstance(a, bool) or isinstance(b, bool):
             return a is b
@@ -500,7 +500,7 @@ def test_set_functions_are_those_of_sets(left: list[Any], right: list[Any]) -> N
 
 
 @pytest.mark.parametrize("expression", ["(a+)+$", "(a|a)*$", "(a*)*$", "a*a*a*a*a*a*a*a*a*b", "(.*)*x"])
-def test_an_expression_that_backtracks_without_end_is_an_error_of_the_record(expression: str) -> None:
+def test_endless_backtracking_is_an_error(expression: str) -> None:
     pytest.importorskip("regex", reason="without the package regex there is no limit")
     text = "a" * 2_000 + "c"
     for call in ("regexp_matches(s, r)", "regexp_substring(s, r)", 'regexp_replace(s, r, "x")'):
@@ -512,7 +512,7 @@ def test_an_expression_that_backtracks_without_end_is_an_error_of_the_record(exp
             assert found in (False, "", text)  # the package is cleverer with some
 
 
-def test_only_expressions_that_may_backtrack_are_given_the_slower_search() -> None:
+def test_only_backtracking_expressions_search_slowly() -> None:
     pytest.importorskip("regex", reason="without the package regex there is one search")
     simple = ["^a+b$", "[*+]{2}", r"\*\+x*", "(ab|cd)e*", "a{2,5}b", "[]a*+]x+"]
     fraught = [
@@ -535,13 +535,14 @@ def test_only_expressions_that_may_backtrack_are_given_the_slower_search() -> No
     "expression",
     ["((a{1000}){1000}){100}", "a{99999999999}", "a{" + "9" * 5_000 + "}", "(" * 5_000 + ")" * 5_000],
 )
-def test_an_expression_that_would_take_all_memory_when_it_is_compiled_is_refused(expression: str) -> None:
+def test_an_expensive_expression_is_refused(expression: str) -> None:
+    """An expression that would take all memory when it is compiled is refused."""
     with pytest.raises(ValueError, match="regular expression '"):
         Pattern(expression)
 
 
 @pytest.mark.parametrize("call", ['compress(s, "zstd")', 'decompress("SGk=", "zstd")'])
-def test_a_package_that_is_missing_is_the_record_s_error(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_the_records_error(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises((RowError, RuleError), match="zstd needs the package zstandard"):
         evaluated(call, ROW)

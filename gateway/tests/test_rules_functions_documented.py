@@ -39,7 +39,7 @@ def _counts(arguments: str) -> tuple[int, int]:
     return least, min(most, MAX_ARGUMENTS)
 
 
-def test_every_function_has_a_row_and_every_row_a_function() -> None:
+def test_functions_and_rows_correspond() -> None:
     assert set(_documented()) == set(built_in())
 
 

@@ -40,7 +40,7 @@ SCALARS = [
 @settings(max_examples=15, deadline=None)
 @given(some.data())
 @pytest.mark.parametrize("name", SCALARS)
-def test_a_scalar_gives_a_value_or_an_error_of_the_record(name: str, data: some.DataObject) -> None:
+def test_a_scalar_has_value_or_error(name: str, data: some.DataObject) -> None:
     found = built_in()[name]
     count = data.draw(some.integers(found.least, min(found.most, found.least + 2)))
     values = [data.draw(VALUES) for _ in range(count)]
@@ -64,7 +64,7 @@ def test_a_scalar_gives_a_value_or_an_error_of_the_record(name: str, data: some.
 @pytest.mark.parametrize(
     "name", [name for name, found in built_in().items() if isinstance(found, AggregateFunction)]
 )
-def test_an_aggregate_takes_a_value_or_tells_why_not(name: str, data: some.DataObject) -> None:
+def test_an_aggregate_takes_or_explains(name: str, data: some.DataObject) -> None:
     found = built_in()[name]
     assert isinstance(found, AggregateFunction)
     constants = {"histogram": (0, 1, 2), "deduplicate": (True,), "last_value": (False,)}.get(
@@ -90,7 +90,8 @@ def _answer_of(accumulator: Accumulator) -> str:
         return str(error)
 
 
-def test_a_variance_too_large_for_a_float_is_the_error_of_its_window() -> None:
+def test_an_overflowing_variance_is_its_windows_error() -> None:
+    """A variance too large for a float is the error of its window."""
     found = built_in()["var"]
     assert isinstance(found, AggregateFunction)
     accumulator = found.start()
@@ -102,7 +103,7 @@ def test_a_variance_too_large_for_a_float_is_the_error_of_its_window() -> None:
 @settings(max_examples=15, deadline=None)
 @given(some.data())
 @pytest.mark.parametrize("name", [name for name, found in built_in().items() if isinstance(found, Analytic)])
-def test_an_analytic_function_takes_a_record_or_tells_why_not(name: str, data: some.DataObject) -> None:
+def test_an_analytic_function_takes_or_explains(name: str, data: some.DataObject) -> None:
     found = built_in()[name]
     assert isinstance(found, Analytic)
     analysis = found.start()
@@ -120,7 +121,7 @@ def test_an_analytic_function_takes_a_record_or_tells_why_not(name: str, data: s
             continue
 
 
-def test_times_at_the_ends_of_the_calendar_are_errors_of_the_record() -> None:
+def test_calendar_ends_are_record_errors() -> None:
     row = {"t": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), "u": datetime(1, 1, 1, tzinfo=UTC)}
     for text in ('date_calc(t, "48h")', 'date_calc(u, "-48h")', 'convert_tz(u, "Pacific/Honolulu")'):
         with pytest.raises(RowError):

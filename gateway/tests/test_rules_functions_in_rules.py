@@ -108,13 +108,14 @@ def test_a_function_does_its_work_in_a_rule(
         ("SELECT v FROM s WHERE v > 1 / 0", 29, "division by zero"),
     ],
 )
-def test_a_call_that_can_never_run_is_refused_with_its_place(sql: str, column: int, words: str) -> None:
+def test_an_impossible_call_names_its_place(sql: str, column: int, words: str) -> None:
     error = tried(sql, of(1))
     assert (error["code"], error["line"], error["column"]) == (2101, 1, column)
     assert words in error["message"]
 
 
-def test_a_value_that_does_not_fit_is_a_row_of_error_and_the_rule_goes_on() -> None:
+def test_an_unfit_value_is_an_error_row() -> None:
+    """A value that does not fit is a row of error and the rule goes on."""
     emissions = tried("SELECT round(v) AS r FROM s", of("x", 2.5), sendError=True)
     assert emissions[1] == [{"r": 3.0}]
     assert 'round(string "x"): want a number' in emissions[0][0]["error"]

@@ -23,13 +23,13 @@ def sags(*times: tuple[int, str]) -> list[tuple[int, dict[str, Any]]]:
     return [(second * 1000, {"box": box, "v": 80}) for second, box in times]
 
 
-def test_an_alarm_comes_at_most_once_a_minute_for_each_box() -> None:
+def test_an_alarm_comes_once_a_minute_per_box() -> None:
     records = sags((0, "1"), (20, "2"), (70, "1"), (75, "1"), (140, "1"), (140, "2"), (140, "3"), (141, "3"))
     found = rows_of(ALARM, *records)
     assert [row["box"] for row in found] == ["1", "2", "1", "1", "2", "3"]
 
 
-def test_without_over_the_rule_has_one_minute_for_all_boxes() -> None:
+def test_without_over_one_minute_serves_all() -> None:
     records = sags((0, "1"), (20, "2"), (70, "1"), (140, "1"), (140, "2"), (140, "3"))
     found = rows_of(ALARM.replace(OVER_BOX, ""), *records)
     assert [row["box"] for row in found] == ["1", "1", "1"]
@@ -49,7 +49,7 @@ def test_counts_are_those_of_each_box_alone(given_rows: list[tuple[str, int]]) -
     assert sorted(together, key=str) == sorted(alone, key=str)
 
 
-def test_only_a_match_for_which_when_holds_is_counted() -> None:
+def test_only_when_matches_count() -> None:
     sql = "SELECT v, last_hit_count() OVER (PARTITION BY box WHEN v > 5) AS c FROM s"
     found = rows_of(
         sql, *[(n, {"box": box, "v": v}) for n, (box, v) in enumerate([(1, 9), (1, 2), (2, 9), (1, 3)])]
@@ -66,7 +66,7 @@ def test_having_counts_groups_that_passed_it() -> None:
     assert Counter(row["box"] for row in found) == {"0": 2, "1": 2}
 
 
-def test_last_hit_time_in_having_is_the_time_of_the_former_row() -> None:
+def test_last_hit_time_is_the_former_rows() -> None:
     sql = (
         "SELECT box, count(*) AS c FROM s GROUP BY box, TUMBLINGWINDOW(ss, 1)"
         f" HAVING count(*) > 0 AND event_time() - last_hit_time() {OVER_BOX} >= 3000"
@@ -76,7 +76,7 @@ def test_last_hit_time_in_having_is_the_time_of_the_former_row() -> None:
     assert Counter(row["box"] for row in found) == {"1": 3, "2": 3}
 
 
-def test_a_sliding_window_is_triggered_once_for_each_box() -> None:
+def test_a_sliding_window_triggers_once_per_box() -> None:
     sql = (
         "SELECT collect(v) AS v FROM s GROUP BY"
         f" SLIDINGWINDOW(ss, 10) OVER (WHEN v > 5 AND last_hit_count() {OVER_BOX} = 0)"
@@ -93,13 +93,13 @@ def test_having_alone_counts_one_match_for_its_window() -> None:
 
 
 @pytest.mark.parametrize("window", ["COUNTWINDOW(2)", "SLIDINGWINDOW(ss, 1)", "STATEWINDOW(v > 3)"])
-def test_windows_know_the_matches_of_where_and_of_rows(window: str) -> None:
+def test_windows_know_the_matches(window: str) -> None:
     sql = f"SELECT last_hit_count() AS n, count(*) AS c FROM s GROUP BY {window}"
     found = rows_of(sql, *[(n, {"v": n}) for n in range(12)])
     assert [row["n"] for row in found] == list(range(len(found))) and found
 
 
-def test_a_partition_that_cannot_be_computed_is_an_error_of_the_record() -> None:
+def test_an_uncomputable_partition_is_an_error() -> None:
     sql = "SELECT v FROM s WHERE last_hit_count() OVER (PARTITION BY v + 1) = 0"
     found = rows_of(sql, (0, {"v": "x"}), (1, {"v": 1}), sendError=True)
     assert found[0]["error"].startswith("Where: Partition By: ") and found[1] == {"v": 1}

@@ -92,7 +92,7 @@ def of(answer: Any, did: str) -> list[str]:
     return [name for names in answer[did].values() for name in names]
 
 
-def test_what_exists_is_replaced_and_started_unless_it_is_older(house: House, tmp_path: Path) -> None:
+def test_an_import_replaces_older_definitions(house: House, tmp_path: Path) -> None:
     newer = {
         "streams": {"demo": DEMO.replace('"1"', '"2"').replace('DATASOURCE="demo"', 'DATASOURCE="new"')},
         "rules": {"three": json.dumps({**THREE, "sql": "SELECT v FROM demo", "version": "2"})},
@@ -113,7 +113,7 @@ def test_what_exists_is_replaced_and_started_unless_it_is_older(house: House, tm
     assert json.loads((tmp_path / "three.jsonl").read_text()) == {"v": 7}
 
 
-def test_another_definition_of_the_same_or_no_version_replaces(house: House) -> None:
+def test_an_import_replaces_unversioned_definitions(house: House) -> None:
     other = {"streams": {"demo": DEMO.replace('DATASOURCE="demo"', 'DATASOURCE="new"')}, "rules": {}}
     assert of(imported(house, other), "replaced") == ["demo"]
     house.ask("POST", "/rules", {**THREE, "id": "plain", "version": ""}, 201)
@@ -124,12 +124,12 @@ def test_another_definition_of_the_same_or_no_version_replaces(house: House) -> 
     assert house.ask("GET", "/rules/plain")["sql"] == "SELECT v FROM demo"
 
 
-def test_an_import_refuses_a_parameter_that_it_does_not_have(house: House) -> None:
+def test_an_unknown_import_parameter_is_refused(house: House) -> None:
     told = imported(house, {"streams": {}, "rules": {}}, 400, "/ruleset/import?partial=1")["message"]
     assert told == "partial: unknown; an import is all or nothing, and takes dry=1 alone"
 
 
-def test_a_newer_stream_that_a_running_rule_cannot_read_is_not_imported(house: House) -> None:
+def test_an_unreadable_newer_stream_is_not_imported(house: House) -> None:
     typed = DEMO.replace("()", "(w BIGINT)").replace('"1"', '"2"')
     told = imported(house, {"streams": {"demo": typed}}, 400)["message"]
     assert "rules.three: " in told and "v" in told
@@ -164,7 +164,7 @@ def test_what_the_disk_refuses_later_is_undone(
     assert house.ask("GET", "/rules/three/status")["status"] == "running"
 
 
-def test_an_upload_can_be_fetched_and_reads_no_file_elsewhere(house: House, tmp_path: Path) -> None:
+def test_an_upload_is_fetched_from_its_folder(house: House, tmp_path: Path) -> None:
     path = house.ask("POST", "/config/uploads", {"name": "a.txt", "content": "text"}, 201)
     copy = house.ask("POST", "/config/uploads", {"name": "b.txt", "file": f"file://{path}"}, 201)
     assert Path(copy).read_text() == "text"

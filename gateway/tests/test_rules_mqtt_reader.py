@@ -65,9 +65,7 @@ def plug(reader: PublishReader, wire: Wire | None) -> None:
 
 
 @given(messages=MESSAGES, cuts=st.lists(st.integers(1, 400)), v5=st.booleans())
-def test_messages_come_once_and_in_order_however_the_bytes_come(
-    messages: list[Any], cuts: list[int], v5: bool
-) -> None:
+def test_mqtt_messages_come_once_in_order(messages: list[Any], cuts: list[int], v5: bool) -> None:
     got: list[tuple[str, bytes, int]] = []
     acknowledged: list[bytes] = []
 
@@ -119,7 +117,7 @@ def test_a_length_of_five_bytes_ends_the_connection() -> None:
 
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed: apt install mosquitto")
 @pytest.mark.parametrize("version", [paho.MQTTv31, paho.MQTTv311, paho.MQTTv5])
-def test_a_real_broker_gives_all_of_every_qos_and_reconnects(tmp_path: Path, version: int) -> None:
+def test_a_real_broker_keeps_every_qos(tmp_path: Path, version: int) -> None:
     got: list[tuple[str, bytes]] = []
     linked = threading.Event()
     with Broker(tmp_path) as broker:

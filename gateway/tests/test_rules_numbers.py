@@ -69,7 +69,7 @@ def test_columns_that_are_declared_bigint_are_cut() -> None:
         ("cardinality(o) / 2 AS q", 0),
     ],
 )
-def test_a_number_that_no_stream_declares_stays_so_on_its_way(select: str, answer: Any) -> None:
+def test_an_undeclared_number_stays(select: str, answer: Any) -> None:
     found = rows(f"SELECT {select} FROM s", {"i": 5, "t": "ab", "o": [1]})
     assert repr(list(found[0].values())[-1]) == repr(answer)
 
@@ -82,7 +82,7 @@ def test_aggregates_of_whole_numbers_are_not_cut_afterwards() -> None:
     assert declared == [{"a": 119, "b": 59, "c": 59, "d": 1}]
 
 
-def test_what_is_nested_and_what_is_parsed_is_not_cut() -> None:
+def test_nested_and_parsed_values_are_not_cut() -> None:
     record = {"o": {"k": [1, {"n": 3}]}, "t": '{"x": 7}'}
     select = "SELECT o->k[0] / 2 AS a, o->k[1]->n / 2 AS b, parse_json(t)->x / 2 AS c FROM s"
     assert rows(select, record) == [{"a": 0.5, "b": 1.5, "c": 3.5}]
@@ -107,7 +107,7 @@ def test_what_is_nested_and_what_is_parsed_is_not_cut() -> None:
         ("i IN (4, 5)", True),
     ],
 )
-def test_a_float_without_a_fraction_serves_where_a_whole_number_is_wanted(select: str, answer: Any) -> None:
+def test_a_whole_float_serves_as_integer(select: str, answer: Any) -> None:
     record = {"i": 5, "tags": ["a", "b"], "t": "abc", "o": {"n": 5}}
     assert repr(rows(f"SELECT {select} AS r FROM s", record)) == repr([{"r": answer}])
 
@@ -136,7 +136,7 @@ def live(select: str, ddl: str, row: Row) -> Row:
     return found
 
 
-def test_what_passes_through_is_the_same_object_and_whole_results_are_ints() -> None:
+def test_passed_values_are_the_same_object() -> None:
     payload = b'{"a":5,"b":5.0,"c":{"k":[1,2.0]},"t":1765792486010000123}'
     (row,) = StreamDecoder(defined(BARE)).decode([payload]).rows
     assert repr(row) == "{'a': 5, 'b': 5.0, 'c': {'k': [1, 2.0]}, 't': 1765792486010000123}"
@@ -162,12 +162,12 @@ def test_an_alias_of_what_is_computed_is_computed() -> None:
         ('DATASOURCE="1", FORMAT="protobuf", SCHEMAID="opqbox3.Measurement"', {"a": 2, "b": 60}),
     ],
 )
-def test_whole_columns_of_boxes_and_of_protobuf_are_bigints(with_options: str, answer: Row) -> None:
+def test_whole_columns_are_bigints(with_options: str, answer: Row) -> None:
     ddl = f"CREATE STREAM s () WITH ({with_options})"
     assert live("SELECT end_ms / 2 AS a, rms / 2 AS b FROM s", ddl, {"end_ms": 5, "rms": 121}) == answer
 
 
-def test_numbers_in_objects_and_arrays_of_protobuf_are_bigints() -> None:
+def test_nested_protobuf_numbers_are_bigints() -> None:
     ddl = 'CREATE STREAM s () WITH (DATASOURCE="1", FORMAT="protobuf", SCHEMAID="opqbox3.Measurement")'
     assert live("SELECT o->k / 2 AS a, l[0] / 2 AS b FROM s", ddl, {"o": {"k": 5}, "l": [5]}) == {
         "a": 2,
@@ -175,7 +175,8 @@ def test_numbers_in_objects_and_arrays_of_protobuf_are_bigints() -> None:
     }
 
 
-def test_undeclared_columns_of_a_declared_stream_stay_and_a_float_column_is_not_cut() -> None:
+def test_undeclared_columns_stay() -> None:
+    """Undeclared columns of a declared stream stay and a float column is not cut."""
     given = {"a": 1, "c": 2, "o": {"k": 3}}
     decoder = StreamDecoder(defined(DECLARED))
     assert decoder.conform([given]).rows[0] is given

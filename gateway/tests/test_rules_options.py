@@ -155,7 +155,7 @@ def test_ranges_alone_and_around_cron() -> None:
     assert alone.next_start_ms(ms("2026-11-20 08:30:00")) is None
 
 
-def test_a_schedule_follows_a_clock_that_is_set_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedule_follows_a_set_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     wall, waits, done = {"now": "2026-11-20 05:00:00"}, [], []
     store: Any = SimpleNamespace(changing=nullcontext)
     loop: Any = SimpleNamespace(clock=SimpleNamespace(now_ms=lambda: ms(wall["now"])))
@@ -213,7 +213,7 @@ def test_the_path_and_the_body_name_one_rule() -> None:
         definition(RULE, "other")
 
 
-def test_one_action_may_hold_several_sinks_and_secrets_are_hidden() -> None:
+def test_one_action_may_hold_several_sinks() -> None:
     made = definition(RULE | {"actions": [{"log": {}, "mysql": {"url": "u", "Password": "p"}}]})
     assert [action.type for action in made.actions] == ["log", "mysql"]
     shown = without_secrets(

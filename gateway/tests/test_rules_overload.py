@@ -28,7 +28,7 @@ def feed(blocks: bool) -> SourceRunner:
     return SourceRunner("s", "r", made, 1000, blocks, Idle())
 
 
-def test_payloads_are_bounded_in_bytes_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_payload_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "MAX_BYTES", 2_500)
     made = feed(blocks=False)
     for k in range(5):
@@ -39,7 +39,7 @@ def test_payloads_are_bounded_in_bytes_and_the_oldest_go(monkeypatch: pytest.Mon
     assert (made.waiting, made.dropped) == (1, 3)
 
 
-def test_a_source_that_waits_waits_for_room_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_source_waits_for_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "MAX_BYTES", 2_500)
     made = feed(blocks=True)
     sender = threading.Thread(target=lambda: [made.emit_bytes([b"x" * 1_000]) for _ in range(6)])
@@ -93,7 +93,7 @@ class Works(sdk.Function):
         return args[0]
 
 
-def test_a_change_of_rules_does_not_wait_for_all_that_waits(tmp_path: Path) -> None:
+def test_a_rule_change_overtakes_waiting_records(tmp_path: Path) -> None:
     hands, clock = Hands(tmp_path), Slow()
     hands.made_functions["works"] = lambda: Works(clock)
     engine = Engine(tmp_path, hands, clock)
@@ -130,7 +130,7 @@ def test_a_change_of_rules_does_not_wait_for_all_that_waits(tmp_path: Path) -> N
         assert engine.stop() == []
 
 
-def test_rules_that_feed_each_other_for_ever_leave_a_turn_to_who_calls(tmp_path: Path) -> None:
+def test_endless_rules_leave_turns_to_callers(tmp_path: Path) -> None:
     hands, clock = Hands(tmp_path), Slow()
     hands.made_functions["works"] = lambda: Works(clock)
     engine = Engine(tmp_path, hands, clock)
@@ -149,7 +149,7 @@ def test_rules_that_feed_each_other_for_ever_leave_a_turn_to_who_calls(tmp_path:
         assert engine.stop() == []
 
 
-def test_a_commit_waits_for_all_rules_behind_a_topic(tmp_path: Path) -> None:
+def test_a_commit_waits_for_memory_topics(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute('CREATE STREAM t () WITH (TYPE="memory", DATASOURCE="t")')
         for k in range(40):
@@ -166,7 +166,7 @@ def test_a_commit_waits_for_all_rules_behind_a_topic(tmp_path: Path) -> None:
         wait_for(lambda: len(hands.rows) == 40)
 
 
-def test_the_sinks_of_rules_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
+def test_ended_rules_leave_no_sinks(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT v FROM s", qos=1))
@@ -180,7 +180,7 @@ def test_the_sinks_of_rules_that_come_and_go_leave_nothing(tmp_path: Path) -> No
         assert len(engine._checkpoint._waiting) <= 2
 
 
-def test_what_waits_at_a_sink_is_counted_by_two_threads() -> None:
+def test_waiting_rows_are_counted_across_threads() -> None:
     outlet, made = Anything(), Checkpoint(Anything(), SystemClock())
     one: Any = Anything(id="r", sinks=Anything(runners=(outlet,)))
 

@@ -84,7 +84,8 @@ def test_the_writer_puts_parentheses_only_where_needed() -> None:
     assert expression_sql(parse_expression("((a OR b)) AND (c = (1))")) == "(a OR b) AND c = 1"
 
 
-def test_a_dotted_name_is_a_column_of_a_known_stream_else_a_member() -> None:
+def test_a_dotted_name_is_a_column_first() -> None:
+    """A dotted name is a column of a known stream else a member."""
     found = select("SELECT d.x, a.b.c, d.e->f FROM demo AS d")
     column, member, deep = (item.expression for item in found.items)
     assert isinstance(column, Column) and (column.stream, column.name) == ("d", "x")
@@ -92,7 +93,7 @@ def test_a_dotted_name_is_a_column_of_a_known_stream_else_a_member() -> None:
     assert isinstance(deep, MemberOf) and isinstance(deep.of, Column) and deep.of.stream == "d"
 
 
-def test_a_stream_with_an_alias_keeps_its_own_name_where_that_is_clear() -> None:
+def test_an_alias_keeps_the_streams_name() -> None:
     own, star = (item.expression for item in select("SELECT demo.x, demo.* FROM demo AS d").items)
     assert isinstance(own, Column) and own.stream == "d"
     assert isinstance(star, Star) and star.stream == "d"
@@ -147,7 +148,7 @@ def test_whole_and_fractional_numbers_stay_apart() -> None:
     assert isinstance(fraction, Literal) and type(fraction.value) is float
 
 
-def test_a_minus_belongs_to_its_number_only_right_behind_a_comparison() -> None:
+def test_a_minus_binds_after_a_comparison() -> None:
     behind = parse_expression("v > - 5")
     assert (
         isinstance(behind, BinaryOperation) and isinstance(behind.right, Literal) and behind.right.value == -5
@@ -184,7 +185,7 @@ def test_a_star_leaves_out_and_replaces() -> None:
     assert isinstance(second, Star) and second.stream == "s"
 
 
-def test_calls_keep_the_written_name_and_take_filter_and_over() -> None:
+def test_calls_keep_name_filter_and_over() -> None:
     found = parse_expression("Lag(v, 1) OVER (PARTITION BY box, phase WHEN v > 0)")
     assert isinstance(found, FunctionCall) and (found.name, found.written) == ("lag", "Lag")
     assert found.over is not None and len(found.over.partition_by) == 2 and found.over.when is not None
@@ -205,7 +206,7 @@ def test_case_has_both_forms() -> None:
     assert isinstance(compared, CaseExpression) and len(compared.whens) == 2 and compared.otherwise is None
 
 
-def test_reserved_words_are_names_in_backticks_and_behind_a_dot() -> None:
+def test_reserved_words_work_in_backticks() -> None:
     found = select("SELECT `from`, a->end, limit, filter, right FROM s")
     assert isinstance(found.items[0].expression, Column) and found.items[0].expression.name == "from"
     assert isinstance(found.items[1].expression, MemberOf) and found.items[1].expression.name == "end"
@@ -401,9 +402,7 @@ def test_the_small_statements() -> None:
         ("SELECT a FROM demo/x", 1, 19, "a stream's name has letters"),
     ],
 )
-def test_an_error_says_where_what_was_found_and_what_is_allowed(
-    text: str, line: int, column: int, says: str
-) -> None:
+def test_an_error_names_place_found_and_allowed(text: str, line: int, column: int, says: str) -> None:
     error = refused(text)
     assert says in str(error)
     assert (error.line, error.column) == (line, column)
@@ -438,7 +437,7 @@ def test_a_word_is_not_told_to_mean_itself() -> None:
         ("SELECT a FROM s JOIN t USING (b)", "USING"),
     ],
 )
-def test_sql_that_is_not_ours_is_refused_by_name_and_told_the_way(text: str, word: str) -> None:
+def test_foreign_sql_is_refused_with_the_way(text: str, word: str) -> None:
     error = refused(text)
     assert error.message.startswith(word) and "is not supported" in error.message
     assert error.hint and error.line == 1
@@ -500,7 +499,7 @@ WORDS = st.sampled_from([*PIECES.split(), "\n"])
 @example("SELECT \ud800 FROM s")
 @example("SELECT a FROM s WHERE a > '\ud800'")
 @example("SELECT \0 FROM s")
-def test_nothing_but_a_rule_error_comes_out_of_any_text(text: str) -> None:
+def test_any_text_gives_only_rule_errors(text: str) -> None:
     try:
         parse(text)
     except RuleError as error:

@@ -135,7 +135,7 @@ def letters(bench: Bench, rule_id: str = "r") -> list[Any]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_one_row_that_can_never_be_written_takes_no_other_with_it(tmp_path: Path) -> None:
+def test_one_unwritable_row_takes_no_other(tmp_path: Path) -> None:
     bench = picky(tmp_path / "kept.sqlite3")
     bench.pipeline.send([{"a": 1}, {"bad": 2}, {"a": 3}], "r:7")
     bench.pipeline.send([{"a": 4}], "r:8")
@@ -148,7 +148,7 @@ def test_one_row_that_can_never_be_written_takes_no_other_with_it(tmp_path: Path
     assert (counters.dead_letters_total, counters.lost_total) == (1, 1)
 
 
-def test_rows_that_are_sent_one_by_one_go_on_where_the_connection_was_lost(tmp_path: Path) -> None:
+def test_single_rows_continue_after_a_lost_connection(tmp_path: Path) -> None:
     bench = picky(tmp_path / "kept.sqlite3", away=range(4, 6))  # call 1 is the whole, 4 the third row
     bench.pipeline.send([{"a": 1}, {"bad": 2}, {"a": 3}, {"bad": 4}], "r:7")
     assert bench.data() == [[{"a": 1}]] and bench.done == []
@@ -159,7 +159,7 @@ def test_rows_that_are_sent_one_by_one_go_on_where_the_connection_was_lost(tmp_p
     assert [letter["row"] for letter in letters(bench)] == [{"bad": 2}, {"bad": 4}]
 
 
-def test_any_other_error_sends_the_whole_to_the_dead_letters(tmp_path: Path) -> None:
+def test_another_error_sends_all_to_dead_letters(tmp_path: Path) -> None:
     bench = Bench(path=tmp_path / "kept.sqlite3")
     bench.sink.broken = ZeroDivisionError("a fault of its own")
     bench.pipeline.send([{"a": 1}, {"a": 2}], "r:7")
@@ -177,7 +177,8 @@ def test_a_full_file_of_dead_letters_makes_room(tmp_path: Path, monkeypatch: pyt
     assert bench.pipeline.counters.dead_letters_total == 9
 
 
-def test_an_emission_goes_as_one_array_and_with_send_single_row_by_row() -> None:
+def test_send_single_sends_row_by_row() -> None:
+    """An emission goes as one array and with send single row by row."""
     whole, single = Bench(), Bench(sendSingle=True)
     for bench in (whole, single):
         bench.pipeline.send([{"a": 1}, {"a": 2}], "r:7")
@@ -186,7 +187,7 @@ def test_an_emission_goes_as_one_array_and_with_send_single_row_by_row() -> None
     assert whole.done == single.done == ["r:7"]
 
 
-def test_an_empty_emission_is_sent_unless_it_is_to_be_left_out() -> None:
+def test_an_empty_emission_is_sent_by_default() -> None:
     told, silent = Bench(), Bench(omitIfEmpty=True)
     for bench in (told, silent):
         bench.pipeline.send([], "r:1")
@@ -194,7 +195,8 @@ def test_an_empty_emission_is_sent_unless_it_is_to_be_left_out() -> None:
     assert told.done == silent.done == ["r:1"]
 
 
-def test_a_batch_goes_when_it_is_full_and_when_it_has_waited_long_enough() -> None:
+def test_a_batch_goes_when_full_or_old() -> None:
+    """A batch goes when it is full and when it has waited long enough."""
     bench = Bench(batchSize=3, lingerInterval=500)
     for k in range(4):
         bench.pipeline.send([{"k": k}], f"r:{k}")
@@ -209,7 +211,7 @@ def test_a_batch_goes_when_it_is_full_and_when_it_has_waited_long_enough() -> No
     assert bench.done == ["r:0", "r:1", "r:2", "r:3"]
 
 
-def test_a_sink_that_cannot_be_opened_loses_nothing_whatever_it_raises() -> None:
+def test_an_unopenable_sink_loses_nothing() -> None:
     bench = Bench()
     bench.sink.shut = ValueError("the table is being made by another")
     for k in range(3):
@@ -224,7 +226,7 @@ def test_a_sink_that_cannot_be_opened_loses_nothing_whatever_it_raises() -> None
     assert bench.sink.opened == 1
 
 
-def test_rows_that_had_to_wait_say_so_where_it_is_wanted(tmp_path: Path) -> None:
+def test_delayed_rows_say_so_on_request(tmp_path: Path) -> None:
     bench = Bench(path=tmp_path / "kept.sqlite3", enableCache=True, resendIndicatorField="late")
     bench.pipeline.send([{"k": 0}], "r:0")
     bench.sink.broken = ConnectionRefusedError("peer away")
@@ -236,7 +238,7 @@ def test_rows_that_had_to_wait_say_so_where_it_is_wanted(tmp_path: Path) -> None
     assert rows == [{"k": 1}, {"k": 2}] and bench.done == ["r:0", "r:1"]
 
 
-def test_what_a_sink_refuses_is_sent_again_in_order_before_what_came_later() -> None:
+def test_refused_rows_go_again_in_order() -> None:
     bench = Bench()
     bench.sink.broken = ConnectionRefusedError("peer away")
     for k in range(3):
@@ -255,7 +257,7 @@ def test_what_a_sink_refuses_is_sent_again_in_order_before_what_came_later() -> 
     assert bench.pipeline.due_s is None
 
 
-def test_an_error_that_is_no_fault_of_the_line_drops_that_emission_alone_and_counts_it() -> None:
+def test_a_rows_own_error_drops_it_alone() -> None:
     bench = Bench()
     bench.sink.broken = ValueError("no such column")
     bench.pipeline.send([{"k": 0}], "r:0")
@@ -266,7 +268,7 @@ def test_an_error_that_is_no_fault_of_the_line_drops_that_emission_alone_and_cou
     assert (bench.pipeline.counters.exceptions_total, bench.pipeline.counters.lost_total) == (1, 1)
 
 
-def test_retry_count_without_a_cache_gives_up_after_so_many_tries() -> None:
+def test_without_a_cache_retries_are_counted() -> None:
     bench = Bench(retryCount=2, retryInterval=10)
     bench.sink.broken = TimeoutError()
     bench.pipeline.send([{"k": 0}], "r:0")
@@ -277,7 +279,7 @@ def test_retry_count_without_a_cache_gives_up_after_so_many_tries() -> None:
     assert bench.pipeline.counters.lost_total == 1
 
 
-def test_the_pauses_between_tries_grow_to_half_a_minute() -> None:
+def test_retry_pauses_grow_to_half_a_minute() -> None:
     bench = Bench(retryInterval=1000)
     bench.sink.broken = TimeoutError()
     bench.pipeline.send([{"k": 0}], "r:0")
@@ -293,7 +295,7 @@ def test_the_pauses_between_tries_grow_to_half_a_minute() -> None:
     assert pauses[-1] == 30.0
 
 
-def test_what_was_kept_on_disk_is_there_after_a_kill_and_comes_first(tmp_path: Path) -> None:
+def test_rows_on_disk_survive_a_kill(tmp_path: Path) -> None:
     before = Bench(tmp_path / "kept.sqlite", memory=1)
     before.sink.broken = ConnectionError()
     for k in range(4):
@@ -304,7 +306,7 @@ def test_what_was_kept_on_disk_is_there_after_a_kill_and_comes_first(tmp_path: P
     assert after.data() == [[{"k": 1}], [{"k": 2}], [{"k": 3}], [{"k": 9}]]
 
 
-def test_closing_writes_what_is_in_memory_in_front_of_what_is_on_disk(tmp_path: Path) -> None:
+def test_closing_stores_memory_before_disk(tmp_path: Path) -> None:
     before = Bench(tmp_path / "kept.sqlite", memory=2)
     before.sink.broken = ConnectionError()
     for k in range(5):
@@ -315,7 +317,7 @@ def test_closing_writes_what_is_in_memory_in_front_of_what_is_on_disk(tmp_path: 
     assert after.data() == [[{"k": k}] for k in range(5)]
 
 
-def test_a_full_disk_cache_loses_the_oldest_and_counts_it(tmp_path: Path) -> None:
+def test_a_full_disk_cache_drops_the_oldest(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "kept.sqlite", memory=1, disk=2)
     bench.sink.broken = ConnectionError()
     for k in range(5):
@@ -330,7 +332,7 @@ def test_a_full_disk_cache_loses_the_oldest_and_counts_it(tmp_path: Path) -> Non
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from("tab"), min_size=1, max_size=60), st.integers(1, 4))
-def test_whatever_fails_when_nothing_is_lost_doubled_or_out_of_order(steps: str, memory: int) -> None:
+def test_any_failure_keeps_rows_and_order(steps: str, memory: int) -> None:
     bench = Bench(memory=memory * 100)
     sent = 0
     for step in steps:
@@ -450,7 +452,7 @@ def test_loops_in_each_other_end_each_emission_again() -> None:
     assert [compiled_template(last)(rows) for rows in ([{"v": 1}, {"v": 2}], [])] == ["1,2", "none"]
 
 
-def test_a_template_that_would_calculate_for_ever_is_refused() -> None:
+def test_an_endless_template_is_refused() -> None:
     with pytest.raises(ValueError, match="places"):
         compiled_template("{{ v|round(99999999, 'ceil') }}")({"v": 1.5})
     assert compiled_template("{{ v|round(1) }}")({"v": 1.26}) == "1.3"
@@ -474,7 +476,7 @@ def test_what_templates_are_for_is_left() -> None:
     )
 
 
-def test_a_template_that_does_not_parse_names_its_line() -> None:
+def test_a_wrong_template_names_its_line() -> None:
     for text, told in (
         ("a\n{{if lower .v}}{{end}}", "line 2: .*only {{.field}}, .*write it in Jinja2"),
         ("{{index . 0}}", "write it in Jinja2"),
@@ -493,7 +495,7 @@ def test_a_template_that_does_not_parse_names_its_line() -> None:
         compiled_template("fine\n{{ nope")
 
 
-def test_fields_and_data_field_pick_and_delimited_writes_lines() -> None:
+def test_fields_pick_and_delimited_writes_lines() -> None:
     row = {"a": {"x": 1, "y": 2}, "b": 3}
     assert transformer(divided({"fields": ["b"]})[0])([row]) == [{"b": 3}]
     assert transformer(divided({"dataField": "a"})[0])([row]) == [{"x": 1, "y": 2}]
@@ -532,7 +534,8 @@ def test_parcels_survive_their_own_encoding(tmp_path: Path) -> None:
     assert kept.first() == parcel
 
 
-def test_the_log_has_a_line_when_a_sink_goes_and_one_when_it_is_back() -> None:
+def test_the_log_has_a_sinks_loss_and_return() -> None:
+    """The log has a line when a sink goes and one when it is back."""
     bench = Bench()
     bench.sink.broken = ConnectionError("peer away")
     for k in range(3):
@@ -549,7 +552,7 @@ def test_the_log_has_a_line_when_a_sink_goes_and_one_when_it_is_back() -> None:
     ]
 
 
-def test_the_log_tells_of_dropped_rows_once_a_minute() -> None:
+def test_dropped_rows_are_logged_once_a_minute() -> None:
     bench = Bench()
     bench.sink.broken = ValueError("no such column")
     for at_s in (0, 1, 59, 60, 61):

@@ -22,7 +22,7 @@ def wave(seconds: float, hz: float = 60.0, angle_deg: float = 0.0, rate_hz: floa
     return found
 
 
-def test_rms_of_an_array_is_that_of_its_samples() -> None:
+def test_an_arrays_rms_is_its_samples() -> None:
     volts = wave(0.2)
     wanted = 120 * math.sqrt(1 + 0.05**2 + 0.02**2)
     assert evaluated("rms(w)", {"w": volts}) == pytest.approx(wanted, rel=1e-12)
@@ -55,7 +55,7 @@ def test_frequency_is_that_of_the_fundamental() -> None:
 
 
 @pytest.mark.parametrize("angle_deg", [-170.0, -30.0, 0.0, 45.0, 120.0])
-def test_a_phasor_is_rms_and_angle_at_the_first_sample(angle_deg: float) -> None:
+def test_a_phasor_is_rms_and_angle(angle_deg: float) -> None:
     found = evaluated("phasor(w, 12000, 59.7)", {"w": wave(0.05, 59.7, angle_deg)})
     assert found["magnitude"] == pytest.approx(120.0, rel=1e-9)
     assert found["angle"] == pytest.approx(angle_deg, abs=1e-6)
@@ -73,7 +73,7 @@ def test_too_few_samples_have_no_answer() -> None:
     assert evaluated("frequency(w)", {"w": [0.0] * 2_400}) is None
 
 
-def test_the_fluctuation_of_the_standard_has_a_pst_near_one() -> None:
+def test_the_standards_fluctuation_has_pst_1() -> None:
     """39 rectangular changes a minute of 1.040 % (120 V, 60 Hz): IEC 61000-4-15:2010, table 5, Pst = 1."""
     rate_hz = 2_400
     seconds = np.arange(605 * rate_hz) / rate_hz
@@ -115,13 +115,14 @@ def test_verdicts_are_words_of_the_contracts(text: str, answer: Any) -> None:
         ("sag_depth(n, n - 51)", "want more than 0"),
     ],
 )
-def test_what_has_no_answer_is_an_error_of_the_record(text: str, words: str) -> None:
+def test_an_unanswerable_record_is_an_error(text: str, words: str) -> None:
     row = {"s": "x", "mixed": [1.0, "x"], "flat": [1.0] * 240, "w": wave(0.2), "n": 51}
     with pytest.raises(RowError, match=words):
         evaluated(text, row)
 
 
-def test_an_order_that_there_is_not_is_refused_when_the_rule_is_made() -> None:
+def test_an_unknown_order_is_refused() -> None:
+    """An order that there is not is refused when the rule is made."""
     with pytest.raises(RuleError, match="order 51; want 1 to 50"):
         evaluated("harmonic(w, 51)", {"w": []})
 

@@ -117,7 +117,8 @@ def test_stopped_anywhere_a_query_goes_on(sql: str, event_time: bool, records: l
     assert second.next_due_ms == through.next_due_ms
 
 
-def test_a_hopping_window_goes_on_with_the_records_that_a_version_before_has_kept() -> None:
+def test_an_earlier_versions_hopping_window_continues() -> None:
+    """A hopping window goes on with the records that a version before has kept."""
     sql = "SELECT v FROM s GROUP BY HOPPINGWINDOW(ms, 500, 200)"
     through, other = made(sql, False), made(sql, False)
     for ms in (0, 90, 250):

@@ -42,7 +42,7 @@ def test_refused_requests_are_counted(house: House) -> None:
 @pytest.mark.parametrize(
     "path", ["/rules", "/rules/validate", "/ruleset/import", "/batch/req", "/config/uploads"]
 )
-def test_a_body_has_4_mib_and_a_form_more(house: House, path: str) -> None:
+def test_a_body_has_4_mib(house: House, path: str) -> None:
     long = json.dumps({"name": "x", "content": " " * guard.MAX_JSON_BYTES}).encode()
     refused = house.http.post(path, content=long)
     assert refused.status_code == 413 and refused.json()["error"] == 5000
@@ -54,7 +54,7 @@ def test_a_body_has_4_mib_and_a_form_more(house: House, path: str) -> None:
     assert house.http.post("/config/uploads", files=form).status_code == 201
 
 
-def test_a_form_that_is_too_long_names_the_setting(house: House) -> None:
+def test_an_oversized_form_names_the_setting(house: House) -> None:
     head = f"POST /config/uploads HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {65 << 20}\r\n"
     with connected(house, f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode()) as sent:
         answer = b""
@@ -96,7 +96,7 @@ def test_queries_that_are_quiet_hold_nobody_up(house: House, monkeypatch: pytest
     wait_for(lambda: house.ask("GET", "/rules") == [])
 
 
-def test_a_query_whose_client_is_slow_is_told_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_queries_client_learns_its_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "MAX_WAITING", 3)
     rows = queries._Rows()
     rows.add_rows("d", [{"v": k} for k in range(5)])

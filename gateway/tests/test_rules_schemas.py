@@ -43,7 +43,7 @@ def test_what_is_written_is_read_again() -> None:
         ({"other": 1}, "no column of other is a field"),
     ],
 )
-def test_a_row_that_the_message_cannot_hold_is_named(row: Any, part: str) -> None:
+def test_a_row_beyond_the_message_is_named(row: Any, part: str) -> None:
     with pytest.raises(ValueError, match=part):
         writer(MEASUREMENT)(row)
 
@@ -70,7 +70,7 @@ def test_a_sink_s_properties_go_together() -> None:
             divided(wrong)
 
 
-def test_a_schema_of_ones_own_says_what_to_do_instead(house: House) -> None:
+def test_a_custom_schema_names_the_replacement(house: House) -> None:
     sql = 'CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="s", FORMAT="protobuf", SCHEMAID="lab.Reading")'
     told = house.ask("POST", "/streams", {"sql": sql}, 400)["message"]
     assert "unknown schema lab.Reading; there are mauka." in told

@@ -74,7 +74,7 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=500, deadline=None)
 @given(st.lists(PIECES, max_size=40).map("".join))
-def test_the_shape_lifts_exactly_the_literals_of_the_tokens(text: str) -> None:
+def test_the_shape_lifts_the_tokens_literals(text: str) -> None:
     try:
         tokens = Tokens(text)
     except RuleError:
@@ -90,7 +90,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 
 @settings(max_examples=200, deadline=None)
 @given(NUMBERS, TEXTS, st.integers(0, 9))
-def test_a_literal_of_the_tree_is_the_shape_s(number: float, text: str, third: int) -> None:
+def test_a_trees_literal_is_the_shapes(number: float, text: str, third: int) -> None:
     quoted = "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
     written = f"SELECT a + {third}, 'x1' FROM s WHERE v > {number!r} AND name = {quoted} AND b IN (1, - 2)"
     tree = parse(written)
@@ -104,7 +104,7 @@ def test_a_literal_of_the_tree_is_the_shape_s(number: float, text: str, third: i
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=300))
-def test_any_text_has_a_shape_or_a_rule_error(text: str) -> None:
+def test_any_text_has_shape_or_error(text: str) -> None:
     try:
         found = shape(text)
     except RuleError:
@@ -112,7 +112,7 @@ def test_any_text_has_a_shape_or_a_rule_error(text: str) -> None:
     assert len(found.literals) == sum(found.key.count(mark) for mark in ("\0i", "\0f", "\0s"))
 
 
-def test_a_number_that_is_too_large_is_reported_with_its_place() -> None:
+def test_an_oversized_number_names_its_place() -> None:
     with pytest.raises(RuleError, match="64 bits") as told:
         shape("SELECT a,\n  99999999999999999999 FROM s")
     assert (told.value.line, told.value.column) == (2, 3)

@@ -60,7 +60,7 @@ def query(where: str) -> Query:
 
 @settings(max_examples=150)
 @given(st.sampled_from([*FIRST, *MIRRORED]), st.sampled_from(BEHIND), ROWS, st.booleans(), st.booleans())
-def test_a_batch_gives_what_its_records_give_one_by_one(
+def test_a_batch_equals_its_single_records(
     first: str, behind: str, rows: list[Any], own_times: bool, told: bool
 ) -> None:
     where = first + behind
@@ -83,7 +83,7 @@ def test_a_batch_gives_what_its_records_give_one_by_one(
     "where",
     ["v > 1 OR w > 1", "v > w", "v + 1 > 2", "v > null", "w > 1 AND a > 1", "abs(v) > 1", "NOT v > 1"],
 )
-def test_only_a_column_beside_a_constant_at_the_beginning_is_sieved(where: str) -> None:
+def test_only_a_leading_constant_comparison_sieves(where: str) -> None:
     found = sieve_of(select(where, "v AS w, v AS a"))
     assert found is None
 

@@ -84,7 +84,7 @@ class Server:
         self._thread.join()
 
 
-def test_rest_posts_json_to_an_address_made_of_the_row() -> None:
+def test_rest_posts_json_to_the_rows_address() -> None:
     with Server() as server:
         sink = opened(rest.Sink(EVERYWHERE), url=server.url + "/boxes/{{.box}}", headers={"X-Key": 1})
         sink.collect(Context(), [{"box": "4", "v": 1.5}])
@@ -93,7 +93,7 @@ def test_rest_posts_json_to_an_address_made_of_the_row() -> None:
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 503])
-def test_rest_takes_a_busy_server_as_one_that_may_be_asked_again(code: int) -> None:
+def test_rest_retries_a_busy_server(code: int) -> None:
     with Server(code) as server:
         sink = opened(rest.Sink(EVERYWHERE), url=server.url)
         with pytest.raises(ConnectionError, match=str(code)):
@@ -102,7 +102,7 @@ def test_rest_takes_a_busy_server_as_one_that_may_be_asked_again(code: int) -> N
         sink.close(Context())
 
 
-def test_rest_takes_a_refusal_as_final_and_nobody_there_as_passing() -> None:
+def test_rest_retries_absence_but_not_refusal() -> None:
     with Server(422) as server:
         sink = opened(rest.Sink(EVERYWHERE), url=server.url)
         with pytest.raises(ValueError, match="422"):
@@ -141,7 +141,7 @@ def rows_of(base: Path, text: str = "SELECT box, v, more FROM t ORDER BY rowid")
         return connection.execute(text).fetchall()
 
 
-def test_sql_binds_values_so_that_no_text_becomes_a_statement(base: Path) -> None:
+def test_sql_binds_values_safely(base: Path) -> None:
     sink = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}", table="t")
     evil = "x'); DROP TABLE t; --"
     sink.collect(Context(), [{"box": evil, "v": 1.5, "more": {"a": [1]}}, {"box": "2", "v": None}])
@@ -149,13 +149,13 @@ def test_sql_binds_values_so_that_no_text_becomes_a_statement(base: Path) -> Non
     assert rows_of(base) == [(evil, 1.5, '{"a":[1]}'), ("2", None, None)]
 
 
-def test_sql_refuses_a_column_whose_name_is_a_statement(base: Path) -> None:
+def test_sql_refuses_a_statement_as_column(base: Path) -> None:
     sink = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}", table="t")
     with pytest.raises(ValueError, match="column  is"):
         sink.collect(Context(), [{"box) VALUES (1); --": 1}])
 
 
-def test_sql_says_what_will_not_pass_and_what_may(base: Path) -> None:
+def test_sql_separates_final_and_passing_errors(base: Path) -> None:
     sink = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}", table="nowhere")
     with pytest.raises(PermanentError, match="no such table"):
         sink.collect(Context(), [{"v": 1}])
@@ -182,7 +182,7 @@ def test_sql_stores_once_what_is_sent_twice(base: Path) -> None:
     ]
 
 
-def test_sql_sinks_that_are_opened_together_on_a_new_base_all_open(tmp_path: Path) -> None:
+def test_sql_sinks_open_a_new_base_together(tmp_path: Path) -> None:
     def open_at(path: Path, together: threading.Barrier) -> None:
         sink = sql.Sink(EVERYWHERE)
         sink.configure({"url": f"sqlite:///{path}", "table": "t", "exactlyOnce": True})
@@ -198,7 +198,7 @@ def test_sql_sinks_that_are_opened_together_on_a_new_base_all_open(tmp_path: Pat
                 opening.result(20)
 
 
-def test_sql_tells_at_once_that_its_base_cannot_be_opened(tmp_path: Path) -> None:
+def test_sql_reports_an_unopenable_base_at_once(tmp_path: Path) -> None:
     """What fails while it opens keeps what it was to take."""
     with pytest.raises((ConnectionError, ValueError), match="unable to open"):
         opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{tmp_path}/nowhere/base.sqlite", table="t")
@@ -245,7 +245,7 @@ def test_memory_takes_rows_and_says_so() -> None:
 # -- file
 
 
-def test_what_a_sink_cannot_write_is_refused_with_the_rule(tmp_path: Path) -> None:
+def test_an_unwritable_sink_is_refused_with_its_rule(tmp_path: Path) -> None:
     """Its rows would be lost one by one; lines of compressed bytes could not be told apart again."""
     path = str(tmp_path / "out")
     url = f"sqlite:///{tmp_path}/x.db"
@@ -283,9 +283,7 @@ def test_file_writes_lines_and_rolls_by_size(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "rows.jsonl").read_text() == '{"k":8}\n'
 
 
-def test_file_that_cannot_be_rolled_now_stays_one_and_loses_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_that_cannot_roll_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.jsonl"
     sink = opened(file.Sink(EVERYWHERE), path=str(path), rollingSize=1)
     sink.collect(Context(), [{"k": 0}])
@@ -307,7 +305,7 @@ def test_file_that_cannot_be_rolled_now_stays_one_and_loses_no_row(
     assert [each.read_text() for each in tmp_path.glob("rows_*")] == ['{"k":0}\n']
 
 
-def test_file_with_ids_writes_once_what_is_sent_again_after_a_restart(tmp_path: Path) -> None:
+def test_file_with_ids_doubles_nothing(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     for ids in (["r:1/0"], ["r:1/0", "r:2/0"]):  # the second start sends the first one again
         sink = opened(file.Sink(EVERYWHERE), path=str(path), idField="_id")
@@ -317,13 +315,13 @@ def test_file_with_ids_writes_once_what_is_sent_again_after_a_restart(tmp_path: 
     assert [json.loads(line)["_id"] for line in path.read_text().splitlines()] == ["r:1/0", "r:2/0"]
 
 
-def test_file_does_not_wait_at_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+def test_file_waits_at_no_unread_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a plain file"):
         opened(file.Sink(EVERYWHERE), path=str(tmp_path / "pipe"))
 
 
-def test_file_goes_on_behind_half_a_line_that_a_power_cut_left(tmp_path: Path) -> None:
+def test_file_continues_after_half_a_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"k":1}\n{"k"')
     sink = opened(file.Sink(EVERYWHERE), path=str(path))
@@ -355,7 +353,7 @@ def test_file_writes_whole_parquet_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)")
-def test_mqtt_confirms_and_tells_when_the_broker_is_gone(tmp_path: Path) -> None:
+def test_mqtt_confirms_and_reports_a_lost_broker(tmp_path: Path) -> None:
     with Broker(tmp_path) as broker:
         heard: list[tuple[str, bytes]] = []
         subscribed = threading.Event()
@@ -384,7 +382,7 @@ def test_mqtt_confirms_and_tells_when_the_broker_is_gone(tmp_path: Path) -> None
             opened(mqtt.Sink(), server=server, topic="t", timeout=2000)
 
 
-def test_mqtt_that_a_broker_does_not_know_says_so_when_it_opens() -> None:
+def test_mqtt_refused_by_its_broker_reports() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def refuse() -> None:
@@ -412,7 +410,7 @@ def all_configs() -> Mapping[str, type]:
 
 
 @pytest.mark.parametrize("name", sorted(all_configs()))
-def test_no_property_of_a_sink_shadows_one_that_all_have(name: str) -> None:
+def test_no_sinks_property_shadows_a_common_one(name: str) -> None:
     from dataclasses import fields
 
     from opq_rules.delivery.transform import NAMES

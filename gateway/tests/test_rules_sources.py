@@ -24,7 +24,7 @@ from opq_rules.sources import httppull, httppush, mqtt, simulator
 # -- simulator
 
 
-def test_simulator_repeats_its_rows_and_goes_on_where_it_was() -> None:
+def test_simulator_repeats_and_continues() -> None:
     rows = [{"k": 0}, {"k": 1}, {"k": 2}]
     first = Stream(limit=4)
     made_one = made(simulator.Source(), "", data=rows, interval=0)
@@ -40,7 +40,7 @@ def test_simulator_repeats_its_rows_and_goes_on_where_it_was() -> None:
 # -- http
 
 
-def test_httppush_takes_bodies_at_its_path_and_refuses_the_rest() -> None:
+def test_httppush_takes_its_path_only() -> None:
     port = free_port()
     server = f"127.0.0.1:{port}"
     stream, other = Stream(), Stream()
@@ -165,7 +165,7 @@ def answering(answers: Sequence[tuple[int, bytes]]) -> Iterator[tuple[str, list[
         thread.join()
 
 
-def test_httppull_asks_again_and_leaves_out_what_has_not_changed() -> None:
+def test_httppull_skips_unchanged_answers() -> None:
     answers = [(200, b'{"k":1}'), (200, b'{"k":1}'), (500, b""), (200, b'{"k":2}')]
     stream = Stream()
     with (
@@ -178,7 +178,8 @@ def test_httppull_asks_again_and_leaves_out_what_has_not_changed() -> None:
     assert stream.errors == [f"{url}/rms: answered 500 Internal Server Error"]
 
 
-def test_httppull_with_response_type_body_wants_a_code_of_success_in_the_answer() -> None:
+def test_httppull_body_mode_needs_success() -> None:
+    """Httppull with response type body wants a code of success in the answer."""
     good = [b'{"code":200,"k":1}', b'[{"code":201},{"code":299}]']
     bad = [b'{"code":503}', b'{"ok":true}', b'[{"code":200},{"code":"200"}]', b"busy"]
     last = b'{"code":200,"k":2}'
@@ -201,7 +202,7 @@ def test_httppull_with_response_type_body_wants_a_code_of_success_in_the_answer(
 
 
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)")
-def test_mqtt_hears_a_topic_and_comes_back_when_the_broker_does(tmp_path: Path) -> None:
+def test_mqtt_source_returns_with_its_broker(tmp_path: Path) -> None:
     def say(port: int, topic: str, payload: str) -> None:
         mouth = paho.Client(paho.CallbackAPIVersion.VERSION2)
         mouth.connect("127.0.0.1", port)

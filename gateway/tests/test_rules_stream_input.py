@@ -47,7 +47,7 @@ def entry(first: int, count: int, coded: bool, told: bool, own_times: bool, ms: 
 
 @settings(max_examples=60)
 @given(st.lists(KINDS, max_size=8))
-def test_rows_come_in_order_with_their_own_time_and_meta(
+def test_rows_keep_order_time_and_meta(
     kinds: list[tuple[int, bool, bool, bool, int]],
 ) -> None:
     entries: list[SourceEntry] = []
@@ -77,7 +77,7 @@ def test_few_payloads_of_each_call_make_one_batch() -> None:
     ]
 
 
-def test_payloads_that_are_none_cost_the_others_of_their_batch_nothing() -> None:
+def test_wrong_payloads_cost_their_batch_nothing() -> None:
     payloads = [b'{"k": 1}', b"[1]", b'[{"k": 2}, {"k": 3}]', b"{", b'{"k": 4}']
     made = of_stream()
     (batch,) = made.batches([SourceEntry(None, payloads, 5, [{"m": m} for m in range(5)], 7, None)], unheard)
@@ -86,7 +86,7 @@ def test_payloads_that_are_none_cost_the_others_of_their_batch_nothing() -> None
     assert made.runner.errors == 2
 
 
-def test_a_memory_topic_at_qos_1_is_bounded_and_counts_what_it_drops() -> None:
+def test_a_qos_1_memory_topic_is_bounded() -> None:
     """Rules that feed each other fill it faster than the engine empties it."""
     made, unit = of_stream(direct=True), Mock(spec=QueryUnit)
     made.enter(unit, (), durable=True)

@@ -26,7 +26,7 @@ def given(hands: Hands, rows: list[dict[str, Any]]) -> list[Any]:
     return [row for row in hands.rows if "end" not in row.values()]
 
 
-def test_columns_that_no_rule_reads_are_not_looked_at(tmp_path: Path) -> None:
+def test_unread_columns_are_skipped(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(STREAM)
         engine.create_rule(rule("r", "SELECT box FROM s WHERE v > 0"))

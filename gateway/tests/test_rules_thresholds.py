@@ -95,7 +95,7 @@ def test_what_is_not_split(sql: str) -> None:
     assert split(select(sql)) is None
 
 
-def test_nan_and_another_kind_of_constant_are_no_threshold() -> None:
+def test_nan_is_not_a_threshold() -> None:
     free = Comparison("v", ">", 0, False, False)
     assert free.constant(["text"]) is None
     assert free.constant([float("nan")]) is None

@@ -76,7 +76,8 @@ def test_null_columns_are_left_out_unless_asked_for() -> None:
     assert emissions("SELECT a, b FROM s", one({"a": 1}), sendNilField=True) == [[{"a": 1, "b": None}]]
 
 
-def test_an_error_of_a_record_is_sent_where_asked_and_the_rule_goes_on() -> None:
+def test_a_records_error_is_sent_on_request() -> None:
+    """An error of a record is sent where asked and the rule goes on."""
     records = [one({"a": "x"}), (1, {"a": 2})]
     assert emissions("SELECT a + 1 AS b FROM s", *records) == [[{"b": 3}]]
     sent = emissions("SELECT a + 1 AS b FROM s", *records, sendError=True)
@@ -143,7 +144,7 @@ def test_changed_cols_spreads_and_names_by_prefix() -> None:
     assert out == [[{"c_a": 1, "c_b": 1}], [{"c_b": 2}]]
 
 
-def test_analytic_calls_over_aggregates_go_from_group_to_group() -> None:
+def test_analytic_calls_go_by_group() -> None:
     records = values(1, 3, 2, 2, 5, 5)
     sql = "SELECT {} FROM s GROUP BY COUNTWINDOW(2)"
     changed = emissions(sql.format("changed_cols('t', true, avg(v))"), *records)
@@ -192,7 +193,7 @@ def test_analytic_calls_see_what_where_refuses() -> None:
         ("SELECT a FROM s WHERE 'text'", 2101, "condition"),
     ],
 )
-def test_what_can_never_run_is_refused_with_its_place(sql: str, code: int | None, words: str) -> None:
+def test_an_impossible_statement_names_its_place(sql: str, code: int | None, words: str) -> None:
     answer = try_cases(case(sql, ddl=(S, R, TABLE)))
     if code is None:
         assert "emissions" in answer
@@ -245,7 +246,7 @@ def test_records_have_the_types_that_the_stream_declares() -> None:
         "v FROM s GROUP BY v, COUNTWINDOW(1)",
     ],
 )
-def test_records_nested_deeper_than_the_stack_are_no_fault_of_the_engine(select: str) -> None:
+def test_deeply_nested_records_spare_the_engine(select: str) -> None:
     deep = msgspec.json.decode("[" * 900 + "]" * 900)
     again = msgspec.json.decode("[" * 900 + "]" * 900)
     assert "emissions" in try_cases(case(f"SELECT {select}", one({"v": deep}), (1, {"v": again})))
@@ -272,7 +273,7 @@ def test_cases_that_are_none_are_refused(change: dict[str, Any], code: int | Non
     assert error["http"] == 400 and error["code"] == (code or error["code"])
 
 
-def test_one_case_gives_an_object_and_many_give_an_array() -> None:
+def test_one_case_gives_an_object() -> None:
     good = case("SELECT v FROM s", one({"v": 1}))
     assert try_cases(good) == {"name": "it", "emissions": [[{"v": 1}]]}
     answers = msgspec.json.decode(try_text(msgspec.json.encode([good, {"sql": "x"}])))

@@ -26,9 +26,7 @@ def test_joins_within_a_window(kind: str, wanted: list[tuple[str | None, str | N
 
 @pytest.mark.parametrize("kind", ["INNER", "LEFT", "RIGHT", "FULL"])
 @pytest.mark.parametrize("keys", [[1, 2, 2.0, None, 3], ["a", "b", None, "b", "c"], [1, 2, None, "x"]])
-def test_a_large_join_gives_what_a_small_one_gives(
-    kind: str, keys: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_join_equals_a_small_one(kind: str, keys: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Many rows are found by value; a clash of types is an error either way."""
     joined = f"s {kind} JOIN r ON s.k = r.k AND s.n != r.n"
     sql = f"SELECT s.n AS a, r.n AS b FROM {joined} GROUP BY TUMBLINGWINDOW(ss, 1)"
@@ -65,13 +63,13 @@ def test_joined_windows_aggregate() -> None:
     assert emissions(sql, *records, ddl=(S, R), end_ms=1_000) == [[{"id": 2, "c": 2}]]
 
 
-def test_types_that_clash_in_on_are_an_error_of_the_window() -> None:
+def test_clashing_join_types_are_an_error() -> None:
     sql = "SELECT s.id FROM s INNER JOIN r ON s.id = r.id GROUP BY TUMBLINGWINDOW(ss, 1)"
     out = emissions(sql, (0, {"id": 1}, "s"), (1, {"id": "1"}, "r"), ddl=(S, R), end_ms=1_000, sendError=True)
     assert out[0][0]["error"].startswith("Join: ")
 
 
-def test_where_of_a_stream_is_asked_before_its_records_join() -> None:
+def test_where_precedes_a_join() -> None:
     where = "WHERE r.b > 'q' AND s.a != 'x'"
     sql = f"SELECT s.a, r.b FROM s LEFT JOIN r ON s.id = r.id {where} GROUP BY TUMBLINGWINDOW(ss, 1)"
     (rows,) = emissions(sql, *LEFT, *RIGHT, ddl=(S, R), end_ms=1_000)
@@ -94,7 +92,7 @@ def test_a_table_needs_no_statement() -> None:
     assert emissions(sql, one({"id": 1}), tables={"tab": [{"id": 1, "name": "x"}]}) == [[{"name": "x"}]]
 
 
-def test_a_scan_table_takes_rows_while_the_rule_runs() -> None:
+def test_a_scan_table_takes_rows_live() -> None:
     ddl = TABLE.replace('TYPE="mock"', 'TYPE="memory", RETAIN_SIZE="2"')
     sql = "SELECT tab.n FROM s INNER JOIN tab ON s.id = tab.id"
     rows = [(i, {"id": 1, "n": i}, "tab") for i in range(3)]

@@ -24,12 +24,12 @@ def test_empty_windows_are_sent_where_asked() -> None:
     assert out == [[{"c": 1}], [], [], [{"c": 1}], []]
 
 
-def test_without_an_end_the_clock_stops_at_the_last_record() -> None:
+def test_without_an_end_the_clock_stops() -> None:
     sql = "SELECT count(*) AS c FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
     assert emissions(sql, *values(1, 2, 3, every_ms=600)) == [[{"c": 2}]]
 
 
-def test_groups_are_put_out_in_the_order_in_which_they_came() -> None:
+def test_groups_come_in_arrival_order() -> None:
     sql = "SELECT k, count(*) AS c, v FROM s GROUP BY k, TUMBLINGWINDOW(ss, 1)"
     records = [(0, {"k": "b", "v": 1}), (1, {"k": "a", "v": 2}), (2, {"k": "b", "v": 3}), (3, {"v": 4})]
     out = emissions(sql, *records, end_ms=1_000)
@@ -62,7 +62,7 @@ def test_having_filters_groups() -> None:
     assert emissions(sql.format("count(*) > 5"), *records, end_ms=1_000) == []
 
 
-def test_having_alone_lets_all_records_of_a_window_through_or_none() -> None:
+def test_having_alone_passes_whole_windows() -> None:
     sql = "SELECT v FROM s GROUP BY TUMBLINGWINDOW(ss, 1) HAVING count(*) > 2 ORDER BY v DESC"
     records = values(1, 2, 3, 4, 5, every_ms=400)
     assert emissions(sql, *records, end_ms=2_000) == [[{"v": 3}, {"v": 2}, {"v": 1}]]
@@ -86,7 +86,7 @@ def test_a_hop_above_the_length_samples() -> None:
     assert out == [[{"v": 1 + 2}], [{"v": 64}]]  # START is :20, and ends are :21, :24
 
 
-def test_sliding_windows_hold_both_ends_and_come_with_each_record() -> None:
+def test_sliding_windows_hold_both_ends() -> None:
     sql = "SELECT collect(v) AS v, window_end() AS z FROM s GROUP BY SLIDINGWINDOW(ss, 1)"
     out = emissions(sql, *values(1, 2, 3, 4, every_ms=500))
     assert [rows[0]["v"] for rows in out] == [[1], [1, 2], [1, 2, 3], [2, 3, 4]]
@@ -104,7 +104,7 @@ def test_a_sliding_window_with_delay_looks_ahead() -> None:
     assert emissions(sql, *records) == [[{"v": [1, 2, 3, 4]}]]
 
 
-def test_a_session_ends_a_timeout_behind_its_last_record() -> None:
+def test_a_session_ends_after_its_timeout() -> None:
     sql = f"SELECT {COLLECTED} FROM s GROUP BY SESSIONWINDOW(ss, 60, 1)"
     out = emissions(sql, (100, {"v": 1}), (1_050, {"v": 2}), (2_051, {"v": 3}), (5_000, {"v": 4}))
     assert [(rows[0]["v"], rows[0]["a"] - START, rows[0]["z"] - START) for rows in out] == [
@@ -119,7 +119,7 @@ def test_a_gap_equal_to_the_timeout_goes_on() -> None:
     assert [(rows[0]["v"], rows[0]["z"] - START) for rows in out] == [([1, 2], 2_000), ([3], 3_001)]
 
 
-def test_a_session_is_cut_at_a_tick_once_it_is_old_enough() -> None:
+def test_an_old_session_is_cut_at_a_tick() -> None:
     sql = f"SELECT {COLLECTED} FROM s GROUP BY SESSIONWINDOW(ss, 2, 1)"
     out = emissions(sql, *[(500 + i * 500, {"v": i}) for i in range(9)])
     assert [(rows[0]["v"], rows[0]["a"] - START, rows[0]["z"] - START) for rows in out] == [
@@ -159,7 +159,8 @@ def test_state_windows() -> None:
     assert collected("STATEWINDOW(v = 5, v = 3) OVER (PARTITION BY k)") == [[5, 2, 3]]
 
 
-def test_mains_cycle_windows_are_200_ms_and_3_s_behind_the_ten_minute_tick() -> None:
+def test_mains_windows_restart_at_ten_minutes() -> None:
+    """Mains cycle windows are 200 ms and 3 s behind the ten minute tick."""
     sql = "SELECT count(*) AS c, window_end() AS z FROM s GROUP BY CYCLEWINDOW({})"
     out = emissions(sql.format(12), (0, {}), (199, {}), (200, {}), (400, {}))
     assert [(rows[0]["c"], rows[0]["z"] - START) for rows in out] == [(2, 200), (1, 400)]
@@ -167,7 +168,7 @@ def test_mains_cycle_windows_are_200_ms_and_3_s_behind_the_ten_minute_tick() -> 
     assert rows[0]["z"] % 600_000 % 3_000 == 0
 
 
-def test_an_error_within_an_aggregate_is_reported_when_the_window_ends() -> None:
+def test_an_aggregates_error_comes_at_its_end() -> None:
     sql = "SELECT sum(v) AS t FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
     records = [(0, {"v": 1}), (1, {"v": "x"}), (1_500, {"v": 2})]
     out = emissions(sql, *records, end_ms=2_000, sendError=True)
@@ -182,7 +183,7 @@ def test_a_record_without_a_group_is_told_once() -> None:
         assert sum("error" in rows[0] for rows in out) == 1, out
 
 
-def test_distinct_values_are_counted_while_they_are_in_the_window() -> None:
+def test_distinct_counts_inside_the_window() -> None:
     sql = "SELECT count(DISTINCT v) AS n, count(v) AS c FROM s GROUP BY SLIDINGWINDOW(ms, 250)"
     out = emissions(sql, *values(1, 2, 1, None, 1.0, 3))
     assert [rows[0]["n"] for rows in out] == [1, 2, 2, 2, 1, 2]
@@ -199,7 +200,7 @@ def test_last_agg_hit_count_counts_rows_put_out() -> None:
     assert len(emissions(sql, *values(1, 2, 3, 4))) == 2
 
 
-def test_an_alias_that_hides_its_column_is_the_column_where_no_aggregate_can_stand() -> None:
+def test_a_hiding_alias_is_the_column() -> None:
     sql = "SELECT sum(v) AS v FROM s WHERE v > 1 GROUP BY TUMBLINGWINDOW(ss, 1) HAVING v > 4"
     assert emissions(sql, *values(1, 2, 3), end_ms=1_000) == [[{"v": 5}]]
 
@@ -216,14 +217,15 @@ def test_event_time_sorts_and_drops_what_is_late() -> None:
     assert [rows[0]["n"] for rows in out] == [0, 2, 1, 5]
 
 
-def test_event_time_tumbling_window_is_put_out_when_the_watermark_reaches_its_end() -> None:
+def test_event_time_tumbling_ends_at_the_watermark() -> None:
+    """Event time tumbling window is put out when the watermark reaches its end."""
     sql = "SELECT count(*) AS c, window_start() AS a, event_time() AS e FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
     records = timed(300, 1_200, 900, 999, 1_000, 2_000)
     out = emissions(sql, *records, ddl=(EVENT,), isEventTime=True, lateTolerance=1_000)
     assert [(rows[0]["c"], rows[0]["a"] - START, rows[0]["e"] - START) for rows in out] == [(3, 0, 1_000)]
 
 
-def test_event_time_watermark_is_that_of_the_slowest_stream() -> None:
+def test_event_time_follows_the_slowest_stream() -> None:
     sql = "SELECT count(*) AS c FROM s INNER JOIN r ON s.t = r.t GROUP BY TUMBLINGWINDOW(ss, 1)"
     options: dict[str, Any] = {"ddl": (EVENT, EVENT_R), "isEventTime": True, "lateTolerance": 0}
     fast = timed(0, 1_000, 2_000, 3_000)
@@ -231,7 +233,7 @@ def test_event_time_watermark_is_that_of_the_slowest_stream() -> None:
     assert emissions(sql, *fast, *timed(0, 1_000, stream="r"), **options) == [[{"c": 1}]]
 
 
-def test_event_time_idle_streams_do_not_hold_the_watermark_back_where_asked() -> None:
+def test_event_time_may_ignore_idle_streams() -> None:
     sql = "SELECT s.n FROM s LEFT JOIN r ON s.t = r.t GROUP BY TUMBLINGWINDOW(ss, 1)"
     records = [(0, {"t": START}, "r"), (0, {"t": START, "n": 1}, "s"), (9_000, {"t": START + 5_000}, "s")]
     options: dict[str, Any] = {"ddl": (EVENT, EVENT_R), "isEventTime": True, "lateTolerance": 0}
@@ -239,7 +241,7 @@ def test_event_time_idle_streams_do_not_hold_the_watermark_back_where_asked() ->
     assert emissions(sql, *records, **options, idleTimeout=3_000) == [[{"n": 1}]]
 
 
-def test_event_time_sliding_windows_of_equal_times_see_each_other() -> None:
+def test_event_time_sliding_sees_equal_times() -> None:
     sql = "SELECT collect(n) AS n FROM s GROUP BY SLIDINGWINDOW(ss, 1)"
     out = emissions(sql, *timed(0, 500, 500, 2_000), ddl=(EVENT,), isEventTime=True, lateTolerance=1_000)
     assert [rows[0]["n"] for rows in out] == [[0], [0, 1, 2], [0, 1, 2]]
@@ -271,7 +273,7 @@ def test_event_time_from_text(pattern: str, text: str, ms: int) -> None:
     assert row["e"] - START == ms
 
 
-def test_event_time_without_a_time_is_an_error_of_the_record() -> None:
+def test_event_time_without_time_is_an_error() -> None:
     records = [one({"t": "soon"}), one({}), one({"t": START})]
     out = emissions(
         "SELECT t FROM s", *records, ddl=(EVENT,), isEventTime=True, lateTolerance=0, sendError=True

@@ -148,7 +148,7 @@ class Sender(threading.Thread):
 
 
 @pytest.mark.timeout(600)
-def test_the_tutorial_from_nothing_to_a_new_version_under_load(
+def test_the_tutorial_runs_under_load(
     tmp_path: Path, database: MariaDb, shelf: tuple[Path, str], rules: Rules
 ) -> None:
     folder, url = shelf

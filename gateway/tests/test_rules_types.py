@@ -140,9 +140,7 @@ def evaluated(node: Expression, row: dict[str, Any]) -> Any:
 
 @settings(max_examples=250, deadline=None)
 @given(expressions(), some.lists(ROWS, min_size=1, max_size=3))
-def test_what_is_refused_never_works_and_what_is_told_of_a_value_is_so(
-    text: str, rows: list[dict[str, Any]]
-) -> None:
+def test_a_refused_statement_never_works(text: str, rows: list[dict[str, Any]]) -> None:
     node = parse_expression(text)
     try:
         compile_expression(node, OneRecord())
@@ -247,7 +245,7 @@ def calls_of(name: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", CALLED)
-def test_a_function_that_is_refused_never_works_and_gives_what_it_is_said_to_give(name: str) -> None:
+def test_a_refused_function_never_works(name: str) -> None:
     """In rules: of a stream that holds records to its columns, and of one that knows of none."""
     for call in dict.fromkeys(calls_of(name)):
         sql = f"SELECT {call} AS r FROM s"
@@ -295,7 +293,7 @@ def test_what_a_function_would_ignore_is_refused(clause: str, kind: type) -> Non
     assert own <= (accepted if kind is Analytic else refused)
 
 
-def test_a_call_of_the_rules_own_values_with_over_says_why() -> None:
+def test_own_values_with_over_explain_themselves() -> None:
     sql = "SELECT box, row_number() OVER (PARTITION BY box) AS before FROM s"
     error = try_case({"sql": sql, "stream_ddl": BARE, "input": []})["error"]
     assert error["message"] == "OVER after row_number: it has no partitions"
@@ -376,7 +374,7 @@ def test_a_clash_is_refused_with_its_place(sql: str, column: int, told: str) -> 
         "SELECT NULL + 'a' AS r, length(i) AS n FROM s",
     ],
 )
-def test_what_a_record_may_pass_by_is_left_to_the_records(sql: str) -> None:
+def test_skippable_checks_are_left_to_records(sql: str) -> None:
     row = OF_EACH_KIND[0] | {"b": False, "i": 3, "f": 1.0}
     case = {
         "sql": sql,
@@ -387,7 +385,7 @@ def test_what_a_record_may_pass_by_is_left_to_the_records(sql: str) -> None:
     assert "error" not in str(try_case(case))
 
 
-def test_columns_that_nobody_holds_to_their_types_are_unknown_to_the_planner() -> None:
+def test_unchecked_columns_are_unknown_to_the_planner() -> None:
     """Without STRICT_VALIDATION a statement is not refused for its columns' types."""
     case = {"sql": "SELECT f LIKE 'x' AS r FROM s", "input": [{"ts": 0, "data": {"i": 1}}]}
     assert try_case(case | {"stream_ddl": LOOSE})["emissions"] == [[{"r": False}]]
@@ -439,7 +437,8 @@ def test_schema_and_explain_tell_types(tmp_path: Path) -> None:
         assert "line 1, column 58: string > float: these do not compare" in clash
 
 
-def test_types_are_looked_at_once_per_shape_but_for_the_kind_in_a_cast(tmp_path: Path) -> None:
+def test_types_are_checked_once_per_shape(tmp_path: Path) -> None:
+    """Types are looked at once per shape but for the kind in a cast."""
     with running(tmp_path) as (engine, _):
         engine.execute(STRICT.replace('TYPE="mock"', 'TYPE="hand", DATASOURCE="x"'))
         for number, name in enumerate(("bigint", "float")):
@@ -454,5 +453,5 @@ def test_types_are_looked_at_once_per_shape_but_for_the_kind_in_a_cast(tmp_path:
             engine.create_rule(rule("q", "SELECT f FROM s WHERE f > 'x' AND s > 'a'"))
 
 
-def test_every_kind_of_expression_is_compiled_and_has_a_type() -> None:
+def test_every_expression_compiles_with_a_type() -> None:
     assert set(get_args(Expression)) == set(compile._KINDS) == set(inference._KINDS)

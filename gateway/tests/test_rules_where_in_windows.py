@@ -38,9 +38,7 @@ def test_the_reported_statement_gives_its_rows() -> None:
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("each", ["collect(v) AS c", "sum(v) AS t, count(*) AS n", "median(v) AS m"])
 @given(rows=ROWS)
-def test_where_gives_what_a_filter_on_the_whole_windows_gives(
-    window: str, each: str, rows: list[dict[str, Any]]
-) -> None:
+def test_where_equals_a_filter_on_windows(window: str, each: str, rows: list[dict[str, Any]]) -> None:
     """The same windows without WHERE, each filtered by hand."""
     records = [(number * 10, row) for number, row in enumerate(rows)]
     found = emissions(f"SELECT {each} FROM s WHERE v > 4 GROUP BY {window}", *records, end_ms=10_000)
@@ -60,7 +58,7 @@ def test_where_gives_what_a_filter_on_the_whole_windows_gives(
 @pytest.mark.parametrize(
     "window", ["STATEWINDOW(s.v > 3, s.v < 1)", "SLIDINGWINDOW(ms, 30)", "COUNTWINDOW(4)"]
 )
-def test_the_window_of_a_join_sees_every_row_too(window: str) -> None:
+def test_a_joins_window_sees_every_row(window: str) -> None:
     sql = f"SELECT s.v AS a, r.v AS b FROM s INNER JOIN r ON s.id = r.id WHERE s.v > 4 GROUP BY {window}"
     records = [
         (0, {"id": 1, "v": 4}, "s"),
@@ -72,13 +70,13 @@ def test_the_window_of_a_join_sees_every_row_too(window: str) -> None:
     assert out and all(emission == [{"a": 9, "b": 7}] for emission in out)
 
 
-def test_a_record_that_where_refuses_triggers_a_window_of_those_before() -> None:
+def test_a_refused_record_triggers_earlier_windows() -> None:
     sql = "SELECT collect(v) AS c FROM s WHERE v > 4 GROUP BY SLIDINGWINDOW(ss, 1) OVER (WHEN v = 0)"
     out = emissions(sql, (0, {"v": 5}), (10, {"v": 3}), (20, {"v": 0}))
     assert out == [[{"c": [5]}]]
 
 
-def test_an_error_of_where_is_reported_once_and_leaves_the_record_out() -> None:
+def test_wheres_error_is_reported_once() -> None:
     sql = "SELECT collect(v) AS c FROM s WHERE v > 4 GROUP BY STATEWINDOW(s = 'c', s = 'd')"
     records = [(0, {"s": "c", "v": 5}), (1, {"s": "e", "v": "x"}), (2, {"s": "d", "v": 1})]
     out = emissions(sql, *records, sendError=True)
@@ -92,9 +90,7 @@ def test_hits_of_where_are_counted_in_windows_too() -> None:
 
 
 @pytest.mark.parametrize(("event_time", "sessions"), [(False, [[5], [6]]), (True, [[5, 6]])])
-def test_a_refused_record_prolongs_a_session_of_event_time_only(
-    event_time: bool, sessions: list[list[int]]
-) -> None:
+def test_a_refused_record_prolongs_event_sessions(event_time: bool, sessions: list[list[int]]) -> None:
     ddl = 'CREATE STREAM s () WITH (TYPE="mock", FORMAT="json", TIMESTAMP="t")'
     sql = "SELECT collect(v) AS c FROM s WHERE v > 4 GROUP BY SESSIONWINDOW(ss, 60, 1)"
     records = [(ms, {"t": ms, "v": v}) for ms, v in ((0, 5), (900, 1), (1_800, 6), (9_000, 1), (20_000, 1))]

@@ -110,7 +110,7 @@ def draw(seed: int) -> World:
     )
 
 
-def test_the_stated_bound_holds_in_nearly_all_draws_and_shrinks() -> None:
+def test_the_stated_bound_holds_and_shrinks() -> None:
     outside = stamped = 0
     for seed in range(10):
         world = draw(seed)
@@ -140,7 +140,7 @@ def test_the_stated_bound_holds_in_long_draws() -> None:
     assert outside[1] <= 0.003 * 100 * 54_000
 
 
-def test_jitter_of_the_line_does_not_enter_the_rate() -> None:
+def test_line_jitter_leaves_the_rate() -> None:
     world = World(ppm=31.0, late_ns=5e6)
     stamps = world.run(300)
     rate_hz = (stamps[-1][0] - stamps[-6000][0]) / (stamps[-1][1].t_ns - stamps[-6000][1].t_ns) * 1e9
@@ -149,7 +149,7 @@ def test_jitter_of_the_line_does_not_enter_the_rate() -> None:
     assert stamps[0][1].rate_millihz == RATE
 
 
-def test_a_backlog_that_was_read_at_once_does_not_show() -> None:
+def test_a_backlog_read_at_once_is_invisible() -> None:
     world = World(late_ns=1e5)
     for first in range(0, 12_000, 200):  # a second that stood in a buffer: all of it arrives now
         samples = Samples(first, 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, RATE, 0, COUNTS)
@@ -159,7 +159,7 @@ def test_a_backlog_that_was_read_at_once_does_not_show() -> None:
     assert np.abs(world.errors_ns(stamps)).max() < 2e6
 
 
-def test_what_comes_much_faster_than_time_is_stamped_before_too_much_of_it_is_held() -> None:
+def test_a_too_fast_stream_is_stamped_early() -> None:
     clock = World().clock
     blocks = [
         Samples(first, 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, RATE, 0, COUNTS)
@@ -171,7 +171,7 @@ def test_what_comes_much_faster_than_time_is_stamped_before_too_much_of_it_is_he
 
 @pytest.mark.parametrize("by_s", [3600, -3600])
 @pytest.mark.parametrize("state", [NTP, FREE])
-def test_a_clock_that_is_set_by_an_hour_moves_no_stamp_of_the_run(by_s: int, state: ClockState) -> None:
+def test_an_hours_clock_step_moves_no_stamp(by_s: int, state: ClockState) -> None:
     world = World(state=state)
     stamps = world.run(30)
     world.off_ns, world.state = by_s * 10**9, FREE  # setting it makes the kernel say unsynchronised
@@ -186,7 +186,8 @@ def test_a_clock_that_is_set_by_an_hour_moves_no_stamp_of_the_run(by_s: int, sta
     assert (UNKNOWN_UNCERTAINTY_NS in bounds) is (state == FREE)
 
 
-def test_a_clock_that_stays_where_it_was_set_and_is_synchronised_is_believed_by_a_counted_step() -> None:
+def test_a_synchronised_step_is_believed_and_counted() -> None:
+    """A clock that stays where it was set and is synchronised is believed by a counted step."""
     world = World()
     world.run(30)
     world.off_ns = 1_000_000_000  # a leap second: the kernel goes back, or the daemon was wrong
@@ -200,7 +201,7 @@ def test_a_clock_that_stays_where_it_was_set_and_is_synchronised_is_believed_by_
     assert np.count_nonzero(jumps_ns(held + after) > 1e6) == 1
 
 
-def test_a_clock_that_becomes_synchronised_after_the_start_is_stepped_to() -> None:
+def test_a_late_synchronisation_steps_the_time() -> None:
     """A Raspberry Pi without a battery: the clock is hours off until the network is there."""
     world = World(state=FREE, off_ns=-7200 * 10**9)
     before = world.run(20)
@@ -211,7 +212,8 @@ def test_a_clock_that_becomes_synchronised_after_the_start_is_stepped_to() -> No
     assert abs(world.errors_ns(after)[-1]) < after[-1][1].uncertainty_ns < 28e6
 
 
-def test_without_gps_the_time_is_held_over_without_a_jump_and_with_a_growing_bound() -> None:
+def test_lost_gps_is_held_over_with_growing_bound() -> None:
+    """Without GPS the time is held over without a jump and with a growing bound."""
     world = World(ppm=-20.0, state=FREE)
     world.gps(120)
     last = world.told(world.next - 200)
@@ -227,7 +229,8 @@ def test_without_gps_the_time_is_held_over_without_a_jump_and_with_a_growing_bou
     assert world.clock.steps == 0  # it is where GPS is
 
 
-def test_a_system_clock_twice_as_good_takes_over_from_the_holdover_by_slewing() -> None:
+def test_a_better_system_clock_slews_in() -> None:
+    """A system clock twice as good takes over from the holdover by slewing."""
     world = World(ppm=-20.0, delay_ns=9e6, state=ClockState(TimeSource.NTP, 100_000))
     world.gps(120)
     stamps = world.run(1300)
@@ -238,7 +241,7 @@ def test_a_system_clock_twice_as_good_takes_over_from_the_holdover_by_slewing() 
     assert jumps_ns(stamps).max() < 3000 and world.clock.steps == 0
 
 
-def test_gps_after_none_is_a_step_that_is_counted() -> None:
+def test_first_gps_is_a_counted_step() -> None:
     world = World(delay_ns=0.0, state=FREE, off_ns=40_000_000)
     world.run(20)
     assert world.clock.shared
@@ -248,9 +251,7 @@ def test_gps_after_none_is_a_step_that_is_counted() -> None:
 
 
 @pytest.mark.parametrize(("off_ms", "shared"), [(0, True), (-30_000, False), (30, False), (-30, False)])
-def test_a_time_of_the_boxs_own_is_the_systems_clock_only_where_it_follows_it(
-    off_ms: int, shared: bool
-) -> None:
+def test_a_boxs_own_time_may_be_the_systems(off_ms: int, shared: bool) -> None:
     world = World(delay_ns=1e6, state=FREE)
     for _ in range(1800):
         own = replace(world.told(world.next, UNKNOWN_UNCERTAINTY_NS), source=TimeSource.FREE)
@@ -270,7 +271,8 @@ def own_time(world: World, seconds: float, off_ns: int = 0) -> None:
         world.block(replace(told, t_ns=told.t_ns + off_ns, source=TimeSource.FREE))
 
 
-def test_a_box_that_followed_the_systems_clock_still_does_while_a_busy_machine_reads_it_late() -> None:
+def test_a_busy_machine_keeps_following_the_system() -> None:
+    """A Box that followed the systems clock still does while a busy machine reads it late."""
     world = World(delay_ns=1e6, state=FREE)
     own_time(world, 5)
     assert world.clock.shared
@@ -284,7 +286,7 @@ def test_a_box_that_followed_the_systems_clock_still_does_while_a_busy_machine_r
     assert world.clock.shared
 
 
-def test_a_box_whose_own_time_is_set_is_compared_again_also_while_the_machine_is_busy() -> None:
+def test_a_set_box_is_compared_again() -> None:
     world = World(delay_ns=1e6, state=FREE)
     own_time(world, 5)
     world.delay_ns = 60e6
@@ -292,7 +294,7 @@ def test_a_box_whose_own_time_is_set_is_compared_again_also_while_the_machine_is
     assert not world.clock.shared
 
 
-def test_what_is_sent_again_late_gets_the_time_of_its_neighbours() -> None:
+def test_late_resent_samples_get_neighbours_time() -> None:
     world = World(ppm=40.0, late_ns=5e6)
     stamps = world.run(100)
     for first, stamp in stamps[-1200::7]:
@@ -300,7 +302,7 @@ def test_what_is_sent_again_late_gets_the_time_of_its_neighbours() -> None:
         assert world.clock.stamp(again, False, 2000.0) == stamp
 
 
-def test_what_is_sent_again_after_the_lock_gets_the_time_that_its_neighbours_had_before_it() -> None:
+def test_resent_samples_keep_pre_lock_time() -> None:
     world = World(state=FREE, off_ns=-3600 * 10**9)
     stamps = world.run(20)
     world.gps(2)
@@ -315,7 +317,7 @@ def test_what_is_sent_again_after_the_lock_gets_the_time_that_its_neighbours_had
     assert own.clock.stamp(replace(near[3], flags=4), False, 2000.0) == replace(near[3], flags=4)
 
 
-def test_a_restarted_gateway_goes_on_with_the_rings_time() -> None:
+def test_a_restarted_gateway_continues_the_rings_time() -> None:
     first = World(delay_ns=1e6)
     stamps = first.run(60)
     end_ns = stamps[-1][1].t_ns + 200 * 10**12 // RATE + 30_000_000  # of a gateway that was 30 ms off
@@ -330,7 +332,8 @@ def test_a_restarted_gateway_goes_on_with_the_rings_time() -> None:
 
 
 @pytest.mark.parametrize("off_s", [-3600, 3600])
-def test_a_clock_that_was_set_while_the_gateway_was_away_does_not_move_the_rings_time(off_s: int) -> None:
+def test_a_set_clock_keeps_the_rings_time(off_s: int) -> None:
+    """A clock that was set while the gateway was away does not move the rings time."""
     first = World(delay_ns=1e6, state=FREE)
     first.run(60)
     end_ns = round(first.truth_ns(first.next))
@@ -352,7 +355,7 @@ def test_a_clock_that_was_set_while_the_gateway_was_away_does_not_move_the_rings
     assert np.abs(second.errors_ns(second.run(60)[-600:])).max() < 12e6
 
 
-def test_a_synchronised_clock_is_believed_over_the_rings_time() -> None:
+def test_a_synchronised_clock_overrules_the_ring() -> None:
     world = World(off_ns=-3600 * 10**9, before=(0, T0_NS), now_ns=T0_NS + 2e9, next=24_000)
     stamps = world.run(10)
     assert np.abs(world.errors_ns(stamps) + 3600e9).max() < 60e6
@@ -360,7 +363,7 @@ def test_a_synchronised_clock_is_believed_over_the_rings_time() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(AIMS, min_size=1, max_size=8))
-def test_wherever_the_truth_is_seen_time_goes_on_without_a_jump_and_is_never_revised(
+def test_time_continues_without_revision(
     aims: list[tuple[int, float, float]],
 ) -> None:
     """(samples since the last aim, where it is seen beside the nominal line, its rate)."""

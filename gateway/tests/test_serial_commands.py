@@ -53,7 +53,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_commands_go_one_after_another_and_each_gets_its_answer(bench: Bench) -> None:
+def test_commands_are_answered_in_turn(bench: Bench) -> None:
     assert bench.ask(Operation.PUT_SETTING, "gain=1.1") and bench.ask(Operation.SYNC_TIME, "1,2")
     bench.commands.tick()
     assert bench.sent == [Command(1, Operation.PUT_SETTING, "gain=1.1")]
@@ -74,7 +74,7 @@ def test_settings_are_answered_when_they_have_come(bench: Bench) -> None:
     assert bench.answers == [BoxAnswer(Status.DONE, "", (("gain", "1"),))]
 
 
-def test_what_is_not_answered_is_repeated_once_and_then_given_up(bench: Bench) -> None:
+def test_an_unanswered_command_is_repeated_once(bench: Bench) -> None:
     bench.ask(Operation.GET_SETTINGS)
     bench.passes(1.5)
     assert bench.sent == [Command(1, Operation.GET_SETTINGS)] * 2
@@ -85,7 +85,7 @@ def test_what_is_not_answered_is_repeated_once_and_then_given_up(bench: Bench) -
 
 
 @pytest.mark.parametrize("operation", [Operation.RESET, Operation.UPDATE_END, Operation.SYNC_TIME])
-def test_what_starts_the_box_again_or_is_late_is_sent_once(bench: Bench, operation: Operation) -> None:
+def test_restarting_commands_are_sent_once(bench: Bench, operation: Operation) -> None:
     bench.ask(operation)
     bench.passes(3.0)
     assert bench.sent == [Command(1, operation)] and bench.answers[0].status is None
@@ -99,7 +99,7 @@ def test_pieces_of_an_image_are_acknowledged_like_commands(bench: Bench) -> None
     assert bench.answers == [BoxAnswer(Status.BUSY, "1024")]
 
 
-def test_without_a_port_nothing_is_taken_and_what_waited_is_reported(bench: Bench) -> None:
+def test_without_a_port_commands_are_refused(bench: Bench) -> None:
     assert bench.ask(Operation.RESET) and bench.ask(Operation.HELLO)
     bench.commands.tick()
     bench.commands.lost()
@@ -132,7 +132,7 @@ class Limits:
         return self.bench.sent[before:]
 
 
-def test_the_limits_are_sent_once_per_start_of_the_box(bench: Bench) -> None:
+def test_limits_are_sent_once_per_start(bench: Bench) -> None:
     side = Limits(bench)
     [command] = side.hello()
     assert isinstance(command, Command)
@@ -146,7 +146,8 @@ def test_the_limits_are_sent_once_per_start_of_the_box(bench: Bench) -> None:
     assert side.hello(boot_id=6)
 
 
-def test_the_limits_are_sent_again_when_unanswered_or_when_a_setting_was_changed(bench: Bench) -> None:
+def test_unanswered_limits_are_sent_again(bench: Bench) -> None:
+    """The limits are sent again when unanswered or when a setting was changed."""
     side = Limits(bench)
     assert side.hello()
     bench.passes(2.5)
@@ -158,7 +159,7 @@ def test_the_limits_are_sent_again_when_unanswered_or_when_a_setting_was_changed
     assert side.hello()
 
 
-def test_a_box_that_does_not_know_limits_is_told_of_and_left_alone(bench: Bench) -> None:
+def test_a_box_without_limits_is_left_alone(bench: Bench) -> None:
     side = Limits(bench)
     side.hello()
     bench.acknowledge(Status.UNKNOWN)
@@ -169,7 +170,7 @@ def gps(state: GpsState) -> GpsStatus:
     return GpsStatus(state, 4, 0, 0, 0, 0, 0, 0, 0)
 
 
-def test_a_box_whose_receiver_is_acquiring_is_told_the_time_once_per_start(bench: Bench) -> None:
+def test_an_acquiring_receiver_gets_the_time_once(bench: Bench) -> None:
     state = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
     clocks = Clocks(lambda: bench.now_s, lambda: 1_700_000_000_000_000_000, lambda: state)
     told = TimeForGps(bench.commands, clocks)

@@ -46,7 +46,7 @@ class Busy:
         self._clock[0] += self.takes_s
 
 
-def test_a_box_that_takes_the_readers_time_gets_a_fifth_of_it() -> None:
+def test_a_slow_box_gets_a_fifth() -> None:
     clock = [0.0]
     reader = SerialReader(monotonic_s=lambda: clock[0], cpu_s=lambda: clock[0])
     flood, good = Busy("1", clock, 2 * LONG_S), Busy("2", clock, 0.001)
@@ -81,7 +81,7 @@ class Nobody:
     def crossing(self, *_: object) -> None: ...
 
 
-def test_a_box_whose_clock_jumps_with_each_block_is_told_seldom_and_counted_always(
+def test_a_jumping_clock_is_logged_seldom(
     tmp_path: Path,
 ) -> None:
     counters = BoxCounters()
@@ -103,9 +103,10 @@ def intake_of(folder: Path, counters: BoxCounters, clock: list[float]) -> Intake
     return Intake(BoxStatus("1", 60), ring, counters, lambda _: None, cast(Outputs, Nobody()), clocks)
 
 
-def test_a_box_that_boots_with_each_hello_is_left_out_for_a_while_and_then_heard_again(
+def test_a_rebooting_box_is_paused(
     tmp_path: Path,
 ) -> None:
+    """A Box that boots with each hello is left out for a while and then heard again."""
     counters, clock = BoxCounters(), [0.0]
     intake = intake_of(tmp_path, counters, clock)
     with capture_logs() as lines:
@@ -135,7 +136,7 @@ def test_a_rate_that_no_crystal_has_is_refused(tmp_path: Path) -> None:
     assert counters["ring_blocks"] == 1
 
 
-def test_what_waits_to_be_measured_of_a_box_that_floods_is_bounded() -> None:
+def test_a_floods_unmeasured_samples_are_bounded() -> None:
     counters = BoxCounters()
     inbox = Inbox(counters, most_items=100)
     one = SampleBlock(

@@ -39,7 +39,7 @@ SLOW: dict[str, Lag] = {
 
 
 @pytest.mark.parametrize("how", SLOW)
-def test_a_slow_receiver_steps_no_box_beside_it_and_leaves_no_bound_unknown(how: str) -> None:
+def test_a_slow_receiver_steps_no_neighbour(how: str) -> None:
     fleet = play(Fleet(), SLOW[how], 300)
     for box_id in "23":
         off, bounds = fleet.checked_ns(box_id)
@@ -51,7 +51,7 @@ def test_a_slow_receiver_steps_no_box_beside_it_and_leaves_no_bound_unknown(how:
         assert known.any() == (fleet.gps.state.box_id == "1")
 
 
-def test_a_receiver_that_is_late_for_a_while_is_held_over_and_followed_again() -> None:
+def test_a_temporarily_late_receiver_is_held_over() -> None:
     fleet = play(Fleet(), lambda _: 0.0, 60)
     play(fleet, lambda t_s: 0.2 * (t_s - 60), 40)
     held = fleet.stamps["2"][-1][1]
@@ -63,7 +63,7 @@ def test_a_receiver_that_is_late_for_a_while_is_held_over_and_followed_again() -
     fleet.checked_ns("2")
 
 
-def test_a_receiver_that_was_late_from_its_first_block_on_is_believed_at_once_when_it_is_in_time() -> None:
+def test_an_always_late_receiver_is_believed_once_punctual() -> None:
     """Nothing shows a lateness that never changes; the first blocks that are earlier do."""
     fleet = play(Fleet(), lambda t_s: 5.0 if t_s < 60 else max(0.0, 5 - 0.5 * (t_s - 60)), 100)
     blocks, found = zip(*fleet.stamps["2"], strict=True)
@@ -73,7 +73,7 @@ def test_a_receiver_that_was_late_from_its_first_block_on_is_believed_at_once_wh
 
 
 @pytest.mark.parametrize("catches_up", [False, True])
-def test_a_receiver_that_locks_late_is_judged_by_the_samples_before(catches_up: bool) -> None:
+def test_a_late_lock_is_judged_by_earlier_samples(catches_up: bool) -> None:
     """An emulator that is slow while it starts; its GPS locks after 20 s, when the machine has time."""
     fleet = Fleet()
 
@@ -91,7 +91,7 @@ def test_a_receiver_that_locks_late_is_judged_by_the_samples_before(catches_up: 
     assert (fleet.gps.state.box_id == "1") is catches_up
 
 
-def test_a_slow_receiver_does_not_keep_another_from_being_followed() -> None:
+def test_a_slow_receiver_blocks_no_other() -> None:
     fleet = Fleet()
     until_s = 30.0
     while fleet.t_s < until_s:
@@ -101,7 +101,8 @@ def test_a_slow_receiver_does_not_keep_another_from_being_followed() -> None:
     fleet.checked_ns("2")
 
 
-def test_a_box_first_heard_beside_a_slow_receiver_is_not_taken_for_late_itself() -> None:
+def test_a_box_beside_a_slow_receiver_is_punctual() -> None:
+    """A Box first heard beside a slow receiver is not taken for late itself."""
     fleet = Fleet()
     while fleet.t_s < 60:
         fleet.delay_ns["1"] = max(0.0, 0.2 * (fleet.t_s - 20)) * S
@@ -111,7 +112,8 @@ def test_a_box_first_heard_beside_a_slow_receiver_is_not_taken_for_late_itself()
     assert len(bounds) and bounds[-1] < 100 * MS
 
 
-def test_windows_of_a_busy_machine_are_steady_and_a_crystal_is_not_slow() -> None:
+def test_a_busy_machines_windows_are_steady() -> None:
+    """Windows of a busy machine are steady and a crystal is not slow."""
     dice = np.random.default_rng(5)
     for late_ms, ppm in ((0.5, 90), (30, -90), (300, 0)):
         lateness, paces, arrived = Lateness(), [], 0.0
@@ -124,7 +126,8 @@ def test_windows_of_a_busy_machine_are_steady_and_a_crystal_is_not_slow() -> Non
         assert paces.count(Pace.LATE) <= (0 if late_ms < 300 else len(paces) // 20)
 
 
-def test_boxes_without_a_number_of_their_own_are_compared_as_the_configured_ones() -> None:
+def test_unnumbered_boxes_compare_as_configured() -> None:
+    """Boxes without a number of their own are compared as the configured ones."""
     now_s = [1000.0]
     gps = GpsComparison(lambda: T0_NS, lambda: now_s[0], lambda: FREE)
     clocks = Clocks(lambda: now_s[0], lambda: T0_NS, lambda: FREE, gps)

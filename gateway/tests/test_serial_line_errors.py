@@ -16,7 +16,7 @@ def test_a_pty_counts_nothing() -> None:
     os.close(slave)
 
 
-def test_what_the_kernel_counts_since_the_port_was_opened_is_reported_once(
+def test_the_kernels_counts_are_reported_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counts = [0] * 20

@@ -76,7 +76,7 @@ class Line:
 
 
 @pytest.mark.parametrize(("per_byte", "recovered"), [(1e-4, 12_000), (1e-3, 100_000)])
-def test_wrong_bytes_lose_nothing_though_every_third_frame_is_lost(per_byte: float, recovered: int) -> None:
+def test_wrong_bytes_lose_nothing(per_byte: float, recovered: int) -> None:
     line = Line(per_byte, seed=1)
     line.run(30.0)
     assert line.gaps == 0 and line.reassembly.recovered > recovered
@@ -85,14 +85,14 @@ def test_wrong_bytes_lose_nothing_though_every_third_frame_is_lost(per_byte: flo
 
 
 @pytest.mark.parametrize(("per_byte", "dead_s"), [(0.0, 3.0), (1e-4, 2.5), (1e-3, 2.0)])
-def test_a_line_dead_for_less_than_the_box_keeps_costs_nothing(per_byte: float, dead_s: float) -> None:
+def test_a_briefly_dead_line_costs_nothing(per_byte: float, dead_s: float) -> None:
     """What comes back of a bad line has to be asked for more than once while the Box still has it."""
     line = Line(per_byte, seed=2, dead=(3.0, 3.0 + dead_s))
     line.run(30.0)
     assert line.gaps == 0 and line.next - line.got < 12_000
 
 
-def test_four_dead_seconds_cost_what_the_box_keeps_no_longer_and_no_more() -> None:
+def test_a_dead_line_costs_only_expired_samples() -> None:
     line = Line(0.0, seed=3, dead=(3.0, 7.0))
     line.run(30.0)
     assert 9600 <= line.gaps < 9600 + 2000

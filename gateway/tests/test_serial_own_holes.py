@@ -41,7 +41,8 @@ def test_a_hole_of_57_s(before_hole: tuple[float, ...], after_hole: tuple[float,
     assert [(gap.samples, gap.reason) for gap in gaps] == [(57 * RATE_HZ - 200, reason)]
 
 
-def test_small_holes_of_a_gateway_that_reads_late_for_a_minute_are_all_its_own() -> None:
+def test_a_late_gateways_holes_are_its_own() -> None:
+    """Small holes of a gateway that reads late for a minute are all its own."""
     axis, found = Axis("1", HELLO, None, Clocks()), []
     for first in range(0, 60 * RATE_HZ, 800):
         found += axis.accept_samples(samples(first), HELLO) or []

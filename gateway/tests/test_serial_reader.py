@@ -201,9 +201,7 @@ def test_many_boxes_are_read_by_one_thread(tmp_path: Path, ptys: Callable[[str],
             assert counters["serial_opened"] == 1
 
 
-def test_a_plug_that_is_pulled_comes_back_as_another_tty_under_the_same_link(
-    tmp_path: Path, ptys: Callable[[str], Pty]
-) -> None:
+def test_a_replugged_box_returns_by_its_link(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
     first = ptys("box1")
     with Gateway(tmp_path, box1=str(first.link)) as gateway:
         gateway.opened()
@@ -222,9 +220,8 @@ def test_a_plug_that_is_pulled_comes_back_as_another_tty_under_the_same_link(
         assert gateway.counters["1"]["failures"] == 0
 
 
-def test_a_plug_that_was_out_for_a_minute_is_found_within_a_second(
-    tmp_path: Path, ptys: Callable[[str], Pty]
-) -> None:
+def test_a_long_unplugged_box_returns_quickly(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
+    """A plug that was out for a minute is found within a second."""
     status, counters = BoxStatus("1", 60), BoxCounters()
     station = BoxStation(BoxSection(id="1", port=str(tmp_path / "box1")), status, counters)
     intake = Intake(status, Ring(tmp_path / "ring", "1", 1.0), counters, station.send, Behind())
@@ -246,7 +243,7 @@ def test_a_plug_that_was_out_for_a_minute_is_found_within_a_second(
     station.close()
 
 
-def test_a_link_that_leads_elsewhere_is_followed_though_the_old_tty_lives(
+def test_a_moved_link_is_followed(
     tmp_path: Path, ptys: Callable[[str], Pty], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(station_module, "CHECK_S", 0.02)
@@ -262,7 +259,7 @@ def test_a_link_that_leads_elsewhere_is_followed_though_the_old_tty_lives(
         wait_for(lambda: gateway.behind.count("1") == 200)
 
 
-def test_a_port_on_which_nobody_says_anything_is_opened_again(
+def test_a_mute_port_is_reopened(
     tmp_path: Path, ptys: Callable[[str], Pty], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(station_module, "SILENT_S", 0.1)
@@ -271,7 +268,7 @@ def test_a_port_on_which_nobody_says_anything_is_opened_again(
         wait_for(lambda: gateway.counters["1"]["serial_opened"] >= 2)
 
 
-def test_a_box_that_floods_does_not_hold_up_another(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
+def test_a_flooding_box_delays_no_other(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
     flood, good = ptys("box1"), ptys("box2")
     stop = threading.Event()
 
@@ -299,7 +296,7 @@ def test_a_box_that_floods_does_not_hold_up_another(tmp_path: Path, ptys: Callab
 
 
 @pytest.mark.parametrize("reads_late", [True, False])
-def test_what_a_full_buffer_dropped_is_not_the_lines_fault(
+def test_a_full_buffers_losses_are_not_the_lines(
     reads_late: bool, tmp_path: Path, ptys: Callable[[str], Pty]
 ) -> None:
     """A gateway with a tenth of a core never stands still for long, and reads too late all the time."""
@@ -339,9 +336,7 @@ def test_what_a_full_buffer_dropped_is_not_the_lines_fault(
     assert reasons == ({STOOD_STILL} if reads_late else {NOT_RESENT})
 
 
-def test_one_box_whose_handling_throws_is_closed_and_opened_again_and_the_other_sees_nothing(
-    tmp_path: Path, ptys: Callable[[str], Pty]
-) -> None:
+def test_a_throwing_box_is_reopened_alone(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:
     one, two = ptys("box1"), ptys("box2")
     with Gateway(tmp_path, box1=str(one.link), box2=str(two.link)) as gateway:
         gateway.opened()
@@ -359,7 +354,7 @@ def test_one_box_whose_handling_throws_is_closed_and_opened_again_and_the_other_
         wait_for(lambda: gateway.behind.count("1") >= 400)
 
 
-def test_a_tcp_port_is_read_lost_and_found_again(tmp_path: Path) -> None:
+def test_a_tcp_port_is_lost_and_found(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"socket://127.0.0.1:{server.getsockname()[1]}"
         with Gateway(tmp_path, box1=url) as gateway:
@@ -373,7 +368,7 @@ def test_a_tcp_port_is_read_lost_and_found_again(tmp_path: Path) -> None:
             assert gateway.counters["1"]["serial_opened"] >= 2 and gateway.counters["1"]["failures"] == 0
 
 
-def test_a_tcp_port_that_does_not_answer_holds_up_nobody(
+def test_a_mute_tcp_port_delays_no_other(
     tmp_path: Path, ptys: Callable[[str], Pty], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over, opened = threading.Event(), serial.serial_for_url
@@ -397,7 +392,7 @@ def test_a_tcp_port_that_does_not_answer_holds_up_nobody(
         over.set()
 
 
-def test_what_the_line_does_not_take_is_refused_and_never_waited_for(ptys: Callable[[str], Pty]) -> None:
+def test_a_full_line_refuses_at_once(ptys: Callable[[str], Pty]) -> None:
     pty = ptys("box1")
     port = SerialPort(serial.serial_for_url(str(pty.link), timeout=0))
     frame = encode(Command(1, Operation.HELLO), 0)
@@ -414,7 +409,7 @@ def test_what_the_line_does_not_take_is_refused_and_never_waited_for(ptys: Calla
     port.close()
 
 
-def test_a_port_without_a_descriptor_is_carried_by_a_pump() -> None:
+def test_a_port_without_descriptor_uses_a_pump() -> None:
     port = SerialPort(serial.serial_for_url("loop://", timeout=0))
     sent = [encode(samples(at), at // 200) for at in range(0, 4000, 200)]
     got = b""
@@ -429,7 +424,7 @@ def test_a_port_without_a_descriptor_is_carried_by_a_pump() -> None:
     port.close()
 
 
-def test_the_reader_ends_at_once_while_ports_are_absent_and_being_opened(tmp_path: Path) -> None:
+def test_the_reader_ends_during_openings(tmp_path: Path) -> None:
     with Gateway(tmp_path, box1=str(tmp_path / "absent"), box2="nonsense://x") as gateway:
         wait_for(lambda: gateway.statuses["2"].serial_problem and gateway.statuses["1"].serial_problem)
         began_s = time.monotonic()
@@ -441,9 +436,7 @@ def test_the_reader_ends_at_once_while_ports_are_absent_and_being_opened(tmp_pat
     st.lists(st.one_of(st.binary(max_size=4000), st.integers(1, 600)), min_size=1, max_size=6),
     st.integers(1, 700),
 )
-def test_after_garbage_of_any_kind_the_second_frame_at_the_latest_is_heard(
-    garbage: list[bytes | int], piece: int
-) -> None:
+def test_after_garbage_the_second_frame_is_read(garbage: list[bytes | int], piece: int) -> None:
     """Garbage is bytes, or a good frame cut after so many; the frame that touches it may be lost."""
     decoder = Decoder()
     stream = b""

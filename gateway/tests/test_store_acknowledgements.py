@@ -19,7 +19,7 @@ def test_with_one_store_its_word_is_all() -> None:
     assert stores.text() == ""
 
 
-def test_what_one_store_has_is_held_until_the_other_has_it_too() -> None:
+def test_a_measurement_waits_for_both_stores() -> None:
     stores = StoreAcknowledgements()
     stores.combine(said(100, "a"), 0.0)
     assert stores.combine(said(90, "b"), 1.0).upto == 90
@@ -28,7 +28,7 @@ def test_what_one_store_has_is_held_until_the_other_has_it_too() -> None:
     assert stores.combine(said(205, "b"), 70.0).upto == 200
 
 
-def test_a_store_that_went_for_good_is_not_waited_for_for_ever() -> None:
+def test_a_vanished_store_is_forgotten() -> None:
     stores = StoreAcknowledgements()
     stores.combine(said(90, "b"), 0.0)
     assert stores.combine(said(100, "a"), FORGOTTEN_S).upto == 90
@@ -50,7 +50,7 @@ def test_what_cannot_be_read_names_no_store(text: str) -> None:
     assert stores.combine(said(5, "z"), 1.0).upto == 5
 
 
-def test_a_peer_that_names_ever_new_stores_takes_no_memory() -> None:
+def test_ever_new_stores_take_no_memory() -> None:
     stores = StoreAcknowledgements()
     for number in range(1000):
         stores.combine(said(number, f"s{number}"), 0.0)

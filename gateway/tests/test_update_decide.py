@@ -67,7 +67,7 @@ def test_the_role_of_a_start(
     assert at_start(journal, own, linked, boot_id) == (role, after)
 
 
-def test_no_start_leads_to_a_tree_that_is_neither_linked_nor_ready() -> None:
+def test_no_start_leads_to_an_unready_tree() -> None:
     for step in (IDLE, READY, TRYING):
         for own in ("", "a", "b"):
             for linked in ("", "a", "b"):
@@ -79,11 +79,11 @@ def test_no_start_leads_to_a_tree_that_is_neither_linked_nor_ready() -> None:
                         assert after.starts <= MOST_STARTS
 
 
-def test_a_tree_is_built_that_is_not_the_one_that_serves() -> None:
+def test_the_serving_tree_is_never_rebuilt() -> None:
     assert [other_tree(each) for each in ("", "a", "b")] == ["a", "b", "a"]
 
 
-def test_a_trial_wants_what_was_well_before_and_nothing_more() -> None:
+def test_a_trial_needs_earlier_health_only() -> None:
     assert missing(B, ("1", "2"), ("1",)) == ""
     assert missing(B, ("1",), ()) == "Box 2 is not well, nothing of Box 1 is acknowledged"
     assert missing(Journal(READY, "b", "0.2.0"), (), ()) == ""
@@ -117,15 +117,15 @@ def test_why_a_version_is_not_installed(plan: Plan, journal: Journal, why: str) 
         (Plan("gateway", "0.2.0", share=0, stopped="one failed"), False),
     ],
 )
-def test_a_roll_out_is_open_for_whom_a_later_step_may_reach(plan: Plan, expected: bool) -> None:
+def test_a_roll_out_is_open_to_reachable_gateways(plan: Plan, expected: bool) -> None:
     assert is_open(plan, "7", "homes") is expected
 
 
-def test_an_open_roll_out_is_looked_at_within_a_minute() -> None:
+def test_an_open_roll_out_is_checked_each_minute() -> None:
     assert OPEN_LOOK_S * 1.1 < 60 < LOOK_S
 
 
-def test_a_percentage_is_of_the_gateways_and_the_same_ones_stay_in_it() -> None:
+def test_a_percentage_keeps_its_gateways() -> None:
     few, more = (Plan("gateway", "0.2.0", percent=each) for each in (10, 40))
     having = [{str(n) for n in range(2000) if is_turn(each, str(n), "")} for each in (few, more)]
     assert having[0] < having[1]
@@ -163,6 +163,6 @@ def test_a_plan_that_is_not_one_is_refused(custom: dict[str, object]) -> None:
         plan_from("gateway", custom)
 
 
-def test_a_plan_is_read_back_also_with_fields_of_a_later_version() -> None:
+def test_a_later_versions_plan_is_read() -> None:
     plan = Plan("gateway", "0.2.0", ("pilot",), 50, 10, True, "why", 3, 2)
     assert plan_from("gateway", {**plan.fields(), "newer": 1}) == plan

@@ -353,7 +353,7 @@ CASES: dict[str, tuple[Callable[[World], object], str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_bad_repository_is_refused_by_name_in_one_sentence(
+def test_a_bad_repository_is_refused_in_words(
     world: World, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil, words = CASES[name]
@@ -375,7 +375,7 @@ def test_there_are_enough_of_them() -> None:
     assert len(CASES) >= 30
 
 
-def test_a_good_repository_is_taken_also_after_bad_ones(world: World) -> None:
+def test_a_good_repository_follows_bad_ones(world: World) -> None:
     world.server.answers["timestamp.json"] = endless
     with pytest.raises(ReleaseError):
         world.look()
@@ -392,7 +392,7 @@ def test_a_good_repository_is_taken_also_after_bad_ones(world: World) -> None:
     world.look()
 
 
-def test_new_keys_are_taken_when_the_old_ones_sign_them(world: World) -> None:
+def test_old_keys_introduce_new_ones(world: World) -> None:
     world.look()
     scene, old = world.scene, list(world.scene.roots)
     new_online, new_release = scene.foreign, old[1]

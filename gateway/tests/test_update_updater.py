@@ -59,7 +59,8 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield World(tmp_path, server)
 
 
-def test_a_bundle_that_cannot_be_built_is_fetched_once_and_the_next_one_is_taken(world: World) -> None:
+def test_an_unbuildable_bundle_is_fetched_once(world: World) -> None:
+    """A bundle that cannot be built is fetched once and the next one is taken."""
     world.roll_out("99.0", spoiled=True)
     state, why = world.look()
     assert state == "failed" and "is not a bundle" in why
@@ -77,7 +78,7 @@ def test_a_release_for_others_is_left_alone(world: World) -> None:
     assert state == "well" and "there is no gateway-99.0-" in why
 
 
-def test_a_build_that_a_gateway_before_has_begun_is_waited_for(world: World) -> None:
+def test_an_earlier_gateways_build_is_waited_for(world: World) -> None:
     world.roll_out(NEW)
     with (world.folder.path / "building.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -86,9 +87,7 @@ def test_a_build_that_a_gateway_before_has_begun_is_waited_for(world: World) -> 
     assert world.folder.read() == decide.Journal()
 
 
-def test_without_room_nothing_is_fetched_and_at_the_next_look_there_may_be_some(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_room_nothing_is_fetched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.roll_out(NEW)
     monkeypatch.setattr(repository.shutil, "disk_usage", lambda _: Usage(0, 0, 100))
     state, why = world.look()
@@ -97,7 +96,7 @@ def test_without_room_nothing_is_fetched_and_at_the_next_look_there_may_be_some(
     assert world.look()[0] == "trying"
 
 
-def test_a_gateway_that_waits_for_its_turn_looks_again_soon_and_no_other(world: World) -> None:
+def test_a_waiting_gateway_looks_again_soon(world: World) -> None:
     bundle = make_bundle(world.bundles, NEW)
     world.scene.add(bundle, NEW)
     world.scene.roll_out(NEW, share=0)
@@ -109,7 +108,7 @@ def test_a_gateway_that_waits_for_its_turn_looks_again_soon_and_no_other(world: 
     assert world.updater.look(Event()) is False, "an older version"
 
 
-def test_a_look_that_is_asked_for_comes_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_look_comes_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: Queue[int] = Queue()
     monkeypatch.setattr(world.updater, "look", lambda _: bool(looks.put(0)))
     with in_thread(lambda stop: world.updater.run(stop, False)):
@@ -149,9 +148,7 @@ for kib in range(8, 200, 20):
 """
 
 
-def test_a_disk_that_gets_full_anywhere_on_the_way_is_one_sentence_and_leaves_no_tree(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_full_disk_leaves_no_tree(world: World, tmp_path: Path) -> None:
     world.roll_out(NEW)
     (tmp_path / "disk").mkdir()
     root = world.folder.root
@@ -169,9 +166,8 @@ def test_a_disk_that_gets_full_anywhere_on_the_way_is_one_sentence_and_leaves_no
         assert state in ("waiting", "failed") and re.search("[Nn]o space left|cannot be", reason), reason
 
 
-def test_a_link_that_cannot_be_moved_ends_the_trial_and_the_version_before_goes_on(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unmovable_link_ends_the_trial(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that cannot be moved ends the trial and the version before goes on."""
     monkeypatch.setattr(decide, "STEADY_S", 0.0)
     monkeypatch.setattr(decide, "TRIAL_S", 0.05)
     monkeypatch.setattr(updater, "CHECK_S", 0.01)
@@ -199,14 +195,14 @@ def start(world: World) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_a_tree_that_is_missing_is_not_started_and_no_guard_ends_the_version_before(world: World) -> None:
+def test_a_missing_tree_is_not_started(world: World) -> None:
     world.folder.write(decide.Journal(decide.READY, "b", NEW))
     done = start(world)
     assert done.stdout == "False\n" and "ChildProcessError" in done.stderr, done.stderr
     assert world.folder.read().refused == {NEW: "it cannot be started: No such file or directory"}
 
 
-def test_a_start_beside_a_gateway_that_runs_leaves_its_journal_alone(world: World) -> None:
+def test_a_second_start_leaves_the_journal(world: World) -> None:
     ready = decide.Journal(decide.READY, "b", NEW)
     world.folder.write(ready)
     with (world.folder.path.parent / "lock").open("w") as lock:

@@ -41,7 +41,7 @@ def test_ranges_behave_like_a_set_of_numbers(taken: list[tuple[str, tuple[int, i
     assert due(restored) == expected
 
 
-def test_what_was_sent_is_missing_once_something_sent_after_it_is_stored() -> None:
+def test_a_later_stored_one_proves_a_loss() -> None:
     backlog = ResendBacklog(in_flight_s=10.0)
     backlog.sent(5, 5, 0.0)
     backlog.sent(6, 8, 4.0)
@@ -56,7 +56,8 @@ def test_what_was_sent_is_missing_once_something_sent_after_it_is_stored() -> No
     assert due(backlog) == {4, 5, 6, 7, 8, 9, 10}
 
 
-def test_old_ones_sent_after_new_ones_are_missing_only_when_newer_ones_are_stored() -> None:
+def test_resent_ones_are_missing_after_newer_ones() -> None:
+    """Old ones sent after new ones are missing only when newer ones are stored."""
     backlog = ResendBacklog(in_flight_s=10.0)
     backlog.add(1, 99)
     backlog.sent(100, 100, 0.0)
@@ -70,7 +71,7 @@ def test_old_ones_sent_after_new_ones_are_missing_only_when_newer_ones_are_store
     assert due(backlog) == {*range(41, 100), 102}
 
 
-def test_what_was_lost_twice_is_sent_a_third_time_though_no_new_hole_appears() -> None:
+def test_twice_lost_ones_go_a_third_time() -> None:
     backlog = ResendBacklog(in_flight_s=10.0)
     backlog.sent(1, 50, 0.0)
     backlog.sent(10, 19, 100.0)  # again, and lost again
@@ -81,7 +82,7 @@ def test_what_was_lost_twice_is_sent_a_third_time_though_no_new_hole_appears() -
     assert due(backlog) == set(range(10, 20))
 
 
-def test_a_cloud_that_does_not_say_what_it_has_last_misses_what_is_older_than_ten_seconds() -> None:
+def test_a_vague_cloud_misses_after_ten_seconds() -> None:
     backlog = ResendBacklog(in_flight_s=10.0)
     backlog.sent(5, 5, 0.0)
     backlog.sent(6, 8, 4.0)
@@ -89,7 +90,7 @@ def test_a_cloud_that_does_not_say_what_it_has_last_misses_what_is_older_than_te
     assert due(backlog) == {4, 5, 9, 10}
 
 
-def test_runs_that_are_remembered_are_bounded_and_those_in_order_become_one() -> None:
+def test_remembered_runs_are_bounded() -> None:
     backlog = ResendBacklog(in_flight_s=10.0)
     for number in range(3600):
         backlog.sent(number, number, float(number))
@@ -98,14 +99,15 @@ def test_runs_that_are_remembered_are_bounded_and_those_in_order_become_one() ->
     assert due(backlog) == set(range(3501))
 
 
-def test_numbers_sent_one_by_one_are_remembered_as_one_run_for_a_second() -> None:
+def test_single_numbers_join_into_runs() -> None:
+    """Numbers sent one by one are remembered as one run for a second."""
     backlog = ResendBacklog(in_flight_s=10.0)
     for number in range(1000):
         backlog.sent(number, number, number / 100)
     assert len(backlog._flown) <= 11
 
 
-def test_too_many_holes_become_fewer_and_none_is_forgotten() -> None:
+def test_excess_holes_are_merged() -> None:
     backlog = ResendBacklog()
     holes = [(10 * k, 10 * k) for k in range(MAX_RANGES + 50)]
     backlog.missed(holes, 0, 10**6, 0.0)

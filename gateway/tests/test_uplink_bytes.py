@@ -18,9 +18,8 @@ MAX_B_PER_S = 16.0
 IDENTITY = "ack_0123456789abcdef_store"
 
 
-def test_a_box_at_rest_in_idle_mode_takes_less_than_sixteen_bytes_a_second(
-    tmp_path: Path, makai: Any, keys: KeyFolder
-) -> None:
+def test_an_idle_box_takes_16_bytes_a_second(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
+    """A Box at rest in idle mode takes less than sixteen bytes a second."""
     with ExitStack() as opened:
         relays = {
             name: opened.enter_context(MeteredRelay(int(endpoint.rsplit(":", 1)[1])))

@@ -18,9 +18,10 @@ def by(source: TimeSource, box_id: str = "1", backfilled: bool = False) -> Measu
     return replace(measurement(0), source=source, box_id=box_id, backfilled=backfilled)
 
 
-def test_boxes_of_one_gateway_share_its_clock_and_have_one_of_their_own_when_held_over(
+def test_a_gateways_boxes_share_its_clock(
     tmp_path: Path,
 ) -> None:
+    """Boxes of one gateway share its clock and have one of their own when held over."""
     ids, here, there = ClockIds(tmp_path / "new" / "clock_id"), BoxStatus("1", 60), BoxStatus("1", 60)
     here.shares_clock = True
     stamped = [by(source, box_id) for source in (TimeSource.NTP, TimeSource.FREE) for box_id in "12"]
@@ -37,7 +38,7 @@ def test_boxes_of_one_gateway_share_its_clock_and_have_one_of_their_own_when_hel
     assert {ClockIds(tmp_path / "other").of(by(TimeSource.NTP), here)} != ours
 
 
-def test_what_the_ring_holds_of_a_box_that_was_shares_clock_keeps_its_clock_over_a_kill(
+def test_ring_contents_keep_their_clock_over_a_kill(
     tmp_path: Path,
 ) -> None:
     path, here, there = tmp_path / "clock_id", BoxStatus("1", 60), BoxStatus("2", 60)
@@ -62,14 +63,14 @@ def test_a_file_that_holds_no_number_is_replaced(tmp_path: Path, text: str) -> N
     assert drawn is not None and int(path.read_text()) == drawn
 
 
-def test_a_folder_that_takes_no_file_costs_the_number_of_the_next_start_alone(tmp_path: Path) -> None:
+def test_an_unwritable_folder_costs_one_number(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     status = BoxStatus("1", 60)
     status.shares_clock = True
     assert ClockIds(tmp_path / "file" / "clock_id").of(by(TimeSource.NTP), status) is not None
 
 
-def test_the_wire_carries_it_and_reads_what_is_too_large_as_unknown() -> None:
+def test_an_oversized_number_reads_as_unknown() -> None:
     made = replace(measurement(0), clock_id=LARGEST)
     assert measurement_from_wire(measurement_to_wire(made)).clock_id == LARGEST
     assert measurement_from_wire(measurement_to_wire(measurement(0))).clock_id is None

@@ -14,9 +14,8 @@ from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 
 
-def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_it_ends(
-    tmp_path: Path, makai: Any, keys: KeyFolder
-) -> None:
+def test_a_sag_goes_up_at_both_ends(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
+    """A sag is up as a crossing before its window is over and once more when it ends."""
     source = RepeatedSource(1)
     host = BoxHost([Box("1", source)])
     lines = [

@@ -32,14 +32,15 @@ def sent(windows: list[Measurement], heartbeat_s: float = 60.0) -> list[Measurem
     return [m for each in windows for m in bands.accept_measurement(each)] + bands.flush()
 
 
-def test_at_rest_the_first_goes_and_then_one_a_minute_over_all_of_it() -> None:
+def test_at_rest_one_row_a_minute_goes() -> None:
+    """At rest the first goes and then one a minute over all of it."""
     out = sent([window(k) for k in range(181)])
     assert [(m.end_ns - m.start_ns) // SECOND_NS for m in out] == [1, 60, 60, 60]
     assert all(one.end_ns == following.start_ns for one, following in pairwise(out))
     assert out[1].timestamp_ms == out[1].end_ns // 10**6
 
 
-def test_what_is_within_the_band_is_in_the_minimum_and_maximum_and_the_mean_is_by_time() -> None:
+def test_a_band_keeps_extremes_and_mean() -> None:
     long = replace(window(3, 119.7, 120.3), end_ns=window(5).end_ns)  # three seconds
     out = sent([window(0), window(1, 119.5, 120.2), window(2), long])
     assert len(out) == 2
@@ -49,7 +50,7 @@ def test_what_is_within_the_band_is_in_the_minimum_and_maximum_and_the_mean_is_b
     assert out[1].start_ns == window(1).start_ns and out[1].end_ns == long.end_ns
 
 
-def test_what_is_merged_has_the_samples_of_all_and_is_of_one_start() -> None:
+def test_a_merged_row_has_all_samples() -> None:
     rows = [replace(window(k), first_sample=12_000 * k, samples=12_000, start_id=7) for k in range(4)]
     rows += [
         replace(window(k), first_sample=12_000 * (k - 4), samples=12_000, start_id=8) for k in range(4, 7)
@@ -59,7 +60,7 @@ def test_what_is_merged_has_the_samples_of_all_and_is_of_one_start() -> None:
     assert found == [(7, 0, 12_000), (7, 12_000, 36_000), (8, 0, 36_000)]
 
 
-def test_a_change_goes_at_once_alone_and_what_was_kept_back_goes_before_it() -> None:
+def test_a_change_sends_the_held_row_first() -> None:
     windows = [window(k) for k in range(10)]
     windows[5] = window(5, low_v=80.0)
     bands = DeadBands(IdleSection())
@@ -73,13 +74,13 @@ def test_a_change_goes_at_once_alone_and_what_was_kept_back_goes_before_it() -> 
     assert before.metrics["rms"].min == 119.9
 
 
-def test_slow_drift_is_seen_beside_what_was_sent_last() -> None:
+def test_slow_drift_is_seen_against_the_last() -> None:
     windows = [window(k, f_hz=60.0 + k * 0.003) for k in range(30)]
     changes = [m for m in sent(windows, heartbeat_s=3600.0) if m.end_ns - m.start_ns == SECOND_NS]
     assert 4 <= len(changes) <= 6
 
 
-def test_a_gap_another_time_source_or_metric_is_not_joined() -> None:
+def test_an_unlike_row_is_not_joined() -> None:
     out = sent([window(0), window(1), window(9), window(10)])
     assert [(m.start_ns, m.end_ns) for m in out[1:]] == [
         (window(1).start_ns, window(1).end_ns),
@@ -91,7 +92,7 @@ def test_a_gap_another_time_source_or_metric_is_not_joined() -> None:
     assert sent([window(0), window(1), less])[-1] is less
 
 
-def test_a_supply_that_is_lost_goes_at_once_and_one_that_is_well_waits() -> None:
+def test_a_lost_supply_goes_at_once() -> None:
     def said(number: int, supply_v: float) -> Measurement:
         plain, volts = window(number), {"supply_v": supply_v, "battery_v": 4.0}
         return replace(plain, metrics={**plain.metrics, **{k: Metric(v, v, v) for k, v in volts.items()}})
@@ -108,7 +109,7 @@ def test_a_crossing_passes_and_changes_nothing() -> None:
     assert not bands.accept_measurement(window(2))
 
 
-def test_every_heartbeat_fits_the_wire_and_covers_all_that_was_measured() -> None:
+def test_every_heartbeat_covers_all_measured() -> None:
     random = np.random.default_rng(7)
     windows, number = [], 0
     for _ in range(2000):

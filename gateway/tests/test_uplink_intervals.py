@@ -80,7 +80,7 @@ def taken(rows: LedgerRows) -> list[Measurement]:
     return found
 
 
-def test_a_row_of_the_ledger_is_the_same_after_the_wire() -> None:
+def test_a_ledger_row_survives_the_wire() -> None:
     for values in (ten(2), dip(1), dip(1, 0.0)):
         sent = measurement_of(values)
         read = measurement_from_wire(measurement_to_wire(sent))
@@ -94,7 +94,8 @@ def test_a_row_of_the_ledger_is_the_same_after_the_wire() -> None:
     assert read.interval.values == {"pinst_max": 2.0}
 
 
-def test_a_box_with_50_harmonics_and_interharmonics_costs_less_than_4_bytes_a_second() -> None:
+def test_full_harmonics_cost_4_bytes_a_second() -> None:
+    """A Box with 50 harmonics and interharmonics costs less than 4 bytes a second."""
     flicker = Values(
         "1", "10min", T0_NS, T0_NS + 600 * SECOND_NS, 5, TimeSource.NTP, True, {"pst": 0.3, "pinst_max": 2.0}
     )
@@ -105,7 +106,7 @@ def test_a_box_with_50_harmonics_and_interharmonics_costs_less_than_4_bytes_a_se
     assert 2.0 < per_s < 4.0
 
 
-def test_rows_are_read_in_the_order_of_writing_from_a_place_on(tmp_path: Path) -> None:
+def test_rows_are_read_in_writing_order(tmp_path: Path) -> None:
     three = Values("1", "3s", T0_NS, T0_NS + 3 * SECOND_NS, 5, TimeSource.NTP, False, {"rms_v": 1.0})
     days = [ten(0), three, dip(0), three, ten(1), ten(200), ten(400), ten(398)]
     ledger = ledger_of(tmp_path, *days)
@@ -124,7 +125,7 @@ def test_rows_are_read_in_the_order_of_writing_from_a_place_on(tmp_path: Path) -
     assert taken(rows)[-1] == measurement_of(ten(401))
 
 
-def test_a_torn_record_ends_its_file_and_a_file_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+def test_a_torn_record_ends_its_file(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path, ten(0), ten(1))
     (path,) = (tmp_path / "ledger").glob("v-*.led")
     whole = path.read_bytes()
@@ -161,7 +162,7 @@ def test_numbers_and_places_are_one_transaction(tmp_path: Path) -> None:
     assert queue_of(tmp_path).ledger_places("1") == {6: 9}
 
 
-def test_an_old_interval_neither_ages_measurements_nor_is_lost_when_they_expire(tmp_path: Path) -> None:
+def test_intervals_and_measurements_expire_apart(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, hours=1.0)
     queue.store([("1", measurement(0))])
     rows = [measurement_of(ten(-2000)), measurement_of(dip(-2000))]
@@ -190,9 +191,8 @@ def lines_of(makai: Any) -> list[Measurement]:
     return [each for each in makai.decoded() if not each.is_window]
 
 
-def test_intervals_go_up_only_to_a_cloud_that_acknowledges_each_once_and_in_order(
-    bench: Bench, makai: Any, tmp_path: Path
-) -> None:
+def test_intervals_go_up_once_in_order(bench: Bench, makai: Any, tmp_path: Path) -> None:
+    """Intervals go up only to a cloud that acknowledges each once and in order."""
     rows = [row for at in range(40) for row in (ten(at), dip(at))]
     ledger = ledger_of(tmp_path, *rows[:50])
     reader = LedgerReader({"1": LedgerRows(ledger, KINDS, {})}, {"1": bench.counters})

@@ -64,9 +64,7 @@ def rows_in(bench: Bench, folder: Path, *rows: Any) -> None:
     bench.uplink.send_rows("1", waiting)
 
 
-def test_intervals_wait_for_a_cloud_that_has_said_that_it_takes_them(
-    bench: Bench, makai: Any, tmp_path: Path
-) -> None:
+def test_intervals_wait_for_a_willing_cloud(bench: Bench, makai: Any, tmp_path: Path) -> None:
     rows_in(bench, tmp_path, ten(0), dip(0), ten(1))
     with bench.running():
         older = Cloud(bench, makai, ())
@@ -80,9 +78,8 @@ def test_intervals_wait_for_a_cloud_that_has_said_that_it_takes_them(
         assert len(lines_of(makai)) == 3
 
 
-def test_a_cloud_that_goes_back_to_an_older_version_does_not_stop_the_queue(
-    bench: Bench, makai: Any, tmp_path: Path
-) -> None:
+def test_an_older_cloud_does_not_stop_the_queue(bench: Bench, makai: Any, tmp_path: Path) -> None:
+    """A cloud that goes back to an older version does not stop the queue."""
     rows = [row for at in range(15) for row in (ten(at), dip(at))]
     rows_in(bench, tmp_path, *rows)
     with bench.running():

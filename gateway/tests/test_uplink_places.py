@@ -31,7 +31,7 @@ def acknowledged(bench: Bench, upto: int, store: str) -> None:
     wait_for(lambda: bench.line.acknowledging and bench.line.acknowledgement is None)
 
 
-def test_what_is_held_goes_to_the_new_cloud_and_so_does_the_next_start(
+def test_held_measurements_go_to_the_new_cloud(
     tmp_path: Path, peer: Callable[..., Any], keys: KeyFolder
 ) -> None:
     old, new = peer(), peer()
@@ -57,7 +57,7 @@ def test_what_is_held_goes_to_the_new_cloud_and_so_does_the_next_start(
         assert len(old.measurements) == 10
 
 
-def test_a_cloud_that_does_not_admit_the_box_gets_nothing_and_it_goes_back(
+def test_a_refusing_cloud_gets_nothing(
     tmp_path: Path, peer: Callable[..., Any], keys: KeyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "TRIAL_S", 1.0)
@@ -74,7 +74,7 @@ def test_a_cloud_that_does_not_admit_the_box_gets_nothing_and_it_goes_back(
         assert bench.line.trial is None and bench.status.connected
 
 
-def test_a_place_is_kept_until_the_configuration_names_another(tmp_path: Path) -> None:
+def test_a_place_lasts_until_configured_otherwise(tmp_path: Path) -> None:
     places = UplinkPlaces(CONFIGURED, lambda box_id: tmp_path)
     places.keep("1", PLACE)
     assert places.of("1") == PLACE

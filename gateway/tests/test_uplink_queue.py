@@ -51,7 +51,8 @@ class Bench:
         return [sequence for sequence, _ in self.queue.read(box_id, 0, 2**62, 10**6)]
 
 
-def test_numbers_rise_by_one_per_box_and_go_on_after_a_clean_end(tmp_path: Path) -> None:
+def test_numbers_rise_by_one(tmp_path: Path) -> None:
+    """Numbers rise by one per Box and go on after a clean end."""
     bench = Bench(tmp_path)
     assert bench.put("1", *range(150)) == list(range(1000, 1150))
     assert bench.put("10", 0) == [1000]
@@ -63,7 +64,7 @@ def test_numbers_rise_by_one_per_box_and_go_on_after_a_clean_end(tmp_path: Path)
     bench.queue.close()
 
 
-def test_what_comes_out_is_what_went_in_and_acknowledged_ones_go(tmp_path: Path) -> None:
+def test_the_queue_returns_its_input(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.put("1", *range(10))
     assert bench.queue.held("1") == (1000, 1010)
@@ -80,7 +81,8 @@ def test_what_comes_out_is_what_went_in_and_acknowledged_ones_go(tmp_path: Path)
     bench.queue.close()
 
 
-def test_a_crossing_has_a_number_and_does_not_move_where_measuring_goes_on(tmp_path: Path) -> None:
+def test_a_crossing_moves_no_measuring_place(tmp_path: Path) -> None:
+    """A crossing has a number and does not move where measuring goes on."""
     bench = Bench(tmp_path)
     bench.put("1", 0)
     (queued,) = bench.queue.store([("1", measurement("1", 9, crossing=True))])
@@ -89,7 +91,7 @@ def test_a_crossing_has_a_number_and_does_not_move_where_measuring_goes_on(tmp_p
     bench.queue.close()
 
 
-def test_measuring_goes_on_where_the_clock_was_set_back_to_and_not_at_what_came_late(tmp_path: Path) -> None:
+def test_measuring_continues_at_the_set_back_clock(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.put("1", 4000, 3995)
     assert bench.queue.last_end_ns("1") == T0_NS + 4001 * SECOND_NS
@@ -112,7 +114,7 @@ for number in range(100_000):
 """
 
 
-def test_after_kill_9_every_number_that_was_reported_is_there_and_none_comes_twice(tmp_path: Path) -> None:
+def test_after_kill_9_numbers_are_unique(tmp_path: Path) -> None:
     told: list[int] = []
     for life in range(3):
         command = [sys.executable, "-c", WRITER, str(tmp_path), str(Path(__file__).parent)]
@@ -133,9 +135,7 @@ def test_after_kill_9_every_number_that_was_reported_is_there_and_none_comes_twi
     bench.queue.close()
 
 
-def test_a_full_disk_stops_nothing_and_what_waited_in_memory_is_saved_when_there_is_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disks_rows_are_saved_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = full_disk(monkeypatch)
     bench = Bench(tmp_path)
     bench.put("1", *range(40))
@@ -163,9 +163,7 @@ def refused_s(bench: Bench) -> float:
     return bench.queue._disk.refused_s or 0.0
 
 
-def test_killed_while_the_disk_was_full_it_uses_none_of_the_numbers_of_that_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_full_disk_reuses_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = full_disk(monkeypatch)
     bench = Bench(tmp_path)
     bench.put("1", 0)
@@ -181,9 +179,7 @@ def test_killed_while_the_disk_was_full_it_uses_none_of_the_numbers_of_that_time
         each.queue.close()
 
 
-def test_a_disk_that_lets_nothing_be_changed_gives_no_numbers_beyond_the_reserved_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unchangeable_disk_gives_reserved_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = full_disk(monkeypatch)
     bench = Bench(tmp_path)
     bench.put("1", 0)
@@ -221,9 +217,7 @@ def test_memory_is_bounded_while_the_disk_takes_nothing(
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0", os.urandom(20_000), b"SQLite format 3\0" + b"x" * 9000])
-def test_a_file_that_is_no_database_is_set_aside_and_numbers_go_on_at_the_present(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_a_wrong_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "queue.sqlite").write_bytes(content)
     bench = Bench(tmp_path)
     assert bench.put("1", 0) == [1000] and bench.queue.problem == ""
@@ -237,9 +231,7 @@ def test_a_file_that_is_no_database_is_set_aside_and_numbers_go_on_at_the_presen
 
 
 @pytest.mark.parametrize("spared_bytes", [100, 4096, 4096 * 3])
-def test_a_file_with_broken_pages_is_set_aside_and_no_number_comes_twice(
-    tmp_path: Path, spared_bytes: int
-) -> None:
+def test_a_broken_file_is_set_aside(tmp_path: Path, spared_bytes: int) -> None:
     bench = Bench(tmp_path)
     bench.put("1", *range(2000))
     bench.queue.close()
@@ -261,7 +253,7 @@ def test_a_file_with_broken_pages_is_set_aside_and_no_number_comes_twice(
     bench.queue.close()
 
 
-def test_the_oldest_go_first_by_age_and_a_stepped_clock_drops_nothing(tmp_path: Path) -> None:
+def test_the_oldest_go_first_by_age(tmp_path: Path) -> None:
     bench = Bench(tmp_path, hours=100 / 3600)
     bench.put("1", *range(150))
     bench.put("10", 0)
@@ -273,7 +265,7 @@ def test_the_oldest_go_first_by_age_and_a_stepped_clock_drops_nothing(tmp_path: 
     bench.queue.close()
 
 
-def test_too_many_bytes_and_each_box_loses_its_oldest(tmp_path: Path) -> None:
+def test_over_the_byte_limit_each_box_loses(tmp_path: Path) -> None:
     bench = Bench(tmp_path, most_bytes=100_000)
     for number in range(0, 3000, 100):
         bench.put("1", *range(number, number + 100))
@@ -287,7 +279,7 @@ def test_too_many_bytes_and_each_box_loses_its_oldest(tmp_path: Path) -> None:
     bench.queue.close()
 
 
-def test_a_reader_of_the_folder_sees_a_database_that_any_sqlite_opens(tmp_path: Path) -> None:
+def test_any_sqlite_opens_the_queue(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.put("1", *range(5))
     found = sqlite3.connect(bench.path).execute("SELECT count(*) FROM measurements").fetchone()
@@ -295,9 +287,7 @@ def test_a_reader_of_the_folder_sees_a_database_that_any_sqlite_opens(tmp_path: 
     bench.queue.close()
 
 
-def test_a_power_cut_at_any_byte_of_the_log_breaks_no_file_and_uses_no_number_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_power_cut_reuses_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(tmp_path / "whole")
     log = bench.path.with_name("queue.sqlite-wal")
     synced = [0]
@@ -328,7 +318,7 @@ def test_a_power_cut_at_any_byte_of_the_log_breaks_no_file_and_uses_no_number_tw
     bench.queue.close()
 
 
-def test_a_clock_that_is_set_by_months_ages_nothing_that_waits(tmp_path: Path) -> None:
+def test_a_months_clock_step_ages_nothing(tmp_path: Path) -> None:
     bench = Bench(tmp_path, hours=100 / 3600)
     year = 365 * 86_400
     bench.put("1", *range(20))
@@ -347,7 +337,7 @@ def test_a_clock_that_is_set_by_months_ages_nothing_that_waits(tmp_path: Path) -
     bench.queue.close()
 
 
-def test_numbers_go_on_behind_those_of_the_version_before_though_the_clock_stands_at_1970(
+def test_numbers_follow_the_previous_versions(
     tmp_path: Path,
 ) -> None:
     config = Config(

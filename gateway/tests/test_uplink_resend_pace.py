@@ -25,14 +25,14 @@ def test_while_nothing_is_lost_there_is_no_limit() -> None:
     assert sent_in(pace, 0.0, 60.0, lost=0) == 60 * 25 / 0.05 and pace.per_s is None
 
 
-def test_while_all_is_lost_nearly_nothing_is_sent_again() -> None:
+def test_total_loss_nearly_stops_resending() -> None:
     pace = ResendPace()
     sent_in(pace, 0.0, 60.0, lost=3)
     assert pace.per_s is not None and pace.per_s < 2 * MIN_PER_S
     assert 1 <= sent_in(pace, 60.0, 600.0, lost=3) <= 20
 
 
-def test_a_loss_of_what_is_new_slows_it_too_and_a_clean_time_lifts_the_limit() -> None:
+def test_new_losses_slow_resending() -> None:
     pace = ResendPace()
     pace.note_acknowledged(1, 5.0)  # it had sent nothing again
     assert pace.per_s == FREE_PER_S / 4
@@ -57,14 +57,14 @@ def test_one_loss_found_in_pieces_lowers_the_rate_once() -> None:
 
 
 @pytest.mark.parametrize("up_s", [30.0, 1e6])
-def test_the_first_loss_says_the_same_however_long_the_machine_runs(up_s: float) -> None:
+def test_the_first_loss_is_independent_of_uptime(up_s: float) -> None:
     pace = ResendPace()
     pace.note_sent(1000)
     pace.note_acknowledged(3, up_s)
     assert pace.per_s == FREE_PER_S / 4
 
 
-def test_time_without_a_connection_makes_no_rate_of_before_it() -> None:
+def test_unconnected_time_makes_no_rate() -> None:
     pace = ResendPace()
     pace.note_acknowledged(0, 30.0)
     pace.note_connected(36_000.0)  # all of it waits

@@ -52,7 +52,8 @@ def noise(count: int, seed: int = 1, high: int = 32767) -> Any:
 
 
 @pytest.mark.parametrize("oversampling", OVERSAMPLINGS)
-def test_samples_are_the_integer_filter_bit_for_bit_and_each_tick_is_exact(oversampling: int) -> None:
+def test_samples_are_the_integer_filter(oversampling: int) -> None:
+    """Samples are the integer filter bit for bit and each tick is exact."""
     raw = noise(30 * HALF * oversampling)
     acquisition = Acquisition(oversampling, first_tick=5_000_000_123, aperture_ticks=17, delay_ticks=300)
     blocks = run(acquisition, raw, oversampling)
@@ -80,7 +81,8 @@ def test_oversampling_one_passes_every_count_bit_exactly() -> None:
 
 
 @pytest.mark.parametrize("oversampling", [1, 5])
-def test_twelve_bits_use_the_whole_range_and_an_impulse_comes_out_at_its_tick(oversampling: int) -> None:
+def test_twelve_bits_use_the_whole_range(oversampling: int) -> None:
+    """Twelve bits use the whole range and an impulse comes out at its tick."""
     raw = np.full(20 * HALF * oversampling, 2048)
     acquisition = Acquisition(oversampling, bits=12)
     at = 7 * HALF * oversampling + (oversampling - 1) - (len(taps_of(oversampling)[0]) // 2) % oversampling
@@ -94,7 +96,8 @@ def test_twelve_bits_use_the_whole_range_and_an_impulse_comes_out_at_its_tick(ov
     assert samples[0] == 0
 
 
-def test_the_64_bit_tick_comes_from_now_across_the_wrap_of_the_timer() -> None:
+def test_the_64_bit_tick_survives_the_wrap() -> None:
+    """The 64 bit tick comes from now across the wrap of the timer."""
     for first, now in ((2**33 + 50, 2**33 - 100), (2**33 - 50, 2**33 + 100), (5, 0)):
         acquisition = Acquisition(1, first_tick=first, now_tick=now)
         acquisition.convert(noise(200))
@@ -114,7 +117,7 @@ def test_ticks_go_on_over_many_wraps() -> None:
     assert acquisition.counters().grid_errors == 0
 
 
-def test_clipped_conversions_mark_the_samples_whose_filter_saw_them() -> None:
+def test_clipped_conversions_mark_their_samples() -> None:
     raw = np.zeros(40 * HALF)
     raw[500], raw[901] = 32767, -32768
     acquisition = Acquisition(1)
@@ -123,7 +126,7 @@ def test_clipped_conversions_mark_the_samples_whose_filter_saw_them() -> None:
     assert acquisition.counters().clipped == 2
 
 
-def test_a_clipped_conversion_of_twelve_bits_counts_every_sample_that_it_reaches() -> None:
+def test_a_clipped_conversion_counts_every_sample() -> None:
     oversampling = 5
     taps, _ = taps_of(oversampling)
     raw = np.full(30 * HALF * oversampling, 2048)
@@ -136,7 +139,7 @@ def test_a_clipped_conversion_of_twelve_bits_counts_every_sample_that_it_reaches
 
 
 @pytest.mark.parametrize("bits", [12, 16])
-def test_samples_beyond_the_linear_range_of_the_front_end_are_clipped(bits: int) -> None:
+def test_samples_beyond_the_front_end_are_clipped(bits: int) -> None:
     linear = 28_800
     at = {400: linear - 1, 600: linear, 800: 1 - linear, 1000: -linear, 1200: -linear - 16}
     values = np.zeros(40 * HALF, np.int64)
@@ -176,7 +179,7 @@ def test_the_offset_is_taken_off_and_saturates() -> None:
 
 
 @pytest.mark.parametrize("late_quarters", [0, 1, 2])
-def test_an_interrupt_late_by_less_than_three_quarters_of_a_half_loses_nothing(late_quarters: int) -> None:
+def test_a_slightly_late_interrupt_loses_nothing(late_quarters: int) -> None:
     oversampling = 2
     half, late = HALF * oversampling, HALF * oversampling * late_quarters // 4
     raw = noise(20 * half)
@@ -194,9 +197,8 @@ def test_an_interrupt_late_by_less_than_three_quarters_of_a_half_loses_nothing(l
 
 @pytest.mark.parametrize("oversampling", [1, 5])
 @pytest.mark.parametrize("extra", [0, 3, 31, 39, 40, 77, 160, 200, 4000])
-def test_an_interrupt_too_late_loses_whole_halves_counts_them_and_the_rest_is_right(
-    oversampling: int, extra: int
-) -> None:
+def test_a_late_interrupt_loses_counted_halves(oversampling: int, extra: int) -> None:
+    """An interrupt too late loses whole halves counts them and the rest is right."""
     half = HALF * oversampling
     raw = noise(220 * half)
     acquisition = Acquisition(oversampling)
@@ -245,7 +247,7 @@ def check(blocks: list[Block], raw: Any, oversampling: int, first_tick: int = 10
     oversampling=st.sampled_from((1, 4, 5)),
     steps=st.lists(st.tuples(st.integers(1, 400), st.booleans(), st.booleans()), min_size=1, max_size=60),
 )
-def test_whatever_the_interrupts_and_reads_do_no_wrong_sample_comes_out(
+def test_no_interrupt_order_gives_wrong_samples(
     oversampling: int, steps: list[tuple[int, bool, bool]]
 ) -> None:
     raw = noise(sum(step[0] for step in steps), seed=len(steps))
@@ -274,7 +276,8 @@ def test_whatever_the_interrupts_and_reads_do_no_wrong_sample_comes_out(
     assert counters.samples - delivered < 200
 
 
-def test_a_converter_that_stopped_and_runs_again_leaves_a_gap_as_long_as_the_time() -> None:
+def test_a_stopped_converter_leaves_a_gap() -> None:
+    """A converter that stopped and runs again leaves a gap as long as the time."""
     oversampling = 5
     raw = noise(10 * HALF * oversampling)
     acquisition = Acquisition(oversampling)

@@ -21,7 +21,7 @@ def response(oversampling: int) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("oversampling", OVERSAMPLINGS[1:])
-def test_the_pass_band_is_flat_to_3_khz_and_what_folds_onto_it_is_80_db_down(oversampling: int) -> None:
+def test_the_pass_band_is_flat_to_3_khz(oversampling: int) -> None:
     hz, gain = response(oversampling)
     assert np.abs(20 * np.log10(gain[hz <= 3000])).max() <= 0.002
     assert 20 * np.log10(gain[hz >= 9000].max()) <= -80
@@ -36,12 +36,12 @@ def test_taps_are_odd_symmetric_and_pass_dc_exactly(oversampling: int) -> None:
     assert taps.sum() == 1 << shift
 
 
-def test_there_is_no_filter_for_what_does_not_divide_7000_ticks() -> None:
+def test_a_filter_needs_a_divisor_of_7000() -> None:
     assert [n for n in range(1, 41) if len(taps_of(n)[0])] == list(OVERSAMPLINGS)
     assert all(7000 % n == 0 for n in OVERSAMPLINGS)
 
 
-def test_the_taps_in_c_are_what_their_design_gives() -> None:
+def test_the_taps_follow_their_design() -> None:
     path = Path(CMODULES) / "acquire" / "design_filter.py"
     spec = importlib.util.spec_from_file_location("design_filter", path)
     assert spec is not None
@@ -77,9 +77,7 @@ def effective_bits(converter: Converter, oversampling: int) -> float:
 @pytest.mark.parametrize(
     ("name", "bits", "enob", "usual"), [("external", 16, 15.5, 10), ("internal", 12, 10.4, 5)]
 )
-def test_effective_bits_are_those_that_the_parts_list_gives_the_whole_chain(
-    name: str, bits: int, enob: float, usual: int
-) -> None:
+def test_effective_bits_follow_the_parts_list(name: str, bits: int, enob: float, usual: int) -> None:
     parts = read_bom()
     path = (check.external if name == "external" else check.internal)(parts)
     front_v, _ = check.noises_v(parts, name)
@@ -91,7 +89,8 @@ def test_effective_bits_are_those_that_the_parts_list_gives_the_whole_chain(
     assert effective_bits(converter, usual) == pytest.approx(check.effective_bits(parts, path), abs=0.02)
 
 
-def test_without_a_front_end_they_are_half_a_bit_more_per_doubling_down_to_the_words_own_noise() -> None:
+def test_without_front_end_bits_grow_by_halves() -> None:
+    """Without a front end they are half a bit more per doubling down to the words own noise."""
     converter = Converter(b"", b"", 12, False, 10.4, 0.0, high=32_767)
     got = [effective_bits(converter, oversampling) for oversampling in (1, 2, 4)]
     assert got == pytest.approx([10.9, 11.4, 11.9], abs=0.01)  # 3 of 6 kHz are half a bit more than the ENOB

@@ -39,7 +39,7 @@ def registers(converter: str, oversampling: int, board: str = "opqbox") -> Any:
 
 @pytest.mark.parametrize("board", ["opqbox", "pyboard_f405"])
 @pytest.mark.parametrize("oversampling", [1, 2, 4, 5])
-def test_the_internal_converter_is_programmed_as_rm0090_wants_it(oversampling: int, board: str) -> None:
+def test_the_internal_converter_follows_rm0090(oversampling: int, board: str) -> None:
     start = registers("internal", oversampling, board)["start"]
     assert start["status"]["result"] == 0
     assert start["first"]["lead"] == 100
@@ -78,7 +78,7 @@ def test_the_internal_converter_is_programmed_as_rm0090_wants_it(oversampling: i
 
 
 @pytest.mark.parametrize("oversampling", [1, 5, 10])
-def test_the_external_converter_is_programmed_as_rm0090_and_the_ad7687_want_it(oversampling: int) -> None:
+def test_the_external_converter_follows_its_manuals(oversampling: int) -> None:
     start = registers("external", oversampling)["start"]
     assert start["status"]["result"] == 0
     rcc, tim3, spi, dma = start["RCC"], start["TIM3"], start["SPI2"], start["DMA1"]
@@ -118,9 +118,8 @@ def test_the_external_converter_is_programmed_as_rm0090_and_the_ad7687_want_it(o
 
 
 @pytest.mark.parametrize(("converter", "oversampling"), [("internal", 5), ("external", 1)])
-def test_the_slow_channels_take_turns_and_never_reach_into_a_conversion_of_the_mains(
-    converter: str, oversampling: int
-) -> None:
+def test_slow_channels_stay_between_conversions(converter: str, oversampling: int) -> None:
+    """The slow channels take turns and never reach into a conversion of the mains."""
     found = registers(converter, oversampling)
     channels = [found[f"half{n}"]["jsqr"]["before"] >> 15 for n in range(9)]
     wanted = [11, 12, 16, 17, 11, 12, 16, 17, 11]
@@ -134,9 +133,7 @@ def test_the_slow_channels_take_turns_and_never_reach_into_a_conversion_of_the_m
 
 
 @pytest.mark.parametrize(("converter", "oversampling", "skipped"), [("internal", 5, 10), ("external", 1, 0)])
-def test_an_overrun_is_left_behind_by_a_restart_and_counted(
-    converter: str, oversampling: int, skipped: int
-) -> None:
+def test_an_overrun_restarts_and_is_counted(converter: str, oversampling: int, skipped: int) -> None:
     found = registers(converter, oversampling)
     assert found["halves"]["counters"] == {
         "samples": 9 * 40 - skipped,
@@ -164,11 +161,11 @@ def test_a_stop_stops_timer_streams_and_interrupts(converter: str) -> None:
 
 
 @pytest.mark.parametrize("converter", ["internal", "external"])
-def test_a_timer_that_stands_still_ends_the_start_with_no_clock(converter: str) -> None:
+def test_a_stopped_timer_gives_no_clock(converter: str) -> None:
     assert registers(converter, 1)["dead"]["status"]["result"] == 3
 
 
-def test_what_runs_while_flash_is_erased_calls_nothing_in_flash(tmp_path: Path) -> None:
+def test_erase_code_calls_nothing_in_flash(tmp_path: Path) -> None:
     compiler, dump = shutil.which("arm-none-eabi-gcc"), shutil.which("arm-none-eabi-objdump")
     if compiler is None or dump is None:
         pytest.skip("no arm-none-eabi-gcc here: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")

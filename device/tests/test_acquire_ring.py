@@ -112,7 +112,7 @@ RingModel.TestCase.settings = settings(max_examples=120, stateful_step_count=40,
 TestTheRingIsItsModel = RingModel.TestCase
 
 
-def test_a_reader_interrupted_anywhere_never_gets_an_overwritten_sample() -> None:
+def test_an_interrupted_reader_gets_no_overwritten_sample() -> None:
     preempted = program("ring_preempted", [*SOURCES[:-1], HERE / "ring_preempted.c"])
     done = subprocess.run(
         [str(preempted), "400000"], capture_output=True, text=True, timeout=120, check=False

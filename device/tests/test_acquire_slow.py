@@ -52,9 +52,10 @@ def take(c: Any, counts: dict[int, int], times: int = 1) -> None:
             c.opq_slow_take(channel, counts[channel])
 
 
-def test_with_calibration_at_its_own_voltage_and_temperature_the_answers_are_the_calibrations(
+def test_at_calibration_conditions_answers_are_the_calibrations(
     slow: Any,
 ) -> None:
+    """With calibration at its own voltage and temperature the answers are the calibrations."""
     take(slow, {SUPPLY: 3103, BATTERY: 2296, TEMPERATURE: 940, VREFINT: 1500})
     found = values(slow, Scale(1500, 940, 1210, 2.0, 2.0))
     assert found.vdda_v == pytest.approx(3.3)
@@ -63,7 +64,7 @@ def test_with_calibration_at_its_own_voltage_and_temperature_the_answers_are_the
     assert found.battery_v == pytest.approx(2 * 2296 / 4096 * 3.3, rel=1e-5)
 
 
-def test_a_lower_supply_of_the_converter_changes_neither_temperature_nor_divided_voltages(slow: Any) -> None:
+def test_a_lower_converter_supply_changes_nothing(slow: Any) -> None:
     share = 3.3 / 3.0  # counts rise as VDDA falls
     true = {SUPPLY: 2500, BATTERY: 2000, TEMPERATURE: 1000, VREFINT: 1500}
     take(slow, {channel: round(count * share) for channel, count in true.items()})
@@ -91,7 +92,8 @@ def test_before_every_channel_was_read_nothing_is_known(slow: Any) -> None:
         assert all(getattr(found, name) != getattr(found, name) for name, _ in Values._fields_)
 
 
-def test_the_supply_is_the_newest_reading_and_the_others_are_means_of_a_fifth_of_a_second(slow: Any) -> None:
+def test_the_supply_is_the_newest_reading(slow: Any) -> None:
+    """The supply is the newest reading and the others are means of a fifth of a second."""
     take(slow, {SUPPLY: 3000, BATTERY: 2000, TEMPERATURE: 1000, VREFINT: 1500}, times=40)
     take(slow, {SUPPLY: 1000, BATTERY: 1000, TEMPERATURE: 1000, VREFINT: 1500})
     found = values(slow, Scale(1500, 940, 1210, 1.0, 1.0))

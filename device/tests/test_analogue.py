@@ -68,7 +68,7 @@ def test_a_part_that_does_not_fit_is_found(parts: Mapping[str, Part], what: str)
     assert what in beyond(parts)
 
 
-def test_without_resistors_before_the_varistor_a_surge_is_600_a_and_5_a2s() -> None:
+def test_without_resistors_a_surge_is_600_a() -> None:
     """What the earlier page drew: IEC 61000-4-5, 2 kV, 63 mA."""
     bare = {ref: part for ref, part in PARTS.items() if not ref.startswith("RS")}
     found = check.surge(bare, 2000.0 - check.CATEGORY_V * 2**0.5 - 341.0)
@@ -78,7 +78,7 @@ def test_without_resistors_before_the_varistor_a_surge_is_600_a_and_5_a2s() -> N
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_firmware_and_emulated_boxes_have_the_computed_gain_limit_and_rail(board: str) -> None:
+def test_firmware_and_emulators_have_the_computed_gain(board: str) -> None:
     own = board in OTHER_VDDA
     parts = changed("U8", volts=OTHER_VDDA[board]) if own else PARTS
     front = (check.external if BOARDS[board].converter == EXTERNAL else check.internal)(parts)
@@ -116,7 +116,7 @@ def test_every_part_is_connected_and_every_pin_once() -> None:
         assert named == set(schematic.pins_of(ref)), ref
 
 
-def test_nothing_but_parts_of_reinforced_insulation_crosses_the_barrier() -> None:
+def test_only_reinforced_parts_cross_the_barrier() -> None:
     sides: dict[str, set[str]] = {}
     for net in NETS:
         for ref, _ in net.pins:
@@ -127,7 +127,7 @@ def test_nothing_but_parts_of_reinforced_insulation_crosses_the_barrier() -> Non
     assert PARTS["U1"]["reinforced"] == PARTS["U2"]["reinforced"] == 1
 
 
-def test_the_processor_has_every_pin_of_its_board_and_no_other() -> None:
+def test_the_processor_has_its_boards_pins() -> None:
     header = (DEVICE / "port/boards/opqbox/board.h").read_text(encoding="utf-8")
     pins = set(re.findall(r"#define OPQ_BOARD_(\w+) OPQ_PIN\(\w, \d+\)", header))
     drawn = {pin for net in NETS for ref, pin in net.pins if ref == "U9"}
@@ -139,7 +139,7 @@ def test_the_processor_has_every_pin_of_its_board_and_no_other() -> None:
         assert float(divider) == 1 + PARTS[upper].value / PARTS[lower].value
 
 
-def test_the_schematic_and_its_picture_are_drawn_from_these_files() -> None:
+def test_the_schematic_follows_these_files() -> None:
     kept = (schematic.HERE / f"{schematic.NAME}.kicad_sch").read_text(encoding="utf-8")
     assert kept == schematic.schematic(PARTS, NETS), "python device/analogue/schematic.py"
     with Image.open(schematic.HERE / f"{schematic.NAME}.png") as picture:
@@ -160,7 +160,7 @@ def test_kicad_reads_the_same_netlist(tmp_path: Path) -> None:
     assert read == {net.name: set(net.pins) for net in NETS}
 
 
-def test_a_circuit_simulator_finds_the_computed_gain_at_every_frequency(tmp_path: Path) -> None:
+def test_a_circuit_simulator_finds_the_gain(tmp_path: Path) -> None:
     """Ngspice solves the netlist; its isolation amplifier has no pole, so that one is taken out of ours."""
     program = shutil.which("ngspice")
     if program is None:
@@ -191,7 +191,7 @@ def test_a_circuit_simulator_finds_the_computed_gain_at_every_frequency(tmp_path
 @pytest.mark.parametrize(
     ("text", "words"), [("R1,8.66K,x,y,hot,,,", "not a value"), ("R1 R1,1k,x,y,hot,,,", "stands twice")]
 )
-def test_a_parts_list_that_cannot_be_read_says_where(tmp_path: Path, text: str, words: str) -> None:
+def test_an_unreadable_parts_list_says_where(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "bom.csv"
     path.write_text("ref,value,part,maker,side,figures,sheet,compared\n" + text + "\n", encoding="utf-8")
     with pytest.raises(ValueError, match=words):

@@ -76,7 +76,7 @@ def events(run) -> list[str]:
     return [log_codes.CODES[entry.code].event for entry in run.capture.of(Log)]
 
 
-def test_started_by_the_roms_go_it_samples_as_after_a_reset(hil_bench: Bench) -> None:
+def test_after_the_roms_go_it_samples(hil_bench: Bench) -> None:
     plain, by_go = (
         hil_bench.run(World(at(2), gps=None, rom_start=rom_start)) for rom_start in (None, RomStart())
     )
@@ -100,9 +100,8 @@ class Answering(Gps):
 
 
 @pytest.mark.parametrize(("answer", "sent"), [(1, 27), (0, 27 + 3 * 11), (None, 27 + 3 * 11)])
-def test_a_ublox_is_asked_by_valset_and_where_it_refuses_or_is_silent_by_cfg_msg(
-    hil_bench: Bench, answer: int | None, sent: int
-) -> None:
+def test_a_ublox_falls_back_to_cfg_msg(hil_bench: Bench, answer: int | None, sent: int) -> None:
+    """A ublox is asked by valset and where it refuses or is silent by cfg msg."""
     said = () if answer is None else ((at(1.6), ubx_message((0x05, answer), bytes((0x06, 0x8A)))),)
     world = World(at(6), gps=Answering(said=said))
     run = hil_bench.run(world, flash=hil_bench.prepared(gps="ubx"))
@@ -117,9 +116,10 @@ def test_the_box_says_what_names_its_seconds(hil_bench: Bench, form: str, label:
     assert labels[0] == "nothing yet" and labels[-1] == label
 
 
-def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_the_line(
+def test_commands_are_answered_and_survive_a_reset(
     hil_bench: Bench,
 ) -> None:
+    """Commands are answered done and kept over a reset and the prompt gets the line."""
     messages = (
         (at(2.0), Command(1, Operation.HELLO)),
         (at(2.2), Command(2, Operation.PUT_SETTING, "gain=1.05")),
@@ -173,7 +173,8 @@ def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_th
     assert not any(block.flags & FLAG_OVERRUN_BEFORE for block in capture.of(Samples))
 
 
-def test_an_empty_battery_stops_in_order_a_falling_vdd_at_once_and_both_start_again(hil_bench: Bench) -> None:
+def test_an_empty_battery_stops_in_order(hil_bench: Bench) -> None:
+    """An empty battery stops in order a falling vdd at once and both start again."""
     adc = (
         (SUPPLY, 0, count(5.0)),
         (BATTERY, 0, count(3.9)),
@@ -209,7 +210,7 @@ def test_an_empty_battery_stops_in_order_a_falling_vdd_at_once_and_both_start_ag
     assert healths[4].battery_v == pytest.approx(3.9, abs=0.05)
 
 
-def test_a_hang_is_ended_by_the_watchdog_and_a_fault_by_a_reset_that_says_where(hil_bench: Bench) -> None:
+def test_watchdog_and_fault_resets_name_their_place(hil_bench: Bench) -> None:
     """At the prompt the SysTick interrupt feeds the watchdog: stopping it hangs all but the acquisition.
 
     The boot loader counts that reset as one in a row until the app has been well for ten seconds.
@@ -248,7 +249,7 @@ def test_a_hang_is_ended_by_the_watchdog_and_a_fault_by_a_reset_that_says_where(
     assert run.capture.of(Samples, after_ns=at(38))
 
 
-def test_protection_is_set_while_it_samples_reported_and_outlives_a_reset(hil_bench: Bench) -> None:
+def test_protection_outlives_a_reset(hil_bench: Bench) -> None:
     messages = (
         (at(2.0), Command(1, Operation.PROTECT)),
         (at(3.0), Command(2, Operation.PROTECT, "3 3")),
@@ -273,9 +274,7 @@ def test_protection_is_set_while_it_samples_reported_and_outlives_a_reset(hil_be
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(900, marks=pytest.mark.slow)])
-def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(
-    hil_bench: Bench, count: int
-) -> None:
+def test_nonsense_costs_no_sample(hil_bench: Bench, count: int) -> None:
     """Commands with any argument, update pieces out of nowhere and noise, 100 a second."""
     dice = random.Random(4)
     words = [
@@ -329,7 +328,7 @@ def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(
 
 
 @pytest.mark.slow
-def test_floods_at_the_lines_full_rate_cost_no_sample_and_no_answer_and_the_next_command_is_taken(
+def test_floods_cost_no_sample(
     hil_bench: Bench,
 ) -> None:
     """2 s of random bytes, 1 s of zeros, 1.5 s of commands each of which wants Settings, without a pause."""
@@ -371,7 +370,7 @@ class Ringing(World):
         yield from (*lines, f"pps_train {at(2)} 150 1 {at(0.1) // 150}", end)
 
 
-def test_a_pulse_line_that_rings_costs_no_sample_and_no_command(hil_bench: Bench) -> None:
+def test_a_ringing_pulse_costs_no_sample(hil_bench: Bench) -> None:
     messages = ((at(2.05), Command(1, Operation.HELLO)),)
     run = hil_bench.run(Ringing(at(4), gps=None, messages=messages))
     blocks = run.capture.of(Samples)
@@ -383,7 +382,7 @@ def test_a_pulse_line_that_rings_costs_no_sample_and_no_command(hil_bench: Bench
     assert run.report["tim5"]["overcaptures1"] >= lost["pps_overtaken"]
 
 
-def test_a_jumper_on_the_repl_pin_gives_the_prompt_from_the_start(hil_bench: Bench) -> None:
+def test_a_jumper_gives_the_prompt(hil_bench: Bench) -> None:
     world = World(at(2), gps=None, pins=(("C9", 0, False),), messages=((at(1), b"print(6 * 7)\r\n"),))
     run = hil_bench.run(world)
     assert b"MicroPython" in run.capture.data and b"42\r\n" in run.capture.data

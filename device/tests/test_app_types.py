@@ -40,7 +40,7 @@ def copy_stubs(folder: Path) -> None:
                 target.write_bytes(Path(str(file.locate())).read_bytes())
 
 
-def test_mypy_understands_the_app_and_the_page_as_micropython(tmp_path: Path) -> None:
+def test_mypy_reads_the_app_as_micropython(tmp_path: Path) -> None:
     stubs = tmp_path / "stubs"
     copy_stubs(stubs)
     page = tmp_path / "page.py"
@@ -71,7 +71,7 @@ def app_numbers() -> dict[str, int]:
     return {name: int(value) for name, value in re.findall(r"^(\w+) = const\((\d+)\)$", text, re.MULTILINE)}
 
 
-def test_the_apps_log_codes_are_those_that_have_words() -> None:
+def test_the_apps_log_codes_have_words() -> None:
     numbers = app_numbers()
     for number, code in log_codes.CODES.items():
         assert numbers[code.name] == number, code.name
@@ -86,7 +86,7 @@ def test_the_apps_operations_and_statuses_are_the_links() -> None:
         assert numbers[status.name] == status, status.name
 
 
-def test_every_log_code_of_the_app_is_used_by_it() -> None:
+def test_every_log_code_is_used() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in APP.glob("*.py") if path.name != "codes.py")
     unused = {code.name for code in log_codes.CODES.values() if f"codes.{code.name}" not in text}
     assert not unused

@@ -159,7 +159,7 @@ def update_messages(image: bytes, start_ns: int) -> tuple[tuple[int, LinkMessage
     return (*messages, (at_ns + S // 10, Command(5, Operation.UPDATE_END)))
 
 
-def test_an_image_runs_a_tenth_of_a_second_after_power_comes(boot: bytes, app: Place, play: Play) -> None:
+def test_an_image_starts_within_100_ms(boot: bytes, app: Place, play: Play) -> None:
     run = play(flash_of(boot, app("one", 1, Slot.A), confirmed=Slot.A), 1)
     assert names(run) == ["one"]
     assert run.report["resets"] == []
@@ -167,9 +167,8 @@ def test_an_image_runs_a_tenth_of_a_second_after_power_comes(boot: bytes, app: P
     assert run.report["flash"]["operations"] == 0
 
 
-def test_an_image_that_hangs_is_tried_three_times_and_then_the_old_one_runs(
-    boot: bytes, app: Place, play: Play
-) -> None:
+def test_a_hanging_image_gets_three_tries(boot: bytes, app: Place, play: Play) -> None:
+    """An image that hangs is tried three times and then the old one runs."""
     hangs = app("hangs", 2, Slot.B, feeds=False)
     run = play(flash_of(boot, app("old", 1, Slot.A), hangs, confirmed=Slot.A), 30)
     assert names(run) == ["hangs", "hangs", "hangs", "old"]
@@ -180,7 +179,7 @@ def test_an_image_that_hangs_is_tried_three_times_and_then_the_old_one_runs(
     assert again.report["flash"]["operations"] == 0
 
 
-def test_an_unsigned_image_does_not_run_whatever_its_version(boot: bytes, app: Place, play: Play) -> None:
+def test_an_unsigned_image_never_runs(boot: bytes, app: Place, play: Play) -> None:
     run = play(
         flash_of(boot, app("old", 1, Slot.A), app("bad", 9, Slot.B, signed=False), confirmed=Slot.A), 1
     )
@@ -199,7 +198,7 @@ def test_a_blank_box_is_helped_over_the_line(boot: bytes, app: Place, play: Play
     assert [cause for _, cause in run.report["resets"]] == ["software"]
 
 
-def test_a_box_that_the_rom_started_is_helped_over_the_line(boot: bytes, app: Place, play: Play) -> None:
+def test_a_rom_started_box_gets_help(boot: bytes, app: Place, play: Play) -> None:
     """BOOT0 is high: address 0 is the ROM's, and clocks, SysTick and NVIC are not as after a reset."""
     image = app("helped", 1, Slot.A)
     rom_start = RomStart(boot0_low_ns=S)
@@ -212,9 +211,8 @@ def test_a_box_that_the_rom_started_is_helped_over_the_line(boot: bytes, app: Pl
     assert run.report["unmodelled"] == [] and run.report["violations"] == []
 
 
-def test_an_image_that_the_rom_started_runs_and_after_a_reset_boot0_decides(
-    boot: bytes, app: Place, play: Play
-) -> None:
+def test_boot0_decides_after_the_roms_start(boot: bytes, app: Place, play: Play) -> None:
+    """An image that the rom started runs and after a reset boot0 decides."""
     flash = flash_of(boot, app("hangs", 1, Slot.A, feeds=False), confirmed=Slot.A)
     run = play(flash, 25, rom_start=RomStart(boot0_low_ns=S))
     assert names(run)[:2] == ["hangs", "hangs"]
@@ -223,9 +221,7 @@ def test_an_image_that_the_rom_started_runs_and_after_a_reset_boot0_decides(
     assert [cause for _, cause in held.report["resets"]] == ["iwdg"]  # then it waits in the ROM
 
 
-def test_a_bad_image_is_refused_over_the_line_and_nothing_is_erased(
-    boot: bytes, app: Place, play: Play
-) -> None:
+def test_a_bad_image_erases_nothing(boot: bytes, app: Place, play: Play) -> None:
     image = app("bad", 1, Slot.A, signed=False)
     run = play(flash_of(boot), 2, *update_messages(image, S // 2)[:2])
     [refused] = [answer for answer in run.capture.of(Acknowledgement) if answer.command_id == 2]
@@ -239,9 +235,7 @@ def test_the_recovery_pin_holds_a_good_image_back(boot: bytes, app: Place, play:
     assert names(run) == []
 
 
-def test_recovery_that_wrote_something_ends_its_silence_with_a_reset_and_judges_again(
-    boot: bytes, app: Place, play: Play
-) -> None:
+def test_recovery_ends_with_a_reset(boot: bytes, app: Place, play: Play) -> None:
     """A rejected image gets 30 s of help; a helper who goes away after his first piece costs 30 s more."""
     rejected = bytearray(flash_of(boot, app("rejected", 1, Slot.A), confirmed=Slot.A))
     status = Slot.A.address - ORIGIN + SLOT_BYTES - STATUS_BYTES
@@ -255,9 +249,7 @@ def test_recovery_that_wrote_something_ends_its_silence_with_a_reset_and_judges_
     assert 30 * S < at_ns < 40 * S
 
 
-def test_power_cuts_in_the_first_start_leave_an_image_that_starts(
-    boot: bytes, app: Place, play: Play
-) -> None:
+def test_power_cuts_leave_an_image(boot: bytes, app: Place, play: Play) -> None:
     """A programmer's image is claimed, made solid and counted: 134 writes. The PC cuts every one of them."""
     fresh = flash_of(boot, app("first", 1, Slot.A))
     whole = play(fresh, 0.5, name="whole")

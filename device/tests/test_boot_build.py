@@ -59,7 +59,7 @@ def judge(folder: Path, board: str) -> None:
     assert 0x0800_0000 < check < 0x0800_0000 + code
 
 
-def test_it_fits_its_sectors_and_shows_its_key_to_the_app(built: Path) -> None:
+def test_it_fits_and_shows_its_key(built: Path) -> None:
     judge(built, BOARDS[0])
 
 
@@ -70,7 +70,7 @@ def test_it_does_on_the_other_boards_too(tmp_path: Path, board: str) -> None:
     judge(tmp_path, board)
 
 
-def test_the_same_sources_give_the_same_bytes_in_another_folder(built: Path, tmp_path: Path) -> None:
+def test_the_boot_loader_is_reproducible(built: Path, tmp_path: Path) -> None:
     there = tmp_path / "elsewhere" / "device"
     shutil.copytree(DEVICE, there, ignore=shutil.ignore_patterns("tests", "app", "__pycache__"))
     done = make(tmp_path / "build", BOARDS[0], room=there / "boot")
@@ -88,7 +88,7 @@ def test_a_key_that_is_none_stops_the_build(tmp_path: Path, key: str) -> None:
     assert "Ed25519 public key" in done.stderr
 
 
-def test_no_function_takes_more_stack_than_the_app_has_room_for(built: Path) -> None:
+def test_no_function_exceeds_the_stack(built: Path) -> None:
     """The signature check runs on the app's stack too (handover.h): its chain by -fstack-usage."""
     frames = {}
     for usage in built.glob("*.su"):

@@ -22,20 +22,20 @@ def confirmed(box: BoxOnPc, version: int = 1, slot: Slot = Slot.A) -> None:
     assert box.confirm(slot) == 0
 
 
-def test_a_blank_box_waits_for_an_image_for_ever(box: BoxOnPc) -> None:
+def test_a_blank_box_waits_for_ever(box: BoxOnPc) -> None:
     plan = box.start()
     assert (plan.action, plan.because, plan.slot, plan.wait_ms) == (RECOVERY, NO_IMAGE, NONE, FOR_EVER)
     assert plan.target == Slot.A
 
 
 @pytest.mark.parametrize("slot", Slot)
-def test_an_image_written_by_a_programmer_starts_on_trial(box: BoxOnPc, slot: Slot) -> None:
+def test_a_programmed_image_starts_on_trial(box: BoxOnPc, slot: Slot) -> None:
     box.programmer(slot, image(1, slot))
     plan = box.start()
     assert (plan.action, plan.slot, plan.trials) == (START, slot, 1)
 
 
-def test_a_confirmed_image_starts_again_and_again_and_writes_nothing(box: BoxOnPc) -> None:
+def test_a_confirmed_image_writes_nothing(box: BoxOnPc) -> None:
     confirmed(box)
     assert box.start().trials == 0
     before = box.c.probe_operations()
@@ -52,7 +52,8 @@ def test_of_two_confirmed_images_the_newer_starts(box: BoxOnPc) -> None:
     assert (plan.slot, plan.floor_version) == (Slot.B, 0x0100_0002)
 
 
-def test_a_new_image_without_health_has_three_trials_then_the_old_one_is_back(box: BoxOnPc) -> None:
+def test_an_unhealthy_image_is_rolled_back(box: BoxOnPc) -> None:
+    """A new image without health has three trials then the old one is back."""
     confirmed(box, 1, Slot.A)
     box.programmer(Slot.B, image(2, Slot.B))
     assert [(box.start().slot, trial) for trial in (1, 2, 3)] == [(Slot.B, 1), (Slot.B, 2), (Slot.B, 3)]
@@ -70,7 +71,8 @@ def test_a_trial_that_reports_health_stays(box: BoxOnPc) -> None:
         assert (box.start().slot, box.start().trials) == (Slot.B, 0)
 
 
-def test_an_only_image_without_health_gets_half_a_minute_of_help_and_then_runs_anyway(box: BoxOnPc) -> None:
+def test_an_only_unhealthy_image_runs(box: BoxOnPc) -> None:
+    """An only image without health gets half a minute of help and then runs anyway."""
     box.programmer(Slot.A, image(1))
     for _ in range(3):
         assert box.start().action == START
@@ -79,14 +81,14 @@ def test_an_only_image_without_health_gets_half_a_minute_of_help_and_then_runs_a
     assert plan.target == Slot.B
 
 
-def test_an_image_below_the_highest_confirmed_version_is_not_started(box: BoxOnPc) -> None:
+def test_an_older_image_is_not_started(box: BoxOnPc) -> None:
     confirmed(box, 5, Slot.A)
     box.programmer(Slot.B, image(4, Slot.B))
     plan = box.start()
     assert (plan.slot, plan.floor_version) == (Slot.A, 0x0100_0005)
 
 
-def test_when_the_newer_image_rots_the_older_one_starts(box: BoxOnPc) -> None:
+def test_a_rotten_newer_image_yields(box: BoxOnPc) -> None:
     confirmed(box, 1, Slot.A)
     confirmed(box, 2, Slot.B)
     box.flip(Slot.B.address + 600)
@@ -125,7 +127,7 @@ def test_an_image_for_the_other_slot_never_starts(box: BoxOnPc) -> None:
         ({"watchdog_resets": 8}, WATCHDOG, 30_000),
     ],
 )
-def test_recovery_is_entered_when_asked_for_and_keeps_the_good_image(
+def test_recovery_keeps_the_good_image(
     box: BoxOnPc, requested: dict[str, int], because: int, wait_ms: int
 ) -> None:
     confirmed(box)
@@ -135,7 +137,7 @@ def test_recovery_is_entered_when_asked_for_and_keeps_the_good_image(
     assert box.start(watchdog_resets=7).action == START
 
 
-def test_marks_that_another_image_left_behind_do_not_count_for_the_new_one(box: BoxOnPc) -> None:
+def test_another_images_marks_do_not_count(box: BoxOnPc) -> None:
     """A programmer may write an image and leave the slot's last sector as it was."""
     confirmed(box, 1, Slot.A)
     box.programmer(Slot.B, image(2, Slot.B))
@@ -148,7 +150,7 @@ def test_marks_that_another_image_left_behind_do_not_count_for_the_new_one(box: 
     assert box.start().trials == 1
 
 
-def test_low_power_counts_no_trial_so_the_confirmed_image_runs(box: BoxOnPc) -> None:
+def test_low_power_counts_no_trial(box: BoxOnPc) -> None:
     confirmed(box, 1, Slot.A)
     box.programmer(Slot.B, image(2, Slot.B))
     box.c.probe_low_power(1)

@@ -63,7 +63,7 @@ def line() -> Line:
     return Line(box)
 
 
-def test_it_says_hello_as_boot_loader_and_why_it_waits(line: Line) -> None:
+def test_it_says_hello_with_its_reason(line: Line) -> None:
     hello = line.hello
     assert isinstance(hello, Hello)
     assert (hello.hardware, hello.firmware) == ("opqbox", "boot 1.0.0: no good image")
@@ -72,7 +72,8 @@ def test_it_says_hello_as_boot_loader_and_why_it_waits(line: Line) -> None:
     assert [type(answer) for answer in answers] == [Acknowledgement, Hello]
 
 
-def test_an_image_over_the_line_is_written_and_then_a_reset_is_wanted(line: Line) -> None:
+def test_an_image_over_the_line_needs_a_reset(line: Line) -> None:
+    """An image over the line is written and then a reset is wanted."""
     content = image(1, Slot.A, body_bytes=5000)
     begun = line.command(Operation.UPDATE_BEGIN, str(len(content)))
     assert (begun.status, begun.detail) == (Status.DONE, "A")
@@ -127,7 +128,7 @@ def on_trial_in_recovery() -> Line:
     return Line(box)
 
 
-def test_recovery_replaces_the_image_on_trial_and_leaves_the_confirmed_one() -> None:
+def test_recovery_replaces_only_the_trial() -> None:
     line = on_trial_in_recovery()
     content = image(6, Slot.B)
     assert line.command(Operation.UPDATE_BEGIN, str(len(content))).detail == "B"
@@ -137,7 +138,7 @@ def test_recovery_replaces_the_image_on_trial_and_leaves_the_confirmed_one() -> 
     assert (plan.slot, plan.trials, plan.floor_version) == (Slot.A, 0, 0x0100_0005)
 
 
-def test_a_body_that_nobody_checked_does_not_start_when_recovery_ends_in_silence_at_low_power() -> None:
+def test_an_unchecked_body_does_not_start() -> None:
     """A signed header and a foreign body; then the boot loader goes on as it planned before."""
     line = on_trial_in_recovery()
     slot = Slot.A if line.command(Operation.UPDATE_BEGIN, "2512").detail == "A" else Slot.B
@@ -162,7 +163,7 @@ def test_only_who_updates_keeps_recovery_waiting(line: Line) -> None:
 
 
 @pytest.mark.parametrize("argument", ["", "x", "-1", "12 ", "99999999999", "100", "500000"])
-def test_a_length_that_is_none_is_a_bad_argument(line: Line, argument: str) -> None:
+def test_a_wrong_length_is_a_bad_argument(line: Line, argument: str) -> None:
     assert line.command(Operation.UPDATE_BEGIN, argument).status is Status.BAD_ARGUMENT
 
 
@@ -210,7 +211,7 @@ def fuzz(frames: int, seed: int) -> dict[str, int]:
     return dict(zip(words[::2], map(int, words[1::2]), strict=True))
 
 
-def test_bent_frames_write_nothing_outside_of_the_slot_and_start_nothing_bent() -> None:
+def test_bent_frames_stay_in_their_slot() -> None:
     figures = fuzz(10_000, seed=1)
     assert figures["installed"] > 5
     assert figures["wrong"] == figures["outside"] == 0

@@ -56,7 +56,7 @@ def test_every_optimisation_gives_the_same_bits() -> None:
     assert len({on_pc(level) for level in ("-O0", "-O1", "-O3")}) == 1
 
 
-def test_a_cortex_m4_gives_the_same_bits_as_the_pc(tmp_path: Path) -> None:
+def test_a_cortex_m4_gives_the_pcs_bits(tmp_path: Path) -> None:
     here = on_pc("-O1")
     assert len(here.splitlines()) == 70
     assert on_m4(tmp_path) == here

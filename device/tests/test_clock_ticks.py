@@ -27,21 +27,23 @@ def test_a_counter_that_wraps_goes_on_counting() -> None:
         assert counter.read(true_tick) == true_tick
 
 
-def test_reads_right_at_the_wrap_and_at_the_half_are_right() -> None:
+def test_reads_at_wrap_and_half_are_right() -> None:
     counter = Counter()
     for edge in range(HALF, 7 * WRAP, HALF):
         for near in (-2, -1, 0, 1, 2):
             assert counter.read(edge + near) == edge + near
 
 
-def test_a_read_that_was_overtaken_by_an_interrupt_does_not_count_a_half_twice() -> None:
+def test_an_overtaken_read_counts_once() -> None:
+    """A read that was overtaken by an interrupt does not count a half twice."""
     counter = Counter()
     assert counter.read(HALF - 1) == HALF - 1
     assert counter.read(HALF + 5) == HALF + 5  # the interrupt, which came in between
     assert counter.read(HALF + 6) == HALF + 6
 
 
-def test_a_capture_is_placed_though_it_is_read_late_or_before_its_now() -> None:
+def test_a_late_capture_is_placed() -> None:
+    """A capture is placed though it is read late or before its now."""
     near = clock_library().opq_probe_near
     chance = random.Random(5)
     for _ in range(2000):

@@ -102,7 +102,7 @@ def test_a_receiver_gone_mad_for_long_breaks_nothing() -> None:
     check_fuzz(fuzz(1, 100_000))
 
 
-def test_a_stamp_read_while_pieces_are_published_is_of_one_piece() -> None:
+def test_a_stamp_is_of_one_piece() -> None:
     built = program(
         "clock_threads",
         [CMODULES / "clock" / "timeline.c", TESTS / "clock_threads.c"],

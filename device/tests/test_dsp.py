@@ -22,7 +22,8 @@ def counts(volts: Any) -> Any:
     return np.rint(volts).clip(-32768, 32767).astype(np.int16)
 
 
-def test_the_first_half_cycle_is_reported_within_eight_cycles_and_the_first_window_within_twenty() -> None:
+def test_first_results_come_within_twenty_cycles() -> None:
+    """The first half cycle is reported within eight cycles and the first window within twenty."""
     found = features(counts(sine(4000)))
     assert found.half_cycles[0].sample < 8 * 200
     assert found.windows[0].first_sample < 8 * 200
@@ -30,7 +31,7 @@ def test_the_first_half_cycle_is_reported_within_eight_cycles_and_the_first_wind
 
 
 @pytest.mark.parametrize("hz", [51.0, 55.0, 65.0, 69.0])
-def test_far_from_nominal_the_first_results_are_right_already(hz: float) -> None:
+def test_far_from_nominal_results_are_right(hz: float) -> None:
     found = features(counts(sine(6000, hz)))
     assert found.windows[0].f_hz == pytest.approx(hz, abs=2e-4)
     assert found.half_rms_v() == pytest.approx(120.0, rel=1e-4)
@@ -45,7 +46,7 @@ def test_windows_follow_each_other_without_a_hole() -> None:
 
 
 @pytest.mark.parametrize("block", [1, 3, 40, 111, 1000])
-def test_the_size_of_blocks_changes_neither_windows_nor_crossings(block: int) -> None:
+def test_block_size_changes_no_result(block: int) -> None:
     volts = sine(14_000, 59.9)
     volts[6000:7000] *= 0.7
     usual, other = features(counts(volts)), features(counts(volts), block=block)
@@ -57,7 +58,8 @@ def test_the_size_of_blocks_changes_neither_windows_nor_crossings(block: int) ->
     ]
 
 
-def test_through_an_interruption_cycles_go_on_evenly_and_frequency_and_thd_are_unknown() -> None:
+def test_cycles_continue_through_an_interruption() -> None:
+    """Through an interruption cycles go on evenly and frequency and thd are unknown."""
     volts = sine(48_000)
     volts[12_000:36_000] = 0.0
     found = features(counts(volts))
@@ -74,7 +76,8 @@ def test_through_an_interruption_cycles_go_on_evenly_and_frequency_and_thd_are_u
     assert kinds == [(1, True), (3, True), (3, False), (1, False)]
 
 
-def test_mains_that_come_back_at_another_phase_and_frequency_are_found_again_within_six_cycles() -> None:
+def test_returning_mains_are_found_quickly() -> None:
+    """Mains that come back at another phase and frequency are found again within six cycles."""
     volts = np.concatenate((sine(8000), np.zeros(3000), sine(12_000, 60.4, phase=2.5)))
     found = features(counts(volts))
     begins, rms_v = found.half_edges(), found.half_rms_v()
@@ -83,7 +86,7 @@ def test_mains_that_come_back_at_another_phase_and_frequency_are_found_again_wit
     assert found.windows[-1].f_hz == pytest.approx(60.4, abs=1e-3)
 
 
-def test_a_gap_starts_again_and_nothing_is_computed_across_it() -> None:
+def test_a_gap_restarts_the_features() -> None:
     dsp = Dsp()
     dsp.push(counts(sine(7000)))
     found = dsp.push(counts(sine(8000, first=7777)), first=7777)
@@ -96,14 +99,14 @@ def test_a_gap_starts_again_and_nothing_is_computed_across_it() -> None:
     assert found.crossings == []
 
 
-def test_an_index_that_goes_back_is_a_gap_too() -> None:
+def test_a_falling_index_is_a_gap() -> None:
     dsp = Dsp()
     dsp.push(counts(sine(7000)), first=100_000)
     found = dsp.push(counts(sine(7000)), first=0)
     assert any(window.first_sample < 7000 for window in found.windows)
 
 
-def test_a_gap_within_a_dip_still_tells_its_end() -> None:
+def test_a_gap_in_a_dip_keeps_its_end() -> None:
     volts = sine(24_000)
     volts[6000:18_000] *= 0.5
     dsp = Dsp()
@@ -112,7 +115,7 @@ def test_a_gap_within_a_dip_still_tells_its_end() -> None:
     assert [(c.kind, c.entering) for c in found.crossings] == [(1, True), (1, False)]
 
 
-def test_a_window_with_clipped_samples_says_so_and_the_next_does_not() -> None:
+def test_a_clipped_window_says_so() -> None:
     dsp = Dsp()
     signal = counts(sine(24_000))
     dsp.push(signal[:8000])
@@ -140,7 +143,7 @@ def test_a_limit_of_zero_is_not_watched() -> None:
     assert features(counts(volts), limits=(0.0, 1.1, 0.1)).crossings == []
 
 
-def test_a_crossing_is_reported_with_the_block_that_ends_its_cycle() -> None:
+def test_a_crossing_comes_with_its_block() -> None:
     volts = sine(14_000)
     volts[6000:9000] *= 0.5
     found = features(counts(volts), block=40)
@@ -155,7 +158,7 @@ def test_the_measured_rate_moves_the_frequency() -> None:
     assert found.windows[-1].f_hz == pytest.approx(60.006, abs=2e-4)
 
 
-def test_a_frequency_that_falls_by_a_hertz_each_second_is_followed() -> None:
+def test_a_falling_frequency_is_followed() -> None:
     t = np.arange(60_000) / RATE_HZ
     hz = 60.0 - t
     volts = 120 * np.sqrt(2) / 0.01 * np.sin(2 * np.pi * (60.0 * t - t**2 / 2))
@@ -212,7 +215,7 @@ def load(path: Path) -> Any:
     return module
 
 
-def test_the_high_pass_is_what_its_design_says_and_passes_no_dc() -> None:
+def test_the_high_pass_follows_its_design() -> None:
     design = load(CMODULES / "dsp" / "design_high_pass.py")
     assert (CMODULES / "dsp" / "transient_taps.h").read_text(encoding="utf-8") == design.header()
     taps = design.taps()

@@ -11,7 +11,7 @@ HERE = GOLDEN.parents[2] / "device" / "tests"
 
 
 @pytest.mark.parametrize("block", [1, 37, 200, 900])
-def test_the_features_hold_every_golden_signal_in_blocks_of(block: int) -> None:
+def test_features_hold_every_golden_signal(block: int) -> None:
     golden = program("golden_dsp", [*SOURCES[:-1], HERE / "golden_dsp.c"])
     files = [str(path) for path in sorted(GOLDEN.glob("*.txt"))]
     assert len(files) > 15

@@ -67,7 +67,7 @@ def differences(
 
 
 @pytest.mark.parametrize("signal", STEADY, ids=lambda signal: signal.name)
-def test_a_steady_signal_is_measured_as_opq_measure_does(signal: Any) -> None:
+def test_a_steady_signal_equals_opq_measures(signal: Any) -> None:
     config = {
         "nominal_hz": signal.nominal_hz,
         "nominal_v": signal.nominal_v,
@@ -93,7 +93,7 @@ def recording(name: str) -> tuple[Any, float]:
 
 
 @pytest.mark.parametrize("name", ["event_9354_box1", "event_9354_box4"])
-def test_a_real_dip_is_measured_as_opq_measure_does(name: str) -> None:
+def test_a_real_dip_equals_opq_measures(name: str) -> None:
     counts, v_per_lsb = recording(name)
     found = features(counts, v_per_lsb=v_per_lsb)
     off = differences(found, counts, 60.0, 120.0, v_per_lsb)
@@ -105,7 +105,8 @@ def test_a_real_dip_is_measured_as_opq_measure_does(name: str) -> None:
     assert off.edge < 1.5
 
 
-def test_the_real_dip_has_its_residual_and_duration_and_is_reported_within_a_block_of_its_cycle() -> None:
+def test_the_real_dip_is_reported_promptly() -> None:
+    """The real dip has its residual and duration and is reported within a block of its cycle."""
     counts, v_per_lsb = recording("event_9354_box1")
     found = features(counts, v_per_lsb=v_per_lsb)
     assert [(crossing.kind, crossing.entering) for crossing in found.crossings] == [(1, True), (1, False)]
@@ -117,7 +118,7 @@ def test_the_real_dip_has_its_residual_and_duration_and_is_reported_within_a_blo
         assert known_at - (crossing.sample + 200) <= 200 + 2  # of the cycle's end
 
 
-def test_no_crossing_is_reported_of_a_dip_that_stays_above_its_limit() -> None:
+def test_a_shallow_dip_reports_no_crossing() -> None:
     counts, v_per_lsb = recording("event_9354_box4")
     found = features(counts, v_per_lsb=v_per_lsb)
     assert found.crossings == []

@@ -102,5 +102,5 @@ def test_random_disturbances_give_the_crossings_of_opq_measure() -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_many_random_disturbances_give_the_crossings_of_opq_measure() -> None:
+def test_random_disturbances_equal_opq_measures() -> None:
     assert sum(compare(seed) for seed in range(1000, 1400)) > 1500

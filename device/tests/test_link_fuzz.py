@@ -16,10 +16,10 @@ def fuzz(frames: int, seed: int) -> str:
     return run.stdout
 
 
-def test_ten_thousand_damaged_frames_give_no_corrupt_one_and_no_crash() -> None:
+def test_damaged_frames_never_crash() -> None:
     assert " 0 corrupt 0 unaccounted" in fuzz(10_000, 1)
 
 
 @pytest.mark.soak
-def test_a_hundred_thousand_damaged_frames_give_no_corrupt_one_and_no_crash() -> None:
+def test_many_damaged_frames_never_crash() -> None:
     print(fuzz(100_000, 2))

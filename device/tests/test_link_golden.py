@@ -95,7 +95,7 @@ def new_decoder(c: Any) -> Decoder:
 
 
 @pytest.mark.parametrize("path", cases("link"))
-def test_c_opens_a_golden_frame_and_writes_it_again(c: Any, path: Path) -> None:
+def test_c_round_trips_a_golden_frame(c: Any, path: Path) -> None:
     words = dict(facts(path))
     frame = bytes.fromhex(words["frame"])
     decoder = new_decoder(c)
@@ -108,7 +108,7 @@ def test_c_opens_a_golden_frame_and_writes_it_again(c: Any, path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", cases("stream"))
-def test_c_finds_in_a_golden_stream_what_it_says_and_counts_it(c: Any, path: Path) -> None:
+def test_c_counts_a_golden_stream(c: Any, path: Path) -> None:
     case = facts(path)
     decoder = new_decoder(c)
     got = feed(c, decoder, bytes.fromhex(dict(case)["bytes"]))
@@ -133,7 +133,7 @@ def test_c_has_the_golden_crc(c: Any, path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", cases("cobs"))
-def test_c_codes_the_golden_cobs_and_back_in_place(c: Any, path: Path) -> None:
+def test_c_codes_cobs_in_place(c: Any, path: Path) -> None:
     words = dict(facts(path))
     data, coded = bytes.fromhex(words["hex"]), bytes.fromhex(words["cobs"])
     out = ctypes.create_string_buffer(len(coded) + 1)
@@ -156,7 +156,7 @@ def some_messages(dice: random.Random) -> list[m.LinkMessage]:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_c_and_python_see_the_same_in_a_damaged_stream(c: Any, seed: int) -> None:
+def test_c_and_python_agree_on_damage(c: Any, seed: int) -> None:
     dice = random.Random(seed)
     stream = bytearray()
     for number, message in enumerate(some_messages(dice) * 3):
@@ -198,7 +198,7 @@ def new_body(frame: bytes) -> bytes:
     return bytes(cobs.decode(frame[:-1]))[:-4]
 
 
-def test_the_frame_of_the_longest_payload_fits_exactly_whatever_its_bytes(c: Any) -> None:
+def test_the_longest_payload_fits(c: Any) -> None:
     most = 2048 - 1 - 9 - 3 - 4
     out = ctypes.create_string_buffer(2049)
     for fill in (b"\0", b"\x01", b"\xff"):
@@ -211,7 +211,7 @@ def test_the_frame_of_the_longest_payload_fits_exactly_whatever_its_bytes(c: Any
 
 
 @pytest.mark.parametrize("name", ["losses", "losses_none", "box_facts", "crash"])
-def test_c_writes_lists_of_numbers_as_the_golden_frame_has_them(c: Any, name: str) -> None:
+def test_c_writes_golden_lists(c: Any, name: str) -> None:
     words = dict(facts(GOLDEN / "link" / f"{name}.txt"))
     [(_, message)] = link.Decoder().feed(bytes.fromhex(words["frame"]))
     assert isinstance(message, m.Losses | m.BoxFacts | m.Crash)
@@ -224,7 +224,7 @@ def test_c_writes_lists_of_numbers_as_the_golden_frame_has_them(c: Any, name: st
     assert c.opq_write_numbers(out, ctypes.c_size_t(length - 1), counts, ctypes.c_uint8(len(counts))) == 0
 
 
-def test_what_the_c_counts_has_its_name_at_its_place() -> None:
+def test_cs_counters_have_their_names() -> None:
     reported = (LINK / "messages.h").read_text().partition("opq_lost_t")[0].rpartition("typedef enum")[2]
     assert [name.lower() for name in re.findall(r"OPQ_LOST_(\w+),", reported)] == list(LOSSES)
     reported = (LINK / "messages.h").read_text().partition("opq_fact_t")[0].rpartition("typedef enum")[2]

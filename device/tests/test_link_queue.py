@@ -50,7 +50,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_what_is_put_comes_out_in_order_around_the_end_and_the_wrap(bench: Bench) -> None:
+def test_records_survive_the_wrap(bench: Bench) -> None:
     assert bench.put(b"0123456789")
     assert bench.take(4) == b"0123"
     assert bench.put(b"abcdefghij")
@@ -59,7 +59,7 @@ def test_what_is_put_comes_out_in_order_around_the_end_and_the_wrap(bench: Bench
     assert (bench.waiting(), bench.take(5)) == (0, b"")
 
 
-def test_a_full_queue_takes_nothing_of_what_does_not_fit_and_counts_it(bench: Bench) -> None:
+def test_a_full_queue_counts_refusals(bench: Bench) -> None:
     assert bench.put(b"x" * 15)
     assert not bench.put(b"yy")
     assert bench.c.opq_queue_put_byte(ctypes.byref(bench.queue), ord("z"))
@@ -68,7 +68,8 @@ def test_a_full_queue_takes_nothing_of_what_does_not_fit_and_counts_it(bench: Be
     assert bench.take(99) == b"x" * 15 + b"z"
 
 
-def test_a_record_longer_than_the_readers_room_is_taken_away_and_the_next_one_is_whole(bench: Bench) -> None:
+def test_an_overlong_record_is_removed(bench: Bench) -> None:
+    """A record longer than the readers room is taken away and the next one is whole."""
     c, queue = bench.c, ctypes.byref(bench.queue)
     assert c.opq_queue_put_record(queue, 1, b"12345678", ctypes.c_size_t(8))
     assert c.opq_queue_put_record(queue, 2, b"ab", ctypes.c_size_t(2))
@@ -87,7 +88,7 @@ def test_a_record_longer_than_the_readers_room_is_taken_away_and_the_next_one_is
     assert not take()
 
 
-def test_two_threads_hand_records_over_whole_and_in_order() -> None:
+def test_two_threads_pass_whole_records() -> None:
     built = program("queue_threads", [DEVICE / "tests" / "queue_threads.c", LINK / "queue.c"], "-pthread")
     run = subprocess.run([built], capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

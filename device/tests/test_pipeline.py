@@ -152,7 +152,7 @@ def as_block(samples: m.Samples) -> SampleBlock:
     return SampleBlock(1, 0.01, *facts, samples.counts)
 
 
-def test_the_first_frame_is_read_whatever_a_reset_left_on_the_line(c: Any) -> None:
+def test_the_first_frame_survives_a_reset(c: Any) -> None:
     world = World(c)
     world.decoder.feed(b"half a frame, or the prompt's last word")
     world.feed(noise(2400))
@@ -165,9 +165,10 @@ def stamps(blocks: list[m.Samples]) -> dict[int, tuple[int, int, int, int]]:
     return {b.first_sample: (b.t_ns, b.uncertainty_ns, int(b.source), b.rate_millihz) for b in blocks}
 
 
-def test_every_sample_leaves_bit_exact_in_order_with_its_time_and_the_line_is_a_third_busy(
+def test_every_sample_leaves_in_order(
     world: World,
 ) -> None:
+    """Every sample leaves bit exact in order with its time and the line is a third busy."""
     counts = noise(10 * 12_000)
     world.feed(counts)
     world.empty()
@@ -185,7 +186,7 @@ def test_every_sample_leaves_bit_exact_in_order_with_its_time_and_the_line_is_a_
     assert world.decoder.sequence_gaps == world.decoder.crc_errors == 0
 
 
-def test_a_whole_ring_is_sent_again_at_more_than_twice_real_time_and_nothing_new_waits_for_it(
+def test_a_ring_is_resent_beside_new_samples(
     world: World,
 ) -> None:
     counts = noise(12 * 12_000)
@@ -213,7 +214,7 @@ def test_a_whole_ring_is_sent_again_at_more_than_twice_real_time_and_nothing_new
     assert world.counters().resend_gone == 0
 
 
-def test_what_is_sent_again_has_the_stamp_that_it_had_whatever_the_clock_learnt_since(world: World) -> None:
+def test_a_resent_sample_keeps_its_stamp(world: World) -> None:
     counts = noise(24_000)
     world.feed(counts[:12_000])
     world.empty()
@@ -229,7 +230,7 @@ def test_what_is_sent_again_has_the_stamp_that_it_had_whatever_the_clock_learnt_
 
 
 @pytest.mark.parametrize("per_byte", [1e-4, 3e-4])
-def test_on_a_line_that_corrupts_bytes_every_sample_arrives(c: Any, per_byte: float) -> None:
+def test_a_corrupting_line_loses_nothing(c: Any, per_byte: float) -> None:
     """With the gateway's own reassembly: 20 s, its requests back over the same line, unharmed."""
     dice = random.Random(3)
     world = World(c)
@@ -259,7 +260,7 @@ def test_on_a_line_that_corrupts_bytes_every_sample_arrives(c: Any, per_byte: fl
     print(f"{world.decoder.crc_errors} bad frames, {reassembly.recovered} samples recovered, none missing")
 
 
-def test_a_line_that_stands_still_costs_blocks_that_are_counted_and_can_be_asked_for(world: World) -> None:
+def test_a_stopped_lines_losses_can_be_requested(world: World) -> None:
     counts = noise(60_000)
     world.feed(counts[:28_800], drain=False)
     assert world.counters().blocks_dropped == 0  # nine wait in the line's queue, the others in the ring
@@ -278,7 +279,7 @@ def test_a_line_that_stands_still_costs_blocks_that_are_counted_and_can_be_asked
     assert world.decoder.sequence_gaps == 0  # what never went out was never numbered
 
 
-def test_what_the_ring_no_longer_holds_is_counted_as_gone_and_the_rest_comes(world: World) -> None:
+def test_expired_samples_are_counted(world: World) -> None:
     world.feed(noise(48_000))
     world.messages.clear()
     world.say(m.Resend(0, 12_000))
@@ -288,7 +289,7 @@ def test_what_the_ring_no_longer_holds_is_counted_as_gone_and_the_rest_comes(wor
     assert world.counters().resend_gone + len(again) == 60
 
 
-def test_a_span_without_end_is_sent_once_up_to_what_there_is(world: World) -> None:
+def test_an_endless_span_is_sent_once(world: World) -> None:
     world.feed(noise(12_000))
     world.empty()
     world.messages.clear()
@@ -301,7 +302,8 @@ def test_a_span_without_end_is_sent_once_up_to_what_there_is(world: World) -> No
     assert len(world.of(m.Samples)) == 30 + 60
 
 
-def test_the_same_span_asked_for_again_is_sent_once_and_too_many_spans_are_refused(world: World) -> None:
+def test_repeated_spans_are_sent_once(world: World) -> None:
+    """The same span asked for again is sent once and too many spans are refused."""
     world.feed(noise(24_000))
     world.messages.clear()
     world.say(m.Resend(2000, 4000))
@@ -316,7 +318,7 @@ def test_the_same_span_asked_for_again_is_sent_once_and_too_many_spans_are_refus
     assert world.counters().resend_refused >= 1
 
 
-def test_lost_samples_advance_the_index_and_the_next_block_says_so(world: World) -> None:
+def test_lost_samples_advance_the_index(world: World) -> None:
     world.feed(sine(12_000))
     world.c.world_lose(ctypes.c_uint32(400))
     world.feed(sine(12_000, first=12_400))
@@ -329,7 +331,8 @@ def test_lost_samples_advance_the_index_and_the_next_block_says_so(world: World)
     assert after.t_ns - T0_NS == pytest.approx(after.first_sample / 12_000 * 1e9, abs=25)
 
 
-def test_a_dip_is_reported_within_two_cycles_of_its_begin_with_the_time_of_its_cycle(world: World) -> None:
+def test_a_dip_is_reported_within_two_cycles(world: World) -> None:
+    """A dip is reported within two cycles of its begin with the time of its cycle."""
     dip = np.concatenate((sine(24_000), sine(12_000, rms_v=60.0, first=24_000)))
     reported = None
     for at in range(0, len(dip), HALF):
@@ -346,7 +349,7 @@ def test_a_dip_is_reported_within_two_cycles_of_its_begin_with_the_time_of_its_c
     assert first.t_ns - T0_NS == pytest.approx(first.sample / 12_000 * 1e9, abs=60)
 
 
-def test_what_the_features_say_is_not_lost_to_a_line_that_has_much_to_catch_up_with(world: World) -> None:
+def test_features_overtake_a_backlog(world: World) -> None:
     """Two seconds wait in the ring, as after an erase; the voltage dips and comes back 15 times meanwhile."""
     signal = sine(72_000)
     for begin in range(24_000, 48_000, 1600):
@@ -373,7 +376,8 @@ def test_figures_of_each_window_come_beside_the_samples(world: World) -> None:
     assert world.counters().measurements == len(figures)
 
 
-def test_commands_and_update_pieces_wait_for_the_main_thread_and_a_flood_is_counted(world: World) -> None:
+def test_a_flood_of_commands_is_counted(world: World) -> None:
+    """Commands and update pieces wait for the main thread and a flood is counted."""
     world.say(m.Command(7, m.Operation.PUT_SETTING, "gain=1.01"))
     world.say(m.UpdateData(8, 1024, bytes(range(256))))
     assert world.inbox() == (0x08, struct.pack("<HB", 7, 3) + b"\x09gain=1.01")
@@ -388,7 +392,7 @@ def test_commands_and_update_pieces_wait_for_the_main_thread_and_a_flood_is_coun
     assert world.counters().inbox_refused == 3
 
 
-def test_no_command_is_taken_that_could_not_be_answered(world: World) -> None:
+def test_an_unanswerable_command_is_not_taken(world: World) -> None:
     """The outbox of 4 KB is filled while PendSV does not run; then the line takes it away."""
     payload = bytes(1000)
     world.say(m.Command(7, m.Operation.HELLO))
@@ -399,7 +403,7 @@ def test_no_command_is_taken_that_could_not_be_answered(world: World) -> None:
     assert world.inbox() == (0x08, struct.pack("<HB", 7, 1) + b"\x00")
 
 
-def test_what_the_main_thread_posts_is_framed_in_order_and_a_full_outbox_says_so(world: World) -> None:
+def test_a_full_outbox_says_so(world: World) -> None:
     payloads = [struct.pack("<HiiI", code, -1, 2, 3) for code in range(300)]
     taken = [world.c.opq_pipeline_post(7, data, ctypes.c_size_t(len(data))) for data in payloads]
     assert taken[:200] == [True] * 200 and taken[-1] is False
@@ -412,7 +416,7 @@ def test_what_the_main_thread_posts_is_framed_in_order_and_a_full_outbox_says_so
     assert world.c.opq_pipeline_is_idle()
 
 
-def test_a_held_line_is_silent_and_the_samples_go_on_behind_it(world: World) -> None:
+def test_a_held_line_is_silent(world: World) -> None:
     world.feed(noise(2400))
     world.empty()
     world.c.opq_pipeline_hold(ctypes.c_bool(True))
@@ -426,7 +430,7 @@ def test_a_held_line_is_silent_and_the_samples_go_on_behind_it(world: World) -> 
     assert world.counters().blocks == 84
 
 
-def test_a_stall_of_two_seconds_costs_nothing_that_the_ring_holds(c: Any, world: World) -> None:
+def test_a_two_second_stall_costs_nothing(c: Any, world: World) -> None:
     """PendSV could not run while flash was erased: its blocks are stamped late and right."""
     counts = noise(84_000)
     world.feed(counts[:12_000])
@@ -443,7 +447,7 @@ def test_a_stall_of_two_seconds_costs_nothing_that_the_ring_holds(c: Any, world:
         assert block.t_ns - T0_NS == pytest.approx(first / 12_000 * 1e9, abs=25)
 
 
-def test_stages_are_counted_and_the_load_is_their_share(world: World) -> None:
+def test_stages_and_load_are_counted(world: World) -> None:
     """The cycle counter steps 100 per look: the sums say which looks were taken."""
     assert world.c.world_cpu_permille() == 0
     world.feed(noise(12_000))

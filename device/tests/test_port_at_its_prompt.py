@@ -19,7 +19,7 @@ def lines_printed(*statements: tuple[str, int], folder: Path) -> list[str]:
     return played(world, folder)[1]
 
 
-def test_a_box_says_who_it_is_and_why_it_started(tmp_path: Path) -> None:
+def test_a_box_reports_its_identity_and_start(tmp_path: Path) -> None:
     lines = lines_printed(
         ("import gc; from opq import board", 10 * MS),
         ("print('#', board.NAME, board.reset_cause(), board.clock_source())", 20 * MS),
@@ -40,7 +40,7 @@ def test_a_box_says_who_it_is_and_why_it_started(tmp_path: Path) -> None:
     assert answers[3] == "False 0.3333333"
 
 
-def test_a_fault_is_written_down_and_reported_after_the_reset(tmp_path: Path) -> None:
+def test_a_fault_is_reported_after_the_reset(tmp_path: Path) -> None:
     """Reading where nothing is: a bus fault (PM0214 4.4.10: CFSR bit 9, PRECISERR, and 15, BFARVALID)."""
     first, at_ns = typed([("import machine; machine.mem32[0x0A000000]", 800 * MS)])
     after, end_ns = typed(
@@ -62,7 +62,8 @@ def test_a_fault_is_written_down_and_reported_after_the_reset(tmp_path: Path) ->
     assert [cause for _, cause in run.report["resets"]] == ["software"]
 
 
-def test_ctrl_c_ends_an_endless_loop_and_the_watchdog_leaves_a_person_alone(tmp_path: Path) -> None:
+def test_ctrl_c_ends_an_endless_loop(tmp_path: Path) -> None:
+    """Ctrl c ends an endless loop and the watchdog leaves a person alone."""
     messages, at_ns = typed([("while True: pass", 12 * SECOND)])  # the watchdog's time is 8.2 s
     messages.append((at_ns, b"\x03"))
     more, end_ns = typed([("print('#', 6 * 7)", 20 * MS)], at_ns + 50 * MS)
@@ -72,7 +73,7 @@ def test_ctrl_c_ends_an_endless_loop_and_the_watchdog_leaves_a_person_alone(tmp_
     assert run.report["resets"] == []
 
 
-def test_settings_that_were_saved_are_there_after_a_reset(tmp_path: Path) -> None:
+def test_saved_settings_survive_a_reset(tmp_path: Path) -> None:
     first, at_ns = typed(
         [
             (
@@ -92,7 +93,7 @@ def test_settings_that_were_saved_are_there_after_a_reset(tmp_path: Path) -> Non
     assert run.report["flash"]["errors"] == 0 and not run.report["violations"]
 
 
-def test_a_command_hands_the_line_to_the_prompt_which_shows_what_was_printed_before(tmp_path: Path) -> None:
+def test_a_command_opens_the_prompt(tmp_path: Path) -> None:
     repl_ns = 3 * SECOND
     messages, end_ns = typed([("print('#', 'here')", 20 * MS)], repl_ns + SECOND)
     world = World(
@@ -106,7 +107,7 @@ def test_a_command_hands_the_line_to_the_prompt_which_shows_what_was_printed_bef
 
 
 @pytest.mark.parametrize("board", ["opqbox", "pyboard_f405"])
-def test_temperature_and_reference_are_read_beside_the_mains_on(board: str, tmp_path: Path) -> None:
+def test_slow_channels_are_read_beside_mains(board: str, tmp_path: Path) -> None:
     built, backend = firmware(board)
     twelve_bits = {"amplitude_lsb": 1500, "offset_lsb": 2048} if built.image.converter == INTERNAL else {}
     world = World(end_ns=3 * SECOND, mains=Sine(built.image.converter, **twelve_bits), gps=None)

@@ -28,16 +28,19 @@ def probe(case: str, cause: int = 0, revision: int = 0x10076413) -> str:
     return done.stdout.strip()
 
 
-def test_with_its_oscillator_the_box_runs_at_168_mhz_and_its_lines_at_their_rates() -> None:
+def test_the_box_runs_at_168_mhz() -> None:
+    """With its oscillator the Box runs at 168 mhz and its lines at their rates."""
     # RM0090 30.3.4: 84 MHz / 921,600 = 91.1 -> 0x5B; 42 MHz / 9600 = 4375 -> 0x1117; 5 waits (table 10)
     assert probe("good") == "0 42000000 84000000 latency 5 brr 5b 1117"
 
 
-def test_an_oscillator_that_does_not_start_leaves_the_internal_one_behind_the_pll() -> None:
+def test_without_oscillator_the_internal_one_serves() -> None:
+    """An oscillator that does not start leaves the internal one behind the pll."""
     assert probe("no_hse") == "1 42000000 84000000 latency 5 brr 5b 1117"
 
 
-def test_a_pll_that_does_not_lock_leaves_16_mhz_and_lines_that_still_talk() -> None:
+def test_without_pll_lines_still_work() -> None:
+    """A pll that does not lock leaves 16 mhz and lines that still talk."""
     # 16 MHz / 921,600 = 17.4 -> 0x11: 2.1 % fast, which 8N1 bears (5 % over ten bits); 16 MHz / 9600 = 1666.7
     assert probe("no_pll") == "2 16000000 16000000 latency 5 brr 11 683"
 
@@ -53,11 +56,12 @@ def test_a_pll_that_does_not_lock_leaves_16_mhz_and_lines_that_still_talk() -> N
         (0x10006419, "1"),
     ],
 )
-def test_the_prefetch_stays_off_in_revision_a_of_an_f405_alone(revision: int, on: str) -> None:
+def test_only_revision_a_disables_prefetch(revision: int, on: str) -> None:
     assert probe("prefetch", revision=revision) == on
 
 
-def test_option_bytes_are_set_for_the_boot_loaders_sectors_only_and_the_rest_of_them_stays() -> None:
+def test_option_bytes_change_only_the_boot_sectors() -> None:
+    """Option bytes are set for the boot loaders sectors only and the rest of them stays."""
     # OPTCR: OPTSTRT stays on here, since these registers do not clear it; OPTLOCK is on again
     assert probe("protection") == "0 0 slots 0 level 0 set 1 3 3 optcr ffcaae3 busy 0"
 
@@ -75,9 +79,7 @@ def test_option_bytes_are_set_for_the_boot_loaders_sectors_only_and_the_rest_of_
         (3_000_000, 0, False),
     ],
 )
-def test_a_board_whose_crystal_does_not_give_168_and_48_mhz_does_not_build(
-    tmp_path: Path, hz: int, bypass: int, good: bool
-) -> None:
+def test_a_wrong_crystal_does_not_build(tmp_path: Path, hz: int, bypass: int, good: bool) -> None:
     text = (PORT / "boards/opqbox/board.h").read_text()
     text = re.sub(r"(OPQ_BOARD_HSE_HZ UINT32_C\()\d+", rf"\g<1>{hz}", text)
     (tmp_path / "board.h").write_text(re.sub(r"(OPQ_BOARD_HSE_BYPASS) 1", rf"\1 {bypass}", text))
@@ -89,7 +91,7 @@ def test_a_board_whose_crystal_does_not_give_168_and_48_mhz_does_not_build(
     assert good or "static assertion failed" in done.stderr
 
 
-def test_flash_writes_lock_again_refuse_what_is_outside_and_always_end() -> None:
+def test_flash_writes_are_bounded() -> None:
     answer = probe("flash")
     if answer == "no memory there":
         pytest.skip("this machine has something at 0x08000000")
@@ -104,5 +106,6 @@ def test_a_line_counts_what_it_loses_and_doubts() -> None:
 
 
 @pytest.mark.parametrize("cause", range(6), ids=("power", "brown-out", "pin", "software", "iwdg", "lp"))
-def test_the_reset_cause_is_the_most_telling_flag_and_the_flags_are_cleared(cause: int) -> None:
+def test_the_reset_cause_is_the_most_telling(cause: int) -> None:
+    """The reset cause is the most telling flag and the flags are cleared."""
     assert probe("cause", cause) == f"{cause + 1} 1"  # opq_reset_cause_t

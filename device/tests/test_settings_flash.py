@@ -58,12 +58,12 @@ def box() -> Box:
     return Box()
 
 
-def test_a_new_box_has_standard_values_and_says_that_it_is_new(box: Box) -> None:
+def test_a_new_box_has_standard_values(box: Box) -> None:
     assert box.source == BLANK
     assert (box.get("box_id"), box.get("nominal_v"), box.get("converter")) == ("0", "120", "board")
 
 
-def test_what_was_saved_is_there_after_a_restart_and_what_was_not_is_not(box: Box) -> None:
+def test_only_saved_values_survive(box: Box) -> None:
     assert box.put("box_id", "1003") == OK
     assert box.save() == OK
     assert box.put("nominal_v", "230") == OK
@@ -97,9 +97,7 @@ def test_what_was_saved_is_there_after_a_restart_and_what_was_not_is_not(box: Bo
         ("label_offset_s", "2"),
     ],
 )
-def test_a_value_outside_of_its_limits_or_kind_is_refused_and_changes_nothing(
-    box: Box, key: str, value: str
-) -> None:
+def test_a_wrong_value_changes_nothing(box: Box, key: str, value: str) -> None:
     before = box.get(key)
     assert box.put(key, value) == BAD_VALUE
     assert box.get(key) == before
@@ -167,7 +165,7 @@ def test_four_hundred_saves_cost_one_erase(box: Box) -> None:
     assert box.get("gain") == f"1.{1000 + (saves - 1) % 1000}"
 
 
-def test_damage_of_the_newer_copy_gives_the_older_values_and_says_so(box: Box) -> None:
+def test_a_damaged_newer_copy_yields(box: Box) -> None:
     box.put("gain", "1.5")
     box.save()
     saves = 0
@@ -187,7 +185,7 @@ def test_damage_of_the_newer_copy_gives_the_older_values_and_says_so(box: Box) -
     assert box.get("gain") == "1.25"
 
 
-def test_damage_of_the_only_copy_gives_standard_values_and_says_so(box: Box) -> None:
+def test_a_damaged_only_copy_gives_standards(box: Box) -> None:
     box.put("gain", "1.5")
     box.save()
     box.flip(SECTOR_A + 5)
@@ -199,7 +197,7 @@ def test_damage_of_the_only_copy_gives_standard_values_and_says_so(box: Box) -> 
     assert box.get("gain") == "1.75"
 
 
-def test_damage_in_the_middle_keeps_what_was_saved_before_it(box: Box) -> None:
+def test_damage_in_the_middle_keeps_earlier_values(box: Box) -> None:
     for value in ("1.5", "1.6", "1.7"):
         box.put("gain", value)
         box.save()
@@ -210,7 +208,7 @@ def test_damage_in_the_middle_keeps_what_was_saved_before_it(box: Box) -> None:
     assert box.restart() == LOADED
 
 
-def test_low_power_saves_nothing_and_the_same_save_works_later(box: Box) -> None:
+def test_low_power_saves_nothing(box: Box) -> None:
     box.put("gain", "1.5")
     box.c.probe_low_power(1)
     assert box.save() == FLASH
@@ -221,7 +219,7 @@ def test_low_power_saves_nothing_and_the_same_save_works_later(box: Box) -> None
     assert box.get("gain") == "1.5"
 
 
-def test_settings_of_another_firmware_are_counted_and_the_standard_holds(box: Box) -> None:
+def test_other_firmwares_settings_are_counted(box: Box) -> None:
     box.put("gain", "1.5")
     box.save()
     assert box.c.probe_store_foreign(b"gain=17\ncolour=red\nbox_id=5\n") == OK
@@ -242,7 +240,8 @@ def run_cuts(seeds: int, timeout_s: int) -> dict[str, int]:
     return figures
 
 
-def test_the_power_goes_at_every_write_of_a_save_and_old_or_new_values_hold() -> None:
+def test_a_save_survives_any_power_cut() -> None:
+    """The power goes at every write of a save and old or new values hold."""
     figures = run_cuts(seeds=60, timeout_s=250)
     assert figures["cuts"] >= 6_000
     assert figures["corrupt"] == figures["bricked"] == 0

@@ -65,7 +65,8 @@ def real_cutter() -> Path:
     return program("power_cuts_update", (*SOURCES, *sources), *flags, "-fno-sanitize=all", optimise="-O1")
 
 
-def test_the_power_goes_at_every_write_of_an_update_and_old_or_new_starts(tmp_path: Path) -> None:
+def test_an_update_survives_any_power_cut(tmp_path: Path) -> None:
+    """The power goes at every write of an update and old or new starts."""
     figures = cut(fast_cutter(), images(tmp_path / "images", 1024, fast), 1, 1, 2)
     assert figures["cuts"] >= 4_000
     assert figures["corrupt"] == figures["bricked"] == 0
@@ -80,7 +81,7 @@ def test_the_same_with_real_signatures(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(2000)
-def test_a_hundred_thousand_cuts_of_small_updates_brick_nothing(tmp_path: Path) -> None:
+def test_small_updates_survive_every_cut(tmp_path: Path) -> None:
     figures = cut(fast_cutter(), images(tmp_path / "images", 1024, fast), 1, 1, 60, timeout_s=1900)
     assert figures["cuts"] >= 140_000
     assert figures["corrupt"] == figures["bricked"] == 0
@@ -88,7 +89,7 @@ def test_a_hundred_thousand_cuts_of_small_updates_brick_nothing(tmp_path: Path) 
 
 @pytest.mark.soak
 @pytest.mark.timeout(2000)
-def test_every_single_write_of_an_update_with_real_signatures(tmp_path: Path) -> None:
+def test_signed_updates_survive_every_write(tmp_path: Path) -> None:
     figures = cut(real_cutter(), images(tmp_path / "images", 1024, PRIVATE.sign), 1, 1, 1, timeout_s=1900)
     assert figures["cuts"] >= 2_000
     assert figures["corrupt"] == figures["bricked"] == 0
@@ -96,7 +97,7 @@ def test_every_single_write_of_an_update_with_real_signatures(tmp_path: Path) ->
 
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
-def test_every_single_write_of_an_update_as_long_as_the_firmware(tmp_path: Path) -> None:
+def test_long_updates_survive_every_write(tmp_path: Path) -> None:
     folder = images(tmp_path / "images", FIRMWARE_BYTES, fast)
     cutter = program(
         "power_cuts_update_long",

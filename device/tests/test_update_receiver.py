@@ -38,9 +38,8 @@ def slot_b(box: BoxOnPc, length: int) -> bytes:
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 3, 511, 512, 513, 1024])
-def test_an_image_arrives_whole_in_pieces_of_any_size_and_starts_on_trial(
-    box: BoxOnPc, piece_bytes: int
-) -> None:
+def test_an_image_arrives_in_any_pieces(box: BoxOnPc, piece_bytes: int) -> None:
+    """An image arrives whole in pieces of any size and starts on trial."""
     content = image(2, Slot.B)
     assert box.send(content, piece_bytes) == OK
     assert box.end() == OK
@@ -60,9 +59,7 @@ def test_an_image_arrives_whole_in_pieces_of_any_size_and_starts_on_trial(
         (bytes(2000), Verdict.NO_MAGIC),
     ],
 )
-def test_a_bad_header_is_refused_before_anything_is_erased(
-    box: BoxOnPc, content: bytes, verdict: Verdict
-) -> None:
+def test_a_bad_header_erases_nothing(box: BoxOnPc, content: bytes, verdict: Verdict) -> None:
     before = box.c.probe_operations()
     assert box.send(content) == BAD_IMAGE
     assert box.verdict is verdict
@@ -72,7 +69,7 @@ def test_a_bad_header_is_refused_before_anything_is_erased(
     assert box.start().slot == Slot.A
 
 
-def test_a_changed_body_is_refused_and_nothing_of_it_starts(box: BoxOnPc) -> None:
+def test_a_changed_body_is_refused(box: BoxOnPc) -> None:
     content = bytearray(image(2, Slot.B))
     content[1000] ^= 1
     assert box.send(bytes(content)) == OK
@@ -83,7 +80,7 @@ def test_a_changed_body_is_refused_and_nothing_of_it_starts(box: BoxOnPc) -> Non
     assert box.end() == OK
 
 
-def test_an_image_that_ends_early_is_not_taken_and_may_go_on(box: BoxOnPc) -> None:
+def test_a_short_image_may_continue(box: BoxOnPc) -> None:
     content = image(2, Slot.B)
     box.send(content[:1500])
     assert box.verdict is Verdict.TRUNCATED  # its header says more than begin() announced
@@ -98,7 +95,7 @@ def test_an_image_that_ends_early_is_not_taken_and_may_go_on(box: BoxOnPc) -> No
     assert box.end() == OK
 
 
-def test_a_lost_answer_costs_nothing_and_a_gap_is_named(box: BoxOnPc) -> None:
+def test_a_lost_answer_costs_nothing(box: BoxOnPc) -> None:
     content = image(2, Slot.B)
     assert box.begin(len(content)) == OK
     assert box.data(0, content[:1024]) == OK
@@ -134,7 +131,7 @@ def test_the_running_slot_is_never_written(box: BoxOnPc) -> None:
     assert box.begin(3000) == NOT_BEGUN
 
 
-def test_an_image_on_trial_takes_no_update_for_its_predecessor_must_stay(box: BoxOnPc) -> None:
+def test_a_trial_refuses_another_update(box: BoxOnPc) -> None:
     box.send(image(2, Slot.B))
     box.end()
     assert box.start().slot == Slot.B
@@ -156,7 +153,7 @@ def test_the_same_version_again_is_tried_and_kept(box: BoxOnPc) -> None:
     assert box.start().slot == Slot.B
 
 
-def test_low_power_holds_the_update_up_and_it_goes_on_later(box: BoxOnPc) -> None:
+def test_low_power_delays_an_update(box: BoxOnPc) -> None:
     content = image(2, Slot.B)
     box.begin(len(content))
     box.data(0, content[:512])

@@ -53,9 +53,7 @@ def slow_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("slow_processor")
-def test_bytes_and_pulses_that_a_box_loses_stand_in_the_gateways_pages(
-    hil_bench: Bench, tmp_path: Path
-) -> None:
+def test_a_boxs_losses_are_in_the_gateways_pages(hil_bench: Bench, tmp_path: Path) -> None:
     run = hil_bench.run(RingingAndFlooded(round(3.2 * NS), gps=None, messages=((2 * NS, FLOOD),)))
     first, *_, last = (box_losses(None, losses) for losses in run.capture.of(Losses))
     assert first == dict.fromkeys(LOSSES, 0)  # known from the start, not guessed

@@ -69,7 +69,7 @@ class Reader:
         return [message for message in self.messages if isinstance(message, kind)]
 
 
-def test_blocks_come_at_the_true_rate_and_do_not_drift():
+def test_blocks_come_at_the_true_rate():
     late_s: list[float] = []
 
     def drift_s() -> float:
@@ -94,7 +94,8 @@ def test_blocks_come_at_the_true_rate_and_do_not_drift():
         assert set(np.diff([block.t_ns for block in blocks])) <= {16_666_666, 16_666_667}
 
 
-def test_its_start_and_a_hello_come_first_and_a_command_is_acknowledged_and_answered():
+def test_hello_comes_first_and_commands_are_answered():
+    """Its start and a hello come first and a command is acknowledged and answered."""
     with BoxHost([Box("7")]) as host:
         reader = Reader(host.ports["7"])
         reader.read(60.0, lambda: bool(reader.of(Samples)))
@@ -115,7 +116,7 @@ def test_its_start_and_a_hello_come_first_and_a_command_is_acknowledged_and_answ
     assert len(reader.of(Hello)) >= 2
 
 
-def test_a_reset_changes_the_boot_id_and_starts_sample_numbers_again():
+def test_a_reset_changes_boot_id_and_numbers():
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])
         reader.read(60.0, lambda: bool(reader.of(Samples)))
@@ -135,7 +136,7 @@ def test_a_reset_changes_the_boot_id_and_starts_sample_numbers_again():
         assert set(np.diff([block.t_ns for block in reader.of(Samples)])) <= {16_666_666, 16_666_667}
 
 
-def test_what_nobody_reads_is_lost_and_counted_and_the_ring_serves_the_hole():
+def test_unread_samples_are_counted_and_resent():
     box = Box("1")
     with BoxHost([box]) as host:
         deadline = time.monotonic() + 60
@@ -169,7 +170,8 @@ def test_what_nobody_reads_is_lost_and_counted_and_the_ring_serves_the_hole():
     assert np.array_equal(resent[0].counts, fresh.counts(resent[0].first_sample, 200))
 
 
-def test_the_wire_as_bad_as_hardware_is_slow_cut_and_corrupted_and_resend_heals_it():
+def test_resending_heals_a_bad_wire():
+    """The wire as bad as hardware is slow cut and corrupted and resend heals it."""
     faults = LineFaults(HARDWARE.baud, HARDWARE.chunk_bytes, corruption=3e-4, seed=5)
     with BoxHost([Box("1")], faults=faults) as host:
         reader = Reader(host.ports["1"])
@@ -198,7 +200,7 @@ def test_the_wire_as_bad_as_hardware_is_slow_cut_and_corrupted_and_resend_heals_
     assert min(reader.reads) <= 64  # a slow reader finds several pieces at once
 
 
-def test_garbage_from_the_gateway_is_counted_and_the_box_goes_on():
+def test_garbage_is_counted_and_the_box_continues():
     box = Box("1")
     with BoxHost([box]) as host:
         reader = Reader(host.ports["1"])
@@ -210,7 +212,7 @@ def test_garbage_from_the_gateway_is_counted_and_the_box_goes_on():
     assert box.decoder.crc_errors >= 40
 
 
-def test_an_event_on_demand_arrives_within_a_tenth_of_a_second():
+def test_an_event_arrives_within_a_tenth_second():
     box = Box("1")
     with BoxHost([box]) as host:
         reader = Reader(host.ports["1"])
@@ -234,7 +236,7 @@ def test_an_event_on_demand_arrives_within_a_tenth_of_a_second():
     assert np.count_nonzero(cycle_rms < 100) in (3, 4)
 
 
-def test_an_event_is_sent_before_its_samples_can_be_read():
+def test_an_event_is_sent_before_its_samples():
     """Otherwise a machine that runs the gateway first shows a Measurement before its sample."""
 
     class WatchedPort(PtyPort):
@@ -283,7 +285,7 @@ def test_the_box_measures_what_it_sends():
     assert figures.thd == pytest.approx(0.04, abs=5e-4)
 
 
-def test_the_clock_never_jumps_and_counts_from_the_start():
+def test_the_clock_never_jumps():
     before = time.time_ns()
     with BoxHost([Box("1")]) as host:
         after = time.time_ns()
@@ -305,7 +307,7 @@ RESENDS = st.builds(Resend, st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)
 
 @given(st.lists(st.binary(max_size=80) | COMMANDS | RESENDS, max_size=30))
 @settings(max_examples=60, deadline=None)
-def test_whatever_comes_the_box_answers_each_command_once_and_goes_on(things: list):
+def test_every_command_is_answered_once(things: list):
     box, port = Box("1"), PtyPort()
     try:
         box.start(port, RunClock(0, 10**18, 0, TimeSource.FREE))
@@ -322,7 +324,7 @@ def test_whatever_comes_the_box_answers_each_command_once_and_goes_on(things: li
     assert any(isinstance(message, Samples) for message in sent)
 
 
-def test_a_link_leads_to_its_own_terminal_or_nowhere(tmp_path: Path) -> None:
+def test_a_link_leads_only_to_its_terminal(tmp_path: Path) -> None:
     path = tmp_path / "ports" / "box1"
     master, slave = os.openpty()
     with closing(PortLink(path, os.ttyname(slave))):
@@ -351,7 +353,7 @@ def test_two_boxes_with_one_id_are_refused():
         BoxHost([Box("1"), Box("1")])
 
 
-def test_a_boxs_own_figures_begin_again_after_a_hole() -> None:
+def test_a_boxs_figures_restart_after_a_hole() -> None:
     """As the firmware's do; joined over a hole, the samples have another frequency."""
     ring, rate_hz = BoxRing(192, 200), 12_000.0
     at = np.arange(0, 40_000)

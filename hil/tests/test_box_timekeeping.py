@@ -53,7 +53,8 @@ def scenario(folder: Path, box: str) -> PowerScenario:
     return load_power_scenario(path)
 
 
-def test_the_stated_bound_really_bounds_the_error_through_hours_of_loss_and_return() -> None:
+def test_the_stated_bound_holds_for_hours() -> None:
+    """The stated bound really bounds the error through hours of loss and return."""
     draw = np.random.default_rng(3)
     for seed in range(40):
         bound, ageing = draw.uniform(0, 2000, 2)
@@ -76,7 +77,7 @@ def test_the_stated_bound_really_bounds_the_error_through_hours_of_loss_and_retu
             assert away or found.uncertainty_ns == 100
 
 
-def test_the_bound_of_ntp_holds_and_its_wander_is_worth_the_name() -> None:
+def test_ntps_bound_holds_and_it_wanders() -> None:
     keeping = Timekeeping(
         TimekeepingConfig(source="ntp", ntp_wander_ms=3.0, ntp_wander_s=100.0), SampleClock(), RATE_MILLIHZ, 5
     )
@@ -99,7 +100,8 @@ def test_holdover_grows_as_its_rate_and_ageing_say() -> None:
     )
 
 
-def test_stamps_of_a_fast_oscillator_stay_at_true_time_and_the_rate_is_stated(tmp_path: Path) -> None:
+def test_a_fast_oscillators_stamps_stay_true(tmp_path: Path) -> None:
+    """Stamps of a fast oscillator stay at true time and the rate is stated."""
     planned = scenario(tmp_path, 'clock_ppm = 80.0\nclock = { source = "gps" }\n')
     source = power_sources(planned, power_system_of(planned))["1"]
     clock = BoxStamps(RUN, source)
@@ -116,7 +118,7 @@ def test_stamps_of_a_fast_oscillator_stay_at_true_time_and_the_rate_is_stated(tm
     assert (plain.stamp(0).uncertainty_ns, plain.stamp(0).source) == (77, TimeSource.FREE)
 
 
-def test_measurements_of_a_fleet_say_what_their_time_rests_on_and_are_right(
+def test_a_fleets_measurements_state_their_time_source(
     tmp_path: Path,
 ) -> None:
     planned = scenario(
@@ -147,7 +149,7 @@ def test_measurements_of_a_fleet_say_what_their_time_rests_on_and_are_right(
     assert 5_000 < worst < 8_000
 
 
-def test_a_box_without_battery_measures_nothing_while_its_supply_is_lost(tmp_path: Path) -> None:
+def test_without_battery_a_dark_box_measures_nothing(tmp_path: Path) -> None:
     planned = scenario(tmp_path, "supply = { lost = [[3.0, 4.0]] }\n")
     clock = RunClock(0, START_NS, 77, TimeSource.GPS)
     grid = network_grid(planned, ["1"])
@@ -204,9 +206,8 @@ def lived(planned: PowerScenario, seconds: float, step_s: float = 0.1) -> Wire:
 
 
 @pytest.mark.parametrize("step_s", [0.1, 2.5])  # the second sleeps through the silence
-def test_a_box_on_a_line_is_silent_without_supply_and_boots_when_it_is_back(
-    tmp_path: Path, step_s: float
-) -> None:
+def test_a_dark_box_on_a_line_boots_again(tmp_path: Path, step_s: float) -> None:
+    """A Box on a line is silent without supply and boots when it is back."""
     wire = lived(scenario(tmp_path, "supply = { lost = [[2.0, 1.5]] }\n"), 15.0, step_s)
     blocks = [each for each in wire.received if isinstance(each, Samples)]
     first_again = next(at for at, each in enumerate(blocks) if at and each.first_sample == 0)
@@ -221,7 +222,7 @@ def test_a_box_on_a_line_is_silent_without_supply_and_boots_when_it_is_back(
     assert list(dict.fromkeys(causes)) == [RESET_SOFTWARE, RESET_POWER]  # a program starts it first
 
 
-def test_a_box_on_a_line_rides_through_on_its_battery_and_says_so(tmp_path: Path) -> None:
+def test_a_box_reports_riding_on_its_battery(tmp_path: Path) -> None:
     wire = lived(scenario(tmp_path, "supply = { lost = [[2.0, 4.0]], battery_s = 60.0 }\n"), 9.0)
     blocks = [each for each in wire.received if isinstance(each, Samples)]
     assert [each.first_sample for each in blocks] == list(range(0, 200 * len(blocks), 200))
@@ -232,7 +233,8 @@ def test_a_box_on_a_line_rides_through_on_its_battery_and_says_so(tmp_path: Path
     assert len(carried) >= 3 and carried == sorted(carried, reverse=True)
 
 
-def test_a_dead_outlet_is_measured_on_the_battery_and_is_the_truths_outage(tmp_path: Path) -> None:
+def test_a_dead_outlet_is_the_truths_outage(tmp_path: Path) -> None:
+    """A dead outlet is measured on the battery and is the truths outage."""
     own = "supply = { lost = [[2.0, 20.0]], battery_s = 60.0, outlet_dead = true }\n"
     planned = scenario(tmp_path, own)
     source = power_sources(planned, power_system_of(planned))["1"]
@@ -245,7 +247,7 @@ def test_a_dead_outlet_is_measured_on_the_battery_and_is_the_truths_outage(tmp_p
     assert [bool(box.supply and box.supply.battery_s) for box in shipped.box] == [True, False, True, False]
 
 
-def test_a_box_on_a_line_says_when_it_holds_over(tmp_path: Path) -> None:
+def test_a_box_on_a_line_reports_holdover(tmp_path: Path) -> None:
     wire = lived(scenario(tmp_path, 'clock = { source = "gps", gps_lost = [[2.0, 3.0]] }\n'), 14.0)
     states = [each.state for each in wire.received if isinstance(each, GpsStatus)]
     assert states[0] == states[-1] == GpsState.LOCKED
@@ -254,7 +256,7 @@ def test_a_box_on_a_line_says_when_it_holds_over(tmp_path: Path) -> None:
     assert {each.source for each in blocks} == {TimeSource.GPS, TimeSource.HOLDOVER}
 
 
-def test_the_truth_of_a_run_has_what_befell_clocks_and_supplies(tmp_path: Path) -> None:
+def test_a_runs_truth_has_clock_and_supply_events(tmp_path: Path) -> None:
     path = tmp_path / "street.toml"
     scenario(
         tmp_path,
@@ -269,7 +271,8 @@ def test_the_truth_of_a_run_has_what_befell_clocks_and_supplies(tmp_path: Path) 
     assert [each["box"] for each in lines] == ["1"] * 3 + ["2"] * 2
 
 
-def test_boxes_without_supply_are_an_outage_in_the_truth_once_the_run_is_there(tmp_path: Path) -> None:
+def test_a_lost_supply_is_a_true_outage(tmp_path: Path) -> None:
+    """Boxes without supply are an outage in the truth once the run is there."""
     scenario(tmp_path, "supply = { lost = [[5.0, 8.0], [65.0, 20.0], [900.0, 30.0]] }\n")
     folder = tmp_path / "truth"
     with closing(TruthWitness(tmp_path / "street.toml", ["1", "2"], 1, folder, START_NS)) as witness:
@@ -298,7 +301,8 @@ def recording(folder: Path, hz: float = 50.0) -> Path:
     return path
 
 
-def test_a_recording_is_played_at_a_box_of_a_network_and_measured_there(tmp_path: Path) -> None:
+def test_a_recording_plays_at_a_networks_box(tmp_path: Path) -> None:
+    """A recording is played at a Box of a network and measured there."""
     path = recording(tmp_path)
     planned = scenario(tmp_path, f'[[box]]\nid = "2"\nat = "street"\nrecording = "{path.name}"\n')
     boxes = {box.box_id: box for box in plan_fleet(scenario=tmp_path / "street.toml", lead_s=2.0).boxes()}
@@ -338,7 +342,7 @@ def test_what_cannot_be_is_refused_with_its_key(tmp_path: Path, box: str, wrong:
     assert wrong in str(refused.value)
 
 
-def test_a_battery_carries_a_box_and_is_empty_at_its_end(tmp_path: Path) -> None:
+def test_a_battery_empties_at_its_end(tmp_path: Path) -> None:
     planned = scenario(tmp_path, "supply = { lost = [[3.0, 10.0]], battery_s = 6.0 }\n")
     supply = power_sources(planned, power_system_of(planned))["1"].supply
     assert supply is not None

@@ -33,7 +33,7 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_program_gives_its_lines_while_it_runs_and_its_code(tmp_path: Path) -> None:
+def test_a_programs_lines_come_while_it_runs(tmp_path: Path) -> None:
     seen: list[tuple[str, bool]] = []
     (tmp_path / "go").touch()
 
@@ -47,16 +47,14 @@ def test_a_program_gives_its_lines_while_it_runs_and_its_code(tmp_path: Path) ->
     assert [line for line, _ in seen] == lines
 
 
-def test_a_program_or_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+def test_an_absent_program_is_a_sentence(tmp_path: Path) -> None:
     code, lines = run_step((str(tmp_path / "nothing"),), tmp_path, "configure", limit_s=60)
     assert code != 0 and "nothing" in lines[-1]
     with pytest.raises(BuildError, match=r"configure does not start: .*elsewhere"):
         run_step(("true",), tmp_path / "elsewhere", "configure", limit_s=60)
 
 
-def test_a_program_does_not_begin_before_its_guard_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_waits_for_its_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a guard, as where we are killed right before it: the program finds the end of its pipe."""
     popen, begun = subprocess.Popen, []
 
@@ -73,14 +71,14 @@ def test_a_program_does_not_begin_before_its_guard_is_there(
     assert begun[0].wait(60) != 0 and not (tmp_path / "begun").exists()
 
 
-def test_at_its_limit_the_program_and_its_children_are_ended(tmp_path: Path) -> None:
+def test_a_limit_ends_program_and_children(tmp_path: Path) -> None:
     script = "(trap '' TERM; echo $$ > /dev/null; exec sleep 600) & echo $! > child; echo begun; sleep 600"
     with pytest.raises(BuildError, match=r"^configure took longer than \d+ s and was ended; .*: begun$"):
         run_step(("sh", "-c", script), tmp_path, "configure", limit_s=0.5)
     assert gone(awaited_pid(tmp_path / "child"))
 
 
-def test_a_child_that_stays_behind_ends_with_its_program(tmp_path: Path) -> None:
+def test_a_leftover_child_ends_with_its_program(tmp_path: Path) -> None:
     began = time.monotonic()
     code, lines = run_step(
         ("sh", "-c", "sleep 600 & echo $! > child; echo done"), tmp_path, "it", limit_s=300
@@ -109,9 +107,7 @@ def test_when_we_are_killed_the_build_ends(tmp_path: Path) -> None:
     assert gone(child)
 
 
-def test_a_limit_grows_with_the_time_that_work_takes_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_limit_grows_on_slow_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert slowness() >= 1.0
     monkeypatch.setattr(build_step, "REFERENCE_WORK_S", 1e-4)  # as on a slow machine
     code, lines = run_step(("sh", "-c", "sleep 1; echo done"), tmp_path, "it", limit_s=0.1)

@@ -60,7 +60,7 @@ def problems_of(
     return verdict.problems
 
 
-def test_the_verdict_names_what_is_lost_doubled_false_or_has_other_samples() -> None:
+def test_the_verdict_names_lost_doubled_and_false() -> None:
     assert problems_of() == []
     again = replace(FOUND[1], incident=4)
     for problems, wanted in (
@@ -81,9 +81,7 @@ def test_the_verdict_names_what_is_lost_doubled_false_or_has_other_samples() -> 
 @pytest.mark.parametrize(
     ("first", "lowest"), [(0, 0.88), (4, 0.88), (5, 0.9), (7, 0.94), (8, 0.92), (9, 0.9)]
 )
-def test_a_box_that_sends_means_of_ten_cycles_shows_the_part_of_a_dip_that_falls_in_one(
-    first: int, lowest: float
-) -> None:
+def test_ten_cycle_means_show_a_dips_part(first: int, lowest: float) -> None:
     """Six cycles to 80 %; `first`: the window of its ten in which the dip begins."""
     rms = np.ones(40)
     rms[10 + first : 16 + first] = 0.8
@@ -91,7 +89,7 @@ def test_a_box_that_sends_means_of_ten_cycles_shows_the_part_of_a_dip_that_falls
     assert lowest_mean(23, rms[3:]) == pytest.approx(lowest), "by the windows of the Box, not of the piece"
 
 
-def test_a_box_s_coming_windows_are_those_that_it_reads_then() -> None:
+def test_a_boxs_next_windows_are_predicted() -> None:
     source = Generator(seed=5)
     box = ConnectedBox(LegBox("5", CALIBRATION), source, KeyPair(b"p" * 40, b"s" * 40))
     host = ForeignHost(ForeignEndpoints("", "", "", b""), [box])
@@ -105,7 +103,7 @@ def test_a_box_s_coming_windows_are_those_that_it_reads_then() -> None:
     assert shares.min() == pytest.approx(0.8, abs=0.001)
 
 
-def test_a_dip_that_a_box_shows_in_no_figure_is_counted_apart_and_one_that_it_shows_is_not() -> None:
+def test_an_unseen_dip_is_counted_apart() -> None:
     for not_shown, problems in ((set(), 1), ({("1", 2.0)}, 0), ({("1", 7.0)}, 1)):
         verdict = ScheduleVerdict(SCHEDULE)
         events = opened("silence: no supply")
@@ -115,7 +113,7 @@ def test_a_dip_that_a_box_shows_in_no_figure_is_counted_apart_and_one_that_it_sh
         assert verdict.figures["dips_not_shown"] == 1 - problems
 
 
-def test_the_lowest_rms_of_a_waveform_is_that_of_its_dip() -> None:
+def test_the_lowest_rms_is_the_dips() -> None:
     made = Generator(seed=1)
     made.add(disturbance("sag", 0.3, 10))
     counts = made.counts(0, 12_000)
@@ -123,7 +121,7 @@ def test_the_lowest_rms_of_a_waveform_is_that_of_its_dip() -> None:
     assert dips_percent(counts[:200] * made.v_per_lsb) == ()
 
 
-def test_a_box_without_supply_samples_nothing_up_to_its_start(tmp_path: Path) -> None:
+def test_a_box_without_supply_has_no_samples(tmp_path: Path) -> None:
     with CabledBoxes({each: tmp_path / each for each in ("1", "2")}, in_1970=("1", "2")) as boxes:
         boxes.lose_supply(("1",), 12.0)
         assert all(boxes.not_sampled("1", at * RATE_HZ, (at + 1) * RATE_HZ) for at in (6, 11))
@@ -131,7 +129,7 @@ def test_a_box_without_supply_samples_nothing_up_to_its_start(tmp_path: Path) ->
         assert not boxes.not_sampled("2", 6 * RATE_HZ, 7 * RATE_HZ)
 
 
-def test_what_was_seen_with_a_real_box_is_right(tmp_path: Path) -> None:
+def test_observations_of_a_real_box_are_reproduced(tmp_path: Path) -> None:
     """Each row of the table with the real gateway and cloud: two dips are two incidents, and nothing else."""
     (document,) = runner.play("clock-faults", [0], tmp_path)
     assert document["ok"], "\n".join(document["problems"])

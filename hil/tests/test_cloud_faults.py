@@ -24,7 +24,8 @@ from opq_sim.score.records import BoxSpan, FoundIncident, TrueDisturbance
 S = 10**9
 
 
-def test_every_box_has_its_dips_in_its_samples_its_voltage_and_the_truth() -> None:
+def test_every_box_has_its_dips_everywhere() -> None:
+    """Every Box has its dips in its samples its voltage and the truth."""
     dips = placed_dips((DrawnDip(0.5, 6, 0.3, ("1",)), DrawnDip(2.0, 12, 0.5, ("1", "20"))), 1.0)
     grid = dipping_grid(("1", "20"), dips, seed=3)
     truth = true_dips(dips, RunClock(0, 10 * S, 0, TimeSource.GPS))
@@ -45,7 +46,7 @@ def test_every_box_has_its_dips_in_its_samples_its_voltage_and_the_truth() -> No
             assert np.sqrt(np.mean(volts**2)) == pytest.approx((1 - depth) * steady.rms_v, rel=0.002)
 
 
-def test_a_fleet_whose_turn_comes_when_a_dip_is_over_still_measures_the_dip() -> None:
+def test_a_late_fleet_still_measures_the_dip() -> None:
     dips = placed_dips((DrawnDip(0.5, 6, 0.3, ("1",)),), 1.0)
     clock = RunClock(0, 10 * S, 0, TimeSource.GPS)
     meter = FleetMeter(dipping_grid(("1",), dips, seed=3), clock, cycles=12, seed=1)
@@ -59,12 +60,12 @@ def test_a_fleet_whose_turn_comes_when_a_dip_is_over_still_measures_the_dip() ->
     assert min(rms_v) == pytest.approx(0.7 * 120, rel=0.03)
 
 
-def test_a_measurement_in_the_store_or_still_held_is_no_problem() -> None:
+def test_a_stored_or_held_measurement_is_right() -> None:
     assert held_or_stored("1", HeldNumbers(100, 103, 105), [100, 101, 102]) == []
     assert held_or_stored("1", HeldNumbers(100, 103, 105), [100, 101, 102, 104]) == []
 
 
-def test_a_measurement_lost_doubled_forged_or_only_in_another_store_is_named() -> None:
+def test_a_lost_or_doubled_measurement_is_named() -> None:
     held = HeldNumbers(100, 104, 105)
     assert held_or_stored("1", held, [100, 102, 103]) == [
         "Box 1: 1 Measurements were acknowledged and are in no store: 101"
@@ -84,7 +85,7 @@ EVENT = StoredEvent(9, 4 * S, 7 * S, ("1", "4"), {})
 FOUND = FoundIncident(2, "sag", None, dict(DIP.boxes))
 
 
-def test_a_dip_with_one_incident_of_its_boxes_is_found() -> None:
+def test_a_dip_with_one_incident_is_found() -> None:
     account = shared_dips([DIP], [FOUND], [EVENT])
     assert (account.found, account.excused, account.problems) == (1, {}, [])
 
@@ -104,14 +105,15 @@ def test_a_dip_without_a_box_needs_the_reason() -> None:
     assert shared_dips([DIP], [], [elsewhere]).problems == ["dip 3: no event was opened"]
 
 
-def test_a_reason_counts_while_a_fault_keeps_boxes_from_answering_and_not_after_all_faults() -> None:
+def test_a_reason_counts_only_during_its_fault() -> None:
+    """A reason counts while a fault keeps Boxes from answering and not after all faults."""
     excused, last = {"3": "Box 4: no answer"}, replace(DIP, number="4")
     assert unexplained(excused, [DIP, last], {"slow_box"}) == []
     assert "dip 3: a Box is missing without need" in unexplained(excused, [DIP, last], {"garbage_box"})[0]
     assert len(unexplained(excused, [last, DIP], {"slow_box"})) == 1
 
 
-def test_a_dip_split_joined_misnamed_or_of_others_and_an_incident_of_nothing_are_named() -> None:
+def test_a_wrong_incident_of_a_dip_is_named() -> None:
     halves = [FoundIncident(n, "sag", None, {box: DIP.boxes[box]}) for n, box in ((2, "1"), (5, "4"))]
     assert shared_dips([DIP], halves, [EVENT]).problems == ["dip 3: split in 2 incidents"]
     more = replace(FOUND, boxes={**DIP.boxes, "12": DIP.boxes["1"]})
@@ -134,7 +136,7 @@ def finding(box_id: str, kind: str, at_s: int, incident: int = 3) -> StoredFindi
     return StoredFinding(box_id, incident, kind, None, (), "", at_s * S, (at_s + 1) * S)
 
 
-def test_findings_of_one_group_are_one_incident_by_box() -> None:
+def test_one_groups_findings_are_an_incident() -> None:
     rows = [
         finding(box_id, kind, at)
         for box_id, kind, at in (("1", "sag", 5), ("1", "interruption", 6), ("4", "sag", 5))
@@ -152,7 +154,7 @@ def problems_of(evidence: Evidence) -> tuple[list[str], dict[str, float | int | 
     return verdict.problems, verdict.figures
 
 
-def test_what_a_world_left_is_judged_box_by_box() -> None:
+def test_a_world_is_judged_box_by_box() -> None:
     row = Measurement("1", 1, {}, sequence=100)
     evidence = Evidence(
         held={"1": HeldNumbers(100, 102, 103)},
@@ -173,7 +175,7 @@ def test_what_a_world_left_is_judged_box_by_box() -> None:
     assert "were acknowledged and are in no store: 101" in problems_of(evidence)[0][0]
 
 
-def test_a_failure_while_the_boxes_stood_still_says_that_the_machine_was_too_busy() -> None:
+def test_a_failure_on_a_busy_machine_says_so() -> None:
     evidence = Evidence(problems=["dip 2: no event"], figures={"longest_turn_s": 8.3})
     assert "stood still for 8.3 s: this machine was too busy" in problems_of(evidence)[0][-1]
     assert problems_of(Evidence(figures={"longest_turn_s": 8.3}))[0] == []
@@ -193,7 +195,7 @@ def test_three_seeds_have_every_kind_of_fault() -> None:
 
 
 @pytest.mark.timeout(1800)
-def test_three_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
+def test_three_cloud_schedules_lose_nothing(tmp_path: Path) -> None:
     found = played(SUITE, SEEDS, tmp_path, SIDE_BY_SIDE)
     assert found["hostile_frames"] > 1000  # garbage, strangers and copies went out
     assert found["failed_seeds"] == []
@@ -201,12 +203,12 @@ def test_three_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_fifteen_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
+def test_fifteen_cloud_schedules_lose_nothing(tmp_path: Path) -> None:
     assert played(SUITE, range(1, 16), tmp_path, SIDE_BY_SIDE)["failed_seeds"] == []
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(20_000)
-def test_three_hundred_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
+def test_three_hundred_cloud_schedules_lose_nothing(tmp_path: Path) -> None:
     found = played(SUITE, range(1, 301), tmp_path)
     assert found["failed_seeds"] == []

@@ -138,7 +138,7 @@ def socket(number: int, hz: float, kind: str, depth: float, begin: float, cycles
         (50.0, [("sag", 0.12, 0.0, 30.0), ("swell", 0.25, 0.6, 12.0)]),
     ],
 )
-def test_a_crossing_is_at_the_same_moment_at_every_depth(hz, cases):
+def test_a_crossing_is_the_same_at_every_depth(hz, cases):
     outlets = tuple(
         socket(number, hz, kind, depth, 1.4 * hz + phase, cycles)
         for number, (kind, depth, phase, cycles) in enumerate(cases, 1)
@@ -177,7 +177,8 @@ values = { type = "LL", clear_ms = 120.0 }
 """
 
 
-def test_a_fault_on_a_network_crosses_at_the_same_moment_at_every_depth(tmp_path: Path):
+def test_a_networks_crossing_is_the_same_everywhere(tmp_path: Path):
+    """A fault on a network crosses at the same moment at every depth."""
     path = tmp_path / "network.toml"
     path.write_text(NETWORK)
     agree(network_grid(load_power_scenario(path), ["1", "2"]), 2)

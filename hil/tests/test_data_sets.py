@@ -50,7 +50,7 @@ def data_set_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def test_the_bytes_are_those_of_every_python_and_numpy(tmp_path: Path) -> None:
+def test_the_bytes_are_independent_of_versions(tmp_path: Path) -> None:
     plan = DataSetPlan((*QUICK, "harmonics+sag"), 1, seed=7)
     report = write_data_set(plan, tmp_path / "set")
     assert report.near_edges == 0  # so that the digest does not depend on this machine's sine
@@ -63,7 +63,7 @@ def test_every_class_of_the_contract_can_be_made() -> None:
 
 
 @pytest.mark.parametrize("kind", [*QUICK, "harmonics+sag", "phase_jump+swell", "noise+periodic_notching"])
-def test_the_truth_says_where_and_what_within_the_table(kind: str) -> None:
+def test_the_truth_names_place_and_class(kind: str) -> None:
     for hz in (50, 60):
         one = made(kind, hz)
         truth, facts = one.truth, one.facts
@@ -91,7 +91,7 @@ def at(truth: dict[str, Any], from_s: float, to_s: float) -> slice:
 
 @pytest.mark.parametrize("kind", [kind for kind in ONE_OF if kind not in MINUTES_LONG])
 @pytest.mark.parametrize("hz", [50, 60])
-def test_what_is_left_of_the_voltage_is_what_the_truth_says(kind: str, hz: int) -> None:
+def test_the_residual_is_the_truths(kind: str, hz: int) -> None:
     one = made(kind, hz, index=2, snr_db=80.0)
     volts = one.counts * one.facts["volts_per_lsb"]
     rms_v = half_cycle_rms_v(volts, half_cycle_edges(volts, 12_000.0))
@@ -105,7 +105,7 @@ def test_what_is_left_of_the_voltage_is_what_the_truth_says(kind: str, hz: int) 
 @pytest.mark.parametrize(
     "kind", ["impulsive_transient", "oscillatory_transient", "periodic_notching", "phase_jump", "dc_offset"]
 )
-def test_what_is_no_change_of_the_voltage_stays_below_one(kind: str, hz: int) -> None:
+def test_an_unchanged_voltage_stays_below_one(kind: str, hz: int) -> None:
     for index in (1, 2, 3):
         one = made(kind, hz, index, snr_db=80.0)
         volts = one.counts * one.facts["volts_per_lsb"]
@@ -135,7 +135,7 @@ def change(volts: np.ndarray) -> np.ndarray:
     return np.asarray(volts[200:] - volts[:-200])
 
 
-def test_a_recording_does_not_depend_on_what_else_is_made(tmp_path: Path) -> None:
+def test_a_recording_is_independent_of_others(tmp_path: Path) -> None:
     write_data_set(DataSetPlan(("sag",), 2, hz=(60,)), tmp_path / "one")
     write_data_set(DataSetPlan(("phase_jump", "sag"), 3), tmp_path / "more")
     names = [path.name for path in (tmp_path / "one").glob("*.i16")]
@@ -146,7 +146,8 @@ def test_a_recording_does_not_depend_on_what_else_is_made(tmp_path: Path) -> Non
     assert not any(np.array_equal(made("sag").counts, each.counts) for each in other)
 
 
-def test_a_folder_holds_each_recording_with_its_facts_and_one_line_of_truth(tmp_path: Path) -> None:
+def test_a_folder_holds_recordings_facts_and_truth(tmp_path: Path) -> None:
+    """A folder holds each recording with its facts and one line of truth."""
     seen: list[int] = []
     plan = DataSetPlan(("none", "phase_jump"), 2)
     report = write_data_set(plan, tmp_path / "set", seen.append)
@@ -163,7 +164,7 @@ def test_a_folder_holds_each_recording_with_its_facts_and_one_line_of_truth(tmp_
     assert (len(truth.disturbances), truth.nothing, truth.problems) == (4, 4, ())
 
 
-def test_a_stop_or_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
 
     def stop_it(done: int) -> None:
@@ -183,7 +184,7 @@ def test_a_stop_or_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(DataSetError, match="is not empty"):
         write_data_set(DataSetPlan(("none",), 1), tmp_path)
@@ -203,7 +204,7 @@ def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path: Path) ->
         ("", "class is ''"),
     ],
 )
-def test_classes_that_cannot_be_are_refused_with_the_reason(names: str, why: str) -> None:
+def test_impossible_classes_are_refused_with_reason(names: str, why: str) -> None:
     with pytest.raises(DataSetError, match=why):
         checked_classes(names)
 
@@ -220,7 +221,7 @@ def test_numbers_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
         DataSetPlan(**{"classes": ("sag",), "per_class": 1, **wrong})
 
 
-def test_noise_is_white_normal_enough_and_of_unit_variance() -> None:
+def test_noise_is_white_normal_and_unit() -> None:
     noise = KeyedDraws("a").noise(400_000, 0)
     assert np.array_equal(noise[:70_000], KeyedDraws("a").noise(70_000, 0))
     assert abs(noise.mean()) < 5e-3 and noise.std() == pytest.approx(1.0, abs=5e-3)

@@ -38,12 +38,13 @@ def etc(folder: Path, *, ident: str = "debian", sources: str = "", one_line: str
     return folder
 
 
-def test_the_release_of_a_deb822_file_is_taken_and_its_security_suite_is_not(tmp_path: Path) -> None:
+def test_a_deb822_files_release_is_taken(tmp_path: Path) -> None:
+    """The release of a deb822 file is taken and its security suite is not."""
     found = mirror(etc(tmp_path, sources=DEB822))
     assert found == Mirror("http://mirror.example/debian", "/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
-def test_a_one_line_list_is_read_with_its_options(tmp_path: Path) -> None:
+def test_a_one_line_list_keeps_its_options(tmp_path: Path) -> None:
     text = "# deb http://no.example/debian sid main\n"
     text += "deb [arch=amd64 signed-by=/k.gpg] http://b.example/debian/ trixie main\n"
     assert mirror(etc(tmp_path, one_line=text)) == Mirror("http://b.example/debian/", "/k.gpg")
@@ -54,7 +55,7 @@ def test_a_disabled_stanza_is_not_taken(tmp_path: Path) -> None:
         mirror(etc(tmp_path, sources=DEB822.replace("Types: deb deb-src", "Enabled: no\nTypes: deb")))
 
 
-def test_a_machine_that_is_no_debian_is_told_so(tmp_path: Path) -> None:
+def test_another_distribution_than_debian_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no Debian"):
         mirror(etc(tmp_path, ident="ubuntu", sources=DEB822))
 
@@ -81,16 +82,15 @@ def here_is_debian(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian_source, "run_step", offline)
 
 
-def test_offline_an_older_tree_is_used_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_an_older_tree_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept_tree(tmp_path, 0.0)
     here_is_debian(monkeypatch)
     tree = fetch("hello", "trixie", cache=tmp_path)
     assert tree.version == "1" and "Temporary failure" in tree.note
 
 
-def test_a_mirror_that_takes_too_long_is_one_sentence_and_apt_is_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_mirror_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror that takes too long is one sentence and apt is ended."""
     monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://mirror.invalid/debian", ""))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(debian_source, "LIMIT_S", 0.3)
@@ -108,9 +108,8 @@ def test_offline_without_a_tree_says_what_apt_said(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt here")
-def test_a_mirror_that_does_not_answer_is_named_and_not_a_missing_deb_src(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mute_mirror_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror that does not answer is named and not a missing deb src."""
     monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://127.0.0.1:9/debian", ""))
     for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -118,9 +117,7 @@ def test_a_mirror_that_does_not_answer_is_named_and_not_a_missing_deb_src(
         fetch("micropython", "trixie", cache=tmp_path)
 
 
-def test_without_dpkg_source_the_package_to_install_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_dpkg_source_its_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian_source.shutil, "which", lambda name: None if name == "dpkg-source" else name)
     with pytest.raises(SourceError, match="apt install dpkg-dev"):
         fetch("hello", "trixie", cache=tmp_path)

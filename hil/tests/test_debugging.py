@@ -25,7 +25,7 @@ TIME = "monitor qom-get /machine virtual-ns"
 pytestmark = pytest.mark.timeout(120)
 
 
-def test_gdb_stops_the_firmware_in_qemu_as_the_page_says(
+def test_gdb_stops_the_firmware_as_documented(
     tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
 ) -> None:
     if shutil.which("gdb-multiarch") is None:
@@ -72,9 +72,7 @@ def debug(*arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_command_starts_qemu_and_gdb_and_ends_both(
-    hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
-) -> None:
+def test_the_command_ends_qemu_and_gdb(hil_backend: Backend, hil_firmware: Mapping[str, Firmware]) -> None:
     if shutil.which("gdb-multiarch") is None:
         pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
     if not isinstance(hil_backend, Qemu) or hil_backend.binary is None:
@@ -95,9 +93,7 @@ def test_the_command_starts_qemu_and_gdb_and_ends_both(
         ("st-util", "st-util -p 3456", "stutil"),
     ],
 )
-def test_for_a_probe_it_prints_both_commands_and_a_launch_json(
-    tmp_path: Path, server: str, words: str, kind: str
-) -> None:
+def test_a_probe_prints_commands_and_launch_json(tmp_path: Path, server: str, words: str, kind: str) -> None:
     if not any(map(shutil.which, GDBS)):
         pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
     elf = tmp_path / "firmware_b.elf"
@@ -111,7 +107,7 @@ def test_for_a_probe_it_prints_both_commands_and_a_launch_json(
     assert (entry["executable"], entry["svdFile"]) == (str(elf), "STM32F405.svd")
 
 
-def test_a_server_that_is_not_installed_is_named_with_its_package(
+def test_an_absent_server_names_its_package(
     hil_firmware: Mapping[str, Firmware],
 ) -> None:
     if not any(map(shutil.which, GDBS)):

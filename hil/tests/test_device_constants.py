@@ -43,17 +43,18 @@ def test_simulated_boxes_hold_what_the_firmware_holds() -> None:
     assert early_ports.REACH_SAMPLES >= RING_SAMPLES
 
 
-def test_the_store_of_the_restarts_is_the_one_that_the_tests_of_the_store_build() -> None:
+def test_the_restarts_store_is_the_tests_ferretdb() -> None:
+    """The store of the restarts is the one that the tests of the store build."""
     text = (ROOT / "cloud" / "tests" / "store" / "ferretdb_build.py").read_text(encoding="utf-8")
     assert f'VERSION = "{mongo_server.VERSION}"' in text
 
 
-def test_a_supply_is_low_where_the_firmware_says_so() -> None:
+def test_a_low_supply_is_the_firmwares() -> None:
     text = (ROOT / "device/cmodules/settings/settings_table.c").read_text()
     assert f'NUMBER("supply_low_v", "{supply_word.SUPPLY_LOW_V:g}"' in text
 
 
-def test_the_service_manager_starts_a_killed_gateway_while_the_box_holds_all() -> None:
+def test_a_killed_gateway_restarts_in_time() -> None:
     found = re.search(r"^RestartSec=(\d+)ms$", UNIT, re.M)
     assert found and int(found[1]) / 1000 == gateway_process.RESTART_S < BACK_S < RING_S - 1.0
     assert "\nStartLimitIntervalSec=0\n" in UNIT
@@ -70,7 +71,7 @@ def test_blocks_frames_and_requests_are_of_one_size() -> None:
     assert "LATEST_NS = 4 * 10**18" in (ROOT / "device/app/commands.py").read_text()
 
 
-def test_a_hello_comes_as_often_as_others_count_on() -> None:
+def test_a_hello_comes_often_enough() -> None:
     every_s = constant("app/sampler.py", "HELLO_COMMANDED_MS") / 1000
     assert every_s == box.HELLO_S
     assert 3 * every_s < station.SILENT_S and every_s > greeting.REQUEST_HELLO_S
@@ -93,7 +94,7 @@ def test_the_world_samples_as_the_firmware_does() -> None:
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_a_board_has_the_gain_of_its_converter_and_its_own_clock(board: str) -> None:
+def test_a_board_has_its_gain_and_clock(board: str) -> None:
     header = f"port/boards/{board}/board.h"
     assert f"OPQ_BOARD_HSE_HZ UINT32_C({BOARDS[board].hse_hz})" in (ROOT / "device" / header).read_text()
     assert constant(header, "OPQ_BOARD_MAINS_CHANNEL") == BOARDS[board].mains_channel
@@ -107,7 +108,7 @@ def test_a_board_has_the_gain_of_its_converter_and_its_own_clock(board: str) -> 
     assert linear < BOARDS[board].rail * BOARDS[board].counts_per_lsb  # what the rails cut is marked
 
 
-def test_a_simulated_box_takes_the_calibration_that_the_firmware_takes() -> None:
+def test_a_simulated_box_accepts_calibration() -> None:
     text = (ROOT / "device/cmodules/settings/settings_table.c").read_text()
     for key, (standard, least, most) in commands.CALIBRATION.items():
         found = re.search(rf'NUMBER\("{key}", "([^"]+)", ([^,]+), ([^)]+)\)', text)

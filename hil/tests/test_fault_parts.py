@@ -20,12 +20,12 @@ from opq_sim.faults.parts.stepped_clock import put_step_ns
 from opq_sim.faults.parts.wire import FaultyRelay
 
 
-def test_no_port_at_one_offset_is_another_ones_at_another_offset() -> None:
+def test_port_offsets_never_overlap() -> None:
     taken = [port + offset for offset in OFFSETS for port in ports.PORTS.values()]
     assert len(set(taken)) == len(taken)
 
 
-def test_a_cable_comes_back_as_another_pty_behind_the_same_path(tmp_path: Path) -> None:
+def test_a_cable_returns_as_another_pty(tmp_path: Path) -> None:
     cable = Cable(tmp_path / "box1")
     cable.send(b"unplugged")
     assert not (tmp_path / "box1").is_symlink() and cable.unplugged_bytes == 6
@@ -35,7 +35,7 @@ def test_a_cable_comes_back_as_another_pty_behind_the_same_path(tmp_path: Path) 
     assert not (tmp_path / "box1").is_symlink() and cable.receive() == b""
 
 
-def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> None:
+def test_a_cut_wire_refuses_and_a_silent_delays() -> None:
     near, far = (offset + 9880 for offset in free_offset(3))
     with socket.create_server(("127.0.0.1", far)) as server, FaultyRelay({"a": far}, {"a": near}, 1) as wire:
         client = socket.create_connection(("127.0.0.1", near), 60)
@@ -79,9 +79,7 @@ def test_a_lossy_wire_is_late_and_loses_nothing() -> None:
         assert arrived == data and wire.lost > 0
 
 
-def test_a_service_is_started_again_and_says_how_long_nothing_was_received(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restarted_service_reports_its_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_step_ns(tmp_path / "clock", 0)
     (tmp_path / "talks.py").write_text(
         "import sys, time\n"
@@ -102,7 +100,7 @@ def test_a_service_is_started_again_and_says_how_long_nothing_was_received(
     assert (service.starts, service.recovery_s("2") > 0, service.complaints) == (2, True, [])
 
 
-def test_a_box_whose_answer_was_not_written_before_the_next_kill_was_not_asked() -> None:
+def test_an_unwritten_answer_was_not_asked() -> None:
     changes = [(4.5, "12", False), (7.1, "12", True), (8.1, "", False), (9.6, "12", True)]
     assert longest_recovery_s(changes, {}, "12", 20.0) == pytest.approx(2.6)
     assert longest_recovery_s(changes, {(8.1, "12"): 8.0}, "12", 20.0) == pytest.approx(2.6)
@@ -110,7 +108,8 @@ def test_a_box_whose_answer_was_not_written_before_the_next_kill_was_not_asked()
     assert longest_recovery_s(changes, {(8.1, "12"): 4.5}, "1", 20.0) == pytest.approx(11.9)
 
 
-def test_ports_that_a_world_holds_are_taken_for_others_and_free_for_its_own_services() -> None:
+def test_a_worlds_ports_are_reserved() -> None:
+    """Ports that a world holds are taken for others and free for its own services."""
     (offset,) = free_offset(5, 1)
     port = ports.with_offset("triggering_box", offset)
     with held_ports([offset]):
@@ -123,7 +122,7 @@ def test_ports_that_a_world_holds_are_taken_for_others_and_free_for_its_own_serv
         other.bind(("127.0.0.1", port))
 
 
-def test_an_offset_that_a_process_took_is_not_free_for_another() -> None:
+def test_a_claimed_offset_is_busy_for_others() -> None:
     (offset,) = free_offset(6, 1)
     program = "import sys; from opq_sim.faults.parts.free_ports import claim; print(claim(int(sys.argv[1])))"
     words = [sys.executable, "-c", program]
@@ -132,7 +131,7 @@ def test_an_offset_that_a_process_took_is_not_free_for_another() -> None:
     assert offset not in free_offset(6, 3)
 
 
-def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Path) -> None:
+def test_a_locked_store_refuses_and_slow_delays(tmp_path: Path) -> None:
     path = tmp_path / "opq.db"
     file = sqlite3.connect(path, timeout=0.0, isolation_level=None)
     file.execute("PRAGMA journal_mode = WAL")

@@ -44,13 +44,14 @@ DRAWN_KINDS = {
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_a_seed_always_draws_the_same_and_another_one_another(name: str) -> None:
+def test_a_seed_determines_the_draw(name: str) -> None:
     draw = SUITES[name].draw
     assert draw(7) == draw(7) and draw(7).drawn != draw(8).drawn
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_two_hundred_seeds_draw_every_kind_and_a_world_knows_how_each_begins_and_ends(name: str) -> None:
+def test_two_hundred_seeds_draw_every_kind(name: str) -> None:
+    """Two hundred seeds draw every kind and a world knows how each begins and ends."""
     schedules = [SUITES[name].draw(seed) for seed in range(1, 201)]
     assert {kind for schedule in schedules for kind in schedule.kinds} == DRAWN_KINDS[name]
     assert {fault.kind for schedule in schedules for fault in schedule.faults} <= FAULTS.keys()
@@ -64,31 +65,32 @@ def test_no_kind_is_left_that_no_suite_plays() -> None:
 
 
 @pytest.mark.parametrize("draw", [draw_gateway, draw_cloud])
-def test_faults_at_one_gateway_or_the_cloud_end_in_time(draw) -> None:
+def test_faults_end_in_time(draw) -> None:
     faults = [fault for seed in range(200) for fault in draw(seed).faults]
     assert max(fault.end_s for fault in faults) <= LAST_END_S + 1e-3
     assert {fault.step_s for fault in faults} == {-3600, 0, 3600}
 
 
-def test_a_kill_of_the_gateway_is_in_every_schedule() -> None:
+def test_every_gateway_schedule_has_a_kill() -> None:
     assert all("gateway_killed" in draw_gateway(seed).kinds for seed in range(200))
 
 
-def test_the_last_dip_at_the_cloud_comes_when_all_is_well_again() -> None:
+def test_the_last_cloud_dip_comes_after_recovery() -> None:
     for schedule in map(draw_cloud, range(200)):
         begins = [dip.at_s for dip in schedule.dips]
         assert min(np.diff(begins)) > 1.5 and begins[-1] > LAST_END_S
         assert all(set(dip.box_ids) <= set(CLOUD_BOXES) and dip.box_ids for dip in schedule.dips)
 
 
-def test_each_silence_is_drawn_often_and_two_gateways_lose_their_supply_together() -> None:
+def test_each_silence_is_drawn_often() -> None:
     kinds = Counter(trial.kind for seed in range(1, 43) for trial in draw_silences(seed).drawn)
     assert min(kinds.values()) >= 30
     pair = [fault for fault in draw_silences(1).faults if fault.kind == "two_gateways_dark"]
     assert len(pair) == 2 and len({(fault.at_s, fault.for_s) for fault in pair}) == 1
 
 
-def test_clocks_are_set_by_small_and_large_steps_and_dips_are_known_apart() -> None:
+def test_clock_steps_and_dips_are_distinct() -> None:
+    """Clocks are set by small and large steps and dips are known apart."""
     trials = [trial for seed in range(1, 26) for trial in draw_clocks(seed).clocks]
     assert len(trials) == 200 and min(Counter(trial.kind for trial in trials).values()) >= 20
     steps = [step.by_s for trial in trials for step in trial.steps]
@@ -103,7 +105,8 @@ def test_clocks_are_set_by_small_and_large_steps_and_dips_are_known_apart() -> N
             assert not any(begin_s - AWAY_S[0] < at < end_s + AWAY_S[1] for at in moments)
 
 
-def test_restarts_have_each_end_each_box_both_stores_and_pauses_of_all_lengths() -> None:
+def test_restarts_draw_every_end_and_store() -> None:
+    """Restarts have each end each Box both stores and pauses of all lengths."""
     schedules = [draw_restarts(seed) for seed in range(1, 25)]
     assert sum(len(each.restarts) * len(each.boxes) for each in schedules) >= 300
     ends = Counter(each.kind for schedule in schedules for each in schedule.restarts)
@@ -128,7 +131,7 @@ def test_restarts_have_each_end_each_box_both_stores_and_pauses_of_all_lengths()
         assert min(b - a for a, b in pairwise(sorted(cabled))) > 1.5
 
 
-def test_a_trial_of_a_clock_is_made_of_single_faults() -> None:
+def test_a_clock_trial_has_single_faults() -> None:
     steps, dip = (ClockStep(5.0, -10.0), ClockStep(9.0, 4.0)), ClockDip(2.0, 60.0)
     trial = ClockTrial("gps_locks", 1, steps, (dip,), (20.0, 14.0), 3.0)
     assert (trial.box_ids, trial.ahead_s) == (("3",), 6.0)
@@ -152,7 +155,7 @@ def test_a_trial_of_a_clock_is_made_of_single_faults() -> None:
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong(name: str) -> None:
+def test_the_tally_names_failed_seeds(name: str) -> None:
     suite = SUITES[name]
     figures = {suite.added[0]: 5, "wall_s": 1.5}
     good = {**suite.draw(1).document(), "ok": True, "problems": [], "figures": figures}

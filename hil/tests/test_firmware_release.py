@@ -179,7 +179,7 @@ def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Releas
         yield Releases(scene, server, tmp_path)
 
 
-def test_a_box_gets_a_release_and_one_that_shows_no_health_is_tried_once(releases: Releases) -> None:
+def test_an_unhealthy_release_is_tried_once(releases: Releases) -> None:
     box = FirmwareBox("1")
     with BoxHost([FirmwareBox("2", "another"), box]) as host:
         ports = {"2": host.ports["2"], "1": host.ports["1"]}
@@ -199,9 +199,8 @@ def test_a_box_gets_a_release_and_one_that_shows_no_health_is_tried_once(release
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_firmware_itself_is_replaced_by_a_release_and_comes_back_from_a_bad_one(
-    releases: Releases, hil_bench: Bench
-) -> None:
+def test_the_firmware_returns_from_a_bad_release(releases: Releases, hil_bench: Bench) -> None:
+    """The firmware itself is replaced by a release and comes back from a bad one."""
     versions = Versions(hil_bench.firmware("opqbox"))
 
     def made(step: int, change: Callable[[bytes], bytes] = lambda image: image) -> tuple[str, bytes]:

@@ -40,7 +40,7 @@ def slot_b(folder: Path, firmware: Firmware) -> None:
     assert flash[0x80000 : 0x80000 + len(image)] == image
 
 
-def test_a_running_box_takes_an_update_confirms_it_and_is_protected(
+def test_a_running_box_is_updated_and_protected(
     hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
 ) -> None:
     firmware = hil_firmware["opqbox"]

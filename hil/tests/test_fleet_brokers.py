@@ -49,7 +49,7 @@ def cloud(tmp_path: Path) -> Iterator[FleetCloud]:
     made.close()
 
 
-def test_twenty_boxes_are_stored_acknowledged_and_answer_and_lose_nothing_when_brokers_go(cloud):
+def test_twenty_boxes_survive_lost_brokers(cloud):
     clock = RunClock.now()
     worker = worker_of(cloud, clock)
     with in_thread(worker.run):
@@ -99,7 +99,7 @@ def test_twenty_boxes_are_stored_acknowledged_and_answer_and_lose_nothing_when_b
     assert lengths >= {12, 30}
 
 
-def test_a_box_whose_network_goes_sends_what_it_missed_and_a_new_process_goes_on(cloud):
+def test_a_box_resends_after_its_network(cloud):
     clock = RunClock.now()
     with cloud.running():
         worker = worker_of(cloud, clock, NetworkOutages(IDS, every_s=3.0, lasts_s=1.0, seed=4))
@@ -115,7 +115,7 @@ def test_a_box_whose_network_goes_sends_what_it_missed_and_a_new_process_goes_on
             assert whole(cloud.stored(box_id))
 
 
-def test_sampled_boxes_send_what_a_gateway_makes_of_their_samples(tmp_path):
+def test_sampled_boxes_send_gateway_measurements(tmp_path):
     cloud = FleetCloud(tmp_path, ["3", "31"])
     clock = RunClock.now()
     plan = FleetPlan(cloud.endpoints, cloud.server.public, tmp_path / "fleet", cycles=30)
@@ -153,7 +153,7 @@ def test_sampled_boxes_send_what_a_gateway_makes_of_their_samples(tmp_path):
     cloud.close()
 
 
-def test_the_command_ends_on_sigterm_and_says_what_it_counted(tmp_path):
+def test_the_command_reports_on_sigterm(tmp_path):
     cloud = FleetCloud(tmp_path, ["5", "6", "7"])
     command = [
         "sim",

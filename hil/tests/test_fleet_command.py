@@ -53,9 +53,8 @@ def shown(rows: list[Measurement], start_ns: int, end_ns: int) -> list[Measureme
 
 
 @pytest.mark.parametrize("more", [(), pytest.param(("--samples",), marks=pytest.mark.slow)])
-def test_a_fault_of_the_truth_is_in_the_stored_measurements_of_each_box(
-    tmp_path: Path, more: tuple[str, ...]
-) -> None:
+def test_a_true_fault_is_in_each_boxs_store(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """A fault of the truth is in the stored measurements of each Box."""
     (tmp_path / "street.toml").write_text(STREET)
     cloud = FleetCloud(tmp_path, ["1", "2"])
     truth = tmp_path / "truth"
@@ -116,7 +115,7 @@ def test_a_fault_of_the_truth_is_in_the_stored_measurements_of_each_box(
         cloud.close()
 
 
-def test_a_fleet_that_is_stopped_before_its_processes_listen_ends_well(tmp_path: Path) -> None:
+def test_a_fleet_stopped_early_ends_well(tmp_path: Path) -> None:
     """As with Ctrl-C in the first second: they are to end while Python still starts."""
     KeyFolder(tmp_path / "curve").create(True, ["1"])
     stop = threading.Event()

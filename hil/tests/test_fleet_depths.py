@@ -95,7 +95,7 @@ def test_a_calm_fleet_says_what_the_gateway_measures(tmp_path, nominal_v, nomina
     assert min(lengths) < cycles == max(lengths)  # the UTC tick ended one early
 
 
-def test_a_fleet_that_is_late_says_up_to_when_all_is_measured(tmp_path):
+def test_a_late_fleet_reports_its_progress(tmp_path):
     clock, grid = run_clock(), plain_grid(["3", "40"], 120.0, 60.0, seed=2)
     plan = FleetPlan(NOWHERE, generate().public, tmp_path, 60, spread=False)
     worker = FleetWorker(grid, [generate() for _ in grid.outlets], plan, clock)
@@ -127,7 +127,8 @@ class DippingVoltage(WaveVoltage):
         return tuple(at for at in self.dip_s if start_s <= at < end_s)
 
 
-def test_a_dip_is_measured_from_its_samples_and_then_it_is_calm_again(tmp_path):
+def test_a_dip_is_measured_from_samples(tmp_path):
+    """A dip is measured from its samples and then it is calm again."""
     signal = MainsSignal(harmonics=(Harmonic(3, 2.0, 30.0), Harmonic(5, 1.0)), noise_v=0.014)
     grid = Grid(60.0, wander_hz=0.02, wander_s=9.0, phase_cycles=0.3)
 
@@ -193,7 +194,7 @@ values = { type = "LL", clear_ms = 120.0 }
 """
 
 
-def test_boxes_on_a_network_say_what_their_samples_do(tmp_path):
+def test_networked_boxes_report_their_samples(tmp_path):
     path = tmp_path / "network.toml"
     path.write_text(NETWORK)
     grid = network_grid(load_power_scenario(path), ["1", "2", "3", "5"])
@@ -241,7 +242,8 @@ values = { seconds = 6.0 }
 """
 
 
-def test_a_frequency_that_leaves_the_grids_is_measured_as_it_is_by_a_fleet(tmp_path):
+def test_a_fleet_measures_a_deviating_frequency(tmp_path):
+    """A frequency that leaves the grids is measured as it is by a fleet."""
     path = tmp_path / "network.toml"
     path.write_text(SWINGS)
     grid = network_grid(load_power_scenario(path), ["1", "2"])

@@ -51,7 +51,7 @@ def of_the_fleet(grid: FleetGrid) -> list[Measurement]:
     return [each for second in range(SECONDS) for each in boxes.measured(float(second))[1]]
 
 
-def test_a_fleet_says_what_the_detectors_of_a_gateway_find(tmp_path: Path) -> None:
+def test_a_fleet_reports_its_detectors_findings(tmp_path: Path) -> None:
     path = tmp_path / "network.toml"
     path.write_text(NETWORK)
     grid = network_grid(load_power_scenario(path), ["1"])
@@ -69,7 +69,7 @@ def test_a_fleet_says_what_the_detectors_of_a_gateway_find(tmp_path: Path) -> No
         assert ours_s == pytest.approx(theirs_s, abs=0.21)  # windows of 0.2 s begin elsewhere
 
 
-def test_what_is_found_again_while_a_box_is_calm_in_between_is_reported_once_in_ten_seconds(
+def test_a_repeated_finding_is_reported_every_ten_seconds(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "network.toml"

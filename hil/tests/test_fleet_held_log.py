@@ -29,7 +29,7 @@ def everything(held: HeldLog) -> list[tuple[int, int, str]]:
     return [(row.box, row.sequence, row.body.decode().strip()) for part in rows for row in part]
 
 
-def test_numbers_go_on_after_a_kill_and_bodies_are_there(tmp_path):
+def test_numbers_and_bodies_survive_a_kill(tmp_path):
     held = log_in(tmp_path)
     append(held, 5)
     again = log_in(tmp_path, now_ms=NOW_MS + 99)  # the first was not closed
@@ -49,7 +49,7 @@ def test_a_row_without_its_body_is_left_out(tmp_path):
     assert len(everything(log_in(tmp_path))) == 8
 
 
-def test_a_segment_goes_when_all_of_it_is_acknowledged(tmp_path):
+def test_an_acknowledged_segment_goes(tmp_path):
     held = log_in(tmp_path, segment_s=0.0)
     append(held, 2)
     held.tick(1e9)
@@ -63,7 +63,7 @@ def test_a_segment_goes_when_all_of_it_is_acknowledged(tmp_path):
     assert log_in(tmp_path).floor.tolist() == [NOW_MS + 2] * 3
 
 
-def test_an_acknowledgement_of_numbers_never_used_moves_a_new_box_once(tmp_path):
+def test_an_unknown_acknowledgement_moves_a_new_box(tmp_path):
     held = log_in(tmp_path)
     assert held.acknowledge(0, NOW_MS + 1000)
     assert held.next[0] == held.floor[0] == NOW_MS + 1001
@@ -71,7 +71,7 @@ def test_an_acknowledgement_of_numbers_never_used_moves_a_new_box_once(tmp_path)
     assert held.next[0] == NOW_MS + 1001
 
 
-def test_too_much_is_dropped_from_the_oldest_and_counted(tmp_path):
+def test_excess_drops_the_oldest_and_counts(tmp_path):
     held = log_in(tmp_path, segment_s=0.0, most_bytes=6000)
     held.acknowledge(0, NOW_MS - 1)
     for second in range(10):
@@ -94,7 +94,7 @@ def test_a_disk_that_takes_nothing_is_counted(tmp_path, monkeypatch):
     assert held.next.tolist() == [NOW_MS + 2] * 3  # they are sent once, with their numbers
 
 
-def test_a_disk_that_takes_a_part_leaves_what_was_before_readable(tmp_path, monkeypatch):
+def test_a_partial_write_keeps_earlier_data(tmp_path, monkeypatch):
     held = log_in(tmp_path)
     append(held, 2)
 
@@ -111,7 +111,7 @@ def test_a_disk_that_takes_a_part_leaves_what_was_before_readable(tmp_path, monk
     assert found == [NOW_MS + after for after in (0, 0, 0, 1, 1, 1, 3, 3, 3)]
 
 
-def test_a_folder_that_is_a_file_is_refused_by_name(tmp_path):
+def test_a_file_as_folder_is_refused(tmp_path):
     path = tmp_path / "file"
     path.write_text("")
     with pytest.raises(OpqError, match="file"):

@@ -57,9 +57,7 @@ def cloud(tmp_path: Path) -> Iterator[FleetCloud]:
     made.close()
 
 
-def test_what_waits_in_a_late_cloud_is_not_sent_again_and_what_it_dropped_is(
-    cloud: FleetCloud, tmp_path: Path
-) -> None:
+def test_a_late_clouds_losses_are_resent(cloud: FleetCloud, tmp_path: Path) -> None:
     store = SlowStore(tmp_path / "slow")
     cloud.shared = CloudContext(lambda: store)  # type: ignore[arg-type,return-value]
     plan = FleetPlan(
@@ -91,7 +89,7 @@ def test_what_waits_in_a_late_cloud_is_not_sent_again_and_what_it_dropped_is(
     assert counted("measurements_doubled") == 0
 
 
-def test_what_no_cloud_acknowledged_for_long_is_held_and_stored_once_it_does(
+def test_unacknowledged_measurements_are_held_and_stored(
     cloud: FleetCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "UNACKNOWLEDGED_S", 0.3)

@@ -34,7 +34,8 @@ def standing(lines: FleetConnections, share: int) -> bool:
     return int(lines.stands.sum()) == share
 
 
-def test_boxes_that_stood_for_long_connect_again_by_themselves_and_refused_ones_are_made_again(tmp_path):
+def test_long_stopped_boxes_reconnect(tmp_path):
+    """Boxes that stood for long connect again by themselves and refused ones are made again."""
     cloud = FleetCloud(tmp_path, [str(number) for number in range(1, BOXES + 1)])
     lines = FleetConnections(
         cloud.box_ids, cloud.pairs(), cloud.server.public, cloud.endpoints, lambda box, data: None, 500

@@ -61,7 +61,8 @@ def span(start_ms: int, end_ms: int) -> Callable[[Command], object]:
     return fill
 
 
-def test_a_cur_box_sends_rms_and_thd_for_four_seconds_then_all_four() -> None:
+def test_a_cur_box_sends_four_after_seconds() -> None:
+    """A cur Box sends rms and thd for four seconds then all four."""
     counts = windows(
         9, frequency_hz=59.9, harmonics={5: 3.0, 7: 4.0}, tones=(), voltage_v=118.0, random_phases=True
     )
@@ -78,7 +79,8 @@ def test_a_cur_box_sends_rms_and_thd_for_four_seconds_then_all_four() -> None:
     assert last.timestamp_ms == (START_NS + sent[-1][0] * NS_PER_WINDOW) // 10**6
 
 
-def test_thd_of_the_nominal_frequency_is_exact_and_a_ringing_shows_in_trans() -> None:
+def test_nominal_thd_is_exact() -> None:
+    """Thd of the nominal frequency is exact and a ringing shows in trans."""
     counts = windows(6, harmonics={3: (3.0, 20.0), 5: (4.0, 70.0)})
     ringing = counts.copy()
     ringing[330, 50:90] += (40 * CALIBRATION * np.sin(2 * np.pi * np.arange(40) / 10)).astype(np.int16)
@@ -88,7 +90,7 @@ def test_thd_of_the_nominal_frequency_is_exact_and_a_ringing_shows_in_trans() ->
     assert quiet.metrics["trans"].max < 1.5
 
 
-def test_a_range_holds_the_windows_strictly_within_it_unpacked_and_bit_exact() -> None:
+def test_a_range_holds_its_inner_windows() -> None:
     counts = windows(1)
     box = cur()
     played(box, counts)
@@ -115,7 +117,7 @@ def test_the_storage_holds_3000_windows() -> None:
     assert cycles[0].timestamp_ms == (START_NS + 101 * NS_PER_WINDOW) // 10**6
 
 
-def test_box_1_answers_a_command_for_box_10_under_its_own_id() -> None:
+def test_box_1_answers_box_10s_command() -> None:
     box = cur("1")
     played(box, windows(0.5))
     response, cycles = ask(box, span(0, 2**60), box_id=10)
@@ -123,7 +125,8 @@ def test_box_1_answers_a_command_for_box_10_under_its_own_id() -> None:
     assert box.counts.commands["of another Box"] == 1
 
 
-def test_a_rate_command_is_answered_with_the_old_value_and_holds_from_then_on() -> None:
+def test_a_rate_command_returns_the_old_value() -> None:
+    """A rate command is answered with the old value and holds from then on."""
     box = cur(every=60)
     response, _ = ask(
         box, lambda command: setattr(command.sampling_rate_command, "measurement_window_cycles", 6)
@@ -132,7 +135,7 @@ def test_a_rate_command_is_answered_with_the_old_value_and_holds_from_then_on() 
     assert [at for at, _ in played(box, windows(0.5))] == [6, 12, 18, 24, 30]
 
 
-def test_any_plug_in_is_ok_and_info_tells_uptime_in_seconds() -> None:
+def test_any_plug_in_is_ok() -> None:
     box = cur()
     box.accept_window(np.zeros(200, np.int16), START_NS - 4 * 10**9)
     response, _ = ask(box, lambda command: setattr(command.send_command_to_plugin, "plugin_name", "opq-ack"))
@@ -143,7 +146,7 @@ def test_any_plug_in_is_ok_and_info_tells_uptime_in_seconds() -> None:
     assert info.calibration_constant == 0 and info.ip == "127.0.0.1:0\n"
 
 
-def test_a_leg_box_measures_every_ten_windows_with_an_unpadded_topic() -> None:
+def test_a_leg_box_measures_every_ten_windows() -> None:
     box = LegBox("7", CALIBRATION)
     sent = played(box, windows(5, voltage_v=121.0, frequency_hz=60.05))
     assert [at for at, _ in sent[:3]] == [10, 20, 30]

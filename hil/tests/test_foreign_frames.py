@@ -238,7 +238,7 @@ def test_a_number_comes_back_as_it_was_written(value: int) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_bytes_that_are_no_command_are_ignored_by_name(body: bytes) -> None:
+def test_wrong_commands_are_ignored(body: bytes) -> None:
     for box, topic in ((CurBox("1", 152.5, TEST_KEY), b"1"), (LegBox("1", 152.5), b"evget")):
         answer = box.accept_command([topic, body], T * NS)
         assert answer is not None or box.counts.ignored.total() == 1

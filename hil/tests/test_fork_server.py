@@ -49,7 +49,7 @@ sys.stdin.read()
 """
 
 
-def test_forked_services_speak_run_on_their_clock_and_end_with_the_world(tmp_path: Path) -> None:
+def test_forked_services_end_with_the_world(tmp_path: Path) -> None:
     (tmp_path / "forked_service.py").write_text(SERVICE)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     world = subprocess.Popen(
@@ -70,7 +70,7 @@ def test_forked_services_speak_run_on_their_clock_and_end_with_the_world(tmp_pat
     os.close(left)
 
 
-def test_a_server_that_cannot_load_a_module_says_so(tmp_path: Path) -> None:
+def test_a_server_without_its_module_says_so(tmp_path: Path) -> None:
     put_step_ns(tmp_path / "clock", 0)
     with ForkServer(["no_such_module"]) as server, pytest.raises(OSError, match="No module named 'no_such"):
         server.start(tmp_path / "clock", ["no_such_module"])

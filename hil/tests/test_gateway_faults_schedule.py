@@ -40,12 +40,12 @@ def test_all_samples_in_the_ring_leave_no_problem() -> None:
     assert (account.sent, account.in_ring, account.problems) == (600, 600, [])
 
 
-def test_a_sample_that_is_nowhere_is_reported_by_its_index() -> None:
+def test_a_lost_sample_is_named_by_index() -> None:
     account = data_lost.samples("1", 600, [block(0, 200), block(400, 200)], [], truth)
     assert "200 samples are neither" in account.problems[0] and "200..399" in account.problems[0]
 
 
-def test_a_recorded_gap_accounts_for_its_samples_under_its_reason() -> None:
+def test_a_recorded_gap_accounts_for_its_samples() -> None:
     gap = Gap(200, 200, "the disk was full")
     account = data_lost.samples("1", 600, [block(0, 200), block(400, 200)], [gap], truth)
     assert account.in_gaps == {"the disk was full": 200} and not account.problems
@@ -55,14 +55,14 @@ def test_the_last_samples_are_missed_too() -> None:
     assert "400..599" in data_lost.samples("1", 600, [block(0, 400)], [], truth).problems[0]
 
 
-def test_a_wrong_count_and_a_block_kept_twice_are_reported() -> None:
+def test_a_wrong_count_is_reported() -> None:
     wrong = replace(block(0, 200), counts=truth(1, 200))
     account = data_lost.samples("1", 400, [wrong, block(200, 200), block(200, 200)], [], truth)
     assert "200 samples in the ring are not what was sent" in account.problems[0]
     assert "200 samples are in the ring twice" in account.problems[1]
 
 
-def test_a_gap_whose_samples_the_box_could_have_sent_again_needs_an_excuse() -> None:
+def test_an_avoidable_gap_needs_an_excuse() -> None:
     lived = {BEFORE_CONTACT: 800, "lost": 200}
     assert "200 samples" in unexplained_gaps(FaultSchedule(1, ()), lived, 0.0)[0]
     assert not unexplained_gaps(FaultSchedule(1, (Fault("disk_full", 2.0, 3.0),)), lived, 0.0)
@@ -70,7 +70,7 @@ def test_a_gap_whose_samples_the_box_could_have_sent_again_needs_an_excuse() -> 
     assert "400000 samples" in unexplained_gaps(FaultSchedule(1, ()), {BEFORE_CONTACT: 400_000}, 0.0)[0]
 
 
-def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_reported() -> None:
+def test_a_revised_stamp_is_reported() -> None:
     moved = replace(block(200, 200), t_ns=block(200, 200).t_ns + 1)
     own = [block(0, 200), moved]
     problems = data_lost.stamps("1", own, lambda sample: 10**18 + sample * 10**12 // RATE_MILLIHZ)
@@ -78,7 +78,7 @@ def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_reported() -> None:
     assert data_lost.revised("1", [block(200, 200)], own) and not data_lost.revised("1", own, own)
 
 
-def test_a_measurement_received_and_not_stored_or_stored_twice_is_reported() -> None:
+def test_an_unstored_measurement_is_reported() -> None:
     first, second = measured(1, 0, 100), measured(2, 100, 200)
     received = {("1", 1): first, ("1", 2): second}
     assert not data_lost.once([first, second], received)
@@ -87,19 +87,19 @@ def test_a_measurement_received_and_not_stored_or_stored_twice_is_reported() -> 
     assert "another time" in data_lost.once([first, measured(2, 100, 201)], received)[0]
 
 
-def test_a_measurement_that_was_queued_and_never_stored_is_reported() -> None:
+def test_a_queued_unstored_measurement_is_reported() -> None:
     assert (
         "1 Measurements were queued" in data_lost.kept_promise([measured(1, 0, 100)], [("1", 1), ("1", 2)])[0]
     )
 
 
-def test_windows_that_overlap_are_reported_and_crossings_are_none() -> None:
+def test_overlapping_windows_are_reported() -> None:
     both = [measured(1, 0, 100), measured(2, 90, 190)]
     assert "10.000 ms" in data_lost.overlaps("1", both, 1000)[0]
     assert not data_lost.overlaps("1", [both[0], replace(both[1], crossing=True)], 1000)
 
 
-def test_samples_in_the_ring_that_no_measurement_covers_are_reported() -> None:
+def test_unmeasured_samples_are_reported() -> None:
     blocks = [block(first, 1200) for first in range(0, 12_000, 1200)]  # one second
     whole = [measured(number, 100 * number, 100 * number + 100) for number in range(10)]
     assert not data_lost.unmeasured("1", blocks, whole, 1000, 1000)
@@ -108,7 +108,8 @@ def test_samples_in_the_ring_that_no_measurement_covers_are_reported() -> None:
     assert data_lost.unmeasured("1", blocks, whole[:5], 1000, 400_000_000)
 
 
-def test_a_jump_of_time_between_neighbours_is_counted_and_one_at_a_hole_is_not() -> None:
+def test_a_jump_between_neighbours_is_counted() -> None:
+    """A jump of time between neighbours is counted and one at a hole is not."""
     hour_later = 10**18 + 3600 * 10**9
     assert data_lost.jumps([block(0, 200), block(200, 200, hour_later)]) == 1
     assert data_lost.jumps([block(0, 200), block(400, 200, hour_later)]) == 0
@@ -135,14 +136,14 @@ def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_plug_that_is_out_until_the_end_of_a_schedule_costs_no_sample(tmp_path: Path) -> None:
+def test_an_unplugged_end_costs_no_sample(tmp_path: Path) -> None:
     unplugged = Fault("unplugged", 1.6, 3.95, "10")
     verdict = SUITES[SUITE].play(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path)
     assert verdict.ok, verdict.problems
 
 
 @pytest.mark.timeout(900)
-def test_a_schedule_of_every_kind_of_fault_loses_no_sample_and_doubles_no_measurement(tmp_path: Path) -> None:
+def test_a_schedule_of_every_fault_loses_nothing(tmp_path: Path) -> None:
     schedule = draw_gateway(43)
     assert {fault.kind for fault in schedule.faults} == set(GATEWAY_SPANS_S)
     assert problems_without_starving(SUITES[SUITE].play(schedule, tmp_path)) == []
@@ -150,11 +151,11 @@ def test_a_schedule_of_every_kind_of_fault_loses_no_sample_and_doubles_no_measur
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_twelve_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
+def test_twelve_gateway_schedules_lose_nothing(tmp_path: Path) -> None:
     assert played(SUITE, range(1, 13), tmp_path)["failed_seeds"] == []
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(10_000)
-def test_two_hundred_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
+def test_two_hundred_gateway_schedules_lose_nothing(tmp_path: Path) -> None:
     assert played(SUITE, range(1, 201), tmp_path)["failed_seeds"] == []

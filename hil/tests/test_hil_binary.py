@@ -42,7 +42,7 @@ def mark_of(name: str) -> tuple[pytest.MarkDecorator, ...]:
 ALL = [pytest.param(name, marks=mark_of(name), id=name) for name in SCENARIOS]
 
 
-def test_what_every_run_plays_are_scenarios_that_are_no_soaks() -> None:
+def test_every_run_plays_scenarios_without_soaks() -> None:
     assert not any(SCENARIOS[name].soak for name in EVERY_RUN)
 
 
@@ -141,9 +141,7 @@ def thought_at(told_ns: int, ticks: Sequence[int], blocks: Sequence[Samples], gu
         for scenario in timekeeping.CLOCK
     ],
 )
-def test_the_pc_s_clock_and_the_box_s_give_the_same_stamps(
-    scenario: str, verdicts: Mapping[str, ScenarioVerdict]
-) -> None:
+def test_pc_and_box_give_the_same_stamps(scenario: str, verdicts: Mapping[str, ScenarioVerdict]) -> None:
     verdict = verdicts[scenario]
     if verdict.outcome == "skipped":
         pytest.skip(verdict.reason)

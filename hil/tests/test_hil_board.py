@@ -14,9 +14,10 @@ from opq_hil.suites.scenario import FirmwareScenario
 from opq_hil.world.world import NS, Sine, World
 
 
-def test_a_board_on_a_bench_boots_alone_and_the_other_is_not_asked_for(
+def test_a_bench_board_boots_alone(
     hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
 ) -> None:
+    """A board on a bench boots alone and the other is not asked for."""
     if not hil_backend.deterministic:
         pytest.skip("needs an emulator to stand in for a bench")
     boots = next(scenario for scenario in SCENARIOS if scenario.name == "boots")

@@ -15,7 +15,8 @@ def block(first: int, values: list[int], flags: int = 0) -> Samples:
     return Samples(first, 0, 0, TimeSource.GPS, 12_000_000, flags, np.array(values, np.int16))
 
 
-def test_a_log_of_bytes_becomes_messages_with_the_time_of_their_last_byte(tmp_path: Path) -> None:
+def test_logged_bytes_become_timed_messages(tmp_path: Path) -> None:
+    """A log of bytes becomes messages with the time of their last byte."""
     frame = link.encode(Log(3, 1, 2, 10), 5)
     path = tmp_path / "log"
     path.write_text(f"100 {frame[:4].hex()}\n200 {frame[4:].hex()}\n300 {frame[:-3].hex()}00\n")
@@ -28,7 +29,7 @@ def test_a_log_of_bytes_becomes_messages_with_the_time_of_their_last_byte(tmp_pa
     assert capture.data.startswith(frame)
 
 
-def test_blocks_in_any_order_and_doubled_are_one_waveform_with_its_holes() -> None:
+def test_blocks_in_any_order_are_one_waveform() -> None:
     blocks = [block(10, [1, 2]), block(14, [5, 6]), block(10, [1, 2], FLAG_RESENT)]
     found = waveform(blocks)
     assert found.first_sample == 10 and found.missing == 2 and found.conflicts == 0
@@ -36,7 +37,7 @@ def test_blocks_in_any_order_and_doubled_are_one_waveform_with_its_holes() -> No
     assert holes(blocks) == [(12, 2)]
 
 
-def test_a_sample_that_came_twice_with_two_values_is_a_conflict() -> None:
+def test_a_sample_with_two_values_conflicts() -> None:
     assert waveform([block(0, [1, 2]), block(1, [3])]).conflicts == 1
 
 

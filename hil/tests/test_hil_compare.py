@@ -69,7 +69,7 @@ def saved(
     return folder
 
 
-def test_two_runs_that_are_the_same_differ_in_nothing(tmp_path: Path) -> None:
+def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
     rows = compare(
         read_saved_run(saved(tmp_path / "a", all_messages())),
         read_saved_run(saved(tmp_path / "b", all_messages())),
@@ -136,7 +136,7 @@ def test_one_change_is_reported_in_its_row(
     assert {what for what, found in rows.items() if not found.equal} - others == {row}
 
 
-def test_sampling_that_began_later_is_a_median_beside_the_stamps(tmp_path: Path) -> None:
+def test_later_sampling_is_a_median_apart(tmp_path: Path) -> None:
     later = [
         replace(m, t_ns=m.t_ns + 1234 + 3 * (m.first_sample == 800)) if isinstance(m, Samples) else m
         for m in all_messages()
@@ -167,7 +167,7 @@ def test_the_command_ends_with_1_when_something_differs(tmp_path: Path) -> None:
     assert {row["what"]: row["equal"] for row in rows}["log"] is False
 
 
-def test_a_folder_without_a_run_is_refused_with_what_to_give(tmp_path: Path) -> None:
+def test_a_folder_without_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SavedRunError, match=r"no uart1\.log in it; give the folder of one run"):
         read_saved_run(tmp_path)
 
@@ -219,7 +219,7 @@ def test_one_changed_sample_is_one_that_is_wrong(tmp_path: Path) -> None:
     assert len(wrong) == 1 and wrong[0].startswith("samples: ")
 
 
-def test_one_stamp_that_is_50_ns_off_is_reported(tmp_path: Path) -> None:
+def test_one_stamp_50_ns_off_is_reported(tmp_path: Path) -> None:
     def change(message: LinkMessage) -> LinkMessage:
         late = isinstance(message, Samples) and message.first_sample == 262_000
         return replace(message, t_ns=message.t_ns + 50) if late and isinstance(message, Samples) else message
@@ -228,7 +228,7 @@ def test_one_stamp_that_is_50_ns_off_is_reported(tmp_path: Path) -> None:
     assert len(wrong) == 1 and wrong[0].startswith("stamps: most_ns of second 22 is ")
 
 
-def test_all_stamps_2_ns_off_are_within_what_emulators_may_differ_in(tmp_path: Path) -> None:
+def test_stamps_2_ns_off_are_tolerated(tmp_path: Path) -> None:
     def change(message: LinkMessage) -> LinkMessage:
         return replace(message, t_ns=message.t_ns + 2) if isinstance(message, Samples) else message
 
@@ -240,7 +240,7 @@ def test_a_lost_log_line_is_reported(tmp_path: Path) -> None:
     assert wrong == ["log: ['box.clock_state', 1, 2] is missing"]
 
 
-def test_a_recording_is_the_same_wherever_sampling_begins_in_it(tmp_path: Path) -> None:
+def test_a_recording_is_found_at_any_start(tmp_path: Path) -> None:
     counts = np.random.default_rng(15).integers(-20_000, 20_000, 150_000).astype(np.int16)
     found = []
     for start_ns in (0, -5_000_000):
@@ -251,7 +251,7 @@ def test_a_recording_is_the_same_wherever_sampling_begins_in_it(tmp_path: Path) 
     assert found[0]["samples"] == found[1]["samples"] and found[0]["samples"][0]["wrong"] == 0
 
 
-def test_the_kept_file_has_all_worlds_and_says_what_it_leaves_out() -> None:
+def test_the_kept_file_names_its_omissions() -> None:
     content = read_digests(KEPT)
     assert list(content["worlds"]) == list(WORLDS) and content["left_out"] == list(LEFT_OUT)
     assert digest_text(content) == KEPT.read_text()
@@ -259,7 +259,7 @@ def test_the_kept_file_has_all_worlds_and_says_what_it_leaves_out() -> None:
         assert all(part["wrong"] == part["missing"] == 0 for part in digest["samples"])
 
 
-def test_other_worlds_and_other_files_are_refused_with_the_names_there_are(tmp_path: Path) -> None:
+def test_unknown_worlds_list_the_known(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="world storm: no digest; there are steady, drift"):
         scenarios(["storm"], None, {})
     (tmp_path / "other.json").write_text("{}")

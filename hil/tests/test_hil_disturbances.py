@@ -83,7 +83,7 @@ def test_disturbances_together_have_their_names_joined() -> None:
     st.floats(45.0, 65.0),
 )
 @settings(max_examples=40, deadline=None)
-def test_nothing_happens_before_the_start_nor_after_the_end(kind, start_s, angle_deg, cycles, hz) -> None:
+def test_nothing_happens_outside_the_span(kind, start_s, angle_deg, cycles, hz) -> None:
     event = kind(start_s=start_s, angle_deg=angle_deg, cycles=cycles)
     volts, truth = mains(0.7, frequency_hz=hz, disturbances=[event])
     plain, _ = mains(0.7, frequency_hz=hz)
@@ -100,7 +100,7 @@ def test_nothing_happens_before_the_start_nor_after_the_end(kind, start_s, angle
     assert np.array_equal(volts[math.ceil(stop + 1e-3) :], plain[math.ceil(stop + 1e-3) :])
 
 
-def test_an_impulse_has_the_peak_and_the_energy_of_its_closed_form() -> None:
+def test_an_impulse_has_closed_form_energy() -> None:
     for rise_s in (0.0, 2e-5):
         event = ImpulsiveTransient(peak_pu=0.8, rise_s=rise_s, decay_s=4e-4, start_s=0.1, angle_deg=90)
         added = added_v(event, 0.2, 4_000_000.0)
@@ -109,7 +109,7 @@ def test_an_impulse_has_the_peak_and_the_energy_of_its_closed_form() -> None:
         assert energy == pytest.approx(event.energy_v2s(Wave(120.0)), rel=1e-3)
 
 
-def test_an_oscillation_rings_at_its_frequency_and_has_its_energy() -> None:
+def test_an_oscillation_has_frequency_and_energy() -> None:
     for phase_deg in (0.0, 90.0, 200.0):
         event = OscillatoryTransient(ring_hz=1234.5, decay_s=0.003, phase_deg=phase_deg, start_s=0.1)
         added = added_v(event, 0.2, 1_000_000.0)
@@ -122,7 +122,7 @@ def test_an_oscillation_rings_at_its_frequency_and_has_its_energy() -> None:
         assert added[round(at_s[0] * 1e6)] == pytest.approx(wanted, rel=0.02, abs=0.5)
 
 
-def test_notches_have_the_width_depth_and_area_asked_for_in_every_cycle() -> None:
+def test_notches_have_their_shape_every_cycle() -> None:
     event = PeriodicNotching(depth=0.4, width_s=0.0006, per_cycle=6, first_deg=20.0, start_s=0.1, cycles=10)
     rate_hz = 3_000_000.0
     volts, truth = mains(0.3, rate_hz, disturbances=[event])
@@ -144,7 +144,7 @@ def test_notches_have_the_width_depth_and_area_asked_for_in_every_cycle() -> Non
 
 
 @pytest.mark.parametrize("grid_hz", [16.7, 50.0, 60.0])
-def test_notches_are_as_wide_as_asked_for_on_any_grid(grid_hz: float) -> None:
+def test_notches_keep_their_width_on_any_grid(grid_hz: float) -> None:
     event = PeriodicNotching(depth=0.4, width_s=0.001, per_cycle=3, start_s=0.1, cycles=5)
     rate_hz = 1_000_000.0
     volts, truth = mains(0.5, rate_hz, frequency_hz=grid_hz, disturbances=[event])
@@ -164,7 +164,7 @@ def test_a_telegram_is_on_during_its_ones() -> None:
     assert truth.rms_v_between(np.array([1200.0]), np.array([2400.0])) == pytest.approx(measured, rel=1e-4)
 
 
-def test_interharmonics_dc_and_noise_are_as_large_as_asked() -> None:
+def test_interharmonics_dc_and_noise_are_exact() -> None:
     tone = added_v(Interharmonics(tones=(MainsTone(190.0, 4.0),), start_s=0.1, seconds=0.2))[1200:3600]
     assert np.std(tone) == pytest.approx(4.8, rel=1e-6)
     lines = np.abs(np.fft.rfft(tone))
@@ -176,7 +176,7 @@ def test_interharmonics_dc_and_noise_are_as_large_as_asked() -> None:
     assert not noise[:12_000].any() and not noise[72_000:].any()
 
 
-def test_rectangular_flicker_spends_its_duty_at_the_upper_level() -> None:
+def test_rectangular_flicker_keeps_its_duty() -> None:
     event = FlickerEvent(
         form="rectangular", modulation_hz=2.0, change_percent=4.0, duty=0.2, start_s=0.0, seconds=9
     )
@@ -187,7 +187,7 @@ def test_rectangular_flicker_spends_its_duty_at_the_upper_level() -> None:
     assert volts == pytest.approx(mains(2.0)[0] * share, abs=1e-9)
 
 
-def test_a_sag_with_a_phase_jump_turns_and_comes_back() -> None:
+def test_a_phase_jump_sag_turns_back() -> None:
     event = Sag(depth=0.5, phase_jump_deg=-30.0, start_s=0.1, cycles=6)
     _, truth = mains(0.4, disturbances=[event])
     (placed,) = truth.disturbances
@@ -207,14 +207,14 @@ def test_a_profile_follows_its_points() -> None:
     assert share == pytest.approx([1.0, 0.8, 0.8, 0.6, 0.8, 1.0, 1.0])
 
 
-def test_a_moment_of_the_grid_is_found_hours_later() -> None:
+def test_a_moment_is_found_hours_later() -> None:
     grid = Grid(59.98, wander_hz=0.02, wander_s=47.0)
     placed = Sag(start_s=36_000.0, angle_deg=123.0, cycles=30_000).placed(grid)
     assert grid.cycles_at(placed.start_s) % 1 * 360 == pytest.approx(123.0, abs=1e-4)
     assert grid.cycles_at(placed.stop_s) - grid.cycles_at(placed.start_s) == pytest.approx(30_000, abs=1e-6)
 
 
-def test_pst_is_in_proportion_to_the_rows_of_the_standards_table() -> None:
+def test_pst_follows_the_standards_rows() -> None:
     flicker = flicker_of(2.5, 39, "230V 50Hz", 60.0)
     assert (flicker.change_percent, flicker.modulation_hz) == pytest.approx((2.5 * 0.894, 39 / 120))
     with pytest.raises(ValueError, match="table 5"):

@@ -17,7 +17,8 @@ def volts_of(board: str, lead_s: float, every_s: int) -> "np.typing.NDArray[np.f
     return (made.mains.counts - facts.zero) * facts.counts_per_lsb * facts.v_per_lsb
 
 
-def test_mains_is_nominal_with_one_dip_each_turn_at_the_converter_of_each_board() -> None:
+def test_mains_dip_once_each_turn() -> None:
+    """Mains is nominal with one dip each turn at the converter of each board."""
     for board in OURS:
         volts = volts_of(board, 30.0, 60)
         rms_v = np.sqrt(np.mean(volts.reshape(-1, 200) ** 2, axis=1))  # of each cycle
@@ -34,7 +35,8 @@ def test_the_front_end_clips_before_the_converter_does() -> None:
         assert facts.rail * facts.counts_per_lsb < 32_000
 
 
-def test_a_turn_ends_with_a_whole_cycle_so_that_the_loop_does_not_jump() -> None:
+def test_a_turn_ends_with_a_whole_cycle() -> None:
+    """A turn ends with a whole cycle so that the loop does not jump."""
     volts = volts_of("opqbox", 10.0, 7)
     assert len(volts) == 7 * 12_000 and abs(volts[0]) < 0.02
     assert volts[-1] == -volts[1]

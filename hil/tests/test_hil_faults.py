@@ -23,13 +23,13 @@ def carried(line: FaultyLine, data: bytes, sizes: list[int]) -> bytes:
 
 @given(st.lists(st.integers(1, 300), max_size=20), st.integers(0, 5))
 @settings(max_examples=50, deadline=None)
-def test_which_bytes_are_hit_does_not_depend_on_how_the_stream_is_cut(sizes: list[int], seed: int):
+def test_hit_bytes_do_not_depend_on_cutting(sizes: list[int], seed: int):
     faults = LineFaults(corruption=0.02, dropping=0.01, seed=seed)
     data = bytes(range(256)) * 12
     assert carried(FaultyLine(faults), data, sizes) == FaultyLine(faults).carry(data)
 
 
-def test_bytes_are_corrupted_and_dropped_as_often_as_asked():
+def test_bytes_are_damaged_as_often_as_asked():
     count = 400_000
     corrupting = FaultyLine(LineFaults(corruption=1e-3))
     arrived = corrupting.carry(bytes(count))
@@ -42,7 +42,7 @@ def test_bytes_are_corrupted_and_dropped_as_often_as_asked():
     assert 300 < dropping.dropped_bytes < 500
 
 
-def test_a_perfect_wire_changes_nothing_and_seeds_and_directions_differ():
+def test_a_perfect_wire_changes_nothing():
     data = bytes(range(256)) * 40
     assert FaultyLine(LineFaults()).carry(data) == data
     faults = LineFaults(corruption=0.01)
@@ -50,7 +50,7 @@ def test_a_perfect_wire_changes_nothing_and_seeds_and_directions_differ():
     assert FaultyLine(for_box(faults, 1)).carry(data) != FaultyLine(for_box(faults, 2)).carry(data)
 
 
-def test_the_wire_carries_no_more_than_its_baud_rate_and_in_pieces():
+def test_the_wire_keeps_its_baud_rate():
     port = PtyPort(HARDWARE)
     sent = bytes(range(1, 251)) * 40
     read = b""
@@ -75,7 +75,7 @@ def test_the_wire_carries_no_more_than_its_baud_rate_and_in_pieces():
     assert now_ns / 1e9 == pytest.approx(10_000 * 10 / 921_600, rel=0.02)
 
 
-def test_a_port_nobody_reads_keeps_whole_frames_within_its_buffer_and_counts_the_rest():
+def test_an_unread_port_keeps_whole_frames():
     port = PtyPort()
     try:
         for _ in range(400):

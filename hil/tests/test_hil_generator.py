@@ -18,14 +18,14 @@ def volts_of(generator: Generator, first: int, count: int) -> np.ndarray:
     return generator.counts(first, count) * generator.v_per_lsb
 
 
-def test_a_pure_sine_has_the_rms_and_frequency_asked_for():
+def test_a_pure_sine_has_its_rms():
     generator = Generator(MainsSignal(fundamental_v=230.0, noise_v=0.0, v_per_lsb=0.02), Grid(50.0))
     volts = volts_of(generator, 0, 12_000)
     assert math.sqrt(np.mean(volts**2)) == pytest.approx(230.0, rel=1e-5)
     assert np.mean(window_frequency_hz(volts, 12_000.0, 50.0)) == pytest.approx(50.0, abs=1e-4)
 
 
-def test_harmonics_noise_and_dc_are_in_the_signal_as_told():
+def test_harmonics_noise_and_dc_are_added():
     signal = MainsSignal(120.0, (Harmonic(3, 5.0, 20.0), Harmonic(7, 2.0, 90.0)), dc_v=0.5, noise_v=0.2)
     generator = Generator(signal, Grid(60.0), seed=4)
     volts = volts_of(generator, 0, 12_000)
@@ -42,7 +42,7 @@ def test_harmonics_noise_and_dc_are_in_the_signal_as_told():
 
 @given(st.lists(st.integers(1, 700), min_size=2, max_size=12), st.integers(0, 3))
 @settings(max_examples=40, deadline=None)
-def test_block_k_is_the_same_whatever_the_block_size(sizes: list[int], seed: int):
+def test_block_size_changes_no_block(sizes: list[int], seed: int):
     def make() -> Generator:
         sag = Recurring(disturbance("sag", cycles=3), first_s=0.05, every_s=0.2)
         return Generator(grid=Grid(59.7, wander_hz=0.05, wander_s=3.0), seed=seed, recurring=(sag,))
@@ -74,7 +74,7 @@ def test_the_phase_is_the_integral_of_the_frequency():
 
 
 @pytest.mark.parametrize(("depth", "cycles"), [(0.3, 10), (0.6, 2), (0.15, 30)])
-def test_a_sag_on_demand_has_the_residual_and_length_asked_for(depth: float, cycles: int):
+def test_a_sag_has_its_residual_and_length(depth: float, cycles: int):
     generator = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
     generator.counts(0, 6000)
     placed = generator.add(disturbance("sag", depth=depth, cycles=cycles))
@@ -88,7 +88,7 @@ def test_a_sag_on_demand_has_the_residual_and_length_asked_for(depth: float, cyc
     assert mark == round(placed.start_cycles * 200)
 
 
-def test_an_interruption_a_swell_and_a_shallow_sag_are_what_they_are_called():
+def test_each_disturbance_is_its_class():
     generator = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
     for kind, start, depth in (("interruption", 40, 1.0), ("swell", 80, 0.2), ("sag", 120, 0.05)):
         event = disturbance(kind, depth=depth, cycles=5)
@@ -98,7 +98,7 @@ def test_an_interruption_a_swell_and_a_shallow_sag_are_what_they_are_called():
     assert generator.marks(0, 36_000) == (8000, 16_000)  # the shallow sag never counts
 
 
-def test_a_sag_begins_at_the_point_on_wave_asked_for():
+def test_a_sag_begins_at_its_point_on_wave():
     generator = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
     generator.add(disturbance("sag", depth=0.5, cycles=4, angle_deg=90))
     share = generator.truth(0, 2000).share
@@ -117,7 +117,7 @@ def test_an_oscillating_transient_is_added_once_and_decays():
     assert np.abs(added[2100:]).max() < 0.02
 
 
-def test_the_first_half_cycle_below_a_level_is_found_in_a_profile():
+def test_the_first_low_half_cycle_is_found():
     shape = steps([1.0, 1.0, 0.95, 0.85, 0.8, 0.8])
     assert first_below(shape, 0.9) == 1.5  # 0.85 and 0.8: 0.825; before it 0.95 and 0.85: 0.901
     assert first_below(shape, 0.7) is None
@@ -134,7 +134,7 @@ def test_the_first_half_cycle_below_a_level_is_found_in_a_profile():
         {"kind": "swell", "angle_deg": math.inf},
     ],
 )
-def test_an_impossible_disturbance_is_refused_with_what_is_wanted(wrong: dict):
+def test_an_impossible_disturbance_is_refused(wrong: dict):
     with pytest.raises(ValueError, match="want"):
         disturbance(**wrong)
 
@@ -143,7 +143,7 @@ def test_every_kind_can_be_asked_for():
     assert [disturbance(kind).kind for kind in KINDS] == list(KINDS)
 
 
-def test_a_long_undisturbed_span_has_the_samples_that_its_chunks_have():
+def test_a_long_span_equals_its_chunks():
     signal = MainsSignal(harmonics=(Harmonic(3, 5.0, 20.0), Harmonic(11, 2.0, 90.0)), dc_v=0.5, noise_v=0.2)
     grid = Grid(60.0, wander_hz=0.02, wander_s=7.0)
     whole = Generator(signal, grid, seed=4).counts(1_234, 9_999)
@@ -152,7 +152,7 @@ def test_a_long_undisturbed_span_has_the_samples_that_its_chunks_have():
     assert np.array_equal(whole, np.concatenate(parts))
 
 
-def test_an_event_after_a_long_span_waits_for_what_was_read():
+def test_an_event_waits_for_read_samples():
     generator = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
     before = generator.counts(0, 24_000)
     placed = generator.add(disturbance("interruption", 1.0, 6.0))

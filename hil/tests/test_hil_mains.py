@@ -41,7 +41,7 @@ def everything(seed: int) -> Mains:
 
 @given(st.lists(st.integers(1, 3 * CHUNK), min_size=1, max_size=6), st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
-def test_blocks_of_any_size_in_any_order_give_the_same_bits(sizes: list[int], seed: int) -> None:
+def test_blocks_of_any_order_are_identical(sizes: list[int], seed: int) -> None:
     whole = everything(seed).volts(0, sum(sizes))
     starts = np.cumsum([0, *sizes[:-1]])
     made = everything(seed)
@@ -49,7 +49,7 @@ def test_blocks_of_any_size_in_any_order_give_the_same_bits(sizes: list[int], se
         assert np.array_equal(made.volts(start, size), whole[start : start + size])
 
 
-def test_white_noise_lies_as_far_under_the_fundamental_as_asked() -> None:
+def test_white_noise_has_its_level() -> None:
     clean, _ = mains(20, seed=3)
     for decibels in (40.0, 60.0, 78.0):
         noisy, _ = mains(20, noise_db=decibels, seed=3)
@@ -60,7 +60,7 @@ def test_white_noise_lies_as_far_under_the_fundamental_as_asked() -> None:
         assert abs(neighbours) < 4 / math.sqrt(len(noise))
 
 
-def test_another_seed_is_another_noise_and_other_random_phases() -> None:
+def test_another_seed_is_other_noise() -> None:
     one, truth = mains(0.1, harmonics=MIX_3_PERCENT, noise_db=60, random_phases=True, seed=1)
     other, other_truth = mains(0.1, harmonics=MIX_3_PERCENT, noise_db=60, random_phases=True, seed=2)
     assert not np.array_equal(one, other)
@@ -69,7 +69,7 @@ def test_another_seed_is_another_noise_and_other_random_phases() -> None:
     assert np.array_equal(one, again)
 
 
-def test_a_converter_rounds_clips_and_is_off_as_told() -> None:
+def test_a_converter_rounds_and_clips() -> None:
     clean, _ = mains(1.0, frequency_hz=59.3)
     for bits in range(8, 17):
         converter = Converter(bits, full_scale_v=200.0)
@@ -84,7 +84,7 @@ def test_a_converter_rounds_clips_and_is_off_as_told() -> None:
     assert off.std() == pytest.approx(120 * 1.01, rel=1e-5)
 
 
-def test_a_fast_clock_sees_a_slow_grid_and_the_truth_knows() -> None:
+def test_a_fast_clock_sees_a_slow_grid() -> None:
     clock = SampleClock(offset_ppm=100.0)
     volts, truth = mains(10, clock=clock)
     assert len(truth.edges()) == 600  # 59.994 Hz by its own seconds: the last cycle is not whole
@@ -95,7 +95,8 @@ def test_a_fast_clock_sees_a_slow_grid_and_the_truth_knows() -> None:
     assert volts[-1] == pytest.approx(120 * math.sqrt(2) * math.sin(2 * math.pi * 60 * at), abs=1e-7)
 
 
-def test_a_drifting_clock_takes_as_many_samples_as_the_integral_of_its_rate() -> None:
+def test_a_drifting_clock_integrates_its_rate() -> None:
+    """A drifting clock takes as many samples as the integral of its rate."""
     clock = SampleClock(offset_ppm=-20.0, drift_ppm_per_s=3.0)
     taken_s = np.linspace(0.0, 50.0, 11)
     numeric = [
@@ -112,7 +113,7 @@ def test_jitter_makes_the_noise_of_the_slope() -> None:
     assert (late - clean).std() == pytest.approx(slope_v_per_s * 1e-6, rel=0.02)
 
 
-def test_stamps_are_off_as_told_and_missing_samples_end_a_run() -> None:
+def test_stamps_are_off_as_asked() -> None:
     clock = SampleClock(offset_ppm=50.0, stamp_error_ns=700, missing=((500, 20), (0, 3), (990, 50)))
     assert clock.runs(1000) == ((3, 500), (520, 990))
     assert SampleClock().runs(1000) == ((0, 1000),)
@@ -153,12 +154,12 @@ def test_stamps_are_off_as_told_and_missing_samples_end_a_run() -> None:
         lambda: Mains().counts(0, 1),
     ],
 )
-def test_what_cannot_be_made_is_refused_with_what_is_wanted(make) -> None:
+def test_an_impossible_signal_is_refused(make) -> None:
     with pytest.raises(ValueError, match=r"want|give"):
         make()
 
 
-def test_courses_and_their_names_say_what_the_frequency_does() -> None:
+def test_courses_name_their_frequency() -> None:
     _, truth = mains(4.0, frequency_hz=50.0, profiles=[Ramp(0.5, 1.0, 3.0), Modulation(2.0, 0.1)])
     position = np.array([0.0, 18_000.0, 47_999.0])
     t_s = position / 12_000

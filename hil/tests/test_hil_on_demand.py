@@ -29,7 +29,7 @@ def live(kind: str, numbers: dict[str, float] | None = None) -> tuple[Generator,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_seen_from_the_next_cycle_on(kind: str) -> None:
+def test_every_kind_shows_from_the_next_cycle(kind: str) -> None:
     generator, mark = live(kind)
     clean = Generator(QUIET, Grid(60.0)).counts(0, 24_000)
     counts = generator.counts(0, 24_000)
@@ -43,7 +43,7 @@ def test_a_scenario_knows_all_kinds_and_one_more() -> None:
     assert sorted(get_args(get_type_hints(EventConfig)["kind"])) == sorted((*KINDS, "profile"))
 
 
-def test_a_scenario_of_new_kinds_is_played_at_its_time(tmp_path: Path) -> None:
+def test_new_kinds_play_at_their_time(tmp_path: Path) -> None:
     path = tmp_path / "jumps.toml"
     path.write_text(
         """
@@ -72,7 +72,7 @@ def test_a_scenario_of_new_kinds_is_played_at_its_time(tmp_path: Path) -> None:
     assert made.phase_cycles[0] == pytest.approx(70_000 / 200 + 2 * 20 / 360, abs=1e-9)
 
 
-def test_the_shipped_scenario_of_every_class_holds_every_class() -> None:
+def test_the_shipped_scenario_has_every_class() -> None:
     scenario = load_scenario("every_class")
     kinds = [event.kind for event in scenario.box[0].event]
     assert sorted(kinds) == sorted(set(KINDS) - {"transient", "mains_signalling"})
@@ -91,7 +91,7 @@ def test_a_scenario_with_an_impossible_number_says_which(tmp_path: Path) -> None
 
 @given(st.lists(st.integers(1, 900), min_size=2, max_size=12), st.sampled_from(KINDS), st.integers(0, 3))
 @settings(max_examples=30, deadline=None)
-def test_a_block_is_the_same_whatever_the_block_size_while_disturbed(sizes, kind, seed) -> None:
+def test_block_size_changes_no_disturbance(sizes, kind, seed) -> None:
     def make() -> Generator:
         generator = Generator(grid=Grid(59.7, wander_hz=0.05, wander_s=3.0), seed=seed)
         generator.add(on_demand(kind, numbers_for(kind, {"angle_deg": 30.0}), 120.0, 60.0))
@@ -105,7 +105,7 @@ def test_a_block_is_the_same_whatever_the_block_size_while_disturbed(sizes, kind
     assert np.array_equal(whole, np.concatenate(pieces))
 
 
-def test_the_phase_of_jumps_long_over_is_not_forgotten() -> None:
+def test_old_jumps_keep_their_phase() -> None:
     generator = Generator(QUIET, Grid(60.0))
     for _ in range(3):
         generator.add(PhaseJumpEvent(degrees=25.0))
@@ -132,7 +132,7 @@ def test_the_phase_of_jumps_long_over_is_not_forgotten() -> None:
         ("swell", {"angle_deg": math.inf}),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_what_is_wanted(kind: str, numbers: dict[str, float]) -> None:
+def test_an_impossible_request_names_the_wanted(kind: str, numbers: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="want"):
         numbers_for(kind, numbers)
     with pytest.raises(ValueError, match="want"):

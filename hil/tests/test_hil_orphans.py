@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 
-def test_an_emulated_box_that_is_killed_takes_its_emulator_along(
+def test_a_killed_box_takes_its_emulator(
     tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
 ) -> None:
     words = {"box-id": "1", "flash": hil_firmware["opqbox"].image.flash, "port": tmp_path / "p"}
@@ -38,9 +38,10 @@ def test_an_emulated_box_that_is_killed_takes_its_emulator_along(
     until(lambda: processes_with(str(tmp_path / "f")) == [], 10, "no emulator is left")
 
 
-def test_an_interrupt_ends_a_long_scenario_at_once_and_its_emulator_with_it(
+def test_an_interrupt_ends_a_scenario_and_emulator(
     tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
 ) -> None:
+    """An interrupt ends a long scenario at once and its emulator with it."""
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # nohup ignores it
         "from pathlib import Path; from opq_hil.backends.backend import backend; "

@@ -57,7 +57,7 @@ def lines_of(process: subprocess.Popen[str], last: str) -> list[dict]:
     return lines
 
 
-def test_the_default_run_hosts_boxes_1_4_and_2_logs_their_dip_and_leaves_nothing(tmp_path: Path):
+def test_the_default_run_leaves_nothing(tmp_path: Path):
     with running(tmp_path, "--lead-s", "0.5") as process:
         wait_for(tmp_path / "box2")
         targets = {name: os.path.realpath(tmp_path / name) for name in ("box1", "box2", "box4")}
@@ -73,7 +73,8 @@ def test_the_default_run_hosts_boxes_1_4_and_2_logs_their_dip_and_leaves_nothing
     assert isinstance(sent["monotonic_ns"], int)
 
 
-def test_an_event_on_demand_goes_to_the_box_named_and_nonsense_is_counted_and_answered(tmp_path: Path):
+def test_an_event_on_demand_is_answered(tmp_path: Path):
+    """An event on demand goes to the Box named and nonsense is counted and answered."""
     with running(tmp_path, "--sim", "2") as process:
         wait_for(tmp_path / "box2")
         assert set(request_control(tmp_path, {"do": "list"})["boxes"]) == {"1", "2"}
@@ -105,7 +106,8 @@ def test_an_event_on_demand_goes_to_the_box_named_and_nonsense_is_counted_and_an
     assert refused[-1]["malformed"] >= len(wrong) + 2
 
 
-def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(tmp_path: Path):
+def test_a_second_process_is_refused(tmp_path: Path):
+    """A second process in the same folder is refused and the first goes on."""
     with running(tmp_path, "--sim", "1"):
         wait_for(tmp_path / "box1")
         target = str((tmp_path / "box1").readlink())
@@ -117,7 +119,7 @@ def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(tm
         assert str((tmp_path / "box1").readlink()) == target
 
 
-def test_what_a_killed_process_left_behind_is_taken_over(tmp_path: Path):
+def test_a_killed_processs_remains_are_taken_over(tmp_path: Path):
     with running(tmp_path, "--sim", "1") as process:
         wait_for(tmp_path / "box1")
         device = os.path.realpath(tmp_path / "box1")
@@ -145,7 +147,7 @@ def test_what_a_killed_process_left_behind_is_taken_over(tmp_path: Path):
         assert answer == os.path.realpath(tmp_path / "box1")
 
 
-def test_a_folder_deeper_than_a_socket_name_may_be_works(tmp_path: Path):
+def test_a_folder_beyond_socket_names_works(tmp_path: Path):
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     with running(deep, "--sim", "1"):
         wait_for(deep / "box1")
@@ -161,7 +163,7 @@ def test_a_folder_deeper_than_a_socket_name_may_be_works(tmp_path: Path):
         (("--sim", "-3"), 2, "--sim"),
     ],
 )
-def test_what_cannot_be_started_ends_with_a_clear_line_and_no_traceback(
+def test_an_impossible_start_prints_no_traceback(
     tmp_path: Path, options: tuple[str, ...], code: int, wanted: str
 ):
     command = [sys.executable, "-m", "opq_sim.box", "--ports-dir", str(tmp_path / "ports"), *options]
@@ -183,7 +185,7 @@ def made_recording(folder: Path, name: str, meta: dict | None = None) -> Path:
     return path
 
 
-def test_box_ids_come_from_the_metadata_else_the_smallest_free(tmp_path: Path):
+def test_box_ids_come_from_metadata(tmp_path: Path):
     named = made_recording(tmp_path, "a.i16", {"box_id": "2"})
     nameless = made_recording(tmp_path, "b.i16")
     fleet = plan_fleet(replays=[nameless, named], sim=2)
@@ -200,7 +202,7 @@ def test_box_ids_come_from_the_metadata_else_the_smallest_free(tmp_path: Path):
         plan_fleet(replays=[tmp_path / "none.i16"])
 
 
-def test_a_scenario_plays_as_often_as_it_says_or_as_it_is_told(tmp_path: Path) -> None:
+def test_a_scenario_plays_as_often_as_asked(tmp_path: Path) -> None:
     path = tmp_path / "often.toml"
     box = '[[box]]\nid = "1"\n[[box.event]]\nkind = "sag"\ndepth = 0.4\ncycles = 10\n'
     path.write_text(f"every_s = 15.0\n{box}")

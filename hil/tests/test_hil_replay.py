@@ -67,7 +67,7 @@ def check_stream(replay: Replay, seconds: float, plays: int, limits: Limits, fou
 
 
 @pytest.mark.parametrize("hz", [59.4, 60.0, 60.03, 60.77])
-def test_a_synthetic_dip_is_played_bit_exact_and_nothing_is_added(hz: float):
+def test_a_synthetic_dip_plays_bit_exact(hz: float):
     (replay,) = replays([recording(hz)], every_s=15.0)
     assert replay.play_start(0) >= 120_000
     check_stream(replay, 30.0, 2, Limits(), 1)
@@ -86,7 +86,8 @@ def test_the_phase_never_jumps_at_a_join(hz: float):
     assert transient_v[2000:-2000].max() < 3.0
 
 
-def test_the_steady_part_before_the_first_play_lasts_at_least_ten_seconds_and_the_period_is_kept():
+def test_the_first_steady_part_lasts_ten_seconds():
+    """The steady part before the first play lasts at least ten seconds and the period is kept."""
     (replay,) = replays([recording()])
     assert replay.play_start(0) >= 120_000
     assert replay.play_start(1) - replay.play_start(0) == pytest.approx(60 * 12_000, abs=220)
@@ -95,7 +96,7 @@ def test_the_steady_part_before_the_first_play_lasts_at_least_ten_seconds_and_th
     assert gap >= 120_000 - 1
 
 
-def test_recordings_of_one_axis_keep_their_distance_in_every_play():
+def test_recordings_of_an_axis_keep_their_distance():
     first = recording(axis=0.0, box_id="1")
     second = recording(axis=822.5, box_id="4", cycles=90, dip=(51, 61), start_s=822.5 / 12_000)
     one, other = replays([second, first], every_s=13.0)[::-1]
@@ -112,18 +113,18 @@ def test_recordings_of_one_axis_keep_their_distance_in_every_play():
     assert abs(abs(apart) - 0.5) < 0.3
 
 
-def test_recordings_without_an_axis_keep_a_period_of_their_own():
+def test_recordings_without_axis_keep_their_period():
     one, other = replays([recording(60.0), recording(59.9, cycles=80, dip=None)], every_s=13.0)
     check_stream(one, 28.0, 2, Limits(), 1)
     check_stream(other, 28.0, 2, Limits(), 0)
 
 
-def test_a_recording_that_begins_with_its_event_is_refused():
+def test_a_recording_beginning_with_its_event_is_refused():
     with pytest.raises(RecordingError, match="steady cycles"):
         replays([recording(dip=(3, 60))])
 
 
-def test_the_real_dip_is_found_at_box_1_and_none_at_box_4():
+def test_only_box_1_has_the_real_dip():
     one, other = replays(real(1, 4), every_s=14.0)
     check_stream(one, 28.0, 2, Limits(), 1)
     check_stream(other, 28.0, 2, Limits(), 0)
@@ -132,7 +133,7 @@ def test_the_real_dip_is_found_at_box_1_and_none_at_box_4():
     assert other.marks(0, 28 * 12_000) == ()
 
 
-def test_the_real_dip_at_95_percent_is_found_at_both():
+def test_both_see_the_dip_at_95_percent():
     for replay in replays(real(1, 4), every_s=14.0):
         check_stream(replay, 28.0, 2, Limits(sag_percent=95.0), 1)
 
@@ -230,7 +231,7 @@ def test_a_missing_recording_or_metadata_is_named(tmp_path: Path):
         read_replay(tmp_path / "alone.i16")
 
 
-def test_two_cycles_of_signal_are_refused_not_crashed_on(tmp_path: Path):
+def test_two_cycles_are_refused(tmp_path: Path):
     for counts in (1, 10, 400, 1000):
         path = write(tmp_path, b"\0\1" * counts, GOOD)
         with pytest.raises(RecordingError, match="steady cycles"):

@@ -34,7 +34,7 @@ def block(t_ns: int) -> TimedMessage:
     return TimedMessage(t_ns, 0, Samples(0, 0, 0, 3, 12_000_000, 0, []))  # type: ignore[arg-type]
 
 
-def test_a_state_is_reached_when_all_its_parts_hold_together() -> None:
+def test_a_state_holds_when_all_parts_hold() -> None:
     received = [
         status(1, GpsState.LOCKED),
         status(2, GpsState.HOLDOVER),
@@ -46,14 +46,14 @@ def test_a_state_is_reached_when_all_its_parts_hold_together() -> None:
     assert when(received, "locked", after_ns=2) == 4
 
 
-def test_a_state_that_was_not_reached_says_what_was_missing() -> None:
+def test_an_unreached_state_names_the_missing() -> None:
     with pytest.raises(NotReachedError, match="never sampling"):
         when([status(1, GpsState.LOCKED)], "sampling, locked")
     with pytest.raises(ValueError, match="state lockd: unknown"):
         when([], "lockd")
 
 
-def test_a_box_on_a_line_is_brought_to_sampling_and_answers() -> None:
+def test_a_box_is_brought_to_sampling() -> None:
     with BoxHost([Box("1")]) as host, BenchLine(host.ports["1"]) as line:
         reach(line, "sampling", 10)
         assert line.send_command(Operation.GET_SETTINGS).status is Status.DONE
@@ -76,12 +76,12 @@ def test_a_silent_port_is_one_clear_error(tmp_path: Path) -> None:
         (World(NS, noise=(BitNoise(1e-4, True),)), "noise"),
     ],
 )
-def test_a_board_refuses_what_nobody_can_do_to_it_from_here(world: World, why: str | None) -> None:
+def test_a_board_refuses_the_impossible(world: World, why: str | None) -> None:
     found = BoardBackend("/dev/none").why_not(world)
     assert (found is None) if why is None else (found is not None and why in found)
 
 
-def test_a_scenario_plays_on_a_port_as_on_an_emulator(tmp_path: Path) -> None:
+def test_a_scenario_plays_on_a_port(tmp_path: Path) -> None:
     ask = ((NS // 2, Command(7, Operation.GET_SETTINGS)),)
     with BoxHost([Box("1")]) as host:
         image = Image("opqbox", tmp_path / "none", "spi2")

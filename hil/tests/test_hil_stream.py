@@ -42,7 +42,7 @@ def test_pieces_hold_all_samples_but_the_missing_ones(sizes, missing, first) -> 
     assert np.array_equal(held, wanted)
 
 
-def test_a_piece_carries_the_true_rate_and_the_stamp_of_its_clock() -> None:
+def test_a_piece_carries_rate_and_stamp() -> None:
     clock = SampleClock(offset_ppm=30.0, drift_ppm_per_s=1.0, stamp_error_ns=250)
     made = Mains(clock=clock, converter=Converter(12))
     one, two = pieces(made, 240_000, START_NS, sizes=(120_000,))
@@ -62,14 +62,14 @@ def test_a_piece_of_nothing_is_refused() -> None:
         next(pieces(Mains(), 10, sizes=(0,)))
 
 
-def test_a_world_of_an_emulator_plays_generated_mains_bit_for_bit(tmp_path: Path) -> None:
+def test_an_emulators_world_plays_generated_mains(tmp_path: Path) -> None:
     made = Mains(disturbances=(Sag(depth=0.5, start_s=0.2, cycles=4),), noise_v=0.05, converter=Converter())
     counts = made.counts(0, 12_000)
     World(NS, mains=Played(counts)).write(tmp_path)
     assert np.array_equal(np.fromfile(tmp_path / "mains.i16", "<i2"), counts)
 
 
-def test_a_box_sees_live_what_mains_are_as_a_whole() -> None:
+def test_live_and_whole_mains_agree() -> None:
     events = (
         Sag(depth=0.3, start_s=0.2, cycles=5, phase_jump_deg=10.0),
         PeriodicNotching(start_s=0.5, cycles=6),

@@ -56,19 +56,20 @@ def test_an_ideal_box_passes(name: str, tmp_path: Path) -> None:
         ("loss_and_return", broken(stamp_error_ns=250), "off by 250 ns rms"),
     ],
 )
-def test_each_fault_of_a_box_is_found_and_named(name: str, box: ModelBox, why: str, tmp_path: Path) -> None:
+def test_each_fault_of_a_box_is_named(name: str, box: ModelBox, why: str, tmp_path: Path) -> None:
     found = verdict(name, box, tmp_path)
     assert found.outcome == "failed"
     assert why in found.reason, found.reason
 
 
-def test_a_heap_that_loses_a_block_a_minute_creeps_and_one_chance_of_the_collector_does_not() -> None:
+def test_a_heap_leak_is_found() -> None:
+    """A heap that loses a block a minute creeps and one chance of the collector does not."""
     assert heap_marks([34_480, *[34_416] * 900, *[34_400] * 20_700])["lowest_since_s"] == 901
     with pytest.raises(ScenarioFailedError, match="34416 bytes after a minute, 28672 at the end"):
         heap_marks([34_416 - 16 * (second // 60) + 16 for second in range(6 * 3600 + 60)])
 
 
-def test_what_a_backend_cannot_do_is_no_failure_of_the_box(tmp_path: Path) -> None:
+def test_a_backends_limit_is_not_a_failure(tmp_path: Path) -> None:
     found = verdict("live_commands", ModelBox(), tmp_path)
     assert found.outcome == "failed" and found.reason.startswith("the backend failed: ")
     absent = play(SCENARIOS["boots"], ModelBox(), {}, tmp_path, time.monotonic)
@@ -85,7 +86,7 @@ def test_boots_has_a_verdict_per_board(tmp_path: Path) -> None:
     assert torn.reason == "opqbox failed: the same world gave other bytes; pyboard_f405 passed"
 
 
-def test_scenarios_run_two_at_a_time_and_come_back_in_order(tmp_path: Path) -> None:
+def test_two_scenarios_run_at_once_in_order(tmp_path: Path) -> None:
     reported: list[str] = []
     names = ["cold_start", "without_gps", "boots"]
     verdicts = play_all(
@@ -96,9 +97,7 @@ def test_scenarios_run_two_at_a_time_and_come_back_in_order(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("options", "code"), [((), 0), (("--hil-required",), 1)])
-def test_a_run_without_an_emulator_ends_with_what_did_not_run_in_capitals(
-    options: tuple[str, ...], code: int
-) -> None:
+def test_a_run_without_emulator_says_so(options: tuple[str, ...], code: int) -> None:
     words = [
         *options,
         "-q",
@@ -123,7 +122,7 @@ def test_a_run_without_an_emulator_ends_with_what_did_not_run_in_capitals(
     assert done.returncode == code
 
 
-def test_soaks_are_left_out_until_asked_for_and_unknown_names_are_reported() -> None:
+def test_soaks_need_a_request() -> None:
     assert not any(scenario.soak for scenario in chosen([]))
     assert any(scenario.soak for scenario in chosen([], soaks=True))
     assert {scenario.suite for scenario in chosen([], suite="B")} == {"B"}
@@ -137,13 +136,14 @@ def test_names_are_words_and_lines_are_lines() -> None:
         assert 10 < len(scenario.line) < 100 and "\n" not in scenario.line
 
 
-def test_the_saw_names_every_tick_of_its_turn_once() -> None:
+def test_the_saw_names_every_tick() -> None:
     saw = ticks.saw()
     assert len(set(saw.counts.tolist())) == 65_536
     assert ticks.tick_of(250) == 21 and ticks.ns_of(21) == 250.0
 
 
-def test_the_place_of_a_recording_is_found_to_the_sample_or_not_at_all() -> None:
+def test_a_recordings_place_is_exact() -> None:
+    """The place of a recording is found to the sample or not at all."""
     dip = np.arange(100, 150, dtype=np.int16)
     row = np.concatenate([np.zeros(7, np.int16), dip, np.zeros(3, np.int16)])
     assert recordings.place(row, dip) == 7
@@ -151,7 +151,7 @@ def test_the_place_of_a_recording_is_found_to_the_sample_or_not_at_all() -> None
     assert recordings.place(row, dip) == -1
 
 
-def test_a_captured_line_ends_in_the_ring_of_a_real_gateway(tmp_path: Path) -> None:
+def test_a_captured_line_ends_in_a_ring(tmp_path: Path) -> None:
     counts = (np.sin(np.arange(12_000) * 2 * np.pi / 200) * 20_000).astype(np.int16)
     world_mains = Played(counts, loop=True)
     run = ModelBox().run(
@@ -166,7 +166,8 @@ def test_a_captured_line_ends_in_the_ring_of_a_real_gateway(tmp_path: Path) -> N
     assert [block.t_ns for block in stored[-60:]] == [block.t_ns for block in received[-60:]]
 
 
-def test_a_log_of_cuts_goes_on_after_an_interruption_and_plays_failed_cuts_again(tmp_path: Path) -> None:
+def test_an_interrupted_log_of_cuts_continues(tmp_path: Path) -> None:
+    """A log of cuts goes on after an interruption and plays failed cuts again."""
     start = {"flash_sha256": "ab", "emulator": "QEMU"}
     path = tmp_path / "many_cuts/cuts.jsonl"
     first, second, third = (Cut("a save", operation, 1) for operation in (1, 2, 3))
@@ -186,7 +187,7 @@ def test_a_log_of_cuts_goes_on_after_an_interruption_and_plays_failed_cuts_again
         CutLog(path, start)
 
 
-def test_an_image_is_new_only_with_every_word_of_its_header(tmp_path: Path) -> None:
+def test_a_new_image_has_its_whole_header(tmp_path: Path) -> None:
     """Its first word, the magic number, is written first: 5 of 128 words may be missing behind it."""
     image, flash = bytes(range(256)) * 2 + b"body", tmp_path / "flash.bin"
     flash.write_bytes(bytes(0x80000) + image)

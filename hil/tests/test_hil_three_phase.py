@@ -22,7 +22,7 @@ def phasors(group) -> list[complex]:
     return [complex(Truth(phase, 100).phasor_v(np.zeros(1), 50.0)[0]) for phase in group.phases]
 
 
-def test_balanced_phases_follow_each_other_by_a_third_of_a_turn() -> None:
+def test_balanced_phases_are_a_third_apart() -> None:
     a, b, c = phasors(three_phase(BASE))
     assert b / a == pytest.approx(cmath.exp(-2j * math.pi / 3), abs=1e-12)
     assert c / a == pytest.approx(cmath.exp(2j * math.pi / 3), abs=1e-12)
@@ -32,7 +32,7 @@ def test_balanced_phases_follow_each_other_by_a_third_of_a_turn() -> None:
     )
 
 
-def test_the_unbalance_is_that_of_the_line_voltages_in_the_standard() -> None:
+def test_unbalance_is_the_standards() -> None:
     negative = 0.03 * cmath.exp(1.2j)
     group = three_phase(BASE, negative, zero=0.02 * cmath.exp(-0.4j))
     a, b, c = phasors(group)

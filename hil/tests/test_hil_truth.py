@@ -34,7 +34,7 @@ def sine_energy(turn: float) -> float:
     st.floats(-5.0, 5.0),
 )
 @settings(max_examples=30, deadline=None)
-def test_every_cycle_of_a_steady_voltage_has_the_rms_of_parseval(hz, phase_deg, harmonics, dc_v) -> None:
+def test_every_steady_cycle_follows_parseval(hz, phase_deg, harmonics, dc_v) -> None:
     _, truth = mains(0.2, frequency_hz=hz, phase_deg=phase_deg, harmonics=harmonics, dc_v=dc_v)
     squares = 120.0**2 * (1 + sum((percent / 100) ** 2 for percent in harmonics.values())) + dc_v**2
     assert truth.rms_v == pytest.approx(math.sqrt(squares), rel=1e-14)
@@ -47,7 +47,8 @@ def test_every_cycle_of_a_steady_voltage_has_the_rms_of_parseval(hz, phase_deg, 
 
 @given(st.floats(0.0, 1.0), st.integers(2, 9), st.floats(0.01, 0.99), st.floats(45.0, 65.0))
 @settings(max_examples=30, deadline=None)
-def test_a_half_cycle_that_a_sag_begins_in_has_the_rms_of_its_two_parts(depth, half, part, hz) -> None:
+def test_a_divided_half_cycle_has_combined_rms(depth, half, part, hz) -> None:
+    """A half cycle that a sag begins in has the rms of its two parts."""
     sag = Sag(depth=depth, start_s=(half + part) / (2 * hz), cycles=6)
     _, truth = mains(0.3, frequency_hz=hz, disturbances=[sag])
     square = sine_energy(math.pi) + sine_energy(math.pi * part)  # one half cycle before it, part of the next
@@ -60,7 +61,8 @@ def test_a_half_cycle_that_a_sag_begins_in_has_the_rms_of_its_two_parts(depth, h
     assert (start, stop - start) == pytest.approx(((half + part) * 6000 / hz, 6 * 12_000 / hz), rel=1e-9)
 
 
-def test_the_rms_of_a_voltage_with_a_tone_is_known_over_any_span() -> None:
+def test_a_tones_rms_is_known_anywhere() -> None:
+    """The rms of a voltage with a tone is known over any span."""
     _, truth = mains(0.5, tones=[MainsTone(187.3, 10.0, 33.0)])
     start, stop = np.array([612.4]), np.array([1755.9])
     ends = (start[0] / 12_000, stop[0] / 12_000)
@@ -78,7 +80,7 @@ def test_the_rms_of_a_voltage_with_a_tone_is_known_over_any_span() -> None:
     assert found == pytest.approx(PEAK_V * math.sqrt(square / length), rel=1e-12)
 
 
-def test_lines_of_the_volts_are_the_complex_ratios_of_the_truth() -> None:
+def test_volts_lines_are_the_truths_ratios() -> None:
     harmonics = {2: (1.0, 10.0), 3: (5.0, -70.0), 17: (0.7, 200.0), 50: (0.3, 45.0)}
     volts, truth = mains(1.0, harmonics=harmonics, phase_deg=37.0)
     cycles = truth.phase_cycles(np.arange(12_000.0))
@@ -97,7 +99,7 @@ def test_edges_of_a_ramp_solve_its_quadratic() -> None:
     assert truth.rocof_hz_per_s(truth.edges()) == pytest.approx(0.8)
 
 
-def test_a_phase_jump_moves_all_later_edges_and_leaves_the_frequency() -> None:
+def test_a_phase_jump_moves_later_edges() -> None:
     _, truth = mains(0.5, disturbances=[PhaseJumpEvent(degrees=-45.0, start_s=0.2, angle_deg=60.0)])
     jump = 12_000 * (12 + 60 / 360) / 60
     assert truth.span_samples() == pytest.approx((jump, jump))
@@ -109,7 +111,7 @@ def test_a_phase_jump_moves_all_later_edges_and_leaves_the_frequency() -> None:
     assert np.all(truth.frequency_hz(edges) == 60.0)
 
 
-def test_edges_that_a_jump_ahead_passes_over_lie_at_the_jump() -> None:
+def test_overtaken_edges_lie_at_the_jump() -> None:
     _, truth = mains(0.2, profiles=[PhaseStep(180.0, 0.0995)])  # from 5.97 to 6.47 cycles
     assert truth.edges(4)[20:28] * 60 / 12_000 == pytest.approx(
         [5, 5.25, 5.5, 5.75, 5.97, 5.97, 6.0, 6.25], abs=1e-6
@@ -133,7 +135,7 @@ def test_a_frequency_deviation_gains_its_area(offset_hz, ramp_s, seconds) -> Non
     "profile",
     [Ramp(0.7, 0.5, 2.5), FrequencyStep(-0.4, 1.1), Modulation(3.0, 0.2, 30.0), Wander(0.05, 0.1, 2.0)],
 )
-def test_phase_is_the_integral_of_frequency_and_rocof_its_slope(profile) -> None:
+def test_phase_integrates_frequency(profile) -> None:
     _, truth = mains(4.0, profiles=[profile])
     position = np.arange(48_001.0)
     hz, cycles = truth.frequency_hz(position), truth.phase_cycles(position)
@@ -144,7 +146,7 @@ def test_phase_is_the_integral_of_frequency_and_rocof_its_slope(profile) -> None
     assert np.sort(np.abs(slope - at))[-3] < 2e-2  # but where it steps
 
 
-def test_wander_has_the_deviation_asked_for_and_falls_with_its_exponent() -> None:
+def test_wander_has_its_deviation_and_exponent() -> None:
     hz = np.concatenate(
         [Wander(0.02, 0.05, 2.0, seed=seed).hz(np.arange(0, 2000, 0.1)) for seed in range(10)]
     )
@@ -173,13 +175,13 @@ def test_wander_has_the_deviation_asked_for_and_falls_with_its_exponent() -> Non
         (Profile(points=((0.0, 0.9), (0.05, 0.9), (0.05, 0.5), (0.1, 0.5)), start_s=0.2, seconds=0.1), 0.5),
     ],
 )
-def test_the_residual_is_the_level_wherever_it_is_held_for_a_cycle(event, share) -> None:
+def test_the_residual_is_the_held_level(event, share) -> None:
     _, truth = mains(0.6, frequency_hz=60.0, harmonics=MIX_3_PERCENT, disturbances=[event])
     assert truth.residual_v() == pytest.approx(share * truth.rms_v, rel=1e-9)
     assert truth.kind == event.kind
 
 
-def test_a_slope_of_the_amplitude_has_the_rms_of_its_integral() -> None:
+def test_an_amplitude_slope_has_integral_rms() -> None:
     sag = Sag(depth=0.5, start_s=0.1, seconds=0.3, edge_s=1 / 60)  # one cycle, from 1 to 0.5
     _, truth = mains(0.6, disturbances=[sag])
     found = truth.rms_v_between(np.array([1200.0]), np.array([1400.0]))
@@ -198,7 +200,7 @@ def test_flicker_swings_the_voltage_by_its_change() -> None:
         )
 
 
-def test_a_burst_of_harmonics_adds_its_power_and_nothing_elsewhere() -> None:
+def test_a_harmonic_burst_adds_its_power() -> None:
     burst = HarmonicDistortion(harmonics=(Harmonic(5, 8.0, 30.0),), start_s=0.1, cycles=6)
     _, truth = mains(0.4, disturbances=[burst])
     rms_v = truth.cycle_rms_v()
@@ -221,7 +223,7 @@ def test_phasors_are_those_of_the_standards_test_signals() -> None:
     assert volts == pytest.approx(math.sqrt(2) * size * np.cos(2 * math.pi * 60 * t_s + angle), abs=1e-9)
 
 
-def test_a_clock_that_is_off_moves_edges_and_leaves_rms() -> None:
+def test_a_clock_error_moves_edges_only() -> None:
     _, plain = mains(1.0, harmonics=MIX_3_PERCENT)
     _, fast = mains(1.0, harmonics=MIX_3_PERCENT, clock=SampleClock(offset_ppm=200.0))
     count = len(fast.edges())
@@ -232,13 +234,14 @@ def test_a_clock_that_is_off_moves_edges_and_leaves_rms() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "start_s"), [(1.0, 1.5), (1.0, 1.0), (0.01, 0.0), (0.0, 0.0)])
-def test_a_disturbance_that_no_whole_cycle_touches_has_no_residual(seconds: float, start_s: float) -> None:
+def test_a_disturbance_without_whole_cycle_has_no_residual(seconds: float, start_s: float) -> None:
     _, truth = mains(seconds, disturbances=[Sag(depth=0.3, start_s=start_s)])
     with pytest.raises(ValueError, match=r"disturbance 0 lies at samples .*; want a whole cycle"):
         truth.residual_v()
 
 
-def test_a_disturbance_in_the_last_half_cycle_has_the_residual_of_the_cycle_it_touches() -> None:
+def test_a_late_disturbance_has_its_cycles_residual() -> None:
+    """A disturbance in the last half cycle has the residual of the cycle it touches."""
     _, truth = mains(1.0, disturbances=[Sag(depth=0.3, start_s=0.995)])
     part = 0.3  # of the last of 60 cycles, from 70 % of it on: sin^2 between, in closed form
     inside = part / 2 - (math.sin(4 * math.pi) - math.sin(4 * math.pi * 0.7)) / (8 * math.pi)
@@ -246,7 +249,8 @@ def test_a_disturbance_in_the_last_half_cycle_has_the_residual_of_the_cycle_it_t
     assert truth.residual_v() == pytest.approx(wanted, rel=1e-9)
 
 
-def test_a_square_wave_from_a_shorted_half_has_the_lines_of_its_series() -> None:
+def test_a_shorted_half_has_its_series() -> None:
+    """A square wave from a shorted half has the lines of its series."""
     # a voltage that is shorted during its whole negative half: the half-wave rectified sine
     notch = PeriodicNotching(
         depth=1.0, width_s=0.5 / 60 - 1e-9, per_cycle=1, first_deg=180.0, start_s=0, seconds=1
@@ -260,7 +264,7 @@ def test_a_square_wave_from_a_shorted_half_has_the_lines_of_its_series() -> None
     assert found == pytest.approx(wanted, abs=1e-6)
 
 
-def test_a_burst_of_harmonics_raises_the_thd_while_it_lasts() -> None:
+def test_a_harmonic_burst_raises_thd() -> None:
     burst = HarmonicDistortion(harmonics=(Harmonic(5, 8.0, 30.0),), start_s=0.2, cycles=12)
     _, truth = mains(0.6, harmonics={3: (6.0, 10.0)}, disturbances=[burst])
     for start, thd_percent in ((0.0, 6.0), (2400.0, 10.0)):
@@ -277,7 +281,7 @@ def test_a_burst_of_harmonics_raises_the_thd_while_it_lasts() -> None:
     st.floats(0.05, 0.2),
 )
 @settings(max_examples=25, deadline=None)
-def test_rms_under_any_disturbances_is_that_of_dense_samples(kinds, start_s, angle_deg, depth) -> None:
+def test_disturbed_rms_equals_dense_samples(kinds, start_s, angle_deg, depth) -> None:
     made = [
         on_demand(
             kind, numbers_for(kind, {"cycles": 5.5, "depth": depth, "angle_deg": angle_deg}), 120.0, 60.0
@@ -300,7 +304,7 @@ def test_rms_under_any_disturbances_is_that_of_dense_samples(kinds, start_s, ang
 
 
 @pytest.mark.parametrize("hz", [59.5, 2950.0, 5900.0])
-def test_the_rms_of_a_tone_up_to_half_the_rate_is_exact(hz: float) -> None:
+def test_a_tones_rms_is_exact(hz: float) -> None:
     _, truth = mains(1.0, voltage_v=1e-10, tones=[MainsTone(hz, 1e12)])  # nothing but the tone, 1 V rms
     starts = np.array([0.0, 317.3, 5000.1])
     stops = np.array([12_000.0, 411.9, 5003.7])
@@ -316,7 +320,7 @@ def test_the_rms_of_a_tone_up_to_half_the_rate_is_exact(hz: float) -> None:
         OscillatoryTransient(peak_pu=2.0, ring_hz=5800.0, decay_s=0.004, start_s=0.1),
     ],
 )
-def test_a_transient_alone_has_the_rms_of_its_energy(event) -> None:
+def test_a_transients_rms_is_its_energy(event) -> None:
     _, truth = mains(0.3, voltage_v=1e-6, disturbances=[replace(event, peak_pu=1e8)])
     wanted = replace(event, peak_pu=1e8).energy_v2s(truth.mains.wave)
     found = truth.rms_v_between(np.array([600.0]), np.array([3000.0]))[0]

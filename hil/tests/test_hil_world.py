@@ -22,13 +22,14 @@ def lines(world: World, folder: Path) -> list[str]:
     return world.write(folder).read_text().splitlines()
 
 
-def test_fifty_ppm_fast_makes_a_true_second_50_us_longer_in_virtual_time() -> None:
+def test_fifty_ppm_lengthen_a_second_by_50_us() -> None:
+    """Fifty ppm fast makes a true second 50 us longer in virtual time."""
     fast = Oscillator(offset_ppb=50_000)
     assert fast.virtual_ns(NS) == 1_000_050_000
     assert fast.true_ns(1_000_050_000) == NS
 
 
-def test_a_ramp_of_temperature_gains_the_area_under_it() -> None:
+def test_a_temperature_ramp_gains_its_area() -> None:
     # 100 ppb/K, 25 to 30 C within 100 s: a triangle of 500 ppb x 100 s / 2 = 25 us, then 500 ns each second
     warm = Oscillator(ppb_per_k=100, temperature=((0.0, 25.0), (100.0, 30.0)))
     assert warm.virtual_ns(100 * NS) == 100 * NS + 25_000
@@ -37,14 +38,14 @@ def test_a_ramp_of_temperature_gains_the_area_under_it() -> None:
     assert abs(warm.true_ns(warm.virtual_ns(73_123_456_789)) - 73_123_456_789) <= 1
 
 
-def test_pulses_stand_on_utc_seconds_whatever_the_phase_of_power_on() -> None:
+def test_pulses_fall_on_utc_seconds() -> None:
     gps = Gps(utc_start_ns=START_UTC_S * NS + 300_000_000)
     pulses = gps.pulses(Oscillator(), 3 * NS)
     assert pulses == [700_000_000, 1_700_000_000, 2_700_000_000]
     assert all(gps.utc_ns(pulse) % NS == 0 for pulse in pulses)
 
 
-def test_pulses_are_missing_late_doubled_and_absent_as_asked() -> None:
+def test_pulses_fail_as_asked() -> None:
     gps = Gps(
         utc_start_ns=START_UTC_S * NS,
         fix_s=2.0,
@@ -64,7 +65,8 @@ def test_pulses_are_missing_late_doubled_and_absent_as_asked() -> None:
     ]
 
 
-def test_jitter_has_the_spread_asked_for_and_the_same_seed_the_same_pulses() -> None:
+def test_jitter_has_its_spread_and_seed() -> None:
+    """Jitter has the spread asked for and the same seed the same pulses."""
     gps = Gps(utc_start_ns=START_UTC_S * NS + 500_000_000, jitter_ns=30.0)
     pulses = np.array(gps.pulses(Oscillator(), 2000 * NS))
     errors = pulses - (np.arange(len(pulses)) * NS + 500_000_000)
@@ -72,32 +74,33 @@ def test_jitter_has_the_spread_asked_for_and_the_same_seed_the_same_pulses() -> 
     assert gps.pulses(Oscillator(), 2000 * NS) == pulses.tolist()
 
 
-def test_the_checksum_of_a_sentence_is_that_of_a_published_one() -> None:
+def test_a_sentences_checksum_is_published() -> None:
     # the sample sentence of the NMEA FAQ (P. Bennett, 1997), whose checksum is 47
     body = "GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,,"
     assert nmea_sentence(body) == f"${body}*47\r\n".encode()
 
 
-def test_a_ubx_message_has_the_checksum_of_the_published_poll() -> None:
+def test_a_ubx_checksum_is_published() -> None:
     # poll of NAV-PVT, printed in many u-blox notes: B5 62 01 07 00 00 08 19
     assert ubx_message((0x01, 0x07), b"") == bytes.fromhex("b562010700000819")
 
 
-def test_text_names_the_second_of_the_pulse_before_it() -> None:
+def test_text_names_the_last_pulses_second() -> None:
     gps = Gps(utc_start_ns=START_UTC_S * NS)
     (first, text), (second, _) = gps.text(Oscillator(), 2 * NS)
     assert (first, second) == (180_000_000, 1_180_000_000)
     assert text.startswith(b"$GNRMC,100000.00,A,") and b"201126" in text
 
 
-def test_a_leap_second_is_named_sixty_and_utc_counts_the_next_one_twice() -> None:
+def test_a_leap_second_is_named_sixty() -> None:
+    """A leap second is named sixty and UTC counts the next one twice."""
     gps = Gps(utc_start_ns=(MIDNIGHT_S - 2) * NS, leap_after_utc_s=MIDNIGHT_S)
     names = [text[7:13] for _, text in gps.text(Oscillator(), 5 * NS)]
     assert names == [b"235958", b"235959", b"235960", b"000000", b"000001"]
     assert [gps.utc_ns(second * NS) // NS - MIDNIGHT_S for second in range(5)] == [-2, -1, 0, 0, 1]
 
 
-def test_ubx_tells_an_announced_leap_second_and_the_second_it_is_in() -> None:
+def test_ubx_announces_a_leap_second() -> None:
     gps = Gps(utc_start_ns=(MIDNIGHT_S - 1) * NS, leap_after_utc_s=MIDNIGHT_S, form="ubx")
     texts = [text for _, text in gps.text(Oscillator(), 3 * NS)]
     seconds = [text[6 + 10] for text in texts]
@@ -111,14 +114,14 @@ def test_ubx_tells_an_announced_leap_second_and_the_second_it_is_in() -> None:
     assert [later - earlier for earlier, later in pairwise(itows)] == [1000, 1000]
 
 
-def test_a_wrong_label_and_an_unplugged_receiver_are_heard_as_such() -> None:
+def test_a_wrong_label_is_heard() -> None:
     gps = Gps(utc_start_ns=START_UTC_S * NS, wrong_labels=((1, -1),), unplugged=((2.0, 3.0),), fix_s=1.0)
     texts = [text for _, text in gps.text(Oscillator(), 4 * NS)]
     assert [text[7:13] for text in texts] == [b"100000", b"100000", b"100003"]
     assert [text.split(b",")[2] for text in texts] == [b"V", b"A", b"A"]
 
 
-def test_the_file_of_a_world_has_a_line_for_everything_in_it(tmp_path: Path) -> None:
+def test_a_worlds_file_has_everything(tmp_path: Path) -> None:
     hello = Command(1, Operation.HELLO)
     world = World(
         end_ns=2 * NS,
@@ -150,7 +153,7 @@ def test_the_file_of_a_world_has_a_line_for_everything_in_it(tmp_path: Path) -> 
     assert len((tmp_path / "gps.txt").read_text().splitlines()) == 2
 
 
-def test_played_counts_are_in_a_file_beside_the_world(tmp_path: Path) -> None:
+def test_played_counts_are_beside_the_world(tmp_path: Path) -> None:
     counts = np.array([-32768, 0, 32767], np.int16)
     written = lines(World(NS, Played(counts, start_ns=5, loop=True), gps=None), tmp_path)
     assert written[1] == "mains spi2 mains.i16 12000000 5 1"

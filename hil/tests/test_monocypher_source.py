@@ -18,7 +18,7 @@ def test_an_archive_with_another_hash_is_not_unpacked(tmp_path: Path) -> None:
     assert not (tmp_path / "tree").exists()
 
 
-def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_folder_is_used_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MONOCYPHER_DIR", str(tmp_path))
     with pytest.raises(SourceError, match=r"no monocypher\.c"):
         monocypher()
@@ -28,9 +28,7 @@ def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path: Path, monkeypatch: pyt
     assert "MONOCYPHER_DIR" in found.note
 
 
-def test_without_network_it_says_what_to_do_and_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_network_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> tuple[int, list[str]]:
         return 1, ["WARNING: Retrying", "ERROR: no network"]
 

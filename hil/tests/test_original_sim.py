@@ -28,7 +28,8 @@ def peak(frame: np.ndarray) -> float:
     return float(np.max(np.abs(frame))) / 152
 
 
-def test_the_first_frame_is_60_hz_of_120_v_and_every_frame_begins_at_index_0() -> None:
+def test_the_first_frame_is_60_hz() -> None:
+    """The first frame is 60 hz of 120 v and every frame begins at index 0."""
     sim = OriginalSim()
     assert np.array_equal(sim.frame(), sine(169.7056))
     sim.accept_request({"state": {"frequency": 50.0, "phase": 1.0}})
@@ -36,7 +37,7 @@ def test_the_first_frame_is_60_hz_of_120_v_and_every_frame_begins_at_index_0() -
     assert np.array_equal(first, sine(169.7056, 50.0)) and np.array_equal(first, second)
 
 
-def test_a_value_is_taken_only_with_the_type_of_the_current_one() -> None:
+def test_a_value_needs_the_current_type() -> None:
     sim = OriginalSim()
     sim.accept_request({"state": {"frequency": 50, "amplitude": "100.0", "phase": True, "volume": 1.0}})
     assert sim.state == {"amplitude": 169.7056, "frequency": 60.0, "phase": 0.0, "sample_rate_hz": 12000.0}
@@ -52,7 +53,7 @@ def test_counts_are_clipped_at_int16() -> None:
     assert (frame.min(), frame.max()) == (-32768, 32767)
 
 
-def test_a_ramp_runs_linearly_from_the_amplitude_at_load_to_the_target() -> None:
+def test_a_ramp_is_linear_to_its_target() -> None:
     sim = OriginalSim()
     sim.accept_request({"state": {"amplitude": 100.0}})
     sim.accept_request({"filters": [{"name": "vrms", "target_vrms": 60.0, "delay_samples": 400}]})
@@ -65,7 +66,7 @@ def test_a_ramp_runs_linearly_from_the_amplitude_at_load_to_the_target() -> None
     assert sim.state["amplitude"] == target
 
 
-def test_filters_follow_each_other_pause_repeat_and_are_dropped_by_reset() -> None:
+def test_filters_follow_and_repeat() -> None:
     sim = OriginalSim()
     steps = [
         {"name": "vrms", "target_vrms": 50.0, "delay_samples": 0},
@@ -85,7 +86,7 @@ def test_filters_follow_each_other_pause_repeat_and_are_dropped_by_reset() -> No
     assert peak(sim.frame()) == pytest.approx(low, abs=0.01)
 
 
-def test_filters_that_take_no_time_and_repeat_do_not_hang() -> None:
+def test_instant_repeating_filters_do_not_hang() -> None:
     sim = OriginalSim()
     none = [{"name": "vrms", "target_vrms": 80.0, "delay_samples": 0}, {"name": "nop", "delay_samples": 0}]
     sim.accept_request({"filters": none, "does_repeat": True})
@@ -117,7 +118,7 @@ def test_a_frame_has_408_bytes_little_endian() -> None:
     assert data[:4].hex() == "0100feff" and data[400:].hex() == "0300040001000000"
 
 
-def test_boxes_read_one_stream_in_any_pieces_and_what_is_long_past_is_counted() -> None:
+def test_boxes_share_a_stream_in_pieces() -> None:
     stream = OriginalSimStream()
     whole = stream.counts(0, 1000)
     assert np.array_equal(np.concatenate([stream.counts(at, 300) for at in (0, 300, 600)]), whole[:900])
@@ -145,7 +146,7 @@ def ask(
         connection.close()
 
 
-def test_a_post_changes_the_state_with_an_empty_answer_and_a_refusal_says_why(
+def test_a_post_changes_state_or_explains(
     control: tuple[OriginalSimControl, OriginalSimStream],
 ) -> None:
     running, stream = control
@@ -172,7 +173,7 @@ def test_the_fifo_carries_the_frames_that_boxes_read(
     assert read == [sim_frame(stream.frame(0))] * 5  # nothing was changed: all frames are alike
 
 
-def test_the_fifo_waits_for_readers_and_is_removed_at_the_end(tmp_path: Path) -> None:
+def test_the_fifo_waits_and_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     with OriginalSimControl(OriginalSimStream(), 0, path) as running:
         for _ in range(2):  # a reader goes, another comes
@@ -189,7 +190,8 @@ def test_the_fifo_waits_for_readers_and_is_removed_at_the_end(tmp_path: Path) ->
     assert path.exists()  # was there before
 
 
-def test_a_file_in_the_fifos_place_or_a_busy_port_is_one_error(tmp_path: Path) -> None:
+def test_a_busy_fifo_or_port_is_an_error(tmp_path: Path) -> None:
+    """A file in the fifos place or a busy port is one error."""
     (tmp_path / "mine").write_text("mine")
     threads = threading.active_count()
     with (
@@ -202,7 +204,7 @@ def test_a_file_in_the_fifos_place_or_a_busy_port_is_one_error(tmp_path: Path) -
     assert (tmp_path / "mine").read_text() == "mine" and threading.active_count() == threads
 
 
-def test_a_candidate_is_steady_ramps_holds_and_comes_back() -> None:
+def test_a_candidate_ramps_and_returns() -> None:
     counts = generated_counts(candidate_request("sag_1200_3000_0.5"), 7000)
     peaks = [float(np.max(np.abs(counts[at : at + 200]))) / 152 for at in range(0, 7000, 200)]
     assert peaks[:6] == pytest.approx([169.7] * 6, abs=0.02)

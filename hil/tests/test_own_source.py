@@ -38,7 +38,7 @@ def packed(folder: Path) -> Path:
     return archive
 
 
-def test_a_tarball_is_unpacked_once_if_its_checksum_is_known(folder: Path, tmp_path: Path) -> None:
+def test_a_known_tarball_is_unpacked_once(folder: Path, tmp_path: Path) -> None:
     archive = packed(folder)
     sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
     known = dataclasses.replace(HELLO, tarballs={sha256: archive.name})
@@ -51,7 +51,7 @@ def test_a_tarball_is_unpacked_once_if_its_checksum_is_known(folder: Path, tmp_p
     assert not list((tmp_path / "cache/sources").glob(".hello-*"))
 
 
-def test_a_tarball_that_is_not_known_is_refused_with_its_checksum(folder: Path, tmp_path: Path) -> None:
+def test_an_unknown_tarball_is_refused(folder: Path, tmp_path: Path) -> None:
     archive = packed(folder)
     sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
     with pytest.raises(SourceError, match=rf"SHA-256 {sha256}; want qemu-10\.0\.0\.tar\.xz 22c075"):
@@ -59,7 +59,8 @@ def test_a_tarball_that_is_not_known_is_refused_with_its_checksum(folder: Path, 
     assert not list((tmp_path / "cache").glob("sources/qemu*"))
 
 
-def test_a_folder_is_another_one_as_soon_as_a_file_of_it_changes(folder: Path) -> None:
+def test_a_changed_file_makes_another_folder(folder: Path) -> None:
+    """A folder is another one as soon as a file of it changes."""
     first = own_source(HELLO, folder, "--source", version_of)
     assert first.path == folder and "no checksum to compare" in first.note
     (folder / ".git").mkdir()
@@ -73,7 +74,7 @@ def test_a_folder_is_another_one_as_soon_as_a_file_of_it_changes(folder: Path) -
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not here")
-def test_a_checkout_says_whether_it_is_the_commit_that_we_know(folder: Path) -> None:
+def test_a_checkout_reports_a_known_commit(folder: Path) -> None:
     def git(*words: str) -> str:
         command = ("git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words)
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -91,14 +92,13 @@ def test_a_checkout_says_whether_it_is_the_commit_that_we_know(folder: Path) -> 
     ("version", "why"),
     [("1.3.0", r"hello 1\.3\.0; want 1\.2\.x"), ("1.25.0", "want"), (None, "no source of hello")],
 )
-def test_what_is_no_such_source_or_of_another_series_is_refused(
-    folder: Path, version: str | None, why: str
-) -> None:
+def test_a_wrong_source_is_refused(folder: Path, version: str | None, why: str) -> None:
     with pytest.raises(SourceError, match=rf"^--source {folder}: .*{why}"):
         own_source(HELLO, folder, "--source", lambda path: version)
 
 
-def test_every_checksum_has_the_length_of_one_and_names_a_release_of_the_series() -> None:
+def test_every_checksum_names_a_release() -> None:
+    """Every checksum has the length of one and names a release of the series."""
     for pinned in (QEMU, MICROPYTHON):
         assert all(len(sha256) == 64 for sha256 in pinned.tarballs)
         assert all(len(commit) == 40 for commit in pinned.commits)

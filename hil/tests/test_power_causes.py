@@ -25,7 +25,8 @@ from opq_sim.power_system.power_system import PowerSystem
 OMEGA = 2 * math.pi * 50
 
 
-def test_a_capacitor_bank_rings_at_one_over_two_pi_root_lc_from_an_empty_bank():
+def test_a_bank_rings_at_its_frequency():
+    """A capacitor bank rings at one over two pi root lc from an empty bank."""
     bank = CapacitorSwitching(at="mv", kvar=1200.0)
     system = system_with(bank)
     source = small_network().thevenin("mv").z1
@@ -50,7 +51,7 @@ def test_a_capacitor_bank_rings_at_one_over_two_pi_root_lc_from_an_empty_bank():
     assert falls.mean() > damping  # the loads damp too
 
 
-def test_without_loads_a_bank_rings_down_by_r_over_2l():
+def test_an_unloaded_bank_rings_down():
     unloaded = PowerNetwork(build(NetworkConfig, {**DOCUMENT, "load": []}, "no loads"))
     bank = CapacitorSwitching(at="mv", kvar=1200.0)
     system = PowerSystem(unloaded, Grid(50.0), OUTLETS[3:], scheduled=[(0.5, bank)])
@@ -72,7 +73,8 @@ def test_without_loads_a_bank_rings_down_by_r_over_2l():
     assert np.exp(-damping * t_s[-1]) < 0.8  # so that a wrong decay would show
 
 
-def test_a_starting_motor_takes_its_impedance_share_and_lets_go_when_it_runs():
+def test_a_starting_motor_takes_its_share():
+    """A starting motor takes its impedance share and lets go when it runs."""
     system = system_with(MotorStart(at="lv2", kw=75.0, starting_pf=0.3))
     source = small_network().thevenin("lv2", with_loads=True).z1
     kva = 6.0 * 75.0 / 0.8
@@ -87,7 +89,7 @@ def test_a_starting_motor_takes_its_impedance_share_and_lets_go_when_it_runs():
     assert np.all(np.diff(profile) > -1e-3 * before_v)
 
 
-def test_a_motor_runs_up_as_the_integral_of_its_torque_says():
+def test_a_motor_runs_up_by_torque():
     """2H ds/dt = -V^2 r2 / s / ((r1 + r2 / s)^2 + x^2): without load the time to a slip is a closed form."""
     motor = MotorStart(at="lv2", kw=75.0, load=0.0, inertia_s=0.8)
     system = system_with(motor)
@@ -121,7 +123,7 @@ def test_a_heavier_motor_runs_up_for_longer():
     assert ends[1] == pytest.approx(2 * ends[0], rel=0.15)
 
 
-def test_the_series_of_an_inrush_pulse_is_that_of_the_pulse():
+def test_an_inrushs_series_is_its_pulses():
     half = 1.1
     x = 2 * math.pi * np.arange(1 << 16) / (1 << 16)
     wrapped = np.minimum(x, 2 * math.pi - x)
@@ -130,7 +132,7 @@ def test_the_series_of_an_inrush_pulse_is_that_of_the_pulse():
     assert pulse_series(half, (0, 1, 2, 3, 7)) == pytest.approx(lines[[0, 1, 2, 3, 7]], abs=1e-8)
 
 
-def test_inrush_has_a_second_harmonic_that_decays_and_an_rms_that_recovers():
+def test_inrush_has_a_decaying_second_harmonic():
     system = system_with(TransformerEnergising(at="feeder1/2km", rating_kva=2000.0))
     outlet = system.voltages["1"]
     sizes = []
@@ -143,7 +145,7 @@ def test_inrush_has_a_second_harmonic_that_decays_and_an_rms_that_recovers():
     assert rms_v(system, "1", 0.54) < 0.995 * rms_v(system, "1", 0.4)
 
 
-def test_inrush_falls_as_the_flux_equation_integrated_finely_says():
+def test_inrush_follows_the_flux_equation():
     """d flux / d angle = sin(angle) - r i, i = (flux - knee) / x beyond it: two phases alike, one still."""
     cause = TransformerEnergising(at="feeder1/2km", rating_kva=2000.0, angle_deg=90.0, remanence_pu=0.0)
     system = system_with(cause)
@@ -175,7 +177,7 @@ def test_inrush_falls_as_the_flux_equation_integrated_finely_says():
     assert wanted[-1] < 0.6 * wanted[1]  # it really decays meanwhile
 
 
-def test_a_stroke_beside_a_line_induces_what_rusck_says_and_reaches_outlets_by_distance():
+def test_a_strokes_induction_follows_rusck():
     stroke = Lightning(at="feeder2/3km", current_ka=20.0, distance_m=100.0, height_m=10.0)
     assert stroke.surge_kv == pytest.approx(30 * 20 * 10 / 100 * (1 + 0.4 / math.sqrt(2 - 0.16)))
     system = system_with(stroke)
@@ -189,7 +191,7 @@ def test_a_stroke_beside_a_line_induces_what_rusck_says_and_reaches_outlets_by_d
     assert surge.max() == pytest.approx(10 * arriving_kv, rel=1e-3)
 
 
-def test_a_direct_stroke_flashes_over_and_the_breaker_clears_it():
+def test_a_direct_stroke_is_cleared():
     system = system_with(Lightning(at="feeder2/3km", distance_m=0.0, breaker="feeder2", recloses=1.0))
     start_s = system.voltages["2"].changes(0.4, 0.6)[0]
     assert rms_v(system, "2", start_s + 0.2) < 1.0
@@ -197,7 +199,8 @@ def test_a_direct_stroke_flashes_over_and_the_breaker_clears_it():
     assert rms_v(system, "1", start_s + 0.2) == pytest.approx(rms_v(system, "1", 0.4), rel=0.01)
 
 
-def test_a_fault_that_stays_opens_the_breaker_again_and_leaves_the_feeder_dead():
+def test_a_lasting_fault_leaves_the_feeder_dead():
+    """A fault that stays opens the breaker again and leaves the feeder dead."""
     fault = ClearedFault(
         at="feeder2/3.1km",
         type="LLL",
@@ -239,13 +242,13 @@ def test_taps_multiply_what_is_behind_and_stay():
     assert "t9" in reasons[0].reason and list(refused.refused) == reasons
 
 
-def test_a_tap_that_would_leave_its_band_goes_the_other_way():
+def test_a_tap_beyond_its_band_reverses():
     system = system_with(TapChange(at="t0", steps=2.0, step_percent=1.5, within_percent=2.0))
     before_v = rms_v(system, "3", 0.4)
     assert rms_v(system, "3", 500.0) / before_v == pytest.approx(0.97, rel=1e-3)
 
 
-def test_a_lost_neutral_raises_the_light_phase_and_lowers_the_heavy_one():
+def test_a_lost_neutral_shifts_the_phases():
     system = system_with(LostNeutral(at="lv2", seconds=2.0))
     heavy, light = rms_v(system, "2", 1.0), rms_v(system, "3", 1.0)
     assert heavy < 0.8 * NOMINAL_V < 1.1 * NOMINAL_V < light
@@ -261,12 +264,12 @@ def test_a_lost_neutral_raises_the_light_phase_and_lowers_the_heavy_one():
         (lambda: Lightning(at="mv", current_ka=1000.0), "current_ka is 1000; want 1 to 300"),
     ],
 )
-def test_a_number_out_of_range_is_refused_by_name(made, words):
+def test_a_number_out_of_range_is_named(made, words):
     with pytest.raises(ValueError, match=words):
         made()
 
 
-def test_what_cannot_happen_in_this_network_is_refused_when_it_is_put_in():
+def test_an_impossible_cause_is_refused_early():
     system = system_with()
     for cause in (
         ClearedFault(at="feeder9/1km"),

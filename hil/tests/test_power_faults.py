@@ -76,7 +76,7 @@ GROUPS = {
 
 @pytest.mark.parametrize(("fault", "kind", "types"), TYPES)
 @pytest.mark.parametrize("pair", [0, 1, 2])
-def test_a_fault_is_seen_below_transformers_as_its_dip_type(
+def test_transformers_change_the_dip_type(
     fault: FaultType, kind: str, types: tuple[str, str, str], pair: int
 ) -> None:
     grid = two_transformers(*GROUPS[kind][pair])
@@ -92,7 +92,8 @@ def test_a_fault_is_seen_below_transformers_as_its_dip_type(
         assert min(misfits) < 1e-4, (bus, dip_type, np.abs(seen), np.abs(reference))
 
 
-def test_a_characteristic_voltage_with_a_phase_jump_keeps_its_angle_through_a_transformer() -> None:
+def test_a_phase_jump_passes_a_transformer() -> None:
+    """A characteristic voltage with a phase jump keeps its angle through a transformer."""
     grid = two_transformers("Dyn11", "Dyn1")
     at = grid.voltages(faults=[ShortCircuit("f/2km", "LLL")])
     before = grid.voltages()

@@ -23,7 +23,8 @@ def at(moment_s: float) -> FloatArray:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rocof_at_the_loss_of_a_unit_is_that_of_the_swing_equation(name: str) -> None:
+def test_initial_rocof_is_the_swing_equations(name: str) -> None:
+    """Rocof at the loss of a unit is that of the swing equation."""
     model = QUIET[name]
     lost_mw = 0.02 * model.rating_mva
     grid = system_frequency(model, steps=[PowerStep(10.123, lost_mw)])
@@ -35,7 +36,7 @@ def test_rocof_at_the_loss_of_a_unit_is_that_of_the_swing_equation(name: str) ->
 
 
 @pytest.mark.parametrize("name", [*NAMES, "alone"])
-def test_the_answer_to_a_step_is_the_swing_equation_integrated_finely(name: str) -> None:
+def test_a_steps_answer_is_the_swing_equations(name: str) -> None:
     model = QUIET.get(name, ALONE)
     lost = 0.03
     grid = system_frequency(model, steps=[PowerStep(1.0, lost * model.rating_mva)])
@@ -57,7 +58,7 @@ def test_the_answer_to_a_step_is_the_swing_equation_integrated_finely(name: str)
         state = state + step_s / 6 * (k1 + 2 * k2 + 2 * k3 + slope(state + step_s * k3))
 
 
-def test_droop_and_damping_hold_the_frequency_until_secondary_control_restores_it() -> None:
+def test_secondary_control_restores_the_frequency() -> None:
     slow = replace(QUIET["island"], secondary_per_s=1e-4)
     lost_mw = 0.1 * slow.rating_mva
     grid = system_frequency(slow, steps=[PowerStep(0.0, lost_mw)])
@@ -71,7 +72,7 @@ def test_droop_and_damping_hold_the_frequency_until_secondary_control_restores_i
     assert gone == pytest.approx(-0.1 * 60 / QUIET["island"].secondary_per_s, rel=1e-6)
 
 
-def test_without_secondary_control_the_frequency_stays_where_droop_and_damping_hold_it() -> None:
+def test_without_secondary_control_droop_remains() -> None:
     grid = system_frequency(ALONE, steps=[PowerStep(1.0, -0.015)])
     held = 50 + ALONE.settled_hz(-0.015)
     assert held == pytest.approx(50 + 0.125 * 50 / (0.33 + 1 / 0.04))
@@ -86,7 +87,7 @@ def test_without_secondary_control_the_frequency_stays_where_droop_and_damping_h
         assert np.array_equal(np.concatenate([grid.hz(t[k : k + size]) for k in parts]), hz)
 
 
-def test_steps_add_up_and_load_that_is_lost_raises_the_frequency() -> None:
+def test_steps_add_up() -> None:
     model = QUIET["continental_50"]
     t = np.linspace(0, 300, 5000)
     one, two = PowerStep(20.0, 1500.0), PowerStep(90.5, -4000.0)
@@ -110,7 +111,7 @@ def test_phase_frequency_and_rocof_are_one_function(name: str) -> None:
     assert np.abs(rocof - grid.rocof_hz_per_s((t[1:] + t[:-1]) / 2))[smooth].max() < 1e-4
 
 
-def test_any_block_and_any_order_give_the_same_bits() -> None:
+def test_any_block_order_is_identical() -> None:
     model = swing_model("island")
     steps = [PowerStep(5000.25, 30.0)]
     t = np.arange(0.0, 12_000.0, 0.7)
@@ -129,7 +130,7 @@ def test_any_block_and_any_order_give_the_same_bits() -> None:
     assert other.hz(np.empty(0)).shape == (0,)
 
 
-def test_it_stands_in_the_place_of_a_steady_grid() -> None:
+def test_it_replaces_a_steady_grid() -> None:
     grid = system_frequency(swing_model("interconnection_60"), seed=2, steps=[PowerStep(3.0, 5000.0)])
     assert isinstance(grid, Grid)
     cycles = np.arange(61.0, 600.0)

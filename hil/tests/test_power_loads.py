@@ -37,7 +37,7 @@ def solved(system: PowerSystem):
     return seen[0]
 
 
-def test_a_rectifier_puts_its_currents_over_the_networks_impedance():
+def test_a_rectifier_distorts_by_impedance():
     system = system_with(ConverterLoad(at="lv2", kw=60.0, firing_deg=0.0, seconds=5.0))
     steady = system.voltages["3"].steady(1.0, 1.2)
     assert steady is not None
@@ -52,7 +52,7 @@ def test_a_rectifier_puts_its_currents_over_the_networks_impedance():
     assert system.voltages["3"].steady(6.0, 6.2).thd == 0.0
 
 
-def test_harmonics_keep_their_angle_to_the_fundamental_while_the_grid_slips():
+def test_harmonics_keep_their_angle():
     load, model = ConverterLoad(at="lv2", kw=60.0, firing_deg=0.0, seconds=5.0), swing_model("island")
     t_s, fifths_v = 3.0 + np.arange(2400) / 12_000, []
     for causes in ((load,), (UnitTrip(at="hv", mw=100.0), load)):
@@ -64,7 +64,7 @@ def test_harmonics_keep_their_angle_to_the_fundamental_while_the_grid_slips():
     assert fifths_v[1] == pytest.approx(fifths_v[0], rel=0.01)
 
 
-def test_a_furnace_flickers_about_its_mean_and_a_larger_one_more():
+def test_a_larger_furnace_flickers_more():
     kinds = {}
     for mva in (0.02, 4.0):
         system = system_with(ArcFurnace(at="feeder2/4km", mva=mva), outlets=OUTLETS[:3])
@@ -79,7 +79,7 @@ def test_a_furnace_flickers_about_its_mean_and_a_larger_one_more():
     assert np.std(cycles_v) / before_v == pytest.approx(0.15 * (1 - abs(shorted)), rel=0.3)
 
 
-def test_a_furnaces_power_is_the_sum_of_its_sines_at_any_moment():
+def test_a_furnaces_power_is_its_sines():
     hz, peaks, starts_rad = (
         np.array([0.5, 7.3, 25.7]),
         np.array([0.04, 0.03, 0.05]),
@@ -92,7 +92,7 @@ def test_a_furnaces_power_is_the_sum_of_its_sines_at_any_moment():
     assert np.array_equal(course.at(since_s[100:300]), course.at(since_s)[100:300])
 
 
-def test_a_telegram_has_its_level_at_the_injector_and_its_bits_everywhere():
+def test_a_telegram_reaches_every_place():
     system = system_with(RippleControl(at="mv", hz=216.67, percent=2.0, bits="101", bit_s=0.5), at_s=0.0)
     clean = system_with()
     for box_id, nominal_v in (("4", 11_547.0), ("2", NOMINAL_V)):
@@ -112,7 +112,8 @@ def with_diesel() -> PowerNetwork:
     return PowerNetwork(build(NetworkConfig, {**DOCUMENT, "generation": [generation]}, "with a diesel"))
 
 
-def test_an_island_goes_at_its_own_frequency_and_is_reclosed_out_of_phase():
+def test_an_island_recloses_out_of_phase():
+    """An island goes at its own frequency and is reclosed out of phase."""
     cause = Islanding(at="feeder2", seconds=12.0, inertia_s=1.5, droop=0.04, governor_s=0.5, damping=1.0)
     system = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, scheduled=[(0.5, cause)])
     outlet = system.voltages["2"]
@@ -134,7 +135,7 @@ def test_an_island_goes_at_its_own_frequency_and_is_reclosed_out_of_phase():
         dead.check(replace(cause, at="feeder1"))
 
 
-def test_a_unit_that_trips_takes_everybody_along_at_the_textbook_rate():
+def test_a_tripped_unit_moves_all_at_once():
     model = replace(swing_model("island"), nominal_hz=50.0)
     trip = UnitTrip(at="hv", mw=100.0)
     system = PowerSystem(small_network(), Grid(50.0), OUTLETS, scheduled=[(1.0, trip)], model=model)
@@ -151,7 +152,7 @@ def test_a_unit_that_trips_takes_everybody_along_at_the_textbook_rate():
 @pytest.mark.parametrize(
     ("mw", "hz", "seen"), [(200.0, 50.0, True), (200.0, 50.2, False), (140.0, 50.0, False)]
 )
-def test_a_lost_unit_is_a_deviation_where_the_frequency_is_off_nominal_for_a_second(mw, hz, seen) -> None:
+def test_a_second_off_nominal_is_a_deviation(mw, hz, seen) -> None:
     """The first falls by 0.79 Hz, the third by 0.55 Hz and for 0.9 s only."""
     trip = UnitTrip(at="hv", mw=mw)
     system = PowerSystem(
@@ -163,7 +164,8 @@ def test_a_lost_unit_is_a_deviation_where_the_frequency_is_off_nominal_for_a_sec
         assert float(system.hz(np.array([each.arrival_s]))[0]) == pytest.approx(49.5, abs=1e-4)
 
 
-def test_a_load_between_two_phases_makes_u2_of_its_share_of_the_short_circuit_power():
+def test_a_two_phase_load_makes_u2():
+    """A load between two phases makes u2 of its share of the short circuit power."""
     outlets = [Outlet(str(phase), "mv", phase, 11_547.0, 50.0) for phase in range(3)]
 
     def with_load(kw: float):
@@ -185,7 +187,7 @@ def test_a_load_between_two_phases_makes_u2_of_its_share_of_the_short_circuit_po
 
 
 @pytest.mark.parametrize("name", CAUSES)
-def test_samples_of_every_cause_are_the_same_bits_in_any_blocks(name):
+def test_every_causes_samples_ignore_blocks(name):
     model = replace(swing_model("island"), nominal_hz=50.0)
     cause = cause_of(name, PLACES.get(name, "feeder2/3km"), {})
 
@@ -208,7 +210,8 @@ def test_samples_of_every_cause_are_the_same_bits_in_any_blocks(name):
     assert touched
 
 
-def test_every_cause_can_be_made_by_name_and_solved_with_its_usual_values():
+def test_every_cause_has_usual_values():
+    """Every cause can be made by name and solved with its usual values."""
     model = swing_model("continental_50")
     for name in CAUSES:
         system = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, model=model)

@@ -18,14 +18,14 @@ def places() -> MapPlaces:
     return MapPlaces(village.network, {each.at: (each.latitude, each.longitude) for each in village.place})
 
 
-def test_a_bus_its_transformer_and_the_point_of_the_feeder_stand_at_one_place(places):
+def test_a_bus_and_transformer_share_a_place(places):
     church = (55.1554, 15.0363)
     assert places.coordinates("church") == church
     assert places.coordinates("tchurch") == church
     assert places.coordinates("feeder1/1.2km") == church
 
 
-def test_a_point_between_two_transformers_lies_between_them_in_proportion(places):
+def test_a_point_is_placed_in_proportion(places):
     village = load_power_scenario(VILLAGE)
     taps = {each.to_bus: each.from_bus for each in village.network.transformer}
     km = {bus: float(taps[bus].partition("/")[2].removesuffix("km")) for bus in ("church", "school")}
@@ -42,13 +42,13 @@ def test_of_other_places_nothing_is_known(places, place):
     assert places.coordinates(place) is None
 
 
-def test_a_degree_of_longitude_is_shorter_in_the_north_and_the_date_line_is_no_way():
+def test_a_longitude_degree_shrinks_northwards():
     assert distance_km((0.0, 10.0), (0.0, 11.0)) == pytest.approx(111.195)
     assert distance_km((60.0, 10.0), (60.0, 11.0)) == pytest.approx(111.195 / 2)
     assert distance_km((0.0, 179.5), (0.0, -179.5)) == pytest.approx(111.195)
 
 
-def test_the_place_error_is_of_those_of_which_both_places_are_known():
+def test_the_place_error_needs_both_places():
     def disturbance(number: int, at: tuple[float, float] | None) -> TrueDisturbance:
         return TrueDisturbance(str(number), "sag", "local", {"1": span(number)}, "fault", at)
 

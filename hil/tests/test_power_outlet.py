@@ -47,7 +47,7 @@ def test_a_steady_state_is_what_the_samples_are():
     assert steady.thd == pytest.approx(np.hypot(0.01, 0.015))
 
 
-def test_an_event_put_in_while_it_runs_comes_where_nobody_has_read():
+def test_a_late_event_follows_read_samples():
     system = system_with()
     outlet = system.voltages["2"]
     t_s = moments(0.0, 1.0)
@@ -59,7 +59,7 @@ def test_an_event_put_in_while_it_runs_comes_where_nobody_has_read():
     assert rms_v(system, "2", at_s + 0.05) < 0.9 * rms_v(system, "2", 0.4)
 
 
-def test_what_is_long_over_is_forgotten_and_what_stays_is_not():
+def test_an_old_event_is_forgotten():
     causes = ((float(at), ClearedFault(at="feeder2/3.1km")) for at in range(1, 200))
     system = PowerSystem(small_network(), Grid(50.0), OUTLETS, scheduled=causes, keep_s=20.0)
     assert len(system.before(150.0)) <= 22
@@ -68,7 +68,7 @@ def test_what_is_long_over_is_forgotten_and_what_stays_is_not():
     assert late > 1.001 * rms_v(system, "4", 0.4)
 
 
-def test_what_stays_for_good_becomes_the_steady_state_without_a_changed_bit():
+def test_a_lasting_event_becomes_the_steady_state():
     def causes():
         for number in range(60):
             steps = 1.0 if number % 3 else -1.0
@@ -91,7 +91,7 @@ def test_what_stays_for_good_becomes_the_steady_state_without_a_changed_bit():
     assert np.array_equal(found[0], found[1])
 
 
-def test_an_outlet_follows_the_grid_and_turns_with_its_own_phasor():
+def test_an_outlet_turns_with_its_phasor():
     system = system_with(hz=49.7)
     t_s = moments(0.0, 0.2)
     for box_id in "1234":

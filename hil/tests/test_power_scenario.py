@@ -65,7 +65,8 @@ def test_fifteen_lines_are_a_scenario(tmp_path):
     assert box.source.marks(0, 36_000)[0] == pytest.approx(24_000, abs=245)
 
 
-def test_samples_are_the_same_however_they_are_read_and_for_one_seed_twice(tmp_path):
+def test_samples_do_not_depend_on_reading(tmp_path):
+    """Samples are the same however they are read and for one seed twice."""
     scenario = load_power_scenario(written(tmp_path, FIFTEEN_LINES + MORE))
     whole = {box: source.counts(0, 36_000) for box, source in made(scenario, 3).items()}
     for box, source in made(scenario, 3).items():
@@ -75,7 +76,7 @@ def test_samples_are_the_same_however_they_are_read_and_for_one_seed_twice(tmp_p
     assert not np.array_equal(whole["1"], other)
 
 
-def test_a_box_has_its_own_place_gain_and_clock(tmp_path):
+def test_a_box_has_place_gain_and_clock(tmp_path):
     scenario = load_power_scenario(written(tmp_path, FIFTEEN_LINES + MORE))
     sources = made(scenario, 1)
     volts = sources["2"].counts(0, 12_000) * sources["2"].v_per_lsb
@@ -84,7 +85,7 @@ def test_a_box_has_its_own_place_gain_and_clock(tmp_path):
     assert sources["1"].nominal_v == 230.0
 
 
-def test_what_is_random_keeps_its_hours_and_its_seed(tmp_path):
+def test_random_causes_keep_hours_and_seed(tmp_path):
     text = (FIFTEEN_LINES + MORE).replace("every_s = 5.0", "every_s = 50000.0").replace("600.0", "60.0")
     scenario = load_power_scenario(written(tmp_path, text))
     found = [item for item in islice(schedule_of(scenario, 5), 600) if item[1].name == "motor_start"]
@@ -97,7 +98,8 @@ def test_what_is_random_keeps_its_hours_and_its_seed(tmp_path):
     assert again == found
 
 
-def test_a_load_by_the_hour_changes_on_the_hour_and_is_steady_between(tmp_path):
+def test_an_hourly_load_changes_hourly(tmp_path):
+    """A load by the hour changes on the hour and is steady between."""
     shares = [0.0] * 24
     shares[8], shares[9] = 1.0, 0.25
     load = f'[[hourly]]\nat = "street"\nkw = 100.0\nspectrum = "six_pulse"\nshares = {shares}\n'
@@ -115,7 +117,7 @@ def test_a_load_by_the_hour_changes_on_the_hour_and_is_steady_between(tmp_path):
         load_power_scenario(written(tmp_path, text.replace('"six_pulse"', '"tube"')))
 
 
-def test_all_problems_are_reported_at_once_with_their_keys(tmp_path):
+def test_all_problems_name_their_keys(tmp_path):
     text = (FIFTEEN_LINES + MORE).replace('"motor_start"', '"moter_start"').replace("clear_ms", "clear")
     text = text.replace('id = "2"', 'id = "1"').replace('to_bus = "street"', 'to_bus = "strete"')
     with pytest.raises(ConfigError) as error:
@@ -152,14 +154,14 @@ def test_all_problems_are_reported_at_once_with_their_keys(tmp_path):
         ("[[box]]", HOURLY + "[[box]]", r"hourly\[0\].shares\[0\] .*is 1e\+20; converter_load: kw"),
     ],
 )
-def test_what_would_stop_or_mislead_a_run_is_refused_before(old, new, problem, tmp_path):
+def test_a_misleading_run_is_refused_early(old, new, problem, tmp_path):
     """Each was taken before: some never returned, some failed at the moment when it happened."""
     text = (FIFTEEN_LINES + MORE.replace("every_s = 5.0\n", "")).replace(old, new, 1)
     with pytest.raises(ConfigError, match=problem):
         load_power_scenario(written(tmp_path, text))
 
 
-def test_network_and_grid_are_at_the_nominal_frequency_of_the_scenario(tmp_path):
+def test_network_and_grid_share_the_frequency(tmp_path):
     for hz, given in (
         (60.0, ""),
         (60.0, "grid = { wander_hz = 0.01 }\n"),
@@ -172,7 +174,7 @@ def test_network_and_grid_are_at_the_nominal_frequency_of_the_scenario(tmp_path)
     assert load_power_scenario(written(tmp_path, own)).grid.frequency_hz == 50.02
 
 
-def test_a_box_at_a_place_that_is_not_there_is_refused(tmp_path):
+def test_a_box_at_an_absent_place_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"box\[0\].*line/9km"):
         load_power_scenario(written(tmp_path, FIFTEEN_LINES.replace('at = "street"', 'at = "line/9km"')))
     with pytest.raises(
@@ -185,7 +187,7 @@ def test_a_box_at_a_place_that_is_not_there_is_refused(tmp_path):
         )
 
 
-def test_a_cause_that_cannot_happen_there_is_refused_before_anything_starts(tmp_path):
+def test_an_impossible_place_of_a_cause_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"cause\[0\].*5km"):
         load_power_scenario(written(tmp_path, FIFTEEN_LINES.replace("line/2km", "line/5km")))
 

@@ -59,7 +59,7 @@ def fresh(*causes: Cause, **given) -> PowerSystem:
     ],
     ids=lambda cause: cause.name + cause.at,
 )
-def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
+def test_the_residual_is_opq_measures(cause, tmp_path):
     system = fresh(cause, outlets=LV)
     (line,) = truth_of(tmp_path, system, 3.0)
     assert line["boxes"]
@@ -79,9 +79,7 @@ def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
 @pytest.mark.parametrize(
     ("kva", "found", "named"), [(4250, False, False), (4350, True, False), (4500, True, True)]
 )
-def test_an_inrush_just_beyond_the_limit_is_a_change_where_the_half_cycles_show_it(
-    kva, found, named, tmp_path
-):
+def test_a_marginal_inrush_is_a_change(kva, found, named, tmp_path):
     """Half cycles of the Box change by 4.92, 5.00 and 5.12 % of nominal, their fundamental by 0.3 % less."""
     inrush = TransformerEnergising(at="feeder2/7km", rating_kva=float(kva))
     system = system_with(inrush, at_s=2.0, outlets=[LV[1]])
@@ -93,7 +91,8 @@ def test_an_inrush_just_beyond_the_limit_is_a_change_where_the_half_cycles_show_
     assert [seen["class"] for seen in line["boxes"].values()] == ["rapid_voltage_change"] * named
 
 
-def test_a_phase_that_only_the_breaker_makes_dead_is_reached_when_that_opens(tmp_path):
+def test_a_phase_opens_with_its_breaker(tmp_path):
+    """A phase that only the breaker makes dead is reached when that opens."""
     phases = [replace(LV[1], box_id=str(phase), phase=phase) for phase in range(3)]
     fault = ClearedFault(at="feeder2/7km", type="LG", clear_ms=300.0, breaker="feeder2", recloses=1.0)
     (line,) = truth_of(tmp_path, fresh(fault, outlets=phases), 3.0)
@@ -102,7 +101,7 @@ def test_a_phase_that_only_the_breaker_makes_dead_is_reached_when_that_opens(tmp
     assert {seen["class"] for seen in line["boxes"].values()} == {"interruption"}
 
 
-def test_a_line_has_the_keys_of_the_contract_and_who_saw_what(tmp_path):
+def test_a_truth_line_follows_the_contract(tmp_path):
     fault = ClearedFault(at="feeder2/3.1km", type="LLL", clear_ms=120.0, breaker="feeder2", recloses=1.0)
     (line,) = truth_of(tmp_path, fresh(fault, outlets=LV), 3.0)
     assert [line[key] for key in ("id", "cause", "class", "scope")] == [1, "fault", "interruption", "region"]
@@ -151,7 +150,7 @@ def test_classes_and_scope_follow_from_what_outlets_get(cause, kinds, scope, tmp
     ],
     ids=lambda cause: cause.name,
 )
-def test_a_disturbance_arrives_with_the_first_moment_at_which_the_voltage_is_another(cause, tmp_path):
+def test_a_disturbance_arrives_with_its_first_change(cause, tmp_path):
     """Whatever its class; a wave that begins at zero needs some tenths of a millisecond."""
     system, undisturbed = fresh(cause, outlets=LV), fresh(outlets=LV)
     (line,) = truth_of(tmp_path, system, 3.0)
@@ -164,7 +163,8 @@ def test_a_disturbance_arrives_with_the_first_moment_at_which_the_voltage_is_ano
         assert 0 <= first_s + 1e-5 < 0.4e-3
 
 
-def test_one_seed_gives_the_same_truth_to_the_byte_however_it_is_read(tmp_path):
+def test_one_seed_gives_the_same_truth(tmp_path):
+    """One seed gives the same truth to the byte however it is read."""
     causes = (ClearedFault(at="feeder2/3.1km"), Lightning(at="feeder1/2km"), MotorStart(at="lv1", kw=75.0))
     for name, steps in (("a", [3.0]), ("b", [*np.arange(0.51, 3.0, 0.017), 3.0])):
         system = fresh(*causes)
@@ -183,7 +183,7 @@ def test_a_box_without_voltage_sees_nothing(tmp_path):
     assert dead is not None and dead.fundamental_v < 0.1
 
 
-def test_in_a_standing_overvoltage_a_disturbance_is_what_it_adds(tmp_path):
+def test_a_disturbance_adds_to_an_overvoltage(tmp_path):
     """Taps bring 118 %; a motor's dip there is no swell, a fault's sag is one, and another tap is nothing."""
     taps = TapChange(at="t2", steps=12.0, step_percent=1.5, every_s=1.0)
     rest = [MotorStart(at="lv2", kw=30.0), ClearedFault(at="feeder2/7km", type="LLL", clear_ms=100.0)]
@@ -201,7 +201,7 @@ def test_in_a_standing_overvoltage_a_disturbance_is_what_it_adds(tmp_path):
     assert lines[3]["class"] == "none"
 
 
-def test_an_island_that_only_jumps_arrives_when_it_is_closed_again(tmp_path):
+def test_an_islands_jump_arrives_at_reclosing(tmp_path):
     """Generation as large as its load: nothing shows until the switch closes it out of phase."""
     made = {"id": "hydro", "bus": "lv2", "rating_kva": 400.0, "kw": 122.0}
     network = PowerNetwork(build(NetworkConfig, {**DOCUMENT, "generation": [made]}, "with generation"))
@@ -218,7 +218,7 @@ def test_an_island_that_only_jumps_arrives_when_it_is_closed_again(tmp_path):
     assert line["end_ns"] == closed_ns
 
 
-def test_a_ringing_is_as_large_as_it_ever_is(tmp_path):
+def test_a_ringings_size_is_its_largest(tmp_path):
     """What it would be without damping may pass the limit of 5 % where no sample does."""
     for angle_deg in (20.0, 55.0, 90.0):
         system = fresh(CapacitorSwitching(at="mv", kvar=1200.0, angle_deg=angle_deg), outlets=LV)

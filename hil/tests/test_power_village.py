@@ -34,7 +34,7 @@ def village():
     return load_power_scenario(scenario_path("village"))
 
 
-def test_something_happens_each_minute_and_every_cause_within_half_an_hour(village):
+def test_something_happens_each_minute(village):
     planned = list(takewhile(lambda item: item[0] < 3600, schedule_of(village)))
     minutes = [int(at_s // 60) for at_s, _ in planned]
     assert minutes == list(range(60))
@@ -44,7 +44,8 @@ def test_something_happens_each_minute_and_every_cause_within_half_an_hour(villa
     assert feeders == {"feeder1", "feeder2", "feeder3"}
 
 
-def test_the_random_village_is_the_village_with_each_of_its_causes_three_times_an_hour(village):
+def test_the_random_village_has_each_cause(village):
+    """The random village is the village with each of its causes three times an hour."""
     random = load_power_scenario(scenario_path("village_random"))
     assert (random.network, random.box, random.place) == (village.network, village.box, village.place)
     assert (random.frequency, random.nominal_v, random.start_hour) == (village.frequency, 230.0, 8.0)
@@ -55,7 +56,8 @@ def test_the_random_village_is_the_village_with_each_of_its_causes_three_times_a
     assert all(len(each) == pytest.approx(900, abs=150) for each in planned)  # five standard deviations
 
 
-def test_the_random_town_has_a_hundred_boxes_and_all_causes_some_360_times_a_day():
+def test_the_random_town_has_a_hundred_boxes():
+    """The random town has a hundred Boxes and all causes some 360 times a day."""
     town = load_power_scenario(scenario_path("town_random"))
     system = power_system_of(town)
     feeders = Counter(system.feeder_of(box.at) for box in town.box)
@@ -66,7 +68,8 @@ def test_the_random_town_has_a_hundred_boxes_and_all_causes_some_360_times_a_day
     assert len(planned) == pytest.approx(360, abs=95)  # five standard deviations
 
 
-def test_its_truth_has_the_classes_of_the_contract_and_is_the_same_twice(village, tmp_path):
+def test_the_truth_has_contract_classes(village, tmp_path):
+    """Its truth has the classes of the contract and is the same twice."""
     texts = []
     for name, until_s in (("a", 1800.0), ("b", 500.0)):
         system = power_system_of(village, 7)
@@ -95,7 +98,7 @@ def test_its_truth_has_the_classes_of_the_contract_and_is_the_same_twice(village
     assert {line["scope"] for line in lines} >= {"local", "region", "wide_area", None}
 
 
-def test_half_an_hour_has_the_bytes_of_every_python_and_numpy(village, tmp_path):
+def test_half_an_hour_is_version_independent(village, tmp_path):
     system = power_system_of(village, 1)
     files = TruthFiles(tmp_path, system, START_NS)
     system.before(1805.0)
@@ -110,7 +113,7 @@ def test_half_an_hour_has_the_bytes_of_every_python_and_numpy(village, tmp_path)
     assert samples.hexdigest().startswith(SAMPLES_DIGEST)
 
 
-def test_three_phases_is_an_unbalance_of_one_place_each_minute(tmp_path):
+def test_three_phases_has_an_unbalance_each_minute(tmp_path):
     scenario = load_power_scenario(scenario_path("three_phases"))
     system = power_system_of(scenario)
     sources = power_sources(scenario, system)
@@ -126,7 +129,7 @@ def test_three_phases_is_an_unbalance_of_one_place_each_minute(tmp_path):
     assert line["cause"] == "uneven_load" and line["boxes"]["1"]["class"] == "unbalance"
 
 
-def test_a_cause_on_demand_comes_into_the_network_of_running_boxes(tmp_path):
+def test_a_cause_on_demand_reaches_the_network(tmp_path):
     fleet = plan_fleet(scenario="village", truth=tmp_path / "truth")
     boxes = fleet.boxes()
     host = BoxHost(boxes)
@@ -159,7 +162,7 @@ def test_a_cause_on_demand_comes_into_the_network_of_running_boxes(tmp_path):
     assert control.malformed == 6
 
 
-def test_boxes_without_a_network_have_no_causes_and_no_truth(tmp_path: Path):
+def test_boxes_without_network_have_no_causes(tmp_path: Path):
     host = BoxHost([Box("1", Generator())])
     answer = Control(host, tmp_path).answer(b'{"do": "event", "cause": "fault", "at": "mv"}')
     assert "no network" in answer["error"]
@@ -169,7 +172,7 @@ def test_boxes_without_a_network_have_no_causes_and_no_truth(tmp_path: Path):
         plan_fleet(scenario="lightning_dip", truth=tmp_path)
 
 
-def test_a_run_of_boxes_writes_its_truth_at_its_own_time(tmp_path):
+def test_a_run_writes_its_truth_in_time(tmp_path):
     fleet = plan_fleet(scenario="village", truth=tmp_path / "truth")
     boxes = fleet.boxes()[:2]
     host = BoxHost(boxes)

@@ -94,9 +94,7 @@ def test_a_run_that_lasts_too_long_is_stopped(backend: Qemu, busy: Image, tmp_pa
     assert time.monotonic() - began < 60
 
 
-def test_a_run_that_somebody_ended_is_no_verdict_on_the_box(
-    backend: Qemu, busy: Image, tmp_path: Path
-) -> None:
+def test_an_interrupted_run_is_not_a_verdict(backend: Qemu, busy: Image, tmp_path: Path) -> None:
     def ours(process: psutil.Process) -> bool:
         return any(f"world={tmp_path}" in word for word in process.cmdline())
 
@@ -128,9 +126,8 @@ def test_an_image_larger_than_the_chip_is_refused(backend: Qemu, tmp_path: Path)
         )
 
 
-def test_a_live_box_answers_on_its_pty_and_keeps_to_the_wall_clock(
-    backend: Qemu, image: Image, tmp_path: Path
-) -> None:
+def test_a_live_box_keeps_wall_time(backend: Qemu, image: Image, tmp_path: Path) -> None:
+    """A live Box answers on its pty and keeps to the wall clock."""
     text = bytes(range(1, 256)) * 8
     with (
         backend.live(image, World(3600 * NS, **QUIET), tmp_path / "run") as box,
@@ -154,9 +151,8 @@ def test_a_live_box_answers_on_its_pty_and_keeps_to_the_wall_clock(
     assert report["usart1"]["overruns"] == report["usart1"]["lost"] == 0
 
 
-def test_a_live_box_that_was_late_catches_up_by_a_quarter_of_time_at_most(
-    backend: Qemu, image: Image, tmp_path: Path
-) -> None:
+def test_a_late_live_box_catches_up_slowly(backend: Qemu, image: Image, tmp_path: Path) -> None:
+    """A live Box that was late catches up by a quarter of time at most."""
     with backend.live(image, World(3600 * NS, **QUIET), tmp_path / "run") as box:
         (qemu,) = (
             child
@@ -175,7 +171,8 @@ def test_a_live_box_that_was_late_catches_up_by_a_quarter_of_time_at_most(
     assert now_s - first_s <= 1.25 * ran_s + 2 * 0.2  # two sprints of 0.2 s, in part outside
 
 
-def test_the_time_of_a_qemu_is_read_between_its_events_and_an_older_machine_is_reported() -> None:
+def test_qemus_time_is_read_between_events() -> None:
+    """The time of a qemu is read between its events and an older machine is reported."""
     ours, qemus = socket.socketpair()
     with ours, qemus:
         clock = QmpClock(ours)
@@ -192,7 +189,7 @@ def test_the_time_of_a_qemu_is_read_between_its_events_and_an_older_machine_is_r
             clock.read_s()
 
 
-def test_time_that_stands_still_is_an_error_only_when_it_has_stood_for_long() -> None:
+def test_only_a_long_stop_is_an_error() -> None:
     times = iter([1.0, 1.0, 2.0, *[2.0] * 99])
     clock = EmulatorClock(lambda: next(times), still_limit_s=3 * READ_S)
     assert clock() == clock() == 1.0  # the second is not asked for
@@ -210,9 +207,7 @@ def test_a_live_box_ends_when_nobody_listens(backend: Qemu, image: Image, tmp_pa
     assert (tmp_path / "run" / "report.json").exists()
 
 
-def test_a_given_binary_without_our_machine_is_refused_with_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_foreign_binary_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = tmp_path / "qemu-system-arm"
     stand_in.write_text(
         '#!/bin/sh\n[ "$1" = -M ] && echo "netduino  A board" || echo "QEMU emulator version 9.9"\n'
@@ -227,9 +222,7 @@ def test_a_given_binary_without_our_machine_is_refused_with_its_name(
     assert (absent.binary, absent.version) == (None, "no QEMU")
 
 
-def test_where_ours_cannot_be_built_the_reason_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_impossible_build_keeps_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     searches = []
 
     def refuses(*arguments: object, **options: object) -> QemuBinary:
@@ -256,9 +249,7 @@ def test_missing_tools_are_one_apt_line(monkeypatch: pytest.MonkeyPatch) -> None
     ("manager", "line"),
     [("dnf", "sudo dnf install gcc ninja-build glib2-devel"), ("brew", "brew install ninja glib")],
 )
-def test_on_fedora_and_macos_the_line_has_their_names(
-    monkeypatch: pytest.MonkeyPatch, manager: str, line: str
-) -> None:
+def test_fedora_and_macos_have_their_names(monkeypatch: pytest.MonkeyPatch, manager: str, line: str) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: name if name == manager else None)
     assert install_line("gcc", "ninja-build", "libglib2.0-dev") == line
     packages = {*qemu_build.PROGRAMS.values(), *qemu_build.LIBRARIES.values(), *qemu_build.HEADERS.values()}
@@ -273,7 +264,7 @@ def test_on_fedora_and_macos_the_line_has_their_names(
         (BuildError("QEMU does not build: bus.c:7: error: no such field"), 3),
     ],
 )
-def test_the_exit_code_tells_a_build_that_failed_from_one_that_cannot_begin(
+def test_the_exit_code_names_the_builds_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], problem: OpqError, code: int
 ) -> None:
     def fails(*arguments: object, **options: object) -> QemuBinary:
@@ -286,9 +277,7 @@ def test_the_exit_code_tells_a_build_that_failed_from_one_that_cannot_begin(
     assert str(problem) in capsys.readouterr().err
 
 
-def test_our_lines_are_added_to_qemus_and_only_what_changed_is_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_changed_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work, ours = tmp_path / "work", tmp_path / "ours"
     shutil.copytree(qemu_build.OUR_SOURCES, ours)
     monkeypatch.setattr(qemu_build, "OUR_SOURCES", ours)

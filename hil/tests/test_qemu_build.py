@@ -73,9 +73,7 @@ def configures(tree: Path) -> int:
     return (tree / "configures").read_text().count("x")
 
 
-def test_after_a_configure_that_passed_its_limit_the_next_build_is_whole(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cut_configure_is_repeated(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tree / "slow").touch()
     monkeypatch.setattr(qemu_build, "CONFIGURE_LIMIT_S", 1.0)
     with pytest.raises(
@@ -93,7 +91,7 @@ def test_after_a_configure_that_passed_its_limit_the_next_build_is_whole(
     assert configures(tree) == 2
 
 
-def test_a_kept_binary_without_our_machine_is_built_again(tree: Path) -> None:
+def test_a_kept_foreign_binary_is_rebuilt(tree: Path) -> None:
     binary = make().path
     binary.write_text('#!/bin/sh\necho "none  empty machine"\n')
     reported: list[str] = []
@@ -105,7 +103,7 @@ def test_a_kept_binary_without_our_machine_is_built_again(tree: Path) -> None:
     assert configures(tree) == 2
 
 
-def test_a_build_without_our_machine_is_not_kept_and_the_next_begins_anew(tree: Path) -> None:
+def test_a_build_without_our_machine_is_dropped(tree: Path) -> None:
     (tree / "without").touch()
     with pytest.raises(BuildError, match="built without machine opqbox"):
         make()
@@ -123,7 +121,8 @@ def test_a_busy_machine_does_not_lose_its_binary(tree: Path, monkeypatch: pytest
     assert binary.exists() and configures(tree) == 1
 
 
-def test_three_builds_at_once_in_one_cache_beside_a_busy_loop_are_one(tree: Path) -> None:
+def test_three_builds_at_once_are_one(tree: Path) -> None:
+    """Three builds at once in one cache beside a busy loop are one."""
     busy = subprocess.Popen((sys.executable, "-c", "while True: pass"))
     command = (sys.executable, "-c", BUILD)
     builds = [
@@ -175,9 +174,7 @@ def test_what_is_left_is_reported_without_a_terminal(tree: Path) -> None:
     assert re.search(r"^built in \d+ s$", done.stderr, re.MULTILINE)
 
 
-def test_a_source_that_is_no_qemu_or_of_another_series_is_refused(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_qemu_source_is_refused(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tree / "qemu" / "VERSION").write_text("9.2.0\n")
     with pytest.raises(SourceError, match=r"qemu 9\.2\.0; want 10\.0\.x"):
         make()

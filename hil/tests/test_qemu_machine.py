@@ -112,7 +112,7 @@ def test_a_program_finds_an_stm32f405_at_168_mhz(run: Callable[..., Ran]) -> Non
     assert again.printed["causes"] == 0b10100  # RM0090 7.3.21: software, pin
 
 
-def test_pulses_are_captured_in_ticks_of_84_mhz_without_drift(run: Callable[..., Ran]) -> None:
+def test_pulses_are_captured_without_drift(run: Callable[..., Ran]) -> None:
     start, num = S // 20, S // 10 + 100  # a pulse each 0.1 s + 100 ns of this chip's time: 8 400 008.4 ticks
     ran = run("captures", f"pps_train {start} {num} 1 9", f"end {S}")
     ticks = [(start + k * num) * 21 // 250 for k in range(4)]
@@ -122,16 +122,15 @@ def test_pulses_are_captured_in_ticks_of_84_mhz_without_drift(run: Callable[...,
     assert ran.printed["cleared"] == 1
 
 
-def test_the_trigger_of_timer_3_lands_in_timer_5_on_a_grid_of_7000(run: Callable[..., Ran]) -> None:
+def test_timer_3_triggers_timer_5(run: Callable[..., Ran]) -> None:
+    """The trigger of timer 3 lands in timer 5 on a grid of 7000."""
     ran = run("captures", f"pps_train {S // 20} {S // 10} 1 9", f"end {S}")
     for name in ("trigger_fresh", "start_within_100", "update", "compare", "done"):
         assert ran.printed[name] == 1, name
     assert ran.printed["triggers_off_grid"] == 0
 
 
-def test_the_internal_converter_takes_every_count_of_a_staircase(
-    run: Callable[..., Ran], tmp_path: Path
-) -> None:
+def test_the_internal_converter_takes_every_count(run: Callable[..., Ran], tmp_path: Path) -> None:
     stairs = counts(tmp_path / "stairs.i16", range(4096))
     ran = run(
         "internal", f"mains adc1 {stairs} 60000000 0 1", "adc 11 0 2500", "adc 16 0 940", f"end {6 * S // 5}"
@@ -187,7 +186,7 @@ def test_a_sine_and_its_dip_are_the_formula(run: Callable[..., Ran]) -> None:
     assert min(worst(began_ns) for began_ns in range(2_200_000, 2_800_000, 1000)) < 1.5
 
 
-def test_a_recording_holds_each_count_until_the_next_is_due(run: Callable[..., Ran], tmp_path: Path) -> None:
+def test_a_recording_holds_each_count(run: Callable[..., Ran], tmp_path: Path) -> None:
     steps = counts(tmp_path / "steps.i16", range(1000, 1100))
     ran = run("probe", f"mains adc1 {steps} 1000000 5000000 0", f"end {S // 10}")  # 1 kHz from 5 ms on
     points = probed(ran)
@@ -200,7 +199,7 @@ def test_a_recording_holds_each_count_until_the_next_is_due(run: Callable[..., R
             assert abs((after - count) - (next_tick - tick) / 84_000) < 1
 
 
-def test_triggers_too_fast_are_missed_and_dma_reaches_no_ccm(run: Callable[..., Ran]) -> None:
+def test_dma_reaches_no_ccm(run: Callable[..., Ran]) -> None:
     ran = run("probe", f"end {S // 10}")
     names = ("conversion_ticks_off", "transfer_error", "stream_off", "whole", "off_again", "done")
     assert [ran.printed[name] for name in names] == [1] * len(names)
@@ -222,16 +221,17 @@ def test_the_external_converter_comes_in_bit_exact(run: Callable[..., Ran], tmp_
     assert ran.report["violations"] == []
 
 
-def test_a_timer_reset_lets_the_converter_go_and_a_short_start_is_seen_in_its_word(
+def test_a_timer_reset_releases_the_converter(
     run: Callable[..., Ran],
 ) -> None:
+    """A timer reset lets the converter go and a short start is seen in its word."""
     ran = run("restart", "mains_sine spi2 0 0 12000 0", f"end {S // 10}")
     # CNV low before t_CONV: the busy indicator comes before the MSB (AD7687 rev. E, "with busy indicator")
     assert ran.printed == {"whole": 12000, "short": 12000 >> 1, "done": 1}
     assert [entry["times"] for entry in ran.report["violations"]] == [1]
 
 
-def test_bytes_take_their_time_and_those_nobody_takes_overrun(run: Callable[..., Ran]) -> None:
+def test_unread_bytes_overrun(run: Callable[..., Ran]) -> None:
     ran = run(
         "serial",
         f"bytes usart2 {S // 20} {b'Hello'.hex()}",
@@ -248,7 +248,7 @@ def test_bytes_take_their_time_and_those_nobody_takes_overrun(run: Callable[...,
     assert ran.report["usart2"]["overruns"] == 3
 
 
-def test_noise_flips_one_bit_of_a_share_of_the_bytes(run: Callable[..., Ran]) -> None:
+def test_noise_flips_single_bits(run: Callable[..., Ran]) -> None:
     sent = bytes(range(256)) * 8
     world = (f"bytes usart1 {S // 50} {sent.hex()}", f"end {S // 10}")
     ran = run("echo", "noise usart1 tx 100000000 7", *world)
@@ -262,7 +262,7 @@ def test_noise_flips_one_bit_of_a_share_of_the_bytes(run: Callable[..., Ran]) ->
     assert run("echo", "noise usart1 tx 100000000 8", *world).text != ran.text
 
 
-def test_the_log_of_the_link_has_the_time_of_each_last_byte(run: Callable[..., Ran]) -> None:
+def test_the_links_log_times_last_bytes(run: Callable[..., Ran]) -> None:
     ran = run("serial", f"end {2 * S // 5}")
     lines = [line.split() for line in ran.log.splitlines()]
     assert b"".join(bytes.fromhex(data) for _, data in lines) == ran.text.encode("latin-1")
@@ -293,9 +293,7 @@ def test_flash_obeys_keys_sectors_and_one_to_zero(run: Callable[..., Ran]) -> No
     assert len(ran.flash) == 1 << 20
 
 
-def test_option_bytes_count_once_they_are_programmed_and_outlive_reset_and_run(
-    run: Callable[..., Ran], tmp_path: Path
-) -> None:
+def test_option_bytes_count_once_programmed(run: Callable[..., Ran], tmp_path: Path) -> None:
     ran = run("options", f"end {5 * S}", options=",options=options.bin")
     found = {name: [value for what, value in ran.order if what == name] for name, _ in ran.order}
     factory, set_now = 0x0FFFAAED, 0x0FFBAAE1  # RM0090 3.9.10; BOR_LEV 0, nWRP2 0
@@ -318,9 +316,8 @@ def test_option_bytes_count_once_they_are_programmed_and_outlive_reset_and_run(
     assert again.printed["optcr"] == set_now
 
 
-def test_a_run_that_ends_while_option_bytes_are_written_keeps_the_old_ones(
-    run: Callable[..., Ran], tmp_path: Path
-) -> None:
+def test_an_unfinished_option_write_keeps_the_old(run: Callable[..., Ran], tmp_path: Path) -> None:
+    """A run that ends while option bytes are written keeps the old ones."""
     whole = run("options", f"end {5 * S}", options=",options=options.bin")
     (tmp_path / "options.bin").unlink()
     cut = run("options", f"end {S * 6 // 10}", options=",options=options.bin")
@@ -334,14 +331,14 @@ def test_the_chips_revision_can_be_another(run: Callable[..., Ran], revision: st
     assert run("boots", f"end {S // 10}", options=revision).printed["revision"] == shown
 
 
-def test_an_erase_stalls_what_runs_from_flash_and_not_what_runs_from_ram(run: Callable[..., Ran]) -> None:
+def test_an_erase_stalls_flash_not_ram(run: Callable[..., Ran]) -> None:
     ran = run("stall", f"end {S}")
     assert ran.printed == {"ram_ms": 250, "ram_turns": 1, "flash_ms": 250, "flash_turns": 0, "done": 1}
     assert ran.report["flash"]["stalls"] == 1
     assert ran.report["flash"]["stall_ns"] == pytest.approx(S / 4, rel=0.001)
 
 
-def test_a_cut_in_a_program_leaves_some_of_its_bits(run: Callable[..., Ran]) -> None:
+def test_a_cut_program_leaves_some_bits(run: Callable[..., Ran]) -> None:
     found = set()
     for seed in range(6):
         ran = run("flash", f"seed {seed}", "cut_after 2", f"end {3 * S}")  # the erase, then one word
@@ -353,7 +350,7 @@ def test_a_cut_in_a_program_leaves_some_of_its_bits(run: Callable[..., Ran]) -> 
     assert len(found) > 4
 
 
-def test_a_cut_in_an_erase_leaves_a_mixture_and_nothing_outside(run: Callable[..., Ran]) -> None:
+def test_a_cut_erase_leaves_a_mixture(run: Callable[..., Ran]) -> None:
     before = bytes(range(256)) * 0x100  # sectors 0 to 3; the program itself is loaded over sector 0
     ends = set()
     for seed in range(6):
@@ -365,14 +362,14 @@ def test_a_cut_in_an_erase_leaves_a_mixture_and_nothing_outside(run: Callable[..
     assert len(ends) == 6
 
 
-def test_a_run_goes_on_from_the_flash_of_the_last(run: Callable[..., Ran]) -> None:
+def test_a_run_continues_from_its_flash(run: Callable[..., Ran]) -> None:
     first = run("flash", f"end {3 * S}")
     again = run("flash", f"end {3 * S}", flash=first.flash)
     assert again.printed["before"] == 0xF0F0F0F0 & 0x0FF00FF0 & 0xFF
     assert again.printed["erased"] == 1
 
 
-def test_resets_have_their_causes_and_the_watchdog_its_time(run: Callable[..., Ran]) -> None:
+def test_resets_have_causes(run: Callable[..., Ran]) -> None:
     ran = run("watchdog", f"end {3 * S}")
     causes = [value for name, value in ran.order if name == "causes"]
     # RCC_CSR bits 31..24: power, pin, brown-out; software, pin; watchdog, pin
@@ -399,7 +396,7 @@ def test_edges_and_levels_from_outside_arrive(run: Callable[..., Ran]) -> None:
     assert [(pin, level) for _, pin, level in ran.report["pins"]] == [("B0", n % 2) for n in (1, 0, 1, 0, 1)]
 
 
-def test_what_silicon_would_not_forgive_stands_in_the_report(run: Callable[..., Ran]) -> None:
+def test_violations_are_in_the_report(run: Callable[..., Ran]) -> None:
     ran = run("mistakes", f"end {S // 2}")
     assert ran.printed["unclocked"] == 0
     assert ran.printed["pll_runs"] == 1
@@ -419,7 +416,7 @@ def test_a_core_that_locks_up_ends_the_run(run: Callable[..., Ran]) -> None:
     assert run("lockup", f"end {S}").report["end"] == "hang"
 
 
-def test_a_cut_at_a_time_ends_the_run_there(run: Callable[..., Ran]) -> None:
+def test_a_timed_cut_ends_the_run(run: Callable[..., Ran]) -> None:
     ran = run("boots", f"cut {S // 20}", f"end {S}")
     assert (ran.report["end"], ran.report["virtual_ns"]) == ("cut", S // 20)
 
@@ -444,9 +441,7 @@ def test_three_runs_give_the_same_bytes(run: Callable[..., Ran], tmp_path: Path)
         ("bytes usart1 4 abc", "world.txt:2: bytes: 'abc' is no even number of hexadecimal digits"),
     ],
 )
-def test_a_bad_line_of_a_world_is_one_clear_error(
-    qemu: Path, tmp_path: Path, line: str, problem: str
-) -> None:
+def test_a_bad_world_line_is_one_error(qemu: Path, tmp_path: Path, line: str, problem: str) -> None:
     (tmp_path / "world.txt").write_text(f"seed 1\n{line}\n")
     command = [str(qemu), "-M", "opqbox,world=world.txt", "-display", "none", "-monitor", "none"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)

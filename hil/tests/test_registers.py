@@ -8,7 +8,7 @@ from opq_hil.backends import registers
 from opq_hil.backends.registers import ChipRegister, RegisterBlock
 
 
-def test_no_register_that_the_firmware_uses_is_missing_anywhere() -> None:
+def test_every_used_register_exists() -> None:
     assert registers.missing() == []
 
 
@@ -23,7 +23,7 @@ def test_the_table_is_up_to_date() -> None:
     assert rows(text) == rows(registers.table()), "run: python -m opq_hil.backends.registers"
 
 
-def test_offsets_are_those_that_the_header_says_beside_each_member() -> None:
+def test_offsets_equal_the_headers() -> None:
     checked = 0
     for header in registers.HEADERS:
         for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", header.read_text(), re.DOTALL):
@@ -69,7 +69,7 @@ def test_a_register_that_no_model_has_is_reported() -> None:
     assert registers.renode().has(ChipRegister("RCC", "CR", 0x4002_3800, 0x4002_3800)) == "yes"
 
 
-def test_every_block_of_the_header_is_a_block_of_both_emulators() -> None:
+def test_every_block_is_in_both_emulators() -> None:
     """At its base address: a block without a model would show only when its first register is used."""
     lacking = [
         f"{block.name} in {where}"

@@ -105,7 +105,7 @@ def live_box(bench: Path) -> contextlib.AbstractContextManager[LiveBox]:
     return Renode().live(image(bench), LONG, bench / "run")
 
 
-def test_a_world_is_played_in_slices_and_its_files_are_read(bench: Path) -> None:
+def test_a_world_plays_in_slices(bench: Path) -> None:
     (bench / "speed").write_text("50")
     run = Renode().run(image(bench), World(2 * NS + 7, gps=None), bench / "run", wall_limit_s=30)
     log, world, flash, include, *played = commands(bench)
@@ -120,7 +120,7 @@ def test_a_world_is_played_in_slices_and_its_files_are_read(bench: Path) -> None
     assert run.flash == bench / "run" / "flash.bin"
 
 
-def test_two_runs_side_by_side_go_on_when_other_programs_take_their_ports(bench: Path) -> None:
+def test_two_runs_share_the_machines_ports(bench: Path) -> None:
     """Renode ends with 0 and prints nothing when its port is taken between our look and its start."""
     (bench / "takes_port").touch()
     (bench / "speed").write_text("50")
@@ -133,16 +133,15 @@ def test_two_runs_side_by_side_go_on_when_other_programs_take_their_ports(bench:
     assert list(bench.glob("opq-renode-*")) == []  # each run's own temporary folder
 
 
-def test_a_renode_that_ends_with_0_and_without_a_word_is_reported_with_the_reason(bench: Path) -> None:
+def test_a_silent_renode_is_reported(bench: Path) -> None:
+    """A renode that ends with 0 and without a word is reported with the reason."""
     (bench / "no_port").touch()
     reason = r"ended with 0 before its robot server listened; see .*/run/renode.out. .* no port from 49152 on"
     with pytest.raises(BackendError, match=reason):
         Renode().run(image(bench), LONG, bench / "run", wall_limit_s=30)
 
 
-def test_nothing_connects_to_a_port_before_renode_listens_on_it(
-    bench: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connections_wait_for_renode(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection to a local port without a listener may become one with itself, and hold the port."""
     (bench / "start_s").write_text("1")
     (bench / "speed").write_text("50")
@@ -159,7 +158,7 @@ def test_nothing_connects_to_a_port_before_renode_listens_on_it(
     assert connected and all(port >= 49152 and listens for port, listens in connected), connected
 
 
-def test_in_a_network_namespace_nobody_outside_reaches_renodes_server(bench: Path) -> None:
+def test_a_network_namespace_hides_renodes_server(bench: Path) -> None:
     """The command of hil/renode/README.md; the stand-in listens on all addresses, as Renode does."""
     page = (renode.SCRIPT.parent / "README.md").read_text(encoding="utf-8")
     [shown] = re.findall(r"^    (unshare .*) opq-tools hil run --backend renode", page, re.MULTILINE)
@@ -188,9 +187,7 @@ def test_in_a_network_namespace_nobody_outside_reaches_renodes_server(bench: Pat
     assert "live_commands" in others[0] and "backend failed" not in others[0]
 
 
-def test_what_renode_refuses_is_reported_in_its_own_words_and_tiered_compilation_is_off(
-    bench: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_renodes_refusal_keeps_its_words(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(renode.TIERED, raising=False)
     (bench / "refuses").write_text("include")
     with pytest.raises(BackendError, match="There was an error executing command"):
@@ -200,14 +197,14 @@ def test_what_renode_refuses_is_reported_in_its_own_words_and_tiered_compilation
     assert renode.environment() == dict(os.environ)
 
 
-def test_a_run_that_takes_too_long_says_how_far_it_came(bench: Path) -> None:
+def test_a_slow_run_reports_its_progress(bench: Path) -> None:
     (bench / "speed").write_text("20")
     problem = r"^Renode ran longer than 1.5 s: [\d.]+ of 3600 s virtual, [\d.]+ x real time; see .*/run$"
     with pytest.raises(WallLimitError, match=problem):
         Renode().run(image(bench), LONG, bench / "run", wall_limit_s=1.5)
 
 
-def test_limits_of_real_time_are_six_times_those_of_qemu(bench: Path) -> None:
+def test_real_time_limits_are_six_qemus(bench: Path) -> None:
     (bench / "hangs").write_text("RunFor")  # and ignores SIGTERM
     firmware = {"opqbox": Firmware(image(bench), bench / "update")}
     with pytest.raises(WallLimitError, match=r"longer than 1.5 s: 0.000 of 3600 s virtual, 0.00 x real time"):
@@ -215,7 +212,8 @@ def test_limits_of_real_time_are_six_times_those_of_qemu(bench: Path) -> None:
     assert Renode().wall_factor == 6.0
 
 
-def test_a_live_box_is_a_pty_of_ours_and_renodes_is_raw_before_anything_is_sent(bench: Path) -> None:
+def test_a_live_box_is_our_raw_pty(bench: Path) -> None:
+    """A live Box is a pty of ours and renodes is raw before anything is sent."""
     with live_box(bench) as box:
         terminal = bench / "run" / "usart1"
         assert box.port != terminal.readlink() and box.port.is_char_device()
@@ -229,7 +227,7 @@ def test_a_live_box_is_a_pty_of_ours_and_renodes_is_raw_before_anything_is_sent(
     assert (start, pause, save) == ("start", "pause", f'sysbus.world Save "{bench}/run"')
 
 
-def test_without_the_relay_a_pty_that_nobody_reads_stops_the_world_and_sigterm_is_ignored(
+def test_without_relay_an_unread_pty_blocks(
     bench: Path,
 ) -> None:
     (bench / "speed").write_text("2")
@@ -252,7 +250,7 @@ def test_without_the_relay_a_pty_that_nobody_reads_stops_the_world_and_sigterm_i
         until(lambda: clock() > 3600, "it says so again")
 
 
-def test_without_a_reader_the_world_goes_on_and_what_nobody_takes_is_counted(bench: Path) -> None:
+def test_without_reader_bytes_are_counted(bench: Path) -> None:
     (bench / "speed").write_text("3")
     with live_box(bench) as box:
         until(lambda: box.now_s() > 2.2, "two seconds without a reader: twice what a pty holds")
@@ -262,7 +260,7 @@ def test_without_a_reader_the_world_goes_on_and_what_nobody_takes_is_counted(ben
     assert relay["dropped_bytes"] >= counters["dropped_bytes"] and relay["to_box_bytes"] == 0
 
 
-def test_a_gateway_that_was_killed_reads_on_after_its_next_start(bench: Path) -> None:
+def test_a_restarted_gateway_reads_on(bench: Path) -> None:
     (bench / "speed").write_text("2")
     program = "import sys; port = open(sys.argv[1], 'rb', 0); print(port.read(1) != b'', flush=True)"
     reads = f"{program}\nwhile True: port.read(9999)"
@@ -290,9 +288,7 @@ def test_commands_and_states_wait_in_the_boxs_time(bench: Path) -> None:
         reach(line, "sampling", 10)
 
 
-def test_a_renode_that_hangs_while_a_box_is_live_is_one_error_and_nothing_is_left(
-    bench: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hung_live_renode_is_one_error(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renode, "END_ANSWER_LIMIT_S", 1.0)
     (bench / "hangs").write_text("pause")
     with pytest.raises(BackendError, match="Renode: pause: no answer within 1 s"), live_box(bench):
@@ -302,7 +298,7 @@ def test_a_renode_that_hangs_while_a_box_is_live_is_one_error_and_nothing_is_lef
         raise KeyError("first")
 
 
-def test_a_process_that_ignores_sigterm_is_killed_with_all_that_it_started() -> None:
+def test_a_stubborn_process_is_killed_with_children() -> None:
     ignores = "trap '' TERM; sleep 1000 & echo $!; wait; sleep 1000"
     with subprocess.Popen(["/bin/sh", "-c", ignores], stdout=subprocess.PIPE, start_new_session=True) as it:
         assert it.stdout is not None
@@ -327,7 +323,8 @@ def test_whoever_is_killed_takes_renode_along(bench: Path) -> None:
     until(lambda: processes_of(bench) == [], "no process is left")
 
 
-def test_the_emulated_box_of_up_reports_dips_and_lost_bytes_and_ends_with_its_world(bench: Path) -> None:
+def test_ups_emulated_box_ends_with_its_world(bench: Path) -> None:
+    """The emulated Box of up reports dips and lost bytes and ends with its world."""
     (bench / "speed").write_text("1")
     options = {
         "backend": "renode",
@@ -364,7 +361,7 @@ def test_times_are_digits_a_dot_and_digits(ns: int, text: str) -> None:
     assert seconds(ns) == text
 
 
-def test_the_robot_runner_leaves_soaks_out_and_says_when_there_is_no_renode(
+def test_the_robot_runner_leaves_out_soaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = renode_robot.command(Path("renode-test"), Path("/f"), Path("/r"), ["boot"])
@@ -377,9 +374,8 @@ def test_the_robot_runner_leaves_soaks_out_and_says_when_there_is_no_renode(
     assert "no renode-test here" in capsys.readouterr().err
 
 
-def test_results_of_the_robot_suites_are_in_a_folder_that_git_ignores_or_in_the_one_of_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_robot_results_have_an_ignored_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of the robot suites are in a folder that git ignores or in the one of out."""
     (tmp_path / "renode-test").write_text('#!/bin/sh\nwhile [ "$1" != -r ]; do shift; done; mkdir "$2"\n')
     (tmp_path / "renode-test").chmod(0o755)
     flash = tmp_path / "firmware" / "opqbox" / "flash.bin"

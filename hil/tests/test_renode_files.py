@@ -105,7 +105,7 @@ def numbers(text: str) -> list[int]:
     return found
 
 
-def test_every_line_is_indented_by_fours_and_nothing_is_fetched() -> None:
+def test_every_script_line_is_indented() -> None:
     for path in (FOLDER / "f405.repl", FOLDER / "box.repl", FOLDER / "box.resc"):
         for line in path.read_text().splitlines():
             assert "\t" not in line and (len(line) - len(line.lstrip(" "))) % 4 == 0, f"{path.name}: {line}"
@@ -144,7 +144,7 @@ def test_attributes_are_constructor_parameters_letter_by_letter(name: str) -> No
             assert ENTRIES[value].kind == wanted, f"{name}.{parameter}"
 
 
-def test_the_chip_needs_nothing_of_the_board_that_uses_it() -> None:
+def test_the_chip_needs_nothing_of_boards() -> None:
     assert BOARD.count("using ") == 1 and 'using "./f405.repl"' in BOARD and "using " not in CHIP
     of_the_board = re.findall(r"^(\w+): [\w.]+ @", BOARD, re.MULTILINE)
     assert of_the_board == ["ledStatus", "ledTime", "ledFault", "world"]
@@ -167,7 +167,7 @@ def test_references_make_no_circle() -> None:
             del waiting[name]
 
 
-def test_bases_are_those_of_the_header_and_nothing_overlaps() -> None:
+def test_bases_equal_the_headers() -> None:
     names = {
         "ADC_COMMON": None,
         "NVIC": "nvic",
@@ -220,7 +220,7 @@ def test_clocks_and_memory_are_those_of_the_box() -> None:
     assert (ENTRIES["sram"].bases, ENTRIES["ccm"].bases) == ([0x2000_0000], [0x1000_0000])
 
 
-def test_the_script_includes_every_model_before_the_platform_and_vtor_last() -> None:
+def test_the_script_includes_every_model() -> None:
     [include] = re.findall(r"^include (.*)$", RESC, re.MULTILINE)
     assert sorted(include.split()) == [f"$ORIGIN/models/{path.name}" for path in MODELS]
     order = [
@@ -240,7 +240,7 @@ def test_the_script_includes_every_model_before_the_platform_and_vtor_last() -> 
 
 
 @pytest.mark.parametrize("name", list(CODE))
-def test_a_model_is_the_class_of_its_file_and_knows_no_real_time(name: str) -> None:
+def test_a_models_class_is_its_files(name: str) -> None:
     text = CODE[name]
     assert "namespace Antmicro.Renode.Peripherals.Opq\n" in text
     if name != "OpqCommon":
@@ -280,7 +280,7 @@ def header_bits() -> list[tuple[str, str, int, str]]:
     return found
 
 
-def test_bits_that_the_firmware_names_can_be_written_in_the_models() -> None:
+def test_named_bits_are_writable() -> None:
     """Flags that hardware sets are read-only or come from a callback; the rest must not fall on the floor."""
     models = {"RCC": "Rcc", "TIM": "Tim", "ADC": "Adc1", "SPI": "Spi2", "USART": "Usart", "PWR": "Pwr"}
     by_hardware = ("RDY", "SWS", "CSSF", "CSSC", "RSTF", "RMVF", "_SR_", "_EGR_", "PVDO", "SWSTART", "PLLRDY")
@@ -301,7 +301,7 @@ def test_the_lock_names_a_renode() -> None:
     assert lock.url.endswith(f"renode-{lock.version}.linux-portable-dotnet.tar.gz")
 
 
-def test_the_robot_suites_use_keywords_that_exist_with_their_arguments(tmp_path: Path) -> None:
+def test_robot_keywords_exist(tmp_path: Path) -> None:
     pytest.importorskip("robot", reason="no robotframework here: pip install 'opq-toolkit[dev]'")
     library = f"Library          {FOLDER / 'robot' / 'opqframes.py'}"
     stub = f"Resource         {HIL / 'tests' / 'renode_keywords.resource'}"
@@ -384,7 +384,7 @@ def test_the_robot_library_writes_worlds_and_reads_logs(
         (680, 0, 680, "680"),
     ],
 )
-def test_a_hole_is_one_only_with_the_boxs_count_and_with_stamps_that_go_on(
+def test_a_hole_needs_the_boxs_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int, off_ns: int, counted: int, refused: str
 ) -> None:
     """Calls the keyword with the limits that faults.robot gives it."""
@@ -417,13 +417,13 @@ def test_our_versions_admit_those_that_renodes_runner_pins() -> None:
     assert "5.9.3" in ranges["psutil"]  # of 1.16.1
 
 
-def test_every_model_of_ours_has_a_row_beside_renodes() -> None:
+def test_every_model_has_a_row() -> None:
     page = (FOLDER / "README.md").read_text().split("## Our models", 1)[1].split("\n## ", 1)[0]
     rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
     assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == sorted(CODE)
 
 
-def test_the_commands_of_the_page_have_options_and_files_that_exist(
+def test_the_pages_commands_exist(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = (FOLDER / "README.md").read_text()
@@ -446,7 +446,7 @@ def test_the_commands_of_the_page_have_options_and_files_that_exist(
     assert checked >= 9
 
 
-def test_what_halts_the_processor_starts_it_again_and_relies_on_no_reset_for_it() -> None:
+def test_a_halted_processor_is_started_again() -> None:
     """A machine's reset ends `IsHalted true` in the newest Renode and not in 1.16.1."""
     text = (FOLDER / "robot" / "faults.robot").read_text()
     tests = re.split(r"^(?=\S)", text, flags=re.MULTILINE)
@@ -456,7 +456,8 @@ def test_what_halts_the_processor_starts_it_again_and_relies_on_no_reset_for_it(
         assert re.findall(r"sysbus\.cpu IsHalted ?(\w*)", test) == ["true", "false"], test
 
 
-def test_the_suite_in_the_idiom_names_the_pins_and_the_pace_of_the_box() -> None:
+def test_the_suite_names_pins_and_pace() -> None:
+    """The suite in the idiom names the pins and the pace of the Box."""
     text = (FOLDER / "robot" / "prompt.robot").read_text()
     device = HIL.parent / "device"
     board = (device / "port" / "boards" / "opqbox" / "board.h").read_text()

@@ -16,7 +16,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return driver(tmp_path_factory.mktemp("renode"))
 
 
-def test_every_member_of_renode_that_the_models_use_stands_in_its_sources(tmp_path: Path) -> None:
+def test_used_renode_members_exist(tmp_path: Path) -> None:
     listed = [
         line
         for line in (STUBS / "members.txt").read_text(encoding="utf-8").splitlines()
@@ -25,7 +25,7 @@ def test_every_member_of_renode_that_the_models_use_stands_in_its_sources(tmp_pa
     assert members_of_renode(tmp_path, sorted(MODELS.glob("*.cs"))) == sorted(listed)
 
 
-def test_the_stubs_refuse_a_bus_for_what_is_on_no_bus(tmp_path: Path) -> None:
+def test_stubs_refuse_a_bus_correctly(tmp_path: Path) -> None:
     """A chain is not an IBusPeripheral: Renode refuses it with CS1503, and so do the stubs."""
     chain = (MODELS / "Chain.cs").read_text(encoding="utf-8")
     wrong = tmp_path / "Chain.cs"
@@ -57,7 +57,7 @@ def test_oversampling_by_five_is_as_exact(program: Path, tmp_path: Path) -> None
     assert found["conversions"] in (599_999, 600_000) and found["missed"] == 0
 
 
-def test_a_recording_comes_through_the_external_converter_bit_exact(program: Path, tmp_path: Path) -> None:
+def test_the_external_converter_is_bit_exact(program: Path, tmp_path: Path) -> None:
     counts = np.random.default_rng(1).integers(-32768, 32768, 2000).astype("<i2")
     counts.tofile(tmp_path / "mains.i16")
     (tmp_path / "world").write_text("mains spi2 mains.i16 12000000 0 1\n")
@@ -69,7 +69,7 @@ def test_a_recording_comes_through_the_external_converter_bit_exact(program: Pat
     assert (found["too_early"], found["unread"], found["report"]["violations"]) == (0, 0, [])
 
 
-def test_pulses_are_captured_to_the_tick_across_the_wrap(program: Path, tmp_path: Path) -> None:
+def test_pulses_survive_the_wrap(program: Path, tmp_path: Path) -> None:
     period = 1_000_000_100
     (tmp_path / "world").write_text(f"pps_train 1000000000 {period} 1 59\n")
     found = drive(program, "captures", str(tmp_path / "world"))
@@ -93,9 +93,7 @@ def test_bytes_take_their_time_on_the_line(program: Path, tmp_path: Path) -> Non
     assert (tmp_path / "flash.bin").stat().st_size == 1 << 20
 
 
-def test_a_cpu_that_looks_at_its_lines_at_the_next_limit_loses_no_byte_no_pulse_and_no_sample(
-    program: Path, tmp_path: Path
-) -> None:
+def test_a_late_cpu_loses_nothing(program: Path, tmp_path: Path) -> None:
     """Renode sleeps on to the next limit when a line rises in the instant in which WFI ends a block."""
     (tmp_path / "world").write_text(
         f"mains_sine adc1 60000000 1500 2048 0\nbytes usart1 2000 {'5a' * 3000}\n"
@@ -110,7 +108,7 @@ def test_a_cpu_that_looks_at_its_lines_at_the_next_limit_loses_no_byte_no_pulse_
     assert (found["unserviced"], found["adc_rises"]) == (0, 0)
 
 
-def test_the_watchdog_resets_after_its_time_and_the_cause_says_so(program: Path) -> None:
+def test_the_watchdog_resets_with_its_cause(program: Path) -> None:
     found = drive(program, "watchdog")
     # (4095 + 1) * 64 / 32 kHz = 8.192 s, to the nanosecond in Drive.cs
     assert (found["before"], found["after"], found["requested"], found["stays"]) == (0, 1, 1, 1)
@@ -120,7 +118,7 @@ def test_the_watchdog_resets_after_its_time_and_the_cause_says_so(program: Path)
     assert found["csr_software"] == 1 << 28 | 1 << 26
 
 
-def test_the_world_moves_pins_and_supply_and_ends_by_a_cut(program: Path, tmp_path: Path) -> None:
+def test_the_world_moves_pins_and_supply(program: Path, tmp_path: Path) -> None:
     (tmp_path / "world").write_text(
         "# a comment\npin C8 2000000 0\npvd 2500000 1\nadc 11 2600000 1234\ncut 4000000\nend 9000000\n"
     )
@@ -135,22 +133,21 @@ def test_the_world_moves_pins_and_supply_and_ends_by_a_cut(program: Path, tmp_pa
 
 
 @pytest.mark.parametrize(("line", "words"), [("wind 3", "is no word of a world file"), ("cut soon", ":2: ")])
-def test_a_line_that_is_none_is_named_with_its_number(
-    program: Path, tmp_path: Path, line: str, words: str
-) -> None:
+def test_a_wrong_line_is_named_by_number(program: Path, tmp_path: Path, line: str, words: str) -> None:
     (tmp_path / "world").write_text(f"seed 1\n{line}\n")
     refused = drive(program, "world", str(tmp_path / "world"))["refused"]
     assert f"{tmp_path}/world:2: " in refused and words in refused
 
 
-def test_a_missing_file_is_named_with_what_makes_it(program: Path, tmp_path: Path) -> None:
+def test_a_missing_file_names_its_maker(program: Path, tmp_path: Path) -> None:
     (tmp_path / "world").write_text("")
     found = drive(program, "missing", str(tmp_path / "world"))
     assert found["firmware"].startswith(f"there is no firmware {tmp_path}/world.flash: `opq-tools")
     assert found["world"].startswith(f"there is no world file {tmp_path}/world.world: set it first")
 
 
-def test_flash_clears_bits_only_wants_its_keys_and_is_torn_by_a_cut(program: Path, tmp_path: Path) -> None:
+def test_flash_needs_its_keys(program: Path, tmp_path: Path) -> None:
+    """Flash clears bits only wants its keys and is torn by a cut."""
     (tmp_path / "world").write_text("seed 3\ncut_after 8\n")  # the eighth: sixth word after two and an erase
     found = drive(program, "flash", str(tmp_path / "world"))
     erased = 0xFFFF_FFFF
@@ -163,9 +160,7 @@ def test_flash_clears_bits_only_wants_its_keys_and_is_torn_by_a_cut(program: Pat
     assert (found["programs"], found["erases"]) == (7, 1)
 
 
-def test_option_bytes_count_once_they_are_programmed_and_a_reset_loads_them(
-    program: Path, tmp_path: Path
-) -> None:
+def test_option_bytes_load_at_reset(program: Path, tmp_path: Path) -> None:
     (tmp_path / "world").write_text("seed 3\n")
     found = drive(program, "options", str(tmp_path / "world"))
     assert (found["factory"], found["busy"], found["now"]) == (0x0FFFAAED, 1, 0x0FFBAAE0)

@@ -44,7 +44,7 @@ def account_of(
     return restarts(RestartTruth(dips, dark, {"1": [[AT, AT + 50 * S]]}, frozenset(clock_was_set)), evidence)
 
 
-def test_two_dips_that_look_alike_are_told_as_two_at_their_own_times() -> None:
+def test_two_alike_dips_are_two() -> None:
     account = account_of()
     assert (account.problems, account.told, account.dips, account.incidents) == ([], 2, 2, 2)
 
@@ -77,32 +77,30 @@ def test_two_dips_that_look_alike_are_told_as_two_at_their_own_times() -> None:
         (account_of(share=0.42), "measured share 42.0%, it is 75.0%", "share_error"),
     ],
 )
-def test_the_account_names_what_is_merged_missed_doubled_false_or_at_another_time(
-    account: RestartAccount, problem: str, figure: str
-) -> None:
+def test_the_account_names_each_error(account: RestartAccount, problem: str, figure: str) -> None:
     assert any(problem in each for each in account.problems), account.problems
     assert getattr(account, figure) > 0
 
 
-def test_an_outage_as_long_as_its_two_stamps_say_and_a_true_share_are_right() -> None:
+def test_a_true_outage_and_share_are_right() -> None:
     account = account_of((*FOUND, OUTAGE), dark=(DARK,), share=0.751)
     assert (account.problems, account.outages, account.outages_told) == ([], 1, 1)
     assert account.shares == 1 and account.share_error == pytest.approx(0.001)
 
 
-def test_a_dip_that_its_box_skipped_is_counted_apart() -> None:
+def test_a_skipped_dip_is_counted_apart() -> None:
     evidence = Evidence(findings=list(FOUND[:1]), incident_events={1: (1,)})
     account = restarts(RestartTruth(DIPS, (), {}, not_sampled=frozenset({1})), evidence)
     assert (account.problems, account.told, account.not_sampled) == ([], 1, 1)
 
 
-def test_a_short_loss_of_supply_may_be_told_and_need_not() -> None:
+def test_a_short_supply_loss_is_optional() -> None:
     short = replace(DARK, to_ns=DARK.from_ns + 5 * S)
     assert account_of(dark=(short,)).problems == []
     assert account_of((*FOUND, replace(OUTAGE, end_ns=short.to_ns)), dark=(short,)).problems == []
 
 
-def test_a_time_of_unknown_uncertainty_is_that_of_the_gateways_clock_or_of_the_box() -> None:
+def test_an_unknown_uncertainty_is_the_clocks() -> None:
     def told(later_ns: int, uncertainty_ns: int | None) -> RestartAccount:
         moved = [
             replace(each, start_ns=each.start_ns + later_ns, uncertainty_ns=uncertainty_ns) for each in FOUND
@@ -114,7 +112,7 @@ def test_a_time_of_unknown_uncertainty_is_that_of_the_gateways_clock_or_of_the_b
     assert told(-40 * S, 100).told == 0, "who states an uncertainty is within it"
 
 
-def test_a_system_that_ends_by_ctrl_c_and_starts_again_tells_each_dip_once(tmp_path: Path) -> None:
+def test_a_ctrl_c_restart_keeps_each_dip(tmp_path: Path) -> None:
     schedule = draw_restarts(54, restarts=1, kinds=("gps", "quiet", "voltage", "cur"))
     (restart,) = schedule.restarts
     assert (restart.kind, schedule.store, restart.ahead_s is not None) == ("ctrl_c", "sqlite", True)

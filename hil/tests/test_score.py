@@ -73,7 +73,7 @@ def test_an_incident_less_is_one_found_less(truth: Truths, data: st.DataObject) 
 
 @few
 @given(apart(), st.data())
-def test_an_incident_twice_is_a_split_and_nothing_else(truth: Truths, data: st.DataObject) -> None:
+def test_a_doubled_incident_is_a_split(truth: Truths, data: st.DataObject) -> None:
     found = perfect(truth)
     twice = data.draw(st.sampled_from(found))
     told = score(truth, [*found, replace(twice, number=99)])
@@ -83,7 +83,7 @@ def test_an_incident_twice_is_a_split_and_nothing_else(truth: Truths, data: st.D
 
 @few
 @given(apart(), st.data())
-def test_an_incident_of_another_box_or_time_is_false(truth: Truths, data: st.DataObject) -> None:
+def test_another_boxs_incident_is_false(truth: Truths, data: st.DataObject) -> None:
     found = perfect(truth)
     one = data.draw(st.sampled_from(found))
     span = next(iter(one.boxes.values()))
@@ -128,13 +128,13 @@ def stored(
     return FoundIncident(number, kind, None, dict.fromkeys(boxes, span))
 
 
-def test_two_disturbances_in_one_incident_are_joined_and_both_found() -> None:
+def test_joined_disturbances_are_both_found() -> None:
     truth = [true("a", "sag", 0, 100, "1"), true("b", "sag", 90, 300, "2")]
     told = score(truth, [stored(1, "sag", 1, 300, "1", "2")])
     assert (told["found"], told["joined"], told["split"], told["false"]) == (2, 1, 0, 0)
 
 
-def test_what_the_rule_puts_together_is_joined_but_not_wrongly() -> None:
+def test_a_rules_join_is_not_wrong() -> None:
     """A second of one Box, 200 ms of two; what lies further apart ought to be two incidents."""
     for late_ms, boxes, wrongly in ((900, "1", 0), (1100, "1", 1), (150, "2", 0), (900, "2", 1)):
         truth = [true("a", "sag", 0, 3000, "1"), true("b", "sag", late_ms, 3000, boxes)]
@@ -142,7 +142,8 @@ def test_what_the_rule_puts_together_is_joined_but_not_wrongly() -> None:
         assert (told["found"], told["joined"], told["wrongly_joined"]) == (2, 1, wrongly)
 
 
-def test_the_edge_at_the_end_of_a_disturbance_is_its_own_for_a_cycle() -> None:
+def test_an_edge_belongs_to_its_end() -> None:
+    """The edge at the end of a disturbance is its own for a cycle."""
     truth = [true("a", "sag", 0, 12_000, "1")]
     whole = stored(1, "sag", 0, 12_000, "1")
     for late_ms, false in ((19, 0), (21, 1)):
@@ -150,7 +151,7 @@ def test_the_edge_at_the_end_of_a_disturbance_is_its_own_for_a_cycle() -> None:
         assert (told["found"], told["false"]) == (1, false)
 
 
-def test_a_side_counts_where_both_say_one_and_a_steady_state_has_the_scope_of_its_box() -> None:
+def test_a_side_counts_when_both_have_one() -> None:
     span = BoxSpan("sag", 0, 100 * MS, side="upstream")
     fault = TrueDisturbance("a", "sag", "region", {"1": span, "2": span, "3": replace(span, side=None)})
     lamp = replace(true("b", "flicker", 10_000, 30_000, "1", "2"), scope="region")
@@ -163,7 +164,7 @@ def test_a_side_counts_where_both_say_one_and_a_steady_state_has_the_scope_of_it
     assert told["start_error_ms"]["within_1_ms"] == 1.0
 
 
-def test_a_sag_within_harmonics_of_its_box_is_matched_by_class() -> None:
+def test_a_sag_within_harmonics_matches_by_class() -> None:
     truth = [true("a", "harmonics", 0, 600_000, "1"), true("b", "sag", 5000, 5100, "1")]
     told = score(truth, [stored(1, "harmonics", 900, 600_000, "1"), stored(2, "sag", 5004, 5110, "1")])
     assert (told["found"], told["joined"], told["split"]) == (2, 0, 0)
@@ -172,7 +173,7 @@ def test_a_sag_within_harmonics_of_its_box_is_matched_by_class() -> None:
     assert told["start_error_ms_by_class"]["harmonics"]["within_1_ms"] == 0.0
 
 
-def test_the_incident_that_began_with_a_disturbance_stands_for_it() -> None:
+def test_the_first_incident_represents_its_disturbance() -> None:
     """Phases that only the breaker makes dead come later, and their incident is as near to the truth."""
     fault = true("a", "interruption", 0, 900, "1", "2", "3")
     late = BoxSpan("interruption", 380 * MS, 900 * MS)
@@ -185,7 +186,7 @@ def test_the_incident_that_began_with_a_disturbance_stands_for_it() -> None:
         assert told["start_error_ms"]["median"] == 0.02
 
 
-def test_a_cause_has_one_incident_and_its_later_parts_name_it() -> None:
+def test_a_causes_parts_name_its_incident() -> None:
     """Two Boxes of one state apart are two, and so is one that has another class at a Box, or is false."""
     lamp, fault = true("a", "mains_signalling", 0, 9000, "1", "2"), true("b", "sag", 20_000, 60_000, "1")
     whole = stored(1, "mains_signalling", 0, 9000, "1", "2")
@@ -205,7 +206,8 @@ def test_a_cause_has_one_incident_and_its_later_parts_name_it() -> None:
     assert figures(stored(9, "swell", 90_000, 91_000, "3")) == (None, 0, 0)
 
 
-def test_a_transient_without_length_is_found_beside_a_long_one_although_its_stamp_is_late() -> None:
+def test_a_late_stamped_transient_is_found() -> None:
+    """A transient without length is found beside a long one although its stamp is late."""
     truth = [true("a", "flicker", 0, 60_000, "1"), true("b", "impulsive_transient", 5000, 5000, "1")]
     told = score(
         truth, [stored(1, "impulsive_transient", 5003, 5004, "1"), stored(2, "flicker", 100, 60_000, "1")]
@@ -214,7 +216,8 @@ def test_a_transient_without_length_is_found_beside_a_long_one_although_its_stam
     assert told["confusion"]["impulsive_transient"] == {"impulsive_transient": 1}
 
 
-def test_the_wrong_class_is_found_but_neither_recall_nor_precision_of_the_class() -> None:
+def test_a_wrong_class_is_found_but_unrated() -> None:
+    """The wrong class is found but neither recall nor precision of the class."""
     told = score([true("a", "sag", 0, 100, "1")], [stored(1, "rapid_voltage_change", 0, 100, "1")])
     assert (told["found"], told["false"], told["recall"]) == (1, 0, 1.0)
     assert told["by_class"]["sag"] == {"precision": None, "recall": 0.0, "f1": 0.0}
@@ -222,7 +225,8 @@ def test_the_wrong_class_is_found_but_neither_recall_nor_precision_of_the_class(
     assert told["confusion"] == {"sag": {"rapid_voltage_change": 1}}
 
 
-def test_the_edge_where_a_neutral_is_back_is_its_own_although_a_fault_lasts() -> None:
+def test_a_restored_neutrals_edge_is_its_own() -> None:
+    """The edge where a neutral is back is its own although a fault lasts."""
     truth = [true("a", "sag", 0, 15_000, "1"), true("b", "phase_jump+sag", 12_000, 30_000, "1", "2")]
     fault = stored(2, "phase_jump+sag", 12_000, 30_000, "1", "2")
     back = replace(stored(3, "phase_jump", 15_000, 15_000, "1"), follows=1)
@@ -231,7 +235,8 @@ def test_the_edge_where_a_neutral_is_back_is_its_own_although_a_fault_lasts() ->
 
 
 @pytest.mark.parametrize(("at_ms", "found"), [(5000, 1), (90_000, 0)])
-def test_a_step_minutes_after_a_unit_was_lost_does_not_find_that_unit(at_ms: int, found: int) -> None:
+def test_a_late_step_is_not_the_unit(at_ms: int, found: int) -> None:
+    """A step minutes after a unit was lost does not find that unit."""
     truth = [true("a", "frequency_deviation", 0, 220_000, "1")]
     step = stored(1, "rapid_voltage_change", at_ms, at_ms + 40, "1")
     told = score(truth, [step])
@@ -240,7 +245,8 @@ def test_a_step_minutes_after_a_unit_was_lost_does_not_find_that_unit(at_ms: int
     assert (told["found"], told["false"], told["split"]) == (1, 0, 1)
 
 
-def test_an_onset_counts_within_200_ms_and_its_uncertainty_but_never_beyond_2_s() -> None:
+def test_an_onset_counts_within_2_s() -> None:
+    """An onset counts within 200 ms and its uncertainty but never beyond 2 s."""
     truth = [true("a", "sag", 10_000, 10_050, "1")]
 
     def found(late_ms: int, unsure_ms: int) -> int:
@@ -301,7 +307,7 @@ def test_truth_is_read_as_the_contract_has_it(tmp_path: Path) -> None:
         ("[" * 100_000, ""),
     ],
 )
-def test_a_malformed_line_is_named_and_the_rest_is_read(line: str, why: str, tmp_path: Path) -> None:
+def test_a_malformed_line_is_named(line: str, why: str, tmp_path: Path) -> None:
     good = json.dumps({**GOOD, "boxes": {"1": BOX}})
     (tmp_path / "truth.jsonl").write_bytes(f"{good}\n{line}\n{good}\n".encode("latin-1"))
     told = read_truth(tmp_path)
@@ -310,7 +316,7 @@ def test_a_malformed_line_is_named_and_the_rest_is_read(line: str, why: str, tmp
     assert problem.startswith(f"{tmp_path / 'truth.jsonl'}:2: ") and why in problem
 
 
-def test_the_file_has_the_name_under_which_a_run_writes_it() -> None:
+def test_the_file_has_its_runs_name() -> None:
     assert FILE_NAME == TRUTH
 
 
@@ -330,7 +336,7 @@ def test_it_joins_as_the_store_does() -> None:
     assert together == same
 
 
-def test_a_disturbance_is_judged_by_what_began_with_it_and_not_by_its_end() -> None:
+def test_a_disturbance_is_judged_by_its_beginning() -> None:
     sag = FoundIncident(1, "sag", "feeder", {"1": BoxSpan("sag", 3_000, 10**9)}, cause="fault")
     end = FoundIncident(2, "phase_jump", "local", {"1": BoxSpan("phase_jump", 10**9, 10**9)}, 1, "load")
     true = TrueDisturbance("1", "sag", "feeder", {"1": BoxSpan("sag", 0, 10**9)}, "fault")
@@ -339,7 +345,7 @@ def test_a_disturbance_is_judged_by_what_began_with_it_and_not_by_its_end() -> N
     assert told["start_error_ms"]["median"] == 0.003
 
 
-def test_what_the_rule_calls_several_incidents_is_not_wrongly_split() -> None:
+def test_a_rules_split_is_not_wrong() -> None:
     def at(number: int, kind: str, start_s: int, follows: int | None = None) -> FoundIncident:
         span = BoxSpan(kind, start_s * 10**9, start_s * 10**9 + 10**8)
         return FoundIncident(number, kind, None, {str(number % 2): span}, follows)

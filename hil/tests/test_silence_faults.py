@@ -61,9 +61,7 @@ FOUND = outage("1", "its gateway reports it")
         ),
     ],
 )
-def test_the_verdict_names_what_is_false_missing_or_has_another_reason(
-    verdict: ScheduleVerdict, problem: str | None
-) -> None:
+def test_the_verdict_names_wrong_reasons(verdict: ScheduleVerdict, problem: str | None) -> None:
     assert verdict.ok == (problem is None), verdict.problems
     assert problem is None or any(problem in each for each in verdict.problems), verdict.problems
 
@@ -75,7 +73,7 @@ def test_the_verdict_names_what_is_false_missing_or_has_another_reason(
         pytest.param(15, marks=pytest.mark.slow),
     ],
 )
-def test_gateways_fall_silent_and_only_losses_of_supply_are_outages(tmp_path: Path, gateways: int) -> None:
+def test_only_lost_supplies_are_outages(tmp_path: Path, gateways: int) -> None:
     schedule = draw_silences(1, gateways, longest_s=15.0)
     assert {fault.kind for fault in schedule.faults} == set(SILENCE_SPANS_S)
     verdict = SUITES["silence-faults"].play(schedule, tmp_path)

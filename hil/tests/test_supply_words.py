@@ -39,7 +39,7 @@ def street(folder: Path, *supplies: str) -> PowerScenario:
     return load_power_scenario(path)
 
 
-def test_a_fleets_box_says_at_both_depths_that_its_battery_carries_it(tmp_path: Path) -> None:
+def test_a_fleets_battery_shows_at_both_depths(tmp_path: Path) -> None:
     charged = "supply = { lost = [[3.0, 6.0]], battery_s = 4.0, outlet_dead = true }"
     grid = network_grid(street(tmp_path, charged, "supply = { lost = [[3.0, 6.0]] }", ""), ["1", "2", "3"])
     boxes, rows = VirtualBoxes(grid, START_NS), list[Measurement]()
@@ -67,7 +67,7 @@ def test_a_fleets_box_says_at_both_depths_that_its_battery_carries_it(tmp_path: 
     assert volts == [(0.0, pytest.approx(3.9)), (0.0, None), None], "as its gateway hears it"
 
 
-def test_what_was_measured_while_a_network_was_out_comes_afterwards() -> None:
+def test_measurements_of_an_outage_come_afterwards() -> None:
     ids, out_s = ["1", "2"], list[float]()
 
     def received(outages: NetworkOutages | None) -> list[Measurement]:
@@ -102,7 +102,7 @@ def ask(host: BoxHost, folder: Path, **request: object) -> dict[str, object]:
     )
 
 
-def test_a_supply_is_lost_on_demand_and_stands_in_the_truth(tmp_path: Path) -> None:
+def test_a_supply_lost_on_demand_is_true(tmp_path: Path) -> None:
     planned = street(tmp_path, "", "supply = { lost = [[900.0, 5.0]], battery_s = 60.0 }")
     sources = power_sources(planned, power_system_of(planned))
     host = BoxHost([*(Box(box_id, source) for box_id, source in sources.items()), Box("7", Generator())])
@@ -138,7 +138,7 @@ def test_a_supply_is_lost_on_demand_and_stands_in_the_truth(tmp_path: Path) -> N
     ]
 
 
-def test_a_box_without_a_network_is_silent_and_boots_again() -> None:
+def test_a_box_without_network_boots_again() -> None:
     box, frames = Box("7", Generator()), list[bytes]()
 
     class Wire:

@@ -51,7 +51,7 @@ def test_the_packages_are_those_that_the_builds_name() -> None:
 
 
 @pytest.mark.parametrize("name", PLAYING)
-def test_firmware_and_emulator_are_built_once_and_handed_on(name: str) -> None:
+def test_firmware_and_emulator_are_built_once(name: str) -> None:
     job = PLAYING[name]
     assert job["needs"] == "firmware"
     assert "actions/download-artifact" in used(job)
@@ -65,7 +65,7 @@ def test_firmware_and_emulator_are_built_once_and_handed_on(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLAYING)
-def test_no_job_is_green_without_having_run_the_firmware(name: str) -> None:
+def test_a_green_job_ran_the_firmware(name: str) -> None:
     lines = [line for line in commands(PLAYING[name]).splitlines() if PLAYS.search(line)]
     without_recordings = {key for key, each in SCENARIOS.items() if not each.soak and key not in RECORDED}
     for line in lines:
@@ -78,7 +78,7 @@ def test_no_job_is_green_without_having_run_the_firmware(name: str) -> None:
             assert "renode_robot" in line  # ends with 1 where a test failed, with 3 without Renode
 
 
-def test_micropythons_own_port_is_built_as_the_page_says_and_in_the_version_of_the_firmware() -> None:
+def test_micropythons_port_is_built_as_documented() -> None:
     page = (ROOT / "device/README.md").read_text()
     job = commands(JOBS["micropython-stm32"])
     [board] = set(re.findall(r"BOARD=(\w+)", job))
@@ -101,14 +101,15 @@ def test_every_room_is_tested_by_a_job() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, job in JOBS.items() if "tools/test" in commands(job)])
-def test_git_lists_the_files_of_a_checkout_that_belongs_to_the_runners_user(name: str) -> None:
+def test_git_lists_a_runners_checkout(name: str) -> None:
     """In a container the tests are root and the files are not: git refuses, and test_documents.py skips."""
     lines = commands(JOBS[name]).splitlines()
     [allowed] = [number for number, line in enumerate(lines) if 'safe.directory "$PWD"' in line]
     assert allowed < min(number for number, line in enumerate(lines) if "tools/test" in line)
 
 
-def test_renode_waits_for_a_checksum_with_a_notice_and_is_fetched_by_our_command() -> None:
+def test_renode_waits_for_its_checksum() -> None:
+    """Renode waits for a checksum with a notice and is fetched by our command."""
     assert JOBS["renode"]["if"] == "needs.firmware.outputs.renode == 'known'"
     assert "::notice file=hil/renode.lock::" in commands(JOBS["firmware"])
     assert "opq-tools hil renode --fetch" in commands(JOBS["renode"])

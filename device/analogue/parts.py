@@ -51,7 +51,7 @@ def read_bom(path: Path = HERE / "bom.csv") -> dict[str, Part]:
     """Every part by its reference; a row may name several.
 
     Raises:
-        ValueError: a reference stands twice, or a figure is not `name=number`.
+        ValueError: a reference is there twice, or a figure is not `name=number`.
     """
     parts: dict[str, Part] = {}
     with path.open(encoding="utf-8", newline="") as file:
@@ -60,7 +60,7 @@ def read_bom(path: Path = HERE / "bom.csv") -> dict[str, Part]:
             figures = {name: float(number) for name, number in pairs}
             for ref in row["ref"].split():
                 if ref in parts:
-                    raise ValueError(f"{ref} stands twice in {path.name}")
+                    raise ValueError(f"{ref} is there twice in {path.name}")
                 parts[ref] = Part(
                     ref,
                     row["value"],

@@ -1,6 +1,6 @@
 """The whole app under real MicroPython with faked C modules, on a clock that sleeps move.
 
-`micropython app_cases_<noun>.py CASE` runs one `case_...` in a process of its own; its name is the sentence
+`micropython app_cases_<noun>.py CASE` runs one `case_...` in its own process; its name is the sentence
 that test_app.py shows.
 """
 

@@ -270,7 +270,7 @@ def test_pulses_without_a_fix_are_unused() -> None:
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize("change", [1, -1])
 def test_a_leap_second_is_neither_lost_nor_doubled(announced: bool, change: int) -> None:
-    """Unix time: 23:59:60 repeats the second before it; stamps stand still there and say so."""
+    """Unix time: 23:59:60 repeats the second before it; stamps stop there and say so."""
     lead = 90
     line = Line(ClockOnPc(), utc_s=NEW_YEAR_S - lead)
     leap_k = lead if change > 0 else lead - 1  # second 60, or the one that is left out

@@ -308,7 +308,7 @@ class MqttSection(MqttBrokerSection):
     name: Annotated[
         str | None,
         Field(
-            description="name of this gateway in topics, unique at the broker; without a value that of the "
+            description="name of this gateway in topics, unique at the broker; by default the name of the "
             "host, with letters of the machine",
             pattern="^[A-Za-z0-9_-]{1,64}$",
         ),

@@ -67,7 +67,7 @@ class BoxStatus:
     measurement_ms: int | None = None
     """`timestamp_ms` of the newest Measurement; measuring."""
     connected: bool = False
-    """Whether all three uplink connections stand; uplink."""
+    """Whether all three uplink connections are up; uplink."""
     refused: bool = False
     """Whether the broker refused the key; uplink."""
     acknowledged_monotonic_s: float | None = None

@@ -30,7 +30,7 @@ class ProcessLimits:
     call_s: float = 5.0
     """Longest call into the plug-in; after that its process is killed and started again."""
     function_s: float = 1.0
-    """The same for a function; all rules stand still meanwhile."""
+    """The same for a function; all rules stop meanwhile."""
     start_s: float = 30.0
     """From the start of the process to its handshake, and for one instance to configure itself."""
     lua_memory_bytes: int = 32 * MIB
@@ -39,7 +39,7 @@ class ProcessLimits:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Defaults: anyone who may call the API may install; code runs in a confined process of its own."""
+    """Defaults: anyone who may call the API may install; code runs in its own confined process."""
 
     require_sha256: bool = False
     require_signature: bool = False

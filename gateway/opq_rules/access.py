@@ -1,6 +1,6 @@
 """What rules may reach: files below the operator's folders, and hosts that are public or named by him.
 
-Sources, sinks, plug-in host and configuration need it and do not import each other, hence a file of its own.
+Sources, sinks, plug-in host and configuration need it and do not import each other, hence a separate file.
 """
 
 from dataclasses import dataclass, field

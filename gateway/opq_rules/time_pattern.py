@@ -1,7 +1,7 @@
 """Patterns of times, one table for both directions: format_time writes, TIMESTAMP_FORMAT reads.
 
 The letters are those of Java; `Y` is `y`, as in eKuiper, whose one converter (pkg/cast/time.go) serves both
-places. Plain text stands in `' '`; `T` needs no quotes.
+places. Plain text is written in `' '`; `T` needs no quotes.
 """
 
 import calendar

@@ -129,7 +129,7 @@ def _drain(socket: "zmq.Socket[bytes]") -> list[list[bytes]]:
 
 @pytest.fixture(autouse=True)
 def patient_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stands still for two seconds leaves no thread behind."""
+    """A machine that stops for two seconds leaves no thread behind."""
     end_patiently(monkeypatch.setattr)
 
 

@@ -1,4 +1,4 @@
-"""An Intake between a Box's messages and rooms that keep what they get, with a clock of its own."""
+"""An Intake between a Box's messages and rooms that keep what they get, with its own clock."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,7 +46,7 @@ class Behind:
 
 
 class Bench:
-    """An Intake with a clock of its own."""
+    """An Intake with its own clock."""
 
     def __init__(self, folder: Path) -> None:
         self.now_s = 100.0

@@ -1,4 +1,4 @@
-"""How long threads of a rule engine may take to end in tests: a machine that stands still leaves none behind.
+"""How long threads of a rule engine may take to end in tests: a machine that stops leaves none behind.
 
 Of its own, since a test's process sets it by itself and a conftest for each test.
 """

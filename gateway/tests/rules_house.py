@@ -11,7 +11,7 @@ from opq_rules.api.service import RulesService
 
 
 class House:
-    """`alone`: as a process of its own, which may be ended; else as part of another service."""
+    """`alone`: as its own process, which may be ended; else as part of another service."""
 
     def __init__(self, folder: Path, alone: bool = False, **config: Any) -> None:
         reach = {"file_roots": (folder,), "private_networks": ("127.0.0.0/8",)}

@@ -184,7 +184,7 @@ def test_a_crossing_leaves_at_once(bench: Bench, makai: Any) -> None:
         makai.start()
         wait_for(lambda: bench.status.connected)
         bench.uplink.crossing("1", DIP)
-        gone = bench.counters["measurements_sent"]  # one, or all where this thread stood still
+        gone = bench.counters["measurements_sent"]  # one, or all where this thread stopped
         wait_for(lambda: len(makai.measurements) == 91)
     (crossing,) = [m for m in makai.decoded() if m.crossing]
     assert makai.decoded().index(crossing) <= gone + 20

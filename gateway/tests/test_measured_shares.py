@@ -1,4 +1,4 @@
-"""The measured share of a Box by the gateway's counters, with a clock of its own."""
+"""The measured share of a Box by the gateway's counters, with its own clock."""
 
 import pytest
 

@@ -51,7 +51,7 @@ def blocks_of(
 
 
 class Bench:
-    """Measuring with a clock of its own; nothing waits."""
+    """Measuring with its own clock; nothing waits."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ START_NS = 1_800_000_000 * 10**9
 
 
 class Broker:
-    """A mosquitto of one's own; it may be stopped and started again on the same port."""
+    """One's own mosquitto; it may be stopped and started again on the same port."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
         self.port = free_port()
@@ -436,7 +436,7 @@ def test_two_gateways_of_a_host_stay_connected(broker: Broker, tmp_path: Path) -
 
 
 def test_a_take_over_by_another_client_is_said(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
-    said = "another client has the name opq-gateway-attic: give this gateway a name of its own, [mqtt] name"
+    said = "another client has the name opq-gateway-attic: give this gateway its own name, [mqtt] name"
     heard: list[str] = []
 
     def is_said() -> bool:

@@ -31,7 +31,7 @@ MODES = ("process", "inproc")
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
-    """A machine that stands still for two seconds is not a trigger that hangs."""
+    """A machine that stops for two seconds is not a trigger that hangs."""
     for name in ("DECIDE_S", "BEGIN_S"):
         monkeypatch.setattr(remote, name, 60.0)
     patient = Policy(

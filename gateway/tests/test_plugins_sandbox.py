@@ -38,7 +38,7 @@ FILES = {
 
 
 class Server:
-    """A rule engine in a process of its own, and the plug-in in it; it ends with the `with`."""
+    """A rule engine in its own process, and the plug-in in it; it ends with the `with`."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
 
 PATIENT = ProcessLimits(call_s=60.0, function_s=60.0, processes=64, memory_bytes=400 << 20)
-"""A machine that stands still for two seconds is not a plug-in that hangs."""
+"""A machine that stops for two seconds is not a plug-in that hangs."""
 HANGS = pytest.mark.parametrize("limits", [replace(PATIENT, call_s=2.0)], ids=["2 s a call"])
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user")
 

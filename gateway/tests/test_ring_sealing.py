@@ -294,7 +294,7 @@ def test_an_idle_child_ends(tmp_path: Path) -> None:
     program = f"import os; {beginning}; from opq_gateway.ring.sealing import main; main()"
     with Sealing(ring, idle_s=0.5, command=(sys.executable, "-c", program)) as work:
         work.wait(lambda: not ring.unsealed())
-        before = told.read_text().split()  # two, where this machine stood still for longer than that
+        before = told.read_text().split()  # two, where this machine stopped for longer than that
         work.wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in before))
         ring.append_all(blocks(12_000 * 10, 12_000 * 20))
         work.wait(lambda: not ring.unsealed())

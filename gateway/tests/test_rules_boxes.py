@@ -51,7 +51,7 @@ def piece(first: int, counts: list[int], box: str = "1", axis: int = 7) -> WaveP
 
 @contextmanager
 def opened(source: Any) -> Iterator[Whose]:
-    """The source in a thread of its own, ended and joined at the end."""
+    """The source in its own thread, ended and joined at the end."""
     whose = Whose()
     thread = threading.Thread(target=source.open, args=(whose,))
     thread.start()

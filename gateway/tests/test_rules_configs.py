@@ -12,7 +12,7 @@ from rules_house import House
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    """A server in a process of its own: it can be ended. The time zone is as it was, afterwards."""
+    """A server in its own process: it can be ended. The time zone is as it was, afterwards."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     made = House(tmp_path, alone=True)

@@ -549,7 +549,7 @@ def test_a_missing_package_is_the_records_error(call: str, monkeypatch: pytest.M
 
 
 def test_without_the_package_the_standard_search_does_all() -> None:
-    """In a process of its own, which cannot import it."""
+    """In its own process, which cannot import it."""
     program = (
         "import sys; sys.modules['regex'] = None; from opq_rules.functions.patterns import pattern; "
         "found = pattern('(l+)(o)+'); assert found.first('hello') == 'llo' and not found.limits('x' * 9999); "

@@ -73,7 +73,7 @@ def service(tmp_path: Path) -> Iterator[RulesService]:
     made.stop()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a worker has a user of its own only where the server is root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="a worker has its own user only where the server is root")
 def test_a_worker_may_not_ask_for_definitions(service: RulesService) -> None:
     plugins = service.plugins
     plugins.create("function", "f", stored(plugins.uploads, plugin_zip("f", kind="function", code=ASK)))

@@ -85,7 +85,7 @@ class Shelf(Sink):
 
 
 class Bench:
-    """A pipeline with a clock that stands still until it is moved."""
+    """A pipeline with a clock that stops until it is moved."""
 
     def __init__(
         self, path: Path | None = None, memory: int = 1024, disk: int = 1000, **properties: Any
@@ -161,7 +161,7 @@ def test_single_rows_continue_after_a_lost_connection(tmp_path: Path) -> None:
 
 def test_another_error_sends_all_to_dead_letters(tmp_path: Path) -> None:
     bench = Bench(path=tmp_path / "kept.sqlite3")
-    bench.sink.broken = ZeroDivisionError("a fault of its own")
+    bench.sink.broken = ZeroDivisionError("its own fault")
     bench.pipeline.send([{"a": 1}, {"a": 2}], "r:7")
     assert [letter["row"] for letter in letters(bench)] == [{"a": 1}, {"a": 2}] and bench.done == ["r:7"]
 

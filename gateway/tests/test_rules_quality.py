@@ -128,7 +128,7 @@ def test_an_unknown_order_is_refused() -> None:
 
 
 def test_rules_without_power_quality_load_no_numpy() -> None:
-    """In a process of its own: all functions are known, none was called."""
+    """In its own process: all functions are known, none was called."""
     program = (
         "import sys; from opq_rules.functions.registry import built_in; "
         "assert 'thd' in built_in(); assert 'numpy' not in sys.modules and 'scipy' not in sys.modules"

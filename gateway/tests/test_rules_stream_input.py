@@ -36,7 +36,7 @@ def of_stream(direct: bool = False) -> StreamInput:
 
 
 def entry(first: int, count: int, coded: bool, told: bool, own_times: bool, ms: int) -> SourceEntry:
-    """Row k has `k`, meta k, and arrives at `ms` or at a time of its own."""
+    """Row k has `k`, meta k, and arrives at `ms` or at its own time."""
     rows: list[Any] = [{"k": k} for k in range(first, first + count)]
     meta = [{"m": row["k"]} for row in rows] if told else None
     arrived = [1_000 + row["k"] for row in rows] if own_times and not coded else ms

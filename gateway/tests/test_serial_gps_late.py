@@ -127,7 +127,7 @@ def test_a_busy_machines_windows_are_steady() -> None:
 
 
 def test_unnumbered_boxes_compare_as_configured() -> None:
-    """Boxes without a number of their own are compared as the configured ones."""
+    """Boxes without their own number are compared as the configured ones."""
     now_s = [1000.0]
     gps = GpsComparison(lambda: T0_NS, lambda: now_s[0], lambda: FREE)
     clocks = Clocks(lambda: now_s[0], lambda: T0_NS, lambda: FREE, gps)

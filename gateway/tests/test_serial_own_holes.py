@@ -1,4 +1,4 @@
-"""Which holes are this gateway's own: what came, or did not, while it stood still or read too late."""
+"""Which holes are this gateway's own: what came, or did not, while it stopped or read too late."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def samples(first: int) -> Samples:
         ((57.0,), (), STOOD_STILL),
         ((57.0, 0.1, 0.1), (), STOOD_STILL),  # it read late what had waited, too
         ((), (0.1, 0.1), NOT_RESENT),  # the line came back with a burst
-        ((5.0,), (), NOT_RESENT),  # the line was out for longer than this gateway stood still
+        ((5.0,), (), NOT_RESENT),  # the line was out for longer than this gateway stopped
     ],
 )
 def test_a_hole_of_57_s(before_hole: tuple[float, ...], after_hole: tuple[float, ...], reason: str) -> None:

@@ -299,7 +299,7 @@ def test_a_flooding_box_delays_no_other(tmp_path: Path, ptys: Callable[[str], Pt
 def test_a_full_buffers_losses_are_not_the_lines(
     reads_late: bool, tmp_path: Path, ptys: Callable[[str], Pty]
 ) -> None:
-    """A gateway with a tenth of a core never stands still for long, and reads too late all the time."""
+    """A gateway with a tenth of a core never stops for long, and reads too late all the time."""
     pty, now_s = ptys("box1"), [100.0]
     behind, counters, status = Behind(), BoxCounters(), BoxStatus("1", 60)
     station = BoxStation(BoxSection(id="1", port=str(pty.link)), status, counters)
@@ -375,7 +375,7 @@ def test_a_mute_tcp_port_delays_no_other(
 
     def answers_late(url: str, **options: object) -> serial.Serial:
         if url.startswith("socket://"):
-            over.wait(600)  # a connection's time-out is 5 s, and a machine may stand still for as long
+            over.wait(600)  # a connection's time-out is 5 s, and a machine may stop for as long
             raise OSError("timed out")
         return opened(url, **options)
 

@@ -52,7 +52,7 @@ def test_an_idle_box_takes_16_bytes_a_second(tmp_path: Path, makai: Any, keys: K
         beating = Bench(tmp_path, makai, keys, endpoints, None, Timing(every_s, 10.0))
         with beating.running():
             before, began = count_when_connected(beating), time.monotonic()
-            # a machine that stands still has fewer bytes a second, never more
+            # a machine that stops has fewer bytes a second, never more
             wait_for(lambda: count() - before > 2000 and time.monotonic() - began > 1.0)
             beat_bytes = (count() - before) / ((time.monotonic() - began) / every_s)
         beating.uplink.close()

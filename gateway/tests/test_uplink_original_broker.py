@@ -39,7 +39,7 @@ def sending(folder: Path, makai: Any) -> Iterator[tuple[RepeatedSource, Gateway]
 
 
 def prompt_ones(makai: Any) -> list[Measurement]:
-    """Those that arrived soon after their end; the machine may stand still at any other."""
+    """Those that arrived soon after their end; the machine may stop at any other."""
     came = zip(list(makai.arrived_ns), makai.decoded(), strict=False)
     return [each for arrived_ns, each in came if arrived_ns - each.end_ns <= PROMPT_NS]
 

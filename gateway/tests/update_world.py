@@ -108,7 +108,7 @@ class UpdateWorld:
         self.folder.point(self.first)
 
     def start(self, kill_at: int | None = None) -> subprocess.Popen[bytes]:
-        """What the unit starts, in a process group of its own; it dies before its `kill_at`th change."""
+        """What the unit starts, in its own process group; it dies before its `kill_at`th change."""
         environment = {**os.environ, "OPQ_TEST_BOOT": str(self.boot)}
         if kill_at is not None:
             environment |= {"OPQ_TEST_WRITES": str(self.writes), "OPQ_TEST_KILL": str(kill_at)}
@@ -241,7 +241,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def hasten(process: subprocess.Popen[bytes]) -> None:
-    """Raises the priority of a process's session, where we may: a gateway has a processor of its own, as a
+    """Raises the priority of a process's session, where we may: a gateway has its own processor, as a
     Box has, which keeps 3.2 s. Source: sched(7), autogroup."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PGRP, process.pid, HASTE)

@@ -22,7 +22,7 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 SECOND_NS = 10**9
 DIP = Crossing(5, 1_800_000_100 * SECOND_NS, 7, TimeSource.GPS, CrossingKind.DIP, True, 80.0, 108.0)
 NEVER_S = 600.0
-"""Longer than any test: a machine that stands still for seconds is not a broker that says nothing."""
+"""Longer than any test: a machine that stops for seconds is not a broker that says nothing."""
 PATIENT = UplinkTimeouts(unacknowledged_s=NEVER_S, resend_s=NEVER_S, in_flight_s=0.1)
 
 

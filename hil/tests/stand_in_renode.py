@@ -65,7 +65,7 @@ class Wire:
 
 
 class World:
-    """Virtual time, in a thread of its own once it was started."""
+    """Virtual time, in its own thread once it was started."""
 
     def __init__(self) -> None:
         self.now_ns = 0

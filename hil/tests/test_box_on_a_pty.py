@@ -79,7 +79,7 @@ def test_blocks_come_at_the_true_rate():
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])
         until = time.monotonic() + 60
-        # where the machine stood still for seconds, the next ones are requested
+        # where the machine stopped for seconds, the next ones are requested
         while len(late_s) < 240 or abs(drift_s()) >= 0.01:
             assert time.monotonic() < until, f"drift of {drift_s()} s in 3 s"
             seen = len(reader.of(Samples))
@@ -193,7 +193,7 @@ def test_resending_heals_a_bad_wire():
             healed = sum(first in have for first in missing)
             missing = [first for first in missing if first not in have]
             if not missing or (healed == 0 and max(have) - missing[-1] > 2 * RING_SAMPLES):
-                break  # what is left is older than what a Box holds: this machine stood still
+                break  # what is left is older than what a Box holds: this machine stopped
         os.close(reader.fd)
     assert len(missing) < holes
     assert not missing or max(have) > 2 * RING_SAMPLES
@@ -219,7 +219,7 @@ def test_an_event_arrives_within_a_tenth_second():
         reader.read(60.0, lambda: bool(reader.of(Samples)))
         late_ns: list[int] = []
         until = time.monotonic() + 60
-        # where the machine stood still just then, the next one is requested
+        # where the machine stopped just then, the next one is requested
         while not late_ns or (late_ns[-1] >= 150_000_000 and time.monotonic() < until):
             sent, first = len(box.events_sent), reader.of(Samples)[-1].first_sample
             host.add_event("1", disturbance("sag", depth=0.4, cycles=3))

@@ -267,7 +267,7 @@ def test_a_runs_truth_has_clock_and_supply_events(tmp_path: Path) -> None:
         lines = [json.loads(line) for line in (tmp_path / "truth" / "boxes.jsonl").read_text().splitlines()]
     own = [(each["what"], each["start_ns"] - START_NS, each["end_ns"] - START_NS) for each in lines]
     wanted = [("gps_lost", 2 * S, 5 * S), ("supply_lost", S, 10 * S), ("silent", 5 * S, 10 * S)]
-    assert own == wanted + wanted[1:], "a second Box at the place has its supply, and a clock of its own"
+    assert own == wanted + wanted[1:], "a second Box at the place has its supply, and its own clock"
     assert [each["box"] for each in lines] == ["1"] * 3 + ["2"] * 2
 
 

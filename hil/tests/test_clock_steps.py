@@ -1,7 +1,7 @@
 """A gateway's clock is wrong until the GPS of its Box locks: each dip is one event, with its own samples.
 
 From Measurement to stored event by the index of the samples, which no clock changes. The rows run at the same
-time, each with a cloud of its own.
+time, each with its own cloud.
 """
 
 import time

@@ -16,7 +16,7 @@ BOXES = 60
 
 @contextmanager
 def killed_broker(cloud: FleetCloud) -> Iterator[None]:
-    """A triggering broker in a process of its own; `kill -9` behind the block."""
+    """A triggering broker in its own process; `kill -9` behind the block."""
     command = [sys.executable, "-m", "opq_cloud", "triggering-broker", "--data-dir", str(cloud.folder)]
     with (cloud.folder / "broker.log").open("ab") as log:
         process = subprocess.Popen([*command, "--port-offset", str(cloud.offset)], stdout=log, stderr=log)

@@ -141,7 +141,7 @@ def test_a_live_box_keeps_wall_time(backend: Qemu, image: Image, tmp_path: Path)
         while len(received) < len(text) and time.monotonic() - began < 120:
             received += port.read(len(text) - len(received))
         took_s = time.monotonic() - began
-        while box.now_s() == opened_s:  # raises when it stands still
+        while box.now_s() == opened_s:  # raises when it stops
             time.sleep(0.05)
         assert 0 <= opened_s < box.now_s() < took_s + 120
     assert received == text

@@ -52,7 +52,7 @@ print(qemu_build.make(lambda text: print(text, file=sys.stderr, flush=True)).pat
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A source tree with the files that our build changes, in a cache of its own."""
+    """A source tree with the files that our build changes, in its own cache."""
     source = tmp_path / "qemu"
     for folder in ("hw", "pc-bios", "configs/devices/arm-softmmu"):
         (source / folder).mkdir(parents=True)

@@ -1,6 +1,6 @@
 """Text with every character visible, such as the name of a file in a message.
 
-A file of its own, because the errors need it, and `kit` needs the errors.
+A separate file, because the errors need it, and `kit` needs the errors.
 """
 
 JOINERS = "\u200c\u200d"

@@ -12,7 +12,7 @@ from opq_recordings.recording import Channel, Run
 def exported_channel(
     box: str, values: NDArray[np.int16], runs: tuple[Run, ...], facts: dict[str, object]
 ) -> Channel:
-    """A channel of our own export by its facts."""
+    """Our own channel export by its facts."""
     gain = facts.get("volts_per_lsb")
     millihz = facts.get("rate_millihz")
     stated = stated_facts(facts)

@@ -1,4 +1,4 @@
-"""HDF5 by libhdf5: its data sets of numbers, and what attributes state. Runs in a process of its own."""
+"""HDF5 by libhdf5: its data sets of numbers, and what attributes state. Runs in its own process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,7 +112,7 @@ class _Walk:
                 continue
             target, place = self._file[reference], _element_name(name, number, item)
             if not _words(target.name or "").startswith(REFERENCED):
-                continue  # it has a name of its own
+                continue  # it has its own name
             within = target.items() if isinstance(target, self._h5py.Group) else ()
             for key, each in (("", target), *within):
                 self._left -= 1

@@ -1,6 +1,6 @@
 """Libraries that only some formats need: reported by name where they are not installed.
 
-A file of its own, because the readers of sound and of HDF5 are on one floor.
+A separate file, because the readers of sound and of HDF5 are on one floor.
 """
 
 import importlib

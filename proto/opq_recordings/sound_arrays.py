@@ -1,4 +1,4 @@
-"""FLAC and other lossless sound files by libsndfile. Runs in a process of its own."""
+"""FLAC and other lossless sound files by libsndfile. Runs in its own process."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -203,7 +203,7 @@ def _of_unix(number: float, unit_ns: int) -> StatedStart:
 
 
 def axis_stated(times: NDArray[Any], unit: str | None) -> TimeAxis | None:
-    """The axis of a vector of times; None where it is not even, so that it is a signal of its own or nothing.
+    """The axis of a vector of times; None where it is not even, so that it is its own signal or nothing.
 
     Args:
         times: (n,) numbers.

@@ -18,7 +18,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """The score of one label; a combination is a label of its own, so half of it is wrong."""
+    """The score of one label; a combination is its own label, so half of it is wrong."""
 
     precision: float
     recall: float

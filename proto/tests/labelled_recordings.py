@@ -3,7 +3,7 @@
 Lasting classes fill the whole recording, as in a waveform that a trigger cut from hours. Sizes are uniform,
 wider than those of docs/sim-data-sets.md, with a margin to each limit that separates two classes: a sag
 leaves 12 to 88 %, a swell 114 %, a phase jump has 8 degrees, a transient a tenth of the peak. Noise is set
-here and not in the table: below 24 dB it would be a class of its own there.
+here and not in the table: below 24 dB it would be its own class there.
 
 A rapid voltage change needs a steady second on either side, a telegram some bits, flicker some periods: these
 recordings are not shorter than the definition needs.

@@ -210,7 +210,7 @@ def run(form: str, count: int) -> None:
 
 def main() -> None:
     count = int(sys.argv[1])
-    for form in sys.argv[2:] or originals():  # each in a process of its own: a library may crash
+    for form in sys.argv[2:] or originals():  # each in its own process: a library may crash
         process = multiprocessing.get_context("spawn").Process(target=run, args=(form, count))
         process.start()
         process.join()

@@ -139,6 +139,6 @@ def test_earlier_errors_at_40_db_are_right(kind: str, hz: int, index: int) -> No
 
 
 def test_a_mean_cycle_across_jumps_has_no_line() -> None:
-    """Each level has a wave of its own; one cycle for all left a line beside harmonic 11."""
+    """Each level has its own wave; one cycle for all left a line beside harmonic 11."""
     judged = answer_of(short_signal("harmonics+phase_jump+sag", 50, 4, 921_130, 30.0), 30.0)
     assert judged.found == judged.truth

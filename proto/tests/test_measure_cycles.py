@@ -31,7 +31,7 @@ def seconds(length_s: float, rate_hz: float = RATE_HZ) -> Floats:
 def mains(
     t: Floats, hz: float, rms_v: float = 120.0, phase: float = 0.0, harmonics: dict[int, float] | None = None
 ) -> Floats:
-    """A sine and harmonics as shares of it, each with a phase of its own."""
+    """A sine and harmonics as shares of it, each with its own phase."""
     turn = 2 * np.pi * hz * t + phase
     wave = np.sin(turn)
     for order, share in (harmonics or {}).items():

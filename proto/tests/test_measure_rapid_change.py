@@ -77,7 +77,7 @@ def test_a_dip_or_swell_replaces_the_change() -> None:
     percent = steps((200, 100.0), (10, 85.0), (200, 96.0))
     assert len(changes(percent)) == 1
     assert changes(percent, beyond=percent < 90) == []
-    # the one after is a change of its own
+    # the one after is its own change
     assert len(changes(steps((200, 100.0), (10, 85.0), (200, 96.0), (200, 100.0)), beyond=None)) == 2
 
 

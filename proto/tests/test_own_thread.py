@@ -1,4 +1,4 @@
-"""A thread of one's own runs from start to close, and once more; a call is repeated until it is closed."""
+"""One's own thread runs from start to close, and once more; a call is repeated until it is closed."""
 
 import queue
 import threading

@@ -47,7 +47,7 @@ OUR_SERVICES = ("gateway", "cloud")
 
 @contextmanager
 def running(boxes: int, trace: bool) -> Iterator[tuple[UpSession, UpPlan]]:
-    """A system of simulated Boxes in a folder of its own, ready when the block begins."""
+    """A system of simulated Boxes in its own folder, ready when the block begins."""
     with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
         offset = free_offset(PORTS)
         if offset is None:

@@ -1,6 +1,6 @@
 """Reading of recordings: MB a second of CPU and peak memory, beside a plain NumPy read of the same file.
 
-Both read every sample and sum the squares, each in a process of its own. NumPy reads what it is shown, in
+Both read every sample and sum the squares, each in its own process. NumPy reads what it is shown, in
 blocks where it can: it finds no gap, no contradiction, and assumes the form.
 """
 

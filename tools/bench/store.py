@@ -100,7 +100,7 @@ def measurement_cost(path: Path, minutes: int) -> list[BenchCase]:
 def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
     """Cost of MANY Boxes at one a second as Makai stores them: columns of 200 ms, noise in each number.
 
-    Each Box has a clock of its own, as if on a gateway of its own: the most expensive case.
+    Each Box has its own clock, as if on its own gateway: the most expensive case.
     """
     draw = np.random.default_rng(1)
     boxes, nominals = tuple(map(str, range(MANY))), (Nominal(120.0, 60.0),) * MANY

@@ -1,4 +1,4 @@
-"""A whole house for tests: `opq-tools up` in a process of its own, on ports of its own."""
+"""A whole house for tests: `opq-tools up` in its own process, on ports of its own."""
 
 import contextlib
 import json

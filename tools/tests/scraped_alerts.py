@@ -2,7 +2,7 @@
 
 Before the fault each series stands as it was scraped last; then come the scrapes under the fault, a scrape
 interval apart. After them counters go on at the rate that they had, and so do gauges that a test names; all
-others stand still.
+others stop.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`opq-tools box` against a running house: broker, gateway and a simulated Box in processes of their own."""
+"""`opq-tools box` against a running house: broker, gateway and a simulated Box in their own processes."""
 
 import json
 import re

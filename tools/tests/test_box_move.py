@@ -25,7 +25,7 @@ PROGRAM = [sys.executable, "-m", "opq_tools.cli"]
 
 @contextlib.contextmanager
 def cloud(folder: Path, offset: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A cloud of its own, without Boxes."""
+    """Its own cloud, without Boxes."""
     subprocess.run([*PROGRAM, "keygen", "--out", str(folder / "curve"), "--server"], check=True)
     where = ["--data-dir", str(folder), "--port-offset", str(offset)]
     with (folder / "log").open("wb") as log:

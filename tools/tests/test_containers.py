@@ -137,7 +137,7 @@ def test_services_answer_to_their_name_behind_caddy(services: list[str], tmp_pat
 def test_a_service_without_its_pods_network_ends(tmp_path: Path) -> None:
     if os.geteuid() or not shutil.which("unshare"):
         pytest.skip("needs root and unshare, for a network without a route")
-    # In a process space of its own the waiting shell is process 1, named as the service is.
+    # In its own process space the waiting shell is process 1, named as the service is.
     waits = f'trap "exit 7" TERM; sh {START} --healthy; while :; do sleep 1; done'
     waiting = f"exec -a opq-cloud sh -c {shlex.quote(waits)}"
     words = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", waiting]

@@ -99,7 +99,7 @@ def test_a_silent_box_keeps_its_firmware(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(in_place, "ANSWER_S", 0.3)
     with UpdatingBox(falls_silent_at=4096) as box:
         text = refused(flash(tmp_path, box, bundle(size=20_000)))
-    at = re.search(r"no answer to byte (\d+), 10 times", text)  # sooner where the machine stands still
+    at = re.search(r"no answer to byte (\d+), 10 times", text)  # sooner where the machine stops
     assert at is not None and int(at[1]) <= 4096 and "run the same command again" in text
 
 

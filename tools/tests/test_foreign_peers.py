@@ -55,7 +55,7 @@ LINE_HZ = 60.0
 
 
 def original_messages() -> dict[str, Any]:
-    """Message classes of ORIGINAL, in a pool of their own."""
+    """Message classes of ORIGINAL, in their own pool."""
     file = descriptor_pb2.FileDescriptorProto(name="original.proto", package="original", syntax="proto3")
     for name, fields in ORIGINAL.items():
         message = file.message_type.add(name=name)
@@ -142,7 +142,7 @@ class ForeignClient:
 
 
 class ForeignBox:
-    """An original Box in plain pyzmq, with a key pair of its own making."""
+    """An original Box in plain pyzmq, with its own key pair making."""
 
     def __init__(self, up: House, box_id: int) -> None:
         self.box_id = box_id

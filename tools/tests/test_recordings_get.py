@@ -64,7 +64,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def facts() -> dict[str, Any]:
-    """A recording of our own: a ramp."""
+    """Our own recording: a ramp."""
     content = np.arange(1000, dtype="<i2").tobytes()
     return {
         **RECORDINGS[0],

@@ -35,7 +35,7 @@ SIMULATED = '() WITH (DATASOURCE="x", TYPE="simulator", CONF_KEY="three")'
 
 
 class Engine:
-    """A rule engine of its own, and `opq-tools` that speaks to it."""
+    """Its own rule engine, and `opq-tools` that speaks to it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self.port = folder, free_port()

@@ -27,7 +27,7 @@ PROBE = '. "$(dirname -- "$0")/setup.sh"\nmake_venv\n"$venv_python" -m pip --ver
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The scripts in a folder of their own, and a PATH beside it with little on it."""
+    """The scripts in their own folder, and a PATH beside it with little on it."""
     (tmp_path / "tools").mkdir()
     (tmp_path / "bin").mkdir()
     for name in ("run", "setup.sh"):

@@ -182,7 +182,7 @@ def test_a_profile_scales_examples() -> None:
 def test_a_long_test_gets_its_marks_limit(
     request: pytest.FixtureRequest, mark: str, limit_s: int | None
 ) -> None:
-    """A long test without a limit of its own gets that of its mark."""
+    """A long test without its own limit gets that of its mark."""
     conftest = next(each for each in request.config.pluginmanager.get_plugins() if hasattr(each, "LIMITS_S"))
     plain, own = (
         pytest.Function.from_parent(request.node.parent, name=name, callobj=lambda: None)
@@ -199,7 +199,7 @@ def test_a_long_test_gets_its_marks_limit(
 
 CHILD = """
 import subprocess, sys, time
-# a grandchild in a session of its own, forgotten by its parent
+# a grandchild in its own session, forgotten by its parent
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]], start_new_session=True)
 time.sleep(600)
 """

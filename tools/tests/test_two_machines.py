@@ -296,7 +296,7 @@ class Pair:
             size = space.f_bfree * space.f_frsize - int(0.045 * space.f_blocks * space.f_frsize)
             with filler.open("wb") as file:
                 owner = machine.data.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)  # another owner is a fault of its own
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)  # another owner is its own fault
                 os.posix_fallocate(file.fileno(), 0, size)
 
         what = {"cloud": "disk of the cloud", "gateway": "disk"}[name]

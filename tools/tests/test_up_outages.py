@@ -60,7 +60,7 @@ CONFIG = "[cloud.mauka.outages]\nsilence_s = 6.0\nlook_s = 1.0\n"
 
 @contextmanager
 def far_box(up: House, folder: Path) -> Iterator[FaultyRelay]:
-    """Box 4 with a gateway of its own, whose network is the relay."""
+    """Box 4 with its own gateway, whose network is the relay."""
     KeyFolder(up.data_dir / "curve").ensure(["4"])
     (folder / "far.toml").write_text(NETWORK + CHARGED)
     listen = {name: free_port() for name in BROKERS}

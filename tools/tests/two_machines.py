@@ -28,7 +28,7 @@ DISK = (
     f'mount -t tmpfs -o mode=755 tmpfs "$root/run"; mkdir -p "$root{DATA}"; '
     f'mount -t tmpfs -o mode=750,size=3g opq "$root{DATA}"; '
 )
-"""A disk of its own, which a test can fill; larger than what `doctor` wants to be free."""
+"""Its own disk, which a test can fill; larger than what `doctor` wants to be free."""
 OPQ = "/opt/opq/bin"
 AS_OPQ = ("setpriv", "--reuid=opq", "--regid=opq", "--init-groups", "--no-new-privs")
 CHANGE = (

@@ -29,7 +29,7 @@ APART = (
 )
 ALERT_S, WELL_S = 30.0, 60.0
 LASTS_S = 25.0
-"""So long a fault lasts after its alert: what follows from it is not an alert of its own."""
+"""So long a fault lasts after its alert: what follows from it is not its own alert."""
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 MEBI = 1 << 20
 

@@ -82,7 +82,7 @@ def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, objec
 
 
 class HealthServer:
-    """Serves until `close`; each request in a thread of its own, closed after 5 s of silence."""
+    """Serves until `close`; each request in its own thread, closed after 5 s of silence."""
 
     def __init__(
         self,

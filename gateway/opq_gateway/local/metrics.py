@@ -158,9 +158,9 @@ def _lost(name: str, status: BoxStatus) -> float | None:
 
 
 GAUGES: Mapping[str, tuple[str, Callable[[BoxStatus], float | None]]] = {
-    "box_ok": ("1 when the Box samples and its uplink stands", _ok),
+    "box_ok": ("1 when the Box samples and its uplink is connected", _ok),
     "box_sample_age_seconds": ("time since the newest samples came", _age_s),
-    "box_uplink_connected": ("1 when all three uplink connections stand", lambda one: float(one.connected)),
+    "box_uplink_connected": ("1 when all three uplink connections are up", lambda one: float(one.connected)),
     "box_acknowledging": ("1 when the cloud acknowledges what it gets", lambda one: float(one.acknowledging)),
     "box_measurements_held": ("Measurements on disk that are not acknowledged", measurements_held),
     "box_time_uncertainty_seconds": ("bound of the newest sample's time; absent: unknown", _uncertainty_s),

@@ -21,7 +21,7 @@ COMMAND_S = 30.0
 
 
 class PowerFail:
-    """Watches the supply; `run` in a thread of its own, `end` is called once."""
+    """Watches the supply; `run` in its own thread, `end` is called once."""
 
     def __init__(
         self,

@@ -140,7 +140,7 @@ def measurement_of(values: Values, sender: str | None = None) -> Measurement:
 
 
 class LedgerReader:
-    """Reads the ledgers of all Boxes ahead, in a thread of its own, since the uplink must not wait for a
+    """Reads the ledgers of all Boxes ahead, in its own thread, since the uplink must not wait for a
     disk."""
 
     def __init__(self, rows: Mapping[str, LedgerRows], counters: Mapping[str, BoxCounters]) -> None:

@@ -1,6 +1,6 @@
 """MQTT: measured values to a broker of the house, with Home Assistant's discovery.
 
-It runs in a thread of its own, in addition to paho's. The broker may be absent, slow or wrong: the feed's
+It runs in its own thread, in addition to paho's. The broker may be absent, slow or wrong: the feed's
 channel and the topics are bounded and drop the oldest, counted; nothing else in the gateway waits for it.
 Reconnecting uses growing waits with jitter.
 """
@@ -214,7 +214,7 @@ class MqttPublisher:
             return str(error)
         return (
             f"{error}; it looks as if another client has the name opq-gateway-{self.name}: give this gateway "
-            "a name of its own, [mqtt] name"
+            "its own name, [mqtt] name"
         )
 
     def _lost(self, reason: str) -> None:

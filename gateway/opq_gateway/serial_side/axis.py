@@ -161,7 +161,7 @@ class Axis:
         return self._agrees(_SamplesEnd(*known, self._received_s), samples, now_s)
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stood still until now; holes after the newest sample are its own."""
+        """The gateway stopped until now; holes after the newest sample are its own."""
         expected, holes = self.line.expected, self._own_holes
         if expected is None:
             return
@@ -261,7 +261,7 @@ class Axis:
         """Decides by its first block whether the run continues the ring's start; False: the block is old.
 
         The line may still hold what the Box sent again for the earlier gateway: that decides nothing. A run
-        that does not continue the ring's start gets a name and a clock of its own.
+        that does not continue the ring's start gets a name and its own clock.
         """
         if not live and samples.first_sample + len(samples.counts) <= ring.end_sample:
             return False

@@ -19,7 +19,7 @@ from nearer it is a faster slewing, in which no stamp goes back. One BoxClock pe
 the clocks are handed in.
 
 Leap seconds: times are Unix time, UTC without a number for 23:59:60. With GPS the Box gives the leap second
-the numbers of the second before it (device/cmodules/clock): stamps stand still for a second at midnight, the
+the numbers of the second before it (device/cmodules/clock): stamps stop for a second at midnight, the
 bound is 1 s in it, and 00:00:00 is right from its first sample. With the system's clock there are two cases.
 A server that smears the leap second over hours is followed without a step, but is by design up to 0.5 s from
 UTC meanwhile, which no bound includes. A kernel that inserts the second sets its clock back by one, which is

@@ -104,7 +104,7 @@ class Intake:
             self._run(run)
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stood still until now: what its ports lost meanwhile is not the line's fault."""
+        """The gateway stopped until now: what its ports lost meanwhile is not the line's fault."""
         self._stream.stalled(seconds)
 
     def tick(self) -> None:

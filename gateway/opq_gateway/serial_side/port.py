@@ -3,7 +3,7 @@
 A tty (also a pty) and `socket://` are read by their file descriptor. What else pyserial offers (rfc2217://,
 loop://) has no descriptor, or one that is not the data's: two threads carry its bytes to and from a pair of
 sockets (`Pump`), so that the reader handles descriptors alone. Opening may take seconds (a TCP peer that does
-not answer) or for ever (a driver that hangs), so each try has a thread of its own (`Opening`).
+not answer) or for ever (a driver that hangs), so each try has its own thread (`Opening`).
 """
 
 import contextlib
@@ -237,5 +237,5 @@ class Opening:
 
 
 def close_aside(port: SerialPort) -> None:
-    """Closes in a thread of its own: a driver may drain for seconds."""
+    """Closes in its own thread: a driver may drain for seconds."""
     threading.Thread(target=port.close, name="close port", daemon=True).start()

@@ -64,7 +64,7 @@ class SerialReader:
         self._poll = select.poll()
         self._stations: list[BoxStation] = []
         self._began_s = math.inf
-        """When the last round began: it may itself have stood still."""
+        """When the last round began: it may itself have stopped."""
         self._log = log.get(service="gateway")
 
     def add(self, station: BoxStation, intake: StationListener) -> None:

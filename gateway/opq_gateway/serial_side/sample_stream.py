@@ -160,7 +160,7 @@ class SampleStream:
             self._axis.reopened()
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stood still until now: what its ports lost meanwhile is not the line's fault."""
+        """The gateway stopped until now: what its ports lost meanwhile is not the line's fault."""
         if self._axis is not None:
             self._axis.stalled(seconds)
 

@@ -121,7 +121,7 @@ class BoxStation:
         self._intake.tick()
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stood still until now, or read so late that the port's buffer was full."""
+        """The gateway stopped until now, or read so late that the port's buffer was full."""
         self.counters.add("stalls")
         if self._intake is not None:
             self._intake.stalled(seconds)

@@ -4,7 +4,7 @@ handed in.
 - The Host must be an address, localhost or this machine's name: otherwise a foreign page whose name
   resolves to us (DNS rebinding) could use a browser in this network.
 - A request that changes something is JSON from our own page, or from no page at all (CSRF).
-- Beyond loopback and the access point, which has a key of its own, a password is required.
+- Beyond loopback and the access point, which has its own key, a password is required.
 - Wrong passwords and changes are limited in rate per address.
 """
 

@@ -174,7 +174,7 @@ def _saved(config: Config) -> Iterator[Found]:
     for name, value in other.items():
         if own[name] != value:
             key = "measurement_cycles" if name == saved.CYCLES else f"uplink.{saved.NAMES[name]}"
-            yield Found(key, f"{value!r} was set on the set-up page and holds; it stands in {file}", False)
+            yield Found(key, f"{value!r} was set on the set-up page and counts; it is in {file}", False)
 
 
 def _setup(config: Config) -> Iterator[Found]:

@@ -32,7 +32,7 @@ Join = tuple[bytes, Secret | None]
 
 
 class Wifi:
-    """`run` in a thread of its own; the rest from any.
+    """`run` in its own thread; the rest from any.
 
     Attributes:
         state: "starting", "on line", "off line", "access point", "joining" or "unavailable".

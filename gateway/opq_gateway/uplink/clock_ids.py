@@ -4,12 +4,12 @@ milliseconds, however far off that clock is (docs/reference/contracts.md, field 
 Without GPS the gateway stamps the samples of all its Boxes by its own clock: one number, drawn once and kept
 in the file `clock_id`. Boxes whose own time follows that clock share it. Boxes that are stamped by another
 Box's GPS share a second number, for the gateway's own clock may be seconds away from GPS. A Box whose own NTP
-stamps pass through, or that is in holdover at its own rate, has a number of its own, derived from the
+stamps pass through, or that is in holdover at its own rate, has its own number, derived from the
 gateway's. Which Boxes share the gateway's clock is stored next to the number: what is measured from the ring
 after a restart was stamped under that earlier state. Any other unsynchronised time has no number.
 
 The number of its own clock is also the gateway's (field 1013): Boxes with the same one fall silent together
-when their gateway stands still.
+when their gateway stops.
 """
 
 import os

@@ -289,7 +289,7 @@ class Queue:
             self.write()
 
     def checkpoint(self) -> None:
-        """Moves the write-ahead log to the disk itself; call it from a thread of its own, for it may take
+        """Moves the write-ahead log to the disk itself; call it from its own thread, for it may take
         long.
 
         Raises:

@@ -120,7 +120,7 @@ class Uplink:
         self._offer(line, out)
 
     def crossing(self, box_id: str, crossing: Crossing) -> None:
-        """Sends a crossing of the Box's rms at once, with a sequence of its own."""
+        """Sends a crossing of the Box's rms at once, with its own sequence."""
         line = self._lines[box_id]
         hello = line.status.hello
         nominal = (None, None) if hello is None else (hello.nominal_v, hello.nominal_hz)
@@ -319,7 +319,7 @@ class Uplink:
         self._queue.write()
 
     def _checkpoint(self) -> None:
-        """Moves the queue's log to the disk itself, in a thread of its own, since the uplink must not wait
+        """Moves the queue's log to the disk itself, in its own thread, since the uplink must not wait
         for it."""
         problem = ""
         try:

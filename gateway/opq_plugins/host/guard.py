@@ -57,7 +57,7 @@ class CrashGuard:
 class Circuit:
     """After the second failure in a row calls fail at once, for longer each time; then one call may try.
 
-    It protects the engine's thread: each failing call may take a second in which all rules stand still.
+    It protects the engine's thread: each failing call may take a second in which all rules stop.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:

@@ -26,7 +26,7 @@ PROXIES: dict[str, type[Proxy]] = {
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """How long the instances stood still, and how many rules they belong to."""
+    """How long the instances stopped, and how many rules they belong to."""
 
     rules: int
     p50_ms: float
@@ -35,7 +35,7 @@ class Pauses:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What a replacement did. `pause_ms`: how long each instance of a rule stood still."""
+    """What a replacement did. `pause_ms`: how long each instance of a rule stopped."""
 
     name: str
     old: str

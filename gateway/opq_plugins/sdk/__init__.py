@@ -81,7 +81,7 @@ class SourceContext(Context, Protocol):
 
 
 class Source(ABC):
-    """A source of records. `open` runs in a thread of its own until `context.stopped`."""
+    """A source of records. `open` runs in its own thread until `context.stopped`."""
 
     @abstractmethod
     def configure(self, datasource: str, properties: Row) -> None:

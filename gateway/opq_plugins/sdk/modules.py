@@ -5,7 +5,7 @@ trigger   name, Config, begin(config) -> state
           problems(state) -> (how many things it could not judge so far, the last reason)    optional
           Built in ones have, instead of `decide`,
           judge(columns, config, state) -> [(row, Decision), ...], of a batch of Measurements with at
-          most one of each Box, all live or all `backfilled`: those are a stream of their own
+          most one of each Box, all live or all `backfilled`: those are their own stream
 analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
           `takes` is Event, or one of Measurement, Trend, Finding, Incident, which come one by one;

@@ -43,7 +43,7 @@ ARRAYS_DEEP = 32
 
 
 class Script:
-    """One instance: a Lua state of its own. Python values are copied on their way in and out."""
+    """One instance: its own Lua state. Python values are copied on their way in and out."""
 
     def __init__(self, source: str, memory_bytes: int, instructions: int, where: str) -> None:
         try:

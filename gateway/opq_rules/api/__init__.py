@@ -1,1 +1,1 @@
-"""The rule engine over HTTP, like eKuiper's; also as a process of its own (`command.main`)."""
+"""The rule engine over HTTP, like eKuiper's; also as its own process (`command.main`)."""

@@ -1,4 +1,4 @@
-"""`opq-gateway rules`: the rule engine as a process of its own."""
+"""`opq-gateway rules`: the rule engine as its own process."""
 
 import gc
 import signal

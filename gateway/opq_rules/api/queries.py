@@ -23,7 +23,7 @@ from opq_rules.errors import RuleError
 MAX_WAITING = 10_000
 """Rows that wait for a slow client; with more the oldest are dropped, and the client is sent their number."""
 _AT_ONCE_BYTES = 256 << 10
-"""Bytes that are sent together at most, because REST stands still while they are made."""
+"""Bytes that are sent together at most, because REST stops while they are made."""
 _PING_S = 2.0
 """Also the longest time until a rule's new state is sent."""
 _GONE = 'event: state\ndata: {"status":"deleted"}\n\n'

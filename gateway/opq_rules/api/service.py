@@ -1,4 +1,4 @@
-"""RulesService: engine, plug-in host and REST in one; a process of its own, or inside another service.
+"""RulesService: engine, plug-in host and REST in one; its own process, or inside another service.
 
 REST answers before the rules are loaded, and stops first; then engine and plug-ins' processes end.
 """

@@ -1,4 +1,4 @@
-"""The running rules: sources feed one thread, it runs the queries, sinks send on threads of their own.
+"""The running rules: sources feed one thread, it runs the queries, sinks send on their own threads.
 
     definitions/   what a rule is, as its user wrote it: checked, stored in rules.sqlite3; nothing here runs
     types/         the sources, sinks and functions that there are; they are made here and not started

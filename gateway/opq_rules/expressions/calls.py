@@ -96,7 +96,7 @@ def _scalar(node: FunctionCall, found: Definition) -> Scalar:
     if isinstance(found, Analytic | Planned):
         raise refused(node.at, f"{name} is not allowed here")
     if found.spread is not None:
-        raise refused(node.at, f"{name} is not allowed here", "it stands by itself in SELECT")
+        raise refused(node.at, f"{name} is not allowed here", "write it by itself in SELECT")
     if node.filter is not None:
         raise refused(node.at, f"FILTER after {name}", "FILTER belongs to aggregates")
     if node.over is not None:

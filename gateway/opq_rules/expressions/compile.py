@@ -229,7 +229,7 @@ class _Compiler:
         return folded(conditions.case_of_conditions(branches, otherwise), node.at, *known)
 
     def star(self, node: syntax.Star) -> Compiled:
-        raise refused(node.at, "* stands alone in SELECT, or in count(*), collect(*) and the like")
+        raise refused(node.at, "write * alone in SELECT, or in count(*), collect(*) and the like")
 
     def call(self, node: syntax.FunctionCall) -> Compiled:
         answered = self._resolver.call(node)

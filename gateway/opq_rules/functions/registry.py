@@ -196,7 +196,7 @@ UNKNOWN = Unknown()
 Definition = Scalar | AggregateFunction | Analytic | Planned
 
 Functions = Mapping[str, Definition]
-"""Definitions by name in lower case; an alias is a name of its own."""
+"""Definitions by name in lower case; an alias is its own name."""
 
 _GROUPS = (
     "mathematics",

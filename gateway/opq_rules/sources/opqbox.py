@@ -2,7 +2,7 @@
 
 Each Box's rows of one kind are in the order of time. A row that comes after a later one is left out, and
 reported; so are rows that a gateway sends again from its disk, unless `backfilled` is set. What overtakes
-its window, a crossing, has a stream of its own: opqcrossing.py.
+its window, a crossing, has its own stream: opqcrossing.py.
 
 Inside Makai and the gateway it gets the service's own Measurements, without a socket. With `url`, or outside
 of them, it subscribes to a triggering broker (PUB of the original: topic, protobuf), unencrypted or, with key

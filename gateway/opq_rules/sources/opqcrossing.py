@@ -1,6 +1,6 @@
 """opqcrossing: what a Box or its gateway reports at once, one row per crossing. DATASOURCE as of opqbox.
 
-A stream of its own, because a crossing lies within a window that comes after it: in one stream neither `lag`
+A separate stream, because a crossing lies within a window that comes after it: in one stream neither `lag`
 nor a state window would see a Box in the order of time. `kind` is `crossing` where the rms of a cycle
 crosses a limit, down or up, and `edge` for what a detector of the gateway found (`edge_<class>`) or a rule
 there requests (`rule_<id>`).

@@ -90,9 +90,9 @@ class Cursor:
         if kind != "word" and kind != "name":
             hint = None
             if kind in RESERVED:
-                hint = f"{kind} is reserved; as a name it stands in backticks"
+                hint = f"{kind} is reserved; write it in backticks to use it as a name"
             elif kind == "text":
-                hint = "quotes make a text; a name stands bare or in backticks"
+                hint = "quotes make a text; write a name bare or in backticks"
             self.unexpected(allowed, hint)
         self.index += 1
         return str(self.values[self.index - 1])
@@ -121,7 +121,7 @@ class Cursor:
             self.unexpected(allowed)
 
     def unexpected(self, allowed: str, hint: str | None = None) -> NoReturn:
-        """Raise the error for the next token. `allowed`: what may stand here, words in upper case."""
+        """Raise the error for the next token. `allowed`: what may come here, words in upper case."""
         tokens = self.tokens
         found = tokens.found(self.index)
         word = found.upper()

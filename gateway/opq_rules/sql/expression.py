@@ -157,7 +157,7 @@ def _operand(cursor: Cursor) -> syntax.Expression:
     if kind == "CASE":
         return _case(cursor, at)
     if kind == "*":
-        cursor.fail("found *, want a value", "* stands alone as an item or as an argument")
+        cursor.fail("found *, want a value", "write * alone, as an item or as an argument")
     return cursor.unexpected(WANT_VALUE)
 
 
@@ -241,7 +241,7 @@ def _case(cursor: Cursor, at: syntax.TextPlace) -> syntax.CaseExpression:
 def _call(cursor: Cursor, written: str, at: syntax.TextPlace) -> syntax.FunctionCall:
     if written.lower() in WINDOWS:
         cursor.index -= 1
-        cursor.fail(f"{written.upper()} stands only in GROUP BY, alone between commas")
+        cursor.fail(f"{written.upper()} is allowed only in GROUP BY, alone between commas")
     cursor.index += 1
     arguments: list[syntax.Expression] = []
     name = written.lower()

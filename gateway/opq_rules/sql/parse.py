@@ -138,7 +138,7 @@ def _fields(cursor: Cursor, nesting: int) -> tuple[Field, ...]:
         at = cursor.at()
         name = cursor.name("a column's name or )")
         if name.lower() in names:
-            cursor.fail(f"column {name} stands twice", at=at)
+            cursor.fail(f"column {name} is there twice", at=at)
         names.add(name.lower())
         kind = _type(cursor, nesting)
         default = None
@@ -195,7 +195,7 @@ def _default(cursor: Cursor, column: str, kind: Type) -> bool | int | float | st
 
 
 def _options(cursor: Cursor) -> tuple[tuple[str, str, TextPlace], ...]:
-    """`(NAME="value", ...)`; numbers, true and false may stand bare."""
+    """`(NAME="value", ...)`; numbers, true and false may be bare."""
     cursor.want("(", "( after WITH")
     options: list[tuple[str, str, TextPlace]] = []
     names: set[str] = set()
@@ -203,7 +203,7 @@ def _options(cursor: Cursor) -> tuple[tuple[str, str, TextPlace], ...]:
         at = cursor.at()
         name = cursor.name("an option's name or )").upper()
         if name in names:
-            cursor.fail(f"option {name} stands twice", at=at)
+            cursor.fail(f"option {name} is there twice", at=at)
         names.add(name)
         cursor.want("=", f'= after {name}; it is {name}="value"')
         kind = cursor.kinds[cursor.index]

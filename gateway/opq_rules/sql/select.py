@@ -110,7 +110,7 @@ def _joins(cursor: Cursor, first: syntax.FromItem) -> tuple[syntax.Join, ...]:
         cursor.want("JOIN", "JOIN")
         source = _source(cursor)
         if source.name in names:
-            cursor.fail(f"{source.name} stands twice in FROM", "give one of them a name by AS", source.at)
+            cursor.fail(f"{source.name} is there twice in FROM", "give one of them a name by AS", source.at)
         names.add(source.name)
         on = None
         if kind == "CROSS":
@@ -194,7 +194,7 @@ def _timed(cursor: Cursor, found: syntax.WindowClause, kind: syntax.WindowKind) 
     form = _FORMS[kind]
     at = cursor.index
     if cursor.kinds[at] == "text":
-        cursor.unexpected("a unit: DD, HH, MI, SS or MS", "units stand bare, without quotes")
+        cursor.unexpected("a unit: DD, HH, MI, SS or MS", "write units bare, without quotes")
     unit = str(cursor.values[at]).upper() if cursor.kinds[at] == "word" else ""
     if unit not in UNITS_MS:
         cursor.unexpected(f"a unit: DD, HH, MI, SS or MS; it is {form}")
@@ -265,4 +265,4 @@ def _behind(cursor: Cursor, found: syntax.WindowClause) -> syntax.WindowClause:
 
 
 def _refuse(cursor: Cursor, at: syntax.TextPlace, what: str, only: str) -> None:
-    cursor.fail(f"{what} stands only after {only}", at=at)
+    cursor.fail(f"{what} is allowed only after {only}", at=at)

@@ -135,7 +135,7 @@ class Tokens:
             hint = "put it in backticks"
         else:
             message = f"found {value!r}, a character of no clause"
-            hint = "text stands in quotes, odd names in backticks"
+            hint = "write text in quotes, odd names in backticks"
         return RuleError(message, SQL_SYNTAX, line=at.line, column=at.column, hint=hint)
 
 

@@ -39,7 +39,7 @@ class WallLimitError(BackendError):
 
 
 class StandsStillError(BackendError):
-    """Virtual time stands still."""
+    """Virtual time stops."""
 
 
 READ_S = 0.25
@@ -88,7 +88,7 @@ class LiveBox:
     port: Path
     """The port that a gateway opens."""
     now_s: Callable[[], float] = time.monotonic
-    """The Box's time: seconds since a moment of its own. May raise BackendError."""
+    """The Box's time: seconds since its own moment. May raise BackendError."""
     counters: Callable[[], Mapping[str, int]] = dict
     """Counters of the line between emulator and gateway, where the backend carries it."""
 

@@ -53,7 +53,7 @@ class BoardBackend:
             return None
         unmet = []
         if isinstance(world.mains, Played) or (world.mains is not None and world.mains.dips):
-            unmet.append("a waveform of its own")  # any mains will do for a plain sine
+            unmet.append("its own waveform")  # any mains will do for a plain sine
         if world.gps is not None and _faulty(world.gps):
             unmet.append("faults of the GPS receiver")
         if world.oscillator != Oscillator():

@@ -1,6 +1,6 @@
 """Source packages from the Debian mirror that this machine already uses, unpacked once and kept.
 
-`fetch("micropython", "trixie")` calls apt with a configuration of its own: the machine's Debian address, its
+`fetch("micropython", "trixie")` calls apt with its own configuration: the machine's Debian address, its
 keyring and its proxy, but another suite and folders in our cache. So apt checks the signatures, the machine's
 own package lists stay unchanged, no root is needed, and our code contains no host name.
 """

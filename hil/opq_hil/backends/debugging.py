@@ -1,6 +1,6 @@
 """GDB at the firmware: the command of a GDB server (QEMU, Renode, OpenOCD, st-util) and of the GDB that fits.
 
-The ELF of the slot has the debug information; the boot loader's is added. Virtual time stands still in both
+The ELF of the slot has the debug information; the boot loader's is added. Virtual time stops in both
 emulators while GDB holds the core.
 """
 

@@ -1,4 +1,4 @@
-"""An emulator's process: in a group of its own, ended completely, even when our process is killed.
+"""An emulator's process: in its own group, ended completely, even when our process is killed.
 
 Both emulators use it. QEMU is one process and ends in order at SIGTERM. Renode is a script that waits for
 another process, which ignores SIGTERM while it writes to a pty that no process reads.
@@ -26,7 +26,7 @@ def ended_with_parent(command: tuple[str, ...]) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def guarded(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """Starts a program in a session of its own, whose whole group gets SIGKILL if our process dies in the
+    """Starts a program in its own session, whose whole group gets SIGKILL if our process dies in the
     block, even by kill -9; `options` as of Popen.
 
     A shell waits for the end of a pipe that only our process holds. The program begins when that shell is
@@ -47,7 +47,7 @@ def guarded(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
 
 def end_group(process: subprocess.Popen[Any], limit_s: float = END_LIMIT_S) -> None:
-    """Sends SIGTERM to the process's group, then SIGKILL to the rest; it has a session of its own."""
+    """Sends SIGTERM to the process's group, then SIGKILL to the rest; it has its own session."""
     if process.poll() is None:
         _send(process, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

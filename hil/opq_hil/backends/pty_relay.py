@@ -1,8 +1,8 @@
 """A wire between an emulator's pty and a gateway that does not stop the emulator when no gateway is there.
 
-Renode writes to its pty and waits until somebody reads: without a reader, virtual time stands still, and the
+Renode writes to its pty and waits until somebody reads: without a reader, virtual time stops, and the
 process no longer ends. A real Box's bytes are lost on the wire instead. So one thread always reads Renode's
-end, offers the gateway a pty of its own, and drops and counts bytes that this does not accept.
+end, offers the gateway its own pty, and drops and counts bytes that this does not accept.
 """
 
 import errno

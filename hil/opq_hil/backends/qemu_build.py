@@ -268,7 +268,7 @@ def _put_ours(work: Path) -> None:
 
 
 def _python(folder: Path, report: Report) -> Path:
-    """A Python of our own with a meson that is new enough; installed packages are used."""
+    """Our own Python with a meson that is new enough; installed packages are used."""
     python = folder / "bin" / "python3"
     report("meson")
     _run(

@@ -1,6 +1,6 @@
 """The Renode of `hil/renode.lock`: downloaded, compared with its checksum, unpacked into the cache.
 
-The authors of this page have never had the archive. So while the file has no checksum, whoever downloads it
+The authors of this page have never had the archive. So while the file has no checksum, its downloader
 sees what came, and decides whether its checksum is written there; nothing unchecked is unpacked.
 """
 

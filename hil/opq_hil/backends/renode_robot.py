@@ -19,7 +19,7 @@ ROBOT = Path(__file__).resolve().parents[2] / "renode" / "robot"
 SUITES = ("boot", "timing", "clock", "faults", "update", "prompt", "soak")
 NO_RENODE = 3
 TEST_LIMIT = "30 min"
-"""Limit of real time for one test; timeouts inside are virtual and stand still when Renode does."""
+"""Limit of real time for one test; timeouts inside are virtual and stop when Renode does."""
 
 
 def find_renode_test() -> Path | None:

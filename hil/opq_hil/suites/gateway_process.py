@@ -143,7 +143,7 @@ class GatewayProcess:
 
         Raises:
             GatewayFailedError: it ended, or the time is over.
-            BackendError: the Boxes' time stands still.
+            BackendError: the Boxes' time stops.
         """
         end = self._now_s() + timeout_s
         while not condition():

@@ -77,7 +77,7 @@ class Bench:
         flash: Path | None = None,
         wall_limit_s: float | None = None,
     ) -> FirmwareRun:
-        """Plays a world in a folder of its own, `<name>`, with a number if it already exists.
+        """Plays a world in its own folder, `<name>`, with a number if it already exists.
 
         Raises:
             SkippedError: this backend cannot play it.

@@ -65,7 +65,7 @@ class BenchLine:
         """Reads what arrives, for so many seconds or until a condition is true.
 
         Raises:
-            BackendError: the Box's time stands still.
+            BackendError: the Box's time stops.
         """
         end = self.now_s() + seconds
         while not until() and self.now_s() < end:

@@ -65,7 +65,7 @@ RESEND_WAITING_BYTES = 2048
 LOG_STARTED = 1
 """Log.code: the Box started; a is its boot_id, b the reset cause."""
 GPS_STATES = {TimeSource.GPS: GpsState.LOCKED, TimeSource.HOLDOVER: GpsState.HOLDOVER}
-"""GPS state that a Box with a clock of its own reports, by its time source."""
+"""GPS state that a Box with its own clock reports, by its time source."""
 RESET_POWER, RESET_SOFTWARE = 1, 4
 """Health.reset_cause: log_codes.RESET_CAUSES."""
 
@@ -147,7 +147,7 @@ class Box:
             if late_ns < 0 or self._came_back(now_ns):
                 break
             if late_ns > LATE_NS and self.port.waiting_bytes > BUFFER_BYTES // 2:
-                break  # it was this process that stood still: a wire would not have lost anything
+                break  # it was this process that stopped: a wire would not have lost anything
             self._block(FLAG_OVERRUN_BEFORE if overrun else 0)
             overrun = False
         self._send_again()

@@ -76,7 +76,7 @@ class EventHost(Protocol):
 
 
 class Control:
-    """Serves one host of Boxes; `run` in a thread of its own.
+    """Serves one host of Boxes; `run` in its own thread.
 
     Args:
         ended_by: a sentence that says what ends the Boxes where `stop` does not; empty if `stop` ends them.

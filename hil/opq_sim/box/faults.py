@@ -107,5 +107,5 @@ class _Hits:
 
 
 def for_box(faults: LineFaults, number: int) -> LineFaults:
-    """The same wire with a seed of its own for the Box `number` of a run."""
+    """The same wire with its own seed for the Box `number` of a run."""
     return replace(faults, seed=faults.seed * 1000 + number)

@@ -65,7 +65,7 @@ class GoneError(Exception):
 
 
 class RomBootLoader(OwnThread):
-    """One chip waiting in its ROM boot loader; a context manager, with a thread of its own.
+    """One chip waiting in its ROM boot loader; a context manager, with its own thread.
 
     Attributes:
         path: device to open.

@@ -1,7 +1,7 @@
 """Where simulated Boxes are plugged in: a made-up place at real coordinates, the feeder and the phase.
 
 A scenario may name its places. Boxes without a named place stand on a spiral around the middle of an island,
-each bus at a point of its own. The real place of a recording that `--replay` plays is unknown: it gets none.
+each bus at its own point. The real place of a recording that `--replay` plays is unknown: it gets none.
 """
 
 import math

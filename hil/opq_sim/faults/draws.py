@@ -25,7 +25,7 @@ from opq_sim.faults.schedule import (
 GATEWAY_BOXES: Final = ("1", "10", "12")
 """Some are prefixes of others, as ZeroMQ subscriptions are."""
 SLOW_BOX_ID: Final = "20"
-"""It has a network of its own, which may delay its answers."""
+"""It has its own network, which may delay its answers."""
 CLOUD_BOXES: Final = (*GATEWAY_BOXES, "4", SLOW_BOX_ID)
 LAST_END_S: Final = 9.0
 """The faults at one gateway or at the cloud end by then."""
@@ -228,7 +228,7 @@ def draw_restarts(
 def _restarted_boxes(
     chance: random.Random, originals: list[str], cabled: list[str]
 ) -> tuple[RestartedBox, ...]:
-    """Ids by kind; each dip has a slot of its own, those of original Boxes the first ones."""
+    """Ids by kind; each dip has its own slot, those of original Boxes the first ones."""
     residuals = chance.sample(RESTART_RESIDUALS, len(RESTART_RESIDUALS))
     twice = [kind for kind in cabled if kind == "quiet"]  # as far apart as it goes
     slots = [*originals, *twice, *(kind for kind in cabled if kind not in twice), *twice]

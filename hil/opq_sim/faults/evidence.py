@@ -141,7 +141,7 @@ class Evidence:
     """The dips that a fleet saw."""
     dark_ns: dict[str, tuple[int, int]] = field(default_factory=dict)
     skipped_s: dict[str, float] = field(default_factory=dict)
-    """By Box, seconds of samples that it did not take, because it stood still for too long."""
+    """By Box, seconds of samples that it did not take, because it stopped for too long."""
     not_sampled: set[tuple[str, float]] = field(default_factory=set)
     """(Box, `at_s` of a dip) where this machine was too busy for the Box to sample all of it, or for the
     dip to come before or after the loss of supply as it should."""
@@ -284,7 +284,7 @@ def store_progress(data_dir: Path) -> tuple[int, ...] | None:
 
 
 def stored_measurements(data_dir: Path) -> list[Measurement]:
-    """Every Measurement in the store, as a command in a process of its own exports it, with the means of its
+    """Every Measurement in the store, as a command in its own process exports it, with the means of its
     gaps and of clocks that were set; empty where there is no store yet.
 
     Raises:

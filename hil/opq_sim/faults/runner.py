@@ -1,4 +1,4 @@
-"""Runner: schedules of a suite by seed, each in a process of its own, some side by side; a tally of all."""
+"""Runner: schedules of a suite by seed, each in its own process, some side by side; a tally of all."""
 
 import json
 import os

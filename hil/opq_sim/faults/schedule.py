@@ -2,7 +2,7 @@
 
     draws -> FaultSchedule (what was drawn: faults, trials of a clock, dips) -> Fault, Fault, ... -> world
 
-Each of many gateways has a fault or a trial of its own, so that many take the time of one.
+Each of many gateways has a fault or its own trial, so that many take the time of one.
 """
 
 from collections.abc import Sequence

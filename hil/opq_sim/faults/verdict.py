@@ -29,7 +29,7 @@ GUESSED_NS: Final = 60_000_000
 BETWEEN_NS: Final = 120_000_000
 """A Measurement of 6 cycles: cycles of Measurements before and after a restart do not meet."""
 LATE_S: Final = 2.0
-"""Boxes that stand still this long answer too late for an event, which waits 7 s in all."""
+"""Boxes that stop this long answer too late for an event, which waits 7 s in all."""
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ LONGEST_REQUEST_S: Final = 120.0
 
 
 class FleetCommands:
-    """Commands of all Boxes of a process; `run` in a thread of its own."""
+    """Commands of all Boxes of a process; `run` in its own thread."""
 
     def __init__(self) -> None:
         self._handler = CommandHandler(LONGEST_REQUEST_S)

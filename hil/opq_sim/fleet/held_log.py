@@ -172,7 +172,7 @@ class HeldLog:
             log.get(service="boxes").error("fleet.log_failed", reason=str(error))
 
     def write_numbers(self) -> None:
-        """Writes the sequence numbers to a file of their own, so that they survive the deletion of segments.
+        """Writes the sequence numbers to their own file, so that they survive the deletion of segments.
 
         Raises:
             OSError: the file cannot be written.

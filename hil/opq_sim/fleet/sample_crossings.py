@@ -1,7 +1,7 @@
 """SampleCrossings: limits that a Box's rms crosses, found in its samples as the Box itself finds them.
 
 The rms of the last nominal cycle after each block of 200 samples is compared with the default limits of a
-gateway; each crossing leaves at once as a Measurement of its own.
+gateway; each crossing leaves at once as its own Measurement.
 """
 
 from dataclasses import replace

@@ -117,7 +117,7 @@ class Wander:
     """Random wander: a power spectral density of the frequency proportional to `f ** -exponent`.
 
     Made of `tones` sines between `low_hz` and `high_hz`, evenly spaced in the logarithm, each with the power
-    of its band and a phase of its own by `seed`: a closed form of time, the same in every block. The
+    of its band and its own phase by `seed`: a closed form of time, the same in every block. The
     standard deviation over times much longer than `1 / low_hz` is `std_hz`. Exponent 2 is a random
     walk of the frequency, as of a real grid.
     """

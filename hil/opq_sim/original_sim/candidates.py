@@ -1,6 +1,6 @@
 """The original's candidate waveforms by name, and samples without waiting: docs/reference/opq-interop.md F.7.
 
-A file of its own: `state` is the running simulator, this file makes samples beforehand, for `sim-gen`.
+A separate file: `state` is the running simulator, this file makes samples beforehand, for `sim-gen`.
 """
 
 import re

@@ -20,7 +20,7 @@ from opq_sim.original_sim.state import COUNTS_PER_VOLT, FRAME_SAMPLES, OriginalS
 RATE_MILLIHZ = 12_000_000
 FRAME_NS = 200 * 10**9 // 12_000
 KEPT_FRAMES = 1200
-"""20 s, twice as long as a Box's process may stand still."""
+"""20 s, twice as long as a Box's process may stop."""
 LARGEST_BODY = 1 << 20
 CONTROL_PORT = 8000
 """The original's port; the FIFO /tmp/opqsim is the original's, too."""

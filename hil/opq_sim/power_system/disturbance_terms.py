@@ -158,7 +158,7 @@ class FundamentalTerm:
 
 @dataclass(frozen=True, slots=True)
 class SlipTerm:
-    """A part of the network at a frequency of its own: cycles gained against the grid."""
+    """A part of the network at its own frequency: cycles gained against the grid."""
 
     start_s: float
     end_s: float

@@ -1,6 +1,6 @@
 """Places of a network: a bus by its name, or a point of a feeder such as "feeder2/3.1km".
 
-A file of its own: the configuration checks places, and the network is made from the configuration.
+A separate file: the configuration checks places, and the network is made from the configuration.
 """
 
 import math

@@ -11,7 +11,7 @@ that fits best:
 and among several, to the one with the nearest onset. An incident of another class that begins more than
 10 s after its disturbance belongs to it only if another incident does: else a step within minutes of a low
 frequency would find the lost unit. A disturbance that is the best of no incident, but lies
-under an incident of its own family, was joined with that incident's own disturbance.
+under its own incident family, was joined with that incident's own disturbance.
 """
 
 from bisect import bisect_right
@@ -74,7 +74,7 @@ def match_incidents(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncid
 def _order(true: TrueDisturbance, found: FoundIncident, fit: Fit) -> tuple[bool, int, int, int, int, int]:
     """Sort key of the incidents of a disturbance: first the one that began with it and has most of its Boxes.
 
-    Boxes that it reaches later, as phases that the breaker makes dead, may have an incident of their own.
+    Boxes that it reaches later, as phases that the breaker makes dead, may have their own incident.
     """
     rank, distance_ns, at_end = fit
     shared = true.boxes.keys() & found.boxes.keys()

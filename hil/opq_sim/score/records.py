@@ -30,7 +30,7 @@ STEADY_CLASSES = frozenset(
         "unbalance",
     }
 )
-"""Classes that last: one that begins within another disturbance is an incident of its own
+"""Classes that last: one that begins within another disturbance is an own incident
 (docs/reference/contracts.md, Findings and incidents)."""
 LINES = frozenset({"mains_signalling", "interharmonics"})
 """A telegram, and what it is called where no waveform shows its keying."""

@@ -1,4 +1,4 @@
-"""Unbalance of three phases, each measured by a Box of its own: u2 and u0 by symmetrical components.
+"""Unbalance of three phases, each measured by its own Box: u2 and u0 by symmetrical components.
 
 The three Boxes share no sample clock. Their fundamental phasors are joined instead of samples: each is fitted
 over its own 10/12-cycle window and turned to one instant of UTC with the window's own frequency. A clock

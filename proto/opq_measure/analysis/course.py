@@ -15,7 +15,7 @@ BINS, REACH = 1 << 18, 4.0
 class Course:
     """The least and the most of a stream of values over time, in memory that does not grow.
 
-    Up to `MAX_ENTRIES` values every value is an entry of its own; later, entries are joined in pairs.
+    Up to `MAX_ENTRIES` values every value is its own entry; later, entries are joined in pairs.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A disturbance of a class other than the rms ones: no residual and no verdict, but figures of its own."""
+"""A disturbance of a class other than the rms ones: no residual and no verdict, but its own figures."""
 
 import math
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The cycles of a signal that are alike: which they are, their mean, its notches and what it leaves.
 
-A file of its own, because both files that look for candidates use it.
+A separate file, because both files that look for candidates use it.
 """
 
 from functools import cached_property

@@ -205,7 +205,7 @@ class Pieces:
         return tuple(swings)
 
     def _seen(self, waves: Sequence[Steady]) -> list[tuple[Steady, Swing]]:
-        """The pieces that show a swing of their own."""
+        """The pieces that show their own swing."""
         return [(each, swing) for each in waves if (swing := self._swing_of(each)[1]) is not None]
 
     def _swing_of(self, wave: Steady) -> tuple[Course, Swing | None]:

@@ -1,7 +1,7 @@
 """Dips, swells and interruptions of a week counted by residual voltage and duration.
 
 A table's cells add up to the number of its events: the longest column has no end, the first none below, and
-an event that has not ended stands in a column of its own. Sources of the limits: docs/reports.md.
+an event that has not ended stands in its own column. Sources of the limits: docs/reports.md.
 """
 
 import math

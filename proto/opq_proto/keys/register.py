@@ -173,4 +173,4 @@ class KeyRegister:
         if other is not None:
             owner = self._folder.owner
             whose = "its own already" if other == box_id else f"that of {owner} {other}"
-            raise KeyFileError(f"{owner} {box_id}: this key is {whose}; each {owner} has a key of its own")
+            raise KeyFileError(f"{owner} {box_id}: this key is {whose}; each {owner} has its own key")

@@ -103,7 +103,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
 
 
 class HttpServer(ThreadingHTTPServer):
-    """A server that is bound at once; it serves in a thread of its own from `start` to `end`."""
+    """A server that is bound at once; it serves in its own thread from `start` to `end`."""
 
     daemon_threads = True
     block_on_close = False

@@ -1,4 +1,4 @@
-"""A thread of one's own from `start` to `close`, and a call that is repeated in one."""
+"""One's own thread from `start` to `close`, and a call that is repeated in one."""
 
 import threading
 from abc import ABC, abstractmethod

@@ -1,6 +1,6 @@
 """Text by people and by other programs, as one line that is safe in a terminal, a page and a log.
 
-A file of its own: messages on the wire, View's forms, notes and commands use it.
+A separate file: messages on the wire, View's forms, notes and commands use it.
 """
 
 import unicodedata

@@ -1,6 +1,6 @@
 """Round values for the axis of a chart.
 
-A file of its own: pages of View and the page of one recording draw axes, and neither imports the other.
+A separate file: pages of View and the page of one recording draw axes, and neither imports the other.
 """
 
 from collections.abc import Sequence

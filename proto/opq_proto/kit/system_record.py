@@ -32,7 +32,7 @@ CLOUD = "cloud"
 GATEWAY = "gateway"
 HEALTH = "health"
 RULES = "rules"
-"""`opq-gateway rules`: the rule engine as a process of its own."""
+"""`opq-gateway rules`: the rule engine as its own process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ TURN_S = 10.0
 
 
 class Watchdog:
-    """Feeds the service manager's watchdog; `run` in a thread of its own."""
+    """Feeds the service manager's watchdog; `run` in its own thread."""
 
     def __init__(
         self, notifier: Notifier, heartbeats: Heartbeats, watched: Collection[str], status: Callable[[], str]

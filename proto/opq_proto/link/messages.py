@@ -204,7 +204,7 @@ class Health:
 class Losses:
     """Counts of what the Box lost since its start; sent every minute, and every second in which one rose.
 
-    It is a message of its own: an older gateway skips and counts an unknown message, but would refuse a
+    It is its own message: an older gateway skips and counts an unknown message, but would refuse a
     longer Health as malformed. An older Box sends none, a newer one more than `opq_proto.link.box_losses` has
     names for.
     """
@@ -217,7 +217,7 @@ class Losses:
 class BoxFacts:
     """What a Box's chip is set to and what its clock uses: numbers in the order of `link.box_facts`.
 
-    Sent as Losses are: a message of its own, with fewer or more numbers than this gateway has names for.
+    Sent as Losses are: its own message, with fewer or more numbers than this gateway has names for.
     """
 
     TYPE: ClassVar[int] = 0x0E

@@ -4,7 +4,7 @@ Metrics in addition to the original's four, in the first Measurement after; read
 
     missing_overrun_s   the Box's converter, or the Box itself, lost them
     missing_line_s      lost between Box and gateway
-    missing_gateway_s   the gateway stood still, was stopped or started again, or could not measure them
+    missing_gateway_s   the gateway stopped, was stopped or started again, or could not measure them
     missing_dark_s      the Box had no supply
     dark_after_s        so long after its start, by the index of its samples, did it lose the supply
     missing_restart_s   the Box restarted while its supply was there

@@ -1,6 +1,6 @@
 """What flagged Measurements (IEC 61000-4-30, 4.7) do to the limits of trends and charts.
 
-A module of its own: `continuity` has the bits, which the gateway sets; only the cloud decides by them.
+A separate module: `continuity` has the bits, which the gateway sets; only the cloud decides by them.
 """
 
 from collections.abc import Mapping

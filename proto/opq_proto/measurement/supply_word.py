@@ -22,7 +22,7 @@ SUPPLY_LOW_V = 4.4
 
 
 class SupplyWord(StrEnum):
-    """What a Box reports of its own supply and of its gateway's."""
+    """What a Box reports about its own supply and its gateway's."""
 
     WELL = "well"
     """The supply is present, and a battery is fitted: without one the Box could not report a lost supply."""

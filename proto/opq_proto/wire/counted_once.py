@@ -1,6 +1,6 @@
 """Each second of a Box counts once, also where its clock was set back and Measurements came twice.
 
-A module of its own, because trends and charts leave out the same ones.
+A separate module, because trends and charts leave out the same ones.
 """
 
 from bisect import bisect_left

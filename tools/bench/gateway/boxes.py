@@ -1,4 +1,4 @@
-"""Cheap Boxes in a process of their own, so that many can run next to the measured gateway.
+"""Cheap Boxes in their own process, so that many can run next to the measured gateway.
 
     python -m bench.gateway.boxes COUNT PORTS_DIR SAG_EVERY_S AT_ONCE
 
@@ -8,7 +8,7 @@ for 12 cycles; each sends a Crossing with the first block of it, and the moment 
 sag.
 
 A plain Box sends what a Box sends in steady operation, for a third of a simulated Box's CPU, so that 64 keep
-pace: samples on time, hello, state each second, figures of its own. It answers every command "done" and sends
+pace: samples on time, hello, state each second, its own figures. It answers every command "done" and sends
 requested samples again. It has no settings and no updates.
 """
 

@@ -1,1 +1,1 @@
-"""`opq-tools bench makai`: all of Makai in processes of its own, under the load of simulated Boxes."""
+"""`opq-tools bench makai`: all of Makai in its own processes, under the load of simulated Boxes."""

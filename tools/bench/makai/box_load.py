@@ -1,4 +1,4 @@
-"""The load of a bench: N Boxes on CURVE with the connections of `sim fleet`, in a process of their own.
+"""The load of a bench: N Boxes on CURVE with the connections of `sim fleet`, in their own process.
 
     python -m bench.makai.box_load PLAN.json     orders on stdin, a JSON line each; answers on stdout
 

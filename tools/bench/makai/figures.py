@@ -2,7 +2,7 @@
 
 For each number of Boxes Makai is started again, in three processes, with the Boxes in one more. CPU is user
 and system time of Makai's processes over a span, so that other load matters less; their cost without any
-Measurement is a row of its own and is not subtracted. Latencies are wall-clock times, which are longer on a
+Measurement is its own row and is not subtracted. Latencies are wall-clock times, which are longer on a
 busy machine.
 """
 

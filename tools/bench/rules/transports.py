@@ -1,4 +1,4 @@
-"""Transports of the rule engine, each in a process of its own: CPU and time of one message.
+"""Transports of the rule engine, each in its own process: CPU and time of one message.
 
 In the same run, on the same messages: paho's callback, a reader of the bare socket and a bare Starlette
 handler under uvicorn, which do nothing with a message. MQTT goes through a real mosquitto; without one its

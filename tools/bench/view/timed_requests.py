@@ -1,4 +1,4 @@
-"""Servers in processes of their own, and timed requests: first byte, whole answer, CPU from /proc."""
+"""Servers in their own processes, and timed requests: first byte, whole answer, CPU from /proc."""
 
 import http.client
 import socket

@@ -83,7 +83,7 @@ def leaks(binary: ElfBinary, pointers: Mapping[str, Sequence[str]]) -> list[str]
     """One line for each use of flash by code in RAM; empty: what runs during an erase needs no flash.
 
     An erase stalls every fetch from flash for up to two seconds (RM0090 3.6.3). The interrupts of priority 0
-    to 2 and the erase's own wait would stand still with it if one instruction or constant lay there.
+    to 2 and the erase's own wait would stop with it if one instruction or constant lay there.
     """
     found = {}
     for root in ROOTS:

@@ -1,4 +1,4 @@
-"""`opq-tools hil debug`: GDB at the firmware. (A file of its own: hil.py is full.)"""
+"""`opq-tools hil debug`: GDB at the firmware. (A separate file: hil.py is full.)"""
 
 import json
 import shlex

@@ -1,7 +1,7 @@
 """The list of public recordings: where each file is, its checksum, and what a reader finds in it.
 
 `public.toml` is our list; another one has the same form. The files themselves stay where they are
-published, for most of them have a licence of their own, or none.
+published, for most of them have their own licence, or none.
 """
 
 import re

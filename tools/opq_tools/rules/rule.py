@@ -24,7 +24,7 @@ PLACES = {
     "import": ("rules.ruleset:take", "All streams, tables and rules from a file."),
     "push": ("rules.ruleset:push", "Import a file into many engines."),
 }
-"""Commands that have files of their own."""
+"""Commands that have their own files."""
 
 
 @click.group("rules", cls=LazyGroup, places=PLACES)

@@ -50,7 +50,7 @@ def _show_nothing(_done: int) -> None:
 
 
 class _Lines(OwnThread):
-    """Prints lines from a thread of its own, because one step of the work may take long."""
+    """Prints lines from its own thread, because one step of the work may take long."""
 
     def __init__(self, what: str, total: int, out: TextIO) -> None:
         super().__init__("progress")

@@ -1,6 +1,6 @@
 """Address of a running service of this machine, with the keys that the shell's environment names.
 
-A file of its own because several commands use it: box, inject, mauka, plugin install.
+Its own file because several commands use it: box, inject, mauka, plugin install.
 """
 
 import os

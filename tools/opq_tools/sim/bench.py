@@ -51,7 +51,7 @@ BENCHMARKS = {
     ),
     "makai": (
         "bench.makai.figures",
-        "Makai in processes of its own: CPU a Measurement, latency, memory a connection, handshakes.",
+        "Makai in its own processes: CPU a Measurement, latency, memory a connection, handshakes.",
     ),
     "mauka": (
         "bench.mauka",

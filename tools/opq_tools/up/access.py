@@ -1,4 +1,4 @@
-"""Access of `up` to its own page: a token of its own, and the link for the first administrator.
+"""Access of `up` to its own page: its own token, and the link for the first administrator.
 
 A page with accounts requires a token for its live feed; a user who may write the data folder may also read
 the feed. Separate from `run.py`, because it opens the store.

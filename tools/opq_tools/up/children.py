@@ -74,7 +74,7 @@ class Child:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the process in a session of its own; it ends with this one."""
+        """Start the process in its own session; it ends with this one."""
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             ended_with_this(self._command),

@@ -7,7 +7,7 @@ import fake_time
 OK, BAD_OVERSAMPLING, BUSY, NO_CLOCK, NO_DEVICE = range(5)
 
 started_ms = None
-stalled = False  # True: the head stands still
+stalled = False  # True: the head stops
 status = OK  # what start() answers
 starts = []
 missing = 0

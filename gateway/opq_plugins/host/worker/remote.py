@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # NumPy comes with it
 RESTART_S = 1.0
 """How long a call of a function waits, once per crash, for a new process."""
 DECIDE_S = 2.0
-"""Longest call of a trigger, because Makai's loop stands still meanwhile."""
+"""Longest call of a trigger, because Makai's loop stops meanwhile."""
 BEGIN_S = 5.0
 """Limit for a trigger's `Config` and `begin`, at its installation and at Makai's start."""
 
@@ -200,7 +200,7 @@ class Remote:
 
 
 class RemoteFunction(Remote):
-    """A function. After failures of its process it is not called for a while: all rules stand still then."""
+    """A function. After failures of its process it is not called for a while: all rules stop then."""
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)

@@ -61,7 +61,7 @@ class Runtime(ABC):
 
 
 class ProcessRuntime(Runtime):
-    """Runs in a confined process of its own."""
+    """Runs in its own confined process."""
 
     mode = "process"
 

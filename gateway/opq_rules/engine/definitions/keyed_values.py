@@ -1,6 +1,6 @@
 """KeyedValues holds what `get_keyed_state` reads: a small value per key, set over REST while rules run.
 
-It is a file of its own: Planner passes `values` to queries and must not write; REST writes and knows no
+It is a separate file: Planner passes `values` to queries and must not write; REST writes and knows no
 queries.
 """
 

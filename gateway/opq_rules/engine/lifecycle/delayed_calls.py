@@ -10,7 +10,7 @@ from opq_rules.engine.clock import RuleClock, ended
 
 
 class DelayedCalls:
-    """Calls made one after another by a thread of its own; an exception is logged and counted."""
+    """Calls made one after another by its own thread; an exception is logged and counted."""
 
     def __init__(self, clock: RuleClock) -> None:
         self.failures = 0

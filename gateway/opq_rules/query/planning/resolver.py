@@ -169,7 +169,7 @@ class _Resolver:
     def _analytic(self, node: FunctionCall, found: Analytic) -> Evaluate | None:
         names = self.names
         if found.spread and not self.spreads:
-            raise refused(node.at, f"{node.written} is not allowed here", "it stands by itself in SELECT")
+            raise refused(node.at, f"{node.written} is not allowed here", "write it by itself in SELECT")
         if not self.clause.analytic:
             raise refused(node.at, f"{node.written} is not allowed in {self.clause.title}")
         if node.filter is not None:

@@ -1,4 +1,4 @@
-"""Boxes on cables that can be pulled out and made noisy; they stand still, go dark, set their clocks, and
+"""Boxes on cables that can be pulled out and made noisy; they stop, go dark, set their clocks, and
 know the truth about what they sent."""
 
 import threading

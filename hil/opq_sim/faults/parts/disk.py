@@ -1,6 +1,6 @@
 """Disk: the folder of a service's data, and how it becomes full.
 
-With a mount namespace of its own, the world has a small file system in memory, and "full" is a real
+With its own mount namespace, the world has a small file system in memory, and "full" is a real
 ENOSPC: its size is set to what is used. Where mounting is not permitted, "full" is RLIMIT_FSIZE of its
 users: every write fails (EFBIG), even into space that was allocated beforehand, which a full disk would
 accept.
@@ -19,7 +19,7 @@ TRIES = 20
 
 
 class FillableDisk:
-    """The folder; a file system of its own if `mounted`."""
+    """The folder; its own file system if `mounted`."""
 
     def __init__(self, folder: Path, mounted: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)

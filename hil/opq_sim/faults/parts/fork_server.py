@@ -3,7 +3,7 @@
     python -m opq_sim.faults.parts.fork_server PARENT_PID DESCRIPTOR MODULE...
 
 A schedule starts and kills a dozen processes of Python, and imports are most of that cost. Each service is
-forked from the server, with its own process id and its own standard error, on a clock of its own
+forked from the server, with its own process id and its own standard error, on its own clock
 (`stepped_clock`), and dies with the world. Faults affect it like a process started without the server; it
 only starts sooner.
 """

@@ -75,7 +75,7 @@ class _Role:
 
 
 class HostilePeers(OwnThread):
-    """The hostile peers for the `with` block, in a thread of its own.
+    """The hostile peers for the `with` block, in its own thread.
 
     Attributes:
         received: (Box, sequence) -> the first copy that the broker passed on.

@@ -15,7 +15,7 @@ SERVICES: Final = ("triggering-broker", "acquisition-broker", "triggering-servic
 BROKERS: Final = SERVICES[:2]
 MAKAI: Final = ("triggering-service", "event-service")
 GUESTS: Final = ("second", "other")
-"""Makais that join and leave: on the same store, and with a store of their own."""
+"""Makais that join and leave: on the same store, and with their own store."""
 SLOW: Final = -1
 """Number of the network of a slow Box, which lies before network 0."""
 RELAYED: Final = ("triggering_box", "command_box", "response_box")

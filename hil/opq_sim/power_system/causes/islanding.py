@@ -45,7 +45,7 @@ class Islanding(Cause):
         behind = {node for node in network.nodes if network.upstream(place, node)} | {network.node(place)}
         inside = [each for each in config.generation if network.node(each.bus) in behind]
         if not inside:
-            raise ValueError(f"islanding: nothing generates behind {self.at}; want a place before a source")
+            raise ValueError(f"islanding: nothing generates below {self.at}; want a place above a source")
         load_kw = sum(each.kw for each in config.load if network.node(each.bus) in behind)
         model = self._model(sum(each.rating_kva for each in inside), load_kw, site.nominal_hz)
         lost_mw = (load_kw - sum(each.kw for each in inside)) / 1000
@@ -64,7 +64,7 @@ class Islanding(Cause):
         return SolvedCause(terms, end_s, words + jump, place)
 
     def _model(self, rating_kva: float, load_kw: float, nominal_hz: float) -> SwingModel:
-        """The island as a power system of its own, without load noise and secondary control."""
+        """The island as its own power system, without load noise and secondary control."""
         return SwingModel(
             name="island",
             nominal_hz=nominal_hz,

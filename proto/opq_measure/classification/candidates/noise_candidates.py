@@ -62,7 +62,7 @@ def tone_in_noise(
         return
     if analysis.duration_s > LONGEST_TONE_S:
         return
-    if is_flagged and pieces.steady:  # each level has a wave of its own, a mean cycle has one for all
+    if is_flagged and pieces.steady:  # each level has its own wave, a mean cycle has one for all
         usable = np.isfinite(pieces.residual)
         residual = np.where(usable, pieces.residual, 0.0)
     elif cycles.mean is not None:

@@ -170,7 +170,7 @@ def _of_firmware(pubkey: Path, data: bytes) -> dict[str, str]:
 
 
 def _beside(pubkey: Path, file: Path, data: bytes, sig: Path | None) -> str:
-    """Verifies the signature in a file of its own."""
+    """Verifies the signature in a separate file."""
     beside = sig or file.with_name(file.name + ".sig")
     if sig is None and not beside.exists():
         raise SigningError(

@@ -48,7 +48,7 @@ class Order:
 
 
 def lines_of(path: Path, order: Order) -> list[Line]:
-    """A line for each recording of a file. Runs in a process of its own."""
+    """A line for each recording of a file. Runs in its own process."""
     made: Line | None = None
     try:
         known = path.stat()

@@ -58,7 +58,7 @@ def command(
     plug-in of any kinds) and its name.
 
     SOURCE may also be a folder of the original's developer guide: plugins/__init__.py, plugins/NAME.py and,
-    with the list, OpqMauka.py. Mauka runs each in a confined process of its own, and replaces its earlier
+    with the list, OpqMauka.py. Mauka runs each in its own confined process, and replaces its earlier
     version between two messages.
 
     \b
@@ -115,7 +115,7 @@ def _install_named(
         raise click.UsageError(f"{more[1]!r} is more than this command takes")
     if rollback:
         if more or zip_file is not None or downgrade:
-            raise click.UsageError("--rollback stands alone: the previous version is still installed")
+            raise click.UsageError("give --rollback without SOURCE: the previous version is still installed")
         show_answer(server.request("POST", f"/plugins/{KINDS[kind]}/{name}/rollback"))
         return
     if bool(more) == (zip_file is not None):

@@ -1,4 +1,4 @@
-"""A bundle for who helps: what the doctor found, logs and configurations, without keys and passwords."""
+"""A bundle for a helper: the doctor's findings, logs and configurations, without keys and passwords."""
 
 import io
 import json

@@ -22,7 +22,7 @@ from opq_tools.system.doctor.machine import check_machine
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write this .tar.gz for who helps: findings, logs, configurations, no secrets.",
+    help="Also write a .tar.gz for the person who helps: findings, logs, configurations, no secrets.",
 )
 @any_data_dir_option
 @port_offset_option

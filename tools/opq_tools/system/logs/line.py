@@ -7,7 +7,7 @@ from typing import Any
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 HIDDEN_FACTS = {"event", "service", "level", "t", "monotonic_ns", "exception"}
-"""Facts that have a place of their own in the line, or none."""
+"""Facts that have their own place in the line, or none."""
 
 BOX_KEYS = ("box_id", "box", "box_ids", "boxes")
 """Facts that name one Box or several."""

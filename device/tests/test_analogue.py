@@ -189,7 +189,7 @@ def test_a_circuit_simulator_finds_the_gain(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("R1,8.66K,x,y,hot,,,", "not a value"), ("R1 R1,1k,x,y,hot,,,", "stands twice")]
+    ("text", "words"), [("R1,8.66K,x,y,hot,,,", "not a value"), ("R1 R1,1k,x,y,hot,,,", "is there twice")]
 )
 def test_an_unreadable_parts_list_says_where(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "bom.csv"

@@ -240,7 +240,7 @@ def test_an_analysis_finds_the_same_wherever_it_runs(plugins: Plugins, mode: str
     )
     assert [each.because[:12] for each in analysis.analyse(heard(), 230.0, 50.0)] == ["new 1 before"]
     assert [each.because[:12] for each in analysis.analyse(heard(), 120.0, 60.0)] == ["new 0 before"]
-    for event_id, why in ((14, "of which it was given nothing"), (15, "not iterable")):
+    for event_id, why in ((14, "but received nothing of it"), (15, "not iterable")):
         with pytest.raises((ValueError, TypeError, PluginError), match=why):
             analysis.analyse(heard(event_id), 230.0, 50.0)
     assert plugins.status("peak")["failures"] == 2

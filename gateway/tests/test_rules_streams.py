@@ -66,7 +66,7 @@ def test_every_option_ignores_case() -> None:
         ('CREATE STREAM s () WITH (DATASOURCE="x", RETAIN_SIZE="²")', 42, "a whole number of rows"),
         ('CREATE STREAM s () WITH (DATASOURCE="x", EXTRA="{")', 42, "a JSON object in text"),
         ('CREATE STREAM s () WITH (DATASOURCE="x", EXTRA="[1]")', 42, "a JSON object in text"),
-        ('CREATE STREAM s () WITH (DATASOURCE="x", KIND="scan")', 42, "KIND is of tables"),
+        ('CREATE STREAM s () WITH (DATASOURCE="x", KIND="scan")', 42, "KIND is an option of tables"),
         ('CREATE TABLE s () WITH (DATASOURCE="x", KIND="held")', 41, "one of scan, lookup"),
         (
             'CREATE TABLE s () WITH (DATASOURCE="x", TYPE="memory", KIND="lookup")',

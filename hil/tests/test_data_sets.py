@@ -198,7 +198,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         ("outage", "without supply"),
         ("unbalance", "three phases"),
         ("sag+swell", "exclude each other"),
-        ("none+sag", "none of them none"),
+        ("none+sag", "without the class none"),
         ("sag+sag", "different parts"),
         ("sag,harmonics+sag,sag+harmonics", "twice"),
         ("", "class is ''"),

@@ -264,11 +264,11 @@ def test_nonsense_is_refused_with_what_is_allowed(tmp_path, takes, gives, why):
     ("takes", "gives", "line", "why"),
     [
         ("Finding", "Finding", 'return [Finding("sag", item.box_id, 0, 1, 0)]', "want its own name, 'odd'"),
-        ("Measurement", "Finding", 'return [Finding("x", "2", 0, 1, 0)]', "of which it was given nothing"),
+        ("Measurement", "Finding", 'return [Finding("x", "2", 0, 1, 0)]', "but received nothing of it"),
         ("Measurement", "Finding", "return [Message({})]", "want Finding"),
         ("Measurement", "Message", 'return [Message({"a": float("nan")})]', "not JSON"),
         ("Measurement", "Message", 'return [Message({"a": "x" * 70_000})]', "at most 65536"),
-        ("Measurement", "Message", 'return [Message({}, "other")]', "of which it was given nothing"),
+        ("Measurement", "Message", 'return [Message({}, "other")]', "but received nothing of it"),
     ],
 )
 def test_results_are_checked(tmp_path, takes, gives, line, why):

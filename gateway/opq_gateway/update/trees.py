@@ -110,7 +110,7 @@ def unpack(bundle: Path, to: Path, version: str) -> str:
 def _install(tree: Path, wheels: Path, require: str, lock: int) -> None:
     pip = next(iter(sorted(wheels.glob("pip-*.whl"))), None)
     if pip is None:
-        raise ReleaseError("the bundle has no wheel of pip")
+        raise ReleaseError("the bundle has no wheel named pip")
     command = [
         str(tree / "bin/python"),
         "-I",

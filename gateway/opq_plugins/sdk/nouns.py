@@ -163,7 +163,7 @@ def checked_findings(findings: Iterable[object], boxes: Collection[str]) -> tupl
                 f"gave a finding of kind {finding.kind!r}; want letters, digits, _, . and - only"
             )
         if finding.box_id not in boxes:
-            raise ValueError(f"it gave a finding of Box {finding.box_id!r}, of which it was given nothing")
+            raise ValueError(f"it gave a finding of Box {finding.box_id!r}, but received nothing of it")
         _check_finite(finding, ("residual_v", "residual_percent", "duration_cycles", "confidence"))
         if finding.confidence is not None and not 0 <= finding.confidence <= 1:
             raise ValueError(f"gave a finding with confidence {finding.confidence}; want 0 to 1")
@@ -187,7 +187,7 @@ def checked_messages(messages: Iterable[object], boxes: Collection[str]) -> tupl
         if not isinstance(message, Message):
             raise TypeError(f"it gave a {type(message).__name__}; want Message")
         if message.box_id is not None and message.box_id not in boxes:
-            raise ValueError(f"it gave a Message about Box {message.box_id!r}, of which it was given nothing")
+            raise ValueError(f"it gave a Message about Box {message.box_id!r}, but received nothing of it")
         if not isinstance(message.values, Mapping):
             raise TypeError(f"it gave a Message with {type(message.values).__name__}; want names with values")
         try:

@@ -53,7 +53,7 @@ class Config:
         if self.url and not self.url.startswith(("tcp://", "ipc://")):
             raise ValueError(f"url  is {self.url!r}; want tcp://host:port")
         if bool(self.serverKey) != bool(self.ownKey):
-            raise ValueError("serverKey, ownKey  go together: give both files or none")
+            raise ValueError("serverKey, ownKey  go together: give both files, or leave both out")
 
 
 def boxes_of(datasource: str) -> frozenset[str] | None:

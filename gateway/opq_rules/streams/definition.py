@@ -211,7 +211,7 @@ def _go_together(found: StreamDefinition, places: Mapping[str, TextPlace]) -> No
     if "datasource" not in found.written and found.type not in WITHOUT_DATASOURCE:
         raise _refused("option DATASOURCE is missing", None, f"it says where {found.type} finds {found.name}")
     if found.kind == "stream" and "kind" in found.written:
-        raise _refused("KIND is of tables; a stream has none", places["kind"])
+        raise _refused("KIND is an option of tables; leave it out for a stream", places["kind"])
     if found.kind == "lookup" and found.type == "memory" and found.key is None:
         raise _refused("a lookup table of TYPE memory needs the option KEY", None)
     if found.format == "protobuf":

@@ -111,7 +111,7 @@ def waveform(blocks: Iterable[Samples]) -> CapturedWaveform:
     """
     found = list(blocks)
     if not found:
-        raise ValueError("no block of samples to put together")
+        raise ValueError("there is no block of samples to join")
     first = min(block.first_sample for block in found)
     last = max(block.first_sample + len(block.counts) for block in found)
     counts = np.zeros(last - first, np.int16)

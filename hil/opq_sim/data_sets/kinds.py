@@ -50,7 +50,7 @@ def checked_classes(names: str) -> tuple[str, ...]:
                     f"class is {part!r}; want some of {', '.join(MAGNITUDES)}, joined by , or +"
                 )
         if len(parts) != len(set(parts)) or (len(parts) > 1 and "none" in parts):
-            raise DataSetError(f"class {name.strip()}: want different parts, and none of them none")
+            raise DataSetError(f"class {name.strip()}: want different parts, without the class none")
         levels = [part for part in parts if part in ONE_OF]
         if len(levels) > 1:
             raise DataSetError(f"class {name.strip()}: {' and '.join(levels)} exclude each other")

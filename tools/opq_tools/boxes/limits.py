@@ -295,7 +295,7 @@ def _given(values: Sequence[str]) -> dict[str, SettingValue]:
 
 def _known(names: Collection[str]) -> list[str]:
     if wrong := [name for name in names if name not in LIMIT_NAMES]:
-        raise click.UsageError(f"{', '.join(wrong)}: no such limit; there are {', '.join(LIMIT_NAMES)}")
+        raise click.UsageError(f"{', '.join(wrong)}: is not a limit; want one of {', '.join(LIMIT_NAMES)}")
     return list(names)
 
 

@@ -51,7 +51,7 @@ def command(
     Example: opq-tools hil digests --against hil/digests/qemu.json line_noise
     """
     if against is None and keep is None:
-        raise click.UsageError("what is done with the digests? Give --against FILE or --keep FILE")
+        raise click.UsageError("give --against FILE to compare the digests, or --keep FILE to store them")
     stored = read_digests(against) if against else None
     found: dict[str, Digest] = {}
     worlds = scenarios(names, stored["worlds"] if stored else None, found)

@@ -129,7 +129,7 @@ def read_archive(path: Path, take: Callable[[str, int, IO[bytes]], None] | None 
     with _opened(path) as tar:
         for member in tar:
             if manifest is not None or not member.isfile() or not _is_inside(member.name):
-                raise ArchiveError(f"{path}: {member.name!r:.200} does not belong into such an archive")
+                raise ArchiveError(f"{path}: {member.name!r:.200} is not a file of a back-up")
             content = tar.extractfile(member)
             assert content is not None
             if member.name == MANIFEST:

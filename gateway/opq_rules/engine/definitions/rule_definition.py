@@ -167,7 +167,7 @@ def definition(body: object, path_id: str | None = None) -> RuleDefinition:
     except (OverflowError, RecursionError, TypeError, ValueError) as error:
         raise RuleError(f"a rule is JSON with whole numbers of 64 bits: {error}", RULE) from error
     if path_id is None and "id" not in body:
-        raise RuleError("a rule has an id; this one has none", RULE)
+        raise RuleError("the rule has no id; give it one, such as low_voltage", RULE)
     rule_id = checked_id("rule", body.get("id", path_id), RULE)
     if path_id is not None and rule_id != path_id:
         raise RuleError(f"the path says rule {path_id!r}, the body {rule_id!r}", RULE)

@@ -125,7 +125,7 @@ class Names:
         self._expanded += 1
         if self._expanded > MAX_EXPANSIONS:
             raise refused(
-                item.at, f"aliases that use aliases stand for more than {MAX_EXPANSIONS} expressions"
+                item.at, f"aliases that use aliases expand to more than {MAX_EXPANSIONS} expressions"
             )
 
     def hides_column(self, item: Item) -> bool:
@@ -236,7 +236,9 @@ def check_having(node: Expression, select: Select, names: Names) -> None:
         return any(inner)
 
     if not check(node, ()):
-        raise refused(node.at, "HAVING takes aggregates, there is none", "WHERE filters records")
+        raise refused(
+            node.at, "HAVING needs an aggregate, such as HAVING avg(rms) > 1", "WHERE filters records"
+        )
 
 
 def _key_signature(node: Expression) -> object:

@@ -66,7 +66,7 @@ def command(
     if protect and (at.dfu or at.probe is not None):
         raise click.UsageError("--protect needs the running firmware: give it with --port or --link")
     if file is None and not (protect and at.link is not None):
-        raise click.UsageError("want a FILE; only --protect with --link needs none")
+        raise click.UsageError("want a FILE; only --protect with --link works without one")
     firmware = None if file is None else read_firmware(file, _address(address))
     allowed = Allowed.by_words(allow, board, public_key)
     asks = protect is None and sys.stdin.isatty() and not as_json

@@ -28,7 +28,7 @@ def test_port_offsets_never_overlap() -> None:
 def test_a_cable_returns_as_another_pty(tmp_path: Path) -> None:
     cable = Cable(tmp_path / "box1")
     cable.send(b"unplugged")
-    assert not (tmp_path / "box1").is_symlink() and cable.unplugged_bytes == 6
+    assert not (tmp_path / "box1").is_symlink() and cable.unplugged_bytes == 9
     cable.plug()
     assert (tmp_path / "box1").exists()
     cable.unplug()

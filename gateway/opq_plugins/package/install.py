@@ -78,7 +78,7 @@ class Installer(ReleaseFolder):
             if libraries:
                 if any(name.partition("/")[0] == "lib" for name in package.files):
                     raise PluginError(
-                        f"{manifest.name} has wheels and files in lib/; wheels go there, so leave the files out"
+                        f"{manifest.name} has wheels and files in lib/; wheels go there, so omit the files"
                     )
                 write_files(libraries, staged / "lib")
             _check_requirements(manifest, libraries)

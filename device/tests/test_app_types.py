@@ -23,7 +23,7 @@ python_version = 3.11
 [mypy-_mpy_shed.*,math,micropython]
 ignore_errors = true
 """
-"""Version 1.25.0.post3 of the stubs has its own few errors in these."""
+"""Version 1.25.0.post3 of the stubs has a few errors in these."""
 
 
 def copy_stubs(folder: Path) -> None:

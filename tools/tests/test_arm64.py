@@ -150,7 +150,7 @@ def arm_in(place: Path, folder: Path) -> Machine:
 
 @pytest.fixture(scope="module")
 def machines(place: Path) -> Iterator[tuple[Machine, Machine]]:
-    """arm64 and this one, each with its own gateway's data below its folder."""
+    """arm64 and this one, each with the data of a gateway below its folder."""
     shutil.rmtree(place / "data", ignore_errors=True)
     arm, own = arm_in(place, place / "data/arm64"), Machine(place / "data/own", [sys.executable])
     found = arm.play("measure", arm.folder / "gateway", free_offset())

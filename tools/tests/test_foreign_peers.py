@@ -142,7 +142,7 @@ class ForeignClient:
 
 
 class ForeignBox:
-    """An original Box in plain pyzmq, with its own key pair making."""
+    """An original Box in plain pyzmq, with a key pair that it made."""
 
     def __init__(self, up: House, box_id: int) -> None:
         self.box_id = box_id

@@ -1,6 +1,6 @@
 """A seccomp filter for the process of a plug-in: it refuses the system calls that no plug-in needs.
 
-Landlock does not see some calls that a process may make to files and its own processes user: changing
+Landlock does not see some calls that a process may make to files and processes of the same user: changing
 modes and owners, limits and priorities of others. They are refused here, and so are sockets beyond those that
 the server allows. What Landlock limits only in newer kernels (signals, cutting files by name) is refused here
 in older ones.

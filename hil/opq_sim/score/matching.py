@@ -11,7 +11,7 @@ that fits best:
 and among several, to the one with the nearest onset. An incident of another class that begins more than
 10 s after its disturbance belongs to it only if another incident does: else a step within minutes of a low
 frequency would find the lost unit. A disturbance that is the best of no incident, but lies
-under its own incident family, was joined with that incident's own disturbance.
+under an incident of its family, was joined with that incident's own disturbance.
 """
 
 from bisect import bisect_right

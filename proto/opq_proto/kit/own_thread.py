@@ -1,4 +1,4 @@
-"""One's own thread from `start` to `close`, and a call that is repeated in one."""
+"""An object's thread from `start` to `close`, and a call that is repeated in one."""
 
 import threading
 from abc import ABC, abstractmethod

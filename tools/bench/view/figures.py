@@ -1,6 +1,6 @@
 """Requests to View: the first byte and the whole of each page, compared with a bare page of the same server.
 
-Its own process runs `opq-cloud view` over a store with 10^7 Measurements, 10^5 incidents and 10,000
+A separate process runs `opq-cloud view` over a store with 10^7 Measurements, 10^5 incidents and 10,000
 Boxes; this one sends requests. CPU is the server's, from /proc; bytes are those on the wire, gzip. The
 baseline is one empty page of Starlette under the same uvicorn, requested the same way in the same run. Then
 who sees every tenth Box requests lists. Other sizes by the environment:

@@ -1,6 +1,6 @@
 """Address of a running service of this machine, with the keys that the shell's environment names.
 
-Its own file because several commands use it: box, inject, mauka, plugin install.
+A separate file, because several commands use it: box, inject, mauka, plugin install.
 """
 
 import os

@@ -144,7 +144,7 @@ def _station_2(stream: PmuStream, station: PmuStation) -> bytes:
 
 
 def _station_3(stream: PmuStream, station: PmuStation) -> bytes:
-    """The fields of configuration 2, with names of full length, global id, scale, place, class, window
+    """The fields of configuration 2, with each name with its length, global id, scale, place, class, window
     and delay."""
     delay_us = round(stream.latency_s * 1e6)
     scale = struct.pack(">HBBff", 0, PHASES[station.phase], 0, 1.0, 0.0)

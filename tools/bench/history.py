@@ -15,10 +15,15 @@ import numpy as np
 
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.store_spans import past_page
+from opq_cloud.reports.indices import fleet_indices
+from opq_cloud.reports.reading import PlaceChoice
+from opq_cloud.reports.week import span_of
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_proto.decision import Nominal
 from opq_proto.messages import Disturbance, Interval, Measurement
 
-BOXES = 2
+BOXES, FLEET = 2, 100
 TEN_NS, DAY_NS = 600 * 10**9, 86_400 * 10**9
 T0_NS = 20_454 * DAY_NS
 """2026-01-01."""
@@ -71,10 +76,47 @@ def run(quick: bool) -> BenchResult:
             cost("/past: verdicts of five weeks", lambda: page("box=1&show=verdicts"), 3),
             cost("a week's 95 % of 50 harmonics", lambda: summarised(store, *week), limit=300.0),
         ]
+        rows += fleet_of(store, path, quick)
         raw = cost("made of the intervals", lambda: of_rows(store, *week))
         store.close()
     baseline = Baseline("a week's 95 % of 50 harmonics made of its intervals", raw.value, "ms")
-    return BenchResult(tuple(rows), baseline, rows[-1].value / raw.value)
+    return BenchResult(
+        tuple(rows),
+        baseline,
+        next(each.value for each in rows if each.case.startswith("a week's")) / raw.value,
+    )
+
+
+def fleet_of(store: EmbeddedStore, path: Path, quick: bool) -> list[BenchCase]:
+    """Indices of a fleet over a year: each further Box has the summaries of Box 1, and a dip a day."""
+    boxes, numbers = (10 if quick else FLEET), iter(range(10**9, 2 * 10**9))
+    with sqlite3.connect(path) as opened:
+        for box in range(1, boxes + 1):
+            if box > BOXES:
+                opened.execute(
+                    "INSERT INTO interval_blocks SELECT ?, length_ms, level, start_ms, packed "
+                    "FROM interval_blocks WHERE box_id = '1' AND level > 0",
+                    (str(box),),
+                )
+    opened.close()
+    for box in range(1, boxes + 1):
+        store.put_box(BoxRecord(str(box), "", feeder=f"f{box % 5}"))
+        if box > BOXES:
+            dips = []
+            for day in range(365):
+                at_ns = T0_NS + day * DAY_NS + box * 10**9
+                dip = Disturbance(str(box), "dip", at_ns, at_ns + 10**8, 1000, 90.0)
+                dips.append(_row(str(box), at_ns, at_ns + 10**8, next(numbers), None, dip))
+            store.intervals.append(dips)
+    span, nominal = span_of("2026", "UTC", 0), Nominal(120.0, 60.0)
+    return [
+        cost(
+            f"a year of SARFI, supply, data and frequency of {boxes} Boxes",
+            lambda: fleet_indices(store, span, PlaceChoice(), nominal, span.end_ns),
+            3,
+            limit=1000.0,
+        )
+    ]
 
 
 def summarised(store: EmbeddedStore, start_ns: int, end_ns: int) -> list[float | None]:

@@ -88,8 +88,12 @@ class _Frame:
         return tuple(Label(round(percent, 2), words) for percent, words in places if 3 < percent < 97)
 
 
-def voltage_drawing(phase: PhaseReport, report: WeekReport) -> Drawing | None:
-    """The ten minutes of a week in percent of nominal; None without any."""
+def voltage_drawing(phase: PhaseReport, report: WeekReport, together: int = 1) -> Drawing | None:
+    """The ten minutes of a week in percent of nominal; None without any.
+
+    Args:
+        together: so many that follow each other are drawn as one, from their lowest to their highest value.
+    """
     box, week = phase.box.week, report.week
     ten = box.intervals.get(TEN_MINUTES_MS)
     if ten is None or "rms_v" not in ten.values or np.isnan(ten.values["rms_v"]).all():
@@ -114,8 +118,8 @@ def voltage_drawing(phase: PhaseReport, report: WeekReport) -> Drawing | None:
     areas = (
         Area("missing", _missing(ten.start_ns, ten.end_ns, shown, week, frame)),
         Area("flagged", _columns(ten.start_ns, ten.end_ns, ten.flagged & shown, frame)),
-        Area("band", _bars(ten.start_ns, ten.end_ns, low, high, shown, frame, 0.0)),
-        Area("series", _bars(ten.start_ns, ten.end_ns, mean, mean, shown, frame, 3.0)),
+        Area("band", _bars(ten.start_ns, ten.end_ns, low, high, shown, frame, 0.0, together)),
+        Area("series", _bars(ten.start_ns, ten.end_ns, mean, mean, shown, frame, 3.0, together)),
         Area("limit", "".join(frame.level(each) for each in limits)),
         Area("nominal", frame.level(100.0)),
     )
@@ -234,21 +238,44 @@ def _bars(
     shown: NDArray[np.bool_],
     frame: _Frame,
     least: float,
+    together: int,
 ) -> str:
-    """An area from the lowest to the highest value of each interval, at least `least` high."""
-    parts = []
-    for a, b, bottom, top in zip(
-        starts[shown].tolist(), ends[shown].tolist(), low[shown].tolist(), high[shown].tolist(), strict=True
+    """An area from the lowest to the highest value of each interval, at least `least` high.
+
+    Intervals that follow each other are one outline, forth above and back below: half of the numbers of a box
+    for each, which is what a PDF takes its time for.
+    """
+    good = shown & ~np.isnan(low) & ~np.isnan(high)
+    if not good.any():
+        return ""
+    begins, stops, lows, highs = (each[good] for each in (starts, ends, low, high))
+    apart = np.concatenate(([True], begins[1:] != stops[:-1]))
+    of_run = np.arange(len(apart)) - np.maximum.accumulate(np.where(apart, np.arange(len(apart)), 0))
+    first = np.flatnonzero(of_run % together == 0)
+    last = np.append(first[1:], len(apart)) - 1
+    runs: list[list[tuple[str, str, str, str]]] = []
+    for a, b, bottom, top, is_first in zip(
+        begins[first].tolist(),
+        stops[last].tolist(),
+        np.minimum.reduceat(lows, first).tolist(),
+        np.maximum.reduceat(highs, first).tolist(),
+        apart[first].tolist(),
+        strict=True,
     ):
-        if math.isnan(bottom) or math.isnan(top):
-            continue
         upper, lower = frame.y(top), frame.y(bottom)
         if lower - upper < least:
             middle = (upper + lower) / 2
             upper, lower = middle - least / 2, middle + least / 2
-        x, end = frame.x(a), frame.x(b)
-        parts.append(f"M{x:.1f},{upper:.1f}H{end:.1f}V{lower:.1f}H{x:.1f}Z")
-    return "".join(parts)
+        if is_first:
+            runs.append([])
+        runs[-1].append((f"{frame.x(a):.1f}", f"{frame.x(b):.1f}", f"{upper:.1f}", f"{lower:.1f}"))
+    return "".join(
+        f"M{run[0][0]},{run[0][2]}"
+        + "".join(f"V{upper}H{end}" for _, end, upper, _ in run)
+        + "".join(f"V{lower}H{x}" for x, _, _, lower in reversed(run))
+        + "Z"
+        for run in runs
+    )
 
 
 def _box(frame: _Frame, left: float, right: float, bottom: float, top: float) -> str:

@@ -54,7 +54,7 @@ def fleet_report(
 ) -> FleetReport:
     phases = [phase for report in reports for phase in report.phases]
     boxes = [phase.box for phase in phases]
-    hertz, starts_ns, count = _grid(boxes)
+    hertz, starts_ns, count = grid_of(boxes)
     index = frequency_index(starts_ns / 1e9, hertz)
     complete = [phase.complete_percent for phase in phases]
     return FleetReport(
@@ -95,7 +95,7 @@ def spread_hz(by_box: dict[str, FloatArray]) -> dict[str, float]:
     return found
 
 
-def _grid(boxes: Sequence[PlacedBox]) -> tuple[FloatArray, np.ndarray[tuple[int], np.dtype[np.int64]], int]:
+def grid_of(boxes: Sequence[PlacedBox]) -> tuple[FloatArray, np.ndarray[tuple[int], np.dtype[np.int64]], int]:
     """(n,) hertz of the grid, the beginnings of its intervals, and how many Boxes it is of."""
     for length_ms in (TEN_SECONDS_MS, TEN_MINUTES_MS):
         known: dict[str, IntervalColumns] = {}

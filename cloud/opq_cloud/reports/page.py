@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 import opq_cloud
 from opq_cloud.export.records import software_name
@@ -26,8 +27,11 @@ from opq_proto.errors import OpqError
 
 FOLDER = Path(__file__).parent / "templates"
 VIEW_CSS = Path(opq_cloud.__file__).parent / "view" / "static" / "view.css"
+NO_BAR = Markup()
 VERDICT_WORDS = {"pass": "met", "fail": "not met", "not_assessed": "not assessed"}
 EVENTS_LISTED = 40
+TOGETHER_ON_PAPER = 3
+"""Ten-minute values drawn as one: half an hour of a week is half a millimetre of paper."""
 _ROOT = re.compile(r":root \{(.*?)\n\}", re.DOTALL)
 _DARK = re.compile(r"@media \(prefers-color-scheme: dark\) \{\n  :root \{.*?\n  \}\n\}", re.DOTALL)
 _TOKEN = re.compile(r"(--[\w-]+): ([^;]+);")
@@ -42,8 +46,15 @@ class PdfMissingError(OpqError):
     """WeasyPrint, or a library of the system that it needs, is not installed."""
 
 
-def report_html(fleet: FleetReport, now_words: str, for_paper: bool = False) -> str:
-    """All reports as one page; `now_words` is the time of making, as it is shown."""
+def report_html(
+    fleet: FleetReport, now_words: str, for_paper: bool = False, bar: Markup = NO_BAR, theme: str = ""
+) -> str:
+    """All reports as one page.
+
+    Args:
+        now_words: the time of making, as it is shown.
+        bar: what View puts above the report on its own page, with `theme`, light or dark, if one is chosen.
+    """
     light, dark = _tokens()
     style = (FOLDER / "report.css").read_text(encoding="utf-8")
     page = (
@@ -51,7 +62,9 @@ def report_html(fleet: FleetReport, now_words: str, for_paper: bool = False) -> 
         .get_template("week.html")
         .render(
             fleet=fleet,
-            reports=[_shown(each) for each in fleet.reports],
+            reports=[_shown(each, TOGETHER_ON_PAPER if for_paper else 1) for each in fleet.reports],
+            bar=bar,
+            theme=theme,
             style=style if for_paper else f"{light}\n{dark}\n{style}",
             software=software_name(),
             now=now_words,
@@ -63,7 +76,12 @@ def report_html(fleet: FleetReport, now_words: str, for_paper: bool = False) -> 
 
 
 def report_pdf(fleet: FleetReport, now_words: str) -> bytes:
-    """The same as PDF, on A4.
+    """The same as PDF, on A4. Raises PdfMissingError."""
+    return html_as_pdf(report_html(fleet, now_words, for_paper=True))
+
+
+def html_as_pdf(page: str) -> bytes:
+    """A page for paper as PDF.
 
     Raises:
         PdfMissingError: WeasyPrint or a library of the system that it needs is not installed.
@@ -77,11 +95,11 @@ def report_pdf(fleet: FleetReport, now_words: str) -> bytes:
         raise PdfMissingError(f"PDF: {missing}: sudo apt install {SYSTEM_LIBRARIES}") from error
     # It warns of each property that only screens and drawings have, and draws what it should all the same.
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
-    made = HTML(string=report_html(fleet, now_words, for_paper=True)).write_pdf()
+    made = HTML(string=page).write_pdf()
     return bytes(made or b"")
 
 
-def _shown(report: WeekReport) -> dict[str, Any]:
+def _shown(report: WeekReport, together: int) -> dict[str, Any]:
     """What the template needs of one report."""
     first, *rest = sentences(report)
     by_limit: dict[Limit, dict[str, VerdictRow]] = {}
@@ -100,7 +118,7 @@ def _shown(report: WeekReport) -> dict[str, Any]:
         "limits": [(limit, rows) for limit, rows in by_limit.items() if limit.order is None]
         + [_harmonics_line(by_limit)],
         "families": families,
-        "voltages": [(phase, voltage_drawing(phase, report)) for phase in report.phases],
+        "voltages": [(phase, voltage_drawing(phase, report, together)) for phase in report.phases],
         "harmonics": harmonics_drawing(report),
         "events_drawing": events_drawing(report),
         "events": report.events[:EVENTS_LISTED],

@@ -65,6 +65,16 @@ class PlaceChoice:
         return "all" if self.kind == "all" else f"{self.kind}-{self.name}"
 
 
+def place_choice(text: str) -> PlaceChoice:
+    """The choice of `all`, `box:1`, `site:mill` or `feeder:f2`. Raises NoPlaceError."""
+    kind, _, name = text.partition(":")
+    if text == "all":
+        return PlaceChoice()
+    if kind not in ("box", "site", "feeder") or not name:
+        raise NoPlaceError(f"{text[:60]!r} is not a place; want all, or e.g. site:mill")
+    return PlaceChoice(kind, name)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True)
 class ChosenPlace:
     """A place and its Boxes, in the order of their phases."""
@@ -165,12 +175,13 @@ def _box(
         phase_letter(record.phase),
         box,
         tuple(events),
-        tuple(_outages(store, record.box_id, week)),
+        tuple(outages_of(store, record.box_id, week.start_ns, week.end_ns)),
     )
 
 
-def _outages(store: ReportStore, box_id: str, week: ReportWeek) -> Iterator[Span]:
-    wanted = IncidentFilter("outage", box_id, start_ns=week.start_ns, end_ns=week.end_ns)
+def outages_of(store: ReportStore, box_id: str, start_ns: int, end_ns: int) -> Iterator[Span]:
+    """Times without supply, as incidents of class outage state them."""
+    wanted = IncidentFilter("outage", box_id, start_ns=start_ns, end_ns=end_ns)
     for each in store.find_incidents(wanted, MOST_OUTAGES):
         yield each.start_ns, each.end_ns
 

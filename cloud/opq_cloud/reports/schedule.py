@@ -16,7 +16,7 @@ from typing import Final
 
 from opq_cloud.core.settings.reports import ReportsSection
 from opq_cloud.reports.limit_table import LimitTable, limit_table
-from opq_cloud.reports.reading import PlaceChoice, ReportStore, read_fleet
+from opq_cloud.reports.reading import NoPlaceError, PlaceChoice, ReportStore, place_choice, read_fleet
 from opq_cloud.reports.sentences import sentences
 from opq_cloud.reports.week import ReportWeek, local_moment, week_of
 from opq_cloud.reports.written import MEDIA_TYPES, written
@@ -25,7 +25,6 @@ from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit.whole_file import private_folder, write_whole_file
 
 DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-KINDS: Final = ("box", "site", "feeder")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 LINES_MAILED = 12
 
@@ -63,7 +62,10 @@ class ReportSchedule:
             week_of("last", section.zone, 0)
         except OpqError as error:
             raise ConfigError(f"reports: {error}") from error
-        self._choices = tuple(_choice(text) for text in section.places)
+        try:
+            self._choices = tuple(map(place_choice, section.places))
+        except NoPlaceError as error:
+            raise ConfigError(f"reports.places: {error}") from error
         if section.addresses and deliver is None:
             raise ConfigError("reports.addresses: there is no mail server; set view.mail.server")
 
@@ -91,6 +93,8 @@ class ReportSchedule:
             return []
         week, found = self.due_week(now_ns), []
         private_folder(self._folder)
+        for half in self._folder.glob(f".*{week.name}-*.part"):  # a process was killed while it wrote
+            half.unlink(missing_ok=True)
         for choice in self._choices:
             words = _NOT_IN_NAMES.sub("-", f"{week.name}-{choice.file_words}-{self._table.standard}")
             path = self._folder / f"{words}.{self._section.format}"
@@ -119,12 +123,3 @@ class ReportSchedule:
         main, _, sub = MEDIA_TYPES[self._section.format].partition(";")[0].partition("/")
         message.add_attachment(path.read_bytes(), maintype=main, subtype=sub, filename=path.name)
         return message
-
-
-def _choice(text: str) -> PlaceChoice:
-    kind, _, name = text.partition(":")
-    if text == "all":
-        return PlaceChoice()
-    if kind not in KINDS or not name:
-        raise ConfigError(f"reports.places: {text[:60]!r} is not a place; want all, or e.g. site:mill")
-    return PlaceChoice(kind, name)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from opq_proto.errors import OpqError
 
+_MONTH = re.compile(r"(\d{4})(?:-(\d{2}))?")
 _WEEK = re.compile(r"(\d{4})-?W(\d{2})")
 DAYS = 7
 
@@ -80,6 +81,41 @@ def week_of(text: str, zone_name: str, now_ns: int) -> ReportWeek:
     except ValueError:
         raise WeekError(f"week is {text[:40]!r}; want one such as 2026-W47, or last") from None
     return ReportWeek(monday, zone)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSpan:
+    """A week, month or year by the clock of a zone: [start_ns, end_ns) in UTC."""
+
+    name: str
+    zone: ZoneInfo
+    start_ns: int
+    end_ns: int
+
+
+def span_of(text: str, zone_name: str, now_ns: int) -> ReportSpan:
+    """The span of `2026`, `2026-11`, `2026-W47` or `last`, the latest week that is over.
+
+    Raises:
+        WeekError: the span or the zone does not exist.
+    """
+    found = _MONTH.fullmatch(text)
+    if found is None:
+        try:
+            week = week_of(text, zone_name, now_ns)
+        except WeekError as error:
+            said = str(error).replace(
+                "want one such as", "want a year such as 2026, a month, or a week such as"
+            )
+            raise WeekError(said) from None
+        return ReportSpan(week.name, week.zone, week.start_ns, week.end_ns)
+    zone = week_of("last", zone_name, now_ns).zone
+    year, month = int(found[1]), int(found[2] or 0)
+    if not 1970 < year < 2200 or month > 12 or found[2] == "00":
+        raise WeekError(f"{text} is not a month or a year; want one such as 2026-11, or 2026")
+    first = date(year, month or 1, 1)
+    after = date(year + 1, 1, 1) if month in (0, 12) else date(year, month + 1, 1)
+    return ReportSpan(text, zone, _midnight_ns(first, zone), _midnight_ns(after, zone))
 
 
 def local_moment(moment_ns: int, zone: ZoneInfo) -> datetime:

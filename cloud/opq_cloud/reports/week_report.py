@@ -19,7 +19,7 @@ from opq_cloud.reports.verdicts import (
     expected_intervals,
     judge_limit,
 )
-from opq_cloud.reports.week import ReportWeek
+from opq_cloud.reports.week import ReportSpan, ReportWeek
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events
 from opq_measure.standards.event_tables import (
@@ -219,7 +219,7 @@ def _of_good_clocks(columns: IntervalColumns) -> IntervalColumns:
     return replace(columns, values=values)
 
 
-def site_events(boxes: Sequence[PlacedBox], week: ReportWeek) -> tuple[SiteEvent, ...]:
+def site_events(boxes: Sequence[PlacedBox], week: "ReportWeek | ReportSpan") -> tuple[SiteEvent, ...]:
     """The events that begin in the week, those of several phases joined (IEC 61000-4-30, 5.4.3): as the
     gateway numbered them, else where they overlap."""
     channels = [box.box_id for box in boxes]

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from opq_cloud.export.tables import table_pieces
 from opq_cloud.reports.as_json import report_json, report_table
 from opq_cloud.reports.fleet import FleetReport
+from opq_cloud.reports.indices import FleetIndices, indices_document, indices_table
 from opq_cloud.reports.page import report_html, report_pdf
 
 ReportForm = Literal["html", "pdf", "json", "csv"]
@@ -20,8 +21,8 @@ MEDIA_TYPES: Final[Mapping[ReportForm, str]] = {
 }
 
 
-def written(fleet: FleetReport, form: ReportForm, now_ns: int) -> bytes:
-    """The bytes of a report.
+def written(fleet: FleetReport, form: ReportForm, now_ns: int, for_paper: bool = False) -> bytes:
+    """The bytes of a report; `for_paper`: HTML as a PDF is made of.
 
     Raises:
         PdfMissingError: PDF without WeasyPrint.
@@ -30,8 +31,20 @@ def written(fleet: FleetReport, form: ReportForm, now_ns: int) -> bytes:
         return b"".join(table_pieces(report_table(list(fleet.reports)), "csv"))
     if form == "json":
         return json.dumps(fleet_json(fleet), indent=1, ensure_ascii=False).encode() + b"\n"
-    now = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return report_pdf(fleet, now) if form == "pdf" else report_html(fleet, now).encode()
+    now = moment_of(now_ns)
+    return report_pdf(fleet, now) if form == "pdf" else report_html(fleet, now, for_paper).encode()
+
+
+def moment_of(now_ns: int) -> str:
+    """The time at which a report is made, as it states it."""
+    return datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def written_indices(found: FleetIndices, form: ReportForm) -> bytes:
+    """The bytes of indices, as CSV or JSON."""
+    if form == "csv":
+        return b"".join(table_pieces(indices_table(found), "csv"))
+    return json.dumps(indices_document(found), indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def fleet_json(fleet: FleetReport) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Kill -9 in mid-notification: the receiver gets it once after the restart, under its id, and no more."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from notification_scene import (
     sag_at,
 )
 from waiting import wait_for
+
+from opq_cloud.store import BoxRecord
 
 CONFIG = """
 [notifications]
@@ -50,9 +53,9 @@ class SlowSink(MailSink):
         return "250 taken"
 
 
-def start(scene: NotificationScene, mail_port: int = 1) -> "subprocess.Popen[bytes]":
+def start(scene: NotificationScene, mail_port: int = 1, more: str = "") -> "subprocess.Popen[bytes]":
     config = scene.folder / "cloud.toml"
-    config.write_text(CONFIG.format(bus=free_port(), mail=mail_port), encoding="utf-8")
+    config.write_text(CONFIG.format(bus=free_port(), mail=mail_port) + more, encoding="utf-8")
     command = [sys.executable, "-m", "opq_cloud", "notifications", "--config", str(config)]
     where = ["--data-dir", str(scene.folder), "--port-offset", str(free_offset())]
     return subprocess.Popen([*command, *where], stderr=subprocess.DEVNULL)
@@ -104,3 +107,79 @@ def test_a_killed_mail_is_sent_once(tmp_path: Path) -> None:
         scene.add_rule(ada, "mail")
         kill_while_sending(scene, ada, lambda: wait_for(sink.begun.is_set), sink.port)
         assert len({mail["Message-ID"] for mail in sink.mails}) == len(sink.mails) == 2
+
+
+class PausingSink(MailSink):
+    """Says when a recipient and when a whole mail has come; answers the mail only if it is not to wait."""
+
+    def __init__(self) -> None:
+        self.begun, self.whole, self.waits = threading.Event(), threading.Event(), True
+        super().__init__()
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, _: Any) -> str:  # noqa: N802
+        self.begun.set()
+        envelope.rcpt_tos.append(address)
+        return "250 taken"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        answer = await super().handle_DATA(server, session, envelope)
+        self.whole.set()
+        if self.waits:
+            await asyncio.sleep(LIMIT_S)
+        return answer
+
+
+REPORTS = """
+[reports]
+day = "monday"
+hour = 0
+zone = "UTC"
+format = "json"
+places = ["all", "box:1"]
+addresses = ["grid@example.org"]
+"""
+
+
+@pytest.mark.slow
+def test_a_report_killed_at_any_step_is_there_once_and_mailed_under_one_id(tmp_path: Path) -> None:
+    """Killed at the folder, at the first file, within the mail, and once the server has it."""
+    with PausingSink() as sink, notification_scene(tmp_path) as scene:
+        scene.store.put_box(BoxRecord("1", "kitchen"))
+        folder = tmp_path / "reports"
+
+        def run() -> "subprocess.Popen[bytes]":
+            return start(scene, sink.port, REPORTS)
+
+        def kill_when(reached: Callable[[], object]) -> None:
+            process = run()
+            try:
+                wait_for(reached)
+            finally:
+                process.kill()
+                process.wait()
+
+        kill_when(folder.exists)
+        kill_when(lambda: any(folder.iterdir()))
+        kill_when(sink.begun.is_set)
+        before = {path.name: path.read_bytes() for path in folder.glob("*.json")}
+        kill_when(sink.whole.is_set)
+        sink.waits = False
+        process = run()
+        try:
+            wait_for(lambda: len(list(folder.glob(".*.mailed"))) == 2)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        assert [name.split("-", 2)[2] for name in names] == ["all-en50160.json", "box-1-en50160.json"]
+        for name in names:
+            whole = (folder / name).read_bytes()
+            assert json.loads(whole)["standard"] == "en50160"
+            assert before.get(name, whole) == whole, "what was there before a kill stays as it was"
+        numbers = [mail["Message-ID"] for mail in sink.mails]
+        assert {*numbers} == {f"<{name}@opq.reports>" for name in names}
+        assert 3 <= len(numbers) <= 4, "twice only what the server had when the sender was killed"
+        left = [path.name for path in folder.iterdir() if path.name not in names]
+        assert sorted(left) == sorted(f".{name}.mailed" for name in names), "no half file is left"

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from opq_cloud.export.records import ExportError
+from opq_cloud.reports.indices import fleet_indices
 from opq_cloud.reports.limit_table import known_standards, limit_table
 from opq_cloud.reports.reading import PlaceChoice, read_fleet
-from opq_cloud.reports.week import week_of
-from opq_cloud.reports.written import FORMS, ReportForm, written
+from opq_cloud.reports.week import span_of, week_of
+from opq_cloud.reports.written import FORMS, ReportForm, written, written_indices
 from opq_proto.kit.shared_options import data_dir_option, mongo_option
 from opq_tools.exporting.events import write_pieces
 from opq_tools.shared import values
@@ -27,6 +28,11 @@ from opq_tools.shared.opened_store import opened_store, stated_nominal
     show_default=True,
     help="Week of ISO 8601, such as 2026-W47, from Monday; or last.",
 )
+@click.option(
+    "--indices",
+    metavar="SPAN",
+    help="Instead of verdicts: SARFI, interruptions, data and frequency over a year (2026), month or week.",
+)
 @click.option("--zone", default="UTC", show_default=True, help="Zone whose clock the week follows.")
 @click.option(
     "--standard",
@@ -38,9 +44,7 @@ from opq_tools.shared.opened_store import opened_store, stated_nominal
     "--format",
     "form",
     type=click.Choice(FORMS),
-    default="html",
-    show_default=True,
-    help="Format of the report.",
+    help="Format of the report; indices are json or csv.  [default: html, of indices json]",
 )
 @click.option(
     "--out",
@@ -54,9 +58,10 @@ def command(
     site: str,
     feeder: str,
     week: str,
+    indices: str | None,
     zone: str,
     standard: str,
-    form: ReportForm,
+    form: ReportForm | None,
     out: Path | None,
     data_dir: Path | None,
     mongo_uri: str | None,
@@ -69,20 +74,28 @@ def command(
     \b
     Examples: opq-tools report --site mill --week 2026-W47 --standard en50160 --format pdf --out mill.pdf
               opq-tools report --feeder f2 --zone Europe/Berlin --format json
+              opq-tools report --indices 2026 --format csv
     """
     given = [(kind, name) for kind, name in (("box", box_id), ("site", site), ("feeder", feeder)) if name]
     if len(given) > 1:
         raise click.UsageError(
             "--box, --site and --feeder exclude each other; give one of them, or none for all"
         )
+    form = form or ("json" if indices else "html")
+    if indices and form not in ("json", "csv"):
+        raise click.UsageError("indices are json or csv")
     if form == "pdf" and out is None:
         raise ExportError("PDF is a file, not text: name it with --out FILE")
     now_ns = time.time_ns()
-    table, span = limit_table(standard), week_of(week, zone, now_ns)
     choice = PlaceChoice(*given[0]) if given else PlaceChoice()  # type: ignore[arg-type]
+    nominal = stated_nominal(data_dir)
     with opened_store(mongo_uri, data_dir) as store:
-        fleet = read_fleet(store, table, span, choice, stated_nominal(data_dir))
-    made = written(fleet, form, now_ns)
+        if indices:
+            found = fleet_indices(store, span_of(indices, zone, now_ns), choice, nominal, now_ns)
+            made = written_indices(found, form)
+        else:
+            fleet = read_fleet(store, limit_table(standard), week_of(week, zone, now_ns), choice, nominal)
+            made = written(fleet, form, now_ns)
     if out is not None:
         write_pieces([made], out)
         return

@@ -289,12 +289,14 @@ def unpack_summary(packed: bytes, names: Collection[str] | None = None) -> Inter
         if zlib.crc32(memoryview(packed)[4:]) != int.from_bytes(packed[:4], "little"):
             raise ValueError("its checksum differs")
         head = _decode(zlib.decompress(packed[4:]))
+        if names is not None and not names:
+            return IntervalSummary(head.intervals, head.flagged, head.covered)
         data = zlib.decompress(head.data)
-        bins = sum(count for *_, count in head.keys)
+        lengths = np.array([key[3] for key in head.keys], np.int64)
+        bins = int(lengths.sum())
         pairs = np.frombuffer(data, np.uint8, 16 * bins).reshape(2, 8, bins).transpose(0, 2, 1)
         steps, counts = np.ascontiguousarray(pairs).view("<i8").reshape(2, bins)
-        facts = np.frombuffer(data, "<f8", offset=16 * bins).reshape(3, len(head.keys)).T.tolist()
-        lengths = np.array([count for *_, count in head.keys], np.int64)
+        facts = np.frombuffer(data, "<f8", offset=16 * bins).reshape(3, len(head.keys)).T
         firsts = np.cumsum(lengths) - lengths
         totals = np.cumsum(steps)
         before = np.concatenate(([0], totals))[firsts]
@@ -302,14 +304,12 @@ def unpack_summary(packed: bytes, names: Collection[str] | None = None) -> Inter
     except (zlib.error, msgspec.DecodeError, ValueError) as error:
         raise StoreError(f"a summary of intervals is damaged ({error})") from error
     parts: dict[Key, Distribution] = {}
-    at = 0
-    for (name, place, flagged, count), (least, most, total) in zip(head.keys, facts, strict=True):
+    wanted = [number for number, key in enumerate(head.keys) if names is None or key[0] in names]
+    of_wanted = zip(wanted, firsts[wanted].tolist(), facts[wanted].tolist(), strict=True)
+    for number, at, (least, most, total) in of_wanted:
+        name, place, flagged, count = head.keys[number]
         until = at + count
-        if names is not None and name not in names:
-            at = until
-            continue
         parts[name, place, flagged] = Distribution(
             bin_width(name), places[at:until], counts[at:until], least, most, total
         )
-        at = until
     return IntervalSummary(head.intervals, head.flagged, head.covered, parts)

@@ -18,9 +18,11 @@ from opq_cloud.view.api.incident_routes import IncidentRoutes
 from opq_cloud.view.api.interval_routes import IntervalRoutes
 from opq_cloud.view.api.ordering import InjectionRoutes, RequestRoutes, WorkRoutes
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError, add_problems
+from opq_cloud.view.api.report_routes import ReportRoutes
 from opq_cloud.view.api.shapes import ProblemShape
 from opq_cloud.view.live.filter import RATES, REGION_CHARACTERS
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
+from opq_cloud.view.pages.reports.seen_reports import SeenReports
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 
@@ -42,7 +44,12 @@ Live = Callable[[Request], Awaitable[Response]]
 
 
 def create_rest(
-    context: VisitorContext, services: ViewServices, page_of: PageOf, live: Live, requests: WaveformRequests
+    context: VisitorContext,
+    services: ViewServices,
+    page_of: PageOf,
+    live: Live,
+    requests: WaveformRequests,
+    reports: SeenReports,
 ) -> FastAPI:
     """The application for PREFIX; `page_of` renders a template of View, `live` answers with the feed."""
     limits = RequestLimits(services.counters)
@@ -68,6 +75,7 @@ def create_rest(
     app.include_router(IncidentRoutes(context).router())
     app.include_router(ChartedRoutes(context).router())
     app.include_router(ExportRoutes(context, limits).router())
+    app.include_router(ReportRoutes(reports, limits).router())
     app.include_router(RequestRoutes(services, requests).router())
     app.include_router(InjectionRoutes(services).router())
     app.include_router(WorkRoutes(context, services).router())

@@ -26,6 +26,8 @@ from opq_cloud.view.pages.map.map_feed import MapFeeds
 from opq_cloud.view.pages.map.map_pages import MapPages
 from opq_cloud.view.pages.map.shared_pages import SharedPages
 from opq_cloud.view.pages.past.page import PastPages
+from opq_cloud.view.pages.reports.report_pages import WeekReportPages
+from opq_cloud.view.pages.reports.seen_reports import SeenReports
 from opq_cloud.view.pages.search import SearchPages
 from opq_cloud.view.pages.service_clients.box_client import BoxClient
 from opq_cloud.view.pages.visible.view_services import ViewServices
@@ -45,6 +47,7 @@ class PageParts:
     renderer: PageRenderer
     requests: WaveformRequests
     grid: GridReader
+    reports: SeenReports
     maps: MapFeeds
 
 
@@ -54,7 +57,7 @@ def page_parts(services: ViewServices) -> PageParts:
     requests = WaveformRequests(services.store)
     renderer = PageRenderer(services.now_ns)
     maps = MapFeeds(grid, services.counters)
-    return PageParts(services, context, renderer, requests, grid, maps)
+    return PageParts(services, context, renderer, requests, grid, SeenReports(context, services), maps)
 
 
 def page_router(parts: PageParts) -> APIRouter:
@@ -93,6 +96,7 @@ def page_router(parts: PageParts) -> APIRouter:
         IncidentPages(context, services, examine, render),
         examine,
         PastPages(context, services, render),
+        WeekReportPages(context, parts.reports, render),
         EventPages(context, render),
         SearchPages(context, render),
         SharedPages(context, parts.grid, services.config, render),

@@ -1,0 +1,1 @@
+"""Weekly reports by standard, and indices."""

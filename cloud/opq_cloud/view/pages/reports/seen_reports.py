@@ -1,0 +1,197 @@
+"""Reports and indices as one visitor may see them: for the page and for `/api/v1/reports`.
+
+A Box whose place the visitor may not know has no site and no feeder here; the values of a site's phases
+together are shown to those who see all of its Boxes.
+"""
+
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
+
+from opq_cloud.reports.fleet import FleetReport
+from opq_cloud.reports.indices import FleetIndices, IndexStore, fleet_indices
+from opq_cloud.reports.limit_table import known_standards, limit_table
+from opq_cloud.reports.page import report_html
+from opq_cloud.reports.pdf_process import pdf_apart
+from opq_cloud.reports.reading import (
+    NoPlaceError,
+    PlaceChoice,
+    chosen_places,
+    place_choice,
+    read_fleet,
+)
+from opq_cloud.reports.week import WeekError, span_of, week_of
+from opq_cloud.reports.written import ReportForm, moment_of, written
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
+from opq_cloud.store.intervals.distribution import IntervalSummary
+from opq_cloud.store.records.intervals import SummaryRow
+from opq_cloud.store.store import CloudStore
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web.answer_cache import AnswerCache
+from opq_cloud.view.web.visitors import Visitor
+from opq_proto.errors import OpqError
+from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.messages import Disturbance
+
+KEPT_S, KEPT = 60.0, 16
+"""How long, and how many, reports are kept for visitors who see the same."""
+MOST_PLACES, MOST_PDF_PLACES = 200, 30
+"""Places of one report here; the command makes larger ones."""
+
+
+class ReportRefusedError(OpqError):
+    """What the address names cannot be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAddress:
+    """Of what, of when and by which standard a report is."""
+
+    place: str = "all"
+    week: str = "last"
+    zone: str = "UTC"
+    standard: str = "en50160"
+
+
+class SeenIntervals:
+    """The intervals that a visitor sees."""
+
+    def __init__(self, store: CloudStore, visitor: Visitor) -> None:
+        self._intervals, self._visitor = store.intervals, visitor
+        of_site: dict[str, list[str]] = {}
+        for box in store.boxes():
+            if box.site:
+                of_site.setdefault(box.site, []).append(box.box_id)
+        self._sites = {site for site, boxes in of_site.items() if all(map(visitor.sees_place, boxes))}
+
+    def _sees(self, box_id: str) -> bool:
+        return self._visitor.sees(box_id) or box_id in self._sites
+
+    def read(
+        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
+    ) -> IntervalColumns:
+        end_ns = end_ns if self._sees(box_id) else start_ns
+        return self._intervals.read(box_id, length_ms, start_ns, end_ns, names)
+
+    def summary(
+        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
+    ) -> IntervalSummary:
+        if not self._sees(box_id):
+            return IntervalSummary()
+        return self._intervals.summary(box_id, length_ms, start_ns, end_ns, names)
+
+    def days(
+        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
+    ) -> list[SummaryRow]:
+        sees = self._sees(box_id)
+        return self._intervals.days(box_id, length_ms, start_ns, end_ns, names) if sees else []
+
+    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
+        if box_id is not None and not self._sees(box_id):
+            return []
+        found = self._intervals.disturbances(box_id, start_ns, end_ns)
+        return [each for each in found if self._sees(each.box_id)]
+
+
+class SeenReportStore:
+    """An `IndexStore` for one visitor."""
+
+    def __init__(self, store: CloudStore, context: VisitorContext) -> None:
+        self._store, self._context = store, context
+        self.intervals = SeenIntervals(store, context.visitor)
+
+    def boxes(self) -> list[BoxRecord]:
+        visitor = self._context.visitor
+        return [
+            each if visitor.sees_place(each.box_id) else replace(each, site=None, feeder=None)
+            for each in self._store.boxes()
+            if visitor.sees(each.box_id)
+        ]
+
+    def find_incidents(self, wanted: IncidentFilter, limit: int) -> list[IndexedIncident]:
+        return self._context.store.find_incidents(wanted, limit)
+
+
+class SeenReports:
+    """Makes reports for visitors; from any thread. One PDF is made at a time."""
+
+    def __init__(self, context: VisitorContext, services: ViewServices) -> None:
+        self._context, self._services = context, services
+        self._fleets: AnswerCache[FleetReport] = AnswerCache(KEPT_S, KEPT)
+        self._pdfs: AnswerCache[bytes] = AnswerCache(KEPT_S, KEPT)
+        self._indices: AnswerCache[FleetIndices] = AnswerCache(KEPT_S, KEPT)
+        self._pdf_lock = threading.Lock()
+
+    def store(self) -> IndexStore:
+        whole = self._services.store
+        return whole if self._context.visitor.everything else SeenReportStore(whole, self._context)
+
+    def places(self) -> dict[str, str]:
+        """`site:mill` -> words, of the places that the visitor may choose."""
+        records = [each for each in self.store().boxes() if not each.retired_ms]
+        feeders = sorted({each.feeder for each in records if each.feeder})
+        sites = sorted({each.site for each in records if each.site})
+        alone = chosen_places(records, PlaceChoice())
+        return {
+            "all": "All places",
+            **{f"feeder:{name}": f"Feeder {name}" for name in feeders},
+            **{f"site:{name}": f"Site {name}" for name in sites},
+            **{f"box:{one.records[0].box_id}": one.name for one in alone if not one.site},
+        }
+
+    def fleet(self, address: ReportAddress) -> FleetReport:
+        """Raises ReportRefusedError, and StoreError."""
+        if address.standard not in known_standards():
+            known = ", ".join(known_standards())
+            raise ReportRefusedError(f"there is no standard {address.standard[:40]!r}; there are {known}")
+        now_ns, store = self._context.now_ns(), self.store()
+        try:
+            table, week = limit_table(address.standard), week_of(address.week, address.zone, now_ns)
+            choice = place_choice(address.place)
+            count = len(chosen_places(store.boxes(), choice))
+        except (NoPlaceError, WeekError) as error:
+            raise ReportRefusedError(str(error)) from None
+        if count > MOST_PLACES:
+            raise ReportRefusedError(f"{count} places are too many here; opq-tools report has no limit")
+        key = self._sight(), replace(address, week=week.name)
+        nominal = self._services.nominal
+        return self._fleets.of(key, lambda: read_fleet(store, table, week, choice, nominal))
+
+    def written(self, address: ReportAddress, form: ReportForm) -> tuple[FleetReport, bytes]:
+        """Raises ReportRefusedError, OpqError where PDF cannot be made, and StoreError."""
+        fleet, now_ns = self.fleet(address), self._context.now_ns()
+        if form != "pdf":
+            return fleet, written(fleet, form, now_ns)
+        if len(fleet.reports) > MOST_PDF_PLACES:
+            raise ReportRefusedError(f"a PDF here has {MOST_PDF_PLACES} places at most; choose fewer")
+
+        def made() -> bytes:
+            with self._pdf_lock:
+                return pdf_apart(written(fleet, "html", now_ns, for_paper=True).decode())
+
+        return fleet, self._pdfs.of((self._sight(), address, fleet.week.name), made)
+
+    def page(self, address: ReportAddress, bar: Markup, theme: str) -> str:
+        """The report as a page of View."""
+        return report_html(self.fleet(address), moment_of(self._context.now_ns()), bar=bar, theme=theme)
+
+    def indices(self, place: str, span: str, zone: str) -> FleetIndices:
+        """Raises ReportRefusedError, and StoreError."""
+        now_ns, store = self._context.now_ns(), self.store()
+        try:
+            found, choice = span_of(span, zone, now_ns), place_choice(place)
+            chosen_places(store.boxes(), choice)
+        except (NoPlaceError, WeekError) as error:
+            raise ReportRefusedError(str(error)) from None
+        key = self._sight(), place, found
+        nominal = self._services.nominal
+        return self._indices.of(key, lambda: fleet_indices(store, found, choice, nominal, now_ns))
+
+    def _sight(self) -> object:
+        """The same for visitors who see the same."""
+        visitor = self._context.visitor
+        return visitor.everything or (visitor.full, visitor.public)

@@ -1,0 +1,144 @@
+"""Indices of a year, a month and a week: every expected figure follows by counting."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.reports.indices import fleet_indices, indices_document, indices_table
+from opq_cloud.reports.reading import NoPlaceError, PlaceChoice
+from opq_cloud.reports.week import WeekError, span_of
+from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_proto.decision import Nominal
+from opq_proto.messages import Disturbance, Finding, Interval, Measurement
+from opq_tools.reports.command import command
+
+S = 10**9
+TEN_NS, DAY_NS = 600 * S, 86_400 * S
+YEAR = span_of("2026", "UTC", 0)
+LATER_NS = YEAR.end_ns + DAY_NS
+NOMINAL = Nominal(230.0, 50.0)
+LOW_NS = YEAR.start_ns + 40 * DAY_NS
+"""The day on which the grid trips, 2026-02-10."""
+
+
+def row(box_id: str, number: int, start_ns: int, end_ns: int, **what: object) -> Measurement:
+    return Measurement(box_id, 1, {}, start_ns, end_ns, 1000, sequence=number, **what)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
+    """Boxes 1 and 2 are a site on feeder f1, Box 3 is on f2; two days, the second with a trip."""
+    made = open_store(None, tmp_path_factory.mktemp("indices"))
+    for box_id, feeder, site in (("1", "f1", "mill"), ("2", "f1", "mill"), ("3", "f2", None)):
+        made.put_box(
+            BoxRecord(box_id, "", feeder=feeder, site=site, phase={"1": "L1", "2": "L2"}.get(box_id))
+        )
+    rows = []
+    for box, wrong_hz in ((1, 0.0), (2, 0.001), (3, -0.3)):
+        for day, first in ((0, YEAR.start_ns), (1, LOW_NS)):
+            for at in range(144 if box < 3 else 72):
+                hertz = 50.0 + 0.001 * math.sin(at) + (wrong_hz if at % 2 else -wrong_hz)
+                if day and at in (30, 31):
+                    hertz -= 0.24 if at == 30 else 0.06
+                start_ns = first + at * TEN_NS
+                interval = Interval(
+                    600_000, at % 9 == 0 and box == 2, 1.0, {"f_hz": float(np.float32(hertz)), "rms_v": 230.0}
+                )
+                rows.append(
+                    row(str(box), 1000 * day + at + 1, start_ns, start_ns + TEN_NS, interval=interval)
+                )
+    dip_ns = YEAR.start_ns + 100 * DAY_NS
+    events = [
+        ("1", "dip", dip_ns, dip_ns + S // 10, 160.0),
+        ("2", "dip", dip_ns + S // 50, dip_ns + S // 10, 100.0),  # the same one, by its phases
+        ("3", "dip", dip_ns, dip_ns + S // 10, 200.0),
+        ("3", "interruption", dip_ns + DAY_NS, dip_ns + DAY_NS + 600 * S, 0.0),
+        ("3", "interruption", dip_ns + 2 * DAY_NS, dip_ns + 2 * DAY_NS + 30 * S, 0.0),
+        ("1", "dip", YEAR.end_ns + S, YEAR.end_ns + 2 * S, 100.0),  # of the next year
+    ]
+    for at, (box_id, kind, start_ns, end_ns, volts) in enumerate(events):
+        found = Disturbance(box_id, kind, start_ns, end_ns, 1000, volts)
+        rows.append(row(box_id, 9000 + at, start_ns, end_ns, disturbance=found))
+    made.intervals.append(rows)
+    while made.intervals.settle(LATER_NS // 10**6):
+        pass
+    out_ns = dip_ns + DAY_NS + 300 * S  # an outage that the interruption overlaps by half
+    put_findings(made, 1, [Finding("outage", "3", out_ns, out_ns + 600 * S, 1000, True)])
+    yield made
+    made.close()
+
+
+def test_a_year_of_a_fleet_is_counted(store: CloudStore) -> None:
+    found = indices_document(fleet_indices(store, YEAR, PlaceChoice(), NOMINAL, LATER_NS))
+    boxes = {each["box_id"]: each for each in found["boxes"]}
+    assert (boxes["3"]["interruptions"], boxes["3"]["interrupted_minutes"]) == (1, 15.0)
+    assert boxes["3"]["short_interruptions"] == 1 and boxes["1"]["interruptions"] == 0
+    assert found["interruptions_per_box"] == pytest.approx(1 / 3)
+    assert found["interrupted_minutes_per_box"] == pytest.approx(5.0)
+    assert boxes["1"]["complete_percent"] == pytest.approx(100 * 288 / 52_560, abs=1e-6)
+    assert boxes["3"]["complete_percent"] == pytest.approx(100 * 144 / 52_560, abs=1e-6)
+    assert boxes["2"]["flagged_percent"] == pytest.approx(100 * 32 / 52_560, abs=1e-6)
+    sarfi = {each["place"]: each["sarfi"] for each in found["places"]}
+    assert (sarfi["Site mill"]["90"], sarfi["Site mill"]["70"], sarfi["Site mill"]["50"]) == (1, 1, 1)
+    assert (sarfi["Box 3"]["90"], sarfi["Box 3"]["70"], sarfi["Box 3"]["10"]) == (2, 1, 1)
+    assert found["sarfi"]["90"] == 1.5
+    assert [(each["feeder"], each["boxes_count"]) for each in found["feeders"]] == [("f1", 2), ("f2", 1)]
+
+
+def test_the_trip_of_the_grid_is_found_by_the_boxes_that_agree(store: CloudStore) -> None:
+    found = indices_document(fleet_indices(store, YEAR, PlaceChoice(), NOMINAL, LATER_NS))["frequency"]
+    assert (found["boxes"], found["nadir_ns"]) == (3, LOW_NS + 30 * TEN_NS)
+    assert found["nadir_hz"] == pytest.approx(49.76, abs=0.004), (
+        "Box 3, which is off by 0.3 Hz, weighs nothing"
+    )
+    assert found["median_hz"] == pytest.approx(50.0, abs=0.002)
+    assert found["steepest_ns"] == LOW_NS + 29 * TEN_NS
+    assert found["steepest_hz_per_s"] == pytest.approx(-0.24 / 600, rel=0.05)
+
+
+def test_a_month_and_a_week_have_their_own_part(store: CloudStore) -> None:
+    april, week = span_of("2026-04", "Europe/Berlin", 0), span_of("2026-W07", "Europe/Berlin", 0)
+    feeder = PlaceChoice("feeder", "f1")
+    found = indices_document(fleet_indices(store, april, feeder, NOMINAL, LATER_NS))
+    assert (found["of"], found["sarfi"]["90"], found["complete_percent"]) == ("Site mill", 1.0, 0.0)
+    assert found["frequency"]["nadir_hz"] is None and found["frequency"]["boxes"] == 0
+    found = indices_document(fleet_indices(store, week, feeder, NOMINAL, LATER_NS))
+    assert found["complete_percent"] == pytest.approx(100 * 144 / 1008), "of 2026-02-10"
+    assert (found["to"] - found["from"]) == 7 * DAY_NS
+    running = indices_document(fleet_indices(store, YEAR, feeder, NOMINAL, YEAR.start_ns + 2 * DAY_NS))
+    assert running["complete_percent"] == pytest.approx(50.0), "of the time that is over"
+    with pytest.raises(NoPlaceError):
+        fleet_indices(store, week, PlaceChoice("feeder", "f9"), NOMINAL, LATER_NS)
+
+
+@pytest.mark.parametrize("text", ["2026-13", "2026-00", "26", "2026-W60", "1969"])
+def test_a_span_that_does_not_exist_is_refused(text: str) -> None:
+    with pytest.raises(WeekError):
+        span_of(text, "UTC", 0)
+
+
+def test_the_table_has_a_row_for_each_box(store: CloudStore) -> None:
+    table = indices_table(fleet_indices(store, YEAR, PlaceChoice(), NOMINAL, LATER_NS))
+    rows = list(table.rows)
+    assert [each["box_id"] for each in rows] == ["1", "2", "3"] and rows[0]["sarfi_70"] == 1
+    assert {column.name for column in table.columns} == set(rows[0])
+
+
+def test_the_command_prints_indices_as_json_and_csv(store: CloudStore, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    other = open_store(None, folder)
+    other.put_box(BoxRecord("1", ""))
+    other.close()
+    run = CliRunner().invoke
+    shown = run(command, ["--indices", "2026", "--data-dir", str(folder)])
+    assert json.loads(shown.output)["span"] == "2026"
+    shown = run(command, ["--indices", "2026-W10", "--format", "csv", "--data-dir", str(folder)])
+    assert shown.output.splitlines()[-1].startswith("1,Box 1,")
+    shown = run(command, ["--indices", "2026", "--format", "pdf", "--data-dir", str(folder)])
+    assert "indices are json or csv" in shown.output

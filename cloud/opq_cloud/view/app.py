@@ -85,9 +85,7 @@ def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> Fast
         heartbeat_s,
     )
     app.include_router(live.router())
-    app.mount(
-        PREFIX, create_rest(context, services, render, live.live, parts.requests, parts.reports), name="rest"
-    )
+    app.mount(PREFIX, create_rest(parts, render, live.live), name="rest")
     app.include_router(StatusRoutes(services).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(  # from starlette 0.46 on, it leaves /live unchanged

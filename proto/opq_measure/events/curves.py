@@ -122,7 +122,8 @@ def below(percent: float, limit_percent: float, width_percent: float = LINE_PERC
 
 def _level(steps: tuple[tuple[float, float], ...], duration_s: float) -> float:
     """The level that holds for a duration; on a vertical line, the more lenient one before it."""
-    return next(level for until_s, level in steps if _at_least(until_s, duration_s))
+    least_s = duration_s - LINE_WIDTH * max(duration_s, 1e-3)
+    return next(level for until_s, level in steps if until_s >= least_s)
 
 
 def _at_least(value: float, limit: float) -> bool:

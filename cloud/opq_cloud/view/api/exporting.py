@@ -63,6 +63,7 @@ def chosen_incidents(
     kind: Annotated[str, Query(alias="class", max_length=60, examples=["sag"])] = "",
     box: Annotated[str, Query(max_length=32, examples=["1"])] = "",
     region: Annotated[str, Query(max_length=200)] = "",
+    site: Annotated[str, Query(max_length=200)] = "",
     scope: Annotated[str, Query(max_length=20, examples=["local"])] = "",
     severity: Annotated[str, Query(max_length=7, description="at least this", examples=["4"])] = "",
     words: Annotated[
@@ -80,6 +81,7 @@ def chosen_incidents(
         "class": kind,
         "box": box,
         "region": region,
+        "site": site,
         "scope": scope,
         "severity": severity,
         "words": words,

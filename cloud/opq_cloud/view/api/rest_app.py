@@ -21,10 +21,7 @@ from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError, add_proble
 from opq_cloud.view.api.report_routes import ReportRoutes
 from opq_cloud.view.api.shapes import ProblemShape
 from opq_cloud.view.live.filter import RATES, REGION_CHARACTERS
-from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
-from opq_cloud.view.pages.reports.seen_reports import SeenReports
-from opq_cloud.view.pages.visible.view_services import ViewServices
-from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.pages.routes import PageParts
 
 PREFIX = "/api/v1"
 DESCRIPTION = """Boxes, Measurements, trends, events, waveforms, incidents, findings and exports of View.
@@ -43,15 +40,9 @@ PageOf = Callable[..., HTMLResponse]
 Live = Callable[[Request], Awaitable[Response]]
 
 
-def create_rest(
-    context: VisitorContext,
-    services: ViewServices,
-    page_of: PageOf,
-    live: Live,
-    requests: WaveformRequests,
-    reports: SeenReports,
-) -> FastAPI:
+def create_rest(parts: PageParts, page_of: PageOf, live: Live) -> FastAPI:
     """The application for PREFIX; `page_of` renders a template of View, `live` answers with the feed."""
+    context, services = parts.context, parts.services
     limits = RequestLimits(services.counters)
     problems: dict[int | str, dict[str, Any]] = {
         code: {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemShape"}}}}
@@ -75,8 +66,8 @@ def create_rest(
     app.include_router(IncidentRoutes(context).router())
     app.include_router(ChartedRoutes(context).router())
     app.include_router(ExportRoutes(context, limits).router())
-    app.include_router(ReportRoutes(reports, limits).router())
-    app.include_router(RequestRoutes(services, requests).router())
+    app.include_router(ReportRoutes(parts.reports, limits).router())
+    app.include_router(RequestRoutes(services, parts.requests).router())
     app.include_router(InjectionRoutes(services).router())
     app.include_router(WorkRoutes(context, services).router())
     app.include_router(_live_router(live))

@@ -90,7 +90,7 @@ def page_router(parts: PageParts) -> APIRouter:
     router.include_router(theme_routes())
     examine = ExaminePages(context, SignalCache(services.store), render)
     for page in (
-        FrontPage(context, services.addresses.folder, render),
+        FrontPage(context, parts.reports, services.addresses.folder, render),
         BoxPages(context, box_client, render),
         SitePages(context, render),
         IncidentPages(context, services, examine, render),

@@ -128,6 +128,7 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
         ("Page", "Past", "history, trends, class A, compare Boxes and weeks, distribution", "/past"),
         ("Page", "Harmonics", "orders 2 to 50 with the limits of a standard", "/past?show=harmonics"),
         ("Page", "Verdicts", "calendar of compliance, EN 50160, IEEE 519", "/past?show=verdicts"),
+        ("Page", "Reports", "week by a standard, PDF, indices, SARFI, availability", "/report"),
         ("Page", "Map", "Boxes near their places", "/map"),
         ("Page", "Grid", "frequency and voltage of the last day", "/past?of=grid:"),
         ("Page", "Wall display", "one screen that may stay open for weeks", "/wall"),

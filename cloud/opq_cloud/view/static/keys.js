@@ -5,7 +5,7 @@ import { openPalette } from "./palette.js";
 
 const OFF = "opq-keys-off";
 const SECOND_KEY_MS = 1500;
-const PLACES = { b: "/", i: "/incidents", p: "/past", c: "/past?show=verdicts", m: "/map", g: "/past?of=grid:" };
+const PLACES = { b: "/", i: "/incidents", p: "/past", c: "/past?show=verdicts", r: "/report", m: "/map", g: "/past?of=grid:" };
 const ROWS = "main :is(.list th[scope=row] a, .incidents a, .found a, .card h2 a)";
 
 let wentAt = -Infinity;

@@ -25,6 +25,7 @@ from opq_cloud.store.incidents.index import (
 from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.pages.incidents.incident_work import WORK_FIELDS, work_filter
 from opq_cloud.view.pages.visible.registry import BOX_ID
+from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import read_span
@@ -39,7 +40,20 @@ SEVERITIES = (2, 4, 6, 8)
 SHADES = 5
 WORDS_CHARACTERS = 100
 REGIONS_NAMED = 20
-FIELDS = ("class", "box", "region", "scope", "severity", "from", "to", "words", *WORK_FIELDS, "cell", "order")
+FIELDS = (
+    "class",
+    "box",
+    "region",
+    "site",
+    "scope",
+    "severity",
+    "from",
+    "to",
+    "words",
+    *WORK_FIELDS,
+    "cell",
+    "order",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +132,7 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
         work_filter(given, context.visitor),
         kind=kind,
         box_id=box,
-        box_ids=_boxes_of(context, given["region"]) if given["region"] else None,
+        box_ids=_boxes_of(context, given["region"], given["site"]),
         scope=scope,
         least_severity=_number(given, "severity", 10.0),
         words=given["words"],
@@ -136,12 +150,17 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
     return ListAddress(kept, wanted)
 
 
-def _boxes_of(context: VisitorContext, region: str) -> tuple[str, ...]:
-    seen = context.regions()
-    if region not in seen:
-        there = ", ".join(list(seen)[:REGIONS_NAMED]) or "none"
-        raise HTTPException(404, f"There is no such region that you may see; there are {there}.")
-    return seen[region]
+def _boxes_of(context: VisitorContext, region: str, site: str) -> tuple[str, ...] | None:
+    """The Boxes of a region and a site that the visitor sees; None where neither is given."""
+    sites = {name: [each.box_id for each in boxes] for name, boxes in seen_sites(context).items()}
+    found: tuple[str, ...] | None = None
+    for noun, name, seen in (("region", region, context.regions()), ("site", site, sites)):
+        if name and name not in seen:
+            there = ", ".join(list(seen)[:REGIONS_NAMED]) or "none"
+            raise HTTPException(404, f"There is no such {noun} that you may see; there are {there}.")
+        if name:
+            found = tuple(each for each in seen[name] if found is None or each in found)
+    return found
 
 
 def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
@@ -197,6 +216,21 @@ def neighbours(context: VisitorContext, address: ListAddress, incident: Incident
         "list_query": address.query,
         "list_previous": later[0].incident_id if later else None,
         "list_next": earlier[0].incident_id if earlier else None,
+    }
+
+
+def beside_at_place(context: VisitorContext, incident: Incident) -> dict[str, object]:
+    """Values for `incident.html`: the incidents before and after it at its site, else at its Box."""
+    sites = seen_sites(context)
+    name = next(iter(sites_of_boxes(context, incident.box_ids)), "")
+    boxes = tuple(each.box_id for each in sites[name]) if name else incident.box_ids[:1]
+    place, wanted = entry_of_incident(incident).place("newest"), IncidentFilter(box_ids=boxes)
+    later = context.store.find_incidents(wanted, 1, place, back=True)
+    earlier = context.store.find_incidents(wanted, 1, place)
+    return {
+        "place_words": f"site {name}" if name else words.boxes(boxes, context.names([incident])),
+        "place_previous": earlier[0].incident_id if earlier else None,
+        "place_next": later[0].incident_id if later else None,
     }
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from opq_cloud.store.incidents.index import COLUMNS, DURATIONS_S, PERCENTS, ROWS, IndexedIncident
 from opq_cloud.view.web.words import THIN, class_tone, class_words, duration, number
+from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
 
 WIDTH, HEIGHT = 1000.0, 400.0
 SHORTEST_S, LONGEST_S = 0.004, 10_000.0
@@ -62,6 +63,8 @@ class ScatterLabel:
 class IncidentScatter:
     dots: tuple[ScatterDot, ...]
     fields: tuple[ScatterField, ...]
+    curves: tuple[tuple[str, str], ...]
+    """Name of a curve, and its SVG path."""
     times: tuple[ScatterLabel, ...]
     levels: tuple[ScatterLabel, ...]
     without: int
@@ -91,6 +94,7 @@ def scatter_of(
     return IncidentScatter(
         dots,
         tuple(_fields(chosen, query_of)),
+        (("itic", _steps(ITIC_LOW) + _steps(ITIC_HIGH)), ("f47", _steps(SEMI_F47))),
         tuple(ScatterLabel(round(_x(each) / WIDTH * 100, 2), _time_words(each)) for each in _TIMES_S),
         tuple(
             ScatterLabel(round(_y(each) / HEIGHT * 100, 2), f"{each:g}{THIN}%")
@@ -127,6 +131,13 @@ def _fields(chosen: int | None, query_of: Callable[[str], str]) -> Iterable[Scat
                 query_of("" if cell == chosen else str(cell)),
                 cell == chosen,
             )
+
+
+def _steps(curve: Sequence[tuple[float, float]]) -> str:
+    """A curve of (until s, percent) as horizontal and vertical strokes."""
+    first, *others = curve
+    path = f"M0 {_y(first[1])}H{_x(first[0])}"
+    return path + "".join(f"V{_y(percent)}H{_x(until_s)}" for until_s, percent in others)
 
 
 def _x(seconds: float) -> float:

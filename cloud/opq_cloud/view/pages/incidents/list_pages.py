@@ -15,6 +15,7 @@ from opq_cloud.view.pages.incidents.incident_list import (
     PER_PAGE,
     SCOPES,
     SEVERITIES,
+    beside_at_place,
     count_words,
     duration_words,
     neighbours,
@@ -32,6 +33,7 @@ from opq_cloud.view.pages.incidents.incident_work import (
     work_counts,
     work_words,
 )
+from opq_cloud.view.pages.visible.seen_sites import seen_sites
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_cloud.view.web import words
@@ -96,6 +98,7 @@ class IncidentPages:
             box_choices=choices,
             class_choices=words.class_choices(),
             region_choices=regions(context),
+            site_choices=list(seen_sites(context)),
             scope_choices=SCOPES,
             severity_choices=SEVERITIES,
             order_words=ORDER_WORDS,
@@ -109,4 +112,5 @@ class IncidentPages:
         values.update(remark_values(self._context, self._services, found))
         address = read_list_address(self._context, request.query_params)
         values.update(neighbours(self._context, address, found))
+        values.update(beside_at_place(self._context, found))
         return self._render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)

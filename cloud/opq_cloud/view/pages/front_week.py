@@ -1,0 +1,106 @@
+"""The week on the front page: incidents by class and day, the worst place, supply and frequency."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+
+from opq_cloud.reports.indices import PlaceIndices
+from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.view.pages.drawing.local_weeks import day_span, local_day
+from opq_cloud.view.pages.reports.seen_reports import SeenReports
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web import words
+from opq_proto.kit.time_zone import zone_of
+
+DAYS = 7
+MOST_READ = 2000
+"""Incidents that are counted; of more, the newest."""
+MOST_BOXES = 100
+"""With more Boxes the indices take longer than a front page may; /report has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayCount:
+    count: int
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrontWeek:
+    """What `boxes.html` shows of the last seven days."""
+
+    days: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[DayCount, ...]], ...]
+    """Class and its incidents on each day, the most frequent class first."""
+    figures: tuple[tuple[str, str, str], ...]
+    """Name, figure and what is beside it."""
+
+
+def front_week(context: VisitorContext, reports: SeenReports) -> FrontWeek | None:
+    """None where nothing is known of the week."""
+    account = context.visitor.account
+    zone = zone_of(account.time_zone if account is not None else "UTC")
+    now_ms = context.now_ns() // 1_000_000
+    today = local_day(now_ms, zone)
+    days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
+    spans = [day_span(day, zone) for day in days]
+    entries = context.store.find_incidents(IncidentFilter(began_ns=spans[0].start_ms * 1_000_000), MOST_READ)
+    found = [
+        (kind, local_day(each.start_ns // 1_000_000, zone))
+        for each in entries
+        for kind in each.kind.split("+")
+    ]
+    counts = Counter(found)
+    queries = [f"from={span.start_ms}&to={span.end_ms}" for span in spans]
+    rows = tuple(
+        (
+            kind,
+            tuple(
+                DayCount(counts[kind, day], f"class={kind}&{query}")
+                for day, query in zip(days, queries, strict=True)
+            ),
+        )
+        for kind, _ in Counter(kind for kind, _ in found).most_common()
+    )
+    figures = _figures(context, reports, zone.key if hasattr(zone, "key") else "UTC")
+    if not rows and not figures:
+        return None
+    return FrontWeek(tuple(day.strftime("%a %d") for day in days), rows, figures)
+
+
+def _figures(context: VisitorContext, reports: SeenReports, zone: str) -> tuple[tuple[str, str, str], ...]:
+    """Of the week of ISO 8601 that runs; empty without intervals."""
+    if not 0 < len(context.box_ids()) <= MOST_BOXES:
+        return ()
+    year, week, _ = local_day(context.now_ns() // 1_000_000, zone_of(zone)).isocalendar()
+    found = reports.indices("all", f"{year}-W{week:02d}", zone)
+    boxes = [box for place in found.places for box in place.boxes]
+    if not any(box.complete_percent for box in boxes) or not boxes:
+        return ()
+    worst = max(found.places, key=_badness)
+    index, mean = found.frequency.index, sum(box.supply.supplied_percent for box in boxes) / len(boxes)
+    measured = sum(box.complete_percent for box in boxes) / len(boxes)
+    below = dict(worst.sarfi.beyond)[90.0]
+    minutes = max(box.supply.minutes for box in worst.boxes)
+    return (
+        (
+            "Worst place" if any(_badness(worst)) else "Places",
+            worst.name if any(_badness(worst)) else "all well",
+            f"{words.counted(below, 'dip', 'dips')}, {words.number(minutes, 1, 'min')} without supply",
+        ),
+        ("With supply", words.number(mean, 3, "%"), f"{words.number(measured, 1, '%')} measured"),
+        (
+            "Frequency",
+            _hertz(index.median_hz),
+            f"lowest {_hertz(index.nadir_hz)}",
+        ),
+    )
+
+
+def _hertz(value: float) -> str:
+    return words.number(None if math.isnan(value) else value, 3, "Hz")
+
+
+def _badness(place: PlaceIndices) -> tuple[float, int]:
+    return max(box.supply.minutes for box in place.boxes), dict(place.sarfi.beyond)[90.0]

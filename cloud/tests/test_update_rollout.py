@@ -33,7 +33,8 @@ def order(gateways: int = 20) -> list[str]:
     return sorted(map(str, range(1, gateways + 1)), key=lambda each: place(each, NEW))
 
 
-def test_a_roll_out_of_twenty_stops_at_the_second_that_fails() -> None:
+def test_a_roll_out_stops_at_its_second_failure() -> None:
+    """A roll out of twenty stops at the second that fails."""
     failing = {order()[4], order()[9], order()[15]}
     plan, reports, tried = play(Plan("gateway", NEW, share=0, stop_at=2), failing)
     assert tried == order()[:10]
@@ -67,11 +68,13 @@ def test_nobody_waits_for_a_gateway_that_is_away() -> None:
 
 
 @pytest.mark.parametrize("report", [Report("1", "0.1.0.dev3", 0), Report("1", OLD, 0, "well", NEW)])
-def test_nobody_waits_for_one_that_takes_no_release_or_for_which_there_is_none(report: Report) -> None:
+def test_a_box_without_a_release_is_skipped(report: Report) -> None:
+    """A Box that takes no release, or has none, is not awaited."""
     assert standing(Plan("gateway", NEW), report, 0) == "done"
 
 
-def test_one_that_falls_silent_in_its_trial_counts_as_failed() -> None:
+def test_silence_during_trial_counts_as_failure() -> None:
+    """One that falls silent in its trial counts as failed."""
     report = Report("1", OLD, 0, "trying", NEW)
     plan = Plan("gateway", NEW, share=WHOLE_SHARE)
     assert standing(plan, report, LOST_MS) == "trying"

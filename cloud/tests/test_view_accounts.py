@@ -32,9 +32,8 @@ def browser(scene: demo.Scene) -> FormBrowser:
     return FormBrowser(scene.url)
 
 
-def test_the_page_is_open_until_the_first_administrator_is_there_and_asks_from_then_on(
-    scene: demo.Scene, browser: FormBrowser
-) -> None:
+def test_the_first_administrator_closes_the_open_page(scene: demo.Scene, browser: FormBrowser) -> None:
+    """The page is open until the first administrator is there and asks from then on."""
     assert browser.get("/") == 200 and "Sign in" not in browser.text
     link = first_admin_link(scene.store.people, "")
     assert link is not None
@@ -77,9 +76,8 @@ def test_never_and_always_are_settings(tmp_path: Path) -> None:
             assert FormBrowser(running.url).get("/") == status
 
 
-def test_voltages_are_in_the_unit_of_the_account_where_an_address_names_none(
-    scene: demo.Scene, browser: FormBrowser
-) -> None:
+def test_voltages_default_to_the_accounts_unit(scene: demo.Scene, browser: FormBrowser) -> None:
+    """Voltages are in the unit of the account where an address names none."""
     demo.fill(scene.store, time.time_ns(), minutes=2)
     add_people(scene, ada="admin")
     browser.sign_in("ada@example.org")
@@ -102,9 +100,8 @@ def test_voltages_are_in_the_unit_of_the_account_where_an_address_names_none(
     assert said is not None and 84 < float(said[1]) < float(said[2]) < 110
 
 
-def test_a_session_starts_again_at_sign_in_and_ends_at_sign_out(
-    scene: demo.Scene, browser: FormBrowser
-) -> None:
+def test_session_lasts_from_sign_in_to_sign_out(scene: demo.Scene, browser: FormBrowser) -> None:
+    """A session starts again at sign in and ends at sign out."""
     add_people(scene, ada="admin")
     browser.cookies["opq_session"] = "chosen-by-an-attacker"
     assert browser.sign_in("ADA@example.org", wanted="/account") == 303
@@ -123,7 +120,8 @@ def test_a_session_starts_again_at_sign_in_and_ends_at_sign_out(
         assert feed.read() == ENDED  # a page of that session comes back, and learns of it
 
 
-def test_sessions_are_listed_and_ended_one_by_one_and_by_a_new_password(scene: demo.Scene) -> None:
+def test_sessions_can_be_listed_and_ended(scene: demo.Scene) -> None:
+    """Sessions are listed and ended one by one and by a new password."""
     add_people(scene, ada="owner")
     browsers = [FormBrowser(scene.url) for _ in range(3)]
     for each in browsers:
@@ -144,7 +142,8 @@ def test_sessions_are_listed_and_ended_one_by_one_and_by_a_new_password(scene: d
     assert FormBrowser(scene.url).sign_in("ada@example.org", fresh) == 303
 
 
-def test_a_new_password_by_mail_is_set_once_within_an_hour_and_ends_every_session(tmp_path: Path) -> None:
+def test_a_password_by_mail_ends_every_session(tmp_path: Path) -> None:
+    """A new password by mail is set once within an hour and ends every session."""
     running = demo.Scene(tmp_path, poll_s=30.0)
     with MailSink() as sink:
         mail = MailSection(server=f"127.0.0.1:{sink.port}", security="none")
@@ -185,12 +184,14 @@ def test_a_new_password_by_mail_is_set_once_within_an_hour_and_ends_every_sessio
         ("Übermäßig lang", None),
     ],
 )
-def test_a_password_that_is_short_or_guessed_is_refused(password: str, says: str | None) -> None:
+def test_a_weak_password_is_refused(password: str, says: str | None) -> None:
+    """A password that is short or guessed is refused."""
     problem = password_problem(password, "ada@example.org")
     assert problem is None if says is None else says in (problem or "")
 
 
-def test_a_new_password_is_told_by_mail_to_whose_it_was(tmp_path: Path) -> None:
+def test_a_new_password_is_reported_by_mail(tmp_path: Path) -> None:
+    """A new password is told by mail to whose it was."""
     running = demo.Scene(tmp_path, poll_s=30.0)
     with MailSink() as sink:
         mail = MailSection(server=f"127.0.0.1:{sink.port}", security="none")
@@ -205,9 +206,8 @@ def test_a_new_password_is_told_by_mail_to_whose_it_was(tmp_path: Path) -> None:
     assert mail_of["To"] == "ada@example.org" and "password was changed" in mail_of.get_content()
 
 
-def test_a_second_factor_is_asked_for_and_each_code_counts_once(
-    scene: demo.Scene, browser: FormBrowser
-) -> None:
+def test_each_second_factor_code_counts_once(scene: demo.Scene, browser: FormBrowser) -> None:
+    """A second factor is asked for and each code counts once."""
     add_people(scene, ada="owner")
     browser.sign_in("ada@example.org")
     browser.get("/account/second-factor")
@@ -276,7 +276,8 @@ def _named_as_a_hidden_box(store: CloudStore, eve: FormBrowser) -> tuple[int, in
     return twice, eve.post(settings, settings, name="kitchen", privacy="nothing")
 
 
-def test_a_box_is_claimed_by_the_fingerprint_of_its_key_or_by_a_code(tmp_path: Path) -> None:
+def test_a_box_is_claimed_by_fingerprint_or_code(tmp_path: Path) -> None:
+    """A Box is claimed by the fingerprint of its key or by a code."""
     keys = KeyFolder(tmp_path / "curve")
     keys.ensure(["1", "2", "4"])
     running = demo.Scene(tmp_path, poll_s=30.0)
@@ -352,7 +353,8 @@ def test_changes_are_logged_for_administrators(scene: demo.Scene, browser: FormB
     assert not any(each in logged for each in secrets)
 
 
-def test_a_token_that_is_unknown_is_refused_also_where_everybody_sees_something(scene: demo.Scene) -> None:
+def test_an_unknown_token_is_always_refused(scene: demo.Scene) -> None:
+    """A token that is unknown is refused also where everybody sees something."""
     demo.fill(scene.store, time.time_ns(), minutes=1)
     program = FormBrowser(scene.url)
 
@@ -370,9 +372,8 @@ def test_a_token_that_is_unknown_is_refused_also_where_everybody_sees_something(
     refuses_the_unknown()
 
 
-def test_a_token_reads_what_its_account_may_see_and_changes_nothing(
-    scene: demo.Scene, browser: FormBrowser
-) -> None:
+def test_a_token_reads_and_changes_nothing(scene: demo.Scene, browser: FormBrowser) -> None:
+    """A token reads what its account may see and changes nothing."""
     demo.fill(scene.store, time.time_ns(), minutes=1)
     ids = add_people(scene, ada="owner")
     scene.store.people.claim_box("1", ids["ada"])

@@ -120,12 +120,14 @@ def test_a_span_is_what_its_address_says(from_words: str, to_words: str, start_m
         ("９", "now", "from is '９'"),
     ],
 )
-def test_a_span_that_cannot_be_is_refused_in_words(from_words: str, to_words: str, said: str) -> None:
+def test_an_impossible_span_is_refused(from_words: str, to_words: str, said: str) -> None:
+    """A span that cannot be is refused in words."""
     with pytest.raises(ValueError, match=said):
         span(from_words, to_words)
 
 
-def test_steps_move_by_half_and_zoom_by_two_and_stay_live_at_the_end() -> None:
+def test_steps_zoom_and_live_end_fit_together() -> None:
+    """Steps move by half and zoom by two and stay live at the end."""
     day = span("now-24h")
     back = day.shifted(-0.5, NOW)
     assert (back.start_ms, back.end_ms, back.live) == (NOW - DAY - DAY // 2, NOW - DAY // 2, False)
@@ -149,7 +151,8 @@ def test_steps_move_by_half_and_zoom_by_two_and_stay_live_at_the_end() -> None:
         ("now-999999y", "now-999998y"),
     ],
 )
-def test_a_span_that_no_store_can_compare_with_is_refused(from_words: str, to_words: str) -> None:
+def test_an_incomparable_span_is_refused(from_words: str, to_words: str) -> None:
+    """A span that no store can compare with is refused."""
     with pytest.raises(ValueError, match="1970 and 2200"):
         span(from_words, to_words)
 
@@ -157,7 +160,8 @@ def test_a_span_that_no_store_can_compare_with_is_refused(from_words: str, to_wo
 # Rows
 
 
-def test_a_gap_is_named_and_what_was_measured_is_a_share(store: CloudStore) -> None:
+def test_a_gap_is_named_with_the_share(store: CloudStore) -> None:
+    """A gap is named and what was measured is a share."""
     put_minutes(store, 1, 30)
     put_minutes(store, 60, 121)
     roll_up(store)
@@ -167,9 +171,8 @@ def test_a_gap_is_named_and_what_was_measured_is_a_share(store: CloudStore) -> N
     assert found.coverage == pytest.approx(90 / 120)
 
 
-def test_a_part_that_was_not_measured_has_its_reason_on_the_page(
-    store: CloudStore, client: TestClient
-) -> None:
+def test_an_unmeasured_part_has_its_reason(store: CloudStore, client: TestClient) -> None:
+    """A part that was not measured has its reason on the page."""
     for first, last, covered_ms in ((1, 30, MINUTE), (30, 31, 31_000), (31, 60, MINUTE)):
         put_minutes(store, first, last, covered_ms=covered_ms)
     whole = client.get("/past?box=1&from=now-1h").text
@@ -195,13 +198,15 @@ def test_a_part_that_was_not_measured_has_its_reason_on_the_page(
     assert listed[1][1].startswith("2026-01-01T04:30:29")
 
 
-def test_the_minute_that_no_store_has_yet_is_no_gap_but_silence_is(store: CloudStore) -> None:
+def test_an_unstored_minute_is_not_a_gap(store: CloudStore) -> None:
+    """A minute that is not stored yet is not a gap; silence is one."""
     put_minutes(store, 3, 61)
     assert read_history(store, "1", span("now-1h"), NOW).gaps == ()
     assert read_history(store, "1", span("now-1h"), NOW + 10 * MINUTE).gaps == ((NOW - 2 * MINUTE, NOW),)
 
 
-def test_a_span_that_ends_later_has_what_was_measured(store: CloudStore, client: TestClient) -> None:
+def test_an_unfinished_span_shows_its_measured_part(store: CloudStore, client: TestClient) -> None:
+    """A span that ends later has what was measured."""
     put_minutes(store, 1, 61)
     later = span("now-1d", str(NOW + 20 * DAY))
     found = read_history(store, "1", later, NOW)
@@ -216,7 +221,8 @@ def test_a_minute_half_measured_counts_half(store: CloudStore) -> None:
     assert read_history(store, "1", span("now-1h"), NOW).coverage == pytest.approx(0.5)
 
 
-def test_ten_minutes_are_drawn_from_measurements_while_they_are_kept(store: CloudStore) -> None:
+def test_ten_minutes_are_drawn_from_measurements(store: CloudStore) -> None:
+    """Ten minutes are drawn from measurements while they are kept."""
     metrics = {"rms": Metric(119.0, 121.0, 120.0), "thd": Metric(0.01, 0.03, 0.02)}
     store.append_measurements(
         Measurement("1", at, metrics, (at - 1000) * 10**6, at * 10**6, sequence=at)
@@ -244,7 +250,8 @@ def test_percentiles_are_of_all_minutes_whatever_the_rows(store: CloudStore) -> 
     assert any_of_them == pytest.approx((120.0, 120.1, 120.2), rel=1.2e-3)
 
 
-def test_percentiles_of_a_steady_voltage_lie_within_what_was_measured(store: CloudStore) -> None:
+def test_steady_percentiles_lie_within_the_measured(store: CloudStore) -> None:
+    """Percentiles of a steady voltage lie within what was measured."""
     store.put_trends(
         Trend("1", NOW - k * MINUTE, {"rms": (121.20, 121.22, 121.21)}, covered_ms=MINUTE)
         for k in range(2, 30)
@@ -253,7 +260,8 @@ def test_percentiles_of_a_steady_voltage_lie_within_what_was_measured(store: Clo
     assert 121.20 <= found[0] <= found[2] <= 121.22
 
 
-def test_incidents_of_this_box_in_the_span_are_marked(store: CloudStore) -> None:
+def test_incidents_in_the_span_are_marked(store: CloudStore) -> None:
+    """Incidents of this Box in the span are marked."""
     put_minutes(store, 1, 121)
     for place, box_id in enumerate(("1", "2", "1"), 1):
         at = (NOW - place * 50 * MINUTE) * 1_000_000
@@ -265,7 +273,8 @@ def test_incidents_of_this_box_in_the_span_are_marked(store: CloudStore) -> None
     assert (found.incidents[0].kind, found.incidents[0].start_ns) == ("sag", (NOW - 50 * MINUTE) * 1_000_000)
 
 
-def test_a_visitor_sees_the_past_of_the_boxes_that_they_may_see(store: CloudStore) -> None:
+def test_a_visitor_sees_only_their_boxes_past(store: CloudStore) -> None:
+    """A visitor sees the past of the Boxes that they may see."""
     put_minutes(store, 1, 61)
     for seen, rows in ((frozenset("1"), 60), (frozenset("2"), 0)):
         found = read_history(SeenStore(store, Visitor(full=seen)), "1", span("now-1h"), NOW)
@@ -291,9 +300,8 @@ def test_the_json_says_rows_gaps_coverage_percentiles(client: TestClient, store:
     assert few.status_code == 400 and "has more than 5 rows" in few.json()["detail"]
 
 
-def test_a_page_without_a_span_has_the_shortest_that_holds_the_first_data(
-    client: TestClient, store: CloudStore
-) -> None:
+def test_the_default_span_holds_the_first_data(client: TestClient, store: CloudStore) -> None:
+    """A page without a span has the shortest that holds the first data."""
     minutes_shown = (
         ((), "24h"),
         ([(1, 4)], "5m"),
@@ -337,7 +345,7 @@ def test_the_spans_of_a_box_of_a_version_before_lead_to_its_past(
     assert client.get("/boxes/77/history").status_code == 404
 
 
-def test_a_year_is_at_most_2000_rows_and_a_tenth_of_a_second(client: TestClient, store: CloudStore) -> None:
+def test_a_year_is_at_most_2000_rows(client: TestClient, store: CloudStore) -> None:
     """The year's hours as an older store has them; the levels above and below come by rolling up."""
     connection = store._database  # type: ignore[attr-defined]
     put = (

@@ -58,7 +58,8 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
         yield Cast(running)
 
 
-def test_a_note_stands_on_the_page_with_who_and_when_and_nothing_of_it_is_markup(cast: Cast) -> None:
+def test_a_note_has_author_time_without_markup(cast: Cast) -> None:
+    """A note is shown with author and time, and is never markup."""
     number = cast.incident("1")
     olga = cast.browser("olga")
     page = f"/incidents/{number}"
@@ -75,7 +76,8 @@ def test_a_note_stands_on_the_page_with_who_and_when_and_nothing_of_it_is_markup
     assert cast.scene.store.people.changes.entries()[0].what == "wrote a note"
 
 
-def test_a_class_by_hand_is_shown_with_what_the_analyses_say_and_can_be_taken_back(cast: Cast) -> None:
+def test_a_manual_class_can_be_taken_back(cast: Cast) -> None:
+    """A class by hand is shown with what the analyses say and can be taken back."""
     number = cast.incident("1")
     rita = cast.browser("rita")
     page = f"/incidents/{number}"
@@ -93,7 +95,8 @@ def test_a_class_by_hand_is_shown_with_what_the_analyses_say_and_can_be_taken_ba
     assert (json.loads(rita.text)["class"], json.loads(rita.text)["machine_class"]) == ("sag", None)
 
 
-def test_a_split_and_a_merge_by_the_page_lead_to_what_they_made(cast: Cast) -> None:
+def test_split_and_merge_lead_to_their_result(cast: Cast) -> None:
+    """A split and a merge by the page lead to what they made."""
     number = cast.incident("1", "4")
     rita = cast.browser("rita")
     page = f"/incidents/{number}"
@@ -123,7 +126,8 @@ def test_a_split_and_a_merge_by_the_page_lead_to_what_they_made(cast: Cast) -> N
     assert FormBrowser(cast.scene.url).get(f"/share/incidents/{fresh}") == 404, "its past is hidden"
 
 
-def test_who_does_not_see_what_an_incident_became_part_of_is_told_nothing(cast: Cast) -> None:
+def test_an_unseen_merge_is_not_revealed(cast: Cast) -> None:
+    """A visitor who may not see the merged incident learns nothing of the merge."""
     first, second = cast.incident("4"), cast.incident("4")
     kept = IncidentEditor(cast.scene.store).merge_incidents([first, second], cast.ids["root"])
     (gone,) = {first, second} - {kept}
@@ -133,7 +137,8 @@ def test_who_does_not_see_what_an_incident_became_part_of_is_told_nothing(cast: 
 
 
 @pytest.mark.parametrize("what", ["note", "label", "split", "merge", "work"])
-def test_who_may_not_change_it_learns_nothing_of_it(cast: Cast, what: str) -> None:
+def test_a_refused_editor_learns_nothing(cast: Cast, what: str) -> None:
+    """A visitor without the right to change an incident learns nothing of it."""
     number = cast.incident("1", "4")  # Olga owns one of its Boxes, not both
     for name in ("olga", "vera"):
         browser = cast.browser(name)
@@ -155,7 +160,8 @@ def test_a_form_without_our_token_changes_nothing(cast: Cast) -> None:
     assert [note.kind for note in cast.scene.store.notes(number)] == ["seen"], "by the page with the form"
 
 
-def test_a_note_is_not_shown_to_who_does_not_see_every_box(cast: Cast) -> None:
+def test_a_note_needs_sight_of_every_box(cast: Cast) -> None:
+    """A note is not shown to who does not see every Box."""
     number = cast.incident("1", "4")
     rita = cast.browser("rita")
     assert rita.post(f"/incidents/{number}/note", f"/incidents/{number}", text="Box 4 is in the lab") == 303
@@ -164,7 +170,8 @@ def test_a_note_is_not_shown_to_who_does_not_see_every_box(cast: Cast) -> None:
     assert "in the lab" not in vera.text and "Notes and changes" not in vera.text
 
 
-def test_ones_own_notes_are_in_ones_data_and_a_deleted_account_leaves_no_name(cast: Cast) -> None:
+def test_a_deleted_account_leaves_notes_without_name(cast: Cast) -> None:
+    """Personal data contain the account's notes, and a deleted account leaves no name."""
     number = cast.incident("1")
     gone = add_people(cast.scene, gil="researcher")["gil"]
     cast.ids["gil"] = gone

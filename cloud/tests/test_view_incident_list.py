@@ -105,9 +105,8 @@ def downloaded(client: TestClient, query: str) -> list[int]:
         (f"cell={cell_of(70.0, 0, S // 10)}", [57, 41, 37, 21, 17, 1]),
     ],
 )
-def test_each_filter_finds_all_of_its_incidents_and_no_other(
-    client: TestClient, query: str, numbers: list[int]
-) -> None:
+def test_each_filter_finds_exactly_its_incidents(client: TestClient, query: str, numbers: list[int]) -> None:
+    """Each filter finds all of its incidents and no other."""
     assert walked(client, query) == numbers
     assert downloaded(client, query) == sorted(numbers)
     if numbers:
@@ -116,9 +115,8 @@ def test_each_filter_finds_all_of_its_incidents_and_no_other(
         assert "Nothing here fits" in client.get(f"/incidents?{query}").text
 
 
-def test_the_most_severe_and_the_longest_come_first_over_all_pages(
-    client: TestClient, store: CloudStore
-) -> None:
+def test_severity_and_length_order_all_pages(client: TestClient, store: CloudStore) -> None:
+    """The most severe and the longest come first over all pages."""
     severe, longest = walked(client, "order=severe"), walked(client, "order=long")
     assert sorted(severe) == sorted(longest) == list(range(1, 61))
     severities = [incident.severity or 0.0 for n in severe if (incident := store.incident(n))]
@@ -138,7 +136,8 @@ def test_previous_and_next_stay_within_the_filter(client: TestClient) -> None:
     assert 'rel="prev"' in last and 'rel="next"' not in last
 
 
-def test_the_plane_counts_every_residual_and_each_field_is_a_filter(client: TestClient) -> None:
+def test_the_plane_counts_every_residual(client: TestClient) -> None:
+    """The plane counts every residual and each field is a filter."""
     page = client.get("/incidents?box=1").text
     cells = re.findall(r'<a href="/incidents\?([^"]*)" aria-label="(\d+) incidents,', page)
     assert sum(int(count) for _, count in cells) == 20
@@ -182,7 +181,8 @@ def test_the_api_pages_a_filter_to_its_end(client: TestClient) -> None:
     assert seen == [k + 1 for k in range(59, -1, -1) if k % 4 == 2]
 
 
-def test_who_sees_a_part_finds_what_that_part_is_and_learns_nothing_of_the_rest(tmp_path: Path) -> None:
+def test_a_visitors_filter_sees_only_their_part(tmp_path: Path) -> None:
+    """A visitor who sees a part finds it and learns nothing of the rest."""
     store = open_store(None, tmp_path)
     for box_id in ("1", "2"):
         store.put_box(BoxRecord(box_id, f"Box {box_id}"))
@@ -213,9 +213,8 @@ def test_who_sees_a_part_finds_what_that_part_is_and_learns_nothing_of_the_rest(
     store.close()
 
 
-def test_what_a_part_is_asked_for_is_read_once_until_an_incident_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_parts_facts_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The facts of a part are read once until an incident changes."""
     store = open_store(None, tmp_path)
     for k in range(40):
         start_ns = NOW_NS - (k + 1) * 3600 * S
@@ -244,7 +243,8 @@ def test_what_a_part_is_asked_for_is_read_once_until_an_incident_changes(
 
 
 @pytest.mark.slow
-def test_a_filter_of_a_hundred_thousand_incidents_costs_at_most_150_ms(tmp_path: Path) -> None:
+def test_a_filter_costs_at_most_150_ms(tmp_path: Path) -> None:
+    """A filter of a hundred thousand incidents costs at most 150 ms."""
     store = open_store(None, tmp_path)
     put_findings(store, 1, [Finding("sag", "1", NOW_NS, NOW_NS + S, 1000, True, residual_percent=70.0)])
     store.find_incidents(IncidentFilter(), 1)

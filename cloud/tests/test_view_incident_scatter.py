@@ -28,7 +28,8 @@ def scene(tmp_path: Path) -> Iterator[demo.Scene]:
         yield running
 
 
-def test_a_dot_lies_where_its_incident_does_and_a_field_is_a_filter() -> None:
+def test_a_dot_lies_at_its_incident() -> None:
+    """A dot lies where its incident does and a field is a filter."""
     sag = IndexedIncident(7, 0, S // 10, "sag", 60.0, 3.0, "local")
     swell = IndexedIncident(8, 0, 20 * S, "swell", 115.0, 3.0, "local")
     flicker = IndexedIncident(9, 0, 20 * S, "flicker", None, None, None)
@@ -49,7 +50,8 @@ def test_a_dot_lies_where_its_incident_does_and_a_field_is_a_filter() -> None:
     assert scatter_of([flicker], None, str) is None
 
 
-def test_the_list_draws_its_incidents_and_each_dot_keeps_the_filter(scene: demo.Scene) -> None:
+def test_each_dot_keeps_the_lists_filter(scene: demo.Scene) -> None:
+    """The list draws its incidents and each dot keeps the filter."""
     browser = FormBrowser(scene.url)
     assert browser.get("/incidents?class=sag") == 200
     assert browser.text.count('<g transform="translate(') == 1

@@ -171,7 +171,8 @@ def test_it_fits_on_paper(scene: demo.Scene, page: "sync_api.Page") -> None:
     assert len(re.findall(rb"/Type\s*/Page\b", paper)) <= 3
 
 
-def test_a_waveform_is_asked_for_and_shows_by_itself(scene: demo.Scene, page: "sync_api.Page") -> None:
+def test_a_requested_waveform_appears(scene: demo.Scene, page: "sync_api.Page") -> None:
+    """A waveform is asked for and shows by itself."""
     page.goto(f"{scene.url}/boxes/1")
     page.get_by_role("link", name="Request a waveform").press("Enter")
     page.wait_for_url("**/waveforms")

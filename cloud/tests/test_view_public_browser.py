@@ -34,7 +34,8 @@ def publish(scene: demo.Scene, volts: float | None = None) -> None:
     scene.publish(*(island_measurement(outlet, now_ms, now_ms) for outlet in outlets))
 
 
-def test_a_mark_its_row_and_the_sentence_follow_the_voltage(scene: demo.Scene, page: "sync_api.Page") -> None:
+def test_mark_row_and_sentence_follow_the_voltage(scene: demo.Scene, page: "sync_api.Page") -> None:
+    """A mark, its row and the sentence follow the voltage."""
     page.goto(f"{scene.url}/map")
     for volts, tone, words in ((120.0, "normal", "within 5 %"), (90.0, "too-low", "more than 10 % below")):
         end_s = time.monotonic() + 60
@@ -63,9 +64,10 @@ def follows(scene: demo.Scene, page: "sync_api.Page", volts: float, tone: str) -
     page.wait_for_selector(f'[data-mark="box-21"] .map-{tone}', state="attached")
 
 
-def test_a_map_is_sent_what_it_shows_and_asks_for_it_when_the_feed_is_lost(
+def test_a_map_polls_without_its_feed(
     scene: demo.Scene, page: "sync_api.Page", monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A map is sent what it shows and asks for it when the feed is lost."""
     page.route("**/map/state", lambda route: route.abort())  # what comes, the live feed brings
     page.goto(f"{scene.url}/map")
     other = page.context.new_page()  # by the same stream
@@ -98,7 +100,8 @@ def _window(page: "sync_api.Page") -> tuple[float, float, float]:
     return float(found[1]), float(found[2]), float(found[3])
 
 
-def test_a_map_is_moved_by_hand_and_back_undoes_it(scene: demo.Scene, page: "sync_api.Page") -> None:
+def test_back_undoes_a_maps_movement(scene: demo.Scene, page: "sync_api.Page") -> None:
+    """A map is moved by hand and back undoes it."""
     start = f"{scene.url}/map?at=21.3000,-157.8000&km=60.0"
     page.goto(start)
     box = page.locator(".map-drawing").bounding_box()
@@ -141,7 +144,7 @@ def test_a_map_is_moved_by_hand_and_back_undoes_it(scene: demo.Scene, page: "syn
     page.wait_for_url("**/boxes/21")
 
 
-def test_a_wall_that_stands_for_weeks_does_not_grow(scene: demo.Scene, page: "sync_api.Page") -> None:
+def test_a_wall_does_not_grow_over_weeks(scene: demo.Scene, page: "sync_api.Page") -> None:
     """4,000 states, of which each has other words and other incidents."""
     page.goto(f"{scene.url}/wall")
     page.wait_for_selector("#feed:not([hidden])")
@@ -175,9 +178,8 @@ def test_a_wall_that_stands_for_weeks_does_not_grow(scene: demo.Scene, page: "sy
     assert after["JSHeapUsedSize"] - before["JSHeapUsedSize"] < 1_000_000
 
 
-def test_a_wall_goes_on_after_a_failure_and_loads_itself_when_the_pages_change(
-    scene: demo.Scene, page: "sync_api.Page"
-) -> None:
+def test_a_wall_reloads_after_failure_and_change(scene: demo.Scene, page: "sync_api.Page") -> None:
+    """A wall goes on after a failure and loads itself when the pages change."""
     page.clock.install()
     page.goto(f"{scene.url}/wall")
     connected = page.locator("#feed", has_text=re.compile("^(Live|Connected|No Box reports)"))

@@ -36,14 +36,14 @@ places = st.tuples(st.floats(-84.0, 84.0), st.floats(-180.0, 180.0))
 # Fuzzed places
 @given(places, st.floats(0.1, 100.0), st.binary(min_size=SALT_BYTES, max_size=SALT_BYTES))
 @settings(max_examples=60, deadline=None)
-def test_a_box_is_never_shown_nearer_than_the_radius_nor_farther_than_is_said(
-    at: Place, radius_km: float, salt: bytes
-) -> None:
+def test_a_hidden_box_keeps_its_distance(at: Place, radius_km: float, salt: bytes) -> None:
+    """A Box is never shown nearer than the radius nor farther than is said."""
     off_km = distance_km(at, fuzzed_place(at, salt, radius_km))
     assert radius_km <= off_km <= MAX_RADII * radius_km * 1.01
 
 
-def test_a_box_is_shown_at_one_place_for_ever_and_elsewhere_by_another_installation() -> None:
+def test_a_hidden_place_is_constant_per_installation() -> None:
+    """A Box is shown at one place for ever and elsewhere by another installation."""
     shown = fuzzed_place(HONOLULU, SALT, 2.0)
     assert {fuzzed_place(HONOLULU, SALT, 2.0) for _ in range(100)} == {shown}
     assert distance_km(shown, fuzzed_place(HONOLULU, OTHER_SALT, 2.0)) > 0.01
@@ -51,13 +51,14 @@ def test_a_box_is_shown_at_one_place_for_ever_and_elsewhere_by_another_installat
     assert shown == pytest.approx((21.3005782, -157.8584258), abs=1e-6)
 
 
-def test_many_boxes_of_a_house_are_shown_at_one_place_so_that_their_mean_says_nothing() -> None:
+def test_a_houses_boxes_share_a_hidden_place() -> None:
+    """Many Boxes of a house are shown at one place so that their mean says nothing."""
     house = [(HONOLULU[0] + k * 1e-6, HONOLULU[1] - k * 1e-6) for k in range(100)]
     shown = {fuzzed_place(at, SALT, 2.0) for at in house}
     assert len(shown) == 1
 
 
-def test_who_knows_one_box_of_a_cell_cannot_shift_its_neighbours_back() -> None:
+def test_a_known_neighbour_reveals_no_shift() -> None:
     """One vector for all of a cell would give every neighbour away; one place for all of them does not."""
     village = [
         (HONOLULU[0] + row / 1000, HONOLULU[1] + column / 1000) for row in range(36) for column in range(36)
@@ -92,7 +93,8 @@ def test_what_would_hide_nothing_is_refused(at: Place, salt: bytes, radius_km: f
 
 
 # Windows
-def test_a_window_around_boxes_shows_all_of_them_with_land_around() -> None:
+def test_a_window_shows_all_boxes_with_margin() -> None:
+    """A window around Boxes shows all of them with land around."""
     found = [(21.2, -158.3), (21.7, -157.6), HONOLULU]
     frame = frame_of(found)
     assert all(frame.shows(at) for at in found)
@@ -103,7 +105,8 @@ def test_a_window_around_boxes_shows_all_of_them_with_land_around() -> None:
 
 @given(places, st.floats(5, 40_000))
 @settings(max_examples=60, deadline=None)
-def test_a_window_stays_on_the_map_and_its_address_gives_it_again(middle: Place, km: float) -> None:
+def test_a_windows_address_gives_it_again(middle: Place, km: float) -> None:
+    """A window stays on the map and its address gives it again."""
     frame = frame_at(middle, km)
     assert frame.left >= 0 and frame.left + frame.wide <= 1 + 1e-12
     found = dict(part.split("=") for part in frame.query.replace("%2C", ",").split("&"))
@@ -113,13 +116,15 @@ def test_a_window_stays_on_the_map_and_its_address_gives_it_again(middle: Place,
     assert again.left == pytest.approx(frame.left, abs=0.02 * frame.wide + 1e-6)
 
 
-def test_a_degree_is_as_long_on_the_map_as_on_the_ground() -> None:
+def test_a_degree_is_true_to_the_ground() -> None:
+    """A degree is as long on the map as on the ground."""
     frame = frame_at((45.0, 10.0), 400.0)
     (x, _), (east, _) = frame.units((45.0, 10.0)), frame.units((45.0, 11.0))
     assert (east - x) / frame.units_per_km == pytest.approx(KM_PER_DEGREE * cos(radians(45)), rel=1e-3)
 
 
-def test_a_window_has_its_corners_and_zooms_around_its_middle() -> None:
+def test_a_window_zooms_around_its_middle() -> None:
+    """A window has its corners and zooms around its middle."""
     frame = frame_at(HONOLULU, 200.0)
     assert frame.zoomed(0.5).km == pytest.approx(100, rel=0.01)
     assert frame.zoomed(0.5).middle == pytest.approx(frame.middle, abs=1e-6)
@@ -140,7 +145,8 @@ def test_a_window_has_its_corners_and_zooms_around_its_middle() -> None:
         ("21.3,-157.8; drop", "100", "latitude and longitude"),
     ],
 )
-def test_an_address_that_is_no_window_says_what_is(at: str, km: str, named: str) -> None:
+def test_an_invalid_window_address_is_explained(at: str, km: str, named: str) -> None:
+    """An address without a valid window explains the form."""
     with pytest.raises(ValueError, match=named):
         parse_frame(at, km)
 
@@ -184,7 +190,8 @@ def test_cities_stand_on_land_and_oceans_are_none() -> None:
     assert _on_land((-80.0, 0.0), 3000) and not _on_land((-60.0, 0.0), 3000)  # Antarctica, around the pole
 
 
-def test_outlines_are_those_of_the_window_and_as_much_again_around_it() -> None:
+def test_outlines_cover_the_window_and_margin() -> None:
+    """Outlines cover the window and as much again around it."""
     frame = frame_at(HONOLULU, 120.0)
     near, world = outlines_json(frame), outlines_json(WORLD)
     assert len(near) < 4_000 < 60_000 < len(world) < 160_000
@@ -195,7 +202,8 @@ def test_outlines_are_those_of_the_window_and_as_much_again_around_it() -> None:
 
 
 # Figures
-def test_a_region_of_fewer_than_three_hidden_boxes_has_no_figures() -> None:
+def test_a_region_needs_three_hidden_boxes() -> None:
+    """A region of fewer than three hidden Boxes has no figures."""
     hidden = [replace(BOX, box_id=str(k), region="oahu", regional=True, u_percent=90.0) for k in range(2)]
     shown = replace(BOX, box_id="9", region="oahu")
     assert countable([*hidden, shown]) == [shown]
@@ -207,7 +215,8 @@ def test_a_region_of_fewer_than_three_hidden_boxes_has_no_figures() -> None:
     assert len(countable([*three, *elsewhere])) == 3
 
 
-def test_what_few_hidden_boxes_report_is_no_figure_though_others_of_the_region_are_silent() -> None:
+def test_few_reporting_hidden_boxes_give_no_figure() -> None:
+    """A few reporting hidden Boxes give no figure, even if others of the region are silent."""
     hidden = [replace(BOX, box_id=str(k), region="oahu", regional=True, u_percent=90.0) for k in range(3)]
     silent = [replace(each, silent=True, u_percent=None, f_hz=None) for each in hidden]
     shown = replace(BOX, box_id="9", region="oahu", u_percent=101.0)
@@ -253,7 +262,8 @@ def test_figures_are_medians_of_boxes_that_report() -> None:
         (None, "silent"),
     ],
 )
-def test_tones_change_at_5_and_10_percent_off_nominal(u_percent: float | None, tone: str) -> None:
+def test_tones_change_at_5_and_10_percent(u_percent: float | None, tone: str) -> None:
+    """Tones change at 5 and 10 percent off nominal."""
     assert tone_of(u_percent) == tone
 
 
@@ -266,7 +276,8 @@ def test_the_summary_says_silence_and_what_is_off() -> None:
 
 
 # Marks
-def test_a_box_whose_data_come_late_says_so_on_the_map_and_in_its_table() -> None:
+def test_a_late_box_is_marked_late() -> None:
+    """A Box whose data come late says so on the map and in its table."""
     box = replace(BOX, box_id="1", at=(21.3, -157.8), u_percent=100.0, late_s=47.0)
     (mark,) = map_marks([box], (), frame_at(HONOLULU, 120.0), 2.0)
     assert mark.text == "Box 1: 100.0\u202f%, within 5 % of nominal, late by 40\u202fs"
@@ -274,7 +285,8 @@ def test_a_box_whose_data_come_late_says_so_on_the_map_and_in_its_table() -> Non
     assert mark.tone == "normal", "late is not silent"
 
 
-def test_each_box_has_its_mark_and_the_loudest_lies_on_top() -> None:
+def test_the_worst_mark_lies_on_top() -> None:
+    """Each Box has its mark and the loudest lies on top."""
     boxes = [
         replace(BOX, box_id="1", at=(21.3, -157.8), silent=True, u_percent=None),
         replace(BOX, box_id="2", at=(21.4, -157.9), u_percent=93.0),
@@ -294,7 +306,8 @@ def test_each_box_has_its_mark_and_the_loudest_lies_on_top() -> None:
     assert rough[0].doubt_km == pytest.approx(2.0 * MAX_RADII) and rough[0].rough
 
 
-def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:
+def test_boxes_at_a_place_share_a_mark() -> None:
+    """Boxes at one place are one mark that counts them."""
     boxes = [replace(BOX, box_id=str(k), label=f"Box {k}", u_percent=100.0 + k) for k in range(5)]
     (mark,) = map_marks(boxes, (), frame_at(HONOLULU, 120.0), 2.0)
     assert (mark.boxes, mark.label, mark.pages, mark.u_percent) == (5, "5 Boxes", (), 104.0)
@@ -305,7 +318,8 @@ def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:
     assert few.href == f"#{few.mark_id}" and few.pages == (("Box 0", "/boxes/0"), ("Box 1", "/boxes/1"))
 
 
-def test_boxes_at_one_place_share_a_mark_of_an_incidents_way() -> None:
+def test_an_incidents_map_shares_marks_by_place() -> None:
+    """Boxes at one place share a mark of an incident's way."""
     places = {"1": HONOLULU, "2": HONOLULU, "3": HONOLULU, "4": (22.0, -159.5)}
     arrivals = tuple(
         BoxArrival(box_id, 10**18 + k * 3_000, 1_000, "1" if k else None) for k, box_id in enumerate(places)
@@ -320,7 +334,8 @@ def test_boxes_at_one_place_share_a_mark_of_an_incidents_way() -> None:
     assert [each.after_words for each in found.arrivals][:2] == ["first", "3\u202f\u00b5s later"]
 
 
-def test_thousands_of_boxes_are_a_bounded_map_and_table() -> None:
+def test_thousands_of_boxes_make_a_limited_map() -> None:
+    """Thousands of Boxes are a bounded map and table."""
     boxes = [
         replace(BOX, box_id=str(k), at=(21.0 + (k % 100) / 100, -158.5 + (k // 100) / 100))
         for k in range(4_000)
@@ -330,7 +345,8 @@ def test_thousands_of_boxes_are_a_bounded_map_and_table() -> None:
     assert len(marks) <= (WIDTH / CELL_UNITS) * (HEIGHT / CELL_UNITS) and len(rows_of(marks)) <= LISTED
 
 
-def test_a_region_that_shows_as_figures_has_a_mark_at_a_tenth_of_a_degree() -> None:
+def test_a_region_has_a_rounded_mark() -> None:
+    """A region that shows as figures has a mark at a tenth of a degree."""
     hidden = [
         replace(BOX, box_id=str(k), region="oahu", regional=True, at=(21.31 + k / 50, -157.83))
         for k in range(3)

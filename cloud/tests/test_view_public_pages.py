@@ -124,7 +124,8 @@ def shown_places(
     return {box_id: (float(latitude), float(longitude)) for box_id, latitude, longitude in marks}
 
 
-def test_the_map_of_the_public_shows_public_boxes_alone_and_none_where_it_stands(view: PublicView) -> None:
+def test_the_public_map_shows_public_boxes_only(view: PublicView) -> None:
+    """The public's map shows public Boxes only, none at its exact place."""
     found = shown_places(view)
     assert set(found) == set(PUBLIC)
     for box_id, at in found.items():
@@ -132,7 +133,8 @@ def test_the_map_of_the_public_shows_public_boxes_alone_and_none_where_it_stands
     assert shown_places(view) == found
 
 
-def test_who_may_see_a_box_sees_where_it_stands(view: PublicView) -> None:
+def test_a_permitted_visitor_sees_the_exact_place(view: PublicView) -> None:
+    """A visitor who may see a Box sees its exact place."""
     found = shown_places(view, view.admin())
     assert set(found) == set(AT)
     assert all(distance_km(at, AT[box_id]) < 0.2 for box_id, at in found.items())
@@ -165,7 +167,7 @@ EVERY_PAGE = (
 )
 
 
-def test_no_page_says_more_of_a_box_than_its_owner_shows(view: PublicView) -> None:
+def test_no_page_exceeds_the_owners_choice(view: PublicView) -> None:
     """Names of Boxes that are not public, and places of any, in whatever form."""
     for path, answer in zip(EVERY_PAGE, view.get_all(list(EVERY_PAGE)), strict=True):
         assert answer.status_code == 200, path
@@ -177,7 +179,7 @@ def test_no_page_says_more_of_a_box_than_its_owner_shows(view: PublicView) -> No
         assert [at for at in AT.values() if f"{at[0]:.3f}" in text and f"{at[1]:.3f}" in text] == [], path
 
 
-def test_an_incident_of_public_boxes_alone_does_not_say_its_centre(view: PublicView) -> None:
+def test_a_public_incident_hides_its_centre(view: PublicView) -> None:
     """The centre of one Box would be the Box's own place."""
     alone = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[:1], "local")
     assert alone.centre is None or alone.centre == pytest.approx(ISLAND[0].at, abs=1e-3)
@@ -185,7 +187,7 @@ def test_an_incident_of_public_boxes_alone_does_not_say_its_centre(view: PublicV
     assert found["box_ids"] == ["21"] and found["centre"] is None
 
 
-def test_by_whose_clock_a_box_has_its_place_is_for_those_who_see_that_one(view: PublicView) -> None:
+def test_a_reference_clock_needs_its_boxs_permission(view: PublicView) -> None:
     """A waveform was compared with that of a Box that the public may not see; one that is public stays."""
     at_ns, poor_ns = view.now_ns - 300 * 10**9, 300_000_000
     by_28, by_21 = (
@@ -209,7 +211,8 @@ def test_by_whose_clock_a_box_has_its_place_is_for_those_who_see_that_one(view: 
     assert "that of Box 28" in theirs.text and '"aligned_to":"28"' in admins.text
 
 
-def test_share_and_feed_are_the_same_for_an_admin_as_for_nobody(view: PublicView) -> None:
+def test_share_and_feed_are_equal_for_everyone(view: PublicView) -> None:
+    """Share and feed are the same for an admin and the public."""
     paths = ["/feeds/incidents.atom"]
     nobodys, admins = view.get_all(paths), view.get_all(paths, view.admin())
     assert [each.text for each in nobodys] == [each.text for each in admins]
@@ -220,7 +223,7 @@ def test_share_and_feed_are_the_same_for_an_admin_as_for_nobody(view: PublicView
     assert view.get(f"/share/incidents/{hidden.incident_id}", view.admin()).status_code == 404
 
 
-def test_regions_have_figures_from_three_boxes_on_that_show_nowhere_else(view: PublicView) -> None:
+def test_regions_need_three_boxes_hidden_elsewhere(view: PublicView) -> None:
     """Two of North Shore do not count; a third makes a region of them."""
     figures = view.get("/map/state").json()["figures"]
     assert not any("North Shore" in name or "Central" in name for name in figures)
@@ -237,9 +240,10 @@ def test_regions_have_figures_from_three_boxes_on_that_show_nowhere_else(view: P
     assert "North Shore" in view.get("/past").text and "North Shore" in view.get("/map").text
 
 
-def test_a_region_says_its_frequency_and_the_incidents_of_the_day_that_its_visitor_may_see(
+def test_a_region_has_frequency_and_visible_incidents(
     view: PublicView,
 ) -> None:
+    """A region says its frequency and the incidents of the day that its visitor may see."""
     region, (incident,) = "Honolulu", view.store.incidents()
     everybodys, admins = view.get("/map").text, view.get("/map", view.admin()).text
     link = f'<a href="/incidents?region={region}&amp;from=now-24h">of the last day</a>'
@@ -253,7 +257,8 @@ def test_a_region_says_its_frequency_and_the_incidents_of_the_day_that_its_visit
     assert "/incidents?" not in row, "figures of a region say nothing of its incidents"
 
 
-def test_a_view_with_regions_alone_shows_the_map_and_nothing_else(view: PublicView) -> None:
+def test_a_regions_only_view_shows_the_map(view: PublicView) -> None:
+    """A View with regions alone shows the map and nothing else."""
     for box_id in PUBLIC:
         view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
     view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
@@ -270,7 +275,8 @@ def test_a_view_with_regions_alone_shows_the_map_and_nothing_else(view: PublicVi
     assert view.get("/feeds/incidents.atom").status_code == 200  # and empty: a reader is not sent to a form
 
 
-def test_a_box_that_falls_silent_is_the_loudest_of_the_map(view: PublicView) -> None:
+def test_a_silent_box_is_the_worst_mark(view: PublicView) -> None:
+    """A Box that falls silent is the loudest of the map."""
     app = view.get("/map/state").json()
     assert {mark["tone"] for mark in app["marks"].values()} == {"normal"}
     view.now_ns += 60 * 10**9
@@ -280,7 +286,8 @@ def test_a_box_that_falls_silent_is_the_loudest_of_the_map(view: PublicView) -> 
     assert "none of them reporting" in state["summary"] and state["figures"]["grid 1 f"] == "–"
 
 
-def test_the_state_is_sent_again_only_when_it_changed(view: PublicView) -> None:
+def test_an_unchanged_state_is_not_resent(view: PublicView) -> None:
+    """The state is sent again only when it changed."""
     first = view.get("/map/state")
     again = view.get("/map/state", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -290,7 +297,8 @@ def test_the_state_is_sent_again_only_when_it_changed(view: PublicView) -> None:
     assert later.status_code == 200 and later.headers["etag"] != first.headers["etag"]
 
 
-def test_a_window_of_the_address_is_drawn_and_a_wrong_one_is_named(view: PublicView) -> None:
+def test_a_window_address_is_drawn_or_explained(view: PublicView) -> None:
+    """A window of the address is drawn and a wrong one is named."""
     assert "data-mark" not in view.get("/map?at=48,11&km=300").text
     assert "3 Boxes lie" in view.get("/map?at=48,11&km=300").text
     for path in (
@@ -318,7 +326,8 @@ def test_no_page_may_be_framed(view: PublicView) -> None:
         assert policies(view.get(path))["frame-ancestors"] == "'none'", path
 
 
-def test_tiles_are_allowed_on_pages_with_a_map_and_from_their_origin_alone(view: PublicView) -> None:
+def test_tiles_are_allowed_on_map_pages_only(view: PublicView) -> None:
+    """Tiles are allowed on pages with a map and from their origin alone."""
     view.config = replace(
         view.config,
         tile_url="https://tiles.example:8443/{z}/{x}/{y}.png",
@@ -334,7 +343,8 @@ def test_tiles_are_allowed_on_pages_with_a_map_and_from_their_origin_alone(view:
 
 
 # Feeds
-def test_the_atom_feed_is_read_by_an_independent_reader(view: PublicView) -> None:
+def test_an_independent_reader_reads_the_atom_feed(view: PublicView) -> None:
+    """The Atom feed is read by an independent reader."""
     feedparser = pytest.importorskip("feedparser", reason="needs the dev extra's feedparser")
     view.store.put_box(BoxRecord("21", "har<b>our & 'quay'\x0b ]]> \U0001f600"))
     found = feedparser.parse(view.get("/feeds/incidents.atom").content)
@@ -347,7 +357,8 @@ def test_the_atom_feed_is_read_by_an_independent_reader(view: PublicView) -> Non
     assert found.feed.links[0].href.endswith("/feeds/incidents.atom")
 
 
-def test_a_feed_that_has_not_changed_is_not_sent_again(view: PublicView) -> None:
+def test_an_unchanged_feed_is_not_resent(view: PublicView) -> None:
+    """A feed that has not changed is not sent again."""
     path = "/feeds/incidents.atom"
     etag, year = view.get(path).headers["etag"], "Fri, 31 Dec 2100 00:00:00 GMT"
     for known, status in ((etag, 304), ("*", 304), ('"other"', 200)):
@@ -362,9 +373,10 @@ def test_a_feed_that_has_not_changed_is_not_sent_again(view: PublicView) -> None
 
 
 # An incident that is shared
-def test_a_shared_incident_has_the_publics_boxes_in_order_and_no_scope_of_others(
+def test_a_shared_incident_shows_public_boxes(
     view: PublicView,
 ) -> None:
+    """A shared incident lists public Boxes in order, without others' scope."""
     text = view.get("/share/incidents/1").text
     assert re.findall(r'<th scope="row"><a href="/boxes/(\d+)"', text) == ["21", "22", "27"]
     own = view.get("/incidents/1").text
@@ -375,14 +387,16 @@ def test_a_shared_incident_has_the_publics_boxes_in_order_and_no_scope_of_others
     assert state["incidents"][0]["scope"] == ""
 
 
-def test_an_incident_at_one_box_has_no_way_over_the_map(view: PublicView) -> None:
+def test_a_single_box_incident_has_no_map(view: PublicView) -> None:
+    """An incident at one Box has no way over the map."""
     alone = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[:1], "local")
     text = view.get(f"/share/incidents/{alone.incident_id}").text
     assert "There is no way to show" in text and "Local" in text
     assert view.get("/share/incidents/x").status_code == 404
 
 
-def test_a_box_without_a_place_stands_in_the_list_alone(view: PublicView) -> None:
+def test_a_box_without_place_is_listed_only(view: PublicView) -> None:
+    """A Box without a place is in the list only."""
     view.store.put_location(LocationRecord("nowhere", 500.0, 0.0))
     view.store.put_box(BoxRecord("22", "school", location="nowhere"))
     text = view.get("/share/incidents/1").text
@@ -390,7 +404,8 @@ def test_a_box_without_a_place_stands_in_the_list_alone(view: PublicView) -> Non
     assert "(no place)" in text and "1 Box has no place" in view.get("/map").text
 
 
-def test_the_name_of_a_place_is_for_those_who_may_know_where_it_is(view: PublicView) -> None:
+def test_a_places_name_needs_permission(view: PublicView) -> None:
+    """The name of a place is for those who may know where it is."""
     view.store.put_location(LocationRecord("elm-street-12", 21.3, -157.8, "12, Elm Street"))
     view.store.put_box(BoxRecord("21", "", location="elm-street-12", feeder="f7", phase="a"))
     paths = ["/boxes/21", "/api/v1/boxes", "/api/v1/boxes"]

@@ -45,7 +45,8 @@ def found(services: ViewServices, text: str) -> list[str]:
     return [hit.words for hit in find(VisitorContext(services), text) if hit.kind == "Box"]
 
 
-def test_a_box_is_found_by_number_name_place_region_and_feeder(services: ViewServices) -> None:
+def test_a_box_is_found_by_each_fact(services: ViewServices) -> None:
+    """A Box is found by number name place region and feeder."""
     assert found(services, "1") == ["Box 1", "Box 12"]  # 21 is not an answer to 1
     assert found(services, "box 2")[0] == "Box 2, Cellar"
     for text in ("cellar", "CELL", "hale mahina", "kailua", "f7"):
@@ -53,14 +54,16 @@ def test_a_box_is_found_by_number_name_place_region_and_feeder(services: ViewSer
     assert found(services, "no such thing") == []
 
 
-def test_what_can_be_done_with_the_box_stands_after_it(services: ViewServices) -> None:
+def test_a_boxs_actions_follow_it(services: ViewServices) -> None:
+    """Actions on the Box follow it."""
     kinds = [(hit.kind, hit.path) for hit in find(VisitorContext(services), "cellar")]
     assert kinds[0] == ("Box", "/boxes/2")
     assert ("Action", "/incidents?box=2") in kinds
     assert not any(path.endswith(("/settings", "/waveforms")) for _, path in kinds)  # without a session
 
 
-def test_a_public_box_is_not_found_by_where_it_stands(services: ViewServices) -> None:
+def test_a_public_boxs_place_is_not_searched(services: ViewServices) -> None:
+    """A public Box is not found by its place."""
     token = VISITOR.set(Visitor(public=frozenset({"2"})))
     try:
         assert found(services, "cellar") == ["Box 2, Cellar"]

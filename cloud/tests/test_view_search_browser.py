@@ -22,7 +22,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
         yield running
 
 
-def test_a_box_is_found_and_opened_by_keys_alone(scene: demo.Scene, page: Any) -> None:
+def test_a_box_is_opened_by_keys(scene: demo.Scene, page: Any) -> None:
+    """A Box is found and opened by keys alone."""
     page.goto(f"{scene.url}/past")
     page.keyboard.press("/")
     page.wait_for_function(SHOWN, arg="")
@@ -40,7 +41,8 @@ def test_a_box_is_found_and_opened_by_keys_alone(scene: demo.Scene, page: Any) -
     page.wait_for_url("**/boxes/2")
 
 
-def test_keys_are_listed_lead_on_and_can_be_turned_off(scene: demo.Scene, page: Any) -> None:
+def test_keys_are_listed_and_can_be_off(scene: demo.Scene, page: Any) -> None:
+    """Keys are listed lead on and can be turned off."""
     page.goto(f"{scene.url}/incidents")
     page.wait_for_function("() => !document.querySelector('[data-keys]').hidden")  # keys.js has run
     page.keyboard.press("?")

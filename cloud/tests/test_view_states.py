@@ -92,21 +92,24 @@ def test_every_page_is_in_the_list(empty: demo.Scene) -> None:
     assert set(PAGES) - found == set()
 
 
-def test_a_new_system_says_of_each_page_why_it_is_empty(empty: demo.Scene) -> None:
+def test_an_empty_page_says_why(empty: demo.Scene) -> None:
+    """A new system says of each page why it is empty."""
     browser = FormBrowser(empty.url)
     for path, said in NEW.items():
         assert browser.get(path) == 200, path
         assert said in browser.text, path
 
 
-def test_who_sees_no_box_hears_how_to_come_to_one(private: demo.Scene) -> None:
+def test_a_visitor_without_boxes_is_helped(private: demo.Scene) -> None:
+    """A visitor without a Box reads how to get one."""
     browser = newcomer(private)
     for path, said in NEW_OWNER.items():
         assert browser.get(path) == 200, path
         assert said in browser.text, path
 
 
-def test_values_that_do_not_move_are_said_to_be_old(stale: demo.Scene) -> None:
+def test_unchanging_values_are_called_old(stale: demo.Scene) -> None:
+    """Values that do not move are said to be old."""
     browser = FormBrowser(stale.url)
     for path, said in STALE.items():
         assert browser.get(path) == 200, path
@@ -115,7 +118,8 @@ def test_values_that_do_not_move_are_said_to_be_old(stale: demo.Scene) -> None:
     assert '"silent":true' in browser.text
 
 
-def test_what_is_not_for_somebody_says_what_they_may_do(private: demo.Scene) -> None:
+def test_a_forbidden_page_says_what_is_allowed(private: demo.Scene) -> None:
+    """A forbidden page states what its visitor may do."""
     browser = newcomer(private)
     for path, (status, said) in FORBIDDEN.items():
         assert browser.get(path) == status, path
@@ -123,7 +127,8 @@ def test_what_is_not_for_somebody_says_what_they_may_do(private: demo.Scene) -> 
     assert browser.get("/boxes/1") == browser.get("/boxes/999")
 
 
-def test_who_is_not_signed_in_is_led_there_and_back(private: demo.Scene) -> None:
+def test_signing_in_leads_back(private: demo.Scene) -> None:
+    """A visitor without a session goes to sign-in and back."""
     browser = FormBrowser(private.url)
     assert browser.get("/boxes/1?from=now-7d") == 303
     assert browser.headers["location"] == "/sign-in?next=%2Fboxes%2F1%3Ffrom%3Dnow-7d"
@@ -131,7 +136,8 @@ def test_who_is_not_signed_in_is_led_there_and_back(private: demo.Scene) -> None
     assert ways.links[0] == ("Sign in", "/sign-in?next=%2Fboxes%2F1%3Ffrom%3Dnow-7d")
 
 
-def test_a_form_that_is_refused_leads_back_to_its_page(private: demo.Scene) -> None:
+def test_a_refused_form_leads_back(private: demo.Scene) -> None:
+    """A form that is refused leads back to its page."""
     browser = newcomer(private)
     headers = {"Referer": f"{private.url}/account/boxes"}
     assert browser.post("/account/boxes", headers=headers) == 403
@@ -141,9 +147,10 @@ def test_a_form_that_is_refused_leads_back_to_its_page(private: demo.Scene) -> N
 
 
 @pytest.mark.parametrize("signed_in", [False, True])
-def test_a_store_that_is_away_is_said_and_every_page_comes_back(
+def test_an_absent_store_is_reported_until_back(
     stale: demo.Scene, private: demo.Scene, signed_in: bool
 ) -> None:
+    """A store that is away is said and every page comes back."""
     scene = private if signed_in else stale
     browser = newcomer(scene) if signed_in else FormBrowser(scene.url)
     store = cast(Any, scene.store)
@@ -168,7 +175,7 @@ BARE_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d")
 TIMES_AND_TAGS = re.compile(r"<time [^>]*datetime=.*?</time>|<(?:code|textarea|option)\b.*?</|<[^>]*>", re.S)
 
 
-def test_every_time_on_a_page_has_ones_own_time_at_hand(stale: demo.Scene) -> None:
+def test_every_time_can_be_shown_locally(stale: demo.Scene) -> None:
     """A time is an element that `times.js` reads; what is typed into a field stays UTC."""
     browser, bare = FormBrowser(stale.url), {}
     for path in PAGES.values():

@@ -59,7 +59,8 @@ def held(page: Any, url: str, width: int = 390) -> str:
     return f"{url}: {wide} px, {report}" if report or wide > width else ""
 
 
-def test_a_page_that_lost_its_store_comes_back_by_itself(scene: demo.Scene, open_page: NewPage) -> None:
+def test_a_page_recovers_with_its_store(scene: demo.Scene, open_page: NewPage) -> None:
+    """A page that lost its store comes back by itself."""
     page = open_page("dark")
     store = cast(Any, scene.store)
     store.away = True
@@ -84,7 +85,8 @@ def test_filters_fit_a_page_of_320_pixels(scene: demo.Scene, open_page: NewPage)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
 
 
-def test_silence_is_said_on_the_page_and_on_its_tab(scene: demo.Scene, open_page: NewPage) -> None:
+def test_silence_is_on_page_and_tab(scene: demo.Scene, open_page: NewPage) -> None:
+    """Silence is said on the page and on its tab."""
     page = open_page()
     assert held(page, f"{scene.url}/") == ""
     page.wait_for_function("() => document.title.startsWith('\\u25b3 ')")
@@ -93,7 +95,8 @@ def test_silence_is_said_on_the_page_and_on_its_tab(scene: demo.Scene, open_page
     assert page.locator(".failure a.button").first.inner_text() == "Boxes"
 
 
-def test_paper_is_light_whole_and_without_ways_to_go_on(scene: demo.Scene, open_page: NewPage) -> None:
+def test_paper_is_light_and_without_links(scene: demo.Scene, open_page: NewPage) -> None:
+    """A printed page is light, complete and without navigation."""
     page = open_page("dark", 794)  # A4 at 96 dots an inch
     page.goto(f"{scene.url}/incidents/1")
     ink = "() => getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()"

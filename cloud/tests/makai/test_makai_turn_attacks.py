@@ -66,7 +66,8 @@ def damaged_turns(count: int) -> Iterator[bytes]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [3000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_no_turn_of_a_broker_stops_who_reads_turns(makai: Any, tmp_path: Path, count: int) -> None:
+def test_a_hostile_turn_does_not_stop_readers(makai: Any, tmp_path: Path, count: int) -> None:
+    """No turn of a broker stops who reads turns."""
     peer = makai.peer()
     broker, commands = peer.context.socket(zmq.XPUB), peer.context.socket(zmq.PULL)
     addresses = makai.free_endpoint(), makai.free_endpoint()

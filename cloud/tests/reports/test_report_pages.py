@@ -136,7 +136,8 @@ def test_only_the_quantities_of_the_standard_are_read() -> None:
     assert ("4", 3000, ("harmonics_v", "thd_ratio")) in store.intervals.asked
 
 
-def test_a_box_that_is_wrong_weighs_less_in_the_grid() -> None:
+def test_a_wrong_box_weighs_less() -> None:
+    """A Box that is wrong weighs less in the grid."""
     rng = np.random.default_rng(7)
     true = 50 + 0.01 * rng.standard_normal(500)
     by_box = {
@@ -156,7 +157,8 @@ def pages() -> dict[ReportForm, bytes]:
     return {form: written(fleet, form, NOW_NS) for form in forms}
 
 
-def test_the_page_needs_nothing_beside_it_and_hides_nothing(pages: dict[ReportForm, bytes]) -> None:
+def test_the_page_is_complete_alone(pages: dict[ReportForm, bytes]) -> None:
+    """The page needs nothing beside it and hides nothing."""
     page = pages["html"].decode()
     assert "&lt;b&gt;hall&lt;/b&gt; c" in page and "<b>hall</b>" not in page
     assert not re.search(r'(src|href)="', page) and "@import" not in page and "<script" not in page
@@ -167,7 +169,8 @@ def test_the_page_needs_nothing_beside_it_and_hides_nothing(pages: dict[ReportFo
     assert page.count('class="place"') == 4 and "169 hours" in page
 
 
-def test_the_table_has_a_row_for_each_limit_and_box(pages: dict[ReportForm, bytes]) -> None:
+def test_the_table_has_each_limit_and_box(pages: dict[ReportForm, bytes]) -> None:
+    """The table has a row for each limit and Box."""
     lines = [line for line in pages["csv"].decode().splitlines() if not line.startswith("#")]
     rows = list(csv.DictReader(io.StringIO("\n".join(lines))))
     own = [limit for limit in EN50160.limits if limit.quantity != "u2_ratio"]

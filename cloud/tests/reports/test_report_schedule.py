@@ -85,7 +85,7 @@ def test_a_report_is_written_and_mailed_once(tmp_path: Path) -> None:
     assert later.path.name == "2026-W48-site-mill-en50160.html"
 
 
-def test_what_a_kill_left_undone_is_done_at_the_next_start(tmp_path: Path) -> None:
+def test_a_killed_report_is_made_at_start(tmp_path: Path) -> None:
     """Killed between the file and the mail: the file is there, and the mail is sent by the next process."""
     server, now_ns = Server(), at("2026-11-24T06:00")
     server.refuses = True

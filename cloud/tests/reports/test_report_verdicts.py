@@ -200,7 +200,8 @@ def test_ieee_519_is_in_percent_of_nominal() -> None:
     assert row.verdict == "pass" and row.judgement.value == pytest.approx(1100 / 230, rel=1e-6)
 
 
-def test_events_of_the_week_are_in_the_cells_of_the_table() -> None:
+def test_events_are_in_the_tables_cells() -> None:
+    """Events of the week are in the cells of the table."""
     week = golden_week()
     days_s = 86_400.0
     events = [

@@ -138,7 +138,8 @@ def test_a_repeat_is_not_stored_again(store: CloudStore, open_again: Callable[[]
     assert store.intervals.highest_sequence("2") is None
 
 
-def test_lengths_and_kinds_that_are_not_stored_have_their_number_noted(store: CloudStore) -> None:
+def test_unstored_lengths_and_kinds_are_counted(store: CloudStore) -> None:
+    """Lengths and kinds that are not stored have their number noted."""
     odd = sent("1", T0, T0 + 10**9, interval=Interval(1000, False, 1.0, {"rms_v": 1.0}))
     strange = sent("1", T0, T0 + 10**9, disturbance=Disturbance("1", "noise", T0, None, 0, 1.0))
     assert store.intervals.append([odd, strange]) == 2
@@ -158,7 +159,8 @@ def test_every_length_is_stored_apart(store: CloudStore, length_ms: int) -> None
     assert store.intervals.box_ids() == ["1", "2"]
 
 
-def test_an_interval_of_a_place_is_stored_under_its_name_and_numbered_with_its_box(store: CloudStore) -> None:
+def test_a_places_interval_is_stored_by_name(store: CloudStore) -> None:
+    """An interval of a place is stored under its name and numbered with its Box."""
     store.put_box(BoxRecord("7", "", site="other"))
     store.put_box(BoxRecord("8", "", site="mill"))
     values = {"u2_ratio": f4(0.012), "clock_ratio": f4(1e-5), "angle_b_deg": f4(-120.5)}
@@ -241,9 +243,10 @@ def histories(draw: st.DrawFn) -> list[list[Measurement]]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(batches=histories(), first=st.integers(0, 3 * 144), length=st.integers(1, 4 * 144))
-def test_any_history_is_read_as_a_naive_list_of_it(
+def test_a_history_equals_its_naive_list(
     embedded: CloudStore, batches: list[list[Measurement]], first: int, length: int
 ) -> None:
+    """Any history is read as a naive list of it."""
     store = embedded
     box_id = f"h{next(numbers)}"
     sent_rows = []
@@ -309,7 +312,8 @@ def test_late_rows_correct_every_level(store: CloudStore) -> None:
         settle(store)
 
 
-def test_quantiles_of_harmonics_are_within_005_percent_of_nominal(store: CloudStore) -> None:
+def test_harmonic_quantiles_are_within_005_percent(store: CloudStore) -> None:
+    """Quantiles of harmonics are within 0.05 percent of nominal."""
     if store.driver.__class__.__name__ != "SqliteDriver":
         pytest.skip("a thousand rows take a server without bulk writes minutes; the sums are the same code")
     store.intervals.append([ten(at) for at in range(7 * 144)])
@@ -327,7 +331,8 @@ def test_quantiles_of_harmonics_are_within_005_percent_of_nominal(store: CloudSt
             assert held is not None and abs(held - exact) < 0.0005 * 100.0  # of 100 V, the least in use
 
 
-def test_a_disturbance_is_one_from_its_beginning_to_its_end(store: CloudStore) -> None:
+def test_a_disturbance_is_one_to_its_end(store: CloudStore) -> None:
+    """A disturbance is one from its beginning to its end."""
     begun = Disturbance("1", "dip", T0 + 5, None, 1000, 96.0)
     ended = Disturbance("1", "interruption", T0 + 5, T0 + 10**9, 1000, 3.0, 7)
     other = Disturbance("2", "swell", T0 + 4, T0 + 10**8, 20, 140.0)
@@ -361,9 +366,7 @@ def test_what_is_too_old_is_removed(store: CloudStore) -> None:
     ]
 
 
-def test_a_job_killed_after_any_step_is_completed_by_a_repeat(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repeated_job_completes_a_killed_one(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step is atomic; here the process ends before one of them, and the next run does all again."""
     if store.driver.__class__.__name__ == "SqliteDriver":
         pytest.skip("a job is one transaction")

@@ -152,9 +152,8 @@ def test_the_notebook_reads_every_form_as_it_is(
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50), st.floats(allow_nan=False))
-def test_single_precision_is_written_with_the_digits_that_it_needs(
-    singles: list[float], other: float
-) -> None:
+def test_single_precision_has_only_its_own_digits(singles: list[float], other: float) -> None:
+    """Single precision is written with the digits that it needs."""
     for value, made in zip(singles, shortest(singles), strict=True):
         assert np.float32(repr(made)) == np.float32(value)
         assert len(repr(made)) <= len(repr(value))
@@ -162,7 +161,8 @@ def test_single_precision_is_written_with_the_digits_that_it_needs(
     assert shortest([float(np.float32(0.1)), 119.80000305175781]) == [0.1, 119.8]
 
 
-def test_a_csv_of_intervals_has_no_digits_of_a_double(store: CloudStore) -> None:
+def test_a_csv_of_intervals_has_single_precision(store: CloudStore) -> None:
+    """A CSV of intervals has no digits of a double."""
     rows = list(csv.DictReader(io.StringIO(whole(store, "csv").decode())))
     assert [rows[1]["rms_v"], rows[1]["h7_v"]] == ["120.14286", "18.142857"]
     digits = [len(value.replace(".", "")) for row in rows for name, value in row.items() if "_v" in name]

@@ -330,9 +330,8 @@ def test_the_default_span_holds_the_first_data(client: TestClient, store: CloudS
     assert chosen("24h") in client.get("/past?box=2&from=now-24h").text
 
 
-def test_the_spans_of_a_box_of_a_version_before_lead_to_its_past(
-    client: TestClient, store: CloudStore
-) -> None:
+def test_former_addresses_lead_to_the_past(client: TestClient, store: CloudStore) -> None:
+    """Addresses of a Box's spans of an earlier version lead to its past."""
     put_minutes(store, 1, 200)
     for address in ("/boxes/1?from=now-6h&to=now", "/boxes/1/history?from=now-6h&to=now"):
         answer = client.get(address)

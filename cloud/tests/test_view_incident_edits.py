@@ -187,7 +187,8 @@ def test_a_deleted_account_leaves_notes_without_name(cast: Cast) -> None:
     assert "somebody whose account is gone wrote" in rita.text
 
 
-def test_work_is_done_on_the_page_found_by_the_filter_and_logged(cast: Cast) -> None:
+def test_work_on_the_page_is_found_and_logged(cast: Cast) -> None:
+    """Work is done on the page, found by the filter and logged."""
     number, other = cast.incident("1"), cast.incident("1")
     rita, page = cast.browser("rita"), f"/incidents/{number}"
     rita.get("/incidents?work=new")
@@ -231,7 +232,8 @@ def test_work_is_done_on_the_page_found_by_the_filter_and_logged(cast: Cast) -> 
     assert rita.get("/incidents?work=magic") == 404 == rita.get("/incidents?cause=magic")
 
 
-def test_work_is_hidden_where_a_box_of_the_incident_is(cast: Cast) -> None:
+def test_work_is_hidden_with_a_hidden_box(cast: Cast) -> None:
+    """Work is hidden where a Box of the incident is hidden."""
     number = cast.incident("1", "4")
     rita, page = cast.browser("rita"), f"/incidents/{number}"
     assert rita.post(f"{page}/work", page, cause="the lab", acknowledge="yes") == 303
@@ -244,7 +246,8 @@ def test_work_is_hidden_where_a_box_of_the_incident_is(cast: Cast) -> None:
     assert json.loads(vera.text)["work"] is None
 
 
-def test_a_mails_link_leads_by_the_sign_in_to_its_incident(cast: Cast) -> None:
+def test_a_mailed_link_leads_to_its_incident(cast: Cast) -> None:
+    """A mail's link leads by the sign-in to its incident."""
     number = cast.incident("1")
     browser = FormBrowser(cast.scene.url)
     address = f"/incidents/{number}?work=new"
@@ -253,7 +256,8 @@ def test_a_mails_link_leads_by_the_sign_in_to_its_incident(cast: Cast) -> None:
     assert unquote(way) == f"/sign-in?next={address}"
 
 
-def test_a_program_works_on_an_incident_by_a_token_that_writes(cast: Cast) -> None:
+def test_a_token_that_writes_works_on_incidents(cast: Cast) -> None:
+    """A program works on an incident by a token with the scope write."""
     number, people = cast.incident("1"), cast.scene.store.people
 
     def asked(token: str, body: dict[str, object]) -> tuple[int, dict[str, object]]:

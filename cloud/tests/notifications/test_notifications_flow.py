@@ -375,7 +375,8 @@ def test_lost_messages_are_read_from_the_store(tmp_path: Path, mail: MailSink) -
         assert 1 <= len(mail.mails) <= 3
 
 
-def test_an_assignment_by_another_is_mailed_once_with_the_link_to_it(tmp_path: Path, mail: MailSink) -> None:
+def test_an_assignment_is_mailed_once_with_its_link(tmp_path: Path, mail: MailSink) -> None:
+    """An assignment by another person is mailed once, with the link to its incident."""
     with notification_scene(tmp_path, mail=plain(mail)) as scene:
         ada, bob = scene.add_account("ada", "researcher"), scene.add_account("bob", "researcher")
         scene.add_rule(bob, "mail", about="assigned")

@@ -194,7 +194,8 @@ def test_a_label_outlives_the_next_analysis(store: CloudStore) -> None:
         say(store, 77, "nothing")
 
 
-def test_work_is_found_by_state_assignee_and_cause_and_outlives_analysis(store: CloudStore) -> None:
+def test_work_is_found_and_outlives_analysis(store: CloudStore) -> None:
+    """Work is found by state, assignee and cause, and outlives the next analysis."""
     account = store.people.add_account("ada@example.org", "Ada", "researcher", "")
     assert account is not None
     ada = account.account_id
@@ -233,7 +234,8 @@ def test_work_is_found_by_state_assignee_and_cause_and_outlives_analysis(store: 
         editor.state_cause(one, "x" * 201)
 
 
-def test_incidents_stored_before_work_was_known_are_not_new(tmp_path: Path) -> None:
+def test_incidents_of_an_older_store_are_not_new(tmp_path: Path) -> None:
+    """Incidents stored before work was recorded are not new."""
     store = EmbeddedStore(tmp_path / "opq.db")
     (old,) = put(store, finding("1", 0.0))
     store.close()

@@ -49,7 +49,8 @@ def test_phenomena_come_back_and_keep_their_numbers(store: CloudStore) -> None:
     assert second[-1].event_ids == (3,) and store.counts()["phenomena"] == 2
 
 
-def test_what_is_not_found_again_goes_but_at_the_edge(store: CloudStore) -> None:
+def test_a_vanished_finding_stays_at_the_edge_only(store: CloudStore) -> None:
+    """A finding that is not found again is removed, except at the edge of the span."""
     edge = replace(STEP, start_ms=SPAN[0] + EDGE_MS - 1)
     store.replace_phenomena("change", "4", *SPAN, [STEP, edge])
     store.replace_phenomena("change", "5", *SPAN, [replace(STEP, box_ids=("5",))])

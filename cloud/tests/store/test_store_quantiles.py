@@ -76,7 +76,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
 
 @settings(deadline=None)
 @given(first=st.integers(0, ROWS - 1), count=st.integers(0, ROWS), shift=st.integers(-1, 1))
-def test_quantiles_of_any_span_are_those_of_its_rows(
+def test_quantiles_of_any_span_equal_its_rows(
     store: EmbeddedStore, first: int, count: int, shift: int
 ) -> None:
     start_ns = int(STARTS_NS[first]) + shift

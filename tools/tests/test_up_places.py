@@ -47,6 +47,9 @@ def test_three_gps_phases_form_a_group(tmp_path: Path) -> None:
         told = read_gateway(tmp_path / scenario / "config" / "gateway.toml")
         assert [list(each.boxes) for each in told.group] == groups
         assert ("unbalance" in told.uplink.send) == bool(groups)
+    write_simulated_places(plan(tmp_path / "three_phases", scenario="three_phases"))
+    told = read_gateway(tmp_path / "three_phases" / "config" / "gateway.toml")
+    assert {each.site for each in registry(tmp_path / "three_phases").values()} == {told.group[0].name}
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,14 @@ from opq_tools.up.plan_store import store_of
 
 NOTED_FILE = "simulated_boxes.json"
 """File in the data folder: Box id -> field -> text that `up` wrote."""
-FIELDS = ("location", "region", "feeder", "phase", "description")
+FIELDS = ("location", "region", "feeder", "site", "phase", "description")
 Facts = Mapping[str, str]
 
 
 def write_simulated_places(plan: UpPlan) -> None:
     """Writes places before the cloud starts; nothing where the store cannot be opened: the cloud logs why."""
     places = {} if plan.fleet is None else {each.box_id: each for each in simulated_places(plan.fleet)}
+    sites = {box_id: name for name, ids in plan.groups.items() for box_id in ids}
     noted = read_noted(plan.data_dir / NOTED_FILE)
     box_ids = [box.box_id for box in plan.boxes]
     if not places and not any(box_id in noted for box_id in box_ids):
@@ -38,7 +39,7 @@ def write_simulated_places(plan: UpPlan) -> None:
                 place = places.get(box_id)
                 now = known.get(box_id)
                 stored = {name: str(getattr(now, name, None) or "") for name in FIELDS}
-                changed = changed_facts(wanted_facts(place), stored, noted.get(box_id))
+                changed = changed_facts(wanted_facts(place, sites.get(box_id)), stored, noted.get(box_id))
                 if not changed:
                     continue
                 if place is not None and "location" in changed and place.slug not in locations:
@@ -53,6 +54,7 @@ def write_simulated_places(plan: UpPlan) -> None:
                         location=changed.get("location"),
                         region=changed.get("region"),
                         feeder=changed.get("feeder"),
+                        site=changed.get("site"),
                         phase=changed.get("phase"),
                         description=changed.get("description"),
                     )
@@ -63,7 +65,7 @@ def write_simulated_places(plan: UpPlan) -> None:
         return
 
 
-def wanted_facts(place: SimulatedPlace | None) -> Facts:
+def wanted_facts(place: SimulatedPlace | None, site: str | None = None) -> Facts:
     """Facts for the registry; none for a Box that is not simulated."""
     if place is None:
         return {}
@@ -71,6 +73,7 @@ def wanted_facts(place: SimulatedPlace | None) -> Facts:
         "location": place.slug,
         "region": place.region,
         "feeder": place.feeder or "",
+        "site": site or "",
         "phase": place.phase or "",
         "description": PLACE_MADE_UP,
     }

@@ -88,6 +88,12 @@ class UpPlan:
         files = (self.keys.box_public(box.box_id) for box in self.boxes)
         return tuple(path for path in files if not path.exists())
 
+    @property
+    def groups(self) -> dict[str, tuple[str, str, str]]:
+        """Group of the gateway, and site, -> its simulated Boxes on three phases."""
+        places = {} if self.fleet is None else three_phase_places(self.fleet)
+        return {name[:32]: ids for name, ids in places.items()}
+
     def prepare(self) -> None:
         """Makes missing keys and writes both configurations; existing keys are left unchanged."""
         self.keys.ensure([box.box_id for box in self.boxes])
@@ -100,8 +106,8 @@ class UpPlan:
         }
         if not self.hardware:
             gateway["ring_hours"] = 1.0  # simulated samples need not fill a laptop's disk for a day
-        if self.fleet and (places := three_phase_places(self.fleet)):
-            gateway["group"] = [{"name": name[:32], "boxes": list(ids)} for name, ids in places.items()]
+        if self.groups:
+            gateway["group"] = [{"name": name, "boxes": list(ids)} for name, ids in self.groups.items()]
             gateway["uplink"] = {"send": [*UplinkSection().send, "unbalance"]}
         cloud: dict[str, Any] = {
             "data_dir": str(self.data_dir),

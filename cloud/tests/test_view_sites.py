@@ -101,6 +101,10 @@ def test_a_site_has_its_phases_side_by_side(client: TestClient) -> None:
 def test_the_page_says_the_same(client: TestClient) -> None:
     page = client.get("/sites/mill%20%26%20co").text
     said = words_of(page)
+    links = re.findall(r'href="(/(?:report|past)[^"]*)"', page[page.index("<main") :])
+    assert len(links) == 4
+    for path in links:
+        assert client.get(unescape(path)).status_code == 200, path
     for part in (
         "Box 2, hall L2 228.00",
         "Unbalance u2 0.43 %",

@@ -205,6 +205,45 @@ def test_a_document_that_does_not_exist_is_found() -> None:
     assert absent_mentions(ROOT / "cloud" / "x.py", ", ".join(names)) == names[:1]
 
 
+SOURCE_NAME = re.compile(r"`((?:[\w-]+/)*[\w-]+\.(?:py|c|h|cs))`")
+FOREIGN_PAGES = {
+    "opq-interop.md",
+    "original-plugins.md",
+    "plugins.md",
+    "plugins-analyses.md",
+    "plugins-triggers.md",
+}
+"""Pages that name files of the original, or files that their reader writes."""
+
+
+def absent_sources(text: str) -> list[str]:
+    """Source files that `text` names and that no folder of the repository has."""
+    listed = subprocess.run(["git", "ls-files", "-z"], check=False, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a clone: git does not list the files")
+    ends = [f"/{name}" for name in listed.stdout.split("\0")]
+    return [name for name in SOURCE_NAME.findall(text) if not any(end.endswith(f"/{name}") for end in ends)]
+
+
+def test_each_source_file_of_a_page_exists() -> None:
+    pages = [(path, text) for path, text in texts() if path.suffix == ".md" and "history" not in path.parts]
+    absent = {
+        str(path.relative_to(ROOT)): found
+        for path, text in pages
+        if path.name not in FOREIGN_PAGES and (found := absent_sources(text))
+    }
+    assert len(pages) > 50 and absent == {}
+
+
+def test_an_absent_source_file_is_found() -> None:
+    assert absent_sources(
+        "`live_streams.py`, `public/map_feed.py`, `suite.py`, `tests/test_documents.py`"
+    ) == [
+        "live_streams.py",
+        "public/map_feed.py",
+    ]
+
+
 def sections(page: Path) -> set[str]:
     """`A`, `A.6` of headings and of bold beginnings of paragraphs, `H.3` of the items under `H`."""
     found, letter = set(), ""

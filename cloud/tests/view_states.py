@@ -21,6 +21,7 @@ PAGES = {
     "/boxes/{box_id}/settings": "/boxes/1/settings",
     "/boxes/{box_id}/waveforms": "/boxes/1/waveforms",
     "/events/{event_id}": "/events/1",
+    "/report": "/report",
     "/sites": "/sites",
     "/sites/{name:path}": "/sites/mill",
     "/past": "/past",
@@ -62,9 +63,10 @@ WITHOUT_STATES = {
     "/reports/month",
     "/grid",
     "/boxes/{box_id}/history",
+    "/report/week",
 }
-"""Forms before signing in, redirects, a frame that is not set, a part of a page, a form for
-recordings, which reads no store."""
+"""Forms before signing in, redirects, a document to print with the times of its own zone, a frame that is
+not set, a part of a page, a form for recordings, which reads no store."""
 
 NEW = {
     "/": "No Box has been heard yet.",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
@@ -63,9 +64,18 @@ class ComparedQuantity:
             y = HEIGHT - MARGIN - (values - low) / rise * (HEIGHT - 2 * MARGIN)
             points = _path(x, y, self.at_s[::step], 1.5 * step * self.length_ms / 1000)
             drawn.append(f'<path d="{points}" fill="none" stroke="{colour}"><title>{name}</title></path>')
+        ends = (datetime.fromtimestamp(float(each), UTC).strftime("%Y-%m-%d %H:%M") for each in at_s[[0, -1]])
+        labels: tuple[tuple[int, int, str], ...] = (
+            (0, 12, f"{high:.6g}"),
+            (0, HEIGHT - MARGIN, f"{low:.6g}"),
+        )
+        labels += tuple(
+            (left, HEIGHT + 14, each) for left, each in zip((MARGIN, WIDTH - 130), ends, strict=True)
+        )
+        drawn += (f'<text x="{left}" y="{top}" font-size="12">{each}</text>' for left, top, each in labels)
         words = f"{self.quantity}: ours and the other meter's, {low:.6g} to {high:.6g}"
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 20}" role="img" '
             f'aria-label="{escape(words)}">{"".join(drawn)}</svg>'
         )
 

@@ -94,6 +94,20 @@ def test_a_neighbours_step_is_not_this_boxs() -> None:
     assert open_whose.box_ids == ("1", "2")
 
 
+def test_a_neighbour_that_falls_silent_hides_nothing() -> None:
+    random = np.random.default_rng(5)
+    supply = 100 + random.normal(0, 0.3, HOURS).cumsum() / 20
+    own = (0.0, 0.5, -0.7, 1.0)
+    boxes = [
+        HourSeries(str(at), START_NS, supply + own[at] + random.normal(0, 0.05, HOURS)) for at in range(4)
+    ]
+    boxes[3].values[200:] = np.nan
+    assert own_changes(boxes) == []
+    boxes[1].values[450:] += 0.8
+    (change,) = own_changes(boxes)
+    assert (change.kind, change.box_ids, at_hour(change.end_ns)) == ("own_step", ("1",), 450)
+
+
 def test_a_wrong_hour_is_an_anomaly_and_noise_is_rarely_one() -> None:
     random = np.random.default_rng(3)
     alone = 0

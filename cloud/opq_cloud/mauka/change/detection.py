@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from opq_cloud.mauka.change.points import Line, Step, changed_days, line_with_steps, lines_of, steps_of
@@ -114,8 +115,7 @@ def own_changes(boxes: Sequence[HourSeries], limits: ChangeLimits = LIMITS) -> l
     """
     if len(boxes) < 2:
         return []
-    every = np.stack([each.values for each in boxes])
-    apart = [row - np.delete(every, at, axis=0).mean(axis=0) for at, row in enumerate(every)]
+    apart = _apart(np.stack([each.values for each in boxes]))
     steps = [steps_of(each, limits.false_alarms, limits.least_own / 2) for each in apart]
     flat = [each - _stairs(own, len(each)) for each, own in zip(apart, steps, strict=True)]
     found = []
@@ -135,6 +135,17 @@ def own_changes(boxes: Sequence[HourSeries], limits: ChangeLimits = LIMITS) -> l
         both = boxes[0].box_id, boxes[1].box_id
         found = [replace(each, box_ids=both) for each in found]
     return found
+
+
+def _apart(every: NDArray[np.float64]) -> list[Values]:
+    """Each row minus the mean of the others that are known; without their own levels, so that one which
+    falls silent is not a step."""
+    levels = np.array([np.median(row[~np.isnan(row)]) if (~np.isnan(row)).any() else 0.0 for row in every])
+    known = ~np.isnan(every)
+    moved = np.where(known, every - levels[:, np.newaxis], 0.0)
+    others = known.sum(axis=0) - known
+    means = (moved.sum(axis=0) - moved) / np.maximum(1, others)
+    return list(np.where(known & (others > 0), moved - means, np.nan))
 
 
 def _departs_most(apart: Sequence[Values], at: int, first: int, last: int) -> bool:

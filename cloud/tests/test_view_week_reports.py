@@ -1,8 +1,10 @@
 """`/report` and `/api/v1/reports`: the week by a standard and the indices, as each visitor may see them."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import demo
 import numpy as np
@@ -144,3 +146,34 @@ def test_a_pdf_is_made_by_a_process_of_its_own(cast: Cast) -> None:
     root = cast.browser("root")
     assert root.get("/api/v1/reports/week?place=box:1&format=pdf") == 200
     assert root.headers["content-type"] == "application/pdf" and root.text.startswith("%PDF-")
+
+
+def dip_at(cast: Cast, box_id: str, hours_ago: float) -> int:
+    start_ns = time.time_ns() - round(hours_ago * 3600) * 10**9
+    outlet = replace(demo.OUTLETS[0], box_id=box_id)
+    made = demo.put_event(
+        cast.scene.store, [demo.waveform_of(outlet, start_ns, 1.0, 20)], f"{box_id}-{start_ns}"
+    )
+    assert made is not None
+    return made.incident_id
+
+
+def test_incidents_of_a_site_are_a_filter_and_neighbours(cast: Cast) -> None:
+    """Boxes 1 and 2 are the site; Box 4 is elsewhere."""
+    first, other, last = (dip_at(cast, box, hours) for box, hours in (("1", 30.0), ("4", 29.0), ("2", 28.0)))
+    root = cast.browser("root")
+    root.get("/incidents?site=mill")
+    assert re.findall(r'data-incident="(\d+)"', root.text) == [str(last), str(first)]
+    assert 'class="curve curve-itic"' in root.text and 'class="curve curve-f47"' in root.text
+    root.get(f"/incidents/{first}")
+    assert f'At site mill: <a href="/incidents/{last}">after, #{last}</a>' in root.text
+    assert root.get("/incidents?site=nowhere") == 404
+    assert root.get("/api/v1/exports/incidents?site=mill&format=json") == 200
+    assert {each["id"] for each in json.loads(root.text)["incidents"]} == {first, last}
+    olga = cast.browser("olga")  # does not know the place of Box 4, nor that of Box 2
+    olga.get("/incidents?site=mill")
+    assert re.findall(r'data-incident="(\d+)"', olga.text) == [str(first)]
+    root.get("/")
+    day = re.search(r'href="/incidents\?(class=sag&from=\d+&to=\d+)">\d+</a>', root.text)
+    assert day is not None and root.get(f"/incidents?{day[1]}") == 200
+    assert str(other) in root.text or str(first) in root.text or str(last) in root.text

@@ -62,6 +62,7 @@ class GroupMeter:
         return found
 
     def _joined_window(self, each: unbalance.Unbalance, window: Window) -> list[Values]:
+        assert window.start_ns is not None and window.end_ns is not None
         values = {
             "u2_ratio": each.u2_percent / 100,
             "u0_ratio": each.u0_percent / 100,
@@ -78,7 +79,10 @@ class GroupMeter:
         found = [self._values("window", each.start_ns, each.end_ns, flagged, values)]
         for name, angle_rad in zip("bc", each.angles_rad, strict=True):
             values |= {f"cos_{name}": math.cos(angle_rad), f"sin_{name}": math.sin(angle_rad)}
-        time = WindowTime(each.start_ns, each.end_ns, window.tick, window.overlap)
+        # its span holds three windows that began apart: as long as one of them, no time counts twice
+        middle_ns, length_ns = (each.start_ns + each.end_ns) // 2, window.end_ns - window.start_ns
+        start_ns = middle_ns - length_ns // 2
+        time = WindowTime(start_ns, start_ns + length_ns, window.tick, window.overlap)
         for aggregate in self._aggregator.push_values(time, values, flagged):
             means = {key: float(value.mean) for key, value in aggregate.values().items()}
             for name in "bc":

@@ -110,7 +110,7 @@ def worst_first(found: FleetIndices) -> list[tuple[tuple[str, ...], tuple[str, .
             figures = (
                 str(supply.sustained),
                 words.number(supply.minutes, 1, "min"),
-                words.number(supply.supplied_percent, 3, "%"),
+                words.number(supply.supplied_percent if box.complete_percent else None, 3, "%"),
                 words.number(box.complete_percent, 1, "%"),
                 str(below_90),
             )

@@ -189,6 +189,9 @@ def test_each_day_and_week_has_the_verdict_of_its_intervals(client: TestClient) 
         ("Sun 22", "None"),
     ]
     assert cells(page)[8] == ("", "pass")
+    report = page.partition('href="/report/week?')[2].partition('"')[0].replace("&amp;", "&")
+    assert report == "place=box%3A1&week=2026-W47&zone=UTC&standard=en50160"
+    assert "2026-W47" in client.get(f"/report/week?{report}").text
     assert "voltage: 0.0\u202f% within" in page and "2026-W47" in page and "2026-W46" in page
 
 

@@ -24,7 +24,7 @@ from opq_cloud.view.pages.past.course import Course, read_course
 from opq_cloud.view.pages.past.drawing import HarmonicBars, charts_json, harmonic_bars, spread_drawing
 from opq_cloud.view.pages.past.quantities import MAIN
 from opq_cloud.view.pages.past.reading import read_harmonics
-from opq_cloud.view.pages.past.verdict_calendar import MOST_WEEKS, SeenReportStore, WeekLine, week_lines
+from opq_cloud.view.pages.past.verdict_calendar import MOST_WEEKS, WeekLine, week_lines
 from opq_cloud.view.pages.visible.past_before import query_zone
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -145,7 +145,7 @@ class PastPages:
                 found.append(bars)
         return found
 
-    def _places(self, address: PastAddress, table: LimitTable) -> list[tuple[str, list[WeekLine]]]:
+    def _places(self, address: PastAddress, table: LimitTable) -> list[tuple[str, str, list[WeekLine]]]:
         """The verdicts of each Box, or of a site as one place; of the first Boxes where a span is long."""
         context, choice = self._context, address.choice
         records = self._services.registry.now().records
@@ -156,10 +156,13 @@ class PastPages:
         ]
         if choice.kind == "site" and chosen:
             places = [ChosenPlace(choice.name, tuple(chosen))]
-        store, now_ms = SeenReportStore(context.store), context.now_ns() // MS
         span = address.span.start_ms, address.span.end_ms
         return [
-            (place.name, week_lines(store, table, place, address.zone, span, now_ms, self._services.nominal))
+            (
+                place.name,
+                f"site:{place.site}" if place.site else f"box:{place.records[0].box_id}",
+                week_lines(context, self._services, table, place, address.zone, span),
+            )
             for place in places
         ]
 

@@ -7,18 +7,16 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from opq_cloud.reports.limit_table import LimitTable
-from opq_cloud.reports.reading import ChosenPlace, IntervalReader, ReportStore, read_place
+from opq_cloud.reports.reading import ChosenPlace, read_place
 from opq_cloud.reports.verdicts import BoxWeek, Verdict, VerdictRow, judge_limit
 from opq_cloud.reports.week import DAYS, ReportWeek
 from opq_cloud.reports.week_report import OF_ALL_PHASES, Place
-from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.store.intervals.interval_rows import columns_of, within
-from opq_cloud.store.store import ShownStore
+from opq_cloud.store.intervals.interval_rows import within
+from opq_cloud.view.pages.visible.seen_intervals import SeenReportStore
+from opq_cloud.view.pages.visible.view_services import ViewServices
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import input_words
 from opq_cloud.view.web.words import day_of_month, number
-from opq_proto.decision import Nominal
-from opq_proto.measurement.intervals import Disturbance, IntervalColumns
 
 MOST_WEEKS = 53
 WEEKS_BY_DAY = 6
@@ -56,56 +54,20 @@ class WeekLine:
     days: tuple[VerdictCell, ...]
 
 
-class SeenIntervals:
-    """The intervals that the visitor sees, as reports read them."""
-
-    def __init__(self, store: ShownStore) -> None:
-        self._store = store
-
-    def read(
-        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: object = None
-    ) -> IntervalColumns:
-        records = self._store.seen_intervals(box_id)
-        if records is None:
-            return columns_of(box_id, length_ms, {})
-        return records.read(box_id, length_ms, start_ns, end_ns, names)  # type: ignore[arg-type]
-
-    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
-        records = self._store.seen_intervals(box_id or "")
-        return [] if records is None else records.disturbances(box_id, start_ns, end_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class SeenReportStore:
-    """The part of the store that a report for this visitor is made of."""
-
-    store: ShownStore
-
-    @property
-    def intervals(self) -> IntervalReader:
-        return SeenIntervals(self.store)
-
-    def boxes(self) -> list[BoxRecord]:
-        return self.store.boxes()
-
-    def find_incidents(self, wanted: IncidentFilter, limit: int) -> list[IndexedIncident]:
-        return self.store.find_incidents(wanted, limit)
-
-
 def week_lines(
-    store: ReportStore,
+    context: VisitorContext,
+    services: ViewServices,
     table: LimitTable,
     place: ChosenPlace,
     zone: ZoneInfo,
     span_ms: tuple[int, int],
-    now_ms: int,
-    nominal: Nominal,
 ) -> list[WeekLine]:
     """The weeks that a span touches, the newest first, MOST_WEEKS at most.
 
     Raises:
         StoreError: the store cannot be read.
     """
+    store, now_ms = SeenReportStore(services.store, context), context.now_ns() // MS
     last_ms = max(span_ms[0], min(span_ms[1], now_ms) - 1)
     weeks = [_week_of(last_ms, zone)]
     while len(weeks) < MOST_WEEKS and weeks[-1].start_ns > span_ms[0] * MS:
@@ -113,7 +75,7 @@ def week_lines(
     by_day = len(weeks) <= WEEKS_BY_DAY
     found = []
     for week in weeks:
-        read = read_place(store, table, week, place, nominal)
+        read = read_place(store, table, week, place, services.nominal)
         days = tuple(_days(table, week, read, now_ms)) if by_day else ()
         found.append(WeekLine(week, _cell(week.name[5:], table, week, read, now_ms), days))
     return found

@@ -265,7 +265,7 @@ def test_a_dead_senders_claim_is_sent_once(tmp_path: Path, hook: HookReceiver) -
         ({"url": "http://localhost:1024/"}, "private network"),
         ({"url": "ftp://example.org"}, "write an address such as"),
         ({"enabled": False}, "switched off"),
-        ({"channel": "mail"}, "sends by mail now"),
+        ({"channel": "mail"}, "now sends by mail"),
     ],
 )
 def test_an_undeliverable_entry_has_its_reason(tmp_path: Path, change: dict[str, object], why: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import history_fleet
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.store_spans import past_page
 from opq_cloud.reports.indices import fleet_indices
@@ -44,6 +45,8 @@ SINGLE = (
     "pst",
 )
 RUNS = 20
+YEARS, QUICK_YEARS = (100, 10, 200), (10, 1, 20)
+"""Boxes, years, and questions of each kind; the first takes 3 GB for some minutes."""
 
 
 def run(quick: bool) -> BenchResult:
@@ -79,6 +82,7 @@ def run(quick: bool) -> BenchResult:
         rows += fleet_of(store, path, quick)
         raw = cost("made of the intervals", lambda: of_rows(store, *week))
         store.close()
+        rows += history_fleet.figures(Path(folder), *(QUICK_YEARS if quick else YEARS))
     baseline = Baseline("a week's 95 % of 50 harmonics made of its intervals", raw.value, "ms")
     return BenchResult(
         tuple(rows),

@@ -19,6 +19,7 @@ from house_under_test import until
 
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.ledger_rows import LENGTHS_MS
+from opq_proto.messages import known_uncertainty_ns
 from opq_sim.box.fleet import plan_fleet
 from opq_sim.faults.parts.fork_server import ForkedProcess, ForkServer
 from opq_sim.faults.parts.stepped_clock import put_step_ns
@@ -154,7 +155,7 @@ class ClassASystem:
         """The intervals of one length in the store, without the names of what is not known."""
         rows = self._rows("intervals", "--length", kind)
         assert all((row.pop("box_id"), row.pop("length_ms")) == (BOX, LENGTHS_MS[kind]) for row in rows)
-        return [{name: value for name, value in row.items() if value is not None} for row in rows]
+        return [{name: _single(value) for name, value in row.items() if value is not None} for row in rows]
 
     def stored_disturbances(self) -> list[tuple[Any, ...]]:
         """Class, start, end and residual voltage."""
@@ -176,9 +177,11 @@ class ClassASystem:
                     "start_ns": row.start_ns,
                     "end_ns": row.end_ns,
                     "flagged": row.flagged,
+                    **({} if bound is None else {"uncertainty_ns": bound}),
                 },
             )
             for row in self._read(kind)
+            for bound in [known_uncertainty_ns(row.uncertainty_ns)]
         ]
 
     def settle_ledger(self, kinds: Sequence[str]) -> None:
@@ -204,6 +207,11 @@ class ClassASystem:
     def _read(self, kind: str) -> list[Any]:
         folder = self.data_dir / "gateway" / f"box{BOX}" / "ledger"
         return list(Ledger(folder, BOX, 24.0, 30.0).read(kind, 0, 2**62)) if folder.exists() else []
+
+
+def _single(value: object) -> object:
+    """A number is written with the digits that single precision needs."""
+    return float(np.float32(value)) if isinstance(value, float) else value
 
 
 def _columns(values: Mapping[str, float | tuple[float, ...]]) -> dict[str, Any]:

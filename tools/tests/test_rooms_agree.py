@@ -15,7 +15,7 @@ from opq_gateway.commands import command_handler
 from opq_gateway.config import MAX_CYCLES, MAX_ID, MIN_CYCLES
 from opq_hil.backends import emulated
 from opq_rules.sinks import notify, request_waveform
-from opq_sim.faults import evidence
+from opq_sim.faults.parts import database_lock
 from opq_sim.score import records
 from opq_tools.boxes.box import waveform
 from opq_tools.client import calls
@@ -23,7 +23,7 @@ from opq_tools.keys import keygen
 from opq_tools.up import plan
 
 ROOMS: dict[str, tuple[object, ...]] = {
-    "the store's file": (store.FILE_NAME, evidence.FILE_NAME),
+    "the store's file": (store.FILE_NAME, database_lock.FILE_NAME),
     "what is part of a disturbance": (onset_rule.COMPOUND_NS, records.COMPOUND_NS),
     "what follows a disturbance": (onset_rule.FOLLOWS_NS, records.FOLLOWS_NS),
     "the longest distance of onsets": (onset_rule.LONGEST_NS, records.LONGEST_NS),

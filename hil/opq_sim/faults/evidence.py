@@ -4,12 +4,8 @@ All of it is read from outside; a killed gateway's files stay unchanged for the 
 """
 
 import json
-import sqlite3
-import struct
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,18 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.ring.ring import Ring
-from opq_gateway.ring.segment import Segment
-from opq_proto.messages import Gap, Measurement, Metric
+from opq_gateway.measuring.feed import Values
+from opq_gateway.measuring.ledger_rows import LENGTHS_MS
+from opq_proto.messages import Measurement, Metric
+from opq_sim.faults.parts.gateway_disk import RingContents
 from opq_sim.faults.parts.held_numbers import HeldNumbers
-from opq_sim.faults.parts.service import ServiceError
+from opq_sim.faults.parts.store_reader import StoreReader
 from opq_sim.faults.parts.view_reader import ViewReader
+from opq_sim.foreign.host import CALIBRATION
 from opq_sim.score.records import TrueDisturbance
 
-FILE_NAME: Final = "opq.db"
-TIMEOUT_S: Final = 5.0
-HOURS: Final = 24.0
-ALL_NS: Final = (0, int(np.iinfo(np.int64).max))
 NOMINAL_V: Final = 120.0
 CYCLE: Final = 200
 """Samples of a cycle of 60 Hz."""
@@ -38,28 +32,6 @@ SILENCE: Final = " silence: "
 """In the reason of an event that was opened for what came before a loss of supply."""
 AFTER_LOSS_NS: Final = 10**9
 """What came before a loss of supply is asked for up to this long after it, where nothing was sampled."""
-_NEWEST: Final = "SELECT box, max(id) FROM measurements GROUP BY box"
-_MARKS: Final = "SELECT box, box_id FROM box_marks"
-_PARCELS: Final = "SELECT parcel, boxes FROM parcels WHERE boxes IS NOT NULL ORDER BY parcel DESC LIMIT 2000"
-_PARCEL_HEAD, _STRETCH_ROWS = struct.Struct("<BII"), 200
-"""As `opq_cloud.store.embedded.parcels`, which a world outside of the cloud does not import."""
-_EVENTS: Final = "SELECT document, finished, analysed FROM events ORDER BY event_id"
-_FINDINGS: Final = "SELECT document FROM incidents ORDER BY incident_id"
-_FILE: Final = "SELECT data FROM chunks JOIN files USING (file) WHERE filename = ? ORDER BY n"
-_PROGRESS: Final = """
-    SELECT (SELECT count(*) FROM events WHERE finished = 0),
-           (SELECT count(*) FROM events WHERE finished = 1 AND analysed = 0),
-           (SELECT count(*) FROM events), (SELECT count(*) FROM incidents)"""
-_QUEUED: Final = "SELECT box_id, sequence FROM measurements JOIN boxes USING (box)"
-_QUEUED_TO: Final = "SELECT last_end_ns FROM boxes WHERE box_id = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class RingContents:
-    """Blocks in the order in which they were written, and the losses that are recorded between them."""
-
-    blocks: list[SampleBlock]
-    gaps: list[Gap]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +101,15 @@ class Evidence:
     contradicted: list[str] = field(default_factory=list)
     """Measurements whose copies differ."""
     stored: list[Measurement] = field(default_factory=list)
+    ledger: dict[str, list[Values]] = field(default_factory=dict)
+    """By Box on a cable, the intervals and disturbances that its gateway wrote."""
+    unsent: dict[str, Counter[tuple[str, int]]] = field(default_factory=dict)
+    """By Box on a cable, kind and start of those that no cloud had acknowledged at the end."""
+    numbered: dict[str, int] = field(default_factory=dict)
+    """By Box on a cable, how many of them have a number, of the same row as Measurements."""
+    intervals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By kind, the stored intervals, as `export intervals` writes them."""
+    disturbances: list[dict[str, Any]] = field(default_factory=list)
     elsewhere: list[Measurement] = field(default_factory=list)
     """Measurements in the store of the other Makai."""
     events: list[StoredEvent] = field(default_factory=list)
@@ -158,20 +139,7 @@ class Evidence:
 
     def read_view(self, view: ViewReader, box_ids: Sequence[str]) -> None:
         """Reads what View says; raises OSError where it does not answer."""
-        self.findings = [
-            StoredFinding(
-                str(row["box_id"]),
-                int(row["incident_id"]),
-                str(row["class"]),
-                row["residual_percent"],
-                (int(row["event_id"]),),
-                str(row["because"]),
-                int(row["start_ns"]),
-                int(row["end_ns"]),
-                row["uncertainty_ns"],
-            )
-            for row in view.findings()
-        ]
+        self.findings = list(map(_finding, view.findings()))
         self.events = [
             StoredEvent(
                 int(row["id"]),
@@ -192,113 +160,27 @@ class Evidence:
             if not row["crossing"] and row["start_ns"] is not None and row["end_ns"] is not None:
                 self.measured[str(row["box_id"])].append((int(row["start_ns"]), int(row["end_ns"])))
 
-    def read_store(self, data_dir: Path, other_dir: Path) -> None:
+    def read_store(self, store: StoreReader, other: StoreReader, waves: bool) -> None:
         """Reads what the cloud stored.
 
+        Args:
+            waves: whether the waveforms of the findings' events are read.
         Raises:
-            ServiceError, sqlite3.Error: it cannot be read.
+            ServiceError: it cannot be read.
         """
-        self.stored, self.elsewhere = stored_measurements(data_dir), stored_measurements(other_dir)
-        with closing(_opened(data_dir / FILE_NAME)) as file:
-            self.events = [_event(json.loads(text), *flags) for text, *flags in file.execute(_EVENTS)]
-            self.findings = [_finding(json.loads(text)) for (text,) in file.execute(_FINDINGS)]
-            self.waveforms = _waveforms(file, {event.event_id: event for event in self.events})
+        self.stored = list(map(_measurement, store.measurements()))
+        self.elsewhere = list(map(_measurement, other.measurements()))
+        self.events = list(map(_event, store.events()))
+        self.findings = list(map(_finding, store.findings()))
+        if waves:
+            by_id = {event.event_id: event for event in self.events}
+            for event_id in sorted({number for each in self.findings for number in each.event_ids}):
+                self.waveforms |= _waveforms(store.waveforms(event_id), by_id[event_id])
 
-
-def ring_of(data_dir: Path, box_id: str) -> Ring:
-    """The ring of a gateway's Box; its writer, if there is one, is not disturbed."""
-    return Ring(data_dir / "gateway" / f"box{box_id}" / "ring", box_id, HOURS)
-
-
-def newest_in(folders: Mapping[str, Path]) -> Callable[[str], Segment | None]:
-    """Returns what reads the newest segment of a Box's ring, in the data folder of its gateway."""
-
-    def newest(box_id: str) -> Segment | None:
-        return ring_of(folders[box_id], box_id).newest()
-
-    return newest
-
-
-def ring_contents(data_dir: Path, box_id: str) -> RingContents:
-    """Reads the whole ring."""
-    ring = ring_of(data_dir, box_id)
-    gaps = [Gap(lost.first_sample, lost.samples, lost.reason) for lost in ring.read_lost(*ALL_NS)]
-    return RingContents(ring.read_blocks(*ALL_NS), gaps)
-
-
-def newest_sample(data_dir: Path, box_id: str) -> int:
-    """The sample at the ring's end, by the Box's own index; 0: the ring is empty."""
-    newest = ring_of(data_dir, box_id).newest()
-    return 0 if newest is None else newest.end_sample
-
-
-def newest_ns(data_dir: Path, box_id: str) -> int:
-    """UTC of the ring's end; 0: the ring is empty."""
-    newest = ring_of(data_dir, box_id).newest()
-    return 0 if newest is None else newest.end_ns
-
-
-def backlog(data_dir: Path) -> set[tuple[str, int]] | None:
-    """(Box, sequence) of every Measurement that a gateway's queue holds; None: it cannot be read now."""
-    rows = _rows(data_dir / "gateway" / "queue.sqlite", _QUEUED)
-    return None if rows is None else {(str(box_id), int(sequence)) for box_id, sequence in rows}
-
-
-def queued_to_ns(data_dir: Path, box_id: str) -> int:
-    """UTC until which the Box's Measurements were queued; 0: none, or the file cannot be read now."""
-    rows = _rows(data_dir / "gateway" / "queue.sqlite", _QUEUED_TO, box_id)
-    return int(rows[0][0] or 0) if rows else 0
-
-
-def newest_rows(data_dir: Path) -> dict[str, int]:
-    """By Box, a number that rises with each of its rows; rows stand one by one or in parcels of many.
-
-    Empty while the store cannot be read.
-    """
-    path = data_dir / FILE_NAME
-    newest = dict(_rows(path, _NEWEST) or ())
-    in_parcel: dict[int, int] = {}
-    for parcel, boxes in _rows(path, _PARCELS) or ():
-        for box in _boxes_of(boxes):
-            in_parcel.setdefault(box, int(parcel))
-    return {
-        str(box_id): int(newest.get(box, 0)) + in_parcel.get(box, 0)
-        for box, box_id in _rows(path, _MARKS) or ()
-    }
-
-
-def _boxes_of(packed: bytes) -> list[int]:
-    """The numbers of the Boxes that have rows in a parcel."""
-    wide, first, rows = _PARCEL_HEAD.unpack_from(packed)
-    at = _PARCEL_HEAD.size + 4 * -(-rows // _STRETCH_ROWS)
-    steps = np.frombuffer(packed, "<u4" if wide & 1 else "u1", rows - 1, at)
-    return sorted({first, *(first + np.cumsum(steps, dtype=np.int64)).tolist()})
-
-
-def store_progress(data_dir: Path) -> tuple[int, ...] | None:
-    """Numbers of events that are not finished and not analysed, of events, and of findings; None: the store
-    cannot be read now.
-    """
-    rows = _rows(data_dir / FILE_NAME, _PROGRESS)
-    return rows[0] if rows else None
-
-
-def stored_measurements(data_dir: Path) -> list[Measurement]:
-    """Every Measurement in the store, as a command in its own process exports it, with the means of its
-    gaps and of clocks that were set; empty where there is no store yet.
-
-    Raises:
-        ServiceError: the command failed.
-    """
-    if not (data_dir / FILE_NAME).exists():
-        return []
-    command = [sys.executable, "-m", "opq_tools.cli", "export", "measurements", "--format", "json"]
-    done = subprocess.run(
-        [*command, "--data-dir", str(data_dir)], check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise ServiceError(f"export of measurements: {done.stderr.strip()}")
-    return [_measurement(row) for row in json.loads(done.stdout)]
+    def read_intervals(self, store: StoreReader) -> None:
+        """Reads the stored intervals and disturbances. Raises ServiceError: they cannot be read."""
+        self.intervals = {kind: store.intervals(kind) for kind in LENGTHS_MS}
+        self.disturbances = store.disturbances()
 
 
 def withdrawn_outages(mauka_log: Path) -> list[str]:
@@ -341,59 +223,43 @@ def _measurement(row: dict[str, Any]) -> Measurement:
     )
 
 
-def _event(document: dict[str, Any], finished: int, analysed: int) -> StoredEvent:
+def _event(row: dict[str, Any]) -> StoredEvent:
     return StoredEvent(
-        int(document["event_id"]),
-        int(document["start_ns"]),
-        int(document["end_ns"]),
-        tuple(map(str, document["boxes_received"])),
-        {str(box_id): str(why) for box_id, why in document["missing"].items()},
-        str(document["opened_by"]),
-        str(document["because"]),
-        bool(finished),
-        bool(analysed),
+        int(row["event_id"]),
+        round(row["start_ms"] * 1e6),
+        round(row["end_ms"] * 1e6),
+        tuple(map(str, row["boxes_received"])),
+        {str(box_id): str(why) for box_id, why in row["missing"].items()},
+        str(row["opened_by"] or ""),
+        str(row["because"]),
+        bool(row["finished"]),
+        bool(row["analysed"]),
     )
 
 
-def _finding(document: dict[str, Any]) -> StoredFinding:
+def _finding(row: dict[str, Any]) -> StoredFinding:
     return StoredFinding(
-        str(document["box_id"]),
-        int(document["group_id"]),
-        str(document["class"]),
-        document["residual_percent"],
-        tuple(document["event_ids"]),
-        str(document["because"]),
-        int(document["start_ns"]),
-        int(document["end_ns"]),
+        str(row["box_id"]),
+        int(row["incident_id"]),
+        str(row["class"]),
+        row["residual_percent"],
+        (int(row["event_id"]),),
+        str(row["because"]),
+        int(row["start_ns"]),
+        int(row["end_ns"]),
+        row["uncertainty_ns"],
     )
 
 
-def _waveforms(
-    file: sqlite3.Connection, events: Mapping[int, StoredEvent]
-) -> dict[tuple[int, str], StoredWaveform]:
+def _waveforms(rows: Sequence[dict[str, Any]], event: StoredEvent) -> dict[tuple[int, str], StoredWaveform]:
     found = {}
-    for event_id, box_id, text in file.execute("SELECT event_id, box_id, document FROM box_events"):
-        wave, event = json.loads(text), events[int(event_id)]
-        data = b"".join(chunk for (chunk,) in file.execute(_FILE, (wave["data_fs_filename"],)))
-        volts = np.frombuffer(data, "<i2") * float(wave["v_per_lsb"])
+    for wave in rows:
+        volts = np.array(wave["counts"]) * float(wave["volts_per_lsb"] or 1 / CALIBRATION)
         asked_ns = event.end_ns - event.start_ns - AFTER_LOSS_NS * (SILENCE in event.because)
-        found[int(event_id), str(box_id)] = StoredWaveform(
+        found[event.event_id, str(wave["box_id"])] = StoredWaveform(
             asked_ns * int(wave["rate_millihz"]) // 10**12,
             len(volts),
             sum(int(gap["samples"]) for gap in wave["gaps"]),
             dips_percent(volts),
         )
     return found
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=TIMEOUT_S)
-
-
-def _rows(path: Path, query: str, *values: str) -> list[tuple[Any, ...]] | None:
-    """None: the file cannot be read now."""
-    try:
-        with closing(_opened(path)) as file:
-            return file.execute(query, values).fetchall()
-    except sqlite3.Error:
-        return None

@@ -4,13 +4,8 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from opq_sim.faults.evidence import (
-    backlog,
-    newest_ns,
-    newest_sample,
-    queued_to_ns,
-    store_progress,
-)
+from opq_sim.faults.parts.gateway_disk import backlog, newest_ns, newest_sample, queued_to_ns
+from opq_sim.faults.parts.service import ServiceError
 from opq_sim.faults.world.world import Condition, FaultWorld
 
 STILL_S: Final = 1.2
@@ -84,18 +79,21 @@ def acknowledged(world: FaultWorld) -> Condition:
 
 
 def analysed(world: FaultWorld, still_s: float) -> Condition:
-    """Every event is finished and analysed, and there were no new ones, nor findings, for `still_s`."""
-    data_dir = world.processes.data_dir("cloud")
-    moves = _changes(lambda: store_progress(data_dir))
+    """Every event is finished and analysed, and there were no new ones for `still_s`, by `events show`."""
+    known: list[tuple[object, ...]] = []
+    moves = _changes(lambda: tuple(known))
 
     def objection() -> str | None:
+        try:
+            events = world.store.events()
+        except ServiceError as error:
+            return str(error)
+        known[:] = [(each["event_id"], each["finished"], each["analysed"]) for each in events]
         quiet_s = moves()
-        progress = store_progress(data_dir)
-        if progress is None:
-            return "the store cannot be read"
-        unfinished, unanalysed, *_ = progress
-        if unfinished or unanalysed:
-            return f"{unfinished} events are open, {unanalysed} are not analysed"
+        open_ = sum(not finished for _, finished, _ in known)
+        waiting = sum(bool(finished and not analysed) for _, finished, analysed in known)
+        if open_ or waiting:
+            return f"{open_} events are open, {waiting} are not analysed"
         return "something still moves" if quiet_s < still_s else None
 
     return objection

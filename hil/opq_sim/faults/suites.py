@@ -168,18 +168,18 @@ def _settle_gateway(world: FaultWorld) -> None:
 def _settle_cloud(world: FaultWorld) -> None:
     world.run(2.5)  # the last dip is among them
     world.wait(settling.acknowledged(world), CLOUD_SETTLE_S, "all is acknowledged")
-    world.wait(settling.analysed(world, 1.0), CLOUD_SETTLE_S, "all is analysed")
+    world.wait(settling.analysed(world, 1.0), CLOUD_SETTLE_S, "all is analysed", TOLD_EVERY_S)
 
 
 def _settle_silences(world: FaultWorld) -> None:
     world.wait(settling.delivered(world), SETTLE_S, "all that was measured by now is acknowledged")
-    world.wait(settling.analysed(world, JUDGED_S), SETTLE_S, "all is judged")
+    world.wait(settling.analysed(world, JUDGED_S), SETTLE_S, "all is judged", TOLD_EVERY_S)
 
 
 def _settle_clocks(world: FaultWorld) -> None:
     world.wait(world.newly_stored(), CLOCK_SETTLE_S, "all Boxes are measured again")
     world.run(JUDGED_S if any(trial.dark for trial in world.schedule.clocks) else 0.0)
-    world.wait(settling.analysed(world, 8.0), CLOCK_SETTLE_S, "all events are analysed")
+    world.wait(settling.analysed(world, 8.0), CLOCK_SETTLE_S, "all events are analysed", TOLD_EVERY_S)
 
 
 def _settle_restarts(world: FaultWorld) -> None:
@@ -213,9 +213,10 @@ SUITES: Final[Mapping[str, Suite]] = {
             "stored",
             "copies",
             "repeated_by_duplicate",
+            "intervals",
         ),
         "{samples_in_ring} + {samples_in_gaps} of {samples_sent} samples in ring + gaps, "
-        "{stored} Measurements stored",
+        "{stored} Measurements and {intervals} intervals stored",
     ),
     "cloud-faults": Suite(
         "Faults by seed at a real cloud: each Measurement stored or held, each dip one incident.",
@@ -292,6 +293,7 @@ SUITES: Final[Mapping[str, Suite]] = {
             "outages",
             "outages_told",
             "outages_false",
+            "intervals",
         ),
         "{trials} trials, {store}: {told} + {not_sampled} of {disturbances} dips told + not sampled, "
         "{incidents} incidents, {missed} missed, {merged} merged, {doubled} doubled, {false} false; "

@@ -18,6 +18,7 @@ from opq_sim.faults.rules.dips import (
     unexplained,
 )
 from opq_sim.faults.rules.gaps import gap_reasons, unexplained_gaps
+from opq_sim.faults.rules.intervals import intervals
 from opq_sim.faults.rules.outages import WITHDRAWN, outages_by_number, outages_by_time
 from opq_sim.faults.rules.restarts import RestartTruth, restarts
 from opq_sim.faults.schedule import FaultSchedule, boxes_of
@@ -76,6 +77,7 @@ def judge_gateway(verdict: ScheduleVerdict, evidence: Evidence, boxes: dict[str,
         if jumps >= starts:
             problems.append(f"Box {box_id}: time jumped {jumps} times in {starts} starts")
         figures[f"holes_{box_id}"] = data_lost.missing_sequences(stored)
+    judge_intervals(verdict, evidence)
     longest_s = max(evidence.recovery_s.values())
     problems += unexplained_gaps(verdict.schedule, reasons, longest_s)
     problems += data_lost.once(evidence.stored, evidence.received)
@@ -90,6 +92,14 @@ def judge_gateway(verdict: ScheduleVerdict, evidence: Evidence, boxes: dict[str,
         "longest_deaf_s": round(longest_s, 1),
         "stored": len(evidence.stored),
     }
+
+
+def judge_intervals(verdict: ScheduleVerdict, evidence: Evidence) -> None:
+    """Each interval and disturbance of the Boxes on cables is stored once, as its gateway wrote it."""
+    for box_id in evidence.ledger:
+        verdict.problems += intervals(box_id, evidence)
+    verdict.figures["intervals"] = sum(map(len, evidence.intervals.values()))
+    verdict.figures["intervals_unsent"] = sum(each.total() for each in evidence.unsent.values())
 
 
 def judge_cloud(verdict: ScheduleVerdict, evidence: Evidence) -> None:
@@ -132,8 +142,9 @@ def judge_silences(verdict: ScheduleVerdict, evidence: Evidence) -> None:
             outages = outages_by_time(box_id, evidence)
             gaps, count, right = gap_reasons(fault, box_id, evidence)
             stored = [each for each in evidence.stored if each.box_id == box_id]
-            holes = data_lost.missing_sequences(stored)
-            if holes and fault.kind != "gateway_killed":  # it measures again, with new numbers, what it lost
+            holes = data_lost.missing_sequences(stored) - evidence.numbered.get(box_id, 0)
+            # a killed gateway measures again, with new numbers, what it lost
+            if holes > 0 and fault.kind != "gateway_killed":
                 gaps.append(f"{holes} Measurements are not stored")
             counts["outages"] += outages.outages
             counts["outages_found"] += outages.found
@@ -145,6 +156,7 @@ def judge_silences(verdict: ScheduleVerdict, evidence: Evidence) -> None:
     counts["outages_false"] += len(evidence.withdrawn)
     verdict.problems += [f"Box {box_id}: {WITHDRAWN}" for box_id in evidence.withdrawn]
     verdict.figures |= counts
+    judge_intervals(verdict, evidence)
 
 
 def judge_restarts(verdict: ScheduleVerdict, evidence: Evidence, boxes: RestartedBoxes) -> None:
@@ -179,6 +191,7 @@ def judge_restarts(verdict: ScheduleVerdict, evidence: Evidence, boxes: Restarte
         "share_error": round(account.share_error, 4),
         "longest_held_s": round(boxes.longest_held_s, 2),
     }
+    judge_intervals(verdict, evidence)
 
 
 def judge_clocks(verdict: ScheduleVerdict, evidence: Evidence) -> None:
@@ -202,3 +215,4 @@ def judge_clocks(verdict: ScheduleVerdict, evidence: Evidence) -> None:
             where = f"Box {box_id}, {trial.kind} ({steps})"
             verdict.problems += [f"{where}: {each}" for each in (*dips.problems, *outages.problems)]
     verdict.figures |= counts
+    judge_intervals(verdict, evidence)

@@ -12,6 +12,7 @@ from typing import Final
 
 from opq_proto.kit.own_thread import OwnThread
 
+FILE_NAME: Final = "opq.db"
 HELD_S: Final = 0.4
 FREE_S: Final = 0.1
 """Seconds for which a slow database is free between two locks."""

@@ -38,6 +38,9 @@ MODULES: Final = (
 VIEW_MODULES: Final = ("opq_cloud.view.service", "opq_cloud.view.app", "opq_cloud.notifications.service")
 GATEWAY_MODULES: Final = ("opq_gateway.__main__", "opq_gateway.gateway")
 
+SENT_INTERVALS: Final = ("3s", "10s", "10min", "2h", "disturbances")
+"""All that a gateway can send: a world is shorter than ten minutes."""
+
 Settings = Mapping[str, Any]
 
 
@@ -144,8 +147,7 @@ def gateway_settings(settings: Settings, boxes: Mapping[str, Path], brokers: int
     return {
         **settings,
         "uplink": {**settings.get("uplink", {}), **addresses},
-        # the judges compare the numbers of stored Measurements, and intervals have numbers of the same row
-        "measuring": {"intervals": [], **settings.get("measuring", {})},
+        "measuring": {"intervals": SENT_INTERVALS, **settings.get("measuring", {})},
         "box": [{"id": box_id, "port": str(port)} for box_id, port in boxes.items()],
     }
 

@@ -105,6 +105,12 @@ class WorldProcesses:
         }
 
     @property
+    def triggering_health(self) -> int:
+        """The port at which the health of the triggering service answers."""
+        name = "triggering-service" if "triggering-service" in self.services else "all"
+        return ports.with_offset(_health(name), self.offsets["cloud"])
+
+    @property
     def server_key(self) -> bytes:
         """The public key of the brokers."""
         return read_key_file(self.keys.server_public).public

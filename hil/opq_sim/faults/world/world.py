@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from opq_proto.kit import ports
-from opq_sim.faults.evidence import (
-    Evidence,
-    backlog,
-    newest_rows,
-    newest_sample,
-    ring_contents,
-    withdrawn_outages,
-)
+from opq_sim.faults.evidence import Evidence, withdrawn_outages
 from opq_sim.faults.parts.boxes import RATE_HZ
 from opq_sim.faults.parts.dips import true_dips
+from opq_sim.faults.parts.gateway_disk import (
+    ledger_rows,
+    newest_sample,
+    queued_windows,
+    ring_contents,
+    unnumbered_rows,
+    unsent_rows,
+)
 from opq_sim.faults.parts.service import ServiceError, ServiceProcess
+from opq_sim.faults.parts.store_reader import StoreReader, received_s
 from opq_sim.faults.parts.view_reader import ViewReader, newly_shown
 from opq_sim.faults.schedule import Fault, FaultSchedule, beginnings_and_ends
 from opq_sim.faults.world.layout import Layout
@@ -45,6 +47,7 @@ class FaultWorld:
     Attributes:
         starved: gateway -> share of the time in which it may run.
         view: reads what View says; None in a world without one.
+        store: reads what the commands say of the store.
         ended_s: when all of it ended, by the monotonic clock.
 
     Raises:
@@ -58,6 +61,9 @@ class FaultWorld:
         self.around: Surroundings = Surroundings(layout, self.processes, schedule.seed)
         view = ports.with_offset("view", self.processes.offsets["cloud"])
         self.view: ViewReader | None = ViewReader(view) if layout.has_view else None
+        mongo = self.processes.mongo
+        settings = None if mongo is None else mongo.settings
+        self.store = StoreReader(self.processes.data_dir("cloud"), settings)
         self.evidence = Evidence()
         self.starved: dict[int, float] = {}
         self.ended_s = 0.0
@@ -147,12 +153,12 @@ class FaultWorld:
         """Makes a condition: something new of each Box is stored, of any time; a fleet is acknowledged."""
         if self.view is not None:
             return newly_shown(self.view, (*self.around.boxes.boxes, *self.layout.original))
-        data_dir = self.processes.data_dir("cloud")
-        before = newest_rows(data_dir)
+        port = self.processes.triggering_health
+        before = received_s(port) or {}
         box_ids = (*self.layout.on_cables, *self.layout.original)
 
         def objection() -> str | None:
-            now = newest_rows(data_dir)
+            now = received_s(port) or {}
             late = [box_id for box_id in box_ids if now.get(box_id, 0) <= before.get(box_id, 0)]
             for fleet in self.around.fleets:
                 if fleet.failure is not None:
@@ -176,7 +182,7 @@ class FaultWorld:
         if gateways and self.layout.every_sample:
             for box_id in box_ids:
                 self.evidence.early.setdefault(box_id, ring_contents(data_dir, box_id).blocks)
-            self.evidence.queued |= backlog(data_dir) or set()
+            self.evidence.queued |= queued_windows(data_dir)
 
     def _play(self, acts: Mapping[str, Act]) -> None:
         late_s = time.monotonic() - self._begin_s
@@ -210,9 +216,13 @@ class FaultWorld:
             for box_id in self.layout.gateways[number]:
                 evidence.recovery_s[box_id] = gateway.recovery_s(box_id)
                 evidence.starts[box_id] = gateway.starts
+                evidence.ledger[box_id] = ledger_rows(data_dir, box_id)
+                evidence.unsent[box_id] = unsent_rows(data_dir, box_id)
+                unnumbered = unnumbered_rows(data_dir, box_id).total()
+                evidence.numbered[box_id] = len(evidence.ledger[box_id]) - unnumbered
                 if self.layout.every_sample:
                     evidence.ring[box_id] = ring_contents(data_dir, box_id)
-            evidence.queued |= backlog(data_dir) or set()
+            evidence.queued |= queued_windows(data_dir)
         for box_id, box in around.boxes.boxes.items():
             evidence.sent[box_id] = box.samples
             evidence.skipped_s[box_id] = sum(end - first for first, end in box.skips) / RATE_HZ
@@ -221,5 +231,8 @@ class FaultWorld:
             evidence.not_sampled, evidence.not_shown = around.not_sampled, around.not_shown
         evidence.truth = true_dips(around.dips, around.fleet_clock)
         evidence.withdrawn = withdrawn_outages(processes.folder / "mauka.log")
+        if processes.gateways:
+            evidence.read_intervals(self.store)
         if self.view is None:
-            evidence.read_store(processes.data_dir("cloud"), processes.data_dir("other"))
+            other = StoreReader(processes.data_dir("other"))
+            evidence.read_store(self.store, other, bool(self.schedule.clocks))

@@ -1,0 +1,98 @@
+"""StoreReader: what the commands and the health of a cloud say of its store, whatever store it is."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from opq_sim.faults.parts.service import ServiceError
+
+MOST_EVENTS: Final = 10_000
+COMMAND_S: Final = 300.0
+"""Limit that ends a command that hangs; a command takes a second of an idle machine."""
+HEALTH_S: Final = 5.0
+NO_STORE: Final = "there is no store in"
+STORED: Final = "measurements_stored"
+
+
+class StoreReader:
+    """Each question is a command in a process of its own; nothing of the cloud is imported here.
+
+    What a store that does not exist yet has is empty. Every question raises ServiceError where its command
+    fails.
+    """
+
+    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+        """`settings`: the section `[store]` of its cloud."""
+        uri = (settings or {}).get("mongo_uri")
+        self._where = ["--data-dir", str(data_dir), *(["--mongo-uri", uri] if uri else [])]
+
+    def measurements(self) -> list[dict[str, Any]]:
+        """Every Measurement, with the means of its gaps and of clocks that were set."""
+        return self._json("export", "measurements", "--format", "json")
+
+    def intervals(self, kind: str) -> list[dict[str, Any]]:
+        """Every interval of a length, such as 10min."""
+        return self._lines("export", "intervals", "--length", kind, "--format", "jsonl")
+
+    def disturbances(self) -> list[dict[str, Any]]:
+        return self._lines("export", "disturbances", "--format", "jsonl")
+
+    def events(self) -> list[dict[str, Any]]:
+        """Every event, without samples."""
+        found = self._json("events", "show", "--limit", str(MOST_EVENTS), "--json")
+        return sorted(found, key=lambda event: int(event["event_id"]))
+
+    def findings(self) -> list[dict[str, Any]]:
+        return self._json("export", "incidents", "--findings", "--format", "json")
+
+    def waveforms(self, event_id: int) -> list[dict[str, Any]]:
+        """The waveforms of an event; empty where no Box answered."""
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "event.json"
+            try:
+                self._text("export", "events", str(event_id), "--format", "json", "--out", str(out))
+            except ServiceError as error:
+                if "with waveforms" in str(error):
+                    return []
+                raise
+            found: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))["waveforms"]
+        return found
+
+    def _json(self, *words: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self._text(*words) or "[]")
+        return found
+
+    def _lines(self, *words: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._text(*words).splitlines()]
+
+    def _text(self, *words: str) -> str:
+        command = [sys.executable, "-m", "opq_tools.cli", *words, *self._where]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=COMMAND_S)
+        if done.returncode and NO_STORE in done.stderr:
+            return ""
+        if done.returncode:
+            raise ServiceError(f"opq-tools {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
+
+
+def received_s(port: int) -> dict[str, int] | None:
+    """By Box, when its newest Measurement came to the triggering service, by what its health says.
+
+    None where that does not answer, or has stored nothing yet.
+    """
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=HEALTH_S) as answer:
+            lines = answer.read().decode().splitlines()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=HEALTH_S) as answer:
+            parts = json.loads(answer.read())["subcomponents"] or ()
+    except (OSError, ValueError):
+        return None
+    stored = sum(float(line.rpartition(" ")[2]) for line in lines if STORED in line and line[0] != "#")
+    return (
+        {str(part["name"]): int(part["received"]) for part in parts if "received" in part} if stored else None
+    )

@@ -22,7 +22,7 @@ from opq_cloud.reports.week import ReportWeek, local_moment, week_of
 from opq_cloud.reports.written import MEDIA_TYPES, written
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError, OpqError
-from opq_proto.kit.whole_file import private_folder, write_whole_file
+from opq_proto.kit.whole_file import private_folder, remove_unfinished, write_whole_file
 
 DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -99,6 +99,8 @@ class ReportSchedule:
             words = _NOT_IN_NAMES.sub("-", f"{week.name}-{choice.file_words}-{self._table.standard}")
             path = self._folder / f"{words}.{self._section.format}"
             mark = path.with_name(f".{path.name}.mailed")
+            for each in (path, mark):
+                remove_unfinished(each)
             said: Sequence[str] = ()
             made = not path.exists()
             if made:

@@ -152,6 +152,10 @@ def one_round(
     assert set(sent) == {f"<{name}@opq.reports>" for name in wanted}
     assert sum(sent.values()) <= len(wanted) + kills
     assert set(kept) == wanted
+    marks = {f".{name}.mailed" for name in wanted}
+    assert {path.name for path in reporter.reports.iterdir()} == wanted | marks, (
+        "a kill left a part of a file"
+    )
     counts["kills"] += kills
     counts["mailed twice"] += sum(sent.values()) - len(sent)
     return kept

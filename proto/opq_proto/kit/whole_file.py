@@ -4,6 +4,7 @@ A device, a pipe or a socket is written directly, because a rename would put a f
 """
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -82,6 +83,12 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
                 yield file
     except OSError as error:
         raise FileNotWrittenError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def remove_unfinished(path: Path) -> None:
+    """Removes what writers of this file left that were killed; no other may be writing it. Raises OSError."""
+    for left in path.parent.glob(glob.escape(f".{path.name[:64]}.") + "*.part"):
+        left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

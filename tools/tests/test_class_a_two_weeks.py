@@ -21,7 +21,7 @@ from opq_proto.messages import Measurement, TimeSource
 
 TEN_NS, DAY_NS = 600 * 10**9, 86_400 * 10**9
 MOST_BYTES_PER_S = 4.0
-LIVE_ROWS = {1: 300, 14: 1500}
+LIVE_ROWS = {1: 100, 14: 1500}
 """Days -> live Measurements that are seen after the intervals."""
 NAMES = ("rms_v", "rms_min_v", "rms_max_v", "urms_min_v", "urms_max_v", "f_hz", "f_min_hz", "f_max_hz")
 RATIOS = ("thd_ratio", "thd_max_ratio", "under_ratio", "over_ratio")

@@ -6,8 +6,13 @@ from typing import Final
 
 from opq_sim.faults.parts.gateway_disk import backlog, newest_ns, newest_sample, queued_to_ns
 from opq_sim.faults.parts.service import ServiceError
+from opq_sim.faults.parts.store_reader import event_counts
 from opq_sim.faults.world.world import Condition, FaultWorld
 
+ANALYSING: Final = ("triggering-service", "event-service", "mauka")
+"""What counts events and findings."""
+ASK_AGAIN_S: Final = 2.0
+"""A command about events takes a second of an idle machine."""
 STILL_S: Final = 1.2
 """Nothing changed for this long."""
 UNMEASURED_NS: Final = 600_000_000
@@ -79,22 +84,34 @@ def acknowledged(world: FaultWorld) -> Condition:
 
 
 def analysed(world: FaultWorld, still_s: float) -> Condition:
-    """Every event is finished and analysed, and there were no new ones for `still_s`, by `events show`."""
-    known: list[tuple[object, ...]] = []
-    moves = _changes(lambda: tuple(known))
+    """Every event is finished and analysed, and the services counted no new ones, nor findings, for
+    `still_s`: health is asked each time, and `events show` once nothing moves."""
+    ports = [world.processes.health_port(name) for name in ANALYSING]
+    counts: tuple[str, ...] | None = None
+    moves = _changes(lambda: counts)
+    asked_s = 0.0
+    left = ""
 
     def objection() -> str | None:
+        nonlocal asked_s, counts, left
+        counts = event_counts(ports)
+        quiet_s = moves()
+        if counts is None:
+            return "the health of a service does not answer"
+        if quiet_s < still_s:
+            return "something still moves"
+        if left and time.monotonic() - asked_s < ASK_AGAIN_S:
+            return left
         try:
             events = world.store.events()
         except ServiceError as error:
-            return str(error)
-        known[:] = [(each["event_id"], each["finished"], each["analysed"]) for each in events]
-        quiet_s = moves()
-        open_ = sum(not finished for _, finished, _ in known)
-        waiting = sum(bool(finished and not analysed) for _, finished, analysed in known)
-        if open_ or waiting:
-            return f"{open_} events are open, {waiting} are not analysed"
-        return "something still moves" if quiet_s < still_s else None
+            left = str(error)
+        else:
+            open_ = sum(not each["finished"] for each in events)
+            waiting = sum(bool(each["finished"] and not each["analysed"]) for each in events)
+            left = f"{open_} events are open, {waiting} are not analysed" if open_ or waiting else ""
+        asked_s = time.monotonic()
+        return left or None
 
     return objection
 

@@ -43,6 +43,7 @@ CLOUD_SETTLE_S: Final = 40.0
 CLOCK_SETTLE_S: Final = 120.0
 TOLD_S: Final = 540.0
 """FerretDB takes ten seconds for each incident on a machine with a load of 30; SQLite none."""
+HEALTH_EVERY_S: Final = 0.5
 TOLD_EVERY_S: Final = 2.0
 """FerretDB takes a third of a core for each question a second."""
 JUDGED_S: Final = 12.0
@@ -168,18 +169,18 @@ def _settle_gateway(world: FaultWorld) -> None:
 def _settle_cloud(world: FaultWorld) -> None:
     world.run(2.5)  # the last dip is among them
     world.wait(settling.acknowledged(world), CLOUD_SETTLE_S, "all is acknowledged")
-    world.wait(settling.analysed(world, 1.0), CLOUD_SETTLE_S, "all is analysed", TOLD_EVERY_S)
+    world.wait(settling.analysed(world, 1.0), CLOUD_SETTLE_S, "all is analysed", HEALTH_EVERY_S)
 
 
 def _settle_silences(world: FaultWorld) -> None:
     world.wait(settling.delivered(world), SETTLE_S, "all that was measured by now is acknowledged")
-    world.wait(settling.analysed(world, JUDGED_S), SETTLE_S, "all is judged", TOLD_EVERY_S)
+    world.wait(settling.analysed(world, JUDGED_S), SETTLE_S, "all is judged", HEALTH_EVERY_S)
 
 
 def _settle_clocks(world: FaultWorld) -> None:
     world.wait(world.newly_stored(), CLOCK_SETTLE_S, "all Boxes are measured again")
     world.run(JUDGED_S if any(trial.dark for trial in world.schedule.clocks) else 0.0)
-    world.wait(settling.analysed(world, 8.0), CLOCK_SETTLE_S, "all events are analysed", TOLD_EVERY_S)
+    world.wait(settling.analysed(world, 8.0), CLOCK_SETTLE_S, "all events are analysed", HEALTH_EVERY_S)
 
 
 def _settle_restarts(world: FaultWorld) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ COMMAND_S: Final = 300.0
 HEALTH_S: Final = 5.0
 NO_STORE: Final = "there is no store in"
 STORED: Final = "measurements_stored"
+COUNTED: Final = ("events", "findings", "incidents", "ids_given")
+"""In names of counters."""
 
 
 class StoreReader:
@@ -86,13 +88,25 @@ def received_s(port: int) -> dict[str, int] | None:
     None where that does not answer, or has stored nothing yet.
     """
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=HEALTH_S) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = _metrics(port)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=HEALTH_S) as answer:
             parts = json.loads(answer.read())["subcomponents"] or ()
     except (OSError, ValueError):
         return None
-    stored = sum(float(line.rpartition(" ")[2]) for line in lines if STORED in line and line[0] != "#")
-    return (
-        {str(part["name"]): int(part["received"]) for part in parts if "received" in part} if stored else None
-    )
+    stored = sum(float(line.rpartition(" ")[2]) for line in lines if STORED in line)
+    received = {str(part["name"]): int(part["received"]) for part in parts if "received" in part}
+    return received if stored else None
+
+
+def event_counts(ports: Sequence[int]) -> tuple[str, ...] | None:
+    """What these services have counted of events, findings and incidents; None where one does not answer."""
+    try:
+        lines = [line for port in ports for line in _metrics(port)]
+    except OSError:
+        return None
+    return tuple(line for line in lines if any(name in line for name in COUNTED))
+
+
+def _metrics(port: int) -> list[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=HEALTH_S) as answer:
+        return [line for line in answer.read().decode().splitlines() if not line.startswith("#")]

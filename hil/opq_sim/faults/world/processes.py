@@ -104,11 +104,11 @@ class WorldProcesses:
             "longest_stop_s": round(max(self._stops_s), 2),
         }
 
-    @property
-    def triggering_health(self) -> int:
-        """The port at which the health of the triggering service answers."""
-        name = "triggering-service" if "triggering-service" in self.services else "all"
-        return ports.with_offset(_health(name), self.offsets["cloud"])
+    def health_port(self, service: str) -> int:
+        """The port at which the health of a service of the cloud answers."""
+        return ports.with_offset(
+            _health(service if service in self.services else "all"), self.offsets["cloud"]
+        )
 
     @property
     def server_key(self) -> bytes:

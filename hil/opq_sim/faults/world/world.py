@@ -153,7 +153,7 @@ class FaultWorld:
         """Makes a condition: something new of each Box is stored, of any time; a fleet is acknowledged."""
         if self.view is not None:
             return newly_shown(self.view, (*self.around.boxes.boxes, *self.layout.original))
-        port = self.processes.triggering_health
+        port = self.processes.health_port("triggering-service")
         before = received_s(port) or {}
         box_ids = (*self.layout.on_cables, *self.layout.original)
 

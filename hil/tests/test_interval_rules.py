@@ -86,7 +86,7 @@ def test_what_is_wrong_is_named(stored: list[dict[str, Any]], dips: tuple[int, .
     assert words in problem
 
 
-def test_an_interval_in_two_parts_has_the_better_coverage() -> None:
+def test_two_parts_have_the_better_coverage() -> None:
     ledger = [windows(0, 0.3), windows(0, 0.5, 118.0)]
     assert intervals("1", evidence(ledger, [row(windows(0, 0.5, 118.0))])) == []
     assert intervals("1", evidence(ledger, [row(windows(0, 0.8, 118.5))])) == []

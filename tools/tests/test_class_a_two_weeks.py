@@ -108,7 +108,7 @@ def percentiles_ms(delays: list[tuple[int, int]]) -> dict[str, float]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("days", [1, pytest.param(14, marks=pytest.mark.slow)])
-def test_days_without_a_cloud_go_up_beside_live_measurements(tmp_path: Path, days: int) -> None:
+def test_days_without_a_cloud_go_up_later(tmp_path: Path, days: int) -> None:
     system = ClassASystem(tmp_path, ("10min", "2h"), gateway={"measurement_cycles": 6})
     ledger = system.data_dir / "gateway" / f"box{BOX}" / "ledger"
     write_ledger(ledger, days)

@@ -103,7 +103,7 @@ def undated(report: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_reporter_that_is_killed_makes_and_mails_each_report(tmp_path: Path, kills: int) -> None:
+def test_a_killed_reporter_makes_and_mails_each_report(tmp_path: Path, kills: int) -> None:
     """Each kill falls after some step of the work: the next file, or the next mail."""
     chance = random.Random(kills)
     (tmp_path / "D").mkdir()

@@ -87,9 +87,7 @@ def played(folder: Path, store: dict[str, dict[str, str]], parts_s: tuple[float,
 
 
 @pytest.mark.timeout(600)
-def test_intervals_survive_a_cloud_that_is_away(
-    tmp_path: Path, store: dict[str, dict[str, str]]
-) -> None:
+def test_intervals_survive_a_cloud_that_is_away(tmp_path: Path, store: dict[str, dict[str, str]]) -> None:
     counts = played(tmp_path, store, (2.0, 25.0, 2.0))
     assert counts["10s"] >= 3 and counts["disturbances"] >= 1
 

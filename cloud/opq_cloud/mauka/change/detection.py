@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from opq_cloud.mauka.change.points import Line, Step, changed_days, line_with_steps, lines_of, steps_of
@@ -21,6 +20,8 @@ AROUND_H = 3 * DAY_H
 """Hours before and after a change whose means are compared between Boxes: whole days have no profile."""
 SAME_H = 36
 """Changes of one Box within this time are one."""
+LEAST_TOGETHER = 0.7
+"""Share of the hours in which all Boxes that are compared are known."""
 SHORTEST_PROFILE_D = 4
 """Days of the shortest profile."""
 OVERTONES = 3
@@ -113,9 +114,11 @@ def own_changes(boxes: Sequence[HourSeries], limits: ChangeLimits = LIMITS) -> l
 
     The Box that departs most is the one that changed; of two Boxes it is open which.
     """
+    boxes = _heard_together(boxes)
     if len(boxes) < 2:
         return []
-    apart = _apart(np.stack([each.values for each in boxes]))
+    every = np.stack([each.values for each in boxes])
+    apart = [row - np.delete(every, at, axis=0).mean(axis=0) for at, row in enumerate(every)]
     steps = [steps_of(each, limits.false_alarms, limits.least_own / 2) for each in apart]
     flat = [each - _stairs(own, len(each)) for each, own in zip(apart, steps, strict=True)]
     found = []
@@ -137,15 +140,12 @@ def own_changes(boxes: Sequence[HourSeries], limits: ChangeLimits = LIMITS) -> l
     return found
 
 
-def _apart(every: NDArray[np.float64]) -> list[Values]:
-    """Each row minus the mean of the others that are known; without their own levels, so that one which
-    falls silent is not a step."""
-    levels = np.array([np.median(row[~np.isnan(row)]) if (~np.isnan(row)).any() else 0.0 for row in every])
-    known = ~np.isnan(every)
-    moved = np.where(known, every - levels[:, np.newaxis], 0.0)
-    others = known.sum(axis=0) - known
-    means = (moved.sum(axis=0) - moved) / np.maximum(1, others)
-    return list(np.where(known & (others > 0), moved - means, np.nan))
+def _heard_together(boxes: Sequence[HourSeries]) -> list[HourSeries]:
+    """Leaves out those that are known least, until all of the others are known most of the time."""
+    kept = list(boxes)
+    while len(kept) > 1 and np.mean(np.all([each.known for each in kept], axis=0)) < LEAST_TOGETHER:
+        kept.remove(min(kept, key=lambda each: int(each.known.sum())))
+    return kept
 
 
 def _departs_most(apart: Sequence[Values], at: int, first: int, last: int) -> bool:

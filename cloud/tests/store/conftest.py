@@ -19,13 +19,9 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.mongo import server as mongo_server
 from opq_cloud.store.mongo.store import MongoStore
 
-HYPHEN = "refuses an index over a field with a hyphen, as the original's `ground_truth` has"
 KNOWN_WRONG = {
     "nx-27017": {
         "test_every_double_of_a_measurement_comes_back_exactly": "refuses NaN",
-        "test_four_processes_never_get_the_same_id": HYPHEN,
-        "test_concurrent_writers_keep_each_others_fields": HYPHEN,
-        "test_concurrent_writers_of_an_account_lose_nothing": HYPHEN,
     },
     "ferretdb": {
         "test_every_double_of_a_measurement_comes_back_exactly": "closes the connection on NaN",

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -190,9 +190,11 @@ class MongoServer:
             ("phenomena", ("phenomena_id",)),
             ("phenomena", ("end_ts_ms",)),
             ("phenomena", ("expire_at",)),
-            ("ground_truth", ("meter-name", "sample-type", "ts-s")),
         ):
             db[name].create_index([(field, ASCENDING) for field in fields])
+        with suppress(OperationFailure):  # a server may refuse hyphens: it reads these few without an index
+            by_meter = ("meter-name", "sample-type", "ts-s")
+            db.ground_truth.create_index([(field, ASCENDING) for field in by_meter])
 
     def _unique_sequences(self) -> None:
         """Makes the index of `sequences`, unique as a second guard after `_id`; old rows have no sequence."""

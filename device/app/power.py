@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAINS = 0
 BATTERY = 1
 STOPPED = 2
-FALLING_READINGS = 3
+FALLING = 3
 
 READINGS = 3
 """Readings in a row, 100 ms apart, before a change counts: a dip of the mains is not a lost supply."""
@@ -71,7 +71,7 @@ class Power:
             self.battery_v = values[2] if values[2] >= FITTED_V else None
         if board.supply_is_low():
             self._fall()
-        elif self.state == FALLING_READINGS:
+        elif self.state == FALLING:
             self._recover()
         elif self.state == MAINS:
             self._on_mains(values[1])
@@ -126,8 +126,8 @@ class Power:
         pipeline.hold(False)
 
     def _fall(self) -> None:
-        if self.state != FALLING_READINGS:
-            self._stop(FALLING_READINGS, codes.SUPPLY_LOW)
+        if self.state != FALLING:
+            self._stop(FALLING, codes.SUPPLY_LOW)
 
     def _stop(self, state: int, reason: int) -> None:
         self.state = state

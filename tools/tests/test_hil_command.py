@@ -33,7 +33,7 @@ def test_run_names_the_faults_command() -> None:
 
 def test_digests_want_a_file() -> None:
     done = hil("digests", "line_noise")
-    assert done.exit_code == 2 and "Give --against FILE or --keep FILE" in done.output
+    assert done.exit_code == 2 and "give --against FILE" in done.output
 
 
 def test_logged_seeds_are_not_played_again(tmp_path: Path) -> None:

@@ -171,11 +171,11 @@ def test_health_alone_asks_the_recorded_services(run: Any, data_dir: Path) -> No
     """Health alone asks the services that its folder means to run."""
     offset = free_offset()
     broker = run("triggering-broker", "--data-dir", str(data_dir), "--port-offset", str(offset))
-    answering(8914 + offset)
-    run("health", "--data-dir", str(data_dir), "--port-offset", str(offset))
+    answering(8914 + offset, process=broker)
+    health_service = run("health", "--data-dir", str(data_dir), "--port-offset", str(offset))
 
     def neighbours() -> tuple[dict[str, bool], bool]:
-        health = json.loads(answering(8912 + offset))
+        health = json.loads(answering(8912 + offset, process=health_service))
         found = next(part for part in health["subcomponents"] if part["name"] == "neighbours")
         return {part["name"]: part["ok"] for part in found["subcomponents"]}, health["ok"]
 

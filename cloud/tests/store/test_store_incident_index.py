@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from older_schema import go_back
 
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
@@ -240,10 +241,8 @@ def test_incidents_of_an_older_store_are_not_new(tmp_path: Path) -> None:
     (old,) = put(store, finding("1", 0.0))
     store.close()
     with sqlite3.connect(tmp_path / "opq.db") as database:
-        for column in ("work", "assigned_to", "known_cause"):
-            database.execute(f"ALTER TABLE incident_index DROP COLUMN {column}")
+        go_back(database, 20)
         database.execute("DELETE FROM incident_tags WHERE tag LIKE 'work:%'")
-        database.execute("PRAGMA user_version = 20")
     database.close()
     store = EmbeddedStore(tmp_path / "opq.db")
     (new,) = put(store, finding("1", 500.0))

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from older_schema import go_back
 from store_cases import NOW_MS, measured, numbered, stored_rows
 
 from opq_cloud.store.embedded.schema import MIGRATIONS, block_sum
@@ -41,19 +42,7 @@ def test_a_schema_16_store_sums_new_blocks(tmp_path: Path) -> None:
         store.append_columns(first)
         store.seal()
     with closing(sqlite3.connect(path)) as file:
-        file.execute("ALTER TABLE blocks DROP COLUMN sum")
-        file.execute("DROP INDEX incidents_by_onset")
-        file.execute("CREATE INDEX incidents_by_onset ON incidents (start_ns)")
-        file.execute("ALTER TABLE incidents DROP COLUMN start_id")
-        for later in (
-            "intervals_new",
-            "intervals_due",
-            "interval_numbers",
-            "interval_blocks",
-            "disturbances",
-        ):
-            file.execute(f"DROP TABLE {later}")
-        file.execute("PRAGMA user_version = 16")
+        go_back(file, 16)
     with closing(EmbeddedStore(path)) as store:
         before = stored_rows(first)
         for box_id in "123":

@@ -8,6 +8,7 @@ trigger is paused. A call that waits inside a library cannot be ended. Health re
 to end the process. A call into a worker's process has a deadline of its own there, and is left to it."""
 
 import ctypes
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -85,7 +86,7 @@ class HangWatch(OwnThread):
         return [HealthReport(f"trigger {name} hangs", False, info=text)]
 
     def _poll(self) -> None:
-        call = call_of(sys._current_frames().get(self._watched))
+        call = call_of(frame_of(self._watched))
         self._polls = self._polls + 1 if call is not None and call is self._last else 1
         self._last = call
         if call is None or self._polls < POLLS:
@@ -98,8 +99,27 @@ class HangWatch(OwnThread):
         self._hung = name = plugin.name if isinstance(plugin, TriggerPlugin) else "?"
         self._counters.add("triggers_hung", label=name)
         self._log.error("trigger.hangs", plugin=name, after_s=POLL_S * POLLS)
-        if call_of(sys._current_frames().get(self._watched)) is call:
+        if call_of(frame_of(self._watched)) is call:
             self._end_call(self._watched)
+
+
+_reading_frames = threading.Lock()
+
+
+def frame_of(thread_id: int) -> FrameType | None:
+    """Returns the frame in which a thread is; None: the thread has ended.
+
+    Python 3.11 can stop for ever in `sys._current_frames` if garbage is collected there: a finalizer lets
+    another thread run, which waits for a lock that is held meanwhile (CPython issue 106883).
+    """
+    with _reading_frames:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames().get(thread_id)
+        finally:
+            if was_enabled:
+                gc.enable()
 
 
 def call_of(frame: FrameType | None) -> FrameType | None:

@@ -479,7 +479,7 @@ def unpack(block: bytes, first: int = 0, stop: int | None = None) -> PackedRows:
         raise StoreError(
             f"a block of Measurements has version {version}; this program reads {FIRST_VERSION} to {VERSION}"
         )
-    if flags & (RISING | EXTRA) and (first or stop is not None):
+    if flags & RISING and (first or stop is not None):
         return unpack(block).run(first, count if stop is None else stop)
     columns = _of_version(version)
     sizes = block[_HEAD.size : _HEAD.size + len(columns.numbers)]
@@ -519,7 +519,7 @@ def unpack(block: bytes, first: int = 0, stop: int | None = None) -> PackedRows:
             table[column] = older[column]
     if not flags & EXTRA:
         return PackedRows(table)
-    return PackedRows(table, *_read_extra(body, at, count))
+    return PackedRows(table, *_read_extra(body, at, count, wanted))
 
 
 def _byte_rows(body: bytes, at: int, width: int, count: int, wanted: slice) -> NDArray[np.uint8]:
@@ -527,13 +527,16 @@ def _byte_rows(body: bytes, at: int, width: int, count: int, wanted: slice) -> N
     return np.frombuffer(body, np.uint8, width * count, at).reshape(width, count)[:, wanted].T
 
 
-def _read_extra(body: bytes, at: int, count: int) -> tuple[dict[str, Three], dict[int, Measurement]]:
+def _read_extra(
+    body: bytes, at: int, count: int, wanted: slice
+) -> tuple[dict[str, Three], dict[int, Measurement]]:
     (length,) = _EXTRA_HEAD.unpack_from(body, at)
     at += _EXTRA_HEAD.size
     names, documents = json.loads(body[at : at + length])
     three = np.frombuffer(body, np.uint8, len(names) * 12 * count, at + length).reshape(len(names), 12, count)
-    values = np.ascontiguousarray(three.transpose(0, 2, 1)).view("<f4")
-    others = {row: from_document(document) for row, document in documents}
+    values = np.ascontiguousarray(three[:, :, wanted].transpose(0, 2, 1)).view("<f4")
+    inside = range(count)[wanted]
+    others = {row - inside.start: from_document(document) for row, document in documents if row in inside}
     return dict(zip(names, values, strict=True)), others
 
 

@@ -74,11 +74,11 @@ def _columns(box_ids: tuple[str, ...], which: range, first_ms: int) -> Measureme
 
 
 def _second(boxes: int, at_ms: int, sequence: int) -> Iterable[Measurement]:
-    metrics = {
-        "rms": Metric(119.5, 120.5, 120.0),
-        "f": Metric(59.99, 60.01, 60.0),
-        "thd": Metric(0.02, 0.03, 0.025),
-    }
+    figures = {"rms": (119.5, 120.5, 120.0), "f": (59.99, 60.01, 60.0), "thd": (0.02, 0.03, 0.025)}
+    singles = {
+        name: np.array(three, np.float32).tolist() for name, three in figures.items()
+    }  # as on the wire
+    metrics = {name: Metric(*three) for name, three in singles.items()}
     return (
         Measurement(
             str(box), at_ms, metrics, (at_ms - 1000) * 10**6, at_ms * 10**6, 1000, TimeSource.NTP, sequence, 1

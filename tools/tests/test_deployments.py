@@ -267,7 +267,7 @@ class Deployment(DeployedSystem):
             lambda: change(f"INSERT INTO segments VALUES (-1, {ahead_ms}, {ahead_ms}, 0, {ahead_ms})"),
             lambda: change("DELETE FROM segments WHERE segment = -1"),
             {BY_STORE},
-            ("before the newest Measurement",),
+            ("behind the newest Measurement",),
         )
         if not self.services:  # `up` starts its cloud again by itself, and says why it ends
             return
@@ -311,7 +311,7 @@ class Deployment(DeployedSystem):
             lambda: change(f"INSERT INTO boxes ({columns}) VALUES ({values})"),
             lambda: change("DELETE FROM boxes WHERE box = 999"),
             {"clock"},
-            ("before the newest Measurement",),
+            ("behind the newest Measurement",),
         )
 
     def _full_disk(self) -> Fault:

@@ -86,7 +86,7 @@ def test_a_newer_store_does_not_hide_other_faults(data_dir: Path) -> None:
     assert [each.what for each in problems] == ["keys", "configuration", "store", "clock"]
     assert f"has schema {newer}, and this version reads schemas up to {newer - 3}" in problems[2].text
     assert "damaged" not in "".join(each.text for each in problems)
-    assert "s before the newest Measurement" in problems[3].text
+    assert "s behind the newest Measurement" in problems[3].text
 
 
 def test_a_newer_schema_in_the_log_is_named(data_dir: Path) -> None:

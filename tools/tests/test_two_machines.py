@@ -319,7 +319,7 @@ class Pair:
             lambda: self.cloud.change(store, f"INSERT INTO segments VALUES {row}"),
             lambda: self.cloud.change(store, "DELETE FROM segments WHERE segment = -1"),
             {"cloud": {"clock of the cloud, by the store"}},
-            {"cloud": ("before the newest Measurement",)},
+            {"cloud": ("behind the newest Measurement",)},
         )
         columns = "box, box_id, reserved, last_end_ns, acknowledging, settled, unsent"
         values = f"999, '999', 0, {ahead_ms * 10**6}, 0, 0, ''"
@@ -328,7 +328,7 @@ class Pair:
             lambda: self.gateway.change(queue, f"INSERT INTO boxes ({columns}) VALUES ({values})"),
             lambda: self.gateway.change(queue, "DELETE FROM boxes WHERE box = 999"),
             {"gateway": {"clock"}},
-            {"gateway": ("before the newest Measurement",)},
+            {"gateway": ("behind the newest Measurement",)},
         )
 
     def _another_system(self) -> Fault:

@@ -115,7 +115,7 @@ def _compared(newest_ms: int | None, where: str) -> Iterator[Problem]:
     ahead_s = 0.0 if newest_ms is None else newest_ms / 1000 - time.time()
     if newest_ms is not None and ahead_s > CONDITIONS["clock"].limit:
         at = datetime.fromtimestamp(newest_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        text = f"this machine's clock is {ahead_s:.0f} s before the newest Measurement in {where}, of {at}"
+        text = f"this machine's clock is {ahead_s:.0f} s behind the newest Measurement in {where}, of {at}"
         yield Problem("clock", text, "set the clock (timedatectl), and let a daemon keep it: chrony")
 
 

@@ -31,6 +31,8 @@ COLUMNS, ROWS = len(DURATIONS_S) + 1, len(PERCENTS) + 1
 ORDERS = ("newest", "severe", "long")
 WORK_STATES = ("new", "open", "acknowledged")
 """What a filter chooses: not yet seen, not yet acknowledged, acknowledged."""
+_FILTERS_OF = {"new": ("new", "open"), "seen": ("open",), "acknowledged": ("acknowledged",)}
+"""State of an incident -> those of WORK_STATES that choose it."""
 
 
 class IncidentEditError(OpqError):
@@ -68,8 +70,7 @@ class IncidentWork:
     @property
     def tags(self) -> set[str]:
         """Tags by which an incident is found."""
-        states = {"new": ("new", "open"), "seen": ("open",), "acknowledged": ("acknowledged",)}
-        found = {f"work:{each}" for each in states.get(self.state or "", ())}
+        found = {f"work:{each}" for each in _FILTERS_OF.get(self.state or "", ())}
         found |= {f"to:{self.assigned_to}"} if self.assigned_to else set()
         return found | ({"cause:known"} if self.known_cause else set())
 
@@ -157,11 +158,12 @@ class IndexedIncident(msgspec.Struct, frozen=True):
     known_cause: str | None = None
 
     def fits_work(self, wanted: IncidentFilter) -> bool:
-        work = IncidentWork(self.work, self.assigned_to or "", self.known_cause or "")
-        asked = IncidentFilter(
-            work=wanted.work, assigned_to=wanted.assigned_to, cause_known=wanted.cause_known
+        """As its tags do, without making them: it is asked of each incident that a visitor sees a part of."""
+        return (
+            (not wanted.work or wanted.work in _FILTERS_OF.get(self.work or "", ()))
+            and (not wanted.assigned_to or wanted.assigned_to == self.assigned_to)
+            and (not wanted.cause_known or bool(self.known_cause))
         )
-        return work.tags.issuperset(asked.tags)
 
     def place(self, order: str) -> "IndexPlace":
         """Returns the incident's place in a list in this order."""

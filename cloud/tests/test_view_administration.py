@@ -297,7 +297,7 @@ def test_the_log_is_filtered_paged_and_exported_whole(
     assert [each["what"] for each in json.loads(ada.text)] == ["retired a Box"]
     assert ada.get("/admin/audit?from=yesterday") == 400
     ada.get("/admin/audit?to=1999-01-01&by=page")
-    assert "No change is like this" in ada.text
+    assert "No change fits this filter" in ada.text
 
 
 def test_what_services_say_stands_on_the_pages(scene: demo.Scene, ada: FormBrowser) -> None:

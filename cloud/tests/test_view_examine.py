@@ -365,7 +365,7 @@ def test_an_incident_without_waveform_has_no_chart(store: CloudStore, client: Te
     outage = Finding("outage", "1", start_ns, start_ns + 47_123_456_789, 1000, True)
     (stored,) = put_findings(store, event_id, [outage])
     page = client.get(f"/incidents/{stored.incident_id}/examine").text
-    assert "No waveform is stored for this incident" in page
+    assert "No waveform of this incident is stored" in page
     assert "<h2" not in page[page.index("<main") : page.index("</main")]
     assert all(each not in page for each in ("Cursor", "not drawn", "every time axis"))
 

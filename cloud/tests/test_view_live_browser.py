@@ -174,7 +174,7 @@ def test_a_disconnected_page_says_its_age(tmp_path: Path, open_page: NewPage) ->
     assert re.fullmatch(r"(1\d\d\u202fs|[2-9]\u202fmin) old", state.text_content())
     assert page.locator(".state-live, .state-silent").count() == 0
     assert "without a connection it is not known which report" in summary.text_content()
-    assert "what stands here is" in page.locator("#stale").text_content()
+    assert "its figures are" in page.locator("#stale").text_content()
     with demo.Scene(tmp_path, http_endpoint=url.removeprefix("http://"), poll_s=0.2):
         page.locator("#summary", has_text="none of them reporting now").wait_for()  # now it is known
         assert page.locator('[data-box="1"] .state-silent').count() == 1

@@ -53,7 +53,7 @@ def records(scene: demo.Scene) -> NotificationRecords:
 
 def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[str, str]) -> None:
     browser = browser_of(scene, ids["ada"])
-    assert browser.get(PAGE) == 200 and "You are told of nothing yet." in browser.text
+    assert browser.get(PAGE) == 200 and "You are not notified of anything yet." in browser.text
     new = f"{PAGE}/new?about=incident"
     fields = {"about": "incident", "name": "Deep <sags>", "channel": "webhook", "box_ids": "1"}
     fields |= {"url": "https://example.org/hook", "least_severity": "4.5", "class_sag": "on", "enabled": "on"}

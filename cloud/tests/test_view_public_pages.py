@@ -391,7 +391,7 @@ def test_a_single_box_incident_has_no_map(view: PublicView) -> None:
     """An incident at one Box has no way over the map."""
     alone = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[:1], "local")
     text = view.get(f"/share/incidents/{alone.incident_id}").text
-    assert "There is no way to show" in text and "Local" in text
+    assert "Its way cannot be shown" in text and "Local" in text
     assert view.get("/share/incidents/x").status_code == 404
 
 

@@ -91,9 +91,9 @@ NEW_OWNER = {
     "/sites": "No Box has a site.",
     "/past": "You see no Box yet",
     "/map": "You see your own Boxes",
-    "/account": "None yet.",
+    "/account": "No Box yet.",
     "/account/boxes": "No Box is yours yet.",
-    "/account/notifications": "You are told of nothing yet.",
+    "/account/notifications": "You are not notified of anything yet.",
 }
 """Signed in, and nothing is shared with them."""
 

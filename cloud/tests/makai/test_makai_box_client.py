@@ -131,7 +131,7 @@ def test_a_box_states_versions_and_takes_a_rate(
     noise = 'bytes of the gateway with noise or without a stop bit</th><td class="num">0</td>'
     assert noise in ada.text, "what it lost none of is in the table alone"
     answering.ours = False
-    assert ada.get("/boxes/1?ask=1") == 200 and "Its firmware does not say all." in ada.text
+    assert ada.get("/boxes/1?ask=1") == 200 and "Its firmware does not count every loss." in ada.text
     for _ in range(50):  # three at once, then one in ten seconds
         if "You asked a moment ago" not in ada.text:
             assert ada.get("/boxes/1?ask=1") == 200

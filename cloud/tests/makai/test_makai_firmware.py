@@ -208,7 +208,7 @@ def test_one_transfer_runs_at_a_time(house: FirmwareHouse, monkeypatch: pytest.M
             assert ada.send(bundle()) == 303
             ada.waits_for("Its gateway sends it to the Box")
         with house.view() as ada:  # another process, for all that it knows
-            assert "No end of it is noted" in ada.text() and ada.last_change()[0] == firmware_jobs.BEGUN
+            assert "Its result is not known" in ada.text() and ada.last_change()[0] == firmware_jobs.BEGUN
             sha256 = hashlib.sha256(bundle()).hexdigest()
             assert "Look at it" not in ada.choose(bundle()) and ada.browser.status == 200
             assert ada.browser.post(f"{PAGE}/send", sha256=sha256) == 409

@@ -1,4 +1,4 @@
-// The measured shares on a page, renewed once a minute; the server makes their words and tones.
+// Renews the measured shares on a page once a minute; the server makes their words and tones.
 
 import { fetchJson } from "./charts.js";
 
@@ -27,5 +27,5 @@ async function renew() {
   }
 }
 
-// without a connection the page says so itself, and asks for nothing
+// without a connection the page says so itself, and requests nothing
 setInterval(() => document.hidden || document.querySelector(".feed-lost") || renew(), EVERY_MS);

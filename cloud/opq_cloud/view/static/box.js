@@ -13,7 +13,7 @@ const UNFINISHED_MS = 15_000; // a stretch this near to now is not complete yet
 const HOUR_MS = 3_600_000;
 let holes = []; // [start, end, share] of what was not measured, in seconds
 
-/** A step is as wide as its stretch; nothing is drawn where nothing was measured. */
+/** A step is as wide as its span of time; nothing is drawn where nothing was measured. */
 function columns(rows, { metric, factor = 1 }, bucketMs) {
   const [times, ...values] = [[], [], [], []];
   const value = (row, k) => (row[metric] ? row[metric][k] * factor : null);
@@ -46,7 +46,7 @@ function holesIn(rows, bucketMs, firstHeardMs) {
   return found;
 }
 
-/** Hatches them, each as high as the share that is missing. */
+/** Hatches the gaps, each as high as the share that is missing. */
 function hatchHoles(plot) {
   const { ctx, bbox } = plot;
   ctx.save();

@@ -1,4 +1,4 @@
-// What all charts share: colours of the style sheet, size of their frame, axes, a readout.
+// What all charts share: the colours of the style sheet, the size of the frame, axes and a readout.
 
 /* global uPlot */
 
@@ -71,7 +71,7 @@ function walk(plot, event) {
 
 export function failed(place, error) {
   place.classList.add("plot-failed");
-  place.textContent = "This chart could not be loaded. Its figures stand in the table.";
+  place.textContent = "This chart could not be loaded. Its figures are in the table.";
   console.warn(error);
 }
 
@@ -105,7 +105,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   redraw();
 });
 
-/** Paper is light, whatever the theme: what is drawn on canvases too. */
+/** Paper is light in every theme, so canvases are drawn in light colours for it. */
 function onPaper(printing) {
   const paper = document.getElementById("paper");
   if (!paper) return;

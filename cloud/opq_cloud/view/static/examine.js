@@ -1,4 +1,4 @@
-// One event on one time axis: the server draws it; here are hands. Until it has drawn anew, what is there moves.
+// One event on one time axis. The server draws it; this script moves what is drawn until the new drawing is here.
 
 import { isForPage } from "./keys.js";
 
@@ -21,7 +21,7 @@ function stateOf(place) {
 
 const words = (ms) => `${String(Math.round(ms * 1e4) / 1e4)}ms`;
 
-/** What to ask for: what the last link chose, and each move since. */
+/** The query of the next request: what the last link chose, and each move since. */
 function address() {
   const drawn = stateOf(body);
   const query = new URLSearchParams(chosen ?? body.dataset.query);
@@ -30,7 +30,7 @@ function address() {
   return query.toString().replaceAll("%2C", ",");
 }
 
-/** A link of the page as it is drawn; it keeps moves that are not drawn yet, unless it moves the span itself. */
+/** The query of a link of the drawn page. It keeps moves that are not drawn yet, unless the link moves the span. */
 function follow(query) {
   const time = (text) => new URLSearchParams(text).get("t");
   if (time(query) !== time(body.dataset.query)) view = { ...view, start: stateOf(body).start, end: stateOf(body).end };
@@ -39,7 +39,7 @@ function follow(query) {
   renew(address());
 }
 
-/** Everything that has a place in time, put where it belongs in the span that is shown. */
+/** Moves everything that has a place in time to its place in the span that is shown. */
 function place() {
   const base = stateOf(body);
   const length = view.end - view.start;
@@ -66,7 +66,7 @@ function moved(keep = false) {
   timer = setTimeout(() => renew(address()), RENEW_AFTER_MS);
 }
 
-/** Ask for the part again; the address says what is shown, and Back undoes. */
+/** Requests the part again; the address says what is shown, so Back undoes a move. */
 async function renew(query, push = true) {
   asked?.abort();
   const mine = (asked = new AbortController());
@@ -94,7 +94,7 @@ async function renew(query, push = true) {
   }
 }
 
-/** How to find again what has the focus. */
+/** A selector that finds the element with the focus again in the new part. */
 function focusKey() {
   const has = document.activeElement;
   if (!body.contains(has)) return null;
@@ -105,7 +105,7 @@ function focusKey() {
   return null;
 }
 
-// Hands: one pointer moves the span or a cursor, two pinch
+// One pointer moves the span or a cursor, two pinch
 const pointers = new Map();
 let grip = null;
 const busy = () => pointers.size > 0;
@@ -146,7 +146,7 @@ function drag(event) {
 }
 
 function end(event) {
-  // the last move may have gone to a chart that was just replaced
+  // the last move may belong to a chart that was just replaced
   if (event.type === "pointerup" && pointers.get(event.pointerId) !== event.clientX) drag(event);
   if (!pointers.delete(event.pointerId)) return;
   if (pointers.size) grip = { ...grip, cursor: null, from: { ...view }, xs: [...pointers.values()] };

@@ -1,5 +1,5 @@
-// What comes live: from the shared worker that all pages of a browser have together; in a browser without
-// shared workers from a stream of the page's own, open while the page is seen.
+// The live feed of a page: from the shared worker of all pages of a browser. A browser without shared workers
+// opens a stream for each page, while the page is seen.
 
 
 const NAMES = ["measurement", "incident", "incident_gone", "reporting"];
@@ -11,8 +11,8 @@ let leads = false;
 window.addEventListener("beforeunload", () => (goingAt = performance.now()));
 
 /**
- * The page was made for somebody else than who asks now, or shows more: nothing of it stands any longer. It leads on
- * where it is seen: of several forms to sign in that one browser loads at once, the last one alone is good.
+ * The page was made for another visitor, or shows more than this visitor may see: its content is removed. Only a page
+ * that is seen leads on: if one browser loads several forms to sign in at once, only the last one is valid.
  */
 function leave() {
   for (const part of document.body.children) part.hidden = true;
@@ -54,8 +54,8 @@ function shareFeed(after, boxes, on) {
 }
 
 /**
- * A map's state as it comes, while the page is seen: `take(state)`; `lose()` when the connection is lost.
- * Without shared workers nothing comes: a stream for each map would take a browser's connections.
+ * The state of a map while the page is seen: `take(state)` for each state; `lose()` when the connection is lost.
+ * Without shared workers no state comes, because a stream for each map would use up a browser's connections.
  * `map`: the query of the map's own address.
  */
 export function openMap(after, map, take, lose) {

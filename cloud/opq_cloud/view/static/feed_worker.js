@@ -57,7 +57,7 @@ function fewer() {
   return mapsTogether().length < windows.length || (now !== null && (shown === null || now.size < shown.size));
 }
 
-/** No page is seen: the next begins as the first did. */
+/** No page is seen: the next page begins as the first one did. */
 function stop() {
   for (const each of streams) end(each);
   source = reporting = standing = undefined;
@@ -91,7 +91,7 @@ function mapsTogether() {
   return [...all].slice(0, MAX_MAPS);
 }
 
-/** Opens a stream of what the pages show now; the one before it ends once this one is there: nothing is missed. */
+/** Opens a stream of what the pages show now. The stream before it ends after this one has begun: nothing is missed. */
 function connect() {
   clearTimeout(waiting);
   shown = together();
@@ -121,14 +121,14 @@ function connect() {
   opened.addEventListener("map", (event) => draw(JSON.parse(event.data)));
 }
 
-/** Who the pages were made for is not who asks now: what is known here is not theirs. */
+/** The pages were made for another visitor than the stream now has: nothing that is stored here is for them. */
 function over() {
   for (const page of pages.keys()) page.postMessage({ name: "ended" });
   pages.clear();
   stop();
 }
 
-/** The whole state of a map, or what has changed since the number before; what fits to neither is of the stream before. */
+/** The whole state of a map, or the changes since the number before; anything else is of the stream before. */
 function draw({ map, number, whole, changed }) {
   const known = maps.get(map);
   if (!windows.includes(map) || (!whole && known?.number !== number - 1)) return;

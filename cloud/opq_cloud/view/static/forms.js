@@ -1,8 +1,8 @@
-// A form is sent once: a second click while it is under way would do it twice. Of its own, as every page has it.
+// A form is sent once: a second click while it is being sent would send it twice. A separate file, as every page loads it.
 
 const GIVE_UP_MS = 20_000;
 
-/** May be sent again: it was left, or nothing answers. */
+/** A form may be sent again after the visitor left the page, or if nothing answers. */
 function free(form) {
   delete form.dataset.sent;
 }

@@ -1,5 +1,6 @@
-// Keeps map, grid and wall as they are now: puts the state's words and tones in place each second. Map and
-// grid are sent it by the live feed; what is not sent it, or was not for some seconds, asks for it. Nothing is added to the page beyond a fixed number of rows, so that it may stand for weeks.
+// Keeps map, grid and wall up to date: writes the words and tones of the state into the page each second. The live
+// feed sends the state to the map and the grid; a page that has had no state for some seconds requests it. The page
+// never has more than a fixed number of rows, so it can stay open for weeks.
 
 import { openMap } from "./feed.js";
 import { lost, serverNowMs, showStale } from "./words.js";
@@ -35,7 +36,7 @@ function showNow(state) {
   missed = 0;
   lostAt = null;
   showFeed(state.silent ? "No Box reports" : "Live", state.silent);
-  showStale(state.silent ? ["No Box reports now.", "Figures stand here again as soon as one does."] : null);
+  showStale(state.silent ? ["No Box reports now.", "Figures appear here again as soon as a Box reports."] : null);
 }
 
 async function look() {
@@ -61,7 +62,7 @@ function again(inMs) {
   timer = setTimeout(look, inMs);
 }
 
-/** Puts a state into the page; the tests of a wall that stands for weeks call it too. */
+/** Writes a state into the page; the tests of a wall that is open for weeks call it too. */
 export function showState(state) {
   put(root.querySelector("[data-summary]"), state.summary);
   const measured = root.querySelector("[data-measured-together]");
@@ -153,7 +154,7 @@ function reload() {
   setTimeout(() => location.reload(), Math.max(0, RELOAD_AFTER_MS - (performance.now() - began)));
 }
 
-/** A wall's screen stays on where the browser allows it; it must be asked for again whenever the page was hidden. */
+/** Keeps a wall's screen on where the browser allows it; a page that was hidden has to request it again. */
 function keepAwake() {
   const ask = () => navigator.wakeLock?.request("screen").catch(() => {});
   ask();

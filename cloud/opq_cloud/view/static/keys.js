@@ -19,7 +19,7 @@ export function keysAreOn() {
   }
 }
 
-/** Whether a key is for the page: no field, no dialog, no other key held. */
+/** Whether a key is for the page: no field or dialog has the focus and no other key is held. */
 export function isForPage(event) {
   const taken = event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing;
   const { target } = event;

@@ -1,5 +1,5 @@
 // The live part of a page: new values in place, new incidents on top. Without this script the
-// page is the same, as it was when it was made.
+// page stays as it was when it was made.
 
 import { openFeed } from "./feed.js";
 import { ago, fixed, lost, reporting, serverNowMs, showStale, stale, state, utc } from "./words.js";
@@ -28,7 +28,7 @@ let lostAt = null;
 let saysLost = false;
 let backAt = -Infinity; // when a connection was there again
 const list = document.querySelector("[data-part-of]"); // one page of many Boxes
-// The cards are all Boxes that there are: a new one is heard, and the page is made anew with it.
+// The cards are all Boxes: when a new Box is heard, the page is loaded again.
 const showsAll = document.querySelector(".cards, #no-incidents") !== null && !document.querySelector("[data-only-box], [data-part-of]");
 const shownBoxes = [...new Set([...document.querySelectorAll("[data-box]")].map((box) => box.dataset.box))];
 let reportingNow = null; // how many of all Boxes report, of a page that shows some
@@ -72,7 +72,7 @@ function showFeed() {
 const isLive = (last) => performance.now() - last.at < last.silentAfterMs;
 const isLost = () => lostAt !== null && performance.now() - lostAt > LOST_AFTER_MS;
 
-/** Whether a Box reports; null: what it sent while there was no connection is not here. */
+/** Whether a Box reports; null: not known, because nothing that it sent without a connection is here. */
 function reports(last) {
   if (isLost()) return null;
   if (isLive(last)) return true;
@@ -81,12 +81,12 @@ function reports(last) {
 
 function showMeasurement(measurement) {
   const boxes = document.querySelectorAll(`[data-box="${CSS.escape(measurement.box_id)}"]`);
-  // A Box that this page does not know yet; the page is made anew with it, once.
+  // A Box that this page does not know yet; the page is loaded again, once.
   if (!boxes.length && showsAll) reloadSoon();
   const { timestamp_ms: timeMs, age_ms: ageMs, silent_after_ms: silentAfterMs, late_ms: lateMs, newest_ms: newestMs } = measurement;
   const before = heard.get(measurement.box_id);
   if (before !== undefined && newestMs < before.newestMs) dropRecent(measurement.box_id, timeMs); // its clock was set back
-  // A window may come after the crossing that lies behind its end: its voltage is the older one.
+  // A window may come after a crossing that is later than its end: the voltage of the window is then the older one.
   const overtaken = timeMs < newestMs;
   const clockKnown = (measurement.uncertainty_ns ?? UNKNOWN_UNCERTAINTY_NS) < UNKNOWN_UNCERTAINTY_NS;
   heard.set(measurement.box_id, { at: performance.now() - ageMs, told: performance.now(), silentAfterMs, newestMs, lateMs, clockKnown });
@@ -201,7 +201,7 @@ function showIncident(incident) {
   }
 }
 
-/** Whether a row stands for this one too: steady states that began together are one row, as the server makes it. */
+/** Whether a row already covers this incident: steady states that began together are one row, as on the server. */
 function isFolded(list, incident) {
   if (!("folds" in list.dataset) || !incident.show.steady) return false;
   const rows = [...list.children];
@@ -231,7 +231,7 @@ function showAlike(row, others) {
   place.textContent = ` and ${others.length} like it`;
 }
 
-/** A row whose incident became part of another one; what it stood for stays. */
+/** Removes a row whose incident became part of another one; the incidents that it covered stay. */
 function removeIncident(id) {
   for (const row of document.querySelectorAll("li[data-incident]")) {
     const others = row.dataset.alike?.split(" ") ?? [];
@@ -284,7 +284,7 @@ function commonScale() {
   return [low - margin, high + margin];
 }
 
-/** That of one Box, or of all: also where the scale that they share has changed. */
+/** Draws the line of one Box, or those of all Boxes if their common scale has changed. */
 function drawSparklines(boxId) {
   if (!filled) return;
   const before = scale;

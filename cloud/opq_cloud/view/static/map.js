@@ -1,5 +1,5 @@
-// Maps: Leaflet draws the outlines of land, or tiles, and places the marks that the page has. Where a map comes to
-// rest after it was moved, the page of that window is loaded, so that the address has it and Back undoes it.
+// Maps: Leaflet draws the outlines of land, or tiles, and places the marks that the page has. After a map was moved,
+// the page of its new window is loaded, so that the address has the window and Back undoes the move.
 
 /* global L */
 
@@ -55,7 +55,7 @@ function addMark(map, mark, number) {
   if (mark.dataset.doubtKm) L.circle(at, { className: "map-doubt", interactive: false, radius: mark.dataset.doubtKm * 1000 }).addTo(map);
 }
 
-/** Shows the names that have room, those of the loudest marks first; the table has all of them. */
+/** Shows the names that have room, those of the most important marks first; the table has all of them. */
 function showNames(place, marks) {
   const edge = place.getBoundingClientRect();
   const taken = marks.map((mark) => [mark, mark.firstElementChild.getBoundingClientRect()]);

@@ -1,5 +1,5 @@
 // The command palette: a dialog with a combobox over a listbox (WAI-ARIA APG, combobox with listbox popup).
-// What it finds is what `/search` finds; without JavaScript that page answers.
+// It finds what `/search` finds; without JavaScript that page answers.
 
 
 const WAIT_MS = 120; // after the last letter
@@ -113,7 +113,7 @@ function walk(event) {
   event.preventDefault();
 }
 
-/** What is chosen, or, while an answer is on its way or nothing is chosen, the page of the search. */
+/** Opens what is chosen; without a choice, or while an answer is on its way, the page of the search. */
 function enter() {
   const text = field.value.trim();
   if (chosen >= 0 && dialog.dataset.shown === text) go(list.children[chosen]);

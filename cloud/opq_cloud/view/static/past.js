@@ -1,5 +1,5 @@
-// Any span of the past: charts from the rows in the page, with one crosshair; a drag along chooses a span, up or
-// down the values. Renewed while the span ends now.
+// Any span of the past: charts from the rows in the page, with one crosshair. A drag along chooses a span, a drag up
+// or down chooses values. The page is renewed while its span ends now.
 
 /* global uPlot */
 
@@ -35,7 +35,7 @@ function columns(series) {
   return data;
 }
 
-/** Draws every row where it lies: a bar from lowest to highest, the mean as a step; nothing slanted. */
+/** Draws each row as a bar from lowest to highest with the mean as a step; no line is slanted. */
 function drawRows(plot, series) {
   const { ctx, bbox } = plot;
   const x = (ms) => Math.round(plot.valToPos(ms / 1000, "x", true));
@@ -71,7 +71,7 @@ function drawRows(plot, series) {
   ctx.restore();
 }
 
-/** Hatches spans that no line measured, and, closer, flagged rows. */
+/** Hatches spans that no line measured, and, with a closer hatch, flagged rows. */
 function hatch(plot, spans, stroke, apart) {
   const { ctx, bbox } = plot;
   ctx.save();
@@ -145,7 +145,7 @@ function drawLines(plot, { nominal, limits, unit }, marks) {
   ctx.restore();
 }
 
-/** Words of moments: the first and each new day have a date, so that none repeats. */
+/** Words of moments: only the first and the first of each new day have a date. */
 function labels(splits, increment, weeks) {
   let date = "";
   return splits.map((t) => {
@@ -185,7 +185,7 @@ function bounds({ series, digits }) {
   return [low - pad, high + pad];
 }
 
-/** What was dragged: along, a new span; up or down, these values. */
+/** A drag along chooses a new span, a drag up or down chooses values. */
 function chosen(plot, weeks, show) {
   const { left, top, width, height } = plot.select;
   if (height < plot.over.clientHeight - 1 && height > LEAST_DRAG_PX) {
@@ -267,7 +267,7 @@ function drawAll() {
   }
 }
 
-/** Renewed while it ends now and the page is seen, but not while somebody works in it. */
+/** Renews the page while its span ends now and the page is seen, but not while a visitor uses a form of it. */
 async function renew() {
   const body = document.getElementById("past-body");
   const used = body.contains(document.activeElement) || body.matches(":hover") || body.querySelector("details[open]");

@@ -1,4 +1,4 @@
-// A recording that is too large is named before it is sent: a server that refuses it cuts the connection.
+// Refuses a recording that is too large before it is sent, because a server that refuses it closes the connection.
 
 const field = document.getElementById("recording");
 

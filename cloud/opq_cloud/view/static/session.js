@@ -1,4 +1,4 @@
-// A page of somebody signed in that shows nothing live: it leads to sign-in when their session ends.
+// A page of a signed-in visitor without live values: it leads to sign-in when the session ends.
 
 import { openFeed } from "./feed.js";
 

@@ -1,5 +1,5 @@
-// The time of whoever looks, at hand wherever a page names one in UTC: under the pointer, on focus, on touch, and
-// for who wants it beside each.
+// The visitor's own time wherever a page names a time in UTC: under the pointer, on focus, on touch, and on request
+// beside each time.
 
 
 const KEPT = "opq-times-beside";
@@ -9,7 +9,7 @@ const zone = usable(root.dataset.zone) ?? Intl.DateTimeFormat().resolvedOptions(
 const local = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium", timeZone: zone });
 const named = new Intl.DateTimeFormat("en", { timeZone: zone, timeZoneName: "longOffset" });
 
-/** The zone of an account; undefined where there is none, or this browser does not know it. */
+/** The zone of an account; undefined without one, or if this browser does not know it. */
 function usable(name) {
   try {
     return name && new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone;
@@ -53,7 +53,7 @@ function show(event) {
 
 for (const kind of ["pointerover", "pointerdown", "focusin"]) document.addEventListener(kind, show);
 
-/** What names its own zone, or is none (`3 min ago`, a clock that runs), is left as it is. */
+/** A text that names its zone, or is not a time of day (`3 min ago`, a running clock), stays as it is. */
 function putBeside() {
   waiting = false;
   for (const place of document.querySelectorAll("time[datetime]:not([data-clock])")) {
@@ -80,7 +80,7 @@ function beside(on) {
   changes.observe(document.body, { subtree: true, childList: true, characterData: true, attributeFilter: ["datetime"] });
 }
 
-/** Kept on this device; who has chosen a zone for an account sees it without asking. */
+/** Whether to show it is stored on this device; an account with a chosen zone shows it from the start. */
 function wanted() {
   try {
     return (localStorage.getItem(KEPT) ?? (root.dataset.zone ? "yes" : "no")) === "yes";

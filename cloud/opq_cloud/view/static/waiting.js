@@ -1,4 +1,4 @@
-// A part of a page that waits for something looks again each second, until there is nothing to wait for.
+// Requests a part of a page that waits for something again each second, until there is nothing to wait for.
 
 const LOOK_MS = 1000;
 

@@ -5,7 +5,7 @@ const [load] = performance.getEntriesByType("navigation");
 const madeMs = performance.timeOrigin + (load?.responseStart || performance.now()); // scripts may come seconds later
 const serverLeadMs = Number(document.documentElement.dataset.nowMs) - madeMs;
 
-/** The server's time, by what the page says it is and when its first byte came. */
+/** The server's time: the time in the page and what has passed since its first byte came. */
 export function serverNowMs() {
   return Date.now() + serverLeadMs;
 }
@@ -43,7 +43,7 @@ export function age(seconds) {
   return counted(Math.floor(seconds / 86400), "day", "days");
 }
 
-/** `live` null: without a connection it is not known; `clockKnown`: there is a bound of its clock's error. */
+/** `live` is null without a connection: not known; `clockKnown`: the clock's error has a bound. */
 export function state(live, ageMs, freshMs, lateMs, clockKnown) {
   const old = age(Math.floor(ageMs / 1000));
   if (live === null) return `${old} old`;
@@ -60,21 +60,21 @@ export function reporting(count, live) {
   return `${boxes}, ${live || "none"} of them reporting now.`;
 }
 
-/** What a page says of values that no longer move: [what, what follows], as `words.stale` of the server. */
+/** Why the values of a page no longer change: [fact, consequence], as `words.stale` of the server. */
 export function stale(newestMs, nowMs) {
   const old = age(Math.max(0, Math.floor((nowMs - newestMs) / 1000)));
-  return ["No Box reports now.", `The newest value is ${old} old: what stands here is from then.`];
+  return ["No Box reports now.", `The newest value is ${old} old: the figures here are from then.`];
 }
 
-/** The same where the page itself has lost View. */
+/** The same for a page that has lost its connection to View. */
 export function lost(sinceMs) {
   const old = age(Math.floor(sinceMs / 1000));
-  return ["The connection to View is lost.", `It is tried again; what stands here is ${old} old or older.`];
+  return ["The connection to View is lost.", `This page tries again; its figures are ${old} old or older.`];
 }
 
 const title = document.title;
 
-/** Shows or hides the banner of a page whose values do not move, and marks its tab. */
+/** Shows or hides the banner of a page whose values do not change, and marks its tab. */
 export function showStale(words) {
   const place = document.getElementById("stale");
   if (!place) return;

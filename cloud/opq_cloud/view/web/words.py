@@ -235,7 +235,7 @@ def stale(newest_ns: int, now_ns: int) -> tuple[str, str]:
     old = age(max(0, (now_ns - newest_ns) // 1_000_000_000))
     return (
         "No Box reports now.",
-        f"The newest value is {old} old: what stands here is from then.",
+        f"The newest value is {old} old: the figures here are from then.",
     )
 
 

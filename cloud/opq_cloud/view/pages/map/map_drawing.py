@@ -122,7 +122,7 @@ def silent_words(boxes: BoxesNow) -> tuple[str, str] | None:
     """The heading of a page where no Box reports; `grid.js` shows the same later."""
     if not len(boxes) or not boxes.silent.all():
         return None
-    return "No Box reports now.", "Figures stand here again as soon as one does."
+    return "No Box reports now.", "Figures appear here again as soon as a Box reports."
 
 
 def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:

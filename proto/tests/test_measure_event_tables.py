@@ -61,8 +61,8 @@ def test_each_dip_is_in_its_cell() -> None:
 
 def test_swells_have_a_table_of_their_own() -> None:
     swells = [event(115, 0.3), event(120, 2.0), event(130, 10.0), event(50, 0.3)]
-    assert table_of(swells, EN50160_SWELLS) == ((1, 1, 0, 0, 0), (0, 0, 1, 0, 0))
-    assert EN50160_SWELLS.row_words == ("u ≤ 120 %", "u > 120 %")
+    assert table_of(swells, EN50160_SWELLS) == ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0))
+    assert EN50160_SWELLS.row_words == ("u < 120 %", "u ≥ 120 %")
 
 
 events_ = st.lists(

@@ -1,7 +1,7 @@
 """A report as JSON and as rows of a table. Unknown is null."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from opq_cloud.export.records import software_name
@@ -138,16 +138,34 @@ def verdict_rows(report: WeekReport) -> Iterator[dict[str, Any]]:
 
 
 def unconfirmed(report: WeekReport) -> list[str]:
-    """What could not be confirmed by two sources, in words, once each."""
-    found: dict[str, None] = {}
+    """What could not be confirmed by two sources, in words, once each; harmonics with their orders."""
+    found: dict[tuple[str, str], list[int]] = {}
     for limit in report.table.limits:
         if not limit.confirmed:
-            of = (
-                f"{limit.name}, {limit.requirement.percent:g} % of {INTERVAL_WORDS[limit.interval_ms]} values"
-            )
-            said = "one source says it" if limit.sources else "no source was found"
-            found[f"{of} (clause {limit.clause}): {said}"] = None
-    return list(found)
+            of = f"{limit.requirement.percent:g} % of {INTERVAL_WORDS[limit.interval_ms]} values"
+            key = limit.name, f", {of} (clause {limit.clause}): {_said(limit.sources)}"
+            found.setdefault(key, []).extend(() if limit.order is None else (limit.order,))
+    return [f"{name}{_spans_of(orders)}{words}" for (name, words), orders in found.items()] + [
+        f"{each.name} ({each.clause}): {_said(each.sources)}"
+        for each in report.table.counted
+        if len(each.sources) < 2
+    ]
+
+
+def _said(sources: Sequence[str]) -> str:
+    return "one source says it" if sources else "no source was found"
+
+
+def _spans_of(orders: Sequence[int]) -> str:
+    """` 2 to 5, 7`; nothing without an order."""
+    spans: list[list[int]] = []
+    for order in sorted(orders):
+        if spans and order == spans[-1][-1] + 1:
+            spans[-1].append(order)
+        else:
+            spans.append([order])
+    words = (str(each[0]) if len(each) == 1 else f"{each[0]} to {each[-1]}" for each in spans)
+    return f" {', '.join(words)}" if spans else ""
 
 
 def _row(row: VerdictRow, phase: str | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,6 +14,7 @@ from opq_proto.errors import OpqError
 from opq_proto.measurement.intervals import LENGTHS_MS
 
 FOLDER = Path(__file__).parent / "limits"
+EVENT_SOURCES = Path(__file__).parent / "event_sources.toml"
 Basis = Literal["nominal_v", "nominal_hz", "fundamental", "ratio", "one"]
 BASES: Final = ("nominal_v", "nominal_hz", "fundamental", "ratio", "one")
 """What 100 % is: a nominal value, the interval's fundamental, 1 of a ratio; `one` is not a percentage."""
@@ -38,6 +40,7 @@ _LIMIT_KEYS: Final = {
     "last_order",
     "flagged",
     "sources",
+    "order_sources",
     "note",
 }
 MOST_ORDER = 50
@@ -100,6 +103,16 @@ class NotJudged:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """A table, names or a curve by which events are counted, and the sources that say the same."""
+
+    name: str
+    clause: str
+    sources: tuple[str, ...]
+    """In words."""
+
+
+@dataclass(frozen=True, slots=True)
 class LimitTable:
     """A standard as a report judges by it."""
 
@@ -114,6 +127,30 @@ class LimitTable:
     @property
     def event_tables(self) -> tuple[TableForm, ...]:
         return TABLES[self.dips]
+
+    @property
+    def counted(self) -> tuple[Counted, ...]:
+        """What this standard's reports count events by."""
+        return tuple(each for dips, each in _counted() if dips in (None, self.dips))
+
+    @property
+    def sources_in_words(self) -> tuple[str, ...]:
+        """Sources of the limits and of what events are counted by, once each."""
+        counted = (source for each in self.counted for source in each.sources)
+        return tuple(dict.fromkeys((*self.sources.values(), *counted)))
+
+
+@cache
+def _counted() -> tuple[tuple[str | None, Counted], ...]:
+    """Value of `dips`, or None for every report, and what it counts by."""
+    document = tomllib.loads(EVENT_SOURCES.read_text(encoding="utf-8"))
+    return tuple(
+        (
+            each.get("dips"),
+            Counted(each["name"], each["clause"], tuple(document["sources"][key] for key in each["sources"])),
+        )
+        for each in document["counted"]
+    )
 
 
 def known_standards() -> tuple[str, ...]:
@@ -186,7 +223,8 @@ def _limits(entry: Mapping[str, Any], known: Mapping[str, str]) -> Iterator[Limi
         if entry.get(key, words[0]) not in words:
             raise ValueError(f"limit {name}: {key} is {entry[key]!r}; want one of {', '.join(words)}")
     sources = tuple(str(each) for each in entry["sources"])
-    if strange := [each for each in sources if each not in known]:
+    other = {int(key): tuple(map(str, each)) for key, each in entry.get("order_sources", {}).items()}
+    if strange := [each for group in (sources, *other.values()) for each in group if each not in known]:
         raise ValueError(f"limit {name}: source {strange[0]!r} is not in [sources]")
     percent = _number(f"limit {name}: percent", entry["percent"])
     for order, low, high in _spans(name, entry):
@@ -204,7 +242,7 @@ def _limits(entry: Mapping[str, Any], known: Mapping[str, str]) -> Iterator[Limi
             order,
             entry.get("period") == "day",
             entry.get("flagged") == "kept",
-            sources,
+            sources if order is None else other.get(order, sources),
             str(entry.get("note", "")),
         )
 

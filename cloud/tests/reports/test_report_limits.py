@@ -63,7 +63,48 @@ def test_a_country_replaces_the_limits(tmp_path: Path) -> None:
     (row,) = report.rows
     assert row.verdict == "pass" and row.limit.limit_words == "94 to 106 % for 99 % of the week"
     document = report_json(report)
-    assert document["not_confirmed"] == ["voltage, 99 % of 10 min values (clause 1): one source says it"]
+    assert document["not_confirmed"][0] == "voltage, 99 % of 10 min values (clause 1): one source says it"
+
+
+@pytest.mark.parametrize("standard", known_standards())
+def test_each_limit_has_two_sources_or_says_so(standard: str) -> None:
+    """A limit, table or curve with fewer than two different sources stands in the foot of the report."""
+    table = limit_table(standard)
+    week = golden_week()
+    given = columns(starts_of(week, TEN_MS), TEN_MS, {"rms_v": 230.0})
+    lines = report_json(week_report(table, week, place_of(given)))["not_confirmed"]
+    for limit in table.limits:
+        assert len(set(limit.sources)) == len(limit.sources)
+        part = f", {limit.requirement.percent:g} % of "
+        said = [line for line in lines if line.startswith(limit.name) and part in line]
+        if limit.order is None:
+            named = any(line.startswith(f"{limit.name},") for line in said)
+        else:
+            named = any(limit.order in orders_in(line) for line in said)
+        assert named == (len(limit.sources) < 2), (limit.words, limit.sources, said)
+    for each in table.counted:
+        assert (f"{each.name} ({each.clause})" in " ".join(lines)) == (len(set(each.sources)) < 2)
+
+
+def orders_in(line: str) -> set[int]:
+    """The orders of `harmonic 19, 23 to 25, 95 % of ...`."""
+    found: set[int] = set()
+    for part in line.split(" % of ")[0].rpartition(",")[0].removeprefix("harmonic ").split(", "):
+        first, _, last = part.partition(" to ")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def test_an_order_has_sources_of_its_own() -> None:
+    """Sources that leave an order out do not confirm it."""
+    levels = {each.order: each for each in limit_table("iec61000-2-4-class2").limits if each.order}
+    assert not levels[21].confirmed and levels[20].confirmed and levels[50].confirmed
+
+
+def test_the_foot_names_the_sources_once() -> None:
+    words = limit_table("en50160").sources_in_words
+    assert len(set(words)) == len(words)
+    assert any("PM8000" in each for each in words) and any("Dranetz" in each for each in words)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +115,7 @@ def test_a_country_replaces_the_limits(tmp_path: Path) -> None:
         (('quantity = "rms_v"', 'quantity = "volts"'), "quantity is 'volts'; want one of f_hz"),
         (("interval_ms = 600_000", "interval_ms = 60"), "interval_ms is 60; want one of 3000"),
         (('sources = ["law"]', 'sources = ["hearsay"]'), "source 'hearsay' is not in [sources]"),
+        (('sources = ["law"]', 'sources = []\norder_sources = { 3 = ["hearsay"] }'), "'hearsay' is not in"),
         (("percent = 99", "percent = 99\nyearly = true"), "yearly is not known"),
         (('clause = "1"', ""), "'clause' is missing"),
         (("low = 94\nhigh = 106", ""), "neither low nor high is given"),

@@ -11,8 +11,8 @@ the line: 0.02 % of nominal for ITIC and F47, 0.001 % for IEEE 1159, a billionth
                    to 3 s momentary, to 60 s temporary, then sustained or under-/overvoltage
 
 The parts of ITIC's upper curve below 3 ms (140 and 200 %) are for transients, which rms values do not show.
-The original project's deviating curves are in `original.curves`. The values are from memory, as in
-docs/reference/contracts.md; the tables of the standards could not be looked up.
+The original project's deviating curves are in `original.curves`. The standards were not at hand; the sources
+of the values, and which of them have fewer than two, are in reports/event_sources.toml of the cloud.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Dips, swells and interruptions of a week counted by residual voltage and duration.
 
 A table's cells add up to the number of its events: the longest column has no end, the first none below, and
-an event that has not ended stands in its own column. Sources of the limits: docs/reports.md.
+an event that has not ended stands in its own column. Sources: reports/event_sources.toml of the cloud.
 """
 
 import math
@@ -36,7 +36,7 @@ class TableForm:
     """The rows and columns of a table.
 
     `percents`: limits of the rows from the mildest on, which fall for dips and rise for swells; a value on a
-    limit belongs to the milder row. `durations_s`: longest duration of each column but the last.
+    limit belongs to the higher voltages. `durations_s`: longest duration of each column but the last.
     """
 
     name: str
@@ -47,10 +47,10 @@ class TableForm:
     @property
     def row_words(self) -> tuple[str, ...]:
         """The rows in words; an outer row has one limit."""
-        sign, other = ("<", "≥") if self.dips else (">", "≤")
+        sign, other = ("<", "≥") if self.dips else ("≥", "<")
         first = f"u {other} {self.percents[0]:g} %"
         between = [
-            f"{low:g} ≤ u < {high:g} %" if self.dips else f"{high:g} < u ≤ {low:g} %"
+            f"{min(high, low):g} ≤ u < {max(high, low):g} %"
             for high, low in zip(self.percents, self.percents[1:], strict=False)
         ]
         return (first, *between, f"u {sign} {self.percents[-1]:g} %")
@@ -65,6 +65,7 @@ class TableForm:
 EN50160_DIPS: Final = TableForm("Dips", True, (80.0, 70.0, 40.0, 5.0), (0.2, 0.5, 1.0, 5.0, 60.0))
 """Rows A, B, C, D and X; the first has the dips from 90 to 80 %."""
 EN50160_SWELLS: Final = TableForm("Swells", False, (120.0,), (0.5, 5.0, 60.0))
+"""Rows T and S; a swell to exactly 120 % belongs to S."""
 UNIPEDE_DIPS: Final = TableForm("Dips", True, (85.0, 70.0, 40.0, 1.0), (0.1, 0.5, 1.0, 3.0, 20.0, 60.0))
 """Depths of 10 to 15, 30, 60 and 99 %, then interruptions, as residual voltages."""
 
@@ -142,7 +143,7 @@ def _is_beyond(residual_percent: float, percent: float) -> bool:
 
 
 def _row(residual_percent: float, form: TableForm) -> int:
-    return sum(_is_beyond(residual_percent, percent) for percent in form.percents)
+    return sum(below(residual_percent, percent) == form.dips for percent in form.percents)
 
 
 def _column(duration_s: float | None, form: TableForm) -> int:

@@ -153,8 +153,9 @@ def _counted() -> tuple[tuple[str | None, Counted], ...]:
     )
 
 
+@cache
 def known_standards() -> tuple[str, ...]:
-    """The names of the files that come with this package."""
+    """The names of the files that come with this package, which do not change while it runs."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
@@ -164,10 +165,21 @@ def limit_table(standard: str) -> LimitTable:
     Raises:
         LimitFileError: there is no such standard or file, or its content cannot be used.
     """
-    path = Path(standard) if standard.endswith(".toml") else FOLDER / f"{standard}.toml"
-    if not standard.endswith(".toml") and standard not in known_standards():
+    if standard.endswith(".toml"):
+        return _read_table(Path(standard))
+    if standard not in known_standards():
         names = ", ".join(known_standards())
         raise LimitFileError(f"{standard!r} is not a known standard; want one of {names}, or a .toml file")
+    return _own_table(standard)
+
+
+@cache
+def _own_table(standard: str) -> LimitTable:
+    """The table of a file that comes with this package: parsing takes longer than a chart of a week."""
+    return _read_table(FOLDER / f"{standard}.toml")
+
+
+def _read_table(path: Path) -> LimitTable:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -19,7 +19,7 @@ from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer
 from opq_cloud.view.api.box_routes import Cursor, Number, OneBox
 from opq_cloud.view.pages.incidents.incident_work import work_filter, work_json
 from opq_cloud.view.pages.visible.past_before import past_before
-from opq_cloud.view.pages.visible.seen_sites import sites_of_boxes
+from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.words import CLASS_PHRASES, headline, worst
 from opq_proto.messages import Incident
@@ -66,9 +66,10 @@ class IncidentRoutes:
         wanted = work_filter(given, self._context.visitor)
         page, following = self._incident_page(limit, cursor, box, kind, wanted)
         names, known = self._context.names(page), self._work([each.incident_id for each in page])
+        sites = seen_sites(self._context)
         items = [
             _incident_json(each, headline(each, names), known.get(each.incident_id))
-            | {"sites": sites_of_boxes(self._context, each.box_ids)}
+            | {"sites": sites_of_boxes(sites, each.box_ids)}
             for each in page
         ]
         return json_answer(request, {"items": items, "next": following})
@@ -81,7 +82,7 @@ class IncidentRoutes:
         found = self._context.incident_of_address(str(incident_id), "/api/v1/incidents/{}")
         summary, number = headline(found, self._context.names([found])), found.incident_id
         document = _incident_json(found, summary, self._work([number]).get(number))
-        document["sites"] = sites_of_boxes(self._context, found.box_ids)
+        document["sites"] = sites_of_boxes(seen_sites(self._context), found.box_ids)
         records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
         document["requests"] = [
             {"event_id": record.event_id, **request_json(each)}

@@ -9,7 +9,7 @@ from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.service_clients.box_client import BoxClient, BoxClientError, BoxReport
-from opq_cloud.view.pages.visible.seen_sites import sites_of_boxes
+from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.measurement.fields import DRAWN
@@ -65,7 +65,7 @@ class BoxPages:
             200,
             card=card,
             about=f"At {place}. " if place else "",
-            sites=sites_of_boxes(context, [box_id]),
+            sites=sites_of_boxes(seen_sites(context), [box_id]),
             minutes=minutes[::-1],
             stale_words=None if card.live else stale_words(context, [box_id]),
             may_request=context.visitor.may_request(box_id),

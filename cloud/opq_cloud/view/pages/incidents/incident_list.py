@@ -222,7 +222,7 @@ def neighbours(context: VisitorContext, address: ListAddress, incident: Incident
 def beside_at_place(context: VisitorContext, incident: Incident) -> dict[str, object]:
     """Values for `incident.html`: the incidents before and after it at its site, else at its Box."""
     sites = seen_sites(context)
-    name = next(iter(sites_of_boxes(context, incident.box_ids)), "")
+    name = next(iter(sites_of_boxes(sites, incident.box_ids)), "")
     boxes = tuple(each.box_id for each in sites[name]) if name else incident.box_ids[:1]
     place, wanted = entry_of_incident(incident).place("newest"), IncidentFilter(box_ids=boxes)
     later = context.store.find_incidents(wanted, 1, place, back=True)

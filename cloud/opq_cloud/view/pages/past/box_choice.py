@@ -6,18 +6,21 @@ region only: `hidden`, which count in medians, and only where a region has enoug
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from fastapi import HTTPException
 
 from opq_cloud.store.box_place import phase_letter
-from opq_cloud.view.pages.visible.registry import BOX_ID, natural_order
+from opq_cloud.view.pages.visible.registry import BOX_ID, BoxRegistry, natural_order
+from opq_cloud.view.pages.visible.registry import Groups as Groups
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
+from opq_cloud.view.web.visitors import Visitor
 
 MAX_NAMED = 50
 """The most Boxes that one address may name."""
@@ -26,8 +29,6 @@ GROUPS_OFFERED = 500
 FEWEST_HIDDEN = 3
 """The least number of Boxes of a region that are shown only as figures; fewer do not count at all."""
 KINDS: Final = ("site", "feeder", "region", "grid")
-Groups = Mapping[str, Mapping[str, tuple[str, ...]]]
-"""Kind -> name -> Boxes, seen and hidden ones, by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +65,35 @@ class BoxChoice:
 
 
 def read_groups(context: VisitorContext, services: ViewServices) -> Groups:
-    """The groups of all Boxes that count for the visitor; sites and feeders where the place may be known."""
+    """The groups of all Boxes that count for the visitor, seen and hidden ones; sites and feeders where the
+    place may be known."""
     registry, visitor = services.registry.now(), context.visitor
-    found: dict[str, dict[str, list[str]]] = {kind: {} for kind in KINDS}
-
-    def put(kind: str, name: str | None, box_id: str) -> None:
-        if name and len(name) <= GROUP_CHARACTERS:
-            found[kind].setdefault(name, []).append(box_id)
-
-    for box_id, place in context.places().items():
-        put("region", place.region, box_id)
-        put("grid", place.grid, box_id)
-        if visitor.sees_place(box_id):
-            put("feeder", place.feeder, box_id)
-            put("site", registry.records[box_id].site, box_id)
-    hidden = [box_id for box_id in visitor.regional if not visitor.sees(box_id) and box_id in registry.places]
-    many = Counter(registry.place(box_id).region for box_id in hidden)
-    for box_id in hidden:
-        place = registry.place(box_id)
-        if place.region and many[place.region] >= FEWEST_HIDDEN and box_id not in registry.unplugged:
-            put("region", place.region, box_id)
-            put("grid", place.grid, box_id)
+    found = registry.groups if visitor.everything else _seen_groups(registry, visitor)
     return {
         kind: {
-            name: tuple(sorted(found[kind][name], key=natural_order))
-            for name in sorted(found[kind])[:GROUPS_OFFERED]
+            name: named[name]
+            for name in islice((name for name in named if len(name) <= GROUP_CHARACTERS), GROUPS_OFFERED)
         }
-        for kind in KINDS
+        for kind, named in found.items()
     }
+
+
+def _seen_groups(registry: BoxRegistry, visitor: Visitor) -> Groups:
+    places = ((box_id, registry.place(box_id).region) for box_id in visitor.regional)
+    hidden = {box_id: region for box_id, region in places if region and not visitor.sees(box_id)}
+    many = Counter(hidden.values())
+    counted = {
+        box_id
+        for box_id, region in hidden.items()
+        if many[region] >= FEWEST_HIDDEN and box_id not in registry.unplugged
+    }
+    of_region = visitor.full | visitor.public | counted
+    of_kind = {"site": visitor.full, "feeder": visitor.full, "region": of_region, "grid": of_region}
+    seen = {
+        kind: {name: tuple(filter(of_kind[kind].__contains__, ids)) for name, ids in named.items()}
+        for kind, named in registry.groups.items()
+    }
+    return {kind: {name: ids for name, ids in named.items() if ids} for kind, named in seen.items()}
 
 
 def read_box_choice(

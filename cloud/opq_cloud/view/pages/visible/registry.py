@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from opq_cloud.actions.site_now import sites_of
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.store import CloudStore
@@ -18,6 +19,8 @@ BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 SAMPLED = 50
 """Boxes of a large group that are read, for figures of the whole group."""
 Regions = Mapping[str, tuple[str, ...]]
+Groups = Mapping[str, Regions]
+"""`site`, `feeder`, `region`, `grid` -> name -> Boxes, by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +33,35 @@ class BoxRegistry:
     locations: Mapping[str, LocationRecord]
     of_location: Regions
     """Location -> its regions."""
-    region_boxes: Regions
-    """Region -> its Boxes, sorted by name and number."""
+    groups: Groups
+    """All groups, sorted by name."""
+    sites: Mapping[str, tuple[BoxRecord, ...]]
+    """Site -> its Boxes in the order of their phases; without retired ones."""
     unplugged: frozenset[str]
     """Boxes that are not expected to send."""
+
+    @property
+    def region_boxes(self) -> Regions:
+        return self.groups["region"]
 
     def place(self, box_id: str) -> BoxPlace:
         return self.places.get(box_id) or BoxPlace()
 
 
-_NOTHING = BoxRegistry(-1, {}, {}, {}, {}, {}, frozenset())
+def groups_of(records: Mapping[str, BoxRecord], places: Mapping[str, BoxPlace]) -> Groups:
+    """Groups Boxes, which are in numerical order."""
+    found: dict[str, dict[str, list[str]]] = {"site": {}, "feeder": {}, "region": {}, "grid": {}}
+    for box_id, place in places.items():
+        named = (records[box_id].site, place.feeder, place.region, place.grid)
+        for kind, name in zip(found, named, strict=True):
+            if name:
+                found[kind].setdefault(name, []).append(box_id)
+    return {
+        kind: {name: tuple(boxes) for name, boxes in sorted(named.items())} for kind, named in found.items()
+    }
+
+
+_NOTHING = BoxRegistry(-1, {}, {}, {}, {}, groups_of({}, {}), {}, frozenset())
 
 
 def sampled(box_ids: Iterable[str], most: int = SAMPLED) -> list[str]:
@@ -101,10 +123,6 @@ class RegistryReader:
             else box_place(box, locations, of_location)
             for box_id, box in records.items()
         }
-        boxes: dict[str, list[str]] = {}
-        for box_id, place in places.items():
-            if place.region:
-                boxes.setdefault(place.region, []).append(box_id)
-        region_boxes = {name: tuple(boxes[name]) for name in sorted(boxes)}
+        groups, sites = groups_of(records, places), sites_of(records.values())
         unplugged = frozenset(box_id for box_id, box in records.items() if box.unplugged)
-        return BoxRegistry(revision, records, places, locations, of_location, region_boxes, unplugged)
+        return BoxRegistry(revision, records, places, locations, of_location, groups, sites, unplugged)

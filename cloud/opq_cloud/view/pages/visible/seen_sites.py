@@ -1,17 +1,26 @@
 """Sites as the visitor sees them: those Boxes whose place is visible."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastapi import HTTPException
 
-from opq_cloud.actions.site_now import SiteNow, site_now, sites_of
+from opq_cloud.actions.site_now import SiteNow, site_now
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 
+Sites = Mapping[str, tuple[BoxRecord, ...]]
 
-def seen_sites(context: VisitorContext) -> dict[str, tuple[BoxRecord, ...]]:
+
+def seen_sites(context: VisitorContext) -> Sites:
     """Site -> its Boxes by their phases; empty where no site is stated."""
-    return sites_of(each for each, seen in context.site_records().items() if seen)
+    sites, visitor = context.sites(), context.visitor
+    if visitor.everything:
+        return sites
+    seen = {
+        name: tuple(each for each in boxes if visitor.sees_place(each.box_id))
+        for name, boxes in sites.items()
+    }
+    return {name: boxes for name, boxes in seen.items() if boxes}
 
 
 def seen_site(context: VisitorContext, name: str) -> SiteNow:
@@ -20,11 +29,11 @@ def seen_site(context: VisitorContext, name: str) -> SiteNow:
     intervals = context.store.seen_intervals(records[0].box_id) if records else None
     if intervals is None:
         raise HTTPException(404, "No site of this name is known.")
-    whole = len(records) == len(sites_of(context.site_records())[name])
+    whole = len(records) == len(context.sites()[name])
     return site_now(intervals, name, records, context.nominal_v, context.now_ns(), whole)
 
 
-def sites_of_boxes(context: VisitorContext, box_ids: Iterable[str]) -> list[str]:
-    """The sites of these Boxes."""
+def sites_of_boxes(sites: Sites, box_ids: Iterable[str]) -> list[str]:
+    """The names of those sites that have one of these Boxes."""
     wanted = set(box_ids)
-    return [site for site, boxes in seen_sites(context).items() if wanted & {each.box_id for each in boxes}]
+    return [name for name, boxes in sites.items() if any(each.box_id in wanted for each in boxes)]

@@ -178,10 +178,9 @@ class VisitorContext:
         seen = {name: tuple(filter(sees, boxes)) for name, boxes in regions.items()}
         return {name: boxes for name, boxes in seen.items() if boxes}
 
-    def site_records(self) -> dict[BoxRecord, bool]:
-        """The records of Boxes with a site, each with whether the visitor sees its place."""
-        records, sees = self._services.registry.now().records.values(), self.visitor.sees_place
-        return {each: sees(each.box_id) for each in records if each.site}
+    def sites(self) -> Mapping[str, tuple[BoxRecord, ...]]:
+        """Site -> all its Boxes by their phases, also those that the visitor does not see."""
+        return self._services.registry.now().sites
 
     def _records(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
         """The stored records that the visitor may see."""

@@ -21,7 +21,7 @@ from opq_cloud.core.service import HealthReport
 from opq_cloud.view.api.rest_app import PREFIX, create_rest
 from opq_cloud.view.live.route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.pages.drawing.rendering import PageRenderer
-from opq_cloud.view.pages.routes import page_parts, page_router
+from opq_cloud.view.pages.routes import page_parts, page_routes
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.forms import SIGNED_OUT, see_other
 from opq_cloud.view.web.gate import VisitorGate
@@ -76,7 +76,6 @@ def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> Fast
     app = FastAPI(title="OPQ View", docs_url=None, redoc_url=None, openapi_url=None)
     parts = page_parts(services)
     context, render = parts.context, parts.renderer.render
-    app.include_router(page_router(parts))
     live = LiveRoute(
         services.hub,
         services.visitors,
@@ -88,6 +87,7 @@ def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> Fast
     app.mount(PREFIX, create_rest(parts, render, live.live), name="rest")
     app.include_router(StatusRoutes(services).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.router.routes.extend(page_routes(parts))  # FastAPI asks a router that it includes twice
     app.add_middleware(  # from starlette 0.46 on, it leaves /live unchanged
         GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=COMPRESSION
     )

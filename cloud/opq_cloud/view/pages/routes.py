@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastapi import APIRouter
+from starlette.routing import BaseRoute
 
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.account.account_pages import AccountPages
@@ -10,7 +10,7 @@ from opq_cloud.view.pages.account.admin_pages import AdminPages
 from opq_cloud.view.pages.account.box_settings import BoxSettingsPages
 from opq_cloud.view.pages.account.entry_pages import EntryPages
 from opq_cloud.view.pages.account.notification_pages import NotificationPages
-from opq_cloud.view.pages.admin.admin_routes import admin_router
+from opq_cloud.view.pages.admin.admin_routes import admin_routers
 from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.site_page import SitePages
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
@@ -60,10 +60,10 @@ def page_parts(services: ViewServices) -> PageParts:
     return PageParts(services, context, renderer, requests, grid, SeenReports(context, services), maps)
 
 
-def page_router(parts: PageParts) -> APIRouter:
-    """The routes of all pages."""
+def page_routes(parts: PageParts) -> list[BaseRoute]:
+    """The routes of all pages: each request tries them in this order, so the most requested come first."""
     services, context, render = parts.services, parts.context, parts.renderer.render
-    router, box_client = APIRouter(include_in_schema=False), BoxClient(services.addresses)
+    box_client = BoxClient(services.addresses)
     accounts = AccountContext(
         store=services.store,
         visitors=services.visitors,
@@ -73,33 +73,29 @@ def page_router(parts: PageParts) -> APIRouter:
         render=render,
         unset_channels=services.addresses.unset_channels,
     )
-    for made in (
-        MapPages(context, parts.grid, parts.maps, services, render),
-        EntryPages(accounts, FormPlaces(services.counters)),
-        AccountPages(accounts),
-        # a separate client, so that a silent Box does not delay the claim of another
-        BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code),
-        AdminPages(accounts),
-        NotificationPages(accounts),
-        IncidentEditPages(accounts),
-        RecordingPages(accounts, services.examiner),
-        WaveformPages(accounts, parts.requests, context),
-    ):
-        router.include_router(made.router())
-    router.include_router(admin_router(accounts, services))
-    router.include_router(theme_routes())
     examine = ExaminePages(context, SignalCache(services.store), render)
-    for page in (
-        FrontPage(context, parts.reports, services.addresses.folder, render),
-        BoxPages(context, box_client, render),
-        SitePages(context, render),
-        IncidentPages(context, services, examine, render),
-        examine,
-        PastPages(context, services, render),
-        WeekReportPages(context, parts.reports, render),
-        EventPages(context, render),
-        SearchPages(context, render),
-        SharedPages(context, parts.grid, services.config, render),
-    ):
-        router.include_router(page.router())
-    return router
+    routers = (
+        MapPages(context, parts.grid, parts.maps, services, render).router(),
+        FrontPage(context, parts.reports, services.addresses.folder, render).router(),
+        IncidentPages(context, services, examine, render).router(),
+        examine.router(),
+        PastPages(context, services, render).router(),
+        BoxPages(context, box_client, render).router(),
+        SitePages(context, render).router(),
+        WeekReportPages(context, parts.reports, render).router(),
+        EventPages(context, render).router(),
+        SearchPages(context, render).router(),
+        SharedPages(context, parts.grid, services.config, render).router(),
+        EntryPages(accounts, FormPlaces(services.counters)).router(),
+        AccountPages(accounts).router(),
+        # a separate client, so that a silent Box does not delay the claim of another
+        BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code).router(),
+        AdminPages(accounts).router(),
+        NotificationPages(accounts).router(),
+        IncidentEditPages(accounts).router(),
+        RecordingPages(accounts, services.examiner).router(),
+        WaveformPages(accounts, parts.requests, context).router(),
+        *admin_routers(accounts, services),
+        theme_routes(),
+    )
+    return [route for router in routers for route in router.routes]

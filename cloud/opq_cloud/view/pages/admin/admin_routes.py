@@ -26,10 +26,7 @@ PARTS = (
 )
 
 
-def admin_router(accounts: AccountContext, services: ViewServices) -> APIRouter:
-    """The router; every page of it is for administrators, others get 404."""
+def admin_routers(accounts: AccountContext, services: ViewServices) -> list[APIRouter]:
+    """The routers; every page of them is for administrators, others get 404."""
     context = AdminContext(accounts, services)
-    router = APIRouter(include_in_schema=False)
-    for part in PARTS:
-        router.include_router(part(context).router())
-    return router
+    return [part(context).router() for part in PARTS]

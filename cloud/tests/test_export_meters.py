@@ -20,7 +20,7 @@ T0_S = 1_790_000_400
 TEN_NS = 600 * 10**9
 
 
-def test_a_csv_with_named_columns_and_a_zone_is_read() -> None:
+def test_a_csv_is_read_by_columns_and_zone() -> None:
     text = "Time;V1;Freq\n2026-11-20 12:00:00;230.5;50.01\n\n20.11.2026 12:01:00;;50.02\n"
     found = list(csv_values(text, "fluke", {"rms_v": "V1", "f_hz": "Freq"}, zone="Europe/Berlin"))
     noon_s = 1_795_172_400
@@ -114,7 +114,7 @@ def store(tmp_path: Path) -> Iterator[EmbeddedStore]:
     opened.close()
 
 
-def test_a_meter_beside_a_box_has_bias_spread_and_delay(store: EmbeddedStore) -> None:
+def test_a_meter_has_bias_spread_and_delay(store: EmbeddedStore) -> None:
     end_ns = (T0_S + 144 * 600) * 10**9
     (one,) = compare_meter(store, "m", "1", T0_S * 10**9, end_ns, 600_000)
     assert (one.quantity, one.found.count) == ("rms_v", 143)

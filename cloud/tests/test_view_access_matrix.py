@@ -323,7 +323,7 @@ def _path(route: str, box_id: str, account_id: str) -> str:
     return re.sub(r"\{(\w+)(?::path)?\}", lambda found: values[found[1]], route.partition(" ")[2])
 
 
-def test_every_route_has_a_line_and_every_line_a_route(cast: Cast) -> None:
+def test_the_matrix_has_every_route(cast: Cast) -> None:
     routes = routes_of_view(cast)
     assert len(routes) > 40
     assert set(routes) - set(LINE_OF) == set(), "a new route: say in LINES who may ask it"
@@ -423,7 +423,8 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_lists_hold_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -> None:
+def test_lists_hold_what_the_role_sees(cast: Cast, role: str) -> None:
+    """They hold nothing else."""
     browser = cast.browser(role)
     assert browser.get("/api/v1/boxes") == 200
     assert "".join(box["box_id"] for box in json.loads(browser.text)["items"]) == SEES[role]
@@ -438,7 +439,8 @@ def test_lists_hold_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_rows_of_the_api_and_of_files_are_of_boxes_that_the_role_sees(cast: Cast, role: str) -> None:
+def test_api_and_files_hold_the_roles_boxes(cast: Cast, role: str) -> None:
+    """They hold all of them, and no row of another Box."""
     browser = cast.browser(role)
     every = "&".join(f"box={box_id}" for box_id in BOXES.values())
     for path, field in (
@@ -477,7 +479,8 @@ def published_ms(cast: Cast) -> int:
 
 @pytest.mark.parametrize("values", ["?values=*", "?values=1,2,4", ""])
 @pytest.mark.parametrize("role", ROLES)
-def test_the_live_feed_holds_what_the_role_sees_and_nothing_else(cast: Cast, role: str, values: str) -> None:
+def test_the_feed_holds_what_the_role_sees(cast: Cast, role: str, values: str) -> None:
+    """It holds nothing else."""
     cookies = cast.browser(role).cookies
     parts = urlsplit(cast.scene.url)
     with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)) as connection:
@@ -506,9 +509,8 @@ def test_the_live_feed_holds_what_the_role_sees_and_nothing_else(cast: Cast, rol
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_map_of_the_live_feed_shows_what_the_role_is_answered_and_nothing_else(
-    cast: Cast, role: str
-) -> None:
+def test_the_feeds_map_equals_the_maps_state(cast: Cast, role: str) -> None:
+    """A role sees no mark, figure or name by the feed that /map/state would not answer."""
     browser = cast.browser(role)
     parts = urlsplit(cast.scene.url)
     with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)) as connection:
@@ -529,7 +531,7 @@ def test_a_map_of_the_live_feed_shows_what_the_role_is_answered_and_nothing_else
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_search_finds_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -> None:
+def test_the_search_finds_what_the_role_sees(cast: Cast, role: str) -> None:
     """By name, number and place; an incident by its number; neither page nor palette says more."""
     browser = cast.browser(role)
     for route in ("/search", "/search/found"):

@@ -97,13 +97,13 @@ def client(store: CloudStore) -> TestClient:
     ("moment", "hours"),
     [("2026-01-14T12:00", 168), ("2026-03-29T12:00", 167), ("2026-10-25T12:00", 169)],
 )
-def test_a_week_has_as_many_hours_as_the_clock_says(moment: str, hours: int) -> None:
+def test_a_local_week_has_167_to_169_hours(moment: str, hours: int) -> None:
     week = week_span(at(moment), BERLIN)
     assert (week.end_ms - week.start_ms) / HOUR_MS == hours
     assert week.first.weekday() == 0 and week_place_ms(week.start_ms, week.first, BERLIN) == 0
 
 
-def test_a_moment_keeps_its_weekday_and_hour_over_a_change_of_hour() -> None:
+def test_a_moment_keeps_its_place_in_the_week() -> None:
     """Noon on Sunday is at one place, whether the week lost an hour, gained one, or neither."""
     places = {
         week_place_ms(at(noon), week_span(at(noon), BERLIN).first, BERLIN)
@@ -112,7 +112,8 @@ def test_a_moment_keeps_its_weekday_and_hour_over_a_change_of_hour() -> None:
     assert places == {6 * DAY + 12 * HOUR_MS}
 
 
-def test_the_hour_that_is_left_out_has_no_moment_and_the_one_that_comes_twice_has_two() -> None:
+def test_the_clock_skips_or_repeats_one_hour() -> None:
+    """No moment lies in the skipped hour; two moments have the same place in the repeated one."""
     for moment, missing, twice in (("2026-03-29T12:00", 1, 0), ("2026-10-25T12:00", 0, 1)):
         week = week_span(at(moment), BERLIN)
         places = [week_place_ms(t, week.first, BERLIN) for t in range(week.start_ms, week.end_ms, HOUR_MS)]
@@ -120,7 +121,7 @@ def test_the_hour_that_is_left_out_has_no_moment_and_the_one_that_comes_twice_ha
         assert len(places) - len(set(places)) == twice
 
 
-def test_days_and_weeks_of_zones_that_are_no_whole_hours_from_utc() -> None:
+def test_zones_need_not_be_whole_hours_from_utc() -> None:
     assert midnight_ms(date(2026, 1, 2), HONOLULU) == at("2026-01-02T10:00")
     assert not whole_hours(week_span(at("2026-01-14T12:00"), KATHMANDU), KATHMANDU)
     assert whole_hours(week_span(at("2026-01-14T12:00"), BERLIN), BERLIN)
@@ -149,7 +150,7 @@ def week_series(store: CloudStore, box_id: str, week: LocalSpan, zone: ZoneInfo)
     return in_week(series_of(store, span, box_id, rows=170), week, zone)
 
 
-def test_two_weeks_lie_on_one_another_though_an_hour_was_left_out(store: CloudStore) -> None:
+def test_weeks_overlap_despite_a_skipped_hour(store: CloudStore) -> None:
     """130 V from 12:00 to 13:00 local on two Sundays, of which one has 23 hours."""
     for noon in ("2025-03-23T11:00", "2025-03-30T10:00"):
         put_minutes(store, "1", range(at(noon) - 2 * DAY, at(noon), 10 * MINUTE), 120.0, 10 * MINUTE)
@@ -168,7 +169,7 @@ def test_an_hour_that_comes_twice_is_one_row(store: CloudStore) -> None:
     assert found.gaps == () and found.mean.tolist() == [pytest.approx(120.0)] * 168
 
 
-def test_an_hour_that_the_clock_skips_is_no_gap(store: CloudStore) -> None:
+def test_a_skipped_hour_is_not_a_gap(store: CloudStore) -> None:
     week = week_span(at("2025-03-30T12:00"), BERLIN)
     put_minutes(store, "1", range(at("2025-03-29T00:00"), at("2025-03-30T22:00"), MINUTE), 120.0)
     found = week_series(store, "1", week, BERLIN)
@@ -184,7 +185,8 @@ def test_an_hour_that_the_clock_skips_is_no_gap(store: CloudStore) -> None:
     assert skipped_places(week_span(at("2025-10-26T12:00"), BERLIN), BERLIN) == ()
 
 
-def test_the_present_hour_is_drawn_though_its_week_or_span_ends_later(store: CloudStore) -> None:
+def test_the_present_hour_is_drawn(store: CloudStore) -> None:
+    """Its week, or the span that was asked for, ends later."""
     put_minutes(store, "1", range(NOW - 20 * MINUTE, NOW - 2 * MINUTE, MINUTE), 120.0)
     week = week_span(NOW, BERLIN)
     found = week_series(store, "1", week, BERLIN)
@@ -197,7 +199,8 @@ def test_the_present_hour_is_drawn_though_its_week_or_span_ends_later(store: Clo
 # Rows of Boxes
 
 
-def test_boxes_of_a_group_become_one_row_by_limits_weights_and_histograms(store: CloudStore) -> None:
+def test_boxes_of_a_group_become_one_row(store: CloudStore) -> None:
+    """The widest limits, the mean weighted by time, the quantiles of the joint histogram."""
     starts = range(NOW - 3 * HOUR_MS, NOW - HOUR_MS, MINUTE)
     put_minutes(store, "1", starts, 118.0)
     put_minutes(store, "2", starts, 124.0, covered_ms=MINUTE // 2)
@@ -214,7 +217,9 @@ def test_boxes_of_a_group_become_one_row_by_limits_weights_and_histograms(store:
     assert (p05, p95) == pytest.approx((118.0, 124.0), rel=1.2e-3)
 
 
-def test_boxes_shown_as_figures_only_count_in_medians_and_where_three_have_a_row() -> None:
+def test_hidden_boxes_count_in_medians_of_three() -> None:
+    """A hidden Box is shown only in figures of its region. A row needs three of them."""
+
     def flat(box_id: str, volts: float, starts: range) -> PastSeries:
         count = len(starts)
         values = np.full(count, volts)
@@ -259,7 +264,7 @@ def test_what_one_box_missed_is_its_gap(store: CloudStore) -> None:
     assert joined("both", [first, second]).gaps == second.gaps
 
 
-def test_before_a_box_was_first_heard_there_is_no_gap_and_nothing_is_missing(store: CloudStore) -> None:
+def test_a_gap_needs_a_box_heard_before(store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - HOUR_MS, NOW - MINUTE, MINUTE), 120.0)
     span = read_span("now-3h", "now", NOW)
     one = series_of(store, span, heard_ms=float(NOW - HOUR_MS))
@@ -268,7 +273,7 @@ def test_before_a_box_was_first_heard_there_is_no_gap_and_nothing_is_missing(sto
     assert never.gaps == () and never.figures is None
 
 
-def test_rows_are_few_whatever_the_span_and_the_boxes(store: CloudStore) -> None:
+def test_long_spans_and_many_boxes_have_few_rows(store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - HOUR_MS, NOW - MINUTE, MINUTE), 120.0)
     for words, boxes, step_ms in (
         ("now-24h", 1, 10 * MINUTE),
@@ -280,7 +285,8 @@ def test_rows_are_few_whatever_the_span_and_the_boxes(store: CloudStore) -> None
         assert found.step_ms == step_ms, words
 
 
-def test_a_quantile_is_the_value_that_a_share_of_the_time_lay_at_or_below() -> None:
+def test_a_quantile_is_a_share_of_time() -> None:
+    """It is the lowest value that the voltage did not exceed for that share of the time."""
     spread = Spread(np.array([1.0, 2.0, 5.0]), np.array([10.0, 85.0, 5.0]))
     shares = (0.05, 0.1, 0.11, 0.95, 0.951, 1.0)
     assert [spread.quantile(each) for each in shares] == [1.0, 1.0, 2.0, 2.0, 5.0, 5.0]
@@ -336,7 +342,7 @@ def test_another_meter_is_one_line_more(client: TestClient, store: CloudStore) -
     assert percent["charts"][0]["series"][1]["mean"][0] == pytest.approx(100 * 119 / 120, abs=0.01)
 
 
-def test_it_opens_on_a_span_that_fits_what_is_stored(client: TestClient, store: CloudStore) -> None:
+def test_the_first_span_fits_what_is_stored(client: TestClient, store: CloudStore) -> None:
     put_minutes(store, "1", range(NOW - 20 * MINUTE, NOW - MINUTE, MINUTE), 118.0)
     assert "from=now-1h&amp;to=now" in client.get("/past?boxes=1").text, "by the other name of the field"
     put_minutes(store, "2", range(NOW - 10 * HOUR_MS, NOW - 9 * HOUR_MS, MINUTE), 118.0)
@@ -344,9 +350,8 @@ def test_it_opens_on_a_span_that_fits_what_is_stored(client: TestClient, store: 
         assert "from=now-24h&amp;to=now" in client.get(f"/past?{query}").text, "what all of them need"
 
 
-def test_incidents_of_the_whole_week_are_marked_though_the_span_ends_before(
-    client: TestClient, store: CloudStore
-) -> None:
+def test_a_week_marks_all_its_incidents(client: TestClient, store: CloudStore) -> None:
+    """The incident is on Friday; the span ends on Tuesday, and a plain span does not mark it."""
     friday_ns = at("2025-12-26T12:00") * 10**6
     event_id = store.open_event(Trigger("t", friday_ns, friday_ns + 10**9, ("1",), "1", "x"), "x")
     sag = Finding("sag", "1", friday_ns, friday_ns + 10**8, 0, True, 84.0, 70.0, 6.0)
@@ -378,9 +383,7 @@ FORMER = (
 
 
 @pytest.mark.parametrize(("former", "query"), FORMER)
-def test_a_former_address_leads_to_the_same_place_and_time(
-    client: TestClient, former: str, query: str
-) -> None:
+def test_a_former_address_keeps_place_and_time(client: TestClient, former: str, query: str) -> None:
     answer = client.get(former, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (307, f"/past?{query}")
     assert client.get(former).status_code == 200
@@ -411,9 +414,10 @@ def test_what_cannot_be_shown_is_refused_in_words(client: TestClient) -> None:
         assert answer.status_code == status and said in answer.text, address
 
 
-def test_a_group_holds_the_boxes_that_the_visitor_sees_and_a_place_is_not_said_to_the_public(
+def test_a_group_holds_boxes_the_visitor_sees(
     store: CloudStore,
 ) -> None:
+    """The public learns neither site nor feeder of Box 4, and no region of one hidden Box."""
     for box_id in "14":
         store.put_box(BoxRecord(box_id, "", site="mill"))
     for box_id, region in (("6", "east"), ("7", "east"), ("8", "east"), ("9", "west")):

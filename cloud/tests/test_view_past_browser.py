@@ -114,7 +114,8 @@ def test_keys_read_a_chart_and_zoom_its_values(scene: demo.Scene, page: "sync_ap
     page.wait_for_function("() => !document.querySelector('.past-tools output').textContent")
 
 
-def test_a_drag_along_a_chart_is_a_span_and_back_undoes_it(scene: demo.Scene, page: "sync_api.Page") -> None:
+def test_a_drag_along_a_chart_chooses_a_span(scene: demo.Scene, page: "sync_api.Page") -> None:
+    """The browser's Back returns to the span before."""
     drawn(page, scene.url + "/past?box=1&q=rms_v&from=now-7d&to=now")
     before = page.url
     over = page.locator(".past .u-over")
@@ -132,7 +133,7 @@ def test_a_drag_along_a_chart_is_a_span_and_back_undoes_it(scene: demo.Scene, pa
     assert page.url == before
 
 
-def test_the_form_and_the_tabs_say_it_in_the_address(scene: demo.Scene, page: "sync_api.Page") -> None:
+def test_form_and_tabs_change_the_address(scene: demo.Scene, page: "sync_api.Page") -> None:
     drawn(page, f"{scene.url}/boxes/1")
     page.get_by_role("link", name="Any span").press("Enter")
     page.wait_for_url("**/past?box=1*")
@@ -149,7 +150,8 @@ def test_the_form_and_the_tabs_say_it_in_the_address(scene: demo.Scene, page: "s
     page.wait_for_url("**q=rms_v,f_hz,thd_percent*")
 
 
-def test_a_span_that_ends_now_is_renewed_in_its_place(scene: demo.Scene, page: "sync_api.Page") -> None:
+def test_a_span_that_ends_now_is_renewed(scene: demo.Scene, page: "sync_api.Page") -> None:
+    """Only the charts are replaced; the page stays."""
     page.clock.install()
     drawn(page, scene.url + "/past?box=1&q=rms_v&from=now-24h&to=now")
     page.evaluate("() => { document.getElementById('past-body').dataset.old = 'yes'; }")

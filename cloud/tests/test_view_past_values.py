@@ -58,7 +58,8 @@ def data_of(page: str) -> dict[str, Any]:
 # Class A
 
 
-def test_a_day_of_class_a_is_its_intervals_with_their_lowest_and_highest_windows(store: CloudStore) -> None:
+def test_a_class_a_day_has_144_intervals(store: CloudStore) -> None:
+    """Each has its lowest and highest window, and its flag."""
     day = read(store, "rms_v", "1", "2026-11-18", "2026-11-19")
     assert (day.source, day.step_ms, len(day.at_ms)) == ("class A, 10 min", past.TEN_MS, 144)
     expected = [past.volts_of("1", 2, place * past.TEN_MS) for place in range(144)]
@@ -70,7 +71,7 @@ def test_a_day_of_class_a_is_its_intervals_with_their_lowest_and_highest_windows
     assert day.flagged_share == pytest.approx(3 / 144) and day.measured == pytest.approx(1.0)
 
 
-def test_longer_rows_keep_lowest_highest_flags_and_the_mean(store: CloudStore) -> None:
+def test_longer_rows_keep_extremes_flags_and_mean(store: CloudStore) -> None:
     found = read(store, "rms_v", "1", "2026-10-20", "2026-11-19")
     assert found.step_ms == 3_600_000 and len(found.at_ms) == 30 * 24
     first = [past.volts_of("1", 31, place * past.TEN_MS) for place in range(6)]
@@ -79,9 +80,7 @@ def test_longer_rows_keep_lowest_highest_flags_and_the_mean(store: CloudStore) -
     assert found.flagged[:9].tolist() == [True, *[False] * 7, True]
 
 
-def test_days_over_a_longer_span_are_those_of_their_intervals(
-    store: CloudStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_days_equal_their_intervals(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """68 days of summaries, whose quantiles are those of the raw intervals to half a bin."""
     monkeypatch.setattr(reading, "RAW_DAYS", 62)
     found = read(store, "rms_v", "1", "2026-09-13", "2026-11-20")
@@ -102,14 +101,15 @@ def test_days_over_a_longer_span_are_those_of_their_intervals(
     assert found.flagged_share == pytest.approx(3 / 144)
 
 
-def test_a_day_without_intervals_is_a_gap_and_not_a_value(store: CloudStore) -> None:
+def test_a_day_without_intervals_is_a_gap(store: CloudStore) -> None:
     found = read(store, "f_hz", "4", "2026-11-14", "2026-11-17")
     gap = TODAY - past.GAP_DAY * past.DAY_MS
     assert found.gaps == ((gap, gap + past.DAY_MS),)
     assert found.measured == pytest.approx(2 / 3) and len(found.at_ms) == 288
 
 
-def test_harmonics_are_in_percent_of_nominal_and_flicker_comes_each_two_hours(store: CloudStore) -> None:
+def test_harmonics_and_flicker_have_their_units(store: CloudStore) -> None:
+    """Harmonics are in percent of nominal; Plt has a value for each two hours."""
     fifth = read(store, "h5", "2", "2026-11-18", "2026-11-19")
     assert fifth.mean[36] == pytest.approx(7.0 * past.volts_of("2", 2, 36 * past.TEN_MS) / 230, rel=1e-6)
     plt = read(store, "plt", "1", "2026-11-18", "2026-11-19")
@@ -117,7 +117,8 @@ def test_harmonics_are_in_percent_of_nominal_and_flicker_comes_each_two_hours(st
     assert set(plt.mean.tolist()) == {0.5}
 
 
-def test_trends_come_first_unless_class_a_is_wanted_or_alone_has_it(store: CloudStore) -> None:
+def test_trends_come_before_class_a(store: CloudStore) -> None:
+    """Class A is read where it alone has the quantity."""
     box = ShownBox("1", "", None, past.NOMINAL_V, past.NOMINAL_HZ, False)
     span = read_span("now-7d", "now", NOW)
     wanted = [QUANTITIES[name] for name in ("rms_v", "plt", "trans_v")]
@@ -126,7 +127,7 @@ def test_trends_come_first_unless_class_a_is_wanted_or_alone_has_it(store: Cloud
     assert sources == {"rms_v": "trends", "plt": "class A, 2 h", "trans_v": ""}
 
 
-def test_nobody_reads_class_a_of_a_box_that_they_do_not_see(store: CloudStore) -> None:
+def test_class_a_of_unseen_boxes_is_hidden(store: CloudStore) -> None:
     box = ShownBox("1", "", None, past.NOMINAL_V, past.NOMINAL_HZ, False)
     span = read_span("now-7d", "now", NOW)
     for seen, some in ((frozenset("1"), True), (frozenset("2"), False)):
@@ -138,7 +139,7 @@ def test_nobody_reads_class_a_of_a_box_that_they_do_not_see(store: CloudStore) -
 # Pages
 
 
-def test_the_phases_of_a_site_are_lines_of_one_chart_with_its_limits(client: TestClient) -> None:
+def test_phases_share_a_chart_with_limits(client: TestClient) -> None:
     page = client.get("/past?of=site:mill&q=rms_v,f_hz,h5&from=2026-11-14&to=2026-11-20").text
     charts = {each["name"]: each for each in data_of(page)["charts"]}
     assert list(charts) == ["rms_v", "f_hz", "h5"]
@@ -175,7 +176,7 @@ def cells(page: str) -> list[tuple[str, str]]:
     return found
 
 
-def test_each_day_and_week_has_the_verdict_of_its_intervals(client: TestClient) -> None:
+def test_days_and_weeks_have_their_verdicts(client: TestClient) -> None:
     page = client.get("/past?box=1&show=verdicts&from=2026-11-10&to=2026-11-20T18:00&tz=UTC").text
     week, *days = cells(page)[:8]
     assert week == ("", "fail")
@@ -195,7 +196,8 @@ def test_each_day_and_week_has_the_verdict_of_its_intervals(client: TestClient) 
     assert "voltage: 0.0\u202f% within" in page and "2026-W47" in page and "2026-W46" in page
 
 
-def test_a_site_fails_where_one_phase_fails_and_says_which(client: TestClient) -> None:
+def test_a_site_fails_with_one_phase(client: TestClient) -> None:
+    """It says which phase failed."""
     page = client.get("/past?of=site:mill&show=verdicts&from=2026-11-14&to=2026-11-16&tz=UTC").text
     assert page.count('<h2 id="place-') == 1 and "Site mill" in page
     assert "harmonic 5 at Box 2" in page
@@ -212,7 +214,8 @@ def test_a_year_of_weeks_has_no_days(client: TestClient) -> None:
     assert [verdict for _, verdict in found].count("not_assessed") == 19
 
 
-def test_the_public_learns_of_public_boxes_and_nothing_of_sites_and_others(store: CloudStore) -> None:
+def test_the_public_sees_only_public_boxes(store: CloudStore) -> None:
+    """Sites, feeders and other Boxes do not exist for it."""
     services = open_services(store, "beyond_loopback", now_ns=lambda: NOW * 1_000_000)
     outsider = TestClient(create_app(services), client=("192.0.2.9", 1))
     assert outsider.get("/past", follow_redirects=False).status_code == 303, "nothing is public"
@@ -230,7 +233,8 @@ def test_the_public_learns_of_public_boxes_and_nothing_of_sites_and_others(store
         store.people.change_access("2", lambda _: BoxAccess("2"))
 
 
-def test_boxes_that_are_figures_of_their_region_show_medians_of_ten_minutes_or_longer(tmp_path: Path) -> None:
+def test_regional_boxes_show_ten_minute_medians(tmp_path: Path) -> None:
+    """Boxes whose access is `region` appear as one line of medians, and not at all in shorter rows."""
     opened = open_store(None, tmp_path)
     past.fill_past(opened, NOW, days=1)
     for box_id in past.PHASES:
@@ -264,7 +268,8 @@ def test_a_view_without_boxes_answers_every_view(tmp_path: Path) -> None:
     opened.close()
 
 
-def test_years_are_read_by_the_summaries_of_its_days_and_a_week_by_its_intervals(tmp_path: Path) -> None:
+def test_years_are_read_by_day_summaries(tmp_path: Path) -> None:
+    """A week is read by its intervals."""
     opened = open_store(None, tmp_path)
     opened.put_box(BoxRecord("1", "", nominal_v=past.NOMINAL_V))
     reads: list[tuple[str, int]] = []

@@ -69,7 +69,8 @@ def boxes_of(browser: FormBrowser, query: str = "") -> list[str]:
     return [each["box_id"] for each in json.loads(browser.text)["boxes"]]
 
 
-def test_an_administrator_has_every_place_and_the_figures_follow(cast: Cast) -> None:
+def test_an_administrator_sees_every_place(cast: Cast) -> None:
+    """The indices and the week report are those of the places."""
     root = cast.browser("root")
     assert boxes_of(root) == ["1", "2", "4"]
     found = json.loads(root.text)
@@ -82,7 +83,7 @@ def test_an_administrator_has_every_place_and_the_figures_follow(cast: Cast) -> 
     assert (report["site"], report["week"]) == ("mill", WEEK.name)
 
 
-def test_the_report_is_a_page_with_the_form_and_the_downloads(cast: Cast) -> None:
+def test_the_report_has_its_form_and_downloads(cast: Cast) -> None:
     root = cast.browser("root")
     assert root.get("/report/week?place=box:1&standard=ieee519&zone=Europe/Berlin") == 200
     assert "IEEE 519" in root.text and "<h1>Box 1" in root.text
@@ -96,7 +97,8 @@ def test_the_report_is_a_page_with_the_form_and_the_downloads(cast: Cast) -> Non
     assert 'value="2026-W47"' in root.text
 
 
-def test_an_owner_sees_only_what_is_shown_to_her(cast: Cast) -> None:
+def test_an_owner_sees_only_her_boxes(cast: Cast) -> None:
+    """Her own Box 1 and the public Box 4, whose place she does not learn."""
     olga = cast.browser("olga")
     assert boxes_of(olga) == ["1", "4"]
     found = json.loads(olga.text)
@@ -141,7 +143,8 @@ def test_the_files_are_what_their_names_say(cast: Cast) -> None:
     assert "sarfi_90" in root.text
 
 
-def test_a_pdf_is_made_by_a_process_of_its_own(cast: Cast) -> None:
+def test_a_week_report_can_be_a_pdf(cast: Cast) -> None:
+    """A process beside View makes it."""
     pytest.importorskip("weasyprint", reason="needs the extra report")
     root = cast.browser("root")
     assert root.get("/api/v1/reports/week?place=box:1&format=pdf") == 200
@@ -158,8 +161,8 @@ def dip_at(cast: Cast, box_id: str, hours_ago: float) -> int:
     return made.incident_id
 
 
-def test_incidents_of_a_site_are_a_filter_and_neighbours(cast: Cast) -> None:
-    """Boxes 1 and 2 are the site; Box 4 is elsewhere."""
+def test_a_site_lists_its_incidents(cast: Cast) -> None:
+    """Boxes 1 and 2 are the site; Box 4 is elsewhere. An incident links to those before and after it."""
     first, other, last = (dip_at(cast, box, hours) for box, hours in (("1", 30.0), ("4", 29.0), ("2", 28.0)))
     root = cast.browser("root")
     root.get("/incidents?site=mill")

@@ -23,7 +23,8 @@ RULES = (ROOT / "tools" / "opq_tools" / "system" / "service" / "units" / "60-opq
 PAGE = (ROOT / "docs" / "gateway.md").read_text()
 
 
-def test_a_busy_port_and_at_commands_cost_no_sample(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
+def test_a_port_visitor_costs_no_sample(tmp_path: Path, makai: Any, keys: KeyFolder) -> None:
+    """The visitor holds the port for some seconds, and later sends AT commands."""
     with BoxHost([Box("1")]) as host:
         visitor = os.open(host.ports["1"], os.O_RDWR | os.O_NOCTTY)
         fcntl.flock(visitor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as pyserial and ModemManager do

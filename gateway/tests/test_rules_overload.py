@@ -62,7 +62,7 @@ class CountedWakes(Idle):
         self.count += 1
 
 
-def test_a_source_held_while_empty_wakes_the_engine_again() -> None:
+def test_a_source_held_while_empty_still_wakes() -> None:
     """A rule is replaced just after the engine took the last record."""
     wakes = CountedWakes()
     made = SourceRunner("s", "r", lambda: None, 1000, True, wakes)  # type: ignore[arg-type, return-value]

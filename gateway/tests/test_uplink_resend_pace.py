@@ -45,7 +45,7 @@ def test_new_losses_slow_resending() -> None:
     assert pace.per_s is None
 
 
-def test_one_loss_found_in_pieces_lowers_the_rate_once() -> None:
+def test_a_loss_in_pieces_lowers_the_rate_once() -> None:
     """A restart of the cloud: what was sent meanwhile is found lost bit by bit, as it gets older."""
     pace = ResendPace()
     for number in range(5):

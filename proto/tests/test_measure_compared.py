@@ -27,9 +27,8 @@ def mean_of(at_s: NDArray[np.float64], length_s: float) -> NDArray[np.float64]:
     bias=st.floats(-5, 5),
     step_s=st.sampled_from([10.0, 60.0]),
 )
-def test_a_delay_of_a_part_of_an_interval_and_a_bias_are_found(
-    delay_s: float, bias: float, step_s: float
-) -> None:
+def test_bias_and_partial_delay_are_found(delay_s: float, bias: float, step_s: float) -> None:
+    """The delay is a part of an interval."""
     their_s = np.arange(-3 * TEN, 291 * TEN, step_s)
     theirs = mean_of(their_s - delay_s, step_s) + bias
     found = compared(STARTS, mean_of(STARTS, TEN), their_s, theirs, TEN, 3 * TEN)
@@ -39,7 +38,8 @@ def test_a_delay_of_a_part_of_an_interval_and_a_bias_are_found(
     assert found.spread < 0.02
 
 
-def test_a_meter_as_slow_as_ours_shows_a_part_of_an_interval_too() -> None:
+def test_a_slow_meter_shows_partial_delays() -> None:
+    """Its intervals are as long as ours, yet the delay is found to a tenth of one."""
     for delay_s in (-900.0, -200.0, 0.0, 150.0, 700.0):
         theirs = mean_of(STARTS - delay_s, TEN)
         found = compared(STARTS, mean_of(STARTS, TEN), STARTS, theirs, TEN, 3 * TEN)
@@ -53,7 +53,7 @@ def test_the_spread_is_that_of_the_difference() -> None:
     assert found.spread == pytest.approx(0.2, rel=0.15)
 
 
-def test_a_hole_is_not_filled_and_flat_courses_show_no_delay() -> None:
+def test_holes_stay_and_flat_courses_lack_delay() -> None:
     kept = (STARTS < 100 * TEN) | (STARTS >= 150 * TEN)
     found = compared(STARTS, mean_of(STARTS, TEN), STARTS[kept], mean_of(STARTS, TEN)[kept], TEN, TEN)
     assert found is not None and 230 <= found.count <= 238

@@ -81,7 +81,8 @@ def test_swells_are_apart_from_dips() -> None:
     ]
 
 
-def test_an_open_event_is_over_where_its_channel_goes_on() -> None:
+def test_an_open_event_ends_with_the_next() -> None:
+    """The next event of the same channel shows that it is over, though its end is unknown."""
     found = group_events([event("L1", "sag", 10, None, 70.0), event("L1", "sag", 900, 950, 60.0)], CHANNELS)
     assert [(each.start_ns, each.end_ns) for each in found] == [(10, None), (900, 950)]
 

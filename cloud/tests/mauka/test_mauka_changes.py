@@ -69,7 +69,7 @@ def test_sixty_box_months_have_the_promised_recall() -> None:
     assert quiet[2] <= 1
 
 
-def test_a_step_is_dated_to_the_hour_and_measured() -> None:
+def test_a_step_has_its_hour_and_size() -> None:
     hours = np.arange(HOURS)
     random = np.random.default_rng(1)
     volts = 100 + np.cos(2 * np.pi * hours / DAY_H) + random.normal(0, 0.1, HOURS)
@@ -108,7 +108,8 @@ def test_a_neighbour_that_falls_silent_hides_nothing() -> None:
     assert (change.kind, change.box_ids, at_hour(change.end_ns)) == ("own_step", ("1",), 450)
 
 
-def test_a_wrong_hour_is_an_anomaly_and_noise_is_rarely_one() -> None:
+def test_a_wrong_hour_is_an_anomaly() -> None:
+    """Noise alone is called an anomaly at most once in 30 days."""
     random = np.random.default_rng(3)
     alone = 0
     for _ in range(5):
@@ -128,7 +129,7 @@ def test_two_weeks_are_needed() -> None:
     assert changes_of(HourSeries("1", START_NS, np.full(13 * DAY_H, 100.0))) is None
 
 
-def test_boxes_of_one_phase_are_found_as_a_likelihood() -> None:
+def test_boxes_of_one_phase_are_likely_alike() -> None:
     random = np.random.default_rng(4)
     medium, phase_a, phase_b = (random.normal(0, deviation, 1000).cumsum() for deviation in (0.5, 0.8, 0.8))
     elsewhere = random.normal(0, 0.8, 1000).cumsum()

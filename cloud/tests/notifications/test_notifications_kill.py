@@ -141,8 +141,11 @@ addresses = ["grid@example.org"]
 
 
 @pytest.mark.slow
-def test_a_report_killed_at_any_step_is_there_once_and_mailed_under_one_id(tmp_path: Path) -> None:
-    """Killed at the folder, at the first file, within the mail, and once the server has it."""
+def test_a_killed_report_is_mailed_once(tmp_path: Path) -> None:
+    """Killed at the folder, at the first file, within the mail, and once the server has it.
+
+    The folder has it once, and each mail of it has one Message-ID.
+    """
     with PausingSink() as sink, notification_scene(tmp_path) as scene:
         scene.store.put_box(BoxRecord("1", "kitchen"))
         folder = tmp_path / "reports"

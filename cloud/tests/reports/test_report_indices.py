@@ -91,7 +91,8 @@ def test_a_year_of_a_fleet_is_counted(store: CloudStore) -> None:
     assert [(each["feeder"], each["boxes_count"]) for each in found["feeders"]] == [("f1", 2), ("f2", 1)]
 
 
-def test_the_trip_of_the_grid_is_found_by_the_boxes_that_agree(store: CloudStore) -> None:
+def test_a_grid_trip_is_found_by_agreement(store: CloudStore) -> None:
+    """A Box whose frequency is wrong weighs nothing."""
     found = indices_document(fleet_indices(store, YEAR, PlaceChoice(), NOMINAL, LATER_NS))["frequency"]
     assert (found["boxes"], found["nadir_ns"]) == (3, LOW_NS + 30 * TEN_NS)
     assert found["nadir_hz"] == pytest.approx(49.76, abs=0.004), (
@@ -102,7 +103,7 @@ def test_the_trip_of_the_grid_is_found_by_the_boxes_that_agree(store: CloudStore
     assert found["steepest_hz_per_s"] == pytest.approx(-0.24 / 600, rel=0.05)
 
 
-def test_a_month_and_a_week_have_their_own_part(store: CloudStore) -> None:
+def test_months_and_weeks_hold_their_own_part(store: CloudStore) -> None:
     april, week = span_of("2026-04", "Europe/Berlin", 0), span_of("2026-W07", "Europe/Berlin", 0)
     feeder = PlaceChoice("feeder", "f1")
     found = indices_document(fleet_indices(store, april, feeder, NOMINAL, LATER_NS))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import demo
@@ -9,6 +10,7 @@ import pyotp
 import pytest
 from account_scene import PASSWORD, add_people
 
+from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.web.links import first_admin_link
 from opq_cloud.view.web.sign_in import SignIn
 
@@ -52,6 +54,29 @@ def _fill_account(page: "sync_api.Page", email: str, name: str) -> None:
     page.fill("#password", PASSWORD)
     page.fill("#password_again", PASSWORD)
     page.get_by_role("button", name="Make the account").click()
+
+
+def test_an_incident_on_the_screen_is_seen(scene: demo.Scene, browser: "sync_api.Browser") -> None:
+    """The page's script marks it, once; the list shows the others as new."""
+    person = scene.store.people.account(add_people(scene, ada="viewer")["ada"])
+    assert person is not None
+    scene.store.people.change_account(person.account_id, lambda each: replace(each, created_ms=0))
+    scene.store.people.change_access("1", lambda _: BoxAccess("1", person.account_id))
+    scene.store.people.change_access("4", lambda _: BoxAccess("4", person.account_id))
+    cookie = SignIn(scene.store.people).begin_session(person, "127.0.0.1", "test")
+    page = _new_page(browser)
+    page.context.add_cookies([{"name": "opq_session", "value": cookie, "url": scene.url}])
+    page.goto(f"{scene.url}/incidents?work=new")
+    assert (count := page.locator("tr.is-new").count()) > 0
+    first = page.locator("tr.is-new").first
+    number = first.get_attribute("data-incident")
+    with page.expect_response(lambda answer: answer.url.endswith(f"/incidents/{number}/seen")) as marked:
+        first.locator("a").first.click()
+    assert marked.value.status == 204
+    page.goto(f"{scene.url}/incidents?work=new")
+    assert page.locator("tr.is-new").count() == count - 1
+    assert page.locator(f'tr[data-incident="{number}"]').count() == 0
+    page.get_by_text("Nothing here fits").wait_for()
 
 
 def test_signing_out_hides_former_pages_from_back(scene: demo.Scene, browser: "sync_api.Browser") -> None:

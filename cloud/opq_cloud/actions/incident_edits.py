@@ -114,14 +114,6 @@ class IncidentEditor:
             )
         self._note(number, account_id, "cause", words)
 
-    def see_incident(self, number: int, account_id: str) -> bool:
-        """Mark a new incident as seen; False where it was seen before."""
-        work = self._store.incident_work([number]).get(number)
-        if work is None or work.state != "new":
-            return False
-        self._note(number, account_id, "seen", "seen")
-        return True
-
     def _note(self, number: int, account_id: str, kind: str, text: str) -> None:
         at_ms = time.time_ns() // 1_000_000
         self._store.put_note(IncidentNote(0, number, at_ms, account_id, kind, text))

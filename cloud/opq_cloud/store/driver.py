@@ -88,7 +88,8 @@ Condition = tuple[str, str, Any]
 """Field, operator and value; all conditions of a search hold.
 
 Operators: `=`, `!=` (also for None), `<`, `<=`, `>`, `>=`, `in` (a list or Select; an index serves the first
-one), `has` (of a set of texts: one text), `has any` (one of several), `contains` (a part of a text).
+one), `not in` (a list), `has` (of a set of texts: one text), `has any` (one of several), `contains` (a part
+of a text).
 """
 Where = Sequence[Condition]
 

@@ -28,7 +28,9 @@ from opq_cloud.store.incidents.index import (
     cell_of,
     folded,
 )
+from opq_cloud.store.records.accounts import Account
 from opq_cloud.store.records.incident_index import ENTRY, conditions, order
+from opq_cloud.store.records.seen_marks import MAX_SEEN, SEEN_INCIDENTS
 from opq_cloud.store.records.tables import INDEX
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Trigger
@@ -202,31 +204,29 @@ def test_work_is_found_and_outlives_analysis(store: CloudStore) -> None:
     ada = account.account_id
     first = finding("1", 0.0)
     (one,), (two,) = put(store, first), put(store, finding("2", 100.0))
-    assert found(store, work="new") == found(store, work="open") == [two, one]
+    assert found(store, work="open") == [two, one]
     editor = IncidentEditor(store)
-    assert editor.see_incident(one, ada) and not editor.see_incident(one, ada)
-    assert (found(store, work="new"), found(store, work="open")) == ([two], [two, one])
     editor.acknowledge_incident(one, ada)
     editor.assign_incident(one, ada)
     editor.state_cause(one, "the  crane\nat the mill", ada)
     put(store, replace(first, end_ns=first.end_ns + S))
     assert store.incident_work([one, two, 99]) == {
         one: IncidentWork("acknowledged", ada, "the crane at the mill"),
-        two: IncidentWork("new"),
+        two: IncidentWork("open"),
     }
     assert (found(store, work="open"), found(store, work="acknowledged")) == ([two], [one])
     assert found(store, assigned_to=ada, cause_known=True, kind="sag", box_id="1") == [one]
     assert found(store, words="crane") == [one] and found(store, assigned_to="bob") == []
-    assert store.count_incidents(IncidentFilter(work="new"), 9) == 1
+    assert store.count_incidents(IncidentFilter(work="open"), 9) == 1
     parts = [each.seen() for each in store.incident_parts({"1"}, IncidentFilter(work="acknowledged"))]
     assert [
-        (each.work, each.assigned_to) for each in parts if each.fits_work(IncidentFilter(work="new"))
+        (each.work, each.assigned_to) for each in parts if each.fits_work(IncidentFilter(work="open"))
     ] == []
     assert [(each.work, each.assigned_to) for each in parts] == [("acknowledged", ada)]
     editor.acknowledge_incident(one, ada, done=False)
     editor.state_cause(one, "", ada)
     store.forget_author(ada)
-    assert store.incident_work([one]) == {one: IncidentWork("seen")}
+    assert store.incident_work([one]) == {one: IncidentWork("open")}
     assert found(store, assigned_to=ada) == [] and found(store, work="open") == [two, one]
     assert ada not in str(store.notes(one))
     with pytest.raises(IncidentEditError, match="no such account"):
@@ -235,8 +235,67 @@ def test_work_is_found_and_outlives_analysis(store: CloudStore) -> None:
         editor.state_cause(one, "x" * 201)
 
 
-def test_incidents_of_an_older_store_are_not_new(tmp_path: Path) -> None:
-    """Incidents stored before work was recorded are not new."""
+def test_incidents_are_seen_by_each_account(store: CloudStore) -> None:
+    """An incident is new to one account and seen by another, in whole and in part."""
+    people = store.people
+    ada, bob = (people.add_account(f"{name}@example.org", name, "viewer", "") for name in ("ada", "bob"))
+    assert ada is not None and bob is not None
+    ada, bob = (replace(each, created_ms=0) for each in (ada, bob))
+    numbers = [put(store, finding("1", 100.0 * place), finding("2", 100.0 * place))[0] for place in range(4)]
+    one, two, three, four = numbers
+    records = people.seen_marks
+
+    def new(account: Account) -> list[int]:
+        wanted = IncidentFilter(unseen=records.of(account.account_id, account.created_ms))
+        assert store.count_incidents(wanted, 99) == len(found(store, unseen=wanted.unseen))
+        parts = [each.seen() for each in store.incident_parts({"1"}, wanted)]
+        assert [each.incident_id for each in parts if each.fits_work(wanted)] == found(
+            store, unseen=wanted.unseen
+        )
+        return found(store, unseen=wanted.unseen)
+
+    assert new(ada) == [four, three, two, one] and store.people.documents.find(SEEN_INCIDENTS) == []
+    records.mark(ada.account_id, [three])
+    records.mark(ada.account_id, [three, one])
+    assert (new(ada), new(bob)) == ([four, two], [four, three, two, one])
+    records.mark(bob.account_id, up_to=two)
+    assert new(bob) == [four, three]
+    records.mark(bob.account_id, [four], up_to=one)
+    assert new(bob) == [three], "a mark is not taken back by a lower one"
+    began_ns = sorted(each.start_ns for each in store.find_incidents(IncidentFilter(), 9))[3]
+    assert new(replace(ada, created_ms=began_ns // 1_000_000 + 1)) == []
+    people.delete_account(ada.account_id)
+    assert [each["up_to"] for each in people.documents.find(SEEN_INCIDENTS)] == [two]
+
+
+def test_marks_of_an_account_are_bounded(store: CloudStore) -> None:
+    """However many incidents somebody opens, the marks stay few, and what was seen stays seen."""
+    records = store.people.seen_marks
+    for start in range(1, 2 * MAX_SEEN, 500):
+        records.mark("a", range(start * 2, (start + 500) * 2, 2))
+        assert len(records.of("a", 0).numbers) <= MAX_SEEN
+    marks = records.of("a", 0)
+    assert not any(marks.is_new(number * 2, 1) for number in range(1, 2 * MAX_SEEN))
+    assert marks.is_new(4 * MAX_SEEN - 1, 1) and not marks.is_new(3, 1), "old ones count as seen"
+
+
+def test_work_of_the_version_before_is_open(tmp_path: Path) -> None:
+    """An incident that was new or seen for all people is open."""
+    store = EmbeddedStore(tmp_path / "opq.db")
+    (one,), (two,) = put(store, finding("1", 0.0)), put(store, finding("1", 500.0))
+    with sqlite3.connect(tmp_path / "opq.db") as database:
+        for number, state in ((one, "new"), (two, "seen")):
+            database.execute("UPDATE incident_index SET work = ? WHERE group_id = ?", (state, number))
+    database.close()
+    assert store.incident_work([one, two]) == {one: IncidentWork("open"), two: IncidentWork("open")}
+    assert found(store, work="open") == [two, one]
+    IncidentEditor(store).acknowledge_incident(one)
+    assert (found(store, work="open"), found(store, work="acknowledged")) == ([two], [one])
+    store.close()
+
+
+def test_incidents_of_an_older_store_have_no_work(tmp_path: Path) -> None:
+    """Incidents stored before work was recorded are not open."""
     store = EmbeddedStore(tmp_path / "opq.db")
     (old,) = put(store, finding("1", 0.0))
     store.close()
@@ -246,7 +305,7 @@ def test_incidents_of_an_older_store_are_not_new(tmp_path: Path) -> None:
     database.close()
     store = EmbeddedStore(tmp_path / "opq.db")
     (new,) = put(store, finding("1", 500.0))
-    assert (found(store), found(store, work="new")) == ([new, old], [new])
+    assert (found(store), found(store, work="open")) == ([new, old], [new])
     assert store.incident_work([old]) == {old: IncidentWork()}
     IncidentEditor(store).acknowledge_incident(old)
     assert found(store, work="acknowledged") == [old]

@@ -113,7 +113,7 @@ def expected(
         part = incident_at(whole, seen.__contains__)
         if part is None:
             continue
-        work = "new" if len(part.box_ids) == len(whole.box_ids) else None
+        work = "open" if len(part.box_ids) == len(whole.box_ids) else None
         one = msgspec.structs.replace(entry_of_incident(part), kind=part.kind, work=work)
         fits = (
             (not wanted.kind or wanted.kind in one.kind.split("+"))

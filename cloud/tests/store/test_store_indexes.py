@@ -17,7 +17,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.documents.makai import BrokerTraffic
 from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace
+from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, SeenMarks
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_proto.kit import sqlite_database
@@ -81,7 +81,12 @@ def use(store: CloudStore) -> None:
     list(store.last_minutes(300_000, 10))
     store.put_note(IncidentNote(0, stored.incident_id, NOW_MS, "ada", "label", "swell"))
     store.put_note(IncidentNote(0, stored.incident_id, NOW_MS, "bob", "assign", "ada"))
-    store.find_incidents(IncidentFilter(work="new", assigned_to="ada", cause_known=True), 25)
+    store.find_incidents(IncidentFilter(work="open", assigned_to="ada", cause_known=True), 25)
+    marks = SeenMarks(1, frozenset({7, 9}), NOW_NS)
+    for account in (IncidentFilter(unseen=marks), IncidentFilter(unseen=marks, box_id="1")):
+        store.find_incidents(account, 25, IndexPlace(NOW_NS, 9))
+        store.count_incidents(account, 100)
+        list(store.incident_parts(["1"], account))
     store.incident_work([stored.incident_id])
     store.notes(stored.incident_id)
     store.notes_of("ada")

@@ -64,6 +64,9 @@ ACCOUNTS_MIGRATIONS = (
     """
     CREATE TABLE health (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE opq_seen_incidents (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

@@ -199,7 +199,7 @@ def _shape(where: Where) -> tuple[Shape, Values]:
     values: Values = []
     for name, operator, value in where:
         mark: object = _GIVEN
-        if operator == "has any" or (operator == "in" and not isinstance(value, Select)):
+        if operator in ("has any", "not in") or (operator == "in" and not isinstance(value, Select)):
             values.append(to_json(list(value)))
         elif isinstance(value, Select):
             mark, given = find_statement(value.table, value.where, fields=(value.field,))
@@ -263,6 +263,8 @@ def _search(table: Table, shape: Shape, sort: tuple[str, ...] = ()) -> _Plan:
             values = "SELECT value FROM json_each(?)" if mark is _GIVEN else mark
             conditions.append(f"{'+' if listed else ''}{home} IN ({values})")
             listed = True
+        elif operator == "not in":
+            conditions.append(f"{home} NOT IN (SELECT value FROM json_each(?))")
         elif operator == "contains":
             conditions.append(f"{home} != '' AND instr({home}, ?) > 0")
         elif mark is _GIVEN:

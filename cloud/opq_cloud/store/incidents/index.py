@@ -29,10 +29,10 @@ PERCENTS = (5.0, 40.0, 70.0, 80.0, 90.0, 110.0, 120.0)
 """Upper limits of the plane's rows, percent of nominal: EN 50160:2010, tables 2 and 3."""
 COLUMNS, ROWS = len(DURATIONS_S) + 1, len(PERCENTS) + 1
 ORDERS = ("newest", "severe", "long")
-WORK_STATES = ("new", "open", "acknowledged")
-"""What a filter chooses: not yet seen, not yet acknowledged, acknowledged."""
-_FILTERS_OF = {"new": ("new", "open"), "seen": ("open",), "acknowledged": ("acknowledged",)}
-"""State of an incident -> those of WORK_STATES that choose it."""
+WORK_STATES = ("open", "acknowledged")
+"""Not yet acknowledged, or acknowledged."""
+_STATES_BEFORE = {"new": "open", "seen": "open"}
+"""What a version stored that had one mark for all people -> its state."""
 
 
 class IncidentEditError(OpqError):
@@ -49,7 +49,8 @@ class IncidentNote:
     account_id: str
     """The person's account; empty for a command on the store's own machine."""
     kind: str
-    """`note`, `label`, `split`, `merge`; of work `seen`, `acknowledge`, `assign`, `cause`."""
+    """`note`, `label`, `split`, `merge`; of work `acknowledge`, `assign`, `cause`; `seen` of older versions.
+    """
     text: str
     """The text of the note; of a label the class, of `assign` the account. "" takes it back."""
 
@@ -62,7 +63,7 @@ class IncidentWork:
     """What people do about an incident; made of their notes."""
 
     state: str | None = None
-    """`new`, `seen` or `acknowledged`; None for incidents of a version that did not know it."""
+    """One of WORK_STATES; None for incidents of a version that did not know it."""
     assigned_to: str = ""
     """An account; empty where it is not assigned."""
     known_cause: str = ""
@@ -70,7 +71,7 @@ class IncidentWork:
     @property
     def tags(self) -> set[str]:
         """Tags by which an incident is found."""
-        found = {f"work:{each}" for each in _FILTERS_OF.get(self.state or "", ())}
+        found = {f"work:{self.state}"} if self.state else set()
         found |= {f"to:{self.assigned_to}"} if self.assigned_to else set()
         return found | ({"cause:known"} if self.known_cause else set())
 
@@ -80,7 +81,22 @@ class IncidentWork:
         return {"work": self.state, "assigned_to": self.assigned_to or None, "cause": cause}
 
 
-NEW = IncidentWork("new")
+OPEN = IncidentWork("open")
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMarks:
+    """Which incidents an account has seen; the others are new to it."""
+
+    up_to: int = 0
+    """Incidents with this number and below are seen."""
+    numbers: frozenset[int] = frozenset()
+    """Those above that are seen."""
+    since_ns: int = 0
+    """What began before is not new: the account did not exist."""
+
+    def is_new(self, incident_id: int, start_ns: int) -> bool:
+        return incident_id > self.up_to and incident_id not in self.numbers and start_ns >= self.since_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +124,8 @@ class IncidentFilter:
     """One of WORK_STATES."""
     assigned_to: str = ""
     cause_known: bool = False
+    unseen: SeenMarks | None = None
+    """The incident is new to the account with these marks."""
 
     @property
     def at(self) -> tuple[str, ...] | None:
@@ -129,7 +147,7 @@ class IncidentFilter:
     @property
     def by_people(self) -> bool:
         """Whether it chooses by what people wrote, which only those may search who see it."""
-        return bool(self.words or self.work or self.assigned_to or self.cause_known)
+        return bool(self.words or self.work or self.assigned_to or self.cause_known or self.unseen)
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -153,14 +171,15 @@ class IndexedIncident(msgspec.Struct, frozen=True):
     machine_kind: str | None = None
     """The class that the analyses gave; None for the part that a visitor sees."""
     work: str | None = None
-    """The state of `IncidentWork`; this and the next two are None for the part that a visitor sees."""
+    """The state as it is stored; this and the next two are None for the part that a visitor sees."""
     assigned_to: str | None = None
     known_cause: str | None = None
 
     def fits_work(self, wanted: IncidentFilter) -> bool:
         """As its tags do, without making them: it is asked of each incident that a visitor sees a part of."""
         return (
-            (not wanted.work or wanted.work in _FILTERS_OF.get(self.work or "", ()))
+            (not wanted.work or wanted.work == state_of(self.work))
+            and (wanted.unseen is None or wanted.unseen.is_new(self.incident_id, self.start_ns))
             and (not wanted.assigned_to or wanted.assigned_to == self.assigned_to)
             and (not wanted.cause_known or bool(self.known_cause))
         )
@@ -187,6 +206,11 @@ class IndexPlace:
     @property
     def key(self) -> tuple[float | int, int]:
         return self.value, self.number
+
+
+def state_of(stored: str | None) -> str | None:
+    """Returns the state of work for what an entry of the index has."""
+    return _STATES_BEFORE.get(stored or "", stored)
 
 
 def tags_of(kind: str) -> tuple[str, ...]:
@@ -225,10 +249,10 @@ def label_of(notes: Sequence[IncidentNote]) -> str | None:
 def work_of(notes: Iterable[IncidentNote], state: str | None) -> IncidentWork:
     """Returns the work that notes state, the last one of each kind; `state` where they state none."""
     last = {note.kind: note.text for note in notes}
-    seen = "seen" if last.keys() & {"seen", "acknowledge"} else state
+    still_open = "open" if "acknowledge" in last else state
     assigned = last.get("assign", "")
     return IncidentWork(
-        "acknowledged" if last.get("acknowledge") else seen,
+        "acknowledged" if last.get("acknowledge") else still_open,
         "" if assigned == NO_AUTHOR else assigned,
         last.get("cause", ""),
     )

@@ -21,6 +21,8 @@ def filter_of(table: Table, where: Where, selected: Callable[[Select], list[Any]
         elif operator in ("in", "has any"):
             values = selected(value) if isinstance(value, Select) else list(value)
             every.append({field: {"$in": values}})
+        elif operator == "not in":
+            every.append({field: {"$nin": list(value)}})
         elif operator == "contains":
             every.append({field: {"$regex": re.escape(value)}})
         else:

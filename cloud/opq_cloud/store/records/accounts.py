@@ -21,6 +21,7 @@ from opq_cloud.store.records.keyed_documents import (
     OriginalUsers,
     PeopleDriver,
 )
+from opq_cloud.store.records.seen_marks import SEEN_INCIDENTS, SeenMarkRecords
 
 R = TypeVar("R")
 
@@ -54,6 +55,7 @@ TABLES: Mapping[str, KeyedTable] = {
     INCIDENT_ANNOUNCEMENTS: KeyedTable(),
     REANALYSES: KeyedTable(("account_id",)),
     LEASES: KeyedTable(),
+    SEEN_INCIDENTS: KeyedTable(),
     GATEWAY_UPDATES: KeyedTable(),
     LAHA_STATS: KeyedTable(),
     HEALTH: KeyedTable(),
@@ -138,6 +140,7 @@ class AccountRecords:
         self._originals = originals
         self.changes = AuditRecords(documents)
         """The log of changes."""
+        self.seen_marks = SeenMarkRecords(documents)
 
     @property
     def documents(self) -> KeyedDocuments:
@@ -200,6 +203,7 @@ class AccountRecords:
         ):
             for document in self._documents.find(table, "account_id", account_id):
                 self._documents.remove(table, document[key])
+        self._documents.remove(SEEN_INCIDENTS, account_id)
         self.changes.forget_account(account_id, freed)
         self._documents.remove(ACCOUNTS, account_id)
         if account is not None and self._originals is not None:

@@ -8,17 +8,19 @@ from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields, Table
 from opq_cloud.store.incidents.index import (
     MAX_NOTES,
-    NEW,
     NO_AUTHOR,
+    OPEN,
     IncidentFilter,
     IncidentNote,
     IncidentWork,
     IndexedIncident,
     IndexPlace,
+    SeenMarks,
     cell_of,
     entry_of_facts,
     entry_of_incident,
     label_of,
+    state_of,
     tags_of,
     words_of,
     work_of,
@@ -179,7 +181,7 @@ class IncidentIndex(StorePart, ABC):
             documents.remove(table, [("incident_id", "=", number)])
         documents.remove(HEIRS, [("heir", "=", number)])
 
-    def _enter_stored(self, documents: Documents, number: int, work: IncidentWork = NEW) -> None:
+    def _enter_stored(self, documents: Documents, number: int, work: IncidentWork = OPEN) -> None:
         """Indexes a stored incident, from its findings."""
         found = documents.find(INCIDENTS, [("group_id", "=", number)])
         facts = documents.get(FACTS, number)
@@ -258,7 +260,16 @@ def conditions(wanted: IncidentFilter) -> list[Condition]:
         ("cell", "=", wanted.cell),
     )
     found += [each for each in plain if each[2] is not None]
+    if wanted.unseen is not None:
+        found += unseen_conditions(wanted.unseen)
+        found.append(("start_ns", ">=", wanted.unseen.since_ns))
     return [*found, *(("words", "contains", word) for word in wanted.searched)]
+
+
+def unseen_conditions(marks: SeenMarks) -> list[Condition]:
+    """Returns the conditions for the numbers of incidents that are not seen."""
+    seen = sorted(number for number in marks.numbers if number > marks.up_to)
+    return [("incident_id", ">", marks.up_to), *([("incident_id", "not in", seen)] if seen else [])]
 
 
 def order(wanted: IncidentFilter, back: bool) -> tuple[str, str]:
@@ -284,7 +295,7 @@ def _is_missing(documents: Documents, table: Table) -> bool:
 
 
 def _enter(
-    documents: Documents, entry: IndexedIncident, box_ids: Sequence[str], work: IncidentWork = NEW
+    documents: Documents, entry: IndexedIncident, box_ids: Sequence[str], work: IncidentWork = OPEN
 ) -> None:
     """Writes an entry; a class from a label stays, and so does the work of one that is there."""
     number, boxes = entry.incident_id, [f"box:{box_id}" for box_id in box_ids]
@@ -315,7 +326,9 @@ def _enter(
 
 
 def _work(entry: Fields) -> IncidentWork:
-    return IncidentWork(entry.get("work"), entry.get("assigned_to") or "", entry.get("known_cause") or "")
+    return IncidentWork(
+        state_of(entry.get("work")), entry.get("assigned_to") or "", entry.get("known_cause") or ""
+    )
 
 
 def _work_fields(work: IncidentWork) -> Fields:

@@ -9,7 +9,7 @@ from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields, 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
-from opq_cloud.store.records.incident_index import IncidentIndex, entry_of, write_notes
+from opq_cloud.store.records.incident_index import IncidentIndex, entry_of, unseen_conditions, write_notes
 from opq_cloud.store.records.tables import INCIDENTS, INDEX, NOTES, PARTS
 
 FILLED = "incident_boxes"
@@ -144,6 +144,8 @@ def row_conditions(
         ("start_ns", "<", wanted.end_ns),
         ("start_ns", ">=" if back else "<=", None if beyond is None else int(beyond.value)),
     )
+    if wanted.unseen is not None:
+        found += unseen_conditions(wanted.unseen)
     return [*found, *(each for each in plain if each[2] is not None)]
 
 

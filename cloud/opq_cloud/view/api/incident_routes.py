@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from opq_cloud.export.selection import EVERY_INCIDENT, finding_row
 from opq_cloud.store.incidents.as_json import incident_json
-from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace, SeenMarks
 from opq_cloud.store.sample_requests import request_json
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.api import shapes
@@ -63,12 +63,12 @@ class IncidentRoutes:
     ) -> Response:
         """Incidents, the newest first by their start; a page may be short and still have a next."""
         given = {"work": work or "", "assigned": assigned, "cause": cause or ""}
-        wanted = work_filter(given, self._context.visitor)
+        wanted = work_filter(given, self._context)
         page, following = self._incident_page(limit, cursor, box, kind, wanted)
         names, known = self._context.names(page), self._work([each.incident_id for each in page])
-        sites = seen_sites(self._context)
+        sites, marks = seen_sites(self._context), self._context.seen_marks()
         items = [
-            _incident_json(each, headline(each, names), known.get(each.incident_id))
+            _incident_json(each, headline(each, names), known.get(each.incident_id), marks)
             | {"sites": sites_of_boxes(sites, each.box_ids)}
             for each in page
         ]
@@ -81,7 +81,8 @@ class IncidentRoutes:
         """
         found = self._context.incident_of_address(str(incident_id), "/api/v1/incidents/{}")
         summary, number = headline(found, self._context.names([found])), found.incident_id
-        document = _incident_json(found, summary, self._work([number]).get(number))
+        marks = self._context.seen_marks()
+        document = _incident_json(found, summary, self._work([number]).get(number), marks)
         document["sites"] = sites_of_boxes(seen_sites(self._context), found.box_ids)
         records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
         document["requests"] = [
@@ -172,12 +173,15 @@ def incidents_of_page(
     return IncidentsOfPage(tuple(store.incidents_of([each.incident_id for each in entries[:limit]])), last)
 
 
-def _incident_json(incident: Incident, summary: str, work: dict[str, str | None] | None) -> dict[str, object]:
+def _incident_json(
+    incident: Incident, summary: str, work: dict[str, str | None] | None, marks: SeenMarks | None
+) -> dict[str, object]:
     found = worst(incident)
     return {
         **incident_json(incident),
         "summary": summary,
         "work": work,
+        "seen": None if marks is None else not marks.is_new(incident.incident_id, incident.start_ns),
         "worst_event_id": None if found is None else found.event_id,
         "worst_box_id": None if found is None else found.finding.box_id,
     }

@@ -4,7 +4,7 @@ All need a token with the scope `write`, messages an administrator's; browsers h
 """
 
 from base64 import b64decode
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
@@ -24,7 +24,7 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     WaveformRefusedError,
     WaveformRequests,
 )
-from opq_cloud.view.pages.incidents.incident_work import changed_work, may_edit, work_json
+from opq_cloud.view.pages.incidents.incident_work import changed_work, mark_seen, may_edit, work_json
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.forms import visitor_after_body
@@ -259,6 +259,8 @@ class WorkAsk(BaseModel):
     assigned_to: Annotated[str | None, Field(max_length=254, examples=["ada@example.org"])] = None
     """`me`, the e-mail address of an account, or an empty text to take it back."""
     known_cause: Annotated[str | None, Field(max_length=CAUSE_CHARACTERS)] = None
+    seen: Literal[True] | None = None
+    """Not new any more to the token's account."""
 
 
 class WorkRoutes:
@@ -302,7 +304,7 @@ class WorkRoutes:
         before = store.incident_work([number])[number]
         state, assigned, cause = before.state, before.assigned_to, before.known_cause
         if asked.acknowledged is not None:
-            state = "acknowledged" if asked.acknowledged else "seen"
+            state = "acknowledged" if asked.acknowledged else "open"
         if asked.assigned_to is not None:
             found = visitor.account
             if asked.assigned_to not in ("", "me"):
@@ -313,4 +315,6 @@ class WorkRoutes:
             assigned = found.account_id if asked.assigned_to else ""
         if asked.known_cause is not None:
             cause = one_line(asked.known_cause)
+        if asked.seen:
+            mark_seen(store, visitor, [number])
         return changed_work(store, incident, visitor, IncidentWork(state, assigned, cause))[1]

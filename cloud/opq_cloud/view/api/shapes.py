@@ -52,6 +52,7 @@ INCIDENT: dict[str, Any] = {
     ],
     "summary": "Sag to 85.2 % at Box 1, 158 ms",
     "work": {"state": "acknowledged", "assigned_to": "Ada", "known_cause": None},
+    "seen": True,
     "worst_event_id": 1,
     "worst_box_id": "1",
 }
@@ -172,6 +173,7 @@ class IncidentShape(_Shape):
     follows: int | None
     summary: str
     work: dict[str, str | None] | None = Field(description="Null where you do not see all of it")
+    seen: bool | None = Field(description="Not new to the account that asks; null without one")
     worst_event_id: int | None
     worst_box_id: str | None
 

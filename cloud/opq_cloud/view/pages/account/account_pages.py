@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.records.accounts import Account, AccountSession
+from opq_cloud.store.records.seen_marks import SEEN_INCIDENTS
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.account.box_settings import forget_box
 from opq_cloud.view.pages.account.entry_pages import TOO_OFTEN
@@ -273,6 +274,7 @@ class AccountPages:
             "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],
             "changes": [asdict(each) for each in people.changes.of_account(account.account_id)],
             **notification_data(people, account.account_id),
+            "seen_incidents": people.documents.get(SEEN_INCIDENTS, account.account_id),
             "notes": [asdict(each) for each in self._context.store.notes_of(account.account_id)],
         }
         headers = {

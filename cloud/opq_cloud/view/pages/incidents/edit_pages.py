@@ -115,6 +115,7 @@ class IncidentEditPages:
             ("split", self.split),
             ("merge", self.merge),
             ("work", self.work),
+            ("seen", self.seen),
         ):
             router.add_api_route(f"/incidents/{{incident_id}}/{name}", form_route(form), methods=["POST"])
         router.add_api_route("/incidents/work", form_route(self.work_together), methods=["POST"])
@@ -167,23 +168,35 @@ class IncidentEditPages:
         """Assigns, states the cause, and with the button `acknowledge` acknowledges or takes that back."""
         incident = self._edited_incident(request, visitor)
         before = self._context.store.incident_work([incident.incident_id])[incident.incident_id]
-        turn = {"yes": "acknowledged", "no": "seen"}.get(form.text("acknowledge", 8), before.state)
+        turn = {"yes": "acknowledged", "no": "open"}.get(form.text("acknowledge", 8), before.state)
         wanted = IncidentWork(turn, form.text("assigned", 64), form.text("cause", CAUSE_CHARACTERS))
         self._change_work(visitor, incident, wanted)
+        mark_seen(self._context.store, visitor, [incident.incident_id])
         return see_other(f"/incidents/{incident.incident_id}#work")
 
+    def seen(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Marks an incident as seen by the visitor, on whose screen its page is (`static/seen.js`)."""
+        mark_seen(
+            self._context.store, visitor, [whole_id(str(request.path_params["incident_id"]), "incident")]
+        )
+        return Response(status_code=204)
+
     def work_together(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """Acknowledges the chosen incidents of a list, or marks them as seen; all or none may be edited."""
-        numbers = [name.removeprefix("incident-") for name in form.fields if name.startswith("incident-")]
-        chosen = [self._found(whole_id(each, "incident"), visitor) for each in numbers]
-        states = self._context.store.incident_work([each.incident_id for each in chosen])
-        state = "acknowledged" if form.text("do", 20) == "acknowledge" else "seen"
-        for incident in chosen:
-            was = states[incident.incident_id]
-            if state == "seen":
-                mark_seen(self._context.store, incident.incident_id, visitor)
-            elif was.state != "acknowledged":
-                self._change_work(visitor, incident, replace(was, state=state))
+        """Acknowledges the chosen incidents of a list, of which all or none may be edited; or marks as seen.
+
+        `see` marks the chosen ones, `see-all` all that there were when the list was made.
+        """
+        names = [name.removeprefix("incident-") for name in form.fields if name.startswith("incident-")]
+        numbers, done = [whole_id(each, "incident") for each in names], form.text("do", 20)
+        if done == "acknowledge":
+            chosen = [self._found(each, visitor) for each in numbers]
+            states = self._context.store.incident_work(numbers)
+            for incident in chosen:
+                was = states[incident.incident_id]
+                if was.state != "acknowledged":
+                    self._change_work(visitor, incident, replace(was, state="acknowledged"))
+        up_to = whole_id(form.text("up_to", 10), "incident") if done == "see-all" else 0
+        mark_seen(self._context.store, visitor, numbers, up_to)
         return see_other(own_path(form.text("back", 1000), "/incidents"))
 
     def _change_work(self, visitor: Visitor, incident: Incident, wanted: IncidentWork) -> None:

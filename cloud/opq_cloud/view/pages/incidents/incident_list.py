@@ -129,7 +129,7 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
     if len(given["words"]) > WORDS_CHARACTERS:
         raise HTTPException(400, f"words has more than {WORDS_CHARACTERS} characters.")
     wanted = replace(
-        work_filter(given, context.visitor),
+        work_filter(given, context),
         kind=kind,
         box_id=box,
         box_ids=_boxes_of(context, given["region"], given["site"]),

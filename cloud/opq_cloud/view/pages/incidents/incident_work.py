@@ -15,10 +15,9 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.visitors import Visitor
-from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
 
-WORK_WORDS = {"new": "New", "open": "Not acknowledged", "acknowledged": "Acknowledged"}
+WORK_WORDS = {"open": "Not acknowledged", "acknowledged": "Acknowledged"}
 WORK_FIELDS = ("work", "assigned", "cause")
 """Fields of an address."""
 MAX_COUNTED = 10_000
@@ -34,6 +33,13 @@ class WorkCount:
 
 def shows_work(visitor: Visitor) -> bool:
     return visitor.account is not None or not visitor.accounts_in_use
+
+
+def work_choices(visitor: Visitor) -> dict[str, str]:
+    """State -> its words; `new` for somebody, to whom an incident is new until they open it."""
+    if not shows_work(visitor):
+        return {}
+    return ({"new": "New to you"} if visitor.account else {}) | WORK_WORDS
 
 
 def may_edit(visitor: Visitor, incident: Incident) -> bool:
@@ -55,33 +61,38 @@ def people_offered(visitor: Visitor, people: AccountRecords) -> dict[str, str]:
     return me | {each.account_id: each.name for each in editors if each.account_id not in me}
 
 
-def work_filter(given: Mapping[str, str], visitor: Visitor) -> IncidentFilter:
+def work_filter(given: Mapping[str, str], context: VisitorContext) -> IncidentFilter:
     """Reads `work`, `assigned` (`me` or an account) and `cause` of an address.
 
-    Raises HTTPException 404 for an unknown state; 401 for `me` of a visitor who is not signed in.
+    Raises HTTPException 404 for an unknown state; 401 for `me` or `new` of a visitor who is not signed in.
     """
-    work, assigned = given["work"], given["assigned"]
-    if work and work not in WORK_STATES:
-        raise HTTPException(404, f"There is no such state of work; there are {', '.join(WORK_STATES)}.")
+    work, assigned, visitor = given["work"], given["assigned"], context.visitor
+    if work and work not in ("new", *WORK_STATES):
+        raise HTTPException(404, f"There is no such state of work; there are new, {', '.join(WORK_STATES)}.")
     if given["cause"] not in ("", "known"):
         raise HTTPException(404, "cause is `known` or empty.")
     if assigned == "me":
         if visitor.account is None:
             raise HTTPException(401, "Sign in to see the incidents that are assigned to you.")
         assigned = visitor.account.account_id
-    return IncidentFilter(work=work, assigned_to=assigned[:64], cause_known=given["cause"] == "known")
+    if work == "new" and visitor.account is None:
+        raise HTTPException(401, "Sign in to see the incidents that are new to you.")
+    return IncidentFilter(
+        work="" if work == "new" else work,
+        assigned_to=assigned[:64],
+        cause_known=given["cause"] == "known",
+        unseen=context.seen_marks() if work == "new" else None,
+    )
 
 
 def work_counts(context: VisitorContext) -> list[WorkCount]:
-    """How many incidents are new, not acknowledged, or assigned to the visitor; those of which there are."""
+    """How many incidents are new to the visitor, not acknowledged, or assigned to the visitor, where any."""
     visitor = context.visitor
     if not shows_work(visitor):
         return []
-    wanted = [
-        ("new", "work=new", IncidentFilter(work="new")),
-        ("not acknowledged", "work=open", IncidentFilter(work="open")),
-    ]
+    wanted = [("not acknowledged", "work=open", IncidentFilter(work="open"))]
     if visitor.account is not None:
+        wanted.insert(0, ("new to you", "work=new", IncidentFilter(unseen=context.seen_marks())))
         mine = IncidentFilter(assigned_to=visitor.account.account_id, work="open")
         wanted.append(("open and assigned to you", "work=open&assigned=me", mine))
     counts = [(text, query, context.store.count_incidents(each, MAX_COUNTED)) for text, query, each in wanted]
@@ -94,12 +105,11 @@ def work_counts(context: VisitorContext) -> list[WorkCount]:
 
 
 def work_words(context: VisitorContext, numbers: Sequence[int]) -> dict[int, str]:
-    """Incident -> few words for a list: `New`, `Acknowledged, Ada, cause: the crane`."""
-    states = {"new": "New", "acknowledged": "Acknowledged"}
+    """Incident -> few words for a list: `Acknowledged, Ada, cause: the crane`."""
     found = {}
     for number, work in context.incident_work(numbers).items():
         parts = (
-            states.get(work.state or "", ""),
+            "Acknowledged" if work.state == "acknowledged" else "",
             context.person_name(work.assigned_to) if work.assigned_to else "",
             f"cause: {work.known_cause}" if work.known_cause else "",
         )
@@ -137,15 +147,7 @@ def changed_work(
     return before, after
 
 
-def mark_seen(store: CloudStore, incident_id: int, visitor: Visitor) -> None:
-    """Marks a new incident as seen by somebody who may work on it, once; a full disk hides no page."""
-    whole = store.incident(incident_id)
-    if whole is None or not visitor.session_hash or visitor.account is None or not may_edit(visitor, whole):
-        return
-    account_id = visitor.account.account_id
-    try:
-        if IncidentEditor(store).see_incident(incident_id, account_id):
-            subject = f"incident {incident_id}"
-            store.people.changes.add(account_id, visitor.address, "saw a new incident", subject)
-    except StoreError:
-        return
+def mark_seen(store: CloudStore, visitor: Visitor, numbers: Sequence[int] = (), up_to: int = 0) -> None:
+    """Marks incidents as seen by a signed-in visitor, and with `up_to` all up to this number."""
+    if visitor.account is not None:
+        store.people.seen_marks.mark(visitor.account.account_id, numbers, up_to)

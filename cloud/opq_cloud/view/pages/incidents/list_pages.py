@@ -26,10 +26,8 @@ from opq_cloud.view.pages.incidents.incident_list import (
 )
 from opq_cloud.view.pages.incidents.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
 from opq_cloud.view.pages.incidents.incident_work import (
-    WORK_WORDS,
-    mark_seen,
     people_offered,
-    shows_work,
+    work_choices,
     work_counts,
     work_words,
 )
@@ -74,13 +72,17 @@ class IncidentPages:
         scatter = scatter_of(
             context.store.find_incidents(address.wanted, MAX_DOTS), address.wanted.cell, address.cell_query()
         )
-        visitor = context.visitor
+        visitor, marks = context.visitor, context.seen_marks()
+        after = feed_after(context, found) + 1
         people = self._services.visitors.people
         return self._render(
             "incidents.html",
             here="incidents",
             work=work_words(context, [each.incident_id for each in found]),
-            work_choices=WORK_WORDS if shows_work(visitor) else {},
+            new={
+                each.incident_id for each in found if marks and marks.is_new(each.incident_id, each.start_ns)
+            },
+            work_choices=work_choices(visitor),
             work_counts=work_counts(context),
             people_choices=list(people_offered(visitor, people).items())[1:] if visitor.account else None,
             may_work=bool(visitor.session_hash and visitor.account and (visitor.own or visitor.everything)),
@@ -102,15 +104,16 @@ class IncidentPages:
             scope_choices=SCOPES,
             severity_choices=SEVERITIES,
             order_words=ORDER_WORDS,
-            after=feed_after(context, found) + 1,
+            after=after,
         )
 
     def incident_page(self, request: Request, incident_id: str) -> HTMLResponse:
         found = self._context.incident_of_address(incident_id)
-        mark_seen(self._services.store, found.incident_id, self._context.visitor)
         values = incident_page.page(self._context, found, self._examine)
         values.update(remark_values(self._context, self._services, found))
         address = read_list_address(self._context, request.query_params)
         values.update(neighbours(self._context, address, found))
         values.update(beside_at_place(self._context, found))
+        marks = self._context.seen_marks() if self._context.visitor.session_hash else None
+        values["is_new"] = marks is not None and marks.is_new(found.incident_id, found.start_ns)
         return self._render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)

@@ -6,7 +6,7 @@ from fastapi import HTTPException
 
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.incidents.index import IncidentFilter, IncidentWork, IndexPlace
+from opq_cloud.store.incidents.index import IncidentFilter, IncidentWork, IndexPlace, SeenMarks
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LARGEST_ID
@@ -103,6 +103,12 @@ class VisitorContext:
             whole = store.incidents_of(numbers)
             numbers = [each.incident_id for each in whole if all(map(visitor.sees, each.box_ids))]
         return store.incident_work(numbers)
+
+    def seen_marks(self) -> SeenMarks | None:
+        """Which incidents the signed-in visitor has seen; None for a visitor without an account."""
+        account = self.visitor.account
+        marks = self._services.store.people.seen_marks
+        return None if account is None else marks.of(account.account_id, account.created_ms)
 
     def person_name(self, account_id: str) -> str:
         """The name of an account in words."""

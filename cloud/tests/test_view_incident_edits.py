@@ -228,7 +228,7 @@ def test_work_on_the_page_is_found_and_logged(cast: Cast) -> None:
     assert rita.get("/incidents?work=magic") == 404 == rita.get("/incidents?cause=magic")
 
 
-def test_an_incident_is_new_until_its_page_was_shown(cast: Cast) -> None:
+def test_an_incident_is_new_until_shown(cast: Cast) -> None:
     """Reading alone marks nothing; what one account has seen is new to the others."""
     one, two = cast.incident("1"), cast.incident("1")
     for each in cast.ids.values():

@@ -60,6 +60,11 @@ class Metric:
     average: float
 
 
+AT_INSTANTS = ("angles_deg", "phasors_v")
+"""Quantities of ten minutes with a value for each instant of `opq_measure.aggregation.instants`, where NaN is
+"not known". The angle is that of a cosine against UTC, of a synchrophasor (IEEE C37.118.1)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """One interval of class A, as a Measurement without metrics carries it; that has its Box and times."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,6 +126,32 @@ def test_original_readers_pass_over_intervals_and_disturbances(original: dict[st
         read = original["Measurement"].FromString(data)
         assert (read.box_id, dict(read.metrics)) == (7, {})
         assert measurement_from_wire(read.SerializeToString()) == measurement_from_wire(data)
+
+
+def test_readers_before_the_instants_pass_over_them() -> None:
+    """Fields 9 and 10 of an interval: a reader that has 1 to 8 reads the same as without them."""
+    values: dict[str, float | tuple[float, ...]] = {"rms_v": 120.5, "harmonics_v": (120.0, 0.25)}
+    at_instants = {"angles_deg": (-179.5, math.nan, 30.25), "phasors_v": (119.5, math.nan, 120.0)}
+    bodies = []
+    for each in (values, {**values, **at_instants}):
+        ten = Interval(600_000, False, 1.0, each)
+        bodies.append(measurement_to_wire(Measurement("7", 1, {}, NS - 600 * 10**9, NS, 5, interval=ten)))
+    read = measurement_from_wire(bodies[1])
+    assert read.interval is not None and read.interval.values["rms_v"] == 120.5
+    for name, sent in at_instants.items():
+        np.testing.assert_array_equal(read.interval.values[name], sent)
+    file = descriptor_pb2.FileDescriptorProto()
+    pb.DESCRIPTOR.CopyToProto(file)
+    for message in file.message_type:
+        if message.name == "Interval":
+            del message.field[8:]
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    older = message_factory.GetMessageClass(pool.FindMessageTypeByName("opq.opqbox3.Measurement"))
+    for body in bodies:
+        message = older.FromString(body)
+        message.DiscardUnknownFields()
+        assert message.SerializeToString() == bodies[0]
 
 
 def test_an_interval_is_no_row_of_measurements() -> None:

@@ -1,7 +1,7 @@
 """Class A intervals in the embedded store: bytes, storing, and reading of a year.
 
 CPU is this process's, of the store's calls alone. Each interval of 10 minutes has 50 harmonics, 50
-interharmonics and 13 other quantities, with noise in each number. The baseline is the week's 95 % of 50
+interharmonics, 13 other quantities and the phasors of ten instants, with noise in each number. The baseline is the week's 95 % of 50
 harmonics made of its intervals, as it would be without the summaries of days.
 """
 
@@ -156,6 +156,8 @@ def filled(store: EmbeddedStore, days: int) -> list[BenchCase]:
         for box in range(1, BOXES + 1):
             harmonics = (base * (1 + rng.normal(size=(144, 50)) / 50)).astype(np.float32)
             others = (0.01 + np.abs(rng.normal(size=(144, 50))) / 200).astype(np.float32)
+            angles = rng.uniform(-180, 180, (144, 10)).astype(np.float32)
+            phasors = (120 * (1 + rng.normal(size=(144, 10)) / 100)).astype(np.float32)
             single = (120 * (1 + rng.normal(size=(144, len(SINGLE))) / 100)).astype(np.float32)
             for at in range(144):
                 start_ns = T0_NS + day * DAY_NS + at * TEN_NS
@@ -163,6 +165,8 @@ def filled(store: EmbeddedStore, days: int) -> list[BenchCase]:
                     **dict(zip(SINGLE, single[at].tolist(), strict=True)),
                     "harmonics_v": tuple(harmonics[at].tolist()),
                     "interharmonics_v": tuple(others[at].tolist()),
+                    "angles_deg": tuple(angles[at].tolist()),
+                    "phasors_v": tuple(phasors[at].tolist()),
                 }
                 interval = Interval(600_000, at % 50 == 0, 1.0, values)
                 rows.append(_row(str(box), start_ns, start_ns + TEN_NS, next(numbers), interval, None))

@@ -33,6 +33,7 @@ STILL_S = 3.0
 """Longer than a gateway takes to measure and write what it has received."""
 EXPORT_S = 120.0
 ORDERED = {"harmonics_v": ("h", 1), "interharmonics_v": ("i", 0)}
+AT_INSTANTS = {"angles_deg": "angle_{}_deg", "phasors_v": "phasor_{}_v"}
 SCENARIO = """
 nominal_v = 230.0
 nominal_hz = 50.0
@@ -217,7 +218,11 @@ def _single(value: object) -> object:
 def _columns(values: Mapping[str, float | tuple[float, ...]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and name in AT_INSTANTS:
+            names = [AT_INSTANTS[name].format(number) for number in range(1, len(value) + 1)]
+            known = zip(names, value, strict=True)
+            found |= {column: float(np.float32(each)) for column, each in known if not math.isnan(each)}
+        elif isinstance(value, tuple):
             letter, first = ORDERED[name]
             found |= {f"{letter}{first + at}_v": float(np.float32(each)) for at, each in enumerate(value)}
         elif not math.isnan(value):

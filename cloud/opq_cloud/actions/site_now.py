@@ -1,12 +1,11 @@
 """What is known of a site now: its phases side by side, as phasors, their unbalance, its polyphase events.
 
 A site is a place with one to three phases and neutral, one Box each; people state it in the Boxes' records.
-Angles and u2 are those of the intervals that a gateway's group sent under the site's name, so they are known
-where three Boxes are a group of one gateway, and as certain as the clocks of the three.
+Angles and u2 are those of the site's intervals (`phases_together`), as certain as the clocks of its Boxes.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,11 +13,12 @@ import numpy as np
 
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, box_order
+from opq_cloud.store.intervals.phases_together import TEN_MS, TEN_NS, site_intervals
+from opq_measure.aggregation.instants import MOST_CLOCK_PERCENT
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events
 from opq_proto.measurement.intervals import Disturbance, IntervalColumns
 
-TEN_MS, TEN_NS = 600_000, 600 * 10**9
 BACK_NS = 30 * 86_400 * 10**9
 """How far back events are listed."""
 KINDS = {"dip": "sag", "swell": "swell", "interruption": "interruption"}
@@ -32,7 +32,9 @@ class IntervalReader(Protocol):
 
     def newest_ns(self, box_id: str, length_ms: int) -> int | None: ...
 
-    def read(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalColumns: ...
+    def read(
+        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
+    ) -> IntervalColumns: ...
 
     def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]: ...
 
@@ -80,6 +82,11 @@ class SiteNow:
     events: tuple[GroupEvent, ...]
     """Dips, swells and interruptions of all phases together, the newest first."""
 
+    @property
+    def clocks_are_poor(self) -> bool:
+        """Whether the clocks are known, and leave too much of u2."""
+        return 100 * self.clock_ratio > MOST_CLOCK_PERCENT
+
 
 def sites_of(records: Iterable[BoxRecord]) -> dict[str, tuple[BoxRecord, ...]]:
     """Site -> its Boxes in the order of their phases; without retired ones."""
@@ -104,7 +111,10 @@ def site_now(
     what its phases gave together, which is not for those who see only some of them.
     """
     starts = [intervals.newest_ns(each.box_id, TEN_MS) for each in records]
-    start_ns = max((each for each in starts if each is not None), default=None)
+    newest = [each for each in starts if each is not None]
+    start_ns = max(newest, default=None)
+    if start_ns is not None and len(newest) == len(starts) and start_ns - min(newest) <= TEN_NS:
+        start_ns = min(newest)  # the gateways report one after the other
     group: Mapping[str, float] = {}
     rows: list[Mapping[str, float]] = [{} for _ in records]
     group_ns = intervals.newest_ns(name, TEN_MS) if together else None
@@ -113,9 +123,9 @@ def site_now(
     if start_ns is not None:
         rows = [_row(intervals.read(each.box_id, TEN_MS, start_ns, start_ns + 1)) for each in records]
         if together:
-            group = _row(intervals.read(name, TEN_MS, start_ns, start_ns + 1))
+            group = _row(site_intervals(intervals, name, records, start_ns, start_ns + 1))
     doubt_deg = math.degrees(3 * group.get("clock_ratio", math.nan))
-    known = doubt_deg <= MOST_ANGLE_DEG
+    known = doubt_deg <= MOST_ANGLE_DEG and "angle_b_deg" in group
     angles = {"a": 0.0, "b": group.get("angle_b_deg", math.nan), "c": group.get("angle_c_deg", math.nan)}
     phases = []
     for record, row in zip(records, rows, strict=True):

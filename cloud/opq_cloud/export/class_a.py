@@ -7,7 +7,7 @@ from typing import Protocol
 from opq_cloud.export.selection import facts_of
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
 from opq_cloud.store.intervals.distribution import IntervalSummary
-from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.measurement.intervals import AT_INSTANTS, IntervalColumns
 from opq_proto.messages import Disturbance, Trend, known_uncertainty_ns
 
 MONTH_NS = 31 * 86_400 * 10**9
@@ -15,6 +15,7 @@ TREND_ROWS = 5000
 """Most rows of trends in one read."""
 ORDERED = {"harmonics_v": ("h", 1), "interharmonics_v": ("i", 0)}
 """Quantity with a value for each order -> letter of its columns, first order: `h1_v`, `i0_v`."""
+WIDE = {*ORDERED, *AT_INSTANTS}
 INTERVAL_COLUMNS = (
     TableColumn("box_id", "text"),
     TableColumn("length_ms", "whole"),
@@ -84,6 +85,9 @@ def interval_rows(columns: IntervalColumns) -> Iterator[dict[str, object]]:
 
 
 def _names(quantity: str, orders: int) -> list[str]:
+    if quantity in AT_INSTANTS:  # angles_deg: angle_1_deg
+        stem, unit = quantity.split("s_")
+        return [f"{stem}_{number}_{unit}" for number in range(1, orders + 1)]
     letter, first = ORDERED.get(quantity, (f"{quantity}_", 0))
     return [f"{letter}{first + at}_v" for at in range(orders)]
 
@@ -109,8 +113,8 @@ def interval_table(
             names[name] = max(names.get(name, 0), summary.orders(name))
     columns = [
         TableColumn(column, "single")
-        for name, orders in sorted(names.items(), key=lambda each: (each[0] in ORDERED, each[0]))
-        for column in (_names(name, orders) if name in ORDERED else [name])
+        for name, orders in sorted(names.items(), key=lambda each: (each[0] in WIDE, each[0]))
+        for column in (_names(name, orders) if name in WIDE else [name])
     ]
 
     def rows() -> Iterator[JsonRow]:

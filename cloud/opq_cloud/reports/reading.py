@@ -12,6 +12,7 @@ from opq_cloud.reports.week_report import Place, PlacedBox, Span, WeekReport, we
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
+from opq_cloud.store.intervals.phases_together import site_intervals
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
 from opq_proto.measurement.intervals import LENGTHS_MS, Disturbance, IntervalColumns
@@ -140,8 +141,8 @@ def read_place(
     """What is stored of a place in a week."""
     boxes = tuple(_box(store, table, week, record, nominal) for record in place.records)
     group: dict[int, IntervalColumns] = {}
-    if place.site:  # the gateway's group of three has the site's name
-        columns = store.intervals.read(place.site, TEN_MINUTES_MS, week.start_ns, week.end_ns)
+    if place.site:
+        columns = site_intervals(store.intervals, place.site, place.records, week.start_ns, week.end_ns)
         group = {TEN_MINUTES_MS: columns} if len(columns.start_ns) else {}
     return Place(place.name, place.site, boxes, group)
 

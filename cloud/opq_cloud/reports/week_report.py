@@ -20,6 +20,7 @@ from opq_cloud.reports.verdicts import (
     judge_limit,
 )
 from opq_cloud.reports.week import ReportSpan, ReportWeek
+from opq_measure.aggregation.instants import MOST_CLOCK_PERCENT
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events
 from opq_measure.standards.event_tables import (
@@ -39,9 +40,7 @@ from opq_measure.standards.indices import (
 from opq_proto.measurement.intervals import Disturbance, IntervalColumns
 
 OF_ALL_PHASES: Final = ("u2_ratio", "u0_ratio")
-"""Quantities of the three phases together, from the intervals of the site's group."""
-MOST_CLOCK_PERCENT: Final = 0.25
-"""Standard uncertainty of u2 by the three clocks, in percentage points; three Boxes of 1 us leave 0.02."""
+"""Quantities of the three phases together, from the intervals of the site."""
 _DIP_NAMES: Final = {"dip": "sag", "swell": "swell", "interruption": "interruption"}
 Span = tuple[int, int | None]
 
@@ -200,9 +199,9 @@ def _together(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:
             "or each interval is flagged."
         )
     elif len(place.boxes) < 3:
-        why = "It needs three phases of one site, and the values of their group."
+        why = "It needs three phases of one site."
     else:
-        why = "The gateway's group sent no values of the three phases together."
+        why = "Nothing is known of the angles of the three phases."
     return VerdictRow(limit, "", "not_assessed", row.judgement, row.expected, 0, why=why)
 
 

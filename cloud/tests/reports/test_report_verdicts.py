@@ -271,7 +271,7 @@ def test_a_site_joins_the_events_of_its_phases() -> None:
     judged = week_report(EN50160, week, Place("Site mill", "mill", tuple(boxes), {TEN_MS: poor})).together[0]
     assert judged.verdict == "not_assessed" and "GPS" in judged.why
     alone = week_report(EN50160, week, Place("Site mill", "mill", tuple(boxes), {}))
-    assert alone.together[0].verdict == "not_assessed" and "group" in alone.together[0].why
+    assert alone.together[0].verdict == "not_assessed" and "angles" in alone.together[0].why
 
 
 def test_an_interruption_without_end_lasts_until_quiet_minutes() -> None:

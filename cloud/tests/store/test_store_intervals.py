@@ -5,6 +5,7 @@ Expected values are computed here from the list of what was sent, without the st
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from opq_cloud.export.class_a import interval_table
 from opq_cloud.store import CloudStore
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
@@ -112,6 +114,38 @@ def test_intervals_are_read_bit_for_bit(store: CloudStore, open_again: Callable[
             assert found.values["pst"].tolist() == [f4(0.3 + at / 100) for at in PLACES]
             settle(store)
     assert store.intervals.counts()["intervals_new"] == 0
+
+
+def test_values_at_instants_keep_their_holes(store: CloudStore) -> None:
+    """They are stored as they came, are not in a summary's bins, and have columns in an export."""
+    angles = {130: (math.nan, 12.5, *[-179.75] * 8), 131: (*[30.25] * 9, math.nan), 132: None}
+    rows = []
+    for at, own in angles.items():
+        row = ten(at)
+        assert row.interval is not None
+        values = {**row.interval.values}
+        if own is not None:
+            values |= {"angles_deg": own, "phasors_v": tuple(each + 300 for each in own)}
+        rows.append(replace(row, interval=replace(row.interval, values=values)))
+    store.intervals.append(rows[1:])
+    settle(store)
+    store.intervals.append(rows[:1])  # its block is made again
+    for _ in ("new", "settled"):
+        found = store.intervals.read("1", 600_000, T0, T0 + 10 * DAY_NS)
+        for at, own in enumerate(angles.values()):
+            wanted = [math.nan] * 10 if own is None else own
+            np.testing.assert_array_equal(found.values["angles_deg"][at], wanted)
+            np.testing.assert_array_equal(found.values["phasors_v"][at], np.add(wanted, 300))
+        summary = store.intervals.summary("1", 600_000, T0, T0 + 10 * DAY_NS)
+        assert summary.orders("angles_deg") == 10 and summary.distribution("angles_deg").count == 0
+        assert summary.distribution("rms_v").count == 3
+        table = interval_table(store.intervals, ["1"], 600_000, 0, 2**62)
+        names = [each.name for each in table.columns if each.name.startswith("angle_")]
+        assert names == [f"angle_{number}_deg" for number in range(1, 11)]
+        first, last, _ = table.rows
+        assert (first["angle_1_deg"], first["angle_2_deg"], first["phasor_2_v"]) == (None, 12.5, 312.5)
+        assert (last["angle_9_deg"], last["angle_10_deg"]) == (30.25, None)
+        settle(store)
 
 
 def test_a_part_of_a_span_and_some_names(store: CloudStore) -> None:

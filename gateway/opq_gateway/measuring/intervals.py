@@ -5,11 +5,13 @@ This is the only place that gives names and units to what leaves measuring. Unkn
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, PLACES, QUANTITIES, WindowFigures
+from opq_gateway.measuring.instants import InstantPhasors
 from opq_measure.aggregation.aggregate import (
     Aggregate,
     Statistics,
@@ -35,6 +37,7 @@ class Intervals:
         self._box_id, self._nominal_v = box_id, nominal_v
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
         self._ten_seconds = TenSecondFrequency()
+        self._instants = InstantPhasors()
 
     def accept_window(
         self, figures: WindowFigures, rocof_hz_s: float, flagged: bool, clock: tuple[int, TimeSource]
@@ -48,6 +51,7 @@ class Intervals:
         if math.isfinite(rocof_hz_s):
             values["rocof_hz_per_s"] = rocof_hz_s
         found = [Values(self._box_id, "window", time.start_ns, time.end_ns, *clock, flagged, values)]
+        self._instants.accept_window(window, clock)
         for each in self._aggregator.push_values(time, row, flagged):
             found.append(self._aggregated(each, clock))
         for ten in self._ten_seconds.push_window(window, flagged, time):
@@ -101,6 +105,10 @@ class Intervals:
         values = _known_statistics(aggregate.values(), self._nominal_v)
         values["coverage_ratio"] = aggregate.coverage
         kind = KIND.get(aggregate.kind, "3s")
+        if kind == "10min" and aggregate.utc:
+            at_instants, clock = self._instants.take(aggregate.start_ns, clock)
+            found = self._values(kind, aggregate.start_ns, aggregate.end_ns, clock, flagged, values)
+            return replace(found, values={**found.values, **at_instants})
         return self._values(kind, aggregate.start_ns, aggregate.end_ns, clock, flagged, values)
 
     def _values(

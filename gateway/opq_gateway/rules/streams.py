@@ -9,6 +9,7 @@ disturbance (`kind` dip, swell, interruption): `entering`, `timestamp_ms`, `rms`
 On their way to measuring, pieces are also given to sources `opqwave` here and to subscribers.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import zmq
@@ -21,6 +22,7 @@ from opq_gateway.uplink.box_uplink import crossing_measurement
 from opq_proto.errors import PortBusyError
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
 from opq_proto.measurement.fields import HARMONICS, edge_columns
+from opq_proto.measurement.intervals import AT_INSTANTS
 from opq_proto.messages import Gap, Measurement, known_uncertainty_ns
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
@@ -117,6 +119,7 @@ EDGE_COLUMNS = KnownColumns(
         *(name for name, column in AS_MEASUREMENT.items() if name != column),
         *("harmonics_v", "interharmonics_v", "rms_min_v", "rms_max_v", "f_min_hz", "f_max_hz"),
         *("thd_max_ratio", "under_ratio", "over_ratio", "coverage_ratio", "pinst_max", "plt"),
+        *AT_INSTANTS,
         *("u2_ratio", "u0_ratio", "positive_v", "clock_ratio", "angle_b_deg", "angle_c_deg"),
     )
 )
@@ -144,7 +147,9 @@ def _row(item: Values | DisturbanceNotice) -> Row:
     row["start_ms"], row["flagged"] = item.start_ns // NS_PER_MS, item.flagged
     for name, value in item.values.items():
         row[name] = list(value) if isinstance(value, tuple) else value
-        if name in AS_MEASUREMENT:
+        if name in AT_INSTANTS and isinstance(value, tuple):
+            row[name] = [each if math.isfinite(each) else None for each in value]
+        elif name in AS_MEASUREMENT:
             row[AS_MEASUREMENT[name]] = value
         elif name == "harmonics_v" and isinstance(value, tuple) and value[0] > 0:
             row |= {f"h{order}": volts / value[0] for order, volts in enumerate(value[1:], 2)}

@@ -35,6 +35,7 @@ NEARER_SHARE = 0.05
 """Share of a window's length by which other windows must lie nearer to each other to be joined instead."""
 WAITING = 256
 """Most windows of a Box that wait for the other two, 51 s; beyond that the oldest is dropped."""
+_UNKNOWN = complex(math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class PhaseWindow:
         """
         if window.start_ns is None or window.end_ns is None:
             raise ValueError(f"window {window.index} has no UTC, and three Boxes cannot be joined without")
-        phasor = complex(math.nan, math.nan)
+        phasor = _UNKNOWN
         if window.known:
             edges = window.edges
             phasor = fundamental(window.volts, float(edges[0]), float(edges[-1]), len(edges) - 1)
@@ -70,6 +71,11 @@ class PhaseWindow:
     @property
     def middle_ns(self) -> int:
         return (self.start_ns + self.end_ns) // 2
+
+    def phasor_at(self, at_ns: int) -> complex:
+        """Its phasor turned to another instant with its own frequency."""
+        angle_rad = 2 * math.pi * self.frequency_hz * (at_ns - self.middle_ns) / 1e9
+        return self.phasor * cmath.rect(1.0, angle_rad) if math.isfinite(angle_rad) else _UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +262,7 @@ def _others_are_nearer(heads: list[PhaseWindow]) -> bool:
 
 def _joined(windows: list[PhaseWindow]) -> Unbalance:
     at_ns = sum(window.middle_ns for window in windows) // 3
-    turned = [
-        window.phasor * np.exp(2j * np.pi * window.frequency_hz * (at_ns - window.middle_ns) / 1e9)
-        for window in windows
-    ]
+    turned = [window.phasor_at(at_ns) for window in windows]
     found = unbalance(
         np.array(turned), min(each.start_ns for each in windows), max(each.end_ns for each in windows)
     )

@@ -2,7 +2,8 @@
 
 The names of quantities are those of the gateway's ledger and carry their unit: `rms_v`, `rms_min_v`,
 `rms_max_v`, `urms_min_v`, `urms_max_v`, `f_hz`, `f_min_hz`, `f_max_hz`, `thd_ratio`, `thd_max_ratio`,
-`under_ratio`, `over_ratio`, `pst`, `plt`, `harmonics_v` (orders 1 .. 50) and `interharmonics_v` (0 .. 49).
+`under_ratio`, `over_ratio`, `pst`, `plt`, `harmonics_v` (orders 1 .. 50), `interharmonics_v` (0 .. 49),
+and at instants of UTC `angles_deg` and `phasors_v`.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_proto.messages import AT_INSTANTS as AT_INSTANTS
 from opq_proto.messages import Disturbance as Disturbance
 from opq_proto.messages import Interval as Interval
 

@@ -8,7 +8,7 @@ single precision, so that a value of the ledger in double precision arrives roun
 import math
 from collections.abc import Mapping
 
-from opq_proto.messages import Disturbance, Interval
+from opq_proto.messages import AT_INSTANTS, Disturbance, Interval
 from opq_proto.wire.opqbox3_pb2 import Disturbance as WireDisturbance
 from opq_proto.wire.opqbox3_pb2 import Interval as WireInterval
 
@@ -26,6 +26,8 @@ _LETTERS = {letter: (name, first) for name, (letter, first) in ORDERS.items()}
 MAX_NAMES = 500
 MAX_NAME = 40
 """Letters of a name that is read."""
+MAX_INSTANTS = 100
+"""Values of one of AT_INSTANTS that are read."""
 
 
 def write_interval(message: WireInterval, interval: Interval) -> None:
@@ -42,7 +44,9 @@ def write_interval(message: WireInterval, interval: Interval) -> None:
     count = len(rows)
     for name, value in values.items():
         if isinstance(value, tuple):
-            if name in ORDERS:
+            if name in AT_INSTANTS:
+                getattr(message, name).extend(value)
+            elif name in ORDERS:
                 letter, first = ORDERS[name]
                 rows += ((f"{letter}{first + at}", each, 0.0, 0.0) for at, each in enumerate(value))
         elif name not in LIMITS and name not in _OF_LIMITS:
@@ -91,6 +95,12 @@ def read_interval(message: WireInterval) -> Interval:
             row.append(found[order])
         if row:
             values[quantity] = tuple(row)
+    for name in AT_INSTANTS:
+        found_at = tuple(
+            each if math.isfinite(each) else math.nan for each in getattr(message, name)[:MAX_INSTANTS]
+        )
+        if not all(map(math.isnan, found_at)):
+            values[name] = found_at
     known = coverage if math.isfinite(coverage) else None
     return Interval(message.length_ms, message.flagged, known, values, message.place[:MAX_NAME])
 

@@ -29,7 +29,7 @@ class Metric(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., average: _Optional[float] = ...) -> None: ...
 
 class Interval(_message.Message):
-    __slots__ = ("length_ms", "flagged", "coverage", "names", "averages", "least", "most", "place")
+    __slots__ = ("length_ms", "flagged", "coverage", "names", "averages", "least", "most", "place", "angles_deg", "phasors_v")
     LENGTH_MS_FIELD_NUMBER: _ClassVar[int]
     FLAGGED_FIELD_NUMBER: _ClassVar[int]
     COVERAGE_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,8 @@ class Interval(_message.Message):
     LEAST_FIELD_NUMBER: _ClassVar[int]
     MOST_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
+    ANGLES_DEG_FIELD_NUMBER: _ClassVar[int]
+    PHASORS_V_FIELD_NUMBER: _ClassVar[int]
     length_ms: int
     flagged: bool
     coverage: float
@@ -46,7 +48,9 @@ class Interval(_message.Message):
     least: _containers.RepeatedScalarFieldContainer[float]
     most: _containers.RepeatedScalarFieldContainer[float]
     place: str
-    def __init__(self, length_ms: _Optional[int] = ..., flagged: _Optional[bool] = ..., coverage: _Optional[float] = ..., names: _Optional[_Iterable[str]] = ..., averages: _Optional[_Iterable[float]] = ..., least: _Optional[_Iterable[float]] = ..., most: _Optional[_Iterable[float]] = ..., place: _Optional[str] = ...) -> None: ...
+    angles_deg: _containers.RepeatedScalarFieldContainer[float]
+    phasors_v: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, length_ms: _Optional[int] = ..., flagged: _Optional[bool] = ..., coverage: _Optional[float] = ..., names: _Optional[_Iterable[str]] = ..., averages: _Optional[_Iterable[float]] = ..., least: _Optional[_Iterable[float]] = ..., most: _Optional[_Iterable[float]] = ..., place: _Optional[str] = ..., angles_deg: _Optional[_Iterable[float]] = ..., phasors_v: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Disturbance(_message.Message):
     __slots__ = ("closed", "residual_v", "polyphase_group")

@@ -13,7 +13,8 @@ of its days, in any order. A quantile is the middle of its bin, so it is off by 
 | degree | 0.01 | 0.005 degrees |
 | ns | 1000 | 0.5 us |
 
-Intervals that are flagged are counted apart, because a standard may leave them out.
+Intervals that are flagged are counted apart, because a standard may leave them out. The values at instants of
+UTC turn with the frequency: a summary has only that they are there.
 """
 
 import math
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import StoreError
-from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.measurement.intervals import AT_INSTANTS, IntervalColumns
 
 WIDTHS = {"_v": 0.05, "_hz": 0.001, "_ratio": 0.0002, "_per_s": 0.01, "_deg": 0.01, "_ns": 1000.0}
 OTHER_WIDTH = 0.005
@@ -154,11 +155,15 @@ def summary_of(columns: IntervalColumns) -> IntervalSummary:
     flagged = columns.flagged
     keys: list[tuple[str, int]] = []
     wide: list[NDArray[np.float32]] = []
+    parts: dict[Key, Distribution] = {}
     for name, value in columns.values.items():
         rows = value if value.ndim > 1 else value[:, np.newaxis]
+        if name in AT_INSTANTS:
+            nothing = distribution_of(name, np.empty(0, np.float32))
+            parts |= {(name, place, False): nothing for place in range(rows.shape[1])}
+            continue
         keys += ((name, place) for place in range(rows.shape[1]))
         wide.append(rows)
-    parts: dict[Key, Distribution] = {}
     if wide and len(flagged):
         matrix = np.concatenate(wide, axis=1).astype(np.float64)
         widths = np.array([bin_width(name) for name, _ in keys])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.measurement.intervals import AT_INSTANTS, IntervalColumns
 
 FLICKER = ("pst", "plt", "pinst_max")
 """Quantities of the flickermeter, in the order in which they decide which part counts."""
@@ -54,7 +54,8 @@ class IntervalRow:
 
 def _rank(coverage: float, flagged: bool, values: Values) -> _Rank:
     known = -1.0 if math.isnan(coverage) else coverage
-    return known, len(values), not flagged, sorted(values.items())
+    numbers = sorted((name, value) for name, value in values.items() if name not in AT_INSTANTS)
+    return known, len(values), not flagged, numbers
 
 
 def _flicker_rank(flicker: Values) -> _Rank:
@@ -76,7 +77,7 @@ def add_columns(rows: dict[int, IntervalRow], columns: IntervalColumns) -> None:
         for name, column in lists.items():
             each = column[at]
             if isinstance(each, list):
-                known = tuple(each[: _known_orders(each)])
+                known = tuple(each[: _known_length(name, each)])
                 if known:
                     values[name] = known
             elif not math.isnan(each):
@@ -87,7 +88,10 @@ def add_columns(rows: dict[int, IntervalRow], columns: IntervalColumns) -> None:
         row.add(end_ns, flagged, coverage, values)
 
 
-def _known_orders(row: Sequence[float]) -> int:
+def _known_length(name: str, row: Sequence[float]) -> int:
+    """How many values of a row are kept: of orders those below the first unknown one, of instants all."""
+    if name in AT_INSTANTS:
+        return 0 if all(map(math.isnan, row)) else len(row)
     return next((at for at, each in enumerate(row) if math.isnan(each)), len(row))
 
 

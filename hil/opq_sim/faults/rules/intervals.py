@@ -18,6 +18,8 @@ from opq_sim.faults.rules.data_lost import shown
 
 ORDERED: Mapping[str, tuple[str, int]] = {"harmonics_v": ("h", 1), "interharmonics_v": ("i", 0)}
 """Quantity with a value for each order -> letter of its columns in an export, and the first order."""
+AT_INSTANTS: Mapping[str, str] = {"angles_deg": "angle_{}_deg", "phasors_v": "phasor_{}_v"}
+"""Quantity with a value for each instant of UTC -> its columns in an export."""
 ABOVE_SINGLE = 1e-6
 """A coverage that is summed of two parts is rounded."""
 
@@ -90,7 +92,10 @@ def _agrees(row: Mapping[str, Any], parts: Sequence[Values]) -> bool:
 def _columns(row: Values) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, value in row.values.items():
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and name in AT_INSTANTS:
+            known = ((at, each) for at, each in enumerate(value, 1) if not math.isnan(each))
+            found |= {AT_INSTANTS[name].format(at): _single(each) for at, each in known}
+        elif isinstance(value, tuple):
             letter, first = ORDERED[name]
             found |= {f"{letter}{first + at}_v": _single(each) for at, each in enumerate(value)}
         elif not math.isnan(value):

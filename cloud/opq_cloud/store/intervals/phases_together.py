@@ -1,0 +1,102 @@
+"""The ten minutes of a site's three phases together, also where its Boxes hang at different gateways.
+
+A gateway's group measures them in each window, and its intervals are stored under the site's name. Where
+there are none, they follow from the fundamentals that each Box had at common instants of UTC. They are
+computed when they are read, so that nothing has to be made again where a Box reports late.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import Protocol
+
+import numpy as np
+
+from opq_cloud.store.box_place import phase_letter
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.intervals.interval_rows import joined
+from opq_measure.aggregation.instants import INSTANTS, MOST_CLOCK_PERCENT, together
+from opq_measure.signal import FloatArray
+from opq_proto.measurement.intervals import AT_INSTANTS, IntervalColumns
+
+TEN_MS, TEN_NS = 600_000, 600 * 10**9
+NAMES = (*AT_INSTANTS, "uncertainty_ns", "f_hz")
+PHASES = ("a", "b", "c")
+
+
+class IntervalReader(Protocol):
+    """The store's intervals, or those that one visitor sees."""
+
+    def read(
+        self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
+    ) -> IntervalColumns: ...
+
+
+def site_intervals(
+    intervals: IntervalReader, site: str, records: Iterable[BoxRecord], start_ns: int, end_ns: int
+) -> IntervalColumns:
+    """Returns the ten minutes of a site that begin in [start_ns, end_ns), in time order.
+
+    `records`: its Boxes.
+    """
+    of_group = intervals.read(site, TEN_MS, start_ns, end_ns)
+    boxes = sorted(
+        (phase, each.box_id) for each in records if (phase := phase_letter(each.phase)) is not None
+    )
+    most = -(-end_ns // TEN_NS) - -(-start_ns // TEN_NS)
+    if tuple(phase for phase, _ in boxes) != PHASES or len(of_group.start_ns) >= most:
+        return of_group
+    found = phases_together(
+        site, [intervals.read(box_id, TEN_MS, start_ns, end_ns, NAMES) for _, box_id in boxes]
+    )
+    found = _chosen(found, np.flatnonzero(~np.isin(found.start_ns, of_group.start_ns)))
+    both = joined(site, TEN_MS, [each for each in (of_group, found) if len(each.start_ns)])
+    return _chosen(both, np.argsort(both.start_ns))
+
+
+def phases_together(site: str, phases: Sequence[IntervalColumns]) -> IntervalColumns:
+    """Unbalance and angles of ten minutes that all of the phases a, b and c have.
+
+    Ten minutes of which nothing can be said are left out. Those whose clocks leave too much have
+    `clock_ratio` alone. They are flagged where one of the three is, and where an instant is missing.
+    """
+    starts = reduce(np.intersect1d, [each.start_ns for each in phases])
+    own = [_chosen(each, np.searchsorted(each.start_ns, starts)) for each in phases]
+    angles, volts = ([_column(each, name, (len(starts), INSTANTS)) for each in own] for name in AT_INSTANTS)
+    clocks = [_column(each, "uncertainty_ns", (len(starts),)) for each in own]
+    found = together(angles, volts, clocks, _column(own[0], "f_hz", (len(starts),)))
+    flagged = np.logical_or.reduce([each.flagged for each in own]) | (found.coverage < 1)
+    columns = IntervalColumns(
+        site,
+        TEN_MS,
+        starts,
+        starts + TEN_NS,
+        np.asarray(flagged, np.bool_),
+        found.coverage.astype(np.float32),
+        {
+            name: np.asarray(value, np.float32)
+            for name, value in found._asdict().items()
+            if name != "coverage"
+        },
+    )
+    said = ~np.isnan(found.u2_ratio) | (100 * found.clock_ratio > MOST_CLOCK_PERCENT)
+    return _chosen(columns, np.flatnonzero(said))
+
+
+def _column(columns: IntervalColumns, name: str, shape: tuple[int, ...]) -> FloatArray:
+    """A quantity in double precision; NaN where it is not known, or has other instants than ours."""
+    found = columns.values.get(name)
+    if found is None or found.shape != shape:
+        return np.full(shape, np.nan)
+    return found.astype(np.float64)
+
+
+def _chosen(columns: IntervalColumns, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> IntervalColumns:
+    return replace(
+        columns,
+        start_ns=columns.start_ns[rows],
+        end_ns=columns.end_ns[rows],
+        flagged=columns.flagged[rows],
+        coverage=columns.coverage[rows],
+        values={name: value[rows] for name, value in columns.values.items()},
+    )

@@ -129,7 +129,7 @@ class Ledger:
         length_ns = LENGTH_NS[series]
         for begin_ns, path in self._files(series):
             if start_ns - length_ns - LONGEST_NS < begin_ns < end_ns + length_ns:
-                yield from self._read(path, number, start_ns, end_ns)
+                yield from self._read(path, {number}, start_ns, end_ns)
 
     def records_after(
         self, places: Mapping[int, int], kinds: Collection[str]
@@ -187,6 +187,20 @@ class Ledger:
         rows = self.read("10min", start_ns, end_ns) if start_ns < end_ns else ()
         found = [row for row in rows if start_ns <= row.start_ns < end_ns]
         return sorted(found, key=lambda row: row.start_ns)
+
+    def disturbances_after(self, since_ns: int) -> list[Values]:
+        """Returns the disturbances that end after a time, of each also the rows that a later one replaces.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        numbers = {KINDS.index(kind) for kind in DISTURBANCES}
+        return [
+            row
+            for begin_ns, path in self._files("v")
+            if begin_ns > since_ns - LENGTH_NS["v"] - LONGEST_NS
+            for row in self._read(path, numbers, since_ns, 2**62)
+        ]
 
     def disturbances_under_way(self, at_ns: int) -> list[Values]:
         """Returns the last dip or interruption, and the last swell, where they had not ended at `at_ns`.
@@ -262,13 +276,13 @@ class Ledger:
             self._delete("h", path)
             held -= size
 
-    def _read(self, path: Path, number: int, start_ns: int, end_ns: int) -> Iterator[Values]:
+    def _read(self, path: Path, numbers: Collection[int], start_ns: int, end_ns: int) -> Iterator[Values]:
         for kind, first_ns, last_ns, rows in self._records(path):
-            if kind != number or first_ns >= end_ns or last_ns <= start_ns:
+            if kind not in numbers or first_ns >= end_ns or last_ns <= start_ns:
                 continue
             for row in _unpack(rows):
                 if row[0] < end_ns and row[1] > start_ns:
-                    yield _values(self.box_id, KINDS[number], row)
+                    yield _values(self.box_id, KINDS[kind], row)
 
     def _records(self, path: Path) -> Iterator[tuple[int, int, int, memoryview]]:
         """Kind, start, end and rows of each record, up to the first that is torn or damaged."""

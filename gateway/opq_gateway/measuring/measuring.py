@@ -22,14 +22,14 @@ from opq_gateway.config import Config, GroupSection, box_folder, data_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import SLICE_NS, RingBacklog, backlog_of
 from opq_gateway.measuring.box_meter import Job, cut_all
-from opq_gateway.measuring.feed import MeasuredFeed, PhasorReport, Values
+from opq_gateway.measuring.feed import DISTURBANCES, MeasuredFeed, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures, figures_of
 from opq_gateway.measuring.groups import GroupMeters, WrittenBefore
 from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import MeasuredBox
 from opq_gateway.measuring.plan import MeasuringPlan, Outside
-from opq_gateway.measuring.polyphase import PolyphaseNumbers
+from opq_gateway.measuring.polyphase import REMEMBERED_NS, PolyphaseNumbers
 from opq_gateway.ring.catalogue import clock_of
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
@@ -219,6 +219,22 @@ class Measuring:
                 box.ledger.append(each)
         return numbered
 
+    def restore_numbers(self) -> None:
+        """Takes the polyphase numbers of the last hour from the Boxes' ledgers; call it after `add`.
+
+        Raises:
+            OSError: a ledger cannot be read.
+        """
+        ledgers = [box.ledger for box_id in self._polyphase.box_ids if (box := self._boxes.get(box_id))]
+        known = [each for each in ledgers if each is not None]
+        newest = [end_ns for each in known for kind in DISTURBANCES if (end_ns := each.newest_ns(kind))]
+        since_ns = max(newest, default=0) - REMEMBERED_NS
+        rows = [row for each in known for row in each.disturbances_after(since_ns)] if newest else []
+        for row in self._polyphase.restore(rows):
+            ledger = self._boxes[row.box_id].ledger
+            if ledger is not None:
+                ledger.append(row)
+
     def _unbalanced(self, box_id: str, u2_ratio: float, end_ns: int) -> None:
         box = self._boxes.get(box_id)
         if box is not None:
@@ -328,6 +344,7 @@ def measuring_of(
             folder = box_folder(config, box_id) / "ledger"
             ledger = Ledger(folder, box_id, *keep, wanted.half_cycles_mb * 10**6)
             measuring.add(plan, counters[box_id], status, ledger)
+        measuring.restore_numbers()
     except OSError as error:
         raise OpqError(f"gateway: {error.filename} cannot be used: {error.strerror or error}") from error
     return measuring

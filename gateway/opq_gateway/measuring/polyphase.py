@@ -3,12 +3,13 @@
 An event of several phases begins when one of them is beyond its threshold and ends when all are back, so
 disturbances that overlap are one event. Boxes are measured one after the other, and a disturbance that is
 measured later may join two events: they then have the larger number, and what had the other is returned to be
-written again.
+written again. A number has one place on disk, the rows of the Boxes' ledgers; after a start they are numbered
+once more, with the numbers that they have.
 
 Source: IEC 61000-4-30:2015, 5.4.3.1 and 5.4.3.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from opq_gateway.config import GroupSection
@@ -55,7 +56,7 @@ class PolyphaseNumbers:
     def number(self, values: Values) -> list[Values]:
         """The disturbance with its number, then those of other Boxes whose number it changes.
 
-        A Box in no group has no number.
+        A Box in no group has no number. A disturbance with a number keeps it, or gets a larger one.
         """
         group = self._group_of.get(values.box_id)
         if group is None:
@@ -63,7 +64,9 @@ class PolyphaseNumbers:
         is_swell = values.kind == "swell"
         events = self._events.setdefault((group, is_swell), [])
         met = [each for each in events if each.meets(values)]
-        if not met:
+        if stated := int(_number(values)):
+            met.append(_Event(stated))
+        elif not met:
             met = [_Event(2 * (values.start_ns // 1_000_000) + is_swell)]
         event = max(met, key=lambda each: each.number)
         changed = [row for each in met if each is not event for row in each.rows.values()]
@@ -74,3 +77,29 @@ class PolyphaseNumbers:
         return [
             replace(row, values={**row.values, NUMBER: float(event.number)}) for row in (values, *changed)
         ]
+
+    @property
+    def box_ids(self) -> list[str]:
+        """The Boxes of all groups."""
+        return list(self._group_of)
+
+    def restore(self, rows: Iterable[Values]) -> list[Values]:
+        """Takes the disturbances that were written before a start, in any order; call it before the first
+        `number`.
+
+        Returns those whose number is another one now, to be written again: a kill came between the rows of
+        two Boxes.
+        """
+        newest: dict[tuple[str, bool, int], Values] = {}
+        for each in sorted(rows, key=lambda row: (row.end_ns, _number(row))):
+            newest[each.box_id, each.kind == "swell", each.start_ns] = each
+        final = dict(newest)
+        for each in newest.values():
+            for numbered in self.number(each):
+                final[numbered.box_id, numbered.kind == "swell", numbered.start_ns] = numbered
+        return [each for key, each in final.items() if _number(each) != _number(newest[key])]
+
+
+def _number(values: Values) -> float:
+    found = values.values.get(NUMBER)
+    return found if isinstance(found, float) else 0.0

@@ -1,8 +1,8 @@
 """Class A intervals in the embedded store: bytes, storing, and reading of a year.
 
 CPU is this process's, of the store's calls alone. Each interval of 10 minutes has 50 harmonics, 50
-interharmonics, 13 other quantities and the phasors of ten instants, with noise in each number. The baseline is the week's 95 % of 50
-harmonics made of its intervals, as it would be without the summaries of days.
+interharmonics, 13 other quantities and the phasors of ten instants, with noise in each number. The baseline
+is the week's 95 % of 50 harmonics made of its intervals, as it would be without the summaries of days.
 """
 
 import sqlite3

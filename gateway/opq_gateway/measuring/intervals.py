@@ -53,7 +53,7 @@ class Intervals:
         found = [Values(self._box_id, "window", time.start_ns, time.end_ns, *clock, flagged, values)]
         self._instants.accept_window(window, clock)
         for each in self._aggregator.push_values(time, row, flagged):
-            found.append(self._aggregated(each, clock))
+            found.append(self.aggregated(each, clock))
         for ten in self._ten_seconds.push_window(window, flagged, time):
             found.append(self._ten(ten, clock))
         return found
@@ -93,14 +93,15 @@ class Intervals:
     def end(self, clock: tuple[int, TimeSource], goes_on: bool = False) -> list[Values]:
         """Values of what is under way, with its coverage so far, since the Box begins again; `goes_on`: its
         ten minutes and two hours are continued with windows of the next start."""
-        found = [] if goes_on else [self._aggregated(each, clock) for each in self._aggregator.end()]
+        found = [] if goes_on else [self.aggregated(each, clock) for each in self._aggregator.end()]
         return found + [self._ten(each, clock) for each in self._ten_seconds.end()]
 
     def _ten(self, ten: TenSeconds, clock: tuple[int, TimeSource]) -> Values:
         values: Mapping[str, float | FloatArray] = {"f_hz": ten.frequency_hz, "coverage_ratio": ten.coverage}
         return self._values("10s", ten.start_ns, ten.end_ns, clock, ten.flagged, values)
 
-    def _aggregated(self, aggregate: Aggregate, clock: tuple[int, TimeSource]) -> Values:
+    def aggregated(self, aggregate: Aggregate, clock: tuple[int, TimeSource]) -> Values:
+        """Values of a finished interval; one that was not seen whole is flagged."""
         flagged = aggregate.flagged or aggregate.coverage < 1.0  # a gap is in it
         values = _known_statistics(aggregate.values(), self._nominal_v)
         values["coverage_ratio"] = aggregate.coverage

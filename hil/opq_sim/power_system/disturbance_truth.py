@@ -174,6 +174,7 @@ class TruthFiles:
     Args:
         start_ns: UTC of the run's moment 0.
         outages: returns the Boxes without supply, by time; each becomes a line once the run has reached it.
+        frequency_step_s: between two rows of frequency.csv.
     Raises:
         OSError: the folder cannot be made or written.
     """
@@ -184,13 +185,14 @@ class TruthFiles:
         system: PowerSystem,
         start_ns: int,
         outages: Callable[[], Sequence[BoxOutage]] = tuple,
+        frequency_step_s: float = FREQUENCY_STEP_S,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._start_ns = start_ns
         self._system = system
         self._outages = outages
         self._written: set[BoxOutage] = set()
-        self._steps = 0
+        self._steps, self._step_s = 0, frequency_step_s
         self._truth: TextIO = (folder / TRUTH).open("w", encoding="utf-8")
         self._frequency: TextIO = (folder / FREQUENCY).open("w", encoding="utf-8")
         self._frequency.write("t_ns,hz\n")
@@ -202,7 +204,7 @@ class TruthFiles:
 
     def accept_time(self, reached_s: float) -> None:
         """Writes the outages that began by a moment, and the frequency up to it, in whole seconds."""
-        steps = round(math.floor(reached_s) / FREQUENCY_STEP_S)
+        steps = math.floor(math.floor(reached_s) / self._step_s + 1e-6)
         if steps <= self._steps:
             return
         for outage in self._outages():
@@ -211,7 +213,7 @@ class TruthFiles:
                 line = outage_line(outage, self._system, self._start_ns)
                 if line is not None:
                     self._write(line)
-        t_s: FloatArray = np.arange(self._steps, steps, dtype=np.float64) * FREQUENCY_STEP_S
+        t_s: FloatArray = np.arange(self._steps, steps, dtype=np.float64) * self._step_s
         rows = zip(t_s.tolist(), self._system.hz(t_s).tolist(), strict=True)
         self._frequency.write("".join(f"{self._start_ns + _ns(at_s)},{hz:.6f}\n" for at_s, hz in rows))
         self._frequency.flush()

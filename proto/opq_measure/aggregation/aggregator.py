@@ -71,6 +71,18 @@ class Interval:
         np.multiply(rows, rows, out=rows, where=self._square)
         self._sum += np.add.reduce(rows, axis=0, where=known)
 
+    def add_alike(
+        self, windows: int, mean: FloatArray, least: FloatArray, most: FloatArray, covered_ns: int
+    ) -> None:
+        """Adds a span of windows of which (q,) means, least and most are known, without a flag."""
+        known = ~np.isnan(mean)
+        self.count += windows
+        self.covered_ns += covered_ns
+        self.known += windows * known
+        self._weight += windows * known
+        self.min, self.max = np.fmin(self.min, least), np.fmax(self.max, most)
+        self._sum += np.where(known, windows * np.where(self._square, mean * mean, mean), 0.0)
+
     def join(self, part: "Interval") -> None:
         """Adds a part of this interval whose windows are summed already."""
         self.count += part.count

@@ -17,7 +17,6 @@ from opq_proto.kit import log
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.shared_options import json_option
 from opq_sim.fleet.truth_witness import TruthWitness
-from opq_sim.fleet.virtual_boxes import VirtualBoxes
 from opq_sim.mains.scenario import scenario_path
 from opq_tools.shared.data_folder import in_use_by_this
 from opq_tools.shared.moment import moment_ns
@@ -25,12 +24,10 @@ from opq_tools.shared.progress import shown_progress
 from opq_tools.sim.command import outage_options, scenario_option
 from opq_tools.sim.history.history_boxes import (
     box_ids_of,
-    grid_of,
-    outages_of,
     put_boxes,
     wanted_history,
 )
-from opq_tools.sim.history.history_run import HistoryFigures, measured_to_s, run_history
+from opq_tools.sim.history.history_run import HistoryFigures, play
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress, resumed, write_progress
 
 MAX_DAYS = 3650
@@ -64,6 +61,13 @@ MAX_DAYS = 3650
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the true disturbances (truth.jsonl).",
 )
+@click.option(
+    "--intervals",
+    type=click.Choice(["beside", "alone", "none"]),
+    default="beside",
+    show_default=True,
+    help="Class A: intervals and disturbances beside the Measurements; alone, a month in a minute; or none.",
+)
 @json_option
 def command(
     scenario: str | None,
@@ -75,6 +79,7 @@ def command(
     outage_every_s: float,
     outage_s: float,
     truth: Path | None,
+    intervals: str,
     as_json: bool,
 ) -> None:
     """Simulate days of a grid within minutes, from disturbances to incidents, under a virtual clock.
@@ -91,6 +96,7 @@ def command(
         wanted_history(path, scenario, boxes, days, seed, end_ns),
         outage_every_s=outage_every_s,
         outage_s=outage_s,
+        intervals=intervals,
     )
     with in_use_by_this(folder, "--into"):
         progress, figures, counts = _run(path, wanted, folder, end_ns is not None, truth)
@@ -106,21 +112,21 @@ def _run(
         raise ConfigError(f"--into: {folder} has a store already; give an empty folder")
     progress = wanted if known is None else resumed(known, wanted, end_given)
     write_progress(folder, progress)
-    grid = grid_of(path, progress)
     stop = threading.Event()
     store = open_store(None, folder)
     try:
         if path is not None:
             put_boxes(store, path, progress)
-        made = VirtualBoxes(
-            grid, progress.start_ns, progress.seed, measured_to_s(progress, store), outages_of(progress)
-        )
         with ExitStack() as opened:
             witness = None
             if truth is not None:  # from the beginning, also for a resumed history
                 ids = box_ids_of(progress)
                 witness = opened.enter_context(
-                    closing(TruthWitness(path, ids, progress.seed, truth, progress.start_ns))
+                    closing(
+                        TruthWitness(
+                            path, ids, progress.seed, truth, progress.start_ns, progress.intervals == "alone"
+                        )
+                    )
                 )
             opened.enter_context(stopped_by_signals(stop))
             what = f"{progress.days:g} days of {progress.boxes} Boxes, seconds"
@@ -131,8 +137,8 @@ def _run(
                 if witness is not None:
                     witness.advance(now.done_s)
 
-            progress, figures = run_history(progress, made, store, folder, stop, note)
-        counts = store.counts()
+            progress, figures = play(path, progress, store, folder, stop, note)
+        counts = {**store.counts(), **store.intervals.counts()}
     finally:
         store.close()
     return progress, figures, counts
@@ -155,6 +161,7 @@ def _report(
                     "measurements": counts["measurements"],
                     "events": counts["events"],
                     "findings": counts["incidents"],
+                    "disturbances": counts["disturbances"],
                     "cpu_s": round(figures.cpu_s, 3),
                     "box_hours": round(figures.box_hours, 3),
                     "box_hours_per_cpu_minute": None if pace is None else round(pace, 1),

@@ -15,11 +15,16 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.store.store import CloudStore
 from opq_proto.measurement.batch import Measurements
 from opq_proto.messages import Measurement, Waveform
+from opq_sim.fleet.virtual_boxes import VirtualBoxes
+from opq_tools.sim.history.history_boxes import grid_of, outages_of
+from opq_tools.sim.history.history_intervals import HistoryIntervals
 from opq_tools.sim.history.progress_file import HistoryProgress, write_progress
 from opq_tools.sim.history.virtual_cloud import VirtualCloud
 
 CHUNK_S = 60
 """Seconds that are stored and noted together."""
+ALONE_CHUNK_S = 6 * 3600
+"""The same of intervals alone."""
 LAST_MS = 10_000
 """Most age of a Box's last Measurement, unless its supply or network was out."""
 LATE_S = 1.0
@@ -75,8 +80,11 @@ def run_history(
     folder: Path,
     stop: threading.Event,
     on_progress: Callable[[HistoryProgress], object] = lambda progress: None,
+    intervals: HistoryIntervals | None = None,
 ) -> tuple[HistoryProgress, HistoryFigures]:
     """Runs to the end, or until `stop`; returns the progress and the figures of this call.
+
+    `intervals`: class A of the same Boxes beside their Measurements.
 
     Raises:
         StoreError, OpqError: writing failed; minutes noted before stay valid.
@@ -88,9 +96,58 @@ def run_history(
     while not progress.finished and not stop.is_set():
         until_s = min(progress.length_s, progress.done_s + CHUNK_S)
         _play(progress, boxes, cloud, until_s)
+        if intervals is not None:
+            intervals.store_until(until_s)
         progress = progress.done_to(until_s)
         if progress.finished:
             cloud.finish(until_s)
+            if intervals is not None:
+                intervals.finish()
+        write_progress(folder, progress)
+        on_progress(progress)
+    return progress, HistoryFigures(
+        cpu_s=time.process_time() - began_cpu_s, box_hours=progress.boxes * (progress.done_s - began_s) / 3600
+    )
+
+
+def play(
+    path: Path | None,
+    progress: HistoryProgress,
+    store: CloudStore,
+    folder: Path,
+    stop: threading.Event,
+    on_progress: Callable[[HistoryProgress], object],
+) -> tuple[HistoryProgress, HistoryFigures]:
+    """Runs the history of a scenario's file, as `run_history`, with what `intervals` of it says.
+
+    Class A has a network of its own, since one forgets what its readers have passed.
+    """
+    class_a = None
+    if progress.intervals != "none":
+        class_a = HistoryIntervals(grid_of(path, progress), progress, store, outages_of(progress))
+    if class_a is not None and progress.intervals == "alone":
+        return run_intervals(progress, class_a, folder, stop, on_progress)
+    measured_s = measured_to_s(progress, store)
+    grid, outages = grid_of(path, progress), outages_of(progress)
+    boxes = VirtualBoxes(grid, progress.start_ns, progress.seed, measured_s, outages)
+    return run_history(progress, boxes, store, folder, stop, on_progress, class_a)
+
+
+def run_intervals(
+    progress: HistoryProgress,
+    intervals: HistoryIntervals,
+    folder: Path,
+    stop: threading.Event,
+    on_progress: Callable[[HistoryProgress], object] = lambda progress: None,
+) -> tuple[HistoryProgress, HistoryFigures]:
+    """Runs class A alone to the end, or until `stop`, as `run_history`."""
+    began_s, began_cpu_s = progress.done_s, time.process_time()
+    while not progress.finished and not stop.is_set():
+        until_s = min(progress.length_s, progress.done_s + ALONE_CHUNK_S)
+        intervals.store_until(until_s)
+        progress = progress.done_to(until_s)
+        if progress.finished:
+            intervals.finish()
         write_progress(folder, progress)
         on_progress(progress)
     return progress, HistoryFigures(

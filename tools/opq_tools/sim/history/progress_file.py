@@ -29,6 +29,8 @@ class HistoryProgress:
     """Mean time between network outages of each Box (`outage_every_s`, 0: none), and their mean length."""
     done_s: float = 0.0
     """Seconds after the beginning up to which everything is in the store."""
+    intervals: str = "none"
+    """Class A: `beside` the Measurements, `alone`, or `none`."""
 
     @property
     def length_s(self) -> float:
@@ -81,7 +83,7 @@ def resumed(known: HistoryProgress, wanted: HistoryProgress, end_given: bool) ->
     """
     differ = [
         f"{name} {getattr(known, name)!r}, not {getattr(wanted, name)!r}"
-        for name in ("scenario", "boxes", "days", "seed", "outage_every_s", "outage_s")
+        for name in ("scenario", "boxes", "days", "seed", "outage_every_s", "outage_s", "intervals")
         if getattr(known, name) != getattr(wanted, name)
     ]
     if not differ and known.digest != wanted.digest:

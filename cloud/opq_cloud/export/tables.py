@@ -34,6 +34,7 @@ QUOTE = '"'
 _SEPARATORS = re.compile(r"\s*[,;]\s*")
 """The separators of a CSV; countries differ."""
 _WHOLE_NUMBERS = re.compile(r"-?[0-9]+( -?[0-9]+)*")
+_PLAIN = frozenset((str, int, bool, type(None)))
 CALCULATED = tuple("=+-@\t\r\n＝＋－＠")
 MEDIA_TYPES: dict[TableForm, str] = {
     "csv": "text/csv; charset=utf-8",
@@ -126,13 +127,20 @@ def guarded(text: str) -> str:
 
 
 def known_numbers(value: object) -> object:
-    """A JSON value in which NaN and infinities are null."""
+    """A JSON value in which NaN and infinities are null.
+
+    Most values are plain: they are passed before the slow question whether they are a Mapping.
+    """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): known_numbers(each) for key, each in value.items()}
+        return {
+            str(key): each if type(each) in _PLAIN else known_numbers(each) for key, each in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [known_numbers(each) for each in value]
+        return [each if type(each) in _PLAIN else known_numbers(each) for each in value]
     return value
 
 

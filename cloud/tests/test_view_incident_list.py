@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from open_view import open_services
 
+from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, cell_of
@@ -18,8 +19,9 @@ from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.api.incident_routes import incidents_of_page
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.visible.seen import SeenIncidents, SeenStore
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
-from opq_cloud.view.web.visitors import Visitor
+from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.messages import Finding
 
 S = 10**9
@@ -239,6 +241,49 @@ def test_a_parts_facts_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (new,) = put_findings(store, 41, [Finding("sag", "1", NOW_NS, NOW_NS + S, 1000, True, 100.0, 70.0)])
     assert page() == (21, 21, first[2] | {new.incident_id})
     assert len(read) == 3
+    newest = seen.find_incidents(IncidentFilter(), 5)
+    assert newest[0].incident_id == new.incident_id and len(newest) == 5
+    assert len(read) == 3, "the newest are those of the list that is kept"
+    store.close()
+
+
+def test_counts_are_kept_until_one_changes(tmp_path: Path) -> None:
+    """Counts are kept until an incident, its class or the work on it changes, also by another process."""
+    store, other = open_store(None, tmp_path), open_store(None, tmp_path)
+    sag = Finding("sag", "1", NOW_NS, NOW_NS + S // 10, 1000, True, residual_percent=70.0)
+    (one,) = put_findings(other, 1, [sag])
+    put_findings(other, 2, [replace(sag, box_id="2", start_ns=NOW_NS - S, end_ns=NOW_NS)])
+    account = other.people.add_account("a@example.org", "A", "viewer", "h")
+    assert account is not None
+    context = VisitorContext(open_services(store, "beyond_loopback"))
+    admin = Visitor(account=account, everything=True)
+    viewer = Visitor(account=account, full=frozenset({"1"}))
+    public = Visitor(full=frozenset({"1"}))
+
+    def counts(visitor: Visitor) -> tuple[int, int, int, int]:
+        token = VISITOR.set(visitor)
+        try:
+            filters = (IncidentFilter(), IncidentFilter(work="open"), IncidentFilter(kind="swell"))
+            every, still_open, swells = (context.count_incidents(each, 9) for each in filters)
+            return every, still_open, swells, sum(context.incident_cells(IncidentFilter()).values())
+        finally:
+            VISITOR.reset(token)
+
+    for _ in range(2):
+        assert counts(admin) == (2, 2, 0, 2)
+        assert counts(viewer) == (1, 1, 0, 1)
+        assert counts(public) == (1, 0, 0, 1), "work is not for those who are not signed in"
+    editor = IncidentEditor(other)
+    editor.acknowledge_incident(one.incident_id, account.account_id)
+    assert counts(admin) == (2, 1, 0, 2) and counts(viewer) == (1, 0, 0, 1)
+    editor.label_incident(one.incident_id, "swell", ("swell",), account.account_id)
+    assert counts(admin) == (2, 1, 1, 2)
+    put_findings(other, 3, [replace(sag, start_ns=NOW_NS + 600 * S, end_ns=NOW_NS + 601 * S)])
+    assert counts(admin) == (3, 2, 1, 3) and counts(viewer) == (2, 1, 1, 2)
+    while other.expire(time.time_ns() // 10**9 + 4000 * 86_400):
+        pass
+    assert counts(admin) == (0, 0, 0, 0) and counts(viewer) == (0, 0, 0, 0)
+    other.close()
     store.close()
 
 

@@ -380,6 +380,13 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
         """
 
     # The index of incidents, and people's notes
+    def index_revision(self) -> int:
+        """Returns a number that rises after each change of an incident, a label or the work on one.
+
+        Read it before what is kept under it. An incident that an original Mauka stores counts once it is
+        indexed.
+        """
+
     def incident_parts(
         self,
         seen: Collection[str],

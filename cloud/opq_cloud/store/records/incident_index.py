@@ -36,6 +36,8 @@ FOREIGN_S = 2.0
 """Incidents that an original Mauka stores are indexed after this time."""
 FILLED = "incident_index"
 """Counter: whether older incidents are indexed, and the original's up to which number."""
+REVISION = "incident_index_revision"
+"""Counter that rises after each write to the index, so that a reader may keep what it read under a value."""
 _SORTED_BY = {"newest": "start_ns", "severe": "severity_key", "long": "length_ns"}
 ENTRY = (
     "incident_id",
@@ -174,6 +176,8 @@ class IncidentIndex(StorePart, ABC):
                 documents.remove(HEIRS, [("heir", "=", number)])
             else:
                 _inherit(documents, number, int(kept["group_id"]))
+        if facts or written or gone:
+            documents.raise_number(REVISION)
 
     def _forget_incident(self, documents: Documents, number: int) -> None:
         """Deletes the entry, notes and other rows of an expired incident."""
@@ -232,6 +236,7 @@ class IncidentIndex(StorePart, ABC):
             )
             enter(documents, numbers)
             ended = len(numbers) < FILL_ROWS
+            documents.raise_number(REVISION)
             documents.raise_number(counter if ended else f"{counter}_to", 0 if ended else numbers[-1])
             return ended
 
@@ -373,6 +378,7 @@ def write_notes(documents: Documents, number: int) -> None:
     values = {"words": words_of(notes), "label": label_of(notes), "kind": kind, **_work_fields(work)}
     documents.set_fields(INDEX, [("incident_id", "=", number)], values)
     _retag(documents, number, {*tags_of(str(before["kind"])), *was.tags}, {*tags_of(kind), *work.tags})
+    documents.raise_number(REVISION)
 
 
 def _inherit(documents: Documents, number: int, successor: int) -> None:

@@ -9,7 +9,13 @@ from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields, 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
-from opq_cloud.store.records.incident_index import IncidentIndex, entry_of, unseen_conditions, write_notes
+from opq_cloud.store.records.incident_index import (
+    REVISION,
+    IncidentIndex,
+    entry_of,
+    unseen_conditions,
+    write_notes,
+)
 from opq_cloud.store.records.tables import INCIDENTS, INDEX, NOTES, PARTS
 
 FILLED = "incident_boxes"
@@ -19,6 +25,12 @@ Pair = tuple[int, str]
 
 class IncidentParts(IncidentIndex):
     """The table with one row per incident and Box; the tags of Boxes in the index follow it."""
+
+    def index_revision(self) -> int:
+        self._fill_index()
+        self._fill_table(FILLED, PARTS, self._enter_older)
+        with self._driver.read() as documents:
+            return documents.number(REVISION) or 0
 
     def incident_parts(
         self,
@@ -98,6 +110,8 @@ class IncidentParts(IncidentIndex):
         for number, count in more.items():
             if count or not documents.atomic:
                 _count_boxes(documents, number, count)
+        if more:
+            documents.raise_number(REVISION)
 
     def _of_pair(
         self, documents: Documents, pair: Pair, fresh: dict[int, KnownFinding]

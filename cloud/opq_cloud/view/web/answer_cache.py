@@ -27,6 +27,12 @@ class AnswerCache(Generic[T]):
         self._found: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
         self._making: dict[Hashable, _Making] = {}
 
+    def known(self, key: Hashable) -> T | None:
+        """The answer that is kept; None where there is none."""
+        with self._lock:
+            kept = self._fresh(key)
+        return None if kept is None else kept[1]
+
     def of(self, key: Hashable, make: Callable[[], T]) -> T:
         """The answer that `make` gave less than `seconds` ago, or gives now; exceptions are not cached."""
         with self._lock:

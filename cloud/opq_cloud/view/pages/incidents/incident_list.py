@@ -236,7 +236,7 @@ def beside_at_place(context: VisitorContext, incident: Incident) -> dict[str, ob
 
 def plane(context: VisitorContext, address: ListAddress) -> list[PlaneRow]:
     """The number of visible incidents in each cell, whichever cell is chosen."""
-    counts = context.store.incident_cells(replace(address.wanted, cell=None))
+    counts = context.incident_cells(replace(address.wanted, cell=None))
     if not counts:
         return []
     most, query_of = max(counts.values()), address.cell_query()
@@ -284,7 +284,7 @@ def regions(context: VisitorContext) -> list[str]:
 
 def count_words(context: VisitorContext, wanted: IncidentFilter) -> str:
     """The number of visible incidents in words: `1,234 incidents`."""
-    count = context.store.count_incidents(wanted, MAX_COUNTED + 1)
+    count = context.count_incidents(wanted, MAX_COUNTED + 1)
     if count > MAX_COUNTED:
         return f"More than {words.number(MAX_COUNTED, 0)} incidents"
     return f"{words.number(count, 0)} {'incident' if count == 1 else 'incidents'}"

@@ -95,7 +95,7 @@ def work_counts(context: VisitorContext) -> list[WorkCount]:
         wanted.insert(0, ("new to you", "work=new", IncidentFilter(unseen=context.seen_marks())))
         mine = IncidentFilter(assigned_to=visitor.account.account_id, work="open")
         wanted.append(("open and assigned to you", "work=open&assigned=me", mine))
-    counts = [(text, query, context.store.count_incidents(each, MAX_COUNTED)) for text, query, each in wanted]
+    counts = [(text, query, context.count_incidents(each, MAX_COUNTED)) for text, query, each in wanted]
     more = {MAX_COUNTED: f"{words.number(MAX_COUNTED, 0)} or more"}
     return [
         WorkCount(f"{more.get(count, words.number(count, 0))} {text}", query)

@@ -61,6 +61,7 @@ class IncidentPages:
         context = self._context
         address = read_list_address(context, request.query_params)
         order = address.wanted.order
+        cells = plane(context, address)  # first: of part of the Boxes all is read for it, and then kept
         found, more = context.find_incidents(address.wanted, PER_PAGE, read_index_place(context, before))
         last = entry_of_incident(found[-1]).place(order) if found and more else None
         box, ids = address.wanted.box_id, context.box_ids()
@@ -92,7 +93,7 @@ class IncidentPages:
             before=before,
             older=address.page_query(last) if last else "",
             count_words=count_words(context, address.wanted) if found else "",
-            plane=plane(context, address),
+            plane=cells,
             scatter=scatter,
             dots=dot_links(scatter.dots, address.query) if scatter else "",
             dot_shapes=DOT_SHAPES,

@@ -5,9 +5,10 @@ incident is built again from the findings that the visitor may see, so that clas
 another Box do not show.
 """
 
+import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -27,8 +28,10 @@ from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Event, Incident, Measurement, Trend
 from opq_proto.wire.half_cycles import HalfCycleRms
 
-SEEN_S, SEEN_LISTS = 60.0, 4
-"""How long, and how many, lists of all incidents are kept for visitors who do not see every Box."""
+SEEN_LISTS = 4
+"""How many lists of all incidents are kept for visitors who do not see every Box."""
+SEEN_COUNTS = 64
+"""How many counts of incidents are kept, for all visitors together; as many counts by field of the plane."""
 
 
 @dataclass
@@ -64,14 +67,20 @@ SeenLists = AnswerCache[SeenIncidents]
 
 
 def seen_lists() -> SeenLists:
-    """A cache for all visitors."""
-    return AnswerCache(SEEN_S, SEEN_LISTS)
+    """A cache for all visitors; its keys have the index's revision."""
+    return AnswerCache(math.inf, SEEN_LISTS)
+
+
+def seen_counts() -> tuple[AnswerCache[int], AnswerCache[Mapping[int, int]]]:
+    """Caches of counts likewise: all incidents, and those in each field of the plane."""
+    return AnswerCache(math.inf, SEEN_COUNTS), AnswerCache(math.inf, SEEN_COUNTS)
 
 
 class SeenStore:
     """A `ShownStore` for one visitor, who does not see everything.
 
-    `kept` holds what visitors with the same Boxes see of the index, until an incident changes.
+    `kept` holds what visitors with the same Boxes see of the index, until an incident or the work on it
+    changes.
     """
 
     def __init__(self, store: CloudStore, visitor: Visitor, kept: SeenLists | None = None) -> None:
@@ -137,7 +146,7 @@ class SeenStore:
         """
         if self._visitor.everything:
             return self._store.find_incidents(wanted, limit, beyond, back)
-        if wanted.order == "newest":
+        if wanted.order == "newest" and (self._kept is None or self._kept.known(self._key(wanted)) is None):
             return list(islice(self._found(wanted, beyond, back), limit))
         return self._all(wanted).page(wanted.order, limit, beyond, back)
 
@@ -152,16 +161,25 @@ class SeenStore:
         return dict(self._all(wanted).cells)
 
     def _all(self, wanted: IncidentFilter) -> SeenIncidents:
-        """All matching incidents: a page needs them several times, and so does the next page."""
-        plain = replace(wanted, order="newest")
+        """All matching incidents: a page needs them several times, and so does the next page.
+
+        Those of some work are chosen from those of any.
+        """
+        if wanted.by_people and self._visitor.account is None:
+            return SeenIncidents(())
+        plain = any_work(wanted)
 
         def found() -> SeenIncidents:
             return SeenIncidents(tuple(self._found(plain)))
 
-        if self._kept is None or wanted.by_people:  # a note changes no incident
-            return found()
-        seen = self._visitor.full | self._visitor.public
-        return self._kept.of((seen, plain, self._store.join_revision()), found)
+        every = found() if self._kept is None else self._kept.of(self._key(wanted), found)
+        if plain == replace(wanted, order="newest"):
+            return every
+        return SeenIncidents(tuple(each for each in every.entries if each.fits_work(wanted)))
+
+    def _key(self, wanted: IncidentFilter) -> Hashable:
+        visitor = self._visitor
+        return visitor.full, visitor.public, any_work(wanted), self._store.index_revision()
 
     def _found(
         self, wanted: IncidentFilter, beyond: IndexPlace | None = None, back: bool = False
@@ -175,6 +193,11 @@ class SeenStore:
             one = parts.seen()
             if parts.fits(one, wanted):
                 yield one
+
+
+def any_work(wanted: IncidentFilter) -> IncidentFilter:
+    """The filter without order and without what people do about an incident, except for their words."""
+    return replace(wanted, order="newest", work="", assigned_to="", cause_known=False, unseen=None)
 
 
 def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:

@@ -1,6 +1,6 @@
 """The data that pages and answers of the API read, as their visitor may see it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from fastapi import HTTPException
 
@@ -13,7 +13,7 @@ from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.pages.drawing.charts import Bucket, BucketCache
 from opq_cloud.view.pages.visible.availability import BoxAvailability
 from opq_cloud.view.pages.visible.registry import BOX_ID, natural_order
-from opq_cloud.view.pages.visible.seen import SeenHub, SeenStore, seen_lists
+from opq_cloud.view.pages.visible.seen import SeenHub, SeenStore, seen_counts, seen_lists
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.visitors import Visitor
@@ -31,6 +31,7 @@ class VisitorContext:
     def __init__(self, services: ViewServices) -> None:
         self._services = services
         self._charts, self._seen = BucketCache(services.store), seen_lists()
+        self._counts, self._cells = seen_counts()
 
     @property
     def visitor(self) -> Visitor:
@@ -93,6 +94,21 @@ class VisitorContext:
         store = self.store
         entries = store.find_incidents(wanted, limit + 1, beyond, back)
         return store.incidents_of([each.incident_id for each in entries[:limit]]), len(entries) > limit
+
+    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
+        """The number of incidents, kept until one or the work on one changes; `most` means that or more."""
+        key = most, self.kept_under(wanted)
+        return self._counts.of(key, lambda: self.store.count_incidents(wanted, most))
+
+    def incident_cells(self, wanted: IncidentFilter) -> Mapping[int, int]:
+        """Field of the plane -> number of incidents, kept likewise."""
+        return self._cells.of(self.kept_under(wanted), lambda: self.store.incident_cells(wanted))
+
+    def kept_under(self, wanted: IncidentFilter) -> Hashable:
+        """A key for what is made of these incidents: the visitor's Boxes, and the index's revision."""
+        visitor = self.visitor
+        seen = None if visitor.everything else (visitor.full, visitor.public, visitor.account is None)
+        return seen, wanted, self._services.store.index_revision()
 
     def incident_work(self, numbers: Sequence[int]) -> dict[int, IncidentWork]:
         """What people do about these incidents, of those that the signed-in visitor sees whole."""

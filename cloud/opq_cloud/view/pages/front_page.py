@@ -13,7 +13,7 @@ from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.boxes.sparkline import NORMAL_PERCENT, spark_scale, spark_steps
 from opq_cloud.view.pages.drawing.alike_incidents import READ_FOR_EACH_ROW, fold
 from opq_cloud.view.pages.drawing.rendering import PageMaker
-from opq_cloud.view.pages.front_week import front_week
+from opq_cloud.view.pages.front_week import FrontWeeks
 from opq_cloud.view.pages.machine_notice import read_notice
 from opq_cloud.view.pages.reports.seen_reports import SeenReports
 from opq_cloud.view.pages.visible.availability import together
@@ -34,7 +34,7 @@ class FrontPage:
         self, context: VisitorContext, reports: SeenReports, folder: Path | None, render: PageMaker
     ) -> None:
         self._context = context
-        self._reports = reports
+        self._weeks = FrontWeeks(context, reports)
         self._folder = folder
         self._render = render
 
@@ -87,7 +87,7 @@ class FrontPage:
             rows_shown=ON_FRONT_PAGE,
             names=self._context.names(newest),
             after=feed_after(context, newest),
-            week=front_week(context, self._reports) if page == 1 else None,
+            week=self._weeks.now() if page == 1 else None,
             summary=_summary(len(ids), len(live)),
             stale_words=None if live else stale_words(context, None),
         )

@@ -2,20 +2,25 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
 from opq_cloud.reports.indices import PlaceIndices
-from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view.pages.drawing.local_weeks import day_span, local_day
 from opq_cloud.view.pages.reports.seen_reports import SeenReports
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
+from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_proto.kit.time_zone import zone_of
 
 DAYS = 7
 MOST_READ = 2000
 """Incidents that are counted; of more, the newest."""
+KEPT = 16
+"""How many weeks are kept for visitors who see the same in the same zone."""
 MOST_BOXES = 100
 """With more Boxes the indices take longer than a front page may; /report has them."""
 
@@ -26,26 +31,45 @@ class DayCount:
     query: str
 
 
+Rows = tuple[tuple[str, tuple[DayCount, ...]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class FrontWeek:
     """What `boxes.html` shows of the last seven days."""
 
     days: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[DayCount, ...]], ...]
+    rows: Rows
     """Class and its incidents on each day, the most frequent class first."""
     figures: tuple[tuple[str, str, str], ...]
     """Name, figure and what is beside it."""
 
 
-def front_week(context: VisitorContext, reports: SeenReports) -> FrontWeek | None:
-    """None where nothing is known of the week."""
-    account = context.visitor.account
-    zone = zone_of(account.time_zone if account is not None else "UTC")
-    now_ms = context.now_ns() // 1_000_000
-    today = local_day(now_ms, zone)
-    days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
+class FrontWeeks:
+    """The week as each visitor sees it; the incidents of its days are counted again after one changes."""
+
+    def __init__(self, context: VisitorContext, reports: SeenReports) -> None:
+        self._context, self._reports = context, reports
+        self._rows: AnswerCache[Rows] = AnswerCache(math.inf, KEPT)
+
+    def now(self) -> FrontWeek | None:
+        """None where nothing is known of the week."""
+        context = self._context
+        account = context.visitor.account
+        zone = zone_of(account.time_zone if account is not None else "UTC")
+        today = local_day(context.now_ns() // 1_000_000, zone)
+        days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
+        wanted = IncidentFilter(began_ns=day_span(days[0], zone).start_ms * 1_000_000)
+        key = context.kept_under(wanted), zone
+        rows = self._rows.of(key, lambda: _rows(context.store.find_incidents(wanted, MOST_READ), days, zone))
+        figures = _figures(context, self._reports, zone.key if hasattr(zone, "key") else "UTC")
+        if not rows and not figures:
+            return None
+        return FrontWeek(tuple(day.strftime("%a %d") for day in days), rows, figures)
+
+
+def _rows(entries: Sequence[IndexedIncident], days: Sequence[date], zone: ZoneInfo) -> Rows:
     spans = [day_span(day, zone) for day in days]
-    entries = context.store.find_incidents(IncidentFilter(began_ns=spans[0].start_ms * 1_000_000), MOST_READ)
     found = [
         (kind, local_day(each.start_ns // 1_000_000, zone))
         for each in entries
@@ -53,7 +77,7 @@ def front_week(context: VisitorContext, reports: SeenReports) -> FrontWeek | Non
     ]
     counts = Counter(found)
     queries = [f"from={span.start_ms}&to={span.end_ms}" for span in spans]
-    rows = tuple(
+    return tuple(
         (
             kind,
             tuple(
@@ -63,10 +87,6 @@ def front_week(context: VisitorContext, reports: SeenReports) -> FrontWeek | Non
         )
         for kind, _ in Counter(kind for kind, _ in found).most_common()
     )
-    figures = _figures(context, reports, zone.key if hasattr(zone, "key") else "UTC")
-    if not rows and not figures:
-        return None
-    return FrontWeek(tuple(day.strftime("%a %d") for day in days), rows, figures)
 
 
 def _figures(context: VisitorContext, reports: SeenReports, zone: str) -> tuple[tuple[str, str, str], ...]:

@@ -410,6 +410,9 @@ class CloudStore(ShownStore, JoinStore, LongTermStore, Protocol):
     def successor(self, incident_id: int) -> int | None:
         """Returns the incident that an incident was joined into, at last; None where it was not joined."""
 
+    def seen_whole(self, numbers: Sequence[int], sees: Callable[[str], bool]) -> list[int]:
+        """Returns those of these incidents of which `sees` accepts every Box."""
+
     def incident_work(self, numbers: Sequence[int]) -> dict[int, IncidentWork]:
         """Returns incident -> what people do about it, for those that exist."""
 

@@ -28,7 +28,7 @@ from opq_cloud.store.records.accounts import Account
 from opq_cloud.store.records.incident_parts import ROW_FIELDS, row_conditions, row_order
 from opq_cloud.store.records.seen import incident_at
 from opq_cloud.store.records.tables import INDEX, PARTS
-from opq_cloud.view.pages.visible.seen import SeenStore
+from opq_cloud.view.pages.visible.seen import SeenStore, seen_lists
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Incident, Trigger
 
@@ -159,7 +159,10 @@ def compare(store: CloudStore, sights: Sequence[tuple[str, ...]] = SIGHTS) -> No
     said = {one.incident_id: " ".join(note.text for note in store.notes(one.incident_id)) for one in every}
     in_part = 0
     for boxes in sights:
-        seen = SeenStore(store, Visitor(account=account, full=frozenset(boxes)))
+        kept = seen_lists() if len(boxes) % 2 else None
+        seen = SeenStore(store, Visitor(account=account, full=frozenset(boxes)), kept)
+        whole = [one.incident_id for one in every if {*one.box_ids} <= {*boxes}]
+        assert store.seen_whole([one.incident_id for one in every], {*boxes}.__contains__) == whole
         in_part += sum(0 < len({*one.box_ids} & {*boxes}) < len(one.box_ids) for one in every)
         for wanted in FILTERS:
             right = expected(every, said, frozenset(boxes), wanted)
@@ -187,6 +190,36 @@ def test_it_holds_for_other_histories(tmp_path: Path, seed: int) -> None:
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         disturb(store, seed)
         compare(store)
+
+
+def test_each_change_raises_the_revision(store: CloudStore) -> None:
+    """Each change of an incident or of people's work raises the index's revision, a read does not."""
+    revisions = [store.index_revision()]
+
+    def rose() -> bool:
+        revisions.append(store.index_revision())
+        return revisions[-1] > revisions[-2]
+
+    (number, _) = put(store, finding("1", 0.0), finding("2", 0.0))
+    assert rose()
+    store.find_incidents(IncidentFilter(), 9)
+    assert not rose()
+    put(store, finding("3", 0.0))  # joins it
+    assert rose()
+    editor = IncidentEditor(store)
+    editor.label_incident(number, "swell", ("swell",))
+    assert rose()
+    editor.state_cause(number, "the crane")
+    assert rose()
+    incident = store.incident(number)
+    assert incident is not None
+    editor.split_incident(number, [incident.findings[0].finding_id])
+    assert rose()
+    store.put_box(BoxRecord("1", "1"))
+    assert not rose()
+    while store.expire(int(time.time()) + 400 * 86_400):
+        pass
+    assert rose()
 
 
 def test_what_expires_leaves_no_row(store: CloudStore) -> None:

@@ -1,7 +1,7 @@
 """The rows of the index by incident and Box: `incident_boxes`."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 
 from opq_cloud.store.documents.findings import known_from_document
@@ -27,8 +27,7 @@ class IncidentParts(IncidentIndex):
     """The table with one row per incident and Box; the tags of Boxes in the index follow it."""
 
     def index_revision(self) -> int:
-        self._fill_index()
-        self._fill_table(FILLED, PARTS, self._enter_older)
+        self._fill_parts()
         with self._driver.read() as documents:
             return documents.number(REVISION) or 0
 
@@ -39,8 +38,7 @@ class IncidentParts(IncidentIndex):
         beyond: IndexPlace | None = None,
         back: bool = False,
     ) -> Iterator[IndexedParts]:
-        self._fill_index()
-        self._fill_table(FILLED, PARTS, self._enter_older)
+        self._fill_parts()
         with self._driver.read() as documents:
 
             def read(numbers: Sequence[int]) -> Iterator[IndexedParts]:
@@ -48,14 +46,26 @@ class IncidentParts(IncidentIndex):
 
             yield from in_order(_rows(documents, seen, wanted, beyond, back), read, beyond, back)
 
+    def seen_whole(self, numbers: Sequence[int], sees: Callable[[str], bool]) -> list[int]:
+        self._fill_parts()
+        with self._driver.read() as documents:
+            where = [("incident_id", "in", list(numbers))]
+            rows = list(documents.find(PARTS, where, fields=("incident_id", "box_id")))
+        hidden = {row["incident_id"] for row in rows if not sees(row["box_id"])}
+        whole = {row["incident_id"] for row in rows} - hidden
+        return [number for number in numbers if number in whole]
+
     def _index_all(self) -> None:
         """Indexes every incident that is not indexed yet, with the words and labels of its notes."""
-        self._fill_index()
-        self._fill_table(FILLED, PARTS, self._enter_older)
+        self._fill_parts()
         with self._driver.read() as documents:
             noted = {int(each["incident_id"]) for each in documents.find(NOTES)}
         for number in noted:
             self._driver.write(partial(write_notes, number=number))
+
+    def _fill_parts(self) -> None:
+        self._fill_index()
+        self._fill_table(FILLED, PARTS, self._enter_older)
 
     def _enter_older(self, documents: Documents, numbers: Sequence[int]) -> None:
         """Writes the rows of incidents that a version without these rows stored."""

@@ -115,10 +115,7 @@ class VisitorContext:
         visitor, store = self.visitor, self._services.store
         if visitor.account is None and visitor.accounts_in_use:
             return {}
-        if not visitor.everything:
-            whole = store.incidents_of(numbers)
-            numbers = [each.incident_id for each in whole if all(map(visitor.sees, each.box_ids))]
-        return store.incident_work(numbers)
+        return store.incident_work(numbers if visitor.everything else store.seen_whole(numbers, visitor.sees))
 
     def seen_marks(self) -> SeenMarks | None:
         """Which incidents the signed-in visitor has seen; None for a visitor without an account."""

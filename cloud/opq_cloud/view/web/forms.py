@@ -156,7 +156,7 @@ async def read_form(request: Request, file_bytes: int = 0, empty_files: bool = F
         found = sent.multi_items()
         fields = {name: value for name, value in found if isinstance(value, str)}
         files = [
-            (name, SentFile(_last_part(each.filename), each.file))
+            (name, SentFile(each.filename.replace("\\", "/").rpartition("/")[2][:100], each.file))
             for name, each in found
             if isinstance(each, UploadFile) and each.filename and (each.size or empty_files)
         ]
@@ -182,10 +182,6 @@ def _limited(receive: Receive, most_bytes: int) -> Receive:
         return message
 
     return receive_within
-
-
-def _last_part(name: str) -> str:
-    return name.replace("\\", "/").rpartition("/")[2][:100]
 
 
 def form_route(

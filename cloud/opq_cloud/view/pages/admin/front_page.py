@@ -114,7 +114,7 @@ def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
         for each in services.troubles
         if each.name not in names
     ]
-    if services.states and _nobody_answers(services):
+    if services.states and not services.urls:
         found = [Concern("Services", "They do not answer at their health addresses", "/admin/system")]
     given = names_of(box.record for box in boxes)
     unheard = any(each.name in (*UPSTREAM, GATEWAY) for each in services.troubles)
@@ -131,7 +131,3 @@ def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
         why = f"{worst.words} at most" if len(by_words) > 1 else worst.words
         found.append(Concern(words.boxes(box_ids, given), why, link))
     return found
-
-
-def _nobody_answers(services: ServicesFound) -> bool:
-    return not services.urls

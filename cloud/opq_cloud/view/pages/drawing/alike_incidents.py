@@ -42,7 +42,7 @@ class AlikeRow(Generic[T]):
     @property
     def words(self) -> str:
         """The text after the first one's; empty where it is alone."""
-        return alike_words(len(self.others)) if self.others else ""
+        return f"and {len(self.others)} like it" if self.others else ""
 
     @property
     def address(self) -> str:
@@ -52,10 +52,6 @@ class AlikeRow(Generic[T]):
         from_ms = self.first.start_ns // 10**6 - TOGETHER_NS // 10**6
         span = {"from": input_words(from_ms), "to": input_words(from_ms + SHORTEST_MS)}
         return f"/incidents?{urlencode({'class': self.first.kind.partition('+')[0], **span})}"
-
-
-def alike_words(others: int) -> str:
-    return f"and {others} like it"
 
 
 def fold(incidents: Iterable[T], most: int) -> list[AlikeRow[T]]:

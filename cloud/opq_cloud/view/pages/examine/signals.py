@@ -84,7 +84,7 @@ class BoxSignal:
         found, since = [], start_ms
         for run in self.runs:
             first, last = run.first_ms(origin_ns), run.last_ms(origin_ns)
-            if first > since + run_step_ms(run) and first > start_ms:
+            if first > since + 2e6 / run.wave.rate_millihz and first > start_ms:  # more than two samples
                 found.append((since, min(first, end_ms)))
             since = max(since, last)
             if since >= end_ms:
@@ -98,11 +98,6 @@ class BoxSignal:
             if -0.5 <= run.position(t_ms, origin_ns) <= len(run.wave.counts) - 0.5:
                 return run
         return None
-
-
-def run_step_ms(run: SignalRun) -> float:
-    """The time of two samples; a gap is longer."""
-    return 2e6 / run.wave.rate_millihz
 
 
 def measured_run(event_id: int, wave: Waveform, nominal_hz: float) -> SignalRun:

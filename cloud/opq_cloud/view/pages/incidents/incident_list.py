@@ -23,6 +23,7 @@ from opq_cloud.store.incidents.index import (
     entry_of_incident,
 )
 from opq_cloud.view.live.messages import LARGEST_ID
+from opq_cloud.view.pages.incidents.incident_scatter import time_words
 from opq_cloud.view.pages.incidents.incident_work import WORK_FIELDS, work_filter
 from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
@@ -269,17 +270,8 @@ def percent_words(row: int) -> str:
 def duration_words(column: int) -> str:
     """The durations of a column in words: `to 200 ms`."""
     if column == len(DURATIONS_S):
-        return f"over {_short(DURATIONS_S[-1])}"
-    return f"to {_short(DURATIONS_S[column])}"
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds * 1e3:g}{words.THIN}ms" if seconds < 1 else f"{seconds:g}{words.THIN}s"
-
-
-def regions(context: VisitorContext) -> list[str]:
-    """Regions of the Boxes that the visitor sees."""
-    return list(context.regions())
+        return f"over {time_words(DURATIONS_S[-1])}"
+    return f"to {time_words(DURATIONS_S[column])}"
 
 
 def count_words(context: VisitorContext, wanted: IncidentFilter) -> str:

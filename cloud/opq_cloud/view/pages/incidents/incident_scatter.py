@@ -95,7 +95,7 @@ def scatter_of(
         dots,
         tuple(_fields(chosen, query_of)),
         (("itic", _steps(ITIC_LOW) + _steps(ITIC_HIGH)), ("f47", _steps(SEMI_F47))),
-        tuple(ScatterLabel(round(_x(each) / WIDTH * 100, 2), _time_words(each)) for each in _TIMES_S),
+        tuple(ScatterLabel(round(_x(each) / WIDTH * 100, 2), time_words(each)) for each in _TIMES_S),
         tuple(
             ScatterLabel(round(_y(each) / HEIGHT * 100, 2), f"{each:g}{THIN}%")
             for each in PERCENTS
@@ -149,5 +149,5 @@ def _y(percent: float) -> float:
     return round((1 - min(MAX_PERCENT, max(0.0, percent)) / MAX_PERCENT) * HEIGHT, 1)
 
 
-def _time_words(seconds: float) -> str:
+def time_words(seconds: float) -> str:
     return f"{seconds * 1e3:g}{THIN}ms" if seconds < 1 else f"{seconds:g}{THIN}s"

@@ -22,7 +22,6 @@ from opq_cloud.view.pages.incidents.incident_list import (
     plane,
     read_index_place,
     read_list_address,
-    regions,
 )
 from opq_cloud.view.pages.incidents.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
 from opq_cloud.view.pages.incidents.incident_work import (
@@ -100,7 +99,7 @@ class IncidentPages:
             plane_columns=[duration_words(column) for column in range(COLUMNS)],
             box_choices=choices,
             class_choices=words.class_choices(),
-            region_choices=regions(context),
+            region_choices=list(context.regions()),
             site_choices=list(seen_sites(context)),
             scope_choices=SCOPES,
             severity_choices=SEVERITIES,

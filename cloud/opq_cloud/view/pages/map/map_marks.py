@@ -215,7 +215,7 @@ def map_marks(
         )
         for cell, tone, reporting, level, frequency, share, late in rows
     ]
-    marks += [_region_mark(each) for each in regions if _is_mark(each, frame)]
+    marks += [_region_mark(each) for each in regions if each.regional and each.at and frame.shows(each.at)]
     return tuple(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
 
 
@@ -237,10 +237,6 @@ def _lowest_of(which: Whole, shares: Floats, count: int) -> list[float | None]:
 def rows_of(marks: Iterable[MapMark]) -> tuple[MapMark, ...]:
     """The rows of the table, the loudest first, LISTED at most."""
     return tuple(sorted(marks, key=lambda mark: (-LOUDEST[mark.tone], mark.label)))[:LISTED]
-
-
-def _is_mark(region: GroupNow, frame: MapFrame) -> bool:
-    return region.regional and region.at is not None and frame.shows(region.at)
 
 
 def _cell(

@@ -32,7 +32,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 ARENA_MAX = -8
 """M_ARENA_MAX of mallopt(3)."""
 RETRY_S = 5.0
-"""The service manager restarts it at once, so a gateway that cannot serve waits this long before it ends."""
+"""A gateway that cannot serve ends only after this time, because the service manager restarts it at once."""
 
 
 @click.group(
@@ -177,9 +177,10 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
 
 def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     on_trial = start_by_journal(config_path, data_dir, sys.argv[1:])
-    _use_one_heap()  # before a first thread gets its own
-    gc.disable()  # what the imports bring stays: searching it again and again took a tenth of the start
-    early = early_ports(config_path, data_dir)  # the imports take longer than a Box can wait
+    _use_one_heap()  # before the first thread gets a heap
+    gc.disable()  # imported objects stay; searching them for garbage took a tenth of the start
+    # the Box's port is read during the imports, which take longer than the Box can wait
+    early = early_ports(config_path, data_dir)
     try:
         from opq_proto.link import frames as link  # noqa: F401
 
@@ -199,26 +200,28 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     log.configure("gateway")
     stop = threading.Event()
     try:
-        config = saved.load_saved(config_path, data_dir, port_offset)  # before the signals: a pipe may wait
+        # before signals are handled, because a configuration from a pipe may block
+        config = saved.load_saved(config_path, data_dir, port_offset)
         refuse(config)
         gateway = Gateway(config, early, on_trial, port_offset)
-        gc.set_threshold(10_000, 20, 20)  # cycles are rare: at 700, the default, it costs 2 % of the CPU
+        gc.set_threshold(10_000, 20, 20)  # reference cycles are rare; the default of 700 costs 2 % of the CPU
         with stopped_by_signals(stop) as signals:
             gateway.run(stop)
-        if signal.SIGINT in signals:  # a person at the terminal: it is not meant to run any more
+        if signal.SIGINT in signals:  # Ctrl-C at a terminal: the gateway is not to be restarted
             forget_after_ctrl_c(data_folder(config).parent, GATEWAY)
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         return error.exit_code
     finally:
-        gc.freeze()  # all is written and closed: a collection at the very end took up to 2 s
+        gc.freeze()  # everything is written and closed; a last collection took up to 2 s
     return 0
 
 
 def _use_one_heap() -> None:
     """Has glibc use one heap for all threads: 1 MB less with one Box, 5 MB with 16.
 
-    Otherwise each thread has one that keeps what it once needed; Python's lock lets only one use it at once.
+    By default each thread has a heap that never shrinks, although Python's lock lets only one thread run at
+    once.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -17,7 +17,7 @@ BOOT_ID_BITS = 32
 
 
 def drawn_start_id(boot_id: int) -> int:
-    """A name for a start of a Box: the boot id that it states, and 31 bits that no other start has."""
+    """A name for a start of a Box: its boot id and 31 random bits."""
     drawn = int.from_bytes(os.urandom(4)) >> 1 or 1  # `secrets` would load OpenSSL
     return drawn << BOOT_ID_BITS | boot_id_of(boot_id)
 
@@ -47,7 +47,7 @@ class SampleBlock:
     """Whether the Box itself lost the samples right before this block."""
     clipped: bool = False
     nominal_v: float | None = None
-    """What the Box was meant to measure when it took these samples; None: an older gateway stored them."""
+    """The Box's nominal voltage when it took these samples; None: an older gateway stored them."""
     nominal_hz: float | None = None
 
     @property

@@ -22,7 +22,7 @@ AT_MAKAI: dict[str, Any] = {
     "pattern": r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$",
     "examples": ["tcp://makai.example:9880"],
 }
-"""libzmq cannot connect to other values; that would end the uplink without a visible reason."""
+"""libzmq cannot connect to other values, and the uplink would end without a visible reason."""
 MIN_CYCLES, MAX_CYCLES = 1, 600
 """Mains cycles per Measurement."""
 MAX_ID = 2**31 - 1
@@ -491,7 +491,7 @@ def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) 
     """The configuration with every default filled in.
 
     Raises:
-        ConfigError: not readable, or wrong somewhere: all problems in one text.
+        ConfigError: not readable or wrong; the text lists all problems.
     """
     overrides = {} if data_dir is None else {"data_dir": str(data_dir)}
     config = configuration.load(Config, path, overrides)

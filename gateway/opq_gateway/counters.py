@@ -1,7 +1,7 @@
 """What the gateway counts per Box, and what each counter means.
 
-A counter that moves shows a user bad input: nothing is dropped without one. Names are those of `/metrics`
-without the prefix `opq_gateway_` and the suffix `_total`.
+Nothing is dropped without a counter. Names are those of `/metrics` without the prefix `opq_gateway_` and the
+suffix `_total`.
 """
 
 import threading

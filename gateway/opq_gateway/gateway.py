@@ -70,9 +70,9 @@ if TYPE_CHECKING:
 RESTART_S = 1.0
 STOP_S = 2.0
 WATCHED = frozenset({"reader", "measuring", "uplink", "commands"})
-"""Threads whose hanging is worth a restart; a slow disk or nmcli is not."""
+"""The gateway restarts when one of these threads hangs; a slow disk or nmcli does not justify a restart."""
 PROBLEMS_SHOWN = 3
-"""Most Boxes in trouble that the service manager's line names."""
+"""Most Boxes with a problem that the service manager's status line names."""
 
 
 class Gateway:
@@ -91,7 +91,7 @@ class Gateway:
     ) -> None:
         """Reads the keys; nothing is opened yet, except `early` ports. `on_trial`: an update is tried.
 
-        `port_offset`: by which the addresses of `config` were moved.
+        `port_offset`: the offset that was added to the ports of `config`.
 
         Raises:
             KeyFileError: a key file is missing or bad; the text names it and the command that makes it.
@@ -152,7 +152,7 @@ class Gateway:
         own = MeantService(GATEWAY, url_of(endpoint, port=port), self._port_offset)
         try:
             note_meant(data_dir, [own])
-        except OSError as error:  # it serves all the same
+        except OSError as error:  # the gateway serves without it
             self._log.warning("system.not_noted", error=str(error))
 
     def _setup(self, stop: threading.Event) -> SetupService:
@@ -187,8 +187,8 @@ class Gateway:
         intervals = ledger_reader_of(self.config, queue, self.counters)
         for box_id, rows in intervals.rows.items():
             uplink.send_rows(box_id, rows)
-        measuring_stop = threading.Event()  # stopped after the reader, so that what it has read is measured
-        outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
+        measuring_stop = threading.Event()  # stopped after the reader, so that everything read is measured
+        outputs_stop = threading.Event()  # the uplink ends last, so that it sends the last measurements
         first = self.config.box[0].id
         serial = [self._thread("reader", first, reader.run, stop)]
         meters = [self._thread("measuring", first, measuring.run, measuring_stop)]
@@ -255,7 +255,7 @@ class Gateway:
 
     def _update(self, updater: Updater, stop: threading.Event) -> None:
         on_trial = self._on_trial
-        self._on_trial = False  # a failure here is not judged again: the guard ends it
+        self._on_trial = False  # the guard already ends an update that fails here
         updater.run(stop, on_trial)
         stop.wait()
 
@@ -299,7 +299,7 @@ class Gateway:
         rings: Mapping[str, Ring],
         clocks: Clocks,
     ) -> Callable[[], None]:
-        """Makes everything for one Box; returns the function that closes it."""
+        """Makes the parts of one Box; returns the function that closes them."""
         counters, status, ring = self.counters[box.id], self.statuses[box.id], rings[box.id]
         pair = self._pairs[box.id]
         ledgers = ledgers_of(self.config)
@@ -339,7 +339,7 @@ class Gateway:
     def _thread(
         self, name: str, box_id: str, run: Callable[[threading.Event], None], stop: threading.Event
     ) -> threading.Thread:
-        """Starts `run` in a thread; what it raises is counted and logged, and it runs again."""
+        """Starts `run` in a thread; counts and logs an exception, and runs it again."""
         beat = self.heartbeats.beat(name, stop)
 
         def runner() -> None:
@@ -358,7 +358,8 @@ class Gateway:
 
 
 def _check_there(keys: KeyFolder, box_ids: list[str]) -> None:
-    """Reports all missing key files at once, with the command that makes them (it replaces none)."""
+    """Reports all missing key files at once, with the command that makes them and replaces no existing
+    file."""
     boxes = [box_id for box_id in box_ids if not keys.box_secret(box_id).exists()]
     missing = [keys.box_secret(box_id) for box_id in boxes]
     command = f"opq-tools keygen --out {keys.root}"

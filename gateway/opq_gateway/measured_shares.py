@@ -1,7 +1,7 @@
-"""How much of the last hour and day each Box measured, by the gateway's own counters.
+"""The measured share of each Box's last hour and day, from the gateway's counters.
 
-The share is of the samples that came to be measured, or are known to be missing. While a Box is silent
-nothing is known of it: then it is offline.
+The share is that of measured samples among those received or known to be missing. A silent Box adds neither,
+because it is offline.
 """
 
 import threading
@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 from opq_gateway.counters import BoxCounters
 
-HOUR_S, DAY_S = 3600.0, 86_400.0
+HOUR_S = 3600.0
+DAY_S = 86_400.0
 NOTE_S = 60.0
 NOTES_KEPT = round(DAY_S / NOTE_S) + 1
 SPANS = {"hour": HOUR_S, "day": DAY_S}

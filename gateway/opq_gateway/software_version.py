@@ -1,4 +1,4 @@
-"""The version of the toolkit that this gateway runs. Nothing else is here, for the whole service imports
+"""The version of the toolkit that this gateway runs. A separate module, because the whole service imports
 it."""
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,7 +1,7 @@
 """Status: what is known of one Box right now, for health, GetInfo and logs.
 
-Each field has one writer (named with it) and any number of readers; they are single values, so no lock is
-needed.
+Each field has one writer (named with it) and any number of readers. They are single values, which do not need
+a lock.
 """
 
 from dataclasses import dataclass
@@ -37,14 +37,14 @@ class BoxStatus:
     gateway_failing: bool | None = None
     """Whether the gateway's own supply fails; None: not known. Power."""
     losses: Losses | None = None
-    """None: the Box has reported none since its start, as with older firmware; intake."""
+    """None: the Box has not reported losses since its start, as with older firmware; intake."""
     reported_facts: BoxFacts | None = None
-    """Of its chip and clock; None: as with `losses`. Intake."""
+    """Facts about its chip and clock; None: as with `losses`. Intake."""
     started: Log | None = None
     """The Box's log line of its newest start, with the cause; None: it started before the gateway. Intake."""
     silent_before: tuple[int, float] | None = None
-    """(start_id, for how long this gateway received no samples before that start, s): no setting of a clock
-    changes it. None: not known, as this machine started later. Intake."""
+    """(start_id, seconds without samples before that start), independent of clock settings. None: not known,
+    because this machine started later. Intake."""
     start_id: int | None = None
     """The start of the Box whose samples come now; None before the first. Intake."""
     trial_end: Log | None = None
@@ -61,9 +61,9 @@ class BoxStatus:
     by_gps: bool = False
     """Whether its times come from the GPS of another Box of this gateway; intake."""
     gps_apart_ns: int | None = None
-    """How far its GPS time is from the followed one; None: it does not contradict. Reader."""
+    """Its GPS time minus the followed Box's; None: it does not contradict. Reader."""
     ring_problem: str = ""
-    """Why the disk takes no samples; intake."""
+    """Why the disk does not take samples; intake."""
     measurement_ms: int | None = None
     """`timestamp_ms` of the newest Measurement; measuring."""
     connected: bool = False
@@ -76,14 +76,14 @@ class BoxStatus:
     acknowledging: bool = False
     """Whether the cloud acknowledges what it gets; an original broker never does. Uplink."""
     prompt: bool = False
-    """Whether Measurements leave at once, in order, without crossings: the broker does not acknowledge.
-    Uplink."""
+    """Whether Measurements are sent at once, in order, without crossings, because the broker does not
+    acknowledge. Uplink."""
     held_sequences: tuple[int, int] | None = None
-    """The oldest unacknowledged sequence, and the next; None: nothing is held. Uplink."""
+    """The oldest unacknowledged sequence, and the next one; None: nothing is held. Uplink."""
     ledger_problem: str = ""
-    """Why the disk takes no measured values; the ledgers' writer."""
+    """Why the disk does not take measured values; the ledgers' writer."""
     queue_problem: str = ""
-    """Why the disk takes no Measurements; uplink."""
+    """Why the disk does not take Measurements; uplink."""
 
     @property
     def rate_hz(self) -> float:
@@ -92,12 +92,12 @@ class BoxStatus:
 
     @property
     def lost(self) -> dict[str, int]:
-        """What the Box lost since its start, by name (`link.box_losses`), as far as it reports that."""
+        """The Box's reported losses since its start, by name (`link.box_losses`)."""
         return box_losses(self.health, self.losses)
 
     @property
     def facts(self) -> dict[str, str]:
-        """What its chip is set to and what names its seconds (`link.box_facts`), in words."""
+        """The settings of its chip and the source of its seconds (`link.box_facts`), in words."""
         return box_facts(self.reported_facts)
 
     def problem(self, now_monotonic_s: float, silent_s: float = 5.0) -> str | None:
@@ -116,11 +116,11 @@ class BoxStatus:
         if self.refused:
             return "the broker refused this Box's key"
         if self.gps_apart_ns is not None:
-            return f"its GPS time contradicts the others here by {self.gps_apart_ns / 1e9:+.3f} s"
+            return f"its GPS time contradicts the other Boxes here by {self.gps_apart_ns / 1e9:+.3f} s"
         if self.ring_problem:
-            return f"samples are measured and not kept: {self.ring_problem}"
+            return f"samples are measured but not stored: {self.ring_problem}"
         if self.ledger_problem:
-            return f"measured values are not kept: {self.ledger_problem}"
+            return f"measured values are not stored: {self.ledger_problem}"
         if self.queue_problem:
             return f"measurements wait in memory: {self.queue_problem}"
         return None if self.connected else "no uplink"

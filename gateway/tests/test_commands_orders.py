@@ -137,7 +137,7 @@ def test_a_refusal_says_what_the_box_said() -> None:
     assert bench.order("opq-settings", "nosuch=1") == (False, "bad argument: no setting no")
     assert not bench.order("opq-time", "tomorrow")[0] and not bench.order("opq-settings", "led")[0]
     bench.box.refuse = BoxAnswer(None)
-    assert bench.order("opq-reset") == (False, "no answer of the Box within 3 s")
+    assert bench.order("opq-reset") == (False, "the Box did not answer within 3 s")
     bench.box.open = False
     assert not bench.order("opq-reset")[0]
 
@@ -214,7 +214,10 @@ def test_a_damaged_file_is_never_sent() -> None:
     bench = Bench(Box())
     bench.order("opq-update", f"begin 3 {'0' * 64}")
     bench.order("opq-update", "data 0 AAAA")
-    assert bench.order("opq-update", "install") == (False, "SHA-256 differs: begin again")
+    assert bench.order("opq-update", "install") == (
+        False,
+        "the file's SHA-256 is not the announced one; begin again",
+    )
     assert bench.box.said == []
 
 

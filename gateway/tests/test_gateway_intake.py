@@ -232,7 +232,7 @@ def test_a_disk_that_takes_nothing_stops_nothing_behind(
     monkeypatch.setattr(bench.ring, "append_all", full)
     bench.feed(0, 30_000)
     assert bench.counters["ring_failed"] == 150 and len(bench.behind.blocks) == 150
-    assert bench.status.problem(bench.now_s) == "samples are measured and not kept: No space left on device"
+    assert bench.status.problem(bench.now_s) == "samples are measured but not stored: No space left on device"
     monkeypatch.undo()
     bench.feed(30_000, 31_000)
     assert bench.counters["ring_blocks"] == 5

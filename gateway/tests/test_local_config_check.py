@@ -62,7 +62,7 @@ def test_an_absent_port_or_open_key_is_noted(tmp_path: Path, curve: KeyFolder) -
     curve.box_secret("1").chmod(0o644)
     told = check(path)
     assert told.exit_code == 0 and "fine" in told.stdout
-    assert "chmod 600" in told.stdout and "it is waited for" in told.stdout
+    assert "chmod 600" in told.stdout and "the gateway waits for it" in told.stdout
 
 
 def test_a_machine_without_confinement_is_noted(
@@ -212,7 +212,7 @@ def test_the_set_up_pages_overrides_are_noted(tmp_path: Path, curve: KeyFolder) 
     assert told.exit_code == 0 and "tcp://page:9880" in told.stdout and "setup.json" in told.stdout
     assert "measurement_cycles" not in told.stdout
     file.write_text("{")
-    assert "left aside" in check(path).stdout
+    assert "is not used" in check(path).stdout
 
 
 def test_addresses_beyond_the_offset_are_named(tmp_path: Path, curve: KeyFolder) -> None:

@@ -172,7 +172,7 @@ def test_a_full_disk_makes_the_box_ill(tmp_path: Path) -> None:
     of_group.append(row(1))
     for _ in range(2):  # a turn without rows shows nothing about the disk
         writer.write()
-        assert status.problem(1.0) == "measured values are not kept: No space left on device"
+        assert status.problem(1.0) == "measured values are not stored: No space left on device"
         part = health({"1": status}, 1.0, 1e9)
         assert part["ok"] is False
     assert counters["ledger_failed"] == 1

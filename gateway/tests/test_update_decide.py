@@ -35,7 +35,7 @@ from opq_proto.release.plan import (
 
 B = Journal(READY, "b", "0.2.0", well=("1", "2"), acknowledged=("1",))
 TRIED = replace(B, step=TRYING, starts=1, boot_id="first")
-ENDED = "it ended by itself in its trial"
+ENDED = "the process ended during its trial"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ ENDED = "it ended by itself in its trial"
             "a",
             "second",
             Role.SERVE,
-            failed(TRIED, f"{MOST_STARTS} starts brought no verdict"),
+            failed(TRIED, f"{MOST_STARTS} starts ended without a verdict"),
         ),
         (put_off(TRIED), "a", "a", "first", Role.TRY, replace(TRIED, starts=2)),
         (TRIED, "a", "b", "first", Role.SERVE, TRIED),
@@ -85,7 +85,7 @@ def test_the_serving_tree_is_never_rebuilt() -> None:
 
 def test_a_trial_needs_earlier_health_only() -> None:
     assert missing(B, ("1", "2"), ("1",)) == ""
-    assert missing(B, ("1",), ()) == "Box 2 is not well, nothing of Box 1 is acknowledged"
+    assert missing(B, ("1",), ()) == "Box 2 has a problem, Box 1 is not acknowledged"
     assert missing(Journal(READY, "b", "0.2.0"), (), ()) == ""
 
 
@@ -94,12 +94,12 @@ def test_a_trial_needs_earlier_health_only() -> None:
     [
         (Plan("gateway", "0.2.0"), Journal(), ""),
         (Plan("gateway", "0.1.0"), Journal(), "it runs"),
-        (Plan("gateway", "0.0.9"), Journal(), "0.1.0, which runs, is newer"),
-        (Plan("gateway", "0.2.0"), failed(B, ENDED), f"it was tried: {ENDED}"),
+        (Plan("gateway", "0.0.9"), Journal(), "the running version 0.1.0 is newer"),
+        (Plan("gateway", "0.2.0"), failed(B, ENDED), f"its trial failed here: {ENDED}"),
         (Plan("gateway", "0.2.0", paused=True), Journal(), "the roll-out is paused"),
         (Plan("gateway", "0.2.0", stopped="no"), Journal(), "the roll-out is stopped: no"),
-        (Plan("gateway", "0.2.0", groups=("pilot",)), Journal(), "it is not this gateway's turn"),
-        (Plan("gateway", "0.2.0", percent=0), Journal(), "it is not this gateway's turn"),
+        (Plan("gateway", "0.2.0", groups=("pilot",)), Journal(), "this gateway's turn has not come"),
+        (Plan("gateway", "0.2.0", percent=0), Journal(), "this gateway's turn has not come"),
     ],
 )
 def test_why_a_version_is_not_installed(plan: Plan, journal: Journal, why: str) -> None:

@@ -246,14 +246,14 @@ def _link(world: World) -> None:
 
 REFUSED = "the repository is refused: "
 DATE = REFUSED + "it is out of date.*"
-VERSION = REFUSED + "it is older than what was seen before.*"
+VERSION = REFUSED + "it is older than an earlier state.*"
 KEYS = REFUSED + "it is not signed by enough.*"
-OTHER = REFUSED + "a file is not the one that was signed.*"
+OTHER = REFUSED + "a file differs from the signed one.*"
 LONG = REFUSED + "a file is longer than it may be.*"
 BAD = REFUSED + "a file is not valid.*"
-FETCH = REFUSED + "a file cannot be fetched.*"
-ELSEWHERE = REFUSED + "it does not have a file, or sends elsewhere.*"
-SLOW = REFUSED + "it sends too slowly.*"
+FETCH = REFUSED + "fetching a file failed.*"
+ELSEWHERE = REFUSED + "it lacks a file, or redirects.*"
+SLOW = REFUSED + "it is too slow.*"
 CASES: dict[str, tuple[Callable[[World], object], str]] = {
     "timestamp expired": (lambda w: w.expire("timestamp", w.scene.online), DATE + "timestamp"),
     "snapshot expired": (lambda w: w.expire("snapshot", w.scene.online), DATE + "snapshot"),
@@ -406,7 +406,7 @@ def test_old_keys_introduce_new_ones(world: World) -> None:
 
 def test_without_a_root_nothing_is_trusted(world: World) -> None:
     world.folder.root.unlink()
-    with pytest.raises(ReleaseError, match=r"root\.json.*says whom to trust"):
+    with pytest.raises(ReleaseError, match=r"root\.json.*names the trusted keys"):
         Repository(world.server.url, world.folder)
     world.folder.root.write_bytes(b"{}")
     with pytest.raises(ReleaseError, match="is not a root of trust"):

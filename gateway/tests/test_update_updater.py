@@ -83,7 +83,7 @@ def test_an_earlier_gateways_build_is_waited_for(world: World) -> None:
     with (world.folder.path / "building.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         state, why = world.look()
-    assert state == "waiting" and why.endswith(": an earlier build has not ended yet")
+    assert state == "waiting" and why.endswith(": an earlier build is still running")
     assert world.folder.read() == decide.Journal()
 
 
@@ -91,7 +91,7 @@ def test_without_room_nothing_is_fetched(world: World, monkeypatch: pytest.Monke
     world.roll_out(NEW)
     monkeypatch.setattr(repository.shutil, "disk_usage", lambda _: Usage(0, 0, 100))
     state, why = world.look()
-    assert state == "waiting" and "100 bytes are free, gateway-99.0-" in why and world.fetched() == 0
+    assert state == "waiting" and "gateway-99.0-" in why and "100 are free" in why and world.fetched() == 0
     monkeypatch.undo()
     assert world.look()[0] == "trying"
 
@@ -100,7 +100,9 @@ def test_a_waiting_gateway_looks_again_soon(world: World) -> None:
     bundle = make_bundle(world.bundles, NEW)
     world.scene.add(bundle, NEW)
     world.scene.roll_out(NEW, share=0)
-    assert world.updater.look(Event()) is True and world.reports[-1].reason == "it is not this gateway's turn"
+    assert (
+        world.updater.look(Event()) is True and world.reports[-1].reason == "this gateway's turn has not come"
+    )
     world.scene.roll_out(NEW, share=0, paused=True)
     assert world.updater.look(Event()) is False, "paused"
     world.scene.add(make_bundle(world.bundles, "0.0.1"), "0.0.1")
@@ -199,7 +201,7 @@ def test_a_missing_tree_is_not_started(world: World) -> None:
     world.folder.write(decide.Journal(decide.READY, "b", NEW))
     done = start(world)
     assert done.stdout == "False\n" and "ChildProcessError" in done.stderr, done.stderr
-    assert world.folder.read().refused == {NEW: "it cannot be started: No such file or directory"}
+    assert world.folder.read().refused == {NEW: "the program cannot be started: No such file or directory"}
 
 
 def test_a_second_start_leaves_the_journal(world: World) -> None:

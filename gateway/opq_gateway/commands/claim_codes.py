@@ -1,9 +1,9 @@
 """Codes by which a person claims a Box at the cloud: shown on this machine, used up by the command
 `opq-claim`.
 
-A code is made for one Box on request on this machine, is valid for CODE_S and works once. View sends what was
-typed to the Box, over the Box's own CURVE connection; only the holder of the Box's key can answer there. So
-the cloud keeps no secret for this, and no two clocks are compared.
+A code is made on request on this machine. It is for one Box, valid for CODE_S, and works once. View sends the
+typed code to the Box over the Box's CURVE connection, where only the holder of the Box's key can answer. So
+the cloud stores no secret and the clocks need not agree.
 """
 
 import secrets
@@ -18,9 +18,9 @@ CODE_S = 600.0
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: five bits each, without I, L, O and U."""
 CHARACTERS = 8
-"""40 bits: twenty tries find one code in 5e10 times."""
+"""40 bits: twenty tries guess the code with a chance of 1 in 5e10."""
 MAX_TRIES = 20
-"""Number of wrong tries that close a code; a new one has to be requested then."""
+"""Number of wrong tries after which a code is closed and a new one has to be requested."""
 READ_AS = str.maketrans("OIL", "011")
 
 
@@ -96,7 +96,6 @@ def _grouped(digits: str) -> str:
 
 
 def as_digits(text: str) -> str:
-    """A code as typed: accepts small letters and signs in between, and reads the letters O, I and L as
-    digits."""
+    """A code as typed: accepts small letters and separators, and reads the letters O, I and L as digits."""
     plain = "".join(each for each in text[:100].upper() if each.isascii() and each.isalnum())
     return plain.translate(READ_AS)

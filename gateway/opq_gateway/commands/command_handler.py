@@ -61,10 +61,10 @@ from opq_proto.wire.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_to_wire, 
 WAIT_S = 60.0
 """Longest wait for a request's samples."""
 GRACE_S = 5.0
-"""Wait after the requested end: for the serial line, a hole being filled (1 s), a gateway that just
-started."""
+"""Wait after the requested end, for the serial line, for samples sent again (1 s) and after a start of the
+gateway."""
 WAITING = 256
-"""Most commands of all Boxes that wait to be handled, and most that wait for samples; further ones are
+"""Most commands of all Boxes that wait to be handled, and most that wait for samples. Further ones are
 answered at once."""
 POLL_S = 0.01
 END_S = 0.5
@@ -89,7 +89,8 @@ class CommandedBox:
     ledger: LedgerReader | None = None
     """Opens the Box's ledger for reading."""
     move: Callable[[str], Callable[[], None]] | None = None
-    """Reads another cloud's place (FrameError), and returns what lets the Box's uplink try it."""
+    """Reads another cloud's address (FrameError if it is wrong), and returns the function that lets the Box's
+    uplink try it."""
 
 
 @dataclass(slots=True)
@@ -150,7 +151,7 @@ class CommandHandler:
         self._later(box_id, partial(self.handle_command, box_id, data))
 
     def send_order(self, box_id: str, plugin: str, message: str, timeout_s: float) -> str:
-        """Carries out an order of this gateway for one of its own Boxes, from another thread.
+        """Carries out an order of this gateway for one of its Boxes, from another thread.
 
         Raises BoxRefusedError or UnansweredError, as `CommandClient.send_order`.
         """
@@ -181,7 +182,7 @@ class CommandHandler:
         wait_s = 0.0
         while not stop.is_set():
             do = self._channel.take_item(timeout_s=wait_s)
-            if do is not None:  # one at a time: the end cannot wait for 250 long answers
+            if do is not None:  # one answer a turn: the end of the gateway must not wait for 250 long ones
                 do()
             served = self.serve_waiting()
             now_s = self._monotonic_s()
@@ -213,7 +214,8 @@ class CommandHandler:
                 desk.counters.add("commands_malformed")
 
     def serve_waiting(self) -> bool:
-        """Answers one waiting request whose samples have come or whose time is over; False: none is ready."""
+        """Answers one waiting request whose samples have come or whose time is over; False where no request
+        is ready."""
         now_s = self._monotonic_s()
         for number, waiting in enumerate(self._waiting):
             if now_s < min(waiting.next_poll_s, waiting.until_s):
@@ -263,9 +265,8 @@ class CommandHandler:
     def _ahead_s(self, status: BoxStatus, end_ns: int) -> float:
         """Seconds until the Box has sampled `end_ns`.
 
-        It uses the Box's own time, for its samples are stamped with it and it may be off by more than
-        GRACE_S; it uses the gateway's time where no samples come, or where the wait by the Box's time would
-        be too long.
+        The Box's time counts, because it stamps the samples and may be off by more than GRACE_S. The
+        gateway's time counts where no samples come, or where the wait by the Box's time would be too long.
         """
         ahead_s = (end_ns - self._now_ns()) / 1e9
         if status.sample_ns is None or status.sample_monotonic_s is None:
@@ -405,7 +406,7 @@ def _ipv4() -> list[str]:
             try:
                 reply = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
             except OSError:
-                continue  # this interface has no IPv4 address
+                continue  # the interface has no IPv4 address
             found.append(f"{socket.inet_ntoa(reply[20:24])}:0")
     return found
 

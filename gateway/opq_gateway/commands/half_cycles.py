@@ -1,7 +1,7 @@
 """Half cycles: Urms(1/2) of a Box's dips and swells, from its ledger, as one answer of bounded size.
 
-Where the Box's clock was set, rows of two axes may have one time: those of the better source and bound count,
-of equals those written later.
+Where the Box's clock was set, rows of two axes may have the same time. Rows of the better source and bound
+count; among equal ones the later written rows count.
 """
 
 from array import array
@@ -19,10 +19,10 @@ LedgerReader = Callable[[], Ledger]
 LONGEST_NS = 4 * 3600 * 10**9
 """Longest span of one answer: 72,000 rows."""
 MIN_STEP_NS = 4_000_000
-"""Windows overlap at a tick of ten minutes (61000-4-30, 4.5): a value that is not at least this much later is
-a repetition."""
+"""Windows overlap at a tick of ten minutes (61000-4-30, 4.5): a value that is less than this later is a
+repetition."""
 MAX_RUNS = 1000
-"""Most runs of rising times in one answer; of a clock that jumps more often, the newest rows are given."""
+"""Most runs of rising times in one answer. If the clock jumps more often, the answer has the newest rows."""
 
 
 def read_half_cycles(ledger: LedgerReader, box_id: str, span_ns: tuple[int, int]) -> HalfCycleRms:
@@ -55,7 +55,7 @@ def read_half_cycles(ledger: LedgerReader, box_id: str, span_ns: tuple[int, int]
 
 
 def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The spans in time order; those that meet are one."""
+    """The spans in time order, with touching ones joined."""
     found: list[tuple[int, int]] = []
     for start_ns, end_ns in sorted(spans):
         if found and start_ns <= found[-1][1]:
@@ -66,7 +66,7 @@ def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _lies_in(spans: Sequence[tuple[int, int]], t_ns: int) -> bool:
-    """Whether one of the spans, which are in time order, holds a moment."""
+    """Whether one of the spans, which are in time order, contains a time."""
     at = bisect_right(spans, t_ns, key=lambda span: span[0]) - 1
     return at >= 0 and t_ns < spans[at][1]
 
@@ -93,7 +93,7 @@ class _Run:
 
 
 def _runs(rows: Iterable[Values]) -> Sequence[_Run]:
-    """The rows, in the order of writing, in runs: another one begins where time falls back."""
+    """The rows in the order of writing, as runs: a new run begins where time falls back."""
     runs: deque[_Run] = deque(maxlen=MAX_RUNS)
     for row in rows:
         if not runs or row.start_ns < runs[-1].last_ns:

@@ -22,7 +22,7 @@ from opq_proto.link.messages import Operation, Status
 Reply = Callable[[bool, str], None]
 Later = Callable[[Callable[[], None]], bool]
 ANSWER_S = 3.0
-"""A Box answers in milliseconds; this allows for a line that is busy with samples sent again."""
+"""A Box answers in milliseconds, but the line may be busy with samples sent again."""
 LONGEST_ARGUMENT = 80
 LOOK = "look"
 NO_UPDATES = "this gateway has no [update] url, so it looks at no repository"
@@ -50,7 +50,7 @@ class BoxOrders:
         self.update = FirmwareUpdate(line, later, status)
 
     def execute(self, plugin: str, message: str, reply: Reply) -> bool:
-        """Carries out an order; False: there is no such order."""
+        """Carries out an order; False where the order does not exist."""
         match plugin:
             case "opq-reset":
                 self._send_command(Operation.RESET, "", reply)
@@ -67,7 +67,7 @@ class BoxOrders:
         return True
 
     def tick(self, now_s: float) -> bool:
-        """Runs what is due by time (monotonic); True: an order is under way that needs the next tick soon."""
+        """Runs what is due at this monotonic time; True where an order under way needs the next tick soon."""
         return self.update.tick(now_s)
 
     def _time(self, message: str, reply: Reply) -> None:
@@ -94,9 +94,9 @@ class BoxOrders:
 
 
 def words(answer: BoxAnswer) -> tuple[bool, str]:
-    """Whether the Box did it, and its answer in words; settings as a JSON object."""
+    """Whether the Box carried out the order, and its answer in words; settings as a JSON object."""
     if answer.status is None:
-        return False, f"no answer of the Box within {ANSWER_S:g} s"
+        return False, f"the Box did not answer within {ANSWER_S:g} s"
     if answer.status is not Status.DONE:
         name = answer.status.name.lower().replace("_", " ")
         return False, f"{name}: {answer.detail}" if answer.detail else name

@@ -1,10 +1,10 @@
 """Data requests: the samples of a span of time from the ring, in whole Cycles of 200.
 
-Pure except for reading the ring. Where a Box's clock was set, the ring says which samples are meant
-(ring/time_axes.py). That is decided when the request comes, and does not change while it waits: the clock may
-be set meanwhile. The answer has the times that the best clock gives them, and how far they are from those of
-the request. An answer lists what it lacks, and why: a gap before, in or after the
-samples. Samples next to a gap that fill no whole Cycle count as part of the gap.
+Pure except for reading the ring. Where a Box's clock was set, the ring chooses the samples that are meant
+(ring/time_axes.py). The choice is made when the request comes and stays while it waits, although the clock
+may be set again meanwhile. The answer has the times that the best clock gives them, and how far they are from
+those of the request. An answer lists the gaps before, in and after its samples, each with its reason. Samples
+next to a gap that do not fill a whole Cycle belong to the gap.
 """
 
 from dataclasses import dataclass, replace
@@ -20,8 +20,8 @@ from opq_proto.wire.opqbox3_pb2 import GetDataCommand
 from opq_proto.wire.waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
 
 CYCLE_NS = 40_000_000
-"""At least one Cycle of 200 samples from 5 kS/s on: the ring is read, and waited for, this far beyond the
-requested span, so that whole Cycles cover it."""
+"""The ring is read this far beyond the requested span, so that whole Cycles cover it: at least one Cycle of
+200 samples from 5 kS/s on."""
 HALF_MS_NS = 500_000
 """Time stamps of Cycles are rounded to whole ms."""
 MAX_FRAMES = 40_000
@@ -32,7 +32,7 @@ OF_NO_START = "the gateway has no samples of this start of the Box"
 
 
 class HeldSpan(Protocol):
-    """Adjoining samples: their number, and how long they last."""
+    """Samples without a gap: their number and their length."""
 
     @property
     def first_sample(self) -> int: ...
@@ -55,7 +55,7 @@ class SampleStore(Protocol):
         ...
 
     def newest(self) -> HeldSpan | None:
-        """The newest adjoining samples; None when empty."""
+        """The newest samples without a gap; None when empty."""
         ...
 
     def placed(
@@ -78,7 +78,8 @@ class SampleStore(Protocol):
 
 
 def stamp_named(data: GetDataCommand) -> SampleStamp | None:
-    """The sample by which a request names the clock of its times, and the start; None where it names none."""
+    """The sample by which a request names the clock of its times and the start of the Box; None where the
+    request does not name them."""
     if not data.HasField("sample_ns"):
         return None
     return SampleStamp(data.sample, data.sample_ns, data.start_id or None)
@@ -98,16 +99,16 @@ class DataRequest:
     """Whether only Cycles that end inside the span are wanted, as an original Box answers
     (docs/reference/opq-interop.md G.5)."""
     place: AxisPlace | None = None
-    """The axis of the span's times; None: the one that is meant."""
+    """The axis of the span's times; None: the best one."""
     stamp: SampleStamp | None = None
     """A sample, with its time on the axis of the span's times and its start, where the request names them."""
     is_gone: bool = False
-    """Whether nothing is held of the start that the request names."""
+    """Whether the ring has no samples of the start that the request names."""
     moved_ns: int = 0
-    """What was added to the requested times, to have them on this axis."""
+    """Difference that moved the requested times to this axis."""
 
     def placed(self, ring: SampleStore) -> "DataRequest":
-        """The request with the times that the best axis gives its samples now."""
+        """The request with its times on the axis that is best now."""
         span = ring.placed(self.start_ns, self.end_ns, self.place, self.stamp)
         moved_ns = self.moved_ns + span.start_ns - self.start_ns
         return replace(
@@ -121,7 +122,7 @@ class DataRequest:
         )
 
     def _stamp_on(self, span: PlacedSpan) -> SampleStamp | None:
-        """What the stamp says when the request has this span's times: its start stays."""
+        """The stamp on the axis of this span; the start of the Box stays."""
         stamp = self.stamp
         if stamp is None or span.axis is None:
             return stamp
@@ -174,7 +175,7 @@ def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
 
 
 def cycles_that_end_inside(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
-    """The Cycles with start < time stamp < end, both strict, the stamp being their end in whole ms.
+    """The Cycles with start < time stamp < end; a time stamp is the Cycle's end in whole ms.
 
     The first one begins up to a Cycle before the span; the last one ends before the span's end.
     """
@@ -187,7 +188,8 @@ def _last_inside(wave: Waveform, end_ns: int) -> int:
 
 
 def _cycles_between(wave: Waveform, low: int, high: int, up: bool = False) -> Waveform | None:
-    """The Cycles from that of sample `low` up to `high`; with `up` also the one that `high` cuts."""
+    """The Cycles from the one with sample `low` up to `high`; with `up` also the Cycle that contains
+    `high`."""
     low = low // CYCLE_SAMPLES * CYCLE_SAMPLES
     parts = []
     gaps: list[Gap] = []
@@ -217,7 +219,7 @@ def _cycles_between(wave: Waveform, low: int, high: int, up: bool = False) -> Wa
 def _sample_at(wave: Waveform, t_ns: int, up: bool = False) -> int:
     """Index of the last sample at or before `t_ns`; with `up` the first at or after it.
 
-    Stamps are floored to ns: a slack of two ns makes a sample's own stamp give its index.
+    Time stamps are floored to ns, so a slack of two ns is needed for a sample's time stamp to give its index.
     """
     scaled = (t_ns - wave.start_ns) * wave.rate_millihz
     slack = 2 * wave.rate_millihz

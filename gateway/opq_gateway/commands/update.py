@@ -6,8 +6,8 @@
     status                      {"state": ..., "bytes": ..., "done": ..., "reason": ..., "firmware": ...}
     cancel                      end the update; the Box does not start what it has received
 
-The Box itself checks image and signature, and starts the image on trial; until it has verified all of it, its
-present firmware stays. A piece that the line lost is sent again. Owned by the command handler's thread.
+The Box checks image and signature, and starts the image on trial. Its present firmware stays until the whole
+image is verified. A lost piece is sent again. Owned by the command handler's thread.
 """
 
 import base64
@@ -36,7 +36,7 @@ from opq_proto.link.messages import Log, Operation, Status
 ANSWER_S = 1.0
 BUSY_S = 0.05
 LOST_S = 5.0
-"""Wait after the line's own time-out: the handler had too much to do to receive the answer."""
+"""Wait beyond the time-out of the line, because a busy handler may receive the answer late."""
 TRIES = 10
 
 
@@ -62,7 +62,7 @@ class FirmwareUpdate:
         self._image = b""
         self._offset = 0
         self._tries = 0
-        self._round = 0  # by it an answer to a cancelled update is recognised
+        self._round = 0  # tells answers to a cancelled update from those to this one
         self._again_s: float | None = None
         self._lost_s = 0.0
         self._now_s = 0.0
@@ -92,8 +92,7 @@ class FirmwareUpdate:
         return False, f"{word[:40]!r} is unknown; want begin, data, install, status or cancel"
 
     def tick(self, now_s: float) -> bool:
-        """Runs what is due by time: repeats a step for which the Box was busy. True while it is being
-        written."""
+        """Repeats a step for which the Box was busy, when it is due. True while the Box is being written."""
         self._now_s = now_s
         if self._again_s is not None and now_s >= self._again_s:
             self._again_s = None
@@ -119,11 +118,11 @@ class FirmwareUpdate:
         if self.state != "collecting":
             return False, "begin first"
         if offset != str(len(self._file)):
-            return True, str(len(self._file))  # a repeated piece, or one after a lost one
+            return True, str(len(self._file))  # a repeated piece, or a piece after a lost one
         try:
             piece = base64.b64decode(text, validate=True)
         except binascii.Error as error:
-            return False, f"no base64: {error}"
+            return False, f"the piece is not base64: {error}"
         if len(self._file) + len(piece) > self._wanted[0]:
             return False, f"more than the {self._wanted[0]} bytes that were announced"
         self._file += piece
@@ -137,11 +136,11 @@ class FirmwareUpdate:
         if len(self._file) != self._wanted[0]:
             return False, f"{len(self._file)} of {self._wanted[0]} bytes are there"
         if sha256_of(self._file).hex() != self._wanted[1]:
-            return False, "SHA-256 differs: begin again"
+            return False, "the file's SHA-256 is not the announced one; begin again"
         try:
             self._images = read_bundle(bytes(self._file))
         except OpqError as error:
-            return False, f"no firmware file: {error}"
+            return False, f"not a firmware file: {error}"
         self._file.clear()
         self.state, self._offset, self._tries = "erasing", 0, 0
         self._before = self._box_state()
@@ -178,7 +177,7 @@ class FirmwareUpdate:
         if round_ != self._round or not self.busy:
             return
         if answer.status is None:
-            if self.state == "verifying":  # the Box may have restarted before its answer left
+            if self.state == "verifying":  # the Box may restart before it has sent its answer
                 self._reset("restarting", "")
             else:
                 self._try_again("no answer")
@@ -193,14 +192,14 @@ class FirmwareUpdate:
             self._go_on(answer.detail)
 
     def _busy_words(self, detail: str) -> str:
-        """The reason for giving up; while a slot is erased, the Box reports only which byte it wants."""
+        """The reason for giving up. While the Box erases a slot, it reports only which byte it wants."""
         why = detail
         if self.state == "sending":
             why = f"it erases its flash, {self._offset} of {len(self._image)} bytes written"
         return f"the Box was busy for {ERASE_S:g} s ({why}); it keeps its firmware, try again"
 
     def _go_on(self, detail: str) -> None:
-        """Goes on after a step that the Box has done; `detail` is what it wants next."""
+        """Continues after a step that the Box has done; `detail` is what the Box wants next."""
         self._tries, self._busy_until_s = 0, self._now_s + ERASE_S
         if self.state == "erasing":
             if detail not in Slot.__members__ or Slot[detail] not in self._images:

@@ -1,5 +1,5 @@
-"""Health: `/` in the original's contract, `/metrics` for Prometheus, `/measured`, over HTTP on loopback;
-`/claim-codes` answers this machine alone, wherever the address is reached from.
+"""Health: `/` in the original's contract, `/metrics` for Prometheus, `/measured`, over HTTP on loopback.
+`/claim-codes` answers only this machine, even where the address is reachable from others.
 """
 
 import json
@@ -95,7 +95,7 @@ class HealthServer:
         system: SystemIdentity | None = None,
     ) -> None:
         """Binds; `/` is health, `pages` are the others by path; `counters` count requests that are not
-        served; `system`: which system answers.
+        served; `system`: the name of the system that answers.
 
         Raises:
             PortBusyError: the address is in use, or not one of this machine's.

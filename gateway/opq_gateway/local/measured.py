@@ -19,8 +19,9 @@ from opq_gateway.measuring.ledger import Ledger
 from opq_proto.messages import known_uncertainty_ns
 
 MAX_ROWS = 10_000
-"""Most rows of one answer; `next_from_ns` gives the start of the next."""
-DAY_NS, MINUTE_NS = 86_400 * 10**9, 60 * 10**9
+"""Most rows of one answer; `next_from_ns` gives the start of the next answer."""
+DAY_NS = 86_400 * 10**9
+MINUTE_NS = 60 * 10**9
 
 
 Ledgers = Mapping[str, Callable[[], Ledger]]

@@ -1,7 +1,7 @@
 """Metrics: the text of `/metrics`, for Prometheus: counters per Box, gauges per Box and thread, the process.
 
-Everything is read on request; the hot paths only count. The text format (0.0.4) takes a few lines here;
-Prometheus' client library would bring a web server and TLS, 5 MB.
+Everything is read on request; the hot paths only count. The text format (0.0.4) takes a few lines here.
+Prometheus' client library needs 5 MB for a web server and TLS.
 """
 
 import os
@@ -30,7 +30,7 @@ LABEL_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Values of one name, by the value of their `label`; a single one without label under ""."""
+    """Values of one name, by the value of their `label`; a value without label is under ""."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -53,7 +53,7 @@ def _lines(family: Family) -> Iterable[str]:
 
 
 def _number(value: float) -> str:
-    """As Go reads it.
+    """A number as Go reads it.
 
     >>> [_number(float(text)) for text in ("1", "1e22", "-inf", "inf", "nan")]
     ['1.0', '1e+22', '-Inf', '+Inf', 'NaN']
@@ -163,8 +163,11 @@ GAUGES: Mapping[str, tuple[str, Callable[[BoxStatus], float | None]]] = {
     "box_uplink_connected": ("1 when all three uplink connections are up", lambda one: float(one.connected)),
     "box_acknowledging": ("1 when the cloud acknowledges what it gets", lambda one: float(one.acknowledging)),
     "box_measurements_held": ("Measurements on disk that are not acknowledged", measurements_held),
-    "box_time_uncertainty_seconds": ("bound of the newest sample's time; absent: unknown", _uncertainty_s),
-    "box_time_source": ("of that time: 0 free, 1 NTP, 2 holdover, 3 GPS", _source),
+    "box_time_uncertainty_seconds": (
+        "uncertainty of the newest sample's time, if known",
+        _uncertainty_s,
+    ),
+    "box_time_source": ("source of that time: 0 free, 1 NTP, 2 holdover, 3 GPS", _source),
     "box_satellites": (
         "satellites that its receiver uses",
         lambda one: one.gps.satellites if one.gps else None,
@@ -218,7 +221,8 @@ def show_rings(metrics: GatewayMetrics, rings: Mapping[str, Ring], statuses: Map
 
 
 def show_gps(metrics: GatewayMetrics, gps: GpsComparison) -> None:
-    """Adds this machine's clocks against GPS, by the Box that is followed; adds nothing if no Box is."""
+    """Adds the difference of this machine's clocks from GPS, by the Box that is followed; without such a Box
+    adds nothing."""
 
     def of(read: Callable[[GpsComparisonState], float | None]) -> Read:
         def values() -> dict[str, float | None]:
@@ -232,20 +236,22 @@ def show_gps(metrics: GatewayMetrics, gps: GpsComparison) -> None:
 
     metrics.add(
         "gps_uncertainty_seconds",
-        "bound of the GPS time that this Box gives the Boxes without",
+        "uncertainty of the GPS time that this Box gives to Boxes without GPS",
         of(lambda state: seconds(state.uncertainty_ns)),
     )
     metrics.add(
-        "gps_held", "1 while no Box says it: the last rate is held", of(lambda state: float(state.held))
+        "gps_held",
+        "1 while no Box has GPS time, by the last rate",
+        of(lambda state: float(state.held)),
     )
     metrics.add(
         "system_clock_offset_seconds",
-        "the machine's clock less GPS time",
+        "the machine's clock minus GPS time",
         of(lambda state: None if state.system_off_ns is None else state.system_off_ns / 1e9),
     )
     metrics.add(
         "system_clock_drift_ppm",
-        "rate of the machine's monotonic clock less that of GPS; absent for the first minute",
+        "rate of the machine's monotonic clock minus the rate of GPS; absent for the first minute",
         of(lambda state: state.drift_ppm),
     )
 
@@ -258,8 +264,8 @@ def show_shares(metrics: GatewayMetrics, shares: MeasuredShares) -> None:
 
 
 def show_threads(metrics: GatewayMetrics, heartbeats: Heartbeats) -> None:
-    """Adds the time since each thread's last turn of its loop."""
-    metrics.add("thread_age_seconds", "since the thread last came round", heartbeats.ages_s, "thread")
+    """Adds the time since the last turn of each thread's loop."""
+    metrics.add("thread_age_seconds", "since the last turn of the thread's loop", heartbeats.ages_s, "thread")
 
 
 def show_feed(metrics: GatewayMetrics, feed: MeasuredFeed) -> None:
@@ -272,7 +278,7 @@ def show_feed(metrics: GatewayMetrics, feed: MeasuredFeed) -> None:
     )
     metrics.add(
         "feed_dropped",
-        "values that this reader was too slow for; of the set-up page it means that it was not looked at",
+        "values lost because this reader was too slow; for the set-up page: because no browser showed it",
         lambda: {channel.name: float(channel.dropped) for channel in feed.channels},
         "reader",
     )

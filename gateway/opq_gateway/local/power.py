@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator
 from opq_gateway.config import PowerSection
 from opq_proto.kit import log
 
-POLL_S, SIGNAL_S = 0.1, 0.5
+POLL_S = 0.1
+"""Period of the checks of the input."""
+SIGNAL_S = 0.5
+"""Period of the checks where there is no input and only SIGPWR counts."""
 COMMAND_S = 30.0
 """Longest wait for the command."""
 
@@ -30,7 +33,7 @@ class PowerFail:
         monotonic_s: Callable[[], float] = time.monotonic,
         report: Callable[[bool], object] = lambda failing: None,
     ) -> None:
-        """`report` is called at each change with whether the supply fails, before `end`."""
+        """`report` gets whether the supply fails, at each change and before `end`."""
         self._config = config
         self._end, self._report = end, report
         self._monotonic_s = monotonic_s
@@ -43,7 +46,7 @@ class PowerFail:
 
     @contextlib.contextmanager
     def signal_caught(self) -> Iterator[None]:
-        """A context in which SIGPWR counts as a failure; outside of the main thread it does nothing."""
+        """A context in which SIGPWR counts as a failure; it does nothing outside of the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -54,7 +57,8 @@ class PowerFail:
             signal.signal(signal.SIGPWR, before)
 
     def _caught(self, *_: object) -> None:
-        self._signalled = True  # no lock, no log: this interrupts the main thread anywhere
+        # takes no lock and logs nothing, because this interrupts the main thread anywhere
+        self._signalled = True
 
     def run(self, stop: threading.Event) -> None:
         """Checks every POLL_S, or every SIGNAL_S where there is no input, until `stop` or the failure."""
@@ -79,7 +83,7 @@ class PowerFail:
             self._fail(str(self._config.fail_input), now_s - self._since_s)
 
     def after_end(self) -> None:
-        """Runs the configured command if the supply failed; everything else has ended before."""
+        """Runs the configured command if the supply failed; called after everything else has ended."""
         if not self.failed or not self._config.command:
             return
         try:

@@ -22,13 +22,13 @@ MAX_BYTES = 10_000_000
 
 
 def note_address(folder: Path, port: int, endpoint: str) -> Callable[[], None]:
-    """Writes where a gateway answers into its D/gateway; returns what removes it again."""
+    """Writes the gateway's address into its D/gateway; returns the function that removes it."""
     file = folder / ADDRESS_FILE
     host, _ = address_of(endpoint, "health_endpoint")
     try:
         write_whole_file(file, [f"{host}:{port}\n".encode()], 0o600)
     except OSError:
-        return lambda: None  # the disk is full: health reports that itself
+        return lambda: None  # the disk is full; health reports that
 
     def remove() -> None:
         with suppress(OSError):
@@ -45,7 +45,7 @@ def found_address(
     Raises OpqError: no gateway has this data folder.
     """
     if endpoint is None and folder is not None:
-        return address_in(folder), 0  # as it was bound, moved already
+        return address_in(folder), 0  # the address as bound, with the offset
     return endpoint or standard, find_system(None, offset)[1] if endpoint is None else offset or 0
 
 
@@ -105,7 +105,7 @@ def make_claim_code(endpoint: str, port_offset: int, box_id: str) -> dict[str, o
 
 
 def claim_words(made: dict[str, object]) -> str:
-    """A claim code in words for a person."""
+    """A claim code as a sentence for a person."""
     minutes = round(float(str(made["valid_s"])) / 60)
     return (
         f"Box {made['box_id']}: {made['code']}   for {minutes} minutes, once\n"
@@ -166,7 +166,7 @@ def _state(box: dict[str, Any]) -> str:
 
 
 def _bound(ns: object) -> str:
-    """The uncertainty as ` ± 1.2 ms`; empty where it is not known."""
+    """The uncertainty as ` ± 1.2 ms`; empty where unknown."""
     if not isinstance(ns, int) or ns >= UNKNOWN_NS:
         return ""
     units = ((1e9, "s"), (1e6, "ms"), (1e3, "\u00b5s"), (0.0, "ns"))

@@ -1,10 +1,10 @@
 """RingBacklog: samples in the ring that were not measured before the gateway ended; they are measured first.
 
 Reading begins shortly before the end of the last queued Measurement (the phase must be found again), or
-before the end of the ledger, which is written once a second and may lie earlier. It ends where the ring ended
-when the gateway began. It goes file by file in the order of writing, for where the clock was set back, later
-samples have earlier times. The live blocks follow without a gap, since the Box sends again what the ring
-lacks.
+before the end of the ledger, which is written once a second and may lie earlier. Reading ends where the ring
+ended when the gateway began. It goes file by file in the order of writing, because later samples have earlier
+times where the clock was set back. The live blocks follow without a gap, since the Box sends again what the
+ring lacks.
 """
 
 from collections import deque
@@ -23,11 +23,11 @@ INTERVAL_LEAD_NS = 30 * 10**9
 LONGEST_UNDER_WAY_NS = 1200 * 10**9
 """Intervals that began longer ago are not completed."""
 MAX_BEHIND_NS = 10 * 10**9
-"""The ledger of a killed gateway is up to 2 s behind; one that is further behind was not written."""
+"""The ledger of a killed gateway is up to 2 s behind; a ledger that is further behind was not written."""
 SLICE_NS = 10 * 10**9
 """Length of one read."""
 BESIDE_NS = 1_000_000
-"""Files, and Measurements, that are this close together are on one axis."""
+"""Files and Measurements that are this close together are on the same axis."""
 
 
 class Blocks(Protocol):
@@ -46,13 +46,13 @@ class RingBacklog:
     """The backlog of one Box; call `next` until it is `done`."""
 
     def __init__(self, ring: Blocks, since_ns: int, segments: Sequence[Segment]) -> None:
-        """`segments` in the order of writing. Nothing was measured after `since_ns` in the last segment that
-        holds it; where none does, nothing after the segments that end before it."""
+        """`segments` in the order of writing. Measuring ended at `since_ns`, in the last segment that
+        contains it; or else with the segments that end before it."""
         self.since_ns = since_ns
         self._ring = ring
         begin = _holding(segments, since_ns)
         self.spans: list[tuple[int, int]] = []
-        """[start_ns, end_ns) of what has to be measured, one for each axis."""
+        """[start_ns, end_ns) of the samples to measure, one span for each axis."""
         for segment in segments[begin:]:
             start_ns = since_ns if not self.spans and segment.start_ns <= since_ns else segment.start_ns
             if self.spans and abs(start_ns - self.spans[-1][1]) <= BESIDE_NS:
@@ -65,14 +65,14 @@ class RingBacklog:
         self._last: SampleBlock | None = None
 
     def note_ledger(self, end_ns: int) -> None:
-        """Also reads what lies between the ledger's end and `since_ns`; call it before `next`."""
+        """Also reads the samples between the ledger's end and `since_ns`; call it before `next`."""
         behind_ns = min(self.since_ns - end_ns, MAX_BEHIND_NS)
         if behind_ns > 0:
             self._read_from(self.since_ns - behind_ns - LEAD_NS)
 
     def note_interval(self, start_ns: int) -> None:
-        """Also reads what belongs to the intervals that began at `start_ns` and were under way; call it
-        after `note_ledger`."""
+        """Also reads the samples of the unfinished intervals that began at `start_ns`; call it after
+        `note_ledger`."""
         if 0 <= self.since_ns - start_ns <= LONGEST_UNDER_WAY_NS:
             self._read_from(start_ns - INTERVAL_LEAD_NS)
 
@@ -87,7 +87,7 @@ class RingBacklog:
             self._waiting.appendleft((segments[begin], start_ns))
 
     def next(self) -> list[SampleBlock]:
-        """The next blocks, none of them twice.
+        """The next blocks, each only once.
 
         Raises:
             OSError: the ring cannot be read.
@@ -139,7 +139,7 @@ def _leads(before: Segment, first: Segment, start_ns: int) -> bool:
 
 
 def _holding(segments: Sequence[Segment], since_ns: int) -> int:
-    """Index of the last segment that holds a moment; where none does, of the first that ends after it."""
+    """Index of the last segment that contains a time, or else of the first segment that ends after it."""
     holding = [
         at
         for at, one in enumerate(segments)
@@ -152,8 +152,7 @@ def _holding(segments: Sequence[Segment], since_ns: int) -> int:
 def backlog_of(
     ring: Blocks, segments: Sequence[Segment], last_end_ns: Callable[[], int | None]
 ) -> RingBacklog | None:
-    """The backlog of a ring; None where the ring is empty, nothing of it was ever measured, or all of it
-    was."""
+    """The backlog of a ring; None where the ring is empty, was never measured, or was measured completely."""
     since_ns = last_end_ns()
     if since_ns is None or not segments:
         return None

@@ -1,11 +1,10 @@
-"""The Box's own figures of a window: they make the Measurement where samples are missing, and are compared
+"""The Box's own figures of a window: they make the Measurement where samples are missing, and check ours
 elsewhere.
 
-The Box computes on a microcontroller, on windows of its own, with other filters and wider tolerances. So
-where samples are missing, each figure counts only for the missing part of its window (Fallback), and only a
-value far outside of ours counts as a difference (CrossCheck): a wrong gain, a lost byte, a broken firmware.
-What the Box does not know is absent. Figures whose span overlaps samples that the Box itself lost are
-refused, whoever sends them: no figure crosses a hole. Pure; one Box.
+The Box's microcontroller has other windows, other filters and wider tolerances. So where samples are missing,
+a figure counts only for the missing part of its window (Fallback). Only a large difference from ours counts
+(CrossCheck), as from a wrong gain, a lost byte or broken firmware. What the Box does not know is absent.
+Figures whose span overlaps samples that the Box lost are refused. Pure; one Box.
 """
 
 from collections import deque
@@ -20,39 +19,39 @@ from opq_proto.measurement.continuity import FLAGGED, TOUCHES_GAP, GapReason, si
 from opq_proto.messages import Gap, Measurement, Metric
 
 WAITING_FIGURES = 64
-"""Most figures that wait for a gap to be known: a minute."""
+"""Most figures that wait until a gap is known: a minute."""
 MIN_SHARE = 0.5
 """Share of the Box's window that must be missing: a figure means little for a small part of its window."""
 
 
 class Fallback:
-    """Takes Measurements and figures, returns Measurements for gaps; all on one axis of sample indices."""
+    """Makes Measurements for gaps from the figures beside them; all on one axis of sample indices."""
 
     def __init__(self) -> None:
         self.refused = 0
-        """Figures whose span overlaps a hole in the Box's own samples."""
+        """Number of figures whose span overlaps samples that the Box lost."""
         self._figures: deque[BoxMeasurement] = deque(maxlen=WAITING_FIGURES)
         self._not_sampled: deque[Gap] = deque(maxlen=WAITING_FIGURES)
         self._before: Measured | None = None
         self._hole: tuple[Measured, Measured] | None = None
 
     def accept_figures(self, figures: BoxMeasurement) -> list[Measurement]:
-        """Takes the Box's own figures; they may come after the gap that they cover."""
+        """Accepts the Box's figures, which may come after the gap that they cover."""
         self._figures.append(figures)
         return self._filled()
 
     def accept_gap(self, gap: Gap) -> None:
-        """Takes a gap; what the Box did not sample has no figures."""
+        """Accepts a gap; a span that the Box did not sample has no figures."""
         if GAP_REASONS.get(gap.reason) is GapReason.OVERRUN:
             self._not_sampled.append(gap)
 
     def accept_measured(self, measured: Measured) -> list[Measurement]:
-        """Takes a Measurement of samples; it ends the hole after the one before."""
+        """Accepts a Measurement of samples, which ends the hole after the previous Measurement."""
         before, self._before = self._before, measured
         if before is not None and measured.first_sample > before.end_sample + 1:
             self._hole = before, measured
         elif self._hole is not None and measured.end_sample > self._hole[1].end_sample + self._reach():
-            self._hole = None  # no more figures come for it
+            self._hole = None  # no more figures come for this hole
         return self._filled()
 
     def restart(self) -> None:
@@ -94,8 +93,7 @@ class Fallback:
 def _measurement(
     figures: BoxMeasurement, before: Measured, after: Measured, first: float, end: float
 ) -> Measurement:
-    """A Measurement of the Box's figures; its times are interpolated between the Measurements on both
-    sides."""
+    """A Measurement of the Box's figures, with times interpolated between the Measurements on both sides."""
     start_ns, stop_ns = before.measurement.end_ns or 0, after.measurement.start_ns or 0
     per_sample = (stop_ns - start_ns) / (after.first_sample - before.end_sample)
     values = {"rms": figures.rms_v, "f": figures.f_hz, "thd": figures.thd, "trans": figures.trans_v}
@@ -145,12 +143,12 @@ class CrossCheck:
         self._theirs: deque[BoxMeasurement] = deque(maxlen=CHECKED)
 
     def accept_window(self, window: Spanned, metrics: Mapping[str, Metric]) -> None:
-        """Takes one of our windows with its metrics."""
+        """Accepts one of our windows with its metrics."""
         self._ours.append((window.first_sample, window.end_sample, metrics))
         self._compare()
 
     def accept_figures(self, figures: BoxMeasurement) -> None:
-        """Takes the Box's figures; they may come before or after ours."""
+        """Accepts the Box's figures, which may come before or after ours."""
         self._theirs.append(figures)
         self._compare()
 

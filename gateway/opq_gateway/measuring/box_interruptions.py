@@ -1,4 +1,4 @@
-"""BoxInterruptions: what a Box's Measurements say of its missing samples, its starts and its supply."""
+"""BoxInterruptions: a Box's Measurements report its missing samples, its starts and its supply."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from opq_proto.measurement.supply_word import SUPPLY_LOW_V, SupplyTeller, Supply
 from opq_proto.messages import Gap, Measurement
 
 RESTART_SAID = 5
-"""Measurements after a start that report its cause: the last ones from before it come among them."""
+"""Measurements after a start that report its cause; some of them are still from before the start."""
 BOOT_BITS = 0x7FFF_FFFF
 """A Box's log line has its boot id as a signed integer."""
 
@@ -46,15 +46,15 @@ class BoxInterruptions:
         self._continuity.accept_gap(gap)
 
     def accept_break(self, meter: int, before: SampleBlock, block: SampleBlock) -> None:
-        """Two blocks do not follow each other; `meter` is the number of the second one's."""
+        """Two blocks do not follow each other; `meter` is the number of the second block's meter."""
         supplied = self._supply.word not in (SupplyWord.ON_BATTERY, SupplyWord.FAILING) and not self._is_low()
         start_id, silent_s = self._status.silent_before or (None, None)
         known_s = silent_s if start_id == block.start_id else None
         self._continuity.accept_break(meter, before, block, supplied, known_s)
 
     def with_causes(self, measurement: Measurement) -> Measurement:
-        """A live Measurement, with the states of the Box's supply and the gateway's where they have to be
-        reported, and with the cause of the Box's restart if that was recent."""
+        """A live Measurement with the states of the Box's and the gateway's supply where they have to be
+        reported, and with the cause of a recent restart of the Box."""
         health = self._status.health
         volts = (None, None) if health is None else (health.supply_v, health.battery_v)
         added = self._supply.metrics(measurement.end_ns or 0, *volts, self._status.gateway_failing)
@@ -64,7 +64,7 @@ class BoxInterruptions:
         return replace(measurement, metrics={**measurement.metrics, **added}) if added else measurement
 
     def with_gaps(self, measured: Measured, meter: int) -> Measurement:
-        """The measurement, with what lies before it; after missing samples it is flagged."""
+        """The measurement with the gap before it; it is flagged after missing samples."""
         measurement = measured.measurement
         found = self._continuity.metrics(meter, measured.end_sample, is_disciplined(measurement))
         if not found:
@@ -80,7 +80,7 @@ class BoxInterruptions:
         return health is not None and health.supply_v is not None and health.supply_v < SUPPLY_LOW_V
 
     def _reason_of_start(self, start_id: int) -> GapReason | None:
-        """Why the Box did not sample before this start, by its log or its health; None: not known (yet)."""
+        """Why the Box did not sample before this start, from its log or health; None: not known (yet)."""
         boot_id = boot_id_of(start_id)
         started, health = self._status.started, self._status.health
         if started is not None and started.a & BOOT_BITS == boot_id & BOOT_BITS:

@@ -5,8 +5,8 @@
                                                                                     -> Intervals    -> Values
 
 `push_blocks`, `cut_all`, `figures_of` and `finish` are separate calls, so that the pieces and windows of all
-Boxes are computed together. The results depend on the samples and their stamps alone, not on how they were
-handed in. Pure except for its sinks.
+Boxes are computed together. The results depend only on the samples and their time stamps, not on how they
+were handed in. Pure except for its sinks.
 """
 
 import math
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 Step = Window | RunEnd
 FLICKER_BEHIND_NS = 5 * 10**9
-"""Pst is known up to two seconds after its ten minutes; with this delay it is always in the same
-Measurement."""
+"""Pst is known up to two seconds after its ten minutes. With this delay it is always in the same Measurement.
+"""
 
 
 class BoxMeter:
@@ -65,7 +65,7 @@ class BoxMeter:
         self._flicker = flickermeter_of(plan.nominal_v, plan.nominal_hz) if plan.flicker else None
         self._phasors: PhasorSource | None = None
         if plan.phasors is not None:
-            from opq_gateway.measuring.phasor_source import phasors_of  # only where they are served
+            from opq_gateway.measuring.phasor_source import phasors_of  # only where phasors are served
 
             self._phasors = phasors_of(plan.box_id, plan.nominal_hz, plan.phasors, sinks.phasors_wanted)
         self._edges: EdgeDetectors | None = None
@@ -84,15 +84,15 @@ class BoxMeter:
         return self._runs.newest
 
     def follow(self, before: SampleBlock | None) -> None:
-        """Names the block before the first one, where it is known only now."""
+        """Sets the block before the first one, where it becomes known only now."""
         self._runs.newest = before
 
     def push_blocks(self, blocks: Sequence[SampleBlock]) -> None:
-        """Takes the blocks that follow, for `cut_all`; a run ends where they do not follow."""
+        """Accepts the next blocks, for `cut_all`; a run ends where a block does not follow the one before."""
         self._runs.push_blocks(blocks)
 
     def gap(self, block: SampleBlock | None = None) -> None:
-        """The run ends with the last pushed block; `block` is the next one, where that is known."""
+        """Ends the run with the last pushed block; `block` is the next one where known."""
         self._runs.gap(block)
 
     def steps(self) -> list[Step]:
@@ -109,7 +109,7 @@ class BoxMeter:
                 self._window(next(figures))
 
     def finish_early(self) -> None:
-        """Makes the Measurements whose samples are there, without their last windows; call it after
+        """Makes the Measurements whose samples have come, without their last windows; call it after
         `finish`."""
         self.due_sample = None
         while (position := self.measurements.position) is not None:
@@ -124,19 +124,19 @@ class BoxMeter:
             window = self.cutter.untracked(position, missing)
             figures = None if window is None else rest_figures(window)
             if figures is None:
-                self.due_sample = None  # its window will make it
+                self.due_sample = None  # its window will make this Measurement
                 return
             for measured in self.measurements.accept_untracked(figures):
                 self._sinks.measured(measured)
 
     def report_edges(self) -> None:
-        """Runs the detectors on the windows that wait for them; later windows count as another run."""
+        """Runs the detectors on the waiting windows; later windows count as another run."""
         if self._edges is not None and self._previous is not None:
             self._edge(self._edges.end(), self._edges.limited, self._previous)
 
     def restore(self, rows: Sequence[Values], under_way: Sequence[Values]) -> None:
-        """Takes the ten minutes of the present two hours that were measured before, in time order, and the
-        disturbances that were under way; call it before any samples."""
+        """Restores the ten-minute values of the present two hours, in time order, and the disturbances that
+        were under way; call it before any samples."""
         self._under_way = under_way
         self._intervals.restore(rows)
         if self._flicker is not None:
@@ -145,7 +145,7 @@ class BoxMeter:
             self._flicker.restore_psts([(at_ns, pst) for at_ns, pst in psts if isinstance(pst, float)])
 
     def take_flicker(self, before: "BoxMeter") -> None:
-        """Goes on with the ten minutes of flicker of the meter before; call it after `gap` and `cut_all`."""
+        """Continues the ten minutes of flicker of the previous meter; call it after `gap` and `cut_all`."""
         if self._goes_on(before):
             self._flicker, before._flicker = before._flicker, None
 
@@ -154,11 +154,11 @@ class BoxMeter:
         return (self.nominal_v, self.nominal_hz) == nominal and self._plan.flicker == before._plan.flicker
 
     def end(self, following: "BoxMeter | None" = None) -> None:
-        """Reports what is under way, since the Box begins again; call it after `gap`, `cut_all` and
+        """Reports what is under way, because the Box has started again; call it after `gap`, `cut_all` and
         `finish`.
 
-        The intervals under way go on in `following`, where its nominal values are the same: their parts are
-        one interval, flagged, with the coverage of both.
+        Unfinished intervals continue in `following` if it has the same nominal values. Such an interval is
+        flagged and has the coverage of both parts.
         """
         clock = self._runs.clock.over(-np.inf, np.inf)
         goes_on = following is not None and following._goes_on(self)
@@ -172,7 +172,7 @@ class BoxMeter:
             self._sinks.values(values)
 
     def next_piece(self) -> Piece | None:
-        """The next piece to cut, after it has handled the ends of runs before it; None: nothing waits."""
+        """The next piece to cut, after the ends of runs before it are handled; None: nothing waits."""
         while isinstance(piece := self._runs.next_step(), RunEnd):
             self._steps += self.cutter.end()
             self._steps.append(replace(piece, rest=self.cutter.rest))
@@ -180,7 +180,7 @@ class BoxMeter:
         return piece
 
     def accept_windows(self, piece: Piece, windows: list[Window]) -> None:
-        """Takes the windows that a piece was cut into."""
+        """Accepts the windows that were cut from a piece."""
         self._steps += windows
         if self._phasors is None and self._flicker is None:
             return
@@ -264,7 +264,7 @@ class BoxMeter:
             self._runs.clock.discard_before(self._oldest(self._unsettled[0][0].window))
 
     def _oldest(self, window: Window) -> float:
-        """The first sample still needed: by this window, or by the Measurement under way."""
+        """The first sample that this window or the unfinished Measurement still needs."""
         under_way = self.measurements.begins
         return min(window.first_sample, under_way if under_way is not None else window.first_sample)
 
@@ -281,7 +281,7 @@ class Job:
     steps: list[Step] = field(default_factory=list)
 
     def take_steps(self) -> list[Window]:
-        """Takes over the meter's steps after `cut_all`; returns their windows."""
+        """Fetches the meter's steps after `cut_all`; returns their windows."""
         self.steps = self.meter.steps()
         return [step for step in self.steps if isinstance(step, Window)]
 

@@ -1,7 +1,7 @@
 """ClockLine: time, uncertainty and source along one run of a Box's samples, taken from its blocks.
 
-Blocks of one clock setting (the time follows the rate, to a thousandth of its uncertainty) become one entry,
-so that a second of a steady clock is one entry and not sixty.
+Blocks of one clock setting (the time follows the rate within a thousandth of its uncertainty) become one
+entry, so a second of a steady clock is one entry and not sixty.
 """
 
 from bisect import bisect_left, bisect_right
@@ -11,8 +11,8 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 ROUNDING_NS = 1
 STRAIGHT_DIVISOR = 1000
-"""A time that is off by less than this part of its uncertainty stays on the line: a slewed clock is off by
-some hundred ns per block."""
+"""A time that is off by less than its uncertainty divided by this stays on the line, because a slewed clock
+is off by some hundred ns per block."""
 COARSEST_NS = 10_000
 
 
@@ -23,10 +23,10 @@ class ClockLine:
         self._begins: list[int] = []  # first samples
         self._known: list[tuple[int, TimeSource]] = []  # uncertainty and source from each first sample on
         self._last: SampleBlock | None = None  # the last block that set the time
-        self._uncertainty_ns = self._slack_ns = 0  # those of the newest entry
+        self._uncertainty_ns = self._slack_ns = 0  # of the newest entry
 
     def accept_block(self, block: SampleBlock) -> tuple[int, bool]:
-        """Takes the next block; returns by how many ns it is off the line, and whether it sets the time."""
+        """Accepts the next block; returns how many ns it is off the line, and whether it sets the time."""
         last = self._last
         if last is None:
             self._add(block)

@@ -3,8 +3,8 @@
     gaps of the serial side or the ring --+
     two blocks that do not follow --------+--> notes --> metrics of the first Measurement after
 
-Samples that lie between two blocks are missing for the reasons that were given; for the rest the gateway
-itself was too slow. Seconds of one reason add up until a Measurement reports them. Pure; one Box.
+Samples between two blocks are missing for the noted reasons; for the rest the gateway was too slow. Seconds
+of one reason add up until a Measurement reports them. Pure; one Box.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from opq_proto.measurement.continuity import CLOCK_SET, DARK_AFTER, GapReason, b
 from opq_proto.messages import Gap, Metric, TimeSource
 
 LATE_S = 10.0
-"""A gateway on a busy machine reads a line this late; up to it, clocks that know the time are better."""
+"""A gateway on a busy machine may read the line this late; below it, disciplined clocks are better."""
 CORRECTED_S = 0.2
-"""A length that was reported is reported once more where the Box's receiver shows it to be so much wrong."""
+"""A reported length is reported once more if the Box's receiver shows that it was wrong by this much."""
 DISCIPLINED_NS = 100_000_000
-"""A receiver's time, or its holdover, is known to this: less than any length that is reported says."""
+"""A time with less uncertainty comes from a receiver or its holdover; every reported length is longer."""
 CAUSE_WAITS = 10
-"""Measurements that a start waits for its cause, which comes with the Box's health within seconds."""
+"""A start waits this many Measurements for its cause, which comes with the Box's health within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +43,26 @@ class _Start:
 
     start_id: int
     source: TimeSource
-    """Of its first block."""
+    """Time source of its first block."""
     seconds: float
     measured: bool
-    """Whether the gateway measured these seconds itself, so that no clock corrects them."""
+    """Whether the gateway measured `seconds`, so that a clock does not correct them."""
     meter: int
     sample: int
     ran_s: float
     """For how long the Box had run before, by the index of its samples."""
     stamped_s: float
-    """The same time as `seconds`, by the stamps on both sides and what was set since."""
+    """The same time as `seconds`, by the time stamps on both sides, corrected by later clock settings."""
     was_disciplined: bool
-    """Whether a receiver gave the last stamp before."""
+    """Whether a receiver gave the last time stamp before the start."""
     is_disciplined: bool
-    """Whether one gave the first stamp, or has given a later one: then `stamped_s` counts."""
+    """Whether a receiver gave the first or a later time stamp; then `stamped_s` counts."""
     reported: bool = False
     waited: int = 0
 
 
 class _Timed(Protocol):
-    """What has a time: samples, or a Measurement."""
+    """Samples or a Measurement, with a time."""
 
     @property
     def source(self) -> TimeSource: ...
@@ -72,7 +72,7 @@ class _Timed(Protocol):
 
 
 def is_disciplined(timed: _Timed) -> bool:
-    """Whether a receiver gave this time, or gave it until a while ago."""
+    """Whether a receiver gives this time, or did until a while ago (holdover)."""
     known_ns = timed.uncertainty_ns
     return timed.source >= TimeSource.HOLDOVER and known_ns is not None and known_ns <= DISCIPLINED_NS
 
@@ -81,16 +81,16 @@ class Continuity:
     """Notes of one Box; a Measurement belongs to a meter by number, because sample indices begin again."""
 
     def __init__(self, reason_of_start: Callable[[int], GapReason | None]) -> None:
-        """`reason_of_start`: why the Box did not sample before the start of this id; None: not known."""
+        """`reason_of_start`: start id -> why the Box did not sample before it; None: not known."""
         self._reason_of_start = reason_of_start
         self._gaps: dict[GapReason, int] = {}
         self._notes: list[_Note] = []
         self._start: _Start | None = None
         self._earlier: list[_Start] = []
-        """Starts that were over before their cause was known."""
+        """Starts that ended before their cause was known."""
 
     def accept_gap(self, gap: Gap) -> None:
-        """Takes samples that are missing before the next block, with their reason."""
+        """Notes the samples missing before the next block, with their reason."""
         reason = GAP_REASONS.get(gap.reason, GapReason.GATEWAY)
         self._gaps[reason] = self._gaps.get(reason, 0) + gap.samples
 
@@ -102,11 +102,11 @@ class Continuity:
         supplied: bool,
         silent_s: float | None = None,
     ) -> None:
-        """Takes two blocks that do not follow each other.
+        """Notes two blocks that do not follow each other.
 
         Args:
             supplied: whether the Box had its supply between them.
-            silent_s: for how long the gateway received nothing before a start of the Box; None: not known.
+            silent_s: how long the gateway received nothing before a start of the Box; None: not known.
         """
         gaps, self._gaps = self._gaps, {}
         if before.start_id != block.start_id:
@@ -116,7 +116,7 @@ class Continuity:
             agrees = silent_s is not None and timed and abs(seconds - silent_s) <= LATE_S
             measured = silent_s is not None and not agrees and not (was and now and seconds >= 0)
             if silent_s is not None and measured:
-                seconds = silent_s  # whatever the clocks were set to meanwhile
+                seconds = silent_s  # the clocks may have been set meanwhile
             if self._start is not None and not self._start.reported:
                 self._earlier.append(self._start)
             ran_s = box_time_ns(before.end_sample, before.rate_millihz / 1000) / 1e9
@@ -139,7 +139,7 @@ class Continuity:
             if part > 0:
                 missing -= part
                 if reason is GapReason.GATEWAY and not supplied:
-                    reason = GapReason.DARK  # what took the Box's supply away took the gateway's, too
+                    reason = GapReason.DARK  # Box and gateway lost their supply together
                 self._note(meter, block, reason, part * 1000 / block.rate_millihz)
         off_ns = block.t_ns - before.time_ns(block.first_sample)
         if not -CLOCK_STEP_NS <= off_ns <= CLOCK_STEP_NS:
@@ -147,7 +147,7 @@ class Continuity:
             self._correct_start(meter, block, off_ns / 1e9)
 
     def metrics(self, meter: int, end_sample: float, disciplined: bool = False) -> dict[str, Metric]:
-        """Returns what a Measurement of a meter up to a sample has to report; each note once.
+        """Returns the notes that a Measurement of a meter up to a sample has to report, each once.
 
         `disciplined`: whether a receiver gave its times.
         """
@@ -175,7 +175,7 @@ class Continuity:
         return {name: single(seconds) for name, seconds in found.items()}
 
     def _correct_start(self, meter: int, block: SampleBlock, by_s: float) -> None:
-        """A better clock shows how much time really passed before this start: reports that, once more."""
+        """Reports the time before this start once more, because a better clock has measured it."""
         start = self._start
         if start is None or start.start_id != block.start_id:
             return
@@ -188,8 +188,8 @@ class Continuity:
             start.source = block.source
 
     def _discipline_start(self, start: _Start, meter: int, end_sample: float) -> None:
-        """The Box's receiver knows the time in this start, too. Where it knew it before, both stamps say how
-        long the Box was away, however late its gateway read the line."""
+        """The Box's receiver has the time in this start. If it also had the time before, both time stamps
+        give the length of the absence, even where the gateway read the line late."""
         if start.is_disciplined or not start.was_disciplined or start.stamped_s < 0:
             return
         start.is_disciplined = True

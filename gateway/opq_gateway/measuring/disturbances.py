@@ -22,14 +22,15 @@ from opq_proto.messages import TimeSource
 KIND = {"sag": "dip", "undervoltage": "dip", "interruption": "dip", "swell": "swell", "overvoltage": "swell"}
 INTERRUPTION = "interruption"
 REPORTED_AFTER_S = 1.0
-"""What lasts longer is reported while it is under way, too, and again if it becomes an interruption. After a
-kill the samples of the last second are measured again, so that each beginning is known."""
+"""A longer disturbance is also reported while it is under way, and again if it becomes an interruption. After
+a kill the samples of the last second are measured again, so that each beginning is known."""
 UNDER_WAY = "under_way_ratio"
-"""1 in the row of what is under way; one whose end was not seen has none."""
+"""1 in the row of a disturbance under way; absent where its end was missed."""
 
 
 class Disturbances:
-    """Takes windows; returns what began and ended, and the windows whose flags are certain."""
+    """Finds the disturbances that begin and end in windows, and returns the windows whose flags are
+    certain."""
 
     def __init__(
         self, box_id: str, rate_hz: float, nominal_v: float, nominal_hz: float, limits: Limits
@@ -41,17 +42,17 @@ class Disturbances:
         self._ended: list[Values] = []
         self._before: dict[bool, Values] = {}
         self._under_way: dict[int, Values] = {}
-        """Number of the Detector -> the row of what was reported while it is under way."""
+        """Number of the Detector -> row of the disturbance that was reported while under way."""
 
     def restore(self, rows: Iterable[Values]) -> None:
-        """Takes the rows of what was under way when the gateway ended: what is under way in the first window
-        is one of them, and has its beginning."""
+        """Accepts the rows of disturbances that were under way when the gateway ended. A disturbance under
+        way in the first window is one of them and keeps its beginning."""
         self._before = {each.kind == "swell": each for each in rows}
 
     def accept_window(
         self, window: Window, extent: Extent, clock: tuple[int, TimeSource]
     ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
-        """Takes the next window."""
+        """Accepts the next window."""
         notices = self._detector.push_window(window, extent)
         found = self._notices_from(notices, window, clock)
         if "dip" in self._open:
@@ -67,15 +68,15 @@ class Disturbances:
         return found, self._flagging.push_window(window, notices)
 
     def take_ended(self) -> list[Values]:
-        """Returns the disturbances that ended since the last call, or are under way for long: one that went
-        below the interruption threshold is an interruption, and not a dip."""
+        """Returns the disturbances that ended since the last call or have lasted long. A dip below the
+        interruption threshold is returned as an interruption."""
         ended, self._ended = self._ended, []
         return ended
 
     def end(
         self, rest: Window | None, last: Window | None, clock: tuple[int, TimeSource]
     ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
-        """Ends the run; reports what is under way as ended, since its end cannot be seen."""
+        """Ends the run; reports what is under way as ended, because its end will not be measured."""
         notices: list[Notice] = []
         if rest is not None:
             notices += self._detector.push_window(rest)
@@ -112,7 +113,7 @@ class Disturbances:
         return found
 
     def _row(self, event: Disturbance, window: Window, clock: tuple[int, TimeSource]) -> Values:
-        """The row of a disturbance; one that was reported before keeps its beginning."""
+        """The row of a disturbance, which keeps a beginning that was reported before."""
         kind, residual_v = _kind_of(event), event.residual_v
         known = self._under_way.get(event.number)
         start_ns = _time_ns(window, event.start_sample) if known is None else known.start_ns

@@ -1,4 +1,5 @@
-"""Finds in the windows what a Measurement of a second does not show, and sends it at once as `edge_<class>`.
+"""Finds short disturbances in the windows that a Measurement of a second does not show, and sends each at
+once as `edge_<class>`.
 
     impulsive_transient, oscillatory_transient    V    peak, signed, off the steady wave
     phase_jump                                    deg  the jump of the fundamental's phase
@@ -6,10 +7,10 @@
     rapid_voltage_change                          %    of nominal, from one steady second to the next, signed
     mains_signalling                              %    the line of a pulse, of the fundamental; as it ends
 
-Each is defined in `opq_measure`; this module decides when to look for it. Several windows at a time go to
-`Sudden`, which examines only samples that are unlike the cycle before; notches are looked for where the high
-orders rose; a rapid change and a telegram's pulse cost a comparison. At most one of a class in EVERY_S is
-reported: a Box next to a welder must not fill the event store. Pure; one Box.
+Each is defined in `opq_measure`; this module decides when to search for it. `Sudden` gets several windows at
+a time and examines only samples that differ from the cycle before. Notches are searched where the high orders
+rose. A rapid change and a telegram's pulse cost one comparison. At most one finding of a class is reported in
+EVERY_S, because a Box next to a welder must not fill the event store. Pure; one Box.
 """
 
 import math
@@ -30,27 +31,30 @@ from opq_measure.waveform.notches import SHARP_NOTCH_SHARE, SHARP_ORDER, notchin
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 WINDOWS_TOGETHER = 5
-"""Windows examined together, a second: each alone would cost three times as much."""
+"""Windows examined together (a second), at a third of the cost of single ones."""
 MAX_TRANSIENTS = 8
-"""Most transients in such a second: noise has a thousand, and each costs milliseconds."""
-MAX_ANALYSES, ANALYSIS_S = 4.0, 5.0
-"""Most seconds examined closely in a row, and the time after which one more is allowed: lasting noise must
-not take other Boxes' time."""
+"""Most transients in this second, because noise has a thousand and each costs milliseconds."""
+MAX_ANALYSES = 4.0
+"""Most seconds examined closely in a row. Lasting noise must not take the time of other Boxes."""
+ANALYSIS_S = 5.0
+"""Time after which another second may be examined closely."""
 EVERY_S = 10.0
 POWER_RISE_RATIO = 1.5
-"""Factor on the usual power of these orders: a wave that always has them is examined once, not each
-second."""
+"""Orders are examined if their power exceeds the usual one by this factor, so that a wave which always has
+them is examined once."""
 LINE_PERCENT = 0.7
-"""Percent of the fundamental, in one centred interharmonic subgroup: a line of 1 % at the edge of one has
-this much there."""
+"""Percent of the fundamental in one centred interharmonic subgroup. A line of 1 % at the edge of a subgroup
+reaches this value."""
 MIN_ORDER = 2
 """Only subgroups above this order: the sidebands of flicker lie below, ripple control above (IEC 61000-2-2,
 4.10)."""
-KEYED = 0.5
-"""A pulse rises from below this share of itself and falls below it again; a line that only wavers about a
+KEYED_SHARE = 0.5
+"""A pulse rises from below this share of its level and falls below it again, so a line that wavers around the
 limit is not a pulse."""
-MIN_PULSE, LONGEST_PULSE = 2, round(10 / WINDOW_S)
-"""Windows: a single one also shows the spread of anything sudden, and a lasting line is an interharmonic."""
+MIN_PULSE_WINDOWS = 2
+"""Least length of a pulse. A single window also shows the spread of a sudden change."""
+MAX_PULSE_WINDOWS = round(10 / WINDOW_S)
+"""Longest pulse. A line that lasts longer is an interharmonic."""
 PREFIX = "edge_"
 
 
@@ -66,7 +70,7 @@ class EdgeFinding:
 
 @dataclass(slots=True)
 class EdgePulse:
-    """A line between the harmonics that has appeared and not yet gone; `windows` in a row show it."""
+    """A line between the harmonics that is still present, for `windows` in a row."""
 
     start_sample: float
     order: int
@@ -75,17 +79,17 @@ class EdgePulse:
 
 
 class EdgeDetectors:
-    """Takes the windows of one Box in order; call `end` at the end of a run."""
+    """Searches the windows of one Box in order; call `end` at the end of a run."""
 
     def __init__(self, nominal_v: float, nominal_hz: float, limits: Limits) -> None:
         self.limited = 0
-        """Findings that were not reported, since they came too soon after one of their class."""
+        """Findings that were not reported, because they came too soon after another of their class."""
         self._nominal_v, self._nominal_hz, self._limits = nominal_v, nominal_hz, limits
         self._last_sample: dict[str, float] = {}
         self._begin()
 
     def accept_window(self, figures: WindowFigures) -> list[EdgeFinding]:
-        """Takes the next window; returns what was found in it and those before."""
+        """Accepts the next window; returns the findings in it and in the windows before."""
         self._waiting.append(figures)
         return self._analyse() if len(self._waiting) >= WINDOWS_TOGETHER else []
 
@@ -137,7 +141,7 @@ class EdgeDetectors:
         fundamental = float(figures.harmonics_v[0])
         high = figures.harmonics_v[SHARP_ORDER - 1 :] ** 2
         power = float(np.add.reduce(high) - high.max())  # a single harmonic is not notching
-        if not power > (SHARP_NOTCH_SHARE * fundamental) ** 2:  # nor are unknown orders
+        if not power > (SHARP_NOTCH_SHARE * fundamental) ** 2:  # also false where the orders are unknown
             self._notching, self._usual_power = False, None
             return
         usual, self._usual_power = self._usual_power, power
@@ -157,15 +161,15 @@ class EdgeDetectors:
         percent, order = self._line(figures)
         before, self._line_before = self._line_before, percent
         pulse, self._pulse = self._pulse, None
-        if pulse is not None and percent >= KEYED * pulse.most:
+        if pulse is not None and percent >= KEYED_SHARE * pulse.most:
             pulse.windows += 1
             pulse.most = max(pulse.most, percent)
-            self._pulse = pulse if order == pulse.order and pulse.windows <= LONGEST_PULSE else None
+            self._pulse = pulse if order == pulse.order and pulse.windows <= MAX_PULSE_WINDOWS else None
         elif pulse is not None:
-            if percent < KEYED * pulse.most and pulse.windows >= MIN_PULSE:
+            if percent < KEYED_SHARE * pulse.most and pulse.windows >= MIN_PULSE_WINDOWS:
                 end = float(figures.window.edges[0]) + figures.window.first_sample
                 yield EdgeFinding("mains_signalling", pulse.start_sample, end, pulse.most)
-        elif percent > LINE_PERCENT and before < KEYED * percent:
+        elif percent > LINE_PERCENT and before < KEYED_SHARE * percent:
             start = float(figures.window.edges[0]) + figures.window.first_sample
             self._pulse = EdgePulse(start, order, percent)
 
@@ -197,7 +201,8 @@ class EdgeDetectors:
 def edge_measurement(
     found: EdgeFinding, box_id: str, window: Window, clock: tuple[int, TimeSource], nominal_v: float
 ) -> Measurement:
-    """The crossing Measurement of a finding, at least a cycle long; `window` is a near one of its run."""
+    """The crossing Measurement of a finding, at least a cycle long; `window` is a window near it in the same
+    run."""
     assert window.end_ns is not None
     since = found.start_sample - window.first_sample - float(window.edges[-1])
     start_ns = window.end_ns + round(since * 1e9 / window.rate_hz)

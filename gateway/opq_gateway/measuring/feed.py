@@ -1,7 +1,7 @@
 """MeasuredFeed: measured items (Values, phasors, notices) for their readers on this machine: MQTT, C37.118,
 page.
 
-A slow reader loses its oldest items, counted in its channel, and delays no other.
+A slow reader loses its oldest items, counted in its channel, and does not delay other readers.
 """
 
 import threading
@@ -37,8 +37,8 @@ DISTURBANCES = ("dip", "swell", "interruption")
 KINDS = ("window", "3s", "10s", "10min", "2h", "half", *DISTURBANCES)
 """Window: 10/12 cycles; 3s: 150/180 cycles; 10s: frequency; 10 minutes; 2 hours; half: the half cycles of a
 flagged window, with `urms_v` and `at_s`, the middle of each cycle after `start_ns`. 61000-4-30, 4.4, 5.1,
-5.4. A disturbance has `residual_v` and `closed_ratio`, 0 while it is under way, and where its end was not
-seen. The order is that of the ledger's files."""
+5.4. A disturbance has `residual_v` and `closed_ratio`, which is 0 while it is under way and where its end was
+missed. The order is that of the ledger's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class PhasorReport:
     uncertainty_ns: int
     source: TimeSource
     known: bool
-    """False where there is no fundamental, or samples are missing; the numbers are then NaN."""
+    """False where the fundamental or samples are missing; the numbers are then NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ Item = Values | PhasorReport | DisturbanceNotice
 
 
 class MeasuredFeed:
-    """Passes items from one writer side to any number of readers; from any thread."""
+    """Passes items from the writer to any number of readers; may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -90,11 +90,11 @@ class MeasuredFeed:
 
     @property
     def channels(self) -> tuple[Channel[Item], ...]:
-        """The channels of all readers, for counting what waits and what was dropped."""
+        """The channels of all readers, which count waiting and dropped items."""
         return tuple(channel for _, channel in self._readers)
 
     def wanted(self, kind: type[Item]) -> bool:
-        """Whether anybody reads items of this type; otherwise they need not be made."""
+        """Whether items of this type have a reader; otherwise they need not be made."""
         return any(kind in kinds for kinds, _ in self._readers)
 
     def offer(self, item: Item) -> None:

@@ -1,6 +1,6 @@
 """Figures: the quantities of 10/12-cycle windows, of one Box or of many, each defined in `opq_measure`. Pure.
 
-The windows of many Boxes go through one call; the results of each are bit for bit those of it alone.
+The windows of many Boxes go through one call; the results of each are bit for bit the same as alone.
 """
 
 import math
@@ -49,8 +49,8 @@ class WindowFigures:
 
     window: Window
     urms_v: FloatArray
-    """(2 c,) Urms(1/2) that ends with each half cycle (61000-4-30, 5.4). The first spans the border to the
-    window before: it begins in that one, and is unknown if that window is missing."""
+    """(2 c,) Urms(1/2) that ends with each half cycle (61000-4-30, 5.4). The first begins in the window
+    before, and is unknown if that window is missing."""
     extent: Extent
     trans_v: FloatArray
     """(c,) per cycle, the largest magnitude above 400 Hz."""
@@ -74,7 +74,7 @@ class WindowFigures:
 def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[WindowFigures]:
     """The figures of whole windows, in their order; each with the declared voltage of its Box.
 
-    The windows may have 10 or 12 cycles, any rate, and may be the first of a run or not.
+    The windows may have 10 or 12 cycles and any rate, and may be the first of a run or later ones.
     """
     found: dict[int, WindowFigures] = {}
     kinds: dict[tuple[int, float, bool], list[int]] = {}
@@ -90,7 +90,7 @@ def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[W
 
 
 def rest_figures(window: Window) -> WindowFigures | None:
-    """Figures of the cycles after a run's last window, without a spectrum; None: no cycle is left."""
+    """Figures of the cycles after a run's last window, without a spectrum; None where no cycle is left."""
     if len(window.edges) < 2:
         return None
     urms_v, _, extents, trans_v = _in_time([window], np.array([window.half_edges]))
@@ -150,5 +150,5 @@ def _in_time(
 
 
 def samples_after(rate_hz: float) -> int:
-    """Returns how many samples after its last one the figures of a window need: half of the high pass."""
+    """Number of samples after a window that its figures need: half of the high pass."""
     return tap_count(rate_hz) // 2 + 1

@@ -1,6 +1,6 @@
 """Groups: three Boxes on the three phases of one place, joined on UTC, and their unbalance.
 
-A window in which a phase is missing gives nothing: absent, not zero. Source: IEC 61000-4-30:2015, 5.7.
+A window without all three phases has no unbalance: absent, not zero. Source: IEC 61000-4-30:2015, 5.7.
 """
 
 import math
@@ -30,7 +30,8 @@ class GroupMeter:
     """Measures one group of three."""
 
     def __init__(self, group: GroupSection, nominal_hz: float, before: Iterable[Values] = ()) -> None:
-        """`before`: its ten minutes of the present two hours that were measured before, in time order."""
+        """`before`: its ten-minute values of the present two hours that are already on disk, in time
+        order."""
         self.group = group
         self._joined = unbalance.Group()
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
@@ -79,7 +80,8 @@ class GroupMeter:
         found = [self._values("window", each.start_ns, each.end_ns, flagged, values)]
         for name, angle_rad in zip("bc", each.angles_rad, strict=True):
             values |= {f"cos_{name}": math.cos(angle_rad), f"sin_{name}": math.sin(angle_rad)}
-        # its span holds three windows that began apart: as long as one of them, no time counts twice
+        # its span contains three windows with different starts; it has the length of one, so no time counts
+        # twice
         middle_ns, length_ns = (each.start_ns + each.end_ns) // 2, window.end_ns - window.start_ns
         start_ns = middle_ns - length_ns // 2
         time = WindowTime(start_ns, start_ns + length_ns, window.tick, window.overlap)
@@ -102,7 +104,7 @@ class GroupMeter:
     def _values(
         self, kind: str, start_ns: int, end_ns: int, flagged: bool, values: Mapping[str, float]
     ) -> Values:
-        """Its clock is the worst of the three."""
+        """The Values of a window; the worst of the three clocks counts."""
         clock = max(self._uncertain_ns), min(self._sources)
         return Values(self.group.name, kind, start_ns, end_ns, *clock, flagged, known_of(values))
 
@@ -117,8 +119,8 @@ class GroupMeters:
         unbalanced: Callable[[str, float, int], None],
         ledgers: Mapping[str, Ledger] = MappingProxyType({}),
     ) -> None:
-        """`ledgers` are those of the groups, by name. `unbalanced` gets a Box's id, u2 as a ratio, and the
-        end of the window, for each window of its group."""
+        """`ledgers` are those of the groups, by name. `unbalanced` gets a Box's id, u2 as a ratio and the
+        window's end, for each window of its group."""
         self._groups = groups
         self._values, self._unbalanced, self._ledgers = values, unbalanced, ledgers
         self._places: dict[str, GroupMeter] = {}
@@ -144,14 +146,15 @@ class GroupMeters:
                         self._unbalanced(box, u2, values.end_ns)
 
     def _before(self, name: str) -> list[Values]:
-        """The ten minutes of the present two hours that are on disk."""
+        """The ten-minute values of the present two hours that are on disk."""
         ledger = self._ledgers.get(name)
         end_ns = None if ledger is None else ledger.newest_ns("10min")
         return [] if ledger is None or end_ns is None else ledger.two_hours_until(end_ns)
 
 
 class WrittenBefore:
-    """Which values of a group were on disk when the gateway began, and are measured again from the rings."""
+    """Knows which values of a group were on disk when the gateway began, because they are measured again from
+    the rings."""
 
     def __init__(self, ledger: Ledger) -> None:
         """Raises OSError: the ledger cannot be read."""
@@ -160,7 +163,7 @@ class WrittenBefore:
         self._newest_ns = max(self._ends_ns.values(), default=0)
 
     def has(self, values: Values) -> bool:
-        """Whether they were written; from the first ones after all that was written on, none are."""
+        """Whether these values are on disk; values after the newest on disk are not."""
         if not self._ends_ns:
             return False
         if values.kind == "window" and values.start_ns >= self._newest_ns - BESIDE_NS:

@@ -1,7 +1,7 @@
-"""Inbox: holds what waits to be measured of one Box, between the reader's thread and the measuring thread.
+"""Inbox: the queue of one Box between the reader's thread and the measuring thread.
 
-Not a Channel: 400 Boxes hand in 24,000 blocks a second, and a lock with a wake-up for each would cost more
-than the blocks; a deque's ends are safe between two threads. One writer, one reader.
+It is not a Channel, because 400 Boxes hand in 24,000 blocks a second, and a lock with a wake-up for each
+would cost more than the blocks. A deque is safe with one writing and one reading thread.
 """
 
 from collections import deque
@@ -14,10 +14,11 @@ from opq_proto.link.messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap
 
 MAX_S = 30.0
-"""Most seconds of samples that wait: a machine that is busy for longer measures less, and the ring keeps
-them."""
+"""Most seconds of samples that wait. On a machine that is busy for longer the rest is not measured, but stays
+in the ring."""
 MAX_ITEMS = 20_000
-"""Ten times the blocks that the link brings in that time; a Box may flood with blocks of one sample."""
+"""Ten times the blocks of a link in that time, because a broken Box may flood it with blocks of one sample.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ Item = SampleBlock | Gap | StreamRestart | BoxMeasurement
 
 
 class Inbox:
-    """A bounded queue; a block too many is dropped and counted, and appears to measuring as a gap.
+    """A bounded queue. A block beyond the bound is dropped and counted, and measuring sees a gap.
 
-    The Box's own figures are bounded, too. Gaps and restarts are always taken: one gap stands for those that
-    follow it, and a Box that restarts too often is ignored (`intake`).
+    The Box's figures are bounded, too. Gaps and restarts are always accepted, since consecutive gaps become
+    one and `intake` ignores a Box that restarts too often.
     """
 
     def __init__(self, counters: BoxCounters, most_s: float = MAX_S, most_items: int = MAX_ITEMS) -> None:

@@ -1,6 +1,6 @@
 """Intervals: the Values of windows, of 3 s, 10 s, 10 minutes and 2 hours of one Box.
 
-This is the only place that gives names and units to what leaves measuring. Unknown is absent.
+Only this module gives names and units to measured values. Unknown values are absent.
 """
 
 import math
@@ -27,11 +27,11 @@ from opq_measure.timebase.window import WindowTime
 from opq_proto.messages import TimeSource
 
 KIND = {"10_min": "10min", "2_h": "2h"}
-"""Kinds of aggregates; those of fifteen windows are called 150 or 180, for their cycles."""
+"""Kinds of aggregates; an aggregate of fifteen windows is called 150 or 180 for its cycles."""
 
 
 class Intervals:
-    """Takes one Box's windows when their flags are certain; returns finished Values in time order."""
+    """Makes Values, in time order, from one Box's windows whose flags are certain."""
 
     def __init__(self, box_id: str, nominal_v: float, nominal_hz: float) -> None:
         self._box_id, self._nominal_v = box_id, nominal_v
@@ -42,7 +42,7 @@ class Intervals:
     def accept_window(
         self, figures: WindowFigures, rocof_hz_s: float, flagged: bool, clock: tuple[int, TimeSource]
     ) -> list[Values]:
-        """The Values of a window, and of every interval that it finishes."""
+        """The Values of a window and of every interval that it completes."""
         window, row = figures.window, figures.row
         time = WindowTime.of(window)
         values = _of_row(row.tolist())
@@ -59,12 +59,12 @@ class Intervals:
         return found
 
     def restore(self, rows: Iterable[Values]) -> None:
-        """Takes the ten minutes of the present two hours that were measured before, in time order; call it
-        before the first window."""
+        """Accepts the ten-minute values of the present two hours that are already on disk, in time order;
+        call it before the first window."""
         for each in rows:
             coverage = each.values.get("coverage_ratio")
             if not isinstance(coverage, float):
-                continue  # flicker has none
+                continue  # values of flicker have no row
             values = {name: np.asarray(value) for name, value in each.values.items()}
             nominal_v = self._nominal_v
             if "under_ratio" in values and "over_ratio" in values:
@@ -79,7 +79,7 @@ class Intervals:
             self._aggregator.restore_ten(each.start_ns, means, least, most, coverage, each.flagged)
 
     def flicker(self, interval: FlickerInterval, clock: tuple[int, TimeSource]) -> list[Values]:
-        """Values of ten minutes of flicker, and of two hours where they end with these."""
+        """Values of ten minutes of flicker, and of the two hours that end with them."""
         if interval.start_ns is None or interval.end_ns is None:
             return []
         severity: Mapping[str, float | FloatArray] = {"pst": interval.pst, "pinst_max": interval.pinst_max}
@@ -91,8 +91,8 @@ class Intervals:
         return [values for values in found if values.values]
 
     def end(self, clock: tuple[int, TimeSource], goes_on: bool = False) -> list[Values]:
-        """Values of what is under way, with its coverage so far, since the Box begins again; `goes_on`: its
-        ten minutes and two hours are continued with windows of the next start."""
+        """Values of the unfinished intervals with their coverage so far, because the Box has started again;
+        `goes_on`: ten minutes and two hours continue with windows of the next start."""
         found = [] if goes_on else [self.aggregated(each, clock) for each in self._aggregator.end()]
         return found + [self._ten(each, clock) for each in self._ten_seconds.end()]
 
@@ -102,7 +102,7 @@ class Intervals:
 
     def aggregated(self, aggregate: Aggregate, clock: tuple[int, TimeSource]) -> Values:
         """Values of a finished interval; one that was not seen whole is flagged."""
-        flagged = aggregate.flagged or aggregate.coverage < 1.0  # a gap is in it
+        flagged = aggregate.flagged or aggregate.coverage < 1.0  # it contains a gap
         values = _known_statistics(aggregate.values(), self._nominal_v)
         values["coverage_ratio"] = aggregate.coverage
         kind = KIND.get(aggregate.kind, "3s")
@@ -127,7 +127,7 @@ class Intervals:
 def half_cycles_of(
     box_id: str, figures: WindowFigures, time: WindowTime, clock: tuple[int, TimeSource]
 ) -> Values | None:
-    """Urms(1/2) of a flagged window, each at the middle of its cycle; None where none is known."""
+    """Urms(1/2) of a flagged window, each at the middle of its cycle; None where no value is known."""
     window = figures.window
     at_s = (window.half_edges[:-1] - window.edges[0]) / window.rate_hz
     known = np.isfinite(figures.urms_v)
@@ -138,7 +138,7 @@ def half_cycles_of(
 
 
 def _padded(value: FloatArray, width: int) -> FloatArray:
-    """A row with its unknown values, which are not stored."""
+    """A row, completed with the unknown values that are not stored."""
     return value if width == 1 else np.concatenate((value, np.full(width - len(value), np.nan)))
 
 
@@ -167,13 +167,13 @@ LIMITS = (
     {"rms_v": "rms_min_v", "f_hz": "f_min_hz", "urms_min_v": "urms_min_v"},
     {"rms_v": "rms_max_v", "f_hz": "f_max_hz", "urms_max_v": "urms_max_v", "thd_ratio": "thd_max_ratio"},
 )
-"""Quantity -> its least, and its most, as `_known_statistics` names them."""
+"""Quantity -> names of its minimum and maximum, as in `_known_statistics`."""
 _NAMES = tuple(PLACES)[: PLACES["under_v"]]
-"""Columns of a row that are Values; the others are only for aggregates, or wide."""
+"""Columns of a row that are Values; the other columns are only for aggregates, or wide."""
 
 
 def _add_row(found: dict[str, float | tuple[float, ...]], name: str, row: list[float]) -> None:
-    """Adds a row up to its first unknown value (orders above the band)."""
+    """Adds a row up to its first unknown value (orders above the measured band)."""
     if not math.isfinite(sum(row)):
         row = row[: next(at for at, each in enumerate(row) if not math.isfinite(each))]
     if row:

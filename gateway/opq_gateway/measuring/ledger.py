@@ -1,14 +1,14 @@
 """Ledger: the values measured of one Box, on disk next to its ring.
 
-It consists of files of records that are only appended to, and deleted whole when they are older than what is
-kept. Windows (61000-4-30's 10/12 cycles), the longer intervals, which are kept longer, and the half cycles of
-dips and swells, which are also bounded in bytes, are in separate files. A record holds several rows of one
-kind, with their span of time in its head, so that a read by time skips the others unread:
+It consists of files of records, which are appended to and later deleted whole. Windows (61000-4-30's 10/12
+cycles), longer intervals and the half cycles of dips and swells are in separate files. Longer intervals are
+kept longer; half cycles are also bounded in bytes. A record has several rows of one kind and their span of
+time in its head, so that a read by time can skip it:
 
     magic u16 | kind u8 | 0 u8 | length u32 | start_ns i64 | end_ns i64 | crc32 u32 | rows, msgpack
 
-It is readable while it is written and after kill -9: a torn or foreign record ends what is read of its file,
-and a writer always begins a new file. A power cut costs what the kernel had not written back, some 30 s; the
+It is readable while it is written and after kill -9: reading a file ends at a torn or foreign record, and a
+writer always begins a new file. A power cut loses what the kernel had not written back, some 30 s; the
 samples are in the ring.
 """
 
@@ -37,15 +37,16 @@ HEAD = struct.Struct("<HBxIqqI")
 MAGIC = 0x4C51
 LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9, "h": 3600 * 10**9}
 """A file of windows or half cycles covers an hour, one of longer intervals a day."""
-DAY_NS, TWO_HOURS_NS = 86_400 * 10**9, 7200 * 10**9
+DAY_NS = 86_400 * 10**9
+TWO_HOURS_NS = 7200 * 10**9
 HALF_CYCLES_BYTES = 64_000_000
 """14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13
-"""A generous bound of a row's length: how far after its beginning its end may lie."""
+"""A generous upper bound of a row's length in time."""
 UNDER_WAY_NS = 3 * DAY_NS
-"""A disturbance that was reported longer ago is not continued after a restart."""
+"""A disturbance that was last reported before this is not continued after a restart."""
 BESIDE_NS = 1_000_000
-"""Rows that begin this little before the newest on disk count as after it."""
+"""A row that begins less than this before the newest row on disk counts as after it."""
 MAX_WAITING = 10_000
 """Most rows of a Box that wait for a slow disk: half an hour of windows, some 15 MB."""
 _pack = msgspec.msgpack.Encoder().encode
@@ -66,7 +67,8 @@ class Ledger:
     ) -> None:
         """
         Args:
-            half_cycles_bytes: most bytes of half cycles, kept for `values_days` at most; 0: none are kept.
+            half_cycles_bytes: most bytes of half cycles, kept for `values_days` at most; 0 keeps no half
+            cycles.
 
         Raises:
             OSError: the folder cannot be made.
@@ -82,23 +84,23 @@ class Ledger:
         private_folder(folder)
 
     def append(self, values: Values) -> None:
-        """Adds values, which the next `flush` writes. Never waits for the disk."""
+        """Adds values, which the next `flush` writes; does not wait for the disk."""
         if self._keep_ns[_series(values.kind)]:
             self._waiting.offer(values)
 
     @property
     def dropped(self) -> int:
-        """Rows dropped because too many waited for the disk; the oldest go first."""
+        """Number of rows dropped because too many waited for the disk; the oldest are dropped first."""
         return self._waiting.dropped
 
     @property
     def is_behind(self) -> bool:
-        """Whether half of the room for waiting rows is used: faster measuring than real time then has to
+        """Whether half of the room for waiting rows is used; then measuring faster than real time has to
         wait."""
         return 2 * len(self._waiting) >= MAX_WAITING
 
     def flush(self) -> bool:
-        """Writes the rows that wait; False: there were none.
+        """Writes the waiting rows; False if no rows waited.
 
         Raises:
             OSError: the disk is full or gone; the waiting rows are lost.
@@ -119,7 +121,7 @@ class Ledger:
     def read(self, kind: str, start_ns: int, end_ns: int) -> Iterator[Values]:
         """The rows of a kind that overlap [start_ns, end_ns), in the order of writing.
 
-        That is time order, except where the clock was set and where the ring was measured late.
+        It is the order of time, except where the clock was set or the ring was measured late.
 
         Raises:
             ValueError: the kind does not exist.
@@ -138,7 +140,7 @@ class Ledger:
         writing: file, place after the record, rows.
 
         Args:
-            places: file -> byte; a file that is not in it is read from its beginning.
+            places: file -> byte; other files are read from their beginning.
 
         Raises:
             OSError: a file cannot be read.
@@ -236,7 +238,7 @@ class Ledger:
         finally:
             os.close(fd)
         if written != len(data):
-            del self._open[series]  # nothing may follow a torn record
+            del self._open[series]  # a record after a torn one would not be read
             raise OSError(f"{path}: {written} of {len(data)} bytes written; is the disk full?")
 
     def _begin(self, series: str, start_ns: int) -> Path:
@@ -248,7 +250,8 @@ class Ledger:
         return path
 
     def _delete_old(self, series: str) -> None:
-        """Deletes by the length of the stored time, not by the clock: setting the clock deletes nothing.
+        """Deletes by the length of the stored time and not by the clock, so that setting the clock deletes
+        nothing.
 
         A gap between half cycles counts as one day at most.
         """
@@ -324,7 +327,8 @@ def _crc(head: bytes | memoryview, rows: bytes | memoryview) -> int:
 
 
 def _row(values: Values) -> tuple[int, int, int, int, bool, dict[str, float | bytes]]:
-    """A row to store; arrays (harmonics) in single precision: 6e-8 of the value, half the bytes."""
+    """A row to store; arrays (harmonics) are in single precision, which halves the bytes and costs 6e-8 of
+    the value."""
     packed = {
         name: _floats(len(value)).pack(*value) if isinstance(value, tuple) else value
         for name, value in values.values.items()
@@ -354,7 +358,7 @@ class _Written:
     counters: BoxCounters
     ledger: Ledger
     status: BoxStatus
-    """Where its problem is reported."""
+    """The status that reports its problem."""
     dropped: int = 0
     problem: str = ""
 
@@ -370,14 +374,14 @@ class LedgerWriter:
         self._ledgers.append(_Written(counters, ledger, status))
 
     def run(self, stop: threading.Event) -> None:
-        """Writes once a second until `stop`, and once more then."""
+        """Writes once a second until `stop`, and once at the end."""
         while not stop.wait(EVERY_S):
             self.write()
         self.write()
 
     def write(self) -> None:
-        """Writes what waits; counts, logs and reports what is lost because the disk refuses it, or too much
-        waited."""
+        """Writes the waiting rows; counts, logs and reports rows that the disk refused or that were too
+        many."""
         for each in self._ledgers:
             ledger, counters = each.ledger, each.counters
             lost = ledger.dropped - each.dropped

@@ -1,10 +1,10 @@
-"""LedgerRows: what a Box's ledger holds for the cloud: intervals and disturbances that were not numbered yet.
+"""LedgerRows: the intervals and disturbances of a Box's ledger that are for the cloud and have no number yet.
 
     ledger -> LedgerRows (a thread reads some ahead) -> queue, with its place in one transaction -> sent
 
-The ledger keeps rows for weeks, and a queue of Measurements is bounded. So a row stays in the ledger until a
-cloud acknowledges again; only then it gets a number. Its place in the ledger is written with it, so that a
-kill loses none and numbers none twice.
+The ledger keeps rows for weeks, and a queue of Measurements is bounded. So a row stays in the ledger, without
+a number, until a cloud acknowledges again. Its place in the ledger is written with its number, so that a kill
+neither loses a row nor numbers it twice.
 """
 
 import threading
@@ -28,14 +28,19 @@ SENDABLE = (*LENGTHS_MS, "disturbances")
 READ_AHEAD_ROWS = 50
 """Records of a Box that are read ahead."""
 EVERY_S = 1.0
-COVERAGE, CLOSED, RESIDUAL = "coverage_ratio", "closed_ratio", "residual_v"
+COVERAGE = "coverage_ratio"
+"""Name among the values of an interval."""
+CLOSED = "closed_ratio"
+"""Name among the values of a disturbance."""
+RESIDUAL = "residual_v"
+"""Name among the values of a disturbance."""
 
 
 def kinds_of(intervals: Sequence[str]) -> frozenset[str]:
     """Returns the kinds of the ledger that the option `measuring.intervals` names.
 
     Raises:
-        ConfigError: it names something else.
+        ConfigError: it names another kind.
     """
     unknown = sorted(set(intervals) - set(SENDABLE))
     if unknown:
@@ -48,26 +53,25 @@ def kinds_of(intervals: Sequence[str]) -> frozenset[str]:
 
 
 class LedgerRows:
-    """The rows of one Box, and of the group that goes up with it; `read_ahead` in one thread, `take` in the
-    uplink's."""
+    """The rows of one Box and of the group that is sent with it; `read_ahead` runs in one thread, `take` in
+    the uplink's."""
 
     def __init__(
         self, ledger: Ledger, kinds: frozenset[str], places: Mapping[int, int], group: Ledger | None = None
     ) -> None:
-        """`places`: file -> place up to which rows are in the queue; a file of the group has its number as a
-        negative one, and one less."""
+        """`places`: file -> place up to which rows are in the queue; file n of the group is -n - 1."""
         self._ledger, self._kinds, self._places = ledger, kinds, dict(places)
         self._group = group
         self._waiting: Channel[LedgerRecord] = Channel("ledger rows", 2 * READ_AHEAD_ROWS, "refuse")
         self._back: LedgerRecord | None = None
 
     def take(self) -> LedgerRecord | None:
-        """The next record; None: none waits."""
+        """The next record; None where no record waits."""
         back, self._back = self._back, None
         return self._waiting.take_item() if back is None else back
 
     def put_back(self, record: LedgerRecord) -> None:
-        """Takes a record back that could not be stored; it is the next one again."""
+        """Puts back a record that could not be stored, as the next one."""
         self._back = record
 
     def read_ahead(self) -> None:
@@ -102,8 +106,8 @@ class LedgerRows:
 
 
 def measurement_of(values: Values, sender: str | None = None) -> Measurement:
-    """Returns the Measurement without metrics that carries a row of the ledger; `sender` is the Box that
-    carries a row of a group."""
+    """Returns the Measurement that carries a row of the ledger, without metrics; `sender` is the Box that
+    carries the row of a group."""
     interval = disturbance = None
     if values.kind in DISTURBANCES:
         residual_v, closed = values.values.get(RESIDUAL), values.values.get(CLOSED)
@@ -140,7 +144,7 @@ def measurement_of(values: Values, sender: str | None = None) -> Measurement:
 
 
 class LedgerReader:
-    """Reads the ledgers of all Boxes ahead, in its own thread, since the uplink must not wait for a
+    """Reads the ledgers of all Boxes ahead in a separate thread, because the uplink must not wait for a
     disk."""
 
     def __init__(self, rows: Mapping[str, LedgerRows], counters: Mapping[str, BoxCounters]) -> None:
@@ -161,10 +165,11 @@ class LedgerReader:
 
 
 def _senders(groups: Sequence[GroupSection]) -> dict[str, str]:
-    """Returns Box -> the group that goes up with it: the first Box of each group that carries no other one.
+    """Returns Box -> the group that is sent with it: the first Box of each group that does not carry another
+    group.
 
     Raises:
-        ConfigError: every Box of a group carries another one.
+        ConfigError: every Box of a group already carries another group.
     """
     found: dict[str, str] = {}
     for group in groups:
@@ -176,7 +181,7 @@ def _senders(groups: Sequence[GroupSection]) -> dict[str, str]:
 
 
 def ledger_reader_of(config: Config, queue: Queue, counters: Mapping[str, BoxCounters]) -> LedgerReader:
-    """What reads the rows of the Boxes' ledgers that go up.
+    """The reader of the ledger rows that are sent to the cloud.
 
     Raises:
         ConfigError: an interval that does not exist, or groups that no Box can carry.

@@ -1,4 +1,4 @@
-"""MeasuredBox: one Box in the measuring thread: its queue, its meter, and the ways of its results.
+"""MeasuredBox: one Box in the measuring thread: its queue, its meter, and where its results go.
 
 inbox, backlog (ring) -> BoxMeter -> uplink, feed, ledger
 the Box's own figures -> cross-check, and Measurements where samples are missing
@@ -29,12 +29,12 @@ from opq_proto.link.messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap, Measurement
 
 BACKLOG_INBOX_S = 300.0
-"""Most live samples that wait while those of the ring are measured: 7 MB."""
+"""Most live samples that wait while samples of the ring are measured: 7 MB."""
 TEN_MINUTES_NS = 600 * 10**9
 CYCLE_NS = 20_000_000
-"""Two runs of the gateway find the end of a disturbance this close together."""
+"""Two runs of the gateway find the end of the same disturbance within this time."""
 OF_WINDOWS = ("window", "half")
-"""Kinds that show up to where the ledger was written; the others cover longer intervals."""
+"""Kinds whose newest rows show how far the ledger was written; the other kinds cover longer intervals."""
 
 
 _Stated = tuple[int, float | None, float | None]
@@ -42,7 +42,7 @@ _stated_by = attrgetter("start_id", "nominal_v", "nominal_hz")
 
 
 class MeasuredBox:
-    """Measures one Box; `inbox` and `set_cycles` from any thread, the rest from the measuring one."""
+    """Measures one Box; `inbox` and `set_cycles` from any thread, the rest from the measuring thread."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class MeasuredBox:
         self._meter: BoxMeter | None = None
         self._items: deque[Item] = deque()
         self._stated: _Stated | None = None
-        """What the present meter's samples state; None: it has none yet."""
+        """What the present meter's samples state; None before its first samples."""
         self._begun = False
         self._backlog: RingBacklog | None = None
         self._backfilled: RingBacklog | None = None
@@ -79,17 +79,17 @@ class MeasuredBox:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether samples of the ring still wait, and the disk can take what is measured of them."""
+        """Whether samples of the ring still wait and the disk keeps up with writing their results."""
         return self._backlog is not None and not (self.ledger is not None and self.ledger.is_behind)
 
     @property
     def is_prompt(self) -> bool:
-        """Whether Measurements leave before their last windows are tracked: only live ones."""
+        """Whether Measurements are sent before their last windows are tracked; only live ones are."""
         return self.status.prompt and self._backlog is None
 
     def due_in_s(self) -> float:
-        """Seconds until the samples of its next early Measurement are there; infinite where none is made
-        early."""
+        """Seconds until the samples of its next early Measurement are there; infinite without early
+        Measurements."""
         due = None if self._meter is None or not self.is_prompt else self._meter.due_sample
         return math.inf if due is None else (due - self.inbox.end_sample) / self.status.rate_hz
 
@@ -101,12 +101,12 @@ class MeasuredBox:
             meter.measurements.cycles = cycles
 
     def add_value(self, name: str, value: float, since_ns: int) -> None:
-        """Adds a value that concerns more than this Box to its Measurements."""
+        """Adds a value of several Boxes, such as unbalance, to its Measurements."""
         if self._meter is not None:
             self._meter.measurements.add_value(name, value, since_ns)
 
     def gather(self) -> list[Job]:
-        """Hands what waits to the meters; returns their jobs."""
+        """Hands waiting items to the meters; returns their jobs."""
         jobs: list[Job] = []
         self._items.extend(self.inbox.take_items())
         if self._meter is not None:
@@ -136,7 +136,7 @@ class MeasuredBox:
             job.meter.finish_early()
 
     def restart(self) -> None:
-        """Begins again after a failure, without what was left of the backlog."""
+        """Begins again after a failure, without the rest of the backlog."""
         self._backlog = None
         self._begin_meter([])
 
@@ -162,9 +162,9 @@ class MeasuredBox:
             self._meter.push_blocks(list(part))
 
     def _begin_samples(self, stated: "_Stated", jobs: list[Job]) -> None:
-        """Samples of another start, or with other nominal values, follow: they are judged by their own."""
+        """Starts a new meter for samples of another start or with other nominal values."""
         start_id, nominal_v, nominal_hz = stated
-        if nominal_v is not None and nominal_hz is not None:  # otherwise those of the hello stay
+        if nominal_v is not None and nominal_hz is not None:  # otherwise the nominal values of the hello stay
             self.plan = replace(self.plan, nominal_v=nominal_v, nominal_hz=nominal_hz)
         meter = self._meter
         assert meter is not None
@@ -179,7 +179,7 @@ class MeasuredBox:
         meter.measurements.start_id = start_id or None
 
     def _broken(self, before: SampleBlock, block: SampleBlock) -> None:
-        """Notes what lies between two blocks that do not follow each other."""
+        """Notes the gap or clock setting between two blocks that do not follow each other."""
         if self._backlog is not None:
             for gap in self._backlog.gaps_between(before, block):
                 self._interruptions.accept_gap(gap)
@@ -212,7 +212,7 @@ class MeasuredBox:
         self._meter = BoxMeter(self.plan, self._sinks(self._meters), before)
         if last is not None:
             jobs.append(Job(last, over=True, following=self._meter))
-            cut_all([last])  # all its flicker before that of the next samples
+            cut_all([last])  # all of its flicker before the flicker of the next samples
             self._meter.take_flicker(last)
         return self._meter
 
@@ -237,9 +237,10 @@ class MeasuredBox:
             meter.restore(tens, self.ledger.disturbances_under_way(backlog.since_ns))
 
     def _began_ns(self, ledger: Ledger, since_ns: int) -> int | None:
-        """Start of the ten minutes under way at `since_ns`; None where none of this Box are on disk.
+        """Start of the ten minutes under way at `since_ns`; None where this Box has no ten-minute values on
+        disk.
 
-        They follow the newest ones on disk. Where these lack their windows or their flicker, because the
+        They follow the newest ten-minute values on disk. Where these lack windows or flicker, because the
         gateway was killed between the two, they are measured again.
         """
         end_ns = self._stored_to_ns.get("10min")
@@ -333,9 +334,9 @@ class MeasuredBox:
     def _is_stored(self, values: Values) -> bool:
         """Whether the values were written to disk before the gateway's restart.
 
-        Half cycles count as written only when all of a window's were: windows now begin at other times, and
-        `read_half_cycles` removes repeated ones. A disturbance that was written while it was under way ends
-        later.
+        Half cycles count as written only if all half cycles of a window were, because windows now begin at
+        other times; `read_half_cycles` removes repeated ones. A disturbance that was written while under way
+        ends later.
         """
         if values.kind in DISTURBANCES:
             ends_ns = [self._stored_to_ns.get(kind, 0) for kind in DISTURBANCES]

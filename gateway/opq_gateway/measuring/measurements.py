@@ -40,7 +40,8 @@ _OF_WINDOWS = [
     for each in QUANTITIES
     if each.value in PLACES and each.key not in ("rms", "f")
 ]
-"""Metrics that a window has as a column; `rms` is of cycles, and `f` is known of the rest of a run too."""
+"""Metrics that are a column of a window. `rms` is a value of cycles, and `f` is also known for the rest of a
+run."""
 ON_TIME_NS = 2_000_000
 """A cycle that begins this close to the last Measurement's end continues from it: an eighth of a cycle."""
 Clock = Callable[[float, float], tuple[int, TimeSource]]
@@ -58,7 +59,7 @@ class Measured:
 
 @dataclass(slots=True)
 class _Span:
-    """Cycles of one window in the Measurement under way."""
+    """Cycles of one window in the unfinished Measurement."""
 
     cycles: int
     urms_v: FloatArray
@@ -93,10 +94,10 @@ class Measurements:
         clock: Clock,
         limits_v: tuple[float, ...] = (0.0, math.inf),
     ) -> None:
-        """`limits_v`: rms below the first is a dip, above the second a swell."""
+        """`limits_v`: an rms below the first is a dip, above the second a swell."""
         self.cycles = cycles
         self.start_id: int | None = None
-        """The start of the Box in which its samples count."""
+        """The start of the Box to which its sample indices belong."""
         self._least_v, self._most_v = limits_v
         self._box_id, self._nominal_v, self._nominal_hz = box_id, nominal_v, nominal_hz
         self._send = frozenset(send)
@@ -105,44 +106,44 @@ class Measurements:
         self._clock = clock
         self._under_way: _UnderWay | None = None
         self._over_tick: WindowFigures | None = None
-        self._ended: tuple[float, int] | None = None  # sample and time at which the last one ended
+        self._ended: tuple[float, int] | None = None  # sample and time at which the last Measurement ended
         self._beside: deque[tuple[int, str, float]] = deque()
         self.not_before_ns: int | None = None
-        """Cycles that begin before this were measured earlier; the first one after it continues from
+        """Cycles that begin before this were measured earlier; the first Measurement after it continues from
         there."""
         self._passed_ns = 0  # up to where such cycles were skipped
         self._run_begins = False
         self.prompt = False
         """Whether `accept_untracked` is called between windows."""
-        self._taken_to: float | None = None  # cycles before this sample were taken ahead of their window
+        self._taken_to: float | None = None  # cycles before this sample were accepted ahead of their window
         self._late: list[_Span] = []  # windows without a new cycle, for the next Measurement
 
     @property
     def begins(self) -> float | None:
-        """First sample of the Measurement under way."""
+        """First sample of the unfinished Measurement."""
         return None if self._under_way is None else self._under_way.first_sample
 
     @property
     def position(self) -> float | None:
-        """Sample up to which cycles were taken; None at the beginning of a run."""
+        """Sample up to which cycles were accepted; None at the beginning of a run."""
         if self._under_way is not None:
             return self._under_way.end_sample
         return None if self._ended is None else self._ended[0]
 
     @property
     def missing_cycles(self) -> int:
-        """Number of cycles that the Measurement under way, or the next one, still lacks."""
+        """Number of cycles that the unfinished Measurement, or the next one, still lacks."""
         way = self._under_way
         return self.cycles if way is None else way.wanted - way.cycles
 
     def accept_untracked(self, figures: WindowFigures) -> list[Measured]:
-        """Takes the cycles from `position` on, ahead of their window."""
+        """Accepts the cycles from `position` on, ahead of their window."""
         found = self._cycles_until(figures, {})
         self._taken_to = self.position
         return found
 
     def accept_window(self, figures: WindowFigures, rocof_hz_s: float = np.nan) -> list[Measured]:
-        """Takes the run's next window; returns every Measurement that is complete now."""
+        """Accepts the run's next window; returns every Measurement that is complete now."""
         found: list[Measured] = []
         window = figures.window
         if self._over_tick is not None:
@@ -196,7 +197,7 @@ class Measurements:
     def _cycles_until(
         self, figures: WindowFigures, per_window: Mapping[str, float], until: float = np.inf
     ) -> list[Measured]:
-        """Takes the whole cycles of a window that end at or before sample `until`."""
+        """Adds the whole cycles of a window that end at or before sample `until`."""
         window = figures.window
         last = len(window.edges) - 1
         if until < np.inf:
@@ -224,12 +225,12 @@ class Measurements:
         return found
 
     def _first_new(self, figures: WindowFigures, last: int) -> int:
-        """The first of a window's cycles that was not measured before; `last` where all were."""
+        """The first of a window's cycles that was not measured before, or `last`."""
         assert self.not_before_ns is not None
         window = figures.window
         set_back = self._run_begins and _edge_ns(window, 0) < self._passed_ns
         self._run_begins = False
-        if set_back:  # another axis of time: nothing of it was measured
+        if set_back:  # another axis of time, of which nothing was measured
             self.not_before_ns = None
             return 0
         for at in range(last):
@@ -248,7 +249,7 @@ class Measurements:
     def _first_untaken(
         self, figures: WindowFigures, taken_to: float, last: int, per_window: Mapping[str, float]
     ) -> int:
-        """The first of a window's cycles not taken ahead of it; the edges may differ a little."""
+        """The first of a window's cycles that was not accepted ahead of it; the edges may differ a little."""
         window = figures.window
         half = float(window.edges[-1] - window.edges[0]) / (len(window.edges) - 1) / 2
         at = int(window.edges.searchsorted(taken_to - window.first_sample - half))

@@ -42,16 +42,20 @@ from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
 from opq_proto.measurement.fields import SENDABLE
 from opq_proto.messages import Gap, Measurement
 
-MIN_PIECE_S, MAX_PIECE_S = 0.2, 1.0
+MIN_PIECE_S = 0.2
+"""Length of a piece with one Box: a window."""
+MAX_PIECE_S = 1.0
+"""Length of a piece with many Boxes."""
 PIECE_S_PER_BOX = 0.02
 WAITED_S = 1.0
-"""Samples that wait longer are measured even if they are less than a piece: a Box that stopped, a gap."""
+"""Samples that wait longer are measured even if they are less than a piece, as before a gap or when a Box
+stops."""
 LONGEST_PAUSE_S = 0.1
 PHASOR_PIECE_S = 0.1
 """Length of a piece while phasors are read: at most a tenth of a second late, in addition to the filter's own
 delay."""
 TOGETHER_S = 64.0
-"""Seconds of signal measured at once: a second of 64 Boxes is 30 MB, and more gains nothing."""
+"""Seconds of signal measured at once. A second of 64 Boxes takes 30 MB, and more is not faster."""
 _Job = tuple[MeasuredBox, Job]
 
 
@@ -77,11 +81,11 @@ class Measuring:
     ) -> None:
         """
         Args:
-            edge: takes what a detector found (`edge_<class>`), in the measuring thread.
-            publish: takes Measurements, in the measuring thread.
-            crossing: takes the Box's own crossings at once, in the reader's thread.
+            edge: gets the findings of detectors (`edge_<class>`), in the measuring thread. publish: gets
+            Measurements, in the measuring thread. crossing: gets the Box's crossings at once, in the reader's
+            thread.
             places: ledgers of groups, by name.
-            backlog: returns what is in a Box's ring and was not measured; called at its first hello.
+            backlog: returns the samples of a Box's ring that were not measured; called at its first hello.
             piece_s: seconds of a Box's samples measured at once; None: chosen by the number of Boxes.
             ring_end: returns where a Box's ring ended at the start.
         """
@@ -126,7 +130,7 @@ class Measuring:
         self.accept_blocks(box_id, [block])
 
     def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
-        """Takes the next blocks, without a hole between them."""
+        """Accepts the next blocks, without a hole between them."""
         box = self._boxes[box_id]
         box.inbox.offer_all(blocks)
         if box.due_in_s() <= 0:
@@ -137,11 +141,11 @@ class Measuring:
         self._boxes[box_id].inbox.offer(gap)
 
     def restart(self, box_id: str, hello: Hello) -> None:
-        """A start of the Box begins; the nominal values count for samples that state none."""
+        """The Box has started again; the nominal values count for samples that do not state them."""
         self._boxes[box_id].inbox.offer(StreamRestart(hello))
 
     def figures(self, box_id: str, figures: BoxMeasurement) -> None:
-        """Takes the Box's own figures."""
+        """Accepts the Box's figures."""
         self._boxes[box_id].inbox.offer(figures)
 
     def set_cycles(self, box_id: str, cycles: int) -> None:
@@ -149,7 +153,7 @@ class Measuring:
         self._boxes[box_id].set_cycles(cycles)
 
     def run(self, stop: threading.Event) -> None:
-        """Measures until `stop`, noticed within LONGEST_PAUSE_S; then measures what still waits."""
+        """Measures until `stop`, noticed within LONGEST_PAUSE_S; then measures the waiting samples."""
         while not stop.is_set():
             self._due.clear()
             self.round()
@@ -169,7 +173,7 @@ class Measuring:
         """Measures the Boxes that are due, several together."""
         now_s, piece_s = self._monotonic_s(), self.piece_s
         due = [box for box in self._boxes.values() if everything or _is_due(box, piece_s, now_s)]
-        if due:  # also those that soon will be, so that all go together from then on
+        if due:  # also Boxes that soon will be due, so that all are measured together from then on
             due = [box for box in self._boxes.values() if everything or _is_due(box, piece_s / 2, now_s)]
         parts = max(1, round(sum(_waiting_s(box) for box in due) / TOGETHER_S))
         size = max(1, -(-len(due) // parts))
@@ -194,7 +198,7 @@ class Measuring:
             self._guarded(box, _finish, job, mine)
 
     def _guarded(self, box: MeasuredBox, work: Callable[..., None], *arguments: object) -> None:
-        """Runs a Box's work; an error is counted and logged, and that Box alone begins again."""
+        """Runs a Box's work; counts and logs an error, and restarts only that Box."""
         try:
             work(box, *arguments)
         except Exception:
@@ -211,7 +215,7 @@ class Measuring:
         self._feed.offer(values)
 
     def _disturbed(self, values: Values) -> Values:
-        """Numbers a disturbance; writes those of other Boxes again whose number it changes."""
+        """Numbers a disturbance; writes disturbances of other Boxes again if it changes their number."""
         numbered, *changed = self._polyphase.number(values)
         for each in changed:
             box = self._boxes.get(each.box_id)
@@ -277,7 +281,7 @@ def measuring_of(
     were queued.
 
     Raises:
-        ConfigError: thresholds that cannot all hold, a group of Boxes that are not configured.
+        ConfigError: thresholds that contradict each other, or a group of Boxes that are not configured.
         OpqError: a folder cannot be made.
     """
     wanted = config.measuring

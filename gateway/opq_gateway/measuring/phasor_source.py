@@ -1,4 +1,4 @@
-"""PhasorSource: synchrophasors of one Box, made while somebody reads them from the feed."""
+"""PhasorSource: synchrophasors of one Box, made while the feed has a reader for them."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class PhasorPlan:
 
 
 class PhasorSource:
-    """Takes pieces of samples, returns phasors."""
+    """Makes phasors from pieces of samples."""
 
     def __init__(self, box_id: str, nominal_hz: float, plan: PhasorPlan, wanted: Callable[[], bool]) -> None:
         """
@@ -32,7 +32,7 @@ class PhasorSource:
         self._pmu = Pmu(nominal_hz, plan.reports_per_s, plan.pmu_class)
 
     def reports_of(self, piece: SignalPiece, clock: tuple[int, TimeSource]) -> list[PhasorReport]:
-        """The reports that a piece completes; none without a reader."""
+        """The reports that a piece completes; empty without a reader."""
         if not self._wanted():
             return []
         return [
@@ -52,7 +52,8 @@ class PhasorSource:
 def phasors_of(
     box_id: str, nominal_hz: float, plan: PhasorPlan, wanted: Callable[[], bool]
 ) -> PhasorSource | None:
-    """The source of a Box's phasors; None, which is logged, where its nominal frequency allows none."""
+    """The source of a Box's phasors; None, which is logged, where its nominal frequency does not allow
+    phasors."""
     try:
         return PhasorSource(box_id, nominal_hz, plan, wanted)
     except ValueError as error:

@@ -32,8 +32,8 @@ class MeasuringPlan:
     phasors: "PhasorPlan | None" = None
     detectors: bool = False
     local: bool = True
-    """Whether to make also what never leaves for the cloud: Values of windows and intervals, notices of dips
-    and swells. Measurements and edges are the same without it."""
+    """Whether to make also what stays here: Values of windows and intervals, and notices of dips and swells.
+    Measurements and edges do not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,12 @@ class Sinks:
     values: Callable[[Values], None]
     notice: Callable[[DisturbanceNotice], None]
     window: Callable[[Window, int, TimeSource, bool], None]
-    """Takes each 10/12-cycle window with its clock and flag, for groups of Boxes."""
+    """Gets each 10/12-cycle window with its clock and flag, for groups of Boxes."""
     phasor: Callable[[PhasorReport], None]
     phasors_wanted: Callable[[], bool]
     edge: Callable[[Measurement, int], None] = lambda *_: None
-    """Takes what a detector found, as a crossing Measurement, and how many it has left out so far."""
+    """Gets the finding of a detector as a crossing Measurement, and the number of findings left out so far.
+    """
     broken: Broken = lambda *_: None
 
 
@@ -60,7 +61,7 @@ class Outside:
     feed: MeasuredFeed
     window: Callable[[str, Window, int, TimeSource, bool], None]
     edge: Callable[[str, Measurement], None]
-    """Takes what a detector found, to be sent at once."""
+    """Gets the finding of a detector, to be sent at once."""
     backlog: "Callable[[str], RingBacklog | None]"
     """Returns what the ring held unmeasured when the gateway began."""
     ring_end: Callable[[str, int], SampleBlock | None]

@@ -2,9 +2,9 @@
 
 An event of several phases begins when one of them is beyond its threshold and ends when all are back, so
 disturbances that overlap are one event. Boxes are measured one after the other, and a disturbance that is
-measured later may join two events: they then have the larger number, and what had the other is returned to be
-written again. A number has one place on disk, the rows of the Boxes' ledgers; after a start they are numbered
-once more, with the numbers that they have.
+measured later may join two events. They then have the larger number, and disturbances with the other number
+are returned to be written again. A number has one place on disk, the rows of the Boxes' ledgers. After a start
+the disturbances are numbered again with the numbers that they have.
 
 Source: IEC 61000-4-30:2015, 5.4.3.1 and 5.4.3.2.
 """
@@ -18,9 +18,9 @@ from opq_gateway.measuring.feed import Values
 NUMBER = "polyphase_group"
 """Name among the values of a disturbance; whole, and exact in double precision until the year 75,000."""
 MOST_APART_NS = 20_000_000
-"""The uncertainties of two Boxes' clocks join what lies apart by no more than this."""
+"""Disturbances of two Boxes with at most this gap may be joined by the uncertainties of their clocks."""
 REMEMBERED_NS = 3600 * 10**9
-"""Events that ended so long before the newest one are forgotten."""
+"""Events that ended this long before the newest event are forgotten."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class _Event:
         return max(each.end_ns for each in self.rows.values())
 
     def meets(self, values: Values) -> bool:
-        """Whether a disturbance belongs to it."""
+        """Whether a disturbance belongs to this event."""
         if (values.box_id, values.start_ns) in self.rows:
             return True
         uncertain_ns = max(each.uncertainty_ns for each in self.rows.values()) + values.uncertainty_ns
@@ -44,7 +44,7 @@ class _Event:
 
 
 class PolyphaseNumbers:
-    """The events of all groups; a Box in several of them has the events of the first one."""
+    """The events of all groups; a Box in several groups has the events of the first one."""
 
     def __init__(self, groups: Sequence[GroupSection]) -> None:
         self._group_of: dict[str, str] = {}

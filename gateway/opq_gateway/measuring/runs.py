@@ -15,7 +15,7 @@ from opq_measure.timebase.window import Window
 from opq_measure.timebase.windows import RATE_CHANGE
 
 Broken = Callable[[SampleBlock, SampleBlock], None]
-"""Takes two blocks where the second does not follow the first: samples are missing, or the time was set."""
+"""Called with two blocks that do not follow each other: samples are missing, or the time was set."""
 
 
 @dataclass(slots=True)
@@ -47,8 +47,8 @@ class Runs:
     def __init__(
         self, broken: Callable[[SampleBlock, SampleBlock], None], before: SampleBlock | None
     ) -> None:
-        """`broken`: takes two blocks where the second does not follow the first; `before`: the first one's
-        predecessor."""
+        """`broken`: called with two blocks that do not follow each other; `before`: the predecessor of the
+        first block."""
         self._broken = broken
         self.clock = ClockLine()
         self.last: SampleBlock | None = None
@@ -56,7 +56,7 @@ class Runs:
         self._waiting: deque[Piece | RunEnd] = deque()
 
     def push_blocks(self, blocks: Sequence[SampleBlock]) -> None:
-        """Takes the blocks that follow; a run ends where they do not follow."""
+        """Accepts the next blocks; a run ends where a block does not follow the one before."""
         run: list[SampleBlock] = []
         clock: list[TimeMark] = []
         for block in blocks:
@@ -70,14 +70,14 @@ class Runs:
                 if self.newest is not None:
                     self._broken(self.newest, block)
             if is_timed or not run:
-                t_ns = block.t_ns if is_timed else block.t_ns - off_ns  # the same result however it is cut
+                t_ns = block.t_ns if is_timed else block.t_ns - off_ns  # gives the same result for every cut
                 clock.append(TimeMark(block.first_sample, block.rate_millihz / 1000, t_ns))
             run.append(block)
             self.last = block
         self._wait(run, clock)
 
     def gap(self, block: SampleBlock | None = None) -> None:
-        """The run ends with the last pushed block; `block` is the next one, where that is known."""
+        """Ends the run with the last pushed block; `block` is the next one where known."""
         if self.last is not None:
             missing = block is None or block.first_sample != self.last.end_sample
             self._waiting.append(RunEnd(None, missing))
@@ -99,7 +99,7 @@ class Runs:
 
 
 def _follows(before: SampleBlock, block: SampleBlock, off_ns: int) -> bool:
-    """Whether a block continues the run; `off_ns`: difference of its time from that given by the blocks
+    """Whether a block continues the run; `off_ns`: its time minus the time expected from the blocks
     before."""
     return (
         before.first_sample + len(before.counts) == block.first_sample

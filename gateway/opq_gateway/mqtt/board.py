@@ -1,4 +1,4 @@
-"""MqttTopics: what to publish of the Boxes, with only the newest values; no socket, clocks are handed in.
+"""MqttTopics: the newest values of the Boxes, to be published; without a socket, clocks are handed in.
 
     <topic>/<gateway>/status                    online, offline (by the broker's will when we cannot)
     <topic>/<gateway>/box3/status               online while the Box samples
@@ -8,8 +8,8 @@
     <topic>/<gateway>/box3/disturbance          the last dip, swell, interruption, and whether any lasts, JSON
     <topic>/<gateway>/group_<name>/3s ...       unbalance of a group of three
 
-All are retained, so that a late subscriber gets them at once. States and disturbances go with QoS 1, the
-values of 3 s and 10 s with QoS 0: the next ones come soon.
+All are retained, so that a late subscriber gets them at once. States and disturbances have QoS 1. Values of 3
+s and 10 s have QoS 0, because the next ones come soon.
 """
 
 import math
@@ -32,7 +32,7 @@ SILENT_S = 5.0
 FLICKER = frozenset(("pst", "pinst_max", "plt"))
 SHORT_SHARES = ("3s", "10s")
 SHARES_S = 30.0
-"""Measured shares are published this often at most, where they have changed."""
+"""Measured shares are published at most this often, and only changed ones."""
 ONLINE, OFFLINE = b"online", b"offline"
 
 
@@ -59,8 +59,8 @@ class MqttTopics:
     """The newest values per topic. `base` is `<topic>/<gateway>`.
 
     Attributes:
-        dropped: lost items because the broker was away: values that newer ones replaced,
-            disturbances beyond MAX_DISTURBANCES.
+        dropped: items lost while the broker was away: values that newer ones replaced, disturbances beyond
+            MAX_DISTURBANCES.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MqttTopics:
         self._last: dict[str, MqttMessage] = {}
         self._ongoing: dict[str, set[str]] = {}
         self._statuses: dict[str, bytes] = {}
-        """Topic -> what the broker has, of the topics that are published only when they change."""
+        """Topic -> value at the broker, for topics that are published only when they change."""
         self._shares = shares
         self._shares_due_s = -math.inf
         self._measured: list[MqttMessage] = []
@@ -104,7 +104,7 @@ class MqttTopics:
             self.dropped += 1
 
     def repeat_all(self) -> None:
-        """Publishes everything again, for a broker that has none of it."""
+        """Publishes everything again, for a broker that has lost it."""
         self._statuses.clear()
         waiting = {message.topic for message in self._disturbances}
         self._disturbances.extend(message for topic, message in self._last.items() if topic not in waiting)
@@ -183,8 +183,7 @@ def place(box_id: str, is_box: bool) -> str:
 
 
 def _suffix(values: Values) -> str:
-    """Last level of the topic; flicker has its own, for its intervals need not come together with the
-    others."""
+    """Last level of the topic; flicker has another one, because its intervals may come at other times."""
     return f"{values.kind}_flicker" if FLICKER & values.values.keys() else values.kind
 
 

@@ -25,7 +25,7 @@ class Entity:
     key: str
     name: str
     topic: str
-    """Topic below the device's."""
+    """Topic below the topic of the device."""
     template: str
     unit: str | None = None
     device_class: str | None = None
@@ -49,7 +49,7 @@ class Entity:
 
 
 def _value(name: str, factor: str = "") -> str:
-    """Template for a value that may be absent: the entity is then unknown, not wrong."""
+    """Template for a value that may be absent; the entity is then unknown."""
     return f"{{{{ value_json.{name}{factor} if value_json.{name} is defined else None }}}}"
 
 
@@ -92,7 +92,7 @@ class Discovery:
         self._sent: dict[str, Hello | None] = {}
 
     def repeat_all(self) -> None:
-        """Sends everything again, for a broker or a Home Assistant that has none of it."""
+        """Sends everything again, for a broker or a Home Assistant that has lost it."""
         self._sent.clear()
 
     def topics(self) -> frozenset[str]:

@@ -1,8 +1,8 @@
 """The name of this gateway at an MQTT broker: unique by default, and the same at every start.
 
-Machines of one host name, or cards copied from one, would end each other's connections and write to the same
-topics. So a new installation adds letters of its machine and its data folder to the name of the host. An
-existing installation keeps the name under which it has published.
+Machines with the same host name, or with copies of one card, would end each other's connections and write to
+the same topics. So a new installation adds letters of its machine and its data folder to the name of the
+host. An existing installation keeps the name under which it has published.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ def gateway_name(topic: str, topics_file: Path | None, machine: str | None = Non
 
     Args:
         topic: the prefix of its topics.
-        topics_file: what it has published; its name is kept beside it. None: nothing is kept.
-        machine: what distinguishes this machine from another; None: it is read.
+        topics_file: the list of published topics; the name is kept beside it. None: the name is not kept.
+        machine: a mark of this machine; None: it is read.
     """
     machine = machine_mark() if machine is None else machine
     host = _level(socket.gethostname())
@@ -41,7 +41,7 @@ def gateway_name(topic: str, topics_file: Path | None, machine: str | None = Non
     if kept.get("name") and kept.get("machine") == machine:
         return str(kept["name"])
     if kept:
-        # The folder is a copy: what it has noted is the other gateway's, and stays at the broker.
+        # The folder is a copy: its noted topics belong to the other gateway and stay at the broker.
         topics_file.unlink(missing_ok=True)
         log.get(service="gateway").warning("mqtt.name_of_another_machine", name=str(kept.get("name")))
     name = f"{host}-{_letters(f'{machine or secrets.token_hex(8)} {topics_file.resolve()}')}"
@@ -56,7 +56,8 @@ def gateway_name(topic: str, topics_file: Path | None, machine: str | None = Non
 
 
 def machine_mark() -> str:
-    """What distinguishes this machine from others, without giving its id away; empty where nothing does."""
+    """A mark that distinguishes this machine from others without revealing its id; empty where there is no
+    such mark."""
     found = [text for path in MACHINE_FILES if (text := _text(path))]
     return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if found else ""
 
@@ -92,5 +93,5 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def _level(name: str) -> str:
-    """A host's name, made fit for a level of a topic and for a part of an id."""
+    """A host's name as a level of a topic and as part of an id."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name) or "gateway"

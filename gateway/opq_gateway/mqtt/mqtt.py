@@ -1,8 +1,8 @@
 """MQTT: measured values to a broker of the house, with Home Assistant's discovery.
 
-It runs in its own thread, in addition to paho's. The broker may be absent, slow or wrong: the feed's
-channel and the topics are bounded and drop the oldest, counted; nothing else in the gateway waits for it.
-Reconnecting uses growing waits with jitter.
+It runs in its own thread, in addition to paho's. The broker may be absent, slow or wrong. The feed's channel
+and the topics are bounded, and drop and count the oldest. The rest of the gateway does not wait for it. Waits
+between attempts to connect grow, with jitter.
 """
 
 import math
@@ -33,14 +33,16 @@ POLL_S = 0.2
 CHANNEL_ITEMS = 5000
 KEEPALIVE_S = 30
 AT_ONCE = 10
-TAKEN_OVER_S, TAKEN_OVER_TIMES = 60.0, 2
-"""A connection that ends so soon, so often in a row, was taken over by a client of the same name."""
+TAKEN_OVER_S = 60.0
+"""A connection that ends sooner may have been taken over by a client of the same name."""
+TAKEN_OVER_TIMES = 2
+"""After this many such connections in a row a client of the same name is reported."""
 OFFLINE_S = 0.5
-"""Time for saying that we leave; otherwise the broker publishes the will for us."""
+"""Time for publishing `offline` at the end; otherwise the broker publishes the will."""
 
 
 class ConnectionLostError(ConnectionError):
-    """The broker, or the network, ended a connection that was up."""
+    """The broker or the network ended an open connection."""
 
 
 class MqttPublisher:
@@ -62,8 +64,8 @@ class MqttPublisher:
         """
         Args:
             topics_file: where published topics are noted (`retained.py`); None: nowhere.
-            waits_s: before the first and, at the most, before a later attempt to connect.
-            timeout_s: for the broker to take a message.
+            waits_s: wait before the first attempt to connect, and the longest before a later one. timeout_s:
+            time in which the broker must confirm a message.
         """
         self._section = section
         self._counters = counters
@@ -111,8 +113,8 @@ class MqttPublisher:
             OSError: the password or the certificates cannot be read.
         """
         section = self._section
-        # The same name each time: the broker then ends what is left of an earlier connection before this
-        # one begins, so that its will cannot say "offline" after we said "online".
+        # The name is the same each time, so that the broker ends an earlier connection before this one
+        # begins. Its will cannot say "offline" after this one said "online".
         client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"opq-gateway-{self.name}", reconnect_on_failure=False
         )
@@ -160,13 +162,14 @@ class MqttPublisher:
         while not stop.wait(POLL_S):
             self._gather()
             broker.is_connected()
-            if broker.came_online():  # a Home Assistant that starts gets its devices again
+            if broker.came_online():  # Home Assistant has started and needs its devices again
                 self._discovery.repeat_all()
             self._send(broker, self._discovery.due(), stop)
             self._send(broker, self._board.due(time.monotonic()), stop)
 
     def _delete_gone(self, broker: "_Broker", stop: threading.Event) -> None:
-        """Deletes retained messages of Boxes, groups, names and discovery that are configured no more."""
+        """Deletes retained messages of Boxes, groups, names and discovery that are not configured any
+        more."""
         entities = self._discovery.topics()
         gone = self._retained.gone(lambda topic: topic in entities or topic.startswith(self._own))
         if not gone:
@@ -180,7 +183,8 @@ class MqttPublisher:
     def _send(
         self, broker: "_Broker", messages: Sequence[MqttMessage], stop: threading.Event, counted: bool = True
     ) -> None:
-        """Sends messages in order, several at once: a far broker answers each only a round trip later."""
+        """Sends messages in order, several at once, because a distant broker answers each after a round
+        trip."""
         self._retained.note(message.topic for message in messages)
         for at in range(0, len(messages), AT_ONCE):
             batch = messages[at : at + AT_ONCE]
@@ -205,7 +209,7 @@ class MqttPublisher:
             self._log.warning("mqtt.no_goodbye", reason=str(error))
 
     def _because(self, error: Exception) -> str:
-        """The reason of a failure; a broker says of a take-over only that the connection ended."""
+        """The reason of a failure; a broker does not report that another client took the connection over."""
         early = isinstance(error, ConnectionLostError) and time.monotonic() - self._connected_s < TAKEN_OVER_S
         self._ended_early = self._ended_early + 1 if early else 0
         if not early:
@@ -226,8 +230,8 @@ class MqttPublisher:
 
 
 class _Broker:
-    """One connection, made by its own thread: name look-up and connecting take as long as the
-    network needs, and the gateway ends within 2 s."""
+    """One connection, made by a separate thread, because name look-up and connecting may take long and the
+    gateway must end within 2 s."""
 
     def __init__(self, client: paho.Client, host: str, port: int) -> None:
         self._client = client
@@ -264,14 +268,15 @@ class _Broker:
         self._client.subscribe(topic, qos=1)
 
     def publish(self, message: MqttMessage) -> paho.MQTTMessageInfo:
-        """Sends a message. Raises ConnectionError: there is no connection any more."""
+        """Sends a message. Raises ConnectionError: the connection has ended."""
         sent = self._client.publish(message.topic, message.payload, message.qos, retain=True)
         if sent.rc != paho.MQTT_ERR_SUCCESS:
             raise ConnectionError(paho.error_string(sent.rc))
         return sent
 
     def has_taken(self, sent: paho.MQTTMessageInfo, wait_s: float = 0.05) -> bool:
-        """Waits up to `wait_s` for the broker to take a message. Raises OSError: the connection was lost."""
+        """Waits up to `wait_s` until the broker confirms a message. Raises OSError: the connection was
+        lost."""
         try:
             sent.wait_for_publish(wait_s)
         except RuntimeError as error:

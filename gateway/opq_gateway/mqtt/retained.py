@@ -1,8 +1,9 @@
-"""RetainedTopics: what this gateway has published as retained, on disk, so that it can be taken back.
+"""RetainedTopics: the topics that this gateway has published as retained, on disk, so that they can be
+deleted.
 
-A broker keeps a retained message for ever: a Box that is taken out of the configuration, a group, a former
-name or discovery that is turned off would stay "online" in Home Assistant. A topic is noted before it is
-published for the first time, so that a kill in between loses none.
+A broker keeps a retained message for ever. A Box or group that is removed from the configuration, or a former
+name, would stay "online" in Home Assistant. A topic is noted before it is first published, so that a kill in
+between does not lose it.
 """
 
 import json
@@ -17,7 +18,7 @@ MOST_TOPICS = 10_000
 
 
 class RetainedTopics:
-    """The topics of one broker; those of others stay in the file, for a return to them."""
+    """The topics of one broker; topics of other brokers stay in the file, for a return to them."""
 
     def __init__(self, path: Path | None, broker: str) -> None:
         """`path` None: nothing is kept. `broker`: host and port."""
@@ -47,7 +48,7 @@ class RetainedTopics:
         self._of_brokers[self._broker] = list(self._topics)
         try:
             write_whole_file(self._path, [json.dumps(self._of_brokers, indent=1).encode()], mode=0o600)
-        except OSError as error:  # values matter more; the next new topic tries again
+        except OSError as error:  # values are published all the same; the next new topic tries again
             log.get(service="gateway").warning("mqtt.topics_not_noted", reason=str(error))
 
 

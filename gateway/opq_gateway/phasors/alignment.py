@@ -1,9 +1,9 @@
 """Alignment: collects the phasors of all Boxes by their instant, on the one axis of UTC; pure.
 
-An instant leaves when every expected Box has reported, at the latest `wait_s` after its first phasor came. A
-Box that missed an instant is not waited for until it reports again. A phasor for an instant that has left is
+An instant is sent when every expected Box has reported, at the latest `wait_s` after its first phasor came. A
+Box that missed an instant is not expected until it reports again. A phasor for an instant that was sent is
 late. The axis is that of the Box with the best time; a Box whose time differs from it by more than `AXIS_NS`
-(no GPS, clock never set) is left out, so that it cannot carry the stream away.
+(no GPS, clock never set) is left out, so that it cannot move the stream.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +58,7 @@ class Alignment:
         self._left_ns: int | None = None
 
     def accept_phasor(self, phasor: PhasorReport, now_s: float) -> None:
-        """Take in a phasor; `now_s` is monotonic."""
+        """Adds a phasor; `now_s` is monotonic."""
         box_id = phasor.box_id
         if box_id not in self._known:
             return
@@ -77,7 +77,7 @@ class Alignment:
         pending.phasors[box_id] = phasor
 
     def due(self, now_s: float) -> list[Instant]:
-        """The instants that leave now, in order of time; one whose time is over also releases all older
+        """The instants to send now, in order of time; an instant whose wait is over also releases all older
         ones."""
         found = []
         over_ns = max((t_ns for t_ns, each in self._pending.items() if now_s >= each.until_s), default=None)
@@ -90,7 +90,7 @@ class Alignment:
         return found
 
     def next_s(self) -> float | None:
-        """Monotonic time at which `due` must be called again even if nothing comes."""
+        """Monotonic time at which `due` must be called again even without a new phasor."""
         return min((pending.until_s for pending in self._pending.values()), default=None)
 
     def _leave(self, t_ns: int) -> Instant:
@@ -102,7 +102,8 @@ class Alignment:
         return Instant(t_ns, phasors)
 
     def _axis_ns(self, phasor: PhasorReport, now_s: float) -> int:
-        """The newest instant of the Box with the best time among those heard lately, `phasor` included."""
+        """The newest instant of the Box with the best time among the Boxes heard lately, `phasor`
+        included."""
         newest = _NewestPhasor(phasor, now_s)
         self._newest[phasor.box_id] = newest
         best = self._newest.get(self._best_id)

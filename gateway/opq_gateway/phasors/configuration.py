@@ -24,7 +24,7 @@ FORMAT = POLAR | FLOAT_PHASORS | FLOAT_ANALOGS | FLOAT_FREQUENCY
 PHASOR_NAME = "V"
 VOLTAGE = 0 << 24
 UNIT = 100_000
-"""1 V in units of 1e-5 V: to be ignored with floats, and harmless to a client that does not ignore it."""
+"""1 V in units of 1e-5 V. Clients ignore it with floats; it is harmless to a client that does not."""
 PHASES = (0b100, 0b101, 0b110)
 """Phasor component A, B, C, which configuration 3 requires: A for a Box in no group of three."""
 ONLY_FRAME = bytes(2)
@@ -52,7 +52,7 @@ class PmuStation:
 
     @property
     def fnom(self) -> int:
-        """Bit 0: 1 for 50 Hz, 0 for 60 Hz; the standard knows no other."""
+        """Bit 0: 1 for 50 Hz, 0 for 60 Hz, the only values of the standard."""
         return int(self.nominal_hz < 55)
 
 

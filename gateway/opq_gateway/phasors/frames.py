@@ -5,9 +5,9 @@
 SYNC is 0xAA, the kind in bits 6-4, the version in bits 3-0. FRAMESIZE counts all of it. CHK is CRC-CCITT
 (0x1021, from 0xFFFF, not reflected, nothing added) of all before it.
 
-Source: IEEE C37.118.2-2011, 6.2, tables 2 and 3. The standard itself was not available: the fields follow the
-descriptions of public parsers and are tested with the example frames of its annex D; Wireshark 4.0 reads
-every kind as intended.
+Source: IEEE C37.118.2-2011, 6.2, tables 2 and 3. The fields follow the descriptions of public parsers,
+because the standard was not available. They are tested with the example frames of its annex D, and Wireshark
+4.0 reads every kind as intended.
 """
 
 import binascii
@@ -22,8 +22,10 @@ HEAD = struct.Struct(">BBHHII")
 CHECK = struct.Struct(">H")
 MIN_BYTES = HEAD.size + CHECK.size
 MAX_BYTES = 0xFFFF
-FIRST_EDITION, SECOND_EDITION = 1, 2
-"""Version in SYNC: messages of the 2005 edition, and those added in 2011 (configuration 3)."""
+FIRST_EDITION = 1
+"""Version in SYNC of messages of the 2005 edition."""
+SECOND_EDITION = 2
+"""Version in SYNC of messages that were added in 2011 (configuration 3)."""
 
 
 class FrameKind(IntEnum):
@@ -104,15 +106,15 @@ def checksum(data: bytes) -> int:
 
 
 class FrameReader:
-    """Finds frames in bytes however they are cut; skips and counts bytes that belong to no good frame.
+    """Finds frames in bytes however they are cut; skips and counts bytes outside of good frames.
 
     Attributes:
-        skipped: bytes that belonged to no good frame.
+        skipped: bytes outside of good frames.
         bad: runs of such bytes.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        """`most_bytes`: a longer frame is not accepted; it bounds what is kept of an unfinished one."""
+        """`most_bytes`: a longer frame is not accepted, which bounds the memory for an unfinished one."""
         self.skipped = 0
         self.bad = 0
         self._most = most_bytes
@@ -146,7 +148,8 @@ class FrameReader:
         return found
 
     def _size(self, at: int) -> int | None:
-        """Length of the frame at `at`: 0 where none can begin, None when it is not yet complete."""
+        """Length of the frame at `at`: 0 where a frame cannot begin, None where the length has not come
+        yet."""
         held = len(self._held) - at
         if held >= 2 and (self._held[at + 1] & 0x80 or self._held[at + 1] >> 4 > FrameKind.CONFIGURATION_3):
             return 0
@@ -175,7 +178,7 @@ class FrameReader:
 
 
 def order_of(frame: Frame) -> int | None:
-    """The order in a command frame, known or not; None: it has none."""
+    """The order in a command frame, known or not; None where the frame has no order."""
     if frame.kind is not FrameKind.COMMAND or len(frame.body) < CHECK.size:
         return None
     order: int = CHECK.unpack_from(frame.body)[0]

@@ -14,7 +14,7 @@ CLOCK_FAILED = 0xF
 WORST_CODE = 0xB
 """Time quality: within 10 s."""
 BELIEVED_TVE = 0.01
-"""C37.118.1: the time is out of sync when it alone would cause this total vector error."""
+"""C37.118.1: a time whose error alone causes this total vector error is out of sync."""
 _BOUNDS_NS = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 _UNLOCKED_S = (10.0, 100.0, 1000.0)
 
@@ -32,11 +32,11 @@ class PmuStatus:
     """The contents of one PMU's STAT."""
 
     there: bool
-    """Whether there is data; otherwise the numbers are fill and not to be used."""
+    """Whether there is data; otherwise the numbers are placeholders."""
     in_sync: bool
     uncertainty_ns: int
     unlocked_s: float
-    """Seconds since its time was in sync; infinite when it never was."""
+    """Seconds since its time was in sync; infinite if it was never in sync."""
     trigger: PhasorTrigger | None = None
     configuration_changed: bool = False
     """Whether the configuration changed within the last minute."""

@@ -1,8 +1,8 @@
-"""The stream's TCP side: any number of PMU clients, none of which holds up the feed or another client.
+"""The stream's TCP side: any number of PMU clients, which cannot delay the feed or each other.
 
-A client that orders data gets every data frame from then on; one that reads so slowly that more than
-`MAX_WAITING_BYTES` wait for it is disconnected and counted. One thread: it waits for the feed, and checks
-its sockets at least every `POLL_S`, which bounds the delay of an order.
+A client that orders data gets every data frame from then on. A client that reads so slowly that more than
+`MAX_WAITING_BYTES` wait for it is disconnected and counted. One thread: it waits for the feed, and checks its
+sockets at least every `POLL_S`, which bounds the delay of an order.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ MAX_CLIENTS = 16
 MAX_WAITING_BYTES = 1 << 18
 """A second of 120 reports a second from 100 Boxes."""
 KERNEL_BYTES = 1 << 16
-"""What the kernel may hold for a client in addition: old phasors are of no use to anybody."""
+"""Bytes that the kernel may hold for a client in addition; few, because old phasors are useless."""
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""A client whose machine is gone frees its place after a minute and a half, not two hours."""
+"""A client whose machine has gone frees its place after a minute and a half instead of two hours."""
 MAX_ORDER_BYTES = 1024
 READ_BYTES = 4096
 CHANNEL_ITEMS = 20_000
@@ -95,7 +95,7 @@ class PhasorServer:
             self.run_once(self._channel.take_all(timeout_s=wait_s), time.monotonic())
 
     def run_once(self, items: Sequence[Item], now_s: float) -> None:
-        """One round: sends what came from the feed and answers clients' requests; never blocks."""
+        """One round: sends new frames of the feed and answers clients' requests; never blocks."""
         missed = self._channel.dropped
         if missed > self._missed:
             self._counters.add("phasors_missed", missed - self._missed)
@@ -121,7 +121,7 @@ class PhasorServer:
     def _accept(self) -> None:
         try:
             client, address = self._listener.accept()
-        except OSError:  # the client left, or no descriptor is free: tried again in LOOK_S
+        except OSError:  # the client left, or no descriptor is free; tried again in LOOK_S
             return
         if len(self._clients) >= self._most_clients:
             self._counters.add("phasor_clients_refused")
@@ -139,7 +139,7 @@ class PhasorServer:
         self._log.info("phasor_client.connected", client=self._clients[client].name)
 
     def _serve(self, client: socket.socket) -> None:
-        """Reads orders, and sends what waits."""
+        """Reads orders, and sends waiting frames."""
         if client not in self._clients:
             return
         try:

@@ -1,4 +1,5 @@
-"""The stream: turns phasors and disturbances of the feed into frames; no socket, clocks are handed in."""
+"""The stream: makes frames from phasors and disturbances of the feed; without a socket, clocks are handed
+in."""
 
 import math
 import time
@@ -27,7 +28,7 @@ TRIGGERS = {
     "swell": PhasorTrigger.MAGNITUDE_HIGH,
 }
 LOWEST_HZ = 50.0
-"""Nominal frequency for which the stream's latency is reported: it has the longer one."""
+"""Nominal frequency for which the stream's latency is reported, because it has the longer latency."""
 ANSWERS: Mapping[int, FrameKind] = {
     Order.SEND_CONFIGURATION_1: FrameKind.CONFIGURATION_1,
     Order.SEND_CONFIGURATION_2: FrameKind.CONFIGURATION_2,
@@ -84,7 +85,7 @@ class PhasorStream:
         self._next_check_s = -math.inf
 
     def accept_items(self, items: Sequence[Item], now_s: float) -> list[bytes]:
-        """Takes items of the feed; returns the data frames that leave now, in order of time."""
+        """Accepts items of the feed; returns the data frames to send now, in order of time."""
         self._check_configuration(now_s)
         for item in items:
             if isinstance(item, PhasorReport):
@@ -94,7 +95,7 @@ class PhasorStream:
         return [frame_bytes(self._data(instant, now_s)) for instant in self._alignment.due(now_s)]
 
     def next_s(self) -> float | None:
-        """Monotonic time at which `accept_items` must be called again even if nothing comes."""
+        """Monotonic time at which `accept_items` must be called again even without items."""
         return self._alignment.next_s()
 
     def answer(self, order: int) -> bytes | None:

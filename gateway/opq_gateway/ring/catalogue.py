@@ -1,7 +1,7 @@
 """Catalogue: the segments of one ring, oldest first.
 
-The writer's catalogue decides what is in its folder: it alone makes, replaces and deletes files. Any other
-catalogue reads the folder again before each use, so that a reader in another process sees new files.
+Only the writer's catalogue makes, replaces and deletes files. Any other catalogue reads the folder again
+before each use, so that a reader in another process sees new files.
 """
 
 import contextlib
@@ -58,8 +58,8 @@ class SegmentCatalogue:
         return [s for s, one, other in zip(held, touching, behind, strict=True) if one or other]
 
     def unreadable(self) -> int:
-        """Number of files of the ring that are not segments, or have lost their head; only the writer knows
-        them."""
+        """Number of files of the ring that are not segments, or have lost their head; known only to the
+        writer."""
         with self._lock:
             return sum(not one.end_ns and one is not self._live for one in self._segments)
 
@@ -89,7 +89,7 @@ class SegmentCatalogue:
                 self._segments.remove(segment)
 
     def sync_ended(self) -> bool:
-        """Makes the disk store what ended since the last call, and the folder's own entries.
+        """Makes the disk store the segments that ended since the last call, and the folder's entries.
 
         Raises:
             OSError: the disk could not.
@@ -157,18 +157,17 @@ class SegmentCatalogue:
         self._segments = [segment for _, segment in found.values() if segment is not None]
 
     def _tidy(self) -> int:
-        """Clears away what a killed writer left; returns the highest number in use.
+        """Removes what a killed writer left; returns the highest number in use.
 
         It cuts preallocated room off, and deletes files without a record and unfinished sealed ones.
-        Unreadable files with names of the ring are deleted in their turn like the others; all other files
-        stay.
+        Unreadable files with names of the ring are deleted in their turn; foreign files stay.
         """
         for path in self.folder.glob(f"*{SEALING}"):
             path.unlink(missing_ok=True)
         numbers = [int(path.stem) for path in self.folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()]
         for name, (seen, segment) in self._seen.items():
             path = self.folder / name
-            with contextlib.suppress(OSError):  # what cannot be cleared stays; the ring continues
+            with contextlib.suppress(OSError):  # the ring continues with files that cannot be removed
                 if segment is None:
                     if not _dropped_unwritten(path) and path.stem.isdecimal():
                         self._segments.append(Segment(path, file_bytes=seen[2]))
@@ -200,7 +199,7 @@ def _opened(path: Path) -> Segment | None:
 
 
 def _dropped_unwritten(path: Path) -> bool:
-    """Deletes a file that never got a record: empty, zeros, or our head followed by zeros."""
+    """Deletes a file without a record: empty, zeros, or our head followed by zeros."""
     with path.open("rb", buffering=0) as file:
         head = file.read(HEAD_BYTES)
         found = raw_layout(head)
@@ -212,9 +211,11 @@ def _dropped_unwritten(path: Path) -> bool:
     return False
 
 
-MAX_FILES, LASTING_NS = 4_000, 600 * 10**9
-"""Most files, in addition to four for each ten minutes kept: a Box that restarts all the time must not fill
+MAX_FILES = 4_000
+"""Most files, in addition to four for each ten minutes kept. A Box that restarts all the time must not fill
 the disk, or make each start open and each read search tens of thousands of files (0.2 ms for this many)."""
+LASTING_NS = 600 * 10**9
+"""Ten minutes kept allow four more files."""
 
 
 def due(
@@ -222,7 +223,8 @@ def due(
 ) -> list[Segment]:
     """The segments to delete; `segments` are in the order of their names.
 
-    The oldest go while the later ones still hold the time, or while there are too many files or bytes.
+    The oldest segments are due if the later ones cover the wanted time, or if there are too many files or
+    bytes.
     """
     files, taken = len(segments), sum(one.file_bytes for one in segments) + coming_bytes
     kept_ns = sum(one.span_ns for one in segments)
@@ -254,7 +256,7 @@ def open_segment(path: Path) -> Segment | None:
 
 
 def read_span(segment: Segment, start_ns: int, end_ns: int, counts: bool = True) -> RecordColumns | None:
-    """Records that touch [start_ns, end_ns), in order; None when there are none.
+    """Records that touch [start_ns, end_ns), in order; None without such records.
 
     None also for a segment that was deleted meanwhile. Without `counts` the samples may be left out; the
     result then has rows and losses.

@@ -1,8 +1,8 @@
 """Live segment: the one file of a ring that is being written.
 
-It is preallocated, so that a record goes to blocks that the file already has: the disk cannot become full in
-the middle of a record, and a write changes no file size. Records are written at once, with one `pwrite` for
-all that come together; they are on the disk itself after `sync`.
+It is preallocated, so that the disk cannot become full in the middle of a record and a write does not change
+the file's size. Records are written at once, with one `pwrite` for all that come together. The disk itself
+has stored them after `sync`.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ class LiveSegment:
     def __init__(
         self, path: Path, box_id: str, first: SampleBlock, capacity: int, records: int, lasting_ns: int
     ) -> None:
-        """Makes the file with room for `records`, for blocks that state what `first` states.
+        """Makes the file with room for `records`, for blocks that state the same facts as `first`.
 
-        It takes blocks that begin within `lasting_ns` after `first`.
+        It accepts blocks that begin within `lasting_ns` after `first`.
 
         Raises:
             OSError: the disk refuses; no file is left.
@@ -79,7 +79,7 @@ class LiveSegment:
         return self.records - self.segment.records
 
     def fits(self, block: SampleBlock) -> bool:
-        """Whether the block may follow what is written: the same stated facts, a later index and
+        """Whether the block may follow the written ones: it has the same stated facts and a later index and
         time."""
         segment = self.segment
         return (
@@ -106,7 +106,7 @@ class LiveSegment:
         )
 
     def set_before(self, block: SampleBlock) -> bool:
-        """Whether the clock was set between what is written and a block that fits."""
+        """Whether the clock was set between the written blocks and a block that fits."""
         segment = self.segment
         if not segment.records:
             return False
@@ -114,8 +114,8 @@ class LiveSegment:
         return not -CLOCK_STEP_NS <= block.t_ns - segment.end_ns - since_ns <= CLOCK_STEP_NS
 
     def run(self, blocks: Sequence[SampleBlock], most: int) -> int:
-        """How many of `blocks` follow each other without a hole or a step of the clock, at most `most`; the
-        first one fits."""
+        """Number of `blocks`, at most `most`, that follow each other without a hole or a step of the clock;
+        the first one fits."""
         count = 1
         last = blocks[0]
         for block in blocks[1:most]:
@@ -135,7 +135,7 @@ class LiveSegment:
         """Writes losses, then blocks that follow each other; there must be room for all.
 
         Raises:
-            OSError: the disk refuses; nothing of them counts as written, and the segment must be ended.
+            OSError: the disk refuses; they do not count as written, and the segment must be ended.
         """
         segment = self.segment
         index = segment.records
@@ -172,7 +172,7 @@ class LiveSegment:
         return True
 
     def end(self) -> None:
-        """Gives back the room after the last record and closes; a file without records is deleted."""
+        """Frees the room after the last record and closes the file; a file without records is deleted."""
         with self._lock:
             fd, self._fd = self._fd, -1
         if fd < 0:

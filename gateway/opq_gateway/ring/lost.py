@@ -1,8 +1,8 @@
 """Lost: samples of one Box that the ring does not have, with the reason.
 
-Every hole in the sample indices is recorded with the samples as soon as it is known: what the Box or the line
-lost (reported to `Ring.gap`), what the disk did not take, what came while no gateway ran. So a hole without a
-record is damage of the disk.
+Every hole in the sample indices is recorded with the samples as soon as it is known: samples that the Box or
+the line lost (reported to `Ring.gap`), that the disk did not take, or that were taken while no gateway ran.
+So a hole without a record is damage of the disk.
 """
 
 import struct
@@ -20,7 +20,7 @@ ENDED = "lost between Box and gateway, which ended before the Box had sent them 
 STOOD_STILL = "lost between Box and gateway while the gateway stood still"
 NOT_HELD = "not on the disk: damaged, or not written back before a power cut"
 GAP_REASONS = {OVERRUN: GapReason.OVERRUN, NOT_RESENT: GapReason.LINE}
-"""Where samples with a text were lost; with any other text the gateway lost them."""
+"""Text -> reason of the loss; with any other text the gateway lost the samples."""
 _PAYLOAD = struct.Struct("<QQqqH")
 _OLD_PAYLOAD = struct.Struct("<IQqqH")
 """Of files of gateways that named a start by the Box's boot id alone."""

@@ -1,7 +1,7 @@
 """Pending losses: losses that are known and not yet written to a file.
 
-A loss is written together with the block after it, so that its time is known and it needs no write of its
-own. While the disk refuses, adjoining losses are joined here.
+A loss is written together with the block after it, so that its time is known and it does not need a separate
+write. While the disk refuses, adjoining losses are joined here.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from opq_gateway.ring.segment import Segment
 from opq_proto.messages import Gap
 
 MAX_LOSSES = 64
-"""Most separate losses while the disk refuses; further ones join the last, for they adjoin."""
+"""Most separate losses while the disk refuses; further ones join the last one, which they adjoin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class PendingLosses:
 
     @property
     def none(self) -> bool:
-        """Whether no loss is known; there may still be a hole before the next block."""
+        """Whether no loss is known; a hole before the next block may still follow."""
         return not self._gaps and not self._lost
 
     def before(self, block: SampleBlock) -> list[Lost]:
@@ -55,7 +55,7 @@ class PendingLosses:
         self._gaps, self._lost = [], []
 
     def refuse(self, blocks: Sequence[SampleBlock], why: str) -> None:
-        """Records that the disk took none of these blocks."""
+        """Records that the disk did not take these blocks."""
         for block in blocks:
             for hole in self._hole(block):
                 self._add(hole)

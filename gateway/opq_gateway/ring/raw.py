@@ -7,7 +7,7 @@
     or   = magic "OPQRING2", capacity u32, records u32, epoch u32, boot_id u32, v_per_lsb f64, box id str
            (24), crc32 u32 over these 56 bytes: of a gateway that named a start by the Box's boot id alone
 
-No byte is changed once written, so a disk sector that is older than its neighbours spoils only what was not
+A written byte is never changed, so a disk sector that is older than its neighbours damages only what was not
 yet written back. A reader checks each record's crc, and so may read while the writer writes. Unwritten parts
 read as zeros: the end is found by bisection.
 """
@@ -25,15 +25,16 @@ from opq_gateway.ring.segment import RecordColumns, Segment, StatedFacts
 from opq_proto.messages import TimeSource
 
 SUFFIX: Final = ".seg"
-"""Suffix of every file of a ring. The newest, which a killed gateway was writing, is a raw one."""
+"""Suffix of every file of a ring. The newest file, which a killed gateway was writing, is a raw one."""
 MAGIC: Final = b"OPQRING3"
 OLD_MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64
 MAX_CAPACITY: Final = 1 << 16
 READ_AHEAD_BYTES: Final = 1 << 20
-"""A power cut may leave written records after unwritten ones: they are searched for this far (40 s)."""
+"""A power cut may leave written records after unwritten ones, which are searched this far (40 s)."""
 LOSSES_BEHIND: Final = 4
-"""Records read after a span, since a loss that begins in it is recorded with the block after it."""
+"""Number of records read after a span, because a loss that begins in it is recorded with the block after it.
+"""
 _HEAD = struct.Struct("<8sIIIQdff16s")
 _OLD_HEAD = struct.Struct("<8sIIIId24s")
 
@@ -176,7 +177,7 @@ def _first_not_before(fd: int, found: RawLayout, records: int, t_ns: int) -> int
     while low < high:
         middle = (low + high) // 2
         probe, time_ns = middle, None
-        while probe < high and time_ns is None:  # damaged ones have no time: the next good one counts
+        while probe < high and time_ns is None:  # a damaged record has no time; the next good one counts
             time_ns = found.time_ns(os.pread(fd, found.stride, found.at(probe)), probe)
             probe += time_ns is None
         if time_ns is not None and time_ns < t_ns:

@@ -6,9 +6,9 @@
               start_ns i64, end_ns i64, length u16 of the reason, reason as UTF-8; `t_ns` is then that of the
               block after it
 
-The crc starts not at 0 but at `seed(epoch, index)`. The epoch is drawn for each file, so that what an older
-file left in the same place of the disk, or a record in another place, is not accepted. A CRC-32 of the same
-length certainly differs when its start value does.
+The crc starts not at 0 but at `seed(epoch, index)`. The epoch is random for each file, so that the remains of
+an older file and a record in another place are not accepted. CRC-32s of the same data differ certainly if
+their start values do.
 """
 
 import struct

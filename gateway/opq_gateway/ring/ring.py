@@ -45,21 +45,22 @@ from opq_proto.messages import Gap, Waveform
 SEGMENT_S = 600
 """Longest segment: it takes 15.6 MB at 12 kS/s from the disk ahead of the samples."""
 SEGMENTS_PER_RING = 12
-"""At least; the ring holds its hours, or bytes, to 1/12 more or less."""
+"""Least number of segments; the ring holds its hours, or bytes, to 1/12 more or less."""
 RECORD_SAMPLES = 200
 """Least samples per record: the default block of the link and the wire's Cycle."""
 MAX_RECORDS = 1 << 16
 RETRY_S = 1.0
 """A disk that refused is tried again after this time."""
-MAX_BROKEN, BROKEN_S = 60, 60.0
-"""Most segments that begin early, for a start, gain or a step backwards, and the time in which they are
-counted. Otherwise a Box whose clock jumps to and fro would make 30 files a second, until there are too many
-for the disk and for the other Boxes."""
+MAX_BROKEN = 60
+"""Most segments that begin early in BROKEN_S, for a start, gain or a step backwards. Without this limit a Box
+whose clock jumps to and fro would make 30 files a second, too many for the disk and for the other Boxes."""
+BROKEN_S = 60.0
+"""Time in which early segments are counted."""
 UNSTEADY_S = 10.0
-"""The Box's samples are then refused for this time."""
+"""The samples of a Box with too many early segments are refused for this time."""
 MAX_SET = 20
-"""A step of the clock forwards begins no segment while this many began early in BROKEN_S: the samples fit
-into the file in any case."""
+"""A step of the clock forwards does not begin a segment after this many early ones in BROKEN_S; the samples
+fit into the file in any case."""
 AROUND_NS = 1_000_000_000
 """Records of an earlier axis are read this far around the wanted ones: their times are interpolated (as
 `SAME_STAMP_NS`)."""
@@ -95,9 +96,9 @@ class Ring:
         most_bytes: int | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Opens what is there; leaves out broken tails and files that cannot be read.
+        """Opens the files; leaves out broken tails and unreadable files.
 
-        It changes nothing before the first `append`: until then this is one reader of many.
+        It changes nothing before the first `append`, because until then this is one of many readers.
 
         Raises:
             OSError: the folder cannot be made or read.
@@ -111,8 +112,8 @@ class Ring:
         self._first_ns = (
             self._segment_ns // 4 + self._segment_ns * (3 * crc32(box_id.encode()) >> 16) // 2**18
         )
-        """The first segment's length varies, so that Boxes that begin together do not change files together
-        for ever."""
+        """The first segment's length varies, so that Boxes which begin together do not always change files
+        together."""
         self._monotonic_s = monotonic_s
         self._catalogue = SegmentCatalogue(folder)
         self._axes = TimeAxes((), clock_of)
@@ -144,8 +145,8 @@ class Ring:
         """Writes blocks after the last one, with one write for those that follow each other.
 
         Raises:
-            OSError: the disk is full or gone, or the Box changes too often. What was not taken is a loss,
-                recorded as soon as something is taken again; within `RETRY_S` nothing is tried.
+            OSError: the disk is full or gone, or the Box changes too often. Refused blocks are a loss, which
+                is recorded with the next accepted block; within `RETRY_S` the disk is not tried again.
         """
         done = 0
         try:
@@ -232,7 +233,7 @@ class Ring:
         return live
 
     def sync(self) -> bool:
-        """Makes the disk itself store what was appended; False: it had done so already.
+        """Makes the disk itself store the appended blocks; False if it had stored them already.
 
         Raises:
             OSError: the disk could not.
@@ -251,8 +252,7 @@ class Ring:
             self._catalogue.ended(live.segment)
 
     def span(self) -> RingSpan | None:
-        """From the oldest to the newest sample, by the axes that stamp them best; None when the ring is
-        empty."""
+        """From the oldest to the newest sample, by the best axes; None when the ring is empty."""
         axes = self._time_axes()
         if axes.in_force is None:
             return None
@@ -292,9 +292,9 @@ class Ring:
     def read(self, start_ns: int, end_ns: int, place: AxisPlace | None = None) -> Waveform | None:
         """The blocks that touch [start_ns, end_ns) as one Waveform, with the gaps between them and why.
 
-        The times are those of the axis that is meant, or of the given one: then the earlier samples of its
-        start have its times too. Where the span still holds several starts of the Box or gains, the longest
-        part is given: one Waveform has one axis. None when nothing is there.
+        The times are those of the best axis, or of the given one; then the earlier samples of its start have
+        its times, too. Where the span contains several starts of the Box or gains, the longest part is
+        returned, because a Waveform has one axis. None without samples.
         """
         axes = self._time_axes()
         axis = axes.at(place)
@@ -316,12 +316,12 @@ class Ring:
         place: AxisPlace | None = None,
         stamp: SampleStamp | None = None,
     ) -> PlacedSpan:
-        """The span with the times of the axis that stamps its samples best.
+        """The span with the times of the best axis of its samples.
 
         Args:
-            place: the axis of these times; None: the one that is meant.
-            stamp: a sample and its time on the axis of these times, where that is known. Where it names its
-                start, the span is of that start, whatever other one has these times.
+            place: the axis of these times; None: the best one.
+            stamp: a sample and its time on the axis of these times, where known. Where it names its start,
+                the span is of that start, even if another start has these times.
         """
         axes = self._time_axes()
         axis, moved_ns = axes.at(place), 0
@@ -330,7 +330,8 @@ class Ring:
             axis = axes.stamping(stamp)
             if axis is not None and place is None and start_id is not None:
                 off_ns = axis.t_ns(stamp.sample) - stamp.t_ns
-                moved_ns = off_ns if abs(off_ns) > SAME_STAMP_NS else 0  # its clock was set, and set again
+                # its clock was set and later set back
+                moved_ns = off_ns if abs(off_ns) > SAME_STAMP_NS else 0
         if axis is None and start_id is not None:
             return PlacedSpan(start_ns, end_ns, None, is_gone=True)
         if axis is None:
@@ -369,7 +370,7 @@ class Ring:
         """The records that touch [start_ns, end_ns), segment by segment, in the order of writing.
 
         Raises:
-            OSError: the disk could read none of it; where it can read a part, the rest is a hole.
+            OSError: the disk cannot read any of it; where it can read a part, the rest is a hole.
         """
         yield from self._read(self._catalogue.held(start_ns, end_ns), start_ns, end_ns, counts)
 
@@ -397,7 +398,7 @@ class Ring:
     def _read(
         self, segments: Iterable[Segment], start_ns: int, end_ns: int, counts: bool = True
     ) -> Iterator[RecordColumns]:
-        """The records of these files that touch a span by their own times."""
+        """The records of these files that touch a span by their recorded times."""
         refused: OSError | None = None
         read = False
         for segment in segments:
@@ -415,7 +416,7 @@ class Ring:
             raise refused
 
     def unsealed(self) -> list[Segment]:
-        """Ended raw segments that may be sealed, oldest first; none before the first `append`."""
+        """Ended raw segments that may be sealed, oldest first; empty before the first `append`."""
         return self._catalogue.unsealed()
 
     def replace(self, segment: Segment, sealed: Path) -> bool:

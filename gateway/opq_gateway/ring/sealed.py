@@ -17,8 +17,8 @@ bit.
     records = rows u32, losses u32 (bytes), then deflated: seven columns of int64, byte plane by byte plane;
               losses, each first_sample u64, length u16, payload as in `lost`
 
-A steady Box gives zeros. Sums and products wrap like C's, on both sides. Damage costs the chunk that it lies
-in; there are two copies of the index.
+A steady Box gives zeros. Sums and products wrap like C's, on both sides. Damage costs only its chunk; there
+are two copies of the index.
 """
 
 import os
@@ -128,15 +128,15 @@ def _losses(data: bytes, old: bool) -> list[Lost]:
 
 MAGIC: Final = b"OPQSEAL5"
 OLD_MAGIC: Final = b"OPQSEAL3"
-"""OPQSEAL1 had another codec; no release wrote it, and it is no longer read."""
+"""Magic of an older form. OPQSEAL1 is not read, because no release wrote it."""
 END_MAGIC: Final = b"OPQSEAL4"
 CHUNK_SAMPLES: Final = 24_000
-"""Samples that have to be unpacked to read one; 20,000 would cost 0.8 % more bytes, and take 15 % less
+"""Samples that have to be unpacked to read one sample. 20,000 would cost 0.8 % more bytes and take 15 % less
 time."""
 SMALL_CHUNK_SAMPLES: Final = 18_000
 SMALL: Final = 10
 """A chunk that was packed to less than 1/10 of its size is followed by a small one: samples of 8 bits take
-nearly twice the time of others to unpack, and have compression to spare (4 % of 17)."""
+nearly twice the time of others to unpack, and a small chunk costs them little compression (4 % of 17)."""
 AT_ONCE: Final = 16
 """Most chunks unpacked together: the memory for that stays below 20 MB."""
 MAX_INDEX_BYTES: Final = 1 << 24
@@ -174,7 +174,7 @@ def chunk(part: RecordColumns) -> bytes:
     Raises:
         ValueError: unpacking does not restore the piece; the segment must stay raw.
     """
-    from opq_gateway.ring.codec import pack  # only the sealing child packs
+    from opq_gateway.ring.codec import pack  # only the sealing process packs
 
     facts = rows_to_bytes(part)
     rest = struct.pack("<I", len(facts)) + facts + pack(part.counts)
@@ -182,12 +182,12 @@ def chunk(part: RecordColumns) -> bytes:
     (again,) = _opened([data], part.facts, True)
     same = again is not None and np.array_equal(again.rows, part.rows) and again.lost == part.lost
     if again is None or not same or not np.array_equal(again.counts, part.counts):
-        raise ValueError("the packed chunk does not give its samples back")
+        raise ValueError("unpacking the chunk does not restore its samples")
     return data
 
 
 def sealed_file(segment: Segment, box_id: str, chunks: list[tuple[bytes, int, int]]) -> bytes:
-    """The file of all chunks, each with the [start_ns, end_ns) that it touches."""
+    """The bytes of a file with these chunks, each with the [start_ns, end_ns) that it touches."""
     length = _HEAD.size + len(chunks) * _ROW.itemsize + 4
     table = np.zeros(len(chunks), _ROW)
     at = length
@@ -236,7 +236,7 @@ def read_sealed(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Rec
     """The records that touch [start_ns, end_ns), in order. A damaged chunk counts as one bad record, and so
     does a file of which neither index can be read."""
     index = _index(fd)
-    if index is None:  # the index was readable when the ring opened the file
+    if index is None:  # the index has become unreadable since the ring opened the file
         return RecordColumns(UNKNOWN_FACTS, np.zeros(0, ROW), np.zeros(0, np.int16), bad=1)
     wanted = np.flatnonzero((index.table["start_ns"] < end_ns) & (index.table["end_ns"] > start_ns))
     opened: list[RecordColumns | None] = []
@@ -301,15 +301,15 @@ def _read_chunk(data: bytes, end_ns: int | None, old: bool) -> _Chunk | None:
     try:
         rows, lost = rows_of_bytes(data[_CHUNK.size : _CHUNK.size + length], old)
     except ValueError:
-        return None  # content is checked as well as the crc; the caller counts it
+        return None  # the content is wrong although the crc is right; the caller counts it
     if end_ns is not None:
         rows = rows[: int(np.searchsorted(rows["t_ns"], end_ns))]  # times rise within a segment
     return _Chunk(rows, lost, data[_CHUNK.size + length :])
 
 
 def _unpacked(chunks: Sequence[_Chunk]) -> list[NDArray[np.int16] | None]:
-    """The samples of each; None for damaged ones, which only slow the others down."""
-    from opq_gateway.ring.codec import unpack_all  # 1.4 MB; most gateways never read that far back
+    """The samples of each; None for damaged ones."""
+    from opq_gateway.ring.codec import unpack_all  # saves 1.4 MB; most gateways never read that far back
 
     try:
         return list(unpack_all([one.packed for one in chunks], [one.samples for one in chunks]))

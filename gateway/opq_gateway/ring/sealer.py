@@ -1,7 +1,8 @@
 """Sealer: seals the ended segments of all rings with one child process, one segment at a time.
 
-The newest go first: what is saved then counts for longest, and a machine that cannot keep up leaves the
-oldest raw until they are deleted. When a child dies, hangs or cannot seal a file, only the saving is lost.
+The newest segments are sealed first, because their saving lasts longest. On a machine that cannot keep up the
+oldest stay raw until they are deleted. When a child dies, hangs or cannot seal a file, only the saving is
+lost.
 """
 
 import contextlib
@@ -27,13 +28,13 @@ ANSWER_S = 900.0
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 STAY_RAW = 2
-"""Newest ended segments of a ring that stay raw for now: most requests are for the last minutes, and ten
-seconds are read there in 1 ms, not 6 to 9."""
+"""Number of newest ended segments of a ring that stay raw. Most requests are for the last minutes, and ten
+seconds of raw samples are read in 1 ms instead of 6 to 9."""
 TRIES = 2
 """A segment stays raw after this many failures of the child."""
 IDLE_S = 60.0
-"""A child without work for this long ends: one Box needs it for some seconds of ten minutes, and it holds 40
-MB; a new start takes 0.2 s of a core."""
+"""A child without work for this long ends. One Box needs it for some seconds of ten minutes; it takes 40 MB,
+and a new start 0.2 s of a core."""
 STOP_S = 0.5
 
 
@@ -42,7 +43,7 @@ class ChildFailedError(Exception):
 
 
 class Sealer:
-    """Runs in one thread: `run`."""
+    """Seals the segments of all rings; `run` in one thread."""
 
     def __init__(
         self,
@@ -115,7 +116,7 @@ class Sealer:
             if not stop.is_set():
                 self._failure(box_id, segment, str(error))
             return False
-        if "refused" in answer:  # a full disk is not the segment's fault
+        if "refused" in answer:  # a full disk does not count as a failure of the segment
             self._failure(box_id, segment, answer["refused"], tried=0)
         return "refused" not in answer
 
@@ -136,9 +137,9 @@ class Sealer:
         )
 
     def _request_seal(self, path: Path, stop: threading.Event) -> dict[str, str]:
-        """The child's answer: "made", "problem" or "refused"; empty when stopped meanwhile."""
+        """The child's answer, "made", "problem" or "refused"; empty when stopped meanwhile."""
         if self._child is None:
-            self._child = subprocess.Popen(  # a Ctrl-C is for us alone; the child ends with us
+            self._child = subprocess.Popen(  # Ctrl-C must not reach the child, which ends with this process
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
         child = self._child
@@ -169,7 +170,7 @@ class Sealer:
         return found
 
     def _end_child(self) -> None:
-        """Kills the child; it holds nothing that this could spoil. On a busy machine it may die a little
+        """Kills the child, which is safe because it replaces no file. On a busy machine it may die a little
         later."""
         child, self._child = self._child, None
         if child is None:
@@ -179,5 +180,5 @@ class Sealer:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(STOP_S)
         child.stdout.close()
-        with contextlib.suppress(OSError):  # bytes that it did not read
+        with contextlib.suppress(OSError):  # the child did not read some bytes
             child.stdin.close()

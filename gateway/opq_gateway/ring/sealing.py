@@ -2,9 +2,8 @@
 
     python -m opq_gateway.ring.sealing       paths in, one a line; answers out, one JSON object a line
 
-The child takes only the processor time and disk access that no other wants, and ends when its stdin does:
-with its parent. It makes files next to the raw ones and replaces none; that is left to the ring's writer,
-which also deletes.
+The child uses only spare processor time and disk access, and ends with its stdin, that is with its parent. It
+makes files next to the raw ones; only the ring's writer replaces and deletes files.
 """
 
 import json
@@ -41,7 +40,7 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
         layout = raw.raw_layout(head)
         segment = raw.describe_raw(path, fd, layout) if layout is not None else None
         if layout is None or segment is None:
-            raise NotSealableError(f"{path}: no raw segment with samples")
+            raise NotSealableError(f"{path}: not a raw segment, or without samples")
         chunks = []
         samples = sealed.CHUNK_SAMPLES
         index = 0
@@ -84,15 +83,15 @@ def _touched(part: RecordColumns) -> tuple[int, int]:
 def _yield_to_others() -> None:
     """Sets the lowest nice; with it the kernel also ranks disk accesses last.
 
-    Not SCHED_IDLE: on a busy machine such a process would hold locks of the file system for seconds, and take
-    as long to end.
+    SCHED_IDLE is not used, because on a busy machine such a process would hold locks of the file system for
+    seconds and take as long to end.
     """
     os.nice(19)
 
 
 def _parent_is_there() -> bool:
-    """Whether the parent still runs. Nothing is sent while a segment is packed, so a readable stdin is at its
-    end."""
+    """Whether the parent still runs. The parent sends nothing while a segment is packed, so a readable stdin
+    is at its end."""
     return not select.select([0], [], [], 0)[0]
 
 

@@ -14,12 +14,13 @@ from opq_proto.messages import TimeSource
 
 
 class StatedFacts(NamedTuple):
-    """What one file's head says of all its samples: the start of the Box, and what the Box stated."""
+    """The facts in a file's head, which hold for all its samples: the start of the Box, and what the Box
+    stated."""
 
     start_id: int
     v_per_lsb: float
     nominal_v: float | None = None
-    """None: an older gateway wrote the file."""
+    """Nominal voltage; None: an older gateway wrote the file."""
     nominal_hz: float | None = None
 
     @classmethod
@@ -35,8 +36,8 @@ UNKNOWN_FACTS = StatedFacts(0, 0.0)
 class Segment:
     """What is known of one file; grows while the file is written.
 
-    `facts` are those of all its records: another start, gain or nominal value begins a new segment. Times and
-    indices rise from record to record.
+    `facts` hold for all its records, because another start, gain or nominal value begins a new segment. Times
+    and indices rise from record to record.
     """
 
     path: Path
@@ -50,7 +51,7 @@ class Segment:
     end_sample: int = 0
     file_bytes: int = 0
     written_bytes: int = 0
-    """Bytes that are written; preallocated room lies after them."""
+    """Written bytes; preallocated room follows them."""
     may_seal: bool = False
     """Whether this is a raw segment that is not sealed yet."""
     clock: tuple[int, TimeSource] | None = None
@@ -66,7 +67,7 @@ class Segment:
         return self.end_ns - self.start_ns
 
     def added(self, blocks: Sequence[SampleBlock], losses: int) -> None:
-        """Accounts for what was appended to the file; `blocks` follow each other."""
+        """Accounts for the appended blocks, which follow each other."""
         first, last = blocks[0], blocks[-1]
         if not self.end_ns:
             self.start_ns, self.first_sample = first.t_ns, first.first_sample

@@ -1,10 +1,9 @@
 """Syncing: makes the disk itself store what was appended to all rings, in one thread.
 
-The disk stores the samples every `every_s`: a power cut costs that much, and a little more where the disk is
-slow. This is not done in the thread that reads the ports, for a card may take a second over it. Many rings
-are synced by one call for their file system: 64 took 4 ms this way and 200 ms one by one (each is a commit of
-the journal, and a flush of the disk's cache); but then the call also waits for what others write on the same
-file system.
+The disk stores the samples every `every_s`, so a power cut loses that much, and a little more where the disk
+is slow. It runs in a separate thread, because a card may take a second. Many rings are synced by one call for
+their file system: 64 took 4 ms this way and 200 ms one by one, because each commits the journal and flushes
+the disk's cache. The call also waits for what others write on the same file system.
 """
 
 import ctypes
@@ -23,7 +22,7 @@ ONE_BY_ONE = 4
 
 
 class Syncing:
-    """Runs in one thread: `run`."""
+    """Syncs all rings; `run` in one thread."""
 
     def __init__(
         self, rings: Mapping[str, Ring], counters: Mapping[str, BoxCounters], every_s: float
@@ -37,7 +36,7 @@ class Syncing:
         self._lines = RateLimitedLog(self._log)
 
     def run(self, stop: threading.Event) -> None:
-        """Syncs every `every_s` until `stop`, and once more then."""
+        """Syncs every `every_s` until `stop`, and once at the end."""
         while not stop.wait(self._every_s):
             self.sync()
         self.sync()

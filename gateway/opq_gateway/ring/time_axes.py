@@ -1,9 +1,9 @@
 """The axes of time of a ring: which sample was taken when, also where a Box's clock was set.
 
-Within one start of the Box the index of the samples goes on without a break; where the clock was set,
-another axis of time begins. So each axis of a start gives every sample of it a time: its own samples the
-stored stamp, earlier ones the time that its rate gives them by their index, with a bound that grows. A read
-by time uses the axis that is meant (`meant`), and gives the samples the times of the best one (`best`):
+Within one start of the Box the sample index continues without a break. Where the clock was set, another axis
+of time begins. So each axis of a start gives every sample of this start a time: its samples the stored stamp,
+earlier samples a time by index and rate, with a growing bound. A read by time uses the axis that is meant
+(`meant`), and gives the samples the times of the best one (`best`):
 
     better source of the clock, then less uncertainty; of equals the axis that was written later
     a better axis stamps earlier samples too, as far back as its bound is the smaller one
@@ -23,21 +23,21 @@ from opq_gateway.ring.segment import RecordColumns, Segment
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 CLOCK_STEP_NS = 1_000_000
-"""Where stamps differ by more than this from what the index gives, the Box's clock was set. A millisecond is
-more than any clock discipline slews between two blocks (500 ppm of 16.7 ms: 8 us). A Measurement across
-such a step would last an hour, or less than nothing."""
+"""Where time stamps differ by more than this from the times by index and rate, the Box's clock was set. A
+millisecond is more than any clock discipline slews between two blocks (500 ppm of 16.7 ms: 8 us). A
+Measurement across such a step could last an hour, or have a negative length."""
 HOLDOVER_DRIFT = 10e-6
 """Drift of a crystal over 10 K (AT cut, below 1 ppm/K); a TCXO stays far below."""
 FROM_INDEX_NS = 1_000
 """Added to the bound of a time that comes from an index."""
 SAME_STAMP_NS = 2_000_000_000
-"""A stamp that a request names is of an axis that gives this sample a time so near. The time within a file is
-interpolated here, and a hurried slewing is a second at most (steering.py)."""
+"""A time stamp of a request belongs to an axis that gives this sample a time within this distance. The time
+within a file is interpolated here, and a hurried slewing is a second at most (steering.py)."""
 
 UNLIMITED = 2**63
 """End of the samples of an axis that still grows."""
 REFUTED_RANK = -1
-"""Rank of stamps for whose samples another axis has better ones; below every source."""
+"""Rank of time stamps if another axis has better ones for these samples; below every source."""
 
 
 class AxisPlace(NamedTuple):
@@ -53,17 +53,17 @@ class SampleStamp(NamedTuple):
     sample: int
     t_ns: int
     start_id: int | None = None
-    """The start of the Box in which the sample counts; None: not said."""
+    """The start of the Box to which the sample index belongs; None: not stated."""
 
 
 class PlacedSpan(NamedTuple):
-    """A span of time on an axis; None: the ring is empty, or has nothing of the start that is meant."""
+    """A span of time on an axis; None: the ring is empty, or has no samples of the start that is meant."""
 
     start_ns: int
     end_ns: int
     axis: AxisPlace | None
     is_gone: bool = False
-    """Whether the ring has nothing of the start that is meant."""
+    """Whether the ring has no samples of the start that is meant."""
 
 
 @dataclass(eq=False, slots=True)
@@ -76,10 +76,10 @@ class AxisRun:
     """Length of the newest axis, in samples, when `_best` was computed."""
 
     def best(self) -> "dict[TimeAxis, tuple[int, int]]":
-        """First and end of the samples that each axis stamps best, the newest axis first.
+        """First and end of the samples for which each axis is the best, the newest axis first.
 
-        Axes that stamp none best are left out. Computed again while the newest axis is young, since its rate
-        is known better and better.
+        Other axes are left out. It is computed again while the newest axis is young, because its rate becomes
+        more accurate.
         """
         newest = self.axes[-1]
         lasting = newest.end_sample - newest.first_sample
@@ -131,11 +131,11 @@ class TimeAxis:
 
     @property
     def best_from(self) -> int:
-        """The first sample that it stamps best; its own first one where it stamps none best."""
+        """The first sample for which it is the best axis; or else its own first sample."""
         return self.run.best().get(self, (self.first_sample, 0))[0]
 
     def better_from(self, before: "Sequence[TimeAxis]") -> int:
-        """The first sample that it stamps better than the axes before it."""
+        """The first sample for which it is better than the axes before it."""
         first = self.first_sample
         if not before:
             return first
@@ -162,7 +162,7 @@ class TimeAxis:
         return segment.start_ns + round((sample - segment.first_sample) * _period_ns(self, at))
 
     def holds(self, start_ns: int, end_ns: int) -> bool:
-        """Whether it gives some of its run's samples times in [start_ns, end_ns)."""
+        """Whether it gives any sample of its run a time in [start_ns, end_ns)."""
         first = self.best_from
         begin_ns = self.start_ns if first >= self.first_sample else self.t_ns(first)
         return begin_ns < end_ns and self.end_ns > start_ns
@@ -174,14 +174,15 @@ class TimeAxis:
         return segment.first_sample + round((t_ns - segment.start_ns) / _period_ns(self, at))
 
     def best(self, first: int, end: int) -> "TimeAxis":
-        """The axis of its run that stamps samples first .. end - 1 best, all of them."""
+        """The axis of its run that is the best for all samples first .. end - 1."""
         for one, (best_from, _) in self.run.best().items():  # the newest one comes first
             if best_from <= first or one.first_sample < end:
                 return one
         return self
 
     def held(self, start_ns: int, end_ns: int) -> list[Segment]:
-        """Its files that touch [start_ns, end_ns), and the next one: its first loss may lie in the span."""
+        """Its files that touch [start_ns, end_ns), and the next one, because its first loss may lie in the
+        span."""
         found = [one for one in self.segments if one.end_ns > start_ns and one.start_ns < end_ns]
         after = self.segments.index(found[-1]) + 1 if found else len(self.segments)
         return [*found, *self.segments[after : after + 1]]
@@ -210,7 +211,8 @@ class TimeAxis:
         return replace(part, rows=rows, lost=tuple(lost))
 
     def _drift(self, uncertainty_ns: int) -> float:
-        """Growth of the bound with the time before the axis: the crystal's, and the rate's own bound."""
+        """Growth of the bound with the time before the axis: the drift of the crystal and the bound of the
+        rate."""
         return HOLDOVER_DRIFT + 2 * uncertainty_ns / max(1, self.segments[0].span_ns)
 
 
@@ -249,7 +251,7 @@ class TimeAxes:
         return self.axes[-1] if self.axes else None
 
     def start_ns(self) -> int:
-        """The oldest sample's time by the axis that stamps it best."""
+        """The oldest sample's time by its best axis."""
         runs = {id(axis.run): axis.run for axis in self.axes}
         return min(axis.t_ns(first) for run in runs.values() for axis, (first, _) in run.best().items())
 
@@ -264,9 +266,9 @@ class TimeAxes:
         return None
 
     def stamping(self, stamp: SampleStamp) -> TimeAxis | None:
-        """The axis by which this sample has about this time; None where there is none.
+        """The axis by which this sample has about this time, or None.
 
-        Where the start is said, an axis of it: the one by which the sample has the nearest time.
+        Where the start is given, the axis of this start by which the sample has the nearest time.
         """
         sample, t_ns, start_id = stamp
         if start_id is not None:
@@ -280,7 +282,8 @@ class TimeAxes:
         return min(near)[2] if near and min(near)[0] <= SAME_STAMP_NS else None
 
     def meant(self, start_ns: int, end_ns: int) -> TimeAxis | None:
-        """The axis by which a span of time is asked for; the one in force where none holds any of it."""
+        """The axis that a request for a span of time means; the newest axis if no axis has samples of the
+        span."""
         if len(self.axes) < 2:
             return self.in_force
         touching = [axis for axis in self.axes if axis.holds(start_ns, end_ns)]
@@ -303,14 +306,14 @@ class TimeAxes:
         for order, axis in enumerate(axes):
             low, high = axis.run.best().get(axis, (0, 0))
             high = min(high, axis.end_sample)
-            worse = max(axis.first_sample, high)  # from here on a later one stamps better
+            worse = max(axis.first_sample, high)  # from here on a later axis is better
             for begin, stop in ((low, high), (worse, axis.end_sample)):
                 if begin >= stop:
                     continue
                 begin_ns = max(start_ns, axis.t_ns(begin))
                 stop_ns = axis.end_ns if stop == axis.end_sample else axis.t_ns(stop)
                 if axis is self.axes[-1] and begin_ns < stop_ns:
-                    stop_ns = end_ns  # its further samples come
+                    stop_ns = end_ns  # its further samples are still to come
                 stop_ns = min(end_ns, stop_ns)
                 if begin_ns < stop_ns:
                     uncertainty_ns, source = axis.clock_at(axis.sample_at(begin_ns))
@@ -328,7 +331,7 @@ def _goes_on(before: Segment, after: Segment) -> bool:
 
 
 def _covered_ns(begin_ns: int, stop_ns: int, spans: Sequence[tuple[int, int]]) -> int:
-    """How much of [begin_ns, stop_ns) lies in the spans."""
+    """The length of [begin_ns, stop_ns) that the spans cover."""
     covered_ns = 0
     for start_ns, end_ns in sorted(spans):
         low_ns, high_ns = max(begin_ns, start_ns), min(stop_ns, end_ns)

@@ -1,7 +1,7 @@
 """Waveform and losses of stretches: the results for readers of the ring.
 
-One Waveform has one axis: where a span of time holds several starts of the Box, gains, nominal values or
-settings of its clock, it is the longest part.
+A Waveform has one axis. Where a span of time has several starts of the Box, gains, nominal values or settings
+of its clock, the Waveform is the longest part.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ FIT_SAMPLES = 12_000
 
 
 def longest_waveform(box_id: str, stretches: Sequence[RecordColumns]) -> Waveform | None:
-    """The longest axis of the stretches as one Waveform, with gaps and their reasons; None: no samples."""
+    """The longest part on one axis as a Waveform, with gaps and their reasons; None: no samples."""
     axes: list[list[RecordColumns]] = []
     for stretch in stretches:
         for part in _on_one_axis(stretch):
@@ -36,7 +36,7 @@ def longest_waveform(box_id: str, stretches: Sequence[RecordColumns]) -> Wavefor
 
 
 def _on_one_axis(stretch: RecordColumns) -> list[RecordColumns]:
-    """The parts of a stretch, cut where an index falls back, or a time does not agree with the index."""
+    """The parts of a stretch, cut where the index falls back or the time does not agree with it."""
     rows = stretch.rows
     if len(rows) < 2:
         return [stretch] if len(rows) else []
@@ -51,7 +51,7 @@ def _on_one_axis(stretch: RecordColumns) -> list[RecordColumns]:
 
 
 def _times_ns(samples: NDArray[np.int64], rate_millihz: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Duration of this many samples; in two steps, for samples * 10**12 exceeds int64 at 13 minutes."""
+    """Duration of this many samples; in two steps, because samples * 10**12 exceeds int64 at 13 minutes."""
     whole, rest = np.divmod(samples, rate_millihz)
     return np.asarray(whole * 10**12 + rest * 10**6 // rate_millihz * 10**6, np.int64)
 
@@ -107,7 +107,7 @@ def _rate_millihz(rows: NDArray[np.void]) -> int:
 
 @dataclass(slots=True)
 class Holes:
-    """Finds what is missing in stretches that are handed in in the order of writing."""
+    """Finds the missing samples of stretches, which are handed in in the order of writing."""
 
     found: list[Lost] = field(default_factory=list)
     _before: Lost | None = None

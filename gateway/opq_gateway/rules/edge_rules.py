@@ -1,8 +1,7 @@
 """EdgeRules: the rule engine in the gateway's process, on its own threads.
 
-Sources `opqbox` read what is measured here, without a socket. `request_waveform` sends its request to Makai
-by the only way that leads there: a crossing Measurement with a metric `rule_<id>`, which waits on disk like
-any other.
+Sources `opqbox` read measured values here, without a socket. `request_waveform` sends its request to Makai as
+a crossing Measurement with a metric `rule_<id>`, which waits on disk like any other.
 """
 
 import threading
@@ -40,7 +39,7 @@ Send = Callable[[str, Measurement], None]
 
 
 class EdgeRules:
-    """Answers REST as soon as it is made; rows flow while `run` runs."""
+    """Answers REST from construction on; rows flow while `run` runs."""
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class EdgeRules:
     ) -> None:
         """
         Args:
-            send: takes a Measurement that leaves at once, from any thread.
+            send: sends a Measurement at once, from any thread.
 
         Raises:
             PortBusyError, ConfigError, RuleError: the address or the folder cannot be used.
@@ -89,7 +88,7 @@ class EdgeRules:
         self._service.start()
 
     def with_samples_from(self, outputs: Outputs) -> Outputs:
-        """The same outputs, which also pass raw samples to the rules."""
+        """The same outputs, passing raw samples also to the rules."""
         return SampleTap(outputs, self._waves, self._crossings, self._statuses)
 
     def run(self, stop: threading.Event) -> None:
@@ -110,7 +109,7 @@ class EdgeRules:
                 self._counters.add("rules_dropped", lost - self._lost)
                 self._lost = lost
         if self._windows is not None:
-            self._windows.close()  # on the thread that uses its socket
+            self._windows.close()  # in the thread that uses its socket
 
     def close(self) -> None:
         self._service.stop()
@@ -129,7 +128,7 @@ class EdgeRules:
 
 
 def measurement_of(request: Request, status: BoxStatus) -> Measurement:
-    """The Measurement that Makai's trigger `edge_rule` reads; readers of the original skip its metric."""
+    """The Measurement for Makai's trigger `edge_rule`; original readers skip its metric."""
     hello = status.hello
     return Measurement(
         box_id=request.box_id,

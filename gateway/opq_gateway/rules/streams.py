@@ -33,7 +33,7 @@ WAITING = 1000
 
 
 class SampleTap:
-    """Passes all outputs on, with copies of samples and crossings for the rules; never waits."""
+    """Passes all outputs on, and copies samples and crossings to the rules; never waits."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class WavePublisher:
             raise PortBusyError(f"rules.windows_endpoint: {endpoint} cannot be used: {error}") from error
 
     def send(self) -> None:
-        """Sends the pieces that have come; a slow subscriber loses samples, as with any PUB."""
+        """Sends the waiting pieces; a slow subscriber loses samples, as with any PUB."""
         for piece in self._channel.take_all():
             self._socket.send_multipart(piece.frames())
 
@@ -111,7 +111,7 @@ class WavePublisher:
 
 NS_PER_MS = 1_000_000
 AS_MEASUREMENT = edge_columns()
-"""Name of a value -> the column that a Measurement has for it."""
+"""Name of a value -> its column in a Measurement."""
 EDGE_COLUMNS = KnownColumns(
     (
         *("box", "kind", "timestamp_ms", "start_ms", "end_ms", "uncertainty_ns", "source", "flagged"),
@@ -126,7 +126,7 @@ EDGE_COLUMNS = KnownColumns(
 
 
 def rows_of(items: Sequence[Values | PhasorReport | DisturbanceNotice]) -> list[Row]:
-    """The items as rows, in order, without phasors, which have their own stream, C37.118."""
+    """The items as rows, in order; phasors are left out, because they have the C37.118 stream."""
     return [_row(item) for item in items if not isinstance(item, PhasorReport)]
 
 

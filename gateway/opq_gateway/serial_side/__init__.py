@@ -1,1 +1,1 @@
-"""Reads what a Box sends over its port, puts it in order and stamps it once."""
+"""Reads the samples of a Box from its port, puts them in order and stamps them once."""

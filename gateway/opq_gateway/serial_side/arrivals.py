@@ -1,13 +1,12 @@
 """Arrivals: the monotonic time of a sample index, estimated from the earliest arrivals over minutes.
 
 A block arrives after its last sample: later by the frame's time on the line, by up to a round of the reader,
-and by whatever a busy machine adds. All of that only delays, so the truth lies along the lower edge of the
-arrivals. Each five seconds give their earliest arrival; over ten minutes the line is taken that lies below
-them all and closest to them (a lower hull: Moon, Skelly and Towsley, 1999, on a clock's skew from one-way
-delays), and then least squares over those near it give the slope. Jitter has no effect while one block in
-five seconds is undelayed. How far the earliest of a bucket may still be from an undelayed one follows from
-the number of reads of the port and from the median lateness of their blocks: a busy machine widens the bound.
-Pure.
+and by the delay of a busy machine. These are only delays, so the true time lies along the lower edge of the
+arrivals. Each five seconds give their earliest arrival. Over ten minutes, the line below all of them and
+closest to them is found (a lower hull: Moon, Skelly and Towsley, 1999, on a clock's skew from one-way
+delays). Least squares over the arrivals near it then give the slope. Jitter has no effect while one block in
+five seconds is undelayed. The bound for the delay of the earliest block follows from the number of reads of
+the port and the median lateness of their blocks, so a busy machine widens it. Pure.
 """
 
 from collections import deque
@@ -22,20 +21,20 @@ from opq_measure.median import median
 
 BUCKET_S = 5.0
 BUCKETS = 120
-"""Ten minutes: a crystal's rate wanders by some 0.01 ppm meanwhile, 6 us."""
+"""Ten minutes, in which a crystal's rate wanders by some 0.01 ppm, 6 us."""
 SLOPE_BUCKETS = 12
 """Below a minute the Box's own rate is better than a fitted one."""
 CRYSTAL = 100e-6
-"""No crystal is further off than this."""
+"""Largest error of a crystal's rate."""
 FIRST_NS = 20e6
-"""How late the earliest of few blocks may be: a round of the reader; it shrinks with every bucket."""
+"""How late the earliest of few blocks may be, a round of the reader; it shrinks with every bucket."""
 LATENESS_FACTOR = 10.0
 """Factor on the median lateness, divided by the number of reads. The earliest arrival is later than that with
 a probability of 0.1 % (exponential delays) to 0.7 % (uniform delays)."""
 READ_NS = 2_000_000
 """Blocks handled within this time count as read at once."""
 MAX_READS = 1000
-"""Most reads per bucket: more than BUCKET_S of blocks."""
+"""Most reads per bucket; more than a bucket's time of blocks."""
 NEAR_NS = 200_000.0
 """An arrival this close to the lower edge counts; reader and blocks meet within 0.35 ms (reader.ROUND_S)."""
 
@@ -50,11 +49,11 @@ class Fit:
     bound_ns: float
     """How far the line may lie above the earliest possible arrival, at its end."""
     slope_bound: float
-    """The same for its rate, as a ratio."""
+    """The same bound for its rate, as a ratio."""
     fitted: bool
     """Whether the rate was fitted; otherwise it is the Box's own."""
     buckets: int
-    """Number of buckets in it, with the one that is being filled."""
+    """Number of buckets in it, including the unfinished one."""
 
     def arrival_ns(self, sample: int) -> float:
         """The earliest time at which the block that ends with `sample` arrives."""
@@ -72,7 +71,7 @@ class Arrivals:
         self._late_ns: list[float] = []  # lateness of the last block of each read in the bucket
         self._read_ns = 0
         self._since = 0
-        self._edge: deque[tuple[int, float, float]] = deque(maxlen=BUCKETS)  # and a bound of its lateness
+        self._edge: deque[tuple[int, float, float]] = deque(maxlen=BUCKETS)  # with a bound of its lateness
 
     def add(self, end_sample: int, arrived_ns: int) -> bool:
         """Adds a live block; True when a bucket is full, so that `fit` may have changed."""
@@ -83,7 +82,7 @@ class Arrivals:
         if self._low is None or late_ns < self._low[1]:
             self._low = (end_sample, late_ns)
         if arrived_ns - self._read_ns < READ_NS and self._late_ns:
-            self._late_ns[-1] = late_ns  # of blocks read at once the last has waited least
+            self._late_ns[-1] = late_ns  # the last of the blocks read at once has waited least
         elif len(self._late_ns) < MAX_READS:
             self._late_ns.append(late_ns)
         self._read_ns = arrived_ns
@@ -117,7 +116,7 @@ class Arrivals:
         rest = y[near] - y[near].mean() - slope * x_near
         rms_ns = float(np.sqrt(np.mean(rest**2)))
         slope_bound = 3.5 * rms_ns / float(np.sqrt(x_near @ x_near))
-        left_ns = 1 / float(np.sum(1 / left[near]))  # the reads of all of them together
+        left_ns = 1 / float(np.sum(1 / left[near]))  # by the reads of all buckets together
         at_end_ns = float(y[near].mean() + slope * (x[-1] - x[near].mean()))
         return Fit(
             sample=points[-1][0],
@@ -135,7 +134,7 @@ class Arrivals:
         return left_ns(self._late_ns, self._low[1])
 
     def _flat(self, sample: int, x: NDArray[np.float64], y: NDArray[np.float64], left_ns: float) -> Fit:
-        """A line with the Box's own rate; its bound grows with time, as that rate may be wrong."""
+        """A line with the Box's own rate; its bound grows with time, because this rate may be wrong."""
         assert self._zero is not None
         lasting_ns = float(x[-1] - x[0])
         return Fit(

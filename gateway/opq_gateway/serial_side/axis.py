@@ -1,6 +1,6 @@
 """Axis: one run of sample indices of a Box, from one start of the Box to the next.
 
-It gives each block its time and the name of its start, finds where the run begins (after a restart of the
+It gives each block its time and the name of its start. It finds where the run begins (after a restart of the
 gateway: where the ring ends) and notices when the indices begin again. Pure; the clocks are handed in.
 """
 
@@ -18,25 +18,26 @@ from opq_proto.link.messages import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, FLAG_RESE
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 
 BACKWARD_BLOCKS = 3
-"""A line keeps the order. So this many live blocks in a row from before the expected index mean that the
+"""A line keeps the order, so this many live blocks in a row from before the expected index mean that the
 indices began again, even if the hello was lost or the boot id is the same."""
 SAME_START_NS = 1_000_000_000
 """A restarted gateway continues the ring's start when a block's time agrees with its index to within this."""
 SAME_START_S = 60.0
-"""Where the Box knows no time: samples that come so much later than their index says are of another start. A
-gateway that starts on a busy machine reads them later than they came, and an emulated Box may be slower."""
+"""Where the Box does not know the time, samples that come this much later than by their index belong to
+another start. A gateway that starts on a busy machine reads samples late, and an emulated Box may be
+slower."""
 LONGEST_SILENCE_S = 20.0
 """Where the line brings no samples, blocks after a hole wait at most this long."""
 OWN_HOLES = 16
 STALL_BESIDE_S = 1.0
-"""A port's buffer holds some data from before a standstill ended."""
+"""A port's buffer contains some data from before the end of a pause."""
 HELD_BLOCKS = 1024
 """Most blocks held while the run's time is not known yet (clock.START_S): 17 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SamplesEnd:
-    """Where earlier samples end, and when the last of them came."""
+    """The end of earlier samples, and when the last one came."""
 
     sample: int
     t_ns: int
@@ -76,13 +77,15 @@ class Axis:
         self._newest: SampleBlock | None = None
         self._reopened = False
         self.too_old = 0
-        """Samples left out because they lie before the run's first."""
+        """Number of samples left out because they lie before the run's first sample."""
         self._own_holes: deque[tuple[int, int, str]] = deque(maxlen=OWN_HOLES)
-        """[first, end) samples that the Box sent while this gateway did not listen, and why it did not."""
+        """[first, end) of samples that the Box sent while this gateway did not listen, and why it did not
+        listen."""
         self.line = Reassembly(hello.ring_samples)
 
     def straight(self, run: Sequence[Samples], hello: Hello) -> list[SampleBlock]:
-        """The leading blocks of `run` in the usual case: live, each the next one, and nothing waits.
+        """The leading blocks of `run` that are live and follow each other while no block waits, the usual
+        case.
 
         The rest of `run` goes through `accept_samples`, one by one.
         """
@@ -126,8 +129,8 @@ class Axis:
         return blocks
 
     def accept_samples(self, samples: Samples, hello: Hello) -> list[Output] | None:
-        """Takes a block; returns what is in order now and what to request. None: the indices began again
-        elsewhere."""
+        """Accepts a block; returns the blocks that are in order now and the requests to send. None: the
+        indices began again elsewhere."""
         now_s = self._clocks.monotonic_s()
         self._hello = hello
         live = not samples.flags & FLAG_RESENT
@@ -147,8 +150,8 @@ class Axis:
         return self._place(samples, stamp, live)
 
     def reopened(self) -> None:
-        """The port was opened again: the next samples may be of another start with the same boot id, as an
-        emulated Box of one seed has in each, that has sampled for longer than the one before."""
+        """The port was opened again. The next samples may be of another start that has the same boot id and
+        has sampled for longer; an emulated Box has the same boot id in each start with one seed."""
         self._reopened = True
 
     def _goes_on(self, samples: Samples, now_s: float) -> bool:
@@ -156,12 +159,12 @@ class Axis:
         self._reopened = False
         last = self._newest
         if last is None or samples.first_sample <= last.end_sample:
-            return True  # where indices fall, BACKWARD_BLOCKS show it
+            return True  # falling indices are found by BACKWARD_BLOCKS
         known = last.end_sample, last.end_ns, last.uncertainty_ns, last.source
         return self._agrees(_SamplesEnd(*known, self._received_s), samples, now_s)
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stopped until now; holes after the newest sample are its own."""
+        """The gateway paused until now; it has caused the holes after the newest sample."""
         expected, holes = self.line.expected, self._own_holes
         if expected is None:
             return
@@ -173,7 +176,8 @@ class Axis:
         holes.append((first, end, STOOD_STILL))
 
     def tick(self) -> list[Output]:
-        """Gives up a hole after LONGEST_SILENCE_S without samples, so that the blocks after it leave."""
+        """Gives up a hole after LONGEST_SILENCE_S without samples, so that the blocks after it are passed
+        on."""
         silent = self.line.waiting and self._clocks.monotonic_s() - self._received_s >= LONGEST_SILENCE_S
         return self._explained(self.line.flush()) if silent else []
 
@@ -187,7 +191,7 @@ class Axis:
         return self._explained(out + self.line.flush(reason))
 
     def _explained(self, outputs: list[Output]) -> list[Output]:
-        """The outputs; a gap that the line seems to have made is this gateway's where it did not listen."""
+        """The outputs; a gap that seems to be the line's is this gateway's where it did not listen."""
         return [self._explained_gap(each) if isinstance(each, Gap) else each for each in outputs]
 
     def _explained_gap(self, gap: Gap) -> Gap:
@@ -260,8 +264,8 @@ class Axis:
     def _may_continue(self, ring: Segment, samples: Samples, live: bool, now_s: float) -> bool:
         """Decides by its first block whether the run continues the ring's start; False: the block is old.
 
-        The line may still hold what the Box sent again for the earlier gateway: that decides nothing. A run
-        that does not continue the ring's start gets a name and its own clock.
+        The line may still hold blocks that the Box sent again for the earlier gateway; they decide nothing. A
+        run that does not continue the ring's start gets a name and its own clock.
         """
         if not live and samples.first_sample + len(samples.counts) <= ring.end_sample:
             return False
@@ -278,10 +282,10 @@ class Axis:
         return True
 
     def _agrees(self, before: _SamplesEnd, samples: Samples, now_s: float) -> bool:
-        """Whether the time since earlier samples is that of the samples since.
+        """Whether the time since earlier samples agrees with the number of samples since.
 
-        Two stamps of a receiver show it. Another clock may have been set meanwhile, but the monotonic one was
-        not, if the machine did not start since. Where nothing shows it, boot id and index alone decide.
+        Two time stamps of a receiver show it. Another clock may have been set meanwhile, but the monotonic
+        clock was not, if the machine did not start since. Otherwise boot id and index decide.
         """
         since_ns = (samples.first_sample - before.sample) * 10**12 // samples.rate_millihz
         source = min(before.source, samples.source)
@@ -293,9 +297,9 @@ class Axis:
         return abs(samples.t_ns - before.t_ns - since_ns) < SAME_START_NS + bounds_ns
 
     def _begins_with(self, samples: Samples, live: bool) -> bool:
-        """Whether the run may begin with this block, the first; False where it is old and has to be left out.
+        """Whether the run may begin with this first block; False where it is old and has to be left out.
 
-        After a restart of the gateway, what the ring lacks is a hole if it is the same start.
+        After a restart of the gateway, samples that the ring lacks are a hole if the start is the same.
         """
         ring, self._ring = self._ring, None
         if ring is None:

@@ -36,7 +36,7 @@ Done = Callable[[BoxAnswer], None]
 
 
 class BoxCommandLink(Protocol):
-    """Commands with acknowledgement; `done` is called once for each accepted one, from another thread."""
+    """Commands with acknowledgement; `done` is called once for each accepted command, from another thread."""
 
     def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
         """Queues a command; False: the port is not open, or too many commands wait."""
@@ -50,9 +50,9 @@ class BoxCommandLink(Protocol):
 WAITING = 16
 """Most commands that wait; the Box's own inbox holds few."""
 AGAIN_S = 1.0
-"""Without an answer for this long, or for half of the time-out, a command is sent once more."""
+"""A command without an answer for this long, or for half of the time-out, is sent once more."""
 SENT_ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL, Operation.SYNC_TIME)
-"""Commands that restart the Box, and a time that would be a second old."""
+"""Commands that restart the Box, and the time, which would be a second old."""
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class _QueuedCommand:
 
 
 class BoxCommands:
-    """Sends commands to one Box; calls `done` once for each accepted one."""
+    """Sends commands to one Box; calls `done` once for each accepted command."""
 
     def __init__(self, to_box: Callable[[LinkMessage], None], monotonic_s: Callable[[], float]) -> None:
         self._to_box = to_box
@@ -103,7 +103,7 @@ class BoxCommands:
             self._open = True
 
     def lost(self) -> None:
-        """The port is gone; ends all commands without an answer."""
+        """The port has gone; ends all commands without an answer."""
         with self._lock:
             self._open = False
             left = list(self._waiting)
@@ -115,7 +115,7 @@ class BoxCommands:
             command.done(BoxAnswer(None, "the port was lost"))
 
     def accept_answer(self, message: Acknowledgement | Settings) -> None:
-        """Handles an answer of the Box; ignores one that is too late or was not requested here."""
+        """Handles an answer of the Box; ignores late and unrequested answers."""
         current = self._current
         if current is None:
             return
@@ -124,12 +124,12 @@ class BoxCommands:
                 self._end(current.acknowledged, message.values)
         elif message.command_id == current.command_id:
             if current.operation == Operation.GET_SETTINGS and message.status == Status.DONE:
-                current.acknowledged = message  # the settings follow in another message
+                current.acknowledged = message  # the settings follow in a second message
             else:
                 self._end(message, None)
 
     def tick(self) -> None:
-        """Runs what is due by time: sends the next command, repeats it, or gives it up."""
+        """Sends the next command, repeats it, or gives it up, as due."""
         current = self._current
         if current is None:
             if self._waiting:

@@ -1,13 +1,13 @@
-"""What the gateway sets in a Box: the limits at which it watches its rms, and the approximate time.
+"""What the gateway sets in a Box: the limits of its rms, and the approximate time.
 
 The limits come from the gateway's configuration. They are sent after every start of a Box and after each
-change of its settings (which restores its own limits), until the Box acknowledges them; a Box that cannot
-take them is logged once per start.
+change of its settings (which restores its default limits), until the Box acknowledges them. A Box that
+refuses them is logged once per start.
 
 The time helps a receiver that is acquiring: such a receiver may report the next second instead of the last,
 or be 1,024 weeks off, and the Box decides by the gateway's time, good to 250 ms
-(device/cmodules/clock/README.md). A Box without a receiver gets no time: its samples are stamped here
-(clock.py), and one filter is better than two.
+(device/cmodules/clock/README.md). A Box without a receiver does not get the time, because its samples are
+stamped here (clock.py) and one filter is better than two.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ class CrossingLimits:
         self._known_boot = None
 
     def lost(self) -> None:
-        """The port is gone; another Box may be there later."""
+        """The port has gone; another Box may be there later."""
         self._known_boot = None
 
     def hello(self, hello: Hello) -> None:
@@ -87,7 +87,7 @@ class TimeForGps:
         self._settled = False
 
     def restart(self) -> None:
-        """The Box started again and has lost the time."""
+        """The Box has started again and has lost the time."""
         self._settled = False
 
     def gps(self, status: GpsStatus) -> None:

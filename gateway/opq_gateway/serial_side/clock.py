@@ -12,19 +12,19 @@
     it never knew, and another Box here   the same arrivals by that Box's GPS time (gps_comparison.py): source
     has GPS                               NTP, for another clock disciplines it; also for a time that was near
 
-Once given, a stamp is never revised: later knowledge is approached by slewing (steering.py). Only a better
-clock than before (GPS after none, a system's clock that became synchronised) makes a step: counted, and
-logged with its reason. Towards another Box's GPS there is a step only from beyond HURRIED_NS and the bound;
-from nearer it is a faster slewing, in which no stamp goes back. One BoxClock per run of sample indices. Pure:
-the clocks are handed in.
+A time stamp is never revised; later knowledge is approached by slewing (steering.py). Only a better clock
+than before (first GPS, a system's clock that became synchronised) makes a step, which is counted, and logged
+with its reason. Towards another Box's GPS a step is made only from beyond HURRIED_NS and the bound; otherwise
+slewing is faster, and time stamps do not go back. One BoxClock per run of sample indices. Pure: the clocks
+are handed in.
 
 Leap seconds: times are Unix time, UTC without a number for 23:59:60. With GPS the Box gives the leap second
 the numbers of the second before it (device/cmodules/clock): stamps stop for a second at midnight, the
 bound is 1 s in it, and 00:00:00 is right from its first sample. With the system's clock there are two cases.
-A server that smears the leap second over hours is followed without a step, but is by design up to 0.5 s from
-UTC meanwhile, which no bound includes. A kernel that inserts the second sets its clock back by one, which is
-not followed at once (system_time.py): for SETTLED_S stamps run a second ahead, with source HOLDOVER, and then
-step, counted. Indices and rate are not affected.
+A server that smears the leap second over hours is followed without a step, but meanwhile is up to 0.5 s from
+UTC by design, which the bound does not include. A kernel that inserts the second sets its clock back by one,
+which is not followed at once (system_time.py): for SETTLED_S stamps run a second ahead, with source HOLDOVER,
+and then step, counted. Indices and rate are not affected.
 """
 
 import time
@@ -43,30 +43,33 @@ from opq_proto.link.messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 DELAY_NS = 10_000_000
-"""From a block's last sample to its earliest arrival: between nothing (a pty) and a frame at 921,600 baud, 5
-ms, with USB and the Box's own work. Half of it is subtracted, and is the bound."""
+"""Longest time from a block's last sample to its earliest arrival: 0 with a pty; a frame at 921,600 baud
+takes 5 ms, and USB and the Box's work add to it. Half of it is subtracted and is the bound."""
 START_S = 2.0
-"""A run that needs the system's clock waits this long for its first stamp: what stood in a buffer came
-late."""
+"""A run that needs the system's clock waits this long for its first time stamp, because blocks from a buffer
+come late."""
 AWAITED_S = 4.0
-"""So long where another Box's GPS is not known yet, and the ring has no time to continue."""
-LATE_NS, MAX_LATE_S = 50_000_000, 10.0
-"""Where another Box's GPS shows that blocks arrive later than this, the first stamp waits until one does not;
-at most this long, as the Box's blocks are held meanwhile (axis.HELD_BLOCKS). Then the bound includes it."""
+"""The same wait where another Box's GPS is not known yet and the ring has no time to continue."""
+LATE_NS = 50_000_000
+"""If another Box's GPS shows that blocks arrive later than this, the first time stamp waits for a block that
+does not."""
+MAX_LATE_S = 10.0
+"""Longest such wait, because the Box's blocks are held meanwhile (axis.HELD_BLOCKS). After it the bound
+includes the lateness."""
 PLAUSIBLE_NS = 60_000_000_000
 RATE_S = 600.0
 """The rate against GPS is measured over this time, and over a tenth of it at least."""
 STEP_NS = 1_000_000
-"""Readers of the ring take a larger step for another axis (time_axes.CLOCK_STEP_NS)."""
+"""For readers of the ring a larger step begins another axis (time_axes.CLOCK_STEP_NS)."""
 GO_ON_NS = 1_000_000_000
-"""A restarted gateway continues the ring's time if it agrees this well."""
+"""A restarted gateway continues the ring's time if it agrees within this."""
 HURRIED_NS = 1_000_000_000
-"""Nine minutes at HURRIED_SLEW; a clock that is further off was never set."""
+"""Nine minutes at HURRIED_SLEW. A clock that is further off was never set."""
 SHARED_ERROR_NS = 5_000_000
-"""Most that the bound of a Box's arrivals and the remaining slew may add up to. With half of DELAY_NS two
-such Boxes are at most 20 ms apart (docs/reference/contracts.md, clock_id)."""
+"""Largest sum of the bound of a Box's arrivals and the remaining slew. With half of DELAY_NS two such Boxes
+are at most 20 ms apart (docs/reference/contracts.md, clock_id)."""
 KEPT_NS = GO_ON_NS / CRYSTAL
-"""Nearly three hours: for this long the ring's time, counted on in samples, is right to GO_ON_NS."""
+"""Nearly three hours, for which the ring's time, continued in samples, is right within GO_ON_NS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Clocks:
     now_ns: Callable[[], int] = time.time_ns
     system: Callable[[], ClockState] = system_clock
     gps: GpsComparison | None = None
-    """Shared by all Boxes of the gateway; None: they are not compared."""
+    """Shared by all Boxes of the gateway; None: Boxes are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,8 @@ class BoxClock:
         self._system: SystemTime | None = None
         self._steering = Steering()
         self._former: tuple[int, Steering | None] | None = None
-        """The first sample whose time the Box knew, and what stamped those before; None: their own time."""
+        """The first sample whose time the Box knew, and the steering of earlier samples; None: their own
+        time."""
         self._began_s = 0.0
         self._rate_millihz = 0
         self._newest = 0
@@ -123,10 +127,10 @@ class BoxClock:
         """Whether another Box's GPS steers it."""
         self._arrivals_bound_ns = 0.0
         self._late_ns = 0
-        """The least lateness of arrivals since the first one, as the followed Box with GPS shows it."""
+        """The least lateness of arrivals since the first one, by the followed Box with GPS."""
 
     def stamp(self, samples: Samples, live: bool, now_s: float) -> SampleTime | Samples | None:
-        """The time of a block's first sample, the block itself where its own time is used; None: not known
+        """The time of a block's first sample, or the block itself where its own time is used; None: not known
         yet (START_S)."""
         if samples.source is not TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS:
             if live:
@@ -170,7 +174,7 @@ class BoxClock:
         return _stamp(self._steering, sample) if self._steering.begun else None
 
     def begin_stamping(self) -> None:
-        """Starts stamping with what is known, since the run ends before START_S."""
+        """Starts stamping with the present knowledge, because the run ends before START_S."""
         if self._arrivals is not None and not self._steering.begun:
             self._steer(self._newest)
 
@@ -216,8 +220,8 @@ class BoxClock:
 
     @staticmethod
     def _slow_ns(arrivals: Arrivals, samples: Samples, now_s: float) -> int:
-        """How late a block is by the arrivals of those before, which had no time: the Box is slower than its
-        samples say, if all that follow are as late."""
+        """How late a block is by the arrivals of earlier blocks, which had no time. If all later blocks are
+        as late, the Box runs slower than its samples state."""
         fit = arrivals.fit()
         if fit is None:
             return 0
@@ -230,10 +234,10 @@ class BoxClock:
         self.last_step_ns, self.step_reason = by_ns, reason
 
     def _leaves_own_time(self, samples: Samples, now_s: float) -> bool:
-        """Whether from here on another Box's GPS is better than the Box's own time, which has no bound.
+        """Whether from here on another Box's GPS is better than the Box's time, which has no bound.
 
-        Arrivals are recorded from the first block on: after a busy start every block comes seconds late for
-        seconds, and only an earlier one shows that.
+        Arrivals are recorded from the first block on, because after a busy start every block comes seconds
+        late, and only an earlier block shows that.
         """
         gps = self._clocks.gps
         if gps is None:
@@ -279,16 +283,16 @@ class BoxClock:
             self._steer(self._newest, only_as_before=True)
 
     def _may_begin(self, now_s: float, full: bool = False) -> bool:
-        """Whether arrivals have lasted long enough for a first stamp, and one of them was in time.
+        """Whether arrivals have lasted long enough for a first time stamp, and one of them was in time.
 
-        `full`: they fill a bucket, in whatever time they came: what waits for a stamp is held in memory.
+        `full`: they fill a bucket, however fast they came, because waiting blocks are held in memory.
         """
         lasted_s = now_s - self._began_s
         if self._late_ns > LATE_NS:
             return lasted_s >= MAX_LATE_S
         gps = self._clocks.gps
         if self._before is None and gps is not None and not full and gps.awaits(now_s):
-            # one more read of a busy machine, and another Box gives the time
+            # waits for one more read of a busy machine, because another Box gives the time
             return lasted_s >= AWAITED_S
         return full or lasted_s >= START_S
 
@@ -332,8 +336,8 @@ class BoxClock:
             self._stepped(by_ns, reason)
 
     def _reference(self, fit: Fit, sample: int) -> ClockOffset:
-        """The reference of another Box's GPS or of the system's clock; changes over only to one that is twice
-        as good."""
+        """The reference of another Box's GPS or of the system's clock; changes only to a reference that is
+        twice as good."""
         system = self._system_bearing(fit, sample)
         gps = self._clocks.gps
         other = None if gps is None else gps.reference(round(fit.arrival_ns(sample)))
@@ -370,7 +374,7 @@ class BoxClock:
         now."""
         period_ns = self._gps_period_ns(timed)
         bound_ns = timed.uncertainty_ns + 1000.0
-        if not self._steering.begun:  # begins at the last stamp itself, so that resent blocks fit too
+        if not self._steering.begun:  # begins at the last time stamp, so that resent blocks fit, too
             known_ns = bound_ns if timed.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS else None
             rate_millihz = round(1e12 / period_ns)
             held = SteeringTarget(

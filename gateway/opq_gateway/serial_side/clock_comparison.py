@@ -1,9 +1,9 @@
 """ClockComparison: whether the Box's own time follows the system's clock.
 
 A block arrives after its last sample was taken; that delay is never negative. So the earliest block gives an
-upper bound for how far the Box's time is behind the system's clock, and between two blocks the Box's time
-drifts by its crystal at most: a bound from one quiet moment holds for minutes on a busy machine, where
-every block comes late. A step of the Box's time shows in its own stamps, however late they come.
+upper bound for how far the Box's time is behind the system's clock. Between two blocks the Box's time drifts
+at most by its crystal, so a bound from one quiet moment is valid for minutes on a busy machine, where every
+block comes late. A step of the Box's time shows in its time stamps, however late they come.
 
     blocks that come before their last sample     the Box's time is ahead: another clock
     the earliest, and CRYSTAL since, <= 18 ms     the system's clock
@@ -19,9 +19,9 @@ SHARED_NS = (-2_000_000, 18_000_000)
 """Delay of the earliest block after its last sample (a frame, and the reader's round): two Boxes that follow
 the system's clock this well are at most 20 ms apart."""
 APART_NS = 500_000_000
-"""No machine is so busy that every block of 20 s comes this late."""
+"""Even on a busy machine some block of 20 s comes earlier than this."""
 WINDOW_S = 10.0
-"""The earliest block of this time counts, and that of the same time before it."""
+"""The earliest block of this time and of the same time before it count."""
 STEP_NS = 1_000_000
 NO_BLOCK_NS = 2**62
 
@@ -38,7 +38,7 @@ class ClockComparison:
 
     @property
     def follows(self) -> bool:
-        """Whether the Box's time was seen to follow, and nothing since contradicts it."""
+        """Whether the Box's time was found to follow, and later blocks do not contradict it."""
         earliest_ns = min(self._earliest_ns, self._earliest_before_ns)
         apart = APART_NS < earliest_ns < NO_BLOCK_NS
         return bool(SHARED_NS[0] <= earliest_ns and self._bound_ns <= SHARED_NS[1] and not apart)

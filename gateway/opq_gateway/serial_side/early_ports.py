@@ -1,11 +1,11 @@
-"""Reads the ports while the gateway still starts, so that a restart after a kill loses no sample.
+"""Reads the ports while the gateway still starts, so that a restart after a kill does not lose samples.
 
 A Box can send again what it sampled in the last 3.2 s (Hello.ring_samples). On a small machine the imports of
 a gateway take longer than that. So a start first opens the ports and stores what they deliver, in one thread.
 As soon as the link's messages are imported, each Box gets a request for a hello, for all samples after the
-newest in the gateway's ring, and later for whatever of them a bad line has lost. A Station then takes its
-port over, with the bytes. No clock is used: the gateway before may have been late, and an emulator that was
-late runs faster than real time.
+newest in the gateway's ring, and later for samples that a bad line has lost. A Station then takes its port
+over, with the bytes. No clock is used, because the earlier gateway may have been late, and a late emulator
+runs faster than real time.
 
 The imports at the top take no longer than a few milliseconds.
 """
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 READ_BYTES = 4096
 MAX_BYTES = 8 << 20
-"""Most bytes of one port: five minutes. A start that takes longer loses what comes then."""
+"""Most bytes of one port: five minutes. A longer start loses later bytes."""
 POLL_MS = 20
 REACH_SAMPLES = 120_000
-"""10 s, as much as any Box holds; the Box sends what it has of it."""
+"""10 s, at least as much as any Box holds; the Box sends the part that it has."""
 AGAIN_S = 0.5
 """Period at which samples lost on the line are requested again."""
 MAX_HOLES = 32
@@ -61,11 +61,11 @@ class EarlyPort:
         self._arrived: list[tuple[int, int]] = []
         """Spans [first, end) of received samples, without overlap."""
         self._coming: tuple[int, int] | None = None
-        """The part of the first request that the Box has still to send."""
+        """The part of the first request that the Box still has to send."""
         self._requested_again_s = 0.0
 
     def request_samples(self) -> None:
-        """Requests a hello, the samples before the first live block, and what was lost."""
+        """Requests a hello, the samples before the first live block, and lost samples."""
         from opq_proto.link import frames as link
         from opq_proto.link.messages import FLAG_RESENT, Command, Operation, Resend, Samples
 
@@ -105,7 +105,7 @@ class EarlyPort:
         self._arrived = apart
 
     def _holes(self) -> list[tuple[int, int]]:
-        """Spans that the line lost, without the part that the Box, which sends in order, is still sending."""
+        """Spans that the line lost, without the part that the Box is still sending in order."""
         requested, live, before = self.requested_first, self._live_sample, self._coming
         arrived = self._arrived
         if arrived[0][0] >= live:
@@ -117,7 +117,7 @@ class EarlyPort:
         return [hole for hole in holes if hole != self._coming or hole == before][:MAX_HOLES]
 
     def _stored_to(self, live_sample: int) -> int:
-        """End of the ring; 0 where it is not known, `live_sample` where nothing was ever stored."""
+        """End of the ring; 0 where unknown, `live_sample` where the ring is empty."""
         from opq_gateway.ring.raw import SUFFIX, end_sample
 
         if self._ring is None:
@@ -137,7 +137,7 @@ class EarlyPort:
 
 
 class EarlyPorts:
-    """The ttys among the ports of a configuration; any of them may be taken over at any time."""
+    """The ttys among the ports of a configuration; each may be taken over at any time."""
 
     def __init__(self, ports: Sequence[tuple[str, int, Path | None]]) -> None:
         """`ports`: (path, baud, folder of the Box's ring)."""
@@ -164,7 +164,7 @@ class EarlyPorts:
             try:
                 device = serial.Serial(path, baudrate=baud, timeout=0, write_timeout=1.0, exclusive=True)
             except (serial.SerialException, OSError, ValueError):
-                continue  # the Station opens it, and logs why it cannot
+                continue  # the Station opens the port, and logs a failure
             with self._lock:
                 if wanted not in self._wanted:
                     device.close()
@@ -196,7 +196,7 @@ class EarlyPorts:
 
 
 def _read(port: EarlyPort) -> bool:
-    """Reads what waits on a port; False: the port is gone."""
+    """Reads the waiting bytes of a port; False: the port has gone."""
     try:
         data = os.read(port.device.fileno(), READ_BYTES)
         came = bool(data)  # empty after poll reported data means a hang-up

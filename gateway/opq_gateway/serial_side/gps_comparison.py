@@ -1,9 +1,9 @@
 """GpsComparison: GPS time for this machine, from those of its Boxes whose receivers are locked.
 
-A live block of such a Box carries the GPS time of its last sample and arrives later; that delay is never
+A live block of such a Box has the GPS time of its last sample and arrives later; that delay is never
 negative. Its earliest arrivals form a line (arrivals.py): this machine's monotonic clock against GPS, with
-offset and rate. A Box without GPS, whose blocks take the same kind of path, is stamped by that line. The
-system's clock is not part of it: setting that clock moves no stamp.
+offset and rate. The line stamps the blocks of Boxes without GPS, which take the same kind of path. The
+system's clock is not used, so that setting it does not move time stamps.
 
     one Box locked, or in its own holdover     followed; the bound includes the Box's own
     no such Box for STALE_S                    the last rate is held: source HOLDOVER, a growing bound
@@ -36,18 +36,20 @@ HALF_WAY_NS = 5_000_000
 """From a block's last sample to its earliest arrival: between nothing (a pty) and 10 ms (clock.DELAY_NS)."""
 S_NS = 1_000_000_000
 START_S = 2.0
-"""What waited in a buffer arrives late, so a Box is followed only after this time, when two windows of its
+"""Blocks from a buffer arrive late, so a Box is followed only after this time, when two windows of its
 lateness agree."""
 AWAITED_S = 6.0
-"""Another Box with GPS that may contradict is waited for so long; one that is late for longer is not."""
-BACKLOG_NS, BACKLOG_S = 3 * S_NS, 60.0
-"""No more than this waits for a gateway that reads late: a Box holds 3.2 s. What is later, or late for
-longer, is that Box alone."""
+"""Longest wait for another Box with GPS that may contradict."""
+BACKLOG_NS = 3 * S_NS
+"""At most this much waits for a gateway that reads late, because a Box holds 3.2 s. If blocks are later, the
+cause is that Box."""
+BACKLOG_S = 60.0
+"""If blocks are late for longer than this, the cause is that Box."""
 STALE_S = 15.0
 ABSENT_S = 60.0
-"""A Box that was away for longer is compared from the beginning."""
+"""A Box that was away for longer is compared from the start again."""
 WANDER = 10e-6
-"""How far the rate of this machine's crystal moves after the last comparison, over 10 K."""
+"""Change of this machine's crystal's rate after the last comparison, over 10 K."""
 COARSE_NS = 1_000_000
 """A Box that states a larger bound gets a new line when it is locked again."""
 MAX_BOXES = 8
@@ -86,7 +88,7 @@ class TimeLine:
         )
 
     def offset_ns(self, monotonic_ns: int) -> int:
-        """UTC minus the monotonic clock."""
+        """UTC minus the monotonic clock, in ns."""
         return self.t_ns - self.at_ns + round((monotonic_ns - self.at_ns) * (1 / self.period_ns - 1))
 
     def bound_ns(self, monotonic_ns: int) -> float:
@@ -106,17 +108,17 @@ class GpsComparisonState:
     """State for health and metrics."""
 
     box_id: str | None
-    """The Box that is followed, even while it is silent; None: none."""
+    """The Box that is followed, even while it is silent; None if no Box is followed."""
     held: bool
-    """Whether no Box gives the time now, so that the last rate is held."""
+    """Whether the last rate is held because no Box gives the time now."""
     uncertainty_ns: int | None
     system_off_ns: int | None
     """This machine's system clock minus GPS time."""
     drift_ppm: float | None
     """The monotonic clock's rate minus that of GPS; None: not known yet."""
     apart_ns: Mapping[str, int]
-    """Boxes that contradict: their time minus the followed one. Where none is followed, minus another Box's
-    or the system clock's."""
+    """Boxes that contradict: their time minus the time of the followed Box; without a followed Box, minus
+    that of another Box or the system's clock."""
 
 
 NOT_COMPARED = GpsComparisonState(None, False, None, None, None, {})
@@ -131,7 +133,7 @@ class _ComparedBox:
         self.contradicted = 0
         self.logged_late = False
         self.was_late = False
-        """Whether its line before was late, as earlier blocks have shown."""
+        """Whether its previous line was late, by earlier blocks."""
         self._last: Samples | None = None
         self._begin(0.0)
 
@@ -148,8 +150,8 @@ class _ComparedBox:
         self.line = None
 
     def accept_block(self, samples: Samples, now_s: float, late_ns: int) -> bool:
-        """Adds a live block, which comes so late by the index of its samples; True when `line` is new, or a
-        window was late."""
+        """Adds a live block, which is `late_ns` late by the index of its samples; True when `line` is new, or
+        a window was late."""
         last = self._last
         if (
             last is None
@@ -197,7 +199,7 @@ class GpsComparison:
         self._on_contradiction = on_contradiction
         self._boxes: dict[str, _ComparedBox] = {}
         self._followed: TimeLine | None = None
-        self._disagrees_s: float | None = None  # since when no received line agrees with the followed one
+        self._disagrees_s: float | None = None  # since when every received line contradicts the followed one
         self._doubt_ns = 0.0
         self._log = log.get(service="gateway")
         self.state = NOT_COMPARED
@@ -227,7 +229,7 @@ class GpsComparison:
             self._choose(round(now_s * 1e9))
 
     def reference(self, monotonic_ns: int) -> ClockOffset | None:
-        """GPS time for the monotonic clock; None: no Box ever gave it, or two contradicted each other."""
+        """GPS time for the monotonic clock; None if no Box ever gave it, or two contradicted each other."""
         line = self._followed
         if line is None:
             return None
@@ -242,15 +244,15 @@ class GpsComparison:
         )
 
     def awaits(self, now_s: float) -> bool:
-        """Whether no time is known yet, and a Box with GPS sends that will give one."""
+        """Whether the time is not known yet, but a Box with GPS is sending and will give it."""
         return self._followed is None and any(
             box.line is None and now_s - box.received_s <= START_S and now_s - box.began_s <= AWAITED_S
             for box in self._boxes.values()
         )
 
     def late_ns(self, monotonic_ns: int) -> int:
-        """Returns how late blocks arrive now: the age of the followed Box's newest one; 0: not known, or that
-        Box alone is late."""
+        """Returns how late blocks arrive now: the age of the followed Box's newest block; 0: not known, or
+        only that Box is late."""
         line = self._followed
         box = None if line is None else self._boxes.get(line.box_id)
         if line is None or box is None or monotonic_ns / 1e9 - box.received_s > STALE_S:
@@ -262,7 +264,7 @@ class GpsComparison:
         return late_ns
 
     def refresh_state(self) -> GpsComparisonState:
-        """`state` as of now, even while no Box sends blocks."""
+        """`state`, renewed even while no Box sends blocks."""
         line = self._followed
         if line is None:
             return self.state
@@ -277,7 +279,7 @@ class GpsComparison:
         )
 
     def _make_room(self, now_s: float) -> bool:
-        """Forgets the Boxes that are silent; True when there was one."""
+        """Forgets silent Boxes; True if there was one."""
         silent = [box_id for box_id, box in self._boxes.items() if now_s - box.received_s > ABSENT_S]
         for box_id in silent:
             self._agrees(self._boxes.pop(box_id))
@@ -311,7 +313,7 @@ class GpsComparison:
     def _elected(
         self, box_lines: list[TimeLine], witnesses: list[TimeLine], monotonic_ns: int
     ) -> tuple[TimeLine | None, float]:
-        """The line to follow from now on (None: no change), and what to add to the current line's bound."""
+        """The line to follow from now on (None: no change), and the addition to the current line's bound."""
 
         def support(line: TimeLine) -> int:
             return sum(line.agrees(other, monotonic_ns) for other in witnesses)

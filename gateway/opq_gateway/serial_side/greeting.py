@@ -1,7 +1,7 @@
 """What a Box reports about itself: who it is (Greeting), and the lines of its own log (BoxLog).
 
 A hello is accepted only if it can be true. After the hello of another Box, of a boot loader that waits for
-firmware, or with impossible figures, the gateway has no hello: counts without a gain are not volts.
+firmware, or with impossible figures, the gateway has no hello, because counts without a gain are not volts.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
 
 REQUEST_HELLO_S = 1.0
 MAX_RATE_MILLIHZ = 1_000_000_000
-"""Twenty times what 921,600 baud can carry."""
+"""Twenty times the rate that 921,600 baud can carry."""
 
 
 class Greeting:
@@ -111,7 +111,7 @@ class BoxLog:
         self._crash: Crash | None = None
 
     def write_crash(self, crash: Crash) -> None:
-        """Logs the record of a crash once: the Box repeats it each minute."""
+        """Logs the record of a crash once, because the Box repeats it each minute."""
         if crash != self._crash:
             self._crash = crash
             self._log.warning("box.crash_record", **crash_record(crash))

@@ -1,10 +1,10 @@
-"""Intake: takes what one Box sends, each kind of message on its way.
+"""Intake: passes each kind of message of one Box on its way.
 
     link messages -> Samples -> SampleStream -> ring, measuring, uplink
                   -> hello, health, log, answers -> the Box's status, its commands and settings
 
-Runs in the reader's thread. It knows no port and no socket: messages to the Box go to a function, results go
-to Outputs, so that it can be tried from a prompt.
+Runs in the reader's thread. It has no port and no socket: messages to the Box go to a function and results to
+Outputs, so that it can be tried from a prompt.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class Intake:
         clocks: Clocks | None = None,
         limits: str = "",
     ) -> None:
-        """`limits` is the argument of CROSSING_LIMITS; empty: the Box keeps its own."""
+        """`limits` is the argument of CROSSING_LIMITS; empty: the Box keeps its limits."""
         self._status = status
         self._counters = counters
         self._outputs = outputs
@@ -81,7 +81,7 @@ class Intake:
         self._stream.reopened()
 
     def lost(self) -> None:
-        """The port is gone."""
+        """The port has gone."""
         self.commands.lost()
         self._limits.lost()
 
@@ -104,11 +104,11 @@ class Intake:
             self._run(run)
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stopped until now: what its ports lost meanwhile is not the line's fault."""
+        """The gateway paused until now; the line has not caused the losses of its ports meanwhile."""
         self._stream.stalled(seconds)
 
     def tick(self) -> None:
-        """Runs what is due by time; call it at least every 100 ms."""
+        """Does what is due; call it at least every 100 ms."""
         if self._stream.has_begun:
             self._stream.tick()
         elif self._greeting.hello is None:
@@ -121,12 +121,12 @@ class Intake:
         return self._stream.waits
 
     def close(self) -> None:
-        """The gateway ends; what waits after a hole still goes to the ring."""
+        """The gateway ends; blocks that wait after a hole still go to the ring."""
         self._stream.close()
         self.commands.lost()
 
     def _other(self, message: LinkMessage) -> None:
-        """Handles every message but samples; some come each second."""
+        """Handles every message except samples; some come each second."""
         self._stream.count()
         if isinstance(message, Hello):
             self._hello(message)

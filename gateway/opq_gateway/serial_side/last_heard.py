@@ -1,10 +1,9 @@
-"""LastHeard: when a Box's samples came, for a gateway that starts again while the machine goes on.
+"""LastHeard: when a Box's samples came, for a gateway that starts again while the machine keeps running.
 
 The system's clock may be set while no gateway runs, but the machine's monotonic clock is not. So for one
-sample of each start of the Box a small file holds when it came, by that clock and with the number of the
-machine's start: the end of the ring then shows since when nothing came. After a start of the machine the
-monotonic clock begins again, and nothing is known. The file is not flushed: what ends the machine makes it
-void.
+sample of each start of the Box a small file has its time by the monotonic clock, with the number of the
+machine's start. Together with the end of the ring it gives the time of the last sample. After a start of the
+machine the monotonic clock begins again, and the file is not used; so it need not be flushed.
 """
 
 import json
@@ -21,8 +20,8 @@ MACHINES_START: Final = Path("/proc/sys/kernel/random/boot_id")
 KEPT_S: Final = 600.0
 """A crystal that is off by 100 ppm makes 60 ms in this time."""
 EARLIER_S: Final = 0.1
-"""The first samples after a start may have waited in a buffer; samples that came earlier than those show
-replace the entry."""
+"""The first samples after a start may have waited in a buffer. Samples that came this much earlier than the
+entry predicts replace it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +37,12 @@ class HeardSample:
     """By the monotonic clock."""
 
     def at_sample_s(self, sample: int) -> float:
-        """When another sample of this start came, or will."""
+        """When another sample of this start came, or will come."""
         return self.at_s + (sample - self.sample) * 1000 / self.rate_millihz
 
 
 class LastHeard:
-    """Of one Box; reader's thread."""
+    """The file of one Box; used in the reader's thread."""
 
     def __init__(self, path: Path, machine: str | None = None) -> None:
         """`machine`: number of the machine's start; None: it is read."""
@@ -60,7 +59,7 @@ class LastHeard:
         return kept.at_sample_s(ring.end_sample)
 
     def note_block(self, block: SampleBlock, now_s: float) -> None:
-        """Notes the newest block, which came now; writes it where that is new."""
+        """Notes the newest block, which came now; writes it if it is new."""
         kept = self._kept
         if kept is not None and kept.start_id == block.start_id:
             is_late = now_s > kept.at_sample_s(block.end_sample) - EARLIER_S
@@ -75,7 +74,7 @@ def _machines_start() -> str:
     try:
         return MACHINES_START.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
-        return ""  # no Linux: nothing is kept
+        return ""  # not Linux: nothing is kept
 
 
 def _read(path: Path) -> HeardSample | None:
@@ -100,4 +99,4 @@ def _write(path: Path, kept: HeardSample) -> None:
             file.write(json.dumps(asdict(kept)).encode())
         new.replace(path)
     except OSError:
-        pass  # the disk is full or gone, as the ring reports: then clocks alone tell how long it was
+        pass  # the disk is full or gone, as the ring reports; then only clocks show the time that passed

@@ -1,8 +1,8 @@
-"""Lateness: whether a Box's blocks come as late, by its own receiver's time, as they came before.
+"""Lateness: whether a Box's blocks, by its receiver's time, come later or earlier than before.
 
-Against the monotonic clock a receiver's time drifts by this machine's crystal at most. Where it falls behind,
-blocks are read late, or the Box runs slower than its time says, as an emulated one does on a busy machine:
-neither says what time it is. Where blocks come earlier than a crystal allows, all those before came late.
+Against the monotonic clock a receiver's time drifts at most by this machine's crystal. If it falls behind,
+blocks are read late, or the Box runs slower than its time, as an emulated Box does on a busy machine; such
+blocks do not show the time. If blocks come earlier than a crystal allows, all earlier ones came late.
 
     the earliest block of each window, compared with the windows before; by more than LATE_NS, and by more
     than the reads of a busy machine explain (arrivals.left_ns)
@@ -15,8 +15,12 @@ from enum import Enum, auto
 
 from opq_gateway.serial_side.arrivals import CRYSTAL, READ_NS, left_ns
 
-WINDOW_NS, LONGEST_NS, READS = 900_000_000, 3 * 10**9, 4
-"""Length of a window, and up to LONGEST_NS while it has fewer reads. Two of them fit into clock.START_S."""
+WINDOW_NS = 900_000_000
+"""Length of a window with enough reads. Two of them fit into clock.START_S."""
+LONGEST_NS = 3 * 10**9
+"""A window with fewer reads lasts up to this."""
+WINDOW_READS = 4
+"""Reads of the port that are enough for a window."""
 LATE_NS = 100_000_000
 WINDOWS = 600
 """Ten minutes."""
@@ -30,28 +34,28 @@ class Pace(Enum):
     LATE = auto()
     """Its blocks came later than before."""
     EARLIER = auto()
-    """Its blocks came earlier: those before were late."""
+    """Its blocks came earlier, so earlier windows were late."""
 
 
 class Lateness:
-    """Takes the blocks of one run of a receiver's time."""
+    """Examines the blocks of one run of a receiver's time."""
 
     def __init__(self, late_ns: int = 0) -> None:
-        """`late_ns`: how late the first block comes by those before it, which had no receiver's time."""
+        """`late_ns`: how late the first block is by earlier blocks without a receiver's time."""
         self._late_ns = late_ns if late_ns > LATE_NS else 0
         self._windows: deque[tuple[int, int, float]] = deque(maxlen=WINDOWS)
-        """Of steady windows: monotonic time, the least lateness, and by how much that may be late itself."""
+        """Of steady windows: monotonic time, the least lateness, and the bound of its error."""
         self._zero_ns: int | None = None
         self._began_ns = self._due_ns = self._read_ns = 0
         self._reads: list[int] = []
         self._least_ns = NO_BLOCK_NS
         self.pace = Pace.STEADY
         self.late_since_ns: int | None = None
-        """When the blocks began to be late; None: they are not."""
+        """When the blocks began to be late; None: they are not late."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether a window agrees with one before, so that the time is known."""
+        """Whether a window agrees with an earlier one, so that the time is known."""
         return len(self._windows) > 1
 
     def add(self, end_ns: int, arrived_ns: int) -> bool:
@@ -71,7 +75,7 @@ class Lateness:
             self._read_ns = arrived_ns
         if arrived_ns < self._due_ns:
             return False
-        if len(self._reads) < READS and arrived_ns - self._began_ns < LONGEST_NS:
+        if len(self._reads) < WINDOW_READS and arrived_ns - self._began_ns < LONGEST_NS:
             return False
         self._close(arrived_ns, self._least_ns)
         self._reads, self._least_ns = [], NO_BLOCK_NS

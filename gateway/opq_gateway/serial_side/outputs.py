@@ -1,7 +1,7 @@
 """Where one Box's samples go: first into the ring (RingWriter), then to the other rooms (Outputs).
 
-All of it runs in the reader's thread. No Output may wait: what one cannot take at once it puts into a
-Channel, or drops and counts. The ring is written first, so what an Output drops is not lost.
+All of it runs in the reader's thread. An Output must not wait: it puts items into a Channel, or drops and
+counts them. The ring is written first, so items that an Output drops are not lost.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ class Outputs(Protocol):
         ...
 
     def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
-        """Takes the next stamped blocks, in order and without a hole between them."""
+        """Accepts the next stamped blocks, in order and without a hole between them."""
         ...
 
     def gap(self, box_id: str, gap: Gap) -> None:
-        """Samples that will never come; the next block lies after them."""
+        """Samples will never come; the next block lies after them."""
         ...
 
     def figures(self, box_id: str, figures: BoxMeasurement) -> None:
-        """Takes the Box's own figures of a window."""
+        """Accepts the Box's figures of a window."""
         ...
 
     def crossing(self, box_id: str, crossing: Crossing) -> None:
@@ -41,7 +41,7 @@ class Outputs(Protocol):
 
 
 class RingWriter:
-    """Writes the samples of the serial side to the ring; a full disk stops nothing else."""
+    """Writes the samples of the serial side to the ring; a full disk stops only this."""
 
     def __init__(self, ring: Ring, status: BoxStatus, counters: BoxCounters, lines: RateLimitedLog) -> None:
         self._ring = ring

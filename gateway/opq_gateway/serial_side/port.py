@@ -1,9 +1,9 @@
 """Port: one open port of a Box, with reads and writes that never wait; how it is opened; its errors.
 
-A tty (also a pty) and `socket://` are read by their file descriptor. What else pyserial offers (rfc2217://,
-loop://) has no descriptor, or one that is not the data's: two threads carry its bytes to and from a pair of
-sockets (`Pump`), so that the reader handles descriptors alone. Opening may take seconds (a TCP peer that does
-not answer) or for ever (a driver that hangs), so each try has its own thread (`Opening`).
+A tty (also a pty) and `socket://` are read by their file descriptor. Other ports of pyserial (rfc2217://,
+loop://) have no descriptor for their data. Two threads carry their bytes to and from a pair of sockets
+(`Pump`), so that the reader handles only descriptors. Opening may take seconds (a TCP peer that does not
+answer) or for ever (a driver that hangs), so each try has a separate thread (`Opening`).
 """
 
 import contextlib
@@ -23,17 +23,17 @@ from opq_proto.kit.port_trouble import why_not_opened
 READ_BYTES = 4096
 """Most that a tty returns at once."""
 MAX_BYTES = 4 * READ_BYTES
-"""Most bytes of one Box per round: twice what its line brings, so that a flood still leaves time for
-others."""
+"""Most bytes of one Box per round: twice the bytes of its line, so that a flood still leaves time for other
+Boxes."""
 FULL_TTY_BYTES = 4095
-"""What a tty holds (Linux's N_TTY_BUF_SIZE less one); a read that finds so much may have come too late."""
+"""Capacity of a tty (Linux's N_TTY_BUF_SIZE minus one); a read of this many bytes may have come too late."""
 OUT_BYTES = 8192
-"""Most bytes that wait for a line that takes nothing: 90 ms at 921,600 baud."""
+"""Most bytes that wait for a blocked line: 90 ms at 921,600 baud."""
 PUMP_S = 0.1
 
 
 class SerialPort:
-    """Owned by the reader's thread; another may call `close` after the reader has let go."""
+    """Owned by the reader's thread; another thread may call `close` after the reader has released it."""
 
     def __init__(self, device: serial.SerialBase) -> None:
         """Takes over an open pyserial port.
@@ -52,7 +52,7 @@ class SerialPort:
         return self._fd
 
     def read(self) -> bytes:
-        """The bytes that are there, at most MAX_BYTES; call it when poll reports that there are some.
+        """The received bytes, at most MAX_BYTES; call it when poll reports data.
 
         Raises:
             OSError: the port went away.
@@ -72,7 +72,7 @@ class SerialPort:
         return b"".join(parts)
 
     def send(self, frame: bytes) -> bool:
-        """Hands over a frame; False: too much waits already.
+        """Hands over a frame; False: too many bytes wait already.
 
         Raises:
             OSError: the port went away.
@@ -84,7 +84,7 @@ class SerialPort:
         return True
 
     def flush(self) -> None:
-        """Writes what the line takes now.
+        """Writes as many waiting bytes as the line accepts now.
 
         Raises:
             OSError: the port went away.
@@ -96,7 +96,7 @@ class SerialPort:
                 return
 
     def close(self) -> None:
-        """Closes the port; may take a third of a second (pyserial), or as long as the driver drains."""
+        """Closes the port; may take a third of a second (pyserial), or until the driver has drained."""
         if self._pump is not None:
             self._pump.close()
         with contextlib.suppress(serial.SerialException, OSError):
@@ -198,7 +198,7 @@ class Opening:
         self._lock = threading.Lock()
         self._given_up = False
         self._result: SerialPort | str | None = None
-        # usually the plug is out; that needs no thread
+        # usually the plug is out; this check does not need a thread
         self.absent = box.port.startswith("/") and not Path(box.port).exists()
         if self.absent:
             self._result = why_not_opened(FileNotFoundError(2, "no such file"))
@@ -206,12 +206,12 @@ class Opening:
         threading.Thread(target=self._open, name=f"open box {box.id}", daemon=True).start()
 
     def result(self) -> SerialPort | str | None:
-        """The open port, or why there is none; None: not yet known."""
+        """The open port, or why it could not be opened; None: not yet known."""
         with self._lock:
             return self._result
 
     def give_up(self) -> None:
-        """Gives the try up: a port that opens from now on is closed at once."""
+        """Gives the try up; a port that opens later is closed at once."""
         with self._lock:
             self._given_up = True
             port, self._result = self._result, None
@@ -227,7 +227,7 @@ class Opening:
             found = SerialPort(device)
         except (serial.SerialException, OSError, ValueError) as error:
             found = why_not_opened(error)
-        except Exception as error:  # whatever a driver's URL handler raises affects this port alone
+        except Exception as error:  # an exception of a driver's URL handler affects only this port
             found = f"{type(error).__name__}: {error}"
         with self._lock:
             self._result = found
@@ -237,5 +237,5 @@ class Opening:
 
 
 def close_aside(port: SerialPort) -> None:
-    """Closes in its own thread: a driver may drain for seconds."""
+    """Closes in a separate thread, because a driver may drain for seconds."""
     threading.Thread(target=port.close, name="close port", daemon=True).start()

@@ -1,9 +1,9 @@
 """Reader: the one thread that serves the ports of all Boxes.
 
-Every 31 to 63 ms (ROUNDS_S), or 16 (PROMPT_ROUND_S), it serves all of them: what a Box sent meanwhile is
-read, decoded, stamped and stored at once, since a thread or a wake-up per Box and frame costs ten times as
-much. When the handling of one Box raises, that is counted and logged, and its port is closed and opened
-again; the others are not affected, nor are they by a Box that floods.
+Every 31 to 63 ms (ROUNDS_S), or 16 (PROMPT_ROUND_S), it serves all of them. The bytes of each Box are read,
+decoded, stamped and stored at once, because a thread or a wake-up per Box and frame costs ten times as much.
+When the handling of one Box raises an exception, it is counted and logged, and its port is closed and opened
+again. Neither this nor a flooding Box affects other Boxes.
 """
 
 import math
@@ -20,25 +20,25 @@ ROUND_S = 0.031
 phases between the two occur within two seconds (the clock needs the earliest arrival)."""
 ROUNDS_S = ((4, ROUND_S), (16, 0.047), (math.inf, 0.063))
 """(Most Boxes, period), each period a whole number of fiftieths of a block. A wake-up costs as much as ten
-blocks, and serving one of many Boxes, none of whose data is still in the processor's caches, as much as two:
-so many Boxes are served less often. A line at full speed brings 5,800 bytes in 63 ms, more than a tty's
-buffer holds; the rest waits in the driver's, of 64 KB. Without GPS this widens the bound of the time, 8 ms,
-by 0.5 ms."""
+blocks, and serving one of many Boxes, whose data has left the processor's caches, as much as two; so many
+Boxes are served less often. A line at full speed brings 5,800 bytes in 63 ms, more than a tty's buffer holds;
+the rest waits in the driver's buffer of 64 KB. Without GPS this widens the bound of the time, 8 ms, by 0.5
+ms."""
 PROMPT_ROUND_S = 0.047 / 3
-"""Period where a Measurement leaves at its window's end: 47 fiftieths of a block."""
+"""Period where a Measurement is sent at its window's end: 47 fiftieths of a block."""
 MIN_PAUSE_S = 0.001
 STALL_S = 0.25
-"""A longer time between two rounds is a standstill of the gateway: what is lost in it is not the line's
-fault. It is the time of several rounds; a Box's own buffer and a tty may hold no more."""
+"""A longer time between two rounds is a pause of the gateway, and the line has not caused losses in it. It is
+the time of several rounds; the buffers of a Box and a tty may not hold more."""
 LOGGED_S = 1.0
-"""Shorter standstills are only counted."""
+"""Shorter pauses are only counted."""
 END_S = 1.0
-"""At the end of the gateway, what is being sent again may take this long."""
+"""At the end of the gateway, samples that are being sent again may take this long."""
 LONG_S = 0.05
 """Most CPU time for one Box in one round; a full read of good samples takes 4 ms."""
 REST_FACTOR = 4
-"""A Box that took longer rests for this many times as long: it gets at most a fifth of the thread, its port's
-buffer drops the rest, and the other Boxes lose nothing."""
+"""A Box that took longer is not served for this many times as long. It gets at most a fifth of the thread,
+its port's buffer drops the rest, and other Boxes lose nothing."""
 
 
 class SerialReader:
@@ -53,7 +53,7 @@ class SerialReader:
     ) -> None:
         """
         Args:
-            cpu_s: the thread's own CPU time, so that no Box counts as flooding on a busy machine.
+            cpu_s: the thread's CPU time, so that a Box does not count as flooding on a busy machine.
             is_prompt: returns whether a Box's last samples are needed at once.
         """
         self._is_prompt = is_prompt
@@ -64,7 +64,7 @@ class SerialReader:
         self._poll = select.poll()
         self._stations: list[BoxStation] = []
         self._began_s = math.inf
-        """When the last round began: it may itself have stopped."""
+        """When the last round began, because the pause may have been in it."""
         self._log = log.get(service="gateway")
 
     def add(self, station: BoxStation, intake: StationListener) -> None:
@@ -111,7 +111,7 @@ class SerialReader:
                 continue
             try:
                 station.round(ready.get(station.fd, 0), now_s)
-            except Exception:  # the one runner of all Boxes: see the module's docstring
+            except Exception:  # the runner of all Boxes; see the module's docstring
                 self._failed(station)
             after_s = self._cpu_s()
             if after_s - before_s > LONG_S:

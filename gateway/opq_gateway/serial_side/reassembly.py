@@ -1,14 +1,15 @@
 """Reassembly: takes blocks as they arrive, returns blocks in order and marked gaps.
 
-A hole in the sample indices is requested by Resend and waited for; a hole that is not filled is marked as a
-gap, never closed up. Pure: the caller carries out what is returned. One Reassembly per Box and index axis.
+A hole in the sample indices is requested by Resend and waited for. A hole that is not filled is marked as a
+gap, never closed up. Pure: the caller carries out the returned requests. One Reassembly per Box and index
+axis.
 
 The only clock is the Box's own samples. A line keeps the order, so once a sample has arrived, the Box can no
-longer send anything that its ring had already lost when it sent that sample. How busy this machine is, and
-how much slower than real time an emulated Box runs, makes no difference.
+longer send anything that its ring had already lost when it sent that sample. The load of this machine and the
+speed of an emulated Box do not matter.
 
-The Box serves requests in their order. So a block that arrives shows that those requested before it were sent
-and lost on the line: they are requested again at once. At 921,600 baud and one wrong byte in a thousand every
+The Box serves requests in their order. So a block that arrives shows that earlier requested blocks were sent
+and lost on the line; they are requested again at once. At 921,600 baud and one wrong byte in a thousand every
 third frame is lost, and each still arrives within a second.
 """
 
@@ -21,21 +22,21 @@ from opq_gateway.ring.lost import NOT_RESENT, OVERRUN
 from opq_proto.messages import Gap
 
 REQUEST_AGAIN_SAMPLES = 1800
-"""After this many live samples (0.15 s at 12 kS/s) without any of the requested ones, request or answer was
-lost. A round and a frame take 30 ms; a Box may first send 4 KB that wait already, 44 ms."""
+"""If none of the requested samples comes within this many live samples (0.15 s at 12 kS/s), request or answer
+was lost. A round and a frame take 30 ms; a Box may first send 4 KB that wait already, 44 ms."""
 SOON_SAMPLES = 3 * REQUEST_AGAIN_SAMPLES
-"""A hole is given up after this many samples where the Box reports that it lost them itself, or where it
-answered no request while its whole ring went by."""
+"""A hole is given up after this many samples if the Box reports that it lost them, or if it did not answer a
+request within the length of its ring."""
 MAX_REACH_SAMPLES = 240_000
-"""20 s: after this many samples a hole is given up even if the Box holds more, for live samples wait after
-it."""
+"""20 s: after this many samples a hole is given up even if the Box holds more, because live samples wait
+after it."""
 WAITING_BLOCKS = 4096
 """Most blocks held after a hole: a little over 20 s of 200-sample blocks at 12 kS/s."""
 MAX_REQUESTS = 16
 """Most requests at once; a Box keeps a list of 32 (device/cmodules/pipeline/resends.h)."""
 MAX_REQUESTED_SAMPLES = 8000
-"""Most samples requested and not yet here: 0.3 s of a line's capacity. With more, whatever is lost again
-would wait after all of them until the Box no longer has it."""
+"""Most samples requested and not yet here: 0.3 s of a line's capacity. With more, samples that are lost again
+would wait until the Box no longer has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Reassembly:
 
     @property
     def newest_end(self) -> int:
-        """End of the newest block that waits; 0 where none does."""
+        """End of the newest block that waits; 0 without waiting blocks."""
         return self._waiting[self._order[-1]].end_sample if self._order else 0
 
     @property
@@ -94,12 +95,11 @@ class Reassembly:
         self._expected = first_sample
 
     def passed(self, end_sample: int) -> None:
-        """Skips ahead over blocks that follow each other from `expected` to `end_sample`; nothing may
-        wait."""
+        """Skips blocks that follow each other from `expected` to `end_sample`; no block may wait."""
         self._expected = end_sample
 
     def accept_block(self, block: SampleBlock) -> list[Output]:
-        """Takes a block; returns what is in order now, and what to request."""
+        """Accepts a block; returns the blocks that are in order now, and the requests to send."""
         if not len(block.counts):
             return []
         if self._expected is None:
@@ -134,7 +134,7 @@ class Reassembly:
         self._waiting[first] = block
 
     def _go_on(self) -> list[Output]:
-        """Returns what is in order, and requests or gives up what is missing."""
+        """Returns the blocks in order, and requests or gives up missing samples."""
         out = self._pop_whole()
         while self._waiting:
             if self._requested and self._order[-1] - self._requested_at >= REQUEST_AGAIN_SAMPLES:
@@ -157,7 +157,7 @@ class Reassembly:
         return out
 
     def _pop_whole(self) -> list[Output]:
-        """Everything that follows without a hole."""
+        """All blocks that follow without a hole."""
         out: list[Output] = []
         order, done = self._order, 0
         while done < len(order) and self._expected is not None and order[done] <= self._expected:
@@ -173,7 +173,8 @@ class Reassembly:
         return out
 
     def _passed(self, block: SampleBlock) -> None:
-        """Handles a requested block: what was requested before it was sent, and is lost if it is not here."""
+        """Handles a requested block: samples that were requested before it have been sent, and are lost if
+        they are not here."""
         for at, (first, end) in enumerate(self._requested):
             if first < block.end_sample and block.first_sample < end:
                 for _ in range(at + 1):
@@ -197,7 +198,7 @@ class Reassembly:
         return (timed_out or self._waiting[end].overrun_before) and newest - end >= SOON_SAMPLES
 
     def _request(self) -> list[Output]:
-        """Requests for what is missing and not on its way."""
+        """Requests for missing samples that are not on their way."""
         requests = MAX_REQUESTS - len(self._requested)
         samples = MAX_REQUESTED_SAMPLES - sum(end - first for first, end in self._requested)
         if not self._may_miss or requests <= 0 or samples <= MAX_REQUESTED_SAMPLES // 2:
@@ -213,7 +214,7 @@ class Reassembly:
                 missing.append((start, min(stop, start + samples)))
                 samples -= stop - start
             if self._may_miss:
-                break  # later holes have time
+                break  # later holes can wait
         self._may_miss = self._may_miss or samples < 0
         if missing and not self._requested:
             self._requested_at = self._order[-1]
@@ -246,7 +247,7 @@ class Reassembly:
 
 
 def _without(first: int, end: int, requested: deque[tuple[int, int]]) -> list[tuple[int, int]]:
-    """[first, end) without what was requested already."""
+    """[first, end) without the parts that were requested already."""
     left = []
     for start, stop in sorted(requested):
         if start < end and stop > first:

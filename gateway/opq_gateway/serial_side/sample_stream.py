@@ -32,14 +32,17 @@ from opq_proto.link.messages import (
 from opq_proto.messages import Gap
 
 LATEST_NS = 4 * 10**18
-"""The year 2096: no later time is accepted, nor any before 1970."""
+"""The year 2096; later times, and times before 1970, are not accepted."""
 LATEST_SAMPLE = 2**62
 RATE_SHARE = 100
-"""A rate further from the hello's than a hundredth is not a crystal's."""
+"""A rate that differs from the hello's by more than its hundredth is not that of a crystal."""
 HELLO_WAIT_S = 2.0
-"""So long the first samples of a start wait for its hello, where that was lost and is requested."""
-MAX_RESTARTS, RESTARTS_S = 60, 60.0
-"""A Box that restarts more often is ignored for a while: each restart costs a file and new filters."""
+"""The first samples of a start wait this long for a lost hello, which is requested again."""
+MAX_RESTARTS = 60
+"""A Box that restarts more often in RESTARTS_S is ignored for a while, because each restart costs a file and
+new filters."""
+RESTARTS_S = 60.0
+"""Time in which restarts are counted."""
 
 
 class SampleStream:
@@ -72,7 +75,7 @@ class SampleStream:
         self._counted = (0, 0, 0, 0)
         self._in_order: list[SampleBlock] = []
         self._silent_s: float | None = None
-        """For how long nothing came before the present run's hello; None: not known."""
+        """Length of the silence before the present run's hello; None: not known."""
         self._unnamed_since_s: float | None = None
         """Since when the present run waits for its hello, which comes after its first samples."""
         self._ring_start_id: int | None = None
@@ -89,7 +92,7 @@ class SampleStream:
         return self._axis is not None and self._axis.line.waiting > 0
 
     def may_restart(self) -> bool:
-        """Counts a restart of the Box; False: it restarts too often to be accepted now."""
+        """Counts a restart of the Box; False: the Box restarts too often and is ignored now."""
         now_s = self._clocks.monotonic_s()
         if len(self._restarts_s) == MAX_RESTARTS and now_s - self._restarts_s[0] < RESTARTS_S:
             self._lines.error("box.unsteady", restarts=MAX_RESTARTS, within_s=RESTARTS_S)
@@ -115,11 +118,11 @@ class SampleStream:
         self._outputs.restart(self._status.box_id, hello)
 
     def is_named_by(self, hello: Hello, before: Hello) -> bool:
-        """Returns True if the hello is of the present run, whose first samples came before any hello."""
+        """Whether the hello is of the present run, whose first samples came before any hello."""
         return self._unnamed_since_s is not None and replace(before, boot_id=hello.boot_id) == hello
 
     def name(self, hello: Hello) -> None:
-        """A hello of the present run came: its samples leave, and name its start."""
+        """A hello of the present run came; its samples are passed on with the name of its start."""
         axis = self._axis
         if self._unnamed_since_s is None or axis is None:
             return
@@ -160,12 +163,12 @@ class SampleStream:
             self._axis.reopened()
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stopped until now: what its ports lost meanwhile is not the line's fault."""
+        """The gateway paused until now; the line has not caused the losses of its ports meanwhile."""
         if self._axis is not None:
             self._axis.stalled(seconds)
 
     def tick(self) -> None:
-        """Runs what is due by time."""
+        """Does what is due."""
         outputs = [] if self._axis is None else self._axis.tick()
         if outputs or self._unnamed_since_s is not None:
             self._handle(outputs)
@@ -173,7 +176,7 @@ class SampleStream:
             self._hand_on()
 
     def count(self) -> None:
-        """Adds to the counters what has come since the last call."""
+        """Updates the counters with the changes since the last call."""
         axis = self._axis
         if axis is None:
             return
@@ -190,14 +193,14 @@ class SampleStream:
         self._counted = now
 
     def close(self) -> None:
-        """The gateway ends; what waits after a hole still goes to the ring."""
+        """The gateway ends; blocks that wait after a hole still go to the ring."""
         self._unnamed_since_s = None
         if self._axis is not None:
             self._handle(self._axis.flush(ENDED))
             self._hand_on()
 
     def _samples(self, samples: Samples, hello: Hello) -> None:
-        """Handles a block that is not simply the next one."""
+        """Handles a block that is not the next one."""
         axis = self._axis
         assert axis is not None
         if samples.flags:
@@ -251,7 +254,7 @@ class SampleStream:
         self._outputs.accept_blocks(status.box_id, blocks)
 
     def _begin_start(self, start_id: int) -> None:
-        """Notes the start of the Box whose first samples come; the ring's may go on."""
+        """Notes the start of the Box whose first samples come; it may be the ring's start."""
         status, silent_s = self._status, self._silent_s
         status.start_id = start_id
         if silent_s is not None and start_id != self._ring_start_id:

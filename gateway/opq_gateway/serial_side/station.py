@@ -24,14 +24,14 @@ from opq_proto.link.messages import LinkMessage
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between tries to open; the last one repeats."""
 ABSENT_TRIES = BACKOFF_S.index(1.0)
-"""An absent path is checked every second, however long the plug is out: that costs a stat, and a Box can send
-again only what it sampled in the last 3.2 s (Hello.ring_samples)."""
+"""An absent path is checked every second, however long the plug is out, because it costs only a stat, and a
+Box can send again only samples of the last 3.2 s (Hello.ring_samples)."""
 SILENT_S = 20.0
 """A Box sends a hello at least every 5 s. This long without a byte means a TCP peer that vanished without
 notice, or an adapter that hangs; the port is opened again."""
 ARREARS_PER_ROUND = 200
-"""Most messages of an early port that are handled at once: 10 ms of CPU; with more the port would not be
-read."""
+"""Most messages of an early port that are handled at once: 10 ms of CPU. With more the port would not be read
+in time."""
 CHECK_S = 1.0
 """Period of the check that the path still leads to the open device."""
 POLL_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -74,7 +74,7 @@ class BoxStation:
         self._port: SerialPort | None = None
         self._line_errors: LineErrors | None = None
         self.fd = -1
-        """Descriptor of the open port; -1: none."""
+        """Descriptor of the open port; -1 without an open port."""
         self._opening: Opening | None = None
         self._open_at_s = 0.0
         self._waits = Backoff(BACKOFF_S)
@@ -92,7 +92,7 @@ class BoxStation:
         self._poll = poll
 
     def send(self, message: LinkMessage) -> None:
-        """Writes a message to the Box; one that the port does not take is counted and lost (resends and the
+        """Writes a message to the Box; a message that the port refuses is counted and lost (resends and the
         hello are requested again)."""
         if self._port is None:
             return
@@ -121,18 +121,19 @@ class BoxStation:
         self._intake.tick()
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stopped until now, or read so late that the port's buffer was full."""
+        """The gateway paused until now, or read so late that the port's buffer was full."""
         self.counters.add("stalls")
         if self._intake is not None:
             self._intake.stalled(seconds)
 
     def failed(self) -> None:
-        """The handling of a message raised: closes the port, which is opened again with back-off."""
+        """The handling of a message raised an exception; closes the port, which is opened again with
+        back-off."""
         self._lost("its handling failed; see the log", time.monotonic())
 
     @property
     def waits(self) -> bool:
-        """Whether the Box is sending again what was lost."""
+        """Whether the Box is sending lost samples again."""
         return self.fd >= 0 and self._intake is not None and self._intake.waits
 
     def close(self) -> None:
@@ -144,7 +145,7 @@ class BoxStation:
             self._intake.close()
 
     def _read(self, port: SerialPort, events: int, now_s: float) -> bytes:
-        """The bytes that are there; closes a port that is gone."""
+        """The received bytes; closes a port that has gone."""
         data = b""
         try:
             if events & select.POLLIN:
@@ -173,7 +174,8 @@ class BoxStation:
             del self._arrears[:ARREARS_PER_ROUND]
         if messages:
             self._intake.accept_messages(messages)
-            self._waits.record_success()  # only here: with handling that always raises the waits keep growing
+            # only here, so that the waits keep growing while handling always fails
+            self._waits.record_success()
 
     def _check_silence(self, now_s: float) -> None:
         """Checks the port once a second; raises OSError where it is no longer the wanted one."""
@@ -191,12 +193,12 @@ class BoxStation:
             try:
                 leads_to = Path(path).stat().st_rdev
             except OSError:
-                return  # a missing link says nothing about the open device
+                return  # a missing link does not affect the open device
             if leads_to != os.fstat(self.fd).st_rdev:
                 raise OSError("the path leads to another device now")
 
     def _take_over(self, early: EarlyPorts, now_s: float) -> bool:
-        """Takes over a port that the start opened, with its bytes; False if it opened none."""
+        """Takes over the port that the start has opened, with its bytes; False if it was not opened."""
         found = early.take_port(self.box.port)
         if found is None:
             return False

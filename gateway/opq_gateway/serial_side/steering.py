@@ -1,7 +1,7 @@
 """Steering: the time given to a run's samples; piecewise linear, slewed, never revised.
 
-Where the target moves, the line continues from where it is and approaches at most at SLEW. A sample that
-comes late (sent again) gets the stamp of the piece that its neighbours had. Pure.
+Where the target moves, the line continues from its present place and approaches it at most at SLEW. A late
+sample (sent again) gets the time stamp of the piece of its neighbours. Pure.
 """
 
 from collections import deque
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 SLEW = 50e-6
-"""Seconds per second. The rate reported with the stamps does not contain it, so that it moves no
-frequency."""
+"""Seconds per second. The rate reported with the time stamps does not contain it, so that it does not change
+the measured frequency."""
 HURRIED_SLEW = 2e-3
-"""Used where the time is off by more than a quarter of its bound: 250 ms in two minutes, and no stamp goes
-back."""
+"""Used where the time is off by more than a quarter of its bound: 250 ms in two minutes; time stamps do not
+go back."""
 MIN_SLEW_S = 10.0
 PIECES = 64
 """Five minutes of pieces: more than any Box sends again."""
@@ -30,7 +30,7 @@ class SteeringTarget:
     bound_ns: float | None
     """Bound of its error; None: not known."""
     drift: float
-    """How fast the true time may drift away until the next target, as a ratio."""
+    """Largest drift of the true time until the next target, as a ratio."""
     source: TimeSource
     rate_millihz: int
     """The rate reported with the stamps."""
@@ -93,7 +93,7 @@ class Steering:
         return off_ns
 
     def piece(self, sample: int) -> SteeringPiece:
-        """The piece that holds a sample; the oldest piece for an earlier sample."""
+        """The piece that contains a sample; the oldest piece for an earlier sample."""
         for piece in reversed(self._pieces):
             if piece.target.sample <= sample:
                 return piece

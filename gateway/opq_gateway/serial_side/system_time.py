@@ -24,7 +24,7 @@ from opq_proto.kit.time_daemons import read_clock_state
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 SET_NS = 1_000_000
-"""Two readings of the two clocks agree better than this, unless one was set."""
+"""Two readings of the two clocks differ by less than this, unless one was set."""
 FOLLOWED_NS = 100_000_000
 SETTLED_S = 300.0
 DRIFT = 10e-6

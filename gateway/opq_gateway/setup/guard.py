@@ -1,5 +1,5 @@
-"""Decides who may use the set-up page: by host name, origin, password and rate. Pure, except for a clock
-handed in.
+"""Decides which requests the set-up page serves: by host name, origin, password and rate. Pure, except for a
+clock handed in.
 
 - The Host must be an address, localhost or this machine's name: otherwise a foreign page whose name
   resolves to us (DNS rebinding) could use a browser in this network.
@@ -25,9 +25,14 @@ USER = "opq"
 MAX_BODY_BYTES = 65_536
 ACCESS_POINT = ipaddress.ip_address(ADDRESS)
 ACCESS_POINT_NET = ipaddress.ip_network(f"{ADDRESS}/24", strict=False)
-GUESSES, GUESS_S = 5, 10.0
-"""Wrong passwords allowed at once, and one more each 10 s: 8,640 a day per address."""
-CHANGES, CHANGE_S = 10, 1.0
+GUESSES = 5
+"""Wrong passwords allowed at once, per address."""
+GUESS_S = 10.0
+"""One more wrong password is allowed after this time: 8,640 a day per address."""
+CHANGES = 10
+"""Changes allowed at once, per address."""
+CHANGE_S = 1.0
+"""One more change is allowed after this time."""
 ADDRESSES = 256
 """Most addresses that are remembered; the one unseen for longest is forgotten."""
 
@@ -63,9 +68,10 @@ class SetupGuard:
         self._changes = TokenBuckets(CHANGES, 1 / CHANGE_S, ADDRESSES, monotonic_s)
 
     def refusal(self, request: SetupRequest, access_point: bool) -> SetupRefusal | None:
-        """Why this request is refused; None: it is served. `access_point`: whether we are one now."""
+        """Why this request is refused; None: it is served. `access_point`: whether this machine is one
+        now."""
         if not is_own_host(request.headers.get("host", "")):
-            return SetupRefusal(400, "this page answers under its address or this machine's name only")
+            return SetupRefusal(400, "this page answers only under its address or this machine's name")
         if not self._trusted(request, access_point):
             refused = self._password_refusal(request)
             if refused is not None:
@@ -77,15 +83,17 @@ class SetupGuard:
     def _trusted(self, request: SetupRequest, access_point: bool) -> bool:
         peer = ip_address(request.peer)
         if peer is None or {"x-forwarded-for", "forwarded", "x-real-ip"} & request.headers.keys():
-            return False  # a proxy on this machine forwards somebody else's request
+            return False  # a proxy on this machine forwards another client's request
         if peer.is_loopback:
             return True
-        # both ends: Linux answers for 10.42.0.1 on its other interfaces, too
+        # checks both ends, because Linux answers for 10.42.0.1 on its other interfaces, too
         return access_point and ip_address(request.here) == ACCESS_POINT and peer in ACCESS_POINT_NET
 
     def _password_refusal(self, request: SetupRequest) -> SetupRefusal | None:
         if self._password is None:
-            return SetupRefusal(403, "no setup.password_file is configured: only this machine itself may ask")
+            return SetupRefusal(
+                403, "setup.password_file is not configured; the page answers only this machine"
+            )
         if self._guesses.left(request.peer) < 1:
             return SetupRefusal(429, "too many wrong passwords; wait", round(GUESS_S))
         header = request.headers.get("authorization")
@@ -93,7 +101,7 @@ class SetupGuard:
             return None
         if header is not None:
             self._guesses.spend(request.peer)
-        return SetupRefusal(401, f"user {USER} and the set-up password, please")
+        return SetupRefusal(401, f"want user {USER} and the set-up password")
 
     def _change_refusal(self, request: SetupRequest) -> SetupRefusal | None:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -16,7 +16,7 @@ class Network:
     """One network in reach, by its strongest access point."""
 
     ssid: bytes
-    """0 to 32 octets of anything (IEEE 802.11, 9.4.2.2)."""
+    """0 to 32 arbitrary octets (IEEE 802.11, 9.4.2.2)."""
     signal_percent: int
     security: str
     """The value that nmcli gives: "", "WPA2", "WPA1 WPA2", "WPA3", "WPA2 802.1X"."""
@@ -69,7 +69,8 @@ def devices_of(lines: Iterable[str]) -> tuple[Device, ...]:
 
 
 def networks_of(lines: Iterable[str]) -> tuple[Network, ...]:
-    """Networks in lines of `IN-USE,SIGNAL,SECURITY,SSID-HEX`: strongest first, each once, no hidden ones."""
+    """Networks in lines of `IN-USE,SIGNAL,SECURITY,SSID-HEX`: strongest first, each once, without hidden
+    ones."""
     best: dict[bytes, Network] = {}
     for line in lines:
         network = _network(fields_of(line))
@@ -85,9 +86,9 @@ def why_not(network: Network | None, password: Secret | None) -> str | None:
     """Why a network cannot be joined with this password, before any try; None: it may be possible."""
     security = network.security if network is not None else ""
     if "802.1X" in security:
-        return "this network wants user accounts (802.1X): set it up with nmcli on the machine"
+        return "this network wants user accounts (802.1X); set it up with nmcli on the machine"
     if "WEP" in security:
-        return "this network has WEP, which protects nothing: give it WPA2"
+        return "this network uses WEP, which does not protect it; set its access point to WPA2"
     if security and "OWE" not in security and password is None:
         return "this network wants a password"
     if password is None:
@@ -99,7 +100,7 @@ def why_not(network: Network | None, password: Secret | None) -> str | None:
 
 
 def secret_of(ssid: bytes, password: Secret, security: str) -> tuple[str, str]:
-    """`key-mgmt` and the secret to hand over: WPA3 alone takes the password itself, WPA2 this network's key.
+    """`key-mgmt` and the secret to hand over: the password for WPA3, this network's key for WPA2.
 
     Source: IEEE 802.11, J.4 (PBKDF2 with SHA-1, 4096 rounds, 256 bits, salt = SSID).
     """

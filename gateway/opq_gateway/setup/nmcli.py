@@ -1,9 +1,9 @@
 """NetworkManager, by its command `nmcli`; only this module runs it.
 
 It gets a list of arguments, never a shell. Names of networks are bytes: they are read as SSID-HEX and handed
-over as the value of a property, where none of them is taken for an option (tried with nmcli 1.42: quotes,
-colons, leading dashes, no UTF-8). A password is never an argument: it is piped, and for WPA2 only the key of
-this one network, not the password. Nothing here logs.
+over as the value of a property, where nmcli does not read them as options (tried with nmcli 1.42: quotes,
+colons, leading dashes, bytes that are not UTF-8). A password is never an argument. It is piped; for WPA2 only
+the key of this one network is piped. Nothing here logs.
 """
 
 import os
@@ -152,7 +152,7 @@ class Nmcli:
 
 
 def _reason(errors: str) -> str:
-    """nmcli's last words, shortened; those for a wrong password in clearer ones."""
+    """nmcli's last words, shortened; words for a wrong password are made clearer."""
     line = next(
         (line for line in reversed(errors.splitlines()) if line.strip()), "nmcli failed and printed nothing"
     )

@@ -33,7 +33,7 @@ from opq_proto.errors import OpqError
 from opq_proto.kit.http_server import Reply
 from opq_proto.link.box_losses import LOSS_WORDS
 
-NO_WIFI = "Wi-Fi is not looked after here: setup.wifi is off"
+NO_WIFI = "this gateway does not manage Wi-Fi: setup.wifi is off"
 NO_UPDATE = (
     "firmware comes signed, from the cloud or by: opq-tools flash; the gateway's own software by: "
     "pip install --upgrade 'opq-toolkit[gateway]'"
@@ -50,8 +50,8 @@ class SetupPage:
         save: Callable[[Mapping[str, Any]], bool],
         claims: ClaimCodes | None = None,
     ) -> None:
-        """`save` stores settings, and returns whether the gateway starts again by itself; it raises OpqError
-        and OSError."""
+        """`save` stores settings, and returns whether the gateway restarts by itself; it raises OpqError and
+        OSError."""
         folder = resources.files("opq_gateway.setup")
         self._page = (folder / "page.html").read_bytes()
         self._icon = (folder / "opq.ico").read_bytes()
@@ -140,7 +140,7 @@ class SetupPage:
 
     def _claim_code(self, document: Mapping[str, Any]) -> Reply:
         if self._claims is None:
-            return error("no claim codes are made here", 404)
+            return error("this gateway does not make claim codes", 404)
         box_id = document.get("box")
         try:
             made = self._claims.make(box_id if isinstance(box_id, str) else "")
@@ -153,7 +153,7 @@ class SetupPage:
 
 
 def _policy(page: str) -> str:
-    """A content security policy: only the page's own script and style run, identified by their hashes."""
+    """A content security policy: only the page's script and style run, identified by their hashes."""
     parts = ["default-src 'none'", "img-src 'self' data:", "connect-src 'self'", "base-uri 'none'"]
     parts += ["form-action 'none'", "frame-ancestors 'none'"]
     for tag in ("script", "style"):

@@ -1,7 +1,7 @@
 """Saved: the few settings that the set-up page may change, stored with the data and applied over the file.
 
-gateway.toml stays as its author wrote it. D/gateway/setup.json holds what was set on the page, in the
-original's names (docs/reference/opq-interop.md G.1); it takes effect at the next start.
+gateway.toml is not changed. D/gateway/setup.json has the settings of the page, in the original's names
+(docs/reference/opq-interop.md G.1); they take effect at the next start.
 """
 
 import json
@@ -71,9 +71,9 @@ def save(config: Config, document: Mapping[str, Any]) -> dict[str, str | int]:
         ConfigError: something in it is wrong, or may not be changed here.
         OSError: the disk does not take it.
     """
-    with_settings(config, document)  # valid without the saved ones?
+    with_settings(config, document)  # raises if they are wrong by themselves
     file = path_of(config)
-    merged = {**_held(config, file), **document}  # what was never set here stays as in gateway.toml
+    merged = {**_held(config, file), **document}  # other settings stay as in gateway.toml
     now = settings_of(with_settings(config, merged))
     changed = {name: value for name, value in now.items() if name in merged}
     write_whole_file(file, [json.dumps(changed, indent=1).encode(), b"\n"], 0o600)
@@ -96,7 +96,7 @@ def save_and_restart(
 
 
 def _held(config: Config, file: Path) -> dict[str, Any]:
-    """What was saved before; empty where that cannot be used."""
+    """The settings saved before; empty where they cannot be used."""
     try:
         document = json.loads(file.read_bytes()[:MAX_BYTES])
         with_settings(config, document)

@@ -82,8 +82,8 @@ def _handler(
             return True
 
         def _drain(self) -> None:
-            """Reads the rest of the request: otherwise closing would reset the connection, and lose the
-            answer."""
+            """Reads the rest of the request, because closing would otherwise reset the connection and lose
+            the answer."""
             length = self.headers.get("Content-Length", "")
             if length.isdecimal() and len(length) < 7:
                 self.rfile.read(min(int(length), MAX_BODY_BYTES))

@@ -47,7 +47,8 @@ class SetupService:
         self._counters = counters[config.box[0].id]
         if config.setup.endpoint is None:
             return
-        # imported here: it costs 23 ms of a start, when no Box is read, and 5 MB with OpenSSL, for hashes
+        # imported here, because it costs 23 ms of a start, in which no Box is read, and 5 MB with OpenSSL for
+        # hashes
         from opq_gateway.setup.guard import SetupGuard
         from opq_gateway.setup.nmcli import Nmcli
         from opq_gateway.setup.page import SetupPage

@@ -1,6 +1,6 @@
-"""What the set-up page shows: Wi-Fi, Boxes, last values, counters; and a Box in the original's terms.
+"""The contents of the set-up page: Wi-Fi, Boxes, last values, counters; and a Box in the original's terms.
 
-Nothing here opens, starts or changes anything; no secret key passes through here.
+Nothing here opens, starts or changes anything, or reads a secret key.
 """
 
 import socket

@@ -29,7 +29,7 @@ class Found:
 
 
 def check(config: Config) -> tuple[Found, ...]:
-    """Everything that is wrong around `config`; empty where nothing is."""
+    """All problems around `config`; empty where everything is right."""
     return (
         *_keys(config),
         *_data(config),
@@ -108,7 +108,7 @@ def _boxes(config: Config) -> Iterator[Found]:
         if "://" in box.port:
             continue
         if not Path(box.port).exists():
-            yield Found(f"box[{index}].port", f"{box.port} is not there now; it is waited for", False)
+            yield Found(f"box[{index}].port", f"{box.port} is not there now; the gateway waits for it", False)
         elif not os.access(box.port, os.R_OK | os.W_OK):
             text = f"{box.port} cannot be opened by this user; is it in the group dialout?"
             yield Found(f"box[{index}].port", text, False)
@@ -120,7 +120,7 @@ def _boxes(config: Config) -> Iterator[Found]:
         if strangers:
             yield Found(f"group[{index}].boxes", f"no [[box]] has the id {', '.join(strangers)}", True)
         if len(set(group.boxes)) < len(group.boxes):
-            yield Found(f"group[{index}].boxes", "names a Box twice; want three", True)
+            yield Found(f"group[{index}].boxes", "names a Box twice; want three different Boxes", True)
     unknown = sorted(set(config.uplink.send) - SENDABLE)
     if unknown:
         known = f"{', '.join(sorted(BY_KEY))}, {HARMONICS[0]} .. {HARMONICS[-1]}"
@@ -138,9 +138,7 @@ def _files(config: Config) -> Iterator[Found]:
                 yield Found(key, f"{path} cannot be read", True)
     fails = config.power.fail_input
     if fails is not None and not os.access(fails, os.R_OK):
-        yield Found(
-            "power.fail_input", f"{fails} cannot be read now; until it can, power counts as good", False
-        )
+        yield Found("power.fail_input", f"{fails} cannot be read now; until then power counts as good", False)
 
 
 def _addresses(config: Config) -> Iterator[Found]:
@@ -161,27 +159,27 @@ def _addresses(config: Config) -> Iterator[Found]:
 
 
 def _saved(config: Config) -> Iterator[Found]:
-    """Settings from the set-up page that override `config`, where they are easily overlooked."""
+    """Settings from the set-up page that override `config`, because they are easily overlooked."""
     file = saved.path_of(config)
     try:
         held = saved.with_settings(config, json.loads(file.read_bytes()))
     except FileNotFoundError:
         return
     except (OSError, ValueError, ConfigError) as error:
-        yield Found("setup", f"{file} is broken, and left aside: {error}", False)
+        yield Found("setup", f"{file} is broken and is not used: {error}", False)
         return
     own, other = saved.settings_of(config), saved.settings_of(held)
     for name, value in other.items():
         if own[name] != value:
             key = "measurement_cycles" if name == saved.CYCLES else f"uplink.{saved.NAMES[name]}"
-            yield Found(key, f"{value!r} was set on the set-up page and counts; it is in {file}", False)
+            yield Found(key, f"{value!r} was set on the set-up page and overrides this; see {file}", False)
 
 
 def _setup(config: Config) -> Iterator[Found]:
     setup = config.setup
     if setup.endpoint is None:
         if setup.wifi:
-            yield Found("setup.wifi", "without setup.endpoint the access point cannot be used", True)
+            yield Found("setup.wifi", "the access point needs setup.endpoint", True)
         return
     if setup.password_file is None:
         host = setup.endpoint.rpartition(":")[0]

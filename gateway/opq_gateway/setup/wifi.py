@@ -1,12 +1,12 @@
-"""Wi-Fi: joins networks for the set-up page, and is an access point while there is no other way in.
+"""Wi-Fi: joins networks for the set-up page, and opens an access point while this machine is off line.
 
     on line --(60 s)--> on line
             \\-------> off line --(30 s)--> access point --(10 min)--> off line: known networks are tried
                                           \\--(asked)--> joining --> on line, or access point again
 
-The original's state machine (docs/reference/opq-interop.md F.6), with a way out of two traps: a router that
-restarts (30 s of patience), and an access point that closes while somebody uses its page (it stays as long as
-there was a request within the last 2 min). One thread runs it; NetworkManager does the work.
+The original's state machine (docs/reference/opq-interop.md F.6), without two of its faults: it waits 30 s for
+a router that restarts, and it does not close an access point whose page had a request within the last 2 min.
+One thread runs it; NetworkManager does the work.
 """
 
 import threading
@@ -36,7 +36,7 @@ class Wifi:
 
     Attributes:
         state: "starting", "on line", "off line", "access point", "joining" or "unavailable".
-        problem: why the last attempt failed; empty: there is none.
+        problem: why the last attempt failed; empty if it did not fail.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Wifi:
         self._used_s = self._monotonic_s()
 
     def join(self, ssid: bytes, password: Secret | None) -> str | None:
-        """Requests to join a network; returns why not, or None: `state` and `problem` then show the
+        """Requests to join a network; returns why not, or None. `state` and `problem` then show the
         result."""
         if not 1 <= len(ssid) <= 32:
             return "a network's name has 1 to 32 bytes"
@@ -82,7 +82,7 @@ class Wifi:
         return reason
 
     def networks(self) -> tuple[Network, ...]:
-        """Networks in reach; an access point cannot scan, and returns the list from before.
+        """Networks in reach; an access point cannot scan and returns the earlier list.
 
         Raises:
             WifiError: there is no list at all.
@@ -105,7 +105,7 @@ class Wifi:
                     break
 
     def tick(self) -> float:
-        """Checks the state and does what is due; returns the seconds until the next turn."""
+        """Checks the state and acts on it; returns the seconds until the next turn."""
         try:
             return self._tick()
         except WifiError as error:
@@ -156,8 +156,7 @@ class Wifi:
         self._become("access point")
 
     def _join(self, ssid: bytes, password: Secret | None) -> None:
-        """Joins a network; after a failure the next turn opens the access point again, where one was
-        needed."""
+        """Joins a network; after a failure the next turn opens the access point again if it was open."""
         self.state = "joining"
         known = self._known(ssid)
         was_open = self._off_since_s is not None

@@ -5,7 +5,7 @@
     journal.json                                  the step, written whole or not at all
     root.json, tuf/                               whom it trusts, and what it has seen of the repository
 
-The link moves only after a trial that went well, so going back is nothing but a start by the link.
+The link moves only after a successful trial, so a start by the link goes back.
 
 | file | noun |
 |---|---|

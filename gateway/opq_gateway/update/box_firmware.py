@@ -1,6 +1,6 @@
-"""The firmware of a gateway's Boxes, one Box after the other, by the way that `opq-tools box update` goes.
+"""The firmware of a gateway's Boxes, one Box after the other, as with `opq-tools box update`.
 
-The Box checks signature, hardware and version itself, runs the image on trial, and goes back by itself.
+The Box checks signature, hardware and version, runs the image on trial, and goes back if it fails.
 """
 
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ ORDER_S = 10.0
 
 
 def due(version: str, boxes: Iterable[BoxStatus], tried: Iterable[str]) -> list[tuple[str, str]]:
-    """(Box, hardware) of the Boxes that run something older, except those that were tried. A Box says its
-    board and its converter, `opqbox external`; firmware is of a board.
+    """(Box, hardware) of the Boxes that run older firmware and were not tried. A Box says its board and its
+    converter, `opqbox external`; firmware is of a board.
 
     Raises ReleaseError: the version is not one of firmware.
     """
@@ -38,8 +38,8 @@ def due(version: str, boxes: Iterable[BoxStatus], tried: Iterable[str]) -> list[
 
 
 def update_box(orders: OrderClient, box_id: str, file: Path, version: str) -> tuple[str, bool]:
-    """Sends the file and waits for the end of the trial; returns how it ended, in words for a report, and
-    whether the Box tried it and did not keep it."""
+    """Sends the file and waits for the end of the trial; returns the result in words for a report, and
+    whether the Box tried the firmware and did not keep it."""
     try:
         data = file.read_bytes()
         send_firmware(orders, box_id, data, ORDER_S, _nobody_looks)

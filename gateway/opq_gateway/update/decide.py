@@ -10,17 +10,17 @@ IDLE, READY, TRYING = "idle", "ready", "trying"
 STEPS = (IDLE, READY, TRYING)
 TREES = ("a", "b")
 FIRST_S = 20.0
-"""From the start of the gateway to its first look at the repository."""
+"""Time from the start of the gateway to its first look at the repository."""
 LOOK_S = 3600.0
 """Interval of looks, more or less by a tenth, so that a fleet does not look at once."""
 OPEN_LOOK_S = 50.0
-"""The same while a roll-out is open for this gateway, which waits for its turn: less than a minute."""
+"""The same interval while this gateway waits for its turn in a roll-out."""
 TRIAL_S = 60.0
-"""Within this time all that was well before has to be well again."""
+"""Within this time everything that worked before has to work again."""
 STEADY_S = 3.0
-"""For so long it has to be well."""
+"""Everything has to work for this long."""
 MOST_STARTS = 3
-"""Starts of a trial that a power failure or an orderly end cut short."""
+"""Most starts of a trial that a power failure or an orderly end cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,15 @@ class Journal:
     starts: int = 0
     boot_id: str = ""
     well: tuple[str, ...] = ()
-    """Boxes that were well before."""
+    """Boxes that worked before."""
     acknowledged: tuple[str, ...] = ()
     """Boxes whose Measurements the cloud acknowledged before."""
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Version -> why its trial ended; it is not tried again."""
+    """Version -> why its trial failed; it is not tried again."""
 
 
 class Role(Enum):
-    """What a process that starts is to do."""
+    """The task of a process that starts."""
 
     SERVE = "serve"
     TRY = "start the other tree instead"
@@ -63,24 +63,24 @@ def at_start(journal: Journal, own: str, linked: str, boot_id: str) -> tuple[Rol
     if journal.step == IDLE or own != linked or journal.tree == linked:
         return Role.SERVE, journal
     if journal.step == TRYING and journal.boot_id == boot_id:
-        return Role.SERVE, failed(journal, "it ended by itself in its trial")
+        return Role.SERVE, failed(journal, "the process ended during its trial")
     if journal.starts >= MOST_STARTS:
-        return Role.SERVE, failed(journal, f"{journal.starts} starts brought no verdict")
+        return Role.SERVE, failed(journal, f"{journal.starts} starts ended without a verdict")
     return Role.TRY, replace(journal, step=TRYING, starts=journal.starts + 1, boot_id=boot_id)
 
 
 def settled(journal: Journal) -> Journal:
-    """After a trial that went well, when the link has moved."""
+    """The journal after a successful trial, when the link has moved."""
     return Journal(refused=journal.refused)
 
 
 def failed(journal: Journal, reason: str) -> Journal:
-    """After a trial that did not go well; the link has not moved."""
+    """The journal after a failed trial; the link has not moved."""
     return Journal(refused={**journal.refused, journal.version: reason})
 
 
 def put_off(journal: Journal) -> Journal:
-    """After a trial that was ended by an orderly stop: it begins again at the next start."""
+    """The journal after a trial that was stopped in order; it begins again at the next start."""
     return replace(journal, step=READY)
 
 
@@ -90,27 +90,25 @@ def other_tree(linked: str) -> str:
 
 
 def missing(journal: Journal, well: Collection[str], acknowledged: Collection[str]) -> str:
-    """What was well before the update and is not now; "" for nothing."""
-    ill = [f"Box {each} is not well" for each in journal.well if each not in well]
-    ill += [
-        f"nothing of Box {each} is acknowledged" for each in journal.acknowledged if each not in acknowledged
-    ]
+    """What worked before the update and does not work now; "" for nothing."""
+    ill = [f"Box {each} has a problem" for each in journal.well if each not in well]
+    ill += [f"Box {each} is not acknowledged" for each in journal.acknowledged if each not in acknowledged]
     return ", ".join(ill)
 
 
 def is_open(plan: Plan, gateway: str, group: str) -> bool:
-    """Whether a roll-out goes on that may come to this gateway, now or by a later step."""
+    """Whether a roll-out may reach this gateway, now or by a later step."""
     return is_turn(replace(plan, share=WHOLE_SHARE), gateway, group)
 
 
 def refusal(plan: Plan, running: str, journal: Journal, gateway: str, group: str) -> str:
     """Why the plan's version is not installed now; "" where it is to be."""
     if version_key(plan.version) <= version_key(running):
-        return "it runs" if plan.version == running else f"{running}, which runs, is newer"
+        return "it runs" if plan.version == running else f"the running version {running} is newer"
     if plan.version in journal.refused:
-        return f"it was tried: {journal.refused[plan.version]}"
+        return f"its trial failed here: {journal.refused[plan.version]}"
     if plan.stopped:
         return f"the roll-out is stopped: {plan.stopped}"
     if plan.paused:
         return "the roll-out is paused"
-    return "" if is_turn(plan, gateway, group) else "it is not this gateway's turn"
+    return "" if is_turn(plan, gateway, group) else "this gateway's turn has not come"

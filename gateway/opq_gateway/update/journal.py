@@ -39,7 +39,7 @@ class UpdateFolder:
         return self.name_of(self.link) if self.link.is_symlink() else ""
 
     def read(self) -> Journal:
-        """The journal; one that is not there or cannot be read says that nothing is under way."""
+        """The journal; a missing or unreadable journal means that no update is under way."""
         try:
             document = json.loads((self.path / "journal.json").read_bytes())
             names = {each.name for each in fields(Journal)}
@@ -57,7 +57,7 @@ class UpdateFolder:
         flush_to_disk(self.path)
 
     def point(self, to: Path) -> None:
-        """Lets the link name another tree, in one step. Raises OSError."""
+        """Points the link to another tree, in one step. Raises OSError."""
         beside = self.path / ".current.new"
         with suppress(FileNotFoundError):
             beside.unlink()

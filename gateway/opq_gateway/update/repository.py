@@ -1,4 +1,5 @@
-"""The repository of releases: python-tuf checks it, this fetches its files, and says why one is refused.
+"""The repository of releases: python-tuf checks it; this module fetches its files and says why one is
+refused.
 
 Roles, signatures, thresholds, versions, expiry, lengths and hashes are the library's
 (theupdateframework.github.io/specification). Ours is the transport: no redirects, no answer without an end.
@@ -26,32 +27,32 @@ from opq_proto.release.plan import NoReleaseError, Plan, ReleaseError, plan_from
 
 SILENT_S = 10.0
 GRACE_S = 20.0
-"""For the head of an answer; from then on its body has to come at LEAST_BYTES_PER_S."""
+"""Time for the head of an answer; after it the body has to come at LEAST_BYTES_PER_S."""
 LEAST_BYTES_PER_S = 1000
 WATCH_S = 0.5
 MOST_BYTES = 1_000_000_000
-"""Of one bundle."""
+"""Largest size of a bundle."""
 ROOM = 6
-"""A bundle, its wheels and the tree made of them: so many times its bytes."""
+"""A bundle, its wheels and the tree made of them need this many times the bundle's bytes."""
 WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (tuf.ExpiredMetadataError, "it is out of date (frozen, it is not signed again, or this clock is wrong)"),
-    (tuf.BadVersionNumberError, "it is older than what was seen before (rolled back), or mixed"),
-    (tuf.UnsignedMetadataError, "it is not signed by enough of the keys that are trusted"),
-    (tuf.LengthOrHashMismatchError, "a file is not the one that was signed"),
+    (tuf.ExpiredMetadataError, "it is out of date (frozen or not signed again, or this clock is wrong)"),
+    (tuf.BadVersionNumberError, "it is older than an earlier state (rolled back), or mixed"),
+    (tuf.UnsignedMetadataError, "it is not signed by enough trusted keys"),
+    (tuf.LengthOrHashMismatchError, "a file differs from the signed one"),
     (tuf.DownloadLengthMismatchError, "a file is longer than it may be"),
-    (tuf.SlowRetrievalError, "it sends too slowly"),
-    (tuf.DownloadHTTPError, "it does not have a file, or sends elsewhere"),
-    (tuf.DownloadError, "a file cannot be fetched"),
+    (tuf.SlowRetrievalError, "it is too slow"),
+    (tuf.DownloadHTTPError, "it lacks a file, or redirects"),
+    (tuf.DownloadError, "fetching a file failed"),
     (tuf.RepositoryError, "a file is not valid"),
 )
-"""The first that fits."""
+"""Exception -> words; the first match counts."""
 
 
 class Repository:
     """One look at a repository: `refresh`, then plans and releases as of then."""
 
     def __init__(self, url: str, folder: UpdateFolder) -> None:
-        """Raises ReleaseError: there is no root.json to trust."""
+        """Raises ReleaseError: root.json, the root of trust, is missing."""
         folder.metadata.mkdir(exist_ok=True)
         self._folder, self._url = folder, url.rstrip("/")
         self._fetcher = CarefulFetcher()
@@ -65,12 +66,12 @@ class Repository:
                 bootstrap=folder.root.read_bytes(),
             )
         except OSError as error:
-            raise ReleaseError(f"{folder.root}: {error.strerror}; it says whom to trust") from error
+            raise ReleaseError(f"{folder.root}: {error.strerror}; it names the trusted keys") from error
         except tuf.RepositoryError as error:
             raise ReleaseError(f"{folder.root} is not a root of trust: {error}") from error
 
     def refresh(self) -> None:
-        """Fetches and checks the metadata, and keeps it. Raises ReleaseError: refused, or not reached."""
+        """Fetches, checks and keeps the metadata. Raises ReleaseError: refused, or not reached."""
         self._checked(self._updater.refresh)
         sync_tree(self._folder.metadata)
 
@@ -80,7 +81,7 @@ class Repository:
         return None if target is None else plan_from(kind, dict(target.custom or {}))
 
     def release(self, kind: str, version: str, tag: str) -> TargetFile:
-        """A signed release. Raises NoReleaseError, and ReleaseError where it is not what its name says."""
+        """A signed release. Raises NoReleaseError, and ReleaseError where it does not fit its name."""
         name = target_name(kind, version, tag)
         target: TargetFile | None = self._checked(self._updater.get_targetinfo, name)
         if target is None:
@@ -95,11 +96,11 @@ class Repository:
         """Fetches a release into a file, not flushed to the disk. Raises ReleaseError, OSError."""
         free = shutil.disk_usage(to.parent).free
         if free < (needed := ROOM * target.length):
-            raise OSError(ENOSPC, f"{free} bytes are free, {target.path} needs {needed}")
+            raise OSError(ENOSPC, f"{target.path} needs {needed} bytes of disk; {free} are free")
         try:
             self._checked(self._updater.download_target, target, str(to))
         except BaseException:
-            to.unlink(missing_ok=True)  # on a full disk the samples need its place
+            to.unlink(missing_ok=True)  # on a full disk the samples need the room
             raise
 
     def _checked(self, call: Any, *arguments: object) -> Any:
@@ -116,7 +117,8 @@ class Repository:
 
 
 class CarefulFetcher(FetcherInterface):
-    """HTTP without redirects, proxies or patience. `name` is the file that was fetched last."""
+    """HTTP without redirects, without proxies and with limits of time. `name` is the file that was fetched
+    last."""
 
     name = ""
 
@@ -138,7 +140,7 @@ class CarefulFetcher(FetcherInterface):
                         pace.count += len(chunk)
                         yield chunk
                     if pace.cut_off or answer.length:
-                        raise ConnectionError(f"it ends {answer.length} bytes too early")
+                        raise ConnectionError(f"the answer ends {answer.length} bytes too early")
             except (OSError, http.client.HTTPException) as error:
                 if pace is not None and pace.cut_off:
                     words = f"only {pace.count} bytes of {place.path} in more than {GRACE_S:g} s"
@@ -147,11 +149,11 @@ class CarefulFetcher(FetcherInterface):
 
 
 class Pace:
-    """Cuts off a peer that sends too slowly, wherever it does: in the head, in the length of a chunk."""
+    """Cuts off a peer that sends too slowly, in the body, in the head or in the length of a chunk."""
 
     def __init__(self, line: socket) -> None:
         self.count, self.cut_off = 0, False
-        """Bytes of the body that came."""
+        """Number of received bytes of the body, and whether the peer was cut off."""
         self._line, self._ended = line, threading.Event()
 
     def __enter__(self) -> "Pace":

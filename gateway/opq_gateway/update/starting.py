@@ -1,8 +1,8 @@
 """The start of a gateway's process: which tree serves, and a guard while a tree is on trial.
 
 Runs before everything else, so it imports little. The tree that the link names is the boot loader of the
-other one: it starts it in its own place (exec keeps the process's number, which systemd watches), and leaves
-a child that ends it if the trial brings no verdict, however the new version hangs.
+other tree. It starts the other tree by exec, which keeps the process's number for systemd, and leaves a child
+that ends the process if the trial gives no verdict, even if the new version hangs.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def start_by_journal(config: Path, data_dir: Path | None, arguments: list[str]) -> bool:
-    """Starts the other tree where that is due, and does not return then; else returns whether this process
+    """Starts the other tree if that is due, and then does not return; otherwise returns whether this process
     is on trial."""
     folder = UpdateFolder((data_dir or _data_dir(config)) / "gateway")
     if not folder.path.is_dir() or _another_serves(folder.path.parent):
@@ -39,24 +39,26 @@ def start_by_journal(config: Path, data_dir: Path | None, arguments: list[str]) 
             guard = _leave_guard(folder, journal.tree)
             try:
                 os.execv(program, [str(program), *arguments])
-            finally:  # no such program: the guard would end this version, which goes on serving
+            # the program is missing; without this the guard would end this version, which goes on serving
+            finally:
                 os.kill(guard, signal.SIGKILL)
                 os.waitpid(guard, 0)
     except OSError as error:
-        with suppress(OSError):  # a full disk: this version goes on serving
-            folder.write(failed(journal, f"it cannot be started: {error.strerror or error}"))
+        with suppress(OSError):  # the disk is full; this version goes on serving
+            folder.write(failed(journal, f"the program cannot be started: {error.strerror or error}"))
     return role is Role.ON_TRIAL
 
 
 def _another_serves(data_folder: Path) -> bool:
-    """Whether a gateway has this folder: the journal is its own, and this process will end."""
+    """Whether another gateway has this folder; then the journal is that gateway's, and this process will
+    end."""
     try:
         with (data_folder / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        pass  # there was none before
+        pass  # the file was not there before
     return False
 
 

@@ -1,7 +1,7 @@
 """A tree: a virtual environment made of a bundle of wheels, without internet, compiler or pip of the system.
 
 A bundle is a zip with wheels, pip's among them, and `bundle.json`: {"version", "require"}. It is built where
-it will stay, because a virtual environment knows its own path. Whether it is whole, only the journal says.
+it will stay, because a virtual environment contains its path. Only the journal shows whether it is complete.
 """
 
 import fcntl
@@ -27,17 +27,17 @@ from opq_proto.release.plan import ReleaseError
 MEMBER = re.compile(r"[A-Za-z0-9_.+!-]{1,200}\.whl", re.ASCII)
 REQUIRE = re.compile(r"opq-toolkit(\[[a-z,]+\])?==[0-9.]+", re.ASCII)
 MOST_BYTES = 2_000_000_000
-"""Of all wheels, unpacked from the bundle."""
+"""Largest size of all wheels unpacked from the bundle."""
 MOST_FACTS_BYTES = 10_000
 DAMAGED = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, RuntimeError)
-"""RuntimeError: encrypted, or packed in a way that Python does not know."""
+"""Errors of damaged archives. RuntimeError: encrypted, or packed in a way that Python does not know."""
 PIP_S = 1800.0
 """A Raspberry Pi with a slow card needs minutes."""
 BUILD_NICENESS = 10
 
 
 def tree_tag() -> str:
-    """For which Python and processor the bundles of this gateway are: `cp311-x86_64`."""
+    """Python and processor of this gateway's bundles, such as `cp311-x86_64`."""
     return f"cp{sys.version_info.major}{sys.version_info.minor}-{platform.machine()}"
 
 
@@ -50,17 +50,17 @@ def build(folder: UpdateFolder, name: str, version: str) -> None:
     """
     tree = folder.tree(name)
     with (folder.path / "building.lock").open("w") as lock:
-        try:  # a child of a killed gateway may still write; it holds the lock as long
+        try:  # a child of a killed gateway may still write, and then holds the lock
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise BlockingIOError("an earlier build has not ended yet") from error
+            raise BlockingIOError("an earlier build is still running") from error
         clear(folder, name)
         try:
             require = unpack(folder.bundle, folder.wheels, version)
             venv.EnvBuilder(symlinks=True).create(tree)
             _install(tree, folder.wheels, require, lock.fileno())
             if not os.access(tree / PROGRAM, os.X_OK):
-                raise ReleaseError(f"{require} brings no {PROGRAM}")
+                raise ReleaseError(f"{require} does not contain {PROGRAM}")
             sync_tree(tree)
             flush_to_disk(folder.path)
         except BaseException:
@@ -73,14 +73,14 @@ def build(folder: UpdateFolder, name: str, version: str) -> None:
 
 
 def clear(folder: UpdateFolder, name: str) -> None:
-    """Removes a tree and what was unpacked for it."""
+    """Removes a tree and its unpacked wheels."""
     for path in (folder.tree(name), folder.wheels):
         if path.exists():
             shutil.rmtree(path)
 
 
 def unpack(bundle: Path, to: Path, version: str) -> str:
-    """Unpacks the wheels of a bundle; returns what is to be installed. Raises ReleaseError."""
+    """Unpacks the wheels of a bundle; returns the requirement to install. Raises ReleaseError."""
     to.mkdir()
     try:
         with zipfile.ZipFile(bundle) as file:
@@ -141,7 +141,7 @@ def _install(tree: Path, wheels: Path, require: str, lock: int) -> None:
         raise ReleaseError(f"pip has not ended after {PIP_S:.0f} s") from error
     if done.returncode != 0:
         if "[Errno 28]" in done.stderr:
-            raise OSError(ENOSPC, "no space left on the disk for the tree")
+            raise OSError(ENOSPC, "the disk has no space left for the tree")
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in said if line.startswith("ERROR:")]
-        raise ReleaseError(f"pip: {(errors or said or ['no words'])[0].strip()[:200]}")
+        raise ReleaseError(f"pip: {(errors or said or ['it printed nothing'])[0].strip()[:200]}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from opq_gateway.status import BoxStatus
 
-    # of the extra `update`: imported when a repository is looked at
+    # of the extra `update`, imported for the first look at a repository
     from opq_gateway.update.repository import Repository
     from opq_proto.firmware.transfer import OrderClient
     from opq_proto.release.report import Report
@@ -32,12 +32,12 @@ REPORT_S = 10.0
 
 
 def digest(release: "TargetFile") -> str:
-    """Names the bytes of a release."""
+    """A digest that names the bytes of a release."""
     return str(next(iter(release.hashes.values())))
 
 
 class Stop(Protocol):
-    """What a thread of the gateway ends by."""
+    """The stop event of a thread of the gateway."""
 
     def is_set(self) -> bool: ...
 
@@ -67,16 +67,16 @@ class Updater:
         self._gateway = next(iter(statuses), "")
         self._statuses, self._orders, self._keys, self._end = statuses, orders, keys, end
         self.judged = Event()
-        """Set when nothing has to be written before the gateway ends: what else is cut off begins again."""
+        """Set when nothing has to be written before the gateway ends; other interrupted work begins again."""
         self._asked = Event()
         """Set to look now."""
         self._firmware: dict[str, str] = {}
         self._tried = ""
-        """The version of firmware that the Boxes in `_firmware` were tried with."""
+        """The firmware version that was tried on the Boxes in `_firmware`."""
         self._log = log.get(service="update")
 
     def run(self, stop: Stop, on_trial: bool) -> None:
-        """Until `stop`; a trial first."""
+        """Judges a trial, then looks at the repository at intervals, until `stop`."""
         try:
             if on_trial and not self._judge(stop):
                 return
@@ -89,11 +89,12 @@ class Updater:
             wait_s = (decide.OPEN_LOOK_S if is_open else decide.LOOK_S) * random.uniform(0.9, 1.1)
 
     def look_now(self) -> tuple[bool, str]:
-        """Ends the wait for the next look; returns whether there is one, and words. From any thread."""
+        """Ends the wait for the next look; returns whether a look follows, and an answer in words. From any
+        thread."""
         if not self._url:
             return False, NO_UPDATES
         self._asked.set()
-        return True, f"it looks at {self._url} now, and reports there"
+        return True, f"the gateway looks at {self._url} now, and reports there"
 
     def _wait(self, stop: Stop, wait_s: float) -> bool:
         """Until `stop` (True), the end of the wait, or `look_now`."""
@@ -107,7 +108,7 @@ class Updater:
         return stop.is_set()
 
     def _judge(self, stop: Stop) -> bool:
-        """Whether this version has proved itself; it is then the one that the link names."""
+        """Whether this version has passed its trial; the link then names it."""
         journal, began_s, since_s = self.folder.read(), time.monotonic(), time.monotonic()
         while not stop.wait(CHECK_S):
             now_s = time.monotonic()
@@ -127,7 +128,7 @@ class Updater:
                 self._log.error("update.failed", version=journal.version, reason=lacks)
                 try:
                     self.folder.write(decide.failed(journal, f"after {decide.TRIAL_S:g} s {lacks}"))
-                finally:  # on a full disk the next start finds that it ended by itself
+                finally:  # on a full disk the next start finds a trial that ended without a verdict
                     self._end()
                 return False
         self.folder.write(decide.put_off(journal))
@@ -142,9 +143,9 @@ class Updater:
         return tuple(each.box_id for each in found)
 
     def look(self, stop: Stop) -> bool:
-        """Looks at the repository once, does what is due, and reports.
+        """Looks at the repository once, installs what is due, and reports.
 
-        Returns whether a roll-out is open for this gateway, which waits for its turn.
+        Returns whether this gateway waits for its turn in a roll-out.
         """
         try:
             from opq_gateway.update.repository import Repository
@@ -176,7 +177,7 @@ class Updater:
         return is_open
 
     def _by_plan(self, repository: "Repository", plan: Plan, report: "Report") -> "Report":
-        """Installs the plan's version where that is due; returns what is to be reported."""
+        """Installs the plan's version if it is due; returns the report."""
         journal = self.folder.read()
         report = replace(report, wanted=plan.version)
         why = decide.refusal(plan, report.version, journal, self._gateway, self._group)
@@ -184,7 +185,7 @@ class Updater:
             state = "failed" if plan.version in journal.refused else "waiting"
             return replace(report, state="well" if plan.version == report.version else state, reason=why)
         if not self.folder.link.is_symlink():
-            why = f"{self.folder.link} is not there; `opq-tools service install gateway` makes it"
+            why = f"{self.folder.link} is missing; make it with: opq-tools service install gateway"
             return replace(report, state="waiting", reason=why)
         try:
             release = repository.release("gateway", plan.version, tree_tag())
@@ -201,7 +202,7 @@ class Updater:
             self._log.error("update.not_built", version=plan.version, reason=why)
             if isinstance(error, ReleaseError):  # a full disk may have room at the next look
                 self._refuse(release, why)
-            waits = isinstance(error, BlockingIOError)  # for a build that a gateway before has begun
+            waits = isinstance(error, BlockingIOError)  # for a build that an earlier gateway began
             return replace(report, state="waiting" if waits else "failed", reason=why)
         well, acknowledged = self._well(), self._acknowledged()
         ready = decide.Journal(decide.READY, name, plan.version, 0, "", well, acknowledged, journal.refused)
@@ -215,7 +216,7 @@ class Updater:
         return str(error)
 
     def _update_boxes(self, repository: "Repository", plan: Plan, stop: Stop) -> bool:
-        """Updates Boxes where it is this gateway's turn; returns whether some wait for that."""
+        """Updates Boxes if it is this gateway's turn; returns whether Boxes wait for it."""
         from opq_gateway.update.box_firmware import due, update_box
 
         if self._tried != plan.version:
@@ -239,17 +240,17 @@ class Updater:
             self._firmware[box_id] = ended
             self._log.info("update.firmware", box_id=box_id, ended=ended)
             file.unlink()
-            if not_kept:  # what did not arrive, or was not begun, is sent again after a start
+            if not_kept:  # firmware that did not arrive, or was not begun, is sent again after a start
                 self._refuse(release, ended)
         return False
 
     def _refuse(self, release: "TargetFile", reason: str) -> None:
-        """Notes that these bytes failed here, so that they are neither fetched nor tried again."""
+        """Notes that this release failed here, so that it is neither fetched nor tried again."""
         journal = self.folder.read()
         self.folder.write(replace(journal, refused={**journal.refused, digest(release): reason}))
 
     def _send(self, report: "Report") -> None:
-        """Reports to an update server; any other web server refuses, and nothing depends on it."""
+        """Reports to an update server; another web server may refuse the report, which is not needed."""
         from opq_proto.release.report import HEADER, report_key, seal
 
         running = {each.box_id: each.hello.firmware for each in self._statuses.values() if each.hello}

@@ -2,8 +2,8 @@
 
 New Measurements do not wait for the backlog: they are sent as they come, and older ones are sent in between,
 the lowest first. One connection keeps the order, so a sent Measurement counts as missing only when the cloud
-has stored something that was sent after it. So a cloud that is minutes late receives nothing twice. The idea
-is that of RACK (RFC 8985), with order instead of time.
+has stored something that was sent after it. So a cloud that is minutes late does not receive duplicates. It
+works as RACK (RFC 8985), with order instead of time.
 """
 
 import re
@@ -16,8 +16,9 @@ from opq_proto.wire.frames import TAKES_INTERVALS
 Range = tuple[int, int]
 """First and last sequence, both inclusive."""
 IN_FLIGHT_S = 10.0
-"""The cloud acknowledges at least every 5 s, so the acknowledgement of anything younger may still be on its
-way. A few Measurements may overtake each other in the cloud: one that opens an event is stored later."""
+"""The cloud acknowledges at least every 5 s, so the acknowledgement of a younger Measurement may still be on
+its way. A few Measurements may overtake each other in the cloud, because one that opens an event is stored
+later."""
 MAX_REMEMBERED_RUNS = 64
 """Number of runs remembered as sent; the oldest is forgotten and may be sent again."""
 MAX_RANGES = 1000
@@ -34,7 +35,7 @@ class ResendBacklog:
         self.sent_s: float | None = None
         """Time of the last send."""
         self.lost_s: float | None = None
-        """When the newest of what `missed` last found lost was sent; None: not known."""
+        """When the newest Measurement that `missed` last found lost was sent; None: not known."""
 
     def __bool__(self) -> bool:
         return bool(self._due)
@@ -65,12 +66,12 @@ class ResendBacklog:
         self._due = merged
 
     def missed(self, holes: Sequence[Range], upto: int, highest: int | None, now_s: float) -> int:
-        """Makes the holes above `upto` due, except what is still in flight, and returns how many numbers are
-        newly due: those were lost on the way.
+        """Makes the holes above `upto` due, except numbers still in flight, and returns how many numbers are
+        newly due because they were lost on the way.
 
-        `holes` rise. The cloud has everything up to `upto` and every number between the holes, the one after
-        the last hole, and `highest`, its highest. Without `highest`, what was sent more than IN_FLIGHT_S ago
-        is no longer in flight.
+        `holes` rise. The cloud has everything up to `upto`, every number between the holes, the number after
+        the last hole, and `highest`, its highest number. Without `highest`, a number sent more than
+        IN_FLIGHT_S ago is no longer in flight.
         """
         flown = list(self._flown)
         if highest is None:
@@ -90,7 +91,7 @@ class ResendBacklog:
         return self.count - before
 
     def sent(self, first: int, last: int, now_s: float) -> None:
-        """Records that first .. last were handed to a standing connection; they are no longer due."""
+        """Records that first .. last were handed to an open connection; they are no longer due."""
         self.sent_s = now_s
         self._due = [part for one in self._due for part in _without(one, (first, last))]
         if self._flown and self._flown[-1][2] + 1 == first and now_s - self._flown[-1][0] < 1.0:
@@ -124,7 +125,7 @@ class ResendBacklog:
                 self.add(int(first), int(last))
 
     def _drop_arrived(self, holes: Sequence[Range], upto: int, highest: int, now_s: float) -> None:
-        """Forgets the runs that were sent before something stored: they have arrived or are lost."""
+        """Forgets the runs that were sent before a stored number; they have arrived or are lost."""
         top = holes[-1][1] + 1 if holes else upto
         at = len(self._flown) - 1
         while at >= 0:
@@ -149,7 +150,7 @@ class ResendBacklog:
 
 
 def _without(one: Range, gone: Range) -> list[Range]:
-    """The parts of `one` that are not in `gone`."""
+    """The parts of `one` outside of `gone`."""
     if gone[1] < one[0] or gone[0] > one[1]:
         return [one]
     parts = [(one[0], gone[0] - 1), (gone[1] + 1, one[1])]
@@ -170,16 +171,16 @@ class CloudAcknowledgement:
     highest: int | None = None
     """The highest stored number, above all holes; None where the cloud does not report it."""
     store: str = ""
-    """Lasting name of the store that holds them; empty where the cloud does not report it."""
+    """Permanent name of the store that has them; empty where the cloud does not report it."""
     takes_intervals: bool = False
-    """Whether the cloud states that it takes intervals and disturbances; an older one refuses them, and waits
-    for their numbers."""
+    """Whether the cloud states that it takes intervals and disturbances; an older cloud refuses them, and
+    waits for their numbers."""
 
 
 def acknowledgement(
     text: str, identity: str = "", takes: Collection[str] = ()
 ) -> CloudAcknowledgement | None:
-    """Parses the message of an `opq-ack`; the command's identity names the store. None when it is no
+    """Parses the message of an `opq-ack`; the command's identity names the store. None where it is not an
     acknowledgement."""
     if _TEXT.fullmatch(text) is None:
         return None

@@ -1,14 +1,14 @@
-"""BoxUplink: one Box's way up; new Measurements go at once, unacknowledged ones are sent again.
+"""BoxUplink: one Box's uplink; new Measurements are sent at once, unacknowledged ones again.
 
 Owned by the uplink's thread, except for the two channels. With a cloud that acknowledges, everything since
-the last acknowledgement is sent again after a reconnect, and so is what the cloud reports as missing; the
-store takes each sequence once. An original broker never acknowledges and would store repeats twice, so it
-later receives only what was not handed to a standing connection.
+the last acknowledgement is sent again after a reconnect, and so are numbers that the cloud reports as
+missing. The store takes each sequence once. An original broker never acknowledges and would store repeats
+twice, so it later receives only Measurements that were not handed to an open connection.
 
 An original triggering service requests a disturbance from the last good Measurement before it to the first
-good one after it, by its own clock: what arrives late or out of order is cut. So a broker that does not
-acknowledge, or about which this is not known yet, receives Measurements at once and in order, and no
-crossings.
+good one after it, by its own clock, so that Measurements which arrive late or out of order are cut off. So a
+broker that does not acknowledge, or about which this is not known yet, receives Measurements at once and in
+order, and no crossings.
 """
 
 import time
@@ -44,17 +44,17 @@ class UplinkTimeouts:
     """Without an acknowledgement for this long, the broker counts as an original one
     (docs/reference/contracts.md, Acknowledgement)."""
     resend_s: float = 30.0
-    """What is not acknowledged for this long, while nothing new comes, is sent once more."""
+    """Measurements without an acknowledgement for this long, while no new ones come, are sent once more."""
     in_flight_s: float = 10.0
-    """What was sent more recently does not count as missing: the cloud acknowledges at least every 5 s.
-    Anything older is missing once something that was sent after it is stored."""
+    """A Measurement sent more recently does not count as missing, because the cloud acknowledges at least
+    every 5 s. An older one is missing once a Measurement sent after it is stored."""
     in_order: int = 2500
-    """Most waiting Measurements that are still sent before a new one, where the order is kept."""
+    """Where the order is kept, a new Measurement waits for at most this many older ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class UplinkTrial:
-    """A cloud that the Box tries: where it goes back to, and when (monotonic)."""
+    """A cloud that the Box tries: the place to return to, and when (monotonic)."""
 
     former: UplinkPlace
     until_s: float
@@ -88,13 +88,13 @@ class BoxUplink:
     refusals: Backoff = field(default_factory=lambda: Backoff(REFUSED_RETRY_S, jitter=1 / 3))
     retry_s: float = 0.0
     place: UplinkPlace | None = None
-    """Where it goes; None: to the configured cloud."""
+    """The cloud of this uplink; None: the configured cloud."""
     trial: UplinkTrial | None = None
     """Set while another cloud is tried."""
     wanted: UplinkPlace | None = None
     """A place to try; the command handler sets it, the uplink takes it."""
     left: frozenset[str] = frozenset()
-    """Names of the stores of the cloud that it was moved away from; they are not waited for."""
+    """Names of the former cloud's stores, whose acknowledgements are not waited for."""
     acknowledging: bool = False
     measurements: Channel[Measurement] = field(init=False)
     answers: Channel[list[bytes]] = field(init=False)
@@ -102,12 +102,12 @@ class BoxUplink:
     stores: StoreAcknowledgements = field(default_factory=StoreAcknowledgements)
     pace: ResendPace = field(default_factory=ResendPace)
     _waits_since_s: float | None = None
-    """Since when something sent is waiting for its acknowledgement."""
+    """Since when a sent Measurement waits for its acknowledgement."""
     _logged_ahead: bool = False
     _withdrew: bool = False
-    """On this connection no intervals are held for a cloud that does not take them."""
+    """Whether, on this connection, intervals were withdrawn for a cloud that does not take them."""
     _again: bool = False
-    """The unacknowledged part was sent once more, and no acknowledgement has come since."""
+    """Whether the unacknowledged part was sent once more without an acknowledgement since."""
 
     def __post_init__(self) -> None:
         self.measurements = Channel(f"measurements {self.box_id}", self.queue_messages, "drop_oldest")
@@ -128,14 +128,14 @@ class BoxUplink:
 
     @property
     def behind(self) -> bool:
-        """Whether older Measurements have to be sent, and can be."""
+        """Whether older Measurements have to be sent and can be sent."""
         stands = self.connection is not None and self.connection.stands
         return bool(self.backlog) and stands and not self.queue.holds_back
 
     @property
     def takes_intervals(self) -> bool:
-        """Whether rows of the ledger can be numbered and sent: the cloud acknowledges and has said that it
-        takes them, and the disk takes them."""
+        """Whether rows of the ledger can be numbered and sent: the cloud acknowledges and has stated that it
+        takes them, and the disk works."""
         stands = self.connection is not None and self.connection.stands
         takes = self.acknowledging and self.stores.take_intervals
         return self.intervals is not None and takes and stands and not self.queue.problem
@@ -172,8 +172,8 @@ class BoxUplink:
 
     def send(self, queued: Queued, now_s: float) -> bool:
         """Sends a new Measurement at once; one that cannot be sent now is sent later. False: it has no number
-        and was not sent, so the caller has to keep it."""
-        crossing = queued.measurement.crossing  # it is not in the ring: a restart cannot measure it again
+        and was not sent; the caller has to keep it."""
+        crossing = queued.measurement.crossing  # it is not in the ring, so a restart cannot measure it again
         held_back = (self.queue.holds_back and not crossing) or self._in_turn(queued)
         outcome = "delayed" if held_back else self._publish(queued.body, queued.sequence, False)
         self.counters.add(f"measurements_{outcome}")
@@ -188,8 +188,8 @@ class BoxUplink:
         return True
 
     def _in_turn(self, queued: Queued) -> bool:
-        """Whether it waits for older ones: only to a broker that does not acknowledge, and only when few
-        wait."""
+        """Whether it waits for older Measurements: only for a broker that does not acknowledge, and only if
+        few wait."""
         if queued.sequence is None or self.acknowledging or not self.behind:
             return False
         return self.backlog.count <= self.patience.in_order
@@ -258,13 +258,12 @@ class BoxUplink:
         self.pace.note_acknowledged(lost, now_s, self.backlog.lost_s)
 
     def leave_stores(self) -> None:
-        """Forgets what the cloud acknowledged that it was moved away from."""
+        """Forgets the acknowledgements of the former cloud."""
         self.left = self.stores.names
         self.stores = StoreAcknowledgements()
 
     def tick(self, now_s: float) -> None:
-        """Runs what is due by time: publishes the state, resends, and detects a broker that does not
-        acknowledge."""
+        """Publishes the state, sends again what is due, and detects a broker that does not acknowledge."""
         self.status.held_sequences = self.queue.held(self.box_id)
         self.status.queue_problem = self.queue.problem
         waits_s, sent_s = self._waits_since_s, self.backlog.sent_s

@@ -5,11 +5,12 @@ Without GPS the gateway stamps the samples of all its Boxes by its own clock: on
 in the file `clock_id`. Boxes whose own time follows that clock share it. Boxes that are stamped by another
 Box's GPS share a second number, for the gateway's own clock may be seconds away from GPS. A Box whose own NTP
 stamps pass through, or that is in holdover at its own rate, has its own number, derived from the
-gateway's. Which Boxes share the gateway's clock is stored next to the number: what is measured from the ring
-after a restart was stamped under that earlier state. Any other unsynchronised time has no number.
+gateway's. The list of Boxes that share the gateway's clock is stored next to the number, because samples
+measured from the ring after a restart were stamped in that earlier state. Other unsynchronised time has no
+number.
 
-The number of its own clock is also the gateway's (field 1013): Boxes with the same one fall silent together
-when their gateway stops.
+The number of the gateway's clock is also the gateway's (field 1013): Boxes with the same number fall silent
+together when their gateway stops.
 """
 
 import os
@@ -38,7 +39,7 @@ class ClockIds:
         self._sharing = set(self._shared_before)
         self._of_boxes: dict[str, int] = {}
         self._said_ns: dict[str, int] = {}
-        """By Box, the end of the last Measurement that had the gateway's number."""
+        """Box -> end of the last Measurement with the gateway's number."""
 
     def gateway_of(self, measurement: Measurement) -> int | None:
         """The gateway's number where it has to be sent: at first, and once an hour."""
@@ -50,7 +51,7 @@ class ClockIds:
         return self._own
 
     def of(self, measurement: Measurement, status: BoxStatus) -> int | None:
-        """The clock's id; None for GPS, which all share, and for an unknown clock."""
+        """The clock's id; None for GPS, which all Boxes share, and for an unknown clock."""
         box_id, source = measurement.box_id, measurement.source
         if source is TimeSource.GPS:
             return None
@@ -73,7 +74,7 @@ class ClockIds:
 
     def _of_box(self, box_id: str) -> int:
         if box_id not in self._of_boxes:
-            # crc32, not a digest: OpenSSL would cost 5 MB, and the gateway needs it for nothing else
+            # crc32 and not a digest, because OpenSSL would cost 5 MB for this alone
             self._of_boxes[box_id] = (self._own ^ zlib.crc32(box_id.encode()) << 31) & LARGEST or 1
         return self._of_boxes[box_id]
 

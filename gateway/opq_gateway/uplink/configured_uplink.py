@@ -13,7 +13,7 @@ from opq_gateway.uplink.queue import BEYOND_SEQUENCES, Queue
 from opq_gateway.uplink.uplink import Uplink
 
 IN_ORDER_S = 5.0
-"""Where the order is kept, a new Measurement waits at most this long for older ones."""
+"""Where the order is kept, a new Measurement waits at most this long for older Measurements."""
 
 
 def queue_of(config: Config, counters: Mapping[str, BoxCounters]) -> Queue:
@@ -25,7 +25,7 @@ def queue_of(config: Config, counters: Mapping[str, BoxCounters]) -> Queue:
 
 
 def _reserved_before(path: Path) -> int:
-    """The Box's numbers that an earlier gateway, without this queue, had reserved; 0 where there was none.
+    """End of the Box's numbers that an earlier gateway without this queue reserved; 0 without such a gateway.
     The time alone is not a safe start on a machine without a clock."""
     try:
         number = int(path.read_text())

@@ -4,13 +4,13 @@
     SUB  <- acquisition broker (8194)     commands, topic = the unpadded id
     PUSH -> acquisition broker (8196)     answers
 
-An original Box publishes with PUB. XPUB is the same on the wire, and shows whether somebody subscribes, so
-that what is not received is counted. All of it belongs to the uplink's thread.
+An original Box publishes with PUB. XPUB is the same on the wire, and shows whether there is a subscriber, so
+that unreceived messages are counted. Everything belongs to the uplink's thread.
 
 They go to the configured cloud, or to one that the Box was moved to: `opq-tools box move` sends the plug-in
 command `opq-uplink` with the new place. The uplink tries it; once the new cloud has admitted the Box, the
-place is kept in D/gateway/BOX/uplink.json, before anything is sent there. Where that does not happen within
-TRIAL_S, the Box stays where it was. A change of the configured uplink overrides a place that was kept before.
+place is stored in D/gateway/BOX/uplink.json, before anything is sent there. If it is not admitted within
+TRIAL_S, the Box stays at its former cloud. A change of the configured uplink overrides a stored place.
 """
 
 import json
@@ -28,20 +28,23 @@ from opq_proto.kit.whole_file import PRIVATE_MODE, write_whole_file
 from opq_proto.kit.zmq_inbox import MONITORED, try_send, waiting_messages
 
 ANSWERS = 4
-"""Answers in libzmq's own queue; one of 120 s is 9 MB."""
-HEARTBEAT_S, IDLE_HEARTBEAT_S = 5.0, 60.0
+"""Most answers in libzmq's queue; an answer of 120 s has 9 MB."""
+HEARTBEAT_S = 5.0
+"""Period of ZeroMQ's heartbeat."""
+IDLE_HEARTBEAT_S = 60.0
+"""The same in the idle mode, where each byte costs money."""
 RECONNECT_S = (0.1, 0.5)
 """Range of the first wait. The longest wait lies between half and all of `reconnect_most_s`; libzmq doubles
 the wait from one to the other. Its own jitter is one first wait, however long the wait has become
-(stream_connecter_base.cpp): with 0.1 s and 5 s for all, 300 sockets returned within the same quarter of a
-second, 2 s and 20 s after the broker went away. So each socket draws both waits; then at most 53 and 18 of
-300 return in one quarter of a second."""
+(stream_connecter_base.cpp). With 0.1 s and 5 s for all, 300 sockets returned within the same quarter of a
+second, 2 s and 20 s after the broker went away. With random waits for each socket at most 53 and 18 of 300
+return in one quarter of a second."""
 TRIAL_S = 60.0
 """Time for the new cloud to admit the Box."""
 KEY_LETTERS = 40
 MAX_TEXT = 2_000
 SUBSCRIBERS = 1000
-"""Commands in libzmq's own queue."""
+"""Most commands in libzmq's queue."""
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
 
@@ -69,7 +72,7 @@ def place_to_text(place: UplinkPlace) -> str:
 
 
 def place_from_text(text: str) -> UplinkPlace:
-    """Reads what `place_to_text` wrote. Raises FrameError."""
+    """The place in a text of `place_to_text`. Raises FrameError."""
     try:
         facts = json.loads(text[:MAX_TEXT])
         endpoints = Endpoints(*(str(facts[name]) for name in ("trigger", "command", "response")))
@@ -93,7 +96,7 @@ class UplinkPlaces:
         self._folder_of = folder_of
 
     def of(self, box_id: str) -> UplinkPlace:
-        """Where a Box's uplink goes at the start."""
+        """The cloud of a Box's uplink at the start."""
         if self._folder_of is None:
             return self.configured
         path = self._path(box_id)
@@ -138,8 +141,8 @@ class Timing:
 
     @classmethod
     def of(cls, heartbeat_s: float | None, idle: bool) -> "Timing":
-        """The timing for a heartbeat: three without an answer end a connection; they are rare where traffic
-        is paid by the byte."""
+        """The timing for a heartbeat; three heartbeats without an answer end a connection. They are rare
+        where traffic is paid by the byte."""
         every_s = heartbeat_s or (IDLE_HEARTBEAT_S if idle else HEARTBEAT_S)
         return cls(every_s, 3 * every_s)
 
@@ -149,8 +152,8 @@ class UplinkConnection:
 
     Attributes:
         stands: all three connections are up and the triggering broker listens.
-        refused: the broker refused the handshake; libzmq does not try again by itself, so the
-            owner closes this Connection and makes a new one.
+        refused: the broker refused the handshake; libzmq does not try again, so the owner closes this
+            connection and makes a new one.
     """
 
     def __init__(
@@ -189,7 +192,8 @@ class UplinkConnection:
                 socket.setsockopt(zmq.XPUB_NODROP, 1)  # a full queue is an error here, not a silent drop
             elif kind == zmq.PUSH:
                 socket.sndhwm = ANSWERS
-                socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue answers for a broker that forgot the seq
+                # never queue answers for a broker that has forgotten the request
+                socket.setsockopt(zmq.IMMEDIATE, 1)
             else:
                 socket.rcvhwm = SUBSCRIBERS
                 socket.subscribe(box_id.encode())  # a prefix: the command handler compares the id itself
@@ -201,12 +205,12 @@ class UplinkConnection:
         return self._subscribed and all(self._up.values())
 
     def files(self) -> list[int]:
-        """Descriptors to wait for: one is readable when `service` may have something to read."""
+        """Descriptors to wait for; one is readable when `service` may have data to read."""
         read = (self.sockets["trigger"], self.sockets["command"], *self.monitors.values())
         return [int(socket.getsockopt(zmq.FD)) for socket in read]
 
     def service(self, on_command: Callable[[bytes], None], on_malformed: Callable[[], None]) -> None:
-        """Drains commands, subscriptions and monitor events completely, for a descriptor signals them only
+        """Reads all commands, subscriptions and monitor events, because a descriptor signals them only
         once."""
         for name, monitor in self.monitors.items():
             for frames in waiting_messages(monitor):
@@ -227,11 +231,11 @@ class UplinkConnection:
         return "sent" if try_send(self.sockets["trigger"], frames) else "delayed"
 
     def respond(self, frames: list[bytes]) -> bool:
-        """Sends an answer; False when there is no broker, or it is too slow."""
+        """Sends an answer; False if the broker is absent or too slow."""
         return try_send(self.sockets["response"], frames)
 
     def close(self) -> None:
-        """Closes all sockets; what was sent has half a second to leave."""
+        """Closes all sockets; sent messages have half a second to leave."""
         for name, socket in self.sockets.items():
             socket.disable_monitor()
             self.monitors[name].close(linger=0)

@@ -26,7 +26,7 @@ class UplinkPoller:
         self._lock = threading.Lock()
 
     def wake(self) -> None:
-        """Ends the current wait, or the next one; cheap when a wake-up is already pending."""
+        """Ends the current or next wait; cheap when a wake-up is already pending."""
         with self._lock:
             if self._awake:
                 return
@@ -65,12 +65,14 @@ class UplinkPoller:
 
 
 SWEEP_S = 5.0
-"""Every socket is also read at this period, in case a descriptor signalled nothing."""
-FILES_PER_BOX, SPARE_FILES = 16, 256
-"""libzmq has twelve descriptors for the three sockets, their monitors and connections."""
+"""Every socket is also read at this period, in case a descriptor did not signal."""
+FILES_PER_BOX = 16
+"""libzmq has twelve descriptors for the three sockets of a Box, their monitors and connections."""
+SPARE_FILES = 256
+"""Descriptors for everything else."""
 WAITING_S = 10.0
-"""An uplink that is down for longer is logged, once: a broker that is off and a wrong server key look the
-same from here."""
+"""An uplink that is down for longer is logged once, because a broker that is off and a wrong server key look
+the same."""
 
 
 class UplinkConnections:
@@ -118,13 +120,13 @@ class UplinkConnections:
         self.tick(now_s)
 
     def end(self) -> None:
-        """Disconnects all Boxes; what was sent has half a second to leave."""
+        """Disconnects all Boxes; sent messages have half a second to leave."""
         for line in self:
             self._disconnect(line)
             line.status.connected = False
 
     def tick(self, now_s: float) -> None:
-        """Runs what is due by time."""
+        """Does what is due."""
         sweep = now_s - self._swept_s >= SWEEP_S
         self._swept_s = now_s if sweep else self._swept_s
         for line in self:
@@ -150,7 +152,7 @@ class UplinkConnections:
         self._waking.watch(line.box_id, line.connection.files())
 
     def move(self, line: BoxUplink, place: UplinkPlace, now_s: float) -> None:
-        """Tries another cloud for a Box; where it is not admitted there in time, the Box goes back."""
+        """Tries another cloud for a Box; a Box that is not admitted there in time goes back."""
         former = line.trial.former if line.trial is not None else line.place
         assert former is not None
         self._log.info("uplink.moving", box_id=line.box_id, endpoint=place.endpoints.trigger)
@@ -177,7 +179,7 @@ class UplinkConnections:
         self._connect(line)
 
     def _admitted(self, line: BoxUplink) -> bool:
-        """Ends a trial well; False: the place cannot be kept, so the Box goes back."""
+        """Ends a successful trial; False: the place cannot be stored, so the Box goes back."""
         assert line.trial is not None and line.place is not None
         try:
             self._places.keep(line.box_id, line.place)
@@ -241,8 +243,8 @@ class UplinkConnections:
                 "uplink.waiting",
                 box_id=line.box_id,
                 endpoint=self._endpoint(line),
-                reason="no broker there, its key is not the one in public_keys/opqserver.key, "
-                "or it does not admit this Box's",
+                reason="the broker is absent, its key is not the one in public_keys/opqserver.key, or "
+                "it does not admit this Box's key",
             )
 
     def _refused(self, line: BoxUplink) -> None:

@@ -1,7 +1,7 @@
 """QueueDisk: access to the queue's file, which the disk may refuse.
 
-A query that fails closes the file, is logged once and counted; the file is opened again after a while. A file
-that is no longer a database is renamed, so that it can be examined, and a new one is made.
+A failed query closes the file, is logged once and counted; the file is opened again after a while. A file
+that is no longer a database is renamed, so that it can be examined, and a new file is made.
 """
 
 import sqlite3
@@ -22,8 +22,8 @@ class QueueDisk:
     """Used by one thread, except for `checkpoint`.
 
     Attributes:
-        problem: why the disk takes nothing; empty while it does.
-        refused_s: since when it has taken nothing.
+        problem: why the disk refuses writes; empty while it works. refused_s: since when it has refused
+        writes.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class QueueDisk:
         opened: Callable[[QueueFile], None],
         monotonic_s: Callable[[], float],
     ) -> None:
-        """`numbers` returns the first number of each Box that is not in the file; `opened` reads a file that
-        was opened."""
+        """`numbers` returns the first number of each Box outside of the file; `opened` reads a file that was
+        opened."""
         self._path = path
         self._counters = counters
         self._numbers = numbers
@@ -63,7 +63,7 @@ class QueueDisk:
             return None
 
     def retry(self) -> None:
-        """Lets the next query try the disk, whatever its last result was."""
+        """Lets the next query try the disk, even after a failure."""
         self._retry_s = self._monotonic_s()
 
     def record_success(self) -> None:
@@ -73,7 +73,7 @@ class QueueDisk:
         self.problem, self.refused_s = "", None
 
     def checkpoint(self) -> None:
-        """Moves the write-ahead log to the disk itself; call it from its own thread, for it may take
+        """Moves the write-ahead log to the disk itself; call it from a separate thread, because it may take
         long.
 
         Raises:

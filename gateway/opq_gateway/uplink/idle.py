@@ -1,10 +1,9 @@
 """DeadBands: in idle mode a Measurement is sent when a value leaves its dead-band, and once per heartbeat.
 Pure.
 
-What is not sent by itself is not lost: it goes into one Measurement over everything since the last one, with
-the overall minimum and maximum and the mean weighted by time, sent with the heartbeat or right before a
-change. So Measurements have no gaps, and no event is hidden. (The gateway's ledger has a value for each
-10/12-cycle window.)
+Unsent Measurements are merged into one, with the overall minimum and maximum and the mean weighted by time,
+which is sent with the heartbeat or right before a change. So Measurements have no gaps, and events are not
+hidden. (The gateway's ledger has a value for each 10/12-cycle window.)
 """
 
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ class _Sum:
     """Several Measurements that were not sent, merged into one."""
 
     measurement: Measurement
-    """Minimum and maximum are those of all; `average` of each metric is still a sum over `weights`."""
+    """Minimum and maximum of all; `average` of each metric is still a sum over `weights`."""
     weights: Mapping[str, float]
 
 
@@ -57,7 +56,7 @@ class DeadBands:
         return out
 
     def flush(self) -> list[Measurement]:
-        """The held Measurements, merged into one; empty when there are none."""
+        """The held Measurements, merged into one; empty without held Measurements."""
         kept, self._sum = self._sum, None
         return [] if kept is None else [_whole(kept)]
 
@@ -89,7 +88,7 @@ class DeadBands:
         }
 
     def _goes_on(self, kept: Measurement, measurement: Measurement) -> bool:
-        """Whether the two may be merged: nothing is missing between them, and the result is not too long."""
+        """Whether the two may be merged: they adjoin, and the result is not too long."""
         apart_ns = abs(_start_ns(measurement) - _end_ns(kept))
         together_ns = _end_ns(measurement) - _start_ns(kept)
         return (

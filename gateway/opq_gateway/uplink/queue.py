@@ -2,12 +2,12 @@
 
     put -> number -> one transaction for all that came together -> sent -> acknowledged -> deleted
 
-A Measurement is sent only after it is committed: what the cloud has received is on disk here, or was
-acknowledged, so that after kill -9 none is lost, duplicated or measured again. Where the disk takes nothing
-(full, read-only), Measurements wait in memory, bounded and counted. They are held back for HOLD_S, so that a
-short fault of the disk causes no duplicates, and are then sent: a live view matters more than an exact count.
-(A kill in that state is the one case that causes duplicates.) A file that is no longer a database is renamed,
-logged and made again. One thread; `last_end_ns` from any.
+A Measurement is sent only after it is committed. A Measurement that the cloud has received is on disk here,
+or was acknowledged, so that after kill -9 none is lost, duplicated or measured again. While the disk refuses
+writes (full, read-only), Measurements wait in memory, bounded and counted. They are held back for HOLD_S, so
+that a short fault of the disk does not cause duplicates. Then they are sent, because a live view matters more
+than an exact count. (Only a kill in that state causes duplicates.) A file that is no longer a database is
+renamed, logged and made again. One thread; `last_end_ns` from any.
 """
 
 import time
@@ -29,12 +29,12 @@ BEYOND_SEQUENCES = 2**62
 """No Box that began at the present time reaches this number; a database holds up to 2**63 - 1."""
 HOLD_S = 10.0
 MAX_UNSAVED = 20_000
-"""Most Measurements of all Boxes in memory while the disk takes none: about 10 MB."""
+"""Most Measurements of all Boxes in memory while the disk refuses them: about 10 MB."""
 TICK_S = 10.0
 """Period at which age and size are checked."""
 MAX_PAUSE_NS = 2 * 3600 * 10**9
-"""Longest pause between two Measurements that ages the older ones: the clock of a machine without a battery
-jumps by months when it is set. Twice the longest heartbeat of the idle mode."""
+"""Longest pause between two Measurements that adds to the age of older ones, because the clock of a machine
+without a battery jumps by months when it is set. Twice the longest heartbeat of the idle mode."""
 FULL_SHARE = 0.05
 """Share of each Box's Measurements that is dropped when the file is too large."""
 WITHDRAWN_AT_ONCE = 20
@@ -47,7 +47,7 @@ WRITE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LedgerRecord:
-    """Rows that were written together, and what is known to be handed over with them."""
+    """Rows that were written together, and the places that are handed over with them."""
 
     rows: list[Measurement]
     places: dict[int, int]
@@ -55,14 +55,14 @@ class LedgerRecord:
 
 
 class QueueRows(Protocol):
-    """The rows of one Box that are not numbered yet; in the uplink's thread."""
+    """The rows of one Box without a number; in the uplink's thread."""
 
     def take(self) -> LedgerRecord | None:
-        """Returns the next record; None: none waits."""
+        """Returns the next record; None where no record waits."""
         ...
 
     def put_back(self, record: LedgerRecord) -> None:
-        """Takes a record back that could not be stored; it is the next one again."""
+        """Puts back a record that could not be stored, as the next one."""
         ...
 
 
@@ -80,7 +80,7 @@ class Queue:
         hold_s: float = HOLD_S,
         before: Mapping[str, int] | None = None,
     ) -> None:
-        """Opens the file, or makes a new one where none can be read; new numbers begin at `now_ms`, ms since
+        """Opens the file, or makes a new one if it cannot be read; new numbers begin at `now_ms`, ms since
         1970.
 
         `before` holds, by Box, the numbers that a gateway without this queue reserved; none below them is
@@ -97,7 +97,7 @@ class Queue:
         self._places: dict[tuple[int, int], int] = {}
         """Places in ledgers that wait for the next transaction."""
         self._upto: dict[int, int] = {}
-        """Box -> up to where the next transaction deletes what was laid aside."""
+        """Box -> number up to which the next transaction deletes withdrawn records."""
         self._wrote_s = self._ticked_s = monotonic_s()
         self._hold_s = hold_s
         self._taking = SequenceNumbers(
@@ -107,7 +107,7 @@ class Queue:
 
     @property
     def problem(self) -> str:
-        """Why the disk takes nothing; empty while it does."""
+        """Why the disk refuses writes; empty while it works."""
         return self._disk.problem
 
     @property
@@ -123,8 +123,8 @@ class Queue:
         return None if held is None else held.row.last_end_ns
 
     def held(self, box_id: str) -> tuple[int, int] | None:
-        """The oldest unacknowledged sequence, and the next to be used; None: the queue holds none of this
-        Box."""
+        """The oldest unacknowledged sequence, and the next to be used; None: the queue has no Measurement of
+        this Box."""
         held = self._boxes.get(box_id)
         return None if held is None or held.oldest is None else (held.oldest, held.next)
 
@@ -133,7 +133,7 @@ class Queue:
         return None if held is None else held.next
 
     def sending(self, box_id: str) -> BoxRow | None:
-        """The stored state of how far the Box's Measurements were sent."""
+        """The stored state of sending of the Box's Measurements."""
         held = self._boxes.get(box_id)
         return None if held is None else held.row
 
@@ -157,7 +157,7 @@ class Queue:
     def store_rows(self, box_id: str, rows: Sequence[Measurement], places: Mapping[int, int]) -> list[Queued]:
         """Numbers and commits rows of a Box's ledger, and in the same transaction the places after them.
 
-        Returns nothing, and has stored nothing, where no numbers can be had.
+        Returns and stores nothing where numbers cannot be reserved.
 
         Args:
             places: file of the ledger -> place; -1: the file is gone.
@@ -169,8 +169,8 @@ class Queue:
         return self.store([(box_id, row) for row in rows], by_box)
 
     def withdraw_intervals(self, box_id: str) -> int:
-        """Lays the held intervals and disturbances aside, until `store_withdrawn`: a cloud that refuses them
-        would wait for their numbers. Returns how many."""
+        """Withdraws the held intervals and disturbances until `store_withdrawn`, because a cloud that refuses
+        them would wait for their numbers. Returns how many."""
         held = self._boxes.get(box_id)
         found = (
             None
@@ -187,7 +187,7 @@ class Queue:
         return len(own)
 
     def store_withdrawn(self, box_id: str) -> list[Queued]:
-        """Numbers and commits the first of what was laid aside; returns nothing where nothing is."""
+        """Numbers and commits the first withdrawn records; returns nothing without any."""
         held = self._boxes.get(box_id)
         if held is None or self.problem:
             return []
@@ -225,7 +225,8 @@ class Queue:
                 self._counters[box_id].add("sequences_failed")
             else:
                 end_ns = measurement.end_ns or measurement.timestamp_ms * 1_000_000
-                window = measurement.is_window  # an interval comes long after its time: it ages as from now
+                # an interval comes long after its time, so its age counts from now
+                window = measurement.is_window
                 age = held.age(end_ns, self._pause_ns) if window else held.aged_ns
                 new.append((held, Stored(held.row.box, sequence, age, body)))
                 if window and not measurement.crossing and _goes_on(held.row.last_end_ns, end_ns):
@@ -244,7 +245,8 @@ class Queue:
         return queued
 
     def read(self, box_id: str, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
-        """(sequence, body) of the held ones of first .. last, the lowest `limit` of them, in order."""
+        """(sequence, body) of the held Measurements of first .. last, the lowest `limit` of them, in
+        order."""
         held = self._boxes[box_id]
         rows = self._disk.query(lambda file: file.read(held.row.box, first, last, limit)) or []
         if held.unsaved:
@@ -253,13 +255,13 @@ class Queue:
         return rows[:limit]
 
     def acknowledged(self, box_id: str, upto: int) -> None:
-        """The cloud has everything up to `upto`; it is deleted with the next transaction."""
+        """The cloud has everything up to `upto`, which is deleted with the next transaction."""
         held = self._boxes.get(box_id)
         if held is not None and held.oldest is not None and upto >= held.oldest:
             self._remove_upto(held, min(upto, held.next - 1))
 
     def skip(self, box_id: str, to: int) -> bool:
-        """Continues at `to`, since the cloud reports that lower numbers are used; only for a Box without a
+        """Continues at `to`, because the cloud reports that lower numbers are used; only for a Box without a
         file, and once.
 
         A Box that has its file does not skip: those numbers come from another gateway with its key, which
@@ -272,12 +274,12 @@ class Queue:
         return True
 
     def write(self) -> None:
-        """Writes now what waits: the state of sending, acknowledgements, and unsaved Measurements."""
+        """Writes the state of sending, acknowledgements and unsaved Measurements now."""
         if self.problem or self._places or any(held.waits for held in self._boxes.values()):
             self._write([])
 
     def tick(self) -> None:
-        """Runs what is due by time; call it at least once a second."""
+        """Does what is due; call it at least once a second."""
         now_s = self._monotonic_s()
         if now_s - self._wrote_s >= WRITE_S:
             self.write()
@@ -289,7 +291,7 @@ class Queue:
             self.write()
 
     def checkpoint(self) -> None:
-        """Moves the write-ahead log to the disk itself; call it from its own thread, for it may take
+        """Moves the write-ahead log to the disk itself; call it from a separate thread, because it may take
         long.
 
         Raises:
@@ -298,19 +300,19 @@ class Queue:
         self._disk.checkpoint()
 
     def close(self) -> None:
-        """Writes what is left and gives unused numbers back."""
+        """Writes the rest and returns unused numbers."""
         self._disk.retry()
         self._write([])
         self._disk.query(lambda file: file.reserve({h.row.box: h.next for h in self._boxes.values()}))
         self._disk.close()
 
     def _numbers(self) -> dict[str, int]:
-        """The first number of each Box that is not in the file."""
+        """The first number of each Box outside of the file."""
         known = {box_id: held.next for box_id, held in self._boxes.items()}
         return self._starts | known
 
     def _opened(self, file: QueueFile) -> None:
-        """Takes over the file's content; what is in memory is newer."""
+        """Takes over the file's content; content in memory is newer."""
         for row in file.boxes():
             if row.box_id not in self._counters:
                 continue
@@ -328,7 +330,7 @@ class Queue:
             held.oldest = held.lowest(file.ends(row.box, -1 if held.upto is None else held.upto)[0])
 
     def _write(self, rows: list[Stored]) -> bool:
-        """Commits `rows`, what waits in memory, and what changed; False: they are not on disk."""
+        """Commits `rows`, waiting Measurements and changes; False: they are not on disk."""
 
         def wrote(file: QueueFile) -> bool:
             boxes = self._boxes.values()
@@ -359,7 +361,7 @@ class Queue:
         """Removes everything up to `upto` from the Box's queue."""
         held.remove_upto(upto)
         ends = self._disk.query(lambda file: file.ends(held.row.box, upto))
-        # without an answer of the disk the next may still be held: the cloud must not give it up
+        # without an answer of the disk the next number may still be held, and the cloud must not give it up
         unknown = upto + 1 if upto + 1 < held.next else None
         held.oldest = held.lowest(unknown if ends is None else ends[0])
 
@@ -384,5 +386,5 @@ class Queue:
 
 
 def _goes_on(last_ns: int | None, end_ns: int) -> bool:
-    """Whether `end_ns` becomes the time from which measuring goes on."""
+    """Whether `end_ns` becomes the time from which measuring continues."""
     return last_ns is None or end_ns > last_ns or end_ns < last_ns - SET_BACK_NS

@@ -25,10 +25,10 @@ CREATE TABLE IF NOT EXISTS ledger_places (
     box INTEGER NOT NULL, file INTEGER NOT NULL, place INTEGER NOT NULL,
     PRIMARY KEY (box, file)) WITHOUT ROWID;
 """
-"""Up to where the rows of each Box's ledger were put into the queue."""
+"""Place up to which the rows of each Box's ledger are in the queue."""
 WITH_STORES = "ALTER TABLE boxes ADD COLUMN stores TEXT NOT NULL DEFAULT '';"
 WAL_PAGES = 16_384
-"""64 MB: beyond it a writer moves the log itself, in case the checkpoint thread has died."""
+"""64 MB, beyond which a writer moves the log, in case the checkpoint thread has died."""
 BUSY_S = 1.0
 SUFFIXES = ("", "-wal", "-shm")
 
@@ -40,13 +40,13 @@ class BoxRow:
     box: int
     box_id: str
     reserved: int
-    """No number from here on was used."""
+    """First number that was not used."""
     last_end_ns: int | None
     """End of the newest Measurement of whole windows that was queued."""
     acknowledging: bool
-    """Whether the cloud acknowledged the last time."""
+    """Whether the cloud acknowledged last time."""
     settled: int
-    """Below it every Measurement was handed to a standing connection, or is listed in `unsent`."""
+    """Every Measurement below it was handed to an open connection, or is listed in `unsent`."""
     unsent: str
     """Ranges `a-b,c-d` below `settled` that were not handed over."""
     stores: str = ""
@@ -133,7 +133,7 @@ class QueueFile:
         return True
 
     def read(self, box: int, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
-        """(sequence, body) of first .. last, the lowest `limit` of them, in order."""
+        """(sequence, body) of Measurements first .. last, the lowest `limit` of them, in order."""
         return self._file.query(
             "SELECT sequence, body FROM measurements WHERE box=? AND sequence BETWEEN ? AND ?"
             " ORDER BY sequence LIMIT ?",
@@ -157,8 +157,8 @@ class QueueFile:
         return self._number("SELECT count(*) FROM measurements WHERE box=? AND sequence<=?", box, upto)
 
     def excess(self, box: int, end_ns: int, share: float) -> int | None:
-        """The highest sequence to drop: of those that end before `end_ns`, and of the oldest `share`; None:
-        none."""
+        """The highest sequence to drop, among Measurements that end before `end_ns` and the oldest `share`;
+        None to drop nothing."""
         kept = self._file.query_row(
             "SELECT sequence FROM measurements WHERE box=? AND end_ns>=? ORDER BY sequence LIMIT 1",
             (box, end_ns),
@@ -176,8 +176,8 @@ class QueueFile:
         return max((n for n in (old, None if many is None else many[0]) if n is not None), default=None)
 
     def intervals(self, box: int, upto: int) -> list[tuple[int, bytes]]:
-        """(sequence, body) up to `upto` that may be intervals or disturbances: those with a tag of their
-        fields."""
+        """(sequence, body) up to `upto` that may be intervals or disturbances, because they contain a tag of
+        their fields."""
         return self._file.query(
             "SELECT sequence, body FROM measurements WHERE box=? AND sequence<=? "
             "AND (instr(body, x'923F') OR instr(body, x'9A3F')) ORDER BY sequence",
@@ -185,7 +185,7 @@ class QueueFile:
         )
 
     def withdraw(self, box: int, sequences: list[int]) -> bool:
-        """Lays Measurements aside as those of -`box`; returns True."""
+        """Withdraws Measurements by storing them under -`box`; returns True."""
         with self._file.transaction() as db:
             rows = [(-box, box, sequence) for sequence in sequences]
             db.executemany("UPDATE OR REPLACE measurements SET box=? WHERE box=? AND sequence=?", rows)
@@ -203,7 +203,7 @@ class QueueFile:
 
 
 def checkpoint(path: Path) -> None:
-    """Moves the write-ahead log to the database, on the disk itself; blocks no writer.
+    """Moves the write-ahead log to the database, on the disk itself; does not block writers.
 
     Raises:
         sqlite3.Error: the disk does not take it.

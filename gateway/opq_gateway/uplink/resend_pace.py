@@ -1,17 +1,17 @@
 """ResendPace: how fast one Box sends again; new Measurements go first. Pure.
 
-New Measurements are sent as they are made, whatever happens. Where a late cloud drops Measurements, sending
-them again at once takes the time that it lacks, and with more Boxes than it can serve it never catches up. So
-each acknowledgement adjusts the rate:
+New Measurements are always sent as they are made. If a late cloud drops Measurements, sending them again at
+once delays it further, and with more Boxes than it can serve it never catches up. So each acknowledgement
+adjusts the rate:
 
     something was lost since the last one   a quarter of the rate that was used, but at least MIN_PER_S
     nothing was lost                        half as much again; from FREE_PER_S on there is no limit
 
-A lost new Measurement counts like a lost repeated one: both show that the path is full, and only repeats can
-wait. What was sent before the rate was lowered, and is found lost afterwards, is of the same loss: a cloud's
-restart is found bit by bit, and must not slow the repeats each time (RFC 6582, `recover`). JITTER keeps Boxes
-that lose together from sending again together. The simulated fleet uses the same rule. The idea is that of
-TCP (RFC 5681), as a background transfer (RFC 6817, LEDBAT).
+A lost new Measurement counts like a lost repeated one, because both show that the path is full, and only
+repeats can wait. A Measurement sent before the rate was lowered, and found lost afterwards, belongs to the
+same loss, because the losses of a cloud's restart are found bit by bit and must not slow the repeats each
+time (RFC 6582, `recover`). JITTER keeps Boxes with a common loss from sending again together. The simulated
+fleet uses the same rule. It works as TCP (RFC 5681), as a background transfer (RFC 6817, LEDBAT).
 """
 
 import random
@@ -19,9 +19,11 @@ import random
 MIN_PER_S = 1 / 60
 """10,000 Boxes that cannot be served then send 170 repeats a second."""
 FREE_PER_S = 500.0
-"""The fastest that a gateway sends again."""
-SLOWER, FASTER = 0.25, 1.5
-"""With a loss in more than every fourth acknowledgement the rate falls on the whole."""
+"""The highest rate at which a gateway sends again."""
+SLOWER_FACTOR = 0.25
+"""Factor on the used rate after a loss."""
+FASTER_FACTOR = 1.5
+"""Factor without a loss. The rate falls on the whole if more than every fourth acknowledgement has a loss."""
 JITTER = 0.25
 
 
@@ -43,7 +45,7 @@ class ResendPace:
         the time of that; None: never."""
 
     def allowed(self, most: int, now_s: float) -> int:
-        """How many of `most` may be sent again now."""
+        """Number of Measurements, at most `most`, that may be sent again now."""
         if self.per_s is None:
             return most
         self._credit = min(max(1.0, self.per_s), self._credit + self.per_s * (now_s - self._at_s))
@@ -57,7 +59,7 @@ class ResendPace:
             self._credit -= count
 
     def note_connected(self, now_s: float) -> None:
-        """The connection is up; the time before it gives no credit."""
+        """The connection is up; the time before it does not count as credit."""
         if self._since_s is not None:
             self._sent, self._since_s = 0, now_s
 
@@ -71,12 +73,12 @@ class ResendPace:
             used = self.per_s or FREE_PER_S
             if self._sent and self._since_s is not None:
                 used = min(used, self._sent / max(now_s - self._since_s, 0.001))
-            slower = max(MIN_PER_S, SLOWER * used)
+            slower = max(MIN_PER_S, SLOWER_FACTOR * used)
             if self.per_s is None or slower < self.per_s:  # at the slowest rate the credit stays
                 self._credit, self._at_s = random.uniform(-JITTER, JITTER), now_s
                 self.per_s = slower
         elif self.per_s is not None:
             self.allowed(0, now_s)
-            faster = FASTER * self.per_s
+            faster = FASTER_FACTOR * self.per_s
             self.per_s = None if faster >= FREE_PER_S else faster
         self._sent, self._since_s = 0, now_s

@@ -1,13 +1,13 @@
-"""Sequence numbers of Measurements, rising and never used twice, however the process ends; and the state
-of a Box's queue.
+"""Sequence numbers of Measurements, rising and never used twice, however the process ends; and the state of a
+Box's queue.
 
 Numbers are reserved on the disk itself (synchronous=FULL) in small chunks before they are used. A clean end
-gives the rest back; a kill or a power cut skips it. A Box begins at the time of its first start (ms since
-1970), so that it uses no number again even when the file is lost.
+returns the rest; a kill or a power cut skips it. A Box begins at the time of its first start (ms since 1970),
+so that numbers are not used again even when the file is lost.
 
-A full disk accepts no new reservation, but a file can still be deleted. So while it refuses, numbers go on
-into a long stretch after the reserved ones once the marker file is deleted; a start that does not find the
-marker begins after that stretch.
+A full disk does not accept a new reservation, but allows deleting a file. So while it refuses, the marker
+file is deleted and numbers continue into a long stretch after the reserved ones; a start without the marker
+begins after that stretch.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Queued:
 
     box_id: str
     sequence: int | None
-    """None: the disk could reserve no number."""
+    """None: the disk could not reserve a number."""
     body: bytes
     measurement: Measurement
 
@@ -39,7 +39,7 @@ def numbered_frames(
     """The frames of a Measurement with its numbers.
 
     Args:
-        sequence: its own; None: it has no number, and the body is sent as it is.
+        sequence: its number; None: it has no number, and the body is sent unchanged.
         held: the oldest sequence that the Box holds, and the one after the newest.
     """
     if sequence is not None:
@@ -56,7 +56,7 @@ class HeldMeasurements:
     next: int
     oldest: int | None = None
     new: bool = False
-    """The Box's row was made at this start; its earlier history is not known here."""
+    """The Box's row was made at this start; its earlier history is unknown."""
     unsaved: dict[int, Stored] = field(default_factory=dict)
     changed: bool = False
     """`row` is newer than on disk."""
@@ -64,11 +64,11 @@ class HeldMeasurements:
     """End of the newest Measurement; the next field is its place on the queue's axis of age."""
     aged_ns: int = 0
     upto: int | None = None
-    """Acknowledged up to here, but not yet deleted on disk."""
+    """Number up to which Measurements are acknowledged, but not yet deleted on disk."""
 
     @property
     def waits(self) -> bool:
-        """Whether something has to be written."""
+        """Whether changes have to be written."""
         return self.changed or self.upto is not None or bool(self.unsaved)
 
     def age(self, end_ns: int, most_ns: int) -> int:
@@ -109,7 +109,7 @@ class ReservationMarker:
         return self._is_set
 
     def set(self) -> None:
-        """Records that every number in use is reserved. Where the disk refuses, the next start skips more
+        """Records that every number in use is reserved. If the disk refuses, the next start skips more
         numbers."""
         if self._is_set:
             return
@@ -137,7 +137,7 @@ CHUNK = 64
 """About a minute of Measurements at the original rate; a kill skips at most this many numbers. The cloud does
 not wait for them: each Measurement carries the oldest sequence that the Box holds."""
 RESERVED_NUMBERS = 100_000
-"""A day at the original rate, on a disk that takes nothing."""
+"""Numbers for a day at the original rate, on a disk that refuses writes."""
 
 
 class SequenceNumbers:
@@ -154,7 +154,7 @@ class SequenceNumbers:
         return max(reserved, 0 if newest is None else newest + 1)
 
     def next_number(self, held: HeldMeasurements, disk: QueueDisk) -> int | None:
-        """The next number; None: the disk lets us reserve none."""
+        """The next number; None: the disk refuses a reservation."""
         if held.next >= held.row.reserved and not self._reserve(disk):
             beyond = held.next - held.row.reserved
             if beyond >= RESERVED_NUMBERS or not self._marker.remove():
@@ -163,7 +163,7 @@ class SequenceNumbers:
         return held.next - 1
 
     def _reserve(self, disk: QueueDisk) -> bool:
-        """Reserves for every Box that soon needs numbers, so that the disk is waited for once."""
+        """Reserves numbers for every Box that soon needs them, with one wait for the disk."""
         low = [held for held in self._boxes.values() if held.row.reserved - held.next < CHUNK // 2]
         numbers = {held.row.box: held.next + CHUNK for held in low}
         if not disk.query(lambda file: file.reserve(numbers)):

@@ -1,8 +1,9 @@
-"""StoreAcknowledgements: holds one Box's Measurements until each store that takes them has them. Pure.
+"""StoreAcknowledgements: holds one Box's Measurements until each store has them. Pure.
 
 A Box that sends to two clouds with separate stores, for example while one replaces the other, receives
-acknowledgements from both. One may lack what the other has stored: it was away, or its disk was full. A store
-that has not acknowledged for FORGOTTEN_S counts as gone for good. The simulated fleet uses the same rule.
+acknowledgements from both. One store may lack Measurements of the other, because it was away or its disk was
+full. A store that has not acknowledged for FORGOTTEN_S counts as gone for good. The simulated fleet uses the
+same rule.
 """
 
 import re
@@ -14,7 +15,7 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement
 FORGOTTEN_S = 3600.0
 """A store that is silent for this long while another acknowledges is not waited for any more."""
 MAX_STORES = 8
-"""Most stores that are remembered; beyond it the one that was silent longest is forgotten."""
+"""Most stores that are remembered; beyond it the store that was silent longest is forgotten."""
 _TEXT = re.compile(r"[0-9a-z]{1,64}:\d{1,18}(,[0-9a-z]{1,64}:\d{1,18}){0,63}", re.ASCII)
 
 
@@ -48,7 +49,7 @@ class StoreAcknowledgements:
         return tuple(self._stores) if len(self._stores) > 1 else ()
 
     def combine(self, acknowledged: CloudAcknowledgement, now_s: float) -> CloudAcknowledgement:
-        """Takes one store's acknowledgement and returns it with the `upto` that every store has; its holes
+        """Accepts one store's acknowledgement and returns it with the lowest `upto` of all stores; its holes
         stay."""
         stores = self._stores
         stores.pop(acknowledged.store, None)

@@ -4,10 +4,10 @@
     crossing (reader) ---+-> queue on disk ------+-> what was not acknowledged: in between, at a bounded rate
     acknowledge, respond (command handler) -> deleted from the queue; answers
 
-One thread serves all Boxes: it only moves frames, and a thread per Box would cost a wake-up and a stack for
-each. Other threads hand things in through bounded channels; sockets never change threads. What arrives within
-COMMIT_S of the last commit waits for the next one (PROMPT_COMMIT_S where a broker does not acknowledge); a
-crossing does not wait.
+One thread serves all Boxes, because it only moves frames, and a thread per Box would cost a wake-up and a
+stack for each. Other threads hand items in through bounded channels; sockets never change threads. Items that
+arrive within COMMIT_S of the last commit wait for the next one (PROMPT_COMMIT_S where a broker does not
+acknowledge); a crossing does not wait.
 """
 
 import sqlite3
@@ -53,7 +53,7 @@ ANSWER_BYTES = 32_000_000
 
 
 class Uplink:
-    """`publish`, `crossing`, `acknowledge` and `respond` from any thread; `run` in the uplink's own."""
+    """`publish`, `crossing`, `acknowledge` and `respond` from any thread; `run` in the uplink's thread."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Uplink:
         clock_ids: ClockIds | None = None,
     ) -> None:
         """The maker of `queue` closes it. `idle`: dead-bands of the idle mode; `crossings`: the option
-        `uplink.crossings`; without `clock_ids` no Measurement carries its clock's id."""
+        `uplink.crossings`; without `clock_ids` Measurements do not have their clock's id."""
         self._queue = queue
         self._queue_messages = queue_messages
         self._patience = patience or UplinkTimeouts()
@@ -105,7 +105,7 @@ class Uplink:
         )
 
     def send_rows(self, box_id: str, rows: QueueRows) -> None:
-        """Lets rows of a Box's ledger go up, too; before `run`."""
+        """Sends rows of a Box's ledger, too; call it before `run`."""
         self._lines[box_id].intervals = rows
 
     def publish(self, box_id: str, measurement: Measurement) -> None:
@@ -144,13 +144,13 @@ class Uplink:
         self._wake(box_id)
 
     def acknowledge(self, box_id: str, acknowledgement: CloudAcknowledgement) -> None:
-        """Hands in what the cloud acknowledged; only the newest is used."""
+        """Hands in an acknowledgement of the cloud; only the newest is used."""
         self._lines[box_id].acknowledgement = acknowledgement
         self._wake(box_id)
 
     def move(self, box_id: str, text: str) -> Callable[[], None]:
-        """Returns what lets a Box try the cloud of `place_to_text`, after the answers that were handed in
-        before; from the command handler's thread. Raises FrameError."""
+        """Returns a function that lets a Box try the cloud of `place_to_text`, after the answers that were
+        handed in before; from the command handler's thread. Raises FrameError."""
         place = place_from_text(text)
 
         def start() -> None:
@@ -191,7 +191,7 @@ class Uplink:
         self._waking.wake()
 
     def run(self, stop: threading.Event) -> None:
-        """Serves all Boxes until `stop` (noticed within 0.2 s), then sends what is waiting."""
+        """Serves all Boxes until `stop` (noticed within 0.2 s), then sends waiting items."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         context.set(zmq.MAX_SOCKETS, 1024 + 16 * len(self._lines))
         checkpoints = PeriodicCall("checkpoints", self._checkpoint, CHECKPOINT_S)
@@ -209,7 +209,7 @@ class Uplink:
             checkpoints.close()
 
     def close(self) -> None:
-        """Closes it, after `run` has ended and `publish` is not called any more."""
+        """Closes the uplink, after `run` has ended and `publish` is not called any more."""
         self._waking.close()
 
     def _run_once(self) -> None:
@@ -235,13 +235,13 @@ class Uplink:
         return POLL_S
 
     def _receive(self) -> None:
-        """Takes in what other threads handed in."""
+        """Receives the items that other threads handed in."""
         for _ in range(len(self._due)):
             line = self._lines[self._due.popleft()]
             wanted, line.wanted = (
                 line.wanted,
                 None,
-            )  # taken before the answers, which leave first
+            )  # read before the answers, which are sent first
             line.apply_acknowledgement(time.monotonic())
             if not line.acknowledging:
                 self._commit_s = PROMPT_COMMIT_S
@@ -255,7 +255,7 @@ class Uplink:
                 self._lines.move(line, wanted, time.monotonic())
 
     def _send_new(self, now_s: float) -> None:
-        """Commits what came, then sends it, crossings first where the cloud acknowledges."""
+        """Commits new Measurements, then sends them, crossings first where the cloud acknowledges."""
         self._urgent = False
         self._committed_s, self._commit_s = now_s, COMMIT_S
         if self._unnumbered and not self._queue.problem:
@@ -278,7 +278,8 @@ class Uplink:
         return 0 if each[1].crossing and self._lines[each[0]].acknowledging else 1
 
     def _add_unnumbered(self, line: BoxUplink, measurement: Measurement) -> None:
-        """Keeps a Measurement that has no number and was not received, until the disk gives numbers again."""
+        """Keeps a Measurement without a number, which was not received, until the disk allows numbers
+        again."""
         if len(self._unnumbered) == MAX_UNNUMBERED:
             self._lines[self._unnumbered.popleft()[0]].counters.add("measurements_overflow")
         self._unnumbered.append((line.box_id, replace(measurement, backfilled=True)))
@@ -297,7 +298,7 @@ class Uplink:
                 behind.append(line)
 
     def _send_intervals(self, now_s: float) -> None:
-        """Numbers and sends the next rows of the ledgers, the Boxes in turns; what is new goes before."""
+        """Numbers and sends the next rows of the ledgers, the Boxes in turns, after new Measurements."""
         left = max(1, round(INTERVALS_PER_S * min(2 * INTERVALS_S, now_s - self._intervals_s)))
         self._intervals_s = now_s
         turns = deque(line for line in self._lines if line.takes_intervals)
@@ -319,7 +320,7 @@ class Uplink:
         self._queue.write()
 
     def _checkpoint(self) -> None:
-        """Moves the queue's log to the disk itself, in its own thread, since the uplink must not wait
+        """Moves the queue's log to the disk itself, in a separate thread, because the uplink must not wait
         for it."""
         problem = ""
         try:

@@ -7,11 +7,11 @@
              DIFFERENCES: the same for other signals: order u8 (0 to 2), base i32, then one run
              (`entropy.py`), the order-th differences of value - base; noise has order 0, a drift 1
 
-A chunk can be unpacked by itself. `pack` keeps the shortest form; raw is one of them, so a chunk is at most
-HEAD_BYTES longer than its samples. Decoding yields whole numbers by exact arithmetic (see `predictor.py`): a
-chunk packed on one machine gives the same samples on every other. For mains at 12 kS/s and chunks of 1.5 s or
-more, the size is within 0.3 bit a sample of the entropy of the noise; chunks of 1 s cost 0.05 bit more, for a
-cycle and tables are coded again.
+A chunk can be unpacked by itself. `pack` keeps the shortest form. Raw is one of the forms, so a chunk is at
+most HEAD_BYTES longer than its samples. Decoding yields whole numbers by exact arithmetic (see
+`predictor.py`): a chunk packed on one machine gives the same samples on every other. For mains at 12 kS/s and
+chunks of 1.5 s or more, the size is within 0.3 bit a sample of the entropy of the noise; chunks of 1 s cost
+0.05 bit more, because a cycle and tables are coded again.
 """
 
 import struct
@@ -40,7 +40,7 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     """A chunk that `unpack` turns back into exactly these samples.
 
     Args:
-        counts: (n,) int16, n <= MAX_SAMPLES; of any content.
+        counts: (n,) int16, n <= MAX_SAMPLES; with any content.
     Raises:
         ValueError: a wrong shape or type, or too many samples.
     """
@@ -52,7 +52,8 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     coded = cycles.encode_cycles(values)
     if coded is not None:
         bodies[CYCLES] = _GRID.pack(step, offset) + coded
-    if len(counts) and (coded is None or 4 * len(coded) > 5 * len(counts)):  # over 10 bits: not mains
+    # over 10 bits a sample: not mains
+    if len(counts) and (coded is None or 4 * len(coded) > 5 * len(counts)):
         bodies[DIFFERENCES] = _GRID.pack(step, offset) + _encode_differences(values)
         bodies[DEFLATED] = _deflated(counts)
     method, body = min(bodies.items(), key=lambda one: (len(one[1]), one[0]))
@@ -70,7 +71,7 @@ def unpack(data: bytes, most: int | None = None) -> NDArray[np.int16]:
 
 
 def unpack_all(chunks: Sequence[bytes], most: Sequence[int | None]) -> list[NDArray[np.int16]]:
-    """`unpack` of each, with those of mains decoded together: six take four times as long as one.
+    """`unpack` of each; chunks of mains are decoded together, so six take four times as long as one.
 
     Raises:
         ValueError: one of them is not a chunk, or damaged.

@@ -5,7 +5,7 @@
            gains, gain slopes, level of each stretch, residuals (`residuals.py`)       little endian
 
 The opening, a little more than a cycle, is stored as second differences. Delays and gains are stored as they
-are, or as differences (see the flags), since on wandering mains each is like the last.
+are, or as differences (see the flags), because they change little from stretch to stretch.
 """
 
 import math
@@ -47,9 +47,12 @@ from opq_gateway.ring.codec.residuals import (
 
 _HEAD: Final = struct.Struct("<IBBBBB")
 _BEFORE_RESIDUALS: Final = 6
-DELAY_STEPS, GAIN_STEPS = 0x10, 0x20
+DELAY_STEPS = 0x10
+"""Flag: delays are stored as differences."""
+GAIN_STEPS = 0x20
+"""Flag: gains are stored as differences."""
 STEP: Final = 0.4
-"""Resolution of coded delays and gains, as a share of the noise. Half of it costs as much as it saves."""
+"""Resolution of coded delays and gains, as a share of the noise. A finer one costs as much as it saves."""
 FINE_BELOW: Final = 1.0
 """Noise in counts below which stretches are coded in two parts, and residuals by class."""
 
@@ -89,7 +92,7 @@ def encode_cycles(values: Integers) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class CodedCycles:
-    """Result of `encode_cycles` and its number of samples; only the first `most` of them are wanted."""
+    """Result of `encode_cycles` and its number of samples; only the first `most` samples are wanted."""
 
     body: bytes
     samples: int
@@ -97,7 +100,7 @@ class CodedCycles:
 
 
 def decode_cycles(coded: Sequence[CodedCycles]) -> list[Integers]:
-    """The values of each `encode_cycles`, unpacked together: six take four times as long as one.
+    """The values of each `encode_cycles`, unpacked together, so that six take four times as long as one.
 
     Raises:
         ValueError: one is damaged.
@@ -214,7 +217,7 @@ def _periods_and_lags(chunks: Sequence[_ChunkReader]) -> tuple[Integers, Integer
 
 
 def _sizes(chunks: Sequence[_ChunkReader]) -> Integers:
-    """Samples of each stretch, (stretches, chunks); 0 for those that are not wanted."""
+    """Samples of each stretch, (stretches, chunks); 0 for stretches that are not wanted."""
     most = np.array([one.setup.stretch_samples for one in chunks])
     behind = np.array([one.samples - one.setup.opening_samples for one in chunks])
     behind = np.minimum(behind, [one.stretches * one.setup.stretch_samples for one in chunks])
@@ -285,8 +288,8 @@ def _fit_predictor(values: Integers, setup: PredictorSetup) -> tuple[Floats, lis
 
 
 def _noise(values: Integers) -> float:
-    """Standard deviation of the noise, from fourth differences, which a wave of up to 1 kHz hardly
-    affects."""
+    """Standard deviation of the noise, from fourth differences, because a wave of up to 1 kHz hardly affects
+    them."""
     return float(np.median(np.abs(np.diff(values, n=4)))) / (0.6745 * math.sqrt(70))
 
 

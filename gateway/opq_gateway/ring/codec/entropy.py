@@ -4,8 +4,8 @@
              DEFLATED + low bits u8 and bytes varint; words varint, lane states u32 each, words u16
              each, deflated runs in order, stash                                    little endian
 
-A value is `symbol << low | low bits`. The low bits go to the stash unchanged, and so do, in 16 bits, values
-whose tuple has no symbol (escapes). Symbols go through one of two coders. A long run of over 2 bits a symbol
+A value is `symbol << low | low bits`. The low bits go to the stash unchanged. Values whose tuple has no
+symbol (escapes) go there in 16 bits. Symbols go through one of two coders. A long run of over 2 bits a symbol
 is Huffman coded by zlib (0.05 bit over its entropy, fast); the others go one after another, in tuples
 (`tuples.py`), through `lanes.py`, whose states begin with the front of the stash. Where the stash is too
 short for that, runs are made coarser, with more low bits.
@@ -46,7 +46,7 @@ _DEFLATED_FROM: Final = 4000
 
 @dataclass(frozen=True, slots=True)
 class SymbolRun:
-    """How one run is coded. Both sides know `centre`."""
+    """The code of one run. Encoder and decoder know `centre`."""
 
     length: int
     centre: int = 0
@@ -79,7 +79,7 @@ def encode_runs(runs: Sequence[Integers], centres: Sequence[int]) -> bytes:
     """Codes runs of int16 values, each (n,) int64, for `decode_runs`.
 
     Args:
-        centres: where the values of each run are expected to lie, in 1/64, from -64 to 64.
+        centres: expected middle of the values of each run, in 1/64, from -64 to 64.
     """
     heads = [
         SymbolRun(len(run), centre, _shape(run, centre)) if len(run) else SymbolRun(0)
@@ -121,8 +121,7 @@ def _shape(run: Integers, centre: int) -> int:
 
 
 def _coarsened(heads: list[SymbolRun]) -> list[SymbolRun]:
-    """The heads with coarser shapes for short runs, as long as the stash would not fill the states of the
-    lanes."""
+    """The heads, with coarser shapes for short runs until the stash fills the states of the lanes."""
     missing = 8 * lanes.FRONT_BYTES * lanes.lanes_for(sum(head.symbols for head in heads if head.laned))
     missing -= sum(head.length * head.low for head in heads if head.length)
     out = []

@@ -1,9 +1,9 @@
 """Lanes: codes symbols of known tables as bits, many at once, near their entropy.
 
 Interleaved rANS (Duda, arXiv:1311.2540; Giesen, arXiv:1402.3392): each of N states takes a symbol per step,
-in turn, so that NumPy does a step of all of them at once. A state stays in 2**16 .. 2**32 - 1 and gives or
-takes 16 bits at a time; the lanes that must do so go in their order. A state begins at 2**16 plus 16 bits of
-other data to store (`front`); otherwise each lane would waste two bytes.
+in turn, so that NumPy does a step of all of them at once. A state stays in 2**16 .. 2**32 - 1 and writes or
+reads 16 bits at a time, in the order of the lanes. A state begins at 2**16 plus 16 bits of other data to
+store (`front`); otherwise each lane would waste two bytes.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,18 @@ Integers = NDArray[np.int64]
 Table = tuple[int, int]
 """Shape and centre."""
 
-STATE_BYTES, WORD_BYTES, FRONT_BYTES = 4, 2, 2
+STATE_BYTES = 4
+"""A stored state of a lane."""
+WORD_BYTES = 2
+"""The bits that a state writes or reads at a time."""
+FRONT_BYTES = 2
+"""Other data in the initial state of a lane."""
 _MIN_STATE: Final = 1 << 16
 _NO_END: Final = "coded runs are damaged: the lanes do not end where they began"
 
 
 def lanes_for(symbols: int) -> int:
-    """Number of lanes; part of the format. Few enough to keep the states cheap, and enough to keep the steps
+    """Number of lanes; part of the format. Few lanes keep the states cheap, and many lanes keep the steps
     few."""
     return max(1, min(symbols // 32, 16 + symbols // 150, 255))
 
@@ -36,8 +41,7 @@ def encode_lanes(tables: Sequence[Table], symbols: Sequence[Integers], front: by
     """Encodes symbols; returns states and words.
 
     Args:
-        tables: one for each run of symbols.
-        symbols: at least one, and none with a share of 0 in its table.
+        tables: one for each run of symbols. symbols: at least one, each with a share above 0 in its table.
         front: FRONT_BYTES per lane.
     """
     shares = [tuples.tuple_frequencies(*table) for table in tables]
@@ -70,7 +74,7 @@ class CodedLanes:
 
 
 def decode_lanes(coded: Sequence[CodedLanes]) -> list[tuple[list[Integers], bytes]]:
-    """The symbols of each run, and `front`, of each; decoded together, since a step costs little more for
+    """The symbols of each run and `front` of each item, decoded together because a step costs little more for
     many.
 
     Raises:
@@ -97,7 +101,7 @@ def decode_lanes(coded: Sequence[CodedLanes]) -> list[tuple[list[Integers], byte
     ).astype(np.int64)
     words = _Words([one.words for one in coded], lanes)
     part = np.empty_like(state)
-    for row in rows:  # later replaced by the slots
+    for row in rows:  # replaced by the slots later
         row += np.bitwise_and(state, shapes.TOTAL - 1, out=part)
         state >>= shapes.PRECISION
         state *= share.take(row)

@@ -1,10 +1,9 @@
 """Predictor: predicts stretches of mains, each a little under a cycle, from twelve cycles before them.
 
-Stretches come in groups: all of a group are predicted at once, from what lies before the group, so that a
-chunk is decoded in ten steps of NumPy per second, not in 12,000 of Python. How far frequency and amplitude
-have moved, which short lags would show, is measured by the encoder and stored: per half or whole stretch a
-delay and a gain, each with its slope. The stored delays also steer the period (`PredictorState`), so that
-they stay small.
+All stretches of a group are predicted at once from the samples before the group, so that a chunk is decoded
+in ten steps of NumPy per second and not in 12,000 of Python. The encoder measures how far frequency and
+amplitude have moved, and stores a delay and a gain per half or whole stretch, each with its slope. The stored
+delays also steer the period (`PredictorState`), so that they stay small.
 
 Exact everywhere: every value is a whole number below 2**53 or such a number times a power of two, so float64
 holds each one, and sums of them, in whatever order BLAS adds or a processor fuses, are the same on every
@@ -28,12 +27,18 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 LAGS: Final = 12
-"""With the weights of `taps` the noise of this many adds 0.07 bit; with more, a dip has an effect for
+"""Number of cycles. With the weights of `taps` their noise adds 0.07 bit; with more, a dip has an effect for
 longer."""
 UNIT: Final = 4096
 """A sample in Q12."""
-MIN_PERIOD, MAX_PERIOD = 32.0, 2000.0
-_PHASES, _POINTS = 256, 4
+MIN_PERIOD = 32.0
+"""Fewest samples of a period that is searched."""
+MAX_PERIOD = 2000.0
+"""Most samples of a period that is searched."""
+_PHASES = 256
+"""Places of the interpolation in a sample."""
+_POINTS = 4
+"""Samples from which one value is interpolated."""
 _DRIFT: Final = 3
 """Most samples that the period may move within a chunk: 1.5 % of 200."""
 _BEYOND: Final = 2
@@ -43,7 +48,7 @@ _STEER: Final = (1 << 14, 13)
 """At most 1/4 sample of period per stretch, and 13/16 of the change that the delay suggests."""
 RAMP: Final = 64
 GROUP: Final = 6
-"""Most stretches in a group. Without groups a chunk would be 0.2 % shorter, 10 % with 8 bits, and take twice
+"""Most stretches in a group. Without groups a chunk would be 0.2 % shorter (10 % with 8 bits) and take twice
 the time."""
 _MULTIPLES: Final = np.add.outer(np.arange(GROUP), np.arange(1, LAGS + 1))[:, None, :]
 """How many periods back each lag lies, by the number of the group's stretches in between."""
@@ -78,7 +83,7 @@ class PredictorSetup:
 
 
 def groups(stretches: int) -> list[tuple[int, int]]:
-    """Stretches that are predicted together, [first, end): at most GROUP, and as many as there are cycles
+    """Stretches that are predicted together, [first, end): at most GROUP, and not more than there are cycles
     before."""
     found = []
     first = 0
@@ -90,7 +95,8 @@ def groups(stretches: int) -> list[tuple[int, int]]:
 
 
 class PredictorState:
-    """Period and number of lags of each stretch of a chunk, steered by the coded delays of those before."""
+    """Period and number of lags of each stretch of a chunk, steered by the coded delays of earlier
+    stretches."""
 
     def __init__(self, setup: PredictorSetup) -> None:
         self._setup = setup
@@ -126,14 +132,14 @@ class PredictorState:
 
 
 class Predictor:
-    """Lays earlier cycles over stretches of several chunks together: a step of NumPy costs little more for
-    twelve of them than for one. The owner fills `history` up to the group being predicted.
+    """Lays earlier cycles over stretches of several chunks together, because a step of NumPy costs little
+    more for twelve chunks than for one. The owner fills `history` up to the group being predicted.
 
     Rows belong to chunks, in the order of `setups`; a call for fewer chunks gets the first ones.
     """
 
     def __init__(self, setups: Sequence[PredictorSetup], stretches: int) -> None:
-        """`stretches`: the number of the chunk with the most."""
+        """`stretches`: the largest number of stretches of a chunk."""
         self._width = max(setup.stretch_samples for setup in setups) + 2
         window = self._width + _POINTS - 1
         room = max(setup.opening_samples + stretches * setup.stretch_samples for setup in setups)
@@ -151,7 +157,7 @@ class Predictor:
             periods: (stretches, chunks) as in `PredictorState`; `lags` too, 0 where a chunk has ended.
             ahead: stretches of their group that lie before `first`.
         Returns:
-            (stretches, chunks, longest stretch + 2) Q12; after a chunk's own stretch is nothing of meaning.
+            (stretches, chunks, longest stretch + 2) Q12; values after a chunk's stretch are undefined.
         """
         stretches, chunks = periods.shape
         back = _MULTIPLES[ahead : ahead + stretches] * periods[:, :, None]
@@ -239,13 +245,15 @@ def ramps(samples: int, parts: int) -> Floats:
 
 _EXAMINED = 1 << 14
 _NEAR_BEST = 0.9
-"""Two and three periods match as well as one, within noise: the first that comes near the best is taken."""
+"""Two and three periods match as well as one, within noise, so the first match that reaches this share of the
+best counts."""
 _MIN_CORRELATION = 0.2
 """Correlation below which the past adds more noise than it predicts."""
 
 
 def period_samples(values: NDArray[np.int64], least: float, most: float) -> float | None:
-    """Samples per period, to about 0.01; None where nothing repeats (too short, noise, constant)."""
+    """Samples per period, to about 0.01; None for a signal that does not repeat (too short, noise,
+    constant)."""
     part = values[:_EXAMINED].astype(np.float64)
     part -= part.mean() if len(part) else 0.0
     top = min(int(most), len(part) // 2)

@@ -1,13 +1,13 @@
 """Residuals: samples minus predictions, in runs of one kind each.
 
 There are two ways. Where the noise is below a count, residuals are coded by class: the distance of the
-prediction from a whole number decides nearly everything, for a prediction of 7.1 hardly ever meets a 6. Where
-a prediction lies below its whole number the residual's sign is turned, which halves the classes. Otherwise
+prediction from a whole number. A prediction of 7.1, for example, hardly ever meets a 6. Where a prediction
+lies below its whole number the residual's sign is turned, which halves the classes. Otherwise
 there is a single class, whose residuals may be their first or second differences: a tone that is not a
-harmonic (ripple control, an inverter) is in no earlier cycle, but is smooth.
+harmonic (ripple control, an inverter) is not in earlier cycles, but is smooth.
 
-Runs are also separated by level, from quiet stretches to loud ones: a dip would widen the table of all
-others. Everything is modulo 2**16: whatever was predicted, a residual of 16 bits fits.
+Runs are also separated by level, from quiet to loud stretches, because a dip would widen the table of all
+others. Everything is modulo 2**16, so that a residual of 16 bits fits for every prediction.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,12 @@ from opq_gateway.ring.codec.shapes import CENTRE_UNIT
 
 Counts = NDArray[np.int16]
 
-MAX_CLASSES, MAX_LEVELS, MAX_ORDER = 6, 3, 2
+MAX_CLASSES = 6
+"""Most classes of residuals by the distance of the prediction from a whole number."""
+MAX_LEVELS = 3
+"""Most levels of stretches, from quiet to loud."""
+MAX_ORDER = 2
+"""Highest order of differences of residuals."""
 _LEVELS_FROM_BIT: Final = 0.02
 _ORDER_FROM: Final = 0.7
 """Differences are taken where they are this much smaller; for white noise they are 1.4 times as large."""
@@ -78,7 +83,7 @@ class Residuals:
         self.kinds = kinds
 
     def in_order(self, stretch: int) -> Counts:
-        """All residuals in order, where there is one class, so that no prediction has to choose.
+        """All residuals in order, where there is only one class.
 
         Raises:
             ValueError: the levels do not fit the runs.

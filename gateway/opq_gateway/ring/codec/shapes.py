@@ -5,9 +5,9 @@
     COARSE + size: the last, from size 16 on, with all but the highest bits left out
 
 A stored histogram of each run would be a little more exact and take ten times as many bytes. Above a sigma of
-8 the lowest bits are left out of the symbols (`low_bits`), for they are nearly evenly spread.
+8 the lowest bits are left out of the symbols (`low_bits`), because they are nearly evenly spread.
 
-All of it is done in whole numbers, for encoder and decoder must have the very same table.
+All arithmetic is in whole numbers, because encoder and decoder must have the same table.
 """
 
 from functools import cache, lru_cache
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 
-FAMILIES, SIZES = 3, 64
+FAMILIES = 3
+"""Number of families of distributions."""
+SIZES = 64
+"""Number of sizes (sigma) in a family."""
 COARSE: Final = 192
 COARSE_FROM: Final = 16
 """The least size of a coarse shape, a sigma of 1."""
@@ -26,9 +29,10 @@ WHOLE_BITS: Final = 30
 """The shares add up to 2 to this power."""
 PRECISION: Final = 12
 TOTAL: Final = 1 << PRECISION
-ZERO, ESCAPE = 127, 255
-"""Place of the symbol 0 in a table of 256, and the place for what is not in the table; symbols are -127 ..
-127."""
+ZERO = 127
+"""Place of the symbol 0 in a table of 256; symbols are -127 .. 127."""
+ESCAPE = 255
+"""Place in the table for values without a symbol."""
 CENTRE_UNIT: Final = 64
 _STEPS: Final = 64
 """Steps per sigma of the cumulative normal distribution."""
@@ -84,7 +88,7 @@ def frequencies(shape: int, centre: int) -> Integers:
 
 
 def symbols(run: Integers, shape: int, centre: int) -> Integers:
-    """Place of each value in the table; ESCAPE where it has none."""
+    """Place of each value in the table; ESCAPE for a value outside of the table."""
     at = (run >> low_bits(shape)) + ZERO
     at[(at < 0) | (at > 2 * ZERO)] = ESCAPE
     at[frequencies(shape, centre)[at] == 0] = ESCAPE

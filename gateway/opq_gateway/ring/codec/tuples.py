@@ -2,10 +2,10 @@
 
     symbol = sum of (value - least) * span**k, k = 0 .. size - 1
 
-Everything follows from the shape. A tuple has as many values as 255 symbols have room for, with one value in
-16,384 outside of [least, least + span); a tuple with such a value is an ESCAPE. Where a shape leaves low bits
-out, or is too broad, a tuple is a single value. In whole numbers, for encoder and decoder must have the same
-table.
+The shape determines everything. A tuple has as many values as 255 symbols allow, with one value in 16,384
+outside of [least, least + span); a tuple with such a value is an ESCAPE. A tuple is a single value where a
+shape leaves low bits out or is too broad. All arithmetic is in whole numbers, because encoder and decoder
+must have the same table.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def tuple_layout(shape: int, centre: int) -> TupleLayout:
 
 @lru_cache(maxsize=4096)
 def tuple_frequencies(shape: int, centre: int) -> Integers:
-    """The frequency of each symbol, (256,) of sum TOTAL; 0 where there is no such symbol."""
+    """The frequency of each symbol, (256,) of sum TOTAL; 0 for symbols that do not exist."""
     laid = tuple_layout(shape, centre)
     if laid == SINGLE:
         return shapes.frequencies(shape, centre)
@@ -94,7 +94,7 @@ def joined(run: Integers, shape: int, centre: int) -> Integers:
 
 
 def parted(symbols: Integers, laid: TupleLayout, length: int) -> Integers:
-    """The values of a run, without its low bits; the values of an ESCAPE mean nothing."""
+    """The values of a run without its low bits; the values of an ESCAPE are undefined."""
     if laid == SINGLE:
         return symbols - ZERO
     return _values(laid).take(symbols, axis=0).reshape(-1)[:length]

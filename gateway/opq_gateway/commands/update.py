@@ -62,7 +62,7 @@ class FirmwareUpdate:
         self._image = b""
         self._offset = 0
         self._tries = 0
-        self._round = 0  # tells answers to a cancelled update from those to this one
+        self._round = 0  # distinguishes answers to a cancelled update from those to this one
         self._again_s: float | None = None
         self._lost_s = 0.0
         self._now_s = 0.0

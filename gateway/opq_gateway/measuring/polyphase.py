@@ -3,8 +3,8 @@
 An event of several phases begins when one of them is beyond its threshold and ends when all are back, so
 disturbances that overlap are one event. Boxes are measured one after the other, and a disturbance that is
 measured later may join two events. They then have the larger number, and disturbances with the other number
-are returned to be written again. A number has one place on disk, the rows of the Boxes' ledgers. After a start
-the disturbances are numbered again with the numbers that they have.
+are returned to be written again. A number has one place on disk: the rows of the Boxes' ledgers. After a
+start the disturbances are numbered again with the numbers that they have.
 
 Source: IEC 61000-4-30:2015, 5.4.3.1 and 5.4.3.2.
 """

@@ -65,6 +65,8 @@ LINES = {
         "GET /api/v1/live",
         "GET /api/v1/exports/incidents",
         "GET /api/v1/exports/findings",
+        "GET /api/v1/exports/changes",
+        "GET /api/v1/phenomena",
         "GET /api/v1/docs",
         "GET /search",
         "GET /search/found",

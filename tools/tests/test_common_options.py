@@ -29,6 +29,7 @@ SERVICES = {
 }
 """They run until they are ended."""
 DATA = {
+    "opq-tools export changes",
     "opq-tools export disturbances",
     "opq-tools export events",
     "opq-tools export incidents",

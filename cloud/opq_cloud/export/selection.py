@@ -13,6 +13,7 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.judged_nominal import judged_in_event
+from opq_cloud.store.records.phenomenon_words import phenomenon_json
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import ShownStore
 from opq_proto.measurement.continuity import CONTINUITY_METRICS
@@ -52,6 +53,20 @@ FINDING_COLUMNS = (
     TableColumn("severity", "number"),
     TableColumn("because", "text"),
     TableColumn("figures", "text"),
+)
+CHANGE_COLUMNS = (
+    TableColumn("id", "whole"),
+    TableColumn("kind", "text"),
+    TableColumn("box_ids", "text"),
+    TableColumn("start_ms", "whole"),
+    TableColumn("end_ms", "whole"),
+    TableColumn("quantity", "text"),
+    TableColumn("size", "number"),
+    TableColumn("unit", "text"),
+    TableColumn("summary", "text"),
+    TableColumn("event_ids", "text"),
+    TableColumn("finding_ids", "text"),
+    TableColumn("details", "text"),
 )
 INCIDENT_COLUMNS = (
     TableColumn("id", "whole"),
@@ -176,6 +191,16 @@ def incident_table(incidents: Iterable[Incident], licence: str = "") -> ExportTa
 def finding_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
     rows = (finding_row(each) for incident in incidents for each in incident.findings)
     return ExportTable("findings", FINDING_COLUMNS, rows, facts_of(licence))
+
+
+def change_table(
+    source: ShownStore, box_ids: Sequence[str], start_ms: int, end_ms: int, licence: str = ""
+) -> ExportTable:
+    """What changed over weeks and overlaps the span, at these Boxes or at all, by rising start."""
+    found = source.phenomena(start_ms, end_ms)
+    rows = (phenomenon_json(each) for each in found if not box_ids or {*box_ids} & {*each.box_ids})
+    facts = facts_of(licence, box_ids=list(box_ids), start_ms=start_ms, end_ms=end_ms)
+    return ExportTable("changes", CHANGE_COLUMNS, rows, facts)
 
 
 def all_incidents(source: ShownStore, wanted: IncidentFilter = EVERY_INCIDENT) -> Iterator[Incident]:

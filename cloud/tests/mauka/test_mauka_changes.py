@@ -1,5 +1,6 @@
 """What changes over weeks is found: planted changes, false alarms, the store's phenomena, the daily pass."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from box_months import DAY_H, HOURS, PLANTED, START_NS, BoxMonth, Planted, at_ho
 from opq_cloud.core.settings.mauka import ChangeSection
 from opq_cloud.mauka.change.detection import Change, changes_of, own_changes
 from opq_cloud.mauka.change.likeness import likenesses, most_likely
-from opq_cloud.mauka.change.phenomena import words_of
 from opq_cloud.mauka.change.plugin import EVERY_S, FIRST_S, ChangePlugin
 from opq_cloud.mauka.change.series import HOUR_NS, HourSeries
 from opq_cloud.mauka.change.stored_changes import find_changes, last_days
@@ -19,8 +19,10 @@ from opq_cloud.store import CloudStore
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.records.phenomena import EDGE_MS
+from opq_cloud.store.records.phenomenon_words import phenomenon_json, words_of
 from opq_proto.decision import Nominal
 from opq_proto.messages import Interval, Measurement
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 NEAR_H = {"level_step": 24, "own_step": 24, "profile_change": 60}
 """Hours from a planted change within which it counts as found."""
@@ -189,6 +191,13 @@ def test_the_daily_pass_stores_phenomena_once(store: CloudStore) -> None:
     now_ns = START_NS + HOURS * HOUR_NS
     clock_s = [0.0]
     plugin = ChangePlugin({}, lambda: store, ChangeSection(), NOMINAL, lambda: clock_s[0], lambda: now_ns)
+    published: list[tuple[str, dict[str, object]]] = []
+
+    def produce(topic: str, message: MaukaMessage | bytes) -> None:
+        assert isinstance(message, MaukaMessage)
+        published.append((topic, json.loads(message.analysis_json)))
+
+    plugin.produce = produce  # type: ignore[method-assign]
     assert not plugin.on_idle() and not store.phenomena(0, 2**50)
     for _ in range(2):
         clock_s[0] += FIRST_S + EVERY_S
@@ -206,12 +215,15 @@ def test_the_daily_pass_stores_phenomena_once(store: CloudStore) -> None:
     assert all(words_of(each) for each in found)
     assert plugin.counters.total("phenomena_stored") == len(found)
     assert plugin.counters.total("boxes_compared") == 6
+    assert {topic for topic, _ in published} == {"analysis.change"}
+    values = [facts["values"] for _, facts in published]
+    assert sorted(values, key=str) == sorted(json.loads(json.dumps([*map(phenomenon_json, found)])), key=str)
 
 
 def test_what_is_no_longer_found_goes(store: CloudStore) -> None:
     end_ns = START_NS + HOURS * HOUR_NS
     ((box_id, new),) = find_changes(store, last_days(end_ns, 30), NOMINAL, box_id="1")
-    assert box_id == "1" and new == len(store.phenomena(0, 2**50)) > 0
+    assert box_id == "1" and len(new) == len(store.phenomena(0, 2**50)) > 0
     store.replace_phenomena("change", "1", START_NS // 10**6, end_ns // 10**6, ())
     left = store.phenomena(0, 2**50)
-    assert len(left) < new and all(each.start_ms < START_NS // 10**6 + EDGE_MS for each in left)
+    assert len(left) < len(new) and all(each.start_ms < START_NS // 10**6 + EDGE_MS for each in left)

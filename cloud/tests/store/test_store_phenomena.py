@@ -38,12 +38,13 @@ ORIGINAL: dict[str, Any] = {
 
 
 def test_phenomena_come_back_and_keep_their_numbers(store: CloudStore) -> None:
-    assert store.replace_phenomena("change", "4", *SPAN, [STEP, PROFILE]) == 2
+    new = store.replace_phenomena("change", "4", *SPAN, [STEP, PROFILE])
+    assert [each.phenomenon_id for each in new] == [1, 2]
     first = store.phenomena(*SPAN)
     assert [replace(each, phenomenon_id=None) for each in first] == [PROFILE, STEP]
     later = replace(STEP, start_ms=STEP.start_ms + DAY_MS, end_ms=STEP.end_ms + DAY_MS, event_ids=(3,))
     moved = SPAN[0] + DAY_MS, SPAN[1] + DAY_MS
-    assert store.replace_phenomena("change", "4", *moved, [later, replace(PROFILE, start_ms=moved[0])]) == 0
+    assert store.replace_phenomena("change", "4", *moved, [later, replace(PROFILE, start_ms=moved[0])]) == []
     second = store.phenomena(*moved)
     assert {each.phenomenon_id for each in second} == {each.phenomenon_id for each in first}
     assert second[-1].event_ids == (3,) and store.counts()["phenomena"] == 2
@@ -54,11 +55,19 @@ def test_a_vanished_finding_stays_at_the_edge_only(store: CloudStore) -> None:
     edge = replace(STEP, start_ms=SPAN[0] + EDGE_MS - 1)
     store.replace_phenomena("change", "4", *SPAN, [STEP, edge])
     store.replace_phenomena("change", "5", *SPAN, [replace(STEP, box_ids=("5",))])
-    assert store.replace_phenomena("change", "4", *SPAN, []) == 0
+    assert store.replace_phenomena("change", "4", *SPAN, []) == []
     assert [(each.box_ids, each.start_ms) for each in store.phenomena(*SPAN)] == [
         (("4",), edge.start_ms),
         (("5",), STEP.start_ms),
     ]
+
+
+def test_phenomena_of_a_box_name_it(store: CloudStore) -> None:
+    store.replace_phenomena("change", "4", *SPAN, [STEP, replace(PROFILE, box_ids=("4", "14"))])
+    store.replace_phenomena("change", "14", *SPAN, [replace(STEP, box_ids=("14",))])
+    kinds = {box: [each.kind for each in store.phenomena(*SPAN, box)] for box in ("4", "14", "1")}
+    assert [len(each) for each in kinds.values()] == [2, 2, 0]
+    assert len(store.phenomena(*SPAN)) == 3
 
 
 def test_phenomena_expire_with_the_incidents(store: CloudStore) -> None:
@@ -75,7 +84,7 @@ def test_the_originals_phenomena_are_read_and_left(mongo_uri: str) -> None:
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         collection = client.get_default_database().phenomena
         collection.insert_one(dict(ORIGINAL))
-        assert store.replace_phenomena("change", "4", *SPAN, [PROFILE]) == 1
+        assert len(store.replace_phenomena("change", "4", *SPAN, [PROFILE])) == 1
         theirs, ours = sorted(store.phenomena(*SPAN), key=lambda each: each.phenomenon_id or 0)
         assert (theirs.phenomenon_id, theirs.incident_ids, theirs.details["std_s"]) == (41, (8, 9), 90.25)
         assert (ours.phenomenon_id or 0) > 41

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from opq_cloud.mauka.change.detection import LIMITS
-from opq_cloud.mauka.change.phenomena import order, words_of
 from opq_cloud.mauka.change.stored_changes import find_changes, last_days
-from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.phenomenon_words import ordered, phenomenon_json, words_of
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
@@ -54,25 +53,11 @@ def command(
                 pass
         start_ms = (span.start_ns if start_ns is None else start_ns) // 1_000_000
         end_ms = (now_ns if end_ns is None else end_ns) // 1_000_000
-        found = [each for each in store.phenomena(start_ms, end_ms) if box_id in ("", *each.box_ids)]
+        found = store.phenomena(start_ms, end_ms, box_id)
     if as_json:
-        click.echo(json.dumps([_as_json(each) for each in found], indent=1))
+        click.echo(json.dumps([phenomenon_json(each) for each in found], indent=1))
         return
-    for each in order(found):
+    for each in ordered(found):
         click.echo(words_of(each))
     if not found:
         click.echo("nothing that changed is stored for that; --find analyses the last 30 days")
-
-
-def _as_json(found: Phenomenon) -> dict[str, object]:
-    return {
-        "id": found.phenomenon_id,
-        "kind": found.kind,
-        "box_ids": list(found.box_ids),
-        "start_ms": found.start_ms,
-        "end_ms": found.end_ms,
-        "summary": words_of(found),
-        "event_ids": list(found.event_ids),
-        "finding_ids": list(found.incident_ids),
-        "details": dict(found.details),
-    }

@@ -1,4 +1,4 @@
-"""`opq-tools export intervals|disturbances|trends`: what was measured over months and years, as tables."""
+"""`opq-tools export intervals|disturbances|changes|trends`: what was measured over months, as tables."""
 
 import time
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import click
 
 from opq_cloud.export.class_a import disturbance_table, interval_table, trend_table
 from opq_cloud.export.records import ExportError
+from opq_cloud.export.selection import change_table
 from opq_cloud.export.tables import ExportTable, StreamForm, table_pieces
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.store import CloudStore
@@ -100,6 +101,25 @@ def disturbances(
     write_table(
         disturbance_table(store.intervals, boxes, start_ns or 0, end_ns or LATEST_NS, licence), form, out
     )
+
+
+@click.command("changes", short_help="Export what changed over weeks.")
+@stream_options
+def changes(
+    store: CloudStore,
+    box_ids: tuple[str, ...],
+    start_ns: int | None,
+    end_ns: int | None,
+    form: StreamForm,
+    out: Path | None,
+    licence: str,
+) -> None:
+    """Export steps, drift, profiles and single hours that Mauka found, as `opq-tools changes` lists them.
+
+    Example: opq-tools export changes --from 2026-01-01 --format csv --out changes.csv
+    """
+    start_ms, end_ms = (start_ns or 0) // 1_000_000, (end_ns or LATEST_NS) // 1_000_000
+    write_table(change_table(store, box_ids, start_ms, end_ms, licence), form, out)
 
 
 @click.command("trends", short_help="Export the trends of a span of time.")

@@ -20,7 +20,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.web.words import CLASS_PHRASES
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.messages import Incident
-from opq_tools.exporting.class_a import disturbances, intervals, trends
+from opq_tools.exporting.class_a import changes, disturbances, intervals, trends
 from opq_tools.exporting.events import NUMBER, boxes_option, events, licence_option, write_pieces
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
@@ -48,6 +48,7 @@ def command() -> None:
 command.add_command(events)
 command.add_command(intervals)
 command.add_command(disturbances)
+command.add_command(changes)
 command.add_command(trends)
 
 

@@ -1,7 +1,4 @@
-"""What was found, as phenomena of the original's form, and in words. Pure."""
-
-from collections.abc import Sequence
-from datetime import UTC, datetime
+"""What was found, as phenomena of the original's form. Pure."""
 
 import numpy as np
 
@@ -9,21 +6,11 @@ from opq_cloud.mauka.change.detection import BoxChanges, Change
 from opq_cloud.mauka.change.likeness import Likeness
 from opq_cloud.mauka.change.series import DAY_H, HourSeries
 from opq_cloud.store.records.phenomena import LASTING, Phenomenon
+from opq_cloud.store.records.phenomenon_words import ANALYSIS, QUANTITIES
 
-ANALYSIS = "change"
 LEAST_STRENGTH = 0.3
 """A profile that explains less of what moves is not one."""
 LEAST_DAYS = 7
-QUANTITIES = {"rms_v": ("voltage", "% of nominal"), "dc": ("direct voltage", "V")}
-"""Quantity -> its name and unit in words."""
-_KINDS = {
-    "level_step": "{name} of the supply of {boxes} moved by {size:+.2f} {unit} at {start}",
-    "own_step": "{name} of {boxes} moved by {size:+.2f} {unit} at {start}, its neighbours' did not",
-    "drift": "{name} of the supply of {boxes} drifted by {size:+.2f} {unit} from {start} to {end}",
-    "own_drift": "{name} of {boxes} drifted by {size:+.2f} {unit} off its neighbours from {start} to {end}",
-    "profile_change": "the daily profile of {name} of {boxes} changed by {size:.2f} {unit} on {start}",
-    "anomaly": "{name} of {boxes} was {size:+.2f} {unit} off its profile from {start} to {end}",
-}
 
 
 def phenomenon_of(change: Change, quantity: str) -> Phenomenon:
@@ -84,34 +71,3 @@ def likeness_phenomenon(found: Likeness, start_ms: int, end_ms: int) -> Phenomen
         "likelihoods": {name: round(each, 3) for name, each in found.likelihoods.items()},
     }
     return Phenomenon("similarity", found.box_ids, start_ms, end_ms, details)
-
-
-def words_of(found: Phenomenon) -> str:
-    """A phenomenon in a sentence; times are UTC."""
-    boxes = f"Box {found.box_ids[0]}" if len(found.box_ids) == 1 else f"Boxes {' and '.join(found.box_ids)}"
-    details = found.details
-    name, unit = QUANTITIES.get(str(details.get("quantity")), (str(details.get("quantity")), ""))
-    start, end = (_clock(each) for each in (found.start_ms, found.end_ms))
-    if found.kind == "similarity":
-        percent = 100 * details["likelihoods"]["same_phase"]
-        alike = f"correlation {details['correlation']:.2f}"
-        return f"{boxes} move alike ({alike}): {percent:.0f} % likely on one phase"
-    if found.kind == LASTING and details.get("analysis") == ANALYSIS:
-        share = 100 * details["strength"]
-        return f"{name} of {boxes} follows the day and the week: they explain {share:.0f} % of how it moves"
-    if found.kind not in _KINDS:
-        return f"{found.kind} of {boxes} from {start} to {end}"
-    if len(found.box_ids) == 2:
-        boxes = f"Box {found.box_ids[0]} or Box {found.box_ids[1]}"
-    return _KINDS[found.kind].format(
-        name=name, boxes=boxes, size=details["size"], unit=unit, start=start, end=end
-    )
-
-
-def _clock(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def order(found: Sequence[Phenomenon]) -> list[Phenomenon]:
-    """The lasting ones last, the others by time."""
-    return sorted(found, key=lambda each: (each.kind in (LASTING, "similarity"), each.start_ms))

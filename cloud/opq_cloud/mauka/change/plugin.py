@@ -3,11 +3,16 @@
 One Box is analysed in each turn of the loop, so that EXIT and heartbeats never wait for all of them.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
 from opq_cloud.core.settings.mauka import ChangeSection
+from opq_cloud.mauka.bus.messages import new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
+from opq_cloud.mauka.running.provenance import VERSION
+from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.phenomenon_words import ANALYSIS, phenomenon_json
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
 from opq_proto.kit import log as logs
@@ -17,12 +22,15 @@ log = logs.get(service="mauka")
 FIRST_S = 600.0
 """Time from a start to the first pass."""
 EVERY_S = 86_400.0
+TOPIC = f"analysis.{ANALYSIS}"
+"""Each new phenomenon is published on the bus, once."""
 
 
 class ChangePlugin(MaukaPlugin):
     """Counters: `boxes_compared`, `phenomena_stored`, and the base's."""
 
     NAME = "ChangePlugin"
+    GIVES = (TOPIC,)
 
     def __init__(
         self,
@@ -37,7 +45,7 @@ class ChangePlugin(MaukaPlugin):
         self._store, self._section, self._nominal = store, section, nominal
         self._clock, self._utc_ns = clock, utc_ns
         self._next_s = clock() + FIRST_S
-        self._pass: Iterator[tuple[str, int]] | None = None
+        self._pass: Iterator[tuple[str, list[Phenomenon]]] | None = None
 
     def on_idle(self) -> bool:
         """Analyses the next Box of a pass; begins a pass when it is time."""
@@ -55,12 +63,21 @@ class ChangePlugin(MaukaPlugin):
             self._pass = None  # a generator that raised is over
             raise
         self.counters.add("boxes_compared")
-        self.counters.add("phenomena_stored", new)
+        self.counters.add("phenomena_stored", len(new))
         if new:
-            log.info("phenomena.stored", box_id=box_id, new=new)
+            log.info("phenomena.stored", box_id=box_id, new=len(new))
+        for each in new:
+            self._publish(box_id, each)
         return True
 
-    def _begin(self) -> Iterator[tuple[str, int]]:
+    def _publish(self, box_id: str, found: Phenomenon) -> None:
+        """As a Message of an analysis, so that stream rules read it as theirs."""
+        message = new_message(self.name)
+        facts = {"analysis": ANALYSIS, "version": VERSION, "box_id": box_id}
+        message.analysis_json = json.dumps({**facts, "values": phenomenon_json(found)})
+        self.produce(TOPIC, message)
+
+    def _begin(self) -> Iterator[tuple[str, list[Phenomenon]]]:
         # imported here: statsmodels and SciPy take 100 MB and seconds, which a start need not wait for
         from opq_cloud.mauka.change.detection import ChangeLimits
         from opq_cloud.mauka.change.stored_changes import find_changes, last_days

@@ -8,16 +8,12 @@ from numpy.typing import NDArray
 
 from opq_cloud.mauka.change.detection import LIMITS, Change, ChangeLimits, changes_of, own_changes
 from opq_cloud.mauka.change.likeness import likenesses, most_likely
-from opq_cloud.mauka.change.phenomena import (
-    ANALYSIS,
-    likeness_phenomenon,
-    phenomenon_of,
-    profile_phenomenon,
-)
+from opq_cloud.mauka.change.phenomena import likeness_phenomenon, phenomenon_of, profile_phenomenon
 from opq_cloud.mauka.change.series import DAY_H, HOUR_NS, HourSeries, hourly, hourly_of
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.records.phenomena import Phenomenon
+from opq_cloud.store.records.phenomenon_words import ANALYSIS
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
 
@@ -55,8 +51,8 @@ def last_days(now_ns: int, days: int) -> Span:
 
 def find_changes(
     store: CloudStore, span: Span, nominal: Nominal, limits: ChangeLimits = LIMITS, box_id: str = ""
-) -> Iterator[tuple[str, int]]:
-    """Analyses one Box after the other, or one alone; yields each with the number of new phenomena.
+) -> Iterator[tuple[str, list[Phenomenon]]]:
+    """Analyses one Box after the other, or one alone; yields each with its new phenomena.
 
     Raises:
         StoreError: the store cannot be read or written.

@@ -255,7 +255,7 @@ def _search(table: Table, shape: Shape, sort: tuple[str, ...] = ()) -> _Plan:
     listed, first_text = bool(sort), True
     for name, operator, mark in shape:
         if operator in ("has", "has any"):
-            conditions.append(_of_set(plan, operator, first_text))
+            conditions.append(_of_set(plan, name, operator, first_text))
             first_text &= operator == "has any"
             continue
         home = plan.home(name)
@@ -278,10 +278,11 @@ def _search(table: Table, shape: Shape, sort: tuple[str, ...] = ()) -> _Plan:
     return plan._replace(conditions=tuple(conditions))
 
 
-def _of_set(plan: _Plan, operator: str, first: bool) -> str:
-    """Returns the condition for a field that is a set of texts."""
+def _of_set(plan: _Plan, name: str, operator: str, first: bool) -> str:
+    """Returns the condition for a field that is a set of texts; one without a table of its own is in JSON."""
     table = plan.table
-    assert table.values is not None, f"{table.name} has no set of texts"
+    if table.values is None:
+        return f"EXISTS (SELECT 1 FROM json_each({plan.home(name)}) WHERE value = ?)"
     texts, column, key = table.values[1], table.columns[table.key[0]], plan.home(table.key[0])
     if operator == "has any":
         return f"{key} IN (SELECT {column} FROM {texts} WHERE tag IN (SELECT value FROM json_each(?)))"

@@ -14,6 +14,9 @@ class SeenIntervals(Protocol):
     def seen_intervals(self, box_id: str) -> IntervalRecords | None:
         """Returns the intervals and disturbances, for those of this Box; None where it may not be seen."""
 
+    def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[Phenomenon]:
+        """Returns what lasted or changed in [start_ms, end_ms), at a Box or at all, by its beginning."""
+
 
 class LongTermStore(Protocol):
     """All of it."""
@@ -22,13 +25,10 @@ class LongTermStore(Protocol):
     def intervals(self) -> IntervalRecords:
         """Intervals and disturbances of class A."""
 
-    def phenomena(self, start_ms: int, end_ms: int) -> list[Phenomenon]:
-        """Returns what lasted or changed within [start_ms, end_ms), in the order of its beginning."""
-
     def replace_phenomena(
         self, analysis: str, box_id: str, start_ms: int, end_ms: int, found: Sequence[Phenomenon]
-    ) -> int:
-        """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns how many are new.
+    ) -> list[Phenomenon]:
+        """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns the new ones.
 
         What it found before keeps its number; what it no longer finds is removed.
         """

@@ -5,10 +5,10 @@ Those of other programs are left as they are; ours name their `analysis` in `phe
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from opq_cloud.store.driver import Documents, Fields
+from opq_cloud.store.driver import Condition, Documents, Fields
 from opq_cloud.store.records.part import StorePart, expires
 from opq_cloud.store.records.tables import PHENOMENA
 
@@ -40,28 +40,29 @@ class Phenomenon:
 class PhenomenonRecords(StorePart):
     """`phenomena`."""
 
-    def phenomena(self, start_ms: int, end_ms: int) -> list[Phenomenon]:
-        """Returns those that overlap [start_ms, end_ms), in the order of their beginning."""
+    def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[Phenomenon]:
+        """Returns those that overlap [start_ms, end_ms), of a Box or of all, in order of their beginning."""
         with self._driver.read() as documents:
-            found = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms))
+            found = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms, box_id))
         return sorted(found, key=lambda each: (each.start_ms, each.phenomenon_id or 0))
 
     def replace_phenomena(
         self, analysis: str, box_id: str, start_ms: int, end_ms: int, found: Sequence[Phenomenon]
-    ) -> int:
-        """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns how many are new.
+    ) -> list[Phenomenon]:
+        """Stores what an analysis found at a Box (first of `box_ids`) in a span; returns the new ones.
 
         What it found before keeps its number; what it no longer finds is removed.
         """
 
-        def job(documents: Documents) -> int:
+        def job(documents: Documents) -> list[Phenomenon]:
             stored = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms))
             known = [each for each in stored if _is_own(each, analysis, box_id)]
-            new = 0
+            new = []
             for each in found:
                 same = next((old for old in known if _is_same(old, each)), None)
                 if same is None:
-                    number, new = documents.next_numbers("phenomena_id")[0], new + 1
+                    number = documents.next_numbers("phenomena_id")[0]
+                    new.append(replace(each, phenomenon_id=number))
                 else:
                     known.remove(same)
                     number = same.phenomenon_id or 0
@@ -77,8 +78,9 @@ class PhenomenonRecords(StorePart):
         return documents.remove(PHENOMENA, [("expire_at", "<=", now_s)], slice_rows)
 
 
-def _overlapping(documents: Documents, start_ms: int, end_ms: int) -> Iterable[Fields]:
-    return documents.find(PHENOMENA, [("end_ts_ms", ">=", start_ms), ("start_ts_ms", "<", end_ms)])
+def _overlapping(documents: Documents, start_ms: int, end_ms: int, box_id: str = "") -> Iterable[Fields]:
+    where: list[Condition] = [("end_ts_ms", ">=", start_ms), ("start_ts_ms", "<", end_ms)]
+    return documents.find(PHENOMENA, [*where, ("affected_opq_boxes", "has", box_id)] if box_id else where)
 
 
 def _is_own(stored: Phenomenon, analysis: str, box_id: str) -> bool:

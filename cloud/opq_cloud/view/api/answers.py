@@ -23,7 +23,7 @@ BURST, PER_S = 120, 30.0
 EXPORT_BURST, EXPORT_PER_S = 20, 0.5
 """Exports of them: each may read everything."""
 LARGEST_CURSOR = 2**63 - 1
-CursorKind = Literal["events", "incidents", "measurements", "intervals", "disturbances"]
+CursorKind = Literal["events", "incidents", "measurements", "intervals", "disturbances", "phenomena"]
 
 
 def rest_span(start: str, end: str, now_ns: int) -> TimeSpan:

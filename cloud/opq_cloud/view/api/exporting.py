@@ -16,6 +16,7 @@ from opq_cloud.export.event_files import ExportFile, WaveformForm, event_file
 from opq_cloud.export.records import ExportError, WaveformRecord
 from opq_cloud.export.selection import (
     all_incidents,
+    change_table,
     event_records,
     finding_table,
     incident_records,
@@ -111,6 +112,7 @@ class ExportRoutes:
             ("/exports/measurements", self.measurements),
             ("/exports/incidents", self.incidents),
             ("/exports/findings", self.findings),
+            ("/exports/changes", self.changes),
         ):
             moves = MOVED if path.startswith("/incidents/") else {}
             router.add_api_route(path, route, response_class=Response, responses=FILE_ANSWER | moves)
@@ -174,6 +176,18 @@ class ExportRoutes:
     def findings(self, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv") -> Response:
         """Every finding of the incidents of such a filter."""
         return _table("findings", finding_table(self._chosen_incidents(chosen)), form)
+
+    def changes(
+        self,
+        box: Boxes = None,
+        start: From = "now-30d",
+        end: To = "now",
+        form: Annotated[TableForm, Query(alias="format")] = "csv",
+    ) -> Response:
+        """What changed over weeks at these Boxes, or at all."""
+        span = rest_span(start, end, self._context.now_ns())
+        table = change_table(self._context.store, _box_ids(box), span.start_ms, span.end_ms)
+        return _table("changes", table, form)
 
     def _chosen_incidents(self, chosen: Mapping[str, str]) -> Iterator[Incident]:
         return all_incidents(self._context.store, read_list_address(self._context, chosen).wanted)

@@ -1,4 +1,4 @@
-"""Class A in `/api/v1`: intervals and disturbances of a Box, and the phases of a site together."""
+"""Class A in `/api/v1`: intervals and disturbances of a Box, phases of a site, what changed over weeks."""
 
 from typing import Annotated, Literal
 
@@ -6,14 +6,15 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from opq_cloud.actions.site_now import site_json
 from opq_cloud.export.class_a import disturbance_json, interval_rows
+from opq_cloud.store.records.phenomenon_words import phenomenon_json
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
-from opq_cloud.view.api.box_routes import BoxId, Cursor, From, To
+from opq_cloud.view.api.box_routes import BoxId, Cursor, From, OneBox, To
 from opq_cloud.view.pages.visible.seen_sites import seen_site, seen_sites
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 
 LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
-MAX_INTERVALS, MAX_DISTURBANCES = 1000, 1000
+MAX_INTERVALS, MAX_DISTURBANCES, MAX_PHENOMENA = 1000, 1000, 1000
 SPAN_NS = 10**6
 
 
@@ -28,11 +29,29 @@ class IntervalRoutes:
         for path, route, shape in (
             ("/boxes/{box_id}/intervals", self.intervals, shapes.IntervalList),
             ("/boxes/{box_id}/disturbances", self.disturbances, shapes.DisturbanceList),
+            ("/phenomena", self.phenomena, shapes.PhenomenonList),
             ("/sites", self.sites, shapes.SiteList),
             ("/sites/{name:path}", self.site, shapes.SiteShape),
         ):
             router.add_api_route(path, route, response_model=shape)
         return router
+
+    def phenomena(
+        self,
+        request: Request,
+        box: OneBox = None,
+        start: From = "now-30d",
+        end: To = "now",
+        limit: Annotated[int, Query(ge=1, le=MAX_PHENOMENA)] = 200,
+        cursor: Cursor = None,
+    ) -> Response:
+        """What changed over weeks, of one Box or of all, by number: steps, drift, profiles, likeness."""
+        span, place = rest_span(start, end, self._context.now_ns()), cursor_place("phenomena", cursor)
+        known = self._context.store.phenomena(span.start_ms, span.end_ms, box or "")
+        items = sorted(map(phenomenon_json, known), key=lambda each: int(str(each["id"])))
+        items = [each for each in items if place is None or int(str(each["id"])) > place[0]]
+        following = cursor_text("phenomena", int(str(items[limit - 1]["id"]))) if len(items) > limit else None
+        return json_answer(request, {"items": items[:limit], "next": following})
 
     def sites(self, request: Request) -> Response:
         """The sites that Boxes state, by name, with their Boxes in the order of the phases."""

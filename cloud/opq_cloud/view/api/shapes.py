@@ -252,6 +252,28 @@ class DisturbanceShape(_Shape):
     polyphase_group: int | None
 
 
+class PhenomenonShape(_Shape):
+    """What changed or lasted over weeks; `size` in `unit` where it has one."""
+
+    id: int
+    kind: str
+    box_ids: list[str]
+    start_ms: int
+    end_ms: int
+    quantity: str | None
+    size: float | None
+    unit: str | None
+    summary: str
+    event_ids: list[int]
+    finding_ids: list[int]
+    details: dict[str, Any]
+
+
+class PhenomenonList(BaseModel):
+    items: list[PhenomenonShape]
+    next: str | None
+
+
 class SiteItem(_Shape):
     """A site and its Boxes, in the order of their phases."""
 

@@ -145,6 +145,27 @@ function drawLines(plot, { nominal, limits, unit }, marks) {
   ctx.restore();
 }
 
+/** What Mauka found to have changed: a line at a step, a band over what took longer, with its number of the list. */
+function drawChanges(plot, { changes }) {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.fillStyle = ctx.strokeStyle = colour("accent");
+  ctx.font = `bold ${12 * devicePixelRatio}px sans-serif`;
+  ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
+  for (const [number, start, end] of changes) {
+    const [left, right] = [start, end].map((ms) => Math.min(Math.max(plot.valToPos(ms / 1000, "x", true), bbox.left), bbox.left + bbox.width));
+    ctx.globalAlpha = 0.12;
+    ctx.fillRect(left, bbox.top, right - left, bbox.height);
+    ctx.globalAlpha = 1;
+    ctx.beginPath();
+    ctx.moveTo(left, bbox.top);
+    ctx.lineTo(left, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.fillText(`${number}`, left + 3 * devicePixelRatio, bbox.top + 12 * devicePixelRatio);
+  }
+  ctx.restore();
+}
+
 /** Words of moments: only the first and the first of each new day have a date. */
 function labels(splits, increment, weeks) {
   let date = "";
@@ -238,6 +259,7 @@ function draw(place, item, facts) {
           (one) => drawRows(one, item.series),
           (one) => drawLanes(one, item.series),
           (one) => drawLines(one, item, marks),
+          (one) => drawChanges(one, item),
         ],
       },
     },

@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.drawing.rendering import PageMaker
+from opq_cloud.view.pages.past.change_list import changes_listed
 from opq_cloud.view.pages.service_clients.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
@@ -18,6 +19,7 @@ ON_BOX_PAGE = 10
 COMMANDS_AT_ONCE, COMMANDS_PER_S = 3.0, 0.1
 """Requests of one account at once, and per second: each holds a thread, for seconds at a Box that is away."""
 HOUR_MS = 3_600_000
+CHANGES_MS = 30 * 86_400_000
 
 
 class BoxPages:
@@ -78,6 +80,7 @@ class BoxPages:
                 else "It has never been heard. When its gateway connects, its values appear here."
             ),
             incidents=mine[:ON_BOX_PAGE],
+            changes=changes_listed(context.store, now_ms - CHANGES_MS, now_ms, [box_id]),
             after=feed_after(context, mine),
             voltage_unit="%" if in_percent else "V",
             voltage_factor=100.0 / record.nominal_v if in_percent else 1.0,

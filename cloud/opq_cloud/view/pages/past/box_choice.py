@@ -14,7 +14,7 @@ from typing import Final
 from fastapi import HTTPException
 
 from opq_cloud.store.box_place import phase_letter
-from opq_cloud.view.pages.visible.registry import BOX_ID, BoxRegistry, natural_order
+from opq_cloud.view.pages.visible.registry import BOX_ID, BoxRegistry, natural_order, sampled
 from opq_cloud.view.pages.visible.registry import Groups as Groups
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
@@ -24,6 +24,8 @@ from opq_cloud.view.web.visitors import Visitor
 
 MAX_NAMED = 50
 """The most Boxes that one address may name."""
+BOXES_READ = 50
+"""Boxes of a group: always the same ones, spread over the whole group."""
 GROUP_CHARACTERS = 100
 GROUPS_OFFERED = 500
 FEWEST_HIDDEN = 3
@@ -46,6 +48,15 @@ class BoxChoice:
     @property
     def box_ids(self) -> tuple[str, ...]:
         return tuple(box.box_id for box in self.boxes)
+
+    def read(self) -> tuple[list[ShownBox], list[ShownBox]]:
+        """Returns those of `boxes` and of `hidden` whose values are read."""
+        boxes, hidden = (
+            [box for box in group if box.box_id in chosen]
+            for group in (self.boxes, self.hidden)
+            for chosen in [set(sampled([box.box_id for box in group], BOXES_READ))]
+        )
+        return boxes, hidden
 
     @property
     def words(self) -> str:

@@ -8,6 +8,7 @@ from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
 from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, week_place_ms, week_span, whole_hours
 from opq_cloud.view.pages.drawing.missing_words import MissingPart, missing_parts
 from opq_cloud.view.pages.past.address import MAX_SERIES, PastAddress
+from opq_cloud.view.pages.past.change_list import ListedChange, changes_listed
 from opq_cloud.view.pages.past.drawing import PastChart, limits_of
 from opq_cloud.view.pages.past.meter_line import meter_line
 from opq_cloud.view.pages.past.quantities import PastQuantity
@@ -19,15 +20,12 @@ from opq_cloud.view.pages.past.reading import (
     rows_for,
     without_skipped,
 )
-from opq_cloud.view.pages.visible.registry import sampled
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import TimeSpan, input_words
 
-BOXES_READ = 50
-"""Boxes of a group: always the same ones, spread over the whole group."""
 INCIDENTS_MARKED = 200
 HIDDEN_ROW_MS = 600_000
 """Boxes that are shown as figures only count in rows of this length or longer."""
@@ -50,6 +48,7 @@ class Course:
     marks: tuple[tuple[float, str], ...]
     """Place on the axis and tone of each incident."""
     missing: Sequence[MissingPart]
+    changes: Sequence[ListedChange] = ()
 
 
 def read_course(
@@ -61,7 +60,7 @@ def read_course(
     quantities = address.quantities
     if choice.hidden:
         quantities = tuple(each for each in quantities if each.name in OF_HIDDEN) or quantities[:0]
-    boxes, hidden = _read(choice.boxes), _read(choice.hidden)
+    boxes, hidden = choice.read()
     if span.length_ms < FEWEST_ROWS * HIDDEN_ROW_MS and not address.weeks:
         hidden = []  # their rows would be shorter
     weeks: tuple[LocalSpan, ...] = ()
@@ -105,17 +104,13 @@ def read_course(
         shares = list(zip(first.at_ms.tolist(), first.coverage.tolist(), strict=True))
         missing = missing_parts(context.store, boxes[0].box_id, shares, first.step_ms, span.end_ms)
     marks = tuple((_place(each, address), words.class_tone(each.kind)) for each in incidents)
-    return Course(tuple(charts), axis, weeks, len(boxes) + len(hidden), tuple(incidents), marks, missing)
+    changes = changes_listed(context.store, *axis, () if weeks else choice.box_ids)
+    read = len(boxes) + len(hidden)
+    return Course(tuple(charts), axis, weeks, read, tuple(incidents), marks, missing, changes)
 
 
 def _week_rows(address: PastAddress, week: LocalSpan) -> int:
     return HOURS_OF_WEEK if whole_hours(week, address.zone) else TENTHS_OF_WEEK
-
-
-def _read(boxes: Sequence[ShownBox]) -> list[ShownBox]:
-    by_id = {box.box_id: box for box in boxes}
-    chosen = set(sampled(by_id, BOXES_READ))
-    return [box for box in boxes if box.box_id in chosen]
 
 
 def _lines(

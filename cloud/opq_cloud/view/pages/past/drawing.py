@@ -57,9 +57,13 @@ class PastChart:
 
 
 def charts_json(
-    charts: Iterable[PastChart], axis: tuple[int, int], weeks: str, marks: Iterable[tuple[float, str]]
+    charts: Iterable[PastChart],
+    axis: tuple[int, int],
+    weeks: str,
+    marks: Iterable[tuple[float, str]],
+    changes: Sequence[tuple[int, int, int, str]] = (),
 ) -> Markup:
-    """What `past.js` draws from, to stand in the page."""
+    """What `past.js` draws from, to stand in the page; `changes`: number, start, end, quantity."""
     facts = {
         "start": axis[0],
         "end": axis[1],
@@ -72,6 +76,7 @@ def charts_json(
                 "digits": chart.digits,
                 "nominal": chart.nominal,
                 "limits": chart.limits,
+                "changes": [each[:3] for each in changes if each[3] == chart.quantity.name],
                 "series": [
                     {
                         "words": each.words,

@@ -171,9 +171,12 @@ def _course_values(address: PastAddress, course: Course, context: VisitorContext
     zone = address.zone.key if course.weeks else ""
     kinds = Counter(each.kind for each in course.incidents)
     listed = context.store.incidents_of([each.incident_id for each in course.incidents[:INCIDENTS_LISTED]])
+    numbered = [
+        (each.number, each.start_ms, each.end_ms, each.quantity) for each in course.changes if each.number
+    ]
     return {
         "course": course,
-        "data": charts_json(course.charts, course.axis, zone, course.marks),
+        "data": charts_json(course.charts, course.axis, zone, course.marks, numbered),
         "spreads": [
             [
                 drawn

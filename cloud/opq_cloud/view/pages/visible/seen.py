@@ -18,6 +18,7 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.records.intervals import IntervalRecords
+from opq_cloud.store.records.phenomena import Phenomenon
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_cloud.view.live.hub import LiveHub, newest_of
 from opq_cloud.view.live.messages import LiveMessage
@@ -126,6 +127,10 @@ class SeenStore:
         """Urms(1/2) by Box, for the Boxes whose waveforms the visitor may see."""
         found = self._store.half_cycles(event_id)
         return {box_id: each for box_id, each in found.items() if self._visitor.sees_waveform(box_id)}
+
+    def phenomena(self, start_ms: int, end_ms: int, box_id: str = "") -> list[Phenomenon]:
+        found = self._store.phenomena(start_ms, end_ms, box_id)
+        return [each for each in found if all(map(self._visitor.sees, each.box_ids))]
 
     def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
         return self._store.findings_of_boxes(tuple(filter(self._visitor.sees, box_ids)), start_ns, end_ns)

@@ -5,11 +5,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from command_in_process import run_in_process
 from free_ports import free_offset
 
-from opq_cloud.store import open_store
+from opq_cloud.store import BoxRecord, open_store
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
+from opq_proto.messages import Interval, Measurement
 from opq_tools.system.status import BOXES_SHOWN, LOCKED, is_named, status_lines
 
 NOW_S = 1_764_000_000.0
@@ -21,6 +23,8 @@ def box(box_id: str, age_s: float | None, unplugged: bool = False) -> dict[str, 
 
 
 def test_faults_come_first_and_lists_are_cut() -> None:
+    mill = {"name": "mill", "box_ids": ["1", "2", "98"], "start_ms": 1_763_999_400_000, "u2_ratio": 0.0084}
+    hall = {"name": "hall", "box_ids": ["4"], "start_ms": None, "u2_ratio": None}
     boxes = [
         *(box(str(k), 1.0) for k in range(1, 40)),
         box("98", 3600.0),
@@ -39,6 +43,7 @@ def test_faults_come_first_and_lists_are_cut() -> None:
             "others": [],
             "gateway": None,
             "boxes": boxes,
+            "sites": [mill, hall],
             "disk": {"free_bytes": 5 * 10**9, "bytes": 10**11},
             "incidents": [{"id": 7, "start_ms": round(NOW_S * 1000), "what": "Sag to 85.2 % at Box 1"}],
         },
@@ -52,6 +57,13 @@ def test_faults_come_first_and_lists_are_cut() -> None:
     assert [line.split()[0] for line in lines[first : first + 3]] == ["98", "99", "97"]
     assert "silent since" in lines[first] and "never heard" in text and "unplugged" in text
     assert f"and {42 - BOXES_SHOWN} more: opq-tools boxes show" in text
+    at = lines.index("sites       2")
+    words = [" ".join(line.split()) for line in lines[at + 1 : at + 3]]
+    since = "2025-11-24 15:50:00 UTC"
+    assert words == [
+        f"mill 2 of 3 measure, u2 0.84 % in the ten minutes from {since}",
+        "hall 1 of 1 measure, u2 not known",
+    ]
     assert "     7  2025-11-24 16:00:00 UTC  Sag to 85.2 % at Box 1" in lines
     assert lines[-1] == "disk        5.0 of 100 GB are free"
 
@@ -71,6 +83,7 @@ def test_a_gateway_alone_has_no_store_to_list() -> None:
             "others": [],
             "gateway": None,
             "boxes": [],
+            "sites": [],
             "incidents": [],
             "disk": None,
         },
@@ -88,6 +101,31 @@ def test_unused_folders_and_broken_stores_are_reported(tmp_path: Path) -> None:
     (tmp_path / "opq.db").write_bytes(b"no database" * 1000)
     found = json.loads(run_in_process("status", "--json", *where).stdout)
     assert "opq.db" in found["store_problem"] and not found["runs"]
+
+
+def test_sites_are_those_that_boxes_state(tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path), "--port-offset", str(free_offset()))
+    store = open_store(None, tmp_path)
+    store.put_box(BoxRecord("7", "alone"))
+    assert "\nsites " not in run_in_process("status", *where).stdout
+    start_ns, end_ns = 1_763_999_400 * 10**9, 1_764_000_000 * 10**9
+    rows = []
+    for number, box_id in enumerate(("1", "2", "3")):
+        store.put_box(BoxRecord(box_id, "", site="mill", phase=f"L{box_id}"))
+        own: dict[str, float | tuple[float, ...]] = {
+            "f_hz": 60.0,
+            "angles_deg": (10.0 - 120 * number,) * 10,
+            "phasors_v": (120.0 if number else 114.0,) * 10,
+        }
+        ten = Interval(600_000, False, 1.0, own)
+        rows.append(Measurement(box_id, 1, {}, start_ns, end_ns, 1000, sequence=number, interval=ten))
+    store.intervals.append(rows)
+    store.close()
+    (site,) = json.loads(run_in_process("status", "--json", *where).stdout)["sites"]
+    assert (site["name"], site["box_ids"], site["start_ms"]) == ("mill", ["1", "2", "3"], start_ns // 10**6)
+    assert site["u2_ratio"] == pytest.approx(2 / 118, rel=1e-3)
+    text = run_in_process("status", *where).stdout
+    assert "mill" in text and "0 of 3 measure, u2 1.69 % in the ten minutes from 2025-11-24" in text
 
 
 def test_a_locked_store_names_its_writer(tmp_path: Path) -> None:

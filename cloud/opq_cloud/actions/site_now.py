@@ -97,6 +97,34 @@ def sites_of(records: Iterable[BoxRecord]) -> dict[str, tuple[BoxRecord, ...]]:
     return {site: tuple(found[site]) for site in sorted(found)}
 
 
+def newest_together(
+    intervals: IntervalReader, name: str, records: Sequence[BoxRecord]
+) -> tuple[int, float | None] | None:
+    """Start of the newest ten minutes of a site's Boxes, and their u2; None for it: not known, or the clocks
+    leave too much of it. None without any ten minutes."""
+    start_ns = _newest_ns(intervals, name, records, True)
+    if start_ns is None:
+        return None
+    found = _row(site_intervals(intervals, name, records, start_ns, start_ns + 1))
+    is_poor = 100 * found.get("clock_ratio", 0.0) > MOST_CLOCK_PERCENT
+    return start_ns, None if is_poor else found.get("u2_ratio")
+
+
+def _newest_ns(
+    intervals: IntervalReader, name: str, records: Sequence[BoxRecord], together: bool
+) -> int | None:
+    """Start of the newest ten minutes that the Boxes have, of all of them where they are not far apart."""
+    starts = [intervals.newest_ns(each.box_id, TEN_MS) for each in records]
+    newest = [each for each in starts if each is not None]
+    start_ns = max(newest, default=None)
+    if start_ns is not None and len(newest) == len(starts) and start_ns - min(newest) <= TEN_NS:
+        start_ns = min(newest)  # the gateways report one after the other
+    group_ns = intervals.newest_ns(name, TEN_MS) if together else None
+    if start_ns is not None and group_ns is not None and 0 <= start_ns - group_ns <= TEN_NS:
+        return group_ns  # the Boxes' newest come a moment before those of their group
+    return start_ns
+
+
 def site_now(
     intervals: IntervalReader,
     name: str,
@@ -110,16 +138,9 @@ def site_now(
     `records`: in the order of its phases. `nominal_v`: of a Box without its own. `together`: whether also
     what its phases gave together, which is not for those who see only some of them.
     """
-    starts = [intervals.newest_ns(each.box_id, TEN_MS) for each in records]
-    newest = [each for each in starts if each is not None]
-    start_ns = max(newest, default=None)
-    if start_ns is not None and len(newest) == len(starts) and start_ns - min(newest) <= TEN_NS:
-        start_ns = min(newest)  # the gateways report one after the other
+    start_ns = _newest_ns(intervals, name, records, together)
     group: Mapping[str, float] = {}
     rows: list[Mapping[str, float]] = [{} for _ in records]
-    group_ns = intervals.newest_ns(name, TEN_MS) if together else None
-    if start_ns is not None and group_ns is not None and 0 <= start_ns - group_ns <= TEN_NS:
-        start_ns = group_ns  # the Boxes' newest come a moment before those of their group
     if start_ns is not None:
         rows = [_row(intervals.read(each.box_id, TEN_MS, start_ns, start_ns + 1)) for each in records]
         if together:

@@ -1,4 +1,4 @@
-"""`opq-tools status`: what runs here, its Boxes, the last incidents and the disk, on one screen."""
+"""`opq-tools status`: what runs here, its Boxes and sites, the last incidents and the disk, on one screen."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from opq_cloud.actions.site_now import newest_together, sites_of
 from opq_cloud.core.conditions import CONDITIONS
 from opq_cloud.store import FILE_NAME
 from opq_cloud.store.embedded.store import EmbeddedStore
@@ -35,6 +36,7 @@ LOCKED = "database is locked"
 BUSY_S = 1.0
 """A store that is locked for longer is not waited for."""
 BOXES_SHOWN = 20
+SITES_SHOWN = 10
 SILENT_S = CONDITIONS["silence"].limit
 
 
@@ -102,29 +104,47 @@ def _gateway(service: ServiceVerdict | None) -> dict[str, Any] | None:
 
 
 def _not_stored(problem: str) -> dict[str, Any]:
-    return {"boxes": [], "incidents": [], "store_problem": problem}
+    return {"boxes": [], "sites": [], "incidents": [], "store_problem": problem}
 
 
 def _stored(folder: Path) -> dict[str, Any]:
     if not (folder / FILE_NAME).exists():
-        return {"boxes": [], "incidents": []}
+        return {"boxes": [], "sites": [], "incidents": []}
     try:
         store = EmbeddedStore(folder / FILE_NAME, busy_s=BUSY_S)
     except (OpqError, sqlite3.Error) as error:
         return _not_stored(str(error))
     try:
         rows = [row for row in box_rows(store) if row["retired_ms"] is None]
+        sites = _sites(store)
         incidents = store.incidents(limit=INCIDENTS_SHOWN)
     finally:
         store.close()
     named = ("box_id", "name", "unplugged", "last_seen_ms")
     return {
         "boxes": [{name: row[name] for name in named} for row in rows],
+        "sites": sites,
         "incidents": [
             {"id": each.incident_id, "start_ms": each.start_ns // 10**6, "what": headline(each)}
             for each in incidents
         ],
     }
+
+
+def _sites(store: EmbeddedStore) -> list[dict[str, Any]]:
+    """The sites that Boxes state, with u2 of the newest ten minutes; null: not known."""
+    found = []
+    for name, boxes in sites_of(store.boxes()).items():
+        newest = newest_together(store.intervals, name, boxes)
+        found.append(
+            {
+                "name": name,
+                "box_ids": [each.box_id for each in boxes],
+                "start_ms": None if newest is None else newest[0] // 10**6,
+                "u2_ratio": None if newest is None else newest[1],
+            }
+        )
+    return found
 
 
 def _disk(folder: Path) -> dict[str, int] | None:
@@ -137,7 +157,8 @@ def _disk(folder: Path) -> dict[str, int] | None:
 
 def status_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
     """The status for a person."""
-    stored = [] if _is_gateway_alone(status) else [*_box_lines(status, now_s), *_incident_lines(status)]
+    stored = [] if _is_gateway_alone(status) else [*_box_lines(status, now_s), *_site_lines(status, now_s)]
+    stored += [] if _is_gateway_alone(status) else _incident_lines(status)
     return [*_service_lines(status), *stored, *_disk_lines(status)]
 
 
@@ -187,6 +208,21 @@ def _box_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
         return [f"Boxes       not known: {status['store_problem']}"]
     heading = f"Boxes       {len(rows)}, {sum(well for well, _ in rows)} of them measure"
     return [heading, *lines] if rows else ["Boxes       none in the store"]
+
+
+def _site_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
+    """Nothing where no Box states a site."""
+    heard_s = {each["box_id"]: (each["last_seen_ms"] or 0) / 1000 for each in status["boxes"]}
+    lines = []
+    for site in status["sites"]:
+        measure = sum(now_s - heard_s.get(box_id, 0) <= SILENT_S for box_id in site["box_ids"])
+        u2 = "u2 not known"
+        if site["u2_ratio"] is not None:
+            u2 = f"u2 {100 * site['u2_ratio']:.2f} % in the ten minutes from {_when(site['start_ms'])}"
+        lines.append(f"        {site['name']:<20}  {measure} of {len(site['box_ids'])} measure, {u2}")
+    more = len(lines) - SITES_SHOWN
+    rest = [f"        and {more} more: opq-tools boxes show"] if more > 0 else []
+    return [f"sites       {len(lines)}", *lines[:SITES_SHOWN], *rest] if lines else []
 
 
 def _incident_lines(status: Mapping[str, Any]) -> list[str]:

@@ -106,7 +106,7 @@ def test_the_page_says_the_same(client: TestClient) -> None:
     for path in links:
         assert client.get(unescape(path)).status_code == 200, path
     for part in (
-        "Box 2, hall L2 228.00",
+        "b 228.00 227.50 −119.50 2.00 Box 2, hall L2",
         "Unbalance u2 0.43 %",
         "u0 0.44 %",
         "uncertain by 0.034 degrees",

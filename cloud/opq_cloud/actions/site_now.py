@@ -163,7 +163,7 @@ def site_now(
                 angles.get(phase or "", math.nan) if known else math.nan,
             )
         )
-    volts = np.array([each.rms_v for each in phases])
+    volts = np.array([each.rms_v for each in phases if each.phase is not None] or [math.nan])
     return SiteNow(
         name,
         tuple(phases),

@@ -58,14 +58,15 @@ def phases_together(site: str, phases: Sequence[IntervalColumns]) -> IntervalCol
     """Unbalance and angles of ten minutes that all of the phases a, b and c have.
 
     Ten minutes of which nothing can be said are left out. Those whose clocks leave too much have
-    `clock_ratio` alone. They are flagged where one of the three is, and where an instant is missing.
+    `clock_ratio` alone. They are flagged where one of the three is, and where some instants are missing.
     """
     starts = reduce(np.intersect1d, [each.start_ns for each in phases])
     own = [_chosen(each, np.searchsorted(each.start_ns, starts)) for each in phases]
     angles, volts = ([_column(each, name, (len(starts), INSTANTS)) for each in own] for name in AT_INSTANTS)
     clocks = [_column(each, "uncertainty_ns", (len(starts),)) for each in own]
     found = together(angles, volts, clocks, _column(own[0], "f_hz", (len(starts),)))
-    flagged = np.logical_or.reduce([each.flagged for each in own]) | (found.coverage < 1)
+    partly = (found.coverage > 0) & (found.coverage < 1)
+    flagged = np.logical_or.reduce([each.flagged for each in own]) | partly
     columns = IntervalColumns(
         site,
         TEN_MS,

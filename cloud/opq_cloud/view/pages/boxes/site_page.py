@@ -7,7 +7,7 @@ from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.visible.seen_sites import seen_site, seen_sites
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 
-EVENTS_SHOWN = 50
+EVENTS_SHOWN = 20
 
 
 class SitePages:

@@ -111,7 +111,7 @@ def test_u2_without_a_group_is_the_groups(folder: Path, tmp_path: Path, settled:
     store.close()
 
 
-def test_angles_come_from_a_gateway_alone_and_need_its_clock(folder: Path, tmp_path: Path) -> None:
+def test_one_gateways_angles_need_its_clock(folder: Path, tmp_path: Path) -> None:
     """A Box that is measured alone has the same numbers; by NTP it has none, and the site says why."""
     measured(tmp_path / "alone", {"3": blocks(2)}, group=False)
     alone, together = tens(tmp_path / "alone", "3"), tens(folder, "3")
@@ -127,7 +127,7 @@ def test_angles_come_from_a_gateway_alone_and_need_its_clock(folder: Path, tmp_p
     store.close()
 
 
-def test_the_row_states_the_worst_clock_of_its_instants(tmp_path: Path) -> None:
+def test_a_row_states_the_worst_clock(tmp_path: Path) -> None:
     """A clock that is poor for a while makes two instants unknown; one that is fair counts for the row."""
     own = blocks(0)
     first, end = (START_NS + second * SECOND_NS for second in (85, 155))

@@ -80,7 +80,7 @@ def test_a_kill_changes_no_event(
     assert third.restore([row for own in kept.values() for row in own]) == []
 
 
-def test_rows_that_a_kill_parted_are_numbered_at_the_start(tmp_path: Path) -> None:
+def test_rows_parted_by_a_kill_are_numbered(tmp_path: Path) -> None:
     """Box 2's row with the event's number was lost: the start writes it again."""
     rows = [dip("1", 0, 300), dip("2", 200, 500)]
     for each, number in zip(rows, (8.0, 4.0), strict=True):

@@ -81,7 +81,7 @@ def test_u2_of_an_instant_is_the_groups(
     assert own.u2_percent == pytest.approx(truth.u2_percent, abs=0.003)
 
 
-def test_each_minute_has_one_instant_and_a_window_without_utc_none() -> None:
+def test_each_minute_has_one_instant() -> None:
     volts = wave(2_000.0, 50.0, 230.0, 0.0, 0.0, 130.0)
     windows = list(windows_of(volts, 2_000.0, 50.0, TEN_NS + 9 * 60 * NS))
     found = [place for each in windows if (place := place_of_instant(each)) is not None]
@@ -125,7 +125,7 @@ def test_ten_minutes_are_the_mean_of_their_instants() -> None:
             assert angle_deg == pytest.approx(math.degrees(cmath.phase(direction)), abs=1e-9)
 
 
-def test_clocks_that_leave_too_much_give_their_share_alone() -> None:
+def test_poor_clocks_give_their_share_alone() -> None:
     angles, volts = given_instants(3, 8)
     found = together(
         angles, volts, [np.array([1000.0, 15_000.0, math.nan])] * 3, np.array([60.0, 60.0, 60.0])

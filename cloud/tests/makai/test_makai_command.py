@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,34 +23,51 @@ from opq_cloud.store import open_store
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
 from opq_proto.kit.system_record import read_record
 
-START_S = 60.0
-"""Ends a wait that will never end; a busy machine takes long to start a process."""
+START_S = 200.0
+"""Ends a wait that will never end; on a busy machine it takes a minute to start a process."""
 
 
 class Process:
-    """One `opq-cloud`."""
+    """One `opq-cloud`. Its log is a file: one that writes into a pipe which nobody reads stops at 64 KiB."""
 
     def __init__(self, *arguments: str, umask: int = -1) -> None:
-        self.child = subprocess.Popen(
-            [sys.executable, "-m", "opq_cloud", *arguments],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            umask=umask,
-        )
+        with tempfile.NamedTemporaryFile("wb", prefix="opq-cloud-", suffix=".log", delete=False) as output:
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "opq_cloud", *arguments],
+                stderr=output,
+                stdout=subprocess.DEVNULL,
+                umask=umask,
+            )
+        self._log = Path(output.name)
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
     def ended(self, seconds: float = START_S) -> tuple[int, str]:
         try:
-            _, text = self.child.communicate(timeout=seconds)
+            code = self.child.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.child.kill()
-            pytest.fail(f"did not end within {seconds} s: {self.child.communicate()[1][-2000:]}")
-        return self.child.returncode, text
+            pytest.fail(f"did not end within {seconds} s: {self.said[-2000:]}")
+        return code, self.said
 
     def close(self) -> None:
-        if self.child.poll() is None:
-            self.child.kill()
-        self.child.communicate()
+        self.child.kill()
+        self.child.wait()
+        self._log.unlink()
+
+    def answers(self, port: int, path: str = "/") -> bytes:
+        """Returns the first answer of an address; fails at once, with what it said, if it has ended."""
+        until = time.monotonic() + START_S
+        while True:
+            try:
+                return fetch(port, path)
+            except OSError as error:
+                if (code := self.child.poll()) is not None:
+                    pytest.fail(f"it ended with {code}: {self.said[-4000:]}")
+                if time.monotonic() > until:
+                    pytest.fail(f"port {port} does not answer ({error}): {self.said[-4000:]}")
+                time.sleep(0.05)
 
 
 @pytest.fixture
@@ -77,26 +95,12 @@ def fetch(port: int, path: str = "/") -> bytes:
         return body
 
 
-def answering(port: int, path: str = "/", process: Process | None = None) -> bytes:
-    """The first answer of an address; fails at once with what `process` said, if that has ended."""
-    until = time.monotonic() + START_S
-    while True:
-        try:
-            return fetch(port, path)
-        except OSError:
-            if process is not None and process.child.poll() is not None:
-                pytest.fail(f"it ended with {process.ended()}")
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_all_answers_for_the_whole_and_ends(run: Any, data_dir: Path, number: int) -> None:
     """`all` answers for every service and ends on a signal."""
     offset = free_offset()
     process = run("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
-    health = json.loads(answering(8911 + offset, process=process))
+    health = json.loads(process.answers(8911 + offset))
     down = [part for part in health["subcomponents"] if not part["ok"]]
     assert (health["name"], health["ok"], down) == ("opq", True, [])
     names = {part["name"] for part in health["subcomponents"]}
@@ -124,7 +128,7 @@ def test_each_service_runs_alone_with_its_health(
 ) -> None:
     offset = free_offset()
     process = run(command, "--data-dir", str(data_dir), "--port-offset", str(offset))
-    health = json.loads(answering(port + offset))
+    health = json.loads(process.answers(port + offset))
     down = [part["info"] for part in health["subcomponents"] if not part["ok"]]
     assert health["name"] == name
     assert all("no service answers there" in info for info in down), (
@@ -141,7 +145,7 @@ def test_a_second_process_in_a_folder_is_refused(run: Any, data_dir: Path, comma
     port = {"triggering-broker": 8914, "acquisition-broker": 8915, "health": 8912}[command]
     where, offset = ("--data-dir", str(data_dir), "--port-offset"), free_offset()
     first = run(command, *where, str(offset))
-    answering(port + offset, process=first)
+    first.answers(port + offset)
     noted = read_record(data_dir).services
     code, text = run(command, *where, str(free_offset())).ended()
     wanted = (
@@ -152,14 +156,14 @@ def test_a_second_process_in_a_folder_is_refused(run: Any, data_dir: Path, comma
     assert read_record(data_dir).services == noted
     first.child.kill()  # its place is free at once
     first.ended()
-    answering(port + offset, process=run(command, *where, str(offset)))
+    run(command, *where, str(offset)).answers(port + offset)
 
 
 def test_one_mauka_per_data_folder_whatever_its_store(run: Any, data_dir: Path, tmp_path: Path) -> None:
     """The folder's record has one entry for it, which the second one would overwrite."""
     where, offset = ("mauka", "--data-dir", str(data_dir), "--embedded"), free_offset()
     first = run(*where, str(tmp_path / "a"), "--port-offset", str(offset))
-    answering(8911 + offset, process=first)
+    first.answers(8911 + offset)
     noted = read_record(data_dir).services
     code, text = run(*where, str(tmp_path / "b"), "--port-offset", str(free_offset())).ended()
     wanted = f"mauka runs already in this data folder, on {socket.gethostname()} as process {first.child.pid}"
@@ -171,11 +175,11 @@ def test_health_alone_asks_the_recorded_services(run: Any, data_dir: Path) -> No
     """Health alone asks the services that its folder means to run."""
     offset = free_offset()
     broker = run("triggering-broker", "--data-dir", str(data_dir), "--port-offset", str(offset))
-    answering(8914 + offset, process=broker)
+    broker.answers(8914 + offset)
     health_service = run("health", "--data-dir", str(data_dir), "--port-offset", str(offset))
 
     def neighbours() -> tuple[dict[str, bool], bool]:
-        health = json.loads(answering(8912 + offset, process=health_service))
+        health = json.loads(health_service.answers(8912 + offset))
         found = next(part for part in health["subcomponents"] if part["name"] == "neighbours")
         return {part["name"]: part["ok"] for part in found["subcomponents"]}, health["ok"]
 
@@ -255,7 +259,7 @@ def test_an_event_survives_a_kill_before_its_answer(run: Any, data_dir: Path, ma
     offset = free_offset()
     arguments = ("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
     first = run(*arguments)
-    answering(8911 + offset)
+    first.answers(8911 + offset)
     box = makai.box(Addresses(data_dir, offset), "1")
     at_ms = time.time_ns() // 1_000_000
 
@@ -278,8 +282,7 @@ def test_an_event_survives_a_kill_before_its_answer(run: Any, data_dir: Path, ma
     makai.wait_for(lambda: (dip(), asked())[1], START_S)
     first.child.kill()
     first.child.wait()
-    run(*arguments)
-    answering(8911 + offset)
+    run(*arguments).answers(8911 + offset)
     again = makai.wait_for(lambda: (dip(), asked())[1], START_S)  # sent again: it was not acknowledged
     box.push.send_multipart(box.answer(again))
     store = open_store(None, data_dir)
@@ -303,8 +306,8 @@ def test_files_are_private_to_their_user(run: Any, tmp_path: Path) -> None:
     config.write_text("[triggering_service.rules]\nenabled = true\n")
     arguments = ["--config", str(config), "--data-dir", str(data_dir), "--port-offset", str(offset)]
     cloud = run("all", *arguments, umask=0)
-    answering(9081 + offset, "/health", cloud)
-    answering(8911 + offset, "/", cloud)
+    cloud.answers(9081 + offset, "/health")
+    cloud.answers(8911 + offset)
     cloud.child.send_signal(signal.SIGTERM)
     code, text = cloud.ended()
     assert code == 0, text[-4000:]

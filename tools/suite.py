@@ -26,8 +26,9 @@ from opq_hil.backends.debian_source import cache_folder
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
 CORES = min(4, max(2, os.cpu_count() or 2))
-WORKERS = CORES + 4
-"""More than cores: a test waits two thirds of its time, for starting processes or a Box's next second."""
+WORKERS = CORES + 6
+"""More than cores: a test waits two thirds of its time, for a Box's next second or an answer. With five
+workers two cores were idle for a fifth of the run."""
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 << 30
 """Free memory from which on the tests' files are kept in it; they take a tenth of this."""

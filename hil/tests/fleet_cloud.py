@@ -8,6 +8,7 @@ from pathlib import Path
 import zmq
 from free_ports import free_offset
 from in_thread import in_thread
+from waiting import pause
 
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.makai import (
@@ -34,10 +35,10 @@ WAIT_S = 90.0
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:
     """Until it is true."""
-    until_s = time.monotonic() + seconds
+    began_s = time.monotonic()
     while not condition():
-        assert time.monotonic() < until_s, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
+        assert time.monotonic() < began_s + seconds, f"not within {seconds:g} s: {what}"
+        pause(began_s, 0.02)
 
 
 class FleetCloud:

@@ -4,8 +4,6 @@ import json
 import math
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,6 +12,7 @@ from threading import Thread
 from typing import IO, Any
 
 import numpy as np
+from command_in_process import run_in_process
 from free_ports import free_offset
 from house_under_test import until
 
@@ -31,7 +30,8 @@ MODULES = ("opq_cloud.__main__", "opq_cloud.makai.service", "opq_cloud.mauka.ser
 END_S = 60.0
 STILL_S = 3.0
 """Longer than a gateway takes to measure and write what it has received."""
-EXPORT_S = 120.0
+QUESTION_S = 0.5
+"""Between two questions to the store, which reads all that it has."""
 ORDERED = {"harmonics_v": ("h", 1), "interharmonics_v": ("i", 0)}
 AT_INSTANTS = {"angles_deg": "angle_{}_deg", "phasors_v": "phasor_{}_v"}
 SCENARIO = """
@@ -139,17 +139,18 @@ class ClassASystem:
 
     def export(self, *words: str) -> str:
         """What `opq-tools export` writes, which reads the store beside the cloud; empty where it cannot."""
-        command = [sys.executable, "-m", "opq_tools.cli", "export", *words, "--data-dir", str(self.data_dir)]
-        command += ["--mongo-uri", self.mongo_uri] if self.mongo_uri else []
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=EXPORT_S)
-        return done.stdout if done.returncode == 0 else ""
+        out = self.folder / "exported"
+        where = ["--data-dir", str(self.data_dir), "--out", str(out)]
+        where += ["--mongo-uri", self.mongo_uri] if self.mongo_uri else []
+        done = run_in_process("export", *words, *where)
+        return out.read_text() if done.returncode == 0 else ""
 
     def _rows(self, *words: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.export(*words, "--format", "jsonl").splitlines()]
 
     def sequences(self) -> list[int]:
         """The numbers of the stored Measurements."""
-        found = json.loads(self.export("measurements", "--format", "json"))
+        found = json.loads(self.export("measurements", "--format", "json"))["measurements"]
         return [row["sequence"] for row in found if row["sequence"] is not None]
 
     def stored(self, kind: str) -> list[Row]:
@@ -157,6 +158,16 @@ class ClassASystem:
         rows = self._rows("intervals", "--length", kind)
         assert all((row.pop("box_id"), row.pop("length_ms")) == (BOX, LENGTHS_MS[kind]) for row in rows)
         return [{name: _single(value) for name, value in row.items() if value is not None} for row in rows]
+
+    def wait_for_first(self, kind: str) -> None:
+        """Waits for the first stored interval of a length."""
+
+        def there() -> bool:
+            found = bool(self.stored(kind))
+            time.sleep(0.0 if found else QUESTION_S)
+            return found
+
+        until(there, 60, f"the first interval of {kind} in the store")
 
     def stored_disturbances(self) -> list[tuple[Any, ...]]:
         """Class, start, end and residual voltage."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from free_ports import free_offset
+from waiting import pause
 
 from opq_proto.kit.ports import PORTS
 from opq_tools.up.stages import LATENCIES
@@ -41,12 +42,12 @@ def processes_with(text: str) -> list[int]:
 
 def until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
     """The first true value of `condition`; fails with `what` after PATIENCE times the time."""
-    end = time.monotonic() + PATIENCE * timeout_s
-    while time.monotonic() < end:
+    began = time.monotonic()
+    while time.monotonic() < began + PATIENCE * timeout_s:
         value = condition()
         if value:
             return value
-        time.sleep(0.02)
+        pause(began, 0.02)
     raise AssertionError(f"not within {timeout_s:g} s: {what}")
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from class_a_system import ClassASystem, Row, whole_rows
+from class_a_system import QUESTION_S, ClassASystem, Row, whole_rows
 from house_under_test import until
 
 KINDS = ("3s", "10s", "10min", "2h")
 VICTIMS = ("gateway", "triggering-service", "triggering-broker", "acquisition-broker")
 RUNS_S, AWAY_S = 6.0, 1.5
 """A process runs at most so long before one is killed, and is away at most so long."""
-QUESTION_S = 3.0
 
 
 def kill_at_random(system: ClassASystem, kills: int, chance: random.Random) -> Counter[str]:
@@ -66,7 +65,7 @@ def test_kills_lose_and_double_no_interval(tmp_path: Path, kills: int, seed: int
     apart = ("triggering-broker", "acquisition-broker", "triggering-service")
     settings = {"triggering_service": {"rules": {"enabled": False}}}
     with ClassASystem(tmp_path, (*KINDS, "disturbances"), settings, apart) as system:
-        until(lambda: system.stored("3s"), 60, "the first interval in the store")
+        system.wait_for_first("3s")
         counts = kill_at_random(system, kills, chance)
         system.end("boxes")
         system.settle_ledger(KINDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from class_a_system import ClassASystem, whole_rows
+from class_a_system import QUESTION_S, ClassASystem, whole_rows
 from house_under_test import until
 
 from opq_sim.faults.parts import mongo_server
@@ -17,7 +17,6 @@ from opq_sim.faults.parts.mongo_server import MongoServer
 ALL = ("3s", "10s", "10min", "2h", "disturbances")
 FEW = ("10s", "10min", "2h", "disturbances")
 """FerretDB stores each row by itself, and takes a third of a core for one in three seconds."""
-QUESTION_S = 2.0
 
 
 @pytest.fixture(params=["embedded", pytest.param("ferretdb", marks=pytest.mark.slow)])
@@ -33,7 +32,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, 
 
 
 def arrived(read: Callable[[], list[Any]], wanted: list[Any], what: str) -> None:
-    """Waits until the store has as many rows as are wanted, which must be these; a question is a process."""
+    """Waits until the store has as many rows as are wanted, which must be these."""
     found: list[Any] = []
 
     def there() -> bool:
@@ -71,7 +70,7 @@ def played(folder: Path, store: dict[str, dict[str, str]], parts_s: tuple[float,
     intervals = FEW if store else ALL
     kinds = tuple(kind for kind in intervals if kind != "disturbances")
     with ClassASystem(folder, intervals, store) as system:
-        until(lambda: system.stored("10s"), 60, "the first interval in the store")
+        system.wait_for_first("10s")
         before_s, without_s, after_s = parts_s
         pass_time(system, before_s)
         system.kill("cloud")

@@ -115,17 +115,14 @@ def test_services_answer_to_their_name_behind_caddy(services: list[str], tmp_pat
     offset = free_offset()
     with started(tmp_path, offset, services), caddy(tmp_path, offset) as (port, trust):
 
-        def unhealthy() -> list[str]:
-            words = ["sh", str(START), "--healthy"]
-            return [
-                name
-                for name in services
-                if subprocess.run(
-                    words, env=environment(tmp_path, offset, name), stderr=subprocess.DEVNULL, check=False
-                ).returncode
-            ]
+        def healthy(name: str) -> bool:
+            words, given = ["sh", str(START), "--healthy"], environment(tmp_path, offset, name)
+            done = subprocess.run(words, env=given, stderr=subprocess.DEVNULL, check=False)
+            return done.returncode == 0
 
-        until(lambda: unhealthy() == [], 60.0, "each container's health check passes")
+        for name in services:  # not all again and again: each question is a process
+            until(lambda name=name: healthy(name), 60.0, f"the health check of {name} passes")
+        assert all(map(healthy, services))
         until(lambda: "303" in answer(port, trust), 20.0, "the page sends a stranger to its sign-in")
         assert "303" not in answer(port, trust, "other.example.org")
         made = list((tmp_path / "data/curve/private_keys").iterdir())

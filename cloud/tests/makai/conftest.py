@@ -15,6 +15,7 @@ import zmq
 from engine_token import token_auth
 from free_ports import free_endpoint, free_port
 from in_thread import in_thread
+from waiting import pause
 from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.core.service import CloudContext, CloudService
@@ -39,12 +40,12 @@ WAIT_S = 60.0
 
 def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
     """The condition's value once it is true; fails after `seconds`."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    began = time.monotonic()
+    while time.monotonic() < began + seconds:
         value = condition()
         if value:
             return value
-        time.sleep(0.01)
+        pause(began, 0.01)
     pytest.fail(f"not within {seconds} s")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import free_ports
 import pytest
 import zmq
+from waiting import pause
 
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus.broker import BusBroker
@@ -125,12 +126,12 @@ def until() -> Callable[[Callable[[], Any]], Any]:
     """Wait, at most a minute, for what is true in the end; returns it."""
 
     def wait(ask: Callable[[], Any]) -> Any:
-        end_s = time.monotonic() + 60
-        while time.monotonic() < end_s:
+        began_s = time.monotonic()
+        while time.monotonic() < began_s + 60:
             answer = ask()
             if answer:
                 return answer
-            time.sleep(0.01)
+            pause(began_s, 0.01)
         raise AssertionError("did not come true within 60 s")
 
     return wait

@@ -163,10 +163,10 @@ def store(open_again: Callable[[], CloudStore]) -> CloudStore:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
     for item in items:
         needs_server = "mongo" in item.name or "mongo_uri" in getattr(item, "fixturenames", ())
-        here = Path(__file__).parent in item.path.parents
-        if needs_server and here and item.get_closest_marker("slow") is None:
+        if needs_server and here in item.path.parents and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.timeout(SERVER_LIMIT_S), append=False)
 
 

@@ -28,7 +28,7 @@ START_S = 200.0
 
 
 class Process:
-    """One `opq-cloud`. Its log is a file, because a process stops when it has filled a pipe that is not read."""
+    """One `opq-cloud`. Its log is a file: a process stops when it has filled a pipe that is not read."""
 
     def __init__(self, *arguments: str, umask: int = -1) -> None:
         with tempfile.NamedTemporaryFile("wb", prefix="opq-cloud-", suffix=".log", delete=False) as output:

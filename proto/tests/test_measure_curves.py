@@ -2,9 +2,22 @@
 
 import math
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from opq_measure.events.curves import ieee1159, itic, lasting_words, semi_f47
+from opq_measure.events.curves import (
+    beyond_itic,
+    beyond_semi_f47,
+    ieee1159,
+    itic,
+    lasting_words,
+    semi_f47,
+)
+
+EDGE_PERCENTS = (0.0, 49.97, 49.99, 50.0, 69.98, 70.0, 79.99, 80.0, 90.0, 100.0, 110.0, 110.03, 120.0, 120.03)
+EDGE_SECONDS = (0.0, 0.02, 0.0200001, 0.2, 0.1 + 0.1, 0.5, 0.1 + 0.2 + 0.2, 1.0, 1.0000001, 10.0, 10.01)
 
 
 @pytest.mark.parametrize(
@@ -175,3 +188,21 @@ def test_a_nan_point_has_no_verdict() -> None:
 def test_an_instantaneous_length_is_in_cycles() -> None:
     said = [lasting_words(cycles, cycles / 50) for cycles in (0.5, 30.0, 30.1, 1242.3, 180_000.0)]
     assert said == ["0.5 cycles", "30 cycles", "0.602 s", "24.8 s", "3600 s"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.sampled_from(EDGE_PERCENTS), st.floats(0.0, 250.0)),
+            st.one_of(st.sampled_from(EDGE_SECONDS), st.floats(0.0, 100.0)),
+        ),
+        max_size=30,
+    )
+)
+def test_many_events_have_the_verdicts_of_each(events: list[tuple[float, float]]) -> None:
+    percents, seconds = (np.array([each[at] for each in events], np.float64) for at in (0, 1))
+    assert beyond_itic(percents, seconds).tolist() == [
+        itic(*each) != "no_interruption_in_function" for each in events
+    ]
+    assert beyond_semi_f47(percents, seconds).tolist() == [semi_f47(*each) == "fail" for each in events]

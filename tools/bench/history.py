@@ -92,7 +92,7 @@ def run(quick: bool) -> BenchResult:
 
 
 def fleet_of(store: EmbeddedStore, path: Path, quick: bool) -> list[BenchCase]:
-    """Indices of a fleet over a year: each further Box has the summaries of Box 1, and a dip a week."""
+    """Indices of a fleet over a year: each further Box has the summaries of Box 1, and a dip a day."""
     boxes, numbers = (10 if quick else FLEET), iter(range(10**9, 2 * 10**9))
     with sqlite3.connect(path) as opened:
         for box in range(1, boxes + 1):
@@ -107,7 +107,7 @@ def fleet_of(store: EmbeddedStore, path: Path, quick: bool) -> list[BenchCase]:
         store.put_box(BoxRecord(str(box), "", feeder=f"f{box % 5}"))
         if box > BOXES:
             dips = []
-            for day in range(0, 365, 7):
+            for day in range(365):
                 at_ns = T0_NS + day * DAY_NS + box * 10**9
                 dip = Disturbance(str(box), "dip", at_ns, at_ns + 10**8, 1000, 90.0)
                 dips.append(_row(str(box), at_ns, at_ns + 10**8, next(numbers), None, dip))

@@ -7,8 +7,10 @@ and of the day that went lowest its intervals themselves, each the median of tho
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,7 +32,7 @@ from opq_cloud.reports.verdicts import TEN_MINUTES_MS, TEN_SECONDS_MS, BoxWeek, 
 from opq_cloud.reports.week import ReportSpan
 from opq_cloud.reports.week_report import PlacedBox, merged, site_events
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.intervals.distribution import IntervalSummary
+from opq_cloud.store.intervals.distribution import IntervalSummary, summed
 from opq_cloud.store.records.intervals import SummaryRow
 from opq_measure.standards.event_tables import SARFI_PERCENTS, Sarfi, sarfi_of
 from opq_measure.standards.indices import (
@@ -46,6 +48,7 @@ from opq_proto.messages import Disturbance
 
 FREQUENCY_BOXES = 5
 """Boxes, those with the most data, that state the grid's frequency."""
+FREQUENCY = ("f_min_hz", "f_hz")
 DAY_NS = 86_400 * 10**9
 LONG_S = 180.0
 """A longer interruption counts: EN 50160:2010, 3.11."""
@@ -185,28 +188,64 @@ def _frequency(
 ) -> GridFrequency:
     share = {box.box_id: box.complete_percent for place in places for box in place.boxes}
     best = sorted(records, key=lambda each: -share.get(each.box_id, 0.0))[:FREQUENCY_BOXES]
-    medians, lowest = [], dict[int, list[float]]()
-    for record in best:
-        rows = store.intervals.days(
-            record.box_id, TEN_MINUTES_MS, span.start_ns, span.end_ns, ("f_hz", "f_min_hz")
-        )
-        for row in rows:
-            parts = [row.summary.distribution(name, flagged=False) for name in ("f_min_hz", "f_hz")]
-            known = [each.least for each in parts if not math.isnan(each.least)]
-            if known:
-                lowest.setdefault(row.start_ms, []).append(known[0])
-                middle = parts[1].quantile(0.5)
-                if middle is not None:
-                    medians.append(middle)
-    if not lowest:
+    parts = _months(span)
+    found = {
+        part: [store.intervals.summary(each.box_id, TEN_MINUTES_MS, *part, FREQUENCY) for each in best]
+        for part in parts
+    }
+    day_ns = _lowest_day(store, best, found)
+    if day_ns is None:
         nothing = np.zeros(0)
         return GridFrequency(frequency_index(nothing, nothing), 0, None, None)
-    day_ns = 10**6 * min(lowest, key=lambda at_ms: float(np.median(lowest[at_ms])))
+    of_boxes = (summed(own).distribution("f_hz", flagged=False) for own in zip(*found.values(), strict=True))
+    medians = [middle for each in of_boxes if (middle := each.quantile(0.5)) is not None]
     hertz, starts_ns, count = grid_of([_of_day(store, each, nominal, day_ns, span) for each in best])
     index = frequency_index(starts_ns / 1e9, hertz)
     whole = replace(index, median_hz=weighted_median(np.array(medians), np.ones(len(medians))))
     at = [None if place is None else int(starts_ns[place]) for place in (index.nadir_at, index.steepest_at)]
     return GridFrequency(whole, count, at[0], at[1])
+
+
+def _months(span: ReportSpan) -> list[tuple[int, int]]:
+    """The months (UTC) of a span, the first and the last in part."""
+    edges_ns, at = [span.start_ns], datetime.fromtimestamp(span.start_ns // 10**9, UTC)
+    while edges_ns[-1] < span.end_ns:
+        at = (at.replace(day=1) + timedelta(32)).replace(day=1, hour=0, minute=0, second=0)
+        edges_ns.append(min(span.end_ns, round(at.timestamp()) * 10**9))
+    return list(pairwise(edges_ns))
+
+
+def _lowest_day(
+    store: IndexStore,
+    records: Sequence[BoxRecord],
+    months: Mapping[tuple[int, int], Sequence[IntervalSummary]],
+) -> int | None:
+    """The day (UTC) on which the median of the Boxes went lowest; None where nothing is known.
+
+    The days of a month are read only where one of its Boxes was as low as the lowest day so far.
+    """
+    known = (
+        (part, [hertz for each in own if (hertz := _least_hz(each)) is not None])
+        for part, own in months.items()
+    )
+    lowest: tuple[float, int] | None = None
+    for least_hz, part in sorted((min(hertz), part) for part, hertz in known if hertz):
+        if lowest is not None and least_hz > lowest[0]:
+            break
+        days: dict[int, list[float]] = {}
+        for record in records:
+            for row in store.intervals.days(record.box_id, TEN_MINUTES_MS, *part, FREQUENCY):
+                if (hertz := _least_hz(row.summary)) is not None:
+                    days.setdefault(row.start_ms, []).append(hertz)
+        found = [(float(np.median(hertz)), at_ms) for at_ms, hertz in days.items()]
+        lowest = min([*found, *([] if lowest is None else [lowest])], default=None)
+    return None if lowest is None else 10**6 * lowest[1]
+
+
+def _least_hz(summary: IntervalSummary) -> float | None:
+    """The lowest window, or interval where windows are not stored, without a flag."""
+    parts = (summary.distribution(name, flagged=False).least for name in FREQUENCY)
+    return next((each for each in parts if not math.isnan(each)), None)
 
 
 def _of_day(

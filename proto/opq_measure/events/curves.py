@@ -18,6 +18,10 @@ of the values, and which of them have fewer than two, are in reports/event_sourc
 import math
 from typing import Final, Literal
 
+import numpy as np
+
+from opq_measure.signal import BoolArray, FloatArray
+
 IticVerdict = Literal["no_interruption_in_function", "no_damage", "prohibited"]
 SemiF47Verdict = Literal["pass", "fail", "not_applicable"]
 
@@ -42,6 +46,32 @@ MOMENTARY_S: Final = 3.0
 """A longer change is temporary (IEEE 1159-2019, table 2)."""
 TEMPORARY_S: Final = 60.0
 """Limits of duration; IEEE 1159-2019, table 2 (short and long duration rms variations)."""
+
+
+def beyond_itic(residual_percent: FloatArray, duration_s: FloatArray) -> BoolArray:
+    """(n,) whether the ITI curve has another verdict than `no_interruption_in_function`, of (n,) events.
+
+    A year of a fleet has tens of thousands: 0.1 us each, and 4 us by `itic`.
+    """
+    low, high = _levels(ITIC_LOW, duration_s), _levels(ITIC_HIGH, duration_s)
+    return np.asarray((residual_percent < low - STEP_PERCENT) | (high < residual_percent - STEP_PERCENT))
+
+
+def beyond_semi_f47(residual_percent: FloatArray, duration_s: FloatArray) -> BoolArray:
+    """(n,) whether SEMI F47 has the verdict `fail`, of (n,) events."""
+    drawn = (residual_percent <= 100) & (SEMI_F47[-1][0] >= _least_s(duration_s))
+    return np.asarray(drawn & (residual_percent < _levels(SEMI_F47, duration_s) - STEP_PERCENT))
+
+
+def _levels(steps: tuple[tuple[float, float], ...], duration_s: FloatArray) -> FloatArray:
+    """(n,) as `_level`; beyond the last step its level."""
+    until_s, levels = np.array(steps).T
+    found: FloatArray = levels[np.minimum(np.searchsorted(until_s, _least_s(duration_s)), len(steps) - 1)]
+    return found
+
+
+def _least_s(duration_s: FloatArray) -> FloatArray:
+    return np.asarray(duration_s - LINE_WIDTH * np.maximum(duration_s, 1e-3))
 
 
 def lasting_words(cycles: float, seconds: float) -> str:

@@ -6,6 +6,7 @@ begins when all are below theirs and ends when any is back. Times are UTC and in
 Source: IEC 61000-4-30:2015, 5.4.3.1 and 5.4.3.2 (polyphase dips and swells), 5.5.2 (interruptions).
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -73,8 +74,13 @@ def _overlapping(events: Sequence[ChannelEvent]) -> list[list[ChannelEvent]]:
     found: list[list[ChannelEvent]] = []
     by_number: dict[int, list[ChannelEvent]] = {}
     lasting: list[list[ChannelEvent]] = []
+    last_ns: float = -math.inf
     for each in events:
-        lasting = [group for group in lasting if any(_lasts_to(other, each) for other in group)]
+        if each.start_ns > last_ns:
+            lasting = []
+        else:
+            lasting = [group for group in lasting if any(_lasts_to(other, each) for other in group)]
+        last_ns = max(last_ns, math.inf if each.end_ns is None else each.end_ns)
         group = by_number.get(each.number) if each.number else None
         if group is None:
             joins = (group for group in lasting if not each.number or not any(one.number for one in group))
@@ -98,6 +104,10 @@ def _lasts_to(event: ChannelEvent, later: ChannelEvent) -> bool:
 
 
 def _joined(events: Sequence[ChannelEvent], channels: Sequence[str]) -> GroupEvent:
+    if len(events) == len(channels) == 1:
+        one = events[0]
+        own = (one.channel,)
+        return GroupEvent(one.kind, one.start_ns, one.end_ns, one.residual_percent, one.channel, own)
     dip = events[0].kind in DIPS
     worst = (min if dip else max)(events, key=lambda each: each.residual_percent)
     ends = [each.end_ns for each in events if each.end_ns is not None]

@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from opq_measure.events.curves import LINE_WIDTH, below, ieee1159, itic, semi_f47
+import numpy as np
+
+from opq_measure.events.curves import (
+    LINE_PERCENT,
+    LINE_WIDTH,
+    below,
+    beyond_itic,
+    beyond_semi_f47,
+    ieee1159,
+)
+from opq_measure.signal import BoolArray, FloatArray
 
 DIPS: Final = ("dip", "interruption")
 SARFI_PERCENTS: Final = (140.0, 120.0, 110.0, 90.0, 80.0, 70.0, 50.0, 10.0)
@@ -119,16 +129,12 @@ class Sarfi:
 def sarfi_of(events: Sequence[SiteEvent]) -> Sarfi:
     """SARFI of one site: events of at most a minute, those within a minute of one another counted once."""
     short = [each for each in in_one_minute(events) if _is_short(each)]
+    percents = np.array([each.residual_percent for each in short], np.float64)
+    seconds = np.array([each.duration_s for each in short], np.float64)
     return Sarfi(
-        tuple(
-            (percent, sum(_is_beyond(each.residual_percent, percent) for each in short))
-            for percent in SARFI_PERCENTS
-        ),
-        sum(
-            itic(each.residual_percent, each.duration_s or 0.0) != "no_interruption_in_function"
-            for each in short
-        ),
-        sum(semi_f47(each.residual_percent, each.duration_s or 0.0) == "fail" for each in short),
+        tuple((limit, int(np.count_nonzero(_beyond(percents, limit)))) for limit in SARFI_PERCENTS),
+        int(np.count_nonzero(beyond_itic(percents, seconds))),
+        int(np.count_nonzero(beyond_semi_f47(percents, seconds))),
     )
 
 
@@ -140,6 +146,11 @@ def _is_beyond(residual_percent: float, percent: float) -> bool:
     if percent < 100:
         return below(residual_percent, percent)
     return below(percent, residual_percent)
+
+
+def _beyond(percents: FloatArray, limit: float) -> BoolArray:
+    """(n,) as `_is_beyond`."""
+    return percents < limit - LINE_PERCENT if limit < 100 else limit < percents - LINE_PERCENT
 
 
 def _row(residual_percent: float, form: TableForm) -> int:

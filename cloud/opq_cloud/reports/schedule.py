@@ -1,13 +1,13 @@
 """The weekly report on a schedule: to a folder, and by mail.
 
 A report is due once its week is over and the day and hour have come. Its file is written complete or not at
-all, and a mark beside it says that it was mailed: a process that is killed anywhere makes what is missing
-when it runs again. It may mail a report twice, with the same Message-ID, where it is killed at the moment in
-which the server accepts it.
+all; what its mail says first is written before it, and a mark after the mail. So a process that is killed
+anywhere makes what is missing when it runs again. It may mail a report twice, with the same Message-ID, where
+it is killed at the moment in which the server accepts it.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
@@ -98,30 +98,33 @@ class ReportSchedule:
         for choice in self._choices:
             words = _NOT_IN_NAMES.sub("-", f"{week.name}-{choice.file_words}-{self._table.standard}")
             path = self._folder / f"{words}.{self._section.format}"
-            mark = path.with_name(f".{path.name}.mailed")
-            for each in (path, mark):
+            mark, said = (path.with_name(f".{path.name}.{each}") for each in ("mailed", "said"))
+            for each in (path, mark, said):
                 remove_unfinished(each)
-            said: Sequence[str] = ()
             made = not path.exists()
             if made:
                 fleet = read_fleet(store, self._table, week, choice, self._nominal)
+                lines = [line for report in fleet.reports for line in sentences(report)[:3]][:LINES_MAILED]
+                if self._section.addresses:
+                    write_whole_file(said, ["\n\n".join(lines).encode()], 0o600)
                 write_whole_file(path, [written(fleet, self._section.format, now_ns)], 0o600)
-                said = [line for report in fleet.reports for line in sentences(report)[:3]][:LINES_MAILED]
             mails = bool(self._section.addresses) and not mark.exists()
             if mails and self._deliver is not None:
-                self._deliver(self._mail(path, week, choice, said))
+                self._deliver(self._mail(path, week, choice, said.read_text() if said.exists() else ""))
                 write_whole_file(mark, [b""], 0o600)
+            if mark.exists():
+                said.unlink(missing_ok=True)
             if made or mails:
                 found.append(MadeReport(path, mails))
         return found
 
-    def _mail(self, path: Path, week: ReportWeek, choice: PlaceChoice, said: Sequence[str]) -> EmailMessage:
+    def _mail(self, path: Path, week: ReportWeek, choice: PlaceChoice, said: str) -> EmailMessage:
         message = EmailMessage()
         message["From"], message["To"] = self._sender, ", ".join(self._section.addresses)
         message["Subject"] = f"[OPQ] {self._table.standard}, week {week.name}: {choice.words}"
         message["Message-ID"] = f"<{path.name}@opq.reports>"
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content("\n\n".join([*said, f"The report is attached: {path.name}"]) + "\n")
+        message.set_content(f"{said}\n\nThe report is attached: {path.name}\n".lstrip())
         main, _, sub = MEDIA_TYPES[self._section.format].partition(";")[0].partition("/")
         message.add_attachment(path.read_bytes(), maintype=main, subtype=sub, filename=path.name)
         return message

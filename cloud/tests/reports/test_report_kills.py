@@ -85,6 +85,18 @@ class Reporter:
             process.ended()
             process.stderr.close()
 
+    def is_done(self, wanted: set[str]) -> bool:
+        """Whether each report is made and mailed."""
+        return {path.name[1:].removesuffix(".mailed") for path in self.reports.glob(".*.mailed")} == wanted
+
+    def work_s(self, wanted: set[str]) -> float:
+        """How long it works, from the first file on, without a kill."""
+        with self.running():
+            wait_until(lambda: any(self.reports.glob("*")), "the first file without a kill")
+            began_s = time.monotonic()
+            wait_until(lambda: self.is_done(wanted), "all reports without a kill")
+            return time.monotonic() - began_s
+
     def made(self) -> dict[str, Any]:
         """Name of each report -> its document; each file is whole, at any moment."""
         return {path.name: json.loads(path.read_text()) for path in self.reports.glob("*.json")}
@@ -97,14 +109,28 @@ def wait_until(there: Callable[[], bool], what: str) -> None:
         time.sleep(0.001)
 
 
+def sentences_of(document: dict[str, Any]) -> list[str]:
+    """Of the first report of a file."""
+    found: list[str] = (document["reports"][0] if "reports" in document else document)["sentences"]
+    return found
+
+
 def undated(report: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in report.items() if name != MADE}
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_killed_reporter_makes_and_mails_each_report(tmp_path: Path, kills: int) -> None:
-    """Each kill falls after some step of the work: the next file, or the next mail."""
+@pytest.mark.parametrize(
+    ("kills", "at"),
+    [
+        (3, "steps"),
+        (3, "any time"),
+        pytest.param(30, "steps", marks=pytest.mark.slow),
+        pytest.param(60, "any time", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_reporter_makes_and_mails_each_report(tmp_path: Path, kills: int, at: str) -> None:
+    """Each kill falls after some step of the work, the next file or the next mail; or at any time of it."""
     chance = random.Random(kills)
     (tmp_path / "D").mkdir()
     week = fill(tmp_path / "D")
@@ -113,9 +139,10 @@ def test_a_killed_reporter_makes_and_mails_each_report(tmp_path: Path, kills: in
     with MailSink() as sink, ForkServer(MODULES) as server:
         reporter = Reporter(tmp_path, sink.port, server)
         first: dict[str, Any] = {}
+        work_s = reporter.work_s(wanted) if at == "any time" else None
         while counts["kills"] < kills:
             counts["rounds"] += 1
-            done = one_round(reporter, sink, wanted, chance, counts)
+            done = one_round(reporter, sink, wanted, chance, counts, work_s)
             first = first or {name: undated(report) for name, report in done.items()}
             assert {name: undated(report) for name, report in done.items()} == first
     print(dict(counts))
@@ -123,9 +150,17 @@ def test_a_killed_reporter_makes_and_mails_each_report(tmp_path: Path, kills: in
 
 
 def one_round(
-    reporter: Reporter, sink: MailSink, wanted: set[str], chance: random.Random, counts: Counter[str]
+    reporter: Reporter,
+    sink: MailSink,
+    wanted: set[str],
+    chance: random.Random,
+    counts: Counter[str],
+    work_s: float | None,
 ) -> dict[str, Any]:
-    """Kills the reporter again and again until all is made and mailed; returns the reports."""
+    """Kills the reporter again and again until all is made and mailed; returns the reports.
+
+    `work_s`: how long it works without a kill; kills come at any time of it. None: a kill follows on a step.
+    """
     for path in reporter.reports.glob("*"):
         path.unlink()
     sink.mails.clear()
@@ -135,15 +170,23 @@ def one_round(
     def steps() -> int:
         return sum(1 for _ in reporter.reports.glob("*.json")) + len(sink.mails)
 
-    def is_done() -> bool:
-        marks = {path.name[1:].removesuffix(".mailed") for path in reporter.reports.glob(".*.mailed")}
-        return marks == wanted
+    def files() -> set[str]:
+        return {path.name for path in reporter.reports.glob("*")}
 
-    while not is_done():
+    while not reporter.is_done(wanted):
         with reporter.running():
-            goal = steps() + chance.randint(1, 5)
-            wait_until(lambda goal=goal: steps() >= goal or is_done(), "the next step of the reporter")  # type: ignore[misc]
-            time.sleep(chance.choice((0.0, 0.001, 0.003, 0.01)))
+            goal = steps() + (chance.randint(1, 5) if work_s is None else 0)
+            before = files()
+            wait_until(
+                lambda goal=goal, before=before: (  # type: ignore[misc]
+                    reporter.is_done(wanted)
+                    or (steps() >= goal if work_s is None else files() != before or steps() > goal)
+                ),
+                "the next step of the reporter",
+            )
+            time.sleep(
+                chance.choice((0.0, 0.001, 0.003, 0.01)) if work_s is None else chance.uniform(0.0, work_s)
+            )
         kills += 1
         made = reporter.made()
         assert kept.items() <= made.items(), "a report was made again"
@@ -151,6 +194,12 @@ def one_round(
     sent = Counter(str(mail["Message-ID"]) for mail in sink.mails)
     assert set(sent) == {f"<{name}@opq.reports>" for name in wanted}
     assert sum(sent.values()) <= len(wanted) + kills
+    for mail in sink.mails:
+        text = mail.get_body(("plain",)).get_content()
+        name = str(mail["Message-ID"])[1:].partition("@")[0]
+        attached = [part.get_payload(decode=True) for part in mail.iter_attachments()]
+        assert attached == [(reporter.reports / name).read_bytes()], "the mail has the file"
+        assert sentences_of(kept[name])[0] in " ".join(text.split()), "the mail says first what failed"
     assert set(kept) == wanted
     marks = {f".{name}.mailed" for name in wanted}
     assert {path.name for path in reporter.reports.iterdir()} == wanted | marks, (

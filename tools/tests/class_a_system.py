@@ -154,8 +154,15 @@ class ClassASystem:
         return [row["sequence"] for row in found if row["sequence"] is not None]
 
     def stored(self, kind: str) -> list[Row]:
-        """The intervals of one length in the store, without the names of what is not known."""
+        """The intervals of one length in the store, without the names of what is not known.
+
+        Raises:
+            AssertionError: a row has no number of its own.
+        """
         rows = self._rows("intervals", "--length", kind)
+        parts = [(row.pop("sequence"), row.pop("flicker_sequence")) for row in rows]
+        numbers = [number for two in parts for number in two if number is not None]
+        assert all(set(two) != {None} for two in parts) and len(set(numbers)) == len(numbers)
         assert all((row.pop("box_id"), row.pop("length_ms")) == (BOX, LENGTHS_MS[kind]) for row in rows)
         return [{name: _single(value) for name, value in row.items() if value is not None} for row in rows]
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from opq_cloud.export.selection import facts_of
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
 from opq_cloud.store.intervals.distribution import IntervalSummary
+from opq_cloud.store.intervals.interval_rows import UNKNOWN, sequences_of
 from opq_proto.measurement.intervals import AT_INSTANTS, IntervalColumns
 from opq_proto.messages import Disturbance, Trend, known_uncertainty_ns
 
@@ -23,6 +24,8 @@ INTERVAL_COLUMNS = (
     TableColumn("end_ns", "whole"),
     TableColumn("flagged", "flag"),
     TableColumn("coverage", "single"),
+    TableColumn("sequence", "whole"),
+    TableColumn("flicker_sequence", "whole"),
 )
 DISTURBANCE_COLUMNS = (
     TableColumn("box_id", "text"),
@@ -68,9 +71,10 @@ def interval_rows(columns: IntervalColumns) -> Iterator[dict[str, object]]:
         columns.end_ns.tolist(),
         columns.flagged.tolist(),
         columns.coverage.tolist(),
+        sequences_of(columns).tolist(),
         strict=True,
     )
-    for at, (start_ns, end_ns, flagged, coverage) in enumerate(times):
+    for at, (start_ns, end_ns, flagged, coverage, sequences) in enumerate(times):
         row: dict[str, object] = {
             "box_id": columns.box_id,
             "length_ms": columns.length_ms,
@@ -78,6 +82,8 @@ def interval_rows(columns: IntervalColumns) -> Iterator[dict[str, object]]:
             "end_ns": end_ns,
             "flagged": flagged,
             "coverage": None if math.isnan(coverage) else coverage,
+            "sequence": None if sequences[0] == UNKNOWN else sequences[0],
+            "flicker_sequence": None if sequences[1] == UNKNOWN else sequences[1],
         }
         for name, column in values.items():
             row[name] = None if math.isnan(column[at]) else column[at]

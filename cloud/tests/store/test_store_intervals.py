@@ -116,6 +116,29 @@ def test_intervals_are_read_bit_for_bit(store: CloudStore, open_again: Callable[
     assert store.intervals.counts()["intervals_new"] == 0
 
 
+def test_rows_keep_the_numbers_they_came_with(
+    store: CloudStore, open_again: Callable[[], CloudStore]
+) -> None:
+    """Of windows and of flicker; a part that is sent again with another number has the larger one."""
+    rows = [ten(at) for at in PLACES]
+    pst = [flicker(at, 0.4) for at in PLACES[1:]]
+    store.intervals.append(rows[:-3] + pst)
+    settle(store)
+    again = replace(rows[5], sequence=2**62)
+    bare = replace(rows[-1], sequence=None)
+    store.intervals.append([*rows[-3:-1], bare, again])
+    first = [row.sequence for row in rows]
+    first[5], first[-1] = 2**62, None
+    second = [None, *(row.sequence for row in pst)]
+    for _ in ("new", "settled"):
+        table = interval_table(open_again().intervals, ["1"], 600_000, 0, 2**62)
+        found = [(row["sequence"], row["flicker_sequence"]) for row in table.rows]
+        assert found == list(zip(first, second, strict=True))
+        some = store.intervals.read("1", 600_000, T0, T0 + 10 * DAY_NS, ["rms_v"])
+        assert set(some.values) == {"rms_v"}
+        settle(store)
+
+
 def test_values_at_instants_keep_their_holes(store: CloudStore) -> None:
     """They are stored as they came, are not in a summary's bins, and have columns in an export."""
     angles = {130: (math.nan, 12.5, *[-179.75] * 8), 131: (*[30.25] * 9, math.nan), 132: None}

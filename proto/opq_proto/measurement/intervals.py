@@ -37,3 +37,6 @@ class IntervalColumns:
     """(n,) share of its time that was measured, 0 .. 1; NaN: unknown."""
     values: Mapping[str, NDArray[np.float32]]
     """Quantity -> (n,) values, or (n, orders); NaN: unknown."""
+    sequences: NDArray[np.int64] | None = None
+    """(n, 2) the numbers under which the windows' part and the flicker's were sent, -1: not known; None: not
+    read, or not known of any."""

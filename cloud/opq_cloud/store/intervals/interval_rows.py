@@ -17,6 +17,8 @@ from opq_proto.measurement.intervals import AT_INSTANTS, IntervalColumns
 
 FLICKER = ("pst", "plt", "pinst_max")
 """Quantities of the flickermeter, in the order in which they decide which part counts."""
+UNKNOWN = -1
+"""A number that is not known."""
 Values = dict[str, tuple[float, ...]]
 """Quantity -> one value, or one for each order, in single precision."""
 _Rank = tuple[Any, ...]
@@ -25,7 +27,16 @@ _Rank = tuple[Any, ...]
 class IntervalRow:
     """One interval: the best of the parts that came so far."""
 
-    __slots__ = ("coverage", "end_ns", "flagged", "flicker", "flicker_flagged", "start_ns", "values")
+    __slots__ = (
+        "coverage",
+        "end_ns",
+        "flagged",
+        "flicker",
+        "flicker_flagged",
+        "sequences",
+        "start_ns",
+        "values",
+    )
 
     def __init__(self, start_ns: int, end_ns: int) -> None:
         self.start_ns, self.end_ns = start_ns, end_ns
@@ -33,18 +44,32 @@ class IntervalRow:
         self.flagged = self.flicker_flagged = False
         self.values: Values = {}
         self.flicker: Values = {}
+        self.sequences = [UNKNOWN, UNKNOWN]
+        """Numbers of the windows' part and of the flicker's."""
 
-    def add(self, end_ns: int, flagged: bool, coverage: float, values: Values) -> None:
-        """Adds a part. `coverage` NaN: unknown."""
+    def add(
+        self,
+        end_ns: int,
+        flagged: bool,
+        coverage: float,
+        values: Values,
+        sequences: Sequence[int] = (UNKNOWN, UNKNOWN),
+    ) -> None:
+        """Adds a part. `coverage` NaN: unknown. A part that was sent again with another number has the larger
+        one."""
         self.end_ns = max(self.end_ns, end_ns)
         flicker = {name: values[name] for name in FLICKER if name in values}
         others = {name: value for name, value in values.items() if name not in FLICKER}
-        if (others or not math.isnan(coverage)) and _rank(coverage, flagged, others) > _rank(
-            self.coverage, self.flagged, self.values
+        if others or not math.isnan(coverage):
+            rank = *_rank(coverage, flagged, others), sequences[0]
+            if rank > (*_rank(self.coverage, self.flagged, self.values), self.sequences[0]):
+                self.coverage, self.flagged, self.values = coverage, flagged, others
+                self.sequences[0] = sequences[0]
+        if flicker and (_flicker_rank(flicker), sequences[1]) > (
+            _flicker_rank(self.flicker),
+            self.sequences[1],
         ):
-            self.coverage, self.flagged, self.values = coverage, flagged, others
-        if flicker and _flicker_rank(flicker) > _flicker_rank(self.flicker):
-            self.flicker, self.flicker_flagged = flicker, flagged
+            self.flicker, self.flicker_flagged, self.sequences[1] = flicker, flagged, sequences[1]
 
     @property
     def is_flagged(self) -> bool:
@@ -70,9 +95,10 @@ def add_columns(rows: dict[int, IntervalRow], columns: IntervalColumns) -> None:
         columns.end_ns.tolist(),
         columns.flagged.tolist(),
         columns.coverage.tolist(),
+        sequences_of(columns).tolist(),
         strict=True,
     )
-    for at, (start_ns, end_ns, flagged, coverage) in enumerate(facts):
+    for at, (start_ns, end_ns, flagged, coverage, sequences) in enumerate(facts):
         values: Values = {}
         for name, column in lists.items():
             each = column[at]
@@ -85,7 +111,14 @@ def add_columns(rows: dict[int, IntervalRow], columns: IntervalColumns) -> None:
         row = rows.get(start_ns)
         if row is None:
             row = rows[start_ns] = IntervalRow(start_ns, end_ns)
-        row.add(end_ns, flagged, coverage, values)
+        row.add(end_ns, flagged, coverage, values, sequences)
+
+
+def sequences_of(columns: IntervalColumns) -> NDArray[np.int64]:
+    """(n, 2) the numbers of rows, UNKNOWN where they are not known."""
+    if columns.sequences is not None:
+        return columns.sequences
+    return np.full((len(columns.start_ns), 2), UNKNOWN, np.int64)
 
 
 def _known_length(name: str, row: Sequence[float]) -> int:
@@ -123,6 +156,7 @@ def columns_of(box_id: str, length_ms: int, rows: Mapping[int, IntervalRow]) -> 
         np.array([row.is_flagged for row in found], np.bool_),
         np.array([row.coverage for row in found], np.float32),
         values,
+        np.array([row.sequences for row in found], np.int64).reshape(-1, 2),
     )
 
 
@@ -159,6 +193,7 @@ def joined(box_id: str, length_ms: int, parts: Sequence[IntervalColumns]) -> Int
         np.concatenate([part.flagged for part in parts]),
         np.concatenate([part.coverage for part in parts]),
         values,
+        np.concatenate([sequences_of(part) for part in parts]),
     )
 
 
@@ -176,4 +211,5 @@ def within(columns: IntervalColumns, start_ns: int, end_ns: int) -> IntervalColu
         columns.flagged[part],
         columns.coverage[part],
         {name: value[part] for name, value in columns.values.items()},
+        None if columns.sequences is None else columns.sequences[part],
     )

@@ -74,4 +74,4 @@ def add_new_row(rows: dict[int, IntervalRow], document: Mapping[str, Any]) -> No
     row = rows.get(start_ns)
     if row is None:
         row = rows[start_ns] = IntervalRow(start_ns, body.end_ns)
-    row.add(body.end_ns, body.flagged, body.coverage, values)
+    row.add(body.end_ns, body.flagged, body.coverage, values, [int(document["sequence"])] * 2)

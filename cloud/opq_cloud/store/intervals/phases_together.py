@@ -100,4 +100,5 @@ def _chosen(columns: IntervalColumns, rows: "np.ndarray[tuple[int], np.dtype[np.
         flagged=columns.flagged[rows],
         coverage=columns.coverage[rows],
         values={name: value[rows] for name, value in columns.values.items()},
+        sequences=None if columns.sequences is None else columns.sequences[rows],
     )

@@ -101,8 +101,11 @@ class MongoDocuments:
 
     def tally(self, table: Table, where: Where, field: str) -> dict[Any, int]:
         counts: dict[Any, int] = {}
-        for document in self._of(table).find(self._filter(table, where), {field: 1}):
-            if (value := document.get(field)) is not None:
+        name = _name(table, field)  # without `_id` an index that has all of it is enough
+        for document in self._of(table).find(
+            self._filter(table, where), {"_id": int(name == "_id"), name: 1}
+        ):
+            if (value := document.get(name)) is not None:
                 counts[value] = counts.get(value, 0) + 1
         return counts
 

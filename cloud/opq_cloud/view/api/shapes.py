@@ -114,6 +114,8 @@ INTERVAL: dict[str, Any] = {
     "end_ns": 1795000800000000000,
     "flagged": False,
     "coverage": 1.0,
+    "sequence": 81204,
+    "flicker_sequence": 81203,
     "rms_v": 119.9,
     "rms_min_v": 119.1,
     "rms_max_v": 120.4,
@@ -237,6 +239,8 @@ class IntervalShape(_Shape):
     end_ns: int
     flagged: bool
     coverage: float | None
+    sequence: int | None
+    flicker_sequence: int | None
 
 
 class DisturbanceShape(_Shape):

@@ -12,7 +12,7 @@ from opq_sim.faults.world.world import Condition, FaultWorld
 ANALYSING: Final = ("triggering-service", "event-service", "mauka")
 """What counts events and findings."""
 ASK_AGAIN_S: Final = 2.0
-"""A command about events takes a second of an idle machine."""
+"""A command about events reads them all."""
 STILL_S: Final = 1.2
 """Nothing changed for this long."""
 UNMEASURED_NS: Final = 600_000_000

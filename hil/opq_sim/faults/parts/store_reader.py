@@ -1,19 +1,16 @@
 """StoreReader: what the commands and the health of a cloud say of its store, whatever store it is."""
 
 import json
-import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from opq_sim.faults.parts.commands import Commands
 from opq_sim.faults.parts.service import ServiceError
 
 MOST_EVENTS: Final = 10_000
-COMMAND_S: Final = 300.0
-"""Limit that ends a command that hangs; a command takes a second of an idle machine."""
 HEALTH_S: Final = 5.0
 NO_STORE: Final = "there is no store in"
 STORED: Final = "measurements_stored"
@@ -22,14 +19,15 @@ COUNTED: Final = ("events", "findings", "incidents", "ids_given")
 
 
 class StoreReader:
-    """Each question is a command in a process of its own; nothing of the cloud is imported here.
+    """Each question is a command in another process; nothing of the cloud is imported here.
 
     What a store that does not exist yet has is empty. Every question raises ServiceError where its command
     fails.
     """
 
-    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, commands: Commands, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
         """`settings`: the section `[store]` of its cloud."""
+        self._commands = commands
         uri = (settings or {}).get("mongo_uri")
         self._where = ["--data-dir", str(data_dir), *(["--mongo-uri", uri] if uri else [])]
 
@@ -73,13 +71,12 @@ class StoreReader:
         return [json.loads(line) for line in self._text(*words).splitlines()]
 
     def _text(self, *words: str) -> str:
-        command = [sys.executable, "-m", "opq_tools.cli", *words, *self._where]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=COMMAND_S)
-        if done.returncode and NO_STORE in done.stderr:
+        answer = self._commands.run(*words, *self._where)
+        if answer.code and NO_STORE in answer.error:
             return ""
-        if done.returncode:
-            raise ServiceError(f"opq-tools {' '.join(words)}: {done.stderr.strip()}")
-        return done.stdout
+        if answer.code:
+            raise ServiceError(f"opq-tools {' '.join(words)}: {answer.error.strip()}")
+        return answer.out
 
 
 def received_s(port: int) -> dict[str, int] | None:

@@ -12,6 +12,7 @@ from typing import Final
 from opq_proto.kit import ports
 from opq_sim.faults.evidence import Evidence, withdrawn_outages
 from opq_sim.faults.parts.boxes import RATE_HZ
+from opq_sim.faults.parts.commands import Commands
 from opq_sim.faults.parts.dips import true_dips
 from opq_sim.faults.parts.gateway_disk import (
     ledger_rows,
@@ -63,7 +64,8 @@ class FaultWorld:
         self.view: ViewReader | None = ViewReader(view) if layout.has_view else None
         mongo = self.processes.mongo
         settings = None if mongo is None else mongo.settings
-        self.store = StoreReader(self.processes.data_dir("cloud"), settings)
+        self._commands = Commands()
+        self.store = StoreReader(self._commands, self.processes.data_dir("cloud"), settings)
         self.evidence = Evidence()
         self.starved: dict[int, float] = {}
         self.ended_s = 0.0
@@ -71,6 +73,7 @@ class FaultWorld:
 
     def __enter__(self) -> "FaultWorld":
         with ExitStack() as opening:
+            opening.enter_context(self._commands)
             self.processes.open(opening)
             if self.layout.boxes_first:  # of this process: the others have begun
                 with suppress(PermissionError):
@@ -234,5 +237,5 @@ class FaultWorld:
         if processes.gateways:
             evidence.read_intervals(self.store)
         if self.view is None:
-            other = StoreReader(processes.data_dir("other"))
+            other = StoreReader(self._commands, processes.data_dir("other"))
             evidence.read_store(self.store, other, bool(self.schedule.clocks))

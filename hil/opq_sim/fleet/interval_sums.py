@@ -1,7 +1,8 @@
 """IntervalSums: ten minutes and two hours of one Box, from windows and from spans in closed form."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,6 +35,7 @@ WHOLE_NS = 400_000_000
 PINST_HZ = WORK_HZ / round(WORK_HZ / KEPT_HZ)
 """Values of Pinst a second, as the flickermeter keeps them."""
 Clock = tuple[int, TimeSource]
+AtInstants = tuple[Mapping[str, tuple[float, ...]], Clock]
 
 
 class _Ten:
@@ -71,15 +73,21 @@ class IntervalSums:
     """
 
     def __init__(
-        self, box_id: str, nominal_v: float, nominal_hz: float, deliver: Callable[[Values], None]
+        self,
+        box_id: str,
+        nominal_v: float,
+        nominal_hz: float,
+        deliver: Callable[[Values], None],
+        instants: Callable[[int], AtInstants],
     ) -> None:
+        """`instants` returns the quantities at the instants of ten minutes, and their worst clock."""
         self._names = Intervals(box_id, nominal_v, nominal_hz)
         self._nominal_v = nominal_v
-        self._deliver = deliver
+        self._deliver, self._instants = deliver, instants
         self._open: dict[int, _Ten] = {}
         self._two: Interval | None = None
         self._psts: dict[int, float] = {}
-        self.clock: Clock = (0, TimeSource.FREE)
+        self._clock: Clock = (0, TimeSource.FREE)
 
     def add_quiet(self, start_ns: int, end_ns: int, span: QuietWindows, floor: float) -> None:
         """Adds a span within ten minutes; `floor` is its Pinst."""
@@ -140,8 +148,10 @@ class IntervalSums:
         two_ns = ten.start_ns // TWO_HOURS_NS * TWO_HOURS_NS
         if self._two is not None and self._two.start_ns != two_ns:
             self._close_two()
-        self._deliver(self._finished("10_min", ten.sums, end_ns, coverage))
-        for each in self._names.flicker(ten.flicker(self._psts), self.clock):
+        at_instants, self._clock = self._instants(ten.start_ns)
+        found = self._finished("10_min", ten.sums, end_ns, coverage)
+        self._deliver(replace(found, values={**found.values, **at_instants}))
+        for each in self._names.flicker(ten.flicker(self._psts), self._clock):
             self._deliver(each)
         for start_ns in [each for each in self._psts if each <= end_ns - TWO_HOURS_NS]:
             del self._psts[start_ns]
@@ -160,7 +170,7 @@ class IntervalSums:
     def _finished(self, kind: str, sums: Interval, end_ns: int, coverage: float) -> Values:
         facts = (kind, sums.start_ns, end_ns, True, sums.count, coverage, sums.flagged, QUANTITIES)
         return self._names.aggregated(
-            Aggregate(*facts, sums.mean(), sums.min, sums.max, sums.known), self.clock
+            Aggregate(*facts, sums.mean(), sums.min, sums.max, sums.known), self._clock
         )
 
     def _row(self, window: Values) -> FloatArray:

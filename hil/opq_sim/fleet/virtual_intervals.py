@@ -8,6 +8,7 @@ Months take seconds where little happens: only some seconds around each change a
 changes, `VirtualBoxes` makes the Boxes' Measurements; neither needs the other.
 """
 
+import cmath
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,12 +18,14 @@ import numpy as np
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.ledger_rows import measurement_of
 from opq_measure.aggregation.aggregator import TEN_MINUTES_NS
+from opq_measure.aggregation.instants import INSTANTS, STEP_NS, is_good_clock
 from opq_measure.frequency.per_window import WINDOW_S
+from opq_proto.measurement.intervals import AT_INSTANTS
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import Measurement, TimeSource
 from opq_sim.box.box_stamps import BoxStamps
 from opq_sim.box.source import RunClock
-from opq_sim.fleet.interval_sums import IntervalSums
+from opq_sim.fleet.interval_sums import AtInstants, IntervalSums
 from opq_sim.fleet.outlets import FleetGrid, FleetOutlet
 from opq_sim.fleet.quiet_windows import QuietWindows, quiet_pinst, quiet_windows
 from opq_sim.fleet.sampled_stretch import SampledStretch
@@ -107,9 +110,9 @@ class _Box:
         self._source = outlet.samples()
         self._stamps = BoxStamps(clock, self._source)
         self._deliver = deliver
-        self._sums = IntervalSums(outlet.box_id, outlet.voltage.nominal_v, outlet.voltage.nominal_hz, deliver)
-        self._sums.clock = UNCERTAINTY_NS, TimeSource.GPS
-        self._at_s = from_s
+        nominals = outlet.voltage.nominal_v, outlet.voltage.nominal_hz
+        self._sums = IntervalSums(outlet.box_id, *nominals, deliver, self._at_instants)
+        self._from_s = self._at_s = from_s
         """All before is measured, up to the windows of the stretch."""
         self._known_ns = self._ns(from_s)
         """Spans up to here are in the sums."""
@@ -140,6 +143,29 @@ class _Box:
     def end(self) -> None:
         self._end_stretch()
         self._sums.end(self._known_ns)
+
+    def _at_instants(self, start_ns: int) -> AtInstants:
+        """The fundamental at the instants of ten minutes as the gateway has it; NaN where it changes."""
+        phasors: list[complex] = []
+        worst = UNCERTAINTY_NS, TimeSource.GPS
+        for number in range(INSTANTS):
+            at_s = (start_ns + number * STEP_NS + STEP_NS // 2 - self._clock.start_ns) / 1e9
+            is_measured = self._from_s <= at_s <= self._at_s
+            silent = any(begin_s <= at_s < end_s for begin_s, end_s in self._silent_s)
+            steady = self._steady(at_s - WINDOW_S, at_s + WINDOW_S) if is_measured and not silent else None
+            phasors.append(complex(math.nan, math.nan))
+            if steady is None:
+                continue
+            stamp = self._stamps.stamp(self._stamps.taken(self._clock.monotonic_ns + round(at_s * 1e9)))
+            worst = max(worst[0], stamp.uncertainty_ns), min(worst[1], stamp.source)
+            if is_good_clock(self._voltage.nominal_hz, stamp.uncertainty_ns):
+                turned = float(self._voltage.cycles(np.array([at_s]))[0]) % 1.0 - 0.25  # 0: the cosine's top
+                volts = steady.fundamental_v * abs(steady.ratios[0]) * self._outlet.gain
+                phasors[-1] = volts * cmath.exp(2j * math.pi * turned)
+        if not any(map(cmath.isfinite, phasors)):
+            return {}, worst
+        angles = tuple(math.degrees(cmath.phase(each)) for each in phasors)
+        return dict(zip(AT_INSTANTS, (angles, tuple(map(abs, phasors))), strict=True)), worst
 
     def _ns(self, t_s: float) -> int:
         return self._clock.start_ns + round(t_s * 1e9)

@@ -84,6 +84,7 @@ LINES = {
         "GET /events/{event_id}",
         "GET /incidents/{incident_id}",
         "GET /incidents/{incident_id}/examine",
+        "GET /incidents/{incident_id}/overlay",
         "GET /incidents/{incident_id}/examine/part",
         "GET /incidents/{incident_id}/examine/charts",
         "GET /api/v1/boxes/{box_id}",

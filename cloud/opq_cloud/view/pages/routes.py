@@ -15,6 +15,7 @@ from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.site_page import SitePages
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
 from opq_cloud.view.pages.drawing.rendering import PageRenderer
+from opq_cloud.view.pages.examine.overlay import OverlayPages
 from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.examine.recording_page import RecordingPages
 from opq_cloud.view.pages.examine.signals import SignalCache
@@ -73,12 +74,14 @@ def page_routes(parts: PageParts) -> list[BaseRoute]:
         render=render,
         unset_channels=services.addresses.unset_channels,
     )
-    examine = ExaminePages(context, SignalCache(services.store), render)
+    signals = SignalCache(services.store)
+    examine = ExaminePages(context, signals, render)
     routers = (
         MapPages(context, parts.grid, parts.maps, services, render).router(),
         FrontPage(context, parts.reports, services.addresses.folder, render).router(),
         IncidentPages(context, services, examine, render).router(),
         examine.router(),
+        OverlayPages(context, signals, render).router(),
         PastPages(context, services, render).router(),
         BoxPages(context, box_client, render).router(),
         SitePages(context, render).router(),

@@ -1,7 +1,7 @@
 """Makes `countries-110m.json.gz` and `countries-50m.json.gz` from the Natural Earth data of an npm package.
 
   npm pack world-atlas@2.0.2
-  python cloud/opq_cloud/view/pages/map/outlines/make_outlines.py world-atlas-2.0.2.tgz
+  python tools/make_outlines.py world-atlas-2.0.2.tgz
 
 Each file: `{"scale", "sizes", "steps", "land", "borders"}`. `steps` is [dx, dy, dx, dy, ...] over all points
 of all arcs, in whole multiples of `scale` degrees (longitude, latitude), the first from 0, 0; `sizes` is the

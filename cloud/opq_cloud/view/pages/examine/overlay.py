@@ -1,0 +1,214 @@
+"""Two events over one another, `/incidents/{id}/overlay?with=17`: waveforms, rms and its difference."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlencode
+
+import numpy as np
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.view.pages.drawing.charts import ChartLine, reduce_min_max
+from opq_cloud.view.pages.drawing.rendering import PageMaker
+from opq_cloud.view.pages.examine import drawing, figures
+from opq_cloud.view.pages.examine.address import ExamineAddress, moment, read_address
+from opq_cloud.view.pages.examine.panels import MIN_V, Lane, TimePanel, Trace
+from opq_cloud.view.pages.examine.reading import read_signals
+from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache
+from opq_cloud.view.pages.incidents.incident_list import beside_at_place
+from opq_cloud.view.pages.visible.shown_box import ShownBox
+from opq_cloud.view.pages.visible.visitor_context import VisitorContext
+from opq_cloud.view.web import words
+from opq_proto.messages import Incident
+
+ALIGNED = {"trigger": "By their beginnings", "crossing": "By a rising zero crossing"}
+LONGEST_FIRST_MS = 2000.0
+"""Of two long events their beginnings are shown first."""
+RMS_POINTS = 20_000
+STEADY_CYCLES = 4.0
+"""So long before the event the phase is read, where the disturbance does not bend it."""
+Field = Annotated[str, Query(max_length=200)]
+
+
+@dataclass(frozen=True, slots=True)
+class LaidEvent:
+    """One of the two: its incident at one Box, with the moment that is 0 ms of the axis."""
+
+    incident: Incident
+    box: ShownBox
+    signal: BoxSignal
+    origin_ns: int
+    label: str
+
+    def wave(self, start_ms: float, end_ms: float, scale: float) -> list[ChartLine]:
+        found = figures.wave_lines(self.signal, start_ms, end_ms, self.origin_ns, 2 * drawing.POINTS)
+        return [ChartLine(each.t_ms, each.values * scale / self.box.nominal_v) for each in found]
+
+    def rms(self, start_ms: float, end_ms: float, scale: float) -> list[ChartLine]:
+        found = figures.rms_lines(self.signal, start_ms, end_ms, self.origin_ns, RMS_POINTS)
+        return [ChartLine(each.t_ms, each.values * scale / self.box.nominal_v) for each in found]
+
+
+class OverlayPages:
+    """The page; the second event is that of `with`, else the one before at the same site."""
+
+    def __init__(self, context: VisitorContext, signals: SignalCache, render: PageMaker) -> None:
+        self._context, self._cache, self._render = context, signals, render
+
+    def router(self) -> APIRouter:
+        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+        router.add_api_route("/incidents/{incident_id}/overlay", self.page)
+        return router
+
+    def page(
+        self,
+        incident_id: str,
+        other: Annotated[str, Query(alias="with", max_length=12)] = "",
+        align: Field = "trigger",
+        t: Field = "",
+        box: Field = "",
+    ) -> HTMLResponse:
+        context = self._context
+        one = context.incident_of_address(incident_id, "/incidents/{}/overlay")
+        if align not in ALIGNED:
+            raise HTTPException(400, f"align is {align[:40]!r}; want {' or '.join(ALIGNED)}.")
+        beside = beside_at_place(context, one)
+        number = other.strip().lstrip("#") or str(beside["place_previous"] or beside["place_next"] or "")
+        here = f"/incidents/{one.incident_id}/overlay"
+        both = [one]
+        if number:
+            both.append(context.incident_of_address(number, f"{here}?with={{}}"))
+        longest_ms = min(LONGEST_FIRST_MS, max((each.end_ns - each.start_ns) / 1e6 for each in both))
+        try:
+            address = read_address(
+                math.ceil(longest_ms), t or f"-60ms..{max(60, round(1.4 * longest_ms))}ms", show=box
+            )
+        except ValueError as error:
+            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
+        events = [each for incident in both if (each := self._event(incident, address, align)) is not None]
+        fields = {"with": number, "align": align, "box": ",".join(address.box_ids)}
+
+        def query(moved: ExamineAddress = address, second: str = number, align: str = align) -> str:
+            span = f"{moment(moved.start_ms)}..{moment(moved.end_ms)}"
+            found = {**fields, "with": second, "align": align, "t": span}
+            return urlencode([each for each in found.items() if each[1]], safe=",")
+
+        span = address.start_ms, address.end_ms
+        return self._render(
+            "overlay.html",
+            "incidents",
+            200,
+            incident=one,
+            number=number,
+            fields=fields,
+            headline=words.headline(one, context.names(both)),
+            place=here,
+            span_words=f"{moment(span[0])}..{moment(span[1])}",
+            events=events,
+            lowest=[_lowest(each, span) for each in events],
+            panels=_panels(events, span) if len(events) == 2 else (),
+            query=query(),
+            aligned=[(text, name == align, query(align=name)) for name, text in ALIGNED.items()],
+            seconds=[
+                (
+                    f"{text} at {beside['place_words']}, #{near}",
+                    str(near) == number,
+                    query(second=str(near)),
+                )
+                for text, near in (("Before", beside["place_previous"]), ("After", beside["place_next"]))
+                if near
+            ],
+            steps=[
+                (text, query(moved))
+                for text, moved in (
+                    ("Back", address.shifted(-0.5)),
+                    ("Forward", address.shifted(0.5)),
+                    ("Zoom in", address.zoomed(0.5)),
+                    ("Zoom out", address.zoomed(2.0)),
+                )
+            ],
+            axis=drawing.time_axis(*span),
+            zero_percent=drawing.percent_of(0.0, span),
+            ends_percent=drawing.percent_of(0.0, span),
+            length_ms=0.0,
+            cursors=[],
+            unknown_gains=[],
+        )
+
+    def _event(self, incident: Incident, address: ExamineAddress, align: str) -> LaidEvent | None:
+        """The event at the Box of the address, where it has a waveform there, else where it was worst."""
+        found = read_signals(self._context, self._cache, incident, address, 1)
+        if not found.shown or not found.signals[found.shown[0].box_id].runs:
+            return None
+        box = found.shown[0]
+        signal = found.signals[box.box_id]
+        own = [each.finding.start_ns for each in incident.findings if each.finding.box_id == box.box_id]
+        begun_ns = min(own, default=incident.start_ns)
+        origin_ns = begun_ns if align == "trigger" else crossing_ns(signal, begun_ns, box.nominal_hz)
+        return LaidEvent(incident, box, signal, origin_ns, f"#{incident.incident_id}, {box.label}")
+
+
+def crossing_ns(signal: BoxSignal, begun_ns: int, nominal_hz: float) -> int:
+    """The last rising zero crossing before an event, to 0.001 cycles; its beginning if none is known."""
+    at_ms = -STEADY_CYCLES * 1e3 / nominal_hz
+    read = figures.reading(signal, at_ms, begun_ns)
+    if read.phase_deg is None:
+        return begun_ns
+    period_ms = 1e3 / (read.f_hz or nominal_hz)
+    crossed_ms = at_ms - read.phase_deg / 360 * period_ms
+    return begun_ns + round((crossed_ms + math.floor(0.001 - crossed_ms / period_ms) * period_ms) * 1e6)
+
+
+def rms_difference(one: Sequence[ChartLine], two: Sequence[ChartLine], apart_ms: float) -> ChartLine | None:
+    """First minus second at the times of the first where the second has a value, at most `apart_ms` off."""
+    if not one or not two:
+        return None
+    at, values = (np.concatenate([getattr(each, name) for each in one]) for name in ("t_ms", "values"))
+    their, theirs = (np.concatenate([getattr(each, name) for each in two]) for name in ("t_ms", "values"))
+    after = np.clip(np.searchsorted(their, at), 1, max(1, len(their) - 1))
+    near = np.minimum(np.abs(at - their[after - 1]), np.abs(at - their[np.minimum(after, len(their) - 1)]))
+    known = near <= apart_ms
+    return ChartLine(at[known], (values - np.interp(at, their, theirs))[known]) if known.any() else None
+
+
+def _panels(events: Sequence[LaidEvent], span: tuple[float, float]) -> tuple[TimePanel, ...]:
+    """Waveforms, rms, and the difference of rms, in volts where both have one nominal voltage, else in %."""
+    one, two = events
+    whole, unit = (one.box.nominal_v, "V") if one.box.nominal_v == two.box.nominal_v else (100.0, "%")
+    waves, rms = (
+        [read(*span, whole) for read in (getattr(one, name), getattr(two, name))] for name in ("wave", "rms")
+    )
+    off = rms_difference(rms[0], rms[1], 1e3 / one.box.nominal_hz)
+    labels = (one.label, two.label)
+    panels = [
+        ("wave", "Waveforms", "Both on the same axes.", labels, waves, True),
+        ("rms", "Half-cycle rms", "Urms(1/2) (IEC 61000-4-30, 5.4).", labels, rms, False),
+        ("off", "Difference of rms", f"{one.label} minus {two.label}.", ("Difference",), [[off]], True),
+    ]
+    found = []
+    for name, title, hint, names, lines, even in panels:
+        drawn = [[_fewer(each) for each in group if each is not None] for group in lines]
+        scale = drawing.scale_of([each for group in drawn for each in group], MIN_V * whole, even=even)
+        if scale is None:
+            lane = Lane(title, (), (), "", empty="Nothing of this stretch is stored.")
+        else:
+            traces = tuple(
+                Trace("", text, (2 if name == "off" else 0) + row, drawing.trace(group, scale, *span))
+                for row, (text, group) in enumerate(zip(names, drawn, strict=True))
+            )
+            lane = Lane(title, traces, scale.ticks(), unit)
+        found.append(TimePanel(name, title, hint, (lane,)))
+    return tuple(found)
+
+
+def _fewer(line: ChartLine) -> ChartLine:
+    return reduce_min_max(line.t_ms, line.values, drawing.POINTS)
+
+
+def _lowest(event: LaidEvent, span: tuple[float, float]) -> tuple[float, float] | None:
+    """Lowest rms in the span, percent of nominal, and when, ms."""
+    lines = [each for each in event.rms(*span, 100.0) if len(each.values)]
+    found = [(float(each.values.min()), float(each.t_ms[each.values.argmin()])) for each in lines]
+    return min(found, default=None)

@@ -1,0 +1,103 @@
+"""Two events over one another: how they are laid, what is drawn, and who sees it."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import demo
+import numpy as np
+import pytest
+from account_scene import FormBrowser, add_people
+
+from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.view.pages.drawing.charts import ChartLine
+from opq_cloud.view.pages.examine.overlay import crossing_ns, rms_difference
+from opq_cloud.view.pages.examine.signals import BoxSignal, measured_run
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE
+from opq_proto.messages import TimeSource, Waveform
+
+START_NS = 1_795_000_000_000_000_000
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+
+
+@pytest.mark.parametrize("begun_ms", [100.0, 104.0, 116.6])
+@pytest.mark.parametrize("phase", [0.0, 0.25, 0.9])
+def test_a_crossing_is_that_before_the_event(begun_ms: float, phase: float) -> None:
+    """A 60 Hz sine that has a rising crossing at -phase cycles: the last one up to the event is found."""
+    rate = 12_000
+    at_s = np.arange(6000) / rate
+    counts = np.round(10_000 * np.sin(2 * np.pi * (60 * at_s + phase))).astype(np.int16)
+    wave = Waveform("1", START_NS, 1000, TimeSource.GPS, rate * 1000, 0.017, 0, counts)
+    signal = BoxSignal("1", (measured_run(1, wave, 60.0),))
+    found_ms = (crossing_ns(signal, START_NS + round(begun_ms * 1e6), 60.0) - START_NS) / 1e6
+    crossings = (np.arange(60) - phase) * 1e3 / 60
+    assert found_ms == pytest.approx(crossings[crossings <= begun_ms + 0.02].max(), abs=0.02)
+
+
+def test_a_difference_needs_both_events() -> None:
+    """It is first minus second where both are, and nothing in the second's gap."""
+    one = ChartLine(np.arange(0.0, 100.0, 8.0), np.full(13, 110.0))
+    two = [
+        ChartLine(np.arange(0.0, 30.0, 5.0), np.full(6, 90.0)),
+        ChartLine(np.array([80.0]), np.array([100.0])),
+    ]
+    found = rms_difference([one], two, 4.0)
+    assert found is not None
+    assert found.t_ms.tolist() == [0.0, 8.0, 16.0, 24.0, 80.0]
+    assert found.values.tolist() == [20.0, 20.0, 20.0, 20.0, 10.0]
+    assert rms_difference([one], [], 4.0) is None
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[demo.Scene]:
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    with running:
+        yield running
+
+
+def incident(scene: demo.Scene, box_id: str, hours_ago: int) -> int:
+    start_ns = time.time_ns() - hours_ago * 3600 * 10**9
+    wave = demo.waveform_of(replace(demo.OUTLETS[0], box_id=box_id), start_ns, 1.0, 20)
+    made = demo.put_event(scene.store, [wave], f"overlay-{box_id}-{hours_ago}")
+    assert made is not None
+    return made.incident_id
+
+
+def test_the_overlay_names_both_and_leads_on(scene: demo.Scene) -> None:
+    """It begins with the event before at the same place; another is chosen by its number."""
+    old, new, middle = (incident(scene, "1", hours) for hours in (9, 3, 6))
+    visitor = FormBrowser(scene.url)
+    visitor.get(f"/incidents/{middle}")
+    assert f'href="/incidents/{middle}/overlay"' in visitor.text
+    visitor.get(f"/incidents/{middle}/examine")
+    assert f'href="/incidents/{middle}/overlay"' in visitor.text
+    assert visitor.get(f"/incidents/{middle}/overlay") == 200
+    assert f"#{middle} and #{old} over one another</h1>" in visitor.text
+    assert re.findall(r">(Before|After) at [^<]*, #(\d+)<", visitor.text) == [
+        ("Before", str(old)),
+        ("After", str(new)),
+    ]
+    address = f"/incidents/{middle}/overlay?with={new}&align=crossing&t=-30ms..120ms"
+    assert visitor.get(address) == 200
+    assert address in visitor.text, "the link has both numbers"
+    assert visitor.text.count('class="trace trace-0') == visitor.text.count('class="trace trace-1') == 2
+    assert visitor.text.count('class="trace trace-2') == 1, "the difference"
+    assert visitor.get(f"/incidents/{middle}/overlay?with=999") == 404
+    assert visitor.get(f"/incidents/{middle}/overlay?align=magic") == 400
+
+
+def test_an_unseen_event_lies_over_nothing(scene: demo.Scene) -> None:
+    """An event at Boxes that the visitor does not see is as one that does not exist."""
+    mine, others = incident(scene, "1", 3), incident(scene, "4", 6)
+    ids = add_people(scene, vera="viewer")
+    scene.store.people.change_access("1", lambda _: BoxAccess("1", "", (ids["vera"],)))
+    account = scene.store.people.account(ids["vera"])
+    assert account is not None
+    cookie = SignIn(scene.store.people).begin_session(account, "127.0.0.1", "test")
+    vera = FormBrowser(scene.url, {SESSION_COOKIE: cookie})
+    assert vera.get(f"/incidents/{mine}/overlay") == 200 and "Box 4" not in vera.text
+    assert vera.get(f"/incidents/{mine}/overlay?with={others}") == 404

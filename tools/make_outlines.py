@@ -21,6 +21,7 @@ from pathlib import Path
 
 SOURCE_SHA256 = "032e7765f2ce00edaeafec23ff22bc3b77e42987c257da944cc585b452c05b97"
 """world-atlas-2.0.2.tgz: Natural Earth 4.1.0 (public domain) as TopoJSON."""
+FOLDER = Path(__file__).resolve().parents[1] / "cloud/opq_cloud/view/pages/map/outlines"
 SCALES = {"110m": 0.02, "50m": 0.01}
 """Degrees; 0.01 is 1.1 km, a fifth of the size of a pixel on the smallest map that uses 50m."""
 Shape = Mapping[str, object]
@@ -83,7 +84,7 @@ def main() -> None:
             member = tar.extractfile(f"package/countries-{name}.json")
             assert member is not None
             text = json.dumps(outlines(json.load(member), scale), separators=(",", ":")).encode()
-            path = Path(__file__).parent / f"countries-{name}.json.gz"
+            path = FOLDER / f"countries-{name}.json.gz"
             path.write_bytes(gzip.compress(text, 9, mtime=0))
             print(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), hashlib.sha256(text).hexdigest())
 

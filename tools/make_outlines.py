@@ -6,7 +6,8 @@
 Each file: `{"scale", "sizes", "steps", "land", "borders"}`. `steps` is [dx, dy, dx, dy, ...] over all points
 of all arcs, in whole multiples of `scale` degrees (longitude, latitude), the first from 0, 0; `sizes` is the
 number of points of each arc. `land` lists rings of arcs (TopoJSON: ~k is arc k backwards), `borders` the arcs
-that two countries share. The sums of source and result are in `OUTLINES.md`; a test checks the files.
+that two countries share. The sums of source and result are in
+`cloud/opq_cloud/view/pages/map/outlines/OUTLINES.md`; a test checks the files.
 """
 
 import gzip

@@ -13,8 +13,8 @@ from account_scene import FormBrowser, add_people
 
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.pages.drawing.charts import ChartLine
-from opq_cloud.view.pages.examine.overlay import crossing_ns, rms_difference
 from opq_cloud.view.pages.examine.signals import BoxSignal, measured_run
+from opq_cloud.view.pages.incidents.overlay import crossing_ns, rms_difference
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
 from opq_proto.messages import TimeSource, Waveform

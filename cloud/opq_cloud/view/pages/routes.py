@@ -15,13 +15,13 @@ from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.site_page import SitePages
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
 from opq_cloud.view.pages.drawing.rendering import PageRenderer
-from opq_cloud.view.pages.examine.overlay import OverlayPages
 from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.examine.recording_page import RecordingPages
 from opq_cloud.view.pages.examine.signals import SignalCache
 from opq_cloud.view.pages.front_page import FrontPage
 from opq_cloud.view.pages.incidents.edit_pages import IncidentEditPages
 from opq_cloud.view.pages.incidents.list_pages import IncidentPages
+from opq_cloud.view.pages.incidents.overlay import OverlayPages
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_feed import MapFeeds
 from opq_cloud.view.pages.map.map_pages import MapPages

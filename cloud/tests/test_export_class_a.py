@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from opq_cloud.export.class_a import disturbance_table, interval_table
 from opq_cloud.export.tables import shortest, table_pieces
-from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_proto.messages import Disturbance, Interval, Measurement, Trend
 from opq_tools.exporting.command import command
 
@@ -174,3 +174,32 @@ def test_a_csv_of_intervals_has_single_precision(store: CloudStore) -> None:
     digits = [len(value.replace(".", "")) for row in rows for name, value in row.items() if "_v" in name]
     assert max(digits) <= 9
     assert '"rms_v": 120.14286,' in whole(store, "jsonl").decode()
+
+
+def test_a_sites_phases_are_exported_under_its_name(store: CloudStore, tmp_path: Path) -> None:
+    """Three Boxes of which none is in a group: two intervals of three, since Box 6 has no third one."""
+    rows = []
+    for number, box_id in enumerate(("4", "5", "6")):
+        store.put_box(BoxRecord(box_id, "", site="mill", phase=f"L{number + 1}"))
+        for at in range(3 - (box_id == "6")):
+            values: dict[str, float | tuple[float, ...]] = {
+                "f_hz": 50.0,
+                "angles_deg": (30.0 - 120 * number,) * 10,
+                "phasors_v": (230.0 - 6.9 * (number == 1),) * 10,
+            }
+            at_ns = T0_NS + at * TEN_NS, T0_NS + (at + 1) * TEN_NS, 1000
+            ten = Interval(600_000, at == 1, 1.0, values)
+            rows.append(Measurement(box_id, 1, {}, *at_ns, sequence=at, interval=ten))
+    store.intervals.append(rows)
+    done = CliRunner().invoke(command, ["intervals", "--box", "mill", "--data-dir", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    found = list(csv.DictReader(io.StringIO(done.output)))
+    assert [(int(row["start_ns"]), row["flagged"]) for row in found] == [
+        (T0_NS, "False"),
+        (T0_NS + TEN_NS, "True"),
+    ]
+    for row in found:
+        assert float(row["u2_ratio"]) == pytest.approx(0.03 / 2.97, rel=1e-3)
+        assert float(row["angle_b_deg"]) == pytest.approx(-120.0) and row["box_id"] == "mill"
+    every = CliRunner().invoke(command, ["intervals", "--data-dir", str(tmp_path)])
+    assert {row["box_id"] for row in csv.DictReader(io.StringIO(every.output))} == {*"12456", "mill"}

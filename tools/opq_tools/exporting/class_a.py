@@ -11,6 +11,7 @@ from opq_cloud.export.records import ExportError
 from opq_cloud.export.selection import change_table
 from opq_cloud.export.tables import ExportTable, StreamForm, table_pieces
 from opq_cloud.store.box_record import box_order
+from opq_cloud.store.intervals.phases_together import IntervalsOfSites
 from opq_cloud.store.store import CloudStore
 from opq_proto.measurement.fields import USUAL
 from opq_tools.exporting.events import boxes_option, licence_option, write_pieces
@@ -71,14 +72,15 @@ def intervals(
 ) -> None:
     """Export the intervals of one length, in time order per Box: a column for each quantity and order.
 
+    `--box` takes the name of a site, too: unbalance and angles of its three phases.
+
     \b
     Examples: opq-tools export intervals --box 1 --from 2026-11-01 --format parquet --out november.parquet
               opq-tools export intervals --length 2h > years.csv
     """
-    boxes = sorted(box_ids or store.intervals.box_ids(), key=box_order)
-    table = interval_table(
-        store.intervals, boxes, LENGTHS_MS[length], start_ns or 0, end_ns or LATEST_NS, licence
-    )
+    reader = IntervalsOfSites(store.intervals, store.boxes())
+    boxes = sorted(box_ids or reader.box_ids(), key=box_order)
+    table = interval_table(reader, boxes, LENGTHS_MS[length], start_ns or 0, end_ns or LATEST_NS, licence)
     write_table(table, form, out)
 
 

@@ -14,14 +14,16 @@ import numpy as np
 
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.intervals.distribution import IntervalSummary, distribution_of, summed
 from opq_cloud.store.intervals.interval_rows import joined
-from opq_measure.aggregation.instants import INSTANTS, MOST_CLOCK_PERCENT, together
+from opq_measure.aggregation.instants import INSTANTS, MOST_CLOCK_PERCENT, PhasesTogether, together
 from opq_measure.signal import FloatArray
-from opq_proto.measurement.intervals import AT_INSTANTS, IntervalColumns
+from opq_proto.measurement.intervals import AT_INSTANTS, Disturbance, IntervalColumns
 
 TEN_MS, TEN_NS = 600_000, 600 * 10**9
 NAMES = (*AT_INSTANTS, "uncertainty_ns", "f_hz")
 PHASES = ("a", "b", "c")
+COMPUTED = tuple(name for name in PhasesTogether._fields if name != "coverage")
 
 
 class IntervalReader(Protocol):
@@ -30,6 +32,18 @@ class IntervalReader(Protocol):
     def read(
         self, box_id: str, length_ms: int, start_ns: int, end_ns: int, names: Collection[str] | None = None
     ) -> IntervalColumns: ...
+
+
+class StoredIntervals(IntervalReader, Protocol):
+    """What an export reads, too."""
+
+    def box_ids(self) -> list[str]: ...
+
+    def span_ns(self, box_id: str, length_ms: int) -> tuple[int, int] | None: ...
+
+    def summary(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalSummary: ...
+
+    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]: ...
 
 
 def site_intervals(
@@ -54,6 +68,44 @@ def site_intervals(
     return _chosen(both, np.argsort(both.start_ns))
 
 
+class IntervalsOfSites:
+    """The store's intervals, with the ten minutes of each site under its name, for an export."""
+
+    def __init__(self, intervals: StoredIntervals, boxes: Iterable[BoxRecord]) -> None:
+        self._intervals = intervals
+        self._sites: dict[str, list[BoxRecord]] = {}
+        for each in boxes:
+            if each.site and not each.retired_ms:
+                self._sites.setdefault(each.site, []).append(each)
+
+    def box_ids(self) -> list[str]:
+        """Returns the Boxes, groups and sites of which there may be intervals."""
+        return sorted({*self._intervals.box_ids(), *self._sites})
+
+    def read(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalColumns:
+        if length_ms != TEN_MS or box_id not in self._sites:
+            return self._intervals.read(box_id, length_ms, start_ns, end_ns)
+        return site_intervals(self._intervals, box_id, self._sites[box_id], start_ns, end_ns)
+
+    def span_ns(self, box_id: str, length_ms: int) -> tuple[int, int] | None:
+        names = [box_id]
+        if length_ms == TEN_MS:
+            names += (each.box_id for each in self._sites.get(box_id, ()))
+        spans = [span for name in names if (span := self._intervals.span_ns(name, length_ms)) is not None]
+        return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
+
+    def summary(self, box_id: str, length_ms: int, start_ns: int, end_ns: int) -> IntervalSummary:
+        """Returns the summary of what is stored; of a site also the names that are computed."""
+        stored = self._intervals.summary(box_id, length_ms, start_ns, end_ns)
+        if length_ms != TEN_MS or box_id not in self._sites:
+            return stored
+        nothing = {(name, 0, False): distribution_of(name, np.empty(0, np.float32)) for name in COMPUTED}
+        return summed([stored, IntervalSummary(parts=nothing)])
+
+    def disturbances(self, box_id: str | None, start_ns: int, end_ns: int) -> list[Disturbance]:
+        return self._intervals.disturbances(box_id, start_ns, end_ns)
+
+
 def phases_together(site: str, phases: Sequence[IntervalColumns]) -> IntervalColumns:
     """Unbalance and angles of ten minutes that all of the phases a, b and c have.
 
@@ -74,11 +126,7 @@ def phases_together(site: str, phases: Sequence[IntervalColumns]) -> IntervalCol
         starts + TEN_NS,
         np.asarray(flagged, np.bool_),
         found.coverage.astype(np.float32),
-        {
-            name: np.asarray(value, np.float32)
-            for name, value in found._asdict().items()
-            if name != "coverage"
-        },
+        {name: np.asarray(value, np.float32) for name, value in found._asdict().items() if name in COMPUTED},
     )
     said = ~np.isnan(found.u2_ratio) | (100 * found.clock_ratio > MOST_CLOCK_PERCENT)
     return _chosen(columns, np.flatnonzero(said))

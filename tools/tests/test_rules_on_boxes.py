@@ -75,10 +75,16 @@ def event(up: House, kind: str, *boxes: str, **settings: object) -> None:
 
 
 def test_the_page_has_ten_rules() -> None:
+    """Each is a statement that the engine takes, over the streams of the page."""
     assert len(RULES) == 10
+    streams = [f"CREATE STREAM {name} {definition}" for name, definition in STREAMS.items()]
+    cases = [{"name": name, "stream_ddl": streams, "sql": sql, "input": []} for name, sql in RULES.items()]
+    assert json.loads(try_text(json.dumps(cases))) == [{"name": name, "emissions": []} for name in RULES]
 
 
+@pytest.mark.slow
 def test_ten_rules_hold_against_the_sim(tmp_path: Path) -> None:
+    """It takes a minute; a rule over the Boxes of a running `up` is always played (test_up_rules.py)."""
     port, config = free_port(), tmp_path / "up.toml"
     config.write_text(
         '[gateway.uplink]\nsend = ["rms", "f", "thd", "trans", "h5", "rocof"]\n'

@@ -31,6 +31,8 @@ LIMITS_S = {"soak": 3 * 3600, "slow": 1800}
 DEAREST_FILES = 20
 """Files in the list of those with the most CPU time."""
 _SPENT_S = pytest.StashKey[float]()
+_IS_LAST = pytest.StashKey[bool]()
+"""Whether the fixtures of the session end with the present test."""
 
 for _name in EXAMPLES:
     # No deadline: a busy machine would exceed it without a fault of the code. CI plays the same examples each
@@ -92,7 +94,7 @@ def emulator_is_being_built() -> bool:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Waits for the emulator before a test's time begins; has it log as a service, whatever ran before.
 
     A command run within a test may leave a level that hides later lines, and structlog's own default
@@ -102,6 +104,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
     log.configure("test")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(_LOG))
+    item.config.stash[_IS_LAST] = nextitem is None
     while emulator_is_being_built() and uses_emulator(item.path):
         time.sleep(0.2)
     return (yield)
@@ -142,7 +145,10 @@ def _cpu_s() -> float:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
-    """Adds to each report the CPU time since the one before, for the process that prints."""
+    """Adds to each report the CPU time since the one before, for the process that prints.
+
+    Not what ends with the session, such as a server: a worker's last file would pay for all that used it.
+    """
     try:
         report = yield
     except SystemError:
@@ -151,7 +157,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report = pytest.TestReport.from_item_and_call(item, call)
     before_s, now_s = item.config.stash.get(_SPENT_S, 0.0), _cpu_s()
     item.config.stash[_SPENT_S] = now_s
-    report.cpu_s = now_s - before_s if before_s else 0.0
+    ends_session = call.when == "teardown" and item.config.stash.get(_IS_LAST, False)
+    report.cpu_s = now_s - before_s if before_s and not ends_session else 0.0
     return report
 
 

@@ -1,6 +1,7 @@
 """Boxes, groups and weeks in one chart: local time, rows together, coverage, the address, who sees what."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -360,6 +361,29 @@ def test_a_week_marks_all_its_incidents(client: TestClient, store: CloudStore) -
     marks = data_of(client.get(f"/past?box=1&weeks=1&tz=Europe/Berlin{span}").text)["marks"]
     assert marks == [[4 * DAY + 13 * HOUR_MS, "down"]]
     assert data_of(client.get(f"/past?box=1{span}").text)["marks"] == []
+
+
+@pytest.mark.parametrize("query", ["of=region:north", "box=1,2", "box=1"])
+def test_a_span_has_its_longest_and_deepest(client: TestClient, store: CloudStore, query: str) -> None:
+    """Both lists are of the span and the Boxes, and their links lead to such incidents."""
+    numbers = []
+    for box_id, hour, percent, seconds in (("1", 1, 70.0, 0.2), ("1", 2, 20.0, 0.1), ("1", 3, 80.0, 40.0)):
+        start_ns = (NOW - hour * HOUR_MS) * 10**6
+        end_ns = start_ns + round(seconds * 1e9)
+        event_id = store.open_event(Trigger("t", start_ns, end_ns, (box_id,), box_id, f"{hour}"), f"{hour}")
+        sag = Finding("sag", box_id, start_ns, end_ns, 0, True, 1.2 * percent, percent, 60 * seconds)
+        numbers.append(put_findings(store, event_id, [sag])[0].incident_id)
+    page = client.get(f"/past?{query}&from=now-6h&to=now").text
+    lists = page.partition("Longest and deepest")[2].partition("</details>")[0]
+    longest, _, deepest = lists.partition("Deepest</h3>")
+    short, deep, long = numbers
+    assert re.findall(r'data-incident="(\d+)"', longest) == [str(each) for each in (long, short, deep)]
+    assert re.findall(r'data-incident="(\d+)"', deepest) == [str(each) for each in (deep, short, long)]
+    links = re.findall(r'href="(/incidents\?[^"]+)"', page)
+    assert len(links) == 6 and "from=now-6h" in links[-1]
+    for link in links:
+        assert client.get(link.replace("&amp;", "&")).status_code == 200
+    assert '<input name="meter"' in page
 
 
 FORMER = (

@@ -24,6 +24,8 @@ MIN_CYCLES = 0.1
 """
 UNKNOWN = "–"
 THIN = "\u202f"
+SEVERITIES = (2, 4, 6, 8)
+"""The least severities that pages offer to choose."""
 """Narrow no-break space between number and unit."""
 
 CLASS_PHRASES = {

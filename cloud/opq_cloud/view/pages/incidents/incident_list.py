@@ -37,7 +37,6 @@ MAX_COUNTED = 10_000
 """Above this, the count is given as "more than"."""
 SCOPES = {"local": "Local", "feeder": "Feeder", "region": "Region", "wide_area": "Wide area"}
 ORDER_WORDS = {"newest": "Newest first", "severe": "Most severe first", "long": "Longest first"}
-SEVERITIES = (2, 4, 6, 8)
 SHADES = 5
 WORDS_CHARACTERS = 100
 REGIONS_NAMED = 20

@@ -14,7 +14,6 @@ from opq_cloud.view.pages.incidents.incident_list import (
     ORDER_WORDS,
     PER_PAGE,
     SCOPES,
-    SEVERITIES,
     beside_at_place,
     count_words,
     duration_words,
@@ -102,7 +101,7 @@ class IncidentPages:
             region_choices=list(context.regions()),
             site_choices=list(seen_sites(context)),
             scope_choices=SCOPES,
-            severity_choices=SEVERITIES,
+            severity_choices=words.SEVERITIES,
             order_words=ORDER_WORDS,
             after=after,
         )

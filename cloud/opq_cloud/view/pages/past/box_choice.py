@@ -59,6 +59,13 @@ class BoxChoice:
         return boxes, hidden
 
     @property
+    def incident_fields(self) -> dict[str, str]:
+        """Fields of `/incidents` for these Boxes; none where its address cannot name them together."""
+        if len(self.boxes) == 1:
+            return {"box": self.boxes[0].box_id}
+        return {self.kind: self.name} if self.kind in ("site", "region") else {}
+
+    @property
     def words(self) -> str:
         """`Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
         count = len(self.boxes) + len(self.hidden)

@@ -1,7 +1,7 @@
 """The lines of `/past`: which Boxes and weeks are read, and what of them is drawn over one another."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from opq_cloud.reports.limit_table import LimitTable
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
@@ -27,6 +27,8 @@ from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import TimeSpan, input_words
 
 INCIDENTS_MARKED = 200
+EXTREMES = 5
+"""Incidents in each list of the longest and the deepest."""
 HIDDEN_ROW_MS = 600_000
 """Boxes that are shown as figures only count in rows of this length or longer."""
 FEWEST_ROWS = 6
@@ -49,6 +51,8 @@ class Course:
     """Place on the axis and tone of each incident."""
     missing: Sequence[MissingPart]
     changes: Sequence[ListedChange] = ()
+    extremes: Mapping[str, Sequence[IndexedIncident]] = field(default_factory=dict)
+    """Longest and deepest incidents by the title of their list."""
 
 
 def read_course(
@@ -95,9 +99,10 @@ def read_course(
                 series = (*series[: MAX_SERIES - 1], line)
             gaps = tuple(each.gaps for each in series)
         charts.append(_chart(address, quantity, series, gaps, table, [*boxes, *hidden]))
-    incidents = _incidents(
-        context, choice.box_ids, *((weeks[-1].start_ms, weeks[0].end_ms) if weeks else axis)
-    )
+    first_ms, last_ms = (weeks[-1].start_ms, weeks[0].end_ms) if weeks else axis
+    wanted = IncidentFilter(box_ids=choice.box_ids, start_ns=first_ms * 1_000_000, end_ns=last_ms * 1_000_000)
+    found = context.store.find_incidents(wanted, INCIDENTS_MARKED) if choice.box_ids else []
+    incidents = sorted(found, key=lambda each: -each.start_ns)
     missing: Sequence[MissingPart] = ()
     if len(boxes) == 1 and not weeks and charts and charts[0].series[0].source != "":
         first = charts[0].series[0]
@@ -106,7 +111,8 @@ def read_course(
     marks = tuple((_place(each, address), words.class_tone(each.kind)) for each in incidents)
     changes = changes_listed(context.store, *axis, () if weeks else choice.box_ids)
     read = len(boxes) + len(hidden)
-    return Course(tuple(charts), axis, weeks, read, tuple(incidents), marks, missing, changes)
+    extremes = _extremes(context, wanted) if incidents else {}
+    return Course(tuple(charts), axis, weeks, read, tuple(incidents), marks, missing, changes, extremes)
 
 
 def _week_rows(address: PastAddress, week: LocalSpan) -> int:
@@ -186,11 +192,11 @@ def _chart(
     )
 
 
-def _incidents(
-    context: VisitorContext, box_ids: tuple[str, ...], start_ms: int, end_ms: int
-) -> list[IndexedIncident]:
-    if not box_ids:
-        return []
-    wanted = IncidentFilter(box_ids=box_ids, start_ns=start_ms * 1_000_000, end_ns=end_ms * 1_000_000)
-    found = context.store.find_incidents(wanted, INCIDENTS_MARKED)
-    return sorted(found, key=lambda each: -each.start_ns)
+def _extremes(context: VisitorContext, wanted: IncidentFilter) -> dict[str, list[IndexedIncident]]:
+    """The longest incidents, and the deepest of the most severe, which are all where there are not many."""
+    find = context.store.find_incidents
+    severe = find(replace(wanted, order="severe"), INCIDENTS_MARKED)
+    below = [each for each in severe if each.residual_percent is not None and each.residual_percent < 100]
+    deepest = sorted(below, key=lambda each: each.residual_percent or 0.0)[:EXTREMES]
+    longest = find(replace(wanted, order="long"), EXTREMES)
+    return {name: found for name, found in (("Longest", longest), ("Deepest", deepest)) if found}

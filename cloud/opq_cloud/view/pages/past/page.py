@@ -4,6 +4,8 @@ The addresses of the pages before it lead here, with their place and time.
 """
 
 from collections import Counter
+from itertools import chain
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -169,8 +171,13 @@ class PastPages:
 
 def _course_values(address: PastAddress, course: Course, context: VisitorContext) -> dict[str, object]:
     zone = address.zone.key if course.weeks else ""
+    first, last = address.span.from_words, address.span.to_words
     kinds = Counter(each.kind for each in course.incidents)
     listed = context.store.incidents_of([each.incident_id for each in course.incidents[:INCIDENTS_LISTED]])
+    extremes = {
+        title: context.store.incidents_of([each.incident_id for each in found])
+        for title, found in course.extremes.items()
+    }
     numbered = [
         (each.number, each.start_ms, each.end_ms, each.quantity) for each in course.changes if each.number
     ]
@@ -192,7 +199,10 @@ def _course_values(address: PastAddress, course: Course, context: VisitorContext
         ),
         "kinds": kinds.most_common(),
         "incidents": listed,
-        "names": context.names(listed),
+        "extremes": extremes,
+        "names": context.names([*listed, *chain.from_iterable(extremes.values())]),
+        "severities": words.SEVERITIES,
+        "incident_query": urlencode({**address.choice.incident_fields, "from": first, "to": last}),
     }
 
 

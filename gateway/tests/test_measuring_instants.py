@@ -1,5 +1,6 @@
 """Angles of Boxes without a common gateway: what each sends gives the unbalance that a group measures."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.ledger_rows import measurement_of
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.mqtt.board import _payload
+from opq_gateway.rules.streams import rows_of
 from opq_gateway.status import BoxStatus
 from opq_measure.aggregation.instants import INSTANTS
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
@@ -145,3 +148,11 @@ def test_a_row_states_the_worst_clock(tmp_path: Path) -> None:
     assert isinstance(angles, tuple)
     assert [at for at, each in enumerate(angles) if math.isnan(each)] == [1, 2]
     assert (row.uncertainty_ns, row.source) == (4000, TimeSource.HOLDOVER)
+
+
+def test_unknown_instants_are_null_for_others(folder: Path) -> None:
+    row = tens(folder, "2")
+    (of_rules,) = rows_of([row])
+    for listed in (of_rules["angles_deg"], json.loads(_payload(row))["angles_deg"]):
+        assert [at for at, each in enumerate(listed) if each is None] == [3, 4]
+        assert all(isinstance(each, float) for at, each in enumerate(listed) if at not in (3, 4))

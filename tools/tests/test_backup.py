@@ -68,7 +68,7 @@ def written_to(path: Path) -> Iterator[threading.Event]:
 
 
 def test_a_database_is_copied_while_another_writes(data_dir: Path, tmp_path: Path) -> None:
-    """A database is copied as it is at one moment while another writes."""
+    """The copy shows one moment of a database that another process is writing."""
     with written_to(data_dir / "opq.db"):
         for k in range(3):
             back_up(data_dir, tmp_path / f"{k}.tar")
@@ -146,7 +146,7 @@ def test_an_archive_of_an_attacker_writes_nothing_outside(tmp_path: Path, name: 
 
 
 def test_foreign_and_later_archives_are_refused_by_name(tmp_path: Path) -> None:
-    """Other files and an archive of a later version are refused by name."""
+    """The error names the file and, for an archive of a later version, that version."""
     other = tmp_path / "other.tar"
     other.write_bytes(b"no archive" * 1000)
     with pytest.raises(ArchiveError, match=r"other.tar: is not a whole archive"):

@@ -49,7 +49,7 @@ def test_a_cheap_box_repeats_and_drops_on_command() -> None:
 
 
 def test_a_plain_box_answers_resends_and_reports_sags() -> None:
-    """A plain Box talks once it is asked sends again and reports a sag."""
+    """It sends nothing until it is asked; then it sends again what was lost, and reports a sag."""
     source = RepeatedSource(1)
     box = PlainBox(7, source, RunClock.now())
     decoder, sequence = Decoder(), count()

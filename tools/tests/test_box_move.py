@@ -96,7 +96,7 @@ def test_a_box_moves_despite_a_killed_command(tmp_path: Path) -> None:
 
 
 def test_history_is_copied_once_and_shared_minutes_merge(tmp_path: Path) -> None:
-    """History is copied once and a minute of both is made of both."""
+    """A minute that both stores have is made of both."""
     old, new = (open_store(None, tmp_path / name) for name in ("old", "new"))
     minute_ms = time.time_ns() // 1_000_000 // 60_000 * 60_000 - 600_000
     rows = [

@@ -224,7 +224,7 @@ def test_what_is_none_is_not_sent() -> None:
 
 
 def test_an_old_incident_number_leads_to_its_successor(scene: demo.Scene) -> None:
-    """A number of before leads to the incident that it is part of."""
+    """An incident that was joined to another still has its address."""
     now_ns = time.time_ns()
     made = [
         demo.put_event(scene.store, [demo.waveform_of(demo.OUTLETS[0], now_ns - hours * 3600 * 10**9)], token)

@@ -118,7 +118,7 @@ def test_compose_takes_the_file(profile: str) -> None:
 
 
 def test_each_cloud_service_has_a_checked_container() -> None:
-    """Each service of the cloud has a container and asks its own health."""
+    """Its health check asks the service's own address."""
     from opq_cloud.__main__ import HELP
 
     services = COMPOSE_FILE["services"]
@@ -141,7 +141,7 @@ def test_the_image_copies_what_is_here() -> None:
 
 
 def test_the_images_libraries_satisfy_the_wheel(tmp_path: Path) -> None:
-    """The libraries of the image have all that the wheel is made of."""
+    """`without_source` makes every file that the wheel includes, so libraries install without our sources."""
     for name in ("pyproject.toml", "LICENSE", "deploy/without_source"):
         shutil.copy(ROOT / name, tmp_path)
     subprocess.run([tmp_path / "without_source"], check=True)

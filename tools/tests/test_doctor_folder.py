@@ -90,7 +90,7 @@ def test_a_newer_store_does_not_hide_other_faults(data_dir: Path) -> None:
 
 
 def test_a_newer_schema_in_the_log_is_named(data_dir: Path) -> None:
-    """A newer schema is named while it is in the write ahead log only."""
+    """Only SQLite's write-ahead log has the newer schema; the file itself is still old."""
     newer = SCHEMAS["opq.db"] + 1
     with closing(open_store(None, data_dir)):  # another service has it open, so nothing is moved to the file
         change(data_dir / "opq.db", f"PRAGMA user_version = {newer}")
@@ -116,7 +116,7 @@ def test_a_lone_gateways_clock_is_compared(data_dir: Path) -> None:
 
 
 def test_a_configured_mongodb_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A MongoDB of the configuration is out of reach or shows the clock."""
+    """Doctor says that a configured MongoDB is out of reach, or compares its clock."""
     monkeypatch.setattr(server, "ANSWER_MS", 200)
     KeyFolder(tmp_path / "curve").create(server=True, box_ids=())
     (tmp_path / "config").mkdir()

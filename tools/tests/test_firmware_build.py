@@ -94,7 +94,7 @@ def test_the_build_is_reproducible_across_folders(built: dict[str, Built], elsew
 
 
 def test_both_update_images_verify_for_their_slot_only(built: dict[str, Built], tmp_path: Path) -> None:
-    """Both images of the update file are good for their slot and key alone."""
+    """An image is refused in the other slot, and under another key."""
     key, other = tmp_path / "key.pem", tmp_path / "other.pem"
     for path in (key, other):
         new_key(path)

@@ -43,7 +43,7 @@ def refused(result: Result) -> str:
 
 
 def test_an_update_file_changes_slot_a_only(tmp_path: Path) -> None:
-    """An update file goes into slot a and settings and boot loader stay."""
+    """Settings and boot loader keep their bytes."""
     chip = memory(BOX)
     result = flash(tmp_path, bundle(), chip)
     assert result.exit_code == 0, result.output
@@ -86,7 +86,7 @@ def test_json_is_one_document(tmp_path: Path) -> None:
 
 
 def test_a_bare_chip_needs_the_whole_flash(tmp_path: Path) -> None:
-    """A bare chip takes the whole flash and an update file is refused on it."""
+    """An update file alone is refused, because the chip has no boot loader."""
     whole = bytes(Layout(boot_loader(), image(Slot.A)).flash())
     chip = F405Memory()
     assert "no boot loader" in refused(flash(tmp_path, bundle(), chip))

@@ -201,7 +201,7 @@ def test_without_a_probe_openocd_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_real_dfu_util_accepts_our_arguments(tmp_path: Path) -> None:
-    """The real dfu util takes our arguments as far as the missing chip."""
+    """It gets as far as looking for a chip, which is not connected."""
     real = shutil.which("dfu-util")
     if real is None:
         pytest.skip("no dfu-util here: apt install dfu-util")

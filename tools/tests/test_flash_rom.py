@@ -261,7 +261,7 @@ class WiredLine(SerialLine):
 def test_reset_lines_start_the_firmware_without_go(
     chip: RomBootLoader,
 ) -> None:
-    """With the ports lines the firmware starts by a reset with boot0 low and without go."""
+    """Where the port's lines reach the chip, a reset with BOOT0 low starts the firmware."""
     chip.boot0 = False  # a Box that runs
     loader = RomLoader(WiredLine(chip), 0.12)
     loader.connect(reset_by_lines=True)

@@ -269,7 +269,7 @@ def test_the_originals_makai_request_becomes_an_event(up: House, client: Foreign
 
 
 def test_a_plain_box_is_admitted_and_cut_off(up: House, client: ForeignClient) -> None:
-    """A plain Box is admitted while running answers and is cut off alone."""
+    """It is admitted while the cloud runs, answers, and is cut off when its key goes."""
 
     def shown() -> dict[str, Any] | None:
         boxes = {box["box_id"]: box for box in get_json(f"{up.view}/api/v1/boxes")["items"]}

@@ -135,7 +135,7 @@ def test_three_phases_are_three_boxes_of_one_event(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("samples", [8, 16])
 def test_a_relays_few_samples_show_its_sag(samples: int, tmp_path: Path) -> None:
-    """A relay of few samples per cycle is imported and its sag found."""
+    """The relay samples only a few times per cycle."""
     store, path, rate_hz = tmp_path / "store", tmp_path / "relay.csv", 50 * samples
     t_s = np.arange(2 * rate_hz) / rate_hz
     waves = [

@@ -102,7 +102,7 @@ def test_a_range_of_keys_replaces_none(tmp_path: Path, folder: KeyFolder) -> Non
 
 
 def test_a_boxs_own_public_key_is_admitted(tmp_path: Path, folder: KeyFolder) -> None:
-    """A Box that made its own pair is admitted by its public key."""
+    """The Box made its own pair; only the public key is handed over."""
     pair = generate()
     assert run(tmp_path, "add", "9", "--public-key", pair.public.decode()).exit_code == 0
     assert read_key_file(folder.box_public("9")).public == pair.public

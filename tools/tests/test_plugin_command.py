@@ -58,7 +58,7 @@ def test_a_new_plugin_passes_and_packs_reproducibly(tmp_path: Path, kind: str) -
 
 
 def test_a_plugin_uses_only_its_declared_resources(tmp_path: Path) -> None:
-    """A plugin may use only the network and folders that its test names."""
+    """Network and folders are those that its test declares."""
     folder, open_one = tmp_path / "mine", Path(tempfile.mkdtemp(dir=tmp_path))
     open_one.chmod(0o777)
     assert run("new", "sink", "mine", folder)[0] == 0
@@ -214,7 +214,7 @@ def test_other_items_are_made_from_samples(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_guides_analysis_finds_a_dip_live(tmp_path: Path) -> None:
-    """The guide s analysis runs in a running system and finds a dip."""
+    """The analysis of the guide is installed in a running system."""
     folder = tmp_path / "deep-dip"
     assert run("new", "analysis", "deep_dip", folder)[0] == 0
     assert run("pack", folder, "--out", tmp_path / "deep-dip.zip")[0] == 0

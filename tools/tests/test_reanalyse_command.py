@@ -95,7 +95,7 @@ def test_another_runs_replacements_are_not_done(folder: Path) -> None:
 
 
 def test_an_ended_dry_run_continues_as_dry_run(folder: Path) -> None:
-    """A dry run that was ended goes on and a run that writes begins again."""
+    """A run that writes does not continue a dry run; it begins again."""
     sources = [provenance_of(one) for one in load_analyses([])]
     before = json.loads(run(folder, "--dry-run", "--json").stdout)
     progress = ReanalysisProgress(folder, sources, dry_run=True)

@@ -307,7 +307,7 @@ def test_a_cut_comtrade_record_is_read_and_reported(form: str, tmp_path: Path) -
 
 
 def test_an_overstated_comtrade_record_is_read(tmp_path: Path) -> None:
-    """A comtrade record that promises more than memory is read as far as it goes."""
+    """The configuration promises more samples than memory could hold; those in the file are read."""
     cfg = tmp_path / "g.cfg"
     write_comtrade(cfg, mains(0.1))
     cfg.write_text(cfg.read_text().replace("12000,1200", f"12000,{10**15}"))

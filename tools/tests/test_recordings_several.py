@@ -150,7 +150,7 @@ def test_a_cut_line_of_several_remakes_all(archive: Path, tmp_path: Path) -> Non
 
 
 def test_an_unreadable_part_ends_with_1(tmp_path: Path) -> None:
-    """One of several that cannot be read has its line and the exit is 1."""
+    """The part is named in one line; the others are read."""
     path = packed(tmp_path / "in" / "b.zip", record(), without_rate())
     lines, said = lines_of_folder(path.parent, tmp_path / "lines.jsonl")
     assert ["error" in each for each in lines] == [False, True] and "rate is not known" in lines[1]["error"]

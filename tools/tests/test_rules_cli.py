@@ -201,7 +201,7 @@ def test_an_error_points_into_the_statement(engine: Engine) -> None:
 
 
 def test_a_whole_statement_refuses_another_stream(engine: Engine) -> None:
-    """A whole statement names its stream and another name beside it is refused."""
+    """A statement has its stream's name, so another name given beside it is refused."""
     made = 'CREATE STREAM x () WITH (DATASOURCE="x", TYPE="memory", SHARED="true")'
     assert engine.tools("rules", "stream", "create", made) == "Stream x is created.\n"
     assert "SHARED: true" in engine.tools("rules", "stream", "show", "x")
@@ -450,7 +450,7 @@ def test_earlier_commands_work_and_name_their_successor(engine: Engine, tmp_path
 
 
 def test_a_backtest_of_history_takes_its_span(tmp_path: Path) -> None:
-    """A backtest of stored history takes the span and the Boxes asked for."""
+    """Only stored Measurements of that span and those Boxes are played."""
     first_ms = 1_795_000_000_000
 
     def measured(box_id: str, number: int) -> Measurement:

@@ -69,7 +69,7 @@ def test_without_ensurepip_another_pip_is_found(checkout: Path) -> None:
 
 
 def test_without_any_pip_the_fix_is_printed(checkout: Path) -> None:
-    """Without ensurepip and any pip it prints the one line that mends it."""
+    """Python has no ensurepip, and no other pip is there; the message has the command that installs one."""
     no_pip = NO_ENSUREPIP.replace("esac", '*"-m pip"*) exit 1 ;;\nesac')
     put(checkout / "bin" / "python3", no_pip.format(python=sys.executable))
     setup = (checkout / "tools" / "setup.sh").read_text()

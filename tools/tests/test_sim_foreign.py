@@ -48,7 +48,7 @@ def broker(tmp_path: Path) -> Iterator[tuple[int, KeyFolder, Any]]:
 
 
 def test_sim_runs_original_boxes_until_ctrl_c(broker: tuple[int, KeyFolder, Any], tmp_path: Path) -> None:
-    """Sim runs Boxes of the original under keys of the folder until ctrl c."""
+    """The Boxes use the keys in the folder."""
     offset, keys, subscriber = broker
     told = [
         "2",

@@ -115,7 +115,7 @@ def regular_rows(folder: Path) -> list[list[Measurement]]:
 
 
 def test_a_resumed_history_finds_network_faults(tmp_path: Path) -> None:
-    """Faults of a network are found also by a history that was killed and goes on."""
+    """The history was killed and continued."""
     killed = history(tmp_path, "--truth", str(tmp_path / "truth"))
     until_s = time.monotonic() + 120
     while (now := read_progress(tmp_path / "data")) is None or now.done_s < 120:
@@ -161,7 +161,7 @@ def test_a_busy_history_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_resumed_history_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    """A history that goes on has the measurements of one that was never stopped."""
+    """After a kill it continues to the same Measurements."""
     start_ns = 1_700_000_000_000_000_000
     ids = ["1", "2", "3"]
 

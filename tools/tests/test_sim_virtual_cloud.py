@@ -72,7 +72,7 @@ def play(cloud: VirtualCloud, first: int, last: int, dip_s: int = 1) -> None:
 def test_a_dip_is_one_event_and_incident(
     store: CloudStore,
 ) -> None:
-    """A dip becomes one event of all Boxes and one incident of those that saw it."""
+    """The event has all Boxes, the incident those that saw the dip."""
     cloud = VirtualCloud(CloudConfig(), store, samples)
     play(cloud, 0, 60)
     cloud.finish(60.0)

@@ -28,7 +28,7 @@ def suite() -> ModuleType:
 
 
 def test_a_failed_step_is_named_with_output(suite: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
-    """A step that fails is named with its output and the others run."""
+    """The other steps run to their end."""
     steps = (
         suite.Step("bad", (sys.executable, "-c", "print('line 7 is wrong'); raise SystemExit(1)")),
         suite.Step("may lack", (sys.executable, "-c", "raise SystemExit(1)"), "What needs it is skipped."),
@@ -46,7 +46,7 @@ def test_a_failed_step_is_named_with_output(suite: ModuleType, capfd: pytest.Cap
 
 
 def test_a_failed_step_beside_tests_is_reported(suite: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
-    """A step beside the tests that fails is known to them and at the end."""
+    """The tests can read its name while they run, and the result has it."""
     wait_for_both = """
 import os, sys, time
 from pathlib import Path
@@ -69,7 +69,7 @@ sys.exit(3)
 def test_tests_wait_for_the_emulators_step(
     suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The tests can wait for the end of the emulators step also a bad one."""
+    """Tests that wait for the emulator continue when its step ends, whether it succeeded or failed."""
     tests_run = tmp_path / "tests run"
     build = f"""
 import time
@@ -242,7 +242,7 @@ sys.exit(7 if psutil.pid_exists(orphan) else 3)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to a subreaper")
 def test_an_ended_orphan_is_reaped() -> None:
-    """An orphan that ends during the tests does not stay in the process table."""
+    """It does not stay in the process table until the tests end."""
     run = [sys.executable, "-c", ORPHAN, str(SUITE), LEAVES_AN_ORPHAN]
     done = subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
@@ -251,7 +251,7 @@ def test_an_ended_orphan_is_reaped() -> None:
 def test_test_files_are_in_memory_where_possible(
     suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files of the tests are in memory where there is room and gone afterwards."""
+    """There must be room; the files are removed afterwards."""
     monkeypatch.setattr(suite, "MEMORY", tmp_path)
     monkeypatch.setattr(suite, "MEMORY_BYTES", 1)
     with suite.files_in_memory() as environment:

@@ -38,7 +38,7 @@ def told(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_sim_prints_a_port_per_box(two_boxes):
-    """Sim prints a port per Box that speaks the link and ctrl c ends it."""
+    """A client can speak the link at each port; Ctrl-C ends the command."""
     folder, process = two_boxes
     assert process.stdout is not None
     lines = [process.stdout.readline().split() for _ in range(2)]

@@ -18,7 +18,7 @@ RATE_HZ = 12_000
 
 
 def test_a_230_v_sag_is_percent_of_230(tmp_path: Path) -> None:
-    """A sag of a 230 v scenario is reported in percent of 230 v."""
+    """Incident and store have the nominal voltage of the scenario."""
     done = run_up(tmp_path, "--scenario", "sag_230v_50hz", "--until-incident", "--json", "--timeout-s", "200")
     assert done.returncode == 0, done.stderr
     found = incident_document(done.stdout)

@@ -257,7 +257,7 @@ def test_an_emulated_box_has_its_named_id(tmp_path: Path, emulator: str) -> None
 
 
 def test_a_lasting_incident_is_reported_at_its_end(tmp_path: Path) -> None:
-    """An incident that reached the page while it lasted is reported with its end."""
+    """The page showed it while it lasted; `up` prints it when it has its end."""
     session = UpSession(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1")
     facts = {"box_id": "1", "event_id": 7, "event_ids": [7], "incident_id": 3, "monotonic_ns": 5}
     for event in ("trigger.decided", "incident.stored"):

@@ -29,7 +29,7 @@ def registry(data_dir: Path) -> dict[str, BoxRecord]:
 
 
 def test_every_scenario_box_has_a_place() -> None:
-    """Every Box of a scenario has a place and Boxes of one bus share it."""
+    """Boxes at one bus share a place."""
     village = {each.box_id: each for each in simulated_places(plan_fleet(scenario="village"))}
     assert len(village) == 12 and len({each.slug for each in village.values()}) == 6
     assert village["7"].feeder == "feeder2" and village["7"].phase == "a" and village["7"].name == "Sawmill"
@@ -41,7 +41,7 @@ def test_every_scenario_box_has_a_place() -> None:
 
 
 def test_three_gps_phases_form_a_group(tmp_path: Path) -> None:
-    """Three phases of one place with GPS are a group of the gateway."""
+    """The phases are at one place, and each Box has GPS."""
     for scenario, groups in (("three_phases", [["1", "2", "3"]]), ("village", [])):
         plan(tmp_path / scenario, scenario=scenario)
         told = read_gateway(tmp_path / scenario / "config" / "gateway.toml")
@@ -76,7 +76,7 @@ def test_a_real_box_loses_only_ups_places() -> None:
 
 
 def test_stored_places_follow_the_scenario_not_persons(tmp_path: Path) -> None:
-    """Places are in the store and follow another scenario but not over a person."""
+    """Another scenario moves the Boxes, except those that a person has placed."""
     write_simulated_places(plan(tmp_path, sim=3))
     first = registry(tmp_path)
     assert set(first) == {"1", "2", "3"} and first["1"].description == PLACE_MADE_UP

@@ -98,7 +98,7 @@ def test_an_unseen_stage_is_null() -> None:
 
 
 def test_a_later_play_is_not_an_earlier_sample() -> None:
-    """A later play of the Box is not taken for the sample of an earlier incident."""
+    """The Box plays its recording again; the second play belongs to no earlier incident."""
     trace = a_way()
     trace.read_line(line("box.event_sent", 60_000, box_id="1"))
     seen = trace.seen({"id": 3}, 1820 * MS)
@@ -165,7 +165,7 @@ def test_a_box_of_earlier_runs_is_ignored() -> None:
 
 
 def test_a_silent_box_is_reported_once() -> None:
-    """A Box that falls silent is reported once and again when it is back."""
+    """Its return is reported as well."""
     watch = SilenceWatch()
     for box_id in ("1", "2"):
         watch.accept_measurement({"box_id": box_id, "age_ms": 0, "silent_after_ms": 10_000}, 10**9)
@@ -289,7 +289,7 @@ def sag(percent: float, *box_ids: str, start_ms: float = 2e12) -> dict[str, obje
 
 
 def test_a_growing_incident_is_printed_when_settled() -> None:
-    """An incident that grows is printed when it has settled and corrected later."""
+    """When it grows after that, a correction is printed."""
     lines = IncidentLines(URL, began_ms=1e12)
     lines.accept(sag(34.6, "2"), 10.0)
     assert lines.lines(14.9) == []

@@ -1,4 +1,4 @@
-"""The server's policy for plug-ins, passed in: origins, sizes, signers, and what they may use."""
+"""The server's policy for plug-ins, passed in: origins, sizes, signers and rights."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +9,8 @@ from opq_proto.kit.address_guard import Network
 MIB = 1 << 20
 PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
 NETWORK = rf"(tcp|listen):{PORT}|udp|unix|can"
-"""What a plug-in may be allowed to use: to connect to a TCP port, to listen on one, datagrams (names need
-them), sockets that are files, a CAN bus.
+"""Rights that a plug-in may get: to connect to a TCP port, to listen on one, datagrams (names need them),
+sockets that are files, a CAN bus.
 """
 UIDS = (61184, 65519)
 """User ids of workers where the server is root: the range that systemd reserves for dynamic users."""
@@ -18,7 +18,7 @@ UIDS = (61184, 65519)
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """One worker's process. The memory includes what Python itself maps (about 200 MiB with NumPy)."""
+    """One worker's process. The memory includes the mappings of Python (about 200 MiB with NumPy)."""
 
     memory_bytes: int = 512 * MIB
     cpu_s: int = 0
@@ -46,11 +46,12 @@ class Policy:
     keys: tuple[Path, ...] = ()
     """Ed25519 public keys (PEM) that may sign manifests."""
     trusted: frozenset[str] = frozenset()
-    """Plug-ins that may run in this process, or unconfined; those signed by one of `keys` may too."""
+    """Plug-ins that may run in this process, or unconfined, in addition to plug-ins signed by one of
+    `keys`."""
     allow_private_addresses: bool = False
     """Allows downloads from all private addresses. Loopback is allowed where `server_on_loopback`."""
     private_networks: tuple[Network, ...] = ()
-    """Allows downloads from these."""
+    """Allows downloads from these private networks."""
     server_on_loopback: bool = True
     file_roots: tuple[Path, ...] = ()
     """file:// is read only below these folders, and below the uploads folder."""
@@ -73,11 +74,11 @@ class Policy:
     writable: tuple[Path, ...] = ()
     """Folders and files that workers may read and write, if their user may; the first is their TMPDIR."""
     network: tuple[str, ...] = ()
-    """What workers may use, each as in NETWORK; empty: no network."""
+    """Rights of workers, each as in NETWORK; empty: no network."""
     limits: ProcessLimits = field(default_factory=ProcessLimits)
 
 
 def worker_uid(name: str) -> int:
-    """User of this plug-in's process where the server is root and its policy names no other."""
+    """User of this plug-in's process if the server is root and its policy does not name another."""
     low, high = UIDS
     return low + crc32(name.encode()) % (high - low + 1)

@@ -32,7 +32,7 @@ Emission = list[Row]
 
 @dataclass(slots=True)
 class Batch:
-    """Records of one stream in the order of their arrival.
+    """Records of one stream in the order of arrival.
 
     `arrived_ms`: Unix ms, one for all or one each. `meta`: one mapping each, or None: no record has any.
     """

@@ -11,14 +11,14 @@ CLASSES = {"source": "Source", "sink": "Sink"}
 
 
 REMOVED = {
-    ("sink", "mongo"): "take the sink sql, or a plug-in of kind sink",
-    ("sink", "zmq"): "take the sink mqtt or rest, or a plug-in of kind sink",
+    ("sink", "mongo"): "use the sink sql, or a plug-in of kind sink",
+    ("sink", "zmq"): "use the sink mqtt or rest, or a plug-in of kind sink",
 }
 """Kind and type of an earlier version -> what to do instead."""
 
 
 def module_of(kind: str, type_name: str) -> ModuleType | None:
-    """The file of a source or sink; None: there is no such type."""
+    """The file of a source or sink; None if the type does not exist."""
     if kind not in PACKAGES or type_name not in types_of(kind):
         return None
     return importlib.import_module(f"{PACKAGES[kind]}.{type_name}")

@@ -16,7 +16,7 @@ _AGAIN = frozenset({408, 425, 429})
 
 
 def check_url(url: str, hosts: AddressGuard | None = None) -> None:
-    """Raises ValueError where it is not an HTTP address, or names an address that `hosts` refuses."""
+    """Raises ValueError if it is not an HTTP address or its host is refused by `hosts`."""
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url  is {url!r}; want http://... or https://...")
     if hosts is None:
@@ -76,7 +76,8 @@ def answered(client: httpx.Client, method: str, url: str, **request: Any) -> htt
 
 
 def check_accepted(answer: httpx.Response, url: str) -> None:
-    """Raises ConnectionError: try again (408, 425, 429, 5xx); ValueError: a refusal."""
+    """Raises ConnectionError if another attempt may succeed (408, 425, 429, 5xx), ValueError for a
+    refusal."""
     if answer.status_code in _AGAIN or answer.status_code >= 500:
         raise ConnectionError(f"{url} answered {answer.status_code}")
     if answer.status_code >= 300:

@@ -1,6 +1,6 @@
 """LocalFeed passes what a service measures or receives to the sources of an engine inside it.
 
-There is no socket in between. A slow source loses its oldest items, which are counted, and delays no other.
+It uses no socket. A slow source loses its oldest items, which are counted, and does not delay the others.
 """
 
 import threading

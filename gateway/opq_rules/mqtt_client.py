@@ -23,7 +23,7 @@ _SECURE = ("ssl", "tls", "mqtts")
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Address of a broker, and our credentials there; names as in eKuiper."""
+    """Address of a broker, with the credentials; names as in eKuiper."""
 
     server: str = "tcp://127.0.0.1:1883"
     username: str = ""
@@ -79,11 +79,11 @@ class Client:
         self._on_link, self._subscribe = on_link or (lambda up, why: None), subscribe
         self._answered, self._refusal = threading.Event(), ""
         self._client.on_connect = self._connected
-        self._client.on_connect_fail = lambda *_: self._on_link(False, f"{login.server} is out of reach")
+        self._client.on_connect_fail = lambda *_: self._on_link(False, f"{login.server} cannot be reached")
         self._client.on_disconnect = lambda *facts: self._refused(str(facts[3]))
 
     def start(self, timeout_s: float) -> None:
-        """Connects. Raises ConnectionError where the broker cannot be reached, or refuses us."""
+        """Connects. Raises ConnectionError if the broker cannot be reached or refuses the login."""
         self._client.connect_timeout = timeout_s
         try:
             self._client.connect(self._host, self._port, keepalive=30)
@@ -102,7 +102,7 @@ class Client:
         self._client.loop_start()
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool, timeout_s: float) -> None:
-        """Raises ConnectionError or TimeoutError where the message may have to be sent again."""
+        """Raises ConnectionError or TimeoutError if the message may have to be sent again."""
         if not self._client.is_connected():
             raise ConnectionError(f"no connection to {self._server}")
         sent = self._client.publish(topic, payload, qos, retain)

@@ -28,7 +28,7 @@ class PublishReader(paho.Client):
         self._published = published
         self._rest = b""
         self._of_paho = 0
-        """Bytes at the head of `_rest`, or still to come, that belong to a packet of paho's."""
+        """Bytes at the head of `_rest`, or not yet received, that belong to a packet for paho."""
         self._has_properties = named.get("protocol") == paho.MQTTv5
         self.on_message = lambda _, __, message: published(
             [message.topic], [bytes(message.payload)], [message.mid]

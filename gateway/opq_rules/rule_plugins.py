@@ -21,7 +21,7 @@ CODES = {"sink": RULE, "source": STREAM}
 
 
 class RulePlugins(Plugins):
-    """Errors are RuleErrors: 404 where a plug-in is unknown, else 400."""
+    """Errors are RuleErrors: 404 if a plug-in is unknown, else 400."""
 
     def __init__(
         self,

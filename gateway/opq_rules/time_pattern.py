@@ -46,7 +46,7 @@ def _seconds(zone: str) -> int:
     if zone[0] not in "+-":
         if zone.lower() in ZONES:
             return ZONES[zone.lower()]
-        raise ValueError(f"{shown(zone)} is not a certain zone; write an offset such as +01:00, by XXX")
+        raise ValueError(f"{shown(zone)} is ambiguous as a zone; write an offset such as +01:00 (XXX)")
     digits = zone[1:].replace(":", "")
     offset = 3600 * int(digits[:2]) + 60 * int(digits[2:] or 0)
     return -offset if zone[0] == "-" else offset
@@ -102,13 +102,13 @@ _FIELDS: Mapping[str, _Field] = {
 
 
 def written_time(at: datetime, pattern: str) -> str:
-    """The time by the pattern. Raises ValueError: a letter means nothing."""
+    """The time in the pattern's form. Raises ValueError for a letter without a meaning."""
     return "".join(part if isinstance(part, str) else part.write(at) for part in parts_of(pattern))
 
 
 @lru_cache(maxsize=512)
 def parts_of(pattern: str) -> tuple[_Field | str, ...]:
-    """The pattern in its parts. Raises ValueError: a letter means nothing."""
+    """The parts of the pattern. Raises ValueError for a letter without a meaning."""
     parts: list[_Field | str] = []
     for run in _RUN.finditer(pattern):
         letters = run.group().replace("Y", "y")
@@ -127,7 +127,7 @@ def parts_of(pattern: str) -> tuple[_Field | str, ...]:
 
 @lru_cache(maxsize=256)
 def reader(pattern: str) -> Callable[[str], datetime]:
-    """Reads texts by the pattern; UTC where it has no zone. Raises ValueError, as the function does."""
+    """A function that reads texts in the pattern's form; UTC without a zone. Both raise ValueError."""
     parts = parts_of(pattern)
     fields = [part for part in parts if isinstance(part, _Field)]
     compiled = re.compile(

@@ -34,7 +34,8 @@ class Given:
 
 
 def try_text(text: str | bytes) -> bytes:
-    """JSON in, JSON out. Raises RuleError where `text` is neither a case nor an array of cases."""
+    """Reads cases as JSON and returns the answers as JSON. Raises RuleError if `text` is neither a case nor
+    an array of cases."""
     try:
         cases = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -265,7 +265,7 @@ def is_like(of: Value, pattern: Value) -> bool:
 
 
 def no_condition(value: Value) -> tuple[str, str]:
-    """For a constant where a condition is needed: what is wrong with it, and what to write instead."""
+    """The error for a constant in place of a condition, with a correct example."""
     number = value if type(value) in NUMBERS else 0
     return f"{shown(value)} is not a condition", f"write a comparison such as rms > {number}"
 

@@ -76,15 +76,15 @@ class WavePiece(PieceHead):
 
 
 def piece_of(frames: Sequence[bytes]) -> WavePiece:
-    """Reads a piece. Raises FrameError where the frames are not one."""
+    """Reads a piece. Raises FrameError if the frames are not a piece."""
     if len(frames) != 3 or not frames[2] or len(frames[2]) % 2:
         raise FrameError(f"{len(frames)} frames; want a topic, a header and whole samples")
     try:
         head = msgspec.json.decode(frames[1], type=PieceHead)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise FrameError(f"a header of samples that cannot be read: {error}") from error
+        raise FrameError(f"the header of the samples cannot be read: {error}") from error
     if head.rate_millihz not in RATES_MILLIHZ or not 0 < head.v_per_lsb < 1e6:
-        raise FrameError("a header of samples with a wrong rate or gain")
+        raise FrameError("the header of the samples has a wrong rate or gain")
     counts = np.frombuffer(frames[2], "<i2").astype(np.int16)
     return WavePiece(counts=counts, **asdict(head))
 

@@ -191,7 +191,7 @@ def test_an_unreadable_index_changes_nothing(pair: Pair) -> None:
     db.close()
     book.rename(kept)
     pair.following.poll()
-    assert "is not there any more" in pair.following.problem
+    assert "has been removed" in pair.following.problem
     assert pair.following.lacking() == []
     book.write_bytes(b"garbage " * 1000)
     pair.following.poll()
@@ -252,7 +252,7 @@ def test_our_own_policy_decides_trust(pair: Pair) -> None:
     pair.install("1.0.0")
     strict = Following(pair.folder, {"function"}, Policy(require_signature=True))
     strict.poll()
-    assert "has no signature, and the policy wants one" in strict.troubles()["f"]
+    assert "has no signature, which the policy requires" in strict.troubles()["f"]
     assert strict.lacking() == []
     strict.close()
     careful = Following(pair.folder, {"function"}, Policy())

@@ -167,8 +167,8 @@ def test_a_signature_can_be_required(tmp_path: Path) -> None:
     plugins = RulePlugins(tmp_path / "data", policy)
     for sign, told in (
         (None, "no signature"),
-        (firmware_key(tmp_path / "other.pem").sign, "none of the allowed keys"),
-        (lambda manifest: b"x" * 64, "none of the allowed keys"),
+        (firmware_key(tmp_path / "other.pem").sign, "not signed by an allowed key"),
+        (lambda manifest: b"x" * 64, "not signed by an allowed key"),
     ):
         url = stored(plugins.uploads, pack(folder, sign)[1])
         assert told in refusal(plugins.create, "sink", "m", url)

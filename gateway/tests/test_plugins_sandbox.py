@@ -272,7 +272,7 @@ REFUSED = "PermissionError"
 
 @needs_landlock
 def test_only_the_policys_tcp_ports_are_open(tmp_path: Path, ports: list[int]) -> None:
-    if landlock.version() < landlock.TCP:
+    if landlock.version() < landlock.TCP_VERSION:
         pytest.skip("this kernel limits no TCP ports: Linux 6.7")
     states, found = confined(tmp_path, 99, [f"tcp:{ports[0]}"], ways(ports))
     assert states["network"] == f"on: tcp:{ports[0]}" and found.pop("named") == "'connected'"

@@ -126,7 +126,7 @@ def test_a_removed_path_names_its_successor(house: House) -> None:
         refusal = house.ask(method, path, code=404)
         assert refusal["message"].startswith(f"{method} {path}: was removed; {instead}"), refusal
     refusal = house.ask("GET", "/plugins/portables", code=404)
-    assert refusal["message"].startswith("/plugins/portables was removed; plug-ins of any kinds are below")
+    assert refusal["message"].startswith("/plugins/portables was removed; use /plugins/packages")
 
 
 def test_a_bad_replacement_keeps_the_rule(house: House) -> None:

@@ -98,7 +98,7 @@ def test_the_memory_sink_decodes_what_its_template_made(house: House) -> None:
 )
 def test_a_go_function_is_refused_by_name(house: House, template: str, name: str) -> None:
     told = house.ask("POST", "/rules", rule({"log": {"dataTemplate": template}}), 400)["message"]
-    assert f"the function {name} is not read" in told
+    assert f"the function {name} of Go is not supported" in told
 
 
 def test_a_jinja_template_is_not_go(house: House) -> None:

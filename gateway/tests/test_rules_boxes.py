@@ -161,7 +161,7 @@ def test_a_boxs_rows_are_in_time_order() -> None:
                 feed.offer(row)
             wait_for(lambda rows=whose.rows, last=wanted[-1]: bool(rows) and rows[-1]["timestamp_ms"] == last)
         assert [row["timestamp_ms"] for row in whose.rows] == wanted
-        late = ["1 came after a later row of their Box, and were left out"]
+        late = ["1 came after a later row of their Box; they were dropped"]
         assert whose.errors == ([] if isinstance(source, opqcrossing.Source) else late)
 
 
@@ -238,7 +238,7 @@ def test_opqbox_subscribes_over_curve(tmp_path: Path) -> None:
     assert {row["box"] for row in whose.rows} == {"4"}
     row = whose.rows[0]
     assert (row["rms"], row["rms_min"], row["rms_max"], row["sequence"]) == (120, 119, 121, 5)
-    assert whose.errors[0].startswith("no Measurement")
+    assert whose.errors[0].startswith("not a Measurement")
 
 
 @pytest.mark.parametrize(
@@ -290,8 +290,8 @@ def test_a_broken_recording_is_reported(tmp_path: Path) -> None:
     good = path.with_suffix(".json").read_text()
     for text, why in (
         ("{", "Expecting"),
-        ("[]", "lacks"),
-        ("{}", "lacks"),
+        ("[]", "want rate_hz"),
+        ("{}", "want rate_hz"),
         (good.replace("12000", "0"), "want positive numbers"),
     ):
         path.with_suffix(".json").write_text(text)
@@ -326,7 +326,7 @@ def test_a_request_names_box_and_span() -> None:
         ({**row, "start_ms": -1}, "Unix ms"),
         ({**row, "box": 2**31}, "number of a Box"),
         ({**row, "box": "9" * 5_000}, "number of a Box"),
-        ({"box": "4"}, "lacks start_ms, end_ms"),
+        ({"box": "4"}, "has no start_ms, end_ms"),
         ("text", "want rows"),
     ):
         with pytest.raises(ValueError, match=why):

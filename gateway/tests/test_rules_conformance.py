@@ -465,7 +465,7 @@ def tried(sql: str, records: list[tuple[int, dict[str, Any]]], **options: Any) -
 @pytest.mark.parametrize("kind", ["mongo", "zmq"])
 def test_a_removed_sink_names_its_successor(house: House, kind: str) -> None:
     told = house.ask("POST", "/rules", {**RULE, "actions": [{kind: {"url": "x"}}]}, 400)
-    assert f"sink {kind!r} was removed; take the sink" in told["message"]
+    assert f"sink {kind!r} was removed; use the sink" in told["message"]
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_an_import_replaces_unversioned_definitions(house: House) -> None:
 
 def test_an_unknown_import_parameter_is_refused(house: House) -> None:
     told = imported(house, {"streams": {}, "rules": {}}, 400, "/ruleset/import?partial=1")["message"]
-    assert told == "partial: unknown; an import is all or nothing, and takes dry=1 alone"
+    assert told == "partial: unknown; an import is all or nothing; its only parameter is dry=1"
 
 
 def test_an_unreadable_newer_stream_is_not_imported(house: House) -> None:

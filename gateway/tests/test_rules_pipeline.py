@@ -486,7 +486,7 @@ def test_a_wrong_template_names_its_line() -> None:
         ("{{$x := .o}}", "write it in Jinja2"),
         ("{{. | len}}", "write it in Jinja2"),
         ("{{.v .w}}", "write it in Jinja2"),
-        ("{{range $x.a}}{{end}}", "no variable"),
+        ("{{range $x.a}}{{end}}", "nor a variable"),
         ("{{if .v}}", "dataTemplate"),
     ):
         with pytest.raises(ValueError, match=told):

@@ -36,11 +36,11 @@ def test_what_is_written_is_read_again() -> None:
 @pytest.mark.parametrize(
     ("row", "part"),
     [
-        ([1], "is made of one row, not of list"),
+        ([1], "needs one row, not list"),
         ({"box_id": "x"}, "box_id: is 'x'; want a whole number"),
         ({"metrics": {"rms": 3}}, "metrics: want an object, not int"),
         ({"metrics": {"rms": {"min": "y"}}}, "min: is 'y'; want a number"),
-        ({"other": 1}, "no column of other is a field"),
+        ({"other": 1}, "none of the columns other is a field"),
     ],
 )
 def test_a_row_beyond_the_message_is_named(row: Any, part: str) -> None:
@@ -54,7 +54,7 @@ def test_no_payload_raises_anything_but_what_is_counted(name: str, payload: byte
     try:
         assert isinstance(protobuf_reader(message_class(name))(payload), dict)
     except ValueError as error:
-        assert "no " in str(error)
+        assert "not " in str(error)
 
 
 def test_a_sink_s_properties_go_together() -> None:

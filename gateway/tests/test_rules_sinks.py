@@ -250,12 +250,12 @@ def test_an_unwritable_sink_is_refused_with_its_rule(tmp_path: Path) -> None:
     path = str(tmp_path / "out")
     url = f"sqlite:///{tmp_path}/x.db"
     cases: list[tuple[str, dict[str, Any], str]] = [
-        ("file", {"path": path, "compression": "gzip"}, "compression  gives no text"),
-        ("file", {"path": path, "fileType": "csv", "dataTemplate": "x"}, "dataTemplate  gives no rows"),
-        ("file", {"path": path, "idField": "id", "format": "delimited"}, "format  gives no rows"),
+        ("file", {"path": path, "compression": "gzip"}, "compression  does not give text"),
+        ("file", {"path": path, "fileType": "csv", "dataTemplate": "x"}, "dataTemplate  does not give rows"),
+        ("file", {"path": path, "idField": "id", "format": "delimited"}, "format  does not give rows"),
         ("file", {"path": path + "{{.box}}"}, "cannot contain a column"),
-        ("memory", {"topic": "t", "format": "delimited"}, "format  gives no rows"),
-        ("sql", {"url": url, "table": "t", "compression": "zlib"}, "compression  gives no rows"),
+        ("memory", {"topic": "t", "format": "delimited"}, "format  does not give rows"),
+        ("sql", {"url": url, "table": "t", "compression": "zlib"}, "compression  does not give rows"),
         ("file", {"path": path, "fileType": "csv", "dataTemplate": "[]", "fields": ["a"]}, ""),
         ("file", {"path": path, "dataTemplate": "x"}, ""),
         ("nop", {"compression": "zlib"}, ""),
@@ -317,7 +317,7 @@ def test_file_with_ids_doubles_nothing(tmp_path: Path) -> None:
 
 def test_file_waits_at_no_unread_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="not a plain file"):
+    with pytest.raises(OSError, match="not a regular file"):
         opened(file.Sink(EVERYWHERE), path=str(tmp_path / "pipe"))
 
 

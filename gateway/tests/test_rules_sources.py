@@ -80,7 +80,7 @@ def test_httppush_has_so_many_connections_and_no_more(monkeypatch: pytest.Monkey
             slow.enter_context(socket.create_connection(("127.0.0.1", port)))
         with socket.create_connection(("127.0.0.1", port), 20) as fourth, suppress(ConnectionResetError):
             assert fourth.recv(1) == b""
-        assert stream.errors == ["more than 3 connections: one was refused"]
+        assert stream.errors == ["more than 3 connections; a connection was refused"]
         slow.close()
 
         def is_taken() -> bool:
@@ -121,7 +121,7 @@ def test_httppush_does_not_wait_for_half_a_request(monkeypatch: pytest.MonkeyPat
         with socket.create_connection(("127.0.0.1", port), 20) as slow, suppress(ConnectionResetError):
             slow.sendall(b"POST /in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{")
             assert slow.recv(1) == b""
-        assert "cut" in stream.errors[0]
+        assert "was not complete" in stream.errors[0]
 
 
 def test_httppush_ends_a_connection_with_an_endless_head() -> None:

@@ -43,7 +43,7 @@ def test_a_time_is_read_by_its_letters(pattern: str, text: str, at: datetime) ->
     ("pattern", "text", "why"),
     [
         ("yyyy-MM-dd", "14.11.2023", "is not of the form yyyy-MM-dd"),
-        ("yyyy-MM-dd z", "2023-11-14 CET", "is not a certain zone; write an offset such as"),
+        ("yyyy-MM-dd z", "2023-11-14 CET", "is ambiguous as a zone; write an offset such as"),
         ("yyyy-MM-dd", "2023-13-14", "month must be in 1..12"),
         ("qq", "1", "qq means nothing; put plain text into"),
     ],

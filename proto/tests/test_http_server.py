@@ -50,7 +50,7 @@ def test_an_excess_connection_is_closed_and_reported() -> None:
             last = open_ones.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
         assert last.recv(10) == b""
         assert told.wait(60)
-    assert refused == ["more than 2 connections: one was refused"]
+    assert refused == ["more than 2 connections; a connection was refused"]
 
 
 def test_a_slow_peer_is_cut_off() -> None:
@@ -61,7 +61,7 @@ def test_a_slow_peer_is_cut_off() -> None:
     ):
         peer.sendall(b"GET / HT")
         assert peer.recv(10) == b""
-    assert refused == ["a request took longer than 0.2 s: it was cut off"]
+    assert refused == ["a request took longer than 0.2 s; its connection was closed"]
 
 
 def test_an_answer_to_a_whole_request_may_wait() -> None:

@@ -19,7 +19,7 @@ from opq_plugins.sdk import Value
 from opq_proto.errors import OpqError, PluginError
 
 AGAIN_S = 60.0
-"""After so long a refused version is tried again, or at once when the other host has another one."""
+"""A refused version is tried again after this time, or at once when the other host has another version."""
 LACKING_AGAIN_S = 10.0
 """The same where no older version keeps running."""
 
@@ -47,7 +47,7 @@ class Following(PluginHost):
         self._now = monotonic_s
         self._index = ReleaseIndex(folder / "installed.sqlite")
         self._taken: dict[str, Release] = {}
-        """Releases of the other host that run here, or that have no symbol of our kinds."""
+        """Releases of the other host that run here, or that lack symbols of our kinds."""
         self._refused: dict[str, tuple[Release, float]] = {}
         self._barred: set[str] = set()
         self._never_read = True
@@ -68,7 +68,7 @@ class Following(PluginHost):
             self._give_up(name)
         for name, installed in found.items():
             if self._taken.get(name) == installed:
-                if self._refused.pop(name, None):  # the other host has returned to what runs here
+                if self._refused.pop(name, None):  # the other host has returned to the version that runs here
                     self._trouble.pop(name, None)
             elif self._due(name, installed):
                 self._follow(name, installed)
@@ -78,7 +78,7 @@ class Following(PluginHost):
         return dict(self._trouble)
 
     def lacking(self) -> list[str]:
-        """Plug-ins of which no version runs here, though one should; the index where it was never read."""
+        """Plug-ins that should run here and do not; the index where it was never read."""
         refused = [name for name in self._refused if name not in self._symbols.manifests]
         unknown = [self._index.name] if self.problem and self._never_read else []
         return unknown + [name for name in refused if name not in self._barred]
@@ -149,7 +149,7 @@ class Following(PluginHost):
             current = self._store.currents().get(name, (None, None))[0]
             same = self._store.versions(name).get(installed.version)
             if current == installed.version and same is not None:
-                if same.sha256 == installed.sha256:  # it was rolled back here, and now there too
+                if same.sha256 == installed.sha256:  # it was rolled back here, and now there, too
                     self._trouble.pop(name, None)
                     return
                 self._give_up(name)  # deleted there and installed again: other code under the same number
@@ -167,7 +167,7 @@ class Following(PluginHost):
         self._notify(manifest)
 
     def _give_up(self, name: str) -> None:
-        """Removes a plug-in that was deleted there. `between` is held until everybody has been notified."""
+        """Removes a plug-in that was deleted there. `between` is held until all users have been notified."""
         self._taken.pop(name, None)
         self._refused.pop(name, None)
         with self._changing, self._between:

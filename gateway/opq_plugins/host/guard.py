@@ -9,7 +9,7 @@ from opq_proto.kit.backoff import Backoff
 PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Pause after the first, second, ... failure in a row; the last one repeats."""
 STEADY_S = 60.0
-"""After so long without a crash, the pauses start from the first again."""
+"""After this time without a crash, the pauses start from the first again."""
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
 
@@ -35,7 +35,7 @@ class CrashGuard:
     def call(
         self, function: Callable[Arguments, Answer], *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> tuple[bool, Answer | None]:
-        """Returns (True, the result of `function`), or (False, None) where it crashed or is paused."""
+        """Returns (True, the result of `function`), or (False, None) if it crashed or is paused."""
         if self.crashes and self.paused:
             self.skipped += 1
             return False, None
@@ -55,9 +55,9 @@ class CrashGuard:
 
 
 class Circuit:
-    """After the second failure in a row calls fail at once, for longer each time; then one call may try.
+    """After the second failure in a row calls fail at once, for longer each time. Then one call may try.
 
-    It protects the engine's thread: each failing call may take a second in which all rules stop.
+    It protects the engine's thread, because each failing call may take a second in which all rules stop.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -69,7 +69,7 @@ class Circuit:
 
     @property
     def tripped(self) -> bool:
-        """Whether the next failure refuses calls again: then a call should not wait for a new process."""
+        """Whether the next failure refuses calls again; a call should then not wait for a new process."""
         return self._backoff.failures >= 2
 
     def wait_s(self) -> float:

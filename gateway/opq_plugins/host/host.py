@@ -32,7 +32,7 @@ class NotInstalledError(PluginError):
 
 
 class SymbolTable:
-    """The symbols of the current versions of all plug-ins; any thread may read `manifests`."""
+    """The symbols of all plug-ins' current versions; any thread may read `manifests`."""
 
     def __init__(self) -> None:
         self.manifests: Mapping[str, PackageManifest] = {}
@@ -249,7 +249,7 @@ class PluginHost:
         try:
             back = self.rollback(name)
         except (OpqError, OSError) as error:  # another host's folder: the old version may have been pruned
-            self._trouble[name] = f"fails ({why}), and the old version does not take over: {error}"
+            self._trouble[name] = f"fails ({why}), and the old version cannot take over: {error}"
         else:
             self._trouble[name] = f"{back.old} was taken back to {back.new}: {why}"
 
@@ -293,7 +293,7 @@ class PluginHost:
 
     def _started(self, manifest: PackageManifest, installed: Release, running: RunningPlugin) -> Runtime:
         if self._ended:
-            raise PluginError(f"{installed.name} is not started: the host of plug-ins has ended")
+            raise PluginError(f"{installed.name} was not started: the host of plug-ins has ended")
         folder = self._releases.folder(installed.name, installed.version)
         trusted = installed.signed_by is not None or installed.name in self._policy.trusted
         if manifest.mode == "inproc" and trusted:

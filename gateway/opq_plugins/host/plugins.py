@@ -135,12 +135,12 @@ class Plugins(PluginHost):
     def status(self, name: str) -> dict[str, Value]:
         """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters.
 
-        Triggers and analyses may not run here, and have no pid, mode and counters then; of an analysis
-        `running`, `status`, `errMsg` are what Mauka has reported; "installed": it has reported nothing.
-        Readers do not wait for an installation.
+        Triggers and analyses that run elsewhere have no pid, mode and counters. For an analysis, `running`,
+        `status` and `errMsg` are Mauka's report; "installed" means that Mauka has not reported. Readers do
+        not wait for an installation.
         """
         current, versions = self._store.currents().get(name), self._store.versions(name)
-        if current is None or current[0] not in versions:  # it may be just in deletion
+        if current is None or current[0] not in versions:  # it is perhaps being deleted
             raise _not_found(PACKAGE, name)
         running, manifest = self._running.get(name), self._symbols.manifests.get(name)
         runtime = running.runtime if running else None
@@ -160,7 +160,7 @@ class Plugins(PluginHost):
             "versions": list(versions),
             "signed_by": versions[current[0]].signed_by,
         }
-        if runtime is not None or not elsewhere:  # Makai and Mauka count the calls of their own
+        if runtime is not None or not elsewhere:  # Makai and Mauka count their own calls
             facts |= {
                 "pid": 0,
                 **(runtime.status() if runtime is not None else {}),
@@ -171,7 +171,7 @@ class Plugins(PluginHost):
         if manifest is not None and manifest.of_kind("analysis"):
             there = self._report.of(manifest)
             facts |= there if runtime is None else {"running": there["running"]}
-            if there["status"] == "error":  # otherwise its other symbols run, even without Mauka
+            if there["status"] == "error":  # else its other symbols run, even without Mauka
                 facts["errMsg"] = facts["errMsg"] or there["errMsg"]
         if trouble := self._trouble.get(name):
             facts["errMsg"] = trouble

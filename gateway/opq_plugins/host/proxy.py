@@ -1,4 +1,4 @@
-"""Proxies of an installed plug-in: a sink, function, trigger or analysis whose inside can be exchanged.
+"""Proxies of an installed plug-in: sinks, functions, triggers and analyses whose inside can be exchanged.
 
 An exchange happens between two calls: the new inside is made and configured first, gets the state of the old
 one, and takes over. If any of that fails, the old one stays.
@@ -15,7 +15,7 @@ from opq_plugins.host.worker.supervisor import WorkerEndedError, WorkerTimeoutEr
 from opq_plugins.sdk import Row, Value
 from opq_proto.errors import OpqError, PluginError
 
-if TYPE_CHECKING:  # NumPy comes with them; a host of sinks and functions needs none
+if TYPE_CHECKING:  # they import NumPy, which a host of sinks and functions does not need
     from opq_plugins.sdk.nouns import BatchResult, ItemBatch
     from opq_proto.decision import Decision, Nominal
     from opq_proto.messages import Event, Finding, Measurement, SampleRequest
@@ -95,7 +95,7 @@ class Proxy:
             close(self._context)
 
     def discard(self) -> None:
-        """Drops an inside that was only configured as a check, or was refused; nothing of it is stored."""
+        """Drops an inside that was only configured as a check, or was refused; stores nothing."""
         inside, self._inside = self._inside, None
         self.closed, self._runtime = True, None
         if callable(getattr(inside, "discard", None)):
@@ -121,7 +121,8 @@ class Proxy:
         inside.configure(*others, runtime.filled(self.kind, self.symbol, properties))
 
     def _call(self, method: str, *arguments: object) -> Any:
-        """Calls a method and counts a failure, unless the process is gone: the supervisor counts that."""
+        """Calls a method and counts a failure, except the loss of its process, which the supervisor
+        counts."""
         with self._lock:
             try:
                 answer = getattr(self._ready(), method)(*arguments)
@@ -146,7 +147,7 @@ class Proxy:
             return False
         try:
             state = export()
-        except OSError:  # the old process has ended: the new one begins with what `get_state` returns
+        except OSError:  # the old process has ended; the new one begins with the state of `get_state`
             return False
         return state is not None and take(self.version, state) is not False
 
@@ -194,7 +195,7 @@ class PluginSink(Proxy, sdk.Sink):
 
 
 class PluginFunction(Proxy, sdk.Function):
-    """A function. One proxy serves all rules, so it belongs to none: the engine knows who calls it."""
+    """A function. One proxy serves all rules, because the engine knows which rule calls it."""
 
     kind = "function"
 
@@ -222,7 +223,7 @@ class PluginModule(Proxy):
     """The common part of a trigger and an analysis.
 
     `named_by`: whose configuration names it; without force it is not deleted then. `begins_again`: the
-    present inside knows nothing of the past; whoever replays the past to it resets this.
+    present inside has no memory of the past; the code that replays the past to it resets this.
     """
 
     named_by = ""
@@ -247,7 +248,7 @@ class PluginModule(Proxy):
         self._end()
 
     def _hand_over(self, old: Inside, new: Inside) -> bool:
-        self.begins_again = True  # stays True where this fails
+        self.begins_again = True  # stays True if this fails
         self.begins_again = not super()._hand_over(old, new)
         return not self.begins_again
 
@@ -277,7 +278,7 @@ class PluginTrigger(PluginModule):
 
 
 class PluginAnalysis(PluginModule):
-    """In the server's process too, its calls end when their time is over."""
+    """Its calls have a time limit, in the server's process, too."""
 
     kind = "analysis"
 
@@ -289,7 +290,7 @@ class PluginAnalysis(PluginModule):
             with runtime.deadline.limited(method):
                 return super()._call(method, *arguments)
         except WorkerTimeoutError:
-            self._on_result(True)  # no supervisor counts it
+            self._on_result(True)  # there is no supervisor that counts it
             raise
 
     def analyse(self, event: "Event", nominal_v: float, nominal_hz: float) -> "tuple[Finding, ...]":
@@ -309,7 +310,8 @@ class PluginAnalysis(PluginModule):
         return str(takes), str(gives)
 
     def alone(self) -> bool:
-        """Whether it may analyse single Boxes of an event: it has no memory. OSError: its process is gone."""
+        """Whether it may analyse single Boxes of an event, because it has no memory. OSError: its process is
+        gone."""
         with self._lock:
             return bool(self._ready().alone())
 
@@ -321,6 +323,6 @@ class PluginAnalysis(PluginModule):
     def wants(
         self, event: "Event", findings: "Sequence[Finding]", nominal_v: float, nominal_hz: float
     ) -> "tuple[SampleRequest, ...]":
-        """The samples that it requests, given its `findings` in the event. Raises as `analyse`."""
+        """The samples that it requests after its `findings` in the event. Raises as `analyse`."""
         requests: tuple[SampleRequest, ...] = self._call("wants", event, findings, nominal_v, nominal_hz)
         return requests

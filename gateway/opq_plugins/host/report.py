@@ -16,8 +16,10 @@ from opq_proto.kit.whole_file import PRIVATE_MODE, write_whole_file
 
 FILE = "follower.json"
 """A file in `plugins/`; no plug-in can have this name."""
-RENEWED_S, STALE_S = 5.0, 30.0
-"""A running follower renews its file after RENEWED_S; a file older than STALE_S is ignored."""
+RENEWED_S = 5.0
+"""Period at which a running follower renews its file."""
+STALE_S = 30.0
+"""An older file is ignored."""
 MAX_BYTES = 1 << 20
 MAX_TEXT_CHARS = 2_000
 """Characters of one error text."""
@@ -67,7 +69,7 @@ class FollowerReport:
     # -- for the installing host
 
     def of(self, manifest: PackageManifest) -> dict[str, str | None]:
-        """The state of a plug-in's analyses. `running`: the version that runs, None: none is known.
+        """The state of a plug-in's analyses. `running`: the version that runs; None: unknown.
 
         `status`: "running", "error" (Mauka reports a problem), else "installed"; `errMsg` gives the reason.
         """
@@ -91,9 +93,9 @@ class FollowerReport:
                 age_s = self._time() - os.fstat(file.fileno()).st_mtime
                 report = msgspec.json.decode(file.read(MAX_BYTES), type=_Report)
         except FileNotFoundError:
-            return "it runs nowhere: no Mauka follows this folder"
+            return "it does not run: no Mauka follows this folder"
         except (OSError, ValueError, RecursionError) as error:
             return f"{unknown}: {self._path.name} cannot be read: {error}"
-        if abs(age_s) > STALE_S:  # a file from the future: a clock was set back
+        if abs(age_s) > STALE_S:  # also a file from the future, because a clock was set back
             return f"{unknown}: Mauka has reported nothing for {age_s:.0f} s"
         return report

@@ -1,6 +1,6 @@
 """Installed plug-ins that are in use: their runtimes, and the proxies that their users hold.
 
-`RunningPlugin.replace` exchanges them: nothing is lost or doubled, and a failure leaves all as it was.
+`RunningPlugin.replace` exchanges them without loss or repetition; after a failure nothing has changed.
 """
 
 import statistics
@@ -35,7 +35,7 @@ class Pauses:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What a replacement did. `pause_ms`: how long each instance of a rule stopped."""
+    """The result of a replacement. `pause_ms`: how long each instance of a rule stopped."""
 
     name: str
     old: str
@@ -91,11 +91,12 @@ class RunningPlugin:
         return [proxy for proxy in list(self._proxies) if not proxy.closed]
 
     def references(self) -> dict[str, int]:
-        """Rule -> how many of its parts belong to this plug-in."""
+        """Rule -> number of its parts that belong to this plug-in."""
         return dict(Counter(proxy.rule_id for proxy in self.proxies() if proxy.rule_id))
 
     def replace(self, runtime: Runtime | None) -> Pauses:
-        """Lets all proxies take over to `runtime` (None: to nothing). PluginError: all keep the old one."""
+        """Moves all proxies to `runtime` (None: they lose their inside). PluginError: all keep the old
+        one."""
         with self._lock:
             proxies = self.proxies()
             prepared = self._prepare(proxies, runtime)
@@ -110,7 +111,7 @@ class RunningPlugin:
         return Pauses(rules, round(statistics.median(pauses), 3), round(max(pauses), 3))
 
     def switch(self, runtime: Runtime, on_trial: bool) -> Pauses:
-        """Lets all take over to `runtime`, and ends the old one; PluginError: all is as it was.
+        """Moves all proxies to `runtime`, and ends the old one; PluginError: nothing has changed.
 
         `on_trial`: during the policy's trial time failures bring the old version back.
         """
@@ -169,7 +170,7 @@ class RunningPlugin:
         for proxy, inside in prepared:
             try:
                 old, before, pause_s = proxy.swap(inside, runtime)
-            except Exception as error:  # code of a plug-in; what was done is undone
+            except Exception as error:  # code of a plug-in; the exchange is undone
                 for other, former, its in reversed(done):
                     undone, *_ = other.swap(former, its)
                     other.release(undone)

@@ -27,7 +27,7 @@ class PluginSource(Proxy, sdk.Source):
         self._gate: SourceGate | None = None
         self._offset: Value = None
         self._next: tuple[Inside, Runtime | None, Future[float]] | None = None
-        """The next inside, for when the old one has ended; the future gets the pause in s, or its error."""
+        """The next inside, used when the old one has ended; the future gets the pause in s, or the error."""
         self._swapping = threading.Lock()
 
     def configure(self, datasource: str, properties: Row) -> None:
@@ -48,7 +48,7 @@ class PluginSource(Proxy, sdk.Source):
                 while self._next is None and not context.wait(IDLE_S):
                     pass
                 if self._next is not None:
-                    context.connected(True)  # unless it reports another state itself
+                    context.connected(True)  # it may report another state later
             else:
                 gate = SourceGate(context)
                 with self._lock:
@@ -76,7 +76,7 @@ class PluginSource(Proxy, sdk.Source):
         with self._swapping:
             with self._lock:
                 gate, old = self._gate, (self._inside, self._runtime)
-                if gate is None:  # not open: it is not read
+                if gate is None:  # it is not open, so it is not read
                     self._hand_over(self._inside, inside)
                     self._inside, self._runtime = inside, runtime
                     self._rewind(inside)
@@ -115,13 +115,13 @@ class PluginSource(Proxy, sdk.Source):
         """Exchanges the inside, in the source's thread, after the old one has ended."""
         began_s = time.perf_counter()
         with self._lock:
-            if self._next is None:  # the exchange was given up meanwhile: the old one continues
+            if self._next is None:  # the exchange was given up meanwhile; the old inside continues
                 return
             (inside, runtime, done), self._next = self._next, None
             try:
                 self._hand_over(self._inside, inside)
                 self._rewind(inside)
-            except Exception as error:  # code of a plug-in: the old one continues where it was
+            except Exception as error:  # code of a plug-in; the old inside continues
                 done.set_exception(error)
                 self._rewind(self._inside)
             else:

@@ -1,4 +1,4 @@
-"""What `import plugins.base` and `import plugins.base_plugin` give a plug-in of the original.
+"""The content of `plugins.base` and `plugins.base_plugin` for a plug-in of the original.
 
 The names, signatures and meanings are the original's. Sockets, process and heartbeat are the host's, so that
 a plug-in is confined, and can be replaced without a lost message. `on_message` had two forms:

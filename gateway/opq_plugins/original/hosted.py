@@ -1,7 +1,7 @@
 """In the worker: one plug-in of the original, made as its `run_plugin` says, and called message by message.
 
-What it produces in `on_message` goes back with the answer. If a call is interrupted nothing was published, so
-that the message can be given to it again. What its own threads produce is sent at once.
+Messages that it produces in `on_message` go back with the answer. An interrupted call has published nothing,
+so that the message can be given to it again. Messages of its threads are sent at once.
 """
 
 import importlib
@@ -60,7 +60,8 @@ class HostedPlugin:
         self._publish_outside = publish
 
     def configure(self, settings: Mapping[str, Value]) -> None:
-        """Imports and makes the plug-in. Raises what that raises, PluginError where it is not a plug-in."""
+        """Imports and makes the plug-in. Raises the plug-in's exceptions, and PluginError if it is not a
+        plug-in."""
         plugin = self._made(settings)
         if not isinstance(plugin, base.MaukaPlugin):
             raise PluginError(f"plugins.{self._path} made a {type(plugin).__name__}; want a MaukaPlugin")
@@ -98,7 +99,7 @@ class HostedPlugin:
         return [list(each) for each in self._produced]
 
     def ended(self) -> bool:
-        """Whether it has set its exit event: it wants no more messages."""
+        """Whether it has set its exit event and does not want more messages."""
         return self._running().exit_event.is_set()
 
     def close(self) -> None:

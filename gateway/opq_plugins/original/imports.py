@@ -34,7 +34,7 @@ BESIDE = ("config", "constants", "log", "protobuf", "protobuf.mauka_pb2", "proto
 
 
 class OriginalModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """One is first in `sys.meta_path`, for ALWAYS; one is last, for BESIDE."""
+    """One instance is first in `sys.meta_path`, for ALWAYS; one is last, for BESIDE."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(names)

@@ -20,7 +20,12 @@ LISTS = ("OpqMauka.py", "opq_mauka.py")
 BASES = ("base", "base_plugin", "__init__")
 SERVICES = frozenset({"broker", "manager", "mock", "history", "routes"})
 """Modules of the original's `plugins/` that are not plug-ins."""
-MAX_FILES, MAX_BYTES, MAX_PLUGINS = 500, 16 << 20, 100
+MAX_FILES = 500
+"""Files of one plug-in."""
+MAX_BYTES = 16 << 20
+"""Bytes of them together."""
+MAX_PLUGINS = 100
+"""Plug-ins of one list."""
 BASE_AS_ARGUMENT = re.compile(r"\s*def\s+(\w+)\(\s*plugins\.base")
 
 

@@ -1,7 +1,7 @@
-"""What `import protobuf.pb_util` gives a plug-in of the original: to build, read and classify messages.
+"""The content of `protobuf.pb_util` for a plug-in of the original: builds, reads and classifies messages.
 
 `build_<message>` and `is_<message>` are made from the tables below; the names and the order of arguments are
-the original's (mauka/protobuf/pb_util.py). But a message gets its time when it is built.
+the original's (mauka/protobuf/pb_util.py). Unlike there, a message gets its time when it is built.
 """
 
 import time
@@ -71,7 +71,7 @@ def repeated_as_ndarray(repeated: Iterable[float]) -> Any:
 
 
 def is_payload(message: MaukaMessage, payload_type: int | None = None) -> bool:
-    """Whether it is a payload, and of this type where one is given."""
+    """Whether it is a payload, and of this type if one is given."""
     if which_message_oneof(message) != "payload":
         return False
     return payload_type is None or message.payload.payload_type == payload_type

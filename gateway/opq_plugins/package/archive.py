@@ -36,7 +36,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
-    MemoryError,  # the zip itself says how much memory LZMA needs
+    MemoryError,  # the zip states how much memory LZMA needs
     EOFError,
     OSError,
     ValueError,
@@ -59,7 +59,7 @@ class PluginPackage:
 
 
 def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
-    """Reads and checks a zip. `name`: what the plug-in must be called, or None. Raises PluginError."""
+    """Reads and checks a zip. `name`: the required name of the plug-in, or None. Raises PluginError."""
     size = path.stat().st_size
     if size > policy.max_zip_bytes:
         raise PluginError(f"the zip has {size} bytes; the limit is {policy.max_zip_bytes}")
@@ -79,7 +79,8 @@ def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Writes `files` below the new `folder`, readable by every user, because the worker is another one."""
+    """Writes `files` below the new `folder`, readable by every user, because the worker runs as another
+    user."""
     folder.mkdir(parents=True)
     folder.chmod(0o755)
     for name, data in files.items():
@@ -97,7 +98,8 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 def zip_contents(zipped: bytes, policy: Policy, unreadable: str) -> dict[str, bytes]:
     """Name -> bytes of every file. PluginError: more than is allowed, or `unreadable` with the reason."""
     at, found = -1, 0  # 64 MiB hold a million entries, and zipfile makes 400 bytes of each before it counts
-    while (at := zipped.find(b"PK\x01\x02", at + 1)) >= 0:  # by marks: the declared number may be wrong
+    # counts marks, because the declared number may be wrong
+    while (at := zipped.find(b"PK\x01\x02", at + 1)) >= 0:
         found += 1
         if found > 2 * policy.max_files:  # a zip in a zip has marks too
             raise PluginError(f"the zip has more than {policy.max_files} entries")
@@ -176,7 +178,7 @@ def _why_no_manifest(files: Mapping[str, bytes]) -> str:
 def _check_sums(manifest: PackageManifest, files: Mapping[str, bytes], policy: Policy) -> None:
     if not manifest.sha256:
         if policy.require_sha256 or policy.require_signature:
-            raise PluginError("the manifest has no sha256 of the files; opq-tools plugin pack writes them")
+            raise PluginError("the manifest lacks the sha256 of the files; opq-tools plugin pack writes them")
         return
     content = {name: data for name, data in files.items() if name not in (MANIFEST, f"{MANIFEST}.sig")}
     unlisted = sorted(content.keys() - manifest.sha256.keys())
@@ -187,7 +189,7 @@ def _check_sums(manifest: PackageManifest, files: Mapping[str, bytes], policy: P
         raise PluginError(f"sha256: {'; '.join(wrong)}")
     for name, data in content.items():
         if hashlib.sha256(data).hexdigest() != manifest.sha256[name]:
-            raise PluginError(f"sha256: {name} is not what the manifest lists")
+            raise PluginError(f"sha256: {name} differs from the manifest")
 
 
 LEFT_OUT = {"tests", "__pycache__", "Dockerfile", "node_modules", "venv"}
@@ -202,8 +204,8 @@ RAW_BYTES = 64
 def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[str, bytes]:
     """Packs a folder; returns (name-version.zip, its bytes).
 
-    `sign`: makes the content of `plugin.json.sig` from the manifest's bytes. Raises PluginError: no manifest,
-    a wrong one, or a private key among the files, which everyone would get.
+    `sign`: makes the content of `plugin.json.sig` from the manifest's bytes. Raises PluginError: a missing or
+    wrong manifest, or a private key among the files.
     """
     own = folder / MANIFEST
     if not own.is_file():
@@ -218,7 +220,7 @@ def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[st
     secret = next((name for name, data in files.items() if PRIVATE_KEY in data), None)
     if secret is not None:
         raise PluginError(
-            f"{secret} holds a private key, and the zip goes to others; move it out of {folder}"
+            f"{secret} contains a private key, which others would get with the zip; move it out of {folder}"
         )
     manifest = parse_manifest(own.read_bytes())
     facts = json.loads(own.read_bytes())
@@ -242,11 +244,11 @@ class NotAllowedError(PluginError):
 
 
 def allowed_signer(manifest: bytes, signature: bytes | None, policy: Policy) -> str | None:
-    """The `signer` by the policy's keys. Raises NotAllowedError if one is required and missing."""
+    """The `signer` by the policy's keys. Raises NotAllowedError if a required signature is missing."""
     signed_by = signer(manifest, signature, policy.keys)
     if signed_by is None and policy.require_signature:
-        why = "has no signature" if signature is None else "is signed by none of the allowed keys"
-        raise NotAllowedError(f"the plug-in {why}, and the policy wants one")
+        why = "has no signature" if signature is None else "is not signed by an allowed key"
+        raise NotAllowedError(f"the plug-in {why}, which the policy requires")
     return signed_by
 
 

@@ -1,6 +1,6 @@
 """Built-in plug-ins: one Python file in a folder, trusted, run in the caller's process, named after its file.
 
-Nothing here imports more than the standard library, and NumPy for an analysis.
+This module imports only the standard library, and NumPy for an analysis.
 """
 
 import difflib

@@ -68,7 +68,7 @@ def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path
     try:
         handle = files.open(files.checked(text), os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError):
-        # one answer for all: it must not reveal which files exist
+        # the same answer in all cases, because it must not reveal which files exist
         allowed = ", ".join(map(str, roots)) or "any allowed folder"
         raise PluginError(f"{text[:200]!r}: not there, or not below {allowed}") from None
     with open(handle, "rb") as file:  # noqa: PTH123
@@ -95,7 +95,7 @@ class _Download:
         with plain.dup() as handle:
             ending = threading.Timer(max(0.0, self._end_s - time.monotonic()), _end, (handle,))
             ending.daemon = True
-            ending.start()  # against a handshake or headers byte by byte, and endless 100 Continue
+            ending.start()  # limits a handshake or headers byte by byte, and endless 100 Continue
             try:
                 if parts.scheme == "https":
                     connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)

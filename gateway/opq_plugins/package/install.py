@@ -41,7 +41,7 @@ class Installer(ReleaseFolder):
 
     def _clear(self) -> None:
         """Removes what a crash left."""
-        private_folder(self._folder.parent)  # it has rules with secrets
+        private_folder(self._folder.parent)  # the folder has rules with secrets
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._folder.chmod(0o755)
@@ -50,7 +50,7 @@ class Installer(ReleaseFolder):
         """Returns the checked package and who signed it. Raises PluginError; then nothing is left on disk."""
         if not self._fetching.acquire(blocking=False):
             raise PluginError(
-                f"{MAX_AT_ONCE} plug-ins are being fetched; try again when one of them is there"
+                f"{MAX_AT_ONCE} plug-ins are being fetched; try again when one of them has ended"
             )
         try:
             return self._fetch(url, name)
@@ -68,7 +68,7 @@ class Installer(ReleaseFolder):
         return package, allowed_signer(package.raw_manifest, package.signature, self._policy)
 
     def unpack(self, package: PluginPackage, signed_by: str | None) -> Release:
-        """Unpacks into the version's folder, and puts aside what was there. PluginError: nothing is left."""
+        """Unpacks into the version's folder, and puts the old content aside. PluginError: nothing is left."""
         manifest = package.manifest
         version = str(manifest.version)
         staged = Path(tempfile.mkdtemp(dir=self._staging)) / "unpacked"
@@ -78,7 +78,8 @@ class Installer(ReleaseFolder):
             if libraries:
                 if any(name.partition("/")[0] == "lib" for name in package.files):
                     raise PluginError(
-                        f"{manifest.name} has wheels and files in lib/; wheels go there, so omit the files"
+                        f"{manifest.name} has wheels and files in lib/; wheels are unpacked there, so "
+                        f"remove the files"
                     )
                 write_files(libraries, staged / "lib")
             _check_requirements(manifest, libraries)
@@ -95,11 +96,11 @@ class Installer(ReleaseFolder):
         return Release(manifest.name, version, manifest_name, package.sha256, signed_by, now_ms)
 
     def commit(self) -> None:
-        """Keeps what was unpacked last, and deletes what it replaced."""
+        """Keeps the files unpacked last, and deletes the files that they replaced."""
         shutil.rmtree(self._aside, ignore_errors=True)
 
     def take_back(self, release: Release) -> None:
-        """Removes what was unpacked last, and restores what it replaced."""
+        """Removes the files unpacked last, and restores the files that they replaced."""
         self.remove(release.name, release.version)
         if self._aside.exists():
             self._aside.rename(self.folder(release.name, release.version))
@@ -107,7 +108,7 @@ class Installer(ReleaseFolder):
             (self._folder / release.name).rmdir()
 
     def _exchange(self, staged: Path, target: Path) -> None:
-        """Renames `staged` to `target`; puts aside what is there: a version, or the rest of a crash."""
+        """Renames `staged` to `target`; puts old content aside: a version, or the rest of a crash."""
         shutil.rmtree(self._aside, ignore_errors=True)
         if target.exists():
             target.rename(self._aside)
@@ -119,7 +120,8 @@ class Installer(ReleaseFolder):
             raise
 
     def remove(self, name: str, version: str | None = None) -> None:
-        """Removes one version, or all. It is renamed first, so that a half is never found."""
+        """Removes one version, or all. The folder is renamed first, so that an incomplete version is never
+        found."""
         path = self._folder / name if version is None else self.folder(name, version)
         if path.exists():
             grave = Path(tempfile.mkdtemp(dir=self._staging)) / "removed"
@@ -183,7 +185,7 @@ def _check_requirements(manifest: PackageManifest, libraries: Mapping[str, bytes
         if not _is_within(have, wanted):
             problems.append(f"{text}: {have} is installed")
     if problems:
-        raise PluginError(f"{manifest.name} requires what is not here: {'; '.join(problems)}")
+        raise PluginError(f"{manifest.name} has unmet requirements: {'; '.join(problems)}")
 
 
 def _is_within(have: str, wanted: Requirement) -> bool:

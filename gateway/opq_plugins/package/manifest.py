@@ -26,14 +26,21 @@ FOLDERS = {
 """Kind -> the key in `symbols`, and the folder with its files."""
 PACKAGE = "package"
 REST_KINDS = {**FOLDERS, PACKAGE: "packages"}
-"""Kind -> its part of the engine's REST; package: a plug-in of any kinds."""
+"""Kind -> its part of the engine's REST; package: a plug-in of any kind."""
 PORTABLE = (
     "is a portable plug-in of eKuiper, which is not read; derive its classes from those of opq_plugins.sdk, "
     "and list them in plugin.json (opq-tools plugin new writes one)"
 )
-"""What to do with eKuiper's form, whose manifest is `<name>.json`."""
+"""The error for eKuiper's form, whose manifest is `<name>.json`."""
 HIGHEST_LIMIT = 1 << 40
-MAX_SYMBOLS, MAX_REQUIREMENTS, LONGEST_REQUIREMENT, MAX_SHOWN = 500, 200, 200, 20
+MAX_SYMBOLS = 500
+"""Symbols of one plug-in, of all kinds together."""
+MAX_REQUIREMENTS = 200
+"""Entries of `requirements`."""
+LONGEST_REQUIREMENT = 200
+"""Characters of one entry of `requirements`."""
+MAX_SHOWN = 20
+"""Problems of a manifest that one message names."""
 FORM = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-([0-9A-Za-z.-]{1,64}))?(?:\+[0-9A-Za-z.-]{1,64})?")
 Symbols = Mapping[tuple[str, str], str]
 """(kind, symbol) -> `module:Class`, or "": the file of that name in the kind's folder."""
@@ -113,13 +120,15 @@ def _read_requirements(value: Value) -> tuple[str, ...]:
 
 
 def _read_limits(value: Value) -> dict[str, int | float]:
-    """Whole numbers where ProcessLimits has them: a half would become 0, which means no limit."""
+    """Whole numbers where ProcessLimits has them, because 0.5 would become 0, which means no limit."""
     known = {each.name: type(each.default) for each in fields(ProcessLimits)}
     for key, limit in value.items() if isinstance(value, dict) else [("", None)]:
         kinds = {int: (int,), float: (int, float)}.get(known.get(key, str), ())
         if not isinstance(limit, kinds) or isinstance(limit, bool) or not 0 < limit < HIGHEST_LIMIT:
             names = ", ".join(sorted(known))
-            raise ValueError(f"limits.{key}: there are {names}, above 0, all but those in s whole numbers")
+            raise ValueError(
+                f"limits.{key}: want one of {names}, above 0; a whole number unless it ends with _s"
+            )
     return dict(value)
 
 
@@ -174,7 +183,7 @@ class PackageManifest(_Written):
 
 
 def file_of_plugin(folder: Path, name: str) -> Path | None:
-    """A file that the manifest names; None where it is missing, or not below the plug-in's `folder`."""
+    """A file that the manifest names; None if it is missing, or not below the plug-in's `folder`."""
     path = (folder / name).resolve()
     return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
 
@@ -190,7 +199,7 @@ def parse_manifest(raw: bytes) -> PackageManifest:
         raise PluginError(f"{MANIFEST} is not JSON") from None
     problems += [f"{key!r} is unknown" for key in facts if key not in _KEYS]
     if facts.get("language") == "go":
-        problems.append("a Go plug-in is a program of eKuiper's; write it in Python or against the C ABI")
+        problems.append("a Go plug-in runs only in eKuiper; write it in Python or against the C ABI")
     if problems or written is None:
         more = f"; and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
         shown = "; ".join(problem[:300] for problem in problems[:MAX_SHOWN])
@@ -199,7 +208,7 @@ def parse_manifest(raw: bytes) -> PackageManifest:
 
 
 def _known(facts: Mapping[str, Value]) -> dict[str, Value]:
-    """The keys that `_Written` has; `symbols` is collected from lists by kind where it is not given."""
+    """The keys of `_Written`; `symbols` is collected from lists by kind if it is not given."""
     given = {each.name: facts[each.name] for each in fields(_Written) if each.name in facts}
     lists = {folder: facts[folder] for folder in FOLDERS.values() if folder in facts}
     kind = given.get("kind")

@@ -115,7 +115,7 @@ class ReleaseIndex:
     def read(self) -> tuple[dict[str, Release] | None, str]:
         """Returns name -> its current version, and what is wrong. None: unknown, so nothing should change.
 
-        Empty where there has never been a file.
+        Empty if there has never been a file.
         """
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
         try:
@@ -125,7 +125,7 @@ class ReleaseIndex:
                 rows = database.execute(CURRENT).fetchall()
             return {row[0]: _checked(row) for row in rows}, ""
         except FileNotFoundError:
-            return (None, f"{self._path} is not there any more") if self._found else ({}, "")
+            return (None, f"{self._path} has been removed") if self._found else ({}, "")
         except (sqlite3.Error, OSError, PluginError) as error:
             return None, f"{self._path} cannot be read: {error}"
 
@@ -140,6 +140,6 @@ def _checked(row: tuple[object, ...]) -> Release:
     if not isinstance(manifest, str) or manifest not in (MANIFEST, f"{name}.json"):
         raise PluginError(f"{name} {version} has the manifest {str(manifest)[:80]!r}")
     if not isinstance(sha256, str) or not isinstance(installed_ms, int):
-        raise PluginError(f"{name} {version} has no sum or no time")
+        raise PluginError(f"{name} {version} lacks its sum or time")
     signer = signed_by if isinstance(signed_by, str) else None
     return Release(name, version, manifest, sha256, signer, installed_ms)

@@ -1,9 +1,9 @@
 """Landlock: the files that the process of a plug-in may read and write, and the TCP ports that it may use.
 
-It needs neither privileges nor a name space, and cannot be undone by the process or its children. What no
-rule allows is refused: reading, writing, making, removing and executing files; connecting to and listening on
-TCP ports (from Linux 6.7); signals to other processes and sockets without a file (from 6.12). Under it no
-process outside can be traced, and its memory and environment cannot be read.
+It needs neither privileges nor a name space, and cannot be undone by the process or its children. Actions
+without a rule are refused: reading, writing, making, removing and executing files; connecting to and
+listening on TCP ports (from Linux 6.7); signals to other processes and sockets without a file (from 6.12).
+It also prevents tracing processes outside, and reading their memory and environment.
 
 Source: linux/landlock.h; Documentation/userspace-api/landlock.rst.
 """
@@ -28,8 +28,12 @@ BIND_TCP, CONNECT_TCP = 1, 2
 ABSTRACT_SOCKET, SIGNAL = 1, 2
 FILES_ONLY = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | DEVICE_CONTROL
 """Rights of a rule whose path is a file."""
-TCP, DEVICES, SCOPED = 4, 5, 6
-"""Versions of Landlock from which on it limits TCP ports, control of devices, and signals."""
+TCP_VERSION = 4
+"""First version of Landlock that limits TCP ports."""
+DEVICES_VERSION = 5
+"""First version that limits the control of devices."""
+SIGNALS_VERSION = 6
+"""First version that limits signals and abstract sockets."""
 
 SYSTEM = (
     "/usr /lib /lib32 /lib64 /nix/store /etc/ld.so.cache /etc/ld.so.conf /etc/ld.so.conf.d /etc/ssl/certs "
@@ -38,7 +42,7 @@ SYSTEM = (
     "/etc/services /etc/protocols /etc/passwd /etc/group /etc/localtime /etc/timezone /etc/mime.types "
     "/sys/devices/system/cpu"
 )
-"""What every plug-in may read, where it exists: libraries, certificates, names, time zones; no secrets."""
+"""Existing files that every plug-in may read: libraries, certificates, names, time zones; no secrets."""
 DEVICES_OF_ALL = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom"
 REASONS = {
     errno.ENOSYS: "this kernel has no Landlock (it needs Linux 5.13, built with CONFIG_SECURITY_LANDLOCK)",
@@ -50,7 +54,7 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What one plug-in may reach. `folder`: its own one; `connect`, `listen`: TCP ports."""
+    """The rights of one plug-in. `folder`: its folder; `connect`, `listen`: TCP ports."""
 
     folder: Path
     readable: tuple[Path, ...] = ()
@@ -60,17 +64,17 @@ class Allowed:
 
 
 def version() -> int:
-    """The version of Landlock here; 0: it cannot be had, and errno has the reason."""
+    """The version of Landlock here; 0: it is not available, and errno has the reason."""
     return max(0, int(LIBC.syscall(CREATE_RULESET, None, 0, VERSION_ONLY)))
 
 
 def why_not() -> str:
-    """Why Landlock cannot be had here; "" where it can."""
+    """Why Landlock is not available here; "" if it is."""
     return "" if version() else _reason()
 
 
 def restrict(allowed: Allowed, use_version: int) -> str:
-    """From now on this thread and its later children have only what `allowed` has.
+    """From now on this thread and its later children have only the rights in `allowed`.
 
     Call it after `protection.no_new_privileges`, while there is one thread. `use_version`: from `version`.
 
@@ -79,10 +83,10 @@ def restrict(allowed: Allowed, use_version: int) -> str:
     if use_version < 1:
         return f"off: {_reason()}"
     files = (1 << 13) - 1
-    for right, since in ((REFER, 2), (TRUNCATE, 3), (DEVICE_CONTROL, DEVICES)):
+    for right, since in ((REFER, 2), (TRUNCATE, 3), (DEVICE_CONTROL, DEVICES_VERSION)):
         files |= right if use_version >= since else 0
-    ports = BIND_TCP | CONNECT_TCP if use_version >= TCP else 0
-    scope = ABSTRACT_SOCKET | SIGNAL if use_version >= SCOPED else 0
+    ports = BIND_TCP | CONNECT_TCP if use_version >= TCP_VERSION else 0
+    scope = ABSTRACT_SOCKET | SIGNAL if use_version >= SIGNALS_VERSION else 0
     wanted = struct.pack("=QQQ", files, ports, scope)[: 24 if scope else 16 if ports else 8]
     rules = LIBC.syscall(CREATE_RULESET, wanted, len(wanted), 0)
     if rules < 0:
@@ -93,7 +97,7 @@ def restrict(allowed: Allowed, use_version: int) -> str:
     try:
         _allow(rules, allowed.folder, read)
         for path in [*interpreter_without(allowed.folder), *map(Path, SYSTEM.split())]:
-            with suppress(OSError):  # another system, or closed to this user in any case
+            with suppress(OSError):  # another system, or a path that this user cannot read
                 _allow(rules, path, read)
         for path in map(Path, DEVICES_OF_ALL.split()):
             with suppress(OSError):

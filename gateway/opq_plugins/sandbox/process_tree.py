@@ -1,4 +1,4 @@
-"""What a worker has started: its processes, even those that hide, and their memory together."""
+"""The processes that a worker has started, including hidden ones, and their memory together."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a process may do to confine itself: another user, no capabilities, limits, no new privileges.
+"""Steps by which a process confines itself: another user, no capabilities, limits, no new privileges.
 
 Each step returns "on" or the user, or "off: " with the reason why the kernel or our privileges do not
 permit it. Linux only, by ctypes: no package, no helper program.
@@ -20,13 +20,13 @@ READ_CLOSED = (1 << 2, 1 << 1)
 
 
 def use_user(uid: int | None, wanted: Sequence[Path]) -> str:
-    """Gives up root, and every capability but one: to read closed folders, where `wanted` is in one.
+    """Gives up root, and every capability except reading closed folders, if `wanted` is in one.
 
-    What it may read is limited by Landlock afterwards, and what it may write by user and Landlock.
+    Landlock limits reading afterwards, and user and Landlock limit writing.
 
     Args:
         uid: the user to become for good; None: this one.
-        wanted: what has to be readable, e.g. an interpreter below /root.
+        wanted: paths that have to be readable, e.g. an interpreter below /root.
     """
     user = os.geteuid() if uid is None else uid
     closed = [path for path in wanted if is_there(path) and not readable_by(user, path.resolve())]
@@ -73,7 +73,7 @@ def readable_by(uid: int, path: Path) -> bool:
 
 
 def limit(memory_bytes: int, cpu_s: int, file_bytes: int, open_files: int, processes: int) -> str:
-    """Sets hard rlimits, which cannot be raised again. A limit of 0 is left as it is."""
+    """Sets hard rlimits, which cannot be raised again. A limit of 0 is not changed."""
     wanted = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_CPU: cpu_s,

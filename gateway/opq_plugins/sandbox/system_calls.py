@@ -1,4 +1,4 @@
-"""A seccomp filter for the process of a plug-in: it refuses the system calls that no plug-in needs.
+"""A seccomp filter for the process of a plug-in: it refuses system calls that plug-ins do not need.
 
 Landlock does not see some calls that a process may make to files and processes of the same user: changing
 modes and owners, limits and priorities of others. They are refused here, and so are sockets beyond those that
@@ -42,31 +42,39 @@ setpriority 141 140, sched_setaffinity 203 122, sched_setparam 142 118,
 sched_setattr 314 274, ioprio_set 251 30, migrate_pages 256 238, move_pages 279 239,
 process_madvise 440 440, process_mrelease 448 448
 """
-"""System calls that no plug-in needs, with their numbers on x86_64 and aarch64. They return EPERM.
+"""System calls that plug-ins do not need, with their numbers on x86_64 and aarch64. They return EPERM.
 
 Memory without an address (memfd, System V) is among them, because the limit of addresses does not count it.
 """
 SIGNALS = "tkill 200 130, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, pidfd_send_signal 424 424"
-"""They are refused where Landlock does not limit signals, and so are these, but to the process itself."""
+"""They are refused where Landlock does not limit signals; a plug-in may then send signals only to its
+process."""
 OWN_SIGNALS = "kill 62 129, tgkill 234 131"
 CALLS = """
 clone 56 220, clone3 435 435, openat2 437 437, open 2 -, openat 257 56, socket 41 198, socketpair 53 199,
 sendto 44 206, sendmsg 46 211, sendmmsg 307 269, prlimit64 302 261, sched_setscheduler 144 119
 """
-"""Calls of which the arguments decide."""
+"""Calls whose arguments decide."""
 NEW_SPACES = 0x7E020000
 """The flags of clone that make name spaces; one of users would give back all privileges within it."""
-READ_AND_CUT, CUT = os.O_ACCMODE | os.O_TRUNC, os.O_RDONLY | os.O_TRUNC
-"""A file that is opened for reading is not cut; Linux would do it, and so would Landlock before version 3."""
+OPEN_MASK = os.O_ACCMODE | os.O_TRUNC
+"""Bits of `open` that say how a file is used and whether it is truncated."""
+READ_TRUNCATED = os.O_RDONLY | os.O_TRUNC
+"""A file opened for reading must not be truncated; Linux allows it, and so does Landlock before version 3."""
 SENDING = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
-"""Call -> the place of its flags. MSG_FASTOPEN connects, and Landlock does not see that."""
+"""Call -> the place of its flags, because MSG_FASTOPEN connects and Landlock does not see it."""
 KIND_OF_SOCKET = 0xF
-TCP, UDP = (socket.IPPROTO_IP, socket.IPPROTO_TCP), (socket.IPPROTO_IP, socket.IPPROTO_UDP)
-"""Protocols of a stream and of datagrams: others, such as MPTCP, Landlock does not limit."""
+TCP_PROTOCOLS = socket.IPPROTO_IP, socket.IPPROTO_TCP
+"""Protocols allowed for a stream socket; Landlock does not limit others, such as MPTCP."""
+UDP_PROTOCOLS = socket.IPPROTO_IP, socket.IPPROTO_UDP
+"""Protocols allowed for a datagram socket."""
 CAN = 29
 
 LOAD, EQUAL, ANY_BIT, AT_LEAST, MASK, GIVE = 0x20, 0x15, 0x45, 0x35, 0x54, 0x06
-ALLOW, NO = (GIVE, 0, 0, SECCOMP_ALLOW), (GIVE, 0, 0, SECCOMP_ERRNO | EPERM)
+ALLOW_CALL = GIVE, 0, 0, SECCOMP_ALLOW
+"""Instruction that allows the system call."""
+REFUSE_CALL = GIVE, 0, 0, SECCOMP_ERRNO | EPERM
+"""Instruction that answers it with EPERM."""
 Code = list[tuple[int, int, int, int]]
 """BPF: (operation, jump if true, jump if false, operand)."""
 
@@ -94,7 +102,7 @@ def restrict(network: Iterable[str], *, signals_are_limited: bool) -> str:
 
 
 def numbers(table: str, machine: str) -> dict[str, int]:
-    """Call -> its number on one of AUDIT's machines, without those that it does not have."""
+    """Call -> its number on one of AUDIT's machines, without calls that the machine lacks."""
     column = 1 + list(AUDIT).index(machine)
     rows = [each.split() for each in table.split(",")]
     return {row[0]: int(row[column]) for row in rows if row[column] != "-"}
@@ -103,26 +111,38 @@ def numbers(table: str, machine: str) -> dict[str, int]:
 def program(machine: str, network: frozenset[str], signals_are_limited: bool) -> Code:
     """The filter: a block for each call, which ends in an answer; all other calls are allowed."""
     of = numbers(CALLS, machine)
-    blocks: dict[int, Code] = {number: [NO] for number in numbers(FORBIDDEN, machine).values()}
+    blocks: dict[int, Code] = {number: [REFUSE_CALL] for number in numbers(FORBIDDEN, machine).values()}
     unknown = [(GIVE, 0, 0, SECCOMP_ERRNO | ENOSYS)]
     # their flags are in memory, where no filter can read them; libraries then use clone and openat
     blocks |= {of["clone3"]: unknown, of["openat2"]: unknown}
-    blocks[of["clone"]] = [_argument(0), (ANY_BIT, 0, 1, NEW_SPACES), NO, ALLOW]
+    blocks[of["clone"]] = [_argument(0), (ANY_BIT, 0, 1, NEW_SPACES), REFUSE_CALL, ALLOW_CALL]
     for name, place in (("open", 1), ("openat", 2)):
         if name in of:
-            blocks[of[name]] = [_argument(place), (MASK, 0, 0, READ_AND_CUT), (EQUAL, 0, 1, CUT), NO, ALLOW]
+            blocks[of[name]] = [
+                _argument(place),
+                (MASK, 0, 0, OPEN_MASK),
+                (EQUAL, 0, 1, READ_TRUNCATED),
+                REFUSE_CALL,
+                ALLOW_CALL,
+            ]
     for name, place in SENDING.items():
-        blocks[of[name]] = [_argument(place), (ANY_BIT, 0, 1, socket.MSG_FASTOPEN), NO, ALLOW]
-    blocks[of["prlimit64"]] = [_argument(0), (EQUAL, 0, 1, 0), ALLOW, NO]
-    # libzmq sets the usual one for each of its threads, and aborts where it cannot
-    blocks[of["sched_setscheduler"]] = [_argument(1), (EQUAL, 0, 1, os.SCHED_OTHER), ALLOW, NO]
+        blocks[of[name]] = [_argument(place), (ANY_BIT, 0, 1, socket.MSG_FASTOPEN), REFUSE_CALL, ALLOW_CALL]
+    blocks[of["prlimit64"]] = [_argument(0), (EQUAL, 0, 1, 0), ALLOW_CALL, REFUSE_CALL]
+    # libzmq sets the usual scheduler for each of its threads, and aborts if it cannot
+    blocks[of["sched_setscheduler"]] = [_argument(1), (EQUAL, 0, 1, os.SCHED_OTHER), ALLOW_CALL, REFUSE_CALL]
     if not signals_are_limited:
-        blocks |= {number: [NO] for number in numbers(SIGNALS, machine).values()}
-        own = [_argument(0), (EQUAL, 0, 1, os.getpid()), ALLOW, NO]
+        blocks |= {number: [REFUSE_CALL] for number in numbers(SIGNALS, machine).values()}
+        own = [_argument(0), (EQUAL, 0, 1, os.getpid()), ALLOW_CALL, REFUSE_CALL]
         blocks |= dict.fromkeys(numbers(OWN_SIGNALS, machine).values(), own)
-    if "unix" not in network:  # one of datagrams can send to any socket that is a file
+    if "unix" not in network:  # a socket of datagrams can send to any socket that is a file
         datagrams = (EQUAL, 0, 1, socket.SOCK_DGRAM)
-        blocks[of["socketpair"]] = [_argument(1), (MASK, 0, 0, KIND_OF_SOCKET), datagrams, NO, ALLOW]
+        blocks[of["socketpair"]] = [
+            _argument(1),
+            (MASK, 0, 0, KIND_OF_SOCKET),
+            datagrams,
+            REFUSE_CALL,
+            ALLOW_CALL,
+        ]
     blocks[of["socket"]] = _sockets(network)
     code: Code = [
         (LOAD, 0, 0, 4),  # seccomp_data.arch
@@ -131,10 +151,10 @@ def program(machine: str, network: frozenset[str], signals_are_limited: bool) ->
         (LOAD, 0, 0, 0),  # seccomp_data.nr
     ]
     if machine == "x86_64":
-        code += [(AT_LEAST, 0, 1, 0x40000000), NO]  # the x32 calls
+        code += [(AT_LEAST, 0, 1, 0x40000000), REFUSE_CALL]  # the x32 calls
     for number, block in blocks.items():
         code += [(EQUAL, 0, len(block), number), *block]
-    return [*code, ALLOW]
+    return [*code, ALLOW_CALL]
 
 
 def _sockets(network: frozenset[str]) -> Code:
@@ -142,20 +162,20 @@ def _sockets(network: frozenset[str]) -> Code:
     code: Code = []
     internet = []
     if network & {"tcp", "listen"}:
-        internet.append((socket.SOCK_STREAM, TCP))
+        internet.append((socket.SOCK_STREAM, TCP_PROTOCOLS))
     if "udp" in network:
-        internet.append((socket.SOCK_DGRAM, UDP))
+        internet.append((socket.SOCK_DGRAM, UDP_PROTOCOLS))
     families = {"unix": socket.AF_UNIX, "can": CAN}
     whole = [int(family) for name, family in families.items() if name in network]
     if internet:
         whole.append(socket.AF_NETLINK)  # libraries list the addresses of this machine before they connect
     for family in whole:
-        code += [_argument(0), (EQUAL, 0, 1, family), ALLOW]
+        code += [_argument(0), (EQUAL, 0, 1, family), ALLOW_CALL]
     for kind, protocols in internet:
         code += [_argument(0), (EQUAL, 1, 0, socket.AF_INET), (EQUAL, 0, 7, socket.AF_INET6)]
         code += [_argument(1), (MASK, 0, 0, KIND_OF_SOCKET), (EQUAL, 0, 4, kind)]
-        code += [_argument(2), (EQUAL, 1, 0, protocols[0]), (EQUAL, 0, 1, protocols[1]), ALLOW]
-    return [*code, NO]
+        code += [_argument(2), (EQUAL, 1, 0, protocols[0]), (EQUAL, 0, 1, protocols[1]), ALLOW_CALL]
+    return [*code, REFUSE_CALL]
 
 
 def _argument(place: int) -> tuple[int, int, int, int]:

@@ -28,14 +28,15 @@ beyond it all other records would be late for ever.
 
 
 class RowError(OpqError):
-    """One record cannot be computed (types clash, division by zero): counted, and the rule continues."""
+    """One record cannot be computed (types clash, division by zero); it is counted, and the rule
+    continues."""
 
 
 class PermanentError(OpqError):
-    """A sink can never write these rows (unknown column, a value that does not fit), however often it tries.
+    """A sink can never write these rows (unknown column, a value that does not fit).
 
     Raised by `collect`, which has then stored none of the rows of this call. Several rows are then given one
-    by one, and those for which it is raised again go to the dead-letter file. An error that passes (no
+    by one, and rows for which it is raised again go to the dead-letter file. An error that passes (no
     connection, a lock) is an OSError: all rows wait and come again.
     """
 
@@ -88,7 +89,7 @@ class Source(ABC):
         """Raises ValueError that names each wrong property and what is allowed."""
 
     def rewind(self, offset: Value) -> None:
-        """Called before `open` of a replayable source: continue after `offset`, which it once emitted."""
+        """Called before `open` of a replayable source: continues after `offset`, which it once emitted."""
         raise NotImplementedError
 
     @abstractmethod
@@ -123,7 +124,7 @@ class SinkContext(Context, Protocol):
 
     @property
     def row_ids(self) -> Sequence[str]:
-        """One id for each row of `data`, just as stable; a batch holds the rows of several emissions."""
+        """One equally stable id for each row of `data`; a batch has the rows of several emissions."""
         ...
 
 

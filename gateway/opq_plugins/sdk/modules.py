@@ -49,12 +49,12 @@ State: TypeAlias = Any
 
 
 def about(module: ModuleType | None) -> str:
-    """What a plug-in does in one sentence: the first line of its module's docstring."""
+    """The description of a plug-in in one sentence: the first line of its module's docstring."""
     return ((module and module.__doc__) or "").strip().partition("\n")[0]
 
 
 class TriggerModule:
-    """A trigger's module. After an exception it begins again, without memory, at the next Measurement."""
+    """A trigger's module. After an exception it begins again without memory, at the next Measurement."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class TriggerModule:
         """`check`: applied to each decision; in a worker the host does that instead."""
         self._module, self._check = module, check
         self.config = config
-        """Another one applies from the next Measurement on; its memory stays."""
+        """A changed one applies from the next Measurement on; the memory stays."""
         self._state: State = None
         self._begun = False
         self.about = about(module)
@@ -74,7 +74,7 @@ class TriggerModule:
         self.enters_batches = hasattr(module, "enters")
 
     def configure(self, settings: Mapping[str, Value]) -> None:
-        """Raises ValueError with all that is wrong, or whatever its `begin` raises."""
+        """Raises ValueError with every problem, or the exception of its `begin`."""
         self.config = configured(self._module.Config, settings)
         self._begin()
 
@@ -105,7 +105,8 @@ class TriggerModule:
         self._begun = False
 
     def problems(self) -> tuple[int, str]:
-        """Number and last reason of what it could not judge since it began; (0, ""): it reports none."""
+        """Number of Measurements that it could not judge since it began, and the last reason; (0, ""): it
+        reports none."""
         if not (self.says_problems and self._begun):
             return 0, ""
         count, why = self._module.problems(self._state)
@@ -167,7 +168,8 @@ class Analysis:
 
     @property
     def alone(self) -> bool:
-        """Whether it may analyse single Boxes of an event; with memory each would count as another event."""
+        """Whether it may analyse single Boxes of an event; with memory each Box would count as another
+        event."""
         return self.begin is None
 
     def for_nominal(self, nominal: Nominal) -> Config:
@@ -179,7 +181,7 @@ class Analysis:
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, State]) -> tuple[Finding, ...]:
         """Its findings in `event`; an analysis with memory keeps its state in `states`, per nominal values.
 
-        Raises whatever it raises, and TypeError or ValueError where these are not findings of this event.
+        Raises the analysis' exceptions, and TypeError or ValueError if these are not findings of this event.
         """
         config = self.for_nominal(nominal)
         if self.begin is None:
@@ -194,7 +196,7 @@ class Analysis:
     def results_of(self, batch: ItemBatch, nominal: Nominal, states: dict[Any, State]) -> BatchResult:
         """Its results for each item in turn; `states` as in `findings_in`.
 
-        An item on which it raises is counted, and those after it are analysed. Raises MemoryError.
+        An item on which it raises is counted, and later items are analysed. Raises MemoryError.
         """
         config, key = self.for_nominal(nominal), (self.name, nominal)
         findings: list[Finding] = []
@@ -252,7 +254,7 @@ class AnalysisModule:
         self._states: dict[tuple[str, Nominal], State] = {}
 
     def configure(self, settings: Mapping[str, Value]) -> None:
-        """Raises ValueError with all that is wrong."""
+        """Raises ValueError with every problem."""
         self._analysis = Analysis.of(self._module, configured(self._module.Config, settings), settings)
 
     def analyse(self, event: Event, nominal_v: float, nominal_hz: float) -> tuple[Finding, ...]:

@@ -20,7 +20,7 @@ from opq_proto.messages import Event, Finding, Incident, Measurement, Message, S
 
 COUNTS = np.dtype("<i2")
 MAX_NS = 2**62
-"""Small enough that a request for some time around a span fits into 64 bits too."""
+"""Small enough that a request for some time around a span fits into 64 bits, too."""
 TIMES = ("start_ns", "end_ns", "uncertainty_ns")
 LONGEST_NS = 3600 * 10**9
 MAX_FINDINGS = 10_000
@@ -29,10 +29,14 @@ MAX_FIGURES = 64
 """Figures of one finding."""
 LARGEST_NUMBER = 1e12
 """Size of any number of a finding or decision: means and squares of several are still finite."""
-MAX_REQUESTS, MAX_ASKED = 20, 100
-"""Requests for more samples of one event, and Boxes in one of them."""
-MAX_NAME, MAX_TEXT = 64, 2000
-"""Characters of a name (metric, kind, class) and of a sentence."""
+MAX_REQUESTS = 20
+"""Requests for more samples of one event."""
+MAX_ASKED = 100
+"""Boxes of one request."""
+MAX_NAME = 64
+"""Characters of a name: of a metric, a kind or a class."""
+MAX_TEXT = 2000
+"""Characters of a sentence."""
 CLASS_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 """The kind of a finding: several are joined by `+`, and pages turn `_` into a blank."""
 MAX_MESSAGE = 65_536
@@ -41,7 +45,7 @@ MEASUREMENT_TYPES = ("VOLTAGE", "FREQUENCY", "THD", "TRANSIENT", "HEALTH")
 
 Noun = TypeVar("Noun")
 Item: TypeAlias = Measurement | Trend | Finding | Incident
-"""What an analysis takes one by one; an Event is handed over alone."""
+"""The nouns that an analysis takes one by one; an Event is handed over alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,8 @@ def result_from(plain: Value, batch: ItemBatch) -> BatchResult:
 
 
 def checked_decision(decision: object) -> Decision | None:
-    """The decision with plain numbers. TypeError, ValueError: no Decision, or a field out of bounds."""
+    """The decision with plain numbers. TypeError, ValueError: it is not a Decision, or a field is out of
+    bounds."""
     if decision is None:
         return None
     if not isinstance(decision, Decision):
@@ -181,7 +186,7 @@ def checked_findings(findings: Iterable[object], boxes: Collection[str]) -> tupl
 
 
 def checked_messages(messages: Iterable[object], boxes: Collection[str]) -> tuple[Message, ...]:
-    """The messages, all about these Boxes. TypeError, ValueError: no JSON, too many, or too long."""
+    """The messages, all about these Boxes. TypeError, ValueError: not JSON, too many, or too long."""
     found: list[Message] = []
     for message in messages:
         if not isinstance(message, Message):

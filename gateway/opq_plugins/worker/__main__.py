@@ -1,8 +1,8 @@
 """The process of one version of one plug-in: `python -m opq_plugins.worker`, started by `WorkerProcess`.
 
-It begins as a keeper, which only waits: for its child, the worker proper, and for its own stdin, which ends
-when the host ends. The keeper keeps its privileges, so that a plug-in cannot reach it; the worker gives up
-all of them before a line of the plug-in is read. Where it cannot confine itself, it reads only a trusted one.
+It begins as a keeper, which waits for its child, the worker, and for its stdin, which ends when the host
+ends. The keeper keeps its privileges, so that a plug-in cannot reach it. The worker gives up all privileges
+before it reads a line of the plug-in. A worker that cannot confine itself reads only a trusted plug-in.
 """
 
 import json
@@ -35,7 +35,8 @@ def main() -> None:
         if lacking and not facts["trusted"]:
             _report(report_fd, {"unconfined": "; ".join(lacking)})
             os._exit(1)
-        _report(report_fd, {"protections": protections})  # by us, because a plug-in may lie
+        # reported before the plug-in runs, because it may lie
+        _report(report_fd, {"protections": protections})
         os.close(report_fd)
         from opq_plugins.worker.server import serve  # now as the other user
 
@@ -73,10 +74,10 @@ def _confine(facts: Mapping[str, Value]) -> dict[str, str]:
     )
     protections["files"] = landlock.restrict(allowed, version)
     kinds = {each.partition(":")[0] for each in network}
-    filtered = system_calls.restrict(kinds, signals_are_limited=version >= landlock.SCOPED)
+    filtered = system_calls.restrict(kinds, signals_are_limited=version >= landlock.SIGNALS_VERSION)
     protections["system calls"] = filtered
     protections["network"] = f"on: {', '.join(network) or 'none'}" if filtered.startswith("on") else filtered
-    if kinds & {"tcp", "listen"} and version < landlock.TCP:
+    if kinds & {"tcp", "listen"} and version < landlock.TCP_VERSION:
         protections["network"] += "; every TCP port is open, because Linux limits them from 6.7 on"
     return protections
 
@@ -84,7 +85,7 @@ def _confine(facts: Mapping[str, Value]) -> dict[str, str]:
 def _keep(child: int, report_fd: int, memory_bytes: int) -> None:
     """Waits until the worker or the host ends; then kills and counts all that the worker started.
 
-    The processes that the worker started count with it: together they have the memory limit of one.
+    The worker and the processes that it started share one memory limit.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the end comes by stdin, or by SIGKILL
@@ -112,7 +113,7 @@ def _keep(child: int, report_fd: int, memory_bytes: int) -> None:
     for pid in (child, *survivors):
         _kill(pid)
     _, status = os.waitpid(child, 0)
-    for _ in range(50):  # a fork bomb may be faster than we are
+    for _ in range(50):  # repeated, because a fork bomb may be faster
         left = started_by(child)
         if not left:
             break
@@ -125,7 +126,7 @@ def _keep(child: int, report_fd: int, memory_bytes: int) -> None:
 
 
 def _reap_orphans(child: int) -> None:
-    """Reaps orphans that have ended: they are our children."""
+    """Reaps ended orphans, which are our children."""
     while True:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None or ended.si_pid == child:

@@ -129,7 +129,7 @@ class LibraryTrigger(LibrarySymbol):
         self._release()
 
     def import_state(self, version: str, data: Value) -> bool:
-        """No state is taken over: it begins again."""
+        """Does not take a state over; it begins again."""
         return False
 
 

@@ -126,7 +126,7 @@ class LuaTrigger:
         self.configure(self._settings)
 
     def import_state(self, version: str, data: Value) -> bool:
-        """No state is taken over: it begins again."""
+        """Does not take a state over; it begins again."""
         return False
 
 

@@ -1,7 +1,7 @@
 """In the worker: the instances of a plug-in's symbols, and the frames for them.
 
 Calls of one instance run one after another, those of several instances in parallel, on a few threads. The
-main thread only reads the wire, so a heartbeat is answered while a call runs. A source has its own thread.
+main thread only reads the wire, so that it answers heartbeats while a call runs. A source has its own thread.
 """
 
 import collections
@@ -29,7 +29,7 @@ THREADS = 8
 NOUNS = ("decide", "analyse", "analyse_items", "wants")
 """Methods whose arguments and answers are nouns of `opq_proto.messages`."""
 ORIGINAL = "OpqMauka.py"
-"""Given in place of a manifest: a folder of plug-ins of the original Mauka."""
+"""Given instead of a manifest for a folder of plug-ins of the original Mauka."""
 LOADERS = {
     "python": ("python_code", "load_python"),
     "lua": ("lua_script", "load_lua"),

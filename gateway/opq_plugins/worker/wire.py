@@ -20,9 +20,9 @@ MAX_OF_WORKER_BYTES = 16 << 20
 """The host's limit for one frame, because a worker is not trusted."""
 READ_BYTES = 1 << 18
 MAX_CONTAINERS = 500_000
-"""Lists and maps in one frame: a batch of 2,000 rows has 250 in each."""
+"""Most lists and maps in one frame; a batch of 2,000 rows has 250 in each row."""
 MAX_VALUES = 4_000_000
-"""All values are counted where there may be more containers than that; these are the most."""
+"""Most values in one frame that may have more containers than that."""
 _CONTAINERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 _OTHERS = bytes(set(range(256)) - set(_CONTAINERS))
 _SIZES = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
@@ -173,7 +173,7 @@ class Wire(Generic[Incoming]):
                     poll = select.poll()
                     poll.register(self._end, select.POLLOUT)
                     if not poll.poll(left_ms):
-                        # half a message may have been sent: this wire cannot be used any more
+                        # half a message may have been sent, so this wire cannot be used any more
                         raise TimeoutError("the other end reads nothing") from None
         finally:
             self._sending.release()
@@ -226,7 +226,7 @@ def check_containers(body: bytes) -> None:
     One byte of MessagePack may be an empty list, which takes 64 in memory: 16 MiB of them take a gigabyte.
     """
     if len(body) <= MAX_CONTAINERS or len(body.translate(None, _OTHERS)) <= MAX_CONTAINERS:
-        return  # bytes that may be one are more than there are
+        return  # fewer bytes may be containers than are allowed
     at = containers = values = 0
     end = len(body)
     while at < end:

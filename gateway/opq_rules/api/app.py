@@ -36,7 +36,7 @@ REMOVED = {
 """Paths of an earlier version, as a regular expression -> what to do instead."""
 _OTHERS = {
     400: (ENCODING, "the body cannot be read as JSON"),
-    404: (NOT_FOUND, "there is nothing at this path"),
+    404: (NOT_FOUND, "this path is not known"),
 }
 
 
@@ -97,7 +97,7 @@ def add_errors(app: Starlette) -> None:
         if isinstance(error, TooLongError):
             return Response(status_code=413)
         logger.error("request.failed", method=request.method, path=request.url.path[:200], exc_info=error)
-        return Json({"error": UNDEFINED, "message": "a fault of ours; the log has it"}, 500)
+        return Json({"error": UNDEFINED, "message": "an error of this server; see its log"}, 500)
 
     app.add_exception_handler(RuleError, on_rule)
     app.add_exception_handler(HTTPException, on_http)

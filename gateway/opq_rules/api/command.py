@@ -43,13 +43,13 @@ def run(
         config = configuration.load(path, data_dir, host, port)
         with stopped_by_signals(stop) as signals:
             service = RulesService(config, stop.set)
-            gc.freeze()  # the imports' objects stay: each collection skips them, and saves 40 ms
-            gc.set_threshold(10_000, 20, 20)  # as in the gateway: records and rows have no cycles
+            gc.freeze()  # the imports' objects stay; skipping them saves 40 ms in each collection
+            gc.set_threshold(10_000, 20, 20)  # as in the gateway, because records and rows have no cycles
             service.start()
             own = _note_meant(config, service.port, port_offset or 0)
             logger.info("rules.listening", address=configuration.address(config)[0], port=service.port)
             stop.wait()
-            if signal.SIGINT in signals:  # a person at the terminal: it is not meant to run any more
+            if signal.SIGINT in signals:  # Ctrl-C at a terminal: the rules are not to be restarted
                 forget_after_ctrl_c(own, RULES)
             service.stop()
     except OpqError as error:
@@ -66,7 +66,7 @@ def _note_meant(config: configuration.Config, port: int, port_offset: int) -> Pa
     folder = configuration.data_folder(config)
     try:
         note_meant(folder, [MeantService(RULES, url_of(config.endpoint, "/health", port), port_offset)])
-    except OSError as error:  # they run all the same
+    except OSError as error:  # the rules run without the note
         log.get(service="rules").warning("system.not_noted", error=str(error))
     return folder
 

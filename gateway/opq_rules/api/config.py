@@ -43,7 +43,7 @@ class Config(RuleEngineSection):
 def load(
     path: Path | None, data_dir: Path | None = None, host: str | None = None, port: int | None = None
 ) -> Config:
-    """The configuration; arguments win over the file. Raises ConfigError with all problems."""
+    """The configuration; arguments override the file. Raises ConfigError with all problems."""
     config = configuration.load(Config, path) if path is not None else Config()
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
@@ -117,7 +117,8 @@ def data_folder(config: Config) -> Path:
 
 
 def access(config: Config, private: Sequence[Path] = ()) -> Access:
-    """What rules may reach; makes the folder `exports`. Raises ConfigError: a root is in a private folder."""
+    """The files and hosts that rules may use; makes the folder `exports`. Raises ConfigError: a root is in a
+    private folder."""
     data = data_folder(config)
     exports = data / "exports"
     files = FileRoots(config.file_roots or [exports], [data, *private], own=exports)

@@ -26,15 +26,15 @@ Answer = dict[str, dict[str, Any]]
 
 @dataclass(slots=True)
 class SetChanges:
-    """The part of a set that changes something: what is made, and what is replaced."""
+    """The part of a set that changes something: new and replaced objects."""
 
     new: Sections = field(default_factory=lambda: {what: {} for what in DEFINED})
     newer: Sections = field(default_factory=lambda: {what: {} for what in DEFINED})
     left: dict[str, dict[str, str]] = field(default_factory=lambda: {what: {} for what in DEFINED})
-    """What stays as it is, with the reason."""
+    """Unchanged objects, with the reason."""
 
     def answer(self) -> Answer:
-        """Names of what was made and replaced, and what was left and why."""
+        """Names of new and replaced objects, and of unchanged ones with the reason."""
         return {
             "made": {what: sorted(self.new[what]) for what in DEFINED},
             "replaced": {what: sorted(self.newer[what]) for what in DEFINED},
@@ -43,9 +43,9 @@ class SetChanges:
 
 
 def import_set(engine: Engine, plugins: Plugins, sections: Sections, dry: bool = False) -> Answer:
-    """Imports all of `sections`, or nothing where the engine refuses a part; returns what changed.
+    """Imports all of `sections`, or nothing if the engine refuses a part; returns the changes.
 
-    `dry`: only rehearses. Raises RuleError with all that is refused.
+    `dry`: only rehearses. Raises RuleError with every refused part.
     """
     changes = _changes(engine, sections)
     _rehearse(engine, sections, changes)
@@ -148,7 +148,7 @@ def _make(engine: Engine, changes: SetChanges) -> None:
 
 
 def _undo(engine: Engine, sections: Sections, changes: SetChanges, before: Sections) -> None:
-    """Removes what was made, and puts back what was replaced."""
+    """Removes new objects, and restores replaced ones."""
     came = rule_set(engine)
     for rule_id in changes.new["rules"].keys() & came["rules"].keys():
         engine.delete_rule(rule_id)

@@ -1,8 +1,8 @@
 """Access to the REST: tokens, no requests of foreign web pages, a limit to bodies. A plain ASGI wrapper.
 
-Every request needs a token: the engine's own, or one of `token_file`. Without a `token_file` a page in a
-browser may not ask in any case (`opq_proto.kit.origin_guard`), nor may a plug-in's worker: a rule could write
-where only the server may. The kernel's table of sockets gives the user of a connection.
+Every request needs a token: the engine's own, or one of `token_file`. Without a `token_file` requests of
+foreign pages (`opq_proto.kit.origin_guard`) and of plug-ins' workers are refused in any case, because a rule
+could write where only the server may. The kernel's table of sockets gives the user of a connection.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ IsWorker = Callable[[Address | None, Address | None], bool]
 OPEN = ("/ping", "/health")
 """Paths without a token: they only report that the service runs."""
 METRICS = "/metrics"
-"""Without a token from this machine: it only has totals."""
+"""Needs no token from this machine, because it only has totals."""
 PROXY_HEADERS = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 MAX_JSON_BYTES = 4 << 20
 """Limit of a body that is decoded; 4 MiB of `[],` become 200 MiB of lists. Larger files come as a form."""
@@ -100,7 +100,7 @@ class RequestGuard:
             return message
 
         async def send_unless_too_long(message: Message) -> None:
-            if received_bytes <= most_bytes:  # otherwise the application would answer that it cannot be read
+            if received_bytes <= most_bytes:  # else the application would answer that the body cannot be read
                 await send(message)
 
         with suppress(TooLongError):
@@ -113,7 +113,7 @@ class RequestGuard:
         path, local = scope["path"], is_local(scope, headers)
         if not self._tokens.listed:
             if path not in OPEN and self._is_worker(scope.get("client"), scope.get("server")):
-                return 403, UNDEFINED, "a plug-in's process may not ask here; token_file and a token allow it"
+                return 403, UNDEFINED, "requests of a plug-in's process need token_file and a token"
             by_name = {name.decode("latin-1"): value for name, value in headers.items()}
             if (foreign := page_refusal(by_name, on_loopback=True)) is not None:
                 return 403, UNDEFINED, foreign
@@ -127,7 +127,8 @@ class RequestGuard:
             return False
         token = (header[7:] if header[:7].lower() == "bearer " else header).strip()
         digest = hashlib.sha256(token.encode()).hexdigest()
-        return sum(hmac.compare_digest(digest, each) for each in self._hashes) > 0  # all: constant time
+        # compares all, for constant time
+        return sum(hmac.compare_digest(digest, each) for each in self._hashes) > 0
 
 
 class TooLongError(Exception):
@@ -151,7 +152,7 @@ async def _answer(send: Send, status: int, code: int, text: str, token_file: str
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if status == 400:
-        headers.append((b"connection", b"close"))  # two lengths: what follows may be no request
+        headers.append((b"connection", b"close"))  # two lengths: the following bytes may not be a request
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -12,7 +12,7 @@ from opq_rules.batch import JsonObject
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
 KINDS = {path: kind for kind, path in REST_KINDS.items()}
-REMOVED = {"portables": "plug-ins of any kinds are below /plugins/packages"}
+REMOVED = {"portables": "use /plugins/packages, which has plug-ins of every kind"}
 """Parts of the path of an earlier version -> what to do instead."""
 
 

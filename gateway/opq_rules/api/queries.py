@@ -21,7 +21,8 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
 
 MAX_WAITING = 10_000
-"""Rows that wait for a slow client; with more the oldest are dropped, and the client is sent their number."""
+"""Most rows that wait for a slow client; beyond it the oldest are dropped, and the client is sent their
+number."""
 _AT_ONCE_BYTES = 256 << 10
 """Bytes that are sent together at most, because REST stops while they are made."""
 _PING_S = 2.0
@@ -32,7 +33,8 @@ _GONE = 'event: state\ndata: {"status":"deleted"}\n\n'
 class _Rows:
     """Rows on their way from the engine's thread to a client.
 
-    No thread waits for rows: REST has 40 threads, and as many clients of quiet rules would occupy them.
+    Waiting for rows takes no thread, because REST has 40 threads, which as many clients of quiet rules would
+    occupy.
     """
 
     def __init__(self) -> None:
@@ -84,7 +86,7 @@ class _Rows:
                 sent_dropped = self._dropped
                 yield f": {sent_dropped} rows were dropped so far\n\n"
             yield self._taken()
-            await asyncio.sleep(0)  # lets other clients run even where rows never end
+            await asyncio.sleep(0)  # lets other clients run even if rows never end
 
     def _state(self, state: Callable[[], JsonObject]) -> str:
         try:
@@ -112,7 +114,7 @@ def routes_of(engine: Engine) -> Routes:
         engine.topics.listen(rule_id, rows.add_rows)
         actions = [{"memory": {"topic": rule_id}}]
         try:
-            options = {"sendError": True}  # people who query by hand see why there is no row
+            options = {"sendError": True}  # shows people who query by hand why there is no row
             engine.create_rule(
                 {"id": rule_id, "sql": body.sql, "actions": actions, "options": options, "temp": True}
             )

@@ -10,7 +10,7 @@ from opq_rules.api.bodies import SingleRequest
 from opq_rules.batch import JsonObject
 
 MAX_ANSWER_CHARACTERS = 64 << 20
-"""Characters of all answers to a batch; beyond that its other requests are not made."""
+"""Most characters of all answers to a batch; beyond it the other requests are not made."""
 _NOT_IN_BATCH = ("batch", "stop", "query")
 """Batches in batches, the end of the server, and requests whose answers take minutes or do not end."""
 

@@ -109,20 +109,20 @@ class Operation:
 class RequestThreads:
     """Threads in which requests are answered, `most` at once; the others wait.
 
-    They are daemons, so that a request that lasts does not hold up the end of the process. Starlette's own
-    threads are those of anyio, which takes 7 MB for them.
+    They are daemons, so that a long request does not delay the end of the process. Starlette's threads are
+    those of anyio, which takes 7 MB.
     """
 
     def __init__(self, most: int = 40) -> None:
         self._free = asyncio.Semaphore(most)
 
     async def run(self, function: Callable[[], Any]) -> Any:
-        """Calls the function in a thread; returns or raises what it does."""
+        """Calls the function in a thread; returns its result or raises its exception."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
 
         def finish(set_outcome: Callable[[Any], None], outcome: Any) -> None:
-            if not done.done():  # the server ends, and does not wait any more
+            if not done.done():  # the server has ended, and does not wait any more
                 set_outcome(outcome)
 
         def call() -> None:

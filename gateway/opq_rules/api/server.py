@@ -1,7 +1,7 @@
 """/, /ping, /stop, /configs, /batch/req, /metrics, /health: routes about the service itself.
 
-PATCH /configs changes log and time zone of the whole process until it ends; where the engine is part of
-another service they are set there. Source: docs/reference/rules.md, A.1.
+PATCH /configs changes log and time zone of the whole process until it ends; an engine inside another service
+does not change them. Source: docs/reference/rules.md, A.1.
 """
 
 import importlib.metadata
@@ -76,7 +76,7 @@ def routes_of(
     def change(body: Free) -> Response:
         wanted = _process_settings(body)
         if body and stop is None:
-            text = f"{', '.join(body)}: of the service that this engine is part of; set it there"
+            text = f"{', '.join(body)}: belongs to the service that this engine is part of; set it there"
             raise RuleError(text, CONFIGURATION)
         if wanted.timezone is not None:
             _set_zone(wanted.timezone)

@@ -81,7 +81,7 @@ class RulesService:
         self.engine.start()
 
     def stop(self) -> list[str]:
-        """Stops everything; returns names of what did not end in time."""
+        """Stops everything; returns names of the parts that did not end in time."""
         self._server.should_exit = True
         late = [] if ended(self._thread) else ["rest"]
         late += self.engine.stop()

@@ -32,7 +32,7 @@ def routes_of(engine: Engine, plugins: Plugins) -> Routes:
     @routes.post("/ruleset/import")
     def import_set(body: RuleSet, request: Request, dry: bool = False) -> exchange.Answer:
         if unknown := sorted(set(request.query_params) - {"dry"}):
-            known = "an import is all or nothing, and takes dry=1 alone"
+            known = "an import is all or nothing; its only parameter is dry=1"
             raise RuleError(f"{', '.join(unknown)}: unknown; {known}", CONFIGURATION)
         found = sections.read(_content(body, plugins.uploads))
         with one_at_a_time:

@@ -2,7 +2,8 @@
 
     {"t": "2026-11-27T08:00:00+00:00", "sink": "mysql", "row_id": "r:7/0", "why": "no column x", "row": {...}}
 
-At LARGEST_BYTES the file becomes NAME.1, and the one before is gone. Used by the threads of several sinks.
+At LARGEST_BYTES the file becomes NAME.1, which replaces an older NAME.1. Used by the threads of several
+sinks.
 """
 
 import os

@@ -58,7 +58,7 @@ class _Reader:
         if _OF_GO.fullmatch(inner):
             raise ValueError(READ_GO)
         if called := _CALL.match(inner):
-            raise ValueError(f"the function {called[1]} is not read; {READ_GO}")
+            raise ValueError(f"the function {called[1]} of Go is not supported; {READ_GO}")
         return written
 
     def _opened(self, place: str | None, row: str | None, path: str) -> str:
@@ -74,6 +74,6 @@ class _Reader:
         """Translates `.a.b` and `$x.a` to access by key, so that a column may be named `items`."""
         head, *keys = written.split(".")
         if head[1:] not in self._names:
-            raise ValueError(f"{written} is not a column and no variable")
+            raise ValueError(f"{written} is neither a column nor a variable")
         start = self._names[head[1:]] if head else self._dot
         return start + "".join(f"[{json.dumps(key)}]" for key in keys if key)

@@ -1,13 +1,13 @@
 """Pipeline: one action of one rule, on its sink's thread.
 
 It batches, transforms and sends. After an OSError of the sink the parcel is stored, everything after it
-waits, and all is sent again in order. The same happens when a sink cannot be opened, whatever it raises: the
-parcel is not at fault. Any other error drops the parcel, because sending it again would not help: its rows go
-to the dead-letter file. After a PermanentError of several rows each is sent by itself, so that one bad row
-takes no other with it.
+waits, and all is sent again in order. The same happens when a sink cannot be opened, whatever it raises,
+because the parcel is not the cause. Any other error drops the parcel, because sending it again would not
+help: its rows go to the dead-letter file. After a PermanentError of several rows each row is sent by itself,
+so that only the bad row is dropped.
 
-RefusedParcels: parcels that a sink could not take, in order, first in memory, then on disk. A kill loses
-nothing on disk: each parcel is a row of SQLite, written before it counts as stored.
+RefusedParcels: parcels that a sink could not take, in order, first in memory, then on disk. A kill does not
+lose parcels on disk, because each is a row of SQLite, written before it counts as stored.
 """
 
 import sqlite3
@@ -99,7 +99,8 @@ class RefusedParcels:
             self._on_disk = 0
 
     def close(self) -> Sequence[str]:
-        """Moves memory to disk, before what is there; returns the ids of what cannot be stored."""
+        """Moves parcels from memory to disk, before those on disk; returns the ids of emissions that cannot
+        be stored."""
         if self._disk is None:
             return [each for parcel in self._memory for each in parcel.emission_ids]
         first = self._disk.query("SELECT MIN(n) FROM kept")[0][0]
@@ -136,7 +137,7 @@ class SinkCounters:
 
 @dataclass(slots=True)
 class SinkSending:
-    """A rule's context, with the ids of what is being sent. It is the sink's `SinkContext`."""
+    """A rule's context, with the ids of the rows being sent. It is the sink's `SinkContext`."""
 
     of: Context
     row_ids: Sequence[str] = ()
@@ -207,7 +208,7 @@ class Pipeline:
 
     @property
     def due_s(self) -> float | None:
-        """Time on the monotonic clock at which `tick` has something to do."""
+        """Monotonic time at which `tick` has something to do."""
         times = [each for each in (self._linger_until_s, self._again_at_s) if each is not None]
         return min(times) if times else None
 
@@ -234,7 +235,7 @@ class Pipeline:
             self._linger_until_s = self._now_s() + self._properties.lingerInterval / 1000
 
     def tick(self) -> None:
-        """Does what is due: sends a batch that has waited long enough, or what was refused."""
+        """Sends a batch that has waited long enough, or refused parcels, if due."""
         now_s = self._now_s()
         if self._linger_until_s is not None and now_s >= self._linger_until_s:
             self._flush()
@@ -242,7 +243,7 @@ class Pipeline:
             self._send_refused()
 
     def close(self) -> None:
-        """Tries the last batch once; what the sink refuses goes to disk where there is a cache."""
+        """Tries the last batch once; refused parcels go to disk if there is a cache."""
         self._flush()
         if self._refused and self._properties.cleanCacheAtStop:
             self._refused.clear()
@@ -324,7 +325,7 @@ class Pipeline:
             self._sink.collect(self._sending, data)
         except OSError as error:
             return self._out_of_reach(error)
-        except Exception as error:  # a plug-in's code, any data: the parcel is dropped, the rule continues
+        except Exception as error:  # code of a plug-in, any data; the parcel is dropped, the rule continues
             if isinstance(error, PermanentError) and len(parcel.rows) > 1:
                 return self._sent_one_by_one(parcel)
             self._failed(error)
@@ -340,7 +341,8 @@ class Pipeline:
         return True
 
     def _sent_one_by_one(self, parcel: Parcel) -> bool:
-        """Sends the rows of a parcel each by itself; one that came as far as this before goes on there."""
+        """Sends the rows of a parcel one by one; a parcel that was partly sent continues after its last sent
+        row."""
         done = self._split[1] if self._split[0] == parcel.row_ids else 0
         last = len(parcel.rows) - 1
         for k in range(done, last + 1):

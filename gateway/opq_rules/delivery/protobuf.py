@@ -27,17 +27,17 @@ def writer(message_class: type[Message]) -> Callable[[object], bytes]:
 
     def write(row: object) -> bytes:
         if not isinstance(row, Mapping):
-            raise ValueError(f"a {name} is made of one row, not of {type(row).__name__}")
+            raise ValueError(f"a message {name} needs one row, not {type(row).__name__}")
         if row and known and known.isdisjoint(row):
-            raise ValueError(f"no column of {', '.join(map(str, row))} is a field of {name}"[:300])
+            raise ValueError(f"none of the columns {', '.join(map(str, row))} is a field of {name}"[:300])
         message = message_class()
         try:
             _fill(message, row)
             return bytes(message.SerializeToString())
         except EncodeError as error:
-            raise ValueError(f"no {name}: {error}") from None
+            raise ValueError(f"not a {name}: {error}") from None
         except RecursionError:
-            raise ValueError(f"no {name}: too many nested objects") from None
+            raise ValueError(f"not a {name}: too many nested objects") from None
 
     return write
 
@@ -116,7 +116,7 @@ def _bytes_of(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise ValueError("is a text and no base64; want bytes") from None
+        raise ValueError("is text that is not base64; want bytes") from None
 
 
 def _object(value: object) -> Mapping[str, Any]:

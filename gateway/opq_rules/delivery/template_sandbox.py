@@ -168,7 +168,7 @@ def rounds(context: Context, values: Iterable[object]) -> Iterator[object]:
 
 
 def _rounded(value: float, precision: int = 0, method: str = "common") -> float:
-    """Jinja's filter with a limit: it would compute 10 to the power of any precision."""
+    """Jinja's filter with a limit, because it would compute 10 to the power of any precision."""
     if not -_MAX_PLACES <= precision <= _MAX_PLACES:
         raise ValueError(f"dataTemplate: round to {precision}; want at most {_MAX_PLACES} places")
     return do_round(value, precision, method)  # type: ignore[arg-type]  # it checks the method itself
@@ -199,7 +199,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Refuses powers, and products with text, which could take all memory."""
         if operator == "**" or not all(isinstance(each, int | float) for each in (left, right)):
-            raise SecurityError(f"{operator} is for numbers, and powers are not for templates")
+            raise SecurityError(f"{operator} needs numbers, and templates have no powers")
         return super().call_binop(context, operator, left, right)
 
 
@@ -219,7 +219,7 @@ _SANDBOX.filters = {name: each for name, each in _SANDBOX.filters.items() if nam
 }
 _SANDBOX.filters["json"] = lambda value: msgspec.json.encode(value).decode()
 _SANDBOX.filters["tojson"] = _SANDBOX.filters["json"]
-for _name in ("lipsum", "range"):  # these make text or loops from nothing; loops should go over the data
+for _name in ("lipsum", "range"):  # they make text or loops without data; loops should go over the data
     _SANDBOX.globals.pop(_name, None)
 
 

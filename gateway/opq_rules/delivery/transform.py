@@ -20,7 +20,7 @@ from opq_rules.functions.conversion import compressor
 class SinkProperties:
     """Properties that every type of sink has, named as users write them. Times in ms, sizes in messages."""
 
-    sendSingle: bool = False  # row by row instead of the emission as one array
+    sendSingle: bool = False  # sends row by row instead of the emission as one array
     omitIfEmpty: bool = False
     dataTemplate: str = ""
     dataField: str = ""
@@ -59,7 +59,7 @@ class SinkProperties:
         }.get(wants, [])
         if by := next((name for name in refused if getattr(self, name)), None):
             what = "rows" if wants == "json" else wants
-            raise ValueError(f"{by}  gives no {what}, which this sink wants; leave it out")
+            raise ValueError(f"{by}  does not give {what}, which this sink needs; leave it out")
 
 
 NAMES = frozenset(each.name for each in fields(SinkProperties))
@@ -156,7 +156,9 @@ def _parsed(text: object) -> object:
     try:
         return msgspec.json.decode(str(text))
     except msgspec.DecodeError as error:
-        raise ValueError(f"dataTemplate gives no JSON, which dataField and fields need: {error}") from error
+        raise ValueError(
+            f"dataTemplate does not give JSON, which dataField and fields need: {error}"
+        ) from error
 
 
 def _each(data: object, pick: Callable[[Row], Row]) -> object:

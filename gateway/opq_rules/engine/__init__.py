@@ -9,6 +9,6 @@
     catalogue.py   streams and tables        rehearsal.py   checks before an import
     views.py       answers about rules       engine.py      the one door
 
-A line imports from lines above it alone (a test holds it). `engine.Engine` is the only entry; nothing outside
-this folder calls anything else in it. All is drawn in docs/rules-inside.md.
+A line imports only from lines above it (a test checks this). `engine.Engine` is the only entry; code outside
+this folder uses nothing else of it. All is drawn in docs/rules-inside.md.
 """

@@ -120,7 +120,8 @@ SHOWN_USERS = 5
 
 
 class UsageGraph:
-    """Finds users. Callable from any thread; hold the engine's lock for a consistent answer."""
+    """Finds the users of a definition. Callable from any thread; hold the engine's lock for a consistent
+    answer."""
 
     def __init__(self, store: RuleStore, catalogue: StreamCatalogue) -> None:
         self._store, self._catalogue = store, catalogue

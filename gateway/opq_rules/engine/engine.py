@@ -89,7 +89,8 @@ class Engine:
         self._delayed.soon(self._load)
 
     def stop(self) -> list[str]:
-        """Ends sources, the loop with a last commit, sinks; returns names of what does not end in time."""
+        """Ends sources, the loop with a last commit, and sinks; returns names of the parts that do not end in
+        time."""
         late = [] if self._delayed.stop() else ["delayed calls"]
         with self._store.changing():
             late += self._lifecycle.stop_all()
@@ -101,7 +102,8 @@ class Engine:
         return late
 
     def settled(self) -> bool:
-        """Whether all work is done: no record waits or is in process, and no emission waits for a sink."""
+        """Whether all work is done: no record waits or is being processed, and no emission waits for a
+        sink."""
         streams, sinks = self._lifecycle.streams, self._lifecycle.sinks
         if any(each.runner.waiting for each in list(streams.by_key.values())):
             return False
@@ -133,7 +135,7 @@ class Engine:
                 self._lifecycle.begin(rule, made)
             else:
                 self._lifecycle.stop(rule)
-        except Exception as error:  # whatever the error is, the other rules start
+        except Exception as error:  # the other rules start after any error
             self._lifecycle.fail(rule, str(error))
             self._log.error("rule.refused", rule_id=rule.id, error=str(error))
 
@@ -207,7 +209,7 @@ class Engine:
         return problems
 
     def replace_rule(self, rule_id: str, body: object) -> str:
-        """Creates or replaces a rule; where the new one is refused the old one stays as it was."""
+        """Creates or replaces a rule; if the new one is refused the old one is not changed."""
         made = definition(body, rule_id)
         with self._store.changing():
             rule = self._lifecycle.rules.get(rule_id)
@@ -289,7 +291,7 @@ class Engine:
             key = streams.key(found, rule_id)
             users = [user for each in streams.running([key]) for unit in each.units for user in unit.rules()]
             if any(user is not rule for user in users):
-                raise RuleError(f"stream {stream} feeds other rules too: stop them first", RULE)
+                raise RuleError(f"stream {stream} feeds other rules, too; stop them first", RULE)
             if offset is not None:
                 self._factory.check_offset(found, offset)
             self._lifecycle.stop(rule)
@@ -352,7 +354,7 @@ class Engine:
     # -- plug-ins
 
     def plugin_changed(self, kind: str, symbol: str) -> None:
-        """Called when a type came, went or was replaced; rules that had stopped for it start again."""
+        """Called when a type was added, removed or replaced; rules that stopped because of it start again."""
         with self._store.changing():
             self._functions.changed()
             self._factory.changed()

@@ -26,18 +26,23 @@ from opq_rules.engine.state.checkpoint import MAX_STAGED, MAX_WAITING, Checkpoin
 
 TAKE = 4096
 """Records taken from one source before the others have their turn."""
-FIRST, MAX_BYTES_AT_ONCE = 8, 1 << 20
-"""Entries taken from one source at first (doubled while time is left), and most bytes at once."""
+FIRST_ENTRIES = 8
+"""Entries taken from one source at first; doubled while time is left."""
+MAX_BYTES_AT_ONCE = 1 << 20
+"""Bytes taken from one source at once."""
 DRAIN_S = 0.1
 """Longest turn, because changes of rules wait for it; a record can be a body of thousands of rows."""
 TURNS = 64
 """Sources and calls that are handled between two checks of the timers."""
 HOPS = 32
-"""How often memory topics may feed each other before the rest waits for the next turn."""
+"""Most times that memory topics feed each other in a turn; the rest waits for the next turn."""
 IDLE_S = 60.0
-FEW, NAP_S = 64, 0.0005
-"""Pause after the last few records of a source: it need not wake this thread for each of those that follow at
-once, and the two threads do not wait for each other at each system call (60 to 100 us a record)."""
+FEW_ENTRIES = 64
+"""With at most so many entries from a source the thread pauses. The source then need not wake it for each of
+those that follow at once, and the two threads do not wait for each other at each system call (60 to 100 us a
+record)."""
+NAP_S = 0.0005
+"""Length of this pause."""
 T = TypeVar("T")
 
 
@@ -83,7 +88,7 @@ class EngineLoop:
         self._timers = UnitTimers()
         self._held: set[SourceRunner] = set()
         self._napping: deque[SourceRunner] = deque()
-        """Sources that gave a few records: this thread looks there at its next turn, without being woken."""
+        """Sources that gave a few records; this thread reads them at its next turn, without being woken."""
         self._waits = False
         """The present records come from a source that waits for its sinks."""
         self._stop = threading.Event()
@@ -103,7 +108,7 @@ class EngineLoop:
         return ended(self._thread)
 
     def wake(self, runner: SourceRunner) -> None:
-        """Called when a source has given something."""
+        """Called when a source has a record."""
         found = self.inputs.get(runner)
         if found is not None and found.direct:
             self._direct.append(runner)
@@ -127,7 +132,7 @@ class EngineLoop:
         while True:
             try:
                 return done.result(1.0)
-            except TimeoutError:  # also the work's own
+            except TimeoutError:  # also a TimeoutError of the work
                 if done.done():
                     return done.result()
                 if not self._thread.is_alive():
@@ -180,7 +185,8 @@ class EngineLoop:
                 tap(emissions)
 
     def commit(self) -> bool:
-        """Commits what waits, after the records between rules over topics of memory, which would be lost."""
+        """Commits waiting emissions, after the records between rules over topics of memory, which would be
+        lost."""
         for _ in range(HOPS):
             for _ in range(len(self._direct)):  # each of very many rules may have its own input
                 self._drain(self._direct.popleft())
@@ -192,12 +198,12 @@ class EngineLoop:
         return done
 
     def run_once(self, wait_s: float) -> None:
-        """Does what is to be done; waits up to `wait_s` for something to do. Tests call it too."""
+        """Does the waiting work; waits up to `wait_s` for it. Tests call it, too."""
         item: SourceRunner | Callable[[], None] | None = None
         for _ in range(len(self._napping)):  # before calls, which came later than their records
             self._drain(self._napping.popleft())
         if self._direct or self._napping:
-            wait_s = 0.0  # rules that feed each other in a ring never end: calls must have their turn too
+            wait_s = 0.0  # rules that feed each other in a ring never end, but calls must have their turn
         with contextlib.suppress(queue.Empty):
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         self.turns += 1
@@ -228,7 +234,7 @@ class EngineLoop:
         while not self._stop.is_set():
             try:
                 self.run_once(self._wait_s())
-            except Exception as error:  # a bug of ours: logged, and the other rules continue
+            except Exception as error:  # a bug of ours; it is logged, and the other rules continue
                 self._log.exception("engine.failed", error=str(error))
         self.commit()
 
@@ -284,11 +290,11 @@ class EngineLoop:
         if found.direct:  # topics of memory are always emptied
             self._give(found, runner.take_entries(TAKE))
             return False
-        until_s, most, left = self.clock.monotonic_s() + DRAIN_S, FIRST, TAKE
+        until_s, most, left = self.clock.monotonic_s() + DRAIN_S, FIRST_ENTRIES, TAKE
         while left > 0 and (entries := runner.take_entries(min(most, left), MAX_BYTES_AT_ONCE)):
             self._give(found, entries)
             count = sum(entry.count for entry in entries)
-            if count <= FEW and len(entries) < most:
+            if count <= FEW_ENTRIES and len(entries) < most:
                 return True
             left -= count
             most = min(2 * most, MAX_BATCH_RECORDS)
@@ -307,7 +313,7 @@ class EngineLoop:
                 self._feed(unit, batch)
             if not found.direct:  # a memory topic has room for one batch, not for all of them
                 self._pass_on()
-                self._waits = runner.blocks  # set again: records of a topic had their own
+                self._waits = runner.blocks  # set again, because records of a topic changed it
         for unit in found.units:
             if unit.due_ms is None:
                 self._timers.set(unit)
@@ -345,9 +351,9 @@ class EngineLoop:
         for unit in self._timers.due(now_ms):
             inputs = [each for each in self.inputs.values() if unit in each.units]
             if any(each.runner.own_time for each in inputs):
-                continue  # its time is that of its records
+                continue  # it uses the time of its records
             if any(each.runner.waiting for each in inputs):
-                continue  # earlier records still wait: `_give` sets the timer again
+                continue  # earlier records still wait; `_give` sets the timer again
             try:
                 unit.advance(now_ms, self.deliver)
             except Exception as error:

@@ -109,7 +109,7 @@ class RuleViews:
         return "\n".join(lines)
 
     def notes(self, rule_id: str) -> tuple[str, ...]:
-        """What is valid in the rule, but hardly meant."""
+        """Parts of the rule that are valid, but probably not intended."""
         made = self._store.rule(rule_id)
         return (*self._planner.plan(made.sql).notes, *self._sinks.passed_over(made))
 
@@ -249,7 +249,7 @@ def _source_node(runner: SourceRunner) -> JsonObject:
 def _sink_node(rule: Rule, runner: SinkRunner | None) -> JsonObject:
     """Metrics of a sink; every rule that shares a sink shows its errors.
 
-    `runner` None: a topic of memory, which takes all at once. What waits does not count as sent.
+    `runner` None: a topic of memory, which takes all at once. Waiting emissions do not count as sent.
     """
     if runner is None:
         return _NODE | {"records_in_total": rule.out, "records_out_total": rule.out, "connection_status": 1}

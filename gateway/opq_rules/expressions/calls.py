@@ -29,7 +29,8 @@ FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError, RecursionEr
 def compile_call(
     node: FunctionCall, compile_argument: Callable[[Expression], Compiled], functions: Functions | None
 ) -> Compiled:
-    """Compiles one call. RuleError: unknown, not allowed here, or its arguments are wrong."""
+    """Compiles one call. Raises RuleError if the function is unknown or not allowed here, or its arguments
+    are wrong."""
     function = _scalar(node, checked_definition(node, functions))
     if function.path:
         arguments: list[Compiled] = [_path(node.arguments[0])]
@@ -44,7 +45,7 @@ def compile_call(
 
 
 def checked_definition(node: FunctionCall, functions: Functions | None = None) -> Definition:
-    """The called function. RuleError: it is unknown, or takes another number of arguments."""
+    """The called function. Raises RuleError if it is unknown or takes another number of arguments."""
     found = find(node.name, functions)
     if found is None:
         raise refused(node.at, f"function {node.written} not found", near(node.name, functions))

@@ -34,7 +34,8 @@ class Resolver(Protocol):
         ...
 
     def call(self, node: syntax.FunctionCall) -> Evaluate | None:
-        """The closure of an aggregate, analytic call or stateful plug-in function; None: an ordinary one."""
+        """The closure of an aggregate, analytic call or stateful plug-in function; None for an ordinary
+        one."""
         ...
 
     def is_whole(self, node: syntax.Expression) -> bool:
@@ -268,4 +269,4 @@ def _check_slice(at: syntax.TextPlace, start: Value, end: Value) -> None:
         if bound is not UNKNOWN and type(bound) not in (int, type(None)):
             raise refused(at, f"[{values.shown(bound)}]: want whole numbers in a slice")
     if type(start) is int and type(end) is int and (start < 0) == (end < 0) and start >= end:
-        raise refused(at, f"[{start}:{end}] is never more than empty: the start is not before the end")
+        raise refused(at, f"[{start}:{end}] is always empty; want a start before the end")

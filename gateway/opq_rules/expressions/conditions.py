@@ -75,7 +75,7 @@ def between_numbers(of: Evaluate, low: Value, high: Value, negated: bool) -> Eva
 
 
 def in_set(of: Evaluate, constants: Sequence[Value], kinds: frozenset[type], negated: bool) -> Evaluate:
-    """`of IN (...)` with constants that are all of `kinds`."""
+    """`of IN (...)` with constants of `kinds` only."""
     found = frozenset(constants)
 
     def evaluate(row: Value, context: Value) -> bool:

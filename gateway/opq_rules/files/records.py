@@ -45,7 +45,7 @@ def file_options(datasource: str, properties: Mapping[str, object], files: FileR
     """Checks the options; returns them with the file or folder. Raises ValueError with what is wrong."""
     config: Config = configured(Config, properties)
     if config.actionAfterRead == "move" and not config.moveTo:
-        raise ValueError("moveTo  missing: actionAfterRead is move")
+        raise ValueError("moveTo  missing; actionAfterRead move needs it")
     if not (datasource or config.path):
         raise ValueError("DATASOURCE  is empty; want the file's name")
     base = Path(config.path) if config.path else Path()
@@ -69,10 +69,10 @@ def open_plain_file(files: FileRoots, path: Path) -> BinaryIO:
     try:
         file = files.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise OSError(errno.ENOENT, "no plain file is there", str(path)) from None
+        raise OSError(errno.ENOENT, "not a regular file", str(path)) from None
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise OSError(errno.ENOENT, "no plain file is there", str(path))
+        raise OSError(errno.ENOENT, "not a regular file", str(path))
     return open(file, "rb")  # noqa: PTH123
 
 
@@ -143,7 +143,7 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class BrokenFileError(Exception):
-    """The file as a whole is wrong, possibly because it is being written."""
+    """The whole file cannot be read, possibly because it is still being written."""
 
 
 def records(

@@ -45,7 +45,7 @@ class LagValue(KeepsState):
     ) -> tuple[Value, int, Value, bool]:
         back = whole_as_int(offset)
         if type(back) is not int or not 0 <= back <= _MAX_LAG:
-            raise ValueError(f"offset {shown(offset)}; want 0 to {_MAX_LAG}")
+            raise ValueError(f"offset is {shown(offset)}; want 0 to {_MAX_LAG}")
         return value, back, default, condition(ignore_null)
 
 

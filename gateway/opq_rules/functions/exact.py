@@ -8,11 +8,15 @@ rule continues with the same bits. The result is rounded once, when it is asked 
 from opq_rules.batch import State, Value
 from opq_rules.values import EXACT, in_bigint, shown
 
-_COARSE, _FINE = 60, 1074
-"""Bits after the binary point: 60 hold every float from 0.004 up and many below it; 1074 hold every float."""
-_SCALE = 2.0**_COARSE
-_MIN_COARSE, _MAX_COARSE = 2.0 ** (52 - _COARSE), 2.0 ** (1023 - _COARSE)
-"""Between these a float has no bit below the coarse ones, and its product with the scale is finite."""
+_COARSE_BITS = 60
+"""Bits after the binary point that hold every float from 0.004 up and many below it."""
+_FINE_BITS = 1074
+"""Bits after the binary point that hold every float."""
+_SCALE = 2.0**_COARSE_BITS
+_MIN_COARSE = 2.0 ** (52 - _COARSE_BITS)
+"""A float of at least this size has no bit below the coarse ones."""
+_MAX_COARSE = 2.0 ** (1023 - _COARSE_BITS)
+"""A float of at most this size has a finite product with the scale."""
 
 
 class Sum:
@@ -21,7 +25,7 @@ class Sum:
     __slots__ = ("_bits", "_total", "count", "reals")
 
     def __init__(self) -> None:
-        self._bits = _COARSE
+        self._bits = _COARSE_BITS
         self._total = 0  # in units of 2**-bits
         self.count = 0
         self.reals = 0  # how many of `count` are floats
@@ -29,7 +33,7 @@ class Sum:
     def add(self, value: Value) -> None:
         if (
             type(value) is float  # the usual case, without a function call
-            and self._bits == _COARSE
+            and self._bits == _COARSE_BITS
             and (_MIN_COARSE <= value <= _MAX_COARSE or -_MAX_COARSE <= value <= -_MIN_COARSE)
         ):
             self._total += int(value * _SCALE)
@@ -96,7 +100,7 @@ class Sum:
             raise TypeError(f"want a number, not {shown(value)}")
         numerator, denominator = value.as_integer_ratio()
         if denominator.bit_length() - 1 > self._bits:
-            self._refine(_FINE)
+            self._refine(_FINE_BITS)
         return (numerator << self._bits) // denominator
 
     def _refine(self, bits: int) -> None:

@@ -11,7 +11,10 @@ from opq_rules.functions.arguments import number, reads, whole
 from opq_rules.functions.registry import Definition, Scalar, renamed
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_UNSIGNED, _SIGNED = 2**64 - 1, 2**63 - 1
+_MAX_UNSIGNED = 2**64 - 1
+"""Largest unsigned number of 64 bits."""
+_MAX_SIGNED = 2**63 - 1
+"""Largest signed number of 64 bits."""
 _MAX_DIGITS = 1_000
 
 
@@ -90,12 +93,12 @@ def _conv(value: Value, source: Value, target: Value) -> str | None:
     kept = next((at for at, digit in enumerate(digits) if digit not in allowed), len(digits))
     size = int(digits[:kept] or "0", abs(source))
     if source < 0:
-        size = min(size, _SIGNED + 1 if negative else _SIGNED)
-    left = min(size, _UNSIGNED) * (-1 if negative else 1)
+        size = min(size, _MAX_SIGNED + 1 if negative else _MAX_SIGNED)
+    left = min(size, _MAX_UNSIGNED) * (-1 if negative else 1)
     if target > 0:
-        left &= _UNSIGNED
-    elif left > _SIGNED:
-        left -= _UNSIGNED + 1
+        left &= _MAX_UNSIGNED
+    elif left > _MAX_SIGNED:
+        left -= _MAX_UNSIGNED + 1
     found, rest = "" if left else "0", abs(left)
     while rest:
         rest, digit = divmod(rest, abs(target))

@@ -47,7 +47,7 @@ def ordered(rows: Sequence[tuple[list[Value], Put]], descending: Sequence[bool])
 
 
 class Emitter:
-    """Makes rows of windows. `fresh`: makes groups for a window that has kept its records.
+    """Makes the rows of windows. `fresh`: makes groups for a window that has kept its records.
 
     `scans`: rows of scan tables, by number in FROM. `late`: analytic calls over aggregates.
     """

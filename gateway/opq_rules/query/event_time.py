@@ -3,8 +3,8 @@
 TIMESTAMP is a number of Unix ms, a datetime, or text in a format of format_time (yyyy-MM-dd HH:mm:ss.SSS
 XXX); without a format, ISO 8601. No zone means UTC. Records wait until the watermark has reached them, and
 leave in the order of their time. The watermark is the smallest value over the streams of (largest time seen -
-tolerance), and only rises. A record older than it is late: dropped and counted; one of equal time is kept.
-With an idle timeout a stream without records for so long does not hold the others back.
+tolerance), and only rises. A record older than the watermark is late: it is dropped and counted. A record of
+equal time is kept. With an idle timeout a stream without records for so long does not hold the others back.
 """
 
 from bisect import insort_right
@@ -38,7 +38,7 @@ def event_times(
             definition = origin.definition
             if definition.timestamp is None:
                 raise RuleError(
-                    f"isEventTime: stream {origin.stream} has no time; give it the option TIMESTAMP",
+                    f"isEventTime: stream {origin.stream} has no column of times; set its option TIMESTAMP",
                     SQL_PLAN,
                     hint='create it WITH (TIMESTAMP="column")',
                 )
@@ -51,7 +51,8 @@ def event_times(
 
 
 def event_time_of(column: str, pattern: str | None) -> Callable[[Value], int]:
-    """A function row -> Unix ms, or RowError: it has no time. ValueError: `pattern` is wrong."""
+    """A function row -> Unix ms that raises RowError for a row without a time. Raises ValueError if `pattern`
+    is wrong."""
     try:
         read = reader(pattern) if pattern else None
     except ValueError as error:
@@ -99,7 +100,7 @@ class Watermark:
         self._looked_ms = _NEVER_MS
 
     def offer(self, record: Record, arrived_ms: int) -> bool:
-        """Adds a record. False: it is late, or too many wait."""
+        """Adds a record; returns False if it is late or too many records are waiting."""
         self._received_ms[record.source] = arrived_ms
         if record.ms < self.ms or len(self._waiting) >= MAX_WAITING:
             return False

@@ -21,7 +21,7 @@ _CYCLES_MS = {10: 200, 12: 200, 150: 3_000, 180: 3_000}
 def query_window(
     plan: QueryPlan, facts: RuleFacts, context: QueryContext, faults: QueryErrors
 ) -> QueryWindow | None:
-    """The window, or None where the statement has none."""
+    """The window, or None for a statement without one."""
     definition = plan.window
     if definition is None:
         return None
@@ -55,7 +55,7 @@ def query_window(
         return holds
 
     def let_in() -> Holds | None:
-        """WHERE, where it chooses among the records that the window has seen."""
+        """WHERE, if it chooses among the records that the window has seen."""
         match: Match | None = "where" if plan.hits and plan.after is None else None
         by_source = {source: guarded(condition, match) for source, condition in plan.before.items()}
         if not by_source:

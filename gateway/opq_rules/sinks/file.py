@@ -39,7 +39,9 @@ class Config:
     columns: tuple[str, ...] = ()  # for csv; () means those of the first row
     rollingInterval: int = field(default=0, metadata={"minimum": 0, "ms": True})
     rollingSize: int = field(default=0, metadata={"minimum": 0, "help": "bytes of a file"})
-    keepFiles: int = field(default=0, metadata={"minimum": 0, "help": "rolled files kept, 0: all"})
+    keepFiles: int = field(
+        default=0, metadata={"minimum": 0, "help": "number of rolled files that are kept; 0: all"}
+    )
     idField: str = ""
 
 
@@ -94,7 +96,7 @@ class Sink(Guarded, SinkOfSdk):
         file = os.open(self._path.name, flags, 0o600, dir_fd=self._folder)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):  # a pipe without a reader would block for ever
-                raise OSError(errno.EINVAL, "is not a plain file", str(self._path))
+                raise OSError(errno.EINVAL, "is not a regular file", str(self._path))
             size = os.fstat(file).st_size
             tail = os.pread(file, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
             if tail and not tail.endswith(b"\n"):  # a power cut left half a line: it stays a line

@@ -24,11 +24,16 @@ TEXT_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    token: str = field(metadata={"help": "opq_..., made in View under Notifications"})
+    token: str = field(metadata={"help": "opq_…; create one in View > Notifications"})
     url: str = field(default="http://127.0.0.1:8917/notify", metadata={"help": "POST /notify of the cloud"})
-    text: str = field(default="", metadata={"help": "what people read, may hold {{.column}}; none: the row"})
-    box: str = field(default="box", metadata={"help": "column with the Box's id, where there is one"})
-    severity: str = field(default="severity", metadata={"help": "column with 0 to 10, where there is one"})
+    text: str = field(
+        default="",
+        metadata={"help": "text of the notification, may contain {{.column}}; without it: the row"},
+    )
+    box: str = field(default="box", metadata={"help": "column with the Box's id, if there is one"})
+    severity: str = field(
+        default="severity", metadata={"help": "column with the severity from 0 to 10, if there is one"}
+    )
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
 
 
@@ -41,7 +46,7 @@ class Sink(Guarded, SinkOfSdk):
         self._hosts = self.access.hosts.allowing(LOOPBACK_NAMES) if of_cloud else self.access.hosts
         check_url(self._config.url, self._hosts)
         if not self._config.token.startswith("opq_"):
-            raise ValueError("token  is not a token; want opq_..., made in View under Notifications")
+            raise ValueError("token  is not valid; want opq_…; create one in View > Notifications")
         self._text = per_row(self._config.text)
 
     def open(self, context: Context) -> None:

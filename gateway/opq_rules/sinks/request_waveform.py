@@ -36,10 +36,16 @@ class Config:
     end: str = field(default="end_ms", metadata={"help": "column, Unix ms"})
     beforeMs: int = field(default=0, metadata={**_PAD, "help": "more than the server's own pre_ms"})
     afterMs: int = field(default=0, metadata={**_PAD, "help": "more than the server's own post_ms"})
-    value: str = field(default="", metadata={"help": "column that the event reports; else the first number"})
+    value: str = field(
+        default="", metadata={"help": "column whose value the event reports; without it: the first number"}
+    )
     atMostPerMinute: int = field(
         default=6,
-        metadata={"minimum": 0, "maximum": 6_000, "help": "of one Box, after 150 at once; 0: without limit"},
+        metadata={
+            "minimum": 0,
+            "maximum": 6_000,
+            "help": "requests per minute and Box, after 150 at once; 0: no limit",
+        },
     )
 
 
@@ -118,7 +124,7 @@ def request_of(row: object, rule_id: str, config: Config) -> Request:
         raise ValueError(f"want rows, not {type(row).__name__}; leave dataTemplate and format out")
     missing = [name for name in (config.box, config.start, config.end) if row.get(name) is None]
     if missing:
-        raise ValueError(f"a row lacks {', '.join(missing)}; it has {', '.join(map(str, row))[:200]}")
+        raise ValueError(f"a row has no {', '.join(missing)}; it has {', '.join(map(str, row))[:200]}")
     box = str(whole_as_int(row[config.box]))
     times = row[config.start], row[config.end]
     if not (box.isascii() and box.isdigit() and len(box) <= 10 and int(box) <= MAX_BOX_ID):

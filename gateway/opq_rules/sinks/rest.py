@@ -28,7 +28,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    url: str = field(metadata={"help": "http(s)://..., may hold {{.column}}"})
+    url: str = field(metadata={"help": "http(s)://..., may contain {{.column}}"})
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
     headers: JsonObject = field(default_factory=dict)
     insecureSkipVerify: bool = False

@@ -66,7 +66,7 @@ class Sink(Guarded, SinkOfSdk):
         config: Config = configured(Config, properties)
         _checked("table", config.table)
         if config.rowkindField and not config.keyField:
-            raise ValueError("keyField  missing: rowkindField needs the column that rows are found by")
+            raise ValueError("keyField  missing; rowkindField needs it to find rows")
         self._url = allowed_address(config.url, self.access.files)
         self._config = config
 
@@ -152,11 +152,11 @@ class Sink(Guarded, SinkOfSdk):
 
 
 def address_of(text: str) -> sqlalchemy.URL:
-    """The address. Raises ValueError where it is not one."""
+    """The address. Raises ValueError if it is not the address of a database."""
     try:
         return sqlalchemy.make_url(url_of(text))
     except (SQLAlchemyError, ValueError) as error:
-        raise ValueError(f"url  is not a database's address: {type(error).__name__}") from None
+        raise ValueError(f"url  is not the address of a database: {type(error).__name__}") from None
 
 
 def allowed_address(text: str, files: FileRoots) -> sqlalchemy.URL:
@@ -168,9 +168,11 @@ def allowed_address(text: str, files: FileRoots) -> sqlalchemy.URL:
             raise ValueError(f"url  of SQLite is sqlite:///FILE, with {', '.join(_OF_SQLITE)} as options")
         return url if file == MEMORY else url.set(database=str(files.checked(file)))
     if kind not in _SERVERS and not url.host:
-        raise ValueError(f"url  of {kind} names no host; a file can only be SQLite's")
+        raise ValueError(f"url  of {kind} has no host; only sqlite takes a file")
     if reading := _READING.intersection(name.lower() for name in url.query):
-        raise ValueError(f"url  has {', '.join(sorted(reading))}, which would read files of this machine")
+        raise ValueError(
+            f"url  has {', '.join(sorted(reading))}; options that read files of this machine are not allowed"
+        )
     return url
 
 

@@ -26,8 +26,10 @@ from opq_rules.files.records import Config as Config
 _AT_ONCE = 500
 """Records emitted in one call."""
 _POLL_S = 1.0
-_STILL_POLLS, _MAX_POLLS = 5, 60
-"""A broken file of a folder delays the others for so many checks: unchanged ones, and all."""
+_STILL_POLLS = 5
+"""A broken file of a folder delays the others until so many checks have found it unchanged."""
+_MAX_POLLS = 60
+"""A broken file that still changes delays the others for at most so many checks."""
 
 
 class Source(Guarded, SourceOfSdk):
@@ -42,7 +44,7 @@ class Source(Guarded, SourceOfSdk):
 
     def rewind(self, offset: object) -> None:
         if not isinstance(offset, list):
-            raise TypeError("want a list: a file's name and the records taken of it")
+            raise TypeError("want a list of a file's name and the number of records read from it")
         self._done = (str(offset[0]), int(offset[1]))
 
     def open(self, context: SourceContext) -> None:
@@ -109,7 +111,7 @@ class Source(Guarded, SourceOfSdk):
                 still, polls = 0 if changed else still + 1, polls + 1
                 if path != self._at and (still >= _STILL_POLLS or polls >= _MAX_POLLS):
                     self._passed_over[path.name] = stamp
-                    context.emit_error(f"{path}: is passed over")
+                    context.emit_error(f"{path}: the file is skipped")
                     return False
 
     def _hand_on(self, path: Path, found: Iterator[Record], context: SourceContext) -> bool:

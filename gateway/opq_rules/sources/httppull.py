@@ -65,7 +65,7 @@ class Source(Guarded, SourceOfSdk):
             for piece in answer.iter_bytes():
                 taken += piece
                 if len(taken) > _LARGEST_BYTES:
-                    raise ValueError(f"the answer is longer than {_LARGEST_BYTES} bytes")
+                    raise ValueError(f"the answer has more than {_LARGEST_BYTES} bytes")
         if self._config.responseType == "body":
             _check_codes(bytes(taken))
         return bytes(taken)

@@ -134,7 +134,7 @@ class _PushApp:
         method, path = scope["method"], scope["path"]
         context = self._streams.get((method, path))
         if context is None:
-            return 404, "no stream listens here"
+            return 404, "no stream receives at this path"
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if (foreign := page_refusal(headers, self._on_loopback)) is not None:
             context.emit_error(f"refused: {foreign}")
@@ -143,7 +143,7 @@ class _PushApp:
         if not (length.isascii() and length.isdigit()):
             return 411, "Content-Length is missing"
         if int(length) > _LARGEST_BYTES:
-            return 413, f"at most {_LARGEST_BYTES} bytes"
+            return 413, f"want at most {_LARGEST_BYTES} bytes"
         parts: list[bytes] = []
         while True:
             message = await receive()
@@ -156,7 +156,7 @@ class _PushApp:
         has_room = getattr(context, "has_room", None)
         if has_room is not None and has_room(1, len(body)):
             taken = context.emit_bytes([body], [meta])
-        else:  # it may wait until there is room
+        else:  # the request may wait until the queue has room
             taken = await asyncio.to_thread(context.emit_bytes, [body], [meta])
         return (200, "ok") if taken else (503, "the stream is ending")
 
@@ -171,7 +171,7 @@ def _limited(report: Any) -> type[_HttpProtocol]:
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             if len(self.connections) > MAX_CONNECTIONS:
-                report(f"more than {MAX_CONNECTIONS} connections: one was refused")
+                report(f"more than {MAX_CONNECTIONS} connections; a connection was refused")
                 transport.abort()
                 return
             self._late = self.loop.call_later(READ_S, self._cut)
@@ -185,7 +185,9 @@ def _limited(report: Any) -> type[_HttpProtocol]:
                 return
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                report(f"the head of a request has more than {MAX_HEAD_BYTES} bytes: it was cut off")
+                report(
+                    f"the head of a request has more than {MAX_HEAD_BYTES} bytes; its connection was closed"
+                )
                 self.transport.abort()
 
         def on_response_complete(self) -> None:
@@ -206,7 +208,7 @@ def _limited(report: Any) -> type[_HttpProtocol]:
             self._late = None
             if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
                 return  # it is complete, and waits for room in the queue
-            report(f"a request was not complete after {READ_S:g} s: it was cut off")
+            report(f"a request was not complete after {READ_S:g} s; its connection was closed")
             self.transport.abort()
 
     return Limited

@@ -63,7 +63,7 @@ class LookupSource(LookupSourceOfSdk):
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         config: Config = configured(Config, properties)
         if not config.key:
-            raise ValueError("KEY  missing: the column that rows of a memory table are found by")
+            raise ValueError("KEY  missing; want the column that finds rows of a memory table")
         self._topic, self._key = datasource, config.key
 
     def open(self, context: Context) -> None:

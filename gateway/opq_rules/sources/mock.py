@@ -1,4 +1,4 @@
-"""mock: gives nothing by itself; its records come from the cases of `rules try` and from tests."""
+"""mock: emits only the records of the cases of `rules try` and of tests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -46,7 +46,7 @@ class Config:
     url: str = field(default="", metadata={"help": f"of a triggering broker, e.g. {DEFAULT_URL}"})
     serverKey: str = field(default="", metadata={"help": "file with the broker's public key, for CURVE"})
     ownKey: str = field(default="", metadata={"help": "file with this subscriber's secret key"})
-    backfilled: bool = field(default=False, metadata={"help": "rows of the past too, out of order"})
+    backfilled: bool = field(default=False, metadata={"help": "also rows of the past, out of order"})
     """Names in eKuiper's style, as for all sources."""
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Config:
 
 
 def boxes_of(datasource: str) -> frozenset[str] | None:
-    """The Boxes' numbers; None: all. Raises ValueError where a name is not a Box."""
+    """The Boxes' numbers; None: all. Raises ValueError for a name that is not the number of a Box."""
     if datasource.strip() == ALL:
         return None
     names = [name.strip() for name in datasource.split(",")]
@@ -145,7 +145,7 @@ class Source(SourceOfSdk):
         def in_order(rows: list[Row]) -> list[Row]:
             found = order.accept(rows)
             if order.late:
-                context.emit_error(f"{order.late} came after a later row of their Box, and were left out")
+                context.emit_error(f"{order.late} came after a later row of their Box; they were dropped")
                 order.late = 0
             return found
 
@@ -167,7 +167,7 @@ def read_here(
             if found := chosen(rows(items) if items else []):
                 context.emit_many(found)
             if channel.dropped > reported:
-                context.emit_error(f"{channel.dropped - reported} were lost: the rules do not keep up")
+                context.emit_error(f"{channel.dropped - reported} were lost because the rules are too slow")
                 reported = channel.dropped
     finally:
         local.leave(channel)
@@ -208,7 +208,7 @@ def read_published(
             try:
                 found += rows(frames)
             except (FrameError, IndexError) as error:
-                context.emit_error(f"no {what}: {error}")
+                context.emit_error(f"not a {what}: {error}")
         context.connected(True)
         context.emit_many(found)
 

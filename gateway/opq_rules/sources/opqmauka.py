@@ -22,7 +22,10 @@ from opq_rules.batch import Row
 from opq_rules.sources.opqbox import read_published, subscribe
 
 DEFAULT_URL = "tcp://127.0.0.1:9883"
-INCIDENT, ANALYSIS = "incident", "analysis."
+INCIDENT = "incident"
+"""Topic of incidents."""
+ANALYSIS = "analysis."
+"""Prefix of the topics of analyses; the plug-in's name follows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,13 @@ MAX_BYTES = 1 << 30
 class Config:
     windowMs: int = field(default=200, metadata={"minimum": 1, "maximum": 10_000, "ms": True})
     unit: Literal["counts", "volts"] = "counts"
-    speed: float = field(default=0.0, metadata={"minimum": 0, "maximum": 1e6, "help": "1: real time; 0: all"})
-    startMs: int | None = field(default=None, metadata={"minimum": 0, "help": "else the .json's, else 0"})
+    speed: float = field(
+        default=0.0, metadata={"minimum": 0, "maximum": 1e6, "help": "1: real time; 0: as fast as possible"}
+    )
+    startMs: int | None = field(
+        default=None,
+        metadata={"minimum": 0, "help": "Unix ms of the first sample; without it: that of the .json, or 0"},
+    )
 
 
 class Source(Guarded, SourceOfSdk):
@@ -75,17 +80,19 @@ def _read(path: Path, open_file: Open, start_ms: int | None) -> WavePiece:
             elif path.suffix == ".i16" and size % 2 == 0:
                 counts = np.fromfile(file, "<i2")
             else:
-                raise ValueError(f"DATASOURCE  {path} is no .i16 (whole samples) and no .npy")
+                raise ValueError(f"DATASOURCE  {path}: want a .npy, or a .i16 of whole samples")
         with open_file(beside) as file:
             facts = json.load(file)
         rate_hz, v_per_lsb = float(facts["rate_hz"]), float(facts["volts_per_lsb"])
     except (EOFError, SyntaxError, OverflowError, MemoryError, RecursionError, TokenError) as error:
-        raise ValueError(f"DATASOURCE  {path}, or its .json, is broken") from error
+        raise ValueError(f"DATASOURCE  {path} or its .json cannot be read") from error
     except (OSError, KeyError, TypeError) as error:
-        why = error if isinstance(error, OSError) else f"{beside} lacks rate_hz or volts_per_lsb"
+        why = error if isinstance(error, OSError) else f"{beside}: want rate_hz and volts_per_lsb"
         raise ValueError(f"DATASOURCE  {why}") from error
     if counts.ndim != 1 or counts.dtype != np.int16 or not len(counts):
-        raise ValueError(f"DATASOURCE  {path} holds {counts.dtype} of shape {counts.shape}; want int16 (n,)")
+        raise ValueError(
+            f"DATASOURCE  {path} contains {counts.dtype} of shape {counts.shape}; want int16 (n,)"
+        )
     if round(rate_hz * 1000) not in RATES_MILLIHZ or not 0 < v_per_lsb < 1e6:
         raise ValueError(
             f"DATASOURCE  {beside}: rate_hz {rate_hz}, volts_per_lsb {v_per_lsb} are "
@@ -99,10 +106,10 @@ def _read(path: Path, open_file: Open, start_ms: int | None) -> WavePiece:
 
 
 def _mapped(file: BinaryIO) -> Any:
-    """The array of a .npy file, read as it is used. Raises ValueError where there is none."""
+    """The array of a .npy file, read as it is used. Raises ValueError if the file has none."""
     first = np.lib.format.read_magic(file) == (1, 0)
     read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype.hasobject:
-        raise ValueError("DATASOURCE  holds objects; want int16 (n,)")
+        raise ValueError("DATASOURCE  contains objects; want int16 (n,)")
     return np.memmap(file, dtype=dtype, mode="r", offset=file.tell(), shape=shape)

@@ -31,7 +31,7 @@ WANT_VALUE = "a column, a number, a text, a function or ("
 
 
 def expression(cursor: Cursor) -> syntax.Expression:
-    """One whole expression; the caller checks the token that follows it."""
+    """One complete expression; the caller checks the token that follows it."""
     begun = cursor.index
     tree = _expression(cursor, 0)
     if cursor.index - begun > MAX_HEIGHT and depth(tree) > MAX_HEIGHT:

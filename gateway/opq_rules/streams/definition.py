@@ -19,7 +19,12 @@ from opq_rules.streams.measurement_columns import WHOLE_COLUMNS
 from opq_rules.types import of_column
 
 FORMATS = ("json", "binary", "delimited", "urlencoded", "protobuf")
-DEFAULT_TYPE, DEFAULT_FORMAT, DEFAULT_CONF_KEY = "mqtt", "json", "default"
+DEFAULT_TYPE = "mqtt"
+"""TYPE of a stream that names none, as in eKuiper."""
+DEFAULT_FORMAT = "json"
+"""FORMAT of a stream that names none."""
+DEFAULT_CONF_KEY = "default"
+"""CONF_KEY of a stream that names none."""
 WITHOUT_DATASOURCE = frozenset({"mock", "simulator", "httppush", "file"})
 """Source types that need no DATASOURCE."""
 

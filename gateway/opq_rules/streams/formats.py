@@ -65,7 +65,7 @@ def _delimited(delimiter: str, names: list[str] | None) -> ReadOne:
             try:
                 parts = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
             except csv.Error as error:
-                raise ValueError(f"no delimited text: {error}") from None
+                raise ValueError(f"not delimited text: {error}") from None
         else:
             lines = text.replace("\r\n", "\n").split("\n")
             parts = [line.split(delimiter) for line in lines if line]

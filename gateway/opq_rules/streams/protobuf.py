@@ -24,7 +24,7 @@ MESSAGES: Mapping[str, type[Message]] = {
 
 
 def message_class(schema_id: str) -> type[Message]:
-    """The class of a message. Raises ValueError that lists those that there are."""
+    """The class of a message. Raises ValueError with the known messages if it is unknown."""
     found = MESSAGES.get(schema_id)
     if found is None:
         there = ", ".join(sorted(MESSAGES))
@@ -45,12 +45,12 @@ def protobuf_reader(message_class: type[Message]) -> Callable[[bytes], JsonObjec
             message.ParseFromString(payload)
             if not message.IsInitialized():
                 missing = ", ".join(message.FindInitializationErrors())
-                raise ValueError(f"no {name}: {missing} missing")
+                raise ValueError(f"not a {name}: {missing} missing")
             row: JsonObject = to_row(message)
         except DecodeError as error:
-            raise ValueError(f"no {name}: {error}") from None
+            raise ValueError(f"not a {name}: {error}") from None
         except RecursionError:
-            raise ValueError(f"no {name}: too many nested messages") from None
+            raise ValueError(f"not a {name}: too many nested messages") from None
         return row
 
     return read

@@ -126,7 +126,7 @@ class HttpServer(ThreadingHTTPServer):
             name: the name in logs and errors.
             endpoint: an address that `address_of` reads.
             on_refused: called when a connection is closed unread because `most_at_once` are served.
-            on_late: called when a connection is cut off because its request took longer than `longest_s`.
+            on_late: called when a connection is closed because its request took longer than `longest_s`.
             longest_s: limit of a request with its answer, or until `end_time_limit`, so that a peer that
                 sends byte by byte does not occupy a thread for longer.
         Raises:
@@ -195,7 +195,7 @@ class HttpServer(ThreadingHTTPServer):
             self._since_s[request] = time.monotonic()
             super().process_request(request, client_address)
         else:
-            self._on_refused(f"more than {self._most_at_once} connections: one was refused")
+            self._on_refused(f"more than {self._most_at_once} connections; a connection was refused")
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -210,7 +210,7 @@ class HttpServer(ThreadingHTTPServer):
         late_s = time.monotonic() - self._longest_s
         for request, since_s in list(self._since_s.items()):
             if since_s < late_s and self._since_s.pop(request, None) is not None:
-                self._on_late(f"a request took longer than {self._longest_s:g} s: it was cut off")
+                self._on_late(f"a request took longer than {self._longest_s:g} s; its connection was closed")
                 with contextlib.suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)
 

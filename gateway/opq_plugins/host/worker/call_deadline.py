@@ -1,4 +1,4 @@
-"""A time limit for calls of plug-ins that run in this process, where no process can be ended.
+"""A time limit for calls of plug-ins in this process, which cannot be ended.
 
 A thread waits beside each call. When the time is over, it raises an exception in the call, which code in
 Python cannot ignore, and does so again until the call ends. A call that waits inside a library ends later.
@@ -13,7 +13,7 @@ from opq_plugins.host.worker.supervisor import WorkerTimeoutError
 
 
 class _TimeIsOver(BaseException):
-    """Raised in the call; no Exception, because a plug-in may catch all of these."""
+    """Raised in the call; not an Exception, because a plug-in may catch every Exception."""
 
 
 class CallDeadline:
@@ -34,7 +34,7 @@ class CallDeadline:
 
     @contextmanager
     def limited(self, method: str) -> Iterator[None]:
-        """Limits the time of what is done within. Raises WorkerTimeoutError: it took too long."""
+        """Limits the time of the block. Raises WorkerTimeoutError: it took too long."""
         thread_id, over = threading.get_ident(), threading.Event()
         is_late = False
 
@@ -53,7 +53,8 @@ class CallDeadline:
             try:
                 yield
             finally:
-                with self._lock:  # after this nothing is raised any more; what was raised arrives within
+                # after this nothing is raised; an exception raised before arrives within the block
+                with self._lock:
                     over.set()
         except _TimeIsOver:
             with self._lock:

@@ -1,7 +1,7 @@
 """The host's side of instances in a worker: each method of the sdk's classes becomes a call over the wire.
 
-After a crash the next call makes the instance again, with the properties and the state that it had. What was
-not acknowledged is sent again, and a source continues after its last offset.
+After a crash the next call makes the instance again, with the properties and the state that it had.
+Unacknowledged rows are sent again, and a source continues after its last offset.
 """
 
 import contextlib
@@ -96,7 +96,7 @@ class Remote:
     def import_state(self, version: str, state: Value) -> bool:
         """False: it does not use the state, as a trigger or analysis may decide."""
         taken = self.call("import_state", version, state) is not False
-        if self.kind not in ("trigger", "analysis"):  # those have newer state by the next crash
+        if self.kind not in ("trigger", "analysis"):  # the state of other kinds is newer at the next crash
             self._import = [version, state]
         return taken
 
@@ -120,7 +120,7 @@ class Remote:
         self._supervisor.remove(self._number)
 
     def discard(self) -> None:
-        """Forgets the worker's side, which was made only as a check; `close` is for what was open."""
+        """Forgets the worker's side, which was made only as a check and never opened."""
         process, self._process = self._process, None
         if process is not None:
             self._supervisor.send(process, frames.InstanceSignal(self._number, "forget"))
@@ -153,7 +153,7 @@ class Remote:
         limit_s = self._limit_s("make")
         try:
             self._make_again(functools.partial(self._supervisor.call, process, self._number, wait_s=limit_s))
-        except TimeoutError as error:  # plain errors: the row is not at fault
+        except TimeoutError as error:  # plain errors, because the row has not caused them
             raise TimeoutError(str(error)) from None
         except ConnectionError as error:
             raise ConnectionError(str(error)) from None
@@ -200,7 +200,8 @@ class Remote:
 
 
 class RemoteFunction(Remote):
-    """A function. After failures of its process it is not called for a while: all rules stop then."""
+    """A function. After failures of its process it is not called for a while, because all rules stop during a
+    call."""
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)
@@ -227,7 +228,7 @@ class RemoteFunction(Remote):
             self._circuit.record_failure()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
         except (sdk.RowError, PluginError) as error:
-            if isinstance(error, sdk.RowError):  # its process is fine
+            if isinstance(error, sdk.RowError):  # the process has not failed
                 self._circuit.record_success()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
         self._circuit.record_success()

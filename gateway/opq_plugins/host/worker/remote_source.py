@@ -1,7 +1,7 @@
 """A source between its worker and the engine; a new process of it continues after its last offset.
 
-`emit` returns False where the message was not accepted. Once an exchange is requested, nothing is accepted
-from the source any more, except what a worker had sent before.
+`emit` returns False where the message was not accepted. Once an exchange is requested, only messages that a
+worker sent before are accepted.
 """
 
 import contextlib
@@ -38,7 +38,8 @@ class SourceGate(sdk.BatchEmitter):
         self._ending.clear()
 
     def __getattr__(self, name: str) -> Any:
-        """Passes on `rule_id`, `log`, `get_state`, `emit_error` and all else that it does not change."""
+        """Passes on `rule_id`, `log`, `get_state`, `emit_error` and other attributes that it does not
+        change."""
         return getattr(self._context, name)
 
     @property
@@ -84,7 +85,7 @@ class SourceGate(sdk.BatchEmitter):
 
 
 class RemoteSource(Remote):
-    """A source in a worker, which may be BATCHES_AHEAD batches ahead; `open` passes on what it emits."""
+    """A source in a worker, which may be BATCHES_AHEAD batches ahead; `open` passes on its batches."""
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)
@@ -104,7 +105,7 @@ class RemoteSource(Remote):
         self._context = gate
         while not gate.stopped:
             try:
-                if self._opened:  # a source is opened once: the worker makes another
+                if self._opened:  # a source is opened only once, so the worker makes another
                     self._process = None
                 process = self._made()
                 self._opened = True
@@ -131,7 +132,7 @@ class RemoteSource(Remote):
                 sdk.check_emission(len(frame.payloads), frame.meta, None)
         if self._received.qsize() < 4 * BATCHES_AHEAD:
             self._received.put(frame)
-        elif not isinstance(frame, frames.Notice):  # errors may come without end; some are enough
+        elif not isinstance(frame, frames.Notice):  # errors may come without end, so the rest is dropped
             raise ValueError("a source emits without credit")
 
     def accept_end(self, why: str) -> None:
@@ -173,7 +174,7 @@ class RemoteSource(Remote):
                     return stopping
 
     def _stop(self, process: WorkerProcess) -> None:
-        """Stops the source; one that does not end within a call's time is ended with its process."""
+        """Stops the source; ends its process if it does not stop within a call's time."""
         try:
             limit_s = self._supervisor.limits.call_s
             if not self._supervisor.call(process, self._number, "stop", [limit_s], limit_s + 1.0):

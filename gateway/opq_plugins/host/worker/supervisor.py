@@ -54,7 +54,7 @@ class WorkerTimeoutError(TimeoutError):
 
 
 class HostHalf(Protocol):
-    """The host's side of an instance: accepts what its side in the worker sends without a call."""
+    """The host's side of an instance: accepts unrequested frames of its side in the worker."""
 
     def accept_frame(self, frame: frames.OfSource | frames.LogLine) -> None: ...
     def accept_end(self, why: str) -> None:
@@ -78,7 +78,7 @@ class WorkerSupervisor:
     ) -> None:
         """
         Args:
-            folder: <data>/plugins/<name>/<version>; the worker can read nothing else of <data>.
+            folder: <data>/plugins/<name>/<version>, the only part of <data> that the worker can read.
             policy: its limits are those of this plug-in.
             trusted: start it also where this machine cannot confine it.
         """
@@ -299,7 +299,7 @@ class WorkerSupervisor:
             case frames.Ready() if process.ready is None:
                 self._accept_handshake(process, frame)
             case frames.Heartbeat():
-                self._sending.count_unasked()  # unrequested ones: ten a second are not a problem
+                self._sending.count_unasked()  # unrequested answers; ten a second are accepted
             case _:
                 raise ValueError("the plug-in sent a second handshake")
 
@@ -330,7 +330,7 @@ class WorkerSupervisor:
 
 
 def unconfined(name: str, lacking: str) -> str:
-    """The sentence of UnconfinedError: what, why, and what to do."""
+    """The text of UnconfinedError: what was refused, why, and what to do."""
     return (
         f"plug-in {name} is not started: no key of `keys` has signed it, and this machine cannot confine it"
         f" ({lacking}); mend that, have it signed by such a key, or name it in `trusted`"

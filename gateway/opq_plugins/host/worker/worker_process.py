@@ -21,18 +21,21 @@ from opq_proto.kit.rate_limit import TokenBuckets
 
 END_S = 2.0
 GONE = "gone"
-"""The wire ended without our doing: the exit status of the process gives the reason."""
+"""The wire ended unexpectedly; the exit status of the process gives the reason."""
 PING_S = 1.0
 SILENCE_S = 20.0
-"""A process is ended after so long without a frame. It is long because a gateway's CPU may be busy."""
+"""A process is ended after this time without a frame. It is long, because a gateway's CPU may be busy."""
 OUTPUT_BYTES_PER_S = 4 << 20
-"""What a plug-in may print; it has to wait with more."""
+"""Bytes that a plug-in may print each second; it has to wait with more."""
 TAIL_BYTES = 16 << 10
-UNREQUESTED_PER_S, REPORTS_PER_S = 10.0, 100.0
+UNREQUESTED_PER_S = 10.0
+"""Answers per second to calls that are over; a plug-in that sends more is ended."""
+REPORTS_PER_S = 100.0
+"""Log lines and error texts per second that are passed on."""
 AT_ONCE = 1_000.0
 """Burst allowed at once: of answers to calls that are over, and of log lines and error texts."""
 MAX_STATE_BYTES = 16 << 20
-"""What one source, sink or function may store by `put_state`."""
+"""Bytes that one source, sink or function may store by `put_state`."""
 SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 24: "SIGXCPU (its CPU time)", 25: "SIGXFSZ (file size)"}
 
 
@@ -45,7 +48,7 @@ class PendingCall:
 
 
 class PrintedOutput:
-    """The output of a plug-in across all its processes: the last of it is kept, the rest only counted.
+    """The output of a plug-in across all its processes: its end is kept, the rest only counted.
 
     `bytes`: the total. One thread calls `read`, any thread may use the rest.
     """

@@ -13,7 +13,8 @@ from opq_rules.engine.definitions.rule_store import ObjectStore
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.secrets import with_secrets, without_secrets
 
-SOURCES, SINKS = "sources", "sinks"
+SOURCES = "sources"
+SINKS = "sinks"
 
 
 class Configurations:
@@ -68,5 +69,5 @@ class Configurations:
         return read
 
     def resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
-        """The properties of the set `name` ("": none) and its own, which win."""
+        """The properties of the set `name` ("": no set), overridden by its own."""
         return {**(self.named(kind, type_name, name) if name else {}), **own}

@@ -32,7 +32,8 @@ class KeyedValues:
         self.values = MappingProxyType(self._values)
 
     def put(self, key: str, value: object) -> None:
-        """Sets a value; rules use it from their next record on. RuleError 400: no number, text or boolean."""
+        """Sets a value; rules use it from their next record on. RuleError 400: not a number, text or
+        boolean."""
         checked_id("key", key, CONFIGURATION)
         if not _is_value(value):
             wanted = f"a number of 64 bits, a text of at most {MAX_TEXT_CHARS} characters, true or false"

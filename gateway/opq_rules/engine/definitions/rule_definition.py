@@ -48,7 +48,8 @@ IDLE = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Times in ms. `idleTimeout` (ours): after so long a silent stream holds the watermark no more."""
+    """Times in ms. `idleTimeout` (ours): a stream that is silent for this long does not hold the watermark
+    any more."""
 
     isEventTime: bool = False
     lateTolerance: int = field(default=1000, metadata={"ms": True})
@@ -57,7 +58,8 @@ class Options:
     sendMetaToSink: bool = False
     sendError: bool = False
     sendNilField: bool = False
-    sendEmptyWindow: bool = False  # ours alone: tumbling and hopping windows without a record are sent as []
+    # not in eKuiper: tumbling and hopping windows without a record are sent as []
+    sendEmptyWindow: bool = False
     qos: Literal[0, 1, 2] = 0
     checkpointInterval: int = field(default=300_000, metadata={"ms": True})
     idleTimeout: int = field(default=0, metadata={"ms": True})

@@ -116,7 +116,7 @@ class RuleStore:
 
 
 class Draft:
-    """A store with changes that are not written: it reads from `below` where nothing was changed."""
+    """A store with unwritten changes: it reads unchanged objects from `below`."""
 
     def __init__(self, below: ObjectStore) -> None:
         self._below = below

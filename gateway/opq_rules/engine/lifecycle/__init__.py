@@ -1,1 +1,1 @@
-"""How a rule starts and stops: what it runs in, and what it shares with other rules."""
+"""How a rule starts and stops, and what it shares with other rules."""

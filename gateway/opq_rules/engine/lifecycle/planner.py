@@ -154,7 +154,7 @@ def _options_key(rule: RuleDefinition) -> tuple[Hashable, ...]:
 
 
 def _in_schema(free: tuple[Comparison, ...], definition: StreamDefinition) -> tuple[Comparison, ...]:
-    """Columns match whatever the case of their letters; records have them as declared."""
+    """Columns match in any case of letters; records have them as declared."""
     if definition.fields is None:
         return free
     declared = {field.name.lower(): field.name for field in definition.fields}

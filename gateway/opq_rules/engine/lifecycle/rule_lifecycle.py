@@ -25,7 +25,7 @@ from opq_rules.engine.running.stream_input import StreamInput
 from opq_rules.errors import IO_ERROR, RuleError
 
 STEADY_S = 60.0
-"""After so long without a failure, the count of failures restarts at one."""
+"""After this time without a failure, the count of failures restarts at one."""
 
 
 class RestartPolicy:
@@ -185,7 +185,7 @@ class RuleLifecycle:
                 self.loop.commit()
             unit.remove(rule)
             self.loop.leave(rule, unit, inputs)
-            rule.more.message = message  # before the status: whoever reads that status wants the reason
+            rule.more.message = message  # before the status, because a reader of the status needs the reason
             rule.unit = rule.sinks = None
             rule.enter(status)
 
@@ -222,7 +222,7 @@ class RuleLifecycle:
             self.streams.close_unused(pinned)
 
     def stop_all(self) -> list[str]:
-        """Stops sources, the loop with its commit, sinks; returns names of what does not end."""
+        """Stops sources, the loop with its commit, and sinks; returns names of the parts that do not end."""
         late = self.streams.stop()
         for unit in self.units.values():
             self.loop.call(partial(self.loop.checkpoint.add_unit, unit))
@@ -230,7 +230,7 @@ class RuleLifecycle:
         late += [] if ended else ["engine"]
         late += self.sinks.stop()
         if ended:
-            self.loop.commit()  # records what the sinks took last
+            self.loop.commit()  # records the last emissions that the sinks took
         return late
 
     # -- faults
@@ -266,7 +266,7 @@ class RuleLifecycle:
     def _follow_schedule(self, rule: Rule, made: RuleDefinition, turn: int, ran: bool | None) -> None:
         """Starts or stops a rule as its schedule requires. `ran`: what the last check found.
 
-        Between two changes of the schedule a rule is left as it is, even if it failed.
+        Between two changes of the schedule a rule is not touched, even if it failed.
         """
         schedule = made.options.schedule
         if schedule is None or rule.more.schedule != turn or self.rules.get(rule.id) is not rule:
@@ -277,7 +277,7 @@ class RuleLifecycle:
         if runs and not ran and rule.unit is None:
             try:
                 self.start(rule, made)
-            except RuleError as error:  # its stream was dropped: it is tried again at its next start
+            except RuleError as error:  # its stream was dropped; it is tried again at its next start
                 self.fail(rule, str(error))
         elif not runs and ran is not False:
             self.stop(rule, WAITING)

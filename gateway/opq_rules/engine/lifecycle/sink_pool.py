@@ -12,7 +12,8 @@ from opq_rules.engine.running.sink_runner import Done, EmissionGiver, MemoryTopi
 from opq_rules.engine.types.endpoint_factory import MEMORY, EndpointFactory
 
 UNBOUNDED = 1 << 40
-"""The limit of refused parcels at qos >= 1: the runner then takes no more, and none may be dropped."""
+"""The limit of refused parcels at qos >= 1, where the runner stops taking emissions and parcels must not be
+dropped."""
 
 
 class SinkPool:

@@ -66,7 +66,7 @@ class StreamInputs:
         return was
 
     def release(self) -> None:
-        """Called when all rules are there: starts the sources."""
+        """Called when all rules are loaded; starts the sources."""
         self._held = False
         for each in list(self.by_key.values()):
             if not each.runner.started:

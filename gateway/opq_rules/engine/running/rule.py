@@ -44,7 +44,7 @@ class RuleDetails:
 class Rule:
     """One rule. `unit` None: it does not run.
 
-    `joined_*`: the unit's counts when it joined, so that a record that does not concern it costs nothing.
+    `joined_*`: the unit's counts when it joined, so that records that do not concern it cost nothing.
     """
 
     id: str
@@ -149,7 +149,7 @@ class QueryUnit:
         return state
 
     def resume(self, rule: Rule, state: object) -> None:
-        """Restores a state. Raises whatever an unreadable one causes; then the query is a new one."""
+        """Restores a state. Raises any exception of an unreadable state; the query is then a new one."""
         try:
             self.query.restore(state)
         except Exception:

@@ -24,7 +24,7 @@ from opq_rules.sinks.memory import Sink as MemorySink
 MAX_DURABLE = 4096
 """Emissions of the outbox that are also held in memory, for each sink."""
 MAX_DURABLE_REFUSED = 256
-"""Parcels that a sink refused at qos >= 1; with so many it takes nothing from its queue."""
+"""Parcels that a sink refused at qos >= 1; with this many it takes nothing from its queue."""
 FOREVER = 1 << 62
 """Used as turn: marks emissions that are never dropped."""
 
@@ -146,7 +146,7 @@ class SinkRunner(OperatorContext):
     def _append(self, chunk: _Chunk) -> None:
         if self._thread is None:
             self._start()
-        if not self._queue:  # with something in it the thread is not waiting
+        if not self._queue:  # with a non-empty queue the thread is not waiting
             self._change.notify()
         self._queue.append(chunk)
         self.waiting += len(chunk[2])

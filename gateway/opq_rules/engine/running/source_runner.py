@@ -19,9 +19,9 @@ from opq_rules.sources.memory import Source as MemorySource
 
 WAITS_S = doubling(0.5, 30.0)
 STEADY_S = 60.0
-"""After running so long a source restarts with the shortest wait."""
+"""After running for this time a source restarts with the shortest wait."""
 MAX_BYTES = 64 << 20
-"""Bytes of all payloads in the queue: a thousand bodies could be a thousand times 16 MiB."""
+"""Most bytes of all payloads in the queue, because a thousand bodies could have 16 MiB each."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class SourceRunner(OperatorContext):
         self.waiting = self._bytes = 0
         """Records in the queue, and the bytes of their payloads."""
         self._reported = False
-        """The taker has been woken for what is in the queue."""
+        """The taker has been woken for the records in the queue."""
         self._emitted_offset: object = None
         self._room = threading.Condition()
         self._stop = threading.Event()
@@ -137,7 +137,7 @@ class SourceRunner(OperatorContext):
         return taken
 
     def rest(self) -> None:
-        """Called when the engine has taken what it can; wakes it again where something is left."""
+        """Called when the engine has taken what it can; wakes it again if records are left."""
         with self._room:
             self._reported = bool(self._queue)
             if self._reported:
@@ -146,7 +146,7 @@ class SourceRunner(OperatorContext):
     def release(self) -> None:
         """Called when the engine takes from it again after it was held."""
         self.held = False
-        self.rest()  # held with an empty queue, its next record would otherwise not wake the engine
+        self.rest()  # else the next record of a source held with an empty queue would not wake the engine
 
     # -- sdk.SourceContext
 

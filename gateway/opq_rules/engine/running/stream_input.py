@@ -10,12 +10,12 @@ from opq_rules.engine.running.source_runner import SourceEntry, SourceRunner
 from opq_rules.streams.decoding import StreamDecoder
 
 MAX_BATCH_RECORDS = 512
-"""Records of a batch: they fit into the processor's cache, and cause no garbage collection."""
+"""Most records of a batch; they fit into the processor's cache, and do not cause a garbage collection."""
 MAX_DURABLE_TOPIC_RECORDS = 200_000
 """The limit of memory topics at qos >= 1, some 170 MB of small rows.
 
 The engine's own thread fills and empties them, so it cannot wait for room. Only rules that feed each other
-come here: the oldest records are then dropped and counted.
+reach it; then the oldest records are dropped and counted.
 """
 
 
@@ -90,7 +90,7 @@ class StreamInput:
                 found = self.decoder.conform(rows, meta)
                 arrivals = _arrivals(run)
                 if found.errors and not isinstance(arrivals, int):
-                    arrivals = max(arrivals)  # it is not known which of them were left out
+                    arrivals = max(arrivals)  # which of them were left out is unknown
             if found.errors:
                 self.runner.count_failed(found.why, found.errors)
                 self._send_error(found.why, found.errors, deliver)

@@ -1,7 +1,8 @@
 """RuleTaps: readers of rules' emissions, in addition to their sinks.
 
 A reader gets its rule's emissions whenever the rule runs, also after it was stopped, started or replaced.
-Nothing waits for a reader, whatever the rule's qos: it limits what it holds, and counts what it misses.
+Nothing waits for a reader, at any qos. A reader limits the rows that it holds, and counts the rows that it
+misses.
 """
 
 import threading

@@ -2,8 +2,8 @@
 
 It runs in the engine's thread, and gives sinks their emissions after the commit.
 
-Emissions are committed at most every `GROUP_S`, and so seldom that commits take a third of the time at most;
-without emissions every checkpointInterval.
+Emissions are committed at most every `GROUP_S`, and commits take at most a third of the time; without
+emissions it commits every checkpointInterval.
 """
 
 import sqlite3
@@ -23,9 +23,9 @@ from opq_rules.engine.state.outbox import Outbox
 GROUP_S = 0.02
 SHARE = 2
 MAX_STAGED = 20_000
-"""Emissions that may wait for a commit; with so many it is done at once."""
+"""Emissions that may wait for a commit; with this many it commits at once."""
 MAX_WAITING = 100_000
-"""Emissions in the outbox of one sink; with so many, the sources that feed it wait."""
+"""Emissions in the outbox of one sink; with this many, the sources that feed it wait."""
 PAGE = 1024
 AGAIN_S = 1.0
 
@@ -98,7 +98,8 @@ class Checkpoint:
         return self._outbox.state(name)
 
     def open_sinks(self, rule_id: str, runners: Sequence[SinkRunner], new: Sequence[SinkRunner]) -> None:
-        """Gives the sinks of a starting rule what waits, and what its former sinks did not send."""
+        """Gives the sinks of a starting rule its waiting emissions, and the unsent ones of its former
+        sinks."""
         moved = self._outbox.readdress(rule_id, [runner.key for runner in runners]) if runners else 0
         for runner in new:
             with self._sent_lock:
@@ -114,7 +115,7 @@ class Checkpoint:
             self.read_on(runners[0])
 
     def read_on(self, runner: SinkRunner) -> None:
-        """Hands the runner the next page of the outbox, where it has nothing left and more waits there."""
+        """Hands the runner the next page of the outbox, if it has none left and more wait there."""
         if not runner.spilled or runner.waiting:
             return
         rows = self._outbox.waiting(runner.key, runner.last_row, PAGE)
@@ -136,7 +137,7 @@ class Checkpoint:
 
     @property
     def due_in_s(self) -> float | None:
-        """Seconds until the next commit; None where nothing waits."""
+        """Seconds until the next commit; None if nothing waits."""
         if len(self._emissions) >= MAX_STAGED and not self.refused:
             return 0.0
         if self._emissions or len(self._sent) >= PAGE:
@@ -150,7 +151,8 @@ class Checkpoint:
         return self._last_s + wait_s - self._clock.monotonic_s()
 
     def commit(self) -> bool:
-        """Stores what waits in one transaction, then gives it to the sinks. False: the disk refused."""
+        """Stores waiting emissions and states in one transaction, then gives the emissions to the sinks.
+        False: the disk refused."""
         began_s = self._clock.monotonic_s()
         states = self._states()
         with self._sent_lock:
@@ -200,7 +202,7 @@ class Checkpoint:
                 ks = list(run)
                 first = emissions[ks[0]][1]
                 runner.post(rule_id, first, [emissions[k][3] for k in ks], [numbers[k] for k in ks])
-            self.read_on(runner)  # continues with the outbox where the runner could not hold all of it
+            self.read_on(runner)  # continues with the outbox if the runner could not hold all of it
 
     def close(self) -> None:
         self._outbox.close()

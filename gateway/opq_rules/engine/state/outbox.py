@@ -1,4 +1,4 @@
-"""Outbox: the file that survives a kill: offsets of sources, states of queries, emissions not yet sent.
+"""Outbox: the file that survives a kill, with offsets of sources, states of queries, and unsent emissions.
 
 One transaction stores all three (`commit`), so that after a kill the source continues after exactly those
 records whose effect is stored. An emission is a row here from its commit until its sink has taken it. The

@@ -1,1 +1,1 @@
-"""The sources, sinks and functions that there are, configured and not started."""
+"""The available sources, sinks and functions, configured and not started."""

@@ -1,9 +1,9 @@
 """EndpointFactory makes configured sources, lookup tables and sinks, and starts none of them.
 
 A type's properties come from its named set and its own; properties that all types have (templates, batches)
-are handled here. Their names may be in any case of letters. A key that no type of ours has is passed over and
-reported, so that a rule of eKuiper runs unchanged; one that is close to a known key is refused by the type
-itself, with "did you mean".
+are handled here. Their names may be in any case of letters. A key that our types lack is passed over and
+reported, so that a rule of eKuiper runs unchanged. The type refuses a key that is close to a known one, with
+"did you mean".
 """
 
 import difflib
@@ -185,7 +185,7 @@ class EndpointFactory:
         return _spelled(kind.removesuffix("s"), type_name, found, REMOVED_OF_SOURCES)[0]
 
     def passed_over(self, definition: StreamDefinition | Action) -> str:
-        """Says which properties have no effect; "" where all have one."""
+        """Names the properties without effect; "" if all have one."""
         kind, name = (SINKS, "resource") if isinstance(definition, Action) else (SOURCES, "conf_key")
         own = definition.properties if isinstance(definition, Action) else definition.extra
         found = self._configurations.resolved(kind, definition.type, getattr(definition, name), own)

@@ -1,4 +1,4 @@
-"""TypeRegistry: the types of sources, lookup tables, sinks and functions that there are."""
+"""TypeRegistry: the available types of sources, lookup tables, sinks and functions."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,7 +9,7 @@ from opq_rules.errors import RuleError
 
 
 class TypeRegistry(Protocol):
-    """The types that there are: `rule_plugins.RulePlugins`."""
+    """The available types: `rule_plugins.RulePlugins`."""
 
     access: Access
 

@@ -181,7 +181,7 @@ def join_step(select: Select, number: int, names: Compiler) -> JoinStep:
                         break
         if not keys:
             raise refused(
-                join.at, f"lookup table {origin.name} wants ON {origin.name}.column = a value of the stream"
+                join.at, f"lookup table {origin.name} needs ON {origin.name}.column = a value of the stream"
             )
     equal = None if join.on is None or keys else _equality(conjuncts(join.on)[0], origin, names)
     return JoinStep(join.kind, origin.index, on, tuple(keys), equal)

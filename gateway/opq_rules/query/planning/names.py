@@ -117,16 +117,14 @@ class Names:
             return None
         if name in defining:
             cycle = " -> ".join((*defining, name))
-            raise refused(node.at, f"alias {node.name} is defined by itself: {cycle}")
+            raise refused(node.at, f"alias {node.name} refers to itself: {cycle}")
         return item
 
     def expand(self, item: Item) -> None:
         """Counts uses of aliases: `a + a AS b, b + b AS c, ...` is a long computation in a short text."""
         self._expanded += 1
         if self._expanded > MAX_EXPANSIONS:
-            raise refused(
-                item.at, f"aliases that use aliases expand to more than {MAX_EXPANSIONS} expressions"
-            )
+            raise refused(item.at, f"aliases of aliases expand to more than {MAX_EXPANSIONS} expressions")
 
     def hides_column(self, item: Item) -> bool:
         """Whether `avg(v) AS v` is such an item: where no aggregate is allowed, v is then the column."""
@@ -230,7 +228,7 @@ def check_having(node: Expression, select: Select, names: Names) -> None:
             if item is not None and each.name.lower() not in seen:
                 return check(item.expression, (*seen, each.name.lower()))
             raise refused(
-                each.at, f"HAVING takes aggregates, {each.name} is not one", "WHERE filters records"
+                each.at, f"HAVING takes aggregates; {each.name} is not an aggregate", "WHERE filters records"
             )
         inner = [check(below, seen) for below in children(each)]  # a list, so that all are checked
         return any(inner)

@@ -114,7 +114,7 @@ class QueryPlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is valid but hardly meant: two items of one name."""
+        """Warnings about a valid statement: two items have the same name."""
         named = [name for name in titles(self.select.items) if not name.endswith("*")]
         double = dict.fromkeys(name for name in named if named.count(name) > 1)
         return tuple(f"several items are named {name}; the last one is sent" for name in double)
@@ -190,7 +190,7 @@ def _plan(
     grouped = bool(select.group_by or names.aggregates or select.having is not None)
     for call in names.hit_calls:
         if call.name.startswith("last_agg") and not (grouped or window):
-            hint = "this rule can use last_hit_count and last_hit_time"
+            hint = "such a rule can use last_hit_count and last_hit_time"
             raise refused(call.at, f"{call.written} is not allowed here", hint)
     if typed:
         check_types(select, names)
@@ -237,23 +237,19 @@ def _check_kinds(select: Select, origins: Sequence[Origin]) -> None:
     first, others = origins[0], origins[1:]
     at = select.source.at
     if first.kind == "lookup":
-        raise refused(
-            at, f"{first.name} is a lookup table: it is asked, it sends nothing", "join it to a stream"
-        )
+        raise refused(at, f"{first.name} is a lookup table, which does not send rows", "join it to a stream")
     if select.group_by and select.window is None:
         raise refused(at, "GROUP BY without a window", "add e.g. TUMBLINGWINDOW(ss, 10) to GROUP BY")
     if first.kind == "scan" and others:
         raise refused(at, f"FROM {first.name} is a table", "write FROM the stream, JOIN the table")
     if select.window is not None and all(origin.kind != "stream" for origin in origins):
-        raise refused(select.window.at, f"a window over table {first.name}; windows want a stream")
+        raise refused(select.window.at, f"a window over table {first.name}; windows need a stream")
     for join, origin in zip(select.joins, others, strict=True):
         if origin.kind == "stream" and select.window is None:
             hint = "add e.g. GROUP BY TUMBLINGWINDOW(ss, 10)"
             raise refused(join.at, "a join of streams needs a window", hint)
         if origin.kind == "lookup" and join.kind not in ("INNER", "LEFT"):
-            raise refused(
-                join.at, f"{join.kind} JOIN of lookup table {origin.name}", "INNER and LEFT are possible"
-            )
+            raise refused(join.at, f"{join.kind} JOIN of lookup table {origin.name}", "want INNER or LEFT")
 
 
 def _star_order(select: Select, origins: Sequence[Origin]) -> list[Origin]:

@@ -193,7 +193,7 @@ def projection_of(items: Sequence[Item], names: Compiler) -> tuple[Projection, t
             continue
         if spreads == "rows":
             if rows is not None:
-                raise refused(item.at, "a second unnest; a SELECT has one")
+                raise refused(item.at, "a second unnest; want at most one in a SELECT")
             rows = (name, evaluate)
         else:
             if spreads is None:

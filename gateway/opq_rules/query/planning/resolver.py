@@ -78,7 +78,7 @@ class _Resolver:
         declared = [origin for origin in found if origin.columns is not None]
         if len(found) > 1 and len(declared) == len(found):
             where = ", ".join(origin.name for origin in found)
-            raise refused(node.at, f"column {node.name} is in {where}", "write which by a point before it")
+            raise refused(node.at, f"column {node.name} is in {where}", "write stream.column")
         return column_of_joined(node.name, [origin.index for origin in found])
 
     def _alias_of(self, node: Column) -> Item | None:

@@ -87,12 +87,13 @@ def _made(kinds: frozenset[type]) -> dict[str, Callable[[str, Value], Sieve]]:
     return made
 
 
-_OF_NUMBERS, _OF_TEXT = _made(NUMBERS), _made(_TEXT)
+_NUMBER_SIEVES = _made(NUMBERS)
+_TEXT_SIEVES = _made(_TEXT)
 
 
 def sieve(column: str, sign: str, constant: Value, text: bool) -> Sieve:
     """The sieve of `column sign constant`, for texts or numbers; with the sign "in" of a set of them."""
-    return (_OF_TEXT if text else _OF_NUMBERS)[sign](column, constant)
+    return (_TEXT_SIEVES if text else _NUMBER_SIEVES)[sign](column, constant)
 
 
 def sieve_of(select: Select) -> Sieve | None:

@@ -26,8 +26,10 @@ from opq_rules.query.window import (
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 _LARGER_MS = {"MS": SECOND_MS, "SS": MINUTE_MS, "MI": HOUR_MS, "HH": DAY_MS, "DD": DAY_MS}
 _UNITS_MS = (SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS)
-_MIN_MS, _MAX_MS = -62_000_000_000_000, 253_000_000_000_000
-"""The years 5 and 9987: zones are known between them, and constant beyond."""
+_MIN_MS = -62_000_000_000_000
+"""UTC of a time in the year 5: zones are taken as constant before it."""
+_MAX_MS = 253_000_000_000_000
+"""UTC of a time in the year 9987: zones are taken as constant after it."""
 
 
 @dataclass(frozen=True, slots=True)

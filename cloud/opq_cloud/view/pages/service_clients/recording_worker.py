@@ -69,7 +69,7 @@ def confine(folder: Path, largest_mb: int) -> None:
     protection.no_new_privileges()
     version = landlock.version()
     landlock.restrict(landlock.Allowed(folder, writable=(folder,)), version)
-    system_calls.restrict((), signals_are_limited=version >= landlock.SCOPED)
+    system_calls.restrict((), signals_are_limited=version >= landlock.SIGNALS_VERSION)
 
 
 if __name__ == "__main__":

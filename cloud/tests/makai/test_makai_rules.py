@@ -136,7 +136,7 @@ def test_a_row_without_a_span_is_counted(makai_with: Callable[..., Any]) -> None
     def failed() -> bool:
         box.pub.send_multipart(measurement_frames(box, 0.5))
         status = house.ask("GET", "/rules/wrong/status")
-        return any("lacks start_ms, end_ms" in str(value) for value in status.values())
+        return any("has no start_ms, end_ms" in str(value) for value in status.values())
 
     house.wait_for(failed)
     assert house.service.counters.total("rule_requests") == 0

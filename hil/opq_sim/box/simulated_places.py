@@ -5,7 +5,7 @@ each bus at its own point. The real place of a recording that `--replay` plays i
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,14 +84,19 @@ def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
 
 
 def three_phase_places(fleet: Fleet) -> dict[str, tuple[str, str, str]]:
+    """Places of a fleet as `sites_of`."""
+    scenario = fleet.scenario_config
+    return sites_of(scenario, simulated_places(fleet)) if isinstance(scenario, PowerScenario) else {}
+
+
+def sites_of(scenario: PowerScenario, places: Iterable[SimulatedPlace]) -> dict[str, tuple[str, str, str]]:
     """Places with a GPS-timed Box on each phase (GPS for the angles): slug to the Boxes on a, b and c."""
     found: dict[str, dict[str, str]] = {}
-    if isinstance(scenario := fleet.scenario_config, PowerScenario):
-        clocks = {box.id: box.clock for box in scenario.box}
-        for each in simulated_places(fleet):
-            clock = clocks.get(each.box_id)
-            if each.phase and clock is not None and clock.source == "gps":
-                found.setdefault(each.slug, {}).setdefault(each.phase, each.box_id)
+    clocks = {box.id: box.clock for box in scenario.box}
+    for each in places:
+        clock = clocks.get(each.box_id)
+        if each.phase and clock is not None and clock.source == "gps":
+            found.setdefault(each.slug, {}).setdefault(each.phase, each.box_id)
     return {slug: (on["a"], on["b"], on["c"]) for slug, on in found.items() if len(on) == 3}
 
 

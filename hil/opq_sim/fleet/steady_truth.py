@@ -1,8 +1,9 @@
 """DIR/steady.jsonl of a run's truth: the voltage of each outlet while nothing changes there.
 
-    {"box", "start_ns", "end_ns", "rms_v", "harmonics_v": orders 1 .. 50, V}
+    {"box", "start_ns", "end_ns", "rms_v", "harmonics_v": orders 1 .. 50, V, "angle_deg"}
 
-From one change to the next is a line; a span in which the voltage fluctuates has none. So what an interval of
+From one change to the next is a line; a span in which the voltage fluctuates has none. The
+angle is that of its fundamental against the phase of the whole system. So what an interval of
 class A has to be follows by sums over its lines.
 """
 
@@ -49,11 +50,14 @@ class SteadyTruth:
         if steady is None:
             return
         harmonics_v = steady.fundamental_v * np.abs(steady.ratios)
+        begin = np.array([begin_s])
+        turned = self._system.voltages[box_id].cycles(begin) - self._system.cycles(begin)
         line = {
             "box": box_id,
             "start_ns": self._start_ns + round(begin_s * 1e9),
             "end_ns": self._start_ns + round(end_s * 1e9),
             "rms_v": round(steady.rms_v, 6),
             "harmonics_v": [round(each, 6) for each in harmonics_v.tolist()],
+            "angle_deg": round(360 * (float(turned[0]) % 1.0), 6),
         }
         self._file.write(json.dumps(line) + "\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
 from opq_proto.errors import ConfigError
-from opq_sim.box.simulated_places import PLACE_MADE_UP, places_of_network
+from opq_sim.box.simulated_places import PLACE_MADE_UP, places_of_network, sites_of
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
 from opq_sim.power_system.power_scenario import has_network, load_power_scenario
@@ -42,14 +42,17 @@ def outages_of(progress: HistoryProgress) -> NetworkOutages | None:
 
 
 def put_boxes(store: CloudStore, path: Path, progress: HistoryProgress) -> None:
-    """Stores where each Box is plugged in: its place, its feeder and its region.
+    """Stores where each Box is plugged in: its place, feeder and region, and its site where three Boxes with
+    GPS are on the phases of one place.
 
     Facts that the store already has of a Box stay.
     """
     placed = scenario_of(load_power_scenario(path), box_ids_of(progress))
     known = {box.box_id for box in store.boxes()}
     nominal_v = {box.id: box.nominal_v or placed.nominal_v for box in placed.box}
-    for place in places_of_network(placed, path.stem):
+    places = places_of_network(placed, path.stem)
+    sites = {box_id: name[:32] for name, ids in sites_of(placed, places).items() for box_id in ids}
+    for place in places:
         if place.box_id in known:
             continue
         store.put_location(
@@ -64,6 +67,7 @@ def put_boxes(store: CloudStore, path: Path, progress: HistoryProgress) -> None:
             region=place.region,
             feeder=place.feeder,
             phase=place.phase,
+            site=sites.get(place.box_id),
             description=PLACE_MADE_UP,
         )
         store.put_box(record)

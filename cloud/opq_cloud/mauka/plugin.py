@@ -25,7 +25,7 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import POLL_MS, Socket, service_context
+from opq_cloud.core.backend.sockets import RESTING_POLL_MS, PollPace, Socket, service_context
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus import messages
@@ -115,7 +115,7 @@ class MaukaPlugin:
             if ready is not None:
                 ready.set()
             while self.on_hold.is_set() and not (stop.is_set() or self.exit_event.is_set()):
-                time.sleep(POLL_MS / 1000)
+                time.sleep(RESTING_POLL_MS / 1000)
 
     def _run_loop(self, stop: Stop, ready: threading.Event | None) -> None:
         hwm = int(self.config[HWM_KEY])
@@ -204,9 +204,10 @@ class MaukaPlugin:
         }
 
     def _loop(self, source: Socket, out: Publisher, connections: WatchedConnections, stop: Stop) -> None:
-        more = False
+        more, pace, came = False, PollPace(), True
         while not (stop.is_set() or self.exit_event.is_set() or self.on_hold.is_set()):
-            if source.poll(0 if more else POLL_MS):
+            came = bool(source.poll(0 if more else pace.wait_ms(came)))
+            if came:
                 for frames in waiting_messages(source, MESSAGES_PER_TURN):
                     if not self._handle_frames(frames):
                         log.info("plugin.exit", plugin=self.name)
@@ -216,6 +217,7 @@ class MaukaPlugin:
             connections.check()
             out.check_connections()
             more = self._idle()
+            came = came or more
 
     def _wait_joined(self, source: Socket, out: Publisher, stop: Stop) -> None:
         """Publishes our own name on the bus until it comes back: messages published from now on reach us."""

@@ -16,8 +16,8 @@ from zmq.utils.monitor import parse_monitor_message
 
 from opq_cloud.core.backend.admission import BackendAdmission, backend_context
 from opq_cloud.core.backend.sockets import (
-    POLL_MS,
     Context,
+    PollPace,
     Socket,
     bind,
     open_monitor,
@@ -279,8 +279,9 @@ def answer_requests(
         bind(socket, endpoint, service, key)
         if ready is not None:
             ready.set()
+        pace, came = PollPace(), True
         while not stop.is_set():
-            socket.poll(POLL_MS)
+            came = bool(socket.poll(pace.wait_ms(came)))
             for frames in peers.messages(1):
                 answer(socket, frames)
             peers.check()

@@ -22,8 +22,8 @@ from opq_cloud.core.backend.peers import BackendPeers
 from opq_cloud.core.backend.sockets import (
     BURST,
     LARGEST_TOPIC_BYTES,
-    POLL_MS,
     Context,
+    PollPace,
     Socket,
     bind,
     send_past_full,
@@ -202,8 +202,9 @@ class BusBroker:
             poller = zmq.Poller()
             poller.register(source, zmq.POLLIN)
             poller.register(out.socket, zmq.POLLIN)  # reads subscriptions, which would pile up
+            pace, came = PollPace(), True
             while not stop.is_set():
-                poller.poll(POLL_MS)
+                came = bool(poller.poll(pace.wait_ms(came)))
                 out.has_subscriber()
                 peers.check()
                 self._forward(peers, out)
@@ -248,8 +249,10 @@ class EventBridge:
             connections.connect(source, self._config.event_endpoint, "mauka.event_endpoint")
             if ready is not None:
                 ready.set()
+            pace, came = PollPace(), True
             while not stop.is_set():
-                if source.poll(POLL_MS):
+                came = bool(source.poll(pace.wait_ms(came)))
+                if came:
                     self._publish_event(source.recv_multipart(), out)
                 connections.check()
                 out.check_connections()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import Socket, service_context
+from opq_cloud.core.backend.sockets import POLL_MS, Socket, service_context
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.mauka.bus import messages
 from opq_cloud.mauka.bus.broker import HWM, Publisher, subscriber
@@ -35,7 +35,8 @@ INBOX = "inbox.sqlite"
 INBOX_RETRY_S = 1.0
 JOIN_TOPIC = "mauka.original-plugins."
 JOIN_S = 2.0
-POLL_MS = 50
+LOADED_POLL_MS = 50
+"""How long the loop waits where a plug-in is loaded."""
 JOIN_POLL_MS = 5
 MESSAGES_PER_TURN = 500
 
@@ -281,7 +282,8 @@ class OriginalPlugins:
         joining = self._wanted_join != self._done_join
         if joining:
             out.send([f"{JOIN_TOPIC}{self._wanted_join}".encode(), b""])
-        if not source.poll(JOIN_POLL_MS if joining else POLL_MS):
+        wait_ms = LOADED_POLL_MS if self._plugins else POLL_MS
+        if not source.poll(JOIN_POLL_MS if joining else wait_ms):
             return
         rows: list[tuple[str, str, bytes]] = []
         controls: list[tuple[str, bytes]] = []

@@ -21,7 +21,7 @@ import zmq
 from google.protobuf.message import DecodeError
 
 from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import BURST, POLL_MS
+from opq_cloud.core.backend.sockets import BURST, PollPace
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.store import CloudStore
@@ -151,8 +151,9 @@ class LiveReader:
         poller = zmq.Poller()
         for socket in (bus, measurements):
             poller.register(socket, zmq.POLLIN)
+        pace, ready = PollPace(), dict[object, int]()
         while not stop.is_set():
-            ready = dict(poller.poll(self._wait_ms()))
+            ready = dict(poller.poll(self._wait_ms(pace.wait_ms(bool(ready)))))
             if bus in ready:
                 self._read_bus(bus)
             self._notify()
@@ -160,12 +161,12 @@ class LiveReader:
                 self._read_measurements(measurements)
             connections.check()
 
-    def _wait_ms(self) -> int:
-        """Milliseconds until waiting incidents may be read, at most POLL_MS."""
+    def _wait_ms(self, most: int) -> int:
+        """Milliseconds until waiting incidents may be read."""
         waiting = [pace.next_s for pace in (self._new, self._grown) if pace.named]
         waiting += [self._newest.next_s] if self._incidents_due else []
         due_ms = 1000 * (min(waiting, default=math.inf) - time.monotonic())
-        return math.ceil(min(max(due_ms, 0.0), POLL_MS))
+        return math.ceil(min(max(due_ms, 0.0), most))
 
     def _read_bus(self, bus: "zmq.Socket[bytes]") -> None:
         known = self._hub.known_incidents()

@@ -14,7 +14,7 @@ from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.web.guard import App, ViewGuard, allowed_hosts, listen_address
 from opq_proto.errors import PortBusyError
 
-STOP_CHECK_S = 0.1
+STOP_CHECK_S = 0.4
 LAST_ANSWERS_S = 1
 """Requests that are being answered at the stop have this long."""
 SEND_BUFFER_BYTES = 131_072
@@ -23,6 +23,16 @@ SEND_BUFFER_BYTES = 131_072
 
 class _Server(uvicorn.Server):
     """A server that leaves the process's signals to the program that runs the services."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ending = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, which wakes ten times a second; the date in answers is renewed once a second."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.ending.wait(), 1.0)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -60,6 +70,7 @@ async def serve(
         await asyncio.sleep(STOP_CHECK_S if server.started else 0.005)
     end_streams()
     server.should_exit = True
+    server.ending.set()
     await serving
 
 

@@ -232,7 +232,7 @@ def test_backups_are_read_from_the_configured_folder(tmp_path: Path) -> None:
             collector = collector_of(shared, data, section=section)
             collector._read_machine()
             infos = [each.info for each in collector._slow if each.condition == "backup"]
-            assert infos == [f"{folder}: there is none" for folder in found]
+            assert infos == [f"{folder}: there is no archive" for folder in found]
 
 
 def test_disk_key_and_back_ups_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def test_an_ended_session_clears_every_open_page(scene: demo.Scene, browser: "sy
     front.evaluate("sessionStorage.clear()")  # this tab has not led anywhere
     front.locator("#feed:not([hidden])").wait_for()
     people.share_box("1", eve.account_id, False)
-    front.get_by_text("it is not shared with you, or no longer").wait_for()
+    front.get_by_text("it is not shared with you now").wait_for()
     assert front.url == scene.url + "/boxes/1"
     incident.get_by_text("This page is not shown to you any more").wait_for()  # it led a moment ago
     assert incident.locator("body").inner_text().endswith("Go on")

@@ -101,7 +101,7 @@ def test_a_form_without_session_leads_to_sign_in(scene: demo.Scene, ids: dict[st
     came = {"Referer": f"{scene.url}{SETTINGS}"}
     assert eve.post(SETTINGS, headers=came, name="Attic", privacy="all") == 401
     assert eve.headers["content-type"].startswith("text/html")
-    assert "what you sent was not done" in eve.text
+    assert "so nothing was changed" in eve.text
     assert "/sign-in?next=%2Fboxes%2F1%2Fsettings" in eve.text
     assert scene.store.box("1").name == "Cellar"
 

@@ -21,7 +21,7 @@ from waiting import wait_for
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
 from opq_cloud.store.records.accounts import AccountSession
 from opq_cloud.view.web import passwords
-from opq_cloud.view.web.forms import AT_ONCE, MAX_WAITING
+from opq_cloud.view.web.forms import FORMS_AT_ONCE, FORMS_WAITING
 from opq_cloud.view.web.sign_in import MAX_SESSIONS, SignIn
 from opq_cloud.view.web.visitors import RequestFacts, Visitors
 
@@ -164,7 +164,7 @@ def test_a_flood_of_sign_ins_is_postponed(
         headers = {"X-Forwarded-For": f"192.0.2.{number}"}
         statuses.append(one.post("/sign-in", "", headers, email=f"{number}@b.c", password="guess " * 3))
 
-    most = AT_ONCE + MAX_WAITING
+    most = FORMS_AT_ONCE + FORMS_WAITING
     tries = [threading.Thread(target=try_it, args=(number,)) for number in range(most + 20)]
     go_on = threading.Event()
     for _ in range(2):  # no password is compared meanwhile

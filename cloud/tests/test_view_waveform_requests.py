@@ -67,7 +67,7 @@ def test_a_span_is_what_was_written_and_bounded() -> None:
     [
         ({"end_ns": NOW + 4 * NS}, "queued", "sampled for 4 s more"),
         ({}, "asked", "no answer for 1 s"),
-        ({"end_ns": NOW - 200 * NS, "decided_ns": NOW - 100 * NS}, "unanswered", "event service run"),
+        ({"end_ns": NOW - 200 * NS, "decided_ns": NOW - 100 * NS}, "unanswered", "has not read the request"),
         ({"missing": {"1": "the ring is empty"}, "finished": True}, "refused", "the ring is empty"),
         ({"finished": True}, "refused", "did not answer"),
         ({"boxes_received": ("1",), "short": {"1": "not sampled yet"}}, "partly", "the rest is asked for"),
@@ -94,10 +94,10 @@ def test_requests_are_limited_by_box_and_account(
     requests = WaveformRequests(store)
     for number in range(BOX_BURST):
         requests.open_request("1", "now-9s", "1", f"account-{number}", NOW)
-    with pytest.raises(WaveformRefusedError, match="are asked of one Box") as refused:
+    with pytest.raises(WaveformRefusedError, match="of this Box are requested") as refused:
         requests.open_request("1", "now-9s", "1", "another", NOW)
     assert refused.value.status == 429
-    with pytest.raises(WaveformRefusedError, match=r"you ask for|wait for their Boxes"):
+    with pytest.raises(WaveformRefusedError, match=r"You requested|wait for their Boxes"):
         for number in range(30):
             requests.open_request(f"box-{number}", "now-9s", "1", "ada", NOW)
     assert len(store.unfinished_events()) <= MAX_OPEN

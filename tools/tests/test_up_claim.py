@@ -51,7 +51,7 @@ def test_a_gateways_code_claims_its_box(tmp_path: Path) -> None:
             page.get_by_role("button", name="Claim it").click()
             page.wait_for_url(re.compile(where))
             if typed != code.lower():
-                page.get_by_text("This does not fit").wait_for()
+                page.get_by_text("The code does not fit").wait_for()
         page.goto(f"{up.view}/account/boxes")
         page.get_by_role("link", name="Box 1", exact=True).wait_for()
         assert "no claim code is open" in gateway(up.offset, "status"), "it counts once"

@@ -366,7 +366,7 @@ def test_a_paused_gateway_is_reported_as_pause(tmp_path: Path) -> None:
         news = run._session.next_line(1.0)
         assert news is not None
         run._handle_line(news)
-    words = "The gateway, or this whole machine, stood still for 8 s; samples of that time may be missing"
+    words = "The gateway, or this whole machine, paused for 8 s; samples of that time may be missing"
     assert [text.partition("gateway  ")[2] for text in chatter.getvalue().splitlines()] == [words]
     run._session._from_speed(None)  # the next windows are well
     notice = read_notice(tmp_path)

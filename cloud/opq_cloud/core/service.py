@@ -129,10 +129,10 @@ class HealthyService(Protocol):
         """Returns its subcomponents now; must not block."""
 
 
-UNKNOWN, REFUSED = "unknown", "refused"
-"""Used in place of Box ids: connections in their handshake, or one of too many at once to identify;
-and those whose key is not admitted, which are left open.
-"""
+UNKNOWN = "unknown"
+"""In place of a Box id: connections in their handshake, or too many at once to identify."""
+REFUSED = "refused"
+"""In place of a Box id: connections whose key is not admitted, which are left open."""
 
 
 @runtime_checkable

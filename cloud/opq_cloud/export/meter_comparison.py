@@ -121,7 +121,7 @@ def compare_meter(
 
 
 def comparison_page(meter: str, box_id: str, found: Sequence[ComparedQuantity]) -> str:
-    """A page that stands alone: figures and a chart for each quantity."""
+    """A page without links: figures and a chart for each quantity."""
     title = f"{meter} beside Box {box_id}"
     rows = []
     for each in found:

@@ -187,7 +187,7 @@ def _series(value_type: UUID, units: int, characteristic: UUID, method: int) -> 
 
 
 def _monitor_settings(record: WaveformRecord) -> Element:
-    """The required time of installation is not known: the Box's first sample here stands for it."""
+    """The required time of installation is not known: it is the time of the Box's first sample here."""
     nominal_hz = record.box.nominal_hz
     return _collection(
         Tag.MONITOR_SETTINGS,

@@ -71,7 +71,7 @@ def _backup(folder: Path) -> Reading:
     except OSError as error:
         return Reading("backup", "back-up", math.inf, f"{folder}: {error.strerror}")
     days = (time.time() - newest_s) / DAY_S
-    info = f"the newest archive is {days:.1f} days old" if days < math.inf else "there is none"
+    info = f"the newest archive is {days:.1f} days old" if days < math.inf else "there is no archive"
     return Reading("backup", "back-up", days, f"{folder}: {info}{wrong}")
 
 

@@ -266,7 +266,7 @@ class AcquisitionBroker:
             command = command_from_wire(frames[0])
             kind = command.WhichOneof("command")
             if kind is None:
-                raise FrameError("a Command without a command")
+                raise FrameError("the Command has no command")
         except FrameError as error:
             self.counters.add("malformed_commands")
             self._limited.warning("command.malformed", error=str(error))

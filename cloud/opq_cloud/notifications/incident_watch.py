@@ -30,7 +30,7 @@ LOOK_BACK_NS = 3_600 * 10**9
 message, or if a person or a re-analysis changed it.
 """
 ASSIGNED_MS = 86_400_000
-"""An assignment of longer ago is not reported where the service did not run."""
+"""An older assignment is not reported if the service did not run at its time."""
 MAX_CHECKED = 500
 MAX_BOXES_SENT = 100
 HELD_S = 5.0

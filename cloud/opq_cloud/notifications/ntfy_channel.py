@@ -27,7 +27,7 @@ class NtfyChannel(SendingChannel):
         entry, url = delivery.entries[0], urlsplit(delivery.rule.url)
         root, _, topic = url.path.rpartition("/")
         if not topic:
-            raise DeliveryRefusedError("the address names no topic; write one such as https://ntfy.sh/opq")
+            raise DeliveryRefusedError("the address has no topic; write one such as https://ntfy.sh/opq")
         message = {
             "topic": topic,
             "title": delivery.rule.name,

@@ -24,8 +24,10 @@ PURPOSE = "notify"
 MAX_BYTES = 16_384
 TEXT_CHARACTERS = 300
 ID_CHARACTERS = 200
-BURST, PER_S = 60, 1.0
-"""Rows allowed for one token: at once, and per second after that."""
+ROWS_AT_ONCE = 60
+"""Rows at once with one token."""
+ROWS_PER_S = 1.0
+"""Rows per second with one token after that."""
 
 
 class SentRow:
@@ -67,7 +69,7 @@ class RowsEndpoint:
         self._book = book
         self._counters = counters
         self._lock = threading.Lock()
-        self._allowance = TokenBuckets(BURST, PER_S, 10_000)
+        self._allowance = TokenBuckets(ROWS_AT_ONCE, ROWS_PER_S, 10_000)
 
     def handler(self) -> type[ReplyHandler]:
         endpoint = self
@@ -76,7 +78,7 @@ class RowsEndpoint:
             def do_POST(self) -> None:
                 length = self.headers.get("Content-Length", "")
                 if self.path != PATH:
-                    self.send_reply(_answer(404, "POST /notify is all there is here"))
+                    self.send_reply(_answer(404, "only POST /notify is answered here"))
                 elif not (length.isascii() and length.isdigit()) or int(length) > MAX_BYTES:
                     self.send_reply(_answer(413, f"want a Content-Length of at most {MAX_BYTES}"))
                 else:
@@ -84,7 +86,7 @@ class RowsEndpoint:
                     self.send_reply(endpoint.reply(self.headers.get("Authorization", ""), body))
 
             def do_GET(self) -> None:
-                self.send_reply(_answer(405, "POST /notify is all there is here"))
+                self.send_reply(_answer(405, "only POST /notify is answered here"))
 
         return RowsHandler
 
@@ -94,11 +96,15 @@ class RowsEndpoint:
         try:
             ticket = self._people.ticket(secret_hash(secret.strip()), PURPOSE)
             if kind.lower() != "bearer" or ticket is None:
-                return self._refused(401, "Authorization: Bearer opq_…: a token made under Notifications")
+                return self._refused(
+                    401, "send Authorization: Bearer opq_…, with a token made under Notifications"
+                )
             with self._lock:
                 may = self._allowance.spend(ticket.ticket_hash)
             if not may:
-                return self._refused(429, f"{BURST} rows at once, then {PER_S:g} a second")
+                return self._refused(
+                    429, f"want at most {ROWS_AT_ONCE} rows at once, then {ROWS_PER_S:g} a second"
+                )
             row = SentRow(body)
             return self._add(ticket.account_id, row)
         except StoreError as error:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 FREQUENCY = "plugins.FrequencyVariationPlugin.frequency."
-LOW_KEY, HIGH_KEY = FREQUENCY + "variation.threshold.low", FREQUENCY + "variation.threshold.high"
+LOW_KEY = FREQUENCY + "variation.threshold.low"
+"""The original's key of the lower limit, in hertz."""
+HIGH_KEY = FREQUENCY + "variation.threshold.high"
+"""The original's key of the upper limit, in hertz."""
 REFERENCE_KEY = FREQUENCY + "ref"
 THD_KEY = "plugins.ThdPlugin.threshold.percent"
 NOISE_KEY = "plugins.TransientPlugin.noise.floor"
@@ -26,12 +29,19 @@ WITH_COMPAT = {
 """Key -> setting of `transient` with `compat`, least, most; a whole number where the least is one."""
 NUMBER_KEYS = (LOW_KEY, HIGH_KEY, REFERENCE_KEY, SHORTEST_KEY, THD_KEY, *WITH_COMPAT)
 """Keys that this file reads; each is a number."""
-NOMINAL_HZ, NOMINAL_V = 60.0, 120.0
-"""All of the original's plug-ins assume these (E.2)."""
-MIN_DEVIATION, MAX_DEVIATION = 0.01, 8.0
-MIN_THD, MAX_THD = 0.1, 1000.0
-MIN_PEAK, MAX_PEAK = 5.0, 1000.0
-"""Bounds of our settings, percent; below 5 % of the peak no transient is measured."""
+NOMINAL_HZ = 60.0
+"""All of the original's plug-ins assume this frequency (E.2)."""
+NOMINAL_V = 120.0
+"""All of the original's plug-ins assume this voltage (E.2)."""
+MIN_DEVIATION_PERCENT = 0.01
+"""Bounds of our setting."""
+MAX_DEVIATION_PERCENT = 8.0
+MIN_THD_PERCENT = 0.1
+"""Bounds of our setting."""
+MAX_THD_PERCENT = 1000.0
+MIN_PEAK_PERCENT = 5.0
+"""Bounds of our setting; below 5 % of the peak no transient is measured."""
+MAX_PEAK_PERCENT = 1000.0
 
 
 def analysis_settings(document: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -45,7 +55,7 @@ def analysis_settings(document: Mapping[str, Any]) -> dict[str, dict[str, float]
     limits_hz = [float(document[key]) for key in (LOW_KEY, HIGH_KEY) if document.get(key)]
     if limits_hz:
         percent = max(100 * abs(limit_hz - nominal_hz) / nominal_hz for limit_hz in limits_hz)
-        percent = _within(percent, MIN_DEVIATION, MAX_DEVIATION)
+        percent = _within(percent, MIN_DEVIATION_PERCENT, MAX_DEVIATION_PERCENT)
         frequency = {"deviation_percent": round(percent, 6)}
         for key, name in ((LOW_KEY, "low_hz"), (HIGH_KEY, "high_hz")):
             if document.get(key):
@@ -55,11 +65,13 @@ def analysis_settings(document: Mapping[str, Any]) -> dict[str, dict[str, float]
     if frequency:
         found["frequency_deviation"] = frequency
     if document.get(THD_KEY):
-        found["harmonics"] = {"thd_percent": _within(float(document[THD_KEY]), MIN_THD, MAX_THD)}
+        found["harmonics"] = {
+            "thd_percent": _within(float(document[THD_KEY]), MIN_THD_PERCENT, MAX_THD_PERCENT)
+        }
     transient: dict[str, float] = {}
     if document.get(NOISE_KEY):
         percent = 100 * float(document[NOISE_KEY]) / (NOMINAL_V * 2**0.5)
-        transient["least_peak_percent"] = round(_within(percent, MIN_PEAK, MAX_PEAK), 6)
+        transient["least_peak_percent"] = round(_within(percent, MIN_PEAK_PERCENT, MAX_PEAK_PERCENT), 6)
     for key, (name, least, most) in WITH_COMPAT.items():
         if document.get(key) is not None:
             value = _within(float(document[key]), least, most)

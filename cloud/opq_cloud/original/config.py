@@ -271,7 +271,7 @@ def _makai(document: Document, found: Values, where: str, notify: Notify, ports:
         _put(found, "event_service.request_endpoint", requests)
     trend_s = document.get("mongo_trends_update_interval_seconds", TREND_S)
     if trend_s != TREND_S:
-        text = f"without effect: {trend_s} s; here trends are of whole minutes, longer ones are made of them"
+        text = f"without effect: {trend_s} s; here a trend is one minute long"
         notify(ConfigNotice("config.without_effect", where, "mongo_trends_update_interval_seconds", text))
     if isinstance(identity := document.get("identity"), str):
         _put(found, "triggering_service.identity", identity.replace("_", "-"))

@@ -104,10 +104,10 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "mauka.startEventBroker": "opq-cloud mauka is the bus, the bridge and the analyses",
         "mauka.startPubSubBroker": "opq-cloud mauka is the bus, the bridge and the analyses",
         "mauka.startPlugins": "opq-cloud mauka is the bus, the bridge and the analyses",
-        "zmq.mauka.plugin.pub.interface": "analyses are not on the bus; others connect where it binds",
-        "zmq.mauka.plugin.sub.interface": "analyses are not on the bus; others connect where it binds",
+        "zmq.mauka.plugin.pub.interface": "analyses do not use the bus; others connect to its address",
+        "zmq.mauka.plugin.sub.interface": "analyses do not use the bus; others connect to its address",
         "zmq.incident_id_provider.req.interface": "incident ids come from the store",
-        "laha.config.default": "the store's laha_config has how long data are kept",
+        "laha.config.default": "the store's laha_config says how long data are kept",
     },
 }
 """Kind -> key -> why it has no effect; `plugins.…` and `zmq.mauka.plugin.management.req…` of Mauka
@@ -127,9 +127,9 @@ COMPARABLE: Mapping[str, str] = {
     "plugins.MakaiEventPlugin.frequencyWindowCycles": _NOT_READ,
     "plugins.MakaiEventPlugin.frequencyDownSampleRate": _NOT_READ,
     "plugins.ThdPlugin.window.size.ms": "as in the original, whose window is one cycle",
-    "zmq.mauka.plugin.management.req.interface": "opq-tools mauka is told where the manager is",
+    "zmq.mauka.plugin.management.req.interface": "opq-tools mauka has an option for the manager's address",
 }
-"""Key of the original's plug-ins -> the corresponding setting here, or why there is none."""
+"""Key of the original's plug-ins -> the corresponding setting here, or why no setting corresponds."""
 PLUGINS_WITHOUT_EFFECT = {
     "print": "opq-tools status and the log show the messages",
     "ketos": "a script in Scheme; a script_path that ends in .lua runs, else write a rule or a plug-in in "

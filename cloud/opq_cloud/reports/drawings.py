@@ -22,7 +22,10 @@ WIDTH, HEIGHT = 1000, 300
 LINE = 1.6
 """Height of a drawn level, in units of HEIGHT."""
 MOST_PERCENT = 160.0
-SHORTEST_S, LONGEST_S = 0.005, 600.0
+SHORTEST_S = 0.005
+"""Left end of the axis of durations."""
+LONGEST_S = 600.0
+"""Right end of the axis of durations."""
 EVENT_TIMES: Final = ((0.01, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s"), (100.0, "100 s"))
 IntArray = NDArray[np.int64]
 

@@ -23,7 +23,7 @@ from opq_proto.measurement.intervals import IntervalColumns
 LEAST_HZ = 1e-4
 """Smallest uncertainty that the spread of a Box may show: the resolution of a stored value is 4 uHz."""
 FEW = 3
-"""Below so many Boxes their spread about their median says nothing of each: all weigh the same."""
+"""With fewer Boxes, their spread shows nothing about a single Box: all have the same weight."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class BoxIndices:
 
 @dataclass(frozen=True, slots=True)
 class PlaceIndices:
-    """A site, or a Box for itself; events of a site's phases that overlap are one."""
+    """A site, or a single Box; events of a site's phases that overlap are one."""
 
     name: str
     feeder: str | None

@@ -61,7 +61,7 @@ class Limit:
     clause: str
     requirement: Requirement
     order: int | None = None
-    """Of a harmonic."""
+    """The order of a harmonic."""
     daily: bool = False
     """Whether each local day has to meet it; otherwise the week."""
     keeps_flagged: bool = False

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing beside it, and as PDF.
+"""The report as one HTML file that needs no other file, and as PDF.
 
 Colours and type are those of View: its stylesheet names the tokens. For paper they are put in as values,
 because a printed drawing knows no variables.
@@ -39,7 +39,7 @@ _VAR = re.compile(r"var\((--[\w-]+)\)")
 
 
 SYSTEM_LIBRARIES = "libpango-1.0-0 libpangoft2-1.0-0 fonts-dejavu-core"
-"""Packages of Debian and Ubuntu that WeasyPrint loads, and letters for it."""
+"""Packages of Debian and Ubuntu: libraries that WeasyPrint loads, and a font."""
 
 
 class PdfMissingError(OpqError):
@@ -92,7 +92,9 @@ def html_as_pdf(page: str) -> bytes:
         raise PdfMissingError("PDF needs WeasyPrint: pip install 'opq-toolkit[report]'") from error
     except OSError as error:
         missing = str(error).partition(":")[0]
-        raise PdfMissingError(f"PDF: {missing}: sudo apt install {SYSTEM_LIBRARIES}") from error
+        raise PdfMissingError(
+            f"PDF needs system libraries ({missing}): sudo apt install {SYSTEM_LIBRARIES}"
+        ) from error
     # It warns of each property that only screens and drawings have, and draws what it should all the same.
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
     made = HTML(string=page).write_pdf()
@@ -168,7 +170,7 @@ def _tokens() -> tuple[str, str]:
     sheet = VIEW_CSS.read_text(encoding="utf-8")
     light, dark = _ROOT.search(sheet), _DARK.search(sheet)
     if light is None or dark is None:
-        raise OpqError(f"{VIEW_CSS}: it names no colours")
+        raise OpqError(f"{VIEW_CSS}: it has no colours")
     return light[0], dark[0]
 
 

@@ -1,6 +1,6 @@
-"""Makes a PDF of the page on standard input, in a process of its own.
+"""Makes a PDF of the page on standard input, in a separate process.
 
-Setting pages takes seconds of one core, which a service with live pages does not have. A file of its own,
+Setting pages takes seconds of one core, which a service with live pages does not have. A separate file,
 because it is a program.
 """
 

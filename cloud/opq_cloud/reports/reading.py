@@ -51,7 +51,7 @@ class ReportStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlaceChoice:
-    """Of what a report is: one Box, one site, the places of a feeder, or all."""
+    """The places of a report: one Box, one site, the places of a feeder, or all."""
 
     kind: Literal["box", "site", "feeder", "all"] = "all"
     name: str = ""
@@ -62,7 +62,7 @@ class PlaceChoice:
 
     @property
     def file_words(self) -> str:
-        """For the name of a file."""
+        """The choice as a part of a file name."""
         return "all" if self.kind == "all" else f"{self.kind}-{self.name}"
 
 

@@ -79,8 +79,8 @@ def _failed(row: VerdictRow, report: WeekReport) -> str:
         f"{name} at {where}: {row.outside} of {found.count} values of "
         f"{INTERVAL_WORDS[limit.interval_ms]} ({share:.3g} %) were not {span}"
     )
-    allowed = "none" if percent == 100 else f"{100 - percent:g} %"
-    text += f"; {allowed} may be so (clause {limit.clause})."
+    allowed = "no value" if percent == 100 else f"{100 - percent:g} %"
+    text += f"; {allowed} may be outside (clause {limit.clause})."
     furthest = found.highest
     if math.isfinite(limit.requirement.low) and (
         not math.isfinite(limit.requirement.high)
@@ -91,14 +91,14 @@ def _failed(row: VerdictRow, report: WeekReport) -> str:
     text += "." if percent == 100 else f", the {percent:g} % value {number_words(found.value, unit)}."
     if row.first_outside_ns is not None and row.last_outside_ns is not None:
         first, last = week.moment_words(row.first_outside_ns), week.moment_words(row.last_outside_ns)
-        text += f" First so on {first}" + ("." if first == last else f", last on {last}.")
+        text += f" The first was on {first}" + ("." if first == last else f", the last on {last}.")
     if row.days_failed:
         text += f" Days that fail: {_listed([DAYS[day] for day in row.days_failed])}."
     return text
 
 
 def _alike(phases: Sequence[PhaseReport], said: Callable[[PhaseReport], str]) -> list[str]:
-    """One sentence for all Boxes of which the same is said; "" says nothing."""
+    """One sentence for all Boxes with the same text; an empty text makes no sentence."""
     boxes: dict[str, list[str]] = {}
     for phase in phases:
         boxes.setdefault(said(phase), []).append(phase.box.label)
@@ -112,7 +112,7 @@ def _data(phase: PhaseReport, report: WeekReport) -> str:
         missing_h = (1 - phase.complete_percent / 100) * report.week.hours
         text = (
             f"measured {phase.complete_percent:.1f} % of the week of {report.week.hours} h, "
-            f"and {missing_h:.1f} h are missing: the verdicts are on what was measured"
+            f"and {missing_h:.1f} h are missing: the verdicts cover what was measured"
         )
     if phase.flagged_percent:
         text += f"; {phase.flagged_percent:.1f} % of the ten-minute intervals are flagged"

@@ -14,12 +14,14 @@ from opq_cloud.reports.week import ReportWeek
 from opq_measure.standards.requirements import Judgement, inside, judge
 from opq_proto.measurement.intervals import IntervalColumns
 
-TEN_MINUTES_MS, TEN_SECONDS_MS, THREE_SECONDS_MS = 600_000, 10_000, 3_000
+TEN_MINUTES_MS = 600_000
+TEN_SECONDS_MS = 10_000
+THREE_SECONDS_MS = 3_000
 FloatArray = NDArray[np.float64]
 Verdict = Literal["pass", "fail", "not_assessed"]
 EXTREMES: Final = {"f_hz": ("f_min_hz", "f_max_hz"), "thd_ratio": ("thd_ratio", "thd_max_ratio")}
 """Quantity -> the lowest and highest windows of its ten minutes. A mean over any part of the ten minutes lies
-between them, so they can show that a limit is met, and never that it is not."""
+between them, so they can only show that a limit is met."""
 INTERVAL_WORDS: Final = {3_000: "3 s", 10_000: "10 s", 600_000: "10 min", 7_200_000: "2 h"}
 
 
@@ -49,9 +51,9 @@ class VerdictRow:
     first_outside_ns: int | None = None
     last_outside_ns: int | None = None
     days_failed: tuple[int, ...] = ()
-    """Of a daily limit: the days of the week that fail, 0 for Monday."""
+    """The days on which a daily limit fails, 0 for Monday."""
     why: str = ""
-    """Why it was not assessed, or from what else than its own intervals it was concluded."""
+    """Why it was not assessed, or which other intervals the verdict comes from."""
 
     @property
     def outside(self) -> int:
@@ -59,12 +61,12 @@ class VerdictRow:
 
     @property
     def coverage_percent(self) -> float:
-        """Intervals with a value that was judged, of those that the week has."""
+        """Judged intervals as a percentage of the week's intervals."""
         return 100 * self.judgement.count / self.expected if self.expected else math.nan
 
     @property
     def flagged_percent(self) -> float:
-        """Flagged ones, of the intervals that the week has."""
+        """Flagged intervals as a percentage of the week's intervals."""
         return 100 * self.flagged / self.expected if self.expected else math.nan
 
 
@@ -166,7 +168,8 @@ def _by_extremes(row: VerdictRow, box: BoxWeek) -> VerdictRow:
     good, count = int(np.count_nonzero(within)) * per_ten, len(low) * per_ten
     if good < limit.requirement.percent / 100 * count:
         return replace(
-            row, why=f"No values of {stored} are stored, and the extremes of ten minutes are not all within."
+            row,
+            why=f"No values of {stored} are stored, and not all extremes of ten minutes are within.",
         )
     most, least = float(high.max()), float(low.min())
     nearest = most if limit.requirement.high - most <= least - limit.requirement.low else least

@@ -65,7 +65,7 @@ class Place:
 
     name: str
     site: str | None
-    """None: the place is a Box for itself."""
+    """None: the place is a single Box."""
     boxes: tuple[PlacedBox, ...]
     group: Mapping[int, IntervalColumns]
     """Length in ms -> intervals of the phases together, such as u2; empty where none are stored."""
@@ -95,14 +95,14 @@ class WeekReport:
     together: tuple[VerdictRow, ...]
     """Verdicts on the phases together; their `box_id` is empty."""
     events: tuple[SiteEvent, ...]
-    """Of all phases, joined; in time order."""
+    """The events of all phases, joined, in time order."""
     tables: tuple[tuple[TableForm, tuple[tuple[int, ...], ...]], ...]
     names: Mapping[str, int]
     """Names of IEEE 1159 -> events."""
     sarfi: Sarfi
     frequency: FrequencyIndex
     frequency_of: str
-    """The intervals that the frequency is of: `10 s` or `10 min`; empty: none."""
+    """The intervals that the frequency comes from: `10 s` or `10 min`; empty: none."""
     nadir_ns: int | None
     magnitude_unbalance: float
     """95 % value of the largest deviation of three rms values from their mean, percent; NaN: unknown."""
@@ -195,7 +195,7 @@ def _together(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:
         return row
     if limit.interval_ms in place.group:
         why = (
-            f"The clocks of the three Boxes leave more than {MOST_CLOCK_PERCENT} % of u2 (angles need GPS), "
+            f"The clocks of the three Boxes make u2 uncertain by {MOST_CLOCK_PERCENT} % or more (use GPS), "
             "or each interval is flagged."
         )
     elif len(place.boxes) < 3:
@@ -281,7 +281,7 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def _frequency(boxes: Sequence[PlacedBox]) -> tuple[FrequencyIndex, str, int | None]:
-    """Of the Box with the most values of 10 s, else of ten minutes: phases of a site have one frequency.
+    """The frequency of the site: of the Box with the most values of 10 s, else of ten minutes.
 
     The nadir is that of windows of 10/12 cycles where intervals state their lowest.
     """

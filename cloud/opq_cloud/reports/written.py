@@ -48,7 +48,7 @@ def written_indices(found: FleetIndices, form: ReportForm) -> bytes:
 
 
 def fleet_json(fleet: FleetReport) -> dict[str, Any]:
-    """The report of the only place, or of several with what is said of them together."""
+    """The report of the only place, or the reports of several and their common figures."""
     documents = [report_json(each) for each in fleet.reports]
     if len(documents) == 1:
         return documents[0]

@@ -12,7 +12,7 @@ from opq_proto.wire.frames import Response, waveform_from_frames
 DRAWN_V_PER_LSB = 1 / 152.5
 """The original's sample configuration (docs/reference/opq-interop.md G.1); real Boxes differ from it by up to
 5 %."""
-UNKNOWN = "its gain is unknown, so nothing that rests on its volts is judged"
+UNKNOWN = "its gain is not known, so its volts are not judged"
 
 
 def gain_command(box_id: str) -> str:

@@ -14,8 +14,9 @@ from opq_cloud.update.repository import ReleaseRepository
 from opq_proto.kit.http_server import Reply
 from opq_proto.kit.system_record import SystemIdentity
 
-TEXT, BYTES = "text/plain", "application/octet-stream"
-NOT_FOUND: Reply = (404, TEXT, b"Resource not found.")
+TEXT_TYPE = "text/plain"
+BYTES_TYPE = "application/octet-stream"
+NOT_FOUND: Reply = (404, TEXT_TYPE, b"Resource not found.")
 PACKAGE = re.compile(r"opq-box-update-(\d+)\.tar\.bz2", re.ASCII)
 FILE = re.compile(r"/(metadata|targets)/([A-Za-z0-9_.-]{1,160})", re.ASCII)
 
@@ -63,12 +64,12 @@ class UpdatePages:
                 document = {**health, **own}
                 return Answer((200, "application/json", json.dumps(document).encode()))
             case "/ls":
-                return Answer((200, TEXT, "\n".join(names).encode()))
+                return Answer((200, TEXT_TYPE, "\n".join(names).encode()))
             case "/version" if newest is not None:
                 number = PACKAGE.fullmatch(newest)
-                return Answer((200, TEXT, (number[1] if number else "").encode()))
+                return Answer((200, TEXT_TYPE, (number[1] if number else "").encode()))
             case "/latest" if newest is not None:
-                return Answer((303, TEXT, b""), (("Location", f"/update/{newest}"),))
+                return Answer((303, TEXT_TYPE, b""), (("Location", f"/update/{newest}"),))
         name = path.removeprefix("/update/")
         if path.startswith("/update/") and name in names:
             headers = (("Content-Disposition", f'attachment; filename="{name}"'),)

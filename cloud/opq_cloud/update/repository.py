@@ -32,7 +32,14 @@ from tuf.api.serialization.json import JSONSerializer
 from opq_proto.kit.whole_file import write_whole_file
 from opq_proto.release.plan import Plan, ReleaseError, plan_from
 
-OFF_LINE_DAYS, PLAN_DAYS, SNAPSHOT_DAYS, TIMESTAMP_DAYS = 400, 90, 30, 7
+OFF_LINE_DAYS = 400
+"""Validity of what off-line keys sign: root and targets."""
+PLAN_DAYS = 90
+"""Validity of a plan."""
+SNAPSHOT_DAYS = 30
+"""Validity of a snapshot."""
+TIMESTAMP_DAYS = 7
+"""Validity of a time stamp."""
 ROLLOUT = "rollout"
 Document = Metadata[Any]
 
@@ -79,7 +86,7 @@ class ReleaseRepository:
         ):
             made = [SSlibKey.from_crypto(each) for each in keys]
             if not 1 <= threshold <= len({each.keyid for each in made}):
-                raise ReleaseError(f"{threshold} of {len(made)} keys of {role} cannot be the threshold")
+                raise ReleaseError(f"{role} has {len(made)} keys, so its threshold cannot be {threshold}")
             for key in made:
                 root.add_key(key, role)
             root.roles[role].threshold = threshold
@@ -245,7 +252,7 @@ def sign_metadata(path: Path, key: PrivateKeyTypes) -> str:
     try:
         document.sign(CryptoSigner(key), append=True)
     except (ValueError, TypeError) as error:
-        raise ReleaseError(f"{path}: this key signs no repository: {error}") from error
+        raise ReleaseError(f"{path}: this key cannot sign a repository: {error}") from error
     write_whole_file(path, [document.to_bytes(JSONSerializer())], 0o644)
     return str(document.signed.type)
 

@@ -55,7 +55,7 @@ METRIC_TEXTS = {
     "incidents_told": "Incidents, new or changed, sent to the open pages",
     "live_dropped": "Messages that a slow page did not get",
     "clients": "Pages that have opened the live feed",
-    "clients_now": "Pages that have it open now",
+    "clients_now": "Pages that have the live feed open now",
     "clients_refused": "Pages beyond the limit of live feeds",
     "clients_refused_of_address": "Pages beyond the limit of live feeds of one address",
     "maps_refused": "Seconds without a state for a map, because there were too many different maps",

@@ -127,7 +127,7 @@ def test_each_measurement_is_judged_by_one_version(makai_with: Callable[..., Any
     box, counters = house.box("4"), house.service.counters
     install(house, "1.0.0", mode="inproc", limit=0.0, metric="one")
     assert house.ask("GET", "/plugins/triggers/loud/status")["mode"] == mode
-    where = "in a process of its own" if mode == "process" else "in this process"
+    where = "in a separate process" if mode == "process" else "in this process"
     assert part(house).ok and part(house).info == f"1.0.0, {where}"
 
     def judged(metric: str, more: int = 20) -> None:

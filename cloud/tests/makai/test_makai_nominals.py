@@ -173,7 +173,7 @@ def test_health_names_the_command_for_a_gain(store: CloudStore) -> None:
     gains.read_response("7", original)
     (report,) = gains.health()
     assert not report.ok
-    assert "nothing that rests on its volts is judged" in str(report.info)
+    assert "its volts are not judged" in str(report.info)
     assert "opq-tools boxes set 7 --calibration-constant COUNTS_PER_VOLT" in str(report.info)
 
 

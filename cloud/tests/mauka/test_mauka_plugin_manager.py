@@ -197,7 +197,7 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
         assert not succeeded(answer) and why in answer, answer
     twin = write_folder(tmp_path / "twin", MakaiEventPlugin=plugin_code("MakaiEventPlugin", "pass"))
     refused = run(["opq-tools", "plugin", "install", str(twin)], mauka.offset, tmp_path)
-    assert refused.exit_code == 1 and "Mauka has one of this name" in refused.output
+    assert refused.exit_code == 1 and "Mauka has a plug-in of this name" in refused.output
     assert mauka.ask("completions").split(",").count("MakaiEventPlugin") == 1
     folder = write_folder(
         tmp_path / "mine", Echo=plugin_code("Echo", 'self.produce("x", str(self.config_get("a")))')

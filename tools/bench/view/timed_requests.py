@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.own_processes import cpu_s, end_process, resident_bytes
-from opq_cloud.view.api.answers import PER_S
+from opq_cloud.view.api.answers import REQUESTS_PER_S
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.ports import PORTS
@@ -21,7 +21,7 @@ CLAIM, CLAIMS = 8895, 50
 """Port whose owner may use all others at its offset; no service uses it at any offset."""
 START_LIMIT_S = 120.0
 HEADERS = {"Accept-Encoding": "gzip"}
-REST_PAUSE_S = 1.1 / PER_S
+REST_PAUSE_S = 1.1 / REQUESTS_PER_S
 BARE = """
 import sys, uvicorn
 from starlette.applications import Starlette

@@ -22,8 +22,10 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
-DEBOUNCE_MS, STEP_MS = 200, 300
-"""How long changes are gathered, and the watcher's check interval: each check is a wake-up."""
+DEBOUNCE_MS = 200
+"""How long changes are gathered."""
+STEP_MS = 300
+"""The watcher's check interval: each check is a wake-up."""
 CHECK_MS = 600
 """Interval of checking the folder's time stamp where no notice comes (a folder made again, a lost notice)."""
 TICK_NS = 100_000_000

@@ -33,12 +33,15 @@ BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""
 BEFORE_READY_BYTES = 64 + 170
 """Greeting and WELCOME; READY, or ERROR, comes after them."""
-CANDIDATES, CANDIDATES_THAT_SEND = 64, 8
-"""With more handshakes from one address at once a connection stays unknown until its first frame, because
-each handshake would examine all of them at 3 us each.
-"""
-WATCH_S, READY_S = 0.02, 0.0005
-"""Longest wait for READY after ZAP's answer, and the first one; each is twice the one before."""
+CANDIDATES = 64
+"""Handshakes from one address at once that are examined; beyond it a connection stays unknown until its
+first frame, because each handshake would examine all of them at 3 us each."""
+CANDIDATES_THAT_SEND = 8
+"""The same for a socket that sends to its peers."""
+WATCH_S = 0.02
+"""Longest wait for READY after ZAP's answer."""
+READY_S = 0.0005
+"""First wait for READY; each further one is twice as long."""
 SETTLE_PERIOD_S = 1.0
 EXAMINED_AT_ONCE = 256
 """Connections that one turn examines, 3 us each: thousands at once would delay a revoked key."""

@@ -11,8 +11,10 @@ from opq_proto.wire.frames import Response
 
 _log = log.get(service="event-service")
 
-MIN_V, MAX_V = 1e-9, 1e9
-"""A gain outside this range is invalid, as is one that is not finite."""
+MIN_GAIN_V = 1e-9
+"""A smaller gain, in volts per count, is invalid."""
+MAX_GAIN_V = 1e9
+"""A larger gain is invalid, as is one that is not finite."""
 
 
 class BoxGains:
@@ -48,7 +50,7 @@ class BoxGains:
     def read_response(self, box_id: str, response: Response) -> None:
         """Stores the gain in an answer when it is new; warns when it is unknown. Call after `v_per_lsb`."""
         header = response.get_data_response
-        if not header.HasField("volts_per_lsb") or not MIN_V < header.volts_per_lsb < MAX_V:
+        if not header.HasField("volts_per_lsb") or not MIN_GAIN_V < header.volts_per_lsb < MAX_GAIN_V:
             if box_id in self._uncalibrated:
                 self._warn(box_id)
             return

@@ -19,8 +19,10 @@ from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement.continuity import clock_moved_ns
 from opq_proto.messages import Measurement, Metric
 
-DIP_PU, SWELL_PU = 0.9, 1.1
-"""IEC 61000-4-30:2015, 5.4, as in the trigger `threshold`."""
+DIP_PU = 0.9
+"""A lower rms is a dip: IEC 61000-4-30:2015, 5.4, as in the trigger `threshold`."""
+SWELL_PU = 1.1
+"""A higher rms is a swell, by the same clause."""
 STANDS_PU, DEAD_PU = 0.02, 0.1
 """A voltage is steady if it varies by no more than the hysteresis; below the second limit this is unknown."""
 SHORT_NS = 10 * 10**9

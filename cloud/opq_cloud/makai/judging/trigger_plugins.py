@@ -2,7 +2,7 @@
 
 A built-in one judges a batch at once; any other is called for each row, here and nowhere else.
 
-A module of this process is a `TriggerPlugin`; an installed one, which may run in a process of its own, is an
+A module of this process is a `TriggerPlugin`; an installed one, which may run in a separate process, is an
 `InstalledTrigger` and has a share of the service's time.
 """
 
@@ -287,7 +287,7 @@ class InstalledTrigger(TriggerPlugin):
         return super()._well() and self._installed.up and self._share.left
 
     def _facts(self) -> str:
-        where = "in a process of its own" if self._installed.mode == "process" else "in this process"
+        where = "in a separate process" if self._installed.mode == "process" else "in this process"
         facts = super()._facts()
         slow = "" if self._share.left else f", too slow: it has {SHARE:.0%} of the time"
         return f"{self._installed.version}, {where}{slow}{', ' + facts if facts else ''}"

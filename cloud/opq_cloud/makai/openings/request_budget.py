@@ -14,13 +14,21 @@ from opq_proto.wire.half_cycles import MAX_POINTS
 
 BYTES_PER_S = 24_000
 """One Box sends 12 kS/s of 2 bytes."""
-HALF_CYCLES_PER_S, VALUE_BYTES, POINT_BYTES = 120, 6, 11
-"""A value on the wire is a float and the step of its time in us; a point of several has a second float and a
-longer step."""
+HALF_CYCLES_PER_S = 120
+"""At 60 Hz."""
+VALUE_BYTES = 6
+"""Bytes of a value on the wire: a float and the step of its time in us."""
+POINT_BYTES = 11
+"""Bytes of a point of several values: a second float and a longer step."""
 MAX_BOXES = 100_000
 RESERVE = 0.25
 """This share of the whole budget is kept for Boxes that saw something themselves."""
-BY_BOX, OF_BOX, WHOLE = "budget_by_box", "budget_of_box", "budget_of_all"
+BY_BOX = "budget_by_box"
+"""Reason of refusal: the Box that saw the disturbance has caused too many requests."""
+OF_BOX = "budget_of_box"
+"""Reason of refusal: the asked Box has sent too much."""
+WHOLE = "budget_of_all"
+"""Reason of refusal: all Boxes together have sent too much."""
 WHOLE_KEY = ""
 
 

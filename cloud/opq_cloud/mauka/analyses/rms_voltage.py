@@ -30,8 +30,10 @@ name = "rms_voltage"
 takes, gives = Event, Finding
 
 DIPS = frozenset({"sag", "interruption", "undervoltage"})
-MIN_LONGER_NS, MAX_LONGER_NS = 2 * 10**9, 10 * 10**9
-"""A disturbance that lasts to the end of its waveform requests the waveform's length again, within these."""
+MIN_LONGER_NS = 2 * 10**9
+"""A disturbance that lasts to the end of its waveform requests the waveform's length again, at least this."""
+MAX_LONGER_NS = 10 * 10**9
+"""The same, at most this."""
 AT_END_NS = 50_000_000
 """The last rms value of a waveform is at most this far from its end."""
 BORDER_SHARE = 2 / 3

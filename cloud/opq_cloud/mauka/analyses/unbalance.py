@@ -23,8 +23,10 @@ from opq_proto.messages import Event, Finding
 
 name = "unbalance"
 takes, gives = Event, Finding
-PHASOR_SIGMA, MAGNITUDE_SIGMA = 0.075, 0.25
-"""Standard uncertainties in percentage points: half of class A's limit for u2; ours for three gains."""
+PHASOR_SIGMA = 0.075
+"""Standard uncertainty of u2 in percentage points: half of class A's limit."""
+MAGNITUDE_SIGMA = 0.25
+"""Standard uncertainty of the magnitudes in percentage points, of three gains of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _finding(
     sigma: float,
     confidence: float,
 ) -> Finding:
-    """Makes a finding of the Box on phase a, which stands for the place."""
+    """Makes a finding at the Box on phase a, for the whole place."""
     volts = np.sqrt(np.nanmean(series.magnitudes[span.start : span.stop] ** 2, axis=0)).tolist()
     start_ns, end_ns = series.starts_ns[span.start], series.ends_ns[span.stop - 1]
     levels = ", ".join(f"{letter} {level_v:.1f} V" for letter, level_v in zip("abc", volts, strict=True))

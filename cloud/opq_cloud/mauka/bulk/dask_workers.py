@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 LOCAL = "local"
 CONNECT_S = 10.0
 """Also the wait for a lost scheduler before the run ends."""
-CHECK_S, NO_WORKER_S = 5.0, 60.0
-"""Interval of checking for workers while a call runs, and the longest time without any."""
+CHECK_S = 5.0
+"""Interval of checking for workers while a call runs."""
+NO_WORKER_S = 60.0
+"""Longest time without a worker."""
 RETRIES = 2
 """Further tries of a call whose worker was lost."""
 QUIET = {

@@ -25,8 +25,10 @@ from opq_proto.kit.zmq_inbox import try_send, waiting_messages
 from opq_proto.wire.frames import Response, info_command, rate_command, response_from_wire
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
-TRIGGER_KEY, DATA_KEY = "zmq.trigger.interface", "zmq.data.interface"
-"""The original's keys of both addresses."""
+TRIGGER_KEY = "zmq.trigger.interface"
+"""The original's key of the address for commands."""
+DATA_KEY = "zmq.data.interface"
+"""The original's key of the address of answers."""
 ANSWERS_AT_ONCE = 50
 RECEIVE_QUEUE = 200
 
@@ -109,8 +111,14 @@ class BoxCommandPlugin(MaukaPlugin):
 log = logs.get(service="mauka")
 
 OPTIMIZATION_REQUEST = "BoxOptimizationRequest"
-RATE_REQUEST, RATE_RESPONSE = "BoxMeasurementRateRequest", "BoxMeasurementRateResponse"
-RATE_PREFIX, INFO_PREFIX = "maukarate_", "maukainfo_"
+RATE_REQUEST = "BoxMeasurementRateRequest"
+"""The original's topic of a request for a rate."""
+RATE_RESPONSE = "BoxMeasurementRateResponse"
+"""The original's topic of its answer."""
+RATE_PREFIX = "maukarate_"
+"""Prefix of the identity of a rate command."""
+INFO_PREFIX = "maukainfo_"
+"""Prefix of the identity of an info command."""
 SOURCE = "box_optimization_plugin"
 MAX_BOXES = 1000
 MAX_CYCLES = 3600

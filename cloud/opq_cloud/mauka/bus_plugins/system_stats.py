@@ -180,7 +180,8 @@ def _key(timestamp_s: int) -> str:
     return f"{timestamp_s:012d}"
 
 
-STAT, MEMORY = Path("/proc/stat"), Path("/proc/meminfo")
+CPU_TIMES_FILE = Path("/proc/stat")
+MEMORY_FILE = Path("/proc/meminfo")
 MAX_VALUES = 100_000
 """Limit of the values of one statistic; later ones are left out until it begins again."""
 
@@ -263,7 +264,7 @@ class MachineLoad:
 def _busy_ticks() -> tuple[int, int] | None:
     """Returns (busy, all) ticks of the processors since the start; proc(5)."""
     try:
-        ticks = [int(each) for each in STAT.read_text().partition("\n")[0].split()[1:9]]
+        ticks = [int(each) for each in CPU_TIMES_FILE.read_text().partition("\n")[0].split()[1:9]]
         return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # idle, iowait
     except (OSError, ValueError, IndexError):
         return None
@@ -271,7 +272,7 @@ def _busy_ticks() -> tuple[int, int] | None:
 
 def _used_memory() -> float | None:
     try:
-        rows = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines() if ":" in line)
+        rows = dict(line.split(":", 1) for line in MEMORY_FILE.read_text().splitlines() if ":" in line)
         total, free = (int(rows[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
         return 1024.0 * (total - free)
     except (OSError, ValueError, KeyError, IndexError):

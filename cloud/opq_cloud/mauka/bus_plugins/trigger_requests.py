@@ -36,10 +36,15 @@ log = logs.get(service="mauka")
 TRIGGER_REQUEST = "TriggerRequest"
 PREFIX = "mauka_"
 EVENT_ID_KEY = "zmq.event_id.interface"
-MAX_BOXES, LONGEST_MS = 50, 60_000
+MAX_BOXES = 50
+"""Boxes of one request, at most."""
+LONGEST_MS = 60_000
+"""Span of one request, at most."""
 MAX_OPEN = 20
-BYTES_PER_S, BYTES_PER_MIN = 24_000, 60_000_000
-"""Limits of what requests may fetch: a fifth of Makai's own budget."""
+BYTES_PER_S = 24_000
+"""Samples of one Box: 12 kS/s of 2 bytes."""
+BYTES_PER_MIN = 60_000_000
+"""Samples that all requests may fetch: a fifth of Makai's own budget."""
 SAMPLED_S = 0.5
 """A Box gets its command this long after the end of the span."""
 ANSWER_S = 20.0

@@ -20,20 +20,29 @@ from opq_cloud.mauka.causes.signs import (
 from opq_measure.causes.dip_types import WORDS as DIP_WORDS
 from opq_proto.messages import CauseEvidence
 
-SHARP_CYCLES, SLOW_CYCLES = 2.3, 3.3
-"""A short circuit is over within the first number of cycles; a motor start or an inrush takes longer."""
+SHARP_CYCLES = 2.3
+"""A short circuit is over within this time."""
+SLOW_CYCLES = 3.3
+"""A motor start or an inrush takes at least this time."""
 MIDDLING_PERCENT = 12.0
 FADED_SHARE = 0.75
 """The largest share of an inrush's second harmonic that is left after twelve cycles."""
 RINGING_HZ = (150.0, 2500.0)
 TAP_PERCENT = (0.4, 2.8)
-SHORT_S, BRIEF_S = 0.5, 0.012
+LOST_NEUTRAL_LEAST_S = 0.5
+"""A lost neutral lasts longer than this."""
+FAULT_LEAST_S = 0.012
+"""A cleared short circuit lasts longer than this."""
 LOAD_PERCENT = (-12.0, -0.8)
 SURE_TYPE = 0.5
-HELD_PERCENT, BEGUN = 95.0, (0.1, 0.93)
-"""A motor start holds the voltage down and then lets it come back."""
-LOST_PHASE_PERCENT, NEUTRAL_SHARE = 8.0, 3.0
-"""u2 that loads hardly cause; u0 over u2 of a floating star point, which moves u0 alone."""
+HELD_PERCENT = 95.0
+"""A motor start holds the voltage down to this share of its first depth, at least."""
+RECOVERY_BEGUN = (0.1, 0.93)
+"""The share of the depth that is left when a motor's voltage has begun to come back."""
+LOST_PHASE_PERCENT = 8.0
+"""u2 that loads hardly cause."""
+NEUTRAL_SHARE = 3.0
+"""u0 over u2 of a floating star point, which moves u0 alone."""
 
 Signs = Sequence[CauseEvidence | None]
 
@@ -82,7 +91,7 @@ def _fault(signs: IncidentSigns) -> Signs:
             "cycles",
         ),
         _sign(
-            lasting_s is not None and BRIEF_S < lasting_s < 3.0,
+            lasting_s is not None and FAULT_LEAST_S < lasting_s < 3.0,
             0.5,
             "clearing_time",
             f"it lasted {1000 * (lasting_s or 0):.0f} ms",
@@ -322,7 +331,7 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
         if found is None
         else f"at one place a phase fell by {-found[0]:.0f} %, another rose by {found[1]:.0f} %"
     )
-    short = signs.lasting_s is not None and signs.lasting_s < SHORT_S
+    short = signs.lasting_s is not None and signs.lasting_s < LOST_NEUTRAL_LEAST_S
     turned = found is None and signs.turned
     u2, u0, _ = _uneven(signs)
     floats = u2 > 0 and u0 >= NEUTRAL_SHARE * u2
@@ -526,7 +535,7 @@ def _coming_back(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
     change, after, held = signs.change_percent, signs.after_percent, signs.fading_percent
     if not change or after is None or held is None or signs.recovery_cycles is not None:
         return None
-    begun = held >= HELD_PERCENT and BEGUN[0] < after / change < BEGUN[1]
+    begun = held >= HELD_PERCENT and RECOVERY_BEGUN[0] < after / change < RECOVERY_BEGUN[1]
     return _sign(begun, weight, "coming_back", "it has begun to come back, slowly", after, "%")
 
 

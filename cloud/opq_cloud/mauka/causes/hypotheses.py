@@ -6,14 +6,17 @@ The weights of the evidence for and against all causes, and that of `unknown`, a
 
 import math
 
-from opq_cloud.mauka.causes.cause_evidence import BRIEF_S, JUDGES, SURE_TYPE
+from opq_cloud.mauka.causes.cause_evidence import FAULT_LEAST_S, JUDGES, SURE_TYPE
 from opq_cloud.mauka.causes.signs import IncidentSigns
 from opq_cloud.store.incidents.cause_words import UNKNOWN
 from opq_proto.messages import CauseHypothesis
 
 UNKNOWN_WEIGHT = 1.5
 """The weight that all signs of a cause together have to exceed."""
-MIN_PROBABILITY, MAX_SHOWN = 0.02, 4
+MIN_PROBABILITY = 0.02
+"""A less likely cause is not stated."""
+MAX_SHOWN = 4
+"""Causes that are stated, at most."""
 
 
 def hypotheses_for(signs: IncidentSigns) -> tuple[CauseHypothesis, ...]:
@@ -44,7 +47,7 @@ def _details(cause: str, signs: IncidentSigns) -> tuple[tuple[str, str | float],
         kind = signs.dip_type
         if kind is not None and kind.probability >= SURE_TYPE:
             found += [("dip_type", kind.letter), ("dip_type_probability", round(kind.probability, 3))]
-        if signs.clearing_s is not None and signs.clearing_s > BRIEF_S:
+        if signs.clearing_s is not None and signs.clearing_s > FAULT_LEAST_S:
             found.append(("clearing_ms", round(1000 * signs.clearing_s, 1)))
     if cause == "unit_trip" and signs.deviation_hz is not None:
         found.append(("lost", "generation" if signs.deviation_hz < 0 else "load"))

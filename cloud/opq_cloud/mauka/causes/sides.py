@@ -35,18 +35,30 @@ MIN_DEPTH = 0.04
 """Share of the voltage before: sides are determined only where some phasor moved at least this far."""
 MIN_CONTRAST = 0.03
 """Share of the voltage before: the faulted feeder is deeper than the other feeders by at least this much."""
-ALIKE, ALIKE_SHARE = 0.02, 0.1
-"""A Box at most this far from the deepest counts as equally deep: share of the voltage before, and of the way
-from the busbar to the deepest; the larger of both counts."""
-OFF_LINE, OFF_LINE_SHARE = 0.005, 0.022
-"""A Box this far from the line between busbar and deepest place, as shares of the same two, is off the line.
-"""
-REST, LARGEST_REST, REST_DEGREES = 0.015, 0.1, 3.0
-"""Voltage left at a place before a short circuit without resistance: smallest and largest magnitude, and the
-largest angle from that of the busbar, which has at least three times as much.
-"""
-SEVERAL_PLACES, ONE_DEAD_PLACE, ONE_PLACE, ELSEWHERE = 0.75, 0.85, 0.7, 0.97
-"""Share of correct answers of each kind on two half hours of the Sim (docs/mauka.md), rounded."""
+ALIKE_PU = 0.02
+"""A Box at most this far from the deepest counts as equally deep; share of the voltage before."""
+ALIKE_SHARE = 0.1
+"""The same as a share of the way from the busbar to the deepest; the larger of both counts."""
+OFF_LINE_PU = 0.005
+"""A Box this far from the line between busbar and deepest place is off the line; share of the voltage
+before."""
+OFF_LINE_SHARE = 0.022
+"""The same as a share of the way from the busbar to the deepest; the larger of both counts."""
+LEAST_REST_PU = 0.015
+"""Voltage left at a place before a short circuit without resistance, at least."""
+LARGEST_REST_PU = 0.1
+"""The same, at most; the busbar has at least three times as much."""
+REST_DEGREES = 3.0
+"""Largest angle of that voltage from the voltage of the busbar."""
+SEVERAL_PLACES_SURE = 0.75
+"""Share of correct answers if several places are deepest, on two half hours of the Sim (docs/mauka.md),
+rounded."""
+DEAD_PLACE_SURE = 0.85
+"""The same if one place is deepest and has no voltage."""
+ONE_PLACE_SURE = 0.7
+"""The same if one place is deepest."""
+OTHER_FEEDER_SURE = 0.97
+"""The same for a place on another feeder."""
 DEAD = 0.9
 """From this depth on a place can hardly be before the fault."""
 
@@ -91,7 +103,7 @@ def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
     faulted = max(most, key=lambda feeder: (most[feeder], feeder))
     if most[faulted] < MIN_CONTRAST:
         return ()
-    found = {each.box_id: (UPSTREAM, ELSEWHERE) for each in depths if each.feeder != faulted}
+    found = {each.box_id: (UPSTREAM, OTHER_FEEDER_SURE) for each in depths if each.feeder != faulted}
     found |= _on_feeder(by_feeder[faulted], busbars[faulted])
     return tuple(BoxSide(box_id, *found[box_id]) for box_id in sorted(found))
 
@@ -134,9 +146,9 @@ def _on_feeder(there: Sequence[_Depth], busbar: Mapping[str | None, complex]) ->
     if not last and not before:
         return {}
     if not last:
-        return {each.box_id: (UPSTREAM, SEVERAL_PLACES) for each in there if each.place in behind}
+        return {each.box_id: (UPSTREAM, SEVERAL_PLACES_SURE) for each in there if each.place in behind}
     dead = max(each.moved for each in there if each.place in last) >= DEAD
-    sure = SEVERAL_PLACES if len(last) > 1 else ONE_DEAD_PLACE if dead else ONE_PLACE
+    sure = SEVERAL_PLACES_SURE if len(last) > 1 else DEAD_PLACE_SURE if dead else ONE_PLACE_SURE
     return {
         each.box_id: (DOWNSTREAM, sure) if each.place in last else (UPSTREAM, sure)
         for each in there
@@ -147,16 +159,16 @@ def _on_feeder(there: Sequence[_Depth], busbar: Mapping[str | None, complex]) ->
 def _is_behind(phasor: complex, deepest: complex, busbar: complex | None) -> bool:
     """Returns True if it is as deep as the deepest, or off the line from the busbar to it."""
     if busbar is None or busbar == deepest:
-        return abs(phasor - deepest) <= ALIKE
+        return abs(phasor - deepest) <= ALIKE_PU
     way = deepest - busbar
-    if abs(phasor - deepest) <= max(ALIKE, ALIKE_SHARE * abs(way)):
+    if abs(phasor - deepest) <= max(ALIKE_PU, ALIKE_SHARE * abs(way)):
         return True
     off = abs(((phasor - busbar) * way.conjugate()).imag) / abs(way)
-    return off > max(OFF_LINE, OFF_LINE_SHARE * abs(way))
+    return off > max(OFF_LINE_PU, OFF_LINE_SHARE * abs(way))
 
 
 def _has_rest(phasor: complex, busbar: complex | None) -> bool:
     """Returns True if part of the busbar's voltage remains at the same angle. At the fault none remains."""
-    if busbar is None or not REST <= abs(phasor) <= min(LARGEST_REST, abs(busbar) / 3):
+    if busbar is None or not LEAST_REST_PU <= abs(phasor) <= min(LARGEST_REST_PU, abs(busbar) / 3):
         return False
     return abs(math.degrees(cmath.phase(phasor / busbar))) <= REST_DEGREES

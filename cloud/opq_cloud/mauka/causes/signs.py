@@ -23,8 +23,10 @@ OPPOSITE_PERCENT = 4.0
 DEEP_PERCENT = 30.0
 SECOND_PERCENT = 0.8
 """Second harmonic of an inrush, percent of the fundamental."""
-JUMP_DEGREES, TAP_DEGREES = 8.0, 1.5
-"""A phase jump turns a phasor at least that far; a tap change less than the second."""
+JUMP_DEGREES = 8.0
+"""A phase jump turns a phasor by at least this angle."""
+TAP_DEGREES = 1.5
+"""A tap change turns a phasor by less than this angle."""
 APART_HZ = 0.1
 IMPULSE_PU = 0.08
 ODD_PERCENT = 1.5

@@ -12,8 +12,10 @@ from opq_cloud.mauka.change.series import DAY_H, OUTLIER, WEEK_H, Values, runnin
 
 LEAST_H = 2 * WEEK_H
 """A weekly season needs two weeks."""
-DAYS_SMOOTHED, WEEKS_SMOOTHED = 61, 15
-"""Cycles over which a season is smoothed: so many that it stays the same over two months."""
+DAYS_SMOOTHED = 61
+"""Daily cycles over which a season is smoothed: it stays the same over two months."""
+WEEKS_SMOOTHED = 15
+"""Weekly cycles for the same."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -33,8 +33,10 @@ CLOCK_MS = 3000
 """A Box's clock is taken from a Measurement at most this far away."""
 CLOCK_ROWS = 8
 MAX_CLOCKS = 100_000
-STILL_CLOCK_MS, STILL_CLOCK_ROWS = 30_000, 400
-"""Limits of the wider search where near Measurements are missing or late, as on an overloaded machine."""
+STILL_CLOCK_MS = 30_000
+"""Span of the wider search for Measurements if near ones are missing or late, as on an overloaded machine."""
+STILL_CLOCK_ROWS = 400
+"""Rows of that search, at most."""
 
 
 @dataclass(slots=True)

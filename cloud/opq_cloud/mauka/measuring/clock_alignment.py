@@ -22,8 +22,10 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Event, Finding, Waveform,
 
 MAX_PAIRS = 6
 """Pairs of one event; Boxes with the worst clocks come first."""
-BEFORE_NS, AFTER_NS = 500_000_000, 800_000_000
-"""The part of each waveform that is used, around its first sudden change: more adds little but CPU."""
+BEFORE_NS = 500_000_000
+"""The part of a waveform that is used before its first sudden change: more adds little but CPU."""
+AFTER_NS = 800_000_000
+"""The part after it."""
 MIN_MARGIN = 0.05
 """Least margin of the correlation over that of the next choice of a cycle."""
 STAMPS_EXCLUDE = 4.0

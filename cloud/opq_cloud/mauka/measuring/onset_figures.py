@@ -21,8 +21,10 @@ from opq_proto.messages import Waveform
 BESIDE_CYCLES = 1.5
 """A transient at most this far from the onset belongs to it."""
 BEFORE_WINDOWS = 8
-HZ_FROM_S, HZ_TO_S = 0.2, 2.0
-"""Time after the onset in which frequencies of Boxes are compared."""
+HZ_FROM_S = 0.2
+"""Frequencies of Boxes are compared from this time after the onset."""
+HZ_TO_S = 2.0
+"""They are compared up to this time."""
 HZ_BEFORE_S = (-2.0, -0.22)
 """Windows that begin in this time are over before the onset: 10/12 cycles are 0.2 s."""
 MAX_COMPARED = 8

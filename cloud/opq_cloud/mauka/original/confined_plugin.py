@@ -37,7 +37,10 @@ ENDED_IN_ROW = 2
 WAIT_S = 0.2
 EXCHANGE_S = 0.002
 UP_S = 1.0
-MAX_SUBSCRIPTIONS, LONGEST_TOPIC = 1000, 200
+MAX_SUBSCRIPTIONS = 1000
+"""Topics of one plug-in, at most."""
+LONGEST_TOPIC = 200
+"""Characters of a topic, at most."""
 Publish = Callable[[bytes, bytes], None]
 
 
@@ -325,5 +328,5 @@ def _checked_pairs(produced: object) -> list[tuple[bytes, bytes]]:
             case [bytes(topic), bytes(body)]:
                 pairs.append((topic, body))
             case _:
-                raise TypeError("it gave something else than pairs of topic and body")
+                raise TypeError("it returned something other than pairs of topic and body")
     return pairs

@@ -378,7 +378,7 @@ class OriginalPlugins:
 
     def _load(self, plugin: str, deployment: PluginDeployment) -> str:
         if plugin in self._reserved:
-            raise PluginError(f"plug-in {plugin} is not run: Mauka has one of this name; give yours another")
+            raise PluginError(f"plug-in {plugin} is not run: Mauka has a plug-in of this name; rename yours")
         new = plugin not in self._plugins
         if new:
             policy = replace(self._policy, network=(*self._policy.network, *network_of(self.settings)))

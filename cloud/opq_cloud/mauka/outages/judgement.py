@@ -25,14 +25,17 @@ TOGETHER_S = 1.5
 """Boxes that fall silent within this time have one reason, because a Measurement covers one second."""
 LONG_S = 60.0
 """A gateway that restarts is back within this time."""
-DEAD_PERCENT, DIP_PERCENT = 10.0, 90.0
+DEAD_PERCENT = 10.0
+"""A neighbour below this share of nominal had no supply."""
+DIP_PERCENT = 90.0
+"""A neighbour below this share of nominal saw a dip."""
 MAX_TOGETHER = 3
 MEASURED_SHARE = 0.5
 """Share of a silence: a Box that measured for longer had its supply."""
 LOST_WORDS = {
     GapReason.OVERRUN: "were lost in the Box",
     GapReason.LINE: "were lost between the Box and its gateway",
-    GapReason.GATEWAY: "were lost in its gateway, which stood still or was not running",
+    GapReason.GATEWAY: "were lost in its gateway, which paused or was not running",
     GapReason.RESTART: "were not taken while it restarted with its supply",
 }
 RESTART_WORDS = {

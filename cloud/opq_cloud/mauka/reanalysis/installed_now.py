@@ -16,7 +16,7 @@ from opq_cloud.mauka.running.event_analysis import (
     place_of_box,
     with_wiring,
 )
-from opq_cloud.mauka.running.installed_analyses import KIND, InstalledAnalysis
+from opq_cloud.mauka.running.installed_analyses import ANALYSIS_KIND, InstalledAnalysis
 from opq_cloud.store import CloudStore
 from opq_plugins.host.following import Following
 from opq_plugins.policy import Policy
@@ -69,14 +69,14 @@ def installed_now(
         wanted: only these; None: all.
     """
     with ExitStack() as opened:
-        following = Following(folder, {KIND}, policy)
+        following = Following(folder, {ANALYSIS_KIND}, policy)
         opened.callback(following.close)
         following.poll()
         not_run = dict(following.troubles())
         if following.problem:
             not_run[INDEX] = following.problem
         found = []
-        names = tuple(sorted(following.types(KIND)))
+        names = tuple(sorted(following.types(ANALYSIS_KIND)))
         for name in names:
             if name in built_in:
                 not_run[name] = f"analysis {name!r} is built in: the installed one needs another name"

@@ -190,7 +190,7 @@ class EventJobs:
             job.ended[analysis] += 1
             self.on_ended(analysis, job.event_id, str(why))
         if job.ended[STARTING] >= STARTS:
-            return self._failed(job, f"no process that analyses lives: {why}")
+            return self._failed(job, f"no analysing process runs: {why}")
         (self._waiting.append if is_own else self._waiting.appendleft)(job)
         return []
 

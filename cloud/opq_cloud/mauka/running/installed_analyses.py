@@ -29,7 +29,10 @@ from opq_proto.messages import Event, Finding, SampleRequest, Waveform
 log = logs.get(service="mauka")
 
 CHECK_S = 1.0
-KIND, EVENT = "analysis", "Event"
+ANALYSIS_KIND = "analysis"
+"""Kind of the plug-ins that this file follows."""
+EVENT_NOUN = "Event"
+"""The noun that an analysis of events takes."""
 WHERE = {"inproc": "in process", "process": "worker"}
 PATIENCE = 4.0
 """After a call that ended its process, or failed after `SLOW_S`, an analysis rests for this multiple of the
@@ -56,7 +59,7 @@ class InstalledAnalysis:
         """How often in a row its process ended, plus 1: the first rest gives a new one time to start."""
         self._resting_until_s = 0.0
         self.trouble = ""
-        self.nouns = (EVENT, "Finding")
+        self.nouns = (EVENT_NOUN, "Finding")
         """What it takes and gives; set by `read_nouns`."""
 
     def read_nouns(self) -> None:
@@ -204,16 +207,16 @@ class InstalledAnalyses:
         """Yields those of events in use; none changes until the end. Waits for the first check."""
         self._checked.wait()
         with self._between:
-            yield tuple(one for one in self._in_use.values() if one.nouns[0] == EVENT)
+            yield tuple(one for one in self._in_use.values() if one.nouns[0] == EVENT_NOUN)
 
     @property
     def of_events(self) -> tuple[str, ...]:
         """Names of those in use that take events."""
-        return tuple(one.name for one in self._in_use.values() if one.nouns[0] == EVENT)
+        return tuple(one.name for one in self._in_use.values() if one.nouns[0] == EVENT_NOUN)
 
     def of_items(self) -> tuple[InstalledAnalysis, ...]:
         """Returns those in use that take single items and no events."""
-        return tuple(one for one in self._in_use.values() if one.nouns[0] != EVENT)
+        return tuple(one for one in self._in_use.values() if one.nouns[0] != EVENT_NOUN)
 
     def new_since_ms(self) -> int | None:
         """Returns since when (UTC) a new analysis is installed, only once; None: there is no new one."""
@@ -224,7 +227,7 @@ class InstalledAnalyses:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Runs until `stop`. Analyses in use stay with the runner; without its process they cannot run."""
         following = Following(
-            self._data_dir, {KIND}, self._policy, between=self._between, on_change=self._changed
+            self._data_dir, {ANALYSIS_KIND}, self._policy, between=self._between, on_change=self._changed
         )
         self._checked.clear()
         try:
@@ -251,9 +254,9 @@ class InstalledAnalyses:
         """
         following, rows = self._following, []
         for name, analysis in self._in_use.items():
-            if of_items is not None and of_items is (analysis.nouns[0] == EVENT):
+            if of_items is not None and of_items is (analysis.nouns[0] == EVENT_NOUN):
                 continue
-            state = following.status_of(KIND, name) if following is not None else {}
+            state = following.status_of(ANALYSIS_KIND, name) if following is not None else {}
             rows.append(
                 {
                     "name": name,
@@ -272,7 +275,7 @@ class InstalledAnalyses:
     def kill(self, name: str) -> int:
         """Kills the process of an analysis, which is then restarted; returns its pid, 0 if it has none."""
         following = self._following
-        return following.kill(KIND, name) if following is not None else 0
+        return following.kill(ANALYSIS_KIND, name) if following is not None else 0
 
     def troubles(self) -> dict[str, str]:
         """Returns each analysis, installed or configured, that does not run as it should, and why."""
@@ -282,7 +285,7 @@ class InstalledAnalyses:
         wrong = self._wrong.copy()
         found |= {name: why for name, (why, _) in wrong.items()}
         if following is not None:
-            for name in self._built_in.intersection(following.types(KIND)):
+            for name in self._built_in.intersection(following.types(ANALYSIS_KIND)):
                 found[name] = f"analysis {name!r} is built in: the installed one needs another name"
             for name in self._settings.keys() - self._in_use.keys() - wrong.keys():
                 found[name] = f"analysis {name!r} is configured, but neither built in nor installed"
@@ -306,13 +309,13 @@ class InstalledAnalyses:
 
     def _check(self, following: Following) -> None:
         following.poll()
-        known = set(following.types(KIND)) - self._built_in
+        known = set(following.types(ANALYSIS_KIND)) - self._built_in
         for name in sorted(known - self._in_use.keys()):
             if name not in self._wrong or time.monotonic() >= self._wrong[name][1]:
                 self._begin(following, name)
         self._wrong = {name: wrong for name, wrong in self._wrong.items() if name in known}
         unknown = [*following.lacking(), *self._wrong]
-        lacking = frozenset(name for name in unknown if self._takes.get(name, EVENT) == EVENT)
+        lacking = frozenset(name for name in unknown if self._takes.get(name, EVENT_NOUN) == EVENT_NOUN)
         if lacking != self.lacking:
             with self._between:
                 self.lacking = lacking
@@ -324,9 +327,9 @@ class InstalledAnalyses:
     def _changed(self, kind: str, name: str) -> None:
         """Handles a change in the host; also called in the thread of a rollback."""
         following = self._following
-        if kind != KIND or following is None:
+        if kind != ANALYSIS_KIND or following is None:
             return
-        if name not in following.types(KIND):
+        if name not in following.types(ANALYSIS_KIND):
             self._leave(name)
         elif name in self._in_use:
             with self._between:
@@ -353,11 +356,11 @@ class InstalledAnalyses:
             )
             return
         self._wrong.pop(name, None)
-        installed_ms = following.status_of(KIND, name).get("installed_ms", 0)
+        installed_ms = following.status_of(ANALYSIS_KIND, name).get("installed_ms", 0)
         analysis = InstalledAnalysis(name, plugin, settings)
         self._read_nouns(analysis)
         with self._between:
-            if analysis.nouns[0] == EVENT:
+            if analysis.nouns[0] == EVENT_NOUN:
                 self._new_since_ms = min(installed_ms, self._new_since_ms or installed_ms)
             self._in_use = {**self._in_use, name: analysis}
             self.generation += 1
@@ -378,7 +381,7 @@ class InstalledAnalyses:
                 log.info("analysis.gone", analysis=name)
 
     def _count(self, following: Following, name: str) -> None:
-        state = following.status_of(KIND, name)
+        state = following.status_of(ANALYSIS_KIND, name)
         self.counters.add("taken", label=name)
         log.info("analysis.taken", analysis=name, version=state.get("version"), mode=state.get("mode"))
 

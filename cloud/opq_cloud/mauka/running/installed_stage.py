@@ -19,8 +19,10 @@ from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, Instal
 from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_proto.messages import Finding
 
-MAX_EVENTS, MAX_BYTES = 16, 64 << 20
-"""Events that it holds at most, and the bytes of their samples; a larger one is held alone."""
+MAX_EVENTS = 16
+"""Events that the stage holds, at most."""
+MAX_BYTES = 64 << 20
+"""Bytes of their samples, at most; a larger event is held alone."""
 AT_ONCE = 8
 """Analyses that see an event at the same time; further ones follow."""
 

@@ -29,8 +29,10 @@ BACK_MS = 3_600_000
 RECENT_INCIDENTS = 500
 NEWEST = 100
 """Incidents that are compared when the store has changed; older ones are named on the bus."""
-INCIDENTS_S, PATIENCE = 0.2, 3.0
-"""Shortest interval of readings of incidents; after a long one, this multiple of its time."""
+INCIDENTS_S = 0.2
+"""Shortest interval of readings of incidents."""
+READING_PAUSE_FACTOR = 3.0
+"""After a long reading, the pause is this multiple of its time."""
 REMEMBERED = 50_000
 """Findings, and incidents, that are known to have been given; others are given again when they are read."""
 
@@ -191,7 +193,7 @@ class IncidentFeed:
         self._revision = revision
         for number in named:
             del self._named[number]
-        self._next_s = began_s + max(INCIDENTS_S, PATIENCE * (self._clock() - began_s))
+        self._next_s = began_s + max(INCIDENTS_S, READING_PAUSE_FACTOR * (self._clock() - began_s))
         return found
 
     def new_findings(self, incident: Incident, derived: Collection[str]) -> list[Finding]:

@@ -30,7 +30,10 @@ UNFINISHED_S = 10.0
 SOON_S = 0.5
 WAITING_EVENTS = 1000
 RECENT_EVENTS = 100
-FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
+FIRST_RETRY_S = 2.0
+"""Time until the first retry; each further wait is twice as long."""
+LONGEST_RETRY_S = 300.0
+"""Longest time between two retries."""
 LONGEST_FAILED_S = 3600.0
 """Longest wait where an analysis fails or rests: each try runs all others again, and thousands of events may
 wait for one that always fails. A new version of it is tried at once.

@@ -86,8 +86,10 @@ class IndexedParts:
         )
 
 
-FIRST_ROWS, MAX_ROWS = 64, 1024
-"""Rows that are read together: few for a page, more where all are read."""
+FIRST_ROWS = 64
+"""Rows that are read first: enough for a page."""
+MAX_ROWS = 1024
+"""Rows that are read together where all are read."""
 
 Row = tuple[int, int]
 """Start of an incident at one Box, and its number."""

@@ -34,8 +34,10 @@ ROLLUPS_FILL = "rollups_fill"
 LEASE_S = 5.0
 """A lock that its holder did not renew for this time may be taken over."""
 LOCK_WAIT_S = 30.0
-LEAP, LARGEST_NUMBER = 1_000_000, 2**31 - 1
-"""Once another service numbers incidents too, ours leave it this many numbers; it gives them one by one."""
+OTHERS_NUMBERS = 1_000_000
+"""Incident numbers that are left to another service in the same store; it gives them one by one."""
+LARGEST_NUMBER = 2**31 - 1
+"""The original's numbers are 32 bits wide."""
 FOREIGN_SHOWN_S = 3600.0
 
 FOREIGN_NUMBERS = (
@@ -239,8 +241,8 @@ class MongoServer:
         """Returns the next number of a counter, above all numbers that other programs have stored (NUMBERED).
 
         So a first run continues where the original stopped. A stored number of a finding that the counter did
-        not give is another service's, which is noted; from then on LEAP numbers are left to it, those of
-        incidents too.
+        not give is another service's, which is noted; from then on OTHERS_NUMBERS numbers are left
+        to it, those of incidents too.
         """
         counters = self.db.opq_counters
         findings, apart = name == "incident_id", name == "group_id" and self.foreign
@@ -257,7 +259,7 @@ class MongoServer:
             if name in self._numbered and (findings or apart):
                 if findings:
                     self.note_foreign(in_use)
-                in_use += LEAP if in_use + LEAP <= LARGEST_NUMBER else 0
+                in_use += OTHERS_NUMBERS if in_use + OTHERS_NUMBERS <= LARGEST_NUMBER else 0
             counters.update_one({"_id": name}, {"$max": {"value": Int64(in_use)}})
 
     def note_foreign(self, number: int) -> None:

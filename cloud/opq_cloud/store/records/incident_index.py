@@ -95,7 +95,7 @@ class IncidentIndex(StorePart, ABC):
             if documents.get(INDEX, number) is None:
                 raise StoreError(f"there is no incident {number}; it may have been joined with another")
             if documents.count(NOTES, [("incident_id", "=", number)], MAX_NOTES) >= MAX_NOTES:
-                raise StoreError(f"incident {number} has {MAX_NOTES} notes, and no more are kept")
+                raise StoreError(f"incident {number} has {MAX_NOTES} notes, the most that are kept")
             (note_id,) = documents.next_numbers("note_id")
             stored = IncidentNote(note_id, number, note.at_ms, note.account_id, note.kind, note.text)
             documents.insert(NOTES, stored.as_document())

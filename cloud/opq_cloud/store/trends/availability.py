@@ -11,8 +11,10 @@ from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.measurement.continuity import CLOCK_SET, clock_set_s
 from opq_proto.messages import Measurement, Trend
 
-LOW_SHARE, BAD_SHARE = 0.99, 0.90
-"""Below these a share is shown in amber and in red."""
+LOW_SHARE = 0.99
+"""A lower share is shown in amber."""
+BAD_SHARE = 0.90
+"""A lower share is shown in red."""
 LEAST_MS = 3000.0
 """A shorter expected time has no share: the first Measurement covers one second."""
 

@@ -62,7 +62,7 @@ def level_below(length_ms: int) -> int:
     """Returns the next shorter level. Raises ValueError for the shortest, and for no level."""
     place = _place(length_ms)
     if place == 0:
-        raise ValueError(f"{length_ms} ms is the shortest level of the trends; none is below it")
+        raise ValueError(f"{length_ms} ms is the shortest level of the trends; there is no shorter one")
     return LEVELS_MS[place - 1]
 
 

@@ -18,10 +18,14 @@ from opq_cloud.view.web.time_span import TimeSpan, read_span
 from opq_cloud.view.web.visitors import Visitor, visitor_network
 from opq_proto.kit.rate_limit import TokenBuckets
 
-BURST, PER_S = 120, 30.0
-"""Requests of one account, or of one address that is not signed in."""
-EXPORT_BURST, EXPORT_PER_S = 20, 0.5
-"""Exports of them: each may read everything."""
+REQUEST_BURST = 120
+"""Requests at once of one account, or of one address that is not signed in."""
+REQUESTS_PER_S = 30.0
+"""Requests per second after the burst."""
+EXPORT_BURST = 20
+"""Exports at once of the same; an export may read everything."""
+EXPORT_PER_S = 0.5
+"""Exports per second after the burst."""
 LARGEST_CURSOR = 2**63 - 1
 CursorKind = Literal["events", "incidents", "measurements", "intervals", "disturbances", "phenomena"]
 
@@ -41,7 +45,7 @@ def refuse_unknown_values(request: Request) -> None:
     for name in request.query_params:
         if name not in taken:
             near = difflib.get_close_matches(name, taken, n=1)
-            allowed = f"it takes {', '.join(taken)}" if taken else "it takes none"
+            allowed = f"it takes {', '.join(taken)}" if taken else "this address takes no values"
             hint = f"did you mean {near[0]}?" if near else f"{allowed}."
             raise RestProblemError(400, f"There is no value {name[:40]!r} here; {hint}")
 
@@ -118,12 +122,12 @@ class RequestLimits:
         exports: TokenBuckets | None = None,
     ) -> None:
         self._counters = counters
-        self._requests = requests or TokenBuckets(BURST, PER_S)
+        self._requests = requests or TokenBuckets(REQUEST_BURST, REQUESTS_PER_S)
         self._exports = exports or TokenBuckets(EXPORT_BURST, EXPORT_PER_S)
 
     async def request(self) -> None:
         """Counts a request. Raises RestProblemError 429."""
-        self._spend(self._requests, PER_S, "request")
+        self._spend(self._requests, REQUESTS_PER_S, "request")
 
     async def export(self) -> None:
         """Counts an export. Raises RestProblemError 429."""

@@ -14,7 +14,12 @@ from opq_cloud.view.pages.visible.seen_sites import seen_site, seen_sites
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 
 LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
-MAX_INTERVALS, MAX_DISTURBANCES, MAX_PHENOMENA = 1000, 1000, 1000
+MAX_INTERVALS = 1000
+"""Intervals of one answer."""
+MAX_DISTURBANCES = 1000
+"""Disturbances of one answer."""
+MAX_PHENOMENA = 1000
+"""Phenomena of weeks of one answer."""
 SPAN_NS = 10**6
 
 

@@ -168,7 +168,7 @@ class InjectionRoutes:
 def _check_administers(visitor: Visitor) -> None:
     """Raises RestProblemError 403 for a visitor who may not inject."""
     if not visitor.writes or not visitor.admin:
-        raise RestProblemError(403, "This needs a token with the scope write of an administrator.")
+        raise RestProblemError(403, "This needs an administrator's token with the scope write.")
 
 
 def _check_writes(visitor: Visitor) -> None:

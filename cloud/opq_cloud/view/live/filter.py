@@ -16,7 +16,7 @@ RATES = (0.01, 100.0)
 MAX_BOXES = 1000
 REGION_CHARACTERS = 100
 ALL_BOXES = "*"
-"""No Box has this name."""
+"""Stands for all Boxes; no Box has this id."""
 ALIKE_KEPT = 128
 """Sets of Boxes that pages show; one of 100 Boxes takes 13 kB, which pages would otherwise not share."""
 
@@ -90,7 +90,7 @@ def read_page_boxes(query: Mapping[str, str]) -> frozenset[str] | None:
     """
     beside = [name for name in ("box", "region", "rate") if name in query]
     if beside:
-        raise ValueError(f"values needs {beside[0]}: a page is sent what it shows once a second")
+        raise ValueError(f"give values or {beside[0]}: a page gets all that it shows once a second")
     if query["values"] == ALL_BOXES:
         return None
     return _named_boxes(query["values"])

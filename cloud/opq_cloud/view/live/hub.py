@@ -181,7 +181,7 @@ class LiveHub:
         It begins with each Box's newest values and, with `after` (a Last-Event-ID: `ID` or `ID-checksum`),
         the incidents above that id, and that one if it has changed since. Returns None when too many streams
         are open, in total or for `network`, or when the hub is closed. `network`: as `visitor_network`; an
-        empty one has no limit of its own.
+        empty one has no separate limit.
         """
         with self._lock:
             subscriber = Subscriber(wake, boxes=boxes) if shown is None else Subscriber(wake, shown, boxes)

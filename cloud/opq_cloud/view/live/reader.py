@@ -43,12 +43,14 @@ TURNS = 1000
 BUS_TOPICS = (b"incident", b"laha_gc")
 """Our topic, also for edits by hand and re-analyses; and the original's, which its plug-ins publish."""
 NAMES_S = 10.0
-SEEDED, MIN_SEEDED = 50_000, 3
-"""Measurements that are read at the start: of all Boxes together, and at least of each."""
+SEEDED_TOTAL = 50_000
+"""Measurements of all Boxes together that are read at the start."""
+SEEDED_PER_BOX = 3
+"""Measurements of each Box that are read at the start, at least."""
 INCIDENTS_COMPARED = 20
 """The newest incidents are compared with what was last sent: one may still grow or be joined."""
 MAX_NAMED = 100
-"""Incidents that may wait to be read; of more, only the newest do."""
+"""Incidents that may wait to be read; if there are more, only the newest wait."""
 COMPARED_ANYWAY_S = 10.0
 """Compares this often even if the store's revision is the same: expiry does not raise it."""
 
@@ -113,7 +115,7 @@ class LiveReader:
     def seed(self) -> None:
         """Reads the last minutes and incidents from the store before the first page is served."""
         boxes = max(1, len(self._store.boxes()))
-        limit = max(MIN_SEEDED, min(RECENT_MEASUREMENTS, SEEDED // boxes))
+        limit = max(SEEDED_PER_BOX, min(RECENT_MEASUREMENTS, SEEDED_TOTAL // boxes))
         for rows in self._store.last_minutes(RECENT_MS, limit):
             for item in sorted(rows, key=lambda row: row.sequence or 0):  # in the order of arrival
                 self._hub.accept_measurement(item, received_ms=item.timestamp_ms)

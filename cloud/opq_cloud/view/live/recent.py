@@ -4,8 +4,8 @@ A limit crossing is sent at once, so it comes before the window that contains it
 crossing's missing values are those of the newest window. The sending rate of the Box follows from the
 windows: in idle mode one Measurement covers a minute or more.
 
-The order of arrival decides which is newer, by sequence numbers where there are any: after a Box's clock was
-set back, its Measurements have times that came before, and replace those.
+The order of arrival decides which is newer, by sequence numbers if a Box sends them: after its clock was set
+back, its Measurements have earlier times and replace the rows after these times.
 """
 
 from collections import deque
@@ -18,8 +18,10 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
 
 RECENT_MEASUREMENTS = 300
 """Per Box, for the line of the last minutes (5 min at one a second)."""
-KEPT_TOGETHER, MIN_KEPT = 100_000, 10
-"""Stored for all Boxes together, and for each at least: beyond 333 Boxes a shorter line. Each takes 1 kB."""
+KEPT_TOGETHER = 100_000
+"""Measurements of all Boxes in memory, 1 kB each: beyond 333 Boxes the lines are shorter."""
+MIN_KEPT = 10
+"""Measurements of each Box in memory, at least."""
 RECENT_MS = 300_000
 CROSSING_MS = 3000
 """A crossing that is older than the newest window by less than this lies in it, and came too late."""
@@ -109,8 +111,8 @@ class RecentMeasurements:
     def _rows_after(self, measurement: Measurement) -> list[Measurement]:
         """Removes the rows that are not before a newer Measurement; returns those that stay after it.
 
-        These are crossings that came before their window. Where windows are among them, the Box's clock was
-        set back, and none stays.
+        These are crossings that came before their window. If a window is among them, the Box's clock was
+        set back, and no row stays.
         """
         at_ms, after = measurement.timestamp_ms, list[Measurement]()
         while self._rows and self._rows[-1].timestamp_ms >= at_ms:

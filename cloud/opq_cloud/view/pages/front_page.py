@@ -95,5 +95,5 @@ class FrontPage:
 
 def _summary(count: int, live: int) -> str:
     if not count:
-        return "Here stands each Box with its live voltage, frequency and distortion."
+        return "Each Box appears here with its live voltage, frequency and distortion."
     return words.reporting(count, live)

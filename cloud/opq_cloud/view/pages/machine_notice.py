@@ -20,7 +20,7 @@ SHOWN_S = 90.0
 @dataclass(frozen=True, slots=True)
 class MachineNotice:
     """How many Boxes run here, the share of their samples that was measured, and how many would fit; or for
-    how long the gateway stood still, which fewer Boxes would not change."""
+    how long the gateway paused, which fewer Boxes would not change."""
 
     boxes: int
     share: float
@@ -38,14 +38,14 @@ class MachineNotice:
             f"it measured {100 * self.share:.0f} % of {whose} samples."
         )
         if not self.fit:
-            return f"{slow} It is too slow for one, too."
-        return f"{slow} By what it measured, {counted(self.fit, 'Box', 'Boxes')} would not be too many."
+            return f"{slow} It is too slow for one Box, too."
+        return f"{slow} By what it measured, it is fast enough for {counted(self.fit, 'Box', 'Boxes')}."
 
 
 def standstill_words(seconds: float) -> str:
     """For pages, and for the terminal of `up`."""
     who = "The gateway, or this whole machine,"
-    return f"{who} stood still for {seconds:.0f} s; samples of that time may be missing"
+    return f"{who} paused for {seconds:.0f} s; samples of that time may be missing"
 
 
 def write_notice(folder: Path, notice: MachineNotice | None) -> None:

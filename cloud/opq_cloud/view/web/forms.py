@@ -33,14 +33,20 @@ _ENCODED_CONTROL = re.compile("%([01][0-9a-f]|7f)", re.IGNORECASE)
 MAX_FORM_BYTES = 16_384
 """The limit of all fields together; files have their own."""
 MAX_FIELDS = 64
-FORM_TYPE, UPLOAD_TYPE = "application/x-www-form-urlencoded", "multipart/form-data"
-AT_ONCE, MAX_WAITING = 4, 64
-"""Most forms of visitors without a session that run at once, and that wait; each takes 30 ms for a password.
-"""
-BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5
-BROKEN_OFF = "The form did not come whole."
+FORM_TYPE = "application/x-www-form-urlencoded"
+"""Media type of a form without files."""
+UPLOAD_TYPE = "multipart/form-data"
+"""Media type of a form with files."""
+FORMS_AT_ONCE = 4
+"""Forms of visitors without a session that run at once; a password takes 30 ms."""
+FORMS_WAITING = 64
+"""Forms of visitors without a session that may wait for a place."""
+BUSY_WORDS = "Many are signing in at this moment. Try again in a few seconds."
+BUSY_RETRY_S = 5
+"""Retry-After of this refusal."""
+BROKEN_OFF = "The form was not received completely."
 NOT_A_FORM = "This is not a form that a browser sends."
-SIGNED_OUT = "You are not signed in now, so what you sent was not done. Sign in, then send it again."
+SIGNED_OUT = "You are not signed in now, so nothing was changed. Sign in, then send the form again."
 TOO_LARGE = "This form has more than the {} bytes that are allowed here."
 EXPIRED = "This form was made for another session. Go back, reload the page, and send it again."
 
@@ -121,14 +127,14 @@ class FormPlaces:
 
     def __init__(self, counters: ServiceCounters) -> None:
         self._counters = counters
-        self._limiter = anyio.CapacityLimiter(AT_ONCE)
+        self._limiter = anyio.CapacityLimiter(FORMS_AT_ONCE)
         self._taken = 0
 
     async def run(self, answer: Callable[[], Response]) -> Response:
         """Runs `answer` in a thread when its turn comes. HTTPException 503 where too many already wait."""
-        if self._taken >= AT_ONCE + MAX_WAITING:
+        if self._taken >= FORMS_AT_ONCE + FORMS_WAITING:
             self._counters.add("sign_ins_refused")
-            raise HTTPException(503, BUSY, {"Retry-After": str(BUSY_S)})
+            raise HTTPException(503, BUSY_WORDS, {"Retry-After": str(BUSY_RETRY_S)})
         self._taken += 1
         try:
             return await anyio.to_thread.run_sync(answer, limiter=self._limiter)

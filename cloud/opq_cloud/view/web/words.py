@@ -317,7 +317,7 @@ def present_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NA
     parts = [f"{boxes(ids, names)} ({plain(volts, 'V')})" for ids, volts in alike(nominal_v)]
     if not parts:
         return ""
-    return f"By the present nominal voltage, for no finding says another: {listed(parts)}."
+    return f"By the present nominal voltage, because no finding states another: {listed(parts)}."
 
 
 def alike(statements: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:

@@ -194,8 +194,8 @@ class AccountPages:
         if not proved(self._context, visitor, form):
             return self._page(account, problem=WRONG_PASSWORD, code=403)
         self._change(visitor, lambda was: replace(was, totp_secret="", recovery_hashes=()))
-        self._context.note(visitor, "took the second factor away", account.account_id, *SECOND_FACTOR[::-1])
-        self._context.warn_owner(account, "The second factor was taken away.")
+        self._context.note(visitor, "removed the second factor", account.account_id, *SECOND_FACTOR[::-1])
+        self._context.warn_owner(account, "The second factor was removed.")
         return see_other("/account")
 
     # Sessions and tokens
@@ -219,7 +219,7 @@ class AccountPages:
         if days not in {str(each) for each in TOKEN_DAYS}:
             raise HTTPException(
                 400,
-                f"{days} is not offered; there are {TOKEN_DAYS} days.",
+                f"{days} is not offered; there are {', '.join(map(str, TOKEN_DAYS))} days.",
             )
         if len(self._context.people.tickets("token", account.account_id)) >= MAX_TOKENS:
             return self._page(

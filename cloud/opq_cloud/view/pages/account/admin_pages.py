@@ -15,7 +15,7 @@ from opq_cloud.view.web.visitors import VISITOR, Visitor
 ROLE_WORDS = {
     "admin": "Administrator: everything",
     "owner": "Owner: own Boxes, those shared with them, public ones",
-    "researcher": "Researcher: reads all Boxes, changes none of others",
+    "researcher": "Researcher: reads all Boxes, changes only their own",
     "viewer": "Viewer: Boxes shared with them, public ones",
 }
 
@@ -89,7 +89,7 @@ class AdminPages:
             raise HTTPException(404, "There is no such invitation; it may have been used.")
         self._context.people.remove_ticket(form.text("invitation"))
         before = {"role": found[form.text("invitation")].role}
-        self._context.note(visitor, "took an invitation back", "", before)
+        self._context.note(visitor, "withdrew an invitation", "", before)
         return see_other("/admin/accounts")
 
     def change_account(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

@@ -31,9 +31,9 @@ BOX_NUMBER = re.compile(r"[0-9]{1,10}")
 GATEWAY_CODE = re.compile(r"[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4}")
 """The code that a gateway shows, as people type it; no other text is sent to a Box."""
 NOT_CLAIMED = (
-    "This does not fit, the Box is not connected, or has an owner. At its gateway, "
-    "opq-gateway claim-code shows a code for ten minutes and opq-tools keys list the "
-    "fingerprint; an administrator makes codes."
+    "The code does not fit, the Box is not connected, or it has an owner. At its gateway, "
+    "opq-gateway claim-code shows a code for ten minutes and opq-tools keys list shows the "
+    "fingerprint; an administrator can make a code."
 )
 PRIVACY_WORDS = {
     "nothing": "Nothing",
@@ -107,7 +107,7 @@ class BoxSettingsPages:
         """Claims by an administrator's code, or by number and the gateway's code or key's fingerprint."""
         account = visitor.account
         if account is None or account.role not in CLAIMERS:
-            raise HTTPException(403, "Only an owner or an administrator claims Boxes.")
+            raise HTTPException(403, "Only an owner or an administrator can claim a Box.")
         limits = self._context.sign_in.limits
         if not limits.spend(f"claim {account.account_id}", visitor.address):
             raise HTTPException(429, TOO_OFTEN)
@@ -273,7 +273,7 @@ class BoxSettingsPages:
     def make_code(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         box_id = self._own(request.path_params["box_id"])
         if not visitor.admin:
-            raise HTTPException(403, "Only an administrator makes codes.")
+            raise HTTPException(403, "Only an administrator can make a code.")
         secret = make_ticket(self._context.people, "claim", CLAIM_S, box_id=box_id)
         self._context.note(visitor, "made a code to claim a Box", f"box {box_id}")
         return self._settings_page(box_id, code_made=secret)
@@ -375,7 +375,7 @@ def changed_meanwhile(form: SentForm, values: Mapping[str, object], fields: tupl
     ]
     return (
         "This Box was changed after you opened this page, so nothing was saved. What you typed "
-        f"stands here; stored is now: {', '.join(other) or 'the same'}. Save again to put yours in its place."
+        f"is still here; stored now: {', '.join(other) or 'the same'}. Save again to replace it by yours."
     )
 
 

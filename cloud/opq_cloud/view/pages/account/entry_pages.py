@@ -20,8 +20,8 @@ from opq_cloud.view.web.links import RESET_S, make_ticket
 from opq_cloud.view.web.passwords import hash_password, password_problem, secret_hash
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 
-MADE = "Your account is there. Sign in with it."
-ENDED = "You are signed out: the session of this browser has ended. Sign in, and you are back where you were."
+MADE = "Your account is made. Sign in with it."
+ENDED = "You are signed out: the session of this browser has ended. Sign in to return to your page."
 WRONG = "E-mail, password or code is wrong. After several tries it takes a minute until the next one counts."
 TOO_OFTEN = "Too many tries. Wait a minute, then try again."
 NO_LINK = (
@@ -142,7 +142,7 @@ class EntryPages:
             raise HTTPException(404, NO_LINK)
         made = people.add_account(email, name, ticket.role or "owner", hashed)
         if made is None:
-            raise HTTPException(409, "This e-mail has an account since a moment ago. Sign in with it.")
+            raise HTTPException(409, "An account with this e-mail was made a moment ago. Sign in with it.")
         what = "became the first administrator" if purpose == "first_admin" else "accepted an invitation"
         people.changes.add(made.account_id, visitor.address, what, made.account_id)
         return self._context.enter(request, made, visitor, "/account")

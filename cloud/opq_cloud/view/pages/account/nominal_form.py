@@ -13,10 +13,13 @@ from opq_cloud.view.web.forms import SentForm
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Measurement
 
 LATELY_MS = 600_000
-MIN_SHARE, MAX_SHARE = 0.7, 1.4
-"""Shares of the nominal voltage: an rms value outside lasts for seconds, or the nominal voltage is wrong."""
+MIN_SHARE = 0.7
+"""Least measured rms as a share of the nominal voltage; below it for seconds, the nominal voltage is
+wrong."""
+MAX_SHARE = 1.4
+"""Largest measured rms as a share of the nominal voltage."""
 MIN_SUPPLY_V = 20.0
-"""An outlet with less is without supply, which says nothing about its nominal voltage."""
+"""An outlet with less has no supply, so it shows nothing about its nominal voltage."""
 MAX_DEVIATION_HZ = 5.0
 """The middle between 50 and 60 Hz is this far from both."""
 
@@ -36,13 +39,13 @@ def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxReco
     if volts and rms is not None and supplied and not MIN_SHARE <= rms.average / volts <= MAX_SHARE:
         low, high = rms.average / MAX_SHARE, rms.average / MIN_SHARE
         raise ValueError(
-            f"The Box measures {rms.average:.1f} V now; {volts:g} V is not its outlet's. Want {low:.0f} to "
-            f"{high:.0f} V."
+            f"The Box measures {rms.average:.1f} V now, so its nominal voltage cannot be {volts:g} V; want "
+            f"{low:.0f} to {high:.0f} V."
         )
     if hertz is not None and f is not None and abs(f.average - hertz) > MAX_DEVIATION_HZ:
         raise ValueError(
-            f"The Box measures {f.average:.2f} Hz now; {hertz:g} Hz is not its grid's. Want a nominal "
-            f"frequency within {MAX_DEVIATION_HZ:g} Hz of that."
+            f"The Box measures {f.average:.2f} Hz now, so its nominal frequency cannot be {hertz:g} Hz; "
+            f"want one within {MAX_DEVIATION_HZ:g} Hz of that."
         )
     if hertz is not None and hertz != known.nominal_hz:
         _hold_to_grid(store, known, hertz)
@@ -73,7 +76,7 @@ def _hold_to_grid(store: CloudStore, known: BoxRecord, hertz: float) -> None:
         frequencies = " or ".join(f"{each:g}" for each in sorted(others))
         raise ValueError(
             f"The other Boxes of this grid have {frequencies} Hz, so {hertz:g} Hz cannot be right "
-            "for one of them. If the Box hangs on another grid, an administrator sets that first."
+            "for one of them. If the Box is on another grid, an administrator has to set that first."
         )
 
 

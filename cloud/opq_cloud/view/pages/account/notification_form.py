@@ -69,7 +69,9 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
     box_ids = tuple(dict.fromkeys(form.text("box_ids", 1000).replace(",", " ").split()))
     unseen = [each for each in box_ids if not BOX_ID.fullmatch(each) or not visitor.sees(each)]
     if unseen or len(box_ids) > MAX_BOXES:
-        problems.append(f"You see no Box {unseen[0]}." if unseen else f"{MAX_BOXES} Boxes at most.")
+        problems.append(
+            f"You cannot see Box {unseen[0]}." if unseen else f"A rule names at most {MAX_BOXES} Boxes."
+        )
     url = form.text("url", 1000)
     takes_url, signed = by is not None and by.takes_url, by is not None and by.signed
     if takes_url:

@@ -156,7 +156,7 @@ class NotificationPages:
         lines = self._records.entries(rule.account_id)
         if sum(each.kind == "test" and each.made_ms > now_ms - TESTS_MS for each in lines) >= MAX_TESTS:
             return self._list_page(
-                f"{MAX_TESTS} tests in 10 minutes are enough; wait a little.",
+                f"{MAX_TESTS} tests in 10 minutes are allowed; wait some minutes.",
                 code=400,
             )
         number = entry_id(rule.rule_id, "test", new_secret())
@@ -187,7 +187,7 @@ class NotificationPages:
         label, days = form.text("label", 60), form.text("days")
         mine = self._context.people.tickets("notify", account.account_id)
         if not label or days not in {str(each) for each in TOKEN_DAYS} or len(mine) >= MAX_TOKENS:
-            problem = f"A token needs a name and one of {TOKEN_DAYS} days; there are {MAX_TOKENS} at most."
+            problem = f"A token needs a name and one of the times; {MAX_TOKENS} tokens at most."
             return self._list_page(problem, code=400)
         secret = make_ticket(
             self._context.people, "notify", int(days) * DAY_S, account_id=account.account_id, label=label

@@ -24,7 +24,7 @@ TEXTS = ("description", "region", "feeder", "site", "phase", "grid")
 KEY_WORDS = {
     "admitted": "admitted",
     "revoked": "revoked",
-    "rotating": "exchanged: the new key has not spoken yet",
+    "rotating": "exchanged: the new key was not used yet",
     "none": "no key",
 }
 
@@ -62,7 +62,7 @@ class AdminBox:
     bound_ns: int = 0
     """The largest error of its clock; 0 where it is not known."""
     misfit: str = ""
-    """What it measures, where that cannot belong to its nominal values."""
+    """What it measures, if that contradicts its nominal values."""
     measured: BoxAvailability = NOT_KNOWN
 
     @property
@@ -103,7 +103,7 @@ class AdminBox:
         if self.live and self.misfit:
             found.append(Trouble("nominal", self.misfit))
         if self.key_state == "rotating":
-            found.append(Trouble("new key", "Its new key has not spoken yet"))
+            found.append(Trouble("new key", "Its new key was not used yet"))
         if self.key_state == "revoked":
             found.append(Trouble("revoked key", "Its key is revoked"))
         return tuple(found)

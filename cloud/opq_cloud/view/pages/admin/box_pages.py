@@ -226,7 +226,7 @@ class BoxAdminPages:
         try:
             retire_box(self._context.store, self._context.keys, box_id)
         except KeyFileError as error:
-            return self._box_page(record, f"It is retired, but its key holds: {error}.", 409)
+            return self._box_page(record, f"It is retired, but its key is not revoked: {error}.", 409)
         after = {**box_values(accounts, box_id), **self._key_values(box_id)}
         self._context.accounts.note(visitor, "retired a Box", f"box {box_id}", before, after)
         return see_other(f"/admin/boxes/{box_id}")

@@ -93,7 +93,7 @@ class AdminFrontPage:
             wrong = self._context.register().entries()[1]
         except KeyFileError as error:
             return [Concern("Keys", str(error), "/admin/keys")]
-        return [Concern("A key file is not a key", text, "/admin/keys") for text in wrong]
+        return [Concern("A key file does not hold a key", text, "/admin/keys") for text in wrong]
 
     def _account_concerns(self) -> list[Concern]:
         now_ms = self._context.services.now_ns() // 1_000_000

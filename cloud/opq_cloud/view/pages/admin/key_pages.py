@@ -113,7 +113,7 @@ class KeyAdminPages:
             key = public_key_in(public) if public else None
             return register.rotate(checked_box_id(box_id), key, form.checked("force"))
 
-        words = f"Both keys of Box {box_id} are good until the new one has spoken."
+        words = f"Both keys of Box {box_id} are valid until the new one is used."
         return self._done(visitor, box_id, "began to exchange a key", change, words)
 
     def revoke(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

@@ -16,8 +16,10 @@ from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.measurement.fields import DRAWN
 
 ON_BOX_PAGE = 10
-COMMANDS_AT_ONCE, COMMANDS_PER_S = 3.0, 0.1
-"""Requests of one account at once, and per second: each holds a thread, for seconds at a Box that is away."""
+COMMANDS_AT_ONCE = 3.0
+"""Requests to Boxes of one account at once; a Box that does not answer holds a thread for seconds."""
+COMMANDS_PER_S = 0.1
+"""Requests per second after that."""
 HOUR_MS = 3_600_000
 CHANGES_MS = 30 * 86_400_000
 

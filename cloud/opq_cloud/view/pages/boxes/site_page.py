@@ -11,7 +11,7 @@ EVENTS_SHOWN = 20
 
 
 class SitePages:
-    """What the store has of a site; `/api/v1/sites` says the same."""
+    """The pages of sites from the store; `/api/v1/sites` has the same values."""
 
     def __init__(self, context: VisitorContext, render: PageMaker) -> None:
         self._context, self._render = context, render

@@ -19,21 +19,28 @@ from opq_proto.errors import OpqError
 from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.messages import Trigger
 
-SHORTEST_S, LONGEST_S = 0.1, 10.0
-"""Ten seconds of a Box are 240 kB."""
+SHORTEST_S = 0.1
+"""Length of a requested waveform, at least."""
+LONGEST_S = 10.0
+"""Length of a requested waveform, at most: 240 kB of one Box."""
 AHEAD_S = 60.0
 """The span ends no later than this from now; the same as for `opq-tools box waveform --wait`."""
 BACK_S = 31 * 86_400.0
 """No gateway's ring reaches further back."""
-ACCOUNT_BURST, ACCOUNT_PER_S = 12, 1 / 20
-BOX_BURST, BOX_PER_S = 6, 1 / 10
-"""Requests of all people to one Box: 60 s at once, then as fast as it samples; 1/4 of Makai's budget."""
+ACCOUNT_BURST = 12
+"""Requests at once of one account."""
+ACCOUNT_PER_S = 1 / 20
+"""Requests per second after the burst."""
+BOX_BURST = 6
+"""Requests of all people to one Box at once: 60 s of samples."""
+BOX_PER_S = 1 / 10
+"""Requests per second after the burst: as fast as the Box samples, a quarter of Makai's budget."""
 MAX_OPEN = 20
 """Requests that wait for their Boxes, in total."""
 UNANSWERED_S = 90.0
 """Counted from the span's end: an event service gives up after 20 s, so none has accepted the request."""
-YOU_TOO_OFTEN = "Too many waveforms you ask for; one in {seconds} s is fetched. Try again then."
-BOX_TOO_OFTEN = "Too many waveforms are asked of one Box; one in {seconds} s is fetched. Try again then."
+YOU_TOO_OFTEN = "You requested too many waveforms; one in {seconds} s is fetched. Try again then."
+BOX_TOO_OFTEN = "Too many waveforms of this Box are requested; one in {seconds} s is fetched. Try again then."
 LISTED = 20
 EVENTS_CHECKED = 400
 NS = 1_000_000_000
@@ -147,15 +154,15 @@ def request_state(record: EventRecord, box_id: str, now_ns: int) -> RequestState
             return RequestState("partly", f"A part has arrived; the rest is asked for: {short}")
         return RequestState("arrived", f"Arrived in part: {short}")
     if box_id in record.missing:
-        return RequestState("refused", f"Not to be had: {record.missing[box_id]}")
+        return RequestState("refused", f"Not available: {record.missing[box_id]}")
     if record.finished:
-        return RequestState("refused", "Not to be had: the Box did not answer")
+        return RequestState("refused", "Not available: the Box did not answer")
     ahead_s = (record.end_ns - now_ns) / NS
     if ahead_s > 0:
         return RequestState("queued", f"Queued: it is sampled for {ahead_s:.0f} s more")
     opened_ns = max(record.end_ns, record.decided_ns or 0)
     if now_ns - opened_ns > UNANSWERED_S * NS:
-        return RequestState("unanswered", "It was not taken up; does Makai's event service run?")
+        return RequestState("unanswered", "Makai's event service has not read the request; does it run?")
     return RequestState("asked", f"Asked; no answer for {max(0, now_ns - opened_ns) / NS:.0f} s")
 
 

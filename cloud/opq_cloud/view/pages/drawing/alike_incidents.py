@@ -34,7 +34,7 @@ T = TypeVar("T", bound=Listed)
 
 @dataclass(frozen=True, slots=True)
 class AlikeRow(Generic[T]):
-    """A row of a list; `others` are further incidents that it stands for."""
+    """A row of a list; `others` are the further incidents that it covers."""
 
     first: T
     others: tuple[T, ...] = ()
@@ -46,7 +46,7 @@ class AlikeRow(Generic[T]):
 
     @property
     def address(self) -> str:
-        """The page of the incident, or the list of all that the row stands for."""
+        """The page of the incident, or the list of all incidents of the row."""
         if not self.others:
             return f"/incidents/{self.first.incident_id}"
         from_ms = self.first.start_ns // 10**6 - TOGETHER_NS // 10**6

@@ -14,7 +14,7 @@ from opq_proto.measurement.continuity import GapReason, missing_s
 WORDS = {
     GapReason.OVERRUN: "lost in the Box",
     GapReason.LINE: "lost between the Box and its gateway",
-    GapReason.GATEWAY: "lost in the gateway, which stood still, was not running, or was too slow",
+    GapReason.GATEWAY: "lost in the gateway, which paused, was not running, or was too slow",
     GapReason.RESTART: "restarted, with its supply there",
     GapReason.DARK: "the Box had no supply",
 }

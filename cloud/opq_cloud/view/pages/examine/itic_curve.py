@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW
 from opq_proto.messages import Finding
 
-CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
-"""The span of the drawn curve; rms has no value below half a cycle, so the upper line starts there."""
+CURVE_FIRST_S = 1e-3
+"""Shortest duration of the drawn curve."""
+CURVE_HALF_CYCLE_S = 1 / 120
+"""The upper line starts here, because an rms value needs half a cycle."""
+CURVE_LAST_S = 100.0
+"""Longest duration of the drawn curve."""
 
 ITIC_SENTENCES = {
     "no_interruption_in_function": "This incident lies between them: such equipment should go on working.",

@@ -21,8 +21,10 @@ SERIES = 6
 GAPS_NAMED = 4
 MIN_GAP_MS = 50.0
 """Measurements do not fill a shorter stretch without a waveform, because they are longer."""
-MIN_V, MIN_HZ = 0.02, 0.02
-"""Least height of charts of voltages, as a share of nominal, and of frequencies, so that noise fills none."""
+MIN_V = 0.02
+"""Least height of a chart of voltages, as a share of nominal, so that noise does not fill it."""
+MIN_HZ = 0.02
+"""Least height of a chart of frequencies, in hertz."""
 Lines = Callable[[BoxSignal, float, float, int, int], list[ChartLine]]
 LINES: dict[str, Lines] = {
     "wave": figures.wave_lines,
@@ -129,9 +131,7 @@ class PanelMaker:
             if scale is None or not per_unit[box.box_id]:
                 why = "No waveform of this stretch is stored."
                 if name == "missing":
-                    why = (
-                        "Nothing of this stretch: no steady wave before the incident is stored, or it is far."
-                    )
+                    why = "No steady wave before the incident is stored, or this stretch is too far from it."
                 lanes.append(Lane(box.label, (), (), "", self._gaps(box), (), (), clock, why))
                 continue
             factor, unit = self._unit(box)

@@ -20,7 +20,7 @@ ARRIVALS_SHOWN = 12
 LONG_NS = 10 * 10**9
 """The waveform of a shorter disturbance is requested whole (`triggers/threshold.py`, max_event_s)."""
 NO_SCOPE = "not known of the Boxes seen here"
-NO_ORDER = "not known: none of its clocks is good enough to say who was first"
+NO_ORDER = "not known: its clocks are not good enough to say which Box was first"
 SCOPE_WORDS = {
     "local": "local: Boxes of one place",
     "feeder": "feeder: several places of one feeder",

@@ -28,8 +28,10 @@ FINDINGS_SHOWN = 6
 FOLLOWS_NS = 60 * 10**9
 """As Mauka: one follows another that began or ended at most this long before it at the same Box. Steady
 states last for hours, so that others do not follow them."""
-FOLLOWED_BOXES, FOLLOWED_SHOWN = 50, 3
-"""Most Boxes that are searched for what came before, and most incidents that are named."""
+FOLLOWED_BOXES = 50
+"""Boxes for which an earlier incident is searched, at most."""
+FOLLOWED_SHOWN = 3
+"""Earlier incidents that the page names, at most."""
 
 
 HIDDEN_WAVEFORM = (
@@ -165,7 +167,7 @@ def _others(incident: Incident, panels: Sequence[Panel]) -> str:
     if not found:
         return ""
     who = words.listed(found) if len(found) <= 3 else words.counted(len(found), "other Box", "other Boxes")
-    return f"Asked too, and no part of it: {who}."
+    return f"Also requested, without a finding: {who}."
 
 
 def _doubt(incident: Incident, waves: Mapping[str, Waveform]) -> str:

@@ -24,10 +24,14 @@ BOXES_SHOWN = 24
 SMALL_WIDTH, SMALL_HEIGHT = 200.0, 60.0
 """The viewBox of a small picture."""
 SMALL_POINTS = 200
-SMALL_MARGIN_MS, SMALL_MARGIN = 40.0, 0.3
-"""Time before and after the incident: at least this long, and at least this share of it."""
-SMALL_LOWEST, SMALL_HIGHEST = 85.0, 115.0
-"""Percent of nominal that small pictures span at least."""
+SMALL_MARGIN_MS = 40.0
+"""Time before and after the incident in a small picture, at least."""
+SMALL_MARGIN_SHARE = 0.3
+"""The same as a share of the incident; the longer of both counts."""
+SMALL_LOWEST_PERCENT = 85.0
+"""Lower end of the scale of small pictures, or lower; percent of nominal."""
+SMALL_HIGHEST_PERCENT = 115.0
+"""Upper end of the scale, or higher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +125,14 @@ def _small_limits(
     percents = [
         volts / box.nominal_v * 100 for box in boxes for volts in ranges[box.box_id] if volts is not None
     ]
-    return min([SMALL_LOWEST, *percents]), max([SMALL_HIGHEST, *percents])
+    return min([SMALL_LOWEST_PERCENT, *percents]), max([SMALL_HIGHEST_PERCENT, *percents])
 
 
 def _small_picture(
     incident: Incident, found: EventSignals, box: ShownBox, limits: tuple[float, float]
 ) -> SmallPicture:
     length_ms = (incident.end_ns - incident.start_ns) / 1e6
-    margin_ms = max(SMALL_MARGIN_MS, SMALL_MARGIN * length_ms)
+    margin_ms = max(SMALL_MARGIN_MS, SMALL_MARGIN_SHARE * length_ms)
     first_ms, last_ms = span = -margin_ms, length_ms + margin_ms
     signal, origin_ns = found.signals[box.box_id], incident.start_ns
     if incident.residual_percent is None:

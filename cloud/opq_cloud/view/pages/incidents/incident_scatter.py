@@ -15,7 +15,10 @@ from opq_cloud.view.web.words import THIN, class_tone, class_words, duration, nu
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
 
 WIDTH, HEIGHT = 1000.0, 400.0
-SHORTEST_S, LONGEST_S = 0.004, 10_000.0
+SHORTEST_S = 0.004
+"""Left end of the axis of durations."""
+LONGEST_S = 10_000.0
+"""Right end of the axis of durations."""
 _DECADE = WIDTH / log10(LONGEST_S / SHORTEST_S)
 MAX_PERCENT = 140.0
 MAX_DOTS = 500

@@ -91,7 +91,7 @@ def _sentence(incident: Incident, arrivals: Sequence[Arrival]) -> str:
     count = len(first)
     names = words.listed(first) if count <= FIRST_NAMED else words.counted(count, "Box", "Boxes")
     if count == len(arrivals):
-        sentence = "It came to all of them at once, as finely as their waveforms and clocks show"
+        sentence = "It came to all of them at once, as far as their waveforms and clocks can show"
     else:
         sentence = f"It came to {names} first and to {arrivals[-1].name} {arrivals[-1].after_words}"
     more = len(incident.box_ids) - len(arrivals)

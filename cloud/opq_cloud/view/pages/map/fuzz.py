@@ -17,9 +17,11 @@ from math import asin, atan2, cos, degrees, floor, radians, sin, sqrt
 EARTH_KM = 6371.0088
 """Mean radius of the earth (IUGG)."""
 KM_PER_DEGREE = EARTH_KM * radians(1.0)
-NEAREST, FARTHEST = 1.75, 2.5
-"""From the middle of a cell to the public place, in radii; half the diagonal of a cell is 0.71."""
-MAX_RADII = FARTHEST + 0.75
+NEAREST_RADII = 1.75
+"""Least distance from the middle of a cell to the public place; half the diagonal of a cell is 0.71 radii."""
+FARTHEST_RADII = 2.5
+"""Largest distance from the middle of a cell to the public place."""
+MAX_RADII = FARTHEST_RADII + 0.75
 """No Box is farther from its public place, in radii."""
 POLE_DEGREES = 85.0
 """Nearer to a pole, cells would be slivers; a Box there counts as being at this latitude."""
@@ -43,7 +45,7 @@ def fuzzed_place(at: Place, salt: bytes, radius_km: float) -> Place:
     if not radius_km > 0:
         raise ValueError(f"a radius of {radius_km} km hides nothing; want more than 0")
     if len(salt) < SALT_BYTES:
-        raise ValueError(f"the salt has {len(salt)} bytes; wanted at least {SALT_BYTES}")
+        raise ValueError(f"the salt has {len(salt)} bytes; want at least {SALT_BYTES}")
     latitude = max(-POLE_DEGREES, min(POLE_DEGREES, latitude))
     down, right = _shares(salt, b"origin")
     high = radius_km / KM_PER_DEGREE
@@ -53,7 +55,8 @@ def fuzzed_place(at: Place, salt: bytes, radius_km: float) -> Place:
     column = floor(longitude / wide + right)
     middle = middle_latitude, (column + 0.5 - right) * wide
     turn, off = _shares(salt, f"{row} {column}".encode())
-    share = sqrt(NEAREST**2 + off * (FARTHEST**2 - NEAREST**2))  # equal areas of the ring are equally likely
+    # equal areas of the ring are equally likely
+    share = sqrt(NEAREST_RADII**2 + off * (FARTHEST_RADII**2 - NEAREST_RADII**2))
     return _moved(middle, 360.0 * turn, share * radius_km)
 
 

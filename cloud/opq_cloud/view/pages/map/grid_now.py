@@ -20,8 +20,10 @@ Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 FEWEST_REGIONAL = 3
 """The least number of Boxes in a region that are shown only as figures; fewer do not count at all."""
-NEAR_PERCENT, LIMIT_PERCENT = 5.0, 10.0
-"""Percent off nominal; 10 % is the limit of EN 50160:2010, 4.2.2 for the supply voltage."""
+NEAR_PERCENT = 5.0
+"""Deviation from nominal that the map shows as normal."""
+LIMIT_PERCENT = 10.0
+"""Limit of EN 50160:2010, 4.2.2 for the supply voltage, percent off nominal."""
 TONES = {
     "normal": f"within {NEAR_PERCENT:g} % of nominal",
     "low": f"{NEAR_PERCENT:g} to {LIMIT_PERCENT:g} % below nominal",

@@ -18,7 +18,10 @@ WIDTH, HEIGHT = 1000, 560
 EQUATOR_KM = 360.0 * KM_PER_DEGREE
 MAX_LATITUDE = 84.0
 PLACES_KEPT = 1 << 15
-MIN_KM, MAX_KM = 5.0, 40_000.0
+MIN_KM = 5.0
+"""Narrowest window of a map."""
+MAX_KM = 40_000.0
+"""Widest window of a map: the earth's circumference."""
 NARROWEST_KM = 40.0
 """Boxes close together are shown with some land around them."""
 MARGIN = 1.5

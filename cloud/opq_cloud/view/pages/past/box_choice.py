@@ -41,7 +41,7 @@ class BoxChoice:
     kind: str = "box"
     """`box`, or one of KINDS."""
     name: str = ""
-    """Of the group."""
+    """The name of the group."""
     hidden: tuple[ShownBox, ...] = ()
     """Boxes that count in medians only."""
 

@@ -33,9 +33,11 @@ HIDDEN_ROW_MS = 600_000
 """Boxes that are shown as figures only count in rows of this length or longer."""
 FEWEST_ROWS = 6
 OF_HIDDEN = ("rms_v", "f_hz")
-"""What is shown of them."""
-HOURS_OF_WEEK, TENTHS_OF_WEEK = 170, 1100
-"""Rows of a week by hours; by ten minutes where the zone's hours are not those of UTC."""
+"""Quantities that Boxes show that are in figures only."""
+HOUR_ROWS_OF_WEEK = 170
+"""Rows of a week by hours, and some to spare."""
+TEN_MINUTE_ROWS_OF_WEEK = 1100
+"""Rows of a week by ten minutes, for zones whose hours are not those of UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def read_course(
 
 
 def _week_rows(address: PastAddress, week: LocalSpan) -> int:
-    return HOURS_OF_WEEK if whole_hours(week, address.zone) else TENTHS_OF_WEEK
+    return HOUR_ROWS_OF_WEEK if whole_hours(week, address.zone) else TEN_MINUTE_ROWS_OF_WEEK
 
 
 def _lines(

@@ -34,7 +34,7 @@ class PastChart:
     limits: tuple[tuple[float, str], ...]
     series: tuple[PastSeries, ...]
     gaps: tuple[tuple[tuple[int, int], ...], ...]
-    """Of each line."""
+    """The gaps of each line."""
 
     @property
     def drawn(self) -> bool:

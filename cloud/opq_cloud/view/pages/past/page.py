@@ -42,7 +42,8 @@ BARS_DRAWN = 6
 WEEKS_READ = 110
 """Weeks of all places whose verdicts are made at once: each takes some 20 ms."""
 INCIDENTS_LISTED = 20
-MS, WEEK_MS = 1_000_000, 7 * 86_400_000
+NS_PER_MS = 1_000_000
+WEEK_MS = 7 * 86_400_000
 STEP_WORDS = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 
 
@@ -79,7 +80,7 @@ class PastPages:
         choice = self._choice(request, groups, every)
         address = read_address(context, request.query_params, choice)
         table = limit_table(address.standard)
-        span, now_ms = address.span, context.now_ns() // MS
+        span, now_ms = address.span, context.now_ns() // NS_PER_MS
         share = WEEK_MS / span.length_ms if address.weeks else 0.5
         values: dict[str, object] = {
             "course": None,

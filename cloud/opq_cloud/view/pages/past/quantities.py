@@ -5,7 +5,9 @@ from typing import Final
 
 from opq_proto.measurement.fields import BY_KEY, DRAWN, LAST_HARMONIC, titled
 
-TEN_MINUTES_MS, TWO_HOURS_MS, TEN_SECONDS_MS = 600_000, 7_200_000, 10_000
+TEN_MINUTES_MS = 600_000
+TWO_HOURS_MS = 7_200_000
+TEN_SECONDS_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,22 +15,22 @@ class PastQuantity:
     """A quantity; a value in `unit` is that of trends or intervals times `factor`."""
 
     name: str
-    """In the address."""
+    """Its name in an address."""
     words: str
     unit: str
     digits: int
     factor: float = 1.0
     key: str = ""
-    """Metric of the trends; empty: none has it."""
+    """Metric of the trends; empty: the trends do not have it."""
     interval: str = ""
-    """Quantity of class A; empty: none is measured."""
+    """Quantity of class A; empty: class A does not have it."""
     ends: tuple[str, str] = ("", "")
     """The lowest and highest windows within an interval."""
     place: int | None = None
     """Place of the order among the values of an interval."""
     length_ms: int = TEN_MINUTES_MS
     short_ms: int = 0
-    """Length of the shorter intervals that short spans are of; 0: there are none."""
+    """Length of the intervals of short spans, if shorter ones are stored; otherwise 0."""
     class_a: bool = False
     """Whether class A is read first."""
 
@@ -97,7 +99,7 @@ MAIN: Final = (
     PastQuantity(name="trans_v", words="Transients", unit="V", digits=1, key="trans"),
     PastQuantity(name="rocof", words="Change of frequency", unit="Hz/s", digits=3, key="rocof"),
 )
-"""In the order of the form."""
+"""The usual quantities, in the order of the form."""
 _ORDERS: Final = (
     *(
         PastQuantity(

@@ -28,14 +28,17 @@ from opq_proto.trend_histogram import bin_middle
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
-ROWS_DRAWN, ROWS_READ = 750, 12_000
-"""Rows of one Box, and of all Boxes of a chart: with more Boxes the rows are longer."""
+ROWS_DRAWN = 750
+"""Rows of one Box in a chart, at most."""
+ROWS_READ = 12_000
+"""Rows of all Boxes of a chart together, at most: with more Boxes the rows are longer."""
 FEWEST_ROWS = 60
-RAW_DAYS, HARMONIC_DAYS = 400, 62
-"""Days; class A of a longer span is read from summaries. Of one quantity the intervals of a year are read
-faster than its summaries; of 50 harmonics they are not."""
+RAW_DAYS = 400
+"""Class A of a longer span is read from summaries of days."""
+HARMONIC_DAYS = 62
+"""The same for harmonics: summaries of 50 orders are faster than intervals from here on."""
 SHORT_DAYS = 2
-"""Class A of a shorter span is of the short intervals where these are stored."""
+"""Class A of a shorter span is read from the short intervals, if they are stored."""
 CLASS_A_STEPS_MS: Final = (1_800_000, 3_600_000, 7_200_000, 21_600_000, 43_200_000, DAY_MS)
 SETTLED_MS = 900_000
 """An interval arrives this long after its end at most, unless a connection failed."""
@@ -69,7 +72,7 @@ class PastSeries:
     words: str
     box_ids: tuple[str, ...]
     source: str
-    """What it is of: `trends`, `class A, 10 min`; empty where nothing is stored."""
+    """Where its values come from: `trends`, `class A, 10 min`; empty where nothing is stored."""
     step_ms: int
     at_ms: Whole
     """Since 1970, or since Monday 00:00 by the local clock."""
@@ -177,7 +180,7 @@ class PastReader:
         )
 
     def _factor(self, box: ShownBox, quantity: PastQuantity) -> float:
-        """Of a value in `unit` of the quantity."""
+        """The factor of a value in `unit` of the quantity."""
         return 100.0 / box.nominal_v if self.percent and quantity.name == "rms_v" else 1.0
 
     def _of_history(self, box: ShownBox, quantity: PastQuantity, history: BoxHistory) -> PastSeries:

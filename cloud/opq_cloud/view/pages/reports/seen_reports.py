@@ -25,19 +25,23 @@ from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_proto.errors import OpqError
 
-KEPT_S, KEPT = 60.0, 16
-"""How long, and how many, reports are kept for visitors who see the same."""
-MOST_PLACES, MOST_PDF_PLACES = 200, 30
-"""Places of one report here; the command makes larger ones."""
+KEPT_S = 60.0
+"""How long a report is kept for visitors who see the same."""
+REPORTS_KEPT = 16
+"""How many reports are kept for them."""
+MOST_PLACES = 200
+"""Places of one report on a page; the command makes larger ones."""
+MOST_PDF_PLACES = 30
+"""Places of one report as PDF on a page."""
 
 
 class ReportRefusedError(OpqError):
-    """What the address names cannot be had."""
+    """The report that an address names cannot be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportAddress:
-    """Of what, of when and by which standard a report is."""
+    """The places, the week and the standard of a report."""
 
     place: str = "all"
     week: str = "last"
@@ -50,9 +54,9 @@ class SeenReports:
 
     def __init__(self, context: VisitorContext, services: ViewServices) -> None:
         self._context, self._services = context, services
-        self._fleets: AnswerCache[FleetReport] = AnswerCache(KEPT_S, KEPT)
-        self._pdfs: AnswerCache[bytes] = AnswerCache(KEPT_S, KEPT)
-        self._indices: AnswerCache[FleetIndices] = AnswerCache(KEPT_S, KEPT)
+        self._fleets: AnswerCache[FleetReport] = AnswerCache(KEPT_S, REPORTS_KEPT)
+        self._pdfs: AnswerCache[bytes] = AnswerCache(KEPT_S, REPORTS_KEPT)
+        self._indices: AnswerCache[FleetIndices] = AnswerCache(KEPT_S, REPORTS_KEPT)
         self._pdf_lock = threading.Lock()
 
     def store(self) -> IndexStore:

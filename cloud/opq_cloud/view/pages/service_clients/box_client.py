@@ -16,8 +16,10 @@ from opq_proto.link.box_losses import LOSS_WORDS, LOSSES
 from opq_proto.wire.command_client import BoxRefusedError, CommandClient, UnansweredError
 from opq_proto.wire.frames import CLAIM_PLUGIN, claim_accepted, info_command, plugin_command, rate_command
 
-MIN_CYCLES, MAX_CYCLES = 1, 600
-"""Cycles per Measurement; a gateway accepts no others."""
+MIN_CYCLES = 1
+"""Cycles per Measurement, at least; a gateway refuses fewer."""
+MAX_CYCLES = 600
+"""Cycles per Measurement, at most; a gateway refuses more."""
 MAX_LOSSES = 100
 NUMBER = "box_id"
 """The setting that no page changes: a mistake could not be corrected from here."""

@@ -82,7 +82,7 @@ class WaitingFile:
             return f"the same version as {self.runs}, which the Box runs"
         if ahead > 0:
             return f"newer than {self.runs}, which the Box runs"
-        return f"older than {self.runs}, which the Box runs: it refuses what is older than it has confirmed"
+        return f"older than {self.runs}, which the Box runs; a Box refuses what is older"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class FirmwareJobs:
         """Asks for the result of a transfer that was interrupted. Raises FirmwareNotSentError."""
         last = self.last(box_id)
         if last is None or last.what != BEGUN:
-            raise FirmwareNotSentError("No update of this Box was left")
+            raise FirmwareNotSentError("No update of this Box was interrupted")
         noted, version = last.after, version_number(last.after["to"])
         self._begin(FirmwareJob(box_id, version, noted["sha256"], noted.get("from", ""), who), None)
 
@@ -253,7 +253,7 @@ class FirmwareJobs:
                 return True, end.words
             except _StoppedError as error:
                 cancel_update(client, job.box_id, ANSWER_S)
-                return False, f"{error}: a Box that has not verified all of it keeps its firmware"
+                return False, f"{error}; the Box keeps its firmware if it has not verified the whole file"
 
     def _note(self, job: FirmwareJob, what: str) -> None:
         after = {"from": job.before, "to": version_text(job.version), "sha256": job.sha256}

@@ -22,12 +22,16 @@ from opq_recordings.facts import RecordingFacts
 from opq_recordings.guarded import guard_by_this_process
 from opq_recordings.reading import read_recording
 
-MEMORY_BYTES, MEMORY_BYTES_FOR_MB = 3 << 30, 48 << 20
-"""At least, and for each MB of the largest recording: addresses, the mapped files and libraries among them. A
-recording of 64 MB takes half of it."""
+MEMORY_BYTES = 3 << 30
+"""Address space of the process, libraries and mapped files included, before any recording."""
+MEMORY_BYTES_FOR_MB = 48 << 20
+"""Further address space for each MB of the largest recording; a recording of 64 MB takes half of it."""
 UNPACKED_BYTES_FOR_MB = 8 << 20
 """Most that a zip may unpack to, and the largest file, for each MB of the largest recording."""
-CPU_S, OPEN_FILES = 100, 256
+CPU_S = 100
+"""Limit of the process's CPU time."""
+OPEN_FILES = 256
+"""Limit of the process's open files."""
 
 
 def main() -> None:

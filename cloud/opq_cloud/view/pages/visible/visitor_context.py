@@ -22,7 +22,7 @@ from opq_proto.messages import Incident
 
 NOUNS = {"incident": "Incidents", "event": "Events"}
 NO_BOX = "No Box with this id is known."
-UNSEEN_BOX = "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
+UNSEEN_BOX = "No Box with this id is shown to you: it does not exist, or it is not shared with you now."
 
 
 class VisitorContext:

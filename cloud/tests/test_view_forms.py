@@ -66,9 +66,7 @@ def test_a_change_by_another_is_not_overwritten_unseen(
     assert ada.post(form, name="Garage", privacy="region", seen=seen_in(ada)) == 303
     assert ada.get(ada.headers["location"]) == 200 and "Saved." in ada.text
     assert bob.post(form, name="Shed", privacy="nothing", seen=seen) == 409
-    assert "stored is now: name Garage, privacy region" in bob.text, re.findall(
-        r"stored is now[^<]*", bob.text
-    )
+    assert "stored now: name Garage, privacy region" in bob.text, re.findall(r"stored now[^<]*", bob.text)
     assert 'value="Shed"' in bob.text
     assert scene.store.box("1").name == "Garage"
     assert bob.post(form, name="Shed", privacy="nothing", seen=seen_in(bob)) == 303, "who saw it may"

@@ -47,8 +47,8 @@ def test_empty_fields_stay_and_fitting_ones_change(store: CloudStore) -> None:
         ({"nominal_v": "much"}, "The nominal voltage is much; want a number from"),
         ({"nominal_v": "nan"}, "The nominal voltage is nan"),
         ({"nominal_v": "-120"}, "want a number from"),
-        ({"nominal_v": "230"}, "V now; 230 V is not its outlet's"),
-        ({"nominal_hz": "50"}, "Hz now; 50 Hz is not its grid's"),
+        ({"nominal_v": "230"}, "so its nominal voltage cannot be 230 V"),
+        ({"nominal_hz": "50"}, "so its nominal frequency cannot be 50 Hz"),
     ],
 )
 def test_what_does_not_fit_says_why(store: CloudStore, fields: dict[str, str], said: str) -> None:

@@ -93,7 +93,7 @@ def test_the_incident_page_tells_and_tabulates_everything(full: demo.Scene) -> N
     assert status == 200
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")
     assert "The voltage at Box 1 fell to 102.2 V, 85.2 % of the nominal 120 V" in text
-    assert "Asked too, and no part of it: Box 4 (lowest 111.6 V, 93.0 %)" in text
+    assert "Also requested, without a finding: Box 4 (lowest 111.6 V, 93.0 %)" in text
     assert "No interruption in function" in text
     assert "instantaneous sag" in text
     assert "± 1.2 ms, by NTP" in text
@@ -132,9 +132,7 @@ def test_an_unstated_nominal_is_called_present(tmp_path: Path) -> None:
 
         demo.put_event(scene.store, [wave], "drift", put)
         for path in ("/incidents/1", "/incidents/1/examine"):
-            words = (
-                f"By the present nominal voltage, for no finding says another: Box 2 (workshop) (230{THIN}V)."
-            )
+            words = f"By the present nominal voltage, because no finding states another: Box 2 (workshop) (230{THIN}V)."
             assert words in _get(scene, path)[1]
         facts = json.loads(_get(scene, "/api/v1/events/1/waveforms/2")[1])
         assert (facts["nominal_volts"], facts["nominal_from"]) == (230.0, "present record")

@@ -124,7 +124,7 @@ def test_a_wrong_incident_of_a_dip_is_named() -> None:
     assert shared_dips([DIP], [deep], [EVENT]).problems == []
     late = FoundIncident(7, "sag", None, {"1": BoxSpan("sag", 60 * S, 61 * S)})
     assert shared_dips([DIP], [FOUND, late], [EVENT]).problems == [
-        "incident 7 (sag, Boxes 1): there was none"
+        "incident 7 (sag, Boxes 1): there was no dip"
     ]
     wide = replace(FOUND, boxes={"1": BoxSpan("sag", 5 * S, 9 * S), "4": DIP.boxes["4"]})
     other = TrueDisturbance("4", "sag", None, {"1": BoxSpan("sag", 8 * S, 9 * S)})
@@ -177,7 +177,7 @@ def test_a_world_is_judged_box_by_box() -> None:
 
 def test_a_failure_on_a_busy_machine_says_so() -> None:
     evidence = Evidence(problems=["dip 2: no event"], figures={"longest_turn_s": 8.3})
-    assert "stood still for 8.3 s: this machine was too busy" in problems_of(evidence)[0][-1]
+    assert "paused for 8.3 s: this machine was too busy" in problems_of(evidence)[0][-1]
     assert problems_of(Evidence(figures={"longest_turn_s": 8.3}))[0] == []
     evidence.figures["longest_turn_s"] = 0.4
     assert problems_of(evidence)[0] == ["dip 2: no event"]

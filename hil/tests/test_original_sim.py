@@ -195,7 +195,7 @@ def test_a_busy_fifo_or_port_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     threads = threading.active_count()
     with (
-        pytest.raises(OpqError, match="is there and no FIFO"),
+        pytest.raises(OpqError, match="exists and is not a FIFO"),
         OriginalSimControl(OriginalSimStream(), 0, tmp_path / "mine"),
     ):
         pass

@@ -158,7 +158,7 @@ def test_a_cause_on_demand_reaches_the_network(tmp_path):
         refused = control.answer(json.dumps({**request, **wrong}).encode())
         assert not refused["ok"] and words in refused["error"]
     sag = control.answer(b'{"do": "event", "box": "1", "kind": "sag"}')
-    assert "hangs on a network" in sag["error"]
+    assert "is connected to a network" in sag["error"]
     assert control.malformed == 6
 
 

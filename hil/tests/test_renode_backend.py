@@ -232,7 +232,7 @@ def test_without_relay_an_unread_pty_blocks(
 ) -> None:
     (bench / "speed").write_text("2")
     with (
-        pytest.raises(StandsStillError, match=r"virtual time stands still at [\d.]+ s, for 1 s now"),
+        pytest.raises(StandsStillError, match=r"virtual time has stopped at [\d.]+ s, for 1 s now"),
         renode._session(bench / "run", LONG, bench / "flash.bin") as session,
     ):
         session.run_command(f'emulation CreateUartPtyTerminal "gateway" "{bench}/run/usart1" true')

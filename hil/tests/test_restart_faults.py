@@ -1,4 +1,4 @@
-"""Systems that end and start again with the same samples: each dip is told once, and no false outage."""
+"""Systems that end and start again with the same samples: each dip is reported once, and no false outage."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -52,10 +52,14 @@ def test_two_alike_dips_are_two() -> None:
 @pytest.mark.parametrize(
     ("account", "problem", "figure"),
     [
-        (account_of(FOUND[:1], incident_events={1: (1, 2)}), "start 2, dip to 60 %: told as sag", "merged"),
+        (
+            account_of(FOUND[:1], incident_events={1: (1, 2)}),
+            "start 2, dip to 60 %: reported as sag",
+            "merged",
+        ),
         (account_of(FOUND[:1], incident_events={1: (1,)}), "missed, event 2 without an incident", "missed"),
         (account_of((FOUND[0], replace(FOUND[1], incident=1))), "one incident with 1 others", "merged"),
-        (account_of((*FOUND, replace(FOUND[0], incident=3))), "told once more", "doubled"),
+        (account_of((*FOUND, replace(FOUND[0], incident=3))), "reported once more", "doubled"),
         (
             account_of((*FOUND, replace(FOUND[0], incident=3, residual_percent=52.7))),
             "false: incident 3",
@@ -71,7 +75,7 @@ def test_two_alike_dips_are_two() -> None:
         (account_of(dark=(DARK,)), "its outage of 30.0 s is missing", "outages"),
         (
             account_of((*FOUND, replace(OUTAGE, end_ns=DARK.to_ns - S)), dark=(DARK,)),
-            "its outage of 30.0 s is told as 29.0 s",
+            "its outage of 30.0 s is reported as 29.0 s",
             "outages_told",
         ),
         (account_of(share=0.42), "measured share 42.0%, it is 75.0%", "share_error"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.onset_rule import FOLLOWS_NS, ONE_DISTURBANCE_NS
 from opq_cloud.mauka.measuring.sightings import STEADY_STATES, family
-from opq_sim.power_system.disturbance_truth import TRUTH
+from opq_sim.power_system.disturbance_truth import TRUTH_FILE
 from opq_sim.score import records
 from opq_sim.score.figures import score
 from opq_sim.score.matching import match_incidents
@@ -317,7 +317,7 @@ def test_a_malformed_line_is_named(line: str, why: str, tmp_path: Path) -> None:
 
 
 def test_the_file_has_its_runs_name() -> None:
-    assert FILE_NAME == TRUTH
+    assert FILE_NAME == TRUTH_FILE
 
 
 def test_without_the_file_there_is_one_clear_error(tmp_path: Path) -> None:

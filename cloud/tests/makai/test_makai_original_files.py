@@ -220,7 +220,7 @@ def test_every_original_key_is_obeyed_or_named(tmp_path: Path) -> None:
     assert 'did you mean "zmq_acquisition_endpoint"?' in said(notices, "zmq_acquisition_endpont")
     assert not said(notices, "mongo_trends_update_interval_seconds")
     _, notices = read(tmp_path, shipped | {"mongo_trends_update_interval_seconds": 10})
-    assert "10 s; here trends are of whole minutes" in said(notices, "mongo_trends_update_interval_seconds")
+    assert "10 s; here a trend is one minute long" in said(notices, "mongo_trends_update_interval_seconds")
     config, notices = read(tmp_path, BROKER | {"white_list": False, "pub_key": "x"}, "tb.json")
     assert config.triggering_broker.metrics_interval_s == 10.0
     assert "without effect" in said(notices, "white_list") and "without effect" in said(notices, "pub_key")

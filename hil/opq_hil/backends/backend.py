@@ -77,7 +77,7 @@ class EmulatorClock:
             self._now_s, self._moved_s = found_s, self._polled_s
         elif self._polled_s - self._moved_s > self._still_limit_s:
             still_s = self._polled_s - self._moved_s
-            raise StandsStillError(f"virtual time stands still at {found_s:.3f} s, for {still_s:.0f} s now")
+            raise StandsStillError(f"virtual time has stopped at {found_s:.3f} s, for {still_s:.0f} s now")
         return found_s
 
 
@@ -191,7 +191,7 @@ WARNINGS: Mapping[str, str] = {
     "renode": "Renode's robot server listens on all addresses of this machine and does what anybody asks, "
     "files and Python included; hil/renode/README.md shows how to close it",
 }
-"""Name -> what a user has to know before it runs; stands in the first line of a run."""
+"""Name -> what a user has to know before it runs; the first line of a run has it."""
 
 
 def dated_folder() -> Path:

@@ -18,7 +18,10 @@ from opq_hil.backends.renode import SCRIPT, find_renode
 
 HOST = "127.0.0.1"
 GDBS = ("gdb-multiarch", "arm-none-eabi-gdb")
-INTERFACE, TARGET = "interface/stlink.cfg", "target/stm32f4x.cfg"
+INTERFACE_FILE = "interface/stlink.cfg"
+"""OpenOCD's file of the debug probe."""
+TARGET_FILE = "target/stm32f4x.cfg"
+"""OpenOCD's file of the chip."""
 QUIET_WORLD = SCRIPT.parent / "quiet.world"
 DEVICE_NAME = "STM32F405RG"
 """As cortex-debug and ST's SVD file name it."""
@@ -55,7 +58,7 @@ def renode_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[st
 def openocd_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
     """OpenOCD at a probe; the chip keeps what was flashed."""
     ports = f"gdb_port {port}; tcl_port disabled; telnet_port disabled"
-    return ("openocd", "-f", INTERFACE, "-f", TARGET, "-c", f"bindto {HOST}; {ports}")
+    return ("openocd", "-f", INTERFACE_FILE, "-f", TARGET_FILE, "-c", f"bindto {HOST}; {ports}")
 
 
 def st_util_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
@@ -115,7 +118,7 @@ def launch_document(session: DebugSession, elf: Path, port: int, svd: Path | Non
         "gdbPath": session.gdb[0],
     }
     if session.server[0] == "openocd":
-        entry |= {"servertype": "openocd", "configFiles": [INTERFACE, TARGET]}
+        entry |= {"servertype": "openocd", "configFiles": [INTERFACE_FILE, TARGET_FILE]}
     elif session.server[0] == "st-util":
         entry |= {"servertype": "stutil"}
     else:

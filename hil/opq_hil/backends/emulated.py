@@ -24,8 +24,10 @@ from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_sim.box.port import PortLink
 
-LEAD_S, EVERY_S = 30, 60
-"""Seconds from power-on to the first dip (the clock is locked by then), and from one dip to the next."""
+LEAD_S = 30
+"""Seconds from power-on to the first dip; the clock is locked by then."""
+EVERY_S = 60
+"""Seconds from one dip to the next."""
 LONGEST_NS = 6 * 3600 * NS
 """A world is read completely: 70 MB of GPS text. At its end this process ends; `up` starts it again."""
 RATE_HZ = 12_000
@@ -54,19 +56,25 @@ def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int, seed: int
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--box-id", required=True, help="For the log.")
+@click.option("--box-id", required=True, help="Name of the Box in the log.")
 @click.option("--backend", "name", type=click.Choice(EMULATORS), default="qemu", show_default=True)
 @click.option("--board", type=click.Choice(sorted(BOARDS)), default="opqbox", show_default=True)
 @click.option(
     "--flash", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The chip's flash."
 )
 @click.option("--port", type=click.Path(path_type=Path), required=True, help="Link to make to the pty.")
-@click.option("--folder", type=click.Path(path_type=Path), required=True, help="World, report, flash.")
-@click.option("--lead-s", type=float, default=LEAD_S, show_default=True, help="Before the first dip.")
+@click.option("--folder", type=click.Path(path_type=Path), required=True, help="For world, report and flash.")
+@click.option("--lead-s", type=float, default=LEAD_S, show_default=True, help="Seconds before the first dip.")
 @click.option(
-    "--every-s", type=click.IntRange(5, 600), default=EVERY_S, show_default=True, help="From dip to dip."
+    "--every-s",
+    type=click.IntRange(5, 600),
+    default=EVERY_S,
+    show_default=True,
+    help="Seconds from dip to dip.",
 )
-@click.option("--seed", type=click.IntRange(0, MOST_SEED), help="Of the chip's RAM; else another each start.")
+@click.option(
+    "--seed", type=click.IntRange(0, MOST_SEED), help="Seed of the chip's RAM; else drawn at each start."
+)
 def main(
     box_id: str,
     name: str,

@@ -52,10 +52,16 @@ BOARDS: Mapping[str, BoardInput] = {
     "disco_f407": BoardInput(INTERNAL, 0.018235, 16, 2048, 1911, 8_000_000, 15),  # VDDA is 3.0 V
     "nucleo_f429zi": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923, 8_000_000),
 }
-VARIABLE, KEY_VARIABLE = "OPQ_FIRMWARE_DIR", "OPQ_FIRMWARE_KEY"
+VARIABLE = "OPQ_FIRMWARE_DIR"
+"""Names the folder of built firmware."""
+KEY_VARIABLE = "OPQ_FIRMWARE_KEY"
+"""Names the private key that signed it."""
 NO_FIRMWARE = "no firmware to run"
 """The reason of a test that is skipped for want of firmware begins with this."""
-FLASH, UPDATE = "flash.bin", "firmware.opqfw"
+FLASH_FILE = "flash.bin"
+"""Content of the chip's flash."""
+UPDATE_FILE = "firmware.opqfw"
+"""Update for either slot."""
 
 
 class FirmwareError(OpqError):
@@ -83,13 +89,17 @@ def read_firmware(folder: Path | None = None) -> Mapping[str, Firmware]:
     if place is None:
         raise FirmwareError(f"no built firmware: opq-tools firmware build, then --firmware DIR or {VARIABLE}")
     key = Path(os.environ[KEY_VARIABLE]) if os.environ.get(KEY_VARIABLE) else None
-    found = {board: board_firmware(place, board, key) for board in BOARDS if (place / board / FLASH).exists()}
+    found = {
+        board: board_firmware(place, board, key) for board in BOARDS if (place / board / FLASH_FILE).exists()
+    }
     if not found:
-        raise FirmwareError(f"{place}: no {FLASH} of {' or '.join(BOARDS)} in it; opq-tools firmware build")
+        raise FirmwareError(
+            f"{place}: no {FLASH_FILE} of {' or '.join(BOARDS)} in it; opq-tools firmware build"
+        )
     return found
 
 
 def board_firmware(folder: Path, board: str, key: Path | None = None) -> Firmware:
     """The files of one board in `folder`."""
     place = folder / board
-    return Firmware(Image(board, place / FLASH, BOARDS[board].converter), place / UPDATE, key)
+    return Firmware(Image(board, place / FLASH_FILE, BOARDS[board].converter), place / UPDATE_FILE, key)

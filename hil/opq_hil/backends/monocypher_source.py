@@ -16,9 +16,9 @@ from pathlib import Path
 from opq_hil.backends.build_lock import locked
 from opq_hil.backends.build_step import BuildError, run_step
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
-from opq_hil.backends.pinned import MONOCYPHER as MONOCYPHER_VERSION
-from opq_hil.backends.pinned import PYMONOCYPHER as VERSION
+from opq_hil.backends.pinned import MONOCYPHER_VERSION
 from opq_hil.backends.pinned import PYMONOCYPHER_SHA256 as SHA256
+from opq_hil.backends.pinned import PYMONOCYPHER_VERSION as VERSION
 
 PACKAGE = "pymonocypher"
 VARIABLE = "MONOCYPHER_DIR"

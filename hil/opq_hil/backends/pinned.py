@@ -1,7 +1,7 @@
 """The versions of other people's sources that firmware and emulator are built from, with their checksums.
 
 Debian's source packages are checked by apt, against the keys of the archive; pip checks the hash given here.
-A tarball or a git checkout that a user names is held to what stands here. (Renode: hil/renode.lock.)
+A tarball or a git checkout that a user names is compared with the sums below. (Renode: hil/renode.lock.)
 """
 
 from collections.abc import Mapping
@@ -36,6 +36,7 @@ MICROPYTHON = Pinned(
     {"9fe99ad5808e66bb40d374f5cad187c32c7d1c49cf47f72b38fd453c28c2aebe": "micropython-1.25.0.tar.xz"},
     {"f498a16c7db6d4b2de200b3e0856528dfe0613c3": "v1.25.0"},
 )
-PYMONOCYPHER, MONOCYPHER = "4.0.3.4", "4.0.3"
+PYMONOCYPHER_VERSION = "4.0.3.4"
+MONOCYPHER_VERSION = "4.0.3"
 PYMONOCYPHER_SHA256 = "5e56e3d3eb770a53e0b9f6274146663c11a11f3d0de5cd48e3be0428d1b07a4a"
 """Checksum of pymonocypher-4.0.3.4.tar.gz, which contains Monocypher 4.0.3."""

@@ -52,10 +52,14 @@ HEADERS = {"libfdt.h": "libfdt-dev"}
 PYTHON = ("meson>=1.5,<2", "pycotap>=1.1", "setuptools", "wheel", "distlib", "packaging")
 CONFIGURED = "configured"
 """File of a build tree in which `configure` ended well; a tree without it is removed."""
-CONFIGURE_LIMIT_S, NINJA_LIMIT_S, PYTHON_LIMIT_S = 1200.0, 3600.0, 600.0
-"""For a machine with two cores, of which 12 s, 3 min and 5 s are needed; build_step.py lets them grow."""
+CONFIGURE_LIMIT_S = 1200.0
+"""Limit of configure, which takes 12 s on two cores; build_step.py extends it on a slower machine."""
+NINJA_LIMIT_S = 3600.0
+"""Limit of the build, which takes 3 min."""
+PYTHON_LIMIT_S = 600.0
+"""Limit of the Python environment, which takes 5 s."""
 ANSWER_LIMIT_S = 120.0
-"""For a binary to name its machines; it needs 0.03 s."""
+"""Limit for a binary to name its machines; it needs 0.03 s."""
 KEPT_BINARIES = 8
 FAILED = 3
 """Exit code after a build that failed: a fault of ours; a missing tool is not a fault."""

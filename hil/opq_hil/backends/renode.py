@@ -1,7 +1,7 @@
 """The firmware in Renode: the same worlds as on QEMU, played by the models in hil/renode.
 
 Renode is driven by its robot server (XML-RPC): the commands of box.resc, virtual time in slices, and the
-files that World.cs writes. Live, a `PtyRelay` stands between it and the gateway. Few machines have Renode, so
+files that World.cs writes. Live, a `PtyRelay` connects it with the gateway. Few machines have Renode, so
 every run names the places where it was searched. Renode chooses the port of its server itself and writes it
 into a file, because it ends with 0 and without a word when a port that it was given is taken.
 """

@@ -30,7 +30,7 @@ PIECE_BYTES = 1 << 20
 
 
 class RenodeArchiveError(OpqError):
-    """The archive cannot be had, or it is not the one that the lock file names."""
+    """The archive cannot be downloaded, or it is not the one that the lock file names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def read_lock(path: Path = LOCK) -> RenodeLock:
 def fetch_renode(
     lock: RenodeLock, *, accept: Callable[[str, int], bool], cache: Path | None = None
 ) -> Path | None:
-    """The folder with `renode` and `renode-test`, downloaded once; None: `accept` said no.
+    """The folder with `renode` and `renode-test`, downloaded once; None: `accept` refused.
 
     Args:
         accept: is given checksum and size where the lock has none; True: they are written into it.

@@ -32,7 +32,7 @@ Also by default: supply, watchdog, a damaged line and a flood in device/tests/te
 hil/tests/test_flash_in_place.py, a dip and a killed gateway in tools/tests/test_up_emulated.py.
 """
 EMULATORS = 2
-"""Number of emulators at the same time: one per core of a small machine."""
+"""How many emulators run at the same time: one per core of a small machine."""
 
 
 def chosen(

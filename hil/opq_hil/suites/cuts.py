@@ -31,15 +31,19 @@ from opq_proto.link.messages import Acknowledgement, Command, Operation, Setting
 
 FEW_CUTS = 2
 """Cuts of each kind in a run of minutes."""
-SAVE_CUTS, UPDATE_CUTS = 40, 20
-"""Cuts in a normal run, 60 in all (an update takes 15 s each time); device/tests has 1e5 cuts."""
+SAVE_CUTS = 40
+"""Cuts in saves of a normal run; device/tests has 1e5 cuts."""
+UPDATE_CUTS = 20
+"""Cuts in updates of a normal run; an update takes 15 s each time."""
 SOAK_CUTS = 250
 SOAK_EMULATORS = 2
 """Emulators of `many_cuts` at the same time."""
 OBSERVED_NS = 5 * NS // 2
 SLOT_B = Slot.B.address - 0x08000000
-ASK_SETTINGS, ASK_SLOT = 9, 10
-"""Ids of the two commands after a cut."""
+ASK_SETTINGS = 9
+"""Id of the command after a cut that requests the settings."""
+ASK_SLOT = 10
+"""Id of the command that requests the running slot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,15 @@ from opq_hil.backends.backend import FirmwareRun
 from opq_hil.suites.sampling import nothing_missed, stamp_steps
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.capture import waveform
-from opq_hil.world.world import BATTERY, NS, SUPPLY, BitNoise, PowerScript, World, voltage_readings
+from opq_hil.world.world import (
+    BATTERY_CHANNEL,
+    NS,
+    SUPPLY_CHANNEL,
+    BitNoise,
+    PowerScript,
+    World,
+    voltage_readings,
+)
 from opq_proto.link import log_codes
 from opq_proto.link.messages import (
     Acknowledgement,
@@ -119,8 +127,8 @@ def _silent(bench: Bench, silent_s: int) -> tuple[FirmwareRun, Figures]:
 
 def battery(bench: Bench) -> Figures:
     """Supply lost at 8 s, back at 16 s, lost again at 22 s, and the battery empty at 28 s."""
-    supply = voltage_readings(SUPPLY, ((0, 5.0), (8, 0.0), (16, 5.0), (22, 0.0)))
-    cell = voltage_readings(BATTERY, ((0, 4.0), (28, 3.2)))
+    supply = voltage_readings(SUPPLY_CHANNEL, ((0, 5.0), (8, 0.0), (16, 5.0), (22, 0.0)))
+    cell = voltage_readings(BATTERY_CHANNEL, ((0, 4.0), (28, 3.2)))
     run = bench.run(World(36 * NS, power=PowerScript(adc=supply + cell)))
     for event, count in (("box.on_battery", 2), ("box.supply_back", 1), ("box.battery_low", 1)):
         lines = logged(run, event)

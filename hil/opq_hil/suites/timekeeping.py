@@ -22,7 +22,10 @@ from opq_hil.world.world import NS, PowerScript, World, temperature_readings
 from opq_proto.link.messages import GpsState, GpsStatus, Samples
 from opq_proto.messages import TimeSource
 
-RMS_NS, MAX_NS = 200.0, 1000.0
+RMS_NS = 200.0
+"""Largest rms error of locked stamps (issue 3)."""
+MAX_NS = 1000.0
+"""Largest error of one locked stamp."""
 INSIDE = 0.997
 UNKNOWN = 0xFFFF_FFFF
 SETTLE_S = 10.0

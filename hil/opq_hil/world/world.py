@@ -22,8 +22,10 @@ from opq_proto.link import frames as link
 from opq_proto.link.messages import LinkMessage
 
 NS = 10**9
-INTERNAL, EXTERNAL = "adc1", "spi2"
-"""Input of the mains: the chip's own converter, or the 16-bit one on SPI2."""
+INTERNAL = "adc1"
+"""Input of the mains: the chip's own converter."""
+EXTERNAL = "spi2"
+"""Input of the mains: the 16-bit converter on SPI2."""
 SAMPLE_RATE_MILLIHZ = 12_000_000
 
 
@@ -169,13 +171,21 @@ class World:
 
 TEMPERATURE = 16
 """Channel of ADC1 inside the chip."""
-SUPPLY, BATTERY = 11, 12
-"""Channels that both boards use, with dividers by 2."""
+SUPPLY_CHANNEL = 11
+"""Channel of ADC1 for the supply, over a divider by 2; the same on both boards."""
+BATTERY_CHANNEL = 12
+"""Channel of ADC1 for the battery, over a divider by 2."""
 FULL = 4095
 VDDA_V = 3.3
-V25_V, V_PER_K = 0.76, 0.0025
+V25_V = 0.76
+"""Voltage of the sensor at 25 degrees (DS8626, table 72)."""
+V_PER_K = 0.0025
+"""Slope of the sensor (DS8626, table 72)."""
 DIVIDER = 2.0
-CHIP_NOISE_K, CHIP_LAG_S = 0.5, 60.0
+CHIP_NOISE_K = 0.5
+"""Noise of one reading."""
+CHIP_LAG_S = 60.0
+"""Time constant of the chip behind the oscillator."""
 
 
 def temperature_count(celsius: float) -> int:

@@ -66,8 +66,10 @@ LOG_STARTED = 1
 """Log.code: the Box started; a is its boot_id, b the reset cause."""
 GPS_STATES = {TimeSource.GPS: GpsState.LOCKED, TimeSource.HOLDOVER: GpsState.HOLDOVER}
 """GPS state that a Box with its own clock reports, by its time source."""
-RESET_POWER, RESET_SOFTWARE = 1, 4
-"""Health.reset_cause: log_codes.RESET_CAUSES."""
+RESET_POWER = 1
+"""Health.reset_cause: the supply came back (log_codes.RESET_CAUSES)."""
+RESET_SOFTWARE = 4
+"""Health.reset_cause: a command or new firmware."""
 
 
 class Box:
@@ -184,7 +186,7 @@ class Box:
         if not isinstance(self.source, Generator):
             what = "replays a recording; events go to simulated Boxes only"
             if isinstance(self.source, PowerSource):
-                what = "hangs on a network; give a cause and where, such as fault --at feeder2/3.1km"
+                what = "is connected to a network; give a cause and a place, such as fault --at feeder2/3.1km"
             raise ValueError(f"box {self.box_id} {what}")
         return self.source.add(event)
 

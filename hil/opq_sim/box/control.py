@@ -41,7 +41,10 @@ CONNECTIONS = 16
 NUMBER_KEYS = ("depth", "cycles", "angle_deg", "hz", "degrees")
 EVENT_KEYS = ("do", "box", "kind", *NUMBER_KEYS)
 CAUSE_KEYS = ("do", "cause", "at", "values")
-SUPPLY_LOST, SUPPLY_KEYS = "supply_lost", ("do", "box", "kind", "seconds", "values")
+SUPPLY_LOST = "supply_lost"
+"""Kind of an event that takes the Box's own supply."""
+SUPPLY_KEYS = ("do", "box", "kind", "seconds", "values")
+"""Keys of such a request."""
 ANSWER_S = 5.0
 LOST_S = 30.0
 """Duration of a supply loss where the request gives none."""

@@ -7,13 +7,16 @@ Source: RM0090 3.3 (flash sectors), 39.1 and 39.2 (unique id, flash size), DS862
 SECTOR_KIB = (16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128)
 """RM0090 table 5: sectors 0 to 11 of the 1 MB parts."""
 FLASH = 0x0800_0000
-SYSTEM_ROM, SYSTEM_ROM_BYTES = 0x1FFF_0000, 0x7A10
+SYSTEM_ROM = 0x1FFF_0000
+SYSTEM_ROM_BYTES = 0x7A10
 DEVICE_PAGE = 0x1FFF_7A00
 """The page of the OTP lock bytes, the unique id and the flash size."""
 OPTION_BYTES = 0x1FFF_C000
 """RM0090 table 13."""
-UID, FLASH_SIZE = 0x1FFF_7A10, 0x1FFF_7A22
-RAM, RAM_BYTES = 0x2000_0000, 128 * 1024
+UID_ADDRESS = 0x1FFF_7A10
+FLASH_SIZE_ADDRESS = 0x1FFF_7A22
+RAM = 0x2000_0000
+RAM_BYTES = 128 * 1024
 ROM_LOADER_RAM_BYTES = 0x2000
 """AN2606, STM32F40xxx: RAM of the boot loader's own variables, which no other code may write."""
 DEV_ID = 0x413
@@ -38,8 +41,10 @@ class F405Memory:
         self.erases = [0] * len(self.sectors)
         self.write_protected: set[int] = set()
         page = bytearray(b"\xff" * 256)
-        page[UID - DEVICE_PAGE : UID - DEVICE_PAGE + 12] = bytes(range(0x30, 0x3C))
-        page[FLASH_SIZE - DEVICE_PAGE : FLASH_SIZE - DEVICE_PAGE + 2] = flash_kib.to_bytes(2, "little")
+        page[UID_ADDRESS - DEVICE_PAGE : UID_ADDRESS - DEVICE_PAGE + 12] = bytes(range(0x30, 0x3C))
+        page[FLASH_SIZE_ADDRESS - DEVICE_PAGE : FLASH_SIZE_ADDRESS - DEVICE_PAGE + 2] = flash_kib.to_bytes(
+            2, "little"
+        )
         self._page = bytes(page)
 
     def sector_span(self, sector: int) -> tuple[int, int]:

@@ -13,8 +13,10 @@ from opq_sim.box.fleet import Fleet
 from opq_sim.power_system.map_places import KM_PER_DEGREE
 from opq_sim.power_system.power_scenario import PowerScenario, power_system_of
 
-BORNHOLM, OAHU = (55.130, 14.915), (21.500, -158.020)
-"""(latitude, longitude), degrees: the middle of an island of 50 Hz and of one of 60 Hz."""
+BORNHOLM = (55.130, 14.915)
+"""(latitude, longitude), degrees: the middle of an island with 50 Hz."""
+OAHU = (21.500, -158.020)
+"""The same of an island with 60 Hz."""
 SPIRAL_KM = 1.1
 """The n-th point is this many km times the root of n + 1 from the middle; 200 points lie within 16 km."""
 GOLDEN_DEGREES = 137.50776

@@ -24,8 +24,10 @@ FULL_SCALE = 5.0
 """Full scale over nominal peak: 1.75 of a swell and 1.0 of an impulse together (3.9) are not clipped."""
 SHORTEST_S = 0.3
 """If neither of two disturbances has a length, the second begins within this time."""
-START_NS, EVERY_NS = 1_735_689_600 * 10**9, 200 * 10**9
-"""The first recording begins with 2025, the next 200 s later: no two of a folder overlap in time."""
+START_NS = 1_735_689_600 * 10**9
+"""The first recording begins with 2025."""
+EVERY_NS = 200 * 10**9
+"""Each further recording begins this much later: no two of a folder overlap in time."""
 EDGE_LSB = 1e-9
 """Function libraries differ by less than 1e-10 of a count (kinds are closed forms of a few sines)."""
 BOX_ID = "1"

@@ -125,9 +125,9 @@ LONGEST_S: Final = 44.0
 CLOCK_DARK_S: Final = (12.0, 15.0)
 LOCK_AGAIN_S: Final = (3.0, 6.0)
 AWAY_S: Final = (3.0, 8.0)
-"""No dip from so long before a time without measurement until so long after it."""
+"""Dips keep this distance from a time without measurement."""
 APART_S: Final = 4.0
-"""From dip to dip."""
+"""Shortest time from dip to dip."""
 RESIDUALS_PERCENT: Final = (40.0, 50.0, 60.0, 70.0, 80.0)
 """Each dip of a schedule has its own, by which it is known again."""
 CLOCK_DIP_CYCLES: Final = (6, 12)
@@ -149,7 +149,7 @@ replayed: plays a recording. free: does not even know the year. quiet: the same 
 dips in each start, and one boot id for ever. voltage: another nominal voltage in each start. emulated: the
 firmware in QEMU, in some seeds beside few others: it takes a core and comes late on a busy machine."""
 EMULATED_EVERY: Final = 12
-"""Seeds."""
+"""One seed in so many has the emulated Box."""
 EMULATED_DIP_S: Final = 30.0
 EMULATED_RESIDUAL: Final = 70.0
 EMULATED_CYCLES: Final = 10
@@ -161,7 +161,7 @@ ALONE: Final = ("boxes_killed", "gateway_killed_alone", "cloud_killed_alone", "b
 """Ends of one part beside others that go on; their pause takes as long as it is."""
 PAUSE_S: Final = (1.0, 3600.0)
 PAUSED_S: Final = 1.0
-"""What a scaled pause takes."""
+"""Length of a scaled pause."""
 ALONE_PAUSE_S: Final = (1.0, 6.0)
 SUPPLY_S: Final = (13.0, 16.0)
 AMBIGUOUS_S: Final = (6.0, 14.0)
@@ -248,7 +248,7 @@ def _restarted_boxes(
 
 
 def _pause(chance: random.Random, kind: str) -> tuple[float, float]:
-    """What the pause takes, and what it is by the clocks."""
+    """The length of the pause, and its length by the clocks."""
     if kind == "boxes_reset":
         return 0.1, 0.1
     if kind == "supply_lost":

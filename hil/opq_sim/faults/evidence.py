@@ -73,7 +73,7 @@ class StoredWaveform:
     """Samples in the span that the event asks for, without the time after a loss of supply."""
     samples: int
     missing: int
-    """In gaps."""
+    """Samples in gaps."""
     dips_percent: tuple[float, ...]
     """The lowest rms of one cycle in each dip, of nominal."""
 
@@ -95,7 +95,7 @@ class Evidence:
     queued: set[tuple[str, int]] = field(default_factory=set)
     """(Box, sequence) of Measurements that were seen on a gateway's disk."""
     held: dict[str, HeldNumbers] = field(default_factory=dict)
-    """By Box of a fleet."""
+    """What each Box of a fleet holds."""
     received: Mapping[tuple[str, int], Measurement] = field(default_factory=dict)
     """(Box, sequence) -> what the triggering broker passed on."""
     contradicted: list[str] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Evidence:
     events: list[StoredEvent] = field(default_factory=list)
     findings: list[StoredFinding] = field(default_factory=list)
     waveforms: dict[tuple[int, str], StoredWaveform] = field(default_factory=dict)
-    """By (event, Box)."""
+    """Waveforms by (event, Box)."""
     withdrawn: list[str] = field(default_factory=list)
     """Boxes of outages that were reported and then withdrawn."""
     truth: list[TrueDisturbance] = field(default_factory=list)

@@ -13,7 +13,7 @@ FAULT_KEYS: Final = ("kind", "at_s", "for_s", "box_id", "step_s")
 TRIAL_KEYS: Final = ("kind", "gateway", "at_s", "for_s", "has_gps", "has_battery", "quota")
 """What a document says of a drawn fault: one of several, or that of one of many gateways."""
 DOWN_S: Final = 1.5
-"""For so long a gateway is down while its clock is set: the Box's own ring holds 3.2 s."""
+"""How long a gateway is down while its clock is set: the Box's own ring holds 3.2 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +169,9 @@ class Restart:
     at_s: float
     """The end comes at this time or later, when the Boxes' dips are sampled."""
     for_s: float
-    """What the pause takes."""
+    """How long the pause is."""
     pause_s: float
-    """What it is by the clocks."""
+    """How long the pause is by the clocks."""
     ahead_s: float | None = None
     """How far the clock of the gateway without GPS is ahead in the next start; None: it stays as it is."""
 
@@ -205,11 +205,11 @@ class FaultSchedule:
     seed: int
     drawn: tuple[Fault | ClockTrial | Restart, ...]
     length_s: float = 0.0
-    """It lasts at least so long."""
+    """Its shortest length."""
     dips: tuple[DrawnDip, ...] = ()
     boxes: tuple[RestartedBox, ...] = ()
     store: str = "sqlite"
-    """Or ferretdb."""
+    """`sqlite` or `ferretdb`."""
     ahead_s: float | None = None
     """How far the clock of the gateway without GPS is ahead at the start; None: it is synchronised."""
 

@@ -47,7 +47,7 @@ def measured_to_the_end(world: FaultWorld) -> Condition:
             if (waiting := backlog(data_dir)) is None or waiting:
                 return f"{len(waiting or ())} Measurements wait in the queue"
         if still_s < STILL_S:
-            return "something still moves"
+            return "something still changes"
         # queued is enough: the peers, a subscriber, may miss the last one, and the verdict checks that it is
         # stored
         received = list(peers.received.items())
@@ -99,7 +99,7 @@ def analysed(world: FaultWorld, still_s: float) -> Condition:
         if counts is None:
             return "the health of a service does not answer"
         if quiet_s < still_s:
-            return "something still moves"
+            return "something still changes"
         if left and time.monotonic() - asked_s < ASK_AGAIN_S:
             return left
         try:
@@ -143,7 +143,7 @@ def told(world: FaultWorld, still_s: float) -> Condition:
         if late:
             return f"events {', '.join(map(str, late))} are not finished and analysed"
         if time.monotonic() - moved_s < still_s:
-            return "something still moves"
+            return "something still changes"
         old = [box_id for box_id in box_ids if box_id not in world.evidence.shares]
         return f"the measured share of Boxes {', '.join(old)} is old" if old else None
 

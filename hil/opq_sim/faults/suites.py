@@ -186,7 +186,7 @@ def _settle_clocks(world: FaultWorld) -> None:
 def _settle_restarts(world: FaultWorld) -> None:
     limit_s = restarts.EMULATED_S if world.processes.emulated else CLOCK_SETTLE_S
     world.wait(world.around.unsampled, limit_s, "all dips are sampled")
-    world.wait(settling.told(world, JUDGED_S), TOLD_S, "all is told", TOLD_EVERY_S)
+    world.wait(settling.told(world, JUDGED_S), TOLD_S, "all is reported", TOLD_EVERY_S)
     world.wait(settling.stored(world), SETTLE_S, "all that was measured by then is stored")
     store = world.schedule.store
     if world.processes.mongo is None and store != "sqlite":
@@ -275,7 +275,7 @@ SUITES: Final[Mapping[str, Suite]] = {
         ", {outages_found} of {outages} outages, {false} false, {schedules_played} schedules",
     ),
     "restart-faults": Suite(
-        "Ends, pauses and starts by seed: each dip is told once, at its time, and no false outage.",
+        "Ends, pauses and starts by seed: each dip is reported once, at its time, and no false outage.",
         draw_restarts,
         _of_restarts,
         _settle_restarts,
@@ -296,7 +296,7 @@ SUITES: Final[Mapping[str, Suite]] = {
             "outages_false",
             "intervals",
         ),
-        "{trials} trials, {store}: {told} + {not_sampled} of {disturbances} dips told + not sampled, "
+        "{trials} trials, {store}: {told} + {not_sampled} of {disturbances} dips reported + not sampled, "
         "{incidents} incidents, {missed} missed, {merged} merged, {doubled} doubled, {false} false; "
         "{outages_told} of {outages} outages, {outages_false} false; share wrong by {share_error}",
     ),

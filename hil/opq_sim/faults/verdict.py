@@ -128,7 +128,7 @@ def judge_cloud(verdict: ScheduleVerdict, evidence: Evidence) -> None:
     longest_s = float(evidence.figures.get(LONGEST_TURN, 0.0))
     if verdict.problems and longest_s >= LATE_S:
         verdict.problems.append(
-            f"the simulated Boxes themselves stood still for {longest_s:g} s: this machine was too busy, "
+            f"the simulated Boxes themselves paused for {longest_s:g} s: this machine was too busy, "
             "which may be all that is wrong; play the seed again when it is not"
         )
 

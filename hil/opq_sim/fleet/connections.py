@@ -27,8 +27,12 @@ FILES_PER_BOX = 6
 """For each of the three sockets: a descriptor to wait on, and a connection."""
 SPARE_FILES = 200
 SOCKETS = 3
-SEND_QUEUE, COMMAND_QUEUE, ANSWERS = 1000, 1000, 4
-"""Messages in libzmq's own queues; an answer of 120 s is 9 MB."""
+SEND_QUEUE = 1000
+"""Measurements in libzmq's own queue."""
+COMMAND_QUEUE = 1000
+"""Commands in libzmq's own queue."""
+ANSWER_QUEUE = 4
+"""Answers in libzmq's own queue; an answer of 120 s is 9 MB."""
 RECONNECT_MS = (100, 500)
 MAX_RECONNECT_MS = 8000
 OPENING = 48
@@ -94,7 +98,7 @@ class BoxSockets:
                 socket.rcvhwm = COMMAND_QUEUE
                 socket.subscribe(box_id.encode())  # a prefix: receivers compare the whole id
             else:
-                socket.sndhwm = ANSWERS
+                socket.sndhwm = ANSWER_QUEUE
                 socket.setsockopt(zmq.IMMEDIATE, 1)  # no answers for a broker that forgot the question
             socket.connect(endpoint)
             made.append(socket)

@@ -17,8 +17,10 @@ from opq_sim.power_system.power_scenario import PowerScenario, power_system_of
 from opq_sim.power_system.power_source import power_sources, recorded_sources
 from opq_sim.power_system.power_system import PowerSystem
 
-PLAIN_WANDER_HZ, PLAIN_WANDER_S = 0.01, 47.0
-"""Wander of the grid of Boxes without a scenario, as in `opq-tools sim N`."""
+PLAIN_WANDER_HZ = 0.01
+"""Amplitude of the wander of the grid of Boxes without a scenario, as in `opq-tools sim N`."""
+PLAIN_WANDER_S = 47.0
+"""Period of that wander."""
 
 
 class PhaseProfile(Protocol):

@@ -13,8 +13,10 @@ from opq_sim.mains.profiles import FloatArray
 
 RATE_HZ = 12_000.0
 THD_WINDOWS = 6
-FIRST_FREQUENCY, FREQUENCY_WINDOWS = 262, 7
-"""The first value of `f` and `trans` comes with window 262 and covers 6; later ones every 7."""
+FIRST_FREQUENCY_WINDOW = 262
+"""The first value of `f` and `trans` comes with this window and covers 6."""
+FREQUENCY_WINDOWS = 7
+"""Later values come every so many windows and cover as many."""
 DECIMATION = 10
 LOW_TAPS, FUNDAMENTAL_TAPS, HIGH_TAPS = 128, 64, 125
 LOW_CUT_HZ, FUNDAMENTAL_CUT_HZ, HIGH_CUT_HZ = 300.0, 90.0, 400.0
@@ -56,7 +58,7 @@ class ForeignMeter:
         found = {"rms": float(np.sqrt(np.mean(last * last)))}
         if number % THD_WINDOWS == 0:
             found["thd"] = thd(windows.counts(THD_WINDOWS).ravel() / self._calibration)
-        late = number - FIRST_FREQUENCY
+        late = number - FIRST_FREQUENCY_WINDOW
         if late >= 0 and late % FREQUENCY_WINDOWS == 0:
             covered = FREQUENCY_WINDOWS if late else FREQUENCY_WINDOWS - 1
             reach = -(-HISTORY // WINDOW)

@@ -91,7 +91,10 @@ class Converter:
         return np.clip(read, -most, most - 1).astype(np.int16)
 
 
-JITTER_STREAM, STAMP_STREAM = 91, 92
+JITTER_STREAM = 91
+"""Number of the stream of random numbers for the jitter."""
+STAMP_STREAM = 92
+"""Number of the stream for the stamps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class OriginalSimControl:
             self._made_fifo = True
         except FileExistsError:
             if not stat.S_ISFIFO(path.lstat().st_mode):
-                raise OpqError(f"{path} is there and no FIFO; give another --fifo") from None
+                raise OpqError(f"{path} exists and is not a FIFO; give another --fifo") from None
         except OSError as error:
             raise OpqError(f"{path}: no FIFO can be made: {error.strerror or error}") from error
 

@@ -5,8 +5,12 @@ from dataclasses import dataclass, replace
 
 from opq_proto.config.reading import Field, build, section
 
-SUPPLY_V, BATTERY_FULL_V, BATTERY_EMPTY_V = 5.0, 4.1, 3.3
-"""Voltages in the Health message: of the supply, and of a lithium cell."""
+SUPPLY_V = 5.0
+"""Voltage of the supply in the Health message."""
+BATTERY_FULL_V = 4.1
+"""Voltage of a full lithium cell."""
+BATTERY_EMPTY_V = 3.3
+"""Voltage of an empty lithium cell."""
 
 
 @section

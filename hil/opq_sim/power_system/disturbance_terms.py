@@ -26,8 +26,10 @@ TAIL_CONSTANTS = 20.0
 
 MODULATION_STEP_S = 5e-4
 """Sines of 25 Hz between two such steps are off by 1e-7 of themselves at most, (h w)^4 / 384."""
-MODULATION_STEPS, MODULATION_PIECES = 1000, 16
-"""Steps that are summed at once, half a second, and how many such pieces are kept."""
+MODULATION_STEPS = 1000
+"""Steps that are summed at once: half a second."""
+MODULATION_PIECES = 16
+"""How many such pieces are kept."""
 
 
 class TermProfile(Protocol):

@@ -25,7 +25,8 @@ from opq_sim.power_system.power_system import GridDisturbance, PowerSystem
 U2_PERCENT = 2.0
 """EN 50160:2010, 4.2.4."""
 MIN_UNBALANCE_S = 3.0
-TRUTH, FREQUENCY = "truth.jsonl", "frequency.csv"
+TRUTH_FILE = "truth.jsonl"
+FREQUENCY_FILE = "frequency.csv"
 FREQUENCY_STEP_S = 0.1
 TruthLine = dict[str, object]
 
@@ -91,8 +92,8 @@ def _hz_in(system: PowerSystem, slip: SlipTerm, t_s: FloatArray) -> FloatArray:
 def _unbalanced(found: GridDisturbance, truths: Mapping[str, OutletTruth]) -> Iterator[tuple[int, float]]:
     """Outlets on phase a of places whose three phases become unequal for long, and the time since when.
 
-    Phase a stands for the place (docs/mauka-cases.md, Unbalance). A place does not count if one of its phases
-    dips or swells.
+    The finding is at the Box on phase a (docs/mauka-cases.md, Unbalance). A place does not count if
+    one of its phases dips or swells.
     """
     terms = [
         term
@@ -193,8 +194,8 @@ class TruthFiles:
         self._outages = outages
         self._written: set[BoxOutage] = set()
         self._steps, self._step_s = 0, frequency_step_s
-        self._truth: TextIO = (folder / TRUTH).open("w", encoding="utf-8")
-        self._frequency: TextIO = (folder / FREQUENCY).open("w", encoding="utf-8")
+        self._truth: TextIO = (folder / TRUTH_FILE).open("w", encoding="utf-8")
+        self._frequency: TextIO = (folder / FREQUENCY_FILE).open("w", encoding="utf-8")
         self._frequency.write("t_ns,hz\n")
         system.listen(self.accept_disturbance, self.accept_time)
 

@@ -28,14 +28,20 @@ from opq_sim.power_system.disturbance_terms import (
     ToneTerm,
 )
 
-SAG_PU, SWELL_PU, INTERRUPTION_PU = 0.9, 1.1, 0.1
-"""IEC 61000-4-30:2015, 5.4; IEEE 1159-2019, table 2."""
+SAG_PU = 0.9
+"""A lower rms is a sag: IEC 61000-4-30:2015, 5.4."""
+SWELL_PU = 1.1
+"""A higher rms is a swell: the same clause."""
+INTERRUPTION_PU = 0.1
+"""A lower rms is an interruption: IEEE 1159-2019, table 2."""
 RAPID_CHANGE_PU = 0.05
 """Change between steady states within the limits above; IEC 61000-4-30:2015, 5.11."""
 CHANGE_MARGIN = 0.0005
 """A change is so much beyond it: harmonics that were there before change the rms that a Box measures."""
-INRUSH_S, STEPS_OF_WAVE = 0.5, 128
-"""Seconds of an inrush in which its largest change lies, and steps per cycle in which it is looked for."""
+INRUSH_S = 0.5
+"""Part of an inrush in which its largest change is searched."""
+STEPS_OF_WAVE = 128
+"""Steps per cycle of that search."""
 STEADY_S = 1.0
 """A state that lasts this long is steady: the steps of a tap changer each count alone."""
 LASTING_S = 60.0
@@ -51,15 +57,19 @@ SIGNAL_PU = 0.003
 """The lowest level that a meter must find; IEC 61000-4-30:2015, 5.10."""
 DEVIATION_SHARE = 0.01
 """Share of nominal frequency; EN 50160:2010, 4.2.1."""
-DEVIATION_BACK, DEVIATION_S = 0.9, 1.2
-"""Until it is below this share of the limit again, for so long: the second of `opq_measure`'s conditions,
-wherever its windows of a fifth of a second lie."""
+DEVIATION_BACK_SHARE = 0.9
+"""A deviation ends where it stays below this share of the limit."""
+DEVIATION_S = 1.2
+"""How long it has to stay there: the second of `opq_measure`'s conditions, wherever its windows of a fifth
+of a second lie."""
 PASSING_STEPS = 5000
 """Steps of 10 us in which the passing of the limit is searched."""
 PST = 1.0
 DEAD_PU = 1e-3
-EXAMINED_S, EXAMINED_STEP_S = 120.0, 0.05
-"""Span and step in which the frequency is searched for the passing of its limit."""
+EXAMINED_S = 120.0
+"""Span in which the frequency is searched for the passing of its limit."""
+EXAMINED_STEP_S = 0.05
+"""Step of that search."""
 STEPS_PER_CYCLE = 16
 PST_OF_PINST = 0.714
 """Pst of a steady Pinst of 1: sqrt(0.5096); IEC 61000-4-15:2010, 5.7."""
@@ -236,7 +246,7 @@ def _passes_limit_s(
     first = int(np.argmax(seen >= 1.0))
     if not len(seen) or seen[first] < 1.0:
         return None
-    back = np.flatnonzero(seen[first:] < DEVIATION_BACK)
+    back = np.flatnonzero(seen[first:] < DEVIATION_BACK_SHARE)
     last = int(back[0]) if len(back) else len(seen) - first
     if last * EXAMINED_STEP_S < DEVIATION_S:
         return None

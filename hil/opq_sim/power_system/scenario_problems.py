@@ -42,7 +42,7 @@ def scenario_problems(document: Mapping[str, object]) -> list[Problem]:
     ids = [row.get("id") for row in _rows(document, "box")]
     for index, row in enumerate(_rows(document, "box")):
         if row.get("id") in ids[:index]:
-            found.append(Problem(("box", index, "id"), f"is {row.get('id')!r} twice; want one of its own"))
+            found.append(Problem(("box", index, "id"), f"is {row.get('id')!r} twice; give each its own"))
         lines = row.get("harmonics")
         for line in lines if isinstance(lines, list) else ():
             order = line[0] if isinstance(line, list) and line else None

@@ -12,8 +12,10 @@ from opq_sim.power_system.map_places import distance_km
 from opq_sim.score.matching import ScoreMatch, match_incidents
 from opq_sim.score.records import COMPOUND_NS, FOLLOWS_NS, JOIN_NS, LINES, FoundIncident, TrueDisturbance
 
-MISSED, NOTHING = "missed", "none"
-"""Confusion matrix: a disturbance without an incident; the row of incidents without a disturbance."""
+MISSED = "missed"
+"""Confusion matrix: column of disturbances without an incident."""
+NOTHING = "none"
+"""Confusion matrix: row of incidents without a disturbance."""
 
 
 class ClassFigures(TypedDict):

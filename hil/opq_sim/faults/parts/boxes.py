@@ -19,7 +19,8 @@ from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.events import GridEvent, disturbance
 from opq_sim.mains.generator import Generator
 
-RATE_HZ, NOMINAL_HZ = 12_000, 60
+RATE_HZ = 12_000
+NOMINAL_HZ = 60
 CLEAN: Final = LineFaults()
 CORRUPTION: Final = 1e-4
 TICK_S: Final = 0.004

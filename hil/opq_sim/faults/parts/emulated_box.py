@@ -20,7 +20,10 @@ from opq_sim.faults.schedule import RestartedBox
 
 MODULE: Final = "opq_hil.backends.emulated"
 EVERY_S: Final = 600
-STARTED, DIPPED = "box.started", "box.event_sent"
+STARTED_EVENT = "box.started"
+"""Log event of the emulated Box: it has started."""
+DIPPED_EVENT = "box.event_sent"
+"""Log event of the emulated Box: a dip has begun in it."""
 
 
 def flash() -> Path:
@@ -85,7 +88,7 @@ class EmulatedBox:
             return None
         seen = self._seen()
         starts = self.process.starts
-        if len(self.dips) < starts and seen.count(STARTED) >= starts:
+        if len(self.dips) < starts and seen.count(STARTED_EVENT) >= starts:
             now_ns = self._now_ns()
             dip_ns = (self._from_ns + now_ns) // 2 + round(self._drawn.dips_s[0] * 1e9)
             within_ns = (now_ns - self._from_ns) // 2 + 10**9
@@ -95,10 +98,10 @@ class EmulatedBox:
                     drawn.box_id, drawn.kind, starts - 1, dip_ns, drawn.residual_percent, within_ns=within_ns
                 )
             )
-        if not self.process.runs and not seen.count(STARTED):
+        if not self.process.runs and not seen.count(STARTED_EVENT):
             self.skipped = self.process.last_words or "it ended"
             return None
-        if seen.count(DIPPED) < starts:
+        if seen.count(DIPPED_EVENT) < starts:
             return "the emulated Box has not had its dip"
         if len(self._starts) < starts:
             # its samples begin two seconds after its start

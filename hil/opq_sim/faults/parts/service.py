@@ -18,7 +18,10 @@ RESTART_S = 0.1
 """Pause between its end and its next start: RestartSec of opq-gateway.service, in
 tools/opq_tools/system/service/units (test_device_constants.py).
 """
-OPENED, LOST = '"event": "serial.opened"', '"event": "serial.lost"'
+OPENED_LINE = '"event": "serial.opened"'
+"""Part of a gateway's log line: it has opened a Box's port."""
+LOST_LINE = '"event": "serial.lost"'
+"""Part of a gateway's log line: a Box's port is gone."""
 BAD_LINES = ("thread.failed", "Traceback (most recent call last)")
 
 
@@ -141,10 +144,10 @@ class ServiceProcess:
                 text = line.decode("utf-8", "replace").strip()
                 if text and not text.startswith("{"):
                     self.last_words = text
-                if OPENED in text or LOST in text:
+                if OPENED_LINE in text or LOST_LINE in text:
                     facts = json.loads(text)
                     at_s = time.monotonic() - float(facts.get("early_s", 0.0))
-                    self._deaf.append((at_s, str(facts["box_id"]), OPENED in text))
+                    self._deaf.append((at_s, str(facts["box_id"]), OPENED_LINE in text))
                 if any(bad in text for bad in BAD_LINES):
                     self.complaints.append(f"{self.name}: {_short(text)}")
 

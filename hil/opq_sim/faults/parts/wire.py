@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from opq_proto.kit.own_thread import OwnThread
 
 LOSS = 0.3
-RTO_S, MAX_RTO_S = 0.2, 3.0
+RTO_S = 0.2
+"""First retransmission time-out; each further one is twice as long (RFC 6298)."""
+MAX_RTO_S = 3.0
+"""Longest retransmission time-out."""
 SEGMENT_BYTES = 1448
 WAITING_BYTES = 1 << 20
 TICK_S = 0.01

@@ -95,7 +95,7 @@ def shared_dips(
         boxes = ", ".join(sorted(incident.boxes, key=int))
         if not places:
             account.problems.append(
-                f"incident {incident.number} ({incident.kind}, Boxes {boxes}): there was none"
+                f"incident {incident.number} ({incident.kind}, Boxes {boxes}): there was no dip"
             )
         elif len(places) > 1:
             joined = ", ".join(truth[place].number for place in places)

@@ -1,4 +1,4 @@
-"""Restarts: each dip is told once, at its time; no outage but the real ones; the measured share is true."""
+"""Restarts: each dip is reported once, at its time; no false outage; the measured share is true."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,7 +66,7 @@ class RestartAccount:
 
 
 def restarts(truth: RestartTruth, evidence: Evidence) -> RestartAccount:
-    """Compares what is told with what happened."""
+    """Compares what is reported with what happened."""
     account = RestartAccount(
         dips=len(truth.dips), incidents=len({each.incident for each in evidence.findings})
     )
@@ -101,7 +101,7 @@ def _dips(truth: RestartTruth, evidence: Evidence, account: RestartAccount) -> d
     for place, number in again.items():
         account.doubled += 1
         owners.setdefault(evidence.findings[place].incident, [])
-        account.problems.append(f"{_words(truth.dips[number])}: told once more")
+        account.problems.append(f"{_words(truth.dips[number])}: reported once more")
     for number, dip in enumerate(truth.dips):
         if number in found:
             own = owners[evidence.findings[found[number]].incident]
@@ -127,7 +127,7 @@ def _dips(truth: RestartTruth, evidence: Evidence, account: RestartAccount) -> d
                 for each in evidence.findings
                 if each.incident == holders[0] and each.box_id == dip.box_id
             ]
-            account.problems.append(f"{_words(dip)}: told as {_told(told, dip)} of incident {holders[0]}")
+            account.problems.append(f"{_words(dip)}: reported as {_told(told, dip)} of incident {holders[0]}")
     return owners
 
 
@@ -156,7 +156,7 @@ def _outages(
         )
         if wrong_ns > most_ns + 2 * truth.held_ns and each.box_id not in truth.clock_was_set:
             account.problems.append(
-                f"Box {each.box_id}: its outage of {(real.to_ns - real.from_ns) / 1e9:.1f} s is told as "
+                f"Box {each.box_id}: its outage of {(real.to_ns - real.from_ns) / 1e9:.1f} s is reported as "
                 f"{(each.end_ns - each.start_ns) / 1e9:.1f} s"
             )
     for dark in lasting:

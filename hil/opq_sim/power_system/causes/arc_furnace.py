@@ -19,7 +19,10 @@ from opq_sim.power_system.disturbance_terms import DisturbanceTerms, Fundamental
 from opq_sim.power_system.network.shunts import Shunt
 
 TONES = 24
-LOW_HZ, HIGH_HZ = 0.5, 25.0
+LOW_HZ = 0.5
+"""Lowest frequency of the flicker."""
+HIGH_HZ = 25.0
+"""Highest frequency of the flicker."""
 MEAN = 0.5
 
 

@@ -27,8 +27,10 @@ STROKE_SPEED = 0.4
 SURGE_OHM = 400.0
 """Surge impedance of an overhead line."""
 CORONA_PER_KV_KM = 0.0002
-FRONT_S, TAIL_S = 0.4e-6, 68e-6
-"""Time constants of a surge of 1.2/50 us; IEC 60060-1:2010."""
+FRONT_S = 0.4e-6
+"""Time constant of the front of a surge of 1.2/50 us; IEC 60060-1:2010."""
+TAIL_S = 68e-6
+"""Time constant of its tail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

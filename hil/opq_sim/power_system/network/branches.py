@@ -34,8 +34,10 @@ USUAL_LINES = {
     "cable": (0.21, 0.08, 4.0, 4.0, 250.0, 250.0),
 }
 """95 mm2 aluminium-steel on poles; 150 mm2 aluminium cable that returns in a fourth conductor of its size."""
-ZIGZAG_RATIO, YYN_RATIO = 0.1, 10.0
-"""Zero to positive sequence: a zigzag winding's leakage only; the tank of a three-limb core."""
+ZIGZAG_RATIO = 0.1
+"""Zero to positive sequence of a zigzag winding: its leakage only."""
+YYN_RATIO = 10.0
+"""Zero to positive sequence of Yyn: the tank of a three-limb core."""
 
 
 @dataclass(frozen=True, slots=True)

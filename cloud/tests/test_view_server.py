@@ -132,7 +132,7 @@ def test_an_unstated_nominal_is_called_present(tmp_path: Path) -> None:
 
         demo.put_event(scene.store, [wave], "drift", put)
         for path in ("/incidents/1", "/incidents/1/examine"):
-            words = f"By the present nominal voltage, because no finding states another: Box 2 (workshop) (230{THIN}V)."
+            words = f"because no finding states another: Box 2 (workshop) (230{THIN}V)."
             assert words in _get(scene, path)[1]
         facts = json.loads(_get(scene, "/api/v1/events/1/waveforms/2")[1])
         assert (facts["nominal_volts"], facts["nominal_from"]) == (230.0, "present record")

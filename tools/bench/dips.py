@@ -11,9 +11,14 @@ from opq_sim.mains.rms_events import Sag
 from opq_sim.mains.truth import Truth
 
 RATE_HZ, NOMINAL_HZ, NOMINAL_V = 12_000.0, 60.0, 120.0
-DIPS, QUICK_DIPS = 60, 10
-ENTER, HYSTERESIS = 0.9, 0.02
-"""Shares of nominal; 61000-4-30:2015, 5.4."""
+DIPS = 60
+"""Dips of a run."""
+QUICK_DIPS = 10
+"""Dips of a quick run."""
+ENTER_PU = 0.9
+"""A lower share of nominal begins a dip: 61000-4-30:2015, 5.4."""
+HYSTERESIS_PU = 0.02
+"""A dip ends this much above it."""
 ROWS = (
     ("dip: residual, largest error", "% of Udin", 0.1),
     ("dip: start, largest error", "ms", 1.0),
@@ -54,7 +59,7 @@ def _errors(seed: int) -> tuple[Errors | None, Errors | None]:
     )
     seen = find_disturbances(volts, RATE_HZ, NOMINAL_V, NOMINAL_HZ)
     mine = [MeasuredDip(one.start_sample, one.end_sample, one.residual_v) for one in seen]
-    peer = peer_dip(volts, RATE_HZ, NOMINAL_HZ, ENTER * NOMINAL_V, HYSTERESIS * NOMINAL_V)
+    peer = peer_dip(volts, RATE_HZ, NOMINAL_HZ, ENTER_PU * NOMINAL_V, HYSTERESIS_PU * NOMINAL_V)
     return _error(mine[0], truth) if len(mine) == 1 else None, _error(peer, truth) if peer else None
 
 

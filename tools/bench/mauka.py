@@ -25,7 +25,10 @@ BOXES, QUICK_BOXES = 10_000, 400
 SEED = 1
 START_NS = 1_765_792_486_000_000_000
 SPREAD_NS = 180_000_000
-LIMIT_MS, JOIN_S = 2.0, 1.0
+LIMIT_MS = 2.0
+"""Limit of CPU per finding."""
+JOIN_S = 1.0
+"""Limit of joining all findings."""
 SMALL_STORE = 1_000
 EVENT_BOXES = 50
 

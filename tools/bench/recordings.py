@@ -18,10 +18,15 @@ from numpy.typing import NDArray
 
 from bench.result import Baseline, BenchCase, BenchResult, case
 
-WHOLE_MB, QUICK_MB = 1000, 32
+WHOLE_MB = 1000
+"""Size of the recording that is read."""
+QUICK_MB = 32
+"""Its size in a quick run."""
 RATE_HZ, GAIN = 12_000, 0.01
-MINUTES, QUICK_MINUTES = 60, 2
+MINUTES = 60
 """Length of the recording that is analysed as a whole."""
+QUICK_MINUTES = 2
+"""Its length in a quick run."""
 MOST_MB = 300.0
 LEAST_TIMES = {"everything": 60.0, "rms,frequency,events": 400.0}
 """Times real time that one core is wanted to measure."""

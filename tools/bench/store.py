@@ -26,8 +26,10 @@ from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
 BOXES = 300
 MANY, COMMITS_PER_S = 1000, 5
 TREND_BOXES = 50
-MIDDLE, SPREAD = np.array([60.0, 120.0, 0.02, 1.0]), np.array([0.005, 0.3, 0.001, 0.2])
-"""Middle and spread of METRIC_NAMES."""
+METRIC_MIDDLES = np.array([60.0, 120.0, 0.02, 1.0])
+"""Means of METRIC_NAMES."""
+METRIC_SPREADS = np.array([0.005, 0.3, 0.001, 0.2])
+"""Standard deviations of METRIC_NAMES."""
 SPANS = {"6 h": 0.25, "24 h": 1.0, "7 d": 7.0, "30 d": 30.0, "90 d": 90.0, "365 d": 365.0}
 """Span -> days; `--quick` has those up to 30."""
 
@@ -112,8 +114,8 @@ def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
         for which in at_once:
             making = time.process_time()
             end_ns = (NOW_MS + second * 1000) * 10**6 + phase_ns[which]
-            mean = MIDDLE + SPREAD * draw.normal(size=(len(which), 4))
-            swing = np.abs(SPREAD * draw.normal(size=(len(which), 4)))
+            mean = METRIC_MIDDLES + METRIC_SPREADS * draw.normal(size=(len(which), 4))
+            swing = np.abs(METRIC_SPREADS * draw.normal(size=(len(which), 4)))
             values = np.stack((mean - swing, mean + swing, mean), axis=2).astype(np.float32)
             plain = Measurements.of_windows(
                 boxes, nominals, which, end_ns - 10**9, end_ns, values, 1000, TimeSource.NTP

@@ -48,9 +48,14 @@ DISK_S, QUICK_DISK_S = 300, 20
 READS, QUICK_READS = 200, 20
 SLOPE_MS = 2.5
 """Limit of CPU per Box and second: 400 Boxes on a core."""
-RESIDENT_MB, BOX_MB = 60.0, 2.0
-"""Limits of memory, without SciPy."""
-REQUEST_MS, ACCESS_MS = 20.0, 5.0
+RESIDENT_MB = 60.0
+"""Limit of the gateway's memory without a Box, without SciPy."""
+BOX_MB = 2.0
+"""Limit of the memory of each Box."""
+REQUEST_MS = 20.0
+"""Limit of a request for samples."""
+ACCESS_MS = 5.0
+"""Limit of an access to the ring."""
 USUAL: dict[str, Any] = {"ring": {"compress": False}}
 PLAIN: dict[str, Any] = {**USUAL, "measuring": {"flicker": False}}
 PACE = 0.99

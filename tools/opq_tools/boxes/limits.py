@@ -258,7 +258,7 @@ def _settings_of(config: MakaiConfig, trigger: str) -> Mapping[str, SettingValue
     settings = config.triggers.get(trigger)
     if settings is None:
         known = ", ".join(config.triggers) or "none"
-        raise click.UsageError(f"nothing is set of {trigger!r}; of these something is: {known}")
+        raise click.UsageError(f"no setting of {trigger!r} is stored; settings are stored of: {known}")
     return settings
 
 
@@ -267,7 +267,9 @@ def _with_settings(
 ) -> MakaiConfig:
     settings = _settings_of(config, trigger) if back else config.triggers.get(trigger, {})
     if wrong := [name for name in back if name not in settings]:
-        raise click.UsageError(f"{', '.join(wrong)}: not set of {trigger}; set are {', '.join(settings)}")
+        raise click.UsageError(
+            f"{', '.join(wrong)}: not stored for {trigger}; stored are {', '.join(settings)}"
+        )
     rest = {key: value for key, value in {**settings, **given}.items() if key not in back}
     others = {key: value for key, value in config.triggers.items() if key != trigger}
     return replace(config, triggers={**others, trigger: rest} if rest else others)
@@ -352,7 +354,7 @@ def _echo(config: MakaiConfig | None, as_json: bool) -> None:
     if rows:
         click.echo(text_table(("for", "limits"), ((what, _line(value)) for what, value in rows)))
     for problem in config.problems:
-        click.echo(f"passed over: {problem}")
+        click.echo(f"ignored: {problem}")
 
 
 def _line(values: Mapping[str, SettingValue]) -> str:

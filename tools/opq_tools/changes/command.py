@@ -60,4 +60,4 @@ def command(
     for each in ordered(found):
         click.echo(words_of(each))
     if not found:
-        click.echo("nothing that changed is stored for that; --find analyses the last 30 days")
+        click.echo("no stored change fits these options; --find analyses the last 30 days")

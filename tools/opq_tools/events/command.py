@@ -115,7 +115,7 @@ def _list(
         click.echo(json.dumps(rows[:limit], indent=1))
         return
     if not rows:
-        click.echo("no event is stored for that")
+        click.echo("no stored event fits these options")
         return
     click.echo(text_table(COLUMNS, map(_cells, rows[:limit])))
 

@@ -9,8 +9,10 @@ import zlib
 from collections.abc import Sequence
 
 LINE_BYTES = 16
-DFU_VENDOR, DFU_PRODUCT = 0x0483, 0xDF11
-"""USB ids of the chip's DFU loader (AN2606)."""
+DFU_VENDOR = 0x0483
+"""USB vendor id of the chip's DFU loader (AN2606)."""
+DFU_PRODUCT = 0xDF11
+"""USB product id of the chip's DFU loader."""
 
 Part = tuple[int, bytes]
 """Address and content."""

@@ -106,7 +106,7 @@ def show_incidents(
     """
     if incident_id is not None:
         if kind or box_id or words or work or assigned_to or start_ns is not None or end_ns is not None:
-            raise click.UsageError("options that choose from the list are without ID")
+            raise click.UsageError("the options that choose from the list go without ID")
         _show_one(store, incident_id, as_json)
         return
     wanted = IncidentFilter(
@@ -122,7 +122,7 @@ def show_incidents(
     found = [each for entry in entries if (each := store.incident(entry.incident_id)) is not None]
     _echo(found, as_json)
     if not found and not as_json:
-        click.echo("no incident is stored for that")
+        click.echo("no stored incident fits these options")
 
 
 def _show_one(store: CloudStore, incident_id: int, as_json: bool) -> None:

@@ -137,7 +137,7 @@ def _named(to: Path) -> Path:
     if to.is_dir():
         return to / f"opq-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{SUFFIXES[0]}"
     if to.exists():
-        raise BackupError(f"{to}: is there already; give another name")
+        raise BackupError(f"{to}: exists already; give another name")
     if not to.name.endswith(SUFFIXES):
         raise BackupError(
             f"{to}: there is no such folder; make or mount it, "

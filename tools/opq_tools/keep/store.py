@@ -135,7 +135,7 @@ def copy(origin: str, place: str | None, dry_run: bool, as_json: bool) -> None:
 
     It may be in use; what comes meanwhile may be missing in the copy. A copy that was ended goes on where it
     was if it is called again. At the end both are compared by number and sum. What cannot be read is left
-    out and named; so is what only the original uses. the time to live of Measurements begins again.
+    out and named; so is what only the original uses. The time to live of Measurements begins again.
 
     \b
     Examples: opq-tools store copy --from /var/lib/opq --to mongodb://127.0.0.1/opq

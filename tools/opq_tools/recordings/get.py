@@ -135,10 +135,10 @@ def get(out: Path, listed: Path | None, base_url: str, force: bool) -> None:
 
 
 def get_listed(listed: Path, out: Path, base_url: str, *, force: bool = False) -> None:
-    """Downloads the recordings of a list, each below owner/name; goes on where one cannot be had.
+    """Downloads the recordings of a list, each below owner/name; goes on if one cannot be downloaded.
 
     Raises:
-        DownloadError: some files could not be had; the others were kept.
+        DownloadError: some files could not be downloaded; the others were kept.
         ListError: the list cannot be read.
     """
     missed = 0
@@ -161,7 +161,9 @@ def get_listed(listed: Path, out: Path, base_url: str, *, force: bool = False) -
                 continue
             click.echo(f"{place}: {len(content):,} bytes, checked; licence: {recording.licence}")
     if missed:
-        raise DownloadError(f"{missed} of {total} files could not be had; the same command tries them again")
+        raise DownloadError(
+            f"{missed} of {total} files could not be downloaded; the same command tries them again"
+        )
 
 
 def fetch(facts: Mapping[str, object], folder: Path, base_url: str, *, force: bool = False) -> str:

@@ -29,7 +29,10 @@ SHOWN_FIGURES = (
     "answers_dropped",
     "lost",
 )
-BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
+BOXES_PER_PROCESS = 1700
+"""Boxes in closed form that one process serves."""
+SAMPLED_PER_PROCESS = 200
+"""Boxes with samples that one process serves."""
 
 
 @click.command("fleet", short_help="Run up to thousands of Boxes, connected directly to the brokers.")

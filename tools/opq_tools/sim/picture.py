@@ -25,7 +25,12 @@ INK, LIMIT = "#1f4e79", "#888888"
 WAVE_HZ = 12_000.0
 FINE_HZ = 1e6
 """Sampling rate for surges, which a Box's own rate would hardly show."""
-SHORT_S, MEDIUM_S, LONGEST_S = 0.002, 0.5, 12.0
+SHORT_S = 0.002
+"""A shorter disturbance is drawn with FINE_HZ."""
+MEDIUM_S = 0.5
+"""A shorter disturbance is drawn as a waveform."""
+LONGEST_S = 12.0
+"""A picture shows no more of a disturbance."""
 ON_TOP_S = 0.03
 """Seconds drawn of a disturbance on top of the fundamental: a cycle or two show it."""
 TITLE_LETTERS = 52

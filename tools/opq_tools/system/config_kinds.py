@@ -34,8 +34,10 @@ KEYS_ELSEWHERE = {
     "updates_ep": "here firmware comes signed, over the uplink or by opq-tools flash",
     "sse_interface": "here [mqtt], and /measured on the health address",
 }
-UP, ROOMS = "up", frozenset({"gateway", "cloud"})
-"""Kind of a file for `up --config`, and the tables that it may hold."""
+UP_KIND = "up"
+"""Kind of a file for `up --config`."""
+UP_TABLES = frozenset({"gateway", "cloud"})
+"""Tables that such a file may hold."""
 MONGO_SCHEMES = ("mongodb://", "mongodb+srv://")
 CYCLE_HOURS = 1 / 60 / 3600
 """The length of one window of the original: 200 samples."""
@@ -52,8 +54,8 @@ class Checked:
 
 def kind_of(document: Mapping[str, Any]) -> str:
     """Kind of a file: `gateway`, `cloud`, `rules`, `up`, `original Box`, or `original <service>`."""
-    if document and all(key in ROOMS and isinstance(document[key], Mapping) for key in document):
-        return UP
+    if document and all(key in UP_TABLES and isinstance(document[key], Mapping) for key in document):
+        return UP_KIND
     if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
         return "original Box"
     from opq_cloud.core.settings.config import CloudConfig
@@ -79,7 +81,7 @@ def checked_file(path: Path, document: Mapping[str, Any], kind: str, data_dir: P
     """
     if kind == "original Box":
         return Checked(kind, notes=box_of_original(document))
-    if kind == UP:
+    if kind == UP_KIND:
         return _up(path)
     if kind == "rules":
         from opq_rules.api.config import load
@@ -127,7 +129,7 @@ def _up(path: Path) -> Checked:
     if lines:
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         raise ConfigError("\n".join([f"{path}: {count}, nothing was started", *lines]))
-    return Checked(UP, notes=tuple(Found(f"cloud.{each.key}", each.text, False) for each in notices))
+    return Checked(UP_KIND, notes=tuple(Found(f"cloud.{each.key}", each.text, False) for each in notices))
 
 
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
@@ -166,7 +168,7 @@ def addresses_that_stay(document: Mapping[str, Any], kind: str, path: str = "") 
     for key, value in document.items():
         name = f"{path}{key}"
         if isinstance(value, Mapping):
-            room = key if kind == UP and not path else kind
+            room = key if kind == UP_KIND and not path else kind
             found += addresses_that_stay(value, room, f"{name}.")
         elif isinstance(value, list):
             for each in value:

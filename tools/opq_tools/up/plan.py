@@ -278,9 +278,7 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ..
             name = free_id(used)
         if name in used:
             other = f"{emulator}:{free_id(used)}" if emulator else f"{free_id(used)}={url}"
-            raise ConfigError(
-                f"--box {text}: Box {name} is there already; give another id, e.g. --box {other}"
-            )
+            raise ConfigError(f"--box {text}: Box {name} exists already; give another id, e.g. --box {other}")
         used.append(name)
         found.append(HardwareBox(name, url, emulator))
     return tuple(found)

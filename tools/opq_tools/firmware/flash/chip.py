@@ -9,8 +9,10 @@ DEV_ID = 0x413
 FLASH = 0x0800_0000
 DEVICE_PAGE = 0x1FFF_7A00
 """The ROM boot loader reads unique id and flash size only as part of a whole page (seen on F4 parts)."""
-UID, FLASH_SIZE = 0x1FFF_7A10, 0x1FFF_7A22
-"""RM0090 39.1 and 39.2; the size is in KiB."""
+UID_ADDRESS = 0x1FFF_7A10
+"""RM0090 39.1."""
+FLASH_SIZE_ADDRESS = 0x1FFF_7A22
+"""RM0090 39.2; the size is in KiB."""
 OPTION_BYTES = 0x1FFF_C000
 """RM0090 table 13: RDP and user options in the first two bytes, nWRP from the ninth on."""
 SECTOR_KIB = (16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128)

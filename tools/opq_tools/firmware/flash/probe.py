@@ -5,7 +5,7 @@ from abc import abstractmethod
 from pathlib import Path
 
 from opq_tools.firmware.flash import programs
-from opq_tools.firmware.flash.chip import FLASH_SIZE, UID, Chip, FlashError, check_dev_id
+from opq_tools.firmware.flash.chip import FLASH_SIZE_ADDRESS, UID_ADDRESS, Chip, FlashError, check_dev_id
 
 IDCODE = 0xE004_2000
 """DBGMCU_IDCODE (RM0090 38.6.1): the low 12 bits are the device id."""
@@ -29,11 +29,13 @@ class Probe(programs.Programmer):
         Raises:
             FlashError: no probe, no chip, or the wrong one.
         """
-        words = self._words("looking for a chip", {IDCODE: 1, UID & ~3: 3, FLASH_SIZE & ~3: 1})
+        words = self._words(
+            "looking for a chip", {IDCODE: 1, UID_ADDRESS & ~3: 3, FLASH_SIZE_ADDRESS & ~3: 1}
+        )
         try:
             check_dev_id(words[IDCODE] & 0xFFF)
-            kib = words[FLASH_SIZE & ~3] >> 16  # 0x1FFF7A22 is the upper half of its word
-            uid = b"".join(words[UID + 4 * at].to_bytes(4, "little") for at in range(3)).hex()
+            kib = words[FLASH_SIZE_ADDRESS & ~3] >> 16  # 0x1FFF7A22 is the upper half of its word
+            uid = b"".join(words[UID_ADDRESS + 4 * at].to_bytes(4, "little") for at in range(3)).hex()
         except KeyError as error:
             raise FlashError(f"{self.name} did not report which chip it is. Nothing was written") from error
         if kib not in (512, 1024):

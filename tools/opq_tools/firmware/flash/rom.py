@@ -17,9 +17,9 @@ from stm32loader.bootloader import CommandError, Stm32Bootloader
 from opq_tools.firmware.flash.chip import (
     DEVICE_PAGE,
     ERASE_S_PER_KIB,
-    FLASH_SIZE,
+    FLASH_SIZE_ADDRESS,
     OPTION_BYTES,
-    UID,
+    UID_ADDRESS,
     Chip,
     FlashError,
     LineError,
@@ -102,12 +102,12 @@ class RomLoader:
         dev_id: int = self._agreed(self._rom.get_id)
         check_dev_id(dev_id)
         page = self._agreed(lambda: bytes(self._rom.read_memory(DEVICE_PAGE, CHUNK)))
-        kib = int.from_bytes(page[FLASH_SIZE - DEVICE_PAGE :][:2], "little")
+        kib = int.from_bytes(page[FLASH_SIZE_ADDRESS - DEVICE_PAGE :][:2], "little")
         if kib not in (512, 1024):
             raise FlashError(
                 f"the chip reports {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
             )
-        return Chip(dev_id, kib, page[UID - DEVICE_PAGE :][:12].hex())
+        return Chip(dev_id, kib, page[UID_ADDRESS - DEVICE_PAGE :][:12].hex())
 
     def protected_sectors(self) -> set[int]:
         """Write-protected sectors, from the option bytes (RM0090 3.6.1: a 0 protects)."""

@@ -89,7 +89,7 @@ def command(
         _verify(key, file, sig, as_json)
         return
     if sig is not None:
-        raise click.UsageError(f"{str(sig)!r} is more than signing takes; --out names the file to write")
+        raise click.UsageError(f"{str(sig)!r} is more than this command takes; --out names the file to write")
     if file is None and not make_key:
         raise click.UsageError("FILE is missing: name the file to be signed")
     facts: dict[str, str] = {}
@@ -197,7 +197,7 @@ def sign(key: PrivateKeyTypes, data: bytes) -> bytes:
         return key.sign(data, ec.ECDSA(SHA256()))
     if isinstance(key, dsa.DSAPrivateKey):
         return key.sign(data, SHA256())
-    raise SigningError("this kind of key signs nothing here; want Ed25519, RSA, EC or DSA")
+    raise SigningError("this kind of key cannot sign here; want Ed25519, RSA, EC or DSA")
 
 
 def is_signed(key: PublicKeyTypes, data: bytes, signature: bytes) -> bool:
@@ -216,7 +216,7 @@ def is_signed(key: PublicKeyTypes, data: bytes, signature: bytes) -> bool:
         elif isinstance(key, dsa.DSAPublicKey):
             key.verify(signature, data, SHA256())
         else:
-            raise SigningError("this kind of key signs nothing here; want Ed25519, RSA, EC or DSA")
+            raise SigningError("this kind of key cannot sign here; want Ed25519, RSA, EC or DSA")
     except InvalidSignature:
         return False
     return True

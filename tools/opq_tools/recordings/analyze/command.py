@@ -50,14 +50,16 @@ def _groups(_context: click.Context, option: click.Parameter, value: str | None)
     type=click.Path(path_type=Path, dir_okay=False),
     is_flag=False,
     flag_value=Path("recordings.jsonl"),
-    help="Of a folder: the file of lines; a run that was ended goes on there.  [default: recordings.jsonl]",
+    help="With a folder: file for the lines; an ended run continues there.  [default: recordings.jsonl]",
 )
-@click.option("--jobs", type=click.IntRange(1, 256), help="Of a folder: so many at a time.  [default: 1]")
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), help="With a folder: recordings at a time.  [default: 1]"
+)
 @click.option(
     "--dask",
     "scheduler",
     metavar="ADDRESS",
-    help="Of a folder: at the workers of a Dask scheduler, tcp://HOST:PORT, that see the same files.",
+    help="With a folder: use the workers of a Dask scheduler, tcp://HOST:PORT, which see the same files.",
 )
 @click.option(
     "--only",
@@ -69,12 +71,20 @@ def _groups(_context: click.Context, option: click.Parameter, value: str | None)
     type=click.Choice(["cycles"]),
     help="Also list every cycle of a recording of more than 60 s (--json).",
 )
-@click.option("--dip-threshold-percent", type=float, default=90.0, show_default=True, help="Of nominal.")
-@click.option("--swell-threshold-percent", type=float, default=110.0, show_default=True, help="Of nominal.")
 @click.option(
-    "--interruption-threshold-percent", type=float, default=10.0, show_default=True, help="Of nominal."
+    "--dip-threshold-percent", type=float, default=90.0, show_default=True, help="Percent of nominal."
 )
-@click.option("--hysteresis-percent", type=float, default=2.0, show_default=True, help="Of nominal.")
+@click.option(
+    "--swell-threshold-percent", type=float, default=110.0, show_default=True, help="Percent of nominal."
+)
+@click.option(
+    "--interruption-threshold-percent",
+    type=float,
+    default=10.0,
+    show_default=True,
+    help="Percent of nominal.",
+)
+@click.option("--hysteresis-percent", type=float, default=2.0, show_default=True, help="Percent of nominal.")
 @click.option(
     "--intervals",
     type=click.Path(path_type=Path),
@@ -135,12 +145,12 @@ def command(
     if file.is_dir():
         alone = (("--json", as_json), ("--plot", plot), ("--report", report), ("--intervals", intervals))
         if used := [name for name, value in (*alone, ("--detail", detail)) if value]:
-            raise AnalyzeUsageError(f"{', '.join(used)}: of one recording only, and {file} is a folder")
+            raise AnalyzeUsageError(f"{', '.join(used)} needs one recording; {file} is a folder")
         out = jsonl or Path("recordings.jsonl")
         _analyse_folder(file, Order(given, limits, only), out, jobs or 1, scheduler)
         return
     if jsonl is not None or jobs is not None or scheduler is not None:
-        raise AnalyzeUsageError(f"--jsonl, --jobs and --dask: of a folder only; {file} is not one")
+        raise AnalyzeUsageError(f"--jsonl, --jobs and --dask need a folder; {file} is a file")
     try:
         wanted = Wanted(only, True if detail == "cycles" else None)
         all_in = recordings_in(file, given)

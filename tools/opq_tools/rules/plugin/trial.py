@@ -257,7 +257,7 @@ def _refuses(run: Any) -> str:
         return "ok"
     except (OSError, PluginError) as error:
         return f"by {error}; want ValueError with the name of the property"
-    return "it was taken"
+    return "it was accepted"
 
 
 def _samples(given: Path | None, folder: Path) -> dict[str, Any]:

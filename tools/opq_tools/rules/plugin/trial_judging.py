@@ -175,7 +175,7 @@ def _refusals(what: str, make: Callable[[], Any], about: dict[str, Any]) -> dict
         except (OSError, PluginError) as error:
             result = f"by {error}; want ValueError with the name of the setting"
         else:
-            result = "it was taken"
+            result = "it was accepted"
         results[f"{what} refuses {json.dumps(wrong)}"] = result
     return results
 

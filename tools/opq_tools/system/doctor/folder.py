@@ -20,7 +20,10 @@ from opq_tools.system.doctor.owners import check_owners, chown, user_name
 from opq_tools.system.doctor.problem import Problem
 from opq_tools.system.doctor.stores import check_stores
 
-LEAST_FREE, LEAST_SHARE = 1 << 30, 1 - DISK_SHARE
+LEAST_FREE_BYTES = 1 << 30
+"""With less free space the disk counts as full."""
+LEAST_FREE_SHARE = 1 - DISK_SHARE
+"""The same as a share of the disk; the larger of both counts."""
 LEAST_FILES = 1000
 SLOW_S = 0.05
 TRIES = 5
@@ -66,7 +69,7 @@ def _disk(data_dir: Path) -> Iterator[Problem]:
     took_s, problem = _kept_pages(data_dir)
     space = shutil.disk_usage(data_dir)
     is_full = problem in (errno.ENOSPC, errno.EDQUOT)
-    if is_full or space.free < max(LEAST_FREE, LEAST_SHARE * space.total):
+    if is_full or space.free < max(LEAST_FREE_BYTES, LEAST_FREE_SHARE * space.total):
         text = f"{space.free / 1e9:.1f} GB of {space.total / 1e9:.0f} GB are free at {data_dir}"
         text = f"the disk is full: {text}" if is_full else text
         fix = "delete what is not needed, or keep less: ring_hours of the gateway, [store] of the cloud"
@@ -132,7 +135,7 @@ def _keys(data_dir: Path) -> Iterator[Problem]:
         with contextlib.suppress(KeyFileError):
             pair = read_secret_file(keys.server_secret)
             if pair.public != read_key_file(keys.server_public).public:
-                text = f"{keys.server_public} does not belong to {keys.server_secret}: no Box is let in"
+                text = f"{keys.server_public} does not belong to {keys.server_secret}: no Box is admitted"
                 make = f"copy both files from one back-up, or {make} --force and give gateways the public key"
                 yield Problem("keys", text, make)
     elif _has_cloud(data_dir):  # a gateway has the server's public key alone

@@ -92,7 +92,9 @@ def _packages() -> Iterator[Problem]:
         zoneinfo.ZoneInfo(ZONE)
     except zoneinfo.ZoneInfoNotFoundError:
         yield Problem(
-            "time zones", "the machine has none, so only UTC can be chosen", "sudo apt install tzdata"
+            "time zones",
+            "the machine has no time zones, so only UTC can be chosen",
+            "sudo apt install tzdata",
         )
     try:
         from packaging.requirements import Requirement

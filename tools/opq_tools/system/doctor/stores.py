@@ -20,8 +20,10 @@ CHECKED_BYTES = 200 << 20
 """A larger database is not read whole here: that would take longer than the rest."""
 LARGE_LOG = 1 << 30
 HEAD = b"SQLite format 3\0"
-VERSION_AT, HEADER_BYTES = 60, 100
-"""Where a file's schema number stands in its header. Source: sqlite.org/fileformat2.html, 1.3."""
+VERSION_AT = 60
+"""Place of a file's schema number in its header. Source: sqlite.org/fileformat2.html, 1.3."""
+HEADER_BYTES = 100
+"""Length of the header."""
 SCHEMAS = {"opq.db": len(MIGRATIONS), ACCOUNTS_FILE: len(ACCOUNTS_MIGRATIONS)}
 """File -> the newest schema that this version reads."""
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

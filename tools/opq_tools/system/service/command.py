@@ -31,7 +31,8 @@ from opq_proto.kit.whole_file import write_whole_file
 UNITS = Path("etc/systemd/system")
 USER = "opq"
 DATA = Path("var/lib/opq")
-GATEWAY_CONFIG, CLOUD_CONFIG = Path("etc/opq/gateway.toml"), Path("etc/opq/cloud.toml")
+GATEWAY_CONFIG = Path("etc/opq/gateway.toml")
+CLOUD_CONFIG = Path("etc/opq/cloud.toml")
 USERS = Path("etc/sysusers.d/opq.conf")
 BOX_RULES, WIFI_RULES = (
     Path("etc/udev/rules.d/60-opq-box.rules"),

@@ -11,7 +11,7 @@ import pytest
 from account_scene import FormBrowser
 
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.incidents.index import COLUMNS, IndexedIncident, cell_of
+from opq_cloud.store.incidents.index import PLANE_COLUMNS, IndexedIncident, cell_of
 from opq_cloud.view.pages.incidents.incident_scatter import HEIGHT, WIDTH, scatter_of
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
@@ -46,7 +46,7 @@ def test_a_dot_lies_at_its_incident() -> None:
     ]
     assert [(each.chosen, each.query) for each in inside] == [(True, "cell=")], "chosen again, it is given up"
     assert sum(each.width * each.height for each in found.fields) == pytest.approx(WIDTH * HEIGHT, rel=0.01)
-    assert found.fields[COLUMNS].query == f"cell={COLUMNS}"
+    assert found.fields[PLANE_COLUMNS].query == f"cell={PLANE_COLUMNS}"
     assert scatter_of([flicker], None, str) is None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from in_thread import in_thread
 from waiting import wait_for
 
-from bench.gateway.boxes import DEPTH_LEFT, RepeatedSource
+from bench.gateway.boxes import SAG_LEFT_PU, RepeatedSource
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_proto.keys.key_files import KeyFolder
@@ -41,7 +41,7 @@ def test_a_sag_goes_up_at_both_ends(tmp_path: Path, makai: Any, keys: KeyFolder)
             recovered = wait_for(lambda: [m for m in makai.decoded() if m.crossing][1:])[0]
     low_v = dip.metrics["rms"].min
     assert (
-        set(dip.metrics) == {"rms"} and DEPTH_LEFT * 120 * 0.99 < low_v < 108 < recovered.metrics["rms"].min
+        set(dip.metrics) == {"rms"} and SAG_LEFT_PU * 120 * 0.99 < low_v < 108 < recovered.metrics["rms"].min
     )
     assert own.start_ns <= dip.start_ns and own.metrics["rms"].min < 75
     assert abs((recovered.start_ns - dip.start_ns) / 1e9 - 0.2) < 0.04  # 12 cycles, told by blocks of one

@@ -10,7 +10,9 @@ from opq_sim.mains import MIX_3_PERCENT, mains
 from opq_sim.mains.rms_events import Sag
 from opq_sim.mains.truth import Truth
 
-RATE_HZ, NOMINAL_HZ, NOMINAL_V = 12_000.0, 60.0, 120.0
+RATE_HZ = 12_000.0
+NOMINAL_HZ = 60.0
+NOMINAL_V = 120.0
 DIPS = 60
 """Dips of a run."""
 QUICK_DIPS = 10

@@ -24,8 +24,12 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.decision import Nominal
 from opq_proto.messages import Disturbance, Interval, Measurement
 
-BOXES, FLEET = 2, 100
-TEN_NS, DAY_NS = 600 * 10**9, 86_400 * 10**9
+BOXES = 2
+"""Boxes with a history."""
+FLEET_BOXES = 100
+"""Boxes of the fleet for SARFI."""
+TEN_MINUTES_NS = 600 * 10**9
+DAY_NS = 86_400 * 10**9
 T0_NS = 20_454 * DAY_NS
 """2026-01-01."""
 DIPS_PER_DAY = 3
@@ -45,8 +49,10 @@ SINGLE = (
     "pst",
 )
 RUNS = 20
-YEARS, QUICK_YEARS = (100, 10, 200), (10, 1, 20)
-"""Boxes, years, and questions of each kind; the first takes 3 GB for some minutes."""
+YEARS = (100, 10, 200)
+"""Boxes, years, and questions of each kind; takes 3 GB for some minutes."""
+QUICK_YEARS = (10, 1, 20)
+"""The same in a quick run."""
 
 
 def run(quick: bool) -> BenchResult:
@@ -93,7 +99,7 @@ def run(quick: bool) -> BenchResult:
 
 def fleet_of(store: EmbeddedStore, path: Path, quick: bool) -> list[BenchCase]:
     """Indices of a fleet over a year: each further Box has the summaries of Box 1, and a dip a day."""
-    boxes, numbers = (10 if quick else FLEET), iter(range(10**9, 2 * 10**9))
+    boxes, numbers = (10 if quick else FLEET_BOXES), iter(range(10**9, 2 * 10**9))
     with sqlite3.connect(path) as opened:
         for box in range(1, boxes + 1):
             if box > BOXES:
@@ -160,7 +166,7 @@ def filled(store: EmbeddedStore, days: int) -> list[BenchCase]:
             phasors = (120 * (1 + rng.normal(size=(144, 10)) / 100)).astype(np.float32)
             single = (120 * (1 + rng.normal(size=(144, len(SINGLE))) / 100)).astype(np.float32)
             for at in range(144):
-                start_ns = T0_NS + day * DAY_NS + at * TEN_NS
+                start_ns = T0_NS + day * DAY_NS + at * TEN_MINUTES_NS
                 values: dict[str, float | tuple[float, ...]] = {
                     **dict(zip(SINGLE, single[at].tolist(), strict=True)),
                     "harmonics_v": tuple(harmonics[at].tolist()),
@@ -169,7 +175,9 @@ def filled(store: EmbeddedStore, days: int) -> list[BenchCase]:
                     "phasors_v": tuple(phasors[at].tolist()),
                 }
                 interval = Interval(600_000, at % 50 == 0, 1.0, values)
-                rows.append(_row(str(box), start_ns, start_ns + TEN_NS, next(numbers), interval, None))
+                rows.append(
+                    _row(str(box), start_ns, start_ns + TEN_MINUTES_NS, next(numbers), interval, None)
+                )
             for number in range(DIPS_PER_DAY):
                 at_ns = T0_NS + day * DAY_NS + number * 3600 * 10**9
                 dip = Disturbance(str(box), "dip", at_ns, at_ns + 10**8, 1000, 90.0)

@@ -25,7 +25,8 @@ from opq_measure.standards.event_tables import Sarfi, SiteEvent, sarfi_of
 from opq_proto.measurement.intervals import IntervalColumns
 from opq_proto.messages import Disturbance
 
-TEN_NS, TEN_MS = 600 * 10**9, 600_000
+TEN_MINUTES_NS = 600 * 10**9
+TEN_MINUTES_MS = 600_000
 T0_NS = 16_801 * DAY_NS
 """2016-01-01."""
 NOMINAL_V = 120.0
@@ -74,13 +75,13 @@ def figures(folder: Path, boxes: int, years: int, calls: int) -> list[BenchCase]
 
         def chart() -> object:
             box_id, first_ns, last_ns = next(year)
-            found = store.intervals.days(box_id, TEN_MS, first_ns, last_ns, ["rms_v"])
+            found = store.intervals.days(box_id, TEN_MINUTES_MS, first_ns, last_ns, ["rms_v"])
             assert len(found) == (last_ns - first_ns) // DAY_NS
             return [(row.summary.distribution("rms_v").quantile(0.95)) for row in found]
 
         def percentiles() -> object:
             box_id, first_ns, last_ns = next(week)
-            found = store.intervals.summary(box_id, TEN_MS, first_ns, last_ns, ["harmonics_v"])
+            found = store.intervals.summary(box_id, TEN_MINUTES_MS, first_ns, last_ns, ["harmonics_v"])
             assert found.intervals == 7 * 144
             return [found.distribution("harmonics_v", order).quantile(0.95) for order in range(50)]
 
@@ -92,7 +93,7 @@ def figures(folder: Path, boxes: int, years: int, calls: int) -> list[BenchCase]
 
         def decade() -> object:
             box_id, _, _ = next(year)
-            found = store.intervals.summary(box_id, TEN_MS, T0_NS, T0_NS + days * DAY_NS, ["rms_v"])
+            found = store.intervals.summary(box_id, TEN_MINUTES_MS, T0_NS, T0_NS + days * DAY_NS, ["rms_v"])
             assert found.intervals == days * 144
             return found.distribution("rms_v").quantile(0.95)
 
@@ -189,7 +190,7 @@ def _of_boxes(ids: Sequence[str], level: int, day: int, packed: bytes) -> Iterat
     for box_id in ids:
         yield {
             "box_id": box_id,
-            "length_ms": TEN_MS,
+            "length_ms": TEN_MINUTES_MS,
             "level": level,
             "start_ms": start_ms,
             "packed": packed,
@@ -200,16 +201,16 @@ def day_columns(day: int, rng: np.random.Generator) -> IntervalColumns:
     """A day of a Box, with noise in each number."""
     base = 2.4 / np.arange(1, 51)
     base[0] = NOMINAL_V
-    start_ns = T0_NS + day * DAY_NS + np.arange(144, dtype=np.int64) * TEN_NS
+    start_ns = T0_NS + day * DAY_NS + np.arange(144, dtype=np.int64) * TEN_MINUTES_NS
     single = NOMINAL_V * (1 + rng.normal(size=(144, len(SINGLE))) / 100)
     values = {name: single[:, at].astype(np.float32) for at, name in enumerate(SINGLE)}
     values["harmonics_v"] = (base * (1 + rng.normal(size=(144, 50)) / 50)).astype(np.float32)
     flagged = np.arange(144) % 50 == 0
     return IntervalColumns(
         "",
-        TEN_MS,
+        TEN_MINUTES_MS,
         start_ns,
-        start_ns + TEN_NS,
+        start_ns + TEN_MINUTES_NS,
         flagged,
         np.ones(144, np.float32),
         dict(sorted(values.items())),

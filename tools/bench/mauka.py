@@ -21,7 +21,10 @@ from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding
 
-BOXES, QUICK_BOXES = 10_000, 400
+BOXES = 10_000
+"""Boxes of the incident."""
+QUICK_BOXES = 400
+"""The same in a quick run."""
 SEED = 1
 START_NS = 1_765_792_486_000_000_000
 SPREAD_NS = 180_000_000

@@ -30,10 +30,19 @@ from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 LIMIT_MS = 150.0
 LATENCY_MS = 250.0
-EVENTS, QUICK_EVENTS = 60, 5
+EVENTS = 60
+"""Events of a run."""
+QUICK_EVENTS = 5
+"""The same in a quick run."""
 ONE_BY_ONE = 1000
-WARM_EVENTS, IDLE_S = 6, 5.0
-MEMORY_BYTES, CALL_S = 1 << 30, 60.0
+WARM_EVENTS = 6
+"""Events before the measured ones."""
+IDLE_S = 5.0
+"""Time in which the idle process is measured."""
+MEMORY_BYTES = 1 << 30
+"""Memory of a process."""
+CALL_S = 60.0
+"""Longest call."""
 UNUSED_ENDPOINT = "tcp://127.0.0.1:9"
 END_S = 300.0
 

@@ -30,8 +30,10 @@ from opq_sim.mains.truth import Truth
 
 BANDS = ((57.0, 63.0), (42.5, 69.0))
 NOISES_DB = (60.0, 78.0, None)
-SIGNALS, QUICK_SIGNALS = 40, 4
+SIGNALS = 40
 """Signals per band and noise, each of SECONDS after the peer's settling."""
+QUICK_SIGNALS = 4
+"""The same in a quick run."""
 SECONDS = 10
 PERCENT = 100.0
 

@@ -15,8 +15,12 @@ from opq_measure.signal import FloatArray, SignalPiece
 from opq_measure.timebase.windows import Windows, windows_of
 from opq_sim.mains import MIX_3_PERCENT, mains
 
-RATE_HZ, NOMINAL_HZ = 12_000.0, 60.0
-CPU_S, CPU_RUNS = 20, 5
+RATE_HZ = 12_000.0
+NOMINAL_HZ = 60.0
+CPU_S = 20
+"""Length of the measured signal."""
+CPU_RUNS = 5
+"""Runs whose median counts."""
 BLOCK = 2400
 
 

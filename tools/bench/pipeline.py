@@ -29,15 +29,27 @@ from opq_tools.up.plan import UpPlan
 from opq_tools.up.port_claims import free_offset
 from opq_tools.up.session import UpSession
 
-SAGS, QUICK_SAGS = 50, 2
+SAGS = 50
+"""Sags of a run."""
+QUICK_SAGS = 2
+"""The same in a quick run."""
 APART_S = 4.37
 """Time from sag to sag: longer than an event's span (1 s before, 1 s window, 1 s after), and not a whole
 number of windows, so that the sags fall on every moment of a window."""
 START_S = 30.0
 INCIDENT_S = 20.0
-MANY_BOXES, QUICK_MANY_BOXES = 12, 4
-SETTLE_S, QUICK_SETTLE_S = 8.0, 2.0
-WATCH_S, QUICK_WATCH_S = 30.0, 4.0
+MANY_BOXES = 12
+"""Boxes of the run with many."""
+QUICK_MANY_BOXES = 4
+"""The same in a quick run."""
+SETTLE_S = 8.0
+"""Time before a measurement begins."""
+QUICK_SETTLE_S = 2.0
+"""The same in a quick run."""
+WATCH_S = 30.0
+"""Length of a measurement."""
+QUICK_WATCH_S = 4.0
+"""The same in a quick run."""
 HOPS = 500
 MESSAGE_BYTES = 106
 """Size of a Measurement with four metrics on the wire."""

@@ -22,7 +22,8 @@ WHOLE_MB = 1000
 """Size of the recording that is read."""
 QUICK_MB = 32
 """Its size in a quick run."""
-RATE_HZ, GAIN = 12_000, 0.01
+RATE_HZ = 12_000
+V_PER_LSB = 0.01
 MINUTES = 60
 """Length of the recording that is analysed as a whole."""
 QUICK_MINUTES = 2
@@ -30,7 +31,7 @@ QUICK_MINUTES = 2
 MOST_MB = 300.0
 LEAST_TIMES = {"everything": 60.0, "rms,frequency,events": 400.0}
 """Times real time that one core is wanted to measure."""
-FACTS = {"rate_hz": RATE_HZ, "volts_per_lsb": GAIN, "nominal_volts": 120.0, "nominal_hz": 60.0}
+FACTS = {"rate_hz": RATE_HZ, "volts_per_lsb": V_PER_LSB, "nominal_volts": 120.0, "nominal_hz": 60.0}
 ROW = np.dtype([("n", "<u4"), ("t", "<u4"), ("value", "<i2")])
 BLOCK = 1 << 17
 OURS = """
@@ -124,7 +125,7 @@ def _counts(samples: int) -> Iterator[tuple[int, NDArray[np.int16]]]:
     """(first sample, counts) of mains with a third harmonic and noise, a second at a time."""
     turn = 2 * np.pi * 60 * np.arange(RATE_HZ) / RATE_HZ
     noise = np.random.default_rng(1).normal(0, 0.1, RATE_HZ)
-    second = np.rint((170 * np.sin(turn) + 3 * np.sin(3 * turn) + noise) / GAIN).astype("<i2")
+    second = np.rint((170 * np.sin(turn) + 3 * np.sin(3 * turn) + noise) / V_PER_LSB).astype("<i2")
     for first in range(0, samples, RATE_HZ):
         yield first, second[: samples - first]
 
@@ -157,7 +158,7 @@ def _comtrade(folder: Path, size: int) -> Path:
     lines = (
         "bench,1,1999",
         "1,1A,0D",
-        f"1,Ua,A,,V,{GAIN},0,0,-32767,32767,1,1,S",
+        f"1,Ua,A,,V,{V_PER_LSB},0,0,-32767,32767,1,1,S",
         "60",
         "1",
         f"{RATE_HZ},{rows}",
@@ -184,7 +185,7 @@ def _csv(folder: Path, size: int) -> Path:
         second = 0
         _, counts = next(_counts(RATE_HZ))
         rows = "".join(
-            f"%d.{1e6 * k / RATE_HZ:06.0f},{GAIN * v:.2f}\n" for k, v in enumerate(counts.tolist())
+            f"%d.{1e6 * k / RATE_HZ:06.0f},{V_PER_LSB * v:.2f}\n" for k, v in enumerate(counts.tolist())
         )
         while file.tell() < size:
             file.write(rows % ((second,) * RATE_HZ))
@@ -193,12 +194,12 @@ def _csv(folder: Path, size: int) -> Path:
 
 
 FORMS: tuple[tuple[str, Callable[[Path, int], Path], str], ...] = (
-    ("int16", _int16, MAPPED.format(dtype='"<i2"', offset=0, field="", gain=GAIN, block=BLOCK)),
-    ("WAV", _wav, MAPPED.format(dtype='"<i2"', offset=44, field="", gain=GAIN, block=BLOCK)),
+    ("int16", _int16, MAPPED.format(dtype='"<i2"', offset=0, field="", gain=V_PER_LSB, block=BLOCK)),
+    ("WAV", _wav, MAPPED.format(dtype='"<i2"', offset=44, field="", gain=V_PER_LSB, block=BLOCK)),
     (
         "COMTRADE binary",
         _comtrade,
-        MAPPED.format(dtype=ROW.descr, offset=0, field='["value"]', gain=GAIN, block=BLOCK),
+        MAPPED.format(dtype=ROW.descr, offset=0, field='["value"]', gain=V_PER_LSB, block=BLOCK),
     ),
     ("CSV", _csv, LOADED),
 )

@@ -24,11 +24,17 @@ from opq_proto.decision import Nominal
 from opq_proto.measurement.intervals import Interval
 from opq_proto.messages import Measurement
 
-BOXES, QUICK_BOXES, QUICK_PDFS = 100, 10, 3
+BOXES = 100
+"""Reports of a run, one for each Box."""
+QUICK_BOXES = 10
+"""The same in a quick run."""
+QUICK_PDFS = 3
+"""Reports as PDF in a quick run."""
 MOST_S = 60.0
 """Most CPU seconds of 100 weekly reports."""
 NOMINAL = Nominal(230.0, 50.0)
-TEN_NS, TWO_HOURS_NS = 600 * 10**9, 7200 * 10**9
+TEN_MINUTES_NS = 600 * 10**9
+TWO_HOURS_NS = 7200 * 10**9
 
 
 def run(quick: bool) -> BenchResult:
@@ -124,8 +130,10 @@ def _week(box_id: str, week: ReportWeek, rng: np.random.Generator) -> list[Measu
             "thd_max_ratio": 0.04,
             "harmonics_v": (rms_v, *others),
         }
-        start_ns = -(-week.start_ns // TEN_NS) * TEN_NS + at * TEN_NS
-        rows.append(_sent(box_id, start_ns, TEN_NS, Interval(600_000, False, 1.0, values), next(numbers)))
+        start_ns = -(-week.start_ns // TEN_MINUTES_NS) * TEN_MINUTES_NS + at * TEN_MINUTES_NS
+        rows.append(
+            _sent(box_id, start_ns, TEN_MINUTES_NS, Interval(600_000, False, 1.0, values), next(numbers))
+        )
     for at in range(84):
         start_ns = -(-week.start_ns // TWO_HOURS_NS) * TWO_HOURS_NS + at * TWO_HOURS_NS
         interval = Interval(7_200_000, False, 1.0, {"plt": 0.5})

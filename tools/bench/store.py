@@ -24,7 +24,10 @@ from opq_proto.measurement.wire import batches_of
 from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
 
 BOXES = 300
-MANY, COMMITS_PER_S = 1000, 5
+PARCEL_BOXES = 1000
+"""Boxes whose Measurements are stored as columns."""
+COMMITS_PER_S = 5
+"""Commits per second of a live cloud."""
 TREND_BOXES = 50
 METRIC_MIDDLES = np.array([60.0, 120.0, 0.02, 1.0])
 """Means of METRIC_NAMES."""
@@ -100,13 +103,13 @@ def measurement_cost(path: Path, minutes: int) -> list[BenchCase]:
 
 
 def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
-    """Cost of MANY Boxes at one a second as Makai stores them: columns of 200 ms, noise in each number.
+    """Cost of PARCEL_BOXES Boxes at one a second, as Makai stores them: columns of 200 ms, with noise.
 
     Each Box has its own clock, as if on its own gateway: the most expensive case.
     """
     draw = np.random.default_rng(1)
-    boxes, nominals = tuple(map(str, range(MANY))), (Nominal(120.0, 60.0),) * MANY
-    clocks, phase_ns = draw.integers(1, 1 << 62, MANY), draw.integers(0, 10**9, MANY)
+    boxes, nominals = tuple(map(str, range(PARCEL_BOXES))), (Nominal(120.0, 60.0),) * PARCEL_BOXES
+    clocks, phase_ns = draw.integers(1, 1 << 62, PARCEL_BOXES), draw.integers(0, 10**9, PARCEL_BOXES)
     at_once = [np.sort(each) for each in np.array_split(np.argsort(phase_ns), COMMITS_PER_S)]
     store, making_s = EmbeddedStore(path), 0.0
     began_s, bytes_before = time.process_time(), _written()
@@ -129,17 +132,17 @@ def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
             )
             making_s += time.process_time() - making
             store.append_measurements((), (columns,))
-    count = minutes * 60 * MANY
+    count = minutes * 60 * PARCEL_BOXES
     each_us = (time.process_time() - began_s - making_s) / count * 1e6
     end_ms = NOW_MS + minutes * 60_000 + 1000
     read_ms, rows = cost_ms(lambda: len(store.measurements("7", 0, end_ms)))
     store.close()
-    name = f"a Measurement of {MANY} Boxes in columns"
+    name = f"a Measurement of {PARCEL_BOXES} Boxes in columns"
     return [
         case(f"{name}: CPU", "us", [each_us]),
         case(f"{name}: written, file closed", "bytes", [(_written() - bytes_before) / count]),
         case(f"{name}: on disk", "bytes", [path.stat().st_size / count]),
-        case(f"{rows} Measurements of one of {MANY} Boxes: CPU of reading them", "ms", read_ms),
+        case(f"{rows} Measurements of one of {PARCEL_BOXES} Boxes: CPU of reading them", "ms", read_ms),
     ]
 
 

@@ -13,8 +13,12 @@ import msgspec
 
 NsSpan = tuple[int, int]
 """[start_ns, end_ns)."""
-WAITING, ASKED, REFUSED = "waiting", "asked", "refused"
-"""States of a request: Makai has not answered; it has asked some Boxes; it has asked none."""
+WAITING = "waiting"
+"""State of a request: Makai has not answered."""
+ASKED = "asked"
+"""State of a request: Makai has asked some Boxes."""
+REFUSED = "refused"
+"""State of a request: Makai has not asked a Box."""
 REQUESTS_READ = 100
 """Events that `events_with_requests` returns at most."""
 BY_MAKAI = "makai"

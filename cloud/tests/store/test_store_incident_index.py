@@ -17,8 +17,8 @@ from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.embedded.statements import count_statement, find_statement
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.index import (
-    COLUMNS,
     ORDERS,
+    PLANE_COLUMNS,
     IncidentEditError,
     IncidentFilter,
     IncidentNote,
@@ -508,5 +508,5 @@ def test_words_and_cells_are_what_they_say() -> None:
     assert folded("  Ümläut\tK\u0101ne ") == "umlaut kane"
     assert cell_of(None, 0, S) is None
     assert cell_of(0.0, 0, S // 100) == 0
-    assert cell_of(89.9, 0, S // 10) == 4 * COLUMNS + 1
-    assert cell_of(90.0, 0, S // 10) == 5 * COLUMNS + 1
+    assert cell_of(89.9, 0, S // 10) == 4 * PLANE_COLUMNS + 1
+    assert cell_of(90.0, 0, S // 10) == 5 * PLANE_COLUMNS + 1

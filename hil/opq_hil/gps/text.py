@@ -10,7 +10,10 @@ NAV_TIMELS = (0x01, 0x26)
 GPS_EPOCH_S = 315_964_800
 """1980-01-06, a Sunday."""
 DAY_S = 86_400
-LATITUDE_E7, LONGITUDE_E7 = 213_057_167, -1_578_169_833
+LATITUDE_E7 = 213_057_167
+"""Honolulu, in 1e-7 degrees; no Box is there."""
+LONGITUDE_E7 = -1_578_169_833
+"""The longitude of that place."""
 
 
 def ubx_message(kind: tuple[int, int], payload: bytes) -> bytes:

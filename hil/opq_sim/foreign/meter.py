@@ -18,8 +18,18 @@ FIRST_FREQUENCY_WINDOW = 262
 FREQUENCY_WINDOWS = 7
 """Later values come every so many windows and cover as many."""
 DECIMATION = 10
-LOW_TAPS, FUNDAMENTAL_TAPS, HIGH_TAPS = 128, 64, 125
-LOW_CUT_HZ, FUNDAMENTAL_CUT_HZ, HIGH_CUT_HZ = 300.0, 90.0, 400.0
+LOW_TAPS = 128
+"""Length of the low-pass filter before the frequency."""
+FUNDAMENTAL_TAPS = 64
+"""Length of the filter for the fundamental."""
+HIGH_TAPS = 125
+"""Length of the high-pass filter for transients."""
+LOW_CUT_HZ = 300.0
+"""Corner of the low-pass filter."""
+FUNDAMENTAL_CUT_HZ = 90.0
+"""Corner of the filter for the fundamental."""
+HIGH_CUT_HZ = 400.0
+"""Corner of the high-pass filter."""
 
 
 def _low_pass(taps: int, cut_hz: float, rate_hz: float) -> FloatArray:

@@ -55,7 +55,12 @@ from opq_sim.mains.wave import Wave, harmonics_of
 RATE = 12_000
 V_PER_LSB = 0.0068
 NOISE_LSB = 2.0
-DEPTH_LEFT, SAG_CYCLES, LIMIT = 0.6, 12, 0.9
+SAG_LEFT_PU = 0.6
+"""Voltage that a sag leaves."""
+SAG_CYCLES = 12
+"""Length of a sag."""
+LIMIT_PU = 0.9
+"""Limit that it crosses."""
 
 
 class RepeatedSource:
@@ -82,7 +87,7 @@ class RepeatedSource:
     def counts(self, first: int, count: int) -> NDArray[np.int16]:
         self._read = max(self._read, first + count)  # a block may be sent again
         counts = self._twice[first % RATE : first % RATE + count]
-        return (counts * DEPTH_LEFT).astype(np.int16) if first in self._sag else counts
+        return (counts * SAG_LEFT_PU).astype(np.int16) if first in self._sag else counts
 
     def marks(self, first: int, count: int) -> tuple[int, ...]:
         return (self._sag.start,) if self._sag and first == self._sag.start else ()
@@ -195,8 +200,8 @@ class PlainBox:
             samples.source,
             CrossingKind.DIP,
             enters,
-            nominal_v * (DEPTH_LEFT if enters else 1.0),
-            nominal_v * LIMIT,
+            nominal_v * (SAG_LEFT_PU if enters else 1.0),
+            nominal_v * LIMIT_PU,
         )
 
     def _newest(self) -> int:

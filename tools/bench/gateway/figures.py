@@ -29,23 +29,50 @@ from opq_proto.wire.command_client import CommandClient
 from opq_proto.wire.frames import data_command
 from opq_tools.up.children import ChildLine
 
-BOXES, QUICK_BOXES = (1, 4, 16, 64), (1, 8)
-SETTLE_S, QUICK_SETTLE_S = 8.0, 2.0
-WATCH_S, QUICK_WATCH_S = 30.0, 4.0
+BOXES = (1, 4, 16, 64)
+"""Numbers of Boxes that are measured."""
+QUICK_BOXES = (1, 8)
+"""The same in a quick run."""
+SETTLE_S = 8.0
+"""Time before a measurement begins."""
+QUICK_SETTLE_S = 2.0
+"""The same in a quick run."""
+WATCH_S = 30.0
+"""Length of a measurement."""
+QUICK_WATCH_S = 4.0
+"""The same in a quick run."""
 APART_BOXES = 16
 """Number of Boxes for the cost of single features, switched on or off."""
-REQUESTS, QUICK_REQUESTS = 300, 10
-REQUEST_S, QUICK_REQUEST_S = 10, 3
-REQUEST_AGE_S, SPARE_S = 2, 3
+REQUESTS = 300
+"""Requests for samples."""
+QUICK_REQUESTS = 10
+"""The same in a quick run."""
+REQUEST_S = 10
+"""Span of a request."""
+QUICK_REQUEST_S = 3
+"""The same in a quick run."""
+REQUEST_AGE_S = 2
+"""Age of the newest sample of a request."""
+SPARE_S = 3
+"""Samples in the ring beyond those of a request."""
 PAUSE_S = 0.05
 LEAST_CYCLES = 59
 """Frames of an answer are cycles: so many of a second show that it is whole."""
-UPLINK_S, QUICK_UPLINK_S = 60.0, 5.0
+UPLINK_S = 60.0
+"""Time in which the uplink's bytes are counted."""
+QUICK_UPLINK_S = 5.0
+"""The same in a quick run."""
 HEARTBEAT_S = 60.0
 """Heartbeat of the idle mode (config.Idle); its bytes are counted over whole heartbeats."""
 IDLE_S = 4 * HEARTBEAT_S
-DISK_S, QUICK_DISK_S = 300, 20
-READS, QUICK_READS = 200, 20
+DISK_S = 300
+"""Length of the ring that is read."""
+QUICK_DISK_S = 20
+"""The same in a quick run."""
+READS = 200
+"""Reads of the ring."""
+QUICK_READS = 20
+"""The same in a quick run."""
 SLOPE_MS = 2.5
 """Limit of CPU per Box and second: 400 Boxes on a core."""
 RESIDENT_MB = 60.0

@@ -27,7 +27,8 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.frames import ACK_PLUGIN, command_from_wire, topic
 from opq_sim.fleet.connections import FleetConnections
 
-NOMINAL_V, NOMINAL_HZ = 120.0, 60.0
+NOMINAL_V = 120.0
+NOMINAL_HZ = 60.0
 STEADY_METRICS = {
     "f": (59.99, 60.01, 60.0),
     "rms": (119.9, 120.1, 120.0),
@@ -40,7 +41,10 @@ STEADY_VALUES = np.array([STEADY_METRICS[name] for name in METRIC_NAMES])
 TICK_S = 0.02
 SPREAD_S = 0.001
 """Wait between sends under load: Boxes send one after the other, not in bursts."""
-EARLIER, SPACING_NS = 20_000, 30 * 10**9
+EARLIER_EVENTS = 20_000
+"""Events in the store before the load."""
+SPACING_NS = 30 * 10**9
+"""Time between two of them."""
 ANSWERED_S = 120.0
 """Longest wait for all Boxes."""
 COMMAND_S = 5.0
@@ -159,7 +163,7 @@ class BoxLoad:
         number = self._crossings
         self._crossings += 1
         box = number % len(self._ids)
-        at_ns = time.time_ns() + (number - EARLIER) * SPACING_NS
+        at_ns = time.time_ns() + (number - EARLIER_EVENTS) * SPACING_NS
         self._crossed = CrossedBox(box, at_ns // 10**6)
         body = self._crossing(box, at_ns)
         began_s = time.monotonic()

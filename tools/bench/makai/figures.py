@@ -28,15 +28,29 @@ from opq_proto.kit.ports import PORTS
 from opq_sim.faults.parts.free_ports import free_offset
 
 RATES_HZ = (1.0, 6.0)
-BOXES, QUICK_BOXES = (100, 1000, 2000), (100,)
-LOAD_S, QUICK_LOAD_S = 20.0, 2.0
+BOXES = (100, 1000, 2000)
+"""Numbers of Boxes that are measured."""
+QUICK_BOXES = (100,)
+"""The same in a quick run."""
+LOAD_S = 20.0
+"""Length of a load."""
+QUICK_LOAD_S = 2.0
+"""The same in a quick run."""
 CONNECT_S = 120.0
 SETTLE_S = 1.5
 """Wait for Measurements on their way into the store."""
-CROSSINGS, QUICK_CROSSINGS = 1000, 10
-"""Most crossings; one of each Box."""
-CROSSED_RATE_HZ, CROSSINGS_PER_S = 6.0, 5.0
-BARE_BOXES, BARE_RATE_HZ = 100, 6.0
+CROSSINGS = 1000
+"""Crossings, at most; one of each Box."""
+QUICK_CROSSINGS = 10
+"""The same in a quick run."""
+CROSSED_RATE_HZ = 6.0
+"""Measurements of each Box while crossings come."""
+CROSSINGS_PER_S = 5.0
+"""Crossings per second."""
+BARE_BOXES = 100
+"""Boxes of the bare process."""
+BARE_RATE_HZ = 6.0
+"""Measurements of each of them per second."""
 US_EACH = "us/Measurement"
 
 

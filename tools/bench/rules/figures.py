@@ -22,7 +22,10 @@ from opq_proto.kit import log
 FILTER = [rule("filter", "SELECT box, v FROM s WHERE v > 126")]
 AVERAGE = [rule("average", "SELECT box, avg(v) AS v FROM s GROUP BY box, TUMBLINGWINDOW(ss, 1)")]
 FAN = [rule(f"fan{k}", f"SELECT box, v * {k} AS w FROM s WHERE v > 126") for k in range(100)]
-PACE_HZ, TICK_S = 10_000, 0.001
+PACE_HZ = 10_000
+"""Events per second for the latency."""
+TICK_S = 0.001
+"""The sender's pause."""
 
 
 def thresholds(count: int) -> list[dict[str, Any]]:

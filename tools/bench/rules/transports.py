@@ -22,7 +22,10 @@ from bench.result import BenchCase, case, percentile
 from bench.rules.receivers import CONNECT, PAYLOAD, SUBSCRIBE, WAIT_S
 from opq_proto.errors import OpqError
 
-AT_ONCE, PAUSE_S = 500, 0.004
+MESSAGES_AT_ONCE = 500
+"""Messages that the sender sends without a pause."""
+PAUSE_S = 0.004
+"""The pause after them."""
 ROWS_A_POST = 500
 PACE_HZ = 1_000
 _TOPIC = b"\x00\x03b/1"
@@ -144,9 +147,9 @@ def _connected(port: int, name: bytes) -> socket.socket:
 
 
 def _publish(port: int, count: int) -> None:
-    many = _packet(PAYLOAD) * AT_ONCE
+    many = _packet(PAYLOAD) * MESSAGES_AT_ONCE
     with _connected(port, b"pub") as line:
-        for _ in range(count // AT_ONCE):
+        for _ in range(count // MESSAGES_AT_ONCE):
             line.sendall(many)
             time.sleep(PAUSE_S)
 

@@ -34,12 +34,18 @@ FIRST_BYTE_LIMIT_MS = 50.0
 """Limit of each page's p99 until its first byte, at 10^7 Measurements."""
 WHOLE_LIMIT_MS = 150.0
 """Limit of each page's p99 until its last byte."""
-MAPS_S, MAP_EVERY_S = 10.0, 2.0
+MAPS_S = 10.0
+"""Time in which maps are requested."""
+MAP_EVERY_S = 2.0
+"""Pause between two requests of a map."""
 ACCOUNTS_SEEN_S = 1.5
 """View reads at most once a second whether there is an account."""
 FILTER = "/incidents?" + urlencode({"class": "sag", "from": "now-7d", "severity": "4"})
-EXPORT, EXPORTS, EXPORT_PAUSE_S = "a week's incidents exported", 3, 2.5
-"""View answers one export every two seconds, so there are few of them here."""
+EXPORT_NAME = "a week's incidents exported"
+EXPORTS = 3
+"""Exports of a run: View answers one every two seconds."""
+EXPORT_PAUSE_S = 2.5
+"""Pause between two exports."""
 FULL = {"BOXES": 10_000, "INCIDENTS": 100_000, "MEASUREMENTS": 10_000_000, "DAYS": 365, "MAPS": 0}
 QUICK = {"BOXES": 1_000, "INCIDENTS": 5_000, "MEASUREMENTS": 40_000, "DAYS": 7, "MAPS": 0}
 
@@ -57,7 +63,7 @@ def run(quick: bool) -> BenchResult:
         with view_server(folder) as server:
             rows.append(case("from the start of View to its first page", "s", [server.started_s]))
             for name, path in paths(sizes["INCIDENTS"], sizes["DAYS"]).items():
-                if name != EXPORT:
+                if name != EXPORT_NAME:
                     rows += _rows(name, page_figures(server, path, runs))
                 elif not quick:
                     rows += _rows(name, page_figures(server, path, EXPORTS, EXPORT_PAUSE_S))
@@ -143,7 +149,7 @@ def paths(incidents: int, days: int) -> Mapping[str, str]:
         "map": "/map",
         "map state": "/map/state",
         "incidents as JSON": "/api/v1/incidents?limit=100&class=sag",
-        EXPORT: "/api/v1/exports/incidents?format=csv&from=now-7d",
+        EXPORT_NAME: "/api/v1/exports/incidents?format=csv&from=now-7d",
     }
 
 

@@ -30,7 +30,12 @@ from opq_proto.kit.ports import PORTS
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 LATENCY_MS = 250.0
-EVENTS, QUICK_EVENTS, WARM_EVENTS = 200, 4, 4
+EVENTS = 200
+"""Events of a run."""
+QUICK_EVENTS = 4
+"""The same in a quick run."""
+WARM_EVENTS = 4
+"""Events before the measured ones."""
 BOXES = 2
 END_S = 60.0
 

@@ -17,8 +17,10 @@ from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.ports import PORTS
 from opq_sim.faults.parts.free_ports import free_offset
 
-CLAIM, CLAIMS = 8895, 50
+CLAIM_PORT = 8895
 """Port whose owner may use all others at its offset; no service uses it at any offset."""
+CLAIM_OFFSETS = 50
+"""Offsets that are tried."""
 START_LIMIT_S = 120.0
 HEADERS = {"Accept-Encoding": "gzip"}
 REST_PAUSE_S = 1.1 / REQUESTS_PER_S
@@ -159,10 +161,10 @@ def held_offset() -> Iterator[int]:
         PortBusyError: no offset is free.
     """
     with socket.socket() as claim:
-        for number in range(CLAIMS):
+        for number in range(CLAIM_OFFSETS):
             (offset,) = free_offset(number, 1)
             try:
-                claim.bind(("127.0.0.1", CLAIM + offset))
+                claim.bind(("127.0.0.1", CLAIM_PORT + offset))
             except OSError:
                 continue
             yield offset

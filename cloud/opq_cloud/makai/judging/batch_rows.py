@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.excursions import DEAD_PU, DIP_PU, STANDS_PU, SWELL_PU, backfilled_stream
+from opq_cloud.makai.judging.excursions import DEAD_PU, DIP_PU, STEADY_PU, SWELL_PU, backfilled_stream
 from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.fields import METRIC_NAMES
 
@@ -47,7 +47,7 @@ def unflagged(batch: Measurements) -> NDArray[np.bool_]:
     within: NDArray[np.bool_] = (least_v >= DIP_PU * volts) & (most_v <= SWELL_PU * volts)
     if within.all():
         return within
-    stands: NDArray[np.bool_] = (least_v >= DEAD_PU * volts) & (most_v - least_v <= STANDS_PU * volts)
+    stands: NDArray[np.bool_] = (least_v >= DEAD_PU * volts) & (most_v - least_v <= STEADY_PU * volts)
     return within | stands
 
 

@@ -23,8 +23,10 @@ DIP_PU = 0.9
 """A lower rms is a dip: IEC 61000-4-30:2015, 5.4, as in the trigger `threshold`."""
 SWELL_PU = 1.1
 """A higher rms is a swell, by the same clause."""
-STANDS_PU, DEAD_PU = 0.02, 0.1
-"""A voltage is steady if it varies by no more than the hysteresis; below the second limit this is unknown."""
+STEADY_PU = 0.02
+"""A voltage that varies by this much at most is steady: the hysteresis."""
+DEAD_PU = 0.1
+"""Below this voltage it is unknown whether it is steady."""
 SHORT_NS = 10 * 10**9
 """An excursion up to this length is requested whole; of a longer one only the end, its onset has an event."""
 NEXT_WINDOW_NS = 1_500_000_000
@@ -245,7 +247,7 @@ def is_flagged(rms: Metric, nominal: Nominal) -> bool:
     """
     if rms.min >= DIP_PU * nominal.volts and rms.max <= SWELL_PU * nominal.volts:
         return False
-    stands = rms.min >= DEAD_PU * nominal.volts and rms.max - rms.min <= STANDS_PU * nominal.volts
+    stands = rms.min >= DEAD_PU * nominal.volts and rms.max - rms.min <= STEADY_PU * nominal.volts
     return not stands
 
 

@@ -39,10 +39,14 @@ PATIENCE_NS = 10 * 10**9
 """Another service may hear the Boxes that this one does not hear, and answers for them."""
 LATEST_NS = 3600 * 10**9
 """A request without an answer for an hour is refused."""
-NOT_HEARD, IN_EVENT, NO_NEIGHBOUR, TOO_LATE = "not_heard", "in_event", "no_neighbour", "too_late"
-"""Reasons of refusal, in addition to BOUND and those of `request_budget`: the Box is not heard; another
-event has all that this one would have, or will have; no neighbour is left to ask; the request is an hour old.
-"""
+NOT_HEARD = "not_heard"
+"""Reason of refusal, as those of `request_budget` and BOUND: the Box is not heard."""
+IN_EVENT = "in_event"
+"""Reason of refusal: another event has all that this one would have, or will have it."""
+NO_NEIGHBOUR = "no_neighbour"
+"""Reason of refusal: no neighbour is left to ask."""
+TOO_LATE = "too_late"
+"""Reason of refusal: the request is an hour old."""
 NEIGHBOUR_REASONS = (FEEDER, NEAR, REGION, NO_PLACE)
 
 Send = Callable[[Sequence[str], str, int, int, Mapping[str, int]], None]

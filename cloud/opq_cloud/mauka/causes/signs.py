@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from opq_cloud.mauka.measuring.sightings import HIGH, LOW, family
+from opq_cloud.mauka.measuring.sightings import HIGH_FAMILY, LOW_FAMILY, family
 from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.incidents.witness import IncidentWitness
 from opq_measure.causes.dip_types import DipType, dip_type_of
@@ -160,8 +160,8 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
         kinds=kinds,
         several=len(witnesses) > 1,
         scope=scope,
-        low=LOW in families,
-        high=HIGH in families,
+        low=LOW_FAMILY in families,
+        high=HIGH_FAMILY in families,
         deepest_percent=max(residuals, key=lambda each: abs(each - 100), default=None),
         change_percent=_middle(strongest, "onset_change_percent"),
         change_degrees=_middle(strongest, "onset_change_degrees"),
@@ -203,7 +203,7 @@ def shows_onset(kind: str, residual_percent: float | None, figures: Mapping[str,
     change = figures.get("onset_change_percent")
     if change is None:
         return False
-    if family(kind) != HIGH or residual_percent is None:
+    if family(kind) != HIGH_FAMILY or residual_percent is None:
         return True
     return residual_percent <= STANDS_PERCENT * (1 + change / 100)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from opq_cloud.mauka.joining.clusters import own_finding
 from opq_cloud.mauka.joining.onset_rule import LONGEST_NS, REACH_NS, OnsetGroup, OnsetKey, onset_key
 from opq_cloud.mauka.joining.steady_rule import FIRST_SHOWN_NS, StateScan
-from opq_cloud.mauka.measuring.lines import LINE, LINES, TELEGRAM, as_telegram, same_line
+from opq_cloud.mauka.measuring.lines import LINE_KIND, LINES, TELEGRAM_KIND, as_telegram, same_line
 from opq_cloud.mauka.measuring.sightings import UNSEEN_NS, family
 from opq_cloud.store.incidents.join_plan import FindingOnset, KnownFinding
 from opq_cloud.store.store import JoinStore
@@ -97,7 +97,7 @@ class StatePlacing:
                 places.added.add(one.finding_id)
         for group, kinds in scan.kinds.items():
             if kinds >= LINES:
-                if any(one.finding_id > 0 and one.kind == LINE for one in group.members):
+                if any(one.finding_id > 0 and one.kind == LINE_KIND for one in group.members):
                     return None  # it names others
                 own = [one for one, its in places.placed if its is group]
                 places.named += [(one, as_telegram(own_finding(one))) for one in own]
@@ -202,7 +202,7 @@ class StatePlacing:
         self, places: StatePlaces, before: Iterable[KnownFinding]
     ) -> list[tuple[KnownFinding, Finding]]:
         """Returns the parts of all changed incidents, and the finding that each one is by its neighbours."""
-        if family(LINE) != self._family:
+        if family(LINE_KIND) != self._family:
             return []
         going = {one.finding_id for one, _ in (*places.placed, *places.moved)} | self._leaving
         members: dict[OnsetGroup | int, list[KnownFinding]] = {}
@@ -219,7 +219,7 @@ class StatePlacing:
 def _by_neighbours(parts: Iterable[KnownFinding]) -> list[tuple[KnownFinding, Finding]]:
     """Names the lines of one incident: where one is keyed, all of its frequency are."""
     own = [(one, own_finding(one)) for one in parts]
-    keyed = [finding for _, finding in own if finding.kind == TELEGRAM]
+    keyed = [finding for _, finding in own if finding.kind == TELEGRAM_KIND]
     return [
         (one, as_telegram(finding) if any(same_line(finding, each) for each in keyed) else finding)
         for one, finding in own

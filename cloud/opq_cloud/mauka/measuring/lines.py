@@ -9,8 +9,11 @@ from dataclasses import replace
 
 from opq_proto.messages import Finding
 
-TELEGRAM, LINE = "mains_signalling", "interharmonics"
-LINES = frozenset({TELEGRAM, LINE})
+TELEGRAM_KIND = "mains_signalling"
+"""Class of a line that is keyed."""
+LINE_KIND = "interharmonics"
+"""Class of a line that is steady."""
+LINES = frozenset({TELEGRAM_KIND, LINE_KIND})
 SAME_LINE_HZ = 0.5
 """Two lines at most this far apart are one: a second of samples cannot distinguish nearer lines."""
 _FIGURES = {"interharmonic_hz": "signal_hz", "interharmonic_percent_max": "signal_percent"}
@@ -34,10 +37,10 @@ def same_line(one: Finding, other: Finding) -> bool:
 
 def as_telegram(one: Finding) -> Finding:
     """Returns a line by the name and the figures of a telegram, because another waveform shows its keying."""
-    if one.kind != LINE:
+    if one.kind != LINE_KIND:
         return one
     figures = tuple(
         (_FIGURES.get(name, name), value) for name, value in one.figures if name != "interharmonic_percent"
     )
     because = f"{one.because}; another waveform shows that it is keyed"
-    return replace(one, kind=TELEGRAM, figures=figures, because=because, severity=None)
+    return replace(one, kind=TELEGRAM_KIND, figures=figures, because=because, severity=None)

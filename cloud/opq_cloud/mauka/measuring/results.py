@@ -40,8 +40,10 @@ MAX_ONSETS = 12
 """Largest number of onsets of one piece that are examined for their cause; 1 ms each."""
 MAX_DIGESTS = 256
 """Waveforms in memory whose hash is kept."""
-STANDS_S, STANDS_PU = 0.1, 0.02
-"""A voltage is steady if it varies by no more than the hysteresis (share of nominal) for this time."""
+STEADY_S = 0.1
+"""Shortest time in which a voltage can be steady."""
+STEADY_PU = 0.02
+"""A voltage that varies by this share of nominal at most is steady: the hysteresis."""
 DEFAULT_LIMITS = Limits()
 ONSET_CYCLES = 2.0
 """A waveform shows an onset if so much precedes it: what is normal before it is not measured in less."""
@@ -184,10 +186,10 @@ def _standing_v(analysis: SignalAnalysis) -> float | None:
     first = next(iter(analysis.disturbances), None)
     if first is None or not first.open_at_start or first.kind == "interruption":
         return None
-    seen = analysis.half_rms_v[analysis.half_starts < STANDS_S * analysis.rate_hz]
-    if len(seen) < STANDS_S * analysis.nominal_hz or not np.isfinite(seen).all():
+    seen = analysis.half_rms_v[analysis.half_starts < STEADY_S * analysis.rate_hz]
+    if len(seen) < STEADY_S * analysis.nominal_hz or not np.isfinite(seen).all():
         return None
-    stands = float(np.ptp(seen)) <= STANDS_PU * analysis.nominal_v
+    stands = float(np.ptp(seen)) <= STEADY_PU * analysis.nominal_v
     return round(float(np.median(seen)), 1) if stands else None
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from opq_cloud.mauka.measuring.lines import LINES, TELEGRAM, as_telegram, line_hz, same_line
+from opq_cloud.mauka.measuring.lines import LINES, TELEGRAM_KIND, as_telegram, line_hz, same_line
 from opq_cloud.mauka.measuring.onset_figures import COMPARED
 from opq_measure.analysis.conditions import RISEN_FROM
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
@@ -36,13 +36,14 @@ TELEGRAM_PAUSE_NS = 10_000_000_000
 pulse); in a telegram of pulses of a second they are some seconds long.
 """
 
-LOW, HIGH = "low voltage", "high voltage"
+LOW_FAMILY = "low voltage"
+HIGH_FAMILY = "high voltage"
 _FAMILY = {
-    "sag": LOW,
-    "interruption": LOW,
-    "undervoltage": LOW,
-    "swell": HIGH,
-    "overvoltage": HIGH,
+    "sag": LOW_FAMILY,
+    "interruption": LOW_FAMILY,
+    "undervoltage": LOW_FAMILY,
+    "swell": HIGH_FAMILY,
+    "overvoltage": HIGH_FAMILY,
     **dict.fromkeys(LINES, "line"),
 }
 
@@ -84,7 +85,7 @@ def goes_on(earlier: Finding, later: Finding) -> bool:
         return False
     gap_ns = later.start_ns - earlier.end_ns
     is_line = line_hz(later) is not None and same_line(earlier, later)
-    pulses = TELEGRAM in (earlier.kind, later.kind) or is_line
+    pulses = TELEGRAM_KIND in (earlier.kind, later.kind) or is_line
     if gap_ns <= (TELEGRAM_PAUSE_NS if pulses else PAUSE_NS):
         return True
     return not earlier.closed and not later.onset_seen and gap_ns <= UNSEEN_NS
@@ -132,7 +133,7 @@ def whole(sightings: Iterable[Finding]) -> Finding:
     if len(every) == 1:
         return every[0]
     found = _whole(every)
-    return as_telegram(found) if any(one.kind == TELEGRAM for one in every) else found
+    return as_telegram(found) if any(one.kind == TELEGRAM_KIND for one in every) else found
 
 
 def _whole(every: tuple[Finding, ...]) -> Finding:
@@ -238,13 +239,17 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
         beside=tuple(sorted({*worst.beside, *longest.beside})),
     )
     percent = worst.residual_percent
-    if family(worst.kind) not in (LOW, HIGH) or percent is None or not 0 <= percent < float("inf"):
+    if (
+        family(worst.kind) not in (LOW_FAMILY, HIGH_FAMILY)
+        or percent is None
+        or not 0 <= percent < float("inf")
+    ):
         return finding
     return replace(
         finding,
         ieee1159=None if hz is None else ieee1159(percent, duration_s, hz),
         itic=itic(percent, duration_s),
-        semi_f47="not_applicable" if family(worst.kind) == HIGH else semi_f47(percent, duration_s),
+        semi_f47="not_applicable" if family(worst.kind) == HIGH_FAMILY else semi_f47(percent, duration_s),
     )
 
 
@@ -279,7 +284,7 @@ def _covers(one: Finding, other: Finding) -> bool:
 def _ranks(one: Finding) -> tuple[float, ...]:
     """Returns what a sighting has to show at least as well as another one to cover it."""
     clock = one.clock_id is not None, _certainty(one)
-    shown = one.closed, one.onset_seen, one.kind == TELEGRAM
+    shown = one.closed, one.onset_seen, one.kind == TELEGRAM_KIND
     return -one.start_ns, one.end_ns, *shown, one.uncertainty_ns, *clock, _compared(one)
 
 

@@ -27,7 +27,8 @@ DURATIONS_S = (0.02, 0.2, 0.5, 1.0, 5.0, 60.0)
 column up to 20 ms and a last one for longer durations."""
 PERCENTS = (5.0, 40.0, 70.0, 80.0, 90.0, 110.0, 120.0)
 """Upper limits of the plane's rows, percent of nominal: EN 50160:2010, tables 2 and 3."""
-COLUMNS, ROWS = len(DURATIONS_S) + 1, len(PERCENTS) + 1
+PLANE_COLUMNS = len(DURATIONS_S) + 1
+PLANE_ROWS = len(PERCENTS) + 1
 ORDERS = ("newest", "severe", "long")
 WORK_STATES = ("open", "acknowledged")
 """Not yet acknowledged, or acknowledged."""
@@ -225,7 +226,7 @@ def cell_of(residual_percent: float | None, start_ns: int, end_ns: int) -> int |
     seconds = (end_ns - start_ns) / 1e9
     column = sum(seconds > limit for limit in DURATIONS_S)
     row = sum(residual_percent >= limit for limit in PERCENTS)
-    return row * COLUMNS + column
+    return row * PLANE_COLUMNS + column
 
 
 def folded(text: str) -> str:

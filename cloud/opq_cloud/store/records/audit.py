@@ -17,7 +17,8 @@ from opq_proto.errors import StoreError
 AUDIT = "opq_audit"
 AUDIT_S = 400 * 86_400
 """Seconds for which the log of changes goes back."""
-BY_PAGE, BY_COMMAND = "page", "command line"
+BY_PAGE = "page"
+BY_COMMAND = "command line"
 VALUE_CHARACTERS = 400
 """Characters of a value before or after; a longer one is cut."""
 ROWS_AT_ONCE = 200

@@ -34,7 +34,8 @@ from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
 from opq_proto.messages import Trigger
 
-_START_MS, _END_MS = "target_event_start_timestamp_ms", "target_event_end_timestamp_ms"
+_START_MS = "target_event_start_timestamp_ms"
+_END_MS = "target_event_end_timestamp_ms"
 
 
 class EventRecords(StorePart):

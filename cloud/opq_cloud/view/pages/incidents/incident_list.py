@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 from fastapi import HTTPException
 
 from opq_cloud.store.incidents.index import (
-    COLUMNS,
     DURATIONS_S,
     ORDERS,
     PERCENTS,
-    ROWS,
+    PLANE_COLUMNS,
+    PLANE_ROWS,
     IncidentFilter,
     IndexPlace,
     entry_of_incident,
@@ -136,7 +136,7 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
         scope=scope,
         least_severity=_number(given, "severity", 10.0),
         words=given["words"],
-        cell=None if (cell := _number(given, "cell", COLUMNS * ROWS - 1)) is None else int(cell),
+        cell=None if (cell := _number(given, "cell", PLANE_COLUMNS * PLANE_ROWS - 1)) is None else int(cell),
         order=order,
     )
     if given["from"] or given["to"]:
@@ -241,10 +241,10 @@ def plane(context: VisitorContext, address: ListAddress) -> list[PlaneRow]:
         return []
     most, query_of = max(counts.values()), address.cell_query()
     rows = []
-    for row in reversed(range(ROWS)):
+    for row in reversed(range(PLANE_ROWS)):
         cells = []
-        for column in range(COLUMNS):
-            cell = row * COLUMNS + column
+        for column in range(PLANE_COLUMNS):
+            cell = row * PLANE_COLUMNS + column
             count = counts.get(cell, 0)
             shade = -(-SHADES * count.bit_length() // most.bit_length())
             chosen = address.wanted.cell == cell
@@ -252,7 +252,7 @@ def plane(context: VisitorContext, address: ListAddress) -> list[PlaneRow]:
             name = f"{counted}, {percent_words(row)}, {duration_words(column)}"
             query = query_of("" if chosen else str(cell))
             cells.append(PlaneCell(count, shade, query, chosen, name))
-        if any(each.count for each in cells) or 0 < row < ROWS - 1:
+        if any(each.count for each in cells) or 0 < row < PLANE_ROWS - 1:
             rows.append(PlaneRow(percent_words(row), tuple(cells)))
     return rows
 

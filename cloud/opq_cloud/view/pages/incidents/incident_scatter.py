@@ -10,7 +10,7 @@ from math import log10
 
 from markupsafe import Markup, escape
 
-from opq_cloud.store.incidents.index import COLUMNS, DURATIONS_S, PERCENTS, ROWS, IndexedIncident
+from opq_cloud.store.incidents.index import DURATIONS_S, PERCENTS, PLANE_COLUMNS, PLANE_ROWS, IndexedIncident
 from opq_cloud.view.web.words import THIN, class_tone, class_words, duration, number
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
 
@@ -123,9 +123,9 @@ def dot_links(dots: Iterable[ScatterDot], query: str) -> Markup:
 def _fields(chosen: int | None, query_of: Callable[[str], str]) -> Iterable[ScatterField]:
     xs = [0.0, *(_x(each) for each in DURATIONS_S), WIDTH]
     ys = [HEIGHT, *(_y(each) for each in PERCENTS), 0.0]
-    for row in range(ROWS):
-        for column in range(COLUMNS):
-            cell = row * COLUMNS + column
+    for row in range(PLANE_ROWS):
+        for column in range(PLANE_COLUMNS):
+            cell = row * PLANE_COLUMNS + column
             yield ScatterField(
                 xs[column],
                 ys[row + 1],

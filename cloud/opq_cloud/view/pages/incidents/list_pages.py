@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.incidents.index import COLUMNS, entry_of_incident
+from opq_cloud.store.incidents.index import PLANE_COLUMNS, entry_of_incident
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.incidents import incident_page
@@ -95,7 +95,7 @@ class IncidentPages:
             scatter=scatter,
             dots=dot_links(scatter.dots, address.query) if scatter else "",
             dot_shapes=DOT_SHAPES,
-            plane_columns=[duration_words(column) for column in range(COLUMNS)],
+            plane_columns=[duration_words(column) for column in range(PLANE_COLUMNS)],
             box_choices=choices,
             class_choices=words.class_choices(),
             region_choices=list(context.regions()),

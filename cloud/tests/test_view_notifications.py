@@ -92,8 +92,8 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
     [
         ({"channel": "pigeon"}, "pigeon is not a way to send"),
         ({"channel": ""}, "Nothing is not a way to send"),
-        ({"box_ids": "1, 2"}, "You see no Box 2."),
-        ({"box_ids": "99"}, "You see no Box 99."),
+        ({"box_ids": "1, 2"}, "You cannot see Box 2."),
+        ({"box_ids": "99"}, "You cannot see Box 99."),
         ({"channel": "webhook", "url": "javascript:alert(1)"}, "write an address such as"),
         ({"channel": "webhook", "url": "https://u:p@example.org/"}, "an address with a password"),
         ({"channel": "webhook", "url": "http://example.org:25/"}, "port 25 is of another service"),

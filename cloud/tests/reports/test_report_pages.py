@@ -208,7 +208,10 @@ def test_a_report_of_nothing_says_so() -> None:
     ("error", "helps"),
     [
         (ModuleNotFoundError("No module named 'weasyprint'"), r"pip install 'opq-toolkit\[report\]'"),
-        (OSError("cannot load library 'libpango': libpango: no file"), "'libpango': sudo apt install libpan"),
+        (
+            OSError("cannot load library 'libpango': libpango: no file"),
+            r"'libpango'\): sudo apt install libpan",
+        ),
     ],
 )
 def test_without_its_library_a_pdf_is_one_line(

@@ -74,7 +74,7 @@ def test_a_default_limit_falls_back_by_level(folder: Path) -> None:
     none = run(folder, "set", "--box", "9", "default")
     assert none.exit_code == 2 and "Box 9 has no limits of its own; these have: 4" in none.output
     none = run(folder, "set", "--trigger", "flicker", "windows=default")
-    assert none.exit_code == 2 and "nothing is set of 'flicker'" in none.output
+    assert none.exit_code == 2 and "no setting of 'flicker' is stored" in none.output
 
 
 def test_the_first_limits_are_the_default_ones(folder: Path) -> None:

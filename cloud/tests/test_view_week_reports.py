@@ -87,6 +87,7 @@ def test_the_report_has_its_form_and_downloads(cast: Cast) -> None:
     root = cast.browser("root")
     assert root.get("/report/week?place=box:1&standard=ieee519&zone=Europe/Berlin") == 200
     assert "IEEE 519" in root.text and "<h1>Box 1" in root.text
+    assert 'value="box:1" selected' in root.text, "also a Box of a site can be chosen"
     assert "script" not in root.headers["content-security-policy"]
     assert "default-src 'none'" in root.headers["content-security-policy"]
     assert (

@@ -7,6 +7,8 @@ from opq_cloud.reports.verdicts import INTERVAL_WORDS, VerdictRow
 from opq_cloud.reports.week_report import PhaseReport, WeekReport
 
 WHOLE_PERCENT = 99.95
+ORDERS_SAID = 3
+"""Orders of harmonics with a sentence each, those that were outside most; the others are named together."""
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -41,7 +43,14 @@ def failed_limits(rows: Iterable[VerdictRow]) -> list[VerdictRow]:
 def sentences(report: WeekReport) -> tuple[str, ...]:
     """Everything that a reader needs before the tables, the failures first."""
     found = [heading(report)]
-    found += [_failed(row, report) for row in failed_limits(report.rows)]
+    failed = failed_limits(report.rows)
+    orders = [row for row in failed if row.limit.order is not None]
+    furthest = sorted(orders, key=lambda row: -row.outside)
+    left = [row for row in orders if row in furthest[ORDERS_SAID:]]
+    found += [_failed(row, report) for row in failed if row not in left]
+    if left:
+        names = ", ".join(str(row.limit.order) for row in left)
+        found.append(f"The limits of these orders were not met either: {names}. The table below has each.")
     found += _alike(report.phases, lambda phase: _data(phase, report))
     found.append(_events(report))
     found += _alike(report.phases, lambda phase: _supply(phase, report))

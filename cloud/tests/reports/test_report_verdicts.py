@@ -105,6 +105,23 @@ def test_a_restart_counts_its_part_of_the_interval() -> None:
     assert rows_of(report, "voltage")[0].judgement.count == 1005
 
 
+def test_many_orders_that_fail_are_named_together() -> None:
+    """The three orders that were outside longest have a sentence each, and the others one."""
+    week = golden_week()
+    starts = starts_of(week, TEN_MS)
+    # outside for 100, 200, ... 600 intervals
+    late = {
+        f"h{order}": np.where(np.arange(1008) < 100 * k, 9.0, 0.1)
+        for k, order in enumerate((5, 7, 9, 11, 13, 17), 1)
+    }
+    report = week_report(
+        EN50160, week, place_of(columns(starts, TEN_MS, {"harmonics_v": harmonics(1008, **late)}))
+    )
+    said = [line for line in sentences(report) if "armonic" in line or "orders" in line]
+    assert [line.split(" at ")[0] for line in said[:3]] == ["Harmonic 11", "Harmonic 13", "Harmonic 17"]
+    assert said[3:] == ["The limits of these orders were not met either: 5, 7, 9. The table below has each."]
+
+
 def test_a_harmonic_that_rises_evenly_has_its_percentile() -> None:
     """Order 5 rises from 0 to 8 % in 1008 steps: 756 values are at most 6 %, the 958th is 7.6028 %."""
     week = golden_week()

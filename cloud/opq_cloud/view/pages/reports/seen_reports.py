@@ -11,14 +11,15 @@ from opq_cloud.reports.limit_table import known_standards, limit_table
 from opq_cloud.reports.page import report_html
 from opq_cloud.reports.pdf_process import pdf_apart
 from opq_cloud.reports.reading import (
+    ChosenPlace,
     NoPlaceError,
-    PlaceChoice,
     chosen_places,
     place_choice,
     read_fleet,
 )
 from opq_cloud.reports.week import WeekError, span_of, week_of
 from opq_cloud.reports.written import ReportForm, moment_of, written
+from opq_cloud.store.box_record import box_order
 from opq_cloud.view.pages.visible.seen_intervals import SeenReportStore
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -68,12 +69,12 @@ class SeenReports:
         records = [each for each in self.store().boxes() if not each.retired_ms]
         feeders = sorted({each.feeder for each in records if each.feeder})
         sites = sorted({each.site for each in records if each.site})
-        alone = chosen_places(records, PlaceChoice())
+        boxes = sorted(records, key=lambda each: box_order(each.box_id))
         return {
             "all": "All places",
             **{f"feeder:{name}": f"Feeder {name}" for name in feeders},
             **{f"site:{name}": f"Site {name}" for name in sites},
-            **{f"box:{one.records[0].box_id}": one.name for one in alone if not one.site},
+            **{f"box:{each.box_id}": ChosenPlace(None, (each,)).name for each in boxes},
         }
 
     def fleet(self, address: ReportAddress) -> FleetReport:

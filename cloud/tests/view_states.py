@@ -16,6 +16,7 @@ PAGES = {
     "/incidents/{incident_id}/examine": "/incidents/1/examine",
     "/incidents/{incident_id}/examine/part": "/incidents/1/examine/part",
     "/incidents/{incident_id}/examine/charts": "/incidents/1/examine/charts",
+    "/incidents/{incident_id}/overlay": "/incidents/1/overlay",
     "/share/incidents/{incident_id}": "/share/incidents/1",
     "/boxes/{box_id}": "/boxes/1",
     "/boxes/{box_id}/settings": "/boxes/1/settings",

@@ -40,9 +40,13 @@ def slot_b(folder: Path, firmware: Firmware) -> None:
     assert flash[0x80000 : 0x80000 + len(image)] == image
 
 
+@pytest.mark.slow
 def test_a_running_box_is_updated_and_protected(
     hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
 ) -> None:
+    """Always run: the command with a model Box (tools/tests/test_flash_link.py), and an update that the boot
+    loader's binary receives (device/tests/test_boot_binary.py).
+    """
     firmware = hil_firmware["opqbox"]
     found = flashed(hil_backend, firmware, tmp_path, World(LONG_NS), "--protect")
     assert "confirmed" in found["notes"][0]

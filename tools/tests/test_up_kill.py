@@ -38,12 +38,16 @@ def assert_nothing_is_doubled(found: list[dict[str, Any]]) -> None:
     "moment",
     [
         pytest.param("trigger.decided", marks=pytest.mark.slow),
-        "event.waveform_stored",
+        pytest.param("event.waveform_stored", marks=pytest.mark.slow),
         pytest.param("incident.stored", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_cloud_finishes_the_incident(tmp_path: Path, moment: str) -> None:
-    """One house for both: the incident keeps its number over a kill, and over an end and a start of all."""
+    """One house for both: the incident keeps its number over a kill, and over an end and a start of all.
+
+    Always run: an event, over a kill before its answer (cloud/tests/makai/test_makai_command.py); incidents,
+    over an end and a start of all (hil/tests/test_restart_faults.py).
+    """
     with house(tmp_path) as up:
         offset = up.offset
         cloud = up.data_dir / "log" / "cloud.log"
@@ -68,7 +72,7 @@ def test_a_killed_cloud_finishes_the_incident(tmp_path: Path, moment: str) -> No
 @pytest.mark.slow
 def test_a_killed_gateway_keeps_stored_data(tmp_path: Path) -> None:
     """Always run: samples, over a kill within `up` (test_up_emulated.py) and over kill -9 of a gateway
-    (gateway/tests/test_gateway_faults.py); an incident, over a kill of the cloud (above).
+    (gateway/tests/test_gateway_faults.py); an event, over a kill of the cloud (above).
     """
     with house(tmp_path) as up:
         boxes = tmp_path / "log" / "boxes.log"

@@ -29,7 +29,7 @@ EVERY_RUN: Mapping[str, str] = {
 or soak"`.
 
 Also by default: supply, watchdog, a damaged line and a flood in device/tests/test_app_binary.py, an update in
-hil/tests/test_flash_in_place.py, a dip and a killed gateway in tools/tests/test_up_emulated.py.
+device/tests/test_boot_binary.py, a dip and a killed gateway in tools/tests/test_up_emulated.py.
 """
 EMULATORS = 2
 """How many emulators run at the same time: one per core of a small machine."""

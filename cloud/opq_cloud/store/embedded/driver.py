@@ -52,6 +52,7 @@ ROW_BYTES: Mapping[str, str] = {
 }
 """Collection -> bytes of its rows: SQLite would read the whole file to know the size of a table."""
 _DECODER = msgspec.json.Decoder()
+_ADD = "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2"
 T = TypeVar("T")
 
 
@@ -205,10 +206,7 @@ class SqliteDocuments:
         """Makes one upsert, so that it is right across processes."""
         if count == 0:
             return []
-        self._run(
-            "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2",
-            (name, count),
-        )
+        self._run(_ADD, (name, count))
         last = self.number(name) or 0
         return list(range(last - count + 1, last + 1))
 
@@ -216,7 +214,7 @@ class SqliteDocuments:
 
     def raise_number(self, name: str, value: int | None = None) -> None:
         if value is None:
-            self.next_numbers(name)
+            self._run(_ADD, (name, 1))
             return
         self._run(
             "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = max(value, ?2)",

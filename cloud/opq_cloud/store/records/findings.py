@@ -25,6 +25,7 @@ from opq_cloud.store.incidents.join_plan import (
     incident_of,
     with_label,
 )
+from opq_cloud.store.records.incident_index import REVISION as INDEX_REVISION
 from opq_cloud.store.records.incident_parts import IncidentParts
 from opq_cloud.store.records.part import box_locations, expires
 from opq_cloud.store.records.tables import EVENTS, FACTS, INCIDENTS
@@ -148,6 +149,8 @@ class FindingRecords(IncidentParts):
         moved = {numbers.incident(one.incident_id) for one in plan.moved}
         every = [*pairs, *self._pairs_of(documents, placed), *added]
         self._enter_parts(documents, every, written, {*numbers.incidents} - moved)
+        if facts and not every:
+            documents.raise_number(INDEX_REVISION)  # with rows of Boxes it was raised after them
         events = [("event_id", "in", [plan.event_id, *plan.more_events]), ("expire_at", "<", expire_at)]
         documents.set_fields(EVENTS, events, {"expire_at": expire_at})  # kept as long as the incident
 

@@ -176,8 +176,6 @@ class IncidentIndex(StorePart, ABC):
                 documents.remove(HEIRS, [("heir", "=", number)])
             else:
                 _inherit(documents, number, int(kept["group_id"]))
-        if facts or written or gone:
-            documents.raise_number(REVISION)
 
     def _forget_incident(self, documents: Documents, number: int) -> None:
         """Deletes the entry, notes and other rows of an expired incident."""

@@ -19,7 +19,8 @@ from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 
-LIMIT_S = 10.0
+LIMIT_S = 40.0
+"""`peer_watch.WAITED_S` and a second on an idle machine, eight seconds; ten were too few on a busy one."""
 
 
 def own(service: Any) -> HealthReport:

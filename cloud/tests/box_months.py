@@ -5,18 +5,24 @@ from day to day, weather that lasts for days, and noise that lasts for hours; ea
 gaps, single wrong hours and a static error of its gain.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.mauka.change.detection import Change, changes_of, own_changes
 from opq_cloud.mauka.change.series import DAY_H, HOUR_NS, HourSeries
 
 HOURS = 30 * DAY_H
 START_NS = 1_793_491_200 * 10**9
 """Sunday, 2026-11-01 UTC."""
 PLANTED = ("level_step", "own_step", "own_drift", "profile_change")
+
+NEAR_H = {"level_step": 24, "own_step": 24, "profile_change": 60}
+"""Hours from a planted change within which it counts as found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +108,29 @@ def _places(random: np.random.Generator, count: int) -> list[int]:
 
 def at_hour(at_ns: int) -> float:
     return (at_ns - START_NS) / HOUR_NS
+
+
+def fits(found: Change, planted: Planted) -> bool:
+    if planted.kind == "own_drift":  # when it began is not sharp
+        middle = (planted.hour + HOURS) / 2
+        return found.kind == "own_drift" and at_hour(found.start_ns) <= middle <= at_hour(found.end_ns)
+    return abs(at_hour(found.start_ns) - planted.hour) <= NEAR_H[planted.kind]
+
+
+def score(months: Sequence[BoxMonth]) -> tuple[Counter[str], Counter[str], float]:
+    """Kind -> planted changes, and those that were found as their kind; false alarms a Box-month."""
+    planted, found, false, boxes = Counter[str](), Counter[str](), 0, 0
+    for each in months:
+        own = own_changes(each.boxes)
+        for at, box in enumerate(each.boxes):
+            result = changes_of(box, own)
+            assert result is not None
+            changes = [change for change in result.changes if change.kind != "anomaly"]
+            here = [one for one in each.planted if one.box in (None, at)]
+            planted.update(one.kind for one in here)
+            found.update(
+                one.kind for one in here if any(one.kind == got.kind and fits(got, one) for got in changes)
+            )
+            false += sum(not any(fits(got, one) for one in here) for got in changes)
+            boxes += 1
+    return planted, found, false / boxes

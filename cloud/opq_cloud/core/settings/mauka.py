@@ -90,7 +90,7 @@ class ChangeSection:
     ] = True
     days: Annotated[
         int,
-        Field(ge=14, le=92, description="days that are analysed"),
+        Field(ge=15, le=92, description="days that are analysed"),
         Why("Raise it to see slower drift."),
     ] = 30
     false_alarms: Annotated[

@@ -20,6 +20,8 @@ AROUND_H = 3 * DAY_H
 """Hours before and after a change whose means are compared between Boxes: whole days have no profile."""
 SAME_H = 36
 """Changes of one Box within this time are one."""
+SHORTEST_DRIFT_H = 4 * DAY_H
+"""A line that rises in less time is weather, or part of a step."""
 LEAST_TOGETHER = 0.7
 """Share of the hours in which all Boxes that are compared are known."""
 SHORTEST_PROFILE_D = 4
@@ -78,7 +80,7 @@ class BoxChanges:
 def changes_of(
     box: HourSeries, own: Sequence[Change] = (), limits: ChangeLimits = LIMITS
 ) -> BoxChanges | None:
-    """Returns what changed at a Box; None where less than two weeks are known.
+    """Returns what changed at a Box; None where not more than two weeks are known.
 
     Args:
         own: what `own_changes` found of this Box and its neighbours.
@@ -119,16 +121,17 @@ def own_changes(boxes: Sequence[HourSeries], limits: ChangeLimits = LIMITS) -> l
         return []
     every = np.stack([each.values for each in boxes])
     apart = [row - np.delete(every, at, axis=0).mean(axis=0) for at, row in enumerate(every)]
-    steps = [steps_of(each, limits.false_alarms, limits.least_own / 2) for each in apart]
-    flat = [each - _stairs(own, len(each)) for each, own in zip(apart, steps, strict=True)]
+    flat = [each.copy() for each in apart]
     found = []
-    for at, box in enumerate(boxes[:1] if len(boxes) == 2 else boxes):
+    looked_at = boxes[:1] if len(boxes) == 2 else boxes
+    for at, box in enumerate(looked_at):
+        for step in steps_of(apart[at], limits.false_alarms, limits.least_own):
+            if _departs_most(apart, at, step.hour, step.hour):
+                found.append(_step("own_step", box, step))
+                for other, values in enumerate(flat):  # a Box that steps moves the others' differences too
+                    values[step.hour :] -= step.size if other == at else -step.size / (len(boxes) - 1)
+    for at, box in enumerate(looked_at):
         lines = lines_of(flat[at], limits.false_alarms)
-        changes = [_step("own_step", box, each) for each in steps[at] if abs(each.size) >= limits.least_own]
-        for change in changes:
-            hour = (change.end_ns - box.start_ns) // HOUR_NS
-            if _departs_most(apart, at, hour, hour):
-                found.append(change)
         for line in lines:
             if _is_drift(line, len(lines), limits, 2 * limits.least_own) and _departs_most(
                 flat, at, line.first + AROUND_H, line.last - AROUND_H
@@ -181,7 +184,7 @@ def _drift(kind: Kind, box: HourSeries, line: Line) -> Change:
 
 def _is_drift(line: Line, lines: int, limits: ChangeLimits, least: float) -> bool:
     many = float(norm.isf(limits.false_alarms / (2 * lines)))
-    return line.last - line.first >= 2 * AROUND_H and abs(line.rise) >= max(least, many * line.error)
+    return line.last - line.first >= SHORTEST_DRIFT_H and abs(line.rise) >= max(least, many * line.error)
 
 
 def _is_same(change: Change, own: Change) -> bool:

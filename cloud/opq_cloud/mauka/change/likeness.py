@@ -1,7 +1,8 @@
 """How alike the voltages of two Boxes move, and how likely it is that they hang on one phase. Pure.
 
-Boxes on one phase of one transformer share nearly every change from one ten minutes to the next. This is a
-likelihood only: that Boxes are at one place, or one Box, is a fact that somebody states.
+What all Boxes share comes from the grid above; what is left of the changes from one ten minutes to the next
+is alike on one phase of one transformer. This is a likelihood only: that Boxes are at one place, or one Box,
+is a fact that somebody states.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,16 @@ from scipy.stats import norm
 from opq_cloud.mauka.change.series import OUTLIER, spread
 
 WHERE: Mapping[str, tuple[float, float]] = {
-    "same_phase": (0.9, 0.35),
-    "same_transformer": (0.6, 0.3),
-    "elsewhere": (0.25, 0.3),
+    "same_phase": (0.31, 0.23),
+    "same_transformer": (-0.08, 0.08),
+    "elsewhere": (-0.02, 0.04),
 }
-"""Place -> usual correlation of ten-minute changes, and its deviation as Fisher's z. The figures are ours."""
+"""Place -> usual correlation of ten-minute changes as Fisher's z, and its deviation: those of simulated
+fleets whose places are known (docs/change.md). A neutral turns the sign between the phases that share it."""
+LEAST_LIKELY = 0.8
+"""From this likelihood on two Boxes probably are on one phase; set on training fleets (docs/change.md)."""
+LEAST_BOXES = 6
+"""With fewer, what they share cannot be told from what one phase has."""
 LEAST_COMMON = 432
 """Changes that both Boxes have to have: three days."""
 
@@ -42,7 +48,10 @@ def likenesses(values: Mapping[str, NDArray[np.float64]]) -> list[Likeness]:
         values: Box -> (n,) values of the same intervals, NaN: unknown.
     """
     names = list(values)
-    changes = [_changes(values[name]) for name in names]
+    if len(names) < LEAST_BOXES:
+        return []
+    changes = np.stack([_changes(values[name]) for name in names])
+    changes -= _shared(changes)
     found = []
     for at, one in enumerate(changes):
         for other_at in range(at + 1, len(changes)):
@@ -61,14 +70,22 @@ def _changes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
+def _shared(changes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) median of the Boxes' changes; NaN, which compares none, where fewer than LEAST_BOXES are known."""
+    enough = (~np.isnan(changes)).sum(axis=0) >= LEAST_BOXES
+    found = np.full(changes.shape[1], np.nan)
+    found[enough] = np.nanmedian(changes[:, enough], axis=0)
+    return found
+
+
 def _likelihoods(correlation: float) -> dict[str, float]:
     z = float(np.arctanh(np.clip(correlation, -0.999, 0.999)))
-    usual = {place: float(np.arctanh(r)) for place, (r, _) in WHERE.items()}
-    z = min(max(z, usual["elsewhere"]), usual["same_phase"])  # beyond the outer ones it is certain
-    weights = {place: float(norm.pdf(z, usual[place], width)) for place, (_, width) in WHERE.items()}
+    lowest, width = WHERE["same_transformer"]
+    z = min(max(z, lowest - 3 * width), WHERE["same_phase"][0])  # beyond these it is certain
+    weights = {place: float(norm.pdf(z, usual, width)) for place, (usual, width) in WHERE.items()}
     return {place: weight / sum(weights.values()) for place, weight in weights.items()}
 
 
-def most_likely(found: Sequence[Likeness], least: float = 0.8) -> list[Likeness]:
+def most_likely(found: Sequence[Likeness], least: float = LEAST_LIKELY) -> list[Likeness]:
     """Returns the pairs that probably are on one phase."""
     return [each for each in found if each.likelihoods["same_phase"] >= least]

@@ -22,8 +22,8 @@ SHORTEST_H = 36
 """Hours of the shortest level and line."""
 SHARP_H = 12
 """A step is what the means of so many hours before and after differ by: what comes over days is not one."""
-CAUTION = 1.08
-"""Hours of a voltage have more far values than normal noise."""
+CAUTION = 1.04
+"""Hours of a voltage have more far values than normal noise; set on training months (docs/change.md)."""
 LINES_TRIED_H = 6
 """A line begins at every so many hours."""
 

@@ -10,8 +10,8 @@ from statsmodels.tsa.seasonal import MSTL
 
 from opq_cloud.mauka.change.series import DAY_H, OUTLIER, WEEK_H, Values, running_median, spread
 
-LEAST_H = 2 * WEEK_H
-"""A weekly season needs two weeks."""
+LEAST_H = 2 * WEEK_H + 1
+"""A weekly season needs more than two weeks: MSTL leaves out one that is half of the values."""
 DAYS_SMOOTHED = 61
 """Daily cycles over which a season is smoothed: it stays the same over two months."""
 WEEKS_SMOOTHED = 15
@@ -67,10 +67,10 @@ def profile_of(values: Values) -> Profile:
     """Splits hourly values without a hole into trend, seasons and rest.
 
     Raises:
-        ValueError: there are fewer than two weeks.
+        ValueError: there are not more than two weeks.
     """
     if len(values) < LEAST_H:
-        raise ValueError(f"{len(values)} hours are less than two weeks")
+        raise ValueError(f"{len(values)} hours are not more than two weeks")
     found = MSTL(
         values,
         periods=(DAY_H, WEEK_H),

@@ -1,0 +1,73 @@
+"""The figures of a page: one command measures them, one generator writes their table."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from opq_tools.sim.bench import BENCHMARKS
+
+TREE = Path(__file__).resolve().parents[2]
+figures = SimpleNamespace(**runpy.run_path(str(TREE / "tools" / "figures.py")))
+CASE = {"value": 1234.5, "unit": "us", "median": 1234.5, "min": 0.0123, "max": 2000.0, "runs": 3}
+SMALL = {
+    "machine": {"cpu": "a CPU", "cores": 2, "python": "3.11.7"},
+    "commit": "0123456789ab",
+    "results": [
+        {"case": "all | of it", "limit": 5.0, "peer": None, "because": "", **CASE},
+        {"case": "one", "limit": None, "peer": 2.5, "because": "", **CASE, "runs": 1, "value": 0.25},
+    ],
+    "baseline": {"name": "a loop", "value": 2.0, "unit": "us"},
+    "ratio": 2.0,
+}
+"""A result of `opq-tools bench NAME --json`, but for its name."""
+TABLE = """Commit 0123456789ab; 2 cores of a CPU, Python 3.11.7; beside a loop: 2 us.
+
+| figure | value | least to most | wanted | peer |
+| --- | --- | --- | --- | --- |
+| all \\| of it | 1,234 us | 0.0123 to 2,000, 3 runs | 5 |  |
+| one | 0.25 us |  |  | 2.5 |"""
+
+
+@pytest.mark.parametrize("name", figures.PAGES)
+def test_a_page_names_a_command_that_exists(name: str) -> None:
+    page, command = figures.PAGES[name]
+    head = (figures.DOCS / page).read_text(encoding="utf-8").splitlines()[:4]
+    assert figures.head_of(name) in head
+    program, *words = command.split()
+    if program == "python":
+        assert (TREE / words[0]).is_file()
+    else:
+        assert (program, words) == ("opq-tools", ["bench", name, "--json"]) and name in BENCHMARKS
+
+
+@pytest.mark.parametrize("name", figures.PAGES)
+def test_the_generator_writes_a_pages_table(name: str) -> None:
+    """Only what stands between the marks changes, and a second run changes nothing."""
+    text = (figures.DOCS / figures.PAGES[name][0]).read_text(encoding="utf-8")
+    made = figures.page_with(text, name, {"bench": name, **SMALL})
+    assert TABLE in made
+    begin, end = figures.begin_of(name), figures.END
+    assert made.partition(begin)[0] == text.partition(begin)[0]
+    assert made.partition(end)[2] == text.partition(end)[2]
+    assert figures.page_with(made, name, {"bench": name, **SMALL}) == made
+
+
+def test_a_result_of_another_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="the result is of rules; want makai"):
+        figures.page_with("", "makai", {"bench": "rules", **SMALL})
+    with pytest.raises(ValueError, match="the page has no <!-- figures of makai -->"):
+        figures.page_with("# Makai\n", "makai", {"bench": "makai", **SMALL})
+
+
+@pytest.mark.slow
+def test_the_figures_of_changes_are_a_result() -> None:
+    """The command of the page about changes prints what the generator reads."""
+    pytest.importorskip("ruptures", reason="the extra `change` is not installed")
+    command = [sys.executable, str(TREE / "cloud" / "tests" / "change_figures.py"), "--quick"]
+    result = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert "found of all 24" in figures.table_of(result)

@@ -218,7 +218,7 @@ def test_one_transfer_runs_at_a_time(house: FirmwareHouse, monkeypatch: pytest.M
             assert ada.browser.post(f"{PAGE}/follow") == 409
             house.box.erase_answers = 0
             ada.waits_for("It runs 1.2.3, and has confirmed it.")
-            assert ada.browser.post(f"{PAGE}/follow", PAGE) == 409 and "was left" in ada.browser.text
+            assert ada.browser.post(f"{PAGE}/follow", PAGE) == 409 and "was interrupted" in ada.browser.text
             assert ada.browser.post(f"{PAGE}/stop", PAGE) == 409 and "cannot be stopped" in ada.browser.text
             begun = {"to": "1.9.0", "sha256": "0" * 64}  # by a View that was killed before it sent anything
             ada.scene.store.people.changes.add("", "", firmware_jobs.BEGUN, "box 1", None, begun)

@@ -11,6 +11,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from test_measuring_places import HOUSE, dip, ledger_at
 from test_measuring_restart import WAIT_S, written
 from waiting import wait_for
@@ -96,6 +97,24 @@ def test_rows_parted_by_a_kill_are_numbered(tmp_path: Path) -> None:
     assert numbers_in(ledger_at(tmp_path, "1")) == [8.0]
     assert numbers_in(ledger_at(tmp_path, "2")) == [4.0, 8.0]
     assert numbers_in(ledger_at(tmp_path, "3")) == []
+
+
+def test_a_gateway_starts_without_a_ledger(tmp_path: Path) -> None:
+    """The disk cannot read Box 1's ledger: the other Boxes have their numbers, and nothing is raised."""
+    ledger = ledger_at(tmp_path, "2")
+    for number in (4.0, 8.0):
+        row = dip("2", 200, 500)
+        ledger.append(replace(row, values={**row.values, NUMBER: number}))
+    ledger.flush()
+    measuring = Measuring(lambda *_: None, lambda *_: None, MeasuredFeed(), groups=(HOUSE,))
+    for box_id in "123":
+        plan = MeasuringPlan(box_id, 120.0, 60.0)
+        measuring.add(plan, BoxCounters(), BoxStatus(box_id, 60), ledger_at(tmp_path, box_id))
+    (tmp_path / "1" / "v-1.led").mkdir()  # root may read every file, but not a folder
+    with capture_logs() as lines:
+        measuring.restore_numbers()
+    assert [line["box_id"] for line in lines if line["event"] == "measuring.failed"] == ["1"]
+    assert numbers_in(ledger_at(tmp_path, "2")) == [4.0, 8.0]
 
 
 def numbers_in(ledger: Ledger) -> list[Any]:

@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import methodcaller
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
@@ -54,6 +56,7 @@ LONGEST_PAUSE_S = 0.1
 PHASOR_PIECE_S = 0.1
 """Length of a piece while phasors are read: at most a tenth of a second late, in addition to the filter's own
 delay."""
+T = TypeVar("T")
 TOGETHER_S = 64.0
 """Seconds of signal measured at once. A second of 64 Boxes takes 30 MB, and more is not faster."""
 _Job = tuple[MeasuredBox, Job]
@@ -226,23 +229,35 @@ class Measuring:
     def restore_numbers(self) -> None:
         """Takes the polyphase numbers of the last hour from the Boxes' ledgers; call it after `add`.
 
-        Raises:
-            OSError: a ledger cannot be read.
+        A ledger that cannot be read is logged and left out, because the gateway measures without it, too.
         """
-        ledgers = [box.ledger for box_id in self._polyphase.box_ids if (box := self._boxes.get(box_id))]
-        known = [each for each in ledgers if each is not None]
-        newest = [end_ns for each in known for kind in DISTURBANCES if (end_ns := each.newest_ns(kind))]
+        boxes = [box for box_id in self._polyphase.box_ids if (box := self._boxes.get(box_id))]
+        newest = [end_ns for box in boxes for end_ns in self._read(box, _newest_disturbances)]
         since_ns = max(newest, default=0) - REMEMBERED_NS
-        rows = [row for each in known for row in each.disturbances_after(since_ns)] if newest else []
+        after = methodcaller("disturbances_after", since_ns)
+        rows: list[Values] = [row for box in boxes for row in self._read(box, after)] if newest else []
         for row in self._polyphase.restore(rows):
             ledger = self._boxes[row.box_id].ledger
             if ledger is not None:
                 ledger.append(row)
 
+    def _read(self, box: MeasuredBox, read: Callable[[Ledger], list[T]]) -> list[T]:
+        """What is read from a Box's ledger; empty without a ledger, or where the disk cannot read it."""
+        try:
+            return [] if box.ledger is None else read(box.ledger)
+        except OSError:
+            self._log.exception("measuring.failed", box_id=box.plan.box_id)
+            return []
+
     def _unbalanced(self, box_id: str, u2_ratio: float, end_ns: int) -> None:
         box = self._boxes.get(box_id)
         if box is not None:
             box.add_value("unbalance", u2_ratio, end_ns)
+
+
+def _newest_disturbances(ledger: Ledger) -> list[int]:
+    """End of the newest disturbance of each kind."""
+    return [end_ns for kind in DISTURBANCES if (end_ns := ledger.newest_ns(kind))]
 
 
 def _is_due(box: MeasuredBox, piece_s: float, now_s: float) -> bool:

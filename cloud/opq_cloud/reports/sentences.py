@@ -49,7 +49,7 @@ def sentences(report: WeekReport) -> tuple[str, ...]:
     left = [row for row in orders if row in furthest[ORDERS_SAID:]]
     found += [_failed(row, report) for row in failed if row not in left]
     if left:
-        names = ", ".join(str(row.limit.order) for row in left)
+        names = ", ".join(dict.fromkeys(str(row.limit.order) for row in left))
         found.append(f"The limits of these orders were not met either: {names}. The table below has each.")
     found += _alike(report.phases, lambda phase: _data(phase, report))
     found.append(_events(report))

@@ -195,7 +195,7 @@ def _together(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:
         return row
     if limit.interval_ms in place.group:
         why = (
-            f"The clocks of the three Boxes make u2 uncertain by {MOST_CLOCK_PERCENT} % or more (use GPS), "
+            f"The clocks of the three Boxes make u2 uncertain by more than {MOST_CLOCK_PERCENT} % (use GPS), "
             "or each interval is flagged."
         )
     elif len(place.boxes) < 3:

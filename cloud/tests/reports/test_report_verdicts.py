@@ -122,6 +122,21 @@ def test_many_orders_that_fail_are_named_together() -> None:
     assert said[3:] == ["The limits of these orders were not met either: 5, 7, 9. The table below has each."]
 
 
+def test_an_order_with_two_limits_is_named_once() -> None:
+    """IEEE 519 has two limits for each order, and both may fail."""
+    week = golden_week()
+    late = {f"h{order}": 9.0 for order in (5, 7, 9, 11)}
+    twice = [
+        replace(each, requirement=replace(each.requirement, percent=percent))
+        for each in EN50160.limits
+        for percent in (90.0, 95.0)
+    ]
+    given_ = columns(starts_of(week, TEN_MS), TEN_MS, {"harmonics_v": harmonics(1008, **late)})
+    report = week_report(replace(EN50160, limits=tuple(twice)), week, place_of(given_))
+    (said,) = [line for line in sentences(report) if "these orders" in line]
+    assert said == "The limits of these orders were not met either: 7, 9, 11. The table below has each."
+
+
 def test_a_harmonic_that_rises_evenly_has_its_percentile() -> None:
     """Order 5 rises from 0 to 8 % in 1008 steps: 756 values are at most 6 %, the 958th is 7.6028 %."""
     week = golden_week()

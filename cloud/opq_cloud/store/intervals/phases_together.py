@@ -1,4 +1,4 @@
-"""The ten minutes of a site's three phases together, also where its Boxes hang at different gateways.
+"""The ten minutes of a site's three phases together, also where its Boxes are at different gateways.
 
 A gateway's group measures them in each window, and its intervals are stored under the site's name. Where
 there are none, they follow from the fundamentals that each Box had at common instants of UTC. They are

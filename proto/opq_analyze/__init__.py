@@ -1,1 +1,1 @@
-"""What is said of one recording: measured, its class, its page. See README.md in this folder."""
+"""The report about one recording: its measurements, its class, its page. See README.md in this folder."""

@@ -23,13 +23,16 @@ from opq_proto.kit.round_levels import round_levels
 WIDTH, HEIGHT = 1000, 500
 """A drawing's own coordinates; it is stretched to its place."""
 COLUMNS = 1000
-"""Points across a drawing; of more values only the extremes are drawn, so that no peak is lost."""
+"""Points across a drawing; if there are more values, only the extremes are drawn, so that peaks stay
+visible."""
 HIGHEST_WORDS = 8.0
 """Percent from the top above which the words of a level stand below its line, so that they are not cut."""
 MOST_SPANS = 200
 WAVE_CYCLES = 24.0
-MIN_HZ, MIN_PERCENT = 0.02, 1.0
-"""Smallest heights of the axes of frequency and harmonics, so that noise is not drawn large."""
+MIN_HZ = 0.02
+"""Smallest height of an axis of frequency, so that noise is not drawn large."""
+MIN_PERCENT = 1.0
+"""Smallest height of an axis of harmonics, so that noise is not drawn large."""
 AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
 """Rows of (least length in seconds, seconds per unit, unit)."""
 Place = TypeVar("Place", float, FloatArray)
@@ -39,7 +42,7 @@ Band = tuple[FloatArray, FloatArray, FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the edges of a drawing stand for."""
+    """The values at the edges of a drawing."""
 
     left: float
     right: float
@@ -69,7 +72,7 @@ class Chart:
 
 
 def charts_of(found: Measured, limits: Limits, phases: Phases | None) -> list[Chart]:
-    """The charts of which there is something to draw."""
+    """The charts that have data."""
     made = [_wave(found), _rms(found, limits, phases), _frequency(found.analysis), _spectrum(found)]
     return [each for each in made if each is not None]
 

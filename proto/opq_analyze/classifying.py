@@ -42,7 +42,7 @@ def classified(
 
 
 def classified_again(found: Measured, limits: ClassLimits) -> tuple[Measured, Classification]:
-    """The class of what is measured already; where it has gaps, its longest part is measured again.
+    """The class of a measured recording; if it has gaps, its longest part is measured again.
 
     Raises:
         RecordingError: as `classified`.
@@ -63,7 +63,7 @@ def class_of(found: Measured, limits: ClassLimits) -> Classification:
 
 
 def without_gaps(recording: Recording, nominal_hz: float) -> Recording:
-    """The longest part without a gap, as a recording; which it is stands in `problems`.
+    """The longest part without a gap, as a recording; `problems` names the part.
 
     Gaps of an eighth of a cycle do not part it (`opq_recordings.bridging`).
     """

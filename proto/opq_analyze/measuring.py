@@ -1,4 +1,4 @@
-"""Measures a recording piece by piece, and says what was assumed."""
+"""Measures a recording piece by piece, and reports assumptions."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ from opq_recordings.bridging import bridged_pieces, bridged_samples
 from opq_recordings.recording import Recording, without_spans
 
 CYCLES_S = 60.0
-"""Longest recording whose cycles stand in the JSON without being asked for; a minute has 0.9 MB of them."""
+"""Longest recording whose cycles are in the JSON by default; a minute of them has 0.9 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What of a recording is measured: groups of quantities, and whether its cycles are kept."""
+    """The wanted measurements: groups of quantities, and whether cycles are kept."""
 
     only: tuple[str, ...] = GROUPS
     cycles: bool | None = True
@@ -51,7 +51,7 @@ class Measured:
         return next((each.kind for each in self.faults if each.whole), None)
 
     def summary(self, file: str) -> dict[str, object]:
-        """The contract's document, with what was read and assumed."""
+        """The contract's document, with facts of the file and assumptions."""
         found = self.analysis.summary(file)
         provenance = self.recording.provenance()
         return {
@@ -132,7 +132,7 @@ def without_verdicts(analysis: SignalAnalysis) -> SignalAnalysis:
 
 
 def warnings_of(found: Measured) -> Iterator[str]:
-    """What was assumed and what was contradictory, a sentence each; they name the options that help."""
+    """The assumptions and contradictions, a sentence each, with the options that help."""
     nominal = found.nominal
     yield from found.recording.problems
     for fault in found.faults:
@@ -147,8 +147,8 @@ def warnings_of(found: Measured) -> Iterator[str]:
         )
     elif nominal.volts is None:
         yield (
-            f"no nominal voltage is stated{rms}, near no standard voltage; dips and "
-            "swells are not judged; give --nominal-volts"
+            f"no nominal voltage is stated{rms}, far from every standard voltage; dips and swells are "
+            f"not judged; give --nominal-volts"
         )
     if nominal.hz_from == "default":
         yield (

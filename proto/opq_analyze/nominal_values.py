@@ -1,4 +1,4 @@
-"""The nominal values of a recording: stated, or estimated from its samples with how sure they are."""
+"""The nominal values of a recording: stated, or estimated from its samples with a sureness."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,22 +10,28 @@ from opq_measure.signal import FloatArray
 from opq_recordings.recording import Recording
 
 DEFAULT_NOMINAL_HZ = 60.0
-"""Where neither a person nor the samples say anything: of silence or noise."""
-LOOKED_AT_SAMPLES, STRETCHES = 1 << 22, 128
-"""Samples that a nominal voltage is estimated from: all of a short recording, else so many stretches."""
+"""Used where neither a person nor the samples state it, as for silence or noise."""
+EXAMINED_SAMPLES = 1 << 22
+"""Samples from which a nominal voltage is estimated: all of a short recording, else STRETCHES stretches."""
+STRETCHES = 128
+"""Number of stretches of a long recording."""
 
-SURE, OTHER = 0.9, 0.1
-"""From this sureness on, a frequency so far from the stated one contradicts it."""
-LEAST_V, MOST_V = 0.02, 3.0
-"""Between them, a clean wave may be of the nominal voltage that its file states: induced, or a swell."""
+LEAST_SURENESS = 0.9
+"""From this sureness on, another frequency contradicts the stated one."""
+OTHER_HZ_SHARE = 0.1
+"""Least difference from the stated frequency that contradicts it, as a share."""
+LEAST_V = 0.02
+"""A clean wave of less than this many times the stated voltage is not of it; induced voltage is small."""
+MOST_V = 3.0
+"""A clean wave of more than this many times the stated voltage is not of it; a swell is smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nominal:
-    """The nominal values by which a recording is judged, where they come from, and how sure they are."""
+    """The nominal values by which a recording is judged, with origin and sureness."""
 
     volts: float | None
-    """None: it is not known, and no rms verdict may be given."""
+    """None: unknown, so that an rms verdict must not be given."""
     hz: float
     volts_from: str = "stated"
     hz_from: str = "stated"
@@ -35,20 +41,20 @@ class Nominal:
 
     @property
     def assumed(self) -> dict[str, float | None]:
-        """The keys of the contract whose value is not stated, with what was taken."""
+        """The keys of the contract whose value is not stated, with the assumed value."""
         volts = {} if self.volts_from == "stated" else {"nominal_volts": self.volts}
         return volts | ({} if self.hz_from == "stated" else {"nominal_hz": self.hz})
 
 
 def nominal_of(recording: Recording) -> Nominal:
-    """The stated nominal values; those that are not stated are estimated from the samples."""
+    """The nominal values, stated or estimated from the samples."""
     stated = Nominal(recording.nominal_v, recording.nominal_hz or DEFAULT_NOMINAL_HZ)
     if recording.nominal_v is not None and recording.nominal_hz is not None:
         return stated
     if recording.nominal_hz is None:
         longest = recording.longest_run()
         first = longest.first_sample
-        some = recording.volts(first, first + min(longest.samples, LOOKED_AT_SAMPLES >> 5))
+        some = recording.volts(first, first + min(longest.samples, EXAMINED_SAMPLES >> 5))
         found = estimated_hz(some, recording.rate_hz)
         stated = replace(
             stated,
@@ -73,7 +79,7 @@ def consistent(recording: Recording) -> Recording:
     """The recording without nominal values that its own samples contradict, which become problems.
 
     Converters write 50 or 60 Hz into every file, and meters the primary voltage beside secondary samples.
-    What a person states stays.
+    Values that a person states stay.
     """
     stated_hz = recording.nominal_hz if recording.hz_of_file else None
     stated_v = recording.nominal_v if recording.volts_of_file else None
@@ -81,11 +87,11 @@ def consistent(recording: Recording) -> Recording:
         return recording
     longest = recording.longest_run()
     first = longest.first_sample
-    some = recording.volts(first, first + min(longest.samples, LOOKED_AT_SAMPLES >> 5))
+    some = recording.volts(first, first + min(longest.samples, EXAMINED_SAMPLES >> 5))
     found = estimated_hz(some, recording.rate_hz)
-    if found.value is None or found.sureness < SURE:
+    if found.value is None or found.sureness < LEAST_SURENESS:
         return recording
-    if stated_hz is not None and abs(found.value / stated_hz - 1) >= OTHER:
+    if stated_hz is not None and abs(found.value / stated_hz - 1) >= OTHER_HZ_SHARE:
         problem = f"it states {stated_hz:g} Hz, but its samples are of a mains of {found.value:.4g} Hz"
         recording = replace(recording, nominal_hz=None, problems=(*recording.problems, problem))
     if stated_v is not None:
@@ -101,7 +107,7 @@ def consistent(recording: Recording) -> Recording:
 
 def _stretches(recording: Recording) -> Iterator[FloatArray]:
     """The volts between gaps; of a long recording some stretches, evenly over all of it."""
-    every = max(1, recording.samples // LOOKED_AT_SAMPLES * 32)
-    for k, piece in enumerate(recording.pieces(LOOKED_AT_SAMPLES // STRETCHES)):
+    every = max(1, recording.samples // EXAMINED_SAMPLES * 32)
+    for k, piece in enumerate(recording.pieces(EXAMINED_SAMPLES // STRETCHES)):
         if k % every == 0:
             yield np.asarray(piece.volts, dtype=np.float64) * piece.v_per_lsb

@@ -1,4 +1,4 @@
-"""The page of one recording: what was read, its charts, its figures, and every event with its reason.
+"""The page of one recording: the facts of its file, its charts, its figures, and every event with its reason.
 
 `page_of` is one HTML file that needs nothing beside it, `body_of` the same as a part of another page. Text of
 the file is escaped; nothing in it is a link, a script or a style.
@@ -145,7 +145,7 @@ def _what(contract: Mapping[str, Any]) -> str:
 
 
 def _doubts(contract: Mapping[str, Any]) -> Iterable[str]:
-    """What was assumed, contradictory or left out, a sentence each."""
+    """Assumptions, contradictions and omissions, a sentence each."""
     for key, value in contract["assumed"].items():
         yield f"Not stated, assumed: {key} = {'unknown' if value is None else value}"
     yield from contract["problems"]

@@ -35,7 +35,7 @@ MOST_COMPARED = 60
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """Three channels in the order of the phases, and what they are together."""
+    """Three channels in the order of the phases, with their common results."""
 
     names: tuple[str, ...]
     analyses: tuple[SignalAnalysis, ...]
@@ -103,7 +103,7 @@ def phase_channels(recording: Recording) -> tuple[tuple[str, ...], str | None]:
 
 
 def phases_of(found: Measured, given: RecordingFacts, limits: Limits) -> tuple[Phases | None, str | None]:
-    """What the three phases of a file are together, unless one channel is asked for; and why they are not.
+    """The common results of a file's three phases, unless one channel is requested; or why there are none.
 
     Raises:
         RecordingError: as `measured_phases`.

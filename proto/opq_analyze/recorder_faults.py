@@ -1,4 +1,4 @@
-"""What the recorder did to a recording: no mains in it, a stuck value, a clipping converter."""
+"""Faults of the recorder: a recording without mains, a stuck value, a clipping converter."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,19 @@ from opq_analyze.nominal_values import Nominal
 from opq_measure.signal_faults import clipped_at, has_mains, stuck_spans
 from opq_recordings.recording import Recording
 
-FAULT_SAMPLES, STRETCH_SAMPLES = 1 << 20, 1 << 15
+FAULT_SAMPLES = 1 << 20
+"""Most samples that are searched for faults of the recorder."""
+STRETCH_SAMPLES = 1 << 15
+"""Samples of one searched stretch."""
 CLIP_PIECES = 8
-"""Pieces in which clipping is looked for, 12 minutes at 12 kS/s."""
+"""Pieces that are searched for clipping, 12 minutes at 12 kS/s."""
 OFF_SHARE = 0.1
 """Share of a stated nominal voltage below which a recording without mains is an interruption."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecorderFault:
-    """What the recorder did: `no_mains`, `stuck` or `clipped`, from `first` to before `stop` on the axis."""
+    """A fault, `no_mains`, `stuck` or `clipped`, from `first` to before `stop` on the axis."""
 
     kind: str
     first: int
@@ -37,7 +40,7 @@ class RecorderFault:
 
 
 def faults_of(recording: Recording, nominal: Nominal) -> tuple[RecorderFault, ...]:
-    """What the recorder did wrong, or that there is no mains in the channel. Exact zeros are not a fault."""
+    """The recorder's faults, or that the channel has no mains. Exact zeros are not a fault."""
     found = []
     gain = recording.v_per_lsb
     clip_v: float | None = None
@@ -60,7 +63,8 @@ def faults_of(recording: Recording, nominal: Nominal) -> tuple[RecorderFault, ..
 
 
 def stuck_parts(faults: Sequence[RecorderFault]) -> list[tuple[int, int]]:
-    """[first, stop) of each stuck part; none where a fault concerns the whole, as nothing would be left."""
+    """[first, stop) of each stuck part; empty where a fault concerns the whole, because nothing would be
+    left."""
     if any(each.whole for each in faults):
         return []
     return [(each.first, each.stop) for each in faults if each.kind == "stuck"]

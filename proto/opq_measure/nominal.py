@@ -1,8 +1,9 @@
-"""The nominal voltage and frequency of a recording that states none, estimated from its samples. Pure.
+"""The nominal voltage and frequency of a recording that does not state them, estimated from its samples.
+Pure.
 
 A supply is nearly always within 8 % of its nominal voltage (EN 50160: 10 % for 95 % of a week), so the
 standard voltage nearest to the median rms is a good guess, but only a guess: 225 V is one of 220, 230 or
-240 V. Far from every standard voltage nothing is known, and nothing may be judged by it.
+240 V. Far from every standard voltage the nominal voltage is unknown, and nothing may be judged by it.
 """
 
 import math
@@ -73,29 +74,32 @@ VOLTS = (
 )
 """Low voltages, secondary voltages of transformers, common levels between phases (IEC 60038, ANSI C84.1)."""
 RARITY = {380.0: 0.3, 415.0: 0.5, 440.0: 0.3, 115.0: 0.5, 200.0: 0.3}
-"""How much rarer these are than the others."""
+"""Rarity of some standard voltages, relative to the others."""
 OF_ITS_FREQUENCY = {
     50.0: {120.0: 0.1, 208.0: 0.1, 277.0: 0.1, 347.0: 0.1, 480.0: 0.1, 230.0: 4.0, 400.0: 2.0},
     60.0: {230.0: 0.3, 400.0: 0.3, 690.0: 0.3, 120.0: 4.0, 240.0: 2.0, 480.0: 2.0},
 }
-"""Some belong to one frequency, as 120 V and 480 V to 60 Hz; and 230 V is far the most common at 50 Hz."""
-NEAR, SIGMA = 0.08, 0.025
-"""How far the median may be from a standard voltage, and how far it usually is, as shares of it."""
+"""Some voltages belong to one frequency, as 120 V and 480 V to 60 Hz; 230 V is by far the most common at 50
+Hz."""
+NEAR_SHARE = 0.08
+"""Largest distance of the median from a standard voltage, as a share of it."""
+SIGMA_SHARE = 0.025
+"""Usual distance of the median from a standard voltage, as a share of it."""
 HERTZ = (50.0 / 3, 50.0, 60.0, 400.0)
 NEAR_HZ = 1.15
 LEAST_SHARE = 0.5
-"""Share of the power within the strongest line for it to be a supply's; of white noise it is a small one."""
+"""Least share of the power within the strongest line of a supply; white noise has a small share."""
 WANDERS_HZ = 0.2
-"""How far the frequency of a grid moves within some minutes; in a long stretch its line is that wide."""
+"""Movement of a grid's frequency within some minutes, which is the width of its line in a long stretch."""
 LOWEST_HZ, HIGHEST_HZ = 12.0, 500.0
 LONGEST_SAMPLES = 1 << 17
 CYCLES = 2.0
-"""With fewer cycles no line can be recognised."""
+"""Fewest cycles in which a line can be recognised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A nominal value: None where nothing can be said; `sureness` from 0 to 1."""
+    """A nominal value, None where unknown; `sureness` from 0 to 1."""
 
     value: float | None
     sureness: float
@@ -140,14 +144,14 @@ def estimated_volts(rms_v: FloatArray, nominal_hz: float | None = None) -> Estim
     weights = {
         each: RARITY.get(each, 1.0)
         * usual.get(each, 1.0)
-        * math.exp(-(((middle_v / each - 1) / SIGMA) ** 2) / 2)
+        * math.exp(-(((middle_v / each - 1) / SIGMA_SHARE) ** 2) / 2)
         for each in VOLTS
-        if abs(middle_v / each - 1) <= NEAR
+        if abs(middle_v / each - 1) <= NEAR_SHARE
     }
     if not weights:
         return Estimate(None, 0.0)
     best = max(weights, key=lambda each: weights[each])
-    near = float(np.mean(np.abs(known / middle_v - 1) <= NEAR))
+    near = float(np.mean(np.abs(known / middle_v - 1) <= NEAR_SHARE))
     return Estimate(best, round(near * weights[best] / sum(weights.values()), 3))
 
 

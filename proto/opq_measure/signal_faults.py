@@ -1,7 +1,7 @@
-"""What a recorder did to a signal: no mains in it, a value that got stuck, a converter that clipped. Pure.
+"""Faults of a recorder: a signal without mains, a stuck value, a clipping converter. Pure.
 
-A figure relative to the fundamental means nothing without one, and a stuck value is not a sag. Exact zeros
-are not stuck: an interruption in a simulation or a digital source has them.
+A figure relative to the fundamental needs a fundamental, and a stuck value is not a sag. Exact zeros are not
+stuck, because an interruption in a simulation or a digital source has them.
 """
 
 import math
@@ -13,16 +13,18 @@ import numpy as np
 from opq_measure.signal import MAX_V, FloatArray, SignalArray
 
 STUCK_S = 0.008
-"""The shortest stuck value: nearly half a cycle of 60 Hz, in which mains always moves."""
+"""The shortest stuck value, nearly half a cycle of 60 Hz, in which mains always moves."""
 OF_PEAK = 0.02
 """Share of the peak below which a constant value is near zero, as in an interruption."""
 CLIPPED_CYCLES = 1 / 16
-"""The shortest flat top in most cycles; one at 98 % of the peak lasts a sixteenth of a cycle."""
+"""The shortest flat top in most cycles; a top at 98 % of the peak lasts a sixteenth of a cycle."""
 TIMES_ROUNDING = 2.0
-"""A flat top is so many times as long as the rounding of the converter makes one."""
+"""A flat top is this many times as long as one from the converter's rounding."""
 OF_CYCLES = 0.5
-LEAST_LINE, OF_TOTAL = 0.1, 0.02
-"""Shares of a supply's line: of the power without DC, and of the whole rms."""
+LEAST_LINE_SHARE = 0.1
+"""Least power of a supply's line, as a share of the power without DC."""
+OF_TOTAL_SHARE = 0.02
+"""Least rms of a supply's line, as a share of the whole rms."""
 NEAR_HZ = 0.2
 
 
@@ -64,7 +66,7 @@ def _may_be_stuck(values: SignalArray, step: int) -> bool:
 
 
 def clipped_at(values: SignalArray, rate_hz: float, nominal_hz: float) -> float | None:
-    """The value at which most cycles are cut flat; None where none is."""
+    """The value at which most cycles are cut flat; None where they are not."""
     cycle = rate_hz / nominal_hz
     if len(values) < 2 * cycle:
         return None
@@ -90,7 +92,7 @@ def has_mains(stretches: Iterable[FloatArray], rate_hz: float, nominal_hz: float
 
 def _has_line(volts: FloatArray, rate_hz: float, nominal_hz: float) -> bool:
     if len(volts) < 2 * rate_hz / nominal_hz or not (np.abs(volts) <= MAX_V).all():
-        return True  # too short to say that it has none
+        return True  # too short to exclude mains
     window = np.hanning(len(volts) + 2)[1:-1]
     wave = volts - volts.mean()
     power = np.abs(np.fft.rfft(wave * window)) ** 2
@@ -100,4 +102,4 @@ def _has_line(volts: FloatArray, rate_hz: float, nominal_hz: float) -> bool:
         return False
     width = max(NEAR_HZ * nominal_hz, 2 * rate_hz / len(volts))
     line = float(power[np.abs(hertz - nominal_hz) <= width].sum()) / total
-    return line >= LEAST_LINE and line * float(np.var(volts)) >= OF_TOTAL**2 * whole
+    return line >= LEAST_LINE_SHARE and line * float(np.var(volts)) >= OF_TOTAL_SHARE**2 * whole

@@ -1,1 +1,1 @@
-"""What all packages share: nouns, wire formats, key files, configuration, errors, logs."""
+"""The common part of all packages: nouns, wire formats, key files, configuration, errors, logs."""

@@ -45,7 +45,7 @@ def read_npy(path: Path) -> Content:
 
 
 def read_npz(path: Path, members: Sequence[Path]) -> Content | None:
-    """The arrays of a .npz, unpacked; None if these are recordings of their own, as `export` writes them."""
+    """The arrays of a .npz, unpacked; None if these are separate recordings, as `export` writes them."""
     if any(each.suffix.lower() != ".npy" or each.with_suffix(".json").exists() for each in members):
         return None
     named = {}

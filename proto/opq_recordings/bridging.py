@@ -1,8 +1,8 @@
-"""Pieces of a recording with its shortest gaps filled: one missing sample does not end all figures there.
+"""Pieces of a recording with its shortest gaps filled, so that one missing sample does not end all figures.
 
-No figure crosses a gap; but a gap of an eighth of a cycle, such as one or a few marked samples, hides little
-of a wave. It is filled by a cubic through two samples on either side, it stays among the gaps, and what is
-measured over it is flagged.
+Figures do not cross a gap. A gap of an eighth of a cycle, such as one or a few marked samples, hides little
+of a wave. It is filled by a cubic through two samples on either side. It stays among the gaps, and figures
+over it are flagged.
 
 Error: at most 0.5 % of the amplitude of the fundamental, at 32 samples per cycle and 4 missing. A figure
 beside an open gap is far worse, since the end of a sag and the frequency of a piece of a cycle are guessed.
@@ -21,7 +21,8 @@ SHARE_OF_CYCLE = 1 / 8
 SIDE_SAMPLES = 2
 """Least samples on either side of the gap. The cubic goes through the next one and through one further on."""
 FURTHER_SHARE = 1 / 3
-"""Share of the gap by which that one lies further on: noise would turn a cubic through neighbours far off."""
+"""The second sample lies further on by this share of the gap, because noise would turn a cubic through
+neighbours far off."""
 
 
 def bridged_samples(rate_hz: float, nominal_hz: float) -> int:
@@ -48,7 +49,7 @@ def bridged_pieces(recording: Recording, most: int) -> Iterator[tuple[SignalPiec
 
 
 def bridged_volts(volts: FloatArray, most: int) -> FloatArray:
-    """(n,) the volts with gaps (NaN) of at most so many samples filled."""
+    """(n,) the volts with gaps (NaN) of at most this many samples filled."""
     missing = np.flatnonzero(np.isnan(volts))
     if not len(missing):
         return volts

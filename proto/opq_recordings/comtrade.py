@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
-from opq_recordings.comtrade_cfg import RATE_MATCH, TRACKED, AnalogField, Configuration, configuration
+from opq_recordings.comtrade_cfg import (
+    RATE_MATCH_SHARE,
+    TRACKED_SHARE,
+    AnalogField,
+    Configuration,
+    configuration,
+)
 from opq_recordings.comtrade_rows import MISSING, NO_STAMP, Rows, rows_of
 from opq_recordings.even_axis import (
     BLOCK,
@@ -53,7 +59,7 @@ def content_of(path: Path, config: Configuration, rows: Rows) -> Content:
     rows = _evened(config, rows, problems)
     count = len(rows.values[0])
     if config.rows is not None and config.rows != count and config.rows != 0:
-        problems.append(f"its .cfg states {config.rows} rows, but {count} are there; all of these were read")
+        problems.append(f"its .cfg states {config.rows} rows, but it has {count}; all of these were read")
     try:
         axis = _axis(config, rows, problems)
     except RecordingError as error:
@@ -98,7 +104,7 @@ def _channel(
 
 
 def _mark(values: NDArray[np.generic], form: str) -> float | None:
-    """The value for "no value"; 99999 in ASCII only where no value is beyond it."""
+    """The mark for "no value"; 99999 in ASCII only where all values are below it."""
     mark = MISSING[form]
     if form == "ascii":
         blocks = (values[at : at + BLOCK] for at in range(0, len(values), BLOCK))
@@ -141,7 +147,7 @@ def _axis(config: Configuration, rows: Rows, problems: list[str]) -> EvenAxis:
         if len(rates) == 1 and (by_stamps := _axis_of_stamps(config, rows, stamps_s, problems)) is not None:
             return by_stamps
         stamps_s = stamps_s * _stamp_factor(stamps_s[: segments[0][2]], rates[0])
-    if max(rates) - min(rates) <= RATE_MATCH * max(rates):
+    if max(rates) - min(rates) <= RATE_MATCH_SHARE * max(rates):
         mean_hz = count / sum(samples / rate for rate, _, samples in segments)
         edges = [row for _, row, _ in segments[1:]]
         return axis_of_rows(rows.numbers(), stamps_s, rates[0] if len(set(rates)) == 1 else mean_hz, edges)
@@ -181,12 +187,12 @@ def _is_voltage(field: AnalogField) -> bool:
 def _evened(config: Configuration, rows: Rows, problems: list[str]) -> Rows:
     """Rows whose rate follows the mains (segments of slightly different rates), interpolated onto even times.
 
-    Taken as even, they would show a mains of one frequency, whatever the recorder followed.
+    Without this they would show mains of a constant frequency, whatever the recorder followed.
     """
     count = len(rows.values[0])
     segments = _segments(config, count) if config.rates else []
     rates = [rate for rate, _, _ in segments]
-    if len(set(rates)) < 2 or max(rates) - min(rates) > TRACKED * max(rates):
+    if len(set(rates)) < 2 or max(rates) - min(rates) > TRACKED_SHARE * max(rates):
         return rows
     steps_s = np.concatenate([np.full(samples, 1 / rate) for rate, _, samples in segments])
     at_s = np.concatenate(([0.0], np.cumsum(steps_s[:-1])))
@@ -206,13 +212,13 @@ def _longest_rate(segments: list[tuple[float, int, int]], problems: list[str]) -
     """The segments of the rate with most samples, in their places in time; the others are gaps."""
     samples_of: dict[float, int] = {}
     for rate, _, samples in segments:
-        near = next((known for known in samples_of if abs(known - rate) <= RATE_MATCH * known), rate)
+        near = next((known for known in samples_of if abs(known - rate) <= RATE_MATCH_SHARE * known), rate)
         samples_of[near] = samples_of.get(near, 0) + samples
     chosen = max(samples_of, key=lambda rate: samples_of[rate])
     runs, at_s = [], 0.0
     left_out = []
     for rate, row, samples in segments:
-        if abs(chosen - rate) <= RATE_MATCH * chosen:
+        if abs(chosen - rate) <= RATE_MATCH_SHARE * chosen:
             runs.append(Run(round(at_s * chosen), row, samples))
         else:
             left_out.append(f"rows {row + 1} to {row + samples} ({rate:g} Hz)")
@@ -240,7 +246,7 @@ def _segments(config: Configuration, count: int) -> list[tuple[float, int, int]]
 
 
 def _stamp_factor(stamps_s: NDArray[np.float64], rate_hz: float) -> float:
-    """What the stamps are to be multiplied by so that they fit the rate: 1 unless µs and ns are mixed up."""
+    """The factor that makes the stamps fit the rate: 1 unless µs and ns are mixed up."""
     steps_s = np.diff(stamps_s)
     known = steps_s[np.isfinite(steps_s)]
     usual = float(np.median(known)) * rate_hz if len(known) else 1.0

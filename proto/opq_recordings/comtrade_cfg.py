@@ -1,7 +1,8 @@
 """The configuration of a COMTRADE record (.cfg): revisions 1991, 1999 and 2013, as recorders write it.
 
-Only what is needed to get volts may refuse a record: channel names may be in any code page, and skew, limits,
-ratios and times may be empty. Empty lines are skipped; what follows the channels is told apart by its form.
+A record is refused only for fields that are needed to get volts: channel names may be in any code page, and
+skew, limits, ratios and times may be empty. Empty lines are skipped; lines after the channels are recognised
+by their form.
 
 Source: IEEE C37.111-1991, -1999 and -2013 (IEC 60255-24).
 """
@@ -15,8 +16,10 @@ from opq_recordings.text import decoded
 
 FORMS = {"ASCII": "ascii", "BINARY": "binary", "BINARY32": "binary32", "FLOAT32": "float32"}
 MOST_CHANNELS = 10_000
-RATE_MATCH, TRACKED = 0.01, 0.01
-"""Segments whose rates differ by less are of one recorder whose rate follows the mains."""
+RATE_MATCH_SHARE = 0.01
+"""Segments whose rates differ by at most this share have the same rate."""
+TRACKED_SHARE = 0.01
+"""Rates of segments that differ by at most this share follow the mains; they are of one recorder."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _COUNT = re.compile(r"\s*([0-9]{1,9})\s*([A-Za-z]?)\s*")
 
@@ -33,7 +36,7 @@ class AnalogField:
     primary: float | None
     secondary: float | None
     side: str
-    """`P` or `S`: the values are primary or secondary; empty where it says neither."""
+    """`P` or `S`: the values are primary or secondary; empty where not stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,10 @@ class Configuration:
     rates: tuple[tuple[float, int], ...]
     """(rate, last row) of each segment; empty where the time stamps are the clock."""
     rows: int | None
-    """The number of rows that it promises."""
+    """The stated number of rows."""
     start: Moment
     form: str | None
-    """`ascii`, `binary`, `binary32` or `float32`; None where it states none."""
+    """`ascii`, `binary`, `binary32` or `float32`; None where not stated."""
     stamp_s: float
     """Seconds per unit of the rows' time stamps."""
     assumed: tuple[str, ...] = ()
@@ -147,8 +150,8 @@ class _Parser:
                 total = int(match[1])
         if "A" not in found:
             raise RecordingError(
-                f"{self._where}, line {self._line()}: {','.join(cells)!r:.60} states no number of analogue "
-                "channels; want such as 4,4A,0D"
+                f"{self._where}, line {self._line()}: {','.join(cells)!r:.60} does not state the number "
+                f"of analogue channels; want e.g. 4,4A,0D"
             )
         analog, status = found["A"], found.get("D", 0)
         if total is not None and total != analog + status:

@@ -27,7 +27,7 @@ MISSING: dict[str, float] = {
     "binary32": -(2**31),
     "float32": float(np.finfo(np.float32).min),
 }
-"""IEEE C37.111, 8.6: the value that means "no value"; NaN and an empty field mean it too."""
+"""IEEE C37.111, 8.6: the mark for "no value"; NaN and an empty field mean it, too."""
 NO_STAMP = 2**32 - 1
 ROWS_AT_ONCE = 1 << 15
 LOOKED_AT = 1000
@@ -106,7 +106,7 @@ def _binary(path: Path, config: Configuration, form: str, at: int, size: int) ->
             f"{path}: has {size} bytes of data; a row of {channels} analogue channels has {row_bytes}"
         )
     if rest := size - count * row_bytes:
-        problems.append(f"its last row is cut short, {rest} of {row_bytes} bytes are there")
+        problems.append(f"its last row is cut short, with {rest} of {row_bytes} bytes")
     form_of_row = np.dtype(
         {
             "names": ["n", "t", "values"],
@@ -139,7 +139,7 @@ def _row_bytes(
                 f"its .cfg makes rows of {stated} bytes, but they have {other}; status words differ"
             ]
     if config.rows and abs(size - config.rows * stated) < stated:
-        return stated, ["its sample numbers do not count; its rows were taken in order"]
+        return stated, ["its sample numbers do not rise by one; its rows were taken in order"]
     raise RecordingError(
         f"{path}: its rows are not those of the .cfg: {len(config.analog)} analogue and "
         f"{config.status_channels} status channels make rows of {stated} bytes, but there the sample numbers "

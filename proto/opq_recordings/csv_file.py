@@ -38,12 +38,13 @@ END = re.compile(
 )
 """The last line of some instruments."""
 MOST_APART = 0.25
-"""Steps by which the times beside a row without one may be wider apart than its place."""
+"""The times beside a row without a time may be wider apart by this many steps."""
 MOST_UNREAD = 0.02
-"""Share of the rows whose times may be missing; those beside them place them."""
+"""Share of the rows whose times may be missing; the times beside them place these rows."""
 HEAD_LINES = 2000
 FEW_LINES = 100
-"""Among which the first row mostly is: all lines of a block apart take five times its memory."""
+"""The first row mostly is among this many lines; splitting all lines of a block takes five times its
+memory."""
 LONGEST_LINE = 1 << 20
 _Row = tuple[int, str, list[str]]
 """Number of the line, its text, and its cells."""
@@ -63,7 +64,9 @@ def read_csv(path: Path, rate_hz: float | None = None, decimal: str | None = Non
         beginning = raw.read(1 << 16)
         encoding = encoding_of(beginning)
     if b"\0\0\0" in beginning and not encoding.startswith("utf-32"):
-        raise RecordingError(f"{path}: is not text; want rows such as 0.0001,325.2 under time_s,volts")
+        raise RecordingError(
+            f"{path}: is not text; want rows such as 0.0001,325.2 below the names time_s,volts"
+        )
     code_page = None if encoding in STATED_ENCODINGS else encoding
     assumed = ["encoding"] if code_page else []
     with path.open(encoding=encoding, errors="replace", newline=None) as file:
@@ -301,7 +304,7 @@ def _fast(text: str, form: CsvForm, wanted: list[int], times: RowTimes) -> NDArr
             exact = times.of_column(io.StringIO(text), delimiter)
             table[:, -1] = table[:, -1] * times.unit_s if exact is None else exact
             if not np.isfinite(table[:, -1]).all():
-                return None  # its line is named
+                return None  # the slow reader names the line
         return table
     except (ValueError, IndexError, OverflowError):
         return None

@@ -1,7 +1,7 @@
 """The form of a CSV by its beginning: lines above the table, its columns, and what they hold.
 
 Instruments and spreadsheets agree on little. The column of times is known by its name, its unit or its
-contents; what no rule recognises is refused with the names of the columns, never guessed.
+contents; a table that the rules do not recognise is refused with the names of its columns, never guessed.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from opq_recordings.written_times import written_time
 
 REMARKS = ("#", '"#', "%", "//", ";")
 NUMERIC = 0.8
-"""Share of the rows looked at in which a column is a number, for it to be one."""
+"""A column is numbers if at least this share of its examined rows are."""
 DAYS_STEP_S = 2e-7
 """Times that rise by less are not seconds but days, as spreadsheets count them."""
 SERIAL_DAYS = ((20_000.0, 80_000.0), (712_000.0, 780_000.0))
@@ -36,7 +36,7 @@ _UNIT_ALONE = re.compile(
 _NOT_A_UNIT = re.compile(
     r"(?i).*\d.*|r\.?m\.?s\.?|raw|avg|average|mean|min|max|peak|ac|dc|inst(antaneous)?|filtered|measured|value"
 )
-"""Behind a name, these say which value it is, and not in what unit."""
+"""After a name these state the kind of value, and not its unit."""
 _INDEX = re.compile(
     r"(?i)^(#|n|no\.?|nr\.?|id|index|idx|sample|samples|sample ?(no|number|nr)\.?|row|sequence|point|pts?)$"
 )
@@ -95,7 +95,7 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     """
     table = [(number, line) for number, line in enumerate(lines) if line.strip() and not _is_remark(line)]
     if not table:
-        raise RecordingError("holds no table: it has no lines but empty ones and remarks")
+        raise RecordingError("has no table, only empty lines and remarks")
     notation = notation_of([line for _, line in table], decimal)
     rows = [(number, notation.cells(line)) for number, line in table]
     body = _body(rows, notation)
@@ -175,7 +175,7 @@ def _shown_cells(cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def _body(rows: Sequence[tuple[int, list[str]]], notation: Notation) -> Sequence[tuple[int, list[str]]]:
-    """The rows by which the columns are known: the later ones, without lines of text where rows are few."""
+    """The rows that show the columns: the later ones, without lines of text where rows are few."""
     if len(rows) >= FEW_SIGNS:
         return rows[len(rows) // 2 :]
     return [row for row in rows if any(notation.number(cell) is not None for cell in row[1])] or rows

@@ -1,8 +1,8 @@
 """How a table writes its cells and numbers: the separator, the decimal mark, and the mark between thousands.
 
-A file has one decimal mark. A comma or point that stands before three digits each time is a mark between
-thousands where another cell shows the decimal mark. Where a table can be read in two ways the names of its
-columns decide, or it is refused with both readings.
+A file has one decimal mark. A comma or point that is always before three digits is a mark between thousands
+if another cell shows the decimal mark. Where a table can be read in two ways the names of its columns decide,
+or it is refused with both readings.
 """
 
 import itertools
@@ -42,7 +42,7 @@ class Notation:
     separator: str
     decimal: str = "."
     group: str = ""
-    """The mark between thousands; empty where there is none."""
+    """The mark between thousands; empty without one."""
 
     def number(self, text: str) -> float | None:
         """A number as the file writes it; None for anything else."""

@@ -23,7 +23,8 @@ _ZONE_IN_NAME = re.compile(
     r"|[\[(]([A-Z]{2,4}T|MES?Z|MSK|[Ll]ocal)[\])]$"
 )
 _FORM_OF_DATE = re.compile(r"[YMDHS]+")
-HALF_DAY_S, DAY_S = 43_200, 86_400
+HALF_DAY_S = 43_200
+DAY_S = 86_400
 
 
 class RowTimes:
@@ -31,7 +32,7 @@ class RowTimes:
 
     Attributes:
         start_ns: UTC of the first row, exactly as its digits say; None where it states no date.
-        assumed: what the times rest on that the file does not state.
+        assumed: the assumptions about times that the file does not state.
         problem: why the start is not known though the first row has a time.
         unread: line and cell of the first time that is not understood; how many are not.
     """
@@ -71,7 +72,7 @@ class RowTimes:
         return np.nan
 
     def of_column(self, lines: Iterable[str], separator: str | None) -> NDArray[np.float64] | None:
-        """(n,) the same for many rows at once; None where the column was read well enough as float64."""
+        """(n,) the same for many rows at once; None where float64 is accurate enough."""
         if self._zero == "0":
             return None
         exact = np.loadtxt(

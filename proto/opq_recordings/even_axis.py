@@ -16,23 +16,28 @@ from opq_proto.errors import RecordingError
 from opq_recordings.recording import Run, release_pages
 
 UNEVEN_STEPS = 0.5
-"""Steps that a time may lie off its even place; less is rounding in the file."""
+"""Steps that a time may be off its even place; less is rounding in the file."""
 JITTER_STEPS = 0.25
-"""Steps that few times may be off; where many are, they are not a clock."""
+"""Steps that few times may be off; if many are, they are not a clock."""
 MOST_UNEVEN = 0.02
-"""Share of steps that may be no even step (gaps); with more, the times are not a clock of an even axis."""
+"""Share of steps that may be uneven (gaps); with more, the times are not a clock of an even axis."""
 RATE_TOLERANCE = 0.005
 BLOCK = 1 << 17
 """Times looked at together, so that memory does not grow with a long column."""
-STRETCHES, STRETCH = 16, 64
-"""Rows of a long column that show to how many decimals its times are written."""
-LONGEST_AXIS, TIMES_AS_LONG = 1_000_000, 1000
-"""An axis with gaps is at most so many samples, or so many times its rows: a number beyond is broken."""
+STRETCHES = 16
+"""Number of stretches of a long column that are examined for the decimals of its times."""
+STRETCH_ROWS = 64
+"""Rows of one such stretch."""
+LONGEST_AXIS = 1_000_000
+"""An axis with gaps has at most this many samples, or TIMES_AS_LONG times its rows; otherwise a number is
+broken."""
+TIMES_AS_LONG = 1000
+"""Most samples of an axis with gaps per row."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvenAxis:
-    """The rate, the runs of rows on the axis, and what was contradictory."""
+    """The rate, the runs of rows on the axis, and the contradictions."""
 
     rate_hz: float
     runs: tuple[Run, ...]
@@ -44,7 +49,7 @@ class EvenAxis:
 
 
 def axis_of_times(times_s: NDArray[np.float64], rate_hz: float | None = None, unit: str = "row") -> EvenAxis:
-    """The axis of rows whose times are all there is (CSV, or COMTRADE without a rate).
+    """The axis of rows that have only times (CSV, or COMTRADE without a rate).
 
     Args:
         times_s: (n,) seconds, rounded as the file has them.
@@ -293,8 +298,8 @@ def _resolution(times_s: NDArray[np.float64]) -> float:
     if count <= BLOCK:
         some_s = times_s[:: max(1, count // 1000)].astype(np.float64)
     else:  # rows far apart would bring in all pages of a mapped column
-        begins = range(0, count - STRETCH + 1, (count - STRETCH) // STRETCHES)
-        some_s = np.concatenate([times_s[at : at + STRETCH] for at in begins])
+        begins = range(0, count - STRETCH_ROWS + 1, (count - STRETCH_ROWS) // STRETCHES)
+        some_s = np.concatenate([times_s[at : at + STRETCH_ROWS] for at in begins])
     noise_s = 4 * float(np.spacing(np.abs(some_s).max()))
     for digits in range(13):
         unit_s = 10.0**-digits

@@ -1,4 +1,4 @@
-"""The facts that our own exports state in every format: gain, exact rate, start, place on the axis, gaps."""
+"""The facts in our exports of every format: gain, exact rate, start, place on the axis, gaps."""
 
 from typing import Any
 

@@ -60,12 +60,12 @@ def read_facts(path: Path) -> tuple[RecordingFacts, dict[str, object]]:
     except (ValueError, RecursionError) as error:  # includes bytes that are not UTF-8
         raise RecordingError(f"{path}: is not JSON: {json_fault(error)}") from error
     if not isinstance(content, dict):
-        raise RecordingError(f"{path}: holds no object; want one with rate_hz, volts_per_lsb, …")
+        raise RecordingError(f"{path}: is not an object; want one with rate_hz, volts_per_lsb, …")
     return facts_of(path, content), content
 
 
 def json_fault(error: Exception) -> str:
-    """Where a text stops being JSON, in words."""
+    """The place where a text is not JSON, in words."""
     if isinstance(error, json.JSONDecodeError):
         return f"line {error.lineno}, column {error.colno}"
     return (

@@ -22,7 +22,7 @@ def recordings_of(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             if not path.exists():
-                raise RecordingError(f"{path}: there is no such file or folder")
+                raise RecordingError(f"{path}: is not a file or folder")
             found[path] = None
             continue
         below = list(_below(path))

@@ -1,4 +1,4 @@
-"""The forms that recordings have: which reader reads which file, and what a packed file holds together.
+"""The forms of recordings: the reader of each file, and the contents of a packed file.
 
 | suffix | format |
 | --- | --- |
@@ -66,7 +66,7 @@ NOTES = (".txt",)
 
 
 def content_of(path: Path, known: RecordingFacts, unpacked_bytes: int = MOST_BYTES) -> Content:
-    """What a file holds, by its form; a packed file's members together.
+    """The content of a file, by its form; of a packed file, of all its members.
 
     Args:
         known: facts that tell a reader how to read: the rate, the decimal mark.

@@ -1,7 +1,7 @@
 """The process that makes one process for each file which a library in C reads: `python -m … DESCRIPTOR`.
 
-It reads no file itself. An order comes by its socket, as JSON, with the file for what is read; the answer is
-the exit code of the process that read. It ends when the socket is closed, and ends what reads then.
+It reads no file itself. An order comes by its socket, as JSON, with the file for the results; the answer is
+the exit code of the reading process. It ends when the socket is closed, and then ends the reading process.
 """
 
 import importlib
@@ -25,8 +25,10 @@ READERS: Mapping[str, tuple[str, str]] = {
 }
 """Name -> module with `read(path, writer)`, which returns facts, and the library that it needs."""
 ORDER_BYTES = 1 << 16
-LEAST_CPU_S, BYTES_PER_S = 4, 1 << 20
-"""Of CPU, by the size of a file: libhdf5 reads some damaged ones without end. Right ones take a hundredth."""
+LEAST_CPU_S = 4
+"""CPU time for the smallest file. It is limited, because libhdf5 reads some damaged files without end."""
+BYTES_PER_S = 1 << 20
+"""Bytes of a larger file per further second; a right file takes a hundredth of the time."""
 Reader = Callable[[Path, ArrayWriter], object]
 
 
@@ -72,7 +74,7 @@ def _exit_code(process: int, line: socket.socket) -> int:
 
 
 def _read(read: Reader, path: Path, folder: str, handed: int) -> int:
-    """Reads the file; what the reader raises is handed over too."""
+    """Reads the file; hands over the reader's exception, too."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # the first to go when memory runs out
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -2,7 +2,7 @@
 
 libhdf5 and libsndfile crash on some damaged files, or read them without end. A guard process
 (`guard_process.py`) starts with the first file that needs it and makes one process for each file by fork,
-which hands over what it read (`handover.py`). Where that one crashes, the recording is refused.
+which hands over what it read (`handover.py`). If that process crashes, the recording is refused.
 """
 
 import atexit
@@ -115,7 +115,7 @@ def read_guarded(reader: str, path: Path) -> ReadArrays:
             found = read_arrays(file, path)
             kind, facts = found.facts
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
-            raise RecordingError(f"{path}: is damaged; what its library read is not right") from error
+            raise RecordingError(f"{path}: is damaged; its library read impossible values") from error
     if kind == "refused":
         raise RecordingError(facts)
     if kind == "system":
@@ -132,6 +132,6 @@ def why_ended(code: int) -> str:
     if code == -signal.SIGKILL:
         return "the process that read it was killed; is there enough memory for it?"
     if code == -signal.SIGXCPU:
-        return "is damaged; reading it does not come to an end"
+        return "is damaged; reading it does not end"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"code {code}"
     return f"is damaged; the library that reads such files crashed on it ({name})"

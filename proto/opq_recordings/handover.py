@@ -1,7 +1,7 @@
 """Arrays and facts that one process hands to another in a file without a name.
 
-Only numbers and JSON are in it: a process that a damaged file confused can hand over what is wrong, but
-nothing that runs. Arrays that the recording holds as they are stay in it, and are mapped.
+It has only numbers and JSON, so a process that reads a damaged file can hand over wrong values, but no code.
+Arrays that are stored unchanged in the recording stay there, and are mapped.
 """
 
 import json
@@ -22,19 +22,19 @@ IN_MEMORY = 1 << 25
 
 
 class NoRoomError(Exception):
-    """What was read cannot be written."""
+    """The results cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadArrays:
-    """What a reader found: arrays by name, and facts, which are JSON."""
+    """The results of a reader: arrays by name, and facts, which are JSON."""
 
     arrays: dict[str, NDArray[Any]]
     facts: Any
 
 
 class ArrayWriter:
-    """Of the process that reads a recording: writes what it finds."""
+    """Writes the results in the process that reads a recording."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -73,7 +73,7 @@ class ArrayWriter:
 
 
 def read_arrays(file: IO[bytes], path: Path) -> ReadArrays:
-    """What an ArrayWriter wrote of the recording `path`.
+    """The results that an ArrayWriter wrote of the recording `path`.
 
     Raises:
         ValueError, TypeError, LookupError: it is not right.

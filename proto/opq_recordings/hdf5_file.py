@@ -1,4 +1,4 @@
-"""HDF5, netCDF-4 and MATLAB (7.3 is HDF5): arrays by name, and what is stated of them."""
+"""HDF5, netCDF-4 and MATLAB (7.3 is HDF5): arrays by name, with their stated facts."""
 
 from pathlib import Path
 

@@ -128,7 +128,7 @@ def _channel(
 
 
 def _start(document: Mapping[str, Any]) -> StatedStart | None:
-    """The start of a document; what is not understood does not refuse its samples."""
+    """The start of a document; its samples are read even if the start is not understood."""
     start_ns = document.get("start_ns")
     if isinstance(start_ns, int) and not isinstance(start_ns, bool) and 0 <= start_ns <= MAX_START_NS:
         return StatedStart(start_ns)
@@ -178,7 +178,7 @@ def _exported(path: Path, content: Mapping[str, Any]) -> Iterator[Channel]:
             raise RecordingError(f"{path}: its counts are not whole numbers")
         stated = document.get("samples")
         if isinstance(stated, int) and stated != len(values):
-            raise RecordingError(f"{path}: states {stated} samples, but {len(values)} are there")
+            raise RecordingError(f"{path}: states {stated} samples, but has {len(values)}")
         if np.abs(values).max() < 2**15:
             values = values.astype(np.int16)
         runs = runs_between(document, len(values), stored_gaps=False)

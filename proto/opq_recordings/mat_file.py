@@ -26,8 +26,12 @@ MATRIX, COMPRESSED = 14, 15
 STRUCTURE, TEXT = 2, 4
 """Classes of arrays that are not numbers."""
 CELL = 1
-MOST_DEPTH, MOST_NAME, MOST_ELEMENTS = 8, 1024, 1000
-"""Structures within one another, bytes of a field's name, and elements of an array of structures or cells."""
+MOST_DEPTH = 8
+"""Most structures within one another."""
+MOST_NAME_BYTES = 1024
+"""Most bytes of a field's name."""
+MOST_ELEMENTS = 1000
+"""Most elements of an array of structures or cells."""
 STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 """Type of an element -> its values."""
 CLASSES = {
@@ -125,7 +129,7 @@ def _fields(
     _, length, at = _element(data, at, order)
     (size,) = struct.unpack_from(f"{order}i", length)
     _, names, at = _element(data, at, order)
-    if not 0 < size <= MOST_NAME:
+    if not 0 < size <= MOST_NAME_BYTES:
         raise ValueError(f"names of fields with {size} bytes")
     fields = [
         names[begin : begin + size].partition(b"\0")[0].decode("ascii")

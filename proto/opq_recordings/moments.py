@@ -1,6 +1,6 @@
 """Times as files write them, to a nanosecond: Unix time, and the date and time of COMTRADE.
 
-What is not understood is None with a reason; nothing is taken for UTC because it cannot be read.
+A time that is not understood is None with a reason, and is never taken for UTC.
 """
 
 import re
@@ -38,7 +38,7 @@ def epoch_ns(number: float) -> int | None:
 
 
 def comtrade_moment(day: str, clock: str, revision: int) -> Moment:
-    """A date and time of COMTRADE: day first, in 1991 month first; what cannot be otherwise is read so.
+    """A date and time of COMTRADE: day first, in 1991 month first, unless only the other order is possible.
 
     24:00:00 is the next day's midnight; second 60, a leap second, is the second after it.
     """

@@ -1,8 +1,8 @@
 """The named arrays of a file (NumPy .npz, MATLAB, HDF5) as channels of one recording or of several.
 
-A name is a path: `/` divides an array from its groups or structures, and what these state holds for all
-below. Arrays of one length and rate are channels beside each other. Those of another length, rate or start
-are recordings of their own.
+A name is a path: `/` separates an array from its groups or structures, whose facts apply to everything below.
+Arrays of one length and rate are channels beside each other. Arrays of another length, rate or start are
+separate recordings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,12 +32,15 @@ from opq_recordings.stated_facts import (
     with_stated,
 )
 
-MOST_COLUMNS, LEAST_TIMES = 64, 16
+MOST_COLUMNS = 64
+"""Most columns of a two-dimensional array, each a channel."""
+LEAST_TIMES = 16
+"""Fewest values of an array of times."""
 
 
 @dataclass(slots=True)
 class NamedArrays:
-    """What a file holds: arrays by name, and facts by the name of an array or group ("" is the file)."""
+    """The content of a file: arrays by name, and facts by the name of an array or group ("" is the file)."""
 
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     facts: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -189,7 +192,7 @@ def last_of(name: str) -> str:
 def _recordings(found: Sequence[_Placed], problems: list[str]) -> tuple[Channel, ...]:
     """The channels; those of one length and rate are of one member.
 
-    A start that is stated above several recordings of one quantity is that of none of them.
+    A start that is stated above several recordings of one quantity does not belong to any of them.
     """
     sizes: dict[tuple[str | None, str | None], set[tuple[int, float | None]]] = {}
     for each in found:

@@ -60,7 +60,7 @@ def unpacked(
         ) as error:
             raise RecordingError(f"{path}: is not a readable zip, or it is encrypted") from error
         if not found:
-            raise RecordingError(f"{path}: is a zip without a recording; want one of {', '.join(suffixes)}")
+            raise RecordingError(f"{path}: is a zip without recordings; want one of {', '.join(suffixes)}")
         try:
             yield found
         except RecordingError as error:

@@ -1,8 +1,8 @@
 """PQDIF (IEEE 1159.3): the waveforms of a file, as channels of voltages and currents.
 
 A data source defines channels, an observation has instances of them: times (values, or counts of even steps)
-and values with a scale. Trends, phasors and spectra are not waveforms and are left out, which is said. Our
-own export keeps its facts in the container's comments, so that gains, starts and gaps come back exactly.
+and values with a scale. Trends, phasors and spectra are not waveforms and are left out, with a note. Our own
+export keeps its facts in the container's comments, so that gains, starts and gaps come back exactly.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Names of quantities: what a column or variable is called that holds a voltage, a current, or a time."""
+"""Names of quantities: names of columns and variables with a voltage, a current or a time."""
 
 import re
 import unicodedata

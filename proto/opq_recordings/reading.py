@@ -31,9 +31,10 @@ CLOCK_SET_1904_NS = 946_684_800 * NS
 """2000; a reading before it is not likely."""
 CLOCK_SET_NS = 1_704_067_200 * NS
 """2024; a machine whose clock shows less was never set."""
-MIN_RATE_HZ, MAX_RATE_HZ = 64.0, 1e7
-"""Four samples per cycle of a railway's 16.7 Hz; more than any mains recorder, as windows of 0.2 s are held
-in memory."""
+MIN_RATE_HZ = 64.0
+"""Four samples per cycle of a railway's 16.7 Hz."""
+MAX_RATE_HZ = 1e7
+"""More than any mains recorder, because windows of 0.2 s are held in memory."""
 
 
 def read_recording(
@@ -55,7 +56,7 @@ def read_recording(
 def _read(
     path: Path, given: RecordingFacts, unpacked_bytes: int
 ) -> tuple[Content, RecordingFacts, RecordingFacts, dict[str, object]]:
-    """What the reader finds in a file, the facts that are given and those beside it, and the whole .json."""
+    """The content of a file, the given facts and those beside it, and the whole .json."""
     try:
         if not path.is_file():
             raise RecordingError(f"{path}: {'is not a file' if path.exists() else 'there is no such file'}")
@@ -79,7 +80,7 @@ def recordings_in(
 ) -> list[Recording | RecordingError]:
     """All recordings of a file, such as the observations of PQDIF; the one of the channel that is given.
 
-    Of several, one that cannot be read is its fault in its place.
+    Of several recordings, an unreadable one is replaced by its error.
 
     Raises:
         RecordingError: as `read_recording`; or one start is given for several.
@@ -238,7 +239,7 @@ def _told_apart(channels: Sequence[Channel]) -> tuple[Channel, ...]:
 
 
 def _value_of(name: str, content: Content, channel: Channel, facts: RecordingFacts) -> object:
-    """The value that was taken for a fact that the file does not state; some have it with them."""
+    """The value that was assumed for a fact that the file does not state; some assumptions include it."""
     taken = {
         "channel": channel.name,
         "unit": channel.unit,

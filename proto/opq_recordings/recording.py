@@ -1,9 +1,8 @@
-"""The noun `Recording`: channels on an even sample axis, and what is known, assumed and doubtful about them.
+"""The noun `Recording`: channels on an even sample axis, with known, assumed and doubtful facts.
 
 A channel stores its values as its file does (`values`), usually mapped; `runs` place them on the axis, so
 that samples that the file lacks or marks as missing are gaps and cost no copy. Unknown is None, never a
-guess; whatever was assumed is named in `assumed`, and each contradiction in the file is a sentence in
-`problems`.
+guess. Assumptions are named in `assumed`, and each contradiction in the file is a sentence in `problems`.
 """
 
 import mmap
@@ -29,7 +28,7 @@ SIDES = {"P": "primary", "S": "secondary"}
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Samples that are not there, from `first_sample` on, counted from the recording's sample 0."""
+    """Missing samples from `first_sample` on, counted from the recording's sample 0."""
 
     first_sample: int
     samples: int
@@ -56,7 +55,7 @@ class Channel:
     """Volts (or amperes, …) of one unit of `values`; None for counts of an unknown gain."""
     offset: float = 0.0
     unit: str | None = "V"
-    """As the file writes it; None where it states none."""
+    """The unit as the file writes it; None where not stated."""
     quantity: Quantity | None = "voltage"
     phase: str = ""
     rate_hz: float | None = None
@@ -98,7 +97,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a reader finds in a file, before the facts beside it and the user's are added."""
+    """The content of a file as read, before the facts beside it and the user's are added."""
 
     form: str
     """The format in words, such as `COMTRADE 1999, binary`."""
@@ -125,13 +124,13 @@ class Recording:
     nominal_hz: float | None
     box_id: str | None = None
     assumed: Mapping[str, object] = field(default_factory=dict)
-    """What the file does not say and the samples rest on, with the value that was taken."""
+    """Facts that the file does not state but the samples need, with the assumed value."""
     problems: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
     """The whole .json beside the file: keys of other programs too."""
     hz_of_file: bool = False
     volts_of_file: bool = False
-    """Whether the nominal frequency and voltage are the file's own statement, and no person's."""
+    """Whether the file, and not a person, states the nominal frequency and voltage."""
     others: tuple[str, ...] = ()
     """The first channel of each further recording of the file, where none was chosen."""
     content: Content | None = None
@@ -155,7 +154,7 @@ class Recording:
         return None if self.start_ns is None else self.start_ns + round(position * NS_PER_S / self.rate_hz)
 
     def pieces(self, most: int = PIECE_SAMPLES) -> Iterator[SignalPiece]:
-        """The samples in order, at most so many at a time; no piece lies over a gap."""
+        """The samples in order, at most this many at a time; pieces do not cross a gap."""
         gain = self.channel.gain
         read = 0
         for run in self.channel.runs:
@@ -182,7 +181,7 @@ class Recording:
         return max(self.channel.runs, key=lambda run: run.samples)
 
     def provenance(self) -> dict[str, object]:
-        """The keys of the contract that say what was read: format, channels, gaps, assumed, problems."""
+        """The keys of the contract about the read file: format, channels, gaps, assumed, problems."""
         return {
             "format": self.form,
             "channel": self.channel.name,
@@ -212,7 +211,7 @@ class Recording:
 
 
 def gaps_of(runs: Sequence[Run], samples: int) -> tuple[Gap, ...]:
-    """What lies between and beside the runs."""
+    """The gaps between and beside the runs."""
     found, end, row = [], 0, 0
     for run in runs:
         if run.first_sample > end:

@@ -11,7 +11,8 @@ IN_MEMORY = 1 << 25
 
 
 class SpooledColumn:
-    """A column of one type; mapped where it is longer than `IN_MEMORY`, from a file that goes with it."""
+    """A column of one type; if it is longer than `IN_MEMORY`, it is mapped from a file that is deleted with
+    it."""
 
     def __init__(self, dtype: str = "<f8") -> None:
         self._dtype = np.dtype(dtype)

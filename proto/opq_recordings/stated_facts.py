@@ -1,4 +1,4 @@
-"""What is stated beside an array of samples: rate, unit, factor, offset and the mark for "no value". Pure.
+"""The stated facts of an array of samples: rate, unit, factor, offset and the mark for "no value". Pure.
 
 One rule for the variables of NumPy (.npz) and MATLAB files and for the attributes of HDF5 and netCDF-4. Names
 are those of the conventions: CF/netCDF for units, scale_factor, add_offset, _FillValue and missing_value;
@@ -95,12 +95,12 @@ of volts a gain is that of the amplifier before."""
 OF_VALUES = frozenset((*UNIT_NAMES, *FACTOR_NAMES, *OFFSET_NAMES, "_fillvalue", "missingvalue", "phase"))
 """What concerns the values of an array, and not when they were taken."""
 SAME_RATE = 1e-3
-"""Share by which two statements of one rate may differ: they are rounded."""
+"""Share by which two statements of one rate may differ, because they are rounded."""
 MAINS_HZ = (50.0, 60.0)
 NEAR_MAINS_HZ = (0.5, 2.5)
-"""A mains is so near to its frequency; where no rate gives one of the first, the second is tried."""
+"""Mains is this near to its frequency; the second value is tried if no rate fits the first."""
 LOOKED_AT = 1 << 15
-"""Samples in which the file's own mains is looked for."""
+"""Samples that are searched for the file's mains."""
 
 
 def plain(name: str) -> str:

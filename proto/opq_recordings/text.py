@@ -1,6 +1,6 @@
 """Text of any code page: the byte order mark, then UTF-8, then the page that its letters speak for.
 
-A page that was found by its letters is an assumption. Where none speaks, Latin-1 is taken; only names and
+A page that was found by its letters is an assumption. Without a match Latin-1 is assumed, and only names and
 units can then be wrong.
 """
 

@@ -13,7 +13,7 @@ from opq_recordings.quantity_names import Quantity, quantity_named
 
 
 class Unit(NamedTuple):
-    """What a unit measures."""
+    """The quantity and scale of a unit."""
 
     quantity: Quantity
     scale: float
@@ -147,7 +147,7 @@ WORDS: dict[tuple[Quantity, str, float], str] = {
 }
 """Words in small letters, without accents."""
 NO_UNIT = ("", "none", "-", "--", "n/a", "na", "nil", "?", "null", "unknown", "no unit", "без")
-"""What stands in the place of a unit and states none."""
+"""Texts in place of a unit that do not state one."""
 TO_LATIN = str.maketrans(
     "ВвАакКмМнсГСΑκΚΜμµ",
     "VvAakKmMnsGSAkKMuu",

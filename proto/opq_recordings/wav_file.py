@@ -155,7 +155,7 @@ def _data_length(
             raise RecordingError(
                 f"{path}: is cut short, {there // frame} of {stated // frame} samples are there"
             )
-        return there // frame * frame, ["its length was never written (a pipe); all samples there were read"]
+        return there // frame * frame, ["its length was never written (a pipe); all its samples were read"]
     rest = stated % frame
     return stated - rest, [f"its samples end within one, {rest} of {frame} bytes"] if rest else []
 

@@ -1,7 +1,7 @@
 """Times as people, spreadsheets and loggers write them: one function for every reader. Pure.
 
-Dates with names of months or numbers, clocks of 12 or 24 hours, zones. What is not understood is None. A zone
-that is not known leaves the time unknown, and the clock still shows how far apart two rows are.
+Dates with names of months or numbers, clocks of 12 or 24 hours, zones. A text that is not understood is None.
+With an unknown zone the time is unknown, but the clock still shows the time between two rows.
 """
 
 import re

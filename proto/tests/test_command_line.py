@@ -66,12 +66,12 @@ def list_(limit: int, out: str) -> None: ...
         ("--zzz", "tool: there is no option --zzz (tool --help)"),
         (
             "inner list --timeout 3",
-            "tool inner list: there is no option --timeout; it stands before list: "
+            "tool inner list: there is no option --timeout; it goes before list: "
             "tool inner --timeout … list (tool inner list --help)",
         ),
         (
             "inner --limit 3 list",
-            "tool inner: there is no option --limit; it stands after the command: "
+            "tool inner: there is no option --limit; it goes after the command: "
             "tool inner list … --limit (tool inner --help)",
         ),
         ("upp", "tool: there is no command 'upp'; did you mean up? (tool --help)"),

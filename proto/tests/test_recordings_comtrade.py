@@ -265,7 +265,7 @@ def test_a_half_rate_segment_is_reported(tmp_path: Path) -> None:
 def test_unstated_rows_are_read_and_reported(stated: int, tmp_path: Path) -> None:
     found = read(comtrade(tmp_path, cfg_text(rates=f"1\r\n1600,{stated}"), dat_bytes()))
     assert_same(found)
-    assert found.problems == (f"its .cfg states {stated} rows, but 400 are there; all of these were read",)
+    assert found.problems == (f"its .cfg states {stated} rows, but it has 400; all of these were read",)
 
 
 def test_unstated_status_words_are_found(tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ def test_a_voltage_converts_across_its_transformer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"counts": "hello"}, "line 2: 'hello' states no number of analogue channels"),
+        ({"counts": "hello"}, "line 2: 'hello' does not state the number of analogue channels"),
         ({"counts": "9999999,9999999A,0D"}, "line 2: 9999999 analogue"),
         ({"channels": "1,Ua"}, "line 3: '1,Ua' is not an analogue channel"),
         ({"channels": "1,Ua,A,,V,x,0,0,-9,9,1,1,S"}, "line 3: a of channel 'Ua' is 'x', want a number"),

@@ -190,7 +190,7 @@ def test_large_data_sets_agree_in_every_layout(dtype: str, userblock: int, tmp_p
 
 
 def test_what_ended_a_process_is_named() -> None:
-    assert "does not come to an end" in why_ended(-signal.SIGXCPU)
+    assert "does not end" in why_ended(-signal.SIGXCPU)
     assert why_ended(-signal.SIGABRT).endswith("(SIGABRT)") and why_ended(3).endswith("(code 3)")
 
 

@@ -206,7 +206,7 @@ def test_a_sizeless_heap_does_not_stop_the_reader(tmp_path: Path) -> None:
     assert read_recording(path).channel.unit == "V"
     content[free + 8 : free + 16] = bytes(8)
     path.write_bytes(content)
-    with pytest.raises(RecordingError, match="reading it does not come to an end"):
+    with pytest.raises(RecordingError, match="reading it does not end"):
         read_recording(path)
 
 

@@ -50,7 +50,7 @@ def test_all_that_is_meant_has_to_run() -> None:
     assert verdict({CLOUD: ours(whole, alerts), GATEWAY: ours(part("gateway"))}).ok
     dead = verdict({CLOUD: ours(whole, alerts), GATEWAY: SILENT})
     assert not dead.ok and troubles(dead) == [
-        "gateway: does not run: nothing of ours answers at http://127.0.0.1:8913/"
+        "gateway: does not run: no service of ours answers at http://127.0.0.1:8913/"
     ]
     assert [each.state for each in dead.services] == [ServiceState.RUNS, ServiceState.STOPPED]
     late = verdict({GATEWAY: LATE})
@@ -71,7 +71,7 @@ def test_another_system_is_named_with_its_folder() -> None:
         "gateway: does not run here: the system of /other answers at http://127.0.0.1:8913/"
     ]
     unknown = verdict({GATEWAY: ServiceAnswer(part("gateway"))})
-    assert "a program that says no system answers" in troubles(unknown)[0]
+    assert "a program that does not name its system answers" in troubles(unknown)[0]
 
 
 def test_healths_verdicts_skip_consequences() -> None:
@@ -94,7 +94,7 @@ def test_healths_verdicts_skip_consequences() -> None:
     }
     found = verdict(answers)
     assert troubles(found) == [
-        "triggering-broker: does not run: nothing of ours answers at http://127.0.0.1:8914/"
+        "triggering-broker: does not run: no service of ours answers at http://127.0.0.1:8914/"
     ]
     gateway["subcomponents"][0] |= {"sampling": True, "connected": False}
     dead = verdict({CLOUD: SILENT, GATEWAY: ours(gateway)})

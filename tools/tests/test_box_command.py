@@ -130,7 +130,7 @@ def test_firmware_is_refused_by_the_box_with_reason(house: House, tmp_path: Path
     file.write_bytes(bundle())
     refused = box(house, "update", "1", str(file))
     assert refused.returncode == 1 and "a simulated Box has no firmware" in refused.stderr
-    for data, why in ((b"OPQW", "no firmware file"), (bundle(signed_by=None), "not signed")):
+    for data, why in ((b"OPQW", "not a firmware file"), (bundle(signed_by=None), "not signed")):
         file.write_bytes(data)
         broken = box(house, "update", "1", str(file))
         assert broken.returncode == 1 and why in broken.stderr and "Traceback" not in broken.stderr

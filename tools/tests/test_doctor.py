@@ -327,7 +327,7 @@ def test_an_ill_or_absent_service_is_named(data_dir: Path) -> None:
     silent = {"name": "3", "ok": False, "info": "last heard 90 s ago"}
     with answering(data_dir, port, {"name": "view", "ok": True}, silent, ok=False):
         first, second = check_services(data_dir, offset)
-    assert first.text == f"gateway does not run: nothing of ours answers at {gateway}"
+    assert first.text == f"gateway does not run: no service of ours answers at {gateway}"
     assert f"rm {data_dir}/system/gateway.json" in first.fix and "end that program" not in first.fix
     assert second.text == "Box 3 is not well: last heard 90 s ago"
     forget_meant(data_dir, [GATEWAY])

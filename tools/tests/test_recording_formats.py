@@ -301,7 +301,7 @@ def test_a_cut_comtrade_record_is_read_and_reported(form: str, tmp_path: Path) -
     path.with_suffix(".dat").write_bytes(b"".join(binary if form == "BINARY" else lines))
     answer = told(path)
     assert answer["samples"] == 3000
-    assert answer["problems"] == ["its .cfg states 24000 rows, but 3000 are there; all of these were read"]
+    assert answer["problems"] == ["its .cfg states 24000 rows, but it has 3000; all of these were read"]
     path.with_suffix(".dat").write_bytes(b"")
     assert "no rows of data" in assert_refused(path)
 

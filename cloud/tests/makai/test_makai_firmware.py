@@ -156,7 +156,7 @@ def test_file_is_checked_sent_and_its_trial_reported(house: FirmwareHouse) -> No
         for words in ("newer than 1.0.0, which the Box runs", "<td>opqbox", "signed<span>", "slots A and B"):
             assert words in ada.browser.text
         for data, why in (
-            (b"PK\3\4", "no firmware file"),
+            (b"PK\3\4", "not a firmware file"),
             (bundle()[:-9], "the firmware file is cut"),
             (image(Slot.A)[:-9], "image A is shorter than its header says"),
             (bundle(signed_by=None), "image A is not signed"),

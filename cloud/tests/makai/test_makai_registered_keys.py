@@ -29,7 +29,7 @@ def test_keys_of_boxes_in_service_are_read(tmp_path: Path) -> None:
     store.put_box(BoxRecord("10", "ten", public_key="no key"))
     keys, problems = registered_keys(store)
     assert keys == {first.public: ("7",)}
-    assert sorted(problems)[0].startswith("opq_boxes, Box 10: this is not a key")
+    assert sorted(problems)[0].startswith("opq_boxes, Box 10: it is not a key")
     assert sorted(problems)[1] == "opq_boxes, Box 8: its key is that of Box 7; not admitted"
     keys, problems = registered_keys(store, shared_keys=True)
     assert keys == {first.public: ("7", "8")} and len(problems) == 1

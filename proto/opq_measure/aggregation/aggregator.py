@@ -39,8 +39,8 @@ class Row:
 class Interval:
     """Count, sums, minimum and maximum of each value since `start_ns`.
 
-    `square` (q,) is True for values with a quadratic mean. `whole` is False when the start is missing or
-    there is a gap. NaN is left out: `fmin` and `fmax` return the other value.
+    `square` (q,) is True for values with a quadratic mean. `whole` is False if the start is missing or there
+    is a gap. NaN is left out: `fmin` and `fmax` return the other value.
     """
 
     def __init__(self, start_ns: int, square: BoolArray, whole: bool = True) -> None:
@@ -198,7 +198,8 @@ class Aggregator:
         if last is not None:
             set_back = time.start_ns <= last.start_ns
             if time.utc != last.utc or (set_back and not self._within_ten(time)):
-                found += self.end()  # UTC came or went, or the clock was set far back: no interval continues
+                # UTC came or went, or the clock was set far back, so that no interval continues
+                found += self.end()
             elif set_back or time.start_ns - last.end_ns > self._gap_ns:
                 self._break()
         start_ns = self._interval_of(time)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 LEAST_VALUES = 12
 LEAST_CORRELATION = 0.5
-"""Below it, where two courses agree best is chance."""
+"""Below this correlation the delay of best agreement is chance."""
 FINE = 5
-"""Values of the other meter within one of our intervals from which on they can be moved by a part of it."""
+"""With this many values of the other meter in one of our intervals, they can be moved by a part of it."""
 _SEARCHED = 30
-"""Steps of the search between two delays: 1e-6 of an interval is left."""
+"""Steps of the search between two delays; it leaves 1e-6 of an interval."""
 FloatArray = NDArray[np.float64]
 Agreement = Callable[[float], float]
 """Delay, s -> correlation."""
@@ -35,7 +35,7 @@ class MeterComparison:
     delay_s: float | None
     """How much later the other's course is; None where the courses do not show it."""
     correlation: float | None
-    """Of the two courses, at that delay; None where one does not move."""
+    """Correlation of the two courses at that delay; None where one does not move."""
     chosen: NDArray[np.int64]
     """(count,) places of our values."""
     other: FloatArray
@@ -62,7 +62,7 @@ def compared(
     if len(their_s) < 2 or len(our_s) < LEAST_VALUES:
         return None
     steps = np.append(np.diff(their_s), np.median(np.diff(their_s)))
-    holds = np.minimum(steps, 1.5 * np.median(steps))  # a hole is not filled
+    holds = np.minimum(steps, 1.5 * np.median(steps))  # a hole stays open
     edges = np.append(their_s, their_s[-1] + holds[-1])
     sums = np.concatenate(([0.0], np.cumsum(theirs * holds)))
     times = np.concatenate(([0.0], np.cumsum(holds)))
@@ -120,7 +120,8 @@ def _best(agreement: Agreement, length_s: float, most_s: float, is_fine: bool) -
         return _highest(agreement, tried[at] - step_s, tried[at] + step_s)
     if not 0 < at < len(tried) - 1:
         return tried[at], found[at]
-    before, best, after = found[at - 1 : at + 2]  # a parabola: a mean of two values would agree too well
+    # a parabola, because a mean of two values would agree too well
+    before, best, after = found[at - 1 : at + 2]
     bend = before - 2 * best + after
     moved = 0.5 * (before - after) / bend if bend < 0 else 0.0
     return tried[at] + step_s * moved, best

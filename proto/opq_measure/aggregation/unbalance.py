@@ -32,7 +32,7 @@ LEAST_POSITIVE_SHARE = 0.05
 ROW = 64
 """Samples in a row of `_turned_sum`, about the square root of a window's length."""
 NEARER_SHARE = 0.05
-"""Share of a window's length by which other windows must lie nearer to each other to be joined instead."""
+"""Other windows are joined instead if they are nearer to each other by this share of a window's length."""
 WAITING = 256
 """Most windows of a Box that wait for the other two, 51 s; beyond that the oldest is dropped."""
 _UNKNOWN = complex(math.nan, math.nan)
@@ -80,7 +80,7 @@ class PhaseWindow:
 
 @dataclass(frozen=True, slots=True)
 class Unbalance:
-    """Unbalance of one window; NaN and None where a phase is unknown or no field rotates.
+    """Unbalance of one window; NaN and None where a phase is unknown or the field does not rotate.
 
     `rotation`: with the phases as they are numbered; `acb` means that two are swapped, and the percentages
     are those of the system as it rotates. `*_v`: rms of the positive, negative and zero sequence.

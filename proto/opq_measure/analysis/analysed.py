@@ -164,7 +164,7 @@ class SignalAnalysis:
         return self.window_hz if len(self.window_hz) else self.frequency_hz
 
     def _unflagged(self) -> BoolArray:
-        """(w,) the unflagged windows; where all are flagged, all."""
+        """(w,) the unflagged windows, or all windows if all are flagged."""
         return ~self.flagged if not self.flagged.all() else self.flagged
 
 

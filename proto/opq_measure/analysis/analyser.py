@@ -29,7 +29,7 @@ from opq_measure.signal import LEAST_SAMPLES, MAX_V, SignalArray, SignalPiece, c
 from opq_measure.timebase.windows import Window, Windows
 
 BLOCK = 1 << 17
-"""Samples that are pushed at once, 11 s: they fit in the cache, and progress can be shown often enough."""
+"""Samples that are pushed at once, 11 s. They fit in the cache, and progress can be shown often enough."""
 AT_ONCE = 8
 """Number of windows that are measured together."""
 
@@ -57,7 +57,7 @@ class Analyser:
         keep_cycles: bool = True,
         on_window: Callable[[Window], None] | None = None,
     ) -> None:
-        left_out_groups(1.0, nominal_hz, only)  # refuses what is not a group
+        left_out_groups(1.0, nominal_hz, only)  # refuses unknown groups
         self._nominal_v, self._nominal_hz, self._limits = nominal_v, nominal_hz, limits
         self._cutter = Windows(nominal_hz)
         self._flagging = Flagging()

@@ -2,7 +2,7 @@
 
 A condition begins when its quantity exceeds a threshold for a while and ends when it is a tenth below it.
 Windows that a dip, swell or interruption touches are left out. The thresholds are those of EN 50160 where it
-has any; the others are defined here.
+has them; the others are defined here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,8 @@ from opq_measure.signal import FloatArray
 from opq_measure.timebase.cycles import WINDOW_S
 
 MAX_THD_PERCENT = 8.0
-"""EN 50160:2010, 4.2.5: there for 10-minute values; here for each window, during `MIN_S`."""
+"""EN 50160:2010, 4.2.5, which applies it to 10-minute values; here it applies to each window during
+`MIN_S`."""
 MAX_DEVIATION_PERCENT = 1.0
 """EN 50160:2010, 4.2.1: 1 % of nominal for 99.5 % of a year, there over 10 s."""
 MAX_PST = 1.0
@@ -27,8 +28,8 @@ BACK_SHARE = 0.9
 MIN_S = 3.0
 """Shortest condition: as long as the 150/180 cycles of class A's very short values."""
 MIN_CUT_S = 1.0
-"""Shortest part of a condition that the signal's beginning or end cuts, since its full length is unknown. A
-shorter signal has to be full of it."""
+"""Shortest part of a condition that the signal's beginning or end cuts, because its full length is unknown.
+In a shorter signal the condition has to last throughout."""
 MIN_RISE_S = 0.6
 """Time for which a level is steady before and after it rises."""
 RISEN_FROM = "thd_percent_before"
@@ -37,9 +38,13 @@ MIN_FREQUENCY_S = 1.0
 FIRST_CYCLES = 2.0
 """Nothing is measured in a signal before its first whole cycle."""
 OTHER_NOMINAL_PERCENT = 8.0
-"""A frequency that is further off from beginning to end belongs to another nominal and is not a deviation."""
-THD_SIGMA, PST_SIGMA, FREQUENCY_SIGMA_HZ = 0.025, 0.025, 0.005
-"""Standard uncertainties, half of what class A allows: 5 % of harmonics, 5 % of Pst, 10 mHz."""
+"""A frequency that is further off throughout belongs to another nominal and is not a deviation."""
+THD_SIGMA = 0.025
+"""Relative standard uncertainty: half of class A's 5 % for harmonics."""
+PST_SIGMA = 0.025
+"""Relative standard uncertainty: half of class A's 5 % for Pst."""
+FREQUENCY_SIGMA_HZ = 0.005
+"""Standard uncertainty: half of class A's 10 mHz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,7 @@ def _parted(percent: FloatArray, span: Span, limit_percent: float) -> list[Span]
 def frequency_deviations_in(
     series: WindowSeries, limit_percent: float = MAX_DEVIATION_PERCENT
 ) -> Iterator[Occurrence]:
-    """A frequency off nominal by more than a limit for a second, or for all of a shorter signal.
+    """A frequency that is off nominal by more than a limit for a second, or throughout a shorter signal.
 
     A frequency that is more than 8 % off throughout belongs to another nominal and is not a deviation.
     """

@@ -5,11 +5,14 @@ import numpy as np
 from opq_measure.signal import FloatArray
 
 MAX_ENTRIES = 1 << 13
-"""Entries of an envelope, four for each dot of a wide picture; in between it has up to twice as many."""
+"""Entries of an envelope, four for each dot of a wide picture; before pairs are joined there are up to twice
+as many."""
 AT_ONCE = 1 << 12
-"""Values that are gathered before they are added: the work per value is then small."""
-BINS, REACH = 1 << 18, 4.0
-"""Steps of the histogram from 0 to `REACH` times nominal: 15 ppm of nominal each."""
+"""Values that are gathered before they are added, which keeps the work per value small."""
+BINS = 1 << 18
+"""Steps of the histogram, 15 ppm of nominal each."""
+REACH_RATIO = 4.0
+"""The histogram goes from 0 to this many times nominal."""
 
 
 class Course:
@@ -66,7 +69,7 @@ class RunningStatistics:
     """Mean, least, median and most of a stream of values; the median to 15 ppm of `nominal`."""
 
     def __init__(self, nominal: float) -> None:
-        self._step = REACH * nominal / BINS
+        self._step = REACH_RATIO * nominal / BINS
         self._histogram = np.zeros(BINS, dtype=np.int64)
         self._sum, self._low, self._high = 0.0, np.inf, -np.inf
         self._gathered: list[FloatArray] = []
@@ -101,7 +104,8 @@ class RunningStatistics:
 
 
 def statistics_of(values: FloatArray, *names: str) -> dict[str, float | None]:
-    """The same of an array (n,), exactly, or the NumPy functions named; unknown values are left out."""
+    """The same statistics of an array (n,), exactly, or those of the named NumPy functions; unknown values
+    are left out."""
     names = names or ("mean", "min", "median", "max")
     values = values[np.isfinite(values)]
     if len(values) == 0:

@@ -9,21 +9,30 @@ import numpy as np
 
 from opq_measure.signal import FloatArray
 
-ONE_STEP, TWO_STEPS, FOUR_STEPS, MORE_STEPS = 0.5, 0.8, 0.88, 0.95
-"""Least shares of the power of a swing that so many steps explain. For three periods of a sine, one
-explains 0.15, two 0.58 and four 0.69; for three square waves, 0.18, 0.73 and 0.82. Two explain 0.9 of a load
-on and off, four 0.98 of two dips of a quarter of a second within two or three seconds."""
-MORE, FOUR_OF_MORE = (6, 8), 0.35
-"""Numbers of steps that are tried after four, and the share that four have to explain for that: at least 0.40
-of three or four dips, 0.05 of noise."""
+ONE_STEP_SHARE = 0.5
+"""Least share of a swing's power that one step explains. For three periods of a sine one explains 0.15; for
+three square waves 0.18."""
+TWO_STEPS_SHARE = 0.8
+"""The same for two steps. They explain 0.9 of a load on and off, 0.58 of three periods of a sine and 0.73 of
+three square waves."""
+FOUR_STEPS_SHARE = 0.88
+"""The same for four steps. They explain 0.98 of two dips of a quarter of a second within two or three
+seconds, 0.69 of three periods of a sine and 0.82 of three square waves."""
+MORE_STEPS_SHARE = 0.95
+"""The same for more than four steps."""
+MORE_STEPS = 6, 8
+"""Numbers of steps that are tried after four."""
+FOUR_OF_MORE_SHARE = 0.35
+"""More than four steps are tried if four explain this share: at least 0.40 of three or four dips, 0.05 of
+noise."""
 MORE_APART_S = 0.4
-"""Least mean time between the steps if there are more than four: 1.25 Hz is slower than lines of flicker."""
+"""Least mean time between the steps if there are more than four; 1.25 Hz is slower than lines of flicker."""
 LESS_BY_SECOND = 0.5
 """Further steps count if they leave less than this share of what the first one leaves."""
 ROUNDS = 4
 """Rounds in which one of two steps is placed again while the other is kept."""
 MIN_POWER = 0.5
-"""Least power of a unit step without the known parts; one with less repeats a known step or the line."""
+"""Least power of a unit step without the known parts; a step with less repeats a known step or the line."""
 MIN_VALUES = 8
 ROUNDING = 1e-20
 """Share of the level's power below which a swing is only the rounding of doubles."""
@@ -54,28 +63,28 @@ def step_places(level: FloatArray, per_s: float) -> tuple[int, ...]:
         other = _best_place(_less(plain, known), known)
         beside_two = _power(_less(plain, [*known, _step_after(other, known)]))
         is_less = beside_one > nothing and beside_two < LESS_BY_SECOND * beside_one
-        if is_less and beside_two < (1 - TWO_STEPS) * whole:
+        if is_less and beside_two < (1 - TWO_STEPS_SHARE) * whole:
             return tuple(sorted((place + 1, other + 1)))
         place, one = other, _step_after(other, line)
     places, beside_four = _places(4, plain, line)
     is_less = beside_one > nothing and beside_four < LESS_BY_SECOND * beside_one
-    if is_less and beside_four < (1 - FOUR_STEPS) * whole:
+    if is_less and beside_four < (1 - FOUR_STEPS_SHARE) * whole:
         return tuple(each + 1 for each in places)
-    for steps in MORE if beside_four < (1 - FOUR_OF_MORE) * whole else ():
+    for steps in MORE_STEPS if beside_four < (1 - FOUR_OF_MORE_SHARE) * whole else ():
         least = (steps - 1) * MORE_APART_S * per_s
         if count <= least:
             break
         places, left = _places(steps, plain, line)
-        if places[-1] - places[0] >= least and left < (1 - MORE_STEPS) * whole:
+        if places[-1] - places[0] >= least and left < (1 - MORE_STEPS_SHARE) * whole:
             return tuple(each + 1 for each in places)
-    return (first + 1,) if beside_one < (1 - ONE_STEP) * whole else ()
+    return (first + 1,) if beside_one < (1 - ONE_STEP_SHARE) * whole else ()
 
 
 def _places(steps: int, plain: FloatArray, line: list[FloatArray]) -> tuple[list[int], float]:
     """Returns the places of so many steps that explain most, and the power that they leave."""
     places = list[int]()
     for turn in range(steps * (1 + ROUNDS)):
-        kept = places[1:] if turn >= steps else places  # the oldest one is placed again
+        kept = places[1:] if turn >= steps else places  # the oldest step is placed again
         known = list(line)
         for place in kept:
             known.append(_step_after(place, known))

@@ -90,7 +90,8 @@ def noise_in(series: WindowSeries, limits: LevelLimits = NOISE_LIMITS) -> list[O
 def _candidates(
     level: FloatArray, rise: FloatArray, limits: LevelLimits, quiet: float, unit: str
 ) -> Iterator[tuple[FloatArray, float, str]]:
-    """First the values that rose within the signal, then all; the caller uses the first that last."""
+    """First the values that rose within the signal, then all values; the caller uses the first ones that
+    last."""
     if np.nanmax(rise) > limits.rise_percent:
         yield rise, limits.rise_percent, f", from {quiet:.2f} {unit}"
     if np.nanmax(level) > limits.most_percent:

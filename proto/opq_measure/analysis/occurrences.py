@@ -1,4 +1,5 @@
-"""What a whole signal shows: what came with each disturbance, and everything else, in time order. Pure."""
+"""The occurrences of a whole signal: those that came with each disturbance, and all others, in time order.
+Pure."""
 
 from collections.abc import Iterable
 
@@ -20,7 +21,7 @@ def occurrences_of(
     series: WindowSeries,
     intervals: Iterable[FlickerInterval],
 ) -> tuple[tuple[tuple[Occurrence, ...], ...], tuple[Occurrence, ...]]:
-    """The sudden events beside each disturbance, and all other occurrences.
+    """The sudden events at each disturbance, and all other occurrences.
 
     Args:
         suddens: transients and phase jumps; `changes`: rapid voltage changes.
@@ -48,7 +49,8 @@ def occurrences_of(
 def _parted(
     disturbances: tuple[Disturbance, ...], suddens: list[Occurrence], cycle: float
 ) -> tuple[tuple[tuple[Occurrence, ...], ...], list[Occurrence]]:
-    """The sudden events from a cycle before to a cycle after each disturbance, and those that came alone."""
+    """The sudden events from a cycle before to a cycle after each disturbance, and those without a
+    disturbance."""
     details = tuple(
         tuple(
             each
@@ -66,8 +68,8 @@ def _steps(
 ) -> list[Occurrence]:
     """Rapid voltage changes, without the apparent ones at a phase jump or at the edge of a dip.
 
-    The rms over a cycle with a phase jump in it is lower, and back a cycle later, though the voltage never
-    changed.
+    The rms over a cycle that contains a phase jump is lower and returns a cycle later, although the voltage
+    did not change.
     """
     steady = RapidLimits().threshold_percent - RapidLimits().hysteresis_percent
     jumps = [each.start_sample for each in suddens]

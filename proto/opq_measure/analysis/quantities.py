@@ -1,4 +1,4 @@
-"""The groups of quantities that an analysis measures, and the reason for each that it leaves out."""
+"""The groups of quantities that an analysis measures, and the reason for each omitted group."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ OF_WAVEFORM = ("harmonics", "flicker", "transients")
 def left_out_groups(
     rate_hz: float, nominal_hz: float, only: Iterable[str] = GROUPS, asked: str = NOT_ASKED
 ) -> dict[str, str]:
-    """The groups that are not measured, each with the reason; `only`: the groups that are asked for.
+    """The groups that are not measured, each with the reason; `only`: the wanted groups.
 
     Raises:
         ValueError: a name that is not a group.

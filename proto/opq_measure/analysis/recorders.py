@@ -25,9 +25,10 @@ from opq_measure.waveform.notches import SHARP_NOTCH_SHARE, SHARP_ORDER, notchin
 QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"), Quantity("thd_percent"))
 """Quantities that are aggregated over 150/180 cycles, ten minutes and two hours."""
 EXAMINE_EVERY = 4
-"""One window in so many is searched for notches and noise, which shows as much as all."""
+"""One window in this many is searched for notches and noise, which shows as much as a search of all."""
 NOTCH_POWER_RATIO = 1.4
-"""Multiple of the noise's power in these orders that notches exceed: four times the scatter of 111 bins."""
+"""Notches exceed this multiple of the noise's power in these orders, which is four times the scatter of 111
+bins."""
 
 
 class Growing:
@@ -97,7 +98,7 @@ class WindowRecorder:
         ]
 
     def _measure_spectrum(self, windows: Sequence[Window], flagged: BoolArray) -> FloatArray:
-        """Adds everything that rests on the spectrum; returns (w,) THD, a ratio."""
+        """Adds all quantities of the spectrum; returns (w,) THD, a ratio."""
         spectrum = spectrum_of(windows, self._cycles)
         thd = spectrum.thd()
         known = np.array([window.known for window in windows])
@@ -126,7 +127,8 @@ class WindowRecorder:
         return float(self._sums[row, -1] / self._counts[row, 1]) if self._counts[row, 1] else float("nan")
 
     def noise_v(self) -> float:
-        """Rms of white noise up to half the rate: the median of what windows have between their harmonics."""
+        """Rms of white noise up to half the rate: the median of the windows' noise between their
+        harmonics."""
         found = self._noise_v.array()
         found = found[np.isfinite(found)]
         return float(np.median(found)) if len(found) else float("nan")
@@ -251,7 +253,7 @@ def _notches(window: Window) -> tuple[float, float]:
 class CycleRecorder:
     """The cycles of windows, pushed in order. The rms of a cycle is the Urms(1/2) that begins with it.
 
-    Without `keep` the cycles themselves are not held, only their statistics and course: memory stays flat.
+    Without `keep` only the statistics and course of the cycles are held, so that memory does not grow.
     """
 
     def __init__(self, nominal_v: float, keep: bool = True) -> None:

@@ -27,12 +27,12 @@ NOISE_PINST = 2000.0
 PST_1_PINST = 2 * 0.51
 """Pst^2 of a sine over half of its mean Pinst: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08."""
 OVER_NOISE = 3.0
-"""Times the Pinst of the noise; a value smoothed over a second does not reach this by chance."""
+"""Multiple of the Pinst of the noise; a value smoothed over a second does not reach it by chance."""
 MIN_KNOWN_S = 2.0
 """Least seconds of observed flicker."""
 SMOOTH_S = 1.0
 STEADY_SHARE = 0.7
-"""Least share of the time from first to last excess: a step is seen once, flicker goes on."""
+"""Least share of the time from first to last excess, because a step is seen once but flicker continues."""
 HALF_LEVEL = 0.5
 """A mean over a second passes half of its level where the averaged signal begins and ends."""
 LATE_S = 0.3
@@ -154,7 +154,7 @@ def _runs_between(sudden: Iterable[tuple[float, float]], count: int, least: floa
 
 
 def _start_backwards(volts: SignalArray, analysis: SignalAnalysis, level: float, before: float) -> float:
-    """Start of flicker that begins before the meter has settled, found by running the meter backwards."""
+    """Start of flicker that began before the meter settled, found by running the meter backwards."""
     meter = _meter(analysis)
     pinst = _pinst(volts[::-1], analysis)
     mean = _smoothed(pinst, np.ones(len(pinst), bool), round(SMOOTH_S * meter.work_hz))
@@ -167,7 +167,8 @@ def _start_backwards(volts: SignalArray, analysis: SignalAnalysis, level: float,
 
 
 def _sudden(analysis: SignalAnalysis) -> Iterable[tuple[float, float]]:
-    """Spans to leave out: dips, swells, steps and jumps, seen once, and lines whose beats cause flicker."""
+    """Spans to leave out: dips, swells, steps and jumps, which are seen once, and lines whose beats cause
+    flicker."""
     cycle = analysis.rate_hz / analysis.nominal_hz
     for each in analysis.events:
         if each.kind in ("harmonics", "interharmonics", "mains_signalling", "periodic_notching", "flicker"):

@@ -1,8 +1,8 @@
 """Sudden events of a stream: transients and phase jumps, some windows at a time.
 
-Most of the time there is none, so a cheap test goes first: each sample is compared with the same place of the
-cycle before. Only where they differ by more than noise and a share of the least transient, the stretch is
-analysed closely (`transients`, `phase_jump`).
+They are rare, so a cheap test goes first: each sample is compared with the same place of the cycle before. A
+stretch is analysed closely (`transients`, `phase_jump`) only if they differ by more than noise and a share of
+the least transient.
 """
 
 import math
@@ -27,13 +27,16 @@ MIN_JUMP_DEGREES = 6.0
 SCREEN = 0.6
 """Share of the least transient from which on a stretch is analysed; `transients` searches from there, too."""
 SIGMAS = 4.6
-"""Times the difference's noise: the six of the signal's own that a transient needs, rarely by chance."""
+"""Multiple of the difference's noise, equal to the six sigma of the signal's noise that a transient needs."""
 STEP_SCREEN = 0.05
-"""Rms of the difference over half a cycle, by the peak: a jump of six degrees has 0.07 over a whole one."""
+"""Rms of the difference over half a cycle, as a share of the peak; a jump of six degrees has 0.07 over a
+whole cycle."""
 STEP_OVER_NOISE = 1.4
-"""Times the noise's own rms over half a cycle, which scatters by 7 % over 100 samples."""
-CONTEXT_CYCLES, MAX_LATER_TRANSIENTS = 12.0, 100
-"""Cycles before the last window's end, to fit the waves on both sides; most transients reported after it."""
+"""Multiple of the noise's rms over half a cycle, which scatters by 7 % over 100 samples."""
+CONTEXT_CYCLES = 12.0
+"""Cycles before the last window's end that are used to fit the waves on both sides."""
+MAX_LATER_TRANSIENTS = 100
+"""Most transients reported after the last window."""
 SAME_S = 0.002
 """Within this time an event found in two stretches is the same one."""
 
@@ -45,7 +48,7 @@ class Sudden:
     """
 
     def __init__(self, most: int = 1000) -> None:
-        """`most`: only the first so many transients of a call are measured, so that noise costs no more."""
+        """`most`: only this many transients of a call are measured, which bounds the cost of noise."""
         self.searches = 0
         """Number of stretches that were analysed closely."""
         self._most = most
@@ -157,9 +160,9 @@ class _Apart:
     noise_pu: float
     """Noise of the signal itself, over the fundamental's peak."""
     has_transient: bool
-    """Some sample differs."""
+    """At least one sample differs."""
     has_step: bool
-    """The rms over half a cycle differs, which shows what is hidden in the noise of single samples."""
+    """The rms over half a cycle differs, which also shows changes hidden in the noise of single samples."""
 
 
 def _apart(volts: FloatArray, tracked: Track) -> _Apart | None:

@@ -2,7 +2,7 @@
 
 A line counts in a window where it exceeds its threshold and stands out of the noise there. A line that comes
 and goes at the same frequency is a telegram of ripple control; a steady one is an interharmonic. Two lines at
-the same distance on both sides of the fundamental are a modulation of it, flicker, and no line.
+the same distance on both sides of the fundamental are not interharmonics but a modulation of it, flicker.
 
 Source: IEC 61000-4-30:2015, 5.9 and 5.10; IEC 61000-2-2:2002, 4.10 (ripple control 110 to 3000 Hz, keyed);
 EN 50160:2010, 4.2.6 leaves the levels of interharmonics open, so the threshold is ours.
@@ -29,7 +29,7 @@ from opq_measure.timebase.cycles import WINDOW_S
 MAX_INTERHARMONIC_PERCENT = 1.0
 """The strongest line, percent of the fundamental; EN 50160 has no limit."""
 OVER_NOISE = 6.0
-"""Times the rms of the noise in one bin; the largest of 500 bins has 3.1 times."""
+"""Multiple of the rms of the noise in one bin; the largest of 500 bins has 3.1 times."""
 MODULATED = 0.5
 """Least ratio of the mirrored line to the line where both are a modulation."""
 MIN_SIGNAL_HZ, MAX_SIGNAL_HZ = 110.0, 3000.0
@@ -108,9 +108,9 @@ def _is_keyed(percent: FloatArray, span: Span, audible: int) -> bool:
 
 
 def _is_pulse(percent: FloatArray, span: Span, limit_percent: float) -> bool:
-    """Whether it is one pulse of a telegram: as long as one, and with no line before and after it."""
+    """Whether it is one pulse of a telegram: it is as long as a pulse, with no line before and after it."""
     long_enough = MIN_PULSE_S <= (span.stop - span.start) * WINDOW_S <= LONGEST_PULSE_S
-    # the windows next to it may contain a part of it
+    # the windows next to the pulse may contain a part of it
     around = (span.start - 2, span.stop + 1)
     if not long_enough or around[0] < 0 or around[1] >= len(percent):
         return False

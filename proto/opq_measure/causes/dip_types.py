@@ -1,8 +1,9 @@
 """The seven types of dips of three phases, A to G, from two or three phases of one place.
 
-Each type is linear in one complex number, the characteristic voltage V: what is left between the faulted
-phases. V is fitted by least squares for every type and symmetrical phase; the residual of the fit shows how
-well the type explains the phasors. Where two phases leave several types open, the probabilities show it.
+Each type is linear in one complex number, the characteristic voltage V: the remaining voltage between the
+faulted phases. V is fitted by least squares for every type and symmetrical phase; the residual of the fit
+shows how well the type explains the phasors. Where two phases leave several types open, the probabilities
+show it.
 
     A  three phases alike           B  one phase to neutral          C  two phases towards each other
     D  one deep, two a little: C after a delta-star transformer      E  two phases to earth
@@ -19,9 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 SIGMA = 0.03
-"""Standard deviation of a phasor, over the voltage before: loads, noise, places not quite the same."""
+"""Standard deviation of a phasor, over the voltage before, from loads, noise and slightly different
+places."""
 MIN_DEPTH = 0.06
-"""Share of the voltage before that one phase has to change by; a smaller change shows no type."""
+"""Least change of one phase, as a share of the voltage before; a smaller change does not show a type."""
 MAX_V = 1.05
 """Share of the voltage before; a larger characteristic voltage makes a type less likely."""
 _TURN = cmath.exp(2j * math.pi / 3)
@@ -38,7 +40,7 @@ _PLAIN = {
 }
 """Type -> phases a, b, c as `constant + V * factor`, with a the symmetrical phase."""
 SHARES = {"A": 0.3, "B": 0.15, "C": 0.2, "D": 0.2, "E": 0.05, "F": 0.06, "G": 0.04}
-"""Expected share of each type where the phasors do not decide; our own estimate."""
+"""Expected share of each type where the phasors do not decide; an estimate of ours."""
 WORDS = {
     "A": "all three phases alike",
     "B": "one phase to neutral",

@@ -1,6 +1,6 @@
 """What the voltage of one Box shows of the cause of a disturbance: numbers, no verdict.
 
-A short circuit is as deep after three cycles as at first, and gone within a cycle. A motor's dip ends slowly,
+A short circuit is as deep after three cycles as at first, and ends within a cycle. A motor's dip ends slowly,
 most of it at the end. An inrush fades from the first cycle on and brings a second harmonic that fades too. A
 bank or a tap changer leaves a step. Another frequency turns the phase steadily.
 
@@ -18,28 +18,36 @@ from opq_measure.causes.phasor_series import HOPS_PER_CYCLE, PhasorSeries, phaso
 from opq_measure.signal import FloatArray, SignalArray
 
 SETTLED_CYCLES = 1.2
-"""So long after a sudden change, the phasor over one cycle contains nothing of the time before."""
-EARLY_CYCLES, LATE_CYCLES = 3.0, 12.0
-"""The plateau is measured up to the first; what fades is measured again at the second."""
+"""This long after a sudden change the phasor over one cycle contains nothing of the time before."""
+EARLY_CYCLES = 3.0
+"""The plateau is measured up to this many cycles after the onset."""
+LATE_CYCLES = 12.0
+"""A fading change is measured again this many cycles after the onset."""
 SUDDEN_CYCLES = 3.0
 MIN_CHANGE = 0.01
-"""Share of the voltage before; the shape of a smaller change is not determined."""
+"""Share of the voltage before; the shape of a smaller change is unknown."""
 CLEAR_CHANGE = 0.03
 """Share of the voltage before from which the size alone shows the shape."""
 SHORT_SHARE = 0.3
-"""A change of which less is left once it is settled was over before."""
+"""A change is short if less than this share of it is left after settling."""
 HIGH_SHARE, HALF_SHARE, LOW_SHARE = 0.8, 0.5, 0.3
 """The recovery of a dip is timed between these shares of its depth."""
-NO_PHASE, NO_SIZE = 1e-3, 0.1
-"""Shares of the voltage before: below the first there is no phase, below the second no frequency."""
+NO_PHASE_SHARE = 1e-3
+"""Share of the voltage before, below which a wave has no phase."""
+NO_SIZE_SHARE = 0.1
+"""Share of the voltage before, below which a wave has no frequency."""
 STEADY_S = 0.25
 """Length of the end of the course from which the remaining change is measured."""
 LONGEST_S = 4.0
 """Longest time after the onset that is analysed."""
-HZ_FROM_S, HZ_TO_S, MIN_HZ_S = 0.1, 1.5, 0.3
-"""The span after the onset whose phase gives the frequency."""
+HZ_FROM_S = 0.1
+"""Beginning, after the onset, of the span whose phase gives the frequency."""
+HZ_TO_S = 1.5
+"""End of this span."""
+MIN_HZ_S = 0.3
+"""Least length of this span."""
 MAX_BENT_RAD = 0.3
-"""Largest rms deviation of the phase from a straight line; beyond it, the phase jumped meanwhile."""
+"""Largest rms deviation of the phase from a straight line; beyond it the phase has jumped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class OnsetTraits:
     second_percent: float | None = None
     """Second harmonic in the first cycles, beyond that before."""
     second_later_percent: float | None = None
-    """The same after twelve cycles."""
+    """The same share after twelve cycles."""
     odd_percent: float | None = None
     """Third and fifth harmonic together after twelve cycles, beyond those before."""
     hz_change: float | None = None
@@ -75,7 +83,8 @@ class OnsetTraits:
 
 
 def onset_traits(volts: SignalArray, rate_hz: float, hz: float, start_sample: float) -> OnsetTraits | None:
-    """The traits of what begins at a sample; None if the wave before is too short or not steady.
+    """The traits of a disturbance that begins at a sample; None if the wave before is too short or not
+    steady.
 
     Args:
         volts: (n,) volts or counts, without gaps.
@@ -100,7 +109,7 @@ def onset_traits(volts: SignalArray, rate_hz: float, hz: float, start_sample: fl
     return OnsetTraits(
         before_hz=series.hz,
         change_percent=100 * (abs(early) - 1),
-        change_degrees=math.degrees(cmath.phase(early)) if abs(early) > NO_PHASE else 0.0,
+        change_degrees=math.degrees(cmath.phase(early)) if abs(early) > NO_PHASE_SHARE else 0.0,
         lasting_s=lasting_s,
         recovery_cycles=cycles,
         fading_percent=None if over else _fading(series, early),
@@ -187,7 +196,7 @@ def _hz_change(series: PhasorSeries) -> float | None:
     time_s = series.time_s[part]
     if len(time_s) < HOPS_PER_CYCLE or time_s[-1] - time_s[0] < MIN_HZ_S:
         return None
-    if float(np.abs(series.relative[part]).min()) < NO_SIZE:
+    if float(np.abs(series.relative[part]).min()) < NO_SIZE_SHARE:
         return None
     phase = np.unwrap(np.angle(series.relative[part]))
     slope, start = np.polyfit(time_s, phase, 1)

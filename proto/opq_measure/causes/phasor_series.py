@@ -20,10 +20,12 @@ ComplexArray = NDArray[np.complex128]
 PER_CYCLE = 60
 """Samples per cycle that are kept: enough for the fifth harmonic."""
 HOPS_PER_CYCLE = 4
-BEFORE_CYCLES, MIN_BEFORE_CYCLES = 12.0, 3.0
-"""Most and fewest cycles from which size, phase and frequency before the moment are taken."""
+BEFORE_CYCLES = 12.0
+"""Most cycles from which size, phase and frequency before the moment are taken."""
+MIN_BEFORE_CYCLES = 3.0
+"""Fewest such cycles."""
 GUARD_CYCLES = 1.0
-"""Nearer to the moment, a cycle may contain part of the wave after it."""
+"""Cycles nearer to the moment than this may contain part of the wave after it."""
 HARMONIC_CYCLES = 20.0
 MAX_BENT_RAD = 0.2
 """Largest rms deviation of the phase before from a straight line; beyond it, the wave is not steady."""
@@ -59,7 +61,7 @@ def phasor_series(
     seconds: float,
     orders: tuple[int, ...] = (2, 3, 5),
 ) -> PhasorSeries | None:
-    """The course around a moment; None if too little lies before it, or that is not steady.
+    """The course around a moment; None if the wave before it is too short or not steady.
 
     At least four cycles are needed before the moment, and five in all.
 

@@ -18,7 +18,7 @@ NOTCH_EXCESS = 1.3
 
 
 class AlikeCycles:
-    """Each is computed once, when it is needed first."""
+    """Each property is computed once, when it is first needed."""
 
     def __init__(self, signal: MeasuredSignal, sudden: list[Occurrence]) -> None:
         self._signal, self._sudden = signal, sudden
@@ -39,7 +39,7 @@ class AlikeCycles:
 
     @cached_property
     def notching(self) -> Notching | None:
-        """The notches of the mean cycle; None where its harmonics leave no more than noise."""
+        """The notches of the mean cycle; None where its harmonics leave only noise."""
         if self.mean is None or self.mean.beside_harmonics(self._signal.cycle) < NOTCH_EXCESS:
             return None
         return notching_of(self.mean, self._signal.analysis.nominal_hz)

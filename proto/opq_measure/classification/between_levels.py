@@ -1,9 +1,9 @@
 """Lasting disturbances in a record of which no window of 10/12 cycles is clear: measured in its pieces.
 
 Windows that contain part of a dip are flagged and not used (61000-4-30, 4.7); a record of less than 0.2 s has
-none. The pieces beside a level are used first, those within a level where little lies beside it. Each figure
-has the uncertainty that the number of samples and their noise give it, so a short record is less sure.
-`faint_tones` finds lines there.
+none. The pieces beside a level are used first, and those within a level if little lies beside it. The number
+of samples and their noise give the uncertainty of each figure, so a short record is less sure. `faint_tones`
+finds lines there.
 """
 
 import math
@@ -20,9 +20,11 @@ from opq_measure.classification.pieces import Pieces
 from opq_measure.waveform.steady import FREE_CYCLES, Steady
 
 FAINT_SHARE = 0.1
-"""A piece whose wave is below this share of the largest shows no frequency."""
-ENOUGH_CYCLES, LEAST_CYCLES = 3.0, 2.0
-"""With so many cycles beside the levels, what lies within them is not used."""
+"""A piece whose wave is below this share of the largest does not show a frequency."""
+ENOUGH_CYCLES = 3.0
+"""With this many cycles beside the levels, the cycles within them are not used."""
+LEAST_CYCLES = 2.0
+"""With fewer cycles in all, nothing is measured."""
 
 
 def harmonics_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> Iterable[Occurrence]:
@@ -65,7 +67,7 @@ def offset_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) 
 
 
 def frequency_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> Iterable[Occurrence]:
-    """The frequency of the pieces, all of one; nothing where a window is clear."""
+    """The common frequency of the pieces; nothing where a window is clear."""
     analysis = signal.analysis
     if np.isfinite(analysis.series.frequency_hz).any():
         return
@@ -86,7 +88,7 @@ def frequency_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimit
 
 
 def used(signal: MeasuredSignal, pieces: Pieces) -> list[Steady]:
-    """The pieces beside levels, or all where there are too few cycles of these."""
+    """The pieces beside levels, or all pieces if these have too few cycles."""
     limits, nominal_v = signal.rms_limits, signal.analysis.nominal_v
     low, high = (limits.threshold_percent(sign) / 100 * nominal_v * math.sqrt(2) for sign in (-1, 1))
     alive_v = limits.interruption_percent / 100 * nominal_v * math.sqrt(2)

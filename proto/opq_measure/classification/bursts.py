@@ -1,4 +1,4 @@
-"""Transients in what the waves of a record's pieces leave: stretches with more energy than noise has.
+"""Transients in the residual of the waves of a record's pieces: stretches with more energy than noise.
 
     residual / noise --> energy over 1 ms and 5 ms --> stretches that stand out --> a ringing, an impulse, or
                                                        the mains itself, where an edge was not found
@@ -22,33 +22,39 @@ from opq_measure.waveform.oscillation import Oscillation, oscillation
 from opq_measure.waveform.pulse import MIN_HALF_WAVES, lobes_of
 
 WINDOWS_S = (0.0003, 0.001, 0.005)
-"""A burst is searched with windows of these lengths: an impulse, a ringing, a longer one."""
+"""Lengths of the search windows, for an impulse, a ringing and a longer ringing."""
 STANDS_OUT = 5.0
-"""Scatters of the mean power of noise over a window: by chance in one of 10^5 records."""
+"""A burst exceeds the mean power of noise over a window by this many scatters, which noise does in one of
+10^5 records."""
 ENDING_SCATTERS = 2.5
-"""Scatters to which the mean power over the last window falls where the stretch ends."""
+"""The stretch ends where the mean power over the last window falls to this many scatters."""
 FADED_SHARE = 0.2
-"""As in `pulse`: the least half wave, a share of the largest."""
-RINGS, ONE_SIDED = 0.4, 0.4
-"""Least share of the energy above the noise that the damped sine explains."""
+"""The least half wave, as a share of the largest, as in `pulse`."""
+RINGS_SHARE = 0.4
+"""Least share of the energy above the noise that a damped sine explains of a ringing."""
+ONE_SIDED_SHARE = 0.4
+"""Least share of the energy above the noise that an impulse explains."""
 OF_MAINS = 0.3
-"""Share that the fundamental explains, from which on the stretch is mains at another level."""
+"""A stretch is mains at another level if the fundamental explains this share of it."""
 LEAST_HZ = 200.0
 """A slower swing is a level or a fluctuation that its wave does not follow."""
 AT_END = 3
-"""Samples: an impulse that reaches an end of its piece may be the edge there, found off by some samples."""
+"""An impulse within this many samples of an end of its piece may be the edge there, which was found
+inexactly."""
 MAINS_CYCLES = 0.3
 """Least length of a stretch that may be mains."""
 CUT_HALF_WAVE_SHARE = 0.6
-"""Of a half wave that is cut where the ringing begins or fades."""
+"""Least share of a half wave that is cut where the ringing begins or fades."""
 LOBE_SIGMAS = 4.0
-"""A half wave of a burst stands out of the noise by so many sigma."""
-HIDDEN_S, HIDDEN_UNKNOWNS = 0.01, 25.0
-"""Noise may hide all of a ringing but its first half wave: length in which the rest is searched."""
+"""A half wave of a burst stands out of the noise by this many sigma."""
+HIDDEN_S = 0.01
+"""Noise may hide all of a ringing except its first half wave; the rest is searched within this time."""
+HIDDEN_UNKNOWNS = 25.0
+"""Energy in sigma^2 by which this longer ringing has to explain more than an impulse."""
 MOST_ONSETS = 3
-"""So many samples are tried as its beginning."""
+"""Number of samples that are tried as the beginning of a burst."""
 UNKNOWNS = 10.0
-"""Energy in sigma^2 by which a ringing has to explain more than an impulse: it has more unknowns."""
+"""Energy in sigma^2 by which a ringing has to explain more than an impulse, because it has more unknowns."""
 DECAYS_S = np.geomspace(5e-5, 2e-3, 8)
 
 
@@ -131,7 +137,7 @@ def _runs(marks: BoolArray, gap: int) -> Iterator[tuple[int, int]]:
 def _burst(
     part: FloatArray, longer: FloatArray, sigma: float, mains_hz: float, rate_hz: float, first: int
 ) -> Burst | None:
-    """The stretch as a ringing or an impulse; `longer` goes on for as long as noise may hide a ringing."""
+    """The stretch as a ringing or an impulse; `longer` continues for as long as noise may hide a ringing."""
     energy = float(part @ part)
     over = energy - len(part) * sigma**2
     peak = float(part[int(np.argmax(np.abs(part)))])
@@ -147,7 +153,7 @@ def _burst(
         if is_long and ring.frequency_hz < LEAST_HZ and explained > to_one_side:
             return None
         better = explained - to_one_side > UNKNOWNS * sigma**2
-        if better and (swings or (_rings(ring, len(part), rate_hz) and explained >= RINGS * over)):
+        if better and (swings or (_rings(ring, len(part), rate_hz) and explained >= RINGS_SHARE * over)):
             return Burst(first, first + len(part), peak, ring.frequency_hz, ring.damping_s, sigmas)
     largest = int(np.argmax(np.abs(part)))
     onsets = np.flatnonzero(np.abs(part[: largest + 1]) > LOBE_SIGMAS * sigma)[:MOST_ONSETS].tolist()
@@ -157,7 +163,7 @@ def _burst(
             explained = hidden.share * float(longer[onset:] @ longer[onset:])
             if explained - one_sided(longer[onset:], rate_hz) > HIDDEN_UNKNOWNS * sigma**2:
                 return Burst(first, first + len(part), peak, hidden.frequency_hz, hidden.damping_s, sigmas)
-    if to_one_side < ONE_SIDED * over:
+    if to_one_side < ONE_SIDED_SHARE * over:
         return None
     return Burst(first, first + len(part), peak, math.nan, math.nan, sigmas)
 
@@ -181,7 +187,7 @@ def one_sided(part: FloatArray, rate_hz: float) -> float:
 
 
 def _without_mains(part: FloatArray, wave: FloatArray, ahead: FloatArray) -> FloatArray:
-    """The stretch without a part of the wave: a dip or swell so short that it is not a piece."""
+    """The stretch without a dip or swell that is too short to be a piece."""
     basis = np.column_stack((wave, ahead))
     solved = np.linalg.lstsq(basis, part, rcond=None)[0]
     explained = float(solved @ (basis.T @ part))

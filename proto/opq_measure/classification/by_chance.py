@@ -19,19 +19,30 @@ from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.judgement import Found
 
 CHANCE = 0.01
-"""Chance that noise gives it anywhere in the signal: with more, noise is more probable from 4 sigma on."""
-ODDS_ALONE, ODDS_LASTING, ODDS_SUDDEN, ODDS_AT_EDGE = 1 / 3, 1 / 10, 1 / 100, 1 / 16
-"""Of one class of faint disturbances against nothing, before the signal is seen."""
+"""Largest chance that noise gives it anywhere in the signal; above it noise is more probable from 4 sigma
+on."""
+ODDS_ALONE = 1 / 3
+"""Odds of one class of faint disturbances against nothing, before the signal is seen."""
+ODDS_LASTING = 1 / 10
+"""The same odds beside a disturbance that lasts from end to end."""
+ODDS_SUDDEN = 1 / 100
+"""The same odds beside a sudden disturbance."""
+ODDS_AT_EDGE = 1 / 16
+"""The same odds at the edge of a dip."""
 SIZES = 10.0
-"""A size is as likely to be anywhere within this ratio: what is found by chance competes with all of it."""
+"""A size may be anywhere within this ratio with equal probability, and a find by chance competes with all of
+it."""
 LEVEL_SIGMAS = 2.0
-"""A level of noise measured in few bins counts as higher than expected only beyond so much of its scatter."""
+"""A level of noise measured in few bins counts as higher than expected only beyond this many of its
+scatters."""
 ALONE_FROM_PU = 0.05
-"""Noise over the fundamental, rms to rms, from which the former odds apply, 26 dB: less hides little."""
+"""The odds above apply from this noise over the fundamental on, rms to rms (26 dB); less noise hides
+little."""
 
 
 def posterior(sigmas: float, by_chance: float, odds: float) -> float:
-    """The probability that what stands out by so much is not noise. `by_chance`: that noise does anywhere."""
+    """The probability that a find with this many sigma is not noise. `by_chance`: the chance that noise has
+    one anywhere."""
     return 1 / (1 + by_chance * max(1.0, sigmas) ** 2 * math.log(SIZES) / odds)
 
 

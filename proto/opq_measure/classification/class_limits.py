@@ -1,6 +1,6 @@
 """The limits from which a class counts: one set for `classify` and for all analyses of Mauka.
 
-A separate file, so that the parts of the classifier need not import each other for it.
+A separate file, so that the parts of the classifier do not import each other for it.
 """
 
 from dataclasses import dataclass, field

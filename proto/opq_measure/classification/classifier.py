@@ -26,33 +26,45 @@ from opq_measure.signal import SignalArray
 
 NEAR_S = 0.004
 """Largest distance between a jump and an impulse that is its edge."""
-PASSES_CYCLES, PASSES_PERCENT, SAME_SIZE = 2.0, 30.0, 0.05
-"""A dip or swell this short and this small, at a jump to a wave of the same size, is the jump's effect."""
+PASSES_CYCLES = 2.0
+"""Longest dip or swell that is the effect of a jump to a wave of the same size."""
+PASSES_PERCENT = 30.0
+"""Largest change of such a dip or swell."""
+SAME_SIZE_SHARE = 0.05
+"""Waves before and after a jump have the same size if they differ by less than this."""
 TURNING_CYCLES = 1.0
-"""So short a swell at a jump to a smaller wave is the jump's effect; so is a dip at one to a larger wave."""
+"""A swell this short at a jump to a smaller wave is the jump's effect, and so is such a dip at a jump to a
+larger wave."""
 UNSEEN_CYCLES = 1.5
-"""With less signal on either side of an edge its wave is unknown, and the edge looks like an impulse."""
+"""With fewer cycles on either side of an edge the wave there is unknown, and the edge looks like an
+impulse."""
 OWN_WAVE = 2.0
-"""Times the fundamental's frequency: below this nothing is a ringing (ringing is searched above 240 Hz)."""
+"""Below this multiple of the fundamental's frequency a transient is not a ringing (ringing is searched above
+240 Hz)."""
 AS_LONG_CYCLES = 0.3
-"""A longer deviation without swing is not an impulse beside a dip of half a cycle, but the dip itself."""
+"""A longer deviation without swing beside a dip of half a cycle is the dip and not an impulse."""
 TURNED_CYCLES = 3.6
-"""In a shorter dip no stretch between its edges is long enough to separate a line from the fundamental."""
+"""A shorter dip is not long enough between its edges to separate a line from the fundamental."""
 TURNED_BY = 0.6
-"""In a longer one, lines this near to the fundamental, as a share of its frequency, turn its phase."""
+"""In a longer dip, lines this near to the fundamental, as a share of its frequency, turn its phase."""
 BEFORE_CYCLES = 4
 """Cycles before a jump whose median rms gives its step in volts."""
 BEAT_HZ = 1.5
-"""Tolerance of a beat frequency; both frequencies are known to a bin of the waveform at least."""
-TELEGRAM_HZ, OF_TELEGRAM = 10.0, 2.0
-"""A ringing this near to a telegram's frequency, and at most so many times as large, belongs to it."""
+"""Tolerance of a beat frequency; both frequencies are accurate to a bin of the waveform."""
+TELEGRAM_HZ = 10.0
+"""A ringing this near to a telegram's frequency may belong to it."""
+TELEGRAM_SIZES = 2.0
+"""A ringing that is at most this many times as large as a telegram belongs to it."""
 CLASSES = 17
-"""Of one recording; docs/classes.md has their table."""
-LONG_ENOUGH_S, SWINGS_S = 0.5, 0.34
-"""From the first on every class has its least length; three swings of 8.8 Hz, to which eyes are most
-sensitive, take the second."""
-NOISE_LATE_S, OF_NOISE = 0.4, 4.5
-"""Two windows; and a level that a thousand samples of noise hardly exceed, in sigma."""
+"""Number of classes of one recording; docs/classes.md has their table."""
+LONG_ENOUGH_S = 0.5
+"""From this length on every class has its least length."""
+SWINGS_S = 0.34
+"""Length of three swings of 8.8 Hz, to which eyes are most sensitive."""
+NOISE_LATE_S = 0.4
+"""Two windows, by which the beginning of noise may be found late."""
+LATE_NOISE_SIGMAS = 4.5
+"""A level that a thousand samples of noise hardly exceed."""
 DEFAULT_LIMITS = ClassLimits()
 
 
@@ -100,7 +112,7 @@ def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMI
     known = np.isfinite(analysis.frequency_hz)
     if len(known) < 2 or not known.any():
         return Classification(
-            UNKNOWN, 1.0, None, (), "no mains is in it of which two cycles could be measured", (reason,)
+            UNKNOWN, 1.0, None, (), "it does not contain two measurable cycles of mains", (reason,)
         )
     reasons = _of_nothing(analysis, noise_pu, limits)
     return Classification(
@@ -108,7 +120,7 @@ def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMI
         measured_share * calibrated(NONE, 1.0, noise_pu),
         0.0,
         (),
-        "nothing is beyond its limit: "
+        "no figure is beyond its limit: "
         + ", ".join(f"{each.name} {each.value:.4g}" for each in reasons)
         + (f"; too short for {', '.join(unseen)}" if unseen else ""),
         reasons,
@@ -167,12 +179,12 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal, limits: 
         return short and any(
             _within(one, each, signal.cycle)
             and (
-                abs(one.figures["amplitude_ratio"] - 1) < SAME_SIZE
+                abs(one.figures["amplitude_ratio"] - 1) < SAME_SIZE_SHARE
                 or (each.duration_cycles < TURNING_CYCLES and way * (one.figures["amplitude_ratio"] - 1) < 0)
             )
             for one in jumps
         )
-    if each.kind == "rapid_voltage_change":  # the same, where the voltage afterwards is nearly that before
+    if each.kind == "rapid_voltage_change":  # the same, if the voltage returns nearly to its former value
         short = each.end_sample - each.start_sample < PASSES_CYCLES * signal.cycle
         stays = abs(each.figures["steady_change_percent"]) >= limits.change_percent
         return short and not stays and any(_within(one, each, signal.cycle) for one in jumps)
@@ -212,7 +224,7 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal, limits: 
 def _is_cut_edge(each: Occurrence, level: Disturbance, signal: MeasuredSignal) -> bool:
     """Whether a transient is the edge of a dip or swell too near to an end of the signal to know its wave.
 
-    One that the waves of pieces leave is known to be none.
+    A transient in the residual of the pieces is not such an edge.
     """
     if "sigmas" in each.figures and "by_chance" not in each.figures:
         return False
@@ -243,7 +255,10 @@ def _is_of_noise(each: Occurrence, noise: Occurrence, signal: MeasuredSignal) ->
         return False
     first = noise.start_sample - NOISE_LATE_S * each.rate_hz
     sigma_pu = noise.figures["noise_percent_max"] / 100 / math.sqrt(2)
-    return first <= each.start_sample <= noise.end_sample and each.figures["peak_pu"] <= OF_NOISE * sigma_pu
+    return (
+        first <= each.start_sample <= noise.end_sample
+        and each.figures["peak_pu"] <= LATE_NOISE_SIGMAS * sigma_pu
+    )
 
 
 def _is_keyed(each: Occurrence, telegram: Occurrence) -> bool:
@@ -251,7 +266,7 @@ def _is_keyed(each: Occurrence, telegram: Occurrence) -> bool:
     if telegram.kind != "mains_signalling":
         return False
     off = each.figures.get("principal_frequency_hz", math.nan) - telegram.figures["signal_hz"]
-    most = OF_TELEGRAM * telegram.figures["signal_percent"] / 100
+    most = TELEGRAM_SIZES * telegram.figures["signal_percent"] / 100
     return abs(off) <= TELEGRAM_HZ and each.figures["peak_pu"] <= most
 
 
@@ -274,7 +289,8 @@ def _step(jump: Occurrence) -> float:
 
 
 def _step_v(jump: Occurrence, signal: MeasuredSignal) -> float:
-    """The same in volts, by the cycles before the jump: most of a signal may be the dip that it begins."""
+    """The same in volts, by the cycles before the jump, because most of a signal may be the dip that the jump
+    begins."""
     analysis = signal.analysis
     last = int(np.searchsorted(analysis.cycle_starts, jump.start_sample - 2 * signal.cycle))
     before_v = analysis.rms_v[max(0, last - BEFORE_CYCLES) : last]
@@ -282,7 +298,7 @@ def _step_v(jump: Occurrence, signal: MeasuredSignal) -> float:
 
 
 def _turned_harmonics_v(found: list[Found], signal: MeasuredSignal) -> float:
-    """What harmonics add at most to a step of the phase, peak volts: a jump can turn them to the opposite."""
+    """Largest part of harmonics in a step of the phase, peak volts, because a jump can reverse them."""
     thd = max((one.figures["thd_percent"] for one in found if _is_of(one, "harmonics")), default=0.0) / 100
     return 2 * math.sqrt(2) * thd * signal.usual_rms_v if thd > 0 else 0.0
 

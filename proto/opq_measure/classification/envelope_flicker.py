@@ -19,37 +19,40 @@ from opq_measure.flicker.lamps import lamp_for
 from opq_measure.signal import BoolArray, FloatArray
 
 MIN_S = 1.0
-"""A shorter record shows no flicker of its envelope."""
+"""The envelope of a shorter record does not show flicker."""
 MIN_PLACED_S = 5.0
-"""In a shorter stretch, flicker is taken to last from end to end."""
+"""In a shorter stretch flicker is assumed to last throughout."""
 MIN_PERIODS = 3.0
-"""Least number of periods of a line in the envelope: a slower swing may be a step or a ramp."""
+"""Least number of periods of a line in the envelope, because a slower swing may be a step or a ramp."""
 SLOWEST_HZ = 1.5
 """Slower swings of the envelope are changes of the level."""
 MIN_MEDIAN = 0.5
 """Least median of the swing over its rms: 1 for a sine, 0.67 for noise, little for one dip in calm."""
-HIGHEST_HZ_SHARE, QUIET_HZ_SHARE = 0.8, 0.45
-"""Shares of the mains frequency: a cycle's rms hardly shows faster lines; between both none flickers."""
+HIGHEST_HZ_SHARE = 0.8
+"""Share of the mains frequency; a cycle's rms hardly shows faster lines."""
+QUIET_HZ_SHARE = 0.45
+"""Share of the mains frequency above which the envelope shows only noise."""
 TRIES_PER_BIN = 3.5
 """Independent lines per bin that the search between the bins tries, at 8 times the mean power."""
 ROUNDING = 1e-20
-"""Least power of the envelope's noise; doubles are no more exact."""
+"""Least power of the envelope's noise, the accuracy of doubles."""
 LONGEST_S = 10.0
-"""A longer stretch is analysed in parts of this length that overlap by half: flicker may end."""
+"""A longer stretch is analysed in parts of this length that overlap by half, because flicker may end."""
 SMOOTH_S = 1.0
 """Length over which a line is averaged to find where it begins and ends."""
 STEPS_PER_BIN = 4
-"""Searched frequencies per bin: between two of them, a line loses no more than a twentieth of its power."""
+"""Searched frequencies per bin; a line between two of them loses at most a twentieth of its power."""
 EDGE_SHARE = 0.1
-"""Share of the stretch that is faded in and out in the search for lines: it costs a line a twentieth of its
+"""Share of the stretch that is faded in and out in the search for lines. It costs a line a twentieth of its
 power against noise; a Hann window costs a third."""
 SIDE_BINS = 2
 """Bins on either side that belong to a line, because of the Hann window."""
 OF_STEP = 2
 """Values of Urms(1/2) on either side of a step that contain part of it."""
-ALIKE, MIN_SWING_S = 0.5, 0.2
-"""Least Pst, or swing of a short stretch, as a share of the strongest, where it goes on; a shorter one shows
-nothing."""
+GOES_ON_SHARE = 0.5
+"""Flicker continues in a stretch with at least this share of the strongest Pst, or swing."""
+MIN_SWING_S = 0.2
+"""A shorter stretch cannot show a swing."""
 PST_OF_STEADY = 0.5096
 """Pst^2 of a Pinst that is always 1: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08; 4-15, 5.7."""
 
@@ -66,7 +69,7 @@ class EnvelopeFlicker:
     """The values of the envelope in which it was found."""
     sigmas: float = math.nan
     by_chance: float = 0.0
-    """Of the strongest line: how far it stands out, and the chance that noise has one like it."""
+    """How far the strongest line stands out, and the chance that noise has such a line."""
     begins: bool = False
     ends: bool = False
     """Whether its beginning and its end were found: at a step of the level or within a long stretch."""
@@ -115,7 +118,7 @@ def envelope_flicker(
     if found.pst == 0:
         return found
     fainter = [
-        each if each.pst else replace(each, pst=strongest(each.stretch, ALIKE * found.pst).pst)
+        each if each.pst else replace(each, pst=strongest(each.stretch, GOES_ON_SHARE * found.pst).pst)
         for each in stretches
     ]
     alike = [each for each in fainter if _goes_on(each, found, half_rms_v, nominal_hz)]
@@ -136,11 +139,11 @@ def _goes_on(
     """
     count = each.stretch.stop - each.stretch.start
     if count >= MIN_S * 2 * nominal_hz:
-        return each.pst >= ALIKE * found.pst
+        return each.pst >= GOES_ON_SHARE * found.pst
     if count < MIN_SWING_S * 2 * nominal_hz:
         return True
     swing, usual = (float(_swing(half_rms_v[one.stretch]).std()) for one in (each, found))
-    return swing >= ALIKE * usual
+    return swing >= GOES_ON_SHARE * usual
 
 
 def _swing(values: FloatArray) -> FloatArray:

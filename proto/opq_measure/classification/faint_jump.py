@@ -2,7 +2,7 @@
 
 A jump of six degrees moves all the cycles after it by twenty times as much as noise of 20 dB moves the mean
 of six. So two straight lines are fitted to the beginnings of the cycles on both sides; their distance where
-they meet is the jump. So it is where a dip of few cycles lies between them.
+they meet is the jump. This also holds with a dip of few cycles between them.
 
 Source: change point of a line in white noise; the limit is that of `phase_jump`.
 """
@@ -16,13 +16,13 @@ from opq_measure.signal import BoolArray, FloatArray, IndexArray
 SIDE_CYCLES = 6
 """Cycles that are fitted on each side."""
 MIN_CYCLES = 4
-"""Each side of a jump has at least so many usable cycles."""
+"""Least number of usable cycles on each side of a jump."""
 SMEARED_CYCLES = 1
-"""Cycles left out on either side of a jump, as the tracker's window covers both sides."""
+"""Cycles left out on either side of a jump, because the tracker's window covers both sides."""
 ACROSS_CYCLES = 12
-"""Cycles fitted on each side of a dip: the further apart the sides are, the more of them show the slope."""
+"""Cycles fitted on each side of a dip; sides that are further apart need more cycles for the slope."""
 SIGMAS = 6.0
-"""A jump stands out of the scatter of its cycles by so many sigma."""
+"""A jump stands out of the scatter of its cycles by this many sigma."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 What the mean cycle leaves holds no harmonics. Over all of it, T seconds, a line of constant phase stands out
 of the noise sqrt(T / 0.2 s) times further than in a window, and a keyed one still by the share of its time.
-Its threshold is the noise's own: chance gives one in 10^5 signals. Then it is brought down to 0 Hz, and the
-scatter of its power over 80 ms says whether it is keyed: what is beyond that of a steady line in such noise.
+Its threshold follows from the noise: chance gives one in 10^5 signals. Then it is brought down to 0 Hz, and
+the scatter of its power over 80 ms says whether it is keyed: what is beyond that of a steady line in such
+noise.
 
 Source: S. M. Kay, Fundamentals of Statistical Signal Processing II, 1998, 7.6 (sinusoid of unknown frequency
 and phase); IEC 61000-2-2:2002, 4.10 (telegrams).
@@ -19,29 +20,34 @@ from opq_measure.signal import BoolArray, FloatArray
 MIN_HZ, MAX_HZ = 20.0, 3000.0
 """A tone is searched between these frequencies."""
 CHANCE = 1e-5
-"""Noise alone shows such a tone in this share of records."""
+"""Share of records in which noise alone shows such a tone."""
 AROUND_HZ = 300.0
 """Range around a line whose median gives its noise."""
-POWER_S, HOP_S = 0.08, 0.02
-"""Length and distance of stretches whose power is compared; a bit of ripple control has 0.1 s and more."""
+POWER_S = 0.08
+"""Length of stretches whose power is compared; a bit of ripple control has 0.1 s and more."""
+HOP_S = 0.02
+"""Distance of these stretches."""
 SMOOTH_HOPS = 25
 """Half a second: longer than most bits, shorter than a stretch with a line."""
-BOUND_HOPS, MIN_HOPS = 5, 100
-"""A stretch begins and ends to 0.1 s and lasts two seconds or more, longer than equal bits of a telegram."""
+BOUND_HOPS = 5
+"""Accuracy of the beginning and end of a line, 0.1 s."""
+MIN_HOPS = 100
+"""Least length of a line, two seconds: longer than equal bits of a telegram."""
 BESIDE_POWER = 0.25
-"""Power beside a stretch over that in it from which on the line is a telegram that continues."""
+"""With this power beside a stretch, over the power in it, the line is a telegram that continues."""
 MIN_KEYED_S = 1.2
 """A shorter signal has too few bits of a telegram."""
-KEYED = 0.35
-"""Scatter of the power beyond a steady line's, over its square; a line on for 74 % of the time has it."""
+KEYED_SCATTER = 0.35
+"""Scatter of the power beyond that of a steady line, over its square. A line that is on for 74 % of the time
+has it."""
 MIN_ON_SHARE = 0.25
 """Least share of the time that a telegram is on."""
 MIN_S = 0.3
 """A shorter record is not searched."""
 MIN_SHARE = 0.2
-"""Share of a signal that has to be usable, as beside a long dip: some tenths of a second show a line."""
+"""Least usable share of a signal, for example beside a long dip; some tenths of a second show a line."""
 NEXT_SHARE = 0.6
-"""Share of the way from one harmonic to the next; beyond it the next one is nearer."""
+"""Share of the way from one harmonic to the next, beyond which the next harmonic counts as nearer."""
 BESIDE_HZ = 2.0
 """A residual this near to a harmonic is the harmonic's own movement."""
 
@@ -100,7 +106,7 @@ def faint_tone(
     noise_v2 = floor / float(window @ window)  # of one sample, as white noise
     mean_v2, scatter = _power(clean, usable, rate_hz, hz, noise_v2)
     long = count >= MIN_KEYED_S * rate_hz
-    keyed = long and scatter > KEYED
+    keyed = long and scatter > KEYED_SCATTER
     level_v2 = mean_v2 * (1 + max(0.0, scatter)) if keyed else max(mean_v2, coherent_v2)
     mirror = round((2 * mains_hz - hz) / (bins_hz[1] - bins_hz[0]))
     mirrored = mirror > 2 and float(power[mirror - 2 : mirror + 3].max()) > 0.25 * float(power[at])

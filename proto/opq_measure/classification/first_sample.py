@@ -35,7 +35,8 @@ SPANS_CYCLES = {
 """Class -> where its first sample may lie, from the start that was found; for flicker that may be placed by
 means of a second."""
 AGREES_S = 0.0004
-"""A start this near remains: where one wave becomes another, that is known better than the first sample."""
+"""A start this near stays, because the change from one wave to another is more accurate than the first
+sample."""
 CYCLES_BEFORE = 9
 """Cycles whose median frequency is used."""
 LINE_FIGURES = {"mains_signalling": "signal_percent", "interharmonics": "interharmonic_percent"}
@@ -45,18 +46,24 @@ LEFT_BEFORE_SHARE = 0.3
 """The wave before the beginning of a line has at most this share of it."""
 FIRST_SWING_SHARE = 0.1
 """The first half cycle of flicker has at least this share of the largest swing of a cycle or two."""
-UNSTEADY, PASSES_CYCLES, MAX_BEGINNINGS = 2.0, 2, 3
-"""Flicker leaves this many times as much of a fitted wave as before it; cycles in which something shorter,
-as a ringing, passes; beginnings that are tried at most."""
+UNSTEADY_RATIO = 2.0
+"""Flicker leaves at least this many times as much of a fitted wave as the wave before it."""
+PASSES_CYCLES = 2
+"""Cycles in which a shorter change, such as a ringing, is over."""
+MAX_BEGINNINGS = 3
+"""Most beginnings that are tried."""
 FLICKER_RANGE_RATIO = 4.0
 """The range of Urms(1/2) during flicker over that before it, at least; a line's beat swings all the time."""
-CLEARER_SHARE, SIDE_CYCLES = 0.5, 4
-"""The wave before notches has at most this share of the distortion of that after; cycles on each side."""
-MEAN_HALF_CYCLES, FIT_HALF_CYCLES = 10, 7
-"""Half cycles whose mean frequency shows where the limit is passed, and that a cubic is fitted to on either
-side of this place."""
+CLEARER_SHARE = 0.5
+"""The wave before notches has at most this share of the distortion of the wave after it."""
+SIDE_CYCLES = 4
+"""Cycles on each side that are compared."""
+MEAN_HALF_CYCLES = 10
+"""Half cycles whose mean frequency shows where the limit is passed."""
+FIT_HALF_CYCLES = 7
+"""Half cycles on either side of this place to which a cubic is fitted."""
 NEARLY_REAL = 1e-6
-"""A root of the cubic counts as real below this imaginary part: rounding."""
+"""A root of the cubic with a smaller imaginary part, from rounding, counts as real."""
 
 
 def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits) -> Found:
@@ -99,7 +106,7 @@ def _unsteady_from(at: float, found: Occurrence, signal: MeasuredSignal, hz: flo
             break
         rates = found.rate_hz
         early, late = (steady_wave(signal.volts, rates, each, each + size, hz) for each in (before, behind))
-        most_rest_v = UNSTEADY * early.rest
+        most_rest_v = UNSTEADY_RATIO * early.rest
         if late.rest > most_rest_v:
             break
         first = behind + size + signal.cycle
@@ -111,7 +118,7 @@ def _unsteady_from(at: float, found: Occurrence, signal: MeasuredSignal, hz: flo
 
 
 def _begins_at(at: float, found: Occurrence, signal: MeasuredSignal, hz: float | None) -> bool:
-    """Whether what is found throughout begins at this sample."""
+    """Whether an occurrence that was found throughout begins at this sample."""
     if found.kind in LINE_FIGURES:
         return True  # their size before it was a condition of `departure_in`
     if found.kind == "flicker":

@@ -19,12 +19,16 @@ from opq_measure.events.curves import lasting_words
 from opq_measure.events.disturbance import Disturbance
 
 Found = Disturbance | Occurrence
-QUIET_PU, NOISY_PU = 0.03, 0.10
-"""Noise against the fundamental, rms: 30 dB and 20 dB."""
-RIGHT_QUIET, RIGHT_NOISY = 0.995, 0.992
-"""Share of parts that are assumed to be right at these levels of noise."""
+QUIET_PU = 0.03
+"""Noise against the fundamental, rms, of a quiet signal: 30 dB."""
+NOISY_PU = 0.10
+"""Noise against the fundamental, rms, of a noisy signal: 20 dB."""
+RIGHT_QUIET = 0.995
+"""Assumed share of right parts in a quiet signal."""
+RIGHT_NOISY = 0.992
+"""Assumed share of right parts in a noisy signal."""
 OFTEN_MISSED = {"none": 0.80, "harmonics": 0.95}
-"""The share for these classes in much noise: where nothing is found, noise hides most."""
+"""The share for these classes in much noise, which hides most where nothing is found."""
 UNITS = {
     "_percent_max": "%",
     "_percent": "%",

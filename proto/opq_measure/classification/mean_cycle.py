@@ -17,7 +17,7 @@ from opq_measure.waveform.notches import Notching, notching_in
 
 IntArray = NDArray[np.int64]
 MIN_CYCLES = 8
-"""Fewer cycles have no mean."""
+"""Fewest cycles for a mean cycle."""
 ORDERS = 13
 """Harmonics that describe the wave without its notches."""
 REPEATED = 4

@@ -15,8 +15,10 @@ from opq_measure.signal import BoolArray, FloatArray
 
 DEFAULT_LIMITS = Limits()
 TRANSIENTS = ("impulsive_transient", "oscillatory_transient")
-SHORT_CYCLES, NOISE_SIGMAS = 2.0, 3.0
-"""A dip of fewer cycles, beyond its limit by less than so many times the rms's scatter, is due to noise."""
+SHORT_CYCLES = 2.0
+"""A dip of fewer cycles may be due to noise alone; a longer one is judged by its mean."""
+NOISE_SIGMAS = 3.0
+"""It may be due to noise if it is beyond its limit by less than this many times the scatter of the rms."""
 AVERAGED_VALUES = 5
 """Number of Urms(1/2) values in three cycles."""
 BESIDE_CYCLES = 1.5
@@ -41,7 +43,7 @@ class MeasuredSignal:
     def usual_rms_v(self) -> float:
         """Median of the cycles that have more than an interruption and the noise leave; NaN with none.
 
-        Where an interruption lasts longer than all else, a median of all cycles is its noise, and everything
+        If an interruption fills most of the signal, a median of all cycles would be its noise, and everything
         is large against that.
         """
         noise_v = self.analysis.noise_v if math.isfinite(self.analysis.noise_v) else 0.0

@@ -21,38 +21,45 @@ from itertools import pairwise
 
 import numpy as np
 
-from opq_measure.classification.swing import MOST as MOST_SWING
-from opq_measure.classification.swing import Swing, amplitude_course, swing_at, swing_in
+from opq_measure.classification.swing import MOST_SIZE_SHARE, Swing, amplitude_course, swing_at, swing_in
 from opq_measure.median import median
 from opq_measure.signal import FloatArray
 from opq_measure.waveform.steady import BAND, Steady, steady_wave
 from opq_measure.waveform.steady import MIN_CYCLES as LEAST_CYCLES
 
-ORDERS, ORDERS_PER_CYCLE = 25, 4
-"""Harmonics of a piece: with more per cycle, they would be fitted to a ringing."""
-BESIDE_CYCLES, GUARD_CYCLES = 0.75, 0.06
-"""Cycles beside a level's edge of which it is not known to which side they belong; then the edge is refined,
-and a millisecond is left out, in which a sampler's filter rings."""
+ORDERS = 25
+"""Most harmonics of a piece."""
+ORDERS_PER_CYCLE = 4
+"""Most harmonics per cycle of a piece; more would be fitted to a ringing."""
+BESIDE_CYCLES = 0.75
+"""Cycles beside a level's edge that are left out, because their side is unknown until the edge is refined."""
+GUARD_CYCLES = 0.06
+"""Cycles beside a refined edge that are left out, a millisecond, because a sampler's filter rings there."""
 REFINES_CYCLES = 1.2
-"""The edge lies so near to where Urms(1/2) passes the limit."""
+"""The edge lies within this distance of the place where Urms(1/2) passes the limit."""
 FIRST_ORDERS = 7
-"""The first fit of a piece has harmonics up to this order: it is short."""
-TRIMS, TRIM_CYCLES, TRIMMED_CYCLES = 3, 3.0, 2.0
-"""The ends of a piece are trimmed so often, by so many cycles at most; at least so many are left."""
+"""Highest harmonic in the first fit of a piece, because a piece is short."""
+MAX_TRIMS = 3
+"""Most times that the ends of a piece are trimmed."""
+TRIM_CYCLES = 3.0
+"""Most cycles that are trimmed at a time."""
+TRIMMED_CYCLES = 2.0
+"""Fewest cycles that are left."""
 OWN_CYCLES = 2.0
-"""A shorter piece has the wave that is known best, at its own level."""
+"""A shorter piece uses the most accurate wave, at its own level."""
 LEAST_SCALED = 0.4
-"""Cycles from which on a piece that is too short for any fit has it, too."""
-OF_LEVEL, LEVEL_ENERGY = 0.6, 60.0
-"""Share of what is left at an end of a piece that its wave at another level explains, and the energy in
-sigma^2 by which it does."""
+"""Cycles from which on a piece that is too short for any fit also uses that wave."""
+LEVEL_SHARE = 0.6
+"""Least share of the residual at an end of a piece that the piece's wave at another level explains."""
+LEVEL_ENERGY = 60.0
+"""Least energy in sigma^2 by which it explains this."""
 OUTLIER_SIGMAS = 4.0
 """A sample this far off is replaced by the wave: a ringing or an impulse stays in the residual."""
 SWING_ENERGY = 25.0
 """Energy in sigma^2 that a swing explains of a piece, or of one beside it: noise of 30 dB alone swings by 1 %
 of a small residual in six cycles."""
 ROUNDS = 6
-"""The borders of pieces are refined so often at most."""
+"""Most times that the borders of pieces are refined."""
 MIN_CYCLES = LEAST_CYCLES + 0.02
 """A piece has a little more than the shortest wave that can be fitted."""
 MOST_OFF = 0.08
@@ -62,16 +69,17 @@ MOST_INSIDE = 0.7
 """Share of samples that agree with a piece's own wave, below which the best wave at its level is used:
 its two unknowns cannot follow a ringing."""
 MOST_OUTSIDE = 0.6
-"""With a larger share of outliers the wave stays as it is: little of the piece shows it."""
+"""With a larger share of outliers the wave is not refitted, because too little of the piece shows it."""
 LEAST_SIGMA = 1e-3
-"""Of the amplitude: what a simulation leaves of a wave is rounding, and what drifts is not noise."""
+"""Least noise, as a share of the amplitude, because the residual of a simulated wave is rounding, and drift
+is not noise."""
 
 Course = tuple[FloatArray, FloatArray]
 """Places and amplitudes, of `swing.amplitude_course`."""
 
 
 class Pieces:
-    """Each is computed once, when it is needed first.
+    """Each property is computed once, when it is first needed.
 
     Args:
         volts: (n,).
@@ -87,7 +95,7 @@ class Pieces:
     def fitted(self) -> tuple[Steady, ...]:
         """The pieces of a cycle and more."""
         bounds = self._bounds
-        for _ in range(TRIMS):
+        for _ in range(MAX_TRIMS):
             waves = self._waves(bounds)
             seen = self._seen(waves)
             trimmed = [part for wave in waves for part in self._trimmed(wave, seen)]
@@ -129,7 +137,7 @@ class Pieces:
     def _waves(
         self, bounds: Sequence[tuple[int, int]], level: FloatArray | None = None
     ) -> tuple[Steady, ...]:
-        """The wave of each stretch; in one of few cycles, that which is known best, at its level."""
+        """The wave of each stretch; for a stretch of few cycles the most accurate wave, at its level."""
         volts = self._volts if level is None else self._volts / level
         cycle = self._rate_hz / self._hz
         fits = [self._fit(volts, first, stop, ORDERS) for first, stop in bounds]
@@ -244,7 +252,7 @@ class Pieces:
         ]
         best = max(tried, key=explained)
         is_better = explained(best) - explained(None) > SWING_ENERGY * wave.rest**2
-        return best if is_better and abs(best.size) <= MOST_SWING else None
+        return best if is_better and abs(best.size) <= MOST_SIZE_SHARE else None
 
     @cached_property
     def steady(self) -> tuple[Steady, ...]:
@@ -271,11 +279,11 @@ class Pieces:
 
     @cached_property
     def amplitude(self) -> float:
-        """Peak of the fundamental in the piece that is known best; 0 without pieces."""
+        """Peak of the fundamental in the most accurate piece; 0 without pieces."""
         return best_of(self.steady).amplitude if self.steady else 0.0
 
     def step_degrees(self, position: float) -> float:
-        """By how much the wave after a position is ahead of the one before; NaN without both."""
+        """Lead of the wave after a position over the wave before it, degrees; NaN without both."""
         before = [each for each in self.steady if each.middle < position]
         behind = [each for each in self.steady if each.middle >= position]
         if not before or not behind:
@@ -350,7 +358,7 @@ class Pieces:
 
 
 def best_of(waves: Sequence[Steady]) -> Steady:
-    """The wave that is known best: by its energy."""
+    """The most accurate wave, by its energy."""
     return max(waves, key=lambda each: (each.stop - each.start) * each.amplitude**2)
 
 
@@ -360,6 +368,6 @@ def _other_level(left: FloatArray, wave: FloatArray, ahead: FloatArray, sigma: f
     c, s, energy = np.cumsum(wave * left), np.cumsum(ahead * left), np.cumsum(left * left)
     det = np.maximum(cc * ss - cs * cs, 1e-3 * cc * ss)
     explained = (ss * c * c - 2 * cs * c * s + cc * s * s) / np.maximum(det, 1e-300)
-    gain = explained - OF_LEVEL * energy
+    gain = explained - LEVEL_SHARE * energy
     at = int(np.argmax(gain))
     return at + 1 if gain[at] > LEVEL_ENERGY * sigma**2 else 0

@@ -15,15 +15,20 @@ from collections.abc import Mapping
 
 OF_VOLTAGE = frozenset({"sag", "interruption", "undervoltage", "swell", "overvoltage"})
 BANDS = {"no_interruption_in_function": (0.0, 4.0), "no_damage": (4.0, 8.0), "prohibited": (7.0, 10.0)}
-SHORT_S, DECADES = 0.01, 4.0
-"""Severity within a band of the ITIC curve rises with the logarithm of the duration, from the first on and
-over so many decades."""
+SHORT_S = 0.01
+"""Severity within a band of the ITIC curve rises with the logarithm of the duration from this one on."""
+RISING_DECADES = 4.0
+"""Decades of duration over which it rises."""
 BY_DEPTH = 0.6
 """Share of the depth in the severity within a band; the rest is the duration."""
-AT_LIMIT, PER_DOUBLING = 2.0, 3.0
-"""Severity of a figure at its limit, and how much it rises each time the figure is doubled."""
-PER_PEAK, PER_DEGREE = 5.0, 1 / 6
-"""Severity of a transient per nominal peak, and of a phase jump per degree."""
+AT_LIMIT = 2.0
+"""Severity of a figure at its limit."""
+PER_DOUBLING = 3.0
+"""Rise of the severity each time that the figure is doubled."""
+PER_PEAK = 5.0
+"""Severity of a transient per nominal peak."""
+PER_DEGREE = 1 / 6
+"""Severity of a phase jump per degree."""
 UNKNOWN_SEVERITY = 2.0
 """Severity of a class without a known figure."""
 MAX_SEVERITY = 10.0
@@ -68,7 +73,7 @@ def severity_of_part(
 
 def _of_voltage(residual_percent: float, itic: str | None, duration_s: float) -> float:
     off = min(1.0, abs(residual_percent - 100.0) / 100.0)
-    long = min(1.0, max(0.0, math.log10(max(duration_s, SHORT_S) / SHORT_S) / DECADES))
+    long = min(1.0, max(0.0, math.log10(max(duration_s, SHORT_S) / SHORT_S) / RISING_DECADES))
     low, high = BANDS.get(itic or "", (0.0, MAX_SEVERITY))
     return _rounded(low + (high - low) * (BY_DEPTH * off + (1 - BY_DEPTH) * long))
 

@@ -18,17 +18,21 @@ from opq_measure.events.steps import change_at
 from opq_measure.signal import BoolArray, FloatArray
 
 STEADY_S = 0.33
-"""The voltage is steady for so long around a change."""
+"""The voltage is steady for this long before and after a change."""
 AVERAGED_VALUES = 5
 """Number of Urms(1/2) values that are averaged: three cycles."""
 MAX_SCATTER = 0.25
 """Largest scatter of a steady rms, as a share of the change."""
 
 
-LATE_CYCLES, EARLY_CYCLES, NEAR_CYCLES = 0.45, 0.55, 0.75
-"""Cycles: Urms(1/2) leaves its mean so long after a step, the mean of five so long before; tolerance."""
+LATE_CYCLES = 0.45
+"""Urms(1/2) leaves its mean this long after a step."""
+EARLY_CYCLES = 0.55
+"""The mean of five values leaves it this long before a step."""
+NEAR_CYCLES = 0.75
+"""Tolerance of these times."""
 BEFORE = 10
-"""Number of Urms(1/2) values that give the voltage before."""
+"""Number of Urms(1/2) values from which the voltage before is taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,20 @@ PER_CYCLE = 4
 """Values of the course per cycle."""
 MIN_SWINGS = 2.4
 """Least number of swings in a piece; one cycle of it is lost to the mean over a cycle."""
-SLOWEST_HZ, FASTEST = 4.0, 0.6
-"""Frequencies that are tried, the highest as a share of the mains frequency."""
+SLOWEST_HZ = 4.0
+"""Lowest frequency that is tried."""
+FASTEST_SHARE = 0.6
+"""Highest frequency that is tried, as a share of the mains frequency."""
 TRIED_PER_SWING = 8
-"""So many frequencies are tried for each swing that the record can hold."""
+"""Number of frequencies that are tried for each swing that fits into the record."""
 EXPLAINED_SHARE = 0.75
 """Least share of the course's variance that the sine explains."""
-LEAST, MOST = 0.005, 0.4
-"""Amplitude of a swing, a share of the mean; a larger one is a level."""
+LEAST_SIZE_SHARE = 0.005
+"""Least amplitude of a swing, as a share of the mean."""
+MOST_SIZE_SHARE = 0.4
+"""Largest amplitude of a swing, as a share of the mean; a larger one is a level."""
 MIN_VALUES = 6
-"""Fewer values show no swing."""
+"""Fewest values that show a swing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +76,18 @@ def swing_in(course: tuple[FloatArray, FloatArray], mains_hz: float, rate_hz: fl
         return None
     seconds = (at[-1] - at[0]) / rate_hz + 1 / mains_hz
     lowest = max(SLOWEST_HZ, MIN_SWINGS / seconds)
-    if lowest >= FASTEST * mains_hz or not level.mean() > 0:
+    if lowest >= FASTEST_SHARE * mains_hz or not level.mean() > 0:
         return None
-    count = math.ceil(TRIED_PER_SWING * (FASTEST * mains_hz - lowest) * seconds)
-    tried_hz = np.linspace(lowest, FASTEST * mains_hz, count + 1)
+    count = math.ceil(TRIED_PER_SWING * (FASTEST_SHARE * mains_hz - lowest) * seconds)
+    tried_hz = np.linspace(lowest, FASTEST_SHARE * mains_hz, count + 1)
     best = _fitted(
         float(tried_hz[np.argmax(_explained(tried_hz, course, rate_hz))]), course, mains_hz, rate_hz
     )
-    return best if best.explained >= EXPLAINED_SHARE and LEAST <= abs(best.size) <= MOST else None
+    return (
+        best
+        if best.explained >= EXPLAINED_SHARE and LEAST_SIZE_SHARE <= abs(best.size) <= MOST_SIZE_SHARE
+        else None
+    )
 
 
 def swing_at(
@@ -89,7 +97,7 @@ def swing_at(
     if len(course[0]) < MIN_VALUES or not course[1].mean() > 0:
         return None
     found = _fitted(hz, course, mains_hz, rate_hz)
-    return found if found.explained >= EXPLAINED_SHARE and abs(found.size) <= MOST else None
+    return found if found.explained >= EXPLAINED_SHARE and abs(found.size) <= MOST_SIZE_SHARE else None
 
 
 def _explained(tried_hz: FloatArray, course: tuple[FloatArray, FloatArray], rate_hz: float) -> FloatArray:

@@ -1,7 +1,7 @@
 """Urms(1/2) beyond the thresholds of dips and swells, value by value.
 
 A dip begins with a value below its threshold and ends before the first at the threshold plus the
-hysteresis; a swell the other way round. So at most one is open at a time.
+hysteresis; a swell the other way round. So at most one crossing is open at a time.
 
 Source: IEC 61000-4-30:2015, 5.4.2 to 5.4.4.
 """
@@ -134,7 +134,8 @@ class Crossings:
 
 
 MEDIAN_SIDE_HALF_CYCLES = 8
-"""The length of a cycle is a median over so many half cycles before and after: a jump affects 7 of the 17."""
+"""The length of a cycle is a median over this many half cycles before and after; a jump affects 7 of the
+17."""
 
 
 def cycle_lengths(half_edges: FloatArray, first: int, stop: int) -> FloatArray:

@@ -29,7 +29,7 @@ from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.windows import Window
 
 KEPT_HALF_CYCLES = 3 * REACH_HALF_EDGES
-"""Half cycles that are kept: both ends of a short event, the cycles around them, values not yet decided."""
+"""Half cycles that are kept, for both ends of a short event, the cycles around them and undecided values."""
 MIN_EDGES = 8
 """Least number of half edges outside an event from which the length of a cycle is measured."""
 
@@ -127,8 +127,8 @@ class Detector:
         The first window of a run ends the run before it: there is a gap. Positions then count on the Box's
         axis, and samples after the last whole window of a run are not used.
 
-        `extent` saves time where the caller has it: while a window stays so far within the thresholds that
-        no Urms(1/2) can be beyond them, none is computed.
+        `extent` saves time where the caller has it: Urms(1/2) is not computed while a window stays so far
+        within the thresholds that it cannot be beyond them.
 
         Raises:
             ValueError: samples are missing before it.

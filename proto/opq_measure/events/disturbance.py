@@ -26,7 +26,7 @@ RMS_SIGMA_PERCENT = 0.1
 """Standard uncertainty of Urms(1/2): class A has 0.2 % of Udin (4-30:2015, 5.4.5.1), taken as 2 sigma."""
 
 RESOLUTION_SAMPLES = 3.0
-"""A measured duration may exceed the true one by so much; it is subtracted before the verdicts."""
+"""A measured duration may exceed the true one by this much, which is subtracted before the verdicts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from opq_measure.timebase.cycles import track
 __all__ = ["Disturbance", "Limits", "disturbances_in", "find_disturbances"]
 
 HALF_CYCLES_AT_ONCE = 600
-"""5 or 6 seconds: enough for fast array operations, and little memory even for a day of signal."""
+"""5 or 6 seconds, enough for fast array operations and little memory even for a day of signal."""
 
 
 def find_disturbances(

@@ -19,13 +19,15 @@ from opq_measure.signal import FloatArray
 from opq_measure.waveform.departure import departure_in
 
 SHORT_WINDOWS = 5
-"""A span of so few Urms(1/2) may be an event below 1.5 cycles, too short to contain a whole cycle next to its
-step; a shallow event may have 3.5 cycles."""
-EARLY_CYCLES, AGREES_CYCLES = 0.75, 0.02
-"""The half-cycle rms may pass its threshold so long before or after the first sample that leaves the wave, as
-of a ringing that lifts it. No event begins before that sample; a step this near to it is known better."""
+"""A span of at most this many Urms(1/2) may be an event below 1.5 cycles, too short to contain a whole cycle
+next to its step; a shallow event may have 3.5 cycles."""
+EARLY_CYCLES = 0.75
+"""The half-cycle rms may pass its threshold this long before or after the first sample that leaves the wave,
+for example where a ringing lifts it. An event does not begin before that sample."""
+AGREES_CYCLES = 0.02
+"""A step this near to that sample is more accurate than the sample."""
 REACH_HALF_EDGES = 16
-"""Half edges that are used before and after an end: for DC, for the length of a cycle."""
+"""Half edges that are used before and after an end, for DC and for the length of a cycle."""
 
 
 @dataclass(frozen=True, slots=True)

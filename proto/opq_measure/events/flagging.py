@@ -16,7 +16,7 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.windows import Window
 
 LATEST_CYCLES = 8
-"""The Detector reports an event's end at most so many cycles after it, its beginning earlier."""
+"""The Detector reports an event's end at most this many cycles after it, and its beginning earlier."""
 
 
 @dataclass(slots=True)

@@ -43,8 +43,10 @@ class Limits:
         return self.threshold_percent(sign) - sign * self.hysteresis_percent
 
 
-KEEP, TAKE = 0.9967, 0.0033
-"""Usr(n) = 0.9967 Usr(n-1) + 0.0033 U(10/12)rms: first order, a time constant of 1 min."""
+KEPT_SHARE = 0.9967
+"""Share of the former reference: Usr(n) = 0.9967 Usr(n-1) + 0.0033 U(10/12)rms, a time constant of 1 min."""
+ADDED_SHARE = 0.0033
+"""Share of the new 10/12-cycle rms."""
 
 
 @dataclass(slots=True)
@@ -59,4 +61,4 @@ class SlidingReference:
     def push_window_rms(self, window_rms_v: float, flagged: bool) -> None:
         """Accepts the next 10/12-cycle rms; a flagged one leaves the reference unchanged."""
         if not flagged:
-            self.volts = KEEP * self.volts + TAKE * window_rms_v
+            self.volts = KEPT_SHARE * self.volts + ADDED_SHARE * window_rms_v

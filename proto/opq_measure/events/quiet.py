@@ -16,7 +16,8 @@ from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 
 MARGIN_SHARE = 1e-3
-"""A share of the value: more than the interpolation error at both ends (1e-5, see `one_cycle_rms`, `rms`)."""
+"""Margin as a share of the value, above the interpolation error at both ends (1e-5, see `one_cycle_rms`,
+`rms`)."""
 
 
 class Extent(NamedTuple):
@@ -67,7 +68,7 @@ def extents_of(urms_v: FloatArray, peaks_v: FloatArray, half_edges: FloatArray) 
 
 
 def quiet(extent: Extent, limits: Limits, nominal_v: float) -> Quiet | None:
-    """The Quiet of a window; None where one of its values is, or might be, beyond a threshold."""
+    """The Quiet of a window; None where one of its values is or may be beyond a threshold."""
     low_v, high_v = extent.least_v * (1 - MARGIN_SHARE), extent.most_v * (1 + MARGIN_SHARE)
     sag_v = limits.sag_percent / 100 * nominal_v
     swell_v = limits.swell_percent / 100 * nominal_v

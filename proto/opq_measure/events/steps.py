@@ -15,11 +15,14 @@ from opq_measure.signal import FloatArray
 
 MISFIT_SHARE = 0.06
 """Most of the difference's energy that the model may leave; noise of 40 dB leaves 0.02 of a dip of 10 %."""
-STEP_MODEL, RAMP_MODEL, NOISE = 0.02, 0.0007, 3.0
-"""Energy that a step or a ramp may leave: a share of the difference's, plus a multiple of that between two
-cycles."""
+STEP_MODEL = 0.02
+"""Share of the difference's energy that a step may leave, in addition to noise."""
+RAMP_MODEL = 0.0007
+"""Share of the difference's energy that a ramp may leave, in addition to noise."""
+NOISE_ENERGY = 3.0
+"""Energy of noise that both may leave, as a multiple of the energy between two cycles."""
 STEP_RAMP_CYCLES = 0.25
-"""A ramp of up to so many cycles counts as a step: the signal after it need not be steady."""
+"""A ramp of up to this many cycles counts as a step; the signal after it need not be steady."""
 CLEARLY_BETTER_SHARE = 0.5
 """A longer ramp is accepted if it leaves less than this share of what a shorter one leaves."""
 IMPULSE_CYCLES = 0.05
@@ -31,8 +34,10 @@ REACHES = (
     (1.5, (0.6, 0.7, 0.85, 1, 1.2, 1.4, 1.65)),
 )
 """Search range around the change, and lengths of ramps that are tried besides the step, in cycles."""
-MIN_CYCLES, MAX_CYCLES = 0.3, 3.6
-"""Lengths of dips that `dip_between` finds; only five Urms(1/2) show a shallow one of 3.5."""
+MIN_CYCLES = 0.3
+"""Shortest dip that `dip_between` finds."""
+MAX_CYCLES = 3.6
+"""Longest dip that `dip_between` finds; only five Urms(1/2) show a shallow dip of 3.5 cycles."""
 
 
 def change_at(volts: FloatArray, near: float, cycle: float, level: float) -> float | None:
@@ -80,7 +85,9 @@ def _change(
             best, found, best_length = tried, ramp + wanted * length * cycle, length
     energy = float(apart @ apart)
     model = STEP_MODEL if best_length <= STEP_RAMP_CYCLES else RAMP_MODEL
-    most = min(MISFIT_SHARE * energy, model * energy + NOISE * _unlike(volts, first, last, carry, cycle))
+    most = min(
+        MISFIT_SHARE * energy, model * energy + NOISE_ENERGY * _unlike(volts, first, last, carry, cycle)
+    )
     if not (0 < found < len(now) and best <= most and energy > 0):
         return np.inf, 0.0
     return best / energy, first + found - 0.5

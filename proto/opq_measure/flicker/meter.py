@@ -18,7 +18,7 @@ from opq_measure.flicker.sensation import SETTLE_S, Sensation
 from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray, SignalPiece, check_samples
 
 MIN_S = 5.0
-"""Shorter signals have no value: after the 2 s that the filters need too little would be left."""
+"""Shorter signals have no value, because too little is left after the 2 s that the filters need."""
 MIN_SHARE = 0.95
 """Share of ten minutes that Pst needs. The two seconds after a gap do not count."""
 PST_S = 600.0
@@ -42,7 +42,7 @@ SLACK_NS = 1_000_000
 """Ten minutes begin 1 ms early, so that a block that begins on their start, apart from rounding, begins the
 new ten minutes; Pinst smooths over three hundred times as long."""
 ON_SAMPLE = 0.01
-"""In samples: a start this little after a sample is on it, for nanoseconds are rounded block by block."""
+"""A start this many samples after a sample is on it, because nanoseconds are rounded block by block."""
 MIN_RATE = 20.0
 """Samples per cycle of the lamp's mains; see `signal.check_signal`."""
 MAX_PPM = 1000.0

@@ -30,7 +30,8 @@ MEAN_S = 27.3
 RMS_S = 0.1
 """The mean of the rms is updated in steps of this length."""
 STEPS = 20
-"""Steps of RMS_S that are computed together: with one second, calls would take a third of the time."""
+"""Steps of RMS_S that are computed together, two seconds; with one second, calls would take a third of the
+time."""
 INTERRUPTED_SHARE = 0.1
 """Below this share of its mean the voltage is interrupted and the mean is not updated: a lamp that is off
 shows nothing of the supply, and the voltage that returns would be divided by a mean of almost zero."""

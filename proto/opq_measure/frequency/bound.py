@@ -1,4 +1,4 @@
-"""The Cramer-Rao bound: how well a frequency can be known at all from noisy samples.
+"""The Cramer-Rao bound: the best accuracy of a frequency from noisy samples.
 
 Source: S. M. Kay, Fundamentals of Statistical Signal Processing I (1993), 3.9 and 3.11. The well known
 `sqrt(6 / (eta N^3))` is for complex exponentials and too small by sqrt(2) for the real samples of a

@@ -16,8 +16,10 @@ ORDERS = 50
 MISFIT_SHARE = 0.02
 """Rest of the fit over the fundamental from which the frequency is that of the tracked phase: while amplitude
 or frequency change, a step, interharmonics. Noise of 31 dB is as much."""
-LOW, HIGH = 0.65, 1.45
-"""Searched range, as shares of the nominal frequency: 42.5 to 69 Hz from either nominal."""
+LOWEST_SHARE = 0.65
+"""Lowest searched frequency, as a share of nominal: 42.5 Hz from either nominal."""
+HIGHEST_SHARE = 1.45
+"""Highest searched frequency, as a share of nominal: 69 Hz from either nominal."""
 
 
 def one_second_hz(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> float:
@@ -44,7 +46,8 @@ def one_second_hz(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) 
 
 
 def coarse_hz(volts: FloatArray, rate_hz: float, nominal_hz: float) -> float:
-    """Peak of the Hann spectrum between LOW and HIGH of nominal, interpolated from two lines.
+    """Peak of the Hann spectrum between LOWEST_SHARE and HIGHEST_SHARE of nominal, interpolated from two
+    lines.
 
     Error: 0.05 / duration.
     Source: T. Grandke, IEEE Trans. Instrum. Meas. 32-2 (1983) 350.
@@ -52,8 +55,8 @@ def coarse_hz(volts: FloatArray, rate_hz: float, nominal_hz: float) -> float:
     samples = len(volts)
     lines = np.abs(np.fft.rfft(np.hanning(samples) * (volts - volts.mean())))
     resolution_hz = rate_hz / samples
-    first = max(1, int(LOW * nominal_hz / resolution_hz))
-    last = min(len(lines) - 2, int(np.ceil(min(HIGH * nominal_hz, FREE * rate_hz) / resolution_hz)))
+    first = max(1, int(LOWEST_SHARE * nominal_hz / resolution_hz))
+    last = min(len(lines) - 2, int(np.ceil(min(HIGHEST_SHARE * nominal_hz, FREE * rate_hz) / resolution_hz)))
     peak = first + int(np.argmax(lines[first : last + 1]))
     side = 1 if lines[peak + 1] > lines[peak - 1] else -1
     ratio = lines[peak + side] / lines[peak] if lines[peak] > 0 else 0.5

@@ -59,7 +59,7 @@ def original_semi_f47(percent: float, cycles: float) -> bool:
 
 
 def original_ieee1159(per_unit: float, cycles: float) -> tuple[str, ...]:
-    """The classes of a run of so many cycles, one per band that contains it: the last row that fits."""
+    """The classes of a run of this many cycles, one per band that contains it: the last row that fits."""
     found = []
     for number, ((low, high), rows) in enumerate(BANDS):
         inside = low <= per_unit < high if number == 0 else low <= per_unit <= high

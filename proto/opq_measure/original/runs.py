@@ -13,8 +13,12 @@ from opq_measure.original.curves import BANDS, original_ieee1159, original_itic,
 from opq_measure.signal import FloatArray
 
 NOMINAL_V: Final = 120.0
-JUMP, MIN_PIECE, PENALTY = 5, 2, 1.0
-"""Settings of PELT: change points lie at multiples of 5 cycles, a piece has at least 2, each costs 1 V2."""
+JUMP_CYCLES = 5
+"""Setting of PELT: change points lie at multiples of this many cycles."""
+MIN_PIECE_CYCLES = 2
+"""Setting of PELT: least cycles of a piece."""
+PENALTY_V2 = 1.0
+"""Setting of PELT: cost of each piece, volts squared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +93,18 @@ def constant_pieces(rms_v: FloatArray) -> list[ConstantPiece]:
 
 
 def change_points(values: FloatArray) -> list[int]:
-    """Ends of pieces of constant mean with the least sum of squares plus PENALTY per piece; the last is n.
+    """Ends of pieces of constant mean with the least sum of squares plus PENALTY_V2 per piece; the last is n.
 
     Source: R. Killick, P. Fearnhead, I. A. Eckley, J. Am. Stat. Assoc. 107 (2012), PELT; with the grid of
     `ruptures` 1.1 (jump, min_size), which the original uses. Without pruning the optimum is the same.
     """
     count = len(values)
-    if count < MIN_PIECE:
+    if count < MIN_PIECE_CYCLES:
         return [count] if count else []
     sums = np.concatenate(([0.0], np.cumsum(values)))
     squares = np.concatenate(([0.0], np.cumsum(values * values)))
-    places = [*range(0, count, JUMP), count]
-    places = [place for place in places if place in (0, count) or place >= MIN_PIECE]
+    places = [*range(0, count, JUMP_CYCLES), count]
+    places = [place for place in places if place in (0, count) or place >= MIN_PIECE_CYCLES]
     best = np.full(len(places), np.inf)
     best[0] = 0.0
     came = np.zeros(len(places), np.int64)
@@ -109,7 +113,7 @@ def change_points(values: FloatArray) -> list[int]:
         length = places[at] - begin
         total = sums[places[at]] - sums[begin]
         cost = squares[places[at]] - squares[begin] - total * total / length
-        cost = best[:at] + np.where(length >= MIN_PIECE, cost, np.inf) + PENALTY
+        cost = best[:at] + np.where(length >= MIN_PIECE_CYCLES, cost, np.inf) + PENALTY_V2
         came[at] = int(np.argmin(cost))
         best[at] = float(cost[came[at]])
     ends, at = [], len(places) - 1

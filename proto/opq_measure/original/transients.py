@@ -20,9 +20,16 @@ ARCING_CROSSINGS: Final = 10
 """The original uses this number too, whatever its setting is."""
 MIN_REPEATED: Final = 3
 SIGNIFICANT: Final = 0.05
-FIRST_V, FIRST_DECAY, FIRST_HZ = 120 * 2**0.5, 200.0, 2500.0
-"""Initial values for the fit of a damped cosine."""
-STEPS, LARGEST_DAMPING = 200, 1e12
+FIRST_V = 120 * 2**0.5
+"""Initial peak for the fit of a damped cosine."""
+FIRST_DECAY = 200.0
+"""Initial damping for the fit, 1/s."""
+FIRST_HZ = 2500.0
+"""Initial frequency for the fit."""
+MAX_STEPS = 200
+"""Most steps of the fit."""
+LARGEST_DAMPING = 1e12
+"""Damping of the least-squares step, from which on the fit is given up."""
 SETTLED: Final = 1e-10
 TransientName = Literal["impulsive", "arcing", "oscillatory", "periodic_notching"]
 
@@ -177,7 +184,7 @@ def _least_squares(
     at, damping = first, 1e-2
     left = misfit(at)
     squares = float(left @ left)
-    for _ in range(STEPS):
+    for _ in range(MAX_STEPS):
         design = slopes(at)
         gram, pull = design.T @ design, design.T @ left
         scale = np.diag(np.maximum(np.diag(gram), 1e-12))

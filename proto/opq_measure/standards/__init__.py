@@ -1,1 +1,2 @@
-"""What a standard asks of a week's values: shares within limits, percentiles, tables of events, indices."""
+"""The requirements of standards for a week's values: shares within limits, percentiles, tables of events,
+indices."""

@@ -1,7 +1,8 @@
 """Dips, swells and interruptions of a week counted by residual voltage and duration.
 
-A table's cells add up to the number of its events: the longest column has no end, the first none below, and
-an event that has not ended stands in its own column. Sources: reports/event_sources.toml of the cloud.
+A table's cells add up to the number of its events. The first column has no lower limit, the longest has no
+upper limit, and events that have not ended have a separate column. Sources: reports/event_sources.toml of the
+cloud.
 """
 
 import math
@@ -81,7 +82,7 @@ UNIPEDE_DIPS: Final = TableForm("Dips", True, (85.0, 70.0, 40.0, 1.0), (0.1, 0.5
 
 
 def table_of(events: Sequence[SiteEvent], form: TableForm) -> tuple[tuple[int, ...], ...]:
-    """(rows, columns) counts of the events that the table is of; they add up to the number of those."""
+    """(rows, columns) counts of the table's events, which add up to their number."""
     counts = [[0] * (len(form.durations_s) + 2) for _ in range(len(form.percents) + 1)]
     for each in events:
         if (each.kind in DIPS) == form.dips:

@@ -1,7 +1,7 @@
 """Shares of values within limits, and percentiles, as EN 50160, IEC 61000-2-2 and IEEE 519 ask for them.
 
 The values are aggregates of class A: 10 min for voltage, harmonics and unbalance, 2 h for Plt, 10 s for
-frequency, 3 s for the very short times of IEEE 519. NaN is unknown and is not counted. The limits stand in
+frequency, 3 s for the very short times of IEEE 519. NaN is unknown and is not counted. The limits are in
 files of `opq_cloud/reports/limits`; a value on a limit is inside.
 """
 

@@ -26,8 +26,8 @@ from opq_measure.timebase.tracker import (
     CONTEXT,
     FAINT_SHARE,
     FORGOTTEN,
-    HIGHEST,
-    LOWEST,
+    HIGHEST_SHARE,
+    LOWEST_SHARE,
     MISTUNED_FROM,
     SHARE,
     Tracker,
@@ -135,7 +135,7 @@ def _frequency_hz(
     steps -= TURN * np.rint(steps / TURN)
     steps.sort(axis=1)
     found = (per_sample + steps[:, steps.shape[1] // 2] / (cycle * hop)) * rate_hz / TURN
-    return np.minimum(np.maximum(found, LOWEST * nominal_hz), HIGHEST * nominal_hz)
+    return np.minimum(np.maximum(found, LOWEST_SHARE * nominal_hz), HIGHEST_SHARE * nominal_hz)
 
 
 def _unwrapped(

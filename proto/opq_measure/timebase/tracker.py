@@ -39,15 +39,18 @@ from opq_measure.timebase.phasors import Kernel, hop_phasors, hops_of, kernel
 
 WINDOW_S = 0.2
 """Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4. A chunk is as long."""
-LOWEST, HIGHEST = 0.65, 1.45
-"""Range of frequencies that is followed, as shares of nominal."""
+LOWEST_SHARE = 0.65
+"""Lowest frequency that is followed, as a share of nominal."""
+HIGHEST_SHARE = 1.45
+"""Highest frequency that is followed, as a share of nominal."""
 BIN = 0.002
 """Share of nominal between the frequencies a kernel is tuned to."""
 MISTUNED_FROM = 0.0025
 """Mistuning from which a chunk is processed again with a better kernel; above BIN / 2, so that this ends."""
 PASSES = 4
 FAINT_SHARE = 0.02
-"""Below this share of the signal's usual fundamental its phase counts as unknown: noise and crosstalk."""
+"""Below this share of the signal's usual fundamental its phase counts as unknown, because it is noise and
+crosstalk."""
 FORGOTTEN = 1 / 3000
 """Share by which the usual level follows a fall of the fundamental per chunk: ten minutes."""
 SHARE = 0.25
@@ -75,7 +78,7 @@ class Tracker:
         self._like_hz = like_rate_hz(rate_hz)  # used in here, so that Boxes can be processed together
         self._hop = max(1, round(rate_hz / nominal_hz / HOPS_PER_CYCLE))
         self._chunk = HOPS_PER_CYCLE * max(1, round(WINDOW_S * nominal_hz))
-        self._reach = int(rate_hz / nominal_hz / LOWEST) + 2  # half of the longest window
+        self._reach = int(rate_hz / nominal_hz / LOWEST_SHARE) + 2  # half of the longest window
         self._volts = np.empty(0)
         self._base = 0  # position of _volts[0]
         self._samples = 0
@@ -239,7 +242,7 @@ class Tracker:
         steps -= TURN * np.rint(steps / TURN)
         steps.sort()
         found = (per_sample + float(steps[len(steps) // 2]) / (cycle * self._hop)) * self._like_hz / TURN
-        return float(min(max(found, LOWEST * self.nominal_hz), HIGHEST * self.nominal_hz))
+        return float(min(max(found, LOWEST_SHARE * self.nominal_hz), HIGHEST_SHARE * self.nominal_hz))
 
     def _take_hops(self, ended: bool) -> FloatArray:
         """(4, m) the hops whose phase is final now."""

@@ -34,7 +34,7 @@ from opq_measure.timebase.in_step import feed_all
 from opq_measure.timebase.phase import EDGE_SLACK, REACH_HOPS, Track
 from opq_measure.timebase.time_axis import ON_TICK_SAMPLES, TimeAxis, TimeMark, tick_between, tick_within
 from opq_measure.timebase.time_axis import TICK_NS as TICK_NS
-from opq_measure.timebase.tracker import LOWEST, Tracker
+from opq_measure.timebase.tracker import LOWEST_SHARE, Tracker
 from opq_measure.timebase.window import Window as Window
 
 CONTEXT_CYCLES = 3
@@ -168,7 +168,7 @@ class _Run:
         self.tracker = Tracker(first.rate_hz, nominal_hz)  # refuses an invalid rate
         self._nominal_hz = nominal_hz
         self._cycles = cycles_per_window(nominal_hz)
-        self._widest = int(CONTEXT_CYCLES * first.rate_hz / nominal_hz / LOWEST) + 1  # context, samples
+        self._widest = int(CONTEXT_CYCLES * first.rate_hz / nominal_hz / LOWEST_SHARE) + 1  # context, samples
         self._volts = np.empty(0)
         self._base = 0  # position of _volts[0]
         self._hops = np.empty((4, 0))

@@ -1,1 +1,1 @@
-"""What a stretch of waveform shows beside its steady part: jumps, transients, notches, noise, lags."""
+"""The content of a stretch of waveform beside its steady part: jumps, transients, notches, noise, lags."""

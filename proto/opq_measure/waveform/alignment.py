@@ -25,16 +25,18 @@ STRETCH_CYCLES = 5.0
 """Length of the stretches whose phases are compared."""
 ORDERS = 25
 """Harmonics fitted with the phase; higher ones are small and far from it."""
-QUIET, QUIET_OVER_NOISE = 0.02, 1.5
-"""A stretch counts as steady up to this rms residual of its fit, a share of the fundamental's peak: 31 dB of
-noise; in more noise, up to QUIET_OVER_NOISE times the median residual of that recording's stretches."""
+QUIET_SHARE = 0.02
+"""A stretch is steady up to this rms residual of its fit, as a share of the fundamental's peak: 31 dB of
+noise."""
+QUIET_OVER_NOISE = 1.5
+"""In more noise a stretch is steady up to this many times the median residual of the stretches."""
 LOUD_RATIO = 2.0
-"""The rms over a cycle of the difference from one cycle before is more than noise above so many times its
+"""The rms over a cycle of the difference from one cycle before is more than noise above this many times its
 median."""
 EVENT_SHARE = 0.2
 """The event is where the rms over a cycle of that difference exceeds this share of its maximum."""
 MIN_OVERLAP_S = 0.2
-"""How much of the two recordings has to overlap."""
+"""Least overlap of the two recordings."""
 MIN_SIMILAR = 0.5
 """Least correlation of the differences at which the choice of the cycle is accepted."""
 
@@ -179,5 +181,7 @@ def _by_phase(
     lags, *rests = np.array(found).reshape(-1, 3).T
     quiet = np.ones(len(lags), dtype=np.bool_)
     for rest in rests:
-        quiet &= rest <= max(QUIET, QUIET_OVER_NOISE * float(np.median(rest)) if len(rest) else QUIET)
+        quiet &= rest <= max(
+            QUIET_SHARE, QUIET_OVER_NOISE * float(np.median(rest)) if len(rest) else QUIET_SHARE
+        )
     return lags[quiet]

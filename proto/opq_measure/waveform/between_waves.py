@@ -1,4 +1,5 @@
-"""What lies between two steady waves: the wave before, extrapolated, and the one after, extrapolated back.
+"""The residual between two steady waves: the wave before, extrapolated, and the wave after, extrapolated
+back.
 
 Around a transient both are fitted where nothing else happens, and subtracted. Where they differ, as at the
 edge of a dip, the one is switched to the other. With a ringing on the edge the instant of least energy is
@@ -20,17 +21,22 @@ CYCLES = 6.0
 STEP = 0.02
 """Change of the fundamental from which the waves before and after are switched instead of blended."""
 HARMONIC_STEP = 0.04
-"""The same for the harmonics, as a load switches them; what a ringing leaves in six cycles is less."""
-SMALL_HARMONIC_STEP, LEFT = 0.01, 1 / 16
-"""A smaller step of the harmonics, too, if switching leaves at most this share of the residual's energy."""
+"""The same for the harmonics, which a load switches; a ringing leaves less in six cycles."""
+SMALL_HARMONIC_STEP = 0.01
+"""A smaller step of the harmonics also counts, if switching leaves little of the residual."""
+LEFT_SHARE = 1 / 16
+"""Largest share of the residual's energy that switching leaves then."""
 RINGING_SAMPLES = 3
-"""Samples around a switch in which a sampler's filter rings: there only what is beyond both waves counts."""
+"""Samples around a switch in which a sampler's filter rings, so that only values beyond both waves count."""
 RINGS = 0.3
-"""Share of the residual at a switch that the rest has to reach; below, the residual there is the filter's."""
+"""Share of the residual at a switch that the rest has to reach; otherwise the residual there comes from the
+filter."""
 CARRIED_CYCLES = 4.0
 """Length over which the wave before is extrapolated: 0.01 Hz of wander leaves 0.4 % of the fundamental."""
-CLEAR_CYCLES, BEHIND_CYCLES = 0.1, 0.5
-"""Cycles left out before and after a transient when the waves are fitted."""
+CLEAR_CYCLES = 0.1
+"""Cycles left out before a transient when the waves are fitted."""
+BEHIND_CYCLES = 0.5
+"""Cycles left out after a transient when the waves are fitted."""
 ONSET_SIGMAS = 6.0
 
 
@@ -88,7 +94,7 @@ def residuals_between(
     position = round(change_between(volts, before, behind, first, stop)[0] + 0.5) - first
     if not is_step:
         switched, whole = _switched(part, early, late, position), part - early
-        is_load = float(switched @ switched) <= LEFT * float(whole @ whole)
+        is_load = float(switched @ switched) <= LEFT_SHARE * float(whole @ whole)
         return [switched if is_load else _unswitched(part, early, late, before)]
     left = np.flatnonzero(np.abs(part - early) > ONSET_SIGMAS * before.rest)
     onset = int(left[0]) if len(left) else position

@@ -23,8 +23,10 @@ from opq_measure.waveform.steady import FREE_CYCLES, MIN_CYCLES, Steady, steady_
 
 CYCLES = 6.0
 """Cycles fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
-FEW_CYCLES, SPOILS = 3.0, 1.0
-"""Fitted around a jump that spoils the track, 60 degrees and more: over six, a ramp of 1 Hz/s leaves 1 %."""
+FEW_CYCLES = 3.0
+"""Cycles fitted around a jump that spoils the track; over six, a ramp of 1 Hz/s leaves 1 %."""
+SPOILS_SHARE = 1.0
+"""Least size of a jump that spoils the track, over the fundamental before: 60 degrees."""
 REACH_CYCLES = 1.0
 """Cycles around the first estimate in which the instant is searched."""
 MARGIN_CYCLES = 0.06
@@ -36,12 +38,13 @@ SHORT_ORDERS = 10
 PASSES = 4
 """Most repetitions of the search with the corrected positions of the neighbours, and without false ones."""
 FAR_CYCLES = 2 + REACH_CYCLES + CYCLES
-"""A neighbour further away limits nothing."""
+"""A neighbour further away is not a limit."""
 SAME_INSTANT_SAMPLES = 1.0
 """Samples by which a neighbour may move before the changes next to it are searched again."""
-EXPLAINED, OF_STEP = 2.0, 0.25
-"""Residual of a stretch up to which it contains no other change: over the noise next to it, or beside a jump
-that spoils the track as a share of the least step."""
+EXPLAINED_RATIO = 2.0
+"""A stretch contains no other change up to this residual, over the noise next to it."""
+OF_STEP_SHARE = 0.25
+"""The same beside a jump that spoils the track, as a share of the least step."""
 OVER_NOISE = 1.5
 """Times the median difference from the cycle before: six scatters of noise over half a cycle."""
 TWO_STEPS = 0.35
@@ -201,12 +204,12 @@ def _only_change(
 ) -> Change | None:
     """The one change between the second and third of the places, if it leaves too little for two."""
     one = _change_across(volts, tracked, places, CYCLES)
-    if one is not None and one.rest < EXPLAINED * max(one.before.rest, one.after.rest):
+    if one is not None and one.rest < EXPLAINED_RATIO * max(one.before.rest, one.after.rest):
         return one
     one = _change_across(volts, tracked, places, FEW_CYCLES)
-    if one is None or abs(one.step - 1) < SPOILS:
+    if one is None or abs(one.step - 1) < SPOILS_SHARE:
         return None
-    of_step = OF_STEP * least * min(one.before.amplitude, one.after.amplitude)
+    of_step = OF_STEP_SHARE * least * min(one.before.amplitude, one.after.amplitude)
     return one if one.rest < of_step else None
 
 

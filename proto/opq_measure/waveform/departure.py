@@ -1,8 +1,9 @@
-"""Where a signal leaves the steady wave before it: the first sample of whatever comes.
+"""Where a signal leaves the steady wave before it: the first sample of a disturbance.
 
 The wave of the cycles before is fitted and extrapolated; what is left is noise until the disturbance begins,
-and more from then on. The instant is where both parts together are likeliest. It needs no model of what
-comes: a step, a ringing, a pulse of inrush, a tone and a switched harmonic all have a first sample.
+and more from then on. The instant is where both parts together are likeliest. It does not need a model of the
+disturbance, because a step, a ringing, a pulse of inrush, a tone and a switched harmonic all have a first
+sample.
 
 Source: maximum likelihood of a change of variance whose value before is known (Basseville and Nikiforov,
 Detection of Abrupt Changes, 1993, 2.2 and 2.4).
@@ -15,10 +16,16 @@ import numpy as np
 from opq_measure.signal import FloatArray
 from opq_measure.waveform.steady import steady_wave
 
-FIT_CYCLES, CLEAR_CYCLES, AFTER_CYCLES = 4, 1.0, 1.5
-"""Cycles that the wave is fitted to, that are quiet before the search at least, and that follow a change."""
-MOST_ORDERS, FEW_ORDERS = 25, 7
-"""Orders that are fitted, and those of a fit from which only the frequency is used."""
+FIT_CYCLES = 4
+"""Cycles to which the wave is fitted."""
+CLEAR_CYCLES = 1.0
+"""Fewest quiet cycles before the search."""
+AFTER_CYCLES = 1.5
+"""Fewest cycles after a change."""
+MOST_ORDERS = 25
+"""Orders that are fitted."""
+FEW_ORDERS = 7
+"""Orders of a fit from which only the frequency is used."""
 WIDE_CYCLES = 3.0
 """In a longer span the change is first found among half cycles, against the cycle before."""
 FIRST_SHARE = 0.1
@@ -28,7 +35,7 @@ QUIETEST_SHARE = 0.1
 MIN_HALF_CYCLES = 4
 ROUNDS = 3
 OVER_NOISE = 4.0
-"""Least rms of what comes, over the noise, in the half cycle after the change."""
+"""Least rms of the disturbance, over the noise, in the half cycle after the change."""
 ABRUPT_SHARE = 0.5
 """Least share of the largest rms of any half cycle that the first one has; a slow change has less."""
 

@@ -1,4 +1,4 @@
-"""How long noise can hide the beginning of a disturbance: what an order of arrival has to allow for.
+"""How long noise can hide the beginning of a disturbance, for which an order of arrival has to allow.
 
 Whatever comes is found once it is about four times the noise. A step at a zero crossing of the voltage grows
 to its peak in a quarter of a cycle, so that it is hidden for
@@ -19,8 +19,12 @@ import numpy as np
 from opq_measure.signal import SignalArray
 from opq_measure.waveform.steady import steady_wave
 
-FIT_CYCLES, GUARD_CYCLES, AFTER_CYCLES = 4, 0.5, 0.5
-"""Cycles that the wave is fitted to, those between them and the beginning, and those that show the peak."""
+FIT_CYCLES = 4
+"""Cycles to which the wave is fitted."""
+GUARD_CYCLES = 0.5
+"""Cycles between these and the beginning."""
+AFTER_CYCLES = 0.5
+"""Cycles after the beginning that show the peak."""
 ORDERS = 25
 OVER_NOISE = 4.0
 

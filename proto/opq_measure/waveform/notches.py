@@ -1,9 +1,10 @@
-"""Periodic notching: what a converter's commutation cuts out of the wave, at the same angles in each cycle.
+"""Periodic notching: notches in the wave from a converter's commutation, at the same angles in each cycle.
 
 The wave without notches is fitted to the samples outside of them: DC and low harmonics, by least squares. A
 sample counts less the farther it is off the fit, and samples between two jumps do not count at all. A
 deviation larger than noise is a notch; only places that have one in most cycles are reported. So a transient
-is not reported, because it does not come again, nor a harmonic, because it never stays near zero for long.
+is not reported, because it does not recur. A harmonic is not reported either, because it does not stay near
+zero for long.
 
 Source: IEEE 519-2022, 3 and 5.4 (notch depth d and area width x depth; the limits are of 519-2014, table 3);
 IEEE 1159-2019, 4.5.4. Robust fit: Tukey's biweight, Holland and Welsch 1977.

@@ -22,7 +22,7 @@ MIN_DEGREES = 3.0
 """Least jump reported by default; distant switching causes smaller ones all day."""
 
 SIGNIFICANT_RATIO = 4.0
-"""A jump has to exceed so many of its standard uncertainties: noise alone has no defined phase."""
+"""A jump has to exceed this many of its standard uncertainties, because noise alone has no defined phase."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,14 +31,17 @@ SIGMAS = 6.0
 """Least peak over the noise: exceeded by chance once in 10^9 samples."""
 LONG_IMPULSE_CYCLES = 1 / 16
 """A longer impulse is one only if the wave is steady after it; an inrush is not."""
-ALIKE, LEFT = 0.5, 0.25
-"""Where a wave fades, the differences of successive cycles correlate by so much at least (those of noise by
--0.5), and each is at least this share of the one before."""
+ALIKE_CORRELATION = 0.5
+"""Least correlation of the differences of successive cycles where a wave fades; noise has -0.5."""
+LEFT_SHARE = 0.25
+"""Each of these differences is at least this share of the one before."""
 QUIET_S = 0.004
 """Deviations closer together than this are one transient; the original's max.lull.ms."""
-MIRRORED_CYCLES, MIRRORED = 0.1, 0.05
-"""A load's harmonics, mostly odd, come again half a cycle later with the other sign: least length for which
-this is seen, and largest share of the energy that may differ."""
+MIRRORED_CYCLES = 0.1
+"""Least length in which a load's harmonics are recognised. They are mostly odd, so they return half a cycle
+later with the other sign."""
+MIRRORED_SHARE = 0.05
+"""Largest share of the energy that may differ half a cycle later."""
 LONGEST_S = 0.5
 """Longer than any transient; a signal that is never quiet is cut here, so that memory is bounded."""
 
@@ -154,7 +157,7 @@ def _is_load(volts: SignalArray, before: Steady | None, start: float) -> bool:
     if len(early) < 2 * half * MIRRORED_CYCLES:
         return False
     both = early + late
-    return bool(both @ both <= MIRRORED * (early @ early + late @ late))
+    return bool(both @ both <= MIRRORED_SHARE * (early @ early + late @ late))
 
 
 def _tail(before: Transient, measured: Transient) -> bool:
@@ -265,8 +268,8 @@ def _fades(volts: SignalArray, tracked: Track, start: float, stop: float) -> boo
     apart = cycles[:-1] - cycles[1:]
     size = np.sqrt(np.sum(apart**2, axis=1))
     return all(
-        LEFT * size[k] <= size[k + 1] < size[k]
-        and float(apart[k] @ apart[k + 1]) >= ALIKE * size[k] * size[k + 1]
+        LEFT_SHARE * size[k] <= size[k + 1] < size[k]
+        and float(apart[k] @ apart[k + 1]) >= ALIKE_CORRELATION * size[k] * size[k + 1]
         for k in (0, 1)
     )
 

@@ -80,7 +80,7 @@ class Verdict(IntEnum):
 
 VERDICT_WORDS: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",
-    Verdict.NO_MAGIC: "no firmware image: it does not begin with OPQF",
+    Verdict.NO_MAGIC: "not a firmware image: it does not begin with OPQF",
     Verdict.HEADER_UNKNOWN: "a header of another version",
     Verdict.WRONG_HARDWARE: "for other hardware",
     Verdict.WRONG_ADDRESS: "linked for the other slot",
@@ -159,7 +159,7 @@ def make_image(
     """
     body += b"\xff" * (-len(body) % 4)
     if not 8 <= len(body) <= MAX_BODY_BYTES:
-        raise ImageError(f"{len(body)} bytes of firmware; want 8 to {MAX_BODY_BYTES}, what a slot holds")
+        raise ImageError(f"{len(body)} bytes of firmware; want 8 to {MAX_BODY_BYTES}, the size of a slot")
     name = _text(hardware, HARDWARE_BYTES, "hardware")
     head = _HEADER.pack(
         _MAGIC,
@@ -206,7 +206,7 @@ def read_header(image: bytes) -> Header:
         ImageError: the bytes do not begin with a header.
     """
     if len(image) < HEADER_BYTES or image[:4] != _MAGIC:
-        raise ImageError("no firmware image: want OPQF and a header of 512 bytes")
+        raise ImageError("not a firmware image: want OPQF and a header of 512 bytes")
     _, _, _, hardware, version, address, length, flags, digest, label = _HEADER.unpack_from(image)
     return Header(
         _words(hardware),
@@ -327,7 +327,7 @@ def read_bundle(data: bytes) -> dict[Slot, bytes]:
             raise ImageError(f"an image for 0x{address:08x}, where there is no slot")
         return {slots[address]: data}
     if data[:4] != _BUNDLE_MAGIC or len(data) < HEADER_BYTES:
-        raise ImageError("no firmware file: want a .opqfw, or an image that begins with OPQF")
+        raise ImageError("not a firmware file: want a .opqfw, or an image that begins with OPQF")
     _, version, count = _BUNDLE.unpack_from(data)
     if version != _BUNDLE_VERSION or not 1 <= count <= len(Slot):
         raise ImageError(

@@ -1,8 +1,7 @@
 """Sends firmware to a Box through its gateway, in pieces, and reports the result; see also `firmware_image`.
 
-The gateway receives it by the plug-in command `opq-update`. The Box itself checks signature, hardware and
-version and starts the image on trial. If the new image does not prove healthy, the Box goes back to the old
-one.
+The gateway receives it by the plug-in command `opq-update`. The Box checks signature, hardware and version,
+and starts the image on trial. If the new image fails its trial, the Box goes back to the old one.
 """
 
 import base64
@@ -24,7 +23,10 @@ WRITING_S = 600.0
 TRIAL_S = 420.0
 """Three starts of the new image, each given up after 120 s (device/app/updater.py), and one of the old."""
 SILENT_S = 60.0
-INSTALL, KEPT = "install", "It keeps its firmware"
+INSTALL = "install"
+"""The message that starts the installation."""
+KEPT = "It keeps its firmware"
+"""End of an error after which the Box is unchanged."""
 TO_THE_GATEWAY = "to the gateway"
 ON_TRIAL = ("restarting", "on trial")
 
@@ -34,7 +36,7 @@ class TransferError(OpqError):
 
 
 class NotKeptError(TransferError):
-    """The Box ran the new firmware on trial, and went back to the one before."""
+    """The Box ran the new firmware on trial, and went back to the former one."""
 
 
 class OrderClient(Protocol):

@@ -111,7 +111,7 @@ def checked_public_key(text: str) -> bytes:
     """Returns a typed public key as bytes; raises KeyFileError where it is not a key."""
     key = text.encode("ascii", "replace")
     if not _is_key(key):
-        raise KeyFileError("this is not a key; want 40 characters of Z85")
+        raise KeyFileError("it is not a key; want 40 characters of Z85")
     return key
 
 
@@ -128,7 +128,7 @@ def public_key_in(text: str) -> bytes:
         raise KeyFileError("this is a private key file, which stays with its Box; want the public one")
     match = _KEY["public-key"].search(data)
     if match is None or not _is_key(match.group(1)):
-        raise KeyFileError("there is no public key in it; want 40 characters of Z85, or a public key file")
+        raise KeyFileError("it has no public key; want 40 characters of Z85, or a public key file")
     return match.group(1)
 
 

@@ -1,1 +1,1 @@
-"""What every service needs besides: logs, ports, files, SQLite, HTTP, threads, queues, the system's clock."""
+"""Tools that every service needs: logs, ports, files, SQLite, HTTP, threads, queues, the system's clock."""

@@ -29,7 +29,7 @@ _EMBEDDING = (
 )
 """IPv6 networks whose addresses lead to an IPv4 address, where its bytes are, and their XOR."""
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
-"""Each network chooses where the IPv4 address stands, so none of these is public. Source: RFC 8215."""
+"""Each network chooses the place of the IPv4 address, so these addresses are not public. Source: RFC 8215."""
 _ISATAP = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 """Bytes 8 to 11 of an address that ends with the IPv4 address it leads to. Source: RFC 5214, 6.1."""
 
@@ -101,7 +101,7 @@ class AddressGuard:
         return AddressGuard(self._hosts | set(hosts), self._networks, self._advice, self._resolve)
 
     def check_literal(self, host: str) -> None:
-        """Refuses an address that stands in a URL itself, and localhost. Raises AddressRefusedError."""
+        """Refuses an address that is written in a URL, and localhost. Raises AddressRefusedError."""
         try:
             address = str(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
         except ValueError:

@@ -139,7 +139,7 @@ def _place_above(context: click.Context | None, option: str) -> str:
     while context is not None and context.parent is not None:
         below, context = context, context.parent
         if any(option in parameter.opts for parameter in context.command.params):
-            return f"it stands before {below.info_name}: {context.command_path} {option} … {below.info_name}"
+            return f"it goes before {below.info_name}: {context.command_path} {option} … {below.info_name}"
     return ""
 
 
@@ -148,7 +148,7 @@ def _place_below(context: click.Context | None, option: str) -> str:
     if context is not None and isinstance(context.command, click.Group):
         for name, command in context.command.commands.items():
             if any(option in parameter.opts for parameter in command.params):
-                return f"it stands after the command: {context.command_path} {name} … {option}"
+                return f"it goes after the command: {context.command_path} {name} … {option}"
     return ""
 
 

@@ -60,9 +60,9 @@ def page_refusal(headers: Mapping[str, str], on_loopback: bool) -> str | None:
     if origin is not None:
         page = _host_of_origin(origin)
         if not (is_loopback(page) if on_loopback else page == host):
-            return f"a page of {origin[:100]} may not ask here"
+            return f"requests of a page of {origin[:100]} are refused"
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return "a page of another site may not ask here"
+        return "requests of a page of another site are refused"
     return None
 
 

@@ -11,7 +11,8 @@ _LINE_BREAKS = dict.fromkeys((*range(9, 14), 0x85, 0x2028, 0x2029), " ")
 _NO_CONTROL = dict.fromkeys(
     (*range(32), *range(127, 160), 0x200B, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
 )
-"""Characters of control, without a shape, and those that turn the direction of text (Unicode, UAX 9)."""
+"""Control characters, characters without a shape, and characters that turn the direction of text (Unicode,
+UAX 9)."""
 _ONE_LINE = {**_NO_CONTROL, **_LINE_BREAKS}
 
 

@@ -5,7 +5,7 @@ import os
 
 HINTS = {
     errno.ENOENT: "no such port; see /dev/serial/by-id for those there are",
-    errno.EACCES: "you may not use it; on Debian: sudo adduser $USER dialout, then log in again",
+    errno.EACCES: "this user may not open it; on Debian: sudo adduser $USER dialout, then log in again",
     errno.EBUSY: "another program has it; stop the gateway, or whoever uses it",
     errno.EAGAIN: "another program has it; stop the gateway, or whoever uses it",
 }

@@ -104,12 +104,14 @@ def service_verdict(service: MeantService, answer: ServiceAnswer | None) -> Serv
     name, url = service.name, service.health
     if answer is None or answer.document is None:
         late = answer is not None and answer.is_late
-        info = f"no answer in time at {url}" if late else f"nothing of ours answers at {url}"
+        info = f"no answer in time at {url}" if late else f"no service of ours answers at {url}"
         state = ServiceState.HANGS if late else ServiceState.STOPPED
         return ServiceVerdict(name, url, state, info)
     if service.here and not answer.ours:
         other = _folder(answer.document)
-        whose = f"the system of {other} answers" if other else "a program that says no system answers"
+        whose = (
+            f"the system of {other} answers" if other else "a program that does not name its system answers"
+        )
         return ServiceVerdict(name, url, ServiceState.OTHER, f"{whose} at {url}", other)
     return ServiceVerdict(name, url, ServiceState.RUNS)
 

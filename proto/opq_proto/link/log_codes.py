@@ -20,8 +20,10 @@ RESET_CAUSES = {
 """Health.reset_cause and the second integer of `box.started`: opq_reset_cause_t (RCC_CSR, RM0090 7.3.21)."""
 
 STARTED = 1
-UPDATE_CONFIRMED, UPDATE_ROLLED_BACK = 53, 55
-"""How the trial of new firmware ended."""
+UPDATE_CONFIRMED = 53
+"""The Box has confirmed new firmware after its trial."""
+UPDATE_ROLLED_BACK = 55
+"""The Box has returned to its former firmware."""
 _STATES = {0: "free", 1: "acquiring", 2: "locked", 3: "holdover"}
 WORDS: dict[str, dict[int, str]] = {
     "reset_cause": RESET_CAUSES,

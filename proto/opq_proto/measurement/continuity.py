@@ -26,8 +26,10 @@ from opq_proto.messages import Measurement, Metric
 CLOCK_SET = "clock_set_s"
 DARK_AFTER = "dark_after_s"
 FLAGGED = "flagged"
-TOUCHES_GAP, TOUCHES_EVENT = 1, 2
-"""Bits of `flagged`."""
+TOUCHES_GAP = 1
+"""Bit of `flagged`: the values touch a gap."""
+TOUCHES_EVENT = 2
+"""Bit of `flagged`: the values touch a dip, swell or interruption."""
 RESTART = "restart_cause"
 """A code of `log_codes.RESET_CAUSES`, in the first Measurements after a start that reached the gateway."""
 SET_NS = 500_000_000

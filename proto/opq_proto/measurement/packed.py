@@ -36,8 +36,12 @@ FIRST_VERSION: Final = 5
 """0 to 4 were the forms of before."""
 VERSION: Final = max(each.stored for each in STORED)
 """Version that is written."""
-DEFLATED, RISING, EXTRA = 1, 2, 4
-"""Flags of a block."""
+DEFLATED = 1
+"""Flag of a block: its body is deflated."""
+RISING = 2
+"""Flag of a block: times and sequence numbers are stored as steps."""
+EXTRA = 4
+"""Flag of a block: it ends with further metrics, and rows that no column holds."""
 RAISED: Final = ("timestamp_ms", "sequence", "oldest_sequence")
 """Numbers that rise from row to row of one Box, which are differences of neighbours where RISING."""
 EXPECTED: Final = {

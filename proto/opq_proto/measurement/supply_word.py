@@ -13,7 +13,12 @@ from enum import StrEnum
 from opq_proto.measurement.fields import remarks_about
 from opq_proto.messages import Metric
 
-SUPPLY, BATTERY, GATEWAY = "supply_v", "battery_v", "gateway_supply"
+SUPPLY = "supply_v"
+"""Metric: voltage of the Box's supply."""
+BATTERY = "battery_v"
+"""Metric: voltage of the Box's battery."""
+GATEWAY = "gateway_supply"
+"""Metric: 0 while the gateway's supply fails."""
 SUPPLY_METRICS = remarks_about("supply")
 WELL_EVERY_NS = 60 * 10**9
 """Interval of Measurements that report the supply of a Box with a battery; all do so while it is low."""

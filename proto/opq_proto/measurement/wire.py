@@ -46,7 +46,8 @@ _TIMES_MS = range(2**62 // 1_000_000)
 MAX_WINDOW_NS = 120 * 10**9
 """600 cycles, the longest window, take 60 s at 10 Hz. One of years would make every disturbance in
 it a part of that one event."""
-_USUAL, _SOURCES = len(METRIC_NAMES), len(TimeSource)
+_USUAL = len(METRIC_NAMES)
+_SOURCES = len(TimeSource)
 _LEAST, _MOST = np.array([NOMINAL_V, NOMINAL_HZ], np.float32).T
 """Volts and hertz that are believed."""
 _NUMBERS = tuple(each.name for each in FIELDS if each.dtype == "i8")

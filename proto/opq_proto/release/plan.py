@@ -21,11 +21,11 @@ _TAG = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
 
 
 class ReleaseError(OpqError):
-    """A release, a plan or a repository is not what it should be."""
+    """A release, a plan or a repository is wrong."""
 
 
 class NoReleaseError(ReleaseError):
-    """There is none for this Python, processor or hardware: a release for others."""
+    """A release does not exist for this Python, processor or hardware."""
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -60,7 +60,7 @@ def unseal(body: bytes, header: str, key: bytes) -> Report:
     try:
         report = _read(json.loads(body))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ReleaseError(f"that is not a report: {error}") from None
+        raise ReleaseError(f"it is not a report: {error}") from None
     if report.gateway != gateway:
         raise ReleaseError("the report is of another gateway than its key")
     return report

@@ -1,8 +1,8 @@
 """Converts messages of the original's C++ generation (LEG, opq.proto) to and from those of today's.
 
-A message itself shows whether it is LEG: a TriggerMessage has floats where a Measurement has a map, a
-RequestEventMessage a double where a Command has a text, an answer no part of a Response's one-of. Unreadable
-bytes raise FrameError and nothing else. Source: docs/reference/opq-interop.md A.3 to A.5, B.3.
+A message shows whether it is LEG. A TriggerMessage has floats where a Measurement has a map, a
+RequestEventMessage has a double where a Command has a text, and an answer lacks a Response's one-of.
+Unreadable bytes raise FrameError and nothing else. Source: docs/reference/opq-interop.md A.3 to A.5, B.3.
 """
 
 from collections.abc import Sequence

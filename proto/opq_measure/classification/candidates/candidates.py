@@ -1,4 +1,4 @@
-"""What a signal may contain: what the analysis found, and what only the whole signal shows.
+"""The candidates of a signal: those that the analysis found, and those that only the whole signal shows.
 
 Analysis --> dips, jumps, transients, lasting conditions, levels --+
 pieces of a short record --> transients, what lasts, flicker ------+
@@ -32,19 +32,23 @@ from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS
 from opq_measure.classification.pieces import Pieces
 from opq_measure.classification.short_change import begun_at_step
 
-LEAST_LEVEL_CYCLES, LARGE_SWELL_PERCENT = 1.2, 125.0
-"""A shorter and smaller swell may be the effect of a ringing on Urms(1/2); it is searched within a piece."""
+LEAST_LEVEL_CYCLES = 1.2
+"""A shorter swell may be the effect of a ringing on Urms(1/2), unless it is large; it is searched within a
+piece."""
+LARGE_SWELL_PERCENT = 125.0
+"""A short swell of this size is not the effect of a ringing."""
 EDGE_CYCLES = 1.25
 """Cycles beside the edge of a level or a jump in which the transients of the analysis are kept."""
 OF_JUMP = 0.5
-"""Share of the least jump by which the waves of the pieces beside it differ at least."""
+"""The waves of the pieces beside a jump differ at least by this share of the least jump."""
 SEARCHED_S = 0.5
-"""From this length on, transients in much noise are searched in the whole signal, nearer to the bound."""
-SEEN_SHARE, OVER_NOISE = 0.5, 2.0
-"""Such a transient is kept if at least this share of it lies in pieces, and its power there is so many times
-that of the noise."""
+"""From this length on, transients in much noise are searched in the whole signal, which is more sensitive."""
+SEEN_SHARE = 0.5
+"""A transient of the whole signal is kept if at least this share of it lies in pieces."""
+OVER_NOISE_POWER = 2.0
+"""It is kept if its power in the pieces is this many times the power of the noise."""
 LONGEST_PIECES_S = 1.5
-"""In a longer record, windows are clear of what happens in it."""
+"""A longer record has windows without the disturbance, and pieces are not needed."""
 
 
 def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
@@ -78,7 +82,8 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     is_notched = any(each.kind == "periodic_notching" for each in analysis.occurrences)
     if is_short and not (flickers or is_notched or cycles.notching):
         flickers = list(swing_of(signal, pieces, limits))
-    found += flickers or (changes if limits.short_changes else [])  # flicker leaves nothing steady to change
+    # with flicker no voltage is steady before a change
+    found += flickers or (changes if limits.short_changes else [])
     was_steady = _is_steady(found)
     lasting = list(harmonics_of(signal, cycles, pieces, limits))
     found += lasting
@@ -158,13 +163,13 @@ def _with_bursts(
 def _stands_out(each: Occurrence, pieces: Pieces) -> bool:
     """Whether a transient at an edge is in what the waves leave, too; true where it is only between both."""
     if any(pieces.swings):
-        return False  # a wave that swings is not the wave that was fitted there
+        return False  # a swinging wave is not the fitted one
     left = pieces.residual[round(each.start_sample) : round(each.end_sample) + 1]
     seen = left[np.isfinite(left)]
     if len(seen) < SEEN_SHARE * len(left):
         return True
     sigma = min(one.rest for one in pieces.steady)
-    return float(np.mean(seen**2)) > OVER_NOISE * sigma**2
+    return float(np.mean(seen**2)) > OVER_NOISE_POWER * sigma**2
 
 
 def _transient(found: Burst, signal: MeasuredSignal, peak_v: float, limits: ClassLimits) -> Occurrence:
@@ -206,7 +211,7 @@ def _after_windows(signal: MeasuredSignal) -> Iterable[Occurrence]:
 
 
 def _is_steady(found: Iterable[Found]) -> bool:
-    """Whether everything that lasts is the same in every cycle, so that the mean cycle leaves only noise."""
+    """Whether lasting disturbances are the same in every cycle, so that the mean cycle leaves only noise."""
     lines = ("interharmonics", "mains_signalling")
     lasting = ("harmonics", "noise", "frequency_deviation", "dc_offset")
     return not any(

@@ -34,26 +34,28 @@ from opq_measure.waveform.transients import CUTOFF_HZ
 
 BESIDE_CYCLES = 1.25
 """Largest distance of the rms crossing from the edge."""
-BRIEF_BESIDE_CYCLES, BRIEF_CYCLES = 0.35, 0.5
-"""For a dip of 1.2 to 3.5 cycles: length left out beside its edge, and least length that is visible."""
+BRIEF_BESIDE_CYCLES = 0.35
+"""Length left out beside the edge of a dip of 1.2 to 3.5 cycles."""
+BRIEF_CYCLES = 0.5
+"""Least length of the rest of such a dip."""
 BRIEF_LATE_CYCLES = 0.6
-"""A dip of less than a cycle ends no earlier than this before its rms is back."""
+"""A dip of less than a cycle ends at the earliest this long before its rms is back."""
 TURNED_RAD = math.radians(10.0)
-"""A dip of up to 3.5 cycles that turns the wave by more is not searched, as no dip with a jump is."""
+"""A dip of up to 3.5 cycles that turns the wave by more has a jump, and is not searched."""
 FUNDAMENTAL = [0, 13]
 """Columns of the fundamental's cosine and sine."""
 FIT_CYCLES = 5.0
-"""The waves on both sides of an edge are fitted over so many cycles at most."""
+"""Most cycles over which the waves on both sides of an edge are fitted."""
 MIN_CYCLES = 1.5
-"""There is nothing to fit with fewer cycles beside the edge."""
+"""Fewest cycles beside the edge to which a wave can be fitted."""
 ORDERS = np.arange(1, 14)
 """Harmonics of the waves on both sides."""
 DEAD_CYCLES = 1.0
-"""An interruption with less to fit after its edge is assumed to leave nothing."""
+"""An interruption with fewer cycles after its edge is assumed to leave no wave."""
 STEP_SAMPLES = 3
-"""A ringing is tried at every so many samples around the edge."""
+"""A ringing is tried at each of this many samples around the edge."""
 SWITCHED_SAMPLES = 16
-"""The ringing is compared with what follows so many samples after the edge, when the switch is through."""
+"""The ringing is compared with the residual this many samples after the edge, when switching is over."""
 LATER_POWER = 3.0
 """A phase that jumps some samples beside the edge leaves a block there and nothing later. So a ringing needs
 this multiple of the noise's power, at its frequency, after these samples; noise has it in one of twenty."""
@@ -61,18 +63,21 @@ LINE_POWER = 2.5
 """A frequency whose median power before the edge is this multiple of the noise's has a line there. What
 begins at the edge is then compared with that power; otherwise each interharmonic would ring at each dip."""
 AS_GOOD = 25.0
-"""Instants at which an edge leaves this much more than at the best one, in sigma^2, count as not tried."""
+"""Instants at which an edge leaves this much more than at the best instant, in sigma^2, count as not
+tried."""
 TRIES_PER_ROOT = 0.6
 """Independent impulses that are tried, per root of the number of such instants, by simulated edges."""
 TRIES_PER_CELL = 0.5
 """Independent ringings per tried instant and frequency, likewise."""
 ROUNDING = 1e-6
-"""Least noise, a share of the wave: what a simulation leaves of a wave is rounding, not noise."""
+"""Least noise, as a share of the wave, because the residual of a simulated wave is rounding and not noise."""
 OF_STEP = 0.3
 """Least impulse as a share of the step; a sampler's filter leaves less, where one sample between both waves
 is free."""
-THIRD_WAVE_S, THIRD_WAVE_SIGMAS = 0.001, 3.5
-"""Time before an impulse, and its energy beyond the noise's, that show a third wave: the edge was earlier."""
+THIRD_WAVE_S = 0.001
+"""Time before an impulse that is searched for a third wave, which shows that the edge was earlier."""
+THIRD_WAVE_SIGMAS = 3.5
+"""Energy beyond the noise's in this time that shows a third wave."""
 RISE_SAMPLES = 2
 """Samples of the impulse's rise before its first weighed sample, not checked for a third wave."""
 RINGS_ON = 1.15

@@ -28,19 +28,22 @@ IMPULSE_DECAY_S = 0.0002
 FRAME_S = 0.0105
 """Length of the searched frame: the ringing has decayed to a hundredth."""
 STEP_S = 0.0007
-"""Time between the tried beginnings: that of a ringing is off by half of it at most."""
-FINE_CELLS, FINE_SAMPLES, FINER = 8, 2, 4
-"""The best cells of the coarse search are searched again, each so many samples, with frequencies so many
-times as close."""
+"""Time between the tried beginnings; the beginning of a ringing is off by at most half of it."""
+FINE_CELLS = 8
+"""Number of the best cells of the coarse search that are searched again."""
+FINE_SAMPLES = 2
+"""Samples between the beginnings that are tried then."""
+FINE_STEPS_PER_BIN = 4
+"""Frequencies per bin that are tried then."""
 FINE_DECAYS_S = (0.0016, 0.0036)
-"""So many of the strongest cells of the coarse grid are searched again at each second sample, at four
-frequencies per bin and with these decays."""
+"""Decays that are tried when the strongest cells of the coarse grid are searched again."""
 COARSE_LOSS = 1.5
-"""The best of them has up to so many times the energy of its cell."""
+"""The best ringing of the fine search has up to this many times the energy of its cell."""
 TRIES_PER_CELL = 0.8
 """Independent ringings that the search tries per sample and bin, at 16 times the mean power."""
 BELOW_HALF_HZ = 500.0
-"""Ringing is searched so far below half the sampling rate: nearer, a line of noise meets its own image."""
+"""Ringing is searched up to this far below half the sampling rate; nearer to it, a line of noise meets its
+image."""
 IN_CACHE = 512
 """Number of frames that are transformed at once."""
 
@@ -169,7 +172,7 @@ def _best_of(frames: FloatArray, near_hz: float, rate_hz: float) -> tuple[FaintT
 
     Its `start` counts from the first frame, in samples; frames are `FINE_SAMPLES` apart.
     """
-    size, count = frames.shape[1], FINER * frames.shape[1]
+    size, count = frames.shape[1], FINE_STEPS_PER_BIN * frames.shape[1]
     hz = np.fft.rfftfreq(count, 1 / rate_hz)
     beside = rate_hz / size
     columns = slice(*np.searchsorted(hz, (max(CUTOFF_HZ, near_hz - beside), near_hz + beside)).tolist())

@@ -1,4 +1,4 @@
-"""What lasts through a signal: harmonics, direct voltage, frequency, noise, lines and notching.
+"""Lasting candidates of a signal: harmonics, direct voltage, frequency, noise, lines and notching.
 
 Windows clear of sudden changes --> figures of the analysis ------+
 pieces, where no window is clear --> THD, direct voltage, Hz -----+--> candidates
@@ -39,7 +39,7 @@ def levels_of(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> li
 def lines_of(
     signal: MeasuredSignal, cycles: AlikeCycles, pieces: Pieces, sudden: list[Occurrence], limits: ClassLimits
 ) -> list[Occurrence]:
-    """Lines between the harmonics that are steady or keyed; a ringing in the only window has one, too."""
+    """Lines between the harmonics that are steady or keyed; a ringing in the only window also has a line."""
     analysis = signal.analysis
     least = min(limits.line_percent, limits.signal_percent)
     tones = [each for each in analysis.occurrences if each.kind in ("interharmonics", "mains_signalling")]
@@ -54,7 +54,7 @@ def lines_of(
 
 
 def _is_of_transient(line: Occurrence, pieces: Pieces, sudden: list[Occurrence]) -> bool:
-    """Whether a steady line is not there outside of the transients; only a short signal is looked at."""
+    """Whether a steady line is absent outside of the transients; checked only in a short signal."""
     if line.kind != "interharmonics" or line.duration_s > LONGEST_S:
         return False
     quiet = np.isfinite(pieces.residual)
@@ -67,13 +67,17 @@ def _is_of_transient(line: Occurrence, pieces: Pieces, sudden: list[Occurrence])
         return True
     turned = np.exp(-2j * np.pi * line.figures["interharmonic_hz"] / line.rate_hz * at)
     seen = 2 * abs(complex(turned @ pieces.residual[at])) / len(at)
-    return bool(seen < LEFT * _line(line) / 100 * pieces.amplitude)
+    return bool(seen < TRACE_SHARE * _line(line) / 100 * pieces.amplitude)
 
 
-LONGEST_S, BESIDE_S, LEAST_S, LEFT = 1.0, 0.01, 0.02, 0.5
-"""A line that is no longer than the first may be the trace of something short. It is judged by what lies
-outside of that and so far beside it, if that is at least so long, and is a trace if less than this share of
-the line is left there."""
+LONGEST_S = 1.0
+"""A line that is not longer than this may be the trace of a short occurrence."""
+BESIDE_S = 0.01
+"""Time beside the short occurrence that is left out when the line is judged by the rest."""
+LEAST_S = 0.02
+"""Least length of this rest."""
+TRACE_SHARE = 0.5
+"""The line is a trace if less than this share of it is left there."""
 
 
 def harmonics_of(

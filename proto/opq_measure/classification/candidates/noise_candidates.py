@@ -1,4 +1,5 @@
-"""What noise hides in single samples and windows, and the whole signal shows: lines, jumps, transients.
+"""Candidates that noise hides in single samples and windows, but the whole signal shows: lines, jumps,
+transients.
 
 `faint_tones.py`, `faint_jump.py`, `faint_transients.py` and `edge_transients.py` distinguish them from noise;
 here they get the part of the signal that no other occurrence touches, and their results become occurrences.
@@ -28,19 +29,22 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.cycles import WINDOW_S
 
 UNSURE_CYCLES = 2
-"""Further cycles beside a change, where the tracked phase is off by parts of a sample: no residual there."""
+"""Further cycles beside a change without a residual, because the tracked phase is off by parts of a sample
+there."""
 FAINT_FROM_PU = 0.012
 """Noise (share of the fundamental's peak) from which single samples no longer show a transient of 0.1."""
 EDGE_FROM_PU = 0.003
 """The same at the edge of a dip, where single samples show an impulse together with the step."""
 SHORT_DIP_CYCLES = 3.5
-"""In a shorter dip no stretch between its edges shows the phase in much noise."""
+"""A shorter dip in much noise does not show its phase between its edges."""
 HIDDEN_PART = 0.8
-"""Share of a line's limit: where one window needs more than this to be sure, the whole signal is searched."""
+"""The whole signal is searched for a line if one window needs more than this share of its limit to be
+sure."""
 NEAR_S = 0.012
 """Length of the residual before and after a transient that distinguishes a ringing from an impulse."""
 LONGEST_TONE_S = 20.0
-"""A longer signal is not searched for a line as a whole: that takes 0.1 s of CPU and 100 bytes per sample."""
+"""A longer signal is not searched for a line as a whole, because that takes 0.1 s of CPU and 100 bytes per
+sample."""
 
 
 def tone_in_noise(
@@ -62,7 +66,7 @@ def tone_in_noise(
         return
     if analysis.duration_s > LONGEST_TONE_S:
         return
-    if is_flagged and pieces.steady:  # each level has its own wave, a mean cycle has one for all
+    if is_flagged and pieces.steady:  # each level has a different wave, but a mean cycle has only one
         usable = np.isfinite(pieces.residual)
         residual = np.where(usable, pieces.residual, 0.0)
     elif cycles.mean is not None:
@@ -179,7 +183,7 @@ def transient_in_noise(
     if any(each.kind in TRANSIENTS for each in sudden):
         return
     if not signal.windows_without(("phase_jump",)).any():
-        return  # the noise is not known
+        return  # the noise is unknown
     residual, cycle = cycles.residual
     first = math.ceil(analysis.cycle_starts[0])
     quiet = np.convolve(~cycles.usable, np.ones(2 * UNSURE_CYCLES + 1), "same") == 0

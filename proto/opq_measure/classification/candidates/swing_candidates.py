@@ -23,7 +23,7 @@ from opq_measure.classification.short_change import EARLY_CYCLES, begun_at_step,
 from opq_measure.timebase.cycles import WINDOW_S
 
 ENVELOPE_MARGIN = 1.15
-"""Pst of a second or two counts from so many times its limit on, because it is accurate to a tenth."""
+"""Pst of a second or two counts from this multiple of its limit on, because it is accurate to a tenth."""
 LONGEST_ENVELOPE_S = 5.0
 """From this length on the flickermeter of 61000-4-15 has settled and is used instead of the envelope."""
 LONGEST_SWING_S = 1.5
@@ -41,7 +41,7 @@ def flicker_of(
     """Flicker by the flickermeter where it has settled, else by the envelope.
 
     A change makes the envelope swing, too; the meter starts again after it. The envelope is not used where
-    there are notches: whole samples of them move it. The meter also responds to noise, over all frequencies;
+    there are notches, because their samples move it. The meter also responds to noise, over all frequencies;
     a line that this hides may stand out in the envelope.
     """
     analysis = signal.analysis

@@ -18,7 +18,7 @@ from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.disturbance import Disturbance
-from opq_measure.timebase.tracker import HIGHEST, LOWEST
+from opq_measure.timebase.tracker import HIGHEST_SHARE, LOWEST_SHARE
 from opq_proto.visible_text import visible
 from opq_recordings.recording import Recording
 
@@ -112,10 +112,10 @@ def missing_fundamental(analysis: SignalAnalysis) -> str | None:
     if not len(analysis.window_hz) or np.isfinite(analysis.window_hz).any():
         return None
     nominal_hz = analysis.nominal_hz
-    low_hz, high_hz = LOWEST * nominal_hz, HIGHEST * nominal_hz
+    low_hz, high_hz = LOWEST_SHARE * nominal_hz, HIGHEST_SHARE * nominal_hz
     return (
         f"no window has a known fundamental: searched from {low_hz:g} to {high_hz:g} Hz, "
-        f"{LOWEST:g} to {HIGHEST:g} of the nominal {nominal_hz:g} Hz; is --nominal-hz right?"
+        f"{LOWEST_SHARE:g} to {HIGHEST_SHARE:g} of the nominal {nominal_hz:g} Hz; is --nominal-hz right?"
     )
 
 

@@ -112,7 +112,7 @@ def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMI
     known = np.isfinite(analysis.frequency_hz)
     if len(known) < 2 or not known.any():
         return Classification(
-            UNKNOWN, 1.0, None, (), "it does not contain two measurable cycles of mains", (reason,)
+            UNKNOWN, 1.0, None, (), "it does not contain two cycles of measurable mains", (reason,)
         )
     reasons = _of_nothing(analysis, noise_pu, limits)
     return Classification(

@@ -38,4 +38,4 @@ def test_a_port_that_somebody_holds_says_so() -> None:
 def test_an_address_keeps_its_own_words() -> None:
     assert "Connection refused" in why("socket://127.0.0.1:9")
     assert "protocol 'ftp' not known" in why("ftp://x")
-    assert why_not_opened(PermissionError(13, "could not open port /dev/x: ...")).startswith("this user may not")
+    assert why_not_opened(PermissionError(13, "could not open port /dev/x: ...")).startswith("this user may")

@@ -15,11 +15,9 @@ from parts import HERE, Part, read_bom
 
 Parts = Mapping[str, Part]
 
-DECLARED_V, LOW_LINE, CLASS_A_SHARE = (
-    230.0,
-    0.9,
-    1.5,
-)  # IEC 61000-4-30, class A: magnitude to 150 % of the declared voltage
+DECLARED_V = 230.0  # declared voltage, rms
+LOW_LINE_SHARE = 0.9  # lowest steady voltage, as a share of the declared one
+CLASS_A_SHARE = 1.5  # IEC 61000-4-30, class A: magnitude to 150 % of the declared voltage
 CATEGORY_V = 300.0  # rated voltage of the measuring input, rms to earth
 IMPULSE_V = {"CAT II 300 V": 2500.0, "CAT III 300 V": 4000.0}  # IEC 61010-2-030
 FREQUENT_SURGES = "CAT II 300 V"  # thousands; the larger impulse is survived, not worn by
@@ -28,7 +26,8 @@ SHORT_8_20_S = 14e-6  # integral of the squared 8/20 us current, over its square
 DECAY_S = 50e-6 / math.log(2)  # the 1.2/50 us voltage falls to half in 50 us
 PULSE_SHARE = {10_000: 0.29, 1_000: 0.38, 1: 0.9}
 """Share of a fuse's melting I2t that one of so many pulses may have (Littelfuse, "Fuseology")."""
-ROOM_K, DRIFT_K = 300.0, 40.0
+ROOM_K = 300.0  # temperature of the resistors, for their noise
+DRIFT_K = 40.0  # change of temperature for the drift
 BOLTZMANN = 1.38e-23
 BAND_HZ = 3000.0
 PHASE_NS = 21_000  # WIRING.md: the setting to begin with
@@ -382,7 +381,7 @@ def shorted_varistor(parts: Parts) -> Iterator[Result]:
     fuse, resistor = parts["F1"], parts["RS1"]
     ohms = series_ohms(parts)
     amps = (
-        LOW_LINE * DECLARED_V / ohms if ohms else math.inf
+        LOW_LINE_SHARE * DECLARED_V / ohms if ohms else math.inf
     )  # the less current, the more energy before it opens
     seconds = opening_s(fuse, amps)
     yield Result("F1: longest time to open, varistor shorted", seconds, 5.0, "s")

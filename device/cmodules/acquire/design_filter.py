@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from scipy import signal
 
 RATE_HZ = 12_000
-PASS_HZ, STOP_HZ = 3_000, 9_000
+PASS_HZ = 3_000
+"""Upper edge of the pass band."""
+STOP_HZ = 9_000
+"""Lower edge of the stop band."""
 TAPS = {2: 19, 4: 41, 5: 51, 7: 69, 8: 79, 10: 97}
 """Fewest odd taps with at least 80 dB in the stop band and at most 0.002 dB ripple, after rounding."""
 

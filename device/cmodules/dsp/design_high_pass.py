@@ -9,7 +9,11 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-RATE_HZ, CUTOFF_HZ, TAPS, BETA = 12_000, 400, 125, 5.65
+RATE_HZ = 12_000
+CUTOFF_HZ = 400
+TAPS = 125
+BETA = 5.65
+"""Shape of the Kaiser window."""
 
 
 def taps() -> NDArray[np.int64]:

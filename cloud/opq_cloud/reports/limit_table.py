@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from opq_measure.standards.event_tables import EN50160_DIPS, EN50160_SWELLS, UNIPEDE_DIPS, TableForm
 from opq_measure.standards.requirements import Requirement
@@ -16,6 +16,8 @@ from opq_proto.measurement.intervals import LENGTHS_MS
 FOLDER = Path(__file__).parent / "limits"
 EVENT_SOURCES = Path(__file__).parent / "event_sources.toml"
 Basis = Literal["nominal_v", "nominal_hz", "fundamental", "ratio", "one"]
+FlaggedRule = Literal["left_out", "kept", "kept_if_lasting"]
+"""Which flagged intervals count: none, all, or those of a dip or swell of more than a minute."""
 BASES: Final = ("nominal_v", "nominal_hz", "fundamental", "ratio", "one")
 """What 100 % is: a nominal value, the interval's fundamental, 1 of a ratio; `one` is not a percentage."""
 QUANTITIES: Final = ("f_hz", "rms_v", "plt", "pst", "u2_ratio", "u0_ratio", "thd_ratio", "harmonics_v")
@@ -64,7 +66,7 @@ class Limit:
     """The order of a harmonic."""
     daily: bool = False
     """Whether each local day has to meet it; otherwise the week."""
-    keeps_flagged: bool = False
+    flagged: FlaggedRule = "left_out"
     sources: tuple[str, ...] = ()
     note: str = ""
 
@@ -231,7 +233,7 @@ def _limits(entry: Mapping[str, Any], known: Mapping[str, str]) -> Iterator[Limi
             raise ValueError(
                 f"limit {name}: {key} is {entry[key]!r}; want one of {', '.join(map(str, allowed))}"
             )
-    for key, words in (("period", ("week", "day")), ("flagged", ("left_out", "kept"))):
+    for key, words in (("period", ("week", "day")), ("flagged", get_args(FlaggedRule))):
         if entry.get(key, words[0]) not in words:
             raise ValueError(f"limit {name}: {key} is {entry[key]!r}; want one of {', '.join(words)}")
     sources = tuple(str(each) for each in entry["sources"])
@@ -253,7 +255,7 @@ def _limits(entry: Mapping[str, Any], known: Mapping[str, str]) -> Iterator[Limi
             requirement,
             order,
             entry.get("period") == "day",
-            entry.get("flagged") == "kept",
+            entry.get("flagged", "left_out"),
             sources if order is None else other.get(order, sources),
             str(entry.get("note", "")),
         )

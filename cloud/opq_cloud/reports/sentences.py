@@ -125,7 +125,10 @@ def _data(phase: PhaseReport, report: WeekReport) -> str:
         )
     if phase.flagged_percent:
         text += f"; {phase.flagged_percent:.1f} % of the ten-minute intervals are flagged"
-        if not all(row.limit.keeps_flagged for row in phase.rows):
+        rules = {row.limit.flagged for row in phase.rows}
+        if "kept_if_lasting" in rules:
+            text += " and left out; the voltage counts while a dip or swell lasts longer than a minute"
+        elif rules != {"kept"}:
             text += " and left out"
     return text + "."
 

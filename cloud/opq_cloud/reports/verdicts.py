@@ -1,7 +1,7 @@
 """Verdicts of a week: each limit of a standard judged by the intervals of one Box. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, Literal
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from opq_cloud.reports.limit_table import Limit
 from opq_cloud.reports.week import ReportWeek
 from opq_measure.standards.requirements import Judgement, inside, judge
-from opq_proto.measurement.intervals import IntervalColumns
+from opq_proto.measurement.intervals import Disturbance, IntervalColumns
 
 TEN_MINUTES_MS = 600_000
 TEN_SECONDS_MS = 10_000
 THREE_SECONDS_MS = 3_000
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 Verdict = Literal["pass", "fail", "not_assessed"]
+LASTING_NS: Final = 60 * 10**9
+"""A dip or swell that lasts longer is a voltage of the supply: EN 50160's tables of dips end at a minute."""
 EXTREMES: Final = {"f_hz": ("f_min_hz", "f_max_hz"), "thd_ratio": ("thd_ratio", "thd_max_ratio")}
 """Quantity -> the lowest and highest windows of its ten minutes. A mean over any part of the ten minutes lies
 between them, so they can only show that a limit is met."""
@@ -79,8 +82,10 @@ def expected_intervals(start_ns: int, end_ns: int, length_ms: int) -> int:
     return -(-end_ns // length_ns) + start_ns // -length_ns
 
 
-def judge_limit(limit: Limit, box: BoxWeek, week: ReportWeek) -> VerdictRow:
-    """The verdict of a limit; flagged values count where the limit says so."""
+def judge_limit(
+    limit: Limit, box: BoxWeek, week: ReportWeek, disturbances: Sequence[Disturbance] = ()
+) -> VerdictRow:
+    """The verdict of a limit; flagged values count where the limit says so. `disturbances` are the Box's."""
     expected = expected_intervals(week.start_ns, week.end_ns, limit.interval_ms)
     row = VerdictRow(limit, box.box_id, "not_assessed", NOTHING, expected, 0)
     columns = box.intervals.get(limit.interval_ms)
@@ -89,12 +94,44 @@ def judge_limit(limit: Limit, box: BoxWeek, week: ReportWeek) -> VerdictRow:
         return _by_extremes(row, box)
     known = ~np.isnan(values)
     flagged = int(np.count_nonzero(known & columns.flagged))
-    judged = known if limit.keeps_flagged else known & ~columns.flagged
+    judged = known & ~columns.flagged
+    if limit.flagged == "kept":
+        judged = known
+    elif limit.flagged == "kept_if_lasting":
+        judged |= known & touched_by_lasting(disturbances, columns)
     starts_ns = columns.start_ns[judged]
     row = replace(row, flagged=flagged)
     if limit.daily:
         return _daily(row, starts_ns, values[judged], week)
     return _weekly(row, starts_ns, values[judged])
+
+
+def touched_by_lasting(disturbances: Sequence[Disturbance], columns: IntervalColumns) -> BoolArray:
+    """(n,) bool: intervals that a dip or swell of more than a minute touches, and no interruption.
+
+    EN 50160 has tables of dips and swells to a minute, so such a voltage is judged as that of the supply.
+    """
+    found = np.zeros(len(columns.start_ns), np.bool_)
+    lost = np.zeros_like(found)
+    for each in disturbances:
+        end_ns = latest_end_ns(each, columns)
+        touched = columns.end_ns > each.start_ns
+        if end_ns is not None:
+            touched &= columns.start_ns < end_ns
+        if each.kind == "interruption":
+            lost |= touched
+        elif each.kind in ("dip", "swell") and (end_ns is None or end_ns - each.start_ns > LASTING_NS):
+            found |= touched
+    return found & ~lost
+
+
+def latest_end_ns(found: Disturbance, intervals: IntervalColumns | None) -> int | None:
+    """The end of a disturbance. Where it was not seen: the first interval after its beginning that nothing
+    touches; None where there is not one, so that it may go on."""
+    if found.end_ns is not None or intervals is None:
+        return found.end_ns
+    quiet = intervals.start_ns[(intervals.start_ns > found.start_ns) & ~intervals.flagged]
+    return int(quiet[0]) if len(quiet) else None
 
 
 def values_of(limit: Limit, columns: IntervalColumns, box: BoxWeek) -> FloatArray | None:
@@ -159,7 +196,7 @@ def _by_extremes(row: VerdictRow, box: BoxWeek) -> VerdictRow:
     low, high = (values_of(replace(limit, quantity=name), ten, box) for name in names)
     if low is None or high is None:
         return nothing
-    known = ~(np.isnan(low) | np.isnan(high)) & ~(ten.flagged & (not limit.keeps_flagged))
+    known = ~(np.isnan(low) | np.isnan(high)) & ~(ten.flagged & (limit.flagged != "kept"))
     low, high = low[known], high[known]
     if not len(low):
         return nothing

@@ -18,6 +18,7 @@ from opq_cloud.reports.verdicts import (
     VerdictRow,
     expected_intervals,
     judge_limit,
+    latest_end_ns,
 )
 from opq_cloud.reports.week import ReportSpan, ReportWeek
 from opq_measure.aggregation.instants import MOST_CLOCK_PERCENT
@@ -165,25 +166,16 @@ def _phase(table: LimitTable, limits: Sequence[Limit], week: ReportWeek, box: Pl
         covered = float(np.nan_to_num(ten.coverage, nan=1.0).sum()) / expected
         flagged = float(np.count_nonzero(ten.flagged)) / expected
     lost = (each for each in box.disturbances if each.kind == "interruption")
-    interruptions = [(each.start_ns, _latest_end_ns(each, ten)) for each in lost]
+    interruptions = [(each.start_ns, latest_end_ns(each, ten)) for each in lost]
     return PhaseReport(
         box,
-        tuple(judge_limit(limit, box.week, week) for limit in limits),
+        tuple(judge_limit(limit, box.week, week, box.disturbances) for limit in limits),
         100 * min(covered, 1.0),
         100 * flagged,
         supply_of(
             merged([*interruptions, *box.outages]), week.start_ns, week.end_ns, table.long_interruption_s
         ),
     )
-
-
-def _latest_end_ns(found: Disturbance, ten: IntervalColumns | None) -> int | None:
-    """The end of a disturbance. Where it was not seen: the first ten minutes after its beginning that nothing
-    touches; None where there are none, so that it may go on."""
-    if found.end_ns is not None or ten is None:
-        return found.end_ns
-    quiet = ten.start_ns[(ten.start_ns > found.start_ns) & ~ten.flagged]
-    return int(quiet[0]) if len(quiet) else None
 
 
 def _together(limit: Limit, place: Place, week: ReportWeek) -> VerdictRow:

@@ -76,6 +76,46 @@ def test_a_gap_makes_the_twentieth_smaller() -> None:
         assert row.coverage_percent == pytest.approx(100 * 936 / 1008)
 
 
+@pytest.mark.parametrize(
+    ("kind", "seconds", "percent", "counted"),
+    [
+        ("dip", 60.0, 82.0, False),
+        ("dip", 61.0, 82.0, True),
+        ("dip", None, 82.0, True),
+        ("swell", 9 * 600.0, 112.0, True),
+        ("interruption", 9 * 600.0, 1.0, False),
+    ],
+)
+def test_a_lasting_dip_is_a_voltage(kind: str, seconds: float | None, percent: float, counted: bool) -> None:
+    """A dip of hours flags its intervals and is not in the table of dips: it would never be judged."""
+    week = golden_week()
+    starts = starts_of(week, TEN_MS)
+    volts = np.full(len(starts), 230.0)
+    volts[100:109] = 2.3 * percent
+    given_ = columns(starts, TEN_MS, {"rms_v": volts}, flagged=range(100, 109))
+    found = (disturbance(week, kind, 100 * 600.0, seconds, percent),)
+    most, whole = rows_of(week_report(EN50160, week, place_of(given_, disturbances=found)), "voltage")
+    touched = 1 if seconds == 61.0 else 9
+    outside = touched if counted else 0
+    assert (whole.outside, whole.judgement.count) == (outside, 999 + outside)
+    assert whole.verdict == ("fail" if counted else "pass") and most.verdict == "pass"
+    assert whole.flagged == 9
+
+
+def test_an_interruption_within_a_lasting_dip_is_left_out() -> None:
+    week = golden_week()
+    starts = starts_of(week, TEN_MS)
+    volts = np.full(len(starts), 230.0)
+    volts[100:109] = 190.0
+    given_ = columns(starts, TEN_MS, {"rms_v": volts}, flagged=range(100, 109))
+    found = (
+        disturbance(week, "dip", 100 * 600.0, 9 * 600.0, 80.0),
+        disturbance(week, "interruption", 104 * 600.0, 30.0, 1.0),
+    )
+    row = rows_of(week_report(EN50160, week, place_of(given_, disturbances=found)), "voltage")[0]
+    assert (row.outside, row.judgement.count) == (8, 1007)
+
+
 def test_flagged_intervals_are_left_out_and_counted() -> None:
     week = golden_week()
     starts = starts_of(week, TEN_MS)
@@ -87,7 +127,7 @@ def test_flagged_intervals_are_left_out_and_counted() -> None:
     assert (most.verdict, whole.verdict, most.outside, most.flagged) == ("pass", "pass", 0, 70)
     assert most.flagged_percent == pytest.approx(100 * 70 / 1008)
     assert report.phases[0].complete_percent == pytest.approx(100 * (1007 + 0.25) / 1008)
-    kept = replace(EN50160, limits=(replace(limit_of("voltage", 95.0), keeps_flagged=True),))
+    kept = replace(EN50160, limits=(replace(limit_of("voltage", 95.0), flagged="kept"),))
     row = week_report(kept, week, place_of(given_)).rows[0]
     assert (row.verdict, row.outside) == ("fail", 70)
 

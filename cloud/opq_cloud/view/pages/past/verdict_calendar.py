@@ -105,7 +105,7 @@ def _cell(title: str, table: LimitTable, span: ReportWeek, read: Place, now_ms: 
     if span.start_ns >= now_ms * MS:
         return VerdictCell(title, None, "not begun", start, end)
     rows = [
-        (box.label, judge_limit(limit, box.week, span))
+        (box.label, judge_limit(limit, box.week, span, box.disturbances))
         for box in read.boxes
         for limit in table.limits
         if limit.quantity not in OF_ALL_PHASES

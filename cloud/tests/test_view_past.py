@@ -375,7 +375,7 @@ def test_a_span_has_its_longest_and_deepest(client: TestClient, store: CloudStor
         numbers.append(put_findings(store, event_id, [sag])[0].incident_id)
     page = client.get(f"/past?{query}&from=now-6h&to=now").text
     lists = page.partition("Longest and deepest")[2].partition("</details>")[0]
-    longest, _, deepest = lists.partition("Deepest</h3>")
+    longest, _, deepest = lists.partition("Deepest</h2>")
     short, deep, long = numbers
     assert re.findall(r'data-incident="(\d+)"', longest) == [str(each) for each in (long, short, deep)]
     assert re.findall(r'data-incident="(\d+)"', deepest) == [str(each) for each in (deep, short, long)]

@@ -127,6 +127,11 @@ def test_sites_are_those_that_boxes_state(tmp_path: Path) -> None:
     text = run_in_process("status", *where).stdout
     assert "mill" in text and "0 of 3 measure, u2 1.69 % in the ten minutes from 2025-11-24" in text
 
+    with closing(sqlite3.connect(tmp_path / "opq.db", isolation_level=None)) as damaged:
+        damaged.execute("UPDATE intervals_new SET body = x'ff'")
+    found = json.loads(run_in_process("status", "--json", *where).stdout)
+    assert found["store_problem"] and found["sites"] == []
+
 
 def test_a_locked_store_names_its_writer(tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path), "--port-offset", str(free_offset()))

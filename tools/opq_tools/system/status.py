@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -111,15 +112,12 @@ def _stored(folder: Path) -> dict[str, Any]:
     if not (folder / FILE_NAME).exists():
         return {"boxes": [], "sites": [], "incidents": []}
     try:
-        store = EmbeddedStore(folder / FILE_NAME, busy_s=BUSY_S)
+        with closing(EmbeddedStore(folder / FILE_NAME, busy_s=BUSY_S)) as store:
+            rows = [row for row in box_rows(store) if row["retired_ms"] is None]
+            sites = _sites(store)
+            incidents = store.incidents(limit=INCIDENTS_SHOWN)
     except (OpqError, sqlite3.Error) as error:
         return _not_stored(str(error))
-    try:
-        rows = [row for row in box_rows(store) if row["retired_ms"] is None]
-        sites = _sites(store)
-        incidents = store.incidents(limit=INCIDENTS_SHOWN)
-    finally:
-        store.close()
     named = ("box_id", "name", "unplugged", "last_seen_ms")
     return {
         "boxes": [{name: row[name] for name in named} for row in rows],

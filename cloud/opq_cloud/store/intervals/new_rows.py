@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from opq_cloud.store.intervals.interval_rows import IntervalRow
+from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import LENGTHS_MS
 from opq_proto.messages import Interval, Measurement, known_uncertainty_ns
 
@@ -65,12 +66,20 @@ def _floats(size: int) -> struct.Struct:
 
 
 def add_new_row(rows: dict[int, IntervalRow], document: Mapping[str, Any]) -> None:
-    """Adds a document of `new_row` to rows by their start."""
-    start_ns, body = int(document["start_ns"]), _decode(document["body"])
-    values = {
-        name: _floats(len(value)).unpack(value) if isinstance(value, bytes) else (value,)
-        for name, value in body.values.items()
-    }
+    """Adds a document of `new_row` to rows by their start.
+
+    Raises:
+        StoreError: the bytes are not those of an interval.
+    """
+    start_ns = int(document["start_ns"])
+    try:
+        body = _decode(document["body"])
+        values = {
+            name: _floats(len(value)).unpack(value) if isinstance(value, bytes) else (value,)
+            for name, value in body.values.items()
+        }
+    except (msgspec.MsgspecError, struct.error) as error:
+        raise StoreError(f"intervals of Box {document['box_id']}: a row is damaged ({error})") from error
     row = rows.get(start_ns)
     if row is None:
         row = rows[start_ns] = IntervalRow(start_ns, body.end_ns)

@@ -13,8 +13,8 @@ import pytest
 from account_scene import FormBrowser, add_people
 from rules_house import House
 
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
-from opq_cloud.view.pages.service_clients.rule_engine import EngineAddress, EngineRefusedError, RuleEngine
+from opq_cloud.clients.rule_engine import EngineAddress, EngineRefusedError, RuleEngine
+from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.view.web.sign_in import SignIn
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

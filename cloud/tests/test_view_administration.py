@@ -16,13 +16,13 @@ import pytest
 from account_scene import FormBrowser, add_people
 from fastapi import HTTPException, Request
 
+from opq_cloud.clients.health_client import ServicesFound, ServiceState, read_services
+from opq_cloud.clients.service_addresses import ServiceAddresses, health_url, reachable
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.view.pages.admin.box_facts import AdminBox
 from opq_cloud.view.pages.admin.front_page import concerns
 from opq_cloud.view.pages.admin.plugin_package import PackageFacts, read_package
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses, health_url, reachable
-from opq_cloud.view.pages.service_clients.health_client import ServicesFound, ServiceState, read_services
 from opq_cloud.view.web.forms import NOT_A_FORM, read_form
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import RequestFacts, Visitors

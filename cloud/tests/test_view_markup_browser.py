@@ -15,11 +15,11 @@ from test_view_admin_rules import FakeEngine
 from test_view_administration import HEALTH, FakeHealth
 from view_states import PAGES, PARTS
 
+from opq_cloud.clients.rule_engine import EngineAddress
+from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.incidents.index import IncidentNote
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
-from opq_cloud.view.pages.service_clients.rule_engine import EngineAddress
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
 from opq_proto.messages import Finding

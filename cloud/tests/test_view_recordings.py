@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.view.pages.service_clients import recording_examiner
+from opq_cloud.view.pages.recordings import recording_examiner
 from opq_cloud.view.web.forms import SentFile
 from opq_cloud.view.web.sign_in import SignIn
 from opq_recordings.facts import RecordingFacts

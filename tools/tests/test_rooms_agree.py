@@ -6,11 +6,11 @@ Copies in C and in units are held by hil's test_device_constants.py.
 import pytest
 
 from opq_cloud import store
+from opq_cloud.clients import box_client
 from opq_cloud.mauka.joining import onset_rule
 from opq_cloud.notifications import rows_endpoint
 from opq_cloud.view.api import rest_app
 from opq_cloud.view.pages.boxes import waveform_requests
-from opq_cloud.view.pages.service_clients import box_client
 from opq_gateway.commands import command_handler
 from opq_gateway.config import MAX_CYCLES, MAX_ID, MIN_CYCLES
 from opq_hil.backends import emulated

@@ -4,13 +4,13 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from opq_cloud.clients.service_addresses import ServiceAddresses, service_addresses
 from opq_cloud.core.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.reader import LiveReader
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses, service_addresses
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.server import bound_listener, guarded, serve

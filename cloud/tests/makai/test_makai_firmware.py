@@ -15,8 +15,8 @@ from account_scene import FormBrowser, add_people
 from flash_under_test import bundle, image
 from updating_box import UpdatingBox
 
-from opq_cloud.view.pages.service_clients import firmware_jobs
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
+from opq_cloud.clients import firmware_jobs
+from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.view.web.sign_in import SignIn
 from opq_gateway import config
 from opq_gateway.commands import update

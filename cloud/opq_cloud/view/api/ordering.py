@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from opq_cloud.actions.incident_edits import CAUSE_CHARACTERS
-from opq_cloud.actions.plugin_manager import PluginManagerError, publish_events, publish_on_bus
+from opq_cloud.clients.plugin_manager import PluginManagerError, publish_events, publish_on_bus
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentWork
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import limit_key, rest_span

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from starlette.routing import BaseRoute
 
+from opq_cloud.clients.box_client import BoxClient
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.account.account_pages import AccountPages
 from opq_cloud.view.pages.account.admin_pages import AdminPages
@@ -30,7 +31,6 @@ from opq_cloud.view.pages.past.page import PastPages
 from opq_cloud.view.pages.reports.report_pages import WeekReportPages
 from opq_cloud.view.pages.reports.seen_reports import SeenReports
 from opq_cloud.view.pages.search import SearchPages
-from opq_cloud.view.pages.service_clients.box_client import BoxClient
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.pages.waveform_pages import EventPages, WaveformPages

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException, Response
 
+from opq_cloud.clients.rule_engine import RuleEngine
+from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.account.account_context import AccountContext
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
-from opq_cloud.view.pages.service_clients.rule_engine import RuleEngine
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.keys.key_files import KeyFolder

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
+from opq_cloud.clients.health_client import ServiceCount
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.records.accounts import PRIVACIES
 from opq_cloud.view.live.recent import FRESH_MS, NewestMeasurement
 from opq_cloud.view.pages.account.box_settings import read_place
 from opq_cloud.view.pages.account.nominal_form import nominal_misfit, read_number
-from opq_cloud.view.pages.service_clients.health_client import ServiceCount
 from opq_cloud.view.pages.visible.availability import NOT_KNOWN, BoxAvailability, percent_words, tone_of
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import SentForm

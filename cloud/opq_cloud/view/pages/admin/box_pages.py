@@ -9,6 +9,16 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.actions.box_service import box_of_name, retire_box, return_box
+from opq_cloud.clients.box_client import (
+    MAX_CYCLES,
+    MIN_CYCLES,
+    NUMBER,
+    BoxClient,
+    BoxClientError,
+    BoxReport,
+    checked_cycles,
+)
+from opq_cloud.clients.health_client import read_connections, read_counts, read_services
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.records.audit import AuditFilter
 from opq_cloud.view.pages.account.box_settings import (
@@ -24,16 +34,6 @@ from opq_cloud.view.pages.account.box_settings import (
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.audit_pages import audit_row
 from opq_cloud.view.pages.admin.box_facts import AdminBox, admin_box, counts_of, read_box_form, window_s
-from opq_cloud.view.pages.service_clients.box_client import (
-    MAX_CYCLES,
-    MIN_CYCLES,
-    NUMBER,
-    BoxClient,
-    BoxClientError,
-    BoxReport,
-    checked_cycles,
-)
-from opq_cloud.view.pages.service_clients.health_client import read_connections, read_counts, read_services
 from opq_cloud.view.pages.visible.availability import NOT_KNOWN
 from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.web.forms import SentForm, form_route, see_other

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.clients.health_client import ServicesFound, read_services
 from opq_cloud.core.conditions import UPSTREAM
 from opq_cloud.store.records.audit import AuditFilter
 from opq_cloud.view.pages.admin.admin_context import AdminContext
@@ -13,7 +14,6 @@ from opq_cloud.view.pages.admin.box_facts import AdminBox
 from opq_cloud.view.pages.admin.box_pages import read_boxes
 from opq_cloud.view.pages.admin.system_pages import disk_space
 from opq_cloud.view.pages.machine_notice import read_notice
-from opq_cloud.view.pages.service_clients.health_client import ServicesFound, read_services
 from opq_cloud.view.pages.visible.availability import together
 from opq_cloud.view.web import words
 from opq_cloud.view.web.words import names_of

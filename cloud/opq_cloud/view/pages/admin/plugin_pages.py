@@ -8,17 +8,17 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.actions.plugin_manager import VERBS, PluginManager, PluginManagerError
-from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
-from opq_cloud.view.pages.admin.admin_context import AdminContext
-from opq_cloud.view.pages.admin.plugin_package import read_package
-from opq_cloud.view.pages.service_clients.health_client import ServiceState, read_services
-from opq_cloud.view.pages.service_clients.rule_engine import (
+from opq_cloud.clients.health_client import ServiceState, read_services
+from opq_cloud.clients.plugin_manager import VERBS, PluginManager, PluginManagerError
+from opq_cloud.clients.rule_engine import (
     CHANGE_S,
     EngineError,
     EngineRefusedError,
     RuleEngine,
 )
+from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.view.pages.admin.admin_context import AdminContext
+from opq_cloud.view.pages.admin.plugin_package import read_package
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor
 from opq_plugins.package.manifest import NAME, REST_KINDS

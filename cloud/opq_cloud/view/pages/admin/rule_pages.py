@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.clients.rule_engine import CHANGE_S, EngineError, RuleEngine
 from opq_cloud.view.pages.admin.admin_context import AdminContext
-from opq_cloud.view.pages.service_clients.rule_engine import CHANGE_S, EngineError, RuleEngine
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor
 from opq_plugins.package.manifest import NAME

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from opq_cloud.clients.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
 from opq_cloud.view.pages.drawing.rendering import PageMaker
 from opq_cloud.view.pages.past.change_list import changes_listed
-from opq_cloud.view.pages.service_clients.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext, feed_after
 from opq_proto.kit.rate_limit import TokenBuckets

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from opq_cloud.view.pages.account.account_context import AccountContext
-from opq_cloud.view.pages.service_clients.recording_examiner import NotExaminedError, RecordingExaminer
+from opq_cloud.view.pages.recordings.recording_examiner import NotExaminedError, RecordingExaminer
 from opq_cloud.view.web.forms import MAX_FORM_BYTES, SentForm, form_route
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_recordings.facts import RecordingFacts

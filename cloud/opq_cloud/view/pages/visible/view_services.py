@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from opq_cloud.clients.firmware_jobs import FirmwareJobs
+from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
-from opq_cloud.view.pages.service_clients.firmware_jobs import FirmwareJobs
-from opq_cloud.view.pages.service_clients.recording_examiner import RecordingExaminer
+from opq_cloud.view.pages.recordings.recording_examiner import RecordingExaminer
 from opq_cloud.view.pages.visible.availability import AvailabilityReader
 from opq_cloud.view.pages.visible.registry import RegistryReader
 from opq_cloud.view.web.gate import current_visitor

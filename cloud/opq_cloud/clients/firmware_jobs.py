@@ -1,6 +1,6 @@
 """Firmware updates of Boxes: files that wait for confirmation, transfers, and their entries in the log.
 
-A transfer is a thread here, at most one per Box; the log of changes has its beginning and its end. A transfer
+A transfer is a thread of View, at most one per Box; the log of changes has its beginning and its end. A transfer
 without an end was interrupted when its View ended: its gateway may continue it, and can be asked.
 """
 
@@ -9,9 +9,9 @@ import threading
 import time
 from dataclasses import dataclass, replace
 
+from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_cloud.store.records.audit import AuditEntry, AuditFilter
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import FirmwareFile, ImageError, describe_firmware, version_number, version_text
 from opq_proto.firmware.transfer import ON_TRIAL, cancel_update, follow_update, send_firmware

@@ -26,7 +26,7 @@ AT_ONCE = 2
 LONGEST_S = 120.0
 POLL_S = 0.02
 LARGEST_ANSWER = 8 << 20
-WORKER = "opq_cloud.view.pages.service_clients.recording_worker"
+WORKER = "opq_cloud.view.pages.recordings.recording_worker"
 
 
 class NotExaminedError(Exception):

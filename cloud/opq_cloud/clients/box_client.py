@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
+from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.link.box_losses import LOSS_WORDS, LOSSES
 from opq_proto.wire.command_client import BoxRefusedError, CommandClient, UnansweredError

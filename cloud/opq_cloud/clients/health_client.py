@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from opq_cloud.view.pages.service_clients.addresses import ServiceAddresses
+from opq_cloud.clients.service_addresses import ServiceAddresses
 from opq_proto.errors import OpqError
 from opq_proto.kit.system_answers import read_answers
 from opq_proto.kit.system_record import MeantService, SystemIdentity, SystemRecord, read_record

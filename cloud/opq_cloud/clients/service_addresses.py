@@ -6,9 +6,9 @@ Not part of `config.py`, because only View uses the sections of other services i
 from dataclasses import dataclass
 from pathlib import Path
 
+from opq_cloud.clients.rule_engine import EngineAddress
 from opq_cloud.core.notification_channels import CHANNELS
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.view.pages.service_clients.rule_engine import EngineAddress
 from opq_proto.kit.http_server import url_of
 from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.system_record import GATEWAY, SystemIdentity, identity_of

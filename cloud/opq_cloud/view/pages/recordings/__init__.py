@@ -1,0 +1,1 @@
+"""An uploaded recording, examined by a process apart."""

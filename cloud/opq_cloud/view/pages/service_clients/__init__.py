@@ -1,1 +1,0 @@
-"""What the pages request of other programs: services, rule engines, Boxes, the examiner of recordings."""

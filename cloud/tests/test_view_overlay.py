@@ -12,9 +12,8 @@ import pytest
 from account_scene import FormBrowser, add_people
 
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view.pages.drawing.charts import ChartLine
 from opq_cloud.view.pages.examine.signals import BoxSignal, measured_run
-from opq_cloud.view.pages.incidents.overlay import crossing_ns, rms_difference
+from opq_cloud.view.pages.incidents.overlay import crossing_ns
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
 from opq_proto.messages import TimeSource, Waveform
@@ -35,20 +34,6 @@ def test_a_crossing_is_that_before_the_event(begun_ms: float, phase: float) -> N
     found_ms = (crossing_ns(signal, START_NS + round(begun_ms * 1e6), 60.0) - START_NS) / 1e6
     crossings = (np.arange(60) - phase) * 1e3 / 60
     assert found_ms == pytest.approx(crossings[crossings <= begun_ms + 0.02].max(), abs=0.02)
-
-
-def test_a_difference_needs_both_events() -> None:
-    """It is first minus second where both are, and nothing in the second's gap."""
-    one = ChartLine(np.arange(0.0, 100.0, 8.0), np.full(13, 110.0))
-    two = [
-        ChartLine(np.arange(0.0, 30.0, 5.0), np.full(6, 90.0)),
-        ChartLine(np.array([80.0]), np.array([100.0])),
-    ]
-    found = rms_difference([one], two, 4.0)
-    assert found is not None
-    assert found.t_ms.tolist() == [0.0, 8.0, 16.0, 24.0, 80.0]
-    assert found.values.tolist() == [20.0, 20.0, 20.0, 20.0, 10.0]
-    assert rms_difference([one], [], 4.0) is None
 
 
 @pytest.fixture

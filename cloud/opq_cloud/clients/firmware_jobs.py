@@ -1,6 +1,6 @@
 """Firmware updates of Boxes: files that wait for confirmation, transfers, and their entries in the log.
 
-A transfer is a thread of View, at most one per Box; the log of changes has its beginning and its end. A transfer
+A transfer is a thread of View, at most one per Box; the log of changes has its beginning and its end. One
 without an end was interrupted when its View ended: its gateway may continue it, and can be asked.
 """
 

@@ -1,7 +1,6 @@
 // The visitor's own time wherever a page names a time in UTC: under the pointer, on focus, on touch, and on request
 // beside each time.
 
-
 const KEPT = "opq-times-beside";
 const PLAIN = /^\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?( UTC)?$|^\d\d:\d\d(:\d\d(\.\d+)?)?$/;
 const root = document.documentElement;
@@ -26,11 +25,6 @@ function offsetOf(date) {
 /** `2026-11-22 15:02:04 in Europe/Zurich, GMT+01:00`: with the offset of that day, not of today. */
 export function localTime(date) {
   return `${local.format(date)} in ${zone}, ${offsetOf(date)}`;
-}
-
-/** `15:02:04`. */
-export function localClock(date) {
-  return local.format(date).slice(11, 19);
 }
 
 /** `15:02:04 GMT+01:00`, with its day where that is not the day by UTC. */

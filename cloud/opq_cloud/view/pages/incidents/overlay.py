@@ -21,6 +21,7 @@ from opq_cloud.view.pages.incidents.incident_list import beside_at_place
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
+from opq_measure.waveform.over_one_another import difference, last_rising_crossing
 from opq_proto.messages import Incident
 
 ALIGNED = {"trigger": "By their beginnings", "crossing": "By a rising zero crossing"}
@@ -151,26 +152,27 @@ class OverlayPages:
 
 
 def crossing_ns(signal: BoxSignal, begun_ns: int, nominal_hz: float) -> int:
-    """The last rising zero crossing before an event, to 0.001 cycles; its beginning if none is known."""
+    """The last rising zero crossing before an event; its beginning if none is known."""
     at_ms = -STEADY_CYCLES * 1e3 / nominal_hz
     read = figures.reading(signal, at_ms, begun_ns)
     if read.phase_deg is None:
         return begun_ns
-    period_ms = 1e3 / (read.f_hz or nominal_hz)
-    crossed_ms = at_ms - read.phase_deg / 360 * period_ms
-    return begun_ns + round((crossed_ms + math.floor(0.001 - crossed_ms / period_ms) * period_ms) * 1e6)
+    return begun_ns + round(
+        last_rising_crossing(at_ms, read.phase_deg, 1e3 / (read.f_hz or nominal_hz)) * 1e6
+    )
 
 
-def rms_difference(one: Sequence[ChartLine], two: Sequence[ChartLine], apart_ms: float) -> ChartLine | None:
-    """First minus second at the times of the first where the second has a value, at most `apart_ms` off."""
+def _off(one: Sequence[ChartLine], two: Sequence[ChartLine], apart_ms: float) -> ChartLine | None:
+    """First minus second where both have a value."""
     if not one or not two:
         return None
-    at, values = (np.concatenate([getattr(each, name) for each in one]) for name in ("t_ms", "values"))
-    their, theirs = (np.concatenate([getattr(each, name) for each in two]) for name in ("t_ms", "values"))
-    after = np.clip(np.searchsorted(their, at), 1, max(1, len(their) - 1))
-    near = np.minimum(np.abs(at - their[after - 1]), np.abs(at - their[np.minimum(after, len(their) - 1)]))
-    known = near <= apart_ms
-    return ChartLine(at[known], (values - np.interp(at, their, theirs))[known]) if known.any() else None
+    whole = [
+        np.concatenate([getattr(each, name) for each in lines])
+        for lines in (one, two)
+        for name in ("t_ms", "values")
+    ]
+    at_ms, values = difference(whole[0], whole[1], whole[2], whole[3], apart_ms)
+    return ChartLine(at_ms, values) if len(at_ms) else None
 
 
 def _panels(events: Sequence[LaidEvent], span: tuple[float, float]) -> tuple[TimePanel, ...]:
@@ -180,7 +182,7 @@ def _panels(events: Sequence[LaidEvent], span: tuple[float, float]) -> tuple[Tim
     waves, rms = (
         [read(*span, whole) for read in (getattr(one, name), getattr(two, name))] for name in ("wave", "rms")
     )
-    off = rms_difference(rms[0], rms[1], 1e3 / one.box.nominal_hz)
+    off = _off(rms[0], rms[1], 1e3 / one.box.nominal_hz)
     labels = (one.label, two.label)
     panels = [
         ("wave", "Waveforms", "Both on the same axes.", labels, waves, True),

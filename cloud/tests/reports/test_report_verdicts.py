@@ -102,7 +102,7 @@ def test_a_lasting_dip_is_a_voltage(kind: str, seconds: float | None, percent: f
     assert whole.flagged == 9
 
 
-def test_an_interruption_within_a_lasting_dip() -> None:
+def test_an_interruption_in_a_lasting_dip_is_excluded() -> None:
     week = golden_week()
     starts = starts_of(week, TEN_MS)
     volts = np.full(len(starts), 230.0)

@@ -222,7 +222,7 @@ def test_a_failed_download_spares_the_others(server: str, bare: Path, tmp_path: 
     listed = list_of(tmp_path, bare, cfg="0" * 64)
     words = ["get", "--list", str(listed), "--out", str(tmp_path / "public"), "--base-url", server]
     result = CliRunner().invoke(command, words)
-    assert isinstance(result.exception, DownloadError) and "1 of 2 files could not be had" in str(
+    assert isinstance(result.exception, DownloadError) and "1 of 2 files could not be downloaded" in str(
         result.exception
     )
     assert names(tmp_path / "public/some/repo/Тест 1") == ["relay.dat"]

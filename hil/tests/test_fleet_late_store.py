@@ -26,7 +26,7 @@ ROWS_PER_S = 60
 """The Boxes make 400."""
 QUEUE_ROWS = 120
 """Two seconds of the store; what is sent less than IN_FLIGHT_S ago is not sent again in any case."""
-IN_FLIGHT_S = 0.1
+IN_FLIGHT_S = 1.0
 
 
 class SlowStore:

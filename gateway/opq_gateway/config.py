@@ -192,6 +192,14 @@ class MeasuringSection:
         Field(description="find transients, notches, phase jumps, rapid changes, telegrams"),
         Why("Turn it off on a slow processor, where only class A values are needed."),
     ] = True
+    signalling_hz: Annotated[
+        float,
+        Field(ge=0, le=500, description="carrier of the mains signalling whose voltage is measured; 0: none"),
+        Why(
+            "Set it where a ripple control signals on the mains, such as 175 or 316.667, so that reports "
+            "judge its voltage."
+        ),
+    ] = 0.0
     intervals: Annotated[
         tuple[str, ...],
         Field(

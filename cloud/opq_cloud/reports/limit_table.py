@@ -20,7 +20,17 @@ FlaggedRule = Literal["left_out", "kept", "kept_if_lasting"]
 """Which flagged intervals count: none, all, or those of a dip or swell of more than a minute."""
 BASES: Final = ("nominal_v", "nominal_hz", "fundamental", "ratio", "one")
 """What 100 % is: a nominal value, the interval's fundamental, 1 of a ratio; `one` is not a percentage."""
-QUANTITIES: Final = ("f_hz", "rms_v", "plt", "pst", "u2_ratio", "u0_ratio", "thd_ratio", "harmonics_v")
+QUANTITIES: Final = (
+    "f_hz",
+    "rms_v",
+    "plt",
+    "pst",
+    "u2_ratio",
+    "u0_ratio",
+    "thd_ratio",
+    "signalling_v",
+    "harmonics_v",
+)
 TABLES: Final[Mapping[str, tuple[TableForm, ...]]] = {
     "en50160": (EN50160_DIPS, EN50160_SWELLS),
     "unipede": (UNIPEDE_DIPS, EN50160_SWELLS),

@@ -20,7 +20,10 @@ from opq_proto.measurement.intervals import LENGTHS_MS, Disturbance, IntervalCol
 LOOK_BACK_NS = 7 * 86_400 * 10**9
 """How long before the week an interruption may have begun that reaches into it."""
 MOST_OUTAGES = 1000
-ALWAYS = ("rms_v", "rms_min_v", "rms_max_v", "f_hz", "f_min_hz", "f_max_hz", "thd_ratio", "thd_max_ratio")
+ALWAYS = (
+    *("rms_v", "rms_min_v", "rms_max_v", "f_hz", "f_min_hz", "f_max_hz"),
+    *("thd_ratio", "thd_max_ratio", "signalling_v", "signalling_max_v"),
+)
 """Quantities of ten minutes that every report shows or concludes from."""
 
 

@@ -22,7 +22,11 @@ BoolArray = NDArray[np.bool_]
 Verdict = Literal["pass", "fail", "not_assessed"]
 LASTING_NS: Final = 60 * 10**9
 """A dip or swell that lasts longer is a voltage of the supply: EN 50160's tables of dips end at a minute."""
-EXTREMES: Final = {"f_hz": ("f_min_hz", "f_max_hz"), "thd_ratio": ("thd_ratio", "thd_max_ratio")}
+EXTREMES: Final = {
+    "f_hz": ("f_min_hz", "f_max_hz"),
+    "thd_ratio": ("thd_ratio", "thd_max_ratio"),
+    "signalling_v": ("signalling_v", "signalling_max_v"),
+}
 """Quantity -> the lowest and highest windows of its ten minutes. A mean over any part of the ten minutes lies
 between them, so they can only show that a limit is met."""
 INTERVAL_WORDS: Final = {3_000: "3 s", 10_000: "10 s", 600_000: "10 min", 7_200_000: "2 h"}

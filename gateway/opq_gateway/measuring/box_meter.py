@@ -59,7 +59,9 @@ class BoxMeter:
             self._runs.clock.over,
             tuple(plan.nominal_v * plan.limits.threshold_percent(sign) / 100 for sign in (-1, 1)),
         )
-        self._intervals = Intervals(plan.box_id, plan.nominal_v, plan.nominal_hz)
+        self._intervals = Intervals(
+            plan.box_id, plan.nominal_v, plan.nominal_hz, signalling=plan.signalling_hz > 0
+        )
         self._rocof = Rocof()
         self._wants_rocof = plan.local or "rocof" in plan.send
         self._flicker = flickermeter_of(plan.nominal_v, plan.nominal_hz) if plan.flicker else None

@@ -12,6 +12,7 @@ import numpy as np
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.events.quiet import Extent, extents_of
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups
+from opq_measure.harmonics.signalling import signal_voltage
 from opq_measure.harmonics.spectrum import ORDERS, spectrum_of
 from opq_measure.rms import energies_together
 from opq_measure.signal import FloatArray, like_rate_hz
@@ -57,6 +58,8 @@ class WindowFigures:
     most_trans_v: float
     row: FloatArray
     """(ROW_FLOATS,) of QUANTITIES."""
+    signal_v: float = math.nan
+    """Mains signalling voltage; NaN also where it is not measured."""
 
     @property
     def thd_ratio(self) -> float:
@@ -71,8 +74,12 @@ class WindowFigures:
         return self.row[INTERHARMONICS]
 
 
-def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[WindowFigures]:
+def figures_of(
+    windows: Sequence[Window], nominals_v: Sequence[float], carrier_hz: float = 0.0
+) -> list[WindowFigures]:
     """The figures of whole windows, in their order; each with the declared voltage of its Box.
+
+    `carrier_hz`: frequency of the mains signalling; 0: it is not measured.
 
     The windows may have 10 or 12 cycles and any rate, and may be the first of a run or later ones.
     """
@@ -84,7 +91,8 @@ def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[W
     for places in kinds.values():
         for first in range(0, len(places), AT_ONCE):
             part = places[first : first + AT_ONCE]
-            alike = _alike([windows[at] for at in part], np.array([nominals_v[at] for at in part]))
+            own = [windows[at] for at in part]
+            alike = _alike(own, np.array([nominals_v[at] for at in part]), carrier_hz)
             found.update(zip(part, alike, strict=True))
     return [found[at] for at in range(len(windows))]
 
@@ -98,7 +106,7 @@ def rest_figures(window: Window) -> WindowFigures | None:
     return WindowFigures(window, urms_v[0], extents[0], trans_v[0], float(trans_v[0].max()), unknown)
 
 
-def _alike(windows: list[Window], nominals_v: FloatArray) -> list[WindowFigures]:
+def _alike(windows: list[Window], nominals_v: FloatArray, carrier_hz: float) -> list[WindowFigures]:
     half_edges = np.array([window.half_edges for window in windows])
     urms_v, rms_v, extents, trans_v = _in_time(windows, half_edges)
     spectrum = spectrum_of(windows, len(windows[0].edges) - 1)
@@ -120,9 +128,11 @@ def _alike(windows: list[Window], nominals_v: FloatArray) -> list[WindowFigures]
         if not window.known:
             row[THD] = row[HARMONICS] = row[INTERHARMONICS] = np.nan
     most_v = np.maximum.reduce(trans_v, axis=1).tolist()
-    return [
-        WindowFigures(*each) for each in zip(windows, urms_v, extents, trans_v, most_v, rows, strict=True)
-    ]
+    signal_v = [math.nan] * len(windows)
+    if carrier_hz:
+        signal_v = signal_voltage(spectrum, carrier_hz).tolist()
+    each_window = zip(windows, urms_v, extents, trans_v, most_v, rows, signal_v, strict=True)
+    return [WindowFigures(*each) for each in each_window]
 
 
 def _in_time(

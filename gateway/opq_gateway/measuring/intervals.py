@@ -14,6 +14,7 @@ from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, PLACES, QUA
 from opq_gateway.measuring.instants import InstantPhasors
 from opq_measure.aggregation.aggregate import (
     Aggregate,
+    Quantity,
     Statistics,
     overdeviation_percent,
     underdeviation_percent,
@@ -33,9 +34,11 @@ KIND = {"10_min": "10min", "2_h": "2h"}
 class Intervals:
     """Makes Values, in time order, from one Box's windows whose flags are certain."""
 
-    def __init__(self, box_id: str, nominal_v: float, nominal_hz: float) -> None:
+    def __init__(self, box_id: str, nominal_v: float, nominal_hz: float, signalling: bool = False) -> None:
+        """`signalling`: whether windows have a mains signalling voltage."""
         self._box_id, self._nominal_v = box_id, nominal_v
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
+        self._signalling = Aggregator((Quantity("signalling_v"),), nominal_hz) if signalling else None
         self._ten_seconds = TenSecondFrequency()
         self._instants = InstantPhasors()
 
@@ -52,8 +55,14 @@ class Intervals:
             values["rocof_hz_per_s"] = rocof_hz_s
         found = [Values(self._box_id, "window", time.start_ns, time.end_ns, *clock, flagged, values)]
         self._instants.accept_window(window, clock)
+        signals: dict[tuple[str, int], Statistics] = {}
+        if self._signalling is not None:
+            if math.isfinite(figures.signal_v):
+                values["signalling_v"] = figures.signal_v
+            for part in self._signalling.push_values(time, np.array([figures.signal_v]), flagged):
+                signals[part.kind, part.start_ns] = part.values()["signalling_v"]
         for each in self._aggregator.push_values(time, row, flagged):
-            found.append(self.aggregated(each, clock))
+            found.append(self.aggregated(each, clock, signals.get((each.kind, each.start_ns))))
         for ten in self._ten_seconds.push_window(window, flagged, time):
             found.append(self._ten(ten, clock))
         return found
@@ -93,6 +102,8 @@ class Intervals:
     def end(self, clock: tuple[int, TimeSource], goes_on: bool = False) -> list[Values]:
         """Values of the unfinished intervals with their coverage so far, because the Box has started again;
         `goes_on`: ten minutes and two hours continue with windows of the next start."""
+        if self._signalling is not None and not goes_on:
+            self._signalling.end()
         found = [] if goes_on else [self.aggregated(each, clock) for each in self._aggregator.end()]
         return found + [self._ten(each, clock) for each in self._ten_seconds.end()]
 
@@ -100,12 +111,18 @@ class Intervals:
         values: Mapping[str, float | FloatArray] = {"f_hz": ten.frequency_hz, "coverage_ratio": ten.coverage}
         return self._values("10s", ten.start_ns, ten.end_ns, clock, ten.flagged, values)
 
-    def aggregated(self, aggregate: Aggregate, clock: tuple[int, TimeSource]) -> Values:
+    def aggregated(
+        self, aggregate: Aggregate, clock: tuple[int, TimeSource], signal: Statistics | None = None
+    ) -> Values:
         """Values of a finished interval; one that was not seen whole is flagged."""
         flagged = aggregate.flagged or aggregate.coverage < 1.0  # it contains a gap
         values = _known_statistics(aggregate.values(), self._nominal_v)
         values["coverage_ratio"] = aggregate.coverage
         kind = KIND.get(aggregate.kind, "3s")
+        if signal is not None:
+            values["signalling_v"] = signal.mean
+            if kind != "3s":
+                values["signalling_max_v"] = signal.max
         if kind == "10min" and aggregate.utc:
             at_instants, clock = self._instants.take(aggregate.start_ns, clock)
             found = self._values(kind, aggregate.start_ns, aggregate.end_ns, clock, flagged, values)

@@ -108,6 +108,8 @@ class Measuring:
             self._disturbed,
         )
         self._polyphase = PolyphaseNumbers(groups)
+        self._carrier_hz = 0.0
+        """Of the mains signalling, one for all Boxes of a gateway; 0: its voltage is not measured."""
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
@@ -121,6 +123,7 @@ class Measuring:
         """Adds a Box, before `run`; its nominal values come with its hello."""
         box = MeasuredBox(plan, counters, status, ledger, self._outside)
         box.taken_s = self._monotonic_s()
+        self._carrier_hz = plan.signalling_hz
         if not self._boxes:
             for place in self._places.values():
                 self.ledgers.add(counters, place, status)
@@ -195,7 +198,8 @@ class Measuring:
                 self._guarded(box, _cut_alone, job)
         windows = [job.take_steps() for _, job in jobs]
         nominals_v = [job.meter.nominal_v for (_, job), own in zip(jobs, windows, strict=True) for _ in own]
-        figures = iter(figures_of([window for own in windows for window in own], nominals_v))
+        all_windows = [window for own in windows for window in own]
+        figures = iter(figures_of(all_windows, nominals_v, self._carrier_hz))
         for (box, job), own in zip(jobs, windows, strict=True):
             mine = [next(figures) for _ in own]
             self._guarded(box, _finish, job, mine)
@@ -359,6 +363,7 @@ def measuring_of(
                 flicker=wanted.flicker,
                 phasors=phasors,
                 detectors=wanted.detectors,
+                signalling_hz=wanted.signalling_hz,
             )
             folder = box_folder(config, box_id) / "ledger"
             ledger = Ledger(folder, box_id, *keep, wanted.half_cycles_mb * 10**6)

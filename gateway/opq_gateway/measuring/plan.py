@@ -31,6 +31,8 @@ class MeasuringPlan:
     flicker: bool = True
     phasors: "PhasorPlan | None" = None
     detectors: bool = False
+    signalling_hz: float = 0.0
+    """Carrier of the mains signalling; 0: its voltage is not measured."""
     local: bool = True
     """Whether to make also what stays here: Values of windows and intervals, and notices of dips and swells.
     Measurements and edges do not depend on it."""

@@ -118,7 +118,8 @@ EDGE_COLUMNS = KnownColumns(
         *("entering", *AS_MEASUREMENT.values(), *HARMONICS),
         *(name for name, column in AS_MEASUREMENT.items() if name != column),
         *("harmonics_v", "interharmonics_v", "rms_min_v", "rms_max_v", "f_min_hz", "f_max_hz"),
-        *("thd_max_ratio", "under_ratio", "over_ratio", "coverage_ratio", "pinst_max", "plt"),
+        *("thd_max_ratio", "signalling_v", "signalling_max_v"),
+        *("under_ratio", "over_ratio", "coverage_ratio", "pinst_max", "plt"),
         *AT_INSTANTS,
         *("u2_ratio", "u0_ratio", "positive_v", "clock_ratio", "angle_b_deg", "angle_c_deg"),
     )

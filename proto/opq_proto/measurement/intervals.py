@@ -2,8 +2,8 @@
 
 The names of quantities are those of the gateway's ledger and carry their unit: `rms_v`, `rms_min_v`,
 `rms_max_v`, `urms_min_v`, `urms_max_v`, `f_hz`, `f_min_hz`, `f_max_hz`, `thd_ratio`, `thd_max_ratio`,
-`under_ratio`, `over_ratio`, `pst`, `plt`, `harmonics_v` (orders 1 .. 50), `interharmonics_v` (0 .. 49),
-and at instants of UTC `angles_deg` and `phasors_v`.
+`signalling_v`, `signalling_max_v`, `under_ratio`, `over_ratio`, `pst`, `plt`, `harmonics_v` (orders 1 .. 50),
+`interharmonics_v` (0 .. 49), and at instants of UTC `angles_deg` and `phasors_v`.
 """
 
 from collections.abc import Mapping

@@ -125,7 +125,8 @@ def test_only_the_quantities_of_the_standard_are_read() -> None:
     store = stored(week)
     read_fleet(store, EN50160, week, PlaceChoice("box", "4"), NOMINAL)
     asked = {length: names for _, length, names in store.intervals.asked}
-    assert 3000 not in asked and asked[10_000] == ("f_hz",) and asked[TWO_HOURS_MS] == ("plt",)
+    assert asked[3000] == ("signalling_v",)
+    assert asked[10_000] == ("f_hz",) and asked[TWO_HOURS_MS] == ("plt",)
     assert (
         asked[TEN_MS] is not None
         and "harmonics_v" in asked[TEN_MS]

@@ -95,7 +95,7 @@ def judge_limit(
     columns = box.intervals.get(limit.interval_ms)
     values = None if columns is None else values_of(limit, columns, box)
     if columns is None or values is None or np.isnan(values).all():
-        return _by_extremes(row, box)
+        return _by_extremes(row, box, week)
     known = ~np.isnan(values)
     flagged = int(np.count_nonzero(known & columns.flagged))
     judged = known & ~columns.flagged
@@ -188,8 +188,9 @@ def _daily(row: VerdictRow, starts_ns: NDArray[np.int64], values: FloatArray, we
     )
 
 
-def _by_extremes(row: VerdictRow, box: BoxWeek) -> VerdictRow:
-    """What the extremes of ten minutes show where the limit's own intervals are not stored."""
+def _by_extremes(row: VerdictRow, box: BoxWeek, week: ReportWeek) -> VerdictRow:
+    """What the extremes of ten minutes show where the limit's own intervals are not stored; of a daily limit
+    on each local day."""
     limit = row.limit
     stored = INTERVAL_WORDS[limit.interval_ms]
     nothing = replace(row, why=f"No values of {stored} are stored.")
@@ -201,13 +202,15 @@ def _by_extremes(row: VerdictRow, box: BoxWeek) -> VerdictRow:
     if low is None or high is None:
         return nothing
     known = ~(np.isnan(low) | np.isnan(high)) & ~(ten.flagged & (limit.flagged != "kept"))
-    low, high = low[known], high[known]
+    low, high, starts_ns = low[known], high[known], ten.start_ns[known]
     if not len(low):
         return nothing
     within = inside(low, limit.requirement) & inside(high, limit.requirement)
     per_ten = TEN_MINUTES_MS // limit.interval_ms
     good, count = int(np.count_nonzero(within)) * per_ten, len(low) * per_ten
-    if good < limit.requirement.percent / 100 * count:
+    edges = np.searchsorted(starts_ns, week.day_starts_ns) if limit.daily else (0, len(within))
+    parts = [within[first:last] for first, last in pairwise(edges)]
+    if any(np.count_nonzero(part) < limit.requirement.percent / 100 * len(part) for part in parts):
         return replace(
             row,
             why=f"No values of {stored} are stored, and not all extremes of ten minutes are within.",

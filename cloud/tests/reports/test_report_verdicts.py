@@ -149,6 +149,18 @@ def test_ten_minutes_show_that_signalling_is_met(most_v: float, verdict: str, wh
     assert (row.verdict, row.why) == (verdict, why)
 
 
+@pytest.mark.parametrize(("outside", "verdict"), [(1, "pass"), (2, "not_assessed")])
+def test_extremes_show_a_daily_limit_by_the_day(outside: int, verdict: str) -> None:
+    """Two of a day's 144 are more than 1 % of it, and less than 1 % of the week."""
+    week = golden_week()
+    starts = starts_of(week, TEN_MS)
+    most_v = np.full(len(starts), 4.0)
+    most_v[300 : 300 + outside] = 30.0
+    given_ = columns(starts, TEN_MS, {"signalling_v": 3.0, "signalling_max_v": most_v})
+    (row,) = rows_of(week_report(EN50160, week, place_of(given_)), "mains signalling")
+    assert row.verdict == verdict
+
+
 def test_flagged_intervals_are_left_out_and_counted() -> None:
     week = golden_week()
     starts = starts_of(week, TEN_MS)

@@ -284,30 +284,6 @@ def pack_summary(summary: IntervalSummary) -> bytes:
     return zlib.crc32(body).to_bytes(4, "little") + body
 
 
-class _Counts(msgspec.Struct, array_like=True):
-    intervals: int
-    flagged: int
-    covered: float
-
-
-_decode_counts = msgspec.msgpack.Decoder(_Counts).decode
-
-
-def _counts_of(packed: bytes) -> IntervalSummary:
-    """The counts of a packed summary, which are its first values: the rest is not decompressed."""
-    head = zlib.decompressobj().decompress(packed[4:], _COUNTS_BYTES)
-    end = 1
-    for _ in range(3):  # two whole numbers and a float, or three whole numbers, each by its first byte
-        end += 1 + _MSGPACK_BYTES.get(head[end], 0)
-    counts = _decode_counts(b"\x93" + head[1:end])
-    return IntervalSummary(counts.intervals, counts.flagged, counts.covered)
-
-
-_COUNTS_BYTES = 1 + 3 * 9
-_MSGPACK_BYTES = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
-"""First byte of a number of MessagePack -> bytes that follow; others are whole numbers below 128."""
-
-
 def unpack_summary(packed: bytes, names: Collection[str] | None = None) -> IntervalSummary:
     """Unpacks a summary, or these quantities of it.
 
@@ -317,9 +293,9 @@ def unpack_summary(packed: bytes, names: Collection[str] | None = None) -> Inter
     try:
         if zlib.crc32(memoryview(packed)[4:]) != int.from_bytes(packed[:4], "little"):
             raise ValueError("its checksum differs")
-        if names is not None and not names:
-            return _counts_of(packed)
         head = _decode(zlib.decompress(packed[4:]))
+        if names is not None and not names:
+            return IntervalSummary(head.intervals, head.flagged, head.covered)
         data = zlib.decompress(head.data)
         lengths = np.array([key[3] for key in head.keys], np.int64)
         bins = int(lengths.sum())
@@ -330,7 +306,7 @@ def unpack_summary(packed: bytes, names: Collection[str] | None = None) -> Inter
         totals = np.cumsum(steps)
         before = np.concatenate(([0], totals))[firsts]
         places = totals - np.repeat(before, lengths)
-    except (zlib.error, msgspec.DecodeError, ValueError, IndexError) as error:
+    except (zlib.error, msgspec.DecodeError, ValueError) as error:
         raise StoreError(f"a summary of intervals is damaged ({error})") from error
     parts: dict[Key, Distribution] = {}
     wanted = [number for number, key in enumerate(head.keys) if names is None or key[0] in names]

@@ -108,8 +108,6 @@ class Measuring:
             self._disturbed,
         )
         self._polyphase = PolyphaseNumbers(groups)
-        self._carrier_hz = 0.0
-        """Of the mains signalling, one for all Boxes of a gateway; 0: its voltage is not measured."""
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
@@ -123,7 +121,6 @@ class Measuring:
         """Adds a Box, before `run`; its nominal values come with its hello."""
         box = MeasuredBox(plan, counters, status, ledger, self._outside)
         box.taken_s = self._monotonic_s()
-        self._carrier_hz = plan.signalling_hz
         if not self._boxes:
             for place in self._places.values():
                 self.ledgers.add(counters, place, status)
@@ -199,7 +196,8 @@ class Measuring:
         windows = [job.take_steps() for _, job in jobs]
         nominals_v = [job.meter.nominal_v for (_, job), own in zip(jobs, windows, strict=True) for _ in own]
         all_windows = [window for own in windows for window in own]
-        figures = iter(figures_of(all_windows, nominals_v, self._carrier_hz))
+        carrier_hz = boxes[0].plan.signalling_hz  # one for all Boxes of a gateway
+        figures = iter(figures_of(all_windows, nominals_v, carrier_hz))
         for (box, job), own in zip(jobs, windows, strict=True):
             mine = [next(figures) for _ in own]
             self._guarded(box, _finish, job, mine)

@@ -10,7 +10,7 @@ from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, PLACES, QUANTITIES, ROW_FLOATS
 from opq_gateway.measuring.intervals import Intervals
 from opq_measure.aggregation.aggregate import Aggregate
-from opq_measure.aggregation.aggregator import TEN_MINUTES_NS, TWO_HOURS_NS, Interval
+from opq_measure.aggregation.aggregator import TEN_MINUTES_NS, TWO_HOURS_NS, Interval, quadratic
 from opq_measure.flicker.meter import (
     KEPT_HZ,
     MIN_SHARE,
@@ -22,14 +22,11 @@ from opq_measure.flicker.meter import (
     severity,
 )
 from opq_measure.flicker.sensation import SETTLE_S, WORK_HZ
-from opq_measure.signal import BoolArray
 from opq_proto.messages import TimeSource
 from opq_sim.fleet.quiet_windows import QuietWindows
 from opq_sim.mains.profiles import FloatArray
 
-SQUARE: BoolArray = np.repeat(
-    [each.mean == "quadratic" for each in QUANTITIES], [each.width for each in QUANTITIES]
-)
+SQUARE = quadratic(QUANTITIES)
 WHOLE_NS = 400_000_000
 """A window over a border, or one that begins after it, leaves less than this of ten minutes."""
 PINST_HZ = WORK_HZ / round(WORK_HZ / KEPT_HZ)

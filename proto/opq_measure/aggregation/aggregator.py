@@ -115,6 +115,11 @@ class Interval:
         return mean
 
 
+def quadratic(quantities: Sequence[Quantity]) -> BoolArray:
+    """(q,) of a row of these quantities: whether the mean of a value is quadratic."""
+    return np.repeat([each.mean == "quadratic" for each in quantities], [each.width for each in quantities])
+
+
 WINDOWS = 15
 """10/12-cycle windows in 150/180 cycles; 4-30:2015, 4.5."""
 TWO_HOURS_NS = 12 * TEN_MINUTES_NS
@@ -140,9 +145,7 @@ class Aggregator:
         self._kind = f"{WINDOWS * cycles_per_window(nominal_hz)}_cycles"
         self._slack_ns = round(1.5e9 / nominal_hz)  # a window after a tick begins within a cycle of it
         self._gap_ns = round(0.5e9 / nominal_hz)  # a gap loses whole cycles; neighbours join to rounding
-        self._square: BoolArray = np.repeat(
-            [each.mean == "quadratic" for each in quantities], [each.width for each in quantities]
-        )
+        self._square = quadratic(quantities)
         self.reset()
 
     def reset(self) -> None:

@@ -20,7 +20,8 @@ from opq_measure.aggregation.instants import INSTANTS, MOST_CLOCK_PERCENT, Phase
 from opq_measure.signal import FloatArray
 from opq_proto.measurement.intervals import AT_INSTANTS, Disturbance, IntervalColumns
 
-TEN_MS, TEN_NS = 600_000, 600 * 10**9
+TEN_MS = 600_000
+TEN_NS = TEN_MS * 10**6
 NAMES = (*AT_INSTANTS, "uncertainty_ns", "f_hz")
 PHASES = ("a", "b", "c")
 COMPUTED = tuple(name for name in PhasesTogether._fields if name != "coverage")

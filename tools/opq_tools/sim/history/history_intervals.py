@@ -15,7 +15,9 @@ from opq_tools.sim.history.progress_file import HistoryProgress
 
 STEP_S = 600.0
 """The Boxes of a network advance together, since it remembers its changes for an hour."""
-TWO_HOURS_S, LENGTHS_MS = 7200, (600_000, 7_200_000)
+TWO_HOURS_S = 7200
+LENGTHS_MS = (600_000, 7_200_000)
+"""Lengths of the intervals that a history stores."""
 EARLIER_S = 120.0
 """A resumed run begins this much before two hours, so that all of them is as it was."""
 

@@ -15,9 +15,6 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = {
     "change": ("change.md", "python cloud/tests/change_figures.py"),
     "history": ("intervals.md", "opq-tools bench history --json"),
-    "makai": ("makai-figures.md", "opq-tools bench makai --json"),
-    "mauka": ("mauka-running.md", "opq-tools bench mauka --json"),
-    "recordings": ("recordings.md", "opq-tools bench recordings --json"),
     "rules": ("rules-figures.md", "opq-tools bench rules --json"),
 }
 """Name of the figures -> the page that has them, and the command that measures them."""

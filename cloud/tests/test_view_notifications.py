@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import demo
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people, meteors_hash
+from waiting import wait_for
 
 from opq_cloud.clients.service_addresses import service_addresses
 from opq_cloud.core.settings.config import CloudConfig
@@ -159,8 +160,7 @@ def test_a_tests_answer_says_its_result(
     assert browser.get(PAGE) == 200
 
     def send() -> None:
-        while not (waiting := [each for each in out.unsent() if each.account_id == ids["root"]]):
-            time.sleep(0.02)
+        waiting = wait_for(lambda: [each for each in out.unsent() if each.account_id == ids["root"]])
         out.set_state(waiting[0].entry_id, "failed", 1, "no mail server is set")
 
     with ThreadPoolExecutor(1) as sending:

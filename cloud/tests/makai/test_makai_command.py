@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from free_ports import free_offset
 from private_files import open_to_others
+from waiting import wait_for
 
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
@@ -186,10 +187,7 @@ def test_health_alone_asks_the_recorded_services(run: Any, data_dir: Path) -> No
     assert neighbours() == ({"triggering-broker": True}, True)
     broker.child.kill()
     broker.child.wait()
-    until_s = time.monotonic() + 60
-    while neighbours() != ({"triggering-broker": False}, False):
-        assert time.monotonic() < until_s, neighbours()
-        time.sleep(0.1)
+    wait_for(lambda: neighbours() == ({"triggering-broker": False}, False))
 
 
 def one_line(text: str) -> str:

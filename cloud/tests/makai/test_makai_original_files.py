@@ -11,6 +11,7 @@ import pytest
 import structlog
 from click.testing import CliRunner
 from in_thread import in_thread
+from waiting import wait_for
 
 from opq_cloud.__main__ import _opened_store, cloud
 from opq_cloud.core.service import CloudContext, ServiceCounters
@@ -347,13 +348,10 @@ def test_refused_traffic_is_in_the_next_row(tmp_path: Path) -> None:
         recorded.add("passed_bytes", 700)
         assert refused.wait(30)
         stores[0] = store
-        until = time.monotonic() + 30
-        while not (rows := store.traffic(0, 2**60)) and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_for(lambda: store.traffic(0, 2**60))
         recorded.add("passed_bytes", 50)
-        while sum(row.counts["bytes"] for row in rows) < 750 and time.monotonic() < until:
-            rows = store.traffic(0, 2**60)
-            time.sleep(0.01)
+        wait_for(lambda: sum(row.counts["bytes"] for row in store.traffic(0, 2**60)) >= 750)
+        rows = store.traffic(0, 2**60)
     assert sum(row.counts["bytes"] for row in rows) == 750 and rows[0].name == "tb"
     assert rows[0].timestamp_ms >= began_ms and rows[0].interval_ms > 0
     shared.close()

@@ -101,8 +101,9 @@ class RuleEngine:
         return {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def _learns_token(self, refused: bytes) -> bool:
-        """Reads the token in the file that an engine of this machine names; False if there is no usable
-        token.
+        """Reads the token from the file that the refusal names, if the engine runs on this machine.
+
+        Returns False if no token was read.
         """
         own = self.address.token_file is None and self._token is None
         if own and is_loopback(urlsplit(self.address.url).netloc):

@@ -32,9 +32,11 @@ def disk_reading(folder: Path) -> Reading:
 
 
 def newest_reading(newest_ms: int | None, other_clocks: Collection[str]) -> Reading:
-    """How far this machine's clock is behind the newest Measurement in the store.
+    """The seconds by which this machine's clock is behind the newest Measurement in the store.
 
-    `other_clocks`: readings of clocks that may be the cause.
+    Args:
+        newest_ms: time of that Measurement, UTC; None: nothing is stored.
+        other_clocks: names of readings of other clocks, one of which may be wrong instead.
     """
     ahead_s = 0.0 if newest_ms is None else max(0.0, newest_ms / 1000 - time.time())
     info = f"this machine's clock is {ahead_s:.0f} s behind the newest Measurement in the store"

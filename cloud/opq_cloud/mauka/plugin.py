@@ -92,7 +92,7 @@ class MaukaPlugin:
         return False
 
     def produce(self, topic: str, message: MaukaMessage | bytes) -> None:
-        """Publishes on the bus, from any thread; counted as `unheard` when there is no bus."""
+        """Publishes a message on the bus, from any thread. Without a bus the message counts as `unheard`."""
         body = message if isinstance(message, bytes) else message.SerializeToString()
         out = self._out
         self.produced_topics.add(topic)

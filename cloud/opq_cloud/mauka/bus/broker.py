@@ -64,12 +64,14 @@ def subscriber(context: Context, hwm: int, topics: Iterable[str]) -> Socket:
 
 
 class Publisher:
-    """Publishes to one bound peer (`connect`) or to all that connect (`bind`); from any thread.
+    """Publishes messages from any thread, to one peer (`connect`) or to every peer that connects (`bind`).
 
-    Counters: `published`, `published_bytes`; `unheard`, sent while there was no subscriber to
-    anything. With one peer, each message that it has no room for is counted in `dropped`. With many, the
-    others still get it; libzmq then leaves the full one out until it has read half of its
-    queue and does not report how much it missed: `subscriber_full` counts how often that began.
+    Counters:
+        published, published_bytes: messages that were sent.
+        unheard: messages that were sent while no peer subscribed to any topic.
+        dropped: with one peer, messages for which its queue had no room.
+        subscriber_full: with many peers, how often the queue of one became full. The others get the message.
+            libzmq skips the full one until it has read half of its queue, and does not count what it missed.
     """
 
     def __init__(self, context: Context, hwm: int, counters: ServiceCounters) -> None:
@@ -279,7 +281,7 @@ def read_notification(frames: list[bytes]) -> int:
 
 
 class NobodyListensError(OpqError):
-    """Raised when there is no bus at the address."""
+    """No bus subscribed at the address within the time to wait."""
 
 
 def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, wait_s: float = 3.0) -> int:

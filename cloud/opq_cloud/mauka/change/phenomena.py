@@ -28,9 +28,10 @@ def phenomenon_of(change: Change, quantity: str) -> Phenomenon:
 
 
 def profile_phenomenon(box: HourSeries, found: BoxChanges, quantity: str) -> Phenomenon | None:
-    """The daily profile as the original's periodic phenomenon; None where there is none to speak of.
+    """The daily profile in the form of the original's periodic phenomenon.
 
-    Each day's lowest hour is a peak of the original's: when it was, and how far below the mean.
+    A peak of that form is the lowest hour of a day: its time, and how far it is below the mean. Returns None
+    for less than LEAST_DAYS whole days, or if the profile explains less than LEAST_STRENGTH of the values.
     """
     first = -(box.start_ns // (3600 * 10**9)) % DAY_H
     profile = found.profile

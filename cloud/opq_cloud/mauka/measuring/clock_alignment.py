@@ -1,13 +1,12 @@
-"""The differences between the clocks of an event's Boxes, from their waveforms of one disturbance. Pure.
+"""Measures how far the clocks of two Boxes differ, by the waveforms of a disturbance that both saw. Pure.
 
-The Box with the best clock is the reference. Every other Box whose own clock is worse than an alignment is
-compared with it: the waveforms around the first sudden change that each of them saw, by
-`opq_measure.waveform.alignment.lag_between`. There is no result for Boxes on different phases, where the two
-waveforms do not show which cycle it is, or where they would be further apart than their clocks can be. Where
-the registry does not know the phases, the angle between two Boxes may be any, and the result has that
-uncertainty.
+The Box with the best clock is the reference. A Box is compared with it if its clock is less certain than such
+a comparison: `opq_measure.waveform.alignment.lag_between` finds the lag between the two waveforms around the
+first sudden change in each. A pair has no result if the Boxes are on different phases, if the waveforms do
+not show which cycle is which, or if the lag is more than their clocks allow. If the registry does not know
+the phases, the angle between the Boxes may have any value, and the uncertainty of the result says so.
 
-Cost: 19 ms of CPU for a pair (1.3 s each at 12 kS/s, load 11, 2026-11-22), `MAX_PAIRS` of an event at most.
+Cost: 19 ms of CPU for a pair of 1.3 s at 12 kS/s; an event has at most `MAX_PAIRS`.
 """
 
 import math

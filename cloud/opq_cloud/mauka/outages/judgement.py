@@ -1,4 +1,4 @@
-"""Whether a silent Box has lost its supply, or only its network: a probability with its evidence. Pure.
+"""The probability that a silent Box lost its supply, and not only its network, with the evidence. Pure.
 
 A silence that is over is judged by what the gateway reports with the first Measurement after it: whether
 samples are missing, and why (`measurement.continuity`). One that lasts is judged by what came before it, by

@@ -280,3 +280,12 @@ def test_event_time_without_time_is_an_error() -> None:
     )
     assert ["error" in rows[0] for rows in out] == [True, True, False]
     assert refusal("SELECT t FROM s", isEventTime=True)["http"] == 400
+
+
+def test_group_by_gives_the_rows_of_distinct() -> None:
+    """The hint of `SELECT DISTINCT` and docs/rules-sql.md say so."""
+    boxes = [(ms, {"box": box}) for ms, box in enumerate((1, 2, 1, 1))]
+    hint = refusal("SELECT DISTINCT box FROM s")["hint"]
+    assert hint == "write GROUP BY column and a window"
+    rows = emissions("SELECT box FROM s GROUP BY box, COUNTWINDOW(4)", *boxes)
+    assert rows == [[{"box": 1}, {"box": 2}]]

@@ -18,7 +18,7 @@ NOT_OURS = {
     "MERGE": "name the sink in the rule's actions",
     "ALTER": "replace the stream with a new definition",
     "TRUNCATE": "drop the table and create it again",
-    "DISTINCT": "use deduplicate(column, false) over a window",
+    "DISTINCT": "write GROUP BY column and a window",
     "EXISTS": "join the streams in one window",
     "OFFSET": "only LIMIT n",
     "IS": "write isNull(x) or NOT isNull(x)",

@@ -51,8 +51,7 @@ LARGEST_REST_PU = 0.1
 REST_DEGREES = 3.0
 """Largest angle of that voltage from the voltage of the busbar."""
 SEVERAL_PLACES_SURE = 0.75
-"""Share of correct answers if several places are deepest, on two half hours of the Sim (docs/mauka.md),
-rounded."""
+"""Share of correct answers if several places are deepest, on two half hours of the Sim, rounded."""
 DEAD_PLACE_SURE = 0.85
 """The same if one place is deepest and has no voltage."""
 ONE_PLACE_SURE = 0.7

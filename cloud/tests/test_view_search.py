@@ -8,7 +8,15 @@ from open_view import open_services
 
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.box_record import LocationRecord
-from opq_cloud.view.pages.search import INSIDE, NOT, START, WHOLE, WORD, find, fit_of
+from opq_cloud.view.pages.search import (
+    INSIDE_WORD,
+    NO_MATCH,
+    TEXT_STARTS,
+    WHOLE_TEXT,
+    WORD_STARTS,
+    find,
+    fit_of,
+)
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor
@@ -17,12 +25,12 @@ from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor
 @pytest.mark.parametrize(
     ("wanted", "text", "fit"),
     [
-        ("map", "Map", WHOLE),
-        ("ver", "Verdicts", START),
-        ("now", "Grid now", WORD),
-        ("rid", "Grid now", INSIDE),
-        ("now grid", "Grid now", WORD),
-        ("wind", "Grid now", NOT),
+        ("map", "Map", WHOLE_TEXT),
+        ("ver", "Verdicts", TEXT_STARTS),
+        ("now", "Grid now", WORD_STARTS),
+        ("rid", "Grid now", INSIDE_WORD),
+        ("now grid", "Grid now", WORD_STARTS),
+        ("wind", "Grid now", NO_MATCH),
     ],
 )
 def test_how_well_a_text_fits(wanted: str, text: str, fit: int) -> None:

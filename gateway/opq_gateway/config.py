@@ -23,8 +23,10 @@ AT_MAKAI: dict[str, Any] = {
     "examples": ["tcp://makai.example:9880"],
 }
 """libzmq cannot connect to other values, and the uplink would end without a visible reason."""
-MIN_CYCLES, MAX_CYCLES = 1, 600
-"""Mains cycles per Measurement."""
+MIN_CYCLES = 1
+"""Fewest mains cycles of a Measurement."""
+MAX_CYCLES = 600
+"""Most mains cycles of a Measurement: 10 s at 60 Hz."""
 MAX_ID = 2**31 - 1
 """A Box's number is an int32 on the original's wire."""
 

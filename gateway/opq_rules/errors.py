@@ -8,9 +8,16 @@ from opq_proto.errors import OpqError
 
 __all__ = ["RowError", "RuleError"]
 
-UNDEFINED, NOT_FOUND, IO_ERROR, ENCODING = 1000, 1002, 1003, 1004
-SQL_SYNTAX, SQL_PLAN = 2001, 2101
-STREAM, RULE, CONFIGURATION = 3000, 4000, 5000
+# Codes of A.0, which clients of eKuiper compare.
+UNDEFINED = 1000
+NOT_FOUND = 1002
+IO_ERROR = 1003
+ENCODING = 1004
+SQL_SYNTAX = 2001
+SQL_PLAN = 2101
+STREAM = 3000
+RULE = 4000
+CONFIGURATION = 5000
 
 
 @dataclass

@@ -16,7 +16,9 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
 READ_BYTES = 1 << 16
-_PUBLISH, _PUBACK = 0x30, 0x40
+_PUBLISH = 0x30
+"""First byte of a packet, without flags (MQTT 3.1.1, 2.2.1)."""
+_PUBACK = 0x40
 
 Published = Callable[[Sequence[str], Sequence[bytes], Sequence[int]], None]
 """Called with the topics, payloads and packet ids (QoS 0: 0) of messages in order, on paho's thread."""

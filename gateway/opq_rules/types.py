@@ -78,8 +78,14 @@ def one(kind: str) -> ValueType:
 
 NULL = ValueType(frozenset())
 UNKNOWN_TYPE = ValueType(frozenset({*_ORDER, _OTHER}))
-BIGINT, FLOAT, STRING, BOOLEAN = one("bigint"), one("float"), one("string"), one("boolean")
-DATETIME, BYTEA, ARRAY, STRUCT = one("datetime"), one("bytea"), one("array"), one("struct")
+BIGINT = one("bigint")
+FLOAT = one("float")
+STRING = one("string")
+BOOLEAN = one("boolean")
+DATETIME = one("datetime")
+BYTEA = one("bytea")
+ARRAY = one("array")
+STRUCT = one("struct")
 NUMBER = ValueType(BIGINT.kinds | FLOAT.kinds)
 WITHOUT_FRACTION = ValueType(frozenset(_ORDER) - {"float", "struct"}, BIGINT)
 """Values of a source that has no whole number as a float; a member of it is null here, so no float either."""

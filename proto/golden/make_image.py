@@ -9,7 +9,10 @@ import struct
 from collections.abc import Callable
 from functools import cache
 
-P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+P = 2**255 - 19
+"""Prime of the field of Ed25519 (RFC 8032, 5.1)."""
+L = 2**252 + 27742317777372353535851937790883648493
+"""Order of its base point."""
 D = -121665 * pow(121666, P - 2, P) % P
 Point = tuple[int, int, int, int]  # extended homogeneous coordinates
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
@@ -29,7 +32,9 @@ VERDICTS = (
     "bad_vectors",
 )
 ADDRESS = {"A": 0x0802_0000, "B": 0x0808_0000}
-VERSION, MAX_BODY = 0x0102_0003, 0x6_0000 - 512 - 1024
+VERSION = 0x0102_0003
+MAX_BODY = 0x6_0000 - 512 - 1024
+"""Bytes of the longest body: a slot without the header and the record of its state."""
 
 
 def _add(p: Point, q: Point) -> Point:

@@ -20,8 +20,9 @@ from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 from opq_proto.kit.round_levels import round_levels
 
-WIDTH, HEIGHT = 1000, 500
-"""A drawing's own coordinates; it is stretched to its place."""
+WIDTH = 1000
+"""Units of a drawing, which is stretched to its place."""
+HEIGHT = 500
 COLUMNS = 1000
 """Points across a drawing; if there are more values, only the extremes are drawn, so that peaks stay
 visible."""

@@ -91,7 +91,10 @@ LEAST_SHARE = 0.5
 """Least share of the power within the strongest line of a supply; white noise has a small share."""
 WANDERS_HZ = 0.2
 """Movement of a grid's frequency within some minutes, which is the width of its line in a long stretch."""
-LOWEST_HZ, HIGHEST_HZ = 12.0, 500.0
+LOWEST_HZ = 12.0
+"""Lowest frequency of the search; the slowest supply of HERTZ has 16.7 Hz."""
+HIGHEST_HZ = 500.0
+"""Highest frequency of the search; the fastest supply of HERTZ has 400 Hz."""
 LONGEST_SAMPLES = 1 << 17
 CYCLES = 2.0
 """Fewest cycles in which a line can be recognised."""

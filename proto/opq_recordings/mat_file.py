@@ -22,10 +22,15 @@ from numpy.typing import NDArray
 from opq_proto.errors import RecordingError
 
 HEADER_BYTES = 128
-MATRIX, COMPRESSED = 14, 15
-STRUCTURE, TEXT = 2, 4
-"""Classes of arrays that are not numbers."""
+# Types of an element that are not in STORED.
+MATRIX = 14
+COMPRESSED = 15
+
+# Classes of an array that are not in CLASSES.
 CELL = 1
+STRUCTURE = 2
+TEXT = 4
+
 MOST_DEPTH = 8
 """Most structures within one another."""
 MOST_NAME_BYTES = 1024

@@ -24,7 +24,10 @@ from opq_recordings.pqdif_tags import INCREMENT, SCALED, SECONDS, VOLTAGE, VOLTS
 from opq_recordings.quantity_names import Quantity
 from opq_recordings.recording import Channel, Content, Run, without_missing
 
-CURRENT, AMPERES, CYCLES, TIMES = 2, 7, 3, 1
+CURRENT = 2
+"""QUANTITY_MEASURED of a current."""
+AMPERES = 7
+"""QUANTITY_UNITS of a current."""
 PHASE_NAMES = ("", "AN", "BN", "CN", "NG", "AB", "BC", "CA", "residual", "net")
 SAME_SHARE = 1e-12
 NOT_SCALED = "series have a scale or an offset, and their storage method does not say scaled"

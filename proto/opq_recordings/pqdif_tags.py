@@ -11,15 +11,44 @@ HEADER = struct.Struct("<16s16siiiI16x")
 """Signature, kind, own size, size of the body, place of the next record or 0, Adler-32 of the stored body."""
 ENTRY = struct.Struct("<16sBBBx8s")
 """Tag, element type, physical type, whether the value is embedded, then the value or its place and length."""
-COLLECTION, SCALAR, VECTOR = 1, 2, 3
-BOOL4, CHAR1, INT2, UINT4, REAL8, TIMESTAMP, GUID = 3, 10, 21, 32, 41, 50, 60
 EMBEDDED_BYTES = 8
+
+# Element types.
+COLLECTION = 1
+SCALAR = 2
+VECTOR = 3
+
+# Physical types; the names have the bytes of a value.
+BOOL4 = 3
+CHAR1 = 10
+INT2 = 21
+UINT4 = 32
+REAL8 = 41
+TIMESTAMP = 50
+GUID = 60
+
 DAY_OF_1970 = 25569
 """Days from 1899-12-30: pqdif_ph.h says 1900-01-01 in words and gives this number; readers use the number."""
-COMPRESSED_BY_RECORD, ZLIB = 2, 1
-VALUES, SCALED, INCREMENT = 1, 2, 4
-VOLTAGE, SECONDS, VOLTS = 1, 2, 6
-CHANNEL_TRIGGER, EXTERNAL_TRIGGER = 1, 3
+COMPRESSED_BY_RECORD = 2
+"""COMPRESSION_STYLE: each record's body is compressed."""
+ZLIB = 1
+"""COMPRESSION_ALGORITHM."""
+
+# Bits of a series' storage method.
+VALUES = 1
+SCALED = 2
+INCREMENT = 4
+
+VOLTAGE = 1
+"""QUANTITY_MEASURED of a voltage."""
+SECONDS = 2
+"""QUANTITY_UNITS of times."""
+VOLTS = 6
+"""QUANTITY_UNITS of a voltage."""
+CHANNEL_TRIGGER = 1
+"""Why an observation was recorded: a limit of a channel."""
+EXTERNAL_TRIGGER = 3
+"""Why an observation was recorded: a signal from outside."""
 PHASES = {"A": 1, "L1": 1, "B": 2, "L2": 2, "C": 3, "L3": 3}
 """Each phase to neutral. Other names of phases appear only in the channel's name."""
 

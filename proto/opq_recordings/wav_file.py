@@ -20,7 +20,12 @@ from opq_recordings.exported import exported_channel, runs_between
 from opq_recordings.recording import Channel, Content
 from opq_recordings.spooled import SpooledColumn
 
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+# Formats of samples (mmreg.h).
+PCM = 1
+FLOAT = 3
+EXTENSIBLE = 0xFFFE
+"""The format is in the chunk's extension."""
+
 COMPRESSED = {2: "ADPCM", 6: "A-law", 7: "µ-law", 0x11: "IMA ADPCM", 0x31: "GSM", 0x55: "MP3"}
 PIPE_LENGTHS = (0, 0x7FFF_FFFF, 0x7FFF_F000, 0xFFFF_FFFF)
 """What ffmpeg, sox and arecord leave where they cannot seek back; and near these, less the header."""

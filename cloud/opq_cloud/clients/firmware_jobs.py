@@ -26,8 +26,12 @@ MAX_AT_ONCE = 8
 WAITING_S = 1800.0
 ANSWER_S = 5.0
 CONNECT_S = 2.0
-BEGUN, DONE, FAILED = "began to update firmware", "updated firmware", "did not update firmware"
-"""The entries in the log of changes."""
+BEGUN = "began to update firmware"
+"""Entry in the log of changes: the image is being sent."""
+DONE = "updated firmware"
+"""Entry in the log of changes: the Box runs the new image."""
+FAILED = "did not update firmware"
+"""Entry in the log of changes: the Box keeps its image, or did not answer."""
 
 
 class FirmwareNotSentError(OpqError):

@@ -17,7 +17,11 @@ QUANTITIES = ("rms_v", "f_hz", "thd_ratio", "pst", "plt")
 LENGTHS_MS = {"3s": 3_000, "10s": 10_000, "10min": 600_000, "2h": 7_200_000}
 MOST_DELAYED = 6
 """Intervals of the longest delay that is tried."""
-WIDTH, HEIGHT, MARGIN = 960, 260, 10
+WIDTH = 960
+"""Units of the drawing, which is stretched to the page."""
+HEIGHT = 260
+MARGIN = 10
+"""Units between the edge of the drawing and its lines."""
 MOST_DRAWN = 4000
 STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2rem;max-width:62rem}"

@@ -20,9 +20,20 @@ from opq_cloud.store.box_record import box_order
 
 EARTH_KM = 6371.0
 """Mean radius, IUGG."""
-SAW, FEEDER, NEAR, REGION, NO_PLACE, WITNESS = "saw", "feeder", "near", "region", "no_place", "witness"
+SAW = "saw"
+"""The Box whose measurements opened the event."""
+FEEDER = "feeder"
+"""A Box at the same feeder."""
+NEAR = "near"
+"""A Box within `near_km`."""
+REGION = "region"
+"""A Box of the same region."""
+NO_PLACE = "no_place"
+"""A Box without a place: it is not known whether it is a neighbour."""
+WITNESS = "witness"
+"""A Box elsewhere in the same grid, which shows whether the whole grid was affected."""
 REASONS = (SAW, FEEDER, NEAR, REGION, NO_PLACE, WITNESS)
-"""Why a Box is asked. `no_place`: it is not known whether it is a neighbour."""
+"""Why a Box is asked, the most important first."""
 UNKNOWN = -1
 
 IntArray = NDArray[np.int64]

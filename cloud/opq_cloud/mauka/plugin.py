@@ -56,8 +56,14 @@ FIRST_HEARTBEAT_S = 1.0
 """The original's 5 s (docs/reference/opq-interop.md A.11) only keep `/status` empty for longer."""
 WAIT_SUBSCRIBED_S = 1.0
 JOIN_POLL_MS = 10
-IDLE, BUSY, STOPPED, CRASHED = "IDLE", "BUSY", "STOPPED", "CRASHED"
-"""The original has the first two; the others are the last heartbeat of a loop that ended."""
+IDLE = "IDLE"
+"""State of a heartbeat: the plug-in waits for a message."""
+BUSY = "BUSY"
+"""State of a heartbeat: the plug-in handles a message."""
+STOPPED = "STOPPED"
+"""State of the last heartbeat of a loop that was asked to end; the original has none."""
+CRASHED = "CRASHED"
+"""State of the last heartbeat of a loop that an error ended; the original has none."""
 
 
 class MaukaPlugin:

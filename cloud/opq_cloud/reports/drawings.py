@@ -18,7 +18,9 @@ from opq_cloud.reports.week_report import PhaseReport, WeekReport
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
 from opq_proto.kit.round_levels import round_levels
 
-WIDTH, HEIGHT = 1000, 300
+WIDTH = 1000
+"""Units of a drawing, which is stretched to the page."""
+HEIGHT = 300
 LINE = 1.6
 """Height of a drawn level, in units of HEIGHT."""
 MOST_PERCENT = 160.0

@@ -15,7 +15,16 @@ LOST_MS = 1_800_000
 """A gateway without a report for this time after its start of an update counts as failed."""
 GONE_MS = 4 * 3_600_000
 """A roll-out does not wait for a gateway without a report for this time; gateways report each hour."""
-DONE, FAILED, TRYING, WAITING, WELL = "done", "failed", "trying", "waiting", "well"
+DONE = "done"
+"""The gateway has the version, or one that is newer, or takes none."""
+FAILED = "failed"
+"""The gateway went back to its version, or is lost. A gateway reports this state too."""
+TRYING = "trying"
+"""The gateway starts the version for the first time. A gateway reports this state too."""
+WAITING = "waiting"
+"""The gateway has not started the version."""
+WELL = "well"
+"""State that a gateway reports if it has nothing to update."""
 
 
 def standing(plan: Plan, report: Report, now_ms: int) -> str:

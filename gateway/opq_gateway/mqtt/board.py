@@ -33,7 +33,9 @@ FLICKER = frozenset(("pst", "pinst_max", "plt"))
 SHORT_SHARES = ("3s", "10s")
 SHARES_S = 30.0
 """Measured shares are published at most this often, and only changed ones."""
-ONLINE, OFFLINE = b"online", b"offline"
+ONLINE = b"online"
+"""Payloads of availability that Home Assistant expects if nothing else is configured."""
+OFFLINE = b"offline"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,11 @@ from opq_gateway.phasors.quality import CLOCK_FAILED, PmuStatus, message_quality
 from opq_measure.synchrophasor.filter import PmuClass
 
 NAME_BYTES = 16
-POLAR, FLOAT_PHASORS, FLOAT_ANALOGS, FLOAT_FREQUENCY = 1, 2, 4, 8
+POLAR = 1
+"""Bit of FORMAT, like the next three (IEEE C37.118.2-2011, table 9)."""
+FLOAT_PHASORS = 2
+FLOAT_ANALOGS = 4
+FLOAT_FREQUENCY = 8
 FORMAT = POLAR | FLOAT_PHASORS | FLOAT_ANALOGS | FLOAT_FREQUENCY
 PHASOR_NAME = "V"
 VOLTAGE = 0 << 24

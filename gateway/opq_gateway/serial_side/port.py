@@ -159,7 +159,12 @@ def _is_direct(device: serial.SerialBase) -> bool:
 
 TIOCGICOUNT = 0x545D
 _COUNTS = struct.Struct("20i")
-FRAME, OVERRUN, PARITY, BREAK, BUFFER_OVERRUN = 6, 7, 8, 9, 10
+FRAME = 6
+"""Place of a counter in _COUNTS, like the next four (linux/serial.h, serial_icounter_struct)."""
+OVERRUN = 7
+PARITY = 8
+BREAK = 9
+BUFFER_OVERRUN = 10
 
 
 class LineErrors:

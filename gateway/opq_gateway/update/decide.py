@@ -6,7 +6,12 @@ from enum import Enum
 
 from opq_proto.release.plan import WHOLE_SHARE, Plan, is_turn, version_key
 
-IDLE, READY, TRYING = "idle", "ready", "trying"
+IDLE = "idle"
+"""Step of the journal: nothing to update."""
+READY = "ready"
+"""Step of the journal: the other tree holds a version that was not started."""
+TRYING = "trying"
+"""Step of the journal: a version was started and has not proved itself."""
 STEPS = (IDLE, READY, TRYING)
 TREES = ("a", "b")
 FIRST_S = 20.0

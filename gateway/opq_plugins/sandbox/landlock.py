@@ -19,13 +19,43 @@ from pathlib import Path
 
 from opq_plugins.sandbox.protection import LIBC
 
-CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
-VERSION_ONLY, PATH_BENEATH, NET_PORT = 1, 1, 2
-EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
-REMOVE, MAKE, MAKE_DEVICE = 0b11 << 4, 0b1111111 << 6, 1 << 6 | 1 << 11
-REFER, TRUNCATE, DEVICE_CONTROL = 1 << 13, 1 << 14, 1 << 15
-BIND_TCP, CONNECT_TCP = 1, 2
-ABSTRACT_SOCKET, SIGNAL = 1, 2
+# Numbers of system calls, the same on every machine.
+CREATE_RULESET = 444
+ADD_RULE = 445
+RESTRICT_SELF = 446
+
+VERSION_ONLY = 1
+"""Flag of CREATE_RULESET: returns the version of Landlock and makes nothing."""
+
+# Kinds of rule.
+PATH_BENEATH = 1
+NET_PORT = 2
+
+# Rights on files (LANDLOCK_ACCESS_FS_...).
+EXECUTE = 1
+WRITE_FILE = 1 << 1
+READ_FILE = 1 << 2
+READ_DIR = 1 << 3
+REMOVE = 0b11 << 4
+"""Folders and files."""
+MAKE = 0b1111111 << 6
+"""Every kind of file."""
+MAKE_DEVICE = 1 << 6 | 1 << 11
+"""Character and block devices, a part of MAKE."""
+REFER = 1 << 13
+"""Linking and moving a file into another folder."""
+TRUNCATE = 1 << 14
+DEVICE_CONTROL = 1 << 15
+"""ioctl on devices."""
+
+# Rights on TCP ports (LANDLOCK_ACCESS_NET_...).
+BIND_TCP = 1
+CONNECT_TCP = 1 << 1
+
+# What a domain keeps within itself (LANDLOCK_SCOPE_...).
+ABSTRACT_SOCKET = 1
+SIGNAL = 1 << 1
+
 FILES_ONLY = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | DEVICE_CONTROL
 """Rights of a rule whose path is a file."""
 TCP_VERSION = 4

@@ -13,7 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 8, 38, 36
+PR_SET_PDEATHSIG = 1
+"""Operation of prctl, like the next three (linux/prctl.h)."""
+PR_SET_KEEPCAPS = 8
+PR_SET_NO_NEW_PRIVS = 38
+PR_SET_CHILD_SUBREAPER = 36
 CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
 READ_CLOSED = (1 << 2, 1 << 1)
 """CAP_DAC_READ_SEARCH, or else CAP_DAC_OVERRIDE, which containers have."""

@@ -9,6 +9,7 @@ Source: linux/audit.h, linux/filter.h, asm/unistd_64.h, asm-generic/unistd.h.
 """
 
 import ctypes
+import errno
 import os
 import platform
 import socket
@@ -18,9 +19,14 @@ from collections.abc import Iterable
 
 from opq_plugins.sandbox.protection import LIBC
 
-PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
-SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL = 0x7FFF0000, 0x00050000, 0x80000000
-EPERM, ENOSYS = 1, 38
+PR_SET_SECCOMP = 22
+"""Operation of prctl (linux/prctl.h)."""
+SECCOMP_MODE_FILTER = 2
+"""Its argument: the filter is a program of BPF (linux/seccomp.h)."""
+SECCOMP_ALLOW = 0x7FFF0000
+"""Result of the filter, like the next two; SECCOMP_ERRNO has the error in its lower 16 bits."""
+SECCOMP_ERRNO = 0x00050000
+SECCOMP_KILL = 0x80000000
 
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """Machine -> its number in seccomp_data.arch."""
@@ -70,10 +76,23 @@ UDP_PROTOCOLS = socket.IPPROTO_IP, socket.IPPROTO_UDP
 """Protocols allowed for a datagram socket."""
 CAN = 29
 
-LOAD, EQUAL, ANY_BIT, AT_LEAST, MASK, GIVE = 0x20, 0x15, 0x45, 0x35, 0x54, 0x06
+# Operations of BPF (linux/bpf_common.h).
+LOAD = 0x20
+"""A word of seccomp_data, by its offset."""
+EQUAL = 0x15
+"""Jumps if the loaded word equals the operand."""
+ANY_BIT = 0x45
+"""Jumps if the loaded word has any bit of the operand."""
+AT_LEAST = 0x35
+"""Jumps if the loaded word is at least the operand."""
+MASK = 0x54
+"""Keeps the bits of the operand."""
+GIVE = 0x06
+"""Ends the program with the operand as its result."""
+
 ALLOW_CALL = GIVE, 0, 0, SECCOMP_ALLOW
 """Instruction that allows the system call."""
-REFUSE_CALL = GIVE, 0, 0, SECCOMP_ERRNO | EPERM
+REFUSE_CALL = GIVE, 0, 0, SECCOMP_ERRNO | errno.EPERM
 """Instruction that answers it with EPERM."""
 Code = list[tuple[int, int, int, int]]
 """BPF: (operation, jump if true, jump if false, operand)."""
@@ -112,7 +131,7 @@ def program(machine: str, network: frozenset[str], signals_are_limited: bool) ->
     """The filter: a block for each call, which ends in an answer; all other calls are allowed."""
     of = numbers(CALLS, machine)
     blocks: dict[int, Code] = {number: [REFUSE_CALL] for number in numbers(FORBIDDEN, machine).values()}
-    unknown = [(GIVE, 0, 0, SECCOMP_ERRNO | ENOSYS)]
+    unknown = [(GIVE, 0, 0, SECCOMP_ERRNO | errno.ENOSYS)]
     # their flags are in memory, where no filter can read them; libraries then use clone and openat
     blocks |= {of["clone3"]: unknown, of["openat2"]: unknown}
     blocks[of["clone"]] = [_argument(0), (ANY_BIT, 0, 1, NEW_SPACES), REFUSE_CALL, ALLOW_CALL]

@@ -14,7 +14,10 @@ from opq_proto.errors import PluginError
 ERROR_BYTES = 4096
 ANSWER_BYTES = 1 << 20
 DECISION_BYTES = 1 << 14
-OK, AGAIN = 0, 1
+OK = 0
+"""Status that a function of the library returns: the answer is written."""
+AGAIN = 1
+"""Status that a function of the library returns: nothing yet, call again."""
 WAIT_MS = 200
 
 Library = Any

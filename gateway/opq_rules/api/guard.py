@@ -38,7 +38,10 @@ METRICS = "/metrics"
 PROXY_HEADERS = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 MAX_JSON_BYTES = 4 << 20
 """Limit of a body that is decoded; 4 MiB of `[],` become 200 MiB of lists. Larger files come as a form."""
-_LOCAL, _REMOTE, _UID = 1, 2, 7
+_LOCAL = 1
+"""Column of PROC's tables, like the next two."""
+_REMOTE = 2
+_UID = 7
 PROC = Path("/proc/net")
 
 

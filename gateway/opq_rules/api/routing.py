@@ -27,7 +27,12 @@ from opq_rules.errors import CONFIGURATION, ENCODING, RuleError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ReadBody = Callable[[Request], Awaitable[Any]]
-BODY, REQUEST, RETURN = "body", "request", "return"
+BODY = "body"
+"""Parameter of a handler that receives the decoded body."""
+REQUEST = "request"
+"""Parameter of a handler that receives the request itself."""
+RETURN = "return"
+"""Name under which a function's annotations have its result."""
 
 
 class Json(Response):

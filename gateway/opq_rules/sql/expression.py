@@ -16,7 +16,13 @@ MAX_DEPTH = 100
 MAX_HEIGHT = 200
 """Largest height of the whole tree, that is, of a chain of operators: the compiler recurses."""
 
-NOT_POWER, COMPARISON, SUM, PRODUCT, SIGN, PATH = 3, 4, 5, 6, 7, 8
+# Binding powers between those of AND and of a path; a larger one binds first.
+NOT_POWER = 3
+COMPARISON = 4
+SUM = 5
+PRODUCT = 6
+SIGN = 7
+PATH = 8
 POWER = (
     {"OR": 1, "AND": 2}
     | dict.fromkeys(("=", "!=", "<", "<=", ">", ">=", "IN", "BETWEEN", "LIKE", "NOT"), COMPARISON)

@@ -18,11 +18,26 @@ from opq_proto.kit.own_thread import OwnThread
 from opq_sim.box.f405_memory import DEV_ID, FLASH, SYSTEM_ROM, F405Memory
 from opq_sim.box.faults import FaultyLine, LineFaults
 
-ACK, NACK = 0x79, 0x1F
+# Bytes of the protocol (AN3155).
+ACK = 0x79
+NACK = 0x1F
 SYNC = 0x7F
-GET, GET_VERSION, GET_ID, READ, GO, WRITE = 0x00, 0x01, 0x02, 0x11, 0x21, 0x31
-ERASE, EXTENDED_ERASE = 0x43, 0x44
-WRITE_PROTECT, WRITE_UNPROTECT, READOUT_PROTECT, READOUT_UNPROTECT = 0x63, 0x73, 0x82, 0x92
+"""The first byte, by which the boot loader measures the bit rate."""
+
+# Commands (AN3155).
+GET = 0x00
+GET_VERSION = 0x01
+GET_ID = 0x02
+READ = 0x11
+GO = 0x21
+WRITE = 0x31
+ERASE = 0x43
+EXTENDED_ERASE = 0x44
+WRITE_PROTECT = 0x63
+WRITE_UNPROTECT = 0x73
+READOUT_PROTECT = 0x82
+READOUT_UNPROTECT = 0x92
+
 VERSION = 0x31
 """AN2606: USART boot loader V3.1 of the STM32F40xxx; it knows Extended Erase, not Erase."""
 COMMANDS = (
@@ -38,7 +53,10 @@ COMMANDS = (
     READOUT_PROTECT,
     READOUT_UNPROTECT,
 )
-MASS_ERASE, BANK1_ERASE, BANK2_ERASE = 0xFFFF, 0xFFFE, 0xFFFD
+MASS_ERASE = 0xFFFF
+"""Instead of the number of pages in EXTENDED_ERASE, like the next two."""
+BANK1_ERASE = 0xFFFE
+BANK2_ERASE = 0xFFFD
 TICK_S = 0.02
 
 Reading = Generator[bytes, int, None]

@@ -25,7 +25,8 @@ SUBGROUP_BINS: Final = 3 * 49
 WINDOW_S: Final = 0.2
 """A bin is 5 Hz wide: it holds one part in rate times this of the noise's power, in both half spectra."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def drawn_normal(keys: Sequence[IndexArray | int], columns: int) -> FloatArray:

@@ -19,10 +19,17 @@ from opq_sim.foreign.protobuf_bytes import (
     whole_number,
 )
 
-INFO, DATA, RATE, PLUGIN = 5, 6, 7, 8
-"""Numbers of the one-of `command`."""
-INFO_RESPONSE, RATE_RESPONSE, DATA_RESPONSE, PLUGIN_RESPONSE = 4, 5, 6, 7
-"""Numbers of the one-of `response`."""
+# Numbers of the one-of `command`.
+INFO = 5
+DATA = 6
+RATE = 7
+PLUGIN = 8
+
+# Numbers of the one-of `response`.
+INFO_RESPONSE = 4
+RATE_RESPONSE = 5
+DATA_RESPONSE = 6
+PLUGIN_RESPONSE = 7
 
 
 @dataclass(frozen=True, slots=True)

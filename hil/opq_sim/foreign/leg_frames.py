@@ -16,8 +16,13 @@ from opq_sim.foreign.protobuf_bytes import (
     whole_number,
 )
 
-PING, PONG, READ, RESP, ERROR = 1, 2, 3, 4, 5
-"""RequestDataMessage.type."""
+# Values of RequestDataMessage.type.
+PING = 1
+PONG = 2
+READ = 3
+RESP = 4
+ERROR = 5
+
 LEG_TOPIC = b"evget"
 """Frame 0 of messages from the broker to all Boxes."""
 

@@ -10,7 +10,12 @@ import struct
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+# Wire types, the lower three bits of a tag.
+VARINT = 0
+FIXED64 = 1
+LENGTH = 2
+FIXED32 = 5
+
 MAX_VARINT_BYTES = 10
 _MASK64 = 2**64 - 1
 

@@ -20,7 +20,10 @@ FRAME_SAMPLES = 200
 COUNTS_PER_VOLT = 152.0
 MAX_FILTERS = 10_000
 MAX_DELAY_SAMPLES = 10**9
-VRMS, NOP = "vrms", "nop"
+VRMS = "vrms"
+"""Filter that moves the voltage to `target_vrms` within its delay."""
+NOP = "nop"
+"""Filter that changes nothing for its delay."""
 
 
 class OriginalSimError(ValueError):

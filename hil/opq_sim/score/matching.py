@@ -22,7 +22,15 @@ from itertools import accumulate
 
 from opq_sim.score.records import EDGE_NS, JOIN_NS, LONGEST_NS, BoxSpan, FoundIncident, TrueDisturbance
 
-MEET, NEAR, MEET_OTHER, NEAR_OTHER = range(4)
+# Ranks of a pair of a true disturbance and a found one, the best first.
+MEET = 0
+"""They share time and family, or the found one begins where the true one ends."""
+NEAR = 1
+"""They share the family; the found one begins within its `reach_ns` of the true one's start."""
+MEET_OTHER = 2
+"""They share time, but not the family."""
+NEAR_OTHER = 3
+"""As NEAR, but not of one family."""
 FAR_NS = 10_000_000_000
 """The longest waveform that is asked for."""
 Fit = tuple[int, int, bool]

@@ -32,16 +32,20 @@ OVER_NOISE = 6.0
 """Multiple of the rms of the noise in one bin; the largest of 500 bins has 3.1 times."""
 MODULATED = 0.5
 """Least ratio of the mirrored line to the line where both are a modulation."""
-MIN_SIGNAL_HZ, MAX_SIGNAL_HZ = 110.0, 3000.0
-"""IEC 61000-2-2:2002, 4.10.1."""
+MIN_SIGNAL_HZ = 110.0
+"""Lowest frequency of ripple control (IEC 61000-2-2:2002, 4.10.1)."""
+MAX_SIGNAL_HZ = 3000.0
+"""Highest frequency of ripple control (IEC 61000-2-2:2002, 4.10.1)."""
 SAME_HZ = 3.0
 """Largest deviation in frequency of a keyed line from window to window."""
 KEYED = 0.7
 """A line that falls below this share of its upper levels is keyed; a steady one stays within a tenth."""
 MIN_TELEGRAM_S = 0.8
 LONGEST_PAUSE_S = 5.0
-MIN_PULSE_S, LONGEST_PULSE_S = 0.6, 2.5
-"""Length of one pulse between silences, as a short waveform shows a telegram of long pulses."""
+MIN_PULSE_S = 0.6
+"""Shortest pulse between silences that is a telegram, because a short waveform shows only one of them."""
+LONGEST_PULSE_S = 2.5
+"""Longest such pulse."""
 
 
 def tones_in(series: WindowSeries, limit_percent: float = MAX_INTERHARMONIC_PERCENT) -> list[Occurrence]:

@@ -30,8 +30,10 @@ CLEAR_CHANGE = 0.03
 """Share of the voltage before from which the size alone shows the shape."""
 SHORT_SHARE = 0.3
 """A change is short if less than this share of it is left after settling."""
-HIGH_SHARE, HALF_SHARE, LOW_SHARE = 0.8, 0.5, 0.3
-"""The recovery of a dip is timed between these shares of its depth."""
+HIGH_SHARE = 0.8
+"""The recovery of a dip is timed between these three shares of its depth."""
+HALF_SHARE = 0.5
+LOW_SHARE = 0.3
 NO_PHASE_SHARE = 1e-3
 """Share of the voltage before, below which a wave has no phase."""
 NO_SIZE_SHARE = 0.1

@@ -17,8 +17,10 @@ import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray
 
-MIN_HZ, MAX_HZ = 20.0, 3000.0
-"""A tone is searched between these frequencies."""
+MIN_HZ = 20.0
+"""Lowest frequency at which a tone is searched."""
+MAX_HZ = 3000.0
+"""Highest frequency at which a tone is searched."""
 CHANCE = 1e-5
 """Share of records in which noise alone shows such a tone."""
 AROUND_HZ = 300.0

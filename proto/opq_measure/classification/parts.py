@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 
-NONE, UNKNOWN = "none", "unknown"
+NONE = "none"
+"""Class of a record without a disturbance."""
+UNKNOWN = "unknown"
+"""Class of a record with a disturbance of no known shape."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,10 @@ STEPS: Final = 8
 FARTHEST_HZ = 20.0
 MIN_PU = 0.05
 """Share of the median amplitude below which there is no sine to fit."""
-LOWEST_HZ, HIGHEST_HZ = 40.0, 70.0
+LOWEST_HZ = 40.0
+"""A fit below this is not the frequency of a mains of 50 or 60 Hz."""
+HIGHEST_HZ = 70.0
+"""A fit above this is not the frequency of a mains of 50 or 60 Hz."""
 HIGHEST_ORDER: Final = 99
 
 

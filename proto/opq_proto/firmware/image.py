@@ -34,10 +34,13 @@ FLAG_DEVELOPMENT_KEY = 1
 """Signed with a key that was made for one machine, not with a release's key."""
 
 _HEADER = struct.Struct("<4sHH16sIIII32s40s")
-_MAGIC, _VERSION = b"OPQF", 1
+_MAGIC = b"OPQF"
+_VERSION = 1
+"""Of the header of an image, which the boot loader reads too."""
 _BUNDLE = struct.Struct("<4sHH")
 _ENTRY = struct.Struct("<III")
-_BUNDLE_MAGIC, _BUNDLE_VERSION = b"OPQW", 1
+_BUNDLE_MAGIC = b"OPQW"
+_BUNDLE_VERSION = 1
 
 Sign = Callable[[bytes], bytes]
 """Message -> Ed25519 signature, 64 bytes."""

@@ -7,7 +7,8 @@ from contextlib import suppress
 import zmq
 from zmq.backend import Socket as PlainSocket
 
-EVENTS, POLLIN = zmq.EVENTS, int(zmq.POLLIN)
+EVENTS = zmq.EVENTS
+POLLIN = int(zmq.POLLIN)
 _ZERO_COPY_RECEIVE = 10
 """ZMQ_ZERO_COPY_RECV of zmq.h; pyzmq has no name for it."""
 ASKED_MESSAGES = 2

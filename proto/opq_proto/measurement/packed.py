@@ -52,8 +52,12 @@ EXPECTED: Final = {
 """Number -> what is subtracted from it: another number times a factor, which is near it."""
 _HEAD: Final = struct.Struct("<BBI")
 _EXTRA_HEAD: Final = struct.Struct("<I")
-_LEVEL, _WINDOW_BITS, _MEMORY = 1, -13, 6
-"""Settings of zlib: blocks are small, and clearing its default memory costs more than compressing them."""
+_LEVEL = 1
+"""Of zlib: the fastest."""
+_WINDOW_BITS = -13
+"""Of zlib, without a header: blocks are small, and clearing 32 KiB costs more than compressing."""
+_MEMORY = 6
+"""Of zlib, smaller than its default for the same reason."""
 _DOCUMENTED: Final = [each for each in STORED if each.kind != "text"]
 _SOURCES: Final = tuple(TimeSource)
 _METRICS: Final = 3 * len(METRIC_NAMES)

@@ -48,8 +48,10 @@ MAX_WINDOW_NS = 120 * 10**9
 it a part of that one event."""
 _USUAL = len(METRIC_NAMES)
 _SOURCES = len(TimeSource)
-_LEAST, _MOST = np.array([NOMINAL_V, NOMINAL_HZ], np.float32).T
-"""Volts and hertz that are believed."""
+_LEAST_NOMINAL = np.array([NOMINAL_V[0], NOMINAL_HZ[0]], np.float32)
+"""Least nominal volts and hertz that are believed."""
+_MOST_NOMINAL = np.array([NOMINAL_V[1], NOMINAL_HZ[1]], np.float32)
+"""Most nominal volts and hertz that are believed."""
 _NUMBERS = tuple(each.name for each in FIELDS if each.dtype == "i8")
 _WINDOW_NS = ORIGINAL_WINDOW_MS * NS_PER_MS
 
@@ -237,7 +239,7 @@ class _Batch:
         count = len(self.ids)
         dtype = np.float64 if self.exact else np.float32
         declared: NDArray[Any] = np.array(self.declared, dtype).reshape(count, 2)
-        declared[~((declared >= _LEAST) & (declared <= _MOST))] = 0
+        declared[~((declared >= _LEAST_NOMINAL) & (declared <= _MOST_NOMINAL))] = 0
         nominals = tuple(
             nominal_of(box_id, volts or None, hz or None)
             for box_id, (volts, hz) in zip(self.ids, declared.tolist(), strict=True)

@@ -16,7 +16,8 @@ LIST = Path(__file__).with_name("public.toml")
 LARGEST_FILE_BYTES = 4 << 20
 """Bytes of a file of the list; a server that sends more sends another file."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
-_COMMIT, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ListError(OpqError):

@@ -21,7 +21,10 @@ from opq_sim.power_system.power_scenario import PowerScenario, power_system_of
 from opq_sim.power_system.power_system import KEEP_S, GridDisturbance, PowerSystem
 
 COLUMNS = 3
-INK, LIMIT = "#1f4e79", "#888888"
+INK = "#1f4e79"
+"""Colour of voltages and frequency."""
+LIMIT = "#888888"
+"""Colour of limits."""
 WAVE_HZ = 12_000.0
 FINE_HZ = 1e6
 """Sampling rate for surges, which a Box's own rate would hardly show."""

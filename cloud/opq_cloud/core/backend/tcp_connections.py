@@ -17,8 +17,11 @@ BYTES_RECEIVED_AT = 128
 BYTES_SENT_AT = 200
 """Offset of tcpi_bytes_sent (u64), Linux 4.19 and later; it includes tcpi_bytes_retrans, the next u64."""
 INFO_BYTES = 256
-_INET, _STREAM = int(tcp.AF_INET), int(tcp.SOCK_STREAM)  # an Enum costs as much as the call
-_TCP, _TCP_INFO = int(tcp.IPPROTO_TCP), int(tcp.TCP_INFO)
+_INET = int(tcp.AF_INET)
+"""As int, like the next three: an Enum costs as much as the call."""
+_STREAM = int(tcp.SOCK_STREAM)
+_TCP = int(tcp.IPPROTO_TCP)
+_TCP_INFO = int(tcp.TCP_INFO)
 
 
 def remote_address(number: int) -> object:

@@ -27,7 +27,9 @@ from opq_cloud.core.backend.tcp_connections import (
 from opq_proto.kit.zmq_inbox import MONITORED, waiting_messages
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-_FAILURES, _ACCEPTED = int(FAILURES), int(zmq.EVENT_ACCEPTED)  # an Enum would double the cost
+_FAILURES = int(FAILURES)
+"""As int, like the next one: an Enum would double the cost."""
+_ACCEPTED = int(zmq.EVENT_ACCEPTED)
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | FAILURES
 BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""

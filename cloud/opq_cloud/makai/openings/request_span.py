@@ -14,7 +14,14 @@ from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_proto.decision import NS_PER_MS, Decision, window_ns
 from opq_proto.messages import Measurement
 
-TRANSIENT, DIP, HARMONICS, FREQUENCY = "transient", "dip", "harmonics", "frequency"
+TRANSIENT = "transient"
+"""Row of the table of spans: impulses and phase jumps, whose exact time the gateway found."""
+DIP = "dip"
+"""Row of the table of spans: every metric without another row."""
+HARMONICS = "harmonics"
+"""Row of the table of spans: the metrics of STEADY and the single harmonics."""
+FREQUENCY = "frequency"
+"""Row of the table of spans: frequency and its rate of change."""
 MIN_PAD_NS = 100 * NS_PER_MS
 """Added around a transient that is itself long, also for the difference of clocks."""
 SHORT = frozenset({"edge_impulsive_transient", "edge_phase_jump"})

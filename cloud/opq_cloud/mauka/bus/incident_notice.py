@@ -27,7 +27,12 @@ from opq_proto.wire.mauka_pb2 import MaukaMessage
 INCIDENT = "incident"
 """The topic."""
 MAX_BOXES = 100
-NEW, CHANGED, GONE = "incident", "incident_changed", "incident_gone"
+NEW = "incident"
+"""Kind of notice: an incident that was not there before."""
+CHANGED = "incident_changed"
+"""Kind of notice: further findings, or another classification."""
+GONE = "incident_gone"
+"""Kind of notice: joined into another incident, or deleted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,10 @@ from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.incidents.witness import IncidentWitness
 from opq_proto.messages import BoxSide
 
-DOWNSTREAM, UPSTREAM = "downstream", "upstream"
+DOWNSTREAM = "downstream"
+"""The cause is on the customer's side of the Box."""
+UPSTREAM = "upstream"
+"""The cause is on the grid's side of the Box."""
 RUNS_AWAY = "frequency_deviation"
 """At another frequency the phase runs away from that before, whatever the magnitude does."""
 MIN_DEPTH = 0.04

@@ -10,12 +10,31 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-BRIDGE, RUNNER, STORE = "event service", "AnalysisRunner", "store: incidents"
-BROKER, STREAMS, TRENDS = "triggering broker", "StreamRunner", "store: Trends"
+BRIDGE = "event service"
+"""Node that events come from."""
+RUNNER = "AnalysisRunner"
+"""Runner of the analyses that read events."""
+STREAMS = "StreamRunner"
+"""Runner of the analyses that read the nouns of READ_FROM."""
+STORE = "store: incidents"
+"""Node that findings go to, and that findings and incidents are read from."""
+BROKER = "triggering broker"
+"""Where StreamRunner reads Measurements from."""
+TRENDS = "store: Trends"
+"""Where StreamRunner reads Trends from."""
 READ_FROM = {"Measurement": BROKER, "Trend": TRENDS, "Finding": STORE, "Incident": STORE}
 """Noun that StreamRunner reads -> where from."""
 NOUNS = frozenset({*READ_FROM, "Event"})
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 30, 180, 12, 20
+WIDTH = 190
+"""Pixels of a node; the longest name of an analysis fits."""
+HEIGHT = 30
+"""Pixels of a node."""
+GAP_X = 180
+"""Pixels between columns of nodes, room for an edge's name."""
+GAP_Y = 12
+"""Pixels between nodes of a column."""
+MARGIN = 20
+"""Pixels around the graph."""
 COLOURS = {
     "bus": "#dbe7f3",
     "built-in": "#e3f1df",

@@ -26,7 +26,11 @@ from opq_proto.kit import log as logs
 
 log = logs.get(service="mauka")
 
-GREEN, RED, PLAIN = "\x1b[1;32m", "\x1b[1;31m", "\x1b[0;0m"
+GREEN = "\x1b[1;32m"
+"""Colours as the original's plugin manager writes them: clients compare its answers."""
+RED = "\x1b[1;31m"
+PLAIN = "\x1b[0;0m"
+"""Ends a colour."""
 LARGEST_REQUEST = 4096
 CONNECTED_S = 10.0
 """The longest wait for a connection, which libzmq makes however busy Mauka is."""

@@ -19,9 +19,14 @@ from opq_proto.measurement.fields import ORIGINAL_FIELDS
 from opq_proto.measurement.packed import PackedRows, from_document, packed_rows
 from opq_proto.messages import Measurement, Metric, TimeSource
 
-_FIXED, _FREE, _CLOCKED, _COLUMNS, _STEPS = range(5)
-"""Versions: rows one after the other; as JSON; the same after the stretches of their clocks; byte column by
-byte column, compressed; the same, with _RISING as differences from the row before."""
+_FREE = 1
+"""Version of a block: each row as JSON. Version 0 has rows of a fixed length, one after the other."""
+_CLOCKED = 2
+"""Version of a block: rows of a fixed length after the stretches of their clocks."""
+_COLUMNS = 3
+"""Version of a block: as _CLOCKED, byte column by byte column, compressed."""
+_STEPS = 4
+"""Version of a block: as _COLUMNS, with _RISING as differences from the row before."""
 _RISING: Final = ("offset_ms", "sequence", "back")
 _HEAD: Final = struct.Struct("<BqqI")  # version, first time, first sequence, rows
 _MORE: Final = struct.Struct("<HiqII8f")  # flags, end offset, duration, uncertainty, back, 4 x (min, max)
@@ -50,7 +55,13 @@ _TIMED_ROW: Final = np.dtype([("timestamp_ms", "<i8"), ("row", _CLOCKED_ROW)])
 _PARCEL_ROW: Final = np.dtype([("box", "<u4"), ("timestamp_ms", "<i8"), ("row", _CLOCKED_ROW)])
 _WINDOW_BITS: Final = -12
 _STRETCH_ROWS: Final = 200
-_TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _JSON = 0x100, 0x200, 0x400, 0x800, 0x8000
+_TIMES = 0x100
+"""Flag of a row, like the next four: start and end of the window are known."""
+_UNCERTAINTY = 0x200
+_OLDEST = 0x400
+_SEQUENCE = 0x800
+_JSON = 0x8000
+"""Flag of a row: the rest of it is JSON."""
 _SOURCES: Final = tuple(TimeSource)
 _KEYS: Final = tuple(ORIGINAL_FIELDS)
 

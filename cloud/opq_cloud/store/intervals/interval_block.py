@@ -28,7 +28,9 @@ _HEAD = struct.Struct("<BII")
 _LEVEL = 1
 """Of zlib: 2 % larger than level 6, in half the time."""
 _TIME = "time"
-_SEQUENCES, _SEQUENCE_FLOATS = "sequences", 4
+_SEQUENCES = "sequences"
+"""Name of the section of a block with the first and last sequence numbers of each interval."""
+_SEQUENCE_FLOATS = 4
 """Two numbers of 64 bits are as long as four values, so that a program from before them reads a block too."""
 
 

@@ -18,7 +18,12 @@ from opq_proto.kit import log as logs
 
 log = logs.get(service="store")
 
-BY_ANALYSIS, BY_HAND, BY_REANALYSIS = "analysis", "hand", "reanalysis"
+BY_ANALYSIS = "analysis"
+"""The incident changed because of new findings."""
+BY_HAND = "hand"
+"""A user changed the incident."""
+BY_REANALYSIS = "reanalysis"
+"""A stored event was analysed again."""
 INCIDENTS_EACH = 20
 """Incidents in one announcement, which are read and published together."""
 MAX_WAITING = 2000

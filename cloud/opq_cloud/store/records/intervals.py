@@ -46,8 +46,12 @@ from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import LENGTHS_MS, IntervalColumns
 from opq_proto.messages import Disturbance, Measurement
 
-ROWS, DAY, MONTH = 0, 1, 2
-"""Levels of INTERVAL_BLOCKS."""
+ROWS = 0
+"""Level of INTERVAL_BLOCKS: the intervals themselves."""
+DAY = 1
+"""Level of INTERVAL_BLOCKS: how a day's values are distributed."""
+MONTH = 2
+"""Level of INTERVAL_BLOCKS: how a month's values are distributed."""
 DAY_MS = DAY_NS // 1_000_000
 HOUR_MS = 3_600_000
 BLOCK_MS = {3_000: HOUR_MS, 10_000: HOUR_MS}

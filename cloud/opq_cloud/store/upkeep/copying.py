@@ -90,7 +90,10 @@ BATCH_ROWS = 2000
 WINDOW_ROWS = 20_000
 MOST_NAMED = 200
 """Lines about what was left out that are kept; all are counted."""
-FILES, MEASUREMENTS, TRENDS = "files", "measurements", "trends"
+FILES = "files"
+"""What is copied, by the name in the report, beside the tables; the next two likewise."""
+MEASUREMENTS = "measurements"
+TRENDS = "trends"
 NOT_COMPARED = frozenset({DUE.name})
 """Marks of what is rolled up next; an original has none."""
 MARK = "store-copy"

@@ -15,8 +15,13 @@ Row = tuple[int | None, list[Value]]
 """Rowid (None in a table without it) and the stored values."""
 HEADER = 100
 USUAL_PAGE = 4096
-TABLE_INNER, TABLE_LEAF, INDEX_INNER, INDEX_LEAF = 5, 13, 2, 10
-_TABLE, _INDEX = (TABLE_INNER, TABLE_LEAF), (INDEX_INNER, INDEX_LEAF)
+TABLE_INNER = 5
+"""First byte of a page, like the next three (fileformat2.html, B-tree Pages)."""
+TABLE_LEAF = 13
+INDEX_INNER = 2
+INDEX_LEAF = 10
+_TABLE = (TABLE_INNER, TABLE_LEAF)
+_INDEX = (INDEX_INNER, INDEX_LEAF)
 _WIDTHS = (0, 1, 2, 3, 4, 6, 8)
 """Bytes of whole numbers, by serial type."""
 CELL_ERRORS = (IndexError, ValueError, struct.error)

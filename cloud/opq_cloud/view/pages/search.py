@@ -24,8 +24,12 @@ BOXES_FOUND = 12
 ACTIONS_OF = 3
 """For this many of the matching Boxes, actions are offered."""
 NEW_RULE = "/account/notifications/new?about=incident"
-NOT, INSIDE, WORD, START, WHOLE = range(5)
-"""How well a text matches, rising."""
+NO_MATCH = 0
+"""How well a text matches; the next four are better in turn."""
+INSIDE_WORD = 1
+WORD_STARTS = 2
+TEXT_STARTS = 3
+WHOLE_TEXT = 4
 
 SearchText = Annotated[str, Query(max_length=MAX_CHARACTERS)]
 KINDS = {
@@ -47,7 +51,7 @@ class SearchHit:
     words: str
     detail: str
     path: str
-    fit: int = WORD
+    fit: int = WORD_STARTS
 
 
 class SearchPages:
@@ -99,23 +103,23 @@ def find(context: VisitorContext, text: str) -> list[SearchHit]:
 
 def fit_of(wanted: str, *texts: str) -> int:
     """How well the best of the texts matches; it must contain every typed word."""
-    return max((_fit(wanted, text.casefold()) for text in texts), default=NOT)
+    return max((_fit(wanted, text.casefold()) for text in texts), default=NO_MATCH)
 
 
 def _fit(wanted: str, text: str) -> int:
     if wanted == text:
-        return WHOLE
+        return WHOLE_TEXT
     if text.startswith(wanted):
-        return START
+        return TEXT_STARTS
     parts = wanted.split()
     if not all(part in text for part in parts):
-        return NOT
-    return WORD if all(f" {part}" in f" {text}" for part in parts) else INSIDE
+        return NO_MATCH
+    return WORD_STARTS if all(f" {part}" in f" {text}" for part in parts) else INSIDE_WORD
 
 
 def _matching(hits: Iterator[SearchHit], wanted: str) -> Iterator[SearchHit]:
     for hit in hits:
-        fit = max(fit_of(wanted, hit.words), min(fit_of(wanted, hit.detail), INSIDE))
+        fit = max(fit_of(wanted, hit.words), min(fit_of(wanted, hit.detail), INSIDE_WORD))
         if fit:
             yield replace(hit, fit=fit)
 
@@ -190,9 +194,9 @@ def _boxes(context: VisitorContext, wanted: str) -> list[SearchHit]:
         fit = max(
             number,
             fit_of(wanted, box.label, box.name),
-            min(fit_of(wanted, region, feeder, place_words), WORD),
+            min(fit_of(wanted, region, feeder, place_words), WORD_STARTS),
         )
-        if number == INSIDE and fit == INSIDE and plain.isdigit():
+        if number == INSIDE_WORD and fit == INSIDE_WORD and plain.isdigit():
             continue  # a search for 1 must not find Box 21
         if fit:
             detail = ", ".join(part for part in (region, place_shown, feeder and f"feeder {feeder}") if part)
@@ -203,7 +207,7 @@ def _boxes(context: VisitorContext, wanted: str) -> list[SearchHit]:
 def _of_boxes(context: VisitorContext, boxes: list[SearchHit]) -> Iterator[SearchHit]:
     """Actions for the Boxes that match best."""
     for hit in boxes:
-        if hit.fit < START:
+        if hit.fit < TEXT_STARTS:
             continue
         box_id = hit.path.rpartition("/")[2]
         yield SearchHit("Action", f"Incidents of {hit.words}", "", f"/incidents?box={box_id}")
@@ -227,7 +231,7 @@ def _incident_hits(context: VisitorContext, wanted: str) -> Iterator[SearchHit]:
         f"#{found.incident_id} {title}",
         "",
         f"/incidents/{found.incident_id}",
-        WHOLE if not wanted.isdigit() else START,
+        WHOLE_TEXT if not wanted.isdigit() else TEXT_STARTS,
     )
 
 

@@ -33,7 +33,15 @@ HEAD_BYTES: Final = _HEAD.size
 _ORDER: Final = struct.Struct("<Bi")
 MAX_ORDER: Final = 2
 Integers = NDArray[np.int64]
-METHODS = RAW, DEFLATED, CYCLES, DIFFERENCES = 0, 1, 4, 5  # 2 and 3 had no groups and tuples
+RAW = 0
+"""Method of a chunk: the samples as they are."""
+DEFLATED = 1
+"""Method of a chunk: zlib."""
+CYCLES = 4
+"""Method of a chunk: differences from the cycle before. Methods 2 and 3 had no groups and tuples."""
+DIFFERENCES = 5
+"""Method of a chunk: differences from the sample before."""
+METHODS = RAW, DEFLATED, CYCLES, DIFFERENCES
 
 
 def pack(counts: NDArray[np.int16]) -> bytes:

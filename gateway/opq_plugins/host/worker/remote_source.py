@@ -20,7 +20,10 @@ from opq_plugins.worker import wire as frames
 from opq_plugins.worker.context import BATCHES_AHEAD
 from opq_proto.errors import PluginError
 
-SLICE_S = POLL_S = 0.1
+SLICE_S = 0.1
+"""Seconds of a back-off between two looks whether the source was closed."""
+POLL_S = 0.1
+"""Seconds between two looks whether the worker ended or the source was closed."""
 
 
 class SourceGate(sdk.BatchEmitter):

@@ -13,7 +13,11 @@ from opq_rules.engine.running.sink_runner import RuleSinks
 from opq_rules.query.planning.plan import QueryPlan
 from opq_rules.query.query import Query
 
-LOADED, RUNNING, STOPPED = "loaded", "running", "stopped"
+LOADED = "loaded"
+"""Read from the store, and not started since."""
+RUNNING = "running"
+STOPPED = "stopped"
+"""Stopped by a request."""
 FAILED = "stopped by error"
 WAITING = "stopped: waiting for next schedule."
 _ENDED = frozenset({STOPPED, FAILED, WAITING})

@@ -34,7 +34,8 @@ from opq_sim.power_system.places import PlaceError
 LEAKAGE_S = 1e-9
 """Admittance from every node to earth, so that a node without supply is at 0 V and not undefined."""
 SOURCE_ROUNDS = 50
-ZERO, POSITIVE = 0, 1
+POSITIVE = 1
+"""Place of the positive sequence in arrays of zero, positive and negative sequence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,14 @@ MIN_PERCENT = 1.0
 """Smallest height of the harmonics axis, so that negligible harmonics are not drawn large."""
 MIN_HZ = 0.02
 """Smallest height of the frequency axis, so that noise is not drawn large."""
-INK, DIP, OTHER, LIMIT = "#1f4e79", "#d9822b", "#7b3294", "#888888"
+INK = "#1f4e79"
+"""Colour of measured values."""
+DIP = "#d9822b"
+"""Colour of a disturbance of the voltage's size."""
+OTHER = "#7b3294"
+"""Colour of other events, and of lines between harmonics."""
+LIMIT = "#888888"
+"""Colour of limits."""
 MAX_MARKS = 200
 AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
 """Rows of (least length in seconds, seconds per unit, unit)."""

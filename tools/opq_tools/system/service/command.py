@@ -34,10 +34,10 @@ DATA = Path("var/lib/opq")
 GATEWAY_CONFIG = Path("etc/opq/gateway.toml")
 CLOUD_CONFIG = Path("etc/opq/cloud.toml")
 USERS = Path("etc/sysusers.d/opq.conf")
-BOX_RULES, WIFI_RULES = (
-    Path("etc/udev/rules.d/60-opq-box.rules"),
-    Path("etc/polkit-1/rules.d/50-opq-gateway.rules"),
-)
+BOX_RULES = Path("etc/udev/rules.d/60-opq-box.rules")
+"""Lets the gateway's user open a Box's port."""
+WIFI_RULES = Path("etc/polkit-1/rules.d/50-opq-gateway.rules")
+"""Lets the gateway's user set up Wi-Fi."""
 GATEWAY_LINK = DATA / "gateway/update/current"
 """What the gateway's unit starts by; an update moves it."""
 CLOUD_SERVICES = (

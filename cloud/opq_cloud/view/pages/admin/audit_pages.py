@@ -57,8 +57,6 @@ class AuditRow:
 
 
 class AuditPages:
-    """The audit pages, for administrators."""
-
     def __init__(self, context: AdminContext) -> None:
         self._context = context
 

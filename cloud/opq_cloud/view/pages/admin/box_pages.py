@@ -47,8 +47,6 @@ CHANGES_SHOWN = 10
 
 
 class BoxAdminPages:
-    """The pages of Boxes, for administrators."""
-
     def __init__(self, context: AdminContext) -> None:
         self._context = context
         self._box_client = BoxClient(context.addresses)

@@ -24,8 +24,6 @@ STATE_WORDS = {
 
 
 class FirmwarePages:
-    """The pages of firmware, for administrators."""
-
     def __init__(self, context: AdminContext) -> None:
         self._context = context
         self._jobs = context.services.firmware

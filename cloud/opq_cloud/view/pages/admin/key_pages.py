@@ -41,8 +41,6 @@ class KeyRow:
 
 
 class KeyAdminPages:
-    """The pages of keys, for administrators."""
-
     def __init__(self, context: AdminContext) -> None:
         self._context = context
 

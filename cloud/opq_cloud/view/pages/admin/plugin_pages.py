@@ -61,8 +61,6 @@ class EngineShown:
 
 
 class PluginAdminPages:
-    """The pages of plug-ins, for administrators."""
-
     def __init__(self, context: AdminContext) -> None:
         self._context = context
         self._manager = PluginManager(context.addresses.plugin_manager)

@@ -63,8 +63,6 @@ class DiskSpace:
 
 
 class SystemPages:
-    """The system page, for administrators."""
-
     def __init__(self, context: AdminContext) -> None:
         self._context = context
         self._manager = PluginManager(context.addresses.plugin_manager)

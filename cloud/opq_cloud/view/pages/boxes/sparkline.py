@@ -12,8 +12,9 @@ from opq_cloud.view.pages.drawing.charts import known_metric
 from opq_proto.messages import Measurement, Metric
 
 SPARK_POINTS = 150
-SPARK_WIDTH, SPARK_HEIGHT = 240, 48
-"""The viewBox of templates/parts.html."""
+SPARK_WIDTH = 240
+"""Units of the viewBox of templates/parts.html."""
+SPARK_HEIGHT = 48
 SPARK_JOINT_MS = 500.0
 """Windows with a smaller distance are consecutive."""
 NORMAL_PERCENT = (90.0, 110.0)

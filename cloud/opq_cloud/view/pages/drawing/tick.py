@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 1000, 500
-"""The drawing is stretched to its place, but the lines keep their width."""
+WIDTH = 1000
+"""Units of the drawing, which is stretched to its place; the lines keep their width."""
+HEIGHT = 500
 
 
 @dataclass(frozen=True, slots=True)

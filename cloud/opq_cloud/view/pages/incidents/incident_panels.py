@@ -21,8 +21,9 @@ from opq_cloud.view.web import words
 from opq_proto.messages import Gap, Incident, Waveform
 
 BOXES_SHOWN = 24
-SMALL_WIDTH, SMALL_HEIGHT = 200.0, 60.0
-"""The viewBox of a small picture."""
+SMALL_WIDTH = 200.0
+"""Units of the viewBox of a small picture."""
+SMALL_HEIGHT = 60.0
 SMALL_POINTS = 200
 SMALL_MARGIN_MS = 40.0
 """Time before and after the incident in a small picture, at least."""

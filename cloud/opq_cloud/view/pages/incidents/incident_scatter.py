@@ -14,7 +14,8 @@ from opq_cloud.store.incidents.index import DURATIONS_S, PERCENTS, PLANE_COLUMNS
 from opq_cloud.view.web.words import THIN, class_tone, class_words, duration, number
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW, SEMI_F47
 
-WIDTH, HEIGHT = 1000.0, 400.0
+WIDTH = 1000.0
+HEIGHT = 400.0
 SHORTEST_S = 0.004
 """Left end of the axis of durations."""
 LONGEST_S = 10_000.0

@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 
 from opq_cloud.view.pages.map.fuzz import KM_PER_DEGREE, Place
 
-WIDTH, HEIGHT = 1000, 560
+WIDTH = 1000
 """Units in which nearness on the drawing is judged; a browser scales it."""
+HEIGHT = 560
 EQUATOR_KM = 360.0 * KM_PER_DEGREE
 MAX_LATITUDE = 84.0
 PLACES_KEPT = 1 << 15

@@ -16,8 +16,9 @@ from opq_measure.standards.requirements import ROUNDING
 from opq_proto.kit.round_levels import round_levels
 
 BINS = 48
-WIDTH, HEIGHT = 960.0, 240.0
-"""Of the bars' drawing, which is stretched to its place."""
+WIDTH = 960.0
+"""Units of the bars' drawing, which is stretched to its place."""
+HEIGHT = 240.0
 FEWEST_TOP = 0.5
 """The axis of harmonics goes to this percentage at least."""
 

@@ -17,12 +17,13 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.app import create_app
 from opq_cloud.view.pages.past import reading
-from opq_cloud.view.pages.past.quantities import QUANTITIES
+from opq_cloud.view.pages.past.quantities import QUANTITIES, drawn_quantity
 from opq_cloud.view.pages.past.reading import PastReader, PastSeries
 from opq_cloud.view.pages.visible.seen import SeenStore
 from opq_cloud.view.pages.visible.shown_box import ShownBox
 from opq_cloud.view.web.time_span import read_span
 from opq_cloud.view.web.visitors import Visitor
+from opq_proto.measurement.fields import BY_KEY, ShownQuantity
 
 NOW = round(datetime(2026, 11, 20, 18, 0, tzinfo=UTC).timestamp() * 1000)
 """A Friday; the bad day is Tuesday 17, the gap Sunday 15."""
@@ -282,3 +283,21 @@ def test_years_are_read_by_day_summaries(tmp_path: Path) -> None:
     read(opened, "plt", "1", "now-7d")
     assert [name for name, _ in reads] == ["rows"]
     opened.close()
+
+
+def test_a_new_drawn_quantity_has_its_trend() -> None:
+    """Class A knows three of the drawn quantities; a further one comes from the trends alone."""
+    crest = ShownQuantity(
+        name="crest_ratio",
+        words="Crest factor",
+        unit="",
+        rounded=4,
+        digits=3,
+        series=3,
+        about="",
+        examples=(),
+    )
+    drawn = drawn_quantity(crest, "crest")
+    assert (drawn.name, drawn.key, drawn.interval, drawn.short_ms) == ("crest_ratio", "crest", "", 0)
+    volts = BY_KEY["rms"].shown
+    assert volts is not None and drawn_quantity(volts, "rms") == QUANTITIES["rms_v"]

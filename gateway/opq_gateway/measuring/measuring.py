@@ -41,7 +41,7 @@ from opq_measure.events.limits import Limits
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
-from opq_proto.measurement.fields import SENDABLE
+from opq_proto.measurement.fields import BY_KEY, LAST_HARMONIC, SENDABLE
 from opq_proto.messages import Gap, Measurement
 
 MIN_PIECE_S = 0.2
@@ -319,7 +319,7 @@ def measuring_of(
         phasors = PhasorPlan(section.reports_per_s, PmuClass(section.pmu_class))
     unknown = sorted(set(config.uplink.send) - SENDABLE)
     if unknown:
-        allowed = "there are rms f thd trans h2 .. h50 rocof pst unbalance"
+        allowed = f"there are {' '.join(BY_KEY)}, and h2 .. h{LAST_HARMONIC}"
         raise ConfigError(f"uplink.send: {', '.join(unknown)}: not known; {allowed}, nothing was started")
     held = {box_id: ring.segments() for box_id, ring in rings.items()}
     for group in config.group:

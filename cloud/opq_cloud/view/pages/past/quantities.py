@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from opq_proto.measurement.fields import BY_KEY, DRAWN, LAST_HARMONIC, titled
+from opq_proto.measurement.fields import BY_KEY, DRAWN, LAST_HARMONIC, ShownQuantity, titled
 
 TEN_MINUTES_MS = 600_000
 TWO_HOURS_MS = 7_200_000
@@ -44,27 +44,36 @@ class PastQuantity:
         return titled(self.words, self.unit)
 
 
-_INTERVALS: Final = {
+_IN_INTERVALS: Final = {
     "rms_v": ("rms_v", ("rms_min_v", "rms_max_v"), 0),
     "f_hz": ("f_hz", ("f_min_hz", "f_max_hz"), TEN_SECONDS_MS),
     "thd_percent": ("thd_ratio", ("thd_ratio", "thd_max_ratio"), 0),
 }
-_DRAWN: Final = tuple(
-    PastQuantity(
-        name=each.name,
-        words=each.words,
-        unit=each.unit,
-        digits=each.digits,
-        factor=each.factor,
-        key=next(key for key, one in BY_KEY.items() if one.shown is each),
-        interval=_INTERVALS[each.name][0],
-        ends=_INTERVALS[each.name][1],
-        short_ms=_INTERVALS[each.name][2],
+"""`interval`, `ends` and `short_ms` of the drawn quantities that class A has."""
+
+
+def drawn_quantity(shown: ShownQuantity, key: str) -> PastQuantity:
+    """A quantity with a line over time; `key`: its metric."""
+    interval, ends, short_ms = _IN_INTERVALS.get(shown.name, ("", ("", ""), 0))
+    return PastQuantity(
+        name=shown.name,
+        words=shown.words,
+        unit=shown.unit,
+        digits=shown.digits,
+        factor=shown.factor,
+        key=key,
+        interval=interval,
+        ends=ends,
+        short_ms=short_ms,
     )
-    for each in DRAWN
-)
+
+
 MAIN: Final = (
-    *_DRAWN,
+    *(
+        drawn_quantity(each.shown, key)
+        for key, each in BY_KEY.items()
+        if each.shown is not None and each.shown in DRAWN
+    ),
     PastQuantity(name="pst", words="Flicker Pst", unit="", digits=3, key="pst", interval="pst", class_a=True),
     PastQuantity(
         name="plt",

@@ -16,7 +16,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,15 +46,14 @@ BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.01)
 
 
 INTRODUCTION = """\
-Written by `python proto/tests/class_tables.py docs/classes-tables.md ANSWERS`, {today}. All signals have
-noise of 30 dB. Their seeds are others than those that rules were made with, but signals of ArkArya and a seed
-of our own were looked at while rules were mended. A cell is the number of signals, and what
-those were taken for that are not right. [Classes]({page}#signals-that-other-hands-define) says what the
-makers are and why a signal is set apart (here: how many of them have the standard's class, of every third one
-but for those that are too short). At 0.4 and 1 s, those of ArkArya are their equations beyond the 0.2 s of
-their files."""
+Written by `python proto/tests/class_tables.py docs/classes-tables.md ANSWERS`. All signals have noise of
+30 dB. Rules were made with other seeds; signals of ArkArya and one seed of our own were also looked at while
+rules were mended. A cell has the number of signals, and the wrong answers.
+[Accuracy]({page}#signals-of-other-makers) describes the makers and why a signal is set apart (a cell has how
+many of them get the standard's class, of every third one that is long enough). At 0.4 and 1 s, signals of
+ArkArya are their equations beyond the 0.2 s of their files."""
 RELIABILITY = """\
-Mean confidence: share that is right, of how many; all makers, without what is at a limit or of another
+Mean confidence: share of right answers, of how many; all makers, without signals at a limit or of another
 definition. The last column is our own generator."""
 
 
@@ -229,9 +227,7 @@ def page(folder: Path, there: bool) -> Iterator[str]:
     own = kept(folder, "ours", 0, there)
     yield "# Tables of the classes"
     yield ""
-    yield from INTRODUCTION.format(
-        today=datetime.now(UTC).date(), page=Path("docs/classes-accuracy.md").name
-    ).splitlines()
+    yield from INTRODUCTION.format(page="classes-accuracy.md").splitlines()
     yield ""
     yield from f1_table(found)
     for maker, by_length in found.items():

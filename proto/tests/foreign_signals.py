@@ -1,4 +1,4 @@
-"""Signals that other hands define: the integral model of power quality disturbances, `pypqd`, ArkArya's.
+"""Signals of other makers: the integral model of power quality disturbances, `pypqd`, ArkArya's.
 
 The integral model has 29 classes. Its equations and ranges are those of Igual, Medrano, Arcega and Mantescu,
 "Integral mathematical model of power quality disturbances", ICHQP 2018 (doi 10.1109/ICHQP.2018.8378902);

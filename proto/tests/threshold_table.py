@@ -16,24 +16,22 @@ UNITS = {
     "NS": "ns",
     "HZ": "Hz",
     "V": "V",
-    "PU": "of nominal",
+    "PU": "of the fundamental",
     "PERCENT": "%",
     "SHARE": "share",
     "CYCLES": "cycles",
     "SAMPLES": "samples",
     "SIGMAS": "sigma",
-    "SIGMA": "sigma",
     "HOPS": "hops",
     "POWER": "times, power",
-    "ENERGY": "times, energy",
     "PERIODS": "periods",
     "SWINGS": "swings",
 }
 HEAD = """# Thresholds of the classification
 
 Written by `python proto/tests/threshold_table.py > docs/classes-thresholds.md`; a test compares the page with
-the code. Limits that an operator sets are in [the settings](./makai-settings.md) and
-[limits](./reference/limits.md). Without a unit it is a number or a ratio.
+the code. Limits that an operator sets are those of [the classes](./classes.md#the-classes), in the settings
+[`analysis_settings`](./reference/settings-cloud.md#mauka). Without a unit it is a number or a ratio.
 """
 COLUMNS = "| constant | value | unit | what it decides, and why | file |\n| --- | --- | --- | --- | --- |"
 
@@ -50,7 +48,10 @@ class Threshold:
 
     @property
     def unit(self) -> str:
-        found = [UNITS.get(name.rpartition("_")[2], "") for name in self.names]
+        found = [
+            "half cycles" if name.endswith("HALF_CYCLES") else UNITS.get(name.rpartition("_")[2], "")
+            for name in self.names
+        ]
         return found[0] if len(set(found)) == 1 else ", ".join(each or "-" for each in found)
 
 

@@ -26,7 +26,7 @@ AT_LIMIT = 2.0
 PER_DOUBLING = 3.0
 """Rise of the severity each time that the figure is doubled."""
 PER_PEAK = 5.0
-"""Severity of a transient per nominal peak."""
+"""Severity of a transient per peak of the fundamental."""
 PER_DEGREE = 1 / 6
 """Severity of a phase jump per degree."""
 UNKNOWN_SEVERITY = 2.0

@@ -10,12 +10,12 @@ from opq_proto.config.reading import Field, Why, section
 
 @section
 class PluginEntry:
-    """One `[[triggering_service.plugins]]`."""
+    """One `[[triggering_service.plugins]]`, or one `[[mauka.analyses]]`."""
 
     name: Annotated[
         str,
-        Field(min_length=1, description="name of a file in makai/triggers, e.g. threshold"),
-        Why("Name the file of the plug-in, built in or in one of `plugin_folders`."),
+        Field(min_length=1, description="name of a trigger, e.g. threshold, or an analysis, e.g. harmonics"),
+        Why("Name a built-in or installed one, or a trigger's file in one of `plugin_folders`."),
     ]
     settings: Annotated[
         dict[str, Any],

@@ -465,7 +465,7 @@ class Config:
     ] = None
     ring_hours: Annotated[
         float,
-        Field(gt=0, le=8784, description="how long raw samples are kept; 97 MB per Box and hour"),
+        Field(gt=0, le=8784, description="how long raw samples are kept; 93 MB per Box and hour"),
         Why("Raise it where the cloud requests waveforms of yesterday, and lower it on a small disk."),
     ] = 24.0
     measurement_cycles: Annotated[

@@ -155,6 +155,16 @@ def test_rows_come_in_order_apart_from_resent() -> None:
     assert found == [(False, ["1", "2"]), (True, ["1", "2"]), (False, ["1"]), (True, ["1"])]
 
 
+def test_several_reads_make_one_batch() -> None:
+    """What was read is returned once."""
+    reader = MeasurementReader()
+    for box in (1, 2):
+        reader.read([[b"%04d" % box, body(box)]])
+    nominal = Nominal(120.0, 60.0)
+    assert [batch.ids for batch in reader.batches(lambda *_: nominal)] == [["1", "2"]]
+    assert reader.batches(lambda *_: nominal) == [] and reader.count == 2
+
+
 def pressing(*bodies: bytes) -> list[bool]:
     """Whether each may begin an event, read alone."""
     found = []

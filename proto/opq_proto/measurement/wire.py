@@ -275,16 +275,12 @@ class MeasurementReader:
         A crossing, or one without rms, may begin an event too.
         """
         self._swing = swing
-        self._batches: list[_Batch] = []
-        self._next: dict[str, int] = {}
-        """Box -> the first batch that has none of its rows, nor any earlier one."""
+        self._windows: list[WireMeasurement] = []
+        """Rows are made of all of them together: few messages at a time would cost twice as much each."""
         self.count = 0
         self.malformed: list[FrameError] = []
         self.intervals: list[Measurement] = []
         self.pressing: set[str] = set()
-
-    def batches(self, nominal_of: NominalOf) -> list[Measurements]:
-        return [each.columns(nominal_of) for each in self._batches]
 
     def read(self, messages: Iterable[Sequence[bytes]]) -> None:
         """Reads a topic and a Measurement each, as `measurement_from_frames`."""
@@ -297,8 +293,41 @@ class MeasurementReader:
                 continue
             if not is_window(message):
                 self.intervals.append(measurement_of(message))
-            elif not self._add_regular(message):
-                self.add(measurement_of(message))
+                continue
+            self._windows.append(message)
+            if message.crossing or not self._is_even(message):
+                self.pressing.add(str(message.box_id))
+
+    def batches(self, nominal_of: NominalOf) -> list[Measurements]:
+        """Returns what was read since the last call."""
+        made, windows = _Rows(), self._windows
+        self._windows = []
+        for message in windows:
+            made.add_message(message)
+        return made.batches(nominal_of)
+
+    def _is_even(self, message: WireMeasurement) -> bool:
+        if "rms" not in message.metrics:  # the map would add a name that is not in it
+            return False
+        rms = message.metrics["rms"]
+        low, high = rms.min, rms.max
+        return isfinite(low + high + rms.average) and high - low <= self._swing * high
+
+
+class _Rows:
+    """Rows on their way into batches."""
+
+    def __init__(self) -> None:
+        self._batches: list[_Batch] = []
+        self._next: dict[str, int] = {}
+        """Box -> the first batch that has none of its rows, nor any earlier one."""
+
+    def batches(self, nominal_of: NominalOf) -> list[Measurements]:
+        return [each.columns(nominal_of) for each in self._batches]
+
+    def add_message(self, message: WireMeasurement) -> None:
+        if not self._add_regular(message):
+            self.add(measurement_of(message))
 
     def _add_regular(self, message: WireMeasurement) -> bool:
         """Adds a message whose arrays say all of it; False: there is more in it, or less."""
@@ -332,10 +361,7 @@ class MeasurementReader:
         start_id = message.start_id
         if not isfinite(sum(values)) or start_ns > end_ns or max(clock_id, first_sample, start_id) > LARGEST:
             return False
-        box_id = str(message.box_id)
-        if rms.max - rms.min > self._swing * rms.max:
-            self.pressing.add(box_id)
-        batch = self._batch_of(box_id, message.backfilled)
+        batch = self._batch_of(str(message.box_id), message.backfilled)
         batch.numbers += (
             message.timestamp_ms,
             start_ns,
@@ -355,9 +381,6 @@ class MeasurementReader:
 
     def add(self, row: Measurement) -> None:
         """Adds a Measurement, exactly."""
-        rms = row.metrics.get("rms")
-        if row.crossing or rms is None or not rms.max - rms.min <= self._swing * rms.max:
-            self.pressing.add(row.box_id)
         batch = self._batch_of(row.box_id, row.backfilled)
         batch.exact = True
         known = [row.metrics.get(name) for name in METRIC_NAMES]
@@ -409,7 +432,7 @@ class MeasurementReader:
 
 def batches_of(rows: Iterable[Measurement], nominal_of: NominalOf) -> list[Measurements]:
     """Returns these Measurements as batches."""
-    made = MeasurementReader()
+    made = _Rows()
     for row in rows:
         made.add(row)
     return made.batches(nominal_of)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from opq_cloud.store.stated_starts import of_their_starts
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_proto.measurement.batch import Measurements
-from opq_proto.measurement.wire import MeasurementReader, NominalOf
+from opq_proto.measurement.wire import NominalOf, batches_of
 from opq_proto.messages import Measurement
 
 SEE_AGAIN_S = 120.0
@@ -35,15 +35,13 @@ class LastMinutes:
 
     def batches(self, store: CloudStore, nominal_of: NominalOf) -> Iterator[Measurements]:
         """Yields Measurements, each once, a Box's in the order of time. Raises StoreError."""
-        made, count = MeasurementReader(), 0
+        shown: list[Measurement] = []
         for rows in self._rows_by_box(store):
-            for row in rows:
-                made.add(row)
-            count += len(rows)
-            if count >= SHOWN_TOGETHER:
-                yield from made.batches(nominal_of)
-                made, count = MeasurementReader(), 0
-        yield from made.batches(nominal_of)
+            shown += rows
+            if len(shown) >= SHOWN_TOGETHER:
+                yield from batches_of(shown, nominal_of)
+                shown = []
+        yield from batches_of(shown, nominal_of)
 
     def _rows_by_box(self, store: CloudStore) -> Iterator[list[Measurement]]:
         """Yields the same, Box by Box.

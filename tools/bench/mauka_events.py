@@ -3,8 +3,6 @@
 Wall-clock times are meaningful only on free cores; bursts have a row with the cores that they got.
 """
 
-import math
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ import click
 
 from bench.mauka_waveforms import NOMINAL, put_waveforms, waveform_ms
 from bench.own_processes import cpu_s
-from bench.result import BenchCase, case
+from bench.result import BenchCase, case, percentile
 from opq_cloud.mauka.bus.incident_notice import INCIDENT
 from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.measuring import results as measuring
@@ -34,7 +32,7 @@ EVENTS = 60
 """Events of a run."""
 QUICK_EVENTS = 5
 """The same in a quick run."""
-ONE_BY_ONE = 1000
+ONE_BY_ONE = 400
 WARM_EVENTS = 6
 """Events before the measured ones."""
 IDLE_S = 5.0
@@ -71,15 +69,13 @@ def _latencies(boxes: int, count: int) -> Iterator[BenchCase]:
     spent = list(_spent_ms(boxes, count))
     for until in ("its incident announced", "all findings stored"):
         for what in ("", ", CPU"):
-            spent_ms = sorted(each[until, what] for each in spent)
+            spent_ms = [each[until, what] for each in spent]
             name = f"waveforms of {boxes} Boxes stored to {until}{what}"
-            why = f"{count} events, load {os.getloadavg()[0]:.1f}"
             for percent in (50, 90, 99):
-                value = spent_ms[math.ceil(percent / 100 * count) - 1]
                 is_limited = percent == 99 and not what and until == "its incident announced"
                 limit = LATENCY_MS if is_limited else None
-                yield case(f"{name}, p{percent}", "ms", [value], limit=limit, because=why)
-            yield case(f"{name}, longest", "ms", [spent_ms[-1]], because=why)
+                value = percentile(spent_ms, percent / 100)
+                yield case(f"{name}, p{percent}", "ms", spent_ms, value, limit=limit)
 
 
 class _TimedRunner(AnalysisRunner):

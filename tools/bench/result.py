@@ -104,7 +104,7 @@ def row_text(row: BenchCase) -> str:
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that a `share` of all values does not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * round(share * 100) // 100) - 1))]
+    return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * round(share * 1000) // 1000) - 1))]
 
 
 def cpu_of(do: Callable[[], Found]) -> tuple[float, Found]:

@@ -1,13 +1,16 @@
 """`opq-tools bench`: its result alone is on stdout, whatever the measured code logs."""
 
 import json
+import os
 import sys
+import time
 from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
 
-from bench.result import Baseline, BenchResult, case
+from bench.own_processes import cpu_s
+from bench.result import Baseline, BenchResult, case, percentile
 from opq_proto.kit import log
 from opq_tools.sim import bench
 
@@ -27,3 +30,16 @@ def test_json_is_one_document_on_stdout_beside_logs(monkeypatch: pytest.MonkeyPa
     assert ran.exit_code == 0
     assert json.loads(ran.stdout)["results"][0]["case"] == "one event"
     assert "event.lost" in ran.stderr and "event.analysed" not in ran.stderr
+
+
+def test_the_clock_of_a_process_is_its_cpu() -> None:
+    """It counts all threads, as the process's own clock does, in nanoseconds."""
+    before_s = time.process_time()
+    found_s = cpu_s(os.getpid())
+    assert before_s <= found_s <= time.process_time()
+
+
+def test_a_percentile_is_by_the_nearest_rank() -> None:
+    values = list(range(1, 1001))
+    assert [percentile(values, share) for share in (0.5, 0.99, 0.999, 1.0)] == [500, 990, 999, 1000]
+    assert percentile([7.0], 0.999) == 7.0

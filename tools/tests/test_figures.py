@@ -31,14 +31,33 @@ TABLE = """Commit 0123456789ab; 2 cores of a CPU, Python 3.11.7; beside a loop: 
 | --- | --- | --- | --- | --- |
 | all \\| of it | 1,234 us | 0.0123 to 2,000, 3 runs | 5 |  |
 | one | 0.25 us |  |  | 2.5 |"""
+OF_BOXES = [
+    {**CASE, "case": "4 Boxes at 6/s: all", "limit": 5.0, "because": "2 lost"},
+    {**CASE, "case": "40 Boxes at 6/s: all", "value": 0.5, "limit": 5.0, "because": "2 lost"},
+    {**CASE, "case": "40 Boxes, none connected: all", "unit": "ms/s", "value": 9.0, "because": ""},
+    {**CASE, "case": "40 Boxes: crossing, p99.9", "because": ""},
+]
+SIDE_BY_SIDE = """2 us; 3 of 4 figures, the command prints all.
+
+| figure | unit | 4 Boxes | 40 Boxes | wanted |
+| --- | --- | --- | --- | --- |
+| at 6/s: all | us | 1,234 | 0.5 | 5 |
+| none connected: all | ms/s |  | 9 |  |
+
+- 4 Boxes at 6/s: all: 2 lost"""
+
+
+def result_of(name: str) -> dict[str, object]:
+    """A result of the command of this name."""
+    return {"bench": name, **SMALL, **({"results": OF_BOXES} if figures.PAGES[name].columns else {})}
 
 
 @pytest.mark.parametrize("name", figures.PAGES)
 def test_a_page_names_a_command_that_exists(name: str) -> None:
-    page, command = figures.PAGES[name]
-    head = (figures.DOCS / page).read_text(encoding="utf-8").splitlines()[:4]
+    page = figures.PAGES[name]
+    head = (figures.DOCS / page.file).read_text(encoding="utf-8").splitlines()[:4]
     assert figures.head_of(name) in head
-    program, *words = command.split()
+    program, *words = page.command.split()
     if program == "python":
         assert (TREE / words[0]).is_file()
     else:
@@ -47,14 +66,27 @@ def test_a_page_names_a_command_that_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", figures.PAGES)
 def test_the_generator_writes_a_pages_table(name: str) -> None:
-    """Only what stands between the marks changes, and a second run changes nothing."""
-    text = (figures.DOCS / figures.PAGES[name][0]).read_text(encoding="utf-8")
-    made = figures.page_with(text, name, {"bench": name, **SMALL})
-    assert TABLE in made
+    """Only the text between the marks changes, and a second run changes nothing."""
+    text = (figures.DOCS / figures.PAGES[name].file).read_text(encoding="utf-8")
+    made = figures.page_with(text, name, result_of(name))
+    assert (SIDE_BY_SIDE if figures.PAGES[name].columns else TABLE) in made
     begin, end = figures.begin_of(name), figures.END
     assert made.partition(begin)[0] == text.partition(begin)[0]
     assert made.partition(end)[2] == text.partition(end)[2]
-    assert figures.page_with(made, name, {"bench": name, **SMALL}) == made
+    assert figures.page_with(made, name, result_of(name)) == made
+
+
+def test_a_remark_has_a_column() -> None:
+    cases = [{**CASE, "case": "read", "because": "60 wanted"}, {**CASE, "case": "peak", "because": ""}]
+    table = figures.table_of({"bench": "recordings", **SMALL, "results": cases}).splitlines()
+    assert table[2] == "| figure | value | least to most | remark |"
+    assert [line.split(" | ")[-1] for line in table[4:]] == ["60 wanted |", " |"]
+
+
+def test_a_case_without_its_column_is_refused() -> None:
+    """A case that names no number of Boxes is not silently left out."""
+    with pytest.raises(ValueError, match="'read' does not begin with"):
+        figures.table_of({**result_of("makai"), "results": [{**CASE, "case": "read"}]})
 
 
 def test_a_result_of_another_name_is_refused() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.own_processes import end_process
+from bench.own_processes import cpu_s, end_process
 from opq_cloud.core.stage_times import BOUNDS_S, quantile_s
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.keys.key_files import KeyFolder
@@ -113,8 +113,7 @@ class MakaiProcesses:
                     stages.setdefault(sample.labels["stage"], []).append(sample.value)
                 else:
                     values[sample.name] = values.get(sample.name, 0.0) + sample.value
-        cpu_s, rss = values["process_cpu_seconds_total"], values["process_resident_memory_bytes"]
-        return ProcessFigures(cpu_s, rss, values, stages)
+        return ProcessFigures(cpu_s(self.pids[name]), values["process_resident_memory_bytes"], values, stages)
 
     def boxes_reporting(self) -> int:
         """Boxes that sent lately, by the health of the triggering service; 0 where it does not answer."""

@@ -68,7 +68,11 @@ def _names(who: tuple[str, ...]) -> tuple[str, ...]:
 
 def _place_options(command: Decorated) -> Decorated:
     """Adds the options of every command."""
-    for option in (json_option, data_dir_option, keys_option("curve in --data-dir")):
+    for option in (
+        json_option,
+        data_dir_option,
+        keys_option("curve in --data-dir; with --backend: backend there"),
+    ):
         command = option(command)
     return command
 

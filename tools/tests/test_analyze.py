@@ -133,6 +133,7 @@ CLASSES = {
     "dc_offset",
     "noise",
     "rapid_voltage_change",
+    "mains_signalling",
 }
 """The classes that the contract has."""
 
@@ -151,6 +152,7 @@ def test_the_readme_names_the_classes_that_are_events() -> None:
     rows = "".join(line.split("|")[1] for line in part.splitlines()[2:] if line.startswith("|"))
     assert set(re.findall(r"`(\w+)`", rows)) == CLASSES - {"dc_offset", "noise"}
     assert "**`dc_offset` and `noise` are never events here**" in part
+    assert f"reports {len(CLASSES) - 2} of the contract's {len(CLASSES)} classes" in readme
 
 
 # options

@@ -13,6 +13,7 @@ import uvicorn
 
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.rest_token import NAME, made_token
+from opq_proto.kit.asgi_server import AsgiServer
 from opq_proto.kit.http_server import bound_socket
 from opq_proto.kit.system_record import identity_of
 from opq_rules.api.app import create_app
@@ -73,7 +74,7 @@ class RulesService:
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(settings)
+        self._server = AsgiServer(settings)
         self._thread = threading.Thread(target=self._serve, name="rules-rest", daemon=True)
 
     def start(self) -> None:
@@ -82,7 +83,7 @@ class RulesService:
 
     def stop(self) -> list[str]:
         """Stops everything; returns names of the parts that did not end in time."""
-        self._server.should_exit = True
+        self._server.end()
         late = [] if ended(self._thread) else ["rest"]
         late += self.engine.stop()
         self.plugins.close()

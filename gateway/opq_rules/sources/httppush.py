@@ -17,6 +17,7 @@ from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.config.settings import configured
 from opq_proto.errors import PortBusyError
+from opq_proto.kit.asgi_server import AsgiServer
 from opq_proto.kit.http_server import address_of, bound_socket
 from opq_proto.kit.origin_guard import is_loopback, page_refusal
 
@@ -81,7 +82,7 @@ class _PushServer:
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(settings)
+        self._server = AsgiServer(settings)
         self._thread = threading.Thread(target=self._serve, name="httppush", daemon=True)
         self._thread.start()
 
@@ -102,7 +103,7 @@ class _PushServer:
             if self.streams:
                 return
             self._open.pop(self._address, None)
-        self._server.should_exit = True
+        self._server.end()
         self._thread.join(_CLOSED_S)
 
     def _serve(self) -> None:

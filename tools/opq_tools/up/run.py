@@ -17,7 +17,7 @@ from opq_tools.up.stages import BoxStarts, SeenIncident, stage_line, trouble
 
 START_S = 15.0
 """A process that ends this soon, or before the page is up, has reported why and is not restarted."""
-TICK_S = 0.05
+TICK_S = 0.2
 STAGES = {
     "box.event_sent",
     "event.finished",

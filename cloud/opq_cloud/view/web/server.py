@@ -1,11 +1,10 @@
 """The HTTP server: uvicorn on a socket that is bound before it starts, ended by an event."""
 
 import asyncio
-import contextlib
 import errno
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import uvicorn
 
@@ -13,30 +12,13 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.web.guard import App, ViewGuard, allowed_hosts, listen_address
 from opq_proto.errors import PortBusyError
+from opq_proto.kit.asgi_server import AsgiServer
 
 STOP_CHECK_S = 0.4
 LAST_ANSWERS_S = 1
 """Requests that are being answered at the stop have this long."""
 SEND_BUFFER_BYTES = 131_072
 """The kernel's buffer for an answer that is not read (Linux doubles it); otherwise up to 4 MB."""
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the process's signals to the program that runs the services."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ending = asyncio.Event()
-
-    async def main_loop(self) -> None:
-        """As uvicorn's, which wakes ten times a second; the date in answers is renewed once a second."""
-        while not await self.on_tick(0):
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self.ending.wait(), 1.0)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 async def serve(
@@ -48,7 +30,7 @@ async def serve(
     stop: threading.Event,
     ready: threading.Event | None,
 ) -> None:
-    server = _Server(
+    server = AsgiServer(
         uvicorn.Config(
             app,
             http="h11",
@@ -69,8 +51,7 @@ async def serve(
             ready.set()
         await asyncio.sleep(STOP_CHECK_S if server.started else 0.005)
     end_streams()
-    server.should_exit = True
-    server.ending.set()
+    server.end()
     await serving
 
 

@@ -27,7 +27,6 @@ from opq_proto.kit.origin_guard import ip_address
 MAX_AT_ONCE = 16
 LONGEST_S = 60.0
 SILENT_S = 10.0
-LATE_CHECK_S = 0.1
 MAX_FIELDS = 10
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Content-Type of Prometheus' text format."""
@@ -179,7 +178,7 @@ class HttpServer(ThreadingHTTPServer):
             waiting.register(self, selectors.EVENT_READ)
             waiting.register(self._ending, selectors.EVENT_READ)
             while True:
-                ready = {key.fileobj for key, _ in waiting.select(LATE_CHECK_S if self._since_s else None)}
+                ready = {key.fileobj for key, _ in waiting.select(self._late_in_s())}
                 if self._ending in ready:
                     return
                 if self in ready:
@@ -205,11 +204,16 @@ class HttpServer(ThreadingHTTPServer):
             self._since_s.pop(request, None)
             self._places.release()
 
+    def _late_in_s(self) -> float | None:
+        """Returns the seconds until the oldest open request is late; None: no request is open."""
+        oldest_s = min(list(self._since_s.values()), default=None)
+        return None if oldest_s is None else max(0.0, oldest_s + self._longest_s - time.monotonic())
+
     def _cut_off_late(self) -> None:
         """Cuts off requests beyond their time limit; their threads then end."""
-        late_s = time.monotonic() - self._longest_s
+        now_s = time.monotonic()
         for request, since_s in list(self._since_s.items()):
-            if since_s < late_s and self._since_s.pop(request, None) is not None:
+            if now_s >= since_s + self._longest_s and self._since_s.pop(request, None) is not None:
                 self._on_late(f"a request took longer than {self._longest_s:g} s; its connection was closed")
                 with contextlib.suppress(OSError):
                     request.shutdown(socket.SHUT_RDWR)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from opq_cloud.core.backend.waits import PollableEvent
+
 WAIT_S = 60.0
 
 
@@ -15,7 +17,7 @@ def in_thread(run: Callable[..., Any], until_ready: bool = False) -> Iterator[th
     Args:
         until_ready: call `run(stop, ready)`, and begin the block when `ready` is set.
     """
-    stop, ready = threading.Event(), threading.Event()
+    stop, ready = PollableEvent(), threading.Event()
     failed: list[BaseException] = []
 
     def work() -> None:

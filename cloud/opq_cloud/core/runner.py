@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from opq_cloud.core.backend.waits import PollableEvent
 from opq_cloud.core.conditions import QUEUES
 from opq_cloud.core.service import (
     CloudService,
@@ -131,7 +132,7 @@ class ServiceRunner:
     """The services of this process."""
 
     def __init__(self, board: ServiceBoard) -> None:
-        self.stop = threading.Event()
+        self.stop = PollableEvent()
         self.failure: OpqError | None = None
         """The reason why the process ends, if it is not a signal."""
         self._board = board

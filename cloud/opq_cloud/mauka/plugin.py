@@ -17,21 +17,22 @@ how long the current message has taken: a plug-in that crashed or hangs does not
 """
 
 import inspect
-import signal
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
-from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import RESTING_POLL_MS, PollPace, Socket, service_context
+from opq_cloud.core.backend.sockets import POLL_MS, Socket, connect, service_context
+from opq_cloud.core.backend.waits import PollableEvent, Stop, wait_for
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus import messages
-from opq_cloud.mauka.bus.broker import HWM, Publisher, Stop, subscriber
+from opq_cloud.mauka.bus.broker import HWM, Publisher, subscriber
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.kit import log as logs
+from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import waiting_messages
 from opq_proto.wire.mauka_pb2 import MaukaMessage
@@ -79,10 +80,10 @@ class MaukaPlugin:
         self.config: dict[str, Any] = {**DEFAULTS, **config}
         self.subscriptions = tuple(subscriptions)
         self.name = name
-        self.exit_event: Stop = exit_event or threading.Event()
+        self.exit_event: Stop = exit_event or PollableEvent()
         self.counters = ServiceCounters()
-        self.on_hold = threading.Event()
-        """Set while its loop is to stay stopped; the loop begins again when this is cleared."""
+        self._on_hold = False
+        self._woken = PollableEvent()
         self.produced_topics: set[str] = set()
         self._errors: dict[str, str] = {}
         self._out: Publisher | None = None
@@ -96,6 +97,36 @@ class MaukaPlugin:
     def on_idle(self) -> bool:
         """Runs between messages, True when it has more to do at once; for the plug-in to override."""
         return False
+
+    def idle_due_s(self) -> float:
+        """Returns the seconds until `on_idle` has to run without a message.
+
+        For the plug-in to override, with `on_idle`. Until it does, `on_idle` runs every 0.2 s.
+        """
+        return math.inf if type(self).on_idle is MaukaPlugin.on_idle else POLL_MS / 1000
+
+    def idle_sockets(self) -> Iterable[Socket]:
+        """Returns the sockets that `on_idle` reads; for the plug-in to override."""
+        return ()
+
+    def wake(self) -> None:
+        """Makes the loop run `on_idle` now; from any thread."""
+        self._woken.set()
+
+    @property
+    def on_hold(self) -> bool:
+        """Whether its loop is to stay stopped."""
+        return self._on_hold
+
+    def hold(self) -> None:
+        """Stops its loop until `resume`; from any thread."""
+        self._on_hold = True
+        self._woken.set()
+
+    def resume(self) -> None:
+        """Lets its loop begin again."""
+        self._on_hold = False
+        self._woken.set()
 
     def produce(self, topic: str, message: MaukaMessage | bytes) -> None:
         """Publishes a message on the bus, from any thread. Without a bus the message counts as `unheard`."""
@@ -114,14 +145,18 @@ class MaukaPlugin:
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Runs the loop until `stop`, the exit event or the control message EXIT; pauses while on hold."""
         while True:
-            if not self.on_hold.is_set():
+            if not self._on_hold:
                 self._run_loop(stop, ready)
-            if stop.is_set() or self.exit_event.is_set() or not self.on_hold.is_set():
+            if self._is_ended(stop) or not self._on_hold:
                 return
             if ready is not None:
                 ready.set()
-            while self.on_hold.is_set() and not (stop.is_set() or self.exit_event.is_set()):
-                time.sleep(RESTING_POLL_MS / 1000)
+            while self._on_hold and not self._is_ended(stop):
+                wait_for(stop, self.exit_event, self._woken)
+                self._woken.clear()
+
+    def _is_ended(self, stop: Stop) -> bool:
+        return stop.is_set() or self.exit_event.is_set()
 
     def _run_loop(self, stop: Stop, ready: threading.Event | None) -> None:
         hwm = int(self.config[HWM_KEY])
@@ -136,14 +171,13 @@ class MaukaPlugin:
             out = opened.enter_context(closing(Publisher(context, hwm, self.counters)))
             try:
                 out.connect(str(self.config[PUB_KEY]), PUB_KEY)
-                connections = WatchedConnections()
-                connections.connect(source, str(self.config[SUB_KEY]), SUB_KEY)
+                connect(source, str(self.config[SUB_KEY]), SUB_KEY)
                 self._wait_joined(source, out, stop)
                 self._out = out
                 heart.start()
                 if ready is not None:
                     ready.set()
-                self._loop(source, out, connections, stop)
+                self._loop(source, stop)
                 last_state = STOPPED
             finally:
                 ended.set()
@@ -209,10 +243,12 @@ class MaukaPlugin:
             "interval_s": float(self.config[HEARTBEAT_KEY]),
         }
 
-    def _loop(self, source: Socket, out: Publisher, connections: WatchedConnections, stop: Stop) -> None:
-        more, pace, came = False, PollPace(), True
-        while not (stop.is_set() or self.exit_event.is_set() or self.on_hold.is_set()):
-            came = bool(source.poll(0 if more else pace.wait_ms(came)))
+    def _loop(self, source: Socket, stop: Stop) -> None:
+        due_s = 0.0
+        while not (self._is_ended(stop) or self._on_hold):
+            events = self.exit_event, self._woken
+            came = source in wait_for(stop, source, *events, *self.idle_sockets(), due_s=due_s)
+            self._woken.clear()
             if came:
                 for frames in waiting_messages(source, MESSAGES_PER_TURN):
                     if not self._handle_frames(frames):
@@ -220,10 +256,7 @@ class MaukaPlugin:
                         return
                     if stop.is_set():
                         return
-            connections.check()
-            out.check_connections()
-            more = self._idle()
-            came = came or more
+            due_s = self._idle()
 
     def _wait_joined(self, source: Socket, out: Publisher, stop: Stop) -> None:
         """Publishes our own name on the bus until it comes back: messages published from now on reach us."""
@@ -257,17 +290,18 @@ class MaukaPlugin:
         self._busy_since_s = None
         return True
 
-    def _idle(self) -> bool:
-        more = False
+    def _idle(self) -> float:
+        """Returns the seconds until it is due again; some, where it failed."""
+        due_s = POLL_MS / 1000
 
         def idle() -> None:
-            nonlocal more
-            more = self.on_idle()
+            nonlocal due_s
+            due_s = 0.0 if self.on_idle() else self.idle_due_s()
 
         self._busy_since_s = time.monotonic()
         self.guard("on_idle", idle)
         self._busy_since_s = None
-        return more
+        return due_s
 
     def _send_heartbeats(self, ended: threading.Event) -> None:
         wait_s = min(FIRST_HEARTBEAT_S, float(self.config[HEARTBEAT_KEY]))
@@ -285,14 +319,14 @@ class MaukaPlugin:
 def run_plugin(
     plugin_class: Callable[..., MaukaPlugin], config: PluginConfig, exit_event: Stop | None = None
 ) -> None:
-    """Makes a plug-in and runs it in this thread until EXIT, SIGTERM, SIGINT or `exit_event`.
+    """Makes a plug-in and runs it in this thread until EXIT, a signal to end, or `exit_event`.
 
     Both of the original's constructors work: `(config)` and `(config, exit_event)`.
     """
-    stop = exit_event or threading.Event()
-    if isinstance(stop, threading.Event) and threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-    takes_event = len(inspect.signature(plugin_class).parameters) > 1
-    plugin = plugin_class(config, stop) if takes_event else plugin_class(config)
-    plugin.run(stop)
+    stop = exit_event or PollableEvent()
+    with ExitStack() as opened:
+        if isinstance(stop, threading.Event) and threading.current_thread() is threading.main_thread():
+            opened.enter_context(stopped_by_signals(stop))
+        takes_event = len(inspect.signature(plugin_class).parameters) > 1
+        plugin = plugin_class(config, stop) if takes_event else plugin_class(config)
+        plugin.run(stop)

@@ -11,6 +11,7 @@ import pytest
 import zmq
 from waiting import pause
 
+from opq_cloud.core.backend.waits import PollableEvent
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus.broker import BusBroker
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
@@ -23,7 +24,7 @@ class Running:
     threads: list[tuple[threading.Event, threading.Thread]] = field(default_factory=list)
 
     def start(self, service: Any) -> threading.Event:
-        stop, ready = threading.Event(), threading.Event()
+        stop, ready = PollableEvent(), threading.Event()
         thread = threading.Thread(target=service.run, args=(stop, ready), name=service.name)
         thread.start()
         self.threads.append((stop, thread))

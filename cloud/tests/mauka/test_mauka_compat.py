@@ -137,7 +137,7 @@ def test_print_plugin_writes_one_line_per_message() -> None:
     """A print plugin that is started writes a line of each message and is bounded."""
     now_s = [0.0]
     plugin = PrintPlugin({}, lambda: now_s[0])
-    assert plugin.on_hold.is_set(), "it is off until somebody starts it"
+    assert plugin.on_hold, "it is off until somebody starts it"
     small, large = new_message("mine"), new_message("mine")
     small.makai_event.event_id = 7
     large.payload.data.extend([1.5] * 3000)

@@ -9,7 +9,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from opq_proto.kit import log
 
@@ -84,8 +85,7 @@ class Beat(threading.Event):
 
     def __init__(self, name: str, stop: threading.Event, monotonic_s: Callable[[], float]) -> None:
         super().__init__()
-        self.name = name
-        self._stop = stop
+        self.name, self.stop = name, stop
         self._monotonic_s = monotonic_s
         self._bad_until_s = 0.0
         self._waits = False
@@ -93,23 +93,31 @@ class Beat(threading.Event):
 
     @property
     def last_s(self) -> float:
-        """When the thread was last known to be alive: now, while it waits for nothing but the end."""
-        return self._monotonic_s() if self._waits else self._last_s
+        """When the thread was last known to be alive: now, while it waits for its stop or for work."""
+        now_s = self._monotonic_s()
+        return now_s if self._waits and now_s >= self._bad_until_s else self._last_s
 
     def set(self) -> None:
-        self._stop.set()
+        self.stop.set()
 
     def is_set(self) -> bool:
         self._note()
-        return self._stop.is_set()
+        return self.stop.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
+        with self.waiting():
+            return self.stop.wait(timeout)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within this the thread waits, and the stop ends its wait: it does not hang."""
         self._note()
-        self._waits = timeout is None
-        stopped = self._stop.wait(timeout)
-        self._waits = False
-        self._note()
-        return stopped
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+            self._note()
 
     def note_failure(self) -> None:
         """Records that the thread raised; for FAILURE_S its turns do not count."""

@@ -3,17 +3,17 @@
 A PUSH queues what is not read; after a handshake with another kind of socket libzmq does not even try again.
 """
 
+import math
 import time
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.core.backend.sockets import Socket, connect, connectable, open_monitor
+from opq_cloud.core.backend.sockets import Socket, connect, connectable, has_message, open_monitor
 from opq_proto.keys.backend_keys import backend_address
 
 WAITED_S = 7.0
 """A connection without its peer for this time is reported."""
-CHECK_S = 0.5
 EVENTS = (
     zmq.EVENT_CONNECTED
     | zmq.EVENT_DISCONNECTED
@@ -33,7 +33,7 @@ class PeerWatch:
     def __init__(self, socket: Socket, endpoint: str, key: str) -> None:
         """Call it before the socket is connected; `key` is the configuration's name of the address."""
         self.problem: str | None = None
-        self._monitor = open_monitor(socket.context, socket, f"peer-{int(socket.get(zmq.FD))}", EVENTS)
+        self.monitor = open_monitor(socket.context, socket, f"peer-{int(socket.get(zmq.FD))}", EVENTS)
         self._address = f"{key} {endpoint} ({zmq.SocketType(int(socket.get(zmq.TYPE))).name})"
         self.has_met = False
         """Whether it has an admitted connection now."""
@@ -43,12 +43,19 @@ class PeerWatch:
 
     def close(self) -> None:
         """Ends watching, before the socket's context ends."""
-        self._monitor.close()
+        self.monitor.close()
+
+    @property
+    def due_s(self) -> float:
+        """Seconds after which `read` reports a missing peer; for ever where only an event changes that."""
+        if self._alone_s is None or self.problem is not None:
+            return math.inf
+        return self._alone_s + WAITED_S - time.monotonic()
 
     def read(self, now_s: float) -> None:
         """Reads what happened since the last call. `now_s`: monotonic."""
-        while self._monitor.poll(0):
-            self._note(recv_monitor_message(self._monitor)["event"])
+        while has_message(self.monitor):
+            self._note(recv_monitor_message(self.monitor)["event"])
         if self.has_met:
             self._alone_s = None
         elif self._alone_s is None:
@@ -70,11 +77,13 @@ class PeerWatch:
 
 
 class WatchedConnections:
-    """The connections that a loop makes; `connect` and `check` belong to it."""
+    """The connections that a loop makes.
+
+    `connect` and `check` belong to the loop, which waits for `monitors` too, at most `due_s`.
+    """
 
     def __init__(self) -> None:
         self._watches: list[PeerWatch] = []
-        self._next_s = 0.0
 
     def connect(self, socket: Socket, endpoint: str, key: str) -> None:
         """Connects as `sockets.connect` does, and watches the connection."""
@@ -92,9 +101,18 @@ class WatchedConnections:
         """The connections without a peer, and why; None if all have one. From any thread."""
         return "; ".join(watch.problem for watch in self._watches if watch.problem) or None
 
+    @property
+    def monitors(self) -> list[Socket]:
+        """They have a message where a connection began or ended."""
+        return [watch.monitor for watch in self._watches]
+
+    @property
+    def due_s(self) -> float:
+        """How long the loop may wait."""
+        return min((watch.due_s for watch in self._watches), default=math.inf)
+
     def check(self) -> None:
-        """Notes which connections have their peers; most calls do nothing."""
-        if self._watches and (now_s := time.monotonic()) >= self._next_s:
-            self._next_s = now_s + CHECK_S
-            for watch in self._watches:
-                watch.read(now_s)
+        """Notes which connections have their peers."""
+        now_s = time.monotonic()
+        for watch in self._watches:
+            watch.read(now_s)

@@ -5,6 +5,7 @@ logged. A program of ZeroMQ connects again by itself. A subscriber that stops re
 (UNREAD_S).
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,16 +17,18 @@ from zmq.utils.monitor import parse_monitor_message
 
 from opq_cloud.core.backend.admission import BackendAdmission, backend_context
 from opq_cloud.core.backend.sockets import (
+    RESTING_POLL_MS,
     Context,
-    PollPace,
     Socket,
     bind,
+    has_message,
     open_monitor,
     open_socket,
     receive,
     service_context,
 )
 from opq_cloud.core.backend.tcp_connections import remote_address, shut_down
+from opq_cloud.core.backend.waits import wait_for
 from opq_cloud.core.service import ServiceCounters
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
@@ -65,7 +68,10 @@ class BackendPeer:
 
 
 class BackendPeers:
-    """Connections of one socket; used by its thread. `check` has to be called in its loop."""
+    """Connections of one socket; used by its thread.
+
+    `check` has to be called in its loop, which waits for `monitor` too, at most `due_s`.
+    """
 
     def __init__(
         self,
@@ -94,18 +100,24 @@ class BackendPeers:
         """`unpadded_wanted`, as of `_forms`."""
         self._admitted: Mapping[str, str] = {}
         """The admission's keys when connections were last checked."""
+        counters.set("backend_connections_now", 0, label=name)
         if socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB):
             socket.setsockopt(zmq.TCP_MAXRT, round(UNREAD_S * 1000))
         if turns:
             socket.setsockopt(zmq.XPUB_MANUAL, 1)  # peers get only forms that they can read
-        self._monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
+        self.monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
 
     def __len__(self) -> int:
         return len(self._peers)
 
     def close(self) -> None:
         self._socket.disable_monitor()
-        self._monitor.close()
+        self.monitor.close()
+
+    @property
+    def due_s(self) -> float:
+        """How long a loop may wait: for ever where no key can be revoked."""
+        return math.inf if self._context_admission is None else RESTING_POLL_MS / 1000
 
     def messages(self, limit: int) -> Iterator[list[bytes]]:
         """Yields at most `limit` waiting messages of admitted peers."""
@@ -159,23 +171,23 @@ class BackendPeers:
             self._end(number, "topics")
 
     def check(self) -> None:
-        """Notes new and ended connections, ends those of revoked keys. Costs nothing until CHECK_S is over.
+        """Notes new and ended connections; every CHECK_S it ends those of revoked keys.
 
         Raises:
             OpqError: the thread that admits has ended; the service begins again.
         """
+        if has_message(self.monitor):
+            self._note_changes()
         now_s = time.monotonic()
         if now_s - self._checked_s < CHECK_S:
             return
         self._checked_s = now_s
-        self._note_changes()
         if self._admission is not None and not self._admission.alive:
             raise OpqError(
                 f"{self._name}: the thread that admits its peers has ended, so no key can "
                 "be revoked; start the service again"
             )
         self._end_revoked()
-        self._counters.set("backend_connections_now", len(self._peers), label=self._name)
 
     @property
     def _admission(self) -> BackendAdmission | None:
@@ -184,7 +196,7 @@ class BackendPeers:
         return self._context_admission if with_keys else None
 
     def _note_changes(self) -> None:
-        for frames in waiting_messages(self._monitor):
+        for frames in waiting_messages(self.monitor):
             self._forms = None
             event = parse_monitor_message(frames)
             if event["event"] & WITHOUT_HANDSHAKE:
@@ -199,6 +211,7 @@ class BackendPeers:
                     self._peers[number] = BackendPeer(address)
                     if len(self._peers) > MAX_CONNECTIONS:
                         self._end(number, "connections")
+        self._counters.set("backend_connections_now", len(self._peers), label=self._name)
 
     def _admits_topic(self, number: int | None, first: zmq.Frame, data: bytes) -> bool:
         """Whether a subscription is of an admitted peer; with turns it gets what it can read."""
@@ -279,9 +292,8 @@ def answer_requests(
         bind(socket, endpoint, service, key)
         if ready is not None:
             ready.set()
-        pace, came = PollPace(), True
         while not stop.is_set():
-            came = bool(socket.poll(pace.wait_ms(came)))
+            wait_for(stop, socket, peers.monitor, due_s=peers.due_s)
             for frames in peers.messages(1):
                 answer(socket, frames)
             peers.check()

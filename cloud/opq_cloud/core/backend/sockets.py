@@ -153,12 +153,17 @@ def beyond_loopback(endpoint: str) -> bool:
     return endpoint.startswith("tcp://") and not (host.startswith("127.") or host in ("localhost", "::1"))
 
 
+def has_message(socket: Socket) -> bool:
+    """Returns True if a message waits."""
+    return bool(int(socket.get(EVENTS)) & POLLIN)
+
+
 def receive(socket: Socket, limit: int) -> Iterator[tuple[zmq.Frame, list[bytes]]]:
     """Yields at most `limit` waiting messages: the first frame with its metadata, and all frames as bytes.
 
     Frame by frame, because recv_multipart(copy=False) costs four times as much (1.0 and 4.2 us).
     """
-    if not int(socket.get(EVENTS)) & POLLIN:  # cheaper than the exception of an empty socket
+    if not has_message(socket):  # cheaper than the exception of an empty socket
         return
     for _ in range(limit):
         try:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
-from typing import Protocol
 
 import zmq
 
@@ -23,12 +22,13 @@ from opq_cloud.core.backend.sockets import (
     BURST,
     LARGEST_TOPIC_BYTES,
     Context,
-    PollPace,
     Socket,
     bind,
+    connect,
     send_past_full,
     service_context,
 )
+from opq_cloud.core.backend.waits import Stop, wait_for
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
@@ -43,12 +43,6 @@ LINGER_MS = 500
 MAX_RECONNECT_MS = 1000
 LARGEST_MESSAGE_BYTES = 64 * 2**20
 """A peer that sends more is disconnected; 3 s of one Box as doubles are 0.3 MB."""
-
-
-class Stop(Protocol):
-    """An event of threading or of multiprocessing."""
-
-    def is_set(self) -> bool: ...
 
 
 def subscriber(context: Context, hwm: int, topics: Iterable[str]) -> Socket:
@@ -86,7 +80,6 @@ class Publisher:
         self._topics: set[bytes] = set()
         self._lock = threading.Lock()
         self._one_peer = True
-        self._connections = WatchedConnections()
 
     def bind(self, endpoint: str, service: str, key: str, admission: BackendAdmission | None = None) -> None:
         """Raises PortBusyError. `admission`: the context's, where the address has keys."""
@@ -96,12 +89,12 @@ class Publisher:
 
     def connect(self, endpoint: str, key: str = "endpoint") -> None:
         """Raises ConfigError."""
-        self._connections.connect(self.socket, endpoint, key)
+        connect(self.socket, endpoint, key)
 
-    def check_connections(self) -> None:
-        """Notes whether the peer is there; to be called in a loop that may publish nothing for long."""
-        with self._lock:
-            self._connections.check()
+    @property
+    def sockets(self) -> list[Socket]:
+        """What the loop of a bound one waits for, to call `has_subscriber`."""
+        return [self.socket] if self._peers is None else [self.socket, self._peers.monitor]
 
     def wait_subscribed(self, timeout_s: float, stop: Stop | None = None) -> bool:
         """Waits for a subscriber, because messages sent before are lost (the slow joiner)."""
@@ -143,11 +136,9 @@ class Publisher:
         with self._lock:
             if self._peers is not None:
                 self._peers.close()
-            self._connections.close()
             self.socket.close()
 
     def _read_subscriptions(self) -> None:
-        self._connections.check()
         if self._peers is None:
             waiting: Iterable[bytes] = (frames[0] for frames in waiting_messages(self.socket))
         else:
@@ -201,13 +192,9 @@ class BusBroker:
             log.info("bus.bound", sub=sub, pub=pub)
             if ready is not None:
                 ready.set()
-            poller = zmq.Poller()
-            poller.register(source, zmq.POLLIN)
-            poller.register(out.socket, zmq.POLLIN)  # reads subscriptions, which would pile up
-            pace, came = PollPace(), True
             while not stop.is_set():
-                came = bool(poller.poll(pace.wait_ms(came)))
-                out.has_subscriber()
+                wait_for(stop, source, peers.monitor, *out.sockets, due_s=peers.due_s)
+                out.has_subscriber()  # reads subscriptions, which would pile up
                 peers.check()
                 self._forward(peers, out)
 
@@ -251,13 +238,10 @@ class EventBridge:
             connections.connect(source, self._config.event_endpoint, "mauka.event_endpoint")
             if ready is not None:
                 ready.set()
-            pace, came = PollPace(), True
             while not stop.is_set():
-                came = bool(source.poll(pace.wait_ms(came)))
-                if came:
+                if source in wait_for(stop, source, *connections.monitors, due_s=connections.due_s):
                     self._publish_event(source.recv_multipart(), out)
                 connections.check()
-                out.check_connections()
 
     def _publish_event(self, frames: list[bytes], out: Publisher) -> None:
         self.counters.add("received")

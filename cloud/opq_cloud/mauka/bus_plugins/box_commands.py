@@ -15,8 +15,8 @@ import zmq
 
 from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import Context, Socket, open_socket, service_context
+from opq_cloud.core.backend.waits import Stop
 from opq_cloud.core.service import HealthReport
-from opq_cloud.mauka.bus.broker import Stop
 from opq_cloud.mauka.bus.messages import new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_proto.errors import FrameError
@@ -91,6 +91,14 @@ class BoxCommandPlugin(MaukaPlugin):
                 self.guard("answer", partial(self._read_answer, frames))
             self._connections.check()
         return False
+
+    def idle_due_s(self) -> float:
+        """Returns the seconds until a missing broker is reported."""
+        return self._connections.due_s
+
+    def idle_sockets(self) -> list[Socket]:
+        """Returns the sockets of answers, and of what happens to the connections."""
+        return [] if self._answers is None else [self._answers, *self._connections.monitors]
 
     def _read_answer(self, frames: list[bytes]) -> None:
         self.counters.add("answers")

@@ -79,6 +79,10 @@ class LahaGcPlugin(MaukaPlugin):
             self.produce(LAHA_GC, message)
         return self._triggered
 
+    def idle_due_s(self) -> float:
+        """Returns the seconds until the next report or trigger."""
+        return min(self._next_report_s, self._next_trigger_s) - self._clock()
+
     def _report(self, expired: Mapping[str, int]) -> None:
         for collection, domain in COLLECTIONS.items():
             gone = expired.get(collection, 0) - self._reported.get(collection, 0)

@@ -9,6 +9,7 @@ of the original's 10 s, while its incident is made. An event of an original even
 Payload.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection
@@ -69,6 +70,11 @@ class MakaiEventPlugin(MaukaPlugin):
         for event_id, box_ids in self._originals.ready():
             self._produce_event(event_id, box_ids)
         return bool(self._waiting) and self._waiting[0][0] <= now_s
+
+    def idle_due_s(self) -> float:
+        """Returns the seconds until an event has waited, or an original one may be complete."""
+        waited_s = self._waiting[0][0] - time.monotonic() if self._waiting else math.inf
+        return min(waited_s, self._originals.due_s)
 
     def _produce_event(self, event_id: int, box_ids: Collection[str]) -> None:
         event = self._store().event(event_id)

@@ -30,7 +30,7 @@ class PrintPlugin(MaukaPlugin):
 
     def __init__(self, config: PluginConfig, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(config, [""], PrintPlugin.NAME)
-        self.on_hold.set()
+        self.hold()
         self._lines = TokenBuckets(LINES_PER_S, LINES_PER_S, 1, clock)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:

@@ -101,6 +101,10 @@ class SystemStatsPlugin(MaukaPlugin):
             self._request_rates(active)
         return False
 
+    def idle_due_s(self) -> float:
+        """Returns the seconds until the next sample or document."""
+        return min(self._next_sample_s, self._next_s) - self._clock()
+
     def document(self, active: Collection[str]) -> dict[str, Any]:
         """Makes the document with the original's keys; `active`: Boxes that measure now."""
         store = self._store()

@@ -124,6 +124,12 @@ class TriggerRequestPlugin(BoxCommandPlugin):
                 self._finish(token, each)
         return False
 
+    def idle_due_s(self) -> float:
+        """Returns the seconds until a command is due, or an event ends without its last Boxes."""
+        now_s = time.monotonic()
+        due_s = (each.send_at_s + (ANSWER_S if each.sent else 0.0) - now_s for each in self._open.values())
+        return min([super().idle_due_s(), *due_s])
+
     def accept_answer(self, parts: Sequence[str], response: Response, frames: Sequence[bytes]) -> None:
         """Stores a Box's samples. Raises FrameError: it answers none of our requests; StoreError."""
         _, token, box_id = parts

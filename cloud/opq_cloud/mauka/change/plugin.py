@@ -70,6 +70,10 @@ class ChangePlugin(MaukaPlugin):
             self._publish(box_id, each)
         return True
 
+    def idle_due_s(self) -> float:
+        """Returns the seconds until the next pass."""
+        return self._next_s - self._clock()
+
     def _publish(self, box_id: str, found: Phenomenon) -> None:
         """As a Message of an analysis, so that stream rules read it as theirs."""
         message = new_message(self.name)

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from opq_cloud.core.backend.waits import Stop
 from opq_cloud.core.service import HealthReport
 from opq_cloud.core.settings.mauka import MoreSamplesSection
-from opq_cloud.mauka.bus.broker import Stop
 from opq_cloud.mauka.bus.messages import MAKAI_EVENT
 from opq_cloud.mauka.flow.event_findings import EventFindings
 from opq_cloud.mauka.flow.event_flow import EventFlow
@@ -87,6 +87,10 @@ class AnalysisRunner(MaukaPlugin):
         self.guard("answers to requests", self.flow.analysed.requester.note_answers)
         self.guard("announcements", self.flow.analysed.findings.announce_others)
         return self.flow.go_on(announced=self._out is not None)
+
+    def idle_due_s(self) -> float:
+        """Returns the seconds until the store is to be searched, or an event is due."""
+        return self.flow.waiting.due_s
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Analyses events until `stop`; first those that were not finished when the process crashed."""

@@ -6,13 +6,14 @@
 It reads a noun only while an analysis takes it: without such analyses it does nothing.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from opq_cloud.core.backend.waits import Stop
 from opq_cloud.core.service import HealthReport
-from opq_cloud.mauka.bus.broker import Stop
 from opq_cloud.mauka.bus.incident_notice import INCIDENT, read_notice
 from opq_cloud.mauka.flow.stream_results import ANALYSIS, StreamResults
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
@@ -29,6 +30,8 @@ from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 NOMINAL_S = 10.0
 """Nominal values of Boxes are read again after this time."""
+READ_S = 0.2
+"""Interval at which sources and results are read."""
 
 
 class StreamRunner(MaukaPlugin):
@@ -58,6 +61,8 @@ class StreamRunner(MaukaPlugin):
         self._running: dict[str, StreamAnalysis] = {}
         self._nominals: dict[str, Nominal] = {}
         self._nominals_until_s = 0.0
+        if installed is not None:
+            installed.on_change = self.wake
 
     def health(self) -> list[HealthReport]:
         """Reports a missing triggering broker."""
@@ -89,6 +94,10 @@ class StreamRunner(MaukaPlugin):
         if taken & set(DERIVING):
             self.guard("incidents", lambda: self._offer_incidents(self._incidents.read()))
         return more or not self._results.waiting.empty()
+
+    def idle_due_s(self) -> float:
+        """Returns the seconds until sources and results are read again, while any analysis runs."""
+        return READ_S if self._running else math.inf
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Runs until `stop`; what the analyses have not finished is read again at the next start."""

@@ -50,19 +50,19 @@ class BusPlugins:
         self._plugins = {plugin.name: plugin for plugin in plugins}
         self._states = states
         for name in states.disabled & self._plugins.keys():
-            self._plugins[name].on_hold.set()
+            self._plugins[name].hold()
 
     def names(self) -> list[str]:
         return sorted(self._plugins)
 
     def running(self, plugin: str) -> bool:
-        return not self._plugins[plugin].on_hold.is_set()
+        return not self._plugins[plugin].on_hold
 
     def start(self, plugin: str) -> None:
-        self._plugins[plugin].on_hold.clear()
+        self._plugins[plugin].resume()
 
     def stop(self, plugin: str) -> None:
-        self._plugins[plugin].on_hold.set()
+        self._plugins[plugin].hold()
 
     def kill(self, plugin: str) -> int:
         raise PluginError(f"{plugin} runs in Mauka's process; stop-plugin {plugin} ends it")
@@ -77,7 +77,7 @@ class BusPlugins:
             "origin": "bus",
             "enabled": self._states.enabled(plugin),
             # a plug-in that takes everything ("") and is off would appear at each edge of the graph
-            "takes": [each for each in one.subscriptions if each or not one.on_hold.is_set()],
+            "takes": [each for each in one.subscriptions if each or not one.on_hold],
             "gives": sorted((one.produced_topics | set(one.GIVES)) - {HEARTBEAT}),
             "trouble": facts["last_error"],
             "messages_received": facts["messages_received"],
@@ -108,11 +108,13 @@ class AnalysisPlugins:
     def start(self, plugin: str) -> None:
         for runner in self._runners:
             runner.left_out -= {plugin}
+            runner.wake()
 
     def stop(self, plugin: str) -> None:
         """Stops an analysis; events are analysed without it and do not wait for it."""
         for runner in self._runners:
             runner.left_out |= {plugin}
+            runner.wake()
 
     def kill(self, plugin: str) -> int:
         if self._installed is None or self._rows()[plugin][0]["runs"] != "worker":

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import POLL_MS, Socket, service_context
+from opq_cloud.core.backend.sockets import Socket, connect, service_context
+from opq_cloud.core.backend.waits import PollableEvent, wait_for
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.mauka.bus import messages
 from opq_cloud.mauka.bus.broker import HWM, Publisher, subscriber
@@ -35,9 +35,7 @@ INBOX = "inbox.sqlite"
 INBOX_RETRY_S = 1.0
 JOIN_TOPIC = "mauka.original-plugins."
 JOIN_S = 2.0
-LOADED_POLL_MS = 50
-"""How long the loop waits where a plug-in is loaded."""
-JOIN_POLL_MS = 5
+JOIN_POLL_S = 0.005
 MESSAGES_PER_TURN = 500
 
 
@@ -71,7 +69,7 @@ class OriginalPlugins:
         self._troubles: dict[str, str] = {}
         """Folder -> why it is not loaded; INBOX -> why it is not open."""
         self._changing = threading.RLock()
-        self._resubscribe = threading.Event()
+        self._resubscribe = PollableEvent()
         self._joined = threading.Condition()
         self._wanted_join = self._done_join = 0
         self._inbox: PluginInbox | None = None
@@ -190,8 +188,7 @@ class OriginalPlugins:
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
             source = opened.enter_context(closing(subscriber(context, 100 * HWM, [])))
             out.connect(str(self.settings[PUB_KEY]), PUB_KEY)
-            connections = WatchedConnections()
-            connections.connect(source, str(self.settings[SUB_KEY]), SUB_KEY)
+            connect(source, str(self.settings[SUB_KEY]), SUB_KEY)
             opened.callback(self._end)
             self._inbox, self._out = inbox, out
             self._next_beat_s = time.monotonic() + 1.0
@@ -203,10 +200,9 @@ class OriginalPlugins:
                 if self._resubscribe.is_set():
                     self._resubscribe.clear()
                     topics = self._subscribe(source, topics)
-                self._read(source, out)
+                if self._wait(stop, source, out):
+                    self._read(source)
                 self._send_heartbeats()
-                connections.check()
-                out.check_connections()
 
     def _wait_for_inbox(self, stop: threading.Event) -> PluginInbox | None:
         """Opens the inbox as soon as the disk allows; None: the service ends before that."""
@@ -278,13 +274,15 @@ class OriginalPlugins:
             source.unsubscribe(topic)
         return wanted
 
-    def _read(self, source: Socket, out: Publisher) -> None:
-        joining = self._wanted_join != self._done_join
-        if joining:
+    def _wait(self, stop: threading.Event, source: Socket, out: Publisher) -> bool:
+        """Returns whether messages are there."""
+        due_s = self._next_beat_s - time.monotonic()
+        if self._wanted_join != self._done_join:
             out.send([f"{JOIN_TOPIC}{self._wanted_join}".encode(), b""])
-        wait_ms = LOADED_POLL_MS if self._plugins else POLL_MS
-        if not source.poll(JOIN_POLL_MS if joining else wait_ms):
-            return
+            due_s = JOIN_POLL_S
+        return source in wait_for(stop, source, self._resubscribe, due_s=due_s)
+
+    def _read(self, source: Socket) -> None:
         rows: list[tuple[str, str, bytes]] = []
         controls: list[tuple[str, bytes]] = []
         plugins = list(self._plugins.items())

@@ -72,6 +72,10 @@ class OutagePlugin(MaukaPlugin):
         self.counters.set("open_outages_now", len(self.watch.open_outages))
         return False
 
+    def idle_due_s(self) -> float:
+        """Returns the seconds until the next check."""
+        return 0.0 if self._next_s is None else self._next_s - self._clock()
+
     def _store_change(self, change: OutageChange) -> None:
         findings, one = self._findings, change.finding
         if change.withdrawn:

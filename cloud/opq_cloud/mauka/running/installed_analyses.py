@@ -7,7 +7,7 @@ happen between two events: `InstalledStage` holds `steady` while one is analysed
 import difflib
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +185,8 @@ class InstalledAnalyses:
         """`settings` of installed analyses, by name; `built_in`: names that are already in use."""
         self.counters = ServiceCounters()
         self.generation = 0
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after each change; must not wait."""
         self.lacking: frozenset[str] = frozenset()
         self._new_since_ms: int | None = None
         self._data_dir, self._policy = data_dir, policy
@@ -319,7 +321,7 @@ class InstalledAnalyses:
         if lacking != self.lacking:
             with self._between:
                 self.lacking = lacking
-                self.generation += 1
+                self._note_change()
         self.counters.set("unreadable_now", following.unreadable)
         self.counters.set("installed_now", len(self._in_use))
         self._log_troubles()
@@ -335,10 +337,14 @@ class InstalledAnalyses:
             with self._between:
                 self._in_use[name].reset()
                 self._read_nouns(self._in_use[name])
-                self.generation += 1
+                self._note_change()
             self._count(following, name)
         else:
             self._wrong.pop(name, None)  # the next lines of `_check` start it
+
+    def _note_change(self) -> None:
+        self.generation += 1
+        self.on_change()
 
     def _begin(self, following: Following, name: str) -> None:
         settings = self._settings.get(name, {})
@@ -363,7 +369,7 @@ class InstalledAnalyses:
             if analysis.nouns[0] == EVENT_NOUN:
                 self._new_since_ms = min(installed_ms, self._new_since_ms or installed_ms)
             self._in_use = {**self._in_use, name: analysis}
-            self.generation += 1
+            self._note_change()
         self._count(following, name)
 
     def _read_nouns(self, analysis: InstalledAnalysis) -> None:
@@ -374,7 +380,7 @@ class InstalledAnalyses:
         with self._between:
             gone = self._in_use.get(name)
             self._in_use = {its: one for its, one in self._in_use.items() if its != name}
-            self.generation += 1
+            self._note_change()
             if gone is not None:
                 gone.close()
                 self.counters.add("gone", label=name)

@@ -138,6 +138,12 @@ class WaitingEvents:
         return bool(self._backlog) or self._clock() >= self._next_poll_s
 
     @property
+    def due_s(self) -> float:
+        """Seconds until an event is due, or the store is to be searched."""
+        unfinished_s = self._next_unfinished_s - self._clock() if self._unfinished else math.inf
+        return min(self._next_poll_s - self._clock(), unfinished_s, self._originals.due_s)
+
+    @property
     def more(self) -> bool:
         """Whether another event waits."""
         return bool(self._backlog)
@@ -267,6 +273,11 @@ class OriginalEvents:
 
     def __len__(self) -> int:
         return len(self._watched)
+
+    @property
+    def due_s(self) -> float:
+        """Seconds until `ready` may return an event."""
+        return self._next_s - self._clock() if self._watched else math.inf
 
     def add_event(self, event_id: int) -> None:
         """Adds an announced event; nothing changes if it is watched already."""

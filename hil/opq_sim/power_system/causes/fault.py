@@ -1,4 +1,4 @@
-"""Short circuits and the breaker's response: clearing, and reclosing once or twice.
+"""Short circuits and the breaker's response: clearing, and reclosing up to three times.
 
     fault | open, dead downstream of the breaker | closed, and the fault again unless it is gone | ...
 

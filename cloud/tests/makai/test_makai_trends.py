@@ -1,6 +1,6 @@
 """A minute that comes in parts: cut by an outage, or twice, because the Box's clock was set back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.trends.availability import covered_by_trend, measured_share
 from opq_cloud.store.trends.pyramid import merged
+from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.measurement.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED
 from opq_proto.measurement.flagged import flags_of_trend
@@ -56,6 +57,31 @@ def test_a_backfilled_minute_has_the_whole_mean(
     (trend,) = store.trends("1", 0, 200_000)
     store.close()
     assert trend.metrics["rms"] == (89.0, 121.0, pytest.approx(110.0))
+
+
+def test_a_refused_trend_is_made_again_later(
+    makai: Any, store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Measurements are stored and acknowledged, so no Box sends them again."""
+    refused = [StoreError("the disk is full")] * 3
+    put_trends = store.put_trends
+
+    def full_disk(rows: Sequence[Trend]) -> set[tuple[str, int]]:
+        if refused:
+            raise refused.pop()
+        return put_trends(rows)
+
+    monkeypatch.setattr(store, "put_trends", full_disk)
+    monkeypatch.setattr(trends, "SILENT_S", 0.0)
+    counters = ServiceCounters()
+    config = Config(batch_ms=20, ack_interval_s=0.1)
+    writer = MeasurementWriter(store, config, counters, log.get(), lambda box_id, text: None)
+    with in_thread(writer.run):
+        writer.accept(batch(measured(0, 120.0, False)))
+        makai.wait_for(lambda: counters.total("trends_refused") == 3)
+        makai.wait_for(lambda: bool(store.trends("1", 0, 200_000)))
+    (trend,) = store.trends("1", 0, 200_000)
+    assert trend.metrics["rms"] == (119.0, 121.0, pytest.approx(120.0))
 
 
 def seconds(

@@ -6,7 +6,7 @@ a Measurement without room was never acknowledged, and its Box sends it again.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import merge
 from itertools import islice
 
@@ -283,15 +283,21 @@ class MeasurementWriter:
 
     def _put_trends(self, now: float, everything: bool = False) -> None:
         over = self._trends.over(now, everything)
-        widened = self._stored_trends([trend for trend, _ in over]) if over else None
-        if widened is not None:
-            halves = {(trend.box_id, trend.start_ms) for trend, partial in over if partial} | widened
-            self._halves |= dict.fromkeys(islice(halves, max(0, HALVES_KEPT - len(self._halves))))
-        if everything:
+        widened = self._stored_trends([trend for trend, _ in over]) if over else set()
+        again = {(trend.box_id, trend.start_ms) for trend, partial in over if partial or widened is None}
+        self._note_again(again | (widened or set()))
+        if everything or widened is None:
             return
         until = time.monotonic() + CORRECTING_S
         while time.monotonic() < until and (minute := self._next_minute(now)) is not None:
-            self._correct(*minute)
+            if not self._correct(*minute):
+                self._note_again([minute])
+                return
+
+    def _note_again(self, minutes: Collection[tuple[str, int]]) -> None:
+        """Notes minutes whose trend is made again from the store; those beyond the limit stay as they are."""
+        room = max(0, HALVES_KEPT - len(self._halves))
+        self._halves |= dict.fromkeys(islice(minutes, room))
 
     def _next_minute(self, now: float) -> tuple[str, int] | None:
         """Returns (Box, start) of the next minute whose trend is made again from its stored Measurements.
@@ -299,7 +305,9 @@ class MeasurementWriter:
         None: no such minute is known now, or the store cannot be read.
         """
         if self._halves:
-            return self._halves.popitem()[0]
+            minute = next(iter(self._halves))  # the oldest: one that cannot be made does not keep the others
+            del self._halves[minute]
+            return minute
         try:
             if self._began_missed_s is None:
                 self._missed.begin()
@@ -311,36 +319,37 @@ class MeasurementWriter:
             self._counters.add("store_errors")
             return None
 
-    def _correct(self, box_id: str, start_ms: int) -> None:
-        """Makes a minute again that came in two parts, or twice: the store has all its Measurements."""
+    def _correct(self, box_id: str, start_ms: int) -> bool:
+        """Makes a minute again that came in two parts, or twice, or was refused: the store has all its
+        Measurements. False: the store refuses.
+        """
         try:
             around = start_ms - NEIGHBOUR_MS, start_ms + TREND_MS + NEIGHBOUR_MS
             trend, came_twice = trend_of(box_id, start_ms, self._store.measurements(box_id, *around))
-        except StoreError:  # the stored values stay: the limits are right, the mean is of one part
+        except StoreError:
             self._counters.add("store_errors")
-            return
+            return False
         put = self._store.replace_trends if came_twice else self._store.put_trends
-        if trend.metrics and self._stored_trends([trend], put) is not None:
+        if trend.metrics:
+            if self._stored_trends([trend], put) is None:
+                return False
             self._counters.add("trends_corrected")
+        return True
 
     def _stored_trends(
         self,
         trends: Sequence[Trend],
         put: Callable[[Sequence[Trend]], set[tuple[str, int]] | None] | None = None,
     ) -> set[tuple[str, int]] | None:
-        """Stores trends; returns minutes that were stored before. None: the store refused, they are lost."""
+        """Stores trends; returns minutes that were stored before. None: the store refused."""
         try:
             widened = (put or self._store.put_trends)(trends)
         except StoreError as error:
-            self._counters.add("trends_lost", len(trends))
-            first = trends[0]
-            self._log.error(
-                "trends.lost",
-                trends=len(trends),
-                box_id=first.box_id,
-                start_ms=first.start_ms,
-                error=str(error),
-            )
+            self._counters.add("trends_refused", len(trends))
+            if put is None:  # a minute that is made again is refused each time until the store recovers
+                first = trends[0]
+                facts = {"trends": len(trends), "box_id": first.box_id, "start_ms": first.start_ms}
+                self._log.error("trends.refused", error=str(error), **facts)
             return None
         self._counters.add("trends_stored", len(trends))
         return widened or set()

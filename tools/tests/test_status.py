@@ -12,6 +12,7 @@ from free_ports import free_offset
 from opq_cloud.store import BoxRecord, open_store
 from opq_proto.kit.system_verdict import ServiceState, ServiceVerdict, SystemVerdict
 from opq_proto.messages import Interval, Measurement
+from opq_tools.system import status as status_module
 from opq_tools.system.status import BOXES_SHOWN, LOCKED, is_named, status_lines
 
 NOW_S = 1_764_000_000.0
@@ -20,6 +21,17 @@ NOW_S = 1_764_000_000.0
 def box(box_id: str, age_s: float | None, unplugged: bool = False) -> dict[str, object]:
     seen_ms = None if age_s is None else round((NOW_S - age_s) * 1000)
     return {"box_id": box_id, "name": f"Box {box_id}", "unplugged": unplugged, "last_seen_ms": seen_ms}
+
+
+def test_ctrl_c_ends_the_watch_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while the first screen is gathered, and whatever was not well."""
+
+    def interrupted(folder: Path, offset: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(status_module, "system_status", interrupted)
+    done = run_in_process("status", "--watch", "--data-dir", str(tmp_path))
+    assert done.returncode == 0 and "Aborted" not in done.stdout + done.stderr
 
 
 def test_faults_come_first_and_lists_are_cut() -> None:

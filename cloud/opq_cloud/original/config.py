@@ -152,7 +152,8 @@ def from_original(
         _number(document, key, problems, "0 or more")
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
-        raise ConfigError(f"{where}: {len(problems)} problems, nothing was started{lines}")
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(f"{where}: {count}, nothing was started{lines}")
     _notices(kind, document, where, notify)
     _keys(document, found, where, notify)
     _mongo(document, found)

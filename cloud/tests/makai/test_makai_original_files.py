@@ -115,7 +115,7 @@ def test_a_service_takes_a_positional_file(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "tb.json"
     path.write_text(json.dumps(BROKER | {"backend": 9881}))
     told = CliRunner().invoke(cloud, ["triggering-broker", str(path)])
-    assert told.exit_code == 2 and "tb.json: 1 problems" in told.output and "backend is 9881" in told.output
+    assert told.exit_code == 2 and "tb.json: 1 problem," in told.output and "backend is 9881" in told.output
     monkeypatch.setenv("TRIGGERING_BROKER_SETTINGS", "{")  # not read where a file is named
     assert "tb.json" in CliRunner().invoke(cloud, ["triggering-broker", str(path)]).output
     told = CliRunner().invoke(cloud, ["triggering-broker"])

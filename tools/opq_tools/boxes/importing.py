@@ -52,7 +52,8 @@ def _read(path: Path, convert: Callable[[dict[str, Any]], T]) -> list[T]:
     if problems:
         more = [f"and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
         lines = "\n  ".join([*problems[:PROBLEMS_SHOWN], *more])
-        raise ConfigError(f"{path}: {len(problems)} problems, nothing was imported\n  {lines}")
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(f"{path}: {count}, nothing was imported\n  {lines}")
     return found
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.mauka.change.detection import LIMITS
-from opq_cloud.mauka.change.stored_changes import find_changes, last_days
+from opq_cloud.mauka.change.series import DAY_H, HOUR_NS
 from opq_cloud.store.records.phenomenon_words import ordered, phenomenon_json, words_of
+from opq_cloud.store.store import CloudStore
+from opq_proto.decision import Nominal
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
@@ -46,12 +47,11 @@ def command(
               opq-tools changes --box 4 --find
     """
     now_ns = time.time_ns()
-    span = last_days(now_ns, DAYS)
     with opened_store(mongo_uri, data_dir) as store:
         if finds:
-            for _ in find_changes(store, span, stated_nominal(data_dir), LIMITS, box_id):
-                pass
-        start_ms = (span.start_ns if start_ns is None else start_ns) // 1_000_000
+            _find(store, now_ns, stated_nominal(data_dir), box_id)
+        usual_ns = (now_ns // HOUR_NS - DAYS * DAY_H) * HOUR_NS
+        start_ms = (usual_ns if start_ns is None else start_ns) // 1_000_000
         end_ms = (now_ns if end_ns is None else end_ns) // 1_000_000
         found = store.phenomena(start_ms, end_ms, box_id)
     if as_json:
@@ -61,3 +61,12 @@ def command(
         click.echo(words_of(each))
     if not found:
         click.echo("no stored change fits these options; --find analyses the last 30 days")
+
+
+def _find(store: CloudStore, now_ns: int, nominal: Nominal, box_id: str) -> None:
+    # imported here: the list needs nothing of the extra `change`
+    from opq_cloud.mauka.change.detection import LIMITS
+    from opq_cloud.mauka.change.stored_changes import find_changes, last_days
+
+    for _ in find_changes(store, last_days(now_ns, DAYS), nominal, LIMITS, box_id):
+        pass

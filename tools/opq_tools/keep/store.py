@@ -91,7 +91,8 @@ def check(data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:
     if problems:
         saves = "copy leaves it out" if mongo_uri else "repair saves the rest"
         helps = f"opq-tools store {saves}, {RESTORE}"
-        raise StoreNotWellError(f"{len(problems)} problems; {helps}")
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise StoreNotWellError(f"{count}; {helps}")
 
 
 @command.command("repair", short_help="Save what can be read into a new store.")

@@ -254,13 +254,11 @@ def command(watch: bool, data_dir: Path | None, port_offset: int | None, as_json
     Example: opq-tools status --watch
     """
     folder, offset = find_system(data_dir, port_offset)
-    status = system_status(folder, offset)
-    if as_json:
-        click.echo(json.dumps(status))
-    elif watch:
+    if watch and not as_json:
         _watch(folder, offset)
-    else:
-        click.echo("\n".join(status_lines(status, time.time())))
+        return
+    status = system_status(folder, offset)
+    click.echo(json.dumps(status) if as_json else "\n".join(status_lines(status, time.time())))
     if not status["ok"]:
         raise click.exceptions.Exit(1)
 

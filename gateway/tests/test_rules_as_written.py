@@ -37,11 +37,11 @@ def test_keys_are_found_in_any_case(house: House) -> None:
 
 def test_an_ekuiper_key_is_reported_and_ignored(house: House) -> None:
     told = house.ask("POST", "/rules", rule({"log": {"runAsync": True, "sendSingle": True}}), 201)
-    assert told.endswith(" Note: sink log has no runAsync; it is passed over.")
-    assert "sink log has no runAsync" in house.ask("GET", "/rules/r/explain")
+    assert told.endswith(" Note: sink log ignores the unknown runAsync.")
+    assert "sink log ignores the unknown runAsync" in house.ask("GET", "/rules/r/explain")
     sql = 'CREATE STREAM m () WITH (DATASOURCE="t", TYPE="mqtt", EXTRA=\'{"traceId": "x"}\')'
     told = house.ask("POST", "/streams", {"sql": sql}, 201)
-    assert told.endswith(" Note: source mqtt has no traceId; it is passed over.")
+    assert told.endswith(" Note: source mqtt ignores the unknown traceId.")
 
 
 def test_a_misspelt_key_is_refused(house: House) -> None:

@@ -78,6 +78,16 @@ def test_rules_with_a_window_have_one_each(tmp_path: Path) -> None:
         assert counts == {"first": [{"n": 2}], "late": [{"n": 1}]}
 
 
+def test_a_stopped_rule_states_its_dropped_stream(tmp_path: Path) -> None:
+    with running(tmp_path) as (engine, _):
+        engine.execute(stream())
+        engine.create_rule(rule("r", "SELECT * FROM s"))
+        engine.stop_rule("r")
+        engine.drop_stream("s", force=True)
+        found = engine.views.rule_status("r")
+        assert (found["status"], found["message"]) == ("stopped by error", "stream s was dropped")
+
+
 def test_what_cannot_be_created_leaves_nothing(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, _):
         engine.execute(stream())
@@ -95,7 +105,7 @@ def test_what_cannot_be_created_leaves_nothing(tmp_path: Path) -> None:
         engine.create_rule(rule("r", "SELECT * FROM s"))
         with pytest.raises(RuleError, match="already exists"):
             engine.create_rule(rule("r", "SELECT * FROM s"))
-        with pytest.raises(RuleError, match="1 rules use it: r"):
+        with pytest.raises(RuleError, match="because it is used by r"):
             engine.drop_stream("s")
         with pytest.raises(RuleError) as told:
             engine.views.rule_status("absent")

@@ -95,7 +95,7 @@ class StreamCatalogue:
         return f"{what.capitalize()} {name} is dropped."
 
     def _note(self, new: StreamDefinition) -> str:
-        found = self._factory.passed_over(new)
+        found = self._factory.ignored(new)
         return f" Note: {found}." if found else ""
 
     def _made(self, new: StreamDefinition) -> str:

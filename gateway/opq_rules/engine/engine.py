@@ -174,7 +174,7 @@ class Engine:
         users = self._usage.of_stream(name)
         if users and not force:
             raise RuleError(
-                f"{what} {name} cannot be dropped: {len(users)} rules use it: {first_users(users)}", RULE
+                f"{what} {name} cannot be dropped, because it is used by {first_users(users)}", RULE
             )
         for rule in self._rules_of(users):
             self._lifecycle.stop(rule, FAILED, f"{what} {name} was dropped")

@@ -111,7 +111,7 @@ class RuleViews:
     def notes(self, rule_id: str) -> tuple[str, ...]:
         """Parts of the rule that are valid, but probably not intended."""
         made = self._store.rule(rule_id)
-        return (*self._planner.plan(made.sql).notes, *self._sinks.passed_over(made))
+        return (*self._planner.plan(made.sql).notes, *self._sinks.ignored(made))
 
     def usage(self) -> dict[str, JsonObject]:
         """Per running rule: its share of the unit's CPU ms, `rules` in the unit, records, emissions."""

@@ -171,6 +171,8 @@ class RuleLifecycle:
         """Stops a rule; its state is stored (qos >= 1). Waits up to 2 s each for its sources and sinks."""
         unit, sinks = rule.unit, rule.sinks
         if unit is None or sinks is None:
+            if message:
+                rule.more.message = message
             rule.enter(status)
             return
         inputs = self.streams.running(list(unit.inputs.values()))

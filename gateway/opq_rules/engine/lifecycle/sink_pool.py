@@ -32,9 +32,9 @@ class SinkPool:
         for action in rule.actions:
             self._factory.check_sink(action)
 
-    def passed_over(self, rule: RuleDefinition) -> list[str]:
+    def ignored(self, rule: RuleDefinition) -> list[str]:
         """Says which properties of the rule's sinks have no effect."""
-        return [found for action in rule.actions if (found := self._factory.passed_over(action))]
+        return [found for action in rule.actions if (found := self._factory.ignored(action))]
 
     def of(self, rule: RuleDefinition) -> RuleSinks:
         """The sinks of a rule; equal ones are shared, unless they write to memory or collect batches."""

@@ -1,7 +1,7 @@
 """EndpointFactory makes configured sources, lookup tables and sinks, and starts none of them.
 
 A type's properties come from its named set and its own; properties that all types have (templates, batches)
-are handled here. Their names may be in any case of letters. A key that our types lack is passed over and
+are handled here. Their names may be in any case of letters. An unknown key is ignored and
 reported, so that a rule of eKuiper runs unchanged. The type refuses a key that is close to a known one, with
 "did you mean".
 """
@@ -60,9 +60,9 @@ def _refuse_removed(type_name: str, properties: Mapping[str, object]) -> None:
 def _spelled(
     kind: str, type_name: str, given: Mapping[str, object], keep: Collection[str] = ()
 ) -> tuple[JsonObject, list[str]]:
-    """The properties under the names of the type, and the keys that are passed over; plug-ins get all.
+    """The properties under the names of the type, and the ignored keys; plug-ins get all.
 
-    `keep`: further keys that are not passed over.
+    `keep`: further keys that are not ignored.
     """
     module = module_of(kind, type_name)
     if module is None:
@@ -70,14 +70,14 @@ def _spelled(
     own = {each.name for each in fields(module.Config)}
     names = {name.lower(): name for name in (*(NAMES if kind == "sink" else ()), *own)}
     found: JsonObject = {}
-    passed_over: list[str] = []
+    ignored: list[str] = []
     for key, value in given.items():
         name = key if key in own or key in keep else names.get(key.lower(), key)
         if name.lower() in names or name in keep or _is_near(key, names):
             found[name] = value
         else:
-            passed_over.append(key)
-    return found, passed_over
+            ignored.append(key)
+    return found, ignored
 
 
 def _is_near(key: str, names: Mapping[str, str]) -> bool:
@@ -184,14 +184,14 @@ class EndpointFactory:
             raise RuleError(f"{kind} {type_name}: {SELECTOR} was removed; {instead}", CONFIGURATION)
         return _spelled(kind.removesuffix("s"), type_name, found, REMOVED_OF_SOURCES)[0]
 
-    def passed_over(self, definition: StreamDefinition | Action) -> str:
+    def ignored(self, definition: StreamDefinition | Action) -> str:
         """Names the properties without effect; "" if all have one."""
         kind, name = (SINKS, "resource") if isinstance(definition, Action) else (SOURCES, "conf_key")
         own = definition.properties if isinstance(definition, Action) else definition.extra
         found = self._configurations.resolved(kind, definition.type, getattr(definition, name), own)
         keys = _spelled(kind.removesuffix("s"), definition.type, found, (*REMOVED_OF_SOURCES, SELECTOR))[1]
         one = kind.removesuffix("s")
-        return f"{one} {definition.type} has no {', '.join(keys)}; it is passed over" if keys else ""
+        return f"{one} {definition.type} ignores the unknown {', '.join(keys)}" if keys else ""
 
     # -- sinks
 

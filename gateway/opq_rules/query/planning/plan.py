@@ -227,8 +227,8 @@ def _origins(select: Select, streams: Mapping[str, StreamDefinition]) -> tuple[O
     for index, source in enumerate(select.from_items):
         definition = streams.get(source.stream)
         if definition is None:
-            known = ", ".join(sorted(streams)) or "none yet"
-            raise refused(source.at, f"stream {source.stream} is not found", f"there are: {known}")
+            known = f"there are: {', '.join(sorted(streams))}" if streams else "write CREATE STREAM first"
+            raise refused(source.at, f"stream {source.stream} is not found", known)
         found.append(Origin.of(index, source, definition))
     return tuple(found)
 

@@ -1,9 +1,8 @@
 """The compact cloud tier: Makai, store, Mauka, View; each service alone or all in one process."""
 
-import os
+from opq_proto.kit.cheap_start import set_library_defaults
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Set before the first import of NumPy, because BLAS threads would only wait on small windows."""
+set_library_defaults()
 
 
 def main() -> None:

@@ -25,10 +25,6 @@ from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.shared_options import config_option, data_dir_option, json_option, port_offset_option
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Set before NumPy is imported: windows are small, and BLAS threads would only wait for each other."""
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-"""Otherwise pydantic searches all installed packages for plug-ins."""
 ARENA_MAX = -8
 """M_ARENA_MAX of mallopt(3)."""
 RETRY_S = 5.0
@@ -178,7 +174,6 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
 def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     on_trial = start_by_journal(config_path, data_dir, sys.argv[1:])
     _use_one_heap()  # before the first thread gets a heap
-    gc.disable()  # imported objects stay; searching them for garbage took a tenth of the start
     # the Box's port is read during the imports, which take longer than the Box can wait
     early = early_ports(config_path, data_dir)
     try:
@@ -195,8 +190,7 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
         return 1
     finally:
-        gc.freeze()  # keeps it out of all later collections, 40 ms each
-        gc.enable()
+        gc.freeze()  # imported objects stay, and a collection that searches them takes 40 ms
     log.configure("gateway")
     stop = threading.Event()
     try:
@@ -204,7 +198,6 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         config = saved.load_saved(config_path, data_dir, port_offset)
         refuse(config)
         gateway = Gateway(config, early, on_trial, port_offset)
-        gc.set_threshold(10_000, 20, 20)  # reference cycles are rare; the default of 700 costs 2 % of the CPU
         with stopped_by_signals(stop) as signals:
             gateway.run(stop)
         if signal.SIGINT in signals:  # Ctrl-C at a terminal: the gateway is not to be restarted
@@ -212,8 +205,6 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         return error.exit_code
-    finally:
-        gc.freeze()  # everything is written and closed; a last collection took up to 2 s
     return 0
 
 

@@ -1,6 +1,5 @@
 """Hardware in the loop: the real firmware in emulators or on a board, in scripted worlds."""
 
-import os
+from opq_proto.kit.cheap_start import set_library_defaults
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Before any module here, or a test, imports NumPy: small products make its threads wait."""
+set_library_defaults()

@@ -1,6 +1,5 @@
 """Boxes without hardware: mains, power systems, Boxes, fleets, data sets, score, faults."""
 
-import os
+from opq_proto.kit.cheap_start import set_library_defaults
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Before any module here, or a test, imports NumPy: small products make its threads wait."""
+set_library_defaults()

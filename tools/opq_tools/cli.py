@@ -14,8 +14,6 @@ import click
 from opq_proto.errors import OpqError
 from opq_tools.lazy_group import LazyGroup
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-"""Set before NumPy is imported: windows are small, and BLAS threads would only wait for each other."""
 HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
         "up": ("up.command", "Boxes, gateway, cloud and the web page, on this machine."),

@@ -26,7 +26,13 @@ from opq_tools.up.plan import UpPlan
 
 BOX = "1"
 DISTURBANCES = ("dip", "swell", "interruption")
-MODULES = ("opq_cloud.__main__", "opq_cloud.makai.service", "opq_cloud.mauka.service", "opq_gateway.__main__")
+MODULES = (
+    "opq_cloud.__main__",
+    "opq_cloud.serving",
+    "opq_cloud.makai.service",
+    "opq_cloud.mauka.service",
+    "opq_gateway.__main__",
+)
 END_S = 60.0
 STILL_S = 3.0
 """Longer than a gateway takes to measure and write what it has received."""

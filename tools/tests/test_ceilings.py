@@ -8,11 +8,11 @@ from test_house_imports import ROOMS, ROOT, sources
 
 MOST_IMPORTS = 15
 PUT_TOGETHER = {
-    "cloud/opq_cloud/__main__.py",
     "cloud/opq_cloud/makai/acquisition_broker.py",
     "cloud/opq_cloud/makai/event_service.py",
     "cloud/opq_cloud/makai/triggering_service.py",
     "cloud/opq_cloud/mauka/service.py",
+    "cloud/opq_cloud/serving.py",
     "cloud/opq_cloud/view/pages/routes.py",
     "gateway/opq_gateway/gateway.py",
     "gateway/opq_gateway/measuring/measuring.py",

@@ -5,16 +5,17 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from opq_cloud.original.config import read_config
-from opq_cloud.store import opened_people
-from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import text_table
 from opq_proto.kit.shared_options import configs_option, data_dir_option, json_option
 from opq_proto.kit.system_place import find_system
+
+if TYPE_CHECKING:
+    from opq_cloud.store.records.notifications import NotificationEntry
 
 
 @click.command("log")
@@ -30,6 +31,10 @@ def notifications_log(
 
     Example: opq-cloud notifications log --data-dir D --account ada@example.org
     """
+    from opq_cloud.original.config import read_config  # the command is part of every `opq-cloud`
+    from opq_cloud.store import opened_people
+    from opq_cloud.store.records.notifications import NotificationRecords
+
     try:
         config = read_config(paths, {})
         where = config.store.data_dir or data_dir or config.data_dir or find_system(None, None)[0]
@@ -53,11 +58,11 @@ def notifications_log(
     click.echo(text_table(headings, rows) if rows else "nothing yet")
 
 
-def _document(entry: NotificationEntry, email: str | None) -> dict[str, object]:
+def _document(entry: "NotificationEntry", email: str | None) -> dict[str, object]:
     return {**asdict(entry), "content": json.loads(entry.content), "account": email}
 
 
-def _cells(entry: NotificationEntry, email: str) -> tuple[str, ...]:
+def _cells(entry: "NotificationEntry", email: str) -> tuple[str, ...]:
     made = datetime.fromtimestamp(entry.made_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     why = f" ({entry.why})" if entry.why else ""
     return made, entry.state, entry.channel, email, f"{entry.headline}{why}"

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from in_thread import in_thread
 from waiting import wait_for
 
-from opq_cloud.__main__ import _opened_store, cloud
+from opq_cloud.__main__ import cloud
 from opq_cloud.core.service import CloudContext, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.makai import DEFAULT_TRIGGERS
@@ -21,6 +21,7 @@ from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
 from opq_cloud.original.config import ConfigNotice, ConfigSource, read_config
 from opq_cloud.original.keys import ADDRESSES, LIMITS_ELSEWHERE
 from opq_cloud.original.places import original_sources
+from opq_cloud.serving import _opened_store
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.documents.retention import Ttls
 from opq_proto.errors import ConfigError, StoreError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from opq_cloud.__main__ import HELP, ROOMS, _elsewhere
+from opq_cloud.__main__ import HELP
 from opq_cloud.core.meant_service import meant_service, note_running
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import MAX_LABELS, HealthReport, ServiceCounters
@@ -19,6 +19,7 @@ from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.neighbours import Neighbours, health_from_json, report_of
 from opq_cloud.health.server import HealthService
 from opq_cloud.makai.service import NAMES
+from opq_cloud.serving import ROOMS, _elsewhere
 from opq_proto.config.reading import build
 from opq_proto.errors import PortBusyError, StoreError
 from opq_proto.kit.system_record import MeantService, identity_of, note_meant, read_record

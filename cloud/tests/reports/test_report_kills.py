@@ -25,7 +25,7 @@ from opq_sim.faults.parts.stepped_clock import put_step_ns
 
 TEN_NS = 600 * 10**9
 BOXES = 8
-MODULES = ("opq_cloud.__main__", "opq_cloud.notifications.service", "opq_cloud.health.server")
+MODULES = ("opq_cloud.__main__", "opq_cloud.serving", "opq_cloud.notifications.service")
 DUE_S = 120.0
 MADE = "made_ms"
 """The one key of a report that says when it was made."""

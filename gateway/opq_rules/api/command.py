@@ -44,7 +44,6 @@ def run(
         with stopped_by_signals(stop) as signals:
             service = RulesService(config, stop.set)
             gc.freeze()  # the imports' objects stay; skipping them saves 40 ms in each collection
-            gc.set_threshold(10_000, 20, 20)  # as in the gateway, because records and rows have no cycles
             service.start()
             own = _note_meant(config, service.port, port_offset or 0)
             logger.info("rules.listening", address=configuration.address(config)[0], port=service.port)

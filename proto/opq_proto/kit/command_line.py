@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from opq_proto.kit.cheap_start import start_cheaply
 from opq_proto.kit.shared_options import shared_last
 
 _REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']*'\.$)")
@@ -26,6 +27,11 @@ _EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
 
 class CommandGroup(click.Group):
     """A `click.Group`; wrong use of it, or of any command in it, ends with code 2 and one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs a program: its commands import what they need from here on."""
+        start_cheaply()
+        return super().main(*args, **kwargs)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -59,14 +65,13 @@ def run_installed(command: str, module: str, extra: str) -> None:
     A missing module of this project is a bug, and raised.
     """
     try:
-        main = importlib.import_module(module).main
+        importlib.import_module(module).main()
     except ModuleNotFoundError as error:
         if (error.name or "opq_").startswith("opq_"):
             raise
         install = f"pip install 'opq-toolkit[{extra}]'"
         click.echo(f"{command}: this needs {error.name}, which is not installed: {install}", err=True)
         sys.exit(1)
-    main()
 
 
 def text_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

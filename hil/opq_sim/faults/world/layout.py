@@ -25,6 +25,7 @@ UPLINK_KEYS: Final = dict(
 )
 MODULES: Final = (
     "opq_cloud.__main__",
+    "opq_cloud.serving",
     "opq_cloud.makai.service",
     "opq_cloud.makai.triggering_broker",
     "opq_cloud.makai.acquisition_broker",

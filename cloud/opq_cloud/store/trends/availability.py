@@ -40,7 +40,8 @@ def covered_by_trend(row: Trend) -> CoveredSpan:
 
 def covered_by_measurement(row: Measurement) -> CoveredSpan:
     """The span of a Measurement, which was all measured."""
-    start_ms, end_ms = (each / NS_PER_MS for each in window_ns(row))
+    start_ns, end_ns = window_ns(row)
+    start_ms, end_ms = start_ns / NS_PER_MS, end_ns / NS_PER_MS
     jumped_s = clock_set_s(row.metrics) or 0.0
     return CoveredSpan(start_ms, end_ms, end_ms - start_ms, max(0.0, jumped_s) * 1000)
 
@@ -57,6 +58,11 @@ def measured_share(
     begin_ms = max(start_ms, since_ms)
     covered_ms = skipped_ms = 0.0
     for each in spans:
+        if each.end_ms <= begin_ms:
+            continue
+        if begin_ms <= each.start_ms < each.end_ms <= end_ms and not each.skipped_ms:  # nearly every span
+            covered_ms += each.covered_ms
+            continue
         first_ms = max(each.start_ms, since_ms)  # the whole span is after that
         inside_ms = min(end_ms, each.end_ms) - max(begin_ms, first_ms)
         if inside_ms <= 0.0:

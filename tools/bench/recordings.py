@@ -74,7 +74,7 @@ total, samples = found.analysis.rms_statistics["median"], found.analysis.samples
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes a quarter of an hour and 5 GB of the temporary folder; `quick` half a minute."""
+    """Takes two to three minutes and 1 GB of the temporary folder; `quick` half a minute."""
     size = (QUICK_MB if quick else WHOLE_MB) * 10**6
     rows: list[BenchCase] = []
     ratios = {}

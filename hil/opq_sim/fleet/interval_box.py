@@ -102,23 +102,28 @@ class IntervalBox:
 
     def _at_instants(self, start_ns: int) -> AtInstants:
         """The fundamental at the instants of ten minutes as the gateway has it; NaN where it changes."""
-        phasors: list[complex] = []
+        begin_s = (start_ns + STEP_NS // 2 - self._clock.start_ns) / 1e9
+        moments_s = [begin_s + number * STEP_NS / 1e9 for number in range(INSTANTS)]
+        throughout = self._steady(moments_s[0] - WINDOW_S, moments_s[-1] + WINDOW_S)
         worst = UNCERTAINTY_NS, TimeSource.GPS
-        for number in range(INSTANTS):
-            at_s = (start_ns + number * STEP_NS + STEP_NS // 2 - self._clock.start_ns) / 1e9
+        measured: dict[int, float] = {}
+        """Place of an instant -> volts."""
+        for place, at_s in enumerate(moments_s):
             is_measured = self._from_s <= at_s <= self._at_s
-            silent = any(begin_s <= at_s < end_s for begin_s, end_s in self._silent_s)
-            steady = self._steady(at_s - WINDOW_S, at_s + WINDOW_S) if is_measured and not silent else None
-            phasors.append(complex(math.nan, math.nan))
+            if not is_measured or any(from_s <= at_s < to_s for from_s, to_s in self._silent_s):
+                continue
+            steady = throughout or self._steady(at_s - WINDOW_S, at_s + WINDOW_S)
             if steady is None:
                 continue
             stamp = self._stamps.stamp(self._stamps.taken(self._clock.monotonic_ns + round(at_s * 1e9)))
             worst = max(worst[0], stamp.uncertainty_ns), min(worst[1], stamp.source)
             if is_good_clock(self._voltage.nominal_hz, stamp.uncertainty_ns):
-                turned = float(self._voltage.cycles(np.array([at_s]))[0]) % 1.0 - 0.25  # 0: the cosine's top
-                volts = steady.fundamental_v * abs(steady.ratios[0]) * self._outlet.gain
-                phasors[-1] = volts * cmath.exp(2j * math.pi * turned)
-        if not any(map(cmath.isfinite, phasors)):
+                measured[place] = steady.fundamental_v * abs(steady.ratios[0]) * self._outlet.gain
+        cycles = self._voltage.cycles(np.array([moments_s[place] for place in measured]))
+        phasors = [complex(math.nan, math.nan)] * INSTANTS
+        for (place, volts), turned in zip(measured.items(), cycles.tolist(), strict=True):
+            phasors[place] = volts * cmath.exp(2j * math.pi * (turned % 1.0 - 0.25))  # 0: the cosine's top
+        if not measured:
             return {}, worst
         angles = tuple(math.degrees(cmath.phase(each)) for each in phasors)
         return dict(zip(AT_INSTANTS, (angles, tuple(map(abs, phasors))), strict=True)), worst

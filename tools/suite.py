@@ -130,11 +130,12 @@ def _start(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
 
 def reap_orphans() -> None:
     """Reads the exit codes of orphans that have ended; each would stay in the process table until the end."""
-    with _starting:
-        for child in psutil.Process().children():
-            with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
-                if child.pid not in _own and child.status() == psutil.STATUS_ZOMBIE:
-                    os.waitpid(child.pid, os.WNOHANG)
+    with _starting, contextlib.suppress(ChildProcessError):
+        # peeks first: of its own processes, whoever started them waits
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid in _own:
+                break
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,13 @@
 import sqlite3
 
 REMOVED = {
+    24: (
+        "DROP TRIGGER phenomena_entered",
+        "DROP TRIGGER phenomena_changed",
+        "DROP TRIGGER phenomena_removed",
+        "DROP TABLE phenomenon_boxes",
+    ),
+    23: ("DROP TABLE intervals_damaged",),
     22: ("DROP TABLE phenomena", "DROP TABLE ground_truth"),
     21: (
         "ALTER TABLE incident_index DROP COLUMN work",

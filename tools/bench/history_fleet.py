@@ -19,7 +19,7 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.intervals.distribution import pack_summary, summary_of, summed
 from opq_cloud.store.intervals.interval_block import DAY_NS, pack_block
 from opq_cloud.store.records.disturbances import put_disturbance
-from opq_cloud.store.records.intervals import DAY, MONTH, ROWS
+from opq_cloud.store.records.interval_reading import DAY, MONTH, ROWS
 from opq_cloud.store.records.tables import INTERVAL_BLOCKS
 from opq_measure.standards.event_tables import Sarfi, SiteEvent, sarfi_of
 from opq_proto.measurement.intervals import IntervalColumns

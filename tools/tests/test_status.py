@@ -142,7 +142,15 @@ def test_sites_are_those_that_boxes_state(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "opq.db", isolation_level=None)) as damaged:
         damaged.execute("UPDATE intervals_new SET body = x'ff'")
     found = json.loads(run_in_process("status", "--json", *where).stdout)
-    assert found["store_problem"] and found["sites"] == []
+    assert "store_problem" not in found
+    assert (found["sites"][0]["name"], found["sites"][0]["u2_ratio"]) == ("mill", None)
+    unread = "documents that cannot be read: 3 of opq_intervals_new; opq-tools store check names each"
+    assert found["damaged"] == unread
+    with closing(open_store(None, tmp_path)) as packed:
+        while packed.intervals.settle(start_ns // 10**6 + 10 * 86_400_000):
+            pass
+    text = run_in_process("status", *where).stdout
+    assert "damaged     3 rows or blocks of intervals are damaged and set aside, the newest is row " in text
 
 
 def test_a_locked_store_names_its_writer(tmp_path: Path) -> None:

@@ -204,11 +204,13 @@ class Retention:
     def __init__(self, shared: CloudContext) -> None:
         self.counters = ServiceCounters()
         self._shared = shared
+        self._damaged: str | None = None
+        """What is damaged and set aside, in words."""
 
     def health(self) -> list[HealthReport]:
-        """Reports a store whose file is gone, or was replaced."""
+        """Reports a store whose file is gone, or was replaced; notes what is damaged in it."""
         problem = self._shared.store_problem()
-        return [HealthReport(self.name, problem is None, info=problem)]
+        return [HealthReport(self.name, problem is None, info=problem or self._damaged)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         store = self._shared.store
@@ -218,6 +220,7 @@ class Retention:
             while not stop.is_set() and (made := store.roll_up(time.time_ns() // 1_000_000)):
                 self.counters.add("trends_rolled_up", made)
                 stop.wait(RETENTION_PAUSE_S)
+            self._damaged = store.intervals.damaged_words()
             if stop.wait(RETENTION_S):
                 return
             while not stop.is_set() and (gone := store.expire(int(time.time()))):

@@ -46,6 +46,8 @@ class Table:
     """Whether all fields are columns, and there is no JSON column."""
     values: tuple[str, str, str] | None = None
     """A field that is a set of texts, SQLite's table of (text, sort field, key), and the sort field."""
+    listed: tuple[str, str] | None = None
+    """A field that is a list, and SQLite's table of (item, key), an index for `has` that triggers keep."""
     id_field: str = ""
     """The field that is `_id` in MongoDB."""
     identity: Callable[[Fields], object] | None = None

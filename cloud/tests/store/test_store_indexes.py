@@ -19,9 +19,10 @@ from opq_cloud.store.documents.makai import BrokerTraffic
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, SeenMarks
 from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.records.phenomena import Phenomenon
 from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_proto.kit import sqlite_database
-from opq_proto.messages import TREND_MS, Finding, Measurement, Metric, Trend, Trigger
+from opq_proto.messages import TREND_MS, Finding, Interval, Measurement, Metric, Trend, Trigger
 
 NOW_MS = 1_767_225_600_000
 NOW_NS = NOW_MS * 1_000_000
@@ -37,6 +38,7 @@ SMALL = {
     "regions": "one row per place and region, all of them wanted",
     "rollups_fill": "one row at most",
     "laha_config": "one row",
+    "intervals_damaged": "what is damaged: along its key to the newest, and to the most that are counted",
     "boxes": "the recursive table of Boxes",
     "sqlite_master": "the schema, when the file is opened",
     "CONSTANT": "no table",
@@ -103,6 +105,10 @@ def use(store: CloudStore) -> None:
     for leading in (False, True):
         store.onsets(NOW_NS, NOW_NS + 10**9, leading)
     store.incident_facts(stored.incident_id)
+    change = Phenomenon("step", ("1",), NOW_MS, NOW_MS + 1, {"analysis": "a", "quantity": "rms_v"})
+    store.replace_phenomena("a", "1", NOW_MS, NOW_MS + 10, [change])
+    store.phenomena(NOW_MS, NOW_MS + 1, "1")
+    use_intervals(store)
     store.put_traffic(BrokerTraffic("tb", NOW_MS, 10_000, {"bytes": 1}))
     store.traffic(NOW_MS, NOW_MS + 10_000)
     while store.expire(NOW_MS // 1000):
@@ -117,6 +123,24 @@ def use(store: CloudStore) -> None:
     store.trends("1", NOW_MS, NOW_MS + 3_600_000)
     for length_ms in LEVELS_MS:
         store.trend_rows("1", NOW_MS, NOW_MS + 86_400_000, length_ms)
+
+
+def use_intervals(store: CloudStore) -> None:
+    interval = Interval(600_000, False, 1.0, {"rms_v": 120.0})
+    span_ns = NOW_NS, NOW_NS + 600 * 10**9
+    row = Measurement("1", NOW_MS, {}, *span_ns, 1000, sequence=20, interval=interval)
+    store.intervals.append([row])
+    store.intervals.read("1", 600_000, *span_ns)
+    while store.roll_up(NOW_MS + 80 * 86_400_000):
+        pass
+    store.intervals.summary("1", 600_000, 0, NOW_NS + 80 * 86_400 * 10**9)
+    store.intervals.days("1", 600_000, *span_ns)
+    store.intervals.newest_ns("1", 600_000)
+    store.intervals.sequences("1", 1, 30)
+    store.intervals.highest_sequence("1")
+    store.intervals.disturbances(None, *span_ns)
+    store.intervals.disturbances("1", *span_ns)
+    store.intervals.damaged_words()
 
 
 def test_no_query_scans_a_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

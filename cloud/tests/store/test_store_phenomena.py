@@ -1,15 +1,24 @@
 """`phenomena` and `ground_truth`: both stores, and the original's documents."""
 
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from older_schema import go_back
 from pymongo import MongoClient
 
 from opq_cloud.store import CloudStore
+from opq_cloud.store.driver import Condition
+from opq_cloud.store.embedded.driver import SqliteDocuments
+from opq_cloud.store.embedded.statements import find_statement
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.records.phenomena import EDGE_MS, Phenomenon
 from opq_cloud.store.records.reference_meters import MeterValue
+from opq_cloud.store.records.tables import PHENOMENA
 
 DAY_MS = 86_400_000
 SPAN = 1000 * DAY_MS, 1030 * DAY_MS
@@ -68,6 +77,53 @@ def test_phenomena_of_a_box_name_it(store: CloudStore) -> None:
     kinds = {box: [each.kind for each in store.phenomena(*SPAN, box)] for box in ("4", "14", "1")}
     assert [len(each) for each in kinds.values()] == [2, 2, 0]
     assert len(store.phenomena(*SPAN)) == 3
+
+
+def test_a_box_is_found_among_ten_thousand(tmp_path: Path) -> None:
+    """The embedded store reads the rows of the Box, and steps over no others."""
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        for box in range(100):
+            mine = [
+                replace(STEP, box_ids=(f"{box}", f"{(box + 1) % 100}"), start_ms=place * DAY_MS * 3)
+                for place in range(100)
+            ]
+            store.replace_phenomena("change", f"{box}", 0, SPAN[1], mine)
+        assert store.counts()["phenomena"] == 10_000
+        of_box: list[Condition] = [("affected_opq_boxes", "has", "5")]
+        span: list[Condition] = [("end_ts_ms", ">=", 1), ("start_ts_ms", "<", SPAN[1])]
+        text, values = find_statement(PHENOMENA, [*span, *of_box])
+        steps = [0]
+        with store.driver.read() as documents:
+            assert isinstance(documents, SqliteDocuments)
+            connection = documents.connection
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+            connection.set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 1)
+            found = connection.execute(text, values).fetchall()
+            connection.set_progress_handler(None, 1)
+        assert "SEARCH phenomena USING INTEGER PRIMARY KEY (rowid=?)" in plan
+        assert "SEARCH phenomenon_boxes USING PRIMARY KEY (item=?)" in plan
+        assert len(found) == 200
+        assert steps[0] < 10_000, "some 20 steps of SQLite for each row of the Box, none for the others"
+        assert len(store.phenomena(0, SPAN[1], "5")) == 200
+
+
+def test_the_index_by_box_follows_its_rows(tmp_path: Path) -> None:
+    """Those of an older schema are entered; what is replaced or removed is not found any more."""
+    path = tmp_path / "opq.db"
+    with closing(EmbeddedStore(path)) as store:
+        store.replace_phenomena("change", "4", *SPAN, [STEP, replace(PROFILE, box_ids=("4", "14"))])
+    with closing(sqlite3.connect(path)) as file, file:
+        go_back(file, 23)
+    with closing(EmbeddedStore(path)) as store:
+        assert [len(store.phenomena(*SPAN, box)) for box in ("4", "14", "1")] == [2, 1, 0]
+        with store.driver.read() as documents:
+            one = dict(next(documents.find(PHENOMENA, [("affected_opq_boxes", "has", "14")])))
+        store.driver.write(lambda documents: documents.put(PHENOMENA, [{**one, "affected_opq_boxes": ["1"]}]))
+        assert [len(store.phenomena(*SPAN, box)) for box in ("4", "14", "1")] == [1, 0, 1]
+        store.expire(2**40)
+        with store.driver.read() as documents:
+            assert isinstance(documents, SqliteDocuments)
+            assert documents.connection.execute("SELECT count(*) FROM phenomenon_boxes").fetchone() == (0,)
 
 
 def test_phenomena_expire_with_the_incidents(store: CloudStore) -> None:

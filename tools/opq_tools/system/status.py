@@ -116,6 +116,7 @@ def _stored(folder: Path) -> dict[str, Any]:
             rows = [row for row in box_rows(store) if row["retired_ms"] is None]
             sites = _sites(store)
             incidents = store.incidents(limit=INCIDENTS_SHOWN)
+            damaged = _damaged(store)
     except (OpqError, sqlite3.Error) as error:
         return _not_stored(str(error))
     named = ("box_id", "name", "unplugged", "last_seen_ms")
@@ -126,7 +127,16 @@ def _stored(folder: Path) -> dict[str, Any]:
             {"id": each.incident_id, "start_ms": each.start_ns // 10**6, "what": headline(each)}
             for each in incidents
         ],
+        **({"damaged": damaged} if damaged else {}),
     }
+
+
+def _damaged(store: EmbeddedStore) -> str | None:
+    """What could not be read just now, else what is set aside."""
+    counts = ", ".join(f"{count} of {name}" for name, count in store.unreadable.items())
+    if counts:
+        return f"documents that cannot be read: {counts}; opq-tools store check names each"
+    return store.intervals.damaged_words()
 
 
 def _sites(store: EmbeddedStore) -> list[dict[str, Any]]:
@@ -180,6 +190,8 @@ def _service_lines(status: Mapping[str, Any]) -> list[str]:
         lines.append(f"another     the system of {other['data_dir']} runs at {ports}")
     if status["page"] is not None:
         lines.append(f"page        {status['page']}")
+    if "damaged" in status:
+        lines.append(f"damaged     {status['damaged']}")
     if status["gateway"] is not None:
         first, *more = status_words(status["gateway"])
         lines += [f"gateway     {first}", *(f"            {line}" for line in more)]

@@ -61,6 +61,30 @@ def _pack_appended(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE measurements_before")
 
 
+def _keep_phenomenon_boxes(connection: sqlite3.Connection) -> None:
+    """Makes the index of phenomena by Box, and the triggers that keep it."""
+    connection.execute(
+        "CREATE TABLE phenomenon_boxes (item TEXT NOT NULL, phenomena_id INTEGER NOT NULL, "
+        "PRIMARY KEY (item, phenomena_id)) WITHOUT ROWID"
+    )
+    connection.execute("CREATE INDEX phenomenon_boxes_by_number ON phenomenon_boxes (phenomena_id)")
+    forget = "DELETE FROM phenomenon_boxes WHERE phenomena_id = old.phenomena_id"
+    enter = (
+        "INSERT OR IGNORE INTO phenomenon_boxes SELECT each.value, {row}.phenomena_id FROM json_each("
+        "CASE WHEN json_valid({row}.document) THEN {row}.document ELSE '{{}}' END, '$.affected_opq_boxes') "
+        "AS each WHERE each.value IS NOT NULL"
+    )
+    new = enter.format(row="new")
+    for name, when, steps in (
+        ("phenomena_entered", "INSERT", (new,)),
+        ("phenomena_changed", "UPDATE", (forget, new)),
+        ("phenomena_removed", "DELETE", (forget,)),
+    ):
+        body = "; ".join(steps)
+        connection.execute(f"CREATE TRIGGER {name} AFTER {when} ON phenomena BEGIN {body}; END")
+    connection.execute(enter.format(row="phenomena").replace(" FROM json_each", " FROM phenomena, json_each"))
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     """
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -289,6 +313,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         actual REAL, min REAL, max REAL, avg REAL, stddev REAL,
         PRIMARY KEY (meter_name, sample_type, ts_s)) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE intervals_damaged (
+        box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, start_ns INTEGER NOT NULL, part TEXT NOT NULL,
+        body BLOB, why TEXT NOT NULL, PRIMARY KEY (start_ns, box_id, length_ms, part));
+    """,
+    _keep_phenomenon_boxes,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

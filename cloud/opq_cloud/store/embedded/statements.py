@@ -281,6 +281,9 @@ def _search(table: Table, shape: Shape, sort: tuple[str, ...] = ()) -> _Plan:
 def _of_set(plan: _Plan, name: str, operator: str, first: bool) -> str:
     """Returns the condition for a field that is a set of texts; one without a table of its own is in JSON."""
     table = plan.table
+    if table.listed is not None and table.listed[0] == name:
+        key = table.columns[table.key[0]]
+        return f"{key} IN (SELECT {key} FROM {table.listed[1]} WHERE item = ?)"
     if table.values is None:
         return f"EXISTS (SELECT 1 FROM json_each({plan.home(name)}) WHERE value = ?)"
     texts, column, key = table.values[1], table.columns[table.key[0]], plan.home(table.key[0])

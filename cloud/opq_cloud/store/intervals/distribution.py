@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import AT_INSTANTS, IntervalColumns
 
@@ -306,7 +307,7 @@ def unpack_summary(packed: bytes, names: Collection[str] | None = None) -> Inter
         totals = np.cumsum(steps)
         before = np.concatenate(([0], totals))[firsts]
         places = totals - np.repeat(before, lengths)
-    except (zlib.error, msgspec.DecodeError, ValueError) as error:
+    except (*READ_ERRORS, zlib.error, msgspec.MsgspecError) as error:
         raise StoreError(f"a summary of intervals is damaged ({error})") from error
     parts: dict[Key, Distribution] = {}
     wanted = [number for number, key in enumerate(head.keys) if names is None or key[0] in names]

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_cloud.store.intervals.interval_rows import UNKNOWN, WIDE
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import IntervalColumns
@@ -84,7 +85,7 @@ def unpack_block(
     """
     try:
         return _unpack(box_id, length_ms, packed, names)
-    except (struct.error, zlib.error, msgspec.DecodeError, ValueError) as error:
+    except (*READ_ERRORS, struct.error, zlib.error, msgspec.MsgspecError) as error:
         raise StoreError(f"intervals of Box {box_id}: a block is damaged ({error})") from error
 
 

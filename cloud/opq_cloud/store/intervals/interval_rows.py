@@ -160,8 +160,8 @@ def columns_of(box_id: str, length_ms: int, rows: Mapping[int, IntervalRow]) -> 
     )
 
 
-WIDE = ("harmonics_v", "interharmonics_v")
-"""Quantities with a value for each order, also where one order is all that is known."""
+WIDE = ("harmonics_v", "interharmonics_v", *AT_INSTANTS)
+"""Quantities with a value for each order or instant, also where one is all that is known."""
 
 
 def joined(box_id: str, length_ms: int, parts: Sequence[IntervalColumns]) -> IntervalColumns:
@@ -180,10 +180,11 @@ def joined(box_id: str, length_ms: int, parts: Sequence[IntervalColumns]) -> Int
     for part in parts:
         until = at + len(part.start_ns)
         for name, value in part.values.items():
-            if value.ndim == 1:
-                values[name][at:until] = value
-            else:
-                values[name][at:until, : value.shape[1]] = value
+            filled = values[name][at:until]
+            if filled.ndim == 1:
+                filled[:] = value
+            else:  # one that was single in a part is the first of many
+                filled[:, : value.shape[1] if value.ndim > 1 else 1] = value.reshape(len(value), -1)
         at = until
     return IntervalColumns(
         box_id,

@@ -7,11 +7,12 @@ import math
 import struct
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
+from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_cloud.store.intervals.interval_rows import IntervalRow
 from opq_proto.errors import StoreError
 from opq_proto.measurement.intervals import LENGTHS_MS
@@ -19,7 +20,7 @@ from opq_proto.messages import Interval, Measurement, known_uncertainty_ns
 
 
 class _Body(msgspec.Struct, array_like=True):
-    end_ns: int
+    end_ns: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     flagged: bool
     coverage: float
     values: dict[str, float | bytes]
@@ -71,16 +72,16 @@ def add_new_row(rows: dict[int, IntervalRow], document: Mapping[str, Any]) -> No
     Raises:
         StoreError: the bytes are not those of an interval.
     """
-    start_ns = int(document["start_ns"])
     try:
+        start_ns, sequence = int(document["start_ns"]), int(document["sequence"])
         body = _decode(document["body"])
         values = {
             name: _floats(len(value)).unpack(value) if isinstance(value, bytes) else (value,)
             for name, value in body.values.items()
         }
-    except (msgspec.MsgspecError, struct.error) as error:
+    except (*READ_ERRORS, msgspec.MsgspecError, struct.error) as error:
         raise StoreError(f"intervals of Box {document['box_id']}: a row is damaged ({error})") from error
     row = rows.get(start_ns)
     if row is None:
         row = rows[start_ns] = IntervalRow(start_ns, body.end_ns)
-    row.add(body.end_ns, body.flagged, body.coverage, values, [int(document["sequence"])] * 2)
+    row.add(body.end_ns, body.flagged, body.coverage, values, [sequence] * 2)

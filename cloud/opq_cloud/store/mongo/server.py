@@ -182,6 +182,7 @@ class MongoServer:
         self._index(db.opq_boxes, "box_id", unique=True)
         for name, fields in (
             ("opq_intervals_new", ("box_id", "length_ms", "start_ns")),
+            ("opq_intervals_damaged", ("start_ns", "box_id", "length_ms", "part")),
             ("opq_intervals_due", ("start_ms", "length_ms", "box_id")),
             ("opq_interval_numbers", ("box_id", "sequence")),
             ("opq_interval_numbers", ("expire_at",)),
@@ -191,6 +192,7 @@ class MongoServer:
             ("opq_disturbances", ("start_ns",)),
             ("phenomena", ("phenomena_id",)),
             ("phenomena", ("end_ts_ms",)),
+            ("phenomena", ("affected_opq_boxes", "end_ts_ms")),
             ("phenomena", ("expire_at",)),
         ):
             db[name].create_index([(field, ASCENDING) for field in fields])

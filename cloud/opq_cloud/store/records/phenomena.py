@@ -55,7 +55,7 @@ class PhenomenonRecords(StorePart):
         """
 
         def job(documents: Documents) -> list[Phenomenon]:
-            stored = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms))
+            stored = self._read_all(PHENOMENA, _phenomenon, _overlapping(documents, start_ms, end_ms, box_id))
             known = [each for each in stored if _is_own(each, analysis, box_id)]
             new = []
             for each in found:

@@ -128,6 +128,16 @@ INTERVALS_NEW = Table(
     wide=True,
     versioned=False,
 )
+INTERVALS_DAMAGED = Table(
+    "intervals_damaged",
+    ("start_ns", "box_id", "length_ms", "part"),
+    "opq_intervals_damaged",
+    columns=_own("box_id", "length_ms", "start_ns", "part", "body", "why"),
+    in_columns=True,
+    identity=lambda one: f"{one['box_id']}/{one['length_ms']}/{one['start_ns']}/{one['part']}",
+    wide=True,
+    versioned=False,
+)
 INTERVAL_BLOCKS = Table(
     "interval_blocks",
     ("start_ms", "box_id", "length_ms", "level"),
@@ -180,6 +190,7 @@ PHENOMENA = Table(
     "phenomena",
     ("phenomena_id",),
     columns=_own("phenomena_id", "start_ts_ms", "end_ts_ms", "expire_at"),
+    listed=("affected_opq_boxes", "phenomenon_boxes"),
     identity=lambda one: f"phenomenon {one['phenomena_id']}",
     wide=True,
     versioned=False,

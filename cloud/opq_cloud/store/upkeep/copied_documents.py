@@ -10,15 +10,24 @@ from opq_cloud.store.documents.events import event_record, file_name, half_cycle
 from opq_cloud.store.documents.findings import incident_document, known_from_document
 from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.driver import Fields, Table
-from opq_cloud.store.records.intervals import check_block
+from opq_cloud.store.records.intervals import check_block, check_new_row
 from opq_cloud.store.records.part import expires
-from opq_cloud.store.records.tables import BOX_EVENTS, DUE, EVENTS, INCIDENTS, INTERVAL_BLOCKS, TRAFFIC
+from opq_cloud.store.records.tables import (
+    BOX_EVENTS,
+    DUE,
+    EVENTS,
+    INCIDENTS,
+    INTERVAL_BLOCKS,
+    INTERVALS_DAMAGED,
+    INTERVALS_NEW,
+    TRAFFIC,
+)
 from opq_cloud.store.records.waveforms import file_names
 from opq_proto.measurement.fields import STORED
 from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
 
 TEXT_FIELDS = frozenset(
-    {"box_id", "slug", "locationSlug", "regionSlug", "_key", "family", "meter-name", "sample-type"}
+    {"box_id", "slug", "locationSlug", "regionSlug", "_key", "family", "meter-name", "sample-type", "part"}
 )
 """Fields of keys that are texts; the others are whole numbers."""
 OF_ONE_STORE = frozenset({"_id", "data_fs_id", "gridfs_filename", "measurements", "puts"})
@@ -69,6 +78,10 @@ def copied_document(table: Table, document: Fields) -> Fields:
         new["puts"] = 1
     elif table is INTERVAL_BLOCKS:
         check_block(new["level"], new["packed"])
+    elif table is INTERVALS_NEW:
+        check_new_row(new)
+    elif table is INTERVALS_DAMAGED:
+        raise ValueError(f"it is set aside: {new['why']}")
     return new
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.store.intervals.distribution import IntervalSummary
-from opq_cloud.store.records.intervals import DAY_MS, IntervalRecords
+from opq_cloud.store.records.interval_reading import DAY_MS
+from opq_cloud.store.records.intervals import IntervalRecords
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.pages.drawing.box_history import BoxHistory, missing_spans, read_history
 from opq_cloud.view.pages.drawing.local_weeks import WEEK_MS, LocalSpan, skipped_places, week_place_ms

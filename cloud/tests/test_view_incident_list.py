@@ -100,6 +100,8 @@ def downloaded(client: TestClient, query: str) -> list[int]:
         ("class=sag", [k + 1 for k in range(59, -1, -1) if k % 4 in (0, 3)]),
         ("box=2&class=swell", [k + 1 for k in range(59, -1, -1) if k % 4 == 1 and k % 3 == 1]),
         ("region=north", [k + 1 for k in range(59, -1, -1) if k % 3 == 0]),
+        ("box=2,3", [k + 1 for k in range(59, -1, -1) if k % 3]),
+        ("box=1,3&region=north", [k + 1 for k in range(59, -1, -1) if k % 3 == 0]),
         ("scope=local&box=3", [k + 1 for k in range(59, -1, -1) if k % 3 == 2]),
         ("words=KANE+crane", [7]),
         ("words=kane+bridge", []),
@@ -151,6 +153,8 @@ def test_the_plane_counts_every_residual(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("query", "status"),
     [
+        ("box=1,", 404),
+        ("box=" + ",".join(map(str, range(51))), 400),
         ("scope=x", 404),
         ("order=x", 404),
         ("severity=11", 400),

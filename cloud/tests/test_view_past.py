@@ -363,11 +363,12 @@ def test_a_week_marks_all_its_incidents(client: TestClient, store: CloudStore) -
     assert data_of(client.get(f"/past?box=1{span}").text)["marks"] == []
 
 
-@pytest.mark.parametrize("query", ["of=region:north", "box=1,2", "box=1"])
+@pytest.mark.parametrize("query", ["of=region:north", "of=feeder:F1", "box=1,2", "box=1"])
 def test_a_span_has_its_longest_and_deepest(client: TestClient, store: CloudStore, query: str) -> None:
     """Both lists are of the span and the Boxes, and their links lead to such incidents."""
     numbers = []
-    for box_id, hour, percent, seconds in (("1", 1, 70.0, 0.2), ("1", 2, 20.0, 0.1), ("1", 3, 80.0, 40.0)):
+    of_box_1 = ("1", 1, 70.0, 0.2), ("1", 2, 20.0, 0.1), ("1", 3, 80.0, 40.0)
+    for box_id, hour, percent, seconds in (*of_box_1, ("77", 4, 10.0, 50.0)):
         start_ns = (NOW - hour * HOUR_MS) * 10**6
         end_ns = start_ns + round(seconds * 1e9)
         event_id = store.open_event(Trigger("t", start_ns, end_ns, (box_id,), box_id, f"{hour}"), f"{hour}")
@@ -376,13 +377,14 @@ def test_a_span_has_its_longest_and_deepest(client: TestClient, store: CloudStor
     page = client.get(f"/past?{query}&from=now-6h&to=now").text
     lists = page.partition("Longest and deepest")[2].partition("</details>")[0]
     longest, _, deepest = lists.partition("Deepest</h2>")
-    short, deep, long = numbers
+    short, deep, long, elsewhere = numbers
     assert re.findall(r'data-incident="(\d+)"', longest) == [str(each) for each in (long, short, deep)]
     assert re.findall(r'data-incident="(\d+)"', deepest) == [str(each) for each in (deep, short, long)]
     links = re.findall(r'href="(/incidents\?[^"]+)"', page)
     assert len(links) == 6 and "from=now-6h" in links[-1]
     for link in links:
-        assert client.get(link.replace("&amp;", "&")).status_code == 200
+        found = client.get(link.replace("&amp;", "&"))
+        assert found.status_code == 200 and f'data-incident="{elsewhere}"' not in found.text
     assert '<input name="meter"' in page
 
 

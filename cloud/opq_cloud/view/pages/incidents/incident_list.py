@@ -25,6 +25,7 @@ from opq_cloud.store.incidents.index import (
 from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.pages.incidents.incident_scatter import time_words
 from opq_cloud.view.pages.incidents.incident_work import WORK_FIELDS, work_filter
+from opq_cloud.view.pages.past.box_choice import MAX_NAMED
 from opq_cloud.view.pages.visible.registry import BOX_ID
 from opq_cloud.view.pages.visible.seen_sites import seen_sites, sites_of_boxes
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
@@ -117,9 +118,12 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
     value.
     """
     given = {name: params.get(name, "").strip() for name in FIELDS}
-    box, kind, scope, order = given["box"], given["class"], given["scope"], given["order"] or "newest"
-    if box and not BOX_ID.fullmatch(box):
+    kind, scope, order = given["class"], given["scope"], given["order"] or "newest"
+    named = given["box"].split(",") if given["box"] else []
+    if not all(map(BOX_ID.fullmatch, named)):
         raise HTTPException(404, "No Box has such an id.")
+    if len(named) > MAX_NAMED:
+        raise HTTPException(400, f"box names {len(named)} Boxes; want {MAX_NAMED} or fewer, or a group.")
     if kind and kind not in words.CLASS_PHRASES:
         raise HTTPException(404, f"There is no such class; there are {', '.join(words.CLASS_PHRASES)}.")
     if scope and scope not in SCOPES:
@@ -131,8 +135,8 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
     wanted = replace(
         work_filter(given, context),
         kind=kind,
-        box_id=box,
-        box_ids=_boxes_of(context, given["region"], given["site"]),
+        box_id=named[0] if len(named) == 1 else "",
+        box_ids=_boxes_of(context, tuple(named[1:] and named), given["region"], given["site"]),
         scope=scope,
         least_severity=_number(given, "severity", 10.0),
         words=given["words"],
@@ -150,10 +154,12 @@ def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> Lis
     return ListAddress(kept, wanted)
 
 
-def _boxes_of(context: VisitorContext, region: str, site: str) -> tuple[str, ...] | None:
-    """The Boxes of a region and a site that the visitor sees; None where neither is given."""
+def _boxes_of(
+    context: VisitorContext, named: tuple[str, ...], region: str, site: str
+) -> tuple[str, ...] | None:
+    """Those of several named Boxes, of a region and of a site that the visitor sees; None: none is given."""
     sites = {name: [each.box_id for each in boxes] for name, boxes in seen_sites(context).items()}
-    found: tuple[str, ...] | None = None
+    found = named or None
     for noun, name, seen in (("region", region, context.regions()), ("site", site, sites)):
         if name and name not in seen:
             there = ", ".join(list(seen)[:REGIONS_NAMED]) or "none"

@@ -62,12 +62,12 @@ class IncidentPages:
         cells = plane(context, address)  # first: of part of the Boxes all is read for it, and then kept
         found, more = context.find_incidents(address.wanted, PER_PAGE, read_index_place(context, before))
         last = entry_of_incident(found[-1]).place(order) if found and more else None
-        box, ids = address.wanted.box_id, context.box_ids()
+        box, ids = address.get("box"), context.box_ids()
         choices = None  # too many to list: a number is typed
         if len(ids) <= BOXES_OFFERED:
             choices = [{"box_id": item.box_id, "label": item.label} for item in context.boxes(ids)]
             if box and box not in ids:
-                choices.append({"box_id": box, "label": f"Box {box}"})
+                choices.append({"box_id": box, "label": words.boxes(box.split(","))})
         scatter = scatter_of(
             context.store.find_incidents(address.wanted, MAX_DOTS), address.wanted.cell, address.cell_query()
         )

@@ -59,11 +59,11 @@ class BoxChoice:
         return boxes, hidden
 
     @property
-    def incident_fields(self) -> dict[str, str]:
-        """Fields of `/incidents` for these Boxes; none where its address cannot name them together."""
-        if len(self.boxes) == 1:
-            return {"box": self.boxes[0].box_id}
-        return {self.kind: self.name} if self.kind in ("site", "region") else {}
+    def incident_fields(self) -> dict[str, str] | None:
+        """Fields of `/incidents` for these Boxes; None where its address cannot name them."""
+        if len(self.boxes) > 1 and self.kind in ("site", "region"):
+            return {self.kind: self.name}
+        return {"box": ",".join(self.box_ids)} if 0 < len(self.boxes) <= MAX_NAMED else None
 
     @property
     def words(self) -> str:

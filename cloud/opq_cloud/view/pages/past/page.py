@@ -182,6 +182,7 @@ def _course_values(address: PastAddress, course: Course, context: VisitorContext
     numbered = [
         (each.number, each.start_ms, each.end_ms, each.quantity) for each in course.changes if each.number
     ]
+    fields = address.choice.incident_fields
     return {
         "course": course,
         "data": charts_json(course.charts, course.axis, zone, course.marks, numbered),
@@ -203,7 +204,7 @@ def _course_values(address: PastAddress, course: Course, context: VisitorContext
         "extremes": extremes,
         "names": context.names([*listed, *chain.from_iterable(extremes.values())]),
         "severities": words.SEVERITIES,
-        "incident_query": urlencode({**address.choice.incident_fields, "from": first, "to": last}),
+        "incident_query": fields and urlencode({**fields, "from": first, "to": last}),
     }
 
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.export.records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn
@@ -49,6 +50,7 @@ from opq_proto.messages import Disturbance
 FREQUENCY_BOXES = 5
 """Boxes, those with the most data, that state the grid's frequency."""
 FREQUENCY = ("f_min_hz", "f_hz")
+"""The lowest window of an interval, which older gateways do not send, and the interval itself."""
 DAY_NS = 86_400 * 10**9
 LONG_S = 180.0
 """A longer interruption counts: EN 50160:2010, 3.11."""
@@ -193,17 +195,26 @@ def _frequency(
         part: [store.intervals.summary(each.box_id, TEN_MINUTES_MS, *part, FREQUENCY) for each in best]
         for part in parts
     }
-    day_ns = _lowest_day(store, best, found)
-    if day_ns is None:
+    lowest = (_lowest_day(store, best, found, name) for name in FREQUENCY)
+    days_ns = sorted({day_ns for day_ns in lowest if day_ns is not None})
+    if not days_ns:
         nothing = np.zeros(0)
         return GridFrequency(frequency_index(nothing, nothing), 0, None, None)
     of_boxes = (summed(own).distribution("f_hz", flagged=False) for own in zip(*found.values(), strict=True))
     medians = [middle for each in of_boxes if (middle := each.quantile(0.5)) is not None]
-    hertz, starts_ns, count = grid_of([_of_day(store, each, nominal, day_ns, span) for each in best])
-    index = frequency_index(starts_ns / 1e9, hertz)
+    index, starts_ns, count = min(
+        (_of_grid([_of_day(store, each, nominal, day_ns, span) for each in best]) for day_ns in days_ns),
+        key=lambda each: math.inf if math.isnan(each[0].nadir_hz) else each[0].nadir_hz,
+    )
     whole = replace(index, median_hz=weighted_median(np.array(medians), np.ones(len(medians))))
     at = [None if place is None else int(starts_ns[place]) for place in (index.nadir_at, index.steepest_at)]
     return GridFrequency(whole, count, at[0], at[1])
+
+
+def _of_grid(boxes: Sequence[PlacedBox]) -> tuple[FrequencyIndex, NDArray[np.int64], int]:
+    """The index of the Boxes of a day, the starts of its intervals, and how many Boxes have some."""
+    hertz, starts_ns, count = grid_of(boxes)
+    return frequency_index(starts_ns / 1e9, hertz), starts_ns, count
 
 
 def _months(span: ReportSpan) -> list[tuple[int, int]]:
@@ -219,13 +230,16 @@ def _lowest_day(
     store: IndexStore,
     records: Sequence[BoxRecord],
     months: Mapping[tuple[int, int], Sequence[IntervalSummary]],
+    name: str,
 ) -> int | None:
-    """The day (UTC) on which the median of the Boxes went lowest; None where nothing is known.
+    """The day (UTC) on which the median of the Boxes went lowest by a quantity; None where nothing is known.
 
-    The days of a month are read only where one of its Boxes was as low as the lowest day so far.
+    Windows are compared with windows and intervals with intervals, because the mean of ten minutes hides how
+    low they went: of Boxes that store the one and others that store the other, no median is right. The days
+    of a month are read only where one of its Boxes was as low as the lowest day so far.
     """
     known = (
-        (part, [hertz for each in own if (hertz := _least_hz(each)) is not None])
+        (part, [hertz for each in own if (hertz := _least_hz(each, name)) is not None])
         for part, own in months.items()
     )
     lowest: tuple[float, int] | None = None
@@ -235,17 +249,19 @@ def _lowest_day(
         days: dict[int, list[float]] = {}
         for record in records:
             for row in store.intervals.days(record.box_id, TEN_MINUTES_MS, *part, FREQUENCY):
-                if (hertz := _least_hz(row.summary)) is not None:
+                if (hertz := _least_hz(row.summary, name)) is not None:
                     days.setdefault(row.start_ms, []).append(hertz)
         found = [(float(np.median(hertz)), at_ms) for at_ms, hertz in days.items()]
         lowest = min([*found, *([] if lowest is None else [lowest])], default=None)
     return None if lowest is None else 10**6 * lowest[1]
 
 
-def _least_hz(summary: IntervalSummary) -> float | None:
-    """The lowest window, or interval where windows are not stored, without a flag."""
-    parts = (summary.distribution(name, flagged=False).least for name in FREQUENCY)
-    return next((each for each in parts if not math.isnan(each)), None)
+def _least_hz(summary: IntervalSummary, name: str) -> float | None:
+    """The lowest window, or interval where some have no windows, without a flag; None where there is none."""
+    windows, found = (summary.distribution(each, flagged=False) for each in (FREQUENCY[0], name))
+    if name != FREQUENCY[0] and found.count <= windows.count:
+        return None  # its windows are at least as low
+    return None if math.isnan(found.least) else found.least
 
 
 def _of_day(

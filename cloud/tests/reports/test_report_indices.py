@@ -208,3 +208,37 @@ def test_the_lowest_day_is_that_of_all_days(tmp_path: Path) -> None:
     assert found.nadir_ns == day_ns and found.boxes == 3
     assert found.index.median_hz == pytest.approx(50.0, abs=0.001)
     made.close()
+
+
+@pytest.mark.parametrize("low", ["windows", "intervals"])
+def test_older_gateways_hide_no_lowest_day(tmp_path: Path, low: str) -> None:
+    """All send windows on one day of January, and two of five Boxes from March on.
+
+    The lowest day is either one that windows alone show, while the means of ten minutes look well, or one of
+    January without windows.
+    """
+    made = open_store(None, tmp_path)
+    deep = {"windows": 80, "intervals": 20}[low]
+    for box_id in ("1", "2", "3", "4", "5"):
+        made.put_box(BoxRecord(box_id, ""))
+        rows = []
+        for day in range(0, 120, 2):
+            start_ns = YEAR.start_ns + day * DAY_NS
+            hertz = 49.5 if low == "intervals" and day == deep else 49.9 if day == 40 else 50.0
+            has_windows = day == 22 or (box_id in ("1", "2") and day >= 60)
+            values = {"f_hz": hertz}
+            if has_windows:
+                values["f_min_hz"] = 49.6 if low == "windows" and day == deep else 49.98
+            interval = Interval(600_000, False, 1.0, values)
+            rows.append(row(box_id, day + 1, start_ns, start_ns + TEN_NS, interval=interval))
+        if low == "windows" and box_id in ("1", "2"):
+            start_ns = YEAR.start_ns + deep * DAY_NS
+            ten_s = Interval(10_000, False, 1.0, {"f_hz": 49.6})
+            rows.append(row(box_id, 999, start_ns, start_ns + 10 * S, interval=ten_s))
+        made.intervals.append(rows)
+    while made.intervals.settle(LATER_NS // 10**6):
+        pass
+    found = fleet_indices(made, YEAR, PlaceChoice(), NOMINAL, LATER_NS).frequency
+    assert found.nadir_ns == YEAR.start_ns + deep * DAY_NS
+    assert found.index.nadir_hz == pytest.approx({"windows": 49.6, "intervals": 49.5}[low], abs=1e-3)
+    made.close()

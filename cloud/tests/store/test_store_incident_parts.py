@@ -24,6 +24,7 @@ from opq_cloud.store.incidents.index import (
     cell_of,
     entry_of_incident,
 )
+from opq_cloud.store.mongo.driver import MongoDocuments
 from opq_cloud.store.records.accounts import Account
 from opq_cloud.store.records.incident_parts import ROW_FIELDS, row_conditions, row_order
 from opq_cloud.store.records.seen import incident_at
@@ -190,6 +191,36 @@ def test_it_holds_for_other_histories(tmp_path: Path, seed: int) -> None:
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         disturb(store, seed)
         compare(store)
+
+
+def test_a_kill_before_the_revision_heals_itself(store: CloudStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MongoDB has written the index then, and the revision that others compare is as before."""
+    if store.driver.__class__.__name__ == "SqliteDriver":
+        pytest.skip("a job is one transaction")
+    now_s = [1000.0]
+    kept = seen_lists(lambda: now_s[0])
+    visitor = Visitor(full=frozenset({"1", "2"}))
+    seen = SeenStore(store, visitor, kept)
+    put(store, finding("1", 0.0))
+    assert seen.count_incidents(IncidentFilter(), 100) == 1
+    plain = MongoDocuments.raise_number
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self: MongoDocuments, name: str, value: int | None = None) -> None:
+        if name == "incident_index_revision":
+            raise Killed
+        plain(self, name, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MongoDocuments, "raise_number", killed)
+        with pytest.raises(Killed):
+            put(store, finding("2", 3600.0))
+    assert store.count_incidents(IncidentFilter(), 100) == 2
+    assert seen.count_incidents(IncidentFilter(), 100) == 1, "what the index's revision still stands for"
+    now_s[0] += 61
+    assert seen.count_incidents(IncidentFilter(), 100) == 2
 
 
 def test_each_change_raises_the_revision(store: CloudStore) -> None:

@@ -5,10 +5,10 @@ incident is built again from the findings that the visitor may see, so that clas
 another Box do not show.
 """
 
-import math
+import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -33,6 +33,9 @@ SEEN_LISTS = 4
 """How many lists of all incidents are kept for visitors who do not see every Box."""
 SEEN_COUNTS = 64
 """How many counts of incidents are kept, for all visitors together; as many counts by field of the plane."""
+KEPT_S = 60.0
+"""A MongoDB job that ends between the index and its revision leaves the revision behind; lists and counts
+of before are shown for so long at most."""
 
 
 @dataclass
@@ -67,14 +70,14 @@ class SeenIncidents:
 SeenLists = AnswerCache[SeenIncidents]
 
 
-def seen_lists() -> SeenLists:
+def seen_lists(monotonic_s: Callable[[], float] = time.monotonic) -> SeenLists:
     """A cache for all visitors; its keys have the index's revision."""
-    return AnswerCache(math.inf, SEEN_LISTS)
+    return AnswerCache(KEPT_S, SEEN_LISTS, monotonic_s)
 
 
 def seen_counts() -> tuple[AnswerCache[int], AnswerCache[Mapping[int, int]]]:
     """Caches of counts likewise: all incidents, and those in each field of the plane."""
-    return AnswerCache(math.inf, SEEN_COUNTS), AnswerCache(math.inf, SEEN_COUNTS)
+    return AnswerCache(KEPT_S, SEEN_COUNTS), AnswerCache(KEPT_S, SEEN_COUNTS)
 
 
 class SeenStore:

@@ -96,7 +96,7 @@ class VisitorContext:
         return store.incidents_of([each.incident_id for each in entries[:limit]]), len(entries) > limit
 
     def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
-        """The number of incidents, kept until one or the work on one changes; `most` means that or more."""
+        """The number of incidents, kept for a minute while none changes; `most` means that or more."""
         key = most, self.kept_under(wanted)
         return self._counts.of(key, lambda: self.store.count_incidents(wanted, most))
 

@@ -47,9 +47,10 @@ class LaidEvent:
         found = figures.wave_lines(self.signal, start_ms, end_ms, self.origin_ns, 2 * drawing.POINTS)
         return [ChartLine(each.t_ms, each.values * scale / self.box.nominal_v) for each in found]
 
-    def rms(self, start_ms: float, end_ms: float, scale: float) -> list[ChartLine]:
+    def rms(self, start_ms: float, end_ms: float) -> list[ChartLine]:
+        """In parts of the nominal voltage."""
         found = figures.rms_lines(self.signal, start_ms, end_ms, self.origin_ns, RMS_POINTS)
-        return [ChartLine(each.t_ms, each.values * scale / self.box.nominal_v) for each in found]
+        return [ChartLine(each.t_ms, each.values / self.box.nominal_v) for each in found]
 
 
 class OverlayPages:
@@ -97,6 +98,7 @@ class OverlayPages:
             return urlencode([each for each in found.items() if each[1]], safe=",")
 
         span = address.start_ms, address.end_ms
+        rms = [each.rms(*span) for each in events]
         return self._render(
             "overlay.html",
             "incidents",
@@ -108,8 +110,8 @@ class OverlayPages:
             place=here,
             span_words=f"{moment(span[0])}..{moment(span[1])}",
             events=events,
-            lowest=[_lowest(each, span) for each in events],
-            panels=_panels(events, span) if len(events) == 2 else (),
+            lowest=[_lowest(lines) for lines in rms],
+            panels=_panels(events, rms, span) if len(events) == 2 else (),
             query=query(),
             aligned=[(text, name == align, query(align=name)) for name, text in ALIGNED.items()],
             seconds=[
@@ -175,16 +177,17 @@ def _off(one: Sequence[ChartLine], two: Sequence[ChartLine], apart_ms: float) ->
     return ChartLine(at_ms, values) if len(at_ms) else None
 
 
-def _panels(events: Sequence[LaidEvent], span: tuple[float, float]) -> tuple[TimePanel, ...]:
+def _panels(
+    events: Sequence[LaidEvent], shares: Sequence[Sequence[ChartLine]], span: tuple[float, float]
+) -> tuple[TimePanel, ...]:
     """Waveforms, rms, and the difference of rms, in volts where both have one nominal voltage, else in %."""
     one, two = events
     whole, unit = (one.box.nominal_v, "V") if one.box.nominal_v == two.box.nominal_v else (100.0, "%")
-    waves, rms = (
-        [read(*span, whole) for read in (getattr(one, name), getattr(two, name))] for name in ("wave", "rms")
-    )
+    waves = [each.wave(*span, whole) for each in events]
+    rms = [[ChartLine(each.t_ms, whole * each.values) for each in lines] for lines in shares]
     off = _off(rms[0], rms[1], 1e3 / one.box.nominal_hz)
     labels = (one.label, two.label)
-    panels = [
+    panels: list[tuple[str, str, str, Sequence[str], Sequence[Sequence[ChartLine | None]], bool]] = [
         ("wave", "Waveforms", "Both on the same axes.", labels, waves, True),
         ("rms", "Half-cycle rms", "Urms(1/2) (IEC 61000-4-30, 5.4).", labels, rms, False),
         ("off", "Difference of rms", f"{one.label} minus {two.label}.", ("Difference",), [[off]], True),
@@ -209,8 +212,8 @@ def _fewer(line: ChartLine) -> ChartLine:
     return reduce_min_max(line.t_ms, line.values, drawing.POINTS)
 
 
-def _lowest(event: LaidEvent, span: tuple[float, float]) -> tuple[float, float] | None:
-    """Lowest rms in the span, percent of nominal, and when, ms."""
-    lines = [each for each in event.rms(*span, 100.0) if len(each.values)]
-    found = [(float(each.values.min()), float(each.t_ms[each.values.argmin()])) for each in lines]
+def _lowest(rms: Sequence[ChartLine]) -> tuple[float, float] | None:
+    """Lowest of these shares, percent of nominal, and when, ms."""
+    lines = [each for each in rms if len(each.values)]
+    found = [(100 * float(each.values.min()), float(each.t_ms[each.values.argmin()])) for each in lines]
     return min(found, default=None)

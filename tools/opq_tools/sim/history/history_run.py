@@ -89,20 +89,63 @@ def run_history(
     Raises:
         StoreError, OpqError: writing failed; minutes noted before stay valid.
     """
-    began_s, began_cpu_s = progress.done_s, time.process_time()
     cloud = VirtualCloud(CloudConfig(), store, boxes.waveform)
     if progress.done_s:
         cloud.resume(progress.done_s)
-    while not progress.finished and not stop.is_set():
-        until_s = min(progress.length_s, progress.done_s + CHUNK_S)
-        _play(progress, boxes, cloud, until_s)
+
+    def store_until(from_s: float, until_s: float) -> None:
+        at_s = from_s
+        while at_s < until_s:
+            at_s = min(until_s, at_s + 1.0)
+            cloud.accept(*boxes.measured(at_s), at_s)
+            cloud.answer_events(progress.start_ns + round((at_s - LATE_S) * 1e9))
+        cloud.store_accepted()
         if intervals is not None:
             intervals.store_until(until_s)
+
+    def finish(at_s: float) -> None:
+        cloud.finish(at_s)
+        if intervals is not None:
+            intervals.finish()
+
+    return _run(progress, CHUNK_S, store_until, finish, folder, stop, on_progress)
+
+
+def run_intervals(
+    progress: HistoryProgress,
+    intervals: HistoryIntervals,
+    folder: Path,
+    stop: threading.Event,
+    on_progress: Callable[[HistoryProgress], object] = lambda progress: None,
+) -> tuple[HistoryProgress, HistoryFigures]:
+    """Runs class A alone to the end, or until `stop`, as `run_history`."""
+
+    def store_until(from_s: float, until_s: float) -> None:
+        intervals.store_until(until_s)
+
+    def finish(at_s: float) -> None:
+        intervals.finish()
+
+    return _run(progress, ALONE_CHUNK_S, store_until, finish, folder, stop, on_progress)
+
+
+def _run(
+    progress: HistoryProgress,
+    chunk_s: float,
+    store_until: Callable[[float, float], None],
+    finish: Callable[[float], None],
+    folder: Path,
+    stop: threading.Event,
+    on_progress: Callable[[HistoryProgress], object],
+) -> tuple[HistoryProgress, HistoryFigures]:
+    """Stores each part, from and to seconds after the beginning, and notes it; `finish` gets the end."""
+    began_s, began_cpu_s = progress.done_s, time.process_time()
+    while not progress.finished and not stop.is_set():
+        until_s = min(progress.length_s, progress.done_s + chunk_s)
+        store_until(progress.done_s, until_s)
         progress = progress.done_to(until_s)
         if progress.finished:
-            cloud.finish(until_s)
-            if intervals is not None:
-                intervals.finish()
+            finish(until_s)
         write_progress(folder, progress)
         on_progress(progress)
     return progress, HistoryFigures(
@@ -131,34 +174,3 @@ def play(
     grid, outages = grid_of(path, progress), outages_of(progress)
     boxes = VirtualBoxes(grid, progress.start_ns, progress.seed, measured_s, outages)
     return run_history(progress, boxes, store, folder, stop, on_progress, class_a)
-
-
-def run_intervals(
-    progress: HistoryProgress,
-    intervals: HistoryIntervals,
-    folder: Path,
-    stop: threading.Event,
-    on_progress: Callable[[HistoryProgress], object] = lambda progress: None,
-) -> tuple[HistoryProgress, HistoryFigures]:
-    """Runs class A alone to the end, or until `stop`, as `run_history`."""
-    began_s, began_cpu_s = progress.done_s, time.process_time()
-    while not progress.finished and not stop.is_set():
-        until_s = min(progress.length_s, progress.done_s + ALONE_CHUNK_S)
-        intervals.store_until(until_s)
-        progress = progress.done_to(until_s)
-        if progress.finished:
-            intervals.finish()
-        write_progress(folder, progress)
-        on_progress(progress)
-    return progress, HistoryFigures(
-        cpu_s=time.process_time() - began_cpu_s, box_hours=progress.boxes * (progress.done_s - began_s) / 3600
-    )
-
-
-def _play(progress: HistoryProgress, boxes: HistoryBoxes, cloud: VirtualCloud, until_s: float) -> None:
-    at_s = progress.done_s
-    while at_s < until_s:
-        at_s = min(until_s, at_s + 1.0)
-        cloud.accept(*boxes.measured(at_s), at_s)
-        cloud.answer_events(progress.start_ns + round((at_s - LATE_S) * 1e9))
-    cloud.store_accepted()

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import BeforeValidator
+
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_plugins.policy_section import PluginProcesses
 from opq_proto.config.reading import Field, Why, section
@@ -79,6 +81,12 @@ class OutageSection:
     ] = False
 
 
+def _more_than_two_weeks(days: Any) -> Any:
+    if isinstance(days, int) and not isinstance(days, bool) and days < 15:
+        raise ValueError("want a whole number from 15 to 92; a weekly profile needs more than two weeks")
+    return days
+
+
 @section
 class ChangeSection:
     """Once a day: steps, drift, profiles and anomalies of weeks: docs/change.md."""
@@ -90,7 +98,8 @@ class ChangeSection:
     ] = True
     days: Annotated[
         int,
-        Field(ge=15, le=92, description="days that are analysed"),
+        Field(ge=15, le=92, description="days that are analysed; a weekly profile needs more than two weeks"),
+        BeforeValidator(_more_than_two_weeks),
         Why("Raise it to see slower drift."),
     ] = 30
     false_alarms: Annotated[

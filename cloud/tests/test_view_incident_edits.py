@@ -312,3 +312,28 @@ def test_a_token_that_writes_works_on_incidents(cast: Cast) -> None:
     rita = cast.browser("rita")
     rita.get("/api/v1/incidents?cause=known&work=open")
     assert [each["id"] for each in json.loads(rita.text)["items"]] == [number]
+
+
+def test_a_viewers_token_marks_as_seen(cast: Cast) -> None:
+    """It is the account's own mark; what concerns others stays refused, and what is hidden stays hidden."""
+    shown, hidden, people = cast.incident("1"), cast.incident("4"), cast.scene.store.people
+
+    def sent(method: str, path: str, token: str, body: dict[str, object]) -> tuple[int, dict[str, object]]:
+        browser = FormBrowser(cast.scene.url)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        browser.send(method, f"/api/v1/incidents/{path}", json.dumps(body) if body else None, headers)
+        return browser.status, json.loads(browser.text)
+
+    reads, writes = (
+        make_ticket(people, "token", 3600, account_id=cast.ids["vera"], scopes=scopes)
+        for scopes in (("read",), ("read", "write"))
+    )
+    people.change_account(cast.ids["vera"], lambda account: replace(account, created_ms=0))
+    assert sent("GET", f"{shown}", reads, {})[1]["seen"] is False
+    assert sent("POST", f"{shown}/work", reads, {"seen": True})[0] == 403
+    status, work = sent("POST", f"{shown}/work", writes, {"seen": True})
+    assert status == 200 and set(work) == {"state", "assigned_to", "known_cause"}
+    assert sent("GET", f"{shown}", reads, {})[1]["seen"] is True
+    assert sent("POST", f"{shown}/work", writes, {"seen": True, "acknowledged": True})[0] == 404
+    assert sent("POST", f"{hidden}/work", writes, {"seen": True})[0] == 404
+    assert hidden not in people.seen_marks.of(cast.ids["vera"], 0).numbers

@@ -279,6 +279,25 @@ def test_marks_of_an_account_are_bounded(store: CloudStore) -> None:
     assert marks.is_new(4 * MAX_SEEN - 1, 1) and not marks.is_new(3, 1), "old ones count as seen"
 
 
+def test_one_mark_too_many_drops_the_oldest(store: CloudStore) -> None:
+    """Only what lies below that one counts as seen; the others stay new."""
+    records = store.people.seen_marks
+    records.mark("a", range(10, 10 + 2 * MAX_SEEN, 2))
+    assert records.of("a", 0).is_new(9, 1) and len(records.of("a", 0).numbers) == MAX_SEEN
+    records.mark("a", [10_000])
+    marks = records.of("a", 0)
+    assert (marks.up_to, len(marks.numbers)) == (10, MAX_SEEN)
+    assert not marks.is_new(9, 1) and marks.is_new(11, 1) and not marks.is_new(12, 1)
+
+
+def test_incidents_seen_in_a_row_need_no_marks(store: CloudStore) -> None:
+    records = store.people.seen_marks
+    records.mark("a", range(1, 3 * MAX_SEEN))
+    records.mark("a", [3 * MAX_SEEN, 3 * MAX_SEEN + 2])
+    marks = records.of("a", 0)
+    assert (marks.up_to, marks.numbers) == (3 * MAX_SEEN, {3 * MAX_SEEN + 2})
+
+
 def test_work_of_the_version_before_is_open(tmp_path: Path) -> None:
     """An incident that was new or seen for all people is open."""
     store = EmbeddedStore(tmp_path / "opq.db")

@@ -1,8 +1,8 @@
 """Which incidents each account has seen, as a mail reader knows which messages were read.
 
 One document per account, whatever the number of incidents: a number up to which all are seen, and at most
-MAX_SEEN numbers above it. With one more, the lower half is replaced by their highest: incidents below it that
-were never opened count as seen from then on.
+MAX_SEEN numbers above it. With one more, the lowest goes: incidents up to it that were never opened count as
+seen from then on. Numbers without a gap above the first need no mark.
 """
 
 from collections.abc import Iterable
@@ -38,6 +38,9 @@ class SeenMarkRecords:
 def _marked(before: Fields, seen: Iterable[int], up_to: int) -> Fields:
     limit = max(up_to, int(before.get("up_to", 0)))
     numbers = sorted({*map(int, before.get("numbers", ())), *seen})
+    numbers = [number for number in numbers if number > limit]
+    while numbers and numbers[0] == limit + 1:
+        limit = numbers.pop(0)
     if len(numbers) > MAX_SEEN:
-        limit = max(limit, numbers[-MAX_SEEN // 2 - 1])
-    return {"up_to": limit, "numbers": [number for number in numbers if number > limit]}
+        limit, numbers = numbers[-MAX_SEEN - 1], numbers[-MAX_SEEN:]
+    return {"up_to": limit, "numbers": numbers}

@@ -24,7 +24,13 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     WaveformRefusedError,
     WaveformRequests,
 )
-from opq_cloud.view.pages.incidents.incident_work import changed_work, mark_seen, may_edit, work_json
+from opq_cloud.view.pages.incidents.incident_work import (
+    changed_work,
+    mark_seen,
+    may_edit,
+    may_mark,
+    work_json,
+)
 from opq_cloud.view.pages.visible.view_services import ViewServices
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web.forms import visitor_after_body
@@ -285,7 +291,7 @@ class WorkRoutes:
     async def work(
         self, request: Request, incident_id: Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[3])]
     ) -> Response:
-        """Acknowledge an incident, assign it, or state its cause. Needs the scope `write`."""
+        """Acknowledge an incident, assign it, state its cause, mark it as seen. Needs the scope `write`."""
         _check_writes(self._services.visitor)
         asked = await read_request_body(request, WorkAsk, 4096)
         visitor = await visitor_after_body(request)
@@ -299,6 +305,10 @@ class WorkRoutes:
         _check_writes(visitor)
         store = self._services.store
         incident = store.incident(number)
+        if asked == WorkAsk(seen=True) and incident is not None and may_mark(visitor, incident):
+            mark_seen(store, visitor, [number])
+            whole = visitor.everything or bool(store.seen_whole([number], visitor.sees))
+            return store.incident_work([number])[number] if whole else IncidentWork()
         if incident is None or visitor.account is None or not may_edit(visitor, incident):
             raise RestProblemError(404, f"There is no incident {number} that you may change.")
         before = store.incident_work([number])[number]

@@ -12,6 +12,7 @@ from opq_cloud.actions.incident_edits import EDITORS, IncidentEditor
 from opq_cloud.store.incidents.index import WORK_STATES, IncidentFilter, IncidentWork
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.store import CloudStore
+from opq_cloud.view.live.seen import seen_incident
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.visitors import Visitor
@@ -48,6 +49,11 @@ def may_edit(visitor: Visitor, incident: Incident) -> bool:
     if account is None or not (visitor.session_hash or visitor.writes):
         return False
     return account.role in EDITORS or all(box_id in visitor.own for box_id in incident.box_ids)
+
+
+def may_mark(visitor: Visitor, incident: Incident) -> bool:
+    """Whether the visitor may mark it as seen, which is about their own account alone."""
+    return visitor.account is not None and seen_incident(incident, visitor) is not None
 
 
 def people_offered(visitor: Visitor, people: AccountRecords) -> dict[str, str]:

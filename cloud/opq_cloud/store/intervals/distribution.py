@@ -76,14 +76,6 @@ class Distribution:
         middle = (float(self.bins[min(at, len(self.bins) - 1)]) + 0.5) * self.width
         return min(max(middle, self.least), self.most)
 
-    def share_above(self, limit: float) -> float | None:
-        """Returns the share of intervals in bins whose middle is above a limit; None without any."""
-        count = self.count
-        if not count:
-            return None
-        above = (self.bins + 0.5) * self.width > limit
-        return float(self.counts[above].sum()) / count
-
 
 def distribution_of(name: str, values: NDArray[np.float32]) -> Distribution:
     """Returns the distribution of values; NaN is left out."""

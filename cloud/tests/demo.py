@@ -17,6 +17,7 @@ import zmq
 from numpy.typing import NDArray
 
 from opq_cloud.clients.service_addresses import ServiceAddresses
+from opq_cloud.core.backend.waits import PollableEvent
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
@@ -203,7 +204,7 @@ class Scene:
         self.store = open_store(mongo_uri, folder)
         self.keys = keys
         self._zmq = zmq.Context()
-        self._stop = threading.Event()
+        self._stop = PollableEvent()
         self._ready = threading.Event()
         self._measurements, measurement_endpoint = self._publisher()
         self._bus, bus_endpoint = self._publisher()

@@ -3,6 +3,7 @@ The bus may lose messages, so the newest incidents of the store are also checked
 change of its revision. A rule gets the incident as its account sees it."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from time import monotonic
@@ -35,6 +36,8 @@ MAX_CHECKED = 500
 MAX_BOXES_SENT = 100
 HELD_S = 5.0
 """Longest wait for the rest of an incident's event: Mauka may store one Box's findings before the others'."""
+HELD_CHECK_S = 0.2
+"""Interval of the checks whether that event is analysed."""
 MAX_HELD = 1000
 """Most incidents that wait; a further one is reported at once."""
 
@@ -78,6 +81,11 @@ class IncidentWatch:
         except StoreError:
             self._revision = None
             raise
+
+    @property
+    def due_s(self) -> float:
+        """Seconds until `check_held` has to be called."""
+        return HELD_CHECK_S if self._held else math.inf
 
     def check_held(self) -> bool:
         """Checks the incidents that wait for their events; returns whether that made a notification.

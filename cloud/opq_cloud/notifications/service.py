@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 import zmq
 
 from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
+from opq_cloud.core.backend.sockets import LARGEST_FRAME_BYTES, Context, Socket, service_context
 from opq_cloud.core.service import CloudContext, CloudService, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.notifications.background import PeerThread, ReportThread
@@ -26,6 +26,8 @@ from opq_proto.kit.rate_limit import RateLimitedLog
 log = logs.get(service="notifications")
 
 EXPIRE_EVERY_S = 3600.0
+FIRST_POLL_S = 0.2
+"""The first look at the store is so long after the start."""
 BUS_MESSAGES = 10_000
 """Most messages that wait on the bus; beyond it the newest are lost, but the store has their incidents."""
 
@@ -98,13 +100,13 @@ class Notifications:
         book: RuleBook,
         outbox: NotificationOutbox,
     ) -> None:
-        next_poll_s = 0.0
+        next_poll_s = time.monotonic() + min(FIRST_POLL_S, self._section.poll_s)
         while not stop.is_set():
-            has_message = bool(bus.poll(min(POLL_MS, round(self._section.poll_s * 1000))))
+            due_s = min(next_poll_s - time.monotonic(), watch.due_s)
+            has_message = bus in self._connections.wait(stop, bus, due_s=due_s)
             try:
                 if has_message:
                     watch.read_bus(bus)
-                self._connections.check()
                 has_message |= watch.check_held()
                 if has_message or time.monotonic() >= next_poll_s:
                     next_poll_s = time.monotonic() + self._section.poll_s

@@ -70,27 +70,16 @@ class View:
             most_open = self._config.live_streams + self.connections_beside_streams
             ended = threading.Event()
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
-                reading = pool.submit(reader.run, _Either(stop, ended))
+                reading = pool.submit(reader.run, stop)
                 reading.add_done_callback(lambda _: ended.set())
                 try:
                     asyncio.run(serve(app, listener, hub.close, most_open, ended, stop, ready))
                 finally:
-                    ended.set()
+                    reader.end()
                     mailer.close()
                     services.firmware.close()
                     services.examiner.close()
             reading.result()  # an error of the reader ends the service; its runner starts both again
-
-
-class _Either(threading.Event):
-    """Set when one of two events is set."""
-
-    def __init__(self, first: threading.Event, second: threading.Event) -> None:
-        super().__init__()
-        self._parts = (first, second)
-
-    def is_set(self) -> bool:
-        return any(part.is_set() for part in self._parts)
 
 
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:

@@ -10,6 +10,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.core.backend.sockets import Socket, connect, connectable, has_message, open_monitor
+from opq_cloud.core.backend.waits import Stop, wait_for
 from opq_proto.keys.backend_keys import backend_address
 
 WAITED_S = 7.0
@@ -79,7 +80,8 @@ class PeerWatch:
 class WatchedConnections:
     """The connections that a loop makes.
 
-    `connect` and `check` belong to the loop, which waits for `monitors` too, at most `due_s`.
+    All but `problem` belongs to the loop. It waits by `wait`, or for `monitors` too, at most `due_s`, and
+    calls `check`.
     """
 
     def __init__(self) -> None:
@@ -110,6 +112,12 @@ class WatchedConnections:
     def due_s(self) -> float:
         """How long the loop may wait."""
         return min((watch.due_s for watch in self._watches), default=math.inf)
+
+    def wait(self, stop: Stop, *others: Socket, due_s: float) -> set[object]:
+        """Waits as `wait_for` does, and notes which connections have their peers."""
+        ready = wait_for(stop, *others, *self.monitors, due_s=min(due_s, self.due_s))
+        self.check()
+        return ready
 
     def check(self) -> None:
         """Notes which connections have their peers."""

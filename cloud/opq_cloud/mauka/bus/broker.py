@@ -8,6 +8,7 @@ subscribed: XPUB is PUB on the wire, reports subscriptions and, with XPUB_NODROP
 So each dropped message moves a counter (docs/reference/limits.md 1).
 """
 
+import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -239,9 +240,8 @@ class EventBridge:
             if ready is not None:
                 ready.set()
             while not stop.is_set():
-                if source in wait_for(stop, source, *connections.monitors, due_s=connections.due_s):
+                if source in connections.wait(stop, source, due_s=math.inf):
                     self._publish_event(source.recv_multipart(), out)
-                connections.check()
 
     def _publish_event(self, frames: list[bytes], out: Publisher) -> None:
         self.counters.add("received")

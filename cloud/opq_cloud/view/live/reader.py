@@ -8,8 +8,6 @@ bus loses (PUB/SUB does not promise delivery) only delays the incident by a seco
 """
 
 import json
-import math
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +18,8 @@ import structlog
 import zmq
 from google.protobuf.message import DecodeError
 
-from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import BURST, PollPace
+from opq_cloud.core.backend.sockets import BURST, Socket, connect
+from opq_cloud.core.backend.waits import PollableEvent, Stop, wait_for
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.store import CloudStore
@@ -91,7 +89,7 @@ def live_windows(messages: Iterable[Sequence[bytes]]) -> tuple[list[Measurement]
 
 
 class LiveReader:
-    """One thread; `run` returns when `stop` is set."""
+    """One thread."""
 
     def __init__(
         self,
@@ -104,6 +102,7 @@ class LiveReader:
         self._hub = hub
         self._counters = counters
         self._config = config
+        self._ended = PollableEvent()
         self._failing: set[str] = set()
         self._names: Names = {}
         self._named_boxes: set[str] = set()
@@ -121,10 +120,13 @@ class LiveReader:
                 self._hub.accept_measurement(item, received_ms=item.timestamp_ms)
         self._read_incidents(limit=100)
 
-    def run(self, stop: threading.Event) -> None:
-        """Connects its own sockets and closes them. Raises ConfigError when an address is not valid."""
+    def end(self) -> None:
+        """Makes `run` return; from any thread."""
+        self._ended.set()
+
+    def run(self, stop: Stop) -> None:
+        """Runs until `stop` or `end`. Raises ConfigError when an address is not valid."""
         context = zmq.Context()
-        connections = WatchedConnections()
         bus, measurements = context.socket(zmq.SUB), context.socket(zmq.SUB)
         try:
             for socket, endpoint, key, topics in (
@@ -138,37 +140,25 @@ class LiveReader:
                     request_turns(socket)
                 for topic in topics:
                     socket.subscribe(topic)
-                connections.connect(socket, endpoint, key)
-            self._loop(stop, measurements, bus, connections)
+                connect(socket, endpoint, key)
+            self._loop(stop, measurements, bus)
         finally:
             context.destroy(linger=0)
 
-    def _loop(
-        self,
-        stop: threading.Event,
-        measurements: "zmq.Socket[bytes]",
-        bus: "zmq.Socket[bytes]",
-        connections: WatchedConnections,
-    ) -> None:
-        poller = zmq.Poller()
-        for socket in (bus, measurements):
-            poller.register(socket, zmq.POLLIN)
-        pace, ready = PollPace(), dict[object, int]()
-        while not stop.is_set():
-            ready = dict(poller.poll(self._wait_ms(pace.wait_ms(bool(ready)))))
+    def _loop(self, stop: Stop, measurements: Socket, bus: Socket) -> None:
+        while not (stop.is_set() or self._ended.is_set()):
+            ready = wait_for(stop, self._ended, bus, measurements, due_s=self._due_s())
             if bus in ready:
                 self._read_bus(bus)
             self._notify()
             if measurements in ready:
                 self._read_measurements(measurements)
-            connections.check()
 
-    def _wait_ms(self, most: int) -> int:
-        """Milliseconds until waiting incidents may be read."""
+    def _due_s(self) -> float:
+        """Seconds until the store is to be read."""
         waiting = [pace.next_s for pace in (self._new, self._grown) if pace.named]
-        waiting += [self._newest.next_s] if self._incidents_due else []
-        due_ms = 1000 * (min(waiting, default=math.inf) - time.monotonic())
-        return math.ceil(min(max(due_ms, 0.0), most))
+        waiting += [self._newest.next_s] if self._incidents_due else [self._next_poll_s]
+        return min(waiting) - time.monotonic()
 
     def _read_bus(self, bus: "zmq.Socket[bytes]") -> None:
         known = self._hub.known_incidents()

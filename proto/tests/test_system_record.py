@@ -1,5 +1,6 @@
 """The record of a data folder: which system it is, and what is meant to run there."""
 
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from opq_proto.kit.system_place import find_system
 from opq_proto.kit.system_record import (
     FOLDER,
     MeantService,
+    RecordReader,
     SystemIdentity,
     file_of,
     forget_meant,
@@ -48,6 +50,23 @@ def test_intended_services_are_read_back(tmp_path: Path) -> None:
     assert find_system(tmp_path, None) == (tmp_path, 1000)
     forget_meant(tmp_path, ["view", "mauka"])
     assert read_record(tmp_path).services == (GATEWAY,)
+
+
+def test_a_reader_reads_again_after_a_change(tmp_path: Path) -> None:
+    """A change is seen at once, also in a folder that changed just now; else what was read stays."""
+    reader, folder = RecordReader(tmp_path), tmp_path / FOLDER
+    assert reader.read().services == ()
+    note_meant(tmp_path, [VIEW])
+    assert reader.read().services == (VIEW,)
+    note_meant(tmp_path, [GATEWAY])
+    assert reader.read().services == (GATEWAY, VIEW)
+    os.utime(folder, ns=(10**18, 10**18))
+    settled = reader.read()
+    assert reader.read() is settled
+    forget_meant(tmp_path, ["view"])
+    assert reader.read().services == (GATEWAY,)
+    shutil.rmtree(folder)
+    assert reader.read().services == ()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 from opq_cloud.core.service import STALE_S, HealthReport, ServiceCounters
 from opq_cloud.health.readings import Answer
 from opq_proto.kit.system_answers import read_answer
-from opq_proto.kit.system_record import MeantService, SystemIdentity, read_record
+from opq_proto.kit.system_record import MeantService, RecordReader, SystemIdentity
 from opq_proto.kit.system_verdict import VERDICT_NAMES, ServiceState, service_verdict
 
 TIMEOUT_S = 4.0
@@ -38,6 +38,7 @@ class Neighbours:
         """`own_name`: the service that asks, as the record names it."""
         self.counters = counters
         self._own_name, self._own, self._elsewhere = own_name, own, elsewhere
+        self._record = RecordReader(Path(own.data_dir))
         self._pool = ThreadPoolExecutor(MOST_AT_ONCE, "neighbours")
 
     def read(self) -> list[Answer]:
@@ -45,7 +46,7 @@ class Neighbours:
         return list(self._pool.map(self._read, self._services()))
 
     def _services(self) -> list[MeantService]:
-        here = read_record(Path(self._own.data_dir)).services
+        here = self._record.read().services
         found = {each.health: each for each in self._elsewhere}
         found |= {each.health: each for each in here if each.name != self._own_name}
         return list(found.values())

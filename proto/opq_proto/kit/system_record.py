@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 import os
+import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -27,6 +28,8 @@ ID = "id"
 ID_HEADER = "OPQ-System"
 """Header of a request about health: `SystemIdentity.digest` of the folder for which it asks."""
 MAX_BYTES = 4096
+TICK_NS = 10**9
+"""Two changes of a folder within this time may have the same time stamp."""
 CLOUD = "cloud"
 """`opq-cloud all`: every service of the cloud in one process."""
 GATEWAY = "gateway"
@@ -136,6 +139,28 @@ def read_record(data_dir: Path) -> SystemRecord:
     return SystemRecord(_identity(data_dir), tuple(services), "; ".join(problems))
 
 
+class RecordReader:
+    """Reads a data folder's record again only after it changed, because Health needs it every two seconds."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._read: tuple[int, SystemRecord] | None = None
+        """When the folder changed that was read, and what it said."""
+
+    def read(self) -> SystemRecord:
+        """As `read_record`. Files are replaced, so each change is one of their folder."""
+        try:
+            changed_ns = (self._data_dir / FOLDER).stat().st_mtime_ns
+        except OSError:
+            return read_record(self._data_dir)
+        if self._read is not None and self._read[0] == changed_ns:
+            return self._read[1]
+        found = read_record(self._data_dir)
+        is_settled = time.time_ns() > changed_ns + TICK_NS
+        self._read = (changed_ns, found) if is_settled and not found.problem else None
+        return found
+
+
 def note_meant(data_dir: Path, services: Iterable[MeantService]) -> None:
     """Writes that these services are meant to run here. Raises OSError."""
     folder = private_folder(data_dir / FOLDER)
@@ -169,6 +194,8 @@ def is_of(document: Mapping[str, Any], own: SystemIdentity) -> bool:
     theirs, folder = str(system.get("id") or ""), str(system.get("data_dir") or "")
     if own.id and theirs != own.id:  # a program that states the folder alone need not be of it
         return False
+    if folder == own.data_dir:
+        return True
     try:
         same = Path(folder).samefile(own.data_dir)
     except OSError:  # of another machine or container, which has this folder under another name

@@ -7,6 +7,7 @@ time of that arrival becomes the name of its new start. Not part of `boxes`, bec
 no state."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from opq_proto.measurement.batch import Measurements
@@ -18,6 +19,12 @@ The index falls by less when a crossing overtakes its window, or when a restarte
 seconds again.
 """
 NONE = (-1, -1)
+FORMER_STARTS = 8
+"""Former starts of a Box that are known again. A second gateway's is among the last two."""
+TURNS = 4
+"""So often does a former start come back before two gateways are reported. One row may overtake another."""
+TURNS_WITHIN_S, TURN_LATELY_S = 300.0, 90.0
+"""In idle mode each gateway sends once a minute."""
 
 
 class BoxStarts:
@@ -80,3 +87,43 @@ class BoxStarts:
         if timestamp_ms < self._latest_ms.get(box_id, timestamp_ms):
             self._present[box_id] = self._now_ns()
         self._latest_ms[box_id] = timestamp_ms
+
+
+class StartTurns:
+    """Boxes whose live Measurements are of two starts in turns: two gateways send under one number and key.
+
+    A start that is over never comes back live. Written by the triggering service's loop, read by health.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._former: dict[str, deque[int]] = {}
+        self._turns_s: dict[str, deque[float]] = {}
+        """Box -> when a former start came back, monotonic."""
+
+    def note_columns(self, columns: Measurements, now_s: float) -> None:
+        """Notes live Measurements that arrive at `now_s` (monotonic)."""
+        last = self._last
+        for box_id, start_id in zip(columns.ids, columns.start_id.tolist(), strict=True):
+            if start_id and last.get(box_id) != start_id:
+                before = last.get(box_id)
+                last[box_id] = start_id
+                if before is not None:
+                    self._note_change(box_id, before, start_id, now_s)
+
+    def _note_change(self, box_id: str, before: int, start_id: int, now_s: float) -> None:
+        former = self._former.setdefault(box_id, deque(maxlen=FORMER_STARTS))
+        if start_id in former:
+            self._turns_s.setdefault(box_id, deque(maxlen=TURNS)).append(now_s)
+        if before not in former:
+            former.append(before)
+
+    def boxes(self, now_s: float) -> list[str]:
+        """Returns the Boxes of which two starts take turns now."""
+        return [
+            box_id
+            for box_id, turns_s in list(self._turns_s.items())
+            if len(turns_s) == TURNS
+            and now_s - turns_s[0] <= TURNS_WITHIN_S
+            and now_s - turns_s[-1] <= TURN_LATELY_S
+        ]

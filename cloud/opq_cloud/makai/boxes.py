@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from opq_cloud.core.lateness import PATIENCE_MS, late_ms
 from opq_cloud.core.service import STALE_S, HealthReport
-from opq_cloud.makai.box_starts import BoxStarts
+from opq_cloud.makai.box_starts import BoxStarts, StartTurns
 from opq_cloud.makai.requested_boxes import BoxPlaces
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import BoxRecord, box_order
@@ -21,6 +21,9 @@ change, and then a window of a minute again.
 FORGOTTEN_S = 24 * 3600.0
 ALIVE_S = 0.5
 """Live Boxes are counted at most this often, because there may be ten thousand of them."""
+TWO_GATEWAYS = (
+    "two gateways send under this number and key, and Measurements are lost by it: give one of them another"
+)
 CLOCK_MS = 1000
 """This machine's clock is read again where it was set by more."""
 
@@ -55,6 +58,7 @@ class BoxRegister:
         self.nominals_read = 0
         """Number of times that the nominal values were read."""
         self.starts = BoxStarts()
+        self._turns = StartTurns()
         self.places = BoxPlaces()
         """Places of the Boxes, from the last reading of the store."""
 
@@ -68,6 +72,7 @@ class BoxRegister:
         The span of a crossing is not noted: it is not the usual length.
         """
         self.starts.note_columns(columns)
+        self._turns.note_columns(columns, self._now())
         ids, timestamps_ms = columns.ids, columns.timestamp_ms.tolist()
         if not self._alive.keys() >= set(ids):
             self._alive_found = (0.0, -math.inf)
@@ -144,13 +149,17 @@ class BoxRegister:
     def health(self) -> list[HealthReport]:
         """One report per Box that sent today; `timestamp` is its last measurement's, as in the original.
 
-        A Box without arrivals is not well. A late Box is well, and its report states how late it is.
+        A Box without arrivals is not well. A late Box is well, and its report states how late it is. Where
+        two gateways send as one Box, a part is named after it.
         """
         now = self._now()
         offset_ms = self._now_ms() - round(1000 * now)
         if abs(offset_ms - self._offset_ms) > CLOCK_MS:
             self._offset_ms = offset_ms
-        found = []
+        found = [
+            HealthReport(f"gateway of Box {box_id}", False, info=TWO_GATEWAYS)
+            for box_id in sorted(self._turns.boxes(now), key=box_order)
+        ]
         for box_id, at in sorted(self._received_s.items(), key=lambda item: box_order(item[0])):
             quiet_s = now - at
             if quiet_s >= FORGOTTEN_S:

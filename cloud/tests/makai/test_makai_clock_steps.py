@@ -14,6 +14,7 @@ from judged_triggers import batch
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.makai import EventServiceSection, TriggeringServiceSection
 from opq_cloud.makai.box_starts import BoxStarts
+from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.answers import reach_of
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
@@ -278,6 +279,25 @@ def test_a_named_start_decides_over_index_and_time() -> None:
     assert recent.around(40 * S, 41 * S, False, again) is None
     unnamed = replace(dip, sequence=602, start_id=None)
     assert recent.covering("1", 40 * S, 41 * S, measurement=unnamed) is known, "an older gateway names none"
+
+
+def test_two_gateways_of_one_box_are_reported() -> None:
+    """Their starts take turns, also once a minute; starts that follow one another are a Box that restarts."""
+    now_s = 0.0
+    boxes = BoxRegister(Nominal(120.0, 60.0), lambda: now_s)
+    row = Measurement("1", 0, {}, 40 * S, 41 * S, first_sample=0, samples=RATE)
+
+    def reported(starts: list[int], every_s: float) -> list[str]:
+        nonlocal now_s
+        for start_id in starts:
+            now_s += every_s
+            boxes.note_columns(batch(replace(row, start_id=start_id)))
+        return [each.name for each in boxes.health() if not each.ok]
+
+    assert reported([1, 2, 3, 4, 5, 6, 7, 8, 9], 1.0) == []
+    assert reported([8, 9, 9, 9, 10, 9, 9], 1.0) == []  # three rows overtook others
+    assert reported([11, 12] * 3, 30.0) == ["gateway of Box 1"]
+    assert reported([12] * 3, 40.0) == []  # one of them has ended
 
 
 def test_the_arrival_order_shows_a_clock_step() -> None:

@@ -32,7 +32,7 @@ BOXES = (100, 1000, 2000)
 """Numbers of Boxes that are measured."""
 QUICK_BOXES = (100,)
 """The same in a quick run."""
-LOAD_S = 15.0
+LOAD_S = 12.0
 """Length of a load."""
 QUICK_LOAD_S = 2.0
 """The same in a quick run."""

@@ -44,12 +44,12 @@ class TrendHistogram:
         return cls(bytes(packed))
 
     def add_to(self, seconds: dict[int, int]) -> None:
-        """Adds its seconds to {bin: seconds}, by which histograms merge."""
+        """Adds its seconds to {bin: seconds}, by which histograms merge; of a damaged end, nothing."""
         place = 0
         numbers = _varints(self.packed)
         for step in numbers:
             place += step >> 1 if step & 1 == 0 else -((step + 1) >> 1)
-            seconds[place] = seconds.get(place, 0) + next(numbers)
+            seconds[place] = seconds.get(place, 0) + next(numbers, 0)
 
     def bins(self) -> dict[int, int]:
         seconds: dict[int, int] = {}

@@ -14,6 +14,7 @@ import pytest
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
+from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.embedded.driver import SqliteDocuments
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.index import (
@@ -316,7 +317,7 @@ def test_rows_are_read_without_a_sort(tmp_path: Path, boxes: int, back: bool) ->
         parts = [("incident_id", "in", [1, 2]), ("box_id", "in", seen)]
         statements: list[str] = []
         database.set_trace_callback(statements.append)
-        documents = SqliteDocuments(database)
+        documents = SqliteDocuments(database, ReadableDocuments())
         for _ in documents.find(PARTS, where, sort=row_order(back), fields=ROW_FIELDS):
             pass
         for table, wanted_rows in ((PARTS, parts), (INDEX, parts[:1])):

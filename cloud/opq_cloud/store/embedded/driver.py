@@ -61,13 +61,14 @@ class SqliteDocuments:
 
     atomic, original = True, False
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, readable: ReadableDocuments) -> None:
         self.connection = connection
+        self._readable = readable
         self._run = connection.execute
 
     @property
     def trends(self) -> SqliteTrendRows:
-        return SqliteTrendRows(self.connection)
+        return SqliteTrendRows(self.connection, self._readable)
 
     def get(self, table: Table, *key: object) -> Fields | None:
         row = self._run(get_statement(table), key).fetchone()
@@ -303,13 +304,13 @@ class SqliteDriver:
     @contextmanager
     def read(self) -> Iterator[SqliteDocuments]:
         with self._opened().read() as connection:
-            yield SqliteDocuments(connection)
+            yield SqliteDocuments(connection, self.readable)
 
     def write(self, job: Callable[[SqliteDocuments], T]) -> T:
         return self.submit(job).result()
 
     def submit(self, job: Callable[[SqliteDocuments], T]) -> Future[T]:
-        return self._opened().submit(lambda connection: job(SqliteDocuments(connection)))
+        return self._opened().submit(lambda connection: job(SqliteDocuments(connection, self.readable)))
 
     def exclusive(self, name: str, job: Callable[[SqliteDocuments], T | None]) -> T | None:
         return self.write(job)  # one transaction writes at a time

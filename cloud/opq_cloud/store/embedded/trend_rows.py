@@ -9,8 +9,11 @@ parts, or will be deleted soon. Minutes are merged into hours when they are old.
 import json
 import sqlite3
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
 
+from opq_cloud.store.documents.readable import READ_ERRORS, ReadableDocuments
 from opq_cloud.store.driver import TrendPlace
 from opq_cloud.store.trends.pyramid import (
     HOUR_MS,
@@ -55,8 +58,9 @@ Three = tuple[float, float, float]
 class SqliteTrendRows:
     """`driver.TrendRows` on one connection; rows have no `expire_at`: the TTL in force counts for all."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, readable: ReadableDocuments) -> None:
         self._connection, self._run = connection, connection.execute
+        self._readable = readable
 
     def rows(self, box_id: str, length_ms: int, start_ms: int, end_ms: int) -> list[Trend]:
         if length_ms == TREND_MS:
@@ -66,15 +70,28 @@ class SqliteTrendRows:
             "WHERE box_id = ? AND length_ms = ? AND start_ms >= ? AND start_ms < ? ORDER BY start_ms",
             (box_id, length_ms, start_ms, end_ms),
         )
-        return [_unpack(box_id, length_ms, *row) for row in rows]
+        return self._read("rollups", partial(_unpack, box_id, length_ms), box_id, rows)
 
     def _minutes(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
         span = box_id, start_ms, end_ms
         rows = self._run(f"SELECT {_MINUTE} FROM trends WHERE {_OF_BOX} ORDER BY start_ms", span)
-        found = [_minute(box_id, *row) for row in rows]
-        if newer := [_minute(box_id, *row) for row in self._run(_new_minutes(_MINUTE), span)]:
+        minute = partial(_minute, box_id)
+        found = self._read("trends", minute, box_id, rows)
+        if newer := self._read("trends", minute, box_id, self._run(_new_minutes(_MINUTE), span)):
             by_start = {row.start_ms: row for row in (*found, *newer)}
             found = [by_start[at_ms] for at_ms in sorted(by_start)]
+        return found
+
+    def _read(
+        self, table: str, read: Callable[..., Trend], box_id: str, rows: Iterable[Sequence[Any]]
+    ) -> list[Trend]:
+        """Returns the rows that can be read, of columns that begin with the start; others are counted."""
+        found = []
+        for row in rows:
+            try:
+                found.append(read(*row))
+            except (*READ_ERRORS, struct.error) as error:
+                self._readable.note(table, {"_id": f"Box {box_id} from {row[0]} ms"}, error)
         return found
 
     def put_minute(self, row: Trend, location: str, expire_at: int, widen: bool) -> bool:
@@ -262,6 +279,8 @@ def _unpack(
             metrics[key] = (numbers[3 * place], numbers[3 * place + 1], numbers[3 * place + 2])
             histograms[key] = TrendHistogram(packed[at : at + size])
         at += size
+    if len(packed) != at:
+        raise ValueError(f"a packed row of {len(packed)} bytes is damaged")
     if other is not None:
         metrics.update(_read_other(other))
     return Trend(box_id, start_ms, metrics, length_ms, covered_ms, histograms)

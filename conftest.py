@@ -133,8 +133,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def limit_long_tests(items: list[pytest.Item]) -> None:
     """Gives tests with a mark for long ones the limit of that mark, where they have none."""
     for item in items:
-        marks = [mark for mark in LIMITS_S if item.get_closest_marker(mark)]
-        if marks and not item.get_closest_marker("timeout"):
+        names = {mark.name for mark in item.iter_markers()}
+        marks = [mark for mark in LIMITS_S if mark in names]
+        if marks and "timeout" not in names:
             item.add_marker(pytest.mark.timeout(LIMITS_S[marks[0]]))
 
 

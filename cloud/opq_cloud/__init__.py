@@ -1,8 +1,8 @@
 """The compact cloud tier: Makai, store, Mauka, View; each service alone or all in one process."""
 
-from opq_proto.kit.cheap_start import set_library_defaults
+from opq_proto.kit.cheap_start import start_cheaply
 
-set_library_defaults()
+start_cheaply()
 
 
 def main() -> None:

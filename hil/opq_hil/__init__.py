@@ -1,5 +1,5 @@
 """Hardware in the loop: the real firmware in emulators or on a board, in scripted worlds."""
 
-from opq_proto.kit.cheap_start import set_library_defaults
+from opq_proto.kit.cheap_start import start_cheaply
 
-set_library_defaults()
+start_cheaply()

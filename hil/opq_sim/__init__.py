@@ -1,5 +1,5 @@
 """Boxes without hardware: mains, power systems, Boxes, fleets, data sets, score, faults."""
 
-from opq_proto.kit.cheap_start import set_library_defaults
+from opq_proto.kit.cheap_start import start_cheaply
 
-set_library_defaults()
+start_cheaply()

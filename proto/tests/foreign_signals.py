@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.io
+import scipy  # loads scipy.io where it is used
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import scipy.io
+import scipy  # loads scipy.io where it is used
 import soundfile
 from recordings_under_test import GAIN, cfg_text, counts, dat_bytes, volts
 from test_recordings_pqdif import foreign_pqdif

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.signal import correlate
 
 from opq_measure.waveform.alignment import _correlation, lag_between
 
@@ -96,6 +95,8 @@ def test_without_a_common_event_no_cycle_is_chosen() -> None:
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (5, 1), (1, 7), (16, 16), (997, 1201), (12_001, 15_000)])
 def test_the_correlation_is_that_of_scipy(n: int, m: int) -> None:
+    from scipy.signal import correlate  # half a second of CPU, not for each process that collects tests
+
     random = np.random.default_rng(n)
     one, two = random.normal(size=n), random.normal(size=m)
     power = math.sqrt(float(one @ one) * float(two @ two))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
+import scipy  # loads scipy.io where it is used
 from recordings_under_test import volts
 
 from opq_proto.errors import RecordingError

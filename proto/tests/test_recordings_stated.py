@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import scipy.io
+import scipy  # loads scipy.io where it is used
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ import click
 import h5py
 import numpy as np
 import pytest
-import scipy.io
+import scipy  # loads scipy.io where it is used
 from click.testing import CliRunner
 
 from opq_proto.errors import RecordingError

@@ -17,7 +17,6 @@ from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.record import BEFORE_SAMPLES
 from opq_gateway.ring.segment import RecordColumns
-from opq_proto.kit.cheap_start import start_cheaply
 from opq_proto.kit.whole_file import open_private
 
 
@@ -98,7 +97,6 @@ def _parent_is_there() -> bool:
 
 def main() -> None:
     """Answers each path until stdin ends."""
-    start_cheaply()
     _yield_to_others()
     for line in iter(sys.stdin.buffer.readline, b""):
         path = Path(os.fsdecode(line.rstrip(b"\n")))

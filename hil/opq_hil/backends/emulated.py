@@ -20,7 +20,6 @@ from opq_hil.gps.receiver import Gps
 from opq_hil.world.world import NS, Played, World
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
-from opq_proto.kit.cheap_start import start_cheaply
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_sim.box.port import PortLink
@@ -89,7 +88,6 @@ def main(
     seed: int | None,
 ) -> None:
     """Run one emulated Box until SIGTERM."""
-    start_cheaply()
     log.configure("boxes")
     logger = log.get(service="boxes", box_id=box_id)
     stop = threading.Event()

@@ -8,7 +8,6 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
-from opq_proto.kit.cheap_start import start_cheaply
 from opq_proto.kit.ending import stopped_by_signals
 from opq_sim.box.control import serve, truth_written
 from opq_sim.box.faults import HARDWARE
@@ -62,7 +61,6 @@ def main(
 
     Example: python -m opq_sim.box --scenario lightning_dip --sim 1 --ports-dir /tmp/boxes
     """
-    start_cheaply()
     log.configure("boxes")
     stop = threading.Event()
     try:

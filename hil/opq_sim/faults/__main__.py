@@ -6,12 +6,10 @@ import sys
 from pathlib import Path
 
 from opq_proto.kit import log
-from opq_proto.kit.cheap_start import start_cheaply
 from opq_sim.faults.suites import SUITES
 from opq_sim.parent import end_with
 
 if __name__ == "__main__":
-    start_cheaply()
     name, seed, folder, parent, *options = sys.argv[1:]
     end_with(int(parent))
     log.configure(name)

@@ -1,4 +1,4 @@
-"""A start and an end of a process that cost little CPU: every command and service of ours begins with it."""
+"""A start and an end of a process that cost little CPU."""
 
 import atexit
 import gc
@@ -9,17 +9,13 @@ YOUNG_OBJECTS, YOUNG_ROUNDS = 10_000, 20
 cycle, and so do Measurements and rows; with the default of 700 the search costs a tenth of a start."""
 
 
-def set_library_defaults() -> None:
-    """Has NumPy and pydantic leave out what our programs do not need; called before their import."""
-    # windows are small, and BLAS threads would only wait for each other
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # pydantic reads the files of all installed packages to find plug-ins of its own
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-
-
 def start_cheaply() -> None:
-    """Called first in a program's `main`, before its large imports."""
-    set_library_defaults()
+    """Called before the large imports, by packages that are programs and by each group of commands."""
+    # NumPy: windows are small, and BLAS threads would only wait for each other
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # pydantic would read the files of all installed packages to find plug-ins of its own
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.set_threshold(YOUNG_OBJECTS, YOUNG_ROUNDS, YOUNG_ROUNDS)
     # the interpreter's end searches all objects for garbage, though the memory is returned as a whole
+    atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)

@@ -9,9 +9,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.stats import norm
 
-from opq_cloud.mauka.change.points import Line, Step, changed_days, line_with_steps, lines_of, steps_of
+from opq_cloud.mauka.change.points import (
+    Line,
+    Step,
+    changed_days,
+    line_with_steps,
+    lines_of,
+    normal_isf,
+    steps_of,
+)
 from opq_cloud.mauka.change.profile import LEAST_H, Profile, filled, profile_of, usual_season
 from opq_cloud.mauka.change.series import DAY_H, HOUR_NS, WEEK_H, HourSeries, Values, spread
 
@@ -183,7 +190,7 @@ def _drift(kind: Kind, box: HourSeries, line: Line) -> Change:
 
 
 def _is_drift(line: Line, lines: int, limits: ChangeLimits, least: float) -> bool:
-    many = float(norm.isf(limits.false_alarms / (2 * lines)))
+    many = normal_isf(limits.false_alarms / (2 * lines))
     return line.last - line.first >= SHORTEST_DRIFT_H and abs(line.rise) >= max(least, many * line.error)
 
 
@@ -227,7 +234,7 @@ def _profile_changes(box: HourSeries, values: Values, limits: ChangeLimits) -> l
 def _anomalies(box: HourSeries, rest: Values, limits: ChangeLimits) -> list[Change]:
     """Hours further from profile and trend than noise is once in so many spans; the furthest ones first."""
     width = max(spread(rest[box.known]), 1e-9)
-    far = max(float(norm.isf(limits.false_alarms / (2 * len(rest)))) * width, limits.least)
+    far = max(normal_isf(limits.false_alarms / (2 * len(rest))) * width, limits.least)
     beyond = np.flatnonzero(box.known & (np.abs(np.nan_to_num(rest)) > far))
     runs = np.split(beyond, np.flatnonzero(np.diff(beyond) > 1) + 1) if len(beyond) else []
     found = []

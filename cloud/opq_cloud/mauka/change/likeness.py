@@ -7,10 +7,10 @@ is a fact that somebody states.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from opq_cloud.mauka.change.series import OUTLIER, spread
 
@@ -82,7 +82,7 @@ def _likelihoods(correlation: float) -> dict[str, float]:
     z = float(np.arctanh(np.clip(correlation, -0.999, 0.999)))
     lowest, width = WHERE["same_transformer"]
     z = min(max(z, lowest - 3 * width), WHERE["same_phase"][0])  # beyond these it is certain
-    weights = {place: float(norm.pdf(z, usual, width)) for place, (usual, width) in WHERE.items()}
+    weights = {place: NormalDist(usual, width).pdf(z) for place, (usual, width) in WHERE.items()}
     return {place: weight / sum(weights.values()) for place, weight in weights.items()}
 
 

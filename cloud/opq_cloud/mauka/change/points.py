@@ -2,19 +2,16 @@
 
 Source: Killick, Fearnhead, Eckley 2012 (PELT); by ruptures. A penalty is the quantile of chi-square at which
 noise without any change gives `false_alarms` change points in the span, times the noise's long-run variance,
-because hours of a voltage are not independent of each other.
+because hours of a voltage are not independent of each other. ruptures and SciPy are imported where
+they compute, because their import takes a second of CPU.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from ruptures import KernelCPD, Pelt
-from ruptures.base import BaseCost
-from scipy.stats import chi2, norm
 
 from opq_cloud.mauka.change.series import DAY_H, OUTLIER, Values, spread, without_outliers
 
@@ -53,13 +50,15 @@ def steps_of(values: Values, false_alarms: float, least: float) -> list[Step]:
     if len(hours) < 2 * SHORTEST_H:
         return []
     y = without_outliers(values[hours])
-    penalty = long_run_deviation(y, SHARP_H) ** 2 * float(chi2.isf(false_alarms / len(y), 1))
+    penalty = long_run_deviation(y, SHARP_H) ** 2 * _chi2_isf(false_alarms / len(y), 1)
+    from ruptures import KernelCPD
+
     edges = KernelCPD(kernel="linear", min_size=SHORTEST_H // 2).fit(y).predict(pen=penalty)[:-1]
     sums = np.concatenate(([0.0], np.cumsum(y)))
     middle = np.arange(SHORTEST_H, len(y) - SHORTEST_H + 1)
     jumps = (sums[middle + SHARP_H] - 2 * sums[middle] + sums[middle - SHARP_H]) / SHARP_H
     usual = max(spread(jumps), 1e-9)
-    many = CAUTION * float(norm.isf(false_alarms * SHARP_H / (2 * len(y))))
+    many = CAUTION * normal_isf(false_alarms * SHARP_H / (2 * len(y)))
     found: list[Step] = []
     for edge in edges:
         near = np.flatnonzero(np.abs(middle - edge) <= DAY_H)
@@ -85,9 +84,13 @@ def lines_of(values: Values, false_alarms: float) -> list[Line]:
     if len(hours) < 2 * SHORTEST_H:
         return []
     y = without_outliers(values[hours])
-    cost = _Lines().fit(np.column_stack((hours, y)))
+    from ruptures import Pelt
+
+    from opq_cloud.mauka.change.line_cost import LineCost
+
+    cost = LineCost(SHORTEST_H).fit(np.column_stack((hours, y)))
     deviation = long_run_deviation(y)
-    penalty = deviation**2 * float(chi2.isf(false_alarms / len(y), 2))
+    penalty = deviation**2 * _chi2_isf(false_alarms / len(y), 2)
     edges = Pelt(custom_cost=cost, min_size=SHORTEST_H, jump=LINES_TRIED_H).fit(cost.signal).predict(penalty)
     found = []
     for start, end in pairwise([0, *edges]):
@@ -123,23 +126,17 @@ def line_with_steps(values: Values, steps: Sequence[Step]) -> Line:
     return Line(0, len(values), float(fit[1]), error)
 
 
-class _Lines(BaseCost):  # type: ignore[misc]
-    """Squared error of a straight line, out of sums: a piece costs the same whatever its length."""
+def normal_isf(share: float) -> float:
+    """Returns how many deviations this share of normal noise exceeds; NaN for a share above 1."""
+    from scipy.special import ndtri
 
-    model = "lines"
-    min_size = SHORTEST_H
+    return -float(ndtri(share))
 
-    def fit(self, signal: Any) -> "_Lines":
-        self.signal = signal
-        x, y = signal.T
-        self._sums = [[0.0, *accumulate(each.tolist())] for each in (x, x * x, y, x * y, y * y)]
-        return self
 
-    def error(self, start: int, end: int) -> float:
-        n = end - start
-        x, xx, y, xy, yy = (each[end] - each[start] for each in self._sums)
-        sxx, sxy, syy = xx - x * x / n, xy - x * y / n, yy - y * y / n
-        return float(max(0.0, syy - sxy * sxy / sxx))
+def _chi2_isf(share: float, freedom: int) -> float:
+    from scipy.special import chdtri
+
+    return float(chdtri(freedom, share))
 
 
 def long_run_deviation(y: Values, longest_h: int = 2 * DAY_H) -> float:
@@ -169,7 +166,9 @@ def changed_days(
     scaled = parts / widths
     middle = np.median(scaled, axis=0)
     scaled = np.clip(scaled, middle - OUTLIER, middle + OUTLIER)
-    penalty = caution * float(chi2.isf(false_alarms / len(parts), parts.shape[1]))
+    penalty = caution * _chi2_isf(false_alarms / len(parts), parts.shape[1])
+    from ruptures import KernelCPD
+
     edges: Sequence[int] = KernelCPD(kernel="linear", min_size=shortest).fit(scaled).predict(pen=penalty)
     found = []
     for before, at, after in zip([0, *edges], edges, edges[1:], strict=False):

@@ -6,7 +6,6 @@ Source: Cleveland et al. 1990 (STL); Bandara, Hyndman, Bergmeir 2021 (MSTL); by 
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.tsa.seasonal import MSTL
 
 from opq_cloud.mauka.change.series import DAY_H, OUTLIER, WEEK_H, Values, running_median, spread
 
@@ -71,6 +70,8 @@ def profile_of(values: Values) -> Profile:
     """
     if len(values) < LEAST_H:
         raise ValueError(f"{len(values)} hours are not more than two weeks")
+    from statsmodels.tsa.seasonal import MSTL  # a second of CPU
+
     found = MSTL(
         values,
         periods=(DAY_H, WEEK_H),

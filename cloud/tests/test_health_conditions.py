@@ -11,7 +11,7 @@ import pytest
 
 from opq_cloud.core.backend.peer_watch import NOBODY
 from opq_cloud.core.conditions import CONDITIONS, QUEUES, HealthJudge, Reading, Verdict
-from opq_cloud.health.readings import Answer, AnswerReader, fits
+from opq_cloud.health.readings import Answer, AnswerReader, fits, out_of_service
 
 STEP_S = 2.0
 START_S = 1_800_000_000.0
@@ -230,6 +230,35 @@ def test_a_box_that_is_unplugged_is_not_judged() -> None:
     reader = AnswerReader("0.1.0")
     names = {each.name for each in reader.readings(list(apart(START_S).values()), ("1",), 0, START_S)}
     assert "2" in names and "1" not in names and "Box 1 at gateway" not in names
+
+
+def test_a_silent_box_that_is_unplugged_is_well() -> None:
+    """Its verdict would stay until it is forgotten, because nothing is read of it any more."""
+    reader, judge, found = AnswerReader("0.1.3"), HealthJudge(), []
+    for at_s in range(0, 200, 2):
+        now_s = ILL_S + at_s
+        answers = apart(now_s)
+        boxes_of(answers["makai"])[0].update(
+            ok=at_s < 20, timestamp=int(ILL_S + 19), received=int(ILL_S + 19)
+        )
+        boxes_of(answers["gateway"])[0].update(ok=at_s < 20)
+        without = ("1",) if at_s > 100 else ()
+        readings = reader.readings(list(answers.values()), without, now_s, now_s)
+        changed = judge.accept([*readings, *out_of_service(judge.verdicts, without)], now_s)
+        found += [(each.reading.name, each.ill) for each in changed]
+    assert found == [("1", True), ("1", False)]
+
+
+def test_a_part_listed_only_while_ill_recovers() -> None:
+    """A part that a service lists no more is well after the time of its condition."""
+    reader, judge, found = AnswerReader("1"), HealthJudge(), []
+    for at_s in range(0, 200, 2):
+        parts = [part("makai"), *([part("gateway of Box 1", False)] if 20 <= at_s < 100 else [])]
+        document = part("makai", subcomponents=parts, now_s=at_s)
+        readings = reader.readings([Answer("makai", document)], (), at_s, at_s)
+        found += [(at_s, each.reading.name, each.ill) for each in judge.accept(readings, at_s)]
+    name = "gateway of Box 1 of makai"
+    assert found == [(80, name, True), (116, name, False)]
 
 
 def test_the_table_is_in_order() -> None:

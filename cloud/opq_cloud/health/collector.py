@@ -22,7 +22,7 @@ from opq_cloud.core.service import CloudContext, HealthReport
 from opq_cloud.core.settings.config import HealthSection
 from opq_cloud.health.machine import BY_STORE, disk_reading, newest_reading, slow_readings
 from opq_cloud.health.neighbours import Neighbours, report_of
-from opq_cloud.health.readings import Answer, AnswerReader, flat
+from opq_cloud.health.readings import Answer, AnswerReader, flat, out_of_service
 from opq_cloud.store.records.accounts import HEALTH
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.trends.availability import covered_by_trend, measured_share
@@ -40,7 +40,7 @@ RECORD_S = 20.0
 KEPT_MS = HOUR_MS
 SLOW_S = 60.0
 NEWEST_S = 10.0
-"""Interval at which the newest Measurement is read: one query of MongoDB for each Box."""
+"""Interval at which the newest Measurement (in MongoDB one query for each Box) and the Boxes are read."""
 PING_TIMEOUT_S = 4.0
 LEAST_PAUSE_S = 0.2
 """Pause between two turns where one takes longer than the interval."""
@@ -134,13 +134,15 @@ class HealthCollector:
         now_s, wall_s = time.monotonic(), time.time()
         readings = self._reader.readings(answers, self._without, now_s, wall_s)
         others = [disk_reading(self._folder), *self._slow, self._newest()]
+        others += out_of_service(self._judge.verdicts, self._without)
         changed = self._judge.accept([*readings, *others], now_s)
         self._verdicts = {each.reading.name: each for each in self._judge.verdicts}
         for verdict in changed:
             self._note(verdict)
         self.counters.set("ill_now", sum(bool(each.ill) for each in self._verdicts.values()))
         self._begin(slow, "record", RECORD_S, lambda: self._record(answers))
-        self._begin(slow, "store", SLOW_S, self._read_store)
+        self._begin(slow, "boxes", NEWEST_S, self._read_boxes)
+        self._begin(slow, "store", SLOW_S, self._read_shares)
         self._begin(slow, "newest", NEWEST_S, self._read_newest)
         self._begin(slow, "machine", SLOW_S, self._read_machine)
         notifier = self._verdicts.get(NOTIFIER)
@@ -207,13 +209,18 @@ class HealthCollector:
             "timestamp": now,
         }
 
-    def _read_store(self) -> None:
-        """Reads which Boxes are in service, and how much of the last hour each measured."""
-        store = self._shared.store
-        boxes = store.boxes()
+    def _read_boxes(self) -> None:
+        """Reads which Boxes are not in service, before one that was retired just now counts as silent."""
+        boxes = self._shared.store.boxes()
         self._without = frozenset(each.box_id for each in boxes if each.unplugged or each.retired_ms)
+
+    def _read_shares(self) -> None:
+        """Reads how much of the last hour each Box in service measured."""
+        store = self._shared.store
         shares = {
-            each.box_id: _share(store, each.box_id) for each in boxes if each.box_id not in self._without
+            each.box_id: _share(store, each.box_id)
+            for each in store.boxes()
+            if not (each.unplugged or each.retired_ms)
         }
         self._shares = {name: share for name, share in shares.items() if share is not None}
 

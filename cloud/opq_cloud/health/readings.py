@@ -6,12 +6,12 @@ A document is the original's (docs/reference/opq-interop.md F.4). Ours have more
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opq_cloud.core.backend.peer_watch import NOBODY
-from opq_cloud.core.conditions import LONGEST_TURN_S, QUEUES, UPSTREAM, Reading
+from opq_cloud.core.conditions import FORGOTTEN_S, LONGEST_TURN_S, QUEUES, UPSTREAM, Reading, Verdict
 from opq_cloud.core.service import STALE_S
 from opq_proto.errors import StoreError
 from opq_proto.kit.system_verdict import VERDICT_NAMES, WHOLE_SYSTEM
@@ -63,8 +63,8 @@ class AnswerReader:
     """
 
     version: str
-    _parts: dict[str, set[str]] = field(default_factory=dict)
-    """Service -> parts that it listed."""
+    _parts: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Service -> parts that it listed, each with the time when it was listed last (`now_s`)."""
     _boxes: dict[str, set[str]] = field(default_factory=dict)
     """Gateway -> its Boxes."""
     _common: deque[tuple[float, float]] = field(default_factory=deque)
@@ -91,7 +91,7 @@ class AnswerReader:
         for answer in answers:
             if answer.is_gateway and answer.document is not None:
                 self._boxes[answer.name] = {name for name, _ in _boxes_in(answer.document)}
-        found = [each for answer in answers for each in self._services(answer)]
+        found = [each for answer in answers for each in self._services(answer, now_s)]
         clouds = [each for each in answers if not each.is_gateway and each.document is not None]
         boxes = {
             name: box for each in clouds for name, box in _boxes_in(each.document) if name not in without
@@ -105,7 +105,8 @@ class AnswerReader:
                 found += self._others(answer, answer.document, without)
         return found
 
-    def _services(self, answer: Answer) -> Iterator[Reading]:
+    def _services(self, answer: Answer, now_s: float) -> Iterator[Reading]:
+        """A part that is listed no more is well; the judge wants to read that for some time."""
         document = answer.document
         if document is None:
             yield Reading("hang" if answer.is_late else "service", answer.name, 1.0, answer.problem)
@@ -120,8 +121,11 @@ class AnswerReader:
         whole_ok = own.get("ok") is True or (own is document and inner)
         if answer.name != WHOLE_SYSTEM:
             yield _of_service(answer.name, whole_ok, _info(own))
-        gone = self._parts.setdefault(answer.name, set()) - set(parts)
-        self._parts[answer.name] = set(parts)
+        before = self._parts.get(answer.name, {})
+        gone = {
+            name: at_s for name, at_s in before.items() if now_s - at_s < FORGOTTEN_S and name not in parts
+        }
+        self._parts[answer.name] = gone | dict.fromkeys(parts, now_s)
         for name, part in parts.items():
             yield _of_service(name, part.get("ok") is True, _info(part))
         for name in gone:
@@ -202,6 +206,13 @@ class AnswerReader:
                         _info(box),
                         (*BEHIND_GATEWAY, name),
                     )
+
+
+def out_of_service(verdicts: Iterable[Verdict], without: Collection[str]) -> Iterator[Reading]:
+    """What is ill of Boxes that are unplugged or retired now is well: nothing else is read of them."""
+    for reading in (each.reading for each in verdicts if each.ill):
+        if any(name in without for name in (reading.name, *reading.waits_for)):
+            yield replace(reading, value=0.0, info="", waits_for=())
 
 
 def _of_service(name: str, ok: bool, info: str) -> Reading:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 from room_costs import RoomCosts, read_shares
 
 from opq_proto.kit import log
@@ -68,6 +69,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """What is found lives until the end: the garbage collector, 0.3 s a time by then, leaves it out."""
+    if settings.get_current_profile_name() == "ci" and hasattr(providers, "_local_constants"):
+        # Hypothesis draws constants from all of our modules that are imported at that moment: which ones a
+        # worker has would choose its examples, and to read them takes each worker seconds
+        providers._get_local_constants = lambda: providers._local_constants
     gc.disable()
     try:
         return (yield)

@@ -50,6 +50,7 @@ PYTEST = (
     "-o",
     "tmp_path_retention_policy=failed",
 )
+COLLECT = (PYTHON, "-m", "pytest", "--collect-only", "--quiet", "-m", "", "--hypothesis-profile", "ci")
 FAILED_STEPS = "OPQ_FAILED_STEPS"
 """File with the names of the steps that failed, for conftest.py; it may grow while the tests run."""
 EMULATOR_STEP = "OPQ_EMULATOR_STEP"
@@ -91,7 +92,7 @@ STEPS = (
     *(
         Step(
             f"tests are found in {', '.join(rooms)}",
-            (PYTHON, "-m", "pytest", "--collect-only", "--quiet", "-m", "", *rooms),
+            (*COLLECT, *rooms),
         )
         for rooms in (("gateway", "proto", "device"), ("cloud", "hil", "tools"))
     ),

@@ -22,7 +22,7 @@ from opq_proto.messages import Measurement, Waveform
 from opq_proto.wire.opqbox3_pb2 import Command
 from opq_proto.wire.waveforms import waveform_from_frames
 from opq_sim.foreign.cur_box import CurBox
-from opq_sim.foreign.host import CALIBRATION
+from opq_sim.foreign.host import COUNTS_PER_VOLT
 from opq_sim.foreign.peer import FRAME_LATENCY_NS
 from opq_sim.foreign.window_buffer import WINDOW
 from opq_sim.mains import MIX_3_PERCENT, mains
@@ -50,7 +50,7 @@ class Scene:
         command = Command(seq=1, box_id=int(box_id), identity="x")
         command.data_command.start_ms, command.data_command.end_ms = start_ns // 10**6, -(-end_ns // 10**6)
         answer = self.boxes[box_id].accept_command([box_id.encode(), command.SerializeToString()], end_ns)
-        return None if answer is None else waveform_from_frames(answer[0], answer[1:], 1 / CALIBRATION)[1]
+        return None if answer is None else waveform_from_frames(answer[0], answer[1:], 1 / COUNTS_PER_VOLT)[1]
 
 
 @lru_cache(maxsize=8)
@@ -59,8 +59,8 @@ def scene(phases: tuple[int, ...]) -> Scene:
     rows, boxes = [], {}
     for (box_id, level), phase in zip(DEPTHS.items(), phases, strict=True):
         volts, _ = mains(SECONDS, harmonics=MIX_3_PERCENT, frequency_hz=59.98, noise_db=75, seed=int(box_id))
-        counts = np.rint(volts * _envelope(level, len(volts)) * CALIBRATION).astype(np.int16)
-        box = boxes[box_id] = CurBox(box_id, CALIBRATION, b"k" * 40)
+        counts = np.rint(volts * _envelope(level, len(volts)) * COUNTS_PER_VOLT).astype(np.int16)
+        box = boxes[box_id] = CurBox(box_id, COUNTS_PER_VOLT, b"k" * 40)
         for number, window in enumerate(counts.reshape(-1, WINDOW)[phase:], start=phase + 1):
             read_ns = START_NS + number * WINDOW * 10**9 // 12_000 + FRAME_LATENCY_NS
             if (message := box.accept_window(window, read_ns)) is not None:

@@ -39,7 +39,7 @@ from opq_cloud.view.pages.account.account_context import checked_email
 from opq_cloud.view.pages.visible.seen import SeenStore
 from opq_cloud.view.web.forms import own_path
 from opq_cloud.view.web.links import make_ticket
-from opq_cloud.view.web.mail import WAITING, Mailer
+from opq_cloud.view.web.mail import MAILS_WAITING, Mailer
 from opq_cloud.view.web.passwords import hash_password, original_password_fits, password_fits
 from opq_cloud.view.web.sign_in import GuessLimits, SignIn
 from opq_cloud.view.web.visitors import NOBODY, Visitor
@@ -447,7 +447,7 @@ def test_an_email_is_kept_in_lower_case() -> None:
 def test_a_failed_mail_takes_no_place() -> None:
     """A mail that cannot be made takes no place."""
     mailer = Mailer(MailSection(server="127.0.0.1:1"), ServiceCounters())
-    for _ in range(WAITING + 1):
+    for _ in range(MAILS_WAITING + 1):
         with pytest.raises(ValueError):
             mailer.send("ada@example.org", "two\nlines", "text")
     assert mailer._slots.acquire(blocking=False)  # a hundred of them had stopped all mail

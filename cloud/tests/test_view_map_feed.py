@@ -242,7 +242,7 @@ def test_requests_share_the_state_of_the_live_feed(maps: Maps, monkeypatch: pyte
 
 def test_a_map_too_many_waits(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
     """One map too many is not sent until another is left."""
-    monkeypatch.setattr(map_feed, "FEEDS", 2)
+    monkeypatch.setattr(map_feed, "MAX_FEEDS", 2)
     assert maps.take("a", STRANGER) and maps.take("b", OWNER)
     assert maps.take("c", OPEN) == b"" and maps.services.counters.total("maps_refused") == 1
     assert len(maps.asked(OPEN)["marks"]) == 6, "its requests are answered"

@@ -23,7 +23,7 @@ from opq_cloud.view.pages.map.fuzz import (
 from opq_cloud.view.pages.map.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
 from opq_cloud.view.pages.map.map_drawing import map_summary, mark_figures
 from opq_cloud.view.pages.map.map_frame import HEIGHT, WIDTH, WORLD, MapFrame, frame_at, frame_of, parse_frame
-from opq_cloud.view.pages.map.map_marks import CELL_UNITS, LISTED, map_marks, rows_of
+from opq_cloud.view.pages.map.map_marks import CELL_UNITS, ROWS_LISTED, map_marks, rows_of
 from opq_cloud.view.pages.map.outline import outlines_json
 from opq_proto.messages import BoxArrival, Incident
 
@@ -342,7 +342,7 @@ def test_thousands_of_boxes_make_a_limited_map() -> None:
     ]
     marks = map_marks(boxes, (), frame_of([each.at for each in boxes if each.at]), 2.0)
     assert sum(mark.boxes for mark in marks) == 4_000
-    assert len(marks) <= (WIDTH / CELL_UNITS) * (HEIGHT / CELL_UNITS) and len(rows_of(marks)) <= LISTED
+    assert len(marks) <= (WIDTH / CELL_UNITS) * (HEIGHT / CELL_UNITS) and len(rows_of(marks)) <= ROWS_LISTED
 
 
 def test_a_region_has_a_rounded_mark() -> None:

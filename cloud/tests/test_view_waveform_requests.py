@@ -16,7 +16,7 @@ from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.pages.boxes.waveform_requests import (
     BOX_BURST,
     MAX_OPEN,
-    NS,
+    NS_PER_S,
     WaveformRefusedError,
     WaveformRequests,
     request_state,
@@ -26,13 +26,13 @@ from opq_cloud.view.web.links import make_ticket
 from opq_cloud.view.web.sign_in import SignIn
 from opq_cloud.view.web.visitors import SESSION_COOKIE
 
-NOW = 1_767_225_600 * NS
+NOW = 1_767_225_600 * NS_PER_S
 """2026-01-01, UTC."""
 RECORD = EventRecord(
     7,
     "t",
-    NOW - 3 * NS,
-    NOW - NS,
+    NOW - 3 * NS_PER_S,
+    NOW - NS_PER_S,
     ("1",),
     (),
     {},
@@ -40,13 +40,13 @@ RECORD = EventRecord(
     False,
     "",
     asked_as={PERSON_ASKED: ("1",)},
-    decided_ns=NOW - 2 * NS,
+    decided_ns=NOW - 2 * NS_PER_S,
 )
 
 
 def test_a_span_is_what_was_written_and_bounded() -> None:
-    assert waveform_span("now-30s", "2", NOW) == (NOW - 30 * NS, NOW - 28 * NS)
-    assert waveform_span("", "0.5", NOW) == (NOW, NOW + NS // 2)
+    assert waveform_span("now-30s", "2", NOW) == (NOW - 30 * NS_PER_S, NOW - 28 * NS_PER_S)
+    assert waveform_span("", "0.5", NOW) == (NOW, NOW + NS_PER_S // 2)
     start_ns, _ = waveform_span("2025-12-31T23:59:50.250", "1", NOW)
     assert start_ns == NOW - 9_750_000_000
     for start, seconds, said in (
@@ -65,9 +65,13 @@ def test_a_span_is_what_was_written_and_bounded() -> None:
 @pytest.mark.parametrize(
     ("changes", "name", "said"),
     [
-        ({"end_ns": NOW + 4 * NS}, "queued", "sampled for 4 s more"),
+        ({"end_ns": NOW + 4 * NS_PER_S}, "queued", "sampled for 4 s more"),
         ({}, "asked", "no answer for 1 s"),
-        ({"end_ns": NOW - 200 * NS, "decided_ns": NOW - 100 * NS}, "unanswered", "has not read the request"),
+        (
+            {"end_ns": NOW - 200 * NS_PER_S, "decided_ns": NOW - 100 * NS_PER_S},
+            "unanswered",
+            "has not read the request",
+        ),
         ({"missing": {"1": "the ring is empty"}, "finished": True}, "refused", "the ring is empty"),
         ({"finished": True}, "refused", "did not answer"),
         ({"boxes_received": ("1",), "short": {"1": "not sampled yet"}}, "partly", "the rest is asked for"),
@@ -148,7 +152,7 @@ def test_an_owner_asks_and_sees_the_result(people: People) -> None:
     event_id = int(where.rpartition("/")[2])
     assert owner.get(where) == 200 and "Asked; no answer" in owner.text and "waiting.js" in owner.text
     record = store.event_record(event_id)
-    assert record is not None and record.end_ns - record.start_ns == 2 * NS
+    assert record is not None and record.end_ns - record.start_ns == 2 * NS_PER_S
     assert record.boxes_triggered == ("1",)
     store.put_waveform(event_id, demo.waveform_of(demo.OUTLETS[0], record.start_ns))
     store.finish_event(event_id)
@@ -202,4 +206,4 @@ def test_a_token_asks_with_the_scope_write_alone(people: People) -> None:
         assert cross.status_code == 403
     entry = store.people.changes.entries(limit=1)[0]
     assert entry.what == "asked for a waveform by a token" and entry.account_id == people.ids["owner"]
-    assert time.time_ns() - store.event_record(made.json()["event_id"]).decided_ns < 3600 * NS  # type: ignore[union-attr, operator]
+    assert time.time_ns() - store.event_record(made.json()["event_id"]).decided_ns < 3600 * NS_PER_S  # type: ignore[union-attr, operator]

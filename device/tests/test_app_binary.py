@@ -14,7 +14,7 @@ from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import Gps
 from opq_hil.gps.text import ubx_message
 from opq_hil.suites.scenario import Bench
-from opq_hil.world.world import NS, PowerScript, RomStart, Sine, World
+from opq_hil.world.world import NS_PER_S, PowerScript, RomStart, Sine, World
 from opq_proto.errors import OpqError
 from opq_proto.link import frames as link
 from opq_proto.link import log_codes
@@ -65,7 +65,7 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
 
 
 def at(second: float) -> int:
-    return round(second * NS)
+    return round(second * NS_PER_S)
 
 
 def count(volts: float) -> int:
@@ -111,7 +111,7 @@ def test_a_ublox_falls_back_to_cfg_msg(hil_bench: Bench, answer: int | None, sen
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "label"), [("nmea", "NMEA"), ("ubx", "UBX that confirms UTC")])
 def test_the_box_says_what_names_its_seconds(hil_bench: Bench, form: str, label: str) -> None:
-    run = hil_bench.run(World(at(12), gps=Gps(1_800_000_000 * NS, form=form)))
+    run = hil_bench.run(World(at(12), gps=Gps(1_800_000_000 * NS_PER_S, form=form)))
     labels = [box_facts(found)["time_label"] for found in run.capture.of(BoxFacts)]
     assert labels[0] == "nothing yet" and labels[-1] == label
 
@@ -226,7 +226,7 @@ def test_watchdog_and_fault_resets_name_their_place(hil_bench: Bench) -> None:
         (at(36.0), read_nothing),
     )
     run = hil_bench.run(World(at(39), gps=None, messages=messages))
-    resets = [(why, at_ns / NS) for at_ns, why in run.report["resets"]]
+    resets = [(why, at_ns / NS_PER_S) for at_ns, why in run.report["resets"]]
     assert [why for why, _ in resets] == ["iwdg", "software"]
     assert 5.5 < resets[0][1] - 13.5 < 15.5  # 8.2 s at 32 kHz, LSI 17..47 kHz (DS8626 table 42)
     assert resets[1][1] - 36.0 < 0.2

@@ -18,7 +18,7 @@ from opq_proto.link.messages import LINK_BAUD
 from opq_proto.measurement.fields import BY_KEY, HARMONICS, USUAL
 
 HOST_PORT: dict[str, Any] = {"pattern": r"^[^/]+:\d+$", "examples": ["127.0.0.1:8888"]}
-AT_MAKAI: dict[str, Any] = {
+MAKAI_ENDPOINT: dict[str, Any] = {
     "pattern": r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$",
     "examples": ["tcp://makai.example:9880"],
 }
@@ -37,17 +37,17 @@ class UplinkSection:
 
     trigger_endpoint: Annotated[
         str | None,
-        Field(description="address of the triggering broker, e.g. tcp://makai:9880", **AT_MAKAI),
+        Field(description="address of the triggering broker, e.g. tcp://makai:9880", **MAKAI_ENDPOINT),
         Why("Set it where Makai runs on another machine."),
     ] = None
     command_endpoint: Annotated[
         str | None,
-        Field(description="address for commands of the acquisition broker", **AT_MAKAI),
+        Field(description="address for commands of the acquisition broker", **MAKAI_ENDPOINT),
         Why("Set it where Makai runs on another machine."),
     ] = None
     response_endpoint: Annotated[
         str | None,
-        Field(description="address for answers to the acquisition broker", **AT_MAKAI),
+        Field(description="address for answers to the acquisition broker", **MAKAI_ENDPOINT),
         Why("Set it where Makai runs on another machine."),
     ] = None
     queue_messages: Annotated[
@@ -372,7 +372,8 @@ class RulesSection(RuleEngineSection):
     windows_endpoint: Annotated[
         str | None,
         Field(
-            description="raw samples for other rule engines, in clear, e.g. tcp://127.0.0.1:9886", **AT_MAKAI
+            description="raw samples for other rule engines, in clear, e.g. tcp://127.0.0.1:9886",
+            **MAKAI_ENDPOINT,
         ),
         Why("Set it where another program reads raw samples, such as eKuiper."),
     ] = None

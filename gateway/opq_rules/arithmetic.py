@@ -12,7 +12,7 @@ from functools import partial
 
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
-from opq_rules.values import EXACT, NUMBERS, in_bigint, shown, whole_as_int
+from opq_rules.values import LARGEST_EXACT, NUMBERS, in_bigint, shown, whole_as_int
 
 
 def negate(value: Value) -> Value:
@@ -52,7 +52,7 @@ def _quotient(left: Value, right: Value) -> Value:
 def _fraction(left: Value, right: Value) -> Value:
     """The quotient with its fraction, as far as a float can hold one: 7/2 = 3.5."""
     found = left / right
-    return found if -EXACT < found < EXACT else _quotient(left, right)
+    return found if -LARGEST_EXACT < found < LARGEST_EXACT else _quotient(left, right)
 
 
 def _remainder(left: Value, right: Value) -> Value:

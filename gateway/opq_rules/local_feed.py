@@ -10,13 +10,13 @@ from opq_proto.kit.channel import Channel
 
 Item = TypeVar("Item")
 
-LIMIT = 10_000
+MESSAGES_WAITING = 10_000
 
 
 class LocalFeed(Generic[Item]):
     """Any thread may offer items; each reading source has its own channel."""
 
-    def __init__(self, name: str, limit: int = LIMIT) -> None:
+    def __init__(self, name: str, limit: int = MESSAGES_WAITING) -> None:
         self._name, self._limit = name, limit
         self._lock = threading.Lock()
         self._channels: tuple[Channel[Item], ...] = ()

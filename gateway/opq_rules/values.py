@@ -14,7 +14,7 @@ from decimal import Decimal
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
 
-EXACT = 2**53
+LARGEST_EXACT = 2**53
 """Up to this value a float holds every whole number exactly."""
 NUMBERS = frozenset({int, float})
 """The types that count as numbers; `type(x) in NUMBERS` leaves bool out."""
@@ -186,7 +186,7 @@ def put_out(value: Value) -> Value:
     """
     kind = type(value)
     if kind is float:
-        return int(value) if value.is_integer() and -EXACT <= value <= EXACT else value
+        return int(value) if value.is_integer() and -LARGEST_EXACT <= value <= LARGEST_EXACT else value
     try:
         if kind is list:
             items = [put_out(each) for each in value]

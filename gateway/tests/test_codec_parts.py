@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from opq_gateway.ring.codec import entropy, shapes, tuples
 from opq_gateway.ring.codec.predictor import (
-    GROUP,
+    GROUP_STRETCHES,
     Predictor,
     PredictorSetup,
     PredictorState,
@@ -124,7 +124,7 @@ def test_a_steered_period_reads_only_decoded_samples(period: int, push: int) -> 
 def test_groups_hold_every_stretch_once(stretches: int) -> None:
     found = groups(stretches)
     assert [index for first, end in found for index in range(first, end)] == list(range(stretches))
-    assert all(end - first <= min(first + 1, GROUP) for first, end in found)
+    assert all(end - first <= min(first + 1, GROUP_STRETCHES) for first, end in found)
 
 
 def test_a_course_counts_stretches_as_groups_do() -> None:

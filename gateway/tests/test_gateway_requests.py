@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.commands.command_handler import WAITING, CommandedBox, CommandHandler
+from opq_gateway.commands.command_handler import COMMANDS_WAITING, CommandedBox, CommandHandler
 from opq_gateway.commands.requests import DataRequest, answer
 from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring, RingSpan
@@ -230,7 +230,7 @@ def test_a_silent_slow_clock_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_excess_waiting_requests_are_answered_at_once(tmp_path: Path) -> None:
     bench = Bench(filled(tmp_path, [(0, 2000)]))
-    for _ in range(WAITING + 2):
+    for _ in range(COMMANDS_WAITING + 2):
         bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
     assert [len(frames) for frames in bench.answers] == [11, 11]
     assert bench.counters["requests_unwaited"] == 2

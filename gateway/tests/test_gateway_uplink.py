@@ -14,7 +14,7 @@ from uplink_bench import DIP, PATIENT, Bench, measurement
 from waiting import wait_for
 
 from opq_gateway.uplink.backlog import CloudAcknowledgement
-from opq_gateway.uplink.box_uplink import ANSWERS
+from opq_gateway.uplink.box_uplink import ANSWERS_WAITING
 from opq_gateway.uplink.uplink import ANSWER_BYTES
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Metric, TimeSource
@@ -41,7 +41,7 @@ def test_a_stalled_uplink_drops_and_counts_the_oldest(bench: Bench) -> None:
 
 
 def test_answers_are_bounded_in_number_and_bytes(bench: Bench) -> None:
-    for _ in range(ANSWERS + 6):
+    for _ in range(ANSWERS_WAITING + 6):
         bench.uplink.respond("1", [b"x"])
     assert bench.counters["responses_dropped"] == 6
     bench.restart()

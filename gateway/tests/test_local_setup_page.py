@@ -22,7 +22,7 @@ from opq_gateway.config import Config
 from opq_gateway.counters import MEANING, BoxCounters
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.setup import saved
-from opq_gateway.setup.guard import CHANGES, GUESS_S, GUESSES, SetupGuard, SetupRequest
+from opq_gateway.setup.guard import CHANGE_BURST, GUESS_S, PASSWORD_BURST, SetupGuard, SetupRequest
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import Nmcli
 from opq_gateway.setup.page import SetupPage
@@ -305,13 +305,13 @@ def test_wrong_passwords_and_changes_have_a_pace() -> None:
         return 200 if refusal is None else refusal.status
 
     wrong = asked(authorization=basic("guess"))
-    assert [status(wrong) for _ in range(GUESSES + 1)] == [401] * GUESSES + [429]
+    assert [status(wrong) for _ in range(PASSWORD_BURST + 1)] == [401] * PASSWORD_BURST + [429]
     assert status(asked(authorization=basic(SECRET))) == 429  # a guess among them is not told
     assert status(asked(peer="192.168.1.10", authorization=basic(SECRET))) == 200
     clock.now_s += GUESS_S
     assert status(asked(authorization=basic(SECRET))) == 200
     change = asked("POST", "127.0.0.1", content_type="application/json; charset=utf-8", content_length="2")
-    assert [status(change) for _ in range(CHANGES + 1)] == [200] * CHANGES + [429]
+    assert [status(change) for _ in range(CHANGE_BURST + 1)] == [200] * CHANGE_BURST + [429]
     assert status(asked("POST", "127.0.0.1", content_type="application/json")) in (411, 429)
 
 

@@ -12,7 +12,7 @@ from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.inbox import MAX_S
-from opq_gateway.ring.lost import ENDED, NOT_RESENT, NOT_RUNNING, OVERRUN, STOOD_STILL
+from opq_gateway.ring.lost import ENDED, MACHINE_PAUSED, NOT_RESENT, NOT_RUNNING, OVERRUN
 from opq_gateway.ring.segment import Segment, StatedFacts
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import BoxMeasurement, Health, Log
@@ -97,7 +97,7 @@ def test_each_gap_is_reported_once_and_whole(
     [
         (OVERRUN, GapReason.OVERRUN),
         (NOT_RESENT, GapReason.LINE),
-        (STOOD_STILL, GapReason.GATEWAY),
+        (MACHINE_PAUSED, GapReason.GATEWAY),
         (NOT_RUNNING, GapReason.GATEWAY),
         (ENDED, GapReason.GATEWAY),
     ],

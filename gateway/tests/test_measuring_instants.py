@@ -22,7 +22,7 @@ from opq_gateway.measuring.plan import MeasuringPlan
 from opq_gateway.mqtt.board import _payload
 from opq_gateway.rules.streams import rows_of
 from opq_gateway.status import BoxStatus
-from opq_measure.aggregation.instants import INSTANTS
+from opq_measure.aggregation.instants import INSTANTS_PER_INTERVAL
 from opq_proto.measurement.wire import measurement_from_wire, measurement_to_wire
 from opq_proto.messages import TimeSource
 
@@ -98,7 +98,7 @@ def test_u2_without_a_group_is_the_groups(folder: Path, tmp_path: Path, settled:
     store = stored(tmp_path, rows, settled)
     found = site_intervals(store.intervals, "mill", store.boxes(), 0, 2**62)
     assert found.start_ns.tolist() == [START_NS] and found.flagged.all() and group.flagged
-    assert found.coverage.tolist() == [pytest.approx((INSTANTS - 2) / INSTANTS)]
+    assert found.coverage.tolist() == [pytest.approx((INSTANTS_PER_INTERVAL - 2) / INSTANTS_PER_INTERVAL)]
     for name, within in (("u2_ratio", 3e-5), ("u0_ratio", 3e-5), ("positive_v", 0.01), ("clock_ratio", 1e-6)):
         assert float(found.values[name][0]) == pytest.approx(group.values[name], abs=within), name
     assert float(found.values["u2_ratio"][0]) > 0.005

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from telling_blocks import T0_NS, block, blocks, ns, pattern
 
-from opq_gateway.ring.lost import BEFORE_CONTACT, NOT_HELD, NOT_RESENT, NOT_RUNNING, OVERRUN, Lost
+from opq_gateway.ring.lost import BEFORE_CONTACT, NOT_ON_DISK, NOT_RESENT, NOT_RUNNING, OVERRUN, Lost
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.ring import Ring
@@ -112,9 +112,9 @@ def test_a_damaged_record_is_an_explained_hole(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[HEAD_BYTES + 3 * stride_bytes(200) + 50] ^= 1
     path.write_bytes(data)
-    assert told(ring.read_lost(*ALL)) == [(600, 200, NOT_HELD)]
+    assert told(ring.read_lost(*ALL)) == [(600, 200, NOT_ON_DISK)]
     wave = ring.read(*ALL)
-    assert wave is not None and wave.gaps == (Gap(600, 200, NOT_HELD),)
+    assert wave is not None and wave.gaps == (Gap(600, 200, NOT_ON_DISK),)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -21,7 +21,7 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
 from opq_gateway.ring import sealed
 from opq_gateway.ring.codec import pack, unpack
-from opq_gateway.ring.lost import NOT_HELD, Lost
+from opq_gateway.ring.lost import NOT_ON_DISK, Lost
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealer import Sealer
 from opq_gateway.ring.sealing import NotSealableError, seal
@@ -158,7 +158,7 @@ def test_damage_in_a_sealed_file_costs_a_chunk(tmp_path: Path) -> None:
             lost = [one for one in reader.read_lost(*ALL) if one.start_id == 7]
             first_to_last = found[-1].end_sample - found[0].first_sample
             assert sum(one.samples for one in lost) == first_to_last - 200 * len(found)
-            assert {one.reason for one in lost} <= {NOT_HELD}
+            assert {one.reason for one in lost} <= {NOT_ON_DISK}
 
 
 def test_an_index_less_sealed_file_is_a_hole(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_an_index_less_sealed_file_is_a_hole(tmp_path: Path) -> None:
     hurt.path.write_bytes(data)
     lost = ring.read_lost(*ALL)
     assert [(one.first_sample, one.end_sample) for one in lost] == [(hurt.first_sample, hurt.end_sample)]
-    assert lost[0].reason == NOT_HELD and ring.bad_records == 1
+    assert lost[0].reason == NOT_ON_DISK and ring.bad_records == 1
 
 
 @pytest.mark.parametrize(("kind", "longest"), [("16 bits", 24_000), ("8 bits", 18_000)])

@@ -15,7 +15,7 @@ from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
 from opq_rules.trying import try_text
-from opq_rules.values import EXACT, put_out
+from opq_rules.values import LARGEST_EXACT, put_out
 
 BARE = 'CREATE STREAM s () WITH (DATASOURCE="s", TYPE="mock")'
 DECLARED = 'CREATE STREAM s (a BIGINT, b BIGINT) WITH (DATASOURCE="s", TYPE="mock")'
@@ -207,7 +207,7 @@ def test_results_are_put_out_without_a_point() -> None:
         "h": 1e300,
     }
     assert repr(put_out(row)) == repr(wanted)
-    assert put_out(wanted) is wanted and type(put_out(float(EXACT))) is int
+    assert put_out(wanted) is wanted and type(put_out(float(LARGEST_EXACT))) is int
     assert type(put_out(float("inf"))) is type(put_out(float("nan"))) is float
     assert put_out(1e300) == 1e300
     deep: Any = 1.0

@@ -32,7 +32,7 @@ def test_a_large_join_equals_a_small_one(kind: str, keys: list[Any], monkeypatch
     sql = f"SELECT s.n AS a, r.n AS b FROM {joined} GROUP BY TUMBLINGWINDOW(ss, 1)"
     records = [(i, {"k": keys[i % len(keys)], "n": i}, "sr"[i % 2]) for i in range(40)]
     by_value = emissions(sql, *records, ddl=(S, R), end_ms=1_000, sendError=True)
-    monkeypatch.setattr("opq_rules.query.planning.joins._WORTH_IT", 10**9)
+    monkeypatch.setattr("opq_rules.query.planning.joins._DICT_PAIRS", 10**9)
     assert by_value == emissions(sql, *records, ddl=(S, R), end_ms=1_000, sendError=True)
     assert ("error" in by_value[0][0]) == (keys[-1] == "x")
 

@@ -204,7 +204,7 @@ def compare(window: str, kind: str, records: list[Told], tolerance: int) -> None
 @given(records=records_of, tolerance=st.sampled_from([0, 100, 1_000]), block=st.integers(1, 5))
 def test_blocks_of_a_sliding_window_change_nothing(records: list[Told], tolerance: int, block: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("opq_rules.query.windows.sliding.BLOCK", block)
+        patched.setattr("opq_rules.query.windows.sliding.BLOCK_RECORDS", block)
         for window in ("SLIDINGWINDOW(ms, 300)", "SLIDINGWINDOW(ms, 300, 200)"):
             compare(window, "incremental", records, tolerance)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.reader import ROUND_S
-from opq_gateway.serial_side.steering import SLEW, Steering, SteeringTarget
+from opq_gateway.serial_side.steering import SLEW_RATE, Steering, SteeringTarget
 from opq_proto.kit.clock import ClockState
 from opq_proto.link.messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
@@ -382,6 +382,6 @@ def test_time_continues_without_revision(
         sample += -(-samples // 200) * 200
     times = np.array(list(given_ns.values()))
     pace = np.diff(times) / (200 * 1e12 / RATE)
-    assert np.all(np.abs(pace - 1) <= SLEW + 51e-6)
+    assert np.all(np.abs(pace - 1) <= SLEW_RATE + 51e-6)
     for first, t_ns in given_ns.items():
         assert steering.piece(first).t_at(first) == t_ns

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from opq_gateway.config import MeasuringSection
-from opq_gateway.serial_side.box_commands import WAITING, BoxAnswer, BoxCommands
+from opq_gateway.serial_side.box_commands import COMMANDS_WAITING, BoxAnswer, BoxCommands
 from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps, limits
 from opq_gateway.serial_side.clock import Clocks
 from opq_proto.kit.clock import ClockState
@@ -108,7 +108,9 @@ def test_without_a_port_commands_are_refused(bench: Bench) -> None:
 
 
 def test_no_more_than_a_few_wait(bench: Bench) -> None:
-    assert [bench.ask(Operation.HELLO) for _ in range(WAITING + 2)] == [True] * WAITING + [False] * 2
+    assert [bench.ask(Operation.HELLO) for _ in range(COMMANDS_WAITING + 2)] == [True] * COMMANDS_WAITING + [
+        False
+    ] * 2
 
 
 def test_an_acknowledgement_of_another_command_is_nobodys(bench: Bench) -> None:

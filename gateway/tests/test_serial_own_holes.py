@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from opq_gateway.ring.lost import NOT_RESENT, STOOD_STILL
+from opq_gateway.ring.lost import MACHINE_PAUSED, NOT_RESENT
 from opq_gateway.serial_side.axis import Axis
 from opq_gateway.serial_side.clock import Clocks
 from opq_proto.link.messages import Hello, Samples
@@ -23,8 +23,8 @@ def samples(first: int) -> Samples:
     ("before_hole", "after_hole", "reason"),
     [
         ((), (), NOT_RESENT),
-        ((57.0,), (), STOOD_STILL),
-        ((57.0, 0.1, 0.1), (), STOOD_STILL),  # it read late what had waited, too
+        ((57.0,), (), MACHINE_PAUSED),
+        ((57.0, 0.1, 0.1), (), MACHINE_PAUSED),  # it read late what had waited, too
         ((), (0.1, 0.1), NOT_RESENT),  # the line came back with a burst
         ((5.0,), (), NOT_RESENT),  # the line was out for longer than this gateway stopped
     ],
@@ -49,5 +49,5 @@ def test_a_late_gateways_holes_are_its_own() -> None:
         axis.stalled(0.1)
     found += axis.flush()
     gaps = [each for each in found if isinstance(each, Gap)]
-    assert {gap.reason for gap in gaps} == {STOOD_STILL}
+    assert {gap.reason for gap in gaps} == {MACHINE_PAUSED}
     assert sum(gap.samples for gap in gaps) == 600 * (len(range(0, 60 * RATE_HZ, 800)) - 1)

@@ -27,7 +27,7 @@ from waiting import wait_for
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
-from opq_gateway.ring.lost import NOT_RESENT, STOOD_STILL
+from opq_gateway.ring.lost import MACHINE_PAUSED, NOT_RESENT
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side import station as station_module
 from opq_gateway.serial_side.intake import Intake
@@ -333,7 +333,7 @@ def test_a_full_buffers_losses_are_not_the_lines(
         if behind.gaps:
             break
     reasons = {gap.reason for gap in behind.gaps}
-    assert reasons == ({STOOD_STILL} if reads_late else {NOT_RESENT})
+    assert reasons == ({MACHINE_PAUSED} if reads_late else {NOT_RESENT})
 
 
 def test_a_throwing_box_is_reopened_alone(tmp_path: Path, ptys: Callable[[str], Pty]) -> None:

@@ -131,7 +131,7 @@ from opq_gateway.update.journal import UpdateFolder
 from opq_gateway.update.updater import Updater
 from opq_gateway.update import repository
 place, url, root = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).read_bytes()
-repository.ROOM = 0  # the room is there when it looks, and gone when it writes
+repository.ROOM_FACTOR = 0  # the room is there when it looks, and gone when it writes
 mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "full", str(place)]
 subprocess.run(mount, check=True)
 for kib in range(8, 200, 20):

@@ -17,7 +17,7 @@ from opq_gateway.uplink import queue as queue_room
 from opq_gateway.uplink import queue_file
 from opq_gateway.uplink.configured_uplink import queue_of
 from opq_gateway.uplink.queue import HOLD_S, Queue
-from opq_gateway.uplink.sequence_numbers import CHUNK, RESERVED_NUMBERS
+from opq_gateway.uplink.sequence_numbers import NUMBERS_PER_CHUNK, RESERVED_NUMBERS
 from opq_proto.measurement.wire import measurement_from_wire
 from opq_proto.messages import Measurement, Metric
 
@@ -131,7 +131,7 @@ def test_after_kill_9_numbers_are_unique(tmp_path: Path) -> None:
     newest = [n for n in told if n >= held[0]]
     assert [n for n in held if n <= told[-1]] == newest and len(held) - len(newest) <= 1
     (following,) = bench.put("1", 0)
-    assert following is not None and max(held) < following <= max(held) + CHUNK + 1
+    assert following is not None and max(held) < following <= max(held) + NUMBERS_PER_CHUNK + 1
     bench.queue.close()
 
 
@@ -172,9 +172,11 @@ def test_a_killed_full_disk_reuses_no_number(tmp_path: Path, monkeypatch: pytest
     assert used == list(range(1001, 1300))
     full(False)
     after = Bench(tmp_path)  # the first was killed: it closed nothing
-    assert after.put("1", 0) == [1000 + CHUNK + RESERVED_NUMBERS]
+    assert after.put("1", 0) == [1000 + NUMBERS_PER_CHUNK + RESERVED_NUMBERS]
     again = Bench(tmp_path)
-    assert again.put("1", 0) == [1000 + CHUNK + RESERVED_NUMBERS + CHUNK]  # from here on a kill skips a chunk
+    assert again.put("1", 0) == [
+        1000 + NUMBERS_PER_CHUNK + RESERVED_NUMBERS + NUMBERS_PER_CHUNK
+    ]  # from here on a kill skips a chunk
     for each in (bench, after, again):
         each.queue.close()
 
@@ -312,7 +314,7 @@ def test_a_power_cut_reuses_no_number(tmp_path: Path, monkeypatch: pytest.Monkey
         after = Bench(folder)
         held = after.held("1")
         assert held == list(range(1000, 1000 + len(held))) and len(held) % 5 == 0
-        assert after.put("1", 0) == [1000 + 2 * CHUNK] and after.queue.problem == ""
+        assert after.put("1", 0) == [1000 + 2 * NUMBERS_PER_CHUNK] and after.queue.problem == ""
         assert after.counters["1"]["queue_broken"] == 0
         after.queue.close()
     bench.queue.close()

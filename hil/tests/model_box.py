@@ -15,7 +15,7 @@ from opq_hil.backends.backend import BackendError, FirmwareRun, Image, LiveBox
 from opq_hil.backends.firmware import BOARDS, OURS
 from opq_hil.suites.ticks import TICKS_PER_SAMPLE, ns_of, tick_of
 from opq_hil.world.capture import Capture
-from opq_hil.world.world import NS, Played, World
+from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.link import frames as link
 from opq_proto.link.messages import (
     FLAG_OVERRUN_BEFORE,
@@ -121,11 +121,11 @@ class ModelBox:
                 FLAG_OVERRUN_BEFORE if self.reports_losses and self.lost and number == sum(self.lost) else 0
             )
             yield end_ns, self._block(world, first, tick, flags)
-        for second in range(1, world.end_ns // NS):
+        for second in range(1, world.end_ns // NS_PER_S):
             state = self._state(world, second * 1.0)
-            yield second * NS, GpsStatus(state, 9, 0, 0, 0, 0, 0, 0, 18)
+            yield second * NS_PER_S, GpsStatus(state, 9, 0, 0, 0, 0, 0, 0, 18)
             yield (
-                second * NS,
+                second * NS_PER_S,
                 Health(
                     second * 1000,
                     None,
@@ -152,7 +152,7 @@ class ModelBox:
 
     def _block(self, world: World, first: int, tick: int, flags: int) -> Samples:
         ticks = tick + TICKS_PER_SAMPLE * np.arange(BLOCK)
-        if ns_of(tick) > 30 * NS:
+        if ns_of(tick) > 30 * NS_PER_S:
             ticks = ticks + self.tick_slip
         counts = np.zeros(BLOCK, np.int16)
         if isinstance(world.mains, Played):
@@ -162,7 +162,7 @@ class ModelBox:
             size = len(world.mains.counts)
             counts = world.mains.counts[at % size if world.mains.loop else np.clip(at, 0, size - 1)]
         virtual_ns = int(ns_of(tick))
-        state = self._state(world, virtual_ns / NS)
+        state = self._state(world, virtual_ns / NS_PER_S)
         source = {
             GpsState.LOCKED: TimeSource.GPS,
             GpsState.HOLDOVER: TimeSource.HOLDOVER,
@@ -172,8 +172,8 @@ class ModelBox:
         t_ns = world.gps.utc_ns(world.oscillator.true_ns(virtual_ns)) + self.stamp_error_ns
         bound = self.bound_ns
         if source is TimeSource.HOLDOVER:
-            lost_s = next(start for start, end in world.gps.outages if start <= virtual_ns / NS < end)
-            bound += round((virtual_ns / NS - lost_s) * 100)
+            lost_s = next(start for start, end in world.gps.outages if start <= virtual_ns / NS_PER_S < end)
+            bound += round((virtual_ns / NS_PER_S - lost_s) * 100)
         return Samples(first, t_ns, bound, source, 12_000_000, flags, counts)
 
 

@@ -25,11 +25,11 @@ from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.status import BoxStatus
 from opq_hil.suites.gateway_process import GatewayProcess
 from opq_hil.suites.scenario import Bench
-from opq_hil.world.world import NS, World
+from opq_hil.world.world import NS_PER_S, World
 from opq_proto.link.box_losses import LOSSES, box_losses
 from opq_proto.link.messages import Health, Losses
 
-RINGS_NS = NS // 50
+RINGS_NS = NS_PER_S // 50
 FLOOD = bytes(8192)
 """0.09 s of the line."""
 
@@ -54,7 +54,7 @@ def slow_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("slow_processor")
 def test_a_boxs_losses_are_in_the_gateways_pages(hil_bench: Bench, tmp_path: Path) -> None:
-    run = hil_bench.run(RingingAndFlooded(round(3.2 * NS), gps=None, messages=((2 * NS, FLOOD),)))
+    run = hil_bench.run(RingingAndFlooded(round(3.2 * NS_PER_S), gps=None, messages=((2 * NS_PER_S, FLOOD),)))
     first, *_, last = (box_losses(None, losses) for losses in run.capture.of(Losses))
     assert first == dict.fromkeys(LOSSES, 0)  # known from the start, not guessed
     assert 0 < last["link_overruns"] <= run.report["usart1"]["overruns"]
@@ -78,8 +78,8 @@ def test_a_boxs_losses_are_in_the_gateways_pages(hil_bench: Bench, tmp_path: Pat
 @pytest.mark.usefixtures("slow_processor")
 def test_they_reach_a_real_gateway_while_they_happen(hil_bench: Bench) -> None:
     """In real time, over a pty: what `opq-gateway status` and Prometheus read."""
-    messages = tuple((second * NS, FLOOD) for second in (5, 10, 15, 20, 30, 45))
-    world = RingingAndFlooded(3600 * NS, gps=None, messages=messages)
+    messages = tuple((second * NS_PER_S, FLOOD) for second in (5, 10, 15, 20, 30, 45))
+    world = RingingAndFlooded(3600 * NS_PER_S, gps=None, messages=messages)
     with (
         hil_bench.live(world) as box,
         GatewayProcess({"1": box.port}, hil_bench.folder / "gateway", box.now_s) as running,

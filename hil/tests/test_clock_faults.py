@@ -13,7 +13,7 @@ from opq_sim.faults.evidence import Evidence, StoredEvent, StoredFinding, Stored
 from opq_sim.faults.parts.boxes import RATE_HZ, CabledBoxes
 from opq_sim.faults.schedule import ClockDip, ClockStep, ClockTrial, FaultSchedule
 from opq_sim.faults.verdict import ScheduleVerdict, judge_clocks
-from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_sim.foreign.host import COUNTS_PER_VOLT, ConnectedBox, ForeignEndpoints, ForeignHost
 from opq_sim.foreign.leg_box import LegBox, lowest_mean
 from opq_sim.mains.events import disturbance
 from opq_sim.mains.generator import Generator
@@ -91,14 +91,14 @@ def test_ten_cycle_means_show_a_dips_part(first: int, lowest: float) -> None:
 
 def test_a_boxs_next_windows_are_predicted() -> None:
     source = Generator(seed=5)
-    box = ConnectedBox(LegBox("5", CALIBRATION), source, KeyPair(b"p" * 40, b"s" * 40))
+    box = ConnectedBox(LegBox("5", COUNTS_PER_VOLT), source, KeyPair(b"p" * 40, b"s" * 40))
     host = ForeignHost(ForeignEndpoints("", "", "", b""), [box])
     for _ in range(7):
         box.next_window()
     host.add_event("5", disturbance("sag", 0.2, 6))
     first, shares = host.coming_shares("5", 120)
     assert first == 7
-    read = np.array([box.next_window() / CALIBRATION for _ in range(120)])
+    read = np.array([box.next_window() / COUNTS_PER_VOLT for _ in range(120)])
     assert np.sqrt(np.mean(read**2, axis=1)) / 120.0 == pytest.approx(shares, abs=0.02)
     assert shares.min() == pytest.approx(0.8, abs=0.001)
 

@@ -18,9 +18,9 @@ from opq_sim.data_sets.folder import (
     DataSetStoppedError,
     write_data_set,
 )
-from opq_sim.data_sets.kinds import MAKERS, ONE_OF, DataSetError, checked_classes
+from opq_sim.data_sets.kinds import EXCLUSIVE_CLASSES, MAKERS, DataSetError, checked_classes
 from opq_sim.data_sets.labelled import LabelledRecording, labelled_recording
-from opq_sim.data_sets.magnitudes import BACKGROUND, MAGNITUDES, NOT_HERE, Magnitude
+from opq_sim.data_sets.magnitudes import BACKGROUND, CLASSES_LEFT_OUT, MAGNITUDES, Magnitude
 from opq_sim.score.truth_file import read_truth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def test_the_bytes_are_independent_of_versions(tmp_path: Path) -> None:
 
 def test_every_class_of_the_contract_can_be_made() -> None:
     assert set(ALL_CLASSES) == {*CONTRACT, "none"} == {*MAKERS, "none"}
-    assert not set(NOT_HERE) & set(ALL_CLASSES)
+    assert not set(CLASSES_LEFT_OUT) & set(ALL_CLASSES)
 
 
 @pytest.mark.parametrize("kind", [*QUICK, "harmonics+sag", "phase_jump+swell", "noise+periodic_notching"])
@@ -89,7 +89,7 @@ def at(truth: dict[str, Any], from_s: float, to_s: float) -> slice:
     return slice(round((start + from_s) * 12_000), round((start + to_s) * 12_000))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ONE_OF if kind not in MINUTES_LONG])
+@pytest.mark.parametrize("kind", [kind for kind in EXCLUSIVE_CLASSES if kind not in MINUTES_LONG])
 @pytest.mark.parametrize("hz", [50, 60])
 def test_the_residual_is_the_truths(kind: str, hz: int) -> None:
     one = made(kind, hz, index=2, snr_db=80.0)

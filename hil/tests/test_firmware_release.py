@@ -20,7 +20,7 @@ from opq_gateway.update import decide
 from opq_gateway.update.journal import UpdateFolder
 from opq_hil.suites.scenario import Bench
 from opq_hil.suites.updates import CONFIRM_S, Versions
-from opq_hil.world.world import NS, World
+from opq_hil.world.world import NS_PER_S, World
 from opq_proto.firmware import transfer
 from opq_proto.firmware.image import (
     HEADER_BYTES,
@@ -217,7 +217,10 @@ def test_the_firmware_returns_from_a_bad_release(releases: Releases, hil_bench: 
         return after, pack_bundle(found)
 
     flash = hil_bench.prepared("opqbox", seconds=CONFIRM_S, oversampling="1", box_id="1")
-    with hil_bench.live(World(36_000 * NS), flash=flash) as box, releases.gateway({"1": box.port}) as gateway:
+    with (
+        hil_bench.live(World(36_000 * NS_PER_S), flash=flash) as box,
+        releases.gateway({"1": box.port}) as gateway,
+    ):
         wait_for(lambda: gateway.statuses["1"].hello, 300)
         version, data = made(1)
         releases.roll_out(version, data)

@@ -10,12 +10,12 @@ from command_in_process import run_in_process
 
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
-from opq_hil.world.world import NS, BitNoise, World
+from opq_hil.world.world import NS_PER_S, BitNoise, World
 from opq_proto.firmware.image import Slot, read_bundle
 from opq_tools.firmware.flash import in_place, protection
 
 pytestmark = pytest.mark.timeout(600)
-LONG_NS = 3600 * NS
+LONG_NS = 3600 * NS_PER_S
 
 
 def flashed(

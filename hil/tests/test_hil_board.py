@@ -11,7 +11,7 @@ from opq_hil.backends.firmware import Firmware, board_firmware
 from opq_hil.suites.catalogue import play_all
 from opq_hil.suites.sampling import SCENARIOS
 from opq_hil.suites.scenario import FirmwareScenario
-from opq_hil.world.world import NS, Sine, World
+from opq_hil.world.world import NS_PER_S, Sine, World
 
 
 def test_a_bench_board_boots_alone(
@@ -21,7 +21,7 @@ def test_a_bench_board_boots_alone(
     if not hil_backend.deterministic:
         pytest.skip("needs an emulator to stand in for a bench")
     boots = next(scenario for scenario in SCENARIOS if scenario.name == "boots")
-    world = World(600 * NS, mains=Sine())
+    world = World(600 * NS_PER_S, mains=Sine())
     with hil_backend.live(hil_firmware["opqbox"].image, world, tmp_path / "live") as box:
         flashed = {"opqbox": board_firmware(Path(), "opqbox")}
         bench = BoardBackend(str(box.port))
@@ -38,5 +38,5 @@ def test_a_bench_board_boots_alone(
 
 def wanting(board: str) -> FirmwareScenario:
     return FirmwareScenario(
-        "wanting", "any board", lambda bench: {"ran": str(bench.run(World(NS), board).folder)}
+        "wanting", "any board", lambda bench: {"ran": str(bench.run(World(NS_PER_S), board).folder)}
     )

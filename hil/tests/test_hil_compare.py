@@ -18,7 +18,7 @@ from opq_hil.suites.comparison import SavedRunError, compare, read_saved_run
 from opq_hil.suites.digests import WORLDS, digest_text, read_digests, scenarios
 from opq_hil.suites.run_digest import LEFT_OUT, Digest, DigestScope, differences, digest_of
 from opq_hil.world.capture import Capture
-from opq_hil.world.world import NS, Played, World
+from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.errors import ConfigError
 from opq_proto.link import frames as link
 from opq_proto.link.messages import GpsState, GpsStatus, Health, Hello, LinkMessage, Log, Samples
@@ -34,7 +34,7 @@ HELLO = Hello(1, 7, 42, 12_000_000, 0.0158, 120.0, 60.0, 15.0, BLOCK, 38_400, "o
 
 def block(number: int, late_ns: int = 0) -> Samples:
     counts = np.arange(BLOCK, dtype=np.int16) + number
-    t_ns = START_UTC_S * NS + number * NS // 60 + late_ns
+    t_ns = START_UTC_S * NS_PER_S + number * NS_PER_S // 60 + late_ns
     return Samples(number * BLOCK, t_ns, 100, TimeSource.GPS, 12_000_000, 0, counts)
 
 
@@ -54,7 +54,7 @@ def saved(
     folder: Path,
     messages: Sequence[LinkMessage | None],
     flash: bytes = bytes(0x100000),
-    step_ns: int = NS // 60,
+    step_ns: int = NS_PER_S // 60,
 ) -> Path:
     folder.mkdir()
     lines = (
@@ -175,7 +175,7 @@ def test_a_folder_without_run_is_refused(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ digests, of a Box by formula
 
 SCOPE = DigestScope(((2_400, 60_000),), (22, 23), flash=False)
-WORLD = World(25 * NS, ticks.saw(), gps=Gps(utc_start_ns=START_UTC_S * NS + 300_000_000))
+WORLD = World(25 * NS_PER_S, ticks.saw(), gps=Gps(utc_start_ns=START_UTC_S * NS_PER_S + 300_000_000))
 
 
 def played(folder: Path, world: World = WORLD) -> tuple[FirmwareRun, Firmware]:
@@ -199,7 +199,9 @@ def changed_in_the_digest(
 ) -> tuple[Digest, list[str]]:
     run, firmware = played(folder)
     line = Log(20, 1, 2, 21_000)
-    run = replace(run, capture=Capture([*run.capture.log, (25 * NS, b"\0" + link.encode(line, 60_000))]))
+    run = replace(
+        run, capture=Capture([*run.capture.log, (25 * NS_PER_S, b"\0" + link.encode(line, 60_000))])
+    )
     before = digest_of(run, SCOPE, firmware)
     after = digest_of(with_changed(run, change), SCOPE, firmware)
     assert not differences(before, before)
@@ -246,7 +248,7 @@ def test_a_recording_is_found_at_any_start(tmp_path: Path) -> None:
     for start_ns in (0, -5_000_000):
         folder = tmp_path / str(start_ns)
         folder.mkdir()
-        run, firmware = played(folder, World(8 * NS, Played(counts, start_ns=start_ns), gps=None))
+        run, firmware = played(folder, World(8 * NS_PER_S, Played(counts, start_ns=start_ns), gps=None))
         found.append(digest_of(run, DigestScope(((2_400, 40_000),), flash=False), firmware))
     assert found[0]["samples"] == found[1]["samples"] and found[0]["samples"][0]["wrong"] == 0
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.capture import waveform
-from opq_hil.world.world import NS, Played, World
+from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.link.messages import Samples
 
 pytestmark = pytest.mark.timeout(1800)
@@ -46,7 +46,7 @@ def test_samples_are_the_filtered_conversions_bit_for_bit(
     size = RUN_S * 12_000 * oversampling
     counts = chance.integers(low, high, size).astype(np.int16)
     converter = "adc1" if internal else "spi2"
-    world = World(RUN_S * NS, mains=Played(counts, converter, 12_000_000 * oversampling), gps=None)
+    world = World(RUN_S * NS_PER_S, mains=Played(counts, converter, 12_000_000 * oversampling), gps=None)
     run = hil_bench.run(world, board)
     received = waveform(run.capture.of(Samples))
     assert received.missing == 0 and len(received.counts) > 3 * 12_000

@@ -10,7 +10,7 @@ from opq_hil.gps.receiver import Gps
 from opq_hil.world.capture import TimedMessage
 from opq_hil.world.line import BenchLine, NoAnswerError
 from opq_hil.world.strategy import NotReachedError, reach, when
-from opq_hil.world.world import NS, BitNoise, PowerScript, Sine, World
+from opq_hil.world.world import NS_PER_S, BitNoise, PowerScript, Sine, World
 from opq_proto.link.messages import (
     Acknowledgement,
     Command,
@@ -69,11 +69,11 @@ def test_a_silent_port_is_one_clear_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("world", "why"),
     [
-        (World(NS), None),
-        (World(NS, Sine(dips=((1, 2, 0.5),))), "waveform"),
-        (World(NS, gps=Gps(missing=(3,))), "GPS"),
-        (World(NS, power=PowerScript(cut_ns=5)), "power"),
-        (World(NS, noise=(BitNoise(1e-4, True),)), "noise"),
+        (World(NS_PER_S), None),
+        (World(NS_PER_S, Sine(dips=((1, 2, 0.5),))), "waveform"),
+        (World(NS_PER_S, gps=Gps(missing=(3,))), "GPS"),
+        (World(NS_PER_S, power=PowerScript(cut_ns=5)), "power"),
+        (World(NS_PER_S, noise=(BitNoise(1e-4, True),)), "noise"),
     ],
 )
 def test_a_board_refuses_the_impossible(world: World, why: str | None) -> None:
@@ -82,11 +82,11 @@ def test_a_board_refuses_the_impossible(world: World, why: str | None) -> None:
 
 
 def test_a_scenario_plays_on_a_port(tmp_path: Path) -> None:
-    ask = ((NS // 2, Command(7, Operation.GET_SETTINGS)),)
+    ask = ((NS_PER_S // 2, Command(7, Operation.GET_SETTINGS)),)
     with BoxHost([Box("1")]) as host:
         image = Image("opqbox", tmp_path / "none", "spi2")
         run = BoardBackend(host.ports["1"]).run(
-            image, World(3 * NS, messages=ask), tmp_path / "run", wall_limit_s=10
+            image, World(3 * NS_PER_S, messages=ask), tmp_path / "run", wall_limit_s=10
         )
     assert run.ended == "end" and run.capture.of(Samples)
     (settings,) = run.capture.of(Settings)
@@ -94,4 +94,4 @@ def test_a_scenario_plays_on_a_port(tmp_path: Path) -> None:
     assert settings.values and answer.command_id == 7
     assert (tmp_path / "run" / "uart1.log").read_text()
     with pytest.raises(BackendError, match="power"):
-        BoardBackend("x").run(image, World(NS, power=PowerScript(cut_ns=1)), tmp_path, wall_limit_s=1)
+        BoardBackend("x").run(image, World(NS_PER_S, power=PowerScript(cut_ns=1)), tmp_path, wall_limit_s=1)

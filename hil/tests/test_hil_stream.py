@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.world.world import NS, Played, World
+from opq_hil.world.world import NS_PER_S, Played, World
 from opq_sim.mains.generator import Generator, MainsSignal
 from opq_sim.mains.grid import Grid
 from opq_sim.mains.rms_events import Sag
@@ -65,7 +65,7 @@ def test_a_piece_of_nothing_is_refused() -> None:
 def test_an_emulators_world_plays_generated_mains(tmp_path: Path) -> None:
     made = Mains(disturbances=(Sag(depth=0.5, start_s=0.2, cycles=4),), noise_v=0.05, converter=Converter())
     counts = made.counts(0, 12_000)
-    World(NS, mains=Played(counts)).write(tmp_path)
+    World(NS_PER_S, mains=Played(counts)).write(tmp_path)
     assert np.array_equal(np.fromfile(tmp_path / "mains.i16", "<i2"), counts)
 
 

@@ -18,7 +18,7 @@ from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.cuts import Cut, CutLog, has_header
 from opq_hil.suites.scenario import FirmwareScenario, ScenarioFailedError, ScenarioVerdict, play
 from opq_hil.suites.supervision import heap_marks
-from opq_hil.world.world import NS, Played, World
+from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.errors import ConfigError
 
 
@@ -155,7 +155,7 @@ def test_a_captured_line_ends_in_a_ring(tmp_path: Path) -> None:
     counts = (np.sin(np.arange(12_000) * 2 * np.pi / 200) * 20_000).astype(np.int16)
     world_mains = Played(counts, loop=True)
     run = ModelBox().run(
-        Image("opqbox", tmp_path, "spi2"), World(25 * NS, mains=world_mains), tmp_path, wall_limit_s=1
+        Image("opqbox", tmp_path, "spi2"), World(25 * NS_PER_S, mains=world_mains), tmp_path, wall_limit_s=1
     )
     received = run.capture.fresh
     stored = recordings.through_gateway(tmp_path, run.capture.data, len(received))

@@ -28,7 +28,7 @@ from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.packages import NAMES, install_line
 from opq_hil.backends.qemu import Qemu, QmpClock
 from opq_hil.backends.qemu_build import QemuBinary
-from opq_hil.world.world import NS, PowerScript, World
+from opq_hil.world.world import NS_PER_S, PowerScript, World
 from opq_proto.errors import OpqError
 
 pytestmark = pytest.mark.timeout(900)  # the first test of a machine builds QEMU: 3 min on 2 cores
@@ -50,12 +50,12 @@ def image(tmp_path: Path) -> Image:
 
 
 def test_a_world_is_played_to_its_end(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    world = World(NS // 10, messages=((NS // 20, b"Hello"), (NS // 25, b"first ")), **QUIET)
+    world = World(NS_PER_S // 10, messages=((NS_PER_S // 20, b"Hello"), (NS_PER_S // 25, b"first ")), **QUIET)
     run = backend.run(image, world, tmp_path / "run", wall_limit_s=30)
     assert run.capture.data == b"first Hello"
-    assert (run.ended, run.report["virtual_ns"]) == ("end", pytest.approx(NS // 10, abs=10))
+    assert (run.ended, run.report["virtual_ns"]) == ("end", pytest.approx(NS_PER_S // 10, abs=10))
     # in: start, six bytes of 10 bits of 91 clocks of 84 MHz; out: the same, one byte later, and the interrupt
-    last_ns = NS // 25 + 7 * 10 * 91 * 250 // 21
+    last_ns = NS_PER_S // 25 + 7 * 10 * 91 * 250 // 21
     assert run.capture.log[0][0] == pytest.approx(last_ns, abs=1000)
     assert run.flash is not None
     assert run.flash.stat().st_size == 1 << 20
@@ -64,16 +64,16 @@ def test_a_world_is_played_to_its_end(backend: Qemu, image: Image, tmp_path: Pat
 
 
 def test_the_same_world_gives_the_same_bytes(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    world = World(NS // 10, messages=((NS // 20, bytes(range(256)) * 4),), **QUIET)
+    world = World(NS_PER_S // 10, messages=((NS_PER_S // 20, bytes(range(256)) * 4),), **QUIET)
     runs = [backend.run(image, world, tmp_path / str(n), wall_limit_s=30) for n in range(3)]
     assert len({run.capture.log for run in runs}) == 1
     assert len({json.dumps(run.report) for run in runs}) == 1
 
 
 def test_a_cut_ends_the_run(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    world = World(NS, power=PowerScript(cut_ns=NS // 50), **QUIET)
+    world = World(NS_PER_S, power=PowerScript(cut_ns=NS_PER_S // 50), **QUIET)
     run = backend.run(image, world, tmp_path / "run", wall_limit_s=30)
-    assert (run.ended, run.report["virtual_ns"]) == ("cut", pytest.approx(NS // 50, abs=10))
+    assert (run.ended, run.report["virtual_ns"]) == ("cut", pytest.approx(NS_PER_S // 50, abs=10))
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_run_that_lasts_too_long_is_stopped(backend: Qemu, busy: Image, tmp_pa
     with pytest.raises(
         WallLimitError, match=r"longer than 1 s: [\d.]+ of 3600 s virtual, [\d.]+ x real time"
     ):
-        backend.run(busy, World(3600 * NS, **QUIET), tmp_path / "run", wall_limit_s=1)
+        backend.run(busy, World(3600 * NS_PER_S, **QUIET), tmp_path / "run", wall_limit_s=1)
     assert time.monotonic() - began < 60
 
 
@@ -108,12 +108,12 @@ def test_an_interrupted_run_is_not_a_verdict(backend: Qemu, busy: Image, tmp_pat
     killer = threading.Thread(target=end)
     killer.start()
     with pytest.raises(BackendError, match=r"ended (from outside|with -15)"):  # -15: it had not begun yet
-        backend.run(busy, World(3600 * NS, **QUIET), tmp_path / "run", wall_limit_s=60)
+        backend.run(busy, World(3600 * NS_PER_S, **QUIET), tmp_path / "run", wall_limit_s=60)
     killer.join(60)
 
 
 def test_a_bad_world_is_reported_with_its_line(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    world = World(NS, pins=(("Z9", 0, True),), **QUIET)
+    world = World(NS_PER_S, pins=(("Z9", 0, True),), **QUIET)
     with pytest.raises(BackendError, match=r"world.txt:2: pin: 'Z9'"):
         backend.run(image, world, tmp_path / "run", wall_limit_s=30)
 
@@ -122,7 +122,7 @@ def test_an_image_larger_than_the_chip_is_refused(backend: Qemu, tmp_path: Path)
     (tmp_path / "big.bin").write_bytes(bytes((1 << 20) + 1))
     with pytest.raises(BackendError, match="larger than the chip"):
         backend.run(
-            Image("opqbox", tmp_path / "big.bin", "spi2"), World(NS), tmp_path / "run", wall_limit_s=30
+            Image("opqbox", tmp_path / "big.bin", "spi2"), World(NS_PER_S), tmp_path / "run", wall_limit_s=30
         )
 
 
@@ -130,7 +130,7 @@ def test_a_live_box_keeps_wall_time(backend: Qemu, image: Image, tmp_path: Path)
     """A live Box answers on its pty and keeps to the wall clock."""
     text = bytes(range(1, 256)) * 8
     with (
-        backend.live(image, World(3600 * NS, **QUIET), tmp_path / "run") as box,
+        backend.live(image, World(3600 * NS_PER_S, **QUIET), tmp_path / "run") as box,
         serial.Serial(str(box.port), 921_600, timeout=0.5) as port,
     ):
         opened_s = box.now_s()
@@ -153,7 +153,7 @@ def test_a_live_box_keeps_wall_time(backend: Qemu, image: Image, tmp_path: Path)
 
 def test_a_late_live_box_catches_up_slowly(backend: Qemu, image: Image, tmp_path: Path) -> None:
     """A live Box that was late catches up by a quarter of time at most."""
-    with backend.live(image, World(3600 * NS, **QUIET), tmp_path / "run") as box:
+    with backend.live(image, World(3600 * NS_PER_S, **QUIET), tmp_path / "run") as box:
         (qemu,) = (
             child
             for child in psutil.Process().children(recursive=True)
@@ -201,7 +201,7 @@ def test_only_a_long_stop_is_an_error() -> None:
 
 
 def test_a_live_box_ends_when_nobody_listens(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    world = World(3600 * NS, **(QUIET | {"messages": ((NS // 50, bytes(1000)),)}))
+    world = World(3600 * NS_PER_S, **(QUIET | {"messages": ((NS_PER_S // 50, bytes(1000)),)}))
     with backend.live(image, world, tmp_path / "run"):
         time.sleep(0.5)
     assert (tmp_path / "run" / "report.json").exists()
@@ -215,7 +215,7 @@ def test_a_foreign_binary_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     stand_in.chmod(0o755)
     monkeypatch.setenv("OPQ_QEMU", str(stand_in))
     want = f"our QEMU is not here: OPQ_QEMU={stand_in} is QEMU 9.9, without our machine opqbox"
-    assert Qemu(quiet=True).why_not(World(NS)) == want
+    assert Qemu(quiet=True).why_not(World(NS_PER_S)) == want
     monkeypatch.setenv("OPQ_QEMU", str(tmp_path / "nothing"))
     absent = Qemu(quiet=True)
     assert "nothing does not run" in (absent.why_not(None) or "")
@@ -234,7 +234,9 @@ def test_an_impossible_build_keeps_its_reason(tmp_path: Path, monkeypatch: pytes
     backend = Qemu(quiet=True)
     assert (backend.why_not(None) or "").endswith("sudo apt install flex")
     with pytest.raises(BackendError, match=r"our QEMU is not here: .*sudo apt install flex"):
-        backend.run(Image("opqbox", tmp_path / "echo.bin", "spi2"), World(NS), tmp_path, wall_limit_s=1.0)
+        backend.run(
+            Image("opqbox", tmp_path / "echo.bin", "spi2"), World(NS_PER_S), tmp_path, wall_limit_s=1.0
+        )
     assert len(searches) == 1
 
 

@@ -40,11 +40,11 @@ from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.line import BenchLine
 from opq_hil.world.strategy import reach
-from opq_hil.world.world import NS, World
+from opq_hil.world.world import NS_PER_S, World
 from opq_proto.link.messages import Operation, Samples, Status
 
 STAND_IN = Path(__file__).with_name("stand_in_renode.py")
-LONG = World(3600 * NS, gps=None)
+LONG = World(3600 * NS_PER_S, gps=None)
 LATE_S = 60
 """A wait that is longer has failed; none of these is for a fact that takes more than two seconds."""
 pytestmark = pytest.mark.timeout(120)
@@ -107,7 +107,7 @@ def live_box(bench: Path) -> contextlib.AbstractContextManager[LiveBox]:
 
 def test_a_world_plays_in_slices(bench: Path) -> None:
     (bench / "speed").write_text("50")
-    run = Renode().run(image(bench), World(2 * NS + 7, gps=None), bench / "run", wall_limit_s=30)
+    run = Renode().run(image(bench), World(2 * NS_PER_S + 7, gps=None), bench / "run", wall_limit_s=30)
     log, world, flash, include, *played = commands(bench)
     assert log == f"logFile @{bench}/run/renode.log"
     assert world == f"$world=@{bench}/run/world.txt" and flash == f"$firmware=@{bench}/flash.bin"
@@ -124,7 +124,7 @@ def test_two_runs_share_the_machines_ports(bench: Path) -> None:
     """Renode ends with 0 and prints nothing when its port is taken between our look and its start."""
     (bench / "takes_port").touch()
     (bench / "speed").write_text("50")
-    world = World(NS // 2, gps=None)
+    world = World(NS_PER_S // 2, gps=None)
     with ThreadPoolExecutor(2) as pool:
         folders = [bench / "run1", bench / "run2"]
         runs = list(pool.map(lambda at: Renode().run(image(bench), world, at, wall_limit_s=30), folders))
@@ -191,7 +191,7 @@ def test_renodes_refusal_keeps_its_words(bench: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv(renode.TIERED, raising=False)
     (bench / "refuses").write_text("include")
     with pytest.raises(BackendError, match="There was an error executing command"):
-        Renode().run(image(bench), World(NS, gps=None), bench / "run", wall_limit_s=30)
+        Renode().run(image(bench), World(NS_PER_S, gps=None), bench / "run", wall_limit_s=30)
     assert json.loads((bench / "environment.json").read_text())[renode.TIERED] == "0"
     monkeypatch.setenv(renode.TIERED, "1")  # by the user
     assert renode.environment() == dict(os.environ)
@@ -351,11 +351,11 @@ def test_no_renode_is_a_reason_and_no_failure(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_folder_with_a_space_is_refused(bench: Path) -> None:
     with pytest.raises(BackendError, match="space"):
-        Renode().run(image(bench), World(NS, gps=None), bench / "a run", wall_limit_s=5)
+        Renode().run(image(bench), World(NS_PER_S, gps=None), bench / "a run", wall_limit_s=5)
 
 
 @pytest.mark.parametrize(
-    ("ns", "text"), [(0, "0.000000000"), (1, "0.000000001"), (3600 * NS, "3600.000000000")]
+    ("ns", "text"), [(0, "0.000000000"), (1, "0.000000001"), (3600 * NS_PER_S, "3600.000000000")]
 )
 def test_times_are_digits_a_dot_and_digits(ns: int, text: str) -> None:
     assert seconds(ns) == text
@@ -400,5 +400,5 @@ def test_the_box_samples_in_the_real_renode(tmp_path: Path) -> None:
     if built is None:
         pytest.skip("no built firmware: opq-tools firmware build, then OPQ_FIRMWARE_DIR")
     firmware = Image("opqbox", Path(built) / "opqbox" / "flash.bin", "spi2")
-    run = Renode().run(firmware, World(8 * NS), tmp_path / "run", wall_limit_s=500)
+    run = Renode().run(firmware, World(8 * NS_PER_S), tmp_path / "run", wall_limit_s=500)
     nothing_missed(run.capture, since_s=5.0, end_s=8.0)

@@ -12,8 +12,8 @@ from opq_recordings.recording import Recording
 DEFAULT_NOMINAL_HZ = 60.0
 """Used where neither a person nor the samples state it, as for silence or noise."""
 EXAMINED_SAMPLES = 1 << 22
-"""Samples from which a nominal voltage is estimated: all of a short recording, else STRETCHES stretches."""
-STRETCHES = 128
+"""Samples for estimating a nominal voltage: all of a short recording, else STRETCHES_EXAMINED parts."""
+STRETCHES_EXAMINED = 128
 """Number of stretches of a long recording."""
 
 LEAST_SURENESS = 0.9
@@ -108,6 +108,6 @@ def consistent(recording: Recording) -> Recording:
 def _stretches(recording: Recording) -> Iterator[FloatArray]:
     """The volts between gaps; of a long recording some stretches, evenly over all of it."""
     every = max(1, recording.samples // EXAMINED_SAMPLES * 32)
-    for k, piece in enumerate(recording.pieces(EXAMINED_SAMPLES // STRETCHES)):
+    for k, piece in enumerate(recording.pieces(EXAMINED_SAMPLES // STRETCHES_EXAMINED)):
         if k % every == 0:
             yield np.asarray(piece.volts, dtype=np.float64) * piece.v_per_lsb

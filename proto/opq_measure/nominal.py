@@ -73,9 +73,9 @@ VOLTS = (
     765_000.0,
 )
 """Low voltages, secondary voltages of transformers, common levels between phases (IEC 60038, ANSI C84.1)."""
-RARITY = {380.0: 0.3, 415.0: 0.5, 440.0: 0.3, 115.0: 0.5, 200.0: 0.3}
+VOLTAGE_RARITY = {380.0: 0.3, 415.0: 0.5, 440.0: 0.3, 115.0: 0.5, 200.0: 0.3}
 """Rarity of some standard voltages, relative to the others."""
-OF_ITS_FREQUENCY = {
+RARITY_BY_HERTZ = {
     50.0: {120.0: 0.1, 208.0: 0.1, 277.0: 0.1, 347.0: 0.1, 480.0: 0.1, 230.0: 4.0, 400.0: 2.0},
     60.0: {230.0: 0.3, 400.0: 0.3, 690.0: 0.3, 120.0: 4.0, 240.0: 2.0, 480.0: 2.0},
 }
@@ -86,7 +86,7 @@ NEAR_SHARE = 0.08
 SIGMA_SHARE = 0.025
 """Usual distance of the median from a standard voltage, as a share of it."""
 HERTZ = (50.0 / 3, 50.0, 60.0, 400.0)
-NEAR_HZ = 1.15
+NEAR_HZ_RATIO = 1.15
 LEAST_SHARE = 0.5
 """Least share of the power within the strongest line of a supply; white noise has a small share."""
 WANDERS_HZ = 0.2
@@ -96,7 +96,7 @@ LOWEST_HZ = 12.0
 HIGHEST_HZ = 500.0
 """Highest frequency of the search; the fastest supply of HERTZ has 400 Hz."""
 LONGEST_SAMPLES = 1 << 17
-CYCLES = 2.0
+FEWEST_CYCLES = 2.0
 """Fewest cycles in which a line can be recognised."""
 
 
@@ -111,7 +111,7 @@ class Estimate:
 def estimated_hz(volts: FloatArray, rate_hz: float) -> Estimate:
     """The standard frequency next to the strongest line of some consecutive samples (n,)."""
     volts = volts[:LONGEST_SAMPLES]
-    if len(volts) < CYCLES * rate_hz / HERTZ[-1] or not (np.abs(volts) <= MAX_V).all():
+    if len(volts) < FEWEST_CYCLES * rate_hz / HERTZ[-1] or not (np.abs(volts) <= MAX_V).all():
         return Estimate(None, 0.0)
     wave = volts - volts.mean()
     window = np.hanning(len(wave) + 2)[1:-1]
@@ -127,9 +127,9 @@ def estimated_hz(volts: FloatArray, rate_hz: float) -> Estimate:
     share = float(power[np.abs(hertz - hertz[peak]) <= width].sum()) / total
     nearest = min(HERTZ, key=lambda one: abs(math.log(hertz[peak] / one)))
     ratio = max(hertz[peak] / nearest, nearest / hertz[peak])
-    if share < LEAST_SHARE or ratio > NEAR_HZ or len(wave) < CYCLES * rate_hz / nearest:
+    if share < LEAST_SHARE or ratio > NEAR_HZ_RATIO or len(wave) < FEWEST_CYCLES * rate_hz / nearest:
         return Estimate(None, 0.0)
-    return Estimate(nearest, round(min(1.0, share) * (1 - (ratio - 1) / NEAR_HZ), 3))
+    return Estimate(nearest, round(min(1.0, share) * (1 - (ratio - 1) / NEAR_HZ_RATIO), 3))
 
 
 def estimated_volts(rms_v: FloatArray, nominal_hz: float | None = None) -> Estimate:
@@ -143,9 +143,9 @@ def estimated_volts(rms_v: FloatArray, nominal_hz: float | None = None) -> Estim
     middle_v = float(np.median(known))
     if middle_v <= 0:
         return Estimate(None, 0.0)
-    usual = OF_ITS_FREQUENCY.get(nominal_hz or 0.0, {})
+    usual = RARITY_BY_HERTZ.get(nominal_hz or 0.0, {})
     weights = {
-        each: RARITY.get(each, 1.0)
+        each: VOLTAGE_RARITY.get(each, 1.0)
         * usual.get(each, 1.0)
         * math.exp(-(((middle_v / each - 1) / SIGMA_SHARE) ** 2) / 2)
         for each in VOLTS

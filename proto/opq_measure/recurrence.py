@@ -131,7 +131,7 @@ def _largest_share(least_s: float) -> float:
 DAY_S = 86_400.0
 WIDTHS_S = (300.0, 900.0, 3600.0, 10_800.0)
 """Lengths of the spans that are tried."""
-X_ = 3600.0
+SAME_OCCURRENCE_S = 3600.0
 """Occurrences within an hour count as one, so that a storm does not look like a daily pattern."""
 FEWEST_OF_DAY = 4
 """Least number of occurrences for a result; three of them, on `FEWEST_DAYS` days, have to lie in the span."""
@@ -163,7 +163,7 @@ def daily_span(times_s: FloatArray) -> DailySpan | None:
 
     Error: of 2,000 series of 5, 9 and 20 uniform times at most 1 % have a chance of 0.05 or less.
     """
-    starts = burst_starts(times_s, X_)
+    starts = burst_starts(times_s, SAME_OCCURRENCE_S)
     total = len(starts)
     if total < FEWEST_OF_DAY:
         return None

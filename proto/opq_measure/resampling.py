@@ -28,12 +28,12 @@ from opq_measure.signal import FloatArray, SignalArray
 
 ComplexArray = NDArray[np.complex128]
 
-DEGREE: Final = 5
-REACH: Final = 2
+SPLINE_DEGREE: Final = 5
+SPLINE_REACH_SAMPLES: Final = 2
 """Samples that the spline uses before the one at or before a point; after it, it uses one more."""
-USABLE: Final = 0.49
+USABLE_RATE_SHARE: Final = 0.49
 """Share of the rate: above, the spline passes too little to be corrected, and converters pass nothing."""
-FINE: Final = 0.3
+FINE_RATE_SHARE: Final = 0.3
 """A share of the rate: bins above need more points, so that images of low frequencies stay out of them."""
 POINTS_PER_SAMPLE: Final = 1.05
 FINE_POINTS_PER_SAMPLE: Final = 1.5
@@ -45,7 +45,7 @@ GAIN_STEP: Final = 1 / 256
 """Relative step of window lengths for which the gain is cached; between them a parabola interpolates it."""
 MAX_WARP: Final = 0.1
 """A share of the window: edges that deviate more from even spacing are not a drift of the frequency."""
-BUBBLES: Final = 2
+DRIFT_SHAPES: Final = 2
 """Number of drift shapes: a steady drift of the frequency, and a change of that drift."""
 
 _SPLINE: Final = (
@@ -102,16 +102,18 @@ def resample(volts: SignalArray, edges: FloatArray, out: FloatArray) -> None:
 def _between(volts: SignalArray, at: FloatArray, out: FloatArray) -> None:
     """Writes the spline at the rising positions `at` into `out`; overwrites `at`."""
     first = math.floor(at[0])
-    block = _block(volts, first - REACH, int(at[-1]) + DEGREE - REACH + 1)
-    samples = len(block) - DEGREE
-    shifted: FloatArray = np.ndarray((DEGREE + 1, samples), np.float64, block, 0, 2 * block.strides)
+    block = _block(
+        volts, first - SPLINE_REACH_SAMPLES, int(at[-1]) + SPLINE_DEGREE - SPLINE_REACH_SAMPLES + 1
+    )
+    samples = len(block) - SPLINE_DEGREE
+    shifted: FloatArray = np.ndarray((SPLINE_DEGREE + 1, samples), np.float64, block, 0, 2 * block.strides)
     pieces = _SPLINE @ np.ascontiguousarray(shifted)  # (6, samples): the polynomial to the next sample
     at -= first
     index = at.astype(np.intp)
     at -= index
     pieces = pieces.take(index, axis=1)
-    np.multiply(pieces[DEGREE], at, out=out)
-    for degree in range(DEGREE - 1, 0, -1):
+    np.multiply(pieces[SPLINE_DEGREE], at, out=out)
+    for degree in range(SPLINE_DEGREE - 1, 0, -1):
         out += pieces[degree]
         out *= at
     out += pieces[0]
@@ -133,8 +135,8 @@ def lines_of(resampled: FloatArray, lengths: list[float], bins: int) -> ComplexA
     lines: ComplexArray = np.empty((len(resampled), bins), dtype=np.complex128)
     for row, from_row, length in zip(lines, raw, lengths, strict=True):
         np.multiply(from_row[:held], _gain(length, held, points), out=row[:held])
-        if bins > USABLE * length:
-            row[math.floor(USABLE * length) + 1 :] = np.nan
+        if bins > USABLE_RATE_SHARE * length:
+            row[math.floor(USABLE_RATE_SHARE * length) + 1 :] = np.nan
     return lines
 
 
@@ -157,7 +159,7 @@ def _gains(near: int, points: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     angle = np.pi * np.arange(1, points // 2 + 1) / lengths[:, None]
     gain = np.empty((3, points // 2 + 1))
     gain[:, 0] = 1 / points
-    gain[:, 1:] = (angle / np.sin(angle)) ** (DEGREE + 1) * (math.sqrt(2) / points)
+    gain[:, 1:] = (angle / np.sin(angle)) ** (SPLINE_DEGREE + 1) * (math.sqrt(2) / points)
     shorter, middle, longer = gain
     return middle, (longer - shorter) / GAIN_STEP, (longer + shorter - 2 * middle) / (GAIN_STEP**2 / 2)
 
@@ -171,10 +173,10 @@ def _block(volts: SignalArray, first: int, stop: int) -> FloatArray:
 
 
 def _drift(edges: FloatArray) -> FloatArray:
-    """(1 + BUBBLES,) factors of `_basis`: the window's length, and its edges' deviation from even spacing."""
+    """(1 + DRIFT_SHAPES,) factors of `_basis`: the window's length, and how unevenly its edges are spaced."""
     length = float(edges[-1] - edges[0])
     cycles = len(edges) - 1
-    if cycles <= BUBBLES:
+    if cycles <= DRIFT_SHAPES:
         return np.array((length, 0.0, 0.0))
     even, fit = _fit(cycles)
     bow, lean = (fit @ (edges[1:-1] - edges[0] - length * even)).tolist()
@@ -183,7 +185,7 @@ def _drift(edges: FloatArray) -> FloatArray:
 
 
 def _bubbles(phase: FloatArray) -> FloatArray:
-    """(BUBBLES, m) shapes that vanish at both ends of 0 .. 1."""
+    """(DRIFT_SHAPES, m) shapes that vanish at both ends of 0 .. 1."""
     bow = phase * (1 - phase)
     return np.array((bow, bow * (1 - 2 * phase)))
 

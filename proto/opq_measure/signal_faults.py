@@ -14,7 +14,7 @@ from opq_measure.signal import MAX_V, FloatArray, SignalArray
 
 STUCK_S = 0.008
 """The shortest stuck value, nearly half a cycle of 60 Hz, in which mains always moves."""
-OF_PEAK = 0.02
+ZERO_PEAK_SHARE = 0.02
 """Share of the peak below which a constant value is near zero, as in an interruption."""
 CLIPPED_CYCLES = 1 / 16
 """The shortest flat top in most cycles; a top at 98 % of the peak lasts a sixteenth of a cycle."""
@@ -52,7 +52,7 @@ def stuck_spans(values: SignalArray, rate_hz: float) -> list[StuckSpan]:
     return [
         StuckSpan(start, stop, float(values[start]))
         for start, stop in zip(starts[long].tolist(), stops[long].tolist(), strict=True)
-        if abs(float(values[start])) > OF_PEAK * peak or (start == 0 and stop == len(values))
+        if abs(float(values[start])) > ZERO_PEAK_SHARE * peak or (start == 0 and stop == len(values))
     ]
 
 

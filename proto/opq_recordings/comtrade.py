@@ -17,7 +17,7 @@ from opq_recordings.comtrade_cfg import (
 )
 from opq_recordings.comtrade_rows import MISSING, NO_STAMP, Rows, rows_of
 from opq_recordings.even_axis import (
-    BLOCK,
+    BLOCK_TIMES,
     RATE_TOLERANCE,
     EvenAxis,
     axis_of_rows,
@@ -26,7 +26,7 @@ from opq_recordings.even_axis import (
     interpolated,
 )
 from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
-from opq_recordings.stated_facts import LOOKED_AT, chosen_rate
+from opq_recordings.stated_facts import SAMPLES_EXAMINED, chosen_rate
 from opq_recordings.units import measured_in, side_units, unit_scale
 
 MOST_TEXT = 16 << 20
@@ -107,7 +107,7 @@ def _mark(values: NDArray[np.generic], form: str) -> float | None:
     """The mark for "no value"; 99999 in ASCII only where all values are below it."""
     mark = MISSING[form]
     if form == "ascii":
-        blocks = (values[at : at + BLOCK] for at in range(0, len(values), BLOCK))
+        blocks = (values[at : at + BLOCK_TIMES] for at in range(0, len(values), BLOCK_TIMES))
         if any(np.nanmax(np.abs(block), initial=0.0) > mark for block in blocks):
             return None
     return mark
@@ -129,7 +129,7 @@ def _axis(config: Configuration, rows: Rows, problems: list[str]) -> EvenAxis:
     count = len(rows.values[0])
     if (
         len(config.rates) == 1
-        and count > BLOCK
+        and count > BLOCK_TIMES
         and counted_throughout(
             rows.numbers_column, rows.stamps_column, 1 / config.rates[0][0] / config.stamp_s, NO_STAMP
         )
@@ -170,7 +170,7 @@ def _axis_of_stamps(
     if abs(axis.rate_hz / rate_hz - 1) <= RATE_TOLERANCE:
         return None
     voltage = next((k for k, each in enumerate(config.analog) if _is_voltage(each)), 0)
-    values = rows.values[voltage][:LOOKED_AT]
+    values = rows.values[voltage][:SAMPLES_EXAMINED]
     known = np.where(missing_rows(values, _mark(values, rows.form)), np.nan, values.astype(np.float64))
     said: list[str] = []
     rates = [(f"the .cfg {rate_hz:.9g} Hz", rate_hz), ("the time stamps", axis.rate_hz)]

@@ -30,8 +30,8 @@ MISSING: dict[str, float] = {
 """IEEE C37.111, 8.6: the mark for "no value"; NaN and an empty field mean it, too."""
 NO_STAMP = 2**32 - 1
 ROWS_AT_ONCE = 1 << 15
-LOOKED_AT = 1000
-COUNTING = 0.9
+ROWS_EXAMINED = 1000
+COUNTING_SHARE = 0.9
 """Share of rows whose sample number follows that of the row before, for a length of rows to be right."""
 _CELLS = re.compile(r"[,;\t]")
 
@@ -128,13 +128,13 @@ def _row_bytes(
     stated = 8 + len(config.analog) * width + 2 * words
     with path.open("rb") as file:
         file.seek(at)
-        head = file.read(min(size, (stated + 64) * LOOKED_AT))
-    if _counting(head, stated) >= COUNTING or _even(head, stated):
+        head = file.read(min(size, (stated + 64) * ROWS_EXAMINED))
+    if _counting(head, stated) >= COUNTING_SHARE or _even(head, stated):
         return stated, []
     least = 8 + len(config.analog) * width
     wanted = size // config.rows if config.rows else 0
     for other in dict.fromkeys((wanted, *range(least, least + 2 * (words + 8) + 1, 2), *range(10, least, 2))):
-        if other >= least and other != stated and _counting(head, other) >= COUNTING:
+        if other >= least and other != stated and _counting(head, other) >= COUNTING_SHARE:
             return other, [
                 f"its .cfg makes rows of {stated} bytes, but they have {other}; status words differ"
             ]
@@ -149,7 +149,7 @@ def _row_bytes(
 
 def _heads(head: bytes, row_bytes: int) -> NDArray[np.int64]:
     """(k, 2) sample number and time stamp of the first rows."""
-    count = min(LOOKED_AT, len(head) // row_bytes)
+    count = min(ROWS_EXAMINED, len(head) // row_bytes)
     table = np.frombuffer(head, np.uint8, count * row_bytes).reshape(count, row_bytes)[:, :8]
     return np.ascontiguousarray(table).view("<u4").astype(np.int64).reshape(count, 2)
 
@@ -167,7 +167,7 @@ def _even(head: bytes, row_bytes: int) -> bool:
         return False
     steps = np.diff(_heads(head, row_bytes)[:, 1])
     usual = np.median(steps)
-    return bool(usual > 0 and (np.abs(steps - usual) <= 1 + usual / 100).mean() >= COUNTING)
+    return bool(usual > 0 and (np.abs(steps - usual) <= 1 + usual / 100).mean() >= COUNTING_SHARE)
 
 
 def _ascii(path: Path, config: Configuration, _form: str, at: int, size: int) -> Rows:

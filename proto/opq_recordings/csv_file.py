@@ -23,7 +23,7 @@ from opq_recordings.recording import Channel, Content, Run, without_missing
 from opq_recordings.spooled import SpooledColumn
 from opq_recordings.text import STATED_ENCODINGS, encoding_of
 
-AT_ONCE = 1 << 21
+BLOCK_LETTERS = 1 << 21
 """Letters."""
 BLANK = " \t\r\n\0\x1a"
 QUOTED_EMPTY = re.compile(r"""^[ \t]*["']["' \t]*$""", re.M)
@@ -42,7 +42,7 @@ MOST_APART = 0.25
 MOST_UNREAD = 0.02
 """Share of the rows whose times may be missing; the times beside them place these rows."""
 HEAD_LINES = 2000
-FEW_LINES = 100
+FIRST_LINES = 100
 """The first row mostly is among this many lines; splitting all lines of a block takes five times its
 memory."""
 LONGEST_LINE = 1 << 20
@@ -221,7 +221,7 @@ def _blocks(
     """Rows of empty cells after which another row may come."""
     for text in _whole_lines(path, file):
         lines = text.split("\n") if not plain or held else []
-        times = times or _times_of(form, lines or text.split("\n", FEW_LINES)[:FEW_LINES], number)
+        times = times or _times_of(form, lines or text.split("\n", FIRST_LINES)[:FIRST_LINES], number)
         if times is None:
             lines = lines or text.split("\n")
             times = _times_of(form, lines, number)
@@ -271,7 +271,7 @@ def _times_of(form: CsvForm, lines: list[str], number: int) -> RowTimes | None:
 def _whole_lines(path: Path, file: IO[str]) -> Iterator[str]:
     """The rest of a file, some megabytes at a time, each without its last line break."""
     rest = ""
-    while block := file.read(AT_ONCE):
+    while block := file.read(BLOCK_LETTERS):
         whole, broken, after = block.rpartition("\n")
         if broken:
             yield rest + whole

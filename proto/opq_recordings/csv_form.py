@@ -17,7 +17,7 @@ from opq_recordings.units import Unit, measured_in, seconds_of, unit_scale
 from opq_recordings.written_times import written_time
 
 REMARKS = ("#", '"#', "%", "//", ";")
-NUMERIC = 0.8
+NUMERIC_SHARE = 0.8
 """A column is numbers if at least this share of its examined rows are."""
 DAYS_STEP_S = 2e-7
 """Times that rise by less are not seconds but days, as spreadsheets count them."""
@@ -101,7 +101,7 @@ def csv_form(lines: Sequence[str], decimal: str | None = None) -> CsvForm:
     body = _body(rows, notation)
     width = max(len(cells) for _, cells in body)
     filled = [_share(body, column, notation) for column in range(width)]
-    numeric = [column for column in range(width) if filled[column] >= NUMERIC]
+    numeric = [column for column in range(width) if filled[column] >= NUMERIC_SHARE]
     if not numeric:
         raise RecordingError(
             f"is not a table of numbers: line {body[0][0] + 1} is {lines[body[0][0]].strip()[:60]!r}; want "

@@ -16,7 +16,7 @@ from opq_recordings.units import unit_scale
 from opq_recordings.written_times import written_time
 
 SEPARATORS = (";", "\t", "|", ",", " ")
-LOOKED_AT = 200
+CELLS_EXAMINED = 200
 FEW_SIGNS = 10
 EMPTY = ("", "nan", "null", "none", "n/a", "na", "-", "--", "1.#qnan", "-1.#ind")
 PLAIN_LETTERS = str.maketrans({"−": "-", "﹣": "-", "－": "-", "٫": ".", "٬": "'", "，": ",", "．": "."})
@@ -91,7 +91,9 @@ def notation_of(lines: Sequence[str], decimal: str | None = None) -> Notation:
         RecordingError: two decimal marks, or two readings; without the path.
     """
     body = (
-        lines[len(lines) // 2 :][:LOOKED_AT] if len(lines) >= FEW_SIGNS else lines[-max(1, len(lines) - 1) :]
+        lines[len(lines) // 2 :][:CELLS_EXAMINED]
+        if len(lines) >= FEW_SIGNS
+        else lines[-max(1, len(lines) - 1) :]
     )
     best, separator = -1.0, ","
     for each, mark in itertools.product(SEPARATORS, (decimal,) if decimal else (".", ",")):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_recordings.csv_form import SERIAL_DAYS, CsvForm
-from opq_recordings.moments import MAX_START_NS, NS, epoch_ns
+from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
 from opq_recordings.written_times import WrittenTime, written_time
 
 DAYS_TO_1970 = (25_569, 719_529)
@@ -99,7 +99,7 @@ class RowTimes:
         calendar = next((k for k, (low, high) in enumerate(SERIAL_DAYS) if low <= size < high), None)
         if self._unit_s == DAY_S and calendar is not None:
             self._zero = str(digits)
-            self.start_ns = self._within((digits - DAYS_TO_1970[calendar]) * DAY_S * NS)
+            self.start_ns = self._within((digits - DAYS_TO_1970[calendar]) * DAY_S * NS_PER_S)
             self.assumed += ["time_zone"]
             if not self._form.time_stated:
                 self.assumed.append(f"time_unit=days since {CALENDARS[calendar]}")

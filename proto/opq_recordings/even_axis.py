@@ -22,16 +22,16 @@ JITTER_STEPS = 0.25
 MOST_UNEVEN = 0.02
 """Share of steps that may be uneven (gaps); with more, the times are not a clock of an even axis."""
 RATE_TOLERANCE = 0.005
-BLOCK = 1 << 17
+BLOCK_TIMES = 1 << 17
 """Times looked at together, so that memory does not grow with a long column."""
-STRETCHES = 16
+STRETCHES_EXAMINED = 16
 """Number of stretches of a long column that are examined for the decimals of its times."""
 STRETCH_ROWS = 64
 """Rows of one such stretch."""
 LONGEST_AXIS = 1_000_000
-"""An axis with gaps has at most this many samples, or TIMES_AS_LONG times its rows; otherwise a number is
-broken."""
-TIMES_AS_LONG = 1000
+"""An axis with gaps has at most this many samples, or MAX_SAMPLES_PER_ROW for each row; otherwise a number
+is broken."""
+MAX_SAMPLES_PER_ROW = 1000
 """Most samples of an axis with gaps per row."""
 
 
@@ -58,7 +58,7 @@ def axis_of_times(times_s: NDArray[np.float64], rate_hz: float | None = None, un
         RecordingError: without the path; times that do not rise or are not even, with the place.
     """
     count = len(times_s)
-    if count > BLOCK and (even := _even_throughout(times_s, rate_hz)) is not None:
+    if count > BLOCK_TIMES and (even := _even_throughout(times_s, rate_hz)) is not None:
         return even
     if not np.isfinite(times_s).all():
         raise RecordingError(f"{unit} {int(np.argmin(np.isfinite(times_s)))} has no time")
@@ -107,7 +107,7 @@ def axis_of_times(times_s: NDArray[np.float64], rate_hz: float | None = None, un
 def _even_throughout(times_s: NDArray[np.float64], rate_hz: float | None) -> EvenAxis | None:
     """The axis of a long column of times without any gap, computed block by block; None for all others."""
     count, first_s = len(times_s), float(times_s[0])
-    blocks = range(0, count, BLOCK)
+    blocks = range(0, count, BLOCK_TIMES)
     resolution_s = _resolution(times_s)
     middle = (count - 1) / 2
     with np.errstate(over="ignore", invalid="ignore"):
@@ -137,7 +137,7 @@ def _even_throughout(times_s: NDArray[np.float64], rate_hz: float | None) -> Eve
 def _block(times_s: NDArray[np.float64], at: int, before: int = 0) -> NDArray[np.float64]:
     """A block of a long column and some rows before it; the pages of earlier blocks are given back."""
     release_pages(times_s)
-    return times_s[max(0, at - before) : at + BLOCK]
+    return times_s[max(0, at - before) : at + BLOCK_TIMES]
 
 
 def axis_of_rows(
@@ -173,7 +173,7 @@ def axis_of_rows(
         gaps = by_time
     places = np.arange(count, dtype=np.int64)
     places[1:] += np.cumsum(gaps)
-    if count and places[-1] + 1 > max(LONGEST_AXIS, TIMES_AS_LONG * count):
+    if count and places[-1] + 1 > max(LONGEST_AXIS, MAX_SAMPLES_PER_ROW * count):
         problems.append("its sample numbers and time stamps are broken; its rows were counted instead")
         places = np.arange(count, dtype=np.int64)
     return EvenAxis(rate_hz, _runs_of(places), tuple(problems))
@@ -185,8 +185,8 @@ def counted_throughout(numbers: NDArray[Any], stamps: NDArray[Any], step: float,
     Block by block, so that memory does not grow. False is not a verdict: `axis_of_rows` then looks closely.
     """
     factor, risen = 1.0, 0.0
-    for at in range(0, len(numbers), BLOCK):
-        rows = slice(max(0, at - 1), at + BLOCK)
+    for at in range(0, len(numbers), BLOCK_TIMES):
+        rows = slice(max(0, at - 1), at + BLOCK_TIMES)
         release_pages(numbers)
         release_pages(stamps)
         if not (np.diff(numbers[rows].astype(np.float64)) == 1).all():
@@ -295,10 +295,10 @@ def _slope(places: NDArray[np.int64], times_s: NDArray[np.float64]) -> float:
 def _resolution(times_s: NDArray[np.float64]) -> float:
     """The last decimal that the times have, seconds; with all digits of a float that of the float."""
     count = len(times_s)
-    if count <= BLOCK:
+    if count <= BLOCK_TIMES:
         some_s = times_s[:: max(1, count // 1000)].astype(np.float64)
     else:  # rows far apart would bring in all pages of a mapped column
-        begins = range(0, count - STRETCH_ROWS + 1, (count - STRETCH_ROWS) // STRETCHES)
+        begins = range(0, count - STRETCH_ROWS + 1, (count - STRETCH_ROWS) // STRETCHES_EXAMINED)
         some_s = np.concatenate([times_s[at : at + STRETCH_ROWS] for at in begins])
     noise_s = 4 * float(np.spacing(np.abs(some_s).max()))
     for digits in range(13):
@@ -320,5 +320,5 @@ def _runs_of(places: NDArray[np.int64]) -> tuple[Run, ...]:
 
 
 def _check_length(samples: int, rows: int) -> None:
-    if samples > max(LONGEST_AXIS, TIMES_AS_LONG * rows):
+    if samples > max(LONGEST_AXIS, MAX_SAMPLES_PER_ROW * rows):
         raise RecordingError(f"its times leave {samples - rows} samples out between {rows} rows")

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-ALIGNED = 8
+ALIGNED_BYTES = 8
 LENGTH_BYTES = 8
 IN_MEMORY = 1 << 25
 """Bytes of arrays that are read into memory; more are mapped."""
@@ -44,7 +44,7 @@ class ArrayWriter:
         self, name: str, dtype: np.dtype[Any], columns: tuple[int, ...], blocks: Iterable[NDArray[Any]]
     ) -> int:
         """An array (n, *columns) whose rows come block by block; returns n."""
-        at = self._file.seek(-(-self._file.tell() // ALIGNED) * ALIGNED)
+        at = self._file.seek(-(-self._file.tell() // ALIGNED_BYTES) * ALIGNED_BYTES)
         rows = 0
         for block in blocks:
             self._write(np.ascontiguousarray(block, dtype).tobytes())

@@ -7,16 +7,16 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-NS = 10**9
+NS_PER_S = 10**9
 MAX_START_NS = 2**62
 """The year 2116; later times within a recording then still fit into 64 bits."""
-CENTURY = 70
+FIRST_YEAR_OF_1900S = 70
 """Two-digit years, as in revision 1991, mean 1970 to 2069."""
 MAX_ZONE_MINUTES = 15 * 60
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 _CLOCK = re.compile(r"(\d{1,2})[:.h](\d{1,2})[:.m](\d{1,2})(?:[.,:](\d*))?s?")
 _ZONE = re.compile(r"([+-]?)(\d{1,2})(?:[hH:](\d{2}))?")
-EPOCH_UNITS = ((1e8, 4e9, NS), (1e11, 4e12, 10**6), (1e14, 4e15, 10**3), (1e17, 4e18, 1))
+EPOCH_UNITS = ((1e8, 4e9, NS_PER_S), (1e11, 4e12, 10**6), (1e14, 4e15, 10**3), (1e17, 4e18, 1))
 """Unix times by their size: seconds, ms, µs or ns, from 1973 to 2096."""
 
 
@@ -56,7 +56,7 @@ def comtrade_moment(day: str, clock: str, revision: int) -> Moment:
         month, day_of_month = (a, b) if revision <= 1991 else (b, a)
         if month > 12 >= day_of_month:
             month, day_of_month = day_of_month, month
-        year = c if len(parts[2].strip()) > 2 else c + (1900 if c >= CENTURY else 2000)
+        year = c if len(parts[2].strip()) > 2 else c + (1900 if c >= FIRST_YEAR_OF_1900S else 2000)
     if year <= 1970 and month <= 1 and day_of_month <= 1:
         return Moment(None)  # a clock that was never set
     found = _whole_ns(year, month, day_of_month, int(time[1]), int(time[2]), int(time[3]))
@@ -97,7 +97,7 @@ def _whole_ns(year: int, month: int, day: int, hour: int, minute: int, second: i
         days = date(year, month, day).toordinal() - EPOCH_DAY
     except (ValueError, OverflowError):
         return None
-    return (days * 86_400 + hour * 3600 + minute * 60 + second) * NS
+    return (days * 86_400 + hour * 3600 + minute * 60 + second) * NS_PER_S
 
 
 def _fraction_ns(digits: str | None) -> int:

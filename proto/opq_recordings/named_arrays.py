@@ -18,8 +18,8 @@ from opq_recordings.even_axis import EvenAxis
 from opq_recordings.quantity_names import quantity_named
 from opq_recordings.recording import Channel, Content, Run, without_missing
 from opq_recordings.stated_facts import (
-    OF_VALUES,
     SAME_RATE,
+    VALUE_FACTS,
     StatedStart,
     TimeAxis,
     axis_stated,
@@ -152,7 +152,7 @@ def content_of(path: Path, form: str, named: NamedArrays) -> Content:
         own_hz = channels[0].rate_hz if channels else None
         rates += [] if own_hz is None else [(f"the first column of {name}", own_hz)]
         rate_hz = chosen_rate(channels[0].values, rates, problems)
-        own = {key: value for key, value in near.items() if plain(key) in OF_VALUES}
+        own = {key: value for key, value in near.items() if plain(key) in VALUE_FACTS}
         if times is not None and rate_hz and abs(times[1].even.rate_hz / rate_hz - 1) <= SAME_RATE:
             channels = tuple(_on_axis(each, times[1].even) for each in channels)
             problems += times[1].even.problems

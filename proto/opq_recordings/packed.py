@@ -14,12 +14,12 @@ MOST_FILES = 1000
 PIECE_BYTES = 1 << 20
 COMPANION_SUFFIXES = (".json", ".dat", ".hdr", ".inf")
 """Files that belong to another of the same name."""
-OF_MACOS = "__MACOSX"
+MACOS_FOLDER = "__MACOSX"
 
 
 def is_of_system(parts: Sequence[str]) -> bool:
     """Whether an operating system added a file with this path, such as `.DS_Store` or `__MACOSX/._a.csv`."""
-    return any(each == OF_MACOS or each.startswith(".") for each in parts)
+    return any(each == MACOS_FOLDER or each.startswith(".") for each in parts)
 
 
 def member_path(name: str) -> PurePosixPath:

@@ -5,7 +5,7 @@ import unicodedata
 from typing import Literal
 
 Quantity = Literal["voltage", "current", "other"]
-CHINESE = 0x3000
+FIRST_UNSPACED_LETTER = 0x3000
 """From here on letters are those of languages without blanks, mostly."""
 _VOLTAGE = re.compile(
     r"(?i)^(volts?|voltage.*|.*\bvoltage\b.*|spannung.*|tension.*|u|v|vac|ampl(itude)?"
@@ -23,7 +23,7 @@ def _beginning(words: str) -> re.Pattern[str]:
     """Finds a name in which a word begins with one of these; those of Chinese stand without blanks."""
     alone, within = list[str](), list[str]()
     for word in words.split():
-        (within if ord(word[0]) >= CHINESE else alone).append(word)
+        (within if ord(word[0]) >= FIRST_UNSPACED_LETTER else alone).append(word)
     return re.compile("|".join([rf"(?:^|[\W_\d])(?:{'|'.join(alone)})", *within]))
 
 

@@ -16,7 +16,7 @@ from opq_proto.errors import RecordingError
 from opq_proto.visible_text import visible
 from opq_recordings.facts import RecordingFacts, facts_of, read_facts
 from opq_recordings.forms import content_of
-from opq_recordings.moments import NS
+from opq_recordings.moments import NS_PER_S
 from opq_recordings.packed import MOST_BYTES
 from opq_recordings.quantity_names import quantity_named
 from opq_recordings.recording import PIECE_SAMPLES, Channel, Content, Recording, Run
@@ -24,12 +24,12 @@ from opq_recordings.units import is_share, known_units, measured_in, unit_scale
 from opq_recordings.written_times import shown as shown_time
 
 ASSUMED = {"time_zone": "UTC", "time_unit": "s"}
-DAY_NS = 86_400 * NS
+DAY_NS = 86_400 * NS_PER_S
 FROM_1904_S = 2_082_844_800
 """From 1904 to 1970."""
-CLOCK_SET_1904_NS = 946_684_800 * NS
+CLOCK_SET_1904_NS = 946_684_800 * NS_PER_S
 """2000; a reading before it is not likely."""
-CLOCK_SET_NS = 1_704_067_200 * NS
+CLOCK_SET_NS = 1_704_067_200 * NS_PER_S
 """2024; a machine whose clock shows less was never set."""
 MIN_RATE_HZ = 64.0
 """Four samples per cycle of a railway's 16.7 Hz."""
@@ -196,8 +196,8 @@ def _beside(one: Channel, other: Channel) -> bool:
     """Whether two channels are of one recording."""
     if one.start_ns is None or other.start_ns is None or not one.rate_hz or not other.rate_hz:
         return one.member == other.member and one.start_ns == other.start_ns
-    one_ends_ns = one.start_ns + one.samples / one.rate_hz * NS
-    other_ends_ns = other.start_ns + other.samples / other.rate_hz * NS
+    one_ends_ns = one.start_ns + one.samples / one.rate_hz * NS_PER_S
+    other_ends_ns = other.start_ns + other.samples / other.rate_hz * NS_PER_S
     return one.start_ns < other_ends_ns and other.start_ns < one_ends_ns
 
 
@@ -218,7 +218,7 @@ def _past_start(facts: RecordingFacts, given: RecordingFacts, problems: list[str
     if given.start_ns is not None:
         problems.append(said)
         return start_ns
-    since_1904_ns = start_ns - FROM_1904_S * NS
+    since_1904_ns = start_ns - FROM_1904_S * NS_PER_S
     if CLOCK_SET_1904_NS < since_1904_ns <= now_ns + DAY_NS:
         said += f" (it would be {shown_time(since_1904_ns)} if its times count seconds since 1904)"
     problems.append(f"{said}, so it is not known; give --start")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
 from opq_recordings.even_axis import EvenAxis, axis_of_times
-from opq_recordings.moments import MAX_START_NS, NS, epoch_ns
+from opq_recordings.moments import MAX_START_NS, NS_PER_S, epoch_ns
 from opq_recordings.recording import Channel, without_missing
 from opq_recordings.units import measured_in, seconds_of
 from opq_recordings.written_times import written_time
@@ -92,14 +92,14 @@ FACTOR_NAMES = ("scalefactor", "calibrationfactor", "voltsperlsb", "voltspercoun
 OFFSET_NAMES = ("addoffset", "offset")
 """The first of each is that of netCDF; the others are those of loggers that store counts, and of counts only:
 of volts a gain is that of the amplifier before."""
-OF_VALUES = frozenset((*UNIT_NAMES, *FACTOR_NAMES, *OFFSET_NAMES, "_fillvalue", "missingvalue", "phase"))
+VALUE_FACTS = frozenset((*UNIT_NAMES, *FACTOR_NAMES, *OFFSET_NAMES, "_fillvalue", "missingvalue", "phase"))
 """What concerns the values of an array, and not when they were taken."""
 SAME_RATE = 1e-3
 """Share by which two statements of one rate may differ, because they are rounded."""
 MAINS_HZ = (50.0, 60.0)
 NEAR_MAINS_HZ = (0.5, 2.5)
 """Mains is this near to its frequency; the second value is tried if no rate fits the first."""
-LOOKED_AT = 1 << 15
+SAMPLES_EXAMINED = 1 << 15
 """Samples that are searched for the file's mains."""
 
 
@@ -215,15 +215,15 @@ def axis_stated(times: NDArray[Any], unit: str | None) -> TimeAxis | None:
         return None
     first = times[0].item()
     unit_ns = epoch_ns(first)
-    scale = seconds_of(of) if unit else (unit_ns or NS) / NS
+    scale = seconds_of(of) if unit else (unit_ns or NS_PER_S) / NS_PER_S
     if scale is None:
         return None
     start = None
     if since:
         zero = _written("time", since.strip(), {})
-        begins = None if zero.t_ns is None else zero.t_ns + round(first * scale * NS)
+        begins = None if zero.t_ns is None else zero.t_ns + round(first * scale * NS_PER_S)
         start = StatedStart(begins, zero.zone, zero.problem)
-    elif unit_ns is not None and abs(unit_ns / NS / scale - 1) < SAME_RATE:
+    elif unit_ns is not None and abs(unit_ns / NS_PER_S / scale - 1) < SAME_RATE:
         start = _of_unix(first, unit_ns)
     even = times - times[0] if times.dtype.kind == "i" else times
     try:
@@ -269,7 +269,7 @@ def _is_near(hz: float, mains: Sequence[float], apart_hz: float) -> bool:
 
 def _cycles_per_sample(values: NDArray[Any]) -> float | None:
     """The frequency of the largest tone, in cycles per sample; None for too few samples or a constant."""
-    part = values[:LOOKED_AT].astype(np.float64)
+    part = values[:SAMPLES_EXAMINED].astype(np.float64)
     part = part[np.isfinite(part)]
     if len(part) < 64 or np.ptp(part) == 0:
         return None

@@ -11,10 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from opq_recordings.moments import EPOCH_DAY, MAX_START_NS, NS, zone_minutes
+from opq_recordings.moments import EPOCH_DAY, MAX_START_NS, NS_PER_S, zone_minutes
 
-DAY_NS = 86_400 * NS
-CENTURY = 70
+DAY_NS = 86_400 * NS_PER_S
+FIRST_YEAR_OF_1900S = 70
 """Two-digit years mean 1970 to 2069."""
 MONTH_NAMES = (
     "jan january januar janvier janv enero ene janeiro gennaio gen январь января янв styczen sty ιαν",
@@ -132,7 +132,7 @@ def _time(
     midnight = (hour, minute, seconds) == (24, 0, 0)
     if (dated and days is None) or not (hour <= 23 or midnight) or minute > 59 or seconds > 60:
         return None
-    of_day_ns = (hour * 3600 + minute * 60 + seconds) * NS + int((fraction or "0")[:9].ljust(9, "0"))
+    of_day_ns = (hour * 3600 + minute * 60 + seconds) * NS_PER_S + int((fraction or "0")[:9].ljust(9, "0"))
     clock_ns = (days or 0) * DAY_NS + of_day_ns
     leap = seconds == 60
     ahead = _minutes_ahead(zone.strip(" ()"), clock_ns)
@@ -147,7 +147,7 @@ def _time(
         return WrittenTime(
             clock_ns, None, True, problem=f"its zone {zone.strip()!r:.30} is not known", leap=leap
         )
-    t_ns = clock_ns - minutes * 60 * NS
+    t_ns = clock_ns - minutes * 60 * NS_PER_S
     if not 0 <= t_ns <= MAX_START_NS:
         return WrittenTime(clock_ns, None, stated, problem="it is not from 1970 to 2115", leap=leap)
     return WrittenTime(clock_ns, t_ns, stated, leap=leap)
@@ -167,7 +167,7 @@ def _minutes_ahead(zone: str, clock_ns: int) -> tuple[bool, int | None] | None:
         minutes = zone_minutes(f"{found[1]}{found[2]}:{found[3] or '00'}")
         return True, minutes
     if _ZONE_NAMES.fullmatch(text):
-        return True, _of_place(zone.strip("[]"), clock_ns // (900 * NS))
+        return True, _of_place(zone.strip("[]"), clock_ns // (900 * NS_PER_S))
     return (True, None) if re.fullmatch(r"[^\W\d_][\w .()+-]*", text) else None
 
 
@@ -223,7 +223,7 @@ def _of_numbers(a: int, b: int, year: str, dots: bool) -> tuple[int | None, bool
 
 
 def _year(text: str) -> int:
-    return int(text) if len(text) == 4 else int(text) + (1900 if int(text) >= CENTURY else 2000)
+    return int(text) if len(text) == 4 else int(text) + (1900 if int(text) >= FIRST_YEAR_OF_1900S else 2000)
 
 
 def _days(year: int, month: int, day: int) -> int | None:
@@ -240,4 +240,4 @@ def _without_accents(text: str) -> str:
 
 def shown(t_ns: int) -> str:
     """ISO 8601 in UTC, to a second, for a message."""
-    return datetime.fromtimestamp(t_ns // NS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(t_ns // NS_PER_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -11,7 +11,7 @@ from test_measure_unbalance import phases, wave
 
 from opq_measure.aggregation.aggregator import TEN_MINUTES_NS
 from opq_measure.aggregation.instants import (
-    INSTANTS,
+    INSTANTS_PER_INTERVAL,
     MOST_CLOCK_PERCENT,
     STEP_NS,
     is_good_clock,
@@ -86,19 +86,21 @@ def test_each_minute_has_one_instant() -> None:
     windows = list(windows_of(volts, 2_000.0, 50.0, TEN_NS + 9 * 60 * NS))
     found = [place for each in windows if (place := place_of_instant(each)) is not None]
     later = TEN_NS + TEN_MINUTES_NS
-    assert [each[:2] for each in found] == [(TEN_NS, INSTANTS - 1), (later, 0)]
+    assert [each[:2] for each in found] == [(TEN_NS, INSTANTS_PER_INTERVAL - 1), (later, 0)]
     assert [at_ns % (60 * NS) for _, _, at_ns in found] == [30 * NS] * 2
     assert place_of_instant(next(windows_of(volts[:4000], 2_000.0, 50.0))) is None
 
 
 def given_instants(count: int, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """(count, INSTANTS) angles and rms of three phases, with holes, turning as off-nominal frequency does."""
+    """(count, INSTANTS_PER_INTERVAL) angles and rms of three phases, with holes, turning off nominal."""
     dice = np.random.default_rng(seed)
-    common = dice.uniform(-180, 180, (count, INSTANTS))
-    angles = [common + turned + dice.normal(0, 2, (count, INSTANTS)) for turned in (0.0, -120.0, 120.0)]
-    volts = [230 + dice.normal(0, 3, (count, INSTANTS)) for _ in range(3)]
+    common = dice.uniform(-180, 180, (count, INSTANTS_PER_INTERVAL))
+    angles = [
+        common + turned + dice.normal(0, 2, (count, INSTANTS_PER_INTERVAL)) for turned in (0.0, -120.0, 120.0)
+    ]
+    volts = [230 + dice.normal(0, 3, (count, INSTANTS_PER_INTERVAL)) for _ in range(3)]
     for each in volts:
-        each[dice.random((count, INSTANTS)) < 0.15] = math.nan
+        each[dice.random((count, INSTANTS_PER_INTERVAL)) < 0.15] = math.nan
     return [(each + 180) % 360 - 180 for each in angles], volts
 
 
@@ -108,12 +110,12 @@ def test_ten_minutes_are_the_mean_of_their_instants() -> None:
     found = together(angles, volts, [np.full(20, 1000.0)] * 3, np.full(20, 50.02))
     for row in range(20):
         every = []
-        for at in range(INSTANTS):
+        for at in range(INSTANTS_PER_INTERVAL):
             trio = [cmath.rect(volts[k][row, at], math.radians(angles[k][row, at])) for k in range(3)]
             each = unbalance(np.array(trio))
             if each.rotation is not None:
                 every.append((each, cmath.phase(trio[1] / trio[0]), cmath.phase(trio[2] / trio[0])))
-        assert found.coverage[row] == pytest.approx(len(every) / INSTANTS)
+        assert found.coverage[row] == pytest.approx(len(every) / INSTANTS_PER_INTERVAL)
         if not every:
             assert row == 3 and math.isnan(found.u2_ratio[row]) and math.isnan(found.angle_b_deg[row])
             continue

@@ -18,7 +18,7 @@ from bench.measure_costs import NOMINAL_HZ, RATE_HZ, costs
 from bench.peer import SETTLE_S
 from bench.result import BenchCase, BenchResult
 from opq_measure.frequency.bound import bound_hz
-from opq_measure.frequency.cycle import WINDOWS, CycleFrequency
+from opq_measure.frequency.cycle import SECOND_WINDOWS, CycleFrequency
 from opq_measure.frequency.one_second import one_second_hz
 from opq_measure.frequency.short import CYCLES, short_hz
 from opq_measure.harmonics.spectrum import spectrum_of
@@ -206,7 +206,7 @@ def errors_of(volts: FloatArray, truth: Truth, rate_hz: float, nominal_hz: float
 def _cycles_hz(windows: list[Window]) -> FloatArray:
     """Frequencies after the first second, whose harmonics are carried over."""
     cycles = CycleFrequency()
-    return np.concatenate([cycles.push_window(window).hz for window in windows][WINDOWS:])
+    return np.concatenate([cycles.push_window(window).hz for window in windows][SECOND_WINDOWS:])
 
 
 def _rms_v(stretches: list[tuple[FloatArray, FloatArray]]) -> FloatArray:

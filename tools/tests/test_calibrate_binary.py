@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from opq_hil.backends.firmware import BOARDS, NO_FIRMWARE, Firmware
 from opq_hil.suites.scenario import Bench
-from opq_hil.world.world import NS, Sine, World
+from opq_hil.world.world import NS_PER_S, Sine, World
 from opq_proto.errors import OpqError
 from opq_tools.boxes.calibrate.command import command
 
@@ -29,7 +29,7 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
 @pytest.mark.timeout(600)
 def test_the_real_firmware_reads_its_calibrated_reference(hil_bench: Bench) -> None:
     mains = Sine(amplitude_lsb=AMPLITUDE_LSB, offset_lsb=OFFSET_LSB)
-    with hil_bench.live(World(300 * NS, mains=mains)) as box:
+    with hil_bench.live(World(300 * NS_PER_S, mains=mains)) as box:
         options = ["--reference-v", "118.0", "--seconds", "2", "--yes", "--json"]
         done = CliRunner().invoke(command, [str(box.port), *options])
     assert done.exit_code == 0, done.output + str(done.exception)

@@ -18,17 +18,17 @@ from opq_cloud.store.store import ShownStore
 from opq_measure.recurrence import DAY_S, DailySpan, RepeatedInterval, daily_span, repeated_interval
 from opq_proto.messages import Incident
 
-COMPARED = 200
+INCIDENTS_COMPARED = 200
 """The number of newest incidents at the same Boxes that are compared, and of the same class elsewhere."""
 READ_WHOLE = 8
-SHOWN = 5
+SIMILAR_SHOWN = 5
 MIN_SIMILARITY = 0.8
 BOXES_ASKED = 50
-DAYS = 90
+PAST_DAYS = 90
 LAST_TIMES = 30
-SURE = 0.01
+MAX_CHANCE = 0.01
 """Largest chance at which a regularity is mentioned."""
-SAME = 0.1
+SAME_FEATURE_DISTANCE = 0.1
 """Largest distance of a feature that counts as the same in words."""
 ELSEWHERE = frozenset({"another Box"})
 _EPOCH = datetime(1970, 1, 1)
@@ -104,7 +104,7 @@ class IncidentPast:
 
 
 def past_of(
-    store: ShownStore, incident: Incident, zone: tzinfo, zone_name: str, compared: int = COMPARED
+    store: ShownStore, incident: Incident, zone: tzinfo, zone_name: str, compared: int = INCIDENTS_COMPARED
 ) -> IncidentPast:
     """Finds the earlier incidents at its Boxes, and those of its class elsewhere.
 
@@ -116,7 +116,7 @@ def past_of(
     boxes = tuple(dict.fromkeys([each.finding.box_id for each in incident.findings] or incident.box_ids))
     here = IncidentFilter(
         box_ids=boxes[:BOXES_ASKED],
-        start_ns=incident.start_ns - DAYS * 86_400 * 10**9,
+        start_ns=incident.start_ns - PAST_DAYS * 86_400 * 10**9,
         end_ns=incident.start_ns,
     )
     beside = [each for each in store.find_incidents(here, compared) if _before(each, incident)]
@@ -165,7 +165,7 @@ def _similar(
         (each for each in found if each.likeness.alike >= MIN_SIMILARITY),
         key=lambda each: (-each.likeness.alike, -each.incident.start_ns),
     )
-    return tuple(kept[:SHOWN]), max(alike, len(kept)), len(entries)
+    return tuple(kept[:SIMILAR_SHOWN]), max(alike, len(kept)), len(entries)
 
 
 def _of_family(one: str, other: str) -> bool:
@@ -180,7 +180,7 @@ def _local_s(at_ns: int, zone: tzinfo) -> float:
 
 def _words(like: Likeness) -> str:
     """Returns e.g. `same class, residual, place; another hour`."""
-    same = [name for name, value in like.distances if value <= SAME]
+    same = [name for name, value in like.distances if value <= SAME_FEATURE_DISTANCE]
     other = [name for name, value in like.distances if value > 0.3]
     parts = [f"same {_listed(same)}" if same else "", f"another {_listed(other)}" if other else ""]
     return "; ".join(part for part in parts if part)
@@ -192,20 +192,22 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def recurrence_sentences(past: IncidentPast) -> list[str]:
-    """Returns a sentence for each regularity that is hardly chance (`SURE`): an hour of the day, an interval.
+    """Returns a sentence for each regularity that is hardly chance: an hour of the day, an interval.
 
     An interval of one day is left out where an hour of the day is named, because both mean the same.
     """
     found = []
-    if past.daily is not None and past.daily.chance <= SURE:
+    if past.daily is not None and past.daily.chance <= MAX_CHANCE:
         daily = past.daily
         found.append(
             f"{_of(daily.count, daily.total)} fell between {_clock_time(daily.first_s)} and "
             f"{_clock_time(daily.last_s, up=True)} {past.zone}; by chance {_rarely(daily.chance)}."
         )
     alike = past.interval
-    daily_again = bool(found) and alike is not None and abs(alike.middle_s / DAY_S - 1) < SAME
-    if alike is not None and alike.chance <= SURE and not daily_again:
+    daily_again = (
+        bool(found) and alike is not None and abs(alike.middle_s / DAY_S - 1) < SAME_FEATURE_DISTANCE
+    )
+    if alike is not None and alike.chance <= MAX_CHANCE and not daily_again:
         span = _interval_words(alike.least_s, alike.most_s)
         found.append(
             f"{_of(alike.count, alike.total)} came {span} after the one before; "

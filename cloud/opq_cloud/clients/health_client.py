@@ -23,7 +23,7 @@ from opq_proto.kit.system_verdict import system_verdict
 
 TIMEOUT_S = 2.0
 MAX_BYTES = 8 * 2**20
-DEEPEST = 6
+MAX_DEPTH = 6
 
 
 class ServiceSilentError(OpqError):
@@ -92,7 +92,7 @@ def read_services(addresses: ServiceAddresses) -> ServicesFound:
 
 
 def _states(document: object, name: str, depth: int = 0) -> Iterator[ServiceState]:
-    if not isinstance(document, Mapping) or depth > DEEPEST:
+    if not isinstance(document, Mapping) or depth > MAX_DEPTH:
         raise ServiceSilentError(f"{name} is not a service of OPQ")
     found = str(document.get("name") or name)
     yield ServiceState(found, document.get("ok") is True, str(document.get("info") or ""), depth)

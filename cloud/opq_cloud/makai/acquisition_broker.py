@@ -22,7 +22,7 @@ from opq_cloud.core.backend.admission import backend_context
 from opq_cloud.core.backend.fanout_socket import FanoutSocket
 from opq_cloud.core.backend.peers import BackendPeers
 from opq_cloud.core.backend.sockets import (
-    BURST,
+    MESSAGES_PER_TURN,
     PollPace,
     Socket,
     bind,
@@ -206,14 +206,14 @@ class AcquisitionBroker:
                 served_s = time.monotonic()
                 zap.handle_peers()
                 answers.read_subscriptions()
-                for message in receive(commands.socket, BURST):
+                for message in receive(commands.socket, MESSAGES_PER_TURN):
                     self._handle_subscription(*message, commands)
                 clients.check()
-                for frames in clients.messages(BURST):
+                for frames in clients.messages(MESSAGES_PER_TURN):
                     self._pass_request(frames, commands.socket, answers)
                 for frames in self._leg.messages(time.monotonic()):
                     self._send(commands.socket, "leg", frames)
-                for message in receive(responses.socket, BURST):
+                for message in receive(responses.socket, MESSAGES_PER_TURN):
                     self._pass_response(*message, responses, answers)
                 self._pending.expire(time.monotonic())
                 self.counters.set("pending_now", len(self._pending))

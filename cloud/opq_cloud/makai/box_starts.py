@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from opq_proto.measurement.batch import Measurements
 
-FALLS_BY = 60_000
+RESTART_FALL_SAMPLES = 60_000
 """Samples, 5 s at 12 kS/s.
 
 The index falls by less when a crossing overtakes its window, or when a restarted gateway measures its last
@@ -80,7 +80,7 @@ class BoxStarts:
                     present[box_id] = start_id
                     if before is not None:
                         self._began[box_id] = number
-            elif known_first - first > FALLS_BY:
+            elif known_first - first > RESTART_FALL_SAMPLES:
                 self._began[box_id] = number
 
     def _note_original(self, box_id: str, timestamp_ms: int) -> None:

@@ -29,7 +29,7 @@ from opq_cloud.makai.events.answers import AnswerReach, DataAnswer, lacking_at_e
 from opq_cloud.makai.events.box_gains import BoxGains
 from opq_cloud.makai.events.event_ids import EventIds
 from opq_cloud.makai.events.event_requests import (
-    FRUITLESS,
+    FRUITLESS_ANSWERS,
     PREFIX,
     OpenEvent,
     OpenEvents,
@@ -324,7 +324,7 @@ class EventService:
         box = event.waiting[box_id]
         if not new and not reach.ours:
             box.fruitless += 1
-        if reach.short is None or box.fruitless >= FRUITLESS:
+        if reach.short is None or box.fruitless >= FRUITLESS_ANSWERS:
             return False
         if box_id in event.received:  # must also be known after a restart
             self._store.mark_missing(event.event_id, box_id, reach.short)

@@ -14,7 +14,7 @@ import zmq
 
 from opq_cloud.core.backend.admission import backend_context
 from opq_cloud.core.backend.fanout_socket import FanoutSocket
-from opq_cloud.core.backend.sockets import BURST, PollPace, service_context
+from opq_cloud.core.backend.sockets import MESSAGES_PER_TURN, PollPace, service_context
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringBrokerSection
 from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
@@ -119,7 +119,7 @@ class TriggeringBroker:
                 if received or queue:
                     self._received += received
                     self._budget.begin_turn(turn_s)
-                    passed = [self._passed(each, boxes) for each in queue.next_messages(BURST)]
+                    passed = [self._passed(each, boxes) for each in queue.next_messages(MESSAGES_PER_TURN)]
                     backend.read_subscriptions()  # before it sends: new subscribers get this turn
                     backend.send_turn([frames for frames in passed if frames is not None])
             self._count(queue)

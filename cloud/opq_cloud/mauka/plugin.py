@@ -29,7 +29,7 @@ from opq_cloud.core.backend.waits import PollableEvent, Stop, wait_for
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus import messages
-from opq_cloud.mauka.bus.broker import HWM, Publisher, subscriber
+from opq_cloud.mauka.bus.broker import MESSAGES_PER_PEER, Publisher, subscriber
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.ending import stopped_by_signals
@@ -49,7 +49,7 @@ DEFAULTS: PluginConfig = {
     PUB_KEY: MaukaSection().bus_sub_endpoint,
     SUB_KEY: MaukaSection().bus_pub_endpoint,
     HEARTBEAT_KEY: 60.0,
-    HWM_KEY: HWM,
+    HWM_KEY: MESSAGES_PER_PEER,
 }
 
 MESSAGES_PER_TURN = 100

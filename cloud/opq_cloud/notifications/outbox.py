@@ -23,10 +23,10 @@ from opq_proto.kit.backoff import doubling
 
 log = logs.get(service="notifications")
 
-THREADS = 4
+SENDING_THREADS = 4
 THREADS_OF_ONE = 2
 """Threads that one account may occupy: its slow webhooks leave threads for other accounts."""
-AT_ONCE = 500
+ENTRIES_PER_TURN = 500
 """Due entries of one destination that are sent in one turn."""
 WAITS_S = doubling(5.0, 3600.0)
 LAST_SENT_S = 3.0
@@ -60,7 +60,7 @@ class NotificationOutbox:
         self._counters = counters
         self._claim_ms = round(claim_s * 1000)
         self._now_ms = now_ms
-        self._places = threading.BoundedSemaphore(THREADS)
+        self._places = threading.BoundedSemaphore(SENDING_THREADS)
         self._lock = threading.Lock()
         self._busy: set[Group] = set()
 
@@ -83,7 +83,10 @@ class NotificationOutbox:
                     break
                 self._busy.add(key)
             sending = threading.Thread(
-                target=self._send_group, args=(key, entries[:AT_ONCE]), name="notifications.send", daemon=True
+                target=self._send_group,
+                args=(key, entries[:ENTRIES_PER_TURN]),
+                name="notifications.send",
+                daemon=True,
             )
             sending.start()
             handed += 1

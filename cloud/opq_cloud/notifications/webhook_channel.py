@@ -29,7 +29,7 @@ RETRY_FROM_STATUS = 500
 RETRY_STATUSES = frozenset({408, 425, 429})
 """Answers after which the request is tried again, in addition to those from RETRY_FROM_STATUS on."""
 SIGNATURE = "Opq-Signature"
-ALLOW_BY = "; an administrator may allow it by name in [notifications] private_hosts"
+ALLOW_HINT = "; an administrator may allow it by name in [notifications] private_hosts"
 
 
 def signature(secret: str, at_s: int, body: bytes) -> str:
@@ -63,7 +63,7 @@ def made_channel(config: CloudConfig) -> WebhookChannel:
 
 def guard_of(config: CloudConfig) -> AddressGuard:
     """Returns what refuses private addresses that the configuration does not allow."""
-    return AddressGuard(config.notifications.private_hosts, advice=ALLOW_BY)
+    return AddressGuard(config.notifications.private_hosts, advice=ALLOW_HINT)
 
 
 def post_body(guard: AddressGuard, url: str, body: bytes, headers: Mapping[str, str]) -> None:

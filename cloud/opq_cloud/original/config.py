@@ -21,7 +21,7 @@ from opq_cloud.core.settings.makai import DEFAULT_TRIGGERS
 from opq_cloud.original.analyses import NUMBER_KEYS, analysis_settings
 from opq_cloud.original.keys import (
     ADDRESSES,
-    KNOWN_BY,
+    IDENTIFYING_KEYS,
     KNOWN_PLUGINS,
     LIMITS_ELSEWHERE,
     NAPALI_KEYS,
@@ -114,7 +114,9 @@ def read_config(
 
 def kind_of(document: Document) -> str | None:
     """Returns the kind of the original file; None for one of ours."""
-    return next((kind for kind, keys in KNOWN_BY.items() if any(key in document for key in keys)), None)
+    return next(
+        (kind for kind, keys in IDENTIFYING_KEYS.items() if any(key in document for key in keys)), None
+    )
 
 
 def from_original(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from opq_cloud.original.analyses import NUMBER_KEYS
 
-KNOWN_BY = {
+IDENTIFYING_KEYS = {
     "triggering_broker": ("interface", "backend"),
     "acquisition_broker": ("box_pub", "box_pull", "backend_pull", "backend_pub"),
     "health": ("mongo_service_checker_addr", "services"),
@@ -65,7 +65,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "zmq_event_endpoint",
         "zmq_event_id_endpoint",
     ),
-    "mauka": ("zmq.event.interface", *KNOWN_BY["mauka"]),
+    "mauka": ("zmq.event.interface", *IDENTIFYING_KEYS["mauka"]),
 }
 """Keys without which the original does not start."""
 OBEYED = (
@@ -114,18 +114,18 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
 are in ORIGINAL_ANALYSES.
 """
 ORIGINAL_ANALYSES = "a setting of the original's own plug-ins; ours are in mauka.analyses"
-_NOT_READ = "as in the original, which never uses it"
+_UNUSED_REASON = "as in the original, which never uses it"
 COMPARABLE: Mapping[str, str] = {
-    "plugins.FrequencyVariationPlugin.frequency.interruption": _NOT_READ,
-    "plugins.FrequencyVariationPlugin.max.lull.windows": _NOT_READ,
-    "plugins.IticPlugin.segment.threshold.rms": _NOT_READ,
-    "plugins.TransientPlugin.oscillatory.low.freq.max.hz": _NOT_READ,
-    "plugins.TransientPlugin.oscillatory.med.freq.max.hz": _NOT_READ,
-    "plugins.TransientPlugin.oscillatory.high.freq.max.hz": _NOT_READ,
+    "plugins.FrequencyVariationPlugin.frequency.interruption": _UNUSED_REASON,
+    "plugins.FrequencyVariationPlugin.max.lull.windows": _UNUSED_REASON,
+    "plugins.IticPlugin.segment.threshold.rms": _UNUSED_REASON,
+    "plugins.TransientPlugin.oscillatory.low.freq.max.hz": _UNUSED_REASON,
+    "plugins.TransientPlugin.oscillatory.med.freq.max.hz": _UNUSED_REASON,
+    "plugins.TransientPlugin.oscillatory.high.freq.max.hz": _UNUSED_REASON,
     "plugins.TransientPlugin.arcing.zero.crossing.threshold": "always 10, as in the original",
     "plugins.MakaiEventPlugin.getDataAfterS": "an event of ours is read when it is complete",
-    "plugins.MakaiEventPlugin.frequencyWindowCycles": _NOT_READ,
-    "plugins.MakaiEventPlugin.frequencyDownSampleRate": _NOT_READ,
+    "plugins.MakaiEventPlugin.frequencyWindowCycles": _UNUSED_REASON,
+    "plugins.MakaiEventPlugin.frequencyDownSampleRate": _UNUSED_REASON,
     "plugins.ThdPlugin.window.size.ms": "as in the original, whose window is one cycle",
     "zmq.mauka.plugin.management.req.interface": "opq-tools mauka has an option for the manager's address",
 }

@@ -21,7 +21,7 @@ from opq_proto.kit.round_levels import round_levels
 WIDTH = 1000
 """Units of a drawing, which is stretched to the page."""
 HEIGHT = 300
-LINE = 1.6
+LINE_HEIGHT = 1.6
 """Height of a drawn level, in units of HEIGHT."""
 MOST_PERCENT = 160.0
 SHORTEST_S = 0.005
@@ -85,7 +85,7 @@ class _Frame:
         """A thin area over the whole width; empty outside the frame."""
         if not self.bottom < value < self.top:
             return ""
-        return f"M0,{self.y(value) - LINE / 2:.1f}H{WIDTH}v{LINE}H0Z"
+        return f"M0,{self.y(value) - LINE_HEIGHT / 2:.1f}H{WIDTH}v{LINE_HEIGHT}H0Z"
 
     def labels(self) -> tuple[Label, ...]:
         found = round_levels(self.bottom, self.top)

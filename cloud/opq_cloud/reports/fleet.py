@@ -22,7 +22,7 @@ from opq_proto.measurement.intervals import IntervalColumns
 
 LEAST_HZ = 1e-4
 """Smallest uncertainty that the spread of a Box may show: the resolution of a stored value is 4 uHz."""
-FEW = 3
+FEW_BOXES = 3
 """With fewer Boxes, their spread shows nothing about a single Box: all have the same weight."""
 
 
@@ -81,7 +81,7 @@ def spread_hz(by_box: dict[str, FloatArray]) -> dict[str, float]:
 
     1.4826 times the median of the absolute differences: the standard deviation where they are normal.
     """
-    if len(by_box) < FEW:
+    if len(by_box) < FEW_BOXES:
         return dict.fromkeys(by_box, 1.0)
     values = np.stack(list(by_box.values()))
     known = ~np.isnan(values).all(axis=0)

@@ -40,7 +40,7 @@ from opq_measure.standards.indices import (
 )
 from opq_proto.measurement.intervals import Disturbance, IntervalColumns
 
-OF_ALL_PHASES: Final = ("u2_ratio", "u0_ratio")
+SITE_QUANTITIES: Final = ("u2_ratio", "u0_ratio")
 """Quantities of the three phases together, from the intervals of the site."""
 _DIP_NAMES: Final = {"dip": "sag", "swell": "swell", "interruption": "interruption"}
 Span = tuple[int, int | None]
@@ -135,7 +135,7 @@ class WeekReport:
 
 def week_report(table: LimitTable, week: ReportWeek, place: Place) -> WeekReport:
     """Judges every limit at every Box of the place."""
-    own = [limit for limit in table.limits if limit.quantity not in OF_ALL_PHASES]
+    own = [limit for limit in table.limits if limit.quantity not in SITE_QUANTITIES]
     phases = tuple(_phase(table, own, week, box) for box in place.boxes)
     events = site_events(place.boxes, week)
     nominal_hz = place.boxes[0].week.nominal_hz if place.boxes else 50.0
@@ -145,7 +145,7 @@ def week_report(table: LimitTable, week: ReportWeek, place: Place) -> WeekReport
         week,
         place,
         phases,
-        tuple(_together(limit, place, week) for limit in table.limits if limit.quantity in OF_ALL_PHASES),
+        tuple(_together(limit, place, week) for limit in table.limits if limit.quantity in SITE_QUANTITIES),
         events,
         tuple((form, table_of(events, form)) for form in table.event_tables),
         ieee1159_names(events, nominal_hz),
@@ -204,7 +204,7 @@ def _of_good_clocks(columns: IntervalColumns) -> IntervalColumns:
         return columns
     poor = ~(100 * clocks <= MOST_CLOCK_PERCENT)
     values = dict(columns.values)
-    for name in OF_ALL_PHASES:
+    for name in SITE_QUANTITIES:
         if name in values:
             values[name] = np.where(poor, np.float32(np.nan), values[name])
     return replace(columns, values=values)

@@ -12,7 +12,7 @@ from opq_proto.messages import Finding, Waveform
 
 MIN_PERCENT = 5.0
 """With a smaller residual voltage the nominal voltage cannot be calculated well."""
-SAME = 0.005
+SAME_NOMINAL_SHARE = 0.005
 """Where the difference is smaller, the record's own value is used."""
 
 
@@ -51,7 +51,11 @@ class JudgedNominals:
             declared_v = self._declared_v[first]
         if declared_v is None:
             return None
-        return now_v if now_v is not None and abs(declared_v / now_v - 1) < SAME else round(declared_v, 1)
+        return (
+            now_v
+            if now_v is not None and abs(declared_v / now_v - 1) < SAME_NOMINAL_SHARE
+            else round(declared_v, 1)
+        )
 
 
 def judged_in_event(source: ShownStore, event: EventRecord) -> JudgedNominals:

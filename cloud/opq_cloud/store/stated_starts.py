@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from opq_proto.messages import Measurement
 
-MOST = 32
+STARTS_KEPT = 32
 """Starts that are kept of a Box, the newest: Measurements are stored for a day."""
 Stated = tuple[int | None, float | None, float | None]
 """`start_id`, nominal volts and hertz; None where the Measurement states none."""
@@ -52,7 +52,7 @@ def with_stated(starts: tuple[StatedStart, ...], number: int, stated: Stated) ->
     if at and starts[at - 1].stated == stated:
         return starts
     began_earlier = at < len(starts) and starts[at].stated == stated
-    return (*starts[:at], StatedStart(number, *stated), *starts[at + began_earlier :])[-MOST:]
+    return (*starts[:at], StatedStart(number, *stated), *starts[at + began_earlier :])[-STARTS_KEPT:]
 
 
 def of_their_starts(starts: tuple[StatedStart, ...], rows: Iterable[Measurement]) -> Iterator[Measurement]:

@@ -45,7 +45,7 @@ NO_PAGES = (
 )
 """Paths whose errors are JSON."""
 MIN_COMPRESSED_BYTES = 1000
-COMPRESSION = 5
+COMPRESSION_LEVEL = 5
 """Takes a third of the time of level 9, for 2 % more bytes."""
 METRIC_TEXTS = {
     "measurements": "Measurements read from the triggering broker",
@@ -89,7 +89,7 @@ def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> Fast
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.router.routes.extend(page_routes(parts))  # FastAPI asks a router that it includes twice
     app.add_middleware(  # from starlette 0.46 on, it leaves /live unchanged
-        GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=COMPRESSION
+        GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=COMPRESSION_LEVEL
     )
     on_store, on_form = _add_errors(app, parts.renderer, services)
     app.add_middleware(VisitorGate, visitors=services.visitors, unavailable=on_store, signed_out=on_form)

@@ -132,7 +132,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(firmware_transfer, "POLL_S", 0.05)
     monkeypatch.setattr(update, "ANSWER_S", 0.3)
     monkeypatch.setattr(update, "ERASE_S", 300.0)
-    monkeypatch.setattr(update, "TRIES", 2)
+    monkeypatch.setattr(update, "SENDING_TRIES", 2)
 
 
 @pytest.fixture

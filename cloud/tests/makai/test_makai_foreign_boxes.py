@@ -25,21 +25,21 @@ from opq_proto.wire.frames import info_command, plugin_command, rate_command
 from opq_proto.wire.opq_pb2 import DataMessage, RequestDataMessage, TriggerMessage
 from opq_proto.wire.opqbox3_pb2 import Cycle, Measurement, Response
 from opq_sim.foreign.cur_box import CurBox
-from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_sim.foreign.host import COUNTS_PER_VOLT, ConnectedBox, ForeignEndpoints, ForeignHost
 from opq_sim.foreign.leg_box import LegBox
 from opq_sim.mains.generator import Generator, MainsSignal
 
 FAST = 6
 """Windows per Measurement: ten a second."""
-SIGNAL = MainsSignal(fundamental_v=118.0, noise_v=0.1, v_per_lsb=1 / CALIBRATION)
+SIGNAL = MainsSignal(fundamental_v=118.0, noise_v=0.1, v_per_lsb=1 / COUNTS_PER_VOLT)
 
 
 def connected(brokers: Any, box_id: str, generation: str = "cur") -> ConnectedBox:
     pair = brokers.pair(box_id)
     source = Generator(SIGNAL, seed=int(box_id))
     if generation == "leg":
-        return ConnectedBox(LegBox(box_id, CALIBRATION), source, pair)
-    peer = CurBox(box_id, CALIBRATION, pair.public, windows_per_measurement=FAST)
+        return ConnectedBox(LegBox(box_id, COUNTS_PER_VOLT), source, pair)
+    peer = CurBox(box_id, COUNTS_PER_VOLT, pair.public, windows_per_measurement=FAST)
     return ConnectedBox(peer, source, pair)
 
 
@@ -138,7 +138,7 @@ def test_cur_boxes_are_asked_one_by_one(makai: Any, running: Any, tmp_path: Path
     [wave] = shared.store.event(event.event_id).waveforms
     assert np.array_equal(wave.counts, rows.ravel())
     assert (wave.source, wave.rate_millihz) == (TimeSource.FREE, 12_000_000)
-    assert wave.v_per_lsb == pytest.approx(1 / CALIBRATION)
+    assert wave.v_per_lsb == pytest.approx(1 / COUNTS_PER_VOLT)
 
 
 def test_cur_answers_every_command_of_a_client(makai: Any, running: Any) -> None:

@@ -29,11 +29,11 @@ from opq_proto.wire.frames import info_command, plugin_command, rate_command, wa
 from opq_proto.wire.opq_pb2 import RequestDataMessage, RequestEventMessage
 from opq_proto.wire.opqbox3_pb2 import Command, Cycle, Measurement, Response
 from opq_sim.foreign.cur_box import CurBox
-from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_sim.foreign.host import COUNTS_PER_VOLT, ConnectedBox, ForeignEndpoints, ForeignHost
 from opq_sim.foreign.leg_box import LegBox
 from opq_sim.mains.generator import Generator, MainsSignal
 
-SIGNAL = MainsSignal(fundamental_v=118.0, noise_v=0.1, v_per_lsb=1 / CALIBRATION)
+SIGNAL = MainsSignal(fundamental_v=118.0, noise_v=0.1, v_per_lsb=1 / COUNTS_PER_VOLT)
 LEG, CUR, OURS = "1", "4", "10"
 
 
@@ -41,8 +41,8 @@ def connected(brokers: Any, box_id: str) -> ConnectedBox:
     pair = brokers.pair(box_id)
     source = Generator(SIGNAL, seed=int(box_id))
     if box_id == LEG:
-        return ConnectedBox(LegBox(box_id, CALIBRATION), source, pair)
-    return ConnectedBox(CurBox(box_id, CALIBRATION, pair.public, windows_per_measurement=6), source, pair)
+        return ConnectedBox(LegBox(box_id, COUNTS_PER_VOLT), source, pair)
+    return ConnectedBox(CurBox(box_id, COUNTS_PER_VOLT, pair.public, windows_per_measurement=6), source, pair)
 
 
 class OurBox:

@@ -102,7 +102,7 @@ def test_a_running_handshake_is_not_ended(makai: Any, monkeypatch: pytest.Monkey
 
 def test_a_stranger_is_admitted_with_its_key(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which of several simultaneous handshakes were refused stays unknown, however many there are."""
-    monkeypatch.setattr(peers, "CANDIDATES", 0)
+    monkeypatch.setattr(peers, "HANDSHAKES_EXAMINED", 0)
     brokers = makai.brokers()
     pairs = {str(k): makai.generate() for k in range(20, 24)}
     with makai.running(brokers.triggering):
@@ -169,7 +169,9 @@ def storm(makai: Any, brokers: Any, pairs: dict[str, KeyPair], address: str) -> 
 
 def test_a_silent_box_among_many_is_cut(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A silent Box is cut though its handshake was one of too many."""
-    monkeypatch.setattr(peers, "CANDIDATES", 0)  # as with hundreds at once: no handshake is looked at
+    monkeypatch.setattr(
+        peers, "HANDSHAKES_EXAMINED", 0
+    )  # as with hundreds at once: no handshake is looked at
     brokers = makai.brokers()
     ids = [str(k) for k in range(20, 32)]
     brokers.keys.create(False, ids)
@@ -212,12 +214,12 @@ def test_a_box_with_its_own_address_is_known(makai: Any) -> None:
     brokers = makai.brokers()
     host, port = brokers.acquisition_config.response_endpoint.removeprefix("tcp://").split(":")
     with makai.running(brokers.acquisition), ExitStack() as opened:
-        for _ in range(peers.CANDIDATES + 1):
+        for _ in range(peers.HANDSHAKES_EXAMINED + 1):
             opened.enter_context(socket.create_connection((host, int(port)), source_address=("127.0.0.3", 0)))
         known = brokers.acquisition.connections
-        makai.wait_for(lambda: known() == {"unknown": peers.CANDIDATES + 1})
+        makai.wait_for(lambda: known() == {"unknown": peers.HANDSHAKES_EXAMINED + 1})
         opened.callback(storm(makai, brokers, {"1": brokers.pair("1")}, "127.0.0.2")["1"].close)
-        assert makai.wait_for(lambda: known() == {"unknown": peers.CANDIDATES + 1, "1": 1})
+        assert makai.wait_for(lambda: known() == {"unknown": peers.HANDSHAKES_EXAMINED + 1, "1": 1})
 
 
 @pytest.mark.slow

@@ -16,11 +16,11 @@ from opq_cloud.store import BoxRecord, open_store
 from opq_proto.keys.key_files import KeyPair, write_public
 from opq_proto.wire.opqbox3_pb2 import Measurement, Response
 from opq_sim.foreign.cur_box import CurBox
-from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_sim.foreign.host import COUNTS_PER_VOLT, ConnectedBox, ForeignEndpoints, ForeignHost
 from opq_sim.foreign.leg_box import LegBox
 from opq_sim.mains.generator import Generator, MainsSignal
 
-SIGNAL = MainsSignal(fundamental_v=118.0, v_per_lsb=1 / CALIBRATION)
+SIGNAL = MainsSignal(fundamental_v=118.0, v_per_lsb=1 / COUNTS_PER_VOLT)
 
 
 class Shared:
@@ -100,9 +100,9 @@ def test_original_boxes_of_both_generations_share_a_key(makai: Any, tmp_path: Pa
     with ExitStack() as running:
         shared = Shared(makai, tmp_path, running)
         boxes = [
-            ConnectedBox(LegBox("7", CALIBRATION), Generator(SIGNAL, seed=7), shared.pair),
+            ConnectedBox(LegBox("7", COUNTS_PER_VOLT), Generator(SIGNAL, seed=7), shared.pair),
             ConnectedBox(
-                CurBox("8", CALIBRATION, shared.pair.public, windows_per_measurement=6),
+                CurBox("8", COUNTS_PER_VOLT, shared.pair.public, windows_per_measurement=6),
                 Generator(SIGNAL, seed=8),
                 shared.pair,
             ),

@@ -20,11 +20,11 @@ from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
 from opq_proto.messages import Measurement, Metric
-from opq_sim.data_sets.magnitudes import MAGNITUDES, NOT_HERE
+from opq_sim.data_sets.magnitudes import CLASSES_LEFT_OUT, MAGNITUDES
 
 S = 10**9
 AT = Nominal(230.0, 50.0)
-CLASSES = (set(MAGNITUDES) | set(NOT_HERE)) - {"none", "unknown"}
+CLASSES = (set(MAGNITUDES) | set(CLASSES_LEFT_OUT)) - {"none", "unknown"}
 TABLE = Path(__file__).parents[3] / "docs" / "makai.md"
 
 

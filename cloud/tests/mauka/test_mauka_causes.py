@@ -20,7 +20,7 @@ from opq_cloud.store.box_place import BoxPlace, phase_letter
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.cause_words import CAUSE_WORDS, UNKNOWN, cause_sentence, evidence_lines
 from opq_cloud.store.incidents.join_plan import IncidentFacts, KnownFinding, incident_of
-from opq_cloud.store.incidents.witness import WITNESSES, IncidentWitness, heaviest
+from opq_cloud.store.incidents.witness import WITNESSES_KEPT, IncidentWitness, heaviest
 from opq_proto.messages import Event, Finding, TimeSource, Waveform
 
 RATE_HZ = 12_000
@@ -452,8 +452,8 @@ def test_an_incident_keeps_few_witnesses() -> None:
     ]
     one = facts_of(1, findings, lambda box_id: BoxPlace())
     other = facts_of(1, findings[::-1], lambda box_id: BoxPlace())
-    assert one == other and len(one.witnesses) == WITNESSES
-    assert [each.residual_percent for each in one.witnesses] == [float(20 + n) for n in range(WITNESSES)]
+    assert one == other and len(one.witnesses) == WITNESSES_KEPT
+    assert [each.residual_percent for each in one.witnesses] == [float(20 + n) for n in range(WITNESSES_KEPT)]
     assert heaviest(one.witnesses) == one.witnesses
     again = IncidentFacts.of_document(one.as_document())
     assert again == one
@@ -486,7 +486,7 @@ def test_many_boxes_at_one_place_leave_room() -> None:
         for number in range(9)
     ]
     found = heaviest(every)
-    assert len(found) == WITNESSES and list(found) == sorted(
+    assert len(found) == WITNESSES_KEPT and list(found) == sorted(
         found, key=lambda each: each.weight, reverse=True
     )
     assert Counter((each.place, each.phase) for each in found) == {

@@ -21,7 +21,7 @@ from opq_cloud.store.incidents.join_plan import (
     incident_of,
     onset,
 )
-from opq_measure.analysis.conditions import RISEN_FROM
+from opq_measure.analysis.conditions import THD_BEFORE
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, WaveformAlignment
 
 CYCLE_NS = 20 * MS
@@ -71,7 +71,7 @@ steady = st.builds(
         uncertainty * MS,
         closed=closed,
         onset_seen=seen,
-        figures=((LINE_HZ[kind], hz),) if kind in LINE_HZ else ((RISEN_FROM, 9.0),) if risen else (),
+        figures=((LINE_HZ[kind], hz),) if kind in LINE_HZ else ((THD_BEFORE, 9.0),) if risen else (),
     ),
     st.sampled_from(["harmonics", *LINE_HZ, *LINE_HZ]),
     st.sampled_from([175.0, 175.2, 216.67]),
@@ -125,7 +125,7 @@ def test_an_unread_first_finding_keeps_its_incident() -> None:
 @settings(max_examples=160, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:
     together, in_parts = Table(PLACES), Table(PLACES)
-    with patch("opq_cloud.mauka.joining.incident_facts.ARRIVALS", chance.choice([1, 2, 50])):
+    with patch("opq_cloud.mauka.joining.incident_facts.ARRIVALS_LISTED", chance.choice([1, 2, 50])):
         if items:
             together.put(items)
         shuffled = [*items, *chance.sample(items, len(items) // 2)]

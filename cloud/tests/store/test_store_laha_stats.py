@@ -112,7 +112,7 @@ def test_rates_are_requested_in_turn(
     """Rates are requested in turn and a known one not for 15 minutes."""
     now_s, requested = [0.0], list[list[str]]()
     plugin = SystemStatsPlugin({}, lambda: store, SystemStatsSection(), tmp_path, lambda: now_s[0])
-    monkeypatch.setattr(system_stats, "REQUESTED_EACH", 2)
+    monkeypatch.setattr(system_stats, "RATES_PER_DOCUMENT", 2)
     monkeypatch.setattr(
         plugin, "produce", lambda _, made: requested.append([*made.box_measurement_rate_request.box_ids])
     )

@@ -17,7 +17,7 @@ from opq_proto.kit import log
 CODE_S = 600.0
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: five bits each, without I, L, O and U."""
-CHARACTERS = 8
+CODE_CHARACTERS = 8
 """40 bits: twenty tries guess the code with a chance of 1 in 5e10."""
 MAX_TRIES = 20
 """Number of wrong tries after which a code is closed and a new one has to be requested."""
@@ -54,7 +54,7 @@ class ClaimCodes:
         """Makes a new code, which replaces an older one. KeyError: this gateway has no such Box."""
         if box_id not in self.box_ids:
             raise KeyError(box_id)
-        digits = "".join(secrets.choice(ALPHABET) for _ in range(CHARACTERS))
+        digits = "".join(secrets.choice(ALPHABET) for _ in range(CODE_CHARACTERS))
         with self._lock:
             self._open[box_id] = _OpenCode(digits, self._monotonic_s() + CODE_S)
         self._log.info("claim_code.made", box_id=box_id, valid_s=CODE_S)
@@ -92,7 +92,7 @@ class ClaimCodes:
 
 def _grouped(digits: str) -> str:
     """The code in two halves, such as `K7QF-3M9X`."""
-    return f"{digits[: CHARACTERS // 2]}-{digits[CHARACTERS // 2 :]}"
+    return f"{digits[: CODE_CHARACTERS // 2]}-{digits[CODE_CHARACTERS // 2 :]}"
 
 
 def as_digits(text: str) -> str:

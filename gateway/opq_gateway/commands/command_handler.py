@@ -63,7 +63,7 @@ WAIT_S = 60.0
 GRACE_S = 5.0
 """Wait after the requested end, for the serial line, for samples sent again (1 s) and after a start of the
 gateway."""
-WAITING = 256
+COMMANDS_WAITING = 256
 """Most commands of all Boxes that wait to be handled, and most that wait for samples. Further ones are
 answered at once."""
 POLL_S = 0.01
@@ -130,7 +130,7 @@ class CommandHandler:
         self._started_s = monotonic_s()
         self._desks: dict[str, CommandedBox] = {}
         self._orders: dict[str, BoxOrders] = {}
-        self._channel: Channel[Callable[[], None]] = Channel("commands", WAITING, "refuse")
+        self._channel: Channel[Callable[[], None]] = Channel("commands", COMMANDS_WAITING, "refuse")
         self._waiting: list[WaitingRequest] = []
         self._log = log.get(service="gateway")
 
@@ -255,7 +255,7 @@ class CommandHandler:
         pointless = not data.wait or request.end_ns <= request.start_ns or ahead_s < -GRACE_S
         if pointless or ready(desk.ring, request):
             self._answer_data(desk, request)
-        elif len(self._waiting) >= WAITING:
+        elif len(self._waiting) >= COMMANDS_WAITING:
             desk.counters.add("requests_unwaited")
             self._answer_data(desk, request)
         else:

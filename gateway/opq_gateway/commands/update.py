@@ -37,7 +37,7 @@ ANSWER_S = 1.0
 BUSY_S = 0.05
 LOST_S = 5.0
 """Wait beyond the time-out of the line, because a busy handler may receive the answer late."""
-TRIES = 10
+SENDING_TRIES = 10
 
 
 class FirmwareUpdate:
@@ -223,8 +223,10 @@ class FirmwareUpdate:
 
     def _try_again(self, why: str) -> None:
         self._tries += 1
-        if self._tries > TRIES:
-            self._reset("failed", f"{why}, {TRIES} times, at byte {self._offset}; the Box keeps its firmware")
+        if self._tries > SENDING_TRIES:
+            self._reset(
+                "failed", f"{why}, {SENDING_TRIES} times, at byte {self._offset}; the Box keeps its firmware"
+            )
         else:
             self._again_s = self._now_s + ANSWER_S
 

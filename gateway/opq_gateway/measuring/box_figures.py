@@ -120,7 +120,7 @@ RMS_SHARE = 0.02
 FREQUENCY_HZ = 0.1
 """Twice the class S limit of IEC 61000-4-30:2015, 5.1.2 (50 mHz)."""
 THD_RATIO = 0.02
-CHECKED = 16
+WINDOWS_CHECKED = 16
 
 
 class Spanned(Protocol):
@@ -139,8 +139,8 @@ class CrossCheck:
     def __init__(self) -> None:
         self.checked = 0
         self.differing = 0
-        self._ours: deque[tuple[float, float, Mapping[str, Metric]]] = deque(maxlen=CHECKED)
-        self._theirs: deque[BoxMeasurement] = deque(maxlen=CHECKED)
+        self._ours: deque[tuple[float, float, Mapping[str, Metric]]] = deque(maxlen=WINDOWS_CHECKED)
+        self._theirs: deque[BoxMeasurement] = deque(maxlen=WINDOWS_CHECKED)
 
     def accept_window(self, window: Spanned, metrics: Mapping[str, Metric]) -> None:
         """Accepts one of our windows with its metrics."""

@@ -19,7 +19,7 @@ from opq_measure.signal import FloatArray, like_rate_hz
 from opq_measure.timebase.window import Window
 from opq_measure.waveform.high_pass import cycle_peaks_v, tap_count
 
-AT_ONCE = 8
+WINDOWS_PER_CALL = 8
 """Most windows in one call: 200 kB of samples and 80 kB of lines stay in the cache."""
 QUANTITIES = (
     Quantity("rms_v"),
@@ -89,8 +89,8 @@ def figures_of(
         kind = len(window.edges) - 1, like_rate_hz(window.rate_hz), math.isnan(window.half_before)
         kinds.setdefault(kind, []).append(at)
     for places in kinds.values():
-        for first in range(0, len(places), AT_ONCE):
-            part = places[first : first + AT_ONCE]
+        for first in range(0, len(places), WINDOWS_PER_CALL):
+            part = places[first : first + WINDOWS_PER_CALL]
             own = [windows[at] for at in part]
             alike = _alike(own, np.array([nominals_v[at] for at in part]), carrier_hz)
             found.update(zip(part, alike, strict=True))

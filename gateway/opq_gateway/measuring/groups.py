@@ -37,7 +37,9 @@ class GroupMeter:
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
         self._sources = [TimeSource.FREE] * 3
         self._uncertain_ns = [0] * 3
-        self._flagged: list[deque[tuple[int, int]]] = [deque(maxlen=unbalance.WAITING) for _ in range(3)]
+        self._flagged: list[deque[tuple[int, int]]] = [
+            deque(maxlen=unbalance.WINDOWS_WAITING) for _ in range(3)
+        ]
         """[start_ns, end_ns) of each phase's windows that a dip, swell or interruption touches."""
         for each in before:
             stored = {name: value for name, value in each.values.items() if isinstance(value, float)}

@@ -3,13 +3,13 @@
 import cmath
 import math
 
-from opq_measure.aggregation.instants import INSTANTS, is_good_clock, phasor_at, place_of_instant
+from opq_measure.aggregation.instants import INSTANTS_PER_INTERVAL, is_good_clock, phasor_at, place_of_instant
 from opq_measure.timebase.window import Window
 from opq_proto.measurement.intervals import AT_INSTANTS
 from opq_proto.messages import TimeSource
 
 Clock = tuple[int, TimeSource]
-KEPT = 3
+INTERVALS_KEPT = 3
 """Ten minutes that are kept while they are not taken."""
 
 
@@ -29,7 +29,7 @@ class InstantPhasors:
         phasor = phasor_at(window, at_ns)
         if cmath.isfinite(phasor):
             self._found.setdefault(start_ns, {})[number] = phasor, clock
-        while len(self._found) > KEPT:
+        while len(self._found) > INTERVALS_KEPT:
             del self._found[min(self._found)]
 
     def take(self, start_ns: int, clock: Clock) -> tuple[dict[str, tuple[float, ...]], Clock]:
@@ -38,7 +38,7 @@ class InstantPhasors:
         found = self._found.pop(start_ns, {})
         if not found:
             return {}, clock
-        phasors = [found[number][0] if number in found else None for number in range(INSTANTS)]
+        phasors = [found[number][0] if number in found else None for number in range(INSTANTS_PER_INTERVAL)]
         angles = tuple(math.nan if each is None else math.degrees(cmath.phase(each)) for each in phasors)
         volts = tuple(math.nan if each is None else abs(each) for each in phasors)
         clocks = [clock, *(each for _, each in found.values())]

@@ -33,7 +33,7 @@ BACKLOG_INBOX_S = 300.0
 TEN_MINUTES_NS = 600 * 10**9
 CYCLE_NS = 20_000_000
 """Two runs of the gateway find the end of the same disturbance within this time."""
-OF_WINDOWS = ("window", "half")
+WINDOW_KINDS = ("window", "half")
 """Kinds whose newest rows show how far the ledger was written; the other kinds cover longer intervals."""
 
 
@@ -228,7 +228,7 @@ class MeasuredBox:
         if self.ledger is not None:
             known = {kind: self.ledger.newest_ns(kind) for kind in KINDS}
             self._stored_to_ns = {kind: end_ns for kind, end_ns in known.items() if end_ns is not None}
-            written = [self._stored_to_ns[kind] for kind in OF_WINDOWS if kind in self._stored_to_ns]
+            written = [self._stored_to_ns[kind] for kind in WINDOW_KINDS if kind in self._stored_to_ns]
             if written:
                 backlog.note_ledger(max(written))
             if (began_ns := self._began_ns(self.ledger, backlog.since_ns)) is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from opq_proto.kit import log
 from opq_proto.kit.whole_file import write_whole_file
 
-LETTERS = 6
+NAME_LETTERS = 6
 MACHINE_FILES = (
     Path("/sys/firmware/devicetree/base/serial-number"),
     Path("/etc/machine-id"),
@@ -70,7 +70,7 @@ def _text(path: Path) -> str:
 
 
 def _letters(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:LETTERS]
+    return hashlib.sha256(text.encode()).hexdigest()[:NAME_LETTERS]
 
 
 def _has_published(topics_file: Path, beginning: str) -> bool:

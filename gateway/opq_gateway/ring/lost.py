@@ -17,8 +17,8 @@ BEFORE_CONTACT = "sampled before the gateway heard this start of the Box"
 OVERRUN = "the Box's converter overran"
 NOT_RESENT = "lost between Box and gateway; the Box did not send them again"
 ENDED = "lost between Box and gateway, which ended before the Box had sent them again"
-STOOD_STILL = "lost between Box and gateway while the gateway stood still"
-NOT_HELD = "not on the disk: damaged, or not written back before a power cut"
+MACHINE_PAUSED = "lost between Box and gateway while the gateway stood still"
+NOT_ON_DISK = "not on the disk: damaged, or not written back before a power cut"
 GAP_REASONS = {OVERRUN: GapReason.OVERRUN, NOT_RESENT: GapReason.LINE}
 """Text -> reason of the loss; with any other text the gateway lost the samples."""
 _PAYLOAD = struct.Struct("<QQqqH")

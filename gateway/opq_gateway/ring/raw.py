@@ -32,7 +32,7 @@ HEAD_BYTES: Final = 64
 MAX_CAPACITY: Final = 1 << 16
 READ_AHEAD_BYTES: Final = 1 << 20
 """A power cut may leave written records after unwritten ones, which are searched this far (40 s)."""
-LOSSES_BEHIND: Final = 4
+RECORDS_AFTER_SPAN: Final = 4
 """Number of records read after a span, because a loss that begins in it is recorded with the block after it.
 """
 _HEAD = struct.Struct("<8sIIIQdff16s")
@@ -166,7 +166,7 @@ def _first_good(fd: int, found: RawLayout, indices: range) -> RecordColumns | No
 def read_raw(fd: int, found: RawLayout, records: int, start_ns: int, end_ns: int) -> RecordColumns:
     """The records that touch [start_ns, end_ns), found by bisection on time."""
     low = max(0, _first_not_before(fd, found, records, start_ns) - 1)
-    high = min(records, _first_not_before(fd, found, records, end_ns) + LOSSES_BEHIND)
+    high = min(records, _first_not_before(fd, found, records, end_ns) + RECORDS_AFTER_SPAN)
     data = os.pread(fd, (high - low) * found.stride, found.at(low))
     return found.parse(data, low).touching(start_ns, end_ns)
 

@@ -134,10 +134,10 @@ CHUNK_SAMPLES: Final = 24_000
 """Samples that have to be unpacked to read one sample. 20,000 would cost 0.8 % more bytes and take 15 % less
 time."""
 SMALL_CHUNK_SAMPLES: Final = 18_000
-SMALL: Final = 10
+SMALL_DIVISOR: Final = 10
 """A chunk that was packed to less than 1/10 of its size is followed by a small one: samples of 8 bits take
 nearly twice the time of others to unpack, and a small chunk costs them little compression (4 % of 17)."""
-AT_ONCE: Final = 16
+CHUNKS_AT_ONCE: Final = 16
 """Most chunks unpacked together: the memory for that stays below 20 MB."""
 MAX_INDEX_BYTES: Final = 1 << 24
 _HEAD = struct.Struct("<8sIIQdffqqqqq24s")
@@ -165,7 +165,7 @@ class SealedIndex:
 
 def next_chunk_samples(chunk_bytes: int, samples: int) -> int:
     """Samples of the next chunk, given the bytes and samples of the one before."""
-    return SMALL_CHUNK_SAMPLES if SMALL * chunk_bytes < 2 * samples else CHUNK_SAMPLES
+    return SMALL_CHUNK_SAMPLES if SMALL_DIVISOR * chunk_bytes < 2 * samples else CHUNK_SAMPLES
 
 
 def chunk(part: RecordColumns) -> bytes:
@@ -240,8 +240,8 @@ def read_sealed(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> Rec
         return RecordColumns(UNKNOWN_FACTS, np.zeros(0, ROW), np.zeros(0, np.int16), bad=1)
     wanted = np.flatnonzero((index.table["start_ns"] < end_ns) & (index.table["end_ns"] > start_ns))
     opened: list[RecordColumns | None] = []
-    for at in range(0, len(wanted), AT_ONCE):
-        rows = index.table[wanted[at : at + AT_ONCE]]
+    for at in range(0, len(wanted), CHUNKS_AT_ONCE):
+        rows = index.table[wanted[at : at + CHUNKS_AT_ONCE]]
         chunks = [os.pread(fd, int(row["length"]), int(row["offset"])) for row in rows]
         opened += _opened(chunks, index.facts, counts, end_ns, index.old)
     parts = [part for part in opened if part is not None]

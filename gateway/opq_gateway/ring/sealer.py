@@ -27,10 +27,10 @@ ANSWER_S = 900.0
 """Ten minutes of samples take some 10 s of a core, and a child on a busy machine gets little of it."""
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
-STAY_RAW = 2
+RAW_SEGMENTS_KEPT = 2
 """Number of newest ended segments of a ring that stay raw. Most requests are for the last minutes, and ten
 seconds of raw samples are read in 1 ms instead of 6 to 9."""
-TRIES = 2
+SEALING_TRIES = 2
 """A segment stays raw after this many failures of the child."""
 IDLE_S = 60.0
 """A child without work for this long ends. One Box needs it for some seconds of ten minutes; it takes 40 MB,
@@ -52,7 +52,7 @@ class Sealer:
         answer_s: float = ANSWER_S,
         poll_s: float = POLL_S,
         first_wait_s: float = FIRST_WAIT_S,
-        stay_raw: int = STAY_RAW,
+        stay_raw: int = RAW_SEGMENTS_KEPT,
         idle_s: float = IDLE_S,
         command: tuple[str, ...] = (sys.executable, "-m", "opq_gateway.ring.sealing"),
     ) -> None:
@@ -97,7 +97,7 @@ class Sealer:
             unsealed = ring.unsealed()
             there.update(segment.path for segment in unsealed)
             due = unsealed[: max(0, len(unsealed) - self._stay_raw)]
-            waiting = [segment for segment in due if self._failed.get(segment.path, 0) < TRIES]
+            waiting = [segment for segment in due if self._failed.get(segment.path, 0) < SEALING_TRIES]
             if len(waiting) > most:
                 most, best = len(waiting), (box_id, waiting[-1])
         self._failed = {path: count for path, count in self._failed.items() if path in there}

@@ -17,7 +17,7 @@ from opq_gateway.ring.ring import Ring
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 
-ONE_BY_ONE = 4
+RINGS_SYNCED_SINGLY = 4
 """Up to this many rings of one file system are synced one by one."""
 
 
@@ -47,7 +47,7 @@ class Syncing:
             for box_id, ring in self._rings.items():
                 self._by_disk.setdefault(ring.folder.stat().st_dev, []).append(box_id)
         for box_ids in self._by_disk.values():
-            if len(box_ids) <= ONE_BY_ONE or not sync_file_system(self._rings[box_ids[0]].folder):
+            if len(box_ids) <= RINGS_SYNCED_SINGLY or not sync_file_system(self._rings[box_ids[0]].folder):
                 for box_id in box_ids:
                     self._sync_one(box_id)
         for box_id, ring in self._rings.items():

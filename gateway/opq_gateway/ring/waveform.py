@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_gateway.ring.lost import NOT_HELD, Lost, completed
+from opq_gateway.ring.lost import NOT_ON_DISK, Lost, completed
 from opq_gateway.ring.segment import RecordColumns
 from opq_gateway.ring.time_axes import CLOCK_STEP_NS
 from opq_proto.messages import Gap, TimeSource, Waveform
@@ -77,7 +77,7 @@ def _joined(box_id: str, parts: list[RecordColumns], lost: list[Lost]) -> Wavefo
     ]
     gaps: list[Gap] = []
     for at in np.flatnonzero(first[1:] > ends[:-1]):
-        gaps += completed(int(ends[at]), int(first[at + 1]), gaps_known, NOT_HELD)
+        gaps += completed(int(ends[at]), int(first[at + 1]), gaps_known, NOT_ON_DISK)
     return Waveform(
         box_id=box_id,
         start_ns=int(rows["t_ns"][0]),
@@ -123,14 +123,16 @@ class Holes:
         if before is not None and before.start_id == stretch.start_id:
             self._hole(before, int(rows["first_sample"][0]), int(rows["t_ns"][0]), stretch.lost)
         for at in np.flatnonzero(rows["first_sample"][1:] > ends[:-1]):
-            start = Lost(stretch.start_id, int(ends[at]), 0, int(ends_ns[at]), int(ends_ns[at]), NOT_HELD)
+            start = Lost(stretch.start_id, int(ends[at]), 0, int(ends_ns[at]), int(ends_ns[at]), NOT_ON_DISK)
             following = rows[at + 1]
             self._hole(start, int(following["first_sample"]), int(following["t_ns"]), stretch.lost)
-        self._before = Lost(stretch.start_id, int(ends[-1]), 0, int(ends_ns[-1]), int(ends_ns[-1]), NOT_HELD)
+        self._before = Lost(
+            stretch.start_id, int(ends[-1]), 0, int(ends_ns[-1]), int(ends_ns[-1]), NOT_ON_DISK
+        )
 
     def _hole(self, start: Lost, end_sample: int, end_ns: int, lost: Iterable[Lost]) -> None:
         gaps_known = [Gap(o.first_sample, o.samples, "") for o in lost if o.start_id == start.start_id]
-        for gap in completed(start.first_sample, end_sample, gaps_known, NOT_HELD):
+        for gap in completed(start.first_sample, end_sample, gaps_known, NOT_ON_DISK):
             if gap.reason:
                 hole = replace(start, first_sample=gap.first_sample, samples=gap.samples)
                 self.found.append(replace(hole, end_ns=max(start.start_ns, end_ns)))

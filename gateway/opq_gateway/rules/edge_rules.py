@@ -33,7 +33,7 @@ except ImportError as error:
     ) from error
 
 POLL_S = 0.1
-ITEMS = 5000
+ITEMS_WAITING = 5000
 NS_PER_MS = 1_000_000
 Send = Callable[[str, Measurement], None]
 
@@ -58,7 +58,7 @@ class EdgeRules:
         """
         wanted = config.rules
         self._statuses, self._counters, self._send = statuses, counters, send
-        self._channel = feed.subscribe("rules", (Values, DisturbanceNotice), ITEMS)
+        self._channel = feed.subscribe("rules", (Values, DisturbanceNotice), ITEMS_WAITING)
         self._measured: LocalFeed[Item] = LocalFeed("rules")
         self._waves: LocalFeed[WavePiece] = LocalFeed("waves")
         self._crossings: LocalFeed[Measurement] = LocalFeed("crossings")

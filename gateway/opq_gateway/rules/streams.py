@@ -29,7 +29,7 @@ from opq_rules.local_feed import LocalFeed
 from opq_rules.streams.columns import KnownColumns
 from opq_rules.wave_windows import WavePiece
 
-WAITING = 1000
+ROWS_WAITING = 1000
 
 
 class SampleTap:
@@ -92,7 +92,7 @@ class WavePublisher:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.SNDHWM, WAITING)
+        self._socket.setsockopt(zmq.SNDHWM, ROWS_WAITING)
         try:
             self._socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -110,13 +110,13 @@ class WavePublisher:
 
 
 NS_PER_MS = 1_000_000
-AS_MEASUREMENT = edge_columns()
+MEASUREMENT_COLUMNS = edge_columns()
 """Name of a value -> its column in a Measurement."""
 EDGE_COLUMNS = KnownColumns(
     (
         *("box", "kind", "timestamp_ms", "start_ms", "end_ms", "uncertainty_ns", "source", "flagged"),
-        *("entering", *AS_MEASUREMENT.values(), *HARMONICS),
-        *(name for name, column in AS_MEASUREMENT.items() if name != column),
+        *("entering", *MEASUREMENT_COLUMNS.values(), *HARMONICS),
+        *(name for name, column in MEASUREMENT_COLUMNS.items() if name != column),
         *("harmonics_v", "interharmonics_v", "rms_min_v", "rms_max_v", "f_min_hz", "f_max_hz"),
         *("thd_max_ratio", "signalling_v", "signalling_max_v"),
         *("under_ratio", "over_ratio", "coverage_ratio", "pinst_max", "plt"),
@@ -150,8 +150,8 @@ def _row(item: Values | DisturbanceNotice) -> Row:
         row[name] = list(value) if isinstance(value, tuple) else value
         if name in AT_INSTANTS and isinstance(value, tuple):
             row[name] = [each if math.isfinite(each) else None for each in value]
-        elif name in AS_MEASUREMENT:
-            row[AS_MEASUREMENT[name]] = value
+        elif name in MEASUREMENT_COLUMNS:
+            row[MEASUREMENT_COLUMNS[name]] = value
         elif name == "harmonics_v" and isinstance(value, tuple) and value[0] > 0:
             row |= {f"h{order}": volts / value[0] for order, volts in enumerate(value[1:], 2)}
     return row

@@ -24,7 +24,7 @@ BUCKETS = 120
 """Ten minutes, in which a crystal's rate wanders by some 0.01 ppm, 6 us."""
 SLOPE_BUCKETS = 12
 """Below a minute the Box's own rate is better than a fitted one."""
-CRYSTAL = 100e-6
+CRYSTAL_ERROR = 100e-6
 """Largest error of a crystal's rate."""
 FIRST_NS = 20e6
 """How late the earliest of few blocks may be, a round of the reader; it shrinks with every bucket."""
@@ -112,7 +112,7 @@ class Arrivals:
         x_near, y_near = x[near] - x[near].mean(), y[near] - y[near].mean()
         if np.count_nonzero(near) >= SLOPE_BUCKETS // 2:
             slope = float(x_near @ y_near / (x_near @ x_near))
-        slope = min(max(slope, -CRYSTAL), CRYSTAL)
+        slope = min(max(slope, -CRYSTAL_ERROR), CRYSTAL_ERROR)
         rest = y[near] - y[near].mean() - slope * x_near
         rms_ns = float(np.sqrt(np.mean(rest**2)))
         slope_bound = 3.5 * rms_ns / float(np.sqrt(x_near @ x_near))
@@ -141,8 +141,8 @@ class Arrivals:
             sample=sample,
             at_ns=self._zero[1] + float(x[-1]) + float(y.min()),
             period_ns=self._period_ns,
-            bound_ns=NEAR_NS + max(FIRST_NS / len(x), left_ns) + CRYSTAL * lasting_ns,
-            slope_bound=CRYSTAL,
+            bound_ns=NEAR_NS + max(FIRST_NS / len(x), left_ns) + CRYSTAL_ERROR * lasting_ns,
+            slope_bound=CRYSTAL_ERROR,
             fitted=False,
             buckets=len(x),
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from opq_gateway.blocks import SampleBlock, boot_id_of, drawn_start_id
 from opq_gateway.ring.catalogue import clock_of
-from opq_gateway.ring.lost import NOT_RESENT, NOT_RUNNING, STOOD_STILL
+from opq_gateway.ring.lost import MACHINE_PAUSED, NOT_RESENT, NOT_RUNNING
 from opq_gateway.ring.segment import Segment
 from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.reassembly import Output, Reassembly
@@ -170,10 +170,10 @@ class Axis:
             return
         first = max(expected, self.line.newest_end)
         end = first + round((seconds + STALL_BESIDE_S) * self._hello.rate_millihz / 1000)
-        if holes and holes[-1][2] == STOOD_STILL and holes[-1][0] <= first <= holes[-1][1]:
+        if holes and holes[-1][2] == MACHINE_PAUSED and holes[-1][0] <= first <= holes[-1][1]:
             before_first, before_end, _ = holes.pop()
             first, end = before_first, max(end, before_end)
-        holes.append((first, end, STOOD_STILL))
+        holes.append((first, end, MACHINE_PAUSED))
 
     def tick(self) -> list[Output]:
         """Gives up a hole after LONGEST_SILENCE_S without samples, so that the blocks after it are passed

@@ -47,11 +47,11 @@ class BoxCommandLink(Protocol):
         ...
 
 
-WAITING = 16
+COMMANDS_WAITING = 16
 """Most commands that wait; the Box's own inbox holds few."""
 AGAIN_S = 1.0
 """A command without an answer for this long, or for half of the time-out, is sent once more."""
-SENT_ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL, Operation.SYNC_TIME)
+NEVER_REPEATED = (Operation.RESET, Operation.UPDATE_END, Operation.REPL, Operation.SYNC_TIME)
 """Commands that restart the Box, and the time, which would be a second old."""
 
 
@@ -141,12 +141,12 @@ class BoxCommands:
             current.done(BoxAnswer(None, f"no answer within {current.timeout_s:g} s"))
         elif not current.repeated and waited_s >= min(AGAIN_S, current.timeout_s / 2):
             current.repeated = True
-            if current.operation not in SENT_ONCE:
+            if current.operation not in NEVER_REPEATED:
                 self._send(current)
 
     def _queue_command(self, command: _QueuedCommand) -> bool:
         with self._lock:
-            if not self._open or len(self._waiting) >= WAITING:
+            if not self._open or len(self._waiting) >= COMMANDS_WAITING:
                 return False
             self._waiting.append(command)
             return True

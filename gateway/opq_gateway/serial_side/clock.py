@@ -33,10 +33,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from opq_gateway.ring.time_axes import HOLDOVER_DRIFT
-from opq_gateway.serial_side.arrivals import CRYSTAL, Arrivals, Fit
+from opq_gateway.serial_side.arrivals import CRYSTAL_ERROR, Arrivals, Fit
 from opq_gateway.serial_side.clock_comparison import ClockComparison
 from opq_gateway.serial_side.gps_comparison import GpsComparison
-from opq_gateway.serial_side.steering import HURRIED_SLEW, SLEW, Steering, SteeringTarget
+from opq_gateway.serial_side.steering import HURRIED_SLEW, SLEW_RATE, Steering, SteeringTarget
 from opq_gateway.serial_side.system_time import ClockOffset, SystemTime
 from opq_proto.kit.clock import ClockState, system_clock
 from opq_proto.link.messages import Samples
@@ -68,7 +68,7 @@ HURRIED_NS = 1_000_000_000
 SHARED_ERROR_NS = 5_000_000
 """Largest sum of the bound of a Box's arrivals and the remaining slew. With half of DELAY_NS two such Boxes
 are at most 20 ms apart (docs/reference/contracts.md, clock_id)."""
-KEPT_NS = GO_ON_NS / CRYSTAL
+KEPT_NS = GO_ON_NS / CRYSTAL_ERROR
 """Nearly three hours, for which the ring's time, continued in samples, is right within GO_ON_NS."""
 
 
@@ -325,11 +325,11 @@ class BoxClock:
         self._go_on(target)
         if only_as_before and not self._steering.begun:
             return
-        reason, slew = reference.step, SLEW
+        reason, slew = reference.step, SLEW_RATE
         if self._by_gps and bound_ns is not None:
             off_ns = abs(self._steering.off_ns(target))
             reason = "compared with another Box's GPS" if off_ns > max(HURRIED_NS, bound_ns) else ""
-            slew = HURRIED_SLEW if off_ns > bound_ns / 4 else SLEW
+            slew = HURRIED_SLEW if off_ns > bound_ns / 4 else SLEW_RATE
         step = bool(reason) and self._steering.begun
         by_ns = self._steering.steer_to(target, step, slew)
         if step:

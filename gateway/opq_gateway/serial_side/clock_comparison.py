@@ -6,13 +6,13 @@ at most by its crystal, so a bound from one quiet moment is valid for minutes on
 block comes late. A step of the Box's time shows in its time stamps, however late they come.
 
     blocks that come before their last sample     the Box's time is ahead: another clock
-    the earliest, and CRYSTAL since, <= 18 ms     the system's clock
+    the earliest, and CRYSTAL_ERROR since, <= 18 ms     the system's clock
     nothing earlier than APART_NS for 20 s        another clock, or somebody set one of the two
 
 Pure; times are handed in.
 """
 
-from opq_gateway.serial_side.arrivals import CRYSTAL
+from opq_gateway.serial_side.arrivals import CRYSTAL_ERROR
 from opq_proto.link.messages import Samples
 
 SHARED_NS = (-2_000_000, 18_000_000)
@@ -50,7 +50,7 @@ class ClockComparison:
             if stepped(before, samples):
                 self._reset()  # earlier observations belong to another time
             else:
-                self._bound_ns += CRYSTAL * (now_s - then_s) * 1e9
+                self._bound_ns += CRYSTAL_ERROR * (now_s - then_s) * 1e9
         if now_s - self._since_s > WINDOW_S:
             self._since_s = now_s
             self._earliest_before_ns, self._earliest_ns = self._earliest_ns, NO_BLOCK_NS
@@ -68,4 +68,4 @@ class ClockComparison:
 def stepped(before: Samples, samples: Samples) -> bool:
     """Whether the Box's time moved by more than its samples did."""
     elapsed_ns = (samples.first_sample - before.first_sample) * 10**12 // before.rate_millihz
-    return abs(samples.t_ns - before.t_ns - elapsed_ns) > STEP_NS + CRYSTAL * abs(elapsed_ns)
+    return abs(samples.t_ns - before.t_ns - elapsed_ns) > STEP_NS + CRYSTAL_ERROR * abs(elapsed_ns)

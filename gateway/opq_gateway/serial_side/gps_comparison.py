@@ -48,13 +48,13 @@ BACKLOG_S = 60.0
 STALE_S = 15.0
 ABSENT_S = 60.0
 """A Box that was away for longer is compared from the start again."""
-WANDER = 10e-6
+CRYSTAL_WANDER = 10e-6
 """Change of this machine's crystal's rate after the last comparison, over 10 K."""
 COARSE_NS = 1_000_000
 """A Box that states a larger bound gets a new line when it is locked again."""
 MAX_BOXES = 8
 """Most Boxes that are compared; each costs a fit every five seconds."""
-CONTRADICTIONS_IN_A_ROW = 3
+MAX_CONTRADICTIONS = 3
 """A Box counts as contradicting after this many contradictions in a row, one every five seconds."""
 
 
@@ -95,7 +95,7 @@ class TimeLine:
         """The bound of that offset's error, in ns."""
         since_ns = abs(monotonic_ns - self.at_ns)
         silent_ns = max(0.0, monotonic_ns - self.newest_ns - STALE_S * 1e9)
-        return self.error_ns + self.period_bound * since_ns + WANDER * silent_ns
+        return self.error_ns + self.period_bound * since_ns + CRYSTAL_WANDER * silent_ns
 
     def agrees(self, other: "TimeLine", monotonic_ns: int) -> bool:
         """Whether both lines may be right."""
@@ -351,7 +351,7 @@ class GpsComparison:
     def _contradicts(self, box: _ComparedBox, line: TimeLine, other: TimeLine, monotonic_ns: int) -> None:
         """Counts a contradiction, and reports it after enough of them in a row."""
         box.contradicted += 1
-        if box.contradicted != CONTRADICTIONS_IN_A_ROW:
+        if box.contradicted != MAX_CONTRADICTIONS:
             return
         apart_ns = line.offset_ns(monotonic_ns) - other.offset_ns(monotonic_ns)
         self._log.warning(

@@ -13,7 +13,7 @@ Pure; one receiver.
 from collections import deque
 from enum import Enum, auto
 
-from opq_gateway.serial_side.arrivals import CRYSTAL, READ_NS, left_ns
+from opq_gateway.serial_side.arrivals import CRYSTAL_ERROR, READ_NS, left_ns
 
 WINDOW_NS = 900_000_000
 """Length of a window with enough reads. Two of them fit into clock.START_S."""
@@ -22,7 +22,7 @@ LONGEST_NS = 3 * 10**9
 WINDOW_READS = 4
 """Reads of the port that are enough for a window."""
 LATE_NS = 100_000_000
-WINDOWS = 600
+WINDOWS_KEPT = 600
 """Ten minutes."""
 NO_BLOCK_NS = 2**62
 
@@ -43,7 +43,7 @@ class Lateness:
     def __init__(self, late_ns: int = 0) -> None:
         """`late_ns`: how late the first block is by earlier blocks without a receiver's time."""
         self._late_ns = late_ns if late_ns > LATE_NS else 0
-        self._windows: deque[tuple[int, int, float]] = deque(maxlen=WINDOWS)
+        self._windows: deque[tuple[int, int, float]] = deque(maxlen=WINDOWS_KEPT)
         """Of steady windows: monotonic time, the least lateness, and the bound of its error."""
         self._zero_ns: int | None = None
         self._began_ns = self._due_ns = self._read_ns = 0
@@ -85,7 +85,7 @@ class Lateness:
     def _close(self, now_ns: int, least_ns: int) -> None:
         own_left_ns = left_ns(self._reads, least_ns)
         windows = [(at_ns, low_ns, low_left_ns) for at_ns, low_ns, low_left_ns in self._windows]
-        drifts_ns = [LATE_NS + 2 * CRYSTAL * (now_ns - at_ns) for at_ns, _, _ in windows]
+        drifts_ns = [LATE_NS + 2 * CRYSTAL_ERROR * (now_ns - at_ns) for at_ns, _, _ in windows]
         lows = list(zip(windows, drifts_ns, strict=True))
         if any(least_ns - own_left_ns > low_ns + drift_ns for (_, low_ns, _), drift_ns in lows):
             self.pace = Pace.LATE

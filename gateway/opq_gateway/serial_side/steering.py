@@ -1,6 +1,6 @@
 """Steering: the time given to a run's samples; piecewise linear, slewed, never revised.
 
-Where the target moves, the line continues from its present place and approaches it at most at SLEW. A late
+Where the target moves, the line continues from its place and approaches it at most at SLEW_RATE. A late
 sample (sent again) gets the time stamp of the piece of its neighbours. Pure.
 """
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
-SLEW = 50e-6
+SLEW_RATE = 50e-6
 """Seconds per second. The rate reported with the time stamps does not contain it, so that it does not change
 the measured frequency."""
 HURRIED_SLEW = 2e-3
 """Used where the time is off by more than a quarter of its bound: 250 ms in two minutes; time stamps do not
 go back."""
 MIN_SLEW_S = 10.0
-PIECES = 64
+PIECES_KEPT = 64
 """Five minutes of pieces: more than any Box sends again."""
 
 
@@ -70,7 +70,7 @@ class Steering:
     """The line of one run."""
 
     def __init__(self) -> None:
-        self._pieces: deque[SteeringPiece] = deque(maxlen=PIECES)
+        self._pieces: deque[SteeringPiece] = deque(maxlen=PIECES_KEPT)
 
     @property
     def begun(self) -> bool:
@@ -80,7 +80,7 @@ class Steering:
         """Distance from the line to the target."""
         return round(target.t_ns) - self.piece(target.sample).t_at(target.sample) if self._pieces else 0
 
-    def steer_to(self, target: SteeringTarget, step: bool = False, slew: float = SLEW) -> int:
+    def steer_to(self, target: SteeringTarget, step: bool = False, slew: float = SLEW_RATE) -> int:
         """Approaches the target from its sample on, which must not have a stamp yet; with `step` at once.
 
         Returns:

@@ -27,7 +27,7 @@ SET_NS = 1_000_000
 """Two readings of the two clocks differ by less than this, unless one was set."""
 FOLLOWED_NS = 100_000_000
 SETTLED_S = 300.0
-DRIFT = 10e-6
+CRYSTAL_DRIFT = 10e-6
 """Drift of the machine's crystal after its daemon's last correction."""
 
 
@@ -110,7 +110,7 @@ class SystemTime:
         assert self._offset_ns is not None
         if self._known_s is None:
             return ClockOffset(self._offset_ns, TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
-        bound_ns = max(apart_ns, self._known_ns + round((now_s - self._known_s) * 1e9 * DRIFT))
+        bound_ns = max(apart_ns, self._known_ns + round((now_s - self._known_s) * 1e9 * CRYSTAL_DRIFT))
         return ClockOffset(self._offset_ns, TimeSource.HOLDOVER, min(bound_ns, UNKNOWN_UNCERTAINTY_NS))
 
 

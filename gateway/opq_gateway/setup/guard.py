@@ -25,15 +25,15 @@ USER = "opq"
 MAX_BODY_BYTES = 65_536
 ACCESS_POINT = ipaddress.ip_address(ADDRESS)
 ACCESS_POINT_NET = ipaddress.ip_network(f"{ADDRESS}/24", strict=False)
-GUESSES = 5
+PASSWORD_BURST = 5
 """Wrong passwords allowed at once, per address."""
 GUESS_S = 10.0
 """One more wrong password is allowed after this time: 8,640 a day per address."""
-CHANGES = 10
+CHANGE_BURST = 10
 """Changes allowed at once, per address."""
 CHANGE_S = 1.0
 """One more change is allowed after this time."""
-ADDRESSES = 256
+ADDRESSES_REMEMBERED = 256
 """Most addresses that are remembered; the one unseen for longest is forgotten."""
 
 
@@ -64,8 +64,8 @@ class SetupGuard:
 
     def __init__(self, password: Secret | None, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._password = password
-        self._guesses = TokenBuckets(GUESSES, 1 / GUESS_S, ADDRESSES, monotonic_s)
-        self._changes = TokenBuckets(CHANGES, 1 / CHANGE_S, ADDRESSES, monotonic_s)
+        self._guesses = TokenBuckets(PASSWORD_BURST, 1 / GUESS_S, ADDRESSES_REMEMBERED, monotonic_s)
+        self._changes = TokenBuckets(CHANGE_BURST, 1 / CHANGE_S, ADDRESSES_REMEMBERED, monotonic_s)
 
     def refusal(self, request: SetupRequest, access_point: bool) -> SetupRefusal | None:
         """Why this request is refused; None: it is served. `access_point`: whether this machine is one

@@ -19,7 +19,7 @@ from opq_gateway.status import BoxStatus
 from opq_proto.kit.channel import Channel
 from opq_proto.messages import known_uncertainty_ns
 
-ROWS = 50
+ROWS_WAITING = 50
 """Most values per Box that wait for the page; only the newest are shown."""
 ORDINARY_GAPS = frozenset(
     {
@@ -74,7 +74,7 @@ class SetupState:
         self._public_keys = public_keys
         self._wifi = wifi
         self._channel: Channel[Item] = feed.subscribe(
-            "set-up page", (Values,), max(1000, ROWS * len(statuses))
+            "set-up page", (Values,), max(1000, ROWS_WAITING * len(statuses))
         )
         self._lock = threading.Lock()
         self._newest: dict[str, dict[str, tuple[int, Any]]] = {}

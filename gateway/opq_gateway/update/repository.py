@@ -32,7 +32,7 @@ LEAST_BYTES_PER_S = 1000
 WATCH_S = 0.5
 MOST_BYTES = 1_000_000_000
 """Largest size of a bundle."""
-ROOM = 6
+ROOM_FACTOR = 6
 """A bundle, its wheels and the tree made of them need this many times the bundle's bytes."""
 WORDS: tuple[tuple[type[Exception], str], ...] = (
     (tuf.ExpiredMetadataError, "it is out of date (frozen or not signed again, or this clock is wrong)"),
@@ -95,7 +95,7 @@ class Repository:
     def fetch(self, target: TargetFile, to: Path) -> None:
         """Fetches a release into a file, not flushed to the disk. Raises ReleaseError, OSError."""
         free = shutil.disk_usage(to.parent).free
-        if free < (needed := ROOM * target.length):
+        if free < (needed := ROOM_FACTOR * target.length):
             raise OSError(ENOSPC, f"{target.path} needs {needed} bytes of disk; {free} are free")
         try:
             self._checked(self._updater.download_target, target, str(to))

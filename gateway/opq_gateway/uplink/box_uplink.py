@@ -30,7 +30,7 @@ from opq_proto.kit.channel import Channel
 from opq_proto.link.messages import Crossing
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric
 
-ANSWERS = 64
+ANSWERS_WAITING = 64
 REFUSED_RETRY_S = (1.0, 2.0, 6.0)
 """Waits before a refused key is tried again, each shortened by up to a third: a Box may be admitted at any
 time."""
@@ -111,7 +111,7 @@ class BoxUplink:
 
     def __post_init__(self) -> None:
         self.measurements = Channel(f"measurements {self.box_id}", self.queue_messages, "drop_oldest")
-        self.answers = Channel(f"answers {self.box_id}", ANSWERS, "refuse")
+        self.answers = Channel(f"answers {self.box_id}", ANSWERS_WAITING, "refuse")
         self.backlog = ResendBacklog(self.patience.in_flight_s)
         row, held = self.queue.sending(self.box_id), self.queue.held(self.box_id)
         self._set_acknowledging(row is not None and row.acknowledging)

@@ -27,7 +27,7 @@ from opq_proto.kit import log
 from opq_proto.kit.whole_file import PRIVATE_MODE, write_whole_file
 from opq_proto.kit.zmq_inbox import MONITORED, try_send, waiting_messages
 
-ANSWERS = 4
+ANSWER_QUEUE = 4
 """Most answers in libzmq's queue; an answer of 120 s has 9 MB."""
 HEARTBEAT_S = 5.0
 """Period of ZeroMQ's heartbeat."""
@@ -43,7 +43,7 @@ TRIAL_S = 60.0
 """Time for the new cloud to admit the Box."""
 KEY_LETTERS = 40
 MAX_TEXT = 2_000
-SUBSCRIBERS = 1000
+COMMAND_QUEUE = 1000
 """Most commands in libzmq's queue."""
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
@@ -191,11 +191,11 @@ class UplinkConnection:
                 socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # the same subscription again, after a reconnect
                 socket.setsockopt(zmq.XPUB_NODROP, 1)  # a full queue is an error here, not a silent drop
             elif kind == zmq.PUSH:
-                socket.sndhwm = ANSWERS
+                socket.sndhwm = ANSWER_QUEUE
                 # never queue answers for a broker that has forgotten the request
                 socket.setsockopt(zmq.IMMEDIATE, 1)
             else:
-                socket.rcvhwm = SUBSCRIBERS
+                socket.rcvhwm = COMMAND_QUEUE
                 socket.subscribe(box_id.encode())  # a prefix: the command handler compares the id itself
             self.monitors[name] = socket.get_monitor_socket(WATCHED)
             socket.connect(endpoint)

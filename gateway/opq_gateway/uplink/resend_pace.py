@@ -10,7 +10,7 @@ adjusts the rate:
 A lost new Measurement counts like a lost repeated one, because both show that the path is full, and only
 repeats can wait. A Measurement sent before the rate was lowered, and found lost afterwards, belongs to the
 same loss, because the losses of a cloud's restart are found bit by bit and must not slow the repeats each
-time (RFC 6582, `recover`). JITTER keeps Boxes with a common loss from sending again together. The simulated
+time (RFC 6582, `recover`). JITTER_SHARE keeps Boxes with a common loss from repeating together. The simulated
 fleet uses the same rule. It works as TCP (RFC 5681), as a background transfer (RFC 6817, LEDBAT).
 """
 
@@ -24,7 +24,7 @@ SLOWER_FACTOR = 0.25
 """Factor on the used rate after a loss."""
 FASTER_FACTOR = 1.5
 """Factor without a loss. The rate falls on the whole if more than every fourth acknowledgement has a loss."""
-JITTER = 0.25
+JITTER_SHARE = 0.25
 
 
 class ResendPace:
@@ -75,7 +75,7 @@ class ResendPace:
                 used = min(used, self._sent / max(now_s - self._since_s, 0.001))
             slower = max(MIN_PER_S, SLOWER_FACTOR * used)
             if self.per_s is None or slower < self.per_s:  # at the slowest rate the credit stays
-                self._credit, self._at_s = random.uniform(-JITTER, JITTER), now_s
+                self._credit, self._at_s = random.uniform(-JITTER_SHARE, JITTER_SHARE), now_s
                 self.per_s = slower
         elif self.per_s is not None:
             self.allowed(0, now_s)

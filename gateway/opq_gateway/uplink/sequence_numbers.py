@@ -133,7 +133,7 @@ class ReservationMarker:
         return True
 
 
-CHUNK = 64
+NUMBERS_PER_CHUNK = 64
 """About a minute of Measurements at the original rate; a kill skips at most this many numbers. The cloud does
 not wait for them: each Measurement carries the oldest sequence that the Box holds."""
 RESERVED_NUMBERS = 100_000
@@ -164,11 +164,13 @@ class SequenceNumbers:
 
     def _reserve(self, disk: QueueDisk) -> bool:
         """Reserves numbers for every Box that soon needs them, with one wait for the disk."""
-        low = [held for held in self._boxes.values() if held.row.reserved - held.next < CHUNK // 2]
-        numbers = {held.row.box: held.next + CHUNK for held in low}
+        low = [
+            held for held in self._boxes.values() if held.row.reserved - held.next < NUMBERS_PER_CHUNK // 2
+        ]
+        numbers = {held.row.box: held.next + NUMBERS_PER_CHUNK for held in low}
         if not disk.query(lambda file: file.reserve(numbers)):
             return False
         for held in low:
-            held.row.reserved = held.next + CHUNK
+            held.row.reserved = held.next + NUMBERS_PER_CHUNK
         self._marker.set()
         return True

@@ -44,7 +44,7 @@ BACKFILL_S = 0.05
 INTERVALS_S = 1.0
 INTERVALS_PER_S = 20
 """Most intervals and disturbances of all Boxes: 24 kB/s. Two weeks of one Box take four minutes."""
-PER_TURN = 20
+MEASUREMENTS_PER_TURN = 20
 """Most older Measurements of one Box in its turn, before the next Box."""
 CHECKPOINT_S = 10.0
 MAX_UNNUMBERED = 20_000
@@ -292,7 +292,7 @@ class Uplink:
         self._behind = bool(behind)
         while behind and left > 0:
             line = behind.popleft()
-            done = line.send_again(line.allowed(min(PER_TURN, left), now_s), now_s)
+            done = line.send_again(line.allowed(min(MEASUREMENTS_PER_TURN, left), now_s), now_s)
             left -= max(1, done)
             if done and line.allowed(1, now_s):
                 behind.append(line)

@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 TAKEN_NOUNS = ("Measurement", "Trend", "Event", "Finding", "Incident")
 """Nouns of `opq_proto.messages` that an analysis may take, in the order in which data flows."""
 GIVEN_NOUNS = ("Finding", "Message")
-MADE_BY = {
+NOUN_SOURCES = {
     "Measurement": "gateways make Measurements",
     "Trend": "Makai makes Trends from Measurements",
     "Event": "Makai makes Events; an analysis of Events may request more samples with `wants`",
@@ -123,7 +123,7 @@ def _wrong_nouns(module: ModuleType, name: str) -> Iterator[str]:
         yield f"it takes {takes or repr(module.takes)}; an analysis takes {_any_of(TAKEN_NOUNS)}"
     allowed = GIVEN_NOUNS[:1] if takes == "Event" else GIVEN_NOUNS
     if gives not in allowed:
-        reason = MADE_BY.get(gives, "")
+        reason = NOUN_SOURCES.get(gives, "")
         if takes == "Event" and gives == "Message":
             reason = "let another analysis publish Messages about the Findings"
         yield (

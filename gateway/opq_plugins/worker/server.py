@@ -25,7 +25,7 @@ from opq_proto.errors import OpqError
 
 Symbols = dict[tuple[str, str], Callable[[], Any]]
 """(kind, name) -> factory."""
-THREADS = 8
+CALL_THREADS = 8
 NOUNS = ("decide", "analyse", "analyse_items", "wants")
 """Methods whose arguments and answers are nouns of `opq_proto.messages`."""
 ORIGINAL = "OpqMauka.py"
@@ -79,7 +79,7 @@ class WorkerServer:
     def __init__(self, wire: frames.Wire[frames.OfHost], symbols: Symbols) -> None:
         self.wire, self._symbols = wire, symbols
         self._instances: dict[int, WorkerInstance] = {}
-        self._threads = ThreadPoolExecutor(THREADS, "calls")
+        self._threads = ThreadPoolExecutor(CALL_THREADS, "calls")
         self._questions: dict[int, queue.Queue[Value]] = {}
 
     def run(self) -> None:

@@ -24,7 +24,7 @@ from opq_rules.engine.running.stream_input import MAX_BATCH_RECORDS, StreamInput
 from opq_rules.engine.running.taps import RuleTaps
 from opq_rules.engine.state.checkpoint import MAX_STAGED, MAX_WAITING, Checkpoint
 
-TAKE = 4096
+RECORDS_PER_TURN = 4096
 """Records taken from one source before the others have their turn."""
 FIRST_ENTRIES = 8
 """Entries taken from one source at first; doubled while time is left."""
@@ -32,9 +32,9 @@ MAX_BYTES_AT_ONCE = 1 << 20
 """Bytes taken from one source at once."""
 DRAIN_S = 0.1
 """Longest turn, because changes of rules wait for it; a record can be a body of thousands of rows."""
-TURNS = 64
+CALLS_PER_CHECK = 64
 """Sources and calls that are handled between two checks of the timers."""
-HOPS = 32
+MEMORY_HOPS = 32
 """Most times that memory topics feed each other in a turn; the rest waits for the next turn."""
 IDLE_S = 60.0
 FEW_ENTRIES = 64
@@ -187,7 +187,7 @@ class EngineLoop:
     def commit(self) -> bool:
         """Commits waiting emissions, after the records between rules over topics of memory, which would be
         lost."""
-        for _ in range(HOPS):
+        for _ in range(MEMORY_HOPS):
             for _ in range(len(self._direct)):  # each of very many rules may have its own input
                 self._drain(self._direct.popleft())
             if not self._direct:
@@ -208,7 +208,7 @@ class EngineLoop:
             item = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         self.turns += 1
         until_s = self.clock.monotonic_s() + DRAIN_S
-        for _ in range(TURNS):
+        for _ in range(CALLS_PER_CHECK):
             if isinstance(item, SourceRunner):
                 self._drain(item)
             elif item is not None:
@@ -288,9 +288,9 @@ class EngineLoop:
         """Passes on what waits, as long as a turn lasts; returns whether only a few records were left."""
         runner = found.runner
         if found.direct:  # topics of memory are always emptied
-            self._give(found, runner.take_entries(TAKE))
+            self._give(found, runner.take_entries(RECORDS_PER_TURN))
             return False
-        until_s, most, left = self.clock.monotonic_s() + DRAIN_S, FIRST_ENTRIES, TAKE
+        until_s, most, left = self.clock.monotonic_s() + DRAIN_S, FIRST_ENTRIES, RECORDS_PER_TURN
         while left > 0 and (entries := runner.take_entries(min(most, left), MAX_BYTES_AT_ONCE)):
             self._give(found, entries)
             count = sum(entry.count for entry in entries)
@@ -328,7 +328,7 @@ class EngineLoop:
 
     def _pass_on(self) -> None:
         """Processes the new records of topics of memory for the rules that read them."""
-        for _ in range(HOPS):
+        for _ in range(MEMORY_HOPS):
             if not self._direct:
                 return
             self._drain(self._direct.popleft())

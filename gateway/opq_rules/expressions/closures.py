@@ -12,7 +12,7 @@ from opq_rules.batch import Value
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.functions.registry import UNKNOWN
 from opq_rules.sql.syntax import TextPlace
-from opq_rules.values import COMPARISONS, EXACT, compare
+from opq_rules.values import COMPARISONS, LARGEST_EXACT, compare
 
 Evaluate = Callable[[Value, Value], Value]
 """A closure `f(row, context)` that returns the value of an expression."""
@@ -120,7 +120,7 @@ def quotient(left: Evaluate, right: Evaluate) -> Evaluate:
             kind = type(b)
             if kind is float or kind is int:
                 found = a / b
-                if -EXACT < found < EXACT:
+                if -LARGEST_EXACT < found < LARGEST_EXACT:
                     return found
         return divide_uncut(a, b)
 

@@ -6,7 +6,7 @@ rule continues with the same bits. The result is rounded once, when it is asked 
 """
 
 from opq_rules.batch import State, Value
-from opq_rules.values import EXACT, in_bigint, shown
+from opq_rules.values import LARGEST_EXACT, in_bigint, shown
 
 _COARSE_BITS = 60
 """Bits after the binary point that hold every float from 0.004 up and many below it."""
@@ -79,7 +79,9 @@ class Sum:
             return None
         if self.reals or not cut:
             found = self._total / (self.count << self._bits)
-            if self.reals or -EXACT < found < EXACT:  # above it a float has no room for a fraction
+            if (
+                self.reals or -LARGEST_EXACT < found < LARGEST_EXACT
+            ):  # above it a float has no room for a fraction
                 return found
         whole = self._total >> self._bits
         quotient = abs(whole) // self.count

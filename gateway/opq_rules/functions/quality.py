@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RATE_HZ = 12_000.0
 MAINS_HZ = 60.0
-ORDERS = 50
+HIGHEST_ORDER = 50
 _MIN_CYCLES = 4
 _PHASOR_ORDERS = 7
 
@@ -133,8 +133,8 @@ def _harmonic(
 
 
 def _order(value: Value) -> int:
-    if not 1 <= whole(value) <= ORDERS:
-        raise ValueError(f"order {value}; want 1 to {ORDERS}")
+    if not 1 <= whole(value) <= HIGHEST_ORDER:
+        raise ValueError(f"order {value}; want 1 to {HIGHEST_ORDER}")
     return int(value)
 
 

@@ -126,14 +126,14 @@ def placed(error: RowError) -> RowError:
 _MARK = "\0kind"
 
 
-_DEEPEST = 100
+_MAX_DEPTH = 100
 """Levels that are converted; deeper values are stored as JSON text, because Python's stack is short."""
 
 
 def frozen(value: Value, level: int = 0) -> Value:
     """The value as JSON; bytes, datetimes and arrays of samples are marked; tuples become lists."""
     kind = type(value)
-    if level > _DEEPEST and isinstance(value, dict | list | tuple):
+    if level > _MAX_DEPTH and isinstance(value, dict | list | tuple):
         return {_MARK: "text", "json": msgspec.json.encode(value).decode()}
     if kind is dict:
         return {key: frozen(each, level + 1) for key, each in value.items()}

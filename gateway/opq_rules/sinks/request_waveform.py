@@ -23,7 +23,7 @@ MAX_MS = 2**62 // NS_PER_MS
 MAX_BOX_ID = 2**31 - 1
 """The largest number in opq.proto."""
 MAX_VALUE = 1e308
-BURST = 150
+REQUEST_BURST = 150
 """Requests at once where a minute's share is less: half a minute of a rule's findings."""
 MAX_KEYS = 10_000
 _PAD = {"minimum": 0, "maximum": 60_000, "ms": True}
@@ -90,7 +90,7 @@ class Sink(SinkOfSdk):
         per_minute = self._config.atMostPerMinute
         self._allowance: TokenBuckets | None = None
         if per_minute:
-            burst = max(BURST, per_minute)
+            burst = max(REQUEST_BURST, per_minute)
             self._allowance = TokenBuckets(burst, per_minute / 60, MAX_KEYS, self._now_s)
 
     def open(self, context: Context) -> None:

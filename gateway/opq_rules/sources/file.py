@@ -23,7 +23,7 @@ from opq_rules.files.records import (
 )
 from opq_rules.files.records import Config as Config
 
-_AT_ONCE = 500
+_RECORDS_PER_CALL = 500
 """Records emitted in one call."""
 _POLL_S = 1.0
 _STILL_POLLS = 5
@@ -116,7 +116,7 @@ class Source(Guarded, SourceOfSdk):
 
     def _hand_on(self, path: Path, found: Iterator[Record], context: SourceContext) -> bool:
         """Emits the records; returns whether it came to their end."""
-        most = 1 if self._config.sendInterval else _AT_ONCE
+        most = 1 if self._config.sendInterval else _RECORDS_PER_CALL
         number, batch = 0, list[JsonObject]()
         try:
             for record in found:
@@ -124,7 +124,7 @@ class Source(Guarded, SourceOfSdk):
                 if record is not None:
                     batch.append(record)
                 if len(batch) < most:
-                    if not number % _AT_ONCE and context.stopped:
+                    if not number % _RECORDS_PER_CALL and context.stopped:
                         return False
                     continue
                 if not self._emit(path, batch, number, context):

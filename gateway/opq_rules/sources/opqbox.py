@@ -27,7 +27,7 @@ from opq_proto.wire.frames import topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.streams.columns import KnownColumns
-from opq_rules.streams.measurement_columns import AT_ONCE, MEASUREMENT_COLUMNS
+from opq_rules.streams.measurement_columns import MEASUREMENT_COLUMNS, OVERTAKING_KINDS
 from opq_rules.streams.measurement_row import row_of
 
 ALL = "*"
@@ -36,7 +36,7 @@ POLL_S = 0.2
 MAX_MESSAGES = 1000
 """Records emitted at once."""
 LARGEST_BYTES = 1 << 20
-WAITING = 100_000
+MEASUREMENTS_WAITING = 100_000
 SET_BACK_MS = 5_000
 """A row that is older than the last one by more comes from a clock that was set back."""
 
@@ -67,7 +67,7 @@ def boxes_of(datasource: str) -> frozenset[str] | None:
 
 
 class RowsInOrder:
-    """Passes on rows, each Box's in the order of time. `kinds`: these; None: all but AT_ONCE."""
+    """Passes on rows, each Box's in the order of time. `kinds`: these; None: all but OVERTAKING_KINDS."""
 
     def __init__(
         self, boxes: Collection[str] | None, kinds: Collection[str] | None, backfilled: bool = False
@@ -83,7 +83,7 @@ class RowsInOrder:
             box, kind = row["box"], row.get("kind", "window")
             if self._boxes is not None and box not in self._boxes:
                 continue
-            if kind in AT_ONCE if self._kinds is None else kind not in self._kinds:
+            if kind in OVERTAKING_KINDS if self._kinds is None else kind not in self._kinds:
                 continue
             if row.get("backfilled"):
                 if self._backfilled:
@@ -100,7 +100,7 @@ class RowsInOrder:
 
 class Source(SourceOfSdk):
     KINDS: ClassVar[Collection[str] | None] = None
-    """Kinds of its rows; None: all but AT_ONCE."""
+    """Kinds of its rows; None: all but OVERTAKING_KINDS."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Source(SourceOfSdk):
             return in_order([row_of(measurement)] if measurement.is_window else [])
 
         with zmq.Context() as own, own.socket(zmq.SUB) as socket:
-            socket.setsockopt(zmq.RCVHWM, WAITING)
+            socket.setsockopt(zmq.RCVHWM, MEASUREMENTS_WAITING)
             if self._keys is not None:
                 socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self._keys
             address = BackendAddress(self._config.url or DEFAULT_URL)

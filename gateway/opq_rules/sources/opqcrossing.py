@@ -8,8 +8,8 @@ there requests (`rule_<id>`).
 
 from opq_rules.sources import opqbox
 from opq_rules.sources.opqbox import Config as Config
-from opq_rules.streams.measurement_columns import AT_ONCE
+from opq_rules.streams.measurement_columns import OVERTAKING_KINDS
 
 
 class Source(opqbox.Source):
-    KINDS = AT_ONCE
+    KINDS = OVERTAKING_KINDS

@@ -84,7 +84,7 @@ def _option(name: str, read: Callable[[str], object], default: object = None) ->
 
 StreamKind = Literal["stream", "scan", "lookup"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(?:/[A-Za-z0-9_-]{1,128}){0,15}")
-OF_BOXES = frozenset({"opqbox", "opqcrossing", "opqsilence", "opqwave", "recording"})
+BOX_SOURCES = frozenset({"opqbox", "opqcrossing", "opqsilence", "opqwave", "recording"})
 """Source types whose columns are known."""
 _TIMES = ("bigint", "float", "datetime", "string")
 """Types that a column of event time can have."""
@@ -132,7 +132,7 @@ class StreamDefinition:
         """Undeclared columns that are BIGINT; None: all that contain whole numbers."""
         if self.format == "protobuf":  # its schema declares the types
             return None
-        return WHOLE_COLUMNS if self.type in OF_BOXES else frozenset()
+        return WHOLE_COLUMNS if self.type in BOX_SOURCES else frozenset()
 
     @property
     def what(self) -> Literal["stream", "table"]:

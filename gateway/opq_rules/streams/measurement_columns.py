@@ -23,5 +23,5 @@ MEASUREMENT_COLUMNS = KnownColumns(
     ),
     re.compile(rf"{_METRIC}(?:_min|_max)?"),
 )
-AT_ONCE = frozenset({"crossing", "edge"})
+OVERTAKING_KINDS = frozenset({"crossing", "edge"})
 """Kinds that overtake the window in which they lie."""

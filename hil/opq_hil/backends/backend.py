@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opq_hil.world.capture import Capture
-from opq_hil.world.world import NS, World
+from opq_hil.world.world import NS_PER_S, World
 from opq_proto.errors import OpqError
 
 
@@ -31,9 +31,9 @@ class WallLimitError(BackendError):
     def __init__(
         self, name: str, limit_s: float, reached_ns: int, end_ns: int, wall_s: float, folder: Path
     ) -> None:
-        reached_s = reached_ns / NS
+        reached_s = reached_ns / NS_PER_S
         super().__init__(
-            f"{name} ran longer than {limit_s:g} s: {reached_s:.3f} of {end_ns / NS:g} s virtual, "
+            f"{name} ran longer than {limit_s:g} s: {reached_s:.3f} of {end_ns / NS_PER_S:g} s virtual, "
             f"{reached_s / max(wall_s, 1e-9):.2f} x real time; see {folder}"
         )
 

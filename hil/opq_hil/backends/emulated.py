@@ -17,7 +17,7 @@ import numpy as np
 from opq_hil.backends.backend import Image, LiveBox, backend
 from opq_hil.backends.firmware import BOARDS, BoardInput
 from opq_hil.gps.receiver import Gps
-from opq_hil.world.world import NS, Played, World
+from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.ending import stopped_by_signals
@@ -28,7 +28,7 @@ LEAD_S = 30
 """Seconds from power-on to the first dip; the clock is locked by then."""
 EVERY_S = 60
 """Seconds from one dip to the next."""
-LONGEST_NS = 6 * 3600 * NS
+LONGEST_NS = 6 * 3600 * NS_PER_S
 """A world is read completely: 70 MB of GPS text. At its end this process ends; `up` starts it again."""
 RATE_HZ = 12_000
 DIP_SHARE = 0.7
@@ -95,7 +95,7 @@ def main(
         with stopped_by_signals(stop):
             found = backend(name)
             # the Box's GPS is wrong by the rest of this, and by the delay of a slow emulator
-            utc_ns = time.time_ns() + round(found.start_s * NS)
+            utc_ns = time.time_ns() + round(found.start_s * NS_PER_S)
             ram = secrets.randbelow(MOST_SEED + 1) if seed is None else seed
             plan = world(BOARDS[board], utc_ns, lead_s, every_s, ram)
             image = Image(board, flash, BOARDS[board].converter)
@@ -117,7 +117,7 @@ def _serve(
     """Waits for the end; reports each dip when it begins in the Box, and bytes that no gateway read."""
     lines = RateLimitedLog(logger)
     began = time.monotonic()
-    at_s, end_s, dropped = first_s, LONGEST_NS / NS, 0
+    at_s, end_s, dropped = first_s, LONGEST_NS / NS_PER_S, 0
     while not stop.wait(TICK_S):
         more = box.counters().get("dropped_bytes", 0)
         if more > dropped:
@@ -127,7 +127,7 @@ def _serve(
             continue  # no emulator is faster than real time, and a request costs 8 ms of a core
         now_s = box.now_s()
         if now_s >= at_s:
-            logger.info("box.event_sent", monotonic_ns=time.monotonic_ns() - round((now_s - at_s) * NS))
+            logger.info("box.event_sent", monotonic_ns=time.monotonic_ns() - round((now_s - at_s) * NS_PER_S))
             at_s += every_s
         if now_s >= end_s:
             return

@@ -27,7 +27,7 @@ from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, ended_with_parent
 from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find_qemu
 from opq_hil.world.capture import read_log
-from opq_hil.world.world import NS, World
+from opq_hil.world.world import NS_PER_S, World
 
 FLASH_BYTES = 1 << 20
 ICOUNT = "shift=3,sleep=off"
@@ -183,7 +183,7 @@ class QmpClock:
                 f"QEMU does not report its time: {why}; if its machine is an older one, "
                 "build it again: python -m opq_hil.backends.qemu_build"
             )
-        return int(answer["return"]) / NS
+        return int(answer["return"]) / NS_PER_S
 
     def _execute(self, command: str, **arguments: str) -> Mapping[str, Any]:
         line = {"execute": command, **({"arguments": arguments} if arguments else {})}

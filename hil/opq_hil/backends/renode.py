@@ -27,11 +27,11 @@ from opq_hil.backends.firmware import OURS
 from opq_hil.backends.processes import end_group, guarded
 from opq_hil.backends.pty_relay import PtyRelay
 from opq_hil.world.capture import read_log
-from opq_hil.world.world import NS, World
+from opq_hil.world.world import NS_PER_S, World
 
 SCRIPT = Path(__file__).resolve().parents[2] / "renode" / "box.resc"
 VARIABLE = "RENODE"
-SLICE_NS = NS
+SLICE_NS = NS_PER_S
 """Virtual time between two checks of the wall clock and of whether a cut has ended the run."""
 START_LIMIT_S = 60.0
 """Limit for the start of .NET."""
@@ -237,7 +237,7 @@ class RenodeSession:
 
 def seconds(ns: int) -> str:
     """Formats digits, a dot, digits, because Renode reads `1e-3` as one second."""
-    return f"{ns // NS}.{ns % NS:09d}"
+    return f"{ns // NS_PER_S}.{ns % NS_PER_S:09d}"
 
 
 def _read_report(folder: Path) -> Mapping[str, Any]:

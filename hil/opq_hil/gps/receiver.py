@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.text import nmea_second, ubx_second
 
-NS = 10**9
+NS_PER_S = 10**9
 START_UTC_S = 1_795_168_800
 """2026-11-20 10:00:00 UTC."""
 
@@ -26,7 +26,7 @@ class Gps:
     power-on).
     """
 
-    utc_start_ns: int = START_UTC_S * NS + 300_000_000
+    utc_start_ns: int = START_UTC_S * NS_PER_S + 300_000_000
     """UTC at power-on; leap seconds of the run are not in it."""
     fix_s: float = 0.0
     """Cold start: no pulse and no valid text before."""
@@ -63,10 +63,10 @@ class Gps:
         found = []
         for number, true_ns in self._seconds(oscillator, end_ns):
             error_ns = round(chance.gauss(0.0, self.jitter_ns)) if self.jitter_ns else 0
-            if number in self.missing or not self._pulsing(true_ns / NS):
+            if number in self.missing or not self._pulsing(true_ns / NS_PER_S):
                 continue
             found.append(oscillator.virtual_ns(true_ns) + error_ns + late.get(number, 0))
-        found += [oscillator.virtual_ns(round(at * NS)) for at in self.glitches]
+        found += [oscillator.virtual_ns(round(at * NS_PER_S)) for at in self.glitches]
         return sorted(edge for edge in found if 0 <= edge < end_ns)
 
     def text(self, oscillator: Oscillator, end_ns: int) -> list[tuple[int, bytes]]:
@@ -74,7 +74,7 @@ class Gps:
         wrong = dict(self.wrong_labels)
         found = []
         for number, true_ns in self._seconds(oscillator, end_ns):
-            true_s = true_ns / NS
+            true_s = true_ns / NS_PER_S
             if _within(self.unplugged, true_s):
                 continue
             valid = true_s >= self.fix_s and not _within(self.outages, true_s)
@@ -87,18 +87,18 @@ class Gps:
     def utc_ns(self, true_ns: int) -> int:
         """UTC of a true time; an inserted second counts as the first of the next minute, twice."""
         utc_ns = self.utc_start_ns + true_ns
-        if self.leap_after_utc_s is not None and utc_ns >= (self.leap_after_utc_s + 1) * NS:
-            return utc_ns - NS
+        if self.leap_after_utc_s is not None and utc_ns >= (self.leap_after_utc_s + 1) * NS_PER_S:
+            return utc_ns - NS_PER_S
         return utc_ns
 
     def _seconds(self, oscillator: Oscillator, end_ns: int) -> Iterator[tuple[int, int]]:
         """(number, true time) of every second that begins in the run."""
-        true_ns = -self.utc_start_ns % NS
+        true_ns = -self.utc_start_ns % NS_PER_S
         number = 0
         while oscillator.virtual_ns(true_ns) < end_ns:
             yield number, true_ns
             number += 1
-            true_ns += NS
+            true_ns += NS_PER_S
 
     def _pulsing(self, true_s: float) -> bool:
         dead = self.outages + self.unplugged + self.no_pulse
@@ -106,7 +106,7 @@ class Gps:
 
     def _named(self, number: int, wrong_s: int) -> tuple[datetime, bool]:
         """The UTC second that begins with a pulse, and whether it is a 23:59:60 (then it is 23:59:59)."""
-        utc_s = -(-self.utc_start_ns // NS) + number + wrong_s
+        utc_s = -(-self.utc_start_ns // NS_PER_S) + number + wrong_s
         leap = self.leap_after_utc_s
         if leap is not None and utc_s >= leap:
             utc_s -= 1
@@ -118,7 +118,7 @@ class Gps:
         """GPS less UTC now, and seconds until it grows (None: not announced)."""
         if self.leap_after_utc_s is None:
             return self.leap_seconds, None
-        left = self.leap_after_utc_s + 1 - (-(-self.utc_start_ns // NS) + number)
+        left = self.leap_after_utc_s + 1 - (-(-self.utc_start_ns // NS_PER_S) + number)
         return (self.leap_seconds, left) if left > 0 else (self.leap_seconds + 1, None)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from opq_hil.world.capture import CapturedWaveform, TimedMessage, read_log, waveform
-from opq_hil.world.world import NS
+from opq_hil.world.world import NS_PER_S
 from opq_proto.errors import OpqError
 from opq_proto.link import log_codes
 from opq_proto.link.messages import FLAG_RESENT, GpsStatus, Health, Hello, Log, Samples
@@ -30,7 +30,7 @@ AREAS = (
     ("beyond", 0x100000),
 )
 """Name and end of each part of the flash, from 0x08000000 on (device/README.md)."""
-LINES = 8
+LOG_LINES_NAMED = 8
 """Number of log lines that a row names."""
 
 
@@ -204,7 +204,9 @@ def _stamps(starts: Sequence[tuple[BoxStart, BoxStart]]) -> ComparisonRow:
 def _states(a: SavedRun, b: SavedRun) -> ComparisonRow:
     ours, theirs = states_of(a.received), states_of(b.received)
     if [name for name, _ in ours] != [name for name, _ in theirs]:
-        lines = (" ".join(f"{name} {at / NS:.3f} s" for name, at in states) for states in (ours, theirs))
+        lines = (
+            " ".join(f"{name} {at / NS_PER_S:.3f} s" for name, at in states) for states in (ours, theirs)
+        )
         return ComparisonRow("states", False, "; B: ".join(("A: " + next(lines), next(lines))))
     late = max((abs(at - other) for (_, at), (_, other) in zip(ours, theirs, strict=True)), default=0)
     names = " ".join(name for name, _ in ours) or "none"
@@ -219,8 +221,8 @@ def _counters(a: SavedRun, b: SavedRun) -> ComparisonRow:
         for name in sorted(shared)
         if ours[name] != theirs[name]
     ]
-    more = f" and {len(differ) - LINES} more" if len(differ) > LINES else ""
-    text = "; ".join(differ[:LINES]) + more if differ else f"{len(shared)} equal"
+    more = f" and {len(differ) - LOG_LINES_NAMED} more" if len(differ) > LOG_LINES_NAMED else ""
+    text = "; ".join(differ[:LOG_LINES_NAMED]) + more if differ else f"{len(shared)} equal"
     return ComparisonRow("counters", not differ, text)
 
 
@@ -250,8 +252,8 @@ def _log(a: SavedRun, b: SavedRun) -> ComparisonRow:
         for line in difflib.ndiff(ours, theirs)
         if line[0] in "-+"
     ]
-    more = f" and {len(differ) - LINES} more" if len(differ) > LINES else ""
-    text = "; ".join(differ[:LINES]) + more if differ else f"{len(ours)} lines, the same"
+    more = f" and {len(differ) - LOG_LINES_NAMED} more" if len(differ) > LOG_LINES_NAMED else ""
+    text = "; ".join(differ[:LOG_LINES_NAMED]) + more if differ else f"{len(ours)} lines, the same"
     return ComparisonRow("log", not differ, text)
 
 

@@ -25,11 +25,11 @@ from opq_hil.suites.scenario import (
 )
 from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, Versions, confirmed, update_script
 from opq_hil.world.strategy import NotReachedError, when
-from opq_hil.world.world import NS, PowerScript, World
+from opq_hil.world.world import NS_PER_S, PowerScript, World
 from opq_proto.firmware.image import HEADER_BYTES, Slot
 from opq_proto.link.messages import Acknowledgement, Command, Operation, Settings, Status
 
-FEW_CUTS = 2
+CUTS_PER_KIND = 2
 """Cuts of each kind in a run of minutes."""
 SAVE_CUTS = 40
 """Cuts in saves of a normal run; device/tests has 1e5 cuts."""
@@ -38,7 +38,7 @@ UPDATE_CUTS = 20
 SOAK_CUTS = 250
 SOAK_EMULATORS = 2
 """Emulators of `many_cuts` at the same time."""
-OBSERVED_NS = 5 * NS // 2
+OBSERVED_NS = 5 * NS_PER_S // 2
 SLOT_B = Slot.B.address - 0x08000000
 ASK_SETTINGS = 9
 """Id of the command after a cut that requests the settings."""
@@ -118,7 +118,7 @@ def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[s
     """Starts from a torn flash; the Box must sample and report its settings."""
     ask: ScriptedMessages = (
         (BOOT_NS, Command(ASK_SETTINGS, Operation.GET_SETTINGS)),
-        (BOOT_NS + NS // 2, Command(ASK_SLOT, Operation.UPDATE_BEGIN, "4096")),  # erases nothing yet
+        (BOOT_NS + NS_PER_S // 2, Command(ASK_SLOT, Operation.UPDATE_BEGIN, "4096")),  # erases nothing yet
     )
     run = bench.run(World(OBSERVED_NS, gps=None, messages=ask), BOARD, name="after", flash=flash)
     try:
@@ -164,7 +164,7 @@ def _update(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
     flash = confirmed(bench)
     image = Versions(bench.firmware(BOARD)).image(Slot.B, step=1)
     update = update_script(image, BOOT_NS, 10)
-    world = World(update.end_ns + NS, gps=None, messages=update.messages)
+    world = World(update.end_ns + NS_PER_S, gps=None, messages=update.messages)
     before, first, last = _without_a_cut(bench, flash, world)
 
     def judge(run: FirmwareRun, values: dict[str, str], torn: Path, what: str) -> str:
@@ -257,7 +257,7 @@ def cuts_update(bench: Bench) -> Figures:
 
 def few_cuts(bench: Bench) -> Figures:
     """2 cuts in a save, 2 in an update."""
-    return _both(bench, FEW_CUTS)
+    return _both(bench, CUTS_PER_KIND)
 
 
 def many_cuts(bench: Bench) -> Figures:

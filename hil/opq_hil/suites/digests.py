@@ -21,14 +21,14 @@ from opq_hil.suites.run_digest import LEFT_OUT, Digest, DigestScope, differences
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.suites.timekeeping import MIDNIGHT_S
 from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, confirmed, update_script
-from opq_hil.world.world import NS, BitNoise, Played, PowerScript, World, temperature_readings
+from opq_hil.world.world import NS_PER_S, BitNoise, Played, PowerScript, World, temperature_readings
 from opq_proto.errors import ConfigError
 from opq_proto.firmware.image import Slot, read_bundle, read_header
 from opq_proto.link.messages import Command, Operation, Settings
 from opq_sim.mains import mains
 
 FORMAT = 1
-GPS = Gps(utc_start_ns=START_UTC_S * NS + 300_000_000)
+GPS = Gps(utc_start_ns=START_UTC_S * NS_PER_S + 300_000_000)
 STAMPS_FROM_S = 23
 """Locked after 21.1 s; the next full second is left out."""
 WHOLE_RUN = DigestScope()
@@ -60,26 +60,26 @@ def steady(bench: Bench) -> tuple[FirmwareRun, Digest]:
         12, frequency_hz=59.97, harmonics={3: 4.0, 5: 3.0, 7: 2.0, 11: 1.0}, noise_db=60, seed=15
     )
     counts = np.round(volts * 100).astype(np.int16)
-    return _run(bench, World(10 * NS, Played(counts), gps=None))
+    return _run(bench, World(10 * NS_PER_S, Played(counts), gps=None))
 
 
 def drift(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """An oscillator that is 20 ppm fast and warms by 4 K."""
     oscillator = Oscillator(20_000, 100, ((0.0, 25.0), (10.0, 25.0), (34.0, 29.0)))
-    end_ns = 34 * NS
+    end_ns = 34 * NS_PER_S
     power = PowerScript(adc=temperature_readings(oscillator, end_ns))
     return _run(bench, World(end_ns, gps=GPS, oscillator=oscillator, power=power))
 
 
 def outage(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """No sky from 26 s to 31 s."""
-    return _run(bench, World(36 * NS, gps=replace(GPS, outages=((26.0, 31.0),))))
+    return _run(bench, World(36 * NS_PER_S, gps=replace(GPS, outages=((26.0, 31.0),))))
 
 
 def _leap_second(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """23:59:60 after 26.7 s."""
-    start_ns = (MIDNIGHT_S - 27) * NS + 300_000_000
-    return _run(bench, World(32 * NS, gps=Gps(start_ns, leap_after_utc_s=MIDNIGHT_S, form="ubx")))
+    start_ns = (MIDNIGHT_S - 27) * NS_PER_S + 300_000_000
+    return _run(bench, World(32 * NS_PER_S, gps=Gps(start_ns, leap_after_utc_s=MIDNIGHT_S, form="ubx")))
 
 
 def update(bench: Bench) -> tuple[FirmwareRun, Digest]:
@@ -87,7 +87,7 @@ def update(bench: Bench) -> tuple[FirmwareRun, Digest]:
     image = read_bundle(bench.firmware(BOARD).update.read_bytes())[Slot.B]
     script = update_script(image, BOOT_NS, 10)
     return _run(
-        bench, World(script.end_ns + 5 * NS // 2, gps=None, messages=script.messages), confirmed(bench)
+        bench, World(script.end_ns + 5 * NS_PER_S // 2, gps=None, messages=script.messages), confirmed(bench)
     )
 
 
@@ -109,17 +109,17 @@ def cut_in_a_save(bench: Bench) -> tuple[FirmwareRun, Digest]:
 def line_noise(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """One byte in a thousand from the gateway has a flipped bit: which commands are answered, and how."""
     messages: ScriptedMessages = tuple(
-        (3 * NS + number * NS // 10, Command(100 + number, Operation.PUT_SETTING, "x" * 200))
+        (3 * NS_PER_S + number * NS_PER_S // 10, Command(100 + number, Operation.PUT_SETTING, "x" * 200))
         for number in range(60)
     )
-    run, _ = _run(bench, World(10 * NS, gps=None, messages=messages, noise=(BitNoise(1e-3, True, 15),)))
+    run, _ = _run(bench, World(10 * NS_PER_S, gps=None, messages=messages, noise=(BitNoise(1e-3, True, 15),)))
     return run, {}
 
 
 def _brown_out(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """The supply sinks below the detector's threshold for 100 ms: sampling ends and begins again."""
-    power = PowerScript(pvd=((5 * NS, True), (5 * NS + NS // 10, False)))
-    return _run(bench, World(10 * NS, gps=None, power=power))
+    power = PowerScript(pvd=((5 * NS_PER_S, True), (5 * NS_PER_S + NS_PER_S // 10, False)))
+    return _run(bench, World(10 * NS_PER_S, gps=None, power=power))
 
 
 WORLDS: Mapping[str, DigestWorld] = {

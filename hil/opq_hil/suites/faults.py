@@ -8,7 +8,7 @@ from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.capture import waveform
 from opq_hil.world.world import (
     BATTERY_CHANNEL,
-    NS,
+    NS_PER_S,
     SUPPLY_CHANNEL,
     BitNoise,
     PowerScript,
@@ -47,13 +47,16 @@ def corrupted_line(bench: Bench) -> Figures:
     messages: list[tuple[int, LinkMessage | bytes]] = []
     for second in range(6, seconds - 2):
         messages += [  # long ones, so that the line towards the Box is hit too; none changes a setting
-            (second * NS + part * NS // 10, Command(second * 10 + part, Operation.PUT_SETTING, "x" * 200))
+            (
+                second * NS_PER_S + part * NS_PER_S // 10,
+                Command(second * 10 + part, Operation.PUT_SETTING, "x" * 200),
+            )
             for part in range(10)
         ]
         newest = second * RATE_HZ - RATE_HZ // 2  # sampling begins 0.14 s after power-on
-        messages += [(second * NS, Resend(newest - age * RATE_HZ, RATE_HZ)) for age in (2, 1)]
+        messages += [(second * NS_PER_S, Resend(newest - age * RATE_HZ, RATE_HZ)) for age in (2, 1)]
     noise = (BitNoise(1e-4, False, 5), BitNoise(1e-4, True, 6))
-    run = bench.run(World(seconds * NS, messages=tuple(messages), noise=noise))
+    run = bench.run(World(seconds * NS_PER_S, messages=tuple(messages), noise=noise))
     requested = range(4 * RATE_HZ, (seconds - 5) * RATE_HZ)
     blocks = [block for block in run.capture.of(Samples) if block.first_sample in requested]
     whole = waveform(blocks)
@@ -104,11 +107,11 @@ def _silent(bench: Bench, silent_s: int) -> tuple[FirmwareRun, Figures]:
     request_s = 7 + silent_s
     requested = (request_s - 3) * RATE_HZ + RATE_HZ // 2  # of the ring's 3.2 s
     messages: tuple[tuple[int, LinkMessage | bytes], ...] = (
-        (6 * NS, Command(1, Operation.HELLO)),
-        (request_s * NS, Command(2, Operation.HELLO)),
-        (request_s * NS, Resend(requested, 2 * RATE_HZ)),
+        (6 * NS_PER_S, Command(1, Operation.HELLO)),
+        (request_s * NS_PER_S, Command(2, Operation.HELLO)),
+        (request_s * NS_PER_S, Resend(requested, 2 * RATE_HZ)),
     )
-    run = bench.run(World((request_s + 5) * NS, messages=messages))
+    run = bench.run(World((request_s + 5) * NS_PER_S, messages=messages))
     nothing_missed(run.capture, since_s=5.0, end_s=request_s + 5)
     answers = [answer.status for answer in run.capture.of(Acknowledgement)]
     require(answers == [Status.DONE, Status.DONE], f"commands ended as {answers}")
@@ -129,7 +132,7 @@ def battery(bench: Bench) -> Figures:
     """Supply lost at 8 s, back at 16 s, lost again at 22 s, and the battery empty at 28 s."""
     supply = voltage_readings(SUPPLY_CHANNEL, ((0, 5.0), (8, 0.0), (16, 5.0), (22, 0.0)))
     cell = voltage_readings(BATTERY_CHANNEL, ((0, 4.0), (28, 3.2)))
-    run = bench.run(World(36 * NS, power=PowerScript(adc=supply + cell)))
+    run = bench.run(World(36 * NS_PER_S, power=PowerScript(adc=supply + cell)))
     for event, count in (("box.on_battery", 2), ("box.supply_back", 1), ("box.battery_low", 1)):
         lines = logged(run, event)
         require(len(lines) == count, f"{event}: {len(lines)} times; want {count}")
@@ -143,8 +146,13 @@ def battery(bench: Bench) -> Figures:
 
 def brown_out(bench: Bench) -> Figures:
     """The supply sinks below the detector's threshold for 100 ms: the Box reports it and still samples."""
-    run = bench.run(World(16 * NS, power=PowerScript(pvd=((8 * NS, True), (8 * NS + NS // 10, False)))))
-    last = run.capture.timed(Samples)[-1][0] / NS
+    run = bench.run(
+        World(
+            16 * NS_PER_S,
+            power=PowerScript(pvd=((8 * NS_PER_S, True), (8 * NS_PER_S + NS_PER_S // 10, False))),
+        )
+    )
+    last = run.capture.timed(Samples)[-1][0] / NS_PER_S
     require(last > 15.0, f"the last samples came at {last:.1f} s; want sampling again after the sag")
     return {"log_lines": len(run.capture.of(Log))}
 

@@ -14,13 +14,13 @@ from opq_hil.suites.recordings import RATE_HZ, place, played, real_dip
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.line import BenchLine
 from opq_hil.world.strategy import reach
-from opq_hil.world.world import NS, BitNoise, Sine, World
+from opq_hil.world.world import NS_PER_S, BitNoise, Sine, World
 from opq_proto.link.messages import Operation, Status
 from opq_proto.messages import TimeSource
 
 STAMP_NS = 200_000
 """Limit for a stamp against its neighbours: interrupts of an emulator in real time come tens of us late."""
-LONG_NS = 3600 * NS
+LONG_NS = 3600 * NS_PER_S
 
 
 def gateway(bench: Bench) -> Figures:

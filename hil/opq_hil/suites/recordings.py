@@ -15,7 +15,7 @@ from opq_hil.suites.gateway_process import BACK_S, GatewayProcess
 from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
 from opq_hil.world.capture import waveform
-from opq_hil.world.world import NS, Played, World
+from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.link.messages import Samples
 from opq_proto.messages import TimeSource
 from opq_sim.mains.recording import read_replay
@@ -64,7 +64,7 @@ def dip(bench: Bench) -> Figures:
     counts = real_dip()
     flash = bench.prepared(oversampling="1", box_id="1")
     gps = Gps(jitter_ns=20.0)
-    world = World((LEAD_S + 4) * NS, mains=played(counts, LEAD_S), gps=gps)
+    world = World((LEAD_S + 4) * NS_PER_S, mains=played(counts, LEAD_S), gps=gps)
     run = bench.run(world, flash=flash)
     nothing_missed(run.capture, since_s=5.0, end_s=LEAD_S + 4)
     blocks = run.capture.of(Samples)
@@ -77,7 +77,7 @@ def dip(bench: Bench) -> Figures:
     ring_row = np.concatenate([block.counts for block in stored])
     ring_start = place(ring_row, counts)
     require(ring_start >= 0, f"the recording is not in the gateway's ring ({len(ring_row)} samples)")
-    error_ns = utc_error_ns(stored, ring_start, gps.utc_ns(LEAD_S * NS))
+    error_ns = utc_error_ns(stored, ring_start, gps.utc_ns(LEAD_S * NS_PER_S))
     # A count holds from its time until the next: the converter may read it up to one sample later.
     require(
         -1000 <= error_ns < SAMPLE_NS + 1000, f"the first sample of the recording is {error_ns:.0f} ns off"

@@ -21,7 +21,7 @@ from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import ticks
 from opq_hil.suites.comparison import BoxStart, log_line, starts_of, states_of
 from opq_hil.suites.scenario import require
-from opq_hil.world.world import NS, Played, World
+from opq_hil.world.world import NS_PER_S, Played, World
 from opq_proto.firmware.image import Slot, read_bundle, read_header
 from opq_proto.link.messages import Acknowledgement, GpsStatus, Health, Log, Samples
 from opq_proto.messages import TimeSource
@@ -75,7 +75,7 @@ def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Diges
         "samples": [
             samples_digest(start, run.world, *span) for start, span in zip(starts, scope.spans, strict=True)
         ],
-        "states": [[name, round(at / NS, 3)] for name, at in states_of(run.capture.received)],
+        "states": [[name, round(at / NS_PER_S, 3)] for name, at in states_of(run.capture.received)],
         "leap_seconds": [status.leap_seconds for status in run.capture.of(GpsStatus)][-1:],
         "log": [list(_unmasked(lengths, *log_line(line))) for line in run.capture.of(Log)],
         "answers": _last_answers(run, lengths),
@@ -162,7 +162,7 @@ def stamps_digest(start: BoxStart, world: World, at_s: tuple[int, ...]) -> Diges
     moments = ticks.settle(ticks.moments(blocks, received), world, timed)
     seconds: dict[int, list[Samples]] = {second: [] for second in at_s}
     for block in blocks:
-        second = int(moments.virtual_ns(block.first_sample) // NS)
+        second = int(moments.virtual_ns(block.first_sample) // NS_PER_S)
         if second in seconds:
             seconds[second].append(block)
     require(all(seconds.values()), "a second has no block")

@@ -14,7 +14,7 @@ from opq_hil.suites.scenario import (
 )
 from opq_hil.world.capture import Capture, holes, overruns, waveform
 from opq_hil.world.strategy import NotReachedError, when
-from opq_hil.world.world import NS, Sine, World
+from opq_hil.world.world import NS_PER_S, Sine, World
 from opq_proto.link.messages import Health, Hello, Samples
 
 BOOT_S = 5.0
@@ -44,8 +44,8 @@ def boots(bench: Bench) -> Figures:
 
 def _board_boots(bench: Bench, board: str) -> Figures:
     mains = Sine() if board == "opqbox" else Sine("adc1", amplitude_lsb=1500, offset_lsb=2048)
-    run = bench.run(World(8 * NS, mains=mains), board, name=board)
-    sampling_s = when(run.capture.received, "running, sampling") / NS
+    run = bench.run(World(8 * NS_PER_S, mains=mains), board, name=board)
+    sampling_s = when(run.capture.received, "running, sampling") / NS_PER_S
     require(sampling_s < BOOT_S, f"sampled after {sampling_s:.2f} s; want {BOOT_S} s")
     hello = run.capture.of(Hello)[-1]
     require(hello.rate_millihz == RATE_HZ * 1000, f"says {hello.rate_millihz} mHz")
@@ -57,7 +57,7 @@ def _board_boots(bench: Bench, board: str) -> Figures:
     require(not violations, f"did what silicon does not like: {'; '.join(violations)}")
     nothing_missed(run.capture, since_s=BOOT_S, end_s=8.0)
     if bench.backend.deterministic and board == "opqbox":
-        again = bench.run(World(8 * NS, mains=mains), board, name="again")
+        again = bench.run(World(8 * NS_PER_S, mains=mains), board, name="again")
         require(again.capture.data == run.capture.data, "the same world gave other bytes")
     return {f"{board}_sampling_s": sampling_s, f"{board}_effective_bits": hello.effective_bits}
 
@@ -78,7 +78,7 @@ def one_hour(bench: Bench) -> Figures:
 
 
 def _long(bench: Bench, seconds: int) -> Figures:
-    run = bench.run(World((seconds + 5) * NS))
+    run = bench.run(World((seconds + 5) * NS_PER_S))
     blocks = nothing_missed(run.capture, since_s=BOOT_S, end_s=seconds + 5)
     steps = stamp_steps(run.capture, run.world.gps)
     figures: dict[str, float | int | str] = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from opq_hil.backends.backend import Backend, BackendError, FirmwareRun, LiveBox
 from opq_hil.backends.firmware import Firmware
-from opq_hil.world.world import NS, World
+from opq_hil.world.world import NS_PER_S, World
 from opq_proto.errors import OpqError
 from opq_proto.link.messages import Acknowledgement, Command, Operation, Status
 
@@ -129,12 +129,12 @@ class Bench:
     def _saved(self, board: str, seconds: int, settings: Mapping[str, str]) -> Path:
         puts = tuple(
             (
-                PREPARE_S * NS + number * NS // 5,
+                PREPARE_S * NS_PER_S + number * NS_PER_S // 5,
                 Command(100 + number, Operation.PUT_SETTING, f"{key}={value}"),
             )
             for number, (key, value) in enumerate(sorted(settings.items()))
         )
-        end_ns = max(seconds * NS, PREPARE_S * NS + len(puts) * NS // 5 + NS)
+        end_ns = max(seconds * NS_PER_S, PREPARE_S * NS_PER_S + len(puts) * NS_PER_S // 5 + NS_PER_S)
         run = self.run(World(end_ns, gps=None, messages=puts), board, name="prepare")
         done = {
             answer.command_id for answer in run.capture.of(Acknowledgement) if answer.status is Status.DONE

@@ -11,7 +11,7 @@ from opq_hil.suites.sampling import RATE_HZ
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
 from opq_hil.world.capture import waveform
 from opq_hil.world.strategy import when
-from opq_hil.world.world import NS, World
+from opq_hil.world.world import NS_PER_S, World
 from opq_proto.firmware.image import (
     HEADER_BYTES,
     PIECE_BYTES,
@@ -38,11 +38,11 @@ from opq_proto.link.messages import (
 BOARD = "opqbox"
 PIECE_NS = 14_000_000
 """A frame of 1,040 bytes is 11.3 ms on the line; its 256 words are 4 ms of programming."""
-ERASE_NS = 9 * NS
+ERASE_NS = 9 * NS_PER_S
 """Three sectors of 128 KB, 2 s each at most (DS8626 table 40), and the pauses of the Box between them."""
 CONFIRM_S = 14
 """From power-on until an image is confirmed: boot, and 10 s of samples without a loss."""
-BOOT_NS = 3 * NS // 2
+BOOT_NS = 3 * NS_PER_S // 2
 
 ScriptedMessages = tuple[tuple[int, LinkMessage | bytes], ...]
 
@@ -63,19 +63,19 @@ def update_script(image: bytes, start_ns: int, first_id: int, send_bytes: int | 
     """
     messages: list[tuple[int, LinkMessage | bytes]] = [
         (start_ns, Command(first_id, Operation.UPDATE_BEGIN, str(len(image)))),
-        (start_ns + NS // 20, UpdateData(first_id + 1, 0, image[:HEADER_BYTES])),
-        (start_ns + NS // 4, UpdateData(first_id + 1, HEADER_BYTES, image[HEADER_BYTES:PIECE_BYTES])),
+        (start_ns + NS_PER_S // 20, UpdateData(first_id + 1, 0, image[:HEADER_BYTES])),
+        (start_ns + NS_PER_S // 4, UpdateData(first_id + 1, HEADER_BYTES, image[HEADER_BYTES:PIECE_BYTES])),
     ]
     at_ns = start_ns + ERASE_NS
-    for request_ns in range(start_ns + NS, at_ns + NS, NS // 2):
-        newest = (request_ns - NS // 5) * RATE_HZ // NS
+    for request_ns in range(start_ns + NS_PER_S, at_ns + NS_PER_S, NS_PER_S // 2):
+        newest = (request_ns - NS_PER_S // 5) * RATE_HZ // NS_PER_S
         messages.append((request_ns, Resend(max(0, newest - 5 * RATE_HZ // 2), 2 * RATE_HZ)))
     body = image[:send_bytes]
     for offset in range(HEADER_BYTES, len(body), PIECE_BYTES):
         messages.append((at_ns, UpdateData(first_id + 1, offset, body[offset : offset + PIECE_BYTES])))
         at_ns += PIECE_NS
-    messages.append((at_ns + NS // 4, Command(first_id + 2, Operation.UPDATE_END)))
-    return UpdateScript(tuple(messages), at_ns + NS // 2)
+    messages.append((at_ns + NS_PER_S // 4, Command(first_id + 2, Operation.UPDATE_END)))
+    return UpdateScript(tuple(messages), at_ns + NS_PER_S // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +128,14 @@ def good_update(bench: Bench) -> Figures:
     versions = Versions(bench.firmware(BOARD))
     flash = confirmed(bench)
     newer = update_script(versions.image(Slot.B, step=1), BOOT_NS, 10)
-    older_ns = newer.end_ns + (CONFIRM_S + 1) * NS
+    older_ns = newer.end_ns + (CONFIRM_S + 1) * NS_PER_S
     older = versions.image(Slot.A)
     messages = (
         *newer.messages,
         (older_ns, Command(20, Operation.UPDATE_BEGIN, str(len(older)))),
-        (older_ns + NS // 20, UpdateData(21, 0, older[:PIECE_BYTES])),
+        (older_ns + NS_PER_S // 20, UpdateData(21, 0, older[:PIECE_BYTES])),
     )
-    run = bench.run(World(older_ns + NS, messages=messages), BOARD, flash=flash)
+    run = bench.run(World(older_ns + NS_PER_S, messages=messages), BOARD, flash=flash)
     answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
     end = answers.get(12)
     require(end is not None and end.status is Status.DONE, f"the update ended as {end}")
@@ -145,8 +145,8 @@ def good_update(bench: Bench) -> Figures:
     started_ns = when(run.capture.received, "sampling", after_ns=newer.end_ns)
     before = [block for block in run.capture.fresh if block.t_ns >= 0]
     return {
-        "sending_s": (newer.end_ns - BOOT_NS) / NS,
-        "to_samples_of_the_new_s": (started_ns - newer.end_ns) / NS,
+        "sending_s": (newer.end_ns - BOOT_NS) / NS_PER_S,
+        "to_samples_of_the_new_s": (started_ns - newer.end_ns) / NS_PER_S,
         "blocks": len(before),
     }
 
@@ -178,12 +178,12 @@ def bad_updates(bench: Bench) -> Figures:
     at_ns = BOOT_NS
     for number, (_, image) in enumerate(heads):
         messages.append((at_ns, Command(100 + 2 * number, Operation.UPDATE_BEGIN, str(len(image)))))
-        messages.append((at_ns + NS // 10, UpdateData(101 + 2 * number, 0, image[:PIECE_BYTES])))
-        at_ns += NS
+        messages.append((at_ns + NS_PER_S // 10, UpdateData(101 + 2 * number, 0, image[:PIECE_BYTES])))
+        at_ns += NS_PER_S
     cut_off = update_script(good, at_ns, 200, send_bytes=len(good) // 2)
-    changed = update_script(flipped(good, len(good) // 2), cut_off.end_ns + NS, 300)
+    changed = update_script(flipped(good, len(good) // 2), cut_off.end_ns + NS_PER_S, 300)
     messages += [*cut_off.messages, *changed.messages]
-    run = bench.run(World(changed.end_ns + NS, messages=tuple(messages)), BOARD, flash=confirmed(bench))
+    run = bench.run(World(changed.end_ns + NS_PER_S, messages=tuple(messages)), BOARD, flash=confirmed(bench))
     for number, (verdict, _) in enumerate(heads):
         refused(run, 101 + 2 * number, verdict)
     refused(run, 202, Verdict.TRUNCATED)
@@ -192,7 +192,7 @@ def bad_updates(bench: Bench) -> Figures:
     require(whole.missing == 0 and whole.conflicts == 0, f"{whole.missing} samples lost over two erasures")
     health = run.capture.of(Health)[-1]
     require(health.missing_samples == 0 == health.overruns, f"{health.missing_samples} samples not taken")
-    again = bench.run(World(4 * NS), BOARD, name="again", flash=run.flash)
+    again = bench.run(World(4 * NS_PER_S), BOARD, name="again", flash=run.flash)
     when(again.capture.received, "running, sampling")
     return {
         "refused": len(heads) + 2,

@@ -12,7 +12,7 @@ from typing import TypeVar
 import serial
 
 from opq_hil.world.capture import Capture, TimedMessage
-from opq_hil.world.world import NS
+from opq_hil.world.world import NS_PER_S
 from opq_proto.errors import OpqError
 from opq_proto.kit.port_trouble import why_not_opened
 from opq_proto.link import frames as link
@@ -71,7 +71,7 @@ class BenchLine:
         while not until() and self.now_s() < end:
             data = self._serial.read(max(1, self._serial.in_waiting))
             if data:
-                t_ns = round((self.now_s() - self._start_s) * NS)
+                t_ns = round((self.now_s() - self._start_s) * NS_PER_S)
                 self.log.append((t_ns, data))
                 self.received += [
                     TimedMessage(t_ns, number, message) for number, message in self._decoder.feed(data)
@@ -115,7 +115,7 @@ class BenchLine:
         return Capture(self.log)
 
 
-LINE_NS = NS // 20
+LINE_NS = NS_PER_S // 20
 COMMAND_ID = 900
 
 
@@ -123,7 +123,8 @@ def typed(start_ns: int, lines: Sequence[str]) -> tuple[tuple[int, LinkMessage |
     """For `World.messages`: requests the prompt, then types lines, one each LINE_NS. Only a reset ends it."""
     command = (start_ns, Command(COMMAND_ID, Operation.REPL))
     keys = (
-        (start_ns + NS // 2 + number * LINE_NS, (line + "\r").encode()) for number, line in enumerate(lines)
+        (start_ns + NS_PER_S // 2 + number * LINE_NS, (line + "\r").encode())
+        for number, line in enumerate(lines)
     )
     return (command, *keys)
 

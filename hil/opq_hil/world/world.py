@@ -21,7 +21,7 @@ from opq_hil.gps.receiver import Gps
 from opq_proto.link import frames as link
 from opq_proto.link.messages import LinkMessage
 
-NS = 10**9
+NS_PER_S = 10**9
 INTERNAL = "adc1"
 """Input of the mains: the chip's own converter."""
 EXTERNAL = "spi2"
@@ -106,7 +106,7 @@ class RomStart:
     As long as BOOT0 is high, every reset ends in the ROM again, which then waits.
     """
 
-    go_ns: int = NS // 1000
+    go_ns: int = NS_PER_S // 1000
     boot0_low_ns: int | None = None
 
     def lines(self) -> Iterator[str]:
@@ -175,7 +175,7 @@ SUPPLY_CHANNEL = 11
 """Channel of ADC1 for the supply, over a divider by 2; the same on both boards."""
 BATTERY_CHANNEL = 12
 """Channel of ADC1 for the battery, over a divider by 2."""
-FULL = 4095
+FULL_SCALE_COUNTS = 4095
 VDDA_V = 3.3
 V25_V = 0.76
 """Voltage of the sensor at 25 degrees (DS8626, table 72)."""
@@ -190,12 +190,12 @@ CHIP_LAG_S = 60.0
 
 def temperature_count(celsius: float) -> int:
     """The temperature sensor's reading, rounded."""
-    return round((V25_V + V_PER_K * (celsius - 25.0)) / VDDA_V * FULL)
+    return round((V25_V + V_PER_K * (celsius - 25.0)) / VDDA_V * FULL_SCALE_COUNTS)
 
 
 def divided_count(volts: float) -> int:
     """Reading of a channel with a divider by 2."""
-    return round(min(volts / DIVIDER, VDDA_V) / VDDA_V * FULL)
+    return round(min(volts / DIVIDER, VDDA_V) / VDDA_V * FULL_SCALE_COUNTS)
 
 
 def temperature_readings(oscillator: Oscillator, end_ns: int) -> tuple[tuple[int, int, int], ...]:
@@ -203,12 +203,14 @@ def temperature_readings(oscillator: Oscillator, end_ns: int) -> tuple[tuple[int
     chance = random.Random(1)
     chip_c = oscillator.celsius(0.0)
     found = []
-    for second in range(end_ns // NS + 1):
-        found.append((TEMPERATURE, second * NS, temperature_count(chip_c + chance.gauss(0.0, CHIP_NOISE_K))))
+    for second in range(end_ns // NS_PER_S + 1):
+        found.append(
+            (TEMPERATURE, second * NS_PER_S, temperature_count(chip_c + chance.gauss(0.0, CHIP_NOISE_K)))
+        )
         chip_c += (oscillator.celsius(second + 0.5) - chip_c) / CHIP_LAG_S
     return tuple(found)
 
 
 def voltage_readings(channel: int, volts: Sequence[tuple[float, float]]) -> tuple[tuple[int, int, int], ...]:
     """Readings of supply or battery, from (second, volts)."""
-    return tuple((channel, round(at_s * NS), divided_count(value)) for at_s, value in volts)
+    return tuple((channel, round(at_s * NS_PER_S), divided_count(value)) for at_s, value in volts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from opq_proto.errors import OpqError
 from opq_sim.data_sets.draws import KeyedDraws
-from opq_sim.data_sets.magnitudes import MAGNITUDES, NOT_HERE
+from opq_sim.data_sets.magnitudes import CLASSES_LEFT_OUT, MAGNITUDES
 from opq_sim.mains.disturbance import MainsDisturbance
 from opq_sim.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
 from opq_sim.mains.pollution import (
@@ -21,7 +21,7 @@ from opq_sim.mains.rms_events import Interruption, Overvoltage, RapidVoltageChan
 from opq_sim.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_sim.mains.wave import Harmonic, MainsTone
 
-ONE_OF = ("sag", "swell", "interruption", "undervoltage", "overvoltage", "rapid_voltage_change")
+EXCLUSIVE_CLASSES = ("sag", "swell", "interruption", "undervoltage", "overvoltage", "rapid_voltage_change")
 """Classes of which a recording has one at most, because it has one level of the voltage."""
 BIT_PATTERN = "1101001011001110"
 
@@ -43,15 +43,15 @@ def checked_classes(names: str) -> tuple[str, ...]:
     for name in names.split(","):
         parts = sorted(part.strip() for part in name.split("+"))
         for part in parts:
-            if part in NOT_HERE:
-                raise DataSetError(f"class {part}: {NOT_HERE[part]}")
+            if part in CLASSES_LEFT_OUT:
+                raise DataSetError(f"class {part}: {CLASSES_LEFT_OUT[part]}")
             if part not in MAGNITUDES:
                 raise DataSetError(
                     f"class is {part!r}; want some of {', '.join(MAGNITUDES)}, joined by , or +"
                 )
         if len(parts) != len(set(parts)) or (len(parts) > 1 and "none" in parts):
             raise DataSetError(f"class {name.strip()}: want different parts, without the class none")
-        levels = [part for part in parts if part in ONE_OF]
+        levels = [part for part in parts if part in EXCLUSIVE_CLASSES]
         if len(levels) > 1:
             raise DataSetError(f"class {name.strip()}: {' and '.join(levels)} exclude each other")
         if "+".join(parts) in found:

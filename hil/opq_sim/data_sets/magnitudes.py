@@ -116,7 +116,7 @@ BACKGROUND: tuple[Magnitude, ...] = (
 )
 """Magnitudes of every recording, drawn first; `none` has no others."""
 
-NOT_HERE = {
+CLASSES_LEFT_OUT = {
     "outage": "a Box without supply records nothing",
     "unbalance": "it needs the recordings of three phases",
     "unknown": "it is what a classifier says, not what is",

@@ -30,7 +30,7 @@ CLOUD_BOXES: Final = (*GATEWAY_BOXES, "4", SLOW_BOX_ID)
 LAST_END_S: Final = 9.0
 """The faults at one gateway or at the cloud end by then."""
 STEP_S: Final = 3600
-PER_BOX: Final = ("unplugged", "corruption", "duplicate", "borrowed_id", "frames_repeated")
+BOX_FAULTS: Final = ("unplugged", "corruption", "duplicate", "borrowed_id", "frames_repeated")
 
 GATEWAY_FIRST_S: Final = 1.5
 """All parts have connected before the first fault."""
@@ -275,7 +275,7 @@ def draw_gateway(seed: int) -> FaultSchedule:
             room_s = (LAST_END_S - from_s) / left
             for_s = chance.uniform(shortest_s, max(shortest_s, min(longest_s, room_s)))
             at_s = from_s + chance.uniform(0, max(0.0, room_s - for_s))
-            box_id = chance.choice(GATEWAY_BOXES) if kind in PER_BOX else None
+            box_id = chance.choice(GATEWAY_BOXES) if kind in BOX_FAULTS else None
             step_s = chance.choice((-STEP_S, STEP_S)) if kind == "clock_stepped" else 0
             faults.append(Fault(kind, round(at_s, 3), round(for_s, 3), box_id, step_s))
             from_s = faults[-1].end_s + 0.5
@@ -293,7 +293,7 @@ def draw_cloud(seed: int) -> FaultSchedule:
         at_s = chance.uniform(CLOUD_FIRST_S, LAST_END_S - for_s)
         box_id, step_s = chance.choice(CLOUD_BOXES), chance.choice((-STEP_S, STEP_S))
         if wanted:
-            own_id = box_id if kind in PER_BOX else None
+            own_id = box_id if kind in BOX_FAULTS else None
             own_step_s = step_s if kind == "clock_stepped" else 0
             faults.append(Fault(kind, round(at_s, 3), round(for_s, 3), own_id, own_step_s))
     faults.sort(key=lambda fault: fault.at_s)

@@ -21,11 +21,11 @@ from opq_sim.faults.parts.gateway_disk import RingContents
 from opq_sim.faults.parts.held_numbers import HeldNumbers
 from opq_sim.faults.parts.store_reader import StoreReader
 from opq_sim.faults.parts.view_reader import ViewReader
-from opq_sim.foreign.host import CALIBRATION
+from opq_sim.foreign.host import COUNTS_PER_VOLT
 from opq_sim.score.records import TrueDisturbance
 
 NOMINAL_V: Final = 120.0
-CYCLE: Final = 200
+CYCLE_SAMPLES: Final = 200
 """Samples of a cycle of 60 Hz."""
 DIP_PERCENT: Final = 90.0
 SILENCE: Final = " silence: "
@@ -193,10 +193,10 @@ def withdrawn_outages(mauka_log: Path) -> list[str]:
 
 def dips_percent(volts: NDArray[np.float64]) -> tuple[float, ...]:
     """The lowest rms of one cycle in each dip below 90 % of nominal, percent."""
-    if len(volts) <= CYCLE:
+    if len(volts) <= CYCLE_SAMPLES:
         return ()
     sums = np.concatenate(([0.0], np.cumsum(np.square(volts))))
-    percent = 100.0 * np.sqrt((sums[CYCLE:] - sums[:-CYCLE]) / CYCLE) / NOMINAL_V
+    percent = 100.0 * np.sqrt((sums[CYCLE_SAMPLES:] - sums[:-CYCLE_SAMPLES]) / CYCLE_SAMPLES) / NOMINAL_V
     return tuple(float(np.min(percent[begin:end])) for begin, end in runs(percent < DIP_PERCENT))
 
 
@@ -254,7 +254,7 @@ def _finding(row: dict[str, Any]) -> StoredFinding:
 def _waveforms(rows: Sequence[dict[str, Any]], event: StoredEvent) -> dict[tuple[int, str], StoredWaveform]:
     found = {}
     for wave in rows:
-        volts = np.array(wave["counts"]) * float(wave["volts_per_lsb"] or 1 / CALIBRATION)
+        volts = np.array(wave["counts"]) * float(wave["volts_per_lsb"] or 1 / COUNTS_PER_VOLT)
         asked_ns = event.end_ns - event.start_ns - AFTER_LOSS_NS * (SILENCE in event.because)
         found[event.event_id, str(wave["box_id"])] = StoredWaveform(
             asked_ns * int(wave["rate_millihz"]) // 10**12,

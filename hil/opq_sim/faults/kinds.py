@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from opq_proto.messages import TimeSource
-from opq_sim.faults.parts.peers import REORDERED, HostileTraffic
+from opq_sim.faults.parts.peers import FRAMES_REORDERED, HostileTraffic
 from opq_sim.faults.parts.service import ServiceProcess
 from opq_sim.faults.parts.stepped_clock import NOT_SYNCHRONISED, put_step_ns
 from opq_sim.faults.schedule import Fault
 from opq_sim.faults.world import restarts
-from opq_sim.faults.world.layout import SLOW
+from opq_sim.faults.world.layout import SLOW_NETWORK
 from opq_sim.faults.world.processes import SYNCHRONISED_NS
 from opq_sim.faults.world.world import Act, FaultWorld
 
@@ -100,7 +100,7 @@ FAULTS: Final[Mapping[str, Act]] = {
     **dict.fromkeys(("broker_down", "broker_cut", "network_gone"), _network("cut")),
     "broker_silent": _network("silent"),
     "packet_loss": _network("lossy"),
-    "slow_box": _network("silent", SLOW),
+    "slow_box": _network("silent", SLOW_NETWORK),
     "cloud_killed": _killed("all"),
     "triggering_broker_killed": _killed("triggering-broker"),
     "acquisition_broker_killed": _killed("acquisition-broker"),
@@ -119,7 +119,7 @@ FAULTS: Final[Mapping[str, Act]] = {
     "unknown_key": _peer("unknown_key"),
     "borrowed_id": _peer("borrowed_id"),
     "duplicate": _repeated(1),
-    "frames_repeated": _repeated(REORDERED),
+    "frames_repeated": _repeated(FRAMES_REORDERED),
     "gateway_killed": lambda world, fault, begins: world.kill(_gateway(world, fault), begins),
     "gateway_stopped": lambda world, fault, begins: _stop(_gateway(world, fault), begins),
     "starved": _starved,

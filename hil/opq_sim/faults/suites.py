@@ -33,7 +33,7 @@ from opq_sim.faults.verdict import (
 )
 from opq_sim.faults.world import layout as layouts
 from opq_sim.faults.world import restarts
-from opq_sim.faults.world.layout import SLOW, Layout
+from opq_sim.faults.world.layout import SLOW_NETWORK, Layout
 from opq_sim.faults.world.world import FaultWorld
 
 SETTLE_S: Final = 240.0
@@ -102,9 +102,9 @@ def _of_cloud(schedule: FaultSchedule) -> Layout:
     common = tuple(box_id for box_id in CLOUD_BOXES if box_id != SLOW_BOX_ID)
     return Layout(
         cloud=layouts.SCALED_CLOUD,
-        networks=frozenset({0, SLOW}),
+        networks=frozenset({0, SLOW_NETWORK}),
         suffers="cloud",
-        fleet={0: common, SLOW: (SLOW_BOX_ID,)},
+        fleet={0: common, SLOW_NETWORK: (SLOW_BOX_ID,)},
         dips=schedule.dips,
         has_peers=True,
         has_guests=True,

@@ -35,7 +35,7 @@ ANSWER_QUEUE = 4
 """Answers in libzmq's own queue; an answer of 120 s is 9 MB."""
 RECONNECT_MS = (100, 500)
 MAX_RECONNECT_MS = 8000
-OPENING = 48
+HANDSHAKES_AT_ONCE = 48
 """Limit of handshakes under way at once in a process: a broker handles some hundred a second."""
 OPENING_S = 3.0
 REMAKE_S = 90.0
@@ -143,7 +143,7 @@ class FleetConnections:
         self._on_command = on_command
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         wanted, most = (
-            SOCKETS * (len(box_ids) + min(OPENING, len(box_ids))) + 16,
+            SOCKETS * (len(box_ids) + min(HANDSHAKES_AT_ONCE, len(box_ids))) + 16,
             int(self._context.get(zmq.SOCKET_LIMIT)),
         )
         if wanted > most:
@@ -176,21 +176,21 @@ class FleetConnections:
         self._all_open = False
 
     def open_more(self, now_s: float) -> None:
-        """Opens sockets of Boxes that have none, at most OPENING handshakes at once (`now_s` monotonic)."""
+        """Opens sockets of Boxes that have none, at most HANDSHAKES_AT_ONCE at a time (`now_s` monotonic)."""
         if self._all_open:
             return
         down = self._wanted & ~self.stands
         opening = int((down & (now_s - self._opened_s < OPENING_S)).sum())
         left = [box for box in np.flatnonzero(down).tolist() if self._sockets[box] is None]
-        for box in left[: max(0, OPENING - opening)]:
+        for box in left[: max(0, HANDSHAKES_AT_ONCE - opening)]:
             self._open(box, now_s)
-        self._all_open = len(left) <= OPENING - opening
+        self._all_open = len(left) <= HANDSHAKES_AT_ONCE - opening
 
     def tick(self, now_s: float) -> None:
         """Makes late sockets again, and serves every socket now and then (`now_s` monotonic)."""
         self._waits_s[self.stands] = now_s
         late = ~self.stands & (now_s - self._waits_s > REMAKE_S)
-        for box in np.flatnonzero(late)[:OPENING].tolist():
+        for box in np.flatnonzero(late)[:HANDSHAKES_AT_ONCE].tolist():
             self._close(box)
             self.remade += 1
         self._all_open = self._all_open and not late.any()

@@ -29,7 +29,7 @@ from opq_sim.fleet.plan import FleetPlan
 from opq_sim.fleet.sampled_box import SampledBox
 
 PIECE_S = 1.0
-SLICES = 10
+BOX_SLICES = 10
 """Parts of the Boxes: each part makes its samples once per PIECE_S, one part at a time."""
 BOXES_TOGETHER = 30
 """Smallest part, if there are as many Boxes: in parts of six, each Box costs a fifth more than in parts of
@@ -78,7 +78,7 @@ class GatewayBoxes:
             piece_s=PIECE_S,
             edge=self._uplink.publish_at_once,
         )
-        self._parts = max(1, min(SLICES, len(self._boxes) // BOXES_TOGETHER))
+        self._parts = max(1, min(BOX_SLICES, len(self._boxes) // BOXES_TOGETHER))
         statuses = []
         for box, outlet, pair in zip(self._boxes, grid.outlets, pairs, strict=True):
             source, counters = box.source, self._counters[box.box_id]
@@ -111,11 +111,11 @@ class GatewayBoxes:
             thread.start()
         try:
             part = 0
-            while not stop.wait(PIECE_S / SLICES):
+            while not stop.wait(PIECE_S / BOX_SLICES):
                 if part < self._parts:
                     self.feed(time.monotonic_ns(), part)
                 self._measuring.round()
-                part = (part + 1) % SLICES
+                part = (part + 1) % BOX_SLICES
             self._measuring.round(everything=True)
         finally:
             commands.join(STOP_S)

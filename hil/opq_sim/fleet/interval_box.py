@@ -9,7 +9,7 @@ import numpy as np
 
 from opq_gateway.measuring.feed import Values
 from opq_measure.aggregation.aggregator import TEN_MINUTES_NS
-from opq_measure.aggregation.instants import INSTANTS, STEP_NS, is_good_clock
+from opq_measure.aggregation.instants import INSTANTS_PER_INTERVAL, STEP_NS, is_good_clock
 from opq_measure.frequency.per_window import WINDOW_S
 from opq_proto.measurement.intervals import AT_INSTANTS
 from opq_proto.messages import TimeSource
@@ -103,7 +103,7 @@ class IntervalBox:
     def _at_instants(self, start_ns: int) -> AtInstants:
         """The fundamental at the instants of ten minutes as the gateway has it; NaN where it changes."""
         begin_s = (start_ns + STEP_NS // 2 - self._clock.start_ns) / 1e9
-        moments_s = [begin_s + number * STEP_NS / 1e9 for number in range(INSTANTS)]
+        moments_s = [begin_s + number * STEP_NS / 1e9 for number in range(INSTANTS_PER_INTERVAL)]
         throughout = self._steady(moments_s[0] - WINDOW_S, moments_s[-1] + WINDOW_S)
         worst = UNCERTAINTY_NS, TimeSource.GPS
         measured: dict[int, float] = {}
@@ -120,7 +120,7 @@ class IntervalBox:
             if is_good_clock(self._voltage.nominal_hz, stamp.uncertainty_ns):
                 measured[place] = steady.fundamental_v * abs(steady.ratios[0]) * self._outlet.gain
         cycles = self._voltage.cycles(np.array([moments_s[place] for place in measured]))
-        phasors = [complex(math.nan, math.nan)] * INSTANTS
+        phasors = [complex(math.nan, math.nan)] * INSTANTS_PER_INTERVAL
         for (place, volts), turned in zip(measured.items(), cycles.tolist(), strict=True):
             phasors[place] = volts * cmath.exp(2j * math.pi * (turned % 1.0 - 0.25))  # 0: the cosine's top
         if not measured:

@@ -7,7 +7,7 @@ from opq_proto.keys.key_files import KeyFolder, KeyPair, read_key_file, read_sec
 from opq_proto.kit.ports import endpoint
 from opq_sim.box.source import SampleSource
 from opq_sim.foreign.cur_box import CurBox
-from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_sim.foreign.host import COUNTS_PER_VOLT, ConnectedBox, ForeignEndpoints, ForeignHost
 from opq_sim.foreign.leg_box import LegBox
 from opq_sim.foreign.peer import ForeignBoxError, ForeignPeer
 
@@ -58,7 +58,8 @@ def foreign_host(
     for box_id, source in sources.items():
         if source.nominal_v > MAX_NOMINAL_V:
             raise ForeignBoxError(
-                f"Box {box_id}: {source.nominal_v:g} V would be clipped at {32767 / CALIBRATION:.0f} V peak; "
+                f"Box {box_id}: {source.nominal_v:g} V would be clipped at "
+                f"{32767 / COUNTS_PER_VOLT:.0f} V peak; "
                 f"an original Box measures nominal voltages up to {MAX_NOMINAL_V:g} V"
             )
     keys.ensure(sources)
@@ -71,7 +72,7 @@ def foreign_host(
     boxes = []
     for box_id, source in sources.items():
         pair = read_secret_file(keys.box_secret(box_id))
-        boxes.append(ConnectedBox(foreign_peer(generation, box_id, CALIBRATION, pair), source, pair))
+        boxes.append(ConnectedBox(foreign_peer(generation, box_id, COUNTS_PER_VOLT, pair), source, pair))
     return ForeignHost(places, boxes)
 
 

@@ -26,7 +26,7 @@ from opq_sim.mains.generator import Generator
 
 RATE_MILLIHZ = 12_000_000
 """The original's converter has no other rate (docs/reference/opq-interop.md G.3)."""
-CALIBRATION = 152.5
+COUNTS_PER_VOLT = 152.5
 """Counts per volt of the original's sample configuration (docs/reference/opq-interop.md G.1): clipped at
 214.9 V peak."""
 COMMANDS_AT_ONCE = 10
@@ -52,7 +52,7 @@ class ConnectedBox:
     peer: ForeignPeer
     source: SampleSource
     pair: KeyPair
-    calibration: float = CALIBRATION
+    calibration: float = COUNTS_PER_VOLT
     """Counts per volt of its converter; the source's counts are scaled to it and clipped at int16."""
     windows: int = 0
     """Number of windows read so far."""
@@ -73,7 +73,7 @@ class ConnectedBox:
 class ForeignHost:
     """Boxes that are online while the `with` block, or the call of `run`, lasts.
 
-        box = ConnectedBox(CurBox("1", CALIBRATION, pair.public), source, pair)
+        box = ConnectedBox(CurBox("1", COUNTS_PER_VOLT, pair.public), source, pair)
         with ForeignHost(endpoints, [box]) as host:
             ...
 

@@ -175,12 +175,12 @@ class Truth:
     ) -> NDArray[np.inexact]:
         grid = self.grid
         breaks = [np.empty(0), *(one.disturbance.breaks_s(one.span, grid) for one in self.disturbances)]
-        step_s = min(1 / grid.frequency_hz, TURNS / highest_hz)
+        step_s = min(1 / grid.frequency_hz, TURNS_PER_PANEL / highest_hz)
         return integrals(integrand, bounds_s, np.concatenate(breaks), step_s)
 
 
-NODES = 96
-TURNS = 24.0
+INTEGRATION_NODES = 96
+TURNS_PER_PANEL = 24.0
 """Turns of an integrand's highest frequency within the nodes; k turns need pi k nodes, and some 20 more."""
 NODES_AT_ONCE = 1 << 16
 
@@ -206,12 +206,12 @@ def integrals(
     points = points[(points >= bounds_s[0]) & (points <= bounds_s[-1])]
     nodes, weights = _nodes()
     parts = []
-    at_once = NODES_AT_ONCE // NODES
+    at_once = NODES_AT_ONCE // INTEGRATION_NODES
     for first in range(0, len(points) - 1, at_once):
         ends = points[first : first + at_once + 1]
         half, middle = np.diff(ends) / 2, (ends[1:] + ends[:-1]) / 2
         values = integrand((middle[:, None] + half[:, None] * nodes).ravel())
-        shaped = values.reshape(len(half), NODES, -1)
+        shaped = values.reshape(len(half), INTEGRATION_NODES, -1)
         parts.append(half[:, None] * np.einsum("pnk,n->pk", shaped, weights))
     found = np.concatenate(parts)
     whole = np.concatenate((np.zeros((1, found.shape[1])), np.cumsum(found, axis=0)))
@@ -221,5 +221,5 @@ def integrals(
 
 @lru_cache(maxsize=1)
 def _nodes() -> tuple[FloatArray, FloatArray]:
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = np.polynomial.legendre.leggauss(INTEGRATION_NODES)
     return nodes, weights

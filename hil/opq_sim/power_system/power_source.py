@@ -22,7 +22,7 @@ from opq_sim.power_system.timekeeping import Timekeeping
 CHUNK_SAMPLES = 1200
 """Six blocks of a Box at once: any way of reading gives the same bits, and NumPy's calls cost a third."""
 KEPT_CHUNKS = 4
-AT_ONCE = 10
+CHUNKS_AT_ONCE = 10
 """Chunks of a long span that are computed together: 1 s."""
 RATE_MILLIHZ = 12_000_000
 FULL_SCALE = 32_768
@@ -86,7 +86,7 @@ class PowerSource:
         end = (first + count - 1) // CHUNK_SAMPLES + 1
         for chunk in range(first // CHUNK_SAMPLES, end):
             if chunk not in self._chunks:
-                self._make(chunk, min(end, chunk + AT_ONCE))
+                self._make(chunk, min(end, chunk + CHUNKS_AT_ONCE))
             start = chunk * CHUNK_SAMPLES
             parts.append(self._chunks[chunk][max(0, first - start) : first + count - start])
         return np.concatenate(parts)

@@ -23,14 +23,14 @@ from itertools import accumulate
 from opq_sim.score.records import EDGE_NS, JOIN_NS, LONGEST_NS, BoxSpan, FoundIncident, TrueDisturbance
 
 # Ranks of a pair of a true disturbance and a found one, the best first.
-MEET = 0
+SAME_TIME = 0
 """They share time and family, or the found one begins where the true one ends."""
-NEAR = 1
+NEARBY = 1
 """They share the family; the found one begins within its `reach_ns` of the true one's start."""
-MEET_OTHER = 2
+SAME_TIME_OTHER = 2
 """They share time, but not the family."""
-NEAR_OTHER = 3
-"""As NEAR, but not of one family."""
+NEARBY_OTHER = 3
+"""As NEARBY, but not of one family."""
 FAR_NS = 10_000_000_000
 """The longest waveform that is asked for."""
 Fit = tuple[int, int, bool]
@@ -66,7 +66,7 @@ def match_incidents(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncid
     covering: dict[int, list[int]] = defaultdict(list)
     for f, each in enumerate(fits):
         for t, (rank, *_) in each.items():
-            if rank == MEET and not of_truth[t]:
+            if rank == SAME_TIME and not of_truth[t]:
                 covering[t].append(f)
     for t, over in covering.items():
         best = min(over, key=lambda f: (fits[f][t], found[f].number, f))
@@ -131,13 +131,13 @@ def _fit(true: BoxSpan, found: BoxSpan) -> Fit | None:
         return None
     since_end_ns = abs(found.start_ns - true.end_ns)
     if since_end_ns <= EDGE_NS:
-        return MEET, min(distance_ns, since_end_ns), since_end_ns < distance_ns
+        return SAME_TIME, min(distance_ns, since_end_ns), since_end_ns < distance_ns
     family = bool(true.families & found.families)
     if meet:
-        return (MEET if family else MEET_OTHER, distance_ns, False)
-    return (NEAR if family else NEAR_OTHER, distance_ns, False)
+        return (SAME_TIME if family else SAME_TIME_OTHER, distance_ns, False)
+    return (NEARBY if family else NEARBY_OTHER, distance_ns, False)
 
 
 def _is_far(fit: Fit) -> bool:
     rank, distance_ns, _ = fit
-    return rank == MEET_OTHER and distance_ns > FAR_NS
+    return rank == SAME_TIME_OTHER and distance_ns > FAR_NS

@@ -21,7 +21,7 @@ from opq_hil.suites.sampling import nothing_missed, stamp_steps  # noqa: E402
 from opq_hil.suites.updates import flipped, update_script  # noqa: E402
 from opq_hil.world.capture import Capture, holes, read_log  # noqa: E402
 from opq_hil.world.strategy import when  # noqa: E402
-from opq_hil.world.world import NS, BitNoise, PowerScript, Sine, World  # noqa: E402
+from opq_hil.world.world import NS_PER_S, BitNoise, PowerScript, Sine, World  # noqa: E402
 from opq_proto.firmware.image import Slot, read_bundle  # noqa: E402
 from opq_proto.link.messages import (  # noqa: E402
     Acknowledgement,
@@ -67,15 +67,15 @@ def write_world(
         spans = tuple(tuple(float(at) for at in span.split("-")) for span in outage.split(",") if span)
         receiver = Gps(jitter_ns=20.0, outages=spans)  # type: ignore[arg-type]
     messages = [
-        (3 * NS + 50_000_000 * number, Command(100 + number, Operation.PUT_SETTING, setting))
+        (3 * NS_PER_S + 50_000_000 * number, Command(100 + number, Operation.PUT_SETTING, setting))
         for number, setting in enumerate(filter(None, put.split(",")))
     ]
     if get_settings:
-        messages.append((3 * NS, Command(99, Operation.GET_SETTINGS)))
+        messages.append((3 * NS_PER_S, Command(99, Operation.GET_SETTINGS)))
     return _written(
         folder,
         World(
-            round(float(seconds) * NS),
+            round(float(seconds) * NS_PER_S),
             mains=Sine(),
             gps=receiver,
             oscillator=Oscillator(offset_ppb=float(ppb)),
@@ -90,9 +90,9 @@ def write_update_world(folder: str, update: str, flip: int = -1, send_bytes: int
     """A world in which the gateway sends the image for slot B; its path and seconds. `flip`: in this byte."""
     image = read_bundle(Path(update).read_bytes())[Slot.B]
     sent = image if int(flip) < 0 else flipped(image, int(flip))
-    telling = update_script(sent, UPDATE_AT_S * NS, 200, int(send_bytes) or None)
-    end_ns = telling.end_ns + 20 * NS
-    return _written(folder, World(end_ns, messages=telling.messages)), f"{end_ns / NS:.3f}"
+    telling = update_script(sent, UPDATE_AT_S * NS_PER_S, 200, int(send_bytes) or None)
+    end_ns = telling.end_ns + 20 * NS_PER_S
+    return _written(folder, World(end_ns, messages=telling.messages)), f"{end_ns / NS_PER_S:.3f}"
 
 
 def _written(folder: str, world: World) -> str:
@@ -120,7 +120,7 @@ def no_sample_is_missing(folder: str, since_s: float, end_s: float) -> int:
 
 def first_second_of(folder: str, state: str, after_s: float = 0) -> float:
     """When a state such as "sampling, locked" was first reached."""
-    return when(_capture(folder).received, state, round(float(after_s) * NS)) / NS
+    return when(_capture(folder).received, state, round(float(after_s) * NS_PER_S)) / NS_PER_S
 
 
 def largest_stamp_step_ns(folder: str) -> int:

@@ -120,7 +120,7 @@ def quadratic(quantities: Sequence[Quantity]) -> BoolArray:
     return np.repeat([each.mean == "quadratic" for each in quantities], [each.width for each in quantities])
 
 
-WINDOWS = 15
+WINDOWS_PER_INTERVAL = 15
 """10/12-cycle windows in 150/180 cycles; 4-30:2015, 4.5."""
 TWO_HOURS_NS = 12 * TEN_MINUTES_NS
 WINDOW_NS = round(WINDOW_S * 1e9)
@@ -142,7 +142,7 @@ class Aggregator:
         if not names or len(set(names)) != len(names) or any(each.width < 1 for each in quantities):
             raise ValueError(f"quantities are {names}, want at least one, each once, of width 1 or more")
         self.quantities = tuple(quantities)
-        self._kind = f"{WINDOWS * cycles_per_window(nominal_hz)}_cycles"
+        self._kind = f"{WINDOWS_PER_INTERVAL * cycles_per_window(nominal_hz)}_cycles"
         self._slack_ns = round(1.5e9 / nominal_hz)  # a window after a tick begins within a cycle of it
         self._gap_ns = round(0.5e9 / nominal_hz)  # a gap loses whole cycles; neighbours join to rounding
         self._square = quadratic(quantities)
@@ -214,11 +214,11 @@ class Aggregator:
         self._last = time
         if self._carried:
             self._carried.append(window)
-            if len(self._carried) == WINDOWS:
+            if len(self._carried) == WINDOWS_PER_INTERVAL:
                 found.append(self._short(self._summed(self._carried)))
                 self._carried = []
         self._pending.append(window)
-        if len(self._pending) == WINDOWS:
+        if len(self._pending) == WINDOWS_PER_INTERVAL:
             sums = self._summed(self._pending)
             found.append(self._short(sums))
             self._ten.join(sums)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 LEAST_VALUES = 12
 LEAST_CORRELATION = 0.5
 """Below this correlation the delay of best agreement is chance."""
-FINE = 5
+FINE_VALUES = 5
 """With this many values of the other meter in one of our intervals, they can be moved by a part of it."""
-_SEARCHED = 30
+_SEARCH_STEPS = 30
 """Steps of the search between two delays; it leaves 1e-6 of an interval."""
 FloatArray = NDArray[np.float64]
 Agreement = Callable[[float], float]
@@ -89,7 +89,7 @@ def compared(
         size = float(np.sqrt((a @ a) * (b @ b)))
         return float(a @ b) / size if size > 1e-12 * len(a) else -1.0
 
-    is_fine = float(np.median(steps)) <= length_s / FINE
+    is_fine = float(np.median(steps)) <= length_s / FINE_VALUES
     delay_s, correlation = _best(agreement, length_s, most_s, is_fine)
     moves = correlation >= LEAST_CORRELATION
     whole_s = delay_s if is_fine else round(delay_s / length_s) * length_s
@@ -132,7 +132,7 @@ def _highest(agreement: Agreement, low: float, high: float) -> tuple[float, floa
     golden = (5**0.5 - 1) / 2
     one, two = high - golden * (high - low), low + golden * (high - low)
     at_one, at_two = agreement(one), agreement(two)
-    for _ in range(_SEARCHED):
+    for _ in range(_SEARCH_STEPS):
         if at_one >= at_two:
             high, two, at_two = two, one, at_one
             one = high - golden * (high - low)

@@ -1,6 +1,6 @@
 """The fundamental at instants of UTC, so that Boxes without a common gateway can be joined later.
 
-Every ten minutes have INSTANTS instants, each in the middle of an equal part: whole seconds of UTC, away
+Every ten minutes have INSTANTS_PER_INTERVAL, each in the middle of an equal part: whole seconds of UTC, away
 from the tick. The angle is that of a synchrophasor (IEEE C37.118.1, 4.2): 0 where the cosine has its maximum
 at the whole second. Phasors of three Boxes at one instant are one system, whatever the frequency is and
 whatever else a Box missed. A mean angle over the ten minutes would not do: at 20 mHz off nominal it turns
@@ -23,9 +23,9 @@ from opq_measure.aggregation.unbalance import (
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window, WindowTime
 
-INSTANTS = 10
+INSTANTS_PER_INTERVAL = 10
 """One a minute: u2 of ten minutes is then known to a third of its spread within them."""
-STEP_NS = TEN_MINUTES_NS // INSTANTS
+STEP_NS = TEN_MINUTES_NS // INSTANTS_PER_INTERVAL
 MOST_CLOCK_PERCENT = 0.25
 """Standard uncertainty of u2 by the three clocks above which it is not judged, in percentage points; three
 Boxes of 1 us leave 0.02."""
@@ -45,7 +45,7 @@ def place_of_instant(window: Window) -> tuple[int, int, int] | None:
     at_ns = number * STEP_NS + STEP_NS // 2
     if at_ns >= time.end_ns:
         return None
-    return number // INSTANTS * TEN_MINUTES_NS, number % INSTANTS, at_ns
+    return number // INSTANTS_PER_INTERVAL * TEN_MINUTES_NS, number % INSTANTS_PER_INTERVAL, at_ns
 
 
 def phasor_at(window: Window, at_ns: int) -> complex:
@@ -80,7 +80,7 @@ def together(
     """Unbalance and angles of n times ten minutes, from what three Boxes had at the instants.
 
     Args:
-        angles_deg, phasors_v: of the phases a, b, c, each (n, INSTANTS).
+        angles_deg, phasors_v: of the phases a, b, c, each (n, INSTANTS_PER_INTERVAL).
         uncertainties_ns: of their clocks, each (n,).
         frequency_hz: (n,) by which the uncertainty of a clock is one of an angle.
 

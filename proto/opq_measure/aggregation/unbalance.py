@@ -29,11 +29,11 @@ ComplexArray = NDArray[np.complex128]
 TURN: Final = cmath.exp(2j * math.pi / 3)
 LEAST_POSITIVE_SHARE = 0.05
 """Positive sequence, as a share of the phases' rms, below which no rotating system is recognised."""
-ROW = 64
+ROW_SAMPLES = 64
 """Samples in a row of `_turned_sum`, about the square root of a window's length."""
 NEARER_SHARE = 0.05
 """Other windows are joined instead if they are nearer to each other by this share of a window's length."""
-WAITING = 256
+WINDOWS_WAITING = 256
 """Most windows of a Box that wait for the other two, 51 s; beyond that the oldest is dropped."""
 _UNKNOWN = complex(math.nan, math.nan)
 
@@ -198,12 +198,12 @@ def fundamental(volts: SignalArray, start: float, stop: float, cycles: int) -> c
 
 def _turned_sum(volts: FloatArray, step: float, begin: float) -> complex:
     """Sum of volts[k] exp(i step (begin + k)), computed in rows, so that few exponentials are needed."""
-    rows = -(-len(volts) // ROW)
-    padded = np.zeros(rows * ROW)
+    rows = -(-len(volts) // ROW_SAMPLES)
+    padded = np.zeros(rows * ROW_SAMPLES)
     padded[: len(volts)] = volts
-    angle = step * np.arange(ROW)
-    sums = padded.reshape(rows, ROW) @ np.column_stack((np.cos(angle), np.sin(angle)))
-    turns = np.exp(1j * step * (begin + ROW * np.arange(rows)))
+    angle = step * np.arange(ROW_SAMPLES)
+    sums = padded.reshape(rows, ROW_SAMPLES) @ np.column_stack((np.cos(angle), np.sin(angle)))
+    turns = np.exp(1j * step * (begin + ROW_SAMPLES * np.arange(rows)))
     return complex(turns @ (sums[:, 0] + 1j * sums[:, 1]))
 
 
@@ -235,7 +235,7 @@ class Group:
             self.unmatched += len(line)
             line.clear()
         line.append(window)
-        if len(line) > WAITING:
+        if len(line) > WINDOWS_WAITING:
             line.popleft()
             self.unmatched += 1
         found = []

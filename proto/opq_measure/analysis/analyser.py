@@ -28,9 +28,9 @@ from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds
 from opq_measure.signal import LEAST_SAMPLES, MAX_V, SignalArray, SignalPiece, check_signal
 from opq_measure.timebase.windows import Window, Windows
 
-BLOCK = 1 << 17
+BLOCK_SAMPLES = 1 << 17
 """Samples that are pushed at once, 11 s. They fit in the cache, and progress can be shown often enough."""
-AT_ONCE = 8
+WINDOWS_AT_ONCE = 8
 """Number of windows that are measured together."""
 
 
@@ -209,8 +209,8 @@ class Analyser:
     def _measure(self, settled: Iterable[tuple[Window, bool]], flush: bool = False) -> None:
         """Measures windows whose flags are final, eight at a time from the beginning of the run."""
         self._settled += settled
-        while len(self._settled) >= AT_ONCE or (flush and self._settled):
-            part, self._settled = self._settled[:AT_ONCE], self._settled[AT_ONCE:]
+        while len(self._settled) >= WINDOWS_AT_ONCE or (flush and self._settled):
+            part, self._settled = self._settled[:WINDOWS_AT_ONCE], self._settled[WINDOWS_AT_ONCE:]
             part = [(window, flagged or self._has_filled(window)) for window, flagged in part]
             if self._on_window is not None:
                 for window, _ in part:
@@ -244,8 +244,8 @@ def analyze(
     check_signal(signal, rate_hz, nominal_hz, LEAST_SAMPLES)
     analyser = Analyser(nominal_v, nominal_hz, limits)
     whole = SignalPiece(signal, 0, rate_hz, start_ns)
-    for first in range(0, max(1, len(signal)), BLOCK):
-        part = signal[first : first + BLOCK]
+    for first in range(0, max(1, len(signal)), BLOCK_SAMPLES):
+        part = signal[first : first + BLOCK_SAMPLES]
         analyser.push_samples(SignalPiece(part, first, rate_hz, whole.time_ns(first), v_per_lsb))
     return analyser.end()
 

@@ -32,7 +32,7 @@ MIN_CUT_S = 1.0
 In a shorter signal the condition has to last throughout."""
 MIN_RISE_S = 0.6
 """Time for which a level is steady before and after it rises."""
-RISEN_FROM = "thd_percent_before"
+THD_BEFORE = "thd_percent_before"
 """Figure of harmonics that begin on top of others: the THD before."""
 MIN_FREQUENCY_S = 1.0
 FIRST_CYCLES = 2.0
@@ -104,7 +104,7 @@ def harmonics_in(series: WindowSeries, limit_percent: float = MAX_THD_PERCENT) -
         before: float | None = None
         for span in _parted(percent, whole, limit_percent):
             most, mean = most_and_mean(percent, span)
-            risen: dict[str, float] = {} if before is None else {RISEN_FROM: before}
+            risen: dict[str, float] = {} if before is None else {THD_BEFORE: before}
             yield condition(
                 series,
                 span,

@@ -7,9 +7,9 @@ from opq_measure.signal import FloatArray
 MAX_ENTRIES = 1 << 13
 """Entries of an envelope, four for each dot of a wide picture; before pairs are joined there are up to twice
 as many."""
-AT_ONCE = 1 << 12
+VALUES_GATHERED = 1 << 12
 """Values that are gathered before they are added, which keeps the work per value small."""
-BINS = 1 << 18
+HISTOGRAM_BINS = 1 << 18
 """Steps of the histogram, 15 ppm of nominal each."""
 REACH_RATIO = 4.0
 """The histogram goes from 0 to this many times nominal."""
@@ -32,7 +32,7 @@ class Course:
         """Accepts the next values and the samples at which they begin."""
         self._gathered.append(np.array((starts, values)))
         self._count += len(values)
-        if self._count >= AT_ONCE:
+        if self._count >= VALUES_GATHERED:
             self._accept_gathered()
 
     def entries(self) -> FloatArray:
@@ -69,8 +69,8 @@ class RunningStatistics:
     """Mean, least, median and most of a stream of values; the median to 15 ppm of `nominal`."""
 
     def __init__(self, nominal: float) -> None:
-        self._step = REACH_RATIO * nominal / BINS
-        self._histogram = np.zeros(BINS, dtype=np.int64)
+        self._step = REACH_RATIO * nominal / HISTOGRAM_BINS
+        self._histogram = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
         self._sum, self._low, self._high = 0.0, np.inf, -np.inf
         self._gathered: list[FloatArray] = []
         self._count = 0
@@ -78,7 +78,7 @@ class RunningStatistics:
     def add(self, values: FloatArray) -> None:
         self._gathered.append(values.copy())
         self._count += len(values)
-        if self._count >= AT_ONCE:
+        if self._count >= VALUES_GATHERED:
             self._accept_gathered()
 
     def _accept_gathered(self) -> None:
@@ -89,7 +89,7 @@ class RunningStatistics:
             return
         self._sum += float(known.sum())
         self._low, self._high = min(self._low, float(known.min())), max(self._high, float(known.max()))
-        bins = np.minimum(known / self._step, BINS - 1).astype(np.int64)
+        bins = np.minimum(known / self._step, HISTOGRAM_BINS - 1).astype(np.int64)
         np.add.at(self._histogram, bins, 1)
 
     def found(self) -> dict[str, float | None]:

@@ -20,21 +20,21 @@ FOUR_STEPS_SHARE = 0.88
 seconds, 0.69 of three periods of a sine and 0.82 of three square waves."""
 MORE_STEPS_SHARE = 0.95
 """The same for more than four steps."""
-MORE_STEPS = 6, 8
+STEP_COUNTS = 6, 8
 """Numbers of steps that are tried after four."""
 FOUR_OF_MORE_SHARE = 0.35
 """More than four steps are tried if four explain this share: at least 0.40 of three or four dips, 0.05 of
 noise."""
 MORE_APART_S = 0.4
 """Least mean time between the steps if there are more than four; 1.25 Hz is slower than lines of flicker."""
-LESS_BY_SECOND = 0.5
+FURTHER_STEP_SHARE = 0.5
 """Further steps count if they leave less than this share of what the first one leaves."""
-ROUNDS = 4
+PLACING_ROUNDS = 4
 """Rounds in which one of two steps is placed again while the other is kept."""
 MIN_POWER = 0.5
 """Least power of a unit step without the known parts; a step with less repeats a known step or the line."""
 MIN_VALUES = 8
-ROUNDING = 1e-20
+ROUNDING_POWER = 1e-20
 """Share of the level's power below which a swing is only the rounding of doubles."""
 
 
@@ -51,26 +51,26 @@ def step_places(level: FloatArray, per_s: float) -> tuple[int, ...]:
     line = [np.full(count, 1 / np.sqrt(count)), at / np.sqrt(float(at @ at))]
     plain = _less(level, line)
     whole = _power(plain)
-    nothing = ROUNDING * _power(level)
+    nothing = ROUNDING_POWER * _power(level)
     if whole <= nothing:
         return ()
     first = _best_place(plain, line)
     one = _step_after(first, line)
     beside_one = _power(_less(plain, [one]))
     place = first
-    for _ in range(ROUNDS):
+    for _ in range(PLACING_ROUNDS):
         known = [*line, one]
         other = _best_place(_less(plain, known), known)
         beside_two = _power(_less(plain, [*known, _step_after(other, known)]))
-        is_less = beside_one > nothing and beside_two < LESS_BY_SECOND * beside_one
+        is_less = beside_one > nothing and beside_two < FURTHER_STEP_SHARE * beside_one
         if is_less and beside_two < (1 - TWO_STEPS_SHARE) * whole:
             return tuple(sorted((place + 1, other + 1)))
         place, one = other, _step_after(other, line)
     places, beside_four = _places(4, plain, line)
-    is_less = beside_one > nothing and beside_four < LESS_BY_SECOND * beside_one
+    is_less = beside_one > nothing and beside_four < FURTHER_STEP_SHARE * beside_one
     if is_less and beside_four < (1 - FOUR_STEPS_SHARE) * whole:
         return tuple(each + 1 for each in places)
-    for steps in MORE_STEPS if beside_four < (1 - FOUR_OF_MORE_SHARE) * whole else ():
+    for steps in STEP_COUNTS if beside_four < (1 - FOUR_OF_MORE_SHARE) * whole else ():
         least = (steps - 1) * MORE_APART_S * per_s
         if count <= least:
             break
@@ -83,7 +83,7 @@ def step_places(level: FloatArray, per_s: float) -> tuple[int, ...]:
 def _places(steps: int, plain: FloatArray, line: list[FloatArray]) -> tuple[list[int], float]:
     """Returns the places of so many steps that explain most, and the power that they leave."""
     places = list[int]()
-    for turn in range(steps * (1 + ROUNDS)):
+    for turn in range(steps * (1 + PLACING_ROUNDS)):
         kept = places[1:] if turn >= steps else places  # the oldest step is placed again
         known = list(line)
         for place in kept:

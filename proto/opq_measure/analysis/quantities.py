@@ -7,7 +7,7 @@ from opq_measure.signal import LEAST_SAMPLES, WAVEFORM_SAMPLES
 GROUPS = ("rms", "frequency", "events", "harmonics", "flicker", "transients")
 """`events`: dips, swells, interruptions and rapid changes; with `harmonics`, conditions such as notching."""
 NOT_ASKED = "not asked for"
-OF_WAVEFORM = ("harmonics", "flicker", "transients")
+WAVEFORM_GROUPS = ("harmonics", "flicker", "transients")
 """Groups that need the shape of the wave, `WAVEFORM_SAMPLES` per cycle."""
 
 
@@ -26,7 +26,7 @@ def left_out_groups(
     samples = rate_hz / nominal_hz
     found: dict[str, str] = {}
     for group in GROUPS:
-        if slow and group in OF_WAVEFORM:
+        if slow and group in WAVEFORM_GROUPS:
             found[group] = f"{samples:.6g} samples per cycle, want at least {WAVEFORM_SAMPLES:g}"
         elif group not in wanted:
             found[group] = asked

@@ -26,7 +26,7 @@ NOISE_PINST = 2000.0
 """Mean Pinst of white noise over the square of its ratio to the fundamental, 1090 to 2020 by lamp."""
 PST_1_PINST = 2 * 0.51
 """Pst^2 of a sine over half of its mean Pinst: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08."""
-OVER_NOISE = 3.0
+PINST_OVER_NOISE = 3.0
 """Multiple of the Pinst of the noise; a value smoothed over a second does not reach it by chance."""
 MIN_KNOWN_S = 2.0
 """Least seconds of observed flicker."""
@@ -61,7 +61,7 @@ def short_flicker_in(
     if not runs:
         return []
     of_noise = _pinst_of_noise(analysis)
-    limit = max(pst_limit**2 / PST_1_PINST, OVER_NOISE * of_noise)
+    limit = max(pst_limit**2 / PST_1_PINST, PINST_OVER_NOISE * of_noise)
     if runs == [slice(0, len(volts))] and (analysis.flicker.pinst_max or math.inf) < limit:
         return []  # the meter has already measured all of it
     meter = _meter(analysis)
@@ -115,7 +115,7 @@ def short_flicker_in(
 
 def is_hidden_by_noise(analysis: SignalAnalysis, pst_limit: float = MAX_PST) -> bool:
     """Whether flicker at the limit is below the Pinst that is needed to count in this noise."""
-    return OVER_NOISE * _pinst_of_noise(analysis) > pst_limit**2 / PST_1_PINST
+    return PINST_OVER_NOISE * _pinst_of_noise(analysis) > pst_limit**2 / PST_1_PINST
 
 
 def _pinst_of_noise(analysis: SignalAnalysis) -> float:

@@ -24,11 +24,11 @@ from opq_measure.waveform.transients import Transient, transients_in
 
 MIN_JUMP_DEGREES = 6.0
 """Least phase jump that is reported; switching of large loads turns the voltage by less."""
-SCREEN = 0.6
+SCREENED_SHARE = 0.6
 """Share of the least transient from which on a stretch is analysed; `transients` searches from there, too."""
-SIGMAS = 4.6
+DIFFERENCE_SIGMAS = 4.6
 """Multiple of the difference's noise, equal to the six sigma of the signal's noise that a transient needs."""
-STEP_SCREEN = 0.05
+STEP_RMS_SHARE = 0.05
 """Rms of the difference over half a cycle, as a share of the peak; a jump of six degrees has 0.07 over a
 whole cycle."""
 STEP_OVER_NOISE = 1.4
@@ -181,14 +181,14 @@ def _apart(volts: FloatArray, tracked: Track) -> _Apart | None:
     before = (1 - rest) * volts[1:-whole] + rest * volts[: -whole - 1]
     apart = np.abs(volts[whole + 1 :] - before)
     most = float(apart.max())
-    if most <= SCREEN * MIN_TRANSIENT_PU * peak:
+    if most <= SCREENED_SHARE * MIN_TRANSIENT_PU * peak:
         return None
     noise = float(median(apart)) / 0.6745
-    has_transient = most > SIGMAS * noise
+    has_transient = most > DIFFERENCE_SIGMAS * noise
     half = max(1, whole // 2)
     power = np.diff(np.concatenate(([0.0], np.cumsum(apart * apart)))[::half]) / half
     step = math.sqrt(float(power.max())) if len(power) else 0.0
-    has_step = step > max(STEP_SCREEN * peak, STEP_OVER_NOISE * noise)
+    has_step = step > max(STEP_RMS_SHARE * peak, STEP_OVER_NOISE * noise)
     if not (has_transient or has_step):
         return None
     return _Apart(noise / (math.sqrt(2) * peak), has_transient, has_step)

@@ -28,9 +28,9 @@ from opq_measure.timebase.cycles import WINDOW_S
 
 MAX_INTERHARMONIC_PERCENT = 1.0
 """The strongest line, percent of the fundamental; EN 50160 has no limit."""
-OVER_NOISE = 6.0
+TONE_OVER_NOISE = 6.0
 """Multiple of the rms of the noise in one bin; the largest of 500 bins has 3.1 times."""
-MODULATED = 0.5
+MIRRORED_RATIO = 0.5
 """Least ratio of the mirrored line to the line where both are a modulation."""
 MIN_SIGNAL_HZ = 110.0
 """Lowest frequency of ripple control (IEC 61000-2-2:2002, 4.10.1)."""
@@ -38,7 +38,7 @@ MAX_SIGNAL_HZ = 3000.0
 """Highest frequency of ripple control (IEC 61000-2-2:2002, 4.10.1)."""
 SAME_HZ = 3.0
 """Largest deviation in frequency of a keyed line from window to window."""
-KEYED = 0.7
+KEYED_SHARE = 0.7
 """A line that falls below this share of its upper levels is keyed; a steady one stays within a tenth."""
 MIN_TELEGRAM_S = 0.8
 LONGEST_PAUSE_S = 5.0
@@ -77,9 +77,9 @@ def tones_in(series: WindowSeries, limit_percent: float = MAX_INTERHARMONIC_PERC
 def _stands_out(series: WindowSeries) -> BoolArray:
     """(w,) whether the strongest line is a line: neither noise nor one side of a modulation."""
     bin_noise = series.noise * np.sqrt(2 / (WINDOW_S * series.rate_hz))
-    audible: BoolArray = series.interharmonic > OVER_NOISE * np.nan_to_num(bin_noise)
+    audible: BoolArray = series.interharmonic > TONE_OVER_NOISE * np.nan_to_num(bin_noise)
     beside = np.abs(series.interharmonic_hz - series.nominal_hz) < series.nominal_hz
-    return audible & ~(beside & (series.mirrored > MODULATED * series.interharmonic))
+    return audible & ~(beside & (series.mirrored > MIRRORED_RATIO * series.interharmonic))
 
 
 def _telegrams(
@@ -108,7 +108,7 @@ def _is_keyed(percent: FloatArray, span: Span, audible: int) -> bool:
     if len(inner) < windows_in(MIN_TELEGRAM_S) or audible <= 2:
         return False
     high, low = np.percentile(inner, 85), np.percentile(inner, 15)
-    return bool(low < KEYED * high)
+    return bool(low < KEYED_SHARE * high)
 
 
 def _is_pulse(percent: FloatArray, span: Span, limit_percent: float) -> bool:

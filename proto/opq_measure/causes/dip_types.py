@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SIGMA = 0.03
+PHASOR_SIGMA = 0.03
 """Standard deviation of a phasor, over the voltage before, from loads, noise and slightly different
 places."""
 MIN_DEPTH = 0.06
@@ -28,15 +28,15 @@ MAX_V = 1.05
 """Share of the voltage before; a larger characteristic voltage makes a type less likely."""
 _TURN = cmath.exp(2j * math.pi / 3)
 _FRAME = (1.0 + 0j, _TURN**2, _TURN)
-_R = math.sqrt(3)
+_SQRT3 = math.sqrt(3)
 _PLAIN = {
     "A": ((0, 0, 0), (1, _TURN**2, _TURN)),
     "B": ((0, _TURN**2, _TURN), (1, 0, 0)),
-    "C": ((1, -0.5, -0.5), (0, -0.5j * _R, 0.5j * _R)),
-    "D": ((0, -0.5j * _R, 0.5j * _R), (1, -0.5, -0.5)),
+    "C": ((1, -0.5, -0.5), (0, -0.5j * _SQRT3, 0.5j * _SQRT3)),
+    "D": ((0, -0.5j * _SQRT3, 0.5j * _SQRT3), (1, -0.5, -0.5)),
     "E": ((1, 0, 0), (0, _TURN**2, _TURN)),
-    "F": ((0, -1j / _R, 1j / _R), (1, -0.5 - 1j * _R / 6, -0.5 + 1j * _R / 6)),
-    "G": ((2 / 3, -1 / 3, -1 / 3), (1 / 3, -1 / 6 - 0.5j * _R, -1 / 6 + 0.5j * _R)),
+    "F": ((0, -1j / _SQRT3, 1j / _SQRT3), (1, -0.5 - 1j * _SQRT3 / 6, -0.5 + 1j * _SQRT3 / 6)),
+    "G": ((2 / 3, -1 / 3, -1 / 3), (1 / 3, -1 / 6 - 0.5j * _SQRT3, -1 / 6 + 0.5j * _SQRT3)),
 }
 """Type -> phases a, b, c as `constant + V * factor`, with a the symmetrical phase."""
 SHARES = {"A": 0.3, "B": 0.15, "C": 0.2, "D": 0.2, "E": 0.05, "F": 0.06, "G": 0.04}
@@ -82,9 +82,9 @@ def dip_type_of(phasors: Mapping[str, complex]) -> DipType | None:
     for letter in _PLAIN:
         for place in range(1 if letter == "A" else 3):
             found = _fitted(letter, place, phasors)
-            weight = math.log(SHARES[letter]) - 0.5 * len(phasors) * (found.rest / SIGMA) ** 2
+            weight = math.log(SHARES[letter]) - 0.5 * len(phasors) * (found.rest / PHASOR_SIGMA) ** 2
             if abs(found.characteristic_v) > MAX_V:
-                weight -= 0.5 * ((abs(found.characteristic_v) - MAX_V) / SIGMA) ** 2
+                weight -= 0.5 * ((abs(found.characteristic_v) - MAX_V) / PHASOR_SIGMA) ** 2
             if letter not in best or weight > weights[letter]:
                 best[letter], weights[letter] = found, weight
     top = max(weights, key=lambda each: weights[each])

@@ -26,7 +26,7 @@ LATE_CYCLES = 12.0
 SUDDEN_CYCLES = 3.0
 MIN_CHANGE = 0.01
 """Share of the voltage before; the shape of a smaller change is unknown."""
-CLEAR_CHANGE = 0.03
+CLEAR_CHANGE_SHARE = 0.03
 """Share of the voltage before from which the size alone shows the shape."""
 SHORT_SHARE = 0.3
 """A change is short if less than this share of it is left after settling."""
@@ -139,7 +139,7 @@ def _early(series: PhasorSeries) -> complex | None:
 def _change(series: PhasorSeries, early: complex) -> FloatArray | None:
     """(h,) share of the first change that is left, by size; by phasor where only the phase moved."""
     size = abs(early) - 1
-    if abs(size) >= CLEAR_CHANGE or abs(early - 1) < 2 * abs(size):
+    if abs(size) >= CLEAR_CHANGE_SHARE or abs(early - 1) < 2 * abs(size):
         return (np.abs(series.relative) - 1) / size if abs(size) >= MIN_CHANGE else None
     return np.abs(series.relative - 1) / abs(early - 1) if abs(early - 1) >= MIN_CHANGE else None
 

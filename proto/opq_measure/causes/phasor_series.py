@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from opq_measure.signal import FloatArray, SignalArray
 
 ComplexArray = NDArray[np.complex128]
-PER_CYCLE = 60
+SAMPLES_PER_CYCLE = 60
 """Samples per cycle that are kept: enough for the fifth harmonic."""
 HOPS_PER_CYCLE = 4
 BEFORE_CYCLES = 12.0
@@ -81,7 +81,7 @@ def phasor_series(
     stop = min(len(volts), math.floor(moment_sample + seconds * rate_hz + cycle))
     if moment_sample - begin < (MIN_BEFORE_CYCLES + GUARD_CYCLES) * cycle or stop - begin < 5 * cycle:
         return None
-    every = max(1, round(cycle / PER_CYCLE))
+    every = max(1, round(cycle / SAMPLES_PER_CYCLE))
     count = (stop - begin) // every
     part = (
         np.asarray(volts[begin : begin + count * every], dtype=np.float64).reshape(count, every).mean(axis=1)
@@ -106,7 +106,7 @@ def phasor_series(
     harmonics = {
         order: np.abs(_one_cycle(part[:last], t_s[:last], near, per_s, tuned, order)) / abs(old)
         for order in orders
-        if 6 * order <= PER_CYCLE
+        if 6 * order <= SAMPLES_PER_CYCLE
     }
     return PhasorSeries(centre_s, first / old, harmonics, tuned, abs(old))
 

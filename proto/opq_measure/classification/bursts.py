@@ -23,7 +23,7 @@ from opq_measure.waveform.pulse import MIN_HALF_WAVES, lobes_of
 
 WINDOWS_S = (0.0003, 0.001, 0.005)
 """Lengths of the search windows, for an impulse, a ringing and a longer ringing."""
-STANDS_OUT = 5.0
+BURST_SCATTERS = 5.0
 """A burst exceeds the mean power of noise over a window by this many scatters, which noise does in one of
 10^5 records."""
 ENDING_SCATTERS = 2.5
@@ -34,11 +34,11 @@ RINGS_SHARE = 0.4
 """Least share of the energy above the noise that a damped sine explains of a ringing."""
 ONE_SIDED_SHARE = 0.4
 """Least share of the energy above the noise that an impulse explains."""
-OF_MAINS = 0.3
+MAINS_SHARE = 0.3
 """A stretch is mains at another level if the fundamental explains this share of it."""
 LEAST_HZ = 200.0
 """A slower swing is a level or a fluctuation that its wave does not follow."""
-AT_END = 3
+END_SAMPLES = 3
 """An impulse within this many samples of an end of its piece may be the edge there, which was found
 inexactly."""
 MAINS_CYCLES = 0.3
@@ -53,7 +53,7 @@ HIDDEN_UNKNOWNS = 25.0
 """Energy in sigma^2 by which this longer ringing has to explain more than an impulse."""
 MOST_ONSETS = 3
 """Number of samples that are tried as the beginning of a burst."""
-UNKNOWNS = 10.0
+RINGING_PENALTY = 10.0
 """Energy in sigma^2 by which a ringing has to explain more than an impulse, because it has more unknowns."""
 DECAYS_S = np.geomspace(5e-5, 2e-3, 8)
 
@@ -92,7 +92,7 @@ def bursts_in(pieces: Pieces, rate_hz: float, least_v: float) -> list[Burst]:
                     continue
             longer = left[first : max(stop, first + round(HIDDEN_S * rate_hz))]
             burst = _burst(part, longer, sigma, piece.hz, rate_hz, piece.start + first)
-            is_cut = first < AT_END or stop > len(left) - AT_END
+            is_cut = first < END_SAMPLES or stop > len(left) - END_SAMPLES
             if burst is not None and not (is_cut and math.isnan(burst.hz)):
                 found.append(burst)
     return found
@@ -110,7 +110,7 @@ def _stretches(ratio: FloatArray, rate_hz: float) -> Iterator[tuple[int, int]]:
             break
         mean = (total[size:] - total[:-size]) / size
         scatter = math.sqrt(2 / size)
-        for above, marks in ((STANDS_OUT, out), (ENDING_SCATTERS, goes_on)):
+        for above, marks in ((BURST_SCATTERS, out), (ENDING_SCATTERS, goes_on)):
             hit = np.flatnonzero(mean > 1 + above * scatter + above * above / size)
             marks |= _spread(hit, size, len(power))
     for first, stop in _runs(goes_on, size):
@@ -152,7 +152,7 @@ def _burst(
         is_long = lasts and len(part) >= least_s * rate_hz
         if is_long and ring.frequency_hz < LEAST_HZ and explained > to_one_side:
             return None
-        better = explained - to_one_side > UNKNOWNS * sigma**2
+        better = explained - to_one_side > RINGING_PENALTY * sigma**2
         if better and (swings or (_rings(ring, len(part), rate_hz) and explained >= RINGS_SHARE * over)):
             return Burst(first, first + len(part), peak, ring.frequency_hz, ring.damping_s, sigmas)
     largest = int(np.argmax(np.abs(part)))
@@ -191,9 +191,9 @@ def _without_mains(part: FloatArray, wave: FloatArray, ahead: FloatArray) -> Flo
     basis = np.column_stack((wave, ahead))
     solved = np.linalg.lstsq(basis, part, rcond=None)[0]
     explained = float(solved @ (basis.T @ part))
-    return part - basis @ solved if explained >= OF_MAINS * float(part @ part) else part
+    return part - basis @ solved if explained >= MAINS_SHARE * float(part @ part) else part
 
 
 def _is_loud(ratio: FloatArray) -> bool:
     scatter = math.sqrt(2 / len(ratio))
-    return float(np.mean(ratio * ratio)) > 1 + STANDS_OUT * scatter + STANDS_OUT**2 / len(ratio)
+    return float(np.mean(ratio * ratio)) > 1 + BURST_SCATTERS * scatter + BURST_SCATTERS**2 / len(ratio)

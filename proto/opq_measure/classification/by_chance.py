@@ -29,7 +29,7 @@ ODDS_SUDDEN = 1 / 100
 """The same odds beside a sudden disturbance."""
 ODDS_AT_EDGE = 1 / 16
 """The same odds at the edge of a dip."""
-SIZES = 10.0
+SIZE_RATIO = 10.0
 """A size may be anywhere within this ratio with equal probability, and a find by chance competes with all of
 it."""
 LEVEL_SIGMAS = 2.0
@@ -43,7 +43,7 @@ little."""
 def posterior(sigmas: float, by_chance: float, odds: float) -> float:
     """The probability that a find with this many sigma is not noise. `by_chance`: the chance that noise has
     one anywhere."""
-    return 1 / (1 + by_chance * max(1.0, sigmas) ** 2 * math.log(SIZES) / odds)
+    return 1 / (1 + by_chance * max(1.0, sigmas) ** 2 * math.log(SIZE_RATIO) / odds)
 
 
 def likely(found: Sequence[Found], noise_pu: float) -> list[Found]:

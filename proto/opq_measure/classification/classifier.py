@@ -45,7 +45,7 @@ AS_LONG_CYCLES = 0.3
 """A longer deviation without swing beside a dip of half a cycle is the dip and not an impulse."""
 TURNED_CYCLES = 3.6
 """A shorter dip is not long enough between its edges to separate a line from the fundamental."""
-TURNED_BY = 0.6
+TURNING_LINE_SHARE = 0.6
 """In a longer dip, lines this near to the fundamental, as a share of its frequency, turn its phase."""
 BEFORE_CYCLES = 4
 """Cycles before a jump whose median rms gives its step in volts."""
@@ -311,7 +311,7 @@ def _is_turned_by_line(jump: Occurrence, level: Disturbance, found: list[Found])
     """
     lines = [one for one in found if _is_of(one, "interharmonics")]
     if level.duration_cycles >= TURNED_CYCLES:
-        off_hz = TURNED_BY * jump.nominal_hz
+        off_hz = TURNING_LINE_SHARE * jump.nominal_hz
         lines = [one for one in lines if abs(one.figures["interharmonic_hz"] - jump.nominal_hz) <= off_hz]
     if not lines or level.residual_percent <= 0:
         return False

@@ -34,7 +34,7 @@ QUIET_HZ_SHARE = 0.45
 """Share of the mains frequency above which the envelope shows only noise."""
 TRIES_PER_BIN = 3.5
 """Independent lines per bin that the search between the bins tries, at 8 times the mean power."""
-ROUNDING = 1e-20
+ENVELOPE_ROUNDING = 1e-20
 """Least power of the envelope's noise, the accuracy of doubles."""
 LONGEST_S = 10.0
 """A longer stretch is analysed in parts of this length that overlap by half, because flicker may end."""
@@ -47,7 +47,7 @@ EDGE_SHARE = 0.1
 power against noise; a Hann window costs a third."""
 SIDE_BINS = 2
 """Bins on either side that belong to a line, because of the Hann window."""
-OF_STEP = 2
+STEP_VALUES = 2
 """Values of Urms(1/2) on either side of a step that contain part of it."""
 GOES_ON_SHARE = 0.5
 """Flicker continues in a stretch with at least this share of the strongest Pst, or swing."""
@@ -110,8 +110,8 @@ def envelope_flicker(
     stretches: list[EnvelopeFlicker] = []
     for first, stop in pairwise([longest.start, *steps, longest.stop]):
         after, before = first in steps, stop in steps
-        begin = first + OF_STEP * after
-        stretch = slice(begin, max(begin, stop - OF_STEP * before))
+        begin = first + STEP_VALUES * after
+        stretch = slice(begin, max(begin, stop - STEP_VALUES * before))
         own = replace(strongest(stretch, least_pst), begins=after, ends=before)
         stretches.append(own)
         found = own if own.pst > found.pst else found
@@ -252,7 +252,7 @@ def _stand_out(
     scatter = 1 / (math.log(2) * math.sqrt(np.count_nonzero(fast) / STEPS_PER_BIN))
     if quiet < of_noise * (1 + LEVEL_SIGMAS * scatter):
         quiet = of_noise
-    quiet = max(quiet, ROUNDING)
+    quiet = max(quiet, ENVELOPE_ROUNDING)
     slow = (hz >= max(SLOWEST_HZ, MIN_PERIODS * per_s / count)) & ~fast
     power, lines, hz = power[slow] / quiet, lines[slow] / np.sinc(hz[slow] / nominal_hz) ** 2, hz[slow]
     to_pst = np.sqrt(4 / weight * _pst_squared(hz, nominal_v, nominal_hz))

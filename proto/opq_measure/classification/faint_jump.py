@@ -21,7 +21,7 @@ SMEARED_CYCLES = 1
 """Cycles left out on either side of a jump, because the tracker's window covers both sides."""
 ACROSS_CYCLES = 12
 """Cycles fitted on each side of a dip; sides that are further apart need more cycles for the slope."""
-SIGMAS = 6.0
+JUMP_SIGMAS = 6.0
 """A jump stands out of the scatter of its cycles by this many sigma."""
 
 
@@ -58,7 +58,7 @@ def faint_jump(starts: FloatArray, rms_v: FloatArray, usable: BoolArray) -> Fain
     if not len(every):
         return None
     at = int(every[np.argmax(np.abs(degrees[every]))])
-    if not abs(degrees[at]) > SIGMAS * sigma[at]:
+    if not abs(degrees[at]) > JUMP_SIGMAS * sigma[at]:
         return None
     before, after = rms_v[max(0, at - span) : at - SMEARED_CYCLES], rms_v[at + SMEARED_CYCLES + 1 :]
     ratio = float(np.median(after[:SIDE_CYCLES]) / np.median(before))
@@ -90,7 +90,7 @@ def jump_across(
     rest = values - basis @ solved
     sigma = 360.0 / period * float(np.sqrt(rest @ rest / (len(cycles) - 3) * inverse[2, 2]))
     degrees = float(np.remainder(-360.0 * late / period + 180.0, 360.0)) - 180.0
-    if not abs(degrees) > SIGMAS * sigma:
+    if not abs(degrees) > JUMP_SIGMAS * sigma:
         return None
     ratio = float(np.median(rms_v[after[:-1]]) / np.median(rms_v[before]))
     return FaintJump(position, degrees, sigma, ratio)

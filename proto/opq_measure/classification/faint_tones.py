@@ -35,7 +35,7 @@ BOUND_HOPS = 5
 """Accuracy of the beginning and end of a line, 0.1 s."""
 MIN_HOPS = 100
 """Least length of a line, two seconds: longer than equal bits of a telegram."""
-BESIDE_POWER = 0.25
+CONTINUED_POWER_SHARE = 0.25
 """With this power beside a stretch, over the power in it, the line is a telegram that continues."""
 MIN_KEYED_S = 1.2
 """A shorter signal has too few bits of a telegram."""
@@ -176,4 +176,4 @@ def _stretch(power: FloatArray, noise: float) -> slice:
     begin, end = int(bounds[first]), int(bounds[last])
     inside = float(sums[last] - sums[first])
     beside = (float(sums[-1]) - inside) / (count - (end - begin))
-    return slice(begin, end) if beside < BESIDE_POWER * inside / (end - begin) else slice(0, count)
+    return slice(begin, end) if beside < CONTINUED_POWER_SHARE * inside / (end - begin) else slice(0, count)

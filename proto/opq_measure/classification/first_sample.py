@@ -62,7 +62,7 @@ MEAN_HALF_CYCLES = 10
 """Half cycles whose mean frequency shows where the limit is passed."""
 FIT_HALF_CYCLES = 7
 """Half cycles on either side of this place to which a cubic is fitted."""
-NEARLY_REAL = 1e-6
+IMAGINARY_ROUNDING = 1e-6
 """A root of the cubic with a smaller imaginary part, from rounding, counts as real."""
 
 
@@ -170,7 +170,9 @@ def _from_passing(found: Occurrence, signal: MeasuredSignal, limit_percent: floa
     counts = np.arange(-FIT_HALF_CYCLES, FIT_HALF_CYCLES + 1) / FIT_HALF_CYCLES
     places = np.polynomial.Polynomial.fit(counts, fitted, 3, domain=(-1, 1))
     half_cycle = found.rate_hz / (2 * limit_hz) * FIT_HALF_CYCLES
-    passes = [each.real for each in (places.deriv() - half_cycle).roots() if abs(each.imag) < NEARLY_REAL]
+    passes = [
+        each.real for each in (places.deriv() - half_cycle).roots() if abs(each.imag) < IMAGINARY_ROUNDING
+    ]
     at = min(passes, key=abs, default=np.inf)
     if abs(at) > 1:
         return found

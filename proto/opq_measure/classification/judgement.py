@@ -23,9 +23,9 @@ QUIET_PU = 0.03
 """Noise against the fundamental, rms, of a quiet signal: 30 dB."""
 NOISY_PU = 0.10
 """Noise against the fundamental, rms, of a noisy signal: 20 dB."""
-RIGHT_QUIET = 0.995
+RIGHT_SHARE_QUIET = 0.995
 """Assumed share of right parts in a quiet signal."""
-RIGHT_NOISY = 0.992
+RIGHT_SHARE_NOISY = 0.992
 """Assumed share of right parts in a noisy signal."""
 OFTEN_MISSED = {"none": 0.80, "harmonics": 0.95}
 """The share for these classes in much noise, which hides most where nothing is found."""
@@ -114,6 +114,6 @@ def _unit(name: str) -> str:
 
 def calibrated(kind: str, confidence: float, noise_pu: float) -> float:
     """The confidence, 0 .. 1, with the share of parts of this class that are right in such noise."""
-    noisy = OFTEN_MISSED.get(kind, RIGHT_NOISY)
-    right = float(np.interp(noise_pu, (QUIET_PU, NOISY_PU), (RIGHT_QUIET, noisy)))
+    noisy = OFTEN_MISSED.get(kind, RIGHT_SHARE_NOISY)
+    right = float(np.interp(noise_pu, (QUIET_PU, NOISY_PU), (RIGHT_SHARE_QUIET, noisy)))
     return min(1.0, max(0.0, confidence)) * right

@@ -20,7 +20,7 @@ MIN_CYCLES = 8
 """Fewest cycles for a mean cycle."""
 ORDERS = 13
 """Harmonics that describe the wave without its notches."""
-REPEATED = 4
+CYCLE_COPIES = 4
 """Copies of the mean cycle that are searched for notches: one window."""
 
 
@@ -114,7 +114,7 @@ def notching_of(found: MeanCycle, nominal_hz: float) -> Notching | None:
 
 def _notching(found: MeanCycle, volts: FloatArray, nominal_hz: float) -> Notching | None:
     points = len(volts)
-    wave = np.tile(volts, REPEATED + 2)
+    wave = np.tile(volts, CYCLE_COPIES + 2)
     hops = np.arange(0, len(wave) + 1, points // 4, dtype=np.float64)
     peak = found.peak_v
     lead = float(np.angle(np.fft.rfft(found.volts)[1])) + np.pi / 2

@@ -24,7 +24,7 @@ import numpy as np
 from opq_measure.classification.swing import MOST_SIZE_SHARE, Swing, amplitude_course, swing_at, swing_in
 from opq_measure.median import median
 from opq_measure.signal import FloatArray
-from opq_measure.waveform.steady import BAND, Steady, steady_wave
+from opq_measure.waveform.steady import FITTED_RATE_SHARE, Steady, steady_wave
 from opq_measure.waveform.steady import MIN_CYCLES as LEAST_CYCLES
 
 ORDERS = 25
@@ -58,7 +58,7 @@ OUTLIER_SIGMAS = 4.0
 SWING_ENERGY = 25.0
 """Energy in sigma^2 that a swing explains of a piece, or of one beside it: noise of 30 dB alone swings by 1 %
 of a small residual in six cycles."""
-ROUNDS = 6
+REFINING_ROUNDS = 6
 """Most times that the borders of pieces are refined."""
 MIN_CYCLES = LEAST_CYCLES + 0.02
 """A piece has a little more than the shortest wave that can be fitted."""
@@ -328,7 +328,9 @@ class Pieces:
         cycles = (stop - first) * self._hz / self._rate_hz
         if cycles < MIN_CYCLES:
             return None
-        orders = max(1, min(most, int(ORDERS_PER_CYCLE * cycles), int(BAND * self._rate_hz / self._hz)))
+        orders = max(
+            1, min(most, int(ORDERS_PER_CYCLE * cycles), int(FITTED_RATE_SHARE * self._rate_hz / self._hz))
+        )
         wave = steady_wave(volts, self._rate_hz, first, stop, self._hz, orders)
         return self._settled(volts, wave, None) if self._is_near(wave) else None
 
@@ -340,7 +342,7 @@ class Pieces:
         first, stop, orders = wave.start, wave.stop, len(wave.lines) - 1
         part = volts[first:stop]
         before, scatter = np.zeros(len(part), dtype=np.bool_), 0.0
-        for turn in range(ROUNDS):
+        for turn in range(REFINING_ROUNDS):
             fitted = wave.volts(first, stop)
             left = np.abs(part - fitted)
             scatter = max(1.4826 * float(median(left)), LEAST_SIGMA * wave.amplitude)

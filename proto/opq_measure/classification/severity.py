@@ -13,21 +13,21 @@ Source: ITI (CBEMA) Application Note of 2000 for the bands; the limits are those
 import math
 from collections.abc import Mapping
 
-OF_VOLTAGE = frozenset({"sag", "interruption", "undervoltage", "swell", "overvoltage"})
+VOLTAGE_CLASSES = frozenset({"sag", "interruption", "undervoltage", "swell", "overvoltage"})
 BANDS = {"no_interruption_in_function": (0.0, 4.0), "no_damage": (4.0, 8.0), "prohibited": (7.0, 10.0)}
 SHORT_S = 0.01
 """Severity within a band of the ITIC curve rises with the logarithm of the duration from this one on."""
 RISING_DECADES = 4.0
 """Decades of duration over which it rises."""
-BY_DEPTH = 0.6
+DEPTH_SHARE = 0.6
 """Share of the depth in the severity within a band; the rest is the duration."""
-AT_LIMIT = 2.0
+SEVERITY_AT_LIMIT = 2.0
 """Severity of a figure at its limit."""
-PER_DOUBLING = 3.0
+SEVERITY_PER_DOUBLING = 3.0
 """Rise of the severity each time that the figure is doubled."""
-PER_PEAK = 5.0
+SEVERITY_PER_PEAK = 5.0
 """Severity of a transient per peak of the fundamental."""
-PER_DEGREE = 1 / 6
+SEVERITY_PER_DEGREE = 1 / 6
 """Severity of a phase jump per degree."""
 UNKNOWN_SEVERITY = 2.0
 """Severity of a class without a known figure."""
@@ -66,7 +66,7 @@ def severity_of_part(
         residual_percent: of nominal; None for a class without.
         itic: verdict of the curve of 2000; None counts as one band from 0 to 10.
     """
-    if kind in OF_VOLTAGE and residual_percent is not None:
+    if kind in VOLTAGE_CLASSES and residual_percent is not None:
         return _of_voltage(residual_percent, itic, duration_s)
     return max((_of_figures(part, figures, nominal_hz) for part in kind.split("+")), default=UNKNOWN_SEVERITY)
 
@@ -75,7 +75,7 @@ def _of_voltage(residual_percent: float, itic: str | None, duration_s: float) ->
     off = min(1.0, abs(residual_percent - 100.0) / 100.0)
     long = min(1.0, max(0.0, math.log10(max(duration_s, SHORT_S) / SHORT_S) / RISING_DECADES))
     low, high = BANDS.get(itic or "", (0.0, MAX_SEVERITY))
-    return _rounded(low + (high - low) * (BY_DEPTH * off + (1 - BY_DEPTH) * long))
+    return _rounded(low + (high - low) * (DEPTH_SHARE * off + (1 - DEPTH_SHARE) * long))
 
 
 def _of_figures(kind: str, figures: Mapping[str, float], nominal_hz: float) -> float:
@@ -83,9 +83,9 @@ def _of_figures(kind: str, figures: Mapping[str, float], nominal_hz: float) -> f
         case "outage":
             return MAX_SEVERITY
         case "impulsive_transient" | "oscillatory_transient" if "peak_pu" in figures:
-            return _rounded(PER_PEAK * abs(figures["peak_pu"]))
+            return _rounded(SEVERITY_PER_PEAK * abs(figures["peak_pu"]))
         case "phase_jump" if "phase_jump_degrees" in figures:
-            return _rounded(PER_DEGREE * abs(figures["phase_jump_degrees"]))
+            return _rounded(SEVERITY_PER_DEGREE * abs(figures["phase_jump_degrees"]))
         case "frequency_deviation" if "deviation_hz" in figures:
             return _lasting(abs(figures["deviation_hz"]), DEVIATION_SHARE * nominal_hz)
     names, limit = LASTING.get(kind, ((), 1.0))
@@ -96,7 +96,7 @@ def _of_figures(kind: str, figures: Mapping[str, float], nominal_hz: float) -> f
 def _lasting(value: float, limit: float) -> float:
     if not value > 0 or not limit > 0:
         return 0.0
-    return _rounded(AT_LIMIT + PER_DOUBLING * math.log2(value / limit))
+    return _rounded(SEVERITY_AT_LIMIT + SEVERITY_PER_DOUBLING * math.log2(value / limit))
 
 
 def _rounded(value: float) -> float:

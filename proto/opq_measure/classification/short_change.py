@@ -31,7 +31,7 @@ EARLY_CYCLES = 0.55
 """The mean of five values leaves it this long before a step."""
 NEAR_CYCLES = 0.75
 """Tolerance of these times."""
-BEFORE = 10
+VALUES_BEFORE = 10
 """Number of Urms(1/2) values from which the voltage before is taken."""
 
 
@@ -92,8 +92,8 @@ def begun_at_step(change: Occurrence, signal: MeasuredSignal, late_cycles: float
     analysis, cycle = signal.analysis, signal.cycle
     near = change.start_sample - late_cycles * cycle
     last = int(np.searchsorted(analysis.half_starts, near - cycle))
-    before_v = analysis.half_rms_v[max(0, last - BEFORE) : last]
-    if len(before_v) < BEFORE or not np.isfinite(before_v).all():
+    before_v = analysis.half_rms_v[max(0, last - VALUES_BEFORE) : last]
+    if len(before_v) < VALUES_BEFORE or not np.isfinite(before_v).all():
         return change
     half_v = change.figures["largest_change_percent"] / 200 * analysis.nominal_v
     at = change_at(signal.volts, near, cycle, float(np.median(before_v)) + half_v)

@@ -11,7 +11,7 @@ import numpy as np
 
 from opq_measure.signal import FloatArray
 
-PER_CYCLE = 4
+VALUES_PER_CYCLE = 4
 """Values of the course per cycle."""
 MIN_SWINGS = 2.4
 """Least number of swings in a piece; one cycle of it is lost to the mean over a cycle."""
@@ -55,8 +55,8 @@ def amplitude_course(
     cycle = 2 * math.pi / step_rad
     turned = volts[first:stop] * np.exp(-1j * step_rad * np.arange(first, stop))
     total = np.concatenate(([0.0], np.cumsum(turned)))
-    begins = np.arange(0.0, stop - first - cycle, cycle / PER_CYCLE)
-    if len(begins) < 2 * PER_CYCLE:
+    begins = np.arange(0.0, stop - first - cycle, cycle / VALUES_PER_CYCLE)
+    if len(begins) < 2 * VALUES_PER_CYCLE:
         return np.empty(0), np.empty(0)
     marks = np.arange(len(total))
 

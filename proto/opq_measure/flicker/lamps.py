@@ -20,7 +20,7 @@ ComplexArray = NDArray[np.complexfloating[Any, Any]]
 
 LOW_CORNER_HZ = 0.05
 """First-order high pass; IEC 61000-4-15:2010, 5.5.1."""
-ORDER = 6
+FILTER_ORDER = 6
 """Order of the Butterworth low pass; IEC 61000-4-15:2010, 5.5.1."""
 FEELING_HZ = 8.8
 """Frequency at which a fluctuation is felt most; IEC 61000-4-15:2010, tables 1a and 1b."""
@@ -63,8 +63,10 @@ class Lamp:
         for pole in poles:
             found = found / (s - pole)
         corner = TURN * self.high_corner_hz
-        for k in range(ORDER):
-            found = found / (s / corner - np.exp(1j * np.pi * (2 * k + ORDER + 1) / (2 * ORDER)))
+        for k in range(FILTER_ORDER):
+            found = found / (
+                s / corner - np.exp(1j * np.pi * (2 * k + FILTER_ORDER + 1) / (2 * FILTER_ORDER))
+            )
         return found
 
     def scale(self) -> float:

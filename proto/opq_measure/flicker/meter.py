@@ -41,7 +41,7 @@ PST_NS = round(PST_S * 1e9)
 SLACK_NS = 1_000_000
 """Ten minutes begin 1 ms early, so that a block that begins on their start, apart from rounding, begins the
 new ten minutes; Pinst smooths over three hundred times as long."""
-ON_SAMPLE = 0.01
+ON_SAMPLE_TOLERANCE = 0.01
 """A start this many samples after a sample is on it, because nanoseconds are rounded block by block."""
 MIN_RATE = 20.0
 """Samples per cycle of the lamp's mains; see `signal.check_signal`."""
@@ -207,7 +207,7 @@ class Flickermeter:
         return self._number == number + 1 and (number + 1) * PST_NS - start_ns < 1_000_000_000
 
     def _add_mark(self, position: float, number: int, timed: bool, sensation: Sensation) -> None:
-        self._marks.append((int(np.ceil((position - ON_SAMPLE) / sensation.group)), number, timed))
+        self._marks.append((int(np.ceil((position - ON_SAMPLE_TOLERANCE) / sensation.group)), number, timed))
         self._number = number
 
     def _classified(self, pinst: FloatArray, sensation: Sensation) -> Iterator[FlickerInterval]:

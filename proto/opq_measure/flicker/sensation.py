@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from opq_measure.flicker.lamps import FEELING_HZ, LOW_CORNER_HZ, ORDER, SMOOTH_S, Lamp
+from opq_measure.flicker.lamps import FEELING_HZ, FILTER_ORDER, LOW_CORNER_HZ, SMOOTH_S, Lamp
 from opq_measure.flicker.recursive import Recursive, bilinear, high_pass_sections, low_pass_sections
 from opq_measure.signal import FloatArray, SignalArray, check_signal
 
@@ -29,7 +29,7 @@ MEAN_S = 27.3
 """Time constant of the normalising rms, 1 min from 10 to 90 %; IEC 61000-4-15:2010, 5.3."""
 RMS_S = 0.1
 """The mean of the rms is updated in steps of this length."""
-STEPS = 20
+STEPS_TOGETHER = 20
 """Steps of RMS_S that are computed together, two seconds; with one second, calls would take a third of the
 time."""
 INTERRUPTED_SHARE = 0.1
@@ -69,7 +69,7 @@ class Sensation:
         self._low, self._weigh, self._smooth = _filters(lamp, self.work_hz)
         self._scale = lamp.scale()
         self._step = round(RMS_S * self.work_hz)
-        self._chunk = STEPS * self._step * self.group
+        self._chunk = STEPS_TOGETHER * self._step * self.group
         self._waiting: list[FloatArray] = []
         self._samples_waiting = 0
         self._hann = _hann(self._chunk)
@@ -199,6 +199,6 @@ def _filters(lamp: Lamp, work_hz: float) -> tuple[Recursive, Recursive, Recursiv
     """
     weigh = high_pass_sections(LOW_CORNER_HZ, work_hz) + bilinear(*lamp.weighting(), FEELING_HZ, work_hz)
     smooth = low_pass_sections(1, 1 / (2 * np.pi * SMOOTH_S), work_hz)
-    cascades = (low_pass_sections(ORDER, lamp.high_corner_hz, work_hz), weigh, smooth)
-    low, weighing, smoothing = (Recursive(sections, STEPS) for sections in cascades)
+    cascades = (low_pass_sections(FILTER_ORDER, lamp.high_corner_hz, work_hz), weigh, smooth)
+    low, weighing, smoothing = (Recursive(sections, STEPS_TOGETHER) for sections in cascades)
     return low, weighing, smoothing

@@ -21,23 +21,23 @@ from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.windows import Window
 
 ORDERS = 50
-WINDOWS = 5
+SECOND_WINDOWS = 5
 """A second of 10/12-cycle windows."""
 MISFIT_RATIO = 1.3
 """Residual of a cycle over the noise from which the harmonics no longer fit; six sigma for 200 samples."""
-FLOOR = 1e-6
+RESIDUAL_FLOOR = 1e-6
 """Share of the fundamental: a smaller residual, such as rounding, is not a misfit whatever the noise was."""
 SIGNIFICANT_RATIO = 4.0
 """An order is used if it is this many times larger than the noise makes it."""
-BROKEN = 0.05
+BROKEN_RESIDUAL = 0.05
 """Residual of a fit over the fundamental from which its frequency is invalid: a step within the span."""
-DISAGREE = 5.0
+DISAGREEING_DEVIATIONS = 5.0
 """Deviations of the mean of a window's cycles from which harmonics have changed below the noise."""
 STEP_INSIDE_RATIO = 2.0
 """Residual of a window over the noise before from which it counts as containing a step."""
-PATIENCE = 3
+STEP_WINDOWS = 3
 """Windows in a row that may count as containing a step; after that, the noise has grown."""
-STEPS = 2
+FIT_STEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class CycleFrequency:
     """The frequency of each cycle of successive windows; after a gap it starts again."""
 
     def __init__(self) -> None:
-        self._before: deque[_Harmonics] = deque(maxlen=WINDOWS)
+        self._before: deque[_Harmonics] = deque(maxlen=SECOND_WINDOWS)
         self._noise = np.inf
         self._outliers = 0
 
@@ -91,7 +91,7 @@ class CycleFrequency:
 
     def _update(self, found: _Harmonics) -> None:
         """Stores the harmonics of a window, unless it contains a step: its residual would hide misfits."""
-        if found.residual > STEP_INSIDE_RATIO * self._noise and self._outliers < PATIENCE:
+        if found.residual > STEP_INSIDE_RATIO * self._noise and self._outliers < STEP_WINDOWS:
             self._outliers += 1
             return
         self._before.append(found)
@@ -128,7 +128,7 @@ def _carried(window: Window, known: _Harmonics) -> tuple[FloatArray, BoolArray]:
     omega = np.full(len(starts), 2 * np.pi * window.frequency_hz / window.rate_hz)
     phase = omega * (first + (length - 1) / 2 - starts) - np.pi / 2
     size = np.zeros(len(starts))
-    for _ in range(STEPS):
+    for _ in range(FIT_STEPS):
         turn = np.exp(1j * (phase[:, None] + omega[:, None] * u))
         harmonics, slope = _sums(known.phasors, turn)
         if not size.any():
@@ -143,7 +143,7 @@ def _carried(window: Window, known: _Harmonics) -> tuple[FloatArray, BoolArray]:
         size, phase, omega = size + move[:, 0], phase + move[:, 1], omega + move[:, 2]
     rest_v = np.sqrt(np.maximum(left, 0.0) / (length - 3))
     hz = omega * window.rate_hz / (2 * np.pi)
-    fits = rest_v < MISFIT_RATIO * known.residual + FLOOR * np.abs(size)
+    fits = rest_v < MISFIT_RATIO * known.residual + RESIDUAL_FLOOR * np.abs(size)
     fits &= np.abs(hz / window.frequency_hz - 1) < 0.1
     if fits.all() and not _agrees(window, hz, float(np.median(rest_v / np.abs(size)))):
         fits[:] = False
@@ -157,8 +157,8 @@ def _agrees(window: Window, hz: FloatArray, rest: float) -> bool:
     """
     cycles, span = len(hz), float(window.edges[-1] - window.edges[0])
     together_hz = cycles * window.rate_hz / span
-    deviation_hz = np.sqrt(24 * cycles / span) * max(rest, FLOOR) * together_hz / (2 * np.pi)
-    return bool(abs(np.mean(hz) - together_hz) < DISAGREE * deviation_hz / np.sqrt(cycles))
+    deviation_hz = np.sqrt(24 * cycles / span) * max(rest, RESIDUAL_FLOOR) * together_hz / (2 * np.pi)
+    return bool(abs(np.mean(hz) - together_hz) < DISAGREEING_DEVIATIONS * deviation_hz / np.sqrt(cycles))
 
 
 def _sums(phasors: ComplexArray, turn: ComplexArray) -> tuple[FloatArray, FloatArray]:
@@ -182,4 +182,4 @@ def _alone_hz(window: Window, number: int) -> float:
         return float("nan")
     orders = max(1, min(SHORT_ORDERS, (span.stop - span.start - 4) // 6))
     fit = fit_harmonics(window.volts[span], window.rate_hz, window.frequency_hz, orders)
-    return fit.frequency_hz if fit.residual < BROKEN * abs(fit.phasors[0]) else float("nan")
+    return fit.frequency_hz if fit.residual < BROKEN_RESIDUAL * abs(fit.phasors[0]) else float("nan")

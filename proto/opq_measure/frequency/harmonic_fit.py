@@ -20,9 +20,9 @@ from opq_measure.signal import FloatArray, SignalArray
 
 ComplexArray = NDArray[np.complex128]
 
-SHARE = 0.25
+FUNDAMENTAL_SHARE = 0.25
 """Least share of the alternating power that the fundamental must have for its frequency to be valid."""
-FREE = 0.45
+FITTED_RATE_SHARE = 0.45
 """Orders are fitted up to this share of the rate; closer to half the rate, cosine and sine become alike."""
 SETTLED_STEP = 1e-8
 """Relative step below which the next one, which is always made, is below 1e-12 of the frequency."""
@@ -57,13 +57,13 @@ def fit_harmonics(
         orders: fewer are fitted where the rate is too low for them.
         steps: most Gauss-Newton steps before the last one, which is always made.
     Raises:
-        ValueError: too few samples, or `near_hz` is not above 0 and up to FREE of the rate.
+        ValueError: too few samples, or `near_hz` is not above 0 and up to FITTED_RATE_SHARE of the rate.
 
     Error: at the bound, bias below 1e-9 of the frequency without noise (test_measure_frequency.py).
     """
-    if not 0 < near_hz <= FREE * rate_hz:
-        raise ValueError(f"near_hz is {near_hz:g}, want a number up to {FREE * rate_hz:g}")
-    orders = max(1, min(orders, int(FREE * rate_hz / near_hz)))
+    if not 0 < near_hz <= FITTED_RATE_SHARE * rate_hz:
+        raise ValueError(f"near_hz is {near_hz:g}, want a number up to {FITTED_RATE_SHARE * rate_hz:g}")
+    orders = max(1, min(orders, int(FITTED_RATE_SHARE * rate_hz / near_hz)))
     samples = len(volts)
     if samples < 2 * orders + 4 or samples * near_hz < rate_hz * (1 - 1e-6):
         raise ValueError(f"{samples} samples, want a cycle of {near_hz:g} Hz and at least {2 * orders + 4}")
@@ -95,7 +95,7 @@ def _read(
     phasors = even[1:] - 1j * odd
     alternating = energy / samples - float(even[0]) ** 2
     share = abs(phasors[0]) ** 2 / 2 / alternating if alternating > 1e-12 * energy / samples else 0.0
-    frequency_hz = omega * rate_hz / (2 * np.pi) if share > SHARE else float("nan")
+    frequency_hz = omega * rate_hz / (2 * np.pi) if share > FUNDAMENTAL_SHARE else float("nan")
     residual = float(np.sqrt(max(0.0, energy - explained) / samples))
     return HarmonicFit(samples, frequency_hz, float(even[0]), phasors, residual)
 

@@ -7,7 +7,7 @@ one frequency and amplitude does not fit, the tracked phase is used, which follo
 
 import numpy as np
 
-from opq_measure.frequency.harmonic_fit import FREE, fit_harmonics
+from opq_measure.frequency.harmonic_fit import FITTED_RATE_SHARE, fit_harmonics
 from opq_measure.signal import FloatArray, SignalArray, check_signal
 from opq_measure.timebase.cycles import track
 
@@ -56,7 +56,10 @@ def coarse_hz(volts: FloatArray, rate_hz: float, nominal_hz: float) -> float:
     lines = np.abs(np.fft.rfft(np.hanning(samples) * (volts - volts.mean())))
     resolution_hz = rate_hz / samples
     first = max(1, int(LOWEST_SHARE * nominal_hz / resolution_hz))
-    last = min(len(lines) - 2, int(np.ceil(min(HIGHEST_SHARE * nominal_hz, FREE * rate_hz) / resolution_hz)))
+    last = min(
+        len(lines) - 2,
+        int(np.ceil(min(HIGHEST_SHARE * nominal_hz, FITTED_RATE_SHARE * rate_hz) / resolution_hz)),
+    )
     peak = first + int(np.argmax(lines[first : last + 1]))
     side = 1 if lines[peak + 1] > lines[peak - 1] else -1
     ratio = lines[peak + side] / lines[peak] if lines[peak] > 0 else 0.5

@@ -24,7 +24,7 @@ from opq_measure.timebase.windows import Window
 
 MIN_PHASES = 6
 """Fewest known phases of a window; a parabola needs three."""
-SHARE = 0.75
+KNOWN_SHARE = 0.75
 """Least share of a window's phases that must be known."""
 
 
@@ -127,7 +127,7 @@ def _joined_hz_s(parts: Sequence[_Part], start: float, rate_hz: float) -> float:
 
 def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArray, rate_hz: float) -> float:
     count = int(np.count_nonzero(known))
-    if count < MIN_PHASES or count < SHARE * len(known):
+    if count < MIN_PHASES or count < KNOWN_SHARE * len(known):
         return float("nan")
     step = float(positions[1] - positions[0])
     if count == len(known) and positions[-1] - positions[0] == (count - 1) * step:

@@ -11,7 +11,7 @@ from opq_measure.signal import FloatArray, SignalPiece
 SECOND_NS = 1_000_000_000
 SLIP_NS = 100
 """A piece whose time is this far from the run's clock sets it again: 0.04 mrad at 60 Hz."""
-DRIFT = 1e-3
+MAX_RATE_CHANGE = 1e-3
 """Largest relative change of the rate that is a better measurement; a larger one means another signal."""
 
 
@@ -44,7 +44,7 @@ class UtcRun:
             self._time_ns is None
             or samples.first_sample != self.end
             or samples.v_per_lsb != self.gain
-            or abs(samples.rate_hz / self.rate_hz - 1) > DRIFT
+            or abs(samples.rate_hz / self.rate_hz - 1) > MAX_RATE_CHANGE
         )
         if begins:
             self._held, self.first, self.gain = np.empty(0), samples.first_sample, samples.v_per_lsb

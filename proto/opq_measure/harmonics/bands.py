@@ -23,7 +23,7 @@ LOWEST_HZ: Final = 2000.0
 TOP_HZ: Final = 9000.0
 CENTRES_HZ: Final = np.arange(LOWEST_HZ + BAND_HZ / 2, TOP_HZ, BAND_HZ)
 """(35,) middle of each band."""
-ON_EDGE: Final = 1e-6
+EDGE_BIN_SHARE: Final = 1e-6
 """A share of a bin: a bin this close to a band's edge is on it; the difference is rounding."""
 
 
@@ -42,11 +42,11 @@ def bands(spectrum: Spectrum) -> FloatArray:
     leaks into the neighbouring band, as with the standard's rectangular window (test_measure_bands.py).
     """
     bins = spectrum.power.shape[1]
-    if len(spectrum) and (bins - 1) * spectrum.bin_hz.min() < TOP_HZ * (1 - ON_EDGE):
+    if len(spectrum) and (bins - 1) * spectrum.bin_hz.min() < TOP_HZ * (1 - EDGE_BIN_SHARE):
         raise ValueError(f"the spectrum ends at {(bins - 1) * spectrum.bin_hz.min():g} Hz, want {TOP_HZ:g}")
     edges_hz = np.append(CENTRES_HZ - BAND_HZ / 2, TOP_HZ)
     found = np.empty((len(spectrum), len(CENTRES_HZ)))
     for row, power, bin_hz in zip(found, spectrum.power, spectrum.bin_hz, strict=True):
-        first = np.floor(edges_hz / bin_hz + ON_EDGE).astype(np.intp) + 1
+        first = np.floor(edges_hz / bin_hz + EDGE_BIN_SHARE).astype(np.intp) + 1
         row[:] = np.add.reduceat(power[: first[-1]], first[:-1])
     return np.sqrt(found)

@@ -10,7 +10,7 @@ import numpy as np
 from opq_measure.harmonics.spectrum import Spectrum
 from opq_measure.signal import FloatArray
 
-NEAREST: Final = 4
+NEAREST_BINS: Final = 4
 """Bins that are taken together; the carrier may lie anywhere between them."""
 
 
@@ -28,10 +28,10 @@ def signal_voltage(spectrum: Spectrum, carrier_hz: float) -> FloatArray:
     found = np.full(len(spectrum), np.nan)
     for row, bin_hz in enumerate(spectrum.bin_hz.tolist()):
         place = carrier_hz / bin_hz
-        near = range(max(1, int(place) - NEAREST), int(place) + NEAREST + 2)
+        near = range(max(1, int(place) - NEAREST_BINS), int(place) + NEAREST_BINS + 2)
         bins = [each for each in near if each % spectrum.cycles]
         bins.sort(key=lambda each: abs(each - place))
-        chosen = bins[:NEAREST]
+        chosen = bins[:NEAREST_BINS]
         if max(chosen) < spectrum.power.shape[1]:
             found[row] = np.sqrt(spectrum.power[row, chosen].sum())
     return found

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 
 from opq_measure.frequency.per_window import cycles_per_window
-from opq_measure.resampling import FINE, ComplexArray, lines_of, point_count, resample
+from opq_measure.resampling import FINE_RATE_SHARE, ComplexArray, lines_of, point_count, resample
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.cycles import cycle_edges
 
@@ -30,7 +30,7 @@ ORDERS: Final = 50
 """Highest order; IEC 61000-4-30:2015, 5.8 asks for 50 (class A)."""
 SLACK_SAMPLES: Final = 0.1
 """An edge this little outside the samples counts as on their end."""
-AT_ONCE: Final = 4
+WINDOWS_PER_CALL: Final = 4
 """Windows that go into one FFT call; more than 100 kB cost more in new pages than they save in calls."""
 PWHD_ORDERS: Final = (14, 40)
 """Orders of the partial weighted harmonic distortion; IEC 61000-3-12:2011, 3.3."""
@@ -189,7 +189,10 @@ def spectrum_of(windows: Sequence[Locked], cycles: int, top_hz: float = 0.0) -> 
     needed = [max(cycles * ORDERS + cycles // 2, math.ceil(top_hz / each)) + 1 for each in bin_hz.tolist()]
     bins = max(needed, default=cycles * ORDERS + cycles // 2 + 1)
     lines: ComplexArray = np.empty((len(windows), bins), dtype=np.complex128)
-    counts = [point_count(length, own > FINE * length) for length, own in zip(lengths, needed, strict=True)]
+    counts = [
+        point_count(length, own > FINE_RATE_SHARE * length)
+        for length, own in zip(lengths, needed, strict=True)
+    ]
     for rows in _alike(counts):
         resampled = np.empty((rows.stop - rows.start, counts[rows.start]))
         for row, window in zip(resampled, windows[rows], strict=True):
@@ -219,10 +222,10 @@ def _length(volts: SignalArray, edges: FloatArray, cycles: int) -> float:
 
 
 def _alike(counts: list[int]) -> Iterator[slice]:
-    """Slices of neighbouring windows with the same number of points, at most AT_ONCE."""
+    """Slices of neighbouring windows with the same number of points, at most WINDOWS_PER_CALL."""
     first = 0
     for at in range(1, len(counts) + 1):
-        if at == len(counts) or counts[at] != counts[first] or at - first == AT_ONCE:
+        if at == len(counts) or counts[at] != counts[first] or at - first == WINDOWS_PER_CALL:
             yield slice(first, at)
             first = at
 

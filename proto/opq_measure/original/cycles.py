@@ -9,7 +9,7 @@ from opq_measure.signal import FloatArray
 
 CYCLE_SAMPLES: Final = 200
 """The original's cycle at 12 kS/s, whatever the mains frequency is."""
-STEPS: Final = 8
+FIT_STEPS: Final = 8
 """Gauss-Newton steps; a sine with 5 % of harmonics has converged after 4."""
 FARTHEST_HZ = 20.0
 MIN_PU = 0.05
@@ -45,7 +45,7 @@ def fitted_cycles_hz(volts: FloatArray, rate_hz: float) -> FloatArray:
     omega = np.full((count, 1), 2 * np.pi * start_hz)
     change = np.zeros_like(omega)
     amplitude, found = np.zeros(count), np.zeros((count, 3))
-    for step in range(STEPS):
+    for step in range(FIT_STEPS):
         cosine, sine = np.cos(omega * at_s), np.sin(omega * at_s)
         columns = [cosine, sine, np.ones_like(cosine)]
         if step:

@@ -19,7 +19,7 @@ SAMPLES_PER_MS: Final = 12
 ARCING_CROSSINGS: Final = 10
 """The original uses this number too, whatever its setting is."""
 MIN_REPEATED: Final = 3
-SIGNIFICANT: Final = 0.05
+SIGNIFICANT_SHARE: Final = 0.05
 FIRST_V = 120 * 2**0.5
 """Initial peak for the fit of a damped cosine."""
 FIRST_DECAY = 200.0
@@ -30,7 +30,7 @@ MAX_STEPS = 200
 """Most steps of the fit."""
 LARGEST_DAMPING = 1e12
 """Damping of the least-squares step, from which on the fit is given up."""
-SETTLED: Final = 1e-10
+SETTLED_SHARE: Final = 1e-10
 TransientName = Literal["impulsive", "arcing", "oscillatory", "periodic_notching"]
 
 
@@ -157,7 +157,7 @@ def _oscillatory(part: FloatArray) -> dict[str, float] | None:
     free = count - 5
     f = (plain - squares) / 2 / max(squares / free, 1e-300)
     p_value = (1 + 2 * f / free) ** (-free / 2) if f > 0 else 1.0  # of F with 2 and `free` degrees
-    return {"Frequency": float(fitted[2]), "p_value": p_value} if p_value < SIGNIFICANT else None
+    return {"Frequency": float(fitted[2]), "p_value": p_value} if p_value < SIGNIFICANT_SHARE else None
 
 
 def _damped(t_s: FloatArray, p: FloatArray) -> FloatArray:
@@ -192,7 +192,7 @@ def _least_squares(
         tried = misfit(at + step)
         new = float(tried @ tried)
         if np.isfinite(new) and new < squares:
-            done = squares - new <= SETTLED * squares
+            done = squares - new <= SETTLED_SHARE * squares
             at, left, squares, damping = at + step, tried, new, max(damping / 10, 1e-12)
             if done:
                 break

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from opq_measure.signal import FloatArray
 
 BoolArray = NDArray[np.bool_]
-ROUNDING = 2e-7
+LIMIT_ROUNDING = 2e-7
 """Width of a limit, relative: values are stored in single precision, and 253 V is 110 % of 230 V."""
 
 
@@ -69,9 +69,15 @@ def percentile(values: FloatArray, percent: float) -> float:
 
 def inside(values: FloatArray, requirement: Requirement) -> BoolArray:
     """(n,) whether each value lies within the limits; False for an unknown one."""
-    low = requirement.low - ROUNDING * abs(requirement.low) if math.isfinite(requirement.low) else -math.inf
+    low = (
+        requirement.low - LIMIT_ROUNDING * abs(requirement.low)
+        if math.isfinite(requirement.low)
+        else -math.inf
+    )
     high = (
-        requirement.high + ROUNDING * abs(requirement.high) if math.isfinite(requirement.high) else math.inf
+        requirement.high + LIMIT_ROUNDING * abs(requirement.high)
+        if math.isfinite(requirement.high)
+        else math.inf
     )
     found: BoolArray = (values >= low) & (values <= high)
     return found

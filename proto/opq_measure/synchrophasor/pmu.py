@@ -19,16 +19,16 @@ from opq_measure.synchrophasor.filter import Filter, PmuClass, half_samples, sha
 
 SQRT2 = math.sqrt(2)
 NAN = math.nan
-TUNED = 0.1
+TUNED_SHARE = 0.1
 """The second pass follows the frequency this far from nominal, as a share of it: 5 or 6 Hz."""
-BIN = 5e-4
+FILTER_STEP_SHARE = 5e-4
 """Step of the frequencies that filters are made for, as a share of nominal: 25 or 30 mHz.
 
 The image is then 130 dB down.
 """
-BELIEVED = 0.1
+VALID_POWER_SHARE = 0.1
 """Least share of the power in the filter's span that the fundamental must have for its phase to be valid."""
-FAR = 0.3
+FAR_SHARE = 0.3
 """A frequency this share away from the tuned one is not the mains: noise, DC, a zero of the amplitude."""
 
 
@@ -80,7 +80,7 @@ class Pmu:
     @property
     def latency_s(self) -> float:
         """Time from a report's instant to the last sample it needs: half of the longest filter."""
-        return self._shape.cycles / 2 / (self.nominal_hz * (1 - TUNED))
+        return self._shape.cycles / 2 / (self.nominal_hz * (1 - TUNED_SHARE))
 
     def push_samples(self, samples: SignalPiece) -> list[Phasor]:
         """The reports that these samples complete.
@@ -109,14 +109,16 @@ class Pmu:
 
     def _margin(self, rate_hz: float) -> int:
         omega = 2 * np.pi * self.nominal_hz / rate_hz
-        return half_samples(self._shape, omega * (1 - TUNED)) + 1
+        return half_samples(self._shape, omega * (1 - TUNED_SHARE)) + 1
 
     def _phasor(self, middle: int, rest: float) -> Phasor:
         nominal = 2 * np.pi * self.nominal_hz / self._run.rate_hz
-        low, high = nominal * (1 - TUNED), nominal * (1 + TUNED)
+        low, high = nominal * (1 - TUNED_SHARE), nominal * (1 + TUNED_SHARE)
         first = self._filtered(middle, nominal)
         own = min(max(first.omega, low), high) if math.isfinite(first.omega) else nominal
-        best = self._filtered(middle, max(low, nominal * round(own / nominal / BIN) * BIN))
+        best = self._filtered(
+            middle, max(low, nominal * round(own / nominal / FILTER_STEP_SHARE) * FILTER_STEP_SHARE)
+        )
         return self._reported(best, rest)
 
     def _filtered(self, middle: int, omega: float) -> "_Taken":
@@ -158,10 +160,10 @@ def _taken(frame: FloatArray, filter_: Filter) -> _Taken:
     real, imag, slope_real, slope_imag, bend_real, bend_imag = filter_.of(frame)
     phasor = complex(real, imag)
     power = filter_.power(frame)
-    if not abs(phasor) ** 2 / 2 > BELIEVED * power or abs(phasor) < 1e-12:
+    if not abs(phasor) ** 2 / 2 > VALID_POWER_SHARE * power or abs(phasor) < 1e-12:
         return _Taken(phasor, 0.0, NAN, NAN)
     rise = complex(slope_real, slope_imag) / phasor
-    if abs(rise.imag) > FAR * filter_.omega:
+    if abs(rise.imag) > FAR_SHARE * filter_.omega:
         return _Taken(phasor, 0.0, NAN, NAN)
     bend = complex(bend_real, bend_imag) / phasor - rise * rise
     phasor /= filter_.gain(rise.imag)

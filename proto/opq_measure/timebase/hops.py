@@ -12,9 +12,9 @@ from opq_measure.timebase.phasors import WINDOW_CYCLES, unmirrored
 
 HOPS_PER_CYCLE = 4
 """The nominal number; hops are a whole number of samples apart, the same for the whole of a run."""
-STEP = 0.05
+STEP_SHARE = 0.05
 """Change of amplitude over one cycle, of the larger one, from which a window straddles a step."""
-FAR_FAINT = 0.3
+TAIL_SHARE = 0.3
 """A window this much fainter than one a cycle away straddles the tail of a step."""
 SIDE_HOPS = HOPS_PER_CYCLE
 """Hops on either side that are needed to see a step."""
@@ -41,7 +41,9 @@ def is_steady(size: FloatArray, seen: BoolArray) -> BoolArray:
     loudest = np.maximum(np.maximum(four[..., 4:], four[..., :-4])[..., :-1], size[..., 2 * SIDE_HOPS :])
     last = size.shape[-1] - SIDE_HOPS
     change = np.abs(size[..., SIDE_HOPS + 2 : last + 2] - size[..., SIDE_HOPS - 2 : last - 2])
-    steady: BoolArray = seen & (change < STEP * loudest) & (size[..., SIDE_HOPS:last] > FAR_FAINT * loudest)
+    steady: BoolArray = (
+        seen & (change < STEP_SHARE * loudest) & (size[..., SIDE_HOPS:last] > TAIL_SHARE * loudest)
+    )
     return steady
 
 

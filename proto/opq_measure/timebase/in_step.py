@@ -23,20 +23,20 @@ from opq_measure.timebase.hops import (
 )
 from opq_measure.timebase.phasors import hop_phasors
 from opq_measure.timebase.tracker import (
-    CONTEXT,
+    CONTEXT_HOPS,
     FAINT_SHARE,
-    FORGOTTEN,
+    FORGOTTEN_SHARE,
+    FUNDAMENTAL_SHARE,
     HIGHEST_SHARE,
     LOWEST_SHARE,
-    MISTUNED_FROM,
-    SHARE,
+    MISTUNED_SHARE,
     Tracker,
     joined_hops,
 )
 
 FEWEST_TRACKERS = 3
 """Fewest trackers for which processing in rows saves time."""
-AT_ONCE = 64
+TRACKERS_AT_ONCE = 64
 """Most trackers in one call: 1.5 MB of samples; more do not fit in the cache."""
 
 
@@ -59,8 +59,8 @@ def feed_all(trackers: Sequence[Tracker], volts: Sequence[SignalArray]) -> list[
                 for at in group:
                     reported[at].append(trackers[at].step())
                 continue
-            for first in range(0, len(group), AT_ONCE):
-                part_of = group[first : first + AT_ONCE]
+            for first in range(0, len(group), TRACKERS_AT_ONCE):
+                part_of = group[first : first + TRACKERS_AT_ONCE]
                 found = _step([trackers[at] for at in part_of])
                 for at, hops in zip(part_of, found, strict=True):
                     reported[at].append(trackers[at].step() if hops is None else hops)
@@ -83,7 +83,7 @@ def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
     usual, quiet = _usual(size, share, usual)
     per_sample = TURN * tuned_hz / rate_hz
     hz = _frequency_hz(phase, per_sample, hop, rate_hz, nominal_hz)
-    quiet &= np.abs(hz / tuned_hz - 1) < MISTUNED_FROM
+    quiet &= np.abs(hz / tuned_hz - 1) < MISTUNED_SHARE
     new = np.empty((len(trackers), 5, count))
     new[:, 0] = first[:, np.newaxis] + np.arange(0, count * hop, hop)
     new[:, 1], new[:, 2], new[:, 3], new[:, 4] = phase, size, 1.0, per_sample
@@ -94,7 +94,7 @@ def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
     raw = _unwrapped(final[:, 0], final[:, 1], per_hop, since[:, np.newaxis], anchor_rad[:, np.newaxis])
     newly = np.stack((final[:, 0], raw, final[:, 4]), axis=1)
     phase_rad, gain, smooth = _corrected(
-        np.concatenate((accepted[:, :, -CONTEXT:], newly), axis=2), hop, per_hop
+        np.concatenate((accepted[:, :, -CONTEXT_HOPS:], newly), axis=2), hop, per_hop
     )
     quiet &= smooth
     hops = np.empty((len(trackers), 4, count))
@@ -121,8 +121,8 @@ def _usual(size: FloatArray, share: FloatArray, before: FloatArray) -> tuple[Flo
     """(b,) the usual size of the fundamental, and where it is seen in every hop; see `Tracker._phasors`."""
     upper = 9 * size.shape[1] // 10
     level = np.partition(size, upper, axis=1)[:, upper]
-    usual = np.maximum(level, before + FORGOTTEN * (level - before))
-    seen = (share > SHARE) & (size > 0) & (size > FAINT_SHARE * usual[:, np.newaxis])
+    usual = np.maximum(level, before + FORGOTTEN_SHARE * (level - before))
+    seen = (share > FUNDAMENTAL_SHARE) & (size > 0) & (size > FAINT_SHARE * usual[:, np.newaxis])
     return usual, np.logical_and.reduce(seen, axis=1)
 
 
@@ -167,4 +167,4 @@ def _corrected(
     smooth: BoolArray = np.logical_and.reduce(np.abs(bend) <= most, axis=1)
     smooth &= position[:, -1] - position[:, 0] == (count - 1) * hop
     phase_rad, gain = straightened(raw, slope + bend * (off * hop), bend, tuned)
-    return phase_rad[:, CONTEXT:], gain[:, CONTEXT:], smooth
+    return phase_rad[:, CONTEXT_HOPS:], gain[:, CONTEXT_HOPS:], smooth

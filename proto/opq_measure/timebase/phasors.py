@@ -17,10 +17,10 @@ import numpy as np
 from opq_measure.signal import FloatArray
 
 WINDOW_CYCLES = 2
-MIRROR = -1.0 / 30.0
+MIRROR_GAIN = -1.0 / 30.0
 """Transform of the Hann window at bin 4 + 2 d is -2 d / 60: its slope at the fourth zero is 1 / (4 - 64)."""
-DROOP = math.pi**2 / 6 - 1
-"""The transform of the Hann window at bin x = 2 d is 1 - DROOP x^2."""
+DROOP_FACTOR = math.pi**2 / 6 - 1
+"""The transform of the Hann window at bin x = 2 d is 1 - DROOP_FACTOR x^2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,6 @@ def unmirrored(phase_rad: FloatArray, mistuned: FloatArray) -> tuple[FloatArray,
 
     First order in the mistuning for the phase: 1.5e-5 rad are left at 1.7 %.
     """
-    image = MIRROR * mistuned
+    image = MIRROR_GAIN * mistuned
     double = 2 * phase_rad
-    return image * np.sin(double), (1 - image * np.cos(double)) * (1 + 4 * DROOP * mistuned * mistuned)
+    return image * np.sin(double), (1 - image * np.cos(double)) * (1 + 4 * DROOP_FACTOR * mistuned * mistuned)

@@ -43,21 +43,21 @@ LOWEST_SHARE = 0.65
 """Lowest frequency that is followed, as a share of nominal."""
 HIGHEST_SHARE = 1.45
 """Highest frequency that is followed, as a share of nominal."""
-BIN = 0.002
+KERNEL_STEP_SHARE = 0.002
 """Share of nominal between the frequencies a kernel is tuned to."""
-MISTUNED_FROM = 0.0025
-"""Mistuning from which a chunk is processed again with a better kernel; above BIN / 2, so that this ends."""
-PASSES = 4
+MISTUNED_SHARE = 0.0025
+"""Mistuning from which a chunk is processed again; above KERNEL_STEP_SHARE / 2, so that this ends."""
+MAX_PASSES = 4
 FAINT_SHARE = 0.02
 """Below this share of the signal's usual fundamental its phase counts as unknown, because it is noise and
 crosstalk."""
-FORGOTTEN = 1 / 3000
+FORGOTTEN_SHARE = 1 / 3000
 """Share by which the usual level follows a fall of the fundamental per chunk: ten minutes."""
-SHARE = 0.25
+FUNDAMENTAL_SHARE = 0.25
 """Least share of the power that the fundamental has in a window whose phase is used."""
 HELD_HOPS = 4 * HOPS_PER_CYCLE
 """Hops of unknown phase that are held back."""
-CONTEXT = 2 * HOPS_PER_CYCLE
+CONTEXT_HOPS = 2 * HOPS_PER_CYCLE
 """Hops before a piece that are returned with it, because the slope at its end may need them."""
 
 
@@ -134,7 +134,7 @@ class Tracker:
         lead = self._lead
         begin = int(lead[0, -1]) if lead.shape[1] else 0
         joined = np.concatenate((lead, hops), axis=1)
-        self._lead = joined[:, -CONTEXT - 1 :]
+        self._lead = joined[:, -CONTEXT_HOPS - 1 :]
         here = joined if ended or hops.shape[1] else joined[:, :0]
         end = self._samples if ended else (int(hops[0, -1]) if hops.shape[1] else begin)
         return Track(
@@ -189,7 +189,7 @@ class Tracker:
     def _measure(self, stop: int) -> None:
         """Computes the phasors of the hops up to `stop` whose windows lie inside the run."""
         looked, usual = None, 0.0
-        for _ in range(PASSES):
+        for _ in range(MAX_PASSES):
             tuned = kernel(self._like_hz / self._tuned_hz, self._hop)
             first = max(self._next, -(-tuned.half // self._hop))
             last = min(stop, (self._samples - tuned.half - 1) // self._hop + 1)
@@ -197,9 +197,11 @@ class Tracker:
                 break
             looked, usual = self._phasors(first, last, tuned)
             self._hz = self._frequency_hz(looked)
-            if abs(self._hz / self._tuned_hz - 1) < MISTUNED_FROM:
+            if abs(self._hz / self._tuned_hz - 1) < MISTUNED_SHARE:
                 break
-            self._tuned_hz = self.nominal_hz * BIN * round(self._hz / self.nominal_hz / BIN)
+            self._tuned_hz = (
+                self.nominal_hz * KERNEL_STEP_SHARE * round(self._hz / self.nominal_hz / KERNEL_STEP_SHARE)
+            )
         if looked is not None:
             self._measured = np.concatenate((self._measured, looked), axis=1)
             self._usual = usual
@@ -218,7 +220,7 @@ class Tracker:
         looked[0] = np.arange(first * self._hop, last * self._hop, self._hop)
         blocks = hops_of(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
         looked[1:4] = hop_phasors(blocks[np.newaxis], last - first, tuned)[:, 0]
-        clear = (looked[3] > SHARE) & (looked[2] > 0)
+        clear = (looked[3] > FUNDAMENTAL_SHARE) & (looked[2] > 0)
         usual = self._usual_size(looked[2][clear])
         looked[3] = clear & (looked[2] > FAINT_SHARE * usual)
         looked[4] = TURN * self._tuned_hz / self._like_hz
@@ -229,7 +231,7 @@ class Tracker:
         if len(size) == 0:
             return self._usual
         level = float(np.partition(size, 9 * len(size) // 10)[9 * len(size) // 10])
-        return max(level, self._usual + FORGOTTEN * (level - self._usual))
+        return max(level, self._usual + FORGOTTEN_SHARE * (level - self._usual))
 
     def _frequency_hz(self, looked: FloatArray) -> float:
         """The median frequency over steps of a cycle; the last one found where there is no such step."""
@@ -252,7 +254,7 @@ class Tracker:
         steady = np.flatnonzero(self._steady(count))
         if not ended:
             count = max(steady[-1] + 1 if len(steady) else 0, count - HELD_HOPS)
-            if count <= (0 if self._begun else CONTEXT):
+            if count <= (0 if self._begun else CONTEXT_HOPS):
                 return np.empty((4, 0))
         looked = self._measured[:, self._reported : self._reported + count]
         phase_rad, gain = self._phase_rad(looked, steady)
@@ -291,7 +293,7 @@ class Tracker:
     def _corrected(self, accepted: FloatArray, per_sample: float) -> tuple[FloatArray, FloatArray]:
         """`hops.corrected` of these hops, with those reported before as context."""
         joined = np.concatenate((self._accepted, accepted), axis=1)
-        before = min(self._accepted.shape[1], CONTEXT)
+        before = min(self._accepted.shape[1], CONTEXT_HOPS)
         position, raw, tuned = joined[:, self._accepted.shape[1] - before :]
         self._accepted = joined[:, -self._chunk :]
         phase_rad, gain = corrected(position, raw, tuned, self._hop, per_sample)

@@ -28,7 +28,7 @@ ORDERS = 25
 QUIET_SHARE = 0.02
 """A stretch is steady up to this rms residual of its fit, as a share of the fundamental's peak: 31 dB of
 noise."""
-QUIET_OVER_NOISE = 1.5
+QUIET_RESIDUAL_RATIO = 1.5
 """In more noise a stretch is steady up to this many times the median residual of the stretches."""
 LOUD_RATIO = 2.0
 """The rms over a cycle of the difference from one cycle before is more than noise above this many times its
@@ -182,6 +182,6 @@ def _by_phase(
     quiet = np.ones(len(lags), dtype=np.bool_)
     for rest in rests:
         quiet &= rest <= max(
-            QUIET_SHARE, QUIET_OVER_NOISE * float(np.median(rest)) if len(rest) else QUIET_SHARE
+            QUIET_SHARE, QUIET_RESIDUAL_RATIO * float(np.median(rest)) if len(rest) else QUIET_SHARE
         )
     return lags[quiet]

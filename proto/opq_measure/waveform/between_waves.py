@@ -16,9 +16,9 @@ from opq_measure.waveform.change import Change, change_between
 from opq_measure.waveform.residual import wave_after, wave_before
 from opq_measure.waveform.steady import Steady
 
-CYCLES = 6.0
+FITTED_CYCLES = 6.0
 """Cycles fitted on either side."""
-STEP = 0.02
+SWITCH_SHARE = 0.02
 """Change of the fundamental from which the waves before and after are switched instead of blended."""
 HARMONIC_STEP = 0.04
 """The same for the harmonics, which a load switches; a ringing leaves less in six cycles."""
@@ -28,7 +28,7 @@ LEFT_SHARE = 1 / 16
 """Largest share of the residual's energy that switching leaves then."""
 RINGING_SAMPLES = 3
 """Samples around a switch in which a sampler's filter rings, so that only values beyond both waves count."""
-RINGS = 0.3
+RINGING_SHARE = 0.3
 """Share of the residual at a switch that the rest has to reach; otherwise the residual there comes from the
 filter."""
 CARRIED_CYCLES = 4.0
@@ -59,10 +59,10 @@ def waves_around(
     within = [change for change in changes if low <= change.position <= high]
     room = (low - last.position if last else low) / period - CLEAR_CYCLES
     clear = (low - beside[0]) / period - BEHIND_CYCLES
-    before = wave_before(volts, tracked, low, min(CYCLES, room, clear if clear >= 2 else room))
+    before = wave_before(volts, tracked, low, min(FITTED_CYCLES, room, clear if clear >= 2 else room))
     room = ((coming.position if coming else len(volts)) - high) / period - CLEAR_CYCLES
     clear = (beside[1] - high) / period - CLEAR_CYCLES
-    behind = wave_after(volts, tracked, high, min(CYCLES, room, clear if clear >= 2 else room))
+    behind = wave_after(volts, tracked, high, min(FITTED_CYCLES, room, clear if clear >= 2 else room))
     if within:
         return before or within[0].before, behind or within[-1].after
     return before or (last.after if last else None), behind or (coming.before if coming else None)
@@ -88,7 +88,10 @@ def residuals_between(
     turn = cmath.exp(1j * (behind.phase_rad(middle) - before.phase_rad(middle)))
     most = max(before.amplitude, behind.amplitude)
     apart = _harmonics_apart(before, behind, middle)
-    is_step = abs(behind.amplitude * turn - before.amplitude) >= STEP * most or apart >= HARMONIC_STEP * most
+    is_step = (
+        abs(behind.amplitude * turn - before.amplitude) >= SWITCH_SHARE * most
+        or apart >= HARMONIC_STEP * most
+    )
     if not is_step and apart < SMALL_HARMONIC_STEP * most:
         return [_unswitched(part, early, late, before)]
     position = round(change_between(volts, before, behind, first, stop)[0] + 0.5) - first
@@ -124,7 +127,7 @@ def _switched(part: FloatArray, early: FloatArray, late: FloatArray, position: i
     near = np.zeros(len(part), dtype=np.bool_)
     near[max(0, position - RINGING_SAMPLES) : position + RINGING_SAMPLES] = True
     apart = np.abs(residual)
-    if apart[~near].max(initial=0.0) < RINGS * apart[near].max(initial=0.0):
+    if apart[~near].max(initial=0.0) < RINGING_SHARE * apart[near].max(initial=0.0):
         above = np.maximum(part - np.maximum(early, late), 0.0)
         below = np.minimum(part - np.minimum(early, late), 0.0)
         residual[near] = (above + below)[near]

@@ -21,7 +21,7 @@ from opq_measure.signal import FloatArray, IndexArray, SignalArray
 from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.steady import FREE_CYCLES, MIN_CYCLES, Steady, steady_wave
 
-CYCLES = 6.0
+FITTED_CYCLES = 6.0
 """Cycles fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
 FEW_CYCLES = 3.0
 """Cycles fitted around a jump that spoils the track; over six, a ramp of 1 Hz/s leaves 1 %."""
@@ -35,9 +35,9 @@ MIN_CHANGE = 0.03
 """Least step, as a share of the fundamental: 3 % in amplitude or 1.7 degrees."""
 SHORT_ORDERS = 10
 """Harmonics fitted per cycle of a short stretch, so that noise is not taken for harmonics."""
-PASSES = 4
+MAX_PASSES = 4
 """Most repetitions of the search with the corrected positions of the neighbours, and without false ones."""
-FAR_CYCLES = 2 + REACH_CYCLES + CYCLES
+FAR_CYCLES = 2 + REACH_CYCLES + FITTED_CYCLES
 """A neighbour further away is not a limit."""
 SAME_INSTANT_SAMPLES = 1.0
 """Samples by which a neighbour may move before the changes next to it are searched again."""
@@ -45,11 +45,11 @@ EXPLAINED_RATIO = 2.0
 """A stretch contains no other change up to this residual, over the noise next to it."""
 OF_STEP_SHARE = 0.25
 """The same beside a jump that spoils the track, as a share of the least step."""
-OVER_NOISE = 1.5
+CHANGE_OVER_NOISE = 1.5
 """Times the median difference from the cycle before: six scatters of noise over half a cycle."""
-TWO_STEPS = 0.35
+TWO_STEPS_CYCLES = 0.35
 """A difference from the cycle before lasts a cycle after a step; when longer by this, there were two."""
-FAR_OFF = 5
+CLEAR_OF_JUMP_CYCLES = 5
 """Cycles from a jump at which the median of nine has none of the cycles that the jump spoils."""
 MOVED_SHARE = 0.4
 """A cycle is examined only if its fundamental moved by this share of the smallest step: notches and noise
@@ -130,7 +130,7 @@ def change_near(
         low = max(low, near - 0.4 * (near - first))
     found = None
     for _ in range(2):
-        waves = _around(volts, tracked, first, low, high, stop, CYCLES * period)
+        waves = _around(volts, tracked, first, low, high, stop, FITTED_CYCLES * period)
         if waves is None:
             return found
         position, uncertainty, rest = change_between(
@@ -155,7 +155,7 @@ def changes_in(volts: SignalArray, tracked: Track, least: float = MIN_CHANGE) ->
     found: list[Change] = []
     known: dict[float, tuple[float, float, Change]] = {}  # by position: the bounds between which it was found
     far = FAR_CYCLES * tracked.rate_hz / tracked.nominal_hz
-    for _ in range(PASSES):
+    for _ in range(MAX_PASSES):
         bounds = [0.0, *near, float(len(volts))]
         looked: list[Change | None] = []
         for before, at, after in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True):
@@ -203,7 +203,7 @@ def _only_change(
     volts: SignalArray, tracked: Track, places: tuple[float, float, float, float], least: float
 ) -> Change | None:
     """The one change between the second and third of the places, if it leaves too little for two."""
-    one = _change_across(volts, tracked, places, CYCLES)
+    one = _change_across(volts, tracked, places, FITTED_CYCLES)
     if one is not None and one.rest < EXPLAINED_RATIO * max(one.before.rest, one.after.rest):
         return one
     one = _change_across(volts, tracked, places, FEW_CYCLES)
@@ -260,7 +260,7 @@ def _fitted(volts: SignalArray, tracked: Track, begin: float, end: float) -> Ste
         cycles = (stop - start) * hz / tracked.rate_hz
     if cycles < MIN_CYCLES:
         return None
-    orders = None if cycles > CYCLES / 2 else round(SHORT_ORDERS * cycles)
+    orders = None if cycles > FITTED_CYCLES / 2 else round(SHORT_ORDERS * cycles)
     return steady_wave(volts, tracked.rate_hz, start, stop, hz, orders)
 
 
@@ -289,11 +289,17 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
     part = np.asarray(volts, dtype=np.float64)
     half = max(1, round(period / 2))
     here = np.arange(size + 1, len(part))
-    strength = np.min([_strength(part, here, half, edges, each) for each in (0, -FAR_OFF, FAR_OFF)], axis=0)
+    strength = np.min(
+        [
+            _strength(part, here, half, edges, each)
+            for each in (0, -CLEAR_OF_JUMP_CYCLES, CLEAR_OF_JUMP_CYCLES)
+        ],
+        axis=0,
+    )
     at = here[0] + np.arange(len(strength)) + half / 2
     usual = np.interp(at, tracked.positions, tracked.amplitude)
     loudest = float(tracked.amplitude.max(initial=0.0))
-    noise = OVER_NOISE * float(median(strength)) if len(strength) else 0.0
+    noise = CHANGE_OVER_NOISE * float(median(strength)) if len(strength) else 0.0
     beyond = strength > np.maximum(0.7 * least * np.maximum(usual, 0.1 * loudest), noise)
     bounds = np.flatnonzero(np.diff(np.concatenate(([False], beyond, [False])).astype(np.int8)))
     near: list[float] = []
@@ -305,7 +311,7 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
         )  # the smoothing reaches a quarter cycle out, and some of the change is needed to see it
         last = float(at[end - 1]) - period / 5 - period
         near.append(start)
-        if last - start > TWO_STEPS * period:
+        if last - start > TWO_STEPS_CYCLES * period:
             near.append(last)
     if not near:
         return near

@@ -13,7 +13,7 @@ from opq_measure.signal import BoolArray, FloatArray, SignalArray
 
 TOP_SHARE = 1e-3
 """Share of the extreme value that counts as the top: above the noise of 60 dB, below any curvature."""
-TIMES_A_SINE = 3.0
+FLAT_TOP_RATIO = 3.0
 """A sine is within 0.1 % of its peak for 1.4 % of a cycle; the flat top of harmonics for up to twice that."""
 
 
@@ -47,7 +47,7 @@ def clipping_in(volts: SignalArray, rate_hz: float, hz: float) -> Clipping:
         return nothing
     width = max(TOP_SHARE, 1.01 * _grain(part) / peak)
     usual = math.acos(1 - min(1.0, width)) / math.pi * rate_hz / hz
-    least = max(4, math.ceil(TIMES_A_SINE * usual))
+    least = max(4, math.ceil(FLAT_TOP_RATIO * usual))
     high = _runs(part >= part.max() - width * peak, least)
     low = _runs(part <= part.min() + width * peak, least)
     lengths = np.concatenate((high, low))

@@ -33,8 +33,8 @@ FIRST_SHARE = 0.1
 QUIETEST_SHARE = 0.1
 """Share of the half cycles that are quiet even if a tone fills most of the span."""
 MIN_HALF_CYCLES = 4
-ROUNDS = 3
-OVER_NOISE = 4.0
+SEARCH_ROUNDS = 3
+DEPARTURE_OVER_NOISE = 4.0
 """Least rms of the disturbance, over the noise, in the half cycle after the change."""
 ABRUPT_SHARE = 0.5
 """Least share of the largest rms of any half cycle that the first one has; a slow change has less."""
@@ -84,7 +84,7 @@ def departure_in(
     total = np.concatenate(([0.0], np.cumsum(square)))
     count = len(left) - np.arange(len(left))
     inside = slice(low - begin, high - begin + 1)
-    for _ in range(ROUNDS):
+    for _ in range(SEARCH_ROUNDS):
         after2 = np.maximum((total[-1] - total[:-1]) / count, noise2)
         cost = total[:-1] / noise2 + count * (1 + np.log(after2 / noise2))
         at = low - begin + int(np.argmin(cost[inside]))
@@ -95,7 +95,7 @@ def departure_in(
             break
         noise2 = drifts2  # the frequency wanders, so that the wave leaves more the further it is extrapolated
     powers = (total[at + half :] - total[at:-half]) / half
-    if powers[0] < OVER_NOISE**2 * noise2 or powers[0] < abrupt**2 * powers.max():
+    if powers[0] < DEPARTURE_OVER_NOISE**2 * noise2 or powers[0] < abrupt**2 * powers.max():
         return None
     return begin + at - 0.5
 
@@ -118,7 +118,7 @@ def _half_cycle_of_change(
     before = (1 - part) * volts[low - whole : stop - whole] + part * volts[low - whole - 1 : stop - whole - 1]
     powers = np.mean(((volts[low:stop] - before) ** 2).reshape(blocks, half), axis=1)
     quiet = float(np.sort(powers)[int(QUIETEST_SHARE * blocks)])
-    large = np.flatnonzero(powers >= max(FIRST_SHARE * powers.max(), OVER_NOISE**2 * quiet / 2))
+    large = np.flatnonzero(powers >= max(FIRST_SHARE * powers.max(), DEPARTURE_OVER_NOISE**2 * quiet / 2))
     if not len(large):
         return None
     at = low + int(large[0]) * half

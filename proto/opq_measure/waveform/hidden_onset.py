@@ -26,7 +26,7 @@ GUARD_CYCLES = 0.5
 AFTER_CYCLES = 0.5
 """Cycles after the beginning that show the peak."""
 ORDERS = 25
-OVER_NOISE = 4.0
+ONSET_OVER_NOISE = 4.0
 
 
 def hidden_onset_s(volts: SignalArray, rate_hz: float, hz: float, start_sample: float) -> float | None:
@@ -49,5 +49,5 @@ def hidden_onset_s(volts: SignalArray, rate_hz: float, hz: float, start_sample: 
     left = np.abs(np.asarray(volts[stop:last], dtype=np.float64) - wave.volts(stop, last))
     before, after = left[: at - stop], left[at - stop :]
     noise = max(wave.rest, float(np.sqrt(np.mean(before**2))))
-    share = min(1.0, OVER_NOISE * noise / max(float(after.max()), 1e-300))
+    share = min(1.0, ONSET_OVER_NOISE * noise / max(float(after.max()), 1e-300))
     return 1 / rate_hz + math.asin(share) / (2 * math.pi * hz)

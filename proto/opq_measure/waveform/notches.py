@@ -25,15 +25,15 @@ ORDERS = (1, 3, 5, 7, 7, 7, 7, 13, 13, 13)
 """Highest harmonic in each round of the fit: the coarse form first, or it would fit notches as harmonics."""
 RIDGE_WEIGHT = 1e-7
 """Reduces order 13 by 0.6 % and order 7 by 0.05 % where all samples count, and much more across gaps."""
-BIWEIGHT = 4.7
+BIWEIGHT_SIGMAS = 4.7
 """In sigma; Tukey's constant for 95 % efficiency in normal noise."""
 MIN_NOTCH = 0.03
 """Least depth that is reported, as a share of the fundamental's peak."""
-SIGMAS = 6.0
+DEPTH_SIGMAS = 6.0
 """Least depth, as a multiple of the noise between the notches."""
-NORMAL = 4.5
+NORMAL_SIGMAS = 4.5
 """In sigma: one window in fifty of normal noise exceeds it and is then analysed in full."""
-JUMP = 0.3
+JUMP_SHARE = 0.3
 """A share of the least depth: the least jump within one sample that begins or ends a notch."""
 MAX_SHARE = 0.4
 """A share of the time: deviations that fill more of it are another form of wave, not notches."""
@@ -133,12 +133,12 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     if not peak > 0 or most < 0.5 * least * peak:
         return None  # 13 harmonics explain everything
     widest = MAX_DEGREES / 360.0 * float(np.diff(edges).mean())
-    jumps = _between_jumps(part, JUMP * least * peak, widest)
-    if most < NORMAL * 1.4826 * float(median(np.abs(off))) and not jumps.any():
+    jumps = _between_jumps(part, JUMP_SHARE * least * peak, widest)
+    if most < NORMAL_SIGMAS * 1.4826 * float(median(np.abs(off))) and not jumps.any():
         return None  # the rest is noise
     wave, noise = _without_notches(basis, part, 1e-4 * peak, jumps)
     deviation = part - wave
-    level = max(least * peak, SIGMAS * noise)
+    level = max(least * peak, DEPTH_SIGMAS * noise)
     runs = _runs(np.abs(deviation) > level / 2, np.abs(deviation), level)
     if not runs or sum(end - begin for begin, end in runs) > MAX_SHARE * len(part):
         return None
@@ -173,7 +173,7 @@ def _between_jumps(part: FloatArray, least: float, widest: float) -> BoolArray:
     slope = np.diff(part)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(slope, 4, "edge"), 9)
     steps = slope - median(around)  # without the slope of the wave itself
-    least = max(least, SIGMAS * 1.4826 * float(median(np.abs(steps))))
+    least = max(least, DEPTH_SIGMAS * 1.4826 * float(median(np.abs(steps))))
     at = np.flatnonzero(np.abs(steps) > least)
     inside = np.zeros(len(part), dtype=np.bool_)
     if len(at) == 0:
@@ -205,7 +205,7 @@ def _without_notches(
         off = np.abs(part - wave)
         fitted = off[weight > 0] if orders == max(ORDERS) else off
         spread = max(1.4826 * float(median(fitted)), floor)
-        weight = np.maximum(0.0, 1 - (off / (BIWEIGHT * spread)) ** 2) ** 2
+        weight = np.maximum(0.0, 1 - (off / (BIWEIGHT_SIGMAS * spread)) ** 2) ** 2
         out = weight == 0  # the samples next to a notch are its edges
         weight[:-1][out[1:]] = 0.0
         weight[1:][out[:-1]] = 0.0

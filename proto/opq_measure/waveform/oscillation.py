@@ -14,7 +14,7 @@ import numpy as np
 
 from opq_measure.signal import FloatArray
 
-STEPS = 30
+FIT_STEPS = 30
 """Gauss-Newton steps at most; eight are usual."""
 MIN_SAMPLES = 6
 """Four unknowns, and two more samples to judge the fit by."""
@@ -64,7 +64,7 @@ def oscillation(volts: FloatArray, rate_hz: float) -> Oscillation | None:
     )  # the energy of one ringing has its centre at damping / 2
     pole = np.array([decay, _strongest(volts)])
     factor, left = _eliminated(volts, n, pole)
-    for _ in range(STEPS):
+    for _ in range(FIT_STEPS):
         step = _step(volts, n, pole, factor)
         for _ in range(STEP_HALVINGS):
             trial = pole + step

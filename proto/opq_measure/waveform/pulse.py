@@ -13,15 +13,15 @@ import numpy as np
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.waveform.oscillation import Oscillation, oscillation
 
-END = 0.1
+END_SHARE = 0.1
 """A share of the peak: where a pulse begins and ends."""
-SIGMAS = 4.0
+PULSE_SIGMAS = 4.0
 """A multiple of the noise: the least value that counts as part of the pulse."""
 GAP_S = 0.002
-"""Longest gap between two half waves above `END`: half a period of 250 Hz."""
+"""Longest gap between two half waves above `END_SHARE`: half a period of 250 Hz."""
 LOBE_SHARE = 0.2
 """A share of the peak: the least half wave of a ringing; a filter's ripple beside an impulse is smaller."""
-CLEAN = 0.95
+CLEAN_SHARE = 0.95
 """Above this share of the energy in one ringing, its peak is interpolated between samples."""
 MIN_HALF_WAVES = 3
 """Half waves from which on a pulse is a ringing."""
@@ -56,13 +56,13 @@ def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None
     peak = float(residual[largest])
     if peak * peak == 0:
         return None
-    level = max(END * abs(peak), min(SIGMAS * noise, 0.9 * abs(peak)))
+    level = max(END_SHARE * abs(peak), min(PULSE_SIGMAS * noise, 0.9 * abs(peak)))
     low, high = _extent(np.abs(residual) > level, largest, round(GAP_S * rate_hz))
-    lobes = lobes_of(residual[low:high], max(LOBE_SHARE * abs(peak), SIGMAS * noise))
+    lobes = lobes_of(residual[low:high], max(LOBE_SHARE * abs(peak), PULSE_SIGMAS * noise))
     ring = oscillation(residual[low:high], rate_hz) if len(lobes) >= MIN_HALF_WAVES else None
     share, unknowns = (_decay_share(residual[low:high], rate_hz), 2) if ring is None else (ring.share, 4)
     start, place = _passing(residual, low, level, -1), float(largest)
-    if ring is not None and ring.share > CLEAN:
+    if ring is not None and ring.share > CLEAN_SHARE:
         place, peak = _between_samples(ring, low, largest, start, rate_hz)
     return Pulse(
         start=start,

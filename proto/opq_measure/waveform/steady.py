@@ -24,7 +24,7 @@ ComplexArray = NDArray[np.complex128]
 
 ORDERS = 50
 """Highest order; as IEC 61000-4-30:2015, 5.8."""
-BAND = 0.45
+FITTED_RATE_SHARE = 0.45
 """A share of the rate: harmonics above are not fitted, because a sampler's filter has its edge there."""
 MIN_CYCLES = 1.05
 """Below one cycle DC and fundamental cannot be separated."""
@@ -35,7 +35,7 @@ SETTLED_RAD = 1e-6
 """A smaller change of the phase over the stretch is applied without another fit: its square remains."""
 SETTLED_SIGMA = 0.2
 """So is a change below this share of the uncertainty due to noise, sqrt(24 / n) noise / amplitude."""
-STEPS = 4
+FIT_STEPS = 4
 """Gauss-Newton steps at most; from 0.1 Hz off two are enough."""
 FEW_ORDERS = 7
 """Orders in the first steps: the frequency depends mostly on the fundamental, and a step costs a third."""
@@ -130,19 +130,19 @@ def steady_wave(
     size = stop - start
     if not (hz > 0 and size * hz >= MIN_CYCLES * rate_hz):
         raise ValueError(f"{size} samples of {hz:g} Hz, want at least {MIN_CYCLES} cycles of a positive one")
-    orders = min(ORDERS, int(BAND * rate_hz / hz)) if orders is None else orders
+    orders = min(ORDERS, int(FITTED_RATE_SHARE * rate_hz / hz)) if orders is None else orders
     orders = max(1, min(orders, (size // 2 - 1) // 2))
     part = np.asarray(volts[start:stop], dtype=np.float64)
     step = 2 * math.pi * hz / rate_hz
     most = 0.1 * step
     free = size * hz >= FREE_CYCLES * rate_hz
-    for _ in range(STEPS if free and orders > 2 * FEW_ORDERS else 0):
+    for _ in range(FIT_STEPS if free and orders > 2 * FEW_ORDERS else 0):
         change = _fit(part, step, FEW_ORDERS).change
         step += min(max(change, -most), most)
         if abs(change) * size < NEAR_RAD:
             break
     fit = _fit(part, step, orders)
-    for _ in range(STEPS if free else 0):
+    for _ in range(FIT_STEPS if free else 0):
         sigma_rad = math.sqrt(24 * fit.rest) / size / max(math.hypot(*fit.sizes[:, 1]), 1e-300)
         if abs(fit.change) * size < max(SETTLED_RAD, SETTLED_SIGMA * sigma_rad):
             step, fit = step + fit.change, fit.moved()

@@ -27,7 +27,7 @@ CUTOFF_HZ = 240.0
 """Middle of a transition of 350 Hz: the fundamental is down by 60 dB, ringing of 300 Hz passes."""
 MIN_PU = 0.05
 """Least peak over the fundamental's; the original's noise floor was 6 V of 170 V, 0.035."""
-SIGMAS = 6.0
+PEAK_SIGMAS = 6.0
 """Least peak over the noise: exceeded by chance once in 10^9 samples."""
 LONG_IMPULSE_CYCLES = 1 / 16
 """A longer impulse is one only if the wave is steady after it; an inrush is not."""
@@ -185,7 +185,7 @@ def _unlike_neighbours(volts: SignalArray, tracked: Track, least: float) -> Bool
             beside = np.abs(fast - around[1])[inside]
             noise = min(noise, float(median(beside)) / (0.6745 * math.sqrt(2)))
         apart = np.where(inside, np.minimum(apart, unlike), apart)
-    least = max(0.6 * least, SIGMAS * noise if math.isfinite(noise) else 0.0)
+    least = max(0.6 * least, PEAK_SIGMAS * noise if math.isfinite(noise) else 0.0)
     found = np.zeros(len(volts), dtype=np.bool_)
     found[first : first + len(fast)] = np.isfinite(apart) & (apart > least)
     return found
@@ -226,7 +226,7 @@ def _measured(
     residuals = residuals_between(volts, before, behind, first, stop)
     pulses = [pulse_in(residual, rate_hz, noise) for residual in residuals]
     residual, pulse = _cleanest(residuals, pulses)
-    if pulse is None or abs(pulse.peak) < max(least_pu * usual, SIGMAS * noise):
+    if pulse is None or abs(pulse.peak) < max(least_pu * usual, PEAK_SIGMAS * noise):
         return None
     ring = pulse.ring
     start = first + pulse.start

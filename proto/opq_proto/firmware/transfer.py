@@ -17,7 +17,7 @@ from opq_proto.firmware.image import WRITING, ImageError, version_number, versio
 from opq_proto.wire.command_client import BoxRefusedError, UnansweredError
 
 PIECE_BYTES = 32_768
-TRIES = 5
+SENDING_TRIES = 5
 POLL_S = 0.5
 WRITING_S = 600.0
 TRIAL_S = 420.0
@@ -124,7 +124,7 @@ def cancel_update(client: OrderClient, box_id: str, timeout_s: float) -> None:
 
 
 def _order(client: OrderClient, box_id: str, message: str, timeout_s: float) -> str:
-    for left in reversed(range(TRIES)):
+    for left in reversed(range(SENDING_TRIES)):
         try:
             return client.send_order(box_id, "opq-update", message, timeout_s)
         except BoxRefusedError as error:

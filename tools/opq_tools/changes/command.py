@@ -15,7 +15,7 @@ from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
 from opq_tools.shared.opened_store import opened_store, stated_nominal
 
-DAYS = 30
+DAYS_LISTED = 30
 """Days that are listed, and that `--find` analyses."""
 
 
@@ -50,7 +50,7 @@ def command(
     with opened_store(mongo_uri, data_dir) as store:
         if finds:
             _find(store, now_ns, stated_nominal(data_dir), box_id)
-        usual_ns = (now_ns // HOUR_NS - DAYS * DAY_H) * HOUR_NS
+        usual_ns = (now_ns // HOUR_NS - DAYS_LISTED * DAY_H) * HOUR_NS
         start_ms = (usual_ns if start_ns is None else start_ns) // 1_000_000
         end_ms = (now_ns if end_ns is None else end_ns) // 1_000_000
         found = store.phenomena(start_ms, end_ms, box_id)
@@ -68,5 +68,5 @@ def _find(store: CloudStore, now_ns: int, nominal: Nominal, box_id: str) -> None
     from opq_cloud.mauka.change.detection import LIMITS
     from opq_cloud.mauka.change.stored_changes import find_changes, last_days
 
-    for _ in find_changes(store, last_days(now_ns, DAYS), nominal, LIMITS, box_id):
+    for _ in find_changes(store, last_days(now_ns, DAYS_LISTED), nominal, LIMITS, box_id):
         pass

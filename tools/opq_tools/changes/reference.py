@@ -20,7 +20,7 @@ from opq_tools.shared import values
 from opq_tools.shared.moment import from_option, to_option
 from opq_tools.shared.opened_store import store_command
 
-BATCH = 5000
+ROWS_PER_BATCH = 5000
 WRITTEN_EVERY_S = 5.0
 DAY_NS = 86_400 * 10**9
 meter_option = click.option("--meter", required=True, help="Name of the other meter.")
@@ -67,7 +67,7 @@ def import_values(
     count = 0
     for each in csv_values(text, meter, chosen, time_name, zone):
         batch.append(each)
-        if len(batch) == BATCH:
+        if len(batch) == ROWS_PER_BATCH:
             count += store.put_meter_values(batch)
             batch = []
     count += store.put_meter_values(batch)

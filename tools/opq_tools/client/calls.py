@@ -19,7 +19,7 @@ from opq_tools.client.remote_records import (
 T = TypeVar("T")
 Values = Mapping[str, str | int | float | Sequence[str] | None]
 PREFIX = "/api/v1"
-TRIES = 4
+REQUEST_TRIES = 4
 """Most tries of a request while View is overloaded (429, 503)."""
 LONGEST_WAIT_S = 30.0
 
@@ -121,7 +121,7 @@ def check_answer(answer: httpx.Response) -> None:
 
 def wait_of(answer: httpx.Response, tries: int) -> float | None:
     """Seconds until the request may be repeated; None: not at all."""
-    if answer.status_code not in (429, 503) or tries >= TRIES:
+    if answer.status_code not in (429, 503) or tries >= REQUEST_TRIES:
         return None
     text = answer.headers.get("retry-after", "1")
     wait_s = float(text) if text.isascii() and text.isdigit() else 1.0

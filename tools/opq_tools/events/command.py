@@ -25,7 +25,7 @@ from opq_tools.shared.moment import from_option, to_option
 from opq_tools.shared.opened_store import store_command
 
 MAX_EVENTS = 10_000
-NEAR_EVENTS = 1000
+EVENTS_SEARCHED = 1000
 """Events read to find those that complete one, and incidents read to find those that it is part of."""
 BOXES_NAMED = 12
 
@@ -146,7 +146,7 @@ def _show_one(store: CloudStore, record: EventRecord, as_json: bool) -> None:
 
 
 def _show_trace(store: CloudStore, record: EventRecord, as_json: bool) -> None:
-    near = store.events(record.start_ns, None, NEAR_EVENTS)
+    near = store.events(record.start_ns, None, EVENTS_SEARCHED)
     completed_by = sorted(
         (each for each in near if each.completes == record.event_id), key=lambda each: each.event_id
     )
@@ -229,7 +229,7 @@ def _record(store: CloudStore, event_id: int) -> EventRecord:
 
 def _incidents_of(store: CloudStore, record: EventRecord) -> list[Incident]:
     near: Iterable[Incident] = store.incidents(
-        start_ns=record.start_ns, end_ns=record.end_ns, limit=NEAR_EVENTS
+        start_ns=record.start_ns, end_ns=record.end_ns, limit=EVENTS_SEARCHED
     )
     return sorted(
         (each for each in near if record.event_id in each.event_ids), key=lambda each: each.incident_id

@@ -14,7 +14,7 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
 from opq_recordings.recording import Recording
 from opq_tools.recordings.analyze.measuring import measured_with_progress
 
-NS = 10**9
+NS_PER_S = 10**9
 FULL_SCALE = 32767
 LONGEST_S = 600.0
 """An event's samples are read and drawn at once, so it is not longer."""
@@ -44,15 +44,15 @@ def parts_of(recordings: Sequence[tuple[Recording, Nominal]]) -> list[RecordingP
     """
     spans = [span_of(recording) for recording, _ in recordings]
     first_ns, last_ns = min(span[0] for span in spans), max(span[1] for span in spans)
-    longest_ns, beside_ns = round(LONGEST_S * NS), round(BESIDE_S * NS)
+    longest_ns, beside_ns = round(LONGEST_S * NS_PER_S), round(BESIDE_S * NS_PER_S)
     if last_ns - first_ns <= longest_ns:
         return [RecordingPart(first_ns, last_ns)]
     found: list[tuple[int, int, str]] = []
     for recording, nominal in recordings:
         analysis = measured_with_progress(recording, Limits(), nominal, Wanted(cycles=False)).analysis
         for each in analysis.events:
-            begin_ns = span_of(recording)[0] + round(each.start_s * NS)
-            end_ns = begin_ns + round(min(each.duration_s, LASTING_S) * NS)
+            begin_ns = span_of(recording)[0] + round(each.start_s * NS_PER_S)
+            end_ns = begin_ns + round(min(each.duration_s, LASTING_S) * NS_PER_S)
             kind = each.kind.replace("_", " ")
             if each.duration_s > LASTING_S:
                 kind += f" of {each.duration_s:,.0f} s"
@@ -62,7 +62,7 @@ def parts_of(recordings: Sequence[tuple[Recording, Nominal]]) -> list[RecordingP
         for start_ns in range(begin_ns, end_ns, longest_ns):
             stop_ns = min(end_ns, start_ns + longest_ns)
             start_s, stop_s, whole_s = (
-                each / NS for each in (start_ns - first_ns, stop_ns - first_ns, last_ns - first_ns)
+                each / NS_PER_S for each in (start_ns - first_ns, stop_ns - first_ns, last_ns - first_ns)
             )
             words = f"{start_s:,.1f} to {stop_s:,.1f} s of {whole_s:,.0f} s: {', '.join(kinds)}"
             parts.append(RecordingPart(start_ns, stop_ns, words))
@@ -72,7 +72,7 @@ def parts_of(recordings: Sequence[tuple[Recording, Nominal]]) -> list[RecordingP
 def span_of(recording: Recording) -> tuple[int, int]:
     """Time of its first sample, and of its end; one whose start is not known begins at 0."""
     start_ns = recording.start_ns or 0
-    return start_ns, start_ns + round(recording.samples / recording.rate_hz * NS)
+    return start_ns, start_ns + round(recording.samples / recording.rate_hz * NS_PER_S)
 
 
 def waveform_of(box: str, recording: Recording, part: RecordingPart) -> Waveform | None:
@@ -81,7 +81,9 @@ def waveform_of(box: str, recording: Recording, part: RecordingPart) -> Waveform
     None where the channel has no sample in the part.
     """
     start_ns, channel = span_of(recording)[0], recording.channel
-    begin, stop = (round((each - start_ns) * recording.rate_hz / NS) for each in (part.start_ns, part.end_ns))
+    begin, stop = (
+        round((each - start_ns) * recording.rate_hz / NS_PER_S) for each in (part.start_ns, part.end_ns)
+    )
     runs = [
         (max(begin, run.first_sample), min(stop, run.first_sample + run.samples), run)
         for run in channel.runs
@@ -95,7 +97,7 @@ def waveform_of(box: str, recording: Recording, part: RecordingPart) -> Waveform
     gaps = [each for each in recording.gaps if first < each.first_sample < end]
     return Waveform(
         box_id=box,
-        start_ns=start_ns + round(first * NS / recording.rate_hz),
+        start_ns=start_ns + round(first * NS_PER_S / recording.rate_hz),
         uncertainty_ns=UNKNOWN_UNCERTAINTY_NS,
         source=TimeSource.FREE,
         rate_millihz=round(recording.rate_hz * 1000),

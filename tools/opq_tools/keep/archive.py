@@ -18,7 +18,7 @@ from opq_proto.errors import OpqError
 from opq_proto.kit.archive_time import MADE_AT, MANIFEST, MAX_MANIFEST_BYTES
 
 FORMAT = 1
-PIECE = 1 << 20
+PIECE_BYTES = 1 << 20
 STORE_FILES = ("opq.db", "accounts.db")
 """Of an embedded store, in the data folder."""
 
@@ -138,7 +138,7 @@ def read_archive(path: Path, take: Callable[[str, int, IO[bytes]], None] | None 
             summed = _Summed(content)
             if take is not None:
                 take(member.name, member.mode & 0o777, summed)  # type: ignore[arg-type]  # only read() is called
-            while summed.read(PIECE):
+            while summed.read(PIECE_BYTES):
                 pass
             found[member.name] = ArchivedFile(member.size, summed.sum.hexdigest())
     if manifest is None:

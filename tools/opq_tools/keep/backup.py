@@ -21,12 +21,12 @@ from opq_tools.keep.archive import STORE_FILES, ArchiveWriter, Manifest, read_ar
 from opq_tools.shared.progress import shown_progress
 
 SQLITE_HEAD = b"SQLite format 3\0"
-LEFT_OUT = frozenset({"exports", "log", "ports", system_record.FOLDER})
+NOT_BACKED_UP = frozenset({"exports", "log", "ports", system_record.FOLDER})
 """Of the data folder: what is made again; a restored folder is another system."""
 NUMBERS_RESERVED = ".numbers-reserved"
 """Marks that no number beyond those in the gateway's queue was used. After the copy some are, so that a
 gateway on the copy has to begin far behind them (`opq_gateway.uplink.sequence_numbers`)."""
-OF_A_DATABASE = ("-journal", "-shm", "-wal")
+DATABASE_SUFFIXES = ("-journal", "-shm", "-wal")
 RING = "ring"
 
 
@@ -46,13 +46,17 @@ def copied_files(data_dir: Path, with_rings: bool) -> Iterator[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if not (top and name in LEFT_OUT)
+            if not (top and name in NOT_BACKED_UP)
             and not (name == RING and not with_rings and here.parent == data_dir / "gateway")
         )
         for name in sorted(names):
             path = here / name
             locks = name == "lock" or name.endswith(".lock")
-            if (top and name in LEFT_OUT) or locks or name.endswith((*OF_A_DATABASE, NUMBERS_RESERVED)):
+            if (
+                (top and name in NOT_BACKED_UP)
+                or locks
+                or name.endswith((*DATABASE_SUFFIXES, NUMBERS_RESERVED))
+            ):
                 continue
             if path.is_file() and not path.is_symlink():
                 yield path

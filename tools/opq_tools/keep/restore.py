@@ -12,7 +12,7 @@ import click
 from opq_proto.errors import OpqError
 from opq_proto.kit.shared_options import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import default_data_dir
-from opq_tools.keep.archive import PIECE, STORE_FILES, Manifest, read_archive
+from opq_tools.keep.archive import PIECE_BYTES, STORE_FILES, Manifest, read_archive
 
 
 class RestoreError(OpqError):
@@ -40,7 +40,7 @@ def restore(archive: Path, into: Path, mongo_uri: str | None = None) -> Manifest
         for folder in reversed(Path(name).parents):
             (unfinished / folder).mkdir(mode=0o700, exist_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as out:
-            while piece := content.read(PIECE):
+            while piece := content.read(PIECE_BYTES):
                 out.write(piece)
             out.flush()
             os.fsync(out.fileno())

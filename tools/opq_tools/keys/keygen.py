@@ -10,7 +10,7 @@ from opq_proto.keys.key_files import KeyFolder
 MAX_BOX_ID = 2**31 - 1
 """`Command.box_id` is an int32 (docs/reference/opq-interop.md B.1)."""
 MAX_BOXES = 100_000
-DIGITS = 99
+DIGITS_READ = 99
 """Of longer numbers only the beginning is read: Python refuses to convert thousands of digits."""
 
 
@@ -25,7 +25,7 @@ def box_ids(text: str) -> tuple[str, ...]:
         first, dash, last = part.partition("-")
         if not all(each.isascii() and each.isdigit() for each in ((first, last) if dash else (first,))):
             raise click.BadParameter(f"{part!r} is not a Box id or range; want e.g. 1,2,5-9")
-        low, high = int(first[:DIGITS]), int((last or first)[:DIGITS])
+        low, high = int(first[:DIGITS_READ]), int((last or first)[:DIGITS_READ])
         if not 1 <= low <= high <= MAX_BOX_ID or high - low >= MAX_BOXES:
             raise click.BadParameter(f"{part!r}: want rising ids from 1 to {MAX_BOX_ID}, {MAX_BOXES} at most")
         found.update(dict.fromkeys(map(str, range(low, high + 1))))

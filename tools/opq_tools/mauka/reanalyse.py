@@ -20,7 +20,7 @@ from opq_tools.shared.moment import from_option, to_option
 from opq_tools.shared.opened_store import opened_store
 from opq_tools.shared.progress import shown_progress
 
-LINES = 200
+LINES_SHOWN = 200
 """Most changes shown as text; JSON has them all."""
 Settings = dict[str, dict[str, object]]
 
@@ -101,7 +101,7 @@ def command(
     if as_json:
         click.echo(json.dumps(report_json(report, dry_run), indent=1))
         return
-    for line in report_lines(report, dry_run, LINES):
+    for line in report_lines(report, dry_run, LINES_SHOWN):
         click.echo(line)
 
 

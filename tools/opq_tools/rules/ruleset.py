@@ -17,7 +17,7 @@ from opq_tools.shared.rule_server import RuleServer, ServerRefusedError, server_
 _MAX_IN_BODY = 1 << 20
 """Characters; longer rule sets are uploaded, because a request's body has at most 4 MiB."""
 
-AT_ONCE = 16
+ENGINES_AT_ONCE = 16
 """Engines to which `push` sends at the same time."""
 NAMED_DEFINITIONS = 5
 """Definitions of a kind that `push` names for each engine; it counts the others."""
@@ -100,7 +100,7 @@ def push(file: Path, hosts: tuple[str, ...], token_file: Path | None, dry: bool)
             return f"{host}: {error}", False
         return f"{host}: {'; '.join(lines)}", True
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(ENGINES_AT_ONCE) as pool:
         for said, done in pool.map(pushed, dict.fromkeys(hosts)):
             click.echo(said)
             failed += not done

@@ -11,15 +11,15 @@ from opq_sim.power_system.causes.catalogue import CAUSES, CauseValue
 from opq_tools.shared import values
 from opq_tools.sim.command import ports_dir_option, ports_folder
 
-AT_A_BOX = (*KINDS, SUPPLY_LOST)
+BOX_KINDS = (*KINDS, SUPPLY_LOST)
 
 
 @click.command(
     "event",
     short_help="Cause a disturbance now, in a running `sim` or `up`.",
-    epilog=f"At a Box: {', '.join(AT_A_BOX)}.\n\nIn a network: {', '.join(CAUSES)}; docs/sim.md has each.",
+    epilog=f"At a Box: {', '.join(BOX_KINDS)}.\n\nIn a network: {', '.join(CAUSES)}; docs/sim.md has each.",
 )
-@click.argument("kind", metavar="KIND", type=click.Choice([*AT_A_BOX, *CAUSES]))
+@click.argument("kind", metavar="KIND", type=click.Choice([*BOX_KINDS, *CAUSES]))
 @click.option("--box", "box_id", shell_complete=values.boxes, help="Number of the simulated Box to disturb.")
 @click.option(
     "--at", help="Place in the network: a bus, a point of a feeder or a transformer, e.g. feeder2/3.1km."

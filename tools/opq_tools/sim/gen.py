@@ -10,7 +10,7 @@ from opq_sim.original_sim.candidates import CANDIDATE, candidate_request, genera
 from opq_sim.original_sim.state import OriginalSimError
 
 MAX_SAMPLES = 100_000_000
-AT_ONCE = 100_000
+SAMPLES_PER_WRITE = 100_000
 
 
 @click.command("gen", short_help="Samples of the original's simulator, on stdout.")
@@ -28,8 +28,8 @@ def command(config: str, samples: int) -> None:
         counts = generated_counts(_request(config), samples)
     except OriginalSimError as error:
         raise ConfigError(f"{config}: {error}") from error
-    for first in range(0, samples, AT_ONCE):
-        click.echo("\n".join(map(str, counts[first : first + AT_ONCE].tolist())))
+    for first in range(0, samples, SAMPLES_PER_WRITE):
+        click.echo("\n".join(map(str, counts[first : first + SAMPLES_PER_WRITE].tolist())))
 
 
 def _request(config: str) -> object:

@@ -1,8 +1,8 @@
 """Whether this machine is fast enough for its Boxes: samples measured against samples that real time brought.
 
 The gateway's counters say both. Each WINDOW_S they are compared; what a slow machine measured says how many
-Boxes would fit. A machine is too slow where IN_A_ROW windows are: one standstill makes one or two. The first
-window begins after the start, which is heavy.
+Boxes would fit. A machine is too slow if SLOW_WINDOWS in a row are: one standstill makes one or two. The
+first window begins after the start, which is heavy.
 """
 
 import urllib.request
@@ -13,10 +13,10 @@ from opq_cloud.view.pages.machine_notice import MachineNotice
 from opq_proto.kit.own_thread import OwnThread
 
 WINDOW_S = 20.0
-IN_A_ROW = 3
-TOO_SLOW = 0.95
+SLOW_WINDOWS = 3
+SLOW_SHARE = 0.95
 """A window with less than this share measured is too slow."""
-FIT = 0.9
+FITTING_SHARE = 0.9
 """Share of what it measured that is offered as fitting: the rest is left for disturbances."""
 MEASURED = ("samples",)
 MISSING = ("missing_samples", "unmeasured_samples")
@@ -51,7 +51,11 @@ def notice_between(before: SampleCounts, now: SampleCounts) -> MachineNotice | N
     if now.boxes == 0 or measured < 0 or missing < 0 or measured + missing <= 0:
         return None
     share = measured / (measured + missing)
-    return MachineNotice(now.boxes, share, int(now.boxes * share * FIT)) if share < TOO_SLOW else None
+    return (
+        MachineNotice(now.boxes, share, int(now.boxes * share * FITTING_SHARE))
+        if share < SLOW_SHARE
+        else None
+    )
 
 
 class SlowWindows:
@@ -66,12 +70,12 @@ class SlowWindows:
         self._before = None
 
     def notice(self, now: SampleCounts) -> MachineNotice | None:
-        """The notice of the last IN_A_ROW windows, if each was slow."""
+        """The notice of the last SLOW_WINDOWS, if each was slow."""
         before, self._before = self._before, now
         if before is None:
             return None
-        self._slow = [*self._slow[1 - IN_A_ROW :], (before, now)] if notice_between(before, now) else []
-        if len(self._slow) < IN_A_ROW:
+        self._slow = [*self._slow[1 - SLOW_WINDOWS :], (before, now)] if notice_between(before, now) else []
+        if len(self._slow) < SLOW_WINDOWS:
             return None
         lost = sum(after.missing - first.missing for first, after in self._slow)
         measured = sum(after.measured - first.measured for first, after in self._slow)

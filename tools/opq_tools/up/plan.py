@@ -28,7 +28,7 @@ ROOMS = ("gateway", "cloud")
 """Tables that a file of --config may hold: the configuration of each room."""
 
 
-OF_RULES = ("cronsim", "jinja2", "msgspec", "starlette", "uvicorn")
+RULE_MODULES = ("cronsim", "jinja2", "msgspec", "starlette", "uvicorn")
 """Modules that the rule engine needs; without the extra `rules` Makai runs without the engine."""
 EMULATORS = ("qemu", "renode")
 """A Box given as qemu:ID or renode:ID runs its firmware in an emulator."""
@@ -113,7 +113,7 @@ class UpPlan:
             "data_dir": str(self.data_dir),
             "health": {"gateway_endpoint": self._gateway_health()},
             "triggering_broker": {"trace": self.trace},
-            "triggering_service": {"rules": {"enabled": all(map(importlib.util.find_spec, OF_RULES))}},
+            "triggering_service": {"rules": {"enabled": all(map(importlib.util.find_spec, RULE_MODULES))}},
         }
         folder = self.data_dir / "config"
         private_folder(folder)

@@ -199,7 +199,7 @@ class BoxStarts:
         )
 
 
-OF_EVERY_LINE = {"event", "level", "service", "t", "monotonic_ns", "box_id", "exception", "count"}
+COMMON_FACTS = {"event", "level", "service", "t", "monotonic_ns", "box_id", "exception", "count"}
 """Facts that do not explain an error."""
 
 
@@ -209,6 +209,6 @@ def trouble(facts: Mapping[str, Any]) -> str:
     if not why and facts.get("exception"):
         why = str(facts["exception"]).strip().splitlines()[-1]
     if not why:
-        why = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in OF_EVERY_LINE)
+        why = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in COMMON_FACTS)
     where = f"Box {facts['box_id']}: " if facts.get("box_id") else ""
     return f"{where}{facts.get('event')}: {why}".removesuffix(": ")

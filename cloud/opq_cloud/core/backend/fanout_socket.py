@@ -9,12 +9,19 @@ import zmq
 
 from opq_cloud.core.backend.admission import BackendAdmission
 from opq_cloud.core.backend.peers import BackendPeers
-from opq_cloud.core.backend.sockets import BURST, Context, bind, open_socket, receive, send_past_full
+from opq_cloud.core.backend.sockets import (
+    MESSAGES_PER_TURN,
+    Context,
+    bind,
+    open_socket,
+    receive,
+    send_past_full,
+)
 from opq_cloud.core.service import ServiceCounters
 from opq_proto.kit.zmq_inbox import try_send
 from opq_proto.wire.measurement_turns import turn_message, unpadded
 
-SUBSCRIPTIONS = 100
+QUEUE_PER_SUBSCRIBER = 100
 """Most messages per subscriber in libzmq, because a subscriber takes all at once and a flood would delay the
 broker.
 """
@@ -39,7 +46,12 @@ class FanoutSocket:
     ) -> None:
         """`admission`: of `context`, where the address to bind has keys. turns: for `send_turn`."""
         self.socket = open_socket(
-            context, zmq.XPUB, sndhwm=queue_messages, rcvhwm=SUBSCRIPTIONS, xpub_nodrop=1, xpub_verboser=1
+            context,
+            zmq.XPUB,
+            sndhwm=queue_messages,
+            rcvhwm=QUEUE_PER_SUBSCRIBER,
+            xpub_nodrop=1,
+            xpub_verboser=1,
         )
         self._context, self._counters = context, counters
         self._admission, self._turns = admission, turns
@@ -82,7 +94,7 @@ class FanoutSocket:
 
     def read_subscriptions(self) -> None:
         """Counts subscribers' messages, which would pile up; ends connections beyond a limit."""
-        for first, frames in receive(self.socket, BURST):
+        for first, frames in receive(self.socket, MESSAGES_PER_TURN):
             self._counters.add("subscriptions" if frames[0][:1] == b"\x01" else "unsubscriptions")
             if self._peers is not None:
                 self._peers.note_subscription(first, frames[0])

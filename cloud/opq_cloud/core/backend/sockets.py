@@ -24,7 +24,7 @@ RESTING_POLL_MS = 600
 within a second, with the 0.4 s in which the folder's change is noticed.
 """
 RESTING_AFTER_S = 10.0
-BURST = 1000
+MESSAGES_PER_TURN = 1000
 """Messages read from one socket before the others get their turn."""
 LARGEST_FRAME_BYTES = 2**20
 """A peer that sends a longer frame is disconnected; a Cycle has some 1.4 kB, an answer's header with a

@@ -17,7 +17,7 @@ import zmq
 from opq_cloud.core.backend.allow_list import ZAP_ENDPOINT, AllowList, requested_key
 from opq_cloud.core.backend.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
 from opq_cloud.core.service import REFUSED, UNKNOWN, ServiceCounters
-from opq_cloud.makai.brokers.peers import CANDIDATES, CANDIDATES_THAT_SEND, Peers
+from opq_cloud.makai.brokers.peers import CANDIDATES_THAT_SEND, HANDSHAKES_EXAMINED, Peers
 from opq_cloud.makai.brokers.registered_keys import RegisteredKeys
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.keys.key_files import KeyFolder, read_secret_file
@@ -100,7 +100,7 @@ class ZapHandler:
         socket = open_socket(self._context, kind, **options)
         self._sockets.append(socket)
         curve_server(socket, self._pair, f"{ZAP_DOMAIN}/{len(self.peers)}")
-        candidates = CANDIDATES if kind == zmq.PULL else CANDIDATES_THAT_SEND
+        candidates = HANDSHAKES_EXAMINED if kind == zmq.PULL else CANDIDATES_THAT_SEND
         peers = Peers(self._context, socket, key, candidates)
         self.peers.append(peers)
         bind(socket, endpoint, service, key)

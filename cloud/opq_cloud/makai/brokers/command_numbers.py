@@ -14,10 +14,10 @@ from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 
-NUMBERS = 2**32
+SEQUENCE_NUMBERS = 2**32
 """Command.seq is a uint32."""
 DIGITS = 10
-BLOCK = 1 << 16
+NUMBERS_PER_BLOCK = 1 << 16
 """Size of a reserved block: one write to the disk per this many commands."""
 FILE_NAME = "command_numbers"
 
@@ -29,7 +29,7 @@ class CommandNumbersError(OpqError):
 class CommandNumbers:
     """Yields whole numbers from 0 to 2**32 - 1, each one more than the one before."""
 
-    def __init__(self, path: Path | None = None, block: int = BLOCK) -> None:
+    def __init__(self, path: Path | None = None, block: int = NUMBERS_PER_BLOCK) -> None:
         """`path`: the file; None, or where there is no file yet: they start anywhere.
 
         Raises:
@@ -39,7 +39,7 @@ class CommandNumbers:
         self._block = block
         self._log = log.get(service="acquisition-broker")
         first = self._read()
-        self._next = random.SystemRandom().randrange(NUMBERS) if first is None else first
+        self._next = random.SystemRandom().randrange(SEQUENCE_NUMBERS) if first is None else first
         self._left = 0
 
     def __iter__(self) -> Iterator[int]:
@@ -49,7 +49,7 @@ class CommandNumbers:
         if self._left == 0:
             self._reserve()
         number = self._next
-        self._next = (number + 1) % NUMBERS
+        self._next = (number + 1) % SEQUENCE_NUMBERS
         self._left -= 1
         return number
 
@@ -63,7 +63,7 @@ class CommandNumbers:
             return None
         except OSError as error:
             raise CommandNumbersError(f"{self._path}: cannot be read: {error}") from error
-        if not text.isdigit() or len(text) > DIGITS or int(text) >= NUMBERS:
+        if not text.isdigit() or len(text) > DIGITS or int(text) >= SEQUENCE_NUMBERS:
             raise CommandNumbersError(
                 f"{self._path}: holds {text[:40]!r}; want a whole number below 2**32, or remove it"
             )
@@ -73,7 +73,7 @@ class CommandNumbers:
         self._left = self._block
         if self._path is None:
             return
-        end = (self._next + self._block) % NUMBERS
+        end = (self._next + self._block) % SEQUENCE_NUMBERS
         try:
             private_folder(self._path.parent, ours=False)
             write_whole_file(self._path, [f"{end}\n".encode()], PRIVATE_MODE)

@@ -35,7 +35,7 @@ BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""
 BEFORE_READY_BYTES = 64 + 170
 """Greeting and WELCOME; READY, or ERROR, comes after them."""
-CANDIDATES = 64
+HANDSHAKES_EXAMINED = 64
 """Handshakes from one address at once that are examined; beyond it a connection stays unknown until its
 first frame, because each handshake would examine all of them at 3 us each."""
 CANDIDATES_THAT_SEND = 8
@@ -58,7 +58,9 @@ READY_WITHIN_S = 5.0
 class Peers:
     """Connections of one bound TCP socket, by file descriptor; used by one thread."""
 
-    def __init__(self, context: Context, socket: Socket, name: str, candidates: int = CANDIDATES) -> None:
+    def __init__(
+        self, context: Context, socket: Socket, name: str, candidates: int = HANDSHAKES_EXAMINED
+    ) -> None:
         self.unknown: set[int] = set()
         """Accepted connections with an unknown key: still in handshake, or one of several at once."""
         self.unplaced: dict[int, float] = {}
@@ -73,7 +75,7 @@ class Peers:
         self._address: dict[int, object] = {}
         self._unknown_from: dict[str | None, set[int]] = {}
         """Those of `unknown` by the address that they come from."""
-        self._candidates = min(candidates, CANDIDATES)
+        self._candidates = min(candidates, HANDSHAKES_EXAMINED)
         self._unclear_s: float | None = None
         """When an answer went to a connection that was not found: the next READY may be that one's."""
         self._settle_s = 0.0

@@ -17,7 +17,7 @@ from opq_proto.kit.own_thread import OwnThread
 from opq_proto.kit.rate_limit import RateLimitedLog
 
 READ_S = 0.5
-SHARE = 0.02
+READING_SHARE = 0.02
 """Share of one core that reading may take: it takes long with 10,000 Boxes."""
 FIRST_S = 2.0
 """Longest wait of the start for the first reading."""
@@ -54,7 +54,7 @@ class RegisteredKeys(OwnThread):
     def _run(self) -> None:
         wait_s = 0.0
         while not self._stop.wait(wait_s):
-            wait_s = max(READ_S, self._read() / SHARE)
+            wait_s = max(READ_S, self._read() / READING_SHARE)
             self._was_read.set()
 
     def _read(self) -> float:

@@ -28,7 +28,7 @@ SAMPLED_S = 0.5
 """Added to the end of a range before a Box is asked for the rest of it: for its reading and clock."""
 MAUKA_NS = 60 * 10**9
 """Time in which Mauka's TriggerPlugin finishes an event whose Boxes it asks itself."""
-FRUITLESS = 2
+FRUITLESS_ANSWERS = 2
 """An original Box does not report missing samples, so it is complete after this many answers without new
 samples.
 """

@@ -23,7 +23,7 @@ from opq_proto.wire.leg import NEW_EVENT, EventRequest, read_event_request
 EVENT_REQUEST = b"evreq"
 """Frame 0 on 9899 of a request on its way to the event service; frame 1 is the RequestEventMessage."""
 KNOWN_BOXES = 10_000
-WITNESSES = 50
+MAX_WITNESSES = 50
 """Limit of the asked Boxes where none is named (docs/reference/contracts.md)."""
 REPORTING_MS = 60_000
 
@@ -118,7 +118,7 @@ def _reporting(store: CloudStore, now_ms: int) -> tuple[str, ...]:
     """Returns Boxes with a Measurement of the last minute, the newest first where there are many."""
     newest = sorted(store.latest_measurements().values(), key=lambda row: -row.timestamp_ms)
     reporting = [row.box_id for row in newest if abs(now_ms - row.timestamp_ms) < REPORTING_MS]
-    return tuple(sorted(reporting[:WITNESSES], key=box_order))
+    return tuple(sorted(reporting[:MAX_WITNESSES], key=box_order))
 
 
 def _description(request: EventRequest) -> str:

@@ -13,11 +13,11 @@ from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.fields import METRIC_NAMES
 
 _PLACES = {metric: place for place, metric in enumerate(METRIC_NAMES)}
-KEPT = 2
+BATCHES_REMEMBERED = 2
 """Batches whose results are remembered."""
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=BATCHES_REMEMBERED)
 def streams_of(batch: Measurements) -> list[str]:
     """Returns (n,) the Box of each, as `excursions.stream_of` names it."""
     return list(map(backfilled_stream, batch.ids)) if batch.backfilled else batch.ids
@@ -39,7 +39,7 @@ def windows_with(batch: Measurements, *metrics: str) -> NDArray[np.bool_]:
     return there
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=BATCHES_REMEMBERED)
 def unflagged(batch: Measurements) -> NDArray[np.bool_]:
     """Returns (n,) whether no dip or swell lies in each, by the rule of `excursions.is_flagged`."""
     least_v, most_v, _ = values_of(batch, "rms")
@@ -51,7 +51,7 @@ def unflagged(batch: Measurements) -> NDArray[np.bool_]:
     return within | stands
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=BATCHES_REMEMBERED)
 def none_of(batch: Measurements) -> NDArray[np.bool_]:
     """Returns (n,) False; not to be changed."""
     none = np.zeros(len(batch), np.bool_)

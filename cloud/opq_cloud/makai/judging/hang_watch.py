@@ -23,7 +23,7 @@ from opq_proto.kit.own_thread import OwnThread
 POLL_S = 0.25
 RESTING_S = 2.0
 """Interval of the checks while no Measurements come."""
-POLLS = 8
+HUNG_AFTER_POLLS = 8
 """Checks in one call until it counts as hung."""
 CALLS = frozenset(
     each.__code__ for each in (TriggerPlugin.judge, TriggerPlugin.call_for, TriggerPlugin.see_again)
@@ -89,16 +89,16 @@ class HangWatch(OwnThread):
         call = call_of(frame_of(self._watched))
         self._polls = self._polls + 1 if call is not None and call is self._last else 1
         self._last = call
-        if call is None or self._polls < POLLS:
+        if call is None or self._polls < HUNG_AFTER_POLLS:
             self._hung = ""
-        elif self._polls == POLLS:
+        elif self._polls == HUNG_AFTER_POLLS:
             self._note_hang(call)
 
     def _note_hang(self, call: FrameType) -> None:
         plugin = call.f_locals.get("self")
         self._hung = name = plugin.name if isinstance(plugin, TriggerPlugin) else "?"
         self._counters.add("triggers_hung", label=name)
-        self._log.error("trigger.hangs", plugin=name, after_s=POLL_S * POLLS)
+        self._log.error("trigger.hangs", plugin=name, after_s=POLL_S * HUNG_AFTER_POLLS)
         if call_of(frame_of(self._watched)) is call:
             self._end_call(self._watched)
 

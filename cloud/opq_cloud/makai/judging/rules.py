@@ -31,9 +31,9 @@ except ImportError as error:
     ) from error
 
 TRIGGER = "trigger"
-REQUESTS = 1000
+REQUESTS_WAITING = 1000
 """Limit of requests waiting for the service's loop; a sink that finds no room tries again."""
-NAMED = 10
+RULES_NAMED = 10
 """Rules in a line of health."""
 
 
@@ -59,7 +59,7 @@ class RuleHost:
         """
         self._counters, self._lost = counters, 0
         self._feed: LocalFeed[Measurement] = LocalFeed("rules", config.queue_rows)
-        self._requests: Channel[Request] = Channel("rule requests", REQUESTS, "refuse")
+        self._requests: Channel[Request] = Channel("rule requests", REQUESTS_WAITING, "refuse")
         settings = rules_config.checked(
             rules_config.Config(
                 data_dir=config.data_dir or data_dir or default_data_dir(),
@@ -103,7 +103,7 @@ class RuleHost:
         if self._feed.dropped > self._lost:
             lost, self._lost = self._feed.dropped - self._lost, self._feed.dropped
             self._counters.add("rules_dropped", lost)
-        for request in self._requests.take_all(REQUESTS):
+        for request in self._requests.take_all(REQUESTS_WAITING):
             self._counters.add("rule_requests", label=request.rule_id)
             yield (
                 _measurement_of(request),
@@ -115,7 +115,7 @@ class RuleHost:
         totals, failed = views.totals(), views.failed()
         info = f"{totals['rules']} rules, {totals['rules_running']} running"
         if failed:
-            info += f"; stopped by an error: {', '.join(failed[:NAMED])}"
+            info += f"; stopped by an error: {', '.join(failed[:RULES_NAMED])}"
         return HealthReport("rules", not failed, info=info)
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ SHOWN_AGAIN_S = 600.0
 """A trigger that failed is shown the last minutes at most this often: that takes the time of all others."""
 UNJUDGED_KEPT = 5000
 """Measurements of which it is remembered that one trigger did not judge them."""
-SHARE = 0.3
+TIME_SHARE = 0.3
 """The share of the service's time that an installed trigger may take while others wait for it."""
 MAX_S = 20.0
 """Time available at once after a quiet period: the last minutes of many Boxes, shown to one that begins."""
@@ -226,7 +226,7 @@ class TimeShare:
         self._had_s, self._spent_at_s = min(MAX_S, self._left_s() + seconds), self._now()
 
     def _left_s(self) -> float:
-        return min(MAX_S, self._had_s + SHARE * (self._now() - self._spent_at_s))
+        return min(MAX_S, self._had_s + TIME_SHARE * (self._now() - self._spent_at_s))
 
 
 class InstalledTrigger(TriggerPlugin):
@@ -289,7 +289,7 @@ class InstalledTrigger(TriggerPlugin):
     def _facts(self) -> str:
         where = "in a separate process" if self._installed.mode == "process" else "in this process"
         facts = super()._facts()
-        slow = "" if self._share.left else f", too slow: it has {SHARE:.0%} of the time"
+        slow = "" if self._share.left else f", too slow: it has {TIME_SHARE:.0%} of the time"
         return f"{self._installed.version}, {where}{slow}{', ' + facts if facts else ''}"
 
 

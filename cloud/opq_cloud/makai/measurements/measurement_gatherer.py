@@ -9,15 +9,15 @@ import time
 
 import zmq
 
-from opq_cloud.core.backend.sockets import BURST, Socket
+from opq_cloud.core.backend.sockets import MESSAGES_PER_TURN, Socket
 from opq_proto.measurement.wire import MeasurementReader
 from opq_proto.wire.measurement_turns import waiting_measurements
 
-GATHERED = 1000
+MEASUREMENTS_GATHERED = 1000
 """This many Measurements are judged without further waiting."""
 STEP_S = 0.005
 """Looks for a pressing one are at least so far apart: an original broker sends each Measurement by itself."""
-PRESSING_SWING = 0.05
+URGENT_RMS_CHANGE = 0.05
 """Share of the largest rms of a window. Where the rms moves by more, a dip or a swell may begin: an original
 Box reports no crossings."""
 
@@ -40,15 +40,19 @@ class MeasurementGatherer:
         came_s: when the first was there. Returns what was read, and since when it waits: the first, or the
         one that may begin an event.
         """
-        read = MeasurementReader(PRESSING_SWING)
-        read.read(waiting_measurements(self._socket, BURST))
+        read = MeasurementReader(URGENT_RMS_CHANGE)
+        read.read(waiting_measurements(self._socket, MESSAGES_PER_TURN))
         looked_s = new_s = came_s
-        while not read.pressing and read.count < GATHERED and (left_s := until_s - time.monotonic()) > 0:
+        while (
+            not read.pressing
+            and read.count < MEASUREMENTS_GATHERED
+            and (left_s := until_s - time.monotonic()) > 0
+        ):
             if not self.poll(math.ceil(left_s * 1e3)):
                 break
             new_s = time.monotonic()
             if (early_s := looked_s + STEP_S - new_s) > 0:
                 time.sleep(early_s)
             looked_s = time.monotonic()
-            read.read(waiting_measurements(self._socket, BURST))
+            read.read(waiting_measurements(self._socket, MESSAGES_PER_TURN))
         return read, new_s if read.pressing else came_s

@@ -29,7 +29,7 @@ SILENT_S = 65.0
 """The minute of a Box that stopped is closed after this."""
 MAX_OPEN = 10_000
 """Open minutes beyond two of each Box."""
-OF_ONE_MOMENT = (CONTINUITY_METRICS | {RESTART, FORMER_MISSING}) - {FLAGGED, CLOCK_SET}
+METRICS_WITHOUT_MEAN = (CONTINUITY_METRICS | {RESTART, FORMER_MISSING}) - {FLAGGED, CLOCK_SET}
 """Metrics that report what happened before a Measurement; they have no mean over a minute. A clock that was
 set stays: the time that it jumped over is not a hole (`store/trends/availability.py`)."""
 OVERFULL_NS = 62 * 10**9
@@ -179,7 +179,7 @@ def _add_metrics(known: OpenMetrics, row: Measurement, but: Collection[str]) -> 
     length_ns = max(1, end_ns - start_ns)
     flags = flags_of(row.metrics)
     for key, metric in row.metrics.items():
-        if key in OF_ONE_MOMENT or key in but:
+        if key in METRICS_WITHOUT_MEAN or key in but:
             continue
         low, high, total, time_ns = known.get(key, (inf, -inf, 0.0, 0))
         if not flags or widens_limits(flags, key):

@@ -30,7 +30,7 @@ LATEST_EVENTS = 200
 LONGEST_PAD_NS = 2 * 10**9
 """An event is requested only after its end; Boxes with longer windows may see one disturbance as two events.
 """
-WINDOWS_DIFFER = 1.05
+WINDOW_LENGTH_MARGIN = 1.05
 """Windows of a fixed number of cycles follow the frequency: the next may exceed the longest so far."""
 OVERLAP_NS = 500 * NS_PER_MS
 """An original Box's samples are joined where both parts have the same."""
@@ -170,7 +170,7 @@ class EventOpenings:
 
     def _pad_ns(self) -> int:
         longest_ns = self._boxes.longest_alive_ns(self._config.alive_s)
-        return min(round(longest_ns * WINDOWS_DIFFER), LONGEST_PAD_NS)
+        return min(round(longest_ns * WINDOW_LENGTH_MARGIN), LONGEST_PAD_NS)
 
     def _span_within(self, trigger: Trigger) -> tuple[int, int]:
         """Returns the span of a disturbance that is over, without what is asked for on both sides."""

@@ -21,7 +21,7 @@ VALUE_BYTES = 6
 POINT_BYTES = 11
 """Bytes of a point of several values: a second float and a longer step."""
 MAX_BOXES = 100_000
-RESERVE = 0.25
+RESERVED_SHARE = 0.25
 """This share of the whole budget is kept for Boxes that saw something themselves."""
 BY_BOX = "budget_by_box"
 """Reason of refusal: the Box that saw the disturbance has caused too many requests."""
@@ -52,7 +52,7 @@ class RequestBudget:
         def bucket(bytes_per_min: int) -> TokenBuckets:
             return TokenBuckets(bytes_per_min, bytes_per_min / 60, MAX_BOXES, monotonic_s)
 
-        self._reserve = RESERVE * limits.bytes_per_min
+        self._reserve = RESERVED_SHARE * limits.bytes_per_min
         self._whole = bucket(limits.bytes_per_min)
         self._of_box = bucket(limits.bytes_per_min_of_box)
         self._by_box = bucket(limits.bytes_per_min_by_box)

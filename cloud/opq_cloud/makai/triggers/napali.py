@@ -22,7 +22,7 @@ from opq_proto.messages import Measurement
 name = "napali"
 kind = "trigger"
 
-SIGMAS = 3.0
+LIMIT_SIGMAS = 3.0
 WARM_UP = 30
 """Number of Measurements of a Box until its deviation is known."""
 
@@ -134,7 +134,7 @@ def _outside(state: NapaliState, box_id: str, metric: str, value: float, alpha: 
     if known is None:
         state.means[box_id, metric] = RunningMean(value)
         return None
-    bound_at = SIGMAS * known.variance**0.5
+    bound_at = LIMIT_SIGMAS * known.variance**0.5
     off = value - known.mean
     outside = known.count >= WARM_UP and abs(off) > bound_at > 0
     bound = known.mean + (bound_at if off > 0 else -bound_at)

@@ -18,7 +18,7 @@ from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import StreamDefinition, definition_of
-from opq_rules.streams.measurement_columns import AT_ONCE, MEASUREMENT_COLUMNS
+from opq_rules.streams.measurement_columns import MEASUREMENT_COLUMNS, OVERTAKING_KINDS
 from opq_rules.streams.measurement_row import kind_of, row_of
 
 name = "sql"
@@ -75,7 +75,7 @@ def decide(
     now_ms = measurement.timestamp_ms
     query = state or Query(planned(config.sql), RuleFacts.of(name, now_ms, {}))
     emissions = query.advance(now_ms)
-    stream = "crossings" if kind_of(measurement) in AT_ONCE else "boxes"
+    stream = "crossings" if kind_of(measurement) in OVERTAKING_KINDS else "boxes"
     if stream in query.plan.streams:
         emissions += query.feed(Batch(stream, [row_of(measurement)], now_ms))
     row = next((row for emission in emissions for row in emission), None)

@@ -36,13 +36,13 @@ kind = "trigger"
 FIGURES = (("rms", "V"), ("f", "Hz"), ("thd", ""), ("trans", "V"))
 """Metric and unit: its range in the window for the first two, its largest value for the others."""
 PLACES = [METRIC_NAMES.index(metric) for metric, _ in FIGURES]
-FLOORS = (3e-5, 3e-4, 1e-5, 1e-4)
+LEAST_SCALES = (3e-5, 3e-4, 1e-5, 1e-4)
 """Least scale: of nominal volts, hertz, ratio, of nominal volts. Smaller differences are rounding."""
-EVERY = 16
+WINDOWS_PER_STEP = 16
 """Windows from one step of the percentiles to the next; each window is judged."""
-STEP = 0.05
+PERCENTILE_STEP = 0.05
 """Size of a step, in units of the scale."""
-LEAVE = 4
+LEAVE_DIVISOR = 4
 """A figure is usual again below this part of the limit."""
 QUIET_S = 120.0
 """A figure that is unusual again within this time flaps, and waits longer; each figure separately, so that a
@@ -113,7 +113,7 @@ def enters(batch: Measurements, config: Config, state: StatisticalState) -> NDAr
         usual.count += 1
         if usual.low is UNKNOWN and len(usual.seen) < warm:  # the same as `_update_limits`, at once
             usual.seen.append(tuple(own))
-        elif usual.low is UNKNOWN or usual.count % EVERY == 0:
+        elif usual.low is UNKNOWN or usual.count % WINDOWS_PER_STEP == 0:
             _update_limits(usual, tuple(own), config, _floors(batch.nominal(at)), end_ns)
     return close & there
 
@@ -173,12 +173,12 @@ def _judged(
     scales = _scales(usual, floors)
     far = [(each - high) / scale for each, high, scale in zip(figures, usual.high, scales, strict=True)]
     is_unusual = any(each > limit for each, limit in zip(figures, usual.limits, strict=True))
-    if usual.count % EVERY == 0:
+    if usual.count % WINDOWS_PER_STEP == 0:
         _update_limits(usual, figures, config, floors, end_ns)
     worst = max(range(len(far)), key=far.__getitem__)
     box_id, is_active = measurement.box_id, measurement.box_id in state.excursions.active
     if (step_ns := state.steps_ns.get(box_id)) is not None:
-        if far[worst] > config.z / LEAVE and 0 <= end_ns - step_ns <= SHORT_NS:
+        if far[worst] > config.z / LEAVE_DIVISOR and 0 <= end_ns - step_ns <= SHORT_NS:
             if not is_active:
                 return None
         else:
@@ -187,7 +187,7 @@ def _judged(
         return None
     metric, unit = FIGURES[worst]
     value = f"{metric}{' range' if worst < 2 else ''} {figures[worst]:.4g} {unit}".rstrip()
-    limit = WatchedLimit(name, metric, "", config.z, config.z / LEAVE, f"{value}, unusual by z =")
+    limit = WatchedLimit(name, metric, "", config.z, config.z / LEAVE_DIVISOR, f"{value}, unusual by z =")
     decision = state.excursions.follow(box_id, measurement, far[worst], limit, (box_id, metric))
     if not is_active and figures[0] > STEP_PU * nominal.volts and box_id in state.excursions.active:
         state.excursions.remove(box_id)
@@ -209,7 +209,7 @@ def _update_limits(
 
 def _floors(nominal: Nominal) -> tuple[float, ...]:
     volts = nominal.volts
-    return FLOORS[0] * volts, FLOORS[1], FLOORS[2], FLOORS[3] * volts
+    return LEAST_SCALES[0] * volts, LEAST_SCALES[1], LEAST_SCALES[2], LEAST_SCALES[3] * volts
 
 
 def _scales(usual: UsualFigures, floors: tuple[float, ...]) -> list[float]:
@@ -232,8 +232,8 @@ def _follow(
         _turn(usual, hour)
     scales = _scales(usual, floors)
     for at, (figure, scale) in enumerate(zip(figures, scales, strict=True)):
-        usual.low[at] += STEP * scale * (0.5 if figure > usual.low[at] else -0.5)
-        usual.high[at] += STEP * scale * (0.9 if figure > usual.high[at] else -0.1)
+        usual.low[at] += PERCENTILE_STEP * scale * (0.5 if figure > usual.low[at] else -0.5)
+        usual.high[at] += PERCENTILE_STEP * scale * (0.9 if figure > usual.high[at] else -0.1)
         usual.high[at] = max(usual.high[at], usual.low[at])
     _limit(usual, config, floors)
 

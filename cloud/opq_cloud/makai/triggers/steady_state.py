@@ -52,7 +52,7 @@ DEFAULT_HARMONICS_PERCENT = {
     25: 1.5,
 }
 """EN 50160:2010, table 1, of the fundamental; higher orders are not given there."""
-LEAVE = 0.9
+LEAVE_SHARE = 0.9
 """Share of the limit at which it is left: the hysteresis."""
 
 
@@ -139,7 +139,7 @@ def _dc_limit(nominal: Nominal, state: SteadyStates) -> WatchedLimit[float] | No
     if state.config.dc_percent is None:
         return None
     enter_v = state.config.dc_percent / 100 * nominal.volts
-    return WatchedLimit(name, "dc", "V", enter_v, enter_v * LEAVE, "direct voltage")
+    return WatchedLimit(name, "dc", "V", enter_v, enter_v * LEAVE_SHARE, "direct voltage")
 
 
 def _limits(config: Config) -> list[tuple[str, WatchedLimit[float]]]:
@@ -148,10 +148,10 @@ def _limits(config: Config) -> list[tuple[str, WatchedLimit[float]]]:
     if config.harmonics:
         percents |= {f"h{order}": each for order, each in DEFAULT_HARMONICS_PERCENT.items()}
     found = [
-        (metric, WatchedLimit(name, metric, "", percent / 100, percent / 100 * LEAVE))
+        (metric, WatchedLimit(name, metric, "", percent / 100, percent / 100 * LEAVE_SHARE))
         for metric, percent in percents.items()
         if percent is not None
     ]
     if config.pst is not None:
-        found.append(("pst", WatchedLimit(name, "pst", "", config.pst, config.pst * LEAVE)))
+        found.append(("pst", WatchedLimit(name, "pst", "", config.pst, config.pst * LEAVE_SHARE)))
     return found

@@ -36,7 +36,7 @@ from opq_proto.messages import Measurement
 name = "transient"
 kind = "trigger"
 
-FOLLOWS = 1 / 32
+FOLLOWED_SHARE = 1 / 32
 """Share of the difference by which the usual value follows each Measurement: a minute at one a second."""
 
 
@@ -94,7 +94,7 @@ def decide(
 
 
 def _followed(usual_v: Level, mean_v: Level) -> Level:
-    return usual_v + FOLLOWS * (mean_v - usual_v)
+    return usual_v + FOLLOWED_SHARE * (mean_v - usual_v)
 
 
 def _limit(volts: Level, config: Config) -> WatchedLimit[Level]:

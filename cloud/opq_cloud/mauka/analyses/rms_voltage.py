@@ -40,7 +40,7 @@ BORDER_SHARE = 2 / 3
 """Where at least this share of the Boxes that answered saw a dip, its extent is not known yet."""
 BORDER_BOXES = 4
 """Number of Boxes with the shallowest dips, furthest from its place: their neighbours are requested."""
-NEIGHBOURS = 6
+MAX_NEIGHBOURS = 6
 """Most Boxes that are asked for their samples."""
 
 
@@ -109,7 +109,7 @@ def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[Sa
     because = f"{len(depths)} of {len(waves)} Boxes saw the dip, so its border is not seen"
     return (
         *longer,
-        SampleRequest(beside=tuple(shallow[:BORDER_BOXES]), most_boxes=NEIGHBOURS, because=because),
+        SampleRequest(beside=tuple(shallow[:BORDER_BOXES]), most_boxes=MAX_NEIGHBOURS, because=because),
     )
 
 

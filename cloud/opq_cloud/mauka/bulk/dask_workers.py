@@ -26,7 +26,7 @@ CHECK_S = 5.0
 """Interval of checking for workers while a call runs."""
 NO_WORKER_S = 60.0
 """Longest time without a worker."""
-RETRIES = 2
+LOST_CALL_RETRIES = 2
 """Further tries of a call whose worker was lost."""
 QUIET = {
     "distributed.worker.profile.enabled": False,
@@ -55,7 +55,7 @@ class DaskWorkers(Executor):
         self, limit_s: float | None, function: Callable[[*Arguments], Answer], *arguments: *Arguments
     ) -> "Future[Answer]":
         answer: Future[Answer] = Future()
-        given = self._client.submit(function, *arguments, pure=False, retries=RETRIES)
+        given = self._client.submit(function, *arguments, pure=False, retries=LOST_CALL_RETRIES)
         given.add_done_callback(partial(_hand_on, answer))
         return answer
 

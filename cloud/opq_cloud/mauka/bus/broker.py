@@ -20,8 +20,8 @@ from opq_cloud.core.backend.admission import BackendAdmission, backend_context
 from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.peers import BackendPeers
 from opq_cloud.core.backend.sockets import (
-    BURST,
     LARGEST_TOPIC_BYTES,
+    MESSAGES_PER_TURN,
     Context,
     Socket,
     bind,
@@ -38,7 +38,7 @@ from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import try_send, waiting_messages
 
-HWM = 1000
+MESSAGES_PER_PEER = 1000
 """Largest number of messages that wait for one peer."""
 LINGER_MS = 500
 MAX_RECONNECT_MS = 1000
@@ -182,8 +182,8 @@ class BusBroker:
                 backend_context(opened.enter_context(service_context()), [sub, pub], self.counters)
             )
             context, admission = backend.context, backend.admission
-            out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
-            source = opened.enter_context(closing(subscriber(context, HWM, [""])))
+            out = opened.enter_context(closing(Publisher(context, MESSAGES_PER_PEER, self.counters)))
+            source = opened.enter_context(closing(subscriber(context, MESSAGES_PER_PEER, [""])))
             out.bind(pub, self.name, "mauka.bus_pub_endpoint", admission)
             key = "mauka.bus_sub_endpoint"
             peers = opened.enter_context(
@@ -200,7 +200,7 @@ class BusBroker:
                 self._forward(peers, out)
 
     def _forward(self, peers: BackendPeers, out: Publisher) -> None:
-        for frames in peers.messages(BURST):
+        for frames in peers.messages(MESSAGES_PER_TURN):
             self.counters.add("received")
             if len(frames) != 2:
                 self.counters.add("malformed")
@@ -232,8 +232,8 @@ class EventBridge:
         """Runs until `stop`. An event that was announced while the bus was away is found in the store."""
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
-            source = opened.enter_context(closing(subscriber(context, HWM, [""])))
+            out = opened.enter_context(closing(Publisher(context, MESSAGES_PER_PEER, self.counters)))
+            source = opened.enter_context(closing(subscriber(context, MESSAGES_PER_PEER, [""])))
             out.connect(self._config.bus_sub_endpoint, "mauka.bus_sub_endpoint")
             self._connections = connections = WatchedConnections()
             connections.connect(source, self._config.event_endpoint, "mauka.event_endpoint")

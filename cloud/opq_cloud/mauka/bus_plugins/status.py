@@ -16,7 +16,7 @@ from opq_cloud.mauka.plugin import CRASHED, DEFAULTS, HEARTBEAT_KEY, STOPPED, Ma
 from opq_proto.errors import FrameError
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 
-PLUGINS = 256
+MAX_PLUGINS = 256
 """Largest number kept, so that made-up names cannot fill the memory."""
 
 MISSED_HEARTBEATS = 2.5
@@ -119,7 +119,7 @@ class StatusPlugin(MaukaPlugin):
         if heartbeat.plugin_state == STOPPED and heartbeat.plugin_name not in self._expected:
             return  # it was stopped on purpose
         self._heartbeats[heartbeat.plugin_name] = heartbeat
-        if len(self._heartbeats) > PLUGINS:
+        if len(self._heartbeats) > MAX_PLUGINS:
             del self._heartbeats[next(iter(self._heartbeats))]
 
     def plugin_status(self) -> list[Mapping[str, object]]:

@@ -16,7 +16,7 @@ from typing import Any
 from opq_cloud.core.settings.mauka import SystemStatsSection
 from opq_cloud.mauka.bus.messages import GC_STAT, HEARTBEAT, new_message
 from opq_cloud.mauka.bus_plugins.box_commands import RATE_REQUEST, RATE_RESPONSE
-from opq_cloud.mauka.bus_plugins.status import PLUGINS, read_heartbeat
+from opq_cloud.mauka.bus_plugins.status import MAX_PLUGINS, read_heartbeat
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.store.documents.makai import limits_documents
 from opq_cloud.store.records.accounts import LAHA_STATS
@@ -26,10 +26,10 @@ from opq_proto.wire.mauka_pb2 import EVENTS, INCIDENTS, MEASUREMENTS, PHENOMENA,
 
 KEPT_S = 86_400
 """Documents are kept for this time: 4 MB."""
-FORGOTTEN_EACH = 20
+BOXES_FORGOTTEN_PER_DOCUMENT = 20
 ACTIVE_MS = 5_000
 """A Box is active if it sent a Measurement within this time, as in the original."""
-REQUESTED_EACH = 100
+RATES_PER_DOCUMENT = 100
 """Number of Boxes whose rate is requested per document, in turn."""
 RATE_KNOWN_S = 900.0
 """A Box that reported its rate gets no request for this time: request and answer are 440 B of radio."""
@@ -153,7 +153,7 @@ class SystemStatsPlugin(MaukaPlugin):
             return
         # a name with a dot or a dollar is not a valid key of MongoDB's for every reader
         name = heartbeat.plugin_name.replace(".", "_").replace("$", "_")
-        if name and (name in self._plugins or len(self._plugins) < PLUGINS):
+        if name and (name in self._plugins or len(self._plugins) < MAX_PLUGINS):
             self._plugins[name] = {key: int(heartbeat.number(key, 0)) for key in PLUGIN_KEYS}
 
     def _active_boxes(self) -> list[str]:
@@ -166,14 +166,14 @@ class SystemStatsPlugin(MaukaPlugin):
         documents, now_s = self._store().people.documents, int(document["timestamp_s"])
         if documents.insert(LAHA_STATS, _key(now_s), document):
             self.counters.add("stats_stored")
-        for old in documents.newest(LAHA_STATS, _key(now_s - KEPT_S), FORGOTTEN_EACH):
+        for old in documents.newest(LAHA_STATS, _key(now_s - KEPT_S), BOXES_FORGOTTEN_PER_DOCUMENT):
             documents.remove(LAHA_STATS, _key(int(old["timestamp_s"])))
 
     def _request_rates(self, active: Collection[str]) -> None:
         now_s = self._clock()
         due = [each for each in active if now_s - self._reported_s.get(each, -math.inf) >= RATE_KNOWN_S]
         due.sort(key=lambda box_id: (self._requested_s.get(box_id, -math.inf), box_id))
-        if wanted := due[:REQUESTED_EACH]:
+        if wanted := due[:RATES_PER_DOCUMENT]:
             self._requested_s.update(dict.fromkeys(wanted, now_s))
             message = new_message(self.name)
             message.box_measurement_rate_request.box_ids.extend(wanted)

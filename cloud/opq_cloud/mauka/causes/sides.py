@@ -32,7 +32,7 @@ DOWNSTREAM = "downstream"
 """The cause is on the customer's side of the Box."""
 UPSTREAM = "upstream"
 """The cause is on the grid's side of the Box."""
-RUNS_AWAY = "frequency_deviation"
+FREQUENCY_DEVIATION = "frequency_deviation"
 """At another frequency the phase runs away from that before, whatever the magnitude does."""
 MIN_DEPTH = 0.04
 """Share of the voltage before: sides are determined only where some phasor moved at least this far."""
@@ -61,7 +61,7 @@ ONE_PLACE_SURE = 0.7
 """The same if one place is deepest."""
 OTHER_FEEDER_SURE = 0.97
 """The same for a place on another feeder."""
-DEAD = 0.9
+DEAD_DEPTH = 0.9
 """From this depth on a place can hardly be before the fault."""
 
 
@@ -83,7 +83,7 @@ def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
     depths = [
         _Depth(each.box_id, each.place or "", each.feeder, phase_letter(each.phase), phasor)
         for each in witnesses
-        if each.feeder and each.kind != RUNS_AWAY and (phasor := phasor_of(each)) is not None
+        if each.feeder and each.kind != FREQUENCY_DEVIATION and (phasor := phasor_of(each)) is not None
     ]
     if not depths or max(each.moved for each in depths) < MIN_DEPTH:
         return ()
@@ -149,7 +149,7 @@ def _on_feeder(there: Sequence[_Depth], busbar: Mapping[str | None, complex]) ->
         return {}
     if not last:
         return {each.box_id: (UPSTREAM, SEVERAL_PLACES_SURE) for each in there if each.place in behind}
-    dead = max(each.moved for each in there if each.place in last) >= DEAD
+    dead = max(each.moved for each in there if each.place in last) >= DEAD_DEPTH
     sure = SEVERAL_PLACES_SURE if len(last) > 1 else DEAD_PLACE_SURE if dead else ONE_PLACE_SURE
     return {
         each.box_id: (DOWNSTREAM, sure) if each.place in last else (UPSTREAM, sure)

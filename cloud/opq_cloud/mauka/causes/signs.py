@@ -15,7 +15,7 @@ from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.incidents.witness import IncidentWitness
 from opq_measure.causes.dip_types import DipType, dip_type_of
 
-STRONGEST = 4
+SIGNS_SHOWN = 4
 CLEAR_MOVE = 0.05
 """Share of the voltage before: a phasor has to move at least this far to show when the fault was cleared."""
 OPPOSITE_PERCENT = 4.0
@@ -150,7 +150,7 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
     """Returns the signs of an incident with at least one witness."""
     figures = [dict(each.figures) for each in witnesses]
     seen = _onsets(witnesses)
-    strongest = sorted(seen, key=_moved, reverse=True)[:STRONGEST]
+    strongest = sorted(seen, key=_moved, reverse=True)[:SIGNS_SHOWN]
     residuals = [each.residual_percent for each in witnesses if each.residual_percent is not None]
     ringing = max(figures, key=lambda each: each.get("ringing_pu", 0.0), default={})
     impulses = [each["impulse_pu"] for each in figures if "impulse_pu" in each]

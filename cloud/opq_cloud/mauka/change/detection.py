@@ -23,9 +23,9 @@ from opq_cloud.mauka.change.profile import LEAST_H, Profile, filled, profile_of,
 from opq_cloud.mauka.change.series import DAY_H, HOUR_NS, WEEK_H, HourSeries, Values, spread
 
 Kind = Literal["level_step", "own_step", "drift", "own_drift", "profile_change", "anomaly"]
-AROUND_H = 3 * DAY_H
+COMPARED_H = 3 * DAY_H
 """Hours before and after a change whose means are compared between Boxes: whole days have no profile."""
-SAME_H = 36
+SAME_CHANGE_H = 36
 """Changes of one Box within this time are one."""
 SHORTEST_DRIFT_H = 4 * DAY_H
 """A line that rises in less time is weather, or part of a step."""
@@ -33,11 +33,11 @@ LEAST_TOGETHER = 0.7
 """Share of the hours in which all Boxes that are compared are known."""
 SHORTEST_PROFILE_D = 4
 """Days of the shortest profile."""
-OVERTONES = 3
+PROFILE_HARMONICS = 3
 """Of the day, that describe a day's profile."""
 PROFILE_CAUTION = 1.5
 MOST_ANOMALIES = 20
-SUPPLY = 3
+SUPPLY_FACTOR = 3
 """A supply's drift counts from so many times the least step and of the usual error on: weather moves its
 voltage for days."""
 
@@ -104,7 +104,7 @@ def changes_of(
     flat = box.values - seasons
     found = [_step("level_step", box, each) for each in steps]
     line = line_with_steps(flat, steps)
-    if _is_drift(replace(line, error=SUPPLY * line.error), 1, limits, SUPPLY * limits.least):
+    if _is_drift(replace(line, error=SUPPLY_FACTOR * line.error), 1, limits, SUPPLY_FACTOR * limits.least):
         found.append(_drift("drift", box, line))
     changes = [
         *own,
@@ -141,7 +141,7 @@ def own_changes(boxes: Sequence[HourSeries], limits: ChangeLimits = LIMITS) -> l
         lines = lines_of(flat[at], limits.false_alarms)
         for line in lines:
             if _is_drift(line, len(lines), limits, 2 * limits.least_own) and _departs_most(
-                flat, at, line.first + AROUND_H, line.last - AROUND_H
+                flat, at, line.first + COMPARED_H, line.last - COMPARED_H
             ):
                 found.append(_drift("own_drift", box, line))
     if len(boxes) == 2:
@@ -161,7 +161,7 @@ def _heard_together(boxes: Sequence[HourSeries]) -> list[HourSeries]:
 def _departs_most(apart: Sequence[Values], at: int, first: int, last: int) -> bool:
     """Whether a Box moved most from the days before `first` to those after `last`."""
     moved = [
-        abs(_mean(each[max(0, first - AROUND_H) : first]) - _mean(each[last : last + AROUND_H]))
+        abs(_mean(each[max(0, first - COMPARED_H) : first]) - _mean(each[last : last + COMPARED_H]))
         for each in apart
     ]
     return moved[at] >= max(moved)
@@ -197,7 +197,7 @@ def _is_drift(line: Line, lines: int, limits: ChangeLimits, least: float) -> boo
 def _is_same(change: Change, own: Change) -> bool:
     if change.kind.removeprefix("level_") != own.kind.removeprefix("own_"):
         return False
-    near = SAME_H * HOUR_NS
+    near = SAME_CHANGE_H * HOUR_NS
     touches = change.start_ns < own.end_ns + near and own.start_ns < change.end_ns + near
     return touches and change.size * own.size > 0
 
@@ -211,7 +211,7 @@ def _profile_changes(box: HourSeries, values: Values, limits: ChangeLimits) -> l
     numbers = np.flatnonzero(known)
     if len(numbers) < 2 * SHORTEST_PROFILE_D:
         return []
-    turns = 2 * np.pi * np.outer(np.arange(1, OVERTONES + 1), np.arange(DAY_H)) / DAY_H
+    turns = 2 * np.pi * np.outer(np.arange(1, PROFILE_HARMONICS + 1), np.arange(DAY_H)) / DAY_H
     waves = np.concatenate((np.cos(turns), np.sin(turns)))
     parts = values[inside].reshape(days, DAY_H)[numbers] @ waves.T * (2 / DAY_H)
     weekday = ((box.start_ns // HOUR_NS + first) // DAY_H + numbers + 3) % 7  # 1970-01-01 was a Thursday

@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.mauka.change.series import OUTLIER, spread
+from opq_cloud.mauka.change.series import OUTLIER_DEVIATIONS, spread
 
 WHERE: Mapping[str, tuple[float, float]] = {
     "same_phase": (0.31, 0.23),
@@ -65,7 +65,7 @@ def likenesses(values: Mapping[str, NDArray[np.float64]]) -> list[Likeness]:
 
 def _changes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     changes = np.diff(values)
-    width = OUTLIER * max(spread(changes[~np.isnan(changes)]), 1e-9)
+    width = OUTLIER_DEVIATIONS * max(spread(changes[~np.isnan(changes)]), 1e-9)
     found: NDArray[np.float64] = np.clip(changes, -width, width)
     return found
 

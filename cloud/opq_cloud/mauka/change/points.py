@@ -13,13 +13,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.mauka.change.series import DAY_H, OUTLIER, Values, spread, without_outliers
+from opq_cloud.mauka.change.series import DAY_H, OUTLIER_DEVIATIONS, Values, spread, without_outliers
 
 SHORTEST_H = 36
 """Hours of the shortest level and line."""
 SHARP_H = 12
 """A step is what the means of so many hours before and after differ by: what comes over days is not one."""
-CAUTION = 1.04
+VOLTAGE_CAUTION = 1.04
 """Hours of a voltage have more far values than normal noise; set on training months (docs/change.md)."""
 LINES_TRIED_H = 6
 """A line begins at every so many hours."""
@@ -58,7 +58,7 @@ def steps_of(values: Values, false_alarms: float, least: float) -> list[Step]:
     middle = np.arange(SHORTEST_H, len(y) - SHORTEST_H + 1)
     jumps = (sums[middle + SHARP_H] - 2 * sums[middle] + sums[middle - SHARP_H]) / SHARP_H
     usual = max(spread(jumps), 1e-9)
-    many = CAUTION * normal_isf(false_alarms * SHARP_H / (2 * len(y)))
+    many = VOLTAGE_CAUTION * normal_isf(false_alarms * SHARP_H / (2 * len(y)))
     found: list[Step] = []
     for edge in edges:
         near = np.flatnonzero(np.abs(middle - edge) <= DAY_H)
@@ -165,7 +165,7 @@ def changed_days(
     widths = np.array([max(spread(np.diff(each)) / 2**0.5, 1e-9) for each in parts.T])
     scaled = parts / widths
     middle = np.median(scaled, axis=0)
-    scaled = np.clip(scaled, middle - OUTLIER, middle + OUTLIER)
+    scaled = np.clip(scaled, middle - OUTLIER_DEVIATIONS, middle + OUTLIER_DEVIATIONS)
     penalty = caution * _chi2_isf(false_alarms / len(parts), parts.shape[1])
     from ruptures import KernelCPD
 

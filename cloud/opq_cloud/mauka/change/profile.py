@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_cloud.mauka.change.series import DAY_H, OUTLIER, WEEK_H, Values, running_median, spread
+from opq_cloud.mauka.change.series import DAY_H, OUTLIER_DEVIATIONS, WEEK_H, Values, running_median, spread
 
 LEAST_H = 2 * WEEK_H + 1
 """A weekly season needs more than two weeks: MSTL leaves out one that is half of the values."""
@@ -57,7 +57,7 @@ def filled(values: Values) -> Values:
     level = running_median(np.interp(hours, hours[known], values[known]), DAY_H)
     usual = level + usual_season(values, DAY_H)
     rest = np.where(known, values - usual, 0.0)
-    width = OUTLIER * spread(rest[known])
+    width = OUTLIER_DEVIATIONS * spread(rest[known])
     found: Values = usual + np.clip(rest, -width, width)
     return found
 

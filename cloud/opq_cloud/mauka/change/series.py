@@ -62,7 +62,7 @@ def spread(values: Values) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else 0.0
 
 
-OUTLIER = 5.0
+OUTLIER_DEVIATIONS = 5.0
 """Values further from their surroundings than this many deviations count as that far."""
 
 
@@ -76,5 +76,5 @@ def running_median(values: Values, reach: int) -> Values:
 def without_outliers(values: Values) -> Values:
     """Moves single outliers in: what is far from the median of the day around it."""
     around = running_median(values, DAY_H)
-    width = OUTLIER * spread(values - around)
+    width = OUTLIER_DEVIATIONS * spread(values - around)
     return around + np.clip(values - around, -width, width)

@@ -19,7 +19,7 @@ from opq_proto.decision import Nominal
 
 TEN_MINUTES_MS = 600_000
 HOUR_MS = 3_600_000
-NEIGHBOURS = 8
+BOXES_COMPARED = 8
 """Boxes of one phase that are compared with each other."""
 MOST_COMPARED = 200
 """Boxes of which every two are compared for likeness."""
@@ -80,7 +80,7 @@ def neighbours_of(record: BoxRecord, records: Sequence[BoxRecord]) -> list[BoxRe
         if each.box_id != record.box_id
         and phase_letter(each.phase) == phase
         and any(getattr(each, name) == value for name, value in known)
-    ][:NEIGHBOURS]
+    ][:BOXES_COMPARED]
 
 
 def _of_box(

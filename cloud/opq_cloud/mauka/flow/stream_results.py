@@ -22,7 +22,7 @@ from opq_proto.messages import Finding, Message
 
 ANALYSIS = "analysis."
 """The topic of an analysis' messages is this and its name."""
-RESULTS = 100
+RESULTS_WAITING = 100
 """Results that wait to be stored; the analyses wait where there are more."""
 
 
@@ -36,14 +36,14 @@ class StreamResults:
     def __init__(self, plugin: MaukaPlugin, store: Callable[[], CloudStore]) -> None:
         self._plugin = plugin
         self._findings = FindingPublisher(plugin, store, time.monotonic)
-        self.waiting: Queue[StreamResult] = Queue(RESULTS)
+        self.waiting: Queue[StreamResult] = Queue(RESULTS_WAITING)
         self.costs = PluginCosts()
         self._unstored: list[Finding] = []
         self._limited = RateLimitedLog(logs.get(service="mauka"))
 
     def clear(self) -> None:
         """Drops the results that are not stored, because their items are read again at the next start."""
-        self.waiting, self._unstored = Queue(RESULTS), []
+        self.waiting, self._unstored = Queue(RESULTS_WAITING), []
 
     def handle(self, running: Mapping[str, StreamAnalysis]) -> None:
         """Stores and publishes results; while the store fails, further ones wait. Raises StoreError."""

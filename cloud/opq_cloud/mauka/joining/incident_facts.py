@@ -22,7 +22,7 @@ from opq_cloud.mauka.measuring.onset_figures import WITHIN_MS
 from opq_cloud.mauka.measuring.sightings import family, is_steady
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incidents.join_plan import (
-    LESS,
+    RANK_PENALTY,
     IncidentFacts,
     KnownFinding,
     severity_key,
@@ -32,10 +32,10 @@ from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.incidents.witness import IncidentWitness, heaviest
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, BoxSide, CauseHypothesis, Finding
 
-ARRIVALS = 50
+ARRIVALS_LISTED = 50
 """Largest number of Boxes in the order of arrival."""
-AT_ONCE = 100
-_KEPT = 3
+FINDINGS_AT_ONCE = 100
+_NAMES_KEPT = 3
 """Different names that are kept: two, and perhaps the mark of an unknown one."""
 
 PlaceOf = Callable[[str], BoxPlace]
@@ -71,13 +71,13 @@ def grown(
 
 
 def _few_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> list[IncidentFacts]:
-    """Returns the findings' facts in groups of `AT_ONCE`: 10,000 at once would keep memory busy."""
+    """Returns the findings' facts in groups of `FINDINGS_AT_ONCE`: 10,000 at once would keep memory busy."""
     return [
         _together(
-            [_of_one(incident_id, one.finding, place_of) for one in known[first : first + AT_ONCE]],
+            [_of_one(incident_id, one.finding, place_of) for one in known[first : first + FINDINGS_AT_ONCE]],
             0,
         )
-        for first in range(0, len(known), AT_ONCE)
+        for first in range(0, len(known), FINDINGS_AT_ONCE)
     ]
 
 
@@ -131,7 +131,7 @@ def _both(clock_ns: int, shown_ns: float) -> int:
 def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:
     off, length_ns = severity_key(one)
     if not shows_onset(one.kind, one.residual_percent, dict(one.figures)):
-        off -= LESS  # it shows less of the cause
+        off -= RANK_PENALTY  # it shows less of the cause
     return IncidentWitness(
         one.box_id,
         one.kind,
@@ -180,14 +180,14 @@ def _sums(weights: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
 
 def _few(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """Keeps the first names; "" sorts first, so an unknown name is never lost."""
-    return tuple(sorted(set(chain.from_iterable(names)))[:_KEPT])
+    return tuple(sorted(set(chain.from_iterable(names)))[:_NAMES_KEPT])
 
 
 def _first(arrivals: Iterable[BoxArrival]) -> tuple[BoxArrival, ...]:
     first: dict[str, BoxArrival] = {}
     for each in sorted(arrivals, key=_arrival_key):
         first.setdefault(each.box_id, each)
-        if len(first) == ARRIVALS:
+        if len(first) == ARRIVALS_LISTED:
             break
     return tuple(first.values())
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from opq_cloud.mauka.measuring.lines import LINES, TELEGRAM_KIND, as_telegram, line_hz, same_line
 from opq_cloud.mauka.measuring.onset_figures import COMPARED
-from opq_measure.analysis.conditions import RISEN_FROM
+from opq_measure.analysis.conditions import THD_BEFORE
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
 from opq_proto.messages import END_WITHIN_S, UNKNOWN_UNCERTAINTY_NS, Finding
 
@@ -81,7 +81,7 @@ def goes_on(earlier: Finding, later: Finding) -> bool:
     between them. One that pauses for a moment, as a telegram does between its pulses, continues too,
     also where no waveform showed enough pulses to name it. A part that rises on top of it is another one.
     """
-    if any(name == RISEN_FROM for name, _ in later.figures):
+    if any(name == THD_BEFORE for name, _ in later.figures):
         return False
     gap_ns = later.start_ns - earlier.end_ns
     is_line = line_hz(later) is not None and same_line(earlier, later)

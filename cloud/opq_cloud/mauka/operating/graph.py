@@ -44,7 +44,7 @@ COLOURS = {
 }
 """Origin -> fill colour; "" stands for the ends of the graph."""
 LONGEST_LABEL = 27
-BULGE = 60
+EDGE_BULGE = 60
 """How far an edge within a column, or back to one, goes to the right of it."""
 
 
@@ -223,10 +223,12 @@ def _edge_line(x1: int, y1: int, x2: int, y2: int, lowest: int) -> str:
         middle = x1 + (x2 - x1) // 2
         return f"M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}"
     right = x2 + WIDTH
-    bend = right + BULGE
+    bend = right + EDGE_BULGE
     if right == x1:
         return f"M{x1},{y1} C{bend},{y1} {bend},{y2} {right},{y2}"
-    below = f"C{x1 + BULGE},{y1} {x1 + BULGE},{lowest} {x1},{lowest} L{right + 2 * BULGE},{lowest}"
+    below = (
+        f"C{x1 + EDGE_BULGE},{y1} {x1 + EDGE_BULGE},{lowest} {x1},{lowest} L{right + 2 * EDGE_BULGE},{lowest}"
+    )
     return f"M{x1},{y1} {below} C{bend},{lowest} {bend},{y2} {right},{y2}"
 
 

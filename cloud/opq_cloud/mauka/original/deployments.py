@@ -16,7 +16,7 @@ from opq_plugins.original.layout import listed_plugins, plugin_files
 from opq_proto.errors import PluginError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-KEPT = 3
+DEPLOYMENTS_KEPT = 3
 """Deployments of one folder kept on disk: the current one and two before."""
 
 
@@ -92,7 +92,7 @@ class PluginDeployments:
             number = _moved(staged, place)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
-        for old in _numbers(place)[:-KEPT]:
+        for old in _numbers(place)[:-DEPLOYMENTS_KEPT]:
             shutil.rmtree(place / str(old), ignore_errors=True)
         return PluginDeployment(name, number, place / str(number), plugins)
 

@@ -17,7 +17,7 @@ from opq_cloud.core.backend.sockets import Socket, connect, service_context
 from opq_cloud.core.backend.waits import PollableEvent, wait_for
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.mauka.bus import messages
-from opq_cloud.mauka.bus.broker import HWM, Publisher, subscriber
+from opq_cloud.mauka.bus.broker import MESSAGES_PER_PEER, Publisher, subscriber
 from opq_cloud.mauka.original.confined_plugin import OriginalPlugin
 from opq_cloud.mauka.original.deployments import PluginDeployment, PluginDeployments
 from opq_cloud.mauka.original.inbox import PluginInbox
@@ -185,8 +185,8 @@ class OriginalPlugins:
             if inbox is None:
                 return
             opened.enter_context(closing(inbox))
-            out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
-            source = opened.enter_context(closing(subscriber(context, 100 * HWM, [])))
+            out = opened.enter_context(closing(Publisher(context, MESSAGES_PER_PEER, self.counters)))
+            source = opened.enter_context(closing(subscriber(context, 100 * MESSAGES_PER_PEER, [])))
             out.connect(str(self.settings[PUB_KEY]), PUB_KEY)
             connect(source, str(self.settings[SUB_KEY]), SUB_KEY)
             opened.callback(self._end)

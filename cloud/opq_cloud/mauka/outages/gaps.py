@@ -33,7 +33,7 @@ from opq_proto.measurement.continuity import (
 from opq_proto.measurement.supply_word import supply_word
 from opq_proto.messages import Finding, Measurement
 
-S = 10**9
+NS_PER_S = 10**9
 ORIGINAL_S = 60.0
 """After this time the original reports an outage (docs/reference/opq-interop.md E.3)."""
 LOOK_S = 2.0
@@ -82,7 +82,7 @@ class GapJudge:
         if reported_s is not None and CLOCK_SET in after.metrics and dark_before is not None:
             # before NEXT: the clock that was set is that of a loss which was judged with another length
             from_ns = row_end_ns(dark_before)
-            to_ns = from_ns + round(reported_s * S)
+            to_ns = from_ns + round(reported_s * NS_PER_S)
             was = box.incomplete_after(dark_before)
             return Gap(
                 Fact.CLOCK_SET, dark_before, after, from_ns, to_ns, reported_s, box.dark_measured_s, was
@@ -99,20 +99,20 @@ class GapJudge:
         """For how long the Box had no supply between two Measurements, as its gateway reports it; None: it
         does not. An older gateway reports only that the Box began again after its supply was lost."""
         if self._lossless:  # what is not stored was not measured
-            return (window_ns(after)[0] - row_end_ns(before)) / S
+            return (window_ns(after)[0] - row_end_ns(before)) / NS_PER_S
         reported_s = dark_s(after.metrics)
         if reported_s == 0.0 and not after.backfilled:  # its gateway's clock is behind where it ended
             is_over = self._clock() - box.pause_end_s > self._config.silence_s
             return 0.0 if is_over else max(0.0, box.pause_s - LOOK_S)
         if reported_s is None and not missing_s(after.metrics) and CLOCK_SET not in after.metrics:
             by_power = restart_cause(after.metrics) in DARK_CAUSES
-            reported_s = (window_ns(after)[0] - row_end_ns(before)) / S if by_power else None
+            reported_s = (window_ns(after)[0] - row_end_ns(before)) / NS_PER_S if by_power else None
         return reported_s
 
     def end_silence(self, gap: Gap) -> Iterable[OutageChange]:
         """Judges a silence that is over, if it was one."""
         box = self._boxes.known[gap.after.box_id]
-        if self._is_short(box, gap) or gap.to_ns - gap.from_ns > self._config.longest_h * 3600 * S:
+        if self._is_short(box, gap) or gap.to_ns - gap.from_ns > self._config.longest_h * 3600 * NS_PER_S:
             return ()
         changes = list(self._judge(gap, None)) if self._is_judged(box, gap) else []
         return self._kept(gap, changes)
@@ -148,7 +148,7 @@ class GapJudge:
         gap.measured = possibly_measured_s(gap.measured, passed_s, reported_s)
         if gap.fact is Fact.REPORT:
             box.dark_before, box.dark_measured_s = gap.before, gap.measured
-            gap.to_ns = gap.from_ns + round(reported_s * S)  # whatever the clock was set to meanwhile
+            gap.to_ns = gap.from_ns + round(reported_s * NS_PER_S)  # whatever the clock was set to meanwhile
         return passed_s
 
     def _passed_s(self, box: HeardBox, gap: Gap) -> float:
@@ -156,7 +156,7 @@ class GapJudge:
         from a gateway's disk has its times only."""
         if not gap.after.backfilled and self._clock() - box.pause_end_s <= self._config.silence_s:
             return box.pause_s
-        return (window_ns(gap.after)[0] - row_end_ns(gap.before)) / S
+        return (window_ns(gap.after)[0] - row_end_ns(gap.before)) / NS_PER_S
 
     def _begins_later(self, gap: Gap, passed_s: float) -> bool:
         """Whether a loss of supply began later than the first of these Measurements ends, or may have.
@@ -166,11 +166,11 @@ class GapJudge:
         if self._lossless:
             return False
         reported_s = gap.reported_s or 0.0
-        later_ns = window_ns(gap.after)[0] - round(reported_s * S) - row_end_ns(gap.before)
+        later_ns = window_ns(gap.after)[0] - round(reported_s * NS_PER_S) - row_end_ns(gap.before)
         return gap.fact is Fact.RESTART or (later_ns > NEXT_NS and passed_s - reported_s > 2 * LOOK_S)
 
     def _is_short(self, box: HeardBox, gap: Gap) -> bool:
-        if gap.to_ns - gap.from_ns < self._config.silence_s * S:
+        if gap.to_ns - gap.from_ns < self._config.silence_s * NS_PER_S:
             return True
         box.silent_from_ns = gap.from_ns
         return False
@@ -187,7 +187,7 @@ class GapJudge:
         start_ns, metrics = row_end_ns(gap.before), gap.after.metrics
         around, word = self._surroundings.around(gap.before), supply_word(gap.before.metrics)
         restart = supplied_restart(metrics)
-        silent_s = (gap.to_ns - start_ns) / S
+        silent_s = (gap.to_ns - start_ns) / NS_PER_S
         lost = tuple(each for each in missing_s(metrics).items() if each[0] is not GapReason.DARK)
         signs = SilenceSigns(
             silent_s, True, gap.measured, gap.reported_s, *around, lost, restart=restart, supply=word

@@ -10,7 +10,7 @@ from opq_cloud.mauka.outages.stored_rows import row_end_ns
 from opq_proto.decision import window_ns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
 
-S = 10**9
+NS_PER_S = 10**9
 RETURNED_S = 15.0
 """A Box that sends again is read for this time after: its first Measurement is the one that the loss of
 supply cut short, and how long it was dark comes with a later one, within ten (gateway's `CAUSE_WAITS`)."""
@@ -124,7 +124,7 @@ class HeardBoxes:
 
     def fell_silent(self, other: HeardBox, at_ns: int) -> bool:
         """Whether another Box fell silent at a moment and is silent for long enough, or was."""
-        reach_ns = TOGETHER_S * S
+        reach_ns = TOGETHER_S * NS_PER_S
         if other.silent_from_ns is not None and abs(other.silent_from_ns - at_ns) <= reach_ns:
             return True
         silent_s = self._clock() - other.at_s
@@ -154,7 +154,7 @@ def outage_finding(
         uncertainty_ns = min(half_ns + clock_ns, UNKNOWN_UNCERTAINTY_NS)
     figures = [("probability", judged.probability)]
     if end_ns is not None:
-        figures.append(("silent_s", (end_ns - last_ns) / S))
+        figures.append(("silent_s", (end_ns - last_ns) / NS_PER_S))
     return Finding(
         "outage",
         before.box_id,

@@ -19,7 +19,7 @@ from opq_proto.measurement.continuity import GapReason
 from opq_proto.measurement.supply_word import SupplyWord
 from opq_proto.messages import CauseEvidence, Measurement
 
-PRIOR = -1.0
+SUPPLY_PRIOR = -1.0
 """Networks of Boxes fail more often than their supply."""
 TOGETHER_S = 1.5
 """Boxes that fall silent within this time have one reason, because a Measurement covers one second."""
@@ -105,7 +105,7 @@ class SilenceJudgement:
 def judge_silence(signs: SilenceSigns) -> SilenceJudgement:
     """Weighs all signs of a silence."""
     evidence = [each for each in (*_own_signs(signs), *_signs_around(signs)) if each is not None]
-    weight = PRIOR + sum(each.weight for each in evidence)
+    weight = SUPPLY_PRIOR + sum(each.weight for each in evidence)
     evidence.sort(key=lambda each: (-abs(each.weight), each.name))
     return SilenceJudgement(round(1 / (1 + math.exp(-weight)), 3), tuple(evidence))
 

@@ -9,14 +9,14 @@ from opq_proto.decision import NS_PER_MS, Nominal, window_ns
 from opq_proto.measurement.continuity import dark_s
 from opq_proto.messages import Measurement
 
-S = 10**9
-BACK_NS = 60 * S
+NS_PER_S = 10**9
+BACK_NS = 60 * NS_PER_S
 """The Boxes of a house whose cloud has the same supply may be back so long before the watch begins."""
-LONGEST_BACK_NS = 2 * 3600 * S
-AROUND_NS = 2 * S
-NEXT_NS = 2 * S
+LONGEST_BACK_NS = 2 * 3600 * NS_PER_S
+AROUND_NS = 2 * NS_PER_S
+NEXT_NS = 2 * NS_PER_S
 """The last Measurement before a loss of supply ends at most this long before: the next never came."""
-ROWS = 1000
+ROWS_PER_READ = 1000
 """Measurements read at once."""
 
 
@@ -28,7 +28,7 @@ def row_end_ns(row: Measurement) -> int:
 def row_before(store: CloudStore, box_id: str, at_ns: int) -> Measurement | None:
     """Returns the last whole Measurement that began before a moment, at most ten seconds before."""
     at_ms = at_ns // NS_PER_MS
-    rows = store.measurements(box_id, at_ms - 10_000, at_ms + 2_000, ROWS)
+    rows = store.measurements(box_id, at_ms - 10_000, at_ms + 2_000, ROWS_PER_READ)
     before = [each for each in rows if window_ns(each)[0] < at_ns and not each.crossing]
     return before[-1] if before else None
 
@@ -54,12 +54,12 @@ def reported_loss(store: CloudStore, newest: Measurement) -> ReportedLoss | None
     """
     until_ns = row_end_ns(newest)
     for each in store.measurements(
-        newest.box_id, (until_ns - BACK_NS) // NS_PER_MS, after_ms(until_ns), ROWS
+        newest.box_id, (until_ns - BACK_NS) // NS_PER_MS, after_ms(until_ns), ROWS_PER_READ
     ):
         lasted_s = dark_s(each.metrics)
         if each.crossing or not lasted_s:
             continue
-        began_ns = window_ns(each)[0] - round(lasted_s * S)
+        began_ns = window_ns(each)[0] - round(lasted_s * NS_PER_S)
         near = store.findings_of_boxes((newest.box_id,), began_ns - AROUND_NS, began_ns + AROUND_NS)
         if not any(one.finding.kind == "outage" for one in near):
             return ReportedLoss(began_ns, row_before(store, newest.box_id, began_ns))
@@ -100,17 +100,19 @@ def rows_since(
     """
     length_ns = max(1, row_end_ns(last) - window_ns(last)[0])
     count = 2 if last.sequence is None or first.sequence is None else last.sequence - first.sequence
-    since_ns = max(0, row_end_ns(last) - min(ROWS, count + 1) * length_ns)
+    since_ns = max(0, row_end_ns(last) - min(ROWS_PER_READ, count + 1) * length_ns)
     passed_ns = row_end_ns(last) - row_end_ns(first)
     found = list(rows_until(store, first, row_end_ns(last))) if passed_ns > 0 else [first]
     numbered = None not in (first.sequence, last.sequence)
     if passed_ns <= 0 or (numbered and passed_ns < (count - 0.5) * length_ns):
         # the clock was set back between them: the next ones may end before the first
-        rows = store.measurements(last.box_id, since_ns // NS_PER_MS, after_ms(row_end_ns(last)), ROWS)
+        rows = store.measurements(
+            last.box_id, since_ns // NS_PER_MS, after_ms(row_end_ns(last)), ROWS_PER_READ
+        )
         if passed_ns <= 0 and last.sequence is not None:  # and what came before it was set
-            longest_ns = round(longest_h * 3600 * S)
+            longest_ns = round(longest_h * 3600 * NS_PER_S)
             from_ms, until_ms = row_end_ns(first) // NS_PER_MS, after_ms(row_end_ns(first) + longest_ns)
-            rows = [*rows, *store.measurements(last.box_id, from_ms, until_ms, ROWS)]
+            rows = [*rows, *store.measurements(last.box_id, from_ms, until_ms, ROWS_PER_READ)]
         found += [row for row in rows if row != first]
     since, until = first.sequence, last.sequence
     if since is None or until is None:
@@ -125,17 +127,17 @@ def rows_until(store: CloudStore, first: Measurement, until_ns: int) -> Iterator
     yield first
     reached_ns = row_end_ns(first)
     while True:
-        rows = store.measurements(first.box_id, reached_ns // NS_PER_MS, after_ms(until_ns), ROWS)
+        rows = store.measurements(first.box_id, reached_ns // NS_PER_MS, after_ms(until_ns), ROWS_PER_READ)
         later = [row for row in rows if row_end_ns(row) > reached_ns]
         yield from later
-        if not later or len(rows) < ROWS:
+        if not later or len(rows) < ROWS_PER_READ:
             return
         reached_ns = row_end_ns(later[-1])
 
 
 def rows_between(store: CloudStore, box_id: str, start_ns: int, until_ns: int) -> Sequence[Measurement]:
-    """Returns a Box's whole Measurements with a voltage, at most ROWS."""
-    rows = store.measurements(box_id, max(0, start_ns) // NS_PER_MS, after_ms(until_ns), ROWS)
+    """Returns a Box's whole Measurements with a voltage, at most ROWS_PER_READ."""
+    rows = store.measurements(box_id, max(0, start_ns) // NS_PER_MS, after_ms(until_ns), ROWS_PER_READ)
     return [each for each in rows if not each.crossing and "rms" in each.metrics]
 
 

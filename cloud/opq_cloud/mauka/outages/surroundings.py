@@ -12,12 +12,12 @@ from opq_proto.decision import NS_PER_MS, Nominal
 from opq_proto.measurement.supply_word import SUPPLY, SupplyWord, supply_word
 from opq_proto.messages import Measurement
 
-S = 10**9
-AROUND_NS = 2 * S
-EDGE_NS = 3 * S
+NS_PER_S = 10**9
+AROUND_NS = 2 * NS_PER_S
+EDGE_NS = 3 * NS_PER_S
 """Boxes of an installation that is stopped or started fall silent, or send again, within this time."""
 MAX_NEIGHBOURS = 12
-WELL_NS = 70 * S
+WELL_NS = 70 * NS_PER_S
 """A gateway reports each minute that the supply of a Box with a battery is well."""
 
 

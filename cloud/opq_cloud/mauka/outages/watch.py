@@ -50,14 +50,14 @@ from opq_proto.measurement.batch import Measurements
 from opq_proto.measurement.supply_word import supply_word
 from opq_proto.messages import Finding, Measurement
 
-S = 10**9
+NS_PER_S = 10**9
 MAX_JUDGED = 50
 """Silences that one check judges: reading Measurements of some neighbours takes a millisecond each."""
-ROWS = 1000
+ROWS_OF_NEW_BOX = 1000
 """Measurements read at once for a Box that is new."""
-BACK_NS = 7 * 86_400 * S
+BACK_NS = 7 * 86_400 * NS_PER_S
 """Open outages in the store are found again at a start, if they began within this time."""
-LOOK_BACK_NS = 60 * S
+LOOK_BACK_NS = 60 * NS_PER_S
 """Measurements are read for this time before, to find when the voltage went or came back."""
 HOUSE_BOXES = 200
 """Most Boxes of an installation whose cloud has the same supply."""
@@ -199,7 +199,7 @@ class OutageWatch:
     def _fact_of_row(self, box: HeardBox, row: Measurement) -> Fact:
         if self._surroundings.is_unlit(row):
             return Fact.UNLIT
-        if not 0 < row_end_ns(row) - box.end_ns < self._config.silence_s * S:
+        if not 0 < row_end_ns(row) - box.end_ns < self._config.silence_s * NS_PER_S:
             return Fact.JUMP
         return Fact.CROSSING if row.crossing else Fact.ROW
 
@@ -219,7 +219,7 @@ class OutageWatch:
     def _read_silence(self, box: HeardBox, row: Measurement, now_s: float) -> Changes:
         """Reads back, unless the noted rows reach from its last Measurement to this one without a silence."""
         longest_ns = self._stored.longest_gap_ns(box.row, row)
-        if longest_ns is not None and longest_ns < self._config.silence_s * S:
+        if longest_ns is not None and longest_ns < self._config.silence_s * NS_PER_S:
             return self._note(box, row, now_s)
         return self._read_back(box, row, now_s)
 
@@ -250,7 +250,7 @@ class OutageWatch:
 
     def _first_since(self, row: Measurement) -> Measurement:
         """Returns the first whole Measurement of a Box that is new since the last check."""
-        rows = self._store().measurements(row.box_id, 0, row.timestamp_ms, ROWS)
+        rows = self._store().measurements(row.box_id, 0, row.timestamp_ms, ROWS_OF_NEW_BOX)
         return next((each for each in rows if not each.crossing), row)
 
     # -- what lies between two Measurements
@@ -266,7 +266,7 @@ class OutageWatch:
             return  # its first whole window is still to come
         box.note(row, now_s)
         was = self._boxes.open.get(row.box_id)
-        if was is None or row_end_ns(row) - was.start_ns < self._config.silence_s * S:
+        if was is None or row_end_ns(row) - was.start_ns < self._config.silence_s * NS_PER_S:
             return  # or the row is what its gateway kept of the window in which it fell silent
         del self._boxes.open[row.box_id]
         yield self._end_lit(was, was.start_ns, row)  # it measured on, or was dark
@@ -311,7 +311,7 @@ class OutageWatch:
             box = self._boxes.known[box_id]
             if not self._surroundings.is_unlit(box.row):
                 yield from self._cell(Fact.LIT, box_id, now_s)(box)
-            elif (box.end_ns - row_end_ns(lit)) / S >= self._config.silence_s:
+            elif (box.end_ns - row_end_ns(lit)) / NS_PER_S >= self._config.silence_s:
                 act = self._cell(Fact.DARKNESS, box_id, now_s)
                 judged += act is not no
                 yield from act(box) if judged <= MAX_JUDGED else ()
@@ -319,7 +319,7 @@ class OutageWatch:
     def _judge_dark(self, box: HeardBox) -> Changes:
         """Judges a Box that has measured no voltage for `silence_s`."""
         store, lit = self._store(), self._boxes.lit[box.box_id]
-        unlit_s = (box.end_ns - row_end_ns(lit)) / S
+        unlit_s = (box.end_ns - row_end_ns(lit)) / NS_PER_S
         before = rows_between(store, box.box_id, row_end_ns(lit) - LOOK_BACK_NS, box.end_ns)
         whole = [row for row in before if not self._surroundings.is_dead(row, row.metrics["rms"].min)]
         lit = self._boxes.lit[box.box_id] = whole[-1] if whole else lit
@@ -355,7 +355,7 @@ class OutageWatch:
         ]
         after = rows[dead[-1] + 1 :] if dead else rows
         end_ns = max(was.start_ns, window_ns(after[0] if after else row)[0])
-        figures = (*was.figures, ("lost_s", (end_ns - was.start_ns) / S))
+        figures = (*was.figures, ("lost_s", (end_ns - was.start_ns) / NS_PER_S))
         return OutageChange(replace(was, end_ns=end_ns, closed=True, figures=figures))
 
     # -- Boxes that are silent now

@@ -12,7 +12,7 @@ from opq_proto.kit import log as logs
 
 log = logs.get(service="mauka")
 
-OF_ANALYSIS = "analysis "
+ERROR_PREFIX = "analysis "
 """How the errors of an analysis begin; its name follows."""
 
 
@@ -33,9 +33,9 @@ class AnalysisRecord:
         for name, spent_s in result.spent_s.items():
             counters.add("analysis_ms", 1000 * spent_s, label=name)
             self._costs.add(name, spent_s)
-            self._plugin.clear_error(OF_ANALYSIS + name)
+            self._plugin.clear_error(ERROR_PREFIX + name)
         for name, why in result.failed.items():
-            what = OF_ANALYSIS + name
+            what = ERROR_PREFIX + name
             counters.add("failures", label=what)
             self._plugin.set_error(what, f"{what}: {why}")
             log.error("plugin.failed", plugin=self._plugin.name, what=what, why=why, event_id=event_id)
@@ -47,7 +47,7 @@ class AnalysisRecord:
 
     def note_given_up(self, name: str, event_id: int) -> None:
         """Notes that an event is done without an analysis that ended its process too often."""
-        what = OF_ANALYSIS + name
+        what = ERROR_PREFIX + name
         self._plugin.counters.add("given_up", label=name)
         self._plugin.set_error(what, f"{what}: event {event_id} is done without it")
         log.error("analysis.given_up", analysis=name, event_id=event_id)
@@ -59,9 +59,9 @@ class AnalysisRecord:
 
     def forget_deleted(self) -> None:
         """Removes the errors of deleted analyses, which would stay otherwise."""
-        here = {OF_ANALYSIS + str(row["name"]) for row in self.rows(())}
+        here = {ERROR_PREFIX + str(row["name"]) for row in self.rows(())}
         for what in self._plugin.errors:
-            if what.startswith(OF_ANALYSIS) and what not in here:
+            if what.startswith(ERROR_PREFIX) and what not in here:
                 self._plugin.clear_error(what)
 
     def rows(self, left_out: Collection[str]) -> list[dict[str, object]]:
@@ -81,7 +81,7 @@ class AnalysisRecord:
         for row in rows:
             name = str(row["name"])
             row |= self._costs.row(name, int(str(row.get("pid", 0))))
-            row["failures"] = int(counters.of("failures", OF_ANALYSIS + name))
+            row["failures"] = int(counters.of("failures", ERROR_PREFIX + name))
             if name in self._unjudged:
                 row["unjudged"] = int(counters.of("unjudged", name))
                 row["unjudged_because"] = self._unjudged[name]

@@ -30,9 +30,9 @@ from opq_proto.messages import Event, Finding
 JOBS_PER_WORKER = 2
 """Events per worker: one is analysed, the waveforms of the next are in memory. The others wait in the store.
 """
-TRIES = 2
+ANALYSIS_TRIES = 2
 """Tries of an analysis that ended its process; after these, the event is done without it."""
-STARTS = 3
+LOST_CALLS = 3
 """Calls that are lost before any analysis begins; after these, the event has failed."""
 
 
@@ -65,7 +65,9 @@ class AnalysisJob:
     @property
     def given_up(self) -> frozenset[str]:
         """Analyses that are left out for this event because they ended its process too often."""
-        return frozenset(name for name, times in self.ended.items() if times >= TRIES and name != STARTING)
+        return frozenset(
+            name for name, times in self.ended.items() if times >= ANALYSIS_TRIES and name != STARTING
+        )
 
     @property
     def waveform_s(self) -> float:
@@ -189,7 +191,7 @@ class EventJobs:
             analysis = self._executor.ended_in(job.event_id)
             job.ended[analysis] += 1
             self.on_ended(analysis, job.event_id, str(why))
-        if job.ended[STARTING] >= STARTS:
+        if job.ended[STARTING] >= LOST_CALLS:
             return self._failed(job, f"no analysing process runs: {why}")
         (self._waiting.append if is_own else self._waiting.appendleft)(job)
         return []

@@ -34,7 +34,7 @@ ANALYSIS_KIND = "analysis"
 EVENT_NOUN = "Event"
 """The noun that an analysis of events takes."""
 WHERE = {"inproc": "in process", "process": "worker"}
-PATIENCE = 4.0
+REST_FACTOR = 4.0
 """After a call that ended its process, or failed after `SLOW_S`, an analysis rests for this multiple of the
 call's time: one that hangs gets a fifth of the runner's time, the other analyses get the rest.
 """
@@ -114,7 +114,7 @@ class InstalledAnalysis:
         except Exception as error:  # an analysis may raise any
             now_s = time.monotonic()
             spent_s = now_s - began_s
-            pause_s = PATIENCE * spent_s if spent_s > SLOW_S else 0.0
+            pause_s = REST_FACTOR * spent_s if spent_s > SLOW_S else 0.0
             self.trouble = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError):
                 pause_s = max(PAUSES_S[min(self._ended, len(PAUSES_S) - 1)], pause_s)

@@ -23,7 +23,7 @@ MAX_EVENTS = 16
 """Events that the stage holds, at most."""
 MAX_BYTES = 64 << 20
 """Bytes of their samples, at most; a larger event is held alone."""
-AT_ONCE = 8
+ANALYSES_AT_ONCE = 8
 """Analyses that see an event at the same time; further ones follow."""
 
 
@@ -70,7 +70,7 @@ class InstalledStage:
 
     def __enter__(self) -> "InstalledStage":
         self._events = ThreadPoolExecutor(1, "installed-analyses")
-        self._calls = ThreadPoolExecutor(AT_ONCE, "installed-analysis")
+        self._calls = ThreadPoolExecutor(ANALYSES_AT_ONCE, "installed-analysis")
         return self
 
     def __exit__(self, *_: object) -> None:

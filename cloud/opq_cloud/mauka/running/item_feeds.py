@@ -12,7 +12,7 @@ from dataclasses import replace
 import zmq
 
 from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import BURST, Socket, open_socket, service_context
+from opq_cloud.core.backend.sockets import MESSAGES_PER_TURN, Socket, open_socket, service_context
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
@@ -20,20 +20,20 @@ from opq_proto.measurement.wire import measurement_from_frames
 from opq_proto.messages import TREND_MS, Finding, Incident, Measurement, StoredFinding, Trend
 from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 
-TURNS = 1000
+TURNS_WAITING = 1000
 """Turns of Measurements that wait in libzmq; each is what a broker received in 10 ms."""
 TRENDS_S = 10.0
 """Interval of searches for new Trends."""
 BACK_MS = 3_600_000
 """At a start, Trends and incidents of the last hour are given again."""
 RECENT_INCIDENTS = 500
-NEWEST = 100
+INCIDENTS_COMPARED = 100
 """Incidents that are compared when the store has changed; older ones are named on the bus."""
 INCIDENTS_S = 0.2
 """Shortest interval of readings of incidents."""
 READING_PAUSE_FACTOR = 3.0
 """After a long reading, the pause is this multiple of its time."""
-REMEMBERED = 50_000
+ITEMS_REMEMBERED = 50_000
 """Findings, and incidents, that are known to have been given; others are given again when they are read."""
 
 
@@ -62,7 +62,7 @@ class MeasurementFeed:
         with ExitStack() as opening:
             context = opening.enter_context(service_context())
             self._connections = WatchedConnections()
-            socket = open_socket(context, zmq.SUB, rcvhwm=TURNS)
+            socket = open_socket(context, zmq.SUB, rcvhwm=TURNS_WAITING)
             opening.callback(socket.close, linger=0)
             request_turns(socket)
             socket.subscribe(b"")
@@ -80,7 +80,7 @@ class MeasurementFeed:
         if self._opened is None:
             return []
         found: list[Measurement] = []
-        for frames in waiting_measurements(self._opened[1], BURST):
+        for frames in waiting_measurements(self._opened[1], MESSAGES_PER_TURN):
             try:
                 found.append(measurement_from_frames(frames))
             except FrameError:
@@ -159,7 +159,7 @@ class IncidentFeed:
     def note_named(self, incident_id: int) -> None:
         """Has an incident read that the bus named; the store shows others."""
         self._named[incident_id] = None
-        while len(self._named) > REMEMBERED:
+        while len(self._named) > ITEMS_REMEMBERED:
             del self._named[next(iter(self._named))]
 
     def recent(self, derived: Collection[str], own: Collection[str]) -> list[Incident]:
@@ -188,7 +188,7 @@ class IncidentFeed:
         found = store.incidents_of(named)
         if revision != self._revision:
             known = {one.incident_id for one in found}
-            newest = reversed(store.incidents(limit=NEWEST))
+            newest = reversed(store.incidents(limit=INCIDENTS_COMPARED))
             found += [one for one in newest if one.incident_id not in known]
         self._revision = revision
         for number in named:
@@ -225,6 +225,6 @@ def _is_new(known: OrderedDict[int, int], number: int, content: int) -> bool:
         return False
     known[number] = content
     known.move_to_end(number)
-    while len(known) > REMEMBERED:
+    while len(known) > ITEMS_REMEMBERED:
         known.popitem(last=False)
     return True

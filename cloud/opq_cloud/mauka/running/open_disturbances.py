@@ -61,7 +61,7 @@ BACK_NS = 86_400 * 10**9
 """At a start open findings up to this age are found again: Measurements are kept for a day."""
 LATEST_MS = 4 * 10**12
 """The year 2096."""
-ROWS = 20_000
+ROWS_PER_READ = 20_000
 """Measurements read at once for one Box: over five hours at one a second."""
 
 
@@ -339,7 +339,7 @@ class OpenDisturbances:
         if half is not None:
             followed.accept_half_cycles(half, self._limits)
         box_id, start_ms = followed.finding.box_id, followed.reach_ns // NS_PER_MS
-        rows = self._store().measurements(box_id, start_ms, LATEST_MS, ROWS)
+        rows = self._store().measurements(box_id, start_ms, LATEST_MS, ROWS_PER_READ)
         rows = list(of_their_starts(() if box is None else box.starts, rows))
         before_ns = followed.reach_ns
         followed.accept_measurements(rows, self._limits)

@@ -22,7 +22,7 @@ from opq_proto.kit.own_thread import OwnThread
 MAX_WAITING = 20_000
 """Items that wait for one analysis."""
 ITEMS_PER_CALL = 500
-TRIES = 3
+ITEM_TRIES = 3
 """Calls for one item that end the process of the analysis; after these, the item is left out."""
 POLL_S = 0.2
 JOIN_S = 1.0
@@ -112,7 +112,7 @@ class StreamAnalysis(OwnThread):
                 size = 1  # all of them again
                 continue
             ends = ends + 1 if isinstance(failure, OSError) else 0
-            given_up = ends >= TRIES
+            given_up = ends >= ITEM_TRIES
             if not ends or given_up:
                 at, ends = at + len(part), 0
             self._put(

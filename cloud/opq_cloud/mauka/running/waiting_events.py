@@ -233,7 +233,7 @@ WATCH_S = 30.0
 """The original joins answers for 20 s (docs/reference/opq-interop.md A.11), and stores each after its
 arrival."""
 UNANNOUNCED_NS = 60 * 10**9
-LIMIT = 1000
+EVENTS_WAITING = 1000
 
 
 @dataclass(slots=True)
@@ -269,7 +269,7 @@ class OriginalEvents:
         self._clock = clock
         self._next_s = 0.0
         self._watched: OrderedDict[int, _Watched] = OrderedDict()
-        self._over: deque[int] = deque(maxlen=LIMIT)
+        self._over: deque[int] = deque(maxlen=EVENTS_WAITING)
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -283,7 +283,7 @@ class OriginalEvents:
         """Adds an announced event; nothing changes if it is watched already."""
         now_s = self._clock()
         self._watched.setdefault(event_id, _Watched(now_s, changed_s=now_s))
-        while len(self._watched) > LIMIT:
+        while len(self._watched) > EVENTS_WAITING:
             self._watched.popitem(last=False)
             self._counters.add("forgotten_events")
 

@@ -13,7 +13,7 @@ from opq_plugins.sandbox.protection import end_with_parent
 
 STARTING = "start"
 """Stands for the analysis while none has begun."""
-LENGTH = 200
+NOTE_BYTES = 200
 
 _own_file: list[int] = []
 """The note of this process, where it is a worker process of this machine."""
@@ -29,7 +29,7 @@ def begin_worker(folder: str, memory_bytes: int) -> None:
 
 def note(event_id: int, analysis: str = STARTING) -> None:
     """Notes the event and analysis that this process begins; event 0 for none."""
-    text = f"{event_id} {time.monotonic()} {analysis}".encode()[:LENGTH].ljust(LENGTH)
+    text = f"{event_id} {time.monotonic()} {analysis}".encode()[:NOTE_BYTES].ljust(NOTE_BYTES)
     for file in _own_file:
         os.pwrite(file, text, 0)
 

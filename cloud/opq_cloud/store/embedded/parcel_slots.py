@@ -14,8 +14,8 @@ LIVE = f"parcel > {_SEALED}"
 """Condition for a row of `parcels` that is not sealed yet."""
 GRAIN_BYTES = 512
 """A new slot is as long as its first parcel, rounded up to a multiple of this."""
-WASTE = 4
-"""A parcel takes no slot longer than itself by more than GRAIN_BYTES and 1/WASTE of its length."""
+WASTE_DIVISOR = 4
+"""A parcel takes no slot longer than itself by more than GRAIN_BYTES and 1/WASTE_DIVISOR of its length."""
 
 
 class ParcelSlots:
@@ -68,7 +68,7 @@ class ParcelSlots:
                 if length is not None:  # a parcel of schema 9 has no `boxes`
                     insort(self._free, (length, slot))
         at = bisect_left(self._free, (needed, 0))
-        if at < len(self._free) and self._free[at][0] <= needed + needed // WASTE + GRAIN_BYTES:
+        if at < len(self._free) and self._free[at][0] <= needed + needed // WASTE_DIVISOR + GRAIN_BYTES:
             return self._free.pop(at)
         return needed, None
 

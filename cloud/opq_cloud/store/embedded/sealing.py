@@ -31,7 +31,7 @@ SEAL_AFTER_S = 3600
 """Rows are sealed after this time even if few follow, so that they expire."""
 SLICE_BLOCKS = 500
 """Blocks that one job writes: about 5 ms."""
-EVER = 2**62
+LATEST_MS = 2**62
 
 Block = tuple[int, int, int, int, bytes]
 Mark = tuple[bytes, int | None, bytes, int]
@@ -70,7 +70,7 @@ def seal(
     blocks: list[Block] = []
     marks: list[Mark] = []
     rows = 0
-    start_ms, end_ms = EVER, -EVER
+    start_ms, end_ms = LATEST_MS, -LATEST_MS
     with database.read() as connection:
         (last_id,) = connection.execute("SELECT max(id) FROM measurements").fetchone()
         known = {
@@ -276,7 +276,7 @@ def box_rows(
 
 
 def parcel_rows(
-    connection: sqlite3.Connection, number: int, start_ms: int = -EVER, end_ms: int = EVER
+    connection: sqlite3.Connection, number: int, start_ms: int = -LATEST_MS, end_ms: int = LATEST_MS
 ) -> Iterator[PackedRows]:
     """Yields a Box's rows of each parcel that overlaps [start_ms, end_ms), in the order of storing."""
     found = connection.execute(

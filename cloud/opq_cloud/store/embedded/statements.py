@@ -11,7 +11,7 @@ import msgspec
 
 from opq_cloud.store.driver import EarliestStart, Key, Select, Table, Where
 
-FEW_SINCE = 10_000
+FEW_DOCUMENTS = 10_000
 """If fewer documents end after a moment, a search since then starts at the earliest start of these."""
 Values = list[object]
 Shape = tuple[tuple[str, str, object], ...]
@@ -297,7 +297,7 @@ def _of_set(plan: _Plan, name: str, operator: str, first: bool) -> str:
 def earliest_statement(value: EarliestStart) -> tuple[str, Values]:
     start, end = value.table.columns["start_ns"], value.table.columns["end_ns"]
     text = (
-        f"SELECT CASE WHEN count(*) < {FEW_SINCE} THEN min({start}) ELSE 0 END FROM "
-        f"(SELECT {start} FROM {value.table.name} WHERE {end} > ? LIMIT {FEW_SINCE})"
+        f"SELECT CASE WHEN count(*) < {FEW_DOCUMENTS} THEN min({start}) ELSE 0 END FROM "
+        f"(SELECT {start} FROM {value.table.name} WHERE {end} > ? LIMIT {FEW_DOCUMENTS})"
     )
     return text, [value.after_ns]

@@ -28,8 +28,8 @@ CAUSE_WORDS = {
     UNKNOWN: "an unknown cause",
 }
 """Cause -> its words. The names are those of the Sim's causes where the Sim has them."""
-SURE = 0.8
-CLAUSES = 3
+SURE_PROBABILITY = 0.8
+MAX_CLAUSES = 3
 
 
 def cause_sentence(hypothesis: CauseHypothesis) -> str:
@@ -44,7 +44,7 @@ def cause_sentence(hypothesis: CauseHypothesis) -> str:
         more.append(f"dip of type {details['dip_type']}")
     if "clearing_ms" in details:
         more.append(f"cleared after {details['clearing_ms']:.0f} ms")
-    sure = "Very likely" if hypothesis.probability >= SURE else "Perhaps"
+    sure = "Very likely" if hypothesis.probability >= SURE_PROBABILITY else "Perhaps"
     because = "; ".join(evidence_clauses(hypothesis))
     return f"{sure} {what} ({'; '.join(filter(None, (share, ', '.join(more))))})" + (
         f": {because}." if because else "."
@@ -52,8 +52,8 @@ def cause_sentence(hypothesis: CauseHypothesis) -> str:
 
 
 def evidence_clauses(hypothesis: CauseHypothesis) -> Sequence[str]:
-    """Returns the words of the first CLAUSES items of evidence for the cause."""
-    return [each.words for each in hypothesis.evidence if each.weight > 0][:CLAUSES]
+    """Returns the words of the first MAX_CLAUSES items of evidence for the cause."""
+    return [each.words for each in hypothesis.evidence if each.weight > 0][:MAX_CLAUSES]
 
 
 def evidence_lines(hypothesis: CauseHypothesis) -> Sequence[str]:

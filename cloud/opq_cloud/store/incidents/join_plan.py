@@ -42,7 +42,7 @@ CLASSES = frozenset(
     }
 )
 """Classes that name an incident before a class of an installed analysis, and so do their combinations."""
-LESS = 1e6
+RANK_PENALTY = 1e6
 """Lowers a rank; no finding is further from nominal, in percent."""
 
 
@@ -298,7 +298,7 @@ def rank_of(
     """
     off = -1.0 if residual_percent is None else abs(residual_percent - 100.0)
     known = CLASSES.issuperset(kind.split("+"))
-    return off if known else off - LESS, length_ns, -start_ns, f"{box_id}\n{kind}"
+    return off if known else off - RANK_PENALTY, length_ns, -start_ns, f"{box_id}\n{kind}"
 
 
 def worst_of(findings: Sequence[Finding]) -> Finding:

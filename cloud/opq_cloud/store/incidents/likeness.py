@@ -16,7 +16,7 @@ from opq_proto.messages import Incident
 DAY_NS = 86_400 * 10**9
 RESIDUAL_PERCENT = 50.0
 """Difference of the residuals, in percent of nominal, that gives distance 1."""
-DECADES = 2.0
+DURATION_DECADES = 2.0
 """Decades between the durations that give distance 1: a factor of 100."""
 JUMP_DEGREES = 60.0
 HALF_DAY_H = 12.0
@@ -85,7 +85,7 @@ def likeness(one: IncidentTraits, other: IncidentTraits) -> Likeness:
     if one.residual_percent is not None and other.residual_percent is not None:
         found["residual"] = min(1.0, abs(one.residual_percent - other.residual_percent) / RESIDUAL_PERCENT)
     lengths = max(one.length_ns, SHORTEST_NS), max(other.length_ns, SHORTEST_NS)
-    found["duration"] = min(1.0, abs(math.log10(lengths[0] / lengths[1])) / DECADES)
+    found["duration"] = min(1.0, abs(math.log10(lengths[0] / lengths[1])) / DURATION_DECADES)
     jumps = one.jump_degrees, other.jump_degrees
     if one.jump_degrees is not None and other.jump_degrees is not None and any(jumps):
         apart = abs(math.remainder(one.jump_degrees - other.jump_degrees, 360.0))

@@ -11,7 +11,7 @@ from typing import Any
 
 from opq_proto.messages import CauseEvidence, CauseHypothesis
 
-WITNESSES = 12
+WITNESSES_KEPT = 12
 
 
 def flat_document(one: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class IncidentWitness:
 
 
 def heaviest(witnesses: Iterable[IncidentWitness]) -> tuple[IncidentWitness, ...]:
-    """Returns the WITNESSES heaviest, one per Box; a place and phase gets a second one after all have one.
+    """Returns the WITNESSES_KEPT heaviest, one per Box; a place and phase gets a second after all have one.
 
     So many Boxes at one place leave room for those elsewhere, which are needed to locate the disturbance.
     `heaviest(heaviest(a) + b) == heaviest(a + b)`, while no Box moves.
@@ -68,7 +68,7 @@ def heaviest(witnesses: Iterable[IncidentWitness]) -> tuple[IncidentWitness, ...
         if known is None or each.weight > known.weight:
             best[each.box_id] = each
     ordered = sorted(best.values(), key=lambda each: (each.weight, each.box_id), reverse=True)
-    if len(ordered) <= WITNESSES:
+    if len(ordered) <= WITNESSES_KEPT:
         return tuple(ordered)
     before = Counter[tuple[str | None, ...]]()
     turns: list[tuple[int, int]] = []
@@ -76,7 +76,7 @@ def heaviest(witnesses: Iterable[IncidentWitness]) -> tuple[IncidentWitness, ...
         outlet = each.place, each.feeder, each.phase
         turns.append((before[outlet], at))
         before[outlet] += 1
-    return tuple(ordered[at] for at in sorted(at for _, at in sorted(turns)[:WITNESSES]))
+    return tuple(ordered[at] for at in sorted(at for _, at in sorted(turns)[:WITNESSES_KEPT]))
 
 
 def hypothesis_document(hypothesis: CauseHypothesis) -> dict[str, Any]:

@@ -16,7 +16,12 @@ from opq_cloud.store.box_place import phase_letter
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.intervals.distribution import IntervalSummary, distribution_of, summed
 from opq_cloud.store.intervals.interval_rows import joined
-from opq_measure.aggregation.instants import INSTANTS, MOST_CLOCK_PERCENT, PhasesTogether, together
+from opq_measure.aggregation.instants import (
+    INSTANTS_PER_INTERVAL,
+    MOST_CLOCK_PERCENT,
+    PhasesTogether,
+    together,
+)
 from opq_measure.signal import FloatArray
 from opq_proto.measurement.intervals import AT_INSTANTS, Disturbance, IntervalColumns
 
@@ -115,7 +120,9 @@ def phases_together(site: str, phases: Sequence[IntervalColumns]) -> IntervalCol
     """
     starts = reduce(np.intersect1d, [each.start_ns for each in phases])
     own = [_chosen(each, np.searchsorted(each.start_ns, starts)) for each in phases]
-    angles, volts = ([_column(each, name, (len(starts), INSTANTS)) for each in own] for name in AT_INSTANTS)
+    angles, volts = (
+        [_column(each, name, (len(starts), INSTANTS_PER_INTERVAL)) for each in own] for name in AT_INSTANTS
+    )
     clocks = [_column(each, "uncertainty_ns", (len(starts),)) for each in own]
     found = together(angles, volts, clocks, _column(own[0], "f_hz", (len(starts),)))
     partly = (found.coverage > 0) & (found.coverage < 1)

@@ -27,7 +27,7 @@ from opq_proto.errors import StoreError
 
 T = TypeVar("T")
 REVISION = "_revision"
-PUT_TOGETHER = 100
+DOCUMENTS_PER_REQUEST = 100
 """Documents that one request puts."""
 OWN = frozenset(
     {
@@ -133,9 +133,9 @@ class MongoDocuments:
             change: Fields = {"$set": values} | ({"$setOnInsert": first} if first else {})
             where = _key(table, [document[name] for name in table.key])
             changes.append((where if identity is None else {"_id": identity, **where}, change))
-        for first_at in range(0, len(changes), PUT_TOGETHER):
+        for first_at in range(0, len(changes), DOCUMENTS_PER_REQUEST):
             self.beat()
-            self._upsert(table, changes[first_at : first_at + PUT_TOGETHER])
+            self._upsert(table, changes[first_at : first_at + DOCUMENTS_PER_REQUEST])
 
     def _upsert(self, table: Table, changes: Sequence[tuple[Fields, Fields]]) -> None:
         """Upserts in one request; where another process inserts one of them meanwhile, one by one."""

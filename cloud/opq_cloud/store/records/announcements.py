@@ -24,7 +24,7 @@ BY_HAND = "hand"
 """A user changed the incident."""
 BY_REANALYSIS = "reanalysis"
 """A stored event was analysed again."""
-INCIDENTS_EACH = 20
+INCIDENTS_PER_ANNOUNCEMENT = 20
 """Incidents in one announcement, which are read and published together."""
 MAX_WAITING = 2000
 """Announcements that may wait (where Mauka does not run); further ones are left out and logged."""
@@ -72,7 +72,7 @@ class IncidentAnnouncements:
 
     def _add_named(self, by: str, named: list[tuple[str, int]]) -> int:
         room = MAX_WAITING - len(self._documents.find(INCIDENT_ANNOUNCEMENTS)) if named else 0
-        for first in range(0, len(named), INCIDENTS_EACH):
+        for first in range(0, len(named), INCIDENTS_PER_ANNOUNCEMENT):
             if room <= 0:
                 log.error("incident.announcement_left_out", by=by, incidents=len(named) - first)
                 return len(named) - first
@@ -80,7 +80,7 @@ class IncidentAnnouncements:
             # the oldest has the highest key, because tables are read from the highest key down
             key = f"{LATEST_KEY - time.time_ns():020d}-{secrets.token_hex(4)}"
             fields: Fields = {"key": key, "by": by, "new": [], "changed": [], "gone": []}
-            for name, number in named[first : first + INCIDENTS_EACH]:
+            for name, number in named[first : first + INCIDENTS_PER_ANNOUNCEMENT]:
                 fields[name].append(number)
             self._documents.insert(INCIDENT_ANNOUNCEMENTS, key, fields)
         return 0

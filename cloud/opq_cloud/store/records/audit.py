@@ -22,11 +22,11 @@ BY_COMMAND = "command line"
 VALUE_CHARACTERS = 400
 """Characters of a value before or after; a longer one is cut."""
 ROWS_AT_ONCE = 200
-OF_PEOPLE = frozenset({"account_id", "address", "subject"})
+PERSONAL_FIELDS = frozenset({"account_id", "address", "subject"})
 """Fields of an entry that may become empty."""
 PERSONAL = frozenset({"name", "region", "location", "latitude", "longitude", "description"})
 """Values that an owner gave a Box; they are deleted with the account."""
-ONLY_ADDED = "entries of the log of changes cannot be changed"
+NOT_REMOVABLE = "entries of the log of changes cannot be changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +182,16 @@ def checked_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Checks a change of an entry, for both stores. Raises StoreError unless it only removes a person."""
     for key in before.keys() | after.keys():
         was, now = before.get(key), after.get(key)
-        emptied = key in OF_PEOPLE and now == ""
+        emptied = key in PERSONAL_FIELDS and now == ""
         fewer = key in ("before", "after") and _is_part(now, was)
         if was != now and not emptied and not fewer:
-            raise StoreError(f"{ONLY_ADDED}; {key} of an entry stays as it is")
+            raise StoreError(f"{NOT_REMOVABLE}; {key} of an entry stays as it is")
 
 
 def checked_removal(document: Mapping[str, Any], now_s: float) -> None:
     """Checks a removal of an entry, for both stores. StoreError: the entry is younger than AUDIT_S."""
     if document["at_ms"] > (now_s - AUDIT_S) * 1000:
-        raise StoreError(f"{ONLY_ADDED}; an entry goes after {AUDIT_S // 86_400} days")
+        raise StoreError(f"{NOT_REMOVABLE}; an entry goes after {AUDIT_S // 86_400} days")
 
 
 def _is_part(fewer: object, whole: object) -> bool:

@@ -30,7 +30,7 @@ TEXT_FIELDS = frozenset(
     {"box_id", "slug", "locationSlug", "regionSlug", "_key", "family", "meter-name", "sample-type", "part"}
 )
 """Fields of keys that are texts; the others are whole numbers."""
-OF_ONE_STORE = frozenset({"_id", "data_fs_id", "gridfs_filename", "measurements", "puts"})
+STORE_MADE_FIELDS = frozenset({"_id", "data_fs_id", "gridfs_filename", "measurements", "puts"})
 """Fields that a store makes for itself."""
 
 
@@ -52,7 +52,7 @@ def copied_document(table: Table, document: Fields) -> Fields:
 
     Raises one of `readable.READ_ERRORS`: it cannot be read.
     """
-    new = {name: _plain(value) for name, value in document.items() if name not in OF_ONE_STORE}
+    new = {name: _plain(value) for name, value in document.items() if name not in STORE_MADE_FIELDS}
     for name in table.key:
         new[name] = _checked(name, new[name])
     if table is EVENTS:
@@ -101,7 +101,7 @@ def files_of(table: Table, document: Fields) -> Iterator[CopiedFile]:
 
 def document_sum(table: Table, document: Fields) -> int:
     """Returns a number that is the same for equal documents, whichever store has them."""
-    names = table.columns if table.in_columns else document.keys() - OF_ONE_STORE
+    names = table.columns if table.in_columns else document.keys() - STORE_MADE_FIELDS
     given = {name: _comparable(document[name]) for name in names if document.get(name) is not None}
     return sum_of(json.dumps(given, sort_keys=True).encode())
 

@@ -87,7 +87,7 @@ NUMBERED = (
 )
 """Tables and fields whose numbers a counter of the field's name gives."""
 REVISION = "joins"
-BATCH = 200
+DOCUMENTS_PER_BATCH = 200
 BATCH_ROWS = 2000
 WINDOW_ROWS = 20_000
 MOST_NAMED = 200
@@ -387,7 +387,7 @@ def _batches(
     batch: list[Fields] = []
     found = documents.find(table, _having_key(table, start), sort=table.key[:1] if ordered else ())
     for value, group in groupby(found, key=itemgetter(table.key[0])):
-        if len(batch) >= BATCH:
+        if len(batch) >= DOCUMENTS_PER_BATCH:
             yield batch, value
             batch = []
         batch += group

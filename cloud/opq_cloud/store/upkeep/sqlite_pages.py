@@ -13,7 +13,7 @@ from mmap import mmap
 Value = None | int | float | str | bytes
 Row = tuple[int | None, list[Value]]
 """Rowid (None in a table without it) and the stored values."""
-HEADER = 100
+HEADER_BYTES = 100
 USUAL_PAGE = 4096
 TABLE_INNER = 5
 """First byte of a page, like the next three (fileformat2.html, B-tree Pages)."""
@@ -37,7 +37,7 @@ class SqlitePages:
 
     def __init__(self, data: bytes | mmap) -> None:
         self._data = data
-        size = struct.unpack_from(">H", data, 16)[0] if len(data) >= HEADER else 0
+        size = struct.unpack_from(">H", data, 16)[0] if len(data) >= HEADER_BYTES else 0
         size = 65536 if size == 1 else size
         self._size = size if size >= 512 and not size & size - 1 else USUAL_PAGE
         self._pages = len(data) // self._size
@@ -63,7 +63,7 @@ class SqlitePages:
                 continue
             seen.add(number)
             page = self._data[(number - 1) * self._size : number * self._size]
-            start = HEADER if number == 1 else 0
+            start = HEADER_BYTES if number == 1 else 0
             kind, cells = page[start], int.from_bytes(page[start + 3 : start + 5], "big")
             kinds = kinds or (_TABLE if kind in _TABLE else _INDEX)
             inner = kind in (TABLE_INNER, INDEX_INNER)

@@ -38,7 +38,7 @@ MAX_SAMPLES = 10_000_000
 """Samples of one answer; they are held in memory together, two bytes each."""
 Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MAX_BOXES, description="these only")]
 Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples")]
-KEPT_BY = {"Vary": "Cookie, Authorization"}
+CACHE_HEADERS = {"Vary": "Cookie, Authorization"}
 BINARY_ANSWER = {"schema": {"type": "string", "format": "binary"}}
 FILE_KINDS = (
     "application/zip",
@@ -222,4 +222,6 @@ def _table(stem: str, table: ExportTable, form: TableForm) -> Response:
 def _sent(file: ExportFile, headers: dict[str, str]) -> Response:
     named = f'attachment; filename="{file.name}"'
     given = {"Content-Disposition": named, "Cache-Control": "private, no-cache"}
-    return StreamingResponse(file.pieces, media_type=file.media_type, headers={**given, **KEPT_BY, **headers})
+    return StreamingResponse(
+        file.pieces, media_type=file.media_type, headers={**given, **CACHE_HEADERS, **headers}
+    )

@@ -24,7 +24,7 @@ from opq_cloud.view.web.words import NO_NAMES, Names
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
-STREAMS = 600
+MAX_STREAMS = 600
 """The most open streams, unless `[view] live_streams` sets another number; others must come back later."""
 NETWORK_SHARE = 4
 """One address, or /64 of IPv6, may have a quarter of them: 150 of 600 are twelve people with twelve tabs."""
@@ -47,7 +47,7 @@ class LiveHub:
         self,
         counters: ServiceCounters,
         now_ms: Callable[[], int] = lambda: time.time_ns() // NS_PER_MS,
-        streams: int = STREAMS,
+        streams: int = MAX_STREAMS,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`streams`: how many may be open at once."""

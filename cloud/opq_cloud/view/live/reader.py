@@ -18,7 +18,7 @@ import structlog
 import zmq
 from google.protobuf.message import DecodeError
 
-from opq_cloud.core.backend.sockets import BURST, Socket, connect
+from opq_cloud.core.backend.sockets import MESSAGES_PER_TURN, Socket, connect
 from opq_cloud.core.backend.waits import PollableEvent, Stop, wait_for
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
@@ -36,7 +36,7 @@ from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 
 log = structlog.get_logger()
 
-TURNS = 1000
+TURNS_WAITING = 1000
 """Waiting turns of Measurements; each holds what a broker read in 10 ms."""
 BUS_TOPICS = (b"incident", b"laha_gc")
 """Our topic, also for edits by hand and re-analyses; and the original's, which its plug-ins publish."""
@@ -134,7 +134,7 @@ class LiveReader:
                 (bus, self._config.bus_endpoint, "view.bus_endpoint", BUS_TOPICS),
             ):
                 socket.linger = 0
-                socket.rcvhwm = 10_000 if socket is bus else TURNS  # the store has further ones
+                socket.rcvhwm = 10_000 if socket is bus else TURNS_WAITING  # the store has further ones
                 socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
                 if socket is not bus:
                     request_turns(socket)
@@ -205,7 +205,7 @@ class LiveReader:
             self._try(self._newest, self._poll)
 
     def _read_measurements(self, measurements: "zmq.Socket[bytes]") -> None:
-        found, malformed = live_windows(waiting_measurements(measurements, BURST))
+        found, malformed = live_windows(waiting_measurements(measurements, MESSAGES_PER_TURN))
         for error in malformed:
             self._count_malformed("measurement", str(error))
         self._hub.accept_measurements([each for each in found if not each.backfilled])

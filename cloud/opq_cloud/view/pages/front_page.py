@@ -23,7 +23,7 @@ from opq_cloud.view.web import words
 
 ON_FRONT_PAGE = 5
 """Rows of incidents, above the Boxes."""
-CARDS = 24
+MAX_CARDS = 24
 """More Boxes than this are rows of a table."""
 
 
@@ -44,14 +44,14 @@ class FrontPage:
         return router
 
     def boxes(self, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> HTMLResponse:
-        """Up to CARDS Boxes have a card each; more are rows, BOXES_A_PAGE on a page, silent ones first."""
+        """Up to MAX_CARDS Boxes have cards; more are rows, BOXES_A_PAGE on a page, silent ones first."""
         context = self._context
         entries = context.store.find_incidents(IncidentFilter(), ON_FRONT_PAGE * READ_FOR_EACH_ROW, None)
         rows = {row.first.incident_id: row for row in fold(entries, ON_FRONT_PAGE)}
         newest = context.store.incidents_of(list(rows))
         ids = context.box_ids()
         live = context.hub.live_boxes(context.now_ns() // 1_000_000)
-        many = len(ids) > CARDS
+        many = len(ids) > MAX_CARDS
         pages = pages_of_boxes(len(ids) if many else 0, page)
         first = (page - 1) * BOXES_A_PAGE
         shown: Iterable[str] = ids

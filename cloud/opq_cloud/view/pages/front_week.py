@@ -19,7 +19,7 @@ from opq_proto.kit.time_zone import zone_of
 DAYS = 7
 MOST_READ = 2000
 """Incidents that are counted; of more, the newest."""
-KEPT = 16
+WEEKS_KEPT = 16
 """How many weeks are kept for visitors who see the same in the same zone."""
 MOST_BOXES = 100
 """With more Boxes the indices take longer than a front page may; /report has them."""
@@ -50,7 +50,7 @@ class FrontWeeks:
 
     def __init__(self, context: VisitorContext, reports: SeenReports) -> None:
         self._context, self._reports = context, reports
-        self._rows: AnswerCache[Rows] = AnswerCache(math.inf, KEPT)
+        self._rows: AnswerCache[Rows] = AnswerCache(math.inf, WEEKS_KEPT)
 
     def now(self) -> FrontWeek | None:
         """None where nothing is known of the week."""

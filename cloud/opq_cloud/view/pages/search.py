@@ -21,7 +21,7 @@ from opq_cloud.view.web.visitors import Visitor
 MAX_CHARACTERS = 100
 MAX_HITS = 30
 BOXES_FOUND = 12
-ACTIONS_OF = 3
+BOXES_WITH_ACTIONS = 3
 """For this many of the matching Boxes, actions are offered."""
 NEW_RULE = "/account/notifications/new?about=incident"
 NO_MATCH = 0
@@ -95,7 +95,7 @@ def find(context: VisitorContext, text: str) -> list[SearchHit]:
         *_incident_hits(context, wanted),
         *boxes,
         *_matching(_pages(context.visitor), wanted),
-        *_of_boxes(context, boxes[:ACTIONS_OF]),
+        *_of_boxes(context, boxes[:BOXES_WITH_ACTIONS]),
         *_classes(wanted),
     ]
     return sorted(found, key=lambda hit: -hit.fit)[:MAX_HITS]

@@ -16,7 +16,7 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection
 
 log = structlog.get_logger()
-WAITING = 100
+MAILS_WAITING = 100
 """The number of mails that may wait; more are dropped and counted."""
 
 
@@ -28,7 +28,7 @@ class Mailer:
         self._server = MailServer(config)
         self._address = config.server
         self._counters = counters
-        self._slots = threading.BoundedSemaphore(WAITING)
+        self._slots = threading.BoundedSemaphore(MAILS_WAITING)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="view.mail")
 
     @property

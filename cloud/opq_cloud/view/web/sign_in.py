@@ -32,7 +32,7 @@ MAX_SESSIONS = 100
 DIGEST_OF = {"once an hour": "hourly", "once a day": "daily"}
 DAILY_AT = "06:00"
 RULE_NAMES = {"incident": "New incidents", "silence": "Silent Boxes", "health": "Services down"}
-REMEMBERED = 100_000
+FAILURES_REMEMBERED = 100_000
 """Addresses and e-mails whose failures are remembered."""
 
 
@@ -46,9 +46,9 @@ class GuessLimits:
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._pairs = TokenBuckets(5, 1 / 60, REMEMBERED, monotonic_s)
-        self._emails = TokenBuckets(30, 1 / 30, REMEMBERED, monotonic_s)
-        self._addresses = TokenBuckets(30, 1 / 30, REMEMBERED, monotonic_s)
+        self._pairs = TokenBuckets(5, 1 / 60, FAILURES_REMEMBERED, monotonic_s)
+        self._emails = TokenBuckets(30, 1 / 30, FAILURES_REMEMBERED, monotonic_s)
+        self._addresses = TokenBuckets(30, 1 / 30, FAILURES_REMEMBERED, monotonic_s)
 
     def spend(self, email: str, address: str) -> bool:
         """Counts a try. Returns False, and counts nothing, where there were too many."""

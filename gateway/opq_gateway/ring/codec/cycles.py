@@ -22,7 +22,7 @@ from opq_gateway.ring.codec.entropy import decode_runs, encode_runs
 from opq_gateway.ring.codec.predictor import (
     MAX_PERIOD,
     MIN_PERIOD,
-    RAMP,
+    RAMP_SAMPLES,
     UNIT,
     Floats,
     Integers,
@@ -51,7 +51,7 @@ DELAY_STEPS = 0x10
 """Flag: delays are stored as differences."""
 GAIN_STEPS = 0x20
 """Flag: gains are stored as differences."""
-STEP: Final = 0.4
+RESOLUTION_SHARE: Final = 0.4
 """Resolution of coded delays and gains, as a share of the noise. A finer one costs as much as it saves."""
 FINE_BELOW: Final = 1.0
 """Noise in counts below which stretches are coded in two parts, and residuals by class."""
@@ -294,8 +294,8 @@ def _noise(values: Integers) -> float:
 
 
 def _shift(rms: float, noise: float) -> int:
-    """The shift with which one step of a coded number moves the prediction by STEP of the noise."""
-    return max(0, round(math.log2(max(1.0, RAMP * rms / (STEP * noise)))))
+    """Shift with which a step of a coded number moves the prediction by RESOLUTION_SHARE of the noise."""
+    return max(0, round(math.log2(max(1.0, RAMP_SAMPLES * rms / (RESOLUTION_SHARE * noise)))))
 
 
 def _wrapped(values: Integers) -> Integers:

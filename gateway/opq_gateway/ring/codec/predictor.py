@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-LAGS: Final = 12
+LAG_CYCLES: Final = 12
 """Number of cycles. With the weights of `taps` their noise adds 0.07 bit; with more, a dip has an effect for
 longer."""
 UNIT: Final = 4096
@@ -39,20 +39,20 @@ _PHASES = 256
 """Places of the interpolation in a sample."""
 _POINTS = 4
 """Samples from which one value is interpolated."""
-_DRIFT: Final = 3
+_DRIFT_SAMPLES: Final = 3
 """Most samples that the period may move within a chunk: 1.5 % of 200."""
-_BEYOND: Final = 2
+_LEAD_SAMPLES: Final = 2
 """The cycles of a stretch begin this many samples before it."""
-_MAX_DRIFT: Final = (_DRIFT << 16) - 1
+_MAX_DRIFT: Final = (_DRIFT_SAMPLES << 16) - 1
 _STEER: Final = (1 << 14, 13)
 """At most 1/4 sample of period per stretch, and 13/16 of the change that the delay suggests."""
-RAMP: Final = 64
-GROUP: Final = 6
+RAMP_SAMPLES: Final = 64
+GROUP_STRETCHES: Final = 6
 """Most stretches in a group. Without groups a chunk would be 0.2 % shorter (10 % with 8 bits) and take twice
 the time."""
-_MULTIPLES: Final = np.add.outer(np.arange(GROUP), np.arange(1, LAGS + 1))[:, None, :]
+_MULTIPLES: Final = np.add.outer(np.arange(GROUP_STRETCHES), np.arange(1, LAG_CYCLES + 1))[:, None, :]
 """How many periods back each lag lies, by the number of the group's stretches in between."""
-_ROWS: Final = np.arange(LAGS, dtype=np.int64) * _PHASES
+_ROWS: Final = np.arange(LAG_CYCLES, dtype=np.int64) * _PHASES
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ class PredictorSetup:
 
     @property
     def stretch_samples(self) -> int:
-        return (self.period >> 16) - 2 * _DRIFT
+        return (self.period >> 16) - 2 * _DRIFT_SAMPLES
 
     @property
     def opening_samples(self) -> int:
         """Samples before the first stretch: one cycle, and the reach of the interpolation beyond it."""
-        return (self.period >> 16) + _DRIFT + _POINTS
+        return (self.period >> 16) + _DRIFT_SAMPLES + _POINTS
 
     def stretches(self, samples: int) -> int:
         """Number of stretches of a chunk, or of its front, with this many samples."""
@@ -83,12 +83,12 @@ class PredictorSetup:
 
 
 def groups(stretches: int) -> list[tuple[int, int]]:
-    """Stretches that are predicted together, [first, end): at most GROUP, and not more than there are cycles
+    """Stretches predicted together, [first, end): at most GROUP_STRETCHES, not more than there are cycles
     before."""
     found = []
     first = 0
     while first < stretches:
-        end = min(stretches, first + min(first + 1, GROUP))
+        end = min(stretches, first + min(first + 1, GROUP_STRETCHES))
         found.append((first, end))
         first = end
     return found
@@ -115,20 +115,20 @@ class PredictorState:
         """Advances by a stretch with this coded delay, the sum of its parts."""
         most, gain = _STEER
         setup = self._setup
-        # a delay of 1 is 2 * RAMP / 2**delay_shift samples, for the slope is taken over two; the cycles
+        # a delay of 1 is 2 * RAMP_SAMPLES / 2**delay_shift samples: the slope is taken over two; the cycles
         # lie `far` / 2 periods back on average
         far = 2 * self._ahead + self.lags[-1] + 1
-        delay_steps = (delay * (2 * RAMP * 65536 * gain // 16)) >> setup.delay_shift
+        delay_steps = (delay * (2 * RAMP_SAMPLES * 65536 * gain // 16)) >> setup.delay_shift
         delay_steps = delay_steps * 2 // (far * setup.parts)
         period = self.periods[-1] - max(-most, min(most, delay_steps))
         period = max(setup.period - _MAX_DRIFT, min(setup.period + _MAX_DRIFT, period))
         stretches = len(self.periods)
         self._ahead += 1
         if self._ahead == self._size:
-            self._ahead, self._size = 0, min(stretches + 1, GROUP)
-        before = setup.opening_samples - _BEYOND + stretches * setup.stretch_samples
+            self._ahead, self._size = 0, min(stretches + 1, GROUP_STRETCHES)
+        before = setup.opening_samples - _LEAD_SAMPLES + stretches * setup.stretch_samples
         self.periods.append(period)
-        self.lags.append(min(LAGS, (before << 16) // period - self._ahead))
+        self.lags.append(min(LAG_CYCLES, (before << 16) // period - self._ahead))
 
 
 class Predictor:
@@ -147,7 +147,7 @@ class Predictor:
         self.history: Floats = padded[:, :room]
         """(chunks, samples and some more)."""
         self._windows = np.lib.stride_tricks.sliding_window_view(padded.reshape(-1), window)
-        begins = np.array([setup.begins(stretches) for setup in setups], np.int64).T - _BEYOND
+        begins = np.array([setup.begins(stretches) for setup in setups], np.int64).T - _LEAD_SAMPLES
         self._starts = ((begins + np.arange(len(setups)) * (room + window)) << 16)[:, :, None]
 
     def cycles(self, first: int, periods: Integers, lags: Integers, ahead: int = 0) -> Floats:
@@ -163,12 +163,12 @@ class Predictor:
         back = _MULTIPLES[ahead : ahead + stretches] * periods[:, :, None]
         np.subtract(self._starts[first : first + stretches, :chunks], back, out=back)
         at = ((back >> 8) & (_PHASES - 1)) + _ROWS
-        if lags.min() < LAGS:
-            at += lags[:, :, None] * (LAGS * _PHASES)
+        if lags.min() < LAG_CYCLES:
+            at += lags[:, :, None] * (LAG_CYCLES * _PHASES)
             shares = all_taps().take(at, axis=0)
             np.maximum(back, 0, out=back)  # absent cycles have a share of 0
         else:
-            shares = taps(LAGS).take(at, axis=0)
+            shares = taps(LAG_CYCLES).take(at, axis=0)
         back >>= 16
         points = shares.swapaxes(2, 3) @ self._windows[back]
         total = points[:, :, 0, : self._width] + points[:, :, 1, 1 : 1 + self._width]
@@ -207,7 +207,7 @@ def lagrange() -> Floats:
     return np.array(rows, dtype=np.float64)
 
 
-@lru_cache(maxsize=LAGS)
+@lru_cache(maxsize=LAG_CYCLES)
 def taps(lags: int) -> Floats:
     """Interpolation of each lag at each 1/256 sample, (lags * 256, 4) whole numbers; their sum over lags is
     2**24.
@@ -222,9 +222,9 @@ def taps(lags: int) -> Floats:
 
 @cache
 def all_taps() -> Floats:
-    """`taps` of 0 .. LAGS lags one after the other, (13 * LAGS * 256, 4); absent lags have 0."""
-    table = np.zeros((LAGS + 1, LAGS * _PHASES, _POINTS))
-    for lags in range(1, LAGS + 1):
+    """`taps` of 0 .. LAG_CYCLES lags one after the other, (13 * LAG_CYCLES * 256, 4); absent lags have 0."""
+    table = np.zeros((LAG_CYCLES + 1, LAG_CYCLES * _PHASES, _POINTS))
+    for lags in range(1, LAG_CYCLES + 1):
         table[lags, : lags * _PHASES] = taps(lags)
     return table.reshape(-1, _POINTS)
 
@@ -235,10 +235,10 @@ def ramps(samples: int, parts: int) -> Floats:
     out = np.zeros((2 * parts, samples))
     for part in range(parts):
         first, end = samples * part // parts, samples * (part + 1) // parts
-        out[2 * part, first:end] = RAMP
+        out[2 * part, first:end] = RAMP_SAMPLES
         if end > first:
             out[2 * part + 1, first:end] = np.floor(
-                (2 * np.arange(end - first) - (end - first - 1)) * RAMP / (end - first)
+                (2 * np.arange(end - first) - (end - first - 1)) * RAMP_SAMPLES / (end - first)
             )
     return out
 

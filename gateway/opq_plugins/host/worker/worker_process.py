@@ -32,7 +32,7 @@ UNREQUESTED_PER_S = 10.0
 """Answers per second to calls that are over; a plug-in that sends more is ended."""
 REPORTS_PER_S = 100.0
 """Log lines and error texts per second that are passed on."""
-AT_ONCE = 1_000.0
+MESSAGE_BURST = 1_000.0
 """Burst allowed at once: of answers to calls that are over, and of log lines and error texts."""
 MAX_STATE_BYTES = 16 << 20
 """Bytes that one source, sink or function may store by `put_state`."""
@@ -85,8 +85,8 @@ class WorkerLimits:
     def __init__(self) -> None:
         self.dropped = 0
         """Reports that were not passed on."""
-        self._unrequested = TokenBuckets(AT_ONCE, UNREQUESTED_PER_S)
-        self._reports = TokenBuckets(AT_ONCE, REPORTS_PER_S)
+        self._unrequested = TokenBuckets(MESSAGE_BURST, UNREQUESTED_PER_S)
+        self._reports = TokenBuckets(MESSAGE_BURST, REPORTS_PER_S)
         self._state_bytes: dict[int, dict[str, int]] = {}
         self._encoder = msgspec.msgpack.Encoder()
 

@@ -25,7 +25,7 @@ MAX_DURABLE = 4096
 """Emissions of the outbox that are also held in memory, for each sink."""
 MAX_DURABLE_REFUSED = 256
 """Parcels that a sink refused at qos >= 1; with this many it takes nothing from its queue."""
-FOREVER = 1 << 62
+NEVER_DROPPED = 1 << 62
 """Used as turn: marks emissions that are never dropped."""
 
 Done = Callable[[Sequence[str]], None]
@@ -79,7 +79,7 @@ class SinkRunner(OperatorContext):
         self.last_row = 0
         """The last row of the outbox that was read into the queue."""
         self.pipeline: Pipeline | None = None
-        self._holds_at = MAX_DURABLE_REFUSED if durable else FOREVER
+        self._holds_at = MAX_DURABLE_REFUSED if durable else NEVER_DROPPED
         self._make, self._giver = make, giver
         self._queue: deque[_Chunk] = deque()
         self.waiting = 0
@@ -125,10 +125,15 @@ class SinkRunner(OperatorContext):
         """
         turn = self._giver.turns
         with self._lock:
-            if self.waiting > self.limit and not waits and self._queue and self._queue[0][_TURN] == FOREVER:
+            if (
+                self.waiting > self.limit
+                and not waits
+                and self._queue
+                and self._queue[0][_TURN] == NEVER_DROPPED
+            ):
                 self._drop(sender, len(emissions))
                 return
-            self._append((sender, first, emissions, (), FOREVER if waits else turn))
+            self._append((sender, first, emissions, (), NEVER_DROPPED if waits else turn))
             while self.waiting > self.limit and self._queue[0][_TURN] < turn:
                 gone_sender, _, gone, _, _ = self._queue.popleft()
                 self.waiting -= len(gone)
@@ -141,7 +146,7 @@ class SinkRunner(OperatorContext):
             return
         self.last_row = rows[-1]
         with self._lock:
-            self._append((_NamedSender(rule_id), first, emissions, rows, FOREVER))
+            self._append((_NamedSender(rule_id), first, emissions, rows, NEVER_DROPPED))
 
     def _append(self, chunk: _Chunk) -> None:
         if self._thread is None:

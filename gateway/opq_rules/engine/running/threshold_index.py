@@ -19,7 +19,7 @@ from opq_rules.batch import Batch, Row
 from opq_rules.engine.running.rule import Deliver, QueryUnit, Rule
 from opq_rules.expressions.closures import lookup
 from opq_rules.functions.registry import Scalar, find
-from opq_rules.query.planning.plan import OF_ITS_RULE, QueryPlan
+from opq_rules.query.planning.plan import RULE_SCALARS, QueryPlan
 from opq_rules.query.planning.where import MIRRORED_SIGNS, conjuncts, sieve, together
 from opq_rules.query.query import Query
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, FunctionCall, Literal, Select, Unary
@@ -103,7 +103,7 @@ def _free(node: Expression, source: str) -> Comparison | None:
 
 
 def _has_no_memory(call: FunctionCall) -> bool:
-    return call.over is None and isinstance(find(call.name), Scalar) and call.name not in OF_ITS_RULE
+    return call.over is None and isinstance(find(call.name), Scalar) and call.name not in RULE_SCALARS
 
 
 class SortedThresholds:

@@ -24,7 +24,7 @@ from opq_rules.errors import CONFIGURATION, STREAM, RuleError
 from opq_rules.memory_topics import Topics
 from opq_rules.streams.columns import KnownColumns, near_column
 from opq_rules.streams.decoding import StreamDecoder
-from opq_rules.streams.definition import OF_BOXES, StreamDefinition
+from opq_rules.streams.definition import BOX_SOURCES, StreamDefinition
 
 _PAYLOAD = "send the content as columns, or read JSON in a column with parse_json"
 _SAMPLING = "take the last record with last_value(column, true) in a TUMBLINGWINDOW"
@@ -115,7 +115,7 @@ class EndpointFactory:
 
         Raises RuleError: they do not have the column of TIMESTAMP.
         """
-        if definition.fields is not None or definition.kind != "stream" or definition.type not in OF_BOXES:
+        if definition.fields is not None or definition.kind != "stream" or definition.type not in BOX_SOURCES:
             return definition
         source = self.source(definition)
         found = getattr(source, "columns", None)

@@ -123,7 +123,7 @@ def _candidates(
     Values of clashing types must be an error, so all have to be numbers, or all texts.
     """
     everything: list[Collection[int]] = [range(len(rights))] * len(lefts)
-    if step.equal is None or len(lefts) * len(rights) < _WORTH_IT:
+    if step.equal is None or len(lefts) * len(rights) < _DICT_PAIRS:
         return everything
     of_left, of_right = step.equal
     alone = [(*nothing[: step.index], right, *nothing[step.index + 1 :]) for right in rights]
@@ -141,7 +141,7 @@ def _candidates(
     return [numbers.get(value, ()) for value in left_values]
 
 
-_WORTH_IT = 64
+_DICT_PAIRS = 64
 """Number of pairs above which a dict of values is faster than computing ON for all of them."""
 
 

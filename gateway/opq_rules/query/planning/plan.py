@@ -21,7 +21,7 @@ from opq_rules.sql.syntax import Expression, Select, WindowClause
 from opq_rules.sql.walk import calls_in
 from opq_rules.streams.definition import StreamDefinition
 
-OF_ITS_RULE = frozenset({"rule_id", "rule_start"})
+RULE_SCALARS = frozenset({"rule_id", "rule_start"})
 """Scalars whose value depends on the rule."""
 
 
@@ -86,7 +86,7 @@ class QueryPlan:
             return False
         if self.window is not None and (not self.joined or self.window.kind in ("count", "state", "cycle")):
             return False
-        return not any(call.name in OF_ITS_RULE for call in calls_in(self.select))
+        return not any(call.name in RULE_SCALARS for call in calls_in(self.select))
 
     def where_in_window(self, event_time: bool) -> bool:
         """Whether records control the window, so that it has to see those too that WHERE refuses.

@@ -12,7 +12,7 @@ from opq_rules.batch import State
 from opq_rules.query.groups import GroupEntry, RunningGroups
 from opq_rules.query.window import Cut, Fresh, Holds, Merge, Record, WindowContent, records_of
 
-BLOCK = 32
+BLOCK_RECORDS = 32
 """Records of one block."""
 
 
@@ -83,7 +83,7 @@ class Sliding:
 
     def _append(self, records: Sequence[Record]) -> None:
         for record in records:
-            if not self._blocks or len(self._blocks[-1].records) >= BLOCK:
+            if not self._blocks or len(self._blocks[-1].records) >= BLOCK_RECORDS:
                 self._blocks.append(RecordBlock(self._fresh()))
             block = self._blocks[-1]
             block.records.append(record)

@@ -22,7 +22,7 @@ from opq_sim.mains.generator import Generator
 RATE_HZ = 12_000
 NOMINAL_HZ = 60
 CLEAN: Final = LineFaults()
-CORRUPTION: Final = 1e-4
+CORRUPTED_SHARE: Final = 1e-4
 TICK_S: Final = 0.004
 NEVER_NS: Final = 1 << 62
 IN_1970_NS: Final = 10**9
@@ -188,7 +188,7 @@ class CabledBoxes(OwnThread):
 
     def disturb(self, box_ids: Iterable[str], seed: int | None) -> None:
         """Changes one byte in 10,000; none if `seed` is None."""
-        noise = CLEAN if seed is None else LineFaults(corruption=CORRUPTION, seed=seed)
+        noise = CLEAN if seed is None else LineFaults(corruption=CORRUPTED_SHARE, seed=seed)
         with self._lock:
             for box_id in box_ids:
                 self.cables[box_id].disturb(noise)

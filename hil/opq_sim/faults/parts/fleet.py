@@ -15,7 +15,7 @@ from opq_sim.faults.parts.held_numbers import HeldNumbers
 from opq_sim.fleet.plan import FleetPlan
 from opq_sim.fleet.worker import FleetWorker
 
-CYCLES: Final = 12
+CYCLES_PER_MEASUREMENT: Final = 12
 """Five Measurements a second."""
 CLOCK_UNCERTAINTY_NS: Final = 1_000
 IN_FLIGHT_S: Final = 1.0
@@ -70,7 +70,7 @@ def fleet_of(
         endpoints,
         server_key,
         folder,
-        CYCLES,
+        CYCLES_PER_MEASUREMENT,
         in_flight_s=IN_FLIGHT_S,
         store_forgotten_s=STORE_FORGOTTEN_S,
         reconnect_most_ms=MAX_RECONNECT_MS,

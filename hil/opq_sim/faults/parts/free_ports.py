@@ -15,7 +15,7 @@ OFFSETS = range(4_000, 20_000, 66)
 
 No two default ports have the same remainder by the step: two offsets never have a port in common.
 """
-CLAIMS = 8
+OFFSETS_CLAIMED = 8
 """A process keeps the offsets that it took last; its services have bound their ports by then."""
 _claims = deque[socket.socket]()
 
@@ -53,7 +53,7 @@ def claim(offset: int) -> bool:
         name.close()
         return False
     _claims.append(name)
-    if len(_claims) > CLAIMS:
+    if len(_claims) > OFFSETS_CLAIMED:
         _claims.popleft().close()
     return True
 

@@ -13,7 +13,7 @@ NOISE_V: Final = MainsSignal().noise_v
 DIP_WINDOWS: Final = 120
 """A dip is over within so many of its next windows."""
 DIP_SHARE: Final = 0.9
-SHARE_WITHIN: Final = 0.0005
+MEAN_TOLERANCE: Final = 0.0005
 """What noise and a converter's steps change in a mean."""
 
 
@@ -55,4 +55,4 @@ class OriginalBox:
         """Makes a dip as soon as possible; False if no figure that the Box sends falls below the limit."""
         self._host.add_event(self._box_id, dip)
         shares = self._host.coming_shares(self._box_id, DIP_WINDOWS)
-        return not self._of_means or lowest_mean(*shares) <= DIP_SHARE - SHARE_WITHIN
+        return not self._of_means or lowest_mean(*shares) <= DIP_SHARE - MEAN_TOLERANCE

@@ -26,9 +26,9 @@ from opq_proto.wire.leg import LEG_TOPIC
 HOSTILE_ID: Final = "90"
 """An admitted Box that sends only bad messages."""
 POLL_MS: Final = 20
-REORDERED: Final = 6
+FRAMES_REORDERED: Final = 6
 """Number of frames that are held back and sent in another order."""
-VOLLEY: Final = 4
+BAD_MESSAGES_PER_TURN: Final = 4
 """Bad messages of each kind per turn: some two hundred a second."""
 FORGED_AHEAD: Final = 500
 """A forged number is this far above the newest, so that no real Box uses it."""
@@ -197,7 +197,7 @@ class HostilePeers(OwnThread):
                 self.overheard += not message[0].startswith((role.own_id.encode(), LEG_TOPIC))
             if name == "repeated":
                 continue
-            for _ in range(VOLLEY):
+            for _ in range(BAD_MESSAGES_PER_TURN):
                 if name == "garbage":
                     self._send(name, sockets, self._garbage())
                     self._answer(name, sockets, self._garbage())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from opq_proto.kit.own_thread import OwnThread
 
-LOSS = 0.3
+LOST_SHARE = 0.3
 RTO_S = 0.2
 """First retransmission time-out; each further one is twice as long (RFC 6298)."""
 MAX_RTO_S = 3.0
@@ -146,7 +146,7 @@ class FaultyRelay(OwnThread):
     def _late_s(self) -> float:
         """Delay of a segment that may be lost several times."""
         late_s, rto_s = 0.0, RTO_S
-        while self.lossy and self._chance.random() < LOSS:
+        while self.lossy and self._chance.random() < LOST_SHARE:
             self.lost += 1
             late_s += rto_s
             rto_s = min(2 * rto_s, MAX_RTO_S)

@@ -20,7 +20,7 @@ ORDERED: Mapping[str, tuple[str, int]] = {"harmonics_v": ("h", 1), "interharmoni
 """Quantity with a value for each order -> letter of its columns in an export, and the first order."""
 AT_INSTANTS: Mapping[str, str] = {"angles_deg": "angle_{}_deg", "phasors_v": "phasor_{}_v"}
 """Quantity with a value for each instant of UTC -> its columns in an export."""
-ABOVE_SINGLE = 1e-6
+COVERAGE_ROUNDING = 1e-6
 """A coverage that is summed of two parts is rounded."""
 
 
@@ -78,7 +78,7 @@ def _agrees(row: Mapping[str, Any], parts: Sequence[Values]) -> bool:
     windows = [each for each in parts if COVERAGE in each.values]
     if len(windows) > 1:
         covered = max(_single(each.values[COVERAGE]) for each in windows)
-        return bool(row["coverage"] >= covered - ABOVE_SINGLE)
+        return bool(row["coverage"] >= covered - COVERAGE_ROUNDING)
     if len(parts) - len(windows) > 1:
         return True  # the flickermeter was started within it
     wanted: dict[str, Any] = {}

@@ -21,10 +21,10 @@ DARK_NS: Final = 10 * 10**9
 RECEIVER_NS: Final = 300_000_000
 """An outage of a Box with a locked receiver is as long as its two stamps say, and the samples that were not
 sent yet."""
-BY_ARRIVAL: Final = frozenset({"free", "quiet", "voltage"})
+ARRIVAL_TIMED_BOXES: Final = frozenset({"free", "quiet", "voltage"})
 """Boxes whose samples get their time from their gateway."""
 BY_ARRIVAL_NS: Final = 6 * 10**9
-SHARE: Final = 0.01
+LEAST_SHARE: Final = 0.01
 HOUR_NS: Final = 3600 * 10**9
 
 
@@ -187,7 +187,7 @@ def _shares(truth: RestartTruth, evidence: Evidence, account: RestartAccount) ->
         true = _share(rows, until_ns)
         account.shares += 1
         account.share_error = max(account.share_error, abs(share - true))
-        if abs(share - true) > SHARE:
+        if abs(share - true) > LEAST_SHARE:
             account.problems.append(f"Box {box_id}: measured share {share:.1%}, it is {true:.1%}")
 
 
@@ -207,7 +207,7 @@ def _tells(finding: StoredFinding, dip: TrueDip, held_ns: int) -> bool:
         return any(
             abs(finding.start_ns - dip.at_ns - ahead_ns) <= UNKNOWN_NS for ahead_ns in (0, dip.ahead_ns)
         )
-    late_ns = held_ns if dip.kind in BY_ARRIVAL else 0
+    late_ns = held_ns if dip.kind in ARRIVAL_TIMED_BOXES else 0
     return abs(finding.start_ns - dip.at_ns) <= finding.uncertainty_ns + RESOLVED_NS + dip.within_ns + late_ns
 
 

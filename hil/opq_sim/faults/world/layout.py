@@ -9,14 +9,14 @@ import tomli_w
 
 from opq_proto.kit import ports
 from opq_sim.faults.schedule import DrawnDip, RestartedBox
-from opq_sim.foreign.host import CALIBRATION
+from opq_sim.foreign.host import COUNTS_PER_VOLT
 
 SERVICES: Final = ("triggering-broker", "acquisition-broker", "triggering-service", "event-service", "mauka")
 BROKERS: Final = SERVICES[:2]
 MAKAI: Final = ("triggering-service", "event-service")
 GUESTS: Final = ("second", "other")
 """Makais that join and leave: on the same store, and with their own store."""
-SLOW: Final = -1
+SLOW_NETWORK: Final = -1
 """Number of the network of a slow Box, which lies before network 0."""
 RELAYED: Final = ("triggering_box", "command_box", "response_box")
 """Ports of the cloud that Boxes connect to."""
@@ -127,7 +127,7 @@ SCALED_CLOUD: Final[Settings] = {
 WITHOUT_FLICKER: Final[Settings] = {"measuring": {"flicker": False}}
 CLOUD_OF_MANY: Final[Settings] = {
     "triggering_service": {"asking": {"most_boxes": 1}},  # a gateway's dips are its own
-    "event_service": {"v_per_lsb_fallback": 1 / CALIBRATION},
+    "event_service": {"v_per_lsb_fallback": 1 / COUNTS_PER_VOLT},
 }
 
 

@@ -22,14 +22,14 @@ from opq_sim.faults.parts.peers import HOSTILE_ID, HostilePeers
 from opq_sim.faults.parts.restarted_boxes import RestartedBoxes, TrueDip
 from opq_sim.faults.parts.wire import FaultyRelay
 from opq_sim.faults.schedule import Fault, RestartedBox
-from opq_sim.faults.world.layout import RELAYED, SLOW, Layout
+from opq_sim.faults.world.layout import RELAYED, SLOW_NETWORK, Layout
 from opq_sim.faults.world.processes import WorldProcesses
 
 READY_S: Final = 4.0
 """Seconds after a fleet's start: on an idle machine every Box is connected and acknowledged by then."""
 ORIGINALS_LATE_S: Final = 3.0
 """So long after its begin a dip of an original Box is over, and its waveform is asked for."""
-BESIDE: Final = 24_000
+EVENT_SAMPLES: Final = 24_000
 """Samples around a dip that its event asks for, and some more."""
 LONGEST_TURN: Final = "longest_turn_s"
 """Name of a figure: the longest standstill of the Boxes of a fleet."""
@@ -90,8 +90,8 @@ class Surroundings:
         self.dips = placed_dips(self._layout.dips, READY_S)
         for number, box_ids in self._layout.fleet.items():
             endpoints = _endpoints(processes.offsets["network0"])
-            if number == SLOW:
-                slow = _endpoints(processes.offsets[f"network{SLOW}"])
+            if number == SLOW_NETWORK:
+                slow = _endpoints(processes.offsets[f"network{SLOW_NETWORK}"])
                 endpoints = replace(endpoints, response=slow.response)
             fleet = fleet_of(
                 {box_id: processes.pair(box_id) for box_id in box_ids},
@@ -166,7 +166,7 @@ class Surroundings:
         return {
             (box_id, at_s)
             for box_id, at_s, first in self._dipped
-            if self.boxes.not_sampled(box_id, first - BESIDE, first + BESIDE)
+            if self.boxes.not_sampled(box_id, first - EVENT_SAMPLES, first + EVENT_SAMPLES)
         }
 
     @property
@@ -214,8 +214,8 @@ class Surroundings:
 
     def _wire(self, number: int) -> FaultyRelay:
         """The network of a number, before the brokers; the slow one is before network 0."""
-        offsets, relayed = self._processes.offsets, RELAYED[-1:] if number == SLOW else RELAYED
-        before, own = offsets["network0" if number == SLOW else "cloud"], offsets[f"network{number}"]
+        offsets, relayed = self._processes.offsets, RELAYED[-1:] if number == SLOW_NETWORK else RELAYED
+        before, own = offsets["network0" if number == SLOW_NETWORK else "cloud"], offsets[f"network{number}"]
         return FaultyRelay(
             {name: ports.with_offset(name, before) for name in relayed},
             {name: ports.with_offset(name, own) for name in relayed},

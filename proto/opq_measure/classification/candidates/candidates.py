@@ -39,13 +39,13 @@ LARGE_SWELL_PERCENT = 125.0
 """A short swell of this size is not the effect of a ringing."""
 EDGE_CYCLES = 1.25
 """Cycles beside the edge of a level or a jump in which the transients of the analysis are kept."""
-OF_JUMP = 0.5
+JUMP_SHARE = 0.5
 """The waves of the pieces beside a jump differ at least by this share of the least jump."""
 SEARCHED_S = 0.5
 """From this length on, transients in much noise are searched in the whole signal, which is more sensitive."""
 SEEN_SHARE = 0.5
 """A transient of the whole signal is kept if at least this share of it lies in pieces."""
-OVER_NOISE_POWER = 2.0
+KEPT_OVER_NOISE_POWER = 2.0
 """It is kept if its power in the pieces is this many times the power of the noise."""
 LONGEST_PIECES_S = 1.5
 """A longer record has windows without the disturbance, and pieces are not needed."""
@@ -135,7 +135,7 @@ def _with_bursts(
         each
         for each in sudden
         if each.kind != "phase_jump"
-        or not abs(pieces.step_degrees(each.start_sample)) < OF_JUMP * limits.jump_degrees
+        or not abs(pieces.step_degrees(each.start_sample)) < JUMP_SHARE * limits.jump_degrees
     ]
     near = EDGE_CYCLES * signal.cycle
     edges = [each.start_sample for each in signal.analysis.disturbances if not each.open_at_start]
@@ -169,7 +169,7 @@ def _stands_out(each: Occurrence, pieces: Pieces) -> bool:
     if len(seen) < SEEN_SHARE * len(left):
         return True
     sigma = min(one.rest for one in pieces.steady)
-    return float(np.mean(seen**2)) > OVER_NOISE_POWER * sigma**2
+    return float(np.mean(seen**2)) > KEPT_OVER_NOISE_POWER * sigma**2
 
 
 def _transient(found: Burst, signal: MeasuredSignal, peak_v: float, limits: ClassLimits) -> Occurrence:

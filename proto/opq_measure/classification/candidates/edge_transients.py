@@ -56,22 +56,22 @@ STEP_SAMPLES = 3
 """A ringing is tried at each of this many samples around the edge."""
 SWITCHED_SAMPLES = 16
 """The ringing is compared with the residual this many samples after the edge, when switching is over."""
-LATER_POWER = 3.0
+RINGING_OVER_NOISE_POWER = 3.0
 """A phase that jumps some samples beside the edge leaves a block there and nothing later. So a ringing needs
 this multiple of the noise's power, at its frequency, after these samples; noise has it in one of twenty."""
 LINE_POWER = 2.5
 """A frequency whose median power before the edge is this multiple of the noise's has a line there. What
 begins at the edge is then compared with that power; otherwise each interharmonic would ring at each dip."""
-AS_GOOD = 25.0
+EDGE_TOLERANCE = 25.0
 """Instants at which an edge leaves this much more than at the best instant, in sigma^2, count as not
 tried."""
 TRIES_PER_ROOT = 0.6
 """Independent impulses that are tried, per root of the number of such instants, by simulated edges."""
 TRIES_PER_CELL = 0.5
 """Independent ringings per tried instant and frequency, likewise."""
-ROUNDING = 1e-6
+LEAST_NOISE_SHARE = 1e-6
 """Least noise, as a share of the wave, because the residual of a simulated wave is rounding and not noise."""
-OF_STEP = 0.3
+LEAST_STEP_SHARE = 0.3
 """Least impulse as a share of the step; a sampler's filter leaves less, where one sample between both waves
 is free."""
 THIRD_WAVE_S = 0.001
@@ -80,7 +80,7 @@ THIRD_WAVE_SIGMAS = 3.5
 """Energy beyond the noise's in this time that shows a third wave."""
 RISE_SAMPLES = 2
 """Samples of the impulse's rise before its first weighed sample, not checked for a third wave."""
-RINGS_ON = 1.15
+RINGING_ODDS_FACTOR = 1.15
 """A ringing is this many times less probable by chance, in the logarithm, than its first half wave is as an
 impulse: neither shape is quite that which is searched."""
 OFF_SAMPLES = 24
@@ -114,7 +114,7 @@ def edge_transient(
     basis = _basis(first, max(high + frame, stop, last), hz / rate_hz)
     sizes = _solved(basis[: low - first], volts[first:low])
     ahead = volts[first:low] - basis[: low - first] @ sizes
-    sigma = max(float(np.sqrt(np.mean(ahead * ahead))), ROUNDING * float(np.linalg.norm(sizes)))
+    sigma = max(float(np.sqrt(np.mean(ahead * ahead))), LEAST_NOISE_SHARE * float(np.linalg.norm(sizes)))
     if not sigma > 0:
         return None
     within = slice(high - first, stop - first)
@@ -142,7 +142,7 @@ def edge_transient(
     left = np.concatenate((early[:edge], late[edge:])) / sigma
     found = _impulse(early / sigma, late / sigma, energy[: high - low] / sigma**2, ahead / sigma, rate_hz)
     ringing = _ringing(left, edge, ahead / sigma, rate_hz)
-    if found is None or (ringing is not None and ringing.log_chance < RINGS_ON * found.log_chance):
+    if found is None or (ringing is not None and ringing.log_chance < RINGING_ODDS_FACTOR * found.log_chance):
         found = ringing
     if found is None:
         return None
@@ -169,11 +169,11 @@ def _impulse(
     at = int(np.argmin(energy - weighed**2))
     usual = np.correlate(ahead, shape, "valid") / weight
     gain = float(bare.min() - energy[at] + weighed[at] ** 2) / max(1.0, float(np.mean(usual * usual)))
-    tries = TRIES_PER_ROOT * math.sqrt(max(1.0, float(np.count_nonzero(bare < bare.min() + AS_GOOD))))
+    tries = TRIES_PER_ROOT * math.sqrt(max(1.0, float(np.count_nonzero(bare < bare.min() + EDGE_TOLERANCE))))
     peak, step = float(weighed[at]) / weight, float(late[at] - early[at])
     log_chance = math.log(tries) + log_erfc(math.sqrt(max(gain, 0.0) / 2))
     found = FaintTransient(at, at + len(shape), peak, math.nan, math.sqrt(max(gain, 0.0)), log_chance)
-    if found.posterior(ODDS_AT_EDGE) <= 0.5 or abs(peak) < OF_STEP * abs(step):
+    if found.posterior(ODDS_AT_EDGE) <= 0.5 or abs(peak) < LEAST_STEP_SHARE * abs(step):
         return None
     near = early[max(0, at - round(THIRD_WAVE_S * rate_hz)) : max(0, at - RISE_SAMPLES)]
     if float(np.sum(near * near)) > len(near) + THIRD_WAVE_SIGMAS * math.sqrt(2 * len(near)):
@@ -216,7 +216,7 @@ def _ringing(left: FloatArray, edge: int, ahead: FloatArray, rate_hz: float) -> 
     goes_on = np.abs(
         np.fft.rfft(later * shape[: len(later)], frame)[column:last][max(0, order - 1) : order + 2]
     )
-    return found if float(goes_on.max()) ** 2 >= LATER_POWER * weight else None
+    return found if float(goes_on.max()) ** 2 >= RINGING_OVER_NOISE_POWER * weight else None
 
 
 def _short_wave(

@@ -44,7 +44,7 @@ TRIES_PER_CELL = 0.8
 BELOW_HALF_HZ = 500.0
 """Ringing is searched up to this far below half the sampling rate; nearer to it, a line of noise meets its
 image."""
-IN_CACHE = 512
+FRAMES_AT_ONCE = 512
 """Number of frames that are transformed at once."""
 
 
@@ -135,9 +135,9 @@ def _ringing(clean: FloatArray, rate_hz: float, is_white: bool) -> FaintTransien
     coarse = frames[::step]
     test = RingingTest.of(shape)
     power = np.empty((len(coarse), last - first))
-    for begin in range(0, len(coarse), IN_CACHE):
-        lines = np.fft.rfft(coarse[begin : begin + IN_CACHE] * shape, axis=1)
-        power[begin : begin + IN_CACHE] = test.energy(lines, slice(first, last))
+    for begin in range(0, len(coarse), FRAMES_AT_ONCE):
+        lines = np.fft.rfft(coarse[begin : begin + FRAMES_AT_ONCE] * shape, axis=1)
+        power[begin : begin + FRAMES_AT_ONCE] = test.energy(lines, slice(first, last))
     tries = len(clean) * (last - first) * TRIES_PER_CELL
     least = math.log(tries / CHANCE)
     columns = np.flatnonzero(power.max(axis=0) >= least / COARSE_LOSS)  # a noisy line weighs less, never more

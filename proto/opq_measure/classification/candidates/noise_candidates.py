@@ -13,7 +13,7 @@ import numpy as np
 
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
-from opq_measure.analysis.tones import OVER_NOISE
+from opq_measure.analysis.tones import TONE_OVER_NOISE
 from opq_measure.classification.alike_cycles import AlikeCycles
 from opq_measure.classification.by_chance import ODDS_ALONE, ODDS_AT_EDGE
 from opq_measure.classification.candidates.edge_transients import BESIDE_CYCLES as BESIDE_EDGE_CYCLES
@@ -58,7 +58,7 @@ def tone_in_noise(
     analysis = signal.analysis
     starts, fundamental_v = analysis.cycle_starts, signal.usual_rms_v
     least = min(limits.line_percent, limits.signal_percent)
-    hidden_v = OVER_NOISE * analysis.noise_v * math.sqrt(2 / (WINDOW_S * analysis.rate_hz))
+    hidden_v = TONE_OVER_NOISE * analysis.noise_v * math.sqrt(2 / (WINDOW_S * analysis.rate_hz))
     is_flagged = not np.isfinite(analysis.series.interharmonic).any()  # no window is clear of a dip
     if len(starts) < 2 or (seen and not is_flagged and hidden_v <= HIDDEN_PART * least / 100 * fundamental_v):
         return

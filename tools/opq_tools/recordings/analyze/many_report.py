@@ -7,7 +7,7 @@ from typing import Any
 
 from opq_proto.visible_text import visible
 
-ROWS = 200
+ROWS_PER_PART = 200
 """Most rows of a part; the file of lines has all."""
 NAME_LETTERS = 48
 
@@ -22,7 +22,7 @@ def report_lines(lines: Sequence[dict[str, Any]], root: Path, kept: int, out: Pa
     if read:
         yield ""
         yield f"{'recording':{NAME_LETTERS}} {'seconds':>9} {'rms V':>10} {'Hz':>8} {'THD %':>6}  found"
-        yield from (_row(line, root) for line in read[:ROWS])
+        yield from (_row(line, root) for line in read[:ROWS_PER_PART])
         yield from _more(read, out)
         total = Counter(each["class"] for line in read for each in line["events"])
         if total:
@@ -30,7 +30,7 @@ def report_lines(lines: Sequence[dict[str, Any]], root: Path, kept: int, out: Pa
     if failed:
         yield ""
         yield "could not be read or measured:"
-        yield from (f"{_name(line, root)} {line['error']}" for line in failed[:ROWS])
+        yield from (f"{_name(line, root)} {line['error']}" for line in failed[:ROWS_PER_PART])
         yield from _more(failed, out)
 
 
@@ -59,5 +59,5 @@ def _name(line: dict[str, Any], root: Path) -> str:
 
 
 def _more(rows: Sequence[object], out: Path | None) -> Iterator[str]:
-    if len(rows) > ROWS:
-        yield f"and {len(rows) - ROWS} more" + (f"; {out} has all" if out else "")
+    if len(rows) > ROWS_PER_PART:
+        yield f"and {len(rows) - ROWS_PER_PART} more" + (f"; {out} has all" if out else "")

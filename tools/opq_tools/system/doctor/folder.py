@@ -29,7 +29,7 @@ SLOW_S = 0.05
 TRIES = 5
 CONFIGURATIONS = ("config/gateway.toml", "config/cloud.toml")
 KINDS = ("gateway", "cloud", "rules")
-AS_OWNER = "run this as the owner of the data folder, or with sudo"
+RUN_AS_OWNER = "run this as the owner of the data folder, or with sudo"
 
 
 def check_folder(data_dir: Path, etc: Path = Path("/etc/opq")) -> Iterator[Problem]:
@@ -40,7 +40,7 @@ def check_folder(data_dir: Path, etc: Path = Path("/etc/opq")) -> Iterator[Probl
                 yield Problem("data folder", f"{data_dir} is not a folder", f"move {data_dir} away")
             return
     except OSError as error:  # a folder above it may not be entered
-        yield Problem("data folder", f"{data_dir}: {error.strerror}", AS_OWNER)
+        yield Problem("data folder", f"{data_dir}: {error.strerror}", RUN_AS_OWNER)
         return
     if not os.access(data_dir, os.W_OK | os.X_OK):
         owner, own = data_dir.stat().st_uid, os.geteuid()
@@ -62,7 +62,7 @@ def _looked(what: str, found: Iterator[Problem]) -> Iterator[Problem]:
         yield from found
     except OSError as error:
         text = f"{error.filename} cannot be read: {error.strerror or error}"
-        yield Problem(what, text, AS_OWNER)
+        yield Problem(what, text, RUN_AS_OWNER)
 
 
 def _disk(data_dir: Path) -> Iterator[Problem]:

@@ -41,9 +41,9 @@ UNANSWERED_S = 90.0
 """Counted from the span's end: an event service gives up after 20 s, so none has accepted the request."""
 YOU_TOO_OFTEN = "You requested too many waveforms; one in {seconds} s is fetched. Try again then."
 BOX_TOO_OFTEN = "Too many waveforms of this Box are requested; one in {seconds} s is fetched. Try again then."
-LISTED = 20
+REQUESTS_LISTED = 20
 EVENTS_CHECKED = 400
-NS = 1_000_000_000
+NS_PER_S = 1_000_000_000
 
 
 class WaveformRefusedError(OpqError):
@@ -118,7 +118,7 @@ class WaveformRequests:
     def requests_of(self, box_id: str) -> list[EventRecord]:
         """The newest requests of people to a Box."""
         newest = self._store.events(limit=EVENTS_CHECKED)
-        return [each for each in newest if box_id in each.asked_as.get(PERSON_ASKED, ())][:LISTED]
+        return [each for each in newest if box_id in each.asked_as.get(PERSON_ASKED, ())][:REQUESTS_LISTED]
 
 
 def waveform_span(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
@@ -136,10 +136,10 @@ def waveform_span(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
         start_ns = read_time_ms("from", start or "now", now_ns // 1_000_000) * 1_000_000
     except ValueError as error:
         raise WaveformRefusedError(400, f"{error}.") from None
-    end_ns = start_ns + round(length_s * NS)
-    if end_ns - now_ns > AHEAD_S * NS:
+    end_ns = start_ns + round(length_s * NS_PER_S)
+    if end_ns - now_ns > AHEAD_S * NS_PER_S:
         raise WaveformRefusedError(400, f"The span ends more than {AHEAD_S:g} s ahead.")
-    if now_ns - start_ns > BACK_S * NS:
+    if now_ns - start_ns > BACK_S * NS_PER_S:
         raise WaveformRefusedError(400, f"The span began more than {BACK_S / 86400:g} days ago.")
     return start_ns, end_ns
 
@@ -157,13 +157,13 @@ def request_state(record: EventRecord, box_id: str, now_ns: int) -> RequestState
         return RequestState("refused", f"Not available: {record.missing[box_id]}")
     if record.finished:
         return RequestState("refused", "Not available: the Box did not answer")
-    ahead_s = (record.end_ns - now_ns) / NS
+    ahead_s = (record.end_ns - now_ns) / NS_PER_S
     if ahead_s > 0:
         return RequestState("queued", f"Queued: it is sampled for {ahead_s:.0f} s more")
     opened_ns = max(record.end_ns, record.decided_ns or 0)
-    if now_ns - opened_ns > UNANSWERED_S * NS:
+    if now_ns - opened_ns > UNANSWERED_S * NS_PER_S:
         return RequestState("unanswered", "Makai's event service has not read the request; does it run?")
-    return RequestState("asked", f"Asked; no answer for {max(0, now_ns - opened_ns) / NS:.0f} s")
+    return RequestState("asked", f"Asked; no answer for {max(0, now_ns - opened_ns) / NS_PER_S:.0f} s")
 
 
 def waiting_boxes(record: EventRecord, now_ns: int) -> Sequence[str]:

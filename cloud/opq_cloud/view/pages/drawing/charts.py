@@ -34,7 +34,7 @@ LONGEST_MS = MAX_WINDOW_NS / NS_PER_MS
 SETTLED_MS = 60_000
 """By then the Measurements of a stretch are stored, except backfilled ones."""
 REREAD_S = 300.0
-KEPT = 128
+CHARTS_KEPT = 128
 """Charts in the cache; an hour in stretches of 10 s takes some 200 kB."""
 
 
@@ -192,7 +192,7 @@ class BucketCache:
             chart.start_ms = start_ms
             self._charts[box_id, width_ms] = chart
             self._charts.move_to_end((box_id, width_ms))
-            while len(self._charts) > KEPT:
+            while len(self._charts) > CHARTS_KEPT:
                 self._charts.popitem(last=False)
             return tuple(chart.by_start[each] for each in sorted(chart.by_start) if each < end_ms)
 

@@ -22,8 +22,8 @@ READ_MS = 3_000_000
 """Length of what is read at most; a Box sends a Measurement a second."""
 REPORTED_MS = 15_000
 """A start waits so long for its cause (the gateway's `CAUSE_WAITS`)."""
-WHOLE = 0.995
-LISTED = 20
+WHOLE_SHARE = 0.995
+GAPS_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ def missing_parts(
     left_ms, before_ms = READ_MS, end_ms
     for start_ms, coverage in reversed(rows):
         end_ms = min(before_ms, start_ms + step_ms + REPORTED_MS)
-        if coverage >= WHOLE or start_ms >= end_ms:
+        if coverage >= WHOLE_SHARE or start_ms >= end_ms:
             continue
         left_ms -= end_ms - start_ms
-        if left_ms < 0 or len(found) >= LISTED:
+        if left_ms < 0 or len(found) >= GAPS_LISTED:
             break
         before_ms = start_ms
         for each in reversed(store.measurements(box_id, start_ms, end_ms)):
@@ -59,4 +59,4 @@ def missing_parts(
                 for reason, seconds in missing_s(each.metrics).items()
                 if seconds >= 0.05
             ]
-    return found[:LISTED]
+    return found[:GAPS_LISTED]

@@ -17,7 +17,7 @@ from opq_proto.kit.round_levels import round_levels
 
 POINTS = 1600
 """Points of a line over the span; the parts on both sides together have as many again."""
-BESIDE = 0.5
+BESIDE_SHARE = 0.5
 MAX_TICKS = 7
 LEVEL_PERCENTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """The levels at which the shades of a spectrogram change, percent of nominal."""
@@ -115,7 +115,7 @@ def bars(rows: Iterable[tuple[float, float, float, float]], scale: Scale, start:
 def drawn_span(start_ms: float, end_ms: float, span: tuple[float, float], words: str = "") -> DrawnSpan:
     """A part of the time axis, cut at half a span on both sides of the shown one."""
     first, last = span
-    air = (last - first) * BESIDE
+    air = (last - first) * BESIDE_SHARE
     begin, stop = max(start_ms, first - air), min(end_ms, last + air)
     percent = (begin - first) / (last - first) * 100
     width = max(0.15, (stop - begin) / (last - first) * 100)

@@ -14,7 +14,7 @@ from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import PANELS, UNITS, ExamineAddress, moment, read_address
 from opq_cloud.view.pages.examine.curves_chart import curves_chart
 from opq_cloud.view.pages.examine.half_cycle_lines import rms_at
-from opq_cloud.view.pages.examine.panels import SERIES, PanelMaker, TimePanel
+from opq_cloud.view.pages.examine.panels import MAX_SERIES, PanelMaker, TimePanel
 from opq_cloud.view.pages.examine.reading import BOXES_FIRST, EventSignals, read_signals
 from opq_cloud.view.pages.examine.signals import SignalCache
 from opq_cloud.view.pages.visible.shown_box import ShownBox
@@ -115,7 +115,7 @@ class ExaminePages:
         address = self._address(incident, "", "", "", None, EMBEDDED, "")
         found = read_signals(self._context, self._cache, incident, address, most)
         drawn = replace(found, shown=found.shown[:BOXES_FIRST])
-        series = {box.box_id: row % SERIES for row, box in enumerate(drawn.shown)}
+        series = {box.box_id: row % MAX_SERIES for row, box in enumerate(drawn.shown)}
         return self._embedded_values(incident, address, drawn), found, series
 
     def _address(

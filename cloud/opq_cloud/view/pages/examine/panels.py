@@ -17,7 +17,7 @@ from opq_cloud.view.web import words
 from opq_measure.events.disturbances import Limits
 from opq_proto.messages import DISCIPLINED_NS, UNKNOWN_UNCERTAINTY_NS, Incident, TimeSource
 
-SERIES = 6
+MAX_SERIES = 6
 GAPS_NAMED = 4
 MIN_GAP_MS = 50.0
 """Measurements do not fill a shorter stretch without a waveform, because they are longer."""
@@ -107,9 +107,9 @@ class PanelMaker:
         self._context, self._incident, self._address, self._found = context, incident, address, found
         self._origin_ns = incident.start_ns
         self._span = (address.start_ms, address.end_ms)
-        air = address.length_ms * drawing.BESIDE
+        air = address.length_ms * drawing.BESIDE_SHARE
         self._drawn = (address.start_ms - air, address.end_ms + air)
-        self.series = {box.box_id: row % SERIES for row, box in enumerate(found.shown)}
+        self.series = {box.box_id: row % MAX_SERIES for row, box in enumerate(found.shown)}
         self.clocks = {box.box_id: self._clock(box.box_id) for box in found.shown}
         arrivals = {each.box_id: each for each in incident.arrivals}
         self._onsets_ms = {
@@ -239,7 +239,7 @@ class PanelMaker:
         return TimePanel("spectrogram", "Spectrogram", hint, tuple(lanes))
 
     def _lines(self, name: str, box: ShownBox) -> list[ChartLine]:
-        points = round(drawing.POINTS * (1 + 2 * drawing.BESIDE))
+        points = round(drawing.POINTS * (1 + 2 * drawing.BESIDE_SHARE))
         signal = self._found.signals[box.box_id]
         lines = LINES[name](signal, *self._drawn, self._origin_ns, points)
         if name != "rms":

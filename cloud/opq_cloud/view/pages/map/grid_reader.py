@@ -27,7 +27,7 @@ SEEN_S = 0.2
 """Short enough that a map with a request each second is at most about one second late."""
 SHARES_S = 10.0
 """Measured shares of an hour change slowly."""
-AUDIENCES = 64
+AUDIENCES_KEPT = 64
 SALT_NAME = "map"
 
 
@@ -69,8 +69,8 @@ class GridReader:
         self._services = services
         self.radius_km = radius_km
         self._fuzzed: dict[str, tuple[Place, Place | None]] = {}
-        self._seen: AnswerCache[BoxesNow] = AnswerCache(SEEN_S, AUDIENCES, monotonic_s)
-        self._shares: AnswerCache[Floats] = AnswerCache(SHARES_S, AUDIENCES, monotonic_s)
+        self._seen: AnswerCache[BoxesNow] = AnswerCache(SEEN_S, AUDIENCES_KEPT, monotonic_s)
+        self._shares: AnswerCache[Floats] = AnswerCache(SHARES_S, AUDIENCES_KEPT, monotonic_s)
         self._values: AnswerCache[_NewestValues] = AnswerCache(SEEN_S, 1, monotonic_s)
         self._cached: OrderedDict[Audience, _CachedBoxes] = OrderedDict()
         self._salt: bytes | None = None
@@ -115,7 +115,7 @@ class GridReader:
             places = {box_id: place for place, box_id in enumerate(values.ids)}
             place = np.array([places.get(each.box_id, -1) for each in fixed.boxes], np.int64)
             kept = self._cached[audience] = _CachedBoxes(registry, len(values.ids), fixed, place)
-            while len(self._cached) > AUDIENCES:
+            while len(self._cached) > AUDIENCES_KEPT:
                 self._cached.pop(next(iter(self._cached)), None)
         live = (kept.place >= 0) & values.live[kept.place]
         volts = np.where(live, values.volts[kept.place], np.nan)

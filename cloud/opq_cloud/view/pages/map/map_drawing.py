@@ -30,7 +30,7 @@ from opq_cloud.view.pages.map.grid_now import (
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_frame import MapFrame, frame_of
 from opq_cloud.view.pages.map.map_marks import (
-    LISTED,
+    ROWS_LISTED,
     SHAPES,
     MapMark,
     map_marks,
@@ -92,7 +92,7 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
         frame=frame,
         marks=marks,
         rows=rows,
-        not_listed=len(marks) - min(len(marks), LISTED),
+        not_listed=len(marks) - min(len(marks), ROWS_LISTED),
         tile_url=config.tile_url or "",
         attribution=config.tile_attribution if config.tile_url else "",
         summary=map_summary(boxes),

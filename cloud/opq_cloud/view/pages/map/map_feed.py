@@ -35,9 +35,9 @@ CHANGES_KEPT = 3
 """Seconds that a map may be late."""
 MAPS_OF_A_PAGE = 4
 WINDOW_CHARACTERS = 64
-FEEDS = 64
+MAX_FEEDS = 64
 """The most different maps at once; a page with a further one requests its state each second."""
-PACKED = 5
+COMPRESSION_LEVEL = 5
 """The level of compression of a requested state."""
 IDLE_S = 5.0
 """A feed that was unused for this long is removed when another begins."""
@@ -65,7 +65,7 @@ class StateText:
         body = self.body
         if accepts_gzip(request.headers.get("accept-encoding", "")):
             headers["Content-Encoding"] = "gzip"
-            body = self._packed = self._packed or gzip.compress(body, PACKED)
+            body = self._packed = self._packed or gzip.compress(body, COMPRESSION_LEVEL)
         return Response(body, media_type="application/json", headers=headers)
 
 
@@ -164,8 +164,8 @@ class MapFeeds:
     ) -> tuple[bytes, MapPosition | None, float]:
         """What to send to a visitor's map now, its new position, and the seconds until there is more.
 
-        Nothing is sent while the store cannot be read, or where FEEDS others exist: the map then requests its
-        state.
+        Nothing is sent while the store cannot be read, or where MAX_FEEDS others exist: the map then requests
+        its state.
         """
         feed = self._feed((self._reader.audience_of(visitor), window))
         if feed is None:
@@ -181,7 +181,7 @@ class MapFeeds:
     async def state_text(self, visitor: Visitor, frame: MapFrame | None) -> StateText:
         """The present state, for a visitor's map that requests it. Raises StoreError.
 
-        Where FEEDS others exist, it is made for this one request.
+        Where MAX_FEEDS others exist, it is made for this one request.
         """
         feed = self._feed((self._reader.audience_of(visitor), "" if frame is None else frame.query))
         if feed is None:
@@ -214,7 +214,7 @@ class MapFeeds:
             now_s = self._monotonic_s()
             for idle in [key for key, each in self._feeds.items() if now_s - each.used_s >= IDLE_S]:
                 del self._feeds[idle]
-            if len(self._feeds) >= FEEDS:
+            if len(self._feeds) >= MAX_FEEDS:
                 return None
             found = self._feeds[key] = MapFeed(key[1], now_s)
         return found

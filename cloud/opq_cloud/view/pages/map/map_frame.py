@@ -25,7 +25,7 @@ MAX_KM = 40_000.0
 """Widest window of a map: the earth's circumference."""
 NARROWEST_KM = 40.0
 """Boxes close together are shown with some land around them."""
-MARGIN = 1.5
+MARGIN_FACTOR = 1.5
 """The map is this much wider than the extent of its Boxes."""
 _AT = re.compile(r"(-?\d{1,2}(?:\.\d{1,6})?),(-?\d{1,3}(?:\.\d{1,6})?)")
 
@@ -132,7 +132,7 @@ def frame_of(places: Iterable[Place]) -> MapFrame:
     left, right = min(x for x, _ in points), max(x for x, _ in points)
     top, bottom = min(y for _, y in points), max(y for _, y in points)
     middle = (left + right) / 2, (top + bottom) / 2
-    wide = MARGIN * max(right - left, (bottom - top) * WIDTH / HEIGHT)
+    wide = MARGIN_FACTOR * max(right - left, (bottom - top) * WIDTH / HEIGHT)
     least = NARROWEST_KM / (EQUATOR_KM * cos(radians(_place(*middle)[0])))
     return _window(*middle, max(wide, least))
 

@@ -33,13 +33,13 @@ CELL_UNITS = 40.0
 SPLIT_MARKS = 60
 """Up to this many Boxes have a mark each, except those at exactly one place."""
 Point = tuple[float, float]
-LISTED = 200
+ROWS_LISTED = 200
 """Rows of the table; further ones are only counted."""
 DOUBT_UNITS = 9.0
 """A circle of uncertainty smaller than a mark is not drawn."""
 MAX_NAMED = 3
 """Boxes of one mark that are named; more are counted, and their mark leads to a closer window."""
-CLOSER = 0.25
+CLOSER_FACTOR = 0.25
 SHAPES = {
     "normal": "M-7 0a7 7 0 1 0 14 0a7 7 0 1 0-14 0Z",
     "low": "M-8.5-6H8.5L0 9Z",
@@ -235,8 +235,8 @@ def _lowest_of(which: Whole, shares: Floats, count: int) -> list[float | None]:
 
 
 def rows_of(marks: Iterable[MapMark]) -> tuple[MapMark, ...]:
-    """The rows of the table, the loudest first, LISTED at most."""
-    return tuple(sorted(marks, key=lambda mark: (-LOUDEST[mark.tone], mark.label)))[:LISTED]
+    """The rows of the table, the loudest first, ROWS_LISTED at most."""
+    return tuple(sorted(marks, key=lambda mark: (-LOUDEST[mark.tone], mark.label)))[:ROWS_LISTED]
 
 
 def _cell(
@@ -261,7 +261,7 @@ def _cell(
         pages = tuple((each.label, f"/boxes/{each.box_id}") for each in boxes)
         return _Cell(cell_id, at, named, len(boxes), f"#{cell_id}", pages, doubt_km, rough)
     counted = words.counted(len(boxes), "Box", "Boxes")
-    closer = "" if frame.km <= MIN_KM * 1.01 else f"?{frame_at(at, frame.km * CLOSER).query}"
+    closer = "" if frame.km <= MIN_KM * 1.01 else f"?{frame_at(at, frame.km * CLOSER_FACTOR).query}"
     return _Cell(cell_id, at, counted, len(boxes), closer, (), doubt_km, rough)
 
 

@@ -23,7 +23,7 @@ EDGE_UNITS = 560.0
 """Outlines are cut this far outside the window, so that a map that is moved shows them."""
 STEP_UNITS = 0.9
 """Points nearer to each other than this are joined; a map is at most some 1,100 pixels wide."""
-KEPT = 64
+OUTLINES_CACHED = 64
 Points = NDArray[np.float64]
 
 
@@ -35,7 +35,7 @@ class _Lines:
     boxes: Points
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=OUTLINES_CACHED)
 def outlines_json(frame: MapFrame) -> bytes:
     """The land as areas, whose holes follow from even-odd filling, and the lines between countries."""
     land, borders = _read("110m" if frame.wide >= COARSE_FROM else "50m")

@@ -21,7 +21,7 @@ from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.answer_cache import AnswerCache
 
-IN_FEED = 50
+INCIDENTS_IN_FEED = 50
 FEED_KEPT_S = 20.0
 """Feeds are requested by many and change seldom."""
 
@@ -84,7 +84,7 @@ class SharedPages:
         return self._entries.of(self._reader.audience, self._read_feed)
 
     def _read_feed(self) -> tuple[FeedEntry, ...]:
-        incidents, _more = self._context.find_incidents(IncidentFilter(), IN_FEED)
+        incidents, _more = self._context.find_incidents(IncidentFilter(), INCIDENTS_IN_FEED)
         names = self._context.names(incidents)
         return tuple(entry_of(each, names, SCOPE_SHORT.get(each.scope or "", "")) for each in incidents)
 

@@ -15,7 +15,7 @@ from opq_cloud.view.web.time_span import input_words
 
 DAY_MS = 86_400_000
 AROUND_MS = 2 * DAY_MS
-MOST = 40
+CHANGES_LISTED = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def changes_listed(
     alone = next(iter(box_ids)) if len(box_ids) == 1 else ""
     found = store.phenomena(start_ms, end_ms, alone) if box_ids else []
     rows: list[ListedChange] = []
-    for each in ordered([one for one in found if not set(box_ids).isdisjoint(one.box_ids)])[:MOST]:
+    for each in ordered([one for one in found if not set(box_ids).isdisjoint(one.box_ids)])[:CHANGES_LISTED]:
         sentence = Markup(words_of(each, _marked, Markup))
         sentence = sentence[:1].upper() + sentence[1:]
         span = input_words(each.start_ms - AROUND_MS), input_words(each.end_ms + AROUND_MS)

@@ -27,12 +27,12 @@ from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import TimeSpan, input_words
 
 INCIDENTS_MARKED = 200
-EXTREMES = 5
+EXTREMES_LISTED = 5
 """Incidents in each list of the longest and the deepest."""
 HIDDEN_ROW_MS = 600_000
 """Boxes that are shown as figures only count in rows of this length or longer."""
 FEWEST_ROWS = 6
-OF_HIDDEN = ("rms_v", "f_hz")
+HIDDEN_QUANTITIES = ("rms_v", "f_hz")
 """Quantities that Boxes show that are in figures only."""
 HOUR_ROWS_OF_WEEK = 170
 """Rows of a week by hours, and some to spare."""
@@ -65,7 +65,7 @@ def read_course(
     choice, span = address.choice, address.span
     quantities = address.quantities
     if choice.hidden:
-        quantities = tuple(each for each in quantities if each.name in OF_HIDDEN) or quantities[:0]
+        quantities = tuple(each for each in quantities if each.name in HIDDEN_QUANTITIES) or quantities[:0]
     boxes, hidden = choice.read()
     if span.length_ms < FEWEST_ROWS * HIDDEN_ROW_MS and not address.weeks:
         hidden = []  # their rows would be shorter
@@ -179,7 +179,7 @@ def _chart(
     in_percent = address.percent and quantity.name == "rms_v"
     unit, digits = ("%", 2) if in_percent else (quantity.unit, quantity.digits)
     nominal = None
-    if quantity.name in OF_HIDDEN:
+    if quantity.name in HIDDEN_QUANTITIES:
         values = {box.nominal_v if quantity.name == "rms_v" else box.nominal_hz for box in boxes}
         nominal = 100.0 if in_percent else values.pop() if len(values) == 1 else None
     return PastChart(
@@ -199,6 +199,6 @@ def _extremes(context: VisitorContext, wanted: IncidentFilter) -> dict[str, list
     find = context.store.find_incidents
     severe = find(replace(wanted, order="severe"), INCIDENTS_MARKED)
     below = [each for each in severe if each.residual_percent is not None and each.residual_percent < 100]
-    deepest = sorted(below, key=lambda each: each.residual_percent or 0.0)[:EXTREMES]
-    longest = find(replace(wanted, order="long"), EXTREMES)
+    deepest = sorted(below, key=lambda each: each.residual_percent or 0.0)[:EXTREMES_LISTED]
+    longest = find(replace(wanted, order="long"), EXTREMES_LISTED)
     return {name: found for name, found in (("Longest", longest), ("Deepest", deepest)) if found}

@@ -12,10 +12,10 @@ from opq_cloud.reports.limit_table import Limit, LimitTable
 from opq_cloud.view.pages.past.quantities import PastQuantity
 from opq_cloud.view.pages.past.reading import Floats, Harmonics, PastSeries, Spread
 from opq_cloud.view.web.words import number
-from opq_measure.standards.requirements import ROUNDING
+from opq_measure.standards.requirements import LIMIT_ROUNDING
 from opq_proto.kit.round_levels import round_levels
 
-BINS = 48
+HISTOGRAM_BINS = 48
 WIDTH = 960.0
 """Units of the bars' drawing, which is stretched to its place."""
 HEIGHT = 240.0
@@ -142,10 +142,10 @@ def spread_drawing(series: PastSeries, place: int, unit: str, digits: int) -> Sp
     if len(spread.values) < 2 or spread.weights.sum() <= 0:
         return None
     low, high = _ends(spread)
-    edges = np.linspace(low, high, BINS + 1)
+    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
     counts, _ = np.histogram(np.clip(spread.values, low, high), edges, weights=spread.weights)
     top = counts.max()
-    step = 100.0 / BINS
+    step = 100.0 / HISTOGRAM_BINS
     path = "".join(
         f"M{at * step:.2f},100V{100 - 100 * count / top:.1f}h{step:.2f}V100Z"
         for at, count in enumerate(counts.tolist())
@@ -189,7 +189,7 @@ class HarmonicBar:
 
     @property
     def beyond(self) -> bool:
-        return self.limit is not None and self.value > self.limit * (1 + ROUNDING)
+        return self.limit is not None and self.value > self.limit * (1 + LIMIT_ROUNDING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ SHORT_DAYS = 2
 CLASS_A_STEPS_MS: Final = (1_800_000, 3_600_000, 7_200_000, 21_600_000, 43_200_000, DAY_MS)
 SETTLED_MS = 900_000
 """An interval arrives this long after its end at most, unless a connection failed."""
-MS = 1_000_000
+NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -249,7 +249,11 @@ class PastReader:
             None
             if records is None
             else records.read(
-                box.box_id, length_ms, span.start_ms // length_ms * length_ms * MS, span.end_ms * MS, names
+                box.box_id,
+                length_ms,
+                span.start_ms // length_ms * length_ms * NS_PER_MS,
+                span.end_ms * NS_PER_MS,
+                names,
             )
         )
         if columns is None or quantity.interval not in columns.values or not len(columns.start_ns):
@@ -271,7 +275,7 @@ class PastReader:
             return self._none(box, length_ms)
         low, high = (mean if each is None else each for each in map(of, quantity.ends))
         kept = ~np.isnan(mean)
-        at_ms = columns.start_ns[kept] // MS
+        at_ms = columns.start_ns[kept] // NS_PER_MS
         flags, cover = (
             columns.flagged[kept],
             np.nan_to_num(columns.coverage[kept].astype(np.float64), nan=1.0),
@@ -307,8 +311,8 @@ class PastReader:
     def _days(self, box: ShownBox, quantity: PastQuantity, records: IntervalRecords) -> PastSeries:
         names = {quantity.interval, *quantity.ends} - {""}
         span, place = self.span, quantity.place or 0
-        first = span.start_ms // DAY_MS * DAY_MS * MS
-        rows = records.days(box.box_id, quantity.length_ms, first, span.end_ms * MS, names)
+        first = span.start_ms // DAY_MS * DAY_MS * NS_PER_MS
+        rows = records.days(box.box_id, quantity.length_ms, first, span.end_ms * NS_PER_MS, names)
         factor = self._volts(box, quantity) * quantity.factor * self._factor(box, quantity)
         known = [row for row in rows if (quantity.interval, place, False) in row.summary.parts]
         if not known:
@@ -401,7 +405,7 @@ class Harmonics:
 def read_harmonics(store: ShownStore, box_id: str, span: TimeSpan) -> Harmonics:
     """The harmonics of ten-minute intervals."""
     records, names = store.seen_intervals(box_id), ("harmonics_v",)
-    first, last = span.start_ms * MS, span.end_ms * MS
+    first, last = span.start_ms * NS_PER_MS, span.end_ms * NS_PER_MS
     if records is None:
         return Harmonics(0, 0)
     if span.length_ms > HARMONIC_DAYS * DAY_MS:

@@ -10,7 +10,7 @@ from opq_cloud.reports.limit_table import LimitTable
 from opq_cloud.reports.reading import ChosenPlace, read_place
 from opq_cloud.reports.verdicts import BoxWeek, Verdict, VerdictRow, judge_limit
 from opq_cloud.reports.week import DAYS, ReportWeek
-from opq_cloud.reports.week_report import OF_ALL_PHASES, Place
+from opq_cloud.reports.week_report import SITE_QUANTITIES, Place
 from opq_cloud.store.intervals.interval_rows import within
 from opq_cloud.view.pages.visible.seen_intervals import SeenReportStore
 from opq_cloud.view.pages.visible.view_services import ViewServices
@@ -22,7 +22,7 @@ MOST_WEEKS = 53
 WEEKS_BY_DAY = 6
 """The days of so many weeks are judged, too."""
 VERDICT_WORDS: Final[dict[str, str]] = {"pass": "Within", "fail": "Outside", "not_assessed": "No data"}
-MS = 1_000_000
+NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,10 @@ def week_lines(
     Raises:
         StoreError: the store cannot be read.
     """
-    store, now_ms = SeenReportStore(services.store, context), context.now_ns() // MS
+    store, now_ms = SeenReportStore(services.store, context), context.now_ns() // NS_PER_MS
     last_ms = max(span_ms[0], min(span_ms[1], now_ms) - 1)
     weeks = [_week_of(last_ms, zone)]
-    while len(weeks) < MOST_WEEKS and weeks[-1].start_ns > span_ms[0] * MS:
+    while len(weeks) < MOST_WEEKS and weeks[-1].start_ns > span_ms[0] * NS_PER_MS:
         weeks.append(weeks[-1].before())
     by_day = len(weeks) <= WEEKS_BY_DAY
     found = []
@@ -101,21 +101,21 @@ def _part(box: BoxWeek, day: ReportWeek) -> BoxWeek:
 
 
 def _cell(title: str, table: LimitTable, span: ReportWeek, read: Place, now_ms: int) -> VerdictCell:
-    start, end = (input_words(each // MS) for each in (span.start_ns, span.end_ns))
-    if span.start_ns >= now_ms * MS:
+    start, end = (input_words(each // NS_PER_MS) for each in (span.start_ns, span.end_ns))
+    if span.start_ns >= now_ms * NS_PER_MS:
         return VerdictCell(title, None, "not begun", start, end)
     rows = [
         (box.label, judge_limit(limit, box.week, span, box.disturbances))
         for box in read.boxes
         for limit in table.limits
-        if limit.quantity not in OF_ALL_PHASES
+        if limit.quantity not in SITE_QUANTITIES
     ]
     if read.group and read.boxes:
         whole = replace(read.boxes[0].week, box_id="", intervals=read.group)
         rows += [
             ("all phases", judge_limit(limit, whole, span))
             for limit in table.limits
-            if limit.quantity in OF_ALL_PHASES
+            if limit.quantity in SITE_QUANTITIES
         ]
     judged = [row for _, row in rows if row.verdict != "not_assessed"]
     failed = [(label, row) for label, row in rows if row.verdict == "fail"]

@@ -22,7 +22,7 @@ from opq_recordings.packed import COMPANION_SUFFIXES
 
 log = structlog.get_logger()
 
-AT_ONCE = 2
+WORKERS_AT_ONCE = 2
 LONGEST_S = 120.0
 POLL_S = 0.02
 LARGEST_ANSWER = 8 << 20
@@ -41,7 +41,7 @@ class RecordingExaminer:
     """One per View; a recording beyond its limit is refused, to be sent again later."""
 
     def __init__(self) -> None:
-        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._places = threading.BoundedSemaphore(WORKERS_AT_ONCE)
         self._closing = threading.Event()
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import HTTPException
 
-from opq_cloud.actions.incident_past import COMPARED, IncidentPast, past_of
+from opq_cloud.actions.incident_past import INCIDENTS_COMPARED, IncidentPast, past_of
 from opq_cloud.view.pages.drawing.local_weeks import read_zone
 from opq_cloud.view.pages.visible.visitor_context import VisitorContext
 from opq_proto.kit.time_zone import zone_of
@@ -18,7 +18,7 @@ def past_before(context: VisitorContext, incident: Incident) -> IncidentPast:
     """The earlier incidents that the visitor sees, in the visitor's time zone."""
     zone = query_zone(context, "")
     # where the visitor does not see every Box, each entry is made again from the whole incident
-    compared = COMPARED if context.visitor.everything else COMPARED_IN_PART
+    compared = INCIDENTS_COMPARED if context.visitor.everything else COMPARED_IN_PART
     return past_of(context.store, incident, zone, zone.key, compared)
 
 

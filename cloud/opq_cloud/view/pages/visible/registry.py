@@ -16,7 +16,7 @@ from opq_cloud.store.store import CloudStore
 
 BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 """What an address or a form may name as a Box."""
-SAMPLED = 50
+BOXES_SAMPLED = 50
 """Boxes of a large group that are read, for figures of the whole group."""
 Regions = Mapping[str, tuple[str, ...]]
 Groups = Mapping[str, Regions]
@@ -64,7 +64,7 @@ def groups_of(records: Mapping[str, BoxRecord], places: Mapping[str, BoxPlace]) 
 _NOTHING = BoxRegistry(-1, {}, {}, {}, {}, groups_of({}, {}), {}, frozenset())
 
 
-def sampled(box_ids: Iterable[str], most: int = SAMPLED) -> list[str]:
+def sampled(box_ids: Iterable[str], most: int = BOXES_SAMPLED) -> list[str]:
     """At most `most` Boxes, spread over all, always the same ones."""
     return sorted(box_ids, key=lambda box_id: (zlib.crc32(box_id.encode()), box_id))[:most]
 
